@@ -1,0 +1,257 @@
+package runtime
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A Backend is what an App stands on; packages below runtime/backend make one.
+type Backend = backend.Backend
+
+// The states of an App. They only rise.
+const (
+	stateOpen int32 = iota
+	stateStarting
+	stateRunning
+	stateStopping
+	stateClosed
+)
+
+// An App is one running instance: the [Caller], [Registrar] and [TaskClient] that generated code wants. Its methods are
+// safe for concurrent use. Whoever opened it ends it, by Run or Shutdown.
+type App struct {
+	settings settings
+	log      *slog.Logger
+	instance Instance
+	ports    *backend.Ports
+	caller   Caller              // the middleware's chain, ending in a.invoke
+	inFlight *semaphore.Weighted // calls
+	pending  *semaphore.Weighted // bytes of their arguments
+	called   atomic.Uint64
+	strange  mismatches
+
+	state atomic.Int32
+
+	mu       sync.Mutex
+	services []ServiceSpec
+	workers  []WorkerSpec
+	late     []error // what was registered too late
+	servings []backend.Serving
+	closed   chan struct{} // when Shutdown has ended; made by the first one
+	closeErr error
+}
+
+var (
+	_ Caller     = (*App)(nil)
+	_ Registrar  = (*App)(nil)
+	_ TaskClient = (*App)(nil)
+)
+
+// Open opens an App on a backend. ctx bounds the opening, connecting included, and nothing after it.
+func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
+	if b == nil {
+		return nil, NewError(ErrInvalidArgument, "Open: the backend is nil")
+	}
+	s := defaults()
+	for _, o := range opts {
+		if o != nil {
+			o(&s)
+		}
+	}
+	a := &App{settings: s, log: s.log, instance: newInstance(s)}
+	a.inFlight, a.pending = semaphore.NewWeighted(s.maxCalls), semaphore.NewWeighted(s.maxPending)
+	a.caller = CallerFunc(a.invoke)
+	for i := len(s.client) - 1; i >= 0; i-- {
+		a.caller = s.client[i](a.caller)
+	}
+	ports, err := b.Open(ctx, backend.Env{Instance: a.instance, Logger: s.log})
+	if err != nil {
+		return nil, fmt.Errorf("opening the backend: %w", local(err))
+	}
+	a.ports = ports
+	return a, nil
+}
+
+// AddService takes a service to serve from Start on. Generated RegisterX functions call it.
+func (a *App) AddService(s ServiceSpec) {
+	a.add(s.Type, func() { a.services = append(a.services, s) })
+}
+
+// AddWorker takes a worker to run from Start on. Generated RegisterX functions call it.
+func (a *App) AddWorker(w WorkerSpec) {
+	a.add(w.Type, func() { a.workers = append(a.workers, w) })
+}
+
+// add records a registration, which can't return its error: one that comes too late is logged, and Shutdown returns it.
+func (a *App) add(typ string, register func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.state.Load() == stateOpen {
+		register()
+		return
+	}
+	err := Errorf(ErrFailedPrecondition, "Register%s: the app has been started; register first", typ)
+	a.late = append(a.late, err)
+	a.log.Error("registered too late, not served", "type", typ)
+}
+
+// Start serves what has been registered and makes calls possible. ctx bounds the starting only. It returns all that is
+// wrong with the registrations, joined; after an error the App can only be shut down.
+func (a *App) Start(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.state.CompareAndSwap(stateOpen, stateStarting) {
+		return NewError(ErrFailedPrecondition, "Start: the app has been started or shut down before")
+	}
+	if err := a.checkRegistrations(); err != nil {
+		return err
+	}
+	// Calls of a service's first handlers may come before Start returns.
+	a.state.Store(stateRunning)
+	for _, s := range a.services {
+		serving, err := a.serve(ctx, s)
+		if err != nil {
+			a.state.Store(stateStarting)
+			return fmt.Errorf("serving %s: %w", s.Name, local(err))
+		}
+		a.servings = append(a.servings, serving)
+	}
+	for _, w := range a.workers {
+		a.log.Warn("this backend keeps no tasks: the worker will get none", "worker", w.Name, "backend", a.ports.Name)
+	}
+	a.log.Info("started", "instance", a.instance.ID, "backend", a.ports.Name, "services", len(a.services),
+		"workers", len(a.workers))
+	return nil
+}
+
+// checkRegistrations returns all that is wrong with what was registered.
+func (a *App) checkRegistrations() error {
+	var errs []error
+	seen := map[string]string{}
+	check := func(kind, name, typ string, err error) {
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if name == "" {
+			errs = append(errs, Errorf(ErrInvalidArgument, "Register%s: the %s has no name", typ, kind))
+		}
+		if other, ok := seen[kind+" "+name]; ok {
+			errs = append(errs, Errorf(ErrAlreadyExists, "Register%s: %s %q is registered already, by Register%s",
+				typ, kind, name, other))
+		}
+		seen[kind+" "+name] = typ
+	}
+	for _, s := range a.services {
+		check("service", s.Name, s.Type, s.Err)
+	}
+	for _, w := range a.workers {
+		check("worker", w.Name, w.Type, w.Err)
+		if w.Isolation == "process" {
+			errs = append(errs, Errorf(ErrUnimplemented, "Register%s: isolation=process is not supported by this version", w.Type))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Run starts the App, waits until ctx ends or the process gets SIGINT or SIGTERM, and drains it, for [DrainTimeout] at
+// most. It returns nil after a complete drain. A second signal kills the process as it would any other.
+func (a *App) Run(ctx context.Context) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := a.Start(ctx)
+	if err == nil {
+		<-ctx.Done()
+		a.log.Info("stopping", "instance", a.instance.ID, "reason", context.Cause(ctx))
+	}
+	stop()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.settings.drain)
+	defer cancel()
+	return errors.Join(err, a.Shutdown(ctx))
+}
+
+// abandonAfter is how long Shutdown waits for handlers whose contexts it has cancelled.
+const abandonAfter = time.Second
+
+// Shutdown drains the App: it takes no more calls, lets those that run finish until ctx ends, cancels those that still
+// run then, and closes the backend. It returns nil after a complete drain, and says what was cancelled otherwise. A
+// second Shutdown waits for the first. It never touches signals.
+func (a *App) Shutdown(ctx context.Context) error {
+	a.mu.Lock()
+	if closed := a.closed; closed != nil {
+		a.mu.Unlock()
+		select {
+		case <-closed:
+			return a.closeErr
+		case <-ctx.Done():
+			return Errorf(CodeOf(ctx.Err()), "waiting for another Shutdown: %w", context.Cause(ctx))
+		}
+	}
+	a.closed = make(chan struct{})
+	a.state.Store(stateStopping)
+	servings, errs := a.servings, a.late
+	a.mu.Unlock()
+
+	errs = append(errs, a.drain(ctx, servings)...)
+	a.state.Store(stateClosed)
+	// The backend gets a moment even where the drain has used up the time.
+	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonAfter)
+	defer cancel()
+	if err := a.ports.Close(cctx); err != nil {
+		errs = append(errs, fmt.Errorf("closing the backend: %w", local(err)))
+	}
+	a.closeErr = errors.Join(errs...)
+	close(a.closed)
+	a.log.Info("stopped", "instance", a.instance.ID)
+	return a.closeErr
+}
+
+// drain ends all servings side by side and returns what could not be ended in time.
+func (a *App) drain(ctx context.Context, servings []backend.Serving) []error {
+	errs := make([]error, len(servings))
+	var wg sync.WaitGroup
+	for i, s := range servings {
+		wg.Go(func() {
+			if errs[i] = s.Drain(ctx); errs[i] == nil {
+				return
+			}
+			s.Close(NewError(ErrUnavailable, "the instance is shutting down"))
+			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonAfter)
+			defer cancel()
+			if err := s.Drain(grace); err != nil {
+				a.log.Error("handlers ignore their context; abandoned", "error", err)
+			}
+		})
+	}
+	wg.Wait()
+	return errs
+}
+
+// Instance returns what this App is to others.
+func (a *App) Instance() Instance { return a.instance }
+
+// NewID returns an id that no other call anywhere returns: 26 letters and digits.
+func (a *App) NewID() string { return rand.Text() }
+
+// admit says whether calls can be made now.
+func (a *App) admit() *Error {
+	switch a.state.Load() {
+	case stateOpen, stateStarting:
+		return NewError(ErrFailedPrecondition, "the app has not been started").With(OutcomeNotSent)
+	case stateClosed:
+		return NewError(ErrFailedPrecondition, "the app has been shut down").With(OutcomeNotSent)
+	}
+	return nil
+}

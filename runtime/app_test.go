@@ -1,0 +1,471 @@
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+type worker struct{}
+
+func (worker) Run(context.Context, int) (int, error) { return 0, nil }
+
+func TestStartReturnsAllThatIsWrongWithTheRegistrations(t *testing.T) {
+	app := open(t, memory.New())
+	registerCalc(app, nil)
+	registerCalc(app, &calc{double})
+	af.RegisterWorker(app, af.Worker{Name: "w", Type: "W"}, (*worker)(nil))
+	af.RegisterWorker(app, af.Worker{Name: "w", Type: "V"}, &worker{})
+	af.RegisterWorker(app, af.Worker{Name: "p", Type: "P", Isolation: "process"}, &worker{})
+	err := app.Start(t.Context())
+	if err == nil {
+		t.Fatal("it started")
+	}
+	for _, text := range []string{
+		"RegisterCalc: the implementation is nil",
+		`RegisterCalc: service "calc" is registered already, by RegisterCalc`,
+		"RegisterW: the worker is nil",
+		`RegisterV: worker "w" is registered already, by RegisterW`,
+		"RegisterP: isolation=process is not supported",
+	} {
+		if !strings.Contains(err.Error(), text) {
+			t.Errorf("%q is missing in:\n%v", text, err)
+		}
+	}
+	if _, err := call(t.Context(), app, 1); !errors.Is(err, af.ErrFailedPrecondition) {
+		t.Errorf("calls work after a failed start: %v", err)
+	}
+}
+
+func TestStartAndShutdownOnlyOnce(t *testing.T) {
+	app := openStarted(t, memory.New())
+	if err := app.Start(t.Context()); !errors.Is(err, af.ErrFailedPrecondition) {
+		t.Errorf("second Start: %v", err)
+	}
+	for range 2 {
+		if err := app.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := app.Start(t.Context()); !errors.Is(err, af.ErrFailedPrecondition) {
+		t.Errorf("Start after Shutdown: %v", err)
+	}
+}
+
+func TestRegistrationAfterStartIsNotSilent(t *testing.T) {
+	var lines log
+	app := open(t, memory.New(), lines.option())
+	start(t, app)
+	registerCalc(app, &calc{double})
+	if err := app.Shutdown(t.Context()); err == nil || !strings.Contains(err.Error(), "RegisterCalc: the app has been started") {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if !strings.Contains(lines.String(), "registered too late") {
+		t.Errorf("log: %s", lines.String())
+	}
+}
+
+func TestOpenSaysWhatIsWrong(t *testing.T) {
+	if _, err := af.Open(t.Context(), nil); !errors.Is(err, af.ErrInvalidArgument) {
+		t.Errorf("nil backend: %v", err)
+	}
+	_, err := af.Open(t.Context(), broken{})
+	if err == nil || err.Error() != "opening the backend: unknown: no such server" {
+		t.Errorf("broken backend: %v", err)
+	}
+}
+
+type broken struct{}
+
+func (broken) Open(context.Context, backend.Env) (*backend.Ports, error) {
+	return nil, errors.New("no such server")
+}
+
+func TestShutdownLetsRunningCallsFinishAndTakesNoNewOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world := memory.New()
+		server := serve(t, world, func(ctx context.Context, x int) (int, error) {
+			time.Sleep(2 * time.Second)
+			return x, ctx.Err()
+		})
+		client := openStarted(t, world)
+		results := make(chan error, 1)
+		go func() {
+			_, err := call(t.Context(), client, 1)
+			results <- err
+		}()
+		synctest.Wait()
+		begun := time.Now()
+		down := make(chan error, 1)
+		go func() { down <- server.Shutdown(t.Context()) }()
+		synctest.Wait()
+		_, err := call(t.Context(), client, 2)
+		wantError(t, err, af.ErrUnavailable, af.OutcomeNotSent, "no instance")
+		if err := <-results; err != nil {
+			t.Errorf("the running call: %v", err)
+		}
+		if err := <-down; err != nil || time.Since(begun) != 2*time.Second {
+			t.Errorf("Shutdown: %v after %v", err, time.Since(begun))
+		}
+	})
+}
+
+func TestShutdownThatRunsOutOfTimeCancelsWithACauseAndSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world := memory.New()
+		var cause error
+		server := serve(t, world, func(ctx context.Context, _ int) (int, error) {
+			<-ctx.Done()
+			cause = context.Cause(ctx)
+			return 0, cause
+		})
+		client := openStarted(t, world)
+		results := make(chan error, 1)
+		go func() {
+			_, err := call(t.Context(), client, 1, af.Timeout(time.Hour))
+			results <- err
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := server.Shutdown(ctx)
+		if err == nil || !strings.Contains(err.Error(), `1 calls of service "calc" still run`) {
+			t.Errorf("Shutdown: %v", err)
+		}
+		wantError(t, <-results, af.ErrUnavailable, af.OutcomeAnswered, "shutting down")
+		if !errors.Is(cause, af.ErrUnavailable) {
+			t.Errorf("cause %v", cause)
+		}
+	})
+}
+
+func TestShutdownAbandonsHandlersThatIgnoreTheirContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var lines log
+		app := serve(t, memory.New(), func(context.Context, int) (int, error) {
+			<-release
+			return 0, nil
+		}, lines.option())
+		results := make(chan error, 1)
+		go func() {
+			_, err := call(t.Context(), app, 1)
+			results <- err
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begun := time.Now()
+		if err := app.Shutdown(ctx); err == nil {
+			t.Error("Shutdown: no error")
+		}
+		if took := time.Since(begun); took != 2*time.Second {
+			t.Errorf("took %v", took)
+		}
+		if !strings.Contains(lines.String(), "abandoned") {
+			t.Errorf("log: %s", lines.String())
+		}
+		wantError(t, <-results, af.ErrUnavailable, af.OutcomeUnknown, "shut down during a call")
+		close(release)
+	})
+}
+
+func TestRunDrainsWhenItsContextEnds(t *testing.T) {
+	app := open(t, memory.New())
+	registerCalc(app, &calc{double})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- app.Run(ctx) }()
+	if got, err := waitCall(t, app); got != 2 || err != nil {
+		t.Fatalf("got %d, %v", got, err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+// waitCall calls until Run, on its other goroutine, has started the App.
+func waitCall(t *testing.T, app *af.App) (got int, err error) {
+	for t.Context().Err() == nil {
+		if got, err = call(t.Context(), app, 1); !errors.Is(err, af.ErrFailedPrecondition) {
+			return got, err
+		}
+	}
+	return 0, t.Context().Err()
+}
+
+func TestRunReturnsWhatStartFoundWrong(t *testing.T) {
+	app := open(t, memory.New())
+	registerCalc(app, nil)
+	if err := app.Run(t.Context()); !errors.Is(err, af.ErrInvalidArgument) {
+		t.Errorf("Run: %v", err)
+	}
+}
+
+func TestInstancesCompeteAndADrainedOneLeavesTheOthers(t *testing.T) {
+	world := memory.New()
+	var served [2]atomic.Int32
+	var apps [2]*af.App
+	for i := range apps {
+		apps[i] = serve(t, world, func(_ context.Context, x int) (int, error) {
+			served[i].Add(1)
+			return x, nil
+		})
+	}
+	client := openStarted(t, world)
+	for range 10 {
+		if _, err := call(t.Context(), client, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a, b := served[0].Load(), served[1].Load(); a != 5 || b != 5 {
+		t.Errorf("served %d and %d", a, b)
+	}
+	if err := apps[0].Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 10 {
+		if _, err := call(t.Context(), client, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if a, b := served[0].Load(), served[1].Load(); a != 5 || b != 15 {
+		t.Errorf("served %d and %d after one has left", a, b)
+	}
+}
+
+func TestConcurrencyIsBoundedAndWaitersAreServedInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var running, most atomic.Int32
+		app := serve(t, memory.New(), func(context.Context, int) (int, error) {
+			n := running.Add(1)
+			defer running.Add(-1)
+			for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+			}
+			time.Sleep(time.Second)
+			return 0, nil
+		})
+		begun := time.Now()
+		var wg sync.WaitGroup
+		for range 3 * calcService.Concurrency {
+			wg.Go(func() {
+				if _, err := call(t.Context(), app, 1, af.Timeout(time.Hour)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		if most.Load() != int32(calcService.Concurrency) || time.Since(begun) != 3*time.Second {
+			t.Errorf("%d at once, %v in all", most.Load(), time.Since(begun))
+		}
+	})
+}
+
+func TestCallThatFindsNoSlotInTimeWasNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := serve(t, memory.New(), func(ctx context.Context, _ int) (int, error) {
+			time.Sleep(time.Minute)
+			return 0, nil
+		})
+		var wg sync.WaitGroup
+		for range calcService.Concurrency {
+			wg.Go(func() { _, _ = call(t.Context(), app, 1, af.Timeout(time.Minute)) })
+		}
+		synctest.Wait()
+		_, err := call(t.Context(), app, 1, af.Timeout(time.Second))
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeNotSent, "busy")
+		wg.Wait()
+	})
+}
+
+func TestCallsInFlightAreBoundedButNotThoseOfHandlers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var app *af.App
+		app = serve(t, memory.New(), func(ctx context.Context, x int) (int, error) {
+			if x == 1 {
+				return call(ctx, app, 2)
+			}
+			time.Sleep(time.Second)
+			return x, nil
+		}, af.MaxInFlight(1, 1<<20))
+		begun := time.Now()
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				if got, err := call(t.Context(), app, 1); got != 2 || err != nil {
+					t.Errorf("got %d, %v", got, err)
+				}
+			})
+		}
+		wg.Wait()
+		if took := time.Since(begun); took != 2*time.Second {
+			t.Errorf("two calls of a second each, one at a time, took %v", took)
+		}
+		wg.Go(func() { _, _ = call(t.Context(), app, 1) })
+		synctest.Wait()
+		_, err := call(t.Context(), app, 1, af.Timeout(time.Millisecond))
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeNotSent, "too many calls in flight")
+		wg.Wait()
+	})
+}
+
+func TestMetadataReachesTheHandlerAndIsNotPassedOn(t *testing.T) {
+	var app *af.App
+	var seen []string
+	app = serve(t, memory.New(), func(ctx context.Context, x int) (int, error) {
+		seen = append(seen, fmt.Sprint(af.MetadataFrom(ctx)))
+		if x == 1 {
+			return call(ctx, app, 2)
+		}
+		return x, nil
+	})
+	ctx := af.WithMetadata(af.WithMetadata(t.Context(), "tenant", "a"), "lang", "de")
+	if _, err := call(ctx, app, 1); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"map[lang:de tenant:a]", "map[]"}; !slices.Equal(seen, want) {
+		t.Errorf("seen %q, want %q", seen, want)
+	}
+	if md := af.MetadataFrom(ctx); md != nil {
+		t.Errorf("outside of a handler there is %v", md)
+	}
+}
+
+func TestHandlersKnowTheirInstanceAndNothingOfTheCallersValues(t *testing.T) {
+	type key struct{}
+	var lines log
+	var in af.Instance
+	var value any
+	app := serve(t, memory.New(), func(ctx context.Context, _ int) (int, error) {
+		in, value = af.InstanceFrom(ctx), ctx.Value(key{})
+		af.LoggerFrom(ctx).Info("hello")
+		return 0, nil
+	}, lines.option())
+	if _, err := call(context.WithValue(t.Context(), key{}, 1), app, 1); err != nil {
+		t.Fatal(err)
+	}
+	if in != app.Instance() || in.IP != "192.0.2.1" || in.Version != "v1" || in.ID == "" || value != nil {
+		t.Errorf("instance %+v, value %v", in, value)
+	}
+	for _, text := range []string{`"service":"calc"`, `"method":"Do"`, `"instance":"` + in.ID} {
+		if !strings.Contains(lines.String(), text) {
+			t.Errorf("%s is missing in %s", text, lines.String())
+		}
+	}
+	if af.InstanceFrom(t.Context()) != (af.Instance{}) || af.LoggerFrom(t.Context()) == nil {
+		t.Error("outside of a handler")
+	}
+	if other := open(t, memory.New()); other.Instance().ID == in.ID || other.NewID() == other.NewID() {
+		t.Error("ids repeat")
+	}
+}
+
+func TestMiddlewareWrapsBothSidesInOrderAndCarriesHeaders(t *testing.T) {
+	var trace []string
+	client := func(name string) func(af.Caller) af.Caller {
+		return func(next af.Caller) af.Caller {
+			return af.CallerFunc(func(ctx context.Context, c af.Call) (json.RawMessage, error) {
+				trace = append(trace, name+" "+c.Service+"."+c.Method)
+				headers := map[string]string{"traceparent": c.Headers["traceparent"] + name}
+				c.Headers = headers
+				r, err := next.Invoke(ctx, c)
+				trace = append(trace, fmt.Sprint(name, " ", string(r), " ", err))
+				return r, err
+			})
+		}
+	}
+	server := func(name string) func(af.Handler) af.Handler {
+		return func(next af.Handler) af.Handler {
+			return func(ctx context.Context, req *af.Request) (json.RawMessage, error) {
+				trace = append(trace, name+" "+req.Headers["traceparent"])
+				r, err := next(ctx, req)
+				trace = append(trace, fmt.Sprint(name, " ", string(r), " ", err))
+				return r, err
+			}
+		}
+	}
+	app := serve(t, memory.New(), func(_ context.Context, x int) (int, error) {
+		if x == 1 {
+			panic("!")
+		}
+		return x, nil
+	}, af.ClientMiddleware(client("c1"), client("c2")), af.ServerMiddleware(server("s1"), server("s2")))
+	if _, err := call(t.Context(), app, 5); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"c1 calc.Do", "c2 calc.Do", "s1 c1c2", "s2 c1c2",
+		`s2 {"result":5} <nil>`, `s1 {"result":5} <nil>`, `c2 {"result":5} <nil>`, `c1 {"result":5} <nil>`,
+	}
+	if !slices.Equal(trace, want) {
+		t.Errorf("trace\n%q\nwant\n%q", trace, want)
+	}
+	trace = nil
+	if _, err := call(t.Context(), app, 1); !errors.Is(err, af.ErrInternal) {
+		t.Fatal(err)
+	}
+	if trace[4] != "s2  the handler panicked" || trace[7] != "c1  internal: the handler panicked" {
+		t.Errorf("middleware saw the panic as %q", trace)
+	}
+}
+
+func TestPanicInServerMiddlewareIsContained(t *testing.T) {
+	app := serve(t, memory.New(), double, af.ServerMiddleware(func(af.Handler) af.Handler {
+		return func(context.Context, *af.Request) (json.RawMessage, error) { panic("!") }
+	}))
+	_, err := call(t.Context(), app, 1)
+	wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "panicked")
+}
+
+func TestClientMiddlewareErrorsBecomeCoded(t *testing.T) {
+	app := serve(t, memory.New(), double, af.ClientMiddleware(func(af.Caller) af.Caller {
+		return af.CallerFunc(func(context.Context, af.Call) (json.RawMessage, error) { return nil, errors.New("breaker open") })
+	}))
+	_, err := call(t.Context(), app, 1)
+	wantError(t, err, af.ErrUnknown, af.OutcomeUnknown, "breaker open")
+}
+
+func TestAnotherContractIsLoggedOnceAPeer(t *testing.T) {
+	var lines log
+	app := serve(t, memory.New(), double, lines.option())
+	old := calcDo
+	old.Fingerprint = "older"
+	for range 3 {
+		if got, err := old.Call(t.Context(), af.NewClient(app), calcArgs{1}); got.Result != 2 || err != nil {
+			t.Errorf("got %v, %v", got, err)
+		}
+	}
+	if n := strings.Count(lines.String(), "another contract"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, lines.String())
+	}
+}
+
+func TestQueuesSayThatTheBackendKeepsNoTasks(t *testing.T) {
+	app := open(t, memory.New())
+	q := af.NewQueue[int, int](app, af.Worker{Name: "w", Type: "W"})
+	_, err := q.Submit(t.Context(), 1)
+	wantError(t, err, af.ErrFailedPrecondition, af.OutcomeNotSent, "not been started")
+	start(t, app)
+	_, err = q.Submit(t.Context(), 1, af.Weight(3), af.Timeout(time.Second))
+	wantError(t, err, af.ErrUnimplemented, af.OutcomeNotSent, "the backend memory keeps no tasks")
+	_, err = q.Subtasks(t.Context(), "id", []int{1}, af.Weight(3), af.Batch("b"), af.RunNow(), af.OnFailure(af.FailFast))
+	wantError(t, err, af.ErrUnimplemented, af.OutcomeNotSent, "keeps no tasks")
+	_, err = q.SubmitMany(t.Context(), []int{1, 2}, af.TaskID("x"))
+	wantError(t, err, af.ErrInvalidArgument, af.OutcomeNotSent, "2 payloads")
+	var unmade af.Queue[int, int]
+	_, err = unmade.Wait(t.Context(), "id")
+	wantError(t, err, af.ErrFailedPrecondition, af.OutcomeNotSent, "no TaskClient")
+}

@@ -1,0 +1,113 @@
+package backend
+
+import "slices"
+
+// An Actor is who makes a transition.
+type Actor string
+
+const (
+	Submitter  Actor = "submitter"  // whoever inserts
+	Worker     Actor = "worker"     // a process that claims
+	Owner      Actor = "owner"      // the process whose claim it is
+	Judge      Actor = "judge"      // any process that has seen the owner's counter stand still
+	Dispatcher Actor = "dispatcher" // who sends hints
+	Anyone     Actor = "anyone"     // who stops a task
+	Sweeper    Actor = "sweeper"    // who looks for what is overdue
+)
+
+// A Guard is a condition that a transition's one conditional write checks, besides the task's id and its status.
+type Guard string
+
+const (
+	IDFree        Guard = "id free"
+	KeyFree       Guard = "unique key free"
+	Due           Guard = "due"       // RunAt is not after the store's now
+	GateOpen      Guard = "gate open" // the source of a subtask lets it run
+	NotStopping   Guard = "no stop requested"
+	Stopping      Guard = "stop requested"
+	SameFence     Guard = "fence"           // of the claim that writes
+	Convicted     Guard = "owner convicted" // its counter is the one it was judged by
+	HintOwed      Guard = "no hint, or one older than 5 s × 2ⁿ"
+	PastDeadline  Guard = "deadline passed"
+	SameSpawns    Guard = "spawn_rev > 0, and as read before looking"
+	NoLiveSubtask Guard = "no live subtask"
+)
+
+// A Transition is one row of the state table. From is empty where the task doesn't exist yet. The row of a set of
+// subtasks (12) changes no status: From and To are both empty.
+type Transition struct {
+	Row    int
+	From   []Status
+	To     []Status
+	By     []Actor
+	Guards []Guard
+	Writes string
+}
+
+var transitions = [...]Transition{
+	{
+		1, nil, []Status{StatusWaiting, StatusPending}, []Actor{Submitter}, []Guard{IDFree, KeyFree},
+		"the whole document, no hint; pending for Submit, waiting for Store, a future run_at or a gated subtask",
+	},
+	{
+		2, []Status{StatusWaiting, StatusPending, StatusRetrying}, []Status{StatusRunning}, []Actor{Worker},
+		[]Guard{Due, GateOpen, NotStopping}, "owner, claim nonce, fence+1, attempt+1, started",
+	},
+	{
+		3, []Status{StatusRunning}, []Status{StatusSuccess}, []Actor{Owner}, []Guard{SameFence, NotStopping},
+		"result, ended",
+	},
+	{
+		4, []Status{StatusRunning}, []Status{StatusRetrying}, []Actor{Owner}, []Guard{SameFence, NotStopping},
+		"error, run_at; hint emptied",
+	},
+	{
+		5, []Status{StatusRunning}, []Status{StatusFailed}, []Actor{Owner}, []Guard{SameFence, NotStopping},
+		"error, ended (attempts used up, or a permanent error)",
+	},
+	{
+		6, []Status{StatusRunning}, []Status{StatusWaiting}, []Actor{Owner}, []Guard{SameFence, NotStopping},
+		"attempt−1 (release at shutdown, snooze); hint emptied",
+	},
+	{
+		7, []Status{StatusRunning}, []Status{StatusWaiting, StatusFailed}, []Actor{Judge}, []Guard{Convicted},
+		"crashes+1, attempt−1; failed when crashes ≥ max_crashes",
+	},
+	{
+		8, []Status{StatusWaiting, StatusPending}, []Status{StatusPending}, []Actor{Dispatcher},
+		[]Guard{Due, GateOpen, HintOwed}, "hint time",
+	},
+	{
+		8, []Status{StatusRetrying}, []Status{StatusRetrying}, []Actor{Dispatcher},
+		[]Guard{Due, GateOpen, HintOwed}, "hint time",
+	},
+	{
+		9, []Status{StatusWaiting, StatusPending, StatusRetrying}, []Status{StatusStopped}, []Actor{Anyone}, nil,
+		"reason",
+	},
+	{
+		10, []Status{StatusRunning}, []Status{StatusStopped}, []Actor{Owner, Judge}, []Guard{SameFence, Stopping},
+		"reason; the result is discarded",
+	},
+	{
+		11, []Status{StatusWaiting, StatusPending, StatusRetrying}, []Status{StatusFailed}, []Actor{Sweeper},
+		[]Guard{PastDeadline}, "deadline_exceeded",
+	},
+	{
+		12, nil, nil, []Actor{Owner, Sweeper}, []Guard{SameSpawns, NoLiveSubtask},
+		"the set of subtasks is finished: counts, time; inserts the task <source>/done",
+	},
+}
+
+// Transitions returns the state table: all that may happen to a task. What it doesn't list must be refused.
+func Transitions() []Transition { return slices.Clone(transitions[:]) }
+
+// Allowed says whether any row leads from one status to the other. from is "" for a task that doesn't exist yet.
+func Allowed(from, to Status) bool {
+	return slices.ContainsFunc(transitions[:], func(t Transition) bool {
+		if !slices.Contains(t.To, to) {
+			return false
+		}
+		return slices.Contains(t.From, from) || from == "" && len(t.From) == 0
+	})
+}

@@ -1,0 +1,81 @@
+package backend
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+// A Status is where a task stands.
+type Status string
+
+// The seven statuses. The last three are final: a task that has one never changes again.
+const (
+	StatusWaiting  Status = "waiting"  // persisted
+	StatusPending  Status = "pending"  // a hint is out or about to be
+	StatusRunning  Status = "running"  // claimed
+	StatusRetrying Status = "retrying" // an attempt failed, the next is due at RunAt
+	StatusSuccess  Status = "success"
+	StatusFailed   Status = "failed"
+	StatusStopped  Status = "stopped"
+)
+
+var statuses = [...]Status{
+	StatusWaiting, StatusPending, StatusRunning, StatusRetrying, StatusSuccess, StatusFailed, StatusStopped,
+}
+
+// Statuses returns the seven statuses.
+func Statuses() []Status { return slices.Clone(statuses[:]) }
+
+// Final says whether a task's own run has ended.
+func (s Status) Final() bool {
+	return s == StatusSuccess || s == StatusFailed || s == StatusStopped
+}
+
+// A Task is the document of one task: the only truth about it. Times are the store's.
+type Task struct {
+	ID      string          `json:"id"`
+	Queue   string          `json:"queue"`
+	Status  Status          `json:"status"`
+	Weight  int             `json:"weight"`
+	Payload json.RawMessage `json:"payload"`
+	// Fingerprint is that of the payload's type where the task was submitted.
+	Fingerprint string          `json:"fingerprint,omitempty"`
+	Result      json.RawMessage `json:"result,omitempty"` // with StatusSuccess
+	Error       *TaskError      `json:"error,omitempty"`  // of the last attempt that failed, or why it was stopped
+
+	Attempt int   `json:"attempt"` // attempts begun and charged
+	Crashes int   `json:"crashes"` // owners lost while they ran it
+	Fence   int64 `json:"fence"`   // raised by every claim
+
+	// Source is the task whose subtask this is, Batch the call to Subtasks that made it.
+	Source string `json:"source,omitempty"`
+	Batch  string `json:"batch,omitempty"`
+	// RetryOf is the finished task that this one repeats by hand.
+	RetryOf   string `json:"retry_of,omitempty"`
+	UniqueKey string `json:"unique_key,omitempty"`
+
+	Created  time.Time `json:"created"`
+	RunAt    time.Time `json:"run_at"`            // not before
+	Deadline time.Time `json:"deadline,omitzero"` // not begun after
+	Started  time.Time `json:"started,omitzero"`  // the last attempt
+	Ended    time.Time `json:"ended,omitzero"`    // the task's own run
+
+	// Subtasks is set once the last subtask has ended.
+	Subtasks *SubtaskCounts `json:"subtasks,omitempty"`
+}
+
+// A TaskError is why an attempt failed.
+type TaskError struct {
+	Code    Code   `json:"code"`
+	Message string `json:"message"`
+}
+
+// SubtaskCounts sums up a finished set of subtasks.
+type SubtaskCounts struct {
+	Total     int       `json:"total"`
+	Succeeded int       `json:"succeeded"`
+	Failed    int       `json:"failed"`
+	Stopped   int       `json:"stopped"`
+	Finished  time.Time `json:"finished"`
+}

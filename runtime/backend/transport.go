@@ -1,0 +1,54 @@
+package backend
+
+import (
+	"context"
+	"encoding/json"
+)
+
+// Transport carries hints and raw messages. A hint says that a task may be ready: losing, repeating or reordering hints
+// costs latency, never correctness.
+type Transport interface {
+	// Hint publishes task ids to a queue's listeners and says of each whether it was taken. Neither answer nor error says
+	// anything about the task.
+	Hint(ctx context.Context, queue string, ids []string) (taken []bool, err error)
+	// Listen receives hints of a queue, at most window of them unacknowledged.
+	Listen(ctx context.Context, queue string, window int) (Listener, error)
+	// Depth is how many hints of a queue wait, as last known.
+	Depth(ctx context.Context, queue string) (int, error)
+	// Send publishes a raw message. A nil error means that it is safely kept until somebody receives it.
+	Send(ctx context.Context, queue string, body json.RawMessage) error
+	// Receive calls fn for each raw message of a queue until ctx ends. A message is gone once fn returned nil and comes
+	// again otherwise.
+	Receive(ctx context.Context, queue string, fn func(ctx context.Context, body json.RawMessage) error) error
+	// State says whether the transport can carry now, and its channel is closed at the next change.
+	State() (up bool, changed <-chan struct{})
+}
+
+// A Listener receives the hints of one queue. Its methods may be called from several goroutines.
+type Listener interface {
+	// Next waits for hints and returns up to max of them.
+	Next(ctx context.Context, max int) ([]Hint, error)
+	// Resize changes the window.
+	Resize(ctx context.Context, window int) error
+	// Close stops listening; unacknowledged hints go to another listener.
+	Close() error
+}
+
+// A Hint is one received hint. Done acknowledges it and may be called more than once.
+type Hint struct {
+	ID        string
+	Suspicion bool // it was delivered before: its receiver may have died
+	Done      func()
+}
+
+// Coordinator knows who is there and spreads news. All of it may be forgotten at any time: no correctness rests on it.
+type Coordinator interface {
+	// Announce says that name is present for the next few seconds, with facts about it; it is repeated by the caller.
+	Announce(ctx context.Context, kind, name string, facts json.RawMessage) error
+	// Present lists who was announced lately.
+	Present(ctx context.Context, kind string) (map[string]json.RawMessage, error)
+	// Broadcast spreads news; there is no telling whom it reaches.
+	Broadcast(ctx context.Context, topic string, news json.RawMessage) error
+	// Subscribe calls fn with the news of a topic until ctx ends. After a gap fn gets nil: read again what matters.
+	Subscribe(ctx context.Context, topic string, fn func(news json.RawMessage)) error
+}

@@ -1,0 +1,149 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// calc is a service by hand, in the shape of generated code. do stands for the handler's own code.
+type calc struct {
+	do func(ctx context.Context, x int) (int, error)
+}
+
+type (
+	calcArgs struct {
+		X int `json:"x"`
+	}
+	calcReply struct {
+		Result int `json:"result"`
+	}
+)
+
+var (
+	calcService = af.Service{Name: "calc", Type: "Calc", Concurrency: 4}
+	calcDo      = af.Method[calcArgs, calcReply]{
+		Service: "calc", Name: "Do", Signature: "(x int) (int)", Timeout: 5 * time.Second, Fingerprint: "f1",
+	}
+	calcAgain = af.Method[calcArgs, calcReply]{
+		Service: "calc", Name: "Again", Signature: "(x int) (int)", Timeout: 5 * time.Second, Idempotent: true, Fingerprint: "f2",
+	}
+)
+
+func registerCalc(r af.Registrar, impl *calc) {
+	do := func(ctx context.Context, c *calc, a calcArgs) (r calcReply, err error) {
+		r.Result, err = c.do(ctx, a.X)
+		return r, err
+	}
+	af.RegisterService(r, calcService, impl, af.Bind(&calcDo, do), af.Bind(&calcAgain, do))
+}
+
+// call calls calc.Do over c.
+func call(ctx context.Context, c af.Caller, x int, opts ...af.CallOption) (int, error) {
+	r, err := calcDo.Call(ctx, af.NewClient(c, opts...), calcArgs{x})
+	return r.Result, err
+}
+
+func double(_ context.Context, x int) (int, error) { return 2 * x, nil }
+
+// open opens an App that is shut down at the end of the test.
+func open(t *testing.T, b af.Backend, opts ...af.AppOption) *af.App {
+	t.Helper()
+	opts = append([]af.AppOption{af.Logger(slog.New(slog.DiscardHandler)), af.IP("192.0.2.1"), af.Version("v1")}, opts...)
+	app, err := af.Open(t.Context(), b, opts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = app.Shutdown(ctx) // the tests of Shutdown look at its error
+	})
+	return app
+}
+
+// serve starts an App that serves calc by do.
+func serve(t *testing.T, b af.Backend, do func(context.Context, int) (int, error), opts ...af.AppOption) *af.App {
+	t.Helper()
+	app := open(t, b, opts...)
+	registerCalc(app, &calc{do})
+	start(t, app)
+	return app
+}
+
+func start(t *testing.T, app *af.App) {
+	t.Helper()
+	if err := app.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// wantError checks the three things that every failed call tells.
+func wantError(t *testing.T, err error, code af.Code, outcome af.Outcome, text string) {
+	t.Helper()
+	e, ok := errors.AsType[*af.Error](err)
+	if !ok {
+		t.Fatalf("error %v (%T) is no *af.Error", err, err)
+	}
+	if e.Code != code || e.Outcome != outcome || !strings.Contains(err.Error(), text) {
+		t.Errorf("error %q, code %s, outcome %s; want code %s, outcome %s, text %q", err, e.Code, e.Outcome, code, outcome, text)
+	}
+	if !errors.Is(err, code) {
+		t.Errorf("errors.Is(%v, %s) does not hold", err, code)
+	}
+}
+
+// A faulty backend is memory with something between the runtime and its Calls.
+type faulty struct {
+	*memory.Backend
+	call func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error)
+}
+
+type faultyCalls struct {
+	backend.Calls
+	faulty
+}
+
+func (f faulty) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := f.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Calls = faultyCalls{ports.Calls, f}
+	}
+	return ports, err
+}
+
+func (c faultyCalls) Call(ctx context.Context, req *backend.Request) (*backend.Reply, error) {
+	return c.call(c.Calls, ctx, req)
+}
+
+// A log is a slog destination that tests read.
+type log struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func (l *log) option() af.AppOption { return af.Logger(slog.New(slog.NewJSONHandler(l, nil))) }

@@ -1,0 +1,453 @@
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	goruntime "runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+func TestCallReturnsTheResults(t *testing.T) {
+	app := serve(t, memory.New(), double)
+	got, err := call(t.Context(), app, 21)
+	if got != 42 || err != nil {
+		t.Errorf("got %d, %v", got, err)
+	}
+}
+
+func TestUntypedCallTakesAnythingThatIsAnObject(t *testing.T) {
+	app := serve(t, memory.New(), double)
+	for _, args := range []any{map[string]int{"x": 4}, struct{ X int }{4}, json.RawMessage(`{"x":4,"more":"is ignored"}`)} {
+		got, err := app.Call(t.Context(), "calc", "Do", args)
+		if string(got) != `{"result":8}` || err != nil {
+			t.Errorf("args %v: got %s, %v", args, got, err)
+		}
+	}
+	if got, err := app.Call(t.Context(), "calc", "Do", nil); string(got) != `{"result":0}` || err != nil {
+		t.Errorf("no args: got %s, %v", got, err)
+	}
+	_, err := app.Call(t.Context(), "calc", "Do", []int{4})
+	wantError(t, err, af.ErrInvalidArgument, af.OutcomeNotSent, "must be a JSON object")
+	_, err = app.Call(t.Context(), "calc", "Do", func() {})
+	wantError(t, err, af.ErrInvalidArgument, af.OutcomeNotSent, "do not encode")
+	_, err = app.Call(t.Context(), "", "Do", nil)
+	wantError(t, err, af.ErrInvalidArgument, af.OutcomeNotSent, "needs a service and a method")
+}
+
+func TestCallsBeforeStartAndAfterShutdownAreNotSent(t *testing.T) {
+	app := open(t, memory.New())
+	registerCalc(app, &calc{double})
+	_, err := call(t.Context(), app, 1)
+	wantError(t, err, af.ErrFailedPrecondition, af.OutcomeNotSent, "not been started")
+	start(t, app)
+	if _, err := call(t.Context(), app, 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := app.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = call(t.Context(), app, 1)
+	wantError(t, err, af.ErrFailedPrecondition, af.OutcomeNotSent, "shut down")
+}
+
+func TestClientWithoutCallerIsAnError(t *testing.T) {
+	_, err := call(t.Context(), nil, 1)
+	wantError(t, err, af.ErrFailedPrecondition, af.OutcomeNotSent, "no Caller")
+}
+
+// In a bubble time stands still while anybody can run, so "at once" is exact.
+func TestUnknownServiceAndUnknownMethodFailAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := serve(t, memory.New(), double)
+		begun := time.Now()
+		_, err := app.Call(t.Context(), "nosuch", "Do", nil)
+		wantError(t, err, af.ErrUnavailable, af.OutcomeNotSent, `no instance of service "nosuch"`)
+		_, err = app.Call(t.Context(), "calc", "Nosuch", nil)
+		wantError(t, err, af.ErrUnimplemented, af.OutcomeAnswered, `service "calc" has no method "Nosuch"`)
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("took %v", took)
+		}
+		if _, err := call(t.Context(), app, 1); err != nil {
+			t.Errorf("the server did not go on: %v", err)
+		}
+	})
+}
+
+func TestBodyThatDoesNotDecodeIsInvalidArgument(t *testing.T) {
+	app := serve(t, memory.New(), double)
+	for _, args := range []string{`{"x":"four"}`, `{"x":`, `{"x":1e400}`} {
+		_, err := app.Invoke(t.Context(), af.Call{Service: "calc", Method: "Do", Args: json.RawMessage(args)})
+		wantError(t, err, af.ErrInvalidArgument, af.OutcomeAnswered, "do not decode")
+	}
+	if _, err := call(t.Context(), app, 1); err != nil {
+		t.Errorf("the server did not go on: %v", err)
+	}
+}
+
+func TestReplyThatDoesNotDecodeIsInternal(t *testing.T) {
+	app := serve(t, memory.New(), double, af.ServerMiddleware(func(af.Handler) af.Handler {
+		return func(context.Context, *af.Request) (json.RawMessage, error) { return json.RawMessage(`{"result":"x"}`), nil }
+	}))
+	got, err := call(t.Context(), app, 1)
+	wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "the reply of calc.Do does not decode")
+	if got != 0 {
+		t.Errorf("got %d with an error", got)
+	}
+}
+
+type quota struct{ Left int }
+
+func TestCodedErrorsCrossWithTheirDetails(t *testing.T) {
+	app := serve(t, memory.New(), func(_ context.Context, x int) (int, error) {
+		switch x {
+		case 1:
+			return 7, af.ErrNotFound
+		case 2:
+			return 7, fmt.Errorf("item %d: %w", x, af.ErrNotFound)
+		case 3:
+			return 7, af.NewError(af.ErrResourceExhausted, "over quota", quota{3}, &quota{4})
+		case 4:
+			return 7, fmt.Errorf("secret context: %w", af.Errorf(af.ErrAborted, "conflict: %w", errors.New("row 5")))
+		case 5:
+			return 7, errors.New("boom")
+		case 6:
+			return 7, context.DeadlineExceeded
+		case 7:
+			return 7, &af.Error{Code: "made_up", Message: "?"}
+		}
+		return 7, af.NewError(af.ErrUnknown, strings.Repeat("x", 1<<20), strings.Repeat("y", 1<<20))
+	})
+	for _, c := range []struct {
+		x       int
+		code    af.Code
+		message string
+	}{
+		{1, af.ErrNotFound, ""},
+		{2, af.ErrNotFound, "item 2: not_found"},
+		{3, af.ErrResourceExhausted, "over quota"},
+		{4, af.ErrAborted, "conflict: row 5"},
+		{5, af.ErrUnknown, "boom"},
+		{6, af.ErrDeadlineExceeded, "context deadline exceeded"},
+		{7, af.ErrUnknown, "?"},
+	} {
+		got, err := call(t.Context(), app, c.x)
+		wantError(t, err, c.code, af.OutcomeAnswered, c.message)
+		if e, _ := errors.AsType[*af.Error](err); e.Message != c.message || got != 0 {
+			t.Errorf("x=%d: got %d with message %q, want 0 with %q", c.x, got, e.Message, c.message)
+		}
+	}
+	_, err := call(t.Context(), app, 3)
+	if q, ok := af.Detail[quota](err); !ok || q.Left != 3 {
+		t.Errorf("detail %v, %v", q, ok)
+	}
+	if _, ok := af.Detail[calcArgs](err); ok {
+		t.Error("a detail of another type was found")
+	}
+	if _, err := call(t.Context(), app, 6); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v is not context.DeadlineExceeded", err)
+	}
+	_, err = call(t.Context(), app, 8)
+	if e, _ := errors.AsType[*af.Error](err); len(e.Message) > 17<<10 || len(e.Details) > 0 {
+		t.Errorf("a message of %d bytes and %d details crossed", len(e.Message), len(e.Details))
+	}
+}
+
+func TestRedactionHidesOnlyErrorsWithoutACode(t *testing.T) {
+	var lines log
+	app := serve(t, memory.New(), func(_ context.Context, x int) (int, error) {
+		if x == 1 {
+			return 0, errors.New("password=hunter2")
+		}
+		return 0, af.NewError(af.ErrAborted, "said on purpose")
+	}, af.RedactErrors(), lines.option())
+	_, err := call(t.Context(), app, 1)
+	wantError(t, err, af.ErrUnknown, af.OutcomeAnswered, "the handler failed")
+	if strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("the error was not redacted: %v", err)
+	}
+	_, err = call(t.Context(), app, 2)
+	wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "said on purpose")
+}
+
+// A service that passes on what a downstream service answered keeps its code and message, not its outcome.
+func TestDownstreamErrorKeepsCodeAndMessageAndLosesItsOutcome(t *testing.T) {
+	world := memory.New()
+	app := serve(t, world, func(ctx context.Context, _ int) (int, error) {
+		client := af.NewClient(openStarted(t, world))
+		_, err := (&af.Method[calcArgs, calcReply]{Service: "nosuch", Name: "M"}).Call(ctx, client, calcArgs{})
+		wantError(t, err, af.ErrUnavailable, af.OutcomeNotSent, "nosuch")
+		return 0, err
+	})
+	_, err := call(t.Context(), app, 1)
+	wantError(t, err, af.ErrUnavailable, af.OutcomeAnswered, `no instance of service "nosuch" is running`)
+}
+
+func openStarted(t *testing.T, b af.Backend) *af.App {
+	app := open(t, b)
+	start(t, app)
+	return app
+}
+
+func TestPanicIsInternalAndTheServerGoesOn(t *testing.T) {
+	var lines log
+	app := serve(t, memory.New(), func(_ context.Context, x int) (int, error) {
+		switch x {
+		case 1:
+			panic("password=hunter2")
+		case 2:
+			goruntime.Goexit()
+		case 3:
+			var m map[int]int
+			m[1] = 1
+		}
+		return 1, nil
+	}, lines.option())
+	for x, text := range map[int]string{1: "panicked", 2: "ended its goroutine", 3: "panicked"} {
+		_, err := call(t.Context(), app, x)
+		wantError(t, err, af.ErrInternal, af.OutcomeAnswered, text)
+		if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "goroutine ") {
+			t.Errorf("the panic's value or stack crossed: %v", err)
+		}
+	}
+	if got := lines.String(); !strings.Contains(got, "hunter2") || !strings.Contains(got, "call_test.go") {
+		t.Errorf("the log has no value and stack: %s", got)
+	}
+	for range 2 * calcService.Concurrency { // no slot is lost
+		if _, err := call(t.Context(), app, 9); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestDeadlineIsTheEarlierOfContextAndTimeoutElseTheMethods(t *testing.T) {
+	hour := 3600 * time.Second
+	for _, c := range []struct {
+		name    string
+		context time.Duration
+		timeout time.Duration
+		want    time.Duration
+	}{
+		{"neither", 0, 0, 5 * time.Second},
+		{"context", 2 * time.Second, 0, 2 * time.Second},
+		{"context later than the method's", hour, 0, hour},
+		{"timeout", 0, 3 * time.Second, 3 * time.Second},
+		{"context first", time.Second, 3 * time.Second, time.Second},
+		{"timeout first", 4 * time.Second, 3 * time.Second, 3 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var seen time.Duration
+				app := serve(t, memory.New(), func(ctx context.Context, _ int) (int, error) {
+					deadline, _ := ctx.Deadline()
+					seen = time.Until(deadline)
+					<-ctx.Done()
+					return 0, ctx.Err()
+				})
+				ctx := t.Context()
+				if c.context > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, c.context)
+					defer cancel()
+				}
+				begun := time.Now()
+				_, err := call(ctx, app, 1, af.Timeout(c.timeout))
+				if !errors.Is(err, af.ErrDeadlineExceeded) || !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("error %v", err)
+				}
+				if took := time.Since(begun); took != c.want || seen != c.want {
+					t.Errorf("took %v, the handler saw %v; want %v", took, seen, c.want)
+				}
+			})
+		})
+	}
+}
+
+func TestHandlerThatIgnoresItsDeadlineHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		app := serve(t, memory.New(), func(_ context.Context, x int) (int, error) {
+			if x == 1 {
+				<-release
+			}
+			return x, nil
+		})
+		begun := time.Now()
+		_, err := call(t.Context(), app, 1, af.Timeout(time.Second))
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeUnknown, "calling calc.Do")
+		if took := time.Since(begun); took != time.Second {
+			t.Errorf("took %v", took)
+		}
+		if got, err := call(t.Context(), app, 2); got != 2 || err != nil {
+			t.Errorf("the server did not go on: %d, %v", got, err)
+		}
+		close(release)
+	})
+}
+
+func TestCancellationTravelsWithACause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var cause error
+		app := serve(t, memory.New(), func(ctx context.Context, _ int) (int, error) {
+			<-ctx.Done()
+			cause = context.Cause(ctx)
+			return 0, ctx.Err()
+		})
+		ctx, cancel := context.WithCancelCause(t.Context())
+		why := errors.New("the user closed the window")
+		go func() {
+			time.Sleep(time.Second)
+			cancel(why)
+		}()
+		_, err := call(ctx, app, 1)
+		wantError(t, err, af.ErrCanceled, af.OutcomeUnknown, "the user closed the window")
+		if !errors.Is(err, context.Canceled) || !errors.Is(err, why) {
+			t.Errorf("%v is neither context.Canceled nor the cause", err)
+		}
+		synctest.Wait()
+		if !errors.Is(cause, af.ErrCanceled) || !strings.Contains(cause.Error(), "the caller gave up") {
+			t.Errorf("the handler's cause is %v", cause)
+		}
+	})
+}
+
+func TestContextThatHasEndedIsNotSent(t *testing.T) {
+	app := serve(t, memory.New(), func(context.Context, int) (int, error) {
+		t.Error("it was sent")
+		return 0, nil
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := call(ctx, app, 1)
+	wantError(t, err, af.ErrCanceled, af.OutcomeNotSent, "calling calc.Do")
+}
+
+func TestWaitForReadyWaitsForAnInstance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world := memory.New()
+		client := openStarted(t, world)
+		begun := time.Now()
+		_, err := call(t.Context(), client, 1, af.WaitForReady(), af.Timeout(3*time.Second))
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeNotSent, "no instance")
+		if took := time.Since(begun); took != 3*time.Second {
+			t.Errorf("took %v", took)
+		}
+		go func() {
+			time.Sleep(2 * time.Second)
+			serve(t, world, double)
+		}()
+		begun = time.Now()
+		if got, err := call(t.Context(), client, 4, af.WaitForReady()); got != 8 || err != nil {
+			t.Errorf("got %d, %v", got, err)
+		}
+		if took := time.Since(begun); took < 2*time.Second || took > 2200*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
+}
+
+func TestOnlyIdempotentMethodsAreRepeatedWhenTheOutcomeIsUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int32
+		var ids []string
+		lost := faulty{memory.New(), func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
+			ids = append(ids, req.ID)
+			if calls.Add(1) < 3 {
+				return nil, af.NewError(af.ErrUnavailable, "the connection was lost")
+			}
+			return next.Call(ctx, req)
+		}}
+		app := serve(t, lost, double)
+		_, err := call(t.Context(), app, 1)
+		wantError(t, err, af.ErrUnavailable, af.OutcomeUnknown, "the connection was lost")
+		if calls.Load() != 1 {
+			t.Errorf("a method that is not idempotent was tried %d times", calls.Load())
+		}
+		calls.Store(0)
+		ids = nil
+		got, err := calcAgain.Call(t.Context(), af.NewClient(app), calcArgs{5})
+		if got.Result != 10 || err != nil || calls.Load() != 3 {
+			t.Errorf("got %v, %v after %d tries", got, err, calls.Load())
+		}
+		if ids[0] != ids[1] || ids[1] != ids[2] {
+			t.Errorf("the idempotency key changed: %q", ids)
+		}
+		calls.Store(-100)
+		_, err = calcAgain.Call(t.Context(), af.NewClient(app), calcArgs{5})
+		wantError(t, err, af.ErrUnavailable, af.OutcomeUnknown, "the connection was lost")
+		if n := calls.Load() + 100; n != 4 {
+			t.Errorf("tried %d times, want 1 and 3 repetitions", n)
+		}
+	})
+}
+
+func TestRedeliveredRequestIsRefusedUnlessIdempotent(t *testing.T) {
+	again := faulty{memory.New(), func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
+		redelivered := *req
+		redelivered.Redelivered = true
+		return next.Call(ctx, &redelivered)
+	}}
+	app := serve(t, again, double)
+	_, err := call(t.Context(), app, 1)
+	wantError(t, err, af.ErrUnavailable, af.OutcomeUnknown, "interrupted")
+	if got, err := calcAgain.Call(t.Context(), af.NewClient(app), calcArgs{1}); got.Result != 2 || err != nil {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func TestMessagesAreBounded(t *testing.T) {
+	big := json.RawMessage(`{"y":"` + strings.Repeat("y", backend.MaxMessage) + `"}`)
+	app := serve(t, memory.New(), double)
+	_, err := app.Call(t.Context(), "calc", "Do", big)
+	wantError(t, err, af.ErrResourceExhausted, af.OutcomeNotSent, "at most 4194304")
+
+	app = serve(t, memory.New(), double, af.ServerMiddleware(func(af.Handler) af.Handler {
+		return func(context.Context, *af.Request) (json.RawMessage, error) { return big, nil }
+	}))
+	_, err = call(t.Context(), app, 1)
+	wantError(t, err, af.ErrResourceExhausted, af.OutcomeAnswered, "at most 4194304")
+
+	_, err = call(af.WithMetadata(t.Context(), "k", strings.Repeat("v", backend.MaxMetadata)), app, 1)
+	wantError(t, err, af.ErrResourceExhausted, af.OutcomeNotSent, "metadata")
+	_, err = call(af.WithMetadata(t.Context(), "", "v"), app, 1)
+	wantError(t, err, af.ErrInvalidArgument, af.OutcomeNotSent, "metadata")
+}
+
+func TestArgumentsAreEncodedAsValuesThatCanBeAddressed(t *testing.T) {
+	app := serve(t, memory.New(), double)
+	var args, want = struct{ X pointerMarshaler }{}, `{"X":"by pointer"}`
+	var got string
+	spy := af.CallerFunc(func(ctx context.Context, c af.Call) (json.RawMessage, error) {
+		got = string(c.Args)
+		return app.Invoke(ctx, af.Call{Service: "calc", Method: "Do", Args: json.RawMessage("{}")})
+	})
+	m := af.Method[struct{ X pointerMarshaler }, calcReply]{Service: "calc", Name: "Do"}
+	if _, err := m.Call(t.Context(), af.NewClient(spy), args); err != nil || got != want {
+		t.Errorf("sent %s, %v; want %s", got, err, want)
+	}
+}
+
+type pointerMarshaler struct{ _ int }
+
+func (*pointerMarshaler) MarshalJSON() ([]byte, error) { return []byte(`"by pointer"`), nil }
+
+func TestHTMLIsNotEscaped(t *testing.T) {
+	var got string
+	spy := af.CallerFunc(func(_ context.Context, c af.Call) (json.RawMessage, error) {
+		got = string(c.Args)
+		return json.RawMessage("{}"), nil
+	})
+	m := af.Method[struct{ S string }, struct{}]{Service: "s", Name: "m"}
+	if _, err := m.Call(t.Context(), af.NewClient(spy), struct{ S string }{"<a&b>"}); err != nil || got != `{"S":"<a&b>"}` {
+		t.Errorf("sent %s, %v", got, err)
+	}
+}

@@ -1,0 +1,81 @@
+package runtime
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net"
+	"runtime/debug"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// An Instance is one running App: one copy of the services and workers registered with it.
+type Instance = backend.Instance
+
+// handling is what a handler's context knows: one value for all that InstanceFrom, MetadataFrom and the others tell.
+type handling struct {
+	app     *App
+	request *backend.Request
+}
+
+type handlingKey struct{}
+
+func handlingFrom(ctx context.Context) *handling {
+	h, _ := ctx.Value(handlingKey{}).(*handling)
+	return h
+}
+
+// InstanceFrom returns the instance that runs the handler whose context ctx is; the zero Instance outside of one.
+func InstanceFrom(ctx context.Context) Instance {
+	if h := handlingFrom(ctx); h != nil {
+		return h.app.instance
+	}
+	return Instance{}
+}
+
+// LoggerFrom returns a logger that puts the service, the method and the instance on each record of the handler whose
+// context ctx is; slog.Default outside of one.
+func LoggerFrom(ctx context.Context) *slog.Logger {
+	h := handlingFrom(ctx)
+	if h == nil {
+		return slog.Default()
+	}
+	return h.app.log.With("service", h.request.Service, "method", h.request.Method, "call", h.request.ID,
+		"instance", h.app.instance.ID)
+}
+
+// newInstance describes this process. An id is new for every App, so that a restart is told from what ran before.
+func newInstance(s settings) Instance {
+	in := Instance{ID: rand.Text(), IP: s.ip, Version: s.version}
+	if in.IP == "" {
+		in.IP = localIP()
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && in.Version == "" {
+		in.Version = info.Main.Version
+	}
+	return in
+}
+
+// localIP returns the first address of an interface that is up, IPv4 before IPv6, and the loopback address where there
+// is no other. It needs no route and sends nothing.
+func localIP() string {
+	best := net.IPv4(127, 0, 0, 1)
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return best.String()
+	}
+	for _, a := range addrs {
+		ipnet, ok := a.(*net.IPNet)
+		if !ok || !ipnet.IP.IsGlobalUnicast() {
+			continue
+		}
+		if ipnet.IP.To4() != nil {
+			return ipnet.IP.String()
+		}
+		if best.IsLoopback() {
+			best = ipnet.IP
+		}
+	}
+	return best.String()
+}

@@ -1,0 +1,156 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A server answers the requests for one service of an App.
+type server struct {
+	app     *App
+	name    string
+	methods map[string]method
+}
+
+type method struct {
+	info    backend.MethodInfo
+	handler Handler // with the middleware around it
+}
+
+// serve begins to answer the calls to a service.
+func (a *App) serve(ctx context.Context, spec ServiceSpec) (backend.Serving, error) {
+	s := &server{app: a, name: spec.Name, methods: make(map[string]method, len(spec.Methods))}
+	e := backend.Endpoint{Service: spec.Name, Instance: a.instance, Concurrency: max(spec.Concurrency, 1)}
+	for _, m := range spec.Methods {
+		h := contain(m.Handler)
+		for i := len(a.settings.server) - 1; i >= 0; i-- {
+			h = a.settings.server[i](h)
+		}
+		s.methods[m.Info.Name] = method{m.Info, h}
+		e.Methods = append(e.Methods, m.Info)
+	}
+	return a.ports.Calls.Serve(ctx, e, s.handle)
+}
+
+// handle is the backend.Handler of the service: whatever happens in it, reply is called once.
+func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
+	m, refusal := s.find(req)
+	if refusal != nil {
+		reply(&backend.Reply{Server: s.app.instance.ID, Err: refusal})
+		return
+	}
+	begun := time.Now()
+	// Goexit runs the deferred call and nothing after the handler's, so what they say must hold before.
+	r := &backend.Reply{Server: s.app.instance.ID}
+	err := error(errGoexit)
+	defer func() {
+		if p := recover(); p != nil { // in middleware; handlers are contained
+			err = &panicError{p, debug.Stack()}
+		}
+		s.report(ctx, req, err, time.Since(begun))
+		if err != nil {
+			r.Body, r.Err = nil, answer(err, s.app.settings.redact)
+		}
+		reply(r)
+	}()
+	ctx = context.WithValue(ctx, handlingKey{}, &handling{s.app, req})
+	r.Body, err = m.handler(ctx, req)
+	if err == nil && len(r.Body) > backend.MaxMessage {
+		err = Errorf(ErrResourceExhausted, "the results of %s.%s are %d bytes; at most %d are allowed",
+			s.name, req.Method, len(r.Body), backend.MaxMessage)
+	}
+}
+
+// find returns the method to call, or why none is: an error with its Outcome.
+func (s *server) find(req *backend.Request) (method, *Error) {
+	m, ok := s.methods[req.Method]
+	switch {
+	case !ok:
+		return m, Errorf(ErrUnimplemented, "service %q has no method %q", s.name, req.Method).With(OutcomeAnswered)
+	case len(req.Body) > backend.MaxMessage:
+		return m, Errorf(ErrResourceExhausted, "the arguments of %s.%s are %d bytes; at most %d are allowed",
+			s.name, req.Method, len(req.Body), backend.MaxMessage).With(OutcomeAnswered)
+	case req.Redelivered && !m.info.Idempotent:
+		// Another instance may have done it; only the caller knows whether that matters.
+		return m, Errorf(ErrUnavailable, "%s.%s was interrupted and is not idempotent", s.name, req.Method).
+			With(OutcomeUnknown)
+	}
+	if req.Fingerprint != "" && req.Fingerprint != m.info.Fingerprint && s.app.strange.first(req) {
+		s.app.log.Warn("a caller has another contract of the method; unknown members are ignored, missing ones are zero",
+			"service", s.name, "method", req.Method, "caller", req.Caller, "theirs", req.Fingerprint, "ours", m.info.Fingerprint)
+	}
+	return m, nil
+}
+
+// report logs how a request ended: bugs loudly, the rest for those who look.
+func (s *server) report(ctx context.Context, req *backend.Request, err error, took time.Duration) {
+	log, level := s.app.log, slog.LevelDebug
+	p, panicked := err.(*panicError)
+	if panicked || err == error(errGoexit) {
+		level = slog.LevelError
+	}
+	if !log.Enabled(ctx, level) {
+		return
+	}
+	args := []any{"service", s.name, "method", req.Method, "call", req.ID, "caller", req.Caller, "took", took}
+	switch {
+	case panicked:
+		log.Log(ctx, level, "panic in a handler", append(args, "panic", fmt.Sprint(p.value), "stack", string(p.stack))...)
+	case err != nil:
+		log.Log(ctx, level, "handled", append(args, "code", string(CodeOf(err)), "error", err)...)
+	default:
+		log.Log(ctx, level, "handled", args...)
+	}
+}
+
+// contain turns a panic in h into an error, so that middleware sees one too.
+func contain(h Handler) Handler {
+	return func(ctx context.Context, req *Request) (body json.RawMessage, err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				body, err = nil, &panicError{p, debug.Stack()}
+			}
+		}()
+		return h(ctx, req)
+	}
+}
+
+// A panicError is a panic in user code. Its value and its stack stay on this side.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func (e *panicError) Error() string { return "the handler panicked" }
+func (e *panicError) Unwrap() error { return ErrInternal }
+
+var errGoexit = NewError(ErrInternal, "the handler ended its goroutine")
+
+// mismatches remembers which callers' contracts were reported, so that each is once; beyond its bound none are.
+type mismatches struct {
+	mu   sync.Mutex
+	seen map[string]bool
+}
+
+const maxMismatches = 1024
+
+func (m *mismatches) first(req *backend.Request) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := req.Caller + " " + req.Service + "." + req.Method
+	if m.seen[key] || len(m.seen) >= maxMismatches {
+		return false
+	}
+	if m.seen == nil {
+		m.seen = map[string]bool{}
+	}
+	m.seen[key] = true
+	return true
+}

@@ -1,0 +1,87 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// Generated1 is the version of generated code that this runtime fits. Each generated file mentions the one it was
+// written for, so that a file and a runtime that don't fit fail the build instead of the program.
+const Generated1 = true
+
+// A Registrar takes the services and workers that a process offers. The App is one.
+type Registrar interface {
+	AddService(ServiceSpec)
+	AddWorker(WorkerSpec)
+}
+
+// A Service is what the generator knows of a service besides its methods. Generated code declares one for each.
+type Service struct {
+	Name        string
+	Type        string // of Go
+	Concurrency int    // calls at once per instance
+}
+
+// A ServiceSpec is a service ready to be served. Err says what is wrong with it: the App's Start returns it.
+type ServiceSpec struct {
+	Service
+	Methods []MethodSpec // sorted by name
+	Err     error
+}
+
+// A MethodSpec is a method ready to be served.
+type MethodSpec struct {
+	Info    backend.MethodInfo
+	Handler Handler
+}
+
+// A Request is the envelope of a call as a server gets it.
+type Request = backend.Request
+
+// A Handler handles a request: it decodes the arguments in req.Body, calls, and returns the encoded results. Server
+// middleware wraps one in another.
+type Handler func(ctx context.Context, req *Request) (json.RawMessage, error)
+
+// A Binding is a method together with the code that calls it on a *T. Generated code makes them with [Bind].
+type Binding[T any] struct {
+	info backend.MethodInfo
+	to   func(impl *T) Handler
+}
+
+// Bind ties a method to the function that calls it.
+func Bind[T, A, R any](m *Method[A, R], call func(ctx context.Context, impl *T, args A) (R, error)) Binding[T] {
+	return Binding[T]{m.info(), func(impl *T) Handler {
+		return func(ctx context.Context, req *Request) (json.RawMessage, error) {
+			var args A
+			if err := json.Unmarshal(req.Body, &args); err != nil {
+				return nil, Errorf(ErrInvalidArgument, "the arguments of %s.%s do not decode: %w", m.Service, m.Name, err)
+			}
+			reply, err := call(ctx, impl, args)
+			if err != nil {
+				return nil, err
+			}
+			body, err := encode(&reply)
+			if err != nil {
+				return nil, Errorf(ErrInternal, "the results of %s.%s do not encode: %w", m.Service, m.Name, err)
+			}
+			return body, nil
+		}
+	}}
+}
+
+// RegisterService has r serve impl. Generated code calls it.
+func RegisterService[T any](r Registrar, s Service, impl *T, methods ...Binding[T]) {
+	spec := ServiceSpec{Service: s}
+	if impl == nil {
+		spec.Err = Errorf(ErrInvalidArgument, "Register%s: the implementation is nil", s.Type)
+	}
+	for _, b := range methods {
+		spec.Methods = append(spec.Methods, MethodSpec{Info: b.info, Handler: b.to(impl)})
+	}
+	slices.SortFunc(spec.Methods, func(a, b MethodSpec) int { return strings.Compare(a.Info.Name, b.Info.Name) })
+	r.AddService(spec)
+}

@@ -1,0 +1,132 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A Task is the document of one task; [ResultOf] decodes its result.
+type Task = backend.Task
+
+// ResultOf returns the result of a task that succeeded; failed_precondition for any other.
+func ResultOf[R any](t Task) (R, error) {
+	var result R
+	if t.Status != backend.StatusSuccess {
+		return result, Errorf(ErrFailedPrecondition, "task %s is %s", t.ID, t.Status)
+	}
+	if err := json.Unmarshal(t.Result, &result); err != nil {
+		var zero R
+		return zero, Errorf(ErrDataLoss, "the result of task %s does not decode: %w", t.ID, err)
+	}
+	return result, nil
+}
+
+// A Worker is what the generator knows of a worker. Generated code declares one for each.
+type Worker struct {
+	Name      string // of its queue
+	Type      string // of Go
+	Signature string // of Run
+	Max       int    // tasks running at once per instance
+	Timeout   time.Duration
+	Retries   int
+	Backoff   time.Duration
+	Weight    int
+	Isolation string // "" is a goroutine; "process"
+	Payload   string // fingerprint
+	Result    string // fingerprint; "" where there is none
+}
+
+// A WorkerSpec is a worker ready to run tasks. Err says what is wrong with it: the App's Start returns it.
+type WorkerSpec struct {
+	Worker
+	// Run decodes the payload, runs the worker and encodes its result (nil where there is none).
+	Run func(ctx context.Context, payload json.RawMessage) (json.RawMessage, error)
+	// SubtasksDone is nil where the worker has no such method.
+	SubtasksDone func(ctx context.Context, payload json.RawMessage, s Subtasks) error
+	Err          error
+}
+
+// Subtasks is the finished set of a task's subtasks.
+type Subtasks struct {
+	Total     int
+	Succeeded int
+	Failed    int
+	Stopped   int
+
+	all func(ctx context.Context) iter.Seq2[Task, error]
+}
+
+// All reads the subtasks, a page at a time. It ends after the first error.
+func (s Subtasks) All(ctx context.Context) iter.Seq2[Task, error] {
+	if s.all == nil {
+		return func(func(Task, error) bool) {}
+	}
+	return s.all(ctx)
+}
+
+// RegisterWorker has r run the tasks of a queue with w. Generated code calls it.
+func RegisterWorker[W interface {
+	*T
+	Run(ctx context.Context, payload P) (R, error)
+}, T, P, R any](r Registrar, worker Worker, w W) {
+	addWorker[P](r, worker, (*T)(w), func(ctx context.Context, payload P) (json.RawMessage, error) {
+		result, err := w.Run(ctx, payload)
+		if err != nil {
+			return nil, err
+		}
+		body, err := encode(&result)
+		if err != nil {
+			return nil, Errorf(ErrInternal, "the result of %s does not encode: %w", worker.Type, err)
+		}
+		return body, nil
+	})
+}
+
+// RegisterVoidWorker is [RegisterWorker] for a worker whose Run returns only an error.
+func RegisterVoidWorker[W interface {
+	*T
+	Run(ctx context.Context, payload P) error
+}, T, P any](r Registrar, worker Worker, w W) {
+	addWorker[P](r, worker, (*T)(w), func(ctx context.Context, payload P) (json.RawMessage, error) {
+		return nil, w.Run(ctx, payload)
+	})
+}
+
+// addWorker gives r what a worker of either shape needs.
+func addWorker[P, T any](r Registrar, worker Worker, w *T, run func(context.Context, P) (json.RawMessage, error)) {
+	spec := WorkerSpec{Worker: worker}
+	if w == nil {
+		spec.Err = Errorf(ErrInvalidArgument, "Register%s: the worker is nil", worker.Type)
+	}
+	spec.Run = func(ctx context.Context, raw json.RawMessage) (json.RawMessage, error) {
+		payload, err := decodePayload[P](worker, raw)
+		if err != nil {
+			return nil, err
+		}
+		return run(ctx, payload)
+	}
+	if fan, ok := any(w).(interface {
+		SubtasksDone(ctx context.Context, payload P, s Subtasks) error
+	}); ok {
+		spec.SubtasksDone = func(ctx context.Context, raw json.RawMessage, s Subtasks) error {
+			payload, err := decodePayload[P](worker, raw)
+			if err != nil {
+				return err
+			}
+			return fan.SubtasksDone(ctx, payload, s)
+		}
+	}
+	r.AddWorker(spec)
+}
+
+func decodePayload[P any](worker Worker, raw json.RawMessage) (P, error) {
+	var payload, zero P
+	if err := json.Unmarshal(raw, &payload); err != nil {
+		return zero, Errorf(ErrInvalidArgument, "the payload of queue %s does not decode: %w", worker.Name, err)
+	}
+	return payload, nil
+}
