@@ -1,0 +1,156 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A kind is a type a value may have.
+type kind[T any] struct {
+	name string // as Keys says it
+	// parse returns a problem, such as "must be true or false", where text isn't of this kind.
+	parse func(text string) (value T, problem string)
+	// secret texts are never shown, nor anything that has to do with one. A mute kind's text is not shown when it is
+	// wrong, because what is wrong with it may be that it holds a secret.
+	secret, mute bool
+}
+
+var (
+	text = kind[string]{name: "text", parse: func(s string) (string, string) { return s, "" }}
+
+	filled = kind[string]{name: "text", parse: func(s string) (string, string) {
+		if s == "" {
+			return "", "must not be empty"
+		}
+		return s, ""
+	}}
+
+	secret = kind[Secret]{name: "secret", secret: true, parse: func(s string) (Secret, string) { return Secret(s), "" }}
+
+	host = kind[string]{name: "host", mute: true, parse: parseHost}
+
+	database = kind[string]{name: "text", parse: func(s string) (string, string) {
+		if s == "" || len(s) > 63 || strings.ContainsAny(s, "/\\. \"$\x00") {
+			return "", `must be 1 to 63 bytes without / \ . " $ and spaces`
+		}
+		return s, ""
+	}}
+
+	boolean = kind[bool]{name: "boolean", parse: func(s string) (bool, string) {
+		switch strings.ToLower(s) {
+		case "true":
+			return true, ""
+		case "false":
+			return false, ""
+		}
+		return false, "must be true or false"
+	}}
+
+	level = kind[slog.Level]{name: "level", parse: parseLevel}
+
+	ip = kind[string]{name: "IP address", parse: func(s string) (string, string) {
+		if s == "" {
+			return "", ""
+		}
+		addr, err := netip.ParseAddr(s)
+		if err != nil {
+			return "", "must be an IPv4 or IPv6 address"
+		}
+		return addr.Unmap().String(), ""
+	}}
+)
+
+// port is the kind of a TCP port.
+var port = integer(1, 65535)
+
+// integer is the kind of the decimal numbers from low to high.
+func integer(low, high int) kind[int] {
+	return kind[int]{name: "integer", parse: func(s string) (int, string) {
+		n, err := strconv.ParseUint(s, 10, 31)
+		if err != nil || int(n) < low || int(n) > high {
+			return 0, fmt.Sprintf("must be an integer from %d to %d", low, high)
+		}
+		return int(n), ""
+	}}
+}
+
+// duration is the kind of the durations of at least low.
+func duration(low time.Duration) kind[time.Duration] {
+	return kind[time.Duration]{name: "duration", parse: func(s string) (time.Duration, string) {
+		d, err := time.ParseDuration(s)
+		if err != nil || d < low {
+			return 0, fmt.Sprintf("must be a duration with its unit, such as 90s or 24h, of at least %v", low)
+		}
+		return d, ""
+	}}
+}
+
+// oneOf is the kind of the given words.
+func oneOf[T ~string](words ...T) kind[T] {
+	want := "must be " + string(words[0])
+	for _, w := range words[1:] {
+		want += " or " + string(w)
+	}
+	return kind[T]{name: "text", parse: func(s string) (T, string) {
+		if !slices.Contains(words, T(s)) {
+			return "", want
+		}
+		return T(s), ""
+	}}
+}
+
+// uri is the kind of the URIs of one of the three servers.
+func uri(d dialect) kind[Secret] {
+	return kind[Secret]{name: "secret", secret: true, parse: func(s string) (Secret, string) {
+		if s == "" {
+			return "", ""
+		}
+		_, problem := d.parse(s)
+		return Secret(s), problem
+	}}
+}
+
+func parseLevel(s string) (slog.Level, string) {
+	switch strings.ToLower(s) {
+	case "debug":
+		return slog.LevelDebug, ""
+	case "info":
+		return slog.LevelInfo, ""
+	case "warn", "warning":
+		return slog.LevelWarn, ""
+	case "error":
+		return slog.LevelError, ""
+	}
+	return 0, "must be one of debug, info, warn, warning, error"
+}
+
+// parseHost takes a name or an address, the brackets of an IPv6 one off.
+func parseHost(s string) (string, string) {
+	inner, opened := strings.CutPrefix(s, "[")
+	if opened {
+		var closed bool
+		if inner, closed = strings.CutSuffix(inner, "]"); !closed {
+			return "", "must be a host name or an IP address alone; the port has a key of its own"
+		}
+	}
+	if opened || strings.Contains(inner, ":") {
+		if _, err := netip.ParseAddr(inner); err != nil {
+			return "", "must be a host name or an IP address alone; the port has a key of its own, and a whole URI goes under uri"
+		}
+		return inner, ""
+	}
+	if inner == "" || strings.ContainsFunc(inner, notInHost) {
+		return "", "must be a host name or an IP address"
+	}
+	return inner, ""
+}
+
+// notInHost reports whether r can be in no host name, whatever the server: it would end the host within a URI.
+func notInHost(r rune) bool {
+	return r <= ' ' || r == 0x7f || strings.ContainsRune(`/\?#@[]<>"^{|}%,`+"`", r)
+}

@@ -1,0 +1,56 @@
+package config
+
+import "strings"
+
+// closest returns the last part of the name among rows that got was probably meant to be, or "". skip is how much of
+// each name comes before that part.
+func closest(got string, skip int, rows []row) string {
+	got = fold(got)
+	best, bestDistance := "", 3 // more than two slips are another word
+	for _, r := range rows {
+		name := r.Name[skip:]
+		want := fold(name)
+		distance := bestDistance
+		if max(len(got), len(want))-min(len(got), len(want)) < bestDistance {
+			distance = editDistance(got, want)
+		}
+		if len(got) >= 3 && strings.HasPrefix(want, got) { // "user", "pass", "log"
+			distance = min(distance, 2)
+		}
+		// In a short word two slips leave nothing in common.
+		if distance < bestDistance && distance < (len(want)+1)/2 {
+			best, bestDistance = name, distance
+		}
+	}
+	return best
+}
+
+// fold removes the differences between ways of writing the same words: maxPool, Max-Pool, max_pool.
+func fold(s string) string { return strings.ToLower(separators.Replace(s)) }
+
+var separators = strings.NewReplacer("_", "", "-", "", ".", "")
+
+// editDistance counts the letters to insert, delete or replace, and the neighbours to swap, between a and b.
+func editDistance(a, b string) int {
+	var before []int
+	last := make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := range len(a) {
+		row := make([]int, len(b)+1)
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			row[j+1] = min(last[j+1]+1, row[j]+1, last[j]+cost)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
+}
