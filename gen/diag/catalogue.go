@@ -1,0 +1,205 @@
+package diag
+
+import (
+	"slices"
+	"strings"
+)
+
+// An Entry is what the catalogue says of one Code.
+type Entry struct {
+	Code Code
+	// Title is a short phrase.
+	Title string
+	// Explanation says what the mistake is, why it is one, and how to mend it, in lines of at most 100 columns.
+	Explanation string
+	// Example shows a wrong piece of Go and the same piece mended, each indented under its heading.
+	Example string
+}
+
+// Entries returns the whole catalogue, sorted by Code. The caller may change the result.
+func Entries() []Entry { return slices.Clone(catalogue) }
+
+// Lookup returns the entry of code, and whether there is one.
+func Lookup(code Code) (Entry, bool) {
+	i, ok := slices.BinarySearchFunc(catalogue, code, func(e Entry, c Code) int { return strings.Compare(string(e.Code), string(c)) })
+	if !ok {
+		return Entry{}, false
+	}
+	return catalogue[i], true
+}
+
+// String returns the entry as `afgen explain` prints it, with a newline at its end.
+func (e Entry) String() string {
+	var b strings.Builder
+	b.WriteString(string(e.Code) + ": " + e.Title + "\n\n" + e.Explanation + "\n")
+	if e.Example != "" {
+		b.WriteString("\n" + e.Example + "\n")
+	}
+	return b.String()
+}
+
+// mend makes an Example of a wrong and a right piece of Go.
+func mend(before, after string) string {
+	indented := func(code string) string { return "    " + strings.ReplaceAll(code, "\n", "\n    ") }
+	return "before:\n" + indented(before) + "\nafter:\n" + indented(after)
+}
+
+// The one table of codes, sorted by Code. Its entries are never changed.
+var catalogue = []Entry{
+	{"AF0101", "misspelt directive",
+		`The comment looks like one of afgen's directives, but it is not spelt like one. Were it passed over in
+silence, the type would simply have no client. A directive is //af: and its name, in lower case and
+without blanks: //af:rpc, //af:method, //af:skip, //af:worker, //af:schedule.`,
+		mend("//af:rcp name=calc\ntype Calc struct{}", "//af:rpc name=calc\ntype Calc struct{}")},
+	{"AF0102", "a plain comment that should be a directive",
+		`Go takes a comment for a directive only if its text follows the // at once; gofmt and go doc treat
+anything else as prose, and so does afgen. Remove the blank, or make the block comment a // comment.
+If prose is what you meant, word it so that it does not begin with af: and a directive.`,
+		mend("// af:rpc name=calc\ntype Calc struct{}", "//af:rpc name=calc\ntype Calc struct{}")},
+	{"AF0103", "directive without a declaration",
+		`A directive belongs to the declaration right below its comment. A blank line between the two detaches
+it, and at the end of a file there is nothing for it to belong to. Remove the blank line, or the
+directive.`,
+		mend("//af:rpc\n\ntype Calc struct{}", "//af:rpc\ntype Calc struct{}")},
+	{"AF0104", "directive on the wrong declaration",
+		`//af:rpc, //af:worker and //af:schedule belong to a struct type declared at package level, //af:method
+and //af:skip to an exported method of an //af:rpc type. On a function, variable, constant, import,
+field, interface, alias, a type inside a function, the package clause, or a method of any other type,
+they would mean nothing. Move the directive to the declaration that it is about, or remove it.`,
+		mend("//af:rpc\nfunc NewCalc() *Calc { … }\n\ntype Calc struct{}",
+			"func NewCalc() *Calc { … }\n\n//af:rpc\ntype Calc struct{}")},
+	{"AF0105", "unknown key",
+		`The directive has no key of that name. Keys are in lower case and separated by blanks; each directive
+has its own. "afgen help directives" lists them all.`,
+		mend("//af:rpc timout=5s", "//af:rpc timeout=5s")},
+	{"AF0106", "bad value",
+		`The value does not suit its key. A duration is a number with a unit, such as 250ms, 5s or 1h30m; a
+number is a whole one, without unit; a choice is one of the words listed for it; a name begins with a
+letter and has letters, digits, _, - and single dots, at most 100 bytes. Limits are part of the
+contract: a value outside of them is refused here rather than cut when the program runs.
+"afgen help directives" lists what each key takes.`,
+		mend("//af:rpc timeout=5", "//af:rpc timeout=5s")},
+	{"AF0107", "key given twice",
+		`A key has one value. Were the last one to win, an old value could hide behind a new one. Keep the one
+that you mean.`,
+		mend("//af:rpc timeout=5s timeout=10s", "//af:rpc timeout=10s")},
+	{"AF0108", "syntax of a directive",
+		`After its name a directive has key=value pairs and single words (flags), separated by blanks. There is
+no blank around the =. A value with blanks is quoted as a Go string, "like this", and the quotes
+surround the whole value. What follows a blank and // is a comment.`,
+		mend("//af:rpc name = calc\n//af:worker name=\"resize", "//af:rpc name=calc\n//af:worker name=\"resize\"")},
+	{"AF0109", "conflicting directives",
+		`Two directives exclude each other: a type is either a service or a worker, a method is either remote
+(//af:method) or not (//af:skip), and only //af:schedule may be repeated. Keep one of the two.`,
+		mend("//af:rpc\n//af:worker\ntype Resize struct{}", "//af:worker\ntype Resize struct{}")},
+	{"AF0110", "not supported yet",
+		`The directive or key is part of afgen's language, but this version does nothing with it. To accept it
+would promise something that does not happen. Remove it, or use a version of afgen that knows it.`,
+		mend("//af:worker name=report\n//af:schedule cron=\"0 6 * * *\"\ntype Report struct{}",
+			"// The program calls NewReportQueue(app).Schedule when it starts.\n//\n//af:worker name=report\ntype Report struct{}")},
+
+	{"AF0201", "annotated type is not exported",
+		`Clients are used from other packages, and the generated functions mention the type, so its name has to
+begin with an upper-case letter.`,
+		mend("//af:rpc\ntype calc struct{}", "//af:rpc\ntype Calc struct{}")},
+	{"AF0202", "annotated type is generic",
+		`A generic type is a family of types; a service or a queue is one thing with one name. Annotate a type
+without type parameters, which may embed or wrap an instance of the generic one.`,
+		mend("//af:worker\ntype Index[T any] struct{}", "//af:worker\ntype UserIndex struct{ Index[User] }")},
+	{"AF0203", "annotated type is not a struct",
+		`A service or worker is a struct type, whose fields are what its methods need. A type of another kind,
+or one declared as an alias, cannot be one. Make it a struct that holds the value.`,
+		mend("//af:rpc\ntype Calc func(x int) int", "//af:rpc\ntype Calc struct{ Do func(x int) int }")},
+	{"AF0204", "name used twice",
+		`Two services, or two workers, of one run have the same name. On the wire the name is all there is:
+calls for the one would reach the other. Give one of them another name. A service and a worker may
+share a name.`,
+		mend("//af:rpc name=calc\ntype Calc struct{}\n\n//af:rpc name=calc\ntype FastCalc struct{}",
+			"//af:rpc name=calc\ntype Calc struct{}\n\n//af:rpc name=fast_calc\ntype FastCalc struct{}")},
+	{"AF0205", "generated name is taken",
+		`af_gen.go would declare a name that the package has already; for a service X these are XAPI, XClient,
+NewXClient and RegisterX, for a worker XQueue, NewXQueue and RegisterX. Rename your declaration, or
+the annotated type.`,
+		mend("//af:rpc\ntype Calc struct{}\n\ntype CalcClient struct{}", "//af:rpc\ntype Calc struct{}\n\ntype CalcProxy struct{}")},
+	{"AF0206", "service without methods",
+		`A service's methods are the exported methods declared on the type itself, those marked //af:skip
+excepted. This one has none, so that nothing could be called. Embedded fields' methods do not count.
+Export or declare a method, or remove the directive.`,
+		mend("//af:rpc\ntype Calc struct{}\n\nfunc (c *Calc) add(ctx context.Context, x, y int) (int, error) { … }",
+			"//af:rpc\ntype Calc struct{}\n\nfunc (c *Calc) Add(ctx context.Context, x, y int) (int, error) { … }")},
+	{"AF0207", "reserved name",
+		`Names that begin with _af belong to afgen, which answers _af/ping, _af/info and _af/stats beside each
+service. Choose another name.`,
+		mend("//af:rpc name=_af_calc", "//af:rpc name=calc")},
+
+	{"AF0301", "no context",
+		`A remote method takes a context.Context first: it carries the deadline, the cancellation and the
+metadata of the call. Add it, or mark the method //af:skip if it is not to be called remotely.`,
+		mend("func (c *Calc) Add(x, y int) (int, error)", "func (c *Calc) Add(ctx context.Context, x, y int) (int, error)")},
+	{"AF0302", "no error",
+		`The last result of a remote method is an error: any call may fail on its way, even if the method itself
+cannot. Add it, or mark the method //af:skip if it is not to be called remotely.`,
+		mend("func (c *Calc) Add(ctx context.Context, x, y int) int", "func (c *Calc) Add(ctx context.Context, x, y int) (int, error)")},
+	{"AF0303", "type cannot travel",
+		`Parameters, results and payloads travel as JSON. A channel, a function, a complex number, an
+unsafe.Pointer and an interface other than any have no JSON form, and a map's key has to be a string,
+an integer or a type with MarshalText and UnmarshalText. Exported fields count at any depth, up to a
+type that marshals and unmarshals itself. Use another type, tag the field json:"-", give the type such
+methods, or mark the method //af:skip.`,
+		mend("type Job struct {\n\tName string\n\tDone chan bool\n}", "type Job struct {\n\tName string\n\tDone chan bool `json:\"-\"`\n}")},
+	{"AF0304", "two methods of one name",
+		`Two methods of a service have the same name on the wire, so that a call could mean either. Give one of
+them another name, or none: without one it has that of the Go method.`,
+		mend("//af:method name=Get\nfunc (s *Shop) Find(ctx context.Context, id string) (Item, error)\n\nfunc (s *Shop) Get(ctx context.Context) (Shop, error)",
+			"func (s *Shop) Find(ctx context.Context, id string) (Item, error)\n\nfunc (s *Shop) Get(ctx context.Context) (Shop, error)")},
+	{"AF0305", "two members of one name",
+		`The parameters of a method are the members of one JSON object, and so are its results. They are called
+as in Go; those without a name are called arg0, arg1 … and result, or result0, result1 …. Two of them
+came to the same name. Rename one.`,
+		mend("func (c *Calc) Add(ctx context.Context, _ int, arg0 int) error", "func (c *Calc) Add(ctx context.Context, _ int, x int) error")},
+	{"AF0306", "type error",
+		`Go's type checker does not accept a type in an annotated signature, or in a type that travels: a name
+that is not defined, an import that is missing, and the like. Until it does, afgen cannot know what to
+generate. Mistakes elsewhere, in function bodies for instance, do not matter here.`,
+		mend("func (s *Shop) Find(ctx context.Context, id string) (Itm, error)", "func (s *Shop) Find(ctx context.Context, id string) (Item, error)")},
+
+	{"AF0401", "worker without Run",
+		`A worker's Run handles one task of its queue; the type has no such method of its own. Declare one on
+the type itself: what it embeds does not count.`,
+		mend("//af:worker\ntype Resize struct{}",
+			"//af:worker\ntype Resize struct{}\n\nfunc (r *Resize) Run(ctx context.Context, p Picture) (Thumb, error) { … }")},
+	{"AF0402", "Run of the wrong shape",
+		`Run takes a context.Context and one payload, and returns an error or a result and an error: the
+payload is what Submit stores, the result what Wait returns. Put several values into a struct.`,
+		mend("func (r *Resize) Run(ctx context.Context, p Picture, width int) error",
+			"type Order struct {\n\tPicture Picture\n\tWidth   int\n}\n\nfunc (r *Resize) Run(ctx context.Context, o Order) error")},
+	{"AF0403", "SubtasksDone of the wrong shape",
+		`A worker's method called SubtasksDone runs after the last subtask of a task has ended. It takes a
+context.Context, the payload that Run takes, and af.Subtasks, and returns an error. In another shape it
+would never be called. Change it, or give it another name.`,
+		mend("func (r *Resize) SubtasksDone(ctx context.Context, p Picture) error",
+			"func (r *Resize) SubtasksDone(ctx context.Context, p Picture, s af.Subtasks) error")},
+
+	{"AF0501", "file in the way",
+		`afgen writes af_gen.go and af.contract.json beside the annotated package, and overwrites only what it
+has written itself. A file of that name exists which does not say so in its first line. Move or rename
+it; if it was afgen's and has lost its header, delete it.`,
+		mend("af_gen.go: package shop", "af_gen.go: // Code generated by afgen. DO NOT EDIT.")},
+	{"AF0502", "syntax error",
+		`A file of an annotated package is not valid Go, so that afgen cannot tell which methods there are.
+gofmt -l names such files too. Mend the file and run afgen again.`,
+		mend("type Calc struct{", "type Calc struct{}")},
+	{"AF0503", "package cannot be loaded",
+		`The go command could not tell what belongs to a package, or could not provide one that a signature
+mentions: a pattern matches nothing, a module is missing, go.mod is broken. "go list" with the same
+arguments shows the same fault.`,
+		mend("import \"example.com/picture\" // not in go.mod", "go get example.com/picture")},
+	{"AF0504", "several packages in one folder",
+		`The Go files of a folder have different package clauses. Go allows one package a folder, and its _test
+package beside it. Move the files of the other package, or correct the clause.`,
+		mend("a.go: package shop\nb.go: package store", "a.go: package shop\nb.go: package shop")},
+
+	{"AF0901", "internal error of afgen",
+		`afgen has found itself at fault; your code may be entirely right. Nothing was written. Please report
+it, with the message and, if you can, the declaration that it names.`, ""},
+}

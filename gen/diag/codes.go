@@ -1,0 +1,41 @@
+package diag
+
+// The codes, for those who report them; the catalogue explains each.
+const (
+	Misspelt     Code = "AF0101" // //af:rcp, //AF:rpc, //af: rpc
+	NotDirective Code = "AF0102" // // af:rpc, /*af:rpc*/
+	Detached     Code = "AF0103" // no declaration right below
+	Misplaced    Code = "AF0104" // on a declaration that cannot have it
+	UnknownKey   Code = "AF0105"
+	BadValue     Code = "AF0106"
+	RepeatedKey  Code = "AF0107"
+	BadSyntax    Code = "AF0108" // quoting, a missing value, a stray one
+	Conflict     Code = "AF0109" // directives that exclude each other
+	Unsupported  Code = "AF0110" // known, but not in this version
+
+	NotExported   Code = "AF0201" // the annotated type
+	Generic       Code = "AF0202" // the annotated type
+	NotStruct     Code = "AF0203" // the annotated type
+	DuplicateName Code = "AF0204" // of two services or two workers
+	NameTaken     Code = "AF0205" // a name to be generated
+	NoMethods     Code = "AF0206" // a service without any
+	ReservedName  Code = "AF0207" // begins with _af
+
+	NoContext       Code = "AF0301"
+	NoError         Code = "AF0302"
+	CannotTravel    Code = "AF0303" // a type of a parameter or result
+	DuplicateMethod Code = "AF0304" // one wire name
+	DuplicateMember Code = "AF0305" // one wire name, of parameters or results
+	TypeError       Code = "AF0306" // in an annotated signature or a payload
+
+	NoRun           Code = "AF0401"
+	BadRun          Code = "AF0402"
+	BadSubtasksDone Code = "AF0403"
+
+	FileInTheWay  Code = "AF0501"
+	SyntaxError   Code = "AF0502"
+	NotLoaded     Code = "AF0503"
+	MixedPackages Code = "AF0504"
+
+	Internal Code = "AF0901" // a bug of afgen
+)

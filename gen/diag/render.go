@@ -1,0 +1,119 @@
+package diag
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Render writes the list for people, in its order: per diagnostic its place, code and message, the source line with
+// carets under the place, and the hint. There are no colours in it.
+//
+// src returns the content of a file, by Pos.File; it is called once a file. Where it fails, or is nil, and where the
+// place has no line, there is no excerpt. Files inside the directory rel are named relative to it, others as they
+// are, all with forward slashes; rel may be empty. The error is that of w.
+func Render(w io.Writer, list List, src func(file string) ([]byte, error), rel string) error {
+	files := map[string][]byte{}
+	content := func(file string) []byte {
+		if src == nil {
+			return nil
+		}
+		text, ok := files[file]
+		if !ok {
+			text, _ = src(file) // a file that cannot be read has no excerpts, which is all there is to say
+			files[file] = text
+		}
+		return text
+	}
+	for _, d := range list {
+		var b strings.Builder
+		b.WriteString(place(d.Pos, rel) + string(d.Code) + ": " + indented(d.Message, "    ") + "\n")
+		if d.Pos.Line > 0 {
+			if line, ok := lineOf(content(d.Pos.File), d.Pos.Line); ok {
+				b.WriteString(excerpt(line, d.Pos, d.Width))
+			}
+		}
+		if d.Hint != "" {
+			b.WriteString("  hint: " + indented(d.Hint, "        ") + "\n")
+		}
+		if _, err := io.WriteString(w, b.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// JSON writes the list, in its order, as one JSON array of objects with the members code, file, line, column, width,
+// message and hint, all always present; files are named as Render does. The error is that of w.
+func JSON(w io.Writer, list List, rel string) error {
+	type object struct {
+		Code    Code   `json:"code"`
+		File    string `json:"file"`
+		Line    int    `json:"line"`
+		Column  int    `json:"column"`
+		Width   int    `json:"width"`
+		Message string `json:"message"`
+		Hint    string `json:"hint"`
+	}
+	objects := make([]object, len(list)) // not nil: an empty list is []
+	for i, d := range list {
+		objects[i] = object{d.Code, display(d.Pos.File, rel), d.Pos.Line, d.Pos.Column, max(d.Width, 1), d.Message, d.Hint}
+	}
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(objects)
+}
+
+// place returns "file:line:column: ", or as much of it as there is.
+func place(p Pos, rel string) string {
+	if p.File == "" {
+		return ""
+	}
+	s := printable(display(p.File, rel)) + ":"
+	if p.Line > 0 {
+		s += strconv.Itoa(p.Line) + ":"
+		if p.Column > 0 {
+			s += strconv.Itoa(p.Column) + ":"
+		}
+	}
+	return s + " "
+}
+
+// display names a file relative to the directory rel if it is inside.
+func display(file, rel string) string {
+	if rel != "" {
+		if r, err := filepath.Rel(rel, file); err == nil && filepath.IsLocal(r) {
+			file = r
+		}
+	}
+	return filepath.ToSlash(file)
+}
+
+// indented escapes a text of possibly several lines (the go command's errors have them) and indents all but the first.
+func indented(text, by string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	for i, line := range lines {
+		lines[i] = printable(strings.TrimRight(line, "\r"))
+	}
+	return strings.Join(lines, "\n"+by)
+}
+
+// lineOf returns line n of text without its line end, and whether there is such a line.
+func lineOf(text []byte, n int) (string, bool) {
+	for ; n > 1; n-- {
+		i := bytes.IndexByte(text, '\n')
+		if i < 0 {
+			return "", false
+		}
+		text = text[i+1:]
+	}
+	if len(text) == 0 {
+		return "", false // after the last line end, or no text at all
+	}
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	return string(bytes.TrimRight(line, "\r")), true
+}

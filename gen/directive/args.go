@@ -1,0 +1,258 @@
+package directive
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/afgen/afgen/gen/diag"
+)
+
+// A token is one argument as it is written, before anybody has asked whether the directive knows it. Offsets are those
+// of the line.
+type token struct {
+	key     string // empty where a value or a = has none
+	at, end int
+	pair    bool   // there is a =, or ought to be one
+	value   string // without quotes
+	valueAt int
+	quoted  bool
+
+	// What is wrong with the way it is written, if anything: a message, a hint and what to underline.
+	fault, hint      string
+	faultAt, faultTo int
+}
+
+// tokens splits the text from an offset on, up to its end or a remark. It needs the spec only to tell, where a blank
+// stands in the wrong place, a key from a value.
+func (s *scanner) tokens(i int, spec Spec) []token {
+	var all []token
+	for {
+		i = s.next(i, blank)
+		if i == s.end || s.remark(i) {
+			return all
+		}
+		t := s.token(i, spec)
+		all = append(all, t)
+		i = t.end
+	}
+}
+
+func (s *scanner) remark(i int) bool { return strings.HasPrefix(s.line[i:s.end], "//") }
+
+// token reads one argument. Its end is after its beginning.
+func (s *scanner) token(i int, spec Spec) token {
+	end := s.next(i, func(c byte) bool { return !blank(c) && c != '=' && !quoteMark(c) })
+	t := token{key: s.line[i:end], at: i, end: end}
+	ahead := s.next(end, blank)
+	switch {
+	case end == s.end:
+	case s.line[end] == '=':
+		t.pair = true
+		s.value(&t, end+1, spec)
+		if t.key == "" {
+			t.wrong(i, i+1, `a key is missing before the "="`, "write key=value")
+		}
+	case quoteMark(s.line[end]):
+		t.pair = t.key != ""
+		s.value(&t, end, spec)
+		t.wrong(end, t.end, `a "=" is missing before the value`, "write "+or(t.key, "key")+"="+clip(spell(t.value)))
+		if t.key == "" {
+			t.fault = "a value without a key"
+		}
+	case ahead < s.end && s.line[ahead] == '=':
+		t.pair = true
+		s.value(&t, s.next(ahead+1, blank), spec)
+		t.wrong(end, ahead+1, `a blank before the "="`, "write "+t.key+"="+or(clip(spell(t.value)), "value")+", without blanks")
+	}
+	return t
+}
+
+// wrong notes what is wrong with a token.
+func (t *token) wrong(from, to int, fault, hint string) {
+	t.fault, t.hint, t.faultAt, t.faultTo = fault, hint, from, to
+}
+
+// value reads the value at i, which follows the token's =, and sets the token's end.
+func (s *scanner) value(t *token, i int, spec Spec) {
+	t.valueAt, t.end = i, i
+	switch {
+	case i == s.end || blank(s.line[i]):
+		s.missing(t, i, spec)
+	case quoteMark(s.line[i]):
+		s.quotedValue(t, i)
+	default:
+		t.end = s.next(i, func(c byte) bool { return !blank(c) })
+		t.value = s.line[i:t.end]
+		if q := strings.IndexAny(t.value, "\"`"); q >= 0 {
+			t.wrong(i+q, i+q+1, "a quotation mark inside a value", "quote the whole value, as a Go string")
+		} else if t.value[0] == '\'' {
+			t.wrong(i, i+1, "a value in single quotes", "use double quotes or back quotes, as for a Go string")
+		}
+	}
+}
+
+// missing deals with a = that a blank or nothing follows. If what comes next looks like the value, it is taken for it, so
+// that it is not reported as well.
+func (s *scanner) missing(t *token, i int, spec Spec) {
+	next := s.next(i, blank)
+	word := s.line[next:s.next(next, func(c byte) bool { return !blank(c) })]
+	if _, isKey := spec.Key(word); word == "" || isKey || s.remark(next) || strings.Contains(word, "=") {
+		t.wrong(t.at, i, t.key+" has no value", "write "+t.key+"=value, or leave it out")
+		return
+	}
+	s.value(t, next, spec)
+	t.wrong(i-1, next, `a blank after the "="`, "write "+t.key+"="+clip(spell(t.value))+", without blanks")
+}
+
+// quotedValue reads the quoted Go string at i.
+func (s *scanner) quotedValue(t *token, i int) {
+	t.quoted = true
+	mark := s.line[i]
+	end := i + 1
+	for end < s.end && s.line[end] != mark {
+		if mark == '"' && s.line[end] == '\\' {
+			end++
+		}
+		end++
+	}
+	if end >= s.end {
+		t.end = s.end
+		t.wrong(i, i+1, "the quotation mark is not closed", "end the value with "+string(mark))
+		return
+	}
+	end++
+	t.end = s.next(end, func(c byte) bool { return !blank(c) })
+	value, err := strconv.Unquote(s.line[i:end])
+	t.value = value
+	switch {
+	case err != nil:
+		t.wrong(i, end, clip(s.line[i:end])+" is not a Go string", `in double quotes, write \\ for \ and \" for "; between back quotes, all is as it stands`)
+	case t.end > end:
+		t.wrong(end, t.end, "a blank is missing after the quoted value", "separate arguments by blanks")
+	}
+}
+
+func quoteMark(c byte) bool { return c == '"' || c == '`' }
+
+// onlyArguments reports whether nothing but arguments and a remark follows: pairs and the flags of that directive.
+func (s *scanner) onlyArguments(i int, spec Spec) bool {
+	for _, t := range s.tokens(i, spec) {
+		k, _ := spec.Key(t.key)
+		if t.key == "" || !t.pair && k.Kind != Flag {
+			return false
+		}
+	}
+	return true
+}
+
+// args checks the tokens against the spec and returns those arguments that are right as far as can be told without
+// looking at values.
+func (s *scanner) args(tokens []token, spec Spec) []Arg {
+	var args []Arg
+	first := map[string]token{}
+	for i := 0; i < len(tokens); i++ {
+		t := tokens[i]
+		k, known := spec.Key(t.key)
+		if known && k.Kind == Duration && t.pair && !t.quoted {
+			for i+1 < len(tokens) && s.continues(&t, tokens[i+1], spec, k) {
+				i++
+			}
+		}
+		before, again := first[t.key]
+		switch {
+		case k.Unsupported:
+			s.report(diag.Unsupported, t.at, t.at+len(t.key), t.key+"= is not supported by this version of afgen", k.Instead)
+		case t.fault != "":
+			s.report(diag.BadSyntax, t.faultAt, t.faultTo, t.fault, t.hint)
+		case !known && !t.pair:
+			i = s.strayWords(tokens, i, spec)
+		case !known:
+			s.unknownKey(t, spec)
+		case !t.pair && k.Kind != Flag:
+			s.report(diag.BadSyntax, t.at, t.end, t.key+" has no value", "write "+t.key+"=value, or leave it out")
+		case again:
+			s.report(diag.RepeatedKey, t.at, t.at+len(t.key), t.key+" is given twice",
+				fmt.Sprintf("keep one; the first is at column %d", s.at(before.at).Column))
+		default:
+			args = append(args, s.arg(t))
+		}
+		if known && !again {
+			first[t.key] = t
+		}
+	}
+	return args
+}
+
+func (s *scanner) arg(t token) Arg {
+	a := Arg{Key: t.key, Value: t.value, Pos: s.at(t.at), Width: len(t.key)}
+	a.ValuePos, a.ValueWidth = s.at(t.valueAt), t.end-t.valueAt
+	if !t.pair {
+		a.Value, a.ValuePos, a.ValueWidth = "true", a.Pos, a.Width
+	}
+	return a
+}
+
+// continues adds next to the value of t if that makes a duration of the two but for the blank, as in "5 s" and "1h 30m",
+// so that one thing is reported and not two.
+func (s *scanner) continues(t *token, next token, spec Spec, k Key) bool {
+	if _, isKey := spec.Key(next.key); isKey || next.pair || next.fault != "" {
+		return false
+	}
+	value := s.line[t.valueAt:next.end]
+	if _, ok := k.mend(value); !ok {
+		return false
+	}
+	t.value, t.end = value, next.end
+	return true
+}
+
+// strayWords reports the unknown word tokens[i]. If it resembles no key, the stray words after it are taken for part of
+// the same remark. It returns the index of the last token it has dealt with.
+func (s *scanner) strayWords(tokens []token, i int, spec Spec) int {
+	t := tokens[i]
+	if key, value, ok := strings.Cut(t.key, ":"); ok {
+		if _, isKey := spec.Key(key); isKey {
+			s.report(diag.BadSyntax, t.at+len(key), t.at+len(key)+1, `a ":" where a "=" belongs`, "write "+key+"="+clip(or(value, "value")))
+			return i
+		}
+	}
+	_, near := diag.Suggest(t.key, spec.keyNames())
+	_, named := spec.Key("name")
+	switch {
+	case near:
+		s.unknownKey(t, spec)
+		return i
+	case named && i == 0 && len(tokens) == 1 && ValidName(t.key):
+		s.report(diag.UnknownKey, t.at, t.end, noKey(t, spec), "did you mean name="+t.key+"? "+takes(spec))
+		return i
+	}
+	last := i
+	for last+1 < len(tokens) {
+		n := tokens[last+1]
+		_, isKey := spec.Key(n.key)
+		if _, near := diag.Suggest(n.key, spec.keyNames()); n.pair || n.fault != "" || isKey || near {
+			break
+		}
+		last++
+	}
+	s.report(diag.UnknownKey, t.at, tokens[last].end, noKey(t, spec), takes(spec)+" A remark goes behind another //.")
+	return last
+}
+
+func (s *scanner) unknownKey(t token, spec Spec) {
+	hint := takes(spec)
+	if near, ok := diag.Suggest(t.key, spec.keyNames()); ok {
+		hint = fmt.Sprintf("did you mean %q? %s", near, hint)
+	}
+	s.report(diag.UnknownKey, t.at, t.at+len(t.key), noKey(t, spec), hint)
+}
+
+func noKey(t token, spec Spec) string { return "//af:" + spec.Name + " has no key " + quote(t.key) }
+
+func takes(spec Spec) string {
+	if len(spec.Keys) == 0 {
+		return "It takes no keys."
+	}
+	return "It takes " + join("", spec.keyNames(), "and") + "."
+}

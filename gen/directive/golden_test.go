@@ -1,0 +1,79 @@
+package directive_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/gen/directive"
+)
+
+var update = flag.Bool("update", false, "rewrite the files in testdata")
+
+// golden compares got with a file in testdata.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(strings.ReplaceAll(string(want), "\r\n", "\n"), got); d != "" {
+		t.Errorf("%s (run with -update after reading this):\n%s", name, d)
+	}
+}
+
+func TestHelpListsTheWholeTable(t *testing.T) { golden(t, "help.txt", directive.Help()) }
+
+func TestMarkdownListsTheWholeTable(t *testing.T) { golden(t, "directives.md", directive.Markdown()) }
+
+// TestMessages shows what users see for each line of testdata/lines.txt: the review of the texts is that file's.
+func TestMessages(t *testing.T) {
+	lines, err := os.ReadFile(filepath.Join("testdata", "lines.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(lines)) {
+		line = strings.TrimRight(line, "\r\n")
+		d, is, problems := directive.Scan(line, diag.Pos{File: "a.go", Line: 1, Column: 1})
+		if d != nil {
+			problems = append(problems, check(d)...)
+		}
+		problems.Sort()
+		switch {
+		case !is:
+			b.WriteString("no directive: " + line + "\n")
+		case len(problems) == 0:
+			b.WriteString("directive:    " + line + "\n")
+		}
+		src := func(string) ([]byte, error) { return []byte(line), nil }
+		if err := diag.Render(&b, problems, src, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	golden(t, "messages.txt", b.String())
+}
+
+// check returns what is wrong with a directive's values.
+func check(d *directive.Directive) (problems diag.List) {
+	switch d.Name {
+	case "rpc":
+		_, problems = d.RPC()
+	case "method":
+		_, problems = d.Method()
+	case "worker":
+		_, problems = d.Worker()
+	}
+	return problems
+}

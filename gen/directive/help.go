@@ -1,0 +1,81 @@
+package directive
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+// Help returns a plain text of all directives with their keys, defaults and limits, for a terminal.
+func Help() string {
+	var b strings.Builder
+	b.WriteString(`A directive is a comment right above the declaration that it is about, with no blank after its //. Its
+arguments are separated by blanks: key=value, or a flag alone. A value with blanks is quoted as a Go string.
+A blank and // begin a remark.
+` + strings.ToUpper(NameRule[:1]) + NameRule[1:] + ".\n")
+	for _, s := range table {
+		fmt.Fprintf(&b, "\n//af:%s  on %s%s\n  %s\n", s.Name, s.On, s.remarks(), s.Doc)
+		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+		if len(s.Keys) > 0 {
+			fmt.Fprint(w, "    KEY\tVALUE\tDEFAULT\tMEANING\n")
+		}
+		for _, k := range s.Keys {
+			fmt.Fprintf(w, "    %s\t%s\t%s\t%s\n", k.Name, k.takes(), or(k.Default, k.Absent), k.meaning())
+		}
+		w.Flush() // a strings.Builder takes everything
+	}
+	return b.String()
+}
+
+// Markdown returns the same as Help, without the introduction, as a section of Markdown for each directive.
+func Markdown() string {
+	var b strings.Builder
+	for i, s := range table {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		fmt.Fprintf(&b, "### `//af:%s`\n\nOn %s%s. %s\n", s.Name, s.On, s.remarks(), s.Doc)
+		if len(s.Keys) == 0 {
+			continue
+		}
+		b.WriteString("\n| key | value | default | meaning |\n|---|---|---|---|\n")
+		for _, k := range s.Keys {
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.Name, k.takes(), or(k.Default, k.Absent), k.meaning())
+		}
+	}
+	return b.String()
+}
+
+// remarks returns what is special about a directive, to go behind what it is on.
+func (s Spec) remarks() string {
+	r := ""
+	if s.Repeatable {
+		r += ", any number of times"
+	}
+	if s.Unsupported {
+		r += " (not supported yet)"
+	}
+	return r
+}
+
+// takes says what the values of a key are.
+func (k Key) takes() string {
+	switch k.Kind {
+	case Int:
+		return fmt.Sprintf("%d to %d", k.Min, k.Max)
+	case Duration:
+		return "duration, at most " + short(time.Duration(k.Max))
+	case Choice:
+		return join("", k.Choices, "or")
+	default:
+		return string(k.Kind)
+	}
+}
+
+func (k Key) meaning() string {
+	if k.Unsupported {
+		return k.Doc + " (not supported yet)"
+	}
+	return k.Doc
+}

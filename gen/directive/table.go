@@ -1,0 +1,167 @@
+package directive
+
+import (
+	"slices"
+	"time"
+)
+
+// A Kind says what the values of a key are.
+type Kind string
+
+// The kinds of keys.
+const (
+	Name       Kind = "name"        // as ValidName says
+	Duration   Kind = "duration"    // as time.ParseDuration reads it
+	Int        Kind = "number"      // a whole number
+	Flag       Kind = "flag"        // the key alone, or true or false
+	Choice     Kind = "choice"      // one of Choices
+	ImportPath Kind = "import path" // of a Go package
+	String     Kind = "text"        // anything but nothing
+)
+
+// A Spec is what there is to know of one directive.
+type Spec struct {
+	// Name is what follows //af:.
+	Name string
+	// On says what it belongs to, as a phrase that fits behind "on": "an exported, non-generic struct type".
+	On string
+	// Doc says what it does, in sentences.
+	Doc string
+	// Repeatable says that a declaration may have it several times.
+	Repeatable bool
+	// Unsupported says that this version knows the directive but does nothing with it; Instead says what to do meanwhile.
+	Unsupported bool
+	Instead     string
+	Keys        []Key
+}
+
+// A Key is what there is to know of one key of a directive.
+type Key struct {
+	Name string
+	Kind Kind
+	// Default is the value where the key is not given. Where it is empty, Absent says in words what holds then, or
+	// "required".
+	Default string
+	Absent  string
+	// Min and Max bound an Int, and a Duration in nanoseconds; both belong to what is allowed.
+	Min, Max int64
+	// Choices has the values of a Choice.
+	Choices []string
+	// Doc says what it means, in a phrase.
+	Doc string
+	// Unsupported says that this version knows the key but does nothing with it; Instead says what to do meanwhile.
+	Unsupported bool
+	Instead     string
+}
+
+// Specs returns all directives, in the order in which to explain them. The caller may change the result.
+func Specs() []Spec {
+	specs := slices.Clone(table)
+	for i, s := range specs {
+		specs[i].Keys = slices.Clone(s.Keys)
+		for j, k := range s.Keys {
+			specs[i].Keys[j].Choices = slices.Clone(k.Choices)
+		}
+	}
+	return specs
+}
+
+// Lookup returns the directive of that name, and whether there is one. The result is not to be changed.
+func Lookup(name string) (Spec, bool) {
+	for _, s := range table {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Spec{}, false
+}
+
+// Key returns the directive's key of that name, and whether there is one.
+func (s Spec) Key(name string) (Key, bool) {
+	for _, k := range s.Keys {
+		if k.Name == name {
+			return k, true
+		}
+	}
+	return Key{}, false
+}
+
+// names returns the names of the directives.
+func names() []string {
+	all := make([]string, len(table))
+	for i, s := range table {
+		all[i] = s.Name
+	}
+	return all
+}
+
+// keyNames returns the names of the directive's keys.
+func (s Spec) keyNames() []string {
+	all := make([]string, len(s.Keys))
+	for i, k := range s.Keys {
+		all[i] = k.Name
+	}
+	return all
+}
+
+const day = 24 * time.Hour
+
+// The table. It is never changed.
+var table = []Spec{
+	{
+		Name: "rpc", On: "an exported, non-generic struct type",
+		Doc: "Makes the type a service: its exported methods can be called from other processes.",
+		Keys: []Key{
+			{Name: "name", Kind: Name, Absent: "the type's name in snake case", Doc: "what the service is called on the wire"},
+			{Name: "timeout", Kind: Duration, Default: "30s", Min: 1, Max: int64(day), Doc: "the deadline of a call whose context has none"},
+			{Name: "concurrency", Kind: Int, Default: "256", Min: 1, Max: 65536, Doc: "calls that one instance handles at once"},
+			client,
+		},
+	},
+	{
+		Name: "method", On: "an exported method of an //af:rpc type",
+		Doc: "Says more about a remote method; without it, it is remote all the same.",
+		Keys: []Key{
+			{Name: "name", Kind: Name, Absent: "the name in Go", Doc: "what the method is called on the wire"},
+			{Name: "timeout", Kind: Duration, Absent: "the service's", Min: 1, Max: int64(day), Doc: "the deadline of a call whose context has none"},
+			{Name: "idempotent", Kind: Flag, Default: "false", Doc: "a call may be repeated when its outcome is unknown"},
+		},
+	},
+	{
+		Name: "skip", On: "an exported method of an //af:rpc type",
+		Doc: "Keeps the method local: it cannot be called from other processes.",
+	},
+	{
+		Name: "worker", On: "an exported, non-generic struct type",
+		Doc: "Makes the type a worker: its Run handles the tasks of one queue.",
+		Keys: []Key{
+			{Name: "name", Kind: Name, Absent: "the type's name in snake case", Doc: "what its queue is called"},
+			{Name: "max", Kind: Int, Default: "10", Min: 1, Max: 10000, Doc: "tasks that one instance runs at once"},
+			{Name: "timeout", Kind: Duration, Absent: "none", Min: 1, Max: int64(30 * day), Doc: "how long one attempt may take"},
+			{Name: "retries", Kind: Int, Default: "0", Min: 0, Max: 1000, Doc: "attempts after the first has failed"},
+			{Name: "backoff", Kind: Duration, Default: "1s", Min: 1, Max: int64(day), Doc: "wait before the first retry; doubles each time, up to 5m"},
+			{Name: "weight", Kind: Int, Default: "1", Min: -1000, Max: 1000, Doc: "which tasks go first: those of the higher weight"},
+			{Name: "isolation", Kind: Choice, Default: "goroutine", Choices: []string{"goroutine", "process"}, Doc: "what a task runs in"},
+			client,
+		},
+	},
+	{
+		Name: "schedule", On: "an //af:worker type",
+		Doc:        "Submits the zero value of the worker's payload at set times.",
+		Repeatable: true, Unsupported: true,
+		Instead: "call Schedule on the worker's queue when the program starts",
+		Keys: []Key{
+			{Name: "id", Kind: Name, Absent: "required", Doc: "what tells the job from others"},
+			{Name: "cron", Kind: String, Absent: "required", Doc: "when, as five or six cron fields"},
+			{Name: "tz", Kind: String, Default: "UTC", Doc: "the time zone of cron"},
+			{Name: "allow", Kind: String, Absent: "any ip", Doc: "the ips of instances that may fire it"},
+			{Name: "missed", Kind: Choice, Default: "once", Choices: []string{"skip", "once", "all"}, Doc: "what becomes of due times while nothing ran"},
+			{Name: "overlap", Kind: Choice, Default: "allow", Choices: []string{"skip", "allow", "queue"}, Doc: "what happens while the task before still runs"},
+		},
+	},
+}
+
+var client = Key{
+	Name: "client", Kind: ImportPath, Absent: "the type's own package", Doc: "the package to generate the client into",
+	Unsupported: true, Instead: "leave it out: the client is generated beside the type",
+}

@@ -1,0 +1,101 @@
+package directive
+
+import (
+	"time"
+
+	"github.com/afgen/afgen/gen/diag"
+)
+
+// RPC is what an //af:rpc directive says.
+type RPC struct {
+	Name        string // of the service; "" to derive it from the type's
+	Timeout     time.Duration
+	Concurrency int
+}
+
+// Method is what an //af:method directive says.
+type Method struct {
+	Name       string        // on the wire; "" for that in Go
+	Timeout    time.Duration // 0 for the service's
+	Idempotent bool
+}
+
+// Worker is what an //af:worker directive says.
+type Worker struct {
+	Name      string // of its queue; "" to derive it from the type's
+	Max       int
+	Timeout   time.Duration // 0 for none
+	Retries   int
+	Backoff   time.Duration
+	Weight    int
+	Isolation string // goroutine or process
+}
+
+// RPC returns what d says, defaults included, d being an //af:rpc directive, and what is wrong with its values. A wrong
+// value counts as not given.
+func (d *Directive) RPC() (RPC, diag.List) {
+	of, problems := d.values()
+	return RPC{
+		Name:        value[string](of, "name"),
+		Timeout:     value[time.Duration](of, "timeout"),
+		Concurrency: value[int](of, "concurrency"),
+	}, problems
+}
+
+// Method returns what d says, defaults included, d being an //af:method directive, and what is wrong with its values. A
+// wrong value counts as not given.
+func (d *Directive) Method() (Method, diag.List) {
+	of, problems := d.values()
+	return Method{
+		Name:       value[string](of, "name"),
+		Timeout:    value[time.Duration](of, "timeout"),
+		Idempotent: value[bool](of, "idempotent"),
+	}, problems
+}
+
+// Worker returns what d says, defaults included, d being an //af:worker directive, and what is wrong with its values. A
+// wrong value counts as not given.
+func (d *Directive) Worker() (Worker, diag.List) {
+	of, problems := d.values()
+	return Worker{
+		Name:      value[string](of, "name"),
+		Max:       value[int](of, "max"),
+		Timeout:   value[time.Duration](of, "timeout"),
+		Retries:   value[int](of, "retries"),
+		Backoff:   value[time.Duration](of, "backoff"),
+		Weight:    value[int](of, "weight"),
+		Isolation: value[string](of, "isolation"),
+	}, problems
+}
+
+// values returns the value of each key that was given or has a default, as Key.parse does, and what is wrong with them.
+func (d *Directive) values() (map[string]any, diag.List) {
+	var problems diag.List
+	of := map[string]any{}
+	spec, _ := Lookup(d.Name)
+	for _, k := range spec.Keys {
+		if k.Default != "" {
+			of[k.Name], _ = k.parse(k.Default)
+		}
+		a, given := d.Arg(k.Name)
+		if !given {
+			continue
+		}
+		v, wrong := k.parse(a.Value)
+		if wrong != nil {
+			problems = append(problems, diag.Diagnostic{
+				Code: wrong.code, Pos: a.ValuePos, Width: a.ValueWidth,
+				Message: k.Name + "=" + quote(a.Value) + " " + wrong.problem, Hint: wrong.hint,
+			})
+			continue
+		}
+		of[k.Name] = v
+	}
+	return of, problems
+}
+
+// value returns the value of a key, zero where it has none.
+func value[T any](of map[string]any, key string) T {
+	v, _ := of[key].(T)
+	return v
+}

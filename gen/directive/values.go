@@ -1,0 +1,183 @@
+package directive
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/afgen/afgen/gen/diag"
+)
+
+// A fault says what is wrong with a value: problem continues `key="value"`.
+type fault struct {
+	code          diag.Code
+	problem, hint string
+}
+
+func bad(problem, hint string) *fault { return &fault{diag.BadValue, problem, hint} }
+
+// parse returns the value that text stands for: a string, an int, a bool or a time.Duration, by the key's kind.
+func (k Key) parse(text string) (any, *fault) {
+	switch k.Kind {
+	case Name:
+		return text, nameFault(text)
+	case Duration:
+		return k.duration(text)
+	case Int:
+		return k.int(text)
+	case Flag:
+		if text != "true" && text != "false" {
+			return nil, bad("is neither true nor false", fmt.Sprintf("write %s alone, %[1]s=true or %[1]s=false", k.Name))
+		}
+		return text == "true", nil
+	case Choice:
+		return k.choice(text)
+	default: // ImportPath, String
+		if text == "" {
+			return nil, bad("is empty", "write a value, or leave the key out")
+		}
+		return text, nil
+	}
+}
+
+func nameFault(text string) *fault {
+	switch {
+	case strings.HasPrefix(text, "_af"):
+		return &fault{diag.ReservedName, "is a reserved name", "names that begin with _af are afgen's own; choose another"}
+	case !ValidName(text):
+		return bad("is not a name", or(commaHint(text), NameRule))
+	}
+	return nil
+}
+
+func (k Key) choice(text string) (any, *fault) {
+	if slices.Contains(k.Choices, text) {
+		return text, nil
+	}
+	hint := "write " + join(k.Name+"=", k.Choices, "or")
+	if near, ok := diag.Suggest(text, k.Choices); ok {
+		hint = "did you mean " + k.Name + "=" + near + "?"
+	}
+	return nil, bad("is not "+join("", k.Choices, "or"), or(commaHint(text), hint))
+}
+
+func (k Key) int(text string) (any, *fault) {
+	n, err := strconv.ParseInt(text, 10, 0)
+	hint := fmt.Sprintf("write a whole number from %d to %d", k.Min, k.Max)
+	switch {
+	case errors.Is(err, strconv.ErrRange), err == nil && (n < k.Min || n > k.Max):
+		return nil, bad("is out of range", hint)
+	case err != nil:
+		return nil, bad("is not a whole number", or(commaHint(text), hint))
+	}
+	return int(n), nil
+}
+
+func (k Key) duration(text string) (any, *fault) {
+	const write = "write a number with a unit, such as 5s, 250ms or 2m30s"
+	d, err := time.ParseDuration(text)
+	switch {
+	case err == nil && int64(d) >= k.Min && int64(d) <= k.Max:
+		return d, nil
+	case err == nil && int64(d) > k.Max:
+		return nil, bad("is too long", "write at most "+short(time.Duration(k.Max)))
+	case err == nil, text == "none", text == "never", text == "off":
+		hint := "write more than 0, at most " + short(time.Duration(k.Max))
+		if k.Absent != "" {
+			hint += fmt.Sprintf(", or leave %s out to have %s", k.Name, k.Absent)
+		}
+		if err != nil {
+			return nil, bad("is not a duration", hint)
+		}
+		return nil, bad("is not positive", hint)
+	}
+	hint := commaHint(text)
+	if meant, ok := k.mend(text); ok {
+		hint = fmt.Sprintf("did you mean %s? %s%s", meant, strings.ToUpper(write[:1]), write[1:])
+	}
+	return nil, bad("is not a duration", or(hint, write))
+}
+
+// mend returns the duration, within the key's limits, that somebody may have meant by a text that is none: one without a
+// unit, with blanks, or with a unit that Go does not have.
+func (k Key) mend(text string) (string, bool) {
+	s := strings.ToLower(strings.NewReplacer(" ", "", "\t", "", "_", "").Replace(text))
+	unit := strings.TrimLeft(s, "0123456789.")
+	number := strings.TrimSuffix(s, unit)
+	if n, err := strconv.ParseFloat(number, 64); err == nil {
+		switch unit {
+		case "", "sec", "secs", "second", "seconds":
+			s = number + "s"
+		case "min", "mins", "minute", "minutes":
+			s = number + "m"
+		case "hr", "hrs", "hour", "hours":
+			s = number + "h"
+		case "msec", "msecs", "millis", "millisecond", "milliseconds":
+			s = number + "ms"
+		case "d", "day", "days":
+			s = strconv.FormatFloat(n*24, 'f', -1, 64) + "h"
+		case "w", "week", "weeks":
+			s = strconv.FormatFloat(n*24*7, 'f', -1, 64) + "h"
+		}
+	}
+	d, err := time.ParseDuration(s)
+	return s, err == nil && int64(d) >= k.Min && int64(d) <= k.Max
+}
+
+// commaHint is for values that have swallowed the next argument because of a comma; it is empty for others.
+func commaHint(text string) string {
+	if i := strings.IndexByte(text, ','); i >= 0 && (i+1 == len(text) || letter(text[i+1])) {
+		return "separate arguments by blanks, without commas"
+	}
+	return ""
+}
+
+func or(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// join lists words, each behind a prefix, with a conjunction before the last: "a, b and c".
+func join(prefix string, words []string, conjunction string) string {
+	var b strings.Builder
+	for i, w := range words {
+		switch {
+		case i == 0:
+		case i == len(words)-1:
+			b.WriteString(" " + conjunction + " ")
+		default:
+			b.WriteString(", ")
+		}
+		b.WriteString(prefix + w)
+	}
+	return b.String()
+}
+
+// short is d without units that are zero: 24h rather than 24h0m0s.
+func short(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// quote quotes a word for a message.
+func quote(word string) string { return strconv.Quote(clip(word)) }
+
+// clip cuts a word for a message if it is very long.
+func clip(word string) string {
+	const most = 60
+	if len(word) <= most {
+		return word
+	}
+	return strings.ToValidUTF8(word[:most], "") + "..."
+}
