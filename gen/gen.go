@@ -1,0 +1,174 @@
+// Package gen is afgen's generator as a library: it reads annotated Go packages and plans the files that belong beside
+// them.
+//
+//	Scan → Load → Analyze → IR → Emit → Plan → Apply
+//
+// Each phase is a function on plain values. Packages below this one do the work: scan reads code and makes intermediate
+// representation (package ir), emit and contract turn that into files, diag says what is wrong. [Generate] runs all of
+// it and returns a [Plan]: the diagnostics, and what would change on disk. It writes nothing. [Plan.Apply] writes. So
+// generate, check, diff and the golden tests are one path.
+//
+// With a single diagnostic a Plan changes nothing: half of a module's new code beside half of its old is worse than
+// either.
+package gen
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+
+	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/gen/emit"
+	"github.com/afgen/afgen/gen/ir"
+	"github.com/afgen/afgen/gen/scan"
+)
+
+// Options is how to generate. The zero value reads the folder as the go command would with no flags.
+type Options struct {
+	Tags string   // build tags, as for go build -tags
+	Env  []string // of the go command; nil is the process's
+}
+
+// A Plan is what a run found and what it would do.
+type Plan struct {
+	// Packages are the annotated packages, sorted by path.
+	Packages []scan.Package
+	// Skipped are the files that carry annotations and were not scanned.
+	Skipped []scan.Skipped
+	// Diagnostics is all that is wrong, sorted. Where there is any, Changes is empty.
+	Diagnostics diag.List
+	// Changes is what has to change on disk, sorted by path.
+	Changes []Change
+
+	source func(string) ([]byte, bool)
+}
+
+// A Kind says why a file has to change.
+type Kind string
+
+const (
+	Missing  Kind = "missing"  // it isn't there
+	Stale    Kind = "stale"    // it is not what afgen would write: the code has changed, or somebody has edited it
+	Orphaned Kind = "orphaned" // afgen wrote it, and no annotation asks for it any more
+)
+
+// A Change is one file to write, or to remove where New is nil.
+type Change struct {
+	Path string
+	Kind Kind
+	Old  []byte
+	New  []byte
+}
+
+// Generate plans the output for the packages that patterns name, as seen from dir. Its error means that the packages
+// could not be loaded at all; what is wrong with them is in the Plan.
+func Generate(ctx context.Context, dir string, patterns []string, opts Options) (plan *Plan, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			plan, err = nil, fmt.Errorf("%s: a bug of afgen: %v\n%s", diag.Internal, p, debug.Stack())
+		}
+	}()
+	dir, err = filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	res, err := scan.Scan(ctx, scan.Config{
+		Dir: dir, Patterns: patterns, Tags: opts.Tags, Env: opts.Env, Generated: emit.IsGenerated,
+	})
+	if err != nil {
+		return nil, err
+	}
+	plan = &Plan{Packages: res.Packages, Skipped: res.Skipped, Diagnostics: res.Diagnostics, source: res.Source}
+	if len(plan.Diagnostics) > 0 {
+		return plan, nil
+	}
+	wanted, err := emitAll(res.Packages)
+	if err != nil {
+		return nil, err
+	}
+	if err := plan.compare(wanted, res.Outputs); err != nil {
+		return nil, err
+	}
+	return plan, nil
+}
+
+// emitAll returns the wanted files of all packages, by path.
+func emitAll(pkgs []scan.Package) (map[string][]byte, error) {
+	wanted := map[string][]byte{}
+	for _, p := range pkgs {
+		if len(p.IR.Services)+len(p.IR.Workers) == 0 {
+			continue
+		}
+		files, err := emit.Package(p.IR)
+		if err != nil {
+			return nil, fmt.Errorf("%s: a bug of afgen in package %s: %w", diag.Internal, p.IR.Path, err)
+		}
+		for _, f := range files {
+			wanted[filepath.Join(p.Dir, f.Name)] = f.Content
+		}
+	}
+	return wanted, nil
+}
+
+// compare sets what has to change so that the disk has what is wanted and nothing older.
+func (p *Plan) compare(wanted map[string][]byte, outputs []string) error {
+	for path, content := range wanted {
+		old, err := os.ReadFile(path)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			p.Changes = append(p.Changes, Change{Path: path, Kind: Missing, New: content})
+		case err != nil:
+			return err
+		case !emit.IsGenerated(filepath.Base(path), old):
+			p.Diagnostics = append(p.Diagnostics, diag.Diagnostic{
+				Code: diag.FileInTheWay, Pos: diag.Pos{File: path, Line: 1, Column: 1}, Width: 1,
+				Message: filepath.Base(path) + " exists and afgen didn't write it",
+				Hint:    "afgen needs this name: rename the file, or remove it",
+			})
+		case !bytes.Equal(old, content):
+			p.Changes = append(p.Changes, Change{Path: path, Kind: Stale, Old: old, New: content})
+		}
+	}
+	for _, path := range outputs {
+		if _, ok := wanted[path]; ok {
+			continue
+		}
+		old, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		p.Changes = append(p.Changes, Change{Path: path, Kind: Orphaned, Old: old})
+	}
+	slices.SortFunc(p.Changes, func(a, b Change) int { return cmp.Compare(a.Path, b.Path) })
+	if len(p.Diagnostics) > 0 {
+		p.Diagnostics.Sort()
+		p.Changes = nil
+	}
+	return nil
+}
+
+// Source returns the content of a file that a diagnostic is about.
+func (p *Plan) Source(file string) ([]byte, error) {
+	if p.source != nil {
+		if src, ok := p.source(file); ok {
+			return src, nil
+		}
+	}
+	return os.ReadFile(file)
+}
+
+// IR returns the packages' intermediate representation.
+func (p *Plan) IR() []*ir.Package {
+	var out []*ir.Package
+	for _, pkg := range p.Packages {
+		out = append(out, pkg.IR)
+	}
+	return out
+}

@@ -1,0 +1,109 @@
+package ir
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// ID identifies a Named type throughout a module, for example "example.com/shop.Page[example.com/shop.Item]", and
+// spells every other type with such names inside.
+func (t Type) ID() string {
+	return t.Spell(func(path, name string) string { return path + "." + name })
+}
+
+// Spell spells t as Go source. qualify turns the import path and name of a Named type into what the source should say.
+func (t Type) Spell(qualify func(path, name string) string) string {
+	var b strings.Builder
+	t.spell(&b, qualify)
+	return b.String()
+}
+
+func (t Type) spell(b *strings.Builder, qualify func(path, name string) string) {
+	switch t.Kind {
+	case Basic, Any:
+		b.WriteString(t.Name)
+	case Named:
+		b.WriteString(qualify(t.Path, t.Name))
+		for i, a := range t.Args {
+			b.WriteString([]string{"[", ", "}[min(i, 1)])
+			a.spell(b, qualify)
+		}
+		if len(t.Args) > 0 {
+			b.WriteByte(']')
+		}
+	case Pointer:
+		b.WriteByte('*')
+		t.Elem.spell(b, qualify)
+	case Slice:
+		b.WriteString("[]")
+		t.Elem.spell(b, qualify)
+	case Array:
+		b.WriteString("[" + strconv.FormatInt(t.Len, 10) + "]")
+		t.Elem.spell(b, qualify)
+	case Map:
+		b.WriteString("map[")
+		t.Key.spell(b, qualify)
+		b.WriteByte(']')
+		t.Elem.spell(b, qualify)
+	case Struct:
+		b.WriteString("struct{")
+		for i, f := range t.Fields {
+			if i > 0 {
+				b.WriteString("; ")
+			}
+			if !f.Embedded {
+				b.WriteString(f.Name + " ")
+			}
+			f.Type.spell(b, qualify)
+			if f.Tag != "" {
+				b.WriteString(" " + strconv.Quote(f.Tag))
+			}
+		}
+		b.WriteByte('}')
+	}
+}
+
+// Equal says whether t and u are spelled alike.
+func (t Type) Equal(u Type) bool { return t.ID() == u.ID() }
+
+// Walk calls visit for t and every Type inside it, its own spelling only: it does not look into Defs.
+func (t Type) Walk(visit func(Type)) {
+	visit(t)
+	for _, a := range t.Args {
+		a.Walk(visit)
+	}
+	for _, p := range []*Type{t.Key, t.Elem} {
+		if p != nil {
+			p.Walk(visit)
+		}
+	}
+	for _, f := range t.Fields {
+		f.Type.Walk(visit)
+	}
+}
+
+// Mentioned returns the import paths that the signatures of p mention, sorted, its own excepted.
+func (p *Package) Mentioned() []string {
+	var paths []string
+	add := func(t Type) {
+		if t.Kind == Named && t.Path != p.Path {
+			paths = append(paths, t.Path)
+		}
+	}
+	for _, s := range p.Services {
+		for _, m := range s.Methods {
+			for _, q := range slices.Concat(m.Params, m.Results) {
+				q.Type.Walk(add)
+			}
+		}
+	}
+	for _, w := range p.Workers {
+		w.Payload.Walk(add)
+		if w.Result != nil {
+			w.Result.Walk(add)
+		}
+	}
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}

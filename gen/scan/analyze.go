@@ -1,0 +1,329 @@
+package scan
+
+import (
+	"fmt"
+	"go/ast"
+	"go/types"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/gen/directive"
+	"github.com/afgen/afgen/gen/ir"
+)
+
+const runtimePath = "github.com/afgen/afgen/runtime"
+
+// analyze turns a checked package into intermediate representation. What is wrong goes to the diagnostics, and what
+// that concerns is left out.
+func (w *world) analyze(u *unit) *ir.Package {
+	p := &ir.Package{
+		Path:        u.pkg.PkgPath,
+		Name:        u.pkg.Name,
+		Defs:        map[string]ir.Def{},
+		Imports:     map[string]string{},
+		Taken:       slices.Sorted(maps.Keys(u.taken)),
+		ImportNames: slices.Sorted(maps.Keys(u.importNames)),
+	}
+	r := &reader{pkg: p}
+	for _, t := range u.types {
+		switch {
+		case t.broken:
+		case t.isWorker():
+			if wk, ok := w.worker(u, r, t); ok {
+				p.Workers = append(p.Workers, wk)
+			}
+		default:
+			p.Services = append(p.Services, w.service(u, r, t))
+		}
+	}
+	if len(p.Imports) == 0 {
+		p.Imports = nil
+	}
+	if len(p.Defs) == 0 {
+		p.Defs = nil
+	}
+	return p
+}
+
+// nameOf is the name on the wire: what the directive says, or made of the type's.
+func nameOf(t *annotated) string {
+	name := t.rpc.Name
+	if t.isWorker() {
+		name = t.worker.Name
+	}
+	if name == "" {
+		name = directive.SnakeCase(t.name())
+	}
+	return name
+}
+
+func (w *world) service(u *unit, r *reader, t *annotated) ir.Service {
+	s := ir.Service{
+		Type:        t.name(),
+		Name:        nameOf(t),
+		Doc:         docText(docOf(t.gen, t.spec)),
+		Timeout:     t.rpc.Timeout,
+		Concurrency: t.rpc.Concurrency,
+	}
+	names := map[string]*method{}
+	remote := 0
+	for _, m := range t.methods {
+		if m.skip {
+			continue
+		}
+		remote++
+		im, ok := w.method(u, r, t, m)
+		if !ok {
+			continue
+		}
+		if other := names[im.Name]; other != nil {
+			w.reportAt(u, m.decl.Name, diag.DuplicateMethod,
+				fmt.Sprintf("method %q of service %s is %s already", im.Name, s.Name, other.decl.Name.Name),
+				"give one of them another name by //af:method name=…")
+			continue
+		}
+		names[im.Name] = m
+		s.Methods = append(s.Methods, im)
+	}
+	if remote == 0 {
+		d := t.directive
+		w.problems = append(w.problems, diag.Diagnostic{Code: diag.NoMethods, Pos: d.Pos, Width: d.Width,
+			Message: fmt.Sprintf("service %s has no remote method", s.Type),
+			Hint:    "declare an exported method on " + s.Type + ": func(ctx context.Context, …) (…, error)"})
+	}
+	return s
+}
+
+// method converts one remote method; false where something is wrong with it.
+func (w *world) method(u *unit, r *reader, t *annotated, m *method) (ir.Method, bool) {
+	d := m.decl
+	out := ir.Method{
+		GoName:     d.Name.Name,
+		Name:       m.said.Name,
+		Doc:        docText(d.Doc),
+		Timeout:    m.said.Timeout,
+		Idempotent: m.said.Idempotent,
+	}
+	if out.Name == "" {
+		out.Name = out.GoName
+	}
+	if out.Timeout == 0 {
+		out.Timeout = t.rpc.Timeout
+	}
+	f, ok := u.defs[d.Name].(*types.Func)
+	if !ok {
+		return out, false // declared twice: the compiler says so
+	}
+	if strings.HasPrefix(out.Name, "_af") {
+		w.reportAt(u, d.Name, diag.ReservedName, fmt.Sprintf("the name %q is reserved", out.Name), "names that begin with _af are afgen's own")
+	}
+	sig := f.Signature()
+	fine := w.checkShape(u, d, sig)
+	params, results := payloadOf(sig)
+	out.Ctx, out.Variadic = contextName(sig), sig.Variadic()
+	out.Named, out.Err = resultNames(sig)
+	ok = w.members(u, r, d, "parameter", params, &out.Params) && fine
+	ok = w.members(u, r, d, "result", results, &out.Results) && ok
+	return out, ok
+}
+
+// checkShape demands a context first and an error last.
+func (w *world) checkShape(u *unit, d *ast.FuncDecl, sig *types.Signature) bool {
+	fine := true
+	name := d.Name.Name
+	if sig.Params().Len() == 0 || !isContext(sig.Params().At(0).Type()) || sig.Variadic() && sig.Params().Len() == 1 {
+		w.reportAt(u, d.Name, diag.NoContext, fmt.Sprintf("the first parameter of %s is not a context.Context", name),
+			fmt.Sprintf("write func %s(ctx context.Context, …), or mark it //af:skip if it is not remote", name))
+		fine = false
+	}
+	if n := sig.Results().Len(); n == 0 || !isError(sig.Results().At(n-1).Type()) {
+		w.reportAt(u, d.Name, diag.NoError, fmt.Sprintf("the last result of %s is not an error", name),
+			"every call can fail: return an error last, or mark the method //af:skip if it is not remote")
+		fine = false
+	}
+	return fine
+}
+
+// payloadOf returns the parameters after the context and the results before the error, where those are.
+func payloadOf(sig *types.Signature) (params, results []*types.Var) {
+	for v := range sig.Params().Variables() {
+		params = append(params, v)
+	}
+	if len(params) > 0 && isContext(params[0].Type()) {
+		params = params[1:]
+	}
+	for v := range sig.Results().Variables() {
+		results = append(results, v)
+	}
+	if n := len(results); n > 0 && isError(results[n-1].Type()) {
+		results = results[:n-1]
+	}
+	return params, results
+}
+
+func contextName(sig *types.Signature) string {
+	if sig.Params().Len() == 0 || sig.Params().At(0).Name() == "_" {
+		return ""
+	}
+	return sig.Params().At(0).Name()
+}
+
+// resultNames says whether results are named, and what the error is called.
+func resultNames(sig *types.Signature) (named bool, err string) {
+	n := sig.Results().Len()
+	if n == 0 || sig.Results().At(n-1).Name() == "" {
+		return false, ""
+	}
+	if err = sig.Results().At(n - 1).Name(); err == "_" {
+		err = ""
+	}
+	return true, err
+}
+
+// members converts parameters or results to members of a JSON object. It reports each one that can't travel.
+func (w *world) members(u *unit, r *reader, d *ast.FuncDecl, kind string, vars []*types.Var, out *[]ir.Param) bool {
+	ok := true
+	seen := map[string]bool{}
+	for i, v := range vars {
+		p := ir.Param{Name: v.Name(), Member: v.Name()}
+		if p.Name == "" || p.Name == "_" {
+			p.Name, p.Member = "", unnamed(kind, i, len(vars))
+		}
+		if seen[p.Member] {
+			w.reportAt(u, d.Name, diag.DuplicateMember, fmt.Sprintf("two %ss of %s are called %q on the wire", kind, d.Name.Name, p.Member),
+				"an unnamed one is called by its position: give it a name")
+			ok = false
+		}
+		seen[p.Member] = true
+		if p.Type, ok = w.travels(u, r, d, kind+" "+p.Member, v.Type(), ok); ok {
+			*out = append(*out, p)
+		}
+	}
+	return ok
+}
+
+// unnamed is what a parameter or result without a name is called on the wire.
+func unnamed(kind string, i, n int) string {
+	switch {
+	case kind == "parameter":
+		return "arg" + strconv.Itoa(i)
+	case n == 1:
+		return "result"
+	}
+	return "result" + strconv.Itoa(i)
+}
+
+// travels converts the type of something that is sent, or reports at d why it can't be. It returns false if ok was.
+func (w *world) travels(u *unit, r *reader, d *ast.FuncDecl, what string, t types.Type, ok bool) (ir.Type, bool) {
+	r.invalid = false
+	spelled, no := r.spell(t, what)
+	if no != nil {
+		w.reportAt(u, d.Name, diag.CannotTravel, fmt.Sprintf("%s: %s", d.Name.Name, no), no.hint)
+		return spelled, false
+	}
+	if r.invalid {
+		// Said at its place already, if the mistake is in the user's code and not in a package it uses.
+		if !slices.ContainsFunc(w.problems, func(p diag.Diagnostic) bool { return p.Code == diag.TypeError }) {
+			w.reportAt(u, d.Name, diag.TypeError, fmt.Sprintf("%s: the type of %s can't be resolved", d.Name.Name, what),
+				"go build says why")
+		}
+		return spelled, false
+	}
+	return spelled, ok
+}
+
+// worker converts a worker; false where something is wrong with it.
+func (w *world) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
+	said := t.worker
+	out := ir.Worker{
+		Type: t.name(), Name: nameOf(t), Doc: docText(docOf(t.gen, t.spec)),
+		Max: said.Max, Timeout: said.Timeout, Retries: said.Retries, Backoff: said.Backoff, Weight: said.Weight,
+		Isolation: said.Isolation,
+	}
+	run := t.find("Run")
+	if run == nil {
+		d := t.directive
+		w.problems = append(w.problems, diag.Diagnostic{Code: diag.NoRun, Pos: d.Pos, Width: d.Width,
+			Message: fmt.Sprintf("worker %s has no method Run", t.name()),
+			Hint:    fmt.Sprintf("declare func (w *%s) Run(ctx context.Context, payload P) error, or (R, error)", t.name())})
+		return out, false
+	}
+	f, ok := u.defs[run.Name].(*types.Func)
+	if !ok {
+		return out, false
+	}
+	sig := f.Signature()
+	params, results := payloadOf(sig)
+	if why := runFault(sig, params, results); why != "" {
+		w.reportAt(u, run.Name, diag.BadRun, "Run of "+t.name()+" "+why,
+			"it is func(ctx context.Context, payload P) error, or with a result: (R, error)")
+		return out, false
+	}
+	out.Payload, ok = w.travels(u, r, run, "the payload", params[0].Type(), true)
+	if len(results) == 1 {
+		var result ir.Type
+		if result, ok = w.travels(u, r, run, "the result", results[0].Type(), ok); ok {
+			out.Result = &result
+		}
+	}
+	if done := t.find("SubtasksDone"); done != nil {
+		out.SubtasksDone = true
+		if f, _ := u.defs[done.Name].(*types.Func); f == nil || !isSubtasksDone(f.Signature(), params[0].Type()) {
+			w.reportAt(u, done.Name, diag.BadSubtasksDone, "SubtasksDone of "+t.name()+" has another shape than afgen calls",
+				fmt.Sprintf("it is func(ctx context.Context, payload %s, s af.Subtasks) error, with the payload of Run",
+					types.TypeString(params[0].Type(), types.RelativeTo(u.checked))))
+			return out, false
+		}
+	}
+	return out, ok
+}
+
+// find returns a method by name.
+func (t *annotated) find(name string) *ast.FuncDecl {
+	for _, m := range t.methods {
+		if m.decl.Name.Name == name {
+			return m.decl
+		}
+	}
+	return nil
+}
+
+// runFault says what is wrong with the shape of a worker's Run; "" where nothing is.
+func runFault(sig *types.Signature, params, results []*types.Var) string {
+	n := sig.Results().Len()
+	switch {
+	case sig.Params().Len() == 0 || !isContext(sig.Params().At(0).Type()):
+		return "has no context.Context as its first parameter"
+	case len(params) == 0:
+		return "has no payload"
+	case len(params) > 1:
+		return fmt.Sprintf("has %d payloads, and a task has one", len(params))
+	case sig.Variadic():
+		return "is variadic"
+	case n == 0 || !isError(sig.Results().At(n-1).Type()):
+		return "has no error as its last result"
+	case len(results) > 1:
+		return fmt.Sprintf("has %d results beside the error, and a task has one at most", len(results))
+	}
+	return ""
+}
+
+func isSubtasksDone(sig *types.Signature, payload types.Type) bool {
+	if sig.Params().Len() != 3 || sig.Variadic() || sig.Results().Len() != 1 {
+		return false
+	}
+	p := sig.Params()
+	return isContext(p.At(0).Type()) && types.Identical(p.At(1).Type(), payload) && isSubtasks(p.At(2).Type()) &&
+		isError(sig.Results().At(0).Type())
+}
+
+func isSubtasks(t types.Type) bool {
+	n, ok := types.Unalias(t).(*types.Named)
+	return ok && n.Obj().Pkg() != nil && n.Obj().Pkg().Path() == runtimePath && n.Obj().Name() == "Subtasks"
+}
+
+// docText is the text of a doc comment without its directives.
+func docText(doc *ast.CommentGroup) string { return strings.TrimSpace(doc.Text()) }

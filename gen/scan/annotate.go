@@ -1,0 +1,325 @@
+package scan
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"slices"
+	"strings"
+
+	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/gen/directive"
+)
+
+// An annotated is a type with //af:rpc or //af:worker.
+type annotated struct {
+	file      *file
+	gen       *ast.GenDecl
+	spec      *ast.TypeSpec
+	directive *directive.Directive
+	rpc       directive.RPC    // of an //af:rpc
+	worker    directive.Worker // of an //af:worker
+	methods   []*method        // exported ones declared on the type, by name
+	broken    bool             // something is wrong with the type itself: its methods are not looked at
+}
+
+func (t *annotated) name() string   { return t.spec.Name.Name }
+func (t *annotated) isWorker() bool { return t.directive.Name == "worker" }
+
+// A method is an exported method of an annotated type and what its directives say.
+type method struct {
+	decl *ast.FuncDecl
+	skip bool
+	said directive.Method
+}
+
+// A note is a directive with the declaration it belongs to.
+type note struct {
+	directive *directive.Directive
+	file      *file
+	gen       *ast.GenDecl
+	spec      *ast.TypeSpec // for a type
+	fn        *ast.FuncDecl // for a func or method
+}
+
+// annotate finds the directives of a package and the types they make services and workers of.
+func (w *world) annotate(u *unit) {
+	var notes []note
+	for _, f := range u.files {
+		if strings.HasSuffix(f.name, ".go") {
+			notes = append(notes, w.notes(u, f)...)
+		}
+	}
+	for _, n := range notes {
+		if n.spec != nil {
+			w.annotateType(u, n)
+		}
+	}
+	slices.SortFunc(u.types, func(a, b *annotated) int { return strings.Compare(a.name(), b.name()) })
+	for _, t := range u.types {
+		for _, d := range u.method[t.name()] {
+			if d.Name.IsExported() {
+				t.methods = append(t.methods, &method{decl: d})
+			}
+		}
+		slices.SortFunc(t.methods, func(a, b *method) int { return strings.Compare(a.decl.Name.Name, b.decl.Name.Name) })
+	}
+	for _, n := range notes {
+		if n.fn != nil {
+			w.annotateMethod(u, n)
+		}
+	}
+}
+
+// notes returns the directives of a file that are where they may be, and reports the others.
+func (w *world) notes(u *unit, f *file) []note {
+	owners := ownersOf(f.ast)
+	var notes []note
+	for _, group := range f.ast.Comments {
+		for _, c := range group.List {
+			at := w.fset.PositionFor(c.Pos(), false)
+			d, is, problems := directive.Scan(c.Text, diag.Pos{File: at.Filename, Line: at.Line, Column: at.Column})
+			w.problems = append(w.problems, problems...)
+			if !is || d == nil {
+				continue
+			}
+			if spec, _ := directive.Lookup(d.Name); spec.Unsupported {
+				continue // Scan has said so
+			}
+			n := owners[group]
+			n.directive, n.file = d, f
+			if n.spec == nil && n.fn == nil {
+				w.misplaced(u, f, group, d, owners)
+				continue
+			}
+			notes = append(notes, n)
+		}
+	}
+	return notes
+}
+
+// ownersOf maps the doc comments of a file to the types and funcs they document. Other comments that belong to a
+// declaration map to a note without either.
+func ownersOf(f *ast.File) map[*ast.CommentGroup]note {
+	owners := map[*ast.CommentGroup]note{}
+	for _, d := range f.Decls {
+		switch d := d.(type) {
+		case *ast.FuncDecl:
+			if d.Doc != nil {
+				owners[d.Doc] = note{fn: d}
+			}
+		case *ast.GenDecl:
+			if d.Doc != nil {
+				owners[d.Doc] = note{gen: d}
+			}
+			if d.Tok != token.TYPE {
+				continue
+			}
+			for _, s := range d.Specs {
+				spec := s.(*ast.TypeSpec)
+				if doc := docOf(d, spec); doc != nil {
+					owners[doc] = note{gen: d, spec: spec}
+				}
+			}
+		}
+	}
+	return owners
+}
+
+// docOf is the doc comment of a type: its own inside a group, else the declaration's.
+func docOf(d *ast.GenDecl, spec *ast.TypeSpec) *ast.CommentGroup {
+	if !d.Lparen.IsValid() {
+		return d.Doc
+	}
+	return spec.Doc
+}
+
+// annotates says whether a file that is not scanned carries annotations.
+func annotates(src []byte) bool {
+	if !directive.MayContain(src) {
+		return false
+	}
+	tree, _ := parser.ParseFile(token.NewFileSet(), "", src, parser.ParseComments|parser.SkipObjectResolution)
+	if tree == nil {
+		return false
+	}
+	return slices.ContainsFunc(tree.Comments, func(group *ast.CommentGroup) bool {
+		return slices.ContainsFunc(group.List, func(c *ast.Comment) bool {
+			_, is, _ := directive.Scan(c.Text, diag.Pos{Line: 1, Column: 1})
+			return is
+		})
+	})
+}
+
+// misplaced reports a directive that belongs to no type and no func, and says what it stands at instead.
+func (w *world) misplaced(u *unit, f *file, group *ast.CommentGroup, d *directive.Directive, owners map[*ast.CommentGroup]note) {
+	on := belongsOn(d)
+	report := func(code diag.Code, message, hint string) {
+		w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
+	}
+	if owner, ok := owners[group]; ok { // a GenDecl
+		what := owner.gen.Tok.String()
+		if owner.gen.Lparen.IsValid() && owner.gen.Tok == token.TYPE {
+			report(diag.Misplaced, fmt.Sprintf("//af:%s stands at a group of types", d.Name),
+				"move it to the type inside the parentheses")
+			return
+		}
+		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at a %s declaration", d.Name, what), "it belongs on "+on)
+		return
+	}
+	if group == f.ast.Doc || group.End() < f.ast.Package {
+		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at the package clause", d.Name), "it belongs on "+on)
+		return
+	}
+	for _, decl := range f.ast.Decls {
+		if decl.Pos() <= group.Pos() && group.Pos() <= decl.End() || w.sameLine(decl.End(), group.Pos()) {
+			report(diag.Misplaced, fmt.Sprintf("//af:%s stands inside another declaration or behind it", d.Name), "it belongs on "+on+
+				", in the comment right above it")
+			return
+		}
+	}
+	next := "nothing"
+	for _, decl := range f.ast.Decls {
+		if decl.Pos() > group.End() {
+			next = describe(decl)
+			break
+		}
+	}
+	if next == "nothing" {
+		report(diag.Detached, fmt.Sprintf("no declaration follows //af:%s", d.Name), "it belongs on "+on)
+		return
+	}
+	report(diag.Detached, fmt.Sprintf("a blank line cuts //af:%s off from %s", d.Name, next), "remove the blank line")
+}
+
+func (w *world) sameLine(a, b token.Pos) bool {
+	return w.fset.PositionFor(a, false).Line == w.fset.PositionFor(b, false).Line
+}
+
+// describe names a declaration in a message.
+func describe(d ast.Decl) string {
+	switch d := d.(type) {
+	case *ast.FuncDecl:
+		if d.Recv != nil {
+			return "method " + d.Name.Name
+		}
+		return "func " + d.Name.Name
+	case *ast.GenDecl:
+		for _, s := range d.Specs {
+			if names := declared(s); len(names) > 0 {
+				return d.Tok.String() + " " + names[0].Name
+			}
+		}
+		return "the " + d.Tok.String() + " declaration"
+	}
+	return "the declaration"
+}
+
+// annotateType makes a service or worker of a type, or says why not.
+func (w *world) annotateType(u *unit, n note) {
+	d, id := n.directive, n.spec.Name
+	report := func(code diag.Code, message, hint string) {
+		w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
+	}
+	if d.Name != "rpc" && d.Name != "worker" {
+		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at type %s", d.Name, id.Name), "it belongs on "+belongsOn(d))
+		return
+	}
+	for _, t := range u.types {
+		if t.spec == n.spec {
+			hint := "keep one of them"
+			if t.directive.Name != d.Name {
+				hint = "a type is either a service or a worker: split it in two"
+			}
+			report(diag.Conflict, fmt.Sprintf("type %s has //af:%s already", id.Name, t.directive.Name), hint)
+			return
+		}
+	}
+	t := &annotated{file: n.file, gen: n.gen, spec: n.spec, directive: d}
+	var problems diag.List
+	if t.isWorker() {
+		t.worker, problems = d.Worker()
+	} else {
+		t.rpc, problems = d.RPC()
+	}
+	w.problems = append(w.problems, problems...)
+	u.types = append(u.types, t)
+
+	switch _, isStruct := n.spec.Type.(*ast.StructType); {
+	case n.spec.Assign.IsValid():
+		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at an alias", d.Name), "put it on the type that "+id.Name+" stands for")
+	case !id.IsExported():
+		report(diag.NotExported, fmt.Sprintf("type %s is not exported", id.Name), "call it "+exported(id.Name))
+	case n.spec.TypeParams != nil:
+		report(diag.Generic, fmt.Sprintf("type %s is generic", id.Name), "annotate a struct that holds or embeds an instance of it")
+	case !isStruct:
+		report(diag.NotStruct, fmt.Sprintf("type %s is not a struct", id.Name), "write type "+id.Name+" struct { … }")
+	default:
+		return
+	}
+	t.broken = true
+}
+
+// annotateMethod applies //af:method and //af:skip, or says why they don't apply.
+func (w *world) annotateMethod(u *unit, n note) {
+	d, id := n.directive, n.fn.Name
+	report := func(code diag.Code, message, hint string) {
+		w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
+	}
+	if d.Name != "method" && d.Name != "skip" || n.fn.Recv == nil {
+		what := "func"
+		if n.fn.Recv != nil {
+			what = "method"
+		}
+		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at %s %s", d.Name, what, id.Name), "it belongs on "+belongsOn(d))
+		return
+	}
+	base := receiver(n.fn)
+	i := slices.IndexFunc(u.types, func(t *annotated) bool { return t.name() == base })
+	switch {
+	case i < 0:
+		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at a method of %s, which has no //af:rpc", d.Name, base),
+			"it belongs on "+belongsOn(d))
+		return
+	case u.types[i].isWorker():
+		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at a method of the worker %s", d.Name, base),
+			"a worker's methods other than Run and SubtasksDone are its own: remove it")
+		return
+	case !id.IsExported():
+		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at %s, which is not exported and so not remote", d.Name, id.Name),
+			"remove it, or call the method "+exported(id.Name))
+		return
+	}
+	m := u.types[i].methods[slices.IndexFunc(u.types[i].methods, func(m *method) bool { return m.decl == n.fn })]
+	said := m.said != directive.Method{}
+	if m.skip || d.Name == "skip" && said {
+		report(diag.Conflict, fmt.Sprintf("%s has //af:skip and another directive", id.Name), "a skipped method is not remote: keep one of them")
+		return
+	}
+	if d.Name == "skip" {
+		m.skip = true
+		return
+	}
+	if said {
+		report(diag.Conflict, fmt.Sprintf("%s has //af:method twice", id.Name), "put all keys on one line")
+		return
+	}
+	var problems diag.List
+	m.said, problems = d.Method()
+	w.problems = append(w.problems, problems...)
+}
+
+// belongsOn says where a directive may stand.
+func belongsOn(d *directive.Directive) string {
+	spec, _ := directive.Lookup(d.Name) // Scan returns none that isn't in the table
+	return spec.On
+}
+
+// exported is a name with its first letter in upper case.
+func exported(name string) string {
+	if name == "" {
+		return name
+	}
+	return strings.ToUpper(name[:1]) + name[1:]
+}

@@ -1,0 +1,360 @@
+package scan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/scanner"
+	"go/token"
+	"go/types"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/tools/go/packages"
+
+	"github.com/afgen/afgen/gen/diag"
+)
+
+// A world is everything one scan knows.
+type world struct {
+	config   Config
+	fset     *token.FileSet
+	units    map[string]*unit // by import path: all that were listed
+	sources  map[string][]byte
+	problems diag.List
+	skipped  []Skipped
+}
+
+// A unit is one package: listed always, parsed and checked only when something needs it.
+type unit struct {
+	pkg    *packages.Package
+	main   bool // of the main module (or the workspace): its mistakes are the user's
+	parsed bool
+	files  []*file
+	names  map[string]*decl           // declared at package level
+	method map[string][]*ast.FuncDecl // by the name of the receiver's type
+
+	// Of any file in the folder: the names declared at package level, and those imported by.
+	taken, importNames map[string]token.Position
+
+	types []*annotated // by name
+
+	need    map[string]level
+	ranges  []ast.Node      // what was needed: mistakes inside are reported
+	imports map[string]bool // import paths that something needed mentions
+
+	state   checkState
+	checked *types.Package
+	defs    map[*ast.Ident]types.Object
+	errs    []types.Error
+}
+
+// A file is one parsed file of a unit.
+type file struct {
+	name    string
+	ast     *ast.File
+	imports map[string]string // the name in this file → import path
+	dots    []string          // import paths of dot imports
+}
+
+// A decl is the declaration of one package-level name.
+type decl struct {
+	file *file
+	gen  *ast.GenDecl // nil for a func
+	spec ast.Spec     // nil for a func
+	fn   *ast.FuncDecl
+}
+
+// load lists the annotated folders and all they import, and parses the former.
+func (w *world) load(ctx context.Context, f *found) ([]*unit, error) {
+	patterns := slices.Clone(f.rest)
+	for _, dir := range f.dirs {
+		patterns = append(patterns, "."+string(filepath.Separator)+relative(w.config.Dir, dir))
+	}
+	if len(patterns) == 0 {
+		return nil, nil
+	}
+	cfg := &packages.Config{
+		Context: ctx,
+		Mode:    packages.NeedName | packages.NeedFiles | packages.NeedImports | packages.NeedDeps | packages.NeedModule,
+		Dir:     w.config.Dir,
+		Env:     w.config.Env,
+		Fset:    w.fset,
+	}
+	if w.config.Tags != "" {
+		cfg.BuildFlags = []string{"-tags=" + w.config.Tags}
+	}
+	pkgs, err := packages.Load(cfg, patterns...)
+	if err != nil {
+		return nil, fmt.Errorf("listing packages: %w", err)
+	}
+	packages.Visit(pkgs, nil, func(p *packages.Package) {
+		w.units[p.PkgPath] = &unit{pkg: p, main: p.Module != nil && p.Module.Main}
+	})
+	var roots []*unit
+	var errs []error
+	for _, p := range pkgs {
+		if err := w.admit(p); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		u := w.units[p.PkgPath]
+		w.parse(u, parser.ParseComments|parser.SkipObjectResolution|parser.AllErrors)
+		if u.pkg.Dir = folderOf(p); u.pkg.Dir != "" {
+			w.survey(u)
+			roots = append(roots, u)
+		}
+	}
+	return roots, errors.Join(errs...)
+}
+
+// relative is dir as seen from base, or dir itself where that can't be said.
+func relative(base, dir string) string {
+	if rel, err := filepath.Rel(base, dir); err == nil {
+		return rel
+	}
+	return dir
+}
+
+// admit says why a package that was asked for can't be scanned at all.
+func (w *world) admit(p *packages.Package) error {
+	if len(p.GoFiles) > 0 || len(p.Errors) == 0 {
+		return nil
+	}
+	var errs []error
+	for _, e := range p.Errors {
+		switch {
+		case strings.Contains(e.Msg, "build constraints exclude all Go files"), e.Kind == packages.ParseError:
+			// survey names the files left out, and parses those that are broken.
+		default:
+			errs = append(errs, fmt.Errorf("%s: %s", p.PkgPath, e.Msg))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// folderOf is the folder a package's files are in.
+func folderOf(p *packages.Package) string {
+	if p.Dir != "" {
+		return p.Dir
+	}
+	for _, f := range slices.Concat(p.GoFiles, p.IgnoredFiles) {
+		return filepath.Dir(f)
+	}
+	return ""
+}
+
+// parse reads the files of a unit, once, and indexes what they declare. afgen's own output is left out.
+func (w *world) parse(u *unit, mode parser.Mode) {
+	if u.parsed {
+		return
+	}
+	u.parsed = true
+	u.names, u.method = map[string]*decl{}, map[string][]*ast.FuncDecl{}
+	u.need, u.imports = map[string]level{}, map[string]bool{}
+	for _, name := range u.pkg.GoFiles {
+		src, err := os.ReadFile(name)
+		if err != nil {
+			w.report(u, token.Position{Filename: name, Line: 1, Column: 1}, 1, diag.NotLoaded, err.Error(), "")
+			continue
+		}
+		if w.config.Generated(filepath.Base(name), src) {
+			continue
+		}
+		tree, err := parser.ParseFile(w.fset, name, src, mode)
+		if u.main {
+			w.sources[name] = src
+			w.reportSyntax(u, err)
+		}
+		if tree != nil {
+			u.index(&file{name: name, ast: tree})
+		}
+	}
+}
+
+// reportSyntax reports the first syntax errors of a file; the rest tends to follow from them.
+func (w *world) reportSyntax(u *unit, err error) {
+	var list scanner.ErrorList
+	if !errors.As(err, &list) {
+		return
+	}
+	const enough = 3
+	list.RemoveMultiples()
+	for _, e := range list[:min(len(list), enough)] {
+		w.report(u, e.Pos, 1, diag.SyntaxError, e.Msg, "")
+	}
+}
+
+// index notes what a file declares at package level and what it calls its imports.
+func (u *unit) index(f *file) {
+	u.files = append(u.files, f)
+	f.imports = map[string]string{}
+	for _, spec := range f.ast.Imports {
+		p := u.resolve(spec)
+		switch name := u.importName(spec, p); name {
+		case "_":
+		case ".":
+			f.dots = append(f.dots, p)
+		default:
+			f.imports[name] = p
+		}
+	}
+	for _, d := range f.ast.Decls {
+		switch d := d.(type) {
+		case *ast.GenDecl:
+			for _, s := range d.Specs {
+				for _, id := range declared(s) {
+					u.names[id.Name] = &decl{file: f, gen: d, spec: s}
+				}
+			}
+		case *ast.FuncDecl:
+			if d.Recv == nil {
+				u.names[d.Name.Name] = &decl{file: f, fn: d}
+			} else if base := receiver(d); base != "" {
+				u.method[base] = append(u.method[base], d)
+			}
+		}
+	}
+}
+
+// declared returns the identifiers that a spec declares at package level.
+func declared(s ast.Spec) []*ast.Ident {
+	switch s := s.(type) {
+	case *ast.TypeSpec:
+		return []*ast.Ident{s.Name}
+	case *ast.ValueSpec:
+		return s.Names
+	}
+	return nil
+}
+
+// receiver is the name of the type a method is declared on.
+func receiver(d *ast.FuncDecl) string {
+	if len(d.Recv.List) != 1 {
+		return ""
+	}
+	t := ast.Unparen(d.Recv.List[0].Type)
+	if s, ok := t.(*ast.StarExpr); ok {
+		t = ast.Unparen(s.X)
+	}
+	switch x := t.(type) {
+	case *ast.IndexExpr:
+		t = x.X
+	case *ast.IndexListExpr:
+		t = x.X
+	}
+	if id, ok := t.(*ast.Ident); ok {
+		return id.Name
+	}
+	return ""
+}
+
+// resolve is the path of the package that an import means: vendoring makes it differ from what is written.
+func (u *unit) resolve(spec *ast.ImportSpec) string {
+	p, err := strconv.Unquote(spec.Path.Value)
+	if err != nil {
+		return ""
+	}
+	if dep := u.pkg.Imports[p]; dep != nil {
+		return dep.PkgPath
+	}
+	return p
+}
+
+// importName is what a file calls an import: its alias, or the package's real name as listed.
+func (u *unit) importName(spec *ast.ImportSpec, resolved string) string {
+	if spec.Name != nil {
+		return spec.Name.Name
+	}
+	for _, dep := range u.pkg.Imports {
+		if dep.PkgPath == resolved && dep.Name != "" {
+			return dep.Name
+		}
+	}
+	return path.Base(resolved)
+}
+
+// survey looks at every Go file in a root's folder: which names are taken, which annotated files were left out, and
+// which files the go command could not read.
+func (w *world) survey(u *unit) {
+	u.taken, u.importNames = map[string]token.Position{}, map[string]token.Position{}
+	entries, err := os.ReadDir(u.pkg.Dir)
+	if err != nil {
+		return // the folder was there a moment ago; load would have failed
+	}
+	for _, e := range entries {
+		name := filepath.Join(u.pkg.Dir, e.Name())
+		if e.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasPrefix(e.Name(), "_") || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		src, read := w.sources[name]
+		if !read {
+			if src, err = os.ReadFile(name); err != nil || w.config.Generated(e.Name(), src) {
+				continue
+			}
+		}
+		w.surveyFile(u, name, src, read)
+	}
+}
+
+func (w *world) surveyFile(u *unit, name string, src []byte, read bool) {
+	ignored := slices.Contains(u.pkg.IgnoredFiles, name)
+	test := strings.HasSuffix(name, "_test.go")
+	if ignored && !test && annotates(src) {
+		w.skipped = append(w.skipped, Skipped{name, "excluded by build constraints"})
+	}
+	tree, err := parser.ParseFile(w.fset, name, src, parser.SkipObjectResolution)
+	if !read && !ignored && !test {
+		// Neither taken nor left out by the go command: it is broken, or of another package.
+		w.sources[name] = src
+		if w.reportSyntax(u, err); err == nil && tree.Name.Name != u.pkg.Name {
+			w.report(u, w.fset.PositionFor(tree.Name.Pos(), false), len(tree.Name.Name), diag.MixedPackages,
+				fmt.Sprintf("package %s in a folder of package %s", tree.Name.Name, u.pkg.Name), "")
+		}
+	}
+	if tree == nil || tree.Name.Name != u.pkg.Name {
+		return
+	}
+	take := func(id *ast.Ident) { u.taken[id.Name] = w.fset.PositionFor(id.Pos(), false) }
+	for _, spec := range tree.Imports {
+		if n := u.importName(spec, u.resolve(spec)); n != "." && n != "_" {
+			u.importNames[n] = w.fset.PositionFor(spec.Pos(), false)
+		}
+	}
+	for _, d := range tree.Decls {
+		switch d := d.(type) {
+		case *ast.GenDecl:
+			for _, s := range d.Specs {
+				for _, id := range declared(s) {
+					take(id)
+				}
+			}
+		case *ast.FuncDecl:
+			if d.Recv == nil {
+				take(d.Name)
+			}
+		}
+	}
+}
+
+// report adds a diagnostic at a position.
+func (w *world) report(u *unit, at token.Position, width int, code diag.Code, message, hint string) {
+	w.problems = append(w.problems, diag.Diagnostic{
+		Code:    code,
+		Pos:     diag.Pos{File: at.Filename, Line: at.Line, Column: max(at.Column, 1)},
+		Width:   max(width, 1),
+		Message: message,
+		Hint:    hint,
+	})
+}
+
+// reportAt adds a diagnostic at an identifier.
+func (w *world) reportAt(u *unit, id *ast.Ident, code diag.Code, message, hint string) {
+	w.report(u, w.fset.PositionFor(id.Pos(), false), len(id.Name), code, message, hint)
+}

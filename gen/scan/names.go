@@ -1,0 +1,80 @@
+package scan
+
+import (
+	"cmp"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/afgen/afgen/gen/diag"
+)
+
+// checkNames looks for names that meet: of services and workers all over the run, and of what is to be generated in
+// each package.
+func (w *world) checkNames(units []*unit) {
+	units = slices.Clone(units)
+	slices.SortFunc(units, func(a, b *unit) int { return cmp.Compare(a.pkg.PkgPath, b.pkg.PkgPath) })
+	first := map[string]*annotated{}
+	for _, u := range units {
+		for _, t := range u.types {
+			kind := "service"
+			if t.isWorker() {
+				kind = "worker"
+			}
+			key := kind + " " + nameOf(t)
+			if other := first[key]; other != nil {
+				w.problem(t, diag.DuplicateName, fmt.Sprintf("%s %q is %s already, at %s", kind, nameOf(t), other.name(), w.place(t, other)),
+					"give one of them another name by name=…")
+				continue
+			}
+			first[key] = t
+		}
+		w.checkGenerated(u)
+	}
+}
+
+// place says where an annotated type is, as seen from another.
+func (w *world) place(from, t *annotated) string {
+	at := w.fset.PositionFor(t.spec.Pos(), false)
+	base := filepath.Dir(from.file.name)
+	return fmt.Sprintf("%s:%d:%d", filepath.ToSlash(relative(base, at.Filename)), at.Line, at.Column)
+}
+
+func (w *world) problem(t *annotated, code diag.Code, message, hint string) {
+	d := t.directive
+	w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
+}
+
+// checkGenerated looks for exported names that would be declared twice.
+func (w *world) checkGenerated(u *unit) {
+	by := map[string]*annotated{}
+	for _, t := range u.types {
+		if t.broken {
+			continue
+		}
+		for _, name := range generatedNames(t) {
+			at, ok := u.taken[name]
+			if !ok {
+				at, ok = u.importNames[name]
+			}
+			if ok {
+				w.problem(t, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s, and %s:%d:%d has that name",
+					name, t.name(), filepath.Base(at.Filename), at.Line, at.Column), "rename one of them")
+			}
+			if other := by[name]; other != nil {
+				w.problem(t, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s and for %s", name, other.name(), t.name()),
+					"rename one of the types")
+			}
+			by[name] = t
+		}
+	}
+}
+
+// generatedNames are the exported package-level names that a type brings about; helpers give way by themselves.
+func generatedNames(t *annotated) []string {
+	n := t.name()
+	if t.isWorker() {
+		return []string{n + "Queue", "New" + n + "Queue", "Register" + n}
+	}
+	return []string{n + "API", n + "Client", "New" + n + "Client", "Register" + n}
+}

@@ -1,0 +1,113 @@
+// Package scan reads Go code: it finds the annotated packages, type-checks what their signatures mention and nothing
+// else, and returns what it found as intermediate representation.
+//
+// # Phases, one a file
+//
+//   - find: expand the patterns to folders and pick, by a byte search for af:, those worth loading.
+//   - load: one packages.Load lists those and all they import; no type information is asked for.
+//   - annotate: match every directive in the files with the declaration it belongs to.
+//   - need: from the annotated signatures on, follow each name to its declaration, through packages, until nothing new
+//     is mentioned.
+//   - check: type-check each package touched, pruned to the declarations needed, without function bodies. A package
+//     that no signature mentions is not even parsed.
+//   - analyze: turn the checked signatures into an [ir.Package].
+//
+// So the cost follows what signatures mention, not what the module imports. And code that doesn't compile yet, because
+// it uses what is still to be generated or is being edited, is read all the same, while a mistake inside an annotated
+// signature is reported at its place. afgen's own output is never read.
+//
+// All that is wrong with the code is in the diagnostics; an error means that it could not be read at all.
+package scan
+
+import (
+	"context"
+	"go/token"
+	"slices"
+	"strings"
+
+	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/gen/ir"
+)
+
+// Config is what to scan.
+type Config struct {
+	Dir      string   // where patterns are relative to
+	Patterns []string // as the go command's; none is "."
+	Tags     string   // build tags, as for go build -tags
+	Env      []string // of the go command; nil is the process's
+	// Generated says whether a file is afgen's own output.
+	Generated func(name string, content []byte) bool
+}
+
+// A Result is what a scan found.
+type Result struct {
+	Packages []Package
+	// Outputs are the files that afgen generated earlier, in any folder that the patterns name.
+	Outputs []string
+	// Skipped are the files that carry annotations and are not scanned.
+	Skipped []Skipped
+	// Diagnostics is all that is wrong with the code, sorted. A package that any of it concerns may be incomplete.
+	Diagnostics diag.List
+	sources     map[string][]byte
+}
+
+// A Package is an annotated package and the folder it lives in.
+type Package struct {
+	Dir string
+	IR  *ir.Package
+}
+
+// A Skipped is a file with annotations that was not scanned, and why.
+type Skipped struct {
+	File   string `json:"file"`
+	Reason string `json:"reason"`
+}
+
+// Source returns the content of a file as it was scanned.
+func (r *Result) Source(file string) ([]byte, bool) {
+	src, ok := r.sources[file]
+	return src, ok
+}
+
+// Scan reads the packages that the patterns name. Its error means that they could not be loaded; what is wrong inside
+// them is in the Result.
+func Scan(ctx context.Context, cfg Config) (*Result, error) {
+	found, err := find(cfg)
+	if err != nil {
+		return nil, err
+	}
+	w := &world{
+		config:  cfg,
+		fset:    token.NewFileSet(),
+		units:   map[string]*unit{},
+		sources: map[string][]byte{},
+	}
+	roots, err := w.load(ctx, found)
+	if err != nil {
+		return nil, err
+	}
+	res := &Result{Outputs: found.outputs, Skipped: found.skipped, sources: w.sources}
+	var annotated []*unit
+	for _, u := range roots {
+		if w.annotate(u); len(u.types) > 0 {
+			annotated = append(annotated, u)
+		}
+	}
+	for _, u := range annotated {
+		w.needSignatures(u)
+	}
+	for _, u := range annotated {
+		w.check(u)
+		if p := w.analyze(u); p != nil {
+			res.Packages = append(res.Packages, Package{Dir: u.pkg.Dir, IR: p})
+		}
+	}
+	w.checkNames(annotated)
+	res.Skipped = append(res.Skipped, w.skipped...)
+	res.Diagnostics = w.problems
+	res.Diagnostics.Sort()
+	res.Diagnostics = slices.Compact(res.Diagnostics)
+	slices.SortFunc(res.Packages, func(a, b Package) int { return strings.Compare(a.IR.Path, b.IR.Path) })
+	slices.SortFunc(res.Skipped, func(a, b Skipped) int { return strings.Compare(a.File, b.File) })
+	return res, nil
+}
