@@ -1,0 +1,235 @@
+package contract
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/afgen/afgen/gen/ir"
+)
+
+// MethodFingerprint returns the fingerprint of m's request and reply together.
+func MethodFingerprint(p *ir.Package, m ir.Method) string { return digest(methodText(p, m)) }
+
+// TypeFingerprint returns the fingerprint of a payload or result.
+func TypeFingerprint(p *ir.Package, t ir.Type) string { return digest(typeText(p, t)) }
+
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:6])
+}
+
+func methodText(p *ir.Package, m ir.Method) string {
+	g := newGraph(p)
+	var root body
+	g.members(&root, object(m.Params))
+	root.write("->")
+	g.members(&root, object(m.Results))
+	return g.text(root)
+}
+
+func typeText(p *ir.Package, t ir.Type) string {
+	g := newGraph(p)
+	var root body
+	g.mention(&root, t)
+	return g.text(root)
+}
+
+// object returns what a request or reply has as members.
+func object(params []ir.Param) []ir.Member {
+	members := make([]ir.Member, len(params))
+	for i, p := range params {
+		members[i] = ir.Member{Name: p.Member, Type: p.Type}
+	}
+	return members
+}
+
+// A graph has a node for every compound type that a text mentions. It may have cycles, and types of several names for
+// one and the same structure; text sees to both.
+type graph struct {
+	pkg   *ir.Package
+	nodes []node
+	index map[string]int // from the ID of the type
+}
+
+// A node is one compound type.
+type node struct {
+	body
+	isStruct bool
+}
+
+// A body is a piece of text with references to nodes in it: one after each piece but the last.
+type body struct {
+	pieces []string
+	refs   []int
+}
+
+func (b *body) write(s string) {
+	if len(b.pieces) == len(b.refs) {
+		b.pieces = append(b.pieces, "")
+	}
+	b.pieces[len(b.refs)] += s
+}
+
+func (b *body) refer(to int) {
+	b.write("")
+	b.refs = append(b.refs, to)
+}
+
+// expand returns the body with each reference replaced.
+func (b *body) expand(replace func(ref int) string) string {
+	var text strings.Builder
+	for i, piece := range b.pieces {
+		text.WriteString(piece)
+		if i < len(b.refs) {
+			text.WriteString(replace(b.refs[i]))
+		}
+	}
+	return text.String()
+}
+
+func newGraph(p *ir.Package) *graph { return &graph{pkg: p, index: map[string]int{}} }
+
+// mention writes t into b: in full where it has no parts, else as a reference to its node.
+func (g *graph) mention(b *body, t ir.Type) {
+	switch t.Kind {
+	case ir.Basic:
+		b.write(basic(t.Name))
+	case ir.Any:
+		b.write("any")
+	case ir.Named:
+		g.mentionNamed(b, t)
+	case ir.Pointer:
+		b.refer(g.node(t, func(b *body) { b.write("*"); g.mention(b, *t.Elem) }))
+	case ir.Slice:
+		b.refer(g.node(t, func(b *body) { b.write("[]"); g.mention(b, *t.Elem) }))
+	case ir.Array:
+		b.refer(g.node(t, func(b *body) { b.write(fmt.Sprintf("[%d]", t.Len)); g.mention(b, *t.Elem) }))
+	case ir.Map:
+		b.refer(g.node(t, func(b *body) {
+			b.write("map[")
+			g.mention(b, *t.Key)
+			b.write("]")
+			g.mention(b, *t.Elem)
+		}))
+	case ir.Struct:
+		b.refer(g.node(t, func(b *body) { g.members(b, membersOf(g.pkg, t)) }))
+	}
+}
+
+func (g *graph) mentionNamed(b *body, t ir.Type) {
+	def, ok := g.pkg.Defs[t.ID()]
+	switch {
+	case !ok:
+		b.write("unknown(" + t.ID() + ")")
+	case def.Encoding != "":
+		b.write(def.Encoding + "(" + t.ID() + ")")
+	case def.Underlying != nil:
+		g.mention(b, *def.Underlying)
+	default:
+		b.refer(g.node(t, func(b *body) { g.members(b, def.Members) }))
+	}
+}
+
+func basic(name string) string {
+	switch name {
+	case "byte":
+		return "uint8"
+	case "rune":
+		return "int32"
+	}
+	return name
+}
+
+// node returns the node of t and has write fill it in, if it is new.
+func (g *graph) node(t ir.Type, write func(*body)) int {
+	id := t.ID()
+	if n, ok := g.index[id]; ok {
+		return n
+	}
+	n := len(g.nodes)
+	g.index[id] = n
+	g.nodes = append(g.nodes, node{isStruct: t.Kind == ir.Struct || t.Kind == ir.Named})
+	var b body
+	write(&b) // may append nodes, and mention this one
+	g.nodes[n].body = b
+	return n
+}
+
+// members writes a struct.
+func (g *graph) members(b *body, members []ir.Member) {
+	// A stable sort: embedded structs, which have no name, come first and stay in source order.
+	sorted := slices.Clone(members)
+	slices.SortStableFunc(sorted, func(x, y ir.Member) int { return cmp.Compare(x.Name, y.Name) })
+	b.write("{")
+	for i, m := range sorted {
+		if i > 0 {
+			b.write(",")
+		}
+		if m.Name == "" {
+			b.write("...")
+			g.mention(b, m.Type)
+			continue
+		}
+		b.write(`"` + m.Name + `"`)
+		if m.Optional {
+			b.write("?")
+		}
+		b.write(":")
+		if m.Quoted {
+			b.write(`"`)
+		}
+		g.mention(b, m.Type)
+		if m.Quoted {
+			b.write(`"`)
+		}
+	}
+	b.write("}")
+}
+
+// text spells root and all that it refers to.
+func (g *graph) text(root body) string {
+	class := g.classify()
+	number := map[int]int{} // by class, in order of appearance
+	open := map[int]bool{}
+	var write func(ref int) string
+	write = func(ref int) string {
+		c := class[ref]
+		n, begun := number[c]
+		if begun && (g.nodes[ref].isStruct || open[c]) {
+			return fmt.Sprintf("^%d", n)
+		}
+		if !begun {
+			number[c] = len(number)
+		}
+		open[c] = true
+		defer delete(open, c)
+		return g.nodes[ref].expand(write)
+	}
+	return root.expand(write)
+}
+
+// classify returns the class of each node, the same for nodes that send the same. It begins with the assumption that
+// all do and splits classes until nodes of one class agree in their text and in the classes of all that they refer to.
+func (g *graph) classify() []int {
+	class := make([]int, len(g.nodes))
+	for count := 0; ; {
+		seen := map[string]int{}
+		next := make([]int, len(g.nodes))
+		for i, n := range g.nodes {
+			text := n.expand(func(ref int) string { return fmt.Sprintf("^%d", class[ref]) })
+			if _, ok := seen[text]; !ok {
+				seen[text] = len(seen)
+			}
+			next[i] = seen[text]
+		}
+		class = next
+		if len(seen) == count {
+			return class
+		}
+		count = len(seen)
+	}
+}

@@ -1,0 +1,310 @@
+package contract
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/afgen/afgen/gen/ir"
+)
+
+var (
+	integer = ir.Type{Kind: ir.Basic, Name: "int"}
+	text    = ir.Type{Kind: ir.Basic, Name: "string"}
+)
+
+func named(name string) ir.Type { return ir.Type{Kind: ir.Named, Path: "shop", Name: name} }
+
+func pointer(t ir.Type) ir.Type { return ir.Type{Kind: ir.Pointer, Elem: &t} }
+
+func slice(t ir.Type) ir.Type { return ir.Type{Kind: ir.Slice, Elem: &t} }
+
+func mapOf(k, v ir.Type) ir.Type { return ir.Type{Kind: ir.Map, Key: &k, Elem: &v} }
+
+func structOf(members ...ir.Member) ir.Def { return ir.Def{Members: members} }
+
+func member(name string, t ir.Type) ir.Member { return ir.Member{Name: name, Type: t} }
+
+func alias(t ir.Type) ir.Def { return ir.Def{Underlying: &t} }
+
+func param(name string, t ir.Type) ir.Param { return ir.Param{Name: name, Member: name, Type: t} }
+
+// shop returns a package that defines types, by their unqualified names.
+func shop(defs map[string]ir.Def) *ir.Package {
+	p := &ir.Package{Path: "shop", Name: "shop", Defs: map[string]ir.Def{}}
+	for name, def := range defs {
+		if !strings.Contains(name, ".") {
+			name = "shop." + name
+		}
+		p.Defs[name] = def
+	}
+	return p
+}
+
+func TestTypeTextSpellsWhatIsSent(t *testing.T) {
+	item := structOf(member("name", text), member("count", integer))
+	tests := []struct {
+		name string
+		defs map[string]ir.Def
+		typ  ir.Type
+		want string
+	}{
+		{"basic", nil, integer, `int`},
+		{"byte", nil, slice(ir.Type{Kind: ir.Basic, Name: "byte"}), `[]uint8`},
+		{"rune", nil, ir.Type{Kind: ir.Basic, Name: "rune"}, `int32`},
+		{"any", nil, ir.Type{Kind: ir.Any, Name: "interface{}"}, `any`},
+		{"array of pointers", nil, ir.Type{Kind: ir.Array, Len: 3, Elem: new(pointer(text))}, `[3]*string`},
+		{"map", nil, mapOf(text, slice(integer)), `map[string][]int`},
+		{"members sorted by name", map[string]ir.Def{"Item": item}, named("Item"), `{"count":int,"name":string}`},
+		{"empty struct", map[string]ir.Def{"None": {}}, named("None"), `{}`},
+		{
+			"optional and quoted",
+			map[string]ir.Def{"T": structOf(
+				ir.Member{Name: "a", Type: integer, Optional: true},
+				ir.Member{Name: "b", Type: integer, Quoted: true},
+				ir.Member{Name: "c", Type: integer, Optional: true, Quoted: true},
+			)},
+			named("T"), `{"a"?:int,"b":"int","c"?:"int"}`,
+		},
+		{
+			"embedded structs first, in source order",
+			map[string]ir.Def{
+				"T": structOf(member("a", integer), member("", named("Y")), member("", pointer(named("X")))),
+				"X": structOf(member("x", integer)),
+				"Y": structOf(member("y", integer)),
+			},
+			named("T"), `{...{"y":int},...*{"x":int},"a":int}`,
+		},
+		{
+			"self-marshalling",
+			map[string]ir.Def{
+				"T":         structOf(member("at", ir.Type{Kind: ir.Named, Path: "time", Name: "Time"}), member("id", named("ID"))),
+				"time.Time": {Encoding: ir.EncodingJSON},
+				"ID":        {Encoding: ir.EncodingText},
+			},
+			named("T"), `{"at":json(time.Time),"id":text(shop.ID)}`,
+		},
+		{"named basic", map[string]ir.Def{"Level": alias(integer)}, named("Level"), `int`},
+		{"alias of a struct", map[string]ir.Def{"A": alias(named("Item")), "Item": item}, named("A"), `{"count":int,"name":string}`},
+		{"a struct that was written before", map[string]ir.Def{
+			"T":    structOf(member("a", named("Item")), member("b", slice(named("Item")))),
+			"Item": item,
+		}, named("T"), `{"a":{"count":int,"name":string},"b":[]^1}`},
+		{"a slice that was written before", map[string]ir.Def{
+			"T": structOf(member("a", slice(text)), member("b", slice(text))),
+		}, named("T"), `{"a":[]string,"b":[]string}`},
+		{"recursive struct", map[string]ir.Def{
+			"Node": structOf(ir.Member{Name: "next", Type: pointer(named("Node")), Optional: true}, member("Tags", slice(text))),
+		}, named("Node"), `{"Tags":[]string,"next"?:*^0}`},
+		{"recursive map", map[string]ir.Def{"Tree": alias(mapOf(text, named("Tree")))}, named("Tree"), `map[string]^0`},
+		{"recursive pointer", map[string]ir.Def{"P": alias(pointer(named("P")))}, named("P"), `*^0`},
+		{"mutually recursive", map[string]ir.Def{
+			"A": structOf(member("b", pointer(named("B")))),
+			"B": structOf(member("a", slice(named("A"))), member("n", integer)),
+		}, named("A"), `{"b":*{"a":[]^0,"n":int}}`},
+		{"recursive through an alias", map[string]ir.Def{
+			"Node":  structOf(member("next", pointer(named("Alias")))),
+			"Alias": alias(named("Node")),
+		}, named("Node"), `{"next":*^0}`},
+		{"generic", map[string]ir.Def{
+			"shop.Page[shop.Item]": structOf(member("items", slice(named("Item")))),
+			"Item":                 item,
+		}, ir.Type{Kind: ir.Named, Path: "shop", Name: "Page", Args: []ir.Type{named("Item")}},
+			`{"items":[]{"count":int,"name":string}}`},
+		{"anonymous struct", map[string]ir.Def{"Level": alias(integer), "Base": structOf(member("b", text))}, ir.Type{
+			Kind: ir.Struct, Fields: []ir.Field{
+				{Name: "Plain", Type: integer},
+				{Name: "hidden", Type: integer},
+				{Name: "Not", Tag: `json:"-"`, Type: integer},
+				{Name: "Dash", Tag: `json:"-,"`, Type: integer},
+				{Name: "Tagged", Tag: `json:"tagged,omitempty"`, Type: text},
+				{Name: "Zero", Tag: `json:",omitzero,string"`, Type: pointer(named("Level"))},
+				{Name: "NotQuoted", Tag: `json:",string"`, Type: slice(text)},
+				{Name: "BadName", Tag: `json:"a\"b"`, Type: text},
+				{Name: "Base", Embedded: true, Type: named("Base")},
+				{Name: "Level", Embedded: true, Type: named("Level")},
+				{Name: "Kept", Embedded: true, Tag: `json:"kept"`, Type: named("Base")},
+			},
+		}, `{...{"b":string},"-":int,"BadName":string,"Level":int,"NotQuoted":[]string,"Plain":int,"Zero"?:"*int","kept":^1,"tagged"?:string}`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := typeText(shop(test.defs), test.typ); got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+func TestMethodTextSpellsRequestAndReply(t *testing.T) {
+	item := structOf(member("n", integer))
+	tests := []struct {
+		name   string
+		method ir.Method
+		want   string
+	}{
+		{"nothing", ir.Method{}, `{}->{}`},
+		{"variadic", ir.Method{
+			Params:   []ir.Param{param("x", integer), param("more", slice(integer))},
+			Variadic: true,
+			Results:  []ir.Param{param("sum", integer)},
+		}, `{"more":[]int,"x":int}->{"sum":int}`},
+		{"one numbering for both", ir.Method{
+			Params:  []ir.Param{param("item", named("Item"))},
+			Results: []ir.Param{param("item", pointer(named("Item")))},
+		}, `{"item":{"n":int}}->{"item":*^0}`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := methodText(shop(map[string]ir.Def{"Item": item}), test.method); got != test.want {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+// The structure that the changes below start from: func (…) M(ctx, order Order, n int) (receipt string, err error).
+func order() map[string]ir.Def {
+	return map[string]ir.Def{
+		"Order": structOf(member("id", text), member("items", slice(named("Item"))), member("first", named("Item"))),
+		"Item":  structOf(member("name", text), member("parent", pointer(named("Order")))),
+	}
+}
+
+func orderMethod(payload string) ir.Method {
+	return ir.Method{
+		Params:  []ir.Param{param("order", named(payload)), param("n", integer)},
+		Results: []ir.Param{param("receipt", text)},
+	}
+}
+
+func TestFingerprintIsKept(t *testing.T) {
+	want := MethodFingerprint(shop(order()), orderMethod("Order"))
+	tests := []struct {
+		name    string
+		payload string
+		change  func(defs map[string]ir.Def, m *ir.Method)
+	}{
+		{"by a renamed type", "Purchase", func(defs map[string]ir.Def, _ *ir.Method) {
+			defs["Purchase"] = defs["Order"]
+			defs["Item"] = structOf(member("name", text), member("parent", pointer(named("Purchase"))))
+			delete(defs, "Order")
+		}},
+		{"by an alias", "Alias", func(defs map[string]ir.Def, _ *ir.Method) { defs["Alias"] = alias(named("Order")) }},
+		{"by a type split in two alike", "Order", func(defs map[string]ir.Def, _ *ir.Method) {
+			defs["Article"] = defs["Item"]
+			defs["Order"] = structOf(member("id", text), member("items", slice(named("Item"))), member("first", named("Article")))
+		}},
+		{"by a recursion that takes two rounds", "Order", func(defs map[string]ir.Def, _ *ir.Method) {
+			defs["Parent"] = defs["Order"]
+			defs["Item"] = structOf(member("name", text), member("parent", pointer(named("Parent"))))
+		}},
+		{"by a name for a slice", "Order", func(defs map[string]ir.Def, _ *ir.Method) {
+			defs["Items"] = alias(slice(named("Item")))
+			defs["Order"] = structOf(member("id", text), member("items", named("Items")), member("first", named("Item")))
+		}},
+		{"by reordered fields", "Order", func(defs map[string]ir.Def, _ *ir.Method) {
+			defs["Order"] = structOf(member("first", named("Item")), member("items", slice(named("Item"))), member("id", text))
+		}},
+		{"by reordered parameters", "Order", func(_ map[string]ir.Def, m *ir.Method) {
+			m.Params[0], m.Params[1] = m.Params[1], m.Params[0]
+		}},
+		{"by everything that isn't sent", "Order", func(_ map[string]ir.Def, m *ir.Method) {
+			m.GoName, m.Name, m.Doc, m.Idempotent, m.Ctx, m.Named = "M", "m", "M does.", true, "ctx", true
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			defs, m := order(), orderMethod(test.payload)
+			test.change(defs, &m)
+			p := shop(defs)
+			if got := MethodFingerprint(p, m); got != want {
+				t.Errorf("changed, the text is now %s", methodText(p, m))
+			}
+		})
+	}
+}
+
+func TestFingerprintIsChanged(t *testing.T) {
+	unchanged := MethodFingerprint(shop(order()), orderMethod("Order"))
+	tests := []struct {
+		name   string
+		change func(defs map[string]ir.Def, m *ir.Method)
+	}{
+		{"by a renamed parameter", func(_ map[string]ir.Def, m *ir.Method) { m.Params[1].Member = "count" }},
+		{"by a retyped parameter", func(_ map[string]ir.Def, m *ir.Method) { m.Params[1].Type.Name = "int64" }},
+		{"by another parameter", func(_ map[string]ir.Def, m *ir.Method) { m.Params = append(m.Params, param("more", text)) }},
+		{"by a removed parameter", func(_ map[string]ir.Def, m *ir.Method) { m.Params = m.Params[:1] }},
+		{"by a pointer", func(_ map[string]ir.Def, m *ir.Method) { m.Params[1].Type = pointer(integer) }},
+		{"by a renamed result", func(_ map[string]ir.Def, m *ir.Method) { m.Results[0].Member = "result" }},
+		{"by a renamed member", func(defs map[string]ir.Def, _ *ir.Method) { defs["Item"].Members[0].Name = "title" }},
+		{"by an optional member", func(defs map[string]ir.Def, _ *ir.Method) { defs["Item"].Members[0].Optional = true }},
+		{"by a quoted member", func(defs map[string]ir.Def, _ *ir.Method) { defs["Item"].Members[0].Quoted = true }},
+		{"by an added member", func(defs map[string]ir.Def, _ *ir.Method) {
+			defs["Item"] = structOf(append(defs["Item"].Members, member("more", text))...)
+		}},
+		{"by a member moved into an embedded struct", func(defs map[string]ir.Def, _ *ir.Method) {
+			defs["Base"] = structOf(defs["Order"].Members[0])
+			defs["Order"] = structOf(append(defs["Order"].Members[1:], member("", named("Base")))...)
+		}},
+		{"by a type that comes to marshal itself", func(defs map[string]ir.Def, _ *ir.Method) {
+			defs["Item"] = ir.Def{Encoding: ir.EncodingJSON}
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			defs, m := order(), orderMethod("Order")
+			test.change(defs, &m)
+			p := shop(defs)
+			if got := MethodFingerprint(p, m); got == unchanged {
+				t.Errorf("kept, the text is now %s", methodText(p, m))
+			}
+		})
+	}
+}
+
+// Tasks are stored with these, so they must never change.
+func TestFingerprintsAreForever(t *testing.T) {
+	add := ir.Method{
+		Params:  []ir.Param{param("x", integer), param("more", slice(integer))},
+		Results: []ir.Param{param("sum", integer)},
+	}
+	p := shop(order())
+	p.Defs["time.Time"] = ir.Def{Encoding: ir.EncodingJSON}
+	tests := []struct{ name, got, want string }{
+		{"nothing", MethodFingerprint(p, ir.Method{}), "cd5532d1ed56"},
+		{"Add", MethodFingerprint(p, add), "4ac6fde48223"},
+		{"int", TypeFingerprint(p, integer), "6da88c34ba12"},
+		{"time", TypeFingerprint(p, ir.Type{Kind: ir.Named, Path: "time", Name: "Time"}), "05477362b810"},
+		{"order", TypeFingerprint(p, named("Order")), "0cedb1a2ed1c"},
+	}
+	for _, test := range tests {
+		if test.got != test.want {
+			t.Errorf("%s: got %s, want %s", test.name, test.got, test.want)
+		}
+	}
+}
+
+// A text that spelled each mention in full would have 2^64 parts for the first of these, and all paths between the
+// members for the second.
+func TestTextIsNotMuchLongerThanTheTypes(t *testing.T) {
+	const n = 64
+	layered, dense := map[string]ir.Def{}, map[string]ir.Def{}
+	for i := range n {
+		next := named(fmt.Sprintf("T%d", i+1))
+		layered[fmt.Sprintf("T%d", i)] = structOf(member("a", next), member("b", next))
+		var members []ir.Member
+		for j := range n {
+			members = append(members, member(fmt.Sprintf("m%d", (i+j)%n), pointer(named(fmt.Sprintf("T%d", j)))))
+		}
+		dense[fmt.Sprintf("T%d", i)] = structOf(members...)
+	}
+	layered[fmt.Sprintf("T%d", n)] = alias(integer)
+	for name, defs := range map[string]map[string]ir.Def{"layered": layered, "dense": dense} {
+		t.Run(name, func(t *testing.T) {
+			if got := len(typeText(shop(defs), named("T0"))); got > 20*n*n {
+				t.Errorf("%d bytes", got)
+			}
+		})
+	}
+}

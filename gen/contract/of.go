@@ -1,0 +1,122 @@
+package contract
+
+import "github.com/afgen/afgen/gen/ir"
+
+// Of returns the contract of p.
+func Of(p *ir.Package) Contract {
+	s := speller{pkg: p, types: map[string]Type{}}
+	return Contract{
+		Version:  Version,
+		Package:  p.Path,
+		Services: index(p.Services, s.service),
+		Workers:  index(p.Workers, s.worker),
+		Types:    s.types,
+	}
+}
+
+// index makes a map of items, nil where there are none, as reading the file makes it.
+func index[T, V any](items []T, entry func(T) (string, V)) map[string]V {
+	if len(items) == 0 {
+		return nil
+	}
+	entries := make(map[string]V, len(items))
+	for _, item := range items {
+		key, value := entry(item)
+		entries[key] = value
+	}
+	return entries
+}
+
+// A speller spells types and collects what the named ones among them are.
+type speller struct {
+	pkg   *ir.Package
+	types map[string]Type
+}
+
+func (s speller) service(service ir.Service) (name string, _ Service) {
+	return service.Name, Service{
+		Type:        service.Type,
+		Timeout:     Duration(service.Timeout),
+		Concurrency: service.Concurrency,
+		Methods:     index(service.Methods, s.method),
+	}
+}
+
+func (s speller) method(m ir.Method) (name string, _ Method) {
+	return m.Name, Method{
+		Idempotent:  m.Idempotent,
+		Timeout:     Duration(m.Timeout),
+		Fingerprint: MethodFingerprint(s.pkg, m),
+		Params:      index(m.Params, s.param),
+		Results:     index(m.Results, s.param),
+	}
+}
+
+func (s speller) param(p ir.Param) (member, typ string) { return p.Member, s.spell(p.Type) }
+
+func (s speller) worker(w ir.Worker) (queue string, _ Worker) {
+	worker := Worker{
+		Type:      w.Type,
+		Max:       w.Max,
+		Timeout:   Duration(w.Timeout),
+		Retries:   w.Retries,
+		Backoff:   Duration(w.Backoff),
+		Weight:    w.Weight,
+		Isolation: w.Isolation,
+		Payload:   s.value(w.Payload),
+	}
+	if w.Result != nil {
+		result := s.value(*w.Result)
+		worker.Result = &result
+	}
+	return w.Name, worker
+}
+
+func (s speller) value(t ir.Type) Value {
+	return Value{Type: s.spell(t), Fingerprint: TypeFingerprint(s.pkg, t)}
+}
+
+// spell spells t and collects the named types in it.
+func (s speller) spell(t ir.Type) string {
+	t.Walk(func(t ir.Type) {
+		if t.Kind == ir.Named {
+			s.collect(t)
+		}
+	})
+	return s.spelling(t)
+}
+
+func (s speller) spelling(t ir.Type) string {
+	return t.Spell(func(path, name string) string {
+		if path == s.pkg.Path {
+			return name
+		}
+		return path + "." + name
+	})
+}
+
+// collect notes what the named type t is, and so everything that it reaches.
+func (s speller) collect(t ir.Type) {
+	name := s.spelling(t)
+	def, ok := s.pkg.Defs[t.ID()]
+	if _, done := s.types[name]; done || !ok {
+		return
+	}
+	s.types[name] = Type{} // a type may reach itself
+	described := Type{Encoding: def.Encoding}
+	if def.Underlying != nil {
+		described.Underlying = s.spell(*def.Underlying)
+	}
+	for _, m := range def.Members {
+		spelled := s.spell(m.Type)
+		if m.Name == "" {
+			described.Embeds = append(described.Embeds, spelled)
+			continue
+		}
+		if described.Members == nil {
+			described.Members = map[string]Member{}
+		}
+		described.Members[m.Name] = Member{Type: spelled, Quoted: m.Quoted, Optional: m.Optional}
+	}
+	s.types[name] = described
+}

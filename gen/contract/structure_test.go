@@ -1,0 +1,93 @@
+package contract
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/afgen/afgen/gen/ir"
+)
+
+// A drawnType is a struct, map or slice that may mention others, itself included, by their numbers.
+type drawnType struct {
+	kind    string
+	members []drawnMember
+}
+
+type drawnMember struct {
+	name   string
+	to     int // the number of a type; that of no type is an int
+	behind string
+}
+
+func drawTypes(t *rapid.T) []drawnType {
+	n := rapid.IntRange(1, 6).Draw(t, "types")
+	types := make([]drawnType, n)
+	for i := range types {
+		types[i].kind = rapid.SampledFrom([]string{"struct", "struct", "map", "slice"}).Draw(t, "kind")
+		for j := range rapid.IntRange(0, 3).Draw(t, "members") {
+			types[i].members = append(types[i].members, drawnMember{
+				name:   fmt.Sprintf("m%d", j),
+				to:     rapid.IntRange(0, n).Draw(t, "to"),
+				behind: rapid.SampledFrom([]string{"pointer", "slice", "map"}).Draw(t, "behind"),
+			})
+		}
+	}
+	return types
+}
+
+// define defines types copies times over. A mention of a type is a mention of any of its copies: rnd chooses, and how
+// fields are ordered, too. All definitions of number 0 send the same, whatever rnd and copies are.
+func define(types []drawnType, copies int, rnd *rand.Rand) *ir.Package {
+	mention := func(to int) ir.Type {
+		if to == len(types) {
+			return integer
+		}
+		return named(fmt.Sprintf("T%d_%d", to, rnd.IntN(copies)))
+	}
+	defs := map[string]ir.Def{}
+	for i, typ := range types {
+		for c := range copies {
+			var members []ir.Member
+			for _, m := range typ.members {
+				to := mention(m.to)
+				behind := map[string]ir.Type{"pointer": pointer(to), "slice": slice(to), "map": mapOf(text, to)}[m.behind]
+				members = append(members, member(m.name, behind))
+			}
+			rnd.Shuffle(len(members), func(i, j int) { members[i], members[j] = members[j], members[i] })
+			def := ir.Def{Members: members}
+			switch typ.kind {
+			case "map":
+				def = alias(mapOf(text, mention(i)))
+			case "slice":
+				def = alias(slice(mention((i + 1) % len(types))))
+			}
+			defs[fmt.Sprintf("T%d_%d", i, c)] = def
+		}
+	}
+	return shop(defs)
+}
+
+func TestFingerprintDependsOnStructureAlone(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		types := drawTypes(t)
+		seed := rapid.Uint64().Draw(t, "seed")
+		copies := rapid.IntRange(1, 3).Draw(t, "copies")
+		once := typeText(define(types, 1, rand.New(rand.NewPCG(0, 0))), named("T0_0"))
+		often := typeText(define(types, copies, rand.New(rand.NewPCG(seed, 0))), named("T0_0"))
+		if once != often {
+			t.Fatalf("defined once:\n%s\ndefined %d times:\n%s", once, copies, often)
+		}
+		for m := range types[0].members {
+			changed := append([]drawnType(nil), types...)
+			changed[0].members = append([]drawnMember(nil), types[0].members...)
+			changed[0].members[m].name += "x"
+			renamed := typeText(define(changed, 1, rand.New(rand.NewPCG(0, 0))), named("T0_0"))
+			if types[0].kind == "struct" && renamed == once {
+				t.Fatalf("renaming a member is not seen: %s", once)
+			}
+		}
+	})
+}

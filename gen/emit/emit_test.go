@@ -1,0 +1,219 @@
+package emit_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/afgen/afgen/gen/emit"
+	"github.com/afgen/afgen/gen/ir"
+)
+
+func TestTypesAreSpelledAsTheUserDid(t *testing.T) {
+	record := ir.Type{Kind: ir.Struct, Fields: []ir.Field{
+		{Name: "A", Tag: `json:"a,omitempty"`, Type: basic("int")},
+		{Name: "Base", Embedded: true, Type: own("Base")},
+		{Name: "b", Type: pointer(own("Base"))},
+	}}
+	method := ir.Method{GoName: "M", Ctx: "ctx", Params: []ir.Param{
+		param("page", own("Page", other("a.b/x", "Item"))),
+		param("pair", other("a.b/x", "Pair", basic("string"), slice(own("Alias")))),
+		param("byName", mapOf(basic("string"), ir.Type{Kind: ir.Any, Name: "interface{}"})),
+		param("raw", ir.Type{Kind: ir.Array, Len: 16, Elem: new(basic("byte"))}),
+		param("what", ir.Type{Kind: ir.Any, Name: "any"}),
+		param("record", record),
+	}}
+	wants(t, importing(service(method), map[string]string{"a.b/x": "x"}),
+		"Page   Page[x.Item]            `json:\"page\"`",
+		"Pair   x.Pair[string, []Alias] `json:\"pair\"`",
+		"ByName map[string]interface{}  `json:\"byName\"`",
+		"Raw    [16]byte                `json:\"raw\"`",
+		"What   any                     `json:\"what\"`",
+		"Record struct {",
+		"A int \"json:\\\"a,omitempty\\\"\"",
+	)
+}
+
+func TestPackageMain(t *testing.T) {
+	p := shop()
+	p.Name, p.Taken = "main", append(p.Taken, "main")
+	if got := mustEmit(t, p); !strings.Contains(got, "\npackage main\n") {
+		t.Errorf("got\n%s", got)
+	}
+}
+
+func TestServiceWithoutMethodsAndWorkerWithoutResult(t *testing.T) {
+	p := service()
+	p.Workers = worker(own("Job"), nil).Workers
+	p.Workers[0].Retries, p.Workers[0].Backoff = 0, time.Second
+	p.Taken = append(p.Taken, "W")
+	wants(t, p,
+		"type SAPI interface{}",
+		"af.RegisterService(r, afS, impl)",
+		"type WQueue struct{ af.VoidQueue[Job] }",
+		"return &WQueue{af.NewVoidQueue[Job](t, afW)}",
+		"af.RegisterVoidWorker(r, afW, w)",
+		`Signature: "(Job)",`,
+	)
+	got := mustEmit(t, p)
+	for _, absent := range []string{"Timeout:", "Retries:", "Isolation:", "Result:", "Idempotent:", "SubtasksDone"} {
+		if strings.Contains(got, absent) {
+			t.Errorf("%s in\n%s", absent, got)
+		}
+	}
+}
+
+func TestDurationsReadWell(t *testing.T) {
+	tests := map[time.Duration]string{
+		time.Nanosecond:         "time.Nanosecond",
+		1001 * time.Microsecond: "1001 * time.Microsecond",
+		250 * time.Millisecond:  "250 * time.Millisecond",
+		1500 * time.Millisecond: "1500 * time.Millisecond",
+		time.Second:             "time.Second",
+		5 * time.Second:         "5 * time.Second",
+		90 * time.Second:        "90 * time.Second",
+		2 * time.Minute:         "2 * time.Minute",
+		time.Hour:               "time.Hour",
+		48 * time.Hour:          "48 * time.Hour",
+		time.Hour + 1:           "3600000000001 * time.Nanosecond",
+		0:                       "0",
+	}
+	for d, want := range tests {
+		p := worker(basic("int"), nil)
+		p.Workers[0].Backoff = d
+		wants(t, p, fmt.Sprintf("Backoff:   %s,", want))
+	}
+}
+
+func TestDocsAreTheUsers(t *testing.T) {
+	p := service(
+		ir.Method{GoName: "A", Doc: "A does.\n\nFor example:\n\n\tcode()\n\nOr:\n\n  - one\n  - two\n"},
+		ir.Method{GoName: "B", Doc: "\n\n"},
+		ir.Method{GoName: "C", Doc: "go:generate rm -rf\r\nline a.go:1\n*/ %d"},
+	)
+	p.Services[0].Doc = "S serves.\nDeprecated: no."
+	got := mustEmit(t, p)
+	for _, want := range []string{
+		"have its methods.\n//\n// S serves.\n// Deprecated: no.\ntype SAPI",
+		"\n\t// A does.\n\t//\n\t// For example:\n\t//\n\t//\tcode()\n\t//\n\t// Or:\n\t//\n\t//   - one\n\t//   - two\n\tA(",
+		"\n// A does.\n//\n// For example:\n//\n//\tcode()\n//\n// Or:\n//\n//   - one\n//   - two\nfunc (c *SClient) A(",
+		"\n\tB(context.Context) error\n\t// go:generate rm -rf\n\t// line a.go:1\n\t// */ %d\n\tC(",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no\n%s\nin\n%s", want, got)
+		}
+	}
+}
+
+// Wide is a package in which nothing fits a line.
+func wide() *ir.Package {
+	m := ir.Method{GoName: "ReserveForCustomer", Ctx: "ctx", Variadic: true, Named: true, Err: "err"}
+	for _, name := range []string{"customer", "warehouse", "reservation", "confirmation", "quantity", "priority", "reason", "approvedBy"} {
+		m.Params = append(m.Params, param(name, own("ID")))
+	}
+	m.Params = append(m.Params, param("dimensions", mapOf(basic("string"), own("Item"))), param("items", slice(own("Item"))))
+	m.Results = []ir.Param{param("reserved", slice(own("Item"))), param("missing", slice(own("Item")))}
+	p := service(m, ir.Method{GoName: "Sum", Params: []ir.Param{unnamed("arg0", own("ID")), unnamed("arg1", own("ID"))}})
+	p.Services[0].Type, p.Services[0].Name, p.Taken = "InventoryService", "inventory_service", []string{"InventoryService"}
+	return p
+}
+
+func TestLongLinesAreBroken(t *testing.T) { golden(t, "wide", wide()) }
+
+func TestPackageIsDeterministicAndLeavesItsInputAlone(t *testing.T) {
+	for _, p := range []*ir.Package{shop(), wide()} {
+		before := fmt.Sprintf("%#v", p.Services)
+		first, err := emit.Package(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 10 {
+			again, err := emit.Package(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(first, again); diff != "" {
+				t.Fatal(diff)
+			}
+		}
+		if after := fmt.Sprintf("%#v", p.Services); after != before {
+			t.Errorf("changed to\n%s", after)
+		}
+	}
+}
+
+func TestWhatScanWouldNotMakeIsAnError(t *testing.T) {
+	bad := ir.Method{GoName: "M", Params: []ir.Param{{Name: "x", Member: "x", Type: ir.Type{Kind: ir.Pointer}}}}
+	notGo := ir.Method{GoName: "M", Params: []ir.Param{{Name: "x", Member: "x", Type: basic("!")}}}
+	tests := []struct {
+		name string
+		pkg  *ir.Package
+		want string
+	}{
+		{"nothing", &ir.Package{Path: shopPath, Name: "shop"}, "emit example.com/shop: neither a service nor a worker"},
+		{"promised name declared", importing(service(), nil, "SClient"), "emit example.com/shop: the name SClient is taken"},
+		{"promised name imported by", func() *ir.Package {
+			p := service()
+			p.ImportNames = []string{"NewSClient"}
+			return p
+		}(), "the name NewSClient is taken"},
+		{"promised name twice", func() *ir.Package {
+			p := service()
+			news := p.Services[0]
+			news.Type = "NewS"
+			p.Services = append(p.Services, news)
+			return p
+		}(), "the name NewSClient is taken"},
+		{"import without a name", service(ir.Method{GoName: "M", Params: []ir.Param{param("x", other("a.b/x", "T"))}}), `no package name for import path "a.b/x"`},
+		{"pointer to nothing", service(bad), "emit example.com/shop: "},
+		{"no Go", service(notGo), "emit example.com/shop: "},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			files, err := emit.Package(test.pkg)
+			if err == nil || !strings.Contains(err.Error(), test.want) || files != nil {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+		})
+	}
+}
+
+func TestOwnOutputIsRecognised(t *testing.T) {
+	files, err := emit.Package(shop())
+	if err != nil {
+		t.Fatal(err)
+	}
+	goFile, contractFile := string(files[0].Content), string(files[1].Content)
+	tests := []struct {
+		name, file, content string
+		want                bool
+	}{
+		{"Go file", "/a/b/af_gen.go", goFile, true},
+		{"Go file of another name", "af_calc_gen.go", goFile, true},
+		{"contract", "a/af.contract.json", contractFile, true},
+		{"contract of another version", "af.contract.json", `{"afgen": 7}`, true},
+		{"with CRLF", "af_gen.go", strings.ReplaceAll(goFile, "\n", "\r\n"), true},
+		{"after a build constraint", "af_gen.go", "//go:build linux\n\n" + goFile, true},
+		{"only the header", "af_gen.go", emit.Header, true},
+		{"header after the package clause", "af_gen.go", "package a\n" + emit.Header + "\n", false},
+		{"header in a comment", "af_gen.go", "/*\n" + emit.Header + "\n*/\npackage a\n", false},
+		{"indented header", "af_gen.go", "\t" + emit.Header + "\npackage a\n", false},
+		{"other generator", "x.go", "// Code generated by afgenx. DO NOT EDIT.\npackage a\n", false},
+		{"handwritten", "af_gen.go", "package a\n", false},
+		{"not Go", "af_gen.go", "\x00\xff{{", false},
+		{"empty", "af_gen.go", "", false},
+		{"other JSON", "af.contract.json", `{"name": "afgen"}`, false},
+		{"contract of another name", "package.json", contractFile, false},
+		{"Go in another file", "notes.txt", goFile, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := emit.IsGenerated(test.file, []byte(test.content)); got != test.want {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}

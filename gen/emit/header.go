@@ -1,0 +1,140 @@
+package emit
+
+import (
+	"fmt"
+	"go/build/constraint"
+	"maps"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/dave/jennifer/jen"
+
+	"github.com/afgen/afgen/gen/ir"
+)
+
+// A writer spells the declarations of a plan.
+type writer struct {
+	*plan
+	used map[string]bool // import paths
+}
+
+// A declaration is one at package level, its comment first, each item on lines of its own.
+type declaration []jen.Code
+
+// declarations returns the file after its imports.
+func (w *writer) declarations() []declaration {
+	all := []declaration{w.handshake(), w.assertions()}
+	for _, s := range w.services {
+		all = append(all, w.api(s), w.apiAssertions(s), w.client(s), w.newClient(s))
+		for _, m := range s.methods {
+			all = append(all, w.clientMethod(s, m))
+		}
+		all = append(all, w.registerService(s), w.serviceValue(s))
+		for _, m := range s.methods {
+			all = append(all, w.methodValue(s, m))
+			all = append(all, w.methodStructs(m)...)
+			all = append(all, w.handler(s, m))
+		}
+	}
+	for _, k := range w.workers {
+		all = append(all, w.queue(k), w.newQueue(k), w.registerWorker(k), w.workerValue(k))
+	}
+	return all
+}
+
+// importDecl imports what the declarations have used, the standard library's packages first. It spells the names that
+// allocate gave; jennifer's own imports would be one block, and it renames what it holds for reserved.
+func (w *writer) importDecl() jen.Code {
+	var standard, others []jen.Code
+	for _, path := range slices.Sorted(maps.Keys(w.used)) {
+		spec := jen.Lit(path)
+		if name := w.imports[path]; path == runtimePath || name != w.clauses[path] {
+			spec = jen.Id(name).Lit(path)
+		}
+		if first, _, _ := strings.Cut(path, "/"); strings.Contains(first, ".") {
+			others = append(others, spec)
+		} else {
+			standard = append(standard, spec)
+		}
+	}
+	specs := slices.Concat(standard, []jen.Code{jen.Line()}, others)
+	return jen.Custom(jen.Options{Open: "import (", Close: ")", Multi: true}, specs...)
+}
+
+func (w *writer) handshake() declaration {
+	version := w.af("Generated1")
+	return declaration{
+		comment("This file and the runtime must fit: where %s is undefined, run go generate with the afgen of the runtime's version.", version),
+		jen.Const().Id("_").Op("=").Id(version),
+	}
+}
+
+// assertions fail to compile where the annotated code has changed since.
+func (w *writer) assertions() declaration {
+	var lines []jen.Code
+	for _, s := range w.services {
+		for _, m := range s.methods {
+			lines = append(lines, jen.Id(w.assertion(s.Type, m.GoName, w.declared(m.Method))))
+		}
+	}
+	for _, k := range w.workers {
+		for _, m := range workerMethods(k) {
+			lines = append(lines, jen.Id(w.assertion(k.Type, m.GoName, w.declared(m))))
+		}
+	}
+	return declaration{
+		comment("What this file was generated from. Where one of these doesn't compile, the annotated code has changed: run go generate."),
+		jen.Var().Defs(lines...),
+	}
+}
+
+// workerMethods returns the methods by which the runtime knows a worker.
+func workerMethods(k worker) []ir.Method {
+	run := ir.Method{GoName: "Run", Params: []ir.Param{{Type: k.Payload}}}
+	if k.Result != nil {
+		run.Results = []ir.Param{{Type: *k.Result}}
+	}
+	if !k.SubtasksDone {
+		return []ir.Method{run}
+	}
+	subtasks := ir.Type{Kind: ir.Named, Path: runtimePath, Name: "Subtasks"}
+	return []ir.Method{run, {GoName: "SubtasksDone", Params: []ir.Param{{Type: k.Payload}, {Type: subtasks}}}}
+}
+
+// comment is a comment in our words: one line, or where that would be long a line for each sentence.
+func comment(format string, args ...any) jen.Code {
+	text := "// " + fmt.Sprintf(format, args...)
+	if utf8.RuneCountInString(text) > maxLine {
+		text = strings.ReplaceAll(text, ". ", ".\n// ")
+	}
+	return jen.Comment(text)
+}
+
+// doc is a comment in the user's words.
+func doc(text string) declaration {
+	var lines declaration
+	for line := range strings.SplitSeq(text, "\n") {
+		line = strings.TrimRight(line, " \t\r")
+		if line == "" && lines == nil {
+			continue
+		}
+		if line != "" && line[0] != '\t' { // gofmt has preformatted text follow the slashes at once
+			line = " " + line
+		}
+		if constraint.IsPlusBuild("//" + line) {
+			continue // gofmt would make it a build constraint of the file
+		}
+		lines = append(lines, jen.Comment("//"+line))
+	}
+	return lines
+}
+
+// paragraph is doc as a further paragraph of a comment.
+func paragraph(text string) declaration {
+	lines := doc(text)
+	if lines == nil {
+		return nil
+	}
+	return append(declaration{jen.Comment("//")}, lines...)
+}

@@ -1,0 +1,81 @@
+package emit
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/dave/jennifer/jen"
+)
+
+// api declares the interface of a service, its methods exactly as the user declared them.
+func (w *writer) api(s service) declaration {
+	var lines []jen.Code
+	for _, m := range s.methods {
+		lines = append(lines, doc(m.Doc)...)
+		lines = append(lines, jen.Id(m.GoName+w.declared(m.Method).spell(utf8.RuneCountInString("    "+m.GoName))))
+	}
+	about := comment("%s is the service %s as its callers see it: both *%s and *%s have its methods.", s.api(), s.Name, s.Type, s.client())
+	return slices.Concat(declaration{about}, paragraph(s.Doc), declaration{jen.Type().Id(s.api()).Interface(lines...)})
+}
+
+func (w *writer) apiAssertions(s service) declaration {
+	assert := func(typ string) jen.Code {
+		return jen.Id("_").Id(s.api()).Op("=").Parens(jen.Op("*").Id(typ)).Parens(jen.Nil())
+	}
+	return declaration{jen.Var().Defs(assert(s.Type), assert(s.client()))}
+}
+
+func (w *writer) client(s service) declaration {
+	return declaration{
+		comment("%s calls the service %s. It is safe for concurrent use and needs no closing.", s.client(), s.Name),
+		jen.Type().Id(s.client()).Id("struct{ client " + w.af("Client") + " }"),
+	}
+}
+
+func (w *writer) newClient(s service) declaration {
+	client := jen.Id(w.af("NewClient")).Call(jen.Id("c"), jen.Id("opts").Op("..."))
+	return declaration{
+		comment("%s returns a client of %s over c, usually an *%s; opts hold for all its calls. It does no I/O.", s.newClient(), s.Name, w.af("App")),
+		jen.Func().Id(s.newClient()).
+			Params(jen.Id("c").Id(w.af("Caller")), jen.Id("opts").Op("...").Id(w.af("CallOption"))).
+			Op("*").Id(s.client()).
+			Block(jen.Return(jen.Op("&").Id(s.client()).Values(client))),
+	}
+}
+
+// registerService declares the function that brings the handlers in: a program that only calls links none of them.
+func (w *writer) registerService(s service) declaration {
+	call := w.af("RegisterService") + "(r, " + s.helper + ", impl"
+	var bindings strings.Builder
+	for _, m := range s.methods {
+		fmt.Fprintf(&bindings, ",\n%s(&%s, %s)", w.af("Bind"), m.helper, m.handler)
+	}
+	if len(s.methods) > 0 {
+		bindings.WriteString(",\n")
+	}
+	return declaration{
+		comment("%s has r serve %s with impl. What is wrong with it, a nil impl for one, is returned when r starts.", s.register(), s.Name),
+		jen.Func().Id(s.register()).Params(jen.Id("r").Id(w.af("Registrar")), jen.Id("impl").Op("*").Id(s.Type)).
+			Block(jen.Id(call + bindings.String() + ")")),
+	}
+}
+
+func (w *writer) serviceValue(s service) declaration {
+	return declaration{jen.Var().Id(s.helper).Op("=").Id(w.af("Service")).Values(
+		field("Name", jen.Lit(s.Name)),
+		field("Type", jen.Lit(s.Type)),
+		field("Concurrency", jen.Lit(s.Concurrency)),
+	)}
+}
+
+// field is a field of a composite literal.
+func field(name string, value jen.Code) jen.Code {
+	return jen.Id(name).Op(":").Add(value)
+}
+
+// multiline is the body of a composite literal with a field a line. (jen.Dict would sort the fields.)
+func multiline(fields []jen.Code) jen.Code {
+	return jen.Custom(jen.Options{Open: "{", Close: "}", Separator: ",", Multi: true}, fields...)
+}

@@ -1,0 +1,88 @@
+package emit
+
+import (
+	"slices"
+
+	"github.com/dave/jennifer/jen"
+
+	"github.com/afgen/afgen/gen/contract"
+	"github.com/afgen/afgen/gen/ir"
+)
+
+// queueOf spells the runtime's queue type for k, or a function about it, with its type arguments.
+func (w *writer) queueOf(k worker, prefix string) string {
+	if k.Result == nil {
+		return w.af(prefix+"VoidQueue") + "[" + w.spell(k.Payload) + "]"
+	}
+	return w.af(prefix+"Queue") + "[" + w.spell(k.Payload) + ", " + w.spell(*k.Result) + "]"
+}
+
+func (w *writer) queue(k worker) declaration {
+	about := comment("%s is the queue %s: it submits tasks for the worker %s and follows them.", k.queue(), k.Name, k.Type)
+	typ := jen.Type().Id(k.queue()).Id("struct{ " + w.queueOf(k, "") + " }")
+	return slices.Concat(declaration{about}, paragraph(k.Doc), declaration{typ})
+}
+
+func (w *writer) newQueue(k worker) declaration {
+	tasks := w.tasksParam(k)
+	queue := jen.Id(w.queueOf(k, "New")).Call(jen.Id(tasks), jen.Id(k.helper))
+	return declaration{
+		comment("%s returns the queue %s of %s, usually an *%s. It does no I/O.", k.newQueue(), k.Name, tasks, w.af("App")),
+		jen.Func().Id(k.newQueue()).Params(jen.Id(tasks).Id(w.af("TaskClient"))).Op("*").Id(k.queue()).
+			Block(jen.Return(jen.Op("&").Id(k.queue()).Values(queue))),
+	}
+}
+
+// tasksParam names the parameter of newQueue, whose body spells the user's types: it must hide none of them.
+func (w *writer) tasksParam(k worker) string {
+	taken := scope{}
+	take := func(t ir.Type) {
+		switch {
+		case t.Kind == ir.Named && t.Path != w.Path:
+			taken.take(w.imports[t.Path])
+		default:
+			taken.take(t.Name)
+		}
+	}
+	k.Payload.Walk(take)
+	if k.Result != nil {
+		k.Result.Walk(take)
+	}
+	return taken.pick("t", "tasks")
+}
+
+func (w *writer) registerWorker(k worker) declaration {
+	register := w.af("RegisterWorker")
+	if k.Result == nil {
+		register = w.af("RegisterVoidWorker")
+	}
+	return declaration{
+		comment("%s has r run the tasks of %s with w. What is wrong with it, a nil w for one, is returned when r starts.", k.register(), k.Name),
+		jen.Func().Id(k.register()).Params(jen.Id("r").Id(w.af("Registrar")), jen.Id("w").Op("*").Id(k.Type)).
+			Block(jen.Id(register).Call(jen.Id("r"), jen.Id(k.helper), jen.Id("w"))),
+	}
+}
+
+// workerValue declares what both sides know of k. Options that say nothing are left out.
+func (w *writer) workerValue(k worker) declaration {
+	var fields []jen.Code
+	add := func(present bool, name string, value jen.Code) {
+		if present {
+			fields = append(fields, field(name, value))
+		}
+	}
+	add(true, "Name", jen.Lit(k.Name))
+	add(true, "Type", jen.Lit(k.Type))
+	add(true, "Signature", jen.Lit(w.description(workerMethods(k)[0])))
+	add(true, "Max", jen.Lit(k.Max))
+	add(k.Timeout != 0, "Timeout", jen.Id(w.duration(k.Timeout)))
+	add(k.Retries != 0, "Retries", jen.Lit(k.Retries))
+	add(true, "Backoff", jen.Id(w.duration(k.Backoff)))
+	add(true, "Weight", jen.Lit(k.Weight))
+	add(k.Isolation == "process", "Isolation", jen.Lit(k.Isolation))
+	add(true, "Payload", jen.Lit(contract.TypeFingerprint(w.Package, k.Payload)))
+	if k.Result != nil {
+		add(true, "Result", jen.Lit(contract.TypeFingerprint(w.Package, *k.Result)))
+	}
+	return declaration{jen.Var().Id(k.helper).Op("=").Id(w.af("Worker")).Add(multiline(fields))}
+}
