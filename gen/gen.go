@@ -80,7 +80,8 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 		return nil, err
 	}
 	res, err := scan.Scan(ctx, scan.Config{
-		Dir: dir, Patterns: patterns, Tags: opts.Tags, Env: opts.Env, Generated: emit.IsGenerated,
+		Dir: dir, Patterns: patterns, Tags: opts.Tags, Env: opts.Env,
+		OutputNames: []string{emit.GoFile, emit.ContractFile}, Generated: emit.IsGenerated,
 	})
 	if err != nil {
 		return nil, err

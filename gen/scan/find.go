@@ -102,17 +102,14 @@ func (f *found) search(cfg Config, dir string) error {
 	}
 	for _, e := range entries {
 		name := e.Name()
-		if e.IsDir() || !strings.HasSuffix(name, ".go") && !strings.HasSuffix(name, ".json") {
+		if e.IsDir() || !strings.HasSuffix(name, ".go") && !slices.Contains(cfg.OutputNames, name) {
 			continue
 		}
-		path := filepath.Join(dir, name)
-		if cfg.Generated(name, nil) || strings.HasSuffix(name, ".go") {
-			content, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			f.classify(cfg, dir, name, content)
+		content, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			return err
 		}
+		f.classify(cfg, dir, name, content)
 	}
 	return nil
 }

@@ -25,7 +25,6 @@ func (w *world) needSignatures(u *unit) {
 		w.needName(u, t.name(), nameOnly)
 		for _, m := range t.methods {
 			if !m.skip && (!t.isWorker() || isWorkerMethod(m.decl)) {
-				w.needNode(u, t.file, m.decl.Recv)
 				w.needSignature(u, m.decl)
 			}
 		}

@@ -35,8 +35,9 @@ type Config struct {
 	Patterns []string // as the go command's; none is "."
 	Tags     string   // build tags, as for go build -tags
 	Env      []string // of the go command; nil is the process's
-	// Generated says whether a file is afgen's own output.
-	Generated func(name string, content []byte) bool
+	// OutputNames are what afgen calls its outputs; Generated says whether a file is one.
+	OutputNames []string
+	Generated   func(name string, content []byte) bool
 }
 
 // A Result is what a scan found.

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/diff"
+	"github.com/spf13/cobra"
+
+	"github.com/afgen/afgen/gen"
+	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/gen/directive"
+)
+
+// Exit codes.
+const (
+	exitFindings = 1
+	exitFailure  = 2 // usage, or packages that can't be loaded
+)
+
+// A command is one invocation.
+type command struct {
+	stdout, stderr io.Writer
+	code           int
+	options        gen.Options
+	json, verbose  bool
+}
+
+const long = `afgen reads Go structs annotated //af:rpc and //af:worker and writes, beside each package's files,
+af_gen.go (typed clients, dispatch tables, registration) and af.contract.json.
+
+Packages are named as for the go command; without any it is the one in this folder.
+Put this line into one of your files and run go generate:
+
+	//go:generate go tool afgen ./...
+
+Exit code: 0 fine, 1 something was found, 2 wrong usage or packages that can't be loaded.`
+
+func (c *command) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "afgen [packages]",
+		Short:         "Generate typed clients, dispatch and registration from annotated Go structs",
+		Long:          long,
+		Example:       "  afgen ./...\n  afgen check ./...\n  afgen explain AF0302",
+		Args:          cobra.ArbitraryArgs,
+		RunE:          c.generate,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.PersistentFlags().StringVar(&c.options.Tags, "tags", "", "build `tags`, separated by commas")
+	root.PersistentFlags().BoolVar(&c.json, "json", false, "print for machines: diagnostics, and what list finds")
+	generate := &cobra.Command{
+		Use: "generate [packages]", Short: "Write what is missing or stale, remove what is orphaned (the default)",
+		Args: cobra.ArbitraryArgs, RunE: c.generate,
+	}
+	check := &cobra.Command{
+		Use: "check [packages]", Short: "Say what generate would change, with a diff, and change nothing",
+		Args: cobra.ArbitraryArgs, RunE: c.check,
+	}
+	list := &cobra.Command{
+		Use: "list [packages]", Short: "List services, methods and workers",
+		Args: cobra.ArbitraryArgs, RunE: c.list,
+	}
+	list.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "with options, and the annotated files that are not scanned")
+	explain := &cobra.Command{
+		Use: "explain [CODE]", Short: "Explain a diagnostic; without a code, list them",
+		Args: cobra.MaximumNArgs(1), RunE: c.explain,
+	}
+	version := &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Run: func(*cobra.Command, []string) { fmt.Fprintln(c.stdout, versionLine()) },
+	}
+	directives := &cobra.Command{Use: "directives", Short: "The //af: directives and their keys", Long: directive.Help()}
+	root.AddCommand(generate, check, list, explain, version, directives)
+	return root
+}
+
+// fail reports an error that kept the command from running and returns the exit code.
+func (c *command) fail(err error) int {
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(c.stderr, "afgen: %s\n", strings.TrimRight(line, "\n"))
+	}
+	return exitFailure
+}
+
+// plan reads the packages and prints the diagnostics; nil where there are any.
+func (c *command) plan(ctx context.Context, patterns []string) (*gen.Plan, error) {
+	if err := suggestCommand(patterns); err != nil {
+		return nil, err
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, err
+	}
+	plan, err := gen.Generate(ctx, dir, patterns, c.options)
+	if err != nil {
+		return nil, err
+	}
+	if len(plan.Diagnostics) == 0 {
+		return plan, nil
+	}
+	c.code = exitFindings
+	if c.json {
+		return nil, diag.JSON(c.stdout, plan.Diagnostics, dir)
+	}
+	if err := diag.Render(c.stderr, plan.Diagnostics, plan.Source, dir); err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(c.stderr, "afgen: %s; nothing was written\n", count(len(plan.Diagnostics), "problem"))
+	return nil, nil
+}
+
+// suggestCommand refuses a pattern that was meant as a command.
+func suggestCommand(patterns []string) error {
+	if len(patterns) == 0 || strings.ContainsAny(patterns[0], "./") {
+		return nil
+	}
+	if near, ok := diag.Suggest(patterns[0], []string{"generate", "check", "list", "explain", "version", "help"}); ok {
+		return fmt.Errorf("there is no command %q; did you mean %q? (A package in this folder is ./%s.)", patterns[0], near, patterns[0])
+	}
+	return nil
+}
+
+func (c *command) generate(cmd *cobra.Command, patterns []string) error {
+	plan, err := c.plan(cmd.Context(), patterns)
+	if plan == nil || err != nil {
+		return err
+	}
+	if err := plan.Apply(); err != nil {
+		return err
+	}
+	if c.json {
+		return diag.JSON(c.stdout, nil, "")
+	}
+	for _, ch := range plan.Changes {
+		verb := "wrote"
+		if ch.Kind == gen.Orphaned {
+			verb = "removed"
+		}
+		fmt.Fprintln(c.stdout, verb, shown(ch.Path))
+	}
+	if len(plan.Packages) == 0 {
+		fmt.Fprintln(c.stderr, "afgen: no annotations found in", patternsText(patterns))
+	}
+	return nil
+}
+
+func (c *command) check(cmd *cobra.Command, patterns []string) error {
+	plan, err := c.plan(cmd.Context(), patterns)
+	if plan == nil || err != nil {
+		return err
+	}
+	if c.json {
+		return c.checkJSON(plan)
+	}
+	for _, ch := range plan.Changes {
+		c.code = exitFindings
+		name := shown(ch.Path)
+		fmt.Fprintf(c.stdout, "%s: %s\n", name, ch.Kind)
+		if ch.Kind != gen.Orphaned {
+			c.stdout.Write(diff.Diff(name, ch.Old, name+" (as generated)", ch.New))
+		}
+	}
+	if n := len(plan.Changes); n > 0 {
+		fmt.Fprintf(c.stderr, "afgen: %s out of date; run go generate, or afgen %s\n", count(n, "file"), patternsText(patterns))
+	}
+	return nil
+}
+
+func (c *command) checkJSON(plan *gen.Plan) error {
+	type change struct {
+		File string   `json:"file"`
+		Kind gen.Kind `json:"kind"`
+	}
+	changes := []change{}
+	for _, ch := range plan.Changes {
+		c.code = exitFindings
+		changes = append(changes, change{shown(ch.Path), ch.Kind})
+	}
+	return c.printJSON(changes)
+}
+
+func (c *command) printJSON(v any) error {
+	e := json.NewEncoder(c.stdout)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func (c *command) explain(_ *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		for _, e := range diag.Entries() {
+			fmt.Fprintf(c.stdout, "%s  %s\n", e.Code, e.Title)
+		}
+		return nil
+	}
+	e, ok := diag.Lookup(diag.Code(strings.ToUpper(args[0])))
+	if !ok {
+		return fmt.Errorf("there is no diagnostic %s; afgen explain lists them", args[0])
+	}
+	fmt.Fprint(c.stdout, e)
+	return nil
+}
+
+// shown is a path as this folder sees it.
+func shown(path string) string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	rel, err := filepath.Rel(dir, path)
+	if err != nil || strings.HasPrefix(rel, "..") {
+		return path
+	}
+	return filepath.ToSlash(rel)
+}
+
+func patternsText(patterns []string) string {
+	if len(patterns) == 0 {
+		return "."
+	}
+	return strings.Join(patterns, " ")
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// versionLine says which afgen this is.
+func versionLine() string {
+	version := "(devel)"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		switch {
+		case info.Main.Path == modulePath && info.Main.Version != "":
+			version = info.Main.Version
+		default:
+			for _, m := range info.Deps {
+				if m.Path == modulePath {
+					version = m.Version
+				}
+			}
+		}
+	}
+	return fmt.Sprintf("afgen %s (%s, %s/%s)", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+const modulePath = "github.com/afgen/afgen"

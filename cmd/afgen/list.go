@@ -1,0 +1,145 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/afgen/afgen/gen/ir"
+	"github.com/afgen/afgen/gen/scan"
+)
+
+// A listing is what afgen list -json prints.
+type listing struct {
+	Packages []*ir.Package  `json:"packages"`
+	Skipped  []scan.Skipped `json:"skipped"`
+}
+
+func (c *command) list(cmd *cobra.Command, patterns []string) error {
+	plan, err := c.plan(cmd.Context(), patterns)
+	if plan == nil || err != nil {
+		return err
+	}
+	if c.json {
+		l := listing{Packages: plan.IR(), Skipped: plan.Skipped}
+		if l.Packages == nil {
+			l.Packages = []*ir.Package{}
+		}
+		if l.Skipped == nil {
+			l.Skipped = []scan.Skipped{}
+		}
+		for i := range l.Skipped {
+			l.Skipped[i].File = shown(l.Skipped[i].File)
+		}
+		return c.printJSON(l)
+	}
+	var b strings.Builder
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	row := func(cells ...string) { fmt.Fprintln(t, strings.Join(cells, "\t")+"\t") }
+	for _, p := range plan.Packages {
+		for _, s := range p.IR.Services {
+			row("service "+s.Name, p.IR.Path+"."+s.Type, c.ifVerbose(serviceOptions(s)))
+			for _, m := range s.Methods {
+				row("  "+m.Name, signature(p.IR, m), c.ifVerbose(methodOptions(s, m)))
+			}
+		}
+		for _, w := range p.IR.Workers {
+			row("worker "+w.Name, p.IR.Path+"."+w.Type, c.ifVerbose(workerOptions(w)))
+			row("  Run", runSignature(p.IR, w), "")
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(b.String()) {
+		fmt.Fprintln(c.stdout, strings.TrimRight(line, " \n"))
+	}
+	if c.verbose {
+		for _, s := range plan.Skipped {
+			fmt.Fprintf(c.stdout, "not scanned: %s: %s\n", shown(s.File), s.Reason)
+		}
+	}
+	if len(plan.Packages) == 0 {
+		fmt.Fprintln(c.stderr, "afgen: no annotations found in", patternsText(patterns))
+	}
+	return nil
+}
+
+func (c *command) ifVerbose(s string) string {
+	if c.verbose {
+		return s
+	}
+	return ""
+}
+
+func serviceOptions(s ir.Service) string {
+	return fmt.Sprintf("timeout=%v concurrency=%d", s.Timeout, s.Concurrency)
+}
+
+func methodOptions(s ir.Service, m ir.Method) string {
+	var o []string
+	if m.Timeout != s.Timeout {
+		o = append(o, fmt.Sprintf("timeout=%v", m.Timeout))
+	}
+	if m.Idempotent {
+		o = append(o, "idempotent")
+	}
+	return strings.Join(o, " ")
+}
+
+func workerOptions(w ir.Worker) string {
+	return fmt.Sprintf("max=%d timeout=%s retries=%d backoff=%v weight=%d isolation=%s", w.Max,
+		timeoutText(w.Timeout), w.Retries, w.Backoff, w.Weight, w.Isolation)
+}
+
+func timeoutText(d time.Duration) string {
+	if d == 0 {
+		return "none"
+	}
+	return d.String()
+}
+
+// signature is a method's parameters and results as people write them.
+func signature(p *ir.Package, m ir.Method) string {
+	params := fields(p, m.Params)
+	if m.Variadic {
+		last := &params[len(params)-1]
+		*last = strings.Replace(*last, "[]", "...", 1)
+	}
+	in, out := "("+strings.Join(params, ", ")+") ", fields(p, m.Results)
+	if len(out) == 0 {
+		return in + "error"
+	}
+	for i, r := range m.Results {
+		out[i] = spell(p, r.Type)
+	}
+	return in + "(" + strings.Join(append(out, "error"), ", ") + ")"
+}
+
+func runSignature(p *ir.Package, w ir.Worker) string {
+	if w.Result == nil {
+		return "(" + spell(p, w.Payload) + ") error"
+	}
+	return "(" + spell(p, w.Payload) + ") (" + spell(p, *w.Result) + ", error)"
+}
+
+func fields(p *ir.Package, params []ir.Param) []string {
+	out := make([]string, len(params))
+	for i, q := range params {
+		out[i] = strings.TrimSpace(q.Name + " " + spell(p, q.Type))
+	}
+	return out
+}
+
+// spell writes a type as the package itself would, and others by their package's name.
+func spell(p *ir.Package, t ir.Type) string {
+	return t.Spell(func(path, name string) string {
+		if path == p.Path {
+			return name
+		}
+		return p.Imports[path] + "." + name
+	})
+}

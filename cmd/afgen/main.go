@@ -1,0 +1,46 @@
+// Command afgen writes typed clients, dispatch tables and registrations for Go structs annotated //af:rpc and
+// //af:worker. See afgen help.
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the whole command; it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	c := &command{stdout: stdout, stderr: stderr}
+	root := c.root()
+	root.SetArgs(longFlags(args))
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	if err := root.ExecuteContext(ctx); err != nil {
+		return c.fail(err)
+	}
+	return c.code
+}
+
+// goFlag is a flag as the go command takes it: -json, -tags=a.
+var goFlag = regexp.MustCompile(`^-[a-z]{2,}(=|$)`)
+
+// longFlags lets flags be written with one dash too, as users of the go command do.
+func longFlags(args []string) []string {
+	out := make([]string, len(args))
+	for i, a := range args {
+		if goFlag.MatchString(a) {
+			a = "-" + a
+		}
+		out[i] = a
+	}
+	return out
+}

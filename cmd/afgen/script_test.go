@@ -1,0 +1,79 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/mod/modfile"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"afgen": main})
+}
+
+// Each script is a story about the command as a user types it. Its folder is a module, example.com/m, that builds
+// against this afgen; a script that brings a go.mod has its own.
+func TestScripts(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	testscript.Run(t, testscript.Params{
+		Dir:                filepath.Join("testdata", "script"),
+		RequireUniqueNames: true,
+		Setup: func(env *testscript.Env) error {
+			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOSUMDB", "GONOSUMDB", "HOME", "PATH"} {
+				if v, ok := os.LookupEnv(name); ok {
+					env.Setenv(name, v)
+				}
+			}
+			env.Setenv("GOFLAGS", "-mod=mod")
+			if _, err := os.Stat(filepath.Join(env.WorkDir, "go.mod")); err == nil {
+				return nil
+			}
+			return writeModule(root, env.WorkDir)
+		},
+	})
+}
+
+// writeModule makes dir a module that requires what afgen does, at the same versions.
+func writeModule(root, dir string) error {
+	data, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		return err
+	}
+	m, err := modfile.Parse("go.mod", data, nil)
+	if err != nil {
+		return err
+	}
+	for _, tool := range slices.Clone(m.Tool) {
+		if err := m.DropTool(tool.Path); err != nil {
+			return err
+		}
+	}
+	ours := m.Module.Mod.Path
+	if err := m.AddModuleStmt("example.com/m"); err != nil {
+		return err
+	}
+	if err := m.AddRequire(ours, "v0.0.0"); err != nil {
+		return err
+	}
+	if err := m.AddReplace(ours, "", root, ""); err != nil {
+		return err
+	}
+	m.Cleanup()
+	if data, err = m.Format(); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "go.mod"), data, 0o644); err != nil {
+		return err
+	}
+	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "go.sum"), sum, 0o644)
+}
