@@ -1,0 +1,36 @@
+# The two commands of a new machine with Go, git and make are make demo and make test.
+MAKEFLAGS += --no-print-directory
+GO ?= go
+# Flags for go test, such as TESTFLAGS=-count=3.
+TESTFLAGS ?=
+
+.PHONY: help demo test lint bench bench-gen generate
+help:
+	@echo 'make demo      run the example services and their client'
+	@echo 'make test      lint and all tests, with -race where there is a C compiler'
+	@echo 'make lint      gofmt, go vet, staticcheck, afgen check'
+	@echo 'make bench     benchmarks of the runtime'
+	@echo 'make bench-gen benchmarks of the generator'
+	@echo 'make generate  go generate ./...'
+
+demo:
+	@$(GO) run ./examples/client
+
+test: lint
+	@GO='$(GO)' .ci/test $(TESTFLAGS)
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	  if [ -n "$$unformatted" ]; then echo "not gofmt-clean:"; echo "$$unformatted"; exit 1; fi
+	@$(GO) vet ./...
+	@$(GO) tool staticcheck ./...
+	@$(GO) tool afgen check ./...
+
+bench:
+	@$(GO) test -run '^$$' -bench . -benchmem -count 3 ./runtime/...
+
+bench-gen:
+	@$(GO) test -run '^$$' -bench . -benchtime 3x -count 3 ./gen/... ./cmd/...
+
+generate:
+	@$(GO) generate ./...

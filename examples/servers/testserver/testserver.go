@@ -1,0 +1,63 @@
+// Package testserver is one service and one worker, as small as they can be.
+package testserver
+
+import (
+	"context"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+)
+
+//go:generate go tool afgen .
+
+// TestServer answers calls.
+//
+//af:rpc name=test_server timeout=5s
+type TestServer struct{}
+
+// GetServiceName says which instance answers.
+//
+//af:method idempotent
+func (s *TestServer) GetServiceName(ctx context.Context) (Info, error) {
+	in := af.InstanceFrom(ctx)
+	return Info{Name: "test_server", IP: in.IP, Version: in.Version}, nil
+}
+
+// TestFunc adds.
+func (s *TestServer) TestFunc(ctx context.Context, x, y int) (sum int, err error) {
+	return x + y, nil
+}
+
+// Info is what an instance says of itself.
+type Info struct {
+	Name    string `json:"name"`
+	IP      string `json:"ip"`
+	Version string `json:"version"`
+}
+
+// TestWorker runs the tasks of the queue test_server.
+//
+//af:worker name=test_server
+type TestWorker struct {
+	Work time.Duration // how long a task takes
+}
+
+// Run pretends to work.
+func (w *TestWorker) Run(ctx context.Context, job Job) (Receipt, error) {
+	select {
+	case <-time.After(w.Work):
+		return Receipt{Index: job.Index}, nil
+	case <-ctx.Done():
+		return Receipt{}, context.Cause(ctx)
+	}
+}
+
+// Job is the payload of a task.
+type Job struct {
+	Index int `json:"index"`
+}
+
+// Receipt is the result of a task.
+type Receipt struct {
+	Index int `json:"index"`
+}

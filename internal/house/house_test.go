@@ -1,0 +1,124 @@
+// Package house holds the project to its architecture: who may import whom.
+package house
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/afgen/afgen"
+
+// arrows says which packages of the project each package may import, and which modules of others. A name that ends in
+// /... means the package and all below. A package that isn't here fails the test: give it a room first.
+var arrows = []row{
+	{"cmd/afgen", []string{"gen/..."}, []string{"github.com/spf13/cobra", "github.com/rogpeppe/go-internal"}},
+
+	{"gen", []string{"gen/..."}, nil},
+	{"gen/ir", nil, nil},
+	{"gen/diag", nil, nil},
+	{"gen/directive", []string{"gen/diag"}, nil},
+	{"gen/scan", []string{"gen/ir", "gen/diag", "gen/directive"}, []string{"golang.org/x/tools"}},
+	{"gen/contract", []string{"gen/ir"}, nil},
+	{"gen/emit", []string{"gen/ir", "gen/contract"}, []string{"github.com/dave/jennifer"}},
+
+	{"runtime", []string{"runtime/backend"}, []string{"golang.org/x/sync"}},
+	{"runtime/backend", nil, nil},
+	{"runtime/backend/memory", []string{"runtime/backend"}, nil},
+	{"runtime/config", nil, []string{"gopkg.in/yaml.v3"}},
+
+	{"examples/...", []string{"examples/servers/...", "runtime", "runtime/config", "runtime/backend/memory"}, nil},
+}
+
+type row struct {
+	pkg   string
+	may   []string
+	needs []string
+}
+
+type pkg struct {
+	ImportPath string
+	Standard   bool
+	GoFiles    []string
+	Imports    []string
+	Module     *struct{ Path string }
+}
+
+func TestEveryImportFollowsTheArrows(t *testing.T) {
+	for _, p := range list(t, "./...") {
+		if len(p.GoFiles) == 0 {
+			continue // tests only
+		}
+		i := slices.IndexFunc(arrows, func(r row) bool { return matches(r.pkg, inside(p.ImportPath)) })
+		if i < 0 {
+			t.Errorf("package %s has no row in the table of arrows", p.ImportPath)
+			continue
+		}
+		for _, imp := range p.Imports {
+			switch {
+			case strings.HasPrefix(imp, module):
+				if !slices.ContainsFunc(arrows[i].may, func(m string) bool { return matches(m, inside(imp)) }) {
+					t.Errorf("%s imports %s: a forbidden arrow", p.ImportPath, imp)
+				}
+			case strings.Contains(strings.Split(imp, "/")[0], "."):
+				if !slices.ContainsFunc(arrows[i].needs, func(m string) bool { return imp == m || strings.HasPrefix(imp, m+"/") }) {
+					t.Errorf("%s imports %s, which its row doesn't list", p.ImportPath, imp)
+				}
+			}
+		}
+	}
+}
+
+// A program that only calls, on memory, links no driver and no parser.
+func TestClientOnMemoryLinksNoDriver(t *testing.T) {
+	allowed := []string{"", module, "golang.org/x/sync"}
+	for _, p := range list(t, "-deps", "./examples/client") {
+		path := ""
+		if p.Module != nil {
+			path = p.Module.Path
+		}
+		if !p.Standard && !slices.Contains(allowed, path) {
+			t.Errorf("examples/client links %s", p.ImportPath)
+		}
+	}
+}
+
+func inside(importPath string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/")
+}
+
+func matches(pattern, name string) bool {
+	base, deep := strings.CutSuffix(pattern, "/...")
+	return name == base || deep && strings.HasPrefix(name, base+"/")
+}
+
+func list(t *testing.T, args ...string) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Standard,GoFiles,Imports,Module"}, args...)...)
+	cmd.Dir = "../.."
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pkgs []pkg
+	for d := json.NewDecoder(out); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		pkgs = append(pkgs, p)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	return pkgs
+}
