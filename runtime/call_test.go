@@ -96,7 +96,9 @@ func TestBodyThatDoesNotDecodeIsInvalidArgument(t *testing.T) {
 
 func TestReplyThatDoesNotDecodeIsInternal(t *testing.T) {
 	app := serve(t, memory.New(), double, af.ServerMiddleware(func(af.Handler) af.Handler {
-		return func(context.Context, *af.Request) (json.RawMessage, error) { return json.RawMessage(`{"result":"x"}`), nil }
+		return func(context.Context, *af.Request) (json.RawMessage, error) {
+			return json.RawMessage(`{"result":"x"}`), nil
+		}
 	}))
 	got, err := call(t.Context(), app, 1)
 	wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "the reply of calc.Do does not decode")

@@ -95,11 +95,13 @@ func names() []string {
 	return all
 }
 
-// keyNames returns the names of the directive's keys.
+// keyNames returns the names of the directive's keys that one may use.
 func (s Spec) keyNames() []string {
-	all := make([]string, len(s.Keys))
-	for i, k := range s.Keys {
-		all[i] = k.Name
+	var all []string
+	for _, k := range s.Keys {
+		if !k.Unsupported {
+			all = append(all, k.Name)
+		}
 	}
 	return all
 }
