@@ -1,0 +1,219 @@
+package memory_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	goruntime "runtime"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func join(t *testing.T, world *memory.Backend, id string) *backend.Ports {
+	t.Helper()
+	ports, err := world.Open(t.Context(), backend.Env{Instance: backend.Instance{ID: id}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ports
+}
+
+func serve(t *testing.T, ports *backend.Ports, concurrency int, h backend.Handler) backend.Serving {
+	t.Helper()
+	s, err := ports.Calls.Serve(t.Context(), backend.Endpoint{Service: "s", Concurrency: concurrency}, h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+var request = &backend.Request{Service: "s", Method: "m", Timeout: time.Hour}
+
+func TestWaitingCallsAreServedOldestFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ports := join(t, memory.New(), "a")
+		var order []string
+		serve(t, ports, 1, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
+			time.Sleep(time.Second)
+			order = append(order, req.ID)
+			reply(&backend.Reply{})
+		})
+		var want []string
+		var wg sync.WaitGroup
+		for i := range 10 {
+			req := *request
+			req.ID = fmt.Sprint(i)
+			want = append(want, req.ID)
+			wg.Go(func() {
+				if _, err := ports.Calls.Call(t.Context(), &req); err != nil {
+					t.Error(err)
+				}
+			})
+			synctest.Wait()
+		}
+		wg.Wait()
+		if !slices.Equal(order, want) {
+			t.Errorf("order %v", order)
+		}
+	})
+}
+
+func TestLastInstanceToLeaveFailsThoseWhoWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ports := join(t, memory.New(), "a")
+		s := serve(t, ports, 1, func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
+			time.Sleep(time.Second)
+			reply(&backend.Reply{})
+		})
+		errs := make(chan error, 2)
+		for range 2 {
+			go func() {
+				_, err := ports.Calls.Call(t.Context(), request)
+				errs <- err
+			}()
+		}
+		synctest.Wait()
+		if err := s.Drain(t.Context()); err != nil {
+			t.Error(err)
+		}
+		first, second := <-errs, <-errs
+		if first == nil {
+			first, second = second, first
+		}
+		if e, ok := errors.AsType[*backend.Error](first); !ok || e.Outcome != backend.OutcomeNotSent || !errors.Is(e, backend.ErrNoInstance) {
+			t.Errorf("the one that waited: %v", first)
+		}
+		if second != nil {
+			t.Errorf("the one that ran: %v", second)
+		}
+	})
+}
+
+func TestSlotIsFreeAgainWhenAHandlerEndsItsGoroutine(t *testing.T) {
+	ports := join(t, memory.New(), "a")
+	serve(t, ports, 1, func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
+		defer reply(&backend.Reply{})
+		goruntime.Goexit()
+	})
+	for range 3 {
+		if _, err := ports.Calls.Call(t.Context(), request); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestWaiterGivesUpWhenItsOwnSessionCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world := memory.New()
+		server, client := join(t, world, "a"), join(t, world, "b")
+		release := make(chan struct{})
+		serve(t, server, 1, func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
+			<-release
+			reply(&backend.Reply{})
+		})
+		errs := make(chan error, 2)
+		for range 2 {
+			go func() {
+				_, err := client.Calls.Call(t.Context(), request)
+				errs <- err
+			}()
+		}
+		synctest.Wait()
+		if err := client.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+		outcomes := map[backend.Outcome]int{}
+		for range 2 {
+			e, ok := errors.AsType[*backend.Error](<-errs)
+			if !ok || e.Code != backend.ErrUnavailable {
+				t.Fatalf("%v", e)
+			}
+			outcomes[e.Outcome]++
+		}
+		if outcomes[backend.OutcomeNotSent] != 1 || outcomes[backend.OutcomeUnknown] != 1 {
+			t.Errorf("outcomes %v", outcomes)
+		}
+		close(release)
+	})
+}
+
+// Callers that come and give up at random, instances that come and leave: in the end no slot is lost and nobody hangs.
+func TestNoSlotIsLostInAStorm(t *testing.T) {
+	for seed := range uint64(200) {
+		synctest.Test(t, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 0))
+			world := memory.New()
+			ports := join(t, world, "a")
+			h := func(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
+				defer reply(&backend.Reply{})
+				select {
+				case <-time.After(req.Timeout / 1000):
+				case <-ctx.Done():
+				}
+			}
+			const slots = 3
+			stay := serve(t, ports, slots, h)
+			var wg sync.WaitGroup
+			for range 100 {
+				pause, patience := time.Duration(r.IntN(50))*time.Millisecond, time.Duration(1+r.IntN(40))*time.Millisecond
+				req := *request
+				req.Timeout = time.Duration(1+r.IntN(20)) * time.Second
+				wg.Go(func() {
+					time.Sleep(pause)
+					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					defer cancel()
+					_, _ = ports.Calls.Call(ctx, &req) // any outcome; what is left behind counts
+				})
+			}
+			for range 5 {
+				come, leave := time.Duration(r.IntN(50))*time.Millisecond, time.Duration(r.IntN(20))*time.Millisecond
+				wg.Go(func() {
+					time.Sleep(come)
+					s := serve(t, join(t, world, "b"), 1, h)
+					time.Sleep(leave)
+					if err := s.Drain(t.Context()); err != nil {
+						t.Errorf("seed %d: %v", seed, err)
+					}
+				})
+			}
+			wg.Wait()
+			synctest.Wait()
+			// Exactly the slots there were are free: so many calls run at once, and one more waits.
+			release := make(chan struct{})
+			if err := stay.Drain(t.Context()); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			running := 0
+			serve(t, ports, slots, func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
+				running++
+				<-release
+				reply(&backend.Reply{})
+			})
+			for range slots + 1 {
+				wg.Go(func() {
+					if _, err := ports.Calls.Call(t.Context(), request); err != nil {
+						t.Errorf("seed %d: %v", seed, err)
+					}
+				})
+				synctest.Wait()
+			}
+			if running != slots {
+				t.Errorf("seed %d: %d run, want %d", seed, running, slots)
+			}
+			close(release)
+			wg.Wait()
+		})
+	}
+}
