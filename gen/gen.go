@@ -21,8 +21,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"slices"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/emit"
@@ -100,18 +103,26 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 	return plan, nil
 }
 
-// emitAll returns the wanted files of all packages, by path.
+// emitAll returns the wanted files of all packages, by path. Formatting is most of a run's work, and packages don't
+// share any of it.
 func emitAll(pkgs []scan.Package) (map[string][]byte, error) {
+	emitted := make([][]emit.File, len(pkgs))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, p := range pkgs {
+		group.Go(func() (err error) {
+			if emitted[i], err = emit.Package(p.IR); err != nil {
+				return fmt.Errorf("%s: a bug of afgen in package %s: %w", diag.Internal, p.IR.Path, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
 	wanted := map[string][]byte{}
-	for _, p := range pkgs {
-		if len(p.IR.Services)+len(p.IR.Workers) == 0 {
-			continue
-		}
-		files, err := emit.Package(p.IR)
-		if err != nil {
-			return nil, fmt.Errorf("%s: a bug of afgen in package %s: %w", diag.Internal, p.IR.Path, err)
-		}
-		for _, f := range files {
+	for i, p := range pkgs {
+		for _, f := range emitted[i] {
 			wanted[filepath.Join(p.Dir, f.Name)] = f.Content
 		}
 	}

@@ -18,7 +18,7 @@ const module = "github.com/afgen/afgen"
 var arrows = []row{
 	{"cmd/afgen", []string{"gen/..."}, []string{"github.com/spf13/cobra", "github.com/rogpeppe/go-internal"}},
 
-	{"gen", []string{"gen/..."}, nil},
+	{"gen", []string{"gen/..."}, []string{"golang.org/x/sync"}},
 	{"gen/ir", nil, nil},
 	{"gen/diag", nil, nil},
 	{"gen/directive", []string{"gen/diag"}, nil},
