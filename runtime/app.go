@@ -43,7 +43,8 @@ type App struct {
 	called   atomic.Uint64
 	strange  mismatches
 
-	state atomic.Int32
+	state   atomic.Int32
+	started chan struct{} // closed when Start has succeeded, or when Shutdown begins
 
 	mu       sync.Mutex
 	services []ServiceSpec
@@ -71,7 +72,7 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 			o(&s)
 		}
 	}
-	a := &App{settings: s, log: s.log, instance: newInstance(s)}
+	a := &App{settings: s, log: s.log, instance: newInstance(s), started: make(chan struct{})}
 	a.inFlight, a.pending = semaphore.NewWeighted(s.maxCalls), semaphore.NewWeighted(s.maxPending)
 	a.caller = CallerFunc(a.invoke)
 	for i := len(s.client) - 1; i >= 0; i-- {
@@ -119,16 +120,15 @@ func (a *App) Start(ctx context.Context) error {
 	if err := a.checkRegistrations(); err != nil {
 		return err
 	}
-	// Calls of a service's first handlers may come before Start returns.
-	a.state.Store(stateRunning)
 	for _, s := range a.services {
 		serving, err := a.serve(ctx, s)
 		if err != nil {
-			a.state.Store(stateStarting)
 			return fmt.Errorf("serving %s: %w", s.Name, local(err))
 		}
 		a.servings = append(a.servings, serving)
 	}
+	a.state.Store(stateRunning)
+	close(a.started)
 	for _, w := range a.workers {
 		a.log.Warn("this backend keeps no tasks: the worker will get none", "worker", w.Name, "backend", a.ports.Name)
 	}
@@ -200,7 +200,9 @@ func (a *App) Shutdown(ctx context.Context) error {
 		}
 	}
 	a.closed = make(chan struct{})
-	a.state.Store(stateStopping)
+	if a.state.Swap(stateStopping) != stateRunning {
+		close(a.started)
+	}
 	servings, errs := a.servings, a.late
 	a.mu.Unlock()
 
@@ -244,6 +246,18 @@ func (a *App) Instance() Instance { return a.instance }
 
 // NewID returns an id that no other call anywhere returns: 26 letters and digits.
 func (a *App) NewID() string { return rand.Text() }
+
+// awaitStart holds a request back that comes while Start is still at work, so that a handler finds the services beside
+// its own. It returns false where it must not be handled.
+func (a *App) awaitStart(ctx context.Context) bool {
+	if a.state.Load() == stateStarting {
+		select {
+		case <-a.started:
+		case <-ctx.Done():
+		}
+	}
+	return a.state.Load() != stateStarting
+}
 
 // admit says whether calls can be made now.
 func (a *App) admit() *Error {

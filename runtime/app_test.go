@@ -77,6 +77,66 @@ func TestRegistrationAfterStartIsNotSilent(t *testing.T) {
 	}
 }
 
+// A request that comes while the App is still starting is handled once all its services are served.
+func TestHandlersBeginOnlyWhenAllServicesAreServed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world := memory.New()
+		client := openStarted(t, world)
+		early := make(chan error, 1)
+		slow := serving{world, func(e backend.Endpoint) {
+			if e.Service == "second" {
+				go func() {
+					_, err := call(t.Context(), client, 1)
+					early <- err
+				}()
+				synctest.Wait()
+				if len(early) > 0 {
+					t.Error("a handler began before the second service was served")
+				}
+			}
+		}}
+		app := open(t, slow)
+		registerCalc(app, &calc{func(ctx context.Context, x int) (int, error) {
+			_, err := app.Call(ctx, "second", "Do", nil)
+			return x, err
+		}})
+		second := calcService
+		second.Name = "second"
+		af.RegisterService(app, second, &calc{}, af.Bind(&calcDo, func(context.Context, *calc, calcArgs) (calcReply, error) {
+			return calcReply{}, nil
+		}))
+		begun := time.Now()
+		start(t, app)
+		if err := <-early; err != nil || time.Since(begun) != 0 {
+			t.Errorf("%v after %v", err, time.Since(begun))
+		}
+	})
+}
+
+// serving is memory that calls before each Serve.
+type serving struct {
+	*memory.Backend
+	before func(backend.Endpoint)
+}
+
+type servingCalls struct {
+	backend.Calls
+	serving
+}
+
+func (s serving) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := s.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Calls = servingCalls{ports.Calls, s}
+	}
+	return ports, err
+}
+
+func (c servingCalls) Serve(ctx context.Context, e backend.Endpoint, h backend.Handler) (backend.Serving, error) {
+	c.before(e)
+	return c.Calls.Serve(ctx, e, h)
+}
+
 func TestOpenSaysWhatIsWrong(t *testing.T) {
 	if _, err := af.Open(t.Context(), nil); !errors.Is(err, af.ErrInvalidArgument) {
 		t.Errorf("nil backend: %v", err)

@@ -167,8 +167,11 @@ func TestCodedErrorsCrossWithTheirDetails(t *testing.T) {
 func TestRedactionHidesOnlyErrorsWithoutACode(t *testing.T) {
 	var lines log
 	app := serve(t, memory.New(), func(_ context.Context, x int) (int, error) {
-		if x == 1 {
+		switch x {
+		case 1:
 			return 0, errors.New("password=hunter2")
+		case 3:
+			return 0, context.DeadlineExceeded
 		}
 		return 0, af.NewError(af.ErrAborted, "said on purpose")
 	}, af.RedactErrors(), lines.option())
@@ -179,6 +182,8 @@ func TestRedactionHidesOnlyErrorsWithoutACode(t *testing.T) {
 	}
 	_, err = call(t.Context(), app, 2)
 	wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "said on purpose")
+	_, err = call(t.Context(), app, 3)
+	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "context deadline exceeded")
 }
 
 // A service that passes on what a downstream service answered keeps its code and message, not its outcome.
@@ -344,14 +349,14 @@ func TestWaitForReadyWaitsForAnInstance(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 		go func() {
-			time.Sleep(2 * time.Second)
+			time.Sleep(1100 * time.Millisecond)
 			serve(t, world, double)
 		}()
 		begun = time.Now()
 		if got, err := call(t.Context(), client, 4, af.WaitForReady()); got != 8 || err != nil {
 			t.Errorf("got %d, %v", got, err)
 		}
-		if took := time.Since(begun); took < 2*time.Second || took > 2200*time.Millisecond {
+		if took := time.Since(begun); took < 1100*time.Millisecond || took > 1200*time.Millisecond {
 			t.Errorf("took %v", took)
 		}
 	})
@@ -416,6 +421,14 @@ func TestMessagesAreBounded(t *testing.T) {
 		return func(context.Context, *af.Request) (json.RawMessage, error) { return big, nil }
 	}))
 	_, err = call(t.Context(), app, 1)
+	wantError(t, err, af.ErrResourceExhausted, af.OutcomeAnswered, "at most 4194304")
+
+	grown := faulty{memory.New(), func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
+		more := *req
+		more.Body = big
+		return next.Call(ctx, &more)
+	}}
+	_, err = call(t.Context(), serve(t, grown, double), 1)
 	wantError(t, err, af.ErrResourceExhausted, af.OutcomeAnswered, "at most 4194304")
 
 	_, err = call(af.WithMetadata(t.Context(), "k", strings.Repeat("v", backend.MaxMetadata)), app, 1)

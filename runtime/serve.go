@@ -41,7 +41,7 @@ func (a *App) serve(ctx context.Context, spec ServiceSpec) (backend.Serving, err
 
 // handle is the backend.Handler of the service: whatever happens in it, reply is called once.
 func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
-	m, refusal := s.find(req)
+	m, refusal := s.find(ctx, req)
 	if refusal != nil {
 		reply(&backend.Reply{Server: s.app.instance.ID, Err: refusal})
 		return
@@ -69,9 +69,11 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 }
 
 // find returns the method to call, or why none is: an error with its Outcome.
-func (s *server) find(req *backend.Request) (method, *Error) {
+func (s *server) find(ctx context.Context, req *backend.Request) (method, *Error) {
 	m, ok := s.methods[req.Method]
 	switch {
+	case !s.app.awaitStart(ctx):
+		return m, NewError(ErrUnavailable, "the instance has not started").With(OutcomeNotSent)
 	case !ok:
 		return m, Errorf(ErrUnimplemented, "service %q has no method %q", s.name, req.Method).With(OutcomeAnswered)
 	case len(req.Body) > backend.MaxMessage:

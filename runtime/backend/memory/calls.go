@@ -234,7 +234,6 @@ func (in *instance) leave() {
 			break
 		}
 	}
-	svc.next = 0
 	if len(svc.instances) > 0 {
 		return
 	}

@@ -101,6 +101,38 @@ func TestLastInstanceToLeaveFailsThoseWhoWait(t *testing.T) {
 	})
 }
 
+func TestNewInstanceTakesOverThoseWhoWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ports := join(t, memory.New(), "a")
+		release := make(chan struct{})
+		h := func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
+			<-release
+			reply(&backend.Reply{})
+		}
+		serve(t, ports, 1, h)
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				if _, err := ports.Calls.Call(t.Context(), request); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		taken := 0
+		serve(t, ports, 1, func(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
+			taken++
+			h(ctx, req, reply)
+		})
+		synctest.Wait()
+		if taken != 1 {
+			t.Errorf("the new instance runs %d calls, want the one that waited", taken)
+		}
+		close(release)
+		wg.Wait()
+	})
+}
+
 func TestSlotIsFreeAgainWhenAHandlerEndsItsGoroutine(t *testing.T) {
 	ports := join(t, memory.New(), "a")
 	serve(t, ports, 1, func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
