@@ -139,11 +139,7 @@ func (p *Plan) compare(wanted map[string][]byte, outputs []string) error {
 		case err != nil:
 			return err
 		case !emit.IsGenerated(filepath.Base(path), old):
-			p.Diagnostics = append(p.Diagnostics, diag.Diagnostic{
-				Code: diag.FileInTheWay, Pos: diag.Pos{File: path, Line: 1, Column: 1}, Width: 1,
-				Message: filepath.Base(path) + " exists and afgen didn't write it",
-				Hint:    "afgen needs this name: rename the file, or remove it",
-			})
+			return fmt.Errorf("%s was replaced while afgen was at work; run it again", path)
 		case !bytes.Equal(old, content):
 			p.Changes = append(p.Changes, Change{Path: path, Kind: Stale, Old: old, New: content})
 		}
@@ -159,10 +155,6 @@ func (p *Plan) compare(wanted map[string][]byte, outputs []string) error {
 		p.Changes = append(p.Changes, Change{Path: path, Kind: Orphaned, Old: old})
 	}
 	slices.SortFunc(p.Changes, func(a, b Change) int { return cmp.Compare(a.Path, b.Path) })
-	if len(p.Diagnostics) > 0 {
-		p.Diagnostics.Sort()
-		p.Changes = nil
-	}
 	return nil
 }
 

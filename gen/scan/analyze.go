@@ -79,7 +79,11 @@ func (w *world) service(u *unit, r *reader, t *annotated) ir.Service {
 		if !ok {
 			continue
 		}
-		if other := names[im.Name]; other != nil {
+		other := names[im.Name]
+		if other != nil && other.decl.Name.Name == im.GoName {
+			continue // declared twice: the checker has said so
+		}
+		if other != nil {
 			w.reportAt(u, m.decl.Name, diag.DuplicateMethod,
 				fmt.Sprintf("method %q of service %s is %s already", im.Name, s.Name, other.decl.Name.Name),
 				"give one of them another name by //af:method name=…")
@@ -117,12 +121,16 @@ func (w *world) method(u *unit, r *reader, t *annotated, m *method) (ir.Method, 
 	if !ok {
 		return out, false // declared twice: the compiler says so
 	}
-	if strings.HasPrefix(out.Name, "_af") {
-		w.reportAt(u, d.Name, diag.ReservedName, fmt.Sprintf("the name %q is reserved", out.Name), "names that begin with _af are afgen's own")
+	if !directive.ValidName(out.Name) {
+		w.reportAt(u, d.Name, diag.BadValue, fmt.Sprintf("method %s would be called %q, which is not a name", out.GoName, out.Name),
+			"give it one by //af:method name=…: "+directive.NameRule)
 	}
 	sig := f.Signature()
 	fine := w.checkShape(u, d, sig)
 	params, results := payloadOf(sig)
+	if !fine { // and of a context or error in the wrong place, that says enough
+		params, results = slices.DeleteFunc(params, isStray), slices.DeleteFunc(results, isStray)
+	}
 	out.Ctx, out.Variadic = contextName(sig), sig.Variadic()
 	out.Named, out.Err = resultNames(sig)
 	ok = w.members(u, r, d, "parameter", params, &out.Params) && fine
@@ -130,34 +138,70 @@ func (w *world) method(u *unit, r *reader, t *annotated, m *method) (ir.Method, 
 	return out, ok
 }
 
-// checkShape demands a context first and an error last.
+// checkShape demands a context first and an error last. Where a type could not be resolved it may be one: its own
+// mistake has been reported.
 func (w *world) checkShape(u *unit, d *ast.FuncDecl, sig *types.Signature) bool {
-	fine := true
 	name := d.Name.Name
-	if sig.Params().Len() == 0 || !isContext(sig.Params().At(0).Type()) || sig.Variadic() && sig.Params().Len() == 1 {
-		w.reportAt(u, d.Name, diag.NoContext, fmt.Sprintf("the first parameter of %s is not a context.Context", name),
-			fmt.Sprintf("write func %s(ctx context.Context, …), or mark it //af:skip if it is not remote", name))
-		fine = false
+	skip := ", or mark it //af:skip if it is not remote"
+	noContext, noError := lacksContext(sig), lacksError(sig)
+	if noContext {
+		message, hint := fmt.Sprintf("the first parameter of %s is not a context.Context", name), "write"
+		if anyOf(sig.Params(), isContext) {
+			message, hint = fmt.Sprintf("the context.Context of %s is not its first parameter", name), "move it to the front:"
+		}
+		w.reportAt(u, d.Name, diag.NoContext, message, fmt.Sprintf("%s func %s(ctx context.Context, …)%s", hint, name, skip))
 	}
-	if n := sig.Results().Len(); n == 0 || !isError(sig.Results().At(n-1).Type()) {
-		w.reportAt(u, d.Name, diag.NoError, fmt.Sprintf("the last result of %s is not an error", name),
-			"every call can fail: return an error last, or mark the method //af:skip if it is not remote")
-		fine = false
+	if noError {
+		message, hint := fmt.Sprintf("the last result of %s is not an error", name), "every call can fail: return an error last"
+		if anyOf(sig.Results(), isError) {
+			message, hint = fmt.Sprintf("the error of %s is not its last result", name), "move it to the end"
+		}
+		w.reportAt(u, d.Name, diag.NoError, message, hint+skip)
 	}
-	return fine
+	return !noContext && !noError
+}
+
+func lacksContext(sig *types.Signature) bool {
+	p := sig.Params()
+	return p.Len() == 0 || sig.Variadic() && p.Len() == 1 || !isContext(p.At(0).Type()) && !isInvalid(p.At(0).Type())
+}
+
+func lacksError(sig *types.Signature) bool {
+	n := sig.Results().Len()
+	return n == 0 || !isError(sig.Results().At(n-1).Type()) && !isInvalid(sig.Results().At(n-1).Type())
+}
+
+func anyOf(vars *types.Tuple, is func(types.Type) bool) bool {
+	for v := range vars.Variables() {
+		if is(v.Type()) {
+			return true
+		}
+	}
+	return false
+}
+
+// isStray says whether a parameter or result is a context or an error, or made of one.
+func isStray(v *types.Var) bool {
+	t := v.Type()
+	for {
+		switch x := t.(type) {
+		case *types.Pointer:
+			t = x.Elem()
+		case *types.Slice:
+			t = x.Elem()
+		default:
+			return isContext(t) || isError(t)
+		}
+	}
 }
 
 // payloadOf returns the parameters after the context and the results before the error, where those are.
 func payloadOf(sig *types.Signature) (params, results []*types.Var) {
-	for v := range sig.Params().Variables() {
-		params = append(params, v)
-	}
+	params = slices.Collect(sig.Params().Variables())
 	if len(params) > 0 && isContext(params[0].Type()) {
 		params = params[1:]
 	}
-	for v := range sig.Results().Variables() {
-		results = append(results, v)
-	}
+	results = slices.Collect(sig.Results().Variables())
 	if n := len(results); n > 0 && isError(results[n-1].Type()) {
 		results = results[:n-1]
 	}
@@ -189,8 +233,10 @@ func (w *world) members(u *unit, r *reader, d *ast.FuncDecl, kind string, vars [
 	seen := map[string]bool{}
 	for i, v := range vars {
 		p := ir.Param{Name: v.Name(), Member: v.Name()}
+		what := kind + " " + p.Name
 		if p.Name == "" || p.Name == "_" {
 			p.Name, p.Member = "", unnamed(kind, i, len(vars))
+			what = p.Member
 		}
 		if seen[p.Member] {
 			w.reportAt(u, d.Name, diag.DuplicateMember, fmt.Sprintf("two %ss of %s are called %q on the wire", kind, d.Name.Name, p.Member),
@@ -198,7 +244,7 @@ func (w *world) members(u *unit, r *reader, d *ast.FuncDecl, kind string, vars [
 			ok = false
 		}
 		seen[p.Member] = true
-		if p.Type, ok = w.travels(u, r, d, kind+" "+p.Member, v.Type(), ok); ok {
+		if p.Type, ok = w.travels(u, r, d, what, v.Type(), ok); ok {
 			*out = append(*out, p)
 		}
 	}
@@ -225,14 +271,21 @@ func (w *world) travels(u *unit, r *reader, d *ast.FuncDecl, what string, t type
 		return spelled, false
 	}
 	if r.invalid {
-		// Said at its place already, if the mistake is in the user's code and not in a package it uses.
-		if !slices.ContainsFunc(w.problems, func(p diag.Diagnostic) bool { return p.Code == diag.TypeError }) {
+		if !w.explained() {
 			w.reportAt(u, d.Name, diag.TypeError, fmt.Sprintf("%s: the type of %s can't be resolved", d.Name.Name, what),
 				"go build says why")
 		}
 		return spelled, false
 	}
 	return spelled, ok
+}
+
+// explained says whether it has been reported already why a type can't be resolved: it has, at its place, if the mistake
+// is in the user's code and not in a package it uses.
+func (w *world) explained() bool {
+	return slices.ContainsFunc(w.problems, func(p diag.Diagnostic) bool {
+		return p.Code == diag.TypeError || p.Code == diag.NotLoaded || p.Code == diag.SyntaxError
+	})
 }
 
 // worker converts a worker; false where something is wrong with it.
@@ -257,24 +310,34 @@ func (w *world) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 	}
 	sig := f.Signature()
 	params, results := payloadOf(sig)
+	if w.explained() && (anyOf(sig.Params(), isInvalid) || anyOf(sig.Results(), isInvalid)) {
+		return out, false
+	}
 	if why := runFault(sig, params, results); why != "" {
 		w.reportAt(u, run.Name, diag.BadRun, "Run of "+t.name()+" "+why,
 			"it is func(ctx context.Context, payload P) error, or with a result: (R, error)")
 		return out, false
 	}
-	out.Payload, ok = w.travels(u, r, run, "the payload", params[0].Type(), true)
+	out.Payload, ok = w.travels(u, r, run, "payload", params[0].Type(), true)
 	if len(results) == 1 {
 		var result ir.Type
-		if result, ok = w.travels(u, r, run, "the result", results[0].Type(), ok); ok {
+		if result, ok = w.travels(u, r, run, "result", results[0].Type(), ok); ok {
 			out.Result = &result
 		}
 	}
 	if done := t.find("SubtasksDone"); done != nil {
 		out.SubtasksDone = true
-		if f, _ := u.defs[done.Name].(*types.Func); f == nil || !isSubtasksDone(f.Signature(), params[0].Type()) {
+		f, _ := u.defs[done.Name].(*types.Func)
+		switch {
+		case f == nil:
+			return out, false // declared twice
+		case isSubtasksDone(f.Signature(), params[0].Type()):
+		case w.explained() && anyOf(f.Signature().Params(), isInvalid):
+			return out, false
+		default:
 			w.reportAt(u, done.Name, diag.BadSubtasksDone, "SubtasksDone of "+t.name()+" has another shape than afgen calls",
 				fmt.Sprintf("it is func(ctx context.Context, payload %s, s af.Subtasks) error, with the payload of Run",
-					types.TypeString(params[0].Type(), types.RelativeTo(u.checked))))
+					r.typeString(params[0].Type())))
 			return out, false
 		}
 	}
@@ -293,9 +356,8 @@ func (t *annotated) find(name string) *ast.FuncDecl {
 
 // runFault says what is wrong with the shape of a worker's Run; "" where nothing is.
 func runFault(sig *types.Signature, params, results []*types.Var) string {
-	n := sig.Results().Len()
 	switch {
-	case sig.Params().Len() == 0 || !isContext(sig.Params().At(0).Type()):
+	case lacksContext(sig):
 		return "has no context.Context as its first parameter"
 	case len(params) == 0:
 		return "has no payload"
@@ -303,7 +365,7 @@ func runFault(sig *types.Signature, params, results []*types.Var) string {
 		return fmt.Sprintf("has %d payloads, and a task has one", len(params))
 	case sig.Variadic():
 		return "is variadic"
-	case n == 0 || !isError(sig.Results().At(n-1).Type()):
+	case lacksError(sig):
 		return "has no error as its last result"
 	case len(results) > 1:
 		return fmt.Sprintf("has %d results beside the error, and a task has one at most", len(results))

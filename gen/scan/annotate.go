@@ -32,6 +32,7 @@ type method struct {
 	decl *ast.FuncDecl
 	skip bool
 	said directive.Method
+	by   *directive.Directive // the first of its directives
 }
 
 // A note is a directive with the declaration it belongs to.
@@ -88,12 +89,12 @@ func (w *world) notes(u *unit, f *file) []note {
 				continue // Scan has said so
 			}
 			n := owners[group]
-			n.directive, n.file = d, f
 			if n.spec == nil && n.fn == nil {
-				w.misplaced(u, f, group, d, owners)
-				continue
+				n = w.misplaced(f, group, d, owners)
 			}
-			notes = append(notes, n)
+			if n.directive, n.file = d, f; n.spec != nil || n.fn != nil {
+				notes = append(notes, n)
+			}
 		}
 	}
 	return notes
@@ -152,45 +153,67 @@ func annotates(src []byte) bool {
 	})
 }
 
-// misplaced reports a directive that belongs to no type and no func, and says what it stands at instead.
-func (w *world) misplaced(u *unit, f *file, group *ast.CommentGroup, d *directive.Directive, owners map[*ast.CommentGroup]note) {
+// misplaced reports a directive that belongs to no type and no func, and says what it stands at instead. It returns what
+// the directive was plainly meant for, so that nothing is reported in consequence.
+func (w *world) misplaced(f *file, group *ast.CommentGroup, d *directive.Directive, owners map[*ast.CommentGroup]note) note {
 	on := belongsOn(d)
 	report := func(code diag.Code, message, hint string) {
 		w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
 	}
 	if owner, ok := owners[group]; ok { // a GenDecl
-		what := owner.gen.Tok.String()
 		if owner.gen.Lparen.IsValid() && owner.gen.Tok == token.TYPE {
 			report(diag.Misplaced, fmt.Sprintf("//af:%s stands at a group of types", d.Name),
 				"move it to the type inside the parentheses")
-			return
+			return note{}
 		}
-		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at a %s declaration", d.Name, what), "it belongs on "+on)
-		return
+		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at %s declaration", d.Name, article(owner.gen.Tok)), "it belongs on "+on)
+		return note{}
 	}
 	if group == f.ast.Doc || group.End() < f.ast.Package {
 		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at the package clause", d.Name), "it belongs on "+on)
-		return
+		return note{}
 	}
 	for _, decl := range f.ast.Decls {
 		if decl.Pos() <= group.Pos() && group.Pos() <= decl.End() || w.sameLine(decl.End(), group.Pos()) {
 			report(diag.Misplaced, fmt.Sprintf("//af:%s stands inside another declaration or behind it", d.Name), "it belongs on "+on+
 				", in the comment right above it")
-			return
+			return note{}
 		}
 	}
-	next := "nothing"
-	for _, decl := range f.ast.Decls {
-		if decl.Pos() > group.End() {
-			next = describe(decl)
-			break
-		}
-	}
-	if next == "nothing" {
+	i := slices.IndexFunc(f.ast.Decls, func(decl ast.Decl) bool { return decl.Pos() > group.End() })
+	if i < 0 {
 		report(diag.Detached, fmt.Sprintf("no declaration follows //af:%s", d.Name), "it belongs on "+on)
-		return
+		return note{}
 	}
-	report(diag.Detached, fmt.Sprintf("a blank line cuts //af:%s off from %s", d.Name, next), "remove the blank line")
+	meant, ok := intended(d, f.ast.Decls[i])
+	if !ok {
+		report(diag.Detached, fmt.Sprintf("no declaration follows //af:%s that it could belong to", d.Name), "it belongs on "+on)
+		return note{}
+	}
+	report(diag.Detached, fmt.Sprintf("a blank line cuts //af:%s off from %s", d.Name, describe(f.ast.Decls[i])), "remove the blank line")
+	return meant
+}
+
+// intended is the declaration that a directive was meant for which stands above it, if it could belong there.
+func intended(d *directive.Directive, decl ast.Decl) (note, bool) {
+	forType := d.Name == "rpc" || d.Name == "worker"
+	switch decl := decl.(type) {
+	case *ast.FuncDecl:
+		return note{fn: decl}, !forType && decl.Recv != nil
+	case *ast.GenDecl:
+		if forType && decl.Tok == token.TYPE && !decl.Lparen.IsValid() {
+			return note{gen: decl, spec: decl.Specs[0].(*ast.TypeSpec)}, true
+		}
+	}
+	return note{}, false
+}
+
+// article is a keyword with its indefinite article.
+func article(tok token.Token) string {
+	if tok == token.IMPORT {
+		return "an import"
+	}
+	return "a " + tok.String()
 }
 
 func (w *world) sameLine(a, b token.Pos) bool {
@@ -246,13 +269,17 @@ func (w *world) annotateType(u *unit, n note) {
 	w.problems = append(w.problems, problems...)
 	u.types = append(u.types, t)
 
-	switch _, isStruct := n.spec.Type.(*ast.StructType); {
+	_, isStruct := n.spec.Type.(*ast.StructType)
+	_, isInterface := n.spec.Type.(*ast.InterfaceType)
+	switch {
 	case n.spec.Assign.IsValid():
 		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at an alias", d.Name), "put it on the type that "+id.Name+" stands for")
 	case !id.IsExported():
 		report(diag.NotExported, fmt.Sprintf("type %s is not exported", id.Name), "call it "+exported(id.Name))
 	case n.spec.TypeParams != nil:
 		report(diag.Generic, fmt.Sprintf("type %s is generic", id.Name), "annotate a struct that holds or embeds an instance of it")
+	case isInterface:
+		report(diag.NotStruct, fmt.Sprintf("type %s is an interface, not a struct", id.Name), "put it on the struct that implements "+id.Name)
 	case !isStruct:
 		report(diag.NotStruct, fmt.Sprintf("type %s is not a struct", id.Name), "write type "+id.Name+" struct { … }")
 	default:
@@ -275,7 +302,7 @@ func (w *world) annotateMethod(u *unit, n note) {
 		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at %s %s", d.Name, what, id.Name), "it belongs on "+belongsOn(d))
 		return
 	}
-	base := receiver(n.fn)
+	base := u.receiver(n.fn)
 	i := slices.IndexFunc(u.types, func(t *annotated) bool { return t.name() == base })
 	switch {
 	case i < 0:
@@ -292,17 +319,22 @@ func (w *world) annotateMethod(u *unit, n note) {
 		return
 	}
 	m := u.types[i].methods[slices.IndexFunc(u.types[i].methods, func(m *method) bool { return m.decl == n.fn })]
-	said := m.said != directive.Method{}
-	if m.skip || d.Name == "skip" && said {
-		report(diag.Conflict, fmt.Sprintf("%s has //af:skip and another directive", id.Name), "a skipped method is not remote: keep one of them")
+	switch {
+	case m.by == nil:
+	case m.by.Name == d.Name:
+		hint := "keep one of them"
+		if d.Name == "method" {
+			hint = "put all keys on one line"
+		}
+		report(diag.Conflict, fmt.Sprintf("%s has //af:%s twice", id.Name, d.Name), hint)
+		return
+	default:
+		report(diag.Conflict, fmt.Sprintf("%s has //af:%s already", id.Name, m.by.Name), "a skipped method is not remote: keep one of them")
 		return
 	}
+	m.by = d
 	if d.Name == "skip" {
 		m.skip = true
-		return
-	}
-	if said {
-		report(diag.Conflict, fmt.Sprintf("%s has //af:method twice", id.Name), "put all keys on one line")
 		return
 	}
 	var problems diag.List

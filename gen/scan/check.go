@@ -7,9 +7,14 @@ import (
 	"go/parser"
 	"go/token"
 	"go/types"
+	"maps"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/afgen/afgen/gen/diag"
 )
@@ -136,7 +141,7 @@ func (w *world) prune(u *unit, f *file) *ast.File {
 func (u *unit) keepMethod(d *ast.FuncDecl) bool {
 	switch d.Name.Name {
 	case "MarshalJSON", "UnmarshalJSON", "MarshalText", "UnmarshalText":
-		return u.need[receiver(d)] > 0
+		return u.need[u.receiver(d)] > 0
 	}
 	return slices.ContainsFunc(u.types, func(t *annotated) bool {
 		return !t.broken && slices.ContainsFunc(t.methods, func(m *method) bool { return m.decl == d && !m.skip })
@@ -178,17 +183,103 @@ func (u *unit) pruneGen(d *ast.GenDecl) *ast.GenDecl {
 }
 
 // reportTypeErrors reports the mistakes in what is needed. There are others, in methods that nobody asked for: those
-// are the compiler's.
+// are the compiler's. And where a file could not be parsed, most would only follow from that.
 func (w *world) reportTypeErrors(u *unit) {
-	for _, e := range u.errs {
-		inside := slices.ContainsFunc(u.ranges, func(n ast.Node) bool { return n.Pos() <= e.Pos && e.Pos < n.End() })
-		for _, f := range u.files {
-			for _, spec := range f.ast.Imports {
-				inside = inside || u.imports[u.resolve(spec)] && spec.Pos() <= e.Pos && e.Pos < spec.End()
-			}
-		}
-		if inside && !e.Soft {
-			w.report(u, w.fset.PositionFor(e.Pos, false), 1, diag.TypeError, e.Msg, "")
+	for path := range u.imports {
+		if dep := w.units[path]; dep != nil && dep.broken {
+			return
 		}
 	}
+	if u.broken {
+		return
+	}
+	for _, e := range u.errs {
+		if spec := u.importAt(e.Pos); spec != nil {
+			if u.imports[u.resolve(spec)] {
+				message, hint := importFault(spec, e.Msg)
+				w.report(u, w.fset.PositionFor(spec.Path.Pos(), false), len(spec.Path.Value), diag.NotLoaded, message, hint)
+			}
+			continue
+		}
+		inside := slices.ContainsFunc(u.ranges, func(n ast.Node) bool { return n.Pos() <= e.Pos && e.Pos < n.End() })
+		if inside && !e.Soft {
+			at := w.fset.PositionFor(e.Pos, false)
+			// The checker mentions other places by whole paths.
+			message := strings.ReplaceAll(e.Msg, w.config.Dir+string(filepath.Separator), "")
+			w.report(u, at, w.wordAt(at), diag.TypeError, message, u.suggest(e.Msg))
+		}
+	}
+}
+
+// importAt is the import at a position, if there is one.
+func (u *unit) importAt(pos token.Pos) *ast.ImportSpec {
+	for _, f := range u.files {
+		for _, spec := range f.ast.Imports {
+			if spec.Pos() <= pos && pos < spec.End() {
+				return spec
+			}
+		}
+	}
+	return nil
+}
+
+// importFault says why a package could not be imported, without what differs from machine to machine.
+func importFault(spec *ast.ImportSpec, msg string) (message, hint string) {
+	_, why, _ := strings.Cut(msg, " (")
+	why, mend, ok := strings.Cut(strings.TrimSuffix(why, ")"), "; to add it:")
+	if ok {
+		hint = "run " + strings.TrimSpace(mend)
+	}
+	why, _, _ = strings.Cut(why, " (") // the folders searched
+	if path := strings.Trim(spec.Path.Value, "\"`"); !strings.Contains(why, path) {
+		why = fmt.Sprintf("package %s can't be loaded: %s", path, why)
+	}
+	return why, hint
+}
+
+// wordAt is how long the identifier at a position is.
+func (w *world) wordAt(at token.Position) int {
+	src := w.sources[at.Filename]
+	n := 0
+	for _, r := range string(src[min(at.Offset, len(src)):]) {
+		if r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) {
+			break
+		}
+		n += utf8.RuneLen(r)
+	}
+	return n
+}
+
+// suggest is a hint for a name that is not declared.
+func (u *unit) suggest(msg string) string {
+	name, ok := strings.CutPrefix(msg, "undefined: ")
+	if !ok || strings.Contains(name, ".") {
+		return ""
+	}
+	near, ok := diag.Suggest(name, slices.Sorted(maps.Keys(u.typeNames())))
+	if !ok {
+		return ""
+	}
+	return "did you mean " + near + "?"
+}
+
+// typeNames are the types that are predeclared or declared by the package, and the names of its imports.
+func (u *unit) typeNames() map[string]bool {
+	names := map[string]bool{}
+	for _, name := range types.Universe.Names() {
+		if _, ok := types.Universe.Lookup(name).(*types.TypeName); ok {
+			names[name] = true
+		}
+	}
+	for name, d := range u.names {
+		if _, ok := d.spec.(*ast.TypeSpec); ok {
+			names[name] = true
+		}
+	}
+	for _, f := range u.files {
+		for name := range f.imports {
+			names[name] = true
+		}
+	}
+	return names
 }

@@ -17,6 +17,8 @@ type found struct {
 	rest    []string // patterns that only the go command can expand
 	outputs []string // files that afgen generated
 	skipped []Skipped
+
+	searched map[string]bool // folders
 }
 
 // find expands the patterns that name folders and searches those. Other patterns (import paths) are left to the go
@@ -26,7 +28,7 @@ func find(cfg Config) (*found, error) {
 	if len(patterns) == 0 {
 		patterns = []string{"."}
 	}
-	f := &found{}
+	f := &found{searched: map[string]bool{}}
 	for _, p := range patterns {
 		if strings.HasSuffix(p, ".go") {
 			return nil, fmt.Errorf("%s: afgen takes packages (./..., ./shop), not files", p)
@@ -49,8 +51,6 @@ func find(cfg Config) (*found, error) {
 	}
 	slices.Sort(f.dirs)
 	f.dirs = slices.Compact(f.dirs)
-	slices.Sort(f.outputs)
-	f.outputs = slices.Compact(f.outputs)
 	return f, nil
 }
 
@@ -94,8 +94,12 @@ func outside(path, name string) bool {
 	return err == nil
 }
 
-// search looks into the files of one folder.
+// search looks into the files of one folder, once.
 func (f *found) search(cfg Config, dir string) error {
+	if f.searched[dir] {
+		return nil
+	}
+	f.searched[dir] = true
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err

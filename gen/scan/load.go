@@ -36,9 +36,11 @@ type unit struct {
 	pkg    *packages.Package
 	main   bool // of the main module (or the workspace): its mistakes are the user's
 	parsed bool
+	broken bool // a file is no Go, or of another package: what follows from that is not worth saying
 	files  []*file
 	names  map[string]*decl           // declared at package level
-	method map[string][]*ast.FuncDecl // by the name of the receiver's type
+	funcs  []*ast.FuncDecl            // with a receiver
+	method map[string][]*ast.FuncDecl // those by the name of the receiver's type
 
 	// Of any file in the folder: the names declared at package level, and those imported by.
 	taken, importNames map[string]token.Position
@@ -170,25 +172,31 @@ func (w *world) parse(u *unit, mode parser.Mode) {
 		tree, err := parser.ParseFile(w.fset, name, src, mode)
 		if u.main {
 			w.sources[name] = src
-			w.reportSyntax(u, err)
+			u.broken = w.reportSyntax(u, err) || u.broken
 		}
 		if tree != nil {
 			u.index(&file{name: name, ast: tree})
 		}
 	}
+	for _, d := range u.funcs {
+		if base := u.receiver(d); base != "" {
+			u.method[base] = append(u.method[base], d)
+		}
+	}
 }
 
-// reportSyntax reports the first syntax errors of a file; the rest tends to follow from them.
-func (w *world) reportSyntax(u *unit, err error) {
+// reportSyntax reports the first syntax errors of a file, if there are any; the rest tends to follow from them.
+func (w *world) reportSyntax(u *unit, err error) bool {
 	var list scanner.ErrorList
 	if !errors.As(err, &list) {
-		return
+		return false
 	}
 	const enough = 3
 	list.RemoveMultiples()
 	for _, e := range list[:min(len(list), enough)] {
 		w.report(u, e.Pos, 1, diag.SyntaxError, e.Msg, "")
 	}
+	return true
 }
 
 // index notes what a file declares at package level and what it calls its imports.
@@ -216,8 +224,8 @@ func (u *unit) index(f *file) {
 		case *ast.FuncDecl:
 			if d.Recv == nil {
 				u.names[d.Name.Name] = &decl{file: f, fn: d}
-			} else if base := receiver(d); base != "" {
-				u.method[base] = append(u.method[base], d)
+			} else {
+				u.funcs = append(u.funcs, d)
 			}
 		}
 	}
@@ -235,11 +243,35 @@ func declared(s ast.Spec) []*ast.Ident {
 }
 
 // receiver is the name of the type a method is declared on.
-func receiver(d *ast.FuncDecl) string {
+func (u *unit) receiver(d *ast.FuncDecl) string {
+	path := u.receiverPath(d)
+	return path[len(path)-1]
+}
+
+// receiverPath is what leads from the name in a method's receiver to the type it is declared on: that type alone, but
+// for aliases.
+func (u *unit) receiverPath(d *ast.FuncDecl) []string {
 	if len(d.Recv.List) != 1 {
-		return ""
+		return []string{""}
 	}
-	t := ast.Unparen(d.Recv.List[0].Type)
+	path := []string{baseName(d.Recv.List[0].Type)}
+	for range u.names { // aliases of each other have no end
+		decl := u.names[path[len(path)-1]]
+		if decl == nil {
+			break
+		}
+		spec, ok := decl.spec.(*ast.TypeSpec)
+		if !ok || !spec.Assign.IsValid() {
+			break
+		}
+		path = append(path, baseName(spec.Type))
+	}
+	return path
+}
+
+// baseName is the name in the type of a receiver: of T, *T, T[P] or *T[P].
+func baseName(t ast.Expr) string {
+	t = ast.Unparen(t)
 	if s, ok := t.(*ast.StarExpr); ok {
 		t = ast.Unparen(s.X)
 	}
@@ -278,69 +310,6 @@ func (u *unit) importName(spec *ast.ImportSpec, resolved string) string {
 		}
 	}
 	return path.Base(resolved)
-}
-
-// survey looks at every Go file in a root's folder: which names are taken, which annotated files were left out, and
-// which files the go command could not read.
-func (w *world) survey(u *unit) {
-	u.taken, u.importNames = map[string]token.Position{}, map[string]token.Position{}
-	entries, err := os.ReadDir(u.pkg.Dir)
-	if err != nil {
-		return // the folder was there a moment ago; load would have failed
-	}
-	for _, e := range entries {
-		name := filepath.Join(u.pkg.Dir, e.Name())
-		if e.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasPrefix(e.Name(), "_") || strings.HasPrefix(e.Name(), ".") {
-			continue
-		}
-		src, read := w.sources[name]
-		if !read {
-			if src, err = os.ReadFile(name); err != nil || w.config.Generated(e.Name(), src) {
-				continue
-			}
-		}
-		w.surveyFile(u, name, src, read)
-	}
-}
-
-func (w *world) surveyFile(u *unit, name string, src []byte, read bool) {
-	ignored := slices.Contains(u.pkg.IgnoredFiles, name)
-	test := strings.HasSuffix(name, "_test.go")
-	if ignored && !test && annotates(src) {
-		w.skipped = append(w.skipped, Skipped{name, "excluded by build constraints"})
-	}
-	tree, err := parser.ParseFile(w.fset, name, src, parser.SkipObjectResolution)
-	if !read && !ignored && !test {
-		// Neither taken nor left out by the go command: it is broken, or of another package.
-		w.sources[name] = src
-		if w.reportSyntax(u, err); err == nil && tree.Name.Name != u.pkg.Name {
-			w.report(u, w.fset.PositionFor(tree.Name.Pos(), false), len(tree.Name.Name), diag.MixedPackages,
-				fmt.Sprintf("package %s in a folder of package %s", tree.Name.Name, u.pkg.Name), "")
-		}
-	}
-	if tree == nil || tree.Name.Name != u.pkg.Name {
-		return
-	}
-	take := func(id *ast.Ident) { u.taken[id.Name] = w.fset.PositionFor(id.Pos(), false) }
-	for _, spec := range tree.Imports {
-		if n := u.importName(spec, u.resolve(spec)); n != "." && n != "_" {
-			u.importNames[n] = w.fset.PositionFor(spec.Pos(), false)
-		}
-	}
-	for _, d := range tree.Decls {
-		switch d := d.(type) {
-		case *ast.GenDecl:
-			for _, s := range d.Specs {
-				for _, id := range declared(s) {
-					take(id)
-				}
-			}
-		case *ast.FuncDecl:
-			if d.Recv == nil {
-				take(d.Name)
-			}
-		}
-	}
 }
 
 // report adds a diagnostic at a position.

@@ -3,10 +3,12 @@ package scan
 import (
 	"cmp"
 	"fmt"
+	"go/token"
 	"path/filepath"
 	"slices"
 
 	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/gen/directive"
 )
 
 // checkNames looks for names that meet: of services and workers all over the run, and of what is to be generated in
@@ -21,23 +23,27 @@ func (w *world) checkNames(units []*unit) {
 			if t.isWorker() {
 				kind = "worker"
 			}
+			if name := nameOf(t); !t.broken && !directive.ValidName(name) {
+				w.problem(t, diag.BadValue, fmt.Sprintf("%s %s would be called %q, which is not a name", kind, t.name(), name),
+					"give it one by name=…: "+directive.NameRule)
+				continue
+			}
 			key := kind + " " + nameOf(t)
 			if other := first[key]; other != nil {
-				w.problem(t, diag.DuplicateName, fmt.Sprintf("%s %q is %s already, at %s", kind, nameOf(t), other.name(), w.place(t, other)),
+				w.problem(t, diag.DuplicateName, fmt.Sprintf("%s %q is %s already, at %s", kind, nameOf(t), other.name(), w.place(w.fset.PositionFor(other.spec.Pos(), false))),
 					"give one of them another name by name=…")
 				continue
 			}
 			first[key] = t
 		}
 		w.checkGenerated(u)
+		w.inTheWay(u)
 	}
 }
 
-// place says where an annotated type is, as seen from another.
-func (w *world) place(from, t *annotated) string {
-	at := w.fset.PositionFor(t.spec.Pos(), false)
-	base := filepath.Dir(from.file.name)
-	return fmt.Sprintf("%s:%d:%d", filepath.ToSlash(relative(base, at.Filename)), at.Line, at.Column)
+// place spells a position in a message, as seen from where afgen runs, like those that diagnostics begin with.
+func (w *world) place(at token.Position) string {
+	return fmt.Sprintf("%s:%d:%d", filepath.ToSlash(relative(w.config.Dir, at.Filename)), at.Line, at.Column)
 }
 
 func (w *world) problem(t *annotated, code diag.Code, message, hint string) {
@@ -58,8 +64,8 @@ func (w *world) checkGenerated(u *unit) {
 				at, ok = u.importNames[name]
 			}
 			if ok {
-				w.problem(t, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s, and %s:%d:%d has that name",
-					name, t.name(), filepath.Base(at.Filename), at.Line, at.Column), "rename one of them")
+				w.problem(t, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s, and %s has that name", name, t.name(), w.place(at)),
+					"rename one of them")
 			}
 			if other := by[name]; other != nil {
 				w.problem(t, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s and for %s", name, other.name(), t.name()),

@@ -26,6 +26,10 @@ func (w *world) needSignatures(u *unit) {
 		for _, m := range t.methods {
 			if !m.skip && (!t.isWorker() || isWorkerMethod(m.decl)) {
 				w.needSignature(u, m.decl)
+				path := u.receiverPath(m.decl)
+				for _, alias := range path[:len(path)-1] {
+					u.need[alias] = whole // and not what the service is made of
+				}
 			}
 		}
 	}

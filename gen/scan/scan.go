@@ -5,6 +5,7 @@
 //
 //   - find: expand the patterns to folders and pick, by a byte search for af:, those worth loading.
 //   - load: one packages.Load lists those and all they import; no type information is asked for.
+//   - survey: look at the other files of their folders, for names that are taken and for what is broken.
 //   - annotate: match every directive in the files with the declaration it belongs to.
 //   - need: from the annotated signatures on, follow each name to its declaration, through packages, until nothing new
 //     is mentioned.
@@ -73,23 +74,35 @@ func (r *Result) Source(file string) ([]byte, bool) {
 // Scan reads the packages that the patterns name. Its error means that they could not be loaded; what is wrong inside
 // them is in the Result.
 func Scan(ctx context.Context, cfg Config) (*Result, error) {
-	found, err := find(cfg)
+	return newWorld(cfg).scan(ctx)
+}
+
+func newWorld(cfg Config) *world {
+	return &world{config: cfg, fset: token.NewFileSet(), units: map[string]*unit{}, sources: map[string][]byte{}}
+}
+
+// scan goes through the phases.
+func (w *world) scan(ctx context.Context) (*Result, error) {
+	found, err := find(w.config)
 	if err != nil {
 		return nil, err
-	}
-	w := &world{
-		config:  cfg,
-		fset:    token.NewFileSet(),
-		units:   map[string]*unit{},
-		sources: map[string][]byte{},
 	}
 	roots, err := w.load(ctx, found)
 	if err != nil {
 		return nil, err
 	}
+	for _, u := range roots { // those that only the go command could find are still to be searched
+		if err := found.search(w.config, u.pkg.Dir); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(found.outputs)
 	res := &Result{Outputs: found.outputs, Skipped: found.skipped, sources: w.sources}
 	var annotated []*unit
 	for _, u := range roots {
+		if u.broken {
+			continue // its files are not what they are meant to be, and a syntax error brings about many others
+		}
 		if w.annotate(u); len(u.types) > 0 {
 			annotated = append(annotated, u)
 		}
@@ -107,7 +120,6 @@ func Scan(ctx context.Context, cfg Config) (*Result, error) {
 	res.Skipped = append(res.Skipped, w.skipped...)
 	res.Diagnostics = w.problems
 	res.Diagnostics.Sort()
-	res.Diagnostics = slices.Compact(res.Diagnostics)
 	slices.SortFunc(res.Packages, func(a, b Package) int { return strings.Compare(a.IR.Path, b.IR.Path) })
 	slices.SortFunc(res.Skipped, func(a, b Skipped) int { return strings.Compare(a.File, b.File) })
 	return res, nil

@@ -14,7 +14,14 @@ import (
 type reader struct {
 	pkg     *ir.Package
 	invalid bool // a type could not be resolved; the checker has said why, or nobody has
+	// The type is only spelled and no value of it is sent: of an unexported field, or a type argument.
+	spelling bool
+	depth    int // of named types in each other
 }
+
+// maxDepth bounds how deep named types may be nested: a generic type that mentions ever larger instances of itself,
+// which the checker has reported, has no end.
+const maxDepth = 100
 
 // A refusal says why a type can't travel: path leads to the culprit, what describes it.
 type refusal struct {
@@ -42,10 +49,10 @@ func (r *reader) spell(t types.Type, path string) (ir.Type, *refusal) {
 	case *types.Array:
 		return r.around(ir.Type{Kind: ir.Array, Len: t.Len()}, t.Elem(), path+"[]")
 	case *types.Map:
-		key, no := r.spell(t.Key(), path+" key")
-		if no == nil {
-			no = mapKey(t.Key(), path)
+		if no := r.mapKey(t.Key(), path); no != nil {
+			return ir.Type{}, no
 		}
+		key, no := r.spell(t.Key(), "a key of "+path)
 		if no != nil {
 			return ir.Type{}, no
 		}
@@ -62,7 +69,7 @@ func (r *reader) spell(t types.Type, path string) (ir.Type, *refusal) {
 	case *types.Signature:
 		return ir.Type{}, &refusal{path, "a func", "code can't be sent"}
 	}
-	return ir.Type{}, &refusal{path, "of type " + t.String(), ""}
+	return ir.Type{}, &refusal{path, "of type " + r.typeString(t), ""}
 }
 
 func (r *reader) basic(t *types.Basic, path string) (ir.Type, *refusal) {
@@ -98,8 +105,14 @@ func (r *reader) named(t types.Type, obj *types.TypeName, args *types.TypeList, 
 	}
 	out := ir.Type{Kind: ir.Named, Path: obj.Pkg().Path(), Name: obj.Name()}
 	for a := range args.Types() {
-		arg, no := r.spell(a, path)
+		arg, no := r.spellOnly(a, "a type argument of "+path)
 		if no != nil {
+			if r.spelling {
+				return ir.Type{}, no
+			}
+			if _, inside := r.definition(t, path); inside != nil {
+				no = inside // says where in the type the argument is sent
+			}
 			return ir.Type{}, no
 		}
 		out.Args = append(out.Args, arg)
@@ -107,7 +120,19 @@ func (r *reader) named(t types.Type, obj *types.TypeName, args *types.TypeList, 
 	if out.Path != r.pkg.Path {
 		r.pkg.Imports[out.Path] = obj.Pkg().Name()
 	}
+	if r.spelling {
+		return out, nil
+	}
 	return out, r.define(out.ID(), t, path)
+}
+
+// spellOnly converts the spelling of a type of which no value is sent. What has no spelling in the representation is
+// refused all the same.
+func (r *reader) spellOnly(t types.Type, path string) (ir.Type, *refusal) {
+	before := r.spelling
+	r.spelling = true
+	defer func() { r.spelling = before }()
+	return r.spell(t, path)
 }
 
 // define says what encoding/json makes of a named type, once.
@@ -115,6 +140,12 @@ func (r *reader) define(id string, t types.Type, path string) *refusal {
 	if _, known := r.pkg.Defs[id]; known {
 		return nil
 	}
+	if r.depth == maxDepth {
+		root, _, _ := strings.Cut(path, ".")
+		return &refusal{root, "of a type without end", "a generic type that mentions ever larger instances of itself can't be described"}
+	}
+	r.depth++
+	defer func() { r.depth-- }()
 	r.pkg.Defs[id] = ir.Def{} // for types that mention themselves
 	def, no := r.definition(t, path)
 	if no != nil {
@@ -182,7 +213,11 @@ func (r *reader) anonymous(s *types.Struct, path string) (ir.Type, *refusal) {
 	out := ir.Type{Kind: ir.Struct}
 	for i := range s.NumFields() {
 		f := s.Field(i)
-		t, no := r.spell(f.Type(), path+"."+f.Name())
+		spell := r.spell
+		if !f.Exported() && !f.Embedded() || reflect.StructTag(s.Tag(i)).Get("json") == "-" {
+			spell = r.spellOnly
+		}
+		t, no := spell(f.Type(), path+"."+f.Name())
 		if no != nil {
 			return ir.Type{}, no
 		}
@@ -201,14 +236,24 @@ func isStruct(t types.Type) bool {
 }
 
 // mapKey refuses a map key that encoding/json does.
-func mapKey(t types.Type, path string) *refusal {
+func (r *reader) mapKey(t types.Type, path string) *refusal {
 	if b, ok := t.Underlying().(*types.Basic); ok && b.Info()&(types.IsString|types.IsInteger) != 0 || isInvalid(t) {
 		return nil
 	}
 	if has(t, "MarshalText", isMarshal) && has(types.NewPointer(t), "UnmarshalText", isUnmarshal) {
 		return nil
 	}
-	return &refusal{path, "a map with keys of type " + t.String(), "JSON keys are strings: use a string, an integer or a type that marshals itself to text"}
+	return &refusal{path, "a map with keys of type " + r.typeString(t), "JSON keys are strings: use a string, an integer or a type that marshals itself to text"}
+}
+
+// typeString spells a type in a message as the package itself would.
+func (r *reader) typeString(t types.Type) string {
+	return types.TypeString(t, func(p *types.Package) string {
+		if p.Path() == r.pkg.Path {
+			return ""
+		}
+		return p.Name()
+	})
 }
 
 func isInvalid(t types.Type) bool {

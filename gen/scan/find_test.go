@@ -1,0 +1,170 @@
+package scan_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/afgen/afgen/gen/scan"
+)
+
+// nested is a module with annotated packages in places that "..." matches, and in some that it doesn't.
+func nested(t *testing.T) string {
+	dir := module(t, "")
+	for _, name := range []string{"root", "a", "b", "in", "data", "vendored", "hidden", "under", "other"} {
+		folder := map[string]string{
+			"root": ".", "in": "a/in", "data": "a/testdata/data", "vendored": "b/vendor/vendored", "hidden": ".git/hidden",
+			"under": "_old/under", "other": "nested/other",
+		}[name]
+		if folder == "" {
+			folder = name
+		}
+		write(t, dir, folder+"/"+name+".go", service(name))
+	}
+	write(t, dir, "nested/go.mod", "module nested.test\n\ngo 1.26\n")
+	write(t, dir, "plain/plain.go", "package plain\n")
+	return dir
+}
+
+func TestPatternsMeanWhatTheyMeanToTheGoCommand(t *testing.T) {
+	t.Parallel()
+	dir := nested(t)
+	for _, tc := range []struct {
+		from     string
+		patterns []string
+		want     []string
+	}{
+		{".", nil, []string{"x.test"}},
+		{".", []string{"."}, []string{"x.test"}},
+		{".", []string{"./..."}, []string{"x.test", "x.test/a", "x.test/a/in", "x.test/b"}},
+		{".", []string{"..."}, []string{"x.test", "x.test/a", "x.test/a/in", "x.test/b"}},
+		{".", []string{"./a/..."}, []string{"x.test/a", "x.test/a/in"}},
+		{".", []string{"./a", "./b/", "./a"}, []string{"x.test/a", "x.test/b"}},
+		{".", []string{"x.test/a/..."}, []string{"x.test/a", "x.test/a/in"}},
+		{".", []string{"x.test/b", "./b"}, []string{"x.test/b"}},
+		{".", []string{"./plain"}, nil},
+		{"a", []string{"./..."}, []string{"x.test/a", "x.test/a/in"}},
+		{"a", []string{"../b"}, []string{"x.test/b"}},
+		{"plain", []string{"../..."}, []string{"x.test", "x.test/a", "x.test/a/in", "x.test/b"}},
+		{"a", []string{filepath.Join(dir, "b")}, []string{"x.test/b"}},
+		{".", []string{"./a/testdata/data"}, []string{"x.test/a/testdata/data"}},
+		{"nested", []string{"./..."}, []string{"nested.test/other"}},
+	} {
+		t.Run(tc.from+" "+strings.Join(tc.patterns, " "), func(t *testing.T) {
+			t.Parallel()
+			res := run(t, config(filepath.Join(dir, tc.from), tc.patterns...))
+			if d := cmp.Diff(tc.want, paths(res)); d != "" {
+				t.Error(d)
+			}
+			if len(res.Diagnostics) > 0 {
+				t.Error(said(dir, res.Diagnostics))
+			}
+		})
+	}
+}
+
+func TestPatternsThatMeanNothingAreErrors(t *testing.T) {
+	t.Parallel()
+	dir := nested(t)
+	for pattern, want := range map[string]string{
+		"./missing":      "missing",
+		"./missing/...":  "missing",
+		"./a/a.go":       "not files",
+		"x.test/none":    "x.test/none",
+		"./nested/other": "nested",
+	} {
+		t.Run(pattern, func(t *testing.T) {
+			t.Parallel()
+			_, err := scan.Scan(t.Context(), config(dir, pattern))
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("error %v, want one with %q", err, want)
+			}
+		})
+	}
+}
+
+func TestFilesLeftOutAreNamedWithAReason(t *testing.T) {
+	t.Parallel()
+	dir := module(t, "-- calc.go --\n"+service("calc")+`
+-- calc_plan9.go --
+package calc
+
+//af:rpc
+type Plan9 struct{}
+-- tagged.go --
+//go:build special
+
+package calc
+
+//af:worker
+type Special struct{}
+-- calc_test.go --
+package calc
+
+//af:rcp
+type Tested struct{}
+-- _draft.go --
+package calc
+
+//af:rpc
+type Draft struct{}
+-- prose_test.go --
+package calc
+
+// The directive af:rpc is only talked about here.
+`)
+	reasons := func(cfg scan.Config) map[string]string {
+		out := map[string]string{}
+		for _, s := range run(t, cfg).Skipped {
+			out[filepath.Base(s.File)] = s.Reason
+		}
+		return out
+	}
+	const excluded, test = "excluded by build constraints", "test files are not scanned"
+	want := map[string]string{
+		"calc_plan9.go": excluded, "tagged.go": excluded, "calc_test.go": test,
+		"_draft.go": "the go command ignores files of this name",
+	}
+	if d := cmp.Diff(want, reasons(config(dir, "./..."))); d != "" {
+		t.Error(d)
+	}
+	tagged := config(dir, ".")
+	tagged.Tags = "special"
+	delete(want, "tagged.go")
+	if d := cmp.Diff(want, reasons(tagged)); d != "" {
+		t.Errorf("with its tag: %s", d)
+	}
+	plan9 := config(dir, ".")
+	plan9.Env = append(os.Environ(), "GOOS=plan9")
+	want["tagged.go"] = excluded
+	delete(want, "calc_plan9.go")
+	if d := cmp.Diff(want, reasons(plan9)); d != "" {
+		t.Errorf("for its system: %s", d)
+	}
+}
+
+func TestOutputsAreFoundWhereNothingIsAnnotatedAnyMore(t *testing.T) {
+	t.Parallel()
+	dir := module(t, "-- old/old.go --\npackage old\n-- old/af_gen.go --\n"+header+"\npackage old\n-- old/af.contract.json --\n"+header+
+		"-- old/data.json --\n"+header+"-- mine/af_gen.go --\npackage mine\n-- old/old_test.go --\npackage old\n\n//af:rpc\ntype T struct{}\n")
+	for _, patterns := range [][]string{{"./..."}, {"x.test/..."}, {"./old", "x.test/old", "./..."}} {
+		var got []string
+		res := run(t, config(dir, patterns...))
+		for _, f := range res.Outputs {
+			rel, _ := filepath.Rel(dir, f)
+			got = append(got, filepath.ToSlash(rel))
+		}
+		if d := cmp.Diff([]string{"old/af.contract.json", "old/af_gen.go"}, got); d != "" {
+			t.Errorf("%s: %s", patterns, d)
+		}
+		if len(res.Skipped) != 1 {
+			t.Errorf("%s: skipped %v", patterns, res.Skipped)
+		}
+		if len(res.Diagnostics) > 0 {
+			t.Error(said(dir, res.Diagnostics))
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package scan
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/afgen/afgen/gen/diag"
+)
+
+// survey looks at every Go file in a root's folder: which names are taken, which annotated files were left out, and
+// which files the go command could not read.
+func (w *world) survey(u *unit) {
+	u.taken, u.importNames = map[string]token.Position{}, map[string]token.Position{}
+	entries, err := os.ReadDir(u.pkg.Dir)
+	if err != nil {
+		return // the folder was there a moment ago; load would have failed
+	}
+	for _, e := range entries {
+		name := filepath.Join(u.pkg.Dir, e.Name())
+		if e.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasPrefix(e.Name(), "_") || strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		if slices.Contains(w.config.OutputNames, e.Name()) {
+			continue // ours, or in the way: then that is what is wrong, and not the names in it
+		}
+		src, read := w.sources[name]
+		if !read {
+			if src, err = os.ReadFile(name); err != nil || w.config.Generated(e.Name(), src) {
+				continue
+			}
+		}
+		w.surveyFile(u, name, src, read)
+	}
+}
+
+func (w *world) surveyFile(u *unit, name string, src []byte, read bool) {
+	ignored := slices.Contains(u.pkg.IgnoredFiles, name)
+	test := strings.HasSuffix(name, "_test.go")
+	if ignored && !test && annotates(src) {
+		w.skipped = append(w.skipped, Skipped{name, "excluded by build constraints"})
+	}
+	tree, err := parser.ParseFile(w.fset, name, src, parser.SkipObjectResolution)
+	if !ignored && !test {
+		w.sources[name] = src
+		if !read { // neither taken nor left out by the go command
+			u.broken = w.reportSyntax(u, err) || u.broken
+		}
+		if err == nil && tree.Name.Name != u.pkg.Name {
+			u.broken = true
+			w.report(u, w.fset.PositionFor(tree.Name.Pos(), false), len(tree.Name.Name), diag.MixedPackages,
+				fmt.Sprintf("package %s in a folder of package %s", tree.Name.Name, u.pkg.Name),
+				"a folder holds one package: move the file, or correct its package clause")
+		}
+	}
+	if tree == nil || tree.Name.Name != u.pkg.Name {
+		return
+	}
+	take := func(id *ast.Ident) { u.taken[id.Name] = w.fset.PositionFor(id.Pos(), false) }
+	for _, spec := range tree.Imports {
+		if n := u.importName(spec, u.resolve(spec)); n != "." && n != "_" {
+			u.importNames[n] = w.fset.PositionFor(spec.Pos(), false)
+		}
+	}
+	for _, d := range tree.Decls {
+		switch d := d.(type) {
+		case *ast.GenDecl:
+			for _, s := range d.Specs {
+				for _, id := range declared(s) {
+					take(id)
+				}
+			}
+		case *ast.FuncDecl:
+			if d.Recv == nil {
+				take(d.Name)
+			}
+		}
+	}
+}
+
+// inTheWay reports the files of an annotated package that have the names of afgen's output and aren't.
+func (w *world) inTheWay(u *unit) {
+	for _, base := range w.config.OutputNames {
+		name := filepath.Join(u.pkg.Dir, base)
+		content, err := os.ReadFile(name)
+		if err != nil || w.config.Generated(base, content) {
+			continue
+		}
+		w.sources[name] = content
+		w.report(u, token.Position{Filename: name, Line: 1, Column: 1}, 1, diag.FileInTheWay, base+" exists and afgen didn't write it",
+			"afgen needs this name: rename the file, or remove it")
+	}
+}
