@@ -428,7 +428,8 @@ func TestHandlersKnowTheirInstanceAndNothingOfTheCallersValues(t *testing.T) {
 	if af.InstanceFrom(t.Context()) != (af.Instance{}) || af.LoggerFrom(t.Context()) == nil {
 		t.Error("outside of a handler")
 	}
-	if other := open(t, memory.New()); other.Instance().ID == in.ID || other.NewID() == other.NewID() {
+	other := open(t, memory.New())
+	if first, second := other.NewID(), other.NewID(); other.Instance().ID == in.ID || first == second {
 		t.Error("ids repeat")
 	}
 }

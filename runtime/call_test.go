@@ -214,8 +214,7 @@ func TestPanicIsInternalAndTheServerGoesOn(t *testing.T) {
 		case 2:
 			goruntime.Goexit()
 		case 3:
-			var m map[int]int
-			m[1] = 1
+			return []int{}[x], nil
 		}
 		return 1, nil
 	}, lines.option())
