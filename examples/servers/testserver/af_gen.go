@@ -135,5 +135,5 @@ var afTestWorker = af.Worker{
 	Backoff:   time.Second,
 	Weight:    1,
 	Payload:   "6f8b2065255e",
-	Result:    "6f8b2065255e",
+	Result:    "eb3d53a90c1c",
 }

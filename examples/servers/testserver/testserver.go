@@ -46,7 +46,7 @@ type TestWorker struct {
 func (w *TestWorker) Run(ctx context.Context, job Job) (Receipt, error) {
 	select {
 	case <-time.After(w.Work):
-		return Receipt{Index: job.Index}, nil
+		return Receipt{Index: job.Index, IP: af.InstanceFrom(ctx).IP}, nil
 	case <-ctx.Done():
 		return Receipt{}, context.Cause(ctx)
 	}
@@ -59,5 +59,6 @@ type Job struct {
 
 // Receipt is the result of a task.
 type Receipt struct {
-	Index int `json:"index"`
+	Index int    `json:"index"`
+	IP    string `json:"ip"` // of the instance that ran it
 }
