@@ -42,6 +42,7 @@ type App struct {
 	pending  *semaphore.Weighted // bytes of their arguments
 	called   atomic.Uint64
 	strange  mismatches
+	tasks    *engine // nil where the backend keeps no tasks
 
 	state   atomic.Int32
 	started chan struct{} // closed when Start has succeeded, or when Shutdown begins
@@ -83,6 +84,9 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 		return nil, fmt.Errorf("opening the backend: %w", local(err))
 	}
 	a.ports = ports
+	if ports.Store != nil {
+		a.tasks = newEngine(a)
+	}
 	return a, nil
 }
 
@@ -127,13 +131,24 @@ func (a *App) Start(ctx context.Context) error {
 		}
 		a.servings = append(a.servings, serving)
 	}
+	if err := a.startTasks(ctx); err != nil {
+		return fmt.Errorf("starting the workers: %w", local(err))
+	}
 	a.state.Store(stateRunning)
 	close(a.started)
-	for _, w := range a.workers {
-		a.log.Warn("this backend keeps no tasks: the worker will get none", "worker", w.Name, "backend", a.ports.Name)
-	}
 	a.log.Info("started", "instance", a.instance.ID, "backend", a.ports.Name, "services", len(a.services),
 		"workers", len(a.workers))
+	return nil
+}
+
+// startTasks begins to run tasks, where the backend keeps any.
+func (a *App) startTasks(ctx context.Context) error {
+	if a.tasks != nil {
+		return a.tasks.start(ctx, a.workers)
+	}
+	if len(a.workers) > 0 {
+		return Errorf(ErrUnimplemented, "the backend %s keeps no tasks", a.ports.Name)
+	}
 	return nil
 }
 
@@ -207,6 +222,9 @@ func (a *App) Shutdown(ctx context.Context) error {
 	a.mu.Unlock()
 
 	errs = append(errs, a.drain(ctx, servings)...)
+	if a.tasks != nil {
+		errs = append(errs, a.tasks.stop(ctx))
+	}
 	a.state.Store(stateClosed)
 	// The backend gets a moment even where the drain has used up the time.
 	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonAfter)

@@ -514,18 +514,34 @@ func TestAnotherContractIsLoggedOnceAPeer(t *testing.T) {
 	}
 }
 
+// callsOnly is memory without a store.
+type callsOnly struct{ *memory.Backend }
+
+func (c callsOnly) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := c.Backend.Open(ctx, env)
+	if err == nil {
+		ports = &backend.Ports{Name: "callsonly", Calls: ports.Calls, Close: ports.Close}
+	}
+	return ports, err
+}
+
 func TestQueuesSayThatTheBackendKeepsNoTasks(t *testing.T) {
-	app := open(t, memory.New())
+	app := open(t, callsOnly{memory.New()})
 	q := af.NewQueue[int, int](app, af.Worker{Name: "w", Type: "W"})
 	_, err := q.Submit(t.Context(), 1)
 	wantError(t, err, af.ErrFailedPrecondition, af.OutcomeNotSent, "not been started")
 	start(t, app)
 	_, err = q.Submit(t.Context(), 1, af.Weight(3), af.Timeout(time.Second))
-	wantError(t, err, af.ErrUnimplemented, af.OutcomeNotSent, "the backend memory keeps no tasks")
+	wantError(t, err, af.ErrUnimplemented, af.OutcomeNotSent, "the backend callsonly keeps no tasks")
 	_, err = q.Subtasks(t.Context(), "id", []int{1}, af.Weight(3), af.Batch("b"), af.RunNow(), af.OnFailure(af.FailFast))
 	wantError(t, err, af.ErrUnimplemented, af.OutcomeNotSent, "keeps no tasks")
 	_, err = q.SubmitMany(t.Context(), []int{1, 2}, af.TaskID("x"))
 	wantError(t, err, af.ErrInvalidArgument, af.OutcomeNotSent, "2 payloads")
+	worker := open(t, callsOnly{memory.New()})
+	af.RegisterWorker(worker, jobWorker, &job{})
+	if err := worker.Start(t.Context()); !errors.Is(err, af.ErrUnimplemented) {
+		t.Errorf("a worker without a store starts: %v", err)
+	}
 	var unmade af.Queue[int, int]
 	_, err = unmade.Wait(t.Context(), "id")
 	wantError(t, err, af.ErrFailedPrecondition, af.OutcomeNotSent, "no TaskClient")

@@ -16,7 +16,8 @@ type Instance = backend.Instance
 // handling is what a handler's context knows: one value for all that InstanceFrom, MetadataFrom and the others tell.
 type handling struct {
 	app     *App
-	request *backend.Request
+	request *backend.Request // of a call; nil for a task
+	running *Running         // of a task; nil for a call
 }
 
 type handlingKey struct{}
@@ -34,12 +35,15 @@ func InstanceFrom(ctx context.Context) Instance {
 	return Instance{}
 }
 
-// LoggerFrom returns a logger that puts the service, the method and the instance on each record of the handler whose
-// context ctx is; slog.Default outside of one.
+// LoggerFrom returns a logger that puts the service and method, or the queue, task and attempt, and the instance on each
+// record of the handler whose context ctx is; slog.Default outside of one.
 func LoggerFrom(ctx context.Context) *slog.Logger {
 	h := handlingFrom(ctx)
 	if h == nil {
 		return slog.Default()
+	}
+	if r := h.running; r != nil {
+		return h.app.log.With("queue", r.Queue, "task", r.ID, "attempt", r.Attempt, "instance", h.app.instance.ID)
 	}
 	return h.app.log.With("service", h.request.Service, "method", h.request.Method, "call", h.request.ID,
 		"instance", h.app.instance.ID)

@@ -25,7 +25,7 @@ func WithMetadata(ctx context.Context, name, value string) context.Context {
 // MetadataFrom returns the metadata of the call that a handler handles; nil outside of one and where there is none. It
 // must not be modified.
 func MetadataFrom(ctx context.Context) Metadata {
-	if h := handlingFrom(ctx); h != nil {
+	if h := handlingFrom(ctx); h != nil && h.request != nil {
 		return h.request.Metadata
 	}
 	return nil

@@ -3,6 +3,8 @@ package runtime
 import (
 	"log/slog"
 	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
 )
 
 // An AppOption changes an App as it is opened.
@@ -18,10 +20,15 @@ type settings struct {
 	ip         string
 	maxCalls   int64
 	maxPending int64
+	lease      time.Duration
+	retention  backend.Retention
 }
 
 func defaults() settings {
-	return settings{log: slog.Default(), drain: 30 * time.Second, maxCalls: 256, maxPending: 16 << 20}
+	return settings{
+		log: slog.Default(), drain: 30 * time.Second, maxCalls: 256, maxPending: 16 << 20,
+		lease: 10 * time.Second, retention: backend.Retention{Age: 7 * 24 * time.Hour, Max: 100_000},
+	}
 }
 
 // Logger sets where the App logs; nil leaves slog.Default.
@@ -65,4 +72,16 @@ func MaxInFlight(calls, bytes int) AppOption {
 		s.maxCalls = int64(max(calls, 1))
 		s.maxPending = int64(max(bytes, 1))
 	}
+}
+
+// Lease sets after how long without a sign of life a process is taken for dead and its tasks run elsewhere; 10 s where
+// it is not given, 3 s at least. All Apps on one backend should have the same.
+func Lease(d time.Duration) AppOption {
+	return func(s *settings) { s.lease = max(d, 3*time.Second) }
+}
+
+// Retention sets how long finished tasks are kept: for an age, and up to a number in each queue, whichever is less; 0
+// doesn't limit. Without it, 7 days and 100,000.
+func Retention(age time.Duration, most int) AppOption {
+	return func(s *settings) { s.retention = backend.Retention{Age: age, Max: most} }
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"slices"
 	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
 )
 
 // A TaskClient keeps tasks for queues. The App is one.
@@ -47,12 +49,13 @@ type TaskOptions struct {
 }
 
 // A FailurePolicy says what the failure of a subtask means for the others.
-type FailurePolicy string
+type FailurePolicy = backend.FailurePolicy
 
+// The failure policies.
 const (
-	IgnoreFailures  FailurePolicy = "ignore"  // they are counted; the default
-	FailFast        FailurePolicy = "fail"    // the first one stops the siblings
-	CollectFailures FailurePolicy = "collect" // SubtasksDone gets every result and error
+	IgnoreFailures  = backend.IgnoreFailures  // they are counted; the default
+	FailFast        = backend.FailFast        // the first one stops the siblings
+	CollectFailures = backend.CollectFailures // SubtasksDone gets every result and error
 )
 
 // A SubtaskOption changes how one call to Subtasks submits.
@@ -287,10 +290,12 @@ func outcome(t Task) error {
 	switch {
 	case !t.Status.Final():
 		return Errorf(ErrFailedPrecondition, "task %s is %s", t.ID, t.Status)
-	case t.Error != nil:
-		return NewError(t.Error.Code, t.Error.Message).With(OutcomeAnswered)
+	case t.Status == backend.StatusSuccess: // an earlier attempt may have left its error
+		return nil
+	case t.Error == nil:
+		return Errorf(ErrUnknown, "task %s is %s", t.ID, t.Status).With(OutcomeAnswered)
 	}
-	return nil
+	return NewError(t.Error.Code, t.Error.Message).With(OutcomeAnswered)
 }
 
 // first unpacks the ids of a single submission.

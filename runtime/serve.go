@@ -60,7 +60,7 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 		}
 		reply(r)
 	}()
-	ctx = context.WithValue(ctx, handlingKey{}, &handling{s.app, req})
+	ctx = context.WithValue(ctx, handlingKey{}, &handling{app: s.app, request: req})
 	r.Body, err = m.handler(ctx, req)
 	if err == nil && len(r.Body) > backend.MaxMessage {
 		err = Errorf(ErrResourceExhausted, "the results of %s.%s are %d bytes; at most %d are allowed",
@@ -84,7 +84,7 @@ func (s *server) find(ctx context.Context, req *backend.Request) (method, *Error
 		return m, Errorf(ErrUnavailable, "%s.%s was interrupted and is not idempotent", s.name, req.Method).
 			With(OutcomeUnknown)
 	}
-	if req.Fingerprint != "" && req.Fingerprint != m.info.Fingerprint && s.app.strange.first(req) {
+	if req.Fingerprint != "" && req.Fingerprint != m.info.Fingerprint && s.app.strange.first(req.Caller+" "+s.name+"."+req.Method) {
 		s.app.log.Warn("a caller has another contract of the method; unknown members are ignored, missing ones are zero",
 			"service", s.name, "method", req.Method, "caller", req.Caller, "theirs", req.Fingerprint, "ours", m.info.Fingerprint)
 	}
@@ -135,7 +135,7 @@ func (e *panicError) Unwrap() error { return ErrInternal }
 
 var errGoexit = NewError(ErrInternal, "the handler ended its goroutine")
 
-// mismatches remembers which callers' contracts were reported, so that each is once; beyond its bound none are.
+// mismatches remembers which strange contracts were reported, so that each is once; beyond its bound none are.
 type mismatches struct {
 	mu   sync.Mutex
 	seen map[string]bool
@@ -143,10 +143,9 @@ type mismatches struct {
 
 const maxMismatches = 1024
 
-func (m *mismatches) first(req *backend.Request) bool {
+func (m *mismatches) first(key string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	key := req.Caller + " " + req.Service + "." + req.Method
 	if m.seen[key] || len(m.seen) >= maxMismatches {
 		return false
 	}

@@ -2,22 +2,21 @@ package runtime
 
 import "context"
 
-// SubmitTasks implements [TaskClient].
-func (a *App) SubmitTasks(context.Context, Submission) ([]string, error) { return nil, a.noTasks() }
-
-// GetTask implements [TaskClient].
-func (a *App) GetTask(context.Context, string) (Task, error) { return Task{}, a.noTasks() }
-
-// WaitTask implements [TaskClient].
-func (a *App) WaitTask(context.Context, string) (Task, error) { return Task{}, a.noTasks() }
+// engine returns what runs tasks, where there is one and it has been started.
+func (a *App) engine() (*engine, error) {
+	if err := a.admit(); err != nil {
+		return nil, err
+	}
+	if a.tasks == nil {
+		return nil, Errorf(ErrUnimplemented, "the backend %s keeps no tasks", a.ports.Name).With(OutcomeNotSent)
+	}
+	return a.tasks, nil
+}
 
 // PutJob implements [TaskClient].
-func (a *App) PutJob(context.Context, JobSpec) error { return a.noTasks() }
-
-// noTasks is the answer of an App whose backend keeps no tasks.
-func (a *App) noTasks() *Error {
-	if err := a.admit(); err != nil {
+func (a *App) PutJob(context.Context, JobSpec) error {
+	if _, err := a.engine(); err != nil {
 		return err
 	}
-	return Errorf(ErrUnimplemented, "the backend %s keeps no tasks", a.ports.Name).With(OutcomeNotSent)
+	return NewError(ErrUnimplemented, "jobs are not in this version").With(OutcomeNotSent)
 }

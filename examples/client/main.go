@@ -1,4 +1,5 @@
-// Command client calls the example services. Its last line says how that went, and so does its exit code.
+// Command client calls a service, submits tasks with subtasks, waits for all of them and says how it went: its last line
+// is OK and the counts, or what is wrong; then it exits with 1.
 package main
 
 import (
@@ -9,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/afgen/afgen/examples/servers/subtestserver"
@@ -18,28 +20,45 @@ import (
 )
 
 func main() {
-	timeout := flag.Duration("timeout", 30*time.Second, "for all of it")
+	var c client
+	flag.IntVar(&c.tasks, "n", 3, "source tasks")
+	flag.IntVar(&c.subtasks, "subtasks", 5, "subtasks of each")
+	flag.DurationVar(&c.work, "work", 100*time.Millisecond, "how long a task takes")
+	timeout := flag.Duration("timeout", time.Minute, "for all of it")
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), *timeout)
 	defer cancel()
-	if err := run(ctx, os.Stdout); err != nil {
-		fmt.Println("FAILED", err)
+	c.out, c.terminal = os.Stdout, isTerminal(os.Stdout)
+	if err := c.run(ctx); err != nil {
+		fmt.Println("FAILED", strings.ReplaceAll(err.Error(), "\n", "; "))
 		os.Exit(1)
 	}
 }
 
-// run opens an App that calls, and makes the calls.
-func run(ctx context.Context, out io.Writer) (err error) {
+// A client is what the flags say and what has come of it so far.
+type client struct {
+	tasks, subtasks int
+	work            time.Duration
+	out             io.Writer
+	terminal        bool // a line may be overwritten
+
+	calls, success, failed int
+}
+
+// run opens an App that calls and submits.
+func (c *client) run(ctx context.Context) (err error) {
 	quiet := af.Logger(slog.New(slog.DiscardHandler))
 	world := memory.New()
-	// Memory is one process's, so the services are served here, by an App of their own.
+	// Memory is one process's, so the services and workers run here, in an App of their own.
 	servers, err := af.Open(ctx, world, quiet)
 	if err != nil {
 		return err
 	}
-	testserver.RegisterTestServer(servers, &testserver.TestServer{})
-	subtestserver.RegisterSubTestServer(servers, &subtestserver.SubTestServer{})
 	defer func() { err = errors.Join(err, servers.Shutdown(ctx)) }()
+	testserver.RegisterTestServer(servers, &testserver.TestServer{})
+	testserver.RegisterTestWorker(servers, &testserver.TestWorker{Work: c.work})
+	subtestserver.RegisterSubTestServer(servers, &subtestserver.SubTestServer{})
+	subtestserver.RegisterSubTestWorker(servers, &subtestserver.SubTestWorker{Work: c.work})
 	if err := servers.Start(ctx); err != nil {
 		return err
 	}
@@ -52,48 +71,89 @@ func run(ctx context.Context, out io.Writer) (err error) {
 	if err := app.Start(ctx); err != nil {
 		return err
 	}
-	calls, err := call(ctx, app, out)
-	if err != nil {
-		return err
+	if err := c.call(ctx, app); err != nil {
+		return fmt.Errorf("call: %w", err)
 	}
-	_, err = fmt.Fprintf(out, "OK calls=%d\n", calls)
+	if err := c.submit(ctx, app); err != nil {
+		return fmt.Errorf("tasks: %w", err)
+	}
+	line := fmt.Sprintf("calls=%d tasks=%d success=%d failed=%d", c.calls, c.success+c.failed, c.success, c.failed)
+	if want := c.tasks * (1 + c.subtasks); c.failed > 0 || c.success != want {
+		return fmt.Errorf("%s, want %d tasks", line, want)
+	}
+	_, err = fmt.Fprintln(c.out, "OK", line)
 	return err
 }
 
-// call calls both services, typed and untyped, and one that doesn't exist.
-func call(ctx context.Context, app *af.App, out io.Writer) (calls int, err error) {
-	test := testserver.NewTestServerClient(app, af.WaitForReady())
-	info, err := test.GetServiceName(ctx)
+// call calls the service, waiting for it to be ready.
+func (c *client) call(ctx context.Context, app *af.App) error {
+	sum, err := testserver.NewTestServerClient(app, af.WaitForReady()).TestFunc(ctx, 1, 2)
 	if err != nil {
-		return calls, err
+		return err
 	}
-	calls++
-	fmt.Fprintf(out, "%s runs at %s\n", info.Name, info.IP)
+	c.calls++
+	fmt.Fprintf(c.out, "test_server: 1 + 2 = %d\n", sum)
+	return nil
+}
 
-	sum, err := test.TestFunc(ctx, 1, 2)
-	if err != nil {
-		return calls, err
+// submit submits the source tasks and their subtasks, and waits for all.
+func (c *client) submit(ctx context.Context, app *af.App) error {
+	sources, subs := testserver.NewTestWorkerQueue(app), subtestserver.NewSubTestWorkerQueue(app)
+	jobs := make([]subtestserver.Job, c.subtasks)
+	for i := range jobs {
+		jobs[i].Index = i
 	}
-	calls++
-	fmt.Fprintf(out, "test_server: 1 + 2 = %d\n", sum)
+	var waits []func() error
+	for i := range c.tasks {
+		id, err := sources.Submit(ctx, testserver.Job{Index: i})
+		if err != nil {
+			return err
+		}
+		ids, err := subs.Subtasks(ctx, id, jobs)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(c.out, "task %s with %d subtasks\n", id, len(ids))
+		waits = append(waits, waiter(ctx, sources.Wait, id))
+		for _, sub := range ids {
+			waits = append(waits, waiter(ctx, subs.Wait, sub))
+		}
+	}
+	for i, wait := range waits {
+		c.progress(i, len(waits))
+		if err := wait(); err == nil {
+			c.success++
+		} else if e, ok := errors.AsType[*af.Error](err); ok && e.Outcome == af.OutcomeAnswered {
+			c.failed++
+			fmt.Fprintf(c.out, "a task failed: %v\n", err)
+		} else {
+			return err
+		}
+	}
+	c.progress(len(waits), len(waits))
+	return nil
+}
 
-	sum, err = subtestserver.NewSubTestServerClient(app, af.WaitForReady()).TestFunc(ctx, 3, 4)
-	if err != nil {
-		return calls, err
+// waiter waits for one task of a queue.
+func waiter[R any](ctx context.Context, wait func(context.Context, string) (R, error), id string) func() error {
+	return func() error {
+		_, err := wait(ctx, id)
+		return err
 	}
-	calls++
-	fmt.Fprintf(out, "sub_test_server: 3 + 4 = %d\n", sum)
+}
 
-	reply, err := app.Call(ctx, "test_server", "TestFunc", map[string]int{"x": 5, "y": 6})
-	if err != nil {
-		return calls, err
+// progress overwrites a line on a terminal; elsewhere it says nothing.
+func (c *client) progress(done, all int) {
+	if !c.terminal {
+		return
 	}
-	calls++
-	fmt.Fprintf(out, "test_server, untyped: 5 + 6 = %s\n", reply)
+	fmt.Fprintf(c.out, "\r%d of %d tasks done", done, all)
+	if done == all {
+		fmt.Fprintln(c.out)
+	}
+}
 
-	if _, err = app.Call(ctx, "nobody", "TestFunc", nil); !errors.Is(err, af.ErrUnavailable) {
-		return calls, fmt.Errorf("calling a service that doesn't exist: %w", err)
-	}
-	fmt.Fprintf(out, "nobody: %v\n", err)
-	return calls, nil
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

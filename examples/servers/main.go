@@ -3,8 +3,10 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/afgen/afgen/examples/servers/subtestserver"
 	"github.com/afgen/afgen/examples/servers/testserver"
@@ -13,20 +15,22 @@ import (
 )
 
 func main() {
-	if err := run(context.Background()); err != nil {
+	work := flag.Duration("work", 100*time.Millisecond, "how long a task takes")
+	flag.Parse()
+	if err := run(context.Background(), *work); err != nil {
 		fmt.Fprintln(os.Stderr, "servers:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context) error {
+func run(ctx context.Context, work time.Duration) error {
 	app, err := af.Open(ctx, memory.New())
 	if err != nil {
 		return err
 	}
 	testserver.RegisterTestServer(app, &testserver.TestServer{})
-	testserver.RegisterTestWorker(app, &testserver.TestWorker{})
+	testserver.RegisterTestWorker(app, &testserver.TestWorker{Work: work})
 	subtestserver.RegisterSubTestServer(app, &subtestserver.SubTestServer{})
-	subtestserver.RegisterSubTestWorker(app, &subtestserver.SubTestWorker{})
+	subtestserver.RegisterSubTestWorker(app, &subtestserver.SubTestWorker{Work: work})
 	return app.Run(ctx)
 }

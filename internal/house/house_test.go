@@ -29,7 +29,11 @@ var arrows = []row{
 	{"runtime", []string{"runtime/backend"}, []string{"golang.org/x/sync"}},
 	{"runtime/backend", nil, nil},
 	{"runtime/backend/memory", []string{"runtime/backend"}, nil},
+	{"runtime/aftest", []string{"runtime", "runtime/backend/memory"}, nil},
 	{"runtime/config", nil, []string{"gopkg.in/yaml.v3"}},
+
+	{"internal/conform", []string{"runtime/backend"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp"}},
+	{"internal/fault", []string{"runtime/backend"}, nil},
 
 	{"examples/...", []string{"examples/servers/...", "runtime", "runtime/config", "runtime/backend/memory"}, nil},
 }

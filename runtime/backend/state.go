@@ -28,7 +28,9 @@ const (
 	SameFence     Guard = "fence"           // of the claim that writes
 	Convicted     Guard = "owner convicted" // its counter is the one it was judged by
 	HintOwed      Guard = "no hint, or one older than 5 s × 2ⁿ"
+	InTime        Guard = "deadline not passed"
 	PastDeadline  Guard = "deadline passed"
+	OwnRunEnded   Guard = "own run ended"
 	SameSpawns    Guard = "spawn_rev > 0, and as read before looking"
 	NoLiveSubtask Guard = "no live subtask"
 )
@@ -51,7 +53,7 @@ var transitions = [...]Transition{
 	},
 	{
 		2, []Status{StatusWaiting, StatusPending, StatusRetrying}, []Status{StatusRunning}, []Actor{Worker},
-		[]Guard{Due, GateOpen, NotStopping}, "owner, claim nonce, fence+1, attempt+1, started",
+		[]Guard{Due, InTime, GateOpen, NotStopping}, "owner, claim nonce, fence+1, attempt+1, started",
 	},
 	{
 		3, []Status{StatusRunning}, []Status{StatusSuccess}, []Actor{Owner}, []Guard{SameFence, NotStopping},
@@ -94,7 +96,7 @@ var transitions = [...]Transition{
 		[]Guard{PastDeadline}, "deadline_exceeded",
 	},
 	{
-		12, nil, nil, []Actor{Owner, Sweeper}, []Guard{SameSpawns, NoLiveSubtask},
+		12, nil, nil, []Actor{Owner, Sweeper}, []Guard{OwnRunEnded, SameSpawns, NoLiveSubtask},
 		"the set of subtasks is finished: counts, time; inserts the task <source>/done",
 	},
 }

@@ -6,62 +6,94 @@ import (
 	"time"
 )
 
-// Store keeps tasks. Every method that changes one is a single conditional write a task, guarded as [Transitions] says,
-// so that losing a reply and repeating the call is harmless.
+// Store keeps tasks. Every method that changes one does it by a single conditional write a task, guarded as
+// [Transitions] says, so that losing a reply and repeating the call is harmless.
+//
+// Times are the store's: it decides by its own clock what is due, and tells others only how long something takes.
 type Store interface {
 	// Insert writes tasks that don't exist yet (row 1) and returns, in the order of tasks, what is stored under each id:
-	// the new task, or the one that was there. A unique key that a live task holds makes that task the one returned. A nil
-	// error means that all are durable; after an error any subset may be, and repeating is safe.
+	// the new task, or the one that was there; where a live task of the queue holds the unique key, that one. A nil error
+	// means that all are durable; after an error any subset may be, and repeating is safe.
 	Insert(ctx context.Context, tasks []NewTask) ([]Task, error)
 
 	// Claim takes up to c.Max due tasks of one queue for an owner (row 2), best weight first, then oldest; where c.IDs is
-	// set, only those. It also returns when the next one is due (zero: none known). A claim repeated with the same nonce
-	// returns what that nonce took.
-	Claim(ctx context.Context, c Claim) (tasks []Task, next time.Time, err error)
+	// set, only from those. next is how long until another task of the queue is due, 0 where none is known; what was due
+	// and left because of Max doesn't count. A claim repeated with the same nonce returns what that nonce took and still
+	// runs. An owner that has been convicted gets ErrAborted.
+	Claim(ctx context.Context, c Claim) (tasks []Task, next time.Duration, err error)
 
-	// Settle ends claims (rows 3 to 6 and 10) and says of each whether it was applied: by this call or by an earlier one
-	// with the same nonce. Not applied means that the fence has moved on, and the caller's result is void.
-	Settle(ctx context.Context, settles []Settle) (applied []bool, err error)
+	// Settle ends claims (rows 3 to 6 and 10) and says of each, in order, what came of it. A settle repeated with the same
+	// fence and nonce is applied, not refused.
+	Settle(ctx context.Context, settles []Settle) ([]Settled, error)
 
-	// Beat raises an owner's counter. aborted means that the owner has been convicted and must stop its runs.
+	// Progress notes how far a running task has come, guarded by its fence; ErrAborted where that has moved.
+	Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) error
+
+	// Beat sets an owner's counter, which only rises. ErrAborted means that the owner has been convicted: whatever it
+	// runs is no longer its own, and it must go on under another name.
 	Beat(ctx context.Context, owner string, count int64) error
 
-	// Owned lists what the store thinks an owner runs, with stop requests: what the owner audits itself against.
+	// Owners returns the counters of all owners that have not been convicted, for judges to watch.
+	Owners(ctx context.Context) (map[string]int64, error)
+
+	// Judge convicts an owner whose counter is still count, once and for all, and ends its claims: they wait again, fail
+	// after maxCrashes (row 7), or stop where that was requested (row 10). It returns the tasks as they are now. With
+	// another count, or an owner that is unknown, it does nothing and returns none. Repeated, it finishes what an
+	// interrupted one has left.
+	Judge(ctx context.Context, owner string, count int64, maxCrashes int) ([]Task, error)
+
+	// Owned lists what the store thinks an owner runs: what the owner audits itself against.
 	Owned(ctx context.Context, owner string) ([]Owned, error)
 
-	// Judge convicts an owner whose counter is still count: its tasks go back or fail (row 7). It returns how many.
-	Judge(ctx context.Context, owner string, count int64, maxCrashes int) (int, error)
+	// Promote picks up to max due tasks of a queue that are owed a hint, best first, marks them as hinted and returns
+	// their ids (row 8). It also fails those whose deadline has passed (row 11) and returns these tasks. next is as for
+	// Claim. With max 0 it only looks at deadlines.
+	Promote(ctx context.Context, queue string, max int) (ids []string, failed []Task, next time.Duration, err error)
 
-	// Promote marks up to max tasks of a queue as hinted, best first, and fails those past their deadline (rows 8, 11). It
-	// returns the ids to hint, and when the next one is due.
-	Promote(ctx context.Context, queue string, max int) (ids []string, next time.Time, err error)
+	// Spawn commits a batch of subtasks that was inserted gated: it raises the source's spawn_rev by a conditional write
+	// and opens the batch's gate, or leaves it to Open where the source has not yet succeeded and now is false. Repeating
+	// is safe. ErrFailedPrecondition means that the source takes no more: its set is finished, or it failed or was
+	// stopped; ErrNotFound that there is no such task. Then Discard removes what was inserted.
+	Spawn(ctx context.Context, s Spawn) error
 
-	// Spawn raises a source's spawn_rev, which opens the gate for the subtasks inserted under it before. It is
-	// failed_precondition where the source takes no more subtasks.
-	Spawn(ctx context.Context, source, batch string, open bool) error
+	// Discard deletes the gated tasks of a batch that Spawn has not committed.
+	Discard(ctx context.Context, source, batch string) error
 
-	// Finish marks a source's set of subtasks as finished (row 12) if no live one is left; false where one is.
-	Finish(ctx context.Context, source string) (bool, error)
+	// Open opens the gate of the committed subtasks of a source that has succeeded, and returns the queues they are in.
+	Open(ctx context.Context, source string) (queues []string, err error)
 
-	// Stop stops a task and everything under it: what waits at once (row 9), what runs by request. It returns how many it
-	// met that had not ended.
-	Stop(ctx context.Context, id, reason string) (int, error)
+	// Finish finishes a source's set of subtasks (row 12): where the source's own run has ended, it has subtasks, and none
+	// of them is live. If the source succeeded and its claim said FanIn, the task <source>/done is inserted in its queue.
+	// Repeating is safe, and inserts that task where an interrupted Finish has not. finished says whether the set is
+	// finished now; queue is where there is something to run.
+	Finish(ctx context.Context, source string) (finished bool, queue string, err error)
 
-	// Get returns a task; not_found where there is none.
+	// Stop stops a task and everything under it, or with s.Below only what is under it: what waits at once (row 9), what
+	// runs by request, which the owner finds in its audit. It returns the tasks that it stopped or asked to stop, as they
+	// are now. Stopping again is harmless. ErrNotFound means that there is no such task.
+	Stop(ctx context.Context, s Stop) ([]Task, error)
+
+	// Loose finds up to max things that an interrupted process has left undone for at least age, oldest first. Reading
+	// changes nothing: whoever reads does it by the methods above, and may find that it has been done.
+	Loose(ctx context.Context, age time.Duration, max int) ([]Loose, error)
+
+	// Get returns a task; ErrNotFound where there is none.
 	Get(ctx context.Context, id string) (Task, error)
 
-	// List returns the tasks that match, sorted as asked, one page at a time.
+	// List returns the tasks that match, sorted as asked, a page at a time. Tasks that come or go between two pages may
+	// be missed; those that stay are met once.
 	List(ctx context.Context, q TaskQuery) (TaskPage, error)
 
-	// Purge deletes up to max tasks that ended before, sources together with their subtasks, and returns how many.
-	Purge(ctx context.Context, before time.Time, max int) (int, error)
+	// Purge deletes up to max tasks that ended longer than r.Age ago, or that are more than r.Max in their queue, oldest
+	// first, and returns how many. Subtasks go with their source, and not before.
+	Purge(ctx context.Context, r Retention, max int) (int, error)
 }
 
-// A NewTask is a task to insert.
+// A NewTask is a task to insert. The Store sets Created and, where Task.RunAt is zero, RunAt.
 type NewTask struct {
-	Task  Task          // Status is waiting or pending; times the store sets are ignored
-	Delay time.Duration // RunAt is the store's now plus Delay, where Task.RunAt is zero
-	Gated bool          // not before its batch is opened by Spawn
+	Task  Task          // Status is waiting or pending
+	Delay time.Duration // added to the store's now for RunAt
+	Gated bool          // it can't be claimed before Spawn has committed its batch
 }
 
 // A Claim asks for tasks.
@@ -71,19 +103,33 @@ type Claim struct {
 	Nonce string // unique a claim
 	Max   int
 	IDs   []string
+	FanIn bool // the worker has SubtasksDone
 }
 
-// A Settle ends one claim.
+// A Settle ends one claim. Its guard is that the task runs with this fence.
 type Settle struct {
 	ID     string
-	Owner  string
 	Fence  int64
-	Nonce  string
+	Nonce  string // of the claim
 	To     Status
 	Result json.RawMessage
 	Error  *TaskError
 	Delay  time.Duration // for retrying and waiting: due that long after the store's now
 }
+
+// Settled is what came of a Settle.
+type Settled int
+
+const (
+	// SettleLost: the fence has moved on, and what this claim did is void.
+	SettleLost Settled = iota
+	// SettleApplied: by this call, or by an earlier one whose reply was lost.
+	SettleApplied
+	// SettleFamily: applied as SettleApplied, and the task has subtasks, whose gate and set are to be seen to.
+	SettleFamily
+	// SettleStopping: the task still is the claim's, but it is to stop: settle it as stopped.
+	SettleStopping
+)
 
 // Owned is one claim as the store sees it.
 type Owned struct {
@@ -93,35 +139,81 @@ type Owned struct {
 	Stopping bool
 }
 
+// A Spawn commits a batch of subtasks.
+type Spawn struct {
+	Source string
+	Batch  string
+	Now    bool // they may run before the source has succeeded
+}
+
+// A Stop asks for a task, and what is under it, to be stopped.
+type Stop struct {
+	ID     string
+	Reason string
+	Below  bool // only what is under it
+}
+
+// A Loose end is something that must still be done.
+type Loose struct {
+	What   LooseEnd
+	Source string // the source's id
+	Batch  string // with LooseBatch
+}
+
+// A LooseEnd says what has to be done.
+type LooseEnd string
+
+const (
+	LooseBatch  LooseEnd = "batch"  // gated tasks that were never committed: Discard
+	LooseGate   LooseEnd = "gate"   // committed subtasks of a source that has succeeded: Open
+	LooseSet    LooseEnd = "set"    // a set without live subtasks, or one that lacks its done task: Finish
+	LooseFamily LooseEnd = "family" // live subtasks of a source that failed or was stopped, or with a failed sibling under FailFast: Stop below
+)
+
 // A TaskQuery selects tasks; zero fields don't restrict.
 type TaskQuery struct {
 	Queue    string
 	Source   string
 	Statuses []Status
-	After    time.Time // created
-	Before   time.Time
-	Sort     string // "created", "-created", "ended", "-ended", "weight"; "" is "-created"
+	After    time.Time // created at or after
+	Before   time.Time // created before
+	Sort     TaskSort
 	Limit    int    // 1 to 1000; 0 is 100
 	Cursor   string // of the page before
 }
 
+// A TaskSort is an order of tasks; ids break ties.
+type TaskSort string
+
+const (
+	SortNewest TaskSort = ""       // by creation, newest first
+	SortOldest TaskSort = "oldest" // by creation, oldest first
+	SortEnded  TaskSort = "ended"  // by end, latest first; those that have not ended last
+)
+
 // A TaskPage is one page of tasks.
 type TaskPage struct {
 	Tasks  []Task
-	Total  int
+	Total  int    // of all pages
 	Cursor string // of the next page; "" at the end
+}
+
+// Retention says how long finished tasks are kept: whichever limit is met first counts. A zero one doesn't.
+type Retention struct {
+	Age time.Duration
+	Max int // a queue
 }
 
 // Docs keeps small documents under names such as "jobs/nightly". Each has a revision that every write raises.
 type Docs interface {
-	// Get returns a document; not_found where there is none.
+	// Get returns a document; ErrNotFound where there is none.
 	Get(ctx context.Context, name string) (Doc, error)
-	// PutIf writes name if its revision is rev (0: it must not exist) and returns the new revision; else it is aborted.
-	// An error other than aborted leaves open whether it was written.
+	// PutIf writes name if its revision is rev (0: it must not exist) and returns the new revision; else it is ErrAborted.
+	// Any other error leaves open whether it was written.
 	PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error)
 	// List returns the documents whose names begin with prefix, sorted by name.
 	List(ctx context.Context, prefix string) ([]Doc, error)
-	// Delete removes name if its revision is rev; else it is aborted. Removing what isn't there is no error.
+	// Delete removes name if its revision is rev; else it is ErrAborted. Removing what isn't there is no error.
 	Delete(ctx context.Context, name string, rev int64) error
 }
 

@@ -44,16 +44,25 @@ type Task struct {
 	Result      json.RawMessage `json:"result,omitempty"` // with StatusSuccess
 	Error       *TaskError      `json:"error,omitempty"`  // of the last attempt that failed, or why it was stopped
 
+	// Progress is what a running handler has said of itself last.
+	Progress json.RawMessage `json:"progress,omitempty"`
+
 	Attempt int   `json:"attempt"` // attempts begun and charged
 	Crashes int   `json:"crashes"` // owners lost while they ran it
 	Fence   int64 `json:"fence"`   // raised by every claim
 
-	// Source is the task whose subtask this is, Batch the call to Subtasks that made it.
-	Source string `json:"source,omitempty"`
-	Batch  string `json:"batch,omitempty"`
+	// Source is the task whose subtask this is, Batch the call to Subtasks that made it, OnFailure what its failure means
+	// for its siblings.
+	Source    string        `json:"source,omitempty"`
+	Batch     string        `json:"batch,omitempty"`
+	OnFailure FailurePolicy `json:"on_failure,omitempty"`
+	// DoneOf is the source whose SubtasksDone this task is to run; "" for every other task.
+	DoneOf string `json:"done_of,omitempty"`
 	// RetryOf is the finished task that this one repeats by hand.
 	RetryOf   string `json:"retry_of,omitempty"`
 	UniqueKey string `json:"unique_key,omitempty"`
+
+	Timeout time.Duration `json:"timeout,omitempty"` // of an attempt; 0 leaves it to the worker
 
 	Created  time.Time `json:"created"`
 	RunAt    time.Time `json:"run_at"`            // not before
@@ -79,3 +88,12 @@ type SubtaskCounts struct {
 	Stopped   int       `json:"stopped"`
 	Finished  time.Time `json:"finished"`
 }
+
+// A FailurePolicy says what the failure of a subtask means for the others.
+type FailurePolicy string
+
+const (
+	IgnoreFailures  FailurePolicy = "ignore"  // they are counted; the default
+	FailFast        FailurePolicy = "fail"    // the first one stops the siblings
+	CollectFailures FailurePolicy = "collect" // SubtasksDone gets every result and error
+)

@@ -6,8 +6,11 @@ import (
 )
 
 // Transport carries hints and raw messages. A hint says that a task may be ready: losing, repeating or reordering hints
-// costs latency, never correctness.
+// costs latency, never correctness. A transport in one place with its store carries mere wake-ups, hints without an id,
+// which say: look; its listeners claim the best tasks there are, and nothing is owed a hint.
 type Transport interface {
+	// Ids says whether hints carry ids.
+	Ids() bool
 	// Hint publishes task ids to a queue's listeners and says of each whether it was taken. Neither answer nor error says
 	// anything about the task.
 	Hint(ctx context.Context, queue string, ids []string) (taken []bool, err error)
@@ -49,6 +52,7 @@ type Coordinator interface {
 	Present(ctx context.Context, kind string) (map[string]json.RawMessage, error)
 	// Broadcast spreads news; there is no telling whom it reaches.
 	Broadcast(ctx context.Context, topic string, news json.RawMessage) error
-	// Subscribe calls fn with the news of a topic until ctx ends. After a gap fn gets nil: read again what matters.
+	// Subscribe calls fn with the news of a topic and returns when ctx ends, or with an error when it can't go on. After a
+	// gap fn gets nil: read again what matters.
 	Subscribe(ctx context.Context, topic string, fn func(news json.RawMessage)) error
 }

@@ -1,0 +1,275 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// Why the context of a running task ended; context.Cause returns one of these.
+var (
+	// ErrTaskStopped: somebody has stopped the task.
+	ErrTaskStopped = NewError(ErrAborted, "the task was stopped")
+	// ErrLeaseLost: this process could not show that it lives, and the task may be running elsewhere.
+	ErrLeaseLost = NewError(ErrAborted, "the claim on the task was lost")
+
+	errTaskTimeout = NewError(ErrDeadlineExceeded, "the attempt took longer than its timeout")
+	errShutdown    = NewError(ErrUnavailable, "the instance is shutting down")
+)
+
+// graceAfterCancel is how long a handler may take to return once its context has ended; then its attempt is settled
+// without it.
+const graceAfterCancel = 10 * time.Second
+
+// An attempt is one run of a claimed task.
+type attempt struct {
+	p      *pool
+	task   *Task // as it was claimed
+	nonce  string
+	ack    func() // of the hint
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	stop   func()    // the timer of its timeout
+	once   sync.Once // it is settled once: by its end, or by giving up on it
+
+	endedAt time.Time // when the pulse first saw ctx ended; only the pulse uses it
+}
+
+// start runs a claimed task in a slot of its own.
+func (p *pool) start(t *Task, c backend.Claim, ack func()) {
+	a := &attempt{p: p, task: t, nonce: c.Nonce, ack: ack}
+	a.ctx, a.cancel = context.WithCancelCause(context.Background())
+	stop := func() {}
+	timeout := t.Timeout
+	if timeout <= 0 {
+		timeout = p.spec.Timeout
+	}
+	if timeout > 0 {
+		a.ctx, stop = context.WithTimeoutCause(a.ctx, timeout, errTaskTimeout)
+	}
+	a.ctx = context.WithValue(a.ctx, handlingKey{}, &handling{app: p.e.app, running: &Running{
+		ID: t.ID, Queue: t.Queue, Attempt: t.Attempt, Fence: t.Fence, Source: t.Source, e: p.e,
+	}})
+	p.mu.Lock()
+	p.slots++
+	p.running[a.key()] = a
+	p.mu.Unlock()
+	a.stop = stop
+	select {
+	case p.work <- a:
+	default:
+		go p.serve(a)
+	}
+}
+
+// serve runs an attempt, and then others in the same goroutine, whose stack has grown to what handlers need. It ends with
+// the engine, or with a handler that ends its goroutine.
+func (p *pool) serve(a *attempt) {
+	for {
+		a.run()
+		select {
+		case a = <-p.work:
+		case <-p.e.ctx.Done():
+			return
+		}
+	}
+}
+
+func (a *attempt) key() claimed { return claimed{a.task.ID, a.task.Fence} }
+
+// run runs the handler and settles. The slot is its own until the handler has returned.
+func (a *attempt) run() {
+	finished := false
+	var result json.RawMessage
+	err := error(errGoexit)
+	defer func() {
+		if !finished {
+			if p := recover(); p != nil {
+				err = &panicError{p, debug.Stack()}
+			}
+			a.report(err)
+		}
+		a.settle(result, err)
+		a.stop()
+		a.cancel(nil)
+		a.leave()
+	}()
+	result, err = a.handle(a.ctx)
+	finished = true
+}
+
+// handle calls the worker: Run, or SubtasksDone for a task that stands for that.
+func (a *attempt) handle(ctx context.Context) (json.RawMessage, error) {
+	spec, t := a.p.spec, a.task
+	if theirs, ours := t.Fingerprint, spec.Payload; theirs != ours && theirs != "" && a.p.e.app.strange.first(spec.Name+" "+theirs) {
+		a.p.e.log.Warn("a task was submitted with another type of payload; unknown members are ignored, missing ones are zero",
+			"queue", spec.Name, "task", t.ID, "theirs", theirs, "ours", ours)
+	}
+	if t.DoneOf == "" {
+		return spec.Run(ctx, t.Payload)
+	}
+	if spec.SubtasksDone == nil {
+		return nil, nil // this version of the worker has none
+	}
+	var source Task
+	err := a.p.e.repeat(ctx, func(ctx context.Context) (err error) {
+		source, err = a.p.e.store.Get(ctx, t.DoneOf)
+		return err
+	})
+	if code := CodeOf(err); code == ErrUnavailable || code == ErrDeadlineExceeded {
+		return nil, Snooze(pollMost) // not the worker's failure: no attempt is charged
+	}
+	if err != nil {
+		return nil, err
+	}
+	s := Subtasks{all: a.p.e.allSubtasks(t.DoneOf)}
+	if c := source.Subtasks; c != nil {
+		s.Total, s.Succeeded, s.Failed, s.Stopped = c.Total, c.Succeeded, c.Failed, c.Stopped
+	}
+	return nil, spec.SubtasksDone(ctx, t.Payload, s)
+}
+
+// settle hands over what came of the attempt, once.
+func (a *attempt) settle(result json.RawMessage, err error) {
+	a.once.Do(func() { a.p.e.settler.add(settlement{a.verdict(result, err, context.Cause(a.ctx)), a}) })
+}
+
+// abandon settles an attempt whose handler doesn't return after its context has ended. What the handler still does is
+// void, and its slot stays taken until it returns.
+func (a *attempt) abandon() {
+	a.once.Do(func() {
+		cause := context.Cause(a.ctx)
+		a.p.e.log.Error("a handler ignores its context; its attempt is settled without it", "queue", a.task.Queue,
+			"task", a.task.ID, "attempt", a.task.Attempt, "cause", cause)
+		err := Errorf(ErrDeadlineExceeded, "the handler ignored the end of its context: %w", cause)
+		a.p.e.settler.add(settlement{a.verdict(nil, err, cause), a})
+	})
+}
+
+// leave gives the slot back.
+func (a *attempt) leave() {
+	p := a.p
+	p.mu.Lock()
+	p.slots--
+	delete(p.running, a.key())
+	if p.closing && p.slots == 0 {
+		close(p.idle)
+	}
+	p.mu.Unlock()
+	p.signal()
+}
+
+// verdict says how an attempt ends: by its result, its error, or why its context ended.
+func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Settle {
+	s := backend.Settle{ID: a.task.ID, Fence: a.task.Fence, Nonce: a.nonce}
+	var snooze *snoozeError
+	switch {
+	case errors.Is(cause, ErrTaskStopped):
+		s.To, s.Error = backend.StatusStopped, taskError(ErrTaskStopped)
+	case err == nil && len(result) > backend.MaxMessage:
+		s.To = backend.StatusFailed
+		s.Error = taskError(Errorf(ErrResourceExhausted, "the result is %d bytes; at most %d are allowed", len(result), backend.MaxMessage))
+	case err == nil:
+		s.To, s.Result = backend.StatusSuccess, result
+	case errors.Is(cause, ErrLeaseLost), errors.Is(cause, errShutdown):
+		s.To, s.Error = backend.StatusWaiting, a.task.Error
+	case errors.As(err, &snooze):
+		s.To, s.Delay, s.Error = backend.StatusWaiting, snooze.d, a.task.Error
+	case permanent(err), a.task.Attempt > a.p.spec.Retries:
+		s.To, s.Error = backend.StatusFailed, taskError(err)
+	default:
+		s.To, s.Error, s.Delay = backend.StatusRetrying, taskError(err), backoff(a.p.spec.Backoff, a.task.Attempt)
+	}
+	return s
+}
+
+const maxBackoff = 5 * time.Minute
+
+// backoff is the pause before the attempt after n: the worker's, doubled each time up to 5 minutes (or the worker's, where
+// that is longer), ±20 %.
+func backoff(base time.Duration, n int) time.Duration {
+	d := float64(base) * math.Pow(2, float64(n-1))
+	return jitter(time.Duration(min(d, float64(max(maxBackoff, base)))))
+}
+
+// taskError is an error as a task keeps it.
+func taskError(err error) *backend.TaskError {
+	e := answer(err, false)
+	return &backend.TaskError{Code: e.Code, Message: e.Message}
+}
+
+func (a *attempt) report(err error) {
+	log := a.p.e.log
+	switch p, ok := err.(*panicError); {
+	case ok:
+		log.Error("panic in a worker", "queue", a.task.Queue, "task", a.task.ID, "attempt", a.task.Attempt,
+			"panic", fmt.Sprint(p.value), "stack", string(p.stack))
+	case err == error(errGoexit):
+		log.Error("a worker ended its goroutine", "queue", a.task.Queue, "task", a.task.ID, "attempt", a.task.Attempt)
+	}
+}
+
+// A Running is a task as its handler sees it.
+type Running struct {
+	ID      string
+	Queue   string
+	Attempt int    // from 1
+	Fence   int64  // rises with every claim: a write guarded by it loses to that of a later attempt
+	Source  string // the task whose subtask this is
+
+	e       *engine
+	batches atomic.Int64
+}
+
+// Progress notes how far the task has come; anybody who gets the task sees it. It is ErrAborted where the claim was lost.
+func (r *Running) Progress(ctx context.Context, v any) error {
+	progress, err := encode(v)
+	if err != nil {
+		return Errorf(ErrInvalidArgument, "the progress of task %s does not encode: %w", r.ID, err)
+	}
+	if err := r.e.store.Progress(ctx, r.ID, r.Fence, progress); err != nil {
+		return local(err)
+	}
+	return nil
+}
+
+// TaskFrom returns the task that the handler whose context ctx is runs; nil outside of one.
+func TaskFrom(ctx context.Context) *Running {
+	if h := handlingFrom(ctx); h != nil {
+		return h.running
+	}
+	return nil
+}
+
+// Permanent marks an error that a further attempt would not mend: the task fails at once.
+func Permanent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &permanentError{err}
+}
+
+type permanentError struct{ err error }
+
+func (e *permanentError) Error() string { return e.err.Error() }
+func (e *permanentError) Unwrap() error { return e.err }
+
+func permanent(err error) bool {
+	_, ok := errors.AsType[*permanentError](err)
+	return ok
+}
+
+// Snooze is an error for Run to return: the task waits for d and then runs again, and no attempt is charged.
+func Snooze(d time.Duration) error { return &snoozeError{max(d, 0)} }
+
+type snoozeError struct{ d time.Duration }
+
+func (e *snoozeError) Error() string { return "snoozed for " + e.d.String() }

@@ -1,0 +1,201 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A claim is what one nonce took and still runs.
+type claim struct {
+	owner *owner
+	nonce string
+	n     int
+}
+
+// Claim implements backend.Store.
+func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
+	if err := alive(ctx); err != nil {
+		return nil, 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.owner(c.Owner)
+	if o.convicted {
+		return nil, 0, convicted(c.Owner)
+	}
+	q := s.queues[c.Queue]
+	if q == nil {
+		return nil, 0, nil
+	}
+	now := s.now()
+	q.ripen(now.at)
+	next := q.nextDue(now.at)
+	if cl := o.claims[c.Nonce]; cl != nil {
+		return o.taken(cl), next, nil
+	}
+	if len(c.IDs) > 0 {
+		return s.claimThese(q, o, c, now), next, nil
+	}
+	var tasks []backend.Task
+	if n := min(c.Max, q.ready.n-q.ready.stale); n > 0 {
+		tasks = make([]backend.Task, 0, n)
+	}
+	cl := &claim{owner: o, nonce: c.Nonce}
+	for len(tasks) < c.Max {
+		r := q.take(now.at)
+		if r == nil {
+			break
+		}
+		s.run(r, cl, c.FanIn, now)
+		tasks = append(tasks, r.Task)
+	}
+	return tasks, next, nil
+}
+
+// claimThese takes the best of the named tasks.
+func (s *store) claimThese(q *queue, o *owner, c backend.Claim, now tick) []backend.Task {
+	free := make([]*record, 0, len(c.IDs))
+	for _, id := range c.IDs {
+		if r := s.tasks[id]; r != nil && r.queue == q && r.place == inReady && r.deadline > now.at {
+			free = append(free, r)
+		}
+	}
+	slices.SortFunc(free, func(a, b *record) int {
+		return cmp.Or(cmp.Compare(b.Weight, a.Weight), cmp.Compare(a.seq, b.seq))
+	})
+	free = slices.Compact(free)
+	free = free[:min(len(free), max(c.Max, 0))]
+	tasks := make([]backend.Task, len(free))
+	cl := &claim{owner: o, nonce: c.Nonce}
+	for i, r := range free {
+		s.run(r, cl, c.FanIn, now)
+		tasks[i] = r.Task
+	}
+	return tasks
+}
+
+// run gives a task to a claim (row 2).
+func (s *store) run(r *record, cl *claim, fanIn bool, now tick) {
+	s.move(2, r, backend.StatusRunning, now)
+	r.Fence++
+	r.Attempt++
+	r.Started = now.wall
+	r.fanIn, r.settled, r.nonce = fanIn, false, ""
+	cl.add(r)
+}
+
+// add makes the claim the task's.
+func (cl *claim) add(r *record) {
+	o := cl.owner
+	if cl.n == 0 {
+		o.claims[cl.nonce] = cl
+	}
+	cl.n++
+	r.claim, r.claimed = cl, len(o.running)
+	o.running = append(o.running, r)
+}
+
+// unclaim takes a task from its claim.
+func (s *store) unclaim(r *record) {
+	cl := r.claim
+	o := cl.owner
+	last := o.running[len(o.running)-1]
+	o.running[r.claimed], last.claimed = last, r.claimed
+	o.running[len(o.running)-1] = nil
+	o.running = o.running[:len(o.running)-1]
+	if cl.n--; cl.n == 0 {
+		delete(o.claims, cl.nonce)
+	}
+	r.claim = nil
+	if r.stopping {
+		r.stopping = false
+		if r.of != nil {
+			r.of.stopping--
+		}
+	}
+}
+
+// Settle implements backend.Store. The fence alone guards a claim, since it belongs to no other; the nonce tells a
+// repeated settle from a stranger's.
+func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend.Settled, error) {
+	if err := alive(ctx); err != nil {
+		return nil, err
+	}
+	for i := range settles {
+		if !backend.Allowed(backend.StatusRunning, settles[i].To) {
+			return nil, refusal("task %q can't be settled as %q", settles[i].ID, settles[i].To)
+		}
+	}
+	came := make([]backend.Settled, len(settles))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	for i := range settles {
+		came[i] = s.settle(&settles[i], now)
+	}
+	return came, nil
+}
+
+func (s *store) settle(e *backend.Settle, now tick) backend.Settled {
+	r := s.tasks[e.ID]
+	if r == nil || r.Fence != e.Fence {
+		return backend.SettleLost
+	}
+	if r.Status != backend.StatusRunning {
+		if r.settled && r.nonce == e.Nonce {
+			return backend.SettleApplied
+		}
+		return backend.SettleLost
+	}
+	switch stop := e.To == backend.StatusStopped; {
+	case r.stopping && !stop:
+		return backend.SettleStopping
+	case stop && !r.stopping:
+		return backend.SettleLost // it may not stop
+	}
+	r.settled, r.nonce = true, e.Nonce
+	switch e.To {
+	case backend.StatusSuccess:
+		r.Result = e.Result
+		s.move(3, r, e.To, now)
+	case backend.StatusRetrying:
+		r.Error = reasonError(e.Error, "the attempt failed")
+		r.delay(e.Delay, now)
+		s.move(4, r, e.To, now)
+	case backend.StatusFailed:
+		r.Error = reasonError(e.Error, "the attempt failed")
+		s.move(5, r, e.To, now)
+	case backend.StatusWaiting:
+		r.Attempt--
+		r.delay(e.Delay, now)
+		s.move(6, r, e.To, now)
+	case backend.StatusStopped:
+		r.Error = reasonError(e.Error, r.reason)
+		s.move(10, r, e.To, now)
+	}
+	return backend.SettleApplied
+}
+
+func (r *record) delay(d time.Duration, now tick) {
+	r.RunAt, r.due = now.wall.Add(d), now.at+int64(d)
+}
+
+// Progress implements backend.Store.
+func (s *store) Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) error {
+	if err := alive(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.tasks[id]
+	if r == nil || r.Status != backend.StatusRunning || r.Fence != fence {
+		return backend.Errorf(backend.ErrAborted, "task %q runs no more with fence %d", id, fence)
+	}
+	r.Progress = progress
+	return nil
+}

@@ -1,0 +1,86 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// docs keeps the documents of a world. Their revisions never come again, also where a document is deleted and made anew.
+type docs struct {
+	mu       sync.Mutex
+	revision int64
+	byName   map[string]backend.Doc
+}
+
+// Get implements backend.Docs.
+func (d *docs) Get(ctx context.Context, name string) (backend.Doc, error) {
+	if err := alive(ctx); err != nil {
+		return backend.Doc{}, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	doc, ok := d.byName[name]
+	if !ok {
+		return backend.Doc{}, backend.Errorf(backend.ErrNotFound, "no document %q", name)
+	}
+	return doc, nil
+}
+
+// PutIf implements backend.Docs.
+func (d *docs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
+	if err := alive(ctx); err != nil {
+		return 0, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if is := d.byName[name].Revision; is != rev {
+		return 0, conflict(name, is, rev)
+	}
+	if d.byName == nil {
+		d.byName = map[string]backend.Doc{}
+	}
+	d.revision++
+	d.byName[name] = backend.Doc{Name: name, Revision: d.revision, Value: value}
+	return d.revision, nil
+}
+
+func conflict(name string, is, want int64) error {
+	return backend.Errorf(backend.ErrAborted, "document %q has revision %d, not %d", name, is, want)
+}
+
+// List implements backend.Docs.
+func (d *docs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
+	if err := alive(ctx); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var found []backend.Doc
+	for name, doc := range d.byName {
+		if strings.HasPrefix(name, prefix) {
+			found = append(found, doc)
+		}
+	}
+	slices.SortFunc(found, func(a, b backend.Doc) int { return cmp.Compare(a.Name, b.Name) })
+	return found, nil
+}
+
+// Delete implements backend.Docs.
+func (d *docs) Delete(ctx context.Context, name string, rev int64) error {
+	if err := alive(ctx); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if doc, ok := d.byName[name]; ok && doc.Revision != rev {
+		return conflict(name, doc.Revision, rev)
+	}
+	delete(d.byName, name)
+	return nil
+}

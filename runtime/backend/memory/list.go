@@ -1,0 +1,197 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// The page sizes of List.
+const (
+	pageSize    = 100
+	maxPageSize = 1000
+)
+
+// List implements backend.Store.
+func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
+	var page backend.TaskPage
+	if err := alive(ctx); err != nil {
+		return page, err
+	}
+	if q.Limit == 0 {
+		q.Limit = pageSize
+	}
+	if q.Limit < 0 || q.Limit > maxPageSize {
+		return page, refusal("a page has 1 to %d tasks, not %d", maxPageSize, q.Limit)
+	}
+	from, err := parseCursor(q.Cursor)
+	if err != nil {
+		return page, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.rollOf(q)
+	if l == nil {
+		return page, nil
+	}
+	page.Total = l.total(q)
+	var found []*record
+	switch {
+	case page.Total == 0:
+		return page, nil
+	case q.Sort == backend.SortEnded:
+		found = l.byEnd(q, from)
+	case q.Sort == backend.SortNewest || q.Sort == backend.SortOldest:
+		found = l.byCreation(q, from)
+	default:
+		return backend.TaskPage{}, refusal("unknown order %q", q.Sort)
+	}
+	more := len(found) > q.Limit
+	found = found[:min(len(found), q.Limit)]
+	page.Tasks = make([]backend.Task, len(found))
+	for i, r := range found {
+		page.Tasks[i] = r.Task
+	}
+	if more {
+		page.Cursor = cursorOf(found[len(found)-1], q.Sort).String()
+	}
+	return page, nil
+}
+
+// rollOf returns the shortest roll in which all tasks of a query are.
+func (s *store) rollOf(q backend.TaskQuery) *roll {
+	switch {
+	case q.Source != "":
+		if k := s.sets[q.Source]; k != nil {
+			return &k.roll
+		}
+		return nil
+	case q.Queue != "":
+		if q := s.queues[q.Queue]; q != nil {
+			return &q.roll
+		}
+		return nil
+	}
+	return &s.all
+}
+
+// total is how many tasks match.
+func (l *roll) total(q backend.TaskQuery) int {
+	n := 0
+	if q.After.IsZero() && q.Before.IsZero() && (q.Queue == "" || q.Source == "") {
+		for _, st := range backend.Statuses() {
+			if len(q.Statuses) == 0 || slices.Contains(q.Statuses, st) {
+				n += l.counts[statusIndex(st)]
+			}
+		}
+		return n
+	}
+	for _, r := range l.between(q) {
+		if matches(r, q) {
+			n++
+		}
+	}
+	return n
+}
+
+// between returns the tasks created in a query's span of time.
+func (l *roll) between(q backend.TaskQuery) []*record {
+	at := func(r *record, t time.Time) int { return r.Created.Compare(t) }
+	all := l.all()
+	if !q.Before.IsZero() {
+		n, _ := slices.BinarySearchFunc(all, q.Before, at)
+		all = all[:n]
+	}
+	if !q.After.IsZero() {
+		n, _ := slices.BinarySearchFunc(all, q.After, at)
+		all = all[n:]
+	}
+	return all
+}
+
+func matches(r *record, q backend.TaskQuery) bool {
+	return !r.gone && (q.Queue == "" || r.Queue == q.Queue) &&
+		(len(q.Statuses) == 0 || slices.Contains(q.Statuses, r.Status))
+}
+
+// byCreation returns the tasks after a cursor, by creation, one more than the page has if there are so many.
+func (l *roll) byCreation(q backend.TaskQuery, from cursor) []*record {
+	var found []*record
+	take := func(r *record) bool {
+		if matches(r, q) {
+			found = append(found, r)
+		}
+		return len(found) <= q.Limit
+	}
+	all := l.between(q)
+	n, met := len(all), false
+	if from.id != "" {
+		n, met = slices.BinarySearchFunc(all, from, func(r *record, c cursor) int {
+			return cursorOf(r, q.Sort).compare(c)
+		})
+	}
+	if q.Sort == backend.SortOldest {
+		if from.id == "" {
+			n = 0
+		} else if met {
+			n++
+		}
+		for ; n < len(all) && take(all[n]); n++ {
+		}
+		return found
+	}
+	for n--; n >= 0 && take(all[n]); n-- {
+	}
+	return found
+}
+
+// byEnd is byCreation for the order by end.
+func (l *roll) byEnd(q backend.TaskQuery, from cursor) []*record {
+	var found []*record
+	for _, r := range l.between(q) {
+		if matches(r, q) && (from.id == "" || cursorOf(r, q.Sort).compare(from) < 0) {
+			found = append(found, r)
+		}
+	}
+	slices.SortFunc(found, func(a, b *record) int { return cursorOf(b, q.Sort).compare(cursorOf(a, q.Sort)) })
+	return found[:min(len(found), q.Limit+1)]
+}
+
+// A cursor is the place of a task in an order.
+type cursor struct {
+	at int64 // of its creation or end, since 1970; the least there is where it has not ended
+	id string
+}
+
+func cursorOf(r *record, sort backend.TaskSort) cursor {
+	if sort == backend.SortEnded {
+		if r.Ended.IsZero() {
+			return cursor{-never, r.ID}
+		}
+		return cursor{r.Ended.UnixNano(), r.ID}
+	}
+	return cursor{r.Created.UnixNano(), r.ID}
+}
+
+func (c cursor) compare(d cursor) int {
+	return cmp.Or(cmp.Compare(c.at, d.at), cmp.Compare(c.id, d.id))
+}
+
+func (c cursor) String() string { return strconv.FormatInt(c.at, 36) + " " + c.id }
+
+func parseCursor(text string) (cursor, error) {
+	if text == "" {
+		return cursor{}, nil
+	}
+	at, id, ok := strings.Cut(text, " ")
+	n, err := strconv.ParseInt(at, 36, 64)
+	if !ok || err != nil || id == "" {
+		return cursor{}, refusal("%q is no cursor", text)
+	}
+	return cursor{n, id}, nil
+}

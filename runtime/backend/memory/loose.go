@@ -1,0 +1,114 @@
+package memory
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// review notes whether something of a set is to be done by whoever changed it. It is called after each change.
+func (s *store) review(k *set) {
+	if len(k.roll.list) == k.roll.gone && k.rev == 0 && !k.remembers() {
+		delete(s.sets, k.id)
+		if k.source != nil {
+			k.source.kids = nil
+		}
+	}
+	if k.isLoose() {
+		s.loose[k] = struct{}{}
+	} else {
+		delete(s.loose, k)
+	}
+}
+
+// isLoose says whether ends finds anything.
+func (k *set) isLoose() bool {
+	if k.held > 0 {
+		return true
+	}
+	if k.source == nil || k.rev == 0 {
+		return false
+	}
+	status := k.source.Status
+	return k.shut > 0 && status == backend.StatusSuccess || !k.finished && k.complete() ||
+		k.live > k.stopping && (k.failedFast != never || status == backend.StatusFailed || status == backend.StatusStopped)
+}
+
+// remembers says whether a batch of a live source was discarded.
+func (k *set) remembers() bool {
+	if k.source == nil || k.source.gone {
+		return false
+	}
+	for _, b := range k.batches {
+		if b.discarded {
+			return true
+		}
+	}
+	return false
+}
+
+// A looseEnd is one with the instant from which on it was loose.
+type looseEnd struct {
+	backend.Loose
+	since int64
+}
+
+// ends appends the loose ends of a set.
+func (k *set) ends(to []looseEnd) []looseEnd {
+	add := func(what backend.LooseEnd, batch string, since int64) {
+		to = append(to, looseEnd{backend.Loose{What: what, Source: k.id, Batch: batch}, since})
+	}
+	if k.held > 0 {
+		for key, b := range k.batches {
+			if len(b.held) > 0 {
+				add(backend.LooseBatch, key, b.since)
+			}
+		}
+	}
+	if k.source == nil || k.rev == 0 {
+		return to
+	}
+	status := k.source.Status
+	if k.shut > 0 && status == backend.StatusSuccess {
+		add(backend.LooseGate, "", k.sourceEnded)
+	}
+	if !k.finished && k.complete() {
+		add(backend.LooseSet, "", max(k.sourceEnded, k.quiet))
+	}
+	if k.live > k.stopping {
+		since := k.failedFast
+		if status == backend.StatusFailed || status == backend.StatusStopped {
+			since = min(since, k.sourceEnded)
+		}
+		if since != never {
+			add(backend.LooseFamily, "", since)
+		}
+	}
+	return to
+}
+
+// Loose implements backend.Store.
+func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backend.Loose, error) {
+	if err := alive(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now()
+	var ends []looseEnd
+	for k := range s.loose {
+		ends = k.ends(ends)
+	}
+	ends = slices.DeleteFunc(ends, func(e looseEnd) bool { return now.at-e.since < int64(age) })
+	slices.SortFunc(ends, func(a, b looseEnd) int {
+		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.Source, b.Source), cmp.Compare(a.What, b.What), cmp.Compare(a.Batch, b.Batch))
+	})
+	loose := make([]backend.Loose, min(len(ends), max))
+	for i := range loose {
+		loose[i] = ends[i].Loose
+	}
+	return loose, nil
+}

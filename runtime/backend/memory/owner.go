@@ -1,0 +1,137 @@
+package memory
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// An owner is a process that claims, known from its first beat or claim on. One that was convicted is remembered.
+type owner struct {
+	count     int64
+	convicted bool
+	running   []*record
+	claims    map[string]*claim // by nonce
+}
+
+func (s *store) owner(name string) *owner {
+	o := s.owners[name]
+	if o == nil {
+		o = &owner{claims: map[string]*claim{}}
+		s.owners[name] = o
+	}
+	return o
+}
+
+func convicted(name string) error {
+	return backend.Errorf(backend.ErrAborted, "owner %q was taken for dead: what it ran is another's", name)
+}
+
+// taken returns what a claim runs, in the order in which it was claimed.
+func (o *owner) taken(cl *claim) []backend.Task {
+	held := make([]*record, 0, cl.n)
+	for _, r := range o.running {
+		if r.claim == cl {
+			held = append(held, r)
+		}
+	}
+	slices.SortFunc(held, inOrder)
+	tasks := make([]backend.Task, len(held))
+	for i, r := range held {
+		tasks[i] = r.Task
+	}
+	return tasks
+}
+
+// Beat implements backend.Store.
+func (s *store) Beat(ctx context.Context, name string, count int64) error {
+	if err := alive(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.owner(name)
+	if o.convicted {
+		return convicted(name)
+	}
+	o.count = max(o.count, count)
+	return nil
+}
+
+// Owners implements backend.Store.
+func (s *store) Owners(ctx context.Context) (map[string]int64, error) {
+	if err := alive(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts := make(map[string]int64, len(s.owners))
+	for name, o := range s.owners {
+		if !o.convicted {
+			counts[name] = o.count
+		}
+	}
+	return counts, nil
+}
+
+// Judge implements backend.Store.
+func (s *store) Judge(ctx context.Context, name string, count int64, maxCrashes int) ([]backend.Task, error) {
+	if err := alive(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.owners[name]
+	if o == nil || o.count != count {
+		return nil, nil
+	}
+	o.convicted = true
+	now := s.now()
+	lost := slices.Clone(o.running)
+	slices.SortFunc(lost, inOrder)
+	tasks := make([]backend.Task, len(lost))
+	for i, r := range lost {
+		s.orphan(r, maxCrashes, now)
+		tasks[i] = r.Task
+	}
+	return tasks, nil
+}
+
+// orphan ends the claim of a convicted owner (rows 7 and 10).
+func (s *store) orphan(r *record, maxCrashes int, now tick) {
+	if r.stopping {
+		r.Error = reasonError(nil, r.reason)
+		s.move(10, r, backend.StatusStopped, now)
+		return
+	}
+	r.Crashes++
+	r.Attempt--
+	if r.Crashes < maxCrashes {
+		s.move(7, r, backend.StatusWaiting, now)
+		return
+	}
+	r.Error = &backend.TaskError{
+		Code: backend.ErrInternal, Message: fmt.Sprintf("%d processes were lost while they ran it", r.Crashes),
+	}
+	s.move(7, r, backend.StatusFailed, now)
+}
+
+// Owned implements backend.Store.
+func (s *store) Owned(ctx context.Context, name string) ([]backend.Owned, error) {
+	if err := alive(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.owners[name]
+	if o == nil {
+		return nil, nil
+	}
+	owned := make([]backend.Owned, len(o.running))
+	for i, r := range o.running {
+		owned[i] = backend.Owned{ID: r.ID, Queue: r.Queue, Fence: r.Fence, Stopping: r.stopping}
+	}
+	return owned, nil
+}

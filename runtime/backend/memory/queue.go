@@ -1,0 +1,173 @@
+package memory
+
+import (
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A place is where a queue keeps a task that may be claimed sooner or later.
+type place uint8
+
+const (
+	nowhere place = iota // gated, running, ended, or past its deadline
+	inReady
+	inDelayed
+)
+
+// A queue is a named line of tasks. The store's mutex guards it.
+type queue struct {
+	name    string
+	ready   line
+	delayed timeline           // by due time
+	expiry  timeline           // by deadline, all that have one and have not ended
+	keys    map[string]*record // live tasks by unique key
+	roll    roll
+	ended   ageing // families whose source is of this queue
+
+	// Which ready tasks are owed a hint: kept from the first Promote on. hinted has the others, by when theirs gets old.
+	owed   *line
+	hinted timeline
+}
+
+func newQueue(name string) *queue {
+	q := &queue{name: name, keys: map[string]*record{}}
+	q.delayed.fresh, q.hinted.fresh = staying, staying
+	q.expiry.fresh = func(m moment) bool { return !m.r.gone && !m.r.Status.Final() }
+	return q
+}
+
+// enter puts a task that waits where it belongs.
+func (q *queue) enter(r *record, now int64) {
+	if r.deadline != never && !r.expiring {
+		r.expiring = true
+		q.expiry.push(r, r.deadline)
+	}
+	switch {
+	case r.closed:
+	case r.due > now:
+		r.place = inDelayed
+		q.delayed.push(r, r.due)
+	default:
+		q.makeReady(r, now)
+	}
+}
+
+func (q *queue) makeReady(r *record, now int64) {
+	r.place = inReady
+	q.ready.push(r)
+	if q.owed != nil {
+		q.oweHint(r, now)
+	}
+}
+
+// oweHint puts a ready task among those that are owed a hint, now or later.
+func (q *queue) oweHint(r *record, now int64) {
+	r.owed = r.hintDue() <= now
+	if r.owed {
+		q.owed.push(r)
+	} else {
+		q.hinted.push(r, r.hintDue())
+	}
+}
+
+// leave takes a task out of wherever it waits. popped says that it is out of the ready line already.
+func (q *queue) leave(r *record, popped bool) {
+	r.stay++
+	switch r.place {
+	case inReady:
+		if !popped {
+			q.ready.lost()
+		}
+		switch {
+		case q.owed == nil:
+		case r.owed:
+			q.owed.lost()
+		default:
+			q.hinted.lost()
+		}
+	case inDelayed:
+		q.delayed.lost()
+	}
+	r.place = nowhere
+}
+
+// ripen makes ready what has become due.
+func (q *queue) ripen(now int64) {
+	for {
+		r, due := q.delayed.first()
+		if r == nil || due > now {
+			return
+		}
+		q.delayed.heap.pop()
+		q.makeReady(r, now)
+	}
+}
+
+// nextDue is how long until another task is due, 0 where none is known. ripen was called just now.
+func (q *queue) nextDue(now int64) time.Duration {
+	r, due := q.delayed.first()
+	if r == nil {
+		return 0
+	}
+	return time.Duration(due - now)
+}
+
+// take removes and returns the best ready task, or nil. Those past their deadline can't be claimed any more.
+func (q *queue) take(now int64) *record {
+	for {
+		r := q.ready.best()
+		if r == nil {
+			return nil
+		}
+		q.ready.pop()
+		q.leave(r, true)
+		if r.deadline > now {
+			return r
+		}
+	}
+}
+
+// free gives back the unique key of a task.
+func (q *queue) free(r *record) {
+	if r.UniqueKey != "" && q.keys[r.UniqueKey] == r {
+		delete(q.keys, r.UniqueKey)
+	}
+}
+
+// The age at which a hint is owed again: 5 s × 2ⁿ after n of them, up to a bound.
+const (
+	hintAge    = 5 * time.Second
+	maxHintAge = 5 * time.Minute
+)
+
+// hintDue is when the task is owed a hint, if it is ready.
+func (r *record) hintDue() int64 {
+	if r.hints == 0 {
+		return r.due
+	}
+	age := maxHintAge
+	if r.hints < 6 {
+		age = min(age, hintAge<<r.hints)
+	}
+	return r.hinted + int64(age)
+}
+
+// statusIndex numbers the statuses.
+func statusIndex(s backend.Status) int {
+	switch s {
+	case backend.StatusWaiting:
+		return 0
+	case backend.StatusPending:
+		return 1
+	case backend.StatusRunning:
+		return 2
+	case backend.StatusRetrying:
+		return 3
+	case backend.StatusSuccess:
+		return 4
+	case backend.StatusFailed:
+		return 5
+	}
+	return 6
+}

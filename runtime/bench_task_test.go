@@ -1,0 +1,134 @@
+package runtime_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// The benchmarks of tasks: no-op tasks on memory, 100 at once, beside a bare channel with 100 goroutines that encodes
+// and decodes the same payloads and results, in the same run.
+
+type noop struct{ ran func(n int) }
+
+func (w *noop) Run(_ context.Context, n int) (int, error) {
+	if w.ran != nil {
+		w.ran(n)
+	}
+	return n, nil
+}
+
+var noopWorker = af.Worker{Name: "noop", Type: "Noop", Max: 100, Backoff: time.Second, Weight: 1}
+
+func benchApp(b *testing.B, ran func(int), register bool) (*af.App, af.Queue[int, int]) {
+	b.Helper()
+	app, err := af.Open(b.Context(), memory.New(), af.Logger(slog.New(slog.DiscardHandler)), af.Retention(0, 0))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := app.Shutdown(context.Background()); err != nil {
+			b.Error(err)
+		}
+	})
+	if register {
+		af.RegisterWorker(app, noopWorker, &noop{ran})
+	}
+	if err := app.Start(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	return app, af.NewQueue[int, int](app, noopWorker)
+}
+
+// BenchmarkTasksEndToEnd: 8 submitters and 100 workers at once, from the first Submit to the end of the last run.
+func BenchmarkTasksEndToEnd(b *testing.B) {
+	for _, stored := range []int{0, 1_000, 100_000, 1_000_000} {
+		b.Run(fmt.Sprintf("stored=%d", stored), func(b *testing.B) {
+			var done sync.WaitGroup
+			_, q := benchApp(b, func(int) { done.Done() }, true)
+			submit := func(n, submitters int) {
+				done.Add(n)
+				var left atomic.Int64
+				left.Store(int64(n))
+				var wg sync.WaitGroup
+				for range submitters {
+					wg.Go(func() {
+						for left.Add(-1) >= 0 {
+							if _, err := q.Submit(b.Context(), 1); err != nil {
+								b.Error(err)
+							}
+						}
+					})
+				}
+				wg.Wait()
+				done.Wait()
+			}
+			submit(stored, 8)
+			b.ReportAllocs()
+			b.ResetTimer()
+			submit(b.N, 8)
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+		})
+	}
+}
+
+// BenchmarkDrain: what 100 workers make of tasks that are stored already.
+func BenchmarkDrain(b *testing.B) {
+	world := memory.New()
+	open := func(opts ...af.AppOption) *af.App {
+		app, err := af.Open(b.Context(), world, append(opts, af.Logger(slog.New(slog.DiscardHandler)))...)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() {
+			if err := app.Shutdown(context.Background()); err != nil {
+				b.Error(err)
+			}
+		})
+		return app
+	}
+	submitter := open()
+	if err := submitter.Start(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	q := af.NewQueue[int, int](submitter, noopWorker)
+	if _, err := q.SubmitMany(b.Context(), make([]int, b.N)); err != nil {
+		b.Fatal(err)
+	}
+	var done sync.WaitGroup
+	done.Add(b.N)
+	app := open()
+	af.RegisterWorker(app, noopWorker, &noop{func(int) { done.Done() }})
+	b.ReportAllocs()
+	b.ResetTimer()
+	if err := app.Start(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	done.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
+}
+
+// BenchmarkIdleLatency: one task at a time through idle workers, from Submit to the begin of its run.
+func BenchmarkIdleLatency(b *testing.B) {
+	started := make(chan time.Time, 1)
+	_, q := benchApp(b, func(int) { started <- time.Now() }, true)
+	var took []time.Duration
+	for b.Loop() {
+		begun := time.Now()
+		if _, err := q.Submit(b.Context(), 1); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, (<-started).Sub(begun))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1e3, "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1e3, "p99-µs")
+}

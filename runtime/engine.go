@@ -1,0 +1,230 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// An engine runs the tasks of an App: it submits, claims, runs, settles and looks after what others have left undone.
+// It is written against the ports and knows nothing of what is behind them.
+//
+// Each background part is one goroutine with one job, started by start and ended by stop:
+//
+//   - a pool for each worker claims tasks into free slots and runs them (pool.go, attempt.go);
+//   - the settler writes what came of them, in batches, until the store has taken it (settler.go);
+//   - the pulse beats for this process, audits its claims and judges others (pulse.go);
+//   - the sweeper does what an interrupted process has left undone (sweeper.go).
+type engine struct {
+	app     *App
+	log     *slog.Logger
+	ports   *backend.Ports
+	store   backend.Store
+	pools   map[string]*pool
+	waits   waits
+	pulse   *pulse
+	settler *settler
+
+	ctx  context.Context // of the background parts
+	end  context.CancelFunc
+	done sync.WaitGroup
+
+	started bool
+	hints   hints
+	lost    atomic.Int64
+}
+
+// hints are what is to be published, by queue: ids where the transport carries them, else only that there is something.
+type hints struct {
+	mu     sync.Mutex
+	queues map[string][]string
+	some   chan struct{}
+}
+
+const (
+	maxInsert   = 1000             // tasks an Insert
+	opTimeout   = 10 * time.Second // of one operation of the engine's own on the store
+	hintBacklog = 4096             // hints of a queue not yet published
+)
+
+func newEngine(a *App) *engine {
+	e := &engine{
+		app: a, log: a.log, ports: a.ports, store: a.ports.Store,
+		pools: map[string]*pool{},
+		hints: hints{queues: map[string][]string{}, some: make(chan struct{}, 1)},
+	}
+	e.ctx, e.end = context.WithCancel(context.Background())
+	e.waits.ids = map[string][]chan struct{}{}
+	e.pulse = newPulse(e)
+	e.settler = newSettler(e)
+	return e
+}
+
+// start begins to run tasks. ctx bounds the starting only. After an error stop undoes what has begun.
+func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
+	if err := e.pulse.begin(ctx); err != nil {
+		return err
+	}
+	for _, w := range workers {
+		p, err := newPool(ctx, e, w)
+		if err != nil {
+			return err
+		}
+		e.pools[w.Name] = p
+	}
+	e.started = true
+	e.background(e.pulse.run)
+	e.background(e.settler.run)
+	e.background(e.sweep)
+	e.background(e.publish)
+	e.background(e.subscribe(topicEnded, e.waits.news))
+	e.background(e.subscribe(topicStop, func(json.RawMessage) { e.pulse.auditNow() }))
+	for _, p := range e.pools {
+		e.background(p.claimLoop)
+		e.background(p.listen)
+		e.background(p.dispatch)
+	}
+	return nil
+}
+
+// background runs a part until the engine's context ends.
+func (e *engine) background(part func(context.Context)) {
+	e.done.Go(func() { part(e.ctx) })
+}
+
+// signalPools lets all pools look again.
+func (e *engine) signalPools() {
+	for _, p := range e.pools {
+		p.signal()
+	}
+}
+
+// stop claims nothing more, lets what runs finish until ctx ends, releases what still runs then without charging an
+// attempt, and writes what came of everything. It returns an error where something had to be cut short.
+func (e *engine) stop(ctx context.Context) error {
+	var cut []error
+	for _, p := range e.pools {
+		p.quit()
+	}
+	for _, p := range e.pools {
+		if n := p.drain(ctx); n > 0 {
+			cut = append(cut, Errorf(ErrDeadlineExceeded, "%d tasks of queue %q were still running; they were released", n, p.spec.Name))
+		}
+	}
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
+	defer cancel()
+	if e.started {
+		if left := e.settler.flush(grace); left > 0 {
+			cut = append(cut, Errorf(ErrUnavailable, "what came of %d tasks could not be written; they will run again", left))
+		}
+	}
+	e.end()
+	e.done.Wait()
+	e.pulse.finish(grace)
+	for _, p := range e.pools {
+		if err := p.listener.Close(); err != nil {
+			cut = append(cut, local(err))
+		}
+	}
+	return errors.Join(cut...)
+}
+
+// subscribe listens to news until ctx ends. News may be lost; whatever depends on it looks for itself too.
+func (e *engine) subscribe(topic string, fn func(json.RawMessage)) func(context.Context) {
+	return func(ctx context.Context) {
+		for {
+			err := e.ports.Coordinator.Subscribe(ctx, topic, fn)
+			if ctx.Err() != nil {
+				return
+			}
+			e.log.Debug("not subscribed", "topic", topic, "error", err)
+			fn(nil) // what was missed is read again
+			if !sleep(ctx, jitter(pollMost)) {
+				return
+			}
+		}
+	}
+}
+
+const (
+	topicEnded = "af.ended"
+	topicStop  = "af.stop"
+)
+
+// broadcast spreads news. Its errors only delay those who would have heard.
+func (e *engine) broadcast(topic string, ids []string) {
+	if len(ids) == 0 {
+		return
+	}
+	news, err := json.Marshal(ids)
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, opTimeout)
+	defer cancel()
+	if err := e.ports.Coordinator.Broadcast(ctx, topic, news); err != nil {
+		e.log.Debug("news not spread", "topic", topic, "error", err)
+	}
+}
+
+// wake hints that tasks of a queue may be ready. It never waits; what it drops the dispatcher hints.
+func (e *engine) wake(queue string, ids []string) {
+	e.hints.mu.Lock()
+	waiting := e.hints.queues[queue]
+	if e.ports.Transport.Ids() {
+		waiting = append(waiting, ids[:min(len(ids), max(0, hintBacklog-len(waiting)))]...)
+	}
+	e.hints.queues[queue] = waiting
+	e.hints.mu.Unlock()
+	select {
+	case e.hints.some <- struct{}{}:
+	default:
+	}
+}
+
+// publish sends hints: what has come together while those before were sent.
+func (e *engine) publish(ctx context.Context) {
+	for {
+		select {
+		case <-e.hints.some:
+		case <-ctx.Done():
+			return
+		}
+		e.hints.mu.Lock()
+		queues := e.hints.queues
+		e.hints.queues = map[string][]string{}
+		e.hints.mu.Unlock()
+		for queue, ids := range queues {
+			if len(ids) == 0 && e.ports.Transport.Ids() {
+				continue // the dispatcher knows which
+			}
+			if _, err := e.ports.Transport.Hint(ctx, queue, ids); err != nil && ctx.Err() == nil {
+				e.log.Debug("hints not sent", "queue", queue, "error", err)
+			}
+		}
+	}
+}
+
+// jitter spreads d by a fifth both ways, so that processes don't move in step.
+func jitter(d time.Duration) time.Duration {
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
+}
+
+// sleep waits for d or until ctx ends, and says whether it may go on.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,307 @@
+package runtime
+
+import (
+	"context"
+	"crypto/rand"
+	"sync"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A pool runs the tasks of one worker: it claims no more than it has free slots for.
+type pool struct {
+	e        *engine
+	spec     WorkerSpec
+	listener backend.Listener
+	byID     bool // hints carry ids
+
+	mu      sync.Mutex
+	running map[claimed]*attempt
+	slots   int // in use; a handler that was given up on keeps its slot until it returns
+	hinted  []backend.Hint
+	look    bool // a hint without an id, or any other reason to look
+	idle    chan struct{}
+	closing bool
+
+	wake chan struct{} // something above has changed
+	work chan *attempt // to goroutines that have nothing to do
+}
+
+// A claimed is one claim of a task: after its owner was convicted the same process may claim it again.
+type claimed struct {
+	id    string
+	fence int64
+}
+
+const (
+	maxClaim  = 64                     // tasks a claim
+	maxWindow = 4096                   // unacknowledged hints
+	pollFirst = 250 * time.Millisecond // where the transport is away
+	pollMost  = 2 * time.Second
+	netEvery  = 5 * time.Second // the net under hints and timers
+)
+
+func newPool(ctx context.Context, e *engine, w WorkerSpec) (*pool, error) {
+	p := &pool{
+		e: e, spec: w, byID: e.ports.Transport.Ids(),
+		running: map[claimed]*attempt{}, wake: make(chan struct{}, 1), work: make(chan *attempt), idle: make(chan struct{}), look: true,
+	}
+	p.spec.Max = max(w.Max, 1)
+	var err error
+	p.listener, err = e.ports.Transport.Listen(ctx, w.Name, p.window())
+	return p, err
+}
+
+// window is how many hints may be unacknowledged.
+func (p *pool) window() int { return min(max(2*p.spec.Max, 64), maxWindow) }
+
+// signal lets the claim loop look again.
+func (p *pool) signal() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// listen collects hints.
+func (p *pool) listen(ctx context.Context) {
+	for {
+		hints, err := p.listener.Next(ctx, p.window())
+		if err != nil {
+			if ctx.Err() != nil || !sleep(ctx, jitter(pollFirst)) {
+				return
+			}
+			continue
+		}
+		p.mu.Lock()
+		for _, h := range hints {
+			if h.ID == "" {
+				p.look = true
+				h.Done()
+				continue
+			}
+			p.hinted = append(p.hinted, h)
+		}
+		p.mu.Unlock()
+		p.signal()
+	}
+}
+
+// claimLoop claims tasks whenever there are free slots and a reason to look.
+func (p *pool) claimLoop(ctx context.Context) {
+	poll := pollFirst
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		free, hints, ok := p.reason()
+		if !ok {
+			select {
+			case <-p.wake:
+			case <-timer.C:
+				p.lookAgain()
+				timer.Reset(p.nap(0))
+			case <-ctx.Done():
+				return
+			}
+			continue
+		}
+		next, full, err := p.claim(ctx, free, hints)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			p.lookAgain()
+			if !sleep(ctx, jitter(poll)) {
+				return
+			}
+			poll = min(2*poll, pollMost)
+			continue
+		case full && !p.byID:
+			p.lookAgain()
+		}
+		poll = pollFirst
+		timer.Reset(p.nap(next))
+	}
+}
+
+// nap is how long to sleep when nothing is known to be ready. Hints carry ids only where somebody dispatches; there a
+// broken transport makes the pool poll.
+func (p *pool) nap(next time.Duration) time.Duration {
+	d := jitter(netEvery)
+	if up, _ := p.e.ports.Transport.State(); !up {
+		d = jitter(pollMost / 2)
+	}
+	if next > 0 {
+		d = min(d, next)
+	}
+	return d
+}
+
+func (p *pool) lookAgain() {
+	p.mu.Lock()
+	p.look = true
+	p.mu.Unlock()
+}
+
+// reason says whether there is a free slot and something to claim, and takes the hints to claim by.
+func (p *pool) reason() (free int, hints []backend.Hint, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	free = min(p.spec.Max-p.slots, maxClaim)
+	if p.closing || free <= 0 || !p.look && len(p.hinted) == 0 || !p.e.pulse.healthy() || p.e.settler.backlog() > settleBacklog {
+		return 0, nil, false
+	}
+	if n := min(free, len(p.hinted)); n > 0 {
+		hints = append(hints, p.hinted[:n]...)
+		p.hinted = p.hinted[n:]
+		return free, hints, true
+	}
+	p.look = false
+	return free, nil, true
+}
+
+// claim claims tasks and starts them.
+func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next time.Duration, full bool, err error) {
+	c := backend.Claim{Queue: p.spec.Name, Owner: p.e.pulse.owner(), Nonce: rand.Text(), Max: free, FanIn: p.spec.SubtasksDone != nil}
+	var byID map[string]backend.Hint
+	if len(hints) > 0 {
+		byID = make(map[string]backend.Hint, len(hints))
+	}
+	for _, h := range hints {
+		c.IDs = append(c.IDs, h.ID)
+		byID[h.ID] = h
+	}
+	var tasks []Task
+	err = p.e.repeat(ctx, func(ctx context.Context) (err error) {
+		tasks, next, err = p.e.store.Claim(ctx, c)
+		return err
+	})
+	if CodeOf(err) == ErrAborted {
+		p.e.pulse.convicted(c.Owner)
+	}
+	for i := range tasks {
+		done := func() {}
+		if h, hinted := byID[tasks[i].ID]; hinted {
+			done = h.Done
+			delete(byID, tasks[i].ID)
+		}
+		p.start(&tasks[i], c, done)
+	}
+	for _, h := range byID { // somebody else has it, or it isn't due
+		h.Done()
+	}
+	return next, len(tasks) == free, err
+}
+
+// repeat does something repeatable on the store for the engine itself: a reply that was lost is fetched again with a
+// fresh context, a few times.
+func (e *engine) repeat(ctx context.Context, op func(context.Context) error) error {
+	var err error
+	for try := range maxRetries {
+		if try > 0 && !sleep(ctx, jitter(retryBase<<try)) {
+			break
+		}
+		opCtx, cancel := context.WithTimeout(ctx, opTimeout)
+		err = op(opCtx)
+		cancel()
+		if code := CodeOf(err); code != ErrUnavailable && code != ErrDeadlineExceeded {
+			break
+		}
+	}
+	return err
+}
+
+// quit claims nothing more.
+func (p *pool) quit() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closing = true
+	p.hinted = nil // unacknowledged, so they go to another listener when this one closes
+	if p.slots == 0 {
+		close(p.idle)
+	}
+}
+
+// drain waits for what runs until ctx ends, then cancels it with a cause and waits a moment longer. It returns how many
+// tasks were cancelled.
+func (p *pool) drain(ctx context.Context) int {
+	select {
+	case <-p.idle:
+		return 0
+	case <-ctx.Done():
+	}
+	p.mu.Lock()
+	n := len(p.running)
+	for _, a := range p.running {
+		a.cancel(errShutdown)
+	}
+	p.mu.Unlock()
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonAfter)
+	defer cancel()
+	select {
+	case <-p.idle:
+	case <-grace.Done():
+		p.mu.Lock()
+		left := make([]*attempt, 0, len(p.running))
+		for _, a := range p.running {
+			left = append(left, a)
+		}
+		p.mu.Unlock()
+		for _, a := range left {
+			a.abandon()
+		}
+	}
+	return n
+}
+
+// dispatch sends the hints that are owed and fails what has missed its deadline.
+func (p *pool) dispatch(ctx context.Context) {
+	announced := time.Time{}
+	for {
+		if time.Since(announced) >= announceEvery {
+			announced = time.Now()
+			p.announce(ctx)
+		}
+		wait := jitter(time.Second)
+		if next := p.promote(ctx); next > 0 {
+			wait = min(wait, next)
+		}
+		if !sleep(ctx, wait) {
+			return
+		}
+	}
+}
+
+// promote hints as many tasks as the transport should hold, and returns when the next one is due.
+func (p *pool) promote(ctx context.Context) time.Duration {
+	most := 0
+	if p.byID {
+		if depth, err := p.e.ports.Transport.Depth(ctx, p.spec.Name); err == nil && depth < p.window()/2 {
+			most = p.window() - depth
+		}
+	}
+	var ids []string
+	var failed []Task
+	var next time.Duration
+	err := p.e.repeat(ctx, func(ctx context.Context) (err error) {
+		ids, failed, next, err = p.e.store.Promote(ctx, p.spec.Name, most)
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		p.e.log.Debug("nothing dispatched", "queue", p.spec.Name, "error", err)
+	}
+	p.e.ended(ctx, failed)
+	if len(ids) > 0 {
+		p.e.wake(p.spec.Name, ids)
+	}
+	return next
+}
+
+// announce says that this queue has a worker here.
+func (p *pool) announce(ctx context.Context) {
+	err := p.e.ports.Coordinator.Announce(ctx, presentWorker+p.spec.Name, p.e.app.instance.ID, []byte("{}"))
+	if err != nil && ctx.Err() == nil {
+		p.e.log.Debug("not announced", "queue", p.spec.Name, "error", err)
+	}
+}

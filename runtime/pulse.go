@@ -1,0 +1,295 @@
+package runtime
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A pulse shows that this process lives, and looks whether others do.
+//
+// It raises a counter in the store every second. Whoever sees the counter of another stand still for a lease, on its own
+// monotonic clock, convicts it: no wall clocks are compared. A process whose beats are not accepted stops its own runs
+// before others may convict it, and one that has been convicted goes on as a new owner. Every fifth beat it audits what
+// the store thinks it runs against what it runs.
+type pulse struct {
+	e     *engine
+	lease time.Duration
+
+	mu       sync.Mutex
+	name     string // the owner this process is now
+	born     int    // owners so far
+	count    int64
+	accepted time.Time // the last beat
+	adrift   map[claimed]bool
+
+	watched map[string]watch // only run uses it, and looked
+	looked  time.Time        // when it last saw all counters
+	audits  chan struct{}
+}
+
+// A watch is an owner's counter and since when it has been that.
+type watch struct {
+	count int64
+	since time.Time
+}
+
+const (
+	beatEvery  = time.Second
+	auditEvery = 5 // beats
+	// maxCrashes is how many owners a task may lose before it fails as poison.
+	maxCrashes = 3
+)
+
+func newPulse(e *engine) *pulse {
+	p := &pulse{e: e, lease: e.app.settings.lease, audits: make(chan struct{}, 1), watched: map[string]watch{}}
+	p.rename()
+	return p
+}
+
+// rename makes this process a new owner.
+func (p *pulse) rename() {
+	p.born++
+	p.count = 0
+	p.name = p.e.app.instance.ID + "-" + strconv.Itoa(p.born)
+	p.adrift = map[claimed]bool{}
+}
+
+func (p *pulse) owner() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.name
+}
+
+// healthy says whether a claim made now could be kept.
+func (p *pulse) healthy() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Since(p.accepted) < p.lease/2
+}
+
+// begin beats for the first time: an App doesn't start without its store.
+func (p *pulse) begin(ctx context.Context) error { return p.e.ask(ctx, p.beat) }
+
+// finish ends this owner, so that nobody waits a lease for what it may have left.
+func (p *pulse) finish(ctx context.Context) {
+	p.mu.Lock()
+	name, count := p.name, p.count
+	p.mu.Unlock()
+	freed, err := p.e.store.Judge(ctx, name, count, maxCrashes)
+	p.e.leave("end an owner", name, err)
+	if len(freed) > 0 {
+		p.e.log.Warn("tasks were left behind; they go on elsewhere", "tasks", len(freed))
+	}
+}
+
+// run beats, audits and judges.
+func (p *pulse) run(ctx context.Context) {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-tick.C:
+		case <-p.audits:
+			p.audit(ctx)
+			continue
+		case <-ctx.Done():
+			return
+		}
+		opCtx, cancel := context.WithTimeout(ctx, p.lease/4)
+		err := p.beat(opCtx)
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			p.e.log.Warn("beat not accepted", "error", err)
+		}
+		p.checkLease()
+		p.giveUp()
+		p.e.signalPools() // they may have waited for a beat to be accepted
+		if n%auditEvery == 0 {
+			p.audit(ctx)
+		}
+		p.judge(ctx)
+	}
+}
+
+// beat raises the counter. A conviction is no error: this process goes on under another name.
+func (p *pulse) beat(ctx context.Context) error {
+	p.mu.Lock()
+	p.count++
+	name, count := p.name, p.count
+	p.mu.Unlock()
+	sent := time.Now()
+	err := p.e.store.Beat(ctx, name, count)
+	if CodeOf(err) == ErrAborted {
+		p.convicted(name)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.name == name {
+		// Counted from before it was sent: a judge may have seen it right then.
+		p.accepted = sent
+	}
+	return nil
+}
+
+// convicted stops what runs under a name that has been convicted, and takes another.
+func (p *pulse) convicted(name string) {
+	p.mu.Lock()
+	if p.name != name {
+		p.mu.Unlock()
+		return
+	}
+	p.rename()
+	p.mu.Unlock()
+	p.e.log.Error("this process was taken for dead; what it runs is stopped", "owner", name)
+	p.e.cancelRuns(func(*attempt) error { return ErrLeaseLost })
+}
+
+// checkLease stops all runs before others may take this process for dead.
+func (p *pulse) checkLease() {
+	p.mu.Lock()
+	late := time.Since(p.accepted) > p.lease*8/10
+	p.mu.Unlock()
+	if late {
+		p.e.cancelRuns(func(*attempt) error { return ErrLeaseLost })
+	}
+}
+
+// giveUp settles the attempts whose handlers have not returned long after their contexts ended.
+func (p *pulse) giveUp() {
+	p.e.eachRun(func(a *attempt) {
+		switch {
+		case a.ctx.Err() == nil:
+		case a.endedAt.IsZero():
+			a.endedAt = time.Now()
+		case time.Since(a.endedAt) >= graceAfterCancel:
+			a.abandon()
+		}
+	})
+}
+
+func (p *pulse) auditNow() {
+	select {
+	case p.audits <- struct{}{}:
+	default:
+	}
+}
+
+// audit compares what the store thinks this process runs with what it runs.
+func (p *pulse) audit(ctx context.Context) {
+	owner := p.owner()
+	before := map[claimed]bool{}
+	p.e.eachRun(func(a *attempt) { before[a.key()] = true })
+	opCtx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	owned, err := p.e.store.Owned(opCtx, owner)
+	if err != nil || owner != p.owner() {
+		return
+	}
+	theirs := map[claimed]backend.Owned{}
+	for _, o := range owned {
+		theirs[claimed{o.ID, o.Fence}] = o
+	}
+	here := p.e.settler.unwritten()
+	p.e.eachRun(func(a *attempt) {
+		o, ok := theirs[a.key()]
+		switch {
+		case ok && o.Stopping:
+			a.cancel(ErrTaskStopped)
+		case !ok && before[a.key()] && !here[a.key()]:
+			a.cancel(ErrLeaseLost) // the fence has moved on
+		}
+		here[a.key()] = true
+	})
+	p.release(theirs, here)
+}
+
+// release gives back claims of which this process knows nothing, since the reply was lost: those that were adrift at the
+// audit before, too.
+func (p *pulse) release(theirs map[claimed]backend.Owned, here map[claimed]bool) {
+	p.mu.Lock()
+	adrift := map[claimed]bool{}
+	var lost []backend.Owned
+	for key, o := range theirs {
+		switch {
+		case here[key]:
+		case p.adrift[key]:
+			lost = append(lost, o)
+		default:
+			adrift[key] = true
+		}
+	}
+	p.adrift = adrift
+	p.mu.Unlock()
+	for _, o := range lost {
+		to := backend.StatusWaiting
+		if o.Stopping {
+			to = backend.StatusStopped
+		}
+		a := &attempt{p: &pool{e: p.e}, task: &Task{ID: o.ID, Queue: o.Queue, Fence: o.Fence}, ack: func() {}}
+		p.e.settler.add(settlement{backend.Settle{ID: o.ID, Fence: o.Fence, To: to}, a})
+	}
+}
+
+// judge convicts the owners whose counters have stood still for a lease. After an outage of the store the watch starts
+// afresh, so that nobody is convicted for it.
+func (p *pulse) judge(ctx context.Context) {
+	opCtx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	counts, err := p.e.store.Owners(opCtx)
+	now := time.Now()
+	if err != nil || now.Sub(p.looked) > p.lease/2 {
+		clear(p.watched) // also where this process, or a call of it, has hung: others may have been unable to beat
+	}
+	if err != nil {
+		return
+	}
+	p.looked = now
+	for name := range p.watched {
+		if _, ok := counts[name]; !ok {
+			delete(p.watched, name)
+		}
+	}
+	for name, count := range counts {
+		w, ok := p.watched[name]
+		if !ok || w.count != count {
+			p.watched[name] = watch{count, now}
+			continue
+		}
+		if now.Sub(w.since) < p.lease || name == p.owner() {
+			continue
+		}
+		freed, err := p.e.store.Judge(opCtx, name, count, maxCrashes)
+		if err != nil {
+			continue // next second again
+		}
+		delete(p.watched, name)
+		if len(freed) > 0 {
+			p.e.log.Warn("a process is dead; its tasks go on elsewhere", "owner", name, "tasks", len(freed))
+		}
+		p.e.moved(ctx, freed)
+	}
+}
+
+// eachRun calls fn for every attempt that runs here.
+func (e *engine) eachRun(fn func(*attempt)) {
+	for _, p := range e.pools {
+		p.mu.Lock()
+		for _, a := range p.running {
+			fn(a)
+		}
+		p.mu.Unlock()
+	}
+}
+
+// cancelRuns cancels every attempt that runs here.
+func (e *engine) cancelRuns(cause func(*attempt) error) {
+	e.eachRun(func(a *attempt) { a.cancel(cause(a)) })
+}

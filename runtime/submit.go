@@ -1,0 +1,186 @@
+package runtime
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// SubmitTasks implements [TaskClient].
+func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
+	e, err := a.engine()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSubmission(s); err != nil {
+		return nil, err.With(OutcomeNotSent)
+	}
+	if s.Options.RequireWorker {
+		if err := e.requireWorker(ctx, s.Worker.Name); err != nil {
+			return nil, err
+		}
+	}
+	if s.IsSubtasks {
+		return e.subtasks(ctx, s)
+	}
+	tasks := make([]backend.NewTask, len(s.Payloads))
+	for i := range s.Payloads {
+		tasks[i] = newTask(s, i, a.NewID())
+	}
+	ids, err := e.insert(ctx, tasks)
+	if err != nil {
+		return nil, err
+	}
+	if len(ids) > 0 && !s.Stored {
+		e.wake(s.Worker.Name, ids)
+	} else if len(ids) > 0 && !e.ports.Transport.Ids() {
+		e.wake(s.Worker.Name, nil) // nothing else would tell a pool that sleeps
+	}
+	return ids, nil
+}
+
+// checkSubmission returns what is wrong with a submission in itself.
+func checkSubmission(s Submission) *Error {
+	for _, p := range s.Payloads {
+		if len(p) > backend.MaxMessage {
+			return Errorf(ErrResourceExhausted, "a payload for queue %q is %d bytes; at most %d are allowed", s.Worker.Name, len(p),
+				backend.MaxMessage)
+		}
+	}
+	switch s.Options.OnFailure {
+	case "", IgnoreFailures, FailFast, CollectFailures:
+	default:
+		return Errorf(ErrInvalidArgument, "there is no failure policy %q", s.Options.OnFailure)
+	}
+	if s.IsSubtasks && (s.Options.ID != "" || s.Options.UniqueKey != "") {
+		return NewError(ErrInvalidArgument, "subtasks get their ids from their source: TaskID and UniqueKey don't go with them")
+	}
+	if s.IsSubtasks && s.Source == "" {
+		return NewError(ErrInvalidArgument, "subtasks need the id of their source")
+	}
+	return nil
+}
+
+// newTask is one task of a submission.
+func newTask(s Submission, i int, id string) backend.NewTask {
+	o := s.Options
+	t := Task{
+		ID: id, Queue: s.Worker.Name, Status: backend.StatusPending, Weight: s.Worker.Weight, Payload: s.Payloads[i],
+		Fingerprint: s.Worker.Payload, UniqueKey: o.UniqueKey, RunAt: o.RunAt, Deadline: o.Deadline, Timeout: o.Timeout,
+		Source: s.Source, OnFailure: o.OnFailure,
+	}
+	if o.ID != "" {
+		t.ID = o.ID
+	}
+	if o.Weight != nil {
+		t.Weight = *o.Weight
+	}
+	if s.Stored || !o.RunAt.IsZero() || s.IsSubtasks {
+		t.Status = backend.StatusWaiting
+	}
+	return backend.NewTask{Task: t, Gated: s.IsSubtasks}
+}
+
+// insert persists tasks, at most maxInsert at a time, and returns their ids. A write whose outcome is unknown is
+// repeated: ids make that safe.
+func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string, error) {
+	ids := make([]string, 0, len(tasks))
+	for len(tasks) > 0 {
+		n := min(len(tasks), maxInsert)
+		var stored []Task
+		err := e.ask(ctx, func(ctx context.Context) (err error) {
+			stored, err = e.store.Insert(ctx, tasks[:n])
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range stored {
+			ids = append(ids, t.ID)
+		}
+		tasks = tasks[n:]
+	}
+	return ids, nil
+}
+
+// ask does something repeatable on the store for a caller, a few times where it is unavailable.
+func (e *engine) ask(ctx context.Context, op func(context.Context) error) error {
+	for try := 0; ; try++ {
+		err := op(ctx)
+		if err == nil || CodeOf(err) != ErrUnavailable || try == maxRetries {
+			if err != nil {
+				return local(err)
+			}
+			return nil
+		}
+		if !sleep(ctx, jitter(retryBase<<try)) {
+			return local(err)
+		}
+	}
+}
+
+// requireWorker refuses a queue without a worker.
+func (e *engine) requireWorker(ctx context.Context, queue string) error {
+	present, err := e.ports.Coordinator.Present(ctx, presentWorker+queue)
+	if err != nil {
+		return local(err)
+	}
+	if len(present) == 0 {
+		return Errorf(ErrFailedPrecondition, "no worker of queue %q is running", queue).With(OutcomeNotSent)
+	}
+	return nil
+}
+
+const (
+	presentWorker = "worker/"
+	announceEvery = 5 * time.Second
+)
+
+// subtasks persists a batch of subtasks: inserted gated, then committed to the source, then open. Whatever is interrupted
+// in between is either finished by repeating it or never runs.
+func (e *engine) subtasks(ctx context.Context, s Submission) ([]string, error) {
+	batch := batchOf(ctx, s)
+	tasks := make([]backend.NewTask, len(s.Payloads))
+	for i := range s.Payloads {
+		tasks[i] = newTask(s, i, s.Source+"/"+batch+"/"+strconv.Itoa(i))
+		tasks[i].Task.Batch = batch
+	}
+	ids, err := e.insert(ctx, tasks)
+	if err != nil {
+		return nil, err
+	}
+	err = e.ask(ctx, func(ctx context.Context) error {
+		return e.store.Spawn(ctx, backend.Spawn{Source: s.Source, Batch: batch, Now: s.Options.RunNow})
+	})
+	if code := CodeOf(err); code == ErrFailedPrecondition || code == ErrNotFound {
+		if derr := e.store.Discard(ctx, s.Source, batch); derr != nil {
+			e.log.Warn("refused subtasks are left to the sweeper", "source", s.Source, "batch", batch, "error", derr)
+		}
+		return nil, fmt.Errorf("subtasks of %s: %w", s.Source, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	// The source may have succeeded while the batch was committed; then nobody else opens its gate, or finishes an
+	// empty set.
+	if t, err := e.store.Get(ctx, s.Source); err == nil && t.Status.Final() {
+		e.lookAfter(ctx, t)
+	}
+	e.wake(s.Worker.Name, ids)
+	return ids, nil
+}
+
+// batchOf names a batch so that a handler that runs again makes the same ones.
+func batchOf(ctx context.Context, s Submission) string {
+	if s.Options.Batch != "" {
+		return "k-" + s.Options.Batch
+	}
+	if r := TaskFrom(ctx); r != nil && r.ID == s.Source {
+		return strconv.FormatInt(r.batches.Add(1), 10)
+	}
+	return rand.Text()
+}

@@ -1,0 +1,69 @@
+package runtime
+
+import (
+	"context"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+const (
+	sweepEvery = 5 * time.Second
+	looseAge   = 5 * time.Second // younger ones are somebody's who is still at it
+	looseMax   = 100
+	purgeEvery = time.Minute
+	purgeMax   = 500
+)
+
+// sweep does what an interrupted process has left undone, and deletes what has been kept long enough. Several sweepers
+// are harmless: every step is conditional.
+func (e *engine) sweep(ctx context.Context) {
+	purged := time.Now()
+	for sleep(ctx, jitter(sweepEvery)) {
+		e.tieUp(ctx)
+		if time.Since(purged) >= purgeEvery {
+			purged = time.Now()
+			e.purge(ctx)
+		}
+	}
+}
+
+// tieUp deals with loose ends.
+func (e *engine) tieUp(ctx context.Context) {
+	var loose []backend.Loose
+	err := e.repeat(ctx, func(ctx context.Context) (err error) {
+		loose, err = e.store.Loose(ctx, looseAge, looseMax)
+		return err
+	})
+	e.leave("look for loose ends", "", err)
+	for _, l := range loose {
+		switch l.What {
+		case backend.LooseBatch:
+			err := e.repeat(ctx, func(ctx context.Context) error { return e.store.Discard(ctx, l.Source, l.Batch) })
+			e.leave("discard a batch", l.Source, err)
+		case backend.LooseGate:
+			e.family(ctx, l.Source, backend.StatusSuccess)
+		case backend.LooseSet:
+			e.finish(ctx, l.Source)
+		case backend.LooseFamily:
+			e.stopBelow(ctx, l.Source, "its source or a sibling has failed")
+			e.finish(ctx, l.Source)
+		}
+	}
+}
+
+// purge deletes finished tasks, in small batches.
+func (e *engine) purge(ctx context.Context) {
+	r := e.app.settings.retention
+	for ctx.Err() == nil {
+		opCtx, cancel := context.WithTimeout(ctx, opTimeout)
+		n, err := e.store.Purge(opCtx, r, purgeMax)
+		cancel()
+		if err != nil {
+			e.leave("purge", "", err)
+		}
+		if err != nil || n < purgeMax {
+			return
+		}
+	}
+}

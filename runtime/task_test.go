@@ -1,0 +1,626 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	goruntime "runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// job is a worker by hand, in the shape that generated code registers. run stands for the handler's own code.
+type job struct {
+	run func(ctx context.Context, n int) (int, error)
+}
+
+func (j *job) Run(ctx context.Context, n int) (int, error) { return j.run(ctx, n) }
+
+// fanJob has SubtasksDone too.
+type fanJob struct {
+	job
+	done func(ctx context.Context, n int, s af.Subtasks) error
+}
+
+func (j *fanJob) SubtasksDone(ctx context.Context, n int, s af.Subtasks) error {
+	return j.done(ctx, n, s)
+}
+
+var jobWorker = af.Worker{Name: "job", Type: "Job", Max: 4, Backoff: time.Second, Weight: 1}
+
+// work starts an App with one worker and returns its queue.
+func work(t *testing.T, b af.Backend, w af.Worker, run func(context.Context, int) (int, error), opts ...af.AppOption) (*af.App, af.Queue[int, int]) {
+	t.Helper()
+	app := open(t, b, opts...)
+	af.RegisterWorker(app, w, &job{run})
+	start(t, app)
+	return app, af.NewQueue[int, int](app, w)
+}
+
+// bubble runs a test of tasks in virtual time, and demands that nothing is left running behind it.
+func bubble(t *testing.T, test func(t *testing.T)) {
+	t.Helper()
+	synctest.Test(t, test)
+}
+
+// must is a result that needs no error: must(q.Submit(ctx, 1))(t).
+func must[T any](v T, err error) func(*testing.T) T {
+	return func(t *testing.T) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func TestTaskRunsOnceAndItsResultIsKept(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var runs atomic.Int32
+		_, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) {
+			runs.Add(1)
+			return 2 * n, nil
+		})
+		begun := time.Now()
+		id := must(q.Submit(t.Context(), 21))(t)
+		got := must(q.Wait(t.Context(), id))(t)
+		if took := time.Since(begun); got != 42 || took != 0 {
+			t.Errorf("got %d after %v", got, took)
+		}
+		if again := must(q.Result(t.Context(), id))(t); again != 42 {
+			t.Errorf("result %d", again)
+		}
+		time.Sleep(time.Minute)
+		task := must(q.Get(t.Context(), id))(t)
+		if runs.Load() != 1 || task.Status != backend.StatusSuccess || task.Attempt != 1 || task.Fence != 1 {
+			t.Errorf("%d runs, task %+v", runs.Load(), task)
+		}
+		if r, err := af.ResultOf[int](task); r != 42 || err != nil {
+			t.Errorf("ResultOf: %d, %v", r, err)
+		}
+	})
+}
+
+func TestTasksRunByWeightThenAge(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var order []int
+		one := jobWorker
+		one.Max = 1
+		app := open(t, memory.New())
+		af.RegisterWorker(app, one, &job{func(_ context.Context, n int) (int, error) {
+			order = append(order, n)
+			time.Sleep(time.Second)
+			return 0, nil
+		}})
+		start(t, app)
+		q := af.NewQueue[int, int](app, one)
+		must(q.Submit(t.Context(), 0))(t)
+		synctest.Wait() // it runs; the others wait for the slot
+		for i, w := range []int{1, 5, 1, -3, 5} {
+			must(q.Store(t.Context(), i+1, af.Weight(w)))(t)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if want := []int{0, 2, 5, 1, 3, 4}; !slices.Equal(order, want) {
+			t.Errorf("order %v, want %v", order, want)
+		}
+	})
+}
+
+func TestFailuresAreRetriedWithBackoffAndThenTheTaskFails(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := jobWorker
+		w.Retries = 3
+		var at []time.Duration
+		begun := time.Now()
+		_, q := work(t, memory.New(), w, func(ctx context.Context, n int) (int, error) {
+			at = append(at, time.Since(begun))
+			if r := af.TaskFrom(ctx); r.Attempt != len(at) || int(r.Fence) != len(at) {
+				t.Errorf("attempt %d, fence %d at run %d", r.Attempt, r.Fence, len(at))
+			}
+			return 0, af.NewError(af.ErrNotFound, "no such picture")
+		})
+		id := must(q.Submit(t.Context(), 1))(t)
+		_, err := q.Wait(t.Context(), id)
+		wantError(t, err, af.ErrNotFound, af.OutcomeAnswered, "no such picture")
+		if len(at) != 4 {
+			t.Fatalf("ran at %v", at)
+		}
+		for i, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
+			if pause := at[i+1] - at[i]; pause < want*8/10 || pause > want*12/10 {
+				t.Errorf("pause %d is %v, want %v ± 20 %%", i, pause, want)
+			}
+		}
+		task := must(q.Get(t.Context(), id))(t)
+		if task.Status != backend.StatusFailed || task.Attempt != 4 || task.Error == nil || task.Error.Code != af.ErrNotFound {
+			t.Errorf("task %+v", task)
+		}
+	})
+}
+
+func TestPermanentErrorsPanicsAndSnoozes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := jobWorker
+		w.Retries = 2
+		runs := map[int]int{}
+		var mu sync.Mutex
+		var lines log
+		_, q := work(t, memory.New(), w, func(ctx context.Context, n int) (int, error) {
+			mu.Lock()
+			runs[n]++
+			run := runs[n]
+			mu.Unlock()
+			switch n {
+			case 1:
+				return 0, af.Permanent(af.NewError(af.ErrOutOfRange, "never"))
+			case 2:
+				if run == 1 {
+					panic("secret")
+				}
+			case 3:
+				if run == 1 {
+					goruntime.Goexit()
+				}
+			case 4:
+				if run < 6 {
+					return 0, af.Snooze(time.Minute)
+				}
+				if a := af.TaskFrom(ctx).Attempt; a != 1 {
+					t.Errorf("snoozing charged an attempt: %d", a)
+				}
+			}
+			return run, nil
+		}, lines.option())
+		for n, want := range map[int]int{1: 0, 2: 2, 3: 2, 4: 6} {
+			got, err := q.Wait(t.Context(), must(q.Submit(t.Context(), n))(t))
+			if n == 1 {
+				wantError(t, err, af.ErrOutOfRange, af.OutcomeAnswered, "never")
+			} else if got != want || err != nil {
+				t.Errorf("task %d: %d, %v", n, got, err)
+			}
+		}
+		if runs[1] != 1 {
+			t.Errorf("a permanent error was retried %d times", runs[1]-1)
+		}
+		if !strings.Contains(lines.String(), "secret") || !strings.Contains(lines.String(), "task_test.go") {
+			t.Errorf("the panic is not in the log: %s", lines.String())
+		}
+	})
+}
+
+func TestPayloadThatDoesNotDecodeFailsWithoutRetryAndIsKept(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := jobWorker
+		w.Retries = 5
+		app, q := work(t, memory.New(), w, func(context.Context, int) (int, error) { t.Error("it ran"); return 0, nil })
+		id := must(af.NewQueue[string, int](app, w).Submit(t.Context(), "no number"))(t)
+		_, err := q.Wait(t.Context(), id)
+		wantError(t, err, af.ErrInvalidArgument, af.OutcomeAnswered, "does not decode")
+		if task := must(q.Get(t.Context(), id))(t); task.Attempt != 1 || string(task.Payload) != `"no number"` {
+			t.Errorf("task %+v", task)
+		}
+	})
+}
+
+func TestTimeoutEndsAnAttemptAndItsCauseSaysSo(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := jobWorker
+		w.Timeout = 3 * time.Second
+		var causes []string
+		_, q := work(t, memory.New(), w, func(ctx context.Context, n int) (int, error) {
+			<-ctx.Done()
+			causes = append(causes, context.Cause(ctx).Error())
+			return 0, ctx.Err()
+		})
+		for _, c := range []struct {
+			want time.Duration
+			opts []af.SubmitOption
+		}{{3 * time.Second, nil}, {time.Second, []af.SubmitOption{af.Timeout(time.Second)}}} {
+			begun := time.Now()
+			_, err := q.Wait(t.Context(), must(q.Submit(t.Context(), 1, c.opts...))(t))
+			wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "deadline")
+			if took := time.Since(begun); took != c.want {
+				t.Errorf("took %v, want %v", took, c.want)
+			}
+		}
+		if len(causes) != 2 || !strings.Contains(causes[0], "longer than its timeout") {
+			t.Errorf("causes %q", causes)
+		}
+	})
+}
+
+func TestHandlerThatIgnoresItsContextIsGivenUpOnAndKeepsItsSlot(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := jobWorker
+		w.Max, w.Timeout = 1, time.Second
+		release := make(chan struct{})
+		_, q := work(t, memory.New(), w, func(_ context.Context, n int) (int, error) {
+			if n == 1 {
+				<-release
+			}
+			return n, nil
+		})
+		stuck := must(q.Submit(t.Context(), 1))(t)
+		next := must(q.Submit(t.Context(), 2))(t)
+		_, err := q.Wait(t.Context(), stuck)
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "ignored the end of its context")
+		time.Sleep(time.Hour)
+		if task := must(q.Get(t.Context(), next))(t); task.Status.Final() {
+			t.Errorf("a second handler ran in a slot that is taken: %+v", task)
+		}
+		close(release)
+		if got, err := q.Wait(t.Context(), next); got != 2 || err != nil {
+			t.Errorf("%d, %v", got, err)
+		}
+		if task := must(q.Get(t.Context(), stuck))(t); task.Status != backend.StatusFailed {
+			t.Errorf("the late result counted: %+v", task)
+		}
+	})
+}
+
+func TestStopBeatsSuccess(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := memory.New()
+		var cause error
+		_, q := work(t, world, jobWorker, func(ctx context.Context, n int) (int, error) {
+			<-ctx.Done()
+			cause = context.Cause(ctx)
+			return n, nil // as if nothing had happened
+		})
+		elsewhere := openStarted(t, world)
+		running := must(q.Submit(t.Context(), 1))(t)
+		waiting := must(q.Submit(t.Context(), 2, af.RunAt(time.Now().Add(time.Hour))))(t)
+		synctest.Wait()
+		begun := time.Now()
+		for _, id := range []string{running, waiting} {
+			if err := elsewhere.StopTask(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+			_, err := q.Wait(t.Context(), id)
+			wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "stopped")
+		}
+		if !errors.Is(cause, af.ErrTaskStopped) || time.Since(begun) != 0 {
+			t.Errorf("cause %v after %v", cause, time.Since(begun))
+		}
+		if err := elsewhere.StopTask(t.Context(), running); err != nil {
+			t.Errorf("stopping again: %v", err)
+		}
+		if err := elsewhere.StopTask(t.Context(), "nosuch"); !errors.Is(err, af.ErrNotFound) {
+			t.Errorf("stopping nothing: %v", err)
+		}
+	})
+}
+
+func TestSubmittingAgainIsHarmless(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var runs atomic.Int32
+		release := make(chan struct{})
+		_, q := work(t, memory.New(), jobWorker, func(context.Context, int) (int, error) {
+			runs.Add(1)
+			<-release
+			return 0, nil
+		})
+		for range 3 {
+			if id := must(q.Submit(t.Context(), 1, af.TaskID("mine")))(t); id != "mine" {
+				t.Errorf("id %q", id)
+			}
+		}
+		first := must(q.Submit(t.Context(), 1, af.UniqueKey("k")))(t)
+		if again := must(q.Submit(t.Context(), 1, af.UniqueKey("k")))(t); again != first {
+			t.Errorf("the live task of the key is %s, and got %s", first, again)
+		}
+		close(release)
+		for _, id := range []string{"mine", first} {
+			must(q.Wait(t.Context(), id))(t)
+		}
+		if id := must(q.Submit(t.Context(), 1, af.TaskID("mine")))(t); id != "mine" {
+			t.Errorf("id %q", id)
+		}
+		if third := must(q.Submit(t.Context(), 1, af.UniqueKey("k")))(t); third == first {
+			t.Error("the key is still taken")
+		} else {
+			must(q.Wait(t.Context(), third))(t)
+		}
+		if runs.Load() != 3 {
+			t.Errorf("%d runs", runs.Load())
+		}
+	})
+}
+
+func TestDueTimesAndDeadlines(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := memory.New()
+		begun := time.Now()
+		var at time.Duration
+		w := jobWorker
+		w.Max = 1
+		_, q := work(t, world, w, func(_ context.Context, n int) (int, error) {
+			at = time.Since(begun)
+			time.Sleep(time.Duration(n) * time.Second)
+			return 0, nil
+		})
+		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 0, af.RunAt(begun.Add(42*time.Second))))(t)))(t)
+		if at != 42*time.Second {
+			t.Errorf("ran at %v", at)
+		}
+		long := must(q.Submit(t.Context(), 60))(t)
+		late := must(q.Submit(t.Context(), 0, af.Deadline(time.Now().Add(10*time.Second))))(t)
+		_, err := q.Wait(t.Context(), late)
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "deadline")
+		if took := time.Since(begun); took > 55*time.Second {
+			t.Errorf("noticed after %v", took)
+		}
+		must(q.Wait(t.Context(), long))(t)
+	})
+}
+
+func TestConcurrencyIsTheWorkersMax(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var running, most atomic.Int32
+		_, q := work(t, memory.New(), jobWorker, func(context.Context, int) (int, error) {
+			n := running.Add(1)
+			defer running.Add(-1)
+			for old := most.Load(); n > old && !most.CompareAndSwap(old, n); old = most.Load() {
+			}
+			time.Sleep(time.Second)
+			return 0, nil
+		})
+		begun := time.Now()
+		ids := must(q.SubmitMany(t.Context(), make([]int, 20)))(t)
+		for _, id := range ids {
+			must(q.Wait(t.Context(), id))(t)
+		}
+		if most.Load() != 4 || time.Since(begun) != 5*time.Second {
+			t.Errorf("%d at once, %v in all", most.Load(), time.Since(begun))
+		}
+	})
+}
+
+func TestShutdownReleasesWhatRunsWithoutChargingAnAttempt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := memory.New()
+		first, q := work(t, world, jobWorker, func(ctx context.Context, _ int) (int, error) {
+			<-ctx.Done()
+			return 0, context.Cause(ctx)
+		})
+		id := must(q.Submit(t.Context(), 1))(t)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := first.Shutdown(ctx); err == nil || !strings.Contains(err.Error(), "released") {
+			t.Errorf("Shutdown: %v", err)
+		}
+		var attempt int
+		begun := time.Now()
+		_, q = work(t, world, jobWorker, func(ctx context.Context, n int) (int, error) {
+			attempt = af.TaskFrom(ctx).Attempt
+			return n, nil
+		})
+		if got, err := q.Wait(t.Context(), id); got != 1 || err != nil || attempt != 1 || time.Since(begun) != 0 {
+			t.Errorf("%d, %v in attempt %d after %v", got, err, attempt, time.Since(begun))
+		}
+	})
+}
+
+func TestSubtasksRunAfterTheirSourceAndSubtasksDoneLast(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := memory.New()
+		app := open(t, world)
+		child := jobWorker
+		child.Name, child.Type = "child", "Child"
+		var events []string
+		var mu sync.Mutex
+		note := func(format string, args ...any) {
+			mu.Lock()
+			defer mu.Unlock()
+			events = append(events, fmt.Sprintf(format, args...))
+		}
+		children := af.NewQueue[int, int](app, child)
+		af.RegisterWorker(app, child, &job{func(ctx context.Context, n int) (int, error) {
+			if n == 2 {
+				return 0, errors.New("two is unlucky")
+			}
+			note("child")
+			return 10 * n, nil
+		}})
+		af.RegisterWorker(app, jobWorker, &fanJob{
+			job{func(ctx context.Context, n int) (int, error) {
+				ids := must(children.Subtasks(ctx, af.TaskFrom(ctx).ID, []int{1, 2, 3}))(t)
+				time.Sleep(time.Second)
+				note("source %d", len(ids))
+				return n, nil
+			}},
+			func(ctx context.Context, n int, s af.Subtasks) error {
+				sum := 0
+				for task, err := range s.All(ctx) {
+					if err != nil {
+						return err
+					}
+					if task.Status == backend.StatusSuccess {
+						sum += must(af.ResultOf[int](task))(t)
+					}
+				}
+				note("done %d: total %d, succeeded %d, failed %d, sum %d", n, s.Total, s.Succeeded, s.Failed, sum)
+				return nil
+			},
+		})
+		start(t, app)
+		q := af.NewQueue[int, int](app, jobWorker)
+		id := must(q.Submit(t.Context(), 7))(t)
+		must(q.Wait(t.Context(), id))(t)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		want := []string{"source 3", "child", "child", "done 7: total 3, succeeded 2, failed 1, sum 40"}
+		if !slices.Equal(events, want) {
+			t.Errorf("events %q", events)
+		}
+		task := must(q.Get(t.Context(), id))(t)
+		if task.Subtasks == nil || task.Subtasks.Total != 3 || task.Subtasks.Failed != 1 {
+			t.Errorf("task %+v, subtasks %+v", task, task.Subtasks)
+		}
+		_, err := children.Subtasks(t.Context(), id, []int{4})
+		wantError(t, err, af.ErrFailedPrecondition, af.OutcomeUnknown, "subtasks of")
+	})
+}
+
+func TestFailFastStopsTheSiblingsAndAFailedSourceItsSubtasks(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, q := work(t, memory.New(), jobWorker, func(ctx context.Context, n int) (int, error) {
+			switch n {
+			case 1:
+				return 0, errors.New("first")
+			case 2:
+				<-ctx.Done()
+				return 0, context.Cause(ctx)
+			}
+			return 0, nil
+		})
+		source := must(q.Submit(t.Context(), 0))(t)
+		must(q.Wait(t.Context(), source))(t)
+		ids := must(q.Subtasks(t.Context(), source, []int{2, 2, 1, 2, 2, 2, 2}, af.OnFailure(af.FailFast)))(t)
+		statuses := map[backend.Status]int{}
+		for _, id := range ids {
+			_, err := q.Wait(t.Context(), id)
+			if err == nil {
+				t.Errorf("%s succeeded", id)
+			}
+			statuses[must(q.Get(t.Context(), id))(t).Status]++
+		}
+		if statuses[backend.StatusFailed] != 1 || statuses[backend.StatusStopped] != 6 {
+			t.Errorf("statuses %v", statuses)
+		}
+	})
+}
+
+func TestProgressIsSeenByOthers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		release := make(chan struct{})
+		_, q := work(t, memory.New(), jobWorker, func(ctx context.Context, _ int) (int, error) {
+			<-release
+			return 0, af.TaskFrom(ctx).Progress(ctx, map[string]int{"percent": 50})
+		})
+		id := must(q.Submit(t.Context(), 1))(t)
+		close(release)
+		must(q.Wait(t.Context(), id))(t)
+		if task := must(q.Get(t.Context(), id))(t); string(task.Progress) != `{"percent":50}` {
+			t.Errorf("progress %s", task.Progress)
+		}
+	})
+}
+
+func TestRequireWorkerRefusesAQueueNobodyServes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		app, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		synctest.Wait()
+		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1, af.RequireWorker()))(t)))(t)
+		nobody := af.NewQueue[int, int](app, af.Worker{Name: "nobody"})
+		_, err := nobody.Submit(t.Context(), 1, af.RequireWorker())
+		wantError(t, err, af.ErrFailedPrecondition, af.OutcomeNotSent, "no worker")
+		must(nobody.Submit(t.Context(), 1))(t) // without it, the task waits for one
+	})
+}
+
+func TestWaitThatIsCutShortLeavesTheTaskAlone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) {
+			time.Sleep(time.Minute)
+			return n, nil
+		})
+		id := must(q.Submit(t.Context(), 1))(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := q.Wait(ctx, id)
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeUnknown, "waiting for task")
+		_, err = q.Result(t.Context(), id)
+		wantError(t, err, af.ErrFailedPrecondition, af.OutcomeUnknown, "is running")
+		_, err = q.Wait(t.Context(), "nosuch")
+		wantError(t, err, af.ErrNotFound, af.OutcomeUnknown, "nosuch")
+		must(q.Wait(t.Context(), id))(t)
+	})
+}
+
+// In a bubble time passes only when nobody can go on: a wake-up that is lost anywhere shows as virtual time.
+func TestNoTaskWaitsForAPollOrANet(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := jobWorker
+		w.Max = 100
+		var done sync.WaitGroup
+		_, q := work(t, memory.New(), w, func(_ context.Context, n int) (int, error) {
+			done.Done()
+			return n, nil
+		})
+		begun := time.Now()
+		const tasks, submitters = 20_000, 8
+		done.Add(tasks)
+		var wg sync.WaitGroup
+		for range submitters {
+			wg.Go(func() {
+				for range tasks / submitters {
+					if _, err := q.Submit(t.Context(), 1); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		done.Wait()
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("took %v of virtual time", took)
+		}
+	})
+}
+
+// slowSettle is memory whose first Settle takes a second and a half, so that it ends between two beats.
+type slowSettle struct{ *memory.Backend }
+
+type slowSettleStore struct {
+	backend.Store
+	once sync.Once
+}
+
+func (s slowSettle) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := s.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Store = &slowSettleStore{Store: ports.Store}
+	}
+	return ports, err
+}
+
+func (s *slowSettleStore) Settle(ctx context.Context, settles []backend.Settle) ([]backend.Settled, error) {
+	s.once.Do(func() { time.Sleep(1500 * time.Millisecond) })
+	return s.Store.Settle(ctx, settles)
+}
+
+// Pools claim nothing while too much is unwritten, and go on as soon as that has changed.
+func TestPoolsWaitForTheSettlerAndNoLonger(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := jobWorker
+		w.Max = 100
+		var runs atomic.Int32
+		_, q := work(t, slowSettle{memory.New()}, w, func(_ context.Context, n int) (int, error) {
+			runs.Add(1)
+			return n, nil
+		})
+		begun := time.Now()
+		ids := must(q.SubmitMany(t.Context(), make([]int, 5000)))(t)
+		synctest.Wait()
+		if n := runs.Load(); n < 2000 || n > 2200 {
+			t.Errorf("%d ran while nothing could be written", n)
+		}
+		for _, id := range ids {
+			must(q.Wait(t.Context(), id))(t)
+		}
+		if took := time.Since(begun); took != 1500*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+	})
+}
