@@ -200,9 +200,9 @@ func (a *App) Run(ctx context.Context) error {
 // abandonAfter is how long Shutdown waits for handlers whose contexts it has cancelled.
 const abandonAfter = time.Second
 
-// Shutdown drains the App: it takes no more calls, lets those that run finish until ctx ends, cancels those that still
-// run then, and closes the backend. It returns nil after a complete drain, and says what was cancelled otherwise. A
-// second Shutdown waits for the first. It never touches signals.
+// Shutdown drains the App: it takes no more calls and tasks, lets those that run finish until ctx ends, cancels those
+// that still run then (their tasks go on elsewhere, no attempt charged), and closes the backend. It returns nil after a
+// complete drain, and says what was cancelled otherwise. A second Shutdown waits for the first. It never touches signals.
 func (a *App) Shutdown(ctx context.Context) error {
 	a.mu.Lock()
 	if closed := a.closed; closed != nil {
@@ -221,6 +221,9 @@ func (a *App) Shutdown(ctx context.Context) error {
 	servings, errs := a.servings, a.late
 	a.mu.Unlock()
 
+	if a.tasks != nil {
+		a.tasks.quit() // tasks and calls drain side by side
+	}
 	errs = append(errs, a.drain(ctx, servings)...)
 	if a.tasks != nil {
 		errs = append(errs, a.tasks.stop(ctx))

@@ -43,9 +43,16 @@ type attempt struct {
 	endedAt time.Time // when the pulse first saw ctx ended; only the pulse uses it
 }
 
-// start runs a claimed task in a slot of its own.
+// start runs a claimed task in a slot of its own. One whose claim was under way when the pool began to close goes back.
 func (p *pool) start(t *Task, c backend.Claim, ack func()) {
 	a := &attempt{p: p, task: t, nonce: c.Nonce, ack: ack}
+	p.mu.Lock()
+	closing := p.closing
+	p.mu.Unlock()
+	if closing {
+		p.e.settler.add(settlement{backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: c.Nonce, To: backend.StatusWaiting}, a})
+		return
+	}
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())
 	stop := func() {}
 	timeout := t.Timeout
@@ -160,9 +167,7 @@ func (a *attempt) leave() {
 	p.mu.Lock()
 	p.slots--
 	delete(p.running, a.key())
-	if p.closing && p.slots == 0 {
-		close(p.idle)
-	}
+	p.rest()
 	p.mu.Unlock()
 	p.signal()
 }

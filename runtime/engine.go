@@ -106,13 +106,18 @@ func (e *engine) signalPools() {
 	}
 }
 
+// quit claims nothing more.
+func (e *engine) quit() {
+	for _, p := range e.pools {
+		p.quit()
+	}
+}
+
 // stop claims nothing more, lets what runs finish until ctx ends, releases what still runs then without charging an
 // attempt, and writes what came of everything. It returns an error where something had to be cut short.
 func (e *engine) stop(ctx context.Context) error {
 	var cut []error
-	for _, p := range e.pools {
-		p.quit()
-	}
+	e.quit()
 	for _, p := range e.pools {
 		if n := p.drain(ctx); n > 0 {
 			cut = append(cut, Errorf(ErrDeadlineExceeded, "%d tasks of queue %q were still running; they were released", n, p.spec.Name))

@@ -23,6 +23,7 @@ type pool struct {
 	look    bool // a hint without an id, or any other reason to look
 	idle    chan struct{}
 	closing bool
+	busy    bool // a claim is under way
 
 	wake chan struct{} // something above has changed
 	work chan *attempt // to goroutines that have nothing to do
@@ -107,6 +108,7 @@ func (p *pool) claimLoop(ctx context.Context) {
 			continue
 		}
 		next, full, err := p.claim(ctx, free, hints)
+		p.claimEnded()
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -152,6 +154,7 @@ func (p *pool) reason() (free int, hints []backend.Hint, ok bool) {
 	if p.closing || free <= 0 || !p.look && len(p.hinted) == 0 || !p.e.pulse.healthy() || p.e.settler.backlog() > settleBacklog {
 		return 0, nil, false
 	}
+	p.busy = true
 	if n := min(free, len(p.hinted)); n > 0 {
 		hints = append(hints, p.hinted[:n]...)
 		p.hinted = p.hinted[n:]
@@ -159,6 +162,21 @@ func (p *pool) reason() (free int, hints []backend.Hint, ok bool) {
 	}
 	p.look = false
 	return free, nil, true
+}
+
+// claimEnded notes that a claim has come to its end.
+func (p *pool) claimEnded() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.busy = false
+	p.rest()
+}
+
+// rest closes idle once nothing runs any more and nothing can begin. p.mu is held.
+func (p *pool) rest() {
+	if p.closing && p.slots == 0 && !p.busy {
+		close(p.idle)
+	}
 }
 
 // claim claims tasks and starts them.
@@ -216,11 +234,12 @@ func (e *engine) repeat(ctx context.Context, op func(context.Context) error) err
 func (p *pool) quit() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.closing {
+		return
+	}
 	p.closing = true
 	p.hinted = nil // unacknowledged, so they go to another listener when this one closes
-	if p.slots == 0 {
-		close(p.idle)
-	}
+	p.rest()
 }
 
 // drain waits for what runs until ctx ends, then cancels it with a cause and waits a moment longer. It returns how many

@@ -74,12 +74,33 @@ func (p *pulse) healthy() bool {
 // begin beats for the first time: an App doesn't start without its store.
 func (p *pulse) begin(ctx context.Context) error { return p.e.ask(ctx, p.beat) }
 
-// finish ends this owner, so that nobody waits a lease for what it may have left.
+// finish ends this owner, so that nobody waits a lease for what it may have left. Claims whose replies were lost go back
+// uncharged: only what can't be written counts as a crash.
 func (p *pulse) finish(ctx context.Context) {
 	p.mu.Lock()
+	p.count++ // one more: whether the last one arrived is not known
 	name, count := p.name, p.count
 	p.mu.Unlock()
-	freed, err := p.e.store.Judge(ctx, name, count, maxCrashes)
+	err := p.e.repeat(ctx, func(ctx context.Context) error {
+		owned, err := p.e.store.Owned(ctx, name)
+		if err != nil || len(owned) == 0 {
+			return err
+		}
+		settles := make([]backend.Settle, len(owned))
+		for i, o := range owned {
+			settles[i] = giveBack(o)
+		}
+		_, err = p.e.store.Settle(ctx, settles)
+		return err
+	})
+	p.e.leave("give claims back", name, err)
+	var freed []Task
+	err = p.e.repeat(ctx, func(ctx context.Context) (err error) {
+		if err = p.e.store.Beat(ctx, name, count); err == nil {
+			freed, err = p.e.store.Judge(ctx, name, count, maxCrashes)
+		}
+		return err
+	})
 	p.e.leave("end an owner", name, err)
 	if len(freed) > 0 {
 		p.e.log.Warn("tasks were left behind; they go on elsewhere", "tasks", len(freed))
@@ -229,13 +250,18 @@ func (p *pulse) release(theirs map[claimed]backend.Owned, here map[claimed]bool)
 	p.adrift = adrift
 	p.mu.Unlock()
 	for _, o := range lost {
-		to := backend.StatusWaiting
-		if o.Stopping {
-			to = backend.StatusStopped
-		}
 		a := &attempt{p: &pool{e: p.e}, task: &Task{ID: o.ID, Queue: o.Queue, Fence: o.Fence}, ack: func() {}}
-		p.e.settler.add(settlement{backend.Settle{ID: o.ID, Fence: o.Fence, To: to}, a})
+		p.e.settler.add(settlement{giveBack(o), a})
 	}
+}
+
+// giveBack settles a claim that nothing runs here.
+func giveBack(o backend.Owned) backend.Settle {
+	to := backend.StatusWaiting
+	if o.Stopping {
+		to = backend.StatusStopped
+	}
+	return backend.Settle{ID: o.ID, Fence: o.Fence, To: to}
 }
 
 // judge convicts the owners whose counters have stood still for a lease. After an outage of the store the watch starts

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"hash/maphash"
 	"slices"
 	"time"
 
@@ -85,7 +86,7 @@ func (s *store) run(r *record, cl *claim, fanIn bool, now tick) {
 	r.Fence++
 	r.Attempt++
 	r.Started = now.wall
-	r.fanIn, r.settled, r.nonce = fanIn, false, ""
+	r.fanIn, r.settled, r.nonce = fanIn, false, 0
 	cl.add(r)
 }
 
@@ -147,7 +148,7 @@ func (s *store) settle(e *backend.Settle, now tick) backend.Settled {
 		return backend.SettleLost
 	}
 	if r.Status != backend.StatusRunning {
-		if r.settled && r.nonce == e.Nonce {
+		if r.settled && r.nonce == maphash.String(s.seed, e.Nonce) {
 			return backend.SettleApplied
 		}
 		return backend.SettleLost
@@ -158,7 +159,7 @@ func (s *store) settle(e *backend.Settle, now tick) backend.Settled {
 	case stop && !r.stopping:
 		return backend.SettleLost // it may not stop
 	}
-	r.settled, r.nonce = true, e.Nonce
+	r.settled, r.nonce = true, maphash.String(s.seed, e.Nonce)
 	switch e.To {
 	case backend.StatusSuccess:
 		r.Result = e.Result

@@ -29,28 +29,33 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	if q.Limit < 0 || q.Limit > maxPageSize {
 		return page, refusal("a page has 1 to %d tasks, not %d", maxPageSize, q.Limit)
 	}
+	if q.Sort != backend.SortNewest && q.Sort != backend.SortOldest && q.Sort != backend.SortEnded {
+		return page, refusal("unknown order %q", q.Sort)
+	}
 	from, err := parseCursor(q.Cursor)
 	if err != nil {
 		return page, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.rollOf(q)
-	if l == nil {
-		return page, nil
-	}
-	page.Total = l.total(q)
 	var found []*record
-	switch {
-	case page.Total == 0:
-		return page, nil
-	case q.Sort == backend.SortEnded:
-		found = l.byEnd(q, from)
-	case q.Sort == backend.SortNewest || q.Sort == backend.SortOldest:
-		found = l.byCreation(q, from)
-	default:
-		return backend.TaskPage{}, refusal("unknown order %q", q.Sort)
+	for _, l := range s.rolls(q) {
+		n := l.total(q)
+		if page.Total += n; n == 0 {
+			continue
+		}
+		if q.Sort == backend.SortEnded {
+			found = append(found, l.byEnd(q, from)...)
+		} else {
+			found = append(found, l.byCreation(q, from)...)
+		}
 	}
+	slices.SortFunc(found, func(a, b *record) int {
+		if q.Sort == backend.SortOldest {
+			a, b = b, a
+		}
+		return cursorOf(b, q.Sort).compare(cursorOf(a, q.Sort))
+	})
 	more := len(found) > q.Limit
 	found = found[:min(len(found), q.Limit)]
 	page.Tasks = make([]backend.Task, len(found))
@@ -63,21 +68,25 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	return page, nil
 }
 
-// rollOf returns the shortest roll in which all tasks of a query are.
-func (s *store) rollOf(q backend.TaskQuery) *roll {
+// rolls returns those in which all tasks of a query are, no task twice.
+func (s *store) rolls(q backend.TaskQuery) []*roll {
 	switch {
 	case q.Source != "":
 		if k := s.sets[q.Source]; k != nil {
-			return &k.roll
+			return []*roll{&k.roll}
 		}
 		return nil
 	case q.Queue != "":
 		if q := s.queues[q.Queue]; q != nil {
-			return &q.roll
+			return []*roll{&q.roll}
 		}
 		return nil
 	}
-	return &s.all
+	all := make([]*roll, 0, len(s.queues))
+	for _, q := range s.queues {
+		all = append(all, &q.roll)
+	}
+	return all
 }
 
 // total is how many tasks match.

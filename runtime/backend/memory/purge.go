@@ -6,7 +6,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// An ageing lists families that have ended, oldest first, by their root: a task that is nobody's subtask. One without
+// An ageing lists families of one queue that have ended, oldest first, by their root: a task that is nobody's subtask. One without
 // subtasks is a family of its own.
 type ageing struct {
 	list  []ending
@@ -27,7 +27,6 @@ func (e ending) stale() bool { return e.root.gone || e.root.endings != e.endings
 func (s *store) reopen(root *record, n int) {
 	if root.open == 0 && n > 0 {
 		root.endings++
-		s.ended.lost()
 		root.queue.ended.lost()
 	}
 	root.open += n
@@ -36,9 +35,8 @@ func (s *store) reopen(root *record, n int) {
 // closeOne notes that a task or set of a family has ended.
 func (s *store) closeOne(root *record, now tick) {
 	if root.open--; root.open == 0 {
-		e := ending{now.at, root.endings, root}
-		s.ended.list = append(s.ended.list, e)
-		root.queue.ended.list = append(root.queue.ended.list, e)
+		a := &root.queue.ended
+		a.list = append(a.list, ending{now.at, root.endings, root})
 	}
 }
 
@@ -92,7 +90,7 @@ func (s *store) Purge(ctx context.Context, keep backend.Retention, max int) (int
 	now := s.now()
 	n := 0
 	for keep.Age > 0 && n < max {
-		e, ok := s.ended.first()
+		e, ok := s.oldest()
 		if !ok || now.at-e.at <= int64(keep.Age) {
 			break
 		}
@@ -111,6 +109,16 @@ func (s *store) Purge(ctx context.Context, keep backend.Retention, max int) (int
 		}
 	}
 	return n, nil
+}
+
+// oldest returns the family that ended first.
+func (s *store) oldest() (oldest ending, found bool) {
+	for _, q := range s.queues {
+		if e, ok := q.ended.first(); ok && (!found || e.at < oldest.at) {
+			oldest, found = e, true
+		}
+	}
+	return oldest, found
 }
 
 // purge deletes up to max tasks of a family, from the leaves up.
@@ -136,7 +144,6 @@ func (s *store) purge(root *record, max int) int {
 		path = path[:len(path)-1]
 	}
 	if root.gone {
-		s.ended.lost()
 		root.queue.ended.lost()
 	}
 	return n

@@ -11,7 +11,6 @@ func (s *store) move(row int, r *record, to backend.Status, now tick) {
 	}
 	if from != to {
 		i, j := statusIndex(from), statusIndex(to)
-		s.all.count(i, j)
 		r.queue.roll.count(i, j)
 		if r.of != nil {
 			r.of.roll.count(i, j)

@@ -1,0 +1,161 @@
+package conform
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Coordinator checks a coordinator.
+func Coordinator(t *testing.T, open Open, o Options) {
+	run(t, open, o, []behaviour{
+		{"who was announced is present, with the last facts", announced},
+		{"who is not announced again is gone in the end", announcedOnce},
+		{"news reaches every subscriber of its topic, in order", newsReach},
+		{"a subscription ends with its context", newsEnd},
+		{"a slow subscriber holds up nobody, and learns of the gap", newsGap},
+	})
+}
+
+func (w *world) wantPresent(kind string, want map[string]json.RawMessage) {
+	w.Helper()
+	got, err := w.Coordinator.Present(w.ctx(), kind)
+	w.must(err)
+	if got == nil {
+		got = map[string]json.RawMessage{}
+	}
+	w.same("present", got, want)
+}
+
+func announced(w *world) {
+	w.wantPresent("node", map[string]json.RawMessage{})
+	w.must(w.Coordinator.Announce(w.ctx(), "node", "a", json.RawMessage(`1`)))
+	w.must(w.Coordinator.Announce(w.ctx(), "node", "b", json.RawMessage(`2`)))
+	w.must(w.Coordinator.Announce(w.ctx(), "node", "a", json.RawMessage(`3`)))
+	w.must(w.Coordinator.Announce(w.ctx(), "other", "c", json.RawMessage(`4`)))
+	w.wantPresent("node", map[string]json.RawMessage{"a": json.RawMessage(`3`), "b": json.RawMessage(`2`)})
+}
+
+func announcedOnce(w *world) {
+	if !w.o.Virtual {
+		w.Skip("takes many seconds")
+	}
+	w.must(w.Coordinator.Announce(w.ctx(), "node", "a", json.RawMessage(`1`)))
+	w.must(w.Coordinator.Announce(w.ctx(), "node", "b", json.RawMessage(`1`)))
+	for range 30 {
+		w.o.Sleep(2 * time.Second)
+		w.must(w.Coordinator.Announce(w.ctx(), "node", "b", json.RawMessage(`2`)))
+	}
+	w.wantPresent("node", map[string]json.RawMessage{"b": json.RawMessage(`2`)})
+}
+
+// subscribe collects the news of a topic; a gap is "gap". It returns once news arrive.
+func (w *world) subscribe(ctx context.Context, topic string, fn func(news string)) (ended <-chan struct{}) {
+	w.Helper()
+	over, first := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	go func() {
+		defer close(over)
+		_ = w.Coordinator.Subscribe(ctx, topic, func(news json.RawMessage) {
+			once.Do(func() { close(first) })
+			if string(news) == `"probe"` {
+				return
+			}
+			if news == nil {
+				news = json.RawMessage("gap")
+			}
+			fn(string(news))
+		})
+	}()
+	w.eventually("the first news", func() bool {
+		w.must(w.Coordinator.Broadcast(w.ctx(), topic, json.RawMessage(`"probe"`)))
+		select {
+		case <-first:
+			return true
+		case <-time.After(w.o.Tick):
+			return false
+		}
+	})
+	return over
+}
+
+func newsReach(w *world) {
+	var mu sync.Mutex
+	got := map[string][]string{}
+	collect := func(who string) func(string) {
+		return func(news string) {
+			mu.Lock()
+			defer mu.Unlock()
+			if news != "gap" {
+				got[who] = append(got[who], news)
+			}
+		}
+	}
+	w.subscribe(w.ctx(), "t", collect("a"))
+	w.subscribe(w.ctx(), "t", collect("b"))
+	w.subscribe(w.ctx(), "u", collect("c"))
+	for i := range 5 {
+		w.must(w.Coordinator.Broadcast(w.ctx(), "t", json.RawMessage(fmt.Sprint(i))))
+	}
+	w.eventually("the news", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(got["a"]) == 5 && len(got["b"]) == 5
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	want := []string{"0", "1", "2", "3", "4"}
+	w.same("received", got, map[string][]string{"a": want, "b": want})
+}
+
+func newsEnd(w *world) {
+	ctx, cancel := context.WithCancel(w.ctx())
+	var mu sync.Mutex
+	n := 0
+	over := w.subscribe(ctx, "t", func(news string) {
+		mu.Lock()
+		defer mu.Unlock()
+		if news != "gap" {
+			n++
+		}
+	})
+	cancel()
+	<-over
+	w.must(w.Coordinator.Broadcast(w.ctx(), "t", json.RawMessage(`1`)))
+	w.o.Sleep(w.o.Tick)
+	mu.Lock()
+	defer mu.Unlock()
+	w.same("news after the end", n, 0)
+}
+
+func newsGap(w *world) {
+	release := make(chan struct{})
+	var mu sync.Mutex
+	var got []string
+	w.subscribe(w.ctx(), "t", func(news string) {
+		<-release
+		mu.Lock()
+		defer mu.Unlock()
+		got = append(got, news)
+	})
+	const n = 5000
+	for i := range n {
+		w.must(w.Coordinator.Broadcast(w.ctx(), "t", json.RawMessage(fmt.Sprint(i))))
+	}
+	close(release)
+	last := fmt.Sprint(n - 1)
+	w.eventually("the last news, or a gap", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(got) > 0 && (got[len(got)-1] == last || slices.Contains(got, "gap"))
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	if len(got) < n && !slices.Contains(got, "gap") {
+		w.Errorf("%d of %d news, and no gap", len(got), n)
+	}
+}

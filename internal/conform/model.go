@@ -1,0 +1,354 @@
+package conform
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// Model returns a store of a few tasks that looks at all of them whatever it does: slow, and simple enough to be
+// believed. It is not safe for concurrent use, and its List knows neither pages nor order.
+func Model() *backend.Ports {
+	return &backend.Ports{Name: "model", Store: &model{owners: map[string]*modelOwner{}, sets: map[string]*modelSet{}}}
+}
+
+type model struct {
+	tasks  []*modelTask // oldest first
+	owners map[string]*modelOwner
+	sets   map[string]*modelSet
+}
+
+type modelTask struct {
+	backend.Task
+	committed, closed bool
+	inserted, ended   time.Time
+	hints             int
+	hinted            time.Time
+	owner, nonce      string
+	fanIn, stopping   bool
+	reason, settled   string // settled is "" or the nonce with a dot
+	position          int
+	sinceCommit       time.Time
+}
+
+type modelOwner struct {
+	count     int64
+	convicted bool
+}
+
+type modelSet struct {
+	batches   []string // committed
+	discarded []string
+	quiet     time.Time // the first commit
+	finished  time.Time
+}
+
+func (m *model) find(id string) *modelTask {
+	for _, t := range m.tasks {
+		if t.ID == id {
+			return t
+		}
+	}
+	return nil
+}
+
+func (m *model) where(ok func(*modelTask) bool) []*modelTask {
+	var out []*modelTask
+	for _, t := range m.tasks {
+		if ok(t) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+func docs(tasks []*modelTask) []backend.Task {
+	var out []backend.Task
+	for _, t := range tasks {
+		out = append(out, t.Task)
+	}
+	return out
+}
+
+func (t *modelTask) waits() bool   { return !t.Status.Final() && t.Status != backend.StatusRunning }
+func (t *modelTask) late() bool    { return !t.Deadline.IsZero() && !time.Now().Before(t.Deadline) }
+func (t *modelTask) isReady() bool { return t.waits() && !t.closed && !t.RunAt.After(time.Now()) }
+
+func (t *modelTask) end(to backend.Status) {
+	t.Status, t.Ended, t.ended = to, time.Now().UTC(), time.Now()
+	t.owner, t.stopping = "", false
+}
+
+func (t *modelTask) again(to backend.Status) {
+	t.Status, t.owner, t.hints = to, "", 0
+}
+
+func (t *modelTask) abort(why string) {
+	t.Error = &backend.TaskError{Code: backend.ErrAborted, Message: why}
+	t.end(backend.StatusStopped)
+}
+
+func best(tasks []*modelTask, max int) []*modelTask {
+	slices.SortFunc(tasks, func(a, b *modelTask) int {
+		return cmp.Or(cmp.Compare(b.Weight, a.Weight), cmp.Compare(a.position, b.position))
+	})
+	return tasks[:min(len(tasks), max)]
+}
+
+func (m *model) Insert(_ context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
+	var out []backend.Task
+	for _, n := range tasks {
+		t := m.find(n.Task.ID)
+		if t == nil && n.Task.UniqueKey != "" {
+			for _, o := range m.tasks {
+				if o.Queue == n.Task.Queue && o.UniqueKey == n.Task.UniqueKey && !o.Status.Final() {
+					t = o
+				}
+			}
+		}
+		if t == nil {
+			t = m.add(n)
+		}
+		out = append(out, t.Task)
+	}
+	return out, nil
+}
+
+func (m *model) add(n backend.NewTask) *modelTask {
+	t := &modelTask{Task: n.Task, committed: !n.Gated, closed: n.Gated, inserted: time.Now()}
+	t.Created = time.Now().UTC()
+	if t.RunAt.IsZero() || n.Delay != 0 {
+		t.RunAt = time.Now().UTC().Add(n.Delay)
+	}
+	if len(m.tasks) > 0 {
+		t.position = m.tasks[len(m.tasks)-1].position + 1
+	}
+	m.tasks = append(m.tasks, t)
+	if n.Gated {
+		s := m.set(t.Source)
+		s.discarded = slices.DeleteFunc(s.discarded, func(b string) bool { return b == t.Batch })
+	}
+	return t
+}
+
+func (m *model) set(source string) *modelSet {
+	if m.sets[source] == nil {
+		m.sets[source] = &modelSet{}
+	}
+	return m.sets[source]
+}
+
+func (m *model) owner(name string) *modelOwner {
+	if m.owners[name] == nil {
+		m.owners[name] = &modelOwner{}
+	}
+	return m.owners[name]
+}
+
+func (m *model) Claim(_ context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
+	if m.owner(c.Owner).convicted {
+		return nil, 0, backend.NewError(backend.ErrAborted, "")
+	}
+	next := m.nextDue(c.Queue)
+	if held := m.where(func(t *modelTask) bool { return t.owner == c.Owner && t.nonce == c.Nonce }); len(held) > 0 {
+		return docs(held), next, nil
+	}
+	took := best(m.where(func(t *modelTask) bool {
+		return t.Queue == c.Queue && t.isReady() && !t.late() && (len(c.IDs) == 0 || slices.Contains(c.IDs, t.ID))
+	}), c.Max)
+	for _, t := range took {
+		t.Status, t.owner, t.nonce, t.fanIn, t.settled = backend.StatusRunning, c.Owner, c.Nonce, c.FanIn, ""
+		t.Fence++
+		t.Attempt++
+		t.Started = time.Now().UTC()
+	}
+	return docs(took), next, nil
+}
+
+func (m *model) nextDue(queue string) time.Duration {
+	var next time.Duration
+	for _, t := range m.tasks {
+		if d := time.Until(t.RunAt); t.Queue == queue && t.waits() && !t.closed && d > 0 && (next == 0 || d < next) {
+			next = d
+		}
+	}
+	return next
+}
+
+func (m *model) Settle(_ context.Context, settles []backend.Settle) ([]backend.Settled, error) {
+	var out []backend.Settled
+	for _, s := range settles {
+		out = append(out, m.settle(s))
+	}
+	return out, nil
+}
+
+func (m *model) settle(s backend.Settle) backend.Settled {
+	t := m.find(s.ID)
+	switch {
+	case t == nil || t.Fence != s.Fence:
+		return backend.SettleLost
+	case t.Status != backend.StatusRunning && t.settled == s.Nonce+".":
+		return backend.SettleApplied
+	case t.Status != backend.StatusRunning:
+		return backend.SettleLost
+	case t.stopping && s.To != backend.StatusStopped:
+		return backend.SettleStopping
+	case !t.stopping && s.To == backend.StatusStopped:
+		return backend.SettleLost
+	}
+	t.settled = s.Nonce + "."
+	if s.Error == nil {
+		s.Error = &backend.TaskError{Code: backend.ErrAborted, Message: "the attempt failed"}
+	}
+	switch s.To {
+	case backend.StatusSuccess:
+		t.Result = s.Result
+		t.end(s.To)
+	case backend.StatusFailed:
+		t.Error = s.Error
+		t.end(s.To)
+	case backend.StatusStopped:
+		t.abort(t.reason)
+	case backend.StatusRetrying:
+		t.Error = s.Error
+		t.again(s.To)
+		t.RunAt = time.Now().UTC().Add(s.Delay)
+	case backend.StatusWaiting:
+		t.Attempt--
+		t.again(s.To)
+		t.RunAt = time.Now().UTC().Add(s.Delay)
+	}
+	return backend.SettleApplied
+}
+
+func (m *model) Progress(_ context.Context, id string, fence int64, progress json.RawMessage) error {
+	t := m.find(id)
+	if t == nil || t.Status != backend.StatusRunning || t.Fence != fence {
+		return backend.NewError(backend.ErrAborted, "")
+	}
+	t.Progress = progress
+	return nil
+}
+
+func (m *model) Beat(_ context.Context, owner string, count int64) error {
+	o := m.owner(owner)
+	if o.convicted {
+		return backend.NewError(backend.ErrAborted, "")
+	}
+	o.count = max(o.count, count)
+	return nil
+}
+
+func (m *model) Owners(context.Context) (map[string]int64, error) {
+	out := map[string]int64{}
+	for name, o := range m.owners {
+		if !o.convicted {
+			out[name] = o.count
+		}
+	}
+	return out, nil
+}
+
+func (m *model) Judge(_ context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
+	o := m.owners[owner]
+	if o == nil || o.count != count {
+		return nil, nil
+	}
+	o.convicted = true
+	lost := m.where(func(t *modelTask) bool { return t.owner == owner })
+	for _, t := range lost {
+		if t.stopping {
+			t.abort(t.reason)
+			continue
+		}
+		t.Attempt--
+		t.Crashes++
+		if t.again(backend.StatusWaiting); t.Crashes >= maxCrashes {
+			t.Error = &backend.TaskError{Code: backend.ErrInternal}
+			t.end(backend.StatusFailed)
+		}
+	}
+	return docs(lost), nil
+}
+
+func (m *model) Owned(_ context.Context, owner string) ([]backend.Owned, error) {
+	var out []backend.Owned
+	for _, t := range m.where(func(t *modelTask) bool { return t.owner == owner }) {
+		out = append(out, backend.Owned{ID: t.ID, Queue: t.Queue, Fence: t.Fence, Stopping: t.stopping})
+	}
+	return out, nil
+}
+
+func (m *model) Promote(_ context.Context, queue string, max int) ([]string, []backend.Task, time.Duration, error) {
+	failed := m.where(func(t *modelTask) bool { return t.Queue == queue && t.waits() && t.late() })
+	for _, t := range failed {
+		t.Error = &backend.TaskError{Code: backend.ErrDeadlineExceeded}
+		t.end(backend.StatusFailed)
+	}
+	picked := best(m.where(func(t *modelTask) bool {
+		age := min(5*time.Second<<t.hints, 5*time.Minute)
+		return t.Queue == queue && t.isReady() && (t.hints == 0 || time.Since(t.hinted) >= age)
+	}), max)
+	ids := []string{}
+	for _, t := range picked {
+		if t.Status == backend.StatusWaiting {
+			t.Status = backend.StatusPending
+		}
+		t.hints++
+		t.hinted = time.Now()
+		ids = append(ids, t.ID)
+	}
+	return ids, docs(failed), m.nextDue(queue), nil
+}
+
+func (m *model) Stop(_ context.Context, s backend.Stop) ([]backend.Task, error) {
+	top := m.find(s.ID)
+	if top == nil {
+		return nil, backend.NewError(backend.ErrNotFound, "")
+	}
+	var out []*modelTask
+	for _, t := range m.tasks {
+		if t.Status.Final() || !m.under(t, s.ID) || t == top && s.Below {
+			continue
+		}
+		if t.Status != backend.StatusRunning {
+			t.abort(s.Reason)
+		} else if !t.stopping {
+			t.stopping, t.reason = true, s.Reason
+		}
+		out = append(out, t)
+	}
+	return docs(out), nil
+}
+
+// under says whether a task is another, or below it.
+func (m *model) under(t *modelTask, id string) bool {
+	for t != nil && t.ID != id {
+		if t.Source == "" {
+			return false
+		}
+		t = m.find(t.Source)
+	}
+	return t != nil
+}
+
+func (m *model) Get(_ context.Context, id string) (backend.Task, error) {
+	if t := m.find(id); t != nil {
+		return t.Task, nil
+	}
+	return backend.Task{}, backend.NewError(backend.ErrNotFound, "")
+}
+
+func (m *model) List(_ context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
+	tasks := docs(m.where(func(t *modelTask) bool {
+		return (q.Queue == "" || t.Queue == q.Queue) && (q.Source == "" || t.Source == q.Source) &&
+			(len(q.Statuses) == 0 || slices.Contains(q.Statuses, t.Status)) &&
+			(q.After.IsZero() || !t.Created.Before(q.After)) && (q.Before.IsZero() || t.Created.Before(q.Before))
+	}))
+	return backend.TaskPage{Tasks: tasks, Total: len(tasks)}, nil
+}

@@ -1,0 +1,229 @@
+package conform
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+func (m *model) committed(source string) []*modelTask {
+	return m.where(func(t *modelTask) bool { return t.Source == source && t.committed })
+}
+
+func (m *model) live(source string) []*modelTask {
+	return slices.DeleteFunc(m.committed(source), func(t *modelTask) bool { return t.Status.Final() })
+}
+
+func (m *model) Spawn(_ context.Context, s backend.Spawn) error {
+	src := m.find(s.Source)
+	if src == nil {
+		return backend.NewError(backend.ErrNotFound, "")
+	}
+	set := m.set(s.Source)
+	held := m.held(s.Source, s.Batch)
+	if len(held) > 0 || !slices.Contains(set.batches, s.Batch) {
+		switch {
+		case !set.finished.IsZero(), src.Status == backend.StatusFailed, src.Status == backend.StatusStopped:
+			return backend.NewError(backend.ErrFailedPrecondition, "")
+		case slices.Contains(set.discarded, s.Batch):
+			return backend.NewError(backend.ErrAborted, "")
+		}
+		if len(set.batches) == 0 {
+			set.quiet = time.Now()
+		}
+		set.batches = append(set.batches, s.Batch)
+		for _, t := range held {
+			t.committed, t.sinceCommit = true, time.Now()
+		}
+	}
+	for _, t := range m.committed(s.Source) {
+		if t.Batch == s.Batch && (s.Now || src.Status == backend.StatusSuccess) {
+			t.closed = false
+		}
+	}
+	return nil
+}
+
+func (m *model) held(source, batch string) []*modelTask {
+	return m.where(func(t *modelTask) bool { return t.Source == source && t.Batch == batch && !t.committed })
+}
+
+func (m *model) Discard(_ context.Context, source, batch string) error {
+	if held := m.held(source, batch); len(held) > 0 {
+		m.remove(func(t *modelTask) bool { return slices.Contains(held, t) })
+		if m.find(source) != nil {
+			m.set(source).discarded = append(m.set(source).discarded, batch)
+		}
+	}
+	return nil
+}
+
+func (m *model) remove(gone func(*modelTask) bool) {
+	m.tasks = slices.DeleteFunc(m.tasks, gone)
+	for id := range m.sets {
+		if m.find(id) == nil {
+			delete(m.sets, id)
+		}
+	}
+}
+
+func (m *model) Open(_ context.Context, source string) ([]string, error) {
+	src := m.find(source)
+	if src == nil || src.Status != backend.StatusSuccess {
+		return nil, nil
+	}
+	var queues []string
+	for _, t := range m.committed(source) {
+		if t.closed && !slices.Contains(queues, t.Queue) {
+			queues = append(queues, t.Queue)
+		}
+		t.closed = false
+	}
+	return queues, nil
+}
+
+func (m *model) Finish(_ context.Context, source string) (bool, string, error) {
+	src := m.find(source)
+	if src == nil {
+		return false, "", nil
+	}
+	set := m.set(source)
+	if !src.Status.Final() || len(set.batches) == 0 || len(m.live(source)) > 0 {
+		return false, "", nil
+	}
+	if set.finished.IsZero() {
+		set.finished = time.Now()
+		c := backend.SubtaskCounts{Finished: time.Now().UTC()}
+		for _, t := range m.committed(source) {
+			c.Total++
+			switch t.Status {
+			case backend.StatusSuccess:
+				c.Succeeded++
+			case backend.StatusFailed:
+				c.Failed++
+			default:
+				c.Stopped++
+			}
+		}
+		src.Subtasks = &c
+		if src.Status == backend.StatusSuccess && src.fanIn && m.find(source+"/done") == nil {
+			m.add(backend.NewTask{Task: backend.Task{
+				ID: source + "/done", Queue: src.Queue, Status: backend.StatusWaiting, Weight: src.Weight,
+				Payload: src.Payload, Fingerprint: src.Fingerprint, DoneOf: source,
+			}})
+		}
+	}
+	if done := m.find(source + "/done"); done != nil && done.waits() {
+		return true, src.Queue, nil
+	}
+	return true, "", nil
+}
+
+func (m *model) Loose(_ context.Context, age time.Duration, _ int) ([]backend.Loose, error) {
+	var out []backend.Loose
+	add := func(what backend.LooseEnd, source, batch string, since time.Time) {
+		l := backend.Loose{What: what, Source: source, Batch: batch}
+		if time.Since(since) >= age && !slices.Contains(out, l) {
+			out = append(out, l)
+		}
+	}
+	for _, t := range m.tasks {
+		if !t.committed {
+			held := m.held(t.Source, t.Batch)
+			add(backend.LooseBatch, t.Source, t.Batch, held[len(held)-1].inserted)
+		}
+	}
+	for id, set := range m.sets {
+		src := m.find(id)
+		if src == nil || len(set.batches) == 0 {
+			continue
+		}
+		ended, quiet := latest(src.ended, set.quiet), latest(src.ended, set.quiet)
+		for _, t := range m.committed(id) {
+			quiet = latest(quiet, latest(t.ended, t.sinceCommit))
+			if t.closed && src.Status == backend.StatusSuccess {
+				add(backend.LooseGate, id, "", ended)
+			}
+			if t.Status == backend.StatusFailed && t.OnFailure == backend.FailFast && m.unasked(id) {
+				add(backend.LooseFamily, id, "", latest(t.ended, t.sinceCommit))
+			}
+		}
+		if src.Status.Final() && set.finished.IsZero() && len(m.live(id)) == 0 {
+			add(backend.LooseSet, id, "", quiet)
+		}
+		if (src.Status == backend.StatusFailed || src.Status == backend.StatusStopped) && m.unasked(id) {
+			add(backend.LooseFamily, id, "", ended)
+		}
+	}
+	return out, nil
+}
+
+// unasked says whether a source has a live subtask that nobody has asked to stop.
+func (m *model) unasked(source string) bool {
+	return slices.ContainsFunc(m.live(source), func(t *modelTask) bool { return !t.stopping })
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Purge deletes all families that it may; how many is not limited.
+func (m *model) Purge(_ context.Context, r backend.Retention, _ int) (int, error) {
+	type family struct {
+		root  *modelTask
+		tasks []*modelTask
+		since time.Time
+	}
+	var ended []family
+	for _, root := range m.tasks {
+		if m.root(root) != root || !root.committed {
+			continue
+		}
+		f := family{root: root}
+		over := true
+		for _, t := range m.tasks {
+			if m.root(t) != root {
+				continue
+			}
+			f.tasks = append(f.tasks, t)
+			set := m.set(t.ID)
+			over = over && (!t.committed || t.Status.Final() && (len(set.batches) == 0 || !set.finished.IsZero()))
+			if t.committed {
+				f.since = latest(f.since, latest(latest(t.ended, t.sinceCommit), set.finished))
+			}
+		}
+		if over {
+			ended = append(ended, f)
+		}
+	}
+	slices.SortStableFunc(ended, func(a, b family) int { return b.since.Compare(a.since) })
+	n, kept := 0, map[string]int{}
+	for _, f := range ended {
+		kept[f.root.Queue]++
+		if r.Age > 0 && time.Since(f.since) > r.Age || r.Max > 0 && kept[f.root.Queue] > r.Max {
+			n += len(f.tasks)
+			m.remove(func(t *modelTask) bool { return slices.Contains(f.tasks, t) })
+		}
+	}
+	return n, nil
+}
+
+// root returns the task at the top of a family.
+func (m *model) root(t *modelTask) *modelTask {
+	up := t.Source
+	if t.DoneOf != "" {
+		up = t.DoneOf
+	}
+	if up == "" {
+		return t
+	}
+	if source := m.find(up); source != nil {
+		return m.root(source)
+	}
+	return t
+}

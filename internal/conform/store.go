@@ -1,0 +1,29 @@
+package conform
+
+import (
+	"testing"
+)
+
+// Store checks a store: the state table, each method's promise, and what many may do at once.
+func Store(t *testing.T, open Open, o Options) {
+	t.Run("transitions", func(t *testing.T) {
+		run(t, open, o, []behaviour{{"only what the state table allows happens", everyPair}})
+	})
+	for _, group := range []struct {
+		name       string
+		behaviours []behaviour
+	}{
+		{"insert", insertBehaviours},
+		{"claim", claimBehaviours},
+		{"settle", settleBehaviours},
+		{"owners", ownerBehaviours},
+		{"promote", promoteBehaviours},
+		{"subtasks", subtaskBehaviours},
+		{"stop", stopBehaviours},
+		{"loose", looseBehaviours},
+		{"list", listBehaviours},
+		{"purge", purgeBehaviours},
+	} {
+		t.Run(group.name, func(t *testing.T) { run(t, open, o, group.behaviours) })
+	}
+}

@@ -1,0 +1,147 @@
+package conform
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+var insertBehaviours = []behaviour{
+	{"keeps the document as it was given", insertKeeps},
+	{"an id that exists returns what is there and overwrites nothing", insertTwice},
+	{"one live task per unique key and queue, free again when it ends", insertUnique},
+	{"of many who insert one unique key at once, one task comes", insertUniqueAtOnce},
+	{"of many who insert one id at once, one task comes", insertAtOnce},
+	{"an unknown task is not found", func(w *world) {
+		_, err := w.Store.Get(w.ctx(), "nobody")
+		w.wantCode(err, backend.ErrNotFound)
+	}},
+	{"a context that has ended stops every method", endedContext},
+}
+
+func insertKeeps(w *world) {
+	n := backend.NewTask{Task: backend.Task{
+		ID: "full", Queue: "q", Status: backend.StatusPending, Weight: -3, Payload: json.RawMessage(`{"a":[1,2]}`),
+		Fingerprint: "f", RetryOf: "other", UniqueKey: "k", Timeout: time.Second,
+		RunAt: time.Now().Add(time.Hour).Truncate(time.Millisecond).UTC(), Deadline: time.Now().Add(2 * time.Hour).Truncate(time.Millisecond).UTC(),
+	}}
+	stored := w.insert(n)[0]
+	if stored.Created.IsZero() {
+		w.Error("no time of creation")
+	}
+	want := n.Task
+	want.Created = stored.Created
+	w.same("stored", stored, want)
+	w.same("read again", w.get("full"), stored)
+
+	due := w.insert(w.task(delay(time.Hour)))[0]
+	if d := due.RunAt.Sub(due.Created); d < time.Hour-time.Second || d > time.Hour+time.Second {
+		w.Errorf("due %v after its creation, want an hour", d)
+	}
+	if now := w.insert(w.task())[0]; now.RunAt.IsZero() || now.RunAt.Sub(now.Created).Abs() > time.Second {
+		w.Errorf("due at %v, created at %v", now.RunAt, now.Created)
+	}
+}
+
+func insertTwice(w *world) {
+	first := w.insert(w.task(id("same")))[0]
+	stored := w.insert(w.task(id("same"), weight(7), in("elsewhere")), w.task(id("new")), w.task(id("new"), weight(7)))
+	w.same("the one that was there", stored[0], first)
+	w.same("twice in one call", stored[2], stored[1])
+	w.same("read again", w.get("same"), first)
+	w.done("same", backend.StatusSuccess)
+	w.same("after its end", w.insert(w.task(id("same")))[0], w.get("same"))
+}
+
+func insertUnique(w *world) {
+	holder := w.add(unique("k"))
+	w.same("the live one comes back", w.add(unique("k")), holder)
+	if other := w.add(unique("k"), in("other")); other == holder {
+		w.Error("a key of one queue counts in another")
+	}
+	t := w.take(holder, "owner")
+	w.same("running is live", w.add(unique("k")), holder)
+	w.wantSettled(backend.Settle{ID: holder, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying}, backend.SettleApplied)
+	w.same("retrying is live", w.add(unique("k")), holder)
+	w.done(holder, backend.StatusFailed)
+	second := w.add(unique("k"))
+	if second == holder {
+		w.Fatal("the key of a task that ended is not free")
+	}
+	_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: second})
+	w.must(err)
+	if third := w.add(unique("k")); third == second {
+		w.Error("the key of a task that was stopped is not free")
+	}
+}
+
+func insertUniqueAtOnce(w *world) {
+	for range 5 {
+		key := w.next("key")
+		got := many(w, func(int) string { return w.add(unique(key)) })
+		for _, id := range got {
+			if id != got[0] {
+				w.Fatalf("tasks %s and %s hold one key", id, got[0])
+			}
+		}
+	}
+}
+
+func insertAtOnce(w *world) {
+	name := w.next("task")
+	many(w, func(i int) string { return w.add(id(name), weight(i)) })
+	tasks := w.list(backend.TaskQuery{Queue: "q"})
+	if len(tasks) != 1 {
+		w.Errorf("%d tasks", len(tasks))
+	}
+}
+
+// many calls f on many goroutines at once and returns what they return.
+func many[T any](w *world, f func(i int) T) []T {
+	out := make([]T, w.o.Many)
+	start := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range out {
+		wg.Go(func() {
+			<-start
+			out[i] = f(i)
+		})
+	}
+	close(start)
+	wg.Wait()
+	return out
+}
+
+func endedContext(w *world) {
+	ctx, cancel := context.WithCancel(w.ctx())
+	cancel()
+	s := w.Store
+	calls := map[string]func() error{
+		"Insert":   func() error { _, err := s.Insert(ctx, []backend.NewTask{w.task()}); return err },
+		"Claim":    func() error { _, _, err := s.Claim(ctx, backend.Claim{Queue: "q", Owner: "o", Max: 1}); return err },
+		"Settle":   func() error { _, err := s.Settle(ctx, []backend.Settle{{To: backend.StatusFailed}}); return err },
+		"Progress": func() error { return s.Progress(ctx, "x", 1, nil) },
+		"Beat":     func() error { return s.Beat(ctx, "o", 1) },
+		"Owners":   func() error { _, err := s.Owners(ctx); return err },
+		"Judge":    func() error { _, err := s.Judge(ctx, "o", 1, 1); return err },
+		"Owned":    func() error { _, err := s.Owned(ctx, "o"); return err },
+		"Promote":  func() error { _, _, _, err := s.Promote(ctx, "q", 1); return err },
+		"Spawn":    func() error { return s.Spawn(ctx, backend.Spawn{Source: "x"}) },
+		"Discard":  func() error { return s.Discard(ctx, "x", "b") },
+		"Open":     func() error { _, err := s.Open(ctx, "x"); return err },
+		"Finish":   func() error { _, _, err := s.Finish(ctx, "x"); return err },
+		"Stop":     func() error { _, err := s.Stop(ctx, backend.Stop{ID: "x"}); return err },
+		"Loose":    func() error { _, err := s.Loose(ctx, 0, 1); return err },
+		"Get":      func() error { _, err := s.Get(ctx, "x"); return err },
+		"List":     func() error { _, err := s.List(ctx, backend.TaskQuery{}); return err },
+		"Purge":    func() error { _, err := s.Purge(ctx, backend.Retention{Max: 1}, 1); return err },
+	}
+	for name, call := range calls {
+		if err := call(); backend.CodeOf(err) != backend.ErrCanceled {
+			w.Errorf("%s: %v", name, err)
+		}
+	}
+}

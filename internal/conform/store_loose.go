@@ -1,0 +1,110 @@
+package conform
+
+import (
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+var looseBehaviours = []behaviour{
+	{"a batch that was never committed", func(w *world) {
+		source := w.add()
+		w.add(child(source, "b"))
+		w.wantLoose(backend.Loose{What: backend.LooseBatch, Source: source, Batch: "b"})
+		w.must(w.Store.Discard(w.ctx(), source, "b"))
+		w.wantLoose()
+		w.add(child("nobody", "b"))
+		w.wantLoose(backend.Loose{What: backend.LooseBatch, Source: "nobody", Batch: "b"})
+	}},
+	{"a gate that was not opened", func(w *world) {
+		source := w.add()
+		w.spawn(source, "b", false, 2)
+		w.wantLoose()
+		w.done(source, backend.StatusSuccess)
+		w.wantLoose(backend.Loose{What: backend.LooseGate, Source: source})
+		w.open(source)
+		w.wantLoose()
+	}},
+	{"a set that was not finished", func(w *world) {
+		source := w.add()
+		kids := w.spawn(source, "b", true, 2)
+		w.done(kids[0], backend.StatusSuccess)
+		w.done(kids[1], backend.StatusSuccess)
+		w.wantLoose()
+		w.done(source, backend.StatusSuccess)
+		w.wantLoose(backend.Loose{What: backend.LooseSet, Source: source})
+		w.wantFinish(source, true, "q")
+		w.wantLoose()
+	}},
+	{"subtasks of a source that failed", func(w *world) {
+		source := w.add()
+		run := w.take(source, "o")
+		kids := w.spawn(source, "b", true, 3)
+		running := w.take(kids[0], "o")
+		w.settle(run, backend.StatusFailed)
+		w.wantLoose(backend.Loose{What: backend.LooseFamily, Source: source})
+		w.stop(source, true)
+		w.settle(running, backend.StatusStopped)
+		w.wantLoose(backend.Loose{What: backend.LooseSet, Source: source})
+		w.wantFinish(source, true, "")
+		w.wantLoose()
+	}},
+	{"what was asked to stop is not loose, and what was not is", func(w *world) {
+		source := w.add()
+		kids := w.spawn(source, "b", true, 3)
+		first, second := w.take(kids[0], "o"), w.take(kids[1], "o")
+		w.done(source, backend.StatusFailed)
+		w.stop(kids[0], false)
+		w.settle(first, backend.StatusStopped)
+		w.stop(kids[2], false)
+		w.wantLoose(backend.Loose{What: backend.LooseFamily, Source: source})
+		w.stop(kids[1], false)
+		w.wantLoose()
+		w.settle(second, backend.StatusStopped)
+		w.wantLoose(backend.Loose{What: backend.LooseSet, Source: source})
+	}},
+	{"siblings of one that failed, where that matters", func(w *world) {
+		for _, policy := range []backend.FailurePolicy{"", backend.IgnoreFailures, backend.CollectFailures, backend.FailFast} {
+			source := w.add()
+			kids := w.spawn(source, "b", true, 2, onFailure(policy))
+			w.done(kids[0], backend.StatusFailed)
+			if policy != backend.FailFast {
+				w.wantLoose()
+				continue
+			}
+			w.wantLoose(backend.Loose{What: backend.LooseFamily, Source: source})
+			w.stop(source, true)
+			w.wantLoose()
+		}
+	}},
+	{"the oldest first, and no more than asked", func(w *world) {
+		var sources []string
+		for range 4 {
+			source := w.add()
+			w.spawn(source, "b", false, 1)
+			w.done(source, backend.StatusSuccess)
+			sources = append(sources, source)
+			w.o.Sleep(w.o.Tick)
+		}
+		w.o.Sleep(looseAge(w))
+		got, err := w.Store.Loose(w.ctx(), 0, 2)
+		w.must(err)
+		w.same("two", got, []backend.Loose{
+			{What: backend.LooseGate, Source: sources[0]}, {What: backend.LooseGate, Source: sources[1]},
+		})
+	}},
+}
+
+func looseAge(w *world) time.Duration { return 3 * w.o.Tick }
+
+// wantLoose checks what is loose: nothing before its age, then this.
+func (w *world) wantLoose(want ...backend.Loose) {
+	w.Helper()
+	young, err := w.Store.Loose(w.ctx(), time.Hour, 10)
+	w.must(err)
+	w.same("too young", len(young), 0)
+	w.o.Sleep(looseAge(w))
+	got, err := w.Store.Loose(w.ctx(), w.o.Tick, 10)
+	w.must(err)
+	w.same("loose", append([]backend.Loose{}, got...), append([]backend.Loose{}, want...))
+}

@@ -1,0 +1,176 @@
+package conform
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+var ownerBehaviours = []behaviour{
+	{"counters only rise", counters},
+	{"a beat saves an owner", beatSaves},
+	{"a conviction ends its claims, and is remembered", conviction},
+	{"of many judges one convicts", judgesAtOnce},
+	{"a beat and a judge at once: one of them wins", beatAgainstJudge},
+	{"a crash is counted and its attempt is not charged", crashes},
+	{"a task that kills its owners fails in the end", poison},
+	{"what should stop is stopped by the conviction", convictStopping},
+	{"lists what an owner runs, and what of it should stop", ownedLists},
+}
+
+func (w *world) judge(owner string, count int64, maxCrashes int) []backend.Task {
+	w.Helper()
+	tasks, err := w.Store.Judge(w.ctx(), owner, count, maxCrashes)
+	w.must(err)
+	return tasks
+}
+
+func (w *world) owners() map[string]int64 {
+	w.Helper()
+	counts, err := w.Store.Owners(w.ctx())
+	w.must(err)
+	return counts
+}
+
+func counters(w *world) {
+	w.must(w.Store.Beat(w.ctx(), "a", 3))
+	w.must(w.Store.Beat(w.ctx(), "b", 1))
+	w.must(w.Store.Beat(w.ctx(), "a", 2)) // late
+	w.same("owners", w.owners(), map[string]int64{"a": 3, "b": 1})
+}
+
+func beatSaves(w *world) {
+	w.must(w.Store.Beat(w.ctx(), "o", 1))
+	t := w.take(w.add(), "o")
+	w.must(w.Store.Beat(w.ctx(), "o", 2))
+	w.same("judged", len(w.judge("o", 1, 3)), 0)
+	w.same("an unknown owner", len(w.judge("nobody", 0, 3)), 0)
+	w.same("the task", w.get(t.ID), t)
+	w.must(w.Store.Beat(w.ctx(), "o", 3))
+	w.same("owners", w.owners(), map[string]int64{"o": 3})
+}
+
+func conviction(w *world) {
+	w.must(w.Store.Beat(w.ctx(), "o", 5))
+	w.must(w.Store.Beat(w.ctx(), "other", 1))
+	lost, kept := w.take(w.add(), "o"), w.take(w.add(), "other")
+	tasks := w.judge("o", 5, 3)
+	want := lost
+	want.Status, want.Attempt, want.Crashes = backend.StatusWaiting, 0, 1
+	w.same("returned", tasks, []backend.Task{want})
+	w.same("stored", w.get(lost.ID), want)
+	w.same("another's", w.get(kept.ID), kept)
+	w.same("repeated", len(w.judge("o", 5, 3)), 0)
+	w.same("owners", w.owners(), map[string]int64{"other": 1})
+
+	w.wantCode(w.Store.Beat(w.ctx(), "o", 6), backend.ErrAborted)
+	_, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: "q", Owner: "o", Nonce: w.next("n"), Max: 1})
+	w.wantCode(err, backend.ErrAborted)
+	w.wantSettled(backend.Settle{ID: lost.ID, Fence: lost.Fence, Nonce: "n", To: backend.StatusSuccess}, backend.SettleLost)
+	w.wantCode(w.Store.Progress(w.ctx(), lost.ID, lost.Fence, []byte(`1`)), backend.ErrAborted)
+	w.same("after all that", w.get(lost.ID), want)
+	w.same("the next fence", w.take(lost.ID, "other").Fence, lost.Fence+1)
+}
+
+func judgesAtOnce(w *world) {
+	for i := range 5 {
+		owner := fmt.Sprint("o", i)
+		w.must(w.Store.Beat(w.ctx(), owner, 1))
+		for range 10 {
+			w.take(w.add(), owner)
+		}
+		returned := map[string]int{}
+		for _, tasks := range many(w, func(int) []backend.Task { return w.judge(owner, 1, 100) }) {
+			for _, t := range tasks {
+				returned[t.ID]++
+			}
+		}
+		if len(returned) != 10 {
+			w.Errorf("%d tasks came back", len(returned))
+		}
+		for id := range returned {
+			w.same("crashes", w.get(id).Crashes, 1)
+		}
+	}
+}
+
+func beatAgainstJudge(w *world) {
+	for i := range 20 {
+		owner := fmt.Sprint("o", i)
+		w.must(w.Store.Beat(w.ctx(), owner, 1))
+		t := w.take(w.add(), owner)
+		refused := make(chan error, 1)
+		go func() { refused <- w.Store.Beat(w.ctx(), owner, 2) }()
+		w.judge(owner, 1, 100)
+		if err := <-refused; err == nil {
+			w.same("saved", w.get(t.ID).Status, backend.StatusRunning)
+		} else {
+			w.wantCode(err, backend.ErrAborted)
+			w.same("convicted", w.get(t.ID).Status, backend.StatusWaiting)
+		}
+	}
+}
+
+func crashes(w *world) {
+	id := w.add()
+	t := w.take(id, "first")
+	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying}, backend.SettleApplied)
+	w.must(w.Store.Beat(w.ctx(), "second", 1))
+	t = w.take(id, "second")
+	w.judge("second", 1, 3)
+	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying}, backend.SettleLost)
+	got := w.get(id)
+	if got.Attempt != 1 || got.Crashes != 1 || got.Fence != 2 || got.Status != backend.StatusWaiting {
+		w.Errorf("attempt %d, crashes %d, fence %d, %s", got.Attempt, got.Crashes, got.Fence, got.Status)
+	}
+	w.same("claimable at once", w.take(id, "third").Attempt, 2)
+}
+
+func poison(w *world) {
+	id := w.add(unique("k"))
+	for i := range 3 {
+		owner := fmt.Sprint("o", i)
+		w.must(w.Store.Beat(w.ctx(), owner, 1))
+		w.take(id, owner)
+		w.judge(owner, 1, 3)
+	}
+	t := w.get(id)
+	if t.Status != backend.StatusFailed || t.Crashes != 3 || t.Attempt != 0 || t.Error == nil || t.Ended.IsZero() {
+		w.Errorf("%+v, error %v", t, t.Error)
+	}
+	if w.add(unique("k")) == id {
+		w.Error("its unique key is not free")
+	}
+}
+
+func convictStopping(w *world) {
+	w.must(w.Store.Beat(w.ctx(), "o", 1))
+	t := w.take(w.add(), "o")
+	_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: t.ID, Reason: "enough"})
+	w.must(err)
+	tasks := w.judge("o", 1, 1)
+	got := w.get(t.ID)
+	w.same("returned", tasks, []backend.Task{got})
+	if got.Status != backend.StatusStopped || got.Error == nil || got.Error.Code != backend.ErrAborted || got.Ended.IsZero() {
+		w.Errorf("%+v, error %v", got, got.Error)
+	}
+}
+
+func ownedLists(w *world) {
+	none, err := w.Store.Owned(w.ctx(), "o")
+	w.must(err)
+	w.same("of an unknown owner", len(none), 0)
+	a, b, c := w.take(w.add(), "o"), w.take(w.add(in("p")), "o"), w.take(w.add(), "o")
+	w.take(w.add(), "other")
+	w.settle(c, backend.StatusSuccess)
+	_, err = w.Store.Stop(w.ctx(), backend.Stop{ID: b.ID})
+	w.must(err)
+	owned, err := w.Store.Owned(w.ctx(), "o")
+	w.must(err)
+	slices.SortFunc(owned, func(a, b backend.Owned) int { return cmp.Compare(a.Queue, b.Queue) })
+	w.same("owned", owned, []backend.Owned{
+		{ID: b.ID, Queue: "p", Fence: b.Fence, Stopping: true}, {ID: a.ID, Queue: "q", Fence: a.Fence},
+	})
+}

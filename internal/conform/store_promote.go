@@ -1,0 +1,133 @@
+package conform
+
+import (
+	"slices"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+var promoteBehaviours = []behaviour{
+	{"picks the best that are due and owed a hint, once", promotePicks},
+	{"says when another will be due", promoteNext},
+	{"a hint that went unheard is owed again, later each time", promoteAgain},
+	{"a settled or lost claim empties the hint", promoteEmptied},
+	{"of many who promote at once, each task goes to one", promoteAtOnce},
+	{"fails what is past its deadline and frees its unique key", func(w *world) {
+		late := w.add(deadline(2*w.o.Tick), unique("k"))
+		gated := w.add(deadline(2*w.o.Tick), child(w.add(in("sources")), "b"))
+		w.o.Sleep(3 * w.o.Tick)
+		_, failed, _, err := w.Store.Promote(w.ctx(), "q", 10)
+		w.must(err)
+		got := ids(failed)
+		slices.Sort(got)
+		w.same("failed", got, []string{late, gated})
+		if w.add(unique("k")) == late {
+			w.Error("its unique key is not free")
+		}
+	}},
+}
+
+func (w *world) promote(queue string, max int) []string {
+	w.Helper()
+	ids, _, _, err := w.Store.Promote(w.ctx(), queue, max)
+	w.must(err)
+	return ids
+}
+
+func promotePicks(w *world) {
+	a, b, c := w.add(weight(1)), w.add(weight(5), status(backend.StatusPending)), w.add(weight(3))
+	w.add(weight(9), delay(time.Hour))
+	w.add(weight(9), child(w.add(in("sources")), "b"))
+	w.add(weight(9), in("elsewhere"))
+	w.take(w.add(weight(9)), "o")
+	w.same("none asked for", len(w.promote("q", 0)), 0)
+	w.same("the best two", w.promote("q", 2), []string{b, c})
+	w.same("the rest", w.promote("q", 10), []string{a})
+	w.same("owed no more", len(w.promote("q", 10)), 0)
+	w.wantStatus(backend.StatusPending, a, b, c)
+	w.same("a hint keeps nobody from claiming", len(w.claim("q", "o", 10)), 3)
+	w.same("a queue that nobody uses", len(w.promote("nowhere", 10)), 0)
+}
+
+func promoteNext(w *world) {
+	tick := w.o.Tick
+	next := func() time.Duration {
+		w.Helper()
+		_, _, next, err := w.Store.Promote(w.ctx(), "q", 10)
+		w.must(err)
+		return next
+	}
+	w.same("nothing", next(), time.Duration(0))
+	id := w.add(delay(5 * tick))
+	if n := next(); n <= 0 || n > 5*tick {
+		w.Errorf("next is %v, want up to %v", n, 5*tick)
+	}
+	w.o.Sleep(6 * tick)
+	w.same("due", w.promote("q", 10), []string{id})
+	w.same("no other", next(), time.Duration(0))
+}
+
+func promoteAgain(w *world) {
+	if !w.o.Virtual {
+		w.Skip("takes minutes")
+	}
+	id := w.add()
+	var last time.Duration
+	for i := range 10 {
+		if got := w.promote("q", 10); !slices.Equal(got, []string{id}) {
+			w.Fatalf("hint %d: %v", i, got)
+		}
+		waited := time.Duration(0)
+		for ; len(w.promote("q", 0)) == 0 && waited < last-time.Second; waited += time.Second {
+			if got := w.promote("q", 10); len(got) > 0 {
+				w.Fatalf("owed again %v after hint %d", waited, i)
+			}
+			w.o.Sleep(time.Second)
+		}
+		age := min(5*time.Second<<(i+1), 10*time.Minute)
+		w.o.Sleep(age - waited)
+		last = min(5*time.Second<<(i+1), time.Minute)
+	}
+}
+
+func promoteEmptied(w *world) {
+	id := w.add()
+	w.must(w.Store.Beat(w.ctx(), "lost", 1))
+	for _, end := range []func(t backend.Task){
+		func(t backend.Task) { w.settle(t, backend.StatusRetrying) },
+		func(t backend.Task) { w.settle(t, backend.StatusWaiting) },
+		func(backend.Task) { w.judge("lost", 1, 100) },
+	} {
+		w.same("owed", w.promote("q", 10), []string{id})
+		w.same("not owed", len(w.promote("q", 10)), 0)
+		end(w.take(id, "lost"))
+	}
+	w.same("owed", w.promote("q", 10), []string{id})
+}
+
+func promoteAtOnce(w *world) {
+	const tasks = 300
+	for range tasks {
+		w.add()
+	}
+	seen := map[string]bool{}
+	for _, got := range many(w, func(i int) []string {
+		var all []string
+		for {
+			ids := w.promote("q", 1+i%5)
+			if len(ids) == 0 {
+				return all
+			}
+			all = append(all, ids...)
+		}
+	}) {
+		for _, id := range got {
+			if seen[id] {
+				w.Errorf("task %s was promoted twice", id)
+			}
+			seen[id] = true
+		}
+	}
+	w.same("promoted", len(seen), tasks)
+}

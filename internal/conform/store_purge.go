@@ -1,0 +1,120 @@
+package conform
+
+import (
+	"slices"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+var purgeBehaviours = []behaviour{
+	{"deletes what ended long ago", purgeAge},
+	{"deletes what is too many in its queue, the oldest first", purgeMax},
+	{"deletes no more than asked", purgeBatches},
+	{"a source and its subtasks go together", purgeFamilies},
+	{"without limits everything stays", func(w *world) {
+		w.done(w.add(), backend.StatusSuccess)
+		w.same("purged", w.purge(backend.Retention{}, 10), 0)
+	}},
+}
+
+func (w *world) purge(r backend.Retention, max int) int {
+	w.Helper()
+	n, err := w.Store.Purge(w.ctx(), r, max)
+	w.must(err)
+	return n
+}
+
+func (w *world) left() []string {
+	got := ids(w.list(backend.TaskQuery{}))
+	slices.Sort(got)
+	return got
+}
+
+func purgeAge(w *world) {
+	old := w.add()
+	w.done(old, backend.StatusSuccess)
+	stopped := w.add()
+	w.stop(stopped, false)
+	w.add(id("waiting"))
+	w.take(w.add(id("running")), "o")
+	w.same("too young", w.purge(backend.Retention{Age: time.Hour}, 10), 0)
+	w.o.Sleep(3 * w.o.Tick)
+	w.done(w.add(id("young")), backend.StatusFailed)
+	w.same("purged", w.purge(backend.Retention{Age: 2 * w.o.Tick}, 10), 2)
+	w.same("left", w.left(), []string{"running", "waiting", "young"})
+	_, err := w.Store.Get(w.ctx(), old)
+	w.wantCode(err, backend.ErrNotFound)
+	w.same("its id is free again", w.insert(w.task(id(old)))[0].Status, backend.StatusWaiting)
+}
+
+func purgeMax(w *world) {
+	var done []string
+	for range 6 {
+		done = append(done, w.add())
+		w.done(done[len(done)-1], backend.StatusSuccess)
+		w.o.Sleep(w.o.Tick)
+	}
+	other := w.add(in("other"))
+	w.done(other, backend.StatusSuccess)
+	w.add(id("waiting"))
+	w.same("purged", w.purge(backend.Retention{Max: 2}, 10), 4)
+	want := []string{done[4], done[5], other, "waiting"}
+	slices.Sort(want)
+	w.same("left", w.left(), want)
+	w.same("purged again", w.purge(backend.Retention{Max: 2}, 10), 0)
+}
+
+func purgeBatches(w *world) {
+	for range 10 {
+		w.done(w.add(), backend.StatusSuccess)
+	}
+	w.o.Sleep(2 * w.o.Tick)
+	for _, want := range []int{4, 4, 2, 0} {
+		w.same("purged", w.purge(backend.Retention{Age: w.o.Tick}, 4), want)
+	}
+}
+
+func purgeFamilies(w *world) {
+	age := backend.Retention{Age: w.o.Tick}
+	all := func(n int) {
+		w.Helper()
+		w.o.Sleep(3 * w.o.Tick)
+		w.same("purged", w.purge(age, 100), n)
+	}
+	source := w.add()
+	kids := w.spawn(source, "b", true, 2)
+	w.done(kids[0], backend.StatusSuccess)
+	w.done(source, backend.StatusSuccess)
+	all(0) // a subtask lives
+	under := w.take(kids[1], "o")
+	grandkid := w.spawn(kids[1], "b", true, 1)[0]
+	w.settle(under, backend.StatusSuccess)
+	all(0) // so does one of its own
+	w.done(grandkid, backend.StatusSuccess)
+	all(0) // the sets are not finished
+	w.wantFinish(source, true, "q")
+	w.wantFinish(kids[1], true, "sub")
+	all(0) // the tasks that run SubtasksDone live
+	w.done(source+"/done", backend.StatusSuccess)
+	w.done(kids[1]+"/done", backend.StatusFailed)
+	w.same("too young as a whole", w.purge(backend.Retention{Age: time.Hour}, 100), 0)
+	all(6)
+	w.same("left", w.left(), []string{})
+
+	// A family larger than a batch goes in the end, its source not before its subtasks.
+	source = w.add()
+	w.spawn(source, "b", true, 9)
+	w.stop(source, false)
+	w.wantFinish(source, true, "")
+	w.o.Sleep(3 * w.o.Tick)
+	for n := 0; n < 10; {
+		got := w.purge(age, 3)
+		if n += got; got == 0 || n > 10 {
+			w.Fatalf("purged %d of 10 tasks", n)
+		}
+		if left := w.left(); len(left) != 10-n || len(left) > 0 && left[0] != source && !slices.Contains(left, source) {
+			w.Fatalf("left %v", left)
+		}
+	}
+}

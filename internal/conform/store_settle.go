@@ -1,0 +1,190 @@
+package conform
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+var settleBehaviours = []behaviour{
+	{"writes what its row says", settleWrites},
+	{"one whose reply was lost is applied when repeated, for ever", settleRepeated},
+	{"a stale one is lost", settleStale},
+	{"of many settles of one claim, one is applied", settleAtOnce},
+	{"a stop request beats success", settleStopping},
+	{"a claim whose reply was lost is given back by what Owned says", settleLostClaim},
+	{"says of each what came of it", settleBatch},
+	{"refuses a status that no row leads to", func(w *world) {
+		t := w.take(w.add(), "o")
+		for _, to := range []backend.Status{backend.StatusPending, backend.StatusRunning, "", "odd"} {
+			_, err := w.Store.Settle(w.ctx(), []backend.Settle{{ID: t.ID, Fence: t.Fence, Nonce: "n", To: to}})
+			w.wantCode(err, backend.ErrInvalidArgument)
+		}
+		w.same("the task", w.get(t.ID), t)
+	}},
+	{"progress is guarded by the fence", progress},
+}
+
+func settleWrites(w *world) {
+	result, failure := json.RawMessage(`{"ok":true}`), &backend.TaskError{Code: backend.ErrInternal, Message: "broken"}
+	end := func(to backend.Status, err *backend.TaskError, delay time.Duration) (before, after backend.Task) {
+		before = w.take(w.add(), "o")
+		w.wantSettled(backend.Settle{
+			ID: before.ID, Fence: before.Fence, Nonce: "n", To: to, Result: result, Error: err, Delay: delay,
+		}, backend.SettleApplied)
+		return before, w.get(before.ID)
+	}
+	before, after := end(backend.StatusSuccess, nil, 0)
+	before.Status, before.Result, before.Ended = backend.StatusSuccess, result, after.Ended
+	w.same("success", after, before)
+
+	before, after = end(backend.StatusFailed, failure, 0)
+	before.Status, before.Error, before.Ended = backend.StatusFailed, failure, after.Ended
+	w.same("failed", after, before)
+	if _, after = end(backend.StatusFailed, nil, 0); after.Error == nil {
+		w.Error("failed without an error")
+	}
+
+	before, after = end(backend.StatusRetrying, failure, time.Hour)
+	if d := after.RunAt.Sub(before.Started); d < time.Hour-time.Second || d > time.Hour+time.Minute {
+		w.Errorf("retrying in %v, want an hour", d)
+	}
+	before.Status, before.Error, before.RunAt = backend.StatusRetrying, failure, after.RunAt
+	w.same("retrying", after, before)
+
+	before, after = end(backend.StatusWaiting, nil, time.Hour)
+	if d := after.RunAt.Sub(before.Started); d < time.Hour-time.Second || d > time.Hour+time.Minute {
+		w.Errorf("waiting for %v, want an hour", d)
+	}
+	before.Status, before.Attempt, before.RunAt = backend.StatusWaiting, 0, after.RunAt
+	w.same("waiting", after, before)
+}
+
+func settleRepeated(w *world) {
+	for _, to := range []backend.Status{
+		backend.StatusSuccess, backend.StatusFailed, backend.StatusStopped, backend.StatusRetrying, backend.StatusWaiting,
+	} {
+		t := w.take(w.add(), "o")
+		if to == backend.StatusStopped {
+			_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: t.ID})
+			w.must(err)
+		}
+		s := backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: to, Result: json.RawMessage(`1`)}
+		w.wantSettled(s, backend.SettleApplied)
+		after := w.get(t.ID)
+		w.wantSettled(s, backend.SettleApplied)
+		w.same(string(to)+", repeated", w.get(t.ID), after)
+		if !to.Final() {
+			again := w.take(t.ID, "o")
+			w.wantSettled(s, backend.SettleLost)
+			w.same("claimed again", w.get(t.ID), again)
+		}
+	}
+	// A repeat is applied also after somebody else has moved the task without a claim.
+	t := w.take(w.add(), "o")
+	s := backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying}
+	w.wantSettled(s, backend.SettleApplied)
+	_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: t.ID})
+	w.must(err)
+	w.wantSettled(s, backend.SettleApplied)
+	w.wantStatus(backend.StatusStopped, t.ID)
+}
+
+func settleStale(w *world) {
+	id := w.add()
+	first := w.take(id, "o")
+	w.settle(first, backend.StatusRetrying)
+	second := w.take(id, "o")
+	w.wantSettled(backend.Settle{ID: id, Fence: first.Fence, Nonce: "n", To: backend.StatusSuccess}, backend.SettleLost)
+	w.same("an old fence", w.get(id), second)
+	w.wantSettled(backend.Settle{ID: id, Fence: second.Fence, Nonce: "mine", To: backend.StatusSuccess}, backend.SettleApplied)
+	done := w.get(id)
+	w.wantSettled(backend.Settle{ID: id, Fence: second.Fence, Nonce: "other", To: backend.StatusFailed}, backend.SettleLost)
+	w.same("another nonce", w.get(id), done)
+	w.wantSettled(backend.Settle{ID: "nobody", Fence: 1, Nonce: "n", To: backend.StatusFailed}, backend.SettleLost)
+}
+
+func settleAtOnce(w *world) {
+	for range 5 {
+		t := w.take(w.add(), "o")
+		got := many(w, func(int) backend.Settled {
+			to := backend.StatusSuccess
+			came, err := w.Store.Settle(w.ctx(), []backend.Settle{{ID: t.ID, Fence: t.Fence, Nonce: w.next("n"), To: to}})
+			if err != nil {
+				w.Error(err)
+				return backend.SettleLost
+			}
+			return came[0]
+		})
+		applied := 0
+		for _, c := range got {
+			if c == backend.SettleApplied {
+				applied++
+			}
+		}
+		w.same("applied", applied, 1)
+	}
+}
+
+func settleStopping(w *world) {
+	t := w.take(w.add(), "o")
+	asked, err := w.Store.Stop(w.ctx(), backend.Stop{ID: t.ID, Reason: "enough"})
+	w.must(err)
+	w.same("asked to stop", ids(asked), []string{t.ID})
+	for _, to := range []backend.Status{
+		backend.StatusSuccess, backend.StatusFailed, backend.StatusRetrying, backend.StatusWaiting,
+	} {
+		w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: to, Result: json.RawMessage(`1`)}, backend.SettleStopping)
+	}
+	w.same("the task", w.get(t.ID), t)
+	w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusStopped, Result: json.RawMessage(`1`)}, backend.SettleApplied)
+	want := t
+	want.Status, want.Ended = backend.StatusStopped, w.get(t.ID).Ended
+	want.Error = &backend.TaskError{Code: backend.ErrAborted, Message: "enough"}
+	w.same("stopped, its result discarded", w.get(t.ID), want)
+}
+
+func settleLostClaim(w *world) {
+	id := w.add()
+	w.claim("q", "o", 1) // and nobody reads the reply
+	owned, err := w.Store.Owned(w.ctx(), "o")
+	w.must(err)
+	w.same("owned", owned, []backend.Owned{{ID: id, Queue: "q", Fence: 1}})
+	w.wantSettled(backend.Settle{ID: id, Fence: owned[0].Fence, Nonce: "made for the audit", To: backend.StatusWaiting}, backend.SettleApplied)
+	w.same("attempts", w.get(id).Attempt, 0)
+	w.take(id, "another")
+}
+
+func settleBatch(w *world) {
+	var settles []backend.Settle
+	for range 3 {
+		t := w.take(w.add(), "o")
+		settles = append(settles, backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusSuccess})
+	}
+	settles[1].Fence++
+	_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: settles[2].ID})
+	w.must(err)
+	settles = append(settles, settles[0])
+	came, err := w.Store.Settle(w.ctx(), settles)
+	w.must(err)
+	w.same("came", came, []backend.Settled{
+		backend.SettleApplied, backend.SettleLost, backend.SettleStopping, backend.SettleApplied,
+	})
+	none, err := w.Store.Settle(w.ctx(), nil)
+	w.must(err)
+	w.same("of none", len(none), 0)
+}
+
+func progress(w *world) {
+	t := w.take(w.add(), "o")
+	w.must(w.Store.Progress(w.ctx(), t.ID, t.Fence, json.RawMessage(`{"at":1}`)))
+	want := t
+	want.Progress = json.RawMessage(`{"at":1}`)
+	w.same("noted", w.get(t.ID), want)
+	w.wantCode(w.Store.Progress(w.ctx(), t.ID, t.Fence-1, json.RawMessage(`2`)), backend.ErrAborted)
+	w.settle(t, backend.StatusRetrying)
+	w.wantCode(w.Store.Progress(w.ctx(), t.ID, t.Fence, json.RawMessage(`3`)), backend.ErrAborted)
+	w.same("what was said last", w.get(t.ID).Progress, want.Progress)
+	w.wantCode(w.Store.Progress(w.ctx(), "nobody", 1, json.RawMessage(`3`)), backend.ErrAborted)
+}

@@ -1,0 +1,148 @@
+package conform
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+var stopBehaviours = []behaviour{
+	{"what waits is stopped at once, and why is kept", stopWaiting},
+	{"stopping again, or what has ended, is harmless", stopAgain},
+	{"an unknown task is not found", func(w *world) {
+		_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: "nobody"})
+		w.wantCode(err, backend.ErrNotFound)
+	}},
+	{"a task and everything under it is stopped", stopTree},
+	{"only what is under it is stopped", stopBelow},
+	{"a wide set is stopped as a whole", stopWide},
+	{"stopping against claiming: one of them wins", stopAgainstClaim},
+}
+
+func (w *world) stop(id string, below bool) []string {
+	w.Helper()
+	tasks, err := w.Store.Stop(w.ctx(), backend.Stop{ID: id, Reason: "enough", Below: below})
+	w.must(err)
+	for _, t := range tasks {
+		w.same("returned as it is", t, w.get(t.ID))
+	}
+	got := ids(tasks)
+	slices.Sort(got)
+	return got
+}
+
+func stopWaiting(w *world) {
+	name := w.add(unique("k"))
+	before := w.get(name)
+	w.same("stopped", w.stop(name, false), []string{name})
+	want := before
+	want.Status, want.Ended = backend.StatusStopped, w.get(name).Ended
+	want.Error = &backend.TaskError{Code: backend.ErrAborted, Message: "enough"}
+	w.same("the task", w.get(name), want)
+	if want.Ended.IsZero() {
+		w.Error("no end")
+	}
+	if w.add(unique("k")) == name {
+		w.Error("its unique key is not free")
+	}
+	unnamed := w.add()
+	_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: unnamed})
+	w.must(err)
+	if e := w.get(unnamed).Error; e == nil || e.Code != backend.ErrAborted {
+		w.Errorf("stopped without a reason: %v", e)
+	}
+}
+
+func stopAgain(w *world) {
+	name := w.add()
+	w.stop(name, false)
+	before := w.get(name)
+	w.same("again", w.stop(name, false), []string{})
+	w.same("the task", w.get(name), before)
+	running := w.take(w.add(), "o")
+	w.stop(running.ID, false)
+	_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: running.ID, Reason: "another"})
+	w.must(err)
+	w.same("asked twice", w.get(running.ID), running)
+	w.settle(running, backend.StatusStopped)
+	w.same("the first reason counts", w.get(running.ID).Error.Message, "enough")
+}
+
+// tree makes a source that has succeeded, one subtask that waits, one that runs, one that has ended, and one that has
+// ended with a subtask of its own that waits. It returns what is live under the source.
+func (w *world) tree() (source string, waiting, running, under string) {
+	source = w.add()
+	run := w.take(source, "o")
+	kids := w.spawn(source, "b", true, 4)
+	w.take(kids[1], "o")
+	w.done(kids[2], backend.StatusSuccess)
+	last := w.take(kids[3], "o")
+	under = w.spawn(kids[3], "b", true, 1)[0]
+	w.settle(last, backend.StatusSuccess)
+	w.settle(run, backend.StatusRetrying)
+	return source, kids[0], kids[1], under
+}
+
+func stopTree(w *world) {
+	source, waiting, running, under := w.tree()
+	want := []string{source, waiting, running, under}
+	slices.Sort(want)
+	w.same("stopped", w.stop(source, false), want)
+	w.wantStatus(backend.StatusStopped, source, waiting, under)
+	w.settle(w.get(running), backend.StatusStopped)
+	w.wantFinish(source, true, "")
+	w.same("stopped of the set", w.get(source).Subtasks.Stopped, 2)
+}
+
+func stopBelow(w *world) {
+	source, waiting, running, under := w.tree()
+	want := []string{waiting, running, under}
+	slices.Sort(want)
+	w.same("stopped", w.stop(source, true), want)
+	w.wantStatus(backend.StatusRetrying, source)
+	w.wantStatus(backend.StatusStopped, waiting, under)
+	w.done(source, backend.StatusSuccess)
+	w.wantFinish(source, false, "")
+	w.settle(w.get(running), backend.StatusStopped)
+	w.wantFinish(source, true, "q")
+}
+
+func stopWide(w *world) {
+	const wide = 3000
+	source := w.add()
+	for i := range 3 {
+		w.spawn(source, fmt.Sprint(i), true, wide/3)
+	}
+	got, err := w.Store.Stop(w.ctx(), backend.Stop{ID: source})
+	w.must(err)
+	w.same("stopped", len(got), wide+1)
+	w.wantFinish(source, true, "")
+	w.same("stopped of the set", w.get(source).Subtasks.Stopped, wide)
+}
+
+func stopAgainstClaim(w *world) {
+	for range 20 {
+		name := w.add()
+		stopped := make(chan []backend.Task, 1)
+		go func() {
+			tasks, err := w.Store.Stop(w.ctx(), backend.Stop{ID: name})
+			if err != nil {
+				w.Error(err)
+			}
+			stopped <- tasks
+		}()
+		claimed := w.claim("q", "o", 1)
+		if got := <-stopped; len(got) != 1 {
+			w.Fatalf("stopped %v", ids(got))
+		}
+		if len(claimed) == 0 {
+			w.wantStatus(backend.StatusStopped, name)
+			continue
+		}
+		owned, err := w.Store.Owned(w.ctx(), "o")
+		w.must(err)
+		w.same("owned", owned, []backend.Owned{{ID: name, Queue: "q", Fence: 1, Stopping: true}})
+		w.settle(claimed[0], backend.StatusStopped)
+	}
+}

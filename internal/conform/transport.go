@@ -1,0 +1,324 @@
+package conform
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// Transport checks a transport: hints as it says of itself, with ids or without, and raw messages.
+func Transport(t *testing.T, open Open, o Options) {
+	run(t, open, o, []behaviour{
+		{"says that it is up", func(w *world) {
+			if up, changed := w.Transport.State(); !up || changed == nil {
+				w.Errorf("up is %v, changed %v", up, changed)
+			}
+		}},
+		{"a hint wakes a listener", hintWakes},
+		{"a hint that came before the listener is not forgotten", hintBefore},
+		{"Next ends with its context, and with its listener", nextEnds},
+		{"hints of another queue wake nobody", hintElsewhere},
+		{"ids: no more than the window are unacknowledged", withIDs(hintWindow)},
+		{"ids: what a listener leaves unacknowledged goes on under suspicion", withIDs(hintSuspicion)},
+		{"ids: each hint goes to one listener", withIDs(hintsShared)},
+		{"ids: the depth is what waits", withIDs(hintDepth)},
+		{"a raw message is received once, with the others", rawOnce},
+		{"a raw message waits for its receiver", rawWaits},
+		{"a raw message that fails comes again", rawAgain},
+		{"receivers share the messages", rawShared},
+	})
+}
+
+func withIDs(test func(*world)) func(*world) {
+	return func(w *world) {
+		if !w.Transport.Ids() {
+			w.Skip("its hints are wake-ups")
+		}
+		test(w)
+	}
+}
+
+func (w *world) listen(queue string, window int) backend.Listener {
+	w.Helper()
+	l, err := w.Transport.Listen(w.ctx(), queue, window)
+	w.must(err)
+	w.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+func (w *world) hint(queue string, ids ...string) []bool {
+	w.Helper()
+	taken, err := w.Transport.Hint(w.ctx(), queue, ids)
+	w.must(err)
+	w.same("answers", len(taken), len(ids))
+	return taken
+}
+
+// hints receives n hints, or fails.
+func (w *world) hints(l backend.Listener, n int) []backend.Hint {
+	w.Helper()
+	var all []backend.Hint
+	for len(all) < n {
+		ctx, cancel := context.WithTimeout(w.ctx(), 500*w.o.Tick)
+		got, err := l.Next(ctx, n-len(all))
+		cancel()
+		w.must(err)
+		if len(got) == 0 || len(got) > n-len(all) {
+			w.Fatalf("%d hints, asked for up to %d", len(got), n-len(all))
+		}
+		all = append(all, got...)
+	}
+	return all
+}
+
+// quiet checks that no hint comes for a while.
+func (w *world) quiet(l backend.Listener) {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx(), 5*w.o.Tick)
+	defer cancel()
+	if got, err := l.Next(ctx, 10); err == nil {
+		w.Errorf("hints %+v", got)
+	} else if backend.CodeOf(err) != backend.ErrDeadlineExceeded {
+		w.Errorf("waiting for hints: %v", err)
+	}
+}
+
+func names(hints []backend.Hint) []string {
+	out := []string{}
+	for _, h := range hints {
+		out = append(out, h.ID)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func hintWakes(w *world) {
+	l := w.listen("q", 10)
+	got := make(chan []backend.Hint, 1)
+	go func() { got <- w.hints(l, 1) }()
+	w.hint("q", "a")
+	h := (<-got)[0]
+	if (h.ID == "a") != w.Transport.Ids() || h.Suspicion || h.Done == nil {
+		w.Errorf("%+v", h)
+	}
+	h.Done()
+	h.Done()
+	w.quiet(l)
+}
+
+func hintBefore(w *world) {
+	w.hint("q", "a")
+	w.hints(w.listen("q", 10), 1)[0].Done()
+}
+
+func nextEnds(w *world) {
+	l := w.listen("q", 10)
+	w.quiet(l)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := l.Next(w.ctx(), 1)
+		ended <- err
+	}()
+	w.must(l.Close())
+	w.must(l.Close())
+	if err := <-ended; err == nil {
+		w.Error("hints of a listener that is closed")
+	}
+}
+
+func hintElsewhere(w *world) {
+	l := w.listen("q", 10)
+	w.hint("other", "a")
+	w.quiet(l)
+}
+
+func hintWindow(w *world) {
+	l := w.listen("q", 2)
+	w.hint("q", "a", "b", "c", "d", "e")
+	first := w.hints(l, 2)
+	w.quiet(l)
+	first[0].Done()
+	first[0].Done() // counts once
+	second := w.hints(l, 1)
+	w.quiet(l)
+	w.must(l.Resize(w.ctx(), 3))
+	third := w.hints(l, 1)
+	w.quiet(l)
+	w.must(l.Resize(w.ctx(), 1))
+	second[0].Done()
+	third[0].Done()
+	w.quiet(l)
+	first[1].Done()
+	last := w.hints(l, 1)
+	w.same("all", names(slices.Concat(first, second, third, last)), []string{"a", "b", "c", "d", "e"})
+}
+
+func hintSuspicion(w *world) {
+	l := w.listen("q", 10)
+	w.hint("q", "a", "b", "c")
+	for _, h := range w.hints(l, 3) {
+		if h.ID == "b" {
+			h.Done()
+		}
+	}
+	w.must(l.Close())
+	again := w.hints(w.listen("q", 10), 2)
+	w.same("again", names(again), []string{"a", "c"})
+	for _, h := range again {
+		if !h.Suspicion {
+			w.Errorf("%s comes again without suspicion", h.ID)
+		}
+	}
+}
+
+func hintsShared(w *world) {
+	const n = 200
+	var ids []string
+	for i := range n {
+		ids = append(ids, fmt.Sprint("t", i))
+	}
+	ctx, cancel := context.WithCancel(w.ctx())
+	defer cancel()
+	var mu sync.Mutex
+	seen := map[string]int{}
+	var wg sync.WaitGroup
+	for range 4 {
+		l := w.listen("q", 8)
+		wg.Go(func() {
+			for {
+				got, err := l.Next(ctx, 3)
+				if err != nil {
+					return
+				}
+				mu.Lock()
+				for _, h := range got {
+					seen[h.ID]++
+					h.Done()
+				}
+				if len(seen) == n {
+					cancel()
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for _, ok := range w.hint("q", ids...) {
+		if !ok {
+			w.Fatal("a hint was refused")
+		}
+	}
+	wg.Wait()
+	for _, id := range ids {
+		w.same(id, seen[id], 1)
+	}
+}
+
+func hintDepth(w *world) {
+	depth := func(want int) {
+		w.Helper()
+		w.eventually(fmt.Sprint("depth ", want), func() bool {
+			n, err := w.Transport.Depth(w.ctx(), "q")
+			w.must(err)
+			return n == want
+		})
+	}
+	depth(0)
+	w.hint("q", "a", "b", "c")
+	depth(3)
+	w.hints(w.listen("q", 2), 2)
+	depth(1)
+}
+
+// receive collects the raw messages of a queue until n have been handled well; fn may refuse one.
+func (w *world) receive(queue string, n int, fn func(body string) error) []string {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.ctx(), 500*w.o.Tick)
+	defer cancel()
+	var got []string
+	_ = w.Transport.Receive(ctx, queue, func(_ context.Context, body json.RawMessage) error {
+		if err := fn(string(body)); err != nil {
+			return err
+		}
+		if got = append(got, string(body)); len(got) == n {
+			cancel()
+		}
+		return nil
+	})
+	slices.Sort(got)
+	return got
+}
+
+func (w *world) send(queue string, bodies ...string) {
+	w.Helper()
+	for _, b := range bodies {
+		w.must(w.Transport.Send(w.ctx(), queue, json.RawMessage(b)))
+	}
+}
+
+func fine(string) error { return nil }
+
+func rawOnce(w *world) {
+	got := make(chan []string, 1)
+	go func() { got <- w.receive("q", 3, fine) }()
+	w.send("other", `0`)
+	w.send("q", `1`, `{"two":2}`, `"three"`)
+	w.same("received", <-got, []string{`"three"`, `1`, `{"two":2}`})
+	w.same("of the other queue", w.receive("other", 1, fine), []string{`0`})
+	ctx, cancel := context.WithTimeout(w.ctx(), 5*w.o.Tick)
+	defer cancel()
+	_ = w.Transport.Receive(ctx, "q", func(_ context.Context, body json.RawMessage) error {
+		w.Errorf("received again: %s", body)
+		return nil
+	})
+}
+
+func rawWaits(w *world) {
+	w.send("q", `1`, `2`)
+	w.same("received", w.receive("q", 2, fine), []string{`1`, `2`})
+}
+
+func rawAgain(w *world) {
+	w.send("q", `1`)
+	tries := 0
+	w.same("received", w.receive("q", 1, func(string) error {
+		if tries++; tries < 3 {
+			return errors.New("not yet")
+		}
+		return nil
+	}), []string{`1`})
+	w.same("tries", tries, 3)
+}
+
+func rawShared(w *world) {
+	const n = 50
+	var mu sync.Mutex
+	seen := map[string]int{}
+	ctx, cancel := context.WithTimeout(w.ctx(), 500*w.o.Tick)
+	defer cancel()
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			_ = w.Transport.Receive(ctx, "q", func(_ context.Context, body json.RawMessage) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if seen[string(body)]++; len(seen) == n {
+					cancel()
+				}
+				return nil
+			})
+		})
+	}
+	for i := range n {
+		w.send("q", fmt.Sprint(i))
+	}
+	wg.Wait()
+	for i := range n {
+		w.same("times received", seen[fmt.Sprint(i)], 1)
+	}
+}

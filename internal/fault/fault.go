@@ -1,0 +1,170 @@
+// Package fault breaks backends on purpose, so that tests can hold the runtime to its promises while everything under it
+// fails.
+//
+// # Two layers
+//
+// A [World] goes around the backend that is under test and stands for the servers, which all processes share: its store
+// can be down for everybody, and its [Log] records every operation that changed a task, with the effect that it really
+// had. Nothing that the runtime says of itself goes into the log, so [Log.Check] judges by what has happened.
+//
+// A [Backend] goes around the World for one process, an App, and stands for that process and its network: requests are
+// refused, replies lost, both delayed and repeated as its [Plan] says; it can be crashed, frozen, thawed and cut off.
+//
+//	world := fault.Around(memory.New())
+//	b := fault.New(world, seed, fault.Plan{LoseReply: 0.05})
+//	app, err := af.Open(ctx, b)
+//	…
+//	b.Crash()
+//
+// # What goes where
+//
+// Every method of every port passes one interposer (pass.go): ports.go only names the methods, so that what a fault is
+// stands in one place for all. Hints have faults of their own (hints.go).
+//
+// # What a seed fixes
+//
+// A Backend draws its faults from its seed, in the order of the calls. The runtime's own jitter and the scheduler are
+// not seeded, so a seed reproduces a scenario and not each of its steps: the log tells what happened.
+//
+// All waiting is package time's: everything here works inside testing/synctest.
+package fault
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A Plan says how often a process's calls fail, as probabilities from 0 to 1. The zero Plan breaks nothing.
+type Plan struct {
+	Refuse    float64 // the request does not arrive: unavailable, not sent
+	LoseReply float64 // it has its effect, and the caller gets unavailable, outcome unknown
+	Repeat    float64 // it is applied twice, sometimes much later
+	Delay     float64 // request or reply takes up to MostDelay, whatever the caller's context says
+	MostDelay time.Duration
+
+	LoseHint    float64
+	RepeatHint  float64
+	ShuffleHint float64 // hints sent together arrive in another order, or later than others
+}
+
+// A Direction is one way of a connection.
+type Direction int
+
+// The directions of a process's connection to everything else.
+const (
+	Neither  Direction = 0
+	Requests Direction = 1 // no request arrives
+	Replies  Direction = 2 // requests have their effects, no reply arrives
+)
+
+// A Backend is what one process sees of a backend. Its methods are safe for concurrent use.
+type Backend struct {
+	inner backend.Backend
+
+	mu     sync.Mutex
+	rand   *rand.Rand
+	plan   Plan
+	thawed chan struct{} // closed by Thaw; nil while not frozen
+	cut    Direction
+	open   map[backend.Listener]struct{}
+
+	dead chan struct{} // closed by Crash
+	kill sync.Once
+}
+
+// New returns a view of b for one process. Two with the same seed and plan that see the same calls break the same ones.
+func New(b backend.Backend, seed uint64, plan Plan) *Backend {
+	return &Backend{
+		inner: b, plan: plan, rand: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)),
+		open: map[backend.Listener]struct{}{}, dead: make(chan struct{}),
+	}
+}
+
+// Open implements [backend.Backend].
+func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	var inner *backend.Ports
+	var err error
+	if w, ok := b.inner.(*World); ok {
+		inner, err = w.join(ctx, env, b.dead)
+	} else {
+		inner, err = b.inner.Open(ctx, env)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return wrap(inner, b, b), nil
+}
+
+// SetPlan changes how often calls fail from now on.
+func (b *Backend) SetPlan(p Plan) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.plan = p
+}
+
+// Crash is SIGKILL: every call fails from now on, those that hang too, and none has an effect any more. What the process
+// listened to goes to others. There is no way back.
+func (b *Backend) Crash() {
+	b.kill.Do(func() {
+		close(b.dead)
+		b.mu.Lock()
+		open := b.open
+		b.open = map[backend.Listener]struct{}{}
+		b.mu.Unlock()
+		for l := range open {
+			_ = l.Close() // a connection that breaks
+		}
+	})
+}
+
+// Dead is closed once the process has crashed.
+func (b *Backend) Dead() <-chan struct{} { return b.dead }
+
+// Freeze is SIGSTOP: calls hang until Thaw, whatever their contexts say; what is under way takes effect, and its reply
+// waits.
+func (b *Backend) Freeze() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.thawed == nil {
+		b.thawed = make(chan struct{})
+	}
+}
+
+// Thaw is SIGCONT.
+func (b *Backend) Thaw() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.thawed != nil {
+		close(b.thawed)
+		b.thawed = nil
+	}
+}
+
+// Pause returns once the process is not frozen, or dead: code that stands for the process's own calls it between its
+// steps, since there is no stopping a goroutine from outside.
+func (b *Backend) Pause() {
+	for {
+		b.mu.Lock()
+		thawed := b.thawed
+		b.mu.Unlock()
+		if thawed == nil {
+			return
+		}
+		select {
+		case <-thawed:
+		case <-b.dead:
+			return
+		}
+	}
+}
+
+// Cut cuts the process off, in one direction or (Requests|Replies) both; Neither mends it.
+func (b *Backend) Cut(d Direction) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cut = d
+}

@@ -1,0 +1,257 @@
+package fault
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A Log is what has happened to tasks, in the order in which it happened.
+type Log struct {
+	Entries []Entry
+	Tasks   map[string]backend.Task // as the last entries left them
+
+	owners   map[string]*owner
+	children map[string][]string // ids by source
+	batches  map[batchID]bool    // committed
+}
+
+// An Entry is one operation that changed something, or that a check wants to know of.
+type Entry struct {
+	At       time.Duration // since the world began
+	Now      time.Time
+	Instance string
+	Op       string
+	Owner    string        // of Claim and Judge
+	Convicts bool          // a Judge that ended its owner
+	Spawn    backend.Spawn // that was not refused
+	Commits  string        // its source, where it was the first to commit this batch
+	Changes  []Change
+	Left     []backend.Task // that Insert did not insert, for their keys' sake: there is none of that id
+	FanIn    bool           // of Claim
+}
+
+// A Change is a task before and after. The one without an id is a task that did not exist yet, or is gone.
+type Change struct{ Before, After backend.Task }
+
+type owner struct {
+	count     int64
+	convicted bool
+	runs      map[string]bool
+}
+
+func newLog() *Log {
+	return &Log{
+		Tasks: map[string]backend.Task{}, owners: map[string]*owner{}, children: map[string][]string{},
+		batches: map[batchID]bool{},
+	}
+}
+
+func (l *Log) clone() *Log {
+	return &Log{Entries: slices.Clone(l.Entries), Tasks: maps.Clone(l.Tasks)}
+}
+
+func (l *Log) owner(name string) *owner {
+	o := l.owners[name]
+	if o == nil {
+		o = &owner{runs: map[string]bool{}}
+		l.owners[name] = o
+	}
+	return o
+}
+
+// note records a call that was made just now. It asks the store itself what became of each task that the call may have
+// changed. A call that failed had no effect here: what a process is told of it is another matter.
+func (l *Log) note(e *edge, c call, v any, err error) {
+	if err != nil {
+		return
+	}
+	n := Entry{At: time.Since(e.w.start), Now: time.Now(), Instance: e.instance, Op: c.op}
+	for _, id := range l.touched(&n, c, v) {
+		l.observe(e, &n, id)
+	}
+	if tasks, ok := c.arg.([]backend.NewTask); ok {
+		for _, t := range tasks {
+			if _, there := l.Tasks[t.Task.ID]; !there {
+				n.Left = append(n.Left, t.Task)
+			}
+		}
+	}
+	if len(n.Changes) > 0 || len(n.Left) > 0 || n.Convicts || n.Spawn.Source != "" {
+		l.Entries = append(l.Entries, n)
+	}
+}
+
+// touched returns the tasks that a call may have changed, by what it asked for and what it was answered, and notes what
+// concerns owners and batches.
+func (l *Log) touched(n *Entry, c call, v any) []string {
+	var ids []string
+	switch arg := c.arg.(type) {
+	case []backend.NewTask:
+		for _, t := range arg {
+			ids = append(ids, t.Task.ID)
+		}
+	case backend.Claim:
+		n.Owner, n.FanIn = arg.Owner, arg.FanIn
+		ids = taskIDs(v.(claimed).tasks)
+		l.owner(arg.Owner) // known from now on
+	case []backend.Settle:
+		for _, s := range arg {
+			ids = append(ids, s.ID)
+		}
+	case backend.Spawn:
+		n.Spawn = arg
+		if key := (batchID{arg.Source, arg.Batch}); !l.batches[key] {
+			l.batches[key] = true
+			n.Commits = arg.Source
+		}
+	case batchID:
+		for _, id := range l.children[arg.source] {
+			if l.Tasks[id].Batch == arg.batch {
+				ids = append(ids, id)
+			}
+		}
+	case backend.Stop:
+		ids = append(l.below(arg.ID, nil), arg.ID)
+	case counter:
+		ids = l.count(n, c.op, arg)
+	case backend.Retention:
+		for id, t := range l.Tasks {
+			if t.Status.Final() {
+				ids = append(ids, id)
+			}
+		}
+	case string: // a queue, or a source
+		if c.op == "Finish" {
+			return []string{arg, arg + "/done"}
+		}
+		if p, ok := v.(promoted); ok {
+			ids = append(p.ids, taskIDs(p.failed)...)
+		}
+	}
+	return ids
+}
+
+// count follows the owners' counters, by Beat and Judge.
+func (l *Log) count(n *Entry, op string, arg counter) []string {
+	if op == "Beat" {
+		o := l.owner(arg.owner)
+		o.count = max(o.count, arg.count)
+		return nil
+	}
+	o := l.owners[arg.owner]
+	if o == nil || o.count != arg.count {
+		return nil
+	}
+	n.Owner, n.Convicts = arg.owner, !o.convicted
+	o.convicted = true
+	return slices.Sorted(maps.Keys(o.runs))
+}
+
+// below returns everything under a task.
+func (l *Log) below(id string, ids []string) []string {
+	for _, child := range l.children[id] {
+		ids = l.below(child, append(ids, child))
+	}
+	return ids
+}
+
+func taskIDs(tasks []backend.Task) []string {
+	ids := make([]string, len(tasks))
+	for i, t := range tasks {
+		ids[i] = t.ID
+	}
+	return ids
+}
+
+// observe notes how a task has changed since it was seen last.
+func (l *Log) observe(e *edge, n *Entry, id string) {
+	before, known := l.Tasks[id]
+	after, err := e.store.Get(context.Background(), id)
+	switch {
+	case err != nil && !known:
+		return
+	case err != nil:
+		delete(l.Tasks, id)
+	case known && same(before, after):
+		return
+	default:
+		l.Tasks[id] = after
+		if !known && after.Source != "" && !slices.Contains(l.children[after.Source], id) {
+			l.children[after.Source] = append(l.children[after.Source], id)
+		}
+	}
+	n.Changes = append(n.Changes, Change{before, after})
+	if n.Op == "Claim" {
+		l.owner(n.Owner).runs[id] = true
+	} else if before.Status == backend.StatusRunning {
+		for _, o := range l.owners {
+			delete(o.runs, id)
+		}
+	}
+}
+
+// same says whether nothing has changed that a transition changes.
+func same(a, b backend.Task) bool {
+	return a.Status == b.Status && a.Fence == b.Fence && a.Attempt == b.Attempt && a.Crashes == b.Crashes &&
+		a.RunAt.Equal(b.RunAt) && a.Ended.Equal(b.Ended) && (a.Subtasks == nil) == (b.Subtasks == nil) &&
+		string(a.Result) == string(b.Result)
+}
+
+// String renders the entries that concern any of the tasks, all of them without any.
+func (l *Log) String(ids ...string) string {
+	var b strings.Builder
+	for _, e := range l.Entries {
+		var parts []string
+		for _, c := range e.Changes {
+			if len(ids) == 0 || slices.Contains(ids, c.id()) || slices.Contains(ids, c.source()) {
+				parts = append(parts, c.String())
+			}
+		}
+		if len(parts) > 0 || len(ids) == 0 || e.Convicts || slices.Contains(ids, e.Commits) {
+			if len(e.Changes) == 0 && !e.Convicts && e.Commits == "" {
+				continue // a batch committed again
+			}
+			fmt.Fprintf(&b, "%10.3fs %.6s %s", e.At.Seconds(), e.Instance, e.Op)
+			if e.Convicts {
+				fmt.Fprintf(&b, " convicts %.6s%s", e.Owner, e.Owner[min(26, len(e.Owner)):])
+			}
+			if e.Commits != "" {
+				fmt.Fprintf(&b, " commits to %s", e.Commits)
+			}
+			fmt.Fprintf(&b, " %s\n", strings.Join(parts, "; "))
+		}
+	}
+	return b.String()
+}
+
+func (c Change) id() string {
+	if c.After.ID == "" {
+		return c.Before.ID
+	}
+	return c.After.ID
+}
+
+func (c Change) source() string {
+	if c.After.ID == "" {
+		return c.Before.Source
+	}
+	return c.After.Source
+}
+
+func (c Change) String() string {
+	a := c.After
+	if a.ID == "" {
+		return c.Before.ID + " deleted"
+	}
+	s := fmt.Sprintf("%s %s→%s f%d a%d c%d", a.ID, c.Before.Status, a.Status, a.Fence, a.Attempt, a.Crashes)
+	if a.Subtasks != nil {
+		s += fmt.Sprintf(" set %d=%d+%d+%d", a.Subtasks.Total, a.Subtasks.Succeeded, a.Subtasks.Failed, a.Subtasks.Stopped)
+	}
+	return s
+}

@@ -1,0 +1,204 @@
+package fault
+
+import (
+	"context"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A path is what a call goes through on its way to the port that has the effect.
+type path interface {
+	pass(ctx context.Context, c call, run func(context.Context) (any, error)) (any, error)
+}
+
+// A call is one call of a port's method.
+type call struct {
+	op   string
+	arg  any
+	port port
+}
+
+// A port is the kind of port that a call is for.
+type port int
+
+const (
+	toStore port = iota
+	toOther
+	toLast // makes something that lasts, such as a listener: it fails as a whole or not at all
+)
+
+// through makes a call over a path.
+func through[R any](ctx context.Context, p path, c call, run func(context.Context) (R, error)) (R, error) {
+	v, err := p.pass(ctx, c, func(ctx context.Context) (any, error) { return run(ctx) })
+	r, _ := v.(R)
+	return r, err
+}
+
+// only is through for a call that returns nothing but an error.
+func only(ctx context.Context, p path, c call, run func(context.Context) error) error {
+	_, err := through(ctx, p, c, func(ctx context.Context) (struct{}, error) { return struct{}{}, run(ctx) })
+	return err
+}
+
+// A fate is what one call meets.
+type fate struct {
+	refuse, loseReply bool
+	before, after     time.Duration
+	again             bool
+	later             time.Duration // between the first and the second time
+	stall             time.Duration // until a caller that is cut off learns that there is no answer
+}
+
+// draw decides a call's fate.
+func (b *Backend) draw() fate {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var f fate
+	p := b.plan
+	if p == (Plan{}) && b.cut == Neither {
+		return f
+	}
+	hit := func(prob float64) bool { return prob > 0 && b.rand.Float64() < prob }
+	f.refuse, f.loseReply, f.again = hit(p.Refuse), hit(p.LoseReply), hit(p.Repeat)
+	if hit(p.Delay) {
+		d := time.Duration(b.rand.Int64N(int64(p.MostDelay) + 1))
+		if b.rand.IntN(2) == 0 {
+			f.before = d
+		} else {
+			f.after = d
+		}
+	}
+	if f.again && b.rand.IntN(2) == 0 {
+		f.later = time.Duration(b.rand.Int64N(int64(p.MostDelay) + 1))
+	}
+	if b.cut != Neither {
+		f.refuse = f.refuse || b.cut&Requests != 0
+		f.loseReply = f.loseReply || b.cut&Replies != 0
+		f.stall = time.Duration(b.rand.IntN(4)) * time.Second
+	}
+	return f
+}
+
+// pass lets a call meet its fate. The process's state comes first: a dead one calls nobody, a frozen one neither sends
+// nor receives.
+func (b *Backend) pass(ctx context.Context, c call, run func(context.Context) (any, error)) (any, error) {
+	b.Pause()
+	if b.crashed() {
+		return nil, gone(c)
+	}
+	f := b.draw()
+	if c.port == toLast {
+		f = fate{refuse: f.refuse, stall: f.stall}
+	}
+	if f.refuse {
+		b.stall(ctx, f.stall)
+		return nil, backend.Errorf(backend.ErrUnavailable, "%s: the request did not arrive", c.op).With(backend.OutcomeNotSent)
+	}
+	var v any
+	var err error
+	if f.before == 0 && f.after == 0 {
+		v, err = b.apply(ctx, f, run)
+	} else {
+		v, err = b.slowly(ctx, c, f, run)
+	}
+	if f.loseReply {
+		b.stall(ctx, f.stall)
+	}
+	b.Pause()
+	switch {
+	case b.crashed():
+		return nil, gone(c)
+	case f.loseReply:
+		return nil, backend.Errorf(backend.ErrUnavailable, "%s: the reply was lost", c.op)
+	}
+	return v, err
+}
+
+// apply has the effect, twice where that is the call's fate: the second time right after, or long after the caller has
+// gone on.
+func (b *Backend) apply(ctx context.Context, f fate, run func(context.Context) (any, error)) (any, error) {
+	if b.crashed() {
+		return nil, context.Canceled
+	}
+	v, err := run(ctx)
+	switch {
+	case !f.again:
+	case f.later == 0:
+		v, err = run(ctx)
+	default:
+		ctx := context.WithoutCancel(ctx)
+		go func() {
+			b.stall(ctx, f.later)
+			if !b.crashed() {
+				_, _ = run(ctx)
+			}
+		}()
+	}
+	return v, err
+}
+
+// slowly delays the request or the reply. The caller goes at the end of its context; the request, which is under way,
+// takes effect all the same.
+func (b *Backend) slowly(ctx context.Context, c call, f fate, run func(context.Context) (any, error)) (any, error) {
+	type reply struct {
+		v   any
+		err error
+	}
+	came := make(chan reply, 1)
+	go func() {
+		on := context.WithoutCancel(ctx)
+		b.stall(on, f.before)
+		v, err := b.apply(on, f, run)
+		b.stall(on, f.after)
+		came <- reply{v, err}
+	}()
+	select {
+	case r := <-came:
+		return r.v, r.err
+	case <-ctx.Done():
+		return nil, backend.Errorf(backend.CodeOf(ctx.Err()), "%s: no reply yet: %w", c.op, context.Cause(ctx))
+	case <-b.dead:
+		return nil, gone(c)
+	}
+}
+
+// stall waits for d, until ctx ends, or until the process dies.
+func (b *Backend) stall(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	case <-b.dead:
+	}
+}
+
+func (b *Backend) crashed() bool {
+	select {
+	case <-b.dead:
+		return true
+	default:
+		return false
+	}
+}
+
+func gone(c call) error {
+	return backend.Errorf(backend.ErrUnavailable, "%s: this process is dead", c.op)
+}
+
+// living returns a context that ends with the process, too, for calls that wait.
+func (b *Backend) living(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-b.dead:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}

@@ -1,0 +1,353 @@
+package fault_test
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+
+	"github.com/afgen/afgen/internal/fault"
+)
+
+var (
+	seeds = flag.Int("seeds", defaultSeeds, "how many scenarios to simulate")
+	seed  = flag.Uint64("seed", 0, "simulate this scenario only")
+)
+
+const shards = 4
+
+// Invariants I1 to I5 and I7 to I9 hold whatever fails: fleets of processes are crashed, frozen, cut off, restarted and
+// made to lose messages, each seed in its own way, and afterwards the log of what has really happened is checked.
+func TestFleetKeepsItsPromisesInAStorm(t *testing.T) {
+	var seen tally
+	if *seed != 0 {
+		simulate(t, *seed, &seen)
+		return
+	}
+	n := uint64(*seeds)
+	if testing.Short() {
+		n = min(n, 200)
+	}
+	t.Cleanup(func() {
+		t.Logf("%d scenarios: changes by row of the state table %v, %d tasks lost with their processes", n, seen.rows, seen.lost)
+		for _, row := range backend.Transitions() {
+			if n >= 200 && seen.rows[row.Row] == 0 && !t.Failed() {
+				t.Errorf("no scenario has come to row %d of the state table", row.Row)
+			}
+		}
+	})
+	for shard := range uint64(shards) {
+		t.Run(fmt.Sprintf("shard %d", shard), func(t *testing.T) {
+			t.Parallel()
+			for s := 1 + shard; s <= n && !t.Failed(); s += shards {
+				simulate(t, s, &seen)
+			}
+		})
+	}
+}
+
+// A tally is what has happened in all scenarios: a simulation in which nothing happens proves nothing.
+type tally struct {
+	mu   sync.Mutex
+	rows [13]int
+	lost int
+}
+
+func (n *tally) count(log *fault.Log) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, e := range log.Entries {
+		for _, c := range e.Changes {
+			n.rows[e.Row(c)]++
+			if e.Convicts {
+				n.lost++
+			}
+		}
+	}
+}
+
+// simulate runs one scenario in virtual time. That no goroutine is left is synctest's to see.
+func simulate(t *testing.T, seed uint64, seen *tally) {
+	t.Helper()
+	s := newScenario(seed)
+	synctest.Test(t, func(t *testing.T) {
+		m := newSim(s)
+		m.storm()
+		took, broken := m.settle()
+		for _, v := range m.shutdown() {
+			broken = append(broken, fault.Violation{Rule: "shutdown", Text: v})
+		}
+		broken = append(broken, m.judge()...)
+		seen.count(m.world.Log())
+		if len(broken) == 0 {
+			return
+		}
+		var ids []string
+		var text strings.Builder
+		for _, v := range broken {
+			ids = append(ids, v.Tasks...)
+			fmt.Fprintf(&text, "%v\n", v)
+		}
+		t.Errorf("go test ./internal/fault -run TestFleetKeepsItsPromisesInAStorm -seed %d (jitter and scheduling are not seeded)\n"+
+			"%s\n%ssettled after %v; the log:\n%s", seed, text.String(), s, took, m.world.Log().String(ids...))
+	})
+}
+
+// storm lets the scenario happen and returns when it is over: nothing fails from then on.
+func (m *sim) storm() {
+	begun := time.Now()
+	for place := range m.slots {
+		m.boot(place)
+	}
+	for _, u := range m.s.Submits {
+		m.after.Go(func() {
+			time.Sleep(u.At - time.Since(begun))
+			m.submit(u)
+		})
+	}
+	for _, e := range m.s.Events {
+		m.after.Go(func() {
+			time.Sleep(e.At - time.Since(begun))
+			m.happen(e)
+		})
+	}
+	time.Sleep(m.s.Storm - time.Since(begun))
+	m.mu.Lock()
+	close(m.calm)
+	all := m.all
+	m.mu.Unlock()
+	m.world.Up()
+	for _, p := range all {
+		p.fault.SetPlan(fault.Plan{})
+		p.fault.Cut(fault.Neither)
+		p.fault.Thaw()
+	}
+	m.after.Wait()
+}
+
+// submit makes one call for a client, and repeats it where the task's id makes that safe.
+func (m *sim) submit(u submit) {
+	for try := 0; ; try++ {
+		p := m.at(u.Place)
+		if p == nil {
+			p = m.at((u.Place + 1) % len(m.slots))
+		}
+		if p == nil {
+			return // nobody to call
+		}
+		p.pause()
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		err := m.call(ctx, p, u)
+		cancel()
+		if err == nil || u.ID == "" || try == 10 {
+			return
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+func (m *sim) call(ctx context.Context, p *process, u submit) error {
+	q := p.queues[u.Queue]
+	opts := []af.SubmitOption{af.Weight(u.Weight)}
+	if u.ID != "" {
+		opts = append(opts, af.TaskID(u.ID))
+	}
+	if u.Key != "" {
+		opts = append(opts, af.UniqueKey(u.Key))
+	}
+	if u.RunIn > 0 {
+		opts = append(opts, af.RunAt(time.Now().Add(u.RunIn)))
+	}
+	if u.Deadline > 0 {
+		opts = append(opts, af.Deadline(time.Now().Add(u.Deadline)))
+	}
+	var ids []string
+	var id string
+	var err error
+	switch u.How {
+	case "subtasks":
+		source := m.book.some(u.Pick)
+		if source == "" {
+			return nil
+		}
+		_, err = p.subtasks(ctx, source, u.Family)
+		return err
+	case "many":
+		ids, err = q.SubmitMany(ctx, u.Orders, opts...)
+	case "store":
+		id, err = q.Store(ctx, u.Orders[0], opts...)
+		ids = []string{id}
+	default:
+		id, err = q.Submit(ctx, u.Orders[0], opts...)
+		ids = []string{id}
+	}
+	if !p.dead() {
+		m.book.acked(ids, err, u.How)
+	}
+	return err
+}
+
+// happen makes one event happen, and ends it where it lasts.
+func (m *sim) happen(e event) {
+	if e.What == "outage" {
+		m.world.Down(e.Hang)
+		m.rest(e.For)
+		m.world.Up()
+		return
+	}
+	if e.What == "crash" || e.What == "restart" {
+		p := m.take(e.Place)
+		if p == nil {
+			return
+		}
+		if e.What == "crash" {
+			p.crash()
+		} else if err := p.end(e.For); err != nil && m.s.Kind != rolling && m.s.Kind != everything {
+			m.book.violated("shutdown: %v", err)
+		}
+		m.rest(e.For)
+		m.boot(e.Place)
+		return
+	}
+	p := m.at(e.Place)
+	if p == nil {
+		return
+	}
+	switch e.What {
+	case "freeze":
+		p.fault.Freeze()
+		m.rest(e.For)
+		p.fault.Thaw()
+	case "cut":
+		p.fault.Cut(e.Dir)
+		m.rest(e.For)
+		p.fault.Cut(fault.Neither)
+	case "stop":
+		if id := m.book.some(e.Pick); id != "" {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			_ = p.app.StopTask(ctx, id)
+		}
+	}
+}
+
+// rest waits for d, or until the storm is over.
+func (m *sim) rest(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-m.calm:
+	}
+}
+
+// settle waits until all is done, and returns what is still to be done after the longest time that it may take: a hint
+// that was lost several times is owed again after minutes.
+func (m *sim) settle() (time.Duration, []fault.Violation) {
+	begun := time.Now()
+	ports, _ := m.world.Open(context.Background(), backend.Env{})
+	defer ports.Close(context.Background())
+	var left []fault.Violation
+	for time.Since(begun) < 15*time.Minute {
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		tasks, err := m.stored(ports.Store)
+		if err != nil {
+			return 0, []fault.Violation{{Rule: "store", Text: err.Error()}}
+		}
+		left = m.world.Log().CheckEnd(tasks)
+		if len(left) == 0 && time.Since(begun) > 25*time.Second {
+			break
+		}
+	}
+	return time.Since(begun), left
+}
+
+// shutdown ends what is left of the fleet; nothing holds it up.
+func (m *sim) shutdown() []string {
+	var odd []string
+	for place := range m.slots {
+		if p := m.take(place); p != nil {
+			if err := p.end(30 * time.Second); err != nil {
+				odd = append(odd, err.Error())
+			}
+		}
+	}
+	ports, _ := m.world.Open(context.Background(), backend.Env{})
+	defer ports.Close(context.Background())
+	owners, err := ports.Store.Owners(context.Background())
+	if err != nil || len(owners) > 0 {
+		odd = append(odd, fmt.Sprintf("I9: owners left: %v, %v", owners, err))
+	}
+	return odd
+}
+
+// judge checks what has happened.
+func (m *sim) judge() []fault.Violation {
+	log := m.world.Log()
+	broken := log.Check(limits)
+	fail := func(rule, id, format string, args ...any) {
+		broken = append(broken, fault.Violation{Rule: rule, Tasks: []string{id}, Text: fmt.Sprintf(format, args...)})
+	}
+	for _, text := range m.book.broken {
+		fail("book", "", "%s", text)
+	}
+	for _, id := range m.book.acks {
+		if _, ok := log.Tasks[id]; !ok {
+			fail("I1", id, "task %s was acknowledged and is not there", id)
+		}
+	}
+	for id, task := range log.Tasks {
+		if task.DoneOf == "" {
+			continue
+		}
+		c := log.Tasks[task.DoneOf].Subtasks
+		if c == nil {
+			fail("I5", id, "%s runs before its set is finished", id)
+			continue
+		}
+		for _, got := range m.book.dones[id] {
+			if got != [4]int{c.Total, c.Succeeded, c.Failed, c.Stopped} {
+				fail("I5", id, "SubtasksDone %s was told %v, and the counts are %+v", id, got, *c)
+			}
+		}
+		if n := len(m.book.dones[id]); n == 0 && task.Status != backend.StatusStopped && task.Crashes < 3 {
+			fail("I5", id, "SubtasksDone of %s never ran; its task is %s: %+v", task.DoneOf, task.Status, task.Error)
+		}
+	}
+	if m.s.Kind != everything {
+		for _, e := range log.Convictions() {
+			if m.s.Kind == rolling && len(e.Changes) == 0 {
+				continue // it could not say goodbye: nothing was lost with it
+			}
+			fail("conviction", "", "%s took %s for dead at %v", e.Instance, e.Owner, e.At)
+		}
+	}
+	if m.s.calmEnough() {
+		for id, task := range log.Tasks {
+			var o order
+			if err := json.Unmarshal(task.Payload, &o); err != nil {
+				fail("payload", id, "%s: %v", id, err)
+			}
+			if o.Do == "" && len(o.Kids) == 0 && o.For < 7*time.Second && task.Fence > 1 {
+				fail("results", id, "%s ran %d times, though no result may get lost", id, task.Fence)
+			}
+		}
+	}
+	if m.s.Kind == rolling {
+		for id, task := range log.Tasks {
+			if task.Crashes > 0 || task.Attempt != 1 || task.Status != backend.StatusSuccess {
+				fail("rolling", id, "%s is %s after attempt %d and %d crashes: %+v", id, task.Status, task.Attempt, task.Crashes, task.Error)
+			}
+		}
+	}
+	return broken
+}

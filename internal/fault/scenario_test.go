@@ -1,0 +1,247 @@
+package fault_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+
+	"github.com/afgen/afgen/internal/fault"
+)
+
+// A kind is what a scenario is about.
+type kind int
+
+const (
+	everything kind = iota // all faults at once
+	outages                // the store is away now and then; nobody may be convicted
+	rolling                // graceful restarts; no attempt may be charged
+	messages               // hints and news are lost, repeated, late
+	quiet                  // no faults at all
+)
+
+func (k kind) String() string {
+	return [...]string{"everything", "outages", "rolling", "messages", "quiet"}[k]
+}
+
+// A scenario is what happens in one simulation; a seed makes it.
+type scenario struct {
+	Seed    uint64
+	Kind    kind
+	IDs     bool // hints carry ids
+	Workers int  // processes with workers
+	Clients int  // processes without
+	Plan    fault.Plan
+	Submits []submit
+	Events  []event
+	Storm   time.Duration
+}
+
+// A submit is one call of a client.
+type submit struct {
+	At       time.Duration `json:",omitzero"`
+	Place    int           `json:",omitzero"`
+	Queue    int           `json:",omitzero"`
+	How      string        `json:",omitzero"` // submit, store, many, subtasks
+	Orders   []order       `json:",omitzero"`
+	ID       string        `json:",omitzero"` // repeated until it is known to be there
+	Key      string        `json:",omitzero"`
+	Weight   int           `json:",omitzero"`
+	RunIn    time.Duration `json:",omitzero"`
+	Deadline time.Duration `json:",omitzero"`
+	Pick     int           `json:",omitzero"` // the source of subtasks
+	Family   family        `json:",omitzero"`
+}
+
+// An event is something that happens to the fleet.
+type event struct {
+	At    time.Duration   `json:",omitzero"`
+	What  string          `json:",omitzero"` // crash, freeze, restart, cut, stop, outage
+	Place int             `json:",omitzero"`
+	For   time.Duration   `json:",omitzero"`
+	Dir   fault.Direction `json:",omitzero"`
+	Hang  bool            `json:",omitzero"`
+	Pick  int             `json:",omitzero"`
+}
+
+// A draw makes random choices.
+type draw struct{ *rand.Rand }
+
+func (d draw) chance(p float64) bool { return d.Float64() < p }
+
+func (d draw) span(from, to time.Duration) time.Duration {
+	return from + time.Duration(d.Int64N(int64(to-from)+1))
+}
+
+func (d draw) rate(most float64) float64 {
+	if d.chance(0.4) {
+		return 0
+	}
+	return most * d.Float64()
+}
+
+func newScenario(seed uint64) scenario {
+	d := draw{rand.New(rand.NewPCG(seed, 1))}
+	s := scenario{
+		Seed: seed, IDs: d.chance(0.4), Workers: 2 + d.IntN(4), Clients: 1 + d.IntN(2), Storm: d.span(20*time.Second, 45*time.Second),
+	}
+	switch n := d.IntN(20); {
+	case n < 12:
+		s.Kind = everything
+	case n < 15:
+		s.Kind = outages
+	case n < 18:
+		s.Kind = rolling
+	case n < 19:
+		s.Kind = messages
+	default:
+		s.Kind = quiet
+	}
+	if s.Kind == everything || s.Kind == messages {
+		s.Plan.LoseHint, s.Plan.RepeatHint, s.Plan.ShuffleHint = d.rate(0.5), d.rate(0.3), d.rate(0.5)
+	}
+	if s.Kind == everything {
+		s.Plan.Refuse, s.Plan.LoseReply, s.Plan.Repeat = d.rate(0.1), d.rate(0.15), d.rate(0.1)
+		s.Plan.Delay, s.Plan.MostDelay = d.rate(0.15), d.span(10*time.Millisecond, 12*time.Second)
+	}
+	if s.Kind == rolling && d.chance(0.5) {
+		s.Plan = fault.Plan{LoseReply: 0.05, Repeat: 0.05, Delay: 0.3, MostDelay: time.Second}
+	}
+	for range 3 + d.IntN(14) {
+		s.Submits = append(s.Submits, d.submit(&s))
+	}
+	d.events(&s)
+	return s
+}
+
+// order draws a task; deep says how many generations may follow.
+func (d draw) order(s *scenario, deep int) order {
+	o := order{For: d.span(0, 3*time.Second)}
+	if d.chance(0.3) {
+		o.For = 0
+	}
+	if s.Kind != rolling && d.chance(0.1) {
+		o.For = d.span(5*time.Second, 25*time.Second)
+	}
+	if s.Kind != rolling && d.chance(0.4) {
+		o.Do = []string{"fail", "permanent", "snooze", "panic", "goexit", "ignore", "fail"}[d.IntN(7)]
+		if o.Do == "snooze" || o.Do == "fail" && d.chance(0.7) {
+			o.N = 1 + d.IntN(3)
+		}
+	}
+	for deep > 0 && len(o.Kids) < 3 && d.chance(0.35) {
+		o.Kids = append(o.Kids, d.family(s, deep-1))
+	}
+	return o
+}
+
+func (d draw) family(s *scenario, deep int) family {
+	f := family{Queue: d.IntN(len(workers)), Now: d.chance(0.4)}
+	f.Policy = []af.FailurePolicy{"", af.IgnoreFailures, af.FailFast, af.CollectFailures}[d.IntN(4)]
+	for range d.IntN(4) {
+		f.Orders = append(f.Orders, d.order(s, deep))
+	}
+	return f
+}
+
+func (d draw) submit(s *scenario) submit {
+	u := submit{
+		At: d.span(0, s.Storm*8/10), Place: d.IntN(s.Workers + s.Clients), Queue: d.IntN(len(workers)), Weight: d.IntN(5),
+		How: []string{"submit", "store", "many", "subtasks"}[d.IntN(4)], Pick: d.IntN(1000), Family: d.family(s, 1),
+	}
+	n := 1
+	if u.How == "many" {
+		n = d.IntN(6)
+	}
+	for range n {
+		u.Orders = append(u.Orders, d.order(s, 2))
+	}
+	if n == 1 && d.chance(0.4) {
+		u.ID = fmt.Sprintf("t%d", d.IntN(8))
+	}
+	if n == 1 && d.chance(0.3) {
+		u.Key = fmt.Sprintf("k%d", d.IntN(3))
+	}
+	if d.chance(0.25) {
+		u.RunIn = d.span(0, 30*time.Second)
+	}
+	if s.Kind != rolling && d.chance(0.15) {
+		u.Deadline = d.span(0, 30*time.Second)
+	}
+	if d.chance(0.3) {
+		u.Family.Batch = fmt.Sprintf("b%d", d.IntN(3))
+	}
+	return u
+}
+
+// events draws what happens to the fleet.
+func (d draw) events(s *scenario) {
+	var whats []string
+	switch s.Kind {
+	case everything:
+		whats = []string{"crash", "crash", "freeze", "freeze", "restart", "restart", "cut", "stop", "stop", "outage"}
+	case outages:
+		whats = []string{"outage"}
+	case rolling:
+		whats = []string{"restart"}
+	default:
+		whats = []string{"stop"}
+	}
+	for range 1 + d.IntN(10) {
+		e := event{
+			At: d.span(0, s.Storm), What: whats[d.IntN(len(whats))], Place: d.IntN(s.Workers + s.Clients), Pick: d.IntN(1000),
+			For: d.span(0, 4*time.Second), Dir: fault.Direction(1 + d.IntN(3)), Hang: d.chance(0.5),
+		}
+		if d.chance(0.4) && e.What != "restart" {
+			e.For = d.span(5*time.Second, 25*time.Second)
+		}
+		if e.What == "stop" && d.chance(0.3) { // a storm of them
+			for range 8 {
+				again := e
+				again.Pick = d.IntN(1000)
+				s.Events = append(s.Events, again)
+			}
+		}
+		s.Events = append(s.Events, e)
+	}
+	slices.SortStableFunc(s.Events, func(a, b event) int { return int(a.At - b.At) })
+}
+
+// calmEnough says that nothing happens which may make a task run again: results outlive an outage shorter than the lease.
+func (s scenario) calmEnough() bool {
+	var from, until time.Duration // of outages without much of a pause between them
+	for _, e := range s.Events {
+		if e.What != "outage" {
+			continue
+		}
+		if e.At > until+3*time.Second {
+			from = e.At
+		}
+		if until = max(until, e.At+e.For); until-from > 4*time.Second {
+			return false
+		}
+	}
+	return s.Kind == outages || s.Kind == messages || s.Kind == quiet
+}
+
+func (s scenario) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "scenario %d: %v, hints with ids %v, %d workers, %d clients, storm %v, plan %+v\n", s.Seed, s.Kind, s.IDs,
+		s.Workers, s.Clients, s.Storm, s.Plan)
+	for _, u := range s.Submits {
+		line(&b, u)
+	}
+	for _, e := range s.Events {
+		line(&b, e)
+	}
+	return b.String()
+}
+
+func line(b *strings.Builder, v any) {
+	text, _ := json.Marshal(v)
+	fmt.Fprintf(b, "  %s\n", text)
+}

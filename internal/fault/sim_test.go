@@ -1,0 +1,352 @@
+package fault_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+
+	"github.com/afgen/afgen/internal/fault"
+)
+
+// An order is a payload: what its handler is to do.
+type order struct {
+	Do   string        `json:"do,omitempty"`
+	N    int           `json:"n,omitempty"`   // how often, where Do is to happen some times only
+	For  time.Duration `json:"for,omitempty"` // how long it works before
+	Kids []family      `json:"kids,omitempty"`
+}
+
+// A family is one call to Subtasks.
+type family struct {
+	Queue  int              `json:"queue"`
+	Orders []order          `json:"orders"`
+	Now    bool             `json:"now,omitempty"`
+	Policy af.FailurePolicy `json:"policy,omitempty"`
+	Batch  string           `json:"batch,omitempty"`
+}
+
+func (f family) options() []af.SubtaskOption {
+	opts := []af.SubtaskOption{af.OnFailure(f.Policy)}
+	if f.Now {
+		opts = append(opts, af.RunNow())
+	}
+	if f.Batch != "" {
+		opts = append(opts, af.Batch(f.Batch))
+	}
+	return opts
+}
+
+// workers are the queues of the simulation. The last one has no SubtasksDone.
+var workers = []af.Worker{
+	{Name: "a", Type: "Alpha", Max: 3, Retries: 2, Backoff: 200 * time.Millisecond, Weight: 1, Payload: "order"},
+	{Name: "b", Type: "Beta", Max: 1, Retries: 1, Backoff: time.Second, Weight: 1, Timeout: 8 * time.Second, Payload: "order"},
+	{Name: "c", Type: "Gamma", Max: 2, Backoff: time.Second, Weight: 1, Payload: "order"},
+}
+
+func limits(queue string) fault.Limits {
+	for _, w := range workers {
+		if w.Name == queue {
+			return fault.Limits{Retries: w.Retries, MaxCrashes: 3}
+		}
+	}
+	return fault.Limits{}
+}
+
+// A process is one App with what breaks it.
+type process struct {
+	sim    *sim
+	name   string
+	fault  *fault.Backend
+	app    *af.App
+	queues []af.Queue[order, int]
+
+	mu     sync.Mutex
+	inside map[string]int // handlers, by queue
+	gone   bool           // shut down or crashed
+}
+
+// plain has the handlers of a worker; fan has SubtasksDone too.
+type plain struct {
+	p *process
+	w af.Worker
+}
+
+type fan struct{ plain }
+
+func (h *fan) SubtasksDone(ctx context.Context, o order, s af.Subtasks) error {
+	r := af.TaskFrom(ctx)
+	h.p.sim.book.done(r.ID, [4]int{s.Total, s.Succeeded, s.Failed, s.Stopped})
+	return nil
+}
+
+func (h *plain) Run(ctx context.Context, o order) (int, error) {
+	h.p.enter(h.w)
+	defer h.p.leave(h.w)
+	r := af.TaskFrom(ctx)
+	run := h.p.sim.book.run(r.ID)
+	for _, f := range o.Kids {
+		h.p.pause()
+		if _, err := h.p.subtasks(ctx, r.ID, f); err != nil && ctx.Err() != nil {
+			return 0, err
+		} else if err != nil && af.CodeOf(err) != af.ErrFailedPrecondition {
+			return 0, af.Snooze(time.Second) // the store is away: once more, with the same batches
+		}
+	}
+	if o.Do == "ignore" {
+		h.p.sleep(context.Background(), o.For)
+	} else if !h.p.sleep(ctx, o.For) {
+		return 0, context.Cause(ctx)
+	}
+	if h.p.dead() {
+		return 0, errors.New("dead")
+	}
+	switch {
+	case run > o.N && o.N > 0:
+	case o.Do == "fail":
+		return 0, errors.New("as ordered")
+	case o.Do == "permanent":
+		return 0, af.Permanent(af.ErrOutOfRange)
+	case o.Do == "snooze":
+		return 0, af.Snooze(time.Duration(run) * time.Second)
+	case o.Do == "panic":
+		panic("as ordered")
+	case o.Do == "goexit":
+		runtime.Goexit()
+	}
+	return run, nil
+}
+
+// subtasks spawns a family.
+func (p *process) subtasks(ctx context.Context, source string, f family) ([]string, error) {
+	ids, err := p.queues[f.Queue].Subtasks(ctx, source, f.Orders, f.options()...)
+	p.sim.book.acked(ids, err, "subtasks of "+source)
+	return ids, err
+}
+
+func (p *process) enter(w af.Worker) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.inside[w.Name]++; p.inside[w.Name] > w.Max && !p.dead() {
+		p.sim.book.violated("I8: %s runs %d tasks of %s", p.name, p.inside[w.Name], w.Name)
+	}
+}
+
+func (p *process) leave(w af.Worker) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inside[w.Name]--
+}
+
+// pause stands for the process's being stopped.
+func (p *process) pause() { p.fault.Pause() }
+
+func (p *process) dead() bool {
+	select {
+	case <-p.fault.Dead():
+		return true
+	default:
+		return false
+	}
+}
+
+// sleep works for d, and says whether the work was not broken off.
+func (p *process) sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	case <-p.fault.Dead():
+	}
+	p.pause()
+	return ctx.Err() == nil
+}
+
+// A book is what the simulation itself has seen: which submits were acknowledged, which handlers ran.
+type book struct {
+	mu      sync.Mutex
+	acks    []string
+	runs    map[string]int
+	dones   map[string][][4]int // by the id of the done task
+	broken  []string
+	refused int
+}
+
+func (b *book) acked(ids []string, err error, what string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil {
+		b.refused++
+		return
+	}
+	b.acks = append(b.acks, ids...)
+}
+
+func (b *book) run(id string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.runs[id]++
+	return b.runs[id]
+}
+
+func (b *book) done(id string, counts [4]int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.dones[id] = append(b.dones[id], counts)
+}
+
+func (b *book) violated(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.broken = append(b.broken, fmt.Sprintf(format, args...))
+}
+
+// some returns a task that was acknowledged, by chance.
+func (b *book) some(n int) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.acks) == 0 {
+		return ""
+	}
+	return b.acks[n%len(b.acks)]
+}
+
+// A sim is one scenario at work.
+type sim struct {
+	s     scenario
+	world *fault.World
+	book  *book
+	calm  chan struct{} // closed when the storm ends
+	after sync.WaitGroup
+
+	mu    sync.Mutex
+	slots []*process // the process in each place of the fleet; nil while there is none
+	all   []*process
+	debug io.Writer
+}
+
+func newSim(s scenario) *sim {
+	var opts []memory.Option
+	if s.IDs {
+		opts = append(opts, memory.HintIDs(64))
+	}
+	m := &sim{
+		s: s, world: fault.Around(memory.New(opts...)), calm: make(chan struct{}), slots: make([]*process, s.Workers+s.Clients),
+		book: &book{runs: map[string]int{}, dones: map[string][][4]int{}},
+	}
+	if os.Getenv("FAULT_LOG") != "" {
+		m.debug = os.Stderr
+	}
+	return m
+}
+
+// boot starts a process in a place of the fleet, and again until it has started.
+func (m *sim) boot(place int) {
+	for try := 0; ; try++ {
+		m.mu.Lock()
+		n := len(m.all)
+		plan := m.s.Plan
+		select {
+		case <-m.calm:
+			plan = fault.Plan{}
+		default:
+		}
+		p := &process{
+			sim: m, name: fmt.Sprintf("p%d.%d", place, n), inside: map[string]int{},
+			fault: fault.New(m.world, m.s.Seed*1000+uint64(n), plan),
+		}
+		m.all = append(m.all, p)
+		m.mu.Unlock()
+		if p.start(place < m.s.Workers) {
+			m.mu.Lock()
+			m.slots[place] = p
+			m.mu.Unlock()
+			return
+		}
+		time.Sleep(time.Second)
+	}
+}
+
+func (p *process) start(works bool) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	log := slog.New(slog.DiscardHandler)
+	if w := p.sim.debug; w != nil {
+		log = slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})).With("p", p.name)
+	}
+	app, err := af.Open(ctx, p.fault, af.Logger(log), af.IP("192.0.2.1"))
+	if err != nil {
+		return false
+	}
+	p.app = app
+	for i, w := range workers {
+		if h := (plain{p, w}); works && i == len(workers)-1 {
+			af.RegisterWorker(app, w, &h)
+		} else if works {
+			af.RegisterWorker(app, w, &fan{h})
+		}
+		p.queues = append(p.queues, af.NewQueue[order, int](app, w))
+	}
+	if err := app.Start(ctx); err != nil {
+		p.end(10 * time.Second)
+		return false
+	}
+	return true
+}
+
+// end shuts a process down gracefully.
+func (p *process) end(drain time.Duration) error {
+	p.mu.Lock()
+	p.gone = true
+	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), drain)
+	defer cancel()
+	return p.app.Shutdown(ctx)
+}
+
+// crash kills a process; what is left of its goroutines is led out.
+func (p *process) crash() {
+	p.fault.Crash()
+	p.sim.after.Go(func() { _ = p.end(0) })
+}
+
+func (m *sim) at(place int) *process {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.slots[place]
+}
+
+// take empties a place.
+func (m *sim) take(place int) *process {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.slots[place]
+	m.slots[place] = nil
+	return p
+}
+
+// stored reads all tasks.
+func (m *sim) stored(s backend.Store) ([]backend.Task, error) {
+	var all []backend.Task
+	q := backend.TaskQuery{Limit: 1000, Sort: backend.SortOldest}
+	for {
+		page, err := s.List(context.Background(), q)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, page.Tasks...)
+		if q.Cursor = page.Cursor; q.Cursor == "" {
+			return all, nil
+		}
+	}
+}

@@ -1,0 +1,123 @@
+package fault
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A World is the backend under test as all processes share it. It can be down for all of them, and it records what
+// happens to tasks. Its methods are safe for concurrent use.
+type World struct {
+	inner backend.Backend
+	start time.Time
+
+	mu  sync.Mutex // held while an operation has its effect, so that the log is in the order of the effects
+	log *Log
+
+	out  sync.Mutex
+	up   chan struct{} // closed at the end of an outage; nil while there is none
+	hang bool          // calls wait for that end, rather than fail
+}
+
+// Around returns a world around b, which nobody else may use.
+func Around(b backend.Backend) *World {
+	return &World{inner: b, start: time.Now(), log: newLog()}
+}
+
+// Open implements [backend.Backend]: for a process that nothing happens to.
+func (w *World) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	return w.join(ctx, env, nil)
+}
+
+func (w *World) join(ctx context.Context, env backend.Env, dead <-chan struct{}) (*backend.Ports, error) {
+	in, err := w.inner.Open(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	return wrap(in, &edge{w, in.Store, env.Instance.ID, dead}, nil), nil
+}
+
+// Down begins an outage: the store answers nobody. With hang calls wait, and go through at its end unless their context
+// or their process ends before; else they fail at once, without effect.
+func (w *World) Down(hang bool) {
+	w.out.Lock()
+	defer w.out.Unlock()
+	w.hang = hang
+	if w.up == nil {
+		w.up = make(chan struct{})
+	}
+}
+
+// Up ends an outage.
+func (w *World) Up() {
+	w.out.Lock()
+	defer w.out.Unlock()
+	if w.up != nil {
+		close(w.up)
+		w.up = nil
+	}
+}
+
+// Log returns the record of all that has happened so far.
+func (w *World) Log() *Log {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.clone()
+}
+
+// An edge is the store's end of one process's connection.
+type edge struct {
+	w        *World
+	store    backend.Store
+	instance string
+	dead     <-chan struct{}
+}
+
+// pass makes a call and records its effect, one at a time.
+func (e *edge) pass(ctx context.Context, c call, run func(context.Context) (any, error)) (any, error) {
+	if err := e.awaitUp(ctx, c); err != nil {
+		return nil, err
+	}
+	if c.reads() {
+		return run(ctx)
+	}
+	e.w.mu.Lock()
+	defer e.w.mu.Unlock()
+	v, err := run(ctx)
+	e.w.log.note(e, c, v, err)
+	return v, err
+}
+
+// awaitUp holds a call back while the store is down.
+func (e *edge) awaitUp(ctx context.Context, c call) error {
+	for {
+		e.w.out.Lock()
+		up, hang := e.w.up, e.w.hang
+		e.w.out.Unlock()
+		if up == nil {
+			return nil
+		}
+		if !hang {
+			return backend.Errorf(backend.ErrUnavailable, "%s: the store is down", c.op).With(backend.OutcomeNotSent)
+		}
+		select {
+		case <-up:
+		case <-ctx.Done():
+			return backend.Errorf(backend.CodeOf(ctx.Err()), "%s: the store does not answer: %w", c.op, context.Cause(ctx))
+		case <-e.dead:
+			return gone(c)
+		}
+	}
+}
+
+// reads says that a call changes nothing that the log follows.
+func (c call) reads() bool {
+	switch c.op {
+	case "Insert", "Claim", "Settle", "Beat", "Judge", "Promote", "Spawn", "Discard", "Finish", "Stop", "Purge":
+		return false
+	}
+	return true
+}

@@ -1,0 +1,44 @@
+package memory_test
+
+import (
+	"log/slog"
+	"testing"
+	"testing/synctest"
+
+	"github.com/afgen/afgen/internal/conform"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// virtual runs every test of a suite in a bubble of its own.
+var virtual = conform.Options{Around: synctest.Test, Virtual: true}
+
+func open(opts ...memory.Option) conform.Open {
+	return func(t *testing.T) *backend.Ports {
+		ports, err := memory.New(append(opts, memory.Checked())...).Open(t.Context(), backend.Env{
+			Instance: backend.Instance{ID: "test"}, Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ports
+	}
+}
+
+func TestStoreConforms(t *testing.T) { conform.Store(t, open(), virtual) }
+
+func TestDocsConform(t *testing.T) { conform.Docs(t, open(), virtual) }
+
+func TestTransportConforms(t *testing.T) {
+	t.Run("wake-ups", func(t *testing.T) { conform.Transport(t, open(), virtual) })
+	t.Run("ids", func(t *testing.T) { conform.Transport(t, open(memory.HintIDs(4096)), virtual) })
+}
+
+func TestCoordinatorConforms(t *testing.T) { conform.Coordinator(t, open(), virtual) }
+
+func TestCallsConform(t *testing.T) { conform.Calls(t, open(), virtual) }
+
+// Random operations, beside a store too simple to be wrong in the same way.
+func TestStoreDoesWhatTheModelDoes(t *testing.T) {
+	conform.Differential(t, open(), func(*testing.T) *backend.Ports { return conform.Model() }, virtual)
+}

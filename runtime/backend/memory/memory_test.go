@@ -1,0 +1,228 @@
+package memory_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+func TestBoundedQueueRefusesHintsAndTakesThemBackWhenASessionCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world := memory.New(memory.HintIDs(3))
+		sender, receiver, other := join(t, world, "a"), join(t, world, "b"), join(t, world, "c")
+		taken, err := sender.Transport.Hint(t.Context(), "q", []string{"1", "2", "3", "4"})
+		if err != nil || !slices.Equal(taken, []bool{true, true, true, false}) {
+			t.Fatalf("taken %v, %v", taken, err)
+		}
+		l, err := receiver.Transport.Listen(t.Context(), "q", 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := l.Next(t.Context(), 10)
+		if err != nil || len(got) != 2 {
+			t.Fatalf("received %v, %v", got, err)
+		}
+		up, changed := receiver.Transport.State()
+		if err := receiver.Close(t.Context()); err != nil || !up {
+			t.Fatal(up, err)
+		}
+		<-changed
+		if up, _ := receiver.Transport.State(); up {
+			t.Error("up after it was closed")
+		}
+		if _, err := l.Next(t.Context(), 1); !errors.Is(err, backend.ErrUnavailable) {
+			t.Errorf("hints of a closed session: %v", err)
+		}
+		l, err = other.Transport.Listen(t.Context(), "q", 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hints, err := l.Next(t.Context(), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var seen []string
+		for _, h := range hints {
+			seen = append(seen, fmt.Sprint(h.ID, h.Suspicion))
+		}
+		if want := []string{"1true", "2true", "3false"}; !slices.Equal(seen, want) {
+			t.Errorf("hints %v, want %v", seen, want)
+		}
+		got[0].Done() // too late: it is another's
+		if n, _ := other.Transport.Depth(t.Context(), "q"); n != 0 {
+			t.Errorf("depth %d", n)
+		}
+	})
+}
+
+func TestSlowSubscriberGetsOneGapForAllItMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ports := join(t, memory.New(), "a")
+		ctx, cancel := context.WithCancel(t.Context())
+		var got []string
+		go func() {
+			_ = ports.Coordinator.Subscribe(ctx, "t", func(news json.RawMessage) {
+				time.Sleep(time.Second)
+				got = append(got, string(news))
+			})
+		}()
+		synctest.Wait() // it is busy with the gap before it came
+		for i := range 70 {
+			if err := ports.Coordinator.Broadcast(ctx, "t", json.RawMessage(strconv.Itoa(i))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Hour)
+		cancel()
+		synctest.Wait()
+		if want := []string{"", "", "65", "66", "67", "68", "69"}; !slices.Equal(got, want) {
+			t.Errorf("news %q, want %q", got, want)
+		}
+	})
+}
+
+// Tasks that come, are claimed by id, stopped, put off, and purged at random: what the store keeps of them is bounded by
+// what it holds.
+func TestNothingIsKeptOfTasksThatAreGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world := memory.New(memory.Checked())
+		s := join(t, world, "a").Store
+		ctx := t.Context()
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := rand.New(rand.NewPCG(1, 1))
+		const live = 500
+		var waiting []string
+		for i := range 20000 {
+			n := backend.NewTask{Task: backend.Task{
+				ID: "t" + strconv.Itoa(i), Queue: "q", Status: backend.StatusWaiting, Weight: r.IntN(50), UniqueKey: strconv.Itoa(i),
+				Deadline: time.Now().Add(time.Hour),
+			}}
+			if r.IntN(3) == 0 {
+				n.Delay = time.Duration(r.IntN(100)) * time.Minute
+			}
+			_, err := s.Insert(ctx, []backend.NewTask{n})
+			must(err)
+			waiting = append(waiting, n.Task.ID)
+			if len(waiting) > live {
+				k := r.IntN(len(waiting))
+				if _, err := s.Stop(ctx, backend.Stop{ID: waiting[k]}); err != nil && !errors.Is(err, backend.ErrNotFound) {
+					t.Fatal(err) // it may have ended and gone
+				}
+				waiting = slices.Delete(waiting, k, k+1)
+			}
+			if i%7 == 0 {
+				_, _, _, err := s.Promote(ctx, "q", r.IntN(20))
+				must(err)
+			}
+			if i%5 == 0 {
+				tasks, _, err := s.Claim(ctx, backend.Claim{
+					Queue: "q", Owner: "o", Nonce: strconv.Itoa(i), Max: 2, IDs: []string{waiting[r.IntN(len(waiting))], waiting[0]},
+				})
+				must(err)
+				for _, task := range tasks {
+					to := []backend.Status{backend.StatusRetrying, backend.StatusSuccess}[r.IntN(2)]
+					_, err := s.Settle(ctx, []backend.Settle{{ID: task.ID, Fence: task.Fence, Nonce: "n", To: to, Delay: time.Minute}})
+					must(err)
+				}
+			}
+			if i%50 == 0 {
+				_, err := s.Purge(ctx, backend.Retention{Max: 100}, 1000)
+				must(err)
+				time.Sleep(time.Second)
+			}
+		}
+		for what, n := range world.Kept() {
+			if n > 4*live {
+				t.Errorf("%d %s", n, what)
+			}
+		}
+		p, err := s.List(ctx, backend.TaskQuery{Limit: 1000})
+		must(err)
+		if p.Total != len(p.Tasks) || p.Total > 2*live {
+			t.Errorf("%d tasks of %d", len(p.Tasks), p.Total)
+		}
+	})
+}
+
+// A family of 10⁵ is stopped, finished and purged, and others use the store in the meantime.
+func TestLargeFamily(t *testing.T) {
+	const size = 100_000
+	world := memory.New()
+	s := join(t, world, "a").Store
+	ctx := t.Context()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := s.Insert(ctx, []backend.NewTask{{Task: backend.Task{ID: "source", Queue: "q", Status: backend.StatusWaiting}}})
+	must(err)
+	children := make([]backend.NewTask, size)
+	for i := range children {
+		children[i] = backend.NewTask{Gated: true, Task: backend.Task{
+			ID: "source/b/" + strconv.Itoa(i), Queue: "q", Status: backend.StatusWaiting, Source: "source", Batch: "b",
+		}}
+	}
+	_, err = s.Insert(ctx, children)
+	must(err)
+	must(s.Spawn(ctx, backend.Spawn{Source: "source", Batch: "b", Now: true}))
+	seen := 0
+	for q := (backend.TaskQuery{Source: "source", Sort: backend.SortOldest, Limit: 1000}); ; {
+		p, err := s.List(ctx, q)
+		must(err)
+		if p.Total != size {
+			t.Fatalf("total %d", p.Total)
+		}
+		seen += len(p.Tasks)
+		if q.Cursor = p.Cursor; q.Cursor == "" {
+			break
+		}
+	}
+	if seen != size {
+		t.Errorf("%d tasks on all pages", seen)
+	}
+	stopped, err := s.Stop(ctx, backend.Stop{ID: "source"})
+	must(err)
+	if len(stopped) != size+1 {
+		t.Errorf("stopped %d", len(stopped))
+	}
+	if finished, _, err := s.Finish(ctx, "source"); !finished || err != nil {
+		t.Errorf("finished is %v, %v", finished, err)
+	}
+	for n := 0; n < size+1; {
+		some, err := s.Purge(ctx, backend.Retention{Age: time.Nanosecond}, 1000)
+		must(err)
+		if n += some; some == 0 {
+			t.Fatalf("purged %d", n)
+		}
+	}
+	for i := range 300 {
+		for j := range children[:3] {
+			children[j].Task.Source = "nobody" + strconv.Itoa(i)
+		}
+		_, err := s.Insert(ctx, children[:3])
+		must(err)
+		must(s.Discard(ctx, children[0].Task.Source, "b"))
+	}
+	for what, n := range world.Kept() {
+		if n > 200 {
+			t.Errorf("%d %s", n, what)
+		}
+	}
+}

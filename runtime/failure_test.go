@@ -1,0 +1,324 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/afgen/afgen/internal/fault"
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// Each row of the failure table that can be shown without servers, one by one; the storms of all of them together are in
+// internal/fault. The lease is the default, 10 s.
+
+// process opens an App behind a fault.Backend of its own: one process of a fleet.
+func process(t *testing.T, world *fault.World, plan fault.Plan, w af.Worker, run func(context.Context, int) (int, error)) (*fault.Backend, af.Queue[int, int]) {
+	t.Helper()
+	b := fault.New(world, 1, plan)
+	if run == nil {
+		return b, af.NewQueue[int, int](openStarted(t, b), w)
+	}
+	_, q := work(t, b, w, run)
+	return b, q
+}
+
+func TestSubmitWhoseReplyWasLostMakesOneTaskWhenRepeated(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		var runs atomic.Int32
+		process(t, world, fault.Plan{}, jobWorker, func(context.Context, int) (int, error) { runs.Add(1); return 0, nil })
+		b, q := process(t, world, fault.Plan{}, jobWorker, nil)
+		b.SetPlan(fault.Plan{LoseReply: 1})
+		if _, err := q.Submit(t.Context(), 1, af.TaskID("once")); !errors.Is(err, af.ErrUnavailable) {
+			t.Errorf("Submit: %v", err)
+		}
+		b.SetPlan(fault.Plan{})
+		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1, af.TaskID("once")))(t)))(t)
+		if runs.Load() != 1 {
+			t.Errorf("%d runs", runs.Load())
+		}
+	})
+}
+
+// The submitter dies before its hint is out, or the broker loses it: the dispatcher hints the task.
+func TestTaskWithoutAHintIsHintedByTheDispatcher(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New(memory.HintIDs(4096)))
+		_, workerQueue := process(t, world, fault.Plan{}, jobWorker, func(context.Context, int) (int, error) { return 0, nil })
+		_, q := process(t, world, fault.Plan{LoseHint: 1}, jobWorker, nil)
+		begun := time.Now()
+		must(workerQueue.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t)
+		if took := time.Since(begun); took > 5*time.Second {
+			t.Errorf("hinted after %v", took)
+		}
+	})
+}
+
+func TestRepeatedAndShuffledHintsRunATaskOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New(memory.HintIDs(4096)))
+		var runs atomic.Int32
+		for range 3 {
+			process(t, world, fault.Plan{}, jobWorker, func(context.Context, int) (int, error) { runs.Add(1); return 0, nil })
+		}
+		_, q := process(t, world, fault.Plan{RepeatHint: 1, ShuffleHint: 1}, jobWorker, nil)
+		for _, id := range must(q.SubmitMany(t.Context(), make([]int, 100)))(t) {
+			must(q.Wait(t.Context(), id))(t)
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if runs.Load() != 100 {
+			t.Errorf("%d runs", runs.Load())
+		}
+	})
+}
+
+// A SIGKILL while a task runs: it goes on elsewhere within the lease and the seconds of beat and judge.
+func TestTasksOfADeadProcessRunElsewhere(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		begun := make(chan struct{})
+		victim, q := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, n int) (int, error) {
+			close(begun)
+			<-ctx.Done()
+			return 0, ctx.Err()
+		})
+		id := must(q.Submit(t.Context(), 1))(t)
+		<-begun
+		victim.Crash()
+		died := time.Now()
+		var fence int64
+		_, survivor := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, n int) (int, error) {
+			fence = af.TaskFrom(ctx).Fence
+			return n, nil
+		})
+		must(survivor.Wait(t.Context(), id))(t)
+		if took := time.Since(died); took > 12*time.Second {
+			t.Errorf("running again after %v", took)
+		}
+		task := must(survivor.Get(t.Context(), id))(t)
+		if fence != 2 || task.Crashes != 1 || task.Attempt != 1 {
+			t.Errorf("fence %d, crashes %d, attempt %d", fence, task.Crashes, task.Attempt)
+		}
+	})
+}
+
+// A process paused beyond its lease: the task runs elsewhere, and what the paused one does when it wakes is void.
+func TestPausedProcessStopsItsRunsWhenItWakes(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		var cause error
+		var once sync.Once
+		begun := make(chan struct{})
+		sleeper, q := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, n int) (int, error) {
+			first := false
+			once.Do(func() { first = true; close(begun) })
+			if !first {
+				return 2, nil
+			}
+			<-ctx.Done()
+			cause = context.Cause(ctx)
+			return 1, nil
+		})
+		id := must(q.Submit(t.Context(), 1))(t)
+		<-begun
+		sleeper.Freeze()
+		_, other := process(t, world, fault.Plan{}, jobWorker, func(context.Context, int) (int, error) { return 2, nil })
+		if got := must(other.Wait(t.Context(), id))(t); got != 2 {
+			t.Errorf("got %d", got)
+		}
+		sleeper.Thaw()
+		time.Sleep(30 * time.Second)
+		synctest.Wait()
+		if !errors.Is(cause, af.ErrLeaseLost) {
+			t.Errorf("the run on the paused process ended with %v", cause)
+		}
+		if got := must(other.Result(t.Context(), id))(t); got != 2 {
+			t.Errorf("a late result counted: %d", got)
+		}
+		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t) // it goes on under another name
+	})
+}
+
+// The store away for less than a lease: results are kept and written, nothing runs twice, submits fail at once.
+func TestShortOutageOfTheStoreLosesNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		var runs atomic.Int32
+		_, q := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) {
+			runs.Add(1)
+			time.Sleep(2 * time.Second)
+			return n, nil
+		})
+		id := must(q.Submit(t.Context(), 7))(t)
+		synctest.Wait()
+		world.Down(false)
+		begun := time.Now()
+		if _, err := q.Submit(t.Context(), 8); !errors.Is(err, af.ErrUnavailable) || time.Since(begun) > time.Second {
+			t.Errorf("Submit during the outage: %v after %v", err, time.Since(begun))
+		}
+		time.Sleep(6 * time.Second)
+		world.Up()
+		if got := must(q.Wait(t.Context(), id))(t); got != 7 || runs.Load() != 1 {
+			t.Errorf("got %d after %d runs", got, runs.Load())
+		}
+	})
+}
+
+// The store away for longer: runs are stopped with a cause before anybody could take them over, and nobody is convicted.
+func TestLongOutageStopsRunsAndConvictsNobody(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		var causes []error
+		var mu sync.Mutex
+		down := true
+		run := func(ctx context.Context, n int) (int, error) {
+			mu.Lock()
+			wait := down
+			mu.Unlock()
+			if !wait {
+				return n, nil
+			}
+			<-ctx.Done()
+			mu.Lock()
+			defer mu.Unlock()
+			causes = append(causes, context.Cause(ctx))
+			return 0, ctx.Err()
+		}
+		_, q := process(t, world, fault.Plan{}, jobWorker, run)
+		process(t, world, fault.Plan{}, jobWorker, run)
+		ids := must(q.SubmitMany(t.Context(), []int{1, 2}))(t)
+		synctest.Wait()
+		world.Down(false)
+		time.Sleep(60 * time.Second)
+		synctest.Wait()
+		mu.Lock()
+		down = false
+		if len(causes) != 2 || !errors.Is(causes[0], af.ErrLeaseLost) {
+			t.Errorf("causes %v", causes)
+		}
+		mu.Unlock()
+		world.Up()
+		for i, id := range ids {
+			if got := must(q.Wait(t.Context(), id))(t); got != i+1 {
+				t.Errorf("got %d", got)
+			}
+			if task := must(q.Get(t.Context(), id))(t); task.Crashes != 0 || task.Attempt != 1 {
+				t.Errorf("task %s: %d crashes, attempt %d", id, task.Crashes, task.Attempt)
+			}
+		}
+	})
+}
+
+// A task that kills whoever runs it fails in the end; its attempts are not what counts.
+func TestPoisonFailsAfterItHasKilledEnough(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		_, q := process(t, world, fault.Plan{}, jobWorker, nil)
+		id := must(q.Submit(t.Context(), 1))(t)
+		for range 3 {
+			died := make(chan struct{})
+			var victim *fault.Backend
+			ready := make(chan struct{})
+			victim, _ = process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, _ int) (int, error) {
+				<-ready
+				victim.Crash()
+				close(died)
+				<-ctx.Done()
+				return 0, ctx.Err()
+			})
+			close(ready)
+			<-died
+			time.Sleep(15 * time.Second)
+		}
+		_, err := q.Wait(t.Context(), id)
+		wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "processes were lost while they ran it")
+		if task := must(q.Get(t.Context(), id))(t); task.Status != backend.StatusFailed || task.Crashes != 3 || task.Attempt != 0 {
+			t.Errorf("%+v", task)
+		}
+	})
+}
+
+// A rolling restart with work in flight charges no attempt and loses nothing.
+func TestRollingRestartChargesNoAttempt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := memory.New()
+		run := func(ctx context.Context, n int) (int, error) {
+			select {
+			case <-time.After(3 * time.Second):
+				return n, nil
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			}
+		}
+		_, q := work(t, world, jobWorker, run)
+		client := af.NewQueue[int, int](openStarted(t, world), jobWorker)
+		ids := must(client.SubmitMany(t.Context(), make([]int, 40)))(t)
+		_ = q
+		for range 5 {
+			next, _ := work(t, world, jobWorker, run)
+			time.Sleep(time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if err := next.Shutdown(ctx); err == nil {
+				t.Error("nothing was cut short: the test tests nothing")
+			}
+			cancel()
+		}
+		for _, id := range ids {
+			must(client.Wait(t.Context(), id))(t)
+			if task := must(client.Get(t.Context(), id))(t); task.Attempt != 1 || task.Crashes != 0 {
+				t.Errorf("task %s: attempt %d, %d crashes", id, task.Attempt, task.Crashes)
+			}
+		}
+	})
+}
+
+func TestFinishedTasksArePurgedAfterTheirTime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) { return n, nil }, af.Retention(time.Hour, 0))
+		id := must(q.Submit(t.Context(), 1))(t)
+		must(q.Wait(t.Context(), id))(t)
+		time.Sleep(59 * time.Minute)
+		must(q.Get(t.Context(), id))(t)
+		time.Sleep(3 * time.Minute)
+		if _, err := q.Get(t.Context(), id); !errors.Is(err, af.ErrNotFound) {
+			t.Errorf("still there: %v", err)
+		}
+	})
+}
+
+// Ten thousand subtasks, in several inserts, finish their set once.
+func TestLargeFanOutFinishesOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := jobWorker
+		w.Max = 100
+		app := open(t, memory.New())
+		child := w
+		child.Name, child.Type = "child", "Child"
+		var done []string
+		af.RegisterWorker(app, child, &job{func(_ context.Context, n int) (int, error) { return n, nil }})
+		af.RegisterWorker(app, w, &fanJob{
+			job{func(_ context.Context, n int) (int, error) { return n, nil }},
+			func(_ context.Context, _ int, s af.Subtasks) error {
+				done = append(done, fmt.Sprint(s.Total, " ", s.Succeeded))
+				return nil
+			},
+		})
+		start(t, app)
+		source := must(af.NewQueue[int, int](app, w).Submit(t.Context(), 1))(t)
+		must(af.NewQueue[int, int](app, child).Subtasks(t.Context(), source, make([]int, 10_000)))(t)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if len(done) != 1 || done[0] != "10000 10000" {
+			t.Errorf("SubtasksDone saw %q", done)
+		}
+	})
+}
