@@ -281,7 +281,11 @@ func (e *engine) allSubtasks(source string) func(context.Context) iter.Seq2[Task
 		return func(yield func(Task, error) bool) {
 			q := backend.TaskQuery{Source: source, Sort: backend.SortOldest, Limit: 500}
 			for {
-				page, err := e.store.List(ctx, q)
+				var page backend.TaskPage
+				err := e.repeat(ctx, func(ctx context.Context) (err error) {
+					page, err = e.store.List(ctx, q)
+					return err
+				})
 				if err != nil {
 					yield(Task{}, local(err))
 					return

@@ -20,7 +20,7 @@ import (
 //
 //   - a pool for each worker claims tasks into free slots and runs them (pool.go, attempt.go);
 //   - the settler writes what came of them, in batches, until the store has taken it (settler.go);
-//   - the pulse beats for this process, audits its claims and judges others (pulse.go);
+//   - the pulse beats for this process, and beside that audits its claims and judges others (pulse.go);
 //   - the sweeper does what an interrupted process has left undone (sweeper.go).
 type engine struct {
 	app     *App
@@ -81,6 +81,7 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 	}
 	e.started = true
 	e.background(e.pulse.run)
+	e.background(e.pulse.look)
 	e.background(e.settler.run)
 	e.background(e.sweep)
 	e.background(e.publish)

@@ -206,6 +206,12 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 		}
 		p.start(&tasks[i], c, done)
 	}
+	if err != nil { // whether somebody has them is not known
+		p.mu.Lock()
+		p.hinted = append(hints, p.hinted...)
+		p.mu.Unlock()
+		return next, false, err
+	}
 	for _, h := range byID { // somebody else has it, or it isn't due
 		h.Done()
 	}

@@ -107,16 +107,13 @@ func (p *pulse) finish(ctx context.Context) {
 	}
 }
 
-// run beats, audits and judges.
+// run beats, and nothing in it waits for anything but a beat: a process that is slow at the rest is not dead.
 func (p *pulse) run(ctx context.Context) {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
-	for n := 1; ; n++ {
+	for {
 		select {
 		case <-tick.C:
-		case <-p.audits:
-			p.audit(ctx)
-			continue
 		case <-ctx.Done():
 			return
 		}
@@ -129,6 +126,22 @@ func (p *pulse) run(ctx context.Context) {
 		p.checkLease()
 		p.giveUp()
 		p.e.signalPools() // they may have waited for a beat to be accepted
+	}
+}
+
+// look audits and judges.
+func (p *pulse) look(ctx context.Context) {
+	tick := time.NewTicker(beatEvery)
+	defer tick.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-tick.C:
+		case <-p.audits:
+			p.audit(ctx)
+			continue
+		case <-ctx.Done():
+			return
+		}
 		if n%auditEvery == 0 {
 			p.audit(ctx)
 		}
@@ -208,7 +221,7 @@ func (p *pulse) audit(ctx context.Context) {
 	owner := p.owner()
 	before := map[claimed]bool{}
 	p.e.eachRun(func(a *attempt) { before[a.key()] = true })
-	opCtx, cancel := context.WithTimeout(ctx, opTimeout)
+	opCtx, cancel := context.WithTimeout(ctx, p.lease/4)
 	defer cancel()
 	owned, err := p.e.store.Owned(opCtx, owner)
 	if err != nil || owner != p.owner() {
@@ -267,7 +280,7 @@ func giveBack(o backend.Owned) backend.Settle {
 // judge convicts the owners whose counters have stood still for a lease. After an outage of the store the watch starts
 // afresh, so that nobody is convicted for it.
 func (p *pulse) judge(ctx context.Context) {
-	opCtx, cancel := context.WithTimeout(ctx, opTimeout)
+	opCtx, cancel := context.WithTimeout(ctx, p.lease/4)
 	defer cancel()
 	counts, err := p.e.store.Owners(opCtx)
 	now := time.Now()

@@ -149,13 +149,10 @@ func (e *engine) subtasks(ctx context.Context, s Submission) ([]string, error) {
 		tasks[i] = newTask(s, i, s.Source+"/"+batch+"/"+strconv.Itoa(i))
 		tasks[i].Task.Batch = batch
 	}
-	ids, err := e.insert(ctx, tasks)
-	if err != nil {
-		return nil, err
+	ids, err := e.spawn(ctx, s, batch, tasks)
+	if CodeOf(err) == ErrAborted { // this process has hung, and the sweeper took the batch for abandoned
+		ids, err = e.spawn(ctx, s, batch, tasks)
 	}
-	err = e.ask(ctx, func(ctx context.Context) error {
-		return e.store.Spawn(ctx, backend.Spawn{Source: s.Source, Batch: batch, Now: s.Options.RunNow})
-	})
 	if code := CodeOf(err); code == ErrFailedPrecondition || code == ErrNotFound {
 		if derr := e.store.Discard(ctx, s.Source, batch); derr != nil {
 			e.log.Warn("refused subtasks are left to the sweeper", "source", s.Source, "batch", batch, "error", derr)
@@ -172,6 +169,17 @@ func (e *engine) subtasks(ctx context.Context, s Submission) ([]string, error) {
 	}
 	e.wake(s.Worker.Name, ids)
 	return ids, nil
+}
+
+// spawn inserts a batch of subtasks and commits it.
+func (e *engine) spawn(ctx context.Context, s Submission, batch string, tasks []backend.NewTask) ([]string, error) {
+	ids, err := e.insert(ctx, tasks)
+	if err != nil {
+		return nil, err
+	}
+	return ids, e.ask(ctx, func(ctx context.Context) error {
+		return e.store.Spawn(ctx, backend.Spawn{Source: s.Source, Batch: batch, Now: s.Options.RunNow})
+	})
 }
 
 // batchOf names a batch so that a handler that runs again makes the same ones.

@@ -417,6 +417,7 @@ func TestSubtasksRunAfterTheirSourceAndSubtasksDoneLast(t *testing.T) {
 		app := open(t, world)
 		child := jobWorker
 		child.Name, child.Type = "child", "Child"
+		begun := time.Now()
 		var events []string
 		var mu sync.Mutex
 		note := func(format string, args ...any) {
@@ -449,7 +450,7 @@ func TestSubtasksRunAfterTheirSourceAndSubtasksDoneLast(t *testing.T) {
 						sum += must(af.ResultOf[int](task))(t)
 					}
 				}
-				note("done %d: total %d, succeeded %d, failed %d, sum %d", n, s.Total, s.Succeeded, s.Failed, sum)
+				note("done %d after %v: total %d, succeeded %d, failed %d, sum %d", n, time.Since(begun), s.Total, s.Succeeded, s.Failed, sum)
 				return nil
 			},
 		})
@@ -459,7 +460,7 @@ func TestSubtasksRunAfterTheirSourceAndSubtasksDoneLast(t *testing.T) {
 		must(q.Wait(t.Context(), id))(t)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		want := []string{"source 3", "child", "child", "done 7: total 3, succeeded 2, failed 1, sum 40"}
+		want := []string{"source 3", "child", "child", "done 7 after 1s: total 3, succeeded 2, failed 1, sum 40"}
 		if !slices.Equal(events, want) {
 			t.Errorf("events %q", events)
 		}

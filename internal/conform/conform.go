@@ -202,10 +202,15 @@ func (w *world) get(id string) backend.Task {
 	return t
 }
 
-// settle ends the claim of a task and wants it applied.
+// settle ends the claim of a task and wants it applied, with subtasks or without.
 func (w *world) settle(t backend.Task, to backend.Status) {
 	w.Helper()
-	w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: w.next("nonce"), To: to}, backend.SettleApplied)
+	s := backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: w.next("nonce"), To: to}
+	came, err := w.Store.Settle(w.ctx(), []backend.Settle{s})
+	w.must(err)
+	if len(came) != 1 || came[0] != backend.SettleApplied && came[0] != backend.SettleFamily {
+		w.Errorf("settling %s as %s with fence %d: %v", s.ID, s.To, s.Fence, came)
+	}
 }
 
 // wantSettled settles and checks what came of it.

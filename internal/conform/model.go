@@ -193,7 +193,7 @@ func (m *model) settle(s backend.Settle) backend.Settled {
 	case t == nil || t.Fence != s.Fence:
 		return backend.SettleLost
 	case t.Status != backend.StatusRunning && t.settled == s.Nonce+".":
-		return backend.SettleApplied
+		return m.applied(t)
 	case t.Status != backend.StatusRunning:
 		return backend.SettleLost
 	case t.stopping && s.To != backend.StatusStopped:
@@ -222,6 +222,13 @@ func (m *model) settle(s backend.Settle) backend.Settled {
 		t.Attempt--
 		t.again(s.To)
 		t.RunAt = time.Now().UTC().Add(s.Delay)
+	}
+	return m.applied(t)
+}
+
+func (m *model) applied(t *modelTask) backend.Settled {
+	if len(m.set(t.ID).batches) > 0 {
+		return backend.SettleFamily
 	}
 	return backend.SettleApplied
 }

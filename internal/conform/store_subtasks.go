@@ -12,6 +12,7 @@ import (
 var subtaskBehaviours = []behaviour{
 	{"a gate opens when the batch is committed and the source has succeeded", gateOpens},
 	{"RunNow opens the gate at once", gateNow},
+	{"a settle says whether there are subtasks to see to", settleFamily},
 	{"a batch committed again, or inserted again, changes nothing", spawnRepeated},
 	{"a source takes subtasks until it fails, is stopped, or its set is finished", spawnGuard},
 	{"what was not committed is discarded, and nothing else", discard},
@@ -86,6 +87,25 @@ func gateOpens(w *world) {
 	// After that, Spawn opens.
 	w.wantClaimed("sub", w.spawn(source, "c", false, 2)...)
 	w.same("of an unknown source", len(w.open("nobody")), 0)
+}
+
+// settleFamily: who settles a task learns at once whether it has subtasks to see to.
+func settleFamily(w *world) {
+	end := func(id string, want backend.Settled) {
+		t := w.take(id, "o")
+		w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "end", To: backend.StatusSuccess}, want)
+		w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "end", To: backend.StatusSuccess}, want)
+	}
+	end(w.add(), backend.SettleApplied)
+	source := w.add()
+	w.spawn(source, "b", false, 1)
+	end(source, backend.SettleFamily)
+	empty := w.add()
+	w.spawn(empty, "b", false, 0)
+	end(empty, backend.SettleFamily)
+	uncommitted := w.add()
+	w.add(child(uncommitted, "b"))
+	end(uncommitted, backend.SettleApplied)
 }
 
 func gateNow(w *world) {

@@ -53,7 +53,8 @@ type Store interface {
 	// Spawn commits a batch of subtasks that was inserted gated: it raises the source's spawn_rev by a conditional write
 	// and opens the batch's gate, or leaves it to Open where the source has not yet succeeded and now is false. Repeating
 	// is safe. ErrFailedPrecondition means that the source takes no more: its set is finished, or it failed or was
-	// stopped; ErrNotFound that there is no such task. Then Discard removes what was inserted.
+	// stopped; ErrNotFound that there is no such task. Then Discard removes what was inserted. ErrAborted means that the
+	// batch was discarded meanwhile: insert it again.
 	Spawn(ctx context.Context, s Spawn) error
 
 	// Discard deletes the gated tasks of a batch that Spawn has not committed.

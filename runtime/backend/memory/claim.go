@@ -149,7 +149,7 @@ func (s *store) settle(e *backend.Settle, now tick) backend.Settled {
 	}
 	if r.Status != backend.StatusRunning {
 		if r.settled && r.nonce == maphash.String(s.seed, e.Nonce) {
-			return backend.SettleApplied
+			return r.applied()
 		}
 		return backend.SettleLost
 	}
@@ -178,6 +178,14 @@ func (s *store) settle(e *backend.Settle, now tick) backend.Settled {
 	case backend.StatusStopped:
 		r.Error = reasonError(e.Error, r.reason)
 		s.move(10, r, e.To, now)
+	}
+	return r.applied()
+}
+
+// applied says that a settle was applied, and whether there are subtasks to be seen to.
+func (r *record) applied() backend.Settled {
+	if r.kids != nil && r.kids.rev > 0 {
+		return backend.SettleFamily
 	}
 	return backend.SettleApplied
 }
