@@ -102,7 +102,7 @@ func (e *engine) finish(ctx context.Context, source string) {
 	})
 	e.leave("finish a set of subtasks", source, err)
 	if queue != "" {
-		e.wake(queue, []string{source + "/done"})
+		e.wake(queue, []string{source + doneSuffix})
 	}
 }
 

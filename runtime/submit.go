@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -43,6 +44,11 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 	return ids, nil
 }
 
+const (
+	maxName    = 255     // bytes of an id or a key that a user chooses
+	doneSuffix = "/done" // of the task that runs SubtasksDone
+)
+
 // checkSubmission returns what is wrong with a submission in itself.
 func checkSubmission(s Submission) *Error {
 	for _, p := range s.Payloads {
@@ -50,6 +56,14 @@ func checkSubmission(s Submission) *Error {
 			return Errorf(ErrResourceExhausted, "a payload for queue %q is %d bytes; at most %d are allowed", s.Worker.Name, len(p),
 				backend.MaxMessage)
 		}
+	}
+	for what, text := range map[string]string{"TaskID": s.Options.ID, "UniqueKey": s.Options.UniqueKey, "Batch": s.Options.Batch} {
+		if len(text) > maxName {
+			return Errorf(ErrInvalidArgument, "%s of %d bytes; at most %d are allowed", what, len(text), maxName)
+		}
+	}
+	if strings.HasSuffix(s.Options.ID, doneSuffix) {
+		return Errorf(ErrInvalidArgument, "TaskID %q: ids that end in %s are those of SubtasksDone", s.Options.ID, doneSuffix)
 	}
 	switch s.Options.OnFailure {
 	case "", IgnoreFailures, FailFast, CollectFailures:

@@ -336,6 +336,30 @@ func TestSubmittingAgainIsHarmless(t *testing.T) {
 	})
 }
 
+func TestSubmissionsThatCannotBeAreRefused(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		app := openStarted(t, memory.New())
+		q := af.NewQueue[int, int](app, jobWorker)
+		long := strings.Repeat("x", 256)
+		for text, submit := range map[string]func() error{
+			"TaskID of 256 bytes":    func() error { _, err := q.Submit(t.Context(), 1, af.TaskID(long)); return err },
+			"UniqueKey of 256 bytes": func() error { _, err := q.Submit(t.Context(), 1, af.UniqueKey(long)); return err },
+			"SubtasksDone":           func() error { _, err := q.Submit(t.Context(), 1, af.TaskID("x/done")); return err },
+			"2 payloads":             func() error { _, err := q.SubmitMany(t.Context(), []int{1, 2}, af.TaskID("x")); return err },
+			"no failure policy":      func() error { _, err := q.Subtasks(t.Context(), "x", nil, af.OnFailure("?")); return err },
+			"id of their source":     func() error { _, err := q.Subtasks(t.Context(), "", []int{1}); return err },
+			"TaskID and UniqueKey":   func() error { _, err := q.Subtasks(t.Context(), "x", []int{1}, af.UniqueKey("k")); return err },
+		} {
+			wantError(t, submit(), af.ErrInvalidArgument, af.OutcomeNotSent, text)
+		}
+		_, err := q.Subtasks(t.Context(), "nosuch", []int{1})
+		wantError(t, err, af.ErrNotFound, af.OutcomeUnknown, "subtasks of nosuch")
+		bytes := af.NewQueue[string, int](app, jobWorker)
+		_, err = bytes.Submit(t.Context(), strings.Repeat("x", 4<<20))
+		wantError(t, err, af.ErrResourceExhausted, af.OutcomeNotSent, "at most 4194304")
+	})
+}
+
 func TestDueTimesAndDeadlines(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()

@@ -12,6 +12,20 @@ import (
 // A Task is the document of one task; [ResultOf] decodes its result.
 type Task = backend.Task
 
+// A Status is where a task stands.
+type Status = backend.Status
+
+// The seven statuses. The last three are final.
+const (
+	StatusWaiting  = backend.StatusWaiting  // persisted
+	StatusPending  = backend.StatusPending  // a hint is out or about to be
+	StatusRunning  = backend.StatusRunning  // claimed
+	StatusRetrying = backend.StatusRetrying // an attempt failed, the next is due at RunAt
+	StatusSuccess  = backend.StatusSuccess
+	StatusFailed   = backend.StatusFailed
+	StatusStopped  = backend.StatusStopped
+)
+
 // ResultOf returns the result of a task that succeeded; failed_precondition for any other.
 func ResultOf[R any](t Task) (R, error) {
 	var result R

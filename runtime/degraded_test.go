@@ -1,0 +1,169 @@
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/afgen/afgen/internal/fault"
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// degraded is memory whose transport or coordinator is away.
+type degraded struct {
+	*memory.Backend
+	noTransport, noCoordinator *atomic.Bool
+}
+
+func degrade(opts ...memory.Option) degraded {
+	return degraded{memory.New(opts...), new(atomic.Bool), new(atomic.Bool)}
+}
+
+var errAway = backend.NewError(backend.ErrUnavailable, "away").With(backend.OutcomeNotSent)
+
+type degradedTransport struct {
+	backend.Transport
+	away *atomic.Bool
+}
+
+type degradedListener struct {
+	backend.Listener
+	away *atomic.Bool
+}
+
+type degradedCoordinator struct {
+	backend.Coordinator
+	away *atomic.Bool
+}
+
+func (d degraded) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := d.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Transport = degradedTransport{ports.Transport, d.noTransport}
+		ports.Coordinator = degradedCoordinator{ports.Coordinator, d.noCoordinator}
+	}
+	return ports, err
+}
+
+func (d degradedTransport) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
+	if d.away.Load() {
+		return nil, errAway
+	}
+	return d.Transport.Hint(ctx, queue, ids)
+}
+
+func (d degradedTransport) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
+	l, err := d.Transport.Listen(ctx, queue, window)
+	return degradedListener{l, d.away}, err
+}
+
+func (d degradedTransport) State() (bool, <-chan struct{}) {
+	up, changed := d.Transport.State()
+	return up && !d.away.Load(), changed
+}
+
+func (d degradedListener) Next(ctx context.Context, max int) ([]backend.Hint, error) {
+	if d.away.Load() {
+		return nil, errAway
+	}
+	return d.Listener.Next(ctx, max)
+}
+
+func (d degradedCoordinator) Announce(ctx context.Context, kind, name string, facts json.RawMessage) error {
+	if d.away.Load() {
+		return errAway
+	}
+	return d.Coordinator.Announce(ctx, kind, name, facts)
+}
+
+func (d degradedCoordinator) Broadcast(ctx context.Context, topic string, news json.RawMessage) error {
+	if d.away.Load() {
+		return errAway
+	}
+	return d.Coordinator.Broadcast(ctx, topic, news)
+}
+
+func (d degradedCoordinator) Subscribe(ctx context.Context, topic string, fn func(json.RawMessage)) error {
+	if d.away.Load() {
+		return errAway
+	}
+	return d.Coordinator.Subscribe(ctx, topic, fn)
+}
+
+func TestWithoutTransportSubmitsSucceedAndWorkersPoll(t *testing.T) {
+	for name, opts := range map[string][]memory.Option{"wake-ups": nil, "hints with ids": {memory.HintIDs(4096)}} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				d := degrade(opts...)
+				_, q := work(t, d, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+				synctest.Wait()
+				d.noTransport.Store(true)
+				time.Sleep(10 * time.Second) // until nobody has looked for a while
+				begun := time.Now()
+				if got := must(q.Wait(t.Context(), must(q.Submit(t.Context(), 3))(t)))(t); got != 3 {
+					t.Errorf("got %d", got)
+				}
+				if took := time.Since(begun); took > 2*time.Second {
+					t.Errorf("ran after %v", took)
+				}
+			})
+		})
+	}
+}
+
+func TestWithoutCoordinatorStopsArriveByTheAudit(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := degrade()
+		d.noCoordinator.Store(true)
+		var cause error
+		_, q := work(t, d, jobWorker, func(ctx context.Context, n int) (int, error) {
+			<-ctx.Done()
+			cause = context.Cause(ctx)
+			return 0, ctx.Err()
+		})
+		elsewhere := openStarted(t, d)
+		id := must(q.Submit(t.Context(), 1))(t)
+		synctest.Wait()
+		begun := time.Now()
+		if err := elsewhere.StopTask(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		_, err := q.Wait(t.Context(), id)
+		wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "stopped")
+		if took := time.Since(begun); took > 5*time.Second || !errors.Is(cause, af.ErrTaskStopped) {
+			t.Errorf("stopped after %v with %v", took, cause)
+		}
+	})
+}
+
+// A process that dies with hints it has not acknowledged: another gets them at once.
+func TestHintsOfADeadProcessGoToAnother(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New(memory.HintIDs(4096)))
+		one := jobWorker
+		one.Max = 1
+		busy := make(chan struct{}, 1)
+		victim, _ := process(t, world, fault.Plan{}, one, func(ctx context.Context, _ int) (int, error) {
+			busy <- struct{}{}
+			<-ctx.Done()
+			return 0, ctx.Err()
+		})
+		_, q := process(t, world, fault.Plan{}, one, nil)
+		must(q.Submit(t.Context(), 1))(t)
+		<-busy
+		waiting := must(q.Submit(t.Context(), 2))(t) // its hint lies with the victim, whose slot is taken
+		synctest.Wait()
+		_, other := process(t, world, fault.Plan{}, one, func(_ context.Context, n int) (int, error) { return n, nil })
+		begun := time.Now()
+		victim.Crash()
+		if got := must(other.Wait(t.Context(), waiting))(t); got != 2 || time.Since(begun) > time.Second {
+			t.Errorf("got %d after %v", got, time.Since(begun))
+		}
+	})
+}
