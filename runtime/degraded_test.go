@@ -142,6 +142,33 @@ func TestWithoutCoordinatorStopsArriveByTheAudit(t *testing.T) {
 	})
 }
 
+// A stop that the handler has not heard of: its success comes too late, and counts for nothing.
+func TestSuccessAfterAStopRequestIsStoppedAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := degrade()
+		d.noCoordinator.Store(true)
+		_, q := work(t, d, jobWorker, func(_ context.Context, n int) (int, error) {
+			time.Sleep(500 * time.Millisecond)
+			return n, nil
+		})
+		elsewhere := openStarted(t, d)
+		id := must(q.Submit(t.Context(), 1))(t)
+		synctest.Wait()
+		begun := time.Now()
+		if err := elsewhere.StopTask(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		_, err := q.Wait(t.Context(), id)
+		wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "stopped")
+		if took := time.Since(begun); took != 500*time.Millisecond {
+			t.Errorf("stopped after %v", took)
+		}
+		if task := must(q.Get(t.Context(), id))(t); task.Result != nil {
+			t.Errorf("the result was kept: %s", task.Result)
+		}
+	})
+}
+
 // A process that dies with hints it has not acknowledged: another gets them at once.
 func TestHintsOfADeadProcessGoToAnother(t *testing.T) {
 	bubble(t, func(t *testing.T) {

@@ -497,7 +497,34 @@ func TestSubtasksRunAfterTheirSourceAndSubtasksDoneLast(t *testing.T) {
 	})
 }
 
-func TestFailFastStopsTheSiblingsAndAFailedSourceItsSubtasks(t *testing.T) {
+func TestFailedSourceStopsItsSubtasksAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, q := work(t, memory.New(), jobWorker, func(ctx context.Context, n int) (int, error) {
+			if n == 0 {
+				time.Sleep(time.Second)
+				return 0, errors.New("the source fails")
+			}
+			<-ctx.Done() // a subtask that was let run before
+			return 0, context.Cause(ctx)
+		})
+		source := must(q.Submit(t.Context(), 0))(t)
+		ids := append(must(q.Subtasks(t.Context(), source, []int{1}, af.RunNow()))(t), must(q.Subtasks(t.Context(), source, []int{2}))(t)...)
+		begun := time.Now()
+		for _, id := range ids {
+			_, err := q.Wait(t.Context(), id)
+			wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "")
+		}
+		if took := time.Since(begun); took != time.Second {
+			t.Errorf("took %v", took)
+		}
+		synctest.Wait()
+		if s := must(q.Get(t.Context(), source))(t).Subtasks; s == nil || s.Stopped != 2 {
+			t.Errorf("the set: %+v", s)
+		}
+	})
+}
+
+func TestFailFastStopsTheSiblings(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, q := work(t, memory.New(), jobWorker, func(ctx context.Context, n int) (int, error) {
 			switch n {
@@ -511,6 +538,7 @@ func TestFailFastStopsTheSiblingsAndAFailedSourceItsSubtasks(t *testing.T) {
 		})
 		source := must(q.Submit(t.Context(), 0))(t)
 		must(q.Wait(t.Context(), source))(t)
+		begun := time.Now()
 		ids := must(q.Subtasks(t.Context(), source, []int{2, 2, 1, 2, 2, 2, 2}, af.OnFailure(af.FailFast)))(t)
 		statuses := map[backend.Status]int{}
 		for _, id := range ids {
@@ -520,8 +548,8 @@ func TestFailFastStopsTheSiblingsAndAFailedSourceItsSubtasks(t *testing.T) {
 			}
 			statuses[must(q.Get(t.Context(), id))(t).Status]++
 		}
-		if statuses[backend.StatusFailed] != 1 || statuses[backend.StatusStopped] != 6 {
-			t.Errorf("statuses %v", statuses)
+		if statuses[backend.StatusFailed] != 1 || statuses[backend.StatusStopped] != 6 || time.Since(begun) != 0 {
+			t.Errorf("statuses %v after %v", statuses, time.Since(begun))
 		}
 	})
 }
