@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -14,8 +15,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// The benchmarks of tasks: no-op tasks on memory, 100 at once, beside a bare channel with 100 goroutines that encodes
-// and decodes the same payloads and results, in the same run.
+// The benchmarks of tasks: no-op tasks on memory, 100 at once, beside a bare channel that keeps nothing, in the same run.
 
 type noop struct{ ran func(n int) }
 
@@ -78,6 +78,47 @@ func BenchmarkTasksEndToEnd(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
 		})
 	}
+}
+
+// BenchmarkBareChannel: the same submitters, workers, payloads and results over a channel that keeps nothing.
+func BenchmarkBareChannel(b *testing.B) {
+	payloads := make(chan []byte, 1024)
+	var done sync.WaitGroup
+	done.Add(b.N)
+	for range 100 {
+		go func() {
+			for raw := range payloads {
+				var n int
+				if err := json.Unmarshal(raw, &n); err != nil {
+					b.Error(err)
+				}
+				if _, err := json.Marshal(n); err != nil {
+					b.Error(err)
+				}
+				done.Done()
+			}
+		}()
+	}
+	var left atomic.Int64
+	left.Store(int64(b.N))
+	b.ReportAllocs()
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for left.Add(-1) >= 0 {
+				raw, err := json.Marshal(1)
+				if err != nil {
+					b.Error(err)
+				}
+				payloads <- raw
+			}
+		})
+	}
+	wg.Wait()
+	done.Wait()
+	close(payloads)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
 }
 
 // BenchmarkDrain: what 100 workers make of tasks that are stored already.
