@@ -34,18 +34,20 @@ type attempt struct {
 	p      *pool
 	task   *Task // as it was claimed
 	nonce  string
-	ack    func() // of the hint
+	hints  []backend.Hint // unacknowledged, so that they come back should this process die; p.mu guards them
+	acked  bool           // p.mu
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	stop   func()    // the timer of its timeout
 	once   sync.Once // it is settled once: by its end, or by giving up on it
 
+	begun   time.Time
 	endedAt time.Time // when the pulse first saw ctx ended; only the pulse uses it
 }
 
 // start runs a claimed task in a slot of its own. One whose claim was under way when the pool began to close goes back.
-func (p *pool) start(t *Task, c backend.Claim, ack func()) {
-	a := &attempt{p: p, task: t, nonce: c.Nonce, ack: ack}
+func (p *pool) start(t *Task, c backend.Claim, hints ...backend.Hint) {
+	a := &attempt{p: p, task: t, nonce: c.Nonce, hints: hints, begun: time.Now()}
 	p.mu.Lock()
 	closing := p.closing
 	p.mu.Unlock()
@@ -159,6 +161,17 @@ func (a *attempt) abandon() {
 		err := Errorf(ErrDeadlineExceeded, "the handler ignored the end of its context: %w", cause)
 		a.p.e.settler.add(settlement{a.verdict(nil, err, cause), a})
 	})
+}
+
+// acknowledge lets the hints of the attempt go.
+func (a *attempt) acknowledge() {
+	a.p.mu.Lock()
+	hints := a.hints
+	a.hints, a.acked = nil, true
+	a.p.mu.Unlock()
+	for _, h := range hints {
+		h.Done()
+	}
 }
 
 // leave gives the slot back.

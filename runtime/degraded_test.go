@@ -194,3 +194,84 @@ func TestHintsOfADeadProcessGoToAnother(t *testing.T) {
 		}
 	})
 }
+
+// Where hints carry ids, the one of a running task comes back when its process dies: two beats are enough then.
+func TestSuspicionConvictsADeadProcessWithinThreeSeconds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New(memory.HintIDs(4096)))
+		begun := make(chan struct{}, 1)
+		victim, _ := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, _ int) (int, error) {
+			begun <- struct{}{}
+			<-ctx.Done()
+			return 0, ctx.Err()
+		})
+		_, q := process(t, world, fault.Plan{}, jobWorker, nil)
+		id := must(q.Submit(t.Context(), 5))(t)
+		<-begun
+		_, other := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		time.Sleep(5 * time.Second)
+		victim.Crash()
+		died := time.Now()
+		if got := must(other.Wait(t.Context(), id))(t); got != 5 {
+			t.Errorf("got %d", got)
+		}
+		if took := time.Since(died); took < time.Second || took > 4*time.Second {
+			t.Errorf("running again after %v, want about 3 s", took)
+		}
+	})
+}
+
+// A suspicion alone convicts nobody: an owner that beats keeps its task.
+func TestSuspectWhoBeatsKeepsItsTask(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := degrade(memory.HintIDs(4096))
+		var runs atomic.Int32
+		run := func(_ context.Context, n int) (int, error) {
+			runs.Add(1)
+			time.Sleep(30 * time.Second)
+			return n, nil
+		}
+		_, q := work(t, suspicious{d}, jobWorker, run)
+		work(t, suspicious{d}, jobWorker, run)
+		id := must(q.Submit(t.Context(), 1))(t)
+		must(q.Wait(t.Context(), id))(t)
+		if task := must(q.Get(t.Context(), id))(t); runs.Load() != 1 || task.Crashes != 0 {
+			t.Errorf("%d runs, %d crashes", runs.Load(), task.Crashes)
+		}
+	})
+}
+
+// suspicious is a backend whose every hint is sent twice and comes under suspicion.
+type suspicious struct{ degraded }
+
+type suspiciousTransport struct{ backend.Transport }
+
+type suspiciousListener struct{ backend.Listener }
+
+func (s suspicious) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := s.degraded.Open(ctx, env)
+	if err == nil {
+		ports.Transport = suspiciousTransport{ports.Transport}
+	}
+	return ports, err
+}
+
+func (s suspiciousTransport) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
+	if _, err := s.Transport.Hint(ctx, queue, ids); err != nil {
+		return nil, err
+	}
+	return s.Transport.Hint(ctx, queue, ids)
+}
+
+func (s suspiciousTransport) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
+	l, err := s.Transport.Listen(ctx, queue, window)
+	return suspiciousListener{l}, err
+}
+
+func (s suspiciousListener) Next(ctx context.Context, max int) ([]backend.Hint, error) {
+	hints, err := s.Listener.Next(ctx, max)
+	for i := range hints {
+		hints[i].Suspicion = true
+	}
+	return hints, err
+}

@@ -199,12 +199,12 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 		p.e.pulse.convicted(c.Owner)
 	}
 	for i := range tasks {
-		done := func() {}
 		if h, hinted := byID[tasks[i].ID]; hinted {
-			done = h.Done
+			p.start(&tasks[i], c, h)
 			delete(byID, tasks[i].ID)
+		} else {
+			p.start(&tasks[i], c)
 		}
-		p.start(&tasks[i], c, done)
 	}
 	if err != nil { // whether somebody has them is not known
 		p.mu.Lock()
@@ -212,10 +212,28 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 		p.mu.Unlock()
 		return next, false, err
 	}
-	for _, h := range byID { // somebody else has it, or it isn't due
-		h.Done()
+	for _, h := range byID {
+		p.missed(h)
 	}
 	return next, len(tasks) == free, err
+}
+
+// missed deals with a hint whose task was not claimed. If it runs here, the hint stays with it: it is what comes back
+// should this process die. Else somebody else has the task, or it isn't due.
+func (p *pool) missed(h backend.Hint) {
+	p.mu.Lock()
+	for key, a := range p.running {
+		if key.id == h.ID && !a.acked && len(a.hints) == 0 {
+			a.hints = append(a.hints, h)
+			p.mu.Unlock()
+			return
+		}
+	}
+	p.mu.Unlock()
+	if h.Suspicion {
+		p.e.pulse.suspect(h.ID)
+	}
+	h.Done()
 }
 
 // repeat does something repeatable on the store for the engine itself: a reply that was lost is fetched again with a

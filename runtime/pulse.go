@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -12,7 +13,8 @@ import (
 // A pulse shows that this process lives, and looks whether others do.
 //
 // It raises a counter in the store every second. Whoever sees the counter of another stand still for a lease, on its own
-// monotonic clock, convicts it: no wall clocks are compared. A process whose beats are not accepted stops its own runs
+// monotonic clock, convicts it; two beats are enough where a hint of one of its tasks came back from the transport, as
+// it does when a process dies. No wall clocks are compared. A process whose beats are not accepted stops its own runs
 // before others may convict it, and one that has been convicted goes on as a new owner. Every fifth beat it audits what
 // the store thinks it runs against what it runs.
 type pulse struct {
@@ -26,7 +28,9 @@ type pulse struct {
 	accepted time.Time // the last beat
 	adrift   map[claimed]bool
 
-	watched map[string]watch // only run uses it, and looked
+	suspects map[string]time.Time // ids of tasks whose owners may be dead, since when
+
+	watched map[string]watch // only look uses it, and looked
 	looked  time.Time        // when it last saw all counters
 	audits  chan struct{}
 }
@@ -40,12 +44,17 @@ type watch struct {
 const (
 	beatEvery  = time.Second
 	auditEvery = 5 // beats
+	// suspectAfter is for how long an owner's counter must have stood still where there is a reason to suspect it: two
+	// beats, and some.
+	suspectAfter = 2*beatEvery + beatEvery/4
+	// ackAfter is how long a hint is kept unacknowledged: it is an alarm, and brokers have their patience too.
+	ackAfter = time.Minute
 	// maxCrashes is how many owners a task may lose before it fails as poison.
 	maxCrashes = 3
 )
 
 func newPulse(e *engine) *pulse {
-	p := &pulse{e: e, lease: e.app.settings.lease, audits: make(chan struct{}, 1), watched: map[string]watch{}}
+	p := &pulse{e: e, lease: e.app.settings.lease, audits: make(chan struct{}, 1), watched: map[string]watch{}, suspects: map[string]time.Time{}}
 	p.rename()
 	return p
 }
@@ -196,9 +205,49 @@ func (p *pulse) checkLease() {
 	}
 }
 
-// giveUp settles the attempts whose handlers have not returned long after their contexts ended.
+// suspect notes that the hint of a task that runs elsewhere was delivered again: its owner may be dead.
+func (p *pulse) suspect(id string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.suspects) < maxWindow {
+		p.suspects[id] = time.Now()
+	}
+}
+
+// suspected says whether an owner runs a task by which it is suspected. Suspicions are forgotten after a lease: by then
+// whoever was meant has been judged.
+func (p *pulse) suspected(ctx context.Context, owner string) bool {
+	p.mu.Lock()
+	for id, since := range p.suspects {
+		if time.Since(since) > p.lease {
+			delete(p.suspects, id)
+		}
+	}
+	none := len(p.suspects) == 0
+	p.mu.Unlock()
+	if none {
+		return false
+	}
+	owned, err := p.e.store.Owned(ctx, owner)
+	if err != nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.ContainsFunc(owned, func(o backend.Owned) bool {
+		_, ok := p.suspects[o.ID]
+		return ok
+	})
+}
+
+// giveUp settles the attempts whose handlers have not returned long after their contexts ended, and acknowledges the
+// hints of those that run for long.
 func (p *pulse) giveUp() {
+	var long []*attempt
 	p.e.eachRun(func(a *attempt) {
+		if time.Since(a.begun) > ackAfter {
+			long = append(long, a)
+		}
 		switch {
 		case a.ctx.Err() == nil:
 		case a.endedAt.IsZero():
@@ -207,6 +256,9 @@ func (p *pulse) giveUp() {
 			a.abandon()
 		}
 	})
+	for _, a := range long {
+		a.acknowledge()
+	}
 }
 
 func (p *pulse) auditNow() {
@@ -263,7 +315,7 @@ func (p *pulse) release(theirs map[claimed]backend.Owned, here map[claimed]bool)
 	p.adrift = adrift
 	p.mu.Unlock()
 	for _, o := range lost {
-		a := &attempt{p: &pool{e: p.e}, task: &Task{ID: o.ID, Queue: o.Queue, Fence: o.Fence}, ack: func() {}}
+		a := &attempt{p: &pool{e: p.e}, task: &Task{ID: o.ID, Queue: o.Queue, Fence: o.Fence}}
 		p.e.settler.add(settlement{giveBack(o), a})
 	}
 }
@@ -302,7 +354,8 @@ func (p *pulse) judge(ctx context.Context) {
 			p.watched[name] = watch{count, now}
 			continue
 		}
-		if now.Sub(w.since) < p.lease || name == p.owner() {
+		still := now.Sub(w.since)
+		if name == p.owner() || still < p.lease && (still < suspectAfter || !p.suspected(opCtx, name)) {
 			continue
 		}
 		freed, err := p.e.store.Judge(opCtx, name, count, maxCrashes)

@@ -139,7 +139,7 @@ func (s *settler) applied(ctx context.Context, batch []settlement, settled []bac
 				queues[b.a.task.Queue] = true
 			}
 		}
-		b.a.ack()
+		b.a.acknowledge()
 	}
 	s.e.endings(ctx, ended)
 	for q := range queues {
