@@ -41,7 +41,8 @@ func (f family) options() []af.SubtaskOption {
 		opts = append(opts, af.RunNow())
 	}
 	if f.Batch != "" {
-		opts = append(opts, af.Batch(f.Batch))
+		// A key stands for one content: under the same key, more subtasks than before are a further commit.
+		opts = append(opts, af.Batch(fmt.Sprintf("%s-%d", f.Batch, len(f.Orders))))
 	}
 	return opts
 }
