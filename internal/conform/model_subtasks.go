@@ -97,6 +97,7 @@ func (m *model) Finish(_ context.Context, source string) (bool, string, error) {
 		set.finished = time.Now()
 		c := backend.SubtaskCounts{Finished: time.Now().UTC()}
 		for _, t := range m.committed(source) {
+			t.closed = false // nothing that lives is behind its gate
 			c.Total++
 			switch t.Status {
 			case backend.StatusSuccess:

@@ -240,6 +240,9 @@ func (s *store) Finish(ctx context.Context, source string) (bool, string, error)
 	}
 	if !k.finished {
 		k.finished = true
+		for _, b := range k.batches {
+			k.open(b, now) // nothing that lives is behind their gates
+		}
 		counts := k.counts
 		counts.Finished = now.wall
 		src.Subtasks = &counts
