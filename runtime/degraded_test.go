@@ -276,3 +276,122 @@ func (s suspiciousListener) Next(ctx context.Context, max int) ([]backend.Hint, 
 	}
 	return hints, err
 }
+
+// unwritable is memory for one process: its store can be read, and while away is set not written.
+type unwritable struct {
+	*memory.Backend
+	away *atomic.Bool
+}
+
+type unwritableStore struct {
+	backend.Store
+	away *atomic.Bool
+}
+
+func (u unwritable) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := u.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Store = unwritableStore{ports.Store, u.away}
+	}
+	return ports, err
+}
+
+func (u unwritableStore) Beat(ctx context.Context, owner string, count int64) error {
+	if u.away.Load() {
+		return errAway
+	}
+	return u.Store.Beat(ctx, owner, count)
+}
+
+func (u unwritableStore) Judge(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
+	if u.away.Load() {
+		return nil, errAway
+	}
+	return u.Store.Judge(ctx, owner, count, maxCrashes)
+}
+
+// Whoever can't beat sees the others' counters stand still for the same reason.
+func TestStoreThatCanOnlyBeReadConvictsNobodyAfterwards(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := memory.New()
+		one, other := new(atomic.Bool), new(atomic.Bool)
+		openStarted(t, unwritable{world, one})
+		openStarted(t, unwritable{world, other})
+		ports, err := world.Open(t.Context(), backend.Env{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		before := must(ports.Store.Owners(t.Context()))(t)
+		one.Store(true)
+		other.Store(true)
+		time.Sleep(15 * time.Second)
+		one.Store(false)
+		time.Sleep(2500 * time.Millisecond) // it may judge, and the other can't beat yet
+		other.Store(false)
+		time.Sleep(15 * time.Second)
+		for name := range must(ports.Store.Owners(t.Context()))(t) {
+			delete(before, name)
+		}
+		if len(before) > 0 {
+			t.Errorf("convicted: %v", before)
+		}
+	})
+}
+
+// witnessed is a backend whose store knows who is dead.
+type witnessed struct {
+	backend.Backend
+	dead *atomic.Bool // everybody else is
+}
+
+type witness struct {
+	backend.Store
+	dead *atomic.Bool
+}
+
+func (w witnessed) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := w.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Store = witness{ports.Store, w.dead}
+	}
+	return ports, err
+}
+
+func (w witness) Dead(_ context.Context, owners []string) ([]string, error) {
+	if w.dead.Load() {
+		return owners, nil
+	}
+	return nil, nil
+}
+
+func TestProcessKnownToBeDeadLosesItsTasksAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		begun := make(chan struct{}, 1)
+		victim, _ := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, _ int) (int, error) {
+			begun <- struct{}{}
+			<-ctx.Done()
+			return 0, ctx.Err()
+		})
+		_, q := process(t, world, fault.Plan{}, jobWorker, nil)
+		id := must(q.Submit(t.Context(), 5))(t)
+		<-begun
+		dead := new(atomic.Bool)
+		_, other := work(t, witnessed{fault.New(world, 1, fault.Plan{}), dead}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		time.Sleep(15 * time.Second)
+		if task := must(other.Get(t.Context(), id))(t); task.Fence != 1 {
+			t.Errorf("taken from a process that lives: fence %d", task.Fence)
+		}
+		victim.Crash()
+		dead.Store(true)
+		died := time.Now()
+		if got := must(other.Wait(t.Context(), id))(t); got != 5 {
+			t.Errorf("got %d", got)
+		}
+		if took := time.Since(died); took > 1100*time.Millisecond {
+			t.Errorf("running again after %v", took)
+		}
+		dead.Store(false)
+	})
+}

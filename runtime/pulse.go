@@ -14,8 +14,9 @@ import (
 //
 // It raises a counter in the store every second. Whoever sees the counter of another stand still for a lease, on its own
 // monotonic clock, convicts it; two beats are enough where a hint of one of its tasks came back from the transport, as
-// it does when a process dies. No wall clocks are compared. A process whose beats are not accepted stops its own runs
-// before others may convict it, and one that has been convicted goes on as a new owner. Every fifth beat it audits what
+// it does when a process dies, and none where the store knows that the process has ended. No wall clocks are compared. A
+// process whose beats are not accepted stops its own runs before others may convict it, and judges nobody: what keeps it
+// from beating may keep others, too. One that has been convicted goes on as a new owner. Every fifth beat it audits what
 // the store thinks it runs against what it runs.
 type pulse struct {
 	e     *engine
@@ -329,15 +330,15 @@ func giveBack(o backend.Owned) backend.Settle {
 	return backend.Settle{ID: o.ID, Fence: o.Fence, To: to}
 }
 
-// judge convicts the owners whose counters have stood still for a lease. After an outage of the store the watch starts
-// afresh, so that nobody is convicted for it.
+// judge convicts the owners whose counters have stood still for a lease, and those that the store knows to be dead. After
+// an outage of the store the watch starts afresh, so that nobody is convicted for it.
 func (p *pulse) judge(ctx context.Context) {
 	opCtx, cancel := context.WithTimeout(ctx, p.lease/4)
 	defer cancel()
 	counts, err := p.e.store.Owners(opCtx)
 	now := time.Now()
-	if err != nil || now.Sub(p.looked) > p.lease/2 {
-		clear(p.watched) // also where this process, or a call of it, has hung: others may have been unable to beat
+	if err != nil || now.Sub(p.looked) > p.lease/2 || !p.healthy() {
+		clear(p.watched) // also where this process, or a call of it, has hung, or can't beat: others may have been unable to
 	}
 	if err != nil {
 		return
@@ -348,26 +349,55 @@ func (p *pulse) judge(ctx context.Context) {
 			delete(p.watched, name)
 		}
 	}
+	dead := p.dead(opCtx, counts)
 	for name, count := range counts {
 		w, ok := p.watched[name]
 		if !ok || w.count != count {
-			p.watched[name] = watch{count, now}
-			continue
+			w = watch{count, now}
+			p.watched[name] = w
 		}
 		still := now.Sub(w.since)
-		if name == p.owner() || still < p.lease && (still < suspectAfter || !p.suspected(opCtx, name)) {
-			continue
+		switch {
+		case name == p.owner():
+		case slices.Contains(dead, name), still >= p.lease, still >= suspectAfter && p.suspected(opCtx, name):
+			p.convict(opCtx, name, count)
 		}
-		freed, err := p.e.store.Judge(opCtx, name, count, maxCrashes)
-		if err != nil {
-			continue // next second again
-		}
-		delete(p.watched, name)
-		if len(freed) > 0 {
-			p.e.log.Warn("a process is dead; its tasks go on elsewhere", "owner", name, "tasks", len(freed))
-		}
-		p.e.moved(ctx, freed)
 	}
+}
+
+// dead asks a store that is a witness which of the other owners' processes have ended.
+func (p *pulse) dead(ctx context.Context, counts map[string]int64) []string {
+	w, ok := p.e.store.(backend.Witness)
+	if !ok {
+		return nil
+	}
+	var others []string
+	for name := range counts {
+		if name != p.owner() {
+			others = append(others, name)
+		}
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	dead, err := w.Dead(ctx, others)
+	if err != nil {
+		p.e.log.Debug("whose process has ended is not known", "error", err)
+	}
+	return dead
+}
+
+// convict ends an owner whose counter is still count, and sees to the tasks that it ran.
+func (p *pulse) convict(ctx context.Context, name string, count int64) {
+	freed, err := p.e.store.Judge(ctx, name, count, maxCrashes)
+	if err != nil {
+		return // next second again
+	}
+	delete(p.watched, name)
+	if len(freed) > 0 {
+		p.e.log.Warn("a process is dead; its tasks go on elsewhere", "owner", name, "tasks", len(freed))
+	}
+	p.e.moved(p.e.ctx, freed)
 }
 
 // eachRun calls fn for every attempt that runs here.

@@ -224,3 +224,10 @@ type Doc struct {
 	Revision int64
 	Value    json.RawMessage
 }
+
+// A Witness is a [Store] that learns from the operating system when a process has ended, without waiting for a lease. It is
+// an optional power of a Store.
+type Witness interface {
+	// Dead returns those of the owners whose processes have ended for certain. Others may have, too.
+	Dead(ctx context.Context, owners []string) ([]string, error)
+}
