@@ -29,6 +29,7 @@ var arrows = []row{
 	{"runtime", []string{"runtime/backend"}, []string{"golang.org/x/sync"}},
 	{"runtime/backend", nil, nil},
 	{"runtime/backend/memory", []string{"runtime/backend"}, nil},
+	{"runtime/backend/embedded/internal/mesh", []string{"runtime/backend"}, nil},
 	{"runtime/aftest", []string{"runtime", "runtime/backend/memory"}, nil},
 	{"runtime/config", nil, []string{"gopkg.in/yaml.v3"}},
 
