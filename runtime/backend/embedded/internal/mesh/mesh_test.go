@@ -1,9 +1,8 @@
-package mesh_test
+package mesh
 
 import (
 	"context"
 	"errors"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -11,79 +10,12 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"go.uber.org/goleak"
-
 	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/runtime/backend"
-	"github.com/afgen/afgen/runtime/backend/embedded/internal/mesh"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// always resolves every service to the same instances.
-func always(ids ...string) func(context.Context, string, bool) ([]string, error) {
-	return func(context.Context, string, bool) ([]string, error) { return ids, nil }
-}
-
-// ends closes a Mesh when the test ends.
-func ends(t testing.TB, m *mesh.Mesh) *mesh.Mesh {
-	t.Cleanup(func() {
-		if err := m.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	return m
-}
-
-// folder returns a folder whose name leaves room for that of a socket.
-func folder(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "mesh")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
-		}
-	})
-	return dir
-}
-
-func listen(t testing.TB, o mesh.Options) *mesh.Mesh {
-	t.Helper()
-	if o.Dir == "" {
-		o.Dir = folder(t)
-	}
-	if o.Resolve == nil {
-		o.Resolve = always(o.ID)
-	}
-	m, err := mesh.Listen(o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ends(t, m)
-}
-
-// bare returns a Mesh for a bubble.
-func bare(t testing.TB, o mesh.Options) *mesh.Mesh {
-	if o.Resolve == nil {
-		o.Resolve = always(o.ID)
-	}
-	return ends(t, mesh.Bare(o))
-}
-
-// join connects two in a bubble.
-func join(t testing.TB, a, b *mesh.Mesh) {
-	t.Helper()
-	here, there := net.Pipe()
-	if err := mesh.Join(a, b, here, there); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // calls is a port whose endpoints are on one Mesh and whose calls go out from another.
-type calls struct{ server, client *mesh.Mesh }
+type calls struct{ server, client *Mesh }
 
 func (c calls) Call(ctx context.Context, req *backend.Request) (*backend.Reply, error) {
 	return c.client.Call(ctx, req)
@@ -100,17 +32,17 @@ func TestCallsConform(t *testing.T) {
 		options conform.Options
 	}{
 		{"one mesh", func(t *testing.T) *backend.Ports {
-			m := listen(t, mesh.Options{ID: "a"})
+			m := start(t, Options{ID: "a"})
 			return &backend.Ports{Calls: calls{m, m}}
 		}, conform.Options{}},
 		{"unix socket", func(t *testing.T) *backend.Ports { return across(t, false) }, conform.Options{}},
 		{"loopback", func(t *testing.T) *backend.Ports { return across(t, true) }, conform.Options{}},
 		{"one mesh, in virtual time", func(t *testing.T) *backend.Ports {
-			m := bare(t, mesh.Options{ID: "a"})
+			m := bare(t, Options{ID: "a"})
 			return &backend.Ports{Calls: calls{m, m}}
 		}, conform.Options{Around: synctest.Test, Virtual: true}},
 		{"pipe, in virtual time", func(t *testing.T) *backend.Ports {
-			a, b := bare(t, mesh.Options{ID: "a"}), bare(t, mesh.Options{ID: "b", Resolve: always("a")})
+			a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b", Resolve: always("a")})
 			join(t, b, a)
 			return &backend.Ports{Calls: calls{a, b}}
 		}, conform.Options{Around: synctest.Test, Virtual: true}},
@@ -121,9 +53,9 @@ func TestCallsConform(t *testing.T) {
 
 // across opens two Meshes, of which the second finds the first when it calls.
 func across(t testing.TB, loopback bool) *backend.Ports {
-	a := listen(t, mesh.Options{ID: "a", Loopback: loopback})
-	var b *mesh.Mesh
-	b = listen(t, mesh.Options{ID: "b", Loopback: loopback, Resolve: always("a"), Dial: func(ctx context.Context, _ string) error {
+	a := start(t, Options{ID: "a", Loopback: loopback})
+	var b *Mesh
+	b = start(t, Options{ID: "b", Loopback: loopback, Resolve: always("a"), Dial: func(ctx context.Context, _ string) error {
 		return b.Connect(ctx, a.Address())
 	}})
 	return &backend.Ports{Calls: calls{a, b}}
@@ -134,7 +66,7 @@ func TestSocketIsForItsUserOnly(t *testing.T) {
 		t.Skip("modes of files are others there")
 	}
 	dir := folder(t)
-	m := listen(t, mesh.Options{ID: "a", Dir: dir})
+	m := start(t, Options{ID: "a", Dir: dir})
 	path := filepath.Join(dir, "a.sock")
 	if a := m.Address(); a.Network != "unix" || a.Addr != path || a.ID != "a" {
 		t.Fatalf("address %v", a)
@@ -155,13 +87,13 @@ func TestSocketIsForItsUserOnly(t *testing.T) {
 }
 
 func TestLoopbackWhereNoSocketCanBe(t *testing.T) {
-	for name, o := range map[string]mesh.Options{
+	for name, o := range map[string]Options{
 		"asked for":     {ID: "a", Loopback: true},
 		"path too long": {ID: strings.Repeat("a", 120)},
 		"no folder":     {ID: "a", Dir: filepath.Join(os.TempDir(), "mesh-that-is-not-there")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if a := listen(t, o).Address(); a.Network != "tcp" || !strings.HasPrefix(a.Addr, "127.0.0.1:") {
+			if a := start(t, o).Address(); a.Network != "tcp" || !strings.HasPrefix(a.Addr, "127.0.0.1:") {
 				t.Errorf("address %v", a)
 			}
 		})
@@ -169,7 +101,7 @@ func TestLoopbackWhereNoSocketCanBe(t *testing.T) {
 }
 
 func TestAddressKeepsItsSecretFromLogs(t *testing.T) {
-	a := listen(t, mesh.Options{ID: "a"}).Address()
+	a := start(t, Options{ID: "a"}).Address()
 	if s := a.String() + a.LogValue().String(); strings.Contains(s, a.Token) || !strings.Contains(s, a.Addr) {
 		t.Errorf("%q", s)
 	}
@@ -177,7 +109,7 @@ func TestAddressKeepsItsSecretFromLogs(t *testing.T) {
 
 func TestIDThatIsNoFileNameIsRefused(t *testing.T) {
 	for _, id := range []string{"", "a/b", strings.Repeat("a", 256)} {
-		if _, err := mesh.Listen(mesh.Options{ID: id, Dir: folder(t), Resolve: always()}); !errors.Is(err, backend.ErrInvalidArgument) {
+		if _, err := Listen(Options{ID: id, Dir: folder(t), Resolve: always()}); !errors.Is(err, backend.ErrInvalidArgument) {
 			t.Errorf("%q: %v", id, err)
 		}
 	}

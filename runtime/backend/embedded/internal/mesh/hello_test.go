@@ -1,0 +1,254 @@
+package mesh
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// bytesOf returns a whole frame.
+func bytesOf(t testing.TB, h *header, body []byte) []byte {
+	t.Helper()
+	head, err := encode(h, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(head, body...)
+}
+
+func TestWhoeverSaysTheWrongHelloHearsNothing(t *testing.T) {
+	for _, loopback := range []bool{false, true} {
+		m := start(t, Options{ID: "m", Loopback: loopback})
+		a := m.Address()
+		say, hear := halves(a.Token)
+		served := make(chan struct{}, 10)
+		serve(m, 1, func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
+			served <- struct{}{}
+			reply(&backend.Reply{})
+		})
+		huge := make([]byte, 8)
+		binary.BigEndian.PutUint32(huge, maxHello+1)
+		for name, first := range map[string][]byte{
+			"a wrong token":           bytesOf(t, hello("x", strings.Repeat("A", len(say))), nil),
+			"no token":                bytesOf(t, &header{Kind: kindHello, AppID: "x"}, nil),
+			"the other half":          bytesOf(t, hello("x", hear), nil),
+			"half of the token":       bytesOf(t, hello("x", say[:5]), nil),
+			"a request with a token":  bytesOf(t, &header{Kind: kindRequest, Type: "s/M", Headers: map[string]string{hToken: say}}, nil),
+			"garbage":                 []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+			"a frame that is too big": huge,
+			"nothing":                 nil,
+		} {
+			t.Run(a.Network+"/"+name, func(t *testing.T) {
+				conn, err := net.Dial(a.Network, a.Addr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer func() { _ = conn.Close() }()
+				if _, err := conn.Write(first); err != nil {
+					t.Fatal(err)
+				}
+				if first == nil {
+					if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				// A connection that was closed with something unread is reset.
+				if b, err := io.ReadAll(conn); len(b) > 0 {
+					t.Errorf("answered %q, %v", b, err)
+				}
+			})
+		}
+		if len(served) > 0 || len(m.Connected()) > 0 {
+			t.Error("somebody was let in")
+		}
+		b := start(t, Options{ID: "b", Resolve: always("m")})
+		if err := b.Connect(t.Context(), a); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.Call(t.Context(), request()); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestWhoSaysNoHelloIsGivenFiveSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := bare(t, Options{ID: "m"})
+		here, there := net.Pipe()
+		defer func() { _ = here.Close() }()
+		begun := time.Now()
+		if _, err := m.welcome(m.ctx, there); err == nil || time.Since(begun) != helloTime {
+			t.Errorf("after %v: %v", time.Since(begun), err)
+		}
+	})
+}
+
+func TestWhoAnswersNoHelloIsGivenFiveSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := bare(t, Options{ID: "m"})
+		here, there := net.Pipe()
+		go func() { _, _ = io.Copy(io.Discard, there) }()
+		defer func() { _ = there.Close() }()
+		begun := time.Now()
+		if _, err := m.greet(m.ctx, here, Address{ID: "x", Token: newToken()}); err == nil || time.Since(begun) != helloTime {
+			t.Errorf("after %v: %v", time.Since(begun), err)
+		}
+	})
+}
+
+// An address may outlive its process, and somebody else may listen there then.
+func TestWhoeverAnswersMustKnowTheTokenToo(t *testing.T) {
+	token := newToken()
+	say, hear := halves(token)
+	for name, answer := range map[string]*header{
+		"nothing of it":      hello("x", ""),
+		"what it has heard":  hello("x", say),
+		"another instance":   hello("y", hear),
+		"another version":    {Kind: kindHello, AppID: "x", Headers: map[string]string{hVersion: "2", hToken: hear}},
+		"a refusal":          refusedHello("not today"),
+		"not even an answer": nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var wg sync.WaitGroup
+			defer wg.Wait()
+			defer func() { _ = l.Close() }()
+			wg.Go(func() {
+				conn, err := l.Accept()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer func() { _ = conn.Close() }()
+				if _, _, err := newFrameReader(conn).next(maxHello); err != nil {
+					t.Error(err)
+				}
+				if answer != nil {
+					_, _ = conn.Write(bytesOf(t, answer, nil))
+				}
+			})
+			m := start(t, Options{ID: "m"})
+			err = m.Connect(t.Context(), Address{ID: "x", Network: "tcp", Addr: l.Addr().String(), Token: token})
+			wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
+			if name == "a refusal" && !strings.Contains(err.Error(), "not today") {
+				t.Errorf("%v", err)
+			}
+			if len(m.Connected()) > 0 {
+				t.Error("connected")
+			}
+		})
+	}
+}
+
+func TestPeerThatCanNotBeSpokenWithIsToldWhy(t *testing.T) {
+	m := bare(t, Options{ID: "m"})
+	say, _ := halves(m.address.Token)
+	for name, first := range map[string]*header{
+		"version":  {Kind: kindHello, AppID: "x", Headers: map[string]string{hVersion: "2", hToken: say}},
+		"itself":   hello("m", say),
+		"nameless": hello("", say),
+	} {
+		t.Run(name, func(t *testing.T) {
+			here, there := net.Pipe()
+			defer func() { _, _ = here.Close(), there.Close() }()
+			welcomed := make(chan error, 1)
+			go func() {
+				_, err := m.welcome(m.ctx, there)
+				welcomed <- err
+			}()
+			if _, err := here.Write(bytesOf(t, first, nil)); err != nil {
+				t.Fatal(err)
+			}
+			h, _, err := newFrameReader(here).next(maxHello)
+			if err != nil || h.Kind != kindRefuse || h.Headers[hMessage] == "" {
+				t.Errorf("%+v, %v", h, err)
+			}
+			if <-welcomed == nil {
+				t.Error("let in")
+			}
+		})
+	}
+}
+
+func TestTokenIsSentToThisMachineOnly(t *testing.T) {
+	m := start(t, Options{ID: "m"})
+	for _, a := range []Address{
+		{ID: "x", Network: "tcp", Addr: "192.0.2.1:80", Token: newToken()},
+		{ID: "x", Network: "tcp", Addr: "localhost:80", Token: newToken()},
+		{ID: "x", Network: "udp", Addr: "127.0.0.1:80", Token: newToken()},
+		{ID: "x", Network: "unix", Addr: "/nowhere"},
+		{Network: "unix", Addr: "/nowhere", Token: newToken()},
+	} {
+		if err := m.Connect(t.Context(), a); !errors.Is(err, backend.ErrUnavailable) {
+			t.Errorf("%v: %v", a, err)
+		}
+	}
+}
+
+func TestConnectingIsDoneOnceForAllWhoAsk(t *testing.T) {
+	a, b := start(t, Options{ID: "a"}), start(t, Options{ID: "b"})
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if err := b.Connect(t.Context(), a.Address()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	b.mu.Lock()
+	n := len(b.links["a"])
+	b.mu.Unlock()
+	if n != 1 {
+		t.Errorf("%d connections", n)
+	}
+	if err := b.Connect(t.Context(), b.Address()); err != nil || len(b.Connected()) != 1 {
+		t.Errorf("to itself: %v, %v", err, b.Connected())
+	}
+}
+
+// Both sides dial at once: each finds its connection, and calls go both ways.
+func TestBothMayDialAtOnce(t *testing.T) {
+	for range 20 {
+		a, b := start(t, Options{ID: "a", Resolve: always("b")}), start(t, Options{ID: "b", Resolve: always("a")})
+		serve(a, 10, echo)
+		serve(b, 10, echo)
+		var wg sync.WaitGroup
+		for m, other := range map[*Mesh]*Mesh{a: b, b: a} {
+			wg.Go(func() {
+				if err := m.Connect(t.Context(), other.Address()); err != nil {
+					t.Error(err)
+				}
+				if _, err := m.Call(t.Context(), request()); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
+func TestConnectIsBoundByItsContext(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	m := start(t, Options{ID: "m"})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err = m.Connect(ctx, Address{ID: "x", Network: "tcp", Addr: l.Addr().String(), Token: newToken()})
+	wantError(t, err, backend.ErrCanceled, backend.OutcomeNotSent)
+}

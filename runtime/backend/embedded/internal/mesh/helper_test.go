@@ -1,0 +1,205 @@
+package mesh
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// always resolves every service to the same instances.
+func always(ids ...string) func(context.Context, string, bool) ([]string, error) {
+	return func(context.Context, string, bool) ([]string, error) { return ids, nil }
+}
+
+// ends closes a Mesh when the test ends.
+func ends(t testing.TB, m *Mesh) *Mesh {
+	t.Cleanup(func() {
+		if err := m.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// folder returns a folder whose name leaves room for that of a socket.
+func folder(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "mesh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func start(t testing.TB, o Options) *Mesh {
+	t.Helper()
+	if o.Dir == "" {
+		o.Dir = folder(t)
+	}
+	if o.Resolve == nil {
+		o.Resolve = always(o.ID)
+	}
+	m, err := Listen(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ends(t, m)
+}
+
+// bare returns a Mesh for a bubble.
+func bare(t testing.TB, o Options) *Mesh {
+	if o.Resolve == nil {
+		o.Resolve = always(o.ID)
+	}
+	return ends(t, newMesh(o))
+}
+
+// join connects two in a bubble: a dials b. It returns b's end.
+func join(t testing.TB, a, b *Mesh) net.Conn {
+	t.Helper()
+	here, there := net.Pipe()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		l, err := b.welcome(b.ctx, there)
+		begin(t, b, l, err)
+	})
+	l, err := a.greet(a.ctx, here, b.address)
+	begin(t, a, l, err)
+	return there
+}
+
+func begin(t testing.TB, m *Mesh, l *link, err error) {
+	if err != nil {
+		t.Error(err)
+	} else if !m.add(l) || !m.begin(l.run) {
+		t.Error("the link is not wanted")
+	}
+}
+
+// A stranger is a peer that is played by a test, which says what it likes.
+type stranger struct {
+	testing.TB
+	conn net.Conn
+	in   *frameReader
+}
+
+// meet connects a stranger with m, in a bubble.
+func meet(t testing.TB, m *Mesh, id string) *stranger {
+	t.Helper()
+	here, there := net.Pipe()
+	s := &stranger{t, here, newFrameReader(here)}
+	t.Cleanup(func() { _ = here.Close() })
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		l, err := m.welcome(m.ctx, there)
+		begin(t, m, l, err)
+	})
+	say, hear := halves(m.address.Token)
+	s.say(hello(id, say), nil)
+	if h := s.hear(); h.Kind != kindHello || h.Headers[hToken] != hear {
+		t.Fatalf("hello answered by %+v", h)
+	}
+	return s
+}
+
+func (s *stranger) say(h *header, body []byte) {
+	s.Helper()
+	head, err := encode(h, body)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if _, err := s.conn.Write(append(head, body...)); err != nil {
+		s.Fatal(err)
+	}
+}
+
+func (s *stranger) hear() *header {
+	s.Helper()
+	h, _, err := s.in.next(maxFrame)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return h
+}
+
+// want hears a frame of a kind about a call.
+func (s *stranger) want(kind, id string) *header {
+	s.Helper()
+	h := s.hear()
+	if h.Kind != kind || h.CorrelationID != id {
+		s.Fatalf("%+v, want %s of %s", h, kind, id)
+	}
+	return h
+}
+
+// ask sends a request.
+func (s *stranger) ask(id string) {
+	s.Helper()
+	s.say(requestHeader(request(), id, time.Minute), []byte(`{}`))
+}
+
+func request() *backend.Request {
+	return &backend.Request{Service: "s", Method: "M", ID: "call-1", Caller: "somebody", Timeout: time.Minute, Body: json.RawMessage(`{}`)}
+}
+
+func serve(m *Mesh, concurrency int, h backend.Handler) *Serving {
+	return m.Serve(backend.Endpoint{Service: "s", Concurrency: concurrency}, h)
+}
+
+func echo(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
+	reply(&backend.Reply{Body: req.Body, Server: "a"})
+}
+
+// hold serves calls that wait to be released, and says which have begun.
+func hold(m *Mesh, concurrency int) (s *Serving, began chan string, release chan struct{}) {
+	began, release = make(chan string, 1000), make(chan struct{})
+	return serve(m, concurrency, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
+		began <- req.ID
+		<-release
+		reply(&backend.Reply{Body: req.Body})
+	}), began, release
+}
+
+// result is what became of a call.
+type result struct {
+	reply *backend.Reply
+	err   error
+}
+
+// calling calls on a goroutine.
+func calling(ctx context.Context, m *Mesh, id string) chan result {
+	done := make(chan result, 1)
+	go func() {
+		req := request()
+		req.ID = id
+		r, err := m.Call(ctx, req)
+		done <- result{r, err}
+	}()
+	return done
+}
+
+// wantError checks the error of a call.
+func wantError(t testing.TB, err error, code backend.Code, o backend.Outcome) {
+	t.Helper()
+	if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != code || e.Outcome != o {
+		t.Errorf("%v, want %s, %s", err, code, o)
+	}
+}

@@ -1,0 +1,136 @@
+package mesh
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+)
+
+// A record writes down what a Mesh hears.
+type record struct {
+	mu    sync.Mutex
+	lines []string
+	grew  chan struct{} // has an element when lines grew
+}
+
+func newRecord(o Options) (*record, Options) {
+	r := &record{grew: make(chan struct{}, 1)}
+	o.OnNotice = func(from string, n Notice) { r.add(fmt.Sprintf("%s %s/%s %s", from, n.Kind, n.Name, n.Body)) }
+	o.OnGap = func(from string) { r.add(from + " gap") }
+	o.OnLost = func(id string) { r.add(id + " lost") }
+	return r, o
+}
+
+func (r *record) add(line string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, line)
+	select {
+	case r.grew <- struct{}{}:
+	default:
+	}
+}
+
+// wait returns the first n lines, once there are so many.
+func (r *record) wait(n int) []string {
+	for {
+		r.mu.Lock()
+		lines := slices.Clone(r.lines)
+		r.mu.Unlock()
+		if len(lines) >= n {
+			return lines
+		}
+		<-r.grew
+	}
+}
+
+func same(t *testing.T, got []string, want ...string) {
+	t.Helper()
+	if !slices.Equal(got, want) {
+		t.Errorf("heard %q, want %q", got, want)
+	}
+}
+
+func TestNoticesArriveInOrderAfterAGap(t *testing.T) {
+	ra, oa := newRecord(Options{ID: "a"})
+	rb, ob := newRecord(Options{ID: "b"})
+	a, b := start(t, oa), start(t, ob)
+	if err := b.Connect(t.Context(), a.Address()); err != nil {
+		t.Fatal(err)
+	}
+	same(t, ra.wait(1), "b gap")
+	same(t, rb.wait(1), "a gap")
+	want := []string{"b gap"}
+	for i := range 100 {
+		body := fmt.Sprint(i)
+		b.Tell([]string{"nobody", "a", "b"}, Notice{Kind: "hint", Name: "resize/small", Body: json.RawMessage(body)})
+		want = append(want, "b hint/resize/small "+body)
+	}
+	same(t, ra.wait(101), want...)
+	a.Tell([]string{"b"}, Notice{Kind: "look"})
+	same(t, rb.wait(2), "a gap", "a look/ ")
+	if err := b.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	same(t, ra.wait(102)[101:], "b lost")
+	same(t, rb.wait(3)[2:], "a lost")
+}
+
+// A peer that doesn't read holds nobody up. When it goes on it hears what fitted, once that there is a gap, and then what
+// came after.
+func TestNoticesThatDoNotFitBecomeOneGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := bare(t, Options{ID: "m"})
+		s := meet(t, m, "s")
+		tell := func(i int) { m.Tell([]string{"s"}, Notice{Kind: "n", Name: fmt.Sprint(i)}) }
+		tell(0)
+		synctest.Wait() // the writer has taken it, and waits for the peer
+		for i := range 10 * maxNotices {
+			tell(i + 1)
+		}
+		for i := range maxNotices + 1 {
+			if h := s.hear(); h.Kind != kindNotice || h.Type != fmt.Sprint("n/", i) {
+				t.Fatalf("%+v, want notice %d", h, i)
+			}
+		}
+		s.want(kindGap, "")
+		synctest.Wait()
+		tell(-1)
+		if h := s.hear(); h.Type != "n/-1" {
+			t.Errorf("after the gap: %+v", h)
+		}
+	})
+}
+
+func TestNoticeThatIsTooLargeIsAGap(t *testing.T) {
+	r, o := newRecord(Options{ID: "a"})
+	a, b := start(t, o), start(t, Options{ID: "b"})
+	if err := b.Connect(t.Context(), a.Address()); err != nil {
+		t.Fatal(err)
+	}
+	b.Tell([]string{"a"}, Notice{Kind: "n", Body: make([]byte, maxNotice+1)})
+	same(t, r.wait(2), "b gap", "b gap")
+	b.Tell([]string{"a"}, Notice{Kind: "n", Name: strings.Repeat("x", maxShort)})
+	same(t, r.wait(3)[2:], "b gap")
+}
+
+// With two connections, the end of one is a gap: the peer is not lost.
+func TestPeerIsLostWithItsLastConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, o := newRecord(Options{ID: "a"})
+		a, b := bare(t, o), bare(t, Options{ID: "b"})
+		one, two := join(t, a, b), join(t, b, a)
+		synctest.Wait()
+		_ = one.Close()
+		synctest.Wait()
+		b.Tell([]string{"a"}, Notice{Kind: "n"})
+		synctest.Wait()
+		_ = two.Close()
+		synctest.Wait()
+		same(t, r.wait(5), "b gap", "b gap", "b gap", "b n/ ", "b lost")
+	})
+}

@@ -1,0 +1,379 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// Two instances, of which one is stuck: whatever the balance prefers, every call is run by the other, and none waits.
+func TestSlowInstanceHoardsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
+		c := bare(t, Options{ID: "c", Resolve: always("a", "b")})
+		join(t, c, a)
+		join(t, c, b)
+		_, began, release := hold(a, 1)
+		stuck := calling(t.Context(), a, "stuck")
+		<-began
+		serve(b, 4, echo)
+		begun := time.Now()
+		var wg sync.WaitGroup
+		for i := range 200 {
+			wg.Go(func() {
+				if r := <-calling(t.Context(), c, strconv.Itoa(i)); r.err != nil {
+					t.Error(r.err)
+				}
+			})
+		}
+		wg.Wait()
+		if d := time.Since(begun); d != 0 {
+			t.Errorf("they took %v", d)
+		}
+		close(release)
+		<-stuck
+		if len(began) > 0 {
+			t.Errorf("the stuck instance began %s later, which was run elsewhere", <-began)
+		}
+	})
+}
+
+func TestSlotsGoToThoseWhoWaitInTurnLocalOrNot(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := bare(t, Options{ID: "a"})
+		b, c := bare(t, Options{ID: "b", Resolve: always("a")}), bare(t, Options{ID: "c", Resolve: always("a")})
+		join(t, b, a)
+		join(t, c, a)
+		_, began, release := hold(a, 1)
+		from := []*Mesh{a, b, c, c, a, b, a, c}
+		var want []string
+		var done []chan result
+		for i, m := range from {
+			want = append(want, strconv.Itoa(i))
+			done = append(done, calling(t.Context(), m, want[i]))
+			synctest.Wait()
+		}
+		var got []string
+		for range from {
+			got = append(got, <-began)
+			release <- struct{}{}
+		}
+		for _, d := range done {
+			if r := <-d; r.err != nil {
+				t.Error(r.err)
+			}
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("order %v", got)
+		}
+	})
+}
+
+// A caller that was told of a free slot and says nothing holds it for a moment only.
+func TestReservationExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := bare(t, Options{ID: "m"})
+		_, began, release := hold(m, 1)
+		first := calling(t.Context(), m, "first")
+		<-began
+		s := meet(t, m, "s")
+		s.ask("1")
+		s.want(kindBusy, "1")
+		last := calling(t.Context(), m, "last")
+		synctest.Wait()
+		release <- struct{}{}
+		<-first
+		s.want(kindFree, "1")
+		begun := time.Now()
+		if id := <-began; id != "last" || time.Since(begun) != reservedFor {
+			t.Errorf("%s began after %v", id, time.Since(begun))
+		}
+		s.ask("1") // too late: it is a new call, and waits again
+		s.want(kindBusy, "1")
+		close(release)
+		<-last
+		s.want(kindFree, "1")
+		s.ask("1")
+		s.want(kindReply, "1")
+	})
+}
+
+func TestReservationThatIsGivenBackGoesToTheNextAtOnce(t *testing.T) {
+	for how, giveBack := range map[string]func(s *stranger){
+		"pass":   func(s *stranger) { s.say(&header{Kind: kindPass, CorrelationID: "1"}, nil) },
+		"cancel": func(s *stranger) { s.say(&header{Kind: kindCancel, CorrelationID: "1"}, nil) },
+		"death":  func(s *stranger) { _ = s.conn.Close() },
+	} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := bare(t, Options{ID: "m"})
+				_, began, release := hold(m, 1)
+				first := calling(t.Context(), m, "first")
+				<-began
+				s := meet(t, m, "s")
+				s.ask("1")
+				s.want(kindBusy, "1")
+				last := calling(t.Context(), m, "last")
+				synctest.Wait()
+				release <- struct{}{}
+				<-first
+				s.want(kindFree, "1")
+				begun := time.Now()
+				giveBack(s)
+				if id := <-began; id != "last" || time.Since(begun) != 0 {
+					t.Errorf("%s began after %v", id, time.Since(begun))
+				}
+				close(release)
+				<-last
+			})
+		})
+	}
+}
+
+// Of two free slots a caller takes one and gives the other back.
+func TestCallerTakesOneOfTwoOffers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
+		c := bare(t, Options{ID: "c", Resolve: always("a", "b")})
+		join(t, c, a)
+		join(t, c, b)
+		_, beganA, releaseA := hold(a, 1)
+		_, beganB, releaseB := hold(b, 1)
+		one, two := calling(t.Context(), a, "one"), calling(t.Context(), b, "two")
+		<-beganA
+		<-beganB
+		three := calling(t.Context(), c, "three")
+		synctest.Wait()
+		close(releaseA)
+		close(releaseB)
+		for _, d := range []chan result{one, two, three} {
+			if r := <-d; r.err != nil {
+				t.Error(r.err)
+			}
+		}
+		synctest.Wait()
+		if n := len(beganA) + len(beganB); n != 1 {
+			t.Errorf("it ran %d times", n)
+		}
+		wantSlots(t, a, 1, beganA)
+		wantSlots(t, b, 1, beganB)
+	})
+}
+
+// wantSlots checks that all slots of the service are free.
+func wantSlots(t *testing.T, m *Mesh, slots int, began chan string) {
+	t.Helper()
+	m.desk.mu.Lock()
+	defer m.desk.mu.Unlock()
+	svc := m.desk.services["s"]
+	running := 0
+	for _, in := range svc.instances {
+		running += in.running
+	}
+	if running > 0 || svc.line.Len() > 0 || len(m.home.book.visits) > 0 {
+		t.Errorf("%d slots taken, %d in line, %d visits from here", running, svc.line.Len(), len(m.home.book.visits))
+	}
+}
+
+func TestLineIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := bare(t, Options{ID: "m"})
+		_, began, release := hold(m, 1)
+		first := calling(t.Context(), m, "first")
+		<-began
+		s := meet(t, m, "s")
+		for i := range maxLine {
+			s.ask(strconv.Itoa(i))
+			s.want(kindBusy, strconv.Itoa(i))
+		}
+		s.ask("too many")
+		h := s.want(kindRefuse, "too many")
+		if h.error().Code != backend.ErrResourceExhausted {
+			t.Errorf("refused: %v", h.error())
+		}
+		_, err := m.Call(t.Context(), request())
+		wantError(t, err, backend.ErrResourceExhausted, backend.OutcomeNotSent)
+		_ = s.conn.Close()
+		synctest.Wait()
+		close(release)
+		<-first
+		wantSlots(t, m, 1, began)
+	})
+}
+
+func TestNewInstanceTakesOverThoseWhoWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
+		var both atomic.Bool
+		c := bare(t, Options{ID: "c", Resolve: func(context.Context, string, bool) ([]string, error) {
+			if both.Load() {
+				return []string{"a", "b"}, nil
+			}
+			return []string{"a"}, nil
+		}})
+		join(t, c, a)
+		join(t, c, b)
+		_, began, release := hold(a, 1)
+		first := calling(t.Context(), c, "first")
+		<-began
+		second := calling(t.Context(), c, "second")
+		synctest.Wait()
+		serve(b, 1, echo)
+		both.Store(true)
+		if r := <-second; r.err != nil || r.reply.Server != "a" {
+			t.Errorf("%v", r)
+		}
+		close(release)
+		<-first
+		synctest.Wait()
+		wantSlots(t, a, 1, began)
+	})
+}
+
+func TestLastInstanceToLeaveSendsAwayThoseWhoWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b", Resolve: always("a")})
+		join(t, b, a)
+		s, began, release := hold(a, 1)
+		runs := calling(t.Context(), b, "runs")
+		<-began
+		waits := []chan result{calling(t.Context(), b, "far"), calling(t.Context(), a, "near")}
+		synctest.Wait()
+		drained := make(chan error, 1)
+		go func() { drained <- s.Drain(t.Context()) }()
+		for _, w := range waits {
+			r := <-w
+			wantError(t, r.err, backend.ErrUnavailable, backend.OutcomeNotSent)
+			if !errors.Is(r.err, backend.ErrNoInstance) {
+				t.Errorf("%v", r.err)
+			}
+		}
+		close(release)
+		if err := <-drained; err != nil {
+			t.Error(err)
+		}
+		if r := <-runs; r.err != nil {
+			t.Error(r.err)
+		}
+	})
+}
+
+func TestCallerWhoseTimeIsUpInLineWasNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := bare(t, Options{ID: "a"})
+		_, began, release := hold(a, 1)
+		first := calling(t.Context(), a, "first")
+		<-began
+		req := request()
+		req.Timeout = 3 * time.Second // though its context has more
+		begun := time.Now()
+		_, err := a.Call(t.Context(), req)
+		wantError(t, err, backend.ErrDeadlineExceeded, backend.OutcomeNotSent)
+		if d := time.Since(begun); d != req.Timeout {
+			t.Errorf("after %v", d)
+		}
+		close(release)
+		<-first
+		synctest.Wait()
+		wantSlots(t, a, 1, began)
+	})
+}
+
+// Callers everywhere that come and give up at random, instances that come and leave, connections that break: in the end
+// no slot is lost, nobody hangs, and no call has run twice.
+func TestNoSlotIsLostInAStorm(t *testing.T) {
+	for seed := range uint64(100) {
+		synctest.Test(t, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 0))
+			meshes := map[string]*Mesh{}
+			var dialing sync.Mutex
+			ids := []string{"a", "b", "c"}
+			for _, id := range ids {
+				meshes[id] = bare(t, Options{ID: id, Resolve: always("a", "b"), Dial: func(_ context.Context, to string) error {
+					dialing.Lock()
+					defer dialing.Unlock()
+					if !slices.Contains(meshes[id].Connected(), to) {
+						join(t, meshes[id], meshes[to])
+					}
+					return nil
+				}})
+			}
+			join(t, meshes["c"], meshes["a"])
+			breaks := join(t, meshes["b"], meshes["a"])
+			var mu sync.Mutex
+			ran := map[string]int{}
+			h := func(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
+				defer reply(&backend.Reply{})
+				mu.Lock()
+				ran[req.ID]++
+				mu.Unlock()
+				select {
+				case <-time.After(req.Timeout / 1000):
+				case <-ctx.Done():
+				}
+			}
+			const slots = 3
+			stay := []*Serving{serve(meshes["a"], slots, h), serve(meshes["b"], slots, h)}
+			var wg sync.WaitGroup
+			for i := range 100 {
+				pause, patience := time.Duration(r.IntN(50))*time.Millisecond, time.Duration(1+r.IntN(40))*time.Millisecond
+				req := request()
+				req.ID, req.Timeout = fmt.Sprint(i), time.Duration(1+r.IntN(20))*time.Second
+				m := meshes[ids[r.IntN(len(ids))]]
+				wg.Go(func() {
+					time.Sleep(pause)
+					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					defer cancel()
+					_, _ = m.Call(ctx, req) // any outcome; what is left behind counts
+				})
+			}
+			for range 5 {
+				come, leave := time.Duration(r.IntN(50))*time.Millisecond, time.Duration(r.IntN(20))*time.Millisecond
+				m := meshes[ids[r.IntN(2)]]
+				wg.Go(func() {
+					time.Sleep(come)
+					s := serve(m, 1, h)
+					time.Sleep(leave)
+					if err := s.Drain(t.Context()); err != nil {
+						t.Errorf("seed %d: %v", seed, err)
+					}
+				})
+			}
+			wg.Go(func() {
+				time.Sleep(25 * time.Millisecond)
+				_ = breaks.Close()
+			})
+			wg.Wait()
+			time.Sleep(2 * reservedFor)
+			synctest.Wait()
+			for id, n := range ran {
+				if n > 1 {
+					t.Errorf("seed %d: call %s ran %d times", seed, id, n)
+				}
+			}
+			for _, id := range ids[:2] {
+				wantSlots(t, meshes[id], slots, nil)
+			}
+			for _, s := range stay {
+				if err := s.Drain(t.Context()); err != nil {
+					t.Errorf("seed %d: %v", seed, err)
+				}
+			}
+			for _, m := range meshes {
+				if n := len(m.balance.inFlight); n > 0 {
+					t.Errorf("seed %d: %d targets have calls in flight", seed, n)
+				}
+			}
+		})
+	}
+}
