@@ -14,7 +14,7 @@ help:
 	@echo 'make generate  go generate ./...'
 
 demo:
-	@$(GO) run ./examples/client
+	@GO="$(GO)" examples/demo
 
 test: lint
 	@GO='$(GO)' .ci/test $(TESTFLAGS)

@@ -1,5 +1,8 @@
 // Command client calls a service, submits tasks with subtasks, waits for all of them and says how it went: its last line
 // is OK and the counts, or what is wrong; then it exits with 1.
+//
+// The services are those of examples/servers, started in the same folder: before the client or after it. They may also be
+// killed and started again while it waits.
 package main
 
 import (
@@ -16,14 +19,14 @@ import (
 	"github.com/afgen/afgen/examples/servers/subtestserver"
 	"github.com/afgen/afgen/examples/servers/testserver"
 	af "github.com/afgen/afgen/runtime"
-	"github.com/afgen/afgen/runtime/backend/memory"
+	"github.com/afgen/afgen/runtime/backend/auto"
 )
 
 func main() {
 	var c client
 	flag.IntVar(&c.tasks, "n", 3, "source tasks")
 	flag.IntVar(&c.subtasks, "subtasks", 5, "subtasks of each")
-	flag.DurationVar(&c.work, "work", 100*time.Millisecond, "how long a task takes")
+	flag.StringVar(&c.config, "config", "", "configuration file (default config.yaml, where there is one)")
 	timeout := flag.Duration("timeout", time.Minute, "for all of it")
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), *timeout)
@@ -37,8 +40,8 @@ func main() {
 
 // A client is what the flags say and what has come of it so far.
 type client struct {
+	config          string
 	tasks, subtasks int
-	work            time.Duration
 	out             io.Writer
 	terminal        bool // a line may be overwritten
 
@@ -47,23 +50,12 @@ type client struct {
 
 // run opens an App that calls and submits.
 func (c *client) run(ctx context.Context) (err error) {
-	quiet := af.Logger(slog.New(slog.DiscardHandler))
-	world := memory.New()
-	// Memory is one process's, so the services and workers run here, in an App of their own.
-	servers, err := af.Open(ctx, world, quiet)
+	cfg, err := auto.Load(c.config)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, servers.Shutdown(ctx)) }()
-	testserver.RegisterTestServer(servers, &testserver.TestServer{})
-	testserver.RegisterTestWorker(servers, &testserver.TestWorker{Work: c.work})
-	subtestserver.RegisterSubTestServer(servers, &subtestserver.SubTestServer{})
-	subtestserver.RegisterSubTestWorker(servers, &subtestserver.SubTestWorker{Work: c.work})
-	if err := servers.Start(ctx); err != nil {
-		return err
-	}
-
-	app, err := af.Open(ctx, world, quiet)
+	quiet := af.Logger(slog.New(slog.DiscardHandler))
+	app, err := af.Open(ctx, auto.From(cfg), append(auto.Options(cfg), quiet)...)
 	if err != nil {
 		return err
 	}
@@ -85,9 +77,14 @@ func (c *client) run(ctx context.Context) (err error) {
 	return err
 }
 
-// call calls the service, waiting for it to be ready.
+// call calls the service. It waits for an instance that is ready, and for another where that one dies during the call: to
+// add twice is harmless.
 func (c *client) call(ctx context.Context, app *af.App) error {
-	sum, err := testserver.NewTestServerClient(app, af.WaitForReady()).TestFunc(ctx, 1, 2)
+	server := testserver.NewTestServerClient(app, af.WaitForReady())
+	sum, err := server.TestFunc(ctx, 1, 2)
+	for errors.Is(err, af.ErrUnavailable) && ctx.Err() == nil {
+		sum, err = server.TestFunc(ctx, 1, 2)
+	}
 	if err != nil {
 		return err
 	}

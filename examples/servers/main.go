@@ -1,4 +1,6 @@
 // Command servers offers the example services and workers until it is told to stop.
+//
+// It runs on what config.yaml in the working directory says; without one, on the embedded backend in .af/.
 package main
 
 import (
@@ -11,20 +13,25 @@ import (
 	"github.com/afgen/afgen/examples/servers/subtestserver"
 	"github.com/afgen/afgen/examples/servers/testserver"
 	af "github.com/afgen/afgen/runtime"
-	"github.com/afgen/afgen/runtime/backend/memory"
+	"github.com/afgen/afgen/runtime/backend/auto"
 )
 
 func main() {
+	config := flag.String("config", "", "configuration file (default config.yaml, where there is one)")
 	work := flag.Duration("work", 100*time.Millisecond, "how long a task takes")
 	flag.Parse()
-	if err := run(context.Background(), *work); err != nil {
+	if err := run(context.Background(), *config, *work); err != nil {
 		fmt.Fprintln(os.Stderr, "servers:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, work time.Duration) error {
-	app, err := af.Open(ctx, memory.New())
+func run(ctx context.Context, config string, work time.Duration) error {
+	cfg, err := auto.Load(config)
+	if err != nil {
+		return err
+	}
+	app, err := af.Open(ctx, auto.From(cfg), auto.Options(cfg)...)
 	if err != nil {
 		return err
 	}

@@ -28,15 +28,19 @@ var arrows = []row{
 
 	{"runtime", []string{"runtime/backend"}, []string{"golang.org/x/sync"}},
 	{"runtime/backend", nil, nil},
-	{"runtime/backend/memory", []string{"runtime/backend"}, nil},
+	{"runtime/backend/internal/news", []string{"runtime/backend"}, nil},
+	{"runtime/backend/memory", []string{"runtime/backend", "runtime/backend/internal/news"}, nil},
 	{"runtime/backend/embedded/internal/mesh", []string{"runtime/backend"}, nil},
+	{"runtime/backend/embedded", []string{"runtime/backend", "runtime/backend/internal/news", "runtime/backend/embedded/internal/mesh"},
+		[]string{"modernc.org/sqlite", "github.com/gofrs/flock", "golang.org/x/sys"}},
+	{"runtime/backend/auto", []string{"runtime", "runtime/backend", "runtime/backend/embedded", "runtime/config"}, nil},
 	{"runtime/aftest", []string{"runtime", "runtime/backend/memory"}, nil},
 	{"runtime/config", nil, []string{"gopkg.in/yaml.v3"}},
 
 	{"internal/conform", []string{"runtime/backend"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp"}},
 	{"internal/fault", []string{"runtime/backend"}, nil},
 
-	{"examples/...", []string{"examples/servers/...", "runtime", "runtime/config", "runtime/backend/memory"}, nil},
+	{"examples/...", []string{"examples/servers/...", "runtime", "runtime/config", "runtime/backend/auto"}, nil},
 }
 
 type row struct {
@@ -78,16 +82,23 @@ func TestEveryImportFollowsTheArrows(t *testing.T) {
 	}
 }
 
-// A program that only calls, on memory, links no driver and no parser.
-func TestClientOnMemoryLinksNoDriver(t *testing.T) {
-	allowed := []string{"", module, "golang.org/x/sync"}
-	for _, p := range list(t, "-deps", "./examples/client") {
-		path := ""
-		if p.Module != nil {
-			path = p.Module.Path
-		}
-		if !p.Standard && !slices.Contains(allowed, path) {
-			t.Errorf("examples/client links %s", p.ImportPath)
+// A program links what it runs on and nothing else: on memory no driver and no parser, on the embedded file no server's
+// driver.
+func TestBackendLinksNoOtherBackendsDriver(t *testing.T) {
+	for backend, allowed := range map[string][]string{
+		"memory": {"golang.org/x/sync"},
+		"embedded": {"golang.org/x/sync", "golang.org/x/sys", "modernc.org/...", "github.com/gofrs/flock",
+			// of modernc.org's:
+			"github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/mattn/go-isatty", "github.com/ncruces/go-strftime",
+			"github.com/remyoudompheng/bigfft"},
+	} {
+		for _, p := range list(t, "-deps", "./runtime", "./runtime/backend/"+backend) {
+			if p.Standard || p.Module == nil || p.Module.Path == module {
+				continue
+			}
+			if !slices.ContainsFunc(allowed, func(a string) bool { return matches(a, p.Module.Path) }) {
+				t.Errorf("a program on %s links %s", backend, p.ImportPath)
+			}
 		}
 	}
 }

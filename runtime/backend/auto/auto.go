@@ -1,0 +1,65 @@
+// Package auto opens the backend that a configuration asks for: the embedded file, or the three servers. It imports all of
+// them; a program that knows what it runs on imports that one and links no other.
+//
+//	cfg, err := auto.Load("")                                            // config.yaml, if there is one
+//	app, err := af.Open(ctx, auto.From(cfg), auto.Options(cfg)...)
+package auto
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/embedded"
+	"github.com/afgen/afgen/runtime/config"
+)
+
+// defaultFile is what Load looks for in the working directory.
+const defaultFile = "config.yaml"
+
+// Load reads the configuration file path. Where path is "" it reads config.yaml in the working directory, and returns the
+// defaults if there is none.
+func Load(path string) (config.Config, error) {
+	if path != "" {
+		return config.Load(path)
+	}
+	cfg, err := config.Load(defaultFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return config.Default(), nil
+	}
+	return cfg, err
+}
+
+// From returns the backend that cfg asks for. What is wrong with that surfaces when it is opened.
+func From(cfg config.Config) af.Backend {
+	kind, err := cfg.Backend()
+	switch {
+	case err != nil:
+		return refused{backend.Errorf(backend.ErrInvalidArgument, "%w", err)}
+	case kind == config.BackendServers:
+		return refused{backend.NewError(backend.ErrUnimplemented, "the configuration asks for the servers (mongodb, redis, rabbitmq), "+
+			"which this version can't use yet: remove the three sections to run on the embedded file")}
+	}
+	var opts []embedded.Option
+	if cfg.Embedded.Durability == config.DurabilityFull {
+		opts = append(opts, embedded.FullSync())
+	}
+	return embedded.File(cfg.Embedded.Path, opts...)
+}
+
+// Options returns what cfg says of the App itself: how long finished tasks are kept, the lease, the address that instances
+// report.
+func Options(cfg config.Config) []af.AppOption {
+	opts := []af.AppOption{af.Retention(cfg.Tasks.Retention.Age, cfg.Tasks.Retention.Max), af.Lease(cfg.Tasks.Lease)}
+	if cfg.Tasks.IP != "" {
+		opts = append(opts, af.IP(cfg.Tasks.IP))
+	}
+	return opts
+}
+
+// refused is a backend that can't be opened.
+type refused struct{ err error }
+
+func (r refused) Open(context.Context, backend.Env) (*backend.Ports, error) { return nil, r.err }

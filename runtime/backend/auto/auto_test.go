@@ -1,0 +1,80 @@
+package auto_test
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/auto"
+	"github.com/afgen/afgen/runtime/config"
+)
+
+func parse(t *testing.T, text string) config.Config {
+	t.Helper()
+	cfg, err := config.Parse("config.yaml", []byte(text), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func TestNoServersOpenTheEmbeddedFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "folder", "tasks.db")
+	cfg := parse(t, "embedded:\n  path: "+path+"\n  durability: full\ntasks:\n  ip: 192.0.2.7\n")
+	app, err := af.Open(t.Context(), auto.From(cfg), auto.Options(cfg)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ip := app.Instance().IP; ip != "192.0.2.7" {
+		t.Errorf("the instance's address is %s", ip)
+	}
+	if err := app.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestServersAreRefusedWithWhatToDo(t *testing.T) {
+	_, err := af.Open(t.Context(), auto.From(parse(t, "mongodb:\nredis:\nrabbitmq:\n")))
+	if !errors.Is(err, af.ErrUnimplemented) || !strings.Contains(err.Error(), "remove the three sections") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestSomeOfTheServersAreNamedAsMissing(t *testing.T) {
+	cfg := config.Default()
+	cfg.Redis = &config.Redis{}
+	_, err := af.Open(t.Context(), auto.From(cfg))
+	if !errors.Is(err, af.ErrInvalidArgument) || !strings.Contains(err.Error(), "mongodb and rabbitmq are missing") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFileThatIsNotNamedMayBeMissing(t *testing.T) {
+	t.Chdir(t.TempDir())
+	cfg, err := auto.Load("")
+	if err != nil || cfg != config.Default() {
+		t.Errorf("got %+v, %v", cfg, err)
+	}
+	if _, err := auto.Load("config.yaml"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file that was named: %v", err)
+	}
+	if err := os.WriteFile("config.yaml", []byte("embedded:\n  path: here.db\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if cfg, err := auto.Load(""); err != nil || cfg.Embedded.Path != "here.db" {
+		t.Errorf("got %+v, %v", cfg.Embedded, err)
+	}
+	if err := os.WriteFile("config.yaml", []byte("embeded:\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := auto.Load(""); err == nil || !strings.Contains(err.Error(), "config.yaml:1") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,73 @@
+package embedded
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend/embedded/internal/mesh"
+	"github.com/afgen/afgen/runtime/backend/internal/news"
+)
+
+// presentFor is how long an Announce counts.
+const presentFor = 15 * time.Second
+
+// kindNews marks the notices that are news.
+const kindNews = "news"
+
+// A coordinator keeps in the file who is there, and spreads news over the mesh.
+type coordinator struct {
+	db     *database
+	mesh   *mesh.Mesh
+	topics news.Topics
+}
+
+// Announce implements backend.Coordinator.
+func (c *coordinator) Announce(ctx context.Context, kind, name string, facts json.RawMessage) error {
+	return change(ctx, c.db.writer, func(tx *tx) error {
+		if err := tx.exec("DELETE FROM present WHERE until <= ?", tx.now); err != nil {
+			return err
+		}
+		return tx.exec("INSERT OR REPLACE INTO present (kind, name, facts, until) VALUES (?, ?, ?, ?)",
+			kind, name, []byte(facts), tx.now+int64(presentFor))
+	})
+}
+
+// Present implements backend.Coordinator.
+func (c *coordinator) Present(ctx context.Context, kind string) (map[string]json.RawMessage, error) {
+	type announced struct {
+		name  string
+		facts json.RawMessage
+	}
+	found, err := readAll(ctx, c.db, func(rows *sql.Rows) (a announced, err error) {
+		err = rows.Scan(&a.name, (*[]byte)(&a.facts))
+		return a, err
+	}, "SELECT name, facts FROM present WHERE kind = ? AND until > ?", kind, instant(time.Now()))
+	if err != nil {
+		return nil, err
+	}
+	present := make(map[string]json.RawMessage, len(found))
+	for _, a := range found {
+		present[a.name] = a.facts
+	}
+	return present, nil
+}
+
+// Broadcast implements backend.Coordinator.
+func (c *coordinator) Broadcast(ctx context.Context, topic string, news json.RawMessage) error {
+	if err := alive(ctx); err != nil {
+		return err
+	}
+	c.topics.Tell(topic, news)
+	c.mesh.Tell(c.mesh.Connected(), mesh.Notice{Kind: kindNews, Name: topic, Body: news})
+	return nil
+}
+
+// Subscribe implements backend.Coordinator.
+func (c *coordinator) Subscribe(ctx context.Context, topic string, fn func(json.RawMessage)) error {
+	if err := alive(ctx); err != nil {
+		return err
+	}
+	return c.topics.Subscribe(ctx, topic, fn)
+}

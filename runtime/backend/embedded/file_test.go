@@ -1,0 +1,235 @@
+package embedded_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/embedded"
+)
+
+func open(ctx context.Context, path string, opts ...embedded.Option) (*backend.Ports, error) {
+	return embedded.File(path, opts...).Open(ctx, backend.Env{Logger: slog.New(slog.DiscardHandler)})
+}
+
+// refused wants opening to fail with a code and a text that says what to do.
+func refused(t *testing.T, path string, code backend.Code, says string, opts ...embedded.Option) {
+	t.Helper()
+	ports, err := open(t.Context(), path, opts...)
+	if err == nil {
+		t.Error("it was opened", ports.Close(t.Context()))
+		return
+	}
+	if !errors.Is(err, code) || !strings.Contains(err.Error(), says) {
+		t.Errorf("got %v, want %s: … %s …", err, code, says)
+	}
+	if _, ok := errors.AsType[*backend.Error](err); !ok {
+		t.Errorf("%T is no *Error", err)
+	}
+}
+
+func insert(t *testing.T, ports *backend.Ports, id string) {
+	t.Helper()
+	if _, err := ports.Store.Insert(t.Context(), []backend.NewTask{{Task: backend.Task{
+		ID: id, Queue: "q", Status: backend.StatusWaiting, Payload: []byte(`1`),
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFilesAreTheUsersAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a", "b", "af.db")
+	insert(t, join(t, path), "t")
+	for name, want := range map[string]os.FileMode{
+		"": 0o700, "/af.db": 0o600, "/af.db-wal": 0o600, "/af.db-shm": 0o600, "/af.db-run": 0o700,
+	} {
+		info, err := os.Stat(filepath.Dir(path) + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode().Perm(); got != want {
+			t.Errorf("%q has mode %o, want %o", name, got, want)
+		}
+	}
+	files, err := os.ReadDir(path + "-run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if info, err := f.Info(); err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s has mode %v, %v", f.Name(), info.Mode(), err)
+		}
+	}
+}
+
+func TestPathsMayLookAsTheyLike(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, path := range []string{"plain.db", "a b/c?d#e%20f&g=h.db", "ü/ß.db", strings.Repeat("long/", 40) + "af.db", "file:x.db", ":memory:"} {
+		t.Run(path, func(t *testing.T) {
+			first := join(t, path)
+			insert(t, first, "t")
+			if _, err := join(t, path).Store.Get(t.Context(), "t"); err != nil {
+				t.Error(err)
+			}
+			if _, err := os.Stat(path); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	refused(t, "", backend.ErrInvalidArgument, "the path is empty")
+}
+
+func TestWhatWasWrittenIsThereAfterwards(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	ports, err := open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	insert(t, ports, "t")
+	if err := ports.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if files, err := os.ReadDir(path + "-run"); err != nil || len(files) != 2 { // the locks of opening and of turns
+		t.Errorf("left behind: %v, %v", files, err)
+	}
+	if _, err := os.Stat(path + "-wal"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the write-ahead log is left: %v", err)
+	}
+	if _, err := join(t, path).Store.Get(t.Context(), "t"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMethodsOfAClosedFileAreUnavailable(t *testing.T) {
+	ports, err := open(t.Context(), filepath.Join(t.TempDir(), "af.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ports.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, insertErr := ports.Store.Insert(t.Context(), []backend.NewTask{{Task: backend.Task{ID: "t", Queue: "q", Status: backend.StatusWaiting}}})
+	_, getErr := ports.Store.Get(t.Context(), "t")
+	_, listenErr := ports.Transport.Listen(t.Context(), "q", 1)
+	for _, err := range []error{insertErr, getErr, listenErr} {
+		if !errors.Is(err, backend.ErrUnavailable) {
+			t.Errorf("got %v", err)
+		}
+	}
+}
+
+func TestNetworkFileSystemIsRefused(t *testing.T) {
+	refused(t, filepath.Join(t.TempDir(), "af.db"), backend.ErrFailedPrecondition, "network file system (NFS)", embedded.OnNetwork("NFS"))
+}
+
+func TestFileOfAnotherUserIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	join(t, path)
+	refused(t, path, backend.ErrPermissionDenied, "run as that user", embedded.AsUser(os.Geteuid()+1))
+}
+
+func TestWhatIsNoFileOfOursIsRefusedAndLeftAlone(t *testing.T) {
+	folder := t.TempDir()
+	if err := os.Mkdir(filepath.Join(folder, "folder.db"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, filepath.Join(folder, "folder.db"), backend.ErrInvalidArgument, "no regular file")
+
+	text := []byte(strings.Repeat("this is no database\n", 1000))
+	path := filepath.Join(folder, "text.db")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, path, backend.ErrDataLoss, "no SQLite database")
+	if got, err := os.ReadFile(path); err != nil || string(got) != string(text) {
+		t.Errorf("the file was changed, %v", err)
+	}
+
+	other := filepath.Join(folder, "other.db")
+	sqlite(t, other, "CREATE TABLE task (mine)")
+	refused(t, other, backend.ErrFailedPrecondition, "another program's")
+}
+
+// sqlite runs statements on a file that nobody has open.
+func sqlite(t *testing.T, path string, statements ...string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for _, s := range statements {
+		if _, err := db.Exec(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestNewerSchemaIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	ports, err := open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	insert(t, ports, "t")
+	if err := ports.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	newer := embedded.Steps(func(steps []string) []string { return append(steps, "CREATE TABLE more (x)") })
+	if ports, err = open(t.Context(), path, newer); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ports.Store.Get(t.Context(), "t"); err != nil {
+		t.Errorf("lost by the migration: %v", err)
+	}
+	if err := ports.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, path, backend.ErrFailedPrecondition, "upgrade this program")
+	join(t, path, newer)
+}
+
+func TestMigrationThatFailsLeavesTheFileAsItIs(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	ports, err := open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	insert(t, ports, "t")
+	if err := ports.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, path, backend.ErrInternal, "bringing the schema to version 2", embedded.Steps(func(steps []string) []string {
+		return append(steps, "DELETE FROM task; CREATE TABLE task (again)")
+	}))
+	if _, err := join(t, path).Store.Get(t.Context(), "t"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestManyOpenANewFileAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	opened := make(chan error)
+	for i := range 8 {
+		go func() {
+			ports, err := open(t.Context(), path)
+			if err == nil {
+				_, err = ports.Docs.PutIf(t.Context(), fmt.Sprint(i), 0, []byte(`1`))
+				err = errors.Join(err, ports.Close(context.WithoutCancel(t.Context())))
+			}
+			opened <- err
+		}()
+	}
+	for range 8 {
+		if err := <-opened; err != nil {
+			t.Error(err)
+		}
+	}
+}

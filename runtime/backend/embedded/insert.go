@@ -1,0 +1,108 @@
+package embedded
+
+import (
+	"context"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A store keeps tasks in the file.
+type store struct {
+	db    *database
+	peers *registry
+}
+
+// Insert implements backend.Store.
+func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
+	for i := range tasks {
+		if err := valid(&tasks[i]); err != nil {
+			return nil, err
+		}
+	}
+	return write(ctx, s.db.writer, func(tx *tx) ([]backend.Task, error) {
+		stored := make([]backend.Task, len(tasks))
+		var last batchKey
+		for i := range tasks {
+			r, isNew, err := tx.insert(&tasks[i])
+			if err != nil {
+				return nil, err
+			}
+			stored[i] = r.Task
+			if key := (batchKey{r.Source, r.Batch}); isNew && tasks[i].Gated && key != last {
+				if err := tx.touchBatch(key); err != nil {
+					return nil, err
+				}
+				last = key
+			}
+		}
+		return stored, nil
+	})
+}
+
+func valid(n *backend.NewTask) error {
+	t := &n.Task
+	switch {
+	case t.ID == "" || t.Queue == "":
+		return refusal("a task needs an id and a queue: %q, %q", t.ID, t.Queue)
+	case t.Status != backend.StatusWaiting && t.Status != backend.StatusPending:
+		return refusal("task %q can't begin as %q", t.ID, t.Status)
+	case n.Gated != (t.Source != ""):
+		return refusal("task %q: subtasks are gated, and nothing else is", t.ID)
+	}
+	return nil
+}
+
+// insert adds a task (row 1), or finds the one that is there instead: by its id, else by its unique key.
+func (t *tx) insert(n *backend.NewTask) (r *record, isNew bool, err error) {
+	seq, err := t.next()
+	if err != nil {
+		return nil, false, err
+	}
+	r = &record{Task: n.Task, seq: seq, status: number(n.Task.Status)}
+	due := t.now
+	switch {
+	case n.Delay != 0:
+		due += int64(n.Delay)
+	case !r.RunAt.IsZero():
+		due = instant(r.RunAt)
+	}
+	gate, place := open, t.placeOf(due)
+	if n.Gated {
+		gate, place = held, nowhere
+	}
+	r.Created, r.RunAt = timeOf(seq), timeOf(due)
+	added, err := t.affect(`INSERT INTO task (seq, id, queue, status, weight, place, gate, due, deadline, unique_key, source, batch,
+			on_failure, done_of, retry_of, fingerprint, timeout)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+		seq, r.ID, r.Queue, r.status, r.Weight, place, gate, due, nullTime(r.Deadline), null(r.UniqueKey), null(r.Source), r.Batch,
+		string(r.OnFailure), r.DoneOf, r.RetryOf, r.Fingerprint, int64(r.Timeout))
+	if err != nil {
+		return nil, false, err
+	}
+	if added == 0 {
+		r, err = t.standing(n)
+		return r, false, err
+	}
+	t.count(r.Queue, none, r.status)
+	return r, true, t.exec("INSERT INTO payload (seq, payload) VALUES (?, ?)", seq, blob(r.Payload))
+}
+
+// standing finds the task that keeps another from being inserted.
+func (t *tx) standing(n *backend.NewTask) (*record, error) {
+	r, err := t.task("WHERE id = ?", n.Task.ID)
+	if r == nil && err == nil {
+		r, err = t.task("WHERE queue = ? AND unique_key = ? AND unique_key IS NOT NULL AND status < 4", n.Task.Queue, n.Task.UniqueKey)
+	}
+	if r == nil && err == nil {
+		err = backend.Errorf(backend.ErrInternal, "task %q was neither inserted nor found", n.Task.ID)
+	}
+	return r, err
+}
+
+// placeOf is where a task waits whose gate is open.
+func (t *tx) placeOf(due int64) int {
+	if due > t.now {
+		return delayed
+	}
+	return inLine
+}

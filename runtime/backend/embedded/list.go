@@ -1,0 +1,147 @@
+package embedded
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// The page sizes of List.
+const (
+	pageSize    = 100
+	maxPageSize = 1000
+)
+
+// A clause collects the conditions of a statement.
+type clause struct {
+	terms []string
+	args  []any
+}
+
+func (c *clause) and(term string, args ...any) {
+	c.terms = append(c.terms, term)
+	c.args = append(c.args, args...)
+}
+
+func (c *clause) String() string {
+	if len(c.terms) == 0 {
+		return ""
+	}
+	return "WHERE " + strings.Join(c.terms, " AND ") + " "
+}
+
+// List implements backend.Store. A task's seq is when it was created, so the order by creation is that of the rows; the
+// order by end sorts what matches.
+func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
+	var page backend.TaskPage
+	if q.Limit == 0 {
+		q.Limit = pageSize
+	}
+	switch {
+	case q.Limit < 0 || q.Limit > maxPageSize:
+		return page, refusal("a page has 1 to %d tasks, not %d", maxPageSize, q.Limit)
+	case q.Sort != backend.SortNewest && q.Sort != backend.SortOldest && q.Sort != backend.SortEnded:
+		return page, refusal("unknown order %q", q.Sort)
+	}
+	match := matching(q)
+	total, err := s.total(ctx, q, match)
+	if err != nil {
+		return page, err
+	}
+	if q.Cursor != "" {
+		if err := match.from(q); err != nil {
+			return page, err
+		}
+	}
+	order := map[backend.TaskSort]string{
+		backend.SortNewest: "task.seq DESC", backend.SortOldest: "task.seq", backend.SortEnded: "ended DESC, task.seq DESC",
+	}[q.Sort]
+	found, err := readAll(ctx, s.db, scanRecord, selectTask+match.String()+"ORDER BY "+order+" LIMIT ?", append(match.args, q.Limit+1)...)
+	if err != nil {
+		return page, err
+	}
+	page.Total = total
+	if len(found) > q.Limit {
+		found = found[:q.Limit]
+		page.Cursor = cursorOf(found[q.Limit-1])
+	}
+	page.Tasks = tasksOf(found)
+	return page, nil
+}
+
+// matching is what a query selects by.
+func matching(q backend.TaskQuery) *clause {
+	c := new(clause)
+	if q.Source != "" {
+		c.and("source = ? AND source IS NOT NULL", q.Source)
+	}
+	if q.Queue != "" {
+		c.and("queue = ?", q.Queue)
+	}
+	if numbers := numbers(q.Statuses); len(numbers) > 0 {
+		term := "status IN (SELECT value FROM json_each(?))"
+		if !slices.ContainsFunc(numbers, func(n int) bool { return n <= number(backend.StatusSuccess) }) {
+			term += " AND status > 4" // there are few of these: an index has them
+		}
+		c.and(term, list(numbers))
+	}
+	if !q.After.IsZero() {
+		c.and("task.seq >= ?", instant(q.After))
+	}
+	if !q.Before.IsZero() {
+		c.and("task.seq < ?", instant(q.Before))
+	}
+	return c
+}
+
+// total counts what a query selects: by the tally, where that knows.
+func (s *store) total(ctx context.Context, q backend.TaskQuery, match *clause) (n int, err error) {
+	if q.Source != "" || !q.After.IsZero() || !q.Before.IsZero() {
+		_, err = s.db.readRow(ctx, "SELECT count(*) FROM task "+match.String(), match.args, &n)
+		return n, err
+	}
+	c := new(clause)
+	if q.Queue != "" {
+		c.and("queue = ?", q.Queue)
+	}
+	if len(q.Statuses) > 0 {
+		c.and("status IN (SELECT value FROM json_each(?))", list(numbers(q.Statuses)))
+	}
+	_, err = s.db.readRow(ctx, "SELECT ifnull(sum(n), 0) FROM tally "+c.String(), c.args, &n)
+	return n, err
+}
+
+func numbers(list []backend.Status) []int {
+	var all []int
+	for _, s := range list {
+		all = append(all, number(s))
+	}
+	return all
+}
+
+// A cursor is the last task of a page: when it ended, if it did, and its seq.
+func cursorOf(r *record) string {
+	return strconv.FormatInt(instant(r.Ended), 36) + " " + strconv.FormatInt(r.seq, 36)
+}
+
+// from selects what comes after a query's cursor.
+func (c *clause) from(q backend.TaskQuery) error {
+	first, second, _ := strings.Cut(q.Cursor, " ")
+	ended, err := strconv.ParseInt(first, 36, 64)
+	seq, err2 := strconv.ParseInt(second, 36, 64)
+	if err != nil || err2 != nil {
+		return refusal("%q is no cursor", q.Cursor)
+	}
+	switch q.Sort {
+	case backend.SortOldest:
+		c.and("task.seq > ?", seq)
+	case backend.SortEnded:
+		c.and("(ended, task.seq) < (?, ?)", ended, seq)
+	default:
+		c.and("task.seq < ?", seq)
+	}
+	return nil
+}

@@ -1,0 +1,44 @@
+package embedded
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// looseEnds selects what is loose with the instant since when it is, of sets that are not finished and of batches that
+// are not committed. Only they are looked at, whatever else there is.
+const looseEnds = `
+WITH sets AS (
+	SELECT family.source, family.root, family.changed, task.status, task.ended,
+		EXISTS (SELECT 1 FROM task AS kid WHERE kid.root = family.root AND kid.source = family.source
+			AND kid.root IS NOT NULL AND kid.status < 4) AS live,
+		EXISTS (SELECT 1 FROM task AS kid WHERE kid.root = family.root AND kid.source = family.source
+			AND kid.root IS NOT NULL AND kid.status < 4 AND NOT kid.stopping) AS unstopped,
+		(SELECT min(kid.ended) FROM task AS kid WHERE kid.source = family.source
+			AND kid.on_failure = 'fail' AND kid.status = 5 AND kid.root IS NOT NULL) AS culprit
+	FROM family JOIN task ON task.id = family.source WHERE family.finished = 0
+), ends AS (
+	SELECT 'batch' AS what, source, name, since FROM batch WHERE held = 1
+	UNION ALL
+	SELECT 'gate', source, '', ended FROM sets WHERE status = 4 AND EXISTS (
+		SELECT 1 FROM task AS kid WHERE kid.source = sets.source AND kid.gate = 1 AND kid.gate > 0)
+	UNION ALL
+	SELECT 'set', source, '', max(ended, changed, ifnull(
+		(SELECT max(kid.ended) FROM task AS kid WHERE kid.source = sets.source AND kid.source IS NOT NULL), 0))
+	FROM sets WHERE status >= 4 AND NOT live
+	UNION ALL
+	SELECT 'family', source, '', CASE WHEN status > 4 THEN min(ended, ifnull(culprit, ended)) ELSE culprit END
+	FROM sets WHERE unstopped AND (status > 4 OR culprit IS NOT NULL)
+)
+SELECT what, source, name FROM ends WHERE ? - since >= ? ORDER BY since, source, what, name LIMIT ?`
+
+// Loose implements backend.Store.
+func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backend.Loose, error) {
+	return readAll(ctx, s.db, func(rows *sql.Rows) (l backend.Loose, err error) {
+		err = rows.Scan((*string)(&l.What), &l.Source, &l.Batch)
+		return l, err
+	}, looseEnds, instant(time.Now()), int64(age), max)
+}

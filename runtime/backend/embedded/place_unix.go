@@ -1,0 +1,24 @@
+//go:build unix
+
+package embedded
+
+import (
+	"fmt"
+	"io/fs"
+	"os/user"
+	"strconv"
+	"syscall"
+)
+
+// ownedBy says whether a file is that user's, and whose it is otherwise.
+func ownedBy(info fs.FileInfo, euid int) (owner string, mine bool) {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok || int(stat.Uid) == euid {
+		return "", true
+	}
+	id := strconv.FormatUint(uint64(stat.Uid), 10)
+	if u, err := user.LookupId(id); err == nil {
+		return fmt.Sprintf("user %s", u.Username), false
+	}
+	return "user " + id, false
+}

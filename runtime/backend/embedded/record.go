@@ -1,0 +1,151 @@
+package embedded
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// statuses has the status that each number in the file stands for. Statements compare with the numbers: below 4 a task
+// lives, and 2 is running.
+var statuses = [...]backend.Status{
+	backend.StatusWaiting, backend.StatusPending, backend.StatusRunning, backend.StatusRetrying,
+	backend.StatusSuccess, backend.StatusFailed, backend.StatusStopped,
+}
+
+const none = -1 // no status: of a task that doesn't exist
+
+func number(s backend.Status) int { return slices.Index(statuses[:], s) }
+
+// The places of a task in its queue, and its gate.
+const (
+	nowhere = 0
+	inLine  = 1
+	delayed = 2
+
+	open = 0
+	shut = 1 // committed, and its source has not succeeded yet
+	held = 2 // not committed
+)
+
+// taskColumns are what a task is read from, payload included.
+const taskColumns = `task.seq, id, queue, status, weight, due, ifnull(deadline, 0), attempt, crashes, fence,
+	ifnull(unique_key, ''), ifnull(source, ''), batch, on_failure, done_of, retry_of, fingerprint, timeout, started, ended,
+	progress, result, error_code, error_message, subtasks, payload`
+
+const selectTask = "SELECT " + taskColumns + " FROM task LEFT JOIN payload ON payload.seq = task.seq "
+
+// A record is a task and its row.
+type record struct {
+	backend.Task
+	seq    int64
+	status int
+}
+
+// scanRecord reads taskColumns.
+func scanRecord(rows *sql.Rows) (*record, error) {
+	r := new(record)
+	t := &r.Task
+	var due, deadline, started, ended int64
+	var code, message, subtasks sql.NullString
+	err := rows.Scan(&r.seq, &t.ID, &t.Queue, &r.status, &t.Weight, &due, &deadline, &t.Attempt, &t.Crashes, &t.Fence,
+		&t.UniqueKey, &t.Source, &t.Batch, (*string)(&t.OnFailure), &t.DoneOf, &t.RetryOf, &t.Fingerprint, (*int64)(&t.Timeout),
+		&started, &ended, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &code, &message, &subtasks, (*[]byte)(&t.Payload))
+	if err != nil {
+		return nil, err
+	}
+	if r.status < 0 || r.status >= len(statuses) {
+		return nil, backend.Errorf(backend.ErrDataLoss, "task %q has the unknown status %d", t.ID, r.status)
+	}
+	t.Status = statuses[r.status]
+	t.Created, t.RunAt, t.Deadline = timeOf(r.seq), timeOf(due), timeOf(deadline)
+	t.Started, t.Ended = timeOf(started), timeOf(ended)
+	if code.Valid {
+		t.Error = &backend.TaskError{Code: backend.Code(code.String), Message: message.String}
+	}
+	if !subtasks.Valid {
+		return r, nil
+	}
+	t.Subtasks = new(backend.SubtaskCounts)
+	if err := json.Unmarshal([]byte(subtasks.String), t.Subtasks); err != nil {
+		return nil, backend.Errorf(backend.ErrDataLoss, "the subtasks of task %q: %w", t.ID, err)
+	}
+	return r, nil
+}
+
+func tasksOf(records []*record) []backend.Task {
+	tasks := make([]backend.Task, len(records))
+	for i, r := range records {
+		tasks[i] = r.Task
+	}
+	return tasks
+}
+
+// tasks reads the tasks of a query, of which where is the end.
+func (t *tx) tasks(where string, args ...any) ([]*record, error) {
+	return queryAll(t, scanRecord, selectTask+where, args...)
+}
+
+// task reads one task; nil where there is none.
+func (t *tx) task(where string, args ...any) (*record, error) {
+	all, err := t.tasks(where, args...)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// list is a JSON array of values, for json_each in a statement: one statement fits any number of them.
+func list[T any](values []T) string {
+	text, _ := json.Marshal(values) // strings and numbers
+	return string(text)
+}
+
+// null is nil, which is NULL, for the empty text.
+func null(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+func nullTime(t time.Time) any {
+	if t.IsZero() {
+		return nil
+	}
+	return instant(t)
+}
+
+// blob is nil, which is NULL, for no bytes.
+func blob(b json.RawMessage) any {
+	if b == nil {
+		return nil
+	}
+	return []byte(b)
+}
+
+// Get implements backend.Store.
+func (s *store) Get(ctx context.Context, id string) (backend.Task, error) {
+	all, err := readAll(ctx, s.db, scanRecord, selectTask+"WHERE id = ?", id)
+	switch {
+	case err != nil:
+		return backend.Task{}, err
+	case len(all) == 0:
+		return backend.Task{}, noTask(id)
+	}
+	return all[0].Task, nil
+}
+
+func noTask(id string) error { return backend.Errorf(backend.ErrNotFound, "no task %q", id) }
+
+// errorColumns are those of a task's error; NULL leaves what is there.
+func errorColumns(e *backend.TaskError) (code, message any) {
+	if e == nil {
+		return nil, nil
+	}
+	return string(e.Code), e.Message
+}

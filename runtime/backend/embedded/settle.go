@@ -1,0 +1,93 @@
+package embedded
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// Settle implements backend.Store. The fence alone guards a claim, since it belongs to no other; the nonce tells a
+// repeated settle from a stranger's.
+func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend.Settled, error) {
+	ids := make([]string, len(settles))
+	for i, e := range settles {
+		if !backend.Allowed(backend.StatusRunning, e.To) {
+			return nil, refusal("task %q can't be settled as %q", e.ID, e.To)
+		}
+		ids[i] = e.ID
+	}
+	return write(ctx, s.db.writer, func(tx *tx) ([]backend.Settled, error) {
+		rows, err := tx.rows("id IN (SELECT value FROM json_each(?))", list(ids))
+		if err != nil {
+			return nil, err
+		}
+		byID := make(map[string]*row, len(rows))
+		for _, r := range rows {
+			byID[r.id] = r
+		}
+		came := make([]backend.Settled, len(settles))
+		for i := range settles {
+			if came[i], err = tx.settle(byID[settles[i].ID], &settles[i]); err != nil {
+				return nil, err
+			}
+		}
+		return came, nil
+	})
+}
+
+// settle ends one claim. r is nil where there is no such task.
+func (t *tx) settle(r *row, e *backend.Settle) (backend.Settled, error) {
+	stop := e.To == backend.StatusStopped
+	switch {
+	case r == nil || r.fence != e.Fence:
+		return backend.SettleLost, nil
+	case statuses[r.status] != backend.StatusRunning:
+		if r.settled && r.nonce == e.Nonce {
+			return r.applied(), nil
+		}
+		return backend.SettleLost, nil
+	case r.stopping && !stop:
+		return backend.SettleStopping, nil
+	case stop && !r.stopping:
+		return backend.SettleLost, nil // it may not stop
+	}
+	r.settled, r.nonce = true, e.Nonce
+	return r.applied(), t.settled(r, e)
+}
+
+// settled writes what has come of a claim that still was its owner's.
+func (t *tx) settled(r *row, e *backend.Settle) error {
+	switch e.To {
+	case backend.StatusSuccess:
+		return t.end(r, e.To, e.Result, nil)
+	case backend.StatusRetrying:
+		return t.release(r, e.To, t.now+int64(e.Delay), reasonError(e.Error, "the attempt failed"))
+	case backend.StatusFailed:
+		return t.end(r, e.To, nil, reasonError(e.Error, "the attempt failed"))
+	case backend.StatusWaiting:
+		r.attempt--
+		return t.release(r, e.To, t.now+int64(e.Delay), nil)
+	default:
+		return t.end(r, e.To, nil, reasonError(e.Error, r.reason))
+	}
+}
+
+// applied says that a settle was applied, and whether there are subtasks to be seen to.
+func (r *row) applied() backend.Settled {
+	if r.family {
+		return backend.SettleFamily
+	}
+	return backend.SettleApplied
+}
+
+// Progress implements backend.Store.
+func (s *store) Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) error {
+	return change(ctx, s.db.writer, func(tx *tx) error {
+		n, err := tx.affect("UPDATE task SET progress = ? WHERE id = ? AND status = 2 AND fence = ?", blob(progress), id, fence)
+		if n == 0 && err == nil {
+			err = backend.Errorf(backend.ErrAborted, "task %q runs no more with fence %d", id, fence)
+		}
+		return err
+	})
+}

@@ -1,0 +1,75 @@
+package embedded
+
+import (
+	"context"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// stopChunk is how many tasks one transaction stops, so that others write between.
+const stopChunk = 500
+
+// Stop implements backend.Store (row 9, and the request for row 10). The task itself is stopped first, with which its
+// source takes no more subtasks; what a subtask spawns meanwhile the sweeper finds. A task that was asked before is
+// returned again.
+func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, error) {
+	if st.Reason == "" {
+		st.Reason = "stopped"
+	}
+	type first struct {
+		stopped []backend.Task
+		under   []int64
+	}
+	f, err := write(ctx, s.db.writer, func(tx *tx) (f first, err error) {
+		top, err := tx.oneRow(st.ID)
+		if err != nil {
+			return f, err
+		}
+		if top == nil {
+			return f, noTask(st.ID)
+		}
+		if !st.Below {
+			if f.stopped, err = tx.stop(st.Reason, top.seq); err != nil {
+				return f, err
+			}
+		}
+		f.under, err = queryAll(tx, scanOne[int64], `WITH RECURSIVE tree (seq, id, status) AS (
+				SELECT seq, id, status FROM task WHERE source = ? AND source IS NOT NULL
+				UNION ALL
+				SELECT task.seq, task.id, task.status FROM tree JOIN task ON task.source = tree.id AND task.source IS NOT NULL
+			) SELECT seq FROM tree WHERE status < 4`, st.ID)
+		return f, err
+	})
+	stopped := f.stopped
+	for len(f.under) > 0 && err == nil {
+		var more []backend.Task
+		chunk := f.under[:min(len(f.under), stopChunk)]
+		f.under = f.under[len(chunk):]
+		more, err = write(ctx, s.db.writer, func(tx *tx) ([]backend.Task, error) { return tx.stop(st.Reason, chunk...) })
+		stopped = append(stopped, more...)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return stopped, nil
+}
+
+// stop stops tasks that live, or asks for it where they run.
+func (t *tx) stop(reason string, seqs ...int64) ([]backend.Task, error) {
+	live, err := t.rows("seq IN (SELECT value FROM json_each(?)) AND status < 4", list(seqs))
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range live {
+		switch {
+		case statuses[r.status] != backend.StatusRunning:
+			err = t.end(r, backend.StatusStopped, nil, reasonError(nil, reason))
+		case !r.stopping:
+			err = t.exec("UPDATE task SET stopping = 1, reason = ? WHERE seq = ?", reason, r.seq)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return t.asTheyAre(live)
+}

@@ -1,0 +1,244 @@
+package embedded
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A batchKey is one call to Subtasks: of a source, by its name.
+type batchKey struct{ source, name string }
+
+// touchBatch notes that something was inserted into a batch.
+func (t *tx) touchBatch(k batchKey) error {
+	return t.exec(`INSERT INTO batch (source, name, since, held) VALUES (?1, ?2, ?3, 1)
+		ON CONFLICT DO UPDATE SET since = ?3, held = 1, discarded = 0`, k.source, k.name, t.now)
+}
+
+// Spawn implements backend.Store.
+func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
+	return change(ctx, s.db.writer, func(tx *tx) error {
+		source, err := tx.oneRow(sp.Source)
+		if err != nil {
+			return err
+		}
+		if source == nil {
+			return noTask(sp.Source)
+		}
+		k := batchKey{sp.Source, sp.Batch}
+		whole, err := tx.is("SELECT 1 FROM batch WHERE source = ? AND name = ? AND committed AND held = 0", k.source, k.name)
+		if err != nil {
+			return err
+		}
+		if !whole {
+			if err := tx.mayCommit(source, k); err != nil {
+				return err
+			}
+			if err := tx.commitBatch(source, k); err != nil {
+				return err
+			}
+		}
+		if sp.Now || statuses[source.status] == backend.StatusSuccess {
+			return tx.openGates("source = ?2 AND batch = ?3 AND gate = 1 AND gate > 0", k.source, k.name)
+		}
+		return nil
+	})
+}
+
+// mayCommit says why a source takes no more subtasks, or not these.
+func (t *tx) mayCommit(source *row, k batchKey) error {
+	finished, err := t.is("SELECT 1 FROM family WHERE source = ? AND finished", source.id)
+	if err != nil {
+		return err
+	}
+	if s := statuses[source.status]; finished || s == backend.StatusFailed || s == backend.StatusStopped {
+		return backend.Errorf(backend.ErrFailedPrecondition, "task %q takes no more subtasks", source.id)
+	}
+	discarded, err := t.is("SELECT 1 FROM batch WHERE source = ? AND name = ? AND discarded", k.source, k.name)
+	if err == nil && discarded {
+		err = backend.Errorf(backend.ErrAborted, "batch %q of task %q was discarded: insert it again", k.name, k.source)
+	}
+	return err
+}
+
+// commitBatch makes a batch part of its source's set: what is in it counts from now on.
+func (t *tx) commitBatch(source *row, k batchKey) error {
+	root := source.root
+	if root == "" {
+		root = source.id
+	}
+	for _, s := range []struct {
+		text string
+		args []any
+	}{
+		{`INSERT INTO batch (source, name, since, held, committed) VALUES (?1, ?2, ?3, 0, 1)
+			ON CONFLICT DO UPDATE SET held = 0, committed = 1`, []any{k.source, k.name, t.now}},
+		{`INSERT INTO family (source, root, changed) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET changed = ?3`,
+			[]any{k.source, root, t.now}},
+		{`UPDATE task SET closed = NULL WHERE id = ?`, []any{root}},
+		{`UPDATE task SET gate = 1, root = ? WHERE source = ? AND batch = ? AND gate = 2 AND gate > 0`,
+			[]any{root, k.source, k.name}},
+	} {
+		if err := t.exec(s.text, s.args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// openGates lets those committed subtasks wait in their queues that live; where selects them, its arguments from ?2 on.
+func (t *tx) openGates(where string, args ...any) error {
+	return t.exec(`UPDATE task SET gate = 0, place = CASE WHEN status >= 4 THEN 0 WHEN due <= ?1 THEN 1 ELSE 2 END WHERE `+where,
+		append([]any{t.now}, args...)...)
+}
+
+// Discard implements backend.Store. That a batch was discarded is remembered while there is a source that might commit it.
+func (s *store) Discard(ctx context.Context, source, name string) error {
+	return change(ctx, s.db.writer, func(tx *tx) error {
+		gone, err := tx.rows("source = ? AND batch = ? AND gate = 2 AND gate > 0", source, name)
+		if err != nil {
+			return err
+		}
+		for _, r := range gone {
+			if err := tx.forget(r); err != nil {
+				return err
+			}
+		}
+		there, err := tx.is("SELECT 1 FROM task WHERE id = ?", source)
+		if err != nil {
+			return err
+		}
+		remember := there && len(gone) > 0
+		if err := tx.exec("UPDATE batch SET held = 0, discarded = discarded OR ? WHERE source = ? AND name = ?", remember, source, name); err != nil {
+			return err
+		}
+		return tx.exec("DELETE FROM batch WHERE source = ? AND name = ? AND NOT committed AND NOT discarded", source, name)
+	})
+}
+
+// forget deletes a task.
+func (t *tx) forget(r *row) error {
+	t.count(r.queue, r.status, none)
+	if err := t.exec("DELETE FROM task WHERE seq = ?", r.seq); err != nil {
+		return err
+	}
+	return t.exec("DELETE FROM payload WHERE seq = ?", r.seq)
+}
+
+// Open implements backend.Store.
+func (s *store) Open(ctx context.Context, source string) ([]string, error) {
+	return write(ctx, s.db.writer, func(tx *tx) ([]string, error) {
+		r, err := tx.oneRow(source)
+		if err != nil || r == nil || statuses[r.status] != backend.StatusSuccess {
+			return nil, err
+		}
+		queues, err := queryAll(tx, scanOne[string], "SELECT DISTINCT queue FROM task WHERE source = ? AND gate = 1 AND gate > 0", source)
+		if err != nil || len(queues) == 0 {
+			return nil, err
+		}
+		return queues, tx.openGates("source = ?2 AND gate = 1 AND gate > 0", source)
+	})
+}
+
+// A finish is what Finish returns.
+type finish struct {
+	finished bool
+	queue    string
+}
+
+// Finish implements backend.Store (row 12).
+func (s *store) Finish(ctx context.Context, source string) (bool, string, error) {
+	f, err := write(ctx, s.db.writer, func(tx *tx) (finish, error) { return tx.finish(source) })
+	return f.finished, f.queue, err
+}
+
+func (t *tx) finish(source string) (f finish, err error) {
+	var finished, done, fanIn, live bool
+	var root string
+	found, err := t.row(`SELECT finished, done, fan_in, family.root, EXISTS (SELECT 1 FROM task AS kid
+			WHERE kid.root = family.root AND kid.source = family.source AND kid.root IS NOT NULL AND kid.status < 4)
+		FROM family JOIN task ON task.id = family.source WHERE family.source = ?`, []any{source}, &finished, &done, &fanIn, &root, &live)
+	if err != nil || !found {
+		return f, err
+	}
+	r, err := t.task("WHERE id = ?", source)
+	if err != nil || !finished && (live || !r.Status.Final()) {
+		return f, err
+	}
+	f.finished = true
+	if r.Status == backend.StatusSuccess && fanIn {
+		if f.queue, err = t.insertDone(r, root, done); err != nil {
+			return f, err
+		}
+	}
+	if finished {
+		return f, nil
+	}
+	counts, err := t.countSubtasks(source)
+	if err != nil {
+		return f, err
+	}
+	if err := t.exec("UPDATE task SET subtasks = ? WHERE seq = ?", counts, r.seq); err != nil {
+		return f, err
+	}
+	if err := t.exec("UPDATE family SET finished = 1 WHERE source = ?", source); err != nil {
+		return f, err
+	}
+	// Nothing that lives is behind its gates.
+	if err := t.exec("UPDATE task SET gate = 0 WHERE source = ? AND gate = 1 AND gate > 0", source); err != nil {
+		return f, err
+	}
+	return f, t.closeFamily(root)
+}
+
+// countSubtasks sums up a set, as JSON.
+func (t *tx) countSubtasks(source string) (string, error) {
+	c := backend.SubtaskCounts{Finished: timeOf(t.now)}
+	_, err := t.row(`SELECT count(*), ifnull(sum(status = 4), 0), ifnull(sum(status = 5), 0), ifnull(sum(status = 6), 0)
+		FROM task WHERE source = ? AND source IS NOT NULL AND gate <> 2`, []any{source}, &c.Total, &c.Succeeded, &c.Failed, &c.Stopped)
+	if err != nil {
+		return "", err
+	}
+	text, err := json.Marshal(c)
+	return string(text), err
+}
+
+// insertDone makes the task that runs SubtasksDone, unless it was made before and has gone since. It returns the queue
+// where that task is to run.
+func (t *tx) insertDone(source *record, root string, before bool) (queue string, err error) {
+	id := source.ID + "/done"
+	there, err := t.is("SELECT 1 FROM task WHERE id = ?", id)
+	if err != nil || before && !there {
+		return "", err
+	}
+	r, isNew, err := t.insert(&backend.NewTask{Task: backend.Task{
+		ID: id, Queue: source.Queue, Status: backend.StatusWaiting, Weight: source.Weight,
+		Payload: source.Payload, Fingerprint: source.Fingerprint, DoneOf: source.ID,
+	}})
+	if err != nil {
+		return "", err
+	}
+	if isNew {
+		if err := t.exec("UPDATE task SET root = ? WHERE seq = ?", root, r.seq); err != nil {
+			return "", err
+		}
+		if err := t.exec("UPDATE task SET closed = NULL WHERE id = ?", root); err != nil {
+			return "", err
+		}
+		if err := t.exec("UPDATE family SET done = 1 WHERE source = ?", source.ID); err != nil {
+			return "", err
+		}
+	}
+	if r.Status == backend.StatusRunning || r.Status.Final() {
+		return "", nil
+	}
+	return source.Queue, nil
+}
+
+// closeFamily notes that nothing of a family lives, if that is so: no task of it, and no set that is not finished.
+func (t *tx) closeFamily(root string) error {
+	return t.exec(`UPDATE task SET closed = ?1 WHERE id = ?2 AND status >= 4
+		AND NOT EXISTS (SELECT 1 FROM task AS kin WHERE kin.root = ?2 AND kin.root IS NOT NULL AND kin.status < 4)
+		AND NOT EXISTS (SELECT 1 FROM family WHERE family.root = ?2 AND finished = 0)`, t.now, root)
+}
