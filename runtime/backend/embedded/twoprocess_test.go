@@ -1,0 +1,330 @@
+package embedded_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/conform"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/embedded"
+)
+
+// The suites once more with two processes on one file. The other process serves its store and its documents as services on
+// the embedded backend itself, so that a test reaches them by calls.
+
+func init() { children["ports"] = servePorts }
+
+// servePorts opens a file, serves its ports, and ends with its standard input.
+func servePorts() int {
+	ctx := context.Background()
+	ports, err := open(ctx, os.Getenv("AF_TEST_FILE"), embedded.Checked())
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	for name, target := range map[string]any{"store": ports.Store, "docs": ports.Docs} {
+		_, err := ports.Calls.Serve(ctx, backend.Endpoint{Service: name, Concurrency: 200}, func(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
+			reply(invoke(ctx, target, req))
+		})
+		if err != nil {
+			fmt.Println(err)
+			return 1
+		}
+	}
+	fmt.Println("ready")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	if err := ports.Close(ctx); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	return 0
+}
+
+// invoke calls a method of target with the arguments in a JSON array.
+func invoke(ctx context.Context, target any, req *backend.Request) *backend.Reply {
+	m := reflect.ValueOf(target).MethodByName(req.Method)
+	var raw []json.RawMessage
+	if err := json.Unmarshal(req.Body, &raw); err != nil {
+		return &backend.Reply{Err: backend.Errorf(backend.ErrInternal, "%w", err)}
+	}
+	args := []reflect.Value{reflect.ValueOf(ctx)}
+	for i, text := range raw {
+		arg := reflect.New(m.Type().In(i + 1))
+		if err := json.Unmarshal(text, arg.Interface()); err != nil {
+			return &backend.Reply{Err: backend.Errorf(backend.ErrInternal, "%w", err)}
+		}
+		args = append(args, arg.Elem())
+	}
+	var results []any
+	out := m.Call(args)
+	for _, v := range out[:len(out)-1] {
+		results = append(results, v.Interface())
+	}
+	if err, _ := out[len(out)-1].Interface().(error); err != nil {
+		e, _ := errors.AsType[*backend.Error](err)
+		return &backend.Reply{Err: e.With(backend.OutcomeAnswered)}
+	}
+	body, err := json.Marshal(results)
+	if err != nil {
+		return &backend.Reply{Err: backend.Errorf(backend.ErrInternal, "%w", err)}
+	}
+	return &backend.Reply{Body: body}
+}
+
+// A remote is the other process, seen from here. It takes every other call of a port; this process takes the rest.
+type remote struct {
+	calls backend.Calls
+	turn  *atomic.Int64
+}
+
+func (r remote) other() bool { return r.turn.Add(1)%2 == 0 }
+
+func (r remote) call(ctx context.Context, service, method string, args []any, results ...any) error {
+	body, err := json.Marshal(args)
+	if err != nil {
+		return err
+	}
+	reply, err := r.calls.Call(ctx, &backend.Request{Service: service, Method: method, Timeout: time.Minute, Body: body})
+	if err != nil {
+		return err
+	}
+	if reply.Err != nil {
+		return reply.Err
+	}
+	return json.Unmarshal(reply.Body, &results)
+}
+
+// two opens a file here and in another process.
+func two(t *testing.T) *backend.Ports {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "af.db")
+	ports := join(t, path, embedded.Checked())
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), "AF_TEST_CHILD=ports", "AF_TEST_FILE="+path)
+	child.Stderr = os.Stderr
+	in, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		if err := child.Wait(); err != nil {
+			t.Errorf("the other process: %v", err)
+		}
+	})
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("the other process: %q, %v", line, err)
+	}
+	r := remote{ports.Calls, new(atomic.Int64)}
+	mixed := *ports
+	mixed.Store, mixed.Docs = mixedStore{ports.Store, r}, mixedDocs{ports.Docs, r}
+	return &mixed
+}
+
+func TestStoreConformsOnTwoProcesses(t *testing.T) { conform.Store(t, two, conform.Options{}) }
+
+func TestDocsConformOnTwoProcesses(t *testing.T) { conform.Docs(t, two, conform.Options{}) }
+
+type mixedStore struct {
+	here backend.Store
+	r    remote
+}
+
+func (m mixedStore) Insert(ctx context.Context, tasks []backend.NewTask) (stored []backend.Task, err error) {
+	if !m.r.other() {
+		return m.here.Insert(ctx, tasks)
+	}
+	err = m.r.call(ctx, "store", "Insert", []any{tasks}, &stored)
+	return stored, err
+}
+
+func (m mixedStore) Claim(ctx context.Context, c backend.Claim) (tasks []backend.Task, next time.Duration, err error) {
+	if !m.r.other() {
+		return m.here.Claim(ctx, c)
+	}
+	err = m.r.call(ctx, "store", "Claim", []any{c}, &tasks, &next)
+	return tasks, next, err
+}
+
+func (m mixedStore) Settle(ctx context.Context, settles []backend.Settle) (came []backend.Settled, err error) {
+	if !m.r.other() {
+		return m.here.Settle(ctx, settles)
+	}
+	err = m.r.call(ctx, "store", "Settle", []any{settles}, &came)
+	return came, err
+}
+
+func (m mixedStore) Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) (err error) {
+	if !m.r.other() {
+		return m.here.Progress(ctx, id, fence, progress)
+	}
+	err = m.r.call(ctx, "store", "Progress", []any{id, fence, progress})
+	return err
+}
+
+func (m mixedStore) Beat(ctx context.Context, owner string, count int64) (err error) {
+	if !m.r.other() {
+		return m.here.Beat(ctx, owner, count)
+	}
+	err = m.r.call(ctx, "store", "Beat", []any{owner, count})
+	return err
+}
+
+func (m mixedStore) Owners(ctx context.Context) (counts map[string]int64, err error) {
+	if !m.r.other() {
+		return m.here.Owners(ctx)
+	}
+	err = m.r.call(ctx, "store", "Owners", []any{}, &counts)
+	return counts, err
+}
+
+func (m mixedStore) Judge(ctx context.Context, owner string, count int64, maxCrashes int) (tasks []backend.Task, err error) {
+	if !m.r.other() {
+		return m.here.Judge(ctx, owner, count, maxCrashes)
+	}
+	err = m.r.call(ctx, "store", "Judge", []any{owner, count, maxCrashes}, &tasks)
+	return tasks, err
+}
+
+func (m mixedStore) Owned(ctx context.Context, owner string) (owned []backend.Owned, err error) {
+	if !m.r.other() {
+		return m.here.Owned(ctx, owner)
+	}
+	err = m.r.call(ctx, "store", "Owned", []any{owner}, &owned)
+	return owned, err
+}
+
+func (m mixedStore) Promote(ctx context.Context, queue string, max int) (ids []string, failed []backend.Task, next time.Duration, err error) {
+	if !m.r.other() {
+		return m.here.Promote(ctx, queue, max)
+	}
+	err = m.r.call(ctx, "store", "Promote", []any{queue, max}, &ids, &failed, &next)
+	return ids, failed, next, err
+}
+
+func (m mixedStore) Spawn(ctx context.Context, s backend.Spawn) (err error) {
+	if !m.r.other() {
+		return m.here.Spawn(ctx, s)
+	}
+	err = m.r.call(ctx, "store", "Spawn", []any{s})
+	return err
+}
+
+func (m mixedStore) Discard(ctx context.Context, source, batch string) (err error) {
+	if !m.r.other() {
+		return m.here.Discard(ctx, source, batch)
+	}
+	err = m.r.call(ctx, "store", "Discard", []any{source, batch})
+	return err
+}
+
+func (m mixedStore) Open(ctx context.Context, source string) (queues []string, err error) {
+	if !m.r.other() {
+		return m.here.Open(ctx, source)
+	}
+	err = m.r.call(ctx, "store", "Open", []any{source}, &queues)
+	return queues, err
+}
+
+func (m mixedStore) Finish(ctx context.Context, source string) (finished bool, queue string, err error) {
+	if !m.r.other() {
+		return m.here.Finish(ctx, source)
+	}
+	err = m.r.call(ctx, "store", "Finish", []any{source}, &finished, &queue)
+	return finished, queue, err
+}
+
+func (m mixedStore) Stop(ctx context.Context, s backend.Stop) (tasks []backend.Task, err error) {
+	if !m.r.other() {
+		return m.here.Stop(ctx, s)
+	}
+	err = m.r.call(ctx, "store", "Stop", []any{s}, &tasks)
+	return tasks, err
+}
+
+func (m mixedStore) Loose(ctx context.Context, age time.Duration, max int) (loose []backend.Loose, err error) {
+	if !m.r.other() {
+		return m.here.Loose(ctx, age, max)
+	}
+	err = m.r.call(ctx, "store", "Loose", []any{age, max}, &loose)
+	return loose, err
+}
+
+func (m mixedStore) Get(ctx context.Context, id string) (task backend.Task, err error) {
+	if !m.r.other() {
+		return m.here.Get(ctx, id)
+	}
+	err = m.r.call(ctx, "store", "Get", []any{id}, &task)
+	return task, err
+}
+
+func (m mixedStore) List(ctx context.Context, q backend.TaskQuery) (page backend.TaskPage, err error) {
+	if !m.r.other() {
+		return m.here.List(ctx, q)
+	}
+	err = m.r.call(ctx, "store", "List", []any{q}, &page)
+	return page, err
+}
+
+func (m mixedStore) Purge(ctx context.Context, r backend.Retention, max int) (n int, err error) {
+	if !m.r.other() {
+		return m.here.Purge(ctx, r, max)
+	}
+	err = m.r.call(ctx, "store", "Purge", []any{r, max}, &n)
+	return n, err
+}
+
+type mixedDocs struct {
+	here backend.Docs
+	r    remote
+}
+
+func (m mixedDocs) Get(ctx context.Context, name string) (doc backend.Doc, err error) {
+	if !m.r.other() {
+		return m.here.Get(ctx, name)
+	}
+	err = m.r.call(ctx, "docs", "Get", []any{name}, &doc)
+	return doc, err
+}
+
+func (m mixedDocs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (next int64, err error) {
+	if !m.r.other() {
+		return m.here.PutIf(ctx, name, rev, value)
+	}
+	err = m.r.call(ctx, "docs", "PutIf", []any{name, rev, value}, &next)
+	return next, err
+}
+
+func (m mixedDocs) List(ctx context.Context, prefix string) (docs []backend.Doc, err error) {
+	if !m.r.other() {
+		return m.here.List(ctx, prefix)
+	}
+	err = m.r.call(ctx, "docs", "List", []any{prefix}, &docs)
+	return docs, err
+}
+
+func (m mixedDocs) Delete(ctx context.Context, name string, rev int64) (err error) {
+	if !m.r.other() {
+		return m.here.Delete(ctx, name, rev)
+	}
+	err = m.r.call(ctx, "docs", "Delete", []any{name, rev})
+	return err
+}

@@ -1,0 +1,74 @@
+package embedded_test
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"testing"
+
+	"github.com/afgen/afgen/internal/conform"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/embedded"
+)
+
+// pair opens a file twice, and returns ports of which one half lives here and the other there: who hints, sends, tells and
+// calls is another than who listens, receives, hears and serves.
+func pair(opts ...embedded.Option) conform.Open {
+	return func(t *testing.T) *backend.Ports {
+		path := filepath.Join(t.TempDir(), "af.db")
+		here, there := join(t, path, opts...), join(t, path, opts...)
+		mixed := *here
+		mixed.Transport = split{there.Transport, here.Transport}
+		mixed.Coordinator = splitNews{there.Coordinator, here.Coordinator}
+		mixed.Calls = splitCalls{there.Calls, here.Calls}
+		return &mixed
+	}
+}
+
+type split struct {
+	backend.Transport // sends
+	to                backend.Transport
+}
+
+func (s split) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
+	return s.to.Listen(ctx, queue, window)
+}
+
+func (s split) Receive(ctx context.Context, queue string, fn func(context.Context, json.RawMessage) error) error {
+	return s.to.Receive(ctx, queue, fn)
+}
+
+type splitNews struct {
+	backend.Coordinator // tells
+	to                  backend.Coordinator
+}
+
+func (s splitNews) Subscribe(ctx context.Context, topic string, fn func(json.RawMessage)) error {
+	return s.to.Subscribe(ctx, topic, fn)
+}
+
+func (s splitNews) Present(ctx context.Context, kind string) (map[string]json.RawMessage, error) {
+	return s.to.Present(ctx, kind)
+}
+
+type splitCalls struct {
+	backend.Calls // calls
+	to            backend.Calls
+}
+
+func (s splitCalls) Serve(ctx context.Context, e backend.Endpoint, h backend.Handler) (backend.Serving, error) {
+	return s.to.Serve(ctx, e, h)
+}
+
+func TestTransportConformsBetweenTwo(t *testing.T) {
+	conform.Transport(t, pair(), conform.Options{})
+}
+
+func TestCoordinatorConformsBetweenTwo(t *testing.T) {
+	conform.Coordinator(t, pair(), conform.Options{})
+}
+
+func TestCallsConformBetweenTwo(t *testing.T) {
+	conform.Calls(t, pair(), conform.Options{})
+	t.Run("loopback", func(t *testing.T) { conform.Calls(t, pair(embedded.Loopback()), conform.Options{}) })
+}
