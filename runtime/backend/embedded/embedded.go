@@ -45,6 +45,7 @@ import (
 	"database/sql"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -60,6 +61,7 @@ type Option func(*options)
 
 type options struct {
 	full       bool
+	patience   time.Duration                     // with who holds the write lock
 	loopback   bool                              // no unix socket
 	fileSystem func(path string) (string, error) // the kind of a network file system
 	euid       int                               // who runs this
@@ -74,7 +76,7 @@ func FullSync() Option { return func(o *options) { o.full = true } }
 // File returns the backend that keeps everything in the file path, which is created, with its folder, where it isn't there.
 // A relative path is relative to the working directory at Open.
 func File(path string, opts ...Option) *Backend {
-	b := &Backend{path: path, options: options{fileSystem: fileSystem, euid: os.Geteuid(), steps: steps()}}
+	b := &Backend{path: path, options: options{patience: 5 * time.Second, fileSystem: fileSystem, euid: os.Geteuid(), steps: steps()}}
 	for _, o := range opts {
 		if o != nil {
 			o(&b.options)

@@ -177,7 +177,7 @@ func (s *serving) Close(cause error) {
 	s.inner.Close(cause)
 	s.once.Do(func() {
 		s.working.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), writePatience)
+			ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
 			defer cancel()
 			if err := s.peers.withdraw(ctx, s.offer, noMore); err != nil {
 				s.peers.log.Debug("a closed service is still in the registry", "service", s.offer.name, "error", err)

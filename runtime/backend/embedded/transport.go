@@ -19,6 +19,9 @@ type transport struct {
 	listeners map[offer]map[*listener]struct{}
 }
 
+// leaveWithin bounds the writing of what nobody waits for: a row that is left goes with its peer.
+const leaveWithin = 10 * time.Second
+
 // hintAge is for how long a view of the registry does for a hint that follows no transaction.
 const hintAge = time.Millisecond
 
@@ -193,7 +196,7 @@ func (l *listener) Close() error {
 // leave takes the listener out. What woke it last and was not seen is for whoever comes next.
 func (l *listener) leave() error {
 	l.transport.drop(l)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*writePatience)
+	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
 	defer cancel()
 	return l.transport.peers.withdraw(ctx, l.offer, func(tx *tx) error {
 		if len(l.woken) == 0 || l.offer.kind != toListen {

@@ -15,9 +15,8 @@ import (
 type turn struct{ file *flock.Flock }
 
 const (
-	turnPatience  = 100 * time.Millisecond
-	writePatience = 5 * time.Second
-	pauseBetween  = 200 * time.Microsecond // between two looks at a lock; the scheduler may make more of it
+	turnPatience = 100 * time.Millisecond
+	pauseBetween = 200 * time.Microsecond // between two looks at a lock; the scheduler may make more of it
 )
 
 func newTurn(path string) *turn { return &turn{flock.New(path, flock.SetPermissions(0o600))} }

@@ -15,10 +15,11 @@ import (
 // together share a transaction, whose cost is mostly its own and not the jobs'. A job that meets an error of SQLite takes
 // the transaction with it: then each of its jobs runs again, alone.
 type writer struct {
-	db   *sql.DB
-	tx   *tx
-	turn *turn
-	jobs chan *job
+	db       *sql.DB
+	tx       *tx
+	turn     *turn
+	patience time.Duration // with who holds the write lock
+	jobs     chan *job
 
 	ending    chan struct{} // closed to end loop
 	ended     chan struct{}
@@ -29,6 +30,7 @@ type writer struct {
 // A job is one change. It is begun once at the most as far as anybody can tell.
 type job struct {
 	run  func(*tx) error
+	err  error // the writer's, until done
 	done chan error
 	// state decides between a caller whose context has ended and the writer that is about to begin.
 	state atomic.Int32
@@ -51,12 +53,12 @@ func newWriter(ctx context.Context, db *database, path, peer string, o options, 
 		return nil, failed(err)
 	}
 	pool.SetMaxOpenConns(1)
-	conn, err := connect(ctx, pool)
+	conn, err := connect(ctx, pool, o.patience)
 	if err != nil {
 		return nil, errors.Join(interrupted(ctx, err), pool.Close())
 	}
 	w := &writer{
-		db: pool, turn: turn, jobs: make(chan *job, maxJobs), ending: make(chan struct{}), ended: make(chan struct{}),
+		db: pool, turn: turn, patience: o.patience, jobs: make(chan *job, maxJobs), ending: make(chan struct{}), ended: make(chan struct{}),
 		tx: &tx{conn: conn, db: db, peer: peer, stmts: map[string]*sql.Stmt{}},
 	}
 	if err := o.prepare(ctx, conn); err != nil {
@@ -68,8 +70,8 @@ func newWriter(ctx context.Context, db *database, path, peer string, o options, 
 
 // connect makes the connection. While another process is closing the file as its last one, even a patient connection is
 // told that it is busy.
-func connect(ctx context.Context, pool *sql.DB) (*sql.Conn, error) {
-	for deadline := time.Now().Add(writePatience); ; time.Sleep(5 * time.Millisecond) {
+func connect(ctx context.Context, pool *sql.DB, patience time.Duration) (*sql.Conn, error) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		conn, err := pool.Conn(ctx)
 		if err == nil || !isBusy(err) || time.Now().After(deadline) {
 			return conn, err
@@ -141,81 +143,23 @@ func change(ctx context.Context, w *writer, run func(*tx) error) error {
 func (w *writer) loop() {
 	defer close(w.ended)
 	for {
-		select {
-		case j := <-w.jobs:
+		if j := w.waiting(); j != nil {
 			w.group(j)
 			continue
-		default:
 		}
 		select {
 		case j := <-w.jobs:
-			w.group(j)
+			if j.begin() {
+				w.group(j)
+			}
 		case <-w.ending:
 			return
 		}
 	}
 }
 
-// group runs a job, and those that have come meanwhile, in one transaction.
-func (w *writer) group(first *job) {
-	jobs, errs, err := w.together(first)
-	if err == nil {
-		for i, j := range jobs {
-			j.done <- errs[i]
-		}
-		return
-	}
-	if len(jobs) == 1 || isBusy(err) {
-		for _, j := range jobs {
-			j.done <- failed(err)
-		}
-		return
-	}
-	for _, j := range jobs { // one of them may be to blame
-		_, errs, err := w.together(j, alone)
-		if err != nil {
-			errs = []error{failed(err)}
-		}
-		j.done <- errs[0]
-	}
-}
-
-// alone keeps a transaction from taking more jobs.
-const alone = true
-
-// together is one transaction. It returns the jobs that were in it with what each of them returned; err says that all was
-// rolled back.
-func (w *writer) together(first *job, single ...bool) (jobs []*job, errs []error, err error) {
-	if len(single) == 0 && !first.begin() {
-		return nil, nil, nil
-	}
-	jobs = []*job{first}
-	if err := w.begin(); err != nil {
-		return jobs, nil, err
-	}
-	defer func() {
-		if err != nil {
-			w.tx.rollback()
-		}
-	}()
-	begun := time.Now()
-	for i := 0; i < len(jobs); i++ {
-		jerr := jobs[i].run(w.tx.at(time.Now()))
-		if _, ok := errors.AsType[*backend.Error](jerr); jerr != nil && !ok {
-			return jobs, nil, jerr
-		}
-		errs = append(errs, jerr)
-		if len(single) == 0 && len(jobs) < maxJobs && time.Since(begun) < maxGroup {
-			if j := w.another(); j != nil {
-				jobs = append(jobs, j)
-			}
-		}
-	}
-	return jobs, errs, w.tx.commit()
-}
-
-// another returns a job that waits, if there is one.
-func (w *writer) another() *job {
+// waiting begins a job that waits; nil where there is none.
+func (w *writer) waiting() *job {
 	for {
 		select {
 		case j := <-w.jobs:
@@ -230,11 +174,59 @@ func (w *writer) another() *job {
 
 func (j *job) begin() bool { return j.state.CompareAndSwap(jobWaits, jobBegun) }
 
+// group runs a job, and those that have come meanwhile, in one transaction.
+func (w *writer) group(first *job) {
+	jobs, err := w.transact(first, w.waiting)
+	if err != nil && len(jobs) > 1 && !isBusy(err) { // one of them may be to blame
+		for _, j := range jobs {
+			if _, err := w.transact(j, nobody); err != nil {
+				j.err = failed(err)
+			}
+			j.done <- j.err
+		}
+		return
+	}
+	for _, j := range jobs {
+		if err != nil {
+			j.err = failed(err)
+		}
+		j.done <- j.err
+	}
+}
+
+func nobody() *job { return nil }
+
+// transact is one transaction: of a job, and of more while there are any and time is left. It returns those that were in
+// it, each with what it returned; err says that all was rolled back.
+func (w *writer) transact(first *job, more func() *job) (jobs []*job, err error) {
+	if err := w.begin(); err != nil {
+		return []*job{first}, err
+	}
+	defer func() {
+		if err != nil {
+			w.tx.rollback()
+		}
+	}()
+	begun := time.Now()
+	for j := first; j != nil; {
+		jobs = append(jobs, j)
+		j.err = j.run(w.tx.at(time.Now()))
+		if _, refused := errors.AsType[*backend.Error](j.err); j.err != nil && !refused {
+			return jobs, j.err
+		}
+		j = nil
+		if len(jobs) < maxJobs && time.Since(begun) < maxGroup {
+			j = more()
+		}
+	}
+	return jobs, w.tx.commit()
+}
+
 // begin waits for the write lock.
 func (w *writer) begin() error {
 	w.turn.take()
 	defer w.turn.release()
-	for deadline := time.Now().Add(writePatience); ; time.Sleep(pauseBetween) {
+	for deadline := time.Now().Add(w.patience); ; time.Sleep(pauseBetween) {
 		err := w.tx.begin()
 		if err == nil || !isBusy(err) || time.Now().After(deadline) {
 			return err

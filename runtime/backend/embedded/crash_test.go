@@ -1,0 +1,193 @@
+package embedded_test
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/embedded"
+)
+
+func init() { children["writer"] = writeForEver }
+
+// writeForEver submits tasks from several goroutines, and says the id of each that was acknowledged.
+func writeForEver() int {
+	ctx := context.Background()
+	app, err := af.Open(ctx, embedded.File(os.Getenv("AF_TEST_FILE")), af.Logger(slog.New(slog.DiscardHandler)))
+	if err == nil {
+		err = app.Start(ctx)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	q := af.NewQueue[string, int](app, af.Worker{Name: "written", Type: "Written", Max: 1})
+	acked := make(chan string)
+	for range 4 {
+		go func() {
+			for {
+				id, err := q.Submit(ctx, strings.Repeat("x", 3000))
+				if err != nil {
+					id = err.Error()
+				}
+				acked <- id
+			}
+		}()
+	}
+	for id := range acked {
+		fmt.Println(id)
+	}
+	return 0
+}
+
+// A process that is killed while it writes leaves a file that is whole, with all that it has acknowledged.
+func TestKilledWriterLosesNothingAcknowledged(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	var acked []string
+	for round := range 5 {
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), "AF_TEST_CHILD=writer", "AF_TEST_FILE="+path)
+		child.Stderr = os.Stderr
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(out)
+		for n := 0; n < 200+100*round && lines.Scan(); n++ {
+			acked = append(acked, lines.Text())
+		}
+		if err := child.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		for lines.Scan() { // what it said before it died
+			acked = append(acked, lines.Text())
+		}
+		if err := child.Wait(); err == nil {
+			t.Error("it ended by itself")
+		}
+	}
+	ports := join(t, path)
+	for _, id := range acked[:len(acked)-1] { // the last line may be cut
+		if _, err := ports.Store.Get(t.Context(), id); err != nil {
+			t.Fatalf("acknowledged %q: %v", id, err)
+		}
+	}
+	wantWhole(t, path)
+}
+
+// wantWhole checks a file as SQLite does.
+func wantWhole(t *testing.T, path string) {
+	t.Helper()
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var verdict string
+	if err := db.QueryRow("PRAGMA integrity_check").Scan(&verdict); err != nil || verdict != "ok" {
+		t.Errorf("the file is damaged: %s, %v", verdict, err)
+	}
+}
+
+// What doesn't fit is refused with an error that says so; what was acknowledged before runs, and what ran is settled.
+func TestFullDiskRefusesAndLosesNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	full, err := af.Open(t.Context(), embedded.File(path, embedded.MostPages(300)), af.Logger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := full.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	worker := af.Worker{Name: "written", Type: "Written", Max: 4}
+	q := af.NewQueue[string, int](full, worker)
+	var acked []string
+	for err == nil && len(acked) < 10_000 {
+		var id string
+		if id, err = q.Submit(t.Context(), strings.Repeat("x", 3000)); err == nil {
+			acked = append(acked, id)
+		}
+	}
+	if !errors.Is(err, af.ErrResourceExhausted) || !strings.Contains(err.Error(), "make room") {
+		t.Errorf("a full disk: %v", err)
+	}
+	if e, ok := errors.AsType[*af.Error](err); !ok || e.Outcome != af.OutcomeNotSent {
+		t.Errorf("a full disk: outcome of %v", err)
+	}
+	if _, err := q.Get(t.Context(), acked[0]); err != nil {
+		t.Errorf("reading on a full disk: %v", err)
+	}
+	if err := full.Shutdown(t.Context()); err != nil {
+		t.Errorf("shutting down on a full disk: %v", err)
+	}
+	wantWhole(t, path)
+
+	app, err := af.Open(t.Context(), embedded.File(path), af.Logger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer app.Shutdown(context.Background())
+	af.RegisterWorker(app, worker, &length{})
+	if err := app.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for _, id := range acked {
+		if n, err := af.NewQueue[string, int](app, worker).Wait(ctx, id); n != 3000 || err != nil {
+			t.Fatalf("%s: %d, %v", id, n, err)
+		}
+	}
+}
+
+type length struct{}
+
+func (length) Run(_ context.Context, s string) (int, error) { return len(s), nil }
+
+// A job that can't be written doesn't take those with it that share its transaction.
+func TestTaskTooLargeHurtsNobodyElse(t *testing.T) {
+	ports := join(t, filepath.Join(t.TempDir(), "af.db"), embedded.MostPages(300))
+	many := make(chan error)
+	for i := range 20 {
+		go func() {
+			size := 10
+			if i == 7 {
+				size = 4 << 20
+			}
+			_, err := ports.Store.Insert(t.Context(), []backend.NewTask{{Task: backend.Task{
+				ID: fmt.Sprint("t", i), Queue: "q", Status: backend.StatusWaiting, Payload: make([]byte, size),
+			}}})
+			if size > 10 {
+				if !errors.Is(err, backend.ErrResourceExhausted) {
+					err = fmt.Errorf("the large one: %w", err)
+				} else {
+					err = nil
+				}
+			}
+			many <- err
+		}()
+	}
+	for range 20 {
+		if err := <-many; err != nil {
+			t.Error(err)
+		}
+	}
+	page, err := ports.Store.List(t.Context(), backend.TaskQuery{})
+	if err != nil || page.Total != 19 || len(page.Tasks) != 19 {
+		t.Errorf("%d tasks, total %d, %v", len(page.Tasks), page.Total, err)
+	}
+}

@@ -1,0 +1,185 @@
+package embedded
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// opened opens a file and closes it when the test ends.
+func opened(t *testing.T, opts ...Option) *session {
+	t.Helper()
+	b := File(filepath.Join(t.TempDir(), "af.db"), opts...)
+	p, err := settle(b.path, b.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := openSession(t.Context(), p, b.options, backend.Env{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func put(name string) func(*tx) error {
+	return func(tx *tx) error {
+		return tx.exec("INSERT INTO doc (name, revision, value) VALUES (?, 1, '1')", name)
+	}
+}
+
+// hold keeps the writer in a job until released, and returns once it is in it.
+func hold(t *testing.T, s *session) (release func()) {
+	t.Helper()
+	begun, free, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	var once sync.Once // it may run again, with those that fail beside it
+	go func() {
+		ended <- change(context.Background(), s.db.writer, func(*tx) error {
+			once.Do(func() { close(begun) })
+			<-free
+			return nil
+		})
+	}()
+	<-begun
+	return func() {
+		close(free)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func outcomeOf(err error) backend.Outcome {
+	e, _ := errors.AsType[*backend.Error](err)
+	return e.Outcome
+}
+
+func TestJobWhoseCallerHasGoneIsNotBegun(t *testing.T) {
+	s := opened(t)
+	release := hold(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	gone := make(chan error, 1)
+	ran := false
+	go func() {
+		gone <- change(ctx, s.db.writer, func(*tx) error {
+			ran = true
+			return nil
+		})
+	}()
+	for len(s.db.jobs) == 0 { // until it waits
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if err := <-gone; !errors.Is(err, context.Canceled) || outcomeOf(err) != backend.OutcomeNotSent {
+		t.Errorf("got %v, %v", err, outcomeOf(err))
+	}
+	release()
+	if err := change(t.Context(), s.db.writer, put("after")); err != nil {
+		t.Error(err)
+	}
+	if ran {
+		t.Error("it was begun")
+	}
+}
+
+func TestCallerThatGoesDuringItsJobDoesNotKnowWhatCameOfIt(t *testing.T) {
+	s := opened(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	begun, free := make(chan struct{}), make(chan struct{})
+	gone := make(chan error, 1)
+	go func() {
+		gone <- change(ctx, s.db.writer, func(tx *tx) error {
+			close(begun)
+			<-free
+			return put("late")(tx)
+		})
+	}()
+	<-begun
+	cancel()
+	if err := <-gone; !errors.Is(err, context.Canceled) || outcomeOf(err) != backend.OutcomeUnknown {
+		t.Errorf("got %v, %v", err, outcomeOf(err))
+	}
+	close(free)
+	if err := change(t.Context(), s.db.writer, put("after")); err != nil {
+		t.Error(err)
+	}
+	if _, err := (&docs{s.db}).Get(t.Context(), "late"); err != nil {
+		t.Errorf("it was begun and not finished: %v", err)
+	}
+}
+
+// Those that wait share a transaction; one that SQLite refuses fails alone.
+func TestJobThatFailsTakesNobodyWithIt(t *testing.T) {
+	s := opened(t)
+	release := hold(t, s)
+	errs := map[string]chan error{}
+	for _, name := range []string{"a", "b", "bad", "c"} {
+		errs[name] = make(chan error, 1)
+		go func() {
+			errs[name] <- change(t.Context(), s.db.writer, func(tx *tx) error {
+				if err := put(name)(tx); err != nil || name != "bad" {
+					return err
+				}
+				return put("bad")(tx)
+			})
+		}()
+	}
+	for len(s.db.jobs) < 4 {
+		time.Sleep(time.Millisecond)
+	}
+	release()
+	for name, ch := range errs {
+		if err := <-ch; (err != nil) != (name == "bad") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	all, err := (&docs{s.db}).List(t.Context(), "")
+	if err != nil || len(all) != 3 {
+		t.Errorf("%v, %v", all, err)
+	}
+}
+
+// A process that was stopped in the middle of a transaction: writes fail after a while, reads don't, and all is well again
+// when it goes on.
+func TestWriteLockThatIsHeldElsewhereMakesWritesUnavailable(t *testing.T) {
+	s := opened(t, func(o *options) { o.patience = 50 * time.Millisecond })
+	var path string
+	if _, err := s.db.readRow(t.Context(), "SELECT file FROM pragma_database_list WHERE name = 'main'", nil, &path); err != nil {
+		t.Fatal(err)
+	}
+	other, err := sql.Open("sqlite", dsn(path, "busy_timeout(5000)"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	other.SetMaxOpenConns(1)
+	run := func(text string) {
+		t.Helper()
+		if _, err := other.Exec(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run("BEGIN IMMEDIATE")
+	err = change(t.Context(), s.db.writer, put("a"))
+	if !errors.Is(err, backend.ErrUnavailable) || outcomeOf(err) != backend.OutcomeNotSent {
+		t.Errorf("got %v, %v", err, outcomeOf(err))
+	}
+	if _, err := (&docs{s.db}).List(t.Context(), ""); err != nil {
+		t.Errorf("reading: %v", err)
+	}
+	run("COMMIT")
+	if err := change(t.Context(), s.db.writer, put("a")); err != nil {
+		t.Error(err)
+	}
+}
