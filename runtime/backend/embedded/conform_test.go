@@ -2,6 +2,7 @@ package embedded_test
 
 import (
 	"context"
+	"flag"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -29,26 +30,47 @@ func join(t testing.TB, path string, opts ...embedded.Option) *backend.Ports {
 	return ports
 }
 
+// options give a test more time where everything is slow.
+var options = conform.Options{Tick: tick}
+
 func alone(t *testing.T) *backend.Ports {
 	return join(t, filepath.Join(t.TempDir(), "af.db"), embedded.Checked())
 }
 
-func TestStoreConforms(t *testing.T) { conform.Store(t, alone, conform.Options{}) }
+// Whatever a store does, it finds its rows by an index.
+func TestStoreConformsAndLooksAtNoMoreThanItMust(t *testing.T) {
+	t.Parallel() // it mostly waits
+	seen := plans{}
+	conform.Store(t, func(t *testing.T) *backend.Ports {
+		ports := alone(t)
+		t.Cleanup(func() { seen.check(t, ports) })
+		return ports
+	}, options)
+	if len(seen) < 50 {
+		t.Errorf("only %d statements were seen", len(seen))
+	}
+}
 
-func TestDocsConform(t *testing.T) { conform.Docs(t, alone, conform.Options{}) }
+func TestDocsConform(t *testing.T) { conform.Docs(t, alone, options) }
 
-func TestTransportConforms(t *testing.T) { conform.Transport(t, alone, conform.Options{}) }
+func TestTransportConforms(t *testing.T) { conform.Transport(t, alone, options) }
 
-func TestCoordinatorConforms(t *testing.T) { conform.Coordinator(t, alone, conform.Options{}) }
+func TestCoordinatorConforms(t *testing.T) { conform.Coordinator(t, alone, options) }
 
+// Random operations, beside the reference. Under -race SQLite, which is Go here, has time for few.
 func TestStoreDoesWhatMemoryDoes(t *testing.T) {
+	if race {
+		if err := flag.Set("rapid.checks", "10"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	conform.Differential(t, func(t *testing.T) *backend.Ports {
 		ports, err := memory.New().Open(t.Context(), backend.Env{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return ports
-	}, alone, conform.Options{})
+	}, alone, options)
 }
 
-func TestCallsConform(t *testing.T) { conform.Calls(t, alone, conform.Options{}) }
+func TestCallsConform(t *testing.T) { conform.Calls(t, alone, options) }

@@ -1,7 +1,10 @@
 package embedded
 
 import (
+	"database/sql"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -22,6 +25,28 @@ func Checked() Option {
 			WHEN old.status <> new.status AND (old.status, new.status) NOT IN (VALUES ` + strings.Join(pairs, ", ") + `)
 			BEGIN SELECT raise(ABORT, 'the state table has no such transition'); END`
 	}
+}
+
+// Statements returns the statements that open ports have used on tasks.
+func Statements(p *backend.Ports) []string {
+	db := p.Store.(*store).db
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	texts := slices.Concat(slices.Collect(maps.Keys(db.reads)), slices.Collect(maps.Keys(db.tx.stmts)))
+	return slices.DeleteFunc(texts, func(s string) bool { return !strings.Contains(s, " ") || strings.HasPrefix(s, "BEGIN") })
+}
+
+// Plan returns the steps by which SQLite finds the rows of a statement.
+func Plan(p *backend.Ports, statement string) ([]string, error) {
+	rows, err := p.Store.(*store).db.readers.Query("EXPLAIN QUERY PLAN "+statement, make([]any, strings.Count(statement, "?"))...)
+	if err != nil {
+		return nil, err
+	}
+	return gather(rows, func(rows *sql.Rows) (step string, err error) {
+		var ignored int
+		err = rows.Scan(&ignored, &ignored, &ignored, &step)
+		return step, err
+	})
 }
 
 // Loopback makes peers meet over TCP, as where there are no unix sockets.

@@ -104,7 +104,15 @@ func (t *tx) registered() error {
 // leave removes this peer.
 func (r *registry) leave(ctx context.Context) error {
 	_, err := r.remove(ctx, r.self)
-	return errors.Join(err, r.lock.Unlock(), os.Remove(lockFile(r.run, r.self)))
+	return errors.Join(err, r.lock.Unlock(), removeFile(lockFile(r.run, r.self)))
+}
+
+// removeFile removes a file that another peer may be removing, too.
+func removeFile(path string) error {
+	if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // remove deletes a peer's rows, and gives back what it has taken.
@@ -330,7 +338,7 @@ func (r *registry) bury(ctx context.Context, p peer) {
 		files = append(files, p.Addr)
 	}
 	for _, file := range files {
-		if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		if err := removeFile(file); err != nil {
 			r.log.Debug("a dead process's file is left", "file", file, "error", err)
 		}
 	}

@@ -25,30 +25,39 @@ import (
 
 func init() { children["ports"] = servePorts }
 
-// servePorts opens a file, serves its ports, and ends with its standard input.
+// servePorts opens and serves the file that each line of its standard input names, and closes it at an empty line.
 func servePorts() int {
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		if err := servePort(in.Text(), in); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+	}
+	return 0
+}
+
+func servePort(path string, in *bufio.Scanner) error {
 	ctx := context.Background()
-	ports, err := open(ctx, os.Getenv("AF_TEST_FILE"), embedded.Checked())
+	ports, err := open(ctx, path, embedded.Checked())
 	if err != nil {
-		fmt.Println(err)
-		return 1
+		return err
 	}
 	for name, target := range map[string]any{"store": ports.Store, "docs": ports.Docs} {
 		_, err := ports.Calls.Serve(ctx, backend.Endpoint{Service: name, Concurrency: 200}, func(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
 			reply(invoke(ctx, target, req))
 		})
 		if err != nil {
-			fmt.Println(err)
-			return 1
+			return err
 		}
 	}
 	fmt.Println("ready")
-	_, _ = io.Copy(io.Discard, os.Stdin)
+	in.Scan()
 	if err := ports.Close(ctx); err != nil {
-		fmt.Println(err)
-		return 1
+		return err
 	}
-	return 0
+	fmt.Println("closed")
+	return nil
 }
 
 // invoke calls a method of target with the arguments in a JSON array.
@@ -105,19 +114,17 @@ func (r remote) call(ctx context.Context, service, method string, args []any, re
 	return json.Unmarshal(reply.Body, &results)
 }
 
-// two opens a file here and in another process.
-func two(t *testing.T) *backend.Ports {
+// otherProcess starts one that serves ports. say tells it a line and wants another back.
+func otherProcess(t *testing.T) (say func(t *testing.T, line, back string)) {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "af.db")
-	ports := join(t, path, embedded.Checked())
 	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), "AF_TEST_CHILD=ports", "AF_TEST_FILE="+path)
+	child.Env = append(os.Environ(), "AF_TEST_CHILD=ports")
 	child.Stderr = os.Stderr
 	in, err := child.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := child.StdoutPipe()
+	pipe, err := child.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,18 +137,39 @@ func two(t *testing.T) *backend.Ports {
 			t.Errorf("the other process: %v", err)
 		}
 	})
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		t.Fatalf("the other process: %q, %v", line, err)
+	out := bufio.NewReader(pipe)
+	return func(t *testing.T, line, back string) {
+		t.Helper()
+		if _, err := io.WriteString(in, line+"\n"); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := out.ReadString('\n'); got != back+"\n" {
+			t.Fatalf("the other process says %q, want %q; %v", got, back, err)
+		}
 	}
-	r := remote{ports.Calls, new(atomic.Int64)}
-	mixed := *ports
-	mixed.Store, mixed.Docs = mixedStore{ports.Store, r}, mixedDocs{ports.Docs, r}
-	return &mixed
 }
 
-func TestStoreConformsOnTwoProcesses(t *testing.T) { conform.Store(t, two, conform.Options{}) }
+// two opens files here and in another process.
+func two(t *testing.T) conform.Open {
+	say := otherProcess(t)
+	return func(t *testing.T) *backend.Ports {
+		path := filepath.Join(t.TempDir(), "af.db")
+		ports := join(t, path, embedded.Checked())
+		say(t, path, "ready")
+		t.Cleanup(func() { say(t, "", "closed") })
+		r := remote{ports.Calls, new(atomic.Int64)}
+		mixed := *ports
+		mixed.Store, mixed.Docs = mixedStore{ports.Store, r}, mixedDocs{ports.Docs, r}
+		return &mixed
+	}
+}
 
-func TestDocsConformOnTwoProcesses(t *testing.T) { conform.Docs(t, two, conform.Options{}) }
+func TestStoreConformsOnTwoProcesses(t *testing.T) {
+	t.Parallel() // it mostly waits
+	conform.Store(t, two(t), options)
+}
+
+func TestDocsConformOnTwoProcesses(t *testing.T) { conform.Docs(t, two(t), options) }
 
 type mixedStore struct {
 	here backend.Store

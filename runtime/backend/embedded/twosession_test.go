@@ -61,14 +61,14 @@ func (s splitCalls) Serve(ctx context.Context, e backend.Endpoint, h backend.Han
 }
 
 func TestTransportConformsBetweenTwo(t *testing.T) {
-	conform.Transport(t, pair(), conform.Options{})
+	conform.Transport(t, pair(), options)
 }
 
 func TestCoordinatorConformsBetweenTwo(t *testing.T) {
-	conform.Coordinator(t, pair(), conform.Options{})
+	conform.Coordinator(t, pair(), options)
 }
 
 func TestCallsConformBetweenTwo(t *testing.T) {
-	conform.Calls(t, pair(), conform.Options{})
-	t.Run("loopback", func(t *testing.T) { conform.Calls(t, pair(embedded.Loopback()), conform.Options{}) })
+	conform.Calls(t, pair(), options)
+	t.Run("loopback", func(t *testing.T) { conform.Calls(t, pair(embedded.Loopback()), options) })
 }

@@ -125,9 +125,10 @@ func TestJobThatFailsTakesNobodyWithIt(t *testing.T) {
 	release := hold(t, s)
 	errs := map[string]chan error{}
 	for _, name := range []string{"a", "b", "bad", "c"} {
-		errs[name] = make(chan error, 1)
+		ended := make(chan error, 1)
+		errs[name] = ended
 		go func() {
-			errs[name] <- change(t.Context(), s.db.writer, func(tx *tx) error {
+			ended <- change(t.Context(), s.db.writer, func(tx *tx) error {
 				if err := put(name)(tx); err != nil || name != "bad" {
 					return err
 				}

@@ -1,0 +1,10 @@
+//go:build !race
+
+package embedded_test
+
+import "time"
+
+const (
+	race = false
+	tick = 40 * time.Millisecond
+)
