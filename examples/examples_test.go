@@ -1,0 +1,138 @@
+// Package examples_test runs the examples as a user does: as processes that share nothing but a folder.
+package examples_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// build builds both commands and returns the folder they are in.
+func build(t *testing.T) string {
+	t.Helper()
+	folder := t.TempDir()
+	cmd := exec.Command("go", "build", "-o", folder+string(filepath.Separator), "./servers", "./client")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return folder
+}
+
+// A process is a command that runs until its test ends.
+type process struct {
+	*exec.Cmd
+	err bytes.Buffer
+}
+
+func start(t *testing.T, folder, bin, name string, args ...string) *process {
+	t.Helper()
+	p := &process{Cmd: exec.Command(filepath.Join(bin, name), args...)}
+	p.Dir, p.Stderr = folder, &p.err
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Process.Kill() })
+	return p
+}
+
+// client runs the client to its end. heard gets its lines as they come.
+func client(t *testing.T, folder, bin string, heard func(line string), args ...string) (last string, err error) {
+	t.Helper()
+	cmd := exec.Command(filepath.Join(bin, "client"), args...)
+	cmd.Dir = folder
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		last = lines.Text()
+		heard(last)
+	}
+	return last, cmd.Wait()
+}
+
+// The servers are killed while tasks run, and started again: every task ends well, and the client only waited.
+func TestKilledServersCostTimeAndNothingElse(t *testing.T) {
+	bin, folder := build(t), t.TempDir()
+	servers := start(t, folder, bin, "servers", "-work", "200ms")
+	submitted := 0
+	last, err := client(t, folder, bin, func(line string) {
+		if !strings.HasPrefix(line, "task ") {
+			return
+		}
+		if submitted++; submitted == 20 {
+			if err := servers.Process.Kill(); err != nil {
+				t.Error(err)
+			}
+			_ = servers.Wait()
+			servers = start(t, folder, bin, "servers", "-work", "200ms")
+		}
+	}, "-n", "20")
+	if want := "OK calls=1 tasks=120 success=120 failed=0"; err != nil || last != want {
+		t.Errorf("%q, %v, want %q", last, err, want)
+	}
+	if err := servers.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := servers.Wait(); err != nil {
+		t.Errorf("%v\n%s", err, &servers.err)
+	}
+	for _, name := range []string{".af", ".af/af.db"} {
+		if info, err := os.Stat(filepath.Join(folder, name)); err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+}
+
+func TestClientWaitsForServersThatStartLater(t *testing.T) {
+	bin, folder := build(t), t.TempDir()
+	client := exec.Command(filepath.Join(bin, "client"))
+	var out bytes.Buffer
+	client.Dir, client.Stdout = folder, &out
+	if err := client.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for !exists(filepath.Join(folder, ".af", "af.db")) {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(200 * time.Millisecond) // it waits for somebody to call
+	start(t, folder, bin, "servers")
+	err := client.Wait()
+	if want := "OK calls=1 tasks=18 success=18 failed=0\n"; err != nil || !strings.HasSuffix(out.String(), want) {
+		t.Errorf("%s, %v, want %s", &out, err, want)
+	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func TestClientSaysWhatIsWrong(t *testing.T) {
+	bin, folder := build(t), t.TempDir()
+	last, err := client(t, folder, bin, func(string) {}, "-timeout", "300ms")
+	if err == nil || !strings.HasPrefix(last, "FAILED call: ") || !strings.Contains(last, `no instance of service "test_server"`) {
+		t.Errorf("%q, %v", last, err)
+	}
+	config := filepath.Join(folder, "config.yaml")
+	if err := os.WriteFile(config, []byte("embedded:\n  pfad: x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	last, err = client(t, folder, bin, func(string) {})
+	if err == nil || !strings.HasPrefix(last, "FAILED config.yaml:2") {
+		t.Errorf("%q, %v", last, err)
+	}
+	out, err := exec.Command(filepath.Join(bin, "servers"), "-config", fmt.Sprint(folder, "/none.yaml")).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "none.yaml: no such file") {
+		t.Errorf("%s, %v", out, err)
+	}
+}
