@@ -14,7 +14,7 @@ import (
 )
 
 // build builds both commands and returns the folder they are in.
-func build(t *testing.T) string {
+func build(t testing.TB) string {
 	t.Helper()
 	folder := t.TempDir()
 	cmd := exec.Command("go", "build", "-o", folder+string(filepath.Separator), "./servers", "./client")

@@ -342,30 +342,38 @@ func TestStoreThatCanOnlyBeReadConvictsNobodyAfterwards(t *testing.T) {
 // witnessed is a backend whose store knows who is dead.
 type witnessed struct {
 	backend.Backend
-	dead *atomic.Bool // everybody else is
+	dead   *atomic.Bool // everybody else is
+	deaths chan struct{}
 }
 
 type witness struct {
 	backend.Store
-	dead *atomic.Bool
+	by witnessed
 }
 
 func (w witnessed) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
 	ports, err := w.Backend.Open(ctx, env)
 	if err == nil {
-		ports.Store = witness{ports.Store, w.dead}
+		ports.Store = witness{ports.Store, w}
 	}
 	return ports, err
 }
 
+func (w witness) Deaths() <-chan struct{} { return w.by.deaths }
+
 func (w witness) Dead(_ context.Context, owners []string) ([]string, error) {
-	if w.dead.Load() {
+	if w.by.dead.Load() {
 		return owners, nil
 	}
 	return nil, nil
 }
 
 func TestProcessKnownToBeDeadLosesItsTasksAtOnce(t *testing.T) {
+	t.Run("told", func(t *testing.T) { deadProcess(t, true) })
+	t.Run("at the next look", func(t *testing.T) { deadProcess(t, false) })
+}
+
+func deadProcess(t *testing.T, told bool) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		begun := make(chan struct{}, 1)
@@ -377,20 +385,23 @@ func TestProcessKnownToBeDeadLosesItsTasksAtOnce(t *testing.T) {
 		_, q := process(t, world, fault.Plan{}, jobWorker, nil)
 		id := must(q.Submit(t.Context(), 5))(t)
 		<-begun
-		dead := new(atomic.Bool)
-		_, other := work(t, witnessed{fault.New(world, 1, fault.Plan{}), dead}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		dead, deaths := new(atomic.Bool), make(chan struct{}, 1)
+		_, other := work(t, witnessed{fault.New(world, 1, fault.Plan{}), dead, deaths}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
 		time.Sleep(15 * time.Second)
 		if task := must(other.Get(t.Context(), id))(t); task.Fence != 1 {
 			t.Errorf("taken from a process that lives: fence %d", task.Fence)
 		}
 		victim.Crash()
 		dead.Store(true)
+		if told {
+			deaths <- struct{}{}
+		}
 		died := time.Now()
 		if got := must(other.Wait(t.Context(), id))(t); got != 5 {
 			t.Errorf("got %d", got)
 		}
-		if took := time.Since(died); took > 1100*time.Millisecond {
-			t.Errorf("running again after %v", took)
+		if took := time.Since(died); told && took > 0 || took > 1100*time.Millisecond {
+			t.Errorf("told: %v; running again after %v", told, took)
 		}
 		dead.Store(false)
 	})

@@ -143,11 +143,18 @@ func (p *pulse) run(ctx context.Context) {
 func (p *pulse) look(ctx context.Context) {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
+	var deaths <-chan struct{}
+	if w, ok := p.e.store.(backend.Witness); ok {
+		deaths = w.Deaths()
+	}
 	for n := 1; ; n++ {
 		select {
 		case <-tick.C:
 		case <-p.audits:
 			p.audit(ctx)
+			continue
+		case <-deaths:
+			p.judge(ctx)
 			continue
 		case <-ctx.Done():
 			return

@@ -230,4 +230,6 @@ type Doc struct {
 type Witness interface {
 	// Dead returns those of the owners whose processes have ended for certain. Others may have, too.
 	Dead(ctx context.Context, owners []string) ([]string, error)
+	// Deaths has an element when a process may just have ended, so that whoever judges need not wait to look.
+	Deaths() <-chan struct{}
 }

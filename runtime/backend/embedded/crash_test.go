@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -156,7 +157,7 @@ func TestFullDiskRefusesAndLosesNothing(t *testing.T) {
 
 type length struct{}
 
-func (length) Run(_ context.Context, s string) (int, error) { return len(s), nil }
+func (*length) Run(_ context.Context, s string) (int, error) { return len(s), nil }
 
 // A job that can't be written doesn't take those with it that share its transaction.
 func TestTaskTooLargeHurtsNobodyElse(t *testing.T) {
@@ -190,4 +191,125 @@ func TestTaskTooLargeHurtsNobodyElse(t *testing.T) {
 	if err != nil || page.Total != 19 || len(page.Tasks) != 19 {
 		t.Errorf("%d tasks, total %d, %v", len(page.Tasks), page.Total, err)
 	}
+}
+
+func init() { children["victim"] = beVictim }
+
+// beVictim runs tasks that never end, and says each that has begun.
+func beVictim() int {
+	ctx := context.Background()
+	app, err := af.Open(ctx, embedded.File(os.Getenv("AF_TEST_FILE")), af.Logger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	af.RegisterWorker(app, victimWorker, &endless{})
+	if err := app.Start(ctx); err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	select {}
+}
+
+var victimWorker = af.Worker{Name: "victim", Type: "Victim", Max: 1}
+
+type endless struct{}
+
+func (*endless) Run(ctx context.Context, _ string) (int, error) {
+	fmt.Println(af.TaskFrom(ctx).ID)
+	<-ctx.Done()
+	return 0, context.Cause(ctx)
+}
+
+// A rescue runs in this process what victims leave behind.
+type rescue struct {
+	path string
+	app  *af.App
+}
+
+func newRescue(t testing.TB) *rescue {
+	t.Helper()
+	r := &rescue{path: filepath.Join(t.TempDir(), "af.db")}
+	var err error
+	if r.app, err = af.Open(t.Context(), embedded.File(r.path), af.Logger(slog.New(slog.DiscardHandler))); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.app.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := r.app.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// kill lets a task begin in another process, kills that, and returns how long it took until the task ran here.
+func (r *rescue) kill(t testing.TB) time.Duration {
+	t.Helper()
+	q := af.NewQueue[string, int](r.app, victimWorker)
+	id, err := q.Submit(t.Context(), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), "AF_TEST_CHILD=victim", "AF_TEST_FILE="+r.path)
+	child.Stderr = os.Stderr
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != id+"\n" {
+		t.Fatalf("%q, %v", line, err)
+	}
+	// Another worker is there when it dies, with nothing to do.
+	app, err := af.Open(t.Context(), embedded.File(r.path), af.Logger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	af.RegisterWorker(app, victimWorker, &length{})
+	if err := app.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := app.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	died := time.Now()
+	if n, err := q.Wait(t.Context(), id); n != 1 || err != nil {
+		t.Fatalf("%d, %v", n, err)
+	}
+	took := time.Since(died)
+	_ = child.Wait()
+	if task, err := q.Get(t.Context(), id); err != nil || task.Fence != 2 || task.Crashes != 1 || task.Attempt != 1 {
+		t.Errorf("%+v, %v", task, err)
+	}
+	return took
+}
+
+// The lease is 10 s: it is the lock, let go by the dead process, that tells.
+func TestTaskOfAKilledProcessRunsElsewhereWithinThreeSeconds(t *testing.T) {
+	if took := newRescue(t).kill(t); took > 3*time.Second {
+		t.Errorf("running again after %v", took)
+	}
+}
+
+// BenchmarkCrashToRunning: from the SIGKILL of a process to the end of its task, a no-op, in another one.
+func BenchmarkCrashToRunning(b *testing.B) {
+	r := newRescue(b)
+	var took []time.Duration
+	for b.Loop() {
+		took = append(took, r.kill(b))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Milliseconds()), "p50-ms")
+	b.ReportMetric(float64(took[len(took)-1].Milliseconds()), "most-ms")
 }

@@ -73,6 +73,9 @@ func (s *store) Dead(ctx context.Context, owners []string) ([]string, error) {
 	return dead, err
 }
 
+// Deaths implements backend.Witness.
+func (s *store) Deaths() <-chan struct{} { return s.peers.deaths }
+
 // Judge implements backend.Store.
 func (s *store) Judge(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
 	return write(ctx, s.db.writer, func(tx *tx) ([]backend.Task, error) {

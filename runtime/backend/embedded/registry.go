@@ -38,7 +38,8 @@ type registry struct {
 	offering sync.Mutex
 	offers   map[offer]int // how often this peer makes each
 
-	lost chan struct{} // a connection has ended
+	lost   chan struct{} // a connection has ended
+	deaths chan struct{} // a peer was found dead
 }
 
 // A view is what a registry says at one generation. It is never changed.
@@ -291,9 +292,12 @@ func (r *registry) watch(ctx context.Context) {
 }
 
 // connectionLost makes watch look at once: whose connection ends may be dead.
-func (r *registry) connectionLost(string) {
+func (r *registry) connectionLost(string) { poke(r.lost) }
+
+// poke puts an element into a channel of one, unless it has one.
+func poke(ch chan struct{}) {
 	select {
-	case r.lost <- struct{}{}:
+	case ch <- struct{}{}:
 	default:
 	}
 }
@@ -333,6 +337,7 @@ func (r *registry) bury(ctx context.Context, p peer) {
 	if removed {
 		r.log.Info("a process has died", "peer", p.ID)
 	}
+	poke(r.deaths)
 	files := []string{lockFile(r.run, p.ID)}
 	if p.Network == "unix" {
 		files = append(files, p.Addr)

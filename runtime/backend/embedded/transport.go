@@ -114,12 +114,7 @@ type listener struct {
 	err       error
 }
 
-func (l *listener) wake() {
-	select {
-	case l.woken <- struct{}{}:
-	default:
-	}
-}
+func (l *listener) wake() { poke(l.woken) }
 
 // Listen implements backend.Transport.
 func (t *transport) Listen(ctx context.Context, queue string, _ int) (backend.Listener, error) {
