@@ -1,0 +1,259 @@
+package mesh
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// The wire is public: these bytes don't change within a version.
+func TestFramesOnTheWire(t *testing.T) {
+	for _, f := range examples() {
+		t.Run(f.title, func(t *testing.T) {
+			if got := string(append(f.head, f.body...)); got != f.want {
+				t.Errorf("%q, want\n%q", got, f.want)
+			}
+		})
+	}
+}
+
+// An example is a frame of docs/wire.md.
+type example struct {
+	title      string
+	head, body []byte
+	want       string
+}
+
+func examples() []example {
+	frame := func(title string, h *header, body string, want string) example {
+		head, err := encode(h, []byte(body))
+		if err != nil {
+			panic(err)
+		}
+		return example{title, head, []byte(body), want}
+	}
+	reply := func(title, id string, r *backend.Reply, want string) example {
+		head, body := encodeReply(id, r)
+		return example{title, head, body, want}
+	}
+	req := &backend.Request{
+		Service: "calc", Method: "Div", ID: "7-1", Caller: "7", Fingerprint: "9f2c",
+		Metadata: map[string]string{"user": "ann"}, Headers: map[string]string{"traceparent": "00-1-2-01"},
+	}
+	return []example{
+		frame("7 → 8: hello, with the first half of the token", hello("7", "LEFTHALF"), "",
+			"\x00\x00\x00\x4e\x00\x00\x00\x4a"+`{"kind":"hello","app_id":"7","headers":{"af-token":"LEFTHALF","af-v":"1"}}`),
+		frame("8 → 7: hello, with the second half", hello("8", "THEOTHER"), "",
+			"\x00\x00\x00\x4e\x00\x00\x00\x4a"+`{"kind":"hello","app_id":"8","headers":{"af-token":"THEOTHER","af-v":"1"}}`),
+		frame("7 → 8: the request `Div(6, 3)`, with 2.5 ms left, one piece of metadata and a trace", requestHeader(req, "1", 2500*time.Microsecond), `{"x":6,"y":3}`,
+			"\x00\x00\x00\xfb\x00\x00\x00\xea"+`{"kind":"request","type":"calc/Div","content_type":"application/json",`+
+				`"correlation_id":"1","message_id":"7-1","app_id":"7","headers":{"af-contract":"9f2c","af-md-user":"ann",`+
+				`"af-timeout-ms":"2.5","af-v":"1","traceparent":"00-1-2-01"}}`+`{"x":6,"y":3}`),
+		reply("8 → 7: its reply, 2", "1", &backend.Reply{Server: "8", Body: json.RawMessage(`{"result":2}`)},
+			"\x00\x00\x00\x7b\x00\x00\x00\x6b"+`{"kind":"reply","content_type":"application/json","correlation_id":"1",`+
+				`"headers":{"af-srv":"8","af-v":"1"}}`+`{"result":2}`),
+		reply("8 → 7: the reply to `Div(6, 0)`, whose id was 2: an error", "2", &backend.Reply{Server: "8", Err: backend.NewError(backend.ErrInvalidArgument, "y is 0").With(backend.OutcomeAnswered)},
+			"\x00\x00\x00\x9e\x00\x00\x00\x9a"+`{"kind":"reply","content_type":"application/json","correlation_id":"2",`+
+				`"headers":{"af-code":"invalid_argument","af-msg":"y is 0","af-srv":"8","af-v":"1"}}`),
+	}
+}
+
+// read reads one frame from bytes.
+func read(b []byte) (*header, []byte, error) {
+	return newFrameReader(bytes.NewReader(b)).next(maxFrame)
+}
+
+func TestRequestArrivesAsItWasSent(t *testing.T) {
+	want := &backend.Request{
+		Service: "s", Method: "a/b", ID: "id", Caller: "caller", Timeout: 1500 * time.Millisecond, Fingerprint: "print",
+		// Names of headers as the user's are not headers.
+		Metadata: map[string]string{"traceparent": "mine", "af-code": "<&>", "": "ü"},
+		Headers:  map[string]string{"traceparent": "theirs", "x-md": "1"},
+		Body:     json.RawMessage(`{}`),
+	}
+	h, body, err := read(bytesOf(t, requestHeader(want, "1", want.Timeout), want.Body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, refusal := h.request(body)
+	if refusal != nil {
+		t.Fatal(refusal)
+	}
+	if d := cmp.Diff(want, got); d != "" {
+		t.Error(d)
+	}
+}
+
+func TestReplyArrivesAsItWasSent(t *testing.T) {
+	for _, want := range []*backend.Reply{
+		{Body: json.RawMessage(`{"r":1}`), Server: "a"},
+		{},
+		{Err: backend.NewError(backend.ErrNotFound, "no <b>", map[string]int{"a": 1}).With(backend.OutcomeAnswered), Server: "a"},
+		{Err: backend.NewError(backend.ErrUnavailable, "not yet").With(backend.OutcomeNotSent)},
+		{Err: backend.NewError(backend.ErrUnavailable, "interrupted").With(backend.OutcomeUnknown)},
+	} {
+		head, body := encodeReply("1", want)
+		h, body, err := read(append(head, body...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, h.reply(body), cmp.Comparer(func(a, b *backend.Error) bool {
+			return (a == nil) == (b == nil) && (a == nil || fmt.Sprintf("%+v", *a) == fmt.Sprintf("%+v", *b))
+		})); d != "" {
+			t.Error(d)
+		}
+	}
+}
+
+// What is wrong with an error must not keep the caller from hearing that there was one.
+func TestErrorThatDoesNotFitIsCut(t *testing.T) {
+	for name, e := range map[string]*backend.Error{
+		"details":  backend.NewError(backend.ErrAborted, "short", strings.Repeat("x", maxHeader)),
+		"message":  backend.NewError(backend.ErrAborted, "short"+strings.Repeat("ü\x00", maxHeader)),
+		"no code":  {Message: "short"},
+		"odd code": {Code: "odd", Message: "short"},
+		"no UTF-8": {Code: backend.ErrAborted, Message: "short\xff"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			head, _ := encodeReply("1", &backend.Reply{Err: e, Server: strings.Repeat("s", maxHeader)})
+			h, _, err := read(head)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := h.reply(nil).Err
+			want := backend.ErrAborted
+			if strings.HasSuffix(name, "code") {
+				want = backend.ErrUnknown
+			}
+			if got == nil || got.Code != want || !strings.HasPrefix(got.Message, "short") {
+				t.Errorf("%.100v", got)
+			}
+		})
+	}
+}
+
+func TestLengthsAreCheckedBeforeAnythingIsRead(t *testing.T) {
+	for name, l := range map[string][2]uint32{
+		"frame too large":          {maxFrame + 1, 2},
+		"body too large":           {4 + 2 + backend.MaxMessage + 1, 2},
+		"header too large":         {4 + maxHeader + 1, maxHeader + 1},
+		"header beyond the frame":  {10, 7},
+		"no room for a length":     {3, 0},
+		"nothing":                  {0, 0},
+		"the largest there can be": {math.MaxUint32, math.MaxUint32},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, l[0]), l[1])
+			if _, _, err := read(b); !errors.Is(err, errMalformed) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+func TestHeaderThatIsNoneIsMalformed(t *testing.T) {
+	for _, h := range []string{
+		``, `{`, `[]`, `"x"`, `null`, `{}`, `{"kind":""}`, `{"kind":"x"} {}`, `{"kind":1}`, `{"kind":"x","headers":{"a":1}}`,
+		`{"kind":"` + strings.Repeat("k", maxShort+1) + `"}`,
+	} {
+		b := binary.BigEndian.AppendUint32(nil, uint32(4+len(h)))
+		b = append(binary.BigEndian.AppendUint32(b, uint32(len(h))), h...)
+		if _, _, err := read(b); !errors.Is(err, errMalformed) {
+			t.Errorf("%.30s: %v", h, err)
+		}
+	}
+}
+
+func TestFrameThatIsTornIsNotTheEnd(t *testing.T) {
+	whole := bytesOf(t, &header{Kind: "x"}, []byte("body"))
+	for n := 1; n < len(whole); n++ {
+		if _, _, err := read(whole[:n]); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("after %d bytes: %v", n, err)
+		}
+	}
+	if _, _, err := read(nil); err != io.EOF {
+		t.Errorf("between two: %v", err)
+	}
+}
+
+func TestWhatIsTooLargeIsNotEncoded(t *testing.T) {
+	for name, err := range map[string]error{
+		"header": func() error {
+			_, err := encode(&header{Kind: "x", Headers: map[string]string{"a": strings.Repeat("x", maxHeader)}}, nil)
+			return err
+		}(),
+		"body": func() error { _, err := encode(&header{Kind: "x"}, make([]byte, backend.MaxMessage+1)); return err }(),
+		"field": func() error {
+			_, err := encode(&header{Kind: "x", Type: strings.Repeat("x", maxShort+1)}, nil)
+			return err
+		}(),
+	} {
+		if !errors.Is(err, errMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := encode(&header{Kind: "x"}, make([]byte, backend.MaxMessage)); err != nil {
+		t.Errorf("the largest body: %v", err)
+	}
+}
+
+func TestTimeoutsOnTheWire(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		time.Second: "1000", 2500 * time.Microsecond: "2.5", 1999 * time.Nanosecond: "0.001", 0: "0",
+	} {
+		if got := milliseconds(d); got != want {
+			t.Errorf("%v is written %s, want %s", d, got, want)
+		}
+	}
+	for s, want := range map[string]time.Duration{
+		"1000": time.Second, "2.5": 2500 * time.Microsecond, "1e300": math.MaxInt64,
+		"": 0, "0": 0, "-1": 0, "NaN": 0, "soon": 0,
+	} {
+		if got, err := duration(s); got != want || (err == nil) != (want > 0) {
+			t.Errorf("%q is read as %v, %v; want %v", s, got, err, want)
+		}
+	}
+}
+
+// No bytes make the reader panic, believe a length, or return a frame that isn't one.
+func FuzzFrame(f *testing.F) {
+	for _, e := range examples() {
+		f.Add([]byte(e.want))
+	}
+	f.Add([]byte("\x00\x00\x00\x05\x00\x00\x00\x00x"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r := newFrameReader(bytes.NewReader(b))
+		for {
+			h, body, err := r.next(maxFrame)
+			if err != nil {
+				return
+			}
+			if req, refusal := h.request(body); (req == nil) == (refusal == nil) {
+				t.Fatalf("%v, %v", req, refusal)
+			}
+			_ = h.reply(body)
+			head, err := encode(h, body)
+			if err != nil {
+				return // \u-escapes may have been what made it fit
+			}
+			again, same, err := read(append(head, body...))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(h, again); d != "" || !bytes.Equal(body, same) {
+				t.Fatal(d)
+			}
+		}
+	})
+}
