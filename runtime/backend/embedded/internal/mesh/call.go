@@ -35,6 +35,12 @@ func (m *Mesh) Call(ctx context.Context, req *backend.Request) (*backend.Reply, 
 	if err := checkRequest(req); err != nil {
 		return nil, err.With(backend.OutcomeNotSent)
 	}
+	if m.ctx.Err() != nil {
+		return nil, errClosed()
+	}
+	if ctx.Err() != nil {
+		return nil, backend.Errorf(backend.CodeOf(ctx.Err()), "not begun: %w", context.Cause(ctx)).With(backend.OutcomeNotSent)
+	}
 	c := &call{mesh: m, ctx: ctx, req: req, until: time.Now().Add(req.Timeout), wake: make(chan struct{}, 1)}
 	if err := c.resolve(false); err != nil {
 		return nil, err
@@ -165,7 +171,7 @@ func (c *call) move(s stand) (moved bool, err error) {
 
 // ask sends the request to an instance.
 func (c *call) ask(t *try) error {
-	t.set(sent)
+	t.turn(untried, sent)
 	if !t.way.pending().add(t) { // the connection has just ended
 		t.set(untried)
 		return nil

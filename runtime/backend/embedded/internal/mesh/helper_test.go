@@ -15,7 +15,12 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(childEnv); dir != "" {
+		os.Exit(child(dir))
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // always resolves every service to the same instances.
 func always(ids ...string) func(context.Context, string, bool) ([]string, error) {
@@ -170,7 +175,11 @@ func echo(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
 
 // hold serves calls that wait to be released, and says which have begun.
 func hold(m *Mesh, concurrency int) (s *Serving, began chan string, release chan struct{}) {
-	began, release = make(chan string, 1000), make(chan struct{})
+	return holdUntil(m, concurrency, make(chan struct{}))
+}
+
+func holdUntil(m *Mesh, concurrency int, release chan struct{}) (*Serving, chan string, chan struct{}) {
+	began := make(chan string, 1000)
 	return serve(m, concurrency, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
 		began <- req.ID
 		<-release

@@ -53,10 +53,10 @@ func (l *link) run() {
 		}
 		l.log().Log(l.mesh.ctx, level, "a connection ended", "error", err)
 	}
+	others := l.mesh.remove(l)
 	_ = l.conn.Close()
 	l.out.close()
 	<-writing
-	others := l.mesh.remove(l)
 	l.tries.end()
 	l.mesh.desk.forget(&l.book, backend.NewError(backend.ErrCanceled, "the connection with the caller has ended"))
 	if others {
@@ -132,11 +132,13 @@ func (l *link) request(ctx context.Context, t *try, req *backend.Request, left t
 	p := &packet{head: head, body: req.Body}
 	t.carry(p)
 	switch err := l.out.put(ctx, p); {
-	case err == nil || errors.Is(err, errLinkEnded): // of which the try hears, like all of this link
+	case errors.Is(err, errLinkEnded):
+		t.turn(sent, untried)
 		return nil
-	default:
+	case err != nil:
 		return backend.Errorf(backend.CodeOf(ctx.Err()), "calling %s.%s: %w", req.Service, req.Method, err).With(backend.OutcomeNotSent)
 	}
+	return nil
 }
 
 func (l *link) pass(id string) { l.short(kindPass, id) }

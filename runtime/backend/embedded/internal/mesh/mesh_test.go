@@ -31,10 +31,7 @@ func TestCallsConform(t *testing.T) {
 		open    conform.Open
 		options conform.Options
 	}{
-		{"one mesh", func(t *testing.T) *backend.Ports {
-			m := start(t, Options{ID: "a"})
-			return &backend.Ports{Calls: calls{m, m}}
-		}, conform.Options{}},
+		{"one mesh", func(t *testing.T) *backend.Ports { return near(t) }, conform.Options{}},
 		{"unix socket", func(t *testing.T) *backend.Ports { return across(t, false) }, conform.Options{}},
 		{"loopback", func(t *testing.T) *backend.Ports { return across(t, true) }, conform.Options{}},
 		{"one mesh, in virtual time", func(t *testing.T) *backend.Ports {
@@ -49,6 +46,12 @@ func TestCallsConform(t *testing.T) {
 	} {
 		t.Run(on.name, func(t *testing.T) { conform.Calls(t, on.open, on.options) })
 	}
+}
+
+// near opens one Mesh, which calls itself.
+func near(t testing.TB) *backend.Ports {
+	m := start(t, Options{ID: "a"})
+	return &backend.Ports{Calls: calls{m, m}}
 }
 
 // across opens two Meshes, of which the second finds the first when it calls.

@@ -20,7 +20,7 @@ func (c *call) gaveUp(s stand) error {
 	cause := context.Cause(c.ctx)
 	code := backend.CodeOf(c.ctx.Err())
 	if s.sent == nil {
-		return backend.Errorf(code, "every instance of service %q was busy: %w", c.req.Service, cause).With(backend.OutcomeNotSent)
+		return backend.Errorf(code, "no instance of service %q took the call: %w", c.req.Service, cause).With(backend.OutcomeNotSent)
 	}
 	err := backend.Errorf(code, "calling %s.%s: %w", c.req.Service, c.req.Method, cause)
 	c.mu.Lock()
@@ -34,7 +34,7 @@ func (c *call) gaveUp(s stand) error {
 
 // late is the error of a call whose time was up before an instance took it.
 func (c *call) late() *backend.Error {
-	return backend.Errorf(backend.ErrDeadlineExceeded, "every instance of service %q was busy: %w", c.req.Service, context.DeadlineExceeded).
+	return backend.Errorf(backend.ErrDeadlineExceeded, "no instance of service %q took the call: %w", c.req.Service, context.DeadlineExceeded).
 		With(backend.OutcomeNotSent)
 }
 

@@ -28,6 +28,7 @@ func (l *link) write() {
 			batch[i] = nil
 		}
 		if err != nil {
+			l.mesh.remove(l)
 			l.out.close()
 			// The peer's last replies may still lie here to be read.
 			_ = l.conn.SetReadDeadline(time.Now().Add(lastWord))

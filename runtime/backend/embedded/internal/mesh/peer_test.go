@@ -1,0 +1,205 @@
+package mesh
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+func TestPeerThatDiesLeavesTheOutcomeUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := bare(t, Options{ID: "m", Resolve: always("s")})
+		s := meet(t, m, "s")
+		done := calling(t.Context(), m, "1")
+		s.want(kindRequest, "1")
+		_ = s.conn.Close()
+		wantError(t, (<-done).err, backend.ErrUnavailable, backend.OutcomeUnknown)
+		_, err := m.Call(t.Context(), request())
+		wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
+		if !errors.Is(err, backend.ErrNoInstance) {
+			t.Error(err)
+		}
+	})
+}
+
+func TestHandlersOfACallerThatDiesAreCancelled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := bare(t, Options{ID: "m"})
+		causes := make(chan error, 1)
+		serve(m, 1, func(ctx context.Context, _ *backend.Request, reply func(*backend.Reply)) {
+			defer reply(&backend.Reply{})
+			<-ctx.Done()
+			causes <- context.Cause(ctx)
+		})
+		s := meet(t, m, "s")
+		s.ask("1")
+		s.ask("2")
+		s.want(kindBusy, "2")
+		_ = s.conn.Close()
+		if c := <-causes; !errors.Is(c, backend.ErrCanceled) {
+			t.Errorf("cause %v", c)
+		}
+		synctest.Wait()
+		wantSlots(t, m, 1, nil)
+	})
+}
+
+// A request that has not been written when its connection ends is sent to another instance by the same call.
+func TestCallThatWasNotWrittenIsMadeElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := bare(t, Options{ID: "b"})
+		serve(b, 1, echo)
+		m := bare(t, Options{ID: "m", Resolve: func(_ context.Context, _ string, fresh bool) ([]string, error) {
+			if fresh {
+				return []string{"s", "b"}, nil
+			}
+			return []string{"s"}, nil
+		}})
+		join(t, m, b)
+		s := meet(t, m, "s") // which reads nothing
+		written := calling(t.Context(), m, "1")
+		synctest.Wait()
+		queued := calling(t.Context(), m, "2")
+		synctest.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		given := calling(ctx, m, "3")
+		synctest.Wait()
+		cancel()
+		wantError(t, (<-given).err, backend.ErrCanceled, backend.OutcomeNotSent)
+		_ = s.conn.Close()
+		wantError(t, (<-written).err, backend.ErrUnavailable, backend.OutcomeUnknown)
+		if r := <-queued; r.err != nil {
+			t.Error(r.err)
+		}
+	})
+}
+
+// A peer that is stopped holds nobody: callers go by their contexts, and after five seconds it is given up.
+func TestPeerThatStopsReadingLosesItsConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, o := newRecord(Options{ID: "m", Resolve: always("s")})
+		m := bare(t, o)
+		meet(t, m, "s")
+		big := request()
+		big.Body = make(json.RawMessage, maxQueued)
+		first := make(chan error, 1)
+		begun := time.Now()
+		go func() {
+			_, err := m.Call(t.Context(), big)
+			first <- err
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := m.Call(ctx, request()) // there is no room for it
+		wantError(t, err, backend.ErrDeadlineExceeded, backend.OutcomeNotSent)
+		if d := time.Since(begun); d != time.Second {
+			t.Errorf("a caller was held for %v", d)
+		}
+		wantError(t, <-first, backend.ErrUnavailable, backend.OutcomeUnknown)
+		if d := time.Since(begun); d != patience+lastWord {
+			t.Errorf("the peer is given up after %v", d)
+		}
+		same(t, r.wait(2), "s gap", "s lost")
+		s := meet(t, m, "s")
+		again := calling(t.Context(), m, "again")
+		s.want(kindRequest, "1")
+		s.say(&header{Kind: kindReply, CorrelationID: "1"}, nil)
+		if got := <-again; got.err != nil {
+			t.Error(got.err)
+		}
+	})
+}
+
+// What comes from the wire is never trusted.
+func TestFramesThatMakeNoSenseAreIgnoredOrAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := bare(t, Options{ID: "m", Resolve: always("m", "s")})
+		_, began, release := hold(m, 1)
+		s := meet(t, m, "s")
+		for _, kind := range []string{kindReply, kindRefuse, kindBusy, kindFree, kindPass, kindCancel, kindHello, "of a later version"} {
+			s.say(&header{Kind: kind, CorrelationID: "nobody's"}, nil)
+		}
+		s.ask("1")
+		<-began
+		s.ask("1")
+		if h := s.want(kindRefuse, "1"); h.error().Code != backend.ErrInvalidArgument {
+			t.Errorf("an id in use: %v", h.error())
+		}
+		s.ask("2")
+		s.want(kindBusy, "2")
+		s.ask("2")
+		s.want(kindRefuse, "2")
+		s.say(&header{Kind: kindPass, CorrelationID: "2"}, nil)
+		release <- struct{}{}
+		s.want(kindReply, "1")
+
+		for want, spoil := range map[backend.Code]func(h *header){
+			backend.ErrUnimplemented:   func(h *header) { h.ContentType = "text/plain" },
+			backend.ErrInvalidArgument: func(h *header) { delete(h.Headers, hTimeout) },
+		} {
+			h := requestHeader(request(), "3", time.Second)
+			spoil(h)
+			s.say(h, nil)
+			if r := s.want(kindReply, "3").reply(nil); r.Err == nil || r.Err.Code != want || r.Err.Outcome != backend.OutcomeAnswered {
+				t.Errorf("%v, want %s", r.Err, want)
+			}
+		}
+		close(release)
+
+		// As an instance, it says everything it shouldn't, twice.
+		done := calling(t.Context(), m, "x")
+		for range 2 {
+			if len(began) > 0 { // it was run here
+				<-began
+				<-done
+				done = calling(t.Context(), m, "x")
+			}
+			synctest.Wait()
+		}
+		s.want(kindRequest, "1")
+		for _, kind := range []string{kindFree, kindReply, kindBusy, kindFree, kindRefuse, kindReply} {
+			s.say(&header{Kind: kind, CorrelationID: "1"}, []byte(`1`))
+		}
+		if r := <-done; r.err != nil || string(r.reply.Body) != "1" {
+			t.Errorf("%v", r)
+		}
+	})
+}
+
+func TestMalformedFrameEndsTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, o := newRecord(Options{ID: "m"})
+		m := bare(t, o)
+		s := meet(t, m, "s")
+		if _, err := s.conn.Write([]byte("\xff\xff\xff\xff\xff\xff\xff\xff")); err != nil {
+			t.Fatal(err)
+		}
+		same(t, r.wait(2), "s gap", "s lost")
+	})
+}
+
+// A peer that asks and asks and never reads must not fill the memory with answers.
+func TestPeerThatAsksMoreThanItReadsLosesItsConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, o := newRecord(Options{ID: "m"})
+		m := bare(t, o)
+		s := meet(t, m, "s")
+		ask := bytesOf(t, requestHeader(request(), "1", time.Minute), nil) // of a service that isn't here
+		asked := 0
+		for ; asked < 2*maxPosted; asked++ {
+			if _, err := s.conn.Write(ask); err != nil {
+				break
+			}
+		}
+		if asked < maxPosted || asked == 2*maxPosted {
+			t.Errorf("it could ask %d times", asked)
+		}
+		same(t, r.wait(2), "s gap", "s lost")
+	})
+}

@@ -1,0 +1,86 @@
+package mesh
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+const childEnv = "AFGEN_MESH_TEST_CHILD" // the folder in which a child listens
+
+// child prints its address, and then the id of each call that it begins. None of them ends by itself. It lives until its
+// input ends.
+func child(dir string) int {
+	m, err := Listen(Options{ID: "child", Dir: dir, Resolve: always()})
+	if err != nil {
+		return 1
+	}
+	out := json.NewEncoder(os.Stdout)
+	serve(m, 1, func(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
+		_ = out.Encode(req.ID)
+		<-ctx.Done()
+		reply(&backend.Reply{})
+	})
+	if err := out.Encode(m.Address()); err != nil {
+		return 1
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return 0
+}
+
+// spawn starts a child and connects m with it. began reads the id of a call.
+func spawn(t *testing.T, m *Mesh) (p *os.Process, began func() string) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+folder(t))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_, _ = in.Close(), cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	lines := json.NewDecoder(out)
+	var a Address
+	if err := lines.Decode(&a); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Connect(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	return cmd.Process, func() (id string) {
+		if err := lines.Decode(&id); err != nil {
+			t.Error(err)
+		}
+		return id
+	}
+}
+
+func TestProcessThatIsKilledFailsItsCallsAtOnce(t *testing.T) {
+	r, o := newRecord(Options{ID: "m", Resolve: always("child")})
+	m := start(t, o)
+	p, began := spawn(t, m)
+	sent := calling(t.Context(), m, "1")
+	if id := began(); id != "1" {
+		t.Errorf("began %q", id)
+	}
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	wantError(t, (<-sent).err, backend.ErrUnavailable, backend.OutcomeUnknown)
+	same(t, r.wait(2), "child gap", "child lost")
+}
