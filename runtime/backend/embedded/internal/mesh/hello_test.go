@@ -252,3 +252,28 @@ func TestConnectIsBoundByItsContext(t *testing.T) {
 	err = m.Connect(ctx, Address{ID: "x", Network: "tcp", Addr: l.Addr().String(), Token: newToken()})
 	wantError(t, err, backend.ErrCanceled, backend.OutcomeNotSent)
 }
+
+func TestPeerGetsFewConnectionsOnly(t *testing.T) {
+	m := start(t, Options{ID: "m"})
+	a := m.Address()
+	say, _ := halves(a.Token)
+	for i := range maxLinks + 1 {
+		conn, err := net.Dial(a.Network, a.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+		if _, err := conn.Write(bytesOf(t, hello("x", say), nil)); err != nil {
+			t.Fatal(err)
+		}
+		r := newFrameReader(conn)
+		if _, _, err := r.next(maxHello); err != nil {
+			t.Fatal(err)
+		}
+		// One that is kept answers.
+		_, _ = conn.Write(bytesOf(t, requestHeader(request(), "1", time.Second), nil))
+		if _, _, err := r.next(maxFrame); (err == nil) != (i < maxLinks) {
+			t.Errorf("connection %d: %v", i, err)
+		}
+	}
+}

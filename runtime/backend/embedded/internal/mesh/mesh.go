@@ -30,8 +30,8 @@
 //	        ←───────────────────── reply
 //
 // The Mesh's own endpoints take part in the same way, without a socket: a call is a try at one or more instances (call.go,
-// try.go), each through a [way] that is a link or the Mesh itself (home.go); an instance's side is the desk (desk.go,
-// line.go, serve.go), which doesn't know how its callers came.
+// try.go, outcome.go), spread by balance.go, each through a way that is a link or the Mesh itself (home.go). An instance's
+// side is the desk (desk.go, serve.go), which doesn't know how its callers came.
 //
 // # Notices
 //

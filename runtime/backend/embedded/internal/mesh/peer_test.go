@@ -101,6 +101,12 @@ func TestPeerThatStopsReadingLosesItsConnection(t *testing.T) {
 		if d := time.Since(begun); d != time.Second {
 			t.Errorf("a caller was held for %v", d)
 		}
+		time.Sleep(time.Until(begun.Add(patience + lastWord/2)))
+		_, err = m.Call(t.Context(), request())
+		wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
+		if d := time.Since(begun); d != patience+lastWord/2 {
+			t.Errorf("a caller waited until %v for a peer that is given up", d)
+		}
 		wantError(t, <-first, backend.ErrUnavailable, backend.OutcomeUnknown)
 		if d := time.Since(begun); d != patience+lastWord {
 			t.Errorf("the peer is given up after %v", d)

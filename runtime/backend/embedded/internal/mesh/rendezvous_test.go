@@ -168,6 +168,70 @@ func TestCallerTakesOneOfTwoOffers(t *testing.T) {
 	})
 }
 
+// A slot that becomes free for a call which another instance runs by now goes to the next in line at once.
+func TestOfferThatComesTooLateIsGivenBackAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
+		c := bare(t, Options{ID: "c", Resolve: always("b", "a")}) // the first turn is a's
+		join(t, c, a)
+		join(t, c, b)
+		_, beganA, releaseA := hold(a, 1)
+		_, beganB, releaseB := hold(b, 1)
+		first := calling(t.Context(), a, "first")
+		<-beganA
+		there := calling(t.Context(), c, "there")
+		<-beganB
+		if n := inLineAt(a); n != 1 {
+			t.Fatalf("%d in line", n)
+		}
+		next := calling(t.Context(), a, "next")
+		synctest.Wait()
+		begun := time.Now()
+		close(releaseA)
+		<-first
+		<-next
+		if d := time.Since(begun); d != 0 {
+			t.Errorf("the next in line waited for %v", d)
+		}
+		close(releaseB)
+		<-there
+	})
+}
+
+func inLineAt(m *Mesh) int {
+	m.desk.mu.Lock()
+	defer m.desk.mu.Unlock()
+	return m.desk.services["s"].line.Len()
+}
+
+// A call that is run leaves the lines in which it stands, and doesn't keep others waiting there.
+func TestCallThatTakesAnOfferLeavesTheOtherLines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
+		c := bare(t, Options{ID: "c", Resolve: always("a", "b")})
+		join(t, c, a)
+		join(t, c, b)
+		_, beganA, releaseA := hold(a, 1)
+		_, beganB, releaseB := hold(b, 1)
+		one, two := calling(t.Context(), a, "one"), calling(t.Context(), b, "two")
+		<-beganA
+		<-beganB
+		three := calling(t.Context(), c, "three")
+		synctest.Wait()
+		releaseA <- struct{}{}
+		<-one
+		<-beganA
+		synctest.Wait()
+		if n := inLineAt(b); n > 0 {
+			t.Errorf("%d in the other line", n)
+		}
+		close(releaseA)
+		close(releaseB)
+		<-two
+		<-three
+	})
+}
+
 // wantSlots checks that all slots of the service are free.
 func wantSlots(t *testing.T, m *Mesh, slots int, began chan string) {
 	t.Helper()
