@@ -8,7 +8,7 @@ TESTFLAGS ?=
 help:
 	@echo 'make demo      run the example services and their client'
 	@echo 'make test      lint and all tests, with -race where there is a C compiler'
-	@echo 'make lint      gofmt, go vet, staticcheck, afgen check'
+	@echo 'make lint      gofmt, go vet (also for darwin and windows), staticcheck, afgen check'
 	@echo 'make bench     benchmarks of the runtime'
 	@echo 'make bench-gen benchmarks of the generator'
 	@echo 'make generate  go generate ./...'
@@ -23,11 +23,12 @@ lint:
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 	  if [ -n "$$unformatted" ]; then echo "not gofmt-clean:"; echo "$$unformatted"; exit 1; fi
 	@$(GO) vet ./...
+	@for os in darwin windows; do GOOS=$$os $(GO) vet ./runtime/... ./examples/... || exit 1; done
 	@$(GO) tool staticcheck ./...
 	@$(GO) tool afgen check ./...
 
 bench:
-	@$(GO) test -run '^$$' -bench . -benchmem -count 3 ./runtime/...
+	@$(GO) test -run '^$$' -bench . -benchmem -count 3 ./runtime/... ./examples/...
 
 bench-gen:
 	@$(GO) test -run '^$$' -bench . -benchtime 3x -count 3 ./gen/... ./cmd/...
