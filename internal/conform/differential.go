@@ -253,8 +253,10 @@ func (m *machine) claim(c backend.Claim, exact bool) {
 }
 
 func doClaim(m *machine, op operation) {
+	queue := pick(op.A, "q", "p")
 	m.claim(backend.Claim{
-		Queue: pick(op.A, "q", "p"), Owner: fmt.Sprint("o", op.B%5), Nonce: pick(op.C, "", "", "", "n"), Max: pick(op.D, 1, 2, 3, 10, 0),
+		// A nonce is one claim's: another queue's has another.
+		Queue: queue, Owner: fmt.Sprint("o", op.B%5), Nonce: pick(op.C, "", "", "", "n"+queue), Max: pick(op.D, 1, 2, 3, 10, 0),
 		FanIn: op.A < 9,
 	}, op.C%4 != 3 && m.o.Overtake == 0)
 }
