@@ -13,6 +13,7 @@
 //	world := fault.Around(memory.New())
 //	b := fault.New(world, seed, fault.Plan{LoseReply: 0.05})
 //	app, err := af.Open(ctx, b)
+//	b.Fail("Claim", 1, fault.Hung)
 //	…
 //	b.Crash()
 //
@@ -32,6 +33,7 @@ package fault
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,6 +53,16 @@ type Plan struct {
 	ShuffleHint float64 // hints sent together arrive in another order, or later than others
 }
 
+// A Failure is what one call meets, where it is not left to chance.
+type Failure int
+
+// The failures that Fail knows.
+const (
+	Refused   Failure = 1 + iota // as Plan.Refuse
+	ReplyLost                    // as Plan.LoseReply
+	Hung                         // the request does not arrive, and nobody says so: the caller waits as long as its context lets it
+)
+
 // A Direction is one way of a connection.
 type Direction int
 
@@ -68,7 +80,8 @@ type Backend struct {
 	mu     sync.Mutex
 	rand   *rand.Rand
 	plan   Plan
-	thawed chan struct{} // closed by Thaw; nil while not frozen
+	fails  map[string][]Failure // by operation, the next ones first
+	thawed chan struct{}        // closed by Thaw; nil while not frozen
 	cut    Direction
 	open   map[backend.Listener]struct{}
 
@@ -80,7 +93,7 @@ type Backend struct {
 func New(b backend.Backend, seed uint64, plan Plan) *Backend {
 	return &Backend{
 		inner: b, plan: plan, rand: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)),
-		open: map[backend.Listener]struct{}{}, dead: make(chan struct{}),
+		fails: map[string][]Failure{}, open: map[backend.Listener]struct{}{}, dead: make(chan struct{}),
 	}
 }
 
@@ -104,6 +117,13 @@ func (b *Backend) SetPlan(p Plan) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.plan = p
+}
+
+// Fail lets the next n calls of one operation, a port's method, fail in this way, whatever the plan says.
+func (b *Backend) Fail(op string, n int, how Failure) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fails[op] = append(b.fails[op], slices.Repeat([]Failure{how}, n)...)
 }
 
 // Crash is SIGKILL: every call fails from now on, those that hang too, and none has an effect any more. What the process

@@ -60,6 +60,30 @@ func TestRefusedRequestHasNoEffectAndLostReplyHasIt(t *testing.T) {
 	}
 }
 
+func TestNextCallsOfOneOperationFailAsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, b, mine, theirs := pair(t, fault.Plan{})
+		b.Fail("Insert", 1, fault.Hung)
+		b.Fail("Insert", 1, fault.ReplyLost)
+		b.Fail("Insert", 1, fault.Refused)
+		ctx, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		begun := time.Now()
+		if err := insertBy(ctx, mine, "hung"); backend.CodeOf(err) != backend.ErrDeadlineExceeded || time.Since(begun) != time.Minute {
+			t.Errorf("%v after %v", err, time.Since(begun))
+		}
+		if err := insert(mine, "lost"); backend.CodeOf(err) != backend.ErrUnavailable || !there(theirs, "lost") {
+			t.Errorf("%v, effect %v", err, there(theirs, "lost"))
+		}
+		if err := insert(mine, "refused"); backend.CodeOf(err) != backend.ErrUnavailable || there(theirs, "refused") || there(theirs, "hung") {
+			t.Errorf("%v, effect %v", err, there(theirs, "refused"))
+		}
+		if err := insert(mine, "fine"); err != nil || !there(mine, "fine") {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
 func TestRequestUnderWayTakesEffectAfterItsCallerHasGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, _, mine, theirs := pair(t, fault.Plan{Delay: 1, MostDelay: time.Hour})

@@ -44,6 +44,7 @@ func only(ctx context.Context, p path, c call, run func(context.Context) error) 
 // A fate is what one call meets.
 type fate struct {
 	refuse, loseReply bool
+	hang              bool
 	before, after     time.Duration
 	again             bool
 	later             time.Duration // between the first and the second time
@@ -51,10 +52,15 @@ type fate struct {
 }
 
 // draw decides a call's fate.
-func (b *Backend) draw() fate {
+func (b *Backend) draw(c call) fate {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var f fate
+	if next := b.fails[c.op]; len(next) > 0 {
+		b.fails[c.op] = next[1:]
+		f.refuse, f.loseReply, f.hang = next[0] == Refused, next[0] == ReplyLost, next[0] == Hung
+		return f
+	}
 	p := b.plan
 	if p == (Plan{}) && b.cut == Neither {
 		return f
@@ -87,7 +93,10 @@ func (b *Backend) pass(ctx context.Context, c call, run func(context.Context) (a
 	if b.crashed() {
 		return nil, gone(c)
 	}
-	f := b.draw()
+	f := b.draw(c)
+	if f.hang {
+		return nil, b.hang(ctx, c)
+	}
 	if c.port == toLast {
 		f = fate{refuse: f.refuse, stall: f.stall}
 	}
@@ -160,6 +169,16 @@ func (b *Backend) slowly(ctx context.Context, c call, f fate, run func(context.C
 		return nil, backend.Errorf(backend.CodeOf(ctx.Err()), "%s: no reply yet: %w", c.op, context.Cause(ctx))
 	case <-b.dead:
 		return nil, gone(c)
+	}
+}
+
+// hang waits for the end of ctx, or of the process.
+func (b *Backend) hang(ctx context.Context, c call) error {
+	select {
+	case <-ctx.Done():
+		return backend.Errorf(backend.CodeOf(ctx.Err()), "%s: no reply: %w", c.op, context.Cause(ctx))
+	case <-b.dead:
+		return gone(c)
 	}
 }
 
