@@ -101,9 +101,8 @@ func TestWithoutTransportSubmitsSucceedAndWorkersPoll(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				d := degrade(opts...)
-				_, q := work(t, d, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
-				synctest.Wait()
 				d.noTransport.Store(true)
+				_, q := work(t, d, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
 				time.Sleep(10 * time.Second) // until nobody has looked for a while
 				begun := time.Now()
 				if got := must(q.Wait(t.Context(), must(q.Submit(t.Context(), 3))(t)))(t); got != 3 {
@@ -111,6 +110,13 @@ func TestWithoutTransportSubmitsSucceedAndWorkersPoll(t *testing.T) {
 				}
 				if took := time.Since(begun); took > 2*time.Second {
 					t.Errorf("ran after %v", took)
+				}
+				d.noTransport.Store(false)
+				time.Sleep(10 * time.Second)
+				begun = time.Now()
+				must(q.Wait(t.Context(), must(q.Submit(t.Context(), 3))(t)))(t)
+				if took := time.Since(begun); took != 0 {
+					t.Errorf("hints are not heard again: ran after %v", took)
 				}
 			})
 		})

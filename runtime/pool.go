@@ -187,7 +187,12 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 		byID = make(map[string]backend.Hint, len(hints))
 	}
 	for _, h := range hints {
-		c.IDs = append(c.IDs, h.ID)
+		if first, twice := byID[h.ID]; twice { // one of them is enough
+			h.Suspicion = h.Suspicion || first.Suspicion
+			first.Done()
+		} else {
+			c.IDs = append(c.IDs, h.ID)
+		}
 		byID[h.ID] = h
 	}
 	var tasks []Task
