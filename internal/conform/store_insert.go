@@ -15,6 +15,18 @@ var insertBehaviours = []behaviour{
 	{"one live task per unique key and queue, free again when it ends", insertUnique},
 	{"of many who insert one unique key at once, one task comes", insertUniqueAtOnce},
 	{"of many who insert one id at once, one task comes", insertAtOnce},
+	{"refuses what can't begin so", func(w *world) {
+		for _, with := range []func(*backend.NewTask){
+			id(""), in(""), status(""), status(backend.StatusRunning), status(backend.StatusRetrying), status(backend.StatusSuccess),
+			func(n *backend.NewTask) { n.Gated = true },
+			func(n *backend.NewTask) { n.Task.Source, n.Task.Batch = "source", "b" },
+		} {
+			_, err := w.Store.Insert(w.ctx(), []backend.NewTask{w.task(id("fine")), w.task(with)})
+			w.wantCode(err, backend.ErrInvalidArgument)
+		}
+		_, err := w.Store.Get(w.ctx(), "fine")
+		w.wantCode(err, backend.ErrNotFound)
+	}},
 	{"an unknown task is not found", func(w *world) {
 		_, err := w.Store.Get(w.ctx(), "nobody")
 		w.wantCode(err, backend.ErrNotFound)

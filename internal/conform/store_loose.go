@@ -77,6 +77,16 @@ var looseBehaviours = []behaviour{
 			w.wantLoose()
 		}
 	}},
+	{"siblings of several that failed, since the first did", func(w *world) {
+		source := w.add()
+		kids := w.spawn(source, "b", true, 3, onFailure(backend.FailFast))
+		w.done(kids[0], backend.StatusFailed)
+		w.o.Sleep(looseAge(w))
+		w.done(kids[1], backend.StatusFailed)
+		got, err := w.Store.Loose(w.ctx(), 2*w.o.Tick, 10)
+		w.must(err)
+		w.same("loose", got, []backend.Loose{{What: backend.LooseFamily, Source: source}})
+	}},
 	{"the oldest first, and no more than asked", func(w *world) {
 		var sources []string
 		for range 4 {

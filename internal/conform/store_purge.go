@@ -12,6 +12,20 @@ var purgeBehaviours = []behaviour{
 	{"deletes what is too many in its queue, the oldest first", purgeMax},
 	{"deletes no more than asked", purgeBatches},
 	{"a source and its subtasks go together", purgeFamilies},
+	{"a family that lives again is not one too many", func(w *world) {
+		source := w.add()
+		w.done(source, backend.StatusSuccess)
+		w.done(w.add(), backend.StatusSuccess)
+		w.spawn(source, "b", true, 1)
+		w.same("purged", w.purge(backend.Retention{Max: 1}, 10), 0)
+	}},
+	{"what is deleted leaves its unique key to who has it now", func(w *world) {
+		w.done(w.add(unique("k")), backend.StatusSuccess)
+		holder := w.add(unique("k"))
+		w.o.Sleep(3 * w.o.Tick)
+		w.same("purged", w.purge(backend.Retention{Age: w.o.Tick}, 10), 1)
+		w.same("the live one comes back", w.add(unique("k")), holder)
+	}},
 	{"without limits everything stays", func(w *world) {
 		w.done(w.add(), backend.StatusSuccess)
 		w.same("purged", w.purge(backend.Retention{}, 10), 0)

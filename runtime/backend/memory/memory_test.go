@@ -215,6 +215,7 @@ func TestLargeFamily(t *testing.T) {
 	for i := range 300 {
 		for j := range children[:3] {
 			children[j].Task.Source = "nobody" + strconv.Itoa(i)
+			children[j].Task.Deadline = time.Now().Add(time.Hour)
 		}
 		_, err := s.Insert(ctx, children[:3])
 		must(err)
@@ -225,4 +226,119 @@ func TestLargeFamily(t *testing.T) {
 			t.Errorf("%d %s", n, what)
 		}
 	}
+}
+
+// family inserts a source with live subtasks, the source claimed by a worker with SubtasksDone and settled.
+func family(t *testing.T, s backend.Store, to backend.Status, kids int) {
+	t.Helper()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := s.Insert(t.Context(), []backend.NewTask{{Task: backend.Task{ID: "source", Queue: "q", Status: backend.StatusWaiting}}})
+	must(err)
+	tasks, _, err := s.Claim(t.Context(), backend.Claim{Queue: "q", Owner: "o", Nonce: "n", Max: 1, FanIn: true})
+	must(err)
+	children := make([]backend.NewTask, kids)
+	for i := range children {
+		children[i] = backend.NewTask{Gated: true, Task: backend.Task{
+			ID: "source/b/" + strconv.Itoa(i), Queue: "sub", Status: backend.StatusWaiting, Source: "source", Batch: "b",
+		}}
+	}
+	_, err = s.Insert(t.Context(), children)
+	must(err)
+	must(s.Spawn(t.Context(), backend.Spawn{Source: "source", Batch: "b", Now: true}))
+	_, err = s.Settle(t.Context(), []backend.Settle{{ID: "source", Fence: tasks[0].Fence, Nonce: "n", To: to}})
+	must(err)
+}
+
+// Claims and settles all of a queue.
+func run(t *testing.T, s backend.Store, queue string) {
+	t.Helper()
+	tasks, _, err := s.Claim(t.Context(), backend.Claim{Queue: queue, Owner: "o", Nonce: "run " + queue, Max: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, task := range tasks {
+		_, err := s.Settle(t.Context(), []backend.Settle{{ID: task.ID, Fence: task.Fence, Nonce: "n", To: backend.StatusSuccess}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A family that is purged in several calls: its source outlives the task of its SubtasksDone, which must not come again.
+func TestSubtasksDoneDoesNotComeAgainWhileItsFamilyIsPurged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := join(t, memory.New(memory.Checked()), "a").Store
+		family(t, s, backend.StatusSuccess, 2)
+		run(t, s, "sub")
+		if finished, queue, err := s.Finish(t.Context(), "source"); !finished || queue != "q" || err != nil {
+			t.Fatalf("%v, %q, %v", finished, queue, err)
+		}
+		run(t, s, "q")
+		time.Sleep(time.Hour)
+		if n, err := s.Purge(t.Context(), backend.Retention{Age: time.Minute}, 3); n != 3 || err != nil {
+			t.Errorf("purged %d, %v", n, err)
+		}
+		if finished, queue, err := s.Finish(t.Context(), "source"); !finished || queue != "" || err != nil {
+			t.Errorf("finished again: %v, %q, %v", finished, queue, err)
+		}
+		if p, err := s.List(t.Context(), backend.TaskQuery{}); p.Total != 1 || err != nil {
+			t.Errorf("%d tasks are left, %v", p.Total, err)
+		}
+	})
+}
+
+// What the sweeper reads is what is loose now, not all that ever was; and a task has one deadline, however often it waits.
+func TestWhatIsNoLongerLooseIsNotKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for what, mend := range map[string]func(s backend.Store) error{
+			"a set that is finished": func(s backend.Store) error {
+				run(t, s, "sub")
+				_, _, err := s.Finish(t.Context(), "source")
+				return err
+			},
+			"a running subtask that was asked to stop": func(s backend.Store) error {
+				_, _, err := s.Claim(t.Context(), backend.Claim{Queue: "sub", Owner: "o", Nonce: "m", Max: 1})
+				if err == nil {
+					_, err = s.Stop(t.Context(), backend.Stop{ID: "source", Below: true})
+				}
+				return err
+			},
+		} {
+			world := memory.New(memory.Checked())
+			s := join(t, world, "a").Store
+			to := backend.StatusFailed
+			if what == "a set that is finished" {
+				to = backend.StatusSuccess
+			}
+			family(t, s, to, 1)
+			if err := mend(s); err != nil {
+				t.Fatal(err)
+			}
+			if n := world.Kept()["loose sets"]; n != 0 {
+				t.Errorf("%s is kept as loose", what)
+			}
+		}
+		world := memory.New(memory.Checked())
+		s := join(t, world, "a").Store
+		_, err := s.Insert(t.Context(), []backend.NewTask{{Task: backend.Task{
+			ID: "t", Queue: "q", Status: backend.StatusWaiting, Deadline: time.Now().Add(time.Hour),
+		}}})
+		for i := range 10 {
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _, err = s.Claim(t.Context(), backend.Claim{Queue: "q", Owner: "o", Nonce: strconv.Itoa(i), Max: 1})
+			if err == nil {
+				_, err = s.Settle(t.Context(), []backend.Settle{{ID: "t", Fence: int64(i + 1), Nonce: "n", To: backend.StatusRetrying}})
+			}
+		}
+		if n := world.Kept()["deadlines in q"]; n != 1 {
+			t.Errorf("%d deadlines of one task", n)
+		}
+	})
 }
