@@ -148,6 +148,47 @@ func TestWithoutCoordinatorStopsArriveByTheAudit(t *testing.T) {
 	})
 }
 
+func TestWithoutCoordinatorWaitingElsewhereTakesALookLonger(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := degrade()
+		d.noCoordinator.Store(true)
+		app, q := work(t, d, jobWorker, func(ctx context.Context, n int) (int, error) {
+			select {
+			case <-time.After(5 * time.Second):
+				return n, nil
+			case <-ctx.Done():
+				return 0, ctx.Err()
+			}
+		})
+		elsewhere := af.NewQueue[int, int](openStarted(t, d), jobWorker)
+		begun := time.Now()
+		must(elsewhere.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t)
+		if took := time.Since(begun); took > 8*time.Second {
+			t.Errorf("took %v", took)
+		}
+		d.noCoordinator.Store(false)
+		time.Sleep(10 * time.Second)
+		begun = time.Now()
+		must(elsewhere.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t)
+		if took := time.Since(begun); took != 5*time.Second {
+			t.Errorf("news are not heard again: took %v", took)
+		}
+		d.noCoordinator.Store(true)
+		// A stop where the task runs needs no news.
+		id := must(q.Submit(t.Context(), 1))(t)
+		synctest.Wait()
+		begun = time.Now()
+		if err := app.StopTask(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		_, err := q.Wait(t.Context(), id)
+		wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "stopped")
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("stopped after %v", took)
+		}
+	})
+}
+
 // A stop that the handler has not heard of: its success comes too late, and counts for nothing.
 func TestSuccessAfterAStopRequestIsStoppedAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {

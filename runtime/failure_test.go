@@ -308,8 +308,15 @@ func TestLargeFanOutFinishesOnce(t *testing.T) {
 		af.RegisterWorker(app, child, &job{func(_ context.Context, n int) (int, error) { return n, nil }})
 		af.RegisterWorker(app, w, &fanJob{
 			job{func(_ context.Context, n int) (int, error) { return n, nil }},
-			func(_ context.Context, _ int, s af.Subtasks) error {
-				done = append(done, fmt.Sprint(s.Total, " ", s.Succeeded))
+			func(ctx context.Context, _ int, s af.Subtasks) error {
+				read := 0
+				for _, err := range s.All(ctx) {
+					if err != nil {
+						return err
+					}
+					read++
+				}
+				done = append(done, fmt.Sprint(s.Total, " ", s.Succeeded, " ", read))
 				return nil
 			},
 		})
@@ -318,7 +325,7 @@ func TestLargeFanOutFinishesOnce(t *testing.T) {
 		must(af.NewQueue[int, int](app, child).Subtasks(t.Context(), source, make([]int, 10_000)))(t)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if len(done) != 1 || done[0] != "10000 10000" {
+		if len(done) != 1 || done[0] != "10000 10000 10000" {
 			t.Errorf("SubtasksDone saw %q", done)
 		}
 	})

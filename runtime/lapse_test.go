@@ -35,6 +35,22 @@ func TestClaimWhoseReplyWasLostRunsAtOnce(t *testing.T) {
 	})
 }
 
+// A settle whose reply was lost is repeated under its nonce, and counts: who waits is told, and nothing was lost.
+func TestSettleWhoseReplyWasLostIsApplied(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := fault.New(fault.Around(memory.New()), 1, fault.Plan{})
+		var lines log
+		_, q := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil }, lines.option())
+		b.Fail("Settle", 2, fault.ReplyLost)
+		id := must(q.Submit(t.Context(), 1))(t)
+		must(q.Wait(t.Context(), id))(t)
+		time.Sleep(time.Minute)
+		if task := must(q.Get(t.Context(), id))(t); task.Fence != 1 || strings.Contains(lines.String(), "the claim was lost") {
+			t.Errorf("fence %d, log %s", task.Fence, lines.String())
+		}
+	})
+}
+
 // Calls that get no reply are given up on and repeated: a process that goes on hanging would never run anything again.
 func TestCallThatNeverReturnsHoldsNothingUpForLong(t *testing.T) {
 	for _, op := range []string{"Claim", "Settle", "Beat", "Owned", "Owners", "Promote", "Loose", "Finish", "Hint", "Depth", "Announce", "Broadcast"} {
@@ -295,6 +311,25 @@ func TestResultsThatWaitAreNotGivenBack(t *testing.T) {
 	})
 }
 
+// A broker has its patience: the hint of a task that runs for long is acknowledged after a minute.
+func TestHintOfALongRunIsAcknowledgedAfterAMinute(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := ledger{memory.New(memory.HintIDs(4096)), new(atomic.Int64)}
+		_, q := work(t, l, jobWorker, func(_ context.Context, n int) (int, error) {
+			time.Sleep(2 * time.Minute)
+			return n, nil
+		})
+		time.Sleep(1500 * time.Millisecond)
+		must(q.Submit(t.Context(), 1))(t)
+		for _, want := range []int64{1, 0} {
+			time.Sleep(55 * time.Second)
+			if n := l.open.Load(); n != want {
+				t.Errorf("%d hints are unacknowledged, want %d", n, want)
+			}
+		}
+	})
+}
+
 // Shutdown waits for what runs, and no longer.
 func TestShutdownReturnsWithTheLastTask(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -334,6 +369,547 @@ func TestSubtasksDoneWaitsForTheStoreWithoutBeingCharged(t *testing.T) {
 		task := must(q.Get(t.Context(), id+"/done"))(t)
 		if task.Status != backend.StatusSuccess || task.Attempt != 1 || task.Fence != 2 || !slices.Equal(totals, []int{2}) {
 			t.Errorf("totals %v, task %+v", totals, task)
+		}
+	})
+}
+
+// What came of the last tasks is written before a shutdown ends, however long that takes, and it says what is not.
+func TestShutdownWritesWhatCameOfTasks(t *testing.T) {
+	run := func(_ context.Context, n int) (int, error) {
+		time.Sleep(time.Second)
+		return n, nil
+	}
+	bubble(t, func(t *testing.T) {
+		slow := newSlowSettle()
+		app, q := work(t, slow, jobWorker, run)
+		id := must(q.Submit(t.Context(), 1))(t)
+		synctest.Wait()
+		if err := app.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := must(af.NewQueue[int, int](openStarted(t, slow), jobWorker).Result(t.Context(), id))(t); got != 1 {
+			t.Errorf("got %d", got)
+		}
+	})
+	bubble(t, func(t *testing.T) {
+		b := fault.New(fault.Around(memory.New()), 1, fault.Plan{})
+		app, q := work(t, b, jobWorker, run)
+		must(q.Submit(t.Context(), 1))(t)
+		synctest.Wait()
+		b.Fail("Settle", 10, fault.Hung)
+		begun := time.Now()
+		if err := app.Shutdown(t.Context()); err == nil || !strings.Contains(err.Error(), "what came of 1 tasks could not be written") {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if took := time.Since(begun); took > time.Minute {
+			t.Errorf("Shutdown took %v", took)
+		}
+	})
+}
+
+// A claim of which this process knows nothing, since no reply came, is given back when it shuts down: that is no crash.
+func TestShutdownGivesBackClaimsItNeverHeardOf(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		b := fault.New(world, 1, fault.Plan{})
+		app, q := work(t, b, jobWorker, func(context.Context, int) (int, error) { t.Error("it ran"); return 0, nil })
+		synctest.Wait()
+		b.Fail("Claim", 3, fault.ReplyLost)
+		id := must(q.Submit(t.Context(), 1))(t)
+		time.Sleep(time.Second)
+		if task := must(q.Get(t.Context(), id))(t); task.Status != backend.StatusRunning {
+			t.Fatalf("nothing is lost: the task is %s", task.Status)
+		}
+		if err := app.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		_, other := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		must(other.Wait(t.Context(), id))(t)
+		if task := must(other.Get(t.Context(), id))(t); task.Attempt != 1 || task.Crashes != 0 || task.Fence != 2 {
+			t.Errorf("%+v", task)
+		}
+	})
+}
+
+// A pool that could not claim, since no beat was accepted, goes on with the first one that is.
+func TestPoolGoesOnWithTheFirstBeatThatIsAccepted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		b, q := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		_, client := process(t, world, fault.Plan{}, jobWorker, nil)
+		time.Sleep(2500 * time.Millisecond)
+		b.Fail("Beat", 7, fault.Refused) // those at 3 s to 9 s
+		time.Sleep(7 * time.Second)
+		id := must(client.Submit(t.Context(), 1))(t)
+		begun := time.Now()
+		must(q.Wait(t.Context(), id))(t)
+		if took := time.Since(begun); took != 500*time.Millisecond {
+			t.Errorf("ran after %v", took)
+		}
+	})
+}
+
+// It learns of it by its next beat, too, where it has nothing to claim.
+func TestConvictedProcessStopsItsRunsAtItsNextBeat(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		begun := time.Now()
+		var cause error
+		var ended time.Duration
+		_, q := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, n int) (int, error) {
+			if af.TaskFrom(ctx).Fence == 1 {
+				<-ctx.Done()
+				cause, ended = context.Cause(ctx), time.Since(begun)
+			}
+			return n, nil
+		})
+		id := must(q.Submit(t.Context(), 1))(t)
+		time.Sleep(2500 * time.Millisecond)
+		convict(t, world)
+		must(q.Wait(t.Context(), id))(t)
+		if !errors.Is(cause, af.ErrLeaseLost) || ended != 3*time.Second {
+			t.Errorf("ended after %v with %v", ended, cause)
+		}
+	})
+}
+
+// lateBeats is a backend whose beats arrive at once and are answered late, until they don't arrive any more.
+type lateBeats struct {
+	af.Backend
+	late, gone *atomic.Bool
+}
+
+type lateBeatsStore struct {
+	backend.Store
+	l lateBeats
+}
+
+func (l lateBeats) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := l.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Store = lateBeatsStore{ports.Store, l}
+	}
+	return ports, err
+}
+
+func (l lateBeatsStore) Beat(ctx context.Context, owner string, count int64) error {
+	if l.l.gone.Load() {
+		return errAway
+	}
+	err := l.Store.Beat(ctx, owner, count)
+	if l.l.late.Load() {
+		time.Sleep(2400 * time.Millisecond)
+	}
+	return err
+}
+
+// A beat counts from when it was sent, for that is when a judge may have seen it: runs end within a lease of that, however
+// late its reply came.
+func TestRunsEndWithinALeaseOfTheLastBeatThatArrived(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := lateBeats{memory.New(), new(atomic.Bool), new(atomic.Bool)}
+		begun := time.Now()
+		ended := make(chan time.Duration, 1)
+		_, q := work(t, l, jobWorker, func(ctx context.Context, _ int) (int, error) {
+			<-ctx.Done()
+			select {
+			case ended <- time.Since(begun):
+			default: // it runs again once beats are accepted again
+			}
+			return 0, nil
+		})
+		must(q.Submit(t.Context(), 1))(t)
+		time.Sleep(2500 * time.Millisecond)
+		l.late.Store(true)
+		time.Sleep(time.Second) // the beat at 3 s is under way
+		l.gone.Store(true)
+		if at := <-ended; at >= 13*time.Second {
+			t.Errorf("the last beat arrived at 3 s, and the run ended at %v", at)
+		}
+		l.late.Store(false)
+		l.gone.Store(false)
+	})
+}
+
+// slow is a backend that answers the claims of one queue a second later, or without a queue the audits.
+type slow struct {
+	af.Backend
+	queue string
+}
+
+type slowStore struct {
+	backend.Store
+	queue string
+}
+
+func (s slow) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := s.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Store = slowStore{ports.Store, s.queue}
+	}
+	return ports, err
+}
+
+func (s slowStore) Owned(ctx context.Context, owner string) ([]backend.Owned, error) {
+	owned, err := s.Store.Owned(ctx, owner)
+	if s.queue == "" {
+		time.Sleep(time.Second)
+	}
+	return owned, err
+}
+
+func (s slowStore) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
+	tasks, next, err := s.Store.Claim(ctx, c)
+	if c.Queue == s.queue {
+		time.Sleep(time.Second)
+	}
+	return tasks, next, err
+}
+
+// What a process hears of the conviction of a name that it has given up already is old news.
+func TestLateNewsOfAConvictionStopsNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		late := jobWorker
+		late.Name, late.Type = "late", "Late"
+		app := open(t, slow{world, late.Name})
+		var fences []int64
+		for _, w := range []af.Worker{jobWorker, late} {
+			af.RegisterWorker(app, w, &job{func(ctx context.Context, n int) (int, error) {
+				if n > 0 {
+					fences = append(fences, af.TaskFrom(ctx).Fence)
+				}
+				select {
+				case <-time.After(time.Duration(n) * time.Second):
+				case <-ctx.Done():
+					t.Errorf("it was stopped: %v", context.Cause(ctx))
+				}
+				return n, nil
+			}})
+		}
+		start(t, app)
+		time.Sleep(2500 * time.Millisecond)
+		convict(t, world)
+		q := af.NewQueue[int, int](app, jobWorker)
+		must(af.NewQueue[int, int](app, late).Submit(t.Context(), 0))(t)
+		synctest.Wait() // that claim is under way, for a second
+		id := must(q.Submit(t.Context(), 3))(t)
+		must(q.Wait(t.Context(), id))(t)
+		if !slices.Equal(fences, []int64{1}) {
+			t.Errorf("fences %v", fences)
+		}
+	})
+}
+
+// A suspicion is against who runs the task of the hint, and against nobody else who stands still for a moment.
+func TestSuspicionIsAgainstOneOwner(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New(memory.HintIDs(4096)))
+		other := jobWorker
+		other.Name, other.Type = "other", "Other"
+		bystander, q := process(t, world, fault.Plan{}, other, func(_ context.Context, n int) (int, error) {
+			time.Sleep(20 * time.Second)
+			return n, nil
+		})
+		victim, client := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, _ int) (int, error) {
+			<-ctx.Done()
+			return 0, ctx.Err()
+		})
+		time.Sleep(3 * time.Second)
+		kept, lost := must(q.Submit(t.Context(), 1))(t), must(client.Submit(t.Context(), 1))(t)
+		time.Sleep(5 * time.Second)
+		_, client = process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		time.Sleep(5 * time.Second)
+		died := time.Now()
+		victim.Crash()
+		bystander.Freeze()
+		time.Sleep(5 * time.Second)
+		bystander.Thaw()
+		must(client.Wait(t.Context(), lost))(t)
+		must(client.Wait(t.Context(), kept))(t)
+		if task := must(client.Get(t.Context(), lost))(t); task.Crashes != 1 || task.Ended.Sub(died) > 4*time.Second {
+			t.Errorf("the victim's task has %d crashes and ended after %v", task.Crashes, task.Ended.Sub(died))
+		}
+		if task := must(client.Get(t.Context(), kept))(t); task.Crashes != 0 || task.Fence != 1 {
+			t.Errorf("the bystander's task has %d crashes and fence %d", task.Crashes, task.Fence)
+		}
+	})
+}
+
+// An audit says nothing of tasks that were claimed while it was under way.
+func TestAuditLeavesAloneWhatBeganMeanwhile(t *testing.T) {
+	bubble(t, func(t *testing.T) { runThroughAudits(t, "") })
+}
+
+// runThroughAudits submits tasks every half second, from one audit to the next but one, and wants each to run once.
+func runThroughAudits(t *testing.T, slowQueue string) {
+	t.Helper()
+	w := jobWorker
+	w.Max = 100
+	_, q := work(t, slow{memory.New(), slowQueue}, w, func(ctx context.Context, n int) (int, error) {
+		select {
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		case <-time.After(3 * time.Second):
+			return n, nil
+		}
+	})
+	time.Sleep(250 * time.Millisecond)
+	var ids []string
+	for range 24 {
+		time.Sleep(500 * time.Millisecond)
+		ids = append(ids, must(q.Submit(t.Context(), 1))(t))
+	}
+	for _, id := range ids {
+		must(q.Wait(t.Context(), id))(t)
+		if task := must(q.Get(t.Context(), id))(t); task.Fence != 1 {
+			t.Errorf("a task ran with fence %d", task.Fence)
+		}
+	}
+}
+
+// A claim whose reply is under way during an audit is not given back: it may just be late.
+func TestAuditLeavesAloneAClaimWhoseReplyIsLate(t *testing.T) {
+	bubble(t, func(t *testing.T) { runThroughAudits(t, jobWorker.Name) })
+}
+
+// Processes that stood still together, as on a machine that was suspended: the first to wake blames nobody for it.
+func TestWhoWakesFirstConvictsNobody(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		var sleepers []*fault.Backend
+		var q af.Queue[int, int]
+		for range 2 {
+			var b *fault.Backend
+			b, q = process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+			sleepers = append(sleepers, b)
+		}
+		time.Sleep(2500 * time.Millisecond)
+		for _, b := range sleepers {
+			b.Freeze()
+		}
+		time.Sleep(30 * time.Second)
+		for _, b := range sleepers {
+			b.Thaw()
+			time.Sleep(1500 * time.Millisecond)
+		}
+		time.Sleep(30 * time.Second)
+		if list := world.Log().Convictions(); len(list) > 0 {
+			t.Errorf("convicted: %+v", list)
+		}
+		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t)
+	})
+}
+
+// alarmed is a backend whose listeners get only what the test tells them.
+type alarmed struct {
+	af.Backend
+	alarms chan string // ids of tasks
+}
+
+type alarmedTransport struct {
+	backend.Transport
+	alarms chan string
+}
+
+type alarmedListener struct {
+	backend.Listener
+	alarms chan string
+}
+
+func (a alarmed) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := a.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Transport = alarmedTransport{ports.Transport, a.alarms}
+	}
+	return ports, err
+}
+
+func (a alarmedTransport) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
+	l, err := a.Transport.Listen(ctx, queue, window)
+	return alarmedListener{l, a.alarms}, err
+}
+
+func (a alarmedListener) Next(ctx context.Context, _ int) ([]backend.Hint, error) {
+	select {
+	case id := <-a.alarms:
+		return []backend.Hint{{ID: id, Suspicion: true, Done: func() {}}}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// One beat that is lost convicts nobody, not even where there is a suspicion.
+func TestSuspectWhoMissesABeatKeepsItsTask(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New(memory.HintIDs(4096)))
+		suspect, q := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) {
+			time.Sleep(20 * time.Second)
+			return n, nil
+		})
+		id := must(q.Submit(t.Context(), 1))(t)
+		time.Sleep(2500 * time.Millisecond)
+		alarms := make(chan string)
+		_, other := work(t, alarmed{world, alarms}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		time.Sleep(2 * time.Second)
+		alarms <- id
+		suspect.Fail("Beat", 1, fault.Refused)
+		must(other.Wait(t.Context(), id))(t)
+		if task := must(other.Get(t.Context(), id))(t); task.Crashes != 0 || task.Fence != 1 {
+			t.Errorf("%d crashes, fence %d", task.Crashes, task.Fence)
+		}
+	})
+}
+
+// What a process could not do after the end of a task, since the store refused it, the sweeper does.
+func TestSweeperDoesWhatCouldNotBeDoneAtTheEndOfATask(t *testing.T) {
+	for _, op := range []string{"Open", "Finish", "Stop"} {
+		t.Run(op, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b, q := process(t, fault.Around(memory.New()), fault.Plan{}, jobWorker, func(ctx context.Context, n int) (int, error) {
+					if n == 0 {
+						time.Sleep(time.Second)
+						if op == "Stop" {
+							return 0, errors.New("the source fails")
+						}
+					}
+					return n, nil
+				})
+				source := must(q.Submit(t.Context(), 0))(t)
+				must(q.Subtasks(t.Context(), source, []int{1, 2}))(t)
+				b.Fail(op, 3, fault.Refused)
+				if op == "Finish" {
+					b.Fail(op, 3, fault.Refused) // by the source, and by its subtasks
+				}
+				time.Sleep(20 * time.Second)
+				if s := must(q.Get(t.Context(), source))(t).Subtasks; s == nil || s.Total != 2 {
+					t.Errorf("the set: %+v", s)
+				}
+			})
+		})
+	}
+}
+
+// A run whose claim has ended without it, by whatever way, is stopped by the next audit.
+func TestAuditStopsARunWhoseFenceHasMoved(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := memory.New()
+		begun := time.Now()
+		var cause error
+		var ended time.Duration
+		_, q := work(t, world, jobWorker, func(ctx context.Context, n int) (int, error) {
+			if af.TaskFrom(ctx).Fence == 1 {
+				<-ctx.Done()
+				cause, ended = context.Cause(ctx), time.Since(begun)
+			}
+			return n, nil
+		})
+		id := must(q.Submit(t.Context(), 1))(t)
+		time.Sleep(1500 * time.Millisecond)
+		store := must(world.Open(t.Context(), backend.Env{}))(t).Store
+		must(store.Settle(t.Context(), []backend.Settle{{ID: id, Fence: 1, To: backend.StatusWaiting}}))(t)
+		must(q.Wait(t.Context(), id))(t)
+		if !errors.Is(cause, af.ErrLeaseLost) || ended > 5*time.Second {
+			t.Errorf("ended after %v with %v", ended, cause)
+		}
+		if task := must(q.Get(t.Context(), id))(t); task.Fence != 2 || string(task.Result) != "1" {
+			t.Errorf("%+v", task)
+		}
+	})
+}
+
+// Who waits for a task elsewhere looks now and then, also while the store is away, and until its own App shuts down.
+func TestWaitGoesOnThroughFailuresAndEndsWithItsApp(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		_, q := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) {
+			time.Sleep(time.Duration(n) * time.Second)
+			return n, nil
+		})
+		b, elsewhere := process(t, world, fault.Plan{}, jobWorker, nil)
+		begun := time.Now()
+		id := must(q.Submit(t.Context(), 5))(t)
+		b.Fail("Get", 3, fault.Refused)
+		if got := must(elsewhere.Wait(t.Context(), id))(t); got != 5 || time.Since(begun) != 5*time.Second {
+			t.Errorf("got %d after %v", got, time.Since(begun))
+		}
+		b.SetPlan(fault.Plan{LoseHint: 1}) // news, too
+		begun = time.Now()
+		must(elsewhere.Wait(t.Context(), must(q.Submit(t.Context(), 5))(t)))(t)
+		if took := time.Since(begun); took > 8*time.Second {
+			t.Errorf("without news it took %v", took)
+		}
+		app := openStarted(t, world)
+		id = must(q.Submit(t.Context(), 10))(t)
+		failed := make(chan error, 1)
+		go func() {
+			_, err := af.NewQueue[int, int](app, jobWorker).Wait(t.Context(), id)
+			failed <- err
+		}()
+		synctest.Wait()
+		begun = time.Now()
+		if err := app.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := <-failed; !errors.Is(err, af.ErrUnavailable) || time.Since(begun) != 0 {
+			t.Errorf("%v after %v", err, time.Since(begun))
+		}
+		must(q.Wait(t.Context(), id))(t) // the task goes on
+	})
+}
+
+// A submit whose reply was lost is repeated by itself, and subtasks that were refused leave nothing behind.
+func TestSubmitIsRepeatedAndRefusedSubtasksAreDiscarded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, errors.New("no") })
+		b, q := process(t, world, fault.Plan{}, jobWorker, nil)
+		b.Fail("Insert", 1, fault.ReplyLost)
+		id := must(q.Submit(t.Context(), 1))(t)
+		if err := func() error { _, err := q.Wait(t.Context(), id); return err }(); err == nil {
+			t.Fatal("it succeeded")
+		}
+		_, err := q.Subtasks(t.Context(), id, []int{1, 2})
+		wantError(t, err, af.ErrFailedPrecondition, af.OutcomeUnknown, "subtasks of")
+		store := must(world.Open(t.Context(), backend.Env{}))(t).Store
+		if page := must(store.List(t.Context(), backend.TaskQuery{}))(t); page.Total != 1 {
+			t.Errorf("%d tasks", page.Total)
+		}
+	})
+}
+
+// hasty is a backend whose sweeper takes the first batch for abandoned, just before it is committed.
+type hasty struct{ af.Backend }
+
+type hastyStore struct {
+	backend.Store
+	once *sync.Once
+}
+
+func (h hasty) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := h.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Store = hastyStore{ports.Store, new(sync.Once)}
+	}
+	return ports, err
+}
+
+func (h hastyStore) Spawn(ctx context.Context, s backend.Spawn) (err error) {
+	h.once.Do(func() { err = h.Store.Discard(ctx, s.Source, s.Batch) })
+	if err != nil {
+		return err
+	}
+	return h.Store.Spawn(ctx, s)
+}
+
+func TestBatchThatWasDiscardedTooSoonIsMadeAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		_, q := work(t, hasty{memory.New()}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		source := must(q.Submit(t.Context(), 0))(t)
+		for i, id := range must(q.Subtasks(t.Context(), source, []int{1, 2}))(t) {
+			if got := must(q.Wait(t.Context(), id))(t); got != i+1 {
+				t.Errorf("got %d", got)
+			}
 		}
 	})
 }

@@ -295,6 +295,21 @@ func TestHandlerThatIgnoresItsContextIsGivenUpOnAndKeepsItsSlot(t *testing.T) {
 	})
 }
 
+func TestHandlerMayTakeAMomentToReturnAfterItsContextHasEnded(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := jobWorker
+		w.Timeout = time.Second
+		_, q := work(t, memory.New(), w, func(ctx context.Context, n int) (int, error) {
+			<-ctx.Done()
+			time.Sleep(9 * time.Second) // it is nearly done
+			return n, nil
+		})
+		if got, err := q.Wait(t.Context(), must(q.Submit(t.Context(), 7))(t)); got != 7 || err != nil {
+			t.Errorf("%d, %v", got, err)
+		}
+	})
+}
+
 // What a handler returns after it was given up on is no settlement of its own: nothing is said to be lost.
 func TestLateReturnOfAnAbandonedHandlerIsNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -357,6 +372,9 @@ func TestStopBeatsSuccess(t *testing.T) {
 		running := must(q.Submit(t.Context(), 1))(t)
 		waiting := must(q.Submit(t.Context(), 2, af.RunAt(time.Now().Add(time.Hour))))(t)
 		synctest.Wait()
+		if status := must(q.Get(t.Context(), waiting))(t).Status; status != backend.StatusWaiting {
+			t.Errorf("a task that is not due is %s", status)
+		}
 		begun := time.Now()
 		for _, id := range []string{running, waiting} {
 			if err := elsewhere.StopTask(t.Context(), id); err != nil {
@@ -660,6 +678,106 @@ func TestFailFastStopsTheSiblings(t *testing.T) {
 	})
 }
 
+func TestFailuresThatAreCountedStopNobody(t *testing.T) {
+	for _, policy := range []af.FailurePolicy{"", af.IgnoreFailures, af.CollectFailures} {
+		bubble(t, func(t *testing.T) {
+			_, q := work(t, memory.New(), jobWorker, func(ctx context.Context, n int) (int, error) {
+				if n == 1 {
+					return 0, errors.New("first")
+				}
+				time.Sleep(time.Second)
+				return n, ctx.Err()
+			})
+			source := must(q.Submit(t.Context(), 0))(t)
+			must(q.Wait(t.Context(), source))(t)
+			for _, id := range must(q.Subtasks(t.Context(), source, []int{2, 1, 2, 2, 2, 2, 2}, af.OnFailure(policy)))(t) {
+				_, _ = q.Wait(t.Context(), id)
+			}
+			synctest.Wait()
+			if s := must(q.Get(t.Context(), source))(t).Subtasks; s == nil || s.Succeeded != 6 || s.Failed != 1 {
+				t.Errorf("policy %q: %+v", policy, s)
+			}
+		})
+	}
+}
+
+// What nobody hints by an id, and what ends without having run, is told at once all the same.
+func TestNothingWaitsForALook(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		app := open(t, memory.New())
+		var done time.Duration
+		begun := time.Now()
+		af.RegisterWorker(app, jobWorker, &fanJob{
+			job{func(_ context.Context, n int) (int, error) { return n, nil }},
+			func(context.Context, int, af.Subtasks) error { done = time.Since(begun); return nil },
+		})
+		start(t, app)
+		q := af.NewQueue[int, int](app, jobWorker)
+		time.Sleep(1700 * time.Millisecond)
+		begun = time.Now()
+		stored := must(q.Store(t.Context(), 1))(t)
+		must(q.Wait(t.Context(), stored))(t)
+		must(q.Subtasks(t.Context(), stored, nil))(t) // an empty set is finished by nothing else
+		later := must(q.Submit(t.Context(), 2, af.RunAt(begun.Add(time.Hour))))(t)
+		failed := make(chan error, 1)
+		go func() {
+			_, err := q.Wait(t.Context(), later)
+			failed <- err
+		}()
+		synctest.Wait()
+		if err := app.StopTask(t.Context(), later); err != nil {
+			t.Error(err)
+		}
+		wantError(t, <-failed, af.ErrAborted, af.OutcomeAnswered, "stopped")
+		synctest.Wait()
+		if took := time.Since(begun); took != 0 || done != 0 {
+			t.Errorf("took %v, SubtasksDone ran after %v", took, done)
+		}
+		if must(q.Get(t.Context(), stored+"/done"))(t).Status != backend.StatusSuccess {
+			t.Error("SubtasksDone has not run")
+		}
+	})
+}
+
+// A handler that runs again makes no subtask twice, whether it names its batches or leaves that to their order; those
+// that others make are their own.
+func TestHandlerThatRunsAgainMakesNoSubtaskTwice(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := jobWorker
+		w.Retries = 1
+		var q af.Queue[int, int]
+		var source string
+		_, q = work(t, memory.New(), w, func(ctx context.Context, n int) (int, error) {
+			r := af.TaskFrom(ctx)
+			switch n {
+			case 1: // the source: two batches by their order, and one whose key looks like the first
+				must(q.Subtasks(ctx, r.ID, []int{0, 0}))(t)
+				must(q.Subtasks(ctx, r.ID, []int{0}))(t)
+				must(q.Subtasks(ctx, r.ID, []int{0}, af.Batch("1")))(t)
+				if r.Attempt == 1 {
+					return 0, errors.New("once more")
+				}
+			case 2: // somebody else's handler
+				must(q.Subtasks(ctx, source, []int{0}))(t)
+			}
+			return n, nil
+		})
+		source = must(q.Submit(t.Context(), 1, af.TaskID("source"), af.RunAt(time.Now().Add(time.Minute))))(t)
+		for range 2 {
+			must(q.Wait(t.Context(), must(q.Submit(t.Context(), 2))(t)))(t)
+		}
+		first := must(q.Subtasks(t.Context(), source, []int{0}, af.Batch("mine")))(t)
+		if again := must(q.Subtasks(t.Context(), source, []int{0}, af.Batch("mine")))(t); !slices.Equal(again, first) {
+			t.Errorf("ids %v, and again %v", first, again)
+		}
+		must(q.Wait(t.Context(), source))(t)
+		time.Sleep(time.Minute)
+		if s := must(q.Get(t.Context(), source))(t).Subtasks; s == nil || s.Total != 4+2+1 || s.Succeeded != s.Total {
+			t.Errorf("the set: %+v", s)
+		}
+	})
+}
+
 func TestProgressIsSeenByOthers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -739,23 +857,30 @@ func TestNoTaskWaitsForAPollOrANet(t *testing.T) {
 }
 
 // slowSettle is memory whose first Settle takes a second and a half, so that it ends between two beats.
-type slowSettle struct{ *memory.Backend }
+type slowSettle struct {
+	*memory.Backend
+	largest *atomic.Int64 // Settle
+}
+
+func newSlowSettle() slowSettle { return slowSettle{memory.New(), new(atomic.Int64)} }
 
 type slowSettleStore struct {
 	backend.Store
-	once sync.Once
+	largest *atomic.Int64
+	once    sync.Once
 }
 
 func (s slowSettle) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
 	ports, err := s.Backend.Open(ctx, env)
 	if err == nil {
-		ports.Store = &slowSettleStore{Store: ports.Store}
+		ports.Store = &slowSettleStore{Store: ports.Store, largest: s.largest}
 	}
 	return ports, err
 }
 
 func (s *slowSettleStore) Settle(ctx context.Context, settles []backend.Settle) ([]backend.Settled, error) {
 	s.once.Do(func() { time.Sleep(1500 * time.Millisecond) })
+	s.largest.Store(max(s.largest.Load(), int64(len(settles))))
 	return s.Store.Settle(ctx, settles)
 }
 
@@ -765,7 +890,8 @@ func TestPoolsWaitForTheSettlerAndNoLonger(t *testing.T) {
 		w := jobWorker
 		w.Max = 100
 		var runs atomic.Int32
-		_, q := work(t, slowSettle{memory.New()}, w, func(_ context.Context, n int) (int, error) {
+		slow := newSlowSettle()
+		_, q := work(t, slow, w, func(_ context.Context, n int) (int, error) {
 			runs.Add(1)
 			return n, nil
 		})
@@ -780,6 +906,9 @@ func TestPoolsWaitForTheSettlerAndNoLonger(t *testing.T) {
 		}
 		if took := time.Since(begun); took != 1500*time.Millisecond {
 			t.Errorf("took %v", took)
+		}
+		if n := slow.largest.Load(); n != 200 {
+			t.Errorf("%d results were written at once", n)
 		}
 	})
 }
