@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/runtime/backend"
@@ -17,11 +19,39 @@ func pair(opts ...embedded.Option) conform.Open {
 	return func(t *testing.T) *backend.Ports {
 		path := filepath.Join(t.TempDir(), "af.db")
 		here, there := join(t, path, opts...), join(t, path, opts...)
+		acquaint(t, here, there)
 		mixed := *here
 		mixed.Transport = split{there.Transport, here.Transport}
 		mixed.Coordinator = splitNews{there.Coordinator, here.Coordinator}
 		mixed.Calls = splitCalls{there.Calls, here.Calls}
 		return &mixed
+	}
+}
+
+// acquaint returns once news come through: then the gap with which a connection begins is past, too.
+func acquaint(t *testing.T, here, there *backend.Ports) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	heard := make(chan struct{}, 1)
+	var subscribing sync.WaitGroup
+	subscribing.Go(func() {
+		_ = here.Coordinator.Subscribe(ctx, "hello", func(news json.RawMessage) {
+			if news != nil {
+				cancel()
+				heard <- struct{}{}
+			}
+		})
+	})
+	for ctx.Err() == nil {
+		if err := there.Coordinator.Broadcast(t.Context(), "hello", json.RawMessage(`1`)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond)
+	}
+	subscribing.Wait()
+	if len(heard) == 0 {
+		t.Fatal("the two don't hear each other")
 	}
 }
 
