@@ -1,0 +1,133 @@
+package embedded_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/rpc"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/embedded"
+)
+
+// Adder is a service by hand, and one of net/rpc.
+type Adder struct{}
+
+// AddArgs are its arguments.
+type AddArgs struct{ X, Y int }
+
+type addReply struct{ Sum int }
+
+// Add has net/rpc's shape.
+func (Adder) Add(a AddArgs, sum *int) error {
+	*sum = a.X + a.Y
+	return nil
+}
+
+var addMethod = af.Method[AddArgs, addReply]{Service: "adder", Name: "Add", Timeout: 5 * time.Second}
+
+func init() { children["adder"] = serveAdder }
+
+// serveAdder serves both on the same kind of socket until its standard input ends.
+func serveAdder() int {
+	ctx := context.Background()
+	path := os.Getenv("AF_TEST_FILE")
+	app, err := af.Open(ctx, embedded.File(path), af.Logger(slog.New(slog.DiscardHandler)))
+	if err == nil {
+		af.RegisterService(app, af.Service{Name: "adder", Type: "Adder", Concurrency: 256}, &Adder{},
+			af.Bind(&addMethod, func(_ context.Context, _ *Adder, a AddArgs) (addReply, error) { return addReply{a.X + a.Y}, nil }))
+		err = app.Start(ctx)
+	}
+	if err == nil {
+		err = rpc.Register(Adder{})
+	}
+	var l net.Listener
+	if err == nil {
+		l, err = net.Listen("unix", filepath.Join(filepath.Dir(path), "rpc"))
+	}
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	go rpc.Accept(l)
+	fmt.Println("ready")
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	if err := app.Shutdown(ctx); err != nil {
+		return 1
+	}
+	return 0
+}
+
+// BenchmarkCallAcrossProcesses: one call at a time to another process, through all of the runtime, beside net/rpc between the
+// same two processes over the same kind of socket, in the same run.
+func BenchmarkCallAcrossProcesses(b *testing.B) {
+	folder, err := os.MkdirTemp("", "af") // short enough for a socket
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer os.RemoveAll(folder)
+	path := filepath.Join(folder, "af.db")
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), "AF_TEST_CHILD=adder", "AF_TEST_FILE="+path)
+	child.Stderr = os.Stderr
+	in, err := child.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := child.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _, _ = in.Close(), child.Wait() }()
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		b.Fatalf("%q, %v", line, err)
+	}
+	app := openApp(b, path)
+	start(b, app)
+	client := af.NewClient(app)
+	b.Run("afgen", func(b *testing.B) {
+		eachCall(b, func(i int) (int, error) {
+			r, err := addMethod.Call(b.Context(), client, AddArgs{i, 1})
+			return r.Sum, err
+		})
+	})
+	other, err := rpc.Dial("unix", filepath.Join(folder, "rpc"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer other.Close()
+	b.Run("net-rpc", func(b *testing.B) {
+		eachCall(b, func(i int) (sum int, err error) {
+			err = other.Call("Adder.Add", AddArgs{i, 1}, &sum)
+			return sum, err
+		})
+	})
+}
+
+// eachCall makes one call after the other and reports how long they took.
+func eachCall(b *testing.B, call func(i int) (int, error)) {
+	var took []time.Duration
+	b.ReportAllocs()
+	for i := 0; b.Loop(); i++ {
+		begun := time.Now()
+		if sum, err := call(i); err != nil || sum != i+1 {
+			b.Fatalf("%d, %v", sum, err)
+		}
+		took = append(took, time.Since(begun))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1000, "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1000, "p99-µs")
+}
