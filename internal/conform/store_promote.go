@@ -69,12 +69,13 @@ func promoteNext(w *world) {
 }
 
 func promoteAgain(w *world) {
+	hints := 10
 	if !w.o.Virtual {
-		w.Skip("takes minutes")
+		hints = 2 // more of them would take minutes
 	}
 	id := w.add()
 	var last time.Duration
-	for i := range 10 {
+	for i := range hints {
 		if got := w.promote("q", 10); !slices.Equal(got, []string{id}) {
 			w.Fatalf("hint %d: %v", i, got)
 		}
@@ -84,6 +85,9 @@ func promoteAgain(w *world) {
 				w.Fatalf("owed again %v after hint %d", waited, i)
 			}
 			w.o.Sleep(time.Second)
+		}
+		if i == hints-1 {
+			return
 		}
 		age := min(5*time.Second<<(i+1), 10*time.Minute)
 		w.o.Sleep(age - waited)

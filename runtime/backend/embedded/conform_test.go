@@ -55,7 +55,10 @@ func TestDocsConform(t *testing.T) { conform.Docs(t, alone, options) }
 
 func TestTransportConforms(t *testing.T) { conform.Transport(t, alone, options) }
 
-func TestCoordinatorConforms(t *testing.T) { conform.Coordinator(t, alone, options) }
+func TestCoordinatorConforms(t *testing.T) {
+	t.Parallel() // it mostly waits
+	conform.Coordinator(t, alone, options)
+}
 
 // Random operations, beside the reference. Under -race SQLite, which is Go here, has time for few.
 func TestStoreDoesWhatMemoryDoes(t *testing.T) {

@@ -95,6 +95,7 @@ func TestTransportConformsBetweenTwo(t *testing.T) {
 }
 
 func TestCoordinatorConformsBetweenTwo(t *testing.T) {
+	t.Parallel() // it mostly waits
 	conform.Coordinator(t, pair(), options)
 }
 
