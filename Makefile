@@ -3,11 +3,14 @@ MAKEFLAGS += --no-print-directory
 GO ?= go
 # Flags for go test, such as TESTFLAGS=-count=3.
 TESTFLAGS ?=
+# How long make chaos takes.
+CHAOS ?= 3m
 
-.PHONY: help demo test lint bench bench-gen generate
+.PHONY: help demo test chaos lint bench bench-gen generate
 help:
 	@echo 'make demo      run the example services and their client'
 	@echo 'make test      lint and all tests, with -race where there is a C compiler'
+	@echo 'make chaos     kill, stop and restart processes that share a file, for CHAOS=3m, and check what became of their tasks'
 	@echo 'make lint      gofmt, go vet (also for darwin and windows), staticcheck, afgen check'
 	@echo 'make bench     benchmarks of the runtime'
 	@echo 'make bench-gen benchmarks of the generator'
@@ -18,6 +21,9 @@ demo:
 
 test: lint
 	@GO='$(GO)' .ci/test $(TESTFLAGS)
+
+chaos:
+	@$(GO) test -v ./runtime/backend/embedded -run Chaos -chaos $(CHAOS) -timeout 0 $(TESTFLAGS)
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \

@@ -52,6 +52,22 @@ func newLog() *Log {
 	}
 }
 
+// NewLog returns the log of what was recorded by other means than a World, such as by the store itself.
+func NewLog(entries []Entry) *Log {
+	l := newLog()
+	l.Entries = entries
+	for _, e := range entries {
+		for _, c := range e.Changes {
+			if c.After.ID == "" {
+				delete(l.Tasks, c.Before.ID)
+			} else {
+				l.Tasks[c.After.ID] = c.After
+			}
+		}
+	}
+	return l
+}
+
 func (l *Log) clone() *Log {
 	return &Log{Entries: slices.Clone(l.Entries), Tasks: maps.Clone(l.Tasks)}
 }

@@ -1,19 +1,27 @@
 package embedded_test
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
 	"go.uber.org/goleak"
 )
 
-// children are what this binary can be besides a test: a process of its own, by the value of AF_TEST_CHILD. Each returns its
-// exit code.
+// children are the processes that tests start: this binary, run again, by what AF_TEST_CHILD says. Each returns its exit
+// code.
 var children = map[string]func() int{}
 
 func TestMain(m *testing.M) {
-	if child := os.Getenv("AF_TEST_CHILD"); child != "" {
-		os.Exit(children[child]())
+	kind := os.Getenv("AF_TEST_CHILD")
+	if kind == "" {
+		goleak.VerifyTestMain(m)
+		return
 	}
-	goleak.VerifyTestMain(m)
+	child, ok := children[kind]
+	if !ok {
+		fmt.Fprintf(os.Stderr, "AF_TEST_CHILD is %q, and there is no such child\n", kind)
+		os.Exit(2)
+	}
+	os.Exit(child())
 }

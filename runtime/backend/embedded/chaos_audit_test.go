@@ -1,0 +1,248 @@
+//go:build unix
+
+package embedded_test
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/embedded"
+)
+
+// An audit is what the file says has happened.
+type audit struct {
+	log    *fault.Log
+	owners map[*fault.Entry]string // whose claim each entry ended
+	stored map[string]backend.Task // at the end
+}
+
+// An auditRow is a row of the table audit.
+type auditRow struct {
+	at            time.Time
+	who, what     string
+	before, after *auditTask
+}
+
+// An auditTask is a row of the table task, or what is kept of a batch or an owner.
+type auditTask struct {
+	ID        string                `json:"id"`
+	Queue     string                `json:"queue"`
+	Status    int                   `json:"status"`
+	Gate      int                   `json:"gate"`
+	Due       int64                 `json:"due"`
+	Deadline  int64                 `json:"deadline"`
+	Attempt   int                   `json:"attempt"`
+	Crashes   int                   `json:"crashes"`
+	Fence     int64                 `json:"fence"`
+	Owner     string                `json:"owner"`
+	Settled   int                   `json:"settled"`
+	FanIn     int                   `json:"fan_in"`
+	UniqueKey string                `json:"unique_key"`
+	Source    string                `json:"source"`
+	Batch     string                `json:"batch"`
+	OnFailure backend.FailurePolicy `json:"on_failure"`
+	DoneOf    string                `json:"done_of"`
+	Started   int64                 `json:"started"`
+	Ended     int64                 `json:"ended"`
+	Subtasks  string                `json:"subtasks"`
+	Result    string                `json:"result"`
+}
+
+// The statuses in the file, and a gate.
+const (
+	rowRunning = 2
+	rowFailed  = 5
+	rowStopped = 6
+	gateHeld   = 2
+)
+
+var rowStatuses = []backend.Status{
+	backend.StatusWaiting, backend.StatusPending, backend.StatusRunning, backend.StatusRetrying,
+	backend.StatusSuccess, backend.StatusFailed, backend.StatusStopped,
+}
+
+func (r *auditTask) task() backend.Task {
+	if r == nil {
+		return backend.Task{}
+	}
+	t := backend.Task{
+		ID: r.ID, Queue: r.Queue, Status: rowStatuses[r.Status], Attempt: r.Attempt, Crashes: r.Crashes, Fence: r.Fence,
+		UniqueKey: r.UniqueKey, Source: r.Source, Batch: r.Batch, OnFailure: r.OnFailure, DoneOf: r.DoneOf,
+		RunAt: instantOf(r.Due), Deadline: instantOf(r.Deadline), Started: instantOf(r.Started), Ended: instantOf(r.Ended),
+	}
+	if r.Result != "" {
+		t.Result = json.RawMessage(r.Result)
+	}
+	if r.Subtasks != "" {
+		t.Subtasks = new(backend.SubtaskCounts)
+		if err := json.Unmarshal([]byte(r.Subtasks), t.Subtasks); err != nil {
+			panic(err)
+		}
+	}
+	return t
+}
+
+func instantOf(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
+}
+
+// op says which operation of a store has made a change. What none could have made is "", which the check refuses.
+func (r auditRow) op() string {
+	a, b := r.before, r.after
+	switch {
+	case b == nil && a.Gate == gateHeld:
+		return "Discard"
+	case b == nil:
+		return "" // nothing is old enough to be purged
+	case b.DoneOf != "" && a == nil, a != nil && a.Subtasks == "" && b.Subtasks != "":
+		return "Finish"
+	case a == nil:
+		return "Insert"
+	case b.Status == rowRunning && (a.Status != rowRunning || a.Fence != b.Fence):
+		return "Claim"
+	case a.Status == rowRunning && b.Settled != 0:
+		return "Settle"
+	case a.Status == rowRunning:
+		return "Judge"
+	case b.Status == rowFailed:
+		return "Promote"
+	case b.Status == rowStopped:
+		return "Stop"
+	}
+	return ""
+}
+
+// same says that nothing has changed that a transition changes: a stop was requested, say.
+func (r auditRow) same() bool {
+	a, b := r.before, r.after
+	return a != nil && b != nil && a.Status == b.Status && a.Fence == b.Fence && a.Attempt == b.Attempt && a.Crashes == b.Crashes &&
+		a.Due == b.Due && a.Ended == b.Ended && a.Subtasks == b.Subtasks && a.Result == b.Result
+}
+
+// readRows reads the table audit; nobody else has the file open.
+func readRows(path string) ([]auditRow, error) {
+	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?_pragma=query_only(1)")
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close()
+	rows, err := db.Query("SELECT at, who, what, before, after FROM audit ORDER BY n")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []auditRow
+	for rows.Next() {
+		var r auditRow
+		var at int64
+		var before, after sql.NullString
+		if err := rows.Scan(&at, &r.who, &r.what, &before, &after); err != nil {
+			return nil, err
+		}
+		r.at = time.UnixMilli(at)
+		for text, to := range map[*sql.NullString]**auditTask{&before: &r.before, &after: &r.after} {
+			if text.Valid {
+				if err := json.Unmarshal([]byte(text.String), to); err != nil {
+					return nil, err
+				}
+			}
+		}
+		all = append(all, r)
+	}
+	return all, rows.Err()
+}
+
+// readStored reads all tasks as the store returns them.
+func readStored(path string) (map[string]backend.Task, error) {
+	ctx := context.Background()
+	ports, err := embedded.File(path).Open(ctx, backend.Env{Instance: backend.Instance{ID: "reader"}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return nil, err
+	}
+	stored := map[string]backend.Task{}
+	q := backend.TaskQuery{Limit: 1000, Sort: backend.SortOldest}
+	for {
+		page, err := ports.Store.List(ctx, q)
+		if err != nil {
+			return nil, errors.Join(err, ports.Close(ctx))
+		}
+		for _, t := range page.Tasks {
+			stored[t.ID] = t
+		}
+		if q.Cursor = page.Cursor; q.Cursor == "" {
+			return stored, ports.Close(ctx)
+		}
+	}
+}
+
+// readAudit reads what has happened since begun.
+func readAudit(path string, begun time.Time) (*audit, error) {
+	rows, err := readRows(path)
+	if err != nil {
+		return nil, err
+	}
+	stored, err := readStored(path)
+	if err != nil {
+		return nil, err
+	}
+	var entries []fault.Entry
+	var owners []string
+	for _, r := range rows {
+		if r.what == "task" && r.same() {
+			continue
+		}
+		e := fault.Entry{At: r.at.Sub(begun), Now: r.at, Instance: r.who}
+		owner := ""
+		switch r.what {
+		case "task":
+			e.Op, e.Changes = r.op(), []fault.Change{{Before: r.before.task(), After: r.after.task()}}
+			if r.before != nil {
+				owner = r.before.Owner
+			}
+			if e.Op == "Claim" { // by the store's clock
+				e.Owner, e.FanIn, e.Now = r.after.Owner, r.after.FanIn != 0, instantOf(r.after.Started)
+			}
+		case "batch":
+			e.Op, e.Commits = "Spawn", r.after.Source
+			e.Spawn = backend.Spawn{Source: r.after.Source, Batch: r.after.Batch, Now: runsNow(stored[r.after.Source], r.after.Batch)}
+		case "owner":
+			e.Op, e.Owner, e.Convicts = "Judge", r.after.Owner, true
+		}
+		entries, owners = append(entries, e), append(owners, owner)
+	}
+	a := &audit{log: fault.NewLog(entries), owners: map[*fault.Entry]string{}, stored: stored}
+	for i := range a.log.Entries {
+		a.owners[&a.log.Entries[i]] = owners[i]
+	}
+	return a, nil
+}
+
+// runsNow says whether a batch was ordered to run before its source has succeeded: by its key where it came from outside,
+// by the source's order where it is the nth of a handler.
+func runsNow(source backend.Task, batch string) bool {
+	n, err := strconv.Atoi(batch)
+	if err != nil {
+		return strings.HasSuffix(batch, nowMark)
+	}
+	kids := orderOf(source).Kids
+	return n >= 1 && n <= len(kids) && kids[n-1].Now
+}
+
+func orderOf(t backend.Task) (o order) {
+	if err := json.Unmarshal(t.Payload, &o); err != nil {
+		panic(err)
+	}
+	return o
+}

@@ -1,0 +1,326 @@
+//go:build unix
+
+package embedded_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/runtime/backend"
+
+	af "github.com/afgen/afgen/runtime"
+)
+
+const chaosCrashes = 3 // of a task, after which it fails as poison
+
+func chaosLimits(queue string) fault.Limits {
+	for _, w := range chaosWorkers {
+		if w.Name == queue {
+			return fault.Limits{Retries: w.Retries, MaxCrashes: chaosCrashes}
+		}
+	}
+	return fault.Limits{}
+}
+
+// A trial judges what has happened in a scenario.
+type trial struct {
+	*audit
+	fleet    *fleet
+	starved  []stretch // when the parent itself didn't get to run
+	broken   []fault.Violation
+	byPrefix map[string]*process // by instance
+	again    []time.Duration     // from each kill to the next claim of what ran there
+	most     map[string]int      // tasks of a queue that one owner had at once, by the store's account
+}
+
+func newTrial(a *audit, f *fleet, starved []stretch) *trial {
+	t := &trial{audit: a, fleet: f, starved: starved, byPrefix: map[string]*process{}, most: map[string]int{}}
+	for _, p := range f.processes() {
+		t.byPrefix[p.instance] = p
+	}
+	return t
+}
+
+func (t *trial) fail(rule, id, format string, args ...any) {
+	t.broken = append(t.broken, fault.Violation{Rule: rule, Tasks: []string{id}, Text: fmt.Sprintf(format, args...)})
+}
+
+func (t *trial) judge() {
+	t.broken = append(t.log.Check(chaosLimits), t.log.CheckEnd(slices.Collect(maps.Values(t.stored)))...)
+	for _, text := range t.fleet.book.broken {
+		t.fail("book", "", "%s", text)
+	}
+	for _, id := range t.fleet.book.acks {
+		if _, ok := t.stored[id]; !ok {
+			t.fail("I1", id, "task %s was acknowledged and is not there", id)
+		}
+	}
+	for _, task := range t.stored {
+		t.ending(task)
+	}
+	t.claims()
+	t.handlers()
+	t.convictions()
+	t.crashes()
+}
+
+// process returns the process that an owner was.
+func (t *trial) process(owner string) *process {
+	instance, _, _ := strings.Cut(owner, "-")
+	return t.byPrefix[instance]
+}
+
+// ending checks that a task has ended as its order says.
+func (t *trial) ending(task backend.Task) {
+	o, id := orderOf(task), task.ID
+	want := ending{backend.StatusSuccess, 1}
+	for _, w := range chaosWorkers {
+		if w.Name == task.Queue && task.DoneOf == "" {
+			want = o.ends(w)
+		}
+	}
+	got := ending{task.Status, task.Attempt}
+	switch {
+	case task.Status == backend.StatusStopped:
+		if !t.mayStop(task) {
+			t.fail("stop", id, "%s was stopped, and nobody asked for it: %+v", id, task.Error)
+		}
+	case task.Status == backend.StatusFailed && task.Crashes == chaosCrashes:
+	case task.Status == backend.StatusFailed && !task.Deadline.IsZero() && task.Attempt < want.attempt && task.Error.Code == backend.ErrDeadlineExceeded:
+	case got != want:
+		t.fail("ending", id, "%s is %s after attempt %d, and its order %+v is %s after %d: %+v", id, got.status, got.attempt, o, want.status,
+			want.attempt, task.Error)
+	case got.status == backend.StatusSuccess && task.DoneOf == "":
+		var r receipt
+		if err := json.Unmarshal(task.Result, &r); err != nil || r != (receipt{o.Ticket, task.Fence}) {
+			t.fail("result", id, "%s, ticket %d, fence %d, has the result %s", id, o.Ticket, task.Fence, task.Result)
+		}
+	}
+	if t.fleet.Kind == rolling && task.Crashes > 0 {
+		t.fail("rolling", id, "%s was charged %d crashes", id, task.Crashes)
+	}
+	t.fanIn(task)
+}
+
+// mayStop says whether somebody has asked for a task's stop, by its own name or by that of what it is under.
+func (t *trial) mayStop(task backend.Task) bool {
+	if t.fleet.book.asked[task.ID] {
+		return true
+	}
+	if task.Source == "" {
+		return false
+	}
+	source := t.stored[task.Source]
+	if source.Status == backend.StatusFailed || source.Status == backend.StatusStopped || t.mayStop(source) {
+		return true
+	}
+	for _, sibling := range t.stored {
+		if sibling.Source == task.Source && sibling.OnFailure == af.FailFast && sibling.Status == backend.StatusFailed {
+			return true
+		}
+	}
+	return false
+}
+
+// fanIn checks what SubtasksDone was told.
+func (t *trial) fanIn(task backend.Task) {
+	told := t.fleet.book.told[task.ID]
+	c := t.stored[task.DoneOf].Subtasks
+	switch {
+	case task.DoneOf == "":
+		return
+	case c == nil:
+		t.fail("I5", task.ID, "%s runs before its set is finished", task.ID)
+		return
+	case len(told) == 0 && task.Crashes < chaosCrashes:
+		t.fail("I5", task.ID, "SubtasksDone of %s never ran; its task is %s: %+v", task.DoneOf, task.Status, task.Error)
+	}
+	for _, got := range told {
+		if got != [4]int{c.Total, c.Succeeded, c.Failed, c.Stopped} {
+			t.fail("I5", task.ID, "SubtasksDone %s was told %v, and the counts are %+v", task.ID, got, *c)
+		}
+	}
+}
+
+// claims checks who begins and ends claims: an owner itself, or whoever ends those of a convicted one.
+func (t *trial) claims() {
+	convicted := map[string]bool{}
+	running := map[string]int{}
+	for i := range t.log.Entries {
+		e := &t.log.Entries[i]
+		if e.Convicts {
+			convicted[e.Owner] = true
+			continue
+		}
+		if len(e.Changes) == 0 {
+			continue
+		}
+		c := e.Changes[0]
+		id, owner := c.After.ID, t.owners[e]
+		switch e.Op {
+		case "Claim":
+			if key := e.Owner + c.After.Queue; true {
+				running[key]++
+				t.most[c.After.Queue] = max(t.most[c.After.Queue], running[key])
+			}
+			if !strings.HasPrefix(e.Owner, e.Instance) || convicted[e.Owner] {
+				t.fail("owner", id, "%s was claimed by %s for %s, convicted: %v", id, e.Instance, e.Owner, convicted[e.Owner])
+			}
+		case "Settle", "Judge":
+			running[owner+c.After.Queue]--
+			if e.Op == "Settle" && !strings.HasPrefix(owner, e.Instance) {
+				t.fail("I2", id, "%s was settled by %s, and its claim was %s's", id, e.Instance, owner)
+			}
+			if e.Op == "Judge" && !convicted[owner] {
+				t.fail("conviction", id, "%s was taken from %s, which was not convicted", id, owner)
+			}
+		}
+	}
+}
+
+// handlers checks that each claim has one handler at the most, and each handler a claim.
+func (t *trial) handlers() {
+	claims := map[string]bool{}
+	for _, e := range t.log.Entries {
+		if e.Op == "Claim" {
+			c := e.Changes[0].After
+			claims[fmt.Sprintf("%s#%d", c.ID, c.Fence)] = true
+		}
+	}
+	for key, n := range t.fleet.book.runs {
+		if id, _, _ := strings.Cut(key, "#"); n > 1 || !claims[key] {
+			t.fail("I2", id, "%d handlers began with fence %s; claimed: %v", n, key, claims[key])
+		}
+	}
+}
+
+// convictions checks that nobody was taken for dead who had not given cause.
+func (t *trial) convictions() {
+	lost := map[string]bool{}
+	for i := range t.log.Entries {
+		if e := &t.log.Entries[i]; e.Op == "Judge" && len(e.Changes) > 0 {
+			lost[t.owners[e]] = true
+		}
+	}
+	for _, e := range t.log.Convictions() {
+		p, at := t.process(e.Owner), t.fleet.begun.Add(e.At)
+		switch {
+		case p == nil:
+			t.fail("conviction", "", "%s took %s for dead, who is nobody", e.Instance, e.Owner)
+		case !p.leaves.IsZero() && p.leaves.Before(at) && (p.killed || !lost[e.Owner]):
+		case slices.ContainsFunc(p.stops, func(s stretch) bool { // stopped beyond a lease, as seen from a beat on
+			return s.to.Sub(s.from) > chaosLease-beatSlack && s.overlaps(at.Add(-2*chaosLease), at)
+		}):
+		case t.hungry(at.Add(-2*chaosLease), at):
+		default:
+			t.fail("conviction", "", "%s took %s for dead at %v; leaves at %v, killed %v, stopped %v", e.Instance, e.Owner, e.At,
+				p.leaves.Sub(t.fleet.begun), p.killed, p.stops)
+		}
+	}
+}
+
+// beatSlack is how long a beat may be under way when a process is stopped, and after.
+const beatSlack = 1500 * time.Millisecond
+
+// hungry says that the parent didn't get to run for a while: others may not have, either.
+func (t *trial) hungry(from, to time.Time) bool {
+	return slices.ContainsFunc(t.starved, func(s stretch) bool { return s.overlaps(from, to) })
+}
+
+// A crash is a task that ran in a process that was killed.
+type crash struct {
+	id, queue string
+	killed    time.Time
+	again     time.Time
+}
+
+// mostAgain is how long a task may take to run again, with somebody there to run it.
+const mostAgain = 3 * time.Second
+
+// crashes measures how soon what ran in a killed process runs again.
+func (t *trial) crashes() {
+	open := map[string]crash{}
+	for i := range t.log.Entries {
+		e := &t.log.Entries[i]
+		if len(e.Changes) == 0 {
+			continue
+		}
+		c := e.Changes[0].After
+		switch p := t.process(t.owners[e]); {
+		case e.Op == "Judge" && p != nil && p.killed && !c.Status.Final():
+			open[c.ID] = crash{id: c.ID, queue: c.Queue, killed: p.leaves}
+		case e.Op == "Claim" && !open[c.ID].killed.IsZero():
+			crash := open[c.ID]
+			delete(open, c.ID)
+			crash.again = e.Now
+			took := crash.again.Sub(crash.killed)
+			if !t.quietFor(crash) {
+				continue
+			}
+			t.again = append(t.again, took)
+			if took > mostAgain {
+				t.fail("again", c.ID, "%s ran again %v after its process was killed", c.ID, took)
+			}
+		}
+	}
+}
+
+// quietFor says whether all the time until a task ran again somebody could have run it: another process of its queue with
+// free slots, while nobody was stopped, who might have held the file's lock, and the machine did its work.
+func (t *trial) quietFor(c crash) bool {
+	to := c.killed.Add(mostAgain)
+	if c.again.Before(to) {
+		to = c.again
+	}
+	if t.hungry(c.killed, to) {
+		return false
+	}
+	able := false
+	for _, p := range t.fleet.processes() {
+		if slices.ContainsFunc(p.stops, func(s stretch) bool { return s.overlaps(c.killed, to) }) {
+			return false
+		}
+		there := !p.since.IsZero() && p.since.Before(c.killed) && (p.leaves.IsZero() || p.leaves.After(to))
+		able = able || there && t.freeIn(p, c.queue, c.killed, to)
+	}
+	return able
+}
+
+// freeIn says whether a process had a free slot all the time.
+func (t *trial) freeIn(p *process, queue string, from, to time.Time) bool {
+	works, most := false, 0
+	for i, w := range chaosWorkers {
+		if w.Name == queue {
+			most = w.Max
+			works = p.place < len(t.fleet.Workers) && slices.Contains(t.fleet.Workers[p.place], i)
+		}
+	}
+	if !works {
+		return false
+	}
+	n := 0
+	for i := range t.log.Entries {
+		e := &t.log.Entries[i]
+		at := t.fleet.begun.Add(e.At)
+		if at.After(to) {
+			break
+		}
+		if len(e.Changes) == 0 || e.Changes[0].After.Queue != queue {
+			continue
+		}
+		if e.Op == "Claim" && t.process(e.Owner) == p {
+			n++
+		} else if (e.Op == "Settle" || e.Op == "Judge") && t.process(t.owners[e]) == p {
+			n--
+		}
+		if n >= most && !at.Before(from) {
+			return false
+		}
+	}
+	return n < most
+}

@@ -1,0 +1,294 @@
+//go:build unix
+
+package embedded_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/embedded"
+)
+
+func init() { children["chaos"] = chaosChild }
+
+// An assignment is the first line that a child reads: who it is. After it come commands.
+type assignment struct {
+	Path  string
+	Works []int
+	Drain time.Duration
+}
+
+// A command is a submit that a child is to make, and answers by its number.
+type command struct {
+	N      int
+	Target string // the source of subtasks, or what is to be stopped
+	Submit submit
+}
+
+// A report is a line that a child writes. It counts though the child is killed right after.
+type report struct {
+	Kind   string   `json:"kind"` // instance, ready, answer, run, told, over, ended
+	ID     string   `json:"id,omitempty"`
+	N      int      `json:"n,omitempty"`
+	Fence  int64    `json:"fence,omitempty"`
+	IDs    []string `json:"ids,omitempty"`
+	Counts [4]int   `json:"counts,omitzero"`
+	Code   af.Code  `json:"code,omitempty"`
+	Text   string   `json:"text,omitempty"`
+}
+
+// The exit codes of a child besides 0.
+const (
+	exitOrphan  = 3 // the parent is gone
+	exitBroken  = 4
+	exitCutOff  = 5 // the drain cut handlers off, whose tasks were released
+	chaosLease  = 3 * time.Second
+	chaosDelays = 100 * time.Millisecond // snoozes, and the timeout of what hangs
+)
+
+// A child is one process of a scenario: an App, and what it reports.
+type child struct {
+	assignment
+	app    *af.App
+	queues []af.Queue[order, receipt]
+
+	mu     sync.Mutex
+	inside map[string]int // handlers, by queue
+}
+
+// An audited is the backend of a child.
+type audited struct {
+	path  string
+	child *child
+}
+
+func (b audited) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	b.child.report(report{Kind: "instance", ID: env.Instance.ID})
+	return embedded.File(b.path, embedded.Audited(env.Instance.ID)).Open(ctx, env)
+}
+
+// report writes a line at once.
+func (c *child) report(r report) {
+	line, err := json.Marshal(r)
+	if err != nil {
+		panic(err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, _ = os.Stdout.Write(append(line, '\n'))
+}
+
+func chaosChild() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	c := &child{inside: map[string]int{}}
+	in := bufio.NewReader(os.Stdin)
+	line, err := in.ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &c.assignment)
+	}
+	if err == nil {
+		err = c.start()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "start:", err)
+		return exitBroken
+	}
+	c.report(report{Kind: "ready"})
+	go c.obey(in)
+	<-ctx.Done()
+	drain, cancel := context.WithTimeout(context.Background(), c.Drain)
+	defer cancel()
+	if err = c.app.Shutdown(drain); err == nil {
+		return 0
+	}
+	c.report(report{Kind: "ended", Text: err.Error()})
+	if strings.HasSuffix(err.Error(), "they were released") {
+		return exitCutOff
+	}
+	return exitBroken
+}
+
+func (c *child) start() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	app, err := af.Open(ctx, audited{c.Path, c}, af.Lease(chaosLease), af.Logger(log), af.IP("192.0.2.1"))
+	if err != nil {
+		return err
+	}
+	c.app = app
+	for i, w := range chaosWorkers {
+		c.queues = append(c.queues, af.NewQueue[order, receipt](app, w))
+		for _, mine := range c.Works {
+			switch h := (plain{c, w}); {
+			case mine != i:
+			case i == len(chaosWorkers)-1:
+				af.RegisterWorker(app, w, &h)
+			default:
+				af.RegisterWorker(app, w, &fan{h})
+			}
+		}
+	}
+	return app.Start(ctx)
+}
+
+// obey carries out commands, side by side, until the parent is gone.
+func (c *child) obey(in io.Reader) {
+	d := json.NewDecoder(in)
+	for {
+		var cmd command
+		if err := d.Decode(&cmd); err != nil {
+			os.Exit(exitOrphan)
+		}
+		go func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			ids, err := c.carryOut(ctx, cmd)
+			r := report{Kind: "answer", N: cmd.N, IDs: ids, Code: af.CodeOf(err)}
+			if err != nil {
+				r.Text = err.Error()
+			}
+			c.report(r)
+		}()
+	}
+}
+
+func (c *child) carryOut(ctx context.Context, cmd command) ([]string, error) {
+	u := cmd.Submit
+	q := c.queues[u.Queue]
+	one := func(id string, err error) ([]string, error) { return []string{id}, err }
+	switch u.How {
+	case "stop":
+		return nil, c.app.StopTask(ctx, cmd.Target)
+	case "subtasks":
+		return c.queues[u.Family.Queue].Subtasks(ctx, cmd.Target, u.Family.Orders, append(u.Family.options(), af.Batch(u.Family.Batch))...)
+	case "many":
+		return q.SubmitMany(ctx, u.Orders, u.options()...)
+	case "store":
+		return one(q.Store(ctx, u.Orders[0], u.options()...))
+	default:
+		return one(q.Submit(ctx, u.Orders[0], u.options()...))
+	}
+}
+
+func (u submit) options() []af.SubmitOption {
+	opts := []af.SubmitOption{af.Weight(u.Weight)}
+	if u.ID != "" {
+		opts = append(opts, af.TaskID(u.ID))
+	}
+	if u.Key != "" {
+		opts = append(opts, af.UniqueKey(u.Key))
+	}
+	if u.RunIn > 0 {
+		opts = append(opts, af.RunAt(time.Now().Add(u.RunIn)))
+	}
+	if u.Deadline > 0 {
+		opts = append(opts, af.Deadline(time.Now().Add(u.Deadline)))
+	}
+	if len(u.Orders) == 1 && u.Orders[0].Do == "hang" {
+		opts = append(opts, af.Timeout(chaosDelays))
+	}
+	return opts
+}
+
+func (f family) options() []af.SubtaskOption {
+	opts := []af.SubtaskOption{af.OnFailure(f.Policy)}
+	if f.Now {
+		opts = append(opts, af.RunNow())
+	}
+	return opts
+}
+
+// plain has the handlers of a worker; fan has SubtasksDone too.
+type plain struct {
+	c *child
+	w af.Worker
+}
+
+type fan struct{ plain }
+
+// A receipt is a result: whose, and by which claim.
+type receipt struct {
+	Ticket int
+	Fence  int64
+}
+
+func (h *fan) SubtasksDone(ctx context.Context, o order, s af.Subtasks) error {
+	h.c.enter(h.w)
+	defer h.c.leave(h.w)
+	r := af.TaskFrom(ctx)
+	h.c.report(report{Kind: "run", ID: r.ID, Fence: r.Fence})
+	h.c.report(report{Kind: "told", ID: r.ID, Counts: [4]int{s.Total, s.Succeeded, s.Failed, s.Stopped}})
+	return nil
+}
+
+func (h *plain) Run(ctx context.Context, o order) (receipt, error) {
+	h.c.enter(h.w)
+	defer h.c.leave(h.w)
+	r := af.TaskFrom(ctx)
+	h.c.report(report{Kind: "run", ID: r.ID, Fence: r.Fence})
+	for _, f := range o.Kids {
+		if _, err := h.c.queues[f.Queue].Subtasks(ctx, r.ID, f.Orders, f.options()...); err != nil {
+			return receipt{}, af.Snooze(chaosDelays) // once more, with the same batches
+		}
+	}
+	if o.Do == "hang" {
+		<-ctx.Done()
+	}
+	if !pause(ctx, o.For) {
+		return receipt{}, context.Cause(ctx)
+	}
+	again := o.N == 0 || r.Attempt <= o.N
+	switch {
+	case o.Do == "fail" && again:
+		return receipt{}, errors.New("as ordered")
+	case o.Do == "permanent":
+		return receipt{}, af.Permanent(af.ErrOutOfRange)
+	case o.Do == "snooze" && r.Fence <= int64(o.N):
+		return receipt{}, af.Snooze(chaosDelays)
+	case o.Do == "panic" && again:
+		panic("as ordered")
+	}
+	return receipt{o.Ticket, r.Fence}, nil
+}
+
+// pause works for d, and says whether the work was not broken off.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+func (c *child) enter(w af.Worker) {
+	c.mu.Lock()
+	n := c.inside[w.Name] + 1
+	c.inside[w.Name] = n
+	c.mu.Unlock()
+	if n > w.Max {
+		c.report(report{Kind: "over", Text: fmt.Sprintf("%d tasks of %s, whose max is %d", n, w.Name, w.Max)})
+	}
+}
+
+func (c *child) leave(w af.Worker) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.inside[w.Name]--
+}

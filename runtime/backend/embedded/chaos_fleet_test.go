@@ -1,0 +1,402 @@
+//go:build unix
+
+package embedded_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A process is a child as its parent sees it.
+type process struct {
+	place  int
+	cmd    *exec.Cmd
+	stdin  io.WriteCloser
+	stderr bytes.Buffer
+	ready  chan struct{} // closed when it can be used
+	exited chan struct{} // closed when all it wrote was read, and it has ended
+
+	mu       sync.Mutex
+	instance string
+	since    time.Time // ready
+	leaves   time.Time // told to end, or killed
+	killed   bool
+	stops    []stretch
+	answers  map[int]chan report
+	code     int
+}
+
+// A stretch is when a process was stopped, or when nothing ran at all.
+type stretch struct{ from, to time.Time }
+
+func (s stretch) overlaps(from, to time.Time) bool { return s.from.Before(to) && from.Before(s.to) }
+
+// A fleet is all processes of a scenario, one at a time in each place.
+type fleet struct {
+	scenario
+	t     *testing.T
+	path  string
+	begun time.Time
+	calm  chan struct{} // closed when the storm ends
+	busy  sync.WaitGroup
+	book  *book
+
+	mu    sync.Mutex
+	slots []*process
+	all   []*process
+}
+
+func newFleet(t *testing.T, s scenario, path string) *fleet {
+	f := &fleet{
+		scenario: s, t: t, path: path, begun: time.Now(), calm: make(chan struct{}), slots: make([]*process, s.places()),
+		book: newBook(),
+	}
+	t.Cleanup(func() {
+		for _, p := range f.processes() {
+			p.signal(syscall.SIGKILL)
+			<-p.exited
+		}
+	})
+	return f
+}
+
+func (f *fleet) processes() []*process {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]*process(nil), f.all...)
+}
+
+// spawn starts a process in a place, and doesn't wait until it is ready.
+func (f *fleet) spawn(place int) *process {
+	p := &process{
+		place: place, cmd: exec.Command(os.Args[0]), ready: make(chan struct{}), exited: make(chan struct{}),
+		answers: map[int]chan report{},
+	}
+	p.cmd.Env = append(os.Environ(), "AF_TEST_CHILD=chaos")
+	p.cmd.Stderr = &p.stderr
+	stdin, err := p.cmd.StdinPipe()
+	if err != nil {
+		panic(err)
+	}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		panic(err)
+	}
+	p.stdin = stdin
+	if err := p.cmd.Start(); err != nil {
+		panic(err)
+	}
+	a := assignment{Path: f.path, Drain: f.Drain}
+	if place < len(f.Workers) {
+		a.Works = f.Workers[place]
+	}
+	p.send(a)
+	f.mu.Lock()
+	f.all = append(f.all, p)
+	f.mu.Unlock()
+	go f.listen(p, stdout)
+	return p
+}
+
+// boot fills a place. A process may fail to start where others are stopped in the middle of something.
+func (f *fleet) boot(place int) {
+	var why string
+	for range 4 {
+		p := f.spawn(place)
+		select {
+		case <-p.ready:
+			f.mu.Lock()
+			f.slots[place] = p
+			f.mu.Unlock()
+			return
+		case <-p.exited:
+		}
+		why = fmt.Sprintf("exit code %d: %s", p.code, p.lastWords())
+		f.book.note("place %d: %s", place, why)
+	}
+	f.book.violated("start", "no process has started in place %d: %s", place, why)
+}
+
+// lastWords are the end of what a process that has ended has written of its errors.
+func (p *process) lastWords() string {
+	all := p.stderr.String()
+	return all[max(0, len(all)-300):]
+}
+
+// listen takes what a process reports, until it has ended.
+func (f *fleet) listen(p *process, stdout io.Reader) {
+	d := json.NewDecoder(stdout)
+	for {
+		var r report
+		if err := d.Decode(&r); err != nil {
+			break
+		}
+		f.heard(p, r)
+	}
+	_ = p.cmd.Wait()
+	p.mu.Lock()
+	p.code = p.cmd.ProcessState.ExitCode()
+	if p.leaves.IsZero() {
+		p.leaves = time.Now()
+	}
+	p.mu.Unlock()
+	close(p.exited)
+}
+
+func (f *fleet) heard(p *process, r report) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch r.Kind {
+	case "instance":
+		p.instance = r.ID
+	case "ready":
+		p.since = time.Now()
+		close(p.ready)
+	case "answer":
+		p.answers[r.N] <- r
+	case "ended":
+		f.book.note("shutdown in place %d: %s", p.place, r.Text)
+	default:
+		f.book.heard(r)
+	}
+}
+
+// send writes a line to a process that may be gone.
+func (p *process) send(v any) {
+	line, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	_, _ = p.stdin.Write(append(line, '\n'))
+}
+
+func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
+
+// kill ends a process at once.
+func (p *process) kill() {
+	p.mu.Lock()
+	p.killed, p.leaves = true, time.Now()
+	p.mu.Unlock()
+	p.signal(syscall.SIGKILL)
+	<-p.exited
+}
+
+// terminate asks a process to end, and returns its exit code.
+func (p *process) terminate(within time.Duration) (code int, ended bool) {
+	p.mu.Lock()
+	p.leaves = time.Now()
+	p.mu.Unlock()
+	p.signal(syscall.SIGTERM)
+	timer := time.NewTimer(within)
+	defer timer.Stop()
+	select {
+	case <-p.exited:
+		return p.code, true
+	case <-timer.C:
+		return 0, false
+	}
+}
+
+// freeze stops a process until rest returns.
+func (p *process) freeze(rest func()) {
+	begun := time.Now()
+	p.signal(syscall.SIGSTOP)
+	rest()
+	p.signal(syscall.SIGCONT)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stops = append(p.stops, stretch{begun, time.Now()})
+}
+
+// ask makes a process carry out a command; answered says whether it did before it ended.
+func (p *process) ask(c command) (r report, answered bool) {
+	ch := make(chan report, 1)
+	p.mu.Lock()
+	p.answers[c.N] = ch
+	p.mu.Unlock()
+	p.send(c)
+	select {
+	case r = <-ch:
+		return r, true
+	case <-p.exited:
+	}
+	select { // it may have answered last of all
+	case r = <-ch:
+		return r, true
+	default:
+		return r, false
+	}
+}
+
+func (f *fleet) at(place int) *process {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.slots[place]
+}
+
+// take empties a place.
+func (f *fleet) take(place int) *process {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	p := f.slots[place]
+	f.slots[place] = nil
+	return p
+}
+
+// rest waits for d, or until the storm is over.
+func (f *fleet) rest(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-f.calm:
+	}
+}
+
+// happen makes one event happen, and returns when it is over.
+func (f *fleet) happen(e event) {
+	switch e.What {
+	case "kill":
+		var gone sync.WaitGroup
+		for _, place := range e.Places {
+			if p := f.take(place); p != nil {
+				gone.Go(func() {
+					p.kill()
+					f.rest(e.For)
+					f.boot(p.place)
+				})
+			}
+		}
+		gone.Wait()
+	case "abort": // one more process, which may not get as far as being ready
+		p := f.spawn(e.Places[0])
+		f.rest(e.For)
+		p.kill()
+	case "stop":
+		if p := f.at(e.Places[0]); p != nil {
+			p.freeze(func() { f.rest(e.For) })
+		}
+	case "restart", "roll":
+		for _, place := range e.Places {
+			f.restart(place)
+		}
+	}
+}
+
+func (f *fleet) restart(place int) {
+	p := f.take(place)
+	if p == nil {
+		return
+	}
+	within := f.Drain + 30*time.Second // it may wait for one that is stopped
+	switch code, ended := p.terminate(within); {
+	case !ended:
+		f.book.violated("shutdown", "place %d has not ended %v after SIGTERM", place, within)
+		p.kill()
+	case code != 0 && code != exitCutOff && (f.Kind == rolling || code != exitBroken):
+		f.book.violated("shutdown", "place %d ended with code %d after SIGTERM", place, code)
+	}
+	f.boot(place)
+}
+
+// submit makes one call, and repeats it where the task's id makes that safe.
+func (f *fleet) submit(n int, u submit) {
+	c := command{N: n, Submit: u}
+	if u.How == "subtasks" || u.How == "stop" {
+		if c.Target = f.book.some(u.Pick); c.Target == "" {
+			return
+		}
+	}
+	if u.How == "stop" {
+		f.book.stops(c.Target)
+	}
+	for range 5 {
+		p := f.at(u.Place)
+		for place := 0; p == nil && place < len(f.slots); place++ {
+			p = f.at(place)
+		}
+		if p == nil {
+			f.rest(100 * time.Millisecond)
+			continue
+		}
+		r, answered := p.ask(c)
+		if answered && r.Code == "" {
+			f.book.acked(r.IDs)
+			return
+		}
+		f.book.note("%s %s: answered %v: %s", u.How, c.Target, answered, r.Text)
+		if u.ID == "" {
+			return
+		}
+	}
+}
+
+// A book is what the parent was told: which submits were acknowledged, which handlers ran.
+type book struct {
+	mu     sync.Mutex
+	acks   []string
+	asked  map[string]bool     // to be stopped
+	runs   map[string]int      // handlers begun, by id#fence
+	told   map[string][][4]int // by the id of the done task
+	broken []string
+	notes  []string
+}
+
+func newBook() *book {
+	return &book{asked: map[string]bool{}, runs: map[string]int{}, told: map[string][][4]int{}}
+}
+
+func (b *book) heard(r report) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch r.Kind {
+	case "run":
+		b.runs[fmt.Sprintf("%s#%d", r.ID, r.Fence)]++
+	case "told":
+		b.told[r.ID] = append(b.told[r.ID], r.Counts)
+	case "over":
+		b.broken = append(b.broken, "I8: one process ran "+r.Text)
+	}
+}
+
+func (b *book) acked(ids []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.acks = append(b.acks, ids...)
+}
+
+// some returns a task that was acknowledged, by chance.
+func (b *book) some(n int) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.acks) == 0 {
+		return ""
+	}
+	return b.acks[n%len(b.acks)]
+}
+
+func (b *book) stops(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked[id] = true
+}
+
+func (b *book) violated(rule, format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.broken = append(b.broken, rule+": "+fmt.Sprintf(format, args...))
+}
+
+func (b *book) note(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.notes = append(b.notes, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,270 @@
+//go:build unix
+
+package embedded_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+)
+
+// An order is a payload: what its handler is to do. How its task ends follows from it.
+type order struct {
+	Ticket int           `json:"ticket"`       // the result shows it
+	Do     string        `json:"do,omitempty"` // fail, panic, permanent, snooze, hang until its timeout
+	N      int           `json:"n,omitempty"`  // how often, where Do is to happen some times only
+	For    time.Duration `json:"for,omitempty"`
+	Kids   []family      `json:"kids,omitempty"`
+}
+
+// A family is one call to Subtasks.
+type family struct {
+	Queue  int              `json:"queue"`
+	Orders []order          `json:"orders"`
+	Now    bool             `json:"now,omitempty"`
+	Policy af.FailurePolicy `json:"policy,omitempty"`
+	Batch  string           `json:"batch,omitempty"`
+}
+
+// chaosWorkers are the queues. The last one has no SubtasksDone.
+var chaosWorkers = []af.Worker{
+	{Name: "a", Type: "Alpha", Max: 4, Retries: 2, Backoff: 50 * time.Millisecond, Weight: 1, Payload: "order"},
+	{Name: "b", Type: "Beta", Max: 3, Retries: 1, Backoff: 100 * time.Millisecond, Weight: 2, Payload: "order"},
+	{Name: "c", Type: "Gamma", Max: 2, Backoff: 200 * time.Millisecond, Weight: 1, Payload: "order"},
+}
+
+// A chaosKind is what a scenario is about.
+type chaosKind int
+
+const (
+	everything chaosKind = iota
+	kills                // processes are killed, and nothing else: what they ran must soon run again
+	rolling              // graceful restarts: no attempt and no crash may be charged
+)
+
+func (k chaosKind) String() string { return [...]string{"everything", "kills", "rolling"}[k] }
+
+// A scenario is what happens in one test; a seed and a kind make it.
+type scenario struct {
+	Seed    uint64
+	Kind    chaosKind
+	Workers [][]int // the queues that each process works on
+	Clients int     // processes without workers
+	Drain   time.Duration
+	Storm   time.Duration
+	Submits []submit
+	Events  []event
+}
+
+// A submit is one call of a process, and what that is told of it.
+type submit struct {
+	At       time.Duration `json:",omitzero"`
+	Place    int           `json:",omitzero"`
+	Queue    int           `json:",omitzero"`
+	How      string        `json:",omitzero"` // submit, store, many, subtasks, stop
+	Orders   []order       `json:",omitzero"`
+	ID       string        `json:",omitzero"` // repeated until it is known to be there
+	Key      string        `json:",omitzero"`
+	Weight   int           `json:",omitzero"`
+	RunIn    time.Duration `json:",omitzero"`
+	Deadline time.Duration `json:",omitzero"`
+	Pick     int           `json:",omitzero"` // the source of subtasks, or what is to be stopped
+	Family   family        `json:",omitzero"`
+}
+
+// An event is something that happens to processes.
+type event struct {
+	At     time.Duration
+	What   string // kill, abort, stop, restart, roll
+	Places []int
+	For    time.Duration
+}
+
+// A draw makes random choices.
+type draw struct {
+	*rand.Rand
+	kind    chaosKind
+	tickets int
+}
+
+func (d *draw) chance(p float64) bool { return d.Float64() < p }
+
+func (d *draw) span(from, to time.Duration) time.Duration {
+	return from + time.Duration(d.Int64N(int64(to-from)+1))
+}
+
+func newScenario(kind chaosKind, seed uint64, storm time.Duration) scenario {
+	d := &draw{Rand: rand.New(rand.NewPCG(seed, uint64(kind))), kind: kind}
+	s := scenario{
+		Seed: seed, Kind: kind, Clients: 1 + d.IntN(2), Storm: storm,
+		Drain: d.span(100*time.Millisecond, 2*time.Second), Workers: [][]int{{0, 1, 2}, {0, 1, 2}},
+	}
+	for range d.IntN(3) {
+		two := [][]int{{0, 1}, {1, 2}, {0, 2}, {0, 1, 2}}
+		s.Workers = append(s.Workers, two[d.IntN(len(two))])
+	}
+	for range int(storm/time.Second) * (6 + d.IntN(10)) {
+		s.Submits = append(s.Submits, d.submit(&s))
+	}
+	d.events(&s)
+	return s
+}
+
+// places is how many processes there are; those of workers come first.
+func (s *scenario) places() int { return len(s.Workers) + s.Clients }
+
+// order draws a task; deep says how many generations may follow.
+func (d *draw) order(deep int) order {
+	d.tickets++
+	o := order{Ticket: d.tickets, For: d.span(0, 300*time.Millisecond)}
+	long := 0.15
+	if d.kind == kills { // there is to be something that ran
+		long = 0.5
+	}
+	if d.chance(long) {
+		o.For = d.span(500*time.Millisecond, 2500*time.Millisecond)
+	}
+	if d.chance(0.4) {
+		o.Do = []string{"fail", "permanent", "snooze", "panic", "fail"}[d.IntN(5)]
+		if o.Do == "snooze" || d.chance(0.6) {
+			o.N = 1 + d.IntN(2)
+		}
+	}
+	for deep > 0 && len(o.Kids) < 2 && d.chance(0.3) {
+		o.Kids = append(o.Kids, d.family(deep-1))
+	}
+	return o
+}
+
+// nowMark ends the key of a batch from outside that need not wait for its source.
+const nowMark = "-now"
+
+func (d *draw) family(deep int) family {
+	f := family{Queue: d.IntN(len(chaosWorkers)), Now: d.chance(0.4)}
+	f.Policy = []af.FailurePolicy{"", af.IgnoreFailures, af.FailFast, af.CollectFailures}[d.IntN(4)]
+	for range d.IntN(4) {
+		f.Orders = append(f.Orders, d.order(deep))
+	}
+	// A key stands for one content: under the same key, more subtasks than before are a further commit.
+	f.Batch = fmt.Sprintf("b%d-%d", d.IntN(3), len(f.Orders))
+	if f.Now {
+		f.Batch += nowMark
+	}
+	return f
+}
+
+func (d *draw) submit(s *scenario) submit {
+	u := submit{
+		At: d.span(0, s.Storm*9/10), Place: len(s.Workers) + d.IntN(s.Clients), Queue: d.IntN(len(chaosWorkers)), Weight: d.IntN(4),
+		How: []string{"submit", "submit", "store", "many", "many", "subtasks", "stop"}[d.IntN(7)], Pick: d.IntN(1 << 20), Family: d.family(1),
+	}
+	if d.chance(0.1) {
+		u.Place = d.IntN(len(s.Workers))
+	}
+	n := 1
+	if u.How == "many" {
+		n = d.IntN(8)
+	}
+	if u.How != "subtasks" && u.How != "stop" {
+		u.Family = family{}
+		for range n {
+			u.Orders = append(u.Orders, d.order(2))
+		}
+	}
+	if (u.How == "submit" || u.How == "store") && d.chance(0.05) {
+		u.Orders = []order{{Ticket: u.Orders[0].Ticket, Do: "hang"}}
+	}
+	if n == 1 && d.chance(0.4) {
+		u.ID = fmt.Sprintf("t%d", d.IntN(20))
+	}
+	if n == 1 && d.chance(0.3) {
+		u.Key = fmt.Sprintf("k%d", d.IntN(3))
+	}
+	if d.chance(0.2) {
+		u.RunIn = d.span(0, 3*time.Second)
+	}
+	if d.chance(0.15) {
+		u.Deadline = d.span(0, 3*time.Second)
+	}
+	return u
+}
+
+// events draws what happens to the processes.
+func (d *draw) events(s *scenario) {
+	if s.Kind == rolling {
+		for at := d.span(500*time.Millisecond, time.Second); at < s.Storm; at += d.span(time.Second, 3*time.Second) {
+			s.Events = append(s.Events, event{At: at, What: "roll", Places: d.Perm(s.places())})
+		}
+		return
+	}
+	whats := []string{"kill", "kill", "kill", "kill some", "kill all", "abort"}
+	if s.Kind == everything {
+		whats = append(whats, "stop long", "stop long", "stop", "stop", "restart", "restart", "roll")
+	}
+	for at := d.span(300*time.Millisecond, time.Second); at < s.Storm; at += d.span(300*time.Millisecond, 2*time.Second) {
+		s.Events = append(s.Events, d.event(s, at, whats[d.IntN(len(whats))]))
+	}
+	if s.Kind == everything { // one at least, early enough to last beyond a lease
+		s.Events = append(s.Events, d.event(s, d.span(0, s.Storm/3), "stop long"))
+	}
+	slices.SortStableFunc(s.Events, func(a, b event) int { return int(a.At - b.At) })
+}
+
+func (d *draw) event(s *scenario, at time.Duration, what string) event {
+	e := event{At: at, What: strings.Fields(what)[0], Places: []int{d.IntN(s.places())}}
+	switch what {
+	case "kill some":
+		e.Places = d.Perm(s.places())[:2]
+	case "kill all", "roll":
+		e.Places = d.Perm(s.places())
+	case "stop long": // beyond the lease
+		e.Places, e.For = []int{d.IntN(len(s.Workers))}, d.span(4*time.Second, 6*time.Second)
+	case "stop":
+		e.For = d.span(10*time.Millisecond, time.Second)
+	case "kill":
+		e.Places, e.For = []int{d.IntN(len(s.Workers))}, d.span(0, time.Second)
+		if d.chance(0.2) {
+			e.Places = []int{len(s.Workers) + d.IntN(s.Clients)}
+		}
+	case "abort":
+		e.For = d.span(0, 500*time.Millisecond)
+	}
+	return e
+}
+
+func (s *scenario) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "scenario %d: %v, workers %v, %d clients, drain %v, storm %v, %d submits\n", s.Seed, s.Kind, s.Workers, s.Clients,
+		s.Drain, s.Storm, len(s.Submits))
+	for _, e := range s.Events {
+		text, _ := json.Marshal(e)
+		fmt.Fprintf(&b, "  %s\n", text)
+	}
+	return b.String()
+}
+
+// An ending is how a task ends by its order, where nobody stops it and no deadline passes.
+type ending struct {
+	status  af.Status
+	attempt int
+}
+
+// ends says how the task of an order ends in a queue, whatever happens to processes: crashes, snoozes and shutdowns are
+// not charged.
+func (o order) ends(w af.Worker) ending {
+	last := w.Retries + 1
+	switch {
+	case o.Do == "permanent":
+		return ending{af.StatusFailed, 1}
+	case o.Do == "hang", (o.Do == "fail" || o.Do == "panic") && (o.N == 0 || o.N >= last):
+		return ending{af.StatusFailed, last}
+	case o.Do == "fail" || o.Do == "panic":
+		return ending{af.StatusSuccess, o.N + 1}
+	}
+	return ending{af.StatusSuccess, 1}
+}
