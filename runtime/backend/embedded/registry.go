@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -64,7 +65,11 @@ const (
 
 	reconcileEvery = time.Second
 	connectWithin  = time.Second
+	closeWithin    = time.Second
 	joinWithin     = 500 * time.Millisecond // a peer that was stopped answers nobody
+
+	openLock = "open.lock" // in the folder of locks
+	turnLock = "turn.lock"
 )
 
 func lockFile(run, peer string) string { return filepath.Join(run, peer+".lock") }
@@ -102,18 +107,14 @@ func (t *tx) registered() error {
 	return t.readGeneration()
 }
 
-// leave removes this peer.
+// leave removes this peer. Once its lock is free others may take the file for that of a dead one, and be first to remove it.
 func (r *registry) leave(ctx context.Context) error {
 	_, err := r.remove(ctx, r.self)
-	return errors.Join(err, r.lock.Unlock(), removeFile(lockFile(r.run, r.self)))
-}
-
-// removeFile removes a file that another peer may be removing, too.
-func removeFile(path string) error {
-	if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
-		return err
+	err = errors.Join(err, r.lock.Unlock())
+	if gone := os.Remove(lockFile(r.run, r.self)); !errors.Is(gone, os.ErrNotExist) {
+		err = errors.Join(err, gone)
 	}
-	return nil
+	return err
 }
 
 // remove deletes a peer's rows, and gives back what it has taken.
@@ -338,13 +339,38 @@ func (r *registry) bury(ctx context.Context, p peer) {
 		r.log.Info("a process has died", "peer", p.ID)
 	}
 	poke(r.deaths)
-	files := []string{lockFile(r.run, p.ID)}
+	r.discard(lockFile(r.run, p.ID))
 	if p.Network == "unix" {
-		files = append(files, p.Addr)
+		r.discard(p.Addr)
 	}
-	for _, file := range files {
-		if err := removeFile(file); err != nil {
-			r.log.Debug("a dead process's file is left", "file", file, "error", err)
+}
+
+// tidy removes the files of the dead who are in the registry no more, or never came to be: they were killed while they
+// opened the file, or their undertaker was. Nobody else may be opening the file.
+func (r *registry) tidy(ctx context.Context) {
+	v, err := r.current(ctx, 0)
+	if err != nil {
+		r.log.Debug("the peers can't be read", "error", err)
+		return
+	}
+	files, err := os.ReadDir(r.run)
+	if err != nil {
+		r.log.Debug("the folder of locks can't be read", "error", err)
+	}
+	for _, f := range files {
+		id := strings.TrimSuffix(f.Name(), filepath.Ext(f.Name()))
+		if _, known := v.peers[id]; known || f.Name() == openLock || f.Name() == turnLock {
+			continue
 		}
+		if _, err := os.Stat(lockFile(r.run, id)); errors.Is(err, os.ErrNotExist) || r.dead(id) {
+			r.discard(filepath.Join(r.run, f.Name()))
+		}
+	}
+}
+
+// discard removes a file that a dead process has left.
+func (r *registry) discard(file string) {
+	if err := os.Remove(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		r.log.Debug("a dead process's file is left", "file", file, "error", err)
 	}
 }

@@ -30,7 +30,7 @@ type session struct {
 
 // openSession opens the file and joins those that share it. What has been opened when something fails is closed again.
 func openSession(ctx context.Context, p place, o options, env backend.Env) (_ *session, err error) {
-	unlock, err := one(ctx, filepath.Join(p.run, "open.lock"))
+	unlock, err := one(ctx, p.run)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func openSession(ctx context.Context, p place, o options, env backend.Env) (_ *s
 	undo = append(undo, func() error { return errors.Join(lock.Unlock(), os.Remove(lock.Path())) })
 
 	s := &session{}
-	if s.db, err = openDatabase(ctx, p.file, id, o, newTurn(filepath.Join(p.run, "turn.lock"))); err != nil {
+	if s.db, err = openDatabase(ctx, p.file, id, o, newTurn(filepath.Join(p.run, turnLock))); err != nil {
 		return nil, err
 	}
 	undo = append(undo, s.db.close)
@@ -76,14 +76,17 @@ func openSession(ctx context.Context, p place, o options, env backend.Env) (_ *s
 	if err := s.peers.join(ctx); err != nil {
 		return nil, err
 	}
+	s.peers.tidy(ctx)
 	background, end := context.WithCancel(context.Background())
 	s.end = end
 	s.working.Go(func() { s.peers.watch(background) })
 	return s, nil
 }
 
-// one waits until this process is the only one that opens the file: what happens at the first opening happens once.
-func one(ctx context.Context, path string) (unlock func(), err error) {
+// one waits until this process is the only one that opens or closes the file: what happens at the first opening happens
+// once, and of two that close it one is the last.
+func one(ctx context.Context, run string) (unlock func(), err error) {
+	path := filepath.Join(run, openLock)
 	lock := flock.New(path, flock.SetPermissions(0o600))
 	if _, err := lock.TryLockContext(ctx, 5*time.Millisecond); err != nil {
 		if ctx.Err() != nil {
@@ -113,7 +116,17 @@ func (s *session) close(ctx context.Context) error {
 	s.end()
 	err := s.mesh.Close(ctx)
 	s.working.Wait()
-	return errors.Join(err, s.peers.leave(context.WithoutCancel(ctx)), s.db.close())
+	ctx = context.WithoutCancel(ctx)
+	err = errors.Join(err, s.peers.leave(ctx))
+	// SQLite removes its log when the last one closes the file; of two at the same moment neither is. Who can't be alone,
+	// since another is stopped while it is, leaves without tidying up.
+	within, cancel := context.WithTimeout(ctx, closeWithin)
+	defer cancel()
+	if unlock, oneErr := one(within, s.peers.run); oneErr == nil {
+		defer unlock()
+		s.peers.tidy(within)
+	}
+	return errors.Join(err, s.db.close())
 }
 
 // noticed is told what other peers tell.

@@ -1,0 +1,129 @@
+package embedded_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A process may be killed before anybody knows of it, and its undertaker before the files are gone.
+func TestFilesOfTheDeadWhoAreInNoRegistryAreRemoved(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	left := []string{path + "-run/DEAD.lock", path + "-run/DEAD.sock"}
+	leave := func() {
+		for _, name := range left {
+			if err := os.WriteFile(name, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	tidy := func(when string) {
+		t.Helper()
+		for _, name := range left {
+			if _, err := os.Stat(name); err == nil {
+				t.Errorf("%s: %s is there", when, name)
+			}
+		}
+	}
+	first, err := open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leave()
+	second, err := open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tidy("after an opening")
+	leave()
+	for _, ports := range []*backend.Ports{first, second} {
+		if err := ports.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	tidy("after the last has gone")
+}
+
+func init() { children["leaver"] = leaver }
+
+// leaver opens a file, and closes it when its input ends.
+func leaver() int {
+	ports, err := open(context.Background(), os.Getenv("AF_TEST_PATH"))
+	if err == nil {
+		fmt.Println("open")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		err = ports.Close(context.Background())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func TestTheLastToGoLeavesNoLogBehindThoughAllGoAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	for range 10 {
+		var gone sync.WaitGroup
+		end := make(chan struct{})
+		for range 6 {
+			c := exec.Command(os.Args[0])
+			c.Env = append(os.Environ(), "AF_TEST_CHILD=leaver", "AF_TEST_PATH="+path)
+			c.Stderr = os.Stderr
+			in, err := c.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := c.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := c.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+				t.Error(err)
+			}
+			gone.Go(func() {
+				<-end
+				_ = in.Close()
+				if err := c.Wait(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		close(end)
+		gone.Wait()
+		if left, err := filepath.Glob(path + "-wal"); err != nil || len(left) > 0 {
+			t.Fatalf("left behind: %v, %v", left, err)
+		}
+	}
+}
+
+func TestWhoLeavesMayFindItsLockFileRemovedByAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	ports, err := open(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	locks, err := filepath.Glob(path + "-run/*.lock")
+	if err != nil || len(locks) < 2 {
+		t.Fatalf("%v, %v", locks, err)
+	}
+	for _, file := range locks {
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := ports.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
