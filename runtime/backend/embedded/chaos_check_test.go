@@ -164,10 +164,8 @@ func (t *trial) claims() {
 		id, owner := c.After.ID, t.owners[e]
 		switch e.Op {
 		case "Claim":
-			if key := e.Owner + c.After.Queue; true {
-				running[key]++
-				t.most[c.After.Queue] = max(t.most[c.After.Queue], running[key])
-			}
+			running[e.Owner+c.After.Queue]++
+			t.most[c.After.Queue] = max(t.most[c.After.Queue], running[e.Owner+c.After.Queue])
 			if !strings.HasPrefix(e.Owner, e.Instance) || convicted[e.Owner] {
 				t.fail("owner", id, "%s was claimed by %s for %s, convicted: %v", id, e.Instance, e.Owner, convicted[e.Owner])
 			}
@@ -214,9 +212,9 @@ func (t *trial) convictions() {
 			t.fail("conviction", "", "%s took %s for dead, who is nobody", e.Instance, e.Owner)
 		case !p.leaves.IsZero() && p.leaves.Before(at) && (p.killed || !lost[e.Owner]):
 		case slices.ContainsFunc(p.stops, func(s stretch) bool { // stopped beyond a lease, as seen from a beat on
-			return s.to.Sub(s.from) > chaosLease-beatSlack && s.overlaps(at.Add(-2*chaosLease), at)
+			return s.to.Sub(s.from) > t.fleet.Lease-beatSlack && s.overlaps(at.Add(-2*t.fleet.Lease), at)
 		}):
-		case t.hungry(at.Add(-2*chaosLease), at):
+		case t.hungry(at.Add(-2*t.fleet.Lease), at):
 		default:
 			t.fail("conviction", "", "%s took %s for dead at %v; leaves at %v, killed %v, stopped %v", e.Instance, e.Owner, e.At,
 				p.leaves.Sub(t.fleet.begun), p.killed, p.stops)
@@ -237,6 +235,7 @@ type crash struct {
 	id, queue string
 	killed    time.Time
 	again     time.Time
+	claim     int // its place in the log
 }
 
 // mostAgain is how long a task may take to run again, with somebody there to run it.
@@ -257,7 +256,7 @@ func (t *trial) crashes() {
 		case e.Op == "Claim" && !open[c.ID].killed.IsZero():
 			crash := open[c.ID]
 			delete(open, c.ID)
-			crash.again = e.Now
+			crash.again, crash.claim = e.Now, i
 			took := crash.again.Sub(crash.killed)
 			if !t.quietFor(crash) {
 				continue
@@ -286,40 +285,35 @@ func (t *trial) quietFor(c crash) bool {
 			return false
 		}
 		there := !p.since.IsZero() && p.since.Before(c.killed) && (p.leaves.IsZero() || p.leaves.After(to))
-		able = able || there && t.freeIn(p, c.queue, c.killed, to)
+		able = able || there && t.freeIn(p, c, to)
 	}
 	return able
 }
 
-// freeIn says whether a process had a free slot all the time.
-func (t *trial) freeIn(p *process, queue string, from, to time.Time) bool {
-	works, most := false, 0
+// freeIn says whether a process had a free slot all the time until a task ran again.
+func (t *trial) freeIn(p *process, c crash, to time.Time) bool {
+	most := 0
 	for i, w := range chaosWorkers {
-		if w.Name == queue {
+		if w.Name == c.queue && p.place < len(t.fleet.Workers) && slices.Contains(t.fleet.Workers[p.place], i) {
 			most = w.Max
-			works = p.place < len(t.fleet.Workers) && slices.Contains(t.fleet.Workers[p.place], i)
 		}
 	}
-	if !works {
-		return false
-	}
 	n := 0
-	for i := range t.log.Entries {
+	for i := range t.log.Entries[:c.claim] {
 		e := &t.log.Entries[i]
 		at := t.fleet.begun.Add(e.At)
 		if at.After(to) {
 			break
 		}
-		if len(e.Changes) == 0 || e.Changes[0].After.Queue != queue {
-			continue
-		}
-		if e.Op == "Claim" && t.process(e.Owner) == p {
-			n++
-		} else if (e.Op == "Settle" || e.Op == "Judge") && t.process(t.owners[e]) == p {
-			n--
-		}
-		if n >= most && !at.Before(from) {
+		if n >= most && at.After(c.killed) {
 			return false
+		}
+		switch {
+		case len(e.Changes) == 0 || e.Changes[0].After.Queue != c.queue:
+		case e.Op == "Claim" && t.process(e.Owner) == p:
+			n++
+		case (e.Op == "Settle" || e.Op == "Judge") && t.process(t.owners[e]) == p:
+			n--
 		}
 	}
 	return n < most

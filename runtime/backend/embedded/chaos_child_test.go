@@ -29,6 +29,7 @@ type assignment struct {
 	Path  string
 	Works []int
 	Drain time.Duration
+	Lease time.Duration
 }
 
 // A command is a submit that a child is to make, and answers by its number.
@@ -126,7 +127,7 @@ func (c *child) start() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	app, err := af.Open(ctx, audited{c.Path, c}, af.Lease(chaosLease), af.Logger(log), af.IP("192.0.2.1"))
+	app, err := af.Open(ctx, audited{c.Path, c}, af.Lease(c.Lease), af.Logger(log), af.IP("192.0.2.1"))
 	if err != nil {
 		return err
 	}

@@ -94,7 +94,7 @@ func (f *fleet) spawn(place int) *process {
 	if err := p.cmd.Start(); err != nil {
 		panic(err)
 	}
-	a := assignment{Path: f.path, Drain: f.Drain}
+	a := assignment{Path: f.path, Drain: f.Drain, Lease: f.Lease}
 	if place < len(f.Workers) {
 		a.Works = f.Workers[place]
 	}
@@ -205,11 +205,11 @@ func (p *process) terminate(within time.Duration) (code int, ended bool) {
 	}
 }
 
-// freeze stops a process until rest returns.
-func (p *process) freeze(rest func()) {
+// freeze stops a process for a while.
+func (p *process) freeze(d time.Duration) {
 	begun := time.Now()
 	p.signal(syscall.SIGSTOP)
-	rest()
+	time.Sleep(d)
 	p.signal(syscall.SIGCONT)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -264,7 +264,7 @@ func (f *fleet) rest(d time.Duration) {
 // happen makes one event happen, and returns when it is over.
 func (f *fleet) happen(e event) {
 	switch e.What {
-	case "kill":
+	case "kill", "kill some", "kill all":
 		var gone sync.WaitGroup
 		for _, place := range e.Places {
 			if p := f.take(place); p != nil {
@@ -280,9 +280,9 @@ func (f *fleet) happen(e event) {
 		p := f.spawn(e.Places[0])
 		f.rest(e.For)
 		p.kill()
-	case "stop":
+	case "stop", "stop long": // to its end, whether the storm is over or not
 		if p := f.at(e.Places[0]); p != nil {
-			p.freeze(func() { f.rest(e.For) })
+			p.freeze(e.For)
 		}
 	case "restart", "roll":
 		for _, place := range e.Places {

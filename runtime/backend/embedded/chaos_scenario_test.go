@@ -33,9 +33,9 @@ type family struct {
 
 // chaosWorkers are the queues. The last one has no SubtasksDone.
 var chaosWorkers = []af.Worker{
-	{Name: "a", Type: "Alpha", Max: 4, Retries: 2, Backoff: 50 * time.Millisecond, Weight: 1, Payload: "order"},
-	{Name: "b", Type: "Beta", Max: 3, Retries: 1, Backoff: 100 * time.Millisecond, Weight: 2, Payload: "order"},
-	{Name: "c", Type: "Gamma", Max: 2, Backoff: 200 * time.Millisecond, Weight: 1, Payload: "order"},
+	{Name: "a", Type: "Alpha", Max: 6, Retries: 2, Backoff: 50 * time.Millisecond, Weight: 1, Payload: "order"},
+	{Name: "b", Type: "Beta", Max: 4, Retries: 1, Backoff: 100 * time.Millisecond, Weight: 2, Payload: "order"},
+	{Name: "c", Type: "Gamma", Max: 3, Backoff: 200 * time.Millisecond, Weight: 1, Payload: "order"},
 }
 
 // A chaosKind is what a scenario is about.
@@ -56,6 +56,7 @@ type scenario struct {
 	Workers [][]int // the queues that each process works on
 	Clients int     // processes without workers
 	Drain   time.Duration
+	Lease   time.Duration
 	Storm   time.Duration
 	Submits []submit
 	Events  []event
@@ -80,7 +81,7 @@ type submit struct {
 // An event is something that happens to processes.
 type event struct {
 	At     time.Duration
-	What   string // kill, abort, stop, restart, roll
+	What   string // kill, kill some, kill all, abort, stop, stop long, restart, roll
 	Places []int
 	For    time.Duration
 }
@@ -101,14 +102,19 @@ func (d *draw) span(from, to time.Duration) time.Duration {
 func newScenario(kind chaosKind, seed uint64, storm time.Duration) scenario {
 	d := &draw{Rand: rand.New(rand.NewPCG(seed, uint64(kind))), kind: kind}
 	s := scenario{
-		Seed: seed, Kind: kind, Clients: 1 + d.IntN(2), Storm: storm,
+		Seed: seed, Kind: kind, Clients: 1 + d.IntN(2), Storm: storm, Lease: chaosLease,
 		Drain: d.span(100*time.Millisecond, 2*time.Second), Workers: [][]int{{0, 1, 2}, {0, 1, 2}},
 	}
 	for range d.IntN(3) {
 		two := [][]int{{0, 1}, {1, 2}, {0, 2}, {0, 1, 2}}
 		s.Workers = append(s.Workers, two[d.IntN(len(two))])
 	}
-	for range int(storm/time.Second) * (6 + d.IntN(10)) {
+	rate := 6 + d.IntN(10)
+	if kind == kills {
+		rate = 3 + d.IntN(3)       // so that what ran finds a free slot
+		s.Lease = 10 * time.Second // so that nobody waits for its end
+	}
+	for range int(storm/time.Second) * rate {
 		s.Submits = append(s.Submits, d.submit(&s))
 	}
 	d.events(&s)
@@ -122,11 +128,7 @@ func (s *scenario) places() int { return len(s.Workers) + s.Clients }
 func (d *draw) order(deep int) order {
 	d.tickets++
 	o := order{Ticket: d.tickets, For: d.span(0, 300*time.Millisecond)}
-	long := 0.15
-	if d.kind == kills { // there is to be something that ran
-		long = 0.5
-	}
-	if d.chance(long) {
+	if d.chance(0.15) {
 		o.For = d.span(500*time.Millisecond, 2500*time.Millisecond)
 	}
 	if d.chance(0.4) {
@@ -210,20 +212,23 @@ func (d *draw) events(s *scenario) {
 		s.Events = append(s.Events, d.event(s, at, whats[d.IntN(len(whats))]))
 	}
 	if s.Kind == everything { // one at least, early enough to last beyond a lease
-		s.Events = append(s.Events, d.event(s, d.span(0, s.Storm/3), "stop long"))
+		s.Events = append(s.Events, d.event(s, d.span(300*time.Millisecond, s.Storm/3), "stop long"))
 	}
 	slices.SortStableFunc(s.Events, func(a, b event) int { return int(a.At - b.At) })
 }
 
 func (d *draw) event(s *scenario, at time.Duration, what string) event {
-	e := event{At: at, What: strings.Fields(what)[0], Places: []int{d.IntN(s.places())}}
+	e := event{At: at, What: what, Places: []int{d.IntN(s.places())}}
+	if what == "stop long" || strings.HasPrefix(what, "kill") {
+		d.ballast(s, at-200*time.Millisecond)
+	}
 	switch what {
 	case "kill some":
 		e.Places = d.Perm(s.places())[:2]
 	case "kill all", "roll":
 		e.Places = d.Perm(s.places())
 	case "stop long": // beyond the lease
-		e.Places, e.For = []int{d.IntN(len(s.Workers))}, d.span(4*time.Second, 6*time.Second)
+		e.Places, e.For = []int{d.IntN(len(s.Workers))}, d.span(5*time.Second, 7*time.Second)
 	case "stop":
 		e.For = d.span(10*time.Millisecond, time.Second)
 	case "kill":
@@ -235,6 +240,16 @@ func (d *draw) event(s *scenario, at time.Duration, what string) event {
 		e.For = d.span(0, 500*time.Millisecond)
 	}
 	return e
+}
+
+// ballast are tasks that run in every process when something happens to it, and still when others have taken them over.
+func (d *draw) ballast(s *scenario, at time.Duration) {
+	u := submit{At: at, Place: len(s.Workers), How: "many", Queue: d.IntN(2)}
+	for range 2 * len(s.Workers) {
+		d.tickets++
+		u.Orders = append(u.Orders, order{Ticket: d.tickets, For: d.span(time.Second, 3*time.Second)})
+	}
+	s.Submits = append(s.Submits, u)
 }
 
 func (s *scenario) String() string {

@@ -35,17 +35,17 @@ func TestChaosOfProcessesKeepsThePromises(t *testing.T) {
 	kinds := []chaosKind{everything, kills, rolling}
 	kinds = slices.DeleteFunc(kinds, func(k chaosKind) bool { return *chaosOnly != "" && *chaosOnly != k.String() })
 	var all tally
+	defer func() { t.Log(all.String()) }()
 	if *chaosFor == 0 {
-		t.Cleanup(func() { t.Log(all.String()) })
-		for _, kind := range kinds {
-			t.Run(kind.String(), func(t *testing.T) {
-				t.Parallel()
-				chaos(t, newScenario(kind, max(*chaosSeed, 1), shortStorm), &all)
+		var done sync.WaitGroup
+		for _, kind := range kinds { // side by side, for they mostly wait
+			done.Go(func() {
+				t.Run(kind.String(), func(t *testing.T) { chaos(t, newScenario(kind, max(*chaosSeed, 1), shortStorm), &all) })
 			})
 		}
+		done.Wait()
 		return
 	}
-	defer func() { t.Log(all.String()) }()
 	seed := *chaosSeed
 	if seed == 0 {
 		seed = uint64(time.Now().Unix())
