@@ -3,6 +3,7 @@ package embedded_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -71,27 +72,23 @@ func leaver() int {
 
 func TestTheLastToGoLeavesNoLogBehindThoughAllGoAtOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	for range 10 {
-		var gone sync.WaitGroup
+	for range 5 {
+		var opened, gone sync.WaitGroup
 		end := make(chan struct{})
 		for range 6 {
 			c := exec.Command(os.Args[0])
 			c.Env = append(os.Environ(), "AF_TEST_CHILD=leaver", "AF_TEST_PATH="+path)
 			c.Stderr = os.Stderr
-			in, err := c.StdinPipe()
-			if err != nil {
+			in, inErr := c.StdinPipe()
+			out, outErr := c.StdoutPipe()
+			if err := errors.Join(inErr, outErr, c.Start()); err != nil {
 				t.Fatal(err)
 			}
-			out, err := c.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := c.Start(); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-				t.Error(err)
-			}
+			opened.Go(func() {
+				if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+					t.Error(err)
+				}
+			})
 			gone.Go(func() {
 				<-end
 				_ = in.Close()
@@ -100,6 +97,7 @@ func TestTheLastToGoLeavesNoLogBehindThoughAllGoAtOnce(t *testing.T) {
 				}
 			})
 		}
+		opened.Wait()
 		close(end)
 		gone.Wait()
 		if left, err := filepath.Glob(path + "-wal"); err != nil || len(left) > 0 {
