@@ -1,0 +1,70 @@
+//go:build unix
+
+package embedded_test
+
+import (
+	"fmt"
+	"sync"
+)
+
+// A book is what the parent was told: which submits were acknowledged, which handlers ran.
+type book struct {
+	mu     sync.Mutex
+	acks   []string
+	asked  map[string]bool     // to be stopped
+	runs   map[string]int      // handlers begun, by id#fence
+	told   map[string][][4]int // by the id of the done task
+	broken []string
+	notes  []string
+}
+
+func newBook() *book {
+	return &book{asked: map[string]bool{}, runs: map[string]int{}, told: map[string][][4]int{}}
+}
+
+func (b *book) heard(r report) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch r.Kind {
+	case "run":
+		b.runs[fmt.Sprintf("%s#%d", r.ID, r.Fence)]++
+	case "told":
+		b.told[r.ID] = append(b.told[r.ID], r.Counts)
+	case "over":
+		b.broken = append(b.broken, "I8: one process ran "+r.Text)
+	}
+}
+
+func (b *book) acked(ids []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.acks = append(b.acks, ids...)
+}
+
+// some returns a task that was acknowledged, by chance.
+func (b *book) some(n int) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.acks) == 0 {
+		return ""
+	}
+	return b.acks[n%len(b.acks)]
+}
+
+func (b *book) stops(id string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked[id] = true
+}
+
+func (b *book) violated(rule, format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.broken = append(b.broken, rule+": "+fmt.Sprintf(format, args...))
+}
+
+func (b *book) note(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.notes = append(b.notes, fmt.Sprintf(format, args...))
+}
