@@ -34,7 +34,8 @@ type trial struct {
 	starved  []stretch // when the parent itself didn't get to run
 	broken   []fault.Violation
 	byPrefix map[string]*process // by instance
-	again    []time.Duration     // from each kill to the next claim of what ran there
+	again    []time.Duration     // from each kill to the next claim of what ran there, where somebody could claim it
+	anyhow   []time.Duration     // the same, where nobody could too
 	most     map[string]int      // tasks of a queue that one owner had at once, by the store's account
 }
 
@@ -258,6 +259,7 @@ func (t *trial) crashes() {
 			delete(open, c.ID)
 			crash.again, crash.claim = e.Now, i
 			took := crash.again.Sub(crash.killed)
+			t.anyhow = append(t.anyhow, took)
 			if !t.quietFor(crash) {
 				continue
 			}

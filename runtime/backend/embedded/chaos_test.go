@@ -64,6 +64,7 @@ type tally struct {
 	acks      int
 	settled   []time.Duration
 	again     []time.Duration
+	anyhow    []time.Duration
 	most      map[string]int
 }
 
@@ -78,7 +79,8 @@ func (n *tally) count(tr *trial, settled time.Duration) {
 			n.rows[e.Row(c)]++
 		}
 	}
-	n.settled, n.again = append(n.settled, settled), append(n.again, tr.again...)
+	n.settled = append(n.settled, settled)
+	n.again, n.anyhow = append(n.again, tr.again...), append(n.anyhow, tr.anyhow...)
 	if n.most == nil {
 		n.most = map[string]int{}
 	}
@@ -91,8 +93,8 @@ func (n *tally) String() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return fmt.Sprintf("%d scenarios, %d processes, %d acknowledged tasks; changes by row of the state table %v; settled after a storm %s; "+
-		"killed to running again %s; unsettled claims of an owner at most %v", n.scenarios, n.processes, n.acks, n.rows, quantiles(n.settled),
-		quantiles(n.again), n.most)
+		"killed to running again %s, those included that nobody was free to run %s; claims of an owner not yet settled, at most %v",
+		n.scenarios, n.processes, n.acks, n.rows, quantiles(n.settled), quantiles(n.again), quantiles(n.anyhow), n.most)
 }
 
 func quantiles(all []time.Duration) string {
