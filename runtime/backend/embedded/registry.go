@@ -106,14 +106,15 @@ func (t *tx) registered() error {
 	return t.readGeneration()
 }
 
-// leave removes this peer. Once its lock is free others may take the file for that of a dead one, and be first to remove it.
+// leave removes this peer. Where its rows can't be deleted the others find its lock free, and do it. Once that is free they
+// may also be first to remove the file.
 func (r *registry) leave(ctx context.Context) error {
 	_, err := r.remove(ctx, r.self)
-	err = errors.Join(err, r.lock.Unlock())
-	if gone := os.Remove(lockFile(r.run, r.self)); !errors.Is(gone, os.ErrNotExist) {
-		err = errors.Join(err, gone)
+	unlocked := r.lock.Unlock()
+	if err == nil {
+		r.discard(lockFile(r.run, r.self))
 	}
-	return err
+	return errors.Join(err, unlocked)
 }
 
 // remove deletes a peer's rows, and gives back what it has taken.

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -16,7 +17,12 @@ import (
 // opened opens a file and closes it when the test ends.
 func opened(t *testing.T, opts ...Option) *session {
 	t.Helper()
-	b := File(filepath.Join(t.TempDir(), "af.db"), opts...)
+	return openedAt(t, filepath.Join(t.TempDir(), "af.db"), opts...)
+}
+
+func openedAt(t *testing.T, path string, opts ...Option) *session {
+	t.Helper()
+	b := File(path, opts...)
 	p, err := settle(b.path, b.options)
 	if err != nil {
 		t.Fatal(err)
@@ -26,6 +32,11 @@ func opened(t *testing.T, opts ...Option) *session {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		select {
+		case <-s.transport.closed: // by the test
+			return
+		default:
+		}
 		if err := s.close(context.Background()); err != nil {
 			t.Error(err)
 		}
@@ -182,5 +193,28 @@ func TestWriteLockThatIsHeldElsewhereMakesWritesUnavailable(t *testing.T) {
 	run("COMMIT")
 	if err := change(t.Context(), s.db.writer, put("a")); err != nil {
 		t.Error(err)
+	}
+}
+
+// Its disk was full, or the write lock held, when it left.
+func TestPeerThatCouldNotSayGoodbyeIsBuried(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	stays, leaves := openedAt(t, path), openedAt(t, path, func(o *options) { o.patience = 50 * time.Millisecond })
+	release := hold(t, stays) // the write lock
+	if err := leaves.close(t.Context()); !errors.Is(err, backend.ErrUnavailable) {
+		t.Errorf("closing without saying goodbye: %v", err)
+	}
+	release()
+	for {
+		v, err := stays.peers.current(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, there := v.peers[leaves.peers.self]
+		_, err = os.Stat(lockFile(stays.peers.run, leaves.peers.self))
+		if !there && errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		time.Sleep(time.Millisecond) // until the watch has looked; if it never does, the test's time runs out
 	}
 }
