@@ -6,7 +6,7 @@ TESTFLAGS ?=
 # How long make chaos takes.
 CHAOS ?= 3m
 
-.PHONY: help demo test chaos lint bench bench-gen generate
+.PHONY: help demo test chaos lint bench bench-gen generate stack stack-down
 help:
 	@echo 'make demo      run the example services and their client'
 	@echo 'make test      lint and all tests, with -race where there is a C compiler'
@@ -15,6 +15,8 @@ help:
 	@echo 'make bench     benchmarks of the runtime'
 	@echo 'make bench-gen benchmarks of the generator'
 	@echo 'make generate  go generate ./...'
+	@echo 'make stack     bring up RabbitMQ, Redis and a MongoDB for the tests of this checkout'
+	@echo 'make stack-down  stop them'
 
 demo:
 	@GO="$(GO)" examples/demo
@@ -41,3 +43,10 @@ bench-gen:
 
 generate:
 	@$(GO) generate ./...
+
+# The servers listen on loopback ports of their own. Tests start them, too; those stay up until stack-down.
+stack:
+	@$(GO) run ./internal/devstack/stack up
+
+stack-down:
+	@$(GO) run ./internal/devstack/stack down

@@ -39,6 +39,8 @@ var arrows = []row{
 
 	{"internal/conform", []string{"runtime/backend"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp"}},
 	{"internal/fault", []string{"runtime/backend"}, nil},
+	{"internal/devstack", nil, []string{"go.mongodb.org/mongo-driver/v2", "github.com/gofrs/flock"}},
+	{"internal/devstack/stack", []string{"internal/devstack"}, nil},
 
 	{"examples/...", []string{"examples/servers/...", "runtime", "runtime/config", "runtime/backend/auto"}, nil},
 }

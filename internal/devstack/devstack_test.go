@@ -1,0 +1,80 @@
+package devstack_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/afgen/afgen/internal/devstack"
+)
+
+func TestTestsOfACheckoutShareItsServers(t *testing.T) {
+	for _, k := range devstack.Kinds() {
+		if os.Getenv(k.Variable()) != "" {
+			continue
+		}
+		first, err := devstack.Up(k)
+		if err != nil {
+			t.Skipf("NOT TESTED: no %s: %v", k, err)
+		}
+		devstack.Forget()
+		second, err := devstack.Up(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if first.URI != second.URI || first.Pid != second.Pid {
+			t.Errorf("%s and %s", first.URI, second.URI)
+		}
+	}
+}
+
+func TestEachTestHasAPlaceOfItsOwn(t *testing.T) {
+	if a, b := devstack.Name(t), devstack.Name(t); a == b {
+		t.Errorf("%s twice", a)
+	}
+	if a, b := devstack.Mongo(t), devstack.Mongo(t); a == b {
+		t.Errorf("%s twice", a)
+	}
+	if os.Getenv(devstack.RabbitMQ.Variable()) == "" {
+		if a, b := devstack.AMQP(t), devstack.AMQP(t); a == b {
+			t.Errorf("%s twice", a)
+		}
+	}
+}
+
+func TestServerOfATestsOwnIsKilledAndStartedAgain(t *testing.T) {
+	for _, k := range devstack.Kinds() {
+		t.Run(string(k), func(t *testing.T) {
+			s := devstack.Start(t, k)
+			for _, end := range []func() error{s.Kill, s.Stop} {
+				if err := end(); err != nil {
+					t.Fatal(err)
+				}
+				if err := s.Ready(); err == nil {
+					t.Error("it answers")
+				}
+				uri := s.URI
+				if err := s.Start(); err != nil {
+					t.Fatal(err)
+				}
+				if s.URI != uri {
+					t.Errorf("%s became %s", uri, s.URI)
+				}
+			}
+		})
+	}
+}
+
+func TestAnotherDatabaseLeavesTheRestOfTheURI(t *testing.T) {
+	for uri, want := range map[string]string{
+		"mongodb://h:1":                        "mongodb://h:1/new",
+		"mongodb://h:1/":                       "mongodb://h:1/new",
+		"mongodb://h:1,i:2/old?w=1":            "mongodb://h:1,i:2/new?w=1",
+		"mongodb://u:p@h:1/":                   "mongodb://u:p@h:1/new?authSource=admin",
+		"mongodb://u:p@h:1/old?w=1":            "mongodb://u:p@h:1/new?w=1&authSource=old",
+		"mongodb://u:p@h:1/old?authSource=the": "mongodb://u:p@h:1/new?authSource=the",
+	} {
+		if got := devstack.WithDatabase(uri, "new"); got != want {
+			t.Errorf("%s: %s, want %s", uri, got, want)
+		}
+	}
+}

@@ -1,0 +1,34 @@
+//go:build unix
+
+package devstack
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// detach makes the command outlive this process, in a process group of its own.
+func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
+
+// signalGroup asks all processes of a group to end, or makes them. A group that has gone is no error.
+func signalGroup(pid int, hard bool) error {
+	signal := syscall.SIGTERM
+	if hard {
+		signal = syscall.SIGKILL
+	}
+	if err := syscall.Kill(-pid, signal); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	return nil
+}
+
+// groupAlive says whether a group has any process.
+func groupAlive(pid int) bool { return syscall.Kill(-pid, 0) == nil }
+
+// ours says whether a file is this user's.
+func ours(info os.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(stat.Uid) == os.Getuid()
+}

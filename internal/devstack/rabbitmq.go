@@ -1,0 +1,143 @@
+package devstack
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// Where Debian keeps the scripts themselves. Those in the PATH would change to the user rabbitmq, who may not read a
+// folder of ours.
+const rabbitMQScripts = "/usr/lib/rabbitmq/bin"
+
+func (s *Server) prepareRabbitMQ() (err error) {
+	if s.DistPort, err = freePort(); err != nil {
+		return err
+	}
+	if s.AdminPort, err = freePort(); err != nil {
+		return err
+	}
+	s.Node = fmt.Sprintf("af%d@localhost", s.Port)
+	s.URI = fmt.Sprintf("amqp://guest:guest@127.0.0.1:%d/", s.Port)
+	for name, text := range map[string]string{
+		"rabbitmq.conf": fmt.Sprintf(`listeners.tcp.1 = 127.0.0.1:%d
+management.tcp.ip = 127.0.0.1
+management.tcp.port = %d
+management_agent.disable_metrics_collector = true
+log.console = true
+log.console.level = warning
+log.file = false
+disk_free_limit.absolute = 50MB
+`, s.Port, s.AdminPort),
+		// Virtual hosts are made over HTTP: each use of rabbitmqctl takes more than a second.
+		"enabled_plugins": "[rabbitmq_management].\n",
+		"env.conf":        "", // and not the machine's
+	} {
+		if err := os.WriteFile(filepath.Join(s.Dir, name), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func rabbitMQScript(name string) (string, error) {
+	if path := filepath.Join(rabbitMQScripts, name); fileExists(path) {
+		return path, nil
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("%s is not installed (Debian: apt-get install rabbitmq-server)", name)
+	}
+	return path, nil
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func (s *Server) rabbitMQ() (*exec.Cmd, error) {
+	path, err := rabbitMQScript("rabbitmq-server")
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(path)
+	cmd.Env = s.rabbitMQEnv()
+	return cmd, nil
+}
+
+// rabbitMQEnv keeps the node to its folder and to the loopback interface; HOME has the cookie by which rabbitmqctl is let
+// in. Idle schedulers don't spin: tests share few processors.
+func (s *Server) rabbitMQEnv() []string {
+	in := func(name string) string { return filepath.Join(s.Dir, name) }
+	return append(os.Environ(),
+		"HOME="+s.Dir,
+		"ERL_EPMD_ADDRESS=127.0.0.1",
+		"RABBITMQ_NODENAME="+s.Node,
+		"RABBITMQ_DIST_PORT="+strconv.Itoa(s.DistPort),
+		"RABBITMQ_MNESIA_BASE="+in("mnesia"),
+		"RABBITMQ_LOG_BASE="+in("logs"),
+		"RABBITMQ_PID_FILE="+in("pid"),
+		"RABBITMQ_CONFIG_FILE="+in("rabbitmq.conf"),
+		"RABBITMQ_CONF_ENV_FILE="+in("env.conf"),
+		"RABBITMQ_ENABLED_PLUGINS_FILE="+in("enabled_plugins"),
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none",
+	)
+}
+
+// Ctl runs rabbitmqctl on the node, such as "close_all_connections", "reason". It takes more than a second.
+func (s *Server) Ctl(args ...string) error {
+	path, err := rabbitMQScript("rabbitmqctl")
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(path, append([]string{"--node", s.Node}, args...)...)
+	cmd.Env = s.rabbitMQEnv()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("rabbitmqctl %s: %w: %s", args[0], err, out)
+	}
+	return nil
+}
+
+var admin = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
+// Admin sends a request to the HTTP API of RabbitMQ, such as DELETE connections/NAME, and returns the body of the answer.
+func (s *Server) Admin(method, path string, body []byte) ([]byte, error) {
+	r, err := http.NewRequest(method, fmt.Sprintf("http://127.0.0.1:%d/api/%s", s.AdminPort, path), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r.SetBasicAuth("guest", "guest")
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := admin.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(answer.Body)
+	if err = errors.Join(err, answer.Body.Close()); err == nil && answer.StatusCode >= 300 {
+		err = fmt.Errorf("%s %s: %s: %s", method, path, answer.Status, text)
+	}
+	return text, err
+}
+
+func (s *Server) rabbitMQReady() error {
+	_, err := s.Admin("GET", "vhosts/%2F", nil)
+	return err
+}
+
+// newVHost makes a virtual host, and returns its URI and what deletes it.
+func (s *Server) newVHost(name string) (uri string, drop func(), err error) {
+	path := "vhosts/" + url.PathEscape(name)
+	if _, err = s.Admin("PUT", path, nil); err == nil {
+		_, err = s.Admin("PUT", "permissions/"+url.PathEscape(name)+"/guest", []byte(`{"configure":".*","write":".*","read":".*"}`))
+	}
+	return s.URI + url.PathEscape(name), func() { _, _ = s.Admin("DELETE", path, nil) }, err
+}

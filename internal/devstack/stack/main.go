@@ -1,0 +1,42 @@
+// Command stack brings up, for one checkout, the servers that tests use, and stops them.
+//
+//	go run ./internal/devstack/stack up      all of them, until down; prints their URIs as shell variables
+//	go run ./internal/devstack/stack down    stops them and removes what they have
+//	go run ./internal/devstack/stack sweep   the same, unless they were brought up by hand
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/afgen/afgen/internal/devstack"
+)
+
+func main() {
+	command := ""
+	if len(os.Args) == 2 {
+		command = os.Args[1]
+	}
+	var err error
+	switch command {
+	case "up":
+		var servers []*devstack.Server
+		servers, err = devstack.Keep()
+		for _, s := range servers {
+			fmt.Printf("export %s='%s'\n", s.Kind.Variable(), s.URI)
+		}
+	case "down", "sweep":
+		var stopped []devstack.Kind
+		stopped, err = devstack.Down(command == "sweep")
+		for _, k := range stopped {
+			fmt.Fprintln(os.Stderr, "stopped", k)
+		}
+	default:
+		fmt.Fprintln(os.Stderr, "usage: stack up|down|sweep")
+		os.Exit(2)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "stack:", err)
+		os.Exit(1)
+	}
+}
