@@ -1,0 +1,168 @@
+package mongo
+
+import (
+	"cmp"
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// Claim implements backend.Store.
+//
+// Where it names no more ids than it may take, which is how hints are followed, it is one update and one read of what that
+// took, between two looks at the owner; repeated with its nonce, it may take of the same ids what it could not before.
+// next is not looked for then: Promote says it.
+//
+// An owner may be convicted while its claim is under way, and then nobody would free what it took: so there is a look at
+// the owner afterwards, too, and what a convicted one has taken is given back. What even that leaves, for want of a process
+// that does it, Purge finds.
+func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, 0, err
+	}
+	known, err := s.isOwner(ctx, c.Owner)
+	if err == nil && !known {
+		err = s.beat(ctx, c.Owner, 0)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	var next time.Duration
+	var found []*document
+	ids := slices.Compact(slices.Sorted(slices.Values(c.IDs)))
+	if len(ids) > 0 && len(ids) <= c.Max {
+		_, found, err = s.take(ctx, c, ids)
+	} else {
+		if len(ids) == 0 {
+			if next, err = s.ripen(ctx, c.Queue); err != nil {
+				return nil, 0, err
+			}
+		}
+		found, err = s.takeBest(ctx, c, ids)
+	}
+	if err == nil && len(found) > 0 {
+		err = s.stillOwner(ctx, c)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	slices.SortFunc(found, bestFirst)
+	return tasksOf(found), next, nil
+}
+
+func bestFirst(a, b *document) int {
+	return cmp.Or(cmp.Compare(b.Weight, a.Weight), cmp.Compare(a.Created, b.Created), cmp.Compare(a.ID, b.ID))
+}
+
+// claimable is what makes a task claimable (row 2): it waits in the queue, its gate is open, and its deadline has not
+// passed. That it is due is said by its place; where that is not known, by the clock.
+func claimable(queue string, now int64) m {
+	return m{
+		"queue": queue, "status": m{"$in": waits}, "expires.at": m{"$not": m{"$lte": now}},
+		"$or": []m{{"place": inLine}, {"place": delayed, "due": m{"$lte": now}}},
+	}
+}
+
+// take takes those of the tasks that can be claimed, and returns how many that were and all that the claim has now.
+func (c *Client) take(ctx context.Context, claim backend.Claim, ids []string) (int64, []*document, error) {
+	now := c.clock.now()
+	u := change{
+		set: m{"status": string(backend.StatusRunning), "owner": claim.Owner, "nonce": claim.Nonce, "started": now, "fan_in": claim.FanIn},
+		inc: m{"fence": int64(1), "attempt": 1}, unset: []string{"place", "hints", "hint_due", "settled"},
+	}
+	filter := claimable(claim.Queue, now)
+	filter["_id"] = m{"$in": ids}
+	r, err := c.tasks.UpdateMany(ctx, filter, u.update())
+	if err != nil {
+		return 0, nil, c.failed(ctx, err, backend.OutcomeUnknown)
+	}
+	found, err := c.taken(ctx, claim)
+	return r.MatchedCount, found, err
+}
+
+// taken returns what a claim took and still runs.
+func (c *Client) taken(ctx context.Context, claim backend.Claim) ([]*document, error) {
+	return c.find(ctx, m{"owner": claim.Owner, "nonce": claim.Nonce})
+}
+
+// takeBest takes the best of the tasks that can be claimed, of the named ones or of all. Others may be taking them, too:
+// at the first try it takes the best, and where others were faster it draws from ever more than it wants, so that somebody
+// gets something at each try.
+func (c *Client) takeBest(ctx context.Context, claim backend.Claim, ids []string) ([]*document, error) {
+	found, err := c.taken(ctx, claim)
+	if err != nil || len(found) > 0 {
+		return found, err
+	}
+	for n := 1; claim.Max > 0; n = wider(n) {
+		filter := claimable(claim.Queue, c.clock.now())
+		if len(ids) > 0 {
+			filter["_id"] = m{"$in": ids}
+		} else {
+			delete(filter, "$or")
+			filter["place"] = inLine // ripen was called just now
+		}
+		free, err := c.find(ctx, filter, options.Find().SetSort(d{desc("weight"), asc("created"), asc("_id")}).
+			SetLimit(int64(claim.Max*n)).SetProjection(m{"_id": 1}))
+		if err != nil || len(free) == 0 {
+			return nil, err
+		}
+		if n > 1 {
+			rand.Shuffle(len(free), func(i, j int) { free[i], free[j] = free[j], free[i] })
+		}
+		took, found, err := c.take(ctx, claim, idsOf(free[:min(len(free), claim.Max)]))
+		if err != nil || took > 0 {
+			return found, err
+		}
+	}
+	return nil, nil
+}
+
+// wider is from how many times as many as are wanted is drawn next.
+func wider(n int) int { return min(4*n, 64) }
+
+// stillOwner gives back what an owner has just taken that was convicted meanwhile.
+func (c *Client) stillOwner(ctx context.Context, claim backend.Claim) error {
+	_, err := c.isOwner(ctx, claim.Owner)
+	if backend.CodeOf(err) != backend.ErrAborted {
+		return err
+	}
+	mine := m{"owner": claim.Owner, "nonce": claim.Nonce, "status": string(backend.StatusRunning)}
+	again := waitsAgain(backend.StatusWaiting)
+	again.inc["attempt"] = -1
+	mine["stopping"] = m{"$ne": true}
+	if _, e := c.tasks.UpdateMany(ctx, mine, again.update()); e != nil {
+		return c.failed(ctx, e, backend.OutcomeUnknown)
+	}
+	mine["stopping"] = true
+	if _, e := c.tasks.UpdateMany(ctx, mine, stops(c.clock.now()).update()); e != nil {
+		return c.failed(ctx, e, backend.OutcomeUnknown)
+	}
+	return err
+}
+
+// ripen puts into the line of a queue what has become due, and returns how long it is until more does; 0 where nothing is
+// known.
+func (c *Client) ripen(ctx context.Context, queue string) (time.Duration, error) {
+	for {
+		first, err := c.find(ctx, m{"queue": queue, "place": delayed},
+			options.Find().SetSort(d{asc("due")}).SetLimit(1).SetProjection(m{"due": 1}))
+		now := c.clock.now()
+		switch {
+		case err != nil:
+			return 0, err
+		case len(first) == 0:
+			return 0, nil
+		case first[0].Due > now:
+			return time.Duration(first[0].Due - now), nil
+		}
+		_, err = c.tasks.UpdateMany(ctx, m{"queue": queue, "place": delayed, "due": m{"$lte": now}}, m{"$set": m{"place": inLine}})
+		if err != nil {
+			return 0, c.failed(ctx, err, backend.OutcomeUnknown)
+		}
+	}
+}

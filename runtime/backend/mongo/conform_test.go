@@ -1,0 +1,68 @@
+package mongo_test
+
+import (
+	"context"
+	"flag"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/conform"
+	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+	"github.com/afgen/afgen/runtime/backend/mongo"
+)
+
+// join opens a database and closes it when the test ends.
+func join(t testing.TB, uri string, change ...func(*mongo.Config)) *mongo.Client {
+	t.Helper()
+	base, _, _ := strings.Cut(uri, "?")
+	config := mongo.Config{URI: uri, Address: "the server", Database: base[strings.LastIndex(base, "/")+1:], AppName: "afgen tests"}
+	for _, f := range change {
+		f(&config)
+	}
+	c, err := mongo.New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := c.Prepare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func portsOf(c *mongo.Client) *backend.Ports {
+	return &backend.Ports{Name: "mongo", Store: c.Store(), Docs: c.Docs()}
+}
+
+func alone(t *testing.T) *backend.Ports { return portsOf(join(t, devstack.Mongo(t))) }
+
+// options give a test more time, and fewer competitors, than a store in the same process needs: what stands in for MongoDB
+// is slow. The order by weight and age is exact as long as nobody else claims.
+var options = conform.Options{Tick: 100 * time.Millisecond, Many: 8}
+
+func TestStoreConforms(t *testing.T) {
+	conform.Store(t, alone, options)
+}
+
+func TestDocsConform(t *testing.T) { conform.Docs(t, alone, options) }
+
+// Random operations, beside the reference.
+func TestStoreDoesWhatMemoryDoes(t *testing.T) {
+	if err := flag.Set("rapid.checks", "10"); err != nil {
+		t.Fatal(err)
+	}
+	conform.Differential(t, func(t *testing.T) *backend.Ports {
+		ports, err := memory.New().Open(t.Context(), backend.Env{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ports
+	}, alone, options)
+}

@@ -1,0 +1,258 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A document is a task as it is stored. Instants are nanoseconds since 1970 by the server's clock; 0 or nothing is none.
+// What stands under "while" is there only then, and removed by whoever ends it.
+type document struct {
+	ID          string   `bson:"_id"`
+	Queue       string   `bson:"queue"`
+	Status      string   `bson:"status"`
+	Weight      int      `bson:"weight"`
+	Payload     []byte   `bson:"payload,omitempty"`
+	Fingerprint string   `bson:"fingerprint,omitempty"`
+	Result      []byte   `bson:"result,omitempty"`
+	Error       *failure `bson:"error,omitempty"`
+	Progress    []byte   `bson:"progress,omitempty"`
+	Attempt     int      `bson:"attempt"`
+	Crashes     int      `bson:"crashes"`
+	Fence       int64    `bson:"fence"`
+	Batch       string   `bson:"batch,omitempty"`
+	OnFailure   string   `bson:"on_failure,omitempty"`
+	DoneOf      string   `bson:"done_of,omitempty"`
+	RetryOf     string   `bson:"retry_of,omitempty"`
+	UniqueKey   string   `bson:"unique_key,omitempty"`
+	Timeout     int64    `bson:"timeout,omitempty"`
+	Created     int64    `bson:"created"` // its age, too
+	Due         int64    `bson:"due"`
+	Deadline    int64    `bson:"deadline,omitempty"`
+	Started     int64    `bson:"started,omitempty"`
+	Ended       int64    `bson:"ended,omitempty"`
+	Subtasks    *counts  `bson:"subtasks,omitempty"` // of a set that is finished
+	Top         bool     `bson:"top,omitempty"`      // nobody's subtask, and no <source>/done
+	Kin         *kin     `bson:"kin,omitempty"`      // of a subtask
+	Fast        string   `bson:"fast,omitempty"`     // the source of a subtask whose failure stops its siblings
+	Mark        string   `bson:"mark,omitempty"`     // of the last write that several documents shared
+	Settled     string   `bson:"settled,omitempty"`  // nonce of the settle by which the last claim ended
+	Reason      string   `bson:"reason,omitempty"`   // why it was to stop
+	FanIn       bool     `bson:"fan_in,omitempty"`   // said by the last claim
+	Generation  int64    `bson:"generation,omitempty"`
+	Committed   int64    `bson:"committed,omitempty"` // when it became part of its source's set
+	Expires     *expiry  `bson:"expires,omitempty"`   // while it lives: its deadline
+	Key         string   `bson:"key,omitempty"`       // while it lives: queue and unique key
+	Place       int      `bson:"place,omitempty"`     // while it waits and its gate is open
+	Hints       int      `bson:"hints,omitempty"`     // while it waits: those sent
+	HintDue     int64    `bson:"hint_due,omitempty"`  // while it waits: when the next one is owed
+	Owner       string   `bson:"owner,omitempty"`     // while it runs
+	Nonce       string   `bson:"nonce,omitempty"`     // while it runs: of the claim
+	Stopping    bool     `bson:"stopping,omitempty"`  // while it runs
+	Held        string   `bson:"held,omitempty"`      // while it is not committed: its batch
+	Shut        string   `bson:"shut,omitempty"`      // while it is committed and its gate shut: its source
+	Live        string   `bson:"live,omitempty"`      // while it is committed and lives: its source
+
+	// What a source knows of its subtasks.
+	SpawnRev  int64    `bson:"spawn_rev,omitempty"` // raised by each commit
+	Batches   []string `bson:"batches,omitempty"`   // committed
+	Opening   []string `bson:"opening,omitempty"`   // committed, and perhaps still held
+	Discarded []string `bson:"discarded,omitempty"` // and nothing inserted since
+	Discards  int64    `bson:"discards,omitempty"`  // how often a batch was
+	Quiet     int64    `bson:"quiet,omitempty"`     // the first commit
+	OpenSet   bool     `bson:"open_set,omitempty"`  // while there is something to finish
+	DoneMade  bool     `bson:"done_made,omitempty"` // <source>/done was inserted
+	Purging   bool     `bson:"purging,omitempty"`
+}
+
+type failure struct {
+	Code    string `bson:"code"`
+	Message string `bson:"message"`
+}
+
+type counts struct {
+	Total     int   `bson:"total"`
+	Succeeded int   `bson:"succeeded"`
+	Failed    int   `bson:"failed"`
+	Stopped   int   `bson:"stopped"`
+	Finished  int64 `bson:"finished"`
+}
+
+// A kin says whose subtask a task is, with its age, so that they are listed by an index that has no other tasks.
+type kin struct {
+	Source  string `bson:"source"`
+	Created int64  `bson:"created"`
+}
+
+type expiry struct {
+	Queue string `bson:"queue"`
+	At    int64  `bson:"at"`
+}
+
+// The places of a task that waits.
+const (
+	inLine  = 1
+	delayed = 2
+)
+
+// The statuses by which a task waits, lives, has ended.
+var (
+	waits = names(func(s backend.Status) bool { return !s.Final() && s != backend.StatusRunning })
+	lives = names(func(s backend.Status) bool { return !s.Final() })
+	ended = names(backend.Status.Final)
+	every = names(func(backend.Status) bool { return true })
+)
+
+func names(which func(backend.Status) bool) []string {
+	var list []string
+	for _, s := range backend.Statuses() {
+		if which(s) {
+			list = append(list, string(s))
+		}
+	}
+	return list
+}
+
+func isFinal(status string) bool { return backend.Status(status).Final() }
+
+// task returns what others see of a document.
+func (x *document) task() backend.Task {
+	t := backend.Task{
+		ID: x.ID, Queue: x.Queue, Status: backend.Status(x.Status), Weight: x.Weight, Payload: x.Payload,
+		Fingerprint: x.Fingerprint, Result: x.Result, Progress: x.Progress, Attempt: x.Attempt, Crashes: x.Crashes, Fence: x.Fence,
+		Batch: x.Batch, OnFailure: backend.FailurePolicy(x.OnFailure), DoneOf: x.DoneOf, RetryOf: x.RetryOf, UniqueKey: x.UniqueKey,
+		Timeout: time.Duration(x.Timeout), Created: timeOf(x.Created), RunAt: timeOf(x.Due), Deadline: timeOf(x.Deadline),
+		Started: timeOf(x.Started), Ended: timeOf(x.Ended),
+	}
+	if x.Kin != nil {
+		t.Source = x.Kin.Source
+	}
+	switch {
+	case x.Error != nil:
+		t.Error = &backend.TaskError{Code: backend.Code(x.Error.Code), Message: x.Error.Message}
+	case t.Status == backend.StatusStopped:
+		// Who stops what runs doesn't know why: the request said so.
+		t.Error = &backend.TaskError{Code: backend.ErrAborted, Message: x.Reason}
+	}
+	if n := x.Subtasks; n != nil {
+		t.Subtasks = &backend.SubtaskCounts{
+			Total: n.Total, Succeeded: n.Succeeded, Failed: n.Failed, Stopped: n.Stopped, Finished: timeOf(n.Finished),
+		}
+	}
+	return t
+}
+
+func tasksOf(found []*document) []backend.Task {
+	tasks := make([]backend.Task, len(found))
+	for i, x := range found {
+		tasks[i] = x.task()
+	}
+	return tasks
+}
+
+// keyOf is a unique key with its queue. No two pairs have the same.
+func keyOf(queue, key string) string { return fmt.Sprintf("%d:%s%s", len(queue), queue, key) }
+
+// heldBy names a batch of a source. No two pairs have the same.
+func heldBy(source, batch string) string { return keyOf(source, batch) }
+
+// find returns all documents that match.
+func (c *Client) find(ctx context.Context, filter m, opts ...options.Lister[options.FindOptions]) ([]*document, error) {
+	return findIn[document](ctx, c, c.tasks, filter, opts...)
+}
+
+func findIn[T any](ctx context.Context, c *Client, in *driver.Collection, filter m, opts ...options.Lister[options.FindOptions]) ([]*T, error) {
+	cursor, err := in.Find(ctx, filter, opts...)
+	if err != nil {
+		return nil, c.failed(ctx, err, backend.OutcomeNotSent)
+	}
+	var found []*T
+	if err := cursor.All(ctx, &found); err != nil {
+		return nil, c.failed(ctx, err, backend.OutcomeNotSent)
+	}
+	return found, nil
+}
+
+// one returns the document of an id; nil where there is none.
+func (c *Client) one(ctx context.Context, id string) (*document, error) {
+	x := new(document)
+	err := c.tasks.FindOne(ctx, m{"_id": id}).Decode(x)
+	if errors.Is(err, driver.ErrNoDocuments) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, c.failed(ctx, err, backend.OutcomeNotSent)
+	}
+	return x, nil
+}
+
+// some says whether any document matches.
+func (c *Client) some(ctx context.Context, filter m) (bool, error) {
+	found, err := c.find(ctx, filter, options.Find().SetLimit(1).SetProjection(m{"_id": 1}))
+	return len(found) > 0, err
+}
+
+// group counts the documents that match by a field, which they have.
+func group[T any](ctx context.Context, c *Client, filter m, by any, with m) ([]T, error) {
+	stage := m{"_id": by}
+	for k, v := range with {
+		stage[k] = v
+	}
+	cursor, err := c.tasks.Aggregate(ctx, driver.Pipeline{{{Key: "$match", Value: filter}}, {{Key: "$group", Value: stage}}})
+	if err != nil {
+		return nil, c.failed(ctx, err, backend.OutcomeNotSent)
+	}
+	var groups []T
+	if err := cursor.All(ctx, &groups); err != nil {
+		return nil, c.failed(ctx, err, backend.OutcomeNotSent)
+	}
+	return groups, nil
+}
+
+// Get implements backend.Store.
+func (s *store) Get(ctx context.Context, id string) (backend.Task, error) {
+	if err := s.begin(ctx); err != nil {
+		return backend.Task{}, err
+	}
+	x, err := s.one(ctx, id)
+	if x == nil {
+		if err == nil {
+			err = noTask(id)
+		}
+		return backend.Task{}, err
+	}
+	return x.task(), nil
+}
+
+func noTask(id string) error {
+	return backend.Errorf(backend.ErrNotFound, "no task %q", id).With(backend.OutcomeAnswered)
+}
+
+func idsOf(found []*document) []string {
+	ids := make([]string, len(found))
+	for i, x := range found {
+		ids[i] = x.ID
+	}
+	return ids
+}
+
+// chunk is how many documents one command names or changes, so that others come in between.
+const chunk = 500
+
+// chunks calls f with parts of a list.
+func chunks[T any](list []T, f func(part []T) error) error {
+	for part := range slices.Chunk(list, chunk) {
+		if err := f(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}

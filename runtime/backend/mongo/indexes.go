@@ -1,0 +1,63 @@
+package mongo
+
+import (
+	"context"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+)
+
+// Short names for what filters and updates are made of.
+type (
+	m = bson.M // where the order doesn't matter
+	d = bson.D // where it does
+)
+
+func asc(field string) bson.E  { return bson.E{Key: field, Value: 1} }
+func desc(field string) bson.E { return bson.E{Key: field, Value: -1} }
+
+// indexes are those of the tasks. A name says what an index is for, and so is never used again for another one: a program
+// of another version, running beside this one, may make its own.
+var indexes = []struct {
+	name   string
+	keys   d
+	sparse bool
+	unique bool
+}{
+	// What waits in a queue, the best first, and what is not due yet.
+	{"line", d{asc("queue"), asc("place"), desc("weight"), asc("created"), asc("_id")}, false, false},
+	{"due", d{asc("queue"), asc("place"), asc("due")}, false, false},
+	// Lists, by creation: of a queue, and of all. Whoever doesn't ask for statuses asks for all seven.
+	{"list", d{asc("queue"), asc("status"), asc("created"), asc("_id")}, false, false},
+	{"list_all", d{asc("status"), asc("created"), asc("_id")}, false, false},
+	// What may be purged.
+	{"ended", d{asc("top"), asc("queue"), asc("ended")}, false, false},
+
+	{"key", d{asc("key")}, true, true},
+	{"owner", d{asc("owner"), asc("nonce")}, true, false},
+	{"deadline", d{asc("expires.queue"), asc("expires.at")}, true, false},
+	{"kin", d{asc("kin.source"), asc("kin.created"), asc("_id")}, false, false},
+	{"live", d{asc("live")}, true, false},
+	{"held", d{asc("held")}, true, false},
+	{"shut", d{asc("shut")}, true, false},
+	{"fast", d{asc("fast")}, true, false},
+	{"open_set", d{asc("open_set")}, true, false},
+}
+
+// makeIndexes makes those that are missing. Several programs may do so at once.
+func (c *Client) makeIndexes(ctx context.Context) error {
+	models := make([]driver.IndexModel, len(indexes))
+	for i, x := range indexes {
+		o := options.Index().SetName(x.name)
+		if x.sparse {
+			o.SetSparse(true)
+		}
+		if x.unique {
+			o.SetUnique(true)
+		}
+		models[i] = driver.IndexModel{Keys: x.keys, Options: o}
+	}
+	_, err := c.tasks.Indexes().CreateMany(ctx, models)
+	return err
+}

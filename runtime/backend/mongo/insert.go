@@ -1,0 +1,228 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// Insert implements backend.Store. One insert of all; where some are there already, one or two reads more.
+func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
+	for i := range tasks {
+		if err := valid(&tasks[i]); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.begin(ctx); err != nil || len(tasks) == 0 {
+		return nil, err
+	}
+	generations, err := s.generations(ctx, tasks)
+	if err != nil {
+		return nil, err
+	}
+	fresh := make([]*document, len(tasks))
+	created := s.clock.moments(len(tasks))
+	now := s.clock.now()
+	for i := range tasks {
+		fresh[i] = newDocument(&tasks[i], created+int64(i), now)
+		if tasks[i].Gated {
+			fresh[i].Generation = generations[tasks[i].Task.Source]
+		}
+	}
+	stored, err := s.insert(ctx, fresh)
+	return tasksOf(stored), err
+}
+
+func valid(n *backend.NewTask) error {
+	t := &n.Task
+	switch {
+	case t.ID == "" || t.Queue == "":
+		return refusal("a task needs an id and a queue: %q, %q", t.ID, t.Queue)
+	case t.Status != backend.StatusWaiting && t.Status != backend.StatusPending:
+		return refusal("task %q can't begin as %q", t.ID, t.Status)
+	case n.Gated != (t.Source != ""):
+		return refusal("task %q: subtasks are gated, and nothing else is", t.ID)
+	}
+	return nil
+}
+
+// newDocument is the document of a new task (row 1).
+func newDocument(n *backend.NewTask, created, now int64) *document {
+	t := &n.Task
+	x := &document{
+		ID: t.ID, Queue: t.Queue, Status: string(t.Status), Weight: t.Weight, Payload: t.Payload, Fingerprint: t.Fingerprint,
+		Batch: t.Batch, OnFailure: string(t.OnFailure), DoneOf: t.DoneOf, RetryOf: t.RetryOf, UniqueKey: t.UniqueKey,
+		Timeout: int64(t.Timeout), Created: created, Deadline: instant(t.Deadline), Top: t.Source == "" && t.DoneOf == "",
+	}
+	switch {
+	case n.Delay != 0:
+		x.Due = now + int64(n.Delay)
+	case t.RunAt.IsZero():
+		x.Due = now
+	default:
+		x.Due = instant(t.RunAt)
+	}
+	if x.Deadline != 0 {
+		x.Expires = &expiry{x.Queue, x.Deadline}
+	}
+	if x.UniqueKey != "" {
+		x.Key = keyOf(x.Queue, x.UniqueKey)
+	}
+	if !n.Gated {
+		x.Place = placeOf(x.Due, now)
+		return x
+	}
+	x.Kin, x.Held = &kin{t.Source, created}, heldBy(t.Source, t.Batch)
+	if t.OnFailure == backend.FailFast {
+		x.Fast = t.Source
+	}
+	return x
+}
+
+func placeOf(due, now int64) int {
+	if due > now {
+		return delayed
+	}
+	return inLine
+}
+
+// insert inserts documents and returns, for each, what is stored under its id or its unique key.
+func (c *Client) insert(ctx context.Context, fresh []*document) ([]*document, error) {
+	stored := slices.Clone(fresh)
+	todo := make([]int, len(fresh))
+	for i := range todo {
+		todo[i] = i
+	}
+	for len(todo) > 0 {
+		refused, err := c.tryInsert(ctx, fresh, todo)
+		if err != nil || len(refused) == 0 {
+			return stored, err
+		}
+		standing, err := c.standing(ctx, fresh, refused)
+		if err != nil {
+			return nil, err
+		}
+		// What stood in the way may be gone by now: a key that was given back, a batch that was discarded.
+		todo = todo[:0]
+		for _, i := range refused {
+			if standing[i] == nil {
+				todo = append(todo, i)
+			} else {
+				stored[i] = standing[i]
+			}
+		}
+	}
+	return stored, nil
+}
+
+// tryInsert inserts some of the documents and returns those that others stand in the way of.
+func (c *Client) tryInsert(ctx context.Context, fresh []*document, which []int) (refused []int, err error) {
+	list := make([]any, len(which))
+	for k, i := range which {
+		list[k] = fresh[i]
+	}
+	_, err = c.tasks.InsertMany(ctx, list, options.InsertMany().SetOrdered(false))
+	if err == nil {
+		return nil, nil
+	}
+	bulk, ok := errors.AsType[driver.BulkWriteException](err)
+	if !ok || bulk.WriteConcernError != nil {
+		return nil, c.failed(ctx, err, backend.OutcomeUnknown)
+	}
+	for _, e := range bulk.WriteErrors {
+		if e.Code != duplicateKey {
+			return nil, c.failed(ctx, err, backend.OutcomeUnknown)
+		}
+		refused = append(refused, which[e.Index])
+	}
+	return refused, nil
+}
+
+// standing finds what keeps documents from being inserted: by id, else by unique key. A subtask that was inserted before
+// and not committed is taken into the present generation, so that no discarding under way takes it.
+func (c *Client) standing(ctx context.Context, fresh []*document, refused []int) (map[int]*document, error) {
+	var ids, keys []string
+	generations := map[int64][]string{}
+	for _, i := range refused {
+		ids = append(ids, fresh[i].ID)
+		if fresh[i].Key != "" {
+			keys = append(keys, fresh[i].Key)
+		}
+		if fresh[i].Held != "" && fresh[i].Generation > 0 {
+			generations[fresh[i].Generation] = append(generations[fresh[i].Generation], fresh[i].ID)
+		}
+	}
+	for g, held := range generations {
+		_, err := c.tasks.UpdateMany(ctx, m{"_id": m{"$in": held}, "held": m{"$exists": true}}, m{"$max": m{"generation": g}})
+		if err != nil {
+			return nil, c.failed(ctx, err, backend.OutcomeUnknown)
+		}
+	}
+	byID, byKey := map[string]*document{}, map[string]*document{}
+	for field, values := range map[string][]string{"_id": ids, "key": keys} {
+		err := chunks(values, func(part []string) error {
+			found, err := c.find(ctx, m{field: m{"$in": part}})
+			for _, x := range found {
+				if field == "_id" {
+					byID[x.ID] = x
+				} else {
+					byKey[x.Key] = x
+				}
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	standing := map[int]*document{}
+	for _, i := range refused {
+		if x := byID[fresh[i].ID]; x != nil {
+			standing[i] = x
+		} else if x := byKey[fresh[i].Key]; x != nil && fresh[i].Key != "" {
+			standing[i] = x
+		}
+	}
+	return standing, nil
+}
+
+const duplicateKey = 11000
+
+// generations returns, for the sources of new subtasks, how often one of their batches was discarded so far, and forgets
+// that those batches were to which something is added now.
+func (c *Client) generations(ctx context.Context, tasks []backend.NewTask) (map[string]int64, error) {
+	batches := map[string][]string{}
+	for i := range tasks {
+		if t := &tasks[i].Task; tasks[i].Gated && !slices.Contains(batches[t.Source], t.Batch) {
+			batches[t.Source] = append(batches[t.Source], t.Batch)
+		}
+	}
+	known := make(map[string]int64, len(batches))
+	for source, names := range batches {
+		x, err := c.one(ctx, source)
+		if err != nil {
+			return nil, err
+		}
+		if x == nil {
+			continue
+		}
+		if slices.ContainsFunc(x.Discarded, func(b string) bool { return slices.Contains(names, b) }) {
+			if _, err := c.tasks.UpdateOne(ctx, m{"_id": source}, m{"$pull": m{"discarded": m{"$in": names}}}); err != nil {
+				return nil, c.failed(ctx, err, backend.OutcomeUnknown)
+			}
+			// Read again: what is discarded from now on leaves what is inserted now.
+			if x, err = c.one(ctx, source); err != nil {
+				return nil, err
+			}
+		}
+		if x != nil {
+			known[source] = x.Discards
+		}
+	}
+	return known, nil
+}

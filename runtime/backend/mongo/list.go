@@ -1,0 +1,142 @@
+package mongo
+
+import (
+	"context"
+	"strconv"
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// The page sizes of List.
+const (
+	pageSize    = 100
+	maxPageSize = 1000
+)
+
+// List implements backend.Store. The orders by creation follow an index, that by end sorts what matches; the total is
+// counted in an index, where no bounds of time are given.
+func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
+	var page backend.TaskPage
+	if err := s.begin(ctx); err != nil {
+		return page, err
+	}
+	if q.Limit == 0 {
+		q.Limit = pageSize
+	}
+	if q.Limit < 0 || q.Limit > maxPageSize {
+		return page, refusal("a page has 1 to %d tasks, not %d", maxPageSize, q.Limit)
+	}
+	filter := matching(q)
+	total, err := s.tasks.CountDocuments(ctx, filter)
+	if err != nil {
+		return page, s.failed(ctx, err, backend.OutcomeNotSent)
+	}
+	created := "created"
+	if q.Source != "" {
+		created = "kin.created"
+	}
+	var order d
+	switch q.Sort {
+	case backend.SortNewest:
+		order = d{desc(created), desc("_id")}
+	case backend.SortOldest:
+		order = d{asc(created), asc("_id")}
+	case backend.SortEnded:
+		order = d{desc("ended"), desc(created), desc("_id")}
+	default:
+		return page, refusal("unknown order %q", q.Sort)
+	}
+	if q.Cursor != "" {
+		if filter["$or"], err = after(q, created); err != nil {
+			return page, err
+		}
+	}
+	found, err := s.find(ctx, filter, options.Find().SetSort(order).SetLimit(int64(q.Limit+1)))
+	if err != nil {
+		return page, err
+	}
+	page.Total = int(total)
+	if len(found) > q.Limit {
+		found = found[:q.Limit]
+		page.Cursor = cursorOf(found[q.Limit-1])
+	}
+	page.Tasks = tasksOf(found)
+	return page, nil
+}
+
+// matching is what a query selects by. One that doesn't restrict the status names all, which lets the indexes that begin
+// with it serve every list.
+func matching(q backend.TaskQuery) m {
+	filter := m{}
+	created := m{}
+	if !q.After.IsZero() {
+		created["$gte"] = instant(q.After)
+	}
+	if !q.Before.IsZero() {
+		created["$lt"] = instant(q.Before)
+	}
+	if q.Source != "" {
+		filter["kin.source"] = q.Source
+	}
+	switch {
+	case len(created) == 0:
+	case q.Source != "":
+		filter["kin.created"] = created
+	default:
+		filter["created"] = created
+	}
+	if q.Queue != "" {
+		filter["queue"] = q.Queue
+	}
+	statuses := every
+	if len(q.Statuses) > 0 {
+		statuses = nil
+		for _, s := range q.Statuses {
+			statuses = append(statuses, string(s))
+		}
+	}
+	if len(q.Statuses) > 0 || q.Source == "" {
+		filter["status"] = m{"$in": statuses}
+	}
+	return filter
+}
+
+// A cursor is the last task of a page: when it ended, if it did, when it was created, and its id.
+func cursorOf(x *document) string {
+	return strconv.FormatInt(x.Ended, 36) + " " + strconv.FormatInt(x.Created, 36) + " " + x.ID
+}
+
+// after selects what comes after a query's cursor.
+func after(q backend.TaskQuery, created string) ([]m, error) {
+	parts := strings.SplitN(q.Cursor, " ", 3)
+	if len(parts) != 3 {
+		return nil, refusal("%q is no cursor", q.Cursor)
+	}
+	ended, err := strconv.ParseInt(parts[0], 36, 64)
+	at, err2 := strconv.ParseInt(parts[1], 36, 64)
+	if err != nil || err2 != nil {
+		return nil, refusal("%q is no cursor", q.Cursor)
+	}
+	beyond := "$lt"
+	if q.Sort == backend.SortOldest {
+		beyond = "$gt"
+	}
+	rest := []m{{created: m{beyond: at}}, {created: at, "_id": m{beyond: parts[2]}}}
+	if q.Sort != backend.SortEnded {
+		return rest, nil
+	}
+	is := any(ended)
+	if ended == 0 {
+		is = m{"$exists": false} // these come last
+	}
+	for _, r := range rest {
+		r["ended"] = is
+	}
+	if ended != 0 {
+		rest = append(rest, m{"ended": m{"$lt": ended}}, m{"ended": m{"$exists": false}})
+	}
+	return rest, nil
+}

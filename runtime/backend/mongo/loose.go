@@ -1,0 +1,171 @@
+package mongo
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// An end is a loose one, and since when it is.
+type end struct {
+	backend.Loose
+	since int64
+}
+
+// Loose implements backend.Store. It looks at the sources whose sets are not finished, and at what is not committed:
+// indexes have just these.
+func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backend.Loose, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	ends, err := s.looseBatches(ctx)
+	if err != nil {
+		return nil, err
+	}
+	sources, err := s.find(ctx, m{"open_set": true},
+		options.Find().SetProjection(m{"status": 1, "ended": 1, "quiet": 1, "subtasks": 1}))
+	if err != nil {
+		return nil, err
+	}
+	err = chunks(sources, func(part []*document) error {
+		some, err := s.looseSets(ctx, part)
+		ends = append(ends, some...)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	now := s.clock.now()
+	ends = slices.DeleteFunc(ends, func(e end) bool { return now-e.since < int64(age) })
+	slices.SortFunc(ends, func(a, b end) int {
+		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.Source, b.Source), cmp.Compare(a.What, b.What), cmp.Compare(a.Batch, b.Batch))
+	})
+	loose := make([]backend.Loose, min(len(ends), max))
+	for i := range loose {
+		loose[i] = ends[i].Loose
+	}
+	return loose, nil
+}
+
+// looseBatches finds batches that were not committed, as old as their last insert.
+func (c *Client) looseBatches(ctx context.Context) ([]end, error) {
+	type batch struct {
+		ID    struct{ Source, Batch string } `bson:"_id"`
+		Since int64
+	}
+	batches, err := group[batch](ctx, c, m{"held": m{"$gt": ""}}, m{"source": "$kin.source", "batch": "$batch"},
+		m{"since": m{"$max": "$created"}})
+	ends := make([]end, len(batches))
+	for i, b := range batches {
+		ends[i] = end{backend.Loose{What: backend.LooseBatch, Source: b.ID.Source, Batch: b.ID.Batch}, b.Since}
+	}
+	return ends, err
+}
+
+// looseSets finds what is loose of the sets of sources, which are not finished.
+func (c *Client) looseSets(ctx context.Context, sources []*document) ([]end, error) {
+	ids := idsOf(sources)
+	live, unasked, err := c.living(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	shut, err := c.shutSets(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	culprits, err := c.culprits(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	var ends []end
+	for _, x := range sources {
+		since := max(x.Ended, x.Quiet)
+		add := func(what backend.LooseEnd, since int64) {
+			ends = append(ends, end{backend.Loose{What: what, Source: x.ID}, since})
+		}
+		status := backend.Status(x.Status)
+		if status == backend.StatusSuccess && shut[x.ID] {
+			add(backend.LooseGate, since)
+		}
+		if status.Final() && live[x.ID] == 0 {
+			last, err := c.lastEnd(ctx, x.ID)
+			if err != nil {
+				return nil, err
+			}
+			add(backend.LooseSet, max(since, last))
+		}
+		trouble, found := culprits[x.ID]
+		if status == backend.StatusFailed || status == backend.StatusStopped {
+			if !found || since < trouble {
+				trouble, found = since, true
+			}
+		}
+		if found && unasked[x.ID] > 0 {
+			add(backend.LooseFamily, trouble)
+		}
+	}
+	return ends, nil
+}
+
+// living returns how many subtasks of each source live, and how many of them were not asked to stop.
+func (c *Client) living(ctx context.Context, sources []string) (live, unasked map[string]int, err error) {
+	type number struct {
+		ID struct {
+			Source   string
+			Stopping bool
+		} `bson:"_id"`
+		N int
+	}
+	numbers, err := group[number](ctx, c, m{"live": m{"$in": sources}}, m{"source": "$live", "stopping": "$stopping"}, m{"n": m{"$sum": 1}})
+	live, unasked = map[string]int{}, map[string]int{}
+	for _, n := range numbers {
+		live[n.ID.Source] += n.N
+		if !n.ID.Stopping {
+			unasked[n.ID.Source] += n.N
+		}
+	}
+	return live, unasked, err
+}
+
+// shutSets says of which sources there are subtasks behind a gate.
+func (c *Client) shutSets(ctx context.Context, sources []string) (map[string]bool, error) {
+	type source struct {
+		ID string `bson:"_id"`
+	}
+	found, err := group[source](ctx, c, m{"shut": m{"$in": sources}}, "$shut", nil)
+	shut := map[string]bool{}
+	for _, x := range found {
+		shut[x.ID] = true
+	}
+	return shut, err
+}
+
+// culprits returns since when a subtask of each source has failed whose failure stops its siblings.
+func (c *Client) culprits(ctx context.Context, sources []string) (map[string]int64, error) {
+	failed, err := c.find(ctx, m{"fast": m{"$in": sources}, "status": string(backend.StatusFailed), "held": m{"$exists": false}},
+		options.Find().SetProjection(m{"fast": 1, "ended": 1, "committed": 1}))
+	since := map[string]int64{}
+	for _, x := range failed {
+		at := max(x.Ended, x.Committed)
+		if first, found := since[x.Fast]; !found || at < first {
+			since[x.Fast] = at
+		}
+	}
+	return since, err
+}
+
+// lastEnd is when the last subtask of a source ended, or became part of its set after that.
+func (c *Client) lastEnd(ctx context.Context, source string) (int64, error) {
+	type last struct{ Ended, Committed int64 }
+	groups, err := group[last](ctx, c, m{"kin.source": source, "held": m{"$exists": false}}, "$kin.source",
+		m{"ended": m{"$max": "$ended"}, "committed": m{"$max": "$committed"}})
+	if err != nil || len(groups) == 0 {
+		return 0, err
+	}
+	return max(groups[0].Ended, groups[0].Committed), nil
+}

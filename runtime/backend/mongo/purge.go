@@ -1,0 +1,251 @@
+package mongo
+
+import (
+	"context"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+const (
+	rememberOwners = 24 * time.Hour // convicted ones
+	lateClaim      = time.Minute    // longer than a claim takes
+)
+
+// Purge implements backend.Store. A family is as old as what ended last in it, and counts once, in the queue of its
+// source. One larger than max goes in several calls, its source last. Besides, Purge frees what convicted owners were
+// given by claims that came too late, and forgets owners that were convicted long ago.
+func (s *store) Purge(ctx context.Context, keep backend.Retention, max int) (int, error) {
+	if err := s.begin(ctx); err != nil {
+		return 0, err
+	}
+	if err := s.purgeOwners(ctx); err != nil {
+		return 0, err
+	}
+	n := 0
+	for queue, more, err := s.nextQueue(ctx, ""); more; queue, more, err = s.nextQueue(ctx, queue) {
+		if err != nil {
+			return n, err
+		}
+		if n >= max {
+			break
+		}
+		deleted, err := s.purgeQueue(ctx, queue, keep, max-n)
+		if n += deleted; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// nextQueue returns the queue after another, by name.
+func (c *Client) nextQueue(ctx context.Context, after string) (string, bool, error) {
+	found, err := c.find(ctx, m{"top": true, "queue": m{"$gt": after}},
+		options.Find().SetSort(d{asc("queue")}).SetLimit(1).SetProjection(m{"queue": 1}))
+	if err != nil || len(found) == 0 {
+		return "", err != nil, err
+	}
+	return found[0].Queue, true, nil
+}
+
+// purgeQueue deletes up to max tasks of families whose sources are of one queue.
+func (c *Client) purgeQueue(ctx context.Context, queue string, keep backend.Retention, max int) (n int, err error) {
+	over := m{"top": true, "queue": queue, "ended": m{"$gt": int64(0)}, "open_set": m{"$ne": true}}
+	purge := func(before int64, most int, opts *options.FindOptionsBuilder) error {
+		sources, err := c.find(ctx, over, opts.SetProjection(m{"ended": 1, "spawn_rev": 1, "done_made": 1, "purging": 1}))
+		if err != nil {
+			return err
+		}
+		deleted, err := c.purgeFamilies(ctx, sources, before, most)
+		n += deleted
+		return err
+	}
+	if keep.Age > 0 {
+		before := c.clock.now() - int64(keep.Age)
+		over["ended"] = m{"$gt": int64(0), "$lt": before}
+		if err := purge(before, max, options.Find().SetSort(d{asc("ended")}).SetLimit(int64(max))); err != nil {
+			return n, err
+		}
+		over["ended"] = m{"$gt": int64(0)}
+	}
+	if keep.Max > 0 && n < max {
+		total, err := c.tasks.CountDocuments(ctx, over)
+		if err != nil {
+			return n, c.failed(ctx, err, backend.OutcomeNotSent)
+		}
+		if surplus := total - int64(keep.Max); surplus > 0 {
+			opts := options.Find().SetSort(d{asc("ended")}).SetLimit(min(surplus, int64(max-n)))
+			return n, purge(c.clock.now(), max-n, opts)
+		}
+	}
+	return n, nil
+}
+
+// purgeFamilies deletes up to max tasks of the families of sources, where nothing in them lives or has ended after an
+// instant.
+func (c *Client) purgeFamilies(ctx context.Context, sources []*document, before int64, max int) (n int, err error) {
+	var alone []string
+	for _, x := range sources {
+		if x.SpawnRev == 0 {
+			alone = append(alone, x.ID)
+		}
+	}
+	err = chunks(alone[:min(len(alone), max)], func(part []string) error {
+		// One that has got subtasks meanwhile stays.
+		deleted, err := c.remove(ctx, m{"_id": m{"$in": part}, "status": m{"$in": ended}, "spawn_rev": m{"$exists": false}})
+		n += deleted
+		return err
+	})
+	for _, x := range sources {
+		if err != nil || n >= max {
+			return n, err
+		}
+		if x.SpawnRev == 0 {
+			continue
+		}
+		if !x.Purging {
+			over, err := c.isOver(ctx, x, before)
+			if err != nil {
+				return n, err
+			}
+			if !over {
+				continue
+			}
+			// Whether it is over need not be asked again, however many calls it takes to delete it.
+			if _, err := c.tasks.UpdateOne(ctx, m{"_id": x.ID}, m{"$set": m{"purging": true}}); err != nil {
+				return n, c.failed(ctx, err, backend.OutcomeUnknown)
+			}
+		}
+		var deleted int
+		deleted, err = c.purgeFamily(ctx, x, max-n)
+		n += deleted
+	}
+	return n, err
+}
+
+// isOver says whether nothing of a family lives, no set in it is unfinished, and all of it ended before an instant.
+func (c *Client) isOver(ctx context.Context, source *document, before int64) (bool, error) {
+	level := []string{source.ID}
+	done := []string{doneID(source.ID)}
+	for len(level) > 0 {
+		var next []string
+		err := chunks(level, func(part []string) error {
+			kin, err := c.find(ctx, m{"kin.source": m{"$in": part}, "held": m{"$exists": false}}, options.Find().SetProjection(
+				m{"status": 1, "ended": 1, "open_set": 1, "spawn_rev": 1}))
+			for _, x := range kin {
+				if !isFinal(x.Status) || x.OpenSet || x.Ended >= before {
+					return errNotOver
+				}
+				if x.SpawnRev > 0 {
+					next = append(next, x.ID)
+					done = append(done, doneID(x.ID))
+				}
+			}
+			return err
+		})
+		if err == errNotOver {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		level = next
+	}
+	err := chunks(done, func(part []string) error {
+		late, err := c.some(ctx, m{"_id": m{"$in": part}, "done_of": m{"$exists": true}, "ended": m{"$not": m{"$lt": before}}})
+		if err == nil && late {
+			return errNotOver
+		}
+		return err
+	})
+	if err == errNotOver {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+var errNotOver = backend.NewError(backend.ErrFailedPrecondition, "something of the family lives")
+
+// purgeFamily deletes up to max tasks of a family that is over, from the leaves up.
+func (c *Client) purgeFamily(ctx context.Context, source *document, max int) (n int, err error) {
+	for n < max {
+		kin, err := c.find(ctx, m{"kin.source": source.ID},
+			options.Find().SetLimit(int64(min(max-n, chunk))).SetProjection(m{"spawn_rev": 1}))
+		if err != nil {
+			return n, err
+		}
+		if len(kin) == 0 {
+			break
+		}
+		var leaves []string
+		for _, x := range kin {
+			if x.SpawnRev == 0 {
+				leaves = append(leaves, x.ID)
+				continue
+			}
+			deleted, err := c.purgeFamily(ctx, x, max-n)
+			if n += deleted; err != nil || n >= max {
+				return n, err
+			}
+		}
+		deleted, err := c.remove(ctx, m{"_id": m{"$in": leaves[:min(len(leaves), max-n)]}})
+		if n += deleted; err != nil {
+			return n, err
+		}
+	}
+	for _, last := range []m{{"_id": doneID(source.ID), "done_of": source.ID}, {"_id": source.ID}} {
+		if n >= max {
+			break
+		}
+		deleted, err := c.remove(ctx, last)
+		if n += deleted; err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (c *Client) remove(ctx context.Context, filter m) (int, error) {
+	r, err := c.tasks.DeleteMany(ctx, filter)
+	if err != nil {
+		return 0, c.failed(ctx, err, backend.OutcomeUnknown)
+	}
+	return int(r.DeletedCount), nil
+}
+
+// purgeOwners frees tasks that run for nobody, and forgets owners.
+func (c *Client) purgeOwners(ctx context.Context) error {
+	owners, err := findIn[holder](ctx, c, c.owners, m{})
+	if err != nil {
+		return err
+	}
+	type running struct {
+		Owner string `bson:"_id"`
+	}
+	busy, err := group[running](ctx, c, m{"owner": m{"$gt": ""}}, "$owner", nil)
+	if err != nil {
+		return err
+	}
+	known := make(map[string]*holder, len(owners))
+	for _, o := range owners {
+		known[o.Name] = o
+	}
+	for _, b := range busy {
+		most := 1 << 30 // of an owner that nobody remembers
+		if o := known[b.Owner]; o != nil {
+			if !o.Freed {
+				continue
+			}
+			most = o.Most
+		}
+		// A claim makes its owner known after it took something, and gives that back itself if it can.
+		late := m{"owner": b.Owner, "started": m{"$lt": c.clock.now() - int64(lateClaim)}}
+		if _, err := c.free(ctx, late, most); err != nil {
+			return err
+		}
+	}
+	_, err = c.owners.DeleteMany(ctx, m{"freed": true, "at": m{"$lt": c.clock.now() - int64(rememberOwners)}})
+	return c.failed(ctx, err, backend.OutcomeUnknown)
+}

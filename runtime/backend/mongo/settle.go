@@ -1,0 +1,162 @@
+package mongo
+
+import (
+	"context"
+	"encoding/json"
+
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// Settle implements backend.Store.
+//
+// It is one unordered bulk of guarded updates, which at first demand that the task has no subtasks: where all of them
+// match, nothing is left to be said. The others are read back: a task whose settle was applied before bears its nonce, one
+// that has subtasks is settled in a second round.
+func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend.Settled, error) {
+	if ctx.Err() != nil {
+		return nil, notBegun(ctx)
+	}
+	for i := range settles {
+		if !backend.Allowed(backend.StatusRunning, settles[i].To) {
+			return nil, refusal("task %q can't be settled as %q", settles[i].ID, settles[i].To)
+		}
+	}
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	came := make([]backend.Settled, len(settles))
+	todo := make([]int, len(settles))
+	for i := range todo {
+		todo[i] = i
+	}
+	// Three rounds are all there can be, since a set of subtasks never goes again, and a request to stop neither while a
+	// task runs; the bound is for what else may come.
+	for round := 0; len(todo) > 0 && round < 10; round++ {
+		all, err := s.settleAll(ctx, settles, todo, round > 0)
+		if err != nil {
+			return nil, err
+		}
+		if all && round == 0 {
+			for _, i := range todo {
+				came[i] = backend.SettleApplied
+			}
+			return came, nil
+		}
+		if todo, err = s.readBack(ctx, settles, todo, came); err != nil {
+			return nil, err
+		}
+	}
+	if len(todo) > 0 {
+		return nil, backend.Errorf(backend.ErrInternal, "task %q is neither settled nor refused", settles[todo[0]].ID)
+	}
+	return came, nil
+}
+
+// settleAll writes what has come of claims, and says whether each of them was still its owner's.
+func (c *Client) settleAll(ctx context.Context, settles []backend.Settle, which []int, family bool) (all bool, err error) {
+	now := c.clock.now()
+	models := make([]driver.WriteModel, len(which))
+	for k, i := range which {
+		e := &settles[i]
+		guard := m{"_id": e.ID, "fence": e.Fence, "status": string(backend.StatusRunning), "stopping": m{"$ne": true}}
+		if e.To == backend.StatusStopped {
+			guard["stopping"] = true
+		}
+		if !family {
+			guard["spawn_rev"] = m{"$exists": false}
+		}
+		models[k] = driver.NewUpdateOneModel().SetFilter(guard).SetUpdate(settled(e, now).update())
+	}
+	r, err := c.tasks.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	if err != nil {
+		return false, c.failed(ctx, err, backend.OutcomeUnknown)
+	}
+	return r.MatchedCount == int64(len(which)), nil
+}
+
+// settled is what a settle writes (rows 3 to 6 and 10).
+func settled(e *backend.Settle, now int64) change {
+	var u change
+	switch e.To {
+	case backend.StatusSuccess:
+		u = ends(e.To, now)
+		if e.Result != nil {
+			u.set["result"] = []byte(e.Result)
+		}
+	case backend.StatusFailed:
+		u = fails(e.To, now, failureOf(e.Error))
+	case backend.StatusStopped:
+		u = stops(now)
+		if e.Error != nil {
+			u = fails(e.To, now, failureOf(e.Error))
+		}
+	default:
+		u = waitsAgain(e.To)
+		due := now + int64(e.Delay)
+		u.set["due"], u.set["place"] = due, placeOf(due, now)
+		if e.To == backend.StatusRetrying {
+			u.set["error"] = failureOf(e.Error)
+		} else {
+			u.inc["attempt"] = -1
+		}
+	}
+	u.set["settled"] = e.Nonce
+	return u
+}
+
+// readBack says of settles what came of them, and returns those that are still to be written.
+func (c *Client) readBack(ctx context.Context, settles []backend.Settle, which []int, came []backend.Settled) (todo []int, err error) {
+	ids := make([]string, len(which))
+	for k, i := range which {
+		ids[k] = settles[i].ID
+	}
+	found, err := c.find(ctx, m{"_id": m{"$in": ids}},
+		options.Find().SetProjection(m{"status": 1, "fence": 1, "settled": 1, "stopping": 1, "spawn_rev": 1}))
+	if err != nil {
+		return nil, err
+	}
+	byID := make(map[string]*document, len(found))
+	for _, x := range found {
+		byID[x.ID] = x
+	}
+	for _, i := range which {
+		e, x := &settles[i], byID[settles[i].ID]
+		stop := e.To == backend.StatusStopped
+		switch {
+		case x == nil || x.Fence != e.Fence:
+			came[i] = backend.SettleLost
+		case x.Status != string(backend.StatusRunning) && x.Settled != e.Nonce:
+			came[i] = backend.SettleLost
+		case x.Status != string(backend.StatusRunning) && x.SpawnRev > 0:
+			came[i] = backend.SettleFamily
+		case x.Status != string(backend.StatusRunning):
+			came[i] = backend.SettleApplied
+		case x.Stopping && !stop:
+			came[i] = backend.SettleStopping
+		case !x.Stopping && stop:
+			came[i] = backend.SettleLost // it may not stop
+		default:
+			todo = append(todo, i) // it has subtasks
+		}
+	}
+	return todo, nil
+}
+
+// Progress implements backend.Store.
+func (s *store) Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	r, err := s.tasks.UpdateOne(ctx, m{"_id": id, "fence": fence, "status": string(backend.StatusRunning)},
+		m{"$set": m{"progress": []byte(progress)}})
+	if err != nil {
+		return s.failed(ctx, err, backend.OutcomeUnknown)
+	}
+	if r.MatchedCount == 0 {
+		return backend.Errorf(backend.ErrAborted, "task %q runs no more with fence %d", id, fence).With(backend.OutcomeAnswered)
+	}
+	return nil
+}
