@@ -34,6 +34,7 @@ var arrows = []row{
 	{"runtime/backend/embedded", []string{"runtime/backend", "runtime/backend/internal/news", "runtime/backend/embedded/internal/mesh"},
 		[]string{"modernc.org/sqlite", "github.com/gofrs/flock", "golang.org/x/sys"}},
 	{"runtime/backend/mongo", []string{"runtime/backend"}, []string{"go.mongodb.org/mongo-driver/v2"}},
+	{"runtime/backend/amqp", []string{"runtime/backend"}, []string{"github.com/rabbitmq/amqp091-go"}},
 	{"runtime/backend/auto", []string{"runtime", "runtime/backend", "runtime/backend/embedded", "runtime/config"}, nil},
 	{"runtime/aftest", []string{"runtime", "runtime/backend/memory"}, nil},
 	{"runtime/config", nil, []string{"gopkg.in/yaml.v3"}},

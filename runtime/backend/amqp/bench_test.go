@@ -1,0 +1,121 @@
+package amqp
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// BenchmarkCall measures calls by their number of callers and the size of their bodies, beside the same round trips by
+// amqp091-go alone: two connections, one channel each, direct reply-to, acknowledged.
+func BenchmarkCall(b *testing.B) {
+	for _, load := range []struct{ callers, body int }{{1, 100}, {64, 100}, {256, 100}, {1, 10_000}, {64, 10_000}, {256, 10_000}} {
+		body := []byte(`{"x":"` + strings.Repeat("x", load.body) + `"}`)
+		name := fmt.Sprintf("callers=%d/bytes=%d", load.callers, load.body)
+		b.Run(name+"/afgen", func(b *testing.B) {
+			service := own(b, "bench")
+			server, client := dial(b), dial(b)
+			serve(b, server, service, 256, echo)
+			measure(b, load.callers, func() error {
+				_, err := client.Calls().Call(b.Context(), &backend.Request{
+					Service: service, Method: "M", ID: "id", Caller: "me", Timeout: time.Minute, Body: body,
+				})
+				return err
+			})
+		})
+		b.Run(name+"/bare", func(b *testing.B) {
+			measure(b, load.callers, bareCaller(b, body))
+		})
+	}
+}
+
+// measure runs call b.N times from a number of goroutines and reports rate and times.
+func measure(b *testing.B, callers int, call func() error) {
+	if err := call(); err != nil {
+		b.Fatal(err)
+	}
+	took := make([]time.Duration, b.N)
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	b.ResetTimer()
+	for range callers {
+		wg.Go(func() {
+			for {
+				i := next.Add(1) - 1
+				if i >= int64(b.N) {
+					return
+				}
+				begun := time.Now()
+				if err := call(); err != nil {
+					b.Error(err)
+					return
+				}
+				took[i] = time.Since(begun)
+			}
+		})
+	}
+	wg.Wait()
+	b.StopTimer()
+	slices.Sort(took)
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+}
+
+// bareCaller returns a call by amqp091-go alone.
+func bareCaller(b *testing.B, body []byte) func() error {
+	queue := own(b, "bare")
+	server, client := bare(b), bare(b)
+	must := func(err error) {
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	_, err := server.QueueDeclare(queue, false, true, false, false, nil)
+	must(err)
+	must(server.Qos(512, 0, false))
+	requests, err := server.Consume(queue, "", false, false, false, false, nil)
+	must(err)
+	go func() {
+		for d := range requests {
+			go func() {
+				_ = server.Publish("", d.ReplyTo, false, false, amqp091.Publishing{CorrelationId: d.CorrelationId, Body: d.Body})
+				_ = d.Ack(false)
+			}()
+		}
+	}()
+	replies, err := client.Consume(replyTo, "", true, false, false, false, nil)
+	must(err)
+	var mu sync.Mutex
+	pending := map[string]chan amqp091.Delivery{}
+	go func() {
+		for d := range replies {
+			mu.Lock()
+			ch := pending[d.CorrelationId]
+			delete(pending, d.CorrelationId)
+			mu.Unlock()
+			ch <- d
+		}
+	}()
+	var last atomic.Int64
+	return func() error {
+		id, ch := strconv.FormatInt(last.Add(1), 10), make(chan amqp091.Delivery, 1)
+		mu.Lock()
+		pending[id] = ch
+		mu.Unlock()
+		err := client.Publish("", queue, true, false, amqp091.Publishing{CorrelationId: id, ReplyTo: replyTo, Body: body})
+		if err == nil {
+			<-ch
+		}
+		return err
+	}
+}

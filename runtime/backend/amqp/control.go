@@ -1,0 +1,117 @@
+package amqp
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// The types of control messages.
+const (
+	controlCancel = "_af/cancel" // ends the call with this correlation id of this app_id
+	controlPing   = "_af/ping"
+	controlInfo   = "_af/info"
+	controlStats  = "_af/stats"
+)
+
+// controlQueueArgs bound what waits for an instance that doesn't read: control messages may be lost.
+var controlQueueArgs = amqp091.Table{"x-max-length": int32(4096)}
+
+// openControl opens the queue of the Conn's control messages. Servings bind it. Its name has the generation's number, so
+// that the queue of a connection that the broker hasn't given up yet is not in the way.
+func (g *generation) openControl() error {
+	ch, err := g.consume.Channel()
+	if err != nil {
+		return err
+	}
+	if _, err := ch.QueueDeclare(g.control, false, true, true, false, controlQueueArgs); err != nil {
+		return err
+	}
+	messages, err := ch.Consume(g.control, "", true, true, false, false, nil)
+	if err != nil {
+		return err
+	}
+	g.own("control messages", ch)
+	g.begin(func() {
+		for d := range messages {
+			g.conn.controlled(g, &d)
+		}
+	})
+	return nil
+}
+
+// controlKeys are what a serving hears: what goes to all instances of its service, and to it alone.
+func (s *serving) controlKeys() []string {
+	keys := []string{s.endpoint.Service}
+	if id := s.endpoint.Instance.ID; id != "" {
+		keys = append(keys, s.endpoint.Service+"."+id)
+	}
+	return keys
+}
+
+// cancellation tells the instances of a service that a caller gave up. The one that has the call ends it.
+func cancellation(ctx context.Context, req *backend.Request, id string) *letter {
+	return &letter{exchange: exchangeControl, key: req.Service, msg: amqp091.Publishing{
+		Headers: amqp091.Table{
+			hVersion: version, hCode: string(backend.CodeOf(ctx.Err())), hMessage: cut(context.Cause(ctx).Error(), maxErrorText),
+		},
+		DeliveryMode: amqp091.Transient, Type: controlCancel, CorrelationId: id, AppId: req.Caller,
+	}}
+}
+
+// controlled does what a control message says. Unknown types belong to a later version.
+func (c *Conn) controlled(g *generation, d *amqp091.Delivery) {
+	c.mu.Lock()
+	var heard []*serving
+	for s := range c.serving {
+		for _, key := range s.controlKeys() {
+			if key == d.RoutingKey {
+				heard = append(heard, s)
+			}
+		}
+	}
+	c.mu.Unlock()
+	for _, s := range heard {
+		if d.Type == controlCancel {
+			s.giveUp(d.AppId+"\x00"+d.CorrelationId, decodeError(d.Headers))
+			continue
+		}
+		if !strings.HasPrefix(d.Type, "_af/") || d.ReplyTo == "" {
+			continue
+		}
+		r := &backend.Reply{Server: s.endpoint.Instance.ID}
+		var err error
+		switch d.Type {
+		case controlPing:
+			r.Body = json.RawMessage("{}")
+		case controlInfo:
+			r.Body, err = json.Marshal(s.info())
+		case controlStats:
+			r.Body, err = json.Marshal(s.numbers())
+		default:
+			r.Err = backend.Errorf(backend.ErrUnimplemented, "control message %q", d.Type).With(backend.OutcomeAnswered)
+		}
+		if err == nil {
+			g.replies.try(&letter{key: d.ReplyTo, msg: encodeReply(d.CorrelationId, r, g.maxHeaders)})
+		}
+	}
+}
+
+// An info is what an instance says of itself.
+type info struct {
+	Service     string               `json:"service"`
+	Instance    string               `json:"instance"`
+	IP          string               `json:"ip,omitempty"`
+	Version     string               `json:"version,omitempty"`
+	Concurrency int                  `json:"concurrency"`
+	Methods     []backend.MethodInfo `json:"methods"`
+}
+
+func (s *serving) info() info {
+	e := s.endpoint
+	return info{e.Service, e.Instance.ID, e.Instance.IP, e.Instance.Version, e.Concurrency, e.Methods}
+}

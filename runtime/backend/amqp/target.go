@@ -1,0 +1,174 @@
+package amqp
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+const (
+	defaultConnectTimeout = 10 * time.Second
+	defaultHeartbeat      = 10 * time.Second
+)
+
+// A target is one broker to try.
+type target struct {
+	url     string // with the password
+	addr    string
+	vhost   string
+	timeout time.Duration
+}
+
+// String says what may be said of a target in a log.
+func (t target) String() string { return fmt.Sprintf("%s, vhost %q", t.addr, t.vhost) }
+
+// targets returns the brokers that a Config names, or what is wrong with it.
+func (c *Config) targets() ([]target, error) {
+	urls := c.URLs
+	if len(urls) == 0 {
+		urls = []string{c.fieldsURL()}
+	}
+	targets := make([]target, 0, len(urls))
+	for i, raw := range urls {
+		uri, err := amqp091.ParseURI(raw)
+		if err != nil {
+			// The parser's errors quote what they can't read, which may be a password.
+			return nil, backend.Errorf(backend.ErrInvalidArgument, "URL %d of RabbitMQ is none that can be read: it must be amqp:// or amqps://, "+
+				"and reserved characters in user and password must be percent-encoded", i+1)
+		}
+		t := target{
+			url: raw, vhost: uri.Vhost, timeout: c.ConnectTimeout,
+			addr: net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port)),
+		}
+		if t.timeout <= 0 {
+			t.timeout = time.Duration(uri.ConnectionTimeout) * time.Millisecond
+		}
+		if t.timeout <= 0 {
+			t.timeout = defaultConnectTimeout
+		}
+		targets = append(targets, t)
+	}
+	return targets, nil
+}
+
+// fieldsURL returns the URL that the single fields amount to.
+func (c *Config) fieldsURL() string {
+	host, port, vhost, user, scheme := c.Host, c.Port, c.VHost, url.UserPassword(c.Username, c.Password), "amqp"
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	if c.TLS != nil {
+		scheme = "amqps"
+	}
+	if port == 0 {
+		port = map[string]int{"amqp": 5672, "amqps": 5671}[scheme]
+	}
+	if vhost == "" {
+		vhost = "/"
+	}
+	if c.Username == "" {
+		user = url.UserPassword("guest", "guest")
+	}
+	u := url.URL{Scheme: scheme, Host: net.JoinHostPort(host, strconv.Itoa(port)), User: user}
+	return u.String() + "/" + url.PathEscape(vhost)
+}
+
+// A link is one connection.
+type link struct {
+	*amqp091.Connection
+	sock    net.Conn
+	closes  chan *amqp091.Error
+	blocked chan amqp091.Blocking
+}
+
+// dial opens one connection to a target. name is what the broker's tools show.
+func (c *Conn) dial(ctx context.Context, t target, name string) (*link, error) {
+	ctx, cancel := context.WithTimeout(ctx, t.timeout)
+	defer cancel()
+	l := &link{}
+	var stop func() bool
+	config := amqp091.Config{
+		Heartbeat:  c.config.Heartbeat,
+		Properties: amqp091.NewConnectionProperties(),
+		// The library's own dialing knows no context, and its Close waits behind a write that hangs: so the socket is ours.
+		Dial: func(network, addr string) (net.Conn, error) {
+			sock, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			l.sock = sock
+			stop = context.AfterFunc(ctx, func() { _ = sock.Close() })
+			deadline, _ := ctx.Deadline()
+			return sock, sock.SetDeadline(deadline)
+		},
+	}
+	if config.Heartbeat == 0 {
+		config.Heartbeat = defaultHeartbeat
+	}
+	if c.config.TLS != nil {
+		config.TLSClientConfig = c.config.TLS.Clone()
+	} else if strings.HasPrefix(t.url, "amqps:") && !strings.Contains(t.url, "?") {
+		config.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	config.Properties["product"] = "afgen"
+	config.Properties["connection_name"] = name
+	conn, err := amqp091.DialConfig(t.url, config)
+	if err == nil && !stop() { // the time was up between
+		_ = conn.Close()
+		err = ctx.Err()
+	}
+	if err != nil {
+		if l.sock != nil {
+			_ = l.sock.Close()
+		}
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return nil, t.explain(err)
+	}
+	l.Connection = conn
+	l.closes = conn.NotifyClose(make(chan *amqp091.Error, 1))
+	l.blocked = conn.NotifyBlocked(make(chan amqp091.Blocking, 16))
+	return l, nil
+}
+
+// explain says what failed, where and why.
+func (t target) explain(err error) *backend.Error {
+	code := backend.ErrUnavailable
+	if e, ok := errors.AsType[*amqp091.Error](err); ok {
+		switch {
+		case e == amqp091.ErrCredentials:
+			code = backend.ErrUnauthenticated
+		case e.Code == amqp091.AccessRefused:
+			code = backend.ErrPermissionDenied
+		case e.Code == amqp091.NotAllowed:
+			code = backend.ErrNotFound // the virtual host; or a limit, which the text says
+		}
+		return backend.Errorf(code, "connecting to RabbitMQ at %s: %s (%d)", t, e.Reason, e.Code).With(backend.OutcomeNotSent)
+	}
+	return backend.Errorf(code, "connecting to RabbitMQ at %s: %w", t, err).With(backend.OutcomeNotSent)
+}
+
+// refused says that a broker was reached and won't have us: it is not away.
+func refused(err error) bool {
+	return backend.CodeOf(err) != backend.ErrUnavailable
+}
+
+// newID returns a name that no other has.
+func newID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
