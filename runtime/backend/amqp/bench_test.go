@@ -12,18 +12,20 @@ import (
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
+	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
 // BenchmarkCall measures calls by their number of callers and the size of their bodies, beside the same round trips by
 // amqp091-go alone: two connections, one channel each, direct reply-to, acknowledged.
 func BenchmarkCall(b *testing.B) {
+	url := devstack.AMQP(b)
 	for _, load := range []struct{ callers, body int }{{1, 100}, {64, 100}, {256, 100}, {1, 10_000}, {64, 10_000}, {256, 10_000}} {
 		body := []byte(`{"x":"` + strings.Repeat("x", load.body) + `"}`)
 		name := fmt.Sprintf("callers=%d/bytes=%d", load.callers, load.body)
 		b.Run(name+"/afgen", func(b *testing.B) {
-			service := own(b, "bench")
-			server, client := dial(b), dial(b)
+			const service = "bench"
+			server, client := dial(b, url), dial(b, url)
 			serve(b, server, service, 256, echo)
 			measure(b, load.callers, func() error {
 				_, err := client.Calls().Call(b.Context(), &backend.Request{
@@ -33,7 +35,7 @@ func BenchmarkCall(b *testing.B) {
 			})
 		})
 		b.Run(name+"/bare", func(b *testing.B) {
-			measure(b, load.callers, bareCaller(b, body))
+			measure(b, load.callers, bareCaller(b, url, body))
 		})
 	}
 }
@@ -72,19 +74,14 @@ func measure(b *testing.B, callers int, call func() error) {
 }
 
 // bareCaller returns a call by amqp091-go alone.
-func bareCaller(b *testing.B, body []byte) func() error {
-	queue := own(b, "bare")
-	server, client := bare(b), bare(b)
-	must := func(err error) {
-		if err != nil {
-			b.Fatal(err)
-		}
-	}
+func bareCaller(b *testing.B, url string, body []byte) func() error {
+	const queue = "bare"
+	server, client := bare(b, url), bare(b, url)
 	_, err := server.QueueDeclare(queue, false, true, false, false, nil)
-	must(err)
-	must(server.Qos(512, 0, false))
+	must(b, err)
+	must(b, server.Qos(512, 0, false))
 	requests, err := server.Consume(queue, "", false, false, false, false, nil)
-	must(err)
+	must(b, err)
 	go func() {
 		for d := range requests {
 			go func() {
@@ -94,7 +91,7 @@ func bareCaller(b *testing.B, body []byte) func() error {
 		}
 	}()
 	replies, err := client.Consume(replyTo, "", true, false, false, false, nil)
-	must(err)
+	must(b, err)
 	var mu sync.Mutex
 	pending := map[string]chan amqp091.Delivery{}
 	go func() {

@@ -27,7 +27,7 @@ type confirmer struct {
 type parcel struct {
 	letter
 	batch    *batch
-	number   string // in its correlation id, by which it is known when it is returned
+	number   string // in a header, by which it is known when it is returned
 	sent     *amqp091.DeferredConfirmation
 	taken    bool // readable once the batch is done
 	homeless bool // there was no queue for it
@@ -118,7 +118,10 @@ func (f *confirmer) publish(ch *amqp091.Channel) {
 		}
 		f.number++
 		p.number = strconv.FormatUint(f.number, 10)
-		p.msg.CorrelationId = p.number
+		if p.msg.Headers == nil {
+			p.msg.Headers = amqp091.Table{}
+		}
+		p.msg.Headers[hNumber] = p.number
 		var err error
 		if p.sent, err = ch.PublishWithDeferredConfirm(p.exchange, p.key, true, false, p.msg); err != nil {
 			f.gen.end(backend.Errorf(backend.ErrUnavailable, "publishing to RabbitMQ at %s: %w", f.gen.target, err))
@@ -144,7 +147,7 @@ func (f *confirmer) confirm() {
 			if !ok {
 				return
 			}
-			returned[r.CorrelationId] = true
+			returned[text(r.Headers[hNumber])] = true
 			continue
 		case <-f.gen.lost:
 			return
@@ -155,7 +158,7 @@ func (f *confirmer) confirm() {
 				if !ok {
 					return
 				}
-				returned[r.CorrelationId] = true
+				returned[text(r.Headers[hNumber])] = true
 			case <-p.sent.Done():
 				open = false
 			case <-f.gen.lost:
@@ -169,7 +172,7 @@ func (f *confirmer) confirm() {
 				if !ok {
 					return
 				}
-				returned[r.CorrelationId] = true
+				returned[text(r.Headers[hNumber])] = true
 			default:
 				open = false
 			}

@@ -6,19 +6,31 @@ import (
 	"testing"
 
 	"github.com/afgen/afgen/internal/conform"
+	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/runtime/backend"
 )
+
+// between is a port whose calls go out from one Conn and are served by another.
+type between struct{ client, server backend.Calls }
+
+func (b between) Call(ctx context.Context, req *backend.Request) (*backend.Reply, error) {
+	return b.client.Call(ctx, req)
+}
+
+func (b between) Serve(ctx context.Context, e backend.Endpoint, h backend.Handler) (backend.Serving, error) {
+	return b.server.Serve(ctx, e, h)
+}
 
 func TestCallsConform(t *testing.T) {
 	t.Run("one Conn", func(t *testing.T) {
 		conform.Calls(t, func(t *testing.T) *backend.Ports {
-			c := dial(t)
-			return &backend.Ports{Calls: scopedCalls{c.Calls(), c.Calls(), newID()}}
+			return &backend.Ports{Calls: dial(t, devstack.AMQP(t)).Calls()}
 		}, conform.Options{})
 	})
 	t.Run("two Conns", func(t *testing.T) {
 		conform.Calls(t, func(t *testing.T) *backend.Ports {
-			return &backend.Ports{Calls: scopedCalls{dial(t).Calls(), dial(t).Calls(), newID()}}
+			url := devstack.AMQP(t)
+			return &backend.Ports{Calls: between{dial(t, url).Calls(), dial(t, url).Calls()}}
 		}, conform.Options{})
 	})
 }
@@ -36,12 +48,13 @@ func TestTransportConforms(t *testing.T) {
 	} {
 		t.Run(name+", one Conn", func(t *testing.T) {
 			conform.Transport(t, func(t *testing.T) *backend.Ports {
-				return &backend.Ports{Transport: scope(t, dial(t, change).Transport())}
+				return &backend.Ports{Transport: dial(t, devstack.AMQP(t), change).Transport()}
 			}, conform.Options{})
 		})
 		t.Run(name+", two Conns", func(t *testing.T) {
 			conform.Transport(t, func(t *testing.T) *backend.Ports {
-				return &backend.Ports{Transport: scope(t, across{dial(t, change).Transport(), dial(t, change).Transport()})}
+				url := devstack.AMQP(t)
+				return &backend.Ports{Transport: across{dial(t, url, change).Transport(), dial(t, url, change).Transport()}}
 			}, conform.Options{})
 		})
 	}

@@ -26,6 +26,7 @@ const (
 	hDetails    = "af-details"
 	hOutcome    = "af-outcome"
 	hServer     = "af-srv"
+	hNumber     = "af-n" // a publisher's own, by which it knows what comes back
 	version     = "1"
 	jsonContent = "application/json"
 

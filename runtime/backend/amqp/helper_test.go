@@ -6,7 +6,6 @@ import (
 	"errors"
 	"log/slog"
 	"os"
-	"strings"
 	"testing"
 	"time"
 
@@ -15,29 +14,23 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// brokerURL returns the URL of a broker for tests, or skips the test.
-func brokerURL(t testing.TB) string {
+// dial opens a Conn to a broker and closes it when the test ends.
+func dial(t testing.TB, url string, change ...func(*Config)) *Conn {
 	t.Helper()
-	url := os.Getenv("AF_TEST_AMQP")
-	if url == "" {
-		t.Skip("no RabbitMQ: AF_TEST_AMQP is not set")
-	}
-	return url
-}
-
-// dial opens a Conn to the broker for tests and closes it when the test ends.
-func dial(t testing.TB, change ...func(*Config)) *Conn {
-	t.Helper()
-	config := Config{URLs: []string{brokerURL(t)}, Instance: backend.Instance{ID: "i" + newID()}, Logger: logger(t)}
-	for _, f := range change {
-		f(&config)
-	}
-	c, err := Dial(t.Context(), config)
+	c, err := Dial(t.Context(), config(t, url, change...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { closes(t, c) })
 	return c
+}
+
+func config(t testing.TB, url string, change ...func(*Config)) Config {
+	config := Config{URLs: []string{url}, Instance: backend.Instance{ID: "i" + newID()}, Logger: logger()}
+	for _, f := range change {
+		f(&config)
+	}
+	return config
 }
 
 func closes(t testing.TB, c *Conn) {
@@ -48,23 +41,18 @@ func closes(t testing.TB, c *Conn) {
 	}
 }
 
-// logger writes to the test's log, where AF_TEST_LOG is set.
-func logger(t testing.TB) *slog.Logger {
+// logger writes to stderr, where AF_TEST_LOG is set.
+func logger() *slog.Logger {
 	if os.Getenv("AF_TEST_LOG") == "" {
 		return nil
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// own is a name that no other test uses.
-func own(t testing.TB, prefix string) string {
-	return prefix + "-" + newID()
-}
-
-// raw opens a bare channel, for what a test does behind the back of the package.
-func bare(t testing.TB) *amqp091.Channel {
+// bare opens a bare channel, for what a test does behind the back of the package.
+func bare(t testing.TB, url string) *amqp091.Channel {
 	t.Helper()
-	conn, err := amqp091.Dial(brokerURL(t))
+	conn, err := amqp091.Dial(url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,77 +64,11 @@ func bare(t testing.TB) *amqp091.Channel {
 	return ch
 }
 
-// remove deletes queues when the test ends.
-func remove(t testing.TB, queues ...string) {
-	t.Cleanup(func() {
-		conn, err := amqp091.Dial(brokerURL(t))
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		ch, err := conn.Channel()
-		if err != nil {
-			return
-		}
-		for _, q := range queues {
-			_, _ = ch.QueueDelete(q, false, false, false)
-		}
-	})
-}
-
-// A world of its own within a broker that all tests share: names get a suffix on their way in.
-type scopedTransport struct {
-	backend.Transport
-	t      testing.TB
-	suffix string
-}
-
-func (s scopedTransport) name(queue string) string { return queue + s.suffix }
-
-func scope(t testing.TB, to backend.Transport) backend.Transport {
-	s := scopedTransport{to, t, "-" + newID()}
-	remove(t, prefixHints+s.name("q"), prefixHints+s.name("other"), prefixRaw+s.name("q"), prefixRaw+s.name("other"))
-	return s
-}
-
-func (s scopedTransport) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
-	return s.Transport.Hint(ctx, s.name(queue), ids)
-}
-
-func (s scopedTransport) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
-	return s.Transport.Listen(ctx, s.name(queue), window)
-}
-
-func (s scopedTransport) Depth(ctx context.Context, queue string) (int, error) {
-	return s.Transport.Depth(ctx, s.name(queue))
-}
-
-func (s scopedTransport) Send(ctx context.Context, queue string, body json.RawMessage) error {
-	return s.Transport.Send(ctx, s.name(queue), body)
-}
-
-func (s scopedTransport) Receive(ctx context.Context, queue string, fn func(context.Context, json.RawMessage) error) error {
-	return s.Transport.Receive(ctx, s.name(queue), fn)
-}
-
-// scopedCalls does the same for services.
-type scopedCalls struct {
-	client, server backend.Calls
-	suffix         string
-}
-
-func (s scopedCalls) Call(ctx context.Context, req *backend.Request) (*backend.Reply, error) {
-	other := *req
-	other.Service += s.suffix
-	return s.client.Call(ctx, &other)
-}
-
-func (s scopedCalls) Serve(ctx context.Context, e backend.Endpoint, h backend.Handler) (backend.Serving, error) {
-	e.Service += s.suffix
-	return s.server.Serve(ctx, e, func(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
-		req.Service = strings.TrimSuffix(req.Service, s.suffix)
-		h(ctx, req, reply)
-	})
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 func request(service string) *backend.Request {

@@ -1,0 +1,251 @@
+package amqp
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+func TestUnknownServiceIsUnavailableWithinFiveMilliseconds(t *testing.T) {
+	c := dial(t, devstack.AMQP(t))
+	var took []time.Duration
+	for range 101 {
+		begun := time.Now()
+		_, err := c.Calls().Call(t.Context(), request("nobody"))
+		took = append(took, time.Since(begun))
+		wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
+		if !errors.Is(err, backend.ErrNoInstance) {
+			t.Fatalf("%v", err)
+		}
+	}
+	slices.Sort(took)
+	if took[50] > 5*time.Millisecond {
+		t.Errorf("half of them took more than %v", took[50])
+	}
+	t.Logf("p50 %v, p99 %v", took[50], took[99])
+}
+
+func TestFourMebibytesPassBothWaysAndNoMore(t *testing.T) {
+	url := devstack.AMQP(t)
+	server, client := dial(t, url), dial(t, url)
+	var size int
+	serve(t, server, "s", 1, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
+		reply(&backend.Reply{Body: req.Body[:min(len(req.Body), 1):1]})
+	})
+	serve(t, server, "big", 1, func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
+		reply(&backend.Reply{Body: bytes.Repeat([]byte("1"), size)})
+	})
+	req := request("s")
+	req.Body = bytes.Repeat([]byte("1"), backend.MaxMessage)
+	if _, err := client.Calls().Call(t.Context(), req); err != nil {
+		t.Errorf("the largest request: %v", err)
+	}
+	req.Body = append(req.Body, '1')
+	_, err := client.Calls().Call(t.Context(), req)
+	wantError(t, err, backend.ErrResourceExhausted, backend.OutcomeNotSent)
+
+	size = backend.MaxMessage
+	if r, err := client.Calls().Call(t.Context(), request("big")); err != nil || r.Err != nil || len(r.Body) != size {
+		t.Errorf("the largest reply: %v %v", err, r)
+	}
+	size++
+	r, err := client.Calls().Call(t.Context(), request("big"))
+	must(t, err)
+	wantError(t, r.Err, backend.ErrResourceExhausted, backend.OutcomeAnswered)
+}
+
+func TestErrorThatIsTooLargeArrivesCut(t *testing.T) {
+	c := dial(t, devstack.AMQP(t))
+	serve(t, c, "s", 1, func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
+		reply(&backend.Reply{Err: backend.NewError(backend.ErrNotFound, strings.Repeat("ü", 1<<20), strings.Repeat("x", 1<<20)).With(backend.OutcomeAnswered)})
+	})
+	r, err := c.Calls().Call(t.Context(), request("s"))
+	must(t, err)
+	if r.Err == nil || r.Err.Code != backend.ErrNotFound || len(r.Err.Message) > 2*maxErrorText || r.Err.Details != nil {
+		t.Errorf("%.100v", r.Err)
+	}
+}
+
+func TestRequestThatCanNotBeSentIsRefusedByTheClient(t *testing.T) {
+	c := dial(t, devstack.AMQP(t))
+	long := strings.Repeat("x", 256)
+	for name, change := range map[string]func(*backend.Request){
+		"no service":              func(r *backend.Request) { r.Service = "" },
+		"a slash":                 func(r *backend.Request) { r.Service = "a/b" },
+		"no method":               func(r *backend.Request) { r.Method = "" },
+		"a long name":             func(r *backend.Request) { r.Service = long },
+		"a long id":               func(r *backend.Request) { r.ID = long },
+		"a long caller":           func(r *backend.Request) { r.Caller = long },
+		"a reserved header":       func(r *backend.Request) { r.Headers = map[string]string{"af-code": "x"} },
+		"a header without name":   func(r *backend.Request) { r.Headers = map[string]string{"": "x"} },
+		"a long name of metadata": func(r *backend.Request) { r.Metadata = map[string]string{long[:250]: "x"} },
+		"large headers":           func(r *backend.Request) { r.Headers = map[string]string{"x": strings.Repeat("x", maxHeaders)} },
+	} {
+		req := request("s")
+		change(req)
+		_, err := c.Calls().Call(t.Context(), req)
+		if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrInvalidArgument || e.Outcome != backend.OutcomeNotSent {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	req := request("s")
+	req.Timeout = 0
+	_, err := c.Calls().Call(t.Context(), req)
+	wantError(t, err, backend.ErrDeadlineExceeded, backend.OutcomeNotSent)
+}
+
+// A client that knows no more than docs/wire.md is answered whatever it sends.
+func TestWhatCanNotBeHandledIsAnswered(t *testing.T) {
+	url := devstack.AMQP(t)
+	serve(t, dial(t, url), "s", 1, echo)
+	ch := bare(t, url)
+	replies, err := ch.Consume(replyTo, "", true, false, false, false, nil)
+	must(t, err)
+	good := encodeRequest(request("s"), "1", time.Second)
+	for name, test := range map[string]struct {
+		change func(*amqp091.Publishing)
+		want   backend.Code
+	}{
+		"another version": {func(p *amqp091.Publishing) { p.Headers[hVersion] = "2" }, backend.ErrUnimplemented},
+		"no version":      {func(p *amqp091.Publishing) { delete(p.Headers, hVersion) }, backend.ErrUnimplemented},
+		"another content": {func(p *amqp091.Publishing) { p.ContentType = "text/xml" }, backend.ErrUnimplemented},
+		"another service": {func(p *amqp091.Publishing) { p.Type = "t/M" }, backend.ErrInvalidArgument},
+		"no method":       {func(p *amqp091.Publishing) { p.Type = "s" }, backend.ErrInvalidArgument},
+		"no time":         {func(p *amqp091.Publishing) { p.Headers[hTimeout] = "0" }, backend.ErrInvalidArgument},
+		"numbers":         {func(p *amqp091.Publishing) { p.Headers[hTimeout], p.Headers[hVersion] = int32(1000), int64(1) }, ""},
+		"bytes":           {func(p *amqp091.Publishing) { p.Headers[hTimeout] = []byte("1000.5") }, ""},
+	} {
+		p := good
+		p.Headers = amqp091.Table{}
+		for k, v := range good.Headers {
+			p.Headers[k] = v
+		}
+		test.change(&p)
+		must(t, ch.Publish(exchangeCalls, "s", true, false, p))
+		d := <-replies
+		if got := decodeReply(&d); backend.CodeOf(asNil(got.Err)) != test.want || d.CorrelationId != "1" {
+			t.Errorf("%s: %v", name, got.Err)
+		}
+	}
+}
+
+func asNil(e *backend.Error) error {
+	if e == nil {
+		return nil
+	}
+	return e
+}
+
+func TestRequestWhoseTimeIsUpIsDroppedUnreadAndCounted(t *testing.T) {
+	c := dial(t, devstack.AMQP(t))
+	s, began, release := hold(t, c, "s", 1)
+	first := calling(t.Context(), c, request("s"))
+	<-began
+	late := request("s")
+	late.Timeout = 20 * time.Millisecond
+	ctx, cancel := context.WithTimeout(t.Context(), late.Timeout)
+	defer cancel()
+	second := <-calling(ctx, c, late)
+	wantError(t, second.err, backend.ErrDeadlineExceeded, backend.OutcomeUnknown)
+	close(release)
+	must(t, (<-first).err)
+	eventually(t, "it is counted", func() bool { return s.(*serving).numbers().Expired+int64(len(s.(*serving).visits)) > 0 })
+	if len(began) != 0 {
+		t.Error("it was begun")
+	}
+}
+
+func TestCallWithoutADeadlineEndsSoonAfterItsTime(t *testing.T) {
+	c := dial(t, devstack.AMQP(t))
+	_, began, release := hold(t, c, "s", 1)
+	defer close(release)
+	first := calling(t.Context(), c, request("s"))
+	<-began
+	second := request("s")
+	second.Timeout = time.Millisecond
+	done := calling(t.Context(), c, second)
+	eventually(t, "it is pending", func() bool { return c.calls.waiting() == 2 })
+	c.calls.look(time.Now().Add(lateGrace + time.Second))
+	wantError(t, (<-done).err, backend.ErrDeadlineExceeded, backend.OutcomeUnknown)
+	select {
+	case r := <-first:
+		t.Errorf("the other ended, too: %v", r.err)
+	default:
+	}
+}
+
+func (c *calls) waiting() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.pending)
+}
+
+func TestInstanceAnswersPingInfoAndStats(t *testing.T) {
+	url := devstack.AMQP(t)
+	a, b := dial(t, url), dial(t, url)
+	for _, c := range []*Conn{a, b} {
+		serve(t, c, "s", 3, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
+			if string(req.Body) == `{"bad":1}` {
+				reply(&backend.Reply{Err: backend.NewError(backend.ErrNotFound, "").With(backend.OutcomeAnswered)})
+				return
+			}
+			reply(&backend.Reply{Body: req.Body})
+		})
+	}
+	for range 8 {
+		_, err := a.Calls().Call(t.Context(), request("s"))
+		must(t, err)
+	}
+	bad := request("s")
+	bad.Body = []byte(`{"bad":1}`)
+	_, err := a.Calls().Call(t.Context(), bad)
+	must(t, err)
+
+	ch := bare(t, url)
+	replies, err := ch.Consume(replyTo, "", true, false, false, false, nil)
+	must(t, err)
+	ask := func(key, kind string, n int) (bodies []string) {
+		must(t, ch.Publish(exchangeControl, key, false, false, amqp091.Publishing{
+			Type: kind, CorrelationId: "c", ReplyTo: replyTo, Headers: amqp091.Table{hVersion: version},
+		}))
+		for range n {
+			d := <-replies
+			bodies = append(bodies, text(d.Headers[hServer])+" "+string(d.Body))
+		}
+		slices.Sort(bodies)
+		return bodies
+	}
+	ids := []string{a.config.Instance.ID + " {}", b.config.Instance.ID + " {}"}
+	slices.Sort(ids)
+	if got := ask("s", controlPing, 2); !slices.Equal(got, ids) {
+		t.Errorf("all: %q", got)
+	}
+	alone := "s." + a.config.Instance.ID
+	if got := ask(alone, controlPing, 1); got[0] != a.config.Instance.ID+" {}" {
+		t.Errorf("one: %q", got)
+	}
+	if got := ask(alone, controlInfo, 1); !strings.Contains(got[0], `"service":"s"`) || !strings.Contains(got[0], `"fingerprint":"f"`) {
+		t.Errorf("info: %q", got)
+	}
+	var total int64
+	var failed int64
+	for _, text := range ask("s", controlStats, 2) {
+		var n numbers
+		must(t, json.Unmarshal([]byte(text[strings.Index(text, "{"):]), &n))
+		total += n.Calls
+		failed += n.Errors[backend.ErrNotFound]
+	}
+	if total != 9 || failed != 1 {
+		t.Errorf("%d calls, %d not found; want 9 and 1", total, failed)
+	}
+}

@@ -1,0 +1,125 @@
+package amqp
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// queued makes n calls of which the first ones run, and waits until all have reached the broker.
+func queued(t *testing.T, c *Conn, service string, n int, began chan string, running int) []chan result {
+	var done []chan result
+	for range n {
+		done = append(done, calling(t.Context(), c, request(service)))
+	}
+	for range running {
+		<-began
+	}
+	eventually(t, "all are published", func() bool {
+		c.calls.mu.Lock()
+		defer c.calls.mu.Unlock()
+		published := 0
+		for _, p := range c.calls.pending {
+			if p.letter.state.Load() == begun {
+				published++
+			}
+		}
+		return published == n
+	})
+	return done
+}
+
+func TestLastInstanceThatDrainsSendsAwayWhatItHasNotBegun(t *testing.T) {
+	url := devstack.AMQP(t)
+	server, client := dial(t, url), dial(t, url)
+	s, began, release := hold(t, server, "s", 2)
+	done := queued(t, client, "s", 100, began, 2)
+	drained := make(chan error, 1)
+	begun := time.Now()
+	go func() { drained <- s.Drain(t.Context()) }()
+	// Two of them run, whichever those are.
+	ends := make(chan result, len(done))
+	for _, d := range done {
+		go func() { ends <- <-d }()
+	}
+	for range 98 {
+		wantError(t, (<-ends).err, backend.ErrUnavailable, backend.OutcomeNotSent)
+	}
+	t.Logf("98 were sent away in %v", time.Since(begun))
+	close(release)
+	for range 2 {
+		must(t, (<-ends).err)
+	}
+	must(t, <-drained)
+	_, err := client.Calls().Call(t.Context(), request("s"))
+	if !errors.Is(err, backend.ErrNoInstance) {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+func TestInstanceThatDrainsHandsOnToAnother(t *testing.T) {
+	url := devstack.AMQP(t)
+	first, second, client := dial(t, url), dial(t, url), dial(t, url)
+	s, began, release := hold(t, first, "s", 2)
+	done := queued(t, client, "s", 100, began, 2)
+	var served, again atomic.Int64
+	serve(t, second, "s", 8, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
+		served.Add(1)
+		if req.Redelivered {
+			again.Add(1)
+		}
+		reply(&backend.Reply{})
+	})
+	drained := make(chan error, 1)
+	go func() { drained <- s.Drain(t.Context()) }()
+	eventually(t, "the other instance serves the rest", func() bool { return served.Load() == 98 })
+	close(release)
+	must(t, <-drained)
+	for _, d := range done {
+		if r := <-d; r.err != nil || r.reply.Err != nil {
+			t.Errorf("%v %+v", r.err, r.reply)
+		}
+	}
+	if again.Load() != 0 {
+		t.Errorf("%d are marked as delivered before", again.Load())
+	}
+}
+
+func TestServingThatIsClosedLeavesWhatItHasNotBegunToAnother(t *testing.T) {
+	url := devstack.AMQP(t)
+	first, second, client := dial(t, url), dial(t, url), dial(t, url)
+	s, began, release := hold(t, first, "s", 2)
+	done := queued(t, client, "s", 20, began, 2)
+	serve(t, second, "s", 8, echo)
+	s.Close(errors.New("enough"))
+	close(release)
+	for _, d := range done {
+		if r := <-d; r.err != nil {
+			t.Errorf("%v", r.err)
+		}
+	}
+}
+
+func TestCloseOfTheConnFailsWhatIsInFlight(t *testing.T) {
+	url := devstack.AMQP(t)
+	server, client := dial(t, url), dial(t, url)
+	_, began, release := hold(t, server, "s", 1)
+	defer close(release)
+	d := calling(t.Context(), client, request("s"))
+	<-began
+	must(t, client.Close(t.Context()))
+	wantError(t, (<-d).err, backend.ErrUnavailable, backend.OutcomeUnknown)
+	_, err := client.Calls().Call(t.Context(), request("s"))
+	wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
+	_, err = client.Calls().Serve(t.Context(), backend.Endpoint{Service: "x"}, echo)
+	wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
+	if up, _ := client.Transport().State(); up {
+		t.Error("up after Close")
+	}
+	must(t, client.Close(t.Context()))
+}
