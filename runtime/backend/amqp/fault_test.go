@@ -17,6 +17,7 @@ import (
 // A life is a server's and a client's Conn with everything open that must go on after a fault.
 type life struct {
 	t              *testing.T
+	queue          string
 	server, client *Conn
 	listener       backend.Listener
 	raws           chan string
@@ -24,11 +25,18 @@ type life struct {
 	release        chan struct{}
 }
 
-// live opens a life: service echo, service hold (concurrency 1), a listener and a receiver of queue q.
+// live opens a life: service echo, service hold (concurrency 1), a listener and a receiver of a queue.
 func live(t *testing.T, url string, change ...func(*Config)) *life {
-	l := &life{t: t, server: dial(t, url, change...), client: dial(t, url, change...), raws: make(chan string, 100)}
+	l := &life{t: t, queue: "q" + newID(), server: dial(t, url, change...), client: dial(t, url, change...), raws: make(chan string, 100)}
 	l.open()
 	return l
+}
+
+// of returns l within a subtest.
+func (l *life) of(t *testing.T) *life {
+	within := *l
+	within.t = t
+	return &within
 }
 
 func (l *life) open() {
@@ -36,14 +44,14 @@ func (l *life) open() {
 	serve(t, l.server, "echo", 8, echo)
 	_, l.began, l.release = hold(t, l.server, "hold", 1)
 	var err error
-	l.listener, err = l.server.Transport().Listen(t.Context(), "q", 8)
+	l.listener, err = l.server.Transport().Listen(t.Context(), l.queue, 8)
 	must(t, err)
 	t.Cleanup(func() { _ = l.listener.Close() })
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = l.server.Transport().Receive(ctx, "q", func(_ context.Context, body json.RawMessage) error {
+		_ = l.server.Transport().Receive(ctx, l.queue, func(_ context.Context, body json.RawMessage) error {
 			l.raws <- string(body)
 			return nil
 		})
@@ -61,7 +69,7 @@ func (l *life) works() {
 	})
 	id := newID()
 	eventually(t, "hints", func() bool {
-		taken, err := l.client.Transport().Hint(t.Context(), "q", []string{id})
+		taken, err := l.client.Transport().Hint(t.Context(), l.queue, []string{id})
 		return err == nil && taken[0]
 	})
 	eventually(t, "the hint is heard", func() bool {
@@ -76,7 +84,7 @@ func (l *life) works() {
 		return found
 	})
 	eventually(t, "raw messages", func() bool {
-		return l.client.Transport().Send(t.Context(), "q", json.RawMessage(`"`+id+`"`)) == nil
+		return l.client.Transport().Send(t.Context(), l.queue, json.RawMessage(`"`+id+`"`)) == nil
 	})
 	eventually(t, "the message is received", func() bool { return strings.Contains(<-l.raws, id) })
 	if up, _ := l.client.Transport().State(); !up || l.client.Err() != nil {
@@ -90,21 +98,11 @@ func TestFaultsOfTheBroker(t *testing.T) {
 	l := live(t, s.URI)
 	l.works()
 	t.Run("connections are closed from outside", func(t *testing.T) {
-		l := &life{t, l.server, l.client, l.listener, l.raws, l.began, l.release}
-		l.connectionsClosed(func() error { return s.Ctl("close_all_connections", "a test") })
+		l.of(t).connectionsClosed(func() error { return s.Ctl("close_all_connections", "a test") })
 	})
-	t.Run("it is stopped and started", func(t *testing.T) {
-		l := &life{t, l.server, l.client, l.listener, l.raws, l.began, l.release}
-		l.away(s.Stop, s.Start)
-	})
-	t.Run("it is killed and started", func(t *testing.T) {
-		l := &life{t, l.server, l.client, l.listener, l.raws, l.began, l.release}
-		l.away(s.Kill, s.Start)
-	})
-	t.Run("it is short of memory", func(t *testing.T) {
-		l := &life{t, l.server, l.client, l.listener, l.raws, l.began, l.release}
-		l.blocked(s)
-	})
+	t.Run("it is stopped and started", func(t *testing.T) { l.of(t).away(s.Stop, s.Start) })
+	t.Run("it is killed and started", func(t *testing.T) { l.of(t).away(s.Kill, s.Start) })
+	t.Run("it is short of memory", func(t *testing.T) { l.of(t).blocked(s) })
 	t.Run("it is away when a Conn is opened", func(t *testing.T) { opensWhileAway(t, s) })
 	close(l.release)
 }
@@ -121,7 +119,7 @@ func (l *life) connectionsClosed(do func() error) {
 		lostAt <- time.Now()
 	}()
 	// A hint that is out when its channel ends: acknowledging it does nothing, and it comes again.
-	_, err := l.client.Transport().Hint(t.Context(), "q", []string{"out"})
+	_, err := l.client.Transport().Hint(t.Context(), l.queue, []string{"out"})
 	must(t, err)
 	hints, err := l.listener.Next(t.Context(), 1)
 	must(t, err)
@@ -158,10 +156,10 @@ func (l *life) away(stop, start func() error) {
 	begun := time.Now()
 	_, err := l.client.Calls().Call(t.Context(), request("echo"))
 	wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
-	_, err = l.client.Transport().Hint(t.Context(), "q", []string{"x"})
+	_, err = l.client.Transport().Hint(t.Context(), l.queue, []string{"x"})
 	wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
-	wantError(t, l.client.Transport().Send(t.Context(), "q", kept), backend.ErrUnavailable, backend.OutcomeNotSent)
-	_, err = l.client.Transport().Depth(t.Context(), "q")
+	wantError(t, l.client.Transport().Send(t.Context(), l.queue, kept), backend.ErrUnavailable, backend.OutcomeNotSent)
+	_, err = l.client.Transport().Depth(t.Context(), l.queue)
 	wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
 	if took := time.Since(begun); took > 100*time.Millisecond {
 		t.Errorf("saying so took %v", took)
@@ -199,7 +197,7 @@ func (l *life) blocked(s *devstack.Server) {
 	if up, _ := l.client.Transport().State(); up {
 		t.Error("up while the broker takes nothing")
 	}
-	_, err := l.client.Transport().Hint(t.Context(), "q", []string{"x"})
+	_, err := l.client.Transport().Hint(t.Context(), l.queue, []string{"x"})
 	wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
 	must(t, s.Ctl("set_vm_memory_high_watermark", "0.4"))
 	l.works()
@@ -291,7 +289,7 @@ func TestQueuesThatAreDeletedOrPurgedAreMadeAnew(t *testing.T) {
 	runs := calling(t.Context(), l.client, request("hold"))
 	<-l.began
 	waits := calling(t.Context(), l.client, request("hold"))
-	for _, q := range []string{prefixCalls + "echo", prefixCalls + "hold", prefixHints + "q", prefixRaw + "q"} {
+	for _, q := range []string{prefixCalls + "echo", prefixCalls + "hold", prefixHints + l.queue, prefixRaw + l.queue} {
 		_, err := ch.QueuePurge(q, false)
 		must(t, err)
 		_, err = ch.QueueDelete(q, false, false, false)
