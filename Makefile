@@ -7,6 +7,7 @@ TESTFLAGS ?=
 CHAOS ?= 3m
 
 .PHONY: help demo test chaos lint bench bench-gen generate stack stack-down
+.PHONY: help demo test lint bench bench-gen bench-servers generate stack stack-down
 help:
 	@echo 'make demo      run the example services and their client'
 	@echo 'make test      lint and all tests, with -race where there is a C compiler'
@@ -14,6 +15,7 @@ help:
 	@echo 'make lint      gofmt, go vet (also for darwin and windows), staticcheck, afgen check'
 	@echo 'make bench     benchmarks of the runtime'
 	@echo 'make bench-gen benchmarks of the generator'
+	@echo 'make bench-servers  benchmarks over RabbitMQ, beside the bare driver'
 	@echo 'make generate  go generate ./...'
 	@echo 'make stack     bring up RabbitMQ, Redis and a MongoDB for the tests of this checkout'
 	@echo 'make stack-down  stop them'
@@ -40,6 +42,9 @@ bench:
 
 bench-gen:
 	@$(GO) test -run '^$$' -bench . -benchtime 3x -count 3 ./gen/... ./cmd/...
+
+bench-servers:
+	@$(GO) test -run '^$$' -bench . -benchtime 2s ./runtime/backend/amqp
 
 generate:
 	@$(GO) generate ./...

@@ -116,3 +116,35 @@ func bareCaller(b *testing.B, url string, body []byte) func() error {
 		return err
 	}
 }
+
+// BenchmarkHint measures hints from publishing, in batches that the broker confirms, to acknowledging.
+func BenchmarkHint(b *testing.B) {
+	for name, change := range map[string]func(*Config){
+		"classic": func(*Config) {},
+		"quorum":  func(c *Config) { c.Quorum = true },
+	} {
+		b.Run(name, func(b *testing.B) {
+			const batch = 256
+			t := dial(b, devstack.AMQP(b), change).Transport()
+			l, err := t.Listen(b.Context(), "q", 512)
+			must(b, err)
+			defer l.Close()
+			ids := make([]string, batch)
+			for i := range ids {
+				ids[i] = "id" + strconv.Itoa(i)
+			}
+			b.ResetTimer()
+			for done := 0; done < b.N; {
+				taken, err := t.Hint(b.Context(), "q", ids[:min(batch, b.N-done)])
+				must(b, err)
+				for range taken {
+					hints, err := l.Next(b.Context(), 1)
+					must(b, err)
+					hints[0].Done()
+				}
+				done += len(taken)
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "hints/s")
+		})
+	}
+}

@@ -68,6 +68,9 @@ func (c *calls) Call(ctx context.Context, req *backend.Request) (*backend.Reply,
 		return nil, backend.Errorf(backend.ErrInvalidArgument, "calling %s: headers and metadata of %d bytes; at most %d are allowed",
 			name(req), n, g.maxHeaders).With(backend.OutcomeNotSent)
 	}
+	if err := g.hear(ctx, req.Service); err != nil {
+		return nil, err
+	}
 	c.mu.Lock()
 	c.pending[id] = p
 	c.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"strings"
+	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
@@ -16,7 +17,11 @@ const (
 	controlPing   = "_af/ping"
 	controlInfo   = "_af/info"
 	controlStats  = "_af/stats"
+	controlNew    = "_af/new" // the queue of this service is a new one: what was in the one before is lost
 )
+
+// newKey is the key of controlNew, another than that of what instances hear: callers bind it.
+const newKey = "_af.new."
 
 // controlQueueArgs bound what waits for an instance that doesn't read: control messages may be lost.
 var controlQueueArgs = amqp091.Table{"x-max-length": int32(4096)}
@@ -53,6 +58,50 @@ func (s *serving) controlKeys() []string {
 	return keys
 }
 
+// hear has the Conn hear when the queue of a service is a new one, from before its first call on.
+func (g *generation) hear(ctx context.Context, service string) *backend.Error {
+	g.mu.Lock()
+	known := g.heard[service] || len(g.heard) >= maxHeard
+	g.mu.Unlock()
+	if known {
+		return nil
+	}
+	_, err := ask(ctx, g.clerk, func(ch *amqp091.Channel) (struct{}, error) {
+		return struct{}{}, ch.QueueBind(g.control, newKey+service, exchangeControl, false, nil)
+	})
+	if err != nil {
+		return asError(err, backend.ErrUnavailable, "calling "+service, backend.OutcomeNotSent)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.heard[service] = true
+	return nil
+}
+
+// maxHeard bounds the services of which a Conn hears: names may come from anywhere.
+const maxHeard = 1024
+
+// A renewal is the body of controlNew: the correlation ids of requests from the queue before that are still answered.
+type renewal struct {
+	Kept []string `json:"kept,omitempty"`
+}
+
+// announce tells callers that the queue of the service is a new one. It is not bound yet, so that no request can be in it
+// of a caller that will hear this.
+func (s *serving) announce(g *generation) *backend.Error {
+	var n renewal
+	s.mu.Lock()
+	for _, v := range s.visits {
+		n.Kept = append(n.Kept, v.id)
+	}
+	s.mu.Unlock()
+	body, _ := json.Marshal(n)
+	return g.confirmed.send(s.left, []*parcel{{letter: letter{exchange: exchangeControl, key: newKey + s.endpoint.Service, msg: amqp091.Publishing{
+		Headers: amqp091.Table{hVersion: version}, ContentType: jsonContent, DeliveryMode: amqp091.Transient, Type: controlNew,
+		AppId: s.endpoint.Instance.ID, Body: body,
+	}}}})
+}
+
 // cancellation tells the instances of a service that a caller gave up. The one that has the call ends it.
 func cancellation(ctx context.Context, req *backend.Request, id string) *letter {
 	return &letter{exchange: exchangeControl, key: req.Service, msg: amqp091.Publishing{
@@ -65,6 +114,15 @@ func cancellation(ctx context.Context, req *backend.Request, id string) *letter 
 
 // controlled does what a control message says. Unknown types belong to a later version.
 func (c *Conn) controlled(g *generation, d *amqp091.Delivery) {
+	if service, ok := strings.CutPrefix(d.RoutingKey, newKey); ok {
+		if d.Type == controlNew {
+			var n renewal
+			if json.Unmarshal(d.Body, &n) == nil {
+				c.calls.renewed(service, n.Kept, time.Now())
+			}
+		}
+		return
+	}
 	c.mu.Lock()
 	var heard []*serving
 	for s := range c.serving {

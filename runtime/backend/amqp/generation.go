@@ -43,6 +43,7 @@ type generation struct {
 	blocked  chan struct{} // closed while the broker takes no messages
 	isStuck  bool
 	declared map[string]bool // durable queues that are known to be there
+	heard    map[string]bool // services of whose new queues the Conn hears
 
 	wg sync.WaitGroup // of every goroutine of the generation
 }
@@ -50,7 +51,7 @@ type generation struct {
 // open opens a generation at a target: connections, channels, exchanges, and what consumes on them.
 func (c *Conn) open(ctx context.Context, t target, number int) (_ *generation, err error) {
 	g := &generation{
-		conn: c, number: number, target: t, lost: make(chan struct{}), blocked: make(chan struct{}), declared: map[string]bool{},
+		conn: c, number: number, target: t, lost: make(chan struct{}), blocked: make(chan struct{}), declared: map[string]bool{}, heard: map[string]bool{},
 		control: fmt.Sprint(prefixControl, c.id, ".", number),
 	}
 	defer func() {

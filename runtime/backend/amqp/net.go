@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -10,10 +11,13 @@ import (
 const (
 	lookAfter = time.Second     // a call that is as old is looked after, each time as much has passed
 	lateGrace = 5 * time.Second // for an answer that comes after the call's time was up
+
+	newsTravel = 10 * time.Millisecond // as long, at the most, is news of a new queue under way that isn't late
 )
 
 // watch finds calls that nobody will answer. When the last instance of a service dies, its queue goes, and takes along what
-// is in it without a word; so while a call is pending its queue is looked for. And a request that expired in its queue is
+// is in it without a word; so while a call is pending its queue is looked for. (Where an instance is there again before that,
+// it says that it made a new one.) And a request that expired in its queue is
 // dropped as silently: a caller whose context has no deadline hears of it here.
 func (c *calls) watch() {
 	tick := time.NewTicker(lookAfter / 2)
@@ -26,6 +30,23 @@ func (c *calls) watch() {
 			return
 		}
 	}
+}
+
+// renewed fails the calls that went with the queue of their service. The new queue was not bound yet when that was told, so
+// a call is in the new one only if it is younger than the news, but for the time that those took. Those in kept are still
+// answered.
+func (c *calls) renewed(service string, kept []string, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, p := range c.pending {
+		if p.service == service && now.Sub(p.since) > newsTravel && !slices.Contains(kept, id) {
+			p.end(outcome{err: gone(service)})
+		}
+	}
+}
+
+func gone(service string) *backend.Error {
+	return backend.Errorf(backend.ErrUnavailable, "the last instance of service %q has gone during the call", service)
 }
 
 // look looks after the calls that are old enough.
@@ -54,8 +75,7 @@ func (c *calls) look(now time.Time) {
 		}
 		for _, p := range calls {
 			if p.gen == g {
-				p.end(outcome{err: backend.Errorf(backend.ErrUnavailable,
-					"the last instance of service %q has gone during the call", service)})
+				p.end(outcome{err: gone(service)})
 			}
 		}
 	}

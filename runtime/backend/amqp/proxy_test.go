@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"net/url"
@@ -15,6 +16,19 @@ type proxy struct {
 
 	mu    sync.Mutex
 	conns []net.Conn
+	sent  []*record // to the broker, by connection
+}
+
+// A record keeps what is written to it. Its proxy's mu guards it.
+type record struct {
+	proxy *proxy
+	bytes.Buffer
+}
+
+func (r *record) Write(b []byte) (int, error) {
+	r.proxy.mu.Lock()
+	defer r.proxy.mu.Unlock()
+	return r.Buffer.Write(b)
 }
 
 func newProxy(t *testing.T, to string) *proxy {
@@ -39,13 +53,17 @@ func newProxy(t *testing.T, to string) *proxy {
 			}
 			p.mu.Lock()
 			p.conns = append(p.conns, in, out)
+			sent := &record{proxy: p}
+			p.sent = append(p.sent, sent)
 			p.mu.Unlock()
-			for _, way := range [][2]net.Conn{{in, out}, {out, in}} {
-				wg.Go(func() {
-					_, _ = io.Copy(way[0], way[1])
-					_ = way[0].Close()
-				})
-			}
+			wg.Go(func() {
+				_, _ = io.Copy(io.MultiWriter(out, sent), in)
+				_ = out.Close()
+			})
+			wg.Go(func() {
+				_, _ = io.Copy(in, out)
+				_ = in.Close()
+			})
 		}
 	})
 	t.Cleanup(func() {

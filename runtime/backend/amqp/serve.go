@@ -155,11 +155,21 @@ const (
 
 // subscribe opens a channel and consumes.
 func (s *serving) subscribe(g *generation) (*subscription, error) {
+	_, there, err := g.clerk.look(s.left, s.queue)
+	if err != nil {
+		return nil, asError(explainQueue(s.queue, err), backend.ErrUnavailable, "serving "+s.endpoint.Service, backend.OutcomeUnknown)
+	}
 	ch, err := g.consume.Channel()
 	if err != nil {
 		return nil, err
 	}
-	if _, err = ch.QueueDeclare(s.queue, true, true, false, false, callQueueArgs); err == nil {
+	_, err = ch.QueueDeclare(s.queue, true, true, false, false, callQueueArgs)
+	if err == nil && !there {
+		if e := s.announce(g); e != nil {
+			err = e
+		}
+	}
+	if err == nil {
 		err = ch.QueueBind(s.queue, s.endpoint.Service, exchangeCalls, false, nil)
 	}
 	for _, key := range s.controlKeys() {

@@ -1,0 +1,201 @@
+package amqp
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+var update = flag.Bool("update", false, "rewrite the messages in docs/wire.md")
+
+// The messages in docs/wire.md are read from the bytes that go to the broker, not from what the package means to send.
+func TestDocumentedMessagesAreThoseOnTheWire(t *testing.T) {
+	const (
+		file  = "../../../docs/wire.md"
+		begin = "<!-- messages: made by go test ./runtime/backend/amqp -update -->\n"
+		end   = "<!-- /messages -->\n"
+	)
+	doc, err := os.ReadFile(file)
+	must(t, err)
+	before, rest, ok := strings.Cut(string(doc), begin)
+	old, after, closed := strings.Cut(rest, end)
+	if !ok || !closed {
+		t.Fatalf("%s has no place for the messages", file)
+	}
+	proxy := newProxy(t, devstack.AMQP(t))
+	exchange(t, proxy.url)
+	var out strings.Builder
+	for i, title := range []string{
+		"7 → `af.rpc`, key `calc`: the request `Div(6, 3)`, with 2.5 s left, one piece of metadata and a trace",
+		"8 → the default exchange, key: the request's `reply_to`: its reply, 2",
+		"8 → the default exchange: the reply to `Div(6, 0)`: an error",
+		"7 → `af.ctl`, key `calc`: 7 gives up a call",
+	} {
+		fmt.Fprintf(&out, "%s:\n\n```\n%s```\n\n", title, proxy.message(t, i))
+	}
+	if *update {
+		must(t, os.WriteFile(file, []byte(before+begin+out.String()+end+after), 0o644))
+		return
+	}
+	if old != out.String() {
+		t.Errorf("%s is stale; go test ./runtime/backend/amqp -update mends it:\n%s", file, out.String())
+	}
+}
+
+// exchange makes the calls of the example.
+func exchange(t *testing.T, url string) {
+	server := dial(t, url, func(c *Config) { c.Instance.ID = "8" })
+	client := dial(t, url, func(c *Config) { c.Instance.ID = "7" })
+	client.id = "5e1f"
+	began := make(chan struct{})
+	serve(t, server, "calc", 1, func(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
+		switch string(req.Body) {
+		case `{"x":6,"y":3}`:
+			reply(&backend.Reply{Server: "8", Body: json.RawMessage(`{"result":2}`)})
+		case `{"x":6,"y":0}`:
+			reply(&backend.Reply{Server: "8", Err: backend.NewError(backend.ErrInvalidArgument, "y is 0").With(backend.OutcomeAnswered)})
+		default:
+			close(began)
+			<-ctx.Done()
+			reply(&backend.Reply{})
+		}
+	})
+	call := func(ctx context.Context, body string) {
+		_, _ = client.Calls().Call(ctx, &backend.Request{
+			Service: "calc", Method: "Div", ID: "7-1", Caller: "7", Timeout: 2500 * time.Millisecond, Fingerprint: "9f2c",
+			Metadata: map[string]string{"user": "ann"}, Headers: map[string]string{"traceparent": "00-1-2-01"},
+			Body: json.RawMessage(body),
+		})
+	}
+	call(t.Context(), `{"x":6,"y":3}`)
+	call(t.Context(), `{"x":6,"y":0}`)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() { <-began; cancel() }()
+	call(ctx, `{}`)
+}
+
+// message returns the i-th of the four messages of the example, as text, from the bytes that were sent.
+func (p *proxy) message(t *testing.T, i int) string {
+	want := [...]func(*content) bool{
+		func(c *content) bool { return c.properties["type"] == "calc/Div" && string(c.body) == `{"x":6,"y":3}` },
+		func(c *content) bool { return string(c.body) == `{"result":2}` },
+		func(c *content) bool { return strings.Contains(c.text(), "y is 0") },
+		func(c *content) bool { return c.properties["type"] == controlCancel },
+	}[i]
+	var found string
+	eventually(t, "the message", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, sent := range p.sent {
+			for _, c := range contents(sent.Bytes()) {
+				if want(c) {
+					found = c.text()
+					return true
+				}
+			}
+		}
+		return false
+	})
+	return found
+}
+
+// A content is a message as the protocol's frames carry it.
+type content struct {
+	properties map[string]string
+	headers    []string
+	size       int
+	body       []byte
+}
+
+func (c *content) text() string {
+	var b strings.Builder
+	for _, name := range propertyNames {
+		if v, ok := c.properties[name]; ok {
+			fmt.Fprintf(&b, "%-15s %s\n", name, v)
+		}
+		if name == "content_encoding" { // the headers' place among the properties
+			for _, h := range c.headers {
+				fmt.Fprintf(&b, "header          %s\n", h)
+			}
+		}
+	}
+	fmt.Fprintf(&b, "%-15s %s\n", "body", c.body)
+	return b.String()
+}
+
+// propertyNames are in the order of their flags.
+var propertyNames = []string{
+	"content_type", "content_encoding", "headers", "delivery_mode", "priority", "correlation_id", "reply_to", "expiration",
+	"message_id", "timestamp", "type", "user_id", "app_id",
+}
+
+// contents returns the messages in a stream of frames. One that is not complete yet is left out.
+func contents(stream []byte) (all []*content) {
+	stream = bytes.TrimPrefix(stream, []byte("AMQP\x00\x00\x09\x01"))
+	for len(stream) >= 8 {
+		kind, n := stream[0], int(binary.BigEndian.Uint32(stream[3:7]))
+		if len(stream) < 8+n {
+			break
+		}
+		payload := stream[7 : 7+n]
+		stream = stream[8+n:]
+		switch kind {
+		case 2:
+			all = append(all, header(payload))
+		case 3:
+			all[len(all)-1].body = append(all[len(all)-1].body, payload...)
+		}
+	}
+	return slices.DeleteFunc(all, func(c *content) bool { return len(c.body) < c.size })
+}
+
+// header reads the frame of a content header: class, weight, size, flags, properties.
+func header(b []byte) *content {
+	c := &content{properties: map[string]string{}, size: int(binary.BigEndian.Uint64(b[4:12]))}
+	flags := binary.BigEndian.Uint16(b[12:14])
+	b = b[14:]
+	for i, name := range propertyNames {
+		if flags&(1<<(15-i)) == 0 {
+			continue
+		}
+		switch name {
+		case "headers":
+			n := int(binary.BigEndian.Uint32(b))
+			table := b[4 : 4+n]
+			b = b[4+n:]
+			for len(table) > 0 {
+				key := string(table[1 : 1+table[0]])
+				table = table[1+len(key):]
+				if table[0] != 'S' {
+					panic("a header that is no long string: " + key)
+				}
+				size := int(binary.BigEndian.Uint32(table[1:]))
+				c.headers = append(c.headers, fmt.Sprintf("%-14s %s", key, table[5:5+size]))
+				table = table[5+size:]
+			}
+			slices.Sort(c.headers)
+		case "delivery_mode", "priority":
+			c.properties[name] = fmt.Sprint(b[0])
+			b = b[1:]
+		case "timestamp":
+			c.properties[name] = fmt.Sprint(binary.BigEndian.Uint64(b))
+			b = b[8:]
+		default:
+			n := int(b[0])
+			c.properties[name] = string(b[1 : 1+n])
+			b = b[1+n:]
+		}
+	}
+	return c
+}
