@@ -6,8 +6,7 @@ TESTFLAGS ?=
 # How long make chaos takes.
 CHAOS ?= 3m
 
-.PHONY: help demo test chaos lint bench bench-gen generate stack stack-down
-.PHONY: help demo test lint bench bench-gen bench-servers generate stack stack-down
+.PHONY: help demo test chaos lint bench bench-gen bench-servers generate stack stack-down demo-servers
 help:
 	@echo 'make demo      run the example services and their client'
 	@echo 'make test      lint and all tests, with -race where there is a C compiler'
@@ -17,6 +16,7 @@ help:
 	@echo 'make bench-gen benchmarks of the generator'
 	@echo 'make bench-servers  benchmarks over RabbitMQ, beside the bare driver'
 	@echo 'make generate  go generate ./...'
+	@echo 'make demo-servers  the same over RabbitMQ, MongoDB and Redis, brought up as by make stack'
 	@echo 'make stack     bring up RabbitMQ, Redis and a MongoDB for the tests of this checkout'
 	@echo 'make stack-down  stop them'
 
@@ -52,6 +52,9 @@ generate:
 # The servers listen on loopback ports of their own. Tests start them, too; those stay up until stack-down.
 stack:
 	@$(GO) run ./internal/devstack/stack up
+
+demo-servers:
+	@GO="$(GO)" examples/demo-servers
 
 stack-down:
 	@$(GO) run ./internal/devstack/stack down

@@ -35,7 +35,9 @@ var arrows = []row{
 		[]string{"modernc.org/sqlite", "github.com/gofrs/flock", "golang.org/x/sys"}},
 	{"runtime/backend/mongo", []string{"runtime/backend"}, []string{"go.mongodb.org/mongo-driver/v2"}},
 	{"runtime/backend/amqp", []string{"runtime/backend"}, []string{"github.com/rabbitmq/amqp091-go"}},
-	{"runtime/backend/auto", []string{"runtime", "runtime/backend", "runtime/backend/embedded", "runtime/config"}, nil},
+	{"runtime/backend/redis", []string{"runtime/backend", "runtime/backend/internal/news"}, []string{"github.com/redis/go-redis/v9"}},
+	{"runtime/backend/servers", []string{"runtime/backend", "runtime/backend/amqp", "runtime/backend/mongo", "runtime/backend/redis", "runtime/config"}, nil},
+	{"runtime/backend/auto", []string{"runtime", "runtime/backend", "runtime/backend/embedded", "runtime/backend/servers", "runtime/config"}, nil},
 	{"runtime/aftest", []string{"runtime", "runtime/backend/memory"}, nil},
 	{"runtime/config", nil, []string{"gopkg.in/yaml.v3"}},
 

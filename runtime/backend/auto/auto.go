@@ -13,6 +13,7 @@ import (
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/embedded"
+	"github.com/afgen/afgen/runtime/backend/servers"
 	"github.com/afgen/afgen/runtime/config"
 )
 
@@ -39,8 +40,7 @@ func From(cfg config.Config) af.Backend {
 	case err != nil:
 		return refused{backend.Errorf(backend.ErrInvalidArgument, "%w", err)}
 	case kind == config.BackendServers:
-		return refused{backend.NewError(backend.ErrUnimplemented, "the configuration asks for the servers (mongodb, redis, rabbitmq), "+
-			"which this version can't use yet: remove the three sections to run on the embedded file")}
+		return servers.From(cfg)
 	}
 	var opts []embedded.Option
 	if cfg.Embedded.Durability == config.DurabilityFull {

@@ -40,10 +40,16 @@ func TestNoServersOpenTheEmbeddedFile(t *testing.T) {
 	}
 }
 
-func TestServersAreRefusedWithWhatToDo(t *testing.T) {
-	_, err := af.Open(t.Context(), auto.From(parse(t, "mongodb:\nredis:\nrabbitmq:\n")))
-	if !errors.Is(err, af.ErrUnimplemented) || !strings.Contains(err.Error(), "remove the three sections") {
+func TestAllThreeServersAreConnectedTo(t *testing.T) {
+	// Nobody listens on port 1.
+	_, err := af.Open(t.Context(), auto.From(parse(t, "mongodb: {port: 1, connect_timeout: 1s}\nredis: {port: 1}\nrabbitmq: {port: 1}\n")))
+	if !errors.Is(err, af.ErrUnavailable) {
 		t.Errorf("got %v", err)
+	}
+	for _, section := range []string{"mongodb: ", "redis: ", "rabbitmq: "} {
+		if err != nil && !strings.Contains(err.Error(), section) {
+			t.Errorf("%v doesn't name %s", err, section)
+		}
 	}
 }
 

@@ -1,0 +1,208 @@
+// Package redis is the Coordinator port over Redis: who is there, and news. It is one of the three adapters that
+// runtime/backend/servers joins.
+//
+// Everything that Redis holds may be forgotten at any time. Presence is announced again every few seconds, and whoever
+// depends on news looks for itself, too; so losing Redis, or all that is in it, costs latency and nothing else.
+//
+// # Presence
+//
+// Of each kind of thing there is a hash with the facts and a sorted set with the times at which they are forgotten, by the
+// server's clock. Scripts keep the two together ([announce], [present]). Both keys expire with the last of what is in them,
+// so nothing is left of a program that is gone.
+//
+// # News
+//
+// Each topic is a channel. A Coordinator has one connection for all its subscriptions, however many there are, and spreads
+// what comes among them itself. After a gap, which is each time that the connection was made anew, subscribers get nil.
+//
+// # Permissions
+//
+// A user needs no more than this, where af: is the prefix:
+//
+//	ACL SETUSER app on >… ~af:* &af:* +@connection +evalsha +eval +publish +subscribe +unsubscribe +time
+//	    +hset +hdel +hgetall +zadd +zrem +zrangebyscore +pexpire
+package redis
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/news"
+)
+
+// A Config says how to reach a server. Zero fields leave it to the driver.
+type Config struct {
+	URI         string // redis:// or rediss://; instead of the four below
+	Addr        string // host:port
+	DB          int
+	Username    string
+	Password    string
+	TLS         *tls.Config // nil: none, unless the URI says so
+	PoolSize    int
+	DialTimeout time.Duration
+	Prefix      string // of all keys and channels; "" is "af:"
+	Logger      *slog.Logger
+}
+
+// presentFor is how long an Announce counts.
+const presentFor = 15 * time.Second
+
+// A Coordinator is the port, connected. Whoever made it closes it.
+type Coordinator struct {
+	client *redis.Client
+	prefix string
+	log    *slog.Logger
+	topics news.Topics
+
+	mu         sync.Mutex
+	pubsub     *redis.PubSub
+	subscribed map[string]int // subscriptions by topic
+
+	end     context.CancelFunc
+	working sync.WaitGroup
+}
+
+// Dial connects to a server, and fails where that can't be reached or refuses; the error names the address and never a
+// secret. ctx bounds it.
+func Dial(ctx context.Context, c Config) (*Coordinator, error) {
+	co, err := Open(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := co.Ping(ctx); err != nil {
+		return nil, errors.Join(err, co.Close())
+	}
+	return co, nil
+}
+
+// Open is Dial for a server that may be away: it connects once that is there.
+func Open(c Config) (*Coordinator, error) {
+	o := &redis.Options{Addr: c.Addr, DB: c.DB, Username: c.Username, Password: c.Password}
+	if c.URI != "" {
+		var err error
+		if o, err = redis.ParseURL(c.URI); err != nil {
+			return nil, backend.NewError(backend.ErrInvalidArgument, "redis: the uri is none that the driver understands")
+		}
+	}
+	if c.TLS != nil {
+		o.TLSConfig = c.TLS
+	}
+	if c.PoolSize > 0 {
+		o.PoolSize = c.PoolSize
+	}
+	if c.DialTimeout > 0 {
+		o.DialTimeout = c.DialTimeout
+	}
+	o.ContextTimeoutEnabled = true
+	o.MaxRetries = -1 // whoever calls knows whether to repeat
+	co := &Coordinator{client: redis.NewClient(o), prefix: c.Prefix, log: c.Logger, subscribed: map[string]int{}}
+	if co.prefix == "" {
+		co.prefix = "af:"
+	}
+	if co.log == nil {
+		co.log = slog.New(slog.DiscardHandler)
+	}
+	ctx, end := context.WithCancel(context.Background())
+	co.end = end
+	co.pubsub = co.client.Subscribe(ctx)
+	co.working.Go(func() { co.hear(ctx) })
+	return co, nil
+}
+
+// Ping says whether the server answers now.
+func (c *Coordinator) Ping(ctx context.Context) error {
+	return c.failed("connecting", c.client.Ping(ctx).Err())
+}
+
+// Close ends all subscriptions and connections.
+func (c *Coordinator) Close() error {
+	c.end()
+	err := errors.Join(c.pubsub.Close(), c.client.Close())
+	c.working.Wait()
+	return err
+}
+
+// announce puts name among those of its kind, and forgets those whose time is up.
+//
+// KEYS: the hash of the facts, the set of the times. ARGV: name, facts, milliseconds that it counts.
+var announce = redis.NewScript(`
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('ZADD', KEYS[2], now + ARGV[3], ARGV[1])
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)) do
+	redis.call('HDEL', KEYS[1], name)
+	redis.call('ZREM', KEYS[2], name)
+end
+redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[3])
+return 1`)
+
+// present returns name and facts, in turn, of those whose time is not up.
+//
+// KEYS: the hash of the facts, the set of the times.
+var present = redis.NewScript(`
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)) do
+	redis.call('HDEL', KEYS[1], name)
+	redis.call('ZREM', KEYS[2], name)
+end
+return redis.call('HGETALL', KEYS[1])`)
+
+// keys are those of a kind, in one slot of a cluster.
+func (c *Coordinator) keys(kind string) []string {
+	return []string{c.prefix + "facts:{" + kind + "}", c.prefix + "until:{" + kind + "}"}
+}
+
+// Announce implements backend.Coordinator.
+func (c *Coordinator) Announce(ctx context.Context, kind, name string, facts json.RawMessage) error {
+	err := announce.Run(ctx, c.client, c.keys(kind), name, []byte(facts), presentFor.Milliseconds()).Err()
+	return c.failed("announcing "+kind, err)
+}
+
+// Present implements backend.Coordinator.
+func (c *Coordinator) Present(ctx context.Context, kind string) (map[string]json.RawMessage, error) {
+	flat, err := present.Run(ctx, c.client, c.keys(kind)).StringSlice()
+	if err != nil {
+		return nil, c.failed("looking for "+kind, err)
+	}
+	all := make(map[string]json.RawMessage, len(flat)/2)
+	for i := 0; i+1 < len(flat); i += 2 {
+		all[flat[i]] = json.RawMessage(flat[i+1])
+	}
+	return all, nil
+}
+
+// Broadcast implements backend.Coordinator.
+func (c *Coordinator) Broadcast(ctx context.Context, topic string, news json.RawMessage) error {
+	return c.failed("spreading news of "+topic, c.client.Publish(ctx, c.channel(topic), []byte(news)).Err())
+}
+
+// failed turns an error of the driver into one with a code. Its text has the address and never a secret.
+func (c *Coordinator) failed(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	code := backend.CodeOf(err)
+	if code == backend.ErrUnknown {
+		code = backend.ErrUnavailable
+	}
+	if refused := redis.Error(nil); errors.As(err, &refused) {
+		switch {
+		case redis.HasErrorPrefix(err, "WRONGPASS"), redis.HasErrorPrefix(err, "NOAUTH"):
+			code = backend.ErrUnauthenticated
+		case redis.HasErrorPrefix(err, "NOPERM"):
+			code = backend.ErrPermissionDenied
+		}
+	}
+	return backend.Errorf(code, "redis at %s: %s: %w", c.client.Options().Addr, what, err)
+}

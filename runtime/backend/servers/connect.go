@@ -1,0 +1,112 @@
+package servers
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/url"
+	"os"
+	"strconv"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/amqp"
+	"github.com/afgen/afgen/runtime/backend/mongo"
+	"github.com/afgen/afgen/runtime/backend/redis"
+	"github.com/afgen/afgen/runtime/config"
+)
+
+func (b *Backend) openMongo(ctx context.Context, env backend.Env, s *session) error {
+	c := b.config.MongoDB
+	secure, err := tlsConfig("mongodb", c.TLS)
+	if err != nil {
+		return err
+	}
+	uri, address := c.URI.Reveal(), "the uri's hosts"
+	if uri == "" {
+		address = net.JoinHostPort(c.Host, strconv.Itoa(c.Port))
+		u := url.URL{Scheme: "mongodb", Host: address, Path: "/"}
+		if c.Username != "" {
+			u.User = url.UserPassword(c.Username, c.Password.Reveal())
+			u.RawQuery = "authSource=admin"
+		}
+		uri = u.String()
+	} else if u, err := url.Parse(uri); err == nil {
+		address = u.Host
+	}
+	s.mongo, err = mongo.New(mongo.Config{
+		URI: uri, Address: address, Database: c.DB, AppName: "afgen " + env.Instance.ID, TLS: secure, MaxPool: c.MaxPool,
+		ConnectTimeout: c.ConnectTimeout, Logger: env.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.mongo.Prepare(ctx); err != nil && !b.tolerable(ctx, env, "mongodb", err) {
+		return err
+	}
+	return nil
+}
+
+func (b *Backend) openRedis(ctx context.Context, env backend.Env, s *session) error {
+	c := b.config.Redis
+	secure, err := tlsConfig("redis", c.TLS)
+	if err != nil {
+		return err
+	}
+	s.redis, err = redis.Open(redis.Config{
+		URI: c.URI.Reveal(), Addr: net.JoinHostPort(c.Host, strconv.Itoa(c.Port)), DB: c.DB, Username: c.Username,
+		Password: c.Password.Reveal(), TLS: secure, PoolSize: c.PoolSize, DialTimeout: c.DialTimeout, Logger: env.Logger,
+		Prefix: "af:" + b.config.MongoDB.DB + ":", // who shares the database shares this
+	})
+	if err != nil {
+		return err
+	}
+	if err := s.redis.Ping(ctx); err != nil && !b.tolerable(ctx, env, "redis", err) {
+		return err
+	}
+	return nil
+}
+
+func (b *Backend) openRabbit(ctx context.Context, env backend.Env, s *session) error {
+	c := b.config.RabbitMQ
+	secure, err := tlsConfig("rabbitmq", c.TLS)
+	if err != nil {
+		return err
+	}
+	var urls []string
+	if c.URI != "" {
+		urls = []string{c.URI.Reveal()}
+	}
+	s.rabbit, err = amqp.Dial(ctx, amqp.Config{
+		URLs: urls, Host: c.Host, Port: c.Port, VHost: c.VHost, Username: c.Username, Password: c.Password.Reveal(), TLS: secure,
+		ConnectTimeout: c.ConnectTimeout, Heartbeat: c.Heartbeat, Instance: env.Instance, Logger: env.Logger,
+		Quorum: b.options.quorum, Degraded: b.options.degraded,
+	})
+	return err
+}
+
+// tlsConfig reads what a section says of TLS; nil where it says nothing.
+func tlsConfig(section string, t config.TLS) (*tls.Config, error) {
+	if !t.Enabled {
+		return nil, nil
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
+	if t.CAFile != "" {
+		pem, err := os.ReadFile(t.CAFile)
+		if err != nil {
+			return nil, backend.Errorf(backend.ErrInvalidArgument, "%s.tls.ca_file: %w", section, err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, backend.Errorf(backend.ErrInvalidArgument, "%s.tls.ca_file: %s has no certificate in PEM", section, t.CAFile)
+		}
+	}
+	if t.CertFile != "" {
+		pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return nil, backend.Errorf(backend.ErrInvalidArgument, "%s.tls.cert_file: %w", section, err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
