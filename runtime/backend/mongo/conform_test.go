@@ -47,8 +47,17 @@ func alone(t *testing.T) *backend.Ports { return portsOf(join(t, devstack.Mongo(
 // is slow. The order by weight and age is exact as long as nobody else claims.
 var options = conform.Options{Tick: 100 * time.Millisecond, Many: 8}
 
-func TestStoreConforms(t *testing.T) {
-	conform.Store(t, alone, options)
+// Whatever a store does, it finds its tasks by an index.
+func TestStoreConformsAndLooksAtNoMoreThanItMust(t *testing.T) {
+	seen := newPlans()
+	conform.Store(t, func(t *testing.T) *backend.Ports {
+		c := join(t, devstack.Mongo(t), seen.watch)
+		t.Cleanup(func() { seen.check(t, c) })
+		return portsOf(c)
+	}, options)
+	if len(seen.seen) < 40 {
+		t.Errorf("only %d ways to look for tasks were seen", len(seen.seen))
+	}
 }
 
 func TestDocsConform(t *testing.T) { conform.Docs(t, alone, options) }

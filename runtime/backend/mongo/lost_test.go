@@ -1,0 +1,241 @@
+package mongo_test
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+func newTask(id string) backend.NewTask {
+	return backend.NewTask{Task: backend.Task{ID: id, Queue: "q", Status: backend.StatusWaiting, Payload: json.RawMessage(`1`)}}
+}
+
+func newChild(id, source string) backend.NewTask {
+	n := newTask(id)
+	n.Gated, n.Task.Source, n.Task.Batch = true, source, "b"
+	return n
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// twice does something whose first reply is lost, and does it again: that must have come of it which comes of it once.
+func (c *cutter) twice(t *testing.T, command string, do func() error) {
+	t.Helper()
+	c.mu.Lock()
+	before := c.lost
+	c.mu.Unlock()
+	c.loseNext(command)
+	err := do()
+	c.mu.Lock()
+	lost := c.lost > before
+	c.mu.Unlock()
+	if !lost {
+		t.Fatalf("no %s was sent", command)
+	}
+	if backend.CodeOf(err) != backend.ErrUnavailable {
+		t.Fatalf("without a reply: %v", err)
+	}
+	if e, ok := err.(*backend.Error); !ok || command != "find" && e.Outcome != backend.OutcomeUnknown {
+		t.Errorf("outcome of %v is %v", err, e.Outcome)
+	}
+	must(t, do())
+}
+
+// A write whose reply is lost may be repeated, whichever it is.
+func TestRepeatedAfterALostReplyNothingHappensTwice(t *testing.T) {
+	cutter, uri := cut(t, devstack.Mongo(t))
+	s := join(t, uri).Store()
+	ctx := t.Context()
+	get := func(id string) backend.Task {
+		t.Helper()
+		task, err := s.Get(ctx, id)
+		must(t, err)
+		return task
+	}
+
+	cutter.twice(t, "insert", func() error {
+		stored, err := s.Insert(ctx, []backend.NewTask{newTask("a"), newTask("b")})
+		if err == nil && (len(stored) != 2 || stored[0].ID != "a" || stored[1].ID != "b") {
+			t.Errorf("stored %v", stored)
+		}
+		return err
+	})
+	must(t, s.Beat(ctx, "o", 1))
+	var claimed []backend.Task
+	claim := backend.Claim{Queue: "q", Owner: "o", Nonce: "n", Max: 2, IDs: []string{"a", "b"}, FanIn: true}
+	cutter.twice(t, "update", func() (err error) {
+		claimed, _, err = s.Claim(ctx, claim)
+		return err
+	})
+	if len(claimed) != 2 || claimed[0].Fence != 1 || claimed[1].Fence != 1 {
+		t.Fatalf("claimed %+v", claimed)
+	}
+	cutter.twice(t, "find", func() (err error) {
+		claimed, _, err = s.Claim(ctx, claim)
+		return err
+	})
+	if len(claimed) != 2 || claimed[0].Attempt != 1 {
+		t.Fatalf("claimed again %+v", claimed)
+	}
+
+	_, err := s.Insert(ctx, []backend.NewTask{newChild("a/0", "a")})
+	must(t, err)
+	cutter.twice(t, "update", func() error { return s.Spawn(ctx, backend.Spawn{Source: "a", Batch: "b", Now: true}) })
+	cutter.twice(t, "update", func() error {
+		came, err := s.Settle(ctx, []backend.Settle{
+			{ID: "a", Fence: 1, Nonce: "x", To: backend.StatusSuccess}, {ID: "b", Fence: 1, Nonce: "x", To: backend.StatusRetrying},
+		})
+		if want := []backend.Settled{backend.SettleFamily, backend.SettleApplied}; err == nil && !slices.Equal(came, want) {
+			t.Errorf("settled %v, want %v", came, want)
+		}
+		return err
+	})
+	if b := get("b"); b.Status != backend.StatusRetrying || b.Attempt != 1 {
+		t.Errorf("%+v", b)
+	}
+
+	claim = backend.Claim{Queue: "q", Owner: "o", Nonce: "kid", Max: 1, IDs: []string{"a/0"}}
+	_, _, err = s.Claim(ctx, claim)
+	must(t, err)
+	cutter.twice(t, "update", func() error {
+		_, err := s.Judge(ctx, "o", 1, 3)
+		return err
+	})
+	if kid := get("a/0"); kid.Status != backend.StatusWaiting || kid.Crashes != 1 || kid.Attempt != 0 {
+		t.Errorf("%+v", kid)
+	}
+	cutter.twice(t, "update", func() error {
+		_, err := s.Stop(ctx, backend.Stop{ID: "a/0", Reason: "enough"})
+		return err
+	})
+	cutter.twice(t, "update", func() error {
+		finished, _, err := s.Finish(ctx, "a")
+		if err == nil && !finished {
+			t.Error("not finished")
+		}
+		return err
+	})
+	if c := get("a").Subtasks; c == nil || c.Total != 1 || c.Stopped != 1 {
+		t.Errorf("counts %+v", c)
+	}
+	if done := get("a/done"); done.Status != backend.StatusWaiting {
+		t.Errorf("%+v", done)
+	}
+}
+
+// A process that ends between two writes leaves a state that others complete.
+func TestWhatAnInterruptedCommitHasLeftIsCompleted(t *testing.T) {
+	for name, complete := range map[string]func(ctx context.Context, s backend.Store) error{
+		"by spawning again": func(ctx context.Context, s backend.Store) error {
+			return s.Spawn(ctx, backend.Spawn{Source: "a", Batch: "b"})
+		},
+		"by finishing": func(ctx context.Context, s backend.Store) error {
+			finished, _, err := s.Finish(ctx, "a")
+			if finished {
+				return backend.NewError(backend.ErrInternal, "it was finished over a subtask that lives")
+			}
+			return err
+		},
+		"by opening":    func(ctx context.Context, s backend.Store) error { _, err := s.Open(ctx, "a"); return err },
+		"by discarding": func(ctx context.Context, s backend.Store) error { return s.Discard(ctx, "a", "b") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cutter, uri := cut(t, devstack.Mongo(t))
+			s := join(t, uri).Store()
+			ctx := t.Context()
+			_, err := s.Insert(ctx, []backend.NewTask{newTask("a")})
+			must(t, err)
+			_, _, err = s.Claim(ctx, backend.Claim{Queue: "q", Owner: "o", Nonce: "n", Max: 1, IDs: []string{"a"}})
+			must(t, err)
+			_, err = s.Settle(ctx, []backend.Settle{{ID: "a", Fence: 1, Nonce: "n", To: backend.StatusSuccess}})
+			must(t, err)
+			_, err = s.Insert(ctx, []backend.NewTask{newChild("a/0", "a")})
+			must(t, err)
+			cutter.loseNext("update")
+			if err := s.Spawn(ctx, backend.Spawn{Source: "a", Batch: "b"}); err == nil {
+				t.Fatal("nothing was lost")
+			}
+			must(t, complete(ctx, s))
+			_, err = s.Open(ctx, "a")
+			must(t, err)
+			claimed, _, err := s.Claim(ctx, backend.Claim{Queue: "q", Owner: "o", Nonce: "m", Max: 5})
+			must(t, err)
+			if len(claimed) != 1 || claimed[0].ID != "a/0" {
+				t.Errorf("claimed %v", claimed)
+			}
+			_, err = s.Settle(ctx, []backend.Settle{{ID: "a/0", Fence: 1, Nonce: "n", To: backend.StatusSuccess}})
+			must(t, err)
+			if finished, _, err := s.Finish(ctx, "a"); err != nil || !finished {
+				t.Errorf("finished %v, %v", finished, err)
+			}
+		})
+	}
+}
+
+// A judge that ends before it has freed all leaves its owner among those to be judged.
+func TestWhatAnInterruptedJudgeHasLeftIsFreedByTheNext(t *testing.T) {
+	cutter, uri := cut(t, devstack.Mongo(t))
+	s := join(t, uri).Store()
+	ctx := t.Context()
+	must(t, s.Beat(ctx, "o", 4))
+	_, err := s.Insert(ctx, []backend.NewTask{newTask("a")})
+	must(t, err)
+	_, _, err = s.Claim(ctx, backend.Claim{Queue: "q", Owner: "o", Nonce: "n", Max: 1, IDs: []string{"a"}})
+	must(t, err)
+	cutter.loseNext("update")
+	if _, err := s.Judge(ctx, "o", 4, 3); err == nil {
+		t.Fatal("nothing was lost")
+	}
+	if err := s.Beat(ctx, "o", 5); backend.CodeOf(err) != backend.ErrAborted {
+		t.Errorf("a beat of who is convicted: %v", err)
+	}
+	owners, err := s.Owners(ctx)
+	must(t, err)
+	if owners["o"] != 4 {
+		t.Errorf("owners %v", owners)
+	}
+	freed, err := s.Judge(ctx, "o", 4, 3)
+	must(t, err)
+	if len(freed) != 1 || freed[0].Status != backend.StatusWaiting || freed[0].Crashes != 1 {
+		t.Errorf("freed %+v", freed)
+	}
+	if owners, err := s.Owners(ctx); err != nil || len(owners) != 0 {
+		t.Errorf("owners %v, %v", owners, err)
+	}
+}
+
+// A claim that came after its owner was convicted, of a process that has ended since, is found in the end.
+func TestClaimForNobodyIsFreedByPurge(t *testing.T) {
+	c := join(t, devstack.Mongo(t))
+	s := c.Store()
+	ctx := t.Context()
+	_, err := s.Insert(ctx, []backend.NewTask{newTask("a"), newTask("b")})
+	must(t, err)
+	_, _, err = s.Claim(ctx, backend.Claim{Queue: "q", Owner: "o", Nonce: "n", Max: 2, IDs: []string{"a", "b"}})
+	must(t, err)
+	_, err = c.Mongo().Collection("owners").UpdateOne(ctx, map[string]any{"_id": "o"},
+		map[string]any{"$set": map[string]any{"convicted": true, "freed": true, "most": 3}})
+	must(t, err)
+	_, err = c.Mongo().Collection("tasks").UpdateOne(ctx, map[string]any{"_id": "a"},
+		map[string]any{"$set": map[string]any{"started": time.Now().Add(-time.Hour).UnixNano()}})
+	must(t, err)
+	_, err = s.Purge(ctx, backend.Retention{}, 10)
+	must(t, err)
+	for id, want := range map[string]backend.Status{"a": backend.StatusWaiting, "b": backend.StatusRunning} {
+		task, err := s.Get(ctx, id)
+		must(t, err)
+		if task.Status != want {
+			t.Errorf("task %s is %s, want %s", id, task.Status, want)
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package mongo_test
+
+import (
+	"context"
+	"encoding/json"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/conform"
+	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// pair opens a database by two clients, and returns ports of which each call goes by the other one than the call before:
+// so nothing may rest on what a client remembers.
+func pair(t *testing.T) *backend.Ports {
+	uri := devstack.Mongo(t)
+	a, b := join(t, uri), join(t, uri)
+	ports := portsOf(a)
+	ports.Store = &inTurnStore{stores: [2]backend.Store{a.Store(), b.Store()}}
+	ports.Docs = &inTurnDocs{docs: [2]backend.Docs{a.Docs(), b.Docs()}}
+	return ports
+}
+
+func TestStoreConformsByTwoClients(t *testing.T) {
+	o := options
+	o.Overtake = 3 // of those inserted at the same moment by two
+	conform.Store(t, pair, o)
+}
+
+func TestDocsConformByTwoClients(t *testing.T) { conform.Docs(t, pair, options) }
+
+type inTurnStore struct {
+	stores [2]backend.Store
+	n      atomic.Int64
+}
+
+func (s *inTurnStore) next() backend.Store { return s.stores[s.n.Add(1)%2] }
+
+func (s *inTurnStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
+	return s.next().Insert(ctx, tasks)
+}
+
+func (s *inTurnStore) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
+	return s.next().Claim(ctx, c)
+}
+
+func (s *inTurnStore) Settle(ctx context.Context, settles []backend.Settle) ([]backend.Settled, error) {
+	return s.next().Settle(ctx, settles)
+}
+
+func (s *inTurnStore) Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) error {
+	return s.next().Progress(ctx, id, fence, progress)
+}
+
+func (s *inTurnStore) Beat(ctx context.Context, owner string, count int64) error {
+	return s.next().Beat(ctx, owner, count)
+}
+
+func (s *inTurnStore) Owners(ctx context.Context) (map[string]int64, error) {
+	return s.next().Owners(ctx)
+}
+
+func (s *inTurnStore) Judge(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
+	return s.next().Judge(ctx, owner, count, maxCrashes)
+}
+
+func (s *inTurnStore) Owned(ctx context.Context, owner string) ([]backend.Owned, error) {
+	return s.next().Owned(ctx, owner)
+}
+
+func (s *inTurnStore) Promote(ctx context.Context, queue string, max int) ([]string, []backend.Task, time.Duration, error) {
+	return s.next().Promote(ctx, queue, max)
+}
+
+func (s *inTurnStore) Spawn(ctx context.Context, sp backend.Spawn) error {
+	return s.next().Spawn(ctx, sp)
+}
+
+func (s *inTurnStore) Discard(ctx context.Context, source, batch string) error {
+	return s.next().Discard(ctx, source, batch)
+}
+
+func (s *inTurnStore) Open(ctx context.Context, source string) ([]string, error) {
+	return s.next().Open(ctx, source)
+}
+
+func (s *inTurnStore) Finish(ctx context.Context, source string) (bool, string, error) {
+	return s.next().Finish(ctx, source)
+}
+
+func (s *inTurnStore) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, error) {
+	return s.next().Stop(ctx, st)
+}
+
+func (s *inTurnStore) Loose(ctx context.Context, age time.Duration, max int) ([]backend.Loose, error) {
+	return s.next().Loose(ctx, age, max)
+}
+
+func (s *inTurnStore) Get(ctx context.Context, id string) (backend.Task, error) {
+	return s.next().Get(ctx, id)
+}
+
+func (s *inTurnStore) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
+	return s.next().List(ctx, q)
+}
+
+func (s *inTurnStore) Purge(ctx context.Context, r backend.Retention, max int) (int, error) {
+	return s.next().Purge(ctx, r, max)
+}
+
+type inTurnDocs struct {
+	docs [2]backend.Docs
+	n    atomic.Int64
+}
+
+func (s *inTurnDocs) next() backend.Docs { return s.docs[s.n.Add(1)%2] }
+
+func (s *inTurnDocs) Get(ctx context.Context, name string) (backend.Doc, error) {
+	return s.next().Get(ctx, name)
+}
+
+func (s *inTurnDocs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
+	return s.next().PutIf(ctx, name, rev, value)
+}
+
+func (s *inTurnDocs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
+	return s.next().List(ctx, prefix)
+}
+
+func (s *inTurnDocs) Delete(ctx context.Context, name string, rev int64) error {
+	return s.next().Delete(ctx, name, rev)
+}
