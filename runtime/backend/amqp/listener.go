@@ -94,7 +94,7 @@ func (l *listener) run(first chan<- error) {
 			say(nil)
 			pause = resubscribeFirst
 			l.attend(sub)
-		case g.hasEnded():
+		case g.hasEnded() || l.ctx.Err() != nil:
 			say(nil)
 		default:
 			say(err)

@@ -131,7 +131,7 @@ func (s *serving) run(first chan<- error) {
 			say(nil)
 			pause = resubscribeFirst
 			s.attend(sub)
-		case g.hasEnded():
+		case g.hasEnded() || s.hasLeft():
 			say(nil)
 		default:
 			say(err)
@@ -242,7 +242,6 @@ func (sub *subscription) arrive(d amqp091.Delivery) {
 		v.refuse(refusal)
 		return
 	}
-	v.original = d
 	v.until = time.Now().Add(v.req.Timeout)
 	s.mu.Lock()
 	s.visits[v.key] = v

@@ -18,13 +18,15 @@ const (
 func (c *Conn) supervise(first chan<- error) {
 	for number, failures := 1, 0; ; number++ {
 		g, err := c.connect(c.ctx, number)
+		if err == nil {
+			c.enter(g)
+		}
 		select {
 		case first <- err:
 		default:
 		}
 		if err == nil {
 			born := time.Now()
-			c.enter(g)
 			c.log.Info("connected to RabbitMQ", "at", g.target.String(), "generation", number)
 			select {
 			case <-g.lost:

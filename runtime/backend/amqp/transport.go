@@ -20,6 +20,9 @@ const (
 	// again and again.
 	rawDeliveries = 1 << 30
 	textContent   = "text/plain"
+
+	sendPause     = 5 * time.Millisecond // before a raw message that was not taken is sent again; it doubles
+	sendPauseMost = 200 * time.Millisecond
 )
 
 // transport is the port for hints and raw messages.
@@ -154,7 +157,7 @@ func (t *transport) Send(ctx context.Context, queue string, body json.RawMessage
 	if e != nil {
 		return e
 	}
-	for range 2 { // the second time with the queue declared anew
+	for pause := sendPause; ; pause *= 2 {
 		p := &parcel{letter: letter{key: prefixRaw + queue, msg: amqp091.Publishing{
 			ContentType: jsonContent, DeliveryMode: amqp091.Persistent, AppId: t.conn.config.Instance.ID, Body: body,
 		}}}
@@ -164,11 +167,15 @@ func (t *transport) Send(ctx context.Context, queue string, body json.RawMessage
 		if p.taken {
 			return nil
 		}
-		if !p.homeless {
-			break
+		if pause > sendPauseMost {
+			return backend.Errorf(backend.ErrUnavailable, "RabbitMQ doesn't take the message for queue %q", queue).With(backend.OutcomeNotSent)
+		}
+		select { // the queue was deleted and is declared anew, or it has only just been declared and has no leader yet
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return gaveUp(ctx, "sending", backend.OutcomeNotSent)
 		}
 	}
-	return backend.Errorf(backend.ErrUnavailable, "RabbitMQ doesn't take the message for queue %q", queue).With(backend.OutcomeNotSent)
 }
 
 var (

@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	amqp091 "github.com/rabbitmq/amqp091-go"
-
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -15,14 +13,13 @@ const answerGrace = 2 * time.Second
 
 // A visit is one request at an instance. serving.mu guards what is said to be.
 type visit struct {
-	sub      *subscription
-	req      *backend.Request
-	original amqp091.Delivery
-	until    time.Time // its time is up
-	tag      uint64
-	replyTo  string
-	id       string // correlation
-	key      string
+	sub     *subscription
+	req     *backend.Request
+	until   time.Time // its time is up
+	tag     uint64
+	replyTo string
+	id      string // correlation
+	key     string
 
 	cancel   context.CancelCauseFunc // while it runs; guarded
 	dropped  bool                    // the caller gave up before it began; guarded
