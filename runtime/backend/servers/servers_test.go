@@ -17,7 +17,10 @@ import (
 	"github.com/afgen/afgen/runtime/config"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	// The test that starts a server waits for its process as long as that runs: longer than this package's tests.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/afgen/afgen/internal/devstack.(*Server).Start.func1"))
+}
 
 // configured is a configuration of servers of this test's own.
 func configured(t *testing.T) config.Config {
