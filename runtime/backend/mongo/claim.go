@@ -59,12 +59,12 @@ func bestFirst(a, b *document) int {
 	return cmp.Or(cmp.Compare(b.Weight, a.Weight), cmp.Compare(a.Created, b.Created), cmp.Compare(a.ID, b.ID))
 }
 
-// claimable is what makes a task claimable (row 2): it waits in the queue, its gate is open, and its deadline has not
-// passed. That it is due is said by its place; where that is not known, by the clock.
+// claimable is what makes a task claimable (row 2): it waits in the queue, its gate is open, its deadline has not passed, and
+// it is due. One in the line is due whatever this client's clock says, which may be a millisecond behind another's.
 func claimable(queue string, now int64) m {
 	return m{
-		"queue": queue, "status": m{"$in": waits}, "expires.at": m{"$not": m{"$lte": now}},
-		"$or": []m{{"place": inLine}, {"place": delayed, "due": m{"$lte": now}}},
+		"queue": queue, "status": m{"$in": waits}, "place": m{"$gt": 0},
+		"expires.at": m{"$not": m{"$lte": now}}, "wake": m{"$not": m{"$gt": now}},
 	}
 }
 
@@ -73,11 +73,11 @@ func (c *Client) take(ctx context.Context, claim backend.Claim, ids []string) (i
 	now := c.clock.now()
 	u := change{
 		set: m{"status": string(backend.StatusRunning), "owner": claim.Owner, "nonce": claim.Nonce, "started": now, "fan_in": claim.FanIn},
-		inc: m{"fence": int64(1), "attempt": 1}, unset: []string{"place", "hints", "hint_due", "settled"},
+		inc: m{"fence": int64(1), "attempt": 1}, unset: []string{"place", "wake", "hints", "hint_due", "settled"},
 	}
 	filter := claimable(claim.Queue, now)
 	filter["_id"] = m{"$in": ids}
-	r, err := c.tasks.UpdateMany(ctx, filter, u.update())
+	r, err := c.tasks.UpdateMany(ctx, filter, u.update(), lookByID)
 	if err != nil {
 		return 0, nil, c.failed(ctx, err, backend.OutcomeUnknown)
 	}
@@ -103,7 +103,6 @@ func (c *Client) takeBest(ctx context.Context, claim backend.Claim, ids []string
 		if len(ids) > 0 {
 			filter["_id"] = m{"$in": ids}
 		} else {
-			delete(filter, "$or")
 			filter["place"] = inLine // ripen was called just now
 		}
 		free, err := c.find(ctx, filter, options.Find().SetSort(d{desc("weight"), asc("created"), asc("_id")}).
@@ -160,7 +159,8 @@ func (c *Client) ripen(ctx context.Context, queue string) (time.Duration, error)
 		case first[0].Due > now:
 			return time.Duration(first[0].Due - now), nil
 		}
-		_, err = c.tasks.UpdateMany(ctx, m{"queue": queue, "place": delayed, "due": m{"$lte": now}}, m{"$set": m{"place": inLine}})
+		_, err = c.tasks.UpdateMany(ctx, m{"queue": queue, "place": delayed, "due": m{"$lte": now}},
+			m{"$set": m{"place": inLine}, "$unset": m{"wake": ""}})
 		if err != nil {
 			return 0, c.failed(ctx, err, backend.OutcomeUnknown)
 		}

@@ -52,6 +52,7 @@ type document struct {
 	Expires     *expiry  `bson:"expires,omitempty"`   // while it lives: its deadline
 	Key         string   `bson:"key,omitempty"`       // while it lives: queue and unique key
 	Place       int      `bson:"place,omitempty"`     // while it waits and its gate is open
+	Wake        int64    `bson:"wake,omitempty"`      // while it is not due: when it will be
 	Hints       int      `bson:"hints,omitempty"`     // while it waits: those sent
 	HintDue     int64    `bson:"hint_due,omitempty"`  // while it waits: when the next one is owed
 	Owner       string   `bson:"owner,omitempty"`     // while it runs

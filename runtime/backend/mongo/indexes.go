@@ -2,17 +2,29 @@ package mongo
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// Short names for what filters and updates are made of.
+// What filters and updates are made of. A m is written with its keys in order: a query is the same at each time, and begins
+// with _id where it names that, which some stand-ins need to find by it.
 type (
-	m = bson.M // where the order doesn't matter
-	d = bson.D // where it does
+	m map[string]any
+	d = bson.D // where the order means something
 )
+
+// MarshalBSON implements bson.Marshaler.
+func (x m) MarshalBSON() ([]byte, error) {
+	ordered := make(d, 0, len(x))
+	for _, key := range slices.Sorted(maps.Keys(x)) {
+		ordered = append(ordered, bson.E{Key: key, Value: x[key]})
+	}
+	return bson.Marshal(ordered)
+}
 
 func asc(field string) bson.E  { return bson.E{Key: field, Value: 1} }
 func desc(field string) bson.E { return bson.E{Key: field, Value: -1} }

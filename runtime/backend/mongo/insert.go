@@ -67,6 +67,9 @@ func newDocument(n *backend.NewTask, created, now int64) *document {
 	default:
 		x.Due = instant(t.RunAt)
 	}
+	if x.Due > now {
+		x.Wake = x.Due
+	}
 	if x.Deadline != 0 {
 		x.Expires = &expiry{x.Queue, x.Deadline}
 	}

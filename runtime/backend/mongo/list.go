@@ -50,7 +50,7 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 		return page, refusal("unknown order %q", q.Sort)
 	}
 	if q.Cursor != "" {
-		if filter["$or"], err = after(q, created); err != nil {
+		if filter["$or"], err = after(filter, q, created); err != nil {
 			return page, err
 		}
 	}
@@ -109,8 +109,20 @@ func cursorOf(x *document) string {
 	return strconv.FormatInt(x.Ended, 36) + " " + strconv.FormatInt(x.Created, 36) + " " + x.ID
 }
 
+// narrow bounds a field of a filter, by which an index begins where the page does.
+func narrow(filter m, field, bound string, at int64) {
+	bounds, _ := filter[field].(m)
+	if bounds == nil {
+		bounds = m{}
+	}
+	if old, ok := bounds[bound].(int64); !ok || old < at { // only a query's After may be there
+		bounds[bound] = at
+	}
+	filter[field] = bounds
+}
+
 // after selects what comes after a query's cursor.
-func after(q backend.TaskQuery, created string) ([]m, error) {
+func after(filter m, q backend.TaskQuery, created string) ([]m, error) {
 	parts := strings.SplitN(q.Cursor, " ", 3)
 	if len(parts) != 3 {
 		return nil, refusal("%q is no cursor", q.Cursor)
@@ -126,6 +138,7 @@ func after(q backend.TaskQuery, created string) ([]m, error) {
 	}
 	rest := []m{{created: m{beyond: at}}, {created: at, "_id": m{beyond: parts[2]}}}
 	if q.Sort != backend.SortEnded {
+		narrow(filter, created, beyond+"e", at)
 		return rest, nil
 	}
 	is := any(ended)

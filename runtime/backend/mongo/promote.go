@@ -42,24 +42,19 @@ func (s *store) Promote(ctx context.Context, queue string, max int) ([]string, [
 // expire fails what waits past its deadline (row 11), and returns how long it is until the next deadline. What runs may
 // end; it comes back here if it doesn't.
 func (c *Client) expire(ctx context.Context, queue string) (failed []*document, next time.Duration, err error) {
-	for {
-		now := c.clock.now()
-		late, err := c.find(ctx, m{"expires.queue": queue, "expires.at": m{"$lte": now}, "status": m{"$in": waits}},
-			options.Find().SetSort(d{asc("expires.at")}).SetLimit(chunk).SetProjection(m{"_id": 1}))
-		if err != nil {
-			return nil, 0, err
-		}
-		if len(late) == 0 {
-			break
-		}
-		u := fails(backend.StatusFailed, now, &failure{string(backend.ErrDeadlineExceeded), "its deadline passed before it could run"})
-		done, err := c.transit(ctx, idsOf(late), m{"status": m{"$in": waits}, "expires.at": m{"$lte": now}}, u)
-		if err != nil {
-			return nil, 0, err
-		}
-		failed = append(failed, done...)
-	}
 	now := c.clock.now()
+	late, err := c.find(ctx, m{"expires.queue": queue, "expires.at": m{"$lte": now}},
+		options.Find().SetSort(d{asc("expires.at")}).SetProjection(m{"status": 1}))
+	if err != nil {
+		return nil, 0, err
+	}
+	late = slices.DeleteFunc(late, func(x *document) bool { return x.Status == string(backend.StatusRunning) })
+	if len(late) > 0 {
+		u := fails(backend.StatusFailed, now, &failure{string(backend.ErrDeadlineExceeded), "its deadline passed before it could run"})
+		if failed, err = c.transit(ctx, idsOf(late), m{"status": m{"$in": waits}, "expires.at": m{"$lte": now}}, u); err != nil {
+			return nil, 0, err
+		}
+	}
 	soon, err := c.find(ctx, m{"expires.queue": queue, "expires.at": m{"$gt": now}},
 		options.Find().SetSort(d{asc("expires.at")}).SetLimit(1).SetProjection(m{"expires": 1}))
 	if err == nil && len(soon) > 0 {

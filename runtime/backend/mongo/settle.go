@@ -94,9 +94,7 @@ func settled(e *backend.Settle, now int64) change {
 			u = fails(e.To, now, failureOf(e.Error))
 		}
 	default:
-		u = waitsAgain(e.To)
-		due := now + int64(e.Delay)
-		u.set["due"], u.set["place"] = due, placeOf(due, now)
+		u = waitsAgain(e.To).waitUntil(now+int64(e.Delay), now)
 		if e.To == backend.StatusRetrying {
 			u.set["error"] = failureOf(e.Error)
 		} else {

@@ -79,7 +79,10 @@ func (c *Client) stop(ctx context.Context, ids []string, reason, mark string) ([
 			break
 		}
 	}
-	return c.find(ctx, m{"_id": m{"$in": ids}, "$or": []m{
-		{"mark": mark}, {"status": string(backend.StatusRunning), "stopping": true},
-	}})
+	stopped, err := c.find(ctx, m{"_id": m{"$in": ids}, "mark": mark})
+	if err != nil {
+		return nil, err
+	}
+	asked, err := c.find(ctx, m{"_id": m{"$in": ids}, "status": string(backend.StatusRunning), "stopping": true})
+	return append(stopped, asked...), err
 }

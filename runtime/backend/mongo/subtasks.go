@@ -2,6 +2,7 @@ package mongo
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -106,19 +107,16 @@ func (c *Client) makeLive(ctx context.Context, source, batch string) error {
 // openGates lets those of the committed subtasks that match wait in their queues, if they live.
 func (c *Client) openGates(ctx context.Context, filter m) error {
 	now := c.clock.now()
-	for _, u := range []struct{ guard, set m }{
-		{m{"status": m{"$in": waits}, "due": m{"$lte": now}}, m{"place": inLine}},
-		{m{"status": m{"$in": waits}, "due": m{"$gt": now}}, m{"place": delayed}},
-		{m{}, nil},
+	for _, u := range []struct {
+		guard m
+		change
+	}{
+		{m{"status": m{"$in": waits}, "due": m{"$lte": now}}, change{set: m{"place": inLine}, unset: []string{"shut", "wake"}}},
+		{m{"status": m{"$in": waits}, "due": m{"$gt": now}}, change{set: m{"place": delayed}, unset: []string{"shut"}}},
+		{m{}, change{unset: []string{"shut"}}},
 	} {
-		for k, v := range filter {
-			u.guard[k] = v
-		}
-		update := m{"$unset": m{"shut": ""}}
-		if u.set != nil {
-			update["$set"] = u.set
-		}
-		if _, err := c.tasks.UpdateMany(ctx, u.guard, update); err != nil {
+		maps.Copy(u.guard, filter)
+		if _, err := c.tasks.UpdateMany(ctx, u.guard, u.update()); err != nil {
 			return c.failed(ctx, err, backend.OutcomeUnknown)
 		}
 	}

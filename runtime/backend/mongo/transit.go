@@ -4,8 +4,14 @@ import (
 	"context"
 	"crypto/rand"
 
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
 	"github.com/afgen/afgen/runtime/backend"
 )
+
+// lookByID makes the server look for named tasks by their ids, whatever else the filter says: the queue that it names, too, may
+// be long.
+var lookByID = options.UpdateMany().SetHint("_id_")
 
 // newMark returns a mark that no other write has.
 func newMark() string { return rand.Text() }
@@ -35,13 +41,22 @@ func (u change) update() m {
 	return update
 }
 
+// waitUntil notes when a task that waits is due.
+func (u change) waitUntil(due, now int64) change {
+	u.set["due"], u.set["place"] = due, placeOf(due, now)
+	if due > now {
+		u.set["wake"] = due
+	}
+	return u
+}
+
 // ends is what every end of a task's own run writes: the fields that are there only while it lives are removed, except
 // that a shut gate is left to whoever opens it.
 func ends(to backend.Status, now int64) change {
 	return change{
 		set: m{"status": string(to), "ended": now},
 		unset: []string{
-			"expires", "key", "place", "hints", "hint_due", "owner", "nonce", "stopping", "live",
+			"expires", "key", "place", "wake", "hints", "hint_due", "owner", "nonce", "stopping", "live",
 		},
 	}
 }

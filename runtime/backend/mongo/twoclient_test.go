@@ -10,26 +10,45 @@ import (
 	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/mongo"
 )
 
 // pair opens a database by two clients, and returns ports of which each call goes by the other one than the call before:
 // so nothing may rest on what a client remembers.
 func pair(t *testing.T) *backend.Ports {
-	uri := devstack.Mongo(t)
-	a, b := join(t, uri), join(t, uri)
-	ports := portsOf(a)
-	ports.Store = &inTurnStore{stores: [2]backend.Store{a.Store(), b.Store()}}
-	ports.Docs = &inTurnDocs{docs: [2]backend.Docs{a.Docs(), b.Docs()}}
+	ports, _ := pairOf(t)
 	return ports
 }
 
-func TestStoreConformsByTwoClients(t *testing.T) {
-	o := options
-	o.Overtake = 3 // of those inserted at the same moment by two
-	conform.Store(t, pair, o)
+// pairOf is pair, with one of the clients.
+func pairOf(t *testing.T, change ...func(*mongo.Config)) (*backend.Ports, *mongo.Client) {
+	uri := devstack.Mongo(t)
+	a, b := join(t, uri, change...), join(t, uri, change...)
+	ports := portsOf(a)
+	ports.Store = &inTurnStore{stores: [2]backend.Store{a.Store(), b.Store()}}
+	ports.Docs = &inTurnDocs{docs: [2]backend.Docs{a.Docs(), b.Docs()}}
+	return ports, a
 }
 
-func TestDocsConformByTwoClients(t *testing.T) { conform.Docs(t, pair, options) }
+// Whatever a store does, it finds its tasks by an index.
+func TestStoreConformsByTwoClientsAndLooksAtNoMoreThanItMust(t *testing.T) {
+	t.Parallel() // it mostly waits
+	o := options
+	o.Overtake = 3 // of those inserted at the same moment by two
+	seen := newPlans()
+	conform.Store(t, func(t *testing.T) *backend.Ports {
+		ports, client := pairOf(t, seen.watch)
+		t.Cleanup(func() { seen.check(t, client) })
+		return ports
+	}, o)
+	if len(seen.seen) < 40 {
+		t.Errorf("only %d ways to look for tasks were seen", len(seen.seen))
+	}
+}
+
+func TestDocsConformByTwoClients(t *testing.T) {
+	conform.Docs(t, pair, options)
+}
 
 type inTurnStore struct {
 	stores [2]backend.Store

@@ -1,0 +1,14 @@
+//go:build !race
+
+package mongo_test
+
+import (
+	"testing"
+
+	"github.com/afgen/afgen/internal/conform"
+)
+
+// The suite by one client takes as long as that by two, and shows less: it is not run under -race, too.
+func TestStoreConforms(t *testing.T) {
+	conform.Store(t, alone, options)
+}
