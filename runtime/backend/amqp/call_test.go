@@ -153,13 +153,26 @@ func TestRequestWhoseTimeIsUpIsDroppedUnreadAndCounted(t *testing.T) {
 	<-began
 	late := request("s")
 	late.Timeout = 20 * time.Millisecond
-	ctx, cancel := context.WithTimeout(t.Context(), late.Timeout)
-	defer cancel()
-	second := <-calling(ctx, c, late)
-	wantError(t, second.err, backend.ErrDeadlineExceeded, backend.OutcomeUnknown)
+	ctx, cancel := context.WithCancel(t.Context())
+	second := calling(ctx, c, late)
+	in := s.(*serving)
+	var until time.Time
+	eventually(t, "it has arrived", func() bool {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		for _, v := range in.visits {
+			if v.req.ID == late.ID {
+				until = v.until
+			}
+		}
+		return !until.IsZero()
+	})
+	time.Sleep(time.Until(until))
 	close(release)
 	must(t, (<-first).err)
-	eventually(t, "it is counted", func() bool { return s.(*serving).numbers().Expired+int64(len(s.(*serving).visits)) > 0 })
+	eventually(t, "it is counted", func() bool { return in.numbers().Expired == 1 })
+	cancel()
+	wantError(t, (<-second).err, backend.ErrCanceled, backend.OutcomeUnknown)
 	if len(began) != 0 {
 		t.Error("it was begun")
 	}

@@ -112,3 +112,34 @@ func TestCallsOfAnInstanceThatIsKilledGoOnAsDeliveredBefore(t *testing.T) {
 		}
 	}
 }
+
+// What was begun at an instance that was killed is not "not sent" because the next one hasn't begun it.
+func TestRefusalOfARequestThatCameBeforeLeavesItsOutcomeUnknown(t *testing.T) {
+	url := devstack.AMQP(t)
+	c := startChild(t, "holder", url)
+	c.says(t, "serves")
+	client := dial(t, url)
+	done := queued(t, client, "s", 2, nil, 0)
+	c.says(t, "began")
+	c.says(t, "began")
+	s, began, release := hold(t, dial(t, url), "s", 1)
+	must(t, c.cmd.Process.Kill())
+	<-began
+	eventually(t, "the other has arrived", func() bool {
+		s.(*serving).mu.Lock()
+		defer s.(*serving).mu.Unlock()
+		return len(s.(*serving).visits) == 2
+	})
+	drained := make(chan error, 1)
+	go func() { drained <- s.Drain(t.Context()) }()
+	ends := make(chan result, 2)
+	for _, d := range done {
+		go func() { ends <- <-d }()
+	}
+	refused := <-ends
+	must(t, refused.err)
+	wantError(t, asNil(refused.reply.Err), backend.ErrUnavailable, backend.OutcomeUnknown)
+	close(release)
+	must(t, (<-ends).err)
+	must(t, <-drained)
+}

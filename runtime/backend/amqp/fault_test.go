@@ -389,3 +389,19 @@ func TestReceiverThatPanicsLeavesItsMessage(t *testing.T) {
 		t.Errorf("received %d times", got.Load())
 	}
 }
+
+func TestHintWithoutAQueueIsNotTaken(t *testing.T) {
+	url := devstack.AMQP(t)
+	tr := dial(t, url).Transport()
+	for i, want := range []bool{true, false, true} {
+		if i == 1 {
+			_, err := bare(t, url).QueueDelete(prefixHints+"q", false, false, false)
+			must(t, err)
+		}
+		taken, err := tr.Hint(t.Context(), "q", []string{"x"})
+		must(t, err)
+		if taken[0] != want {
+			t.Errorf("hint %d: taken is %v", i, taken[0])
+		}
+	}
+}
