@@ -1,0 +1,86 @@
+package mongo_test
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/devstack"
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// A half is a backend that keeps its tasks in MongoDB and has all the rest in memory, with hints that carry ids.
+type half struct {
+	ports *backend.Ports
+	rest  *memory.Backend
+}
+
+func (h half) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := h.rest.Open(ctx, env)
+	if err == nil {
+		ports.Store, ports.Docs = h.ports.Store, h.ports.Docs
+	}
+	return ports, err
+}
+
+type doubling struct{ ran atomic.Int64 }
+
+func (w *doubling) Run(_ context.Context, n int) (int, error) {
+	w.ran.Add(1)
+	return 2 * n, nil
+}
+
+// The engine's own way through the store, with subtasks: what is submitted is run once and waited for.
+func TestEngineRunsOnIt(t *testing.T) {
+	var k counter
+	client := join(t, devstack.Mongo(t), k.watch)
+	app, err := af.Open(t.Context(), half{portsOf(client), memory.New(memory.HintIDs(4096))}, af.Logger(slog.New(slog.DiscardHandler)))
+	must(t, err)
+	worker := af.Worker{Name: "doubling", Type: "Doubling", Max: 16, Backoff: time.Second, Weight: 1}
+	w := &doubling{}
+	af.RegisterWorker(app, worker, w)
+	must(t, app.Start(t.Context()))
+	t.Cleanup(func() {
+		if err := app.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	q := af.NewQueue[int, int](app, worker)
+	const tasks = 100
+	var numbers []int
+	for i := range tasks {
+		numbers = append(numbers, i)
+	}
+	k.take()
+	begun := time.Now()
+	ids, err := q.SubmitMany(t.Context(), numbers)
+	must(t, err)
+	for i, id := range ids {
+		got, err := q.Wait(t.Context(), id)
+		must(t, err)
+		if got != 2*i {
+			t.Errorf("task %d: %d", i, got)
+		}
+	}
+	t.Logf("%d tasks in %v: %s", tasks, time.Since(begun), k.take())
+	if n := w.ran.Load(); n != tasks {
+		t.Errorf("%d runs of %d tasks", n, tasks)
+	}
+	kids, err := q.Subtasks(t.Context(), ids[0], []int{7, 8})
+	must(t, err)
+	for _, kid := range kids {
+		_, err := q.Wait(t.Context(), kid)
+		must(t, err)
+	}
+	eventually(t, func() error {
+		source, err := q.Get(t.Context(), ids[0])
+		if err == nil && source.Subtasks == nil {
+			err = backend.NewError(backend.ErrUnavailable, "the set is not finished")
+		}
+		return err
+	})
+}
