@@ -5,7 +5,6 @@ import (
 	"flag"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/internal/devstack"
@@ -45,13 +44,12 @@ func alone(t *testing.T) *backend.Ports { return portsOf(join(t, devstack.Mongo(
 
 // options give a test more time, and fewer competitors, than a store in the same process needs: what stands in for MongoDB
 // is slow. The order by weight and age is exact as long as nobody else claims.
-var options = conform.Options{Tick: 100 * time.Millisecond, Many: 6}
+var options = conform.Options{Tick: tick, Many: 6}
 
 func TestDocsConform(t *testing.T) { conform.Docs(t, alone, options) }
 
 // Random operations, beside the reference.
 func TestStoreDoesWhatMemoryDoes(t *testing.T) {
-	t.Parallel() // with the suite, which mostly waits
 	if err := flag.Set("rapid.checks", "10"); err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ type cutter struct {
 	lose  string // the command whose next reply is lost
 	lost  int
 	conns []net.Conn
+	over  bool
 }
 
 // cut returns the URI of a cutter before the server of a URI.
@@ -40,6 +41,7 @@ func cut(t *testing.T, uri string) (*cutter, string) {
 			t.Error(err)
 		}
 		c.mu.Lock()
+		c.over = true
 		for _, conn := range c.conns {
 			_ = conn.Close() // it may be closed
 		}
@@ -73,7 +75,11 @@ func (c *cutter) accept(open *sync.WaitGroup) {
 			defer server.Close()
 			c.mu.Lock()
 			c.conns = append(c.conns, client, server)
+			over := c.over
 			c.mu.Unlock()
+			if over {
+				return
+			}
 			c.carry(client, server)
 		})
 	}

@@ -32,7 +32,6 @@ func pairOf(t *testing.T, change ...func(*mongo.Config)) (*backend.Ports, *mongo
 
 // Whatever a store does, it finds its tasks by an index.
 func TestStoreConformsByTwoClientsAndLooksAtNoMoreThanItMust(t *testing.T) {
-	t.Parallel() // it mostly waits
 	o := options
 	o.Overtake = 3 // of those inserted at the same moment by two
 	seen := newPlans()
