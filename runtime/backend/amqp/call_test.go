@@ -14,6 +14,7 @@ import (
 
 	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
 func TestUnknownServiceIsUnavailableWithinFiveMilliseconds(t *testing.T) {
@@ -71,7 +72,7 @@ func TestErrorThatIsTooLargeArrivesCut(t *testing.T) {
 	})
 	r, err := c.Calls().Call(t.Context(), request("s"))
 	must(t, err)
-	if r.Err == nil || r.Err.Code != backend.ErrNotFound || len(r.Err.Message) > 2*maxErrorText || r.Err.Details != nil {
+	if r.Err == nil || r.Err.Code != backend.ErrNotFound || len(r.Err.Message) > 2*envelope.MaxText || r.Err.Details != nil {
 		t.Errorf("%.100v", r.Err)
 	}
 }
@@ -116,14 +117,16 @@ func TestWhatCanNotBeHandledIsAnswered(t *testing.T) {
 		change func(*amqp091.Publishing)
 		want   backend.Code
 	}{
-		"another version": {func(p *amqp091.Publishing) { p.Headers[hVersion] = "2" }, backend.ErrUnimplemented},
-		"no version":      {func(p *amqp091.Publishing) { delete(p.Headers, hVersion) }, backend.ErrUnimplemented},
+		"another version": {func(p *amqp091.Publishing) { p.Headers[envelope.Version] = "2" }, backend.ErrUnimplemented},
+		"no version":      {func(p *amqp091.Publishing) { delete(p.Headers, envelope.Version) }, backend.ErrUnimplemented},
 		"another content": {func(p *amqp091.Publishing) { p.ContentType = "text/xml" }, backend.ErrUnimplemented},
 		"another service": {func(p *amqp091.Publishing) { p.Type = "t/M" }, backend.ErrInvalidArgument},
 		"no method":       {func(p *amqp091.Publishing) { p.Type = "s" }, backend.ErrInvalidArgument},
-		"no time":         {func(p *amqp091.Publishing) { p.Headers[hTimeout] = "0" }, backend.ErrInvalidArgument},
-		"numbers":         {func(p *amqp091.Publishing) { p.Headers[hTimeout], p.Headers[hVersion] = int32(1000), int64(1) }, ""},
-		"bytes":           {func(p *amqp091.Publishing) { p.Headers[hTimeout] = []byte("1000.5") }, ""},
+		"no time":         {func(p *amqp091.Publishing) { p.Headers[envelope.Timeout] = "0" }, backend.ErrInvalidArgument},
+		"numbers": {func(p *amqp091.Publishing) {
+			p.Headers[envelope.Timeout], p.Headers[envelope.Version] = int32(1000), int64(1)
+		}, ""},
+		"bytes": {func(p *amqp091.Publishing) { p.Headers[envelope.Timeout] = []byte("1000.5") }, ""},
 	} {
 		p := good
 		p.Headers = amqp091.Table{}
@@ -229,11 +232,11 @@ func TestInstanceAnswersPingInfoAndStats(t *testing.T) {
 	must(t, err)
 	ask := func(key, kind string, n int) (bodies []string) {
 		must(t, ch.Publish(exchangeControl, key, false, false, amqp091.Publishing{
-			Type: kind, CorrelationId: "c", ReplyTo: replyTo, Headers: amqp091.Table{hVersion: version},
+			Type: kind, CorrelationId: "c", ReplyTo: replyTo, Headers: amqp091.Table{envelope.Version: envelope.V1},
 		}))
 		for range n {
 			d := <-replies
-			bodies = append(bodies, text(d.Headers[hServer])+" "+string(d.Body))
+			bodies = append(bodies, text(d.Headers[envelope.Server])+" "+string(d.Body))
 		}
 		slices.Sort(bodies)
 		return bodies

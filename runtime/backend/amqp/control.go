@@ -9,6 +9,7 @@ import (
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
 // The types of control messages.
@@ -97,7 +98,7 @@ func (s *serving) announce(g *generation) *backend.Error {
 	s.mu.Unlock()
 	body, _ := json.Marshal(n)
 	return g.confirmed.send(s.left, []*parcel{{letter: letter{exchange: exchangeControl, key: newKey + s.endpoint.Service, msg: amqp091.Publishing{
-		Headers: amqp091.Table{hVersion: version}, ContentType: jsonContent, DeliveryMode: amqp091.Transient, Type: controlNew,
+		Headers: amqp091.Table{envelope.Version: envelope.V1}, ContentType: envelope.JSON, DeliveryMode: amqp091.Transient, Type: controlNew,
 		AppId: s.endpoint.Instance.ID, Body: body,
 	}}}})
 }
@@ -106,7 +107,7 @@ func (s *serving) announce(g *generation) *backend.Error {
 func cancellation(ctx context.Context, req *backend.Request, id string) *letter {
 	return &letter{exchange: exchangeControl, key: req.Service, msg: amqp091.Publishing{
 		Headers: amqp091.Table{
-			hVersion: version, hCode: string(backend.CodeOf(ctx.Err())), hMessage: cut(context.Cause(ctx).Error(), maxErrorText),
+			envelope.Version: envelope.V1, envelope.Code: string(backend.CodeOf(ctx.Err())), envelope.Message: envelope.Cut(context.Cause(ctx).Error(), envelope.MaxText),
 		},
 		DeliveryMode: amqp091.Transient, Type: controlCancel, CorrelationId: id, AppId: req.Caller,
 	}}
@@ -135,7 +136,7 @@ func (c *Conn) controlled(g *generation, d *amqp091.Delivery) {
 	c.mu.Unlock()
 	for _, s := range heard {
 		if d.Type == controlCancel {
-			s.giveUp(d.AppId+"\x00"+d.CorrelationId, decodeError(d.Headers))
+			s.giveUp(d.AppId+"\x00"+d.CorrelationId, envelope.ParseError(texts(d.Headers)))
 			continue
 		}
 		if !strings.HasPrefix(d.Type, "_af/") || d.ReplyTo == "" {

@@ -8,6 +8,7 @@ import (
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
 // callQueueArgs make the queue of a service. It is shared and goes with its last consumer (auto-delete), and it is durable:
@@ -57,9 +58,9 @@ type subscription struct {
 // is back.
 func (c *calls) Serve(ctx context.Context, e backend.Endpoint, h backend.Handler) (backend.Serving, error) {
 	queue := prefixCalls + e.Service
-	if e.Service == "" || len(queue)+len(e.Instance.ID)+1 > maxShort {
+	if e.Service == "" || len(queue)+len(e.Instance.ID)+1 > envelope.MaxShort {
 		return nil, backend.Errorf(backend.ErrInvalidArgument, "a service named %.80q: the name must not be empty, nor longer than %d bytes with the instance's id",
-			e.Service, maxShort-len(prefixCalls)-1)
+			e.Service, envelope.MaxShort-len(prefixCalls)-1)
 	}
 	s := &serving{
 		conn: c.conn, endpoint: e, handler: h, queue: queue, visits: map[string]*visit{},

@@ -9,6 +9,7 @@ import (
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
 const (
@@ -57,8 +58,8 @@ func (t *transport) args(args amqp091.Table, deliveries int32) amqp091.Table {
 }
 
 func checkQueue(prefix, queue string) *backend.Error {
-	if queue == "" || len(prefix)+len(queue) > maxShort {
-		return backend.Errorf(backend.ErrInvalidArgument, "a queue named %.80q: the name has 1 to %d bytes", queue, maxShort-len(prefix)).
+	if queue == "" || len(prefix)+len(queue) > envelope.MaxShort {
+		return backend.Errorf(backend.ErrInvalidArgument, "a queue named %.80q: the name has 1 to %d bytes", queue, envelope.MaxShort-len(prefix)).
 			With(backend.OutcomeNotSent)
 	}
 	return nil
@@ -159,7 +160,7 @@ func (t *transport) Send(ctx context.Context, queue string, body json.RawMessage
 	}
 	for pause := sendPause; ; pause *= 2 {
 		p := &parcel{letter: letter{key: prefixRaw + queue, msg: amqp091.Publishing{
-			ContentType: jsonContent, DeliveryMode: amqp091.Persistent, AppId: t.conn.config.Instance.ID, Body: body,
+			ContentType: envelope.JSON, DeliveryMode: amqp091.Persistent, AppId: t.conn.config.Instance.ID, Body: body,
 		}}}
 		if err := t.publish(ctx, g, prefixRaw+queue, t.rawArgs(), []*parcel{p}); err != nil {
 			return err

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
 // lookAgain is how often a call that waits in line asks whether there are more instances.
@@ -32,7 +32,7 @@ type call struct {
 
 // Call brings req to one instance of its service, as backend.Calls says.
 func (m *Mesh) Call(ctx context.Context, req *backend.Request) (*backend.Reply, error) {
-	if err := checkRequest(req); err != nil {
+	if err := envelope.Check(req); err != nil {
 		return nil, err.With(backend.OutcomeNotSent)
 	}
 	if m.ctx.Err() != nil {
@@ -59,28 +59,6 @@ func (m *Mesh) Call(ctx context.Context, req *backend.Request) (*backend.Reply, 
 			return nil, err
 		}
 	}
-}
-
-// checkRequest returns why no instance can be asked: the same over a connection and without one.
-func checkRequest(req *backend.Request) *backend.Error {
-	if len(req.Body) > backend.MaxMessage {
-		return backend.Errorf(backend.ErrResourceExhausted, "the arguments of %s.%s are %d bytes; at most %d are allowed",
-			req.Service, req.Method, len(req.Body), backend.MaxMessage)
-	}
-	if req.Service == "" || strings.Contains(req.Service, "/") || req.Method == "" {
-		return backend.Errorf(backend.ErrInvalidArgument, "a call needs a service, without a slash in its name, and a method; they are %q and %q",
-			req.Service, req.Method)
-	}
-	if len(req.Service)+1+len(req.Method) > maxShort || len(req.ID) > maxShort || len(req.Caller) > maxShort {
-		return backend.Errorf(backend.ErrInvalidArgument, "calling %.80s.%.80s: the names together, the id and the caller may have %d bytes each",
-			req.Service, req.Method, maxShort)
-	}
-	for name := range req.Headers {
-		if strings.HasPrefix(name, reserved) {
-			return backend.Errorf(backend.ErrInvalidArgument, "a header named %q: names that begin with %q are reserved", name, reserved)
-		}
-	}
-	return nil
 }
 
 // resolve adds a try for each instance that it didn't know.

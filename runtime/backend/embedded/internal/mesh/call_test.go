@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
 // pair returns an instance and a caller that is connected with it, in a bubble.
@@ -108,7 +109,7 @@ func TestRequestThatNoInstanceCouldReadIsRefusedAtOnce(t *testing.T) {
 		"a reserved header": {backend.ErrInvalidArgument, func(r *backend.Request) { r.Headers = map[string]string{"af-code": "x"} }},
 		"a slash":           {backend.ErrInvalidArgument, func(r *backend.Request) { r.Service = "a/b" }},
 		"no method":         {backend.ErrInvalidArgument, func(r *backend.Request) { r.Method = "" }},
-		"a long name":       {backend.ErrInvalidArgument, func(r *backend.Request) { r.Method = strings.Repeat("x", maxShort) }},
+		"a long name":       {backend.ErrInvalidArgument, func(r *backend.Request) { r.Method = strings.Repeat("x", envelope.MaxShort) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := request()

@@ -10,6 +10,7 @@ import (
 	"io"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
 // A frame is one message on a connection: two lengths, a header, a body. docs/wire.md shows its bytes.
@@ -22,7 +23,6 @@ const (
 	maxHeader = 64 << 10
 	maxFrame  = 4 + maxHeader + backend.MaxMessage // what the first length may say
 	maxHello  = 4 << 10                            // what it may say before the peer is known
-	maxShort  = 255                                // bytes of a header's own fields, as in AMQP
 )
 
 // A header is the envelope of one message. Every value is a string, so that it fits every carrier.
@@ -45,8 +45,8 @@ func (h *header) check() error {
 		return fmt.Errorf("%w: no kind", errMalformed)
 	}
 	for _, s := range [...]string{h.Kind, h.Type, h.ContentType, h.CorrelationID, h.MessageID, h.AppID} {
-		if len(s) > maxShort {
-			return fmt.Errorf("%w: a field of %d bytes, which starts with %.20q; at most %d are allowed", errMalformed, len(s), s, maxShort)
+		if len(s) > envelope.MaxShort {
+			return fmt.Errorf("%w: a field of %d bytes, which starts with %.20q; at most %d are allowed", errMalformed, len(s), s, envelope.MaxShort)
 		}
 	}
 	return nil

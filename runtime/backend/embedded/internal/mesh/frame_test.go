@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
 // The wire is public: these bytes don't change within a version.
@@ -165,7 +166,7 @@ func TestLengthsAreCheckedBeforeAnythingIsRead(t *testing.T) {
 func TestHeaderThatIsNoneIsMalformed(t *testing.T) {
 	for _, h := range []string{
 		``, `{`, `[]`, `"x"`, `null`, `{}`, `{"kind":""}`, `{"kind":"x"} {}`, `{"kind":1}`, `{"kind":"x","headers":{"a":1}}`,
-		`{"kind":"` + strings.Repeat("k", maxShort+1) + `"}`,
+		`{"kind":"` + strings.Repeat("k", envelope.MaxShort+1) + `"}`,
 	} {
 		b := binary.BigEndian.AppendUint32(nil, uint32(4+len(h)))
 		b = append(binary.BigEndian.AppendUint32(b, uint32(len(h))), h...)
@@ -195,7 +196,7 @@ func TestWhatIsTooLargeIsNotEncoded(t *testing.T) {
 		}(),
 		"body": func() error { _, err := encode(&header{Kind: "x"}, make([]byte, backend.MaxMessage+1)); return err }(),
 		"field": func() error {
-			_, err := encode(&header{Kind: "x", Type: strings.Repeat("x", maxShort+1)}, nil)
+			_, err := encode(&header{Kind: "x", Type: strings.Repeat("x", envelope.MaxShort+1)}, nil)
 			return err
 		}(),
 	} {
@@ -205,24 +206,6 @@ func TestWhatIsTooLargeIsNotEncoded(t *testing.T) {
 	}
 	if _, err := encode(&header{Kind: "x"}, make([]byte, backend.MaxMessage)); err != nil {
 		t.Errorf("the largest body: %v", err)
-	}
-}
-
-func TestTimeoutsOnTheWire(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		time.Second: "1000", 2500 * time.Microsecond: "2.5", 1999 * time.Nanosecond: "0.001", 0: "0",
-	} {
-		if got := milliseconds(d); got != want {
-			t.Errorf("%v is written %s, want %s", d, got, want)
-		}
-	}
-	for s, want := range map[string]time.Duration{
-		"1000": time.Second, "2.5": 2500 * time.Microsecond, "1e300": math.MaxInt64,
-		"": 0, "0": 0, "-1": 0, "NaN": 0, "soon": 0,
-	} {
-		if got, err := duration(s); got != want || (err == nil) != (want > 0) {
-			t.Errorf("%q is read as %v, %v; want %v", s, got, err, want)
-		}
 	}
 }
 

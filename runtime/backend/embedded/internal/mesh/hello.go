@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
 // helloTime bounds dialing, and the exchange of hellos on either side.
@@ -26,7 +27,7 @@ func halves(token string) (first, second string) {
 func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
 
 func hello(id, secret string) *header {
-	return &header{Kind: kindHello, AppID: id, Headers: map[string]string{hVersion: version, hToken: secret}}
+	return &header{Kind: kindHello, AppID: id, Headers: map[string]string{envelope.Version: envelope.V1, hToken: secret}}
 }
 
 // greet says hello to the Mesh at a and hears its answer.
@@ -47,8 +48,8 @@ func (m *Mesh) greet(ctx context.Context, conn net.Conn, a Address) (*link, erro
 		return nil, errors.New("who answers the hello is somebody else")
 	case h.AppID != a.ID:
 		return nil, fmt.Errorf("who answers the hello is instance %q", h.AppID)
-	case h.Headers[hVersion] != version:
-		return nil, fmt.Errorf("the peer speaks version %q of the envelope, this instance %s", h.Headers[hVersion], version)
+	case h.Headers[envelope.Version] != envelope.V1:
+		return nil, fmt.Errorf("the peer speaks version %q of the envelope, this instance %s", h.Headers[envelope.Version], envelope.V1)
 	}
 	return newLink(m, h.AppID, conn, r), nil
 }
@@ -67,8 +68,8 @@ func (m *Mesh) welcome(ctx context.Context, conn net.Conn) (*link, error) {
 	}
 	var refusal string
 	switch {
-	case h.Headers[hVersion] != version:
-		refusal = fmt.Sprintf("version %.20q of the envelope; this instance speaks %s", h.Headers[hVersion], version)
+	case h.Headers[envelope.Version] != envelope.V1:
+		refusal = fmt.Sprintf("version %.20q of the envelope; this instance speaks %s", h.Headers[envelope.Version], envelope.V1)
 	case h.AppID == "" || h.AppID == m.address.ID:
 		refusal = fmt.Sprintf("app_id %q is not another instance", h.AppID)
 	}
@@ -83,7 +84,7 @@ func (m *Mesh) welcome(ctx context.Context, conn net.Conn) (*link, error) {
 }
 
 func refusedHello(why string) *header {
-	return &header{Kind: kindRefuse, Headers: map[string]string{hVersion: version, hCode: string(backend.ErrFailedPrecondition), hMessage: why}}
+	return &header{Kind: kindRefuse, Headers: map[string]string{envelope.Version: envelope.V1, envelope.Code: string(backend.ErrFailedPrecondition), envelope.Message: why}}
 }
 
 func send(conn net.Conn, h *header) error {

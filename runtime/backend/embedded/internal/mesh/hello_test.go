@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
 // bytesOf returns a whole frame.
@@ -113,7 +114,7 @@ func TestWhoeverAnswersMustKnowTheTokenToo(t *testing.T) {
 		"nothing of it":      hello("x", ""),
 		"what it has heard":  hello("x", say),
 		"another instance":   hello("y", hear),
-		"another version":    {Kind: kindHello, AppID: "x", Headers: map[string]string{hVersion: "2", hToken: hear}},
+		"another version":    {Kind: kindHello, AppID: "x", Headers: map[string]string{envelope.Version: "2", hToken: hear}},
 		"a refusal":          refusedHello("not today"),
 		"not even an answer": nil,
 	} {
@@ -156,7 +157,7 @@ func TestPeerThatCanNotBeSpokenWithIsToldWhy(t *testing.T) {
 	m := bare(t, Options{ID: "m"})
 	say, _ := halves(m.address.Token)
 	for name, first := range map[string]*header{
-		"version":  {Kind: kindHello, AppID: "x", Headers: map[string]string{hVersion: "2", hToken: say}},
+		"version":  {Kind: kindHello, AppID: "x", Headers: map[string]string{envelope.Version: "2", hToken: say}},
 		"itself":   hello("m", say),
 		"nameless": hello("", say),
 	} {
@@ -172,7 +173,7 @@ func TestPeerThatCanNotBeSpokenWithIsToldWhy(t *testing.T) {
 				t.Fatal(err)
 			}
 			h, _, err := newFrameReader(here).next(maxHello)
-			if err != nil || h.Kind != kindRefuse || h.Headers[hMessage] == "" {
+			if err != nil || h.Kind != kindRefuse || h.Headers[envelope.Message] == "" {
 				t.Errorf("%+v, %v", h, err)
 			}
 			if <-welcomed == nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
 // A link is one connection with a peer, after the hello. Both sides use it alike: calls go out on it and come in, and so
@@ -145,7 +146,7 @@ func (l *link) pass(id string) { l.short(kindPass, id) }
 
 func (l *link) cancel(id string, why *backend.Error) {
 	head, err := encode(&header{Kind: kindCancel, CorrelationID: id, Headers: map[string]string{
-		hCode: string(why.Code), hMessage: cut(why.Message, maxErrorText),
+		envelope.Code: string(why.Code), envelope.Message: envelope.Cut(why.Message, envelope.MaxText),
 	}}, nil)
 	if err == nil {
 		l.post(head)

@@ -49,6 +49,7 @@ import (
 	"sync"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
 // Options is what a Mesh needs from whoever opens it. The functions may be called from several goroutines.
@@ -101,7 +102,7 @@ type Mesh struct {
 
 // Listen opens a Mesh. The caller closes it.
 func Listen(o Options) (*Mesh, error) {
-	if o.ID == "" || len(o.ID) > maxShort || filepath.Base(o.ID) != o.ID {
+	if o.ID == "" || len(o.ID) > envelope.MaxShort || filepath.Base(o.ID) != o.ID {
 		return nil, backend.Errorf(backend.ErrInvalidArgument, "%q is no id of an instance: it must fit into the name of a file", o.ID)
 	}
 	if o.Resolve == nil {

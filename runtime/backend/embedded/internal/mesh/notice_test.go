@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
 // A record writes down what a Mesh hears.
@@ -114,7 +116,7 @@ func TestNoticeThatIsTooLargeIsAGap(t *testing.T) {
 	}
 	b.Tell([]string{"a"}, Notice{Kind: "n", Body: make([]byte, maxNotice+1)})
 	same(t, r.wait(2), "b gap", "b gap")
-	b.Tell([]string{"a"}, Notice{Kind: "n", Name: strings.Repeat("x", maxShort)})
+	b.Tell([]string{"a"}, Notice{Kind: "n", Name: strings.Repeat("x", envelope.MaxShort)})
 	same(t, r.wait(3)[2:], "b gap")
 }
 

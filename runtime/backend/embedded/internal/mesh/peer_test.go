@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
 func TestPeerThatDiesLeavesTheOutcomeUnknown(t *testing.T) {
@@ -147,7 +148,7 @@ func TestFramesThatMakeNoSenseAreIgnoredOrAnswered(t *testing.T) {
 
 		for want, spoil := range map[backend.Code]func(h *header){
 			backend.ErrUnimplemented:   func(h *header) { h.ContentType = "text/plain" },
-			backend.ErrInvalidArgument: func(h *header) { delete(h.Headers, hTimeout) },
+			backend.ErrInvalidArgument: func(h *header) { delete(h.Headers, envelope.Timeout) },
 		} {
 			h := requestHeader(request(), "3", time.Second)
 			spoil(h)
