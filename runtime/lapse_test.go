@@ -951,3 +951,39 @@ func TestHandlerThatIgnoresAShutdownIsLeftBehind(t *testing.T) {
 		}
 	})
 }
+
+// An attempt that has lost its claim has no consequences: it failed, but the task did not, and its siblings go on.
+func TestFailureOfALostClaimStopsNoSiblings(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		k := &keep{Backend: memory.New()}
+		_, q := work(t, k, jobWorker, func(ctx context.Context, n int) (int, error) {
+			if r := af.TaskFrom(ctx); n == 1 && r.Fence == 1 {
+				must(k.store.Settle(ctx, []backend.Settle{{ID: r.ID, Fence: r.Fence, To: backend.StatusWaiting}}))(t)
+				return 0, errors.New("void")
+			}
+			time.Sleep(time.Second)
+			return n, ctx.Err()
+		})
+		source := must(q.Submit(t.Context(), 0))(t)
+		must(q.Wait(t.Context(), source))(t)
+		for _, id := range must(q.Subtasks(t.Context(), source, []int{1, 2, 2}, af.OnFailure(af.FailFast)))(t) {
+			if _, err := q.Wait(t.Context(), id); err != nil {
+				t.Errorf("%s: %v", id, err)
+			}
+		}
+	})
+}
+
+// keep is a backend that shows its store.
+type keep struct {
+	af.Backend
+	store backend.Store
+}
+
+func (k *keep) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := k.Backend.Open(ctx, env)
+	if err == nil {
+		k.store = ports.Store
+	}
+	return ports, err
+}
