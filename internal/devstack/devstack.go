@@ -19,8 +19,9 @@
 //
 // # Where there is none
 //
-// RabbitMQ and Redis are what the machine has installed (Debian: rabbitmq-server, redis-server). For MongoDB there is no
-// such package, so SecantusDB stands in, a server in Python that speaks MongoDB's protocol over MongoDB's storage engine;
+// Where a Docker engine with compose runs, the servers are containers (docker.go, compose.yaml): rabbitmq:4, redis:7 and
+// mongo:8. Elsewhere RabbitMQ and Redis are what the machine has installed (Debian: rabbitmq-server, redis-server). For MongoDB
+// there is no such package, so SecantusDB stands in, a server in Python that speaks MongoDB's protocol over MongoDB's storage engine;
 // it is installed with pip into a virtual environment in the user's cache folder (mongo.go). A test that can't have its
 // server is skipped, and says why; .ci/test makes that a failure where AF_TEST_REQUIRE=1.
 //
@@ -30,6 +31,7 @@
 package devstack
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"regexp"
@@ -123,7 +125,7 @@ func Start(t testing.TB, k Kind) *Server {
 		unavailable(t, k, err)
 	}
 	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
+		if err := errors.Join(s.Stop(), s.discard()); err != nil {
 			t.Error(err)
 		}
 	})

@@ -95,6 +95,10 @@ func (s *Server) rabbitMQEnv() []string {
 
 // Ctl runs rabbitmqctl on the node, such as "close_all_connections", "reason". It takes more than a second.
 func (s *Server) Ctl(args ...string) error {
+	if s.Project != "" {
+		_, err := s.compose(append([]string{"exec", "--no-TTY", string(s.Kind), "rabbitmqctl"}, args...)...)
+		return err
+	}
 	path, err := rabbitMQScript("rabbitmqctl")
 	if err != nil {
 		return err

@@ -22,6 +22,8 @@ type Server struct {
 	Port int
 	Pid  int // of its process group, too; 0 when it doesn't run
 
+	Project string `json:",omitempty"` // of docker compose, where it is a container
+
 	// RabbitMQ's.
 	Node      string `json:",omitempty"`
 	DistPort  int    `json:",omitempty"`
@@ -35,6 +37,11 @@ func (s *Server) prepare() (err error) {
 	}
 	if s.Port, err = freePort(); err != nil {
 		return err
+	}
+	if hasDocker() {
+		if err := s.prepareContainer(); err != nil {
+			return err
+		}
 	}
 	switch s.Kind {
 	case RabbitMQ:
@@ -76,6 +83,9 @@ func (s *Server) ready() error {
 
 // Start starts the server, or starts it again with what it had, on the same port, and returns when it is ready.
 func (s *Server) Start() error {
+	if s.Project != "" {
+		return s.startContainer()
+	}
 	cmd, err := s.command()
 	if err != nil {
 		return err
@@ -116,6 +126,10 @@ func (s *Server) Stop() error {
 	if !s.running() {
 		return nil
 	}
+	if s.Project != "" {
+		_, err := s.compose("stop", "--timeout", "60")
+		return err
+	}
 	if err := signalGroup(s.Pid, false); err != nil {
 		return err
 	}
@@ -133,6 +147,10 @@ func (s *Server) Kill() error {
 	if !s.running() {
 		return nil
 	}
+	if s.Project != "" {
+		_, err := s.compose("kill")
+		return err
+	}
 	if err := signalGroup(s.Pid, true); err != nil {
 		return err
 	}
@@ -145,7 +163,12 @@ func (s *Server) Kill() error {
 }
 
 // running says whether any process of the server is left.
-func (s *Server) running() bool { return s.Pid != 0 && groupAlive(s.Pid) }
+func (s *Server) running() bool {
+	if s.Project != "" {
+		return s.containerRuns()
+	}
+	return s.Pid != 0 && groupAlive(s.Pid)
+}
 
 func (s *Server) log() string { return filepath.Join(s.Dir, "log") }
 

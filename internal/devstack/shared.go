@@ -102,7 +102,12 @@ func startShared(k Kind) (s *Server, err error) {
 
 // discard ends a server and removes all it has.
 func (s *Server) discard() error {
-	return errors.Join(s.Kill(), os.RemoveAll(s.Dir))
+	err := s.Kill()
+	if s.Project != "" {
+		_, e := s.compose("down", "--volumes")
+		err = errors.Join(err, e)
+	}
+	return errors.Join(err, os.RemoveAll(s.Dir))
 }
 
 // Keep brings up all servers, and marks them as brought up by hand: [Down] leaves them unless it is told to.
