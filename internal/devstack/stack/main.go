@@ -3,6 +3,7 @@
 //	go run ./internal/devstack/stack up      all of them, until down; prints their URIs as shell variables
 //	go run ./internal/devstack/stack down    stops them and removes what they have
 //	go run ./internal/devstack/stack sweep   the same, unless they were brought up by hand
+//	go run ./internal/devstack/stack forward ADDRESS   makes them known at another address of this machine, until it is told to end
 package main
 
 import (
@@ -14,8 +15,11 @@ import (
 
 func main() {
 	command := ""
-	if len(os.Args) == 2 {
+	if len(os.Args) >= 2 {
 		command = os.Args[1]
+	}
+	if (len(os.Args) == 3) != (command == "forward") {
+		command = ""
 	}
 	var err error
 	switch command {
@@ -31,8 +35,10 @@ func main() {
 		for _, k := range stopped {
 			fmt.Fprintln(os.Stderr, "stopped", k)
 		}
+	case "forward":
+		err = forward(os.Args[2])
 	default:
-		fmt.Fprintln(os.Stderr, "usage: stack up|down|sweep")
+		fmt.Fprintln(os.Stderr, "usage: stack up|down|sweep|forward ADDRESS")
 		os.Exit(2)
 	}
 	if err != nil {

@@ -1,0 +1,27 @@
+package main
+
+import (
+	"bytes"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/afgen/afgen/internal/devstack"
+)
+
+// The examples run over the real servers, as two processes and, where that is permitted, on two hosts.
+func TestDemoOverServers(t *testing.T) {
+	for _, k := range devstack.Kinds() {
+		if _, err := devstack.Up(k); err != nil {
+			t.Skipf("NOT TESTED: no %s: %v", k, err)
+		}
+	}
+	cmd := exec.Command("../../../examples/demo-servers")
+	var out, problems bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &problems
+	err := cmd.Run()
+	if want := "\nOK calls=1 tasks=18 success=18 failed=0\n"; err != nil || !strings.HasSuffix(out.String(), want) {
+		t.Errorf("%v\n%s\n%s", err, &out, &problems)
+	}
+	t.Log(&problems)
+}
