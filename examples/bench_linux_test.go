@@ -10,12 +10,27 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/afgen/afgen/internal/devstack"
 )
 
-// BenchmarkIdlePair: two processes of the example servers on one file, with nothing to do: how long one takes to be ready,
-// the memory that each has, and how much of a core.
+// BenchmarkIdlePair: two processes of the example servers, each with two services and two workers, with nothing to do: how long
+// one takes to be ready, the memory that each has, how much of a core, and how many sockets it has open.
 func BenchmarkIdlePair(b *testing.B) {
-	bin, folder := build(b), b.TempDir()
+	bin := build(b)
+	b.Run("embedded", func(b *testing.B) { idlePair(b, bin, b.TempDir()) })
+	b.Run("servers", func(b *testing.B) {
+		folder := b.TempDir()
+		config := fmt.Sprintf("mongodb: {uri: %q, db: afgen_idle}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
+			devstack.Mongo(b), devstack.Redis(b), devstack.AMQP(b))
+		if err := os.WriteFile(filepath.Join(folder, "config.yaml"), []byte(config), 0o600); err != nil {
+			b.Fatal(err)
+		}
+		idlePair(b, bin, folder)
+	})
+}
+
+func idlePair(b *testing.B, bin, folder string) {
 	var ready time.Duration
 	var pids []int
 	for range 2 {
@@ -30,10 +45,17 @@ func BenchmarkIdlePair(b *testing.B) {
 			b.Fatal(err)
 		}
 		defer func() { _, _ = cmd.Process.Signal(os.Interrupt), cmd.Wait() }()
-		if line, err := bufio.NewReader(log).ReadString('\n'); !strings.Contains(line, "started") {
-			b.Fatalf("%q, %v", line, err)
+		lines := bufio.NewScanner(log)
+		for lines.Scan() && !strings.Contains(lines.Text(), "INFO started") {
 		}
 		ready += time.Since(begun) / 2
+		if err := lines.Err(); err != nil {
+			b.Fatal(err)
+		}
+		go func() {
+			for lines.Scan() { // what it says must not block it
+			}
+		}()
 		pids = append(pids, cmd.Process.Pid)
 	}
 	const watched = 5 * time.Second
@@ -45,7 +67,23 @@ func BenchmarkIdlePair(b *testing.B) {
 	}
 	b.ReportMetric(float64(ready.Microseconds())/1000, "start-ms")
 	b.ReportMetric(memory(b, pids[0]), "RSS-MB")
+	b.ReportMetric(float64(sockets(b, pids[0])), "sockets")
 	b.ReportMetric(0, "ns/op")
+}
+
+// sockets counts what a process has open to others, listening included.
+func sockets(b *testing.B, pid int) (n int) {
+	dir := fmt.Sprintf("/proc/%d/fd", pid)
+	fds, err := os.ReadDir(dir)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, fd := range fds {
+		if to, err := os.Readlink(filepath.Join(dir, fd.Name())); err == nil && strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
 }
 
 // ticks sums what processes have used of processors, in hundredths of a second.
