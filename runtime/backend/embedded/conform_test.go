@@ -37,20 +37,6 @@ func alone(t *testing.T) *backend.Ports {
 	return join(t, filepath.Join(t.TempDir(), "af.db"), embedded.Checked())
 }
 
-// Whatever a store does, it finds its rows by an index.
-func TestStoreConformsAndLooksAtNoMoreThanItMust(t *testing.T) {
-	t.Parallel() // it mostly waits
-	seen := plans{}
-	conform.Store(t, func(t *testing.T) *backend.Ports {
-		ports := alone(t)
-		t.Cleanup(func() { seen.check(t, ports) })
-		return ports
-	}, options)
-	if len(seen) < 50 {
-		t.Errorf("only %d statements were seen", len(seen))
-	}
-}
-
 func TestDocsConform(t *testing.T) { conform.Docs(t, alone, options) }
 
 func TestTransportConforms(t *testing.T) { conform.Transport(t, alone, options) }

@@ -2,9 +2,29 @@
 
 package embedded_test
 
-import "time"
+import (
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/conform"
+	"github.com/afgen/afgen/runtime/backend"
+)
 
 const (
 	race = false
 	tick = 40 * time.Millisecond
 )
+
+// Whatever a store does, it finds its rows by an index. Under -race, where SQLite is slow, the suite runs on two processes only.
+func TestStoreConformsAndLooksAtNoMoreThanItMust(t *testing.T) {
+	t.Parallel() // it mostly waits
+	seen := plans{}
+	conform.Store(t, func(t *testing.T) *backend.Ports {
+		ports := alone(t)
+		t.Cleanup(func() { seen.check(t, ports) })
+		return ports
+	}, options)
+	if len(seen) < 50 {
+		t.Errorf("only %d statements were seen", len(seen))
+	}
+}
