@@ -1,0 +1,61 @@
+package config_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/afgen/afgen/runtime/config"
+)
+
+var update = flag.Bool("update", false, "rewrite docs/config.md")
+
+const docsIntro = `# config.yaml
+
+<!-- made by go test ./runtime/config -update -->
+
+One file configures a program: where it keeps its tasks, and where it logs. It is read strictly: an unknown key, a value of the
+wrong kind, a key given twice are errors with file and line, and all of them come at once. ` + "`${NAME}`" + ` in a value is replaced by
+the environment variable NAME, which must be set; ` + "`${NAME:-text}`" + ` by text where it isn't. Passwords and URIs never appear in logs
+or errors.
+
+` + "```go" + `
+cfg, err := auto.Load("")                                        // config.yaml, if there is one; else the defaults
+app, err := af.Open(ctx, auto.From(cfg), auto.Options(cfg)...)
+` + "```" + `
+
+With none of the sections mongodb, redis and rabbitmq the program runs on the embedded backend, with all three on the servers.
+Anything between is an error that names what is missing.
+
+| key | kind | default | |
+|---|---|---|---|
+`
+
+// The page is made from the table of keys.
+func TestDocumentedKeysAreThoseOfTheTable(t *testing.T) {
+	const file = "../../docs/config.md"
+	var b strings.Builder
+	b.WriteString(docsIntro)
+	for _, k := range config.Keys() {
+		if k.Type == "mapping" && !strings.Contains(k.Name, ".") {
+			fmt.Fprintf(&b, "| **`%s`** | | | **%s** |\n", k.Name, k.Doc)
+			continue
+		}
+		def := ""
+		if k.Default != "" {
+			def = "`" + k.Default + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.Name, k.Type, def, strings.ReplaceAll(k.Doc, "|", `\|`))
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if old, err := os.ReadFile(file); err != nil || string(old) != b.String() {
+		t.Errorf("%s is stale (%v); go test ./runtime/config -update mends it", file, err)
+	}
+}
