@@ -119,7 +119,7 @@ func exists(path string) bool {
 
 func TestClientSaysWhatIsWrong(t *testing.T) {
 	bin, folder := build(t), t.TempDir()
-	last, err := client(t, folder, bin, func(string) {}, "-timeout", "300ms")
+	last, err := client(t, folder, bin, func(string) {}, "-timeout", "2s")
 	if err == nil || !strings.HasPrefix(last, "FAILED call: ") || !strings.Contains(last, `no instance of service "test_server"`) {
 		t.Errorf("%q, %v", last, err)
 	}
