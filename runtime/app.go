@@ -268,6 +268,10 @@ func (a *App) Instance() Instance { return a.instance }
 // NewID returns an id that no other call anywhere returns: 26 letters and digits.
 func (a *App) NewID() string { return rand.Text() }
 
+// Power returns what the backend hands out beyond its ports, nil where that is nothing. The package of the backend knows
+// what it is: servers.Mongo(app) is how a program over the servers gets at its database.
+func (a *App) Power() any { return a.ports.Power }
+
 // awaitStart holds a request back that comes while Start is still at work, so that a handler finds the services beside
 // its own. It returns false where it must not be handled.
 func (a *App) awaitStart(ctx context.Context) bool {

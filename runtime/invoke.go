@@ -186,7 +186,7 @@ func repeatable(err error, o CallOptions) bool {
 	}
 	switch e.Outcome {
 	case OutcomeNotSent:
-		return !errors.Is(err, backend.ErrNoInstance)
+		return !errors.Is(err, backend.ErrNoInstance) && !errors.Is(err, backend.ErrAway)
 	case OutcomeUnknown:
 		return o.Idempotent
 	}

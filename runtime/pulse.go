@@ -27,6 +27,9 @@ type pulse struct {
 	born     int    // owners so far
 	count    int64
 	accepted time.Time // the last beat
+	refusal  error     // of the last beat
+	missed   time.Time // the first beat of those that were refused lately
+	since    time.Time // when beats began to be accepted
 	adrift   map[claimed]bool
 
 	suspects map[string]time.Time // ids of tasks whose owners may be dead, since when
@@ -81,8 +84,17 @@ func (p *pulse) healthy() bool {
 	return time.Since(p.accepted) < p.lease/2
 }
 
-// begin beats for the first time: an App doesn't start without its store.
-func (p *pulse) begin(ctx context.Context) error { return p.e.ask(ctx, p.beat) }
+// begin beats for the first time. An App doesn't start without its store, unless it was told to: then it claims nothing
+// until a beat is accepted.
+func (p *pulse) begin(ctx context.Context) error {
+	err := p.e.ask(ctx, p.beat)
+	if err != nil && p.e.ports.MayBeAway && ctx.Err() == nil && away(err) {
+		p.heard(err)
+		return nil
+	}
+	p.since = time.Now()
+	return err
+}
 
 // finish ends this owner, so that nobody waits a lease for what it may have left. Claims whose replies were lost go back
 // uncharged: only what can't be written counts as a crash.
@@ -130,8 +142,8 @@ func (p *pulse) run(ctx context.Context) {
 		opCtx, cancel := context.WithTimeout(ctx, p.lease/4)
 		err := p.beat(opCtx)
 		cancel()
-		if err != nil && ctx.Err() == nil {
-			p.e.log.Warn("beat not accepted", "error", err)
+		if ctx.Err() == nil {
+			p.heard(err)
 		}
 		p.checkLease()
 		p.giveUp()

@@ -54,7 +54,7 @@ func (s *settler) backlog() int {
 }
 
 func (s *settler) run(ctx context.Context) {
-	pause := retryBase
+	pause, failing := retryBase, false
 	for {
 		batch := s.take()
 		if len(batch) == 0 {
@@ -68,13 +68,17 @@ func (s *settler) run(ctx context.Context) {
 		settled, err := s.write(ctx, batch)
 		if err != nil {
 			s.putBack(batch)
+			if ctx.Err() == nil && !failing {
+				failing = true
+				s.e.logAway("results not written yet; they are kept", err, "tasks", len(batch))
+			}
 			if !sleep(ctx, jitter(pause)) {
 				return
 			}
 			pause = min(2*pause, pollMost)
 			continue
 		}
-		pause = retryBase
+		pause, failing = retryBase, false
 		s.applied(ctx, batch, settled)
 		s.e.signalPools() // they may have waited for the backlog to shrink
 	}
@@ -88,11 +92,7 @@ func (s *settler) write(ctx context.Context, batch []settlement) ([]backend.Sett
 	}
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	settled, err := s.e.store.Settle(ctx, settles)
-	if err != nil && ctx.Err() == nil {
-		s.e.log.Warn("results not written yet; they are kept", "tasks", len(batch), "error", err)
-	}
-	return settled, err
+	return s.e.store.Settle(ctx, settles)
 }
 
 func (s *settler) take() []settlement {

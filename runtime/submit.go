@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -125,7 +126,7 @@ func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string,
 func (e *engine) ask(ctx context.Context, op func(context.Context) error) error {
 	for try := 0; ; try++ {
 		err := op(ctx)
-		if err == nil || CodeOf(err) != ErrUnavailable || try == maxRetries {
+		if err == nil || CodeOf(err) != ErrUnavailable || try == maxRetries || errors.Is(err, backend.ErrAway) {
 			if err != nil {
 				return local(err)
 			}

@@ -52,6 +52,14 @@ type Ports struct {
 	Docs        Docs
 	Transport   Transport
 	Coordinator Coordinator
+	// Health returns how what the backend rests on stands, as last seen; it waits for nobody, and may be called after
+	// Close. Nil: there is nothing that could be away.
+	Health func() []Condition
+	// MayBeAway says that the backend was opened though something can't be reached, and that an App shall start all the
+	// same.
+	MayBeAway bool
+	// Power is what the backend hands out beyond its ports; its package says what, and how to get at it.
+	Power any
 	// Close releases everything. Calls in flight fail as unavailable, outcome unknown. It is called once, after all
 	// Servings are drained or closed; ctx bounds it.
 	Close func(ctx context.Context) error

@@ -13,6 +13,7 @@ type Config struct {
 	MongoDB  *MongoDB
 	Redis    *Redis
 	RabbitMQ *RabbitMQ
+	Servers  Servers
 	Logger   Logger
 	Embedded Embedded
 	Tasks    Tasks
@@ -67,6 +68,11 @@ type RabbitMQ struct {
 	TLS            TLS
 	ConnectTimeout time.Duration
 	Heartbeat      time.Duration
+}
+
+// Servers says how the three servers are used together. It has no effect over the embedded backend.
+type Servers struct {
+	StartDegraded bool
 }
 
 // TLS says whether, and as whom, to speak TLS to a server. Relative paths are relative to the working directory; Parse

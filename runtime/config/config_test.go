@@ -120,6 +120,7 @@ rabbitmq:
   connect_timeout: 9s
   heartbeat: 11s
 `+tls+`
+servers: {start_degraded: true}
 logger: {path: /var/log/app, level: Warning}
 embedded: {path: x.db, durability: full}
 tasks:
@@ -138,6 +139,7 @@ tasks:
 			Host: "10.0.0.1", Port: 8, VHost: "orders", Username: "qu", Password: "qp",
 			ConnectTimeout: 9 * time.Second, Heartbeat: 11 * time.Second,
 		},
+		Servers:  config.Servers{StartDegraded: true},
 		Logger:   config.Logger{Path: "/var/log/app", Level: slog.LevelWarn},
 		Embedded: config.Embedded{Path: "x.db", Durability: config.DurabilityFull},
 		Tasks: config.Tasks{

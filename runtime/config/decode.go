@@ -36,7 +36,7 @@ func (d *decoder) top(n *yaml.Node) {
 		d.mapping(n, "")
 	case n.Kind == yaml.ScalarNode && n.Tag == "!!null": // as good as an empty file
 	default:
-		d.report(positionOf(n), "", "the file must be a mapping with the sections mongodb, redis, rabbitmq, logger, embedded and tasks, not "+kindOf(n))
+		d.report(positionOf(n), "", "the file must be a mapping with the sections mongodb, redis, rabbitmq, servers, logger, embedded and tasks, not "+kindOf(n))
 	}
 }
 

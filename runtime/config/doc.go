@@ -23,6 +23,9 @@
 //	rabbitmq:
 //	  uri: amqps://app:${RABBITMQ_PASSWORD}@broker.example.com/orders
 //
+//	servers:
+//	  start_degraded: true
+//
 //	logger:
 //	  path: logs
 //	  level: INFO

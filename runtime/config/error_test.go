@@ -230,7 +230,7 @@ func TestUnknownKeysSuggestKnownOnes(t *testing.T) {
 }
 
 func TestYAMLThatIsNoConfiguration(t *testing.T) {
-	const sections = "the file must be a mapping with the sections mongodb, redis, rabbitmq, logger, embedded and tasks, not "
+	const sections = "the file must be a mapping with the sections mongodb, redis, rabbitmq, servers, logger, embedded and tasks, not "
 	const plain = "unknown key in logger: a key is a plain name"
 	for name, test := range map[string]struct {
 		data string

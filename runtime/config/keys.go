@@ -166,6 +166,10 @@ func tlsRows(section, enabledDoc string, at func(*Config) *TLS) []row {
 }
 
 var otherRows = []row{
+	mapping("servers", "the three servers together", nil),
+	key("servers.start_degraded", boolean, "false", "whether to start though some of them can't be reached, without what needs those until they come",
+		func(c *Config) *bool { return &c.Servers.StartDegraded }),
+
 	mapping("logger", "where the program's log goes", nil),
 	key("logger.path", filled, "logs", "folder of the daily log files",
 		func(c *Config) *string { return &c.Logger.Path }),

@@ -145,6 +145,13 @@ func (c *Conn) Err() error {
 	return nil
 }
 
+// State is Err, with a channel that is closed when that may have changed. What the Conn does about it, it says at level
+// Debug only: whoever opened it knows more of what that means.
+func (c *Conn) State() (changed <-chan struct{}, err error) {
+	_, changed = c.transport.State()
+	return changed, c.Err()
+}
+
 // Close ends everything: calls in flight fail as unavailable, outcome unknown; servings and listeners are closed, replies
 // that are ready still sent. Handlers that run have their contexts cancelled and are not waited for. A nil error means that
 // every goroutine of the Conn has ended. It may be called more than once.

@@ -234,9 +234,9 @@ func (g *generation) block(b amqp091.Blocking) {
 	}
 	g.mu.Unlock()
 	if b.Active {
-		g.conn.log.Warn("RabbitMQ takes no messages: calls fail and hints wait", "at", g.target.String(), "reason", b.Reason)
+		g.conn.log.Debug("RabbitMQ takes no messages: calls fail and hints wait", "at", g.target.String(), "reason", b.Reason)
 	} else {
-		g.conn.log.Info("RabbitMQ takes messages again", "at", g.target.String())
+		g.conn.log.Debug("RabbitMQ takes messages again", "at", g.target.String())
 	}
 	g.conn.mu.Lock()
 	defer g.conn.mu.Unlock()

@@ -2,6 +2,7 @@ package amqp
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -20,6 +21,8 @@ func (c *Conn) supervise(first chan<- error) {
 		g, err := c.connect(c.ctx, number)
 		if err == nil {
 			c.enter(g)
+		} else {
+			c.fail(err)
 		}
 		select {
 		case first <- err:
@@ -27,7 +30,7 @@ func (c *Conn) supervise(first chan<- error) {
 		}
 		if err == nil {
 			born := time.Now()
-			c.log.Info("connected to RabbitMQ", "at", g.target.String(), "generation", number)
+			c.log.Debug("connected to RabbitMQ", "at", g.target.String(), "generation", number)
 			select {
 			case <-g.lost:
 			case <-c.ctx.Done():
@@ -39,15 +42,12 @@ func (c *Conn) supervise(first chan<- error) {
 				failures = 0
 			}
 			if c.ctx.Err() == nil {
-				c.log.Warn("the connection with RabbitMQ has ended; it will be opened again", "at", g.target.String(), "error", g.err)
+				c.log.Debug("the connection with RabbitMQ has ended; it will be opened again", "at", g.target.String(), "error", g.err)
 			}
-		} else if failures == 0 || refused(err) {
-			c.log.Warn("RabbitMQ can't be used; it will be tried again", "error", err)
+		} else {
+			c.log.Debug("RabbitMQ can't be used; it will be tried again", "error", err)
 		}
 		failures++
-		if err != nil {
-			c.fail(err)
-		}
 		select {
 		case <-time.After(rand.N(min(backoffFirst<<min(failures-1, 10), backoffMost))):
 		case <-c.ctx.Done():
@@ -91,7 +91,16 @@ func (c *Conn) leave(g *generation) {
 func (c *Conn) fail(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.why = asError(err, backend.ErrUnavailable, "connecting to RabbitMQ", backend.OutcomeNotSent)
+	c.why = away(asError(err, backend.ErrUnavailable, "connecting to RabbitMQ", backend.OutcomeNotSent))
+	c.change()
+}
+
+// away is e as the error of what is not worth repeating at once. A connection that has only just ended is none of these: the
+// next one may be open in a moment.
+func away(e *backend.Error) *backend.Error {
+	a := backend.Errorf(e.Code, "%w", errors.Join(backend.ErrAway, e))
+	a.Message = e.Message
+	return a.With(backend.OutcomeNotSent)
 }
 
 // change tells those who wait for one. The caller holds mu.
@@ -110,8 +119,8 @@ func (c *Conn) usable() (*generation, *backend.Error) {
 	case c.current == nil:
 		return nil, unavailable(c.why)
 	case c.current.isBlocked():
-		return nil, backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s takes no messages now: it is short of memory or disk",
-			c.current.target).With(backend.OutcomeNotSent)
+		return nil, away(backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s takes no messages now: it is short of memory or disk",
+			c.current.target))
 	}
 	return c.current, nil
 }

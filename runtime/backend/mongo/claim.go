@@ -22,7 +22,9 @@ import (
 // the owner afterwards, too, and what a convicted one has taken is given back. What even that leaves, for want of a process
 // that does it, Purge finds.
 func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return nil, 0, err
 	}
 	known, err := s.isOwner(ctx, c.Owner)

@@ -25,11 +25,13 @@ func (p *paper) doc() backend.Doc {
 
 // Get implements backend.Docs.
 func (s *docs) Get(ctx context.Context, name string) (backend.Doc, error) {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return backend.Doc{}, err
 	}
 	var p paper
-	err := s.papers.FindOne(ctx, m{"_id": name}).Decode(&p)
+	err = s.papers.FindOne(ctx, m{"_id": name}).Decode(&p)
 	if errors.Is(err, driver.ErrNoDocuments) {
 		return backend.Doc{}, backend.Errorf(backend.ErrNotFound, "no document %q", name).With(backend.OutcomeAnswered)
 	}
@@ -38,7 +40,9 @@ func (s *docs) Get(ctx context.Context, name string) (backend.Doc, error) {
 
 // PutIf implements backend.Docs.
 func (s *docs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return 0, err
 	}
 	if rev == 0 {
@@ -65,7 +69,9 @@ func conflict(name string, rev int64) error {
 
 // List implements backend.Docs.
 func (s *docs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return nil, err
 	}
 	filter := m{}
@@ -82,7 +88,9 @@ func (s *docs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
 
 // Delete implements backend.Docs.
 func (s *docs) Delete(ctx context.Context, name string, rev int64) error {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return err
 	}
 	r, err := s.papers.DeleteOne(ctx, m{"_id": name, "revision": rev})

@@ -220,7 +220,9 @@ func group[T any](ctx context.Context, c *Client, filter m, by any, with m) ([]T
 
 // Get implements backend.Store.
 func (s *store) Get(ctx context.Context, id string) (backend.Task, error) {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return backend.Task{}, err
 	}
 	x, err := s.one(ctx, id)

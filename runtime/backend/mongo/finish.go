@@ -10,7 +10,9 @@ import (
 // Finish implements backend.Store (row 12). The set stays open_set until all of it is done, so that an interrupted Finish
 // is found by Loose.
 func (s *store) Finish(ctx context.Context, source string) (bool, string, error) {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return false, "", err
 	}
 	for {

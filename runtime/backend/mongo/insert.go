@@ -18,7 +18,9 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 			return nil, err
 		}
 	}
-	if err := s.begin(ctx); err != nil || len(tasks) == 0 {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil || len(tasks) == 0 {
 		return nil, err
 	}
 	generations, err := s.generations(ctx, tasks)

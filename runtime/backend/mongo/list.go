@@ -20,7 +20,9 @@ const (
 // counted in an index, where no bounds of time are given.
 func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
 	var page backend.TaskPage
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return page, err
 	}
 	if q.Limit == 0 {

@@ -20,7 +20,9 @@ type end struct {
 // Loose implements backend.Store. It looks at the sources whose sets are not finished, and at what is not committed:
 // indexes have just these.
 func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backend.Loose, error) {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return nil, err
 	}
 	ends, err := s.looseBatches(ctx)

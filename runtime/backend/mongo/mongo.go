@@ -54,6 +54,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/reach"
 )
 
 // A Config says which server, and how to reach it.
@@ -83,6 +84,8 @@ type Client struct {
 	papers *driver.Collection // the documents of Docs
 
 	clock clock
+	reach *reach.State
+	looks looks // the driver's, at its servers
 
 	preparing chan struct{} // has an element while somebody does
 	alive     context.Context
@@ -90,6 +93,7 @@ type Client struct {
 	done      sync.WaitGroup
 
 	mu       sync.Mutex
+	watched  bool
 	prepared bool
 	closed   bool
 	refused  time.Time // when preparing failed last, and how
@@ -128,16 +132,16 @@ func New(c Config) (*Client, error) {
 	if c.ConnectTimeout > 0 {
 		o.SetConnectTimeout(c.ConnectTimeout)
 	}
-	client, err := driver.Connect(o)
-	if err != nil {
+	client := &Client{config: c, reach: reach.New(), preparing: make(chan struct{}, 1)}
+	o.SetServerMonitor(client.looksMonitor())
+	var err error
+	if client.client, err = driver.Connect(o); err != nil {
 		return nil, refusal("mongodb: %s can't be used with these options", c.Address)
 	}
-	db := client.Database(c.Database)
-	alive, end := context.WithCancel(context.Background())
-	return &Client{
-		config: c, client: client, db: db, alive: alive, end: end, preparing: make(chan struct{}, 1),
-		tasks: db.Collection("tasks"), owners: db.Collection("owners"), papers: db.Collection("docs"),
-	}, nil
+	client.db = client.client.Database(c.Database)
+	client.tasks, client.owners, client.papers = client.db.Collection("tasks"), client.db.Collection("owners"), client.db.Collection("docs")
+	client.alive, client.end = context.WithCancel(context.Background())
+	return client, nil
 }
 
 // Store returns the tasks.
@@ -173,6 +177,7 @@ func (c *Client) Prepare(ctx context.Context) error {
 	case lately:
 		return refused // all who have waited for the same attempt fail with it
 	}
+	c.beginWatch()
 	err := c.clock.measure(ctx, c.db)
 	if err == nil {
 		err = c.makeIndexes(ctx)
@@ -184,6 +189,7 @@ func (c *Client) Prepare(ctx context.Context) error {
 		err = c.failed(ctx, err, backend.OutcomeNotSent)
 		if ctx.Err() == nil {
 			c.refused, c.refusal = time.Now(), err
+			c.reach.Lost(err)
 		}
 		return err
 	case c.closed:
@@ -199,18 +205,25 @@ const refusedFor = 250 * time.Millisecond
 
 var errClosed = backend.NewError(backend.ErrUnavailable, "the connection to MongoDB was closed").With(backend.OutcomeNotSent)
 
-// begin is how every operation begins.
-func (c *Client) begin(ctx context.Context) error {
+// begin is how every operation begins: its context ends when the server goes, and done, which is never nil, ends it.
+func (c *Client) begin(ctx context.Context) (_ context.Context, done context.CancelFunc, err error) {
 	if ctx.Err() != nil {
-		return notBegun(ctx)
+		return ctx, func() {}, notBegun(ctx)
 	}
 	c.mu.Lock()
-	ready := c.prepared && !c.closed
+	prepared, closed := c.prepared, c.closed
 	c.mu.Unlock()
-	if ready {
-		return nil
+	switch _, away := c.reach.Get(); {
+	case closed:
+		return ctx, func() {}, errClosed
+	case away != nil:
+		return ctx, func() {}, away
+	case !prepared:
+		if err := c.Prepare(ctx); err != nil {
+			return ctx, func() {}, err
+		}
 	}
-	return c.Prepare(ctx)
+	return c.reach.Guard(ctx)
 }
 
 func notBegun(ctx context.Context) error {
@@ -228,6 +241,7 @@ func (c *Client) Close(ctx context.Context) error {
 	c.end()
 	c.mu.Unlock()
 	c.done.Wait()
+	c.reach.Lost(errClosed)
 	return c.failed(ctx, c.client.Disconnect(ctx), backend.OutcomeNotSent)
 }
 

@@ -43,7 +43,9 @@ func (c *Client) isOwner(ctx context.Context, name string) (known bool, err erro
 
 // Beat implements backend.Store.
 func (s *store) Beat(ctx context.Context, owner string, count int64) error {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return err
 	}
 	return s.beat(ctx, owner, count)
@@ -73,7 +75,9 @@ func (c *Client) beat(ctx context.Context, owner string, count int64) error {
 // Owners implements backend.Store. One whose conviction was interrupted is still among them, as all that its judges would
 // see of it is a counter that stands still: so another judges it again.
 func (s *store) Owners(ctx context.Context) (map[string]int64, error) {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return nil, err
 	}
 	found, err := findIn[holder](ctx, s.Client, s.owners, m{"freed": m{"$ne": true}})
@@ -86,7 +90,9 @@ func (s *store) Owners(ctx context.Context) (map[string]int64, error) {
 
 // Judge implements backend.Store: one conditional write on the owner, then one on each of its tasks.
 func (s *store) Judge(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return nil, err
 	}
 	r, err := s.owners.UpdateOne(ctx, m{"_id": owner, "count": count, "freed": m{"$ne": true}},
@@ -161,7 +167,9 @@ func orphaned(x *document, maxCrashes int, now int64) change {
 
 // Owned implements backend.Store.
 func (s *store) Owned(ctx context.Context, owner string) ([]backend.Owned, error) {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return nil, err
 	}
 	found, err := s.find(ctx, m{"owner": owner}, options.Find().SetProjection(m{"queue": 1, "fence": 1, "stopping": 1}))

@@ -16,7 +16,9 @@ import (
 
 // Promote implements backend.Store. next takes the next deadline into account, too.
 func (s *store) Promote(ctx context.Context, queue string, max int) ([]string, []backend.Task, time.Duration, error) {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return nil, nil, 0, err
 	}
 	failed, untilDeadline, err := s.expire(ctx, queue)

@@ -18,7 +18,9 @@ const (
 // source. One larger than max goes in several calls, its source last. Besides, Purge frees what convicted owners were
 // given by claims that came too late, and forgets owners that were convicted long ago.
 func (s *store) Purge(ctx context.Context, keep backend.Retention, max int) (int, error) {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return 0, err
 	}
 	if err := s.purgeOwners(ctx); err != nil {

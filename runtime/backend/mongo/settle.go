@@ -24,7 +24,9 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 			return nil, refusal("task %q can't be settled as %q", settles[i].ID, settles[i].To)
 		}
 	}
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return nil, err
 	}
 	came := make([]backend.Settled, len(settles))
@@ -145,7 +147,9 @@ func (c *Client) readBack(ctx context.Context, settles []backend.Settle, which [
 
 // Progress implements backend.Store.
 func (s *store) Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) error {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return err
 	}
 	r, err := s.tasks.UpdateOne(ctx, m{"_id": id, "fence": fence, "status": string(backend.StatusRunning)},

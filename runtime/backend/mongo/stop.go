@@ -12,7 +12,9 @@ import (
 // source takes no more subtasks, then what is under it, a level at a time; what a subtask spawns meanwhile the sweeper
 // finds. A task that was asked before is returned again.
 func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, error) {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return nil, err
 	}
 	if st.Reason == "" {

@@ -11,7 +11,9 @@ import (
 // Spawn implements backend.Store. The write on the source decides; all that follows is completed by whoever comes next:
 // this call repeated, Finish, Open or Discard.
 func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return err
 	}
 	source, err := s.commit(ctx, sp.Source, sp.Batch)
@@ -127,7 +129,9 @@ func (c *Client) openGates(ctx context.Context, filter m) error {
 // write that no commit can have come before; and what is inserted into it after the note bears a later generation, and
 // stays.
 func (s *store) Discard(ctx context.Context, source, batch string) error {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return err
 	}
 	held := heldBy(source, batch)
@@ -170,7 +174,9 @@ func orMissing(n int64) any {
 
 // Open implements backend.Store.
 func (s *store) Open(ctx context.Context, source string) ([]string, error) {
-	if err := s.begin(ctx); err != nil {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
 		return nil, err
 	}
 	x, err := s.one(ctx, source)

@@ -62,11 +62,27 @@ func (c *Coordinator) hear(ctx context.Context) {
 				c.topics.Tell(topic, nil)
 			}
 		}
-		if err != nil {
-			select {
-			case <-time.After(hearAgain):
-			case <-ctx.Done():
-			}
+		if err != nil && ctx.Err() == nil {
+			c.doubt()
+			c.pause(ctx)
+		}
+	}
+}
+
+// pause waits a moment, and then for as long as the server is away.
+func (c *Coordinator) pause(ctx context.Context) {
+	select {
+	case <-time.After(hearAgain):
+	case <-ctx.Done():
+	}
+	for ctx.Err() == nil {
+		changed, err := c.reach.Get()
+		if err == nil {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
 		}
 	}
 }

@@ -15,12 +15,18 @@
 // Each topic is a channel. A Coordinator has one connection for all its subscriptions, however many there are, and spreads
 // what comes among them itself. After a gap, which is each time that the connection was made anew, subscribers get nil.
 //
+// # While the server is away
+//
+// A Coordinator looks for its server every second (watch.go). While that is away everything is unavailable at once, and
+// subscriptions wait for it. The driver has one log for the whole program, to which it writes each failed attempt: this
+// package turns it into debug messages of slog.Default, when it is linked. redis.SetLogger, called later, has its way.
+//
 // # Permissions
 //
-// A user needs no more than this, where af: is the prefix:
+// A user needs no more than this, where af: is the prefix; what is missing is an error when the server is reached first:
 //
-//	ACL SETUSER app on >… ~af:* &af:* +@connection +evalsha +eval +publish +subscribe +unsubscribe +time
-//	    +hset +hdel +hgetall +zadd +zrem +zrangebyscore +pexpire
+//	ACL SETUSER app on >… resetkeys ~af:* resetchannels &af:* -@all +@connection +evalsha +eval +publish +subscribe
+//	    +unsubscribe +time +hset +hdel +hgetall +zadd +zrem +zrangebyscore +pexpire
 package redis
 
 import (
@@ -36,6 +42,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/news"
+	"github.com/afgen/afgen/runtime/backend/internal/reach"
 )
 
 // A Config says how to reach a server. Zero fields leave it to the driver.
@@ -61,10 +68,13 @@ type Coordinator struct {
 	prefix string
 	log    *slog.Logger
 	topics news.Topics
+	reach  *reach.State
+	doubts chan struct{} // of capacity 1: something failed as if the server were away
 
 	mu         sync.Mutex
 	pubsub     *redis.PubSub
 	subscribed map[string]int // subscriptions by topic
+	allowed    bool           // we may do what we do
 
 	end     context.CancelFunc
 	working sync.WaitGroup
@@ -102,8 +112,11 @@ func Open(c Config) (*Coordinator, error) {
 		o.DialTimeout = c.DialTimeout
 	}
 	o.ContextTimeoutEnabled = true
-	o.MaxRetries = -1 // whoever calls knows whether to repeat
-	co := &Coordinator{client: redis.NewClient(o), prefix: c.Prefix, log: c.Logger, subscribed: map[string]int{}}
+	o.MaxRetries, o.DialerRetries = -1, 1 // whoever calls knows whether to repeat
+	co := &Coordinator{
+		client: redis.NewClient(o), prefix: c.Prefix, log: c.Logger, subscribed: map[string]int{},
+		reach: reach.New(), doubts: make(chan struct{}, 1),
+	}
 	if co.prefix == "" {
 		co.prefix = "af:"
 	}
@@ -114,12 +127,8 @@ func Open(c Config) (*Coordinator, error) {
 	co.end = end
 	co.pubsub = co.client.Subscribe(ctx)
 	co.working.Go(func() { co.hear(ctx) })
+	co.working.Go(func() { co.watch(ctx) })
 	return co, nil
-}
-
-// Ping says whether the server answers now.
-func (c *Coordinator) Ping(ctx context.Context) error {
-	return c.failed("connecting", c.client.Ping(ctx).Err())
 }
 
 // Close ends all subscriptions and connections.
@@ -165,15 +174,20 @@ func (c *Coordinator) keys(kind string) []string {
 
 // Announce implements backend.Coordinator.
 func (c *Coordinator) Announce(ctx context.Context, kind, name string, facts json.RawMessage) error {
-	err := announce.Run(ctx, c.client, c.keys(kind), name, []byte(facts), presentFor.Milliseconds()).Err()
-	return c.failed("announcing "+kind, err)
+	return c.do(ctx, "announcing "+kind, func(ctx context.Context) error {
+		return announce.Run(ctx, c.client, c.keys(kind), name, []byte(facts), presentFor.Milliseconds()).Err()
+	})
 }
 
 // Present implements backend.Coordinator.
 func (c *Coordinator) Present(ctx context.Context, kind string) (map[string]json.RawMessage, error) {
-	flat, err := present.Run(ctx, c.client, c.keys(kind)).StringSlice()
+	var flat []string
+	err := c.do(ctx, "looking for "+kind, func(ctx context.Context) (err error) {
+		flat, err = present.Run(ctx, c.client, c.keys(kind)).StringSlice()
+		return err
+	})
 	if err != nil {
-		return nil, c.failed("looking for "+kind, err)
+		return nil, err
 	}
 	all := make(map[string]json.RawMessage, len(flat)/2)
 	for i := 0; i+1 < len(flat); i += 2 {
@@ -184,7 +198,9 @@ func (c *Coordinator) Present(ctx context.Context, kind string) (map[string]json
 
 // Broadcast implements backend.Coordinator.
 func (c *Coordinator) Broadcast(ctx context.Context, topic string, news json.RawMessage) error {
-	return c.failed("spreading news of "+topic, c.client.Publish(ctx, c.channel(topic), []byte(news)).Err())
+	return c.do(ctx, "spreading news of "+topic, func(ctx context.Context) error {
+		return c.client.Publish(ctx, c.channel(topic), []byte(news)).Err()
+	})
 }
 
 // failed turns an error of the driver into one with a code. Its text has the address and never a secret.

@@ -41,7 +41,7 @@ func (b *Backend) openMongo(ctx context.Context, env backend.Env, s *session) er
 	if err != nil {
 		return err
 	}
-	if err := s.mongo.Prepare(ctx); err != nil && !b.tolerable(ctx, env, "mongodb", err) {
+	if err := s.mongo.Prepare(ctx); err != nil && !b.tolerable(ctx, err) {
 		return err
 	}
 	return nil
@@ -61,7 +61,7 @@ func (b *Backend) openRedis(ctx context.Context, env backend.Env, s *session) er
 	if err != nil {
 		return err
 	}
-	if err := s.redis.Ping(ctx); err != nil && !b.tolerable(ctx, env, "redis", err) {
+	if err := s.redis.Ping(ctx); err != nil && !b.tolerable(ctx, err) {
 		return err
 	}
 	return nil

@@ -13,13 +13,14 @@
 //
 // # While one is away
 //
-// Nothing needs a restart: each adapter connects again by itself.
+// Nothing needs a restart: each adapter looks for its server, and connects again by itself. What is lost meanwhile is
+// unavailable at once, what can be done without the server goes on, and the App is in a mode with a name, one or more of
+// without-rabbitmq, without-mongodb and without-redis (health.go). App.Health has them; the log says it once when one is
+// entered and once when it is left.
 //
-//   - RabbitMQ: submits succeed, and workers find tasks by looking into the store, every 250 ms to 2 s; calls are unavailable
-//     at once.
-//   - MongoDB: calls go on; submits are unavailable; results are kept until it is back, and after a lease without it workers
-//     stop what they run.
-//   - Redis: stops and limits arrive by the next audit, within 5 s; RequireWorker is unavailable; nothing is lost.
+// # Power
+//
+// [Mongo] hands out the driver's own database.
 package servers
 
 import (
@@ -50,13 +51,15 @@ type Option func(*options)
 // virtual host must agree, for a queue can't change its kind.
 func Quorum() Option { return func(o *options) { o.quorum = true } }
 
-// StartDegraded lets an App open while a server can't be reached. One that can be reached and refuses is an error still.
+// StartDegraded lets an App open and start while servers, any of the three, can't be reached: it begins in the modes of
+// those, and goes on when they come. One that can be reached and refuses is an error still. servers.start_degraded in the
+// configuration does the same.
 func StartDegraded() Option { return func(o *options) { o.degraded = true } }
 
 // From returns the backend that the sections mongodb, redis and rabbitmq of cfg describe. What is wrong with them surfaces
 // when it is opened.
 func From(cfg config.Config, opts ...Option) *Backend {
-	b := &Backend{config: cfg}
+	b := &Backend{config: cfg, options: options{degraded: cfg.Servers.StartDegraded}}
 	for _, o := range opts {
 		if o != nil {
 			o(&b.options)
@@ -88,6 +91,7 @@ func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, er
 	if err := errors.Join(errs...); err != nil {
 		return nil, errors.Join(err, s.close(context.WithoutCancel(ctx)))
 	}
+	s.monitor = watch(env.Logger, [...]look{s.rabbit.State, s.mongo.State, s.redis.State})
 	return &backend.Ports{
 		Name:        "servers",
 		Calls:       s.rabbit.Calls(),
@@ -95,20 +99,27 @@ func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, er
 		Docs:        s.mongo.Docs(),
 		Transport:   s.rabbit.Transport(),
 		Coordinator: s.redis,
+		Health:      s.monitor.health,
+		MayBeAway:   b.options.degraded,
+		Power:       s,
 		Close:       s.close,
 	}, nil
 }
 
 // A session is the three connections of one App.
 type session struct {
-	mongo  *mongo.Client
-	redis  *redis.Coordinator
-	rabbit *amqp.Conn
+	mongo   *mongo.Client
+	redis   *redis.Coordinator
+	rabbit  *amqp.Conn
+	monitor *monitor
 }
 
 // close ends all connections that there are.
 func (s *session) close(ctx context.Context) error {
 	var errs []error
+	if s.monitor != nil {
+		s.monitor.close() // what closes is not away
+	}
 	if s.rabbit != nil {
 		errs = append(errs, s.rabbit.Close(ctx))
 	}
@@ -122,10 +133,6 @@ func (s *session) close(ctx context.Context) error {
 }
 
 // tolerable says whether an App may open though a server has answered so.
-func (b *Backend) tolerable(ctx context.Context, env backend.Env, server string, err error) bool {
-	if !b.options.degraded || ctx.Err() != nil || !errors.Is(err, backend.ErrUnavailable) && !errors.Is(err, backend.ErrDeadlineExceeded) {
-		return false
-	}
-	env.Logger.Warn("a server can't be reached yet; starting without", "server", server, "error", err)
-	return true
+func (b *Backend) tolerable(ctx context.Context, err error) bool {
+	return b.options.degraded && ctx.Err() == nil && (errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrDeadlineExceeded))
 }

@@ -1,0 +1,111 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/event"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+const (
+	pingEvery = time.Second
+	// pingPatience is after how long without an answer a server counts as away that nothing else is known of: one that is
+	// merely slow is none, and half a lease is left.
+	pingPatience = 5 * time.Second
+)
+
+// State says why operations fail at once, nil: they don't, and returns a channel that is closed when that may have changed.
+// A server that is away is looked for in the background.
+func (c *Client) State() (changed <-chan struct{}, err error) { return c.reach.Get() }
+
+// beginWatch begins to watch the server, once.
+func (c *Client) beginWatch() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.watched && !c.closed {
+		c.watched = true
+		c.done.Go(c.watch)
+	}
+}
+
+// watch asks the server every second whether it is there, until the client is closed, and prepares what has not been. The
+// driver looks, too, but only every ten seconds, unless somebody waits for a server.
+func (c *Client) watch() {
+	tick := time.NewTicker(pingEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-c.alive.Done():
+			return
+		}
+		losses := c.reach.Losses()
+		ctx, cancel := context.WithTimeout(c.alive, pingPatience)
+		err := c.Prepare(ctx)
+		if err == nil {
+			err = c.Ping(ctx)
+		}
+		cancel()
+		switch {
+		case c.alive.Err() != nil:
+			return
+		case err == nil:
+			c.reach.Found(losses)
+		case c.reach.Losses() == losses:
+			c.reach.Lost(err)
+		}
+	}
+}
+
+// looks is what the driver has found out about the servers lately. That it knows none may mean no more than that one
+// connection broke; where it then can't connect to any, they are away.
+type looks struct {
+	mu      sync.Mutex
+	servers int
+	known   bool            // it knows a server
+	refused map[string]bool // addresses that took no connection since it knew one
+}
+
+// looksMonitor lets operations fail as soon as the driver knows that no server can be reached, rather than after they have
+// waited for one. Its functions are called under locks of the driver's and ask it nothing.
+func (c *Client) looksMonitor() *event.ServerMonitor {
+	c.looks.refused = map[string]bool{}
+	return &event.ServerMonitor{
+		TopologyDescriptionChanged: func(e *event.TopologyDescriptionChangedEvent) {
+			c.looks.mu.Lock()
+			defer c.looks.mu.Unlock()
+			c.looks.servers, c.looks.known = len(e.NewDescription.Servers), false
+			for _, s := range e.NewDescription.Servers {
+				c.looks.known = c.looks.known || s.Kind != "Unknown"
+			}
+			if c.looks.known {
+				clear(c.looks.refused)
+			}
+		},
+		ServerHeartbeatFailed: func(e *event.ServerHeartbeatFailedEvent) {
+			dial, ok := errors.AsType[*net.OpError](e.Failure)
+			if !ok || dial.Op != "dial" || dial.Addr == nil {
+				return
+			}
+			c.looks.mu.Lock()
+			c.looks.refused[dial.Addr.String()] = true
+			away := !c.looks.known && len(c.looks.refused) >= c.looks.servers
+			c.looks.mu.Unlock()
+			if _, before := c.reach.Get(); away && before == nil && c.wasPrepared() {
+				c.reach.Lost(backend.Errorf(backend.ErrUnavailable, "MongoDB at %s: %w", c.config.Address, e.Failure))
+			}
+		},
+	}
+}
+
+// wasPrepared says whether the server has ever been there: before that, whoever waits for it does so for a while.
+func (c *Client) wasPrepared() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.prepared
+}

@@ -1,0 +1,161 @@
+package runtime
+
+import (
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A Condition is how something that an App rests on stands, such as a server, as last seen.
+type Condition = backend.Condition
+
+// Health is how an App stands. It is plain data, and made for JSON.
+type Health struct {
+	State    string   `json:"state"` // open, starting, running, stopping or closed
+	Ready    bool     `json:"ready"`
+	Reason   string   `json:"reason,omitempty"` // why it is not ready
+	Instance Instance `json:"instance"`
+	Backend  string   `json:"backend"`
+	// Conditions are those of what the backend rests on, and of an App with workers whether the store takes its beats.
+	Conditions []Condition `json:"conditions"`
+	// Degraded names the modes that the App is in, none where all is well; what each means stands at its condition.
+	Degraded []string `json:"degraded"`
+}
+
+// modeUnclaiming is what an App with workers is in whose beats the store doesn't take.
+var modeUnclaiming = Condition{
+	Name: "beats", Mode: "not-claiming", Stops: []backend.Stopped{backend.StopsTasks},
+	Works: "calls; submitting, where the store answers at all",
+	Lost:  "no task is begun until the store takes a sign of life of this process; after most of a lease what runs is stopped",
+}
+
+// Health says how the App stands now. It goes by what is known and waits for nobody.
+func (a *App) Health() Health {
+	h := Health{
+		State:    [...]string{"open", "starting", "running", "stopping", "closed"}[a.state.Load()],
+		Instance: a.instance, Backend: a.ports.Name, Conditions: a.conditions(), Degraded: []string{},
+	}
+	for _, c := range h.Conditions {
+		if !c.Up {
+			h.Degraded = append(h.Degraded, c.Mode)
+		}
+	}
+	if err := a.ready(h.Conditions); err != nil {
+		h.Reason = err.Message
+	} else {
+		h.Ready = true
+	}
+	return h
+}
+
+// Ready says whether the App can be given work: nil means that it has started, is not stopping, and that of what it is
+// there for something can be done. Answering calls is what one with services is there for, running tasks one with
+// workers, and making calls and submitting tasks one with neither. So an App that answers calls and runs tasks is ready
+// while one of the two is impossible, and in a degraded mode ([App.Health]); one that only answers calls is not while no
+// call can reach it. The error is failed_precondition before the start and from the beginning of Shutdown, and else
+// unavailable, and names what is missing. Ready goes by what is known and waits for nobody.
+func (a *App) Ready() error {
+	if err := a.ready(a.conditions()); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (a *App) ready(conditions []Condition) *Error {
+	switch a.state.Load() {
+	case stateOpen, stateStarting:
+		return NewError(ErrFailedPrecondition, "the app has not been started")
+	case stateStopping, stateClosed:
+		return NewError(ErrFailedPrecondition, "the app is shutting down")
+	}
+	var purposes []backend.Stopped // registrations don't change while it runs
+	if len(a.services) > 0 {
+		purposes = append(purposes, backend.StopsCalls)
+	}
+	if len(a.workers) > 0 {
+		purposes = append(purposes, backend.StopsTasks)
+	}
+	if len(purposes) == 0 {
+		purposes = []backend.Stopped{backend.StopsCalls, backend.StopsTasks}
+	}
+	reason := ""
+	for _, p := range purposes {
+		i := slices.IndexFunc(conditions, func(c Condition) bool { return !c.Up && slices.Contains(c.Stops, p) })
+		if i < 0 {
+			return nil
+		}
+		if reason != "" {
+			reason += "; "
+		}
+		reason += conditions[i].Mode + ": " + conditions[i].Cause
+	}
+	return Errorf(ErrUnavailable, "not ready: %s", reason)
+}
+
+// conditions are those of the backend and of the engine.
+func (a *App) conditions() []Condition {
+	conditions := []Condition{}
+	if a.ports.Health != nil {
+		conditions = append(conditions, a.ports.Health()...)
+	}
+	if a.state.Load() == stateRunning && a.tasks != nil && len(a.workers) > 0 {
+		conditions = append(conditions, a.tasks.pulse.condition())
+	}
+	return conditions
+}
+
+// condition says whether the store takes the beats of this process.
+func (p *pulse) condition() Condition {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := modeUnclaiming
+	c.Up, c.Since = true, p.since
+	if time.Since(p.accepted) >= p.lease/2 {
+		c.Up, c.Since, c.Cause = false, p.missed, "no beat is accepted"
+		if p.refusal != nil {
+			c.Cause += ": " + p.refusal.Error()
+		}
+	}
+	return c
+}
+
+// heard notes what came of a beat, and logs the first of several that were not accepted, and the first that is again.
+func (p *pulse) heard(err error) {
+	p.mu.Lock()
+	before := p.refusal
+	if p.refusal = err; err == nil && before != nil {
+		p.since = time.Now()
+	} else if err != nil && before == nil {
+		p.missed = time.Now()
+	}
+	missed := p.missed
+	p.mu.Unlock()
+	switch {
+	case err != nil && before == nil:
+		p.e.logAway("a beat was not accepted; nothing is claimed until one is", err)
+	case err == nil && before != nil:
+		p.e.log.Log(p.e.ctx, p.e.levelOf(before, slog.LevelInfo), "beats are accepted again", "after", time.Since(missed).Round(time.Millisecond))
+	}
+}
+
+// away says that an error means no more than that a server is away, or slow.
+func away(err error) bool {
+	code := CodeOf(err)
+	return code == ErrUnavailable || code == ErrDeadlineExceeded
+}
+
+// levelOf is the level at which to speak of an error: that of debugging where a server is away and the backend itself says
+// so in the log, once.
+func (e *engine) levelOf(err error, otherwise slog.Level) slog.Level {
+	if e.ports.Health != nil && away(err) {
+		return slog.LevelDebug
+	}
+	return otherwise
+}
+
+// logAway warns of something that failed on the store and will be tried again.
+func (e *engine) logAway(what string, err error, args ...any) {
+	e.log.Log(e.ctx, e.levelOf(err, slog.LevelWarn), what, append(args, "error", err)...)
+}
