@@ -95,10 +95,14 @@ func (p *pool) claimLoop(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
+		_, changed := p.e.ports.Transport.State()
 		free, hints, ok := p.reason()
 		if !ok {
 			select {
 			case <-p.wake:
+			case <-changed: // hints may have gone with the connection
+				p.lookAgain()
+				timer.Reset(p.nap(0))
 			case <-timer.C:
 				p.lookAgain()
 				timer.Reset(p.nap(0))
@@ -307,9 +311,8 @@ func (p *pool) drain(ctx context.Context) int {
 func (p *pool) dispatch(ctx context.Context) {
 	announced := time.Time{}
 	for {
-		if time.Since(announced) >= announceEvery {
+		if time.Since(announced) >= announceEvery && p.announce(ctx) {
 			announced = time.Now()
-			p.announce(ctx)
 		}
 		wait := jitter(time.Second)
 		if next := p.promote(ctx); next > 0 {
@@ -346,10 +349,11 @@ func (p *pool) promote(ctx context.Context) time.Duration {
 	return next
 }
 
-// announce says that this queue has a worker here.
-func (p *pool) announce(ctx context.Context) {
+// announce says that this queue has a worker here, and whether that was heard.
+func (p *pool) announce(ctx context.Context) bool {
 	err := p.e.ports.Coordinator.Announce(ctx, presentWorker+p.spec.Name, p.e.app.instance.ID, []byte("{}"))
 	if err != nil && ctx.Err() == nil {
 		p.e.log.Debug("not announced", "queue", p.spec.Name, "error", err)
 	}
+	return err == nil
 }

@@ -120,8 +120,21 @@ func need(t testing.TB, k Kind) (string, *Server) {
 // Start brings up a server for this test alone and stops it when the test ends.
 func Start(t testing.TB, k Kind) *Server {
 	t.Helper()
+	s := Prepare(t, k)
+	if err := s.Start(); err != nil {
+		unavailable(t, k, err)
+	}
+	return s
+}
+
+// Prepare is Start for a server that is away at first: its URI is known, and its Start starts it.
+func Prepare(t testing.TB, k Kind) *Server {
+	t.Helper()
 	s := &Server{Kind: k, Dir: t.TempDir()}
 	if err := s.prepare(); err != nil {
+		unavailable(t, k, err)
+	}
+	if _, err := s.command(); err != nil {
 		unavailable(t, k, err)
 	}
 	t.Cleanup(func() {
@@ -129,9 +142,6 @@ func Start(t testing.TB, k Kind) *Server {
 			t.Error(err)
 		}
 	})
-	if err := s.Start(); err != nil {
-		unavailable(t, k, err)
-	}
 	return s
 }
 
