@@ -134,8 +134,10 @@ func Prepare(t testing.TB, k Kind) *Server {
 	if err := s.prepare(); err != nil {
 		unavailable(t, k, err)
 	}
-	if _, err := s.command(); err != nil {
-		unavailable(t, k, err)
+	if s.Project == "" {
+		if _, err := s.command(); err != nil { // not installed
+			unavailable(t, k, err)
+		}
 	}
 	t.Cleanup(func() {
 		if err := errors.Join(s.Stop(), s.discard()); err != nil {

@@ -24,6 +24,9 @@ type Server struct {
 
 	Project string `json:",omitempty"` // of docker compose, where it is a container
 
+	// Args are more arguments for a server that Prepare returned; a container takes none.
+	Args []string `json:"-"`
+
 	// RabbitMQ's.
 	Node      string `json:",omitempty"`
 	DistPort  int    `json:",omitempty"`
@@ -95,6 +98,7 @@ func (s *Server) Start() error {
 		return err
 	}
 	defer log.Close()
+	cmd.Args = append(cmd.Args, s.Args...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, s.Dir
 	detach(cmd)
 	if err := cmd.Start(); err != nil {

@@ -1,0 +1,192 @@
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// leaning is memory that rests on servers which can be taken away. Only what they say is: calls and tasks go on, unless
+// storeAway is set.
+type leaning struct {
+	*memory.Backend
+	broker, store, storeAway *atomic.Bool
+	mayBeAway, quiet         bool
+}
+
+func lean() leaning {
+	return leaning{Backend: memory.New(), broker: new(atomic.Bool), store: new(atomic.Bool), storeAway: new(atomic.Bool)}
+}
+
+func (l leaning) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := l.Backend.Open(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	ports.Store = unwritableStore{ports.Store, l.storeAway}
+	ports.MayBeAway = l.mayBeAway
+	condition := func(name string, down *atomic.Bool, stops backend.Stopped) backend.Condition {
+		c := backend.Condition{Name: name, Up: !down.Load(), Mode: "without-" + name, Stops: []backend.Stopped{stops}}
+		if !c.Up {
+			c.Cause = name + " is gone"
+		}
+		return c
+	}
+	if !l.quiet {
+		ports.Health = func() []backend.Condition {
+			return []backend.Condition{condition("broker", l.broker, backend.StopsCalls), condition("store", l.store, backend.StopsTasks)}
+		}
+	}
+	return ports, nil
+}
+
+func TestAppIsReadyWhileItCanDoSomethingOfWhatItIsThereFor(t *testing.T) {
+	for name, test := range map[string]struct {
+		register          func(*af.App)
+		noBroker, noStore string // what Ready says; "" nil
+		neither           string
+	}{
+		"serves":           {serveCalc, "without-broker: broker is gone", "", "without-broker"},
+		"works":            {runJobs, "", "without-store: store is gone", "without-store"},
+		"serves and works": {func(a *af.App) { serveCalc(a); runJobs(a) }, "", "", "without-broker: broker is gone; without-store: store is gone"},
+		"only asks":        {func(*af.App) {}, "", "", "without-broker: broker is gone; without-store: store is gone"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := lean()
+			app := must(af.Open(t.Context(), l))(t)
+			test.register(app)
+			check := func(want string) {
+				t.Helper()
+				err, h := app.Ready(), app.Health()
+				if want == "" && err != nil || want != "" && (!errors.Is(err, af.ErrUnavailable) || !strings.Contains(err.Error(), want)) {
+					t.Errorf("%v, want %q", err, want)
+				}
+				if h.Ready != (err == nil) || !strings.Contains(h.Reason, want) {
+					t.Errorf("health says %+v, Ready %v", h, err)
+				}
+			}
+			notYet := func(want string) {
+				t.Helper()
+				if err := app.Ready(); !errors.Is(err, af.ErrFailedPrecondition) || !strings.Contains(err.Error(), want) {
+					t.Errorf("%v, want %q", err, want)
+				}
+			}
+			notYet("not been started")
+			if err := app.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			check("")
+			l.broker.Store(true)
+			check(test.noBroker)
+			l.store.Store(true)
+			check(test.neither)
+			l.broker.Store(false)
+			check(test.noStore)
+			l.store.Store(false)
+			check("")
+			if err := app.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			notYet("shutting down")
+			if h := app.Health(); h.State != "closed" || h.Ready {
+				t.Errorf("%+v", h)
+			}
+		})
+	}
+}
+
+func serveCalc(app *af.App) {
+	af.RegisterService(app, af.Service{Name: "calc", Type: "Calc"}, &struct{}{})
+}
+
+func runJobs(app *af.App) { af.RegisterWorker(app, jobWorker, &job{}) }
+
+func TestHealthIsPlainData(t *testing.T) {
+	l := lean()
+	app := openStarted(t, l)
+	l.store.Store(true)
+	var h struct {
+		State, Backend string
+		Ready          bool
+		Instance       struct{ ID string }
+		Conditions     []struct {
+			Name, Cause, Mode string
+			Up                bool
+		}
+		Degraded []string
+	}
+	if err := json.Unmarshal(must(json.Marshal(app.Health()))(t), &h); err != nil {
+		t.Fatal(err)
+	}
+	if h.State != "running" || !h.Ready || h.Backend != "memory" || h.Instance.ID != app.Instance().ID || len(h.Conditions) != 2 ||
+		!slices.Equal(h.Degraded, []string{"without-store"}) || h.Conditions[1].Up || h.Conditions[1].Cause != "store is gone" {
+		t.Errorf("%+v", h)
+	}
+}
+
+// An App that was told to starts without its store, claims nothing, and goes on when the store is there. It isn't ready
+// before. What it says in the log is one line when beats fail and one when they don't any more; none where the backend
+// itself tells.
+func TestAppStartsWithoutItsStoreWhereItMay(t *testing.T) {
+	for _, quiet := range []bool{true, false} {
+		bubble(t, func(t *testing.T) {
+			l := lean()
+			l.quiet = quiet
+			l.storeAway.Store(true)
+			if app := must(af.Open(t.Context(), l))(t); true {
+				runJobs(app)
+				if err := app.Start(t.Context()); !errors.Is(err, af.ErrUnavailable) {
+					t.Errorf("started though it may not: %v", err)
+				}
+				_ = app.Shutdown(t.Context())
+			}
+			l.mayBeAway = true
+			var log strings.Builder
+			app := must(af.Open(t.Context(), l, af.Logger(slog.New(slog.NewTextHandler(&log, nil)))))(t)
+			af.RegisterWorker(app, jobWorker, &job{func(_ context.Context, n int) (int, error) { return n, nil }})
+			if err := app.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			q := af.NewQueue[int, int](app, jobWorker)
+			id := must(q.Submit(t.Context(), 3))(t)
+			time.Sleep(30 * time.Second)
+			if task := must(q.Get(t.Context(), id))(t); task.Fence != 0 {
+				t.Errorf("claimed without a beat: %+v", task)
+			}
+			if err := app.Ready(); !errors.Is(err, af.ErrUnavailable) || !strings.Contains(err.Error(), "not-claiming") {
+				t.Errorf("ready: %v", err)
+			}
+			l.storeAway.Store(false)
+			if got := must(q.Wait(t.Context(), id))(t); got != 3 {
+				t.Errorf("got %d", got)
+			}
+			synctest.Wait()
+			if err := app.Ready(); err != nil || len(app.Health().Degraded) > 0 {
+				t.Errorf("ready: %v", err)
+			}
+			if err := app.Shutdown(t.Context()); err != nil {
+				t.Error(err)
+			}
+			want := 0
+			if quiet {
+				want = 1
+			}
+			for _, line := range []string{"a beat was not accepted", "beats are accepted again"} {
+				if n := strings.Count(log.String(), line); n != want {
+					t.Errorf("%q was logged %d times, want %d:\n%s", line, n, want, log.String())
+				}
+			}
+		})
+	}
+}
