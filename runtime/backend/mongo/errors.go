@@ -55,7 +55,7 @@ func (c *Client) failed(ctx context.Context, err error, outcome backend.Outcome)
 	case unreachable:
 		return wrap(backend.ErrUnavailable, "no server was found that can be written to", outcome)
 	case hasCode(err, unauthorized):
-		return wrap(backend.ErrPermissionDenied, "the user needs the role readWrite on the database", backend.OutcomeNotSent)
+		return wrap(backend.ErrPermissionDenied, "the user needs the role readWrite on the database, or the one in docs/servers.md", backend.OutcomeNotSent)
 	case hasCode(err, objectTooLarge, objectTooLargeToo):
 		return wrap(backend.ErrResourceExhausted, "a task must fit in 16 MB with its payload and result", backend.OutcomeNotSent)
 	case driver.IsNetworkError(err), driver.IsTimeout(err), hasCode(err, passing...):

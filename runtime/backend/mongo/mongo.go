@@ -158,7 +158,8 @@ func (c *Client) Ping(ctx context.Context) error {
 	return c.failed(ctx, c.db.RunCommand(ctx, bson.D{{Key: "ping", Value: 1}}).Err(), backend.OutcomeNotSent)
 }
 
-// Prepare connects, reads the server's clock and makes what indexes are missing. Once it has returned nil it does nothing.
+// Prepare connects, reads the server's clock, checks what the user may do (permission.go) and makes what indexes are
+// missing. Once it has returned nil it does nothing.
 func (c *Client) Prepare(ctx context.Context) error {
 	select {
 	case c.preparing <- struct{}{}:
@@ -179,6 +180,9 @@ func (c *Client) Prepare(ctx context.Context) error {
 	}
 	c.beginWatch()
 	err := c.clock.measure(ctx, c.db)
+	if err == nil {
+		err = c.checkPermissions(ctx)
+	}
 	if err == nil {
 		err = c.makeIndexes(ctx)
 	}

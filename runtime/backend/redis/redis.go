@@ -35,6 +35,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -216,7 +217,7 @@ func (c *Coordinator) failed(what string, err error) error {
 		switch {
 		case redis.HasErrorPrefix(err, "WRONGPASS"), redis.HasErrorPrefix(err, "NOAUTH"):
 			code = backend.ErrUnauthenticated
-		case redis.HasErrorPrefix(err, "NOPERM"):
+		case redis.HasErrorPrefix(err, "NOPERM"), strings.Contains(err.Error(), "The user executing the script can't"):
 			code = backend.ErrPermissionDenied
 		}
 	}

@@ -1,8 +1,16 @@
 package redis_test
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/url"
+	"os"
+	"strings"
 	"testing"
+	"time"
 
+	driver "github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
 	"github.com/afgen/afgen/internal/conform"
@@ -16,9 +24,54 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/afgen/afgen/internal/devstack.(*Server).Start.func1"))
 }
 
+// documented is the rule in docs/servers.md for a user who may do what is needed and nothing else, for keys and channels
+// with a prefix.
+func documented(t *testing.T, user, password, prefix string) []any {
+	t.Helper()
+	text, err := os.ReadFile("../../../docs/servers.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rule, _ := strings.Cut(string(text), "\nACL SETUSER app on >PASSWORD ")
+	rule, _, _ = strings.Cut(rule, "\n")
+	args := []any{"ACL", "SETUSER", user, "reset", "on", ">" + password}
+	for _, word := range strings.Fields(strings.ReplaceAll(rule, "af:shop:", prefix)) {
+		args = append(args, word)
+	}
+	return args
+}
+
+// as returns the URI of a user who may do what args, of ACL SETUSER, say.
+func as(t *testing.T, user, password string, args []any) string {
+	t.Helper()
+	uri := devstack.Redis(t)
+	o, err := driver.ParseURL(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := driver.NewClient(o)
+	if err := admin.Do(t.Context(), args...).Err(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(admin.Do(context.Background(), "ACL", "DELUSER", user).Err(), admin.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	u, err := url.Parse(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(user, password)
+	return u.String()
+}
+
+// It needs no more permissions than are documented.
 func TestCoordinatorConforms(t *testing.T) {
 	conform.Coordinator(t, func(t *testing.T) *backend.Ports {
-		c, err := redis.Dial(t.Context(), redis.Config{URI: devstack.Redis(t), Prefix: devstack.Name(t) + ":"})
+		name := devstack.Name(t)
+		uri := as(t, name, "hunter2", documented(t, name, "hunter2", name+":"))
+		c, err := redis.Dial(t.Context(), redis.Config{URI: uri, Prefix: name + ":"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -29,4 +82,81 @@ func TestCoordinatorConforms(t *testing.T) {
 		})
 		return &backend.Ports{Coordinator: c}
 	}, conform.Options{})
+}
+
+// Whatever is missing is an error when the server is reached first, and not when it is needed.
+func TestMissingPermissionIsAnErrorAtOnce(t *testing.T) {
+	for _, no := range []string{"-evalsha", "-publish", "-subscribe", "-unsubscribe", "-hset", "-hgetall", "-zadd", "-time", "-pexpire", "resetkeys", "resetchannels"} {
+		name := devstack.Name(t)
+		uri := as(t, name, "hunter2", append(documented(t, name, "hunter2", name+":"), no))
+		_, err := redis.Dial(t.Context(), redis.Config{URI: uri, Prefix: name + ":"})
+		if !errors.Is(err, backend.ErrPermissionDenied) || !strings.Contains(err.Error(), "redis at 127.0.0.1:") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("with %s: %v", no, err)
+		}
+	}
+}
+
+// While the server is away nothing waits for it, and all goes on when it is back, subscriptions too.
+func TestServerThatComesBackIsUsedAgain(t *testing.T) {
+	server := devstack.Prepare(t, devstack.RedisKV)
+	c, err := redis.Open(redis.Config{URI: server.URI, Prefix: "af:"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	await := func(up bool) {
+		t.Helper()
+		for end := time.After(30 * time.Second); ; {
+			changed, err := c.State()
+			if (err == nil) == up {
+				return
+			}
+			select {
+			case <-changed:
+			case <-end:
+				t.Fatalf("up is not %v: %v", up, err)
+			}
+		}
+	}
+	if err := c.Ping(t.Context()); !errors.Is(err, backend.ErrUnavailable) {
+		t.Fatal(err)
+	}
+	news, ctx := make(chan string, 100), t.Context()
+	go func() { _ = c.Subscribe(ctx, "topic", func(n json.RawMessage) { news <- string(n) }) }()
+	for range 2 {
+		await(false)
+		begun := time.Now()
+		if _, err := c.Present(ctx, "worker"); !errors.Is(err, backend.ErrUnavailable) || !errors.Is(err, backend.ErrAway) {
+			t.Errorf("away: %v", err)
+		}
+		if took := time.Since(begun); took > 100*time.Millisecond {
+			t.Errorf("unavailable after %v", took)
+		}
+		if err := server.Start(); err != nil {
+			t.Fatal(err)
+		}
+		await(true)
+		if err := c.Announce(ctx, "worker", "a", json.RawMessage("{}")); err != nil {
+			t.Error(err)
+		}
+		heard := false
+		for end := time.Now().Add(10 * time.Second); !heard && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+			if err := c.Broadcast(ctx, "topic", json.RawMessage(`1`)); err != nil {
+				t.Error(err)
+			}
+			for len(news) > 0 {
+				heard = <-news == "1" || heard
+			}
+		}
+		if !heard {
+			t.Error("news are not heard")
+		}
+		if err := server.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

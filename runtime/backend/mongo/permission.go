@@ -1,0 +1,76 @@
+package mongo
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// needed are the actions that we need on each collection; docs/servers.md has them as a role.
+var needed = []struct {
+	collection string
+	actions    []string
+}{
+	{"tasks", []string{"find", "insert", "update", "remove", "createIndex"}},
+	{"owners", []string{"find", "insert", "update", "remove"}},
+	{"docs", []string{"find", "insert", "update", "remove"}},
+}
+
+// A privilege is what a user may do where, as connectionStatus says it. An empty name means all.
+type privilege struct {
+	Resource struct {
+		DB          *string `bson:"db"`
+		Collection  *string `bson:"collection"`
+		AnyResource bool    `bson:"anyResource"`
+	}
+	Actions []string `bson:"actions"`
+}
+
+// checkPermissions says what the user may not do and needs to. Where nobody has logged in, or the server doesn't tell, as
+// stand-ins may not, it says nothing, and the first operation that is refused does.
+func (c *Client) checkPermissions(ctx context.Context) error {
+	var status struct {
+		AuthInfo struct {
+			Privileges []privilege `bson:"authenticatedUserPrivileges"`
+		} `bson:"authInfo"`
+	}
+	cmd := bson.D{{Key: "connectionStatus", Value: 1}, {Key: "showPrivileges", Value: true}}
+	raw, err := c.db.RunCommand(ctx, cmd).Raw()
+	if err != nil {
+		return err
+	}
+	if err := bson.Unmarshal(raw, &status); err != nil || len(status.AuthInfo.Privileges) == 0 {
+		return nil
+	}
+	if missing := missing(status.AuthInfo.Privileges, c.config.Database); len(missing) > 0 {
+		return backend.Errorf(backend.ErrPermissionDenied, "MongoDB at %s: the user lacks permission to %s", c.config.Address,
+			strings.Join(missing, ", to ")).With(backend.OutcomeNotSent)
+	}
+	return nil
+}
+
+// missing lists what is needed and not among the privileges.
+func missing(privileges []privilege, database string) (all []string) {
+	covers := func(p privilege, collection string) bool {
+		is := func(name *string, want string) bool { return name != nil && (*name == "" || *name == want) }
+		return p.Resource.AnyResource || is(p.Resource.DB, database) && is(p.Resource.Collection, collection)
+	}
+	for _, n := range needed {
+		var lacks []string
+		for _, action := range n.actions {
+			if !slices.ContainsFunc(privileges, func(p privilege) bool {
+				return covers(p, n.collection) && (slices.Contains(p.Actions, action) || slices.Contains(p.Actions, "anyAction"))
+			}) {
+				lacks = append(lacks, action)
+			}
+		}
+		if len(lacks) > 0 {
+			all = append(all, strings.Join(lacks, ", ")+" in "+database+"."+n.collection)
+		}
+	}
+	return all
+}
