@@ -36,7 +36,7 @@ var arrows = []row{
 	{"runtime/backend/embedded", []string{"runtime/backend", "runtime/backend/internal/news", "runtime/backend/embedded/internal/mesh"},
 		[]string{"modernc.org/sqlite", "github.com/gofrs/flock", "golang.org/x/sys"}},
 	{"runtime/backend/mongo", []string{"runtime/backend", "runtime/backend/internal/reach"}, []string{"go.mongodb.org/mongo-driver/v2"}},
-	{"runtime/backend/amqp", []string{"runtime/backend", "runtime/backend/internal/envelope"}, []string{"github.com/rabbitmq/amqp091-go"}},
+	{"runtime/backend/amqp", []string{"runtime/backend", "runtime/backend/internal/envelope", "runtime/backend/internal/reach"}, []string{"github.com/rabbitmq/amqp091-go"}},
 	{"runtime/backend/redis", []string{"runtime/backend", "runtime/backend/internal/news", "runtime/backend/internal/reach"}, []string{"github.com/redis/go-redis/v9"}},
 	{"runtime/backend/servers", []string{"runtime/backend", "runtime/backend/amqp", "runtime/backend/mongo", "runtime/backend/redis", "runtime/config"},
 		[]string{"go.mongodb.org/mongo-driver/v2"}}, // it hands out the driver's database

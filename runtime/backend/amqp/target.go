@@ -16,6 +16,7 @@ import (
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/reach"
 )
 
 const (
@@ -157,6 +158,9 @@ func (t target) explain(err error) *backend.Error {
 			code = backend.ErrNotFound // the virtual host; or a limit, which the text says
 		}
 		return backend.Errorf(code, "connecting to RabbitMQ at %s: %s (%d)", t, e.Reason, e.Code).With(backend.OutcomeNotSent)
+	}
+	if reach.Untrusted(err) {
+		code = backend.ErrUnauthenticated
 	}
 	return backend.Errorf(code, "connecting to RabbitMQ at %s: %w", t, err).With(backend.OutcomeNotSent)
 }

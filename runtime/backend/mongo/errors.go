@@ -46,6 +46,8 @@ func (c *Client) failed(ctx context.Context, err error, outcome backend.Outcome)
 	switch {
 	case hasCode(err, authenticationFailed):
 		return wrap(backend.ErrUnauthenticated, "user or password is wrong", backend.OutcomeNotSent)
+	case reach.Untrusted(err):
+		return wrap(backend.ErrUnauthenticated, "certificates", backend.OutcomeNotSent)
 	case reach.Away(ctx) != nil:
 		return wrap(backend.ErrUnavailable, "it went away", outcome)
 	case ctx.Err() != nil:

@@ -213,6 +213,9 @@ func (c *Coordinator) failed(what string, err error) error {
 	if code == backend.ErrUnknown {
 		code = backend.ErrUnavailable
 	}
+	if reach.Untrusted(err) {
+		code = backend.ErrUnauthenticated
+	}
 	if refused := redis.Error(nil); errors.As(err, &refused) {
 		switch {
 		case redis.HasErrorPrefix(err, "WRONGPASS"), redis.HasErrorPrefix(err, "NOAUTH"):

@@ -7,8 +7,10 @@ package reach
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -102,6 +104,16 @@ func (s *State) Guard(ctx context.Context) (_ context.Context, done context.Canc
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(here, func() { cancel(context.Cause(here)) })
 	return ctx, func() { stop(); cancel(nil) }, nil
+}
+
+// Untrusted says that a connection failed because one side doesn't trust the other's certificate: the server is there, and
+// time won't mend that. Drivers pass on the text of such an error, if not the error.
+func Untrusted(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	text := err.Error()
+	return strings.Contains(text, "tls: failed to verify certificate") || strings.Contains(text, "remote error: tls: ")
 }
 
 // Away returns why the server was lost, if that is what has ended an operation's context; else nil.
