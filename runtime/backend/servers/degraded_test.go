@@ -188,6 +188,11 @@ func TestAppGoesOnWithoutItsServersAndWithThemAgain(t *testing.T) {
 			"without-redis": devstack.Prepare(t, devstack.RedisKV),
 		},
 	}
+	t.Cleanup(func() {
+		for _, s := range o.servers {
+			o.must(s.Kill()) // faster than stopping it
+		}
+	})
 	rabbit, mongo, redis := o.servers["without-rabbitmq"], o.servers["without-mongodb"], o.servers["without-redis"]
 	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", mongo.URI+"degraded", redis.URI, rabbit.URI))
 	app, err := af.Open(t.Context(), servers.From(cfg, servers.StartDegraded()), af.Logger(slog.New(o.log)))

@@ -62,7 +62,7 @@ func (s *State) Lost(why error) {
 	s.losses++
 	s.change()
 	if first {
-		s.gone(s.err)
+		s.gone(&gone{s.err})
 	}
 }
 
@@ -116,10 +116,16 @@ func Untrusted(err error) bool {
 	return strings.Contains(text, "tls: failed to verify certificate") || strings.Contains(text, "remote error: tls: ")
 }
 
+// gone is why an operation was ended.
+type gone struct{ why *backend.Error }
+
+func (g *gone) Error() string { return g.why.Error() }
+func (g *gone) Unwrap() error { return g.why }
+
 // Away returns why the server was lost, if that is what has ended an operation's context; else nil.
 func Away(ctx context.Context) *backend.Error {
-	if e, ok := errors.AsType[*backend.Error](context.Cause(ctx)); ok && errors.Is(e, backend.ErrAway) {
-		return e
+	if g, ok := errors.AsType[*gone](context.Cause(ctx)); ok {
+		return g.why
 	}
 	return nil
 }

@@ -62,7 +62,13 @@ func TestStaleLookFindsNothing(t *testing.T) {
 
 func TestServerThatRefusesIsNotAway(t *testing.T) {
 	s := reach.New()
+	ctx, done, _ := s.Guard(t.Context())
+	defer done()
 	s.Lost(backend.NewError(backend.ErrUnauthenticated, "the password is wrong"))
+	<-ctx.Done()
+	if e := reach.Away(ctx); e == nil || e.Code != backend.ErrUnauthenticated {
+		t.Error(context.Cause(ctx))
+	}
 	if _, err := s.Get(); !errors.Is(err, backend.ErrUnauthenticated) || errors.Is(err, backend.ErrAway) {
 		t.Error(err)
 	}
