@@ -47,6 +47,7 @@ var arrows = []row{
 
 	{"internal/conform", []string{"runtime/backend"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp"}},
 	{"internal/fault", []string{"runtime/backend"}, nil},
+	{"internal/chaos", []string{"runtime", "runtime/backend", "internal/fault"}, []string{"go.uber.org/goleak"}},
 	{"internal/devstack", nil, []string{"go.mongodb.org/mongo-driver/v2", "github.com/gofrs/flock"}},
 	{"internal/devstack/stack", []string{"internal/devstack"}, nil},
 

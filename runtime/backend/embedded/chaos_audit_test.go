@@ -9,21 +9,13 @@ import (
 	"errors"
 	"log/slog"
 	"net/url"
-	"strconv"
-	"strings"
 	"time"
 
+	"github.com/afgen/afgen/internal/chaos"
 	"github.com/afgen/afgen/internal/fault"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
-
-// An audit is what the file says has happened.
-type audit struct {
-	log    *fault.Log
-	owners map[*fault.Entry]string // whose claim each entry ended
-	stored map[string]backend.Task // at the end
-}
 
 // An auditRow is a row of the table audit.
 type auditRow struct {
@@ -187,13 +179,13 @@ func readStored(path string) (map[string]backend.Task, error) {
 	}
 }
 
-// readAudit reads what has happened since begun.
-func readAudit(path string, begun time.Time) (*audit, error) {
-	rows, err := readRows(path)
+// Audit implements chaos.World.
+func (w fileWorld) Audit(begun time.Time) (*chaos.Audit, error) {
+	rows, err := readRows(w.path)
 	if err != nil {
 		return nil, err
 	}
-	stored, err := readStored(path)
+	stored, err := readStored(w.path)
 	if err != nil {
 		return nil, err
 	}
@@ -216,33 +208,15 @@ func readAudit(path string, begun time.Time) (*audit, error) {
 			}
 		case "batch":
 			e.Op, e.Commits = "Spawn", r.after.Source
-			e.Spawn = backend.Spawn{Source: r.after.Source, Batch: r.after.Batch, Now: runsNow(stored[r.after.Source], r.after.Batch)}
+			e.Spawn = backend.Spawn{Source: r.after.Source, Batch: r.after.Batch, Now: chaos.RunsNow(stored[r.after.Source], r.after.Batch)}
 		case "owner":
 			e.Op, e.Owner, e.Convicts = "Judge", r.after.Owner, true
 		}
 		entries, owners = append(entries, e), append(owners, owner)
 	}
-	a := &audit{log: fault.NewLog(entries), owners: map[*fault.Entry]string{}, stored: stored}
-	for i := range a.log.Entries {
-		a.owners[&a.log.Entries[i]] = owners[i]
+	a := &chaos.Audit{Log: fault.NewLog(entries), Owners: map[*fault.Entry]string{}, Stored: stored}
+	for i := range a.Log.Entries {
+		a.Owners[&a.Log.Entries[i]] = owners[i]
 	}
 	return a, nil
-}
-
-// runsNow says whether a batch was ordered to run before its source has succeeded: by its key where it came from outside,
-// by the source's order where it is the nth of a handler.
-func runsNow(source backend.Task, batch string) bool {
-	n, err := strconv.Atoi(batch)
-	if err != nil {
-		return strings.HasSuffix(batch, nowMark)
-	}
-	kids := orderOf(source).Kids
-	return n >= 1 && n <= len(kids) && kids[n-1].Now
-}
-
-func orderOf(t backend.Task) (o order) {
-	if err := json.Unmarshal(t.Payload, &o); err != nil {
-		panic(err)
-	}
-	return o
 }

@@ -1,87 +1,90 @@
 //go:build unix
 
-package embedded_test
+package chaos
 
 import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
 )
 
-// An order is a payload: what its handler is to do. How its task ends follows from it.
-type order struct {
+// An Order is a payload: what its handler is to do. How its task ends follows from it.
+type Order struct {
 	Ticket int           `json:"ticket"`       // the result shows it
 	Do     string        `json:"do,omitempty"` // fail, panic, permanent, snooze, hang until its timeout
 	N      int           `json:"n,omitempty"`  // how often, where Do is to happen some times only
 	For    time.Duration `json:"for,omitempty"`
-	Kids   []family      `json:"kids,omitempty"`
+	Kids   []Family      `json:"kids,omitempty"`
 }
 
-// A family is one call to Subtasks.
-type family struct {
+// A Family is one call to Subtasks.
+type Family struct {
 	Queue  int              `json:"queue"`
-	Orders []order          `json:"orders"`
+	Orders []Order          `json:"orders"`
 	Now    bool             `json:"now,omitempty"`
 	Policy af.FailurePolicy `json:"policy,omitempty"`
 	Batch  string           `json:"batch,omitempty"`
 }
 
-// chaosWorkers are the queues. The last one has no SubtasksDone.
-var chaosWorkers = []af.Worker{
+// workers are the queues. The last one has no SubtasksDone.
+var workers = []af.Worker{
 	{Name: "a", Type: "Alpha", Max: 6, Retries: 2, Backoff: 50 * time.Millisecond, Weight: 1, Payload: "order"},
 	{Name: "b", Type: "Beta", Max: 4, Retries: 1, Backoff: 100 * time.Millisecond, Weight: 2, Payload: "order"},
 	{Name: "c", Type: "Gamma", Max: 3, Backoff: 200 * time.Millisecond, Weight: 1, Payload: "order"},
 }
 
-// A chaosKind is what a scenario is about.
-type chaosKind int
+// A Kind is what a Scenario is about.
+type Kind int
 
+// The kinds of scenarios.
 const (
-	everything chaosKind = iota
-	kills                // processes are killed, and nothing else: what they ran must soon run again
-	rolling              // graceful restarts: no attempt and no crash may be charged
+	Everything Kind = iota
+	Kills           // processes are killed, and nothing else: what they ran must soon run again
+	Rolling         // graceful restarts: no attempt and no crash may be charged
 )
 
-func (k chaosKind) String() string { return [...]string{"everything", "kills", "rolling"}[k] }
+func (k Kind) String() string { return [...]string{"everything", "kills", "rolling"}[k] }
 
-// A scenario is what happens in one test; a seed and a kind make it.
-type scenario struct {
+// A Scenario is what happens in one test; a seed and a kind make it, or a test its own.
+type Scenario struct {
 	Seed    uint64
-	Kind    chaosKind
-	Workers [][]int // the queues that each process works on
+	Kind    Kind
+	Workers [][]int // the queues that each process works on: 0, 1, 2
 	Clients int     // processes without workers
 	Drain   time.Duration
 	Lease   time.Duration
 	Storm   time.Duration
-	Submits []submit
-	Events  []event
+	Submits []Submit
+	Events  []Event
 }
 
-// A submit is one call of a process, and what that is told of it.
-type submit struct {
+// A Submit is one call of a process, and what that is told of it.
+type Submit struct {
 	At       time.Duration `json:",omitzero"`
 	Place    int           `json:",omitzero"`
 	Queue    int           `json:",omitzero"`
 	How      string        `json:",omitzero"` // submit, store, many, subtasks, stop
-	Orders   []order       `json:",omitzero"`
+	Orders   []Order       `json:",omitzero"`
 	ID       string        `json:",omitzero"` // repeated until it is known to be there
 	Key      string        `json:",omitzero"`
 	Weight   int           `json:",omitzero"`
 	RunIn    time.Duration `json:",omitzero"`
 	Deadline time.Duration `json:",omitzero"`
 	Pick     int           `json:",omitzero"` // the source of subtasks, or what is to be stopped
-	Family   family        `json:",omitzero"`
+	Family   Family        `json:",omitzero"`
 }
 
-// An event is something that happens to processes.
-type event struct {
+// An Event is something that happens to processes, or to what they share.
+type Event struct {
 	At     time.Duration
-	What   string // kill, kill some, kill all, abort, stop, stop long, restart, roll
+	What   string // kill, kill some, kill all, abort, stop, stop long, restart, roll; else one of World.Faults
 	Places []int
 	For    time.Duration
 }
@@ -89,7 +92,7 @@ type event struct {
 // A draw makes random choices.
 type draw struct {
 	*rand.Rand
-	kind    chaosKind
+	kind    Kind
 	tickets int
 }
 
@@ -99,10 +102,11 @@ func (d *draw) span(from, to time.Duration) time.Duration {
 	return from + time.Duration(d.Int64N(int64(to-from)+1))
 }
 
-func newScenario(kind chaosKind, seed uint64, storm time.Duration) scenario {
+// NewScenario draws a scenario, in which such faults of what the processes share happen, too.
+func NewScenario(kind Kind, seed uint64, storm time.Duration, faults []string) Scenario {
 	d := &draw{Rand: rand.New(rand.NewPCG(seed, uint64(kind))), kind: kind}
-	s := scenario{
-		Seed: seed, Kind: kind, Clients: 1 + d.IntN(2), Storm: storm, Lease: chaosLease,
+	s := Scenario{
+		Seed: seed, Kind: kind, Clients: 1 + d.IntN(2), Storm: storm, Lease: shortLease,
 		Drain: d.span(100*time.Millisecond, 2*time.Second), Workers: [][]int{{0, 1, 2}, {0, 1, 2}},
 	}
 	for range d.IntN(3) {
@@ -110,7 +114,7 @@ func newScenario(kind chaosKind, seed uint64, storm time.Duration) scenario {
 		s.Workers = append(s.Workers, two[d.IntN(len(two))])
 	}
 	rate := 6 + d.IntN(10)
-	if kind == kills {
+	if kind == Kills {
 		rate = 3 + d.IntN(3)       // so that what ran finds a free slot
 		s.Lease = 10 * time.Second // so that nobody waits for its end
 	}
@@ -118,16 +122,19 @@ func newScenario(kind chaosKind, seed uint64, storm time.Duration) scenario {
 		s.Submits = append(s.Submits, d.submit(&s))
 	}
 	d.events(&s)
+	if kind == Everything {
+		d.faults(&s, faults)
+	}
 	return s
 }
 
 // places is how many processes there are; those of workers come first.
-func (s *scenario) places() int { return len(s.Workers) + s.Clients }
+func (s *Scenario) places() int { return len(s.Workers) + s.Clients }
 
 // order draws a task; deep says how many generations may follow.
-func (d *draw) order(deep int) order {
+func (d *draw) order(deep int) Order {
 	d.tickets++
-	o := order{Ticket: d.tickets, For: d.span(0, 300*time.Millisecond)}
+	o := Order{Ticket: d.tickets, For: d.span(0, 300*time.Millisecond)}
 	if d.chance(0.15) {
 		o.For = d.span(500*time.Millisecond, 2500*time.Millisecond)
 	}
@@ -146,8 +153,8 @@ func (d *draw) order(deep int) order {
 // nowMark ends the key of a batch from outside that need not wait for its source.
 const nowMark = "-now"
 
-func (d *draw) family(deep int) family {
-	f := family{Queue: d.IntN(len(chaosWorkers)), Now: d.chance(0.4)}
+func (d *draw) family(deep int) Family {
+	f := Family{Queue: d.IntN(len(workers)), Now: d.chance(0.4)}
 	f.Policy = []af.FailurePolicy{"", af.IgnoreFailures, af.FailFast, af.CollectFailures}[d.IntN(4)]
 	for range d.IntN(4) {
 		f.Orders = append(f.Orders, d.order(deep))
@@ -160,9 +167,9 @@ func (d *draw) family(deep int) family {
 	return f
 }
 
-func (d *draw) submit(s *scenario) submit {
-	u := submit{
-		At: d.span(0, s.Storm*9/10), Place: len(s.Workers) + d.IntN(s.Clients), Queue: d.IntN(len(chaosWorkers)), Weight: d.IntN(4),
+func (d *draw) submit(s *Scenario) Submit {
+	u := Submit{
+		At: d.span(0, s.Storm*9/10), Place: len(s.Workers) + d.IntN(s.Clients), Queue: d.IntN(len(workers)), Weight: d.IntN(4),
 		How: []string{"submit", "submit", "store", "many", "many", "subtasks", "stop"}[d.IntN(7)], Pick: d.IntN(1 << 20), Family: d.family(1),
 	}
 	if d.chance(0.1) {
@@ -173,13 +180,13 @@ func (d *draw) submit(s *scenario) submit {
 		n = d.IntN(8)
 	}
 	if u.How != "subtasks" && u.How != "stop" {
-		u.Family = family{}
+		u.Family = Family{}
 		for range n {
 			u.Orders = append(u.Orders, d.order(2))
 		}
 	}
 	if (u.How == "submit" || u.How == "store") && d.chance(0.05) {
-		u.Orders = []order{{Ticket: u.Orders[0].Ticket, Do: "hang"}}
+		u.Orders = []Order{{Ticket: u.Orders[0].Ticket, Do: "hang"}}
 	}
 	if n == 1 && d.chance(0.4) {
 		u.ID = fmt.Sprintf("t%d", d.IntN(20))
@@ -197,28 +204,42 @@ func (d *draw) submit(s *scenario) submit {
 }
 
 // events draws what happens to the processes.
-func (d *draw) events(s *scenario) {
-	if s.Kind == rolling {
+func (d *draw) events(s *Scenario) {
+	if s.Kind == Rolling {
 		for at := d.span(500*time.Millisecond, time.Second); at < s.Storm; at += d.span(time.Second, 3*time.Second) {
-			s.Events = append(s.Events, event{At: at, What: "roll", Places: d.Perm(s.places())})
+			s.Events = append(s.Events, Event{At: at, What: "roll", Places: d.Perm(s.places())})
 		}
 		return
 	}
 	whats := []string{"kill", "kill", "kill", "kill some", "kill all", "abort"}
-	if s.Kind == everything {
+	if s.Kind == Everything {
 		whats = append(whats, "stop long", "stop long", "stop", "stop", "restart", "restart", "roll")
 	}
 	for at := d.span(300*time.Millisecond, time.Second); at < s.Storm; at += d.span(300*time.Millisecond, 2*time.Second) {
 		s.Events = append(s.Events, d.event(s, at, whats[d.IntN(len(whats))]))
 	}
-	if s.Kind == everything { // one at least, early enough to last beyond a lease
+	if s.Kind == Everything { // one at least, early enough to last beyond a lease
 		s.Events = append(s.Events, d.event(s, d.span(300*time.Millisecond, s.Storm/3), "stop long"))
 	}
-	slices.SortStableFunc(s.Events, func(a, b event) int { return int(a.At - b.At) })
+	slices.SortStableFunc(s.Events, func(a, b Event) int { return int(a.At - b.At) })
 }
 
-func (d *draw) event(s *scenario, at time.Duration, what string) event {
-	e := event{At: at, What: what, Places: []int{d.IntN(s.places())}}
+// faults draws what happens to what all share: one thing after the other, now and then two at once.
+func (d *draw) faults(s *Scenario, whats []string) {
+	if len(whats) == 0 {
+		return
+	}
+	for at := d.span(500*time.Millisecond, 2*time.Second); at < s.Storm; {
+		e := Event{At: at, What: whats[d.IntN(len(whats))], For: d.span(200*time.Millisecond, 6*time.Second)}
+		s.Events = append(s.Events, e)
+		if at += d.span(time.Second, 4*time.Second); !d.chance(0.2) {
+			at += e.For
+		}
+	}
+}
+
+func (d *draw) event(s *Scenario, at time.Duration, what string) Event {
+	e := Event{At: at, What: what, Places: []int{d.IntN(s.places())}}
 	if what == "stop long" || strings.HasPrefix(what, "kill") {
 		d.ballast(s, at-200*time.Millisecond)
 	}
@@ -243,16 +264,16 @@ func (d *draw) event(s *scenario, at time.Duration, what string) event {
 }
 
 // ballast are tasks that run in every process when something happens to it, and still when others have taken them over.
-func (d *draw) ballast(s *scenario, at time.Duration) {
-	u := submit{At: at, Place: len(s.Workers), How: "many", Queue: d.IntN(2)}
+func (d *draw) ballast(s *Scenario, at time.Duration) {
+	u := Submit{At: at, Place: len(s.Workers), How: "many", Queue: d.IntN(2)}
 	for range 2 * len(s.Workers) {
 		d.tickets++
-		u.Orders = append(u.Orders, order{Ticket: d.tickets, For: d.span(time.Second, 3*time.Second)})
+		u.Orders = append(u.Orders, Order{Ticket: d.tickets, For: d.span(time.Second, 3*time.Second)})
 	}
 	s.Submits = append(s.Submits, u)
 }
 
-func (s *scenario) String() string {
+func (s *Scenario) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "scenario %d: %v, workers %v, %d clients, drain %v, storm %v, %d submits\n", s.Seed, s.Kind, s.Workers, s.Clients,
 		s.Drain, s.Storm, len(s.Submits))
@@ -271,7 +292,7 @@ type ending struct {
 
 // ends says how the task of an order ends in a queue, whatever happens to processes: crashes, snoozes and shutdowns are
 // not charged.
-func (o order) ends(w af.Worker) ending {
+func (o Order) ends(w af.Worker) ending {
 	last := w.Retries + 1
 	switch {
 	case o.Do == "permanent":
@@ -282,4 +303,22 @@ func (o order) ends(w af.Worker) ending {
 		return ending{af.StatusSuccess, o.N + 1}
 	}
 	return ending{af.StatusSuccess, 1}
+}
+
+// RunsNow says whether a batch was ordered to run before its source has succeeded: by its key where it came from outside, by
+// the source's order where it is the nth of a handler.
+func RunsNow(source backend.Task, batch string) bool {
+	n, err := strconv.Atoi(batch)
+	if err != nil {
+		return strings.HasSuffix(batch, nowMark)
+	}
+	kids := orderOf(source).Kids
+	return n >= 1 && n <= len(kids) && kids[n-1].Now
+}
+
+func orderOf(t backend.Task) (o Order) {
+	if err := json.Unmarshal(t.Payload, &o); err != nil {
+		panic(err)
+	}
+	return o
 }

@@ -1,6 +1,6 @@
 //go:build unix
 
-package embedded_test
+package chaos
 
 import (
 	"bytes"
@@ -32,6 +32,7 @@ type process struct {
 	stops    []stretch
 	answers  map[int]chan report
 	code     int
+	said     string // why it has not ended well
 }
 
 // A stretch is when a process was stopped, or when nothing ran at all.
@@ -39,24 +40,27 @@ type stretch struct{ from, to time.Time }
 
 func (s stretch) overlaps(from, to time.Time) bool { return s.from.Before(to) && from.Before(s.to) }
 
-// A fleet is all processes of a scenario, one at a time in each place.
-type fleet struct {
-	scenario
+// A Fleet is all processes of a scenario, one at a time in each place.
+type Fleet struct {
+	Scenario
 	t     *testing.T
-	path  string
+	world World
 	begun time.Time
 	calm  chan struct{} // closed when the storm ends
 	busy  sync.WaitGroup
 	book  *book
 
-	mu    sync.Mutex
-	slots []*process
-	all   []*process
+	mu        sync.Mutex
+	slots     []*process
+	all       []*process
+	disturbed []stretch // when something happened to the world
+	commands  int       // so far, of Submit and Stop
+	starved   func() []stretch
 }
 
-func newFleet(t *testing.T, s scenario, path string) *fleet {
-	f := &fleet{
-		scenario: s, t: t, path: path, begun: time.Now(), calm: make(chan struct{}), slots: make([]*process, s.places()),
+func newFleet(t *testing.T, s Scenario, world World) *Fleet {
+	f := &Fleet{
+		Scenario: s, t: t, world: world, begun: time.Now(), calm: make(chan struct{}), slots: make([]*process, s.places()),
 		book: newBook(),
 	}
 	t.Cleanup(func() {
@@ -68,14 +72,14 @@ func newFleet(t *testing.T, s scenario, path string) *fleet {
 	return f
 }
 
-func (f *fleet) processes() []*process {
+func (f *Fleet) processes() []*process {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]*process(nil), f.all...)
 }
 
 // spawn starts a process in a place, and doesn't wait until it is ready.
-func (f *fleet) spawn(place int) *process {
+func (f *Fleet) spawn(place int) *process {
 	p := &process{
 		place: place, cmd: exec.Command(os.Args[0]), ready: make(chan struct{}), exited: make(chan struct{}),
 		answers: map[int]chan report{},
@@ -94,7 +98,7 @@ func (f *fleet) spawn(place int) *process {
 	if err := p.cmd.Start(); err != nil {
 		panic(err)
 	}
-	a := assignment{Path: f.path, Drain: f.Drain, Lease: f.Lease}
+	a := assignment{Address: f.world.Address(), Drain: f.Drain, Lease: f.Lease}
 	if place < len(f.Workers) {
 		a.Works = f.Workers[place]
 	}
@@ -107,7 +111,7 @@ func (f *fleet) spawn(place int) *process {
 }
 
 // boot fills a place. A process may fail to start where others are stopped in the middle of something.
-func (f *fleet) boot(place int) {
+func (f *Fleet) boot(place int) {
 	var why string
 	for range 4 {
 		p := f.spawn(place)
@@ -132,7 +136,7 @@ func (p *process) lastWords() string {
 }
 
 // listen takes what a process reports, until it has ended.
-func (f *fleet) listen(p *process, stdout io.Reader) {
+func (f *Fleet) listen(p *process, stdout io.Reader) {
 	d := json.NewDecoder(stdout)
 	for {
 		var r report
@@ -151,7 +155,7 @@ func (f *fleet) listen(p *process, stdout io.Reader) {
 	close(p.exited)
 }
 
-func (f *fleet) heard(p *process, r report) {
+func (f *Fleet) heard(p *process, r report) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch r.Kind {
@@ -163,9 +167,10 @@ func (f *fleet) heard(p *process, r report) {
 	case "answer":
 		p.answers[r.N] <- r
 	case "ended":
+		p.said = r.Text
 		f.book.note("shutdown in place %d: %s", p.place, r.Text)
 	default:
-		f.book.heard(r)
+		f.book.heard(r, p.place)
 	}
 }
 
@@ -236,14 +241,14 @@ func (p *process) ask(c command) (r report, answered bool) {
 	}
 }
 
-func (f *fleet) at(place int) *process {
+func (f *Fleet) at(place int) *process {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.slots[place]
 }
 
 // take empties a place.
-func (f *fleet) take(place int) *process {
+func (f *Fleet) take(place int) *process {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	p := f.slots[place]
@@ -252,7 +257,7 @@ func (f *fleet) take(place int) *process {
 }
 
 // rest waits for d, or until the storm is over.
-func (f *fleet) rest(d time.Duration) {
+func (f *Fleet) rest(d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -261,8 +266,8 @@ func (f *fleet) rest(d time.Duration) {
 	}
 }
 
-// happen makes one event happen, and returns when it is over.
-func (f *fleet) happen(e event) {
+// happen makes one Event happen, and returns when it is over.
+func (f *Fleet) happen(e Event) {
 	switch e.What {
 	case "kill", "kill some", "kill all":
 		var gone sync.WaitGroup
@@ -288,10 +293,24 @@ func (f *fleet) happen(e event) {
 		for _, place := range e.Places {
 			f.restart(place)
 		}
+	default:
+		f.disturb(e)
 	}
 }
 
-func (f *fleet) restart(place int) {
+// disturb makes something happen to the world.
+func (f *Fleet) disturb(e Event) {
+	begun := time.Now()
+	if err := f.world.Happen(e.What, e.For, f.calm); err != nil {
+		f.book.violated("fault", "%s: %v", e.What, err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.disturbed = append(f.disturbed, stretch{begun, time.Now()})
+	f.book.note("%s from %s to %s", e.What, f.since(begun), f.since(time.Now()))
+}
+
+func (f *Fleet) restart(place int) {
 	p := f.take(place)
 	if p == nil {
 		return
@@ -301,14 +320,14 @@ func (f *fleet) restart(place int) {
 	case !ended:
 		f.book.violated("shutdown", "place %d has not ended %v after SIGTERM", place, within)
 		p.kill()
-	case code != 0 && code != exitCutOff && (f.Kind == rolling || code != exitBroken):
+	case code != 0 && code != exitCutOff && (f.Kind == Rolling || code != exitBroken):
 		f.book.violated("shutdown", "place %d ended with code %d after SIGTERM", place, code)
 	}
 	f.boot(place)
 }
 
 // submit makes one call, and repeats it where the task's id makes that safe.
-func (f *fleet) submit(n int, u submit) {
+func (f *Fleet) submit(n int, u Submit) {
 	c := command{N: n, Submit: u}
 	if u.How == "subtasks" || u.How == "stop" {
 		if c.Target = f.book.some(u.Pick); c.Target == "" {

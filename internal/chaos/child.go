@@ -1,6 +1,6 @@
 //go:build unix
 
-package embedded_test
+package chaos
 
 import (
 	"bufio"
@@ -17,26 +17,25 @@ import (
 	"syscall"
 	"time"
 
+	"go.uber.org/goleak"
+
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
-	"github.com/afgen/afgen/runtime/backend/embedded"
 )
-
-func init() { children["chaos"] = chaosChild }
 
 // An assignment is the first line that a child reads: who it is. After it come commands.
 type assignment struct {
-	Path  string
-	Works []int
-	Drain time.Duration
-	Lease time.Duration
+	Address string
+	Works   []int
+	Drain   time.Duration
+	Lease   time.Duration
 }
 
 // A command is a submit that a child is to make, and answers by its number.
 type command struct {
 	N      int
 	Target string // the source of subtasks, or what is to be stopped
-	Submit submit
+	Submit Submit
 }
 
 // A report is a line that a child writes. It counts though the child is killed right after.
@@ -53,32 +52,36 @@ type report struct {
 
 // The exit codes of a child besides 0.
 const (
-	exitOrphan  = 3 // the parent is gone
-	exitBroken  = 4
-	exitCutOff  = 5 // the drain cut handlers off, whose tasks were released
-	chaosLease  = 3 * time.Second
-	chaosDelays = 100 * time.Millisecond // snoozes, and the timeout of what hangs
+	exitOrphan = 3 // the parent is gone
+	exitBroken = 4
+	exitCutOff = 5 // the drain cut handlers off, whose tasks were released
+	shortLease = 3 * time.Second
+	delays     = 100 * time.Millisecond // snoozes, and the timeout of what hangs
 )
 
 // A child is one process of a scenario: an App, and what it reports.
 type child struct {
 	assignment
 	app    *af.App
-	queues []af.Queue[order, receipt]
+	queues []af.Queue[Order, receipt]
 
 	mu     sync.Mutex
 	inside map[string]int // handlers, by queue
 }
 
-// An audited is the backend of a child.
-type audited struct {
-	path  string
+// An opener is the backend of a child.
+type opener struct {
 	child *child
+	open  func(address, instance string) (backend.Backend, error)
 }
 
-func (b audited) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+func (b opener) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
 	b.child.report(report{Kind: "instance", ID: env.Instance.ID})
-	return embedded.File(b.path, embedded.Audited(env.Instance.ID)).Open(ctx, env)
+	inner, err := b.open(b.child.Address, env.Instance.ID)
+	if err != nil {
+		return nil, err
+	}
+	return inner.Open(ctx, env)
 }
 
 // report writes a line at once.
@@ -92,7 +95,9 @@ func (c *child) report(r report) {
 	_, _ = os.Stdout.Write(append(line, '\n'))
 }
 
-func chaosChild() int {
+// Child is what a process that a fleet has started does until it is told to end: it runs an App over the backend that open
+// makes of what [World.Address] says and of the App's instance. It returns the exit code.
+func Child(open func(address, instance string) (backend.Backend, error)) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	c := &child{inside: map[string]int{}}
@@ -101,8 +106,9 @@ func chaosChild() int {
 	if err == nil {
 		err = json.Unmarshal(line, &c.assignment)
 	}
+	before := goleak.IgnoreCurrent()
 	if err == nil {
-		err = c.start()
+		err = c.start(open)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "start:", err)
@@ -114,6 +120,10 @@ func chaosChild() int {
 	drain, cancel := context.WithTimeout(context.Background(), c.Drain)
 	defer cancel()
 	if err = c.app.Shutdown(drain); err == nil {
+		// Commands that come too late are refused by themselves.
+		err = goleak.Find(before, goleak.IgnoreAnyFunction(obeys), goleak.IgnoreAnyFunction(obeys+".func1"))
+	}
+	if err == nil {
 		return 0
 	}
 	c.report(report{Kind: "ended", Text: err.Error()})
@@ -123,21 +133,24 @@ func chaosChild() int {
 	return exitBroken
 }
 
-func (c *child) start() error {
+// obeys is the name of the goroutine that reads commands.
+const obeys = "github.com/afgen/afgen/internal/chaos.(*child).obey"
+
+func (c *child) start(open func(address, instance string) (backend.Backend, error)) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	app, err := af.Open(ctx, audited{c.Path, c}, af.Lease(c.Lease), af.Logger(log), af.IP("192.0.2.1"))
+	app, err := af.Open(ctx, opener{c, open}, af.Lease(c.Lease), af.Logger(log), af.IP("192.0.2.1"))
 	if err != nil {
 		return err
 	}
 	c.app = app
-	for i, w := range chaosWorkers {
-		c.queues = append(c.queues, af.NewQueue[order, receipt](app, w))
+	for i, w := range workers {
+		c.queues = append(c.queues, af.NewQueue[Order, receipt](app, w))
 		for _, mine := range c.Works {
 			switch h := (plain{c, w}); {
 			case mine != i:
-			case i == len(chaosWorkers)-1:
+			case i == len(workers)-1:
 				af.RegisterWorker(app, w, &h)
 			default:
 				af.RegisterWorker(app, w, &fan{h})
@@ -186,7 +199,7 @@ func (c *child) carryOut(ctx context.Context, cmd command) ([]string, error) {
 	}
 }
 
-func (u submit) options() []af.SubmitOption {
+func (u Submit) options() []af.SubmitOption {
 	opts := []af.SubmitOption{af.Weight(u.Weight)}
 	if u.ID != "" {
 		opts = append(opts, af.TaskID(u.ID))
@@ -201,12 +214,12 @@ func (u submit) options() []af.SubmitOption {
 		opts = append(opts, af.Deadline(time.Now().Add(u.Deadline)))
 	}
 	if len(u.Orders) == 1 && u.Orders[0].Do == "hang" {
-		opts = append(opts, af.Timeout(chaosDelays))
+		opts = append(opts, af.Timeout(delays))
 	}
 	return opts
 }
 
-func (f family) options() []af.SubtaskOption {
+func (f Family) options() []af.SubtaskOption {
 	opts := []af.SubtaskOption{af.OnFailure(f.Policy)}
 	if f.Now {
 		opts = append(opts, af.RunNow())
@@ -228,7 +241,7 @@ type receipt struct {
 	Fence  int64
 }
 
-func (h *fan) SubtasksDone(ctx context.Context, o order, s af.Subtasks) error {
+func (h *fan) SubtasksDone(ctx context.Context, o Order, s af.Subtasks) error {
 	h.c.enter(h.w)
 	defer h.c.leave(h.w)
 	r := af.TaskFrom(ctx)
@@ -237,14 +250,14 @@ func (h *fan) SubtasksDone(ctx context.Context, o order, s af.Subtasks) error {
 	return nil
 }
 
-func (h *plain) Run(ctx context.Context, o order) (receipt, error) {
+func (h *plain) Run(ctx context.Context, o Order) (receipt, error) {
 	h.c.enter(h.w)
 	defer h.c.leave(h.w)
 	r := af.TaskFrom(ctx)
 	h.c.report(report{Kind: "run", ID: r.ID, Fence: r.Fence})
 	for _, f := range o.Kids {
 		if _, err := h.c.queues[f.Queue].Subtasks(ctx, r.ID, f.Orders, f.options()...); err != nil {
-			return receipt{}, af.Snooze(chaosDelays) // once more, with the same batches
+			return receipt{}, af.Snooze(delays) // once more, with the same batches
 		}
 	}
 	if o.Do == "hang" {
@@ -260,7 +273,7 @@ func (h *plain) Run(ctx context.Context, o order) (receipt, error) {
 	case o.Do == "permanent":
 		return receipt{}, af.Permanent(af.ErrOutOfRange)
 	case o.Do == "snooze" && r.Fence <= int64(o.N):
-		return receipt{}, af.Snooze(chaosDelays)
+		return receipt{}, af.Snooze(delays)
 	case o.Do == "panic" && again:
 		panic("as ordered")
 	}

@@ -1,18 +1,20 @@
 //go:build unix
 
-package embedded_test
+package chaos
 
 import (
 	"fmt"
 	"sync"
+	"time"
 )
 
 // A book is what the parent was told: which submits were acknowledged, which handlers ran.
 type book struct {
 	mu     sync.Mutex
 	acks   []string
-	asked  map[string]bool     // to be stopped
-	runs   map[string]int      // handlers begun, by id#fence
+	asked  map[string]bool // to be stopped
+	runs   map[string]int  // handlers begun, by id#fence
+	order  []Run
 	told   map[string][][4]int // by the id of the done task
 	broken []string
 	notes  []string
@@ -22,11 +24,12 @@ func newBook() *book {
 	return &book{asked: map[string]bool{}, runs: map[string]int{}, told: map[string][][4]int{}}
 }
 
-func (b *book) heard(r report) {
+func (b *book) heard(r report, place int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch r.Kind {
 	case "run":
+		b.order = append(b.order, Run{r.ID, r.Fence, place, time.Now()})
 		b.runs[fmt.Sprintf("%s#%d", r.ID, r.Fence)]++
 	case "told":
 		b.told[r.ID] = append(b.told[r.ID], r.Counts)

@@ -1,6 +1,6 @@
 //go:build unix
 
-package embedded_test
+package chaos
 
 import (
 	"encoding/json"
@@ -16,12 +16,12 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-const chaosCrashes = 3 // of a task, after which it fails as poison
+const maxCrashes = 3 // of a task, after which it fails as poison
 
-func chaosLimits(queue string) fault.Limits {
-	for _, w := range chaosWorkers {
+func limits(queue string) fault.Limits {
+	for _, w := range workers {
 		if w.Name == queue {
-			return fault.Limits{Retries: w.Retries, MaxCrashes: chaosCrashes}
+			return fault.Limits{Retries: w.Retries, MaxCrashes: maxCrashes}
 		}
 	}
 	return fault.Limits{}
@@ -29,8 +29,8 @@ func chaosLimits(queue string) fault.Limits {
 
 // A trial judges what has happened in a scenario.
 type trial struct {
-	*audit
-	fleet    *fleet
+	*Audit
+	fleet    *Fleet
 	starved  []stretch // when the parent itself didn't get to run
 	broken   []fault.Violation
 	byPrefix map[string]*process // by instance
@@ -39,8 +39,8 @@ type trial struct {
 	most     map[string]int      // tasks of a queue that one owner had at once, by the store's account
 }
 
-func newTrial(a *audit, f *fleet, starved []stretch) *trial {
-	t := &trial{audit: a, fleet: f, starved: starved, byPrefix: map[string]*process{}, most: map[string]int{}}
+func newTrial(a *Audit, f *Fleet, starved []stretch) *trial {
+	t := &trial{Audit: a, fleet: f, starved: starved, byPrefix: map[string]*process{}, most: map[string]int{}}
 	for _, p := range f.processes() {
 		t.byPrefix[p.instance] = p
 	}
@@ -52,16 +52,16 @@ func (t *trial) fail(rule, id, format string, args ...any) {
 }
 
 func (t *trial) judge() {
-	t.broken = append(t.log.Check(chaosLimits), t.log.CheckEnd(slices.Collect(maps.Values(t.stored)))...)
+	t.broken = append(t.Log.Check(limits), t.Log.CheckEnd(slices.Collect(maps.Values(t.Stored)))...)
 	for _, text := range t.fleet.book.broken {
 		t.fail("book", "", "%s", text)
 	}
 	for _, id := range t.fleet.book.acks {
-		if _, ok := t.stored[id]; !ok {
+		if _, ok := t.Stored[id]; !ok {
 			t.fail("I1", id, "task %s was acknowledged and is not there", id)
 		}
 	}
-	for _, task := range t.stored {
+	for _, task := range t.Stored {
 		t.ending(task)
 	}
 	t.claims()
@@ -80,7 +80,7 @@ func (t *trial) process(owner string) *process {
 func (t *trial) ending(task backend.Task) {
 	o, id := orderOf(task), task.ID
 	want := ending{backend.StatusSuccess, 1}
-	for _, w := range chaosWorkers {
+	for _, w := range workers {
 		if w.Name == task.Queue && task.DoneOf == "" {
 			want = o.ends(w)
 		}
@@ -91,7 +91,7 @@ func (t *trial) ending(task backend.Task) {
 		if !t.mayStop(task) {
 			t.fail("stop", id, "%s was stopped, and nobody asked for it: %+v", id, task.Error)
 		}
-	case task.Status == backend.StatusFailed && task.Crashes == chaosCrashes:
+	case task.Status == backend.StatusFailed && task.Crashes == maxCrashes:
 	case task.Status == backend.StatusFailed && !task.Deadline.IsZero() && task.Attempt < want.attempt && task.Error.Code == backend.ErrDeadlineExceeded:
 	case got != want:
 		t.fail("ending", id, "%s is %s after attempt %d, and its order %+v is %s after %d: %+v", id, got.status, got.attempt, o, want.status,
@@ -102,7 +102,7 @@ func (t *trial) ending(task backend.Task) {
 			t.fail("result", id, "%s, ticket %d, fence %d, has the result %s", id, o.Ticket, task.Fence, task.Result)
 		}
 	}
-	if t.fleet.Kind == rolling && task.Crashes > 0 {
+	if t.fleet.Kind == Rolling && task.Crashes > 0 {
 		t.fail("rolling", id, "%s was charged %d crashes", id, task.Crashes)
 	}
 	t.fanIn(task)
@@ -116,11 +116,11 @@ func (t *trial) mayStop(task backend.Task) bool {
 	if task.Source == "" {
 		return false
 	}
-	source := t.stored[task.Source]
+	source := t.Stored[task.Source]
 	if source.Status == backend.StatusFailed || source.Status == backend.StatusStopped || t.mayStop(source) {
 		return true
 	}
-	for _, sibling := range t.stored {
+	for _, sibling := range t.Stored {
 		if sibling.Source == task.Source && sibling.OnFailure == af.FailFast && sibling.Status == backend.StatusFailed {
 			return true
 		}
@@ -131,14 +131,14 @@ func (t *trial) mayStop(task backend.Task) bool {
 // fanIn checks what SubtasksDone was told.
 func (t *trial) fanIn(task backend.Task) {
 	told := t.fleet.book.told[task.ID]
-	c := t.stored[task.DoneOf].Subtasks
+	c := t.Stored[task.DoneOf].Subtasks
 	switch {
 	case task.DoneOf == "":
 		return
 	case c == nil:
 		t.fail("I5", task.ID, "%s runs before its set is finished", task.ID)
 		return
-	case len(told) == 0 && task.Crashes < chaosCrashes:
+	case len(told) == 0 && task.Crashes < maxCrashes:
 		t.fail("I5", task.ID, "SubtasksDone of %s never ran; its task is %s: %+v", task.DoneOf, task.Status, task.Error)
 	}
 	for _, got := range told {
@@ -152,8 +152,8 @@ func (t *trial) fanIn(task backend.Task) {
 func (t *trial) claims() {
 	convicted := map[string]bool{}
 	running := map[string]int{}
-	for i := range t.log.Entries {
-		e := &t.log.Entries[i]
+	for i := range t.Log.Entries {
+		e := &t.Log.Entries[i]
 		if e.Convicts {
 			convicted[e.Owner] = true
 			continue
@@ -162,7 +162,7 @@ func (t *trial) claims() {
 			continue
 		}
 		c := e.Changes[0]
-		id, owner := c.After.ID, t.owners[e]
+		id, owner := c.After.ID, t.Owners[e]
 		switch e.Op {
 		case "Claim":
 			running[e.Owner+c.After.Queue]++
@@ -185,7 +185,7 @@ func (t *trial) claims() {
 // handlers checks that each claim has one handler at the most, and each handler a claim.
 func (t *trial) handlers() {
 	claims := map[string]bool{}
-	for _, e := range t.log.Entries {
+	for _, e := range t.Log.Entries {
 		if e.Op == "Claim" {
 			c := e.Changes[0].After
 			claims[fmt.Sprintf("%s#%d", c.ID, c.Fence)] = true
@@ -201,17 +201,17 @@ func (t *trial) handlers() {
 // convictions checks that nobody was taken for dead who had not given cause.
 func (t *trial) convictions() {
 	lost := map[string]bool{}
-	for i := range t.log.Entries {
-		if e := &t.log.Entries[i]; e.Op == "Judge" && len(e.Changes) > 0 {
-			lost[t.owners[e]] = true
+	for i := range t.Log.Entries {
+		if e := &t.Log.Entries[i]; e.Op == "Judge" && len(e.Changes) > 0 {
+			lost[t.Owners[e]] = true
 		}
 	}
-	for _, e := range t.log.Convictions() {
+	for _, e := range t.Log.Convictions() {
 		p, at := t.process(e.Owner), t.fleet.begun.Add(e.At)
 		switch {
 		case p == nil:
 			t.fail("conviction", "", "%s took %s for dead, who is nobody", e.Instance, e.Owner)
-		case !p.leaves.IsZero() && p.leaves.Before(at) && (p.killed || !lost[e.Owner]):
+		case !p.leaves.IsZero() && p.leaves.Before(at) && (p.killed || p.code == exitBroken || !lost[e.Owner]):
 		case slices.ContainsFunc(p.stops, func(s stretch) bool { // stopped beyond a lease, as seen from a beat on
 			return s.to.Sub(s.from) > t.fleet.Lease-beatSlack && s.overlaps(at.Add(-2*t.fleet.Lease), at)
 		}):
@@ -222,6 +222,9 @@ func (t *trial) convictions() {
 		}
 	}
 }
+
+// reconnects is how long processes may take until all is as before, once nothing disturbs them any more.
+const reconnects = 10 * time.Second
 
 // beatSlack is how long a beat may be under way when a process is stopped, and after.
 const beatSlack = 1500 * time.Millisecond
@@ -239,19 +242,16 @@ type crash struct {
 	claim     int // its place in the log
 }
 
-// mostAgain is how long a task may take to run again, with somebody there to run it.
-const mostAgain = 3 * time.Second
-
 // crashes measures how soon what ran in a killed process runs again.
 func (t *trial) crashes() {
 	open := map[string]crash{}
-	for i := range t.log.Entries {
-		e := &t.log.Entries[i]
+	for i := range t.Log.Entries {
+		e := &t.Log.Entries[i]
 		if len(e.Changes) == 0 {
 			continue
 		}
 		c := e.Changes[0].After
-		switch p := t.process(t.owners[e]); {
+		switch p := t.process(t.Owners[e]); {
 		case e.Op == "Judge" && p != nil && p.killed && !c.Status.Final():
 			open[c.ID] = crash{id: c.ID, queue: c.Queue, killed: p.leaves}
 		case e.Op == "Claim" && !open[c.ID].killed.IsZero():
@@ -264,7 +264,7 @@ func (t *trial) crashes() {
 				continue
 			}
 			t.again = append(t.again, took)
-			if took > mostAgain {
+			if took > t.fleet.world.Again() {
 				t.fail("again", c.ID, "%s ran again %v after its process was killed", c.ID, took)
 			}
 		}
@@ -274,11 +274,13 @@ func (t *trial) crashes() {
 // quietFor says whether all the time until a task ran again somebody could have run it: another process of its queue with
 // free slots, while nobody was stopped, who might have held the file's lock, and the machine did its work.
 func (t *trial) quietFor(c crash) bool {
-	to := c.killed.Add(mostAgain)
+	to := c.killed.Add(t.fleet.world.Again())
 	if c.again.Before(to) {
 		to = c.again
 	}
-	if t.hungry(c.killed, to) {
+	if t.hungry(c.killed, to) || slices.ContainsFunc(t.fleet.disturbed, func(s stretch) bool {
+		return stretch{s.from, s.to.Add(reconnects)}.overlaps(c.killed.Add(-t.fleet.Lease), to)
+	}) {
 		return false
 	}
 	able := false
@@ -295,14 +297,14 @@ func (t *trial) quietFor(c crash) bool {
 // freeIn says whether a process had a free slot all the time until a task ran again.
 func (t *trial) freeIn(p *process, c crash, to time.Time) bool {
 	most := 0
-	for i, w := range chaosWorkers {
+	for i, w := range workers {
 		if w.Name == c.queue && p.place < len(t.fleet.Workers) && slices.Contains(t.fleet.Workers[p.place], i) {
 			most = w.Max
 		}
 	}
 	n := 0
-	for i := range t.log.Entries[:c.claim] {
-		e := &t.log.Entries[i]
+	for i := range t.Log.Entries[:c.claim] {
+		e := &t.Log.Entries[i]
 		at := t.fleet.begun.Add(e.At)
 		if at.After(to) {
 			break
@@ -314,7 +316,7 @@ func (t *trial) freeIn(p *process, c crash, to time.Time) bool {
 		case len(e.Changes) == 0 || e.Changes[0].After.Queue != c.queue:
 		case e.Op == "Claim" && t.process(e.Owner) == p:
 			n++
-		case (e.Op == "Settle" || e.Op == "Judge") && t.process(t.owners[e]) == p:
+		case (e.Op == "Settle" || e.Op == "Judge") && t.process(t.Owners[e]) == p:
 			n--
 		}
 	}

@@ -1,0 +1,342 @@
+//go:build unix
+
+// Package chaos kills, stops and restarts processes, and what they share, and judges from a log of what has really happened
+// to their tasks whether the promises were kept: invariants I1 to I5 and I7 to I9 of docs/tasks.md's states.
+//
+//	func TestMain(m *testing.M) // runs chaos.Child where AF_TEST_CHILD is "chaos"
+//	func TestChaos(t *testing.T) {
+//		chaos.Main(t, "./runtime/backend/embedded", func(t *testing.T, folder string) chaos.World { … })
+//	}
+//
+// # Parts
+//
+// A [Scenario] says which processes there are, what is submitted, and what happens when (scenario.go). A Fleet is these
+// processes: each is the test's own binary, run again as a [Child], which obeys commands and reports by lines (fleet.go,
+// child.go). A [World] is what they share: a file, or servers; it makes its own faults happen, and gives an account of
+// everything that was written, which it has from the store and never from the processes. The trial compares that account with
+// the state table (internal/fault), with what was acknowledged, with the handlers that began, and with what was done to whom
+// (trial.go).
+//
+// # Two ways to use it
+//
+// [Main] runs scenarios that seeds make: what happens at which moment is not seeded, so the log is what tells. [Begin] gives
+// a test a fleet of its own, for what must happen at a certain step: it is driven by the methods in drive.go and judged by
+// [Fleet.Judge].
+package chaos
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+var (
+	chaosFor  = flag.Duration("chaos", 0, "go on with scenarios of chaos for so long")
+	chaosSeed = flag.Uint64("chaos-seed", 0, "the first scenario of chaos; 0 is 1, or with -chaos one by chance")
+	chaosOnly = flag.String("chaos-kind", "", "scenarios of chaos of this kind only")
+)
+
+const (
+	shortStorm = 5 * time.Second
+	longStorm  = 12 * time.Second
+	settleMost = 90 * time.Second // after a storm; liveness, not speed
+	endMost    = 30 * time.Second // from SIGTERM to the end of all
+)
+
+// A World is what the processes of a fleet share. Its methods are called from several goroutines.
+type World interface {
+	// Address is what each process is told to open its backend by.
+	Address() string
+	// Faults names what may happen to it, besides what happens to processes.
+	Faults() []string
+	// Happen makes one of the Faults happen for a while, or until calm is closed, and returns when it is over.
+	Happen(what string, d time.Duration, calm <-chan struct{}) error
+	// Again is within how long what a killed process ran must run again where somebody could run it.
+	Again() time.Duration
+	// Left says how many tasks, sets of subtasks and batches have not come to their end.
+	Left(ctx context.Context) (int, error)
+	// Held names what is still held though everything has come to its end, while the processes go on (I9).
+	Held(ctx context.Context) ([]string, error)
+	// Audit returns what has happened. All processes have ended.
+	Audit(begun time.Time) (*Audit, error)
+	// Remains names what the processes have left and should not have (I9). All have ended.
+	Remains() ([]string, error)
+}
+
+// An Audit is what the store says has happened.
+type Audit struct {
+	Log    *fault.Log
+	Owners map[*fault.Entry]string // whose claim each entry ended
+	Stored map[string]backend.Task // at the end, as the store returns them
+}
+
+// Main runs scenarios: one short one of each kind, or with -chaos as many as there is time for. pkg is what go test is to be
+// told to repeat one.
+func Main(t *testing.T, pkg string, world func(t *testing.T, folder string) World) {
+	kinds := []Kind{Everything, Kills, Rolling}
+	kinds = slices.DeleteFunc(kinds, func(k Kind) bool { return *chaosOnly != "" && *chaosOnly != k.String() })
+	var all tally
+	defer func() { t.Log(all.String()) }()
+	run := func(t *testing.T, kind Kind, seed uint64, storm time.Duration) {
+		folder := tempFolder(t)
+		w := world(t, folder)
+		f := Begin(t, NewScenario(kind, seed, storm, w.Faults()), w)
+		f.storm()
+		f.judge(folder, &all, fmt.Sprintf("go test %s -run Chaos -chaos-kind %v -chaos-seed %d (what happens at which moment is not seeded)",
+			pkg, kind, seed))
+	}
+	if *chaosFor == 0 {
+		var done sync.WaitGroup
+		for _, kind := range kinds { // side by side, for they mostly wait
+			done.Go(func() {
+				t.Run(kind.String(), func(t *testing.T) { run(t, kind, max(*chaosSeed, 1), shortStorm) })
+			})
+		}
+		done.Wait()
+		return
+	}
+	seed := *chaosSeed
+	if seed == 0 {
+		seed = uint64(time.Now().Unix())
+	}
+	for begun := time.Now(); time.Since(begun) < *chaosFor && !t.Failed(); seed++ {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) { run(t, kinds[seed%uint64(len(kinds))], seed, longStorm) })
+	}
+}
+
+// tempFolder returns a folder that stays where the test fails. A socket's path has little room, so it is not t.TempDir.
+func tempFolder(t *testing.T) string {
+	folder, err := os.MkdirTemp("", "af-chaos")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// A tally is what has happened in all scenarios: one in which nothing happens proves nothing.
+type tally struct {
+	mu        sync.Mutex
+	scenarios int
+	processes int
+	rows      [13]int
+	acks      int
+	settled   []time.Duration
+	again     []time.Duration
+	anyhow    []time.Duration
+	most      map[string]int
+}
+
+func (n *tally) count(tr *trial, settled time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.scenarios++
+	n.processes += len(tr.fleet.processes())
+	n.acks += len(tr.fleet.book.acks)
+	for _, e := range tr.Log.Entries {
+		for _, c := range e.Changes {
+			n.rows[e.Row(c)]++
+		}
+	}
+	n.settled = append(n.settled, settled)
+	n.again, n.anyhow = append(n.again, tr.again...), append(n.anyhow, tr.anyhow...)
+	if n.most == nil {
+		n.most = map[string]int{}
+	}
+	for queue, m := range tr.most {
+		n.most[queue] = max(n.most[queue], m)
+	}
+}
+
+func (n *tally) String() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return fmt.Sprintf("%d scenarios, %d processes, %d acknowledged tasks; changes by row of the state table %v; settled after a storm %s; "+
+		"killed to running again %s, those included that nobody was free to run %s; claims of an owner not yet settled, at most %v",
+		n.scenarios, n.processes, n.acks, n.rows, quantiles(n.settled), quantiles(n.again), quantiles(n.anyhow), n.most)
+}
+
+func quantiles(all []time.Duration) string {
+	if len(all) == 0 {
+		return "(none)"
+	}
+	slices.Sort(all)
+	at := func(p int) time.Duration { return all[(len(all)-1)*p/100].Round(time.Millisecond) }
+	return fmt.Sprintf("(%d) p50 %v p90 %v max %v", len(all), at(50), at(90), at(100))
+}
+
+// judge ends a fleet whose storm is over and fails its test where a promise was broken; how says how it is repeated.
+func (f *Fleet) judge(folder string, all *tally, how string) {
+	f.t.Helper()
+	settled := f.settle()
+	f.end()
+	hunger := f.starved()
+	broken := f.book.broken
+	a, err := f.world.Audit(f.begun)
+	if err != nil {
+		f.t.Fatalf("%v: %v", broken, err)
+	}
+	tr := newTrial(a, f, hunger)
+	tr.judge()
+	all.count(tr, settled)
+	if len(tr.broken) == 0 && !f.t.Failed() {
+		_ = os.RemoveAll(folder)
+		return
+	}
+	report := tr.report(folder)
+	if len(tr.broken) == 0 {
+		f.t.Logf("the log and what each process has logged stand in %s", folder)
+		return
+	}
+	f.t.Errorf("%s\n%d broken promises; the whole log and what each process has logged stand in %s\n%s%ssettled after %v", how,
+		len(tr.broken), folder, report, f.Scenario.String(), settled)
+}
+
+// report writes down all there is, in a folder, and returns what concerns the broken promises.
+func (t *trial) report(folder string) string {
+	var ids []string
+	var text strings.Builder
+	for _, v := range t.broken[:min(len(t.broken), 20)] {
+		for _, id := range v.Tasks {
+			if id != "" {
+				ids = append(ids, id)
+			}
+		}
+		fmt.Fprintf(&text, "%v\n", v)
+	}
+	if len(ids) > 0 {
+		text.WriteString(t.Log.String(ids...))
+	}
+	for _, p := range t.fleet.processes() {
+		fmt.Fprintf(&text, "place %d, %.6s: ready %s, left %s, killed %v, code %d, stopped", p.place, p.instance, t.fleet.since(p.since),
+			t.fleet.since(p.leaves), p.killed, p.code)
+		for _, s := range p.stops {
+			fmt.Fprintf(&text, " %s to %s", t.fleet.since(s.from), t.fleet.since(s.to))
+		}
+		text.WriteString("\n")
+		_ = os.WriteFile(filepath.Join(folder, "stderr-"+p.instance), p.stderr.Bytes(), 0o600)
+	}
+	for _, s := range t.starved {
+		fmt.Fprintf(&text, "starved from %s to %s\n", t.fleet.since(s.from), t.fleet.since(s.to))
+	}
+	all := t.Log.String() + strings.Join(t.fleet.book.notes, "\n")
+	_ = os.WriteFile(filepath.Join(folder, "log"), []byte(all), 0o600)
+	return text.String()
+}
+
+func (f *Fleet) since(at time.Time) string {
+	if at.IsZero() {
+		return "never"
+	}
+	return fmt.Sprintf("%.3fs", at.Sub(f.begun).Seconds())
+}
+
+// watchHunger notes when this process doesn't get to run; what it returns ends that.
+func watchHunger() func() []stretch {
+	const step, hungry = 20 * time.Millisecond, 500 * time.Millisecond
+	stop, done := make(chan struct{}), make(chan []stretch, 1)
+	go func() {
+		var all []stretch
+		for last := time.Now(); ; {
+			select {
+			case <-stop:
+				done <- all
+				return
+			case <-time.After(step):
+			}
+			now := time.Now()
+			if now.Sub(last) > hungry {
+				all = append(all, stretch{last, now})
+			}
+			last = now
+		}
+	}()
+	return sync.OnceValue(func() []stretch {
+		close(stop)
+		return <-done
+	})
+}
+
+// storm lets the scenario happen and returns when it is over, and there is a process in every place.
+func (f *Fleet) storm() {
+	begun := time.Now()
+	for n, u := range f.Submits {
+		f.busy.Go(func() {
+			f.rest(u.At - time.Since(begun))
+			f.submit(n+1, u)
+		})
+	}
+	for _, e := range f.Events {
+		f.busy.Go(func() {
+			f.rest(e.At - time.Since(begun))
+			f.happen(e)
+		})
+	}
+	f.rest(f.Storm - time.Since(begun))
+	f.becalm()
+}
+
+// settle waits until all that was submitted has ended, and nothing is held any more.
+func (f *Fleet) settle() time.Duration {
+	begun := time.Now()
+	left := -1
+	var held []string
+	for ; time.Since(begun) < settleMost; time.Sleep(50 * time.Millisecond) {
+		ctx, cancel := context.WithTimeout(context.Background(), settleMost)
+		n, err := f.world.Left(ctx)
+		took := time.Since(begun)
+		if left = n; err == nil && n == 0 {
+			held, err = f.world.Held(ctx)
+		}
+		cancel()
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		if left == 0 && len(held) == 0 {
+			return took
+		}
+	}
+	f.book.violated("I1", "%d tasks, sets and batches are left %v after the storm", left, settleMost)
+	f.book.violated("I9", "%v is held %v after the storm", held, settleMost)
+	return time.Since(begun)
+}
+
+// end ends all processes at once; nothing is left of them (I9).
+func (f *Fleet) end() {
+	var all sync.WaitGroup
+	for place := range f.slots {
+		p := f.take(place)
+		if p == nil {
+			f.book.violated("I9", "there is no process in place %d after the storm", place)
+			continue
+		}
+		all.Go(func() {
+			code, ended := p.terminate(endMost)
+			if !ended {
+				p.signal(syscall.SIGQUIT) // it says what it is doing
+				<-p.exited
+			}
+			if code != 0 || !ended {
+				f.book.violated("I9", "place %d ended within %v: %v, with code %d: %s", place, endMost, ended, code, p.said)
+			}
+		})
+	}
+	all.Wait()
+	remains, err := f.world.Remains()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, what := range remains {
+		f.book.violated("I9", "%s", what)
+	}
+}
