@@ -37,6 +37,7 @@ type pulse struct {
 	watched map[string]watch // only look uses it, and looked
 	looked  time.Time        // when it last saw all counters
 	audits  chan struct{}
+	alarms  chan struct{} // has an element when a suspicion is new
 }
 
 // A watch is an owner's counter and since when it has been that.
@@ -51,6 +52,9 @@ const (
 	// suspectAfter is for how long an owner's counter must have stood still where there is a reason to suspect it: two
 	// beats, and some.
 	suspectAfter = 2*beatEvery + beatEvery/4
+	// suspectEvery is how often counters are looked at for so long after a suspicion: a beat's time between two looks would
+	// add up to two beats more until a process that was killed is convicted.
+	suspectEvery = beatEvery / 4
 	// ackAfter is how long a hint is kept unacknowledged: it is an alarm, and brokers have their patience too.
 	ackAfter = time.Minute
 	// maxCrashes is how many owners a task may lose before it fails as poison.
@@ -58,7 +62,7 @@ const (
 )
 
 func newPulse(e *engine) *pulse {
-	p := &pulse{e: e, lease: e.app.settings.lease, audits: make(chan struct{}, 1), watched: map[string]watch{}, suspects: map[string]time.Time{}}
+	p := &pulse{e: e, lease: e.app.settings.lease, audits: make(chan struct{}, 1), alarms: make(chan struct{}, 1), watched: map[string]watch{}, suspects: map[string]time.Time{}}
 	p.rename()
 	return p
 }
@@ -159,9 +163,24 @@ func (p *pulse) look(ctx context.Context) {
 	if w, ok := p.e.store.(backend.Witness); ok {
 		deaths = w.Deaths()
 	}
-	for n := 1; ; n++ {
+	var hurry <-chan time.Time
+	var alarmed time.Time
+	for n := 0; ; {
 		select {
 		case <-tick.C:
+			n++
+		case <-p.alarms:
+			if alarmed = time.Now(); hurry == nil {
+				p.judge(ctx) // from now on at the latest the suspect's counter is watched
+				hurry = time.After(suspectEvery)
+			}
+			continue
+		case <-hurry:
+			p.judge(ctx)
+			if hurry = nil; time.Since(alarmed) < suspectAfter+beatEvery {
+				hurry = time.After(suspectEvery)
+			}
+			continue
 		case <-p.audits:
 			p.audit(ctx)
 			continue
@@ -229,8 +248,13 @@ func (p *pulse) checkLease() {
 func (p *pulse) suspect(id string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.suspects) < maxWindow {
-		p.suspects[id] = time.Now()
+	if len(p.suspects) >= maxWindow {
+		return
+	}
+	p.suspects[id] = time.Now()
+	select {
+	case p.alarms <- struct{}{}:
+	default:
 	}
 }
 

@@ -1,0 +1,41 @@
+package runtime_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// What a killed process ran runs again within 2.5 s where hints come back from the transport, at whichever moment between two
+// beats, and between two looks of its judge, it was killed.
+func TestTaskOfAKilledProcessRunsAgainInTwoBeatsAndABit(t *testing.T) {
+	for step := range 8 {
+		bubble(t, func(t *testing.T) {
+			world := fault.Around(memory.New(memory.HintIDs(4096)))
+			victim, q := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, n int) (int, error) {
+				<-ctx.Done()
+				return n, nil
+			})
+			time.Sleep(time.Duration(step) * 130 * time.Millisecond) // its beats and those of the other are so far apart
+			again := make(chan time.Time, 1)
+			id := must(q.Submit(t.Context(), 1))(t)
+			time.Sleep(2 * time.Second)
+			_, other := work(t, world, jobWorker, func(context.Context, int) (int, error) {
+				again <- time.Now()
+				return 1, nil
+			})
+			time.Sleep(3*time.Second + time.Duration(step)*70*time.Millisecond)
+			killed := time.Now()
+			victim.Crash()
+			if took := (<-again).Sub(killed); took > 2600*time.Millisecond || took < time.Second {
+				t.Errorf("it ran again %v after the kill", took)
+			}
+			if task := must(other.Get(t.Context(), id))(t); task.Crashes != 1 {
+				t.Errorf("%d crashes", task.Crashes)
+			}
+		})
+	}
+}
