@@ -95,12 +95,12 @@ func (p *pool) claimLoop(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		_, changed := p.e.ports.Transport.State()
+		up, changed := p.e.ports.Transport.State()
 		free, hints, ok := p.reason()
 		if !ok {
 			select {
 			case <-p.wake:
-			case <-changed: // hints may have gone with the connection
+			case <-changed: // without hints the next look must come sooner
 				p.lookAgain()
 				timer.Reset(p.nap(0))
 			case <-timer.C:
@@ -123,7 +123,7 @@ func (p *pool) claimLoop(ctx context.Context) {
 			}
 			poll = min(2*poll, pollMost)
 			continue
-		case full && !p.byID:
+		case full && (!p.byID || !up): // there may be more, and no hint will say so
 			p.lookAgain()
 		}
 		poll = pollFirst

@@ -88,6 +88,13 @@ func (p *pulse) healthy() bool {
 	return time.Since(p.accepted) < p.lease/2
 }
 
+// cutOff says whether the store has taken no beat for a lease.
+func (p *pulse) cutOff() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.accepted.IsZero() && time.Since(p.accepted) > p.lease
+}
+
 // begin beats for the first time. An App doesn't start without its store, unless it was told to: then it claims nothing
 // until a beat is accepted.
 func (p *pulse) begin(ctx context.Context) error {

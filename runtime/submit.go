@@ -122,11 +122,12 @@ func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string,
 	return ids, nil
 }
 
-// ask does something repeatable on the store for a caller, a few times where it is unavailable.
+// ask does something repeatable on the store for a caller, a few times where it is unavailable; once where it has been so for
+// a lease, so that nobody waits for what will not come.
 func (e *engine) ask(ctx context.Context, op func(context.Context) error) error {
 	for try := 0; ; try++ {
 		err := op(ctx)
-		if err == nil || CodeOf(err) != ErrUnavailable || try == maxRetries || errors.Is(err, backend.ErrAway) {
+		if err == nil || CodeOf(err) != ErrUnavailable || try == maxRetries || errors.Is(err, backend.ErrAway) || e.pulse.cutOff() {
 			if err != nil {
 				return local(err)
 			}

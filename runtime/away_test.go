@@ -1,0 +1,123 @@
+package runtime_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/fault"
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// Without a transport what a worker drains is bounded by its slots, and not by how often it looks.
+func TestWithoutTransportFullSlotsAreFilledAgainAtOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := degrade(memory.HintIDs(4096))
+		b.noTransport.Store(true)
+		w := jobWorker
+		w.Max = 5
+		_, q := work(t, b, w, func(_ context.Context, n int) (int, error) {
+			time.Sleep(10 * time.Millisecond)
+			return n, nil
+		})
+		begun := time.Now()
+		for _, id := range must(q.SubmitMany(t.Context(), make([]int, 100)))(t) {
+			must(q.Wait(t.Context(), id))(t)
+		}
+		if took := time.Since(begun); took > 5*time.Second {
+			t.Errorf("100 tasks of 10 ms in 5 slots took %v", took)
+		}
+	})
+}
+
+// leaving is memory whose transport goes, and says so.
+type leaving struct {
+	degraded
+	gone chan struct{}
+}
+
+type leavingTransport struct {
+	backend.Transport
+	l leaving
+}
+
+func (l leaving) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := l.degraded.Open(ctx, env)
+	if err == nil {
+		ports.Transport = leavingTransport{ports.Transport, l}
+	}
+	return ports, err
+}
+
+func (t leavingTransport) State() (bool, <-chan struct{}) {
+	up, _ := t.Transport.State()
+	if !up {
+		return false, nil
+	}
+	return true, t.l.gone
+}
+
+func TestWorkerLooksIntoTheStoreAsSoonAsTheTransportIsGone(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := leaving{degrade(memory.HintIDs(4096)), make(chan struct{})}
+		_, q := work(t, l, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		time.Sleep(20*time.Second + 100*time.Millisecond)
+		l.noTransport.Store(true)
+		close(l.gone)
+		begun := time.Now()
+		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t)
+		if took := time.Since(begun); took > 2500*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// A submit tries again where the store is away for a moment, and does not where that has lasted for a lease.
+func TestSubmitFailsFastOnceTheStoreIsAwayForALease(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		b := counted{fault.New(world, 1, fault.Plan{}), new(atomic.Int64)}
+		q := af.NewQueue[int, int](openStarted(t, b), jobWorker)
+		submit := func(want int64) {
+			t.Helper()
+			b.inserts.Store(0)
+			if _, err := q.Submit(t.Context(), 1); af.CodeOf(err) != af.ErrUnavailable || b.inserts.Load() != want {
+				t.Errorf("%v after %d inserts, want %d", err, b.inserts.Load(), want)
+			}
+		}
+		world.Down(false)
+		submit(4)
+		time.Sleep(12 * time.Second)
+		submit(1)
+		world.Up()
+		time.Sleep(2 * time.Second)
+		must(q.Submit(t.Context(), 1))(t)
+	})
+}
+
+// counted counts inserts.
+type counted struct {
+	backend.Backend
+	inserts *atomic.Int64
+}
+
+type countedStore struct {
+	backend.Store
+	inserts *atomic.Int64
+}
+
+func (c counted) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := c.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Store = countedStore{ports.Store, c.inserts}
+	}
+	return ports, err
+}
+
+func (s countedStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
+	s.inserts.Add(1)
+	return s.Store.Insert(ctx, tasks)
+}
