@@ -3,14 +3,15 @@ MAKEFLAGS += --no-print-directory
 GO ?= go
 # Flags for go test, such as TESTFLAGS=-count=3.
 TESTFLAGS ?=
-# How long make chaos takes.
+# How long make chaos and make chaos-servers take.
 CHAOS ?= 3m
 
-.PHONY: help demo test chaos lint bench bench-gen bench-servers generate stack stack-down demo-servers
+.PHONY: help demo test chaos chaos-servers lint bench bench-gen bench-servers generate stack stack-down demo-servers
 help:
 	@echo 'make demo      run the example services and their client'
 	@echo 'make test      lint and all tests, with -race where there is a C compiler'
 	@echo 'make chaos     kill, stop and restart processes that share a file, for CHAOS=3m, and check what became of their tasks'
+	@echo 'make chaos-servers  the same over RabbitMQ, MongoDB and Redis, which are stopped, killed and cut off, too'
 	@echo 'make lint      gofmt, go vet (also for darwin and windows), staticcheck, afgen check'
 	@echo 'make bench     benchmarks of the runtime'
 	@echo 'make bench-gen benchmarks of the generator'
@@ -28,6 +29,9 @@ test: lint
 
 chaos:
 	@$(GO) test -v ./runtime/backend/embedded -run Chaos -chaos $(CHAOS) -timeout 0 $(TESTFLAGS)
+
+chaos-servers:
+	@$(GO) test -v ./runtime/backend/servers -run Chaos -chaos $(CHAOS) -timeout 0 $(TESTFLAGS)
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \

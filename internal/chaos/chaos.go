@@ -5,7 +5,7 @@
 //
 //	func TestMain(m *testing.M) // runs chaos.Child where AF_TEST_CHILD is "chaos"
 //	func TestChaos(t *testing.T) {
-//		chaos.Main(t, "./runtime/backend/embedded", func(t *testing.T, folder string) chaos.World { … })
+//		chaos.Main(t, "./runtime/backend/embedded", kinds, func(t *testing.T, folder string) chaos.World { … })
 //	}
 //
 // # Parts
@@ -81,10 +81,16 @@ type Audit struct {
 	Stored map[string]backend.Task // at the end, as the store returns them
 }
 
-// Main runs scenarios: one short one of each kind, or with -chaos as many as there is time for. pkg is what go test is to be
-// told to repeat one.
-func Main(t *testing.T, pkg string, world func(t *testing.T, folder string) World) {
+// Long says whether there is time for more than a short scenario.
+func Long() bool { return *chaosFor > 0 }
+
+// Main runs scenarios: a short one of each of these kinds, or where there is time as many of all as there is time for. pkg is
+// what go test is to be told to repeat one.
+func Main(t *testing.T, pkg string, short []Kind, world func(t *testing.T, folder string) World) {
 	kinds := []Kind{Everything, Kills, Rolling}
+	if !Long() {
+		kinds = slices.Clone(short)
+	}
 	kinds = slices.DeleteFunc(kinds, func(k Kind) bool { return *chaosOnly != "" && *chaosOnly != k.String() })
 	var all tally
 	defer func() { t.Log(all.String()) }()
@@ -96,7 +102,7 @@ func Main(t *testing.T, pkg string, world func(t *testing.T, folder string) Worl
 		f.judge(folder, &all, fmt.Sprintf("go test %s -run Chaos -chaos-kind %v -chaos-seed %d (what happens at which moment is not seeded)",
 			pkg, kind, seed))
 	}
-	if *chaosFor == 0 {
+	if !Long() {
 		var done sync.WaitGroup
 		for _, kind := range kinds { // side by side, for they mostly wait
 			done.Go(func() {

@@ -150,7 +150,7 @@ func (c *child) start(open func(address, instance string) (backend.Backend, erro
 		for _, mine := range c.Works {
 			switch h := (plain{c, w}); {
 			case mine != i:
-			case i == len(workers)-1:
+			case i >= drawn-1:
 				af.RegisterWorker(app, w, &h)
 			default:
 				af.RegisterWorker(app, w, &fan{h})

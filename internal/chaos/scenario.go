@@ -33,12 +33,19 @@ type Family struct {
 	Batch  string           `json:"batch,omitempty"`
 }
 
-// workers are the queues. The last one has no SubtasksDone.
+// workers are the queues. The first three are those that scenarios draw, the third of them has no SubtasksDone; the last is for
+// many tasks at once.
 var workers = []af.Worker{
 	{Name: "a", Type: "Alpha", Max: 6, Retries: 2, Backoff: 50 * time.Millisecond, Weight: 1, Payload: "order"},
 	{Name: "b", Type: "Beta", Max: 4, Retries: 1, Backoff: 100 * time.Millisecond, Weight: 2, Payload: "order"},
 	{Name: "c", Type: "Gamma", Max: 3, Backoff: 200 * time.Millisecond, Weight: 1, Payload: "order"},
+	{Name: "d", Type: "Delta", Max: 64, Backoff: time.Second, Weight: 1, Payload: "order"},
 }
+
+const drawn = 3 // of the workers
+
+// Bulk is the queue for many tasks at once.
+const Bulk = 3
 
 // A Kind is what a Scenario is about.
 type Kind int
@@ -56,7 +63,7 @@ func (k Kind) String() string { return [...]string{"everything", "kills", "rolli
 type Scenario struct {
 	Seed    uint64
 	Kind    Kind
-	Workers [][]int // the queues that each process works on: 0, 1, 2
+	Workers [][]int // the queues that each process works on: 0, 1, 2, and Bulk
 	Clients int     // processes without workers
 	Drain   time.Duration
 	Lease   time.Duration
@@ -154,7 +161,7 @@ func (d *draw) order(deep int) Order {
 const nowMark = "-now"
 
 func (d *draw) family(deep int) Family {
-	f := Family{Queue: d.IntN(len(workers)), Now: d.chance(0.4)}
+	f := Family{Queue: d.IntN(drawn), Now: d.chance(0.4)}
 	f.Policy = []af.FailurePolicy{"", af.IgnoreFailures, af.FailFast, af.CollectFailures}[d.IntN(4)]
 	for range d.IntN(4) {
 		f.Orders = append(f.Orders, d.order(deep))
@@ -169,7 +176,7 @@ func (d *draw) family(deep int) Family {
 
 func (d *draw) submit(s *Scenario) Submit {
 	u := Submit{
-		At: d.span(0, s.Storm*9/10), Place: len(s.Workers) + d.IntN(s.Clients), Queue: d.IntN(len(workers)), Weight: d.IntN(4),
+		At: d.span(0, s.Storm*9/10), Place: len(s.Workers) + d.IntN(s.Clients), Queue: d.IntN(drawn), Weight: d.IntN(4),
 		How: []string{"submit", "submit", "store", "many", "many", "subtasks", "stop"}[d.IntN(7)], Pick: d.IntN(1 << 20), Family: d.family(1),
 	}
 	if d.chance(0.1) {

@@ -95,20 +95,26 @@ func (s *Server) rabbitMQEnv() []string {
 
 // Ctl runs rabbitmqctl on the node, such as "close_all_connections", "reason". It takes more than a second.
 func (s *Server) Ctl(args ...string) error {
+	_, err := s.Ask(args...)
+	return err
+}
+
+// Ask is Ctl for what has an answer, such as "list_queues", "--quiet", "name", "messages". It returns what was printed.
+func (s *Server) Ask(args ...string) (string, error) {
 	if s.Project != "" {
-		_, err := s.compose(append([]string{"exec", "--no-TTY", string(s.Kind), "rabbitmqctl"}, args...)...)
-		return err
+		return s.compose(append([]string{"exec", "--no-TTY", string(s.Kind), "rabbitmqctl"}, args...)...)
 	}
 	path, err := rabbitMQScript("rabbitmqctl")
 	if err != nil {
-		return err
+		return "", err
 	}
 	cmd := exec.Command(path, append([]string{"--node", s.Node}, args...)...)
 	cmd.Env = s.rabbitMQEnv()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("rabbitmqctl %s: %w: %s", args[0], err, out)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("rabbitmqctl %s: %w: %s", args[0], err, out)
 	}
-	return nil
+	return string(out), nil
 }
 
 var admin = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}

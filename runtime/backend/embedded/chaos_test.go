@@ -27,7 +27,8 @@ func init() {
 // Invariants I1 to I5 and I7 to I9 hold for processes that share a file: they are killed, stopped beyond their leases and
 // restarted, each seed in its own way, and afterwards an audit that the file itself has kept is checked.
 func TestChaosOfProcessesKeepsThePromises(t *testing.T) {
-	chaos.Main(t, "./runtime/backend/embedded", func(_ *testing.T, folder string) chaos.World {
+	kinds := []chaos.Kind{chaos.Everything, chaos.Kills, chaos.Rolling}
+	chaos.Main(t, "./runtime/backend/embedded", kinds, func(_ *testing.T, folder string) chaos.World {
 		return fileWorld{filepath.Join(folder, "af.db")}
 	})
 }

@@ -9,18 +9,11 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/afgen/afgen/internal/devstack"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
 	"github.com/afgen/afgen/runtime/config"
 )
-
-func TestMain(m *testing.M) {
-	// The test that starts a server waits for its process as long as that runs: longer than this package's tests.
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/afgen/afgen/internal/devstack.(*Server).Start.func1"))
-}
 
 // configured is a configuration of servers of this test's own.
 func configured(t *testing.T) config.Config {

@@ -1,0 +1,182 @@
+//go:build unix
+
+package servers_test
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/afgen/afgen/internal/chaos"
+	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/mongo"
+)
+
+// Audit implements chaos.World.
+func (s *stack) Audit(begun time.Time) (*chaos.Audit, error) {
+	stored, err := s.stored()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := s.scribe.account()
+	if err != nil {
+		return nil, err
+	}
+	var entries []fault.Entry
+	var owners []string
+	add := func(e fault.Entry, owner string) { entries, owners = append(entries, e), append(owners, owner) }
+	for _, r := range rows {
+		e := fault.Entry{At: r.at.Sub(begun), Now: r.at, Instance: r.who}
+		if r.owner != nil {
+			e.Op, e.Owner, e.Convicts = "Judge", r.owner.Name, true
+			add(e, "")
+			continue
+		}
+		for _, batch := range r.commits() {
+			c := e
+			c.Op, c.Commits = "Spawn", r.after.ID
+			c.Spawn = backend.Spawn{Source: r.after.ID, Batch: batch, Now: chaos.RunsNow(stored[r.after.ID], batch)}
+			add(c, "")
+		}
+		if r.same() {
+			continue
+		}
+		e.Op, e.Changes = r.op(), []fault.Change{{Before: r.before.task(), After: r.after.task()}}
+		owner := ""
+		if r.before != nil {
+			owner = r.before.Owner
+		}
+		if e.Op == "Claim" { // by the server's clock, as those who claim know it
+			e.Owner, e.FanIn, e.Now = r.after.Owner, r.after.FanIn, r.claimedAt()
+		}
+		add(e, owner)
+	}
+	a := &chaos.Audit{Log: fault.NewLog(entries), Owners: map[*fault.Entry]string{}, Stored: stored}
+	for i := range a.Log.Entries {
+		a.Owners[&a.Log.Entries[i]] = owners[i]
+	}
+	return a, nil
+}
+
+// stored reads all tasks as the store returns them.
+func (s *stack) stored() (map[string]backend.Task, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	client, err := mongo.New(mongo.Config{
+		URI: "mongodb://" + s.scribe.server + "/", Database: s.scribe.db.Name(), Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close(ctx)
+	stored := map[string]backend.Task{}
+	q := backend.TaskQuery{Limit: 1000, Sort: backend.SortOldest}
+	for {
+		page, err := client.Store().List(ctx, q)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range page.Tasks {
+			stored[t.ID] = t
+		}
+		if q.Cursor = page.Cursor; q.Cursor == "" {
+			return stored, nil
+		}
+	}
+}
+
+func (x *taskDoc) task() backend.Task {
+	if x == nil {
+		return backend.Task{}
+	}
+	t := backend.Task{
+		ID: x.ID, Queue: x.Queue, Status: backend.Status(x.Status), Attempt: x.Attempt, Crashes: x.Crashes, Fence: x.Fence,
+		UniqueKey: x.UniqueKey, Batch: x.Batch, OnFailure: backend.FailurePolicy(x.OnFailure), DoneOf: x.DoneOf,
+		RunAt: instantOf(x.Due), Deadline: instantOf(x.Deadline), Started: instantOf(x.Started), Ended: instantOf(x.Ended),
+	}
+	if x.Kin != nil {
+		t.Source = x.Kin.Source
+	}
+	if len(x.Result) > 0 {
+		t.Result = json.RawMessage(x.Result)
+	}
+	if n := x.Subtasks; n != nil {
+		t.Subtasks = &backend.SubtaskCounts{
+			Total: n.Total, Succeeded: n.Succeeded, Failed: n.Failed, Stopped: n.Stopped, Finished: instantOf(n.Finished),
+		}
+	}
+	return t
+}
+
+func instantOf(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
+}
+
+// commits are the batches that became part of a source's set.
+func (r row) commits() []string {
+	if r.after == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(r.after.Batches), func(b string) bool {
+		return r.before != nil && slices.Contains(r.before.Batches, b)
+	})
+}
+
+// same says that nothing has changed that a transition changes: a hint was noted, say.
+func (r row) same() bool {
+	a, b := r.before, r.after
+	return a != nil && b != nil && a.Status == b.Status && a.Fence == b.Fence && a.Attempt == b.Attempt && a.Crashes == b.Crashes &&
+		a.Due == b.Due && a.Ended == b.Ended && (a.Subtasks == nil) == (b.Subtasks == nil) && string(a.Result) == string(b.Result)
+}
+
+// op says which operation of a store has made a change. What none could have made is "", which the check refuses.
+func (r row) op() string {
+	const running, failed, stopped, pending = string(backend.StatusRunning), string(backend.StatusFailed), string(backend.StatusStopped), string(backend.StatusPending)
+	a, b := r.before, r.after
+	switch {
+	case b == nil && a.Held != "":
+		return "Discard"
+	case b == nil:
+		return "" // nothing is old enough to be purged
+	case b.DoneOf != "" && a == nil, a != nil && a.Subtasks == nil && b.Subtasks != nil:
+		return "Finish"
+	case a == nil:
+		return "Insert"
+	case b.Status == running && (a.Status != running || a.Fence != b.Fence):
+		return "Claim"
+	case a.Status == running && b.Settled != "" && b.Settled != a.Settled:
+		return "Settle"
+	case a.Status == running && b.Crashes == a.Crashes && (b.Status != stopped || strings.HasPrefix(a.Owner, r.who)):
+		return "Settle" // a claim of which its owner knows nothing is given back
+	case a.Status == running:
+		return "Judge"
+	case b.Status == failed, b.Status == pending:
+		return "Promote"
+	case b.Status == stopped:
+		return "Stop"
+	}
+	return ""
+}
+
+// clockSlack is by how much two processes may differ about the server's time, on a machine that is busy.
+const clockSlack = 250 * time.Millisecond
+
+// claimedAt is when a task was claimed. Where who claimed it and who said when it is due differ a little about the time, it
+// is taken to be due.
+func (r row) claimedAt() time.Time {
+	at, due, deadline := instantOf(r.after.Started), instantOf(r.before.Due), instantOf(r.before.Deadline)
+	if due.After(at) && due.Sub(at) < clockSlack {
+		at = due
+	}
+	if !deadline.IsZero() && at.After(deadline) && at.Sub(deadline) < clockSlack {
+		at = deadline
+	}
+	return at
+}

@@ -1,0 +1,196 @@
+//go:build unix
+
+package servers_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/chaos"
+	"github.com/afgen/afgen/internal/devstack"
+	af "github.com/afgen/afgen/runtime"
+)
+
+// meanwhile lets something happen to the servers, and does something once it has begun; what it does must be over before
+// the servers are well again.
+func (r *rig) meanwhile(what string, d time.Duration, do func()) {
+	r.t.Helper()
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		r.Happen(chaos.Event{What: what, For: d})
+	}()
+	time.Sleep(d / 4)
+	if do != nil {
+		do()
+		select {
+		case <-over:
+			r.t.Errorf("%s was over before what was done meanwhile", what)
+		default:
+		}
+	}
+	<-over
+}
+
+// many submits n tasks at once.
+func (r *rig) many(n int) (ids []string) {
+	r.t.Helper()
+	u := chaos.Submit{How: "many", Place: firstClient, Queue: chaos.Bulk}
+	for range n {
+		r.tickets++
+		u.Orders = append(u.Orders, chaos.Order{Ticket: r.tickets})
+	}
+	ids, code := r.Submit(u)
+	if code != "" {
+		r.t.Fatalf("submitting: %s", code)
+	}
+	return ids
+}
+
+func (r *rig) ended(within time.Duration) time.Duration {
+	r.t.Helper()
+	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		left, err := r.stack.Left(r.t.Context())
+		switch {
+		case err != nil:
+			r.t.Fatal(err)
+		case left == 0:
+			return time.Since(begun)
+		case time.Since(begun) > within:
+			r.t.Fatalf("after %v %d tasks have not ended", within, left)
+		}
+	}
+}
+
+func brokerFails(t *testing.T) {
+	r := newRig(t, 10*time.Second, devstack.RabbitMQ)
+	// While it is away tasks are submitted, and found in the store.
+	found := func(r *rig) func() {
+		return func() {
+			u := r.order("submit", firstClient, chaos.Order{})
+			u.Weight = 9
+			if _, code := r.Submit(u); code != "" {
+				r.t.Fatalf("submitting: %s", code)
+			}
+			r.AwaitRuns(r.t, u.ID, 1, 5*time.Second)
+		}
+	}
+	r.row("it closes all connections", func(r *rig) {
+		long := r.submit(chaos.Order{For: 3 * time.Second})
+		r.AwaitRuns(r.t, long, 1, 10*time.Second)
+		r.Happen(chaos.Event{What: rabbitCloses})
+		r.works()
+		r.ended(20 * time.Second)
+		if runs := r.Runs(long); len(runs) != 1 {
+			r.t.Errorf("what ran meanwhile ran %d times", len(runs))
+		}
+	})
+	r.row("its queues are purged", func(r *rig) {
+		r.many(200)
+		r.Happen(chaos.Event{What: rabbitPurged})
+		r.ended(30 * time.Second)
+	})
+	r.row("its queues are deleted", func(r *rig) {
+		r.many(200)
+		r.Happen(chaos.Event{What: rabbitDeleted})
+		r.ended(30 * time.Second)
+	})
+	r.row("it is short of memory", func(r *rig) { r.meanwhile(rabbitFull, 4*time.Second, found(r)) })
+	r.row("it is killed with 1,000 tasks queued", func(r *rig) {
+		r.many(1000)
+		r.meanwhile(rabbitKilled, time.Second, found(r))
+		r.t.Logf("1,000 tasks had ended %v after it was back", r.ended(2*time.Minute).Round(time.Millisecond))
+	})
+	r.row("it is stopped", func(r *rig) { r.meanwhile(rabbitStops, time.Second, found(r)) })
+	r.Judge()
+}
+
+func storeFails(t *testing.T) {
+	const lease = 10 * time.Second
+	r := newRig(t, lease, devstack.MongoDB, devstack.RedisKV)
+	running := func(r *rig, d time.Duration) string {
+		id := r.submit(chaos.Order{For: d})
+		r.AwaitRuns(r.t, id, 1, 10*time.Second)
+		return id
+	}
+	once := func(r *rig, id string) {
+		r.t.Helper()
+		r.ended(30 * time.Second)
+		if runs := r.Runs(id); len(runs) != 1 {
+			r.t.Errorf("what ran meanwhile ran %d times", len(runs))
+		}
+	}
+	r.row("replies to writes are lost", func(r *rig) {
+		r.Happen(chaos.Event{What: mongoForgets})
+		r.many(50)
+		r.ended(30 * time.Second)
+	})
+	r.row("the store is slow", func(r *rig) {
+		r.meanwhile(mongoSlow, 3*time.Second, func() { r.many(20) })
+		r.ended(30 * time.Second)
+	})
+	r.row("the store is stopped for 3 s", func(r *rig) {
+		id := running(r, 4*time.Second)
+		r.meanwhile(mongoStops, 3*time.Second, nil)
+		once(r, id)
+	})
+	r.row("the store gets no requests for 3 s", func(r *rig) {
+		id := running(r, 2*time.Second)
+		r.meanwhile(mongoMute, 3*time.Second, nil)
+		once(r, id)
+	})
+	r.row("the store's replies don't arrive for 3 s", func(r *rig) {
+		id := running(r, 2*time.Second)
+		r.meanwhile(mongoDeaf, 3*time.Second, nil)
+		once(r, id)
+	})
+	r.row("redis is flushed, and its replies don't arrive for 3 s", func(r *rig) {
+		r.Happen(chaos.Event{What: redisFlush})
+		r.meanwhile(redisDeaf, 3*time.Second, r.works)
+	})
+	r.row("redis is stopped for 15 s, and a worker beyond its lease", func(r *rig) {
+		var all []string
+		for range 6 {
+			all = append(all, running(r, 20*time.Second))
+		}
+		r.Go(func() { r.Happen(chaos.Event{What: "stop long", Places: []int{0}, For: lease + 3*time.Second}) })
+		r.meanwhile(redisStops, 15*time.Second, func() {
+			for _, id := range all { // without news of it, by the audit of who runs them
+				if code := r.Stop(firstClient, id); code != "" {
+					r.t.Errorf("stopping: %s", code)
+				}
+			}
+			for range 10 {
+				r.works()
+			}
+		})
+		r.ended(30 * time.Second)
+	})
+	r.row("the store is stopped for 15 s", func(r *rig) {
+		id := running(r, 25*time.Second)
+		r.meanwhile(mongoStops, 15*time.Second, func() {
+			time.Sleep(lease - 15*time.Second/4 + time.Second) // until it has been away for a lease
+			begun := time.Now()
+			_, code := r.Submit(r.order("submit", secondClient, chaos.Order{}))
+			if took := time.Since(begun); code != af.ErrUnavailable || took > 5*time.Second {
+				r.t.Errorf("a submit was answered %q after %v", code, took)
+			}
+		})
+		r.AwaitRuns(r.t, id, 2, 20*time.Second) // its worker has stopped it, and given it back
+		if code := r.Stop(firstClient, id); code != "" {
+			r.t.Errorf("stopping: %s", code)
+		}
+		r.ended(30 * time.Second)
+	})
+	r.row("a judge is killed between a conviction and what follows", func(r *rig) {
+		for range 6 {
+			running(r, 3*time.Second)
+		}
+		tr := r.stack.scribe.set(after, judges, r.kill)
+		r.Kill(0)
+		tr.await(r.t, 20*time.Second)
+		r.Boot(0)
+		r.ended(40 * time.Second)
+	})
+	r.Judge()
+}

@@ -1,0 +1,215 @@
+//go:build unix
+
+package servers_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/chaos"
+	"github.com/afgen/afgen/internal/devstack"
+	af "github.com/afgen/afgen/runtime"
+)
+
+// The rows of the failure table (docs/servers.md) over the servers, each at least once and at the step that it is about: for
+// what chance would seldom meet, the scribe waits for the command in question and the process that sent it is killed right
+// before it reaches the server, or right after it had its effect and before its reply. Each fleet is judged in the end.
+func TestFailuresOverTheServers(t *testing.T) {
+	for name, test := range map[string]func(*testing.T){
+		"processes": processesFail, "the broker": brokerFails, "the store and redis": storeFails,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t)
+		})
+	}
+}
+
+// A rig is a fleet over a stack. Places 0 to 2 work, 3 and 4 submit.
+type rig struct {
+	*chaos.Fleet
+	t       *testing.T
+	stack   *stack
+	tickets int
+}
+
+const (
+	firstClient  = 3
+	secondClient = 4
+)
+
+func newRig(t *testing.T, lease time.Duration, own ...devstack.Kind) *rig {
+	all := []int{0, 1, 2, chaos.Bulk}
+	s := newStack(t, own...)
+	return &rig{t: t, stack: s, Fleet: chaos.Begin(t, chaos.Scenario{
+		Workers: [][]int{all, all, all}, Clients: 2, Lease: lease, Drain: 5 * time.Second,
+	}, s)}
+}
+
+// row is a subtest that begins when all is well, and after which all must be well again.
+func (r *rig) row(name string, do func(r *rig)) {
+	r.t.Run(name, func(t *testing.T) {
+		within := *r
+		within.t = t
+		defer func() { r.tickets = within.tickets }()
+		do(&within)
+		within.works()
+	})
+}
+
+// order is a task of queue a with an id of its own.
+func (r *rig) order(how string, place int, o chaos.Order) chaos.Submit {
+	r.tickets++
+	o.Ticket = r.tickets
+	for end := time.Now().Add(20 * time.Second); r.Instance(place) == "" && time.Now().Before(end); {
+		time.Sleep(5 * time.Millisecond) // it was killed just now
+	}
+	return chaos.Submit{How: how, Place: place, Orders: []chaos.Order{o}, ID: fmt.Sprint("task", o.Ticket)}
+}
+
+// submit submits a task, which must succeed.
+func (r *rig) submit(o chaos.Order) (id string) {
+	r.t.Helper()
+	u := r.order("submit", firstClient, o)
+	if _, code := r.Submit(u); code != "" {
+		r.t.Fatalf("submitting: %s", code)
+	}
+	return u.ID
+}
+
+// works waits until a submitted task runs.
+func (r *rig) works() {
+	r.t.Helper()
+	r.AwaitRuns(r.t, r.submit(chaos.Order{}), 1, 20*time.Second)
+}
+
+// kill is what a trap does: it kills whose command has gone into it, and has another take that place.
+func (r *rig) kill(c *command) {
+	if place := r.KillInstance(c.who); place >= 0 {
+		r.Go(func() { r.Boot(place) })
+	}
+}
+
+// killed sets a trap that kills, submits, and returns the task once the trap has sprung, and when that was.
+func (r *rig) killed(when moment, what func(*command) bool, u chaos.Submit) (string, time.Time) {
+	r.t.Helper()
+	tr := r.stack.scribe.set(when, about(u.ID, what), r.kill)
+	code := make(chan af.Code, 1)
+	go func() {
+		_, c := r.Submit(u)
+		code <- c
+	}()
+	tr.await(r.t, 20*time.Second)
+	at := time.Now()
+	if c := <-code; c != "" && u.Place != firstClient {
+		r.t.Fatalf("submitting: %s", c)
+	}
+	return u.ID, at
+}
+
+// soon is within how long what a killed process had must run elsewhere: measured from the kill.
+const soon = 3 * time.Second
+
+func (r *rig) again(id string, runs int, killed time.Time) time.Duration {
+	r.t.Helper()
+	took := r.AwaitRuns(r.t, id, runs, 20*time.Second)[runs-1].At.Sub(killed)
+	r.t.Logf("%v after the kill", took.Round(time.Millisecond))
+	if took > soon {
+		r.t.Errorf("it ran again %v after the kill", took)
+	}
+	return took
+}
+
+func processesFail(t *testing.T) {
+	r := newRig(t, 10*time.Second)
+	second := func(o chaos.Order) chaos.Submit { return r.order("submit", secondClient, o) }
+	r.row("a worker is killed before its claim", func(r *rig) {
+		id, at := r.killed(before, claims, second(chaos.Order{}))
+		r.again(id, 1, at)
+	})
+	r.row("a worker is killed after its claim", func(r *rig) {
+		id, at := r.killed(after, claims, second(chaos.Order{}))
+		r.again(id, 1, at)
+	})
+	r.row("a worker is killed after the effect and before it settles", func(r *rig) {
+		id, at := r.killed(before, settles, second(chaos.Order{}))
+		r.again(id, 2, at)
+	})
+	r.row("a worker is killed after it has settled and before it acknowledges", func(r *rig) {
+		id, _ := r.killed(after, settles, second(chaos.Order{}))
+		r.works()
+		if runs := r.Runs(id); len(runs) != 1 {
+			r.t.Errorf("it ran %d times", len(runs))
+		}
+	})
+	r.row("a submitter is killed before its insert", func(r *rig) {
+		u := r.order("submit", firstClient, chaos.Order{})
+		r.killed(before, inserts, u)
+		r.repeated(u)
+	})
+	r.row("a submitter is killed between insert and hint", func(r *rig) {
+		u := r.order("submit", firstClient, chaos.Order{})
+		id, at := r.killed(after, inserts, u)
+		run := r.AwaitRuns(r.t, id, 1, 20*time.Second)[0]
+		if took := run.At.Sub(at); took > 7*time.Second {
+			r.t.Errorf("it ran after %v", took)
+		}
+		r.repeated(u)
+	})
+	r.row("a dispatcher is killed between the mark of a hint and the hint", func(r *rig) {
+		id, at := r.killed(after, hints, r.order("store", secondClient, chaos.Order{}))
+		run := r.AwaitRuns(r.t, id, 1, 20*time.Second)[0]
+		if took := run.At.Sub(at); took > 12*time.Second {
+			r.t.Errorf("it ran after %v", took)
+		}
+	})
+	r.row("workers are killed while they run tasks", killedWhileRunning)
+	r.Judge()
+}
+
+// repeated makes another client submit the same again: it is the task that is there, if one is.
+func (r *rig) repeated(u chaos.Submit) {
+	r.t.Helper()
+	u.Place = secondClient
+	ids, code := r.Submit(u)
+	if code != "" || !slices.Equal(ids, []string{u.ID}) {
+		r.t.Errorf("submitted again: %v, %s", ids, code)
+	}
+	if runs := r.AwaitRuns(r.t, u.ID, 1, 20*time.Second); len(runs) != 1 {
+		r.t.Errorf("it ran %d times", len(runs))
+	}
+}
+
+// killedWhileRunning measures how soon what a killed worker ran runs elsewhere.
+func killedWhileRunning(r *rig) {
+	var all []time.Duration
+	for place := range 3 {
+		var ids []string
+		for range 6 {
+			ids = append(ids, r.submit(chaos.Order{For: 4 * time.Second}))
+		}
+		var there []string
+		for _, id := range ids {
+			if r.AwaitRuns(r.t, id, 1, 20*time.Second)[0].Place == place {
+				there = append(there, id)
+			}
+		}
+		at := time.Now()
+		r.Kill(place)
+		for _, id := range there {
+			all = append(all, r.AwaitRuns(r.t, id, 2, 20*time.Second)[1].At.Sub(at))
+		}
+		r.Boot(place)
+	}
+	if len(all) == 0 {
+		r.t.Fatal("none of the killed workers ran anything")
+	}
+	slices.Sort(all)
+	r.t.Logf("SIGKILL to running again: %d tasks, p50 %v, max %v", len(all), all[len(all)/2].Round(time.Millisecond),
+		all[len(all)-1].Round(time.Millisecond))
+	if all[len(all)-1] > soon {
+		r.t.Errorf("SIGKILL to running again took up to %v", all[len(all)-1])
+	}
+}

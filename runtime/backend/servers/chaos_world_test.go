@@ -1,0 +1,312 @@
+//go:build unix
+
+package servers_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/afgen/afgen/internal/chaos"
+	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/servers"
+	"github.com/afgen/afgen/runtime/config"
+)
+
+func init() { children["chaos"] = func() int { return chaos.Child(openAddress) } }
+
+// An address is what a process is told: three URIs.
+type address struct{ Mongo, Redis, AMQP string }
+
+func openAddress(text, _ string) (backend.Backend, error) {
+	var a address
+	if err := json.Unmarshal([]byte(text), &a); err != nil {
+		return nil, err
+	}
+	cfg, err := config.Parse("config.yaml", []byte(a.yaml()), nil)
+	return servers.From(cfg), err
+}
+
+func (a address) yaml() string {
+	return fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", a.Mongo, a.Redis, a.AMQP)
+}
+
+// A stack is the three servers as processes share them. Those that are a test's own can be stopped; the others are shared
+// with other tests, and only the way to them can be broken.
+type stack struct {
+	address
+	scribe               *scribe
+	wire                 *wire            // before Redis
+	mongo, redis, rabbit *devstack.Server // nil where shared
+	broker               *devstack.Server // where the queues are; nil where that isn't ours
+	vhost                string
+	again                time.Duration
+}
+
+// newStack returns a stack of which these servers are the test's own.
+func newStack(t *testing.T, own ...devstack.Kind) *stack {
+	t.Helper()
+	s := &stack{again: 15 * time.Second, vhost: "/"}
+	started := make([]*devstack.Server, len(own))
+	for i, k := range own {
+		started[i] = devstack.Start(t, k)
+	}
+	for _, server := range started {
+		switch server.Kind {
+		case devstack.MongoDB:
+			s.mongo, s.Mongo = server, server.URI+devstack.Name(t)
+		case devstack.RedisKV:
+			s.redis, s.Redis = server, server.URI
+		case devstack.RabbitMQ:
+			s.rabbit, s.broker, s.AMQP = server, server, server.URI
+		}
+	}
+	if s.mongo == nil {
+		s.Mongo = devstack.Mongo(t)
+	}
+	if s.redis == nil {
+		s.Redis = devstack.Redis(t)
+	}
+	if s.rabbit == nil {
+		s.AMQP = devstack.AMQP(t)
+		if u, err := url.Parse(s.AMQP); err == nil && u.Path != "" {
+			s.vhost = strings.TrimPrefix(u.Path, "/")
+		}
+		s.broker, _ = devstack.Up(devstack.RabbitMQ)
+	}
+	s.scribe, s.Mongo = newScribe(t, s.Mongo)
+	s.wire = newWire(t, s.Redis)
+	s.Redis = s.wire.url
+	return s
+}
+
+// Address implements chaos.World.
+func (s *stack) Address() string {
+	text, err := json.Marshal(s.address)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
+
+// Again implements chaos.World: in a storm a hint may be gone by which a dead process would be suspected, and then it takes a
+// lease. What it takes where all hints are there, TestKilled… says.
+func (s *stack) Again() time.Duration { return s.again }
+
+// The faults of servers.
+const (
+	mongoStops    = "mongo stops"
+	mongoMute     = "mongo gets no requests"
+	mongoDeaf     = "mongo's replies don't arrive"
+	mongoSlow     = "mongo is slow"
+	mongoForgets  = "mongo's reply is lost"
+	redisStops    = "redis stops"
+	redisFlush    = "redis is flushed"
+	redisMute     = "redis gets no requests"
+	redisDeaf     = "redis's replies don't arrive"
+	rabbitStops   = "rabbit stops"
+	rabbitKilled  = "rabbit is killed"
+	rabbitCloses  = "rabbit closes all connections"
+	rabbitPurged  = "queues are purged"
+	rabbitDeleted = "queues are deleted"
+	rabbitFull    = "rabbit is short of memory"
+)
+
+// Faults implements chaos.World.
+func (s *stack) Faults() []string {
+	all := []string{mongoMute, mongoDeaf, mongoSlow, mongoForgets, mongoForgets, redisMute, redisDeaf}
+	if s.mongo != nil {
+		all = append(all, mongoStops)
+	}
+	if s.redis != nil {
+		all = append(all, redisStops, redisFlush)
+	}
+	if s.rabbit != nil {
+		all = append(all, rabbitStops, rabbitKilled, rabbitCloses, rabbitPurged, rabbitDeleted, rabbitFull)
+	}
+	return all
+}
+
+// Happen implements chaos.World.
+func (s *stack) Happen(what string, d time.Duration, calm <-chan struct{}) error {
+	wait := func() {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-calm:
+		}
+	}
+	away := func(end, start func() error) error {
+		if err := end(); err != nil {
+			return err
+		}
+		wait()
+		return start()
+	}
+	broken := func(f *faults, begin func()) error {
+		begin()
+		wait()
+		f.mend()
+		return nil
+	}
+	switch what {
+	case mongoStops:
+		return away(s.mongo.Stop, s.mongo.Start)
+	case mongoMute:
+		return broken(&s.scribe.faults, func() { s.scribe.cut(requests) })
+	case mongoDeaf:
+		return broken(&s.scribe.faults, func() { s.scribe.cut(replies) })
+	case mongoSlow:
+		return broken(&s.scribe.faults, func() { s.scribe.slow(100 * time.Millisecond) })
+	case mongoForgets:
+		for _, what := range []func(*command) bool{inserts, claims, settles, judges, hints} {
+			s.scribe.set(after, what, nil)
+		}
+		return nil
+	case redisStops:
+		return away(s.redis.Stop, s.redis.Start)
+	case redisFlush:
+		o, err := redis.ParseURL(s.redis.URI)
+		if err != nil {
+			return err
+		}
+		c := redis.NewClient(o)
+		defer c.Close()
+		return c.FlushAll(context.Background()).Err()
+	case redisMute:
+		return broken(&s.wire.faults, func() { s.wire.cut(requests) })
+	case redisDeaf:
+		return broken(&s.wire.faults, func() { s.wire.cut(replies) })
+	case rabbitStops:
+		return away(s.rabbit.Stop, s.rabbit.Start)
+	case rabbitKilled:
+		return away(s.rabbit.Kill, s.rabbit.Start)
+	case rabbitCloses:
+		return s.rabbit.Ctl("close_all_connections", "a test")
+	case rabbitPurged, rabbitDeleted:
+		return s.eachHintQueue(func(path string) error {
+			if what == rabbitPurged {
+				path += "/contents"
+			}
+			_, err := s.rabbit.Admin("DELETE", path, nil)
+			return err
+		})
+	case rabbitFull:
+		return away(func() error { return s.rabbit.Ctl("set_vm_memory_high_watermark", "0.0001") },
+			func() error { return s.rabbit.Ctl("set_vm_memory_high_watermark", "0.4") })
+	}
+	return fmt.Errorf("there is no fault %q", what)
+}
+
+// eachHintQueue does something to each queue of hints, by its path in the HTTP API. One that isn't there is no error.
+func (s *stack) eachHintQueue(do func(path string) error) error {
+	for _, queue := range []string{"a", "b", "c", "d"} {
+		err := do("queues/" + url.PathEscape(s.vhost) + "/af.hint." + queue)
+		if err != nil && !strings.Contains(err.Error(), "404") {
+			return err
+		}
+	}
+	return nil
+}
+
+// Left implements chaos.World.
+func (s *stack) Left(ctx context.Context) (int, error) {
+	left := 0
+	for _, filter := range []bson.D{
+		{{Key: "status", Value: bson.D{{Key: "$in", Value: []string{"waiting", "pending", "running", "retrying"}}}}},
+		{{Key: "open_set", Value: true}},
+		{{Key: "held", Value: bson.D{{Key: "$gt", Value: ""}}}},
+	} {
+		n, err := s.scribe.db.Collection("tasks").CountDocuments(ctx, filter)
+		if err != nil {
+			return 0, err
+		}
+		left += int(n)
+	}
+	return left, nil
+}
+
+// Held implements chaos.World: hints that wait, or that nobody has acknowledged.
+func (s *stack) Held(context.Context) ([]string, error) {
+	queues, err := s.queues("messages")
+	if err != nil {
+		return nil, err
+	}
+	var held []string
+	for name, n := range queues {
+		if n != "0" && strings.HasPrefix(name, "af.hint.") {
+			held = append(held, fmt.Sprintf("%s messages of %s", n, name))
+		}
+	}
+	return held, nil
+}
+
+// queues returns something about each queue, by its name.
+func (s *stack) queues(what string) (map[string]string, error) {
+	if s.broker == nil {
+		return nil, nil
+	}
+	text, err := s.broker.Ask("list_queues", "--quiet", "--no-table-headers", "--vhost", s.vhost, "name", what)
+	if err != nil {
+		return nil, err
+	}
+	queues := map[string]string{}
+	for line := range strings.Lines(text) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), "\t"); ok {
+			queues[name] = value
+		}
+	}
+	return queues, nil
+}
+
+// Remains implements chaos.World.
+func (s *stack) Remains() ([]string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var remains []string
+	for what, in := range map[string]struct {
+		collection string
+		filter     bson.D
+	}{
+		"tasks that run":           {"tasks", bson.D{{Key: "status", Value: "running"}}},
+		"tasks that have an owner": {"tasks", bson.D{{Key: "owner", Value: bson.D{{Key: "$gt", Value: ""}}}}},
+		"owners":                   {"owners", bson.D{{Key: "convicted", Value: bson.D{{Key: "$ne", Value: true}}}}},
+		"convicted owners whose tasks were not freed": {"owners", bson.D{{Key: "freed", Value: bson.D{{Key: "$ne", Value: true}}}}},
+	} {
+		n, err := s.scribe.db.Collection(in.collection).CountDocuments(ctx, in.filter)
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			remains = append(remains, fmt.Sprintf("%d %s", n, what))
+		}
+	}
+	// RabbitMQ deletes what belonged to a connection soon after that has ended.
+	var own []string
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		queues, err := s.queues("consumers")
+		if err != nil {
+			return nil, err
+		}
+		own = nil
+		for name, consumers := range queues {
+			if strings.HasPrefix(name, "af.ctl.") || consumers != "0" {
+				own = append(own, fmt.Sprintf("the queue %s with %s consumers", name, consumers))
+			}
+		}
+		if len(own) == 0 {
+			break
+		}
+	}
+	return slices.Concat(remains, own), nil
+}
