@@ -26,7 +26,7 @@ var arrows = []row{
 	{"gen/contract", []string{"gen/ir"}, nil},
 	{"gen/emit", []string{"gen/ir", "gen/contract"}, []string{"github.com/dave/jennifer"}},
 
-	{"runtime", []string{"runtime/backend"}, []string{"golang.org/x/sync"}},
+	{"runtime", []string{"runtime/backend", "runtime/snowflake"}, []string{"golang.org/x/sync"}},
 	{"runtime/backend", nil, nil},
 	{"runtime/backend/internal/news", []string{"runtime/backend"}, nil},
 	{"runtime/backend/internal/envelope", []string{"runtime/backend"}, nil},
@@ -43,6 +43,7 @@ var arrows = []row{
 	{"runtime/backend/auto", []string{"runtime", "runtime/backend", "runtime/backend/embedded", "runtime/backend/servers", "runtime/config"}, nil},
 	{"runtime/aftest", []string{"runtime", "runtime/backend/memory"}, nil},
 	{"runtime/health", []string{"runtime"}, nil},
+	{"runtime/snowflake", []string{"runtime/backend"}, nil},
 	{"runtime/config", nil, []string{"gopkg.in/yaml.v3"}},
 
 	{"internal/conform", []string{"runtime/backend"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp"}},

@@ -1,0 +1,103 @@
+package snowflake_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/embedded"
+	"github.com/afgen/afgen/runtime/snowflake"
+)
+
+const (
+	processes = 8
+	perEach   = 125_000
+)
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv("AF_TEST_SNOWFLAKE"); path != "" {
+		if err := makeIDs(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// makeIDs is one process: it writes its ids to its output, and lets go of its number only with its life.
+func makeIDs(path string) error {
+	ctx := context.Background()
+	ports, err := embedded.File(path).Open(ctx, backend.Env{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	g, err := snowflake.New(ctx, ports.Docs)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(os.Stdout)
+	for range perEach {
+		id, err := g.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if _, err := out.Write(binary.LittleEndian.AppendUint64(nil, uint64(id))); err != nil {
+			return err
+		}
+	}
+	return out.Flush()
+}
+
+// A million ids of eight processes that share a file: all different, and those of each process rise.
+func TestNoCollisionOverEightProcesses(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	var outs []io.Reader
+	for range processes {
+		child := exec.Command(os.Args[0])
+		child.Env = append(os.Environ(), "AF_TEST_SNOWFLAKE="+path)
+		child.Stderr = os.Stderr
+		out, err := child.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := child.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := child.Wait(); err != nil {
+				t.Error(err)
+			}
+		})
+		outs = append(outs, bufio.NewReaderSize(out, 1<<20))
+	}
+	all := make([]uint64, 0, processes*perEach)
+	for i, out := range outs {
+		raw, err := io.ReadAll(out)
+		if err != nil || len(raw) != 8*perEach {
+			t.Fatalf("process %d: %d bytes, %v", i, len(raw), err)
+		}
+		for j := 0; j < len(raw); j += 8 {
+			id := binary.LittleEndian.Uint64(raw[j:])
+			if j > 0 && id <= all[len(all)-1] {
+				t.Fatalf("process %d: %d after %d", i, id, all[len(all)-1])
+			}
+			all = append(all, id)
+		}
+	}
+	slices.Sort(all)
+	if different := len(slices.Compact(all)); different != processes*perEach {
+		t.Errorf("%d ids, %d of them different", processes*perEach, different)
+	}
+}
