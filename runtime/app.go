@@ -44,6 +44,9 @@ type App struct {
 	strange  mismatches
 	tasks    *engine // nil where the backend keeps no tasks
 
+	receivers  receivers
+	snowflakes *snowflakes
+
 	state   atomic.Int32
 	started chan struct{} // closed when Start has succeeded, or when Shutdown begins
 
@@ -73,7 +76,7 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 			o(&s)
 		}
 	}
-	a := &App{settings: s, log: s.log, instance: newInstance(s), started: make(chan struct{})}
+	a := &App{settings: s, log: s.log, instance: newInstance(s), started: make(chan struct{}), snowflakes: newSnowflakes()}
 	a.inFlight, a.pending = semaphore.NewWeighted(s.maxCalls), semaphore.NewWeighted(s.maxPending)
 	a.caller = CallerFunc(a.invoke)
 	for i := len(s.client) - 1; i >= 0; i-- {
@@ -224,7 +227,9 @@ func (a *App) Shutdown(ctx context.Context) error {
 	if a.tasks != nil {
 		a.tasks.quit() // tasks and calls drain side by side
 	}
+	a.receivers.quit()
 	errs = append(errs, a.drain(ctx, servings)...)
+	errs = append(errs, a.receivers.drain(ctx))
 	if a.tasks != nil {
 		errs = append(errs, a.tasks.stop(ctx))
 	}
@@ -232,6 +237,7 @@ func (a *App) Shutdown(ctx context.Context) error {
 	// The backend gets a moment even where the drain has used up the time.
 	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonAfter)
 	defer cancel()
+	a.snowflakes.close(cctx, a.log)
 	if err := a.ports.Close(cctx); err != nil {
 		errs = append(errs, fmt.Errorf("closing the backend: %w", local(err)))
 	}
@@ -265,7 +271,8 @@ func (a *App) drain(ctx context.Context, servings []backend.Serving) []error {
 // Instance returns what this App is to others.
 func (a *App) Instance() Instance { return a.instance }
 
-// NewID returns an id that no other call anywhere returns: 26 letters and digits.
+// NewID returns an id that no other call anywhere returns: 26 letters and digits, random, without I/O. [App.Snowflake] makes
+// ids that sort by time.
 func (a *App) NewID() string { return rand.Text() }
 
 // Power returns what the backend hands out beyond its ports, nil where that is nothing. The package of the backend knows

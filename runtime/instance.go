@@ -18,6 +18,7 @@ type handling struct {
 	app     *App
 	request *backend.Request // of a call; nil for a task
 	running *Running         // of a task; nil for a call
+	raw     string           // queue of a raw message; "" for the others
 }
 
 type handlingKey struct{}
@@ -44,6 +45,9 @@ func LoggerFrom(ctx context.Context) *slog.Logger {
 	}
 	if r := h.running; r != nil {
 		return h.app.log.With("queue", r.Queue, "task", r.ID, "attempt", r.Attempt, "instance", h.app.instance.ID)
+	}
+	if h.raw != "" {
+		return h.app.log.With("raw", h.raw, "instance", h.app.instance.ID)
 	}
 	return h.app.log.With("service", h.request.Service, "method", h.request.Method, "call", h.request.ID,
 		"instance", h.app.instance.ID)

@@ -1,0 +1,146 @@
+package embedded_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/embedded"
+)
+
+func init() { children["receiver"] = receiveForEver }
+
+// receiveForEver receives raw messages: of the first it says that it has it, and then never lets go.
+func receiveForEver() int {
+	ctx := context.Background()
+	app, err := af.Open(ctx, embedded.File(os.Getenv("AF_TEST_FILE")), af.Logger(slog.New(slog.DiscardHandler)))
+	if err == nil {
+		err = app.Start(ctx)
+	}
+	if err == nil {
+		err = app.Receive(ctx, "orders", func(ctx context.Context, body json.RawMessage) error {
+			fmt.Printf("%s\n", body)
+			<-ctx.Done()
+			return nil
+		})
+	}
+	fmt.Println(err)
+	return 1
+}
+
+// What a receiver had in hand when it was killed comes again, elsewhere, and once it was handled no more.
+func TestMessageOfAKilledReceiverComesAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	app := openStarted(t, path)
+	child := exec.Command(os.Args[0])
+	child.Env = append(os.Environ(), "AF_TEST_CHILD=receiver", "AF_TEST_FILE="+path)
+	child.Stderr = os.Stderr
+	out, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		if err := app.Send(t.Context(), "orders", n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if lines := bufio.NewScanner(out); !lines.Scan() || lines.Text() != "0" {
+		t.Errorf("the child says %q", lines.Text())
+	}
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = child.Wait()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	seen := map[int]int{}
+	err = af.ReceiveAs(ctx, app, "orders", func(_ context.Context, n int) error {
+		if seen[n]++; len(seen) == 3 {
+			cancel()
+		}
+		return nil
+	})
+	if len(seen) != 3 || seen[0] != 1 || seen[1] != 1 || seen[2] != 1 {
+		t.Errorf("seen %v, %v", seen, err)
+	}
+	empty, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	_ = app.Receive(empty, "orders", func(_ context.Context, body json.RawMessage) error {
+		t.Errorf("received again: %s", body)
+		return nil
+	})
+}
+
+func openStarted(t *testing.T, path string) *af.App {
+	t.Helper()
+	app, err := af.Open(t.Context(), embedded.File(path), af.Logger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := app.Shutdown(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := app.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return app
+}
+
+// A message survives the App that sent it, a refusal and a panic; Shutdown waits for the one in hand.
+func TestMessagesOutliveTheirApps(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	sender := openStarted(t, path)
+	if err := sender.Send(t.Context(), "orders", "first"); err != nil {
+		t.Fatal(err)
+	}
+	if err := sender.Shutdown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	app := openStarted(t, path)
+	inHand, tries := make(chan struct{}), 0
+	done := make(chan error, 1)
+	go func() {
+		done <- af.ReceiveAs(t.Context(), app, "orders", func(ctx context.Context, s string) error {
+			switch tries++; tries {
+			case 1:
+				return fmt.Errorf("not yet: %s", s)
+			case 2:
+				panic("not yet")
+			}
+			close(inHand)
+			time.Sleep(100 * time.Millisecond)
+			return ctx.Err()
+		})
+	}()
+	<-inHand
+	if err := app.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err != nil || tries != 3 {
+		t.Errorf("%d tries, %v", tries, err)
+	}
+}
+
+func TestSnowflakesWorkOnTheFile(t *testing.T) {
+	app := openStarted(t, filepath.Join(t.TempDir(), "af.db"))
+	a, err := app.Snowflake(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := app.Snowflake(t.Context()); err != nil || b <= a {
+		t.Errorf("%s after %s, %v", b, a, err)
+	}
+}

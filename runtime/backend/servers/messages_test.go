@@ -1,0 +1,70 @@
+package servers_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"testing"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+)
+
+// Raw messages wait in RabbitMQ until somebody receives them, come again where they are refused, and Shutdown waits for the
+// one in hand. Ids of two Apps that share the servers differ.
+func TestMessagesAndIDsCrossTheServers(t *testing.T) {
+	cfg := configured(t)
+	sender, receiver := open(t, cfg, nil), open(t, cfg, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	queue := sender.NewID()
+	for n := range 3 {
+		if err := sender.Send(ctx, queue, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen, inHand, done := map[int]int{}, make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- af.ReceiveAs(ctx, receiver, queue, func(ctx context.Context, n int) error {
+			switch seen[n]++; {
+			case seen[1] == 1 && n == 1:
+				return errors.New("not yet")
+			case seen[2] == 1 && n == 2:
+				panic("not yet")
+			}
+			if seen[0] > 0 && seen[1] > 1 && seen[2] > 1 {
+				close(inHand)
+				time.Sleep(200 * time.Millisecond)
+			}
+			return ctx.Err()
+		})
+	}()
+	select {
+	case <-inHand:
+	case <-ctx.Done():
+		t.Fatal(ctx.Err())
+	}
+	if err := receiver.Shutdown(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err != nil || seen[0] != 1 || seen[1] != 2 || seen[2] != 2 {
+		t.Errorf("seen %v, %v", seen, err)
+	}
+	empty, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancel()
+	_ = sender.Receive(empty, queue, func(_ context.Context, body json.RawMessage) error {
+		t.Errorf("received again: %s", body)
+		return nil
+	})
+
+	ids := map[string]bool{}
+	for _, app := range []*af.App{sender, open(t, cfg, nil)} {
+		for range 100 {
+			id, err := app.Snowflake(ctx)
+			if err != nil || ids[id] {
+				t.Fatalf("%s, %v", id, err)
+			}
+			ids[id] = true
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package runtime
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/snowflake"
+)
+
+// Snowflake returns an id of 19 decimal digits that no other call on this backend returns, and that sorts by time:
+// package snowflake has the layout, what it promises, and [snowflake.Parse] to take one apart. The first call takes a node
+// number, by a write to the backend; the others take no I/O. Use [App.NewID] for ids that can't be guessed.
+func (a *App) Snowflake(ctx context.Context) (string, error) {
+	if err := a.admit(); err != nil {
+		return "", err
+	}
+	if a.ports.Docs == nil {
+		return "", Errorf(ErrUnimplemented, "the backend %s keeps no documents", a.ports.Name)
+	}
+	g, err := a.snowflakes.get(ctx, a.ports.Docs)
+	if err != nil {
+		return "", local(err)
+	}
+	id, err := g.Next(ctx)
+	if err != nil {
+		return "", local(err)
+	}
+	return id.String(), nil
+}
+
+// snowflakes is the App's generator, once somebody has wanted an id.
+type snowflakes struct {
+	made   atomic.Pointer[snowflake.Generator]
+	turn   chan struct{} // of one element, for whoever makes it or closes it
+	closed atomic.Bool
+}
+
+func newSnowflakes() *snowflakes { return &snowflakes{turn: make(chan struct{}, 1)} }
+
+func (s *snowflakes) get(ctx context.Context, docs backend.Docs) (*snowflake.Generator, error) {
+	if g := s.made.Load(); g != nil {
+		return g, nil
+	}
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return nil, Errorf(CodeOf(ctx.Err()), "waiting for a node number: %w", context.Cause(ctx))
+	}
+	if g := s.made.Load(); g != nil {
+		return g, nil
+	}
+	if s.closed.Load() {
+		return nil, NewError(ErrFailedPrecondition, "the app is shutting down")
+	}
+	ctx, cancel := bound(ctx, CallOptions{})
+	defer cancel()
+	g, err := snowflake.New(ctx, docs)
+	if err != nil {
+		return nil, err
+	}
+	s.made.Store(g)
+	if s.closed.Load() {
+		_ = g.Close(ctx) // close has not waited for it
+	}
+	return g, nil
+}
+
+// close gives the node number back; where that fails, it is free after a while.
+func (s *snowflakes) close(ctx context.Context, log *slog.Logger) {
+	s.closed.Store(true)
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return // whoever makes it closes it
+	}
+	if g := s.made.Load(); g != nil {
+		if err := g.Close(ctx); err != nil {
+			log.Warn("the node number of ids is not given back; it is free after a while", "error", err)
+		}
+	}
+}

@@ -1,0 +1,229 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// How long a receiver rests after it has refused a message, besides what the backend lets the message itself rest: it
+// doubles with each refusal in a row. So what can't be handled comes again about once a second and hurts nobody.
+const (
+	refusedFirst = 50 * time.Millisecond
+	refusedMost  = time.Second
+)
+
+// Send sends v, as JSON of at most 4 MiB, to a queue of raw messages. A nil error means that the message is safely kept until
+// somebody has received it; after an error its Outcome says whether it may be. The queue need not exist, and has nothing
+// to do with a worker's queue of the same name. Where ctx has no deadline, Send gives up after 30 s.
+func (a *App) Send(ctx context.Context, queue string, v any) error {
+	if err := a.rawQueue("sending to", queue); err != nil {
+		return err
+	}
+	body, err := encode(v)
+	if err != nil {
+		return Errorf(ErrInvalidArgument, "a message for queue %q does not encode: %w", queue, err).With(OutcomeNotSent)
+	}
+	if len(body) > backend.MaxMessage {
+		return Errorf(ErrResourceExhausted, "a message for queue %q is %d bytes; at most %d are allowed", queue, len(body),
+			backend.MaxMessage).With(OutcomeNotSent)
+	}
+	ctx, cancel := bound(ctx, CallOptions{})
+	defer cancel()
+	if err := a.ports.Transport.Send(ctx, queue, body); err != nil {
+		return local(err)
+	}
+	return nil
+}
+
+// Receive calls fn with one raw message of a queue after the other, until ctx ends or the App is shut down; call it from
+// several goroutines to handle several at once. fn's context is ctx, with what [InstanceFrom] and [LoggerFrom] tell.
+//
+// A message is gone once fn has returned nil. It comes again, here or elsewhere, after any other error, a panic, or the
+// death of this process: each is delivered at least once. While fn fails, the receiver rests between messages, for up to a
+// second. A message that fn refuses with [Permanent] is dropped, and the log says so.
+//
+// Shutdown takes no further messages and lets fn finish; fn's context ends when the time for that is up. Receive returns
+// nil after a Shutdown, an error with the code of ctx's where that ended, and else what keeps the backend from receiving.
+func (a *App) Receive(ctx context.Context, queue string, fn func(ctx context.Context, body json.RawMessage) error) error {
+	if err := a.rawQueue("receiving from", queue); err != nil {
+		return err
+	}
+	if fn == nil {
+		return Errorf(ErrInvalidArgument, "receiving from queue %q: fn is nil", queue).With(OutcomeNotSent)
+	}
+	r := &receiver{app: a, queue: queue, fn: fn}
+	taking, quit := context.WithCancel(ctx)
+	defer quit()
+	r.taking, r.quit = taking, quit
+	r.ctx, r.cut = context.WithCancelCause(ctx)
+	defer r.cut(nil)
+	r.ctx = context.WithValue(r.ctx, handlingKey{}, &handling{app: a, raw: queue})
+	if !a.receivers.enter(r) {
+		return Errorf(ErrFailedPrecondition, "receiving from queue %q: the app is shutting down", queue).With(OutcomeNotSent)
+	}
+	defer a.receivers.leave(r)
+	for {
+		err := a.ports.Transport.Receive(taking, queue, r.handle)
+		switch {
+		case ctx.Err() != nil:
+			return Errorf(CodeOf(ctx.Err()), "receiving from queue %q: %w", queue, context.Cause(ctx))
+		case taking.Err() != nil:
+			return nil
+		case CodeOf(err) != ErrUnavailable:
+			return local(err)
+		}
+		a.log.Warn("receiving was interrupted and goes on", "queue", queue, "error", err)
+		sleep(taking, jitter(refusedMost))
+	}
+}
+
+// ReceiveAs is [App.Receive] for messages of one type. What doesn't decode is refused, and comes again: to drop it, use
+// Receive and [Permanent].
+func ReceiveAs[T any](ctx context.Context, a *App, queue string, fn func(ctx context.Context, message T) error) error {
+	if fn == nil {
+		return a.Receive(ctx, queue, nil)
+	}
+	return a.Receive(ctx, queue, func(ctx context.Context, body json.RawMessage) error {
+		var message T
+		if err := json.Unmarshal(body, &message); err != nil {
+			return Errorf(ErrInvalidArgument, "a message of queue %q does not decode: %w", queue, err)
+		}
+		return fn(ctx, message)
+	})
+}
+
+// rawQueue returns what keeps raw messages of a queue from being sent or received at all.
+func (a *App) rawQueue(doing, queue string) error {
+	if err := a.admit(); err != nil {
+		return err
+	}
+	if queue == "" {
+		return Errorf(ErrInvalidArgument, "%s a queue without a name", doing).With(OutcomeNotSent)
+	}
+	if a.ports.Transport == nil {
+		return Errorf(ErrUnimplemented, "the backend %s carries no messages", a.ports.Name).With(OutcomeNotSent)
+	}
+	return nil
+}
+
+// A receiver is one Receive under way.
+type receiver struct {
+	app    *App
+	queue  string
+	fn     func(context.Context, json.RawMessage) error
+	taking context.Context // ends when no further message is to be taken
+	quit   context.CancelFunc
+	ctx    context.Context // fn's
+	cut    context.CancelCauseFunc
+
+	refused int // in a row; only handle uses it
+}
+
+// handle gives fn a message and says whether it is done with.
+func (r *receiver) handle(_ context.Context, body json.RawMessage) error {
+	err := r.contain(body)
+	if err == nil {
+		r.refused = 0
+		return nil
+	}
+	log := LoggerFrom(r.ctx)
+	switch p, panicked := err.(*panicError); {
+	case permanent(err):
+		log.Error("a raw message was refused for good and is dropped", "bytes", len(body), "error", err)
+		r.refused = 0
+		return nil
+	case panicked:
+		log.Error("panic in a receiver; its message comes again", "panic", fmt.Sprint(p.value), "stack", string(p.stack))
+	default:
+		log.Warn("a raw message was refused and comes again", "error", err)
+	}
+	sleep(r.taking, jitter(min(refusedFirst<<min(r.refused, 10), refusedMost)))
+	r.refused++
+	return err
+}
+
+// contain turns a panic in fn into an error.
+func (r *receiver) contain(body json.RawMessage) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &panicError{p, debug.Stack()}
+		}
+	}()
+	return r.fn(r.ctx, body)
+}
+
+// receivers are those of an App.
+type receivers struct {
+	mu      sync.Mutex
+	active  map[*receiver]bool
+	closing bool
+	left    sync.WaitGroup
+}
+
+// enter takes a receiver, unless they are to end.
+func (s *receivers) enter(r *receiver) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	if s.active == nil {
+		s.active = map[*receiver]bool{}
+	}
+	s.active[r] = true
+	s.left.Add(1)
+	return true
+}
+
+func (s *receivers) leave(r *receiver) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.active, r)
+	s.left.Done()
+}
+
+// quit takes no further messages.
+func (s *receivers) quit() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+	for r := range s.active {
+		r.quit()
+	}
+}
+
+// drain waits until ctx ends for the messages in hand, then ends the contexts of their handlers and waits a moment longer.
+func (s *receivers) drain(ctx context.Context) error {
+	left := make(chan struct{})
+	go func() {
+		s.left.Wait() // ends with the last handler, which is its caller's
+		close(left)
+	}()
+	select {
+	case <-left:
+		return nil
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	n := len(s.active)
+	for r := range s.active {
+		r.cut(errShutdown)
+	}
+	s.mu.Unlock()
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonAfter)
+	defer cancel()
+	select {
+	case <-left:
+	case <-grace.Done():
+	}
+	if n == 0 {
+		return nil
+	}
+	return Errorf(ErrDeadlineExceeded, "%d raw messages were still being handled; they come again unless that succeeds", n)
+}

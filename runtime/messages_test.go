@@ -1,0 +1,232 @@
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// receiving runs Receive in a goroutine, and returns what it will return.
+func receiving(ctx context.Context, app *af.App, queue string, fn func(context.Context, json.RawMessage) error) <-chan error {
+	done := make(chan error, 1)
+	go func() { done <- app.Receive(ctx, queue, fn) }()
+	return done
+}
+
+func TestMessageComesOnceAndKnowsItsInstance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world := memory.New()
+		sender, receiver := openStarted(t, world), openStarted(t, world)
+		if err := sender.Send(t.Context(), "orders", map[string]int{"n": 1}); err != nil { // before anybody receives
+			t.Fatal(err)
+		}
+		var got []string
+		done := receiving(t.Context(), receiver, "orders", func(ctx context.Context, body json.RawMessage) error {
+			got = append(got, string(body))
+			if in := af.InstanceFrom(ctx); in != receiver.Instance() {
+				t.Errorf("instance %+v", in)
+			}
+			return nil
+		})
+		if err := sender.Send(t.Context(), "orders", json.RawMessage(`"<two>"`)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		shutdown(t, receiver)
+		if err := <-done; err != nil {
+			t.Errorf("Receive: %v", err)
+		}
+		if s := strings.Join(got, " "); s != `{"n":1} "<two>"` {
+			t.Errorf("got %s", s)
+		}
+		shutdown(t, sender)
+	})
+}
+
+func shutdown(t *testing.T, app *af.App) {
+	t.Helper()
+	if err := app.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+}
+
+// What a receiver refuses comes again, and the more seldom the longer that goes on; others get their turn meanwhile.
+func TestRefusedMessageComesAgainWithPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines log
+		app := open(t, memory.New(), lines.option())
+		start(t, app)
+		seen := map[string]int{}
+		done := receiving(t.Context(), app, "q", func(_ context.Context, body json.RawMessage) error {
+			seen[string(body)]++
+			switch {
+			case string(body) == `"panics"` && seen[`"panics"`] == 1:
+				panic("at the first")
+			case string(body) == `"poison"`:
+				return errors.New("never")
+			case string(body) == `"permanent"`:
+				return af.Permanent(errors.New("not this one"))
+			}
+			return nil
+		})
+		for _, s := range []string{"poison", "panics", "permanent", "fine"} {
+			if err := app.Send(t.Context(), "q", s); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Minute)
+		shutdown(t, app)
+		if err := <-done; err != nil {
+			t.Errorf("Receive: %v", err)
+		}
+		if seen[`"panics"`] != 2 || seen[`"permanent"`] != 1 || seen[`"fine"`] != 1 {
+			t.Errorf("seen %v", seen)
+		}
+		if n := seen[`"poison"`]; n < 40 || n > 90 {
+			t.Errorf("what can't be handled came %d times in a minute", n)
+		}
+		for _, text := range []string{"panic in a receiver", "comes again", "refused for good", `"raw":"q"`, app.Instance().ID} {
+			if !strings.Contains(lines.String(), text) {
+				t.Errorf("the log lacks %q", text)
+			}
+		}
+	})
+}
+
+func TestReceiverIsRefusedWhereItCannotWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := open(t, memory.New())
+		fine := func(context.Context, json.RawMessage) error { return nil }
+		wantError(t, app.Send(t.Context(), "q", 1), af.ErrFailedPrecondition, af.OutcomeNotSent, "not been started")
+		wantError(t, app.Receive(t.Context(), "q", fine), af.ErrFailedPrecondition, af.OutcomeNotSent, "not been started")
+		start(t, app)
+		wantError(t, app.Send(t.Context(), "", 1), af.ErrInvalidArgument, af.OutcomeNotSent, "without a name")
+		wantError(t, app.Send(t.Context(), "q", func() {}), af.ErrInvalidArgument, af.OutcomeNotSent, "does not encode")
+		wantError(t, app.Send(t.Context(), "q", strings.Repeat("x", 4<<20)), af.ErrResourceExhausted, af.OutcomeNotSent, "at most 4194304")
+		wantError(t, app.Receive(t.Context(), "q", nil), af.ErrInvalidArgument, af.OutcomeNotSent, "fn is nil")
+		ctx, cancel := context.WithCancel(t.Context())
+		done := receiving(ctx, app, "q", fine)
+		synctest.Wait()
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) || af.CodeOf(err) != af.ErrCanceled {
+			t.Errorf("its context ended: %v", err)
+		}
+		shutdown(t, app)
+		wantError(t, app.Receive(t.Context(), "q", fine), af.ErrFailedPrecondition, af.OutcomeNotSent, "shut down")
+		wantError(t, app.Send(t.Context(), "q", 1), af.ErrFailedPrecondition, af.OutcomeNotSent, "shut down")
+	})
+}
+
+// Shutdown lets a message in hand finish, which then doesn't come again, and takes no other.
+func TestShutdownWaitsForTheMessageInHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world := memory.New()
+		app, other := openStarted(t, world), openStarted(t, world)
+		var got, late []string
+		var mu sync.Mutex
+		done := receiving(t.Context(), app, "q", func(ctx context.Context, body json.RawMessage) error {
+			time.Sleep(5 * time.Second)
+			mu.Lock()
+			defer mu.Unlock()
+			got = append(got, string(body))
+			return ctx.Err()
+		})
+		for n := range 2 {
+			if err := other.Send(t.Context(), "q", n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		begun := time.Now()
+		if err := app.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		if d := time.Since(begun); d != 4*time.Second {
+			t.Errorf("it took %v", d)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		receiving(t.Context(), other, "q", func(_ context.Context, body json.RawMessage) error {
+			late = append(late, string(body))
+			return nil
+		})
+		time.Sleep(time.Minute)
+		shutdown(t, other)
+		if strings.Join(got, " ") != "0" || strings.Join(late, " ") != "1" {
+			t.Errorf("%q were handled before, %q after", got, late)
+		}
+	})
+}
+
+// One that goes on for too long is told why, and its message comes again.
+func TestShutdownCutsTheMessageInHandShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world := memory.New()
+		app, other := openStarted(t, world), openStarted(t, world)
+		var cause error
+		done := receiving(t.Context(), app, "q", func(ctx context.Context, _ json.RawMessage) error {
+			<-ctx.Done()
+			cause = context.Cause(ctx)
+			return cause
+		})
+		if err := other.Send(t.Context(), "q", "long"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		if err := app.Shutdown(ctx); !errors.Is(err, af.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "1 raw messages") {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if err := <-done; err != nil || !errors.Is(cause, af.ErrUnavailable) {
+			t.Errorf("Receive: %v, its handler's context: %v", err, cause)
+		}
+		again := make(chan string, 1)
+		go func() {
+			_ = af.ReceiveAs(t.Context(), other, "q", func(_ context.Context, s string) error {
+				again <- s
+				return nil
+			})
+		}()
+		if s := <-again; s != "long" {
+			t.Errorf("got %q", s)
+		}
+		shutdown(t, other)
+	})
+}
+
+func TestMessageOfAnotherTypeIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lines log
+		app := open(t, memory.New(), lines.option())
+		start(t, app)
+		var sum int
+		go func() {
+			_ = af.ReceiveAs(t.Context(), app, "q", func(_ context.Context, n int) error {
+				sum += n
+				return nil
+			})
+		}()
+		for _, v := range []any{1, "two", 3} {
+			if err := app.Send(t.Context(), "q", v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(10 * time.Second)
+		shutdown(t, app)
+		if sum != 4 || !strings.Contains(lines.String(), "does not decode") {
+			t.Errorf("sum %d, log %s", sum, lines.String())
+		}
+	})
+}
