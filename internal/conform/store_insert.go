@@ -37,7 +37,7 @@ var insertBehaviours = []behaviour{
 func insertKeeps(w *world) {
 	n := backend.NewTask{Task: backend.Task{
 		ID: "full", Queue: "q", Status: backend.StatusPending, Weight: -3, Payload: json.RawMessage(`{"a":[1,2]}`),
-		Fingerprint: "f", RetryOf: "other", UniqueKey: "k", Timeout: time.Second,
+		Fingerprint: "f", RetryOf: "other", UniqueKey: "k", Timeout: time.Second, Trace: "00-1-2-01",
 		RunAt: time.Now().Add(time.Hour).Truncate(time.Millisecond).UTC(), Deadline: time.Now().Add(2 * time.Hour).Truncate(time.Millisecond).UTC(),
 	}}
 	stored := w.insert(n)[0]

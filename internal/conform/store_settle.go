@@ -24,6 +24,7 @@ var settleBehaviours = []behaviour{
 		w.same("the task", w.get(t.ID), t)
 	}},
 	{"progress is guarded by the fence", progress},
+	{"a log replaces the one there is, and none leaves it", settleLog},
 }
 
 func settleWrites(w *world) {
@@ -59,6 +60,17 @@ func settleWrites(w *world) {
 	}
 	before.Status, before.Attempt, before.RunAt = backend.StatusWaiting, 0, after.RunAt
 	w.same("waiting", after, before)
+}
+
+func settleLog(w *world) {
+	t := w.take(w.add(), "o")
+	for i, log := range [][]string{nil, {"one", "two words"}, nil, {"three"}, nil} {
+		w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying, Log: log}, backend.SettleApplied)
+		w.same("the log", w.get(t.ID).Log, [][]string{nil, {"one", "two words"}, {"one", "two words"}, {"three"}, {"three"}}[i])
+		t = w.take(t.ID, "o")
+	}
+	w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusSuccess, Log: []string{"four"}}, backend.SettleApplied)
+	w.same("the log", w.get(t.ID).Log, []string{"four"})
 }
 
 func settleRepeated(w *world) {

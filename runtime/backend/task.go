@@ -46,6 +46,8 @@ type Task struct {
 
 	// Progress is what a running handler has said of itself last.
 	Progress json.RawMessage `json:"progress,omitempty"`
+	// Log has the last lines that its handler has logged, of all attempts that came to an end.
+	Log []string `json:"log,omitempty"`
 
 	Attempt int   `json:"attempt"` // attempts begun and charged
 	Crashes int   `json:"crashes"` // owners lost while they ran it
@@ -63,6 +65,7 @@ type Task struct {
 	UniqueKey string `json:"unique_key,omitempty"`
 
 	Timeout time.Duration `json:"timeout,omitempty"` // of an attempt; 0 leaves it to the worker
+	Trace   string        `json:"trace,omitempty"`   // the traceparent with which it was submitted
 
 	Created  time.Time `json:"created"`
 	RunAt    time.Time `json:"run_at"`            // not before

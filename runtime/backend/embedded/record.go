@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -35,7 +36,7 @@ const (
 // taskColumns are what a task is read from, payload included.
 const taskColumns = `task.seq, id, queue, status, weight, due, ifnull(deadline, 0), attempt, crashes, fence,
 	ifnull(unique_key, ''), ifnull(source, ''), batch, on_failure, done_of, retry_of, fingerprint, timeout, started, ended,
-	progress, result, error_code, error_message, subtasks, payload`
+	progress, result, error_code, error_message, subtasks, log, trace, payload`
 
 const selectTask = "SELECT " + taskColumns + " FROM task LEFT JOIN payload ON payload.seq = task.seq "
 
@@ -51,10 +52,10 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	r := new(record)
 	t := &r.Task
 	var due, deadline, started, ended int64
-	var code, message, subtasks sql.NullString
+	var code, message, subtasks, log sql.NullString
 	err := rows.Scan(&r.seq, &t.ID, &t.Queue, &r.status, &t.Weight, &due, &deadline, &t.Attempt, &t.Crashes, &t.Fence,
 		&t.UniqueKey, &t.Source, &t.Batch, (*string)(&t.OnFailure), &t.DoneOf, &t.RetryOf, &t.Fingerprint, (*int64)(&t.Timeout),
-		&started, &ended, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &code, &message, &subtasks, (*[]byte)(&t.Payload))
+		&started, &ended, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &code, &message, &subtasks, &log, &t.Trace, (*[]byte)(&t.Payload))
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +67,9 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	t.Started, t.Ended = timeOf(started), timeOf(ended)
 	if code.Valid {
 		t.Error = &backend.TaskError{Code: backend.Code(code.String), Message: message.String}
+	}
+	if log.Valid {
+		t.Log = strings.Split(log.String, "\n")
 	}
 	if !subtasks.Valid {
 		return r, nil

@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"encoding/json"
+	"strings"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -53,6 +54,9 @@ func (t *tx) settle(r *row, e *backend.Settle) (backend.Settled, error) {
 		return backend.SettleLost, nil // it may not stop
 	}
 	r.settled, r.nonce = true, e.Nonce
+	if e.Log != nil {
+		r.log = strings.Join(e.Log, "\n")
+	}
 	return r.applied(), t.settled(r, e)
 }
 

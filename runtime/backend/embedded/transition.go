@@ -26,6 +26,7 @@ type row struct {
 	root      string // "" for a root, and for what is not committed
 	doneOf    string
 	family    bool // it has subtasks
+	log       any  // lines that replace those there are; nil leaves them
 }
 
 func scanRow(rows *sql.Rows) (*row, error) {
@@ -77,8 +78,8 @@ func (t *tx) end(r *row, to backend.Status, result json.RawMessage, why *backend
 	code, message := errorColumns(why)
 	err := t.exec(`UPDATE task SET status = ?, place = 0, owner = NULL, stopping = 0, attempt = ?, crashes = ?, nonce = ?, settled = ?,
 			result = ifnull(?, result), error_code = ifnull(?, error_code), error_message = ifnull(?, error_message),
-			ended = ?, closed = ? WHERE seq = ?`,
-		number(to), r.attempt, r.crashes, r.nonce, r.settled, blob(result), code, message, t.now, closed, r.seq)
+			ended = ?, closed = ?, log = ifnull(?, log) WHERE seq = ?`,
+		number(to), r.attempt, r.crashes, r.nonce, r.settled, blob(result), code, message, t.now, closed, r.log, r.seq)
 	if err != nil {
 		return err
 	}
@@ -94,8 +95,9 @@ func (t *tx) end(r *row, to backend.Status, result json.RawMessage, why *backend
 func (t *tx) release(r *row, to backend.Status, due int64, why *backend.TaskError) error {
 	code, message := errorColumns(why)
 	err := t.exec(`UPDATE task SET status = ?, place = ?, due = ?, owner = NULL, stopping = 0, attempt = ?, crashes = ?, nonce = ?,
-			settled = ?, hints = 0, error_code = ifnull(?, error_code), error_message = ifnull(?, error_message) WHERE seq = ?`,
-		number(to), t.placeOf(due), due, r.attempt, r.crashes, r.nonce, r.settled, code, message, r.seq)
+			settled = ?, hints = 0, error_code = ifnull(?, error_code), error_message = ifnull(?, error_message), log = ifnull(?, log)
+			WHERE seq = ?`,
+		number(to), t.placeOf(due), due, r.attempt, r.crashes, r.nonce, r.settled, code, message, r.log, r.seq)
 	if err != nil {
 		return err
 	}

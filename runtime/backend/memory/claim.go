@@ -160,6 +160,9 @@ func (s *store) settle(e *backend.Settle, now tick) backend.Settled {
 		return backend.SettleLost // it may not stop
 	}
 	r.settled, r.nonce = true, maphash.String(s.seed, e.Nonce)
+	if e.Log != nil {
+		r.Log = e.Log
+	}
 	switch e.To {
 	case backend.StatusSuccess:
 		r.Result = e.Result

@@ -238,7 +238,7 @@ func (s *store) forget(r *record) {
 	if r.of != nil {
 		r.of.roll.drop(r)
 	}
-	r.Payload, r.Result, r.Progress = nil, nil, nil // its slab may live on
+	r.Payload, r.Result, r.Progress, r.Log = nil, nil, nil, nil // its slab may live on
 }
 
 // expired takes a task that has ended or is gone out of its queue's expiry.

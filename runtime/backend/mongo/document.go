@@ -25,6 +25,7 @@ type document struct {
 	Result      []byte   `bson:"result,omitempty"`
 	Error       *failure `bson:"error,omitempty"`
 	Progress    []byte   `bson:"progress,omitempty"`
+	Log         []string `bson:"log,omitempty"`
 	Attempt     int      `bson:"attempt"`
 	Crashes     int      `bson:"crashes"`
 	Fence       int64    `bson:"fence"`
@@ -34,6 +35,7 @@ type document struct {
 	RetryOf     string   `bson:"retry_of,omitempty"`
 	UniqueKey   string   `bson:"unique_key,omitempty"`
 	Timeout     int64    `bson:"timeout,omitempty"`
+	Trace       string   `bson:"trace,omitempty"`
 	Created     int64    `bson:"created"` // its age, too
 	Due         int64    `bson:"due"`
 	Deadline    int64    `bson:"deadline,omitempty"`
@@ -130,7 +132,7 @@ func (x *document) task() backend.Task {
 		ID: x.ID, Queue: x.Queue, Status: backend.Status(x.Status), Weight: x.Weight, Payload: x.Payload,
 		Fingerprint: x.Fingerprint, Result: x.Result, Progress: x.Progress, Attempt: x.Attempt, Crashes: x.Crashes, Fence: x.Fence,
 		Batch: x.Batch, OnFailure: backend.FailurePolicy(x.OnFailure), DoneOf: x.DoneOf, RetryOf: x.RetryOf, UniqueKey: x.UniqueKey,
-		Timeout: time.Duration(x.Timeout), Created: timeOf(x.Created), RunAt: timeOf(x.Due), Deadline: timeOf(x.Deadline),
+		Log: x.Log, Trace: x.Trace, Timeout: time.Duration(x.Timeout), Created: timeOf(x.Created), RunAt: timeOf(x.Due), Deadline: timeOf(x.Deadline),
 		Started: timeOf(x.Started), Ended: timeOf(x.Ended),
 	}
 	if x.Kin != nil {

@@ -104,6 +104,9 @@ func settled(e *backend.Settle, now int64) change {
 		}
 	}
 	u.set["settled"] = e.Nonce
+	if e.Log != nil {
+		u.set["log"] = e.Log
+	}
 	return u
 }
 
