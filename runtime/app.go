@@ -35,6 +35,7 @@ const (
 type App struct {
 	settings settings
 	log      *slog.Logger
+	closeLog func() error // nil where the log is not the App's to close
 	instance Instance
 	ports    *backend.Ports
 	caller   Caller              // the middleware's chain, ending in a.invoke
@@ -76,14 +77,20 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 			o(&s)
 		}
 	}
-	a := &App{settings: s, log: s.log, instance: newInstance(s), started: make(chan struct{}), snowflakes: newSnowflakes()}
+	a := &App{settings: s, instance: newInstance(s), started: make(chan struct{}), snowflakes: newSnowflakes()}
 	a.inFlight, a.pending = semaphore.NewWeighted(s.maxCalls), semaphore.NewWeighted(s.maxPending)
 	a.caller = CallerFunc(a.invoke)
 	for i := len(s.client) - 1; i >= 0; i-- {
 		a.caller = s.client[i](a.caller)
 	}
-	ports, err := b.Open(ctx, backend.Env{Instance: a.instance, Logger: s.log})
+	if err := a.openLog(); err != nil {
+		return nil, fmt.Errorf("opening the log: %w", local(err))
+	}
+	ports, err := b.Open(ctx, backend.Env{Instance: a.instance, Logger: a.log})
 	if err != nil {
+		if a.closeLog != nil {
+			_ = a.closeLog() // err is the reason
+		}
 		return nil, fmt.Errorf("opening the backend: %w", local(err))
 	}
 	a.ports = ports
@@ -139,7 +146,7 @@ func (a *App) Start(ctx context.Context) error {
 	}
 	a.state.Store(stateRunning)
 	close(a.started)
-	a.log.Info("started", "instance", a.instance.ID, "backend", a.ports.Name, "services", len(a.services),
+	a.log.Info("started", "backend", a.ports.Name, "services", len(a.services),
 		"workers", len(a.workers))
 	return nil
 }
@@ -192,7 +199,7 @@ func (a *App) Run(ctx context.Context) error {
 	err := a.Start(ctx)
 	if err == nil {
 		<-ctx.Done()
-		a.log.Info("stopping", "instance", a.instance.ID, "reason", context.Cause(ctx))
+		a.log.Info("stopping", "reason", context.Cause(ctx))
 	}
 	stop()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.settings.drain)
@@ -241,9 +248,14 @@ func (a *App) Shutdown(ctx context.Context) error {
 	if err := a.ports.Close(cctx); err != nil {
 		errs = append(errs, fmt.Errorf("closing the backend: %w", local(err)))
 	}
+	a.log.Info("stopped")
+	if a.closeLog != nil {
+		if err := a.closeLog(); err != nil {
+			errs = append(errs, fmt.Errorf("closing the log: %w", local(err)))
+		}
+	}
 	a.closeErr = errors.Join(errs...)
 	close(a.closed)
-	a.log.Info("stopped", "instance", a.instance.ID)
 	return a.closeErr
 }
 

@@ -66,6 +66,7 @@ func (p *pool) start(t *Task, c backend.Claim, hints ...backend.Hint) {
 	}
 	a.ctx = context.WithValue(a.ctx, handlingKey{}, &handling{app: p.e.app, running: &Running{
 		ID: t.ID, Queue: t.Queue, Attempt: t.Attempt, Fence: t.Fence, Source: t.Source, e: p.e,
+		trace: t.Trace, before: t.Log,
 	}})
 	p.mu.Lock()
 	p.slots++
@@ -187,7 +188,7 @@ func (a *attempt) leave() {
 
 // verdict says how an attempt ends: by its result, its error, or why its context ended.
 func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Settle {
-	s := backend.Settle{ID: a.task.ID, Fence: a.task.Fence, Nonce: a.nonce}
+	s := backend.Settle{ID: a.task.ID, Fence: a.task.Fence, Nonce: a.nonce, Log: TaskFrom(a.ctx).log.kept()}
 	var snooze *snoozeError
 	switch {
 	case errors.Is(cause, ErrTaskStopped):
@@ -225,13 +226,12 @@ func taskError(err error) *backend.TaskError {
 }
 
 func (a *attempt) report(err error) {
-	log := a.p.e.log
+	log := LoggerFrom(a.ctx)
 	switch p, ok := err.(*panicError); {
 	case ok:
-		log.Error("panic in a worker", "queue", a.task.Queue, "task", a.task.ID, "attempt", a.task.Attempt,
-			"panic", fmt.Sprint(p.value), "stack", string(p.stack))
+		log.Error("panic in a worker", "panic", fmt.Sprint(p.value), "stack", string(p.stack))
 	case err == error(errGoexit):
-		log.Error("a worker ended its goroutine", "queue", a.task.Queue, "task", a.task.ID, "attempt", a.task.Attempt)
+		log.Error("a worker ended its goroutine")
 	}
 }
 
@@ -245,6 +245,9 @@ type Running struct {
 
 	e       *engine
 	batches atomic.Int64
+	trace   string
+	before  []string // lines of the attempts before
+	log     taskLog
 }
 
 // Progress notes how far the task has come; anybody who gets the task sees it. It is ErrAborted where the claim was lost.

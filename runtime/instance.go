@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"crypto/rand"
-	"log/slog"
 	"net"
 	"runtime/debug"
 
@@ -34,23 +33,6 @@ func InstanceFrom(ctx context.Context) Instance {
 		return h.app.instance
 	}
 	return Instance{}
-}
-
-// LoggerFrom returns a logger that puts the service and method, or the queue, task and attempt, and the instance on each
-// record of the handler whose context ctx is; slog.Default outside of one.
-func LoggerFrom(ctx context.Context) *slog.Logger {
-	h := handlingFrom(ctx)
-	if h == nil {
-		return slog.Default()
-	}
-	if r := h.running; r != nil {
-		return h.app.log.With("queue", r.Queue, "task", r.ID, "attempt", r.Attempt, "instance", h.app.instance.ID)
-	}
-	if h.raw != "" {
-		return h.app.log.With("raw", h.raw, "instance", h.app.instance.ID)
-	}
-	return h.app.log.With("service", h.request.Service, "method", h.request.Method, "call", h.request.ID,
-		"instance", h.app.instance.ID)
 }
 
 // newInstance describes this process. An id is new for every App, so that a restart is told from what ran before.

@@ -71,7 +71,7 @@ func (a *App) invoke(ctx context.Context, call Call) (json.RawMessage, error) {
 		Caller:      a.instance.ID,
 		Fingerprint: call.Fingerprint,
 		Metadata:    outgoing(ctx),
-		Headers:     call.Headers,
+		Headers:     traced(ctx, call.Headers),
 		Body:        call.Args,
 	}, call.Options)
 	if err != nil {

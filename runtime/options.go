@@ -11,7 +11,8 @@ import (
 type AppOption func(*settings)
 
 type settings struct {
-	log        *slog.Logger
+	log        *slog.Logger // nil: slog.Default
+	openLog    func() (slog.Handler, func() error, error)
 	client     []func(Caller) Caller
 	server     []func(Handler) Handler
 	drain      time.Duration
@@ -26,7 +27,7 @@ type settings struct {
 
 func defaults() settings {
 	return settings{
-		log: slog.Default(), drain: 30 * time.Second, maxCalls: 256, maxPending: 16 << 20,
+		drain: 30 * time.Second, maxCalls: 256, maxPending: 16 << 20,
 		lease: 10 * time.Second, retention: backend.Retention{Age: 7 * 24 * time.Hour, Max: 100_000},
 	}
 }
@@ -34,9 +35,7 @@ func defaults() settings {
 // Logger sets where the App logs; nil leaves slog.Default.
 func Logger(l *slog.Logger) AppOption {
 	return func(s *settings) {
-		if l != nil {
-			s.log = l
-		}
+		s.log, s.openLog = l, nil
 	}
 }
 

@@ -31,6 +31,8 @@ type Submission struct {
 	Source     string
 	IsSubtasks bool
 	Options    TaskOptions
+
+	trace string // of whoever submits
 }
 
 // TaskOptions is how tasks are to be run. Nil and zero fields leave it to the worker.

@@ -21,6 +21,7 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 	if err := checkSubmission(s); err != nil {
 		return nil, err.With(OutcomeNotSent)
 	}
+	s.trace = TraceFrom(ctx)
 	if s.Options.RequireWorker {
 		if err := e.requireWorker(ctx, s.Worker.Name); err != nil {
 			return nil, err
@@ -86,7 +87,7 @@ func newTask(s Submission, i int, id string) backend.NewTask {
 	t := Task{
 		ID: id, Queue: s.Worker.Name, Status: backend.StatusPending, Weight: s.Worker.Weight, Payload: s.Payloads[i],
 		Fingerprint: s.Worker.Payload, UniqueKey: o.UniqueKey, RunAt: o.RunAt, Deadline: o.Deadline, Timeout: o.Timeout,
-		Source: s.Source, OnFailure: o.OnFailure,
+		Source: s.Source, OnFailure: o.OnFailure, Trace: s.trace,
 	}
 	if o.ID != "" {
 		t.ID = o.ID

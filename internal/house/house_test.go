@@ -41,9 +41,15 @@ var arrows = []row{
 	{"runtime/backend/servers", []string{"runtime/backend", "runtime/backend/amqp", "runtime/backend/mongo", "runtime/backend/redis", "runtime/config"},
 		[]string{"go.mongodb.org/mongo-driver/v2"}}, // it hands out the driver's database
 	{"runtime/backend/auto", []string{"runtime", "runtime/backend", "runtime/backend/embedded", "runtime/backend/servers", "runtime/config"}, nil},
+	{"runtime/backend/mongo", []string{"runtime/backend"}, []string{"go.mongodb.org/mongo-driver/v2"}},
+	{"runtime/backend/amqp", []string{"runtime/backend"}, []string{"github.com/rabbitmq/amqp091-go"}},
+	{"runtime/backend/redis", []string{"runtime/backend", "runtime/backend/internal/news"}, []string{"github.com/redis/go-redis/v9"}},
+	{"runtime/backend/servers", []string{"runtime/backend", "runtime/backend/amqp", "runtime/backend/mongo", "runtime/backend/redis", "runtime/config"}, nil},
+	{"runtime/backend/auto", []string{"runtime", "runtime/backend", "runtime/backend/embedded", "runtime/backend/servers", "runtime/config", "runtime/logs"}, nil},
 	{"runtime/aftest", []string{"runtime", "runtime/backend/memory"}, nil},
 	{"runtime/health", []string{"runtime"}, nil},
 	{"runtime/snowflake", []string{"runtime/backend"}, nil},
+	{"runtime/logs", []string{"runtime/backend"}, nil},
 	{"runtime/config", nil, []string{"gopkg.in/yaml.v3"}},
 
 	{"internal/conform", []string{"runtime/backend"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp"}},

@@ -9,12 +9,14 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 	"github.com/afgen/afgen/runtime/backend/servers"
 	"github.com/afgen/afgen/runtime/config"
+	"github.com/afgen/afgen/runtime/logs"
 )
 
 // defaultFile is what Load looks for in the working directory.
@@ -50,9 +52,17 @@ func From(cfg config.Config) af.Backend {
 }
 
 // Options returns what cfg says of the App itself: how long finished tasks are kept, the lease, the address that instances
-// report.
+// report, and the log: to the console and to daily files in logger.path, as package logs has it, opened with the App and
+// closed by its Shutdown. An af.Logger after these takes its place, and then no files are written.
 func Options(cfg config.Config) []af.AppOption {
-	opts := []af.AppOption{af.Retention(cfg.Tasks.Retention.Age, cfg.Tasks.Retention.Max), af.Lease(cfg.Tasks.Lease)}
+	opts := []af.AppOption{af.Retention(cfg.Tasks.Retention.Age, cfg.Tasks.Retention.Max), af.Lease(cfg.Tasks.Lease),
+		af.LogTo(func() (slog.Handler, func() error, error) {
+			l, err := logs.Open(logs.Options{Dir: cfg.Logger.Path, Level: cfg.Logger.Level})
+			if err != nil {
+				return nil, nil, err
+			}
+			return l.Handler(), l.Close, nil
+		})}
 	if cfg.Tasks.IP != "" {
 		opts = append(opts, af.IP(cfg.Tasks.IP))
 	}

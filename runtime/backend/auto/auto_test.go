@@ -23,8 +23,8 @@ func parse(t *testing.T, text string) config.Config {
 }
 
 func TestNoServersOpenTheEmbeddedFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "folder", "tasks.db")
-	cfg := parse(t, "embedded:\n  path: "+path+"\n  durability: full\ntasks:\n  ip: 192.0.2.7\n")
+	path, logs := filepath.Join(t.TempDir(), "folder", "tasks.db"), t.TempDir()
+	cfg := parse(t, "embedded:\n  path: "+path+"\n  durability: full\ntasks:\n  ip: 192.0.2.7\nlogger: {path: "+logs+", level: WARN}\n")
 	app, err := af.Open(t.Context(), auto.From(cfg), auto.Options(cfg)...)
 	if err != nil {
 		t.Fatal(err)

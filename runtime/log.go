@@ -1,0 +1,221 @@
+package runtime
+
+import (
+	"context"
+	"log/slog"
+)
+
+// LogTo has the App open its log when it is opened itself, and close it as the last thing that Shutdown does: open returns
+// where records go and what closes that. Its error is Open's. Of LogTo and [Logger] the last one given counts.
+func LogTo(open func() (slog.Handler, func() error, error)) AppOption {
+	return func(s *settings) { s.openLog = open }
+}
+
+// openLog opens the App's log.
+func (a *App) openLog() error {
+	var h slog.Handler
+	switch s := a.settings; {
+	case s.openLog != nil:
+		var err error
+		if h, a.closeLog, err = s.openLog(); err != nil {
+			return err
+		}
+	case s.log != nil:
+		h = s.log.Handler()
+	default:
+		// Not wrapped: package slog must know its own handler where this logger is made the default.
+		a.log = slog.Default().With("instance", a.instance.ID)
+		return nil
+	}
+	if c, ok := h.(*contextHandler); ok {
+		h = c.ready
+	}
+	c := newContextHandler(h.WithAttrs([]slog.Attr{slog.String("instance", a.instance.ID)}))
+	c.has = keyOf("instance")
+	a.log = slog.New(c)
+	return nil
+}
+
+// Logger returns the App's logger. Its records say which instance they are of; those logged with a context
+// (slog.Logger.InfoContext and the like) say what [LoggerFrom] would. For all of a program to log so, make it the default:
+//
+//	slog.SetDefault(app.Logger())
+func (a *App) Logger() *slog.Logger { return a.log }
+
+// LoggerFrom returns a logger that puts what ctx knows on each record: within a handler, the instance and service, method
+// and call, or queue, task and attempt; and the id of the trace, where there is one. What the handler of a task logs with
+// it, or with ctx and the App's logger, is kept with the task, too: its last 20 lines. Outside of a handler it is
+// slog.Default.
+func LoggerFrom(ctx context.Context) *slog.Logger {
+	h := handlingFrom(ctx)
+	if h == nil {
+		return slog.Default()
+	}
+	c, ok := h.app.log.Handler().(*contextHandler)
+	if !ok {
+		c = newContextHandler(h.app.log.Handler())
+	}
+	return slog.New(c.bind(ctx, h))
+}
+
+// ContextHandler wraps a handler so that records logged with a handler's context say what [LoggerFrom] would. An App does
+// that with the logger it is given; this is for others.
+func ContextHandler(h slog.Handler) slog.Handler {
+	if c, ok := h.(*contextHandler); ok {
+		return c
+	}
+	return newContextHandler(h)
+}
+
+// A contextHandler adds to records what their context knows. The attributes stand at the top, whatever groups a logger has
+// opened, and what the logger or the record says itself is not said again.
+type contextHandler struct {
+	base    slog.Handler
+	since   []change     // what has been added to base
+	ready   slog.Handler // base with that
+	grouped bool
+	has     keys      // on base, at the top
+	of      *handling // whose attributes base has already; nil for those of each record's context
+}
+
+// A change is a WithAttrs or a WithGroup.
+type change struct {
+	attrs []slog.Attr
+	group string
+}
+
+func newContextHandler(h slog.Handler) *contextHandler { return &contextHandler{base: h, ready: h} }
+
+// bind returns a handler that has what ctx knows.
+func (c *contextHandler) bind(ctx context.Context, h *handling) *contextHandler {
+	attrs := h.attrs(ctx, c.has)
+	n := newContextHandler(c.ready)
+	if len(attrs) > 0 {
+		n = newContextHandler(c.ready.WithAttrs(attrs))
+	}
+	n.of = h
+	return n
+}
+
+func (c *contextHandler) Enabled(ctx context.Context, l slog.Level) bool {
+	return c.ready.Enabled(ctx, l)
+}
+
+func (c *contextHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	if len(attrs) == 0 {
+		return c
+	}
+	n := c.with(change{attrs: attrs})
+	n.ready = c.ready.WithAttrs(attrs)
+	if !c.grouped {
+		for _, a := range attrs {
+			n.has |= keyOf(a.Key)
+		}
+	}
+	return n
+}
+
+func (c *contextHandler) WithGroup(name string) slog.Handler {
+	if name == "" {
+		return c
+	}
+	n := c.with(change{group: name})
+	n.ready, n.grouped = c.ready.WithGroup(name), true
+	return n
+}
+
+func (c *contextHandler) with(ch change) *contextHandler {
+	n := *c
+	n.since = append(c.since[:len(c.since):len(c.since)], ch)
+	return &n
+}
+
+func (c *contextHandler) Handle(ctx context.Context, r slog.Record) error {
+	h := c.of
+	if h != nil {
+		h.keep(ctx, c.since, r)
+		return c.ready.Handle(ctx, r)
+	}
+	h = handlingFrom(ctx)
+	attrs := h.attrs(ctx, c.has|keysOf(r))
+	h.keep(ctx, c.since, r)
+	switch {
+	case len(attrs) == 0:
+		return c.ready.Handle(ctx, r)
+	case c.grouped:
+		return replay(c.base.WithAttrs(attrs), c.since).Handle(ctx, r)
+	}
+	r = r.Clone()
+	r.AddAttrs(attrs...)
+	return c.ready.Handle(ctx, r)
+}
+
+func replay(h slog.Handler, changes []change) slog.Handler {
+	for _, ch := range changes {
+		if ch.group != "" {
+			h = h.WithGroup(ch.group)
+		} else {
+			h = h.WithAttrs(ch.attrs)
+		}
+	}
+	return h
+}
+
+// keys is a set of the keys that contexts add.
+type keys uint16
+
+var keyBits = map[string]keys{
+	"instance": 1 << 0, "service": 1 << 1, "method": 1 << 2, "call": 1 << 3,
+	"queue": 1 << 4, "task": 1 << 5, "attempt": 1 << 6, "raw": 1 << 7, "trace": 1 << 8,
+}
+
+func keyOf(key string) keys { return keyBits[key] }
+
+func keysOf(r slog.Record) (k keys) {
+	r.Attrs(func(a slog.Attr) bool {
+		k |= keyOf(a.Key)
+		return true
+	})
+	return k
+}
+
+// attrs is what a record of the handler is to say, besides what it has. h may be nil.
+func (h *handling) attrs(ctx context.Context, has keys) []slog.Attr {
+	trace := traceID(TraceFrom(ctx))
+	if h == nil && trace == "" {
+		return nil
+	}
+	attrs := make([]slog.Attr, 0, 6)
+	add := func(a slog.Attr) {
+		if keyOf(a.Key)&has == 0 {
+			attrs = append(attrs, a)
+		}
+	}
+	switch {
+	case h == nil:
+	case h.running != nil:
+		add(slog.String("queue", h.running.Queue))
+		add(slog.String("task", h.running.ID))
+		add(slog.Int("attempt", h.running.Attempt))
+	case h.request != nil:
+		add(slog.String("service", h.request.Service))
+		add(slog.String("method", h.request.Method))
+		add(slog.String("call", h.request.ID))
+	default:
+		add(slog.String("raw", h.raw))
+	}
+	if h != nil {
+		add(slog.String("instance", h.app.instance.ID))
+	}
+	if trace != "" {
+		add(slog.String("trace", trace))
+	}
+	return attrs
+}
+
+// keep keeps a record with the task that runs, if one does.
+func (h *handling) keep(ctx context.Context, since []change, r slog.Record) {
+	if h != nil && h.running != nil {
+		h.running.log.add(ctx, h, since, r)
+	}
+}

@@ -1,0 +1,205 @@
+package logs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+const (
+	day     = "2006-01-02"
+	suffix  = ".log"
+	recheck = 5 * time.Second // whether the file still is where it was, or can be opened now
+)
+
+// A file is the file of the day. Each Write to it is one line.
+type file struct {
+	dir, name string
+	keep      int
+	console   *slog.Logger
+	now       func() time.Time
+	open      func(path string) (writer, error)
+
+	mu         sync.Mutex
+	out        writer
+	path       string
+	begin, end time.Time // of its day
+	checked    time.Time
+	late       error // why the file of the day could not be opened
+	torn       bool  // the last line was cut
+	lost       int64 // lines since failing
+	failing    bool
+	closed     bool
+}
+
+// A writer is an *os.File.
+type writer interface {
+	Write(p []byte) (int, error)
+	Stat() (os.FileInfo, error)
+	Close() error
+}
+
+func openFile(dir, name string, keep int, console *slog.Logger) (*file, error) {
+	f := &file{dir: dir, name: name, keep: keep, console: console, now: time.Now, open: func(path string) (writer, error) {
+		return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+	}}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.now()
+	if err := f.turn(now); err != nil {
+		return nil, err
+	}
+	line := fmt.Sprintf("{\"time\":%q,\"level\":\"INFO\",\"msg\":\"log opened\",\"pid\":%d}\n", now.Format(time.RFC3339Nano), os.Getpid())
+	if err := f.append([]byte(line)); err != nil {
+		_ = f.out.Close() // err is the reason
+		return nil, explain("write to", f.path, err)
+	}
+	return f, nil
+}
+
+// Write writes a line. Its error is nil: what goes wrong is reported here, once.
+func (f *file) Write(line []byte) (int, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := errClosed
+	if !f.closed {
+		err = f.write(line)
+	}
+	switch {
+	case err == errClosed:
+	case err != nil:
+		if f.lost++; !f.failing {
+			f.failing = true
+			f.console.Warn("the log file can't be written; the log goes to the console only until it can", "error", err)
+		}
+	case f.failing:
+		f.console.Info("the log file is written again", "path", f.path, "lost", f.lost)
+		f.failing, f.lost = false, 0
+	}
+	return len(line), nil
+}
+
+// write writes a line to the file of the day: where that can't be opened, to the one before.
+func (f *file) write(line []byte) error {
+	now := f.now()
+	if f.late != nil && now.Sub(f.checked).Abs() >= recheck ||
+		f.late == nil && (now.Before(f.begin) || !now.Before(f.end) || f.moved(now)) {
+		f.late = f.turn(now)
+	}
+	if err := f.append(line); err != nil {
+		return err
+	}
+	return f.late
+}
+
+// append appends a line with one write. After one that was cut it begins a new line.
+func (f *file) append(line []byte) error {
+	if f.torn {
+		line = append([]byte{'\n'}, line...)
+	}
+	n, err := f.out.Write(line)
+	if n > 0 {
+		f.torn = n < len(line)
+	}
+	if err != nil {
+		return explain("write to", f.path, err)
+	}
+	return nil
+}
+
+// turn opens the file of the day, and closes the one before and removes old ones then.
+func (f *file) turn(now time.Time) error {
+	f.checked = now
+	path := filepath.Join(f.dir, f.name+"-"+now.Format(day)+suffix)
+	if err := os.MkdirAll(f.dir, 0o750); err != nil {
+		return explain("make", f.dir, err)
+	}
+	out, err := f.open(path)
+	if err != nil {
+		return explain("open", path, err)
+	}
+	if f.out != nil {
+		_ = f.out.Close() // every line is written already
+	}
+	f.out, f.path, f.torn = out, path, false
+	f.begin = time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
+	f.end = time.Date(now.Year(), now.Month(), now.Day()+1, 0, 0, 0, 0, now.Location())
+	f.prune()
+	return nil
+}
+
+// moved says whether the file is no longer where it was; it looks every few seconds.
+func (f *file) moved(now time.Time) bool {
+	if now.Sub(f.checked).Abs() < recheck {
+		return false
+	}
+	f.checked = now
+	is, err := os.Stat(f.path)
+	if err != nil {
+		return errors.Is(err, fs.ErrNotExist)
+	}
+	was, err := f.out.Stat()
+	return err == nil && !os.SameFile(is, was)
+}
+
+var dated = regexp.MustCompile(`^(.+)-(\d{4}-\d\d-\d\d)\.log$`)
+
+// prune removes all but the newest files. Other processes do the same at the same time.
+func (f *file) prune() {
+	entries, err := os.ReadDir(f.dir) // sorted, and so is what has one name by its date
+	if err != nil {
+		return // writing goes on
+	}
+	var all []string
+	for _, e := range entries {
+		if m := dated.FindStringSubmatch(e.Name()); m != nil && m[1] == f.name {
+			all = append(all, e.Name())
+		}
+	}
+	all = slices.DeleteFunc(all, func(name string) bool { return name == filepath.Base(f.path) })
+	for i := range len(all) - (f.keep - 1) {
+		if err := os.Remove(filepath.Join(f.dir, all[i])); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			f.console.Warn("an old log file can't be removed", "error", err)
+		}
+	}
+}
+
+func (f *file) current() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.path
+}
+
+func (f *file) close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	if err := f.out.Close(); err != nil {
+		return explain("close", f.path, err)
+	}
+	return nil
+}
+
+// explain makes an error with a code of the operating system's.
+func explain(what, path string, err error) error {
+	code := backend.ErrFailedPrecondition
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		code = backend.ErrPermissionDenied
+	case isFull(err):
+		code = backend.ErrResourceExhausted
+	}
+	return backend.Errorf(code, "can't %s the log %s (logger.path): %w", what, path, err)
+}

@@ -1,0 +1,23 @@
+package logs
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A disk that is full when the log is opened is an error then, and not a warning later.
+func TestFullDiskIsSaidAtOpening(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink("/dev/full", filepath.Join(dir, "x-"+time.Now().Format(day)+suffix)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(Options{Dir: dir, Name: "x", Console: io.Discard}); !errors.Is(err, backend.ErrResourceExhausted) {
+		t.Errorf("got %v", err)
+	}
+}

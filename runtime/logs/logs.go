@@ -1,0 +1,106 @@
+// Package logs writes a program's log to the console and to a file a day, and finds in those files what a task has logged.
+//
+//	log, err := logs.Open(logs.Options{Dir: "logs", Level: slog.LevelInfo})
+//	app, err := af.Open(ctx, backend, af.Logger(slog.New(log.Handler())))
+//	…
+//	err = log.Close()
+//
+// auto.Options does that with what config.yaml says under logger, and has the App close it.
+//
+// # Files
+//
+// <dir>/<program>-2026-11-24.log has one JSON object a line, of a local day. The last 7 are kept. Any number of processes
+// may write to one folder, and to the same file: every record is one write that appends, a new day is a new name and
+// nothing is ever renamed, and whichever process removes old files, they are the same. A file that somebody moves away is
+// made anew within seconds.
+//
+// The console (standard error) gets the same records as text.
+//
+// # When files can't be written
+//
+// [Open] says so. Later (a full disk, a folder that is gone) the program goes on: records go to the console only, which
+// gets one warning, and another line once the file is written again. What was not written is counted there, and lost.
+//
+// # Finding what a task has logged
+//
+// Records that an App's handlers log have the task's id, its attempt, the instance and more; [Find] reads those of one task
+// from the files of the node where it ran. The task's own document names that node, where it has logged anything, and has its
+// last lines.
+package logs
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+const keep = 7
+
+// Options is where a log goes. The zero value of each field is its default.
+type Options struct {
+	Dir     string       // of the files, made where it doesn't exist; "logs"
+	Name    string       // with which their names begin; the program's
+	Level   slog.Leveler // the least that is logged; slog.LevelInfo
+	Keep    int          // files, today's included; 7
+	Console io.Writer    // os.Stderr; io.Discard for none
+}
+
+// A Log is an open log. Its methods are safe for concurrent use. Whoever opened it closes it.
+type Log struct {
+	handler slog.Handler
+	file    *file
+}
+
+// Open opens a log and writes a first line to its file, so that a folder or disk that can't be written to shows now: the
+// error says which, and wraps the operating system's.
+func Open(o Options) (*Log, error) {
+	if o.Dir == "" {
+		o.Dir = "logs"
+	}
+	if o.Name == "" {
+		o.Name = strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe")
+	}
+	if o.Level == nil {
+		o.Level = slog.LevelInfo
+	}
+	if o.Keep <= 0 {
+		o.Keep = keep
+	}
+	if o.Console == nil {
+		o.Console = os.Stderr
+	}
+	console := slog.NewTextHandler(o.Console, &slog.HandlerOptions{Level: o.Level})
+	f, err := openFile(o.Dir, clean(o.Name), o.Keep, slog.New(console))
+	if err != nil {
+		return nil, err
+	}
+	return &Log{slog.NewMultiHandler(console, slog.NewJSONHandler(f, &slog.HandlerOptions{Level: o.Level})), f}, nil
+}
+
+// Handler returns where records go.
+func (l *Log) Handler() slog.Handler { return l.handler }
+
+// Path returns the file that is being written, or was last.
+func (l *Log) Path() string { return l.file.current() }
+
+// Close closes the file; records that still come go to the console only. Closing again does nothing.
+func (l *Log) Close() error { return l.file.close() }
+
+// clean is a name that is safe in a file's.
+func clean(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r) {
+			return r
+		}
+		return '_'
+	}, name)
+	if name == "" {
+		return "log"
+	}
+	return name
+}
+
+var errClosed = errors.New("the log is closed")
