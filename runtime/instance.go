@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"crypto/rand"
-	"net"
 	"runtime/debug"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -45,27 +44,4 @@ func newInstance(s settings) Instance {
 		in.Version = info.Main.Version
 	}
 	return in
-}
-
-// localIP returns the first address of an interface that is up, IPv4 before IPv6, and the loopback address where there
-// is no other. It needs no route and sends nothing.
-func localIP() string {
-	best := net.IPv4(127, 0, 0, 1)
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return best.String()
-	}
-	for _, a := range addrs {
-		ipnet, ok := a.(*net.IPNet)
-		if !ok || !ipnet.IP.IsGlobalUnicast() {
-			continue
-		}
-		if ipnet.IP.To4() != nil {
-			return ipnet.IP.String()
-		}
-		if best.IsLoopback() {
-			best = ipnet.IP
-		}
-	}
-	return best.String()
 }

@@ -60,7 +60,8 @@ func RedactErrors() AppOption { return func(s *settings) { s.redact = true } }
 // Version sets the version that instances report; by default that of the program's main module.
 func Version(v string) AppOption { return func(s *settings) { s.version = v } }
 
-// IP sets the address that instances report; by default the first of an interface that is up.
+// IP sets the address that instances report; by default that from which this machine reaches others, or the first of an
+// interface that is up where it has no route.
 func IP(ip string) AppOption { return func(s *settings) { s.ip = ip } }
 
 // MaxInFlight bounds the calls that an App has in flight, and the bytes of their arguments; further ones wait. Without

@@ -17,6 +17,10 @@ type Config struct {
 	Logger   Logger
 	Embedded Embedded
 	Tasks    Tasks
+
+	// Root is the folder of the file that Load has read, absolute: no key of the file. Paths in the file are relative to
+	// the working directory nevertheless. "" where there was no file.
+	Root string
 }
 
 // MongoDB says how to reach the MongoDB server that keeps tasks, jobs and the registry.

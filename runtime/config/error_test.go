@@ -305,6 +305,9 @@ func TestLoad(t *testing.T) {
 	if err != nil || c.Logger.Path != "from-env" {
 		t.Errorf("path %q, error %v", c.Logger.Path, err)
 	}
+	if c.Root != dir {
+		t.Errorf("its folder is %q, not %q", c.Root, dir)
+	}
 	partial := write("partial.yaml", "# c\nredis:\nmongodb:\n")
 	want := partial + ":2:1: rabbitmq is missing but mongodb (" + partial + ":3) and redis (" + partial +
 		":2) are there: write all three of mongodb, redis and rabbitmq, or none for the embedded backend"

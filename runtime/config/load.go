@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 )
 
 // maxSize bounds a file: more is a mistake, and the parser's time and memory grow with it.
@@ -21,7 +22,14 @@ func Load(path string) (Config, error) {
 	if err != nil {
 		return Config{}, fmt.Errorf("config: %w", err)
 	}
-	return Parse(path, data, nil)
+	c, err := Parse(path, data, nil)
+	if err != nil {
+		return Config{}, err
+	}
+	if c.Root, err = filepath.Abs(filepath.Dir(path)); err != nil {
+		return Config{}, fmt.Errorf("config: %w", err)
+	}
+	return c, nil
 }
 
 // Parse parses data, the content of a file, at most 1 MiB; name is only for messages. env looks up an environment

@@ -1,0 +1,47 @@
+package runtime
+
+import (
+	"net"
+	"testing"
+)
+
+func TestAddressNeedsNoRoute(t *testing.T) {
+	for _, c := range []struct {
+		name, routed string
+		interfaces   []string
+		want         string
+	}{
+		{"by the route", "192.0.2.7", []string{"198.51.100.1"}, "192.0.2.7"},
+		{"no route", "", []string{"169.254.1.1", "fe80::1", "2001:db8::7", "198.51.100.1"}, "198.51.100.1"},
+		{"a route to nowhere", "127.0.0.1", []string{"198.51.100.1"}, "198.51.100.1"},
+		{"IPv6 only", "", []string{"fe80::1", "2001:db8::7", "2001:db8::8"}, "2001:db8::7"},
+		{"no interface", "", nil, "127.0.0.1"},
+		{"nothing but link-local", "", []string{"fe80::1"}, "127.0.0.1"},
+	} {
+		got := chooseIP(func() net.IP { return net.ParseIP(c.routed) }, func() (ips []net.IP) {
+			for _, s := range c.interfaces {
+				ips = append(ips, net.ParseIP(s))
+			}
+			return ips
+		})
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", c.name, got, c.want)
+		}
+	}
+}
+
+// Whatever this machine is like, an address is found, and it is one of its own.
+func TestAddressOfThisMachine(t *testing.T) {
+	ip := net.ParseIP(localIP())
+	if ip == nil {
+		t.Fatalf("%q is no address", localIP())
+	}
+	l, err := net.ListenPacket("udp", net.JoinHostPort(ip.String(), "0"))
+	if err != nil {
+		t.Fatalf("%s is not this machine's: %v", ip, err)
+	}
+	_ = l.Close()
+	if in := newInstance(settings{ip: "192.0.2.9", version: "v7"}); in.IP != "192.0.2.9" || in.Version != "v7" || in.ID == newInstance(settings{}).ID {
+		t.Errorf("instance %+v", in)
+	}
+}

@@ -1,0 +1,61 @@
+package config
+
+import (
+	"net"
+	"net/url"
+	"strconv"
+)
+
+// ConnURI returns the section as one URI, user and password percent-encoded: its uri, where that was written, else what
+// host, port, username and password amount to. The other keys (max_pool, files of tls) are not in it.
+func (m *MongoDB) ConnURI() Secret {
+	if m.URI != "" {
+		return m.URI
+	}
+	u := connURL("mongodb", m.Host, m.Port, m.Username, m.Password)
+	u.Path = "/" + m.DB
+	q := url.Values{}
+	if m.Username != "" {
+		q.Set("authSource", "admin")
+	}
+	if m.TLS.Enabled {
+		q.Set("tls", "true")
+	}
+	u.RawQuery = q.Encode()
+	return Secret(u.String())
+}
+
+// ConnURI is as [MongoDB.ConnURI].
+func (r *Redis) ConnURI() Secret {
+	if r.URI != "" {
+		return r.URI
+	}
+	u := connURL(secured("redis", "rediss", r.TLS), r.Host, r.Port, r.Username, r.Password)
+	u.Path = "/" + strconv.Itoa(r.DB)
+	return Secret(u.String())
+}
+
+// ConnURI is as [MongoDB.ConnURI].
+func (r *RabbitMQ) ConnURI() Secret {
+	if r.URI != "" {
+		return r.URI
+	}
+	u := connURL(secured("amqp", "amqps", r.TLS), r.Host, r.Port, r.Username, r.Password)
+	u.Path, u.RawPath = "/"+r.VHost, "/"+url.PathEscape(r.VHost)
+	return Secret(u.String())
+}
+
+func secured(plain, secure string, t TLS) string {
+	if t.Enabled {
+		return secure
+	}
+	return plain
+}
+
+func connURL(scheme, host string, port int, username string, password Secret) url.URL {
+	u := url.URL{Scheme: scheme, Host: net.JoinHostPort(host, strconv.Itoa(port))}
+	if username != "" || password != "" {
+		u.User = url.UserPassword(username, password.Reveal())
+	}
+	return u
+}

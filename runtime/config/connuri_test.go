@@ -1,0 +1,36 @@
+package config_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestConnURIsSayWhatTheKeysSay(t *testing.T) {
+	const odd = `p@ss:w/o?r#d%20` // in the seed's sense, where nothing was escaped
+	const esc = `p%40ss%3Aw%2Fo%3Fr%23d%2520`
+	c := parse(t, `
+mongodb: {host: db.example, port: 1, db: shop, username: `+`"u@x", password: "`+odd+`"}
+redis: {host: "::1", port: 2, db: 3, password: "`+odd+`", tls: {enabled: true}}
+rabbitmq: {host: mq.example, port: 3, vhost: "/a b", username: u, password: "`+odd+`", tls: {enabled: true}}
+`, nil)
+	for got, want := range map[string]string{
+		c.MongoDB.ConnURI().Reveal():  "mongodb://u%40x:" + esc + "@db.example:1/shop?authSource=admin",
+		c.Redis.ConnURI().Reveal():    "rediss://:" + esc + "@[::1]:2/3",
+		c.RabbitMQ.ConnURI().Reveal(): "amqps://u:" + esc + "@mq.example:3/%2Fa%20b",
+	} {
+		if got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+	if s := fmt.Sprint(c.MongoDB.ConnURI(), c.Redis.ConnURI(), c.RabbitMQ.ConnURI()); strings.Contains(s, "ss") {
+		t.Errorf("they print as %s", s)
+	}
+	// A file that has these as its uris is a good one, and they come back.
+	again := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", c.MongoDB.ConnURI().Reveal(),
+		c.Redis.ConnURI().Reveal(), c.RabbitMQ.ConnURI().Reveal()), nil)
+	equal(t, again.MongoDB.ConnURI(), c.MongoDB.ConnURI())
+	equal(t, again.RabbitMQ.ConnURI(), c.RabbitMQ.ConnURI())
+	equal(t, again.Redis.TLS.Enabled, true)
+	equal(t, again.MongoDB.DB, "shop")
+}
