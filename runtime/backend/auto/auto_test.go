@@ -3,6 +3,7 @@ package auto_test
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -37,6 +38,46 @@ func TestNoServersOpenTheEmbeddedFile(t *testing.T) {
 	}
 	if _, err := os.Stat(path); err != nil {
 		t.Error(err)
+	}
+}
+
+// The log goes where the configuration says, from opening to the end; what can't be written to is an error of Open.
+func TestLogGoesWhereTheConfigurationSays(t *testing.T) {
+	t.Chdir(t.TempDir())
+	cfg := parse(t, "logger: {path: here, level: info}\n")
+	app, err := af.Open(t.Context(), auto.From(cfg), auto.Options(cfg)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(app.Start(t.Context()), app.Shutdown(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("here/*-????-??-??.log")
+	if err != nil || len(files) != 1 {
+		t.Fatalf("files %v, %v", files, err)
+	}
+	text, err := os.ReadFile(files[0])
+	for _, want := range []string{`"msg":"started"`, `"msg":"stopped"`, `"instance":"` + app.Instance().ID} {
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s is not in the log: %v\n%s", want, err, text)
+		}
+	}
+
+	cfg.Logger.Path = files[0] // no folder
+	if _, err := af.Open(t.Context(), auto.From(cfg), auto.Options(cfg)...); err == nil || !strings.Contains(err.Error(), "opening the log") {
+		t.Errorf("got %v", err)
+	}
+	// Whoever gives a logger of its own gets no files.
+	cfg.Logger.Path = "elsewhere"
+	app, err = af.Open(t.Context(), auto.From(cfg), append(auto.Options(cfg), af.Logger(slog.New(slog.DiscardHandler)))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := app.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat("elsewhere"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("files of another logger: %v", err)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -142,5 +143,44 @@ func TestSnowflakesWorkOnTheFile(t *testing.T) {
 	}
 	if b, err := app.Snowflake(t.Context()); err != nil || b <= a {
 		t.Errorf("%s after %s, %v", b, a, err)
+	}
+}
+
+// chatty is a worker that logs, and fails.
+type chatty struct{}
+
+func (chatty) Run(ctx context.Context, n int) (int, error) {
+	af.LoggerFrom(ctx).Info("working", "n", n)
+	return 0, af.Permanent(fmt.Errorf("no %d", n))
+}
+
+// What a task has logged last, and its trace, are in its document, also for a process that opens the file later.
+func TestTaskKeepsItsLinesInTheFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	worker := af.Worker{Name: "chatty", Type: "Chatty", Max: 1}
+	app, err := af.Open(t.Context(), embedded.File(path), af.Logger(slog.New(slog.NewTextHandler(t.Output(), nil))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	af.RegisterWorker(app, worker, &chatty{})
+	if err := app.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	q := af.NewQueue[int, int](app, worker)
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	id, err := q.Submit(af.WithTrace(t.Context(), trace), 7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := q.Wait(t.Context(), id); err == nil {
+		t.Error("it succeeded")
+	}
+	if err := app.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	task, err := join(t, path).Store.Get(t.Context(), id)
+	if err != nil || task.Trace != trace || len(task.Log) != 2 || !strings.Contains(task.Log[0], app.Instance().ID) ||
+		!strings.HasSuffix(task.Log[1], "level=INFO msg=working n=7") {
+		t.Errorf("%q, trace %q, %v", task.Log, task.Trace, err)
 	}
 }

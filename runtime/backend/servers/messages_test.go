@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -66,5 +67,34 @@ func TestMessagesAndIDsCrossTheServers(t *testing.T) {
 			}
 			ids[id] = true
 		}
+	}
+}
+
+// chatty is a worker that logs.
+type chatty struct{}
+
+func (chatty) Run(ctx context.Context, n int) (int, error) {
+	af.LoggerFrom(ctx).Info("working", "n", n)
+	return n, nil
+}
+
+func TestTaskKeepsItsLinesOverTheServers(t *testing.T) {
+	worker := af.Worker{Name: "chatty", Type: "Chatty", Max: 1}
+	app := open(t, configured(t), func(app *af.App) { af.RegisterWorker(app, worker, &chatty{}) })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	q := af.NewQueue[int, int](app, worker)
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	id, err := q.Submit(af.WithTrace(ctx, trace), 7)
+	if err == nil {
+		_, err = q.Wait(ctx, id)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	task, err := q.Get(ctx, id)
+	if err != nil || task.Trace != trace || len(task.Log) != 2 || !strings.Contains(task.Log[0], app.Instance().ID) ||
+		!strings.HasSuffix(task.Log[1], "level=INFO msg=working n=7") {
+		t.Errorf("%q, trace %q, %v", task.Log, task.Trace, err)
 	}
 }
