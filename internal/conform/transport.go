@@ -25,6 +25,7 @@ func Transport(t *testing.T, open Open, o Options) {
 		{"Next ends with its context, and with its listener", nextEnds},
 		{"hints of another queue wake nobody", hintElsewhere},
 		{"ids: no more than the window are unacknowledged", withIDs(hintWindow)},
+		{"ids: who has no window leaves hints to others, and none comes again", withIDs(hintNoWindow)},
 		{"ids: what a listener leaves unacknowledged goes on under suspicion", withIDs(hintSuspicion)},
 		{"ids: each hint goes to one listener", withIDs(hintsShared)},
 		{"ids: the depth is what waits", withIDs(hintDepth)},
@@ -156,6 +157,23 @@ func hintWindow(w *world) {
 	first[1].Done()
 	last := w.hints(l, 1)
 	w.same("all", names(slices.Concat(first, second, third, last)), []string{"a", "b", "c", "d", "e"})
+}
+
+func hintNoWindow(w *world) {
+	paused := w.listen("q", 0)
+	w.hint("q", "a", "b", "c")
+	w.quiet(paused)
+	w.must(paused.Resize(w.ctx(), 2))
+	first := w.hints(paused, 1)
+	w.must(paused.Resize(w.ctx(), 0))
+	w.quiet(paused)
+	other := w.listen("q", 2)
+	others := w.hints(other, 2)
+	w.must(paused.Resize(w.ctx(), 5))
+	w.quiet(paused) // neither what it has nor what the others have comes again
+	w.same("all", names(slices.Concat(first, others)), []string{"a", "b", "c"})
+	w.hint("q", "d") // the other one is full
+	w.hints(paused, 1)
 }
 
 func hintSuspicion(w *world) {

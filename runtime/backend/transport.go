@@ -14,7 +14,7 @@ type Transport interface {
 	// Hint publishes task ids to a queue's listeners and says of each whether it was taken. Neither answer nor error says
 	// anything about the task.
 	Hint(ctx context.Context, queue string, ids []string) (taken []bool, err error)
-	// Listen receives hints of a queue, at most window of them unacknowledged.
+	// Listen receives hints of a queue, at most window of them unacknowledged; with 0 none, until it is resized.
 	Listen(ctx context.Context, queue string, window int) (Listener, error)
 	// Depth is how many hints of a queue wait, as last known.
 	Depth(ctx context.Context, queue string) (int, error)
@@ -31,7 +31,8 @@ type Transport interface {
 type Listener interface {
 	// Next waits for hints and returns up to max of them.
 	Next(ctx context.Context, max int) ([]Hint, error)
-	// Resize changes the window.
+	// Resize changes the window. With 0 what Next has not handed out goes to other listeners, and what it has stays
+	// unacknowledged.
 	Resize(ctx context.Context, window int) error
 	// Close stops listening; unacknowledged hints go to another listener.
 	Close() error

@@ -31,7 +31,7 @@ type listener struct {
 type hearing struct {
 	gen        *generation
 	ch         *amqp091.Channel
-	tag        string // of the consumer
+	tag        string // of the consumer; "" while there is none, because the window is 0
 	window     int    // of the consumer
 	deliveries <-chan amqp091.Delivery
 
@@ -49,7 +49,7 @@ func (t *transport) Listen(ctx context.Context, queue string, window int) (backe
 		return nil, gaveUp(ctx, "listening", backend.OutcomeNotSent)
 	}
 	l := &listener{
-		conn: t.conn, args: t.hintArgs(), queue: prefixHints + queue, window: max(window, 1),
+		conn: t.conn, args: t.hintArgs(), queue: prefixHints + queue, window: max(window, 0),
 		ended: make(chan struct{}), wake: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	l.ctx, l.close = context.WithCancel(t.conn.ctx)
@@ -128,8 +128,12 @@ func (l *listener) subscribe(g *generation) (*hearing, error) {
 	return h, nil
 }
 
-// consume begins to consume with a window.
+// consume begins to consume with a window; with one of 0 there is nothing to consume.
 func (h *hearing) consume(queue string, window int) error {
+	if window == 0 {
+		h.tag, h.window, h.deliveries = "", 0, nil
+		return nil
+	}
 	if err := h.ch.Qos(min(window, 65535), 0, false); err != nil {
 		return err
 	}
@@ -218,12 +222,13 @@ func (l *listener) fit(h *hearing) bool {
 	if window == h.window {
 		return true
 	}
-	old := h.deliveries
-	if h.ch.Cancel(h.tag, false) != nil {
-		return false
-	}
-	for d := range old { // what was on its way
-		l.hold(h, d)
+	if old := h.deliveries; old != nil {
+		if h.ch.Cancel(h.tag, false) != nil {
+			return false
+		}
+		for d := range old { // what was on its way
+			l.hold(h, d)
+		}
 	}
 	l.mu.Lock()
 	keep := min(max(window-h.out, 0), len(h.held))
@@ -312,7 +317,7 @@ func (l *listener) Resize(ctx context.Context, window int) error {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.window = max(window, 1)
+	l.window = max(window, 0)
 	l.change()
 	l.poke()
 	return nil
