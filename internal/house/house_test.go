@@ -26,7 +26,8 @@ var arrows = []row{
 	{"gen/contract", []string{"gen/ir"}, nil},
 	{"gen/emit", []string{"gen/ir", "gen/contract"}, []string{"github.com/dave/jennifer"}},
 
-	{"runtime", []string{"runtime/backend", "runtime/snowflake"}, []string{"golang.org/x/sync"}},
+	{"runtime", []string{"runtime/backend", "runtime/snowflake", "runtime/internal/machine"}, []string{"golang.org/x/sync"}},
+	{"runtime/internal/machine", nil, []string{"github.com/shirou/gopsutil/v4"}},
 	{"runtime/backend", nil, nil},
 	{"runtime/backend/internal/news", []string{"runtime/backend"}, nil},
 	{"runtime/backend/internal/envelope", []string{"runtime/backend"}, nil},
@@ -35,16 +36,14 @@ var arrows = []row{
 	{"runtime/backend/embedded/internal/mesh", []string{"runtime/backend", "runtime/backend/internal/envelope"}, nil},
 	{"runtime/backend/embedded", []string{"runtime/backend", "runtime/backend/internal/news", "runtime/backend/embedded/internal/mesh"},
 		[]string{"modernc.org/sqlite", "github.com/gofrs/flock", "golang.org/x/sys"}},
-	{"runtime/backend/mongo", []string{"runtime/backend", "runtime/backend/internal/reach"}, []string{"go.mongodb.org/mongo-driver/v2"}},
-	{"runtime/backend/amqp", []string{"runtime/backend", "runtime/backend/internal/envelope", "runtime/backend/internal/reach"}, []string{"github.com/rabbitmq/amqp091-go"}},
-	{"runtime/backend/redis", []string{"runtime/backend", "runtime/backend/internal/news", "runtime/backend/internal/reach"}, []string{"github.com/redis/go-redis/v9"}},
+	{"runtime/backend/mongo", []string{"runtime/backend", "runtime/backend/internal/reach"},
+		[]string{"go.mongodb.org/mongo-driver/v2"}},
+	{"runtime/backend/amqp", []string{"runtime/backend", "runtime/backend/internal/envelope", "runtime/backend/internal/reach"},
+		[]string{"github.com/rabbitmq/amqp091-go"}},
+	{"runtime/backend/redis", []string{"runtime/backend", "runtime/backend/internal/news", "runtime/backend/internal/reach"},
+		[]string{"github.com/redis/go-redis/v9"}},
 	{"runtime/backend/servers", []string{"runtime/backend", "runtime/backend/amqp", "runtime/backend/mongo", "runtime/backend/redis", "runtime/config"},
 		[]string{"go.mongodb.org/mongo-driver/v2"}}, // it hands out the driver's database
-	{"runtime/backend/auto", []string{"runtime", "runtime/backend", "runtime/backend/embedded", "runtime/backend/servers", "runtime/config"}, nil},
-	{"runtime/backend/mongo", []string{"runtime/backend"}, []string{"go.mongodb.org/mongo-driver/v2"}},
-	{"runtime/backend/amqp", []string{"runtime/backend"}, []string{"github.com/rabbitmq/amqp091-go"}},
-	{"runtime/backend/redis", []string{"runtime/backend", "runtime/backend/internal/news"}, []string{"github.com/redis/go-redis/v9"}},
-	{"runtime/backend/servers", []string{"runtime/backend", "runtime/backend/amqp", "runtime/backend/mongo", "runtime/backend/redis", "runtime/config"}, nil},
 	{"runtime/backend/auto", []string{"runtime", "runtime/backend", "runtime/backend/embedded", "runtime/backend/servers", "runtime/config", "runtime/logs"}, nil},
 	{"runtime/aftest", []string{"runtime", "runtime/backend/memory"}, nil},
 	{"runtime/health", []string{"runtime"}, nil},
@@ -54,6 +53,7 @@ var arrows = []row{
 	{"runtime/config", nil, []string{"gopkg.in/yaml.v3"}},
 
 	{"internal/conform", []string{"runtime/backend"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp"}},
+	{"internal/operations", []string{"runtime", "runtime/backend"}, nil},
 	{"internal/fault", []string{"runtime/backend"}, nil},
 	{"internal/chaos", []string{"runtime", "runtime/backend", "internal/fault"}, []string{"go.uber.org/goleak"}},
 	{"internal/devstack", nil, []string{"go.mongodb.org/mongo-driver/v2", "github.com/gofrs/flock"}},
@@ -102,11 +102,13 @@ func TestEveryImportFollowsTheArrows(t *testing.T) {
 }
 
 // A program links what it runs on and nothing else: on memory no driver and no parser, on the embedded file no server's
-// driver.
+// driver. Every App describes its machine, whatever it runs on, so that all link gopsutil: pure Go, and no driver.
 func TestBackendLinksNoOtherBackendsDriver(t *testing.T) {
+	machine := []string{"golang.org/x/sync", "golang.org/x/sys", "github.com/shirou/gopsutil/v4", "github.com/tklauser/...",
+		"github.com/ebitengine/purego", "github.com/yusufpapurcu/wmi", "github.com/go-ole/go-ole"}
 	for backend, allowed := range map[string][]string{
-		"memory": {"golang.org/x/sync"},
-		"embedded": {"golang.org/x/sync", "golang.org/x/sys", "modernc.org/...", "github.com/gofrs/flock",
+		"memory": nil,
+		"embedded": {"modernc.org/...", "github.com/gofrs/flock",
 			// of modernc.org's:
 			"github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/mattn/go-isatty", "github.com/ncruces/go-strftime",
 			"github.com/remyoudompheng/bigfft"},
@@ -115,7 +117,7 @@ func TestBackendLinksNoOtherBackendsDriver(t *testing.T) {
 			if p.Standard || p.Module == nil || p.Module.Path == module {
 				continue
 			}
-			if !slices.ContainsFunc(allowed, func(a string) bool { return matches(a, p.Module.Path) }) {
+			if !slices.ContainsFunc(slices.Concat(machine, allowed), func(a string) bool { return matches(a, p.Module.Path) }) {
 				t.Errorf("a program on %s links %s", backend, p.ImportPath)
 			}
 		}
