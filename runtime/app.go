@@ -56,6 +56,7 @@ type App struct {
 	workers  []WorkerSpec
 	late     []error // what was registered too late
 	servings []backend.Serving
+	served   []served
 	closed   chan struct{} // when Shutdown has ended; made by the first one
 	closeErr error
 }

@@ -32,6 +32,11 @@ type engine struct {
 	pulse   *pulse
 	settler *settler
 
+	limits   *limiter
+	registry *registry
+	nodes    *nodes
+	finals   finals
+
 	ctx  context.Context // of the background parts
 	end  context.CancelFunc
 	done sync.WaitGroup
@@ -64,6 +69,9 @@ func newEngine(a *App) *engine {
 	e.waits.ids = map[string][]chan struct{}{}
 	e.pulse = newPulse(e)
 	e.settler = newSettler(e)
+	e.limits = newLimiter(e)
+	e.registry = newRegistry(e)
+	e.nodes = newNodes(e)
 	return e
 }
 
@@ -72,6 +80,7 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 	if err := e.pulse.begin(ctx); err != nil {
 		return err
 	}
+	e.limits.begin(ctx)
 	for _, w := range workers {
 		p, err := newPool(ctx, e, w)
 		if err != nil {
@@ -80,12 +89,17 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 		e.pools[w.Name] = p
 	}
 	e.started = true
+	e.registry.begin(ctx)
 	e.background(e.pulse.run)
 	e.background(e.pulse.look)
 	e.background(e.settler.run)
 	e.background(e.sweep)
 	e.background(e.publish)
 	e.background(e.subscribe(topicEnded, e.waits.news))
+	e.background(e.limits.run)
+	e.background(e.registry.run)
+	e.background(e.nodes.run)
+	e.background(e.subscribe(topicLimits, func(json.RawMessage) { e.limits.lookNow() }))
 	e.background(e.subscribe(topicStop, func(json.RawMessage) { e.pulse.auditNow() }))
 	for _, p := range e.pools {
 		e.background(p.claimLoop)
@@ -112,6 +126,7 @@ func (e *engine) quit() {
 	for _, p := range e.pools {
 		p.quit()
 	}
+	e.registry.quit()
 }
 
 // stop claims nothing more, lets what runs finish until ctx ends, releases what still runs then without charging an

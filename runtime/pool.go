@@ -25,6 +25,8 @@ type pool struct {
 	closing bool
 	busy    bool // a claim is under way
 
+	wanted, applied limit // limits.go
+
 	wake chan struct{} // something above has changed
 	work chan *attempt // to goroutines that have nothing to do
 }
@@ -49,13 +51,26 @@ func newPool(ctx context.Context, e *engine, w WorkerSpec) (*pool, error) {
 		running: map[claimed]*attempt{}, wake: make(chan struct{}, 1), work: make(chan *attempt), idle: make(chan struct{}), look: true,
 	}
 	p.spec.Max = max(w.Max, 1)
+	p.applied = e.limits.of(p.spec)
+	p.wanted = p.applied
 	var err error
 	p.listener, err = e.ports.Transport.Listen(ctx, w.Name, p.window())
 	return p, err
 }
 
 // window is how many hints may be unacknowledged.
-func (p *pool) window() int { return min(max(2*p.spec.Max, 64), maxWindow) }
+func (p *pool) window() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return windowOf(p.applied.slots())
+}
+
+func windowOf(slots int) int {
+	if slots == 0 {
+		return 0
+	}
+	return min(max(2*slots, 64), maxWindow)
+}
 
 // signal lets the claim loop look again.
 func (p *pool) signal() {
@@ -68,7 +83,7 @@ func (p *pool) signal() {
 // listen collects hints.
 func (p *pool) listen(ctx context.Context) {
 	for {
-		hints, err := p.listener.Next(ctx, p.window())
+		hints, err := p.listener.Next(ctx, max(p.window(), 64))
 		if err != nil {
 			if ctx.Err() != nil || !sleep(ctx, jitter(pollFirst)) {
 				return
@@ -96,6 +111,7 @@ func (p *pool) claimLoop(ctx context.Context) {
 	defer timer.Stop()
 	for {
 		up, changed := p.e.ports.Transport.State()
+		p.fit(ctx)
 		free, hints, ok := p.reason()
 		if !ok {
 			select {
@@ -154,7 +170,7 @@ func (p *pool) lookAgain() {
 func (p *pool) reason() (free int, hints []backend.Hint, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	free = min(p.spec.Max-p.slots, maxClaim)
+	free = min(p.applied.slots()-p.slots, maxClaim)
 	if p.closing || free <= 0 || !p.look && len(p.hinted) == 0 || !p.e.pulse.healthy() || p.e.settler.backlog() > settleBacklog {
 		return 0, nil, false
 	}
@@ -309,11 +325,7 @@ func (p *pool) drain(ctx context.Context) int {
 
 // dispatch sends the hints that are owed and fails what has missed its deadline.
 func (p *pool) dispatch(ctx context.Context) {
-	announced := time.Time{}
 	for {
-		if time.Since(announced) >= announceEvery && p.announce(ctx) {
-			announced = time.Now()
-		}
 		wait := jitter(time.Second)
 		if next := p.promote(ctx); next > 0 {
 			wait = min(wait, next)
@@ -347,13 +359,4 @@ func (p *pool) promote(ctx context.Context) time.Duration {
 		p.e.wake(p.spec.Name, ids)
 	}
 	return next
-}
-
-// announce says that this queue has a worker here, and whether that was heard.
-func (p *pool) announce(ctx context.Context) bool {
-	err := p.e.ports.Coordinator.Announce(ctx, presentWorker+p.spec.Name, p.e.app.instance.ID, []byte("{}"))
-	if err != nil && ctx.Err() == nil {
-		p.e.log.Debug("not announced", "queue", p.spec.Name, "error", err)
-	}
-	return err == nil
 }

@@ -17,6 +17,7 @@ type server struct {
 	app     *App
 	name    string
 	methods map[string]method
+	load    load
 }
 
 type method struct {
@@ -27,6 +28,7 @@ type method struct {
 // serve begins to answer the calls to a service.
 func (a *App) serve(ctx context.Context, spec ServiceSpec) (backend.Serving, error) {
 	s := &server{app: a, name: spec.Name, methods: make(map[string]method, len(spec.Methods))}
+	a.serves(s, spec)
 	e := backend.Endpoint{Service: spec.Name, Instance: a.instance, Concurrency: max(spec.Concurrency, 1)}
 	for _, m := range spec.Methods {
 		h := contain(m.Handler)
@@ -47,6 +49,7 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 		return
 	}
 	begun := time.Now()
+	s.load.begin()
 	// Goexit runs the deferred call and nothing after the handler's, so what they say must hold before.
 	r := &backend.Reply{Server: s.app.instance.ID}
 	err := error(errGoexit)
@@ -54,6 +57,7 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 		if p := recover(); p != nil { // in middleware; handlers are contained
 			err = &panicError{p, debug.Stack()}
 		}
+		s.load.end(err)
 		s.report(ctx, req, err, time.Since(begun))
 		if err != nil {
 			r.Body, r.Err = nil, answer(err, s.app.settings.redact)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -146,16 +145,12 @@ func (e *engine) requireWorker(ctx context.Context, queue string) error {
 	if err != nil {
 		return local(err)
 	}
+	e.forgetDead(ctx, present)
 	if len(present) == 0 {
 		return Errorf(ErrFailedPrecondition, "no worker of queue %q is running", queue).With(OutcomeNotSent)
 	}
 	return nil
 }
-
-const (
-	presentWorker = "worker/"
-	announceEvery = 5 * time.Second
-)
 
 // subtasks persists a batch of subtasks: inserted gated, then committed to the source, then open. Whatever is interrupted
 // in between is either finished by repeating it or never runs.

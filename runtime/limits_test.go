@@ -1,0 +1,273 @@
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// applied returns how many tasks app keeps to running at once in the queue job.
+func applied(t *testing.T, app *af.App) af.WorkerInfo {
+	t.Helper()
+	page := must(app.Workers(t.Context(), af.WorkerQuery{Queue: "job", Instance: app.Instance().ID}))(t)
+	if len(page.Workers) != 1 {
+		t.Fatalf("workers %+v", page)
+	}
+	return page.Workers[0]
+}
+
+// A claim that is under way counts on slots that a new limit takes away: the limit is applied when that has come to its
+// end, and not said to be before.
+func TestLimitIsAppliedBetweenTwoClaims(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var running, begun atomic.Int32
+		app, q := work(t, slow{memory.New(), "job"}, jobWorker, func(context.Context, int) (int, error) {
+			running.Add(1)
+			begun.Add(1)
+			time.Sleep(10 * time.Second)
+			running.Add(-1)
+			return 0, nil
+		})
+		time.Sleep(3 * time.Second)
+		ids := must(q.SubmitMany(t.Context(), make([]int, 8)))(t)
+		time.Sleep(500 * time.Millisecond) // a claim for four has been made, and its reply is to come
+		if err := app.UpdateMaxWorkers(t.Context(), "job", "", 1); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if w := applied(t, app); w.Wanted != 1 || w.Applied != 4 || w.AppliedRevision == w.WantedRevision {
+			t.Errorf("while the claim is under way: %+v", w)
+		}
+		time.Sleep(time.Second)
+		if w := applied(t, app); w.Applied != 1 || w.AppliedRevision != w.WantedRevision || w.Running != 4 || running.Load() != 4 {
+			t.Errorf("after it: %+v, %d run", w, running.Load())
+		}
+		time.Sleep(10 * time.Second)
+		for begun.Load() < 8 {
+			if n := running.Load(); n > 1 {
+				t.Fatalf("%d at once", n)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		for _, id := range ids {
+			must(q.Wait(t.Context(), id))(t)
+		}
+	})
+}
+
+func TestWithoutCoordinatorLimitsArriveByTheNet(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		d := degrade()
+		app, _ := work(t, d, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		elsewhere := openStarted(t, d)
+		time.Sleep(time.Minute)
+		d.noCoordinator.Store(true)
+		for n := range 10 {
+			if err := elsewhere.UpdateMaxWorkers(t.Context(), "job", "192.0.2.1", n); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(5 * time.Second)
+			if w := applied(t, app); w.Applied != n {
+				t.Errorf("after 5 s %d are allowed, not %d", w.Applied, n)
+			}
+		}
+		d.noCoordinator.Store(false)
+		time.Sleep(5 * time.Second)
+		if err := elsewhere.UpdateMaxWorkers(t.Context(), "job", "", 3); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if w := applied(t, app); w.Applied != 3 {
+			t.Errorf("news are not heard again: %+v", w)
+		}
+	})
+}
+
+// shut is a backend whose documents can't be read at first.
+type shut struct {
+	af.Backend
+	shut *atomic.Bool
+}
+
+type shutDocs struct {
+	backend.Docs
+	shut *atomic.Bool
+}
+
+func (s shut) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := s.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Docs = shutDocs{ports.Docs, s.shut}
+	}
+	return ports, err
+}
+
+func (d shutDocs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
+	if d.shut.Load() {
+		return nil, errAway
+	}
+	return d.Docs.List(ctx, prefix)
+}
+
+func TestNothingIsClaimedBeforeTheLimitsAreKnown(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := memory.New()
+		client := openStarted(t, world)
+		if err := client.UpdateMaxWorkers(t.Context(), "job", "", 0); err != nil {
+			t.Fatal(err)
+		}
+		must(af.NewQueue[int, int](client, jobWorker).Submit(t.Context(), 1))(t)
+		s := shut{world, new(atomic.Bool)}
+		s.shut.Store(true)
+		var ran atomic.Int32
+		app, _ := work(t, s, jobWorker, func(context.Context, int) (int, error) { ran.Add(1); return 0, nil })
+		time.Sleep(time.Minute)
+		s.shut.Store(false)
+		time.Sleep(time.Second)
+		if ran.Load() > 0 {
+			t.Error("a task has run where none may")
+		}
+		if err := client.ResetMaxWorkers(t.Context(), "job", ""); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if ran.Load() != 1 {
+			t.Errorf("%d tasks have run, and the worker is %+v", ran.Load(), applied(t, app))
+		}
+	})
+}
+
+// What an instance has been hinted at and may not run any more goes to others at once.
+func TestInstanceWithoutSlotsHoardsNoHints(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := memory.New(memory.HintIDs(4096))
+		w := jobWorker
+		w.Max = 1
+		goOn := make(chan struct{})
+		first, q := work(t, world, w, func(context.Context, int) (int, error) { <-goOn; return 0, nil })
+		ids := must(q.SubmitMany(t.Context(), make([]int, 100)))(t)
+		synctest.Wait()
+		work(t, world, w, func(context.Context, int) (int, error) { return 0, nil }, af.IP("192.0.2.2"))
+		begun := time.Now()
+		if err := first.UpdateMaxWorkers(t.Context(), "job", "192.0.2.1", 0); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		left := 0
+		for _, id := range ids {
+			if s := must(first.TaskStatus(t.Context(), id))(t); !s.Final() {
+				left++
+			}
+		}
+		if left != 1 || time.Since(begun) != 0 {
+			t.Errorf("%d tasks are left after %v", left, time.Since(begun))
+		}
+		close(goOn)
+		must(q.Wait(t.Context(), ids[0]))(t)
+	})
+}
+
+func TestLimitsThatCannotBeAreRefused(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		app := openStarted(t, memory.New())
+		wantError(t, app.UpdateMaxWorkers(t.Context(), "job", "", -1), af.ErrInvalidArgument, af.OutcomeNotSent, "at most -1")
+		wantError(t, app.UpdateMaxWorkers(t.Context(), "", "", 1), af.ErrInvalidArgument, af.OutcomeNotSent, "must not be empty")
+		wantError(t, app.PauseQueue(t.Context(), strings.Repeat("x", 256)), af.ErrInvalidArgument, af.OutcomeNotSent, "longer than 255")
+		if l := must(app.QueueLimits(t.Context(), "job"))(t); l.Revision != 0 || l.Max != nil || l.Paused || l.At != nil {
+			t.Errorf("limits %+v", l)
+		}
+	})
+}
+
+// counting counts the announcements of all Apps on a backend.
+type counting struct {
+	af.Backend
+	mu        *sync.Mutex
+	announced map[string]int // by kind
+	largest   *int
+}
+
+type countingCoordinator struct {
+	backend.Coordinator
+	c counting
+}
+
+func (c counting) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := c.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Coordinator = countingCoordinator{ports.Coordinator, c}
+	}
+	return ports, err
+}
+
+func (c countingCoordinator) Announce(ctx context.Context, kind, name string, facts json.RawMessage) error {
+	c.c.mu.Lock()
+	c.c.announced[kind]++
+	*c.c.largest = max(*c.c.largest, len(facts))
+	c.c.mu.Unlock()
+	return c.Coordinator.Announce(ctx, kind, name, facts)
+}
+
+func TestAnnouncementsAreFewAndSmall(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		c := counting{memory.New(), new(sync.Mutex), map[string]int{}, new(int)}
+		app := open(t, c)
+		for i := range 5 {
+			af.RegisterService(app, af.Service{Name: "s" + string(rune('a'+i)), Type: "S", Concurrency: 4}, &calc{}, manyMethods(50)...)
+		}
+		af.RegisterWorker(app, jobWorker, &job{func(_ context.Context, n int) (int, error) { return n, nil }})
+		start(t, app)
+		since := func(kind string) int {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			n := c.announced[kind]
+			c.announced[kind] = 0
+			return n
+		}
+		since("instance")
+		since("worker/job")
+		time.Sleep(time.Minute)
+		if i, w := since("instance"), since("worker/job"); i < 10 || i > 15 || w < 10 || w > 15 {
+			t.Errorf("an idle App has announced itself %d times in a minute, its queue %d times", i, w)
+		}
+		q := af.NewQueue[int, int](app, jobWorker)
+		for n := range 600 {
+			if err := app.UpdateMaxWorkers(t.Context(), "job", "", n); err != nil {
+				t.Fatal(err)
+			}
+			must(q.Submit(t.Context(), n))(t)
+			time.Sleep(100 * time.Millisecond)
+		}
+		if i := since("instance"); i > 310 {
+			t.Errorf("in a minute's storm of resizes an App has announced itself %d times", i)
+		}
+		if *c.largest > 2048 {
+			t.Errorf("five services of fifty methods make an announcement of %d bytes", *c.largest)
+		}
+		page := must(app.Services(t.Context(), af.ServiceQuery{Limit: 2}))(t)
+		if page.Total != 5 || len(page.Services) != 2 || len(page.Services[0].Methods) != 50 {
+			t.Errorf("%d services, %d of them with %d methods", page.Total, len(page.Services), len(page.Services[0].Methods))
+		}
+	})
+}
+
+// manyMethods are methods of calc with long signatures.
+func manyMethods(n int) []af.Binding[calc] {
+	var all []af.Binding[calc]
+	for i := range n {
+		m := &af.Method[calcArgs, calcReply]{
+			Name: "M" + strings.Repeat("m", i), Signature: "(" + strings.Repeat("x int, ", 20) + ") (int, error)", Fingerprint: "f",
+		}
+		all = append(all, af.Bind(m, func(ctx context.Context, c *calc, a calcArgs) (r calcReply, err error) { return r, nil }))
+	}
+	return all
+}

@@ -1,0 +1,412 @@
+package runtime
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A MethodInfo describes a remote method: its name, its signature with the types of Go, its fingerprint.
+type MethodInfo = backend.MethodInfo
+
+// An InstanceInfo is a running App as the registry knows it. All that is said there is a second old at most while the
+// instance lives. One whose process has died is gone once its owner is convicted: at once on the embedded backend, within
+// [Lease] and a few seconds on others, and at once after a Shutdown.
+type InstanceInfo struct {
+	Instance
+	Node     string    // the machine's id: see [App.Nodes]
+	Host     string    // the machine's name
+	PID      int       // of the process
+	Started  time.Time // by the instance's clock
+	Draining bool      // it takes no more calls and tasks
+	Services []string  // sorted
+	Queues   []string  // sorted
+}
+
+// A ServiceInfo is a service and the instances that serve it: at least one.
+type ServiceInfo struct {
+	Name      string
+	Methods   []MethodInfo      // of the instance that was started last
+	Instances []ServiceInstance // by id
+	Load      ServiceLoad       // of all instances
+}
+
+// A ServiceInstance is a service as one instance serves it.
+type ServiceInstance struct {
+	Instance
+	Node        string
+	Started     time.Time    // by the instance's clock
+	Draining    bool         // it takes no more calls
+	Concurrency int          // calls at once
+	Contract    string       // the same for all instances with the same methods
+	Methods     []MethodInfo // by name. It must not be changed
+	Load        ServiceLoad
+}
+
+// A ServiceLoad counts calls, since the instance was started.
+type ServiceLoad struct {
+	InFlight int64
+	Calls    int64 // begun
+	Errors   int64 // that the handler answered with an error
+}
+
+// A WorkerInfo is a queue's worker at one instance.
+type WorkerInfo struct {
+	Queue    string
+	Instance Instance
+	Node     string
+	Draining bool // it claims nothing more, since its App is shutting down
+
+	Paused          bool  // the queue is
+	Wanted          int   // tasks at once as is wanted; 0 while the queue is paused
+	WantedRevision  int64 // of the queue's Limits
+	Applied         int   // tasks at once as the instance keeps to
+	AppliedRevision int64 // of the Limits that those were
+	Running         int   // tasks; above Applied after it was lowered, until they end
+	Waiting         int   // tasks of the queue that no instance has begun: waiting, pending, retrying
+}
+
+// An InstanceQuery selects instances; zero fields don't restrict.
+type InstanceQuery struct {
+	ID, IP, Version, Node string
+	Service               string // they serve it
+	Queue                 string // they have its worker
+	Sort                  InstanceSort
+	Limit                 int // of the page, 1 to 1000; 0 is 100
+	Skip                  int // instances before the page
+}
+
+// An InstanceSort is an order of instances; ids break ties.
+type InstanceSort string
+
+// The orders of instances.
+const (
+	InstancesByID      InstanceSort = ""
+	InstancesByStart   InstanceSort = "started" // the latest first
+	InstancesByIP      InstanceSort = "ip"
+	InstancesByVersion InstanceSort = "version"
+)
+
+// An InstancePage is one page of instances.
+type InstancePage struct {
+	Instances []InstanceInfo
+	Total     int // of all pages
+}
+
+// A ServiceQuery selects services by their instances, of which only those that match are listed; zero fields don't
+// restrict.
+type ServiceQuery struct {
+	Name              string
+	IP, Version, Node string
+	Sort              ServiceSort
+	Limit             int // of the page, 1 to 1000; 0 is 100
+	Skip              int // services before the page
+}
+
+// A ServiceSort is an order of services; names break ties.
+type ServiceSort string
+
+// The orders of services.
+const (
+	ServicesByName      ServiceSort = ""
+	ServicesByLoad      ServiceSort = "load"      // most calls in flight first
+	ServicesByInstances ServiceSort = "instances" // most instances first
+)
+
+// A ServicePage is one page of services.
+type ServicePage struct {
+	Services []ServiceInfo
+	Total    int // of all pages
+}
+
+// A WorkerQuery selects workers; zero fields don't restrict.
+type WorkerQuery struct {
+	Queue, IP, Instance, Node string
+	Sort                      WorkerSort
+	Limit                     int // of the page, 1 to 1000; 0 is 100
+	Skip                      int // workers before the page
+}
+
+// A WorkerSort is an order of workers; queues and then instances break ties.
+type WorkerSort string
+
+// The orders of workers.
+const (
+	WorkersByQueue   WorkerSort = ""
+	WorkersByIP      WorkerSort = "ip"
+	WorkersByRunning WorkerSort = "running" // most tasks running first
+)
+
+// A WorkerPage is one page of workers.
+type WorkerPage struct {
+	Workers []WorkerInfo
+	Total   int // of all pages
+}
+
+// Instances lists the Apps that run now and match q. It is unavailable while the coordinator is.
+func (a *App) Instances(ctx context.Context, q InstanceQuery) (InstancePage, error) {
+	all, _, err := a.present(ctx)
+	if err != nil {
+		return InstancePage{}, err
+	}
+	var found []InstanceInfo
+	for id, n := range all {
+		in := InstanceInfo{
+			Instance: n.instance(id), Node: n.Node, Host: n.Host, PID: n.PID, Started: n.Started, Draining: n.Draining,
+			Services: []string{}, Queues: []string{},
+		}
+		for _, s := range n.Services {
+			in.Services = append(in.Services, s.Name)
+		}
+		for _, w := range n.Workers {
+			in.Queues = append(in.Queues, w.Queue)
+		}
+		slices.Sort(in.Services)
+		if matches(q.ID, id) && n.matches(q.IP, q.Version, q.Node) && (q.Service == "" || slices.Contains(in.Services, q.Service)) &&
+			(q.Queue == "" || slices.Contains(in.Queues, q.Queue)) {
+			found = append(found, in)
+		}
+	}
+	order := map[InstanceSort]func(a, b InstanceInfo) int{
+		InstancesByID:      func(a, b InstanceInfo) int { return 0 },
+		InstancesByStart:   func(a, b InstanceInfo) int { return b.Started.Compare(a.Started) },
+		InstancesByIP:      func(a, b InstanceInfo) int { return strings.Compare(a.IP, b.IP) },
+		InstancesByVersion: func(a, b InstanceInfo) int { return strings.Compare(a.Version, b.Version) },
+	}[q.Sort]
+	page, err := paged(found, string(q.Sort), order, func(a, b InstanceInfo) int { return strings.Compare(a.ID, b.ID) }, q.Limit, q.Skip)
+	return InstancePage{page, len(found)}, err
+}
+
+// Services lists the services that some instance serves now and that match q. It is unavailable while the coordinator is.
+func (a *App) Services(ctx context.Context, q ServiceQuery) (ServicePage, error) {
+	all, e, err := a.present(ctx)
+	if err != nil {
+		return ServicePage{}, err
+	}
+	byName := map[string]*ServiceInfo{}
+	for id, n := range all {
+		for _, s := range n.Services {
+			if !matches(q.Name, s.Name) || !n.matches(q.IP, q.Version, q.Node) {
+				continue
+			}
+			info := byName[s.Name]
+			if info == nil {
+				info = &ServiceInfo{Name: s.Name}
+				byName[s.Name] = info
+			}
+			info.Instances = append(info.Instances, ServiceInstance{
+				Instance: n.instance(id), Node: n.Node, Started: n.Started, Draining: n.Draining, Concurrency: s.Concurrency,
+				Contract: s.Contract, Load: ServiceLoad{s.InFlight, s.Calls, s.Errors},
+			})
+			info.Load.InFlight += s.InFlight
+			info.Load.Calls += s.Calls
+			info.Load.Errors += s.Errors
+		}
+	}
+	found := make([]ServiceInfo, 0, len(byName))
+	for _, s := range byName {
+		slices.SortFunc(s.Instances, func(a, b ServiceInstance) int { return strings.Compare(a.ID, b.ID) })
+		found = append(found, *s)
+	}
+	order := map[ServiceSort]func(a, b ServiceInfo) int{
+		ServicesByName:      func(a, b ServiceInfo) int { return 0 },
+		ServicesByLoad:      func(a, b ServiceInfo) int { return cmp.Compare(b.Load.InFlight, a.Load.InFlight) },
+		ServicesByInstances: func(a, b ServiceInfo) int { return cmp.Compare(len(b.Instances), len(a.Instances)) },
+	}[q.Sort]
+	page, err := paged(found, string(q.Sort), order, func(a, b ServiceInfo) int { return strings.Compare(a.Name, b.Name) }, q.Limit, q.Skip)
+	if err == nil {
+		err = e.registry.describe(ctx, page)
+	}
+	return ServicePage{page, len(found)}, err
+}
+
+// describe reads the methods of services. Those of a contract that is not stored (yet, or again) are left empty.
+func (r *registry) describe(ctx context.Context, services []ServiceInfo) error {
+	known := map[string][]MethodInfo{}
+	for i := range services {
+		s := &services[i]
+		newest := &s.Instances[0]
+		for j := range s.Instances {
+			in := &s.Instances[j]
+			name := contractName(s.Name, in.Contract)
+			methods, ok := known[name]
+			if !ok {
+				var err error
+				if methods, err = r.methods(ctx, name); err != nil {
+					return err
+				}
+				known[name] = methods
+			}
+			if in.Methods = methods; in.Started.After(newest.Started) {
+				newest = in
+			}
+		}
+		s.Methods = newest.Methods
+	}
+	return nil
+}
+
+func (r *registry) methods(ctx context.Context, name string) ([]MethodInfo, error) {
+	var raw json.RawMessage
+	for _, s := range r.e.app.served {
+		if contractName(s.server.name, s.contract) == name {
+			raw = s.methods
+		}
+	}
+	if raw == nil && r.e.ports.Docs != nil {
+		doc, err := r.e.ports.Docs.Get(ctx, name)
+		var c contract
+		switch {
+		case CodeOf(err) == ErrNotFound:
+			return nil, nil
+		case err != nil:
+			return nil, local(err)
+		case json.Unmarshal(doc.Value, &c) != nil:
+			return nil, Errorf(ErrDataLoss, "the document %s does not decode", name)
+		}
+		raw = c.Methods
+	}
+	var methods []MethodInfo
+	if raw != nil && json.Unmarshal(raw, &methods) != nil {
+		return nil, Errorf(ErrDataLoss, "the document %s does not decode", name)
+	}
+	return methods, nil
+}
+
+// Workers lists the workers that run now and match q, one for each queue and instance: how many tasks they may run, as is
+// wanted and as they keep to, and how many they do. It is unavailable while the coordinator is.
+func (a *App) Workers(ctx context.Context, q WorkerQuery) (WorkerPage, error) {
+	all, e, err := a.present(ctx)
+	if err != nil {
+		return WorkerPage{}, err
+	}
+	limits, err := e.allLimits(ctx)
+	if err != nil {
+		return WorkerPage{}, err
+	}
+	var found []WorkerInfo
+	for id, n := range all {
+		for _, w := range n.Workers {
+			if !matches(q.Queue, w.Queue) || !matches(q.Instance, id) || !n.matches(q.IP, "", q.Node) {
+				continue
+			}
+			l := limits[w.Queue].at(n.IP, w.Own)
+			found = append(found, WorkerInfo{
+				Queue: w.Queue, Instance: n.instance(id), Node: n.Node, Draining: n.Draining,
+				Paused: l.paused, Wanted: l.slots(), WantedRevision: l.revision,
+				Applied: w.Applied, AppliedRevision: w.Revision, Running: w.Running,
+			})
+		}
+	}
+	order := map[WorkerSort]func(a, b WorkerInfo) int{
+		WorkersByQueue:   func(a, b WorkerInfo) int { return 0 },
+		WorkersByIP:      func(a, b WorkerInfo) int { return strings.Compare(a.Instance.IP, b.Instance.IP) },
+		WorkersByRunning: func(a, b WorkerInfo) int { return cmp.Compare(b.Running, a.Running) },
+	}[q.Sort]
+	page, err := paged(found, string(q.Sort), order, func(a, b WorkerInfo) int {
+		return cmp.Or(strings.Compare(a.Queue, b.Queue), strings.Compare(a.Instance.ID, b.Instance.ID))
+	}, q.Limit, q.Skip)
+	waiting := map[string]int{}
+	for i := range page {
+		queue := page[i].Queue
+		if _, ok := waiting[queue]; !ok && err == nil {
+			waiting[queue], err = e.waiting(ctx, queue)
+		}
+		page[i].Waiting = waiting[queue]
+	}
+	return WorkerPage{page, len(found)}, err
+}
+
+// waiting counts the tasks of a queue that have not begun.
+func (e *engine) waiting(ctx context.Context, queue string) (int, error) {
+	page, err := e.store.List(ctx, backend.TaskQuery{
+		Queue: queue, Statuses: []Status{StatusWaiting, StatusPending, StatusRetrying}, Limit: 1,
+	})
+	if err != nil {
+		return 0, local(err)
+	}
+	return page.Total, nil
+}
+
+// present returns what the instances that live say of themselves; this one as it is now.
+func (a *App) present(ctx context.Context) (map[string]announcement, *engine, error) {
+	e, err := a.engine()
+	if err != nil {
+		return nil, nil, err
+	}
+	if e.ports.Coordinator == nil {
+		return nil, nil, Errorf(ErrUnimplemented, "the backend %s has no registry", a.ports.Name).With(OutcomeNotSent)
+	}
+	raw, err := e.ports.Coordinator.Present(ctx, presentInstance)
+	if err != nil {
+		return nil, nil, local(err)
+	}
+	e.forgetDead(ctx, raw)
+	all := make(map[string]announcement, len(raw))
+	for id, facts := range raw {
+		var n announcement
+		if err := json.Unmarshal(facts, &n); err != nil {
+			e.log.Debug("an announcement does not decode", "instance", id, "error", err)
+			continue
+		}
+		all[id] = n
+	}
+	all[a.instance.ID] = e.registry.facts()
+	return all, e, nil
+}
+
+// forgetDead removes the instances whose owners have ended: the store knows that sooner than an announcement expires.
+// Where the store can't be asked none are removed.
+func (e *engine) forgetDead(ctx context.Context, present map[string]json.RawMessage) {
+	if len(present) == 0 {
+		return
+	}
+	owners, err := e.store.Owners(ctx)
+	if err != nil {
+		return
+	}
+	alive := map[string]bool{e.app.instance.ID: true}
+	for owner := range owners {
+		if i := strings.LastIndexByte(owner, '-'); i > 0 { // see pulse.rename
+			alive[owner[:i]] = true
+		}
+	}
+	for id := range present {
+		if !alive[id] {
+			delete(present, id)
+		}
+	}
+}
+
+func (n *announcement) instance(id string) Instance {
+	return Instance{ID: id, IP: n.IP, Version: n.Version}
+}
+
+func (n *announcement) matches(ip, version, node string) bool {
+	return matches(ip, n.IP) && matches(version, n.Version) && matches(node, n.Node)
+}
+
+func matches(want, is string) bool { return want == "" || want == is }
+
+// paged sorts all by an order, which is nil where there is none of that name, and returns a page: never nil.
+func paged[T any](all []T, sort string, order, ties func(a, b T) int, limit, skip int) ([]T, error) {
+	const most = 1000
+	switch {
+	case order == nil:
+		return nil, Errorf(ErrInvalidArgument, "unknown order %q", sort)
+	case limit < 0 || limit > most:
+		return nil, Errorf(ErrInvalidArgument, "a page has 1 to %d entries, not %d", most, limit)
+	case skip < 0:
+		return nil, Errorf(ErrInvalidArgument, "%d entries can't be skipped", skip)
+	case limit == 0:
+		limit = 100
+	}
+	slices.SortFunc(all, func(a, b T) int { return cmp.Or(order(a, b), ties(a, b)) })
+	all = all[min(skip, len(all)):]
+	return append([]T{}, all[:min(limit, len(all))]...), nil
+}

@@ -1,0 +1,303 @@
+package runtime
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A registry says that this App is there: what it serves and works on, and how busy it is.
+//
+// One announcement carries all of it, with a few numbers for each service and queue, at most every announceGap and at
+// least every announceEvery; in between only if it has changed, once a second. What doesn't change, the signatures of a
+// service's methods, stands in a document that all instances with the same contract share, and the announcement names
+// it. So what a hundred instances of fifty methods say every few seconds is a few kilobytes.
+type registry struct {
+	e       *engine
+	started time.Time
+	pid     int
+
+	soon chan struct{}
+
+	mu       sync.Mutex
+	draining bool
+
+	// Only begin and then run use these.
+	last      []byte
+	lastAt    time.Time
+	queuesAt  time.Time
+	checkedAt time.Time // when all contracts were last seen to be stored
+}
+
+const (
+	presentInstance = "instance"
+	presentWorker   = "worker/" // and the queue
+	announceEvery   = 5 * time.Second
+	announceGap     = 200 * time.Millisecond
+
+	contractsPrefix = "contracts/" // of documents: and the service, and a hash of its methods
+	contractsEvery  = 10 * time.Minute
+	maxContracts    = 20 // of a service
+)
+
+// An announcement is what an instance says of itself.
+type announcement struct {
+	IP       string             `json:"ip"`
+	Version  string             `json:"version,omitempty"`
+	Node     string             `json:"node"`
+	Host     string             `json:"host"`
+	PID      int                `json:"pid"`
+	Started  time.Time          `json:"started"`
+	Draining bool               `json:"draining,omitempty"`
+	Services []announcedService `json:"services,omitempty"`
+	Workers  []announcedWorker  `json:"workers,omitempty"`
+}
+
+type announcedService struct {
+	Name        string `json:"name"`
+	Contract    string `json:"contract"`
+	Concurrency int    `json:"concurrency"`
+	InFlight    int64  `json:"in_flight,omitempty"`
+	Calls       int64  `json:"calls,omitempty"`
+	Errors      int64  `json:"errors,omitempty"`
+}
+
+type announcedWorker struct {
+	Queue    string `json:"queue"`
+	Own      int    `json:"own"` // the worker's own maximum
+	Applied  int    `json:"applied"`
+	Revision int64  `json:"revision,omitempty"`
+	Running  int    `json:"running,omitempty"`
+}
+
+// A load counts what a service does.
+type load struct{ inFlight, calls, errors atomic.Int64 }
+
+func (l *load) begin() {
+	l.inFlight.Add(1)
+	l.calls.Add(1)
+}
+
+func (l *load) end(err error) {
+	l.inFlight.Add(-1)
+	if err != nil {
+		l.errors.Add(1)
+	}
+}
+
+// A served service is what the registry knows of one.
+type served struct {
+	server      *server
+	concurrency int
+	contract    string // hash of methods
+	methods     []byte
+}
+
+// serves notes a service for the registry. a.mu is held.
+func (a *App) serves(s *server, spec ServiceSpec) {
+	infos := make([]MethodInfo, len(spec.Methods))
+	for i, m := range spec.Methods {
+		infos[i] = m.Info
+	}
+	methods, err := json.Marshal(infos)
+	if err != nil { // strings and a bool
+		a.log.Error("methods are not described", "service", spec.Name, "error", err)
+	}
+	sum := sha256.Sum256(methods)
+	a.served = append(a.served, served{s, max(spec.Concurrency, 1), hex.EncodeToString(sum[:8]), methods})
+}
+
+func newRegistry(e *engine) *registry {
+	return &registry{e: e, started: time.Now(), pid: os.Getpid(), soon: make(chan struct{}, 1)}
+}
+
+// begin announces for the first time, so that whoever looks once the App has started finds it. It fails nothing: where
+// the coordinator is away run goes on trying.
+func (r *registry) begin(ctx context.Context) {
+	r.started = time.Now()
+	ctx, cancel := context.WithTimeout(ctx, r.e.pulse.lease/4)
+	defer cancel()
+	r.storeContracts(ctx)
+	r.announce(ctx)
+}
+
+// announceNow announces ahead of time: something has changed that others may wait for.
+func (r *registry) announceNow() {
+	select {
+	case r.soon <- struct{}{}:
+	default:
+	}
+}
+
+// quit says that this App takes nothing more.
+func (r *registry) quit() {
+	r.mu.Lock()
+	r.draining = true
+	r.mu.Unlock()
+	r.announceNow()
+}
+
+func (r *registry) isDraining() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.draining
+}
+
+// run announces until ctx ends. That the App is gone then is known from the store, where its owner ends.
+func (r *registry) run(ctx context.Context) {
+	if r.e.ports.Coordinator == nil {
+		return
+	}
+	for {
+		if !sleep(ctx, announceGap) {
+			return
+		}
+		timer := time.NewTimer(jitter(beatEvery - announceGap))
+		select {
+		case <-r.soon:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		opCtx, cancel := context.WithTimeout(ctx, opTimeout)
+		if time.Since(r.checkedAt) >= contractsEvery {
+			r.storeContracts(opCtx)
+		}
+		r.announce(opCtx)
+		cancel()
+	}
+}
+
+// announce says what there is to say, unless it was said just now.
+func (r *registry) announce(ctx context.Context) {
+	if r.e.ports.Coordinator == nil {
+		return
+	}
+	id := r.e.app.instance.ID
+	if time.Since(r.queuesAt) >= announceEvery && !r.isDraining() {
+		r.queuesAt = time.Now()
+		for queue := range r.e.pools { // by queue, for RequireWorker to look up
+			if err := r.e.ports.Coordinator.Announce(ctx, presentWorker+queue, id, []byte("{}")); err != nil {
+				r.queuesAt = time.Time{}
+				r.failed(ctx, err)
+				break
+			}
+		}
+	}
+	facts, err := json.Marshal(r.facts())
+	if err != nil {
+		r.failed(ctx, err)
+		return
+	}
+	if bytes.Equal(facts, r.last) && time.Since(r.lastAt) < announceEvery {
+		return
+	}
+	if err := r.e.ports.Coordinator.Announce(ctx, presentInstance, id, facts); err != nil {
+		r.failed(ctx, err)
+		return
+	}
+	r.last, r.lastAt = facts, time.Now()
+}
+
+func (r *registry) failed(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		r.e.log.Debug("not announced", "error", err)
+	}
+}
+
+// facts describes this App as it is now.
+func (r *registry) facts() announcement {
+	app := r.e.app
+	a := announcement{
+		IP: app.instance.IP, Version: app.instance.Version, Node: r.e.nodes.id(), Host: r.e.nodes.host(), PID: r.pid,
+		Started: r.started.UTC().Round(time.Millisecond), Draining: r.isDraining(),
+	}
+	for _, s := range app.served {
+		l := &s.server.load
+		a.Services = append(a.Services, announcedService{
+			s.server.name, s.contract, s.concurrency, l.inFlight.Load(), l.calls.Load(), l.errors.Load(),
+		})
+	}
+	for queue, p := range r.e.pools {
+		p.mu.Lock()
+		a.Workers = append(a.Workers, announcedWorker{queue, p.spec.Max, p.applied.slots(), p.applied.revision, p.slots})
+		p.mu.Unlock()
+	}
+	slices.SortFunc(a.Workers, func(x, y announcedWorker) int { return strings.Compare(x.Queue, y.Queue) })
+	return a
+}
+
+// storeContracts stores the methods of this App's services, where no instance with the same has done it.
+func (r *registry) storeContracts(ctx context.Context) {
+	if r.e.ports.Docs == nil {
+		r.checkedAt = time.Now()
+		return
+	}
+	for _, s := range r.e.app.served {
+		if err := r.storeContract(ctx, s); err != nil {
+			r.failed(ctx, err)
+			return // in a second again
+		}
+	}
+	r.checkedAt = time.Now()
+}
+
+// A contract is the document of a service's methods. Stored is for cleaning up only.
+type contract struct {
+	Methods json.RawMessage `json:"methods"`
+	Stored  time.Time       `json:"stored"`
+}
+
+func (r *registry) storeContract(ctx context.Context, s served) error {
+	docs := r.e.ports.Docs
+	name := contractName(s.server.name, s.contract)
+	if _, err := docs.Get(ctx, name); CodeOf(err) != ErrNotFound {
+		return err
+	}
+	value, err := json.Marshal(contract{s.methods, time.Now().UTC()})
+	if err != nil {
+		return err
+	}
+	if _, err := docs.PutIf(ctx, name, 0, value); err != nil {
+		if CodeOf(err) == ErrAborted {
+			return nil // somebody else was quicker
+		}
+		return err
+	}
+	return r.forgetContracts(ctx, s)
+}
+
+// forgetContracts deletes the oldest contracts of a service that has had many. Should somebody still have one of them, it
+// is stored again within [contractsEvery].
+func (r *registry) forgetContracts(ctx context.Context, s served) error {
+	docs, err := r.e.ports.Docs.List(ctx, contractName(s.server.name, ""))
+	if err != nil || len(docs) <= maxContracts {
+		return err
+	}
+	stored := func(d backend.Doc) time.Time {
+		var c contract
+		if json.Unmarshal(d.Value, &c) != nil {
+			return time.Time{}
+		}
+		return c.Stored
+	}
+	slices.SortFunc(docs, func(a, b backend.Doc) int { return stored(a).Compare(stored(b)) })
+	for _, d := range docs[:len(docs)-maxContracts] {
+		if err := r.e.ports.Docs.Delete(ctx, d.Name, d.Revision); err != nil && CodeOf(err) != ErrAborted {
+			return err
+		}
+	}
+	return nil
+}
+
+func contractName(service, hash string) string { return contractsPrefix + service + "/" + hash }

@@ -1,0 +1,171 @@
+package runtime
+
+import (
+	"container/list"
+	"context"
+	"encoding/json"
+	"sync"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A TaskQuery selects tasks; zero fields don't restrict.
+type TaskQuery = backend.TaskQuery
+
+// A TaskPage is one page of tasks; its Cursor is that of the next page.
+type TaskPage = backend.TaskPage
+
+// A TaskSort is an order of tasks; ids break ties.
+type TaskSort = backend.TaskSort
+
+// The orders of tasks.
+const (
+	TasksByNewest TaskSort = backend.SortNewest // by creation, newest first
+	TasksByOldest TaskSort = backend.SortOldest // by creation, oldest first
+	TasksByEnd    TaskSort = backend.SortEnded  // by end, latest first; those that have not ended last
+)
+
+// Tasks lists the tasks that match q, sorted as asked, a page at a time: set q.Cursor to the page's for the next one, until
+// that is "". Tasks that come or go between two pages may be missed; those that stay are met once. A wrong query is
+// invalid_argument.
+func (a *App) Tasks(ctx context.Context, q TaskQuery) (TaskPage, error) {
+	e, err := a.engine()
+	if err != nil {
+		return TaskPage{}, err
+	}
+	var page TaskPage
+	err = e.ask(ctx, func(ctx context.Context) (err error) {
+		page, err = e.store.List(ctx, q)
+		return err
+	})
+	return page, err
+}
+
+// TaskStatus returns where a task stands; not_found where there is none. Final statuses never change, so the last 10,000 of
+// them are remembered in this process: asking again costs nothing and works while the store is away, also for a task that
+// retention has deleted since. Any other status is read from the store each time.
+func (a *App) TaskStatus(ctx context.Context, id string) (Status, error) {
+	e, err := a.engine()
+	if err != nil {
+		return "", err
+	}
+	if s, ok := e.finals.get(id); ok {
+		return s, nil
+	}
+	var t Task
+	err = e.ask(ctx, func(ctx context.Context) (err error) {
+		t, err = e.store.Get(ctx, id)
+		return err
+	})
+	if err == nil && t.Status.Final() {
+		e.finals.put(id, t.Status)
+	}
+	return t.Status, err
+}
+
+// finals are the final statuses of the tasks asked for last.
+type finals struct {
+	mu   sync.Mutex
+	byID map[string]*list.Element // of order
+	used list.List                // of final, the last used first
+}
+
+type final struct {
+	id     string
+	status Status
+}
+
+const maxFinals = 10_000
+
+func (f *finals) get(id string) (Status, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at, ok := f.byID[id]
+	if !ok {
+		return "", false
+	}
+	f.used.MoveToFront(at)
+	return at.Value.(final).status, true
+}
+
+func (f *finals) put(id string, s Status) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.byID[id]; ok {
+		return
+	}
+	if f.byID == nil {
+		f.byID = map[string]*list.Element{}
+	}
+	f.byID[id] = f.used.PushFront(final{id, s})
+	if len(f.byID) > maxFinals {
+		last := f.used.Back()
+		delete(f.byID, f.used.Remove(last).(final).id)
+	}
+}
+
+// RetryTask submits a finished task again, as a new one with the same queue, payload, weight, timeout and unique key,
+// whose RetryOf names the old one, and returns its id. The old one stays as it is. The options override what is taken over;
+// the new task is no subtask, whatever the old one was, and has all its attempts before it. Each call makes another task;
+// one that is to be repeated safely needs [TaskID].
+//
+// A task that has not ended is failed_precondition, and one whose unique key a live task holds already_exists.
+func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (string, error) {
+	e, err := a.engine()
+	if err != nil {
+		return "", err
+	}
+	var old Task
+	err = e.ask(ctx, func(ctx context.Context) (err error) {
+		old, err = e.store.Get(ctx, id)
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	if !old.Status.Final() {
+		return "", Errorf(ErrFailedPrecondition, "task %s is %s; only one that has ended can be retried", id, old.Status).With(OutcomeNotSent)
+	}
+	s := Submission{
+		Worker:   Worker{Name: old.Queue, Weight: old.Weight, Payload: old.Fingerprint},
+		Payloads: []json.RawMessage{old.Payload},
+		Options:  submitOptions(opts),
+	}
+	if s.Options.UniqueKey == "" {
+		s.Options.UniqueKey = old.UniqueKey
+	}
+	if s.Options.Timeout == 0 {
+		s.Options.Timeout = old.Timeout
+	}
+	if err := checkSubmission(s); err != nil {
+		return "", err.With(OutcomeNotSent)
+	}
+	if s.Options.RequireWorker {
+		if err := e.requireWorker(ctx, old.Queue); err != nil {
+			return "", err
+		}
+	}
+	t := newTask(s, 0, a.NewID())
+	t.Task.RetryOf, t.Task.DoneOf = id, old.DoneOf
+	stored, err := e.insertOne(ctx, t)
+	if err != nil {
+		return "", err
+	}
+	if stored.RetryOf != id {
+		return "", Errorf(ErrAlreadyExists, "task %s holds the id or the unique key, and is no retry of %s", stored.ID, id).With(OutcomeNotSent)
+	}
+	e.wake(old.Queue, []string{stored.ID})
+	return stored.ID, nil
+}
+
+func (e *engine) insertOne(ctx context.Context, t backend.NewTask) (Task, error) {
+	var stored []Task
+	err := e.ask(ctx, func(ctx context.Context) (err error) {
+		stored, err = e.store.Insert(ctx, []backend.NewTask{t})
+		return err
+	})
+	if err != nil || len(stored) != 1 {
+		return Task{}, err
+	}
+	return stored[0], nil
+}
