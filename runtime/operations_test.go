@@ -1,0 +1,17 @@
+package runtime_test
+
+import (
+	"testing"
+
+	"github.com/afgen/afgen/internal/operations"
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+func TestOperations(t *testing.T) {
+	operations.Run(t, func(*testing.T) af.Backend { return memory.New() })
+}
+
+func TestOperationsWithHints(t *testing.T) {
+	operations.Run(t, func(*testing.T) af.Backend { return memory.New(memory.HintIDs(4096)) })
+}
