@@ -19,6 +19,11 @@ var purgeBehaviours = []behaviour{
 		w.spawn(source, "b", true, 1)
 		w.same("purged", w.purge(backend.Retention{Max: 1}, 10), 0)
 	}},
+	{"a retry of SubtasksDone is of no family, and goes by itself", func(w *world) {
+		w.done(w.add(func(n *backend.NewTask) { n.Task.DoneOf, n.Task.RetryOf = "source", "source/done" }), backend.StatusSuccess)
+		w.o.Sleep(3 * w.o.Tick)
+		w.same("purged", w.purge(backend.Retention{Age: w.o.Tick}, 10), 1)
+	}},
 	{"what is deleted leaves its unique key to who has it now", func(w *world) {
 		w.done(w.add(unique("k")), backend.StatusSuccess)
 		holder := w.add(unique("k"))
