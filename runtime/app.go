@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/child"
 )
 
 // A Backend is what an App stands on; packages below runtime/backend make one.
@@ -44,6 +45,7 @@ type App struct {
 	called   atomic.Uint64
 	strange  mismatches
 	tasks    *engine // nil where the backend keeps no tasks
+	pipe     *pipe   // of a child process to its parent; nil in every other
 
 	receivers  receivers
 	snowflakes *snowflakes
@@ -83,6 +85,10 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	a.caller = CallerFunc(a.invoke)
 	for i := len(s.client) - 1; i >= 0; i-- {
 		a.caller = s.client[i](a.caller)
+	}
+	if self := child.Self(); self != nil {
+		a.log = slog.Default() // the parent has the log
+		return a, openChild(a, self)
 	}
 	if err := a.openLog(); err != nil {
 		return nil, fmt.Errorf("opening the log: %w", local(err))
@@ -126,7 +132,13 @@ func (a *App) add(typ string, register func()) {
 
 // Start serves what has been registered and makes calls possible. ctx bounds the starting only. It returns all that is
 // wrong with the registrations, joined; after an error the App can only be shut down.
+//
+// In a child process, which runs one task of a worker with isolation=process, Start runs that task and the process exits:
+// nothing after Start in main runs there, no deferred call either, and everything before it does.
 func (a *App) Start(ctx context.Context) error {
+	if a.pipe != nil {
+		return a.startChild()
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.state.CompareAndSwap(stateOpen, stateStarting) {
@@ -185,8 +197,8 @@ func (a *App) checkRegistrations() error {
 	}
 	for _, w := range a.workers {
 		check("worker", w.Name, w.Type, w.Err)
-		if w.Isolation == "process" {
-			errs = append(errs, Errorf(ErrUnimplemented, "Register%s: isolation=process is not supported by this version", w.Type))
+		if w.Isolation != "" && w.Isolation != "process" {
+			errs = append(errs, Errorf(ErrInvalidArgument, "Register%s: there is no isolation %q", w.Type, w.Isolation))
 		}
 	}
 	return errors.Join(errs...)
@@ -195,6 +207,9 @@ func (a *App) checkRegistrations() error {
 // Run starts the App, waits until ctx ends or the process gets SIGINT or SIGTERM, and drains it, for [DrainTimeout] at
 // most. It returns nil after a complete drain. A second signal kills the process as it would any other.
 func (a *App) Run(ctx context.Context) error {
+	if a.pipe != nil {
+		return a.runUntil(ctx)
+	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := a.Start(ctx)
@@ -215,6 +230,9 @@ const abandonAfter = time.Second
 // that still run then (their tasks go on elsewhere, no attempt charged), and closes the backend. It returns nil after a
 // complete drain, and says what was cancelled otherwise. A second Shutdown waits for the first. It never touches signals.
 func (a *App) Shutdown(ctx context.Context) error {
+	if a.pipe != nil {
+		return a.closeChild()
+	}
 	a.mu.Lock()
 	if closed := a.closed; closed != nil {
 		a.mu.Unlock()
@@ -286,7 +304,12 @@ func (a *App) Instance() Instance { return a.instance }
 
 // NewID returns an id that no other call anywhere returns: 26 letters and digits, random, without I/O. [App.Snowflake] makes
 // ids that sort by time.
-func (a *App) NewID() string { return rand.Text() }
+func (a *App) NewID() string {
+	if a.pipe != nil {
+		return a.pipe.id()
+	}
+	return rand.Text()
+}
 
 // Power returns what the backend hands out beyond its ports, nil where that is nothing. The package of the backend knows
 // what it is: servers.Mongo(app) is how a program over the servers gets at its database.

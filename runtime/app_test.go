@@ -28,7 +28,7 @@ func TestStartReturnsAllThatIsWrongWithTheRegistrations(t *testing.T) {
 	registerCalc(app, &calc{double})
 	af.RegisterWorker(app, af.Worker{Name: "w", Type: "W"}, (*worker)(nil))
 	af.RegisterWorker(app, af.Worker{Name: "w", Type: "V"}, &worker{})
-	af.RegisterWorker(app, af.Worker{Name: "p", Type: "P", Isolation: "process"}, &worker{})
+	af.RegisterWorker(app, af.Worker{Name: "p", Type: "P", Isolation: "thread"}, &worker{})
 	err := app.Start(t.Context())
 	if err == nil {
 		t.Fatal("it started")
@@ -38,7 +38,7 @@ func TestStartReturnsAllThatIsWrongWithTheRegistrations(t *testing.T) {
 		`RegisterCalc: service "calc" is registered already, by RegisterCalc`,
 		"RegisterW: the worker is nil",
 		`RegisterV: worker "w" is registered already, by RegisterW`,
-		"RegisterP: isolation=process is not supported",
+		`RegisterP: there is no isolation "thread"`,
 	} {
 		if !strings.Contains(err.Error(), text) {
 			t.Errorf("%q is missing in:\n%v", text, err)

@@ -105,8 +105,8 @@ func (a *attempt) run() {
 			if p := recover(); p != nil {
 				err = &panicError{p, debug.Stack()}
 			}
-			a.report(err)
 		}
+		a.report(err)
 		a.settle(result, err)
 		a.stop()
 		a.cancel(nil)

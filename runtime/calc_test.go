@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -14,9 +15,15 @@ import (
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
+	"github.com/afgen/afgen/runtime/internal/child"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if child.Self() != nil {
+		os.Exit(childMain())
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // calc is a service by hand, in the shape of generated code. do stands for the handler's own code.
 type calc struct {

@@ -241,6 +241,9 @@ func (a *App) WaitTask(ctx context.Context, id string) (Task, error) {
 	if err != nil {
 		return Task{}, err
 	}
+	if a.pipe != nil { // who hears the news
+		return opWait.call(ctx, a.pipe, id)
+	}
 	ch := e.waits.add(id)
 	defer e.waits.remove(id, ch)
 	pause := waitFirst

@@ -36,6 +36,7 @@ type engine struct {
 	registry *registry
 	nodes    *nodes
 	finals   finals
+	children children
 
 	ctx  context.Context // of the background parts
 	end  context.CancelFunc
@@ -82,7 +83,7 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 	}
 	e.limits.begin(ctx)
 	for _, w := range workers {
-		p, err := newPool(ctx, e, w)
+		p, err := newPool(ctx, e, e.isolated(w))
 		if err != nil {
 			return err
 		}
@@ -139,6 +140,7 @@ func (e *engine) stop(ctx context.Context) error {
 			cut = append(cut, Errorf(ErrDeadlineExceeded, "%d tasks of queue %q were still running; they were released", n, p.spec.Name))
 		}
 	}
+	e.children.endAll()
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
 	defer cancel()
 	if e.started {
@@ -197,6 +199,10 @@ func (e *engine) broadcast(topic string, ids []string) {
 
 // wake hints that tasks of a queue may be ready. It never waits; what it drops the dispatcher hints.
 func (e *engine) wake(queue string, ids []string) {
+	if e.app.pipe != nil {
+		e.app.pipe.wake(queue, ids)
+		return
+	}
 	e.hints.mu.Lock()
 	waiting := e.hints.queues[queue]
 	if e.ports.Transport.Ids() {

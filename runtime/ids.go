@@ -16,6 +16,9 @@ func (a *App) Snowflake(ctx context.Context) (string, error) {
 	if err := a.admit(); err != nil {
 		return "", err
 	}
+	if a.pipe != nil { // a node number for each child would be too much
+		return opSnowflake.call(ctx, a.pipe, none{})
+	}
 	if a.ports.Docs == nil {
 		return "", Errorf(ErrUnimplemented, "the backend %s keeps no documents", a.ports.Name)
 	}

@@ -51,6 +51,9 @@ func LoggerFrom(ctx context.Context) *slog.Logger {
 	if h == nil {
 		return slog.Default()
 	}
+	if h.app.pipe != nil { // the parent puts it on
+		return h.app.log
+	}
 	c, ok := h.app.log.Handler().(*contextHandler)
 	if !ok {
 		c = newContextHandler(h.app.log.Handler())

@@ -23,12 +23,14 @@ type settings struct {
 	maxPending int64
 	lease      time.Duration
 	retention  backend.Retention
+	child      childSettings
 }
 
 func defaults() settings {
 	return settings{
 		drain: 30 * time.Second, maxCalls: 256, maxPending: 16 << 20,
 		lease: 10 * time.Second, retention: backend.Retention{Age: 7 * 24 * time.Hour, Max: 100_000},
+		child: childSettings{grace: childGrace},
 	}
 }
 

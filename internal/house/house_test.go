@@ -26,8 +26,10 @@ var arrows = []row{
 	{"gen/contract", []string{"gen/ir"}, nil},
 	{"gen/emit", []string{"gen/ir", "gen/contract"}, []string{"github.com/dave/jennifer"}},
 
-	{"runtime", []string{"runtime/backend", "runtime/snowflake", "runtime/internal/machine"}, []string{"golang.org/x/sync"}},
+	{"runtime", []string{"runtime/backend", "runtime/snowflake", "runtime/internal/machine", "runtime/internal/child"},
+		[]string{"golang.org/x/sync"}},
 	{"runtime/internal/machine", nil, []string{"github.com/shirou/gopsutil/v4"}},
+	{"runtime/internal/child", []string{"runtime/backend"}, nil},
 	{"runtime/backend", nil, nil},
 	{"runtime/backend/internal/news", []string{"runtime/backend"}, nil},
 	{"runtime/backend/internal/envelope", []string{"runtime/backend"}, nil},

@@ -1,0 +1,40 @@
+//go:build unix
+
+package child
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+// The child's ends of the pipe.
+const (
+	inFD  = 3
+	outFD = 4
+)
+
+// ends returns the child's ends. What the child starts must not hold them: it would keep the pipe open.
+func ends(Mark) (in, out *os.File) {
+	syscall.CloseOnExec(inFD)
+	syscall.CloseOnExec(outFD)
+	// So that whoever waits for them occupies no thread.
+	_ = syscall.SetNonblock(inFD, true)
+	_ = syscall.SetNonblock(outFD, true)
+	return os.NewFile(inFD, "from the parent"), os.NewFile(outFD, "to the parent")
+}
+
+// hand gives the child its ends.
+func (f *pipes) hand(cmd *exec.Cmd, _ *Mark) { cmd.ExtraFiles = []*os.File{f.childIn, f.childOut} }
+
+// killGroup kills a child that has not been reaped, and what is in its group.
+func killGroup(cmd *exec.Cmd) {
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // where the group is empty but for the zombie there is nobody to kill
+}
+
+// killOwnGroup kills this process and what it has started.
+func killOwnGroup() {
+	if syscall.Getpgrp() == os.Getpid() { // else the group is another's
+		_ = syscall.Kill(0, syscall.SIGKILL)
+	}
+}

@@ -1,0 +1,41 @@
+package child
+
+import (
+	"os"
+	"os/exec"
+	"syscall"
+)
+
+func executable() (string, error) { return os.Executable() }
+
+func setup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{} }
+
+// ends returns the child's ends of the pipe, which what it starts must not hold.
+func ends(m Mark) (in, out *os.File) {
+	_ = syscall.SetHandleInformation(syscall.Handle(m.In), syscall.HANDLE_FLAG_INHERIT, 0)
+	_ = syscall.SetHandleInformation(syscall.Handle(m.Out), syscall.HANDLE_FLAG_INHERIT, 0)
+	return os.NewFile(m.In, "from the parent"), os.NewFile(m.Out, "to the parent")
+}
+
+// hand lets the child inherit its ends, and tells it their numbers.
+func (f *pipes) hand(cmd *exec.Cmd, m *Mark) {
+	for _, end := range []struct {
+		file *os.File
+		to   *uintptr
+	}{{f.childIn, &m.In}, {f.childOut, &m.Out}} {
+		h := syscall.Handle(end.file.Fd())
+		_ = syscall.SetHandleInformation(h, syscall.HANDLE_FLAG_INHERIT, syscall.HANDLE_FLAG_INHERIT)
+		cmd.SysProcAttr.AdditionalInheritedHandles = append(cmd.SysProcAttr.AdditionalInheritedHandles, h)
+		*end.to = uintptr(h)
+	}
+}
+
+// killGroup kills the child. What it has started lives on: Windows has no process groups to kill.
+func killGroup(cmd *exec.Cmd) { _ = cmd.Process.Kill() }
+
+// killOwnGroup leaves it to the caller to exit.
+func killOwnGroup() {}
+
+func orphaned() {}
+
+func limitMemory(int64) error { return nil }

@@ -1,0 +1,53 @@
+package child
+
+import (
+	"bytes"
+	"io"
+	"regexp"
+	"strings"
+	"sync"
+)
+
+const (
+	keepTail    = 64 << 10
+	maxExcerpt  = 4 << 10
+	excerptLess = "…\n"
+)
+
+// A tail passes what a child writes to stderr on and keeps the end of it.
+type tail struct {
+	to io.Writer
+	mu sync.Mutex
+	b  []byte
+}
+
+// Write keeps p and passes it on. What can't be passed on is kept, too.
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	t.b = append(t.b, p...)
+	if len(t.b) > 2*keepTail {
+		t.b = append(t.b[:0], t.b[len(t.b)-keepTail:]...)
+	}
+	t.mu.Unlock()
+	t.to.Write(p)
+	return len(p), nil
+}
+
+// crash matches the first line of what a Go program says when it dies. The reason stands there; the stacks after it may be
+// long.
+var crash = regexp.MustCompile(`(?m)^(panic: |fatal error: |runtime: out of memory|SIG[A-Z]+: |unexpected fault address |WARNING: DATA RACE)`)
+
+// excerpt returns what is worth telling: from the first line of a crash on, or the end, at most 4 KiB in whole runes.
+func (t *tail) excerpt() string {
+	t.mu.Lock()
+	text := bytes.Clone(t.b[max(0, len(t.b)-keepTail):])
+	t.mu.Unlock()
+	if at := crash.FindIndex(text); at != nil {
+		if text = text[at[0]:]; len(text) > maxExcerpt {
+			return strings.ToValidUTF8(string(text[:maxExcerpt]), "") + excerptLess
+		}
+	} else if len(text) > maxExcerpt {
+		return excerptLess + strings.ToValidUTF8(string(text[len(text)-maxExcerpt:]), "")
+	}
+	return strings.TrimRight(strings.ToValidUTF8(string(text), "\uFFFD"), "\n")
+}

@@ -1,0 +1,327 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/child"
+)
+
+// ChildMemory limits the memory of each child process that runs a task of a worker with isolation=process, in bytes. On
+// Linux what it may write to is limited by the kernel, besides that of each process it starts; elsewhere, and before that
+// limit is reached, the garbage collector works harder (GOMEMLIMIT is nine tenths of it). Without it, or with 0, nothing
+// is limited. A Go program needs 64 MiB to be of much use. In a program built with -race the kernel's limit can't be met.
+func ChildMemory(bytes int64) AppOption {
+	return func(s *settings) { s.child.memory = max(bytes, 0) }
+}
+
+// ChildGrace sets how long a handler in a child process may take to return once its context has ended; then its process is
+// killed. Without it, 5 s. When the claim was lost or the instance shuts down it is a second at most.
+func ChildGrace(d time.Duration) AppOption {
+	return func(s *settings) { s.child.grace = max(d, 0) }
+}
+
+type childSettings struct {
+	memory int64
+	grace  time.Duration
+}
+
+const (
+	childTask      = "task" // the kind of child
+	opRun          = "run"
+	childGrace     = 5 * time.Second
+	childReadyMost = time.Minute // for main to get to Start
+)
+
+// childData is what a child is told of the App that started it.
+type childData struct {
+	Instance Instance   `json:"instance"`
+	Backend  string     `json:"backend"`
+	Number   uint64     `json:"number"` // of this child, for the ids of its calls
+	Level    slog.Level `json:"level"`  // of what is logged
+}
+
+// A childRun is a task on its way to the child that runs it.
+type childRun struct {
+	ID      string          `json:"id"`
+	Queue   string          `json:"queue"`
+	Attempt int             `json:"attempt"`
+	Fence   int64           `json:"fence"`
+	Source  string          `json:"source,omitempty"`
+	Trace   string          `json:"trace,omitempty"`
+	Payload json.RawMessage `json:"payload"`
+	Left    time.Duration   `json:"left,omitempty"` // until its time is up; 0 where there is no limit
+
+	Done   *Subtasks `json:"done,omitempty"` // SubtasksDone is to be run
+	DoneOf string    `json:"done_of,omitempty"`
+}
+
+// children are the child processes of an engine.
+type children struct {
+	mu      sync.Mutex
+	closed  bool
+	running map[*child.Process]struct{}
+	started atomic.Uint64
+}
+
+// start starts a child, unless the engine has ended.
+func (c *children) start(cfg child.Config) (*child.Process, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, errShutdown
+	}
+	p, err := child.Start(cfg)
+	if err == nil {
+		if c.running == nil {
+			c.running = map[*child.Process]struct{}{}
+		}
+		c.running[p] = struct{}{}
+	}
+	return p, err
+}
+
+// end ends a child and waits until it is no more.
+func (c *children) end(p *child.Process) {
+	p.Close()
+	c.mu.Lock()
+	delete(c.running, p)
+	c.mu.Unlock()
+}
+
+// endAll kills those that still run, and waits for them. No more are started.
+func (c *children) endAll() {
+	c.mu.Lock()
+	c.closed = true
+	for p := range c.running {
+		p.Kill()
+		defer func() { <-p.Dead() }()
+	}
+	c.mu.Unlock()
+}
+
+// isolated is a worker as it is to be run: one with isolation=process gets functions that run a child.
+func (e *engine) isolated(w WorkerSpec) WorkerSpec {
+	if w.Isolation != "process" {
+		return w
+	}
+	w.Run = func(ctx context.Context, payload json.RawMessage) (json.RawMessage, error) {
+		return e.runChild(ctx, payload, nil)
+	}
+	if w.SubtasksDone != nil {
+		w.SubtasksDone = func(ctx context.Context, payload json.RawMessage, s Subtasks) error {
+			_, err := e.runChild(ctx, payload, &s)
+			return err
+		}
+	}
+	return w
+}
+
+// runChild runs one task in a child of its own, which is no more when it returns.
+func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Subtasks) (json.RawMessage, error) {
+	r := TaskFrom(ctx)
+	run := childRun{ID: r.ID, Queue: r.Queue, Attempt: r.Attempt, Fence: r.Fence, Source: r.Source, Trace: r.trace, Payload: payload, Done: done}
+	if done != nil {
+		run.DoneOf = strings.TrimSuffix(r.ID, doneSuffix)
+	}
+	log := LoggerFrom(ctx)
+	p, err := e.children.start(child.Config{
+		Kind: childTask, Name: r.Queue, Memory: e.app.settings.child.memory, Handle: e.serveChild(ctx, log.Handler()),
+		Data: childData{Instance: e.app.instance, Backend: e.ports.Name, Number: e.children.started.Add(1), Level: lowest(ctx, log)},
+	})
+	if err != nil { // not the worker's failure: no attempt is charged
+		log.Warn("no child process could be started; the task waits", "error", err)
+		return nil, Snooze(pollMost)
+	}
+	defer e.children.end(p)
+
+	begin := time.NewTimer(childReadyMost)
+	defer begin.Stop()
+	select {
+	case <-p.Ready():
+	case <-p.Dead():
+		return nil, crashed(p.Exit(), "before it had begun its task: main must get to Start or Run of the App with this worker")
+	case <-ctx.Done():
+		p.Kill()
+		return nil, Errorf(CodeOf(ctx.Err()), "the child process had not begun its task: %w", context.Cause(ctx))
+	case <-begin.C:
+		p.Kill()
+		return nil, Errorf(ErrFailedPrecondition, "the child process had not begun its task after %v: main must get to Start or Run "+
+			"of the App with this worker, also in a child; %w", childReadyMost, p.Exit())
+	}
+	if deadline, ok := ctx.Deadline(); ok {
+		run.Left = max(time.Until(deadline), 1)
+	}
+	pending, err := p.Begin(ctx, opRun, run)
+	if err != nil && p.Gone() {
+		return nil, crashed(p.Exit(), "before it had begun its task")
+	}
+	if err != nil {
+		return nil, local(err)
+	}
+	stop := context.AfterFunc(ctx, func() {
+		kill := time.AfterFunc(e.childGrace(context.Cause(ctx)), p.Kill)
+		defer kill.Stop()
+		_ = pending.Cancel(causeFault(context.Cause(ctx))) // where it doesn't get through the child is killed
+		<-p.Dead()
+	})
+	defer stop()
+	<-pending.Done()
+	var result json.RawMessage
+	err = pending.Reply(&result)
+	switch fault, failed := errors.AsType[*child.Fault](err); {
+	case err == nil:
+		return result, nil
+	case failed:
+		return nil, faultError(fault)
+	case ctx.Err() != nil && p.Exit().Killed:
+		return nil, Errorf(CodeOf(ctx.Err()), "the handler ignored the end of its context, and its process was killed: %w", context.Cause(ctx))
+	case p.Gone():
+		return nil, crashed(p.Exit(), "")
+	}
+	return nil, Errorf(ErrInternal, "the reply of a child process: %w", err)
+}
+
+// childGrace is how long a handler may take to return after its context has ended for a cause.
+func (e *engine) childGrace(cause error) time.Duration {
+	switch grace := e.app.settings.child.grace; {
+	case errors.Is(cause, errShutdown): // before Shutdown gives up on it
+		return min(grace, abandonAfter/2)
+	case errors.Is(cause, ErrLeaseLost): // the task may run elsewhere already
+		return min(grace, abandonAfter)
+	default:
+		return grace
+	}
+}
+
+// crashed is the error of an attempt whose process has ended by itself.
+func crashed(exit *child.ExitError, when string) error {
+	code := ErrInternal
+	if strings.Contains(exit.Stderr, "out of memory") || strings.Contains(exit.Stderr, "cannot allocate memory") {
+		code = ErrResourceExhausted
+	}
+	if when != "" {
+		return Errorf(code, "%s: %w", when, exit)
+	}
+	return Errorf(code, "%w", exit)
+}
+
+// lowest is the least level that a logger takes.
+func lowest(ctx context.Context, log *slog.Logger) slog.Level {
+	for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if log.Enabled(ctx, l) {
+			return l
+		}
+	}
+	return slog.LevelError + 1
+}
+
+// The kinds of faults between a task's child and its parent.
+const (
+	faultPanic     = "panic"
+	faultGoexit    = "goexit"
+	faultPermanent = "permanent"
+	faultSnooze    = "snooze"
+	faultNobody    = "no instance" // of the service called
+
+	causeStopped  = "stopped"
+	causeLease    = "lease"
+	causeTimeout  = "timeout"
+	causeShutdown = "shutdown"
+)
+
+// taskFault is the error of a handler as it leaves the child.
+func taskFault(err error) *child.Fault {
+	a := answer(err, false)
+	f := &child.Fault{Code: a.Code, Message: a.Message, Details: a.Details}
+	if p, ok := err.(*panicError); ok {
+		f.Kind, f.Message, f.Stack = faultPanic, strings.ToValidUTF8(fmt.Sprint(p.value), "\uFFFD"), string(p.stack)
+	} else if s, ok := errors.AsType[*snoozeError](err); ok {
+		f.Kind, f.Delay = faultSnooze, s.d
+	} else if permanent(err) {
+		f.Kind = faultPermanent
+	} else if err == error(errGoexit) {
+		f.Kind = faultGoexit
+	}
+	return f
+}
+
+// faultError is the error of a handler as it arrives in the parent.
+func faultError(f *child.Fault) error {
+	switch f.Kind {
+	case faultPanic:
+		return &panicError{f.Message, []byte(f.Stack)}
+	case faultGoexit:
+		return errGoexit
+	case faultSnooze:
+		return Snooze(f.Delay)
+	case faultPermanent:
+		return Permanent(f.Err())
+	}
+	return f.Err()
+}
+
+// causeFault is why a task's context ended, as the child is told.
+func causeFault(cause error) *child.Fault {
+	f := child.NewFault(cause)
+	switch {
+	case errors.Is(cause, ErrTaskStopped):
+		f.Kind = causeStopped
+	case errors.Is(cause, ErrLeaseLost):
+		f.Kind = causeLease
+	case errors.Is(cause, errTaskTimeout):
+		f.Kind = causeTimeout
+	case errors.Is(cause, errShutdown):
+		f.Kind = causeShutdown
+	}
+	return f
+}
+
+// faultCause is the same in the child: what a handler compares the cause of its context with.
+func faultCause(f *child.Fault) error {
+	switch f.Kind {
+	case causeStopped:
+		return ErrTaskStopped
+	case causeLease:
+		return ErrLeaseLost
+	case causeTimeout:
+		return errTaskTimeout
+	case causeShutdown:
+		return errShutdown
+	}
+	return f.Err()
+}
+
+// portFault is the error of a port as it leaves the parent, portError the same as it arrives in the child.
+func portFault(err error) error {
+	f := child.NewFault(err)
+	if errors.Is(err, backend.ErrNoInstance) {
+		f.Kind = faultNobody
+	}
+	return f
+}
+
+func portError(err error) error {
+	f, ok := errors.AsType[*child.Fault](err)
+	switch {
+	case err == nil:
+		return nil
+	case ok && f.Kind == faultNobody:
+		e := Errorf(f.Code, "%w", backend.ErrNoInstance).With(f.Outcome)
+		e.Message = f.Message
+		return e
+	case ok:
+		return f.Err()
+	case errors.Is(err, child.ErrGone):
+		return Errorf(ErrUnavailable, "%w", err)
+	}
+	return local(err)
+}

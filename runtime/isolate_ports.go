@@ -1,0 +1,220 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/child"
+)
+
+// The App of a child process stands on ports that pass each operation on to the ports of the App that started it: the
+// child has no connections of its own. What only an App that runs tasks itself asks of its ports (claims, beats, judging)
+// is refused there.
+
+// An op is an operation that a child has done by its parent, by its name on the pipe.
+type op[A, R any] string
+
+type none struct{}
+
+// call has the parent do it.
+func (o op[A, R]) call(ctx context.Context, p *pipe, a A) (R, error) {
+	var r, zero R
+	if p.idle.Load() {
+		return zero, NewError(ErrFailedPrecondition, "this process is a child that runs a task of another App; this one is not connected").
+			With(OutcomeNotSent)
+	}
+	if err := portError(p.self.Call(ctx, string(o), a, &r)); err != nil {
+		return zero, err
+	}
+	return r, nil
+}
+
+// A serve does an operation for a child.
+type serve func(ctx context.Context, e *engine, body json.RawMessage) (any, error)
+
+// on ties an operation to what does it.
+func on[A, R any](ops map[string]serve, o op[A, R], do func(ctx context.Context, e *engine, a A) (R, error)) {
+	ops[string(o)] = func(ctx context.Context, e *engine, body json.RawMessage) (any, error) {
+		var a A
+		if err := json.Unmarshal(body, &a); err != nil {
+			return nil, err
+		}
+		return do(ctx, e, a)
+	}
+}
+
+// The arguments of operations that have several.
+type (
+	argsProgress struct {
+		ID       string
+		Fence    int64
+		Progress json.RawMessage
+	}
+	argsBatch  struct{ Source, Batch string }
+	argsFinish struct {
+		Finished bool
+		Queue    string
+	}
+	argsDoc struct {
+		Name  string
+		Rev   int64
+		Value json.RawMessage
+	}
+	argsNews struct {
+		Kind, Name string
+		Body       json.RawMessage
+	}
+	argsWake struct {
+		Queue string
+		IDs   []string
+	}
+)
+
+const (
+	opCall      op[*backend.Request, *backend.Reply]    = "call"
+	opInsert    op[[]backend.NewTask, []Task]           = "insert"
+	opProgress  op[argsProgress, none]                  = "progress"
+	opSpawn     op[backend.Spawn, none]                 = "spawn"
+	opDiscard   op[argsBatch, none]                     = "discard"
+	opOpen      op[string, []string]                    = "open"
+	opFinish    op[string, argsFinish]                  = "finish"
+	opStop      op[backend.Stop, []Task]                = "stop"
+	opGet       op[string, Task]                        = "get"
+	opList      op[backend.TaskQuery, backend.TaskPage] = "list"
+	opWait      op[string, Task]                        = "wait"
+	opIDs       op[int, []string]                       = "ids"
+	opSnowflake op[none, string]                        = "snowflake"
+	opDocGet    op[string, backend.Doc]                 = "doc get"
+	opDocPut    op[argsDoc, int64]                      = "doc put"
+	opDocList   op[string, []backend.Doc]               = "doc list"
+	opDocDelete op[argsDoc, none]                       = "doc delete"
+	opSend      op[argsNews, none]                      = "send"
+	opAnnounce  op[argsNews, none]                      = "announce"
+	opPresent   op[string, map[string]json.RawMessage]  = "present"
+	opBroadcast op[argsNews, none]                      = "broadcast"
+)
+
+// serves is what a parent does for its children, by name.
+func serves() map[string]serve {
+	ops := map[string]serve{}
+	on(ops, opCall, func(ctx context.Context, e *engine, r *backend.Request) (*backend.Reply, error) {
+		return e.ports.Calls.Call(ctx, r)
+	})
+	on(ops, opInsert, func(ctx context.Context, e *engine, t []backend.NewTask) ([]Task, error) {
+		return e.store.Insert(ctx, t)
+	})
+	on(ops, opProgress, func(ctx context.Context, e *engine, a argsProgress) (none, error) {
+		return none{}, e.store.Progress(ctx, a.ID, a.Fence, a.Progress)
+	})
+	on(ops, opSpawn, func(ctx context.Context, e *engine, s backend.Spawn) (none, error) {
+		return none{}, e.store.Spawn(ctx, s)
+	})
+	on(ops, opDiscard, func(ctx context.Context, e *engine, a argsBatch) (none, error) {
+		return none{}, e.store.Discard(ctx, a.Source, a.Batch)
+	})
+	on(ops, opOpen, func(ctx context.Context, e *engine, source string) ([]string, error) {
+		return e.store.Open(ctx, source)
+	})
+	on(ops, opFinish, func(ctx context.Context, e *engine, source string) (f argsFinish, err error) {
+		f.Finished, f.Queue, err = e.store.Finish(ctx, source)
+		return f, err
+	})
+	on(ops, opStop, func(ctx context.Context, e *engine, s backend.Stop) ([]Task, error) {
+		tasks, err := e.store.Stop(ctx, s)
+		if err == nil {
+			e.pulse.auditNow() // some may run here
+		}
+		return tasks, err
+	})
+	on(ops, opGet, func(ctx context.Context, e *engine, id string) (Task, error) {
+		return e.store.Get(ctx, id)
+	})
+	on(ops, opList, func(ctx context.Context, e *engine, q backend.TaskQuery) (backend.TaskPage, error) {
+		return e.store.List(ctx, q)
+	})
+	on(ops, opWait, func(ctx context.Context, e *engine, id string) (Task, error) {
+		return e.app.WaitTask(ctx, id)
+	})
+	on(ops, opIDs, func(_ context.Context, e *engine, n int) ([]string, error) {
+		ids := make([]string, max(0, min(n, maxInsert)))
+		for i := range ids {
+			ids[i] = e.app.NewID()
+		}
+		return ids, nil
+	})
+	on(ops, opSnowflake, func(ctx context.Context, e *engine, _ none) (string, error) {
+		return e.app.Snowflake(ctx)
+	})
+	on(ops, opDocGet, func(ctx context.Context, e *engine, name string) (backend.Doc, error) {
+		return e.ports.Docs.Get(ctx, name)
+	})
+	on(ops, opDocPut, func(ctx context.Context, e *engine, a argsDoc) (int64, error) {
+		return e.ports.Docs.PutIf(ctx, a.Name, a.Rev, a.Value)
+	})
+	on(ops, opDocList, func(ctx context.Context, e *engine, prefix string) ([]backend.Doc, error) {
+		return e.ports.Docs.List(ctx, prefix)
+	})
+	on(ops, opDocDelete, func(ctx context.Context, e *engine, a argsDoc) (none, error) {
+		return none{}, e.ports.Docs.Delete(ctx, a.Name, a.Rev)
+	})
+	on(ops, opSend, func(ctx context.Context, e *engine, a argsNews) (none, error) {
+		return none{}, e.ports.Transport.Send(ctx, a.Name, a.Body)
+	})
+	on(ops, opAnnounce, func(ctx context.Context, e *engine, a argsNews) (none, error) {
+		return none{}, e.ports.Coordinator.Announce(ctx, a.Kind, a.Name, a.Body)
+	})
+	on(ops, opPresent, func(ctx context.Context, e *engine, kind string) (map[string]json.RawMessage, error) {
+		return e.ports.Coordinator.Present(ctx, kind)
+	})
+	on(ops, opBroadcast, func(ctx context.Context, e *engine, a argsNews) (none, error) {
+		return none{}, e.ports.Coordinator.Broadcast(ctx, a.Name, a.Body)
+	})
+	return ops
+}
+
+// The notices of a child.
+const (
+	noticeWake = "wake"
+	noticeLog  = "log"
+)
+
+// serveChild returns what serves the requests of the child that runs the task whose context ctx is. It logs to h.
+func (e *engine) serveChild(ctx context.Context, h slog.Handler) child.Handler {
+	ops := serves()
+	return func(r *child.Request) {
+		switch do, ok := ops[r.Op]; {
+		case ok:
+			e.serveOp(r, do)
+		case r.Op == noticeWake:
+			var w argsWake
+			if json.Unmarshal(r.Body, &w) == nil {
+				e.wake(w.Queue, w.IDs)
+			}
+		case r.Op == noticeLog:
+			logRecord(ctx, h, r.Body)
+		default:
+			_ = r.Reply(nil, Errorf(ErrUnimplemented, "a child process asks for %q", r.Op))
+		}
+	}
+}
+
+// serveOp does one operation for a child. What comes of its reply a child that has gone need not know.
+func (e *engine) serveOp(r *child.Request, do serve) {
+	var v any
+	err := error(errGoexit)
+	defer func() {
+		if p := recover(); p != nil { // in an adapter
+			err = &panicError{p, debug.Stack()}
+			e.log.Error("panic in a port", "op", r.Op, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		}
+		if err != nil {
+			err = portFault(err)
+		}
+		_ = r.Reply(v, err)
+	}()
+	v, err = do(r.Context, e, r.Body)
+}

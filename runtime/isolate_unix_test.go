@@ -1,0 +1,200 @@
+//go:build unix
+
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// gone says whether a process runs no more. One that nobody reaps is as good as gone.
+func gone(pid int) bool {
+	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		return true
+	}
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	return err == nil && strings.Contains(string(stat), ") Z ")
+}
+
+// wantGone checks that processes are no more, within a time that only a fault uses up.
+func wantGone(t *testing.T, within time.Duration, pids ...int) {
+	t.Helper()
+	for begun := time.Now(); !slices.ContainsFunc(pids, func(pid int) bool { return pid <= 0 }); time.Sleep(time.Millisecond) {
+		if !slices.ContainsFunc(pids, func(pid int) bool { return !gone(pid) }) {
+			return
+		}
+		if time.Since(begun) > within {
+			break
+		}
+	}
+	t.Errorf("of %v some still run", pids)
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+}
+
+func TestCrashesAreContainedAndTold(t *testing.T) {
+	_, q := isolate(t, nil)
+	for _, c := range []struct {
+		deed deed
+		want []string
+	}{
+		{deed{Do: "exit", N: 3}, []string{"exit status 3", "chatter last words"}},
+		{deed{Do: "crash elsewhere"}, []string{"exit status 2", "panic: boom in another goroutine", "goroutine"}},
+		{deed{Do: "segfault"}, []string{"SIGSEGV"}},
+	} {
+		_, err := do(t, q, c.deed)
+		wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "the child process ended: ")
+		for _, want := range c.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %q is missing in %v", c.deed.Do, want, err)
+			}
+		}
+		if len(err.Error()) > 5000 {
+			t.Errorf("%s: an error of %d bytes", c.deed.Do, len(err.Error()))
+		}
+	}
+	if _, err := do(t, q, deed{Do: "say"}); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+func TestChildThatIsKilledIsToldBySignal(t *testing.T) {
+	app, q := isolate(t, nil)
+	id := must(q.Submit(t.Context(), deed{Do: "hang"}))(t)
+	pids := progress[[]int](t, app, id)
+	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	_, err := q.Wait(t.Context(), id)
+	wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "signal: killed")
+	wantGone(t, time.Minute, pids...)
+}
+
+// timed runs a task with a timeout long enough for its child to begin, and returns its id and the processes it has told.
+func timed(t *testing.T, app *af.App, q af.Queue[deed, said], d deed) (id string, pids []int) {
+	t.Helper()
+	for timeout := time.Second; ; timeout *= 4 {
+		id := must(q.Submit(t.Context(), d, af.Timeout(timeout)))(t)
+		for {
+			task, err := app.GetTask(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(task.Progress) > 0 && json.Unmarshal(task.Progress, &pids) == nil {
+				return id, pids
+			}
+			if task.Status.Final() {
+				break // it had no time to begin
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if timeout > time.Minute {
+			t.Fatalf("%s does not begin", d.Do)
+		}
+	}
+}
+
+func TestTimeoutEndsTheHandlersContext(t *testing.T) {
+	app, q := isolate(t, nil)
+	id, pids := timed(t, app, q, deed{Do: "wait"})
+	_, err := q.Wait(t.Context(), id)
+	wantError(t, err, af.ErrDataLoss, af.OutcomeAnswered, "longer than its timeout; stopped: false") // what the handler has made of it
+	wantGone(t, time.Minute, pids...)
+}
+
+func TestHandlerThatIgnoresItsTimeoutIsKilled(t *testing.T) {
+	app, q := isolate(t, nil, af.ChildGrace(50*time.Millisecond))
+	id, pids := timed(t, app, q, deed{Do: "hang"})
+	_, err := q.Wait(t.Context(), id)
+	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "its process was killed: deadline_exceeded: the attempt took longer")
+	if !gone(pids[0]) {
+		t.Error("the task has ended, and its process has not")
+	}
+	wantGone(t, time.Minute, pids...)
+}
+
+// A process that is stopped neither reads nor writes, and holds up nobody else.
+func TestChildThatIsStoppedIsKilledWhenItsTimeIsUp(t *testing.T) {
+	app, q := isolate(t, nil, af.ChildGrace(50*time.Millisecond))
+	id, pids := timed(t, app, q, deed{Do: "wait"})
+	if err := syscall.Kill(pids[0], syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	_, err := q.Wait(t.Context(), id)
+	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "its process was killed")
+	wantGone(t, time.Minute, pids...)
+}
+
+func TestStoppingATaskReachesItsChild(t *testing.T) {
+	app, q := isolate(t, nil, af.ChildGrace(50*time.Millisecond))
+	var ids []string
+	var pids []int
+	for _, what := range []string{"wait", "hang"} {
+		id := must(q.Submit(t.Context(), deed{Do: what}))(t)
+		ids, pids = append(ids, id), append(pids, progress[[]int](t, app, id)...)
+	}
+	for _, id := range ids {
+		if err := app.StopTask(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range ids {
+		_, err := q.Wait(t.Context(), id)
+		wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "was stopped")
+	}
+	wantGone(t, time.Minute, pids...)
+}
+
+func TestWhatAHandlerLeavesBehindIsKilled(t *testing.T) {
+	app, q := isolate(t, nil)
+	id := must(q.Submit(t.Context(), deed{Do: "leave"}))(t)
+	if _, err := q.Wait(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	wantGone(t, time.Minute, progress[[]int](t, app, id)...)
+}
+
+func TestShutdownLeavesNoOrphanAndChargesNoAttempt(t *testing.T) {
+	world := memory.New()
+	app, other := open(t, world), open(t, world)
+	registerIsolated(app, nil)
+	start(t, app)
+	start(t, other)
+	q := af.NewQueue[deed, said](app, isoWorker)
+	var pids []int
+	var ids []string
+	for _, what := range []string{"wait", "hang", "hang"} {
+		id := must(q.Submit(t.Context(), deed{Do: what}))(t)
+		ids, pids = append(ids, id), append(pids, progress[[]int](t, app, id)...)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := app.Shutdown(ctx); err == nil || !strings.Contains(err.Error(), "3 tasks") {
+		t.Errorf("Shutdown: %v", err)
+	}
+	for _, pid := range []int{pids[0], pids[2], pids[4]} {
+		if !gone(pid) {
+			t.Errorf("child %d outlives Shutdown", pid)
+		}
+	}
+	wantGone(t, time.Minute, pids...) // what they have started was killed with them, and takes a moment to go
+	for _, id := range ids {
+		task, err := other.GetTask(t.Context(), id)
+		if err != nil || task.Status != backend.StatusWaiting || task.Attempt != 0 {
+			t.Errorf("task %+v, %v", task, err)
+		}
+	}
+}
