@@ -306,7 +306,9 @@ func (a *App) Instance() Instance { return a.instance }
 // ids that sort by time.
 func (a *App) NewID() string {
 	if a.pipe != nil {
-		return a.pipe.id()
+		if id := a.pipe.id(); id != "" {
+			return id
+		}
 	}
 	return rand.Text()
 }

@@ -204,14 +204,10 @@ func (e *engine) childGrace(cause error) time.Duration {
 
 // crashed is the error of an attempt whose process has ended by itself.
 func crashed(exit *child.ExitError, when string) error {
-	code := ErrInternal
-	if strings.Contains(exit.Stderr, "out of memory") || strings.Contains(exit.Stderr, "cannot allocate memory") {
-		code = ErrResourceExhausted
-	}
 	if when != "" {
-		return Errorf(code, "%s: %w", when, exit)
+		return Errorf(exit.Code(), "%s: %w", when, exit)
 	}
-	return Errorf(code, "%w", exit)
+	return Errorf(exit.Code(), "%w", exit)
 }
 
 // lowest is the least level that a logger takes.

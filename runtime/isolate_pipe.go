@@ -34,7 +34,7 @@ func (p *pipe) wake(queue string, ids []string) { _ = p.self.Notify(noticeWake, 
 
 const idsAtOnce = 64
 
-// id returns an id of the parent's; "" where the parent has gone, and this process goes, too.
+// id returns an id of the parent's; "" where the parent doesn't answer.
 func (p *pipe) id() string {
 	select {
 	case id := <-p.ids:

@@ -30,6 +30,7 @@ var arrows = []row{
 		[]string{"golang.org/x/sync"}},
 	{"runtime/internal/machine", nil, []string{"github.com/shirou/gopsutil/v4"}},
 	{"runtime/internal/child", []string{"runtime/backend"}, nil},
+	{"runtime/executor", []string{"runtime/backend", "runtime/internal/child"}, nil},
 	{"runtime/backend", nil, nil},
 	{"runtime/backend/internal/news", []string{"runtime/backend"}, nil},
 	{"runtime/backend/internal/envelope", []string{"runtime/backend"}, nil},

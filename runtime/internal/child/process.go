@@ -8,9 +8,12 @@ import (
 	"os"
 	"os/exec"
 	goruntime "runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
 )
 
 // A Config says what child to start.
@@ -174,6 +177,14 @@ func (e *ExitError) Error() string {
 		text += "; its stderr ends:\n" + e.Stderr
 	}
 	return text
+}
+
+// Code is resource_exhausted where the child says that it had no memory, and internal otherwise.
+func (e *ExitError) Code() backend.Code {
+	if strings.Contains(e.Stderr, "out of memory") || strings.Contains(e.Stderr, "cannot allocate memory") {
+		return backend.ErrResourceExhausted
+	}
+	return backend.ErrInternal
 }
 
 // Exit waits until the child has been reaped, and says how it ended.

@@ -1,0 +1,213 @@
+package executor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/executor"
+)
+
+// An errand is what a job in a child process is to do; a trip what comes back.
+type errand struct {
+	Do string
+	N  int
+}
+
+type trip struct {
+	PID, PPID, N int
+	Text         string
+}
+
+type detail struct{ Why string }
+
+var errands = executor.Register("errands", func(ctx context.Context, e errand) (trip, error) {
+	me := trip{PID: os.Getpid(), PPID: os.Getppid(), N: e.N}
+	switch e.Do {
+	case "":
+		return me, nil
+	case "meet": // until as many have come
+		if err := os.WriteFile(fmt.Sprintf("%s/%d", os.Getenv("AF_TEST_FOLDER"), os.Getpid()), nil, 0o600); err != nil {
+			return me, err
+		}
+		for {
+			if here, err := os.ReadDir(os.Getenv("AF_TEST_FOLDER")); err != nil || len(here) >= e.N {
+				return me, err
+			}
+			time.Sleep(time.Millisecond)
+		}
+	case "coded":
+		return me, fmt.Errorf("around: %w", backend.NewError(backend.ErrNotFound, "nobody", detail{"away"}))
+	case "panic":
+		panic(fmt.Sprint("boom ", e.N))
+	case "goexit":
+		runtime.Goexit()
+	case "exit":
+		fmt.Fprintln(os.Stderr, "last words")
+		os.Exit(e.N)
+	case "once": // crashes the first time
+		name := os.Getenv("AF_TEST_FOLDER") + "/once"
+		if _, err := os.Stat(name); err == nil {
+			return me, nil
+		}
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			return me, err
+		}
+		os.Exit(1)
+	case "wait":
+		<-ctx.Done()
+		_, has := ctx.Deadline()
+		me.Text = fmt.Sprint(context.Cause(ctx) == error(executor.ErrTimeout), errors.Is(context.Cause(ctx), executor.ErrShutdown), has)
+		return me, nil
+	case "hang":
+		if err := os.WriteFile(os.Getenv("AF_TEST_FOLDER")+"/hang", nil, 0o600); err != nil {
+			return me, err
+		}
+		select {}
+	}
+	return me, fmt.Errorf("no errand %q", e.Do)
+})
+
+var odd = executor.Register("odd", func(context.Context, int) (func(), error) { return func() {}, nil })
+
+func processes(t *testing.T, opts ...executor.Option) *executor.Pool[errand, trip] {
+	t.Helper()
+	t.Setenv("GORACE", "atexit_sleep_ms=0")
+	t.Setenv("AF_TEST_FOLDER", t.TempDir())
+	p := executor.Processes(errands, opts...)
+	check(t, "Start", p.Start(context.Background()))
+	t.Cleanup(func() { _ = p.Close() })
+	return p
+}
+
+// run runs errands to their end.
+func run(t *testing.T, p *executor.Pool[errand, trip], es ...errand) []executor.Result[errand, trip] {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	must(p.SubmitBatch(ctx, es))(t)
+	check(t, "Wait", p.Wait(ctx))
+	return p.Take()
+}
+
+func TestChildrenRunJobsSideBySideAndOneAfterAnother(t *testing.T) {
+	p := processes(t, executor.Workers(2))
+	pids := map[int]bool{}
+	for _, r := range append(run(t, p, errand{"meet", 2}, errand{"meet", 2}), run(t, p, make([]errand, 10)...)...) {
+		if r.Err != nil || r.Value.PPID != os.Getpid() {
+			t.Errorf("%+v", r)
+		}
+		pids[r.Value.PID] = true
+	}
+	if len(pids) != 2 || pids[os.Getpid()] {
+		t.Errorf("ran in %v; this is %d", pids, os.Getpid())
+	}
+	check(t, "Shutdown", p.Shutdown(t.Context()))
+}
+
+func TestRecycledChildrenRunSoManyJobs(t *testing.T) {
+	p := processes(t, executor.Workers(1), executor.Recycle(2))
+	var pids []int
+	for _, r := range run(t, p, make([]errand, 4)...) {
+		pids = append(pids, r.Value.PID)
+	}
+	if pids[0] != pids[1] || pids[1] == pids[2] || pids[2] != pids[3] {
+		t.Errorf("ran in %v", pids)
+	}
+}
+
+func TestErrorsCrossWithCodeAndDetails(t *testing.T) {
+	p := processes(t, executor.Workers(1))
+	r := run(t, p, errand{Do: "coded"}, errand{Do: "panic", N: 4}, errand{Do: "goexit"}, errand{Do: ""})
+	if d, ok := backend.Detail[detail](r[0].Err); !errors.Is(r[0].Err, backend.ErrNotFound) || !ok || d.Why != "away" {
+		t.Errorf("coded: %v", r[0].Err)
+	}
+	if p, ok := errors.AsType[*executor.PanicError](r[1].Err); !ok || p.Value != "boom 4" || !strings.Contains(string(p.Stack), "processes_test.go") {
+		t.Errorf("panic: %v", r[1].Err)
+	}
+	if !errors.Is(r[2].Err, backend.ErrInternal) || !strings.Contains(r[2].Err.Error(), "ended its goroutine") || r[3].Err != nil {
+		t.Errorf("goexit: %v; the next: %v", r[2].Err, r[3].Err)
+	}
+}
+
+func TestCrashFailsTheAttemptAndTheChildIsReplaced(t *testing.T) {
+	p := processes(t, executor.Workers(1), executor.Retries(1), executor.Delay(0))
+	r := run(t, p, errand{Do: ""}, errand{Do: "exit", N: 5}, errand{Do: "once"}, errand{Do: ""})
+	exit, ok := errors.AsType[*executor.ExitError](r[1].Err)
+	if !ok || exit.State != "exit status 5" || exit.Stderr != "last words" || exit.Killed || r[1].Attempts != 2 {
+		t.Errorf("%+v", r[1])
+	}
+	if r[2].Err != nil || r[2].Attempts != 2 || r[3].Err != nil || r[0].Value.PID == r[3].Value.PID {
+		t.Errorf("%+v\n%+v", r[2], r[3])
+	}
+}
+
+func TestTimeoutReachesTheChildAndKillsWhatIgnoresIt(t *testing.T) {
+	// The children may be slow to start; from then on the time is enough.
+	p := processes(t, executor.Workers(2), executor.Timeout(time.Second), executor.Grace(100*time.Millisecond),
+		executor.Retries(50), executor.Delay(0), executor.RetryIf(func(err error) bool { return !strings.Contains(err.Error(), "was killed") }))
+	run(t, p, errand{"meet", 2}, errand{"meet", 2})
+	r := run(t, p, errand{Do: "wait"}, errand{Do: "hang"})
+	if r[0].Err != nil || r[0].Value.Text != "true false true" {
+		t.Errorf("wait: %+v", r[0])
+	}
+	if !errors.Is(r[1].Err, executor.ErrTimeout) || !errors.Is(r[1].Err, backend.ErrDeadlineExceeded) || !strings.Contains(r[1].Err.Error(), "was killed") {
+		t.Errorf("hang: %v", r[1].Err)
+	}
+}
+
+func TestCloseKillsWhatHangs(t *testing.T) {
+	p := processes(t, executor.Workers(1), executor.Grace(0))
+	must(p.SubmitBatch(t.Context(), []errand{{Do: "hang"}, {Do: ""}}))(t)
+	for {
+		if _, err := os.Stat(os.Getenv("AF_TEST_FOLDER") + "/hang"); err == nil {
+			break
+		}
+		time.Sleep(time.Millisecond)
+	}
+	check(t, "Close", p.Close())
+	r := p.Results()
+	if len(r) != 2 || !errors.Is(r[0].Err, executor.ErrShutdown) || r[0].Attempts != 1 || !errors.Is(r[1].Err, executor.ErrShutdown) || r[1].Attempts != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+func TestWhatDoesNotEncodeFailsItsJob(t *testing.T) {
+	t.Setenv("GORACE", "atexit_sleep_ms=0")
+	p := executor.Processes(odd, executor.Workers(1))
+	check(t, "Start", p.Start(t.Context()))
+	must(p.Submit(t.Context(), 1))(t)
+	check(t, "Shutdown", p.Shutdown(t.Context()))
+	if f := p.Failed(); len(f) != 1 || !strings.Contains(f[0].Err.Error(), "func()") {
+		t.Errorf("%+v", f)
+	}
+}
+
+func TestMainThatForgetsTheChildIsTold(t *testing.T) {
+	t.Setenv("AF_TEST_LOST", "1") // TestMain doesn't call executor.Main
+	r := run(t, processes(t), errand{})
+	if !errors.Is(r[0].Err, backend.ErrInternal) || !strings.Contains(r[0].Err.Error(), "main must call executor.Main") {
+		t.Errorf("%v", r[0].Err)
+	}
+}
+
+func TestFunctionsAreRegisteredOnceAndComplete(t *testing.T) {
+	for what, f := range map[string]*executor.Function[errand, trip]{
+		"twice":      executor.Register("errands", func(context.Context, errand) (trip, error) { return trip{}, nil }),
+		"no name":    executor.Register("", func(context.Context, errand) (trip, error) { return trip{}, nil }),
+		"no func":    executor.Register[errand, trip]("none", nil),
+		"no nothing": nil,
+	} {
+		err := executor.Processes(f).Start(t.Context())
+		if !slices.Contains([]backend.Code{backend.ErrAlreadyExists, backend.ErrInvalidArgument}, backend.CodeOf(err)) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}

@@ -1,0 +1,74 @@
+//go:build unix
+
+package runtime_test
+
+import (
+	"bufio"
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	goruntime "runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A real program, on the embedded backend: built without -race, which takes all the memory there is.
+func TestProgramWithIsolatedTasks(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "isolated")
+	if out, err := exec.Command("go", "build", "-o", bin, "./testdata/isolated").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	run := func(t *testing.T, args ...string) string {
+		out, err := exec.Command(bin, append(args, "-file", filepath.Join(t.TempDir(), "af.db"))...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		return string(out)
+	}
+	t.Run("main ends once", func(t *testing.T) {
+		if got, want := run(t, "-do", "something"), "result: did something with \nend of main\n"; got != want {
+			t.Errorf("got\n%swant\n%s", got, want)
+		}
+	})
+	t.Run("memory", func(t *testing.T) {
+		if goruntime.GOOS != "linux" {
+			t.Log("no limit to test here")
+			return
+		}
+		got := run(t, "-do", "devour", "-memory", fmt.Sprint(256<<20))
+		if !strings.Contains(got, "error: resource_exhausted: ") || !strings.Contains(got, "memory") {
+			t.Errorf("got %s", got)
+		}
+		if got := run(t, "-do", "something", "-memory", fmt.Sprint(256<<20)); !strings.Contains(got, "did something") {
+			t.Errorf("within the limit: %s", got)
+		}
+	})
+	t.Run("the parent is killed", func(t *testing.T) {
+		cmd := exec.Command(bin, "-do", "linger", "-file", filepath.Join(t.TempDir(), "af.db"))
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		defer cmd.Wait()
+		defer cmd.Process.Kill()
+		line, err := bufio.NewReader(out).ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		var child, grandchild int
+		if _, err := fmt.Sscanf(line, "pids %d %d", &child, &grandchild); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if gone(child) || gone(grandchild) {
+			t.Fatal("they don't even live")
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		wantGone(t, time.Minute, child, grandchild)
+	})
+}
