@@ -9,9 +9,8 @@ import (
 )
 
 const (
-	keepTail    = 64 << 10
-	maxExcerpt  = 4 << 10
-	excerptLess = "…\n"
+	keepTail   = 64 << 10
+	maxExcerpt = 4 << 10
 )
 
 // A tail passes what a child writes to stderr on and keeps the end of it.
@@ -42,12 +41,14 @@ func (t *tail) excerpt() string {
 	t.mu.Lock()
 	text := bytes.Clone(t.b[max(0, len(t.b)-keepTail):])
 	t.mu.Unlock()
+	before, after := "", ""
 	if at := crash.FindIndex(text); at != nil {
 		if text = text[at[0]:]; len(text) > maxExcerpt {
-			return strings.ToValidUTF8(string(text[:maxExcerpt]), "") + excerptLess
+			text, after = text[:maxExcerpt], "…"
 		}
 	} else if len(text) > maxExcerpt {
-		return excerptLess + strings.ToValidUTF8(string(text[len(text)-maxExcerpt:]), "")
+		text, before = text[len(text)-maxExcerpt:], "…\n"
 	}
-	return strings.TrimRight(strings.ToValidUTF8(string(text), "\uFFFD"), "\n")
+	// What was cut may have been in the middle of a rune.
+	return before + strings.TrimRight(strings.ToValidUTF8(string(text), ""), "\n") + after
 }
