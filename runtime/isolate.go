@@ -161,7 +161,7 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 		run.Left = max(time.Until(deadline), 1)
 	}
 	pending, err := p.Begin(ctx, opRun, run)
-	if err != nil && p.Gone() {
+	if errors.Is(err, child.ErrGone) {
 		return nil, crashed(p.Exit(), "before it had begun its task")
 	}
 	if err != nil {
@@ -182,9 +182,9 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 		return result, nil
 	case failed:
 		return nil, faultError(fault)
-	case ctx.Err() != nil && p.Exit().Killed:
+	case errors.Is(err, child.ErrGone) && ctx.Err() != nil && p.Exit().Killed:
 		return nil, Errorf(CodeOf(ctx.Err()), "the handler ignored the end of its context, and its process was killed: %w", context.Cause(ctx))
-	case p.Gone():
+	case errors.Is(err, child.ErrGone):
 		return nil, crashed(p.Exit(), "")
 	}
 	return nil, Errorf(ErrInternal, "the reply of a child process: %w", err)

@@ -231,7 +231,7 @@ func (x *processes[A, R]) run(ctx context.Context, arg A) (value R, err error) {
 	}
 	pending, err := w.Begin(ctx, opRun, c)
 	if err != nil {
-		if w.Gone() {
+		if errors.Is(err, child.ErrGone) {
 			return value, crashed(w)
 		}
 		reusable = true

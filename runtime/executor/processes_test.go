@@ -28,7 +28,9 @@ type trip struct {
 
 type detail struct{ Why string }
 
-var errands = executor.Register("errands", func(ctx context.Context, e errand) (trip, error) {
+var errands = executor.Register("errands", errandsHere)
+
+func errandsHere(ctx context.Context, e errand) (trip, error) {
 	me := trip{PID: os.Getpid(), PPID: os.Getppid(), N: e.N}
 	switch e.Do {
 	case "":
@@ -73,7 +75,7 @@ var errands = executor.Register("errands", func(ctx context.Context, e errand) (
 		select {}
 	}
 	return me, fmt.Errorf("no errand %q", e.Do)
-})
+}
 
 var odd = executor.Register("odd", func(context.Context, int) (func(), error) { return func() {}, nil })
 

@@ -1,0 +1,30 @@
+package executor_test
+
+import (
+	"testing"
+
+	"github.com/afgen/afgen/runtime/executor"
+)
+
+func bench(b *testing.B, p *executor.Pool[errand, trip]) {
+	if err := p.Start(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	defer p.Close()
+	for b.Loop() {
+		if _, err := p.Submit(b.Context(), errand{}); err != nil {
+			b.Fatal(err)
+		}
+		if err := p.Wait(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		p.Take()
+	}
+}
+
+// BenchmarkJob is one job after another: in a goroutine, in a child that stays, and in a child for each.
+func BenchmarkJob(b *testing.B) {
+	b.Run("goroutine", func(b *testing.B) { bench(b, executor.Goroutines(errandsHere)) })
+	b.Run("child", func(b *testing.B) { bench(b, executor.Processes(errands, executor.Workers(1))) })
+	b.Run("child each", func(b *testing.B) { bench(b, executor.Processes(errands, executor.Workers(1), executor.Recycle(1))) })
+}

@@ -1,0 +1,32 @@
+package runtime_test
+
+import (
+	"testing"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// BenchmarkIsolatedTask is a task from Submit to Wait, in a child process of its own: next to all of it is what
+// starting the process costs.
+func BenchmarkIsolatedTask(b *testing.B) {
+	app, err := af.Open(b.Context(), memory.New())
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer app.Shutdown(b.Context())
+	registerIsolated(app, nil)
+	if err := app.Start(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	q := af.NewQueue[deed, said](app, isoWorker)
+	for b.Loop() {
+		id, err := q.Submit(b.Context(), deed{Do: "say"})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := q.Wait(b.Context(), id); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
