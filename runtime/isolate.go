@@ -160,34 +160,23 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 	if deadline, ok := ctx.Deadline(); ok {
 		run.Left = max(time.Until(deadline), 1)
 	}
-	pending, err := p.Begin(ctx, opRun, run)
-	if errors.Is(err, child.ErrGone) {
-		return nil, crashed(p.Exit(), "before it had begun its task")
-	}
-	if err != nil {
-		return nil, local(err)
-	}
-	stop := context.AfterFunc(ctx, func() {
-		kill := time.AfterFunc(e.childGrace(context.Cause(ctx)), p.Kill)
-		defer kill.Stop()
-		_ = pending.Cancel(causeFault(context.Cause(ctx))) // where it doesn't get through the child is killed
-		<-p.Dead()
-	})
-	defer stop()
-	<-pending.Done()
 	var result json.RawMessage
-	err = pending.Reply(&result)
-	switch fault, failed := errors.AsType[*child.Fault](err); {
+	err = p.Do(ctx, opRun, run, &result, func(cause error) (*child.Fault, time.Duration) {
+		return causeFault(cause), e.childGrace(cause)
+	})
+	if fault, ok := errors.AsType[*child.Fault](err); ok {
+		return nil, faultError(fault)
+	}
+	exit, ok := errors.AsType[*child.ExitError](err)
+	switch {
 	case err == nil:
 		return result, nil
-	case failed:
-		return nil, faultError(fault)
-	case errors.Is(err, child.ErrGone) && ctx.Err() != nil && p.Exit().Killed:
+	case ok && exit.Killed && ctx.Err() != nil:
 		return nil, Errorf(CodeOf(ctx.Err()), "the handler ignored the end of its context, and its process was killed: %w", context.Cause(ctx))
-	case errors.Is(err, child.ErrGone):
-		return nil, crashed(p.Exit(), "")
+	case ok:
+		return nil, crashed(exit, "")
 	}
-	return nil, Errorf(ErrInternal, "the reply of a child process: %w", err)
+	return nil, Errorf(ErrInternal, "running a task in a child process: %w", err)
 }
 
 // childGrace is how long a handler may take to return after its context has ended for a cause.

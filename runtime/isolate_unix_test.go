@@ -108,7 +108,7 @@ func timed(t *testing.T, app *af.App, q af.Queue[deed, said], d deed) (id string
 }
 
 func TestTimeoutEndsTheHandlersContext(t *testing.T) {
-	app, q := isolate(t, nil)
+	app, q := isolate(t, nil, af.ChildGrace(time.Minute))
 	id, pids := timed(t, app, q, deed{Do: "wait"})
 	_, err := q.Wait(t.Context(), id)
 	wantError(t, err, af.ErrDataLoss, af.OutcomeAnswered, "longer than its timeout; stopped: false") // what the handler has made of it

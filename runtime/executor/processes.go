@@ -229,43 +229,23 @@ func (x *processes[A, R]) run(ctx context.Context, arg A) (value R, err error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		c.Left = max(time.Until(deadline), 1)
 	}
-	pending, err := w.Begin(ctx, opRun, c)
-	if err != nil {
-		if errors.Is(err, child.ErrGone) {
-			return value, crashed(w)
-		}
+	err = w.Do(ctx, opRun, c, &value, func(cause error) (*child.Fault, time.Duration) { return fault(cause), x.set.grace })
+	if f, ok := errors.AsType[*child.Fault](err); ok {
 		reusable = true
-		return value, backend.Errorf(backend.ErrInvalidArgument, "the argument of %s does not encode: %w", x.f.name, err)
+		return value, unfault(f)
 	}
-	stop := context.AfterFunc(ctx, func() {
-		kill := time.AfterFunc(x.set.grace, w.Kill)
-		defer kill.Stop()
-		_ = pending.Cancel(fault(context.Cause(ctx))) // where it doesn't get through the child is killed
-		<-pending.Done()
-	})
-	defer stop()
-	<-pending.Done()
-	err = pending.Reply(&value)
-	f, failed := errors.AsType[*child.Fault](err)
+	exit, ok := errors.AsType[*child.ExitError](err)
 	switch {
-	case failed:
+	case err == nil:
 		reusable = true
-		err = unfault(f)
-	case errors.Is(err, child.ErrGone) && ctx.Err() != nil && w.Exit().Killed:
+	case ok && exit.Killed && ctx.Err() != nil:
 		err = backend.Errorf(backend.CodeOf(ctx.Err()), "the job ignored the end of its context, and its process was killed: %w", context.Cause(ctx))
-	case errors.Is(err, child.ErrGone):
-		err = crashed(w)
-	case err != nil:
-		err = backend.Errorf(backend.ErrInternal, "the result of %s does not decode: %w", x.f.name, err)
+	case ok:
+		err = backend.Errorf(exit.Code(), "%w", exit)
 	default:
-		reusable = true
+		err = backend.Errorf(backend.ErrInvalidArgument, "the argument of %s does not encode, or its result does not decode: %w", x.f.name, err)
 	}
 	return value, err
-}
-
-func crashed(w *worker) error {
-	exit := w.Exit()
-	return backend.Errorf(exit.Code(), "%w", exit)
 }
 
 // take returns a child that waits for a job.

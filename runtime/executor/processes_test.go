@@ -151,17 +151,24 @@ func TestCrashFailsTheAttemptAndTheChildIsReplaced(t *testing.T) {
 	}
 }
 
-func TestTimeoutReachesTheChildAndKillsWhatIgnoresIt(t *testing.T) {
-	// The children may be slow to start; from then on the time is enough.
-	p := processes(t, executor.Workers(2), executor.Timeout(time.Second), executor.Grace(100*time.Millisecond),
+// timed is a pool whose children have started, so that a second is enough for a job to begin.
+func timed(t *testing.T, grace time.Duration) *executor.Pool[errand, trip] {
+	p := processes(t, executor.Workers(2), executor.Timeout(time.Second), executor.Grace(grace),
 		executor.Retries(50), executor.Delay(0), executor.RetryIf(func(err error) bool { return !strings.Contains(err.Error(), "was killed") }))
 	run(t, p, errand{"meet", 2}, errand{"meet", 2})
-	r := run(t, p, errand{Do: "wait"}, errand{Do: "hang"})
-	if r[0].Err != nil || r[0].Value.Text != "true false true" {
+	return p
+}
+
+func TestTimeoutReachesTheChild(t *testing.T) {
+	if r := run(t, timed(t, time.Minute), errand{Do: "wait"}); r[0].Err != nil || r[0].Value.Text != "true false true" {
 		t.Errorf("wait: %+v", r[0])
 	}
-	if !errors.Is(r[1].Err, executor.ErrTimeout) || !errors.Is(r[1].Err, backend.ErrDeadlineExceeded) || !strings.Contains(r[1].Err.Error(), "was killed") {
-		t.Errorf("hang: %v", r[1].Err)
+}
+
+func TestTimeoutKillsWhatIgnoresIt(t *testing.T) {
+	r := run(t, timed(t, 50*time.Millisecond), errand{Do: "hang"})
+	if !errors.Is(r[0].Err, executor.ErrTimeout) || !errors.Is(r[0].Err, backend.ErrDeadlineExceeded) || !strings.Contains(r[0].Err.Error(), "was killed") {
+		t.Errorf("hang: %v", r[0].Err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package child
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -129,6 +130,31 @@ func (p *Process) keep(files *pipes, started chan<- error) {
 	<-drained
 	p.served.Wait()
 	close(p.dead)
+}
+
+// Do has the child do something, and waits for the reply. When ctx ends the child is told, by the Fault that why makes of
+// the cause, and may take the time that goes with it; then it is killed. The error is a *[Fault] where the child has answered
+// with one, an *[ExitError] where it has gone, and any other where the request could not be made or the reply not be read.
+func (p *Process) Do(ctx context.Context, op string, in, out any, why func(cause error) (*Fault, time.Duration)) error {
+	unsent := context.AfterFunc(ctx, p.Kill) // a child that doesn't read would hold up what is sent
+	pending, err := p.Begin(ctx, op, in)
+	unsent()
+	if err == nil {
+		stop := context.AfterFunc(ctx, func() {
+			fault, grace := why(context.Cause(ctx))
+			kill := time.AfterFunc(grace, p.Kill)
+			defer kill.Stop()
+			_ = pending.Cancel(fault) // where it doesn't get through the child is killed
+			<-pending.Done()
+		})
+		defer stop()
+		<-pending.Done()
+		err = pending.Reply(out)
+	}
+	if errors.Is(err, ErrGone) {
+		return p.Exit()
+	}
+	return err
 }
 
 // Ready is closed when the child has said that it is.
