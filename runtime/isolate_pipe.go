@@ -103,6 +103,10 @@ func (s pipeStore) Stop(ctx context.Context, stop backend.Stop) ([]Task, error) 
 	return opStop.call(ctx, s.p, stop)
 }
 
+func (s pipeStore) Now(ctx context.Context) (time.Time, error) {
+	return opNow.call(ctx, s.p, none{})
+}
+
 func (s pipeStore) Get(ctx context.Context, id string) (Task, error) {
 	return opGet.call(ctx, s.p, id)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
@@ -84,6 +85,7 @@ const (
 	opFinish    op[string, argsFinish]                  = "finish"
 	opStop      op[backend.Stop, []Task]                = "stop"
 	opGet       op[string, Task]                        = "get"
+	opNow       op[none, time.Time]                     = "now"
 	opList      op[backend.TaskQuery, backend.TaskPage] = "list"
 	opWait      op[string, Task]                        = "wait"
 	opIDs       op[int, []string]                       = "ids"
@@ -132,6 +134,9 @@ func serves() map[string]serve {
 	})
 	on(ops, opGet, func(ctx context.Context, e *engine, id string) (Task, error) {
 		return e.store.Get(ctx, id)
+	})
+	on(ops, opNow, func(ctx context.Context, e *engine, _ none) (time.Time, error) {
+		return e.store.Now(ctx)
 	})
 	on(ops, opList, func(ctx context.Context, e *engine, q backend.TaskQuery) (backend.TaskPage, error) {
 		return e.store.List(ctx, q)

@@ -173,6 +173,9 @@ func doInsert(m *machine, op operation) {
 		ID: fmt.Sprint("t", op.A%6), Queue: pick(op.B, "q", "q", "p"), Weight: op.B % 3, UniqueKey: pick(op.D, "", "", "k", "l"),
 		Status: pick(op.C, backend.StatusWaiting, backend.StatusPending), Payload: json.RawMessage(`1`),
 	}}
+	if op.A%6 == 5 {
+		n.Task.Allow = []string{"10.0.0.0/8"}
+	}
 	if m.o.Virtual && op.D > 8 {
 		n.Task.Deadline = time.Now().Add(pick(op.A, time.Second, 10*time.Second, time.Hour)).UTC()
 	}
@@ -257,7 +260,7 @@ func doClaim(m *machine, op operation) {
 	m.claim(backend.Claim{
 		// A nonce is one claim's: another queue's has another.
 		Queue: queue, Owner: fmt.Sprint("o", op.B%5), Nonce: pick(op.C, "", "", "", "n"+queue), Max: pick(op.D, 1, 2, 3, 10, 0),
-		FanIn: op.A < 9,
+		FanIn: op.A < 9, Networks: pick(op.B, nil, backend.Networks("10.1.2.3")),
 	}, op.C%4 != 3 && m.o.Overtake == 0)
 }
 

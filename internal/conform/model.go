@@ -158,7 +158,7 @@ func (m *model) Claim(_ context.Context, c backend.Claim) ([]backend.Task, time.
 		return docs(held), next, nil
 	}
 	took := best(m.where(func(t *modelTask) bool {
-		return t.Queue == c.Queue && t.isReady() && !t.late() && (len(c.IDs) == 0 || slices.Contains(c.IDs, t.ID))
+		return t.Queue == c.Queue && t.isReady() && !t.late() && t.Allowed(c.Networks) && (len(c.IDs) == 0 || slices.Contains(c.IDs, t.ID))
 	}), c.Max)
 	for _, t := range took {
 		t.Status, t.owner, t.nonce, t.fanIn, t.settled = backend.StatusRunning, c.Owner, c.Nonce, c.FanIn, ""
@@ -168,6 +168,8 @@ func (m *model) Claim(_ context.Context, c backend.Claim) ([]backend.Task, time.
 	}
 	return docs(took), next, nil
 }
+
+func (m *model) Now(context.Context) (time.Time, error) { return time.Now().UTC(), nil }
 
 func (m *model) nextDue(queue string) time.Duration {
 	var next time.Duration

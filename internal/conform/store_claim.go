@@ -19,6 +19,8 @@ var claimBehaviours = []behaviour{
 	{"takes the best of the ids it names and no others", claimIDs},
 	{"takes what is due, and says when another will be", claimDue},
 	{"takes nothing past its deadline", claimInTime},
+	{"takes only what may run where the claimer is", claimAllowed},
+	{"what may not run here is in nobody's way", claimAround},
 	{"takes nothing of another queue", func(w *world) {
 		w.add(in("a"))
 		w.same("claimed", ids(w.claim("b", "o", 10)), []string{})
@@ -31,6 +33,50 @@ var claimBehaviours = []behaviour{
 		w.same("of three", len(w.claim("q", "o", 3)), 3)
 		w.same("of the rest", len(w.claim("q", "o", 100)), 7)
 	}},
+}
+
+func allow(list ...string) func(*backend.NewTask) {
+	return func(n *backend.NewTask) { n.Task.Allow = list }
+}
+
+// claimAt claims from an address.
+func (w *world) claimAt(ip string, max int, only ...string) []string {
+	w.Helper()
+	tasks, next, err := w.Store.Claim(w.ctx(), backend.Claim{
+		Queue: "q", Owner: "o", Nonce: w.next("nonce"), Max: max, IDs: only, Networks: backend.Networks(ip),
+	})
+	w.must(err)
+	if next != 0 {
+		w.Errorf("the next task is said to be due in %v", next)
+	}
+	return ids(tasks)
+}
+
+func claimAllowed(w *world) {
+	one, net, six := w.add(allow("10.1.2.3")), w.add(allow("192.168.0.0/16", "10.1.2.4")), w.add(allow("fd00::/8"))
+	for _, only := range [][]string{nil, {one, net, six}} {
+		w.same("nowhere", w.claimAt("", 9, only...), []string{})
+		w.same("at another address", w.claimAt("10.1.2.5", 9, only...), []string{})
+	}
+	w.same("at the network", w.claimAt("192.168.7.7", 9), []string{net})
+	w.same("by its id at another address", w.claimAt("10.1.2.4", 1, one), []string{})
+	w.same("by its id at its address", w.claimAt("10.1.2.3", 1, one), []string{one})
+	w.same("at the network, IPv6", w.claimAt("fd12::1", 9), []string{six})
+	again, released := w.get(one), backend.StatusWaiting
+	w.settle(again, released)
+	w.same("released, at another address", w.claimAt("10.1.2.4", 9), []string{})
+	w.same("released, at its address", w.claimAt("::ffff:10.1.2.3", 9), []string{one})
+}
+
+func claimAround(w *world) {
+	first, heavy := w.add(allow("10.1.2.3")), w.add(allow("10.1.2.3"), weight(5))
+	open, late := w.add(), w.add(allow("10.1.2.3"), weight(-1))
+	_, _, _, err := w.Store.Promote(w.ctx(), "q", 10) // hints change nothing about that
+	w.must(err)
+	w.same("at another address", w.claimAt("10.9.9.9", 9), []string{open})
+	w.same("at its address, the best", w.claimAt("10.1.2.3", 1), []string{heavy})
+	young := w.add()
+	w.same("at its address, all", w.claimAt("10.1.2.3", 9), []string{first, young, late})
 }
 
 func claimWrites(w *world) {

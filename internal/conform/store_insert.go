@@ -27,6 +27,7 @@ var insertBehaviours = []behaviour{
 		_, err := w.Store.Get(w.ctx(), "fine")
 		w.wantCode(err, backend.ErrNotFound)
 	}},
+	{"its time is that by which it dates tasks", insertDated},
 	{"an unknown task is not found", func(w *world) {
 		_, err := w.Store.Get(w.ctx(), "nobody")
 		w.wantCode(err, backend.ErrNotFound)
@@ -34,10 +35,22 @@ var insertBehaviours = []behaviour{
 	{"a context that has ended stops every method", endedContext},
 }
 
+func insertDated(w *world) {
+	before, err := w.Store.Now(w.ctx())
+	w.must(err)
+	created := w.insert(w.task())[0].Created
+	w.o.Sleep(w.o.Tick)
+	after, err := w.Store.Now(w.ctx())
+	w.must(err)
+	if created.Before(before.Add(-time.Second)) || created.After(after.Add(time.Second)) || !after.After(before) {
+		w.Errorf("a task created at %v, after %v and before %v", created, before, after)
+	}
+}
+
 func insertKeeps(w *world) {
 	n := backend.NewTask{Task: backend.Task{
 		ID: "full", Queue: "q", Status: backend.StatusPending, Weight: -3, Payload: json.RawMessage(`{"a":[1,2]}`),
-		Fingerprint: "f", RetryOf: "other", UniqueKey: "k", Timeout: time.Second, Trace: "00-1-2-01",
+		Fingerprint: "f", RetryOf: "other", UniqueKey: "k", Timeout: time.Second, Trace: "00-1-2-01", Allow: []string{"10.0.0.0/8", "::1"},
 		RunAt: time.Now().Add(time.Hour).Truncate(time.Millisecond).UTC(), Deadline: time.Now().Add(2 * time.Hour).Truncate(time.Millisecond).UTC(),
 	}}
 	stored := w.insert(n)[0]

@@ -154,6 +154,10 @@ func (s store) Loose(ctx context.Context, age time.Duration, max int) ([]backend
 	})
 }
 
+func (s store) Now(ctx context.Context) (time.Time, error) {
+	return through(ctx, s.p, call{"Now", nil, toStore}, s.in.Now)
+}
+
 func (s store) Get(ctx context.Context, id string) (backend.Task, error) {
 	return through(ctx, s.p, call{"Get", id, toStore}, func(ctx context.Context) (backend.Task, error) {
 		return s.in.Get(ctx, id)

@@ -78,6 +78,9 @@ type Store interface {
 	// changes nothing: whoever reads does it by the methods above, and may find that it has been done.
 	Loose(ctx context.Context, age time.Duration, max int) ([]Loose, error)
 
+	// Now is the store's time. It is close enough to that of all others who ask for it to tell seconds by.
+	Now(ctx context.Context) (time.Time, error)
+
 	// Get returns a task; ErrNotFound where there is none.
 	Get(ctx context.Context, id string) (Task, error)
 
@@ -105,6 +108,8 @@ type Claim struct {
 	Max   int
 	IDs   []string
 	FanIn bool // the worker has SubtasksDone
+	// Networks are those of the claimer, as Networks gives them: a task with an Allow is taken only where that names one.
+	Networks []string
 }
 
 // A Settle ends one claim. Its guard is that the task runs with this fence.

@@ -67,6 +67,9 @@ type Task struct {
 	Timeout time.Duration `json:"timeout,omitempty"` // of an attempt; 0 leaves it to the worker
 	Trace   string        `json:"trace,omitempty"`   // the traceparent with which it was submitted
 
+	// Allow are the addresses and networks, as Allowance spells them, whose instances may run it; nil is any.
+	Allow []string `json:"allow,omitempty"`
+
 	Created  time.Time `json:"created"`
 	RunAt    time.Time `json:"run_at"`            // not before
 	Deadline time.Time `json:"deadline,omitzero"` // not begun after

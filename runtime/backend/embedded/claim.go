@@ -30,10 +30,10 @@ func (s *store) nothing(ctx context.Context, c backend.Claim) (idle bool, next t
 	var convicted, busy int
 	var due sql.NullInt64
 	known, err := s.db.readRow(ctx, `SELECT owner.convicted,
-			EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND place = 1) OR
+			EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND place = 1 AND `+allowed("?4")+`) OR
 			EXISTS (SELECT 1 FROM task WHERE owner = ?2 AND nonce = ?3 AND status = 2),
 			(SELECT min(due) FROM task WHERE queue = ?1 AND place = 2)
-		FROM owner WHERE name = ?2`, []any{c.Queue, c.Owner, c.Nonce}, &convicted, &busy, &due)
+		FROM owner WHERE name = ?2`, []any{c.Queue, c.Owner, c.Nonce, list(c.Networks)}, &convicted, &busy, &due)
 	now := instant(time.Now())
 	switch {
 	case err != nil:
@@ -86,10 +86,16 @@ func (t *tx) claim(c backend.Claim) (catch, error) {
 func (t *tx) free(c backend.Claim) ([]*record, error) {
 	if len(c.IDs) > 0 {
 		return t.tasks(`WHERE id IN (SELECT value FROM json_each(?)) AND queue = ? AND place = 1
-			AND (deadline IS NULL OR deadline > ?) ORDER BY weight DESC, task.seq LIMIT ?`, list(c.IDs), c.Queue, t.now, max(c.Max, 0))
+			AND (deadline IS NULL OR deadline > ?) AND `+allowed("?")+` ORDER BY weight DESC, task.seq LIMIT ?`,
+			list(c.IDs), c.Queue, t.now, list(c.Networks), max(c.Max, 0))
 	}
-	return t.tasks(`WHERE queue = ? AND place = 1 AND (deadline IS NULL OR deadline > ?)
-		ORDER BY weight DESC, task.seq LIMIT ?`, c.Queue, t.now, max(c.Max, 0))
+	return t.tasks(`WHERE queue = ? AND place = 1 AND (deadline IS NULL OR deadline > ?) AND `+allowed("?")+`
+		ORDER BY weight DESC, task.seq LIMIT ?`, c.Queue, t.now, list(c.Networks), max(c.Max, 0))
+}
+
+// allowed is the condition that a claimer of these networks, a JSON array, may run the task.
+func allowed(networks string) string {
+	return `(allow IS NULL OR EXISTS (SELECT 1 FROM json_each(allow) AS a WHERE a.value IN (SELECT value FROM json_each(` + networks + `))))`
 }
 
 // ripen puts into the line what has become due.

@@ -72,10 +72,10 @@ func (t *tx) insert(n *backend.NewTask) (r *record, isNew bool, err error) {
 	}
 	r.Created, r.RunAt = timeOf(seq), timeOf(due)
 	added, err := t.affect(`INSERT INTO task (seq, id, queue, status, weight, place, gate, due, deadline, unique_key, source, batch,
-			on_failure, done_of, retry_of, fingerprint, timeout, trace)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			on_failure, done_of, retry_of, fingerprint, timeout, trace, allow)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
 		seq, r.ID, r.Queue, r.status, r.Weight, place, gate, due, nullTime(r.Deadline), null(r.UniqueKey), null(r.Source), r.Batch,
-		string(r.OnFailure), r.DoneOf, r.RetryOf, r.Fingerprint, int64(r.Timeout), r.Trace)
+		string(r.OnFailure), r.DoneOf, r.RetryOf, r.Fingerprint, int64(r.Timeout), r.Trace, nullList(r.Allow))
 	if err != nil {
 		return nil, false, err
 	}

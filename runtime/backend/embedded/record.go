@@ -36,7 +36,7 @@ const (
 // taskColumns are what a task is read from, payload included.
 const taskColumns = `task.seq, id, queue, status, weight, due, ifnull(deadline, 0), attempt, crashes, fence,
 	ifnull(unique_key, ''), ifnull(source, ''), batch, on_failure, done_of, retry_of, fingerprint, timeout, started, ended,
-	progress, result, error_code, error_message, subtasks, log, trace, payload`
+	progress, result, error_code, error_message, subtasks, log, trace, allow, payload`
 
 const selectTask = "SELECT " + taskColumns + " FROM task LEFT JOIN payload ON payload.seq = task.seq "
 
@@ -52,10 +52,11 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	r := new(record)
 	t := &r.Task
 	var due, deadline, started, ended int64
-	var code, message, subtasks, log sql.NullString
+	var code, message, subtasks, log, allow sql.NullString
 	err := rows.Scan(&r.seq, &t.ID, &t.Queue, &r.status, &t.Weight, &due, &deadline, &t.Attempt, &t.Crashes, &t.Fence,
 		&t.UniqueKey, &t.Source, &t.Batch, (*string)(&t.OnFailure), &t.DoneOf, &t.RetryOf, &t.Fingerprint, (*int64)(&t.Timeout),
-		&started, &ended, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &code, &message, &subtasks, &log, &t.Trace, (*[]byte)(&t.Payload))
+		&started, &ended, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &code, &message, &subtasks, &log, &t.Trace,
+		&allow, (*[]byte)(&t.Payload))
 	if err != nil {
 		return nil, err
 	}
@@ -70,6 +71,11 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	}
 	if log.Valid {
 		t.Log = strings.Split(log.String, "\n")
+	}
+	if allow.Valid {
+		if err := json.Unmarshal([]byte(allow.String), &t.Allow); err != nil {
+			return nil, backend.Errorf(backend.ErrDataLoss, "the addresses of task %q: %w", t.ID, err)
+		}
 	}
 	if !subtasks.Valid {
 		return r, nil
@@ -109,6 +115,14 @@ func list[T any](values []T) string {
 	return string(text)
 }
 
+// nullList is list, but nil for an empty one.
+func nullList(values []string) any {
+	if len(values) == 0 {
+		return nil
+	}
+	return list(values)
+}
+
 // null is nil, which is NULL, for the empty text.
 func null(s string) any {
 	if s == "" {
@@ -130,6 +144,14 @@ func blob(b json.RawMessage) any {
 		return nil
 	}
 	return []byte(b)
+}
+
+// Now implements backend.Store. The file's time is the machine's.
+func (s *store) Now(ctx context.Context) (time.Time, error) {
+	if err := ctx.Err(); err != nil {
+		return time.Time{}, backend.Errorf(backend.CodeOf(err), "reading the time: %w", err).With(backend.OutcomeNotSent)
+	}
+	return time.Now().UTC(), nil
 }
 
 // Get implements backend.Store.

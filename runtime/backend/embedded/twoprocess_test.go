@@ -296,6 +296,8 @@ func (m mixedStore) Loose(ctx context.Context, age time.Duration, max int) (loos
 	return loose, err
 }
 
+func (m mixedStore) Now(ctx context.Context) (time.Time, error) { return m.here.Now(ctx) }
+
 func (m mixedStore) Get(ctx context.Context, id string) (task backend.Task, err error) {
 	if !m.r.other() {
 		return m.here.Get(ctx, id)

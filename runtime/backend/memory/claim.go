@@ -43,12 +43,12 @@ func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, tim
 		return s.claimThese(q, o, c, now), next, nil
 	}
 	var tasks []backend.Task
-	if n := min(c.Max, q.ready.n-q.ready.stale); n > 0 {
+	if n := min(c.Max, q.ready.n-q.ready.stale); n > 0 { // more where there are pinned ones
 		tasks = make([]backend.Task, 0, n)
 	}
 	cl := &claim{owner: o, nonce: c.Nonce}
 	for len(tasks) < c.Max {
-		r := q.take(now.at)
+		r := q.take(now.at, c.Networks)
 		if r == nil {
 			break
 		}
@@ -62,7 +62,7 @@ func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, tim
 func (s *store) claimThese(q *queue, o *owner, c backend.Claim, now tick) []backend.Task {
 	free := make([]*record, 0, len(c.IDs))
 	for _, id := range c.IDs {
-		if r := s.tasks[id]; r != nil && r.queue == q && r.place == inReady && r.deadline > now.at {
+		if r := s.tasks[id]; r != nil && r.queue == q && r.place == inReady && r.deadline > now.at && r.Allowed(c.Networks) {
 			free = append(free, r)
 		}
 	}

@@ -83,6 +83,19 @@ func (l *line) pop() {
 	}
 }
 
+// each calls fn for every task of the line.
+func (l *line) each(fn func(*record)) {
+	for _, w := range l.weights {
+		for _, slots := range [][]slot{w.inTurn[w.head:], w.late} {
+			for _, e := range slots {
+				if !e.stale() {
+					fn(e.r)
+				}
+			}
+		}
+	}
+}
+
 // lost notes that one slot has become stale.
 func (l *line) lost() {
 	l.stale++

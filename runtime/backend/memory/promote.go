@@ -55,14 +55,9 @@ func (s *store) expire(q *queue, now tick) []backend.Task {
 func (s *store) hint(q *queue, max int, now tick) []string {
 	if q.owed == nil {
 		q.owed = &line{}
-		for _, w := range q.ready.weights {
-			for _, slots := range [][]slot{w.inTurn[w.head:], w.late} {
-				for _, e := range slots {
-					if !e.stale() {
-						q.oweHint(e.r, now.at)
-					}
-				}
-			}
+		q.ready.each(func(r *record) { q.oweHint(r, now.at) })
+		for _, l := range q.pinned {
+			l.each(func(r *record) { q.oweHint(r, now.at) })
 		}
 	}
 	for {

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"strings"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -19,6 +20,7 @@ const (
 type queue struct {
 	name    string
 	ready   line
+	pinned  map[string]*line   // ready, too: those that may not be claimed from everywhere, by their Allow
 	delayed timeline           // by due time
 	expiry  timeline           // by deadline, all that have one and have not ended
 	keys    map[string]*record // live tasks by unique key
@@ -55,7 +57,7 @@ func (q *queue) enter(r *record, now int64) {
 
 func (q *queue) makeReady(r *record, now int64) {
 	r.place = inReady
-	q.ready.push(r)
+	q.lineOf(r).push(r)
 	if q.owed != nil {
 		q.oweHint(r, now)
 	}
@@ -77,7 +79,7 @@ func (q *queue) leave(r *record, popped bool) {
 	switch r.place {
 	case inReady:
 		if !popped {
-			q.ready.lost()
+			q.lineOf(r).lost()
 		}
 		switch {
 		case q.owed == nil:
@@ -113,14 +115,45 @@ func (q *queue) nextDue(now int64) time.Duration {
 	return time.Duration(due - now)
 }
 
-// take removes and returns the best ready task, or nil. Those past their deadline can't be claimed any more.
-func (q *queue) take(now int64) *record {
+// lineOf is the line in which a task is when it is ready.
+func (q *queue) lineOf(r *record) *line {
+	if len(r.Allow) == 0 {
+		return &q.ready
+	}
+	key := strings.Join(r.Allow, " ")
+	l := q.pinned[key]
+	if l == nil {
+		if q.pinned == nil {
+			q.pinned = map[string]*line{}
+		}
+		l = &line{}
+		q.pinned[key] = l
+	}
+	return l
+}
+
+// best returns the best ready task for a claimer, and its line; nil where there is none.
+func (q *queue) best(networks []string) (*record, *line) {
+	first, in := q.ready.best(), &q.ready
+	for key, l := range q.pinned {
+		switch r := l.best(); {
+		case r == nil:
+			delete(q.pinned, key)
+		case r.Allowed(networks) && (first == nil || r.Weight > first.Weight || r.Weight == first.Weight && r.seq < first.seq):
+			first, in = r, l
+		}
+	}
+	return first, in
+}
+
+// take removes and returns the best ready task for a claimer, or nil. Those past their deadline can't be claimed any more.
+func (q *queue) take(now int64, networks []string) *record {
 	for {
-		r := q.ready.best()
+		r, in := q.best(networks)
 		if r == nil {
 			return nil
 		}
-		q.ready.pop()
+		in.pop()
 		q.leave(r, true)
 		if r.deadline > now {
 			return r

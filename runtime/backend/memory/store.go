@@ -211,6 +211,9 @@ func (s *store) queue(name string) *queue {
 	return q
 }
 
+// Now implements backend.Store.
+func (s *store) Now(ctx context.Context) (time.Time, error) { return time.Now().UTC(), alive(ctx) }
+
 // Get implements backend.Store.
 func (s *store) Get(ctx context.Context, id string) (backend.Task, error) {
 	if err := alive(ctx); err != nil {

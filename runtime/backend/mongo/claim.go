@@ -61,11 +61,16 @@ func bestFirst(a, b *document) int {
 	return cmp.Or(cmp.Compare(b.Weight, a.Weight), cmp.Compare(a.Created, b.Created), cmp.Compare(a.ID, b.ID))
 }
 
-// claimable is what makes a task claimable (row 2): it waits in the queue, its gate is open, its deadline has not passed, and
-// it is due. One in the line is due whatever this client's clock says, which may be a millisecond behind another's.
-func claimable(queue string, now int64) m {
+// claimable is what makes a task claimable (row 2): it waits in the queue, its gate is open, its deadline has not passed,
+// the claimer may run it, and it is due. One in the line is due whatever this client's clock says, which may be a millisecond
+// behind another's.
+func claimable(c backend.Claim, now int64) m {
+	may := make([]any, 1, 1+len(c.Networks)) // nil: those without the field
+	for _, n := range c.Networks {
+		may = append(may, n)
+	}
 	return m{
-		"queue": queue, "status": m{"$in": waits}, "place": m{"$gt": 0},
+		"queue": c.Queue, "allow": m{"$in": may}, "status": m{"$in": waits}, "place": m{"$gt": 0},
 		"expires.at": m{"$not": m{"$lte": now}}, "wake": m{"$not": m{"$gt": now}},
 	}
 }
@@ -77,7 +82,7 @@ func (c *Client) take(ctx context.Context, claim backend.Claim, ids []string) (i
 		set: m{"status": string(backend.StatusRunning), "owner": claim.Owner, "nonce": claim.Nonce, "started": now, "fan_in": claim.FanIn},
 		inc: m{"fence": int64(1), "attempt": 1}, unset: []string{"place", "wake", "hints", "hint_due", "settled"},
 	}
-	filter := claimable(claim.Queue, now)
+	filter := claimable(claim, now)
 	filter["_id"] = m{"$in": ids}
 	r, err := c.tasks.UpdateMany(ctx, filter, u.update(), lookByID)
 	if err != nil {
@@ -101,7 +106,7 @@ func (c *Client) takeBest(ctx context.Context, claim backend.Claim, ids []string
 		return found, err
 	}
 	for n := 1; claim.Max > 0; n = wider(n) {
-		filter := claimable(claim.Queue, c.clock.now())
+		filter := claimable(claim, c.clock.now())
 		if len(ids) > 0 {
 			filter["_id"] = m{"$in": ids}
 		} else {

@@ -36,6 +36,7 @@ type document struct {
 	UniqueKey   string   `bson:"unique_key,omitempty"`
 	Timeout     int64    `bson:"timeout,omitempty"`
 	Trace       string   `bson:"trace,omitempty"`
+	Allow       []string `bson:"allow,omitempty"`
 	Created     int64    `bson:"created"` // its age, too
 	Due         int64    `bson:"due"`
 	Deadline    int64    `bson:"deadline,omitempty"`
@@ -133,7 +134,7 @@ func (x *document) task() backend.Task {
 		Fingerprint: x.Fingerprint, Result: x.Result, Progress: x.Progress, Attempt: x.Attempt, Crashes: x.Crashes, Fence: x.Fence,
 		Batch: x.Batch, OnFailure: backend.FailurePolicy(x.OnFailure), DoneOf: x.DoneOf, RetryOf: x.RetryOf, UniqueKey: x.UniqueKey,
 		Log: x.Log, Trace: x.Trace, Timeout: time.Duration(x.Timeout), Created: timeOf(x.Created), RunAt: timeOf(x.Due), Deadline: timeOf(x.Deadline),
-		Started: timeOf(x.Started), Ended: timeOf(x.Ended),
+		Started: timeOf(x.Started), Ended: timeOf(x.Ended), Allow: x.Allow,
 	}
 	if x.Kin != nil {
 		t.Source = x.Kin.Source
@@ -218,6 +219,16 @@ func group[T any](ctx context.Context, c *Client, filter m, by any, with m) ([]T
 		return nil, c.failed(ctx, err, backend.OutcomeNotSent)
 	}
 	return groups, nil
+}
+
+// Now implements backend.Store.
+func (s *store) Now(ctx context.Context) (time.Time, error) {
+	_, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return timeOf(s.clock.now()), nil
 }
 
 // Get implements backend.Store.

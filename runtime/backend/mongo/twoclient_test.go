@@ -92,6 +92,8 @@ func (s *inTurnStore) Promote(ctx context.Context, queue string, max int) ([]str
 	return s.next().Promote(ctx, queue, max)
 }
 
+func (s *inTurnStore) Now(ctx context.Context) (time.Time, error) { return s.next().Now(ctx) }
+
 func (s *inTurnStore) Spawn(ctx context.Context, sp backend.Spawn) error {
 	return s.next().Spawn(ctx, sp)
 }

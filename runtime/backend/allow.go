@@ -1,0 +1,39 @@
+package backend
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Allowance returns an address, or a network such as 10.1.0.0/16, in the one spelling by which [Task].Allow and [Networks]
+// name it; false where text is neither.
+func Allowance(text string) (string, bool) {
+	if strings.Contains(text, "/") {
+		p, err := netip.ParsePrefix(text)
+		return p.Masked().String(), err == nil
+	}
+	a, err := netip.ParseAddr(text)
+	return a.Unmap().WithZone("").String(), err == nil
+}
+
+// Networks returns whatever an allowance may say so that it holds for an address: the address, and every network that it is
+// in. There are none for what is no address.
+func Networks(ip string) []string {
+	a, err := netip.ParseAddr(ip)
+	if err != nil {
+		return nil
+	}
+	a = a.Unmap().WithZone("")
+	all := []string{a.String()}
+	for n := range a.BitLen() + 1 {
+		p, _ := a.Prefix(n) // n is one of its lengths
+		all = append(all, p.String())
+	}
+	return all
+}
+
+// Allowed says whether a claimer of these networks may run the task.
+func (t *Task) Allowed(networks []string) bool {
+	return len(t.Allow) == 0 || slices.ContainsFunc(t.Allow, func(a string) bool { return slices.Contains(networks, a) })
+}
