@@ -21,7 +21,8 @@ import (
 //   - a pool for each worker claims tasks into free slots and runs them (pool.go, attempt.go);
 //   - the settler writes what came of them, in batches, until the store has taken it (settler.go);
 //   - the pulse beats for this process, and beside that audits its claims and judges others (pulse.go);
-//   - the sweeper does what an interrupted process has left undone (sweeper.go).
+//   - the sweeper does what an interrupted process has left undone (sweeper.go);
+//   - the scheduler fires jobs (scheduler.go).
 type engine struct {
 	app     *App
 	log     *slog.Logger
@@ -31,6 +32,7 @@ type engine struct {
 	waits   waits
 	pulse   *pulse
 	settler *settler
+	sched   *scheduler
 
 	limits   *limiter
 	registry *registry
@@ -73,6 +75,7 @@ func newEngine(a *App) *engine {
 	e.limits = newLimiter(e)
 	e.registry = newRegistry(e)
 	e.nodes = newNodes(e)
+	e.sched = newScheduler(e)
 	return e
 }
 
@@ -107,7 +110,8 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 		e.background(p.listen)
 		e.background(p.dispatch)
 	}
-	return nil
+	e.background(e.subscribe(topicLook, e.lookAgain))
+	return e.startJobs(ctx, workers)
 }
 
 // background runs a part until the engine's context ends.
@@ -124,6 +128,7 @@ func (e *engine) signalPools() {
 
 // quit claims nothing more.
 func (e *engine) quit() {
+	e.sched.end()
 	for _, p := range e.pools {
 		p.quit()
 	}
@@ -149,6 +154,7 @@ func (e *engine) stop(ctx context.Context) error {
 		}
 	}
 	e.end()
+	e.sched.wait()
 	e.done.Wait()
 	e.pulse.finish(grace)
 	for _, p := range e.pools {

@@ -24,6 +24,7 @@ type settings struct {
 	lease      time.Duration
 	retention  backend.Retention
 	child      childSettings
+	idle       bool // no scheduler from Start on
 }
 
 func defaults() settings {

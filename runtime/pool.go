@@ -15,6 +15,7 @@ type pool struct {
 	spec     WorkerSpec
 	listener backend.Listener
 	byID     bool // hints carry ids
+	networks []string
 
 	mu      sync.Mutex
 	running map[claimed]*attempt
@@ -47,7 +48,7 @@ const (
 
 func newPool(ctx context.Context, e *engine, w WorkerSpec) (*pool, error) {
 	p := &pool{
-		e: e, spec: w, byID: e.ports.Transport.Ids(),
+		e: e, spec: w, byID: e.ports.Transport.Ids(), networks: backend.Networks(e.app.instance.IP),
 		running: map[claimed]*attempt{}, wake: make(chan struct{}, 1), work: make(chan *attempt), idle: make(chan struct{}), look: true,
 	}
 	p.spec.Max = max(w.Max, 1)
@@ -201,7 +202,8 @@ func (p *pool) rest() {
 
 // claim claims tasks and starts them.
 func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next time.Duration, full bool, err error) {
-	c := backend.Claim{Queue: p.spec.Name, Owner: p.e.pulse.owner(), Nonce: rand.Text(), Max: free, FanIn: p.spec.SubtasksDone != nil}
+	c := backend.Claim{Queue: p.spec.Name, Owner: p.e.pulse.owner(), Nonce: rand.Text(), Max: free, FanIn: p.spec.SubtasksDone != nil,
+		Networks: p.networks}
 	var byID map[string]backend.Hint
 	if len(hints) > 0 {
 		byID = make(map[string]backend.Hint, len(hints))

@@ -114,21 +114,6 @@ func OnFailure(p FailurePolicy) SubtaskOption {
 	return subtaskOption(func(o *TaskOptions) { o.OnFailure = p })
 }
 
-// A JobSpec is a cron entry that submits a task of a queue at each due time.
-type JobSpec struct {
-	ID      string
-	Cron    string
-	Worker  Worker
-	Payload json.RawMessage
-	Options JobOptions
-}
-
-// JobOptions is how a job is to be run.
-type JobOptions struct{}
-
-// A JobOption changes how a job is run.
-type JobOption interface{ applyJob(*JobOptions) }
-
 // VoidQueue is a queue of tasks with payload P and no result. A generated queue embeds one. Its methods are safe for
 // concurrent use; they need an App that has been started.
 type VoidQueue[P any] struct {
@@ -202,7 +187,9 @@ func (q VoidQueue[P]) wait(ctx context.Context, id string) (Task, error) {
 	return t, outcome(t)
 }
 
-// Schedule adds or replaces the job id, which submits p at each due time of cron.
+// Schedule adds or replaces the job id, which submits p at each due time of cron from now on: five fields, six with seconds
+// first, @every and a duration, or a descriptor such as @hourly, as package cron reads them. Each due time makes one task in
+// the whole cluster, job/<id>/<unix time>. Scheduling again what is there changes nothing.
 func (q VoidQueue[P]) Schedule(ctx context.Context, id, cron string, p P, opts ...JobOption) error {
 	if q.tasks == nil {
 		return q.unmade()

@@ -1,7 +1,5 @@
 package runtime
 
-import "context"
-
 // engine returns what runs tasks, where there is one and it has been started.
 func (a *App) engine() (*engine, error) {
 	if err := a.admit(); err != nil {
@@ -11,12 +9,4 @@ func (a *App) engine() (*engine, error) {
 		return nil, Errorf(ErrUnimplemented, "the backend %s keeps no tasks", a.ports.Name).With(OutcomeNotSent)
 	}
 	return a.tasks, nil
-}
-
-// PutJob implements [TaskClient].
-func (a *App) PutJob(context.Context, JobSpec) error {
-	if _, err := a.engine(); err != nil {
-		return err
-	}
-	return NewError(ErrUnimplemented, "jobs are not in this version").With(OutcomeNotSent)
 }

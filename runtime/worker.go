@@ -52,6 +52,7 @@ type Worker struct {
 	Isolation string // "" is a goroutine; "process"
 	Payload   string // fingerprint
 	Result    string // fingerprint; "" where there is none
+	Jobs      []DeclaredJob
 }
 
 // A WorkerSpec is a worker ready to run tasks. Err says what is wrong with it: the App's Start returns it.
@@ -61,7 +62,9 @@ type WorkerSpec struct {
 	Run func(ctx context.Context, payload json.RawMessage) (json.RawMessage, error)
 	// SubtasksDone is nil where the worker has no such method.
 	SubtasksDone func(ctx context.Context, payload json.RawMessage, s Subtasks) error
-	Err          error
+	// Jobs are those that the program declares with the worker.
+	Jobs []JobSpec
+	Err  error
 }
 
 // Subtasks is the finished set of a task's subtasks.
@@ -133,6 +136,11 @@ func addWorker[P, T any](r Registrar, worker Worker, w *T, run func(context.Cont
 			}
 			return fan.SubtasksDone(ctx, payload, s)
 		}
+	}
+	jobs, err := declared[P](worker)
+	spec.Jobs = jobs
+	if err != nil {
+		spec.Err = err
 	}
 	r.AddWorker(spec)
 }

@@ -1,0 +1,369 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A scheduler fires the jobs of the whole cluster, beside those of all other Apps. What keeps a due time to one task stands
+// at jobDoc; here is what keeps it cheap: one scheduler leads and fires at once, the others look a moment later whether it
+// has. Who leads is a matter of who is announced, and may be wrong.
+//
+// Due times are compared with the store's time and waited for by this process's monotonic clock; its wall clock is not
+// looked at.
+type scheduler struct {
+	e *engine
+
+	mu     sync.Mutex
+	cancel context.CancelFunc // of the loop that runs; nil where none does
+	done   chan struct{}      // closed when it has ended
+	ended  bool
+
+	news chan struct{} // jobs have changed
+
+	// Only the loop uses these.
+	jobs      map[string]*jobDoc
+	wrote     map[string]int64 // the revisions that this scheduler has written
+	listed    time.Time
+	announced time.Time
+	leads     bool
+	failing   bool
+}
+
+const (
+	leaderKind = "scheduler"
+	lagBehind  = 2 * time.Second        // by which those who don't lead are late
+	relist     = 5 * time.Second        // the net under news of changes
+	freshFor   = 5 * time.Second        // after which what was read is read again before tasks are made
+	waitQueued = 500 * time.Millisecond // between two looks whether an earlier task has ended
+)
+
+func newScheduler(e *engine) *scheduler { return &scheduler{e: e, news: make(chan struct{}, 1)} }
+
+// start begins to fire, unless that was begun before or the engine stops.
+func (s *scheduler) start() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended || s.cancel != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(s.e.ctx)
+	done := make(chan struct{})
+	s.cancel, s.done = cancel, done
+	go func() {
+		defer close(done)
+		var parts sync.WaitGroup
+		parts.Go(func() { s.e.subscribe(topicJobs, func(json.RawMessage) { s.look() })(ctx) })
+		s.run(ctx)
+		parts.Wait()
+	}()
+}
+
+// stop ends firing and waits for the end until ctx ends.
+func (s *scheduler) stop(ctx context.Context) error {
+	s.mu.Lock()
+	cancel, done := s.cancel, s.done
+	s.mu.Unlock()
+	if cancel == nil {
+		return nil
+	}
+	cancel()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return Errorf(CodeOf(ctx.Err()), "waiting for the scheduler to stop: %w", context.Cause(ctx))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.done == done {
+		s.cancel, s.done = nil, nil
+	}
+	return nil
+}
+
+// end ends firing for good, and doesn't wait.
+func (s *scheduler) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	if s.cancel != nil {
+		s.cancel()
+	}
+}
+
+// wait waits for the end.
+func (s *scheduler) wait() { _ = s.stop(context.Background()) }
+
+// look has the loop read the jobs again.
+func (s *scheduler) look() {
+	select {
+	case s.news <- struct{}{}:
+	default:
+	}
+}
+
+func (s *scheduler) run(ctx context.Context) {
+	s.jobs, s.listed, s.announced, s.wrote = nil, time.Time{}, time.Time{}, map[string]int64{}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-s.news:
+			s.listed = time.Time{}
+		case <-ctx.Done():
+			return
+		}
+		pause, err := s.pass(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.listed, pause = time.Time{}, jitter(pollFirst)
+			s.failed(err)
+		}
+		timer.Reset(pause)
+	}
+}
+
+// failed logs the first of failures in a row.
+func (s *scheduler) failed(err error) {
+	if s.failing != (err != nil) {
+		if s.failing = err != nil; s.failing {
+			s.e.log.Warn("jobs are not fired; trying again", "error", err)
+		} else {
+			s.e.log.Info("jobs are fired again")
+		}
+	}
+}
+
+// pass fires what is due and returns how long there is nothing to do.
+func (s *scheduler) pass(ctx context.Context) (time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	began := time.Now()
+	fresh := s.listed.IsZero() || began.Sub(s.listed) >= relist
+	if fresh {
+		if err := s.list(ctx); err != nil {
+			return 0, err
+		}
+	}
+	if len(s.jobs) == 0 {
+		s.failed(nil)
+		return jitter(relist), nil
+	}
+	s.lead(ctx)
+	now, err := s.e.store.Now(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if !s.leads && !fresh && s.anyDue(now) {
+		if err := s.list(ctx); err != nil { // the leader may have been there
+			return 0, err
+		}
+	}
+	pause := jitter(relist)
+	for _, j := range s.jobs {
+		wait, err := s.see(ctx, j, now)
+		if CodeOf(err) == ErrAborted { // somebody else was faster, or has changed it
+			s.listed, wait, err = time.Time{}, 0, nil
+		}
+		if err != nil {
+			return 0, err
+		}
+		pause = min(pause, wait)
+	}
+	s.failed(nil)
+	return max(pause-time.Since(began), 0), nil
+}
+
+// list reads all jobs.
+func (s *scheduler) list(ctx context.Context) error {
+	began := time.Now()
+	all, err := s.e.readJobs(ctx, "")
+	if err != nil {
+		return err
+	}
+	s.jobs, s.listed = make(map[string]*jobDoc, len(all)), began
+	for _, j := range all {
+		s.jobs[j.id] = j
+	}
+	for id := range s.wrote {
+		if s.jobs[id] == nil {
+			delete(s.wrote, id)
+		}
+	}
+	return nil
+}
+
+// lead finds out whether this scheduler leads: it has the least name of those that are announced. Where that isn't known, it
+// does.
+func (s *scheduler) lead(ctx context.Context) {
+	if time.Since(s.announced) < announceEvery {
+		return
+	}
+	self := s.e.app.instance.ID
+	s.leads = true
+	if err := s.e.ports.Coordinator.Announce(ctx, leaderKind, self, []byte("{}")); err != nil {
+		return
+	}
+	present, err := s.e.ports.Coordinator.Present(ctx, leaderKind)
+	if err != nil {
+		return
+	}
+	s.announced = time.Now()
+	for name := range present {
+		s.leads = s.leads && self <= name
+	}
+}
+
+// lag is by how much this scheduler is late.
+func (s *scheduler) lag() time.Duration {
+	if s.leads {
+		return 0
+	}
+	return lagBehind
+}
+
+// anyDue says whether there is anything that this scheduler would do.
+func (s *scheduler) anyDue(now time.Time) bool {
+	for _, j := range s.jobs {
+		next := j.next()
+		if !next.IsZero() && !now.Before(next.Add(s.lag())) || len(j.Todo) > 0 && s.mine(j, now) {
+			return true
+		}
+	}
+	return false
+}
+
+// mine says whether what is decided of a job is this scheduler's to carry out: what it has decided itself, or what has been
+// left.
+func (s *scheduler) mine(j *jobDoc, now time.Time) bool {
+	return s.wrote[j.id] == j.revision || !now.Before(time.Unix(j.Decided, 0).Add(s.lag()))
+}
+
+// see does what there is to do for a job, and returns how long that is nothing more.
+func (s *scheduler) see(ctx context.Context, j *jobDoc, now time.Time) (time.Duration, error) {
+	next := j.next()
+	due := !next.IsZero() && !now.Before(next.Add(s.lag()))
+	if !due && (len(j.Todo) == 0 || !s.mine(j, now)) {
+		wait := relist
+		if !next.IsZero() {
+			wait = min(wait, next.Add(s.lag()).Sub(now))
+		}
+		if len(j.Todo) > 0 {
+			wait = min(wait, lagBehind)
+		}
+		return wait, nil
+	}
+	read := time.Now()
+	before := *j
+	wait, err := s.fire(ctx, j, now, due, read)
+	if err != nil {
+		*j = before // what was written is read again
+		s.listed = time.Time{}
+	}
+	return wait, err
+}
+
+// fire decides what is due and carries out what is decided.
+func (s *scheduler) fire(ctx context.Context, j *jobDoc, now time.Time, due bool, read time.Time) (time.Duration, error) {
+	live := false
+	if j.Overlap != OverlapAllow {
+		var err error
+		if live, err = s.live(ctx, j); err != nil {
+			return 0, err
+		}
+	}
+	if due && j.decide(now, live) {
+		if err := s.e.writeJob(ctx, j); err != nil {
+			return 0, err
+		}
+		s.wrote[j.id] = j.revision
+	}
+	if err := s.carryOut(ctx, j, now, live, read); err != nil {
+		return 0, err
+	}
+	wait := relist
+	if len(j.Todo) > 0 {
+		wait = waitQueued
+	}
+	if next := j.next(); !next.IsZero() {
+		wait = min(wait, max(next.Add(s.lag()).Sub(now), 0))
+	}
+	return wait, nil
+}
+
+// live forgets the tasks of a job that have ended, and says whether any is left.
+func (s *scheduler) live(ctx context.Context, j *jobDoc) (bool, error) {
+	var left []string
+	for _, id := range j.Live {
+		t, err := s.e.store.Get(ctx, id)
+		switch {
+		case CodeOf(err) == ErrNotFound, err == nil && t.Status.Final():
+		case err != nil:
+			return false, err
+		default:
+			left = append(left, id)
+		}
+	}
+	j.Live = left
+	return len(left) > 0, nil
+}
+
+// carryOut makes the tasks that are decided, notes them, and takes them from the job's document. All of it may be repeated.
+func (s *scheduler) carryOut(ctx context.Context, j *jobDoc, now time.Time, live bool, read time.Time) error {
+	var tasks []backend.NewTask
+	var notes []fireNote
+	n := 0
+	for ; n < len(j.Todo); n++ {
+		f := j.Todo[n]
+		if f.Skip == "" {
+			if j.Overlap == OverlapQueue && (live || len(tasks) > 0) {
+				break
+			}
+			tasks = append(tasks, j.task(j.fireID(f.Due)))
+		}
+		notes = append(notes, fireNote{firing: f, At: now.Unix()})
+	}
+	if n == 0 {
+		return nil
+	}
+	if time.Since(read) > freshFor {
+		// This process has hung, and others may have made these tasks long ago: they may have ended and be deleted.
+		return NewError(ErrAborted, "the job is to be read again")
+	}
+	if len(tasks) > 0 {
+		ids, err := s.e.insertOnce(ctx, tasks)
+		if err != nil {
+			return err
+		}
+		if j.Overlap != OverlapAllow {
+			j.live(ids...)
+		}
+		s.e.wakeJob(j, ids)
+	}
+	if err := s.e.note(ctx, j.id, notes...); err != nil {
+		return err
+	}
+	j.Todo = j.Todo[n:]
+	if err := s.e.writeJob(ctx, j); err != nil {
+		return err
+	}
+	s.wrote[j.id] = j.revision
+	return nil
+}
+
+// insertOnce inserts up to maxInsert tasks with one try.
+func (e *engine) insertOnce(ctx context.Context, tasks []backend.NewTask) ([]string, error) {
+	stored, err := e.store.Insert(ctx, tasks)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(stored))
+	for i, t := range stored {
+		ids[i] = t.ID
+	}
+	return ids, nil
+}
