@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/diff"
 	"github.com/spf13/cobra"
@@ -31,6 +32,7 @@ type command struct {
 	code           int
 	options        gen.Options
 	json, verbose  bool
+	now            func() time.Time
 }
 
 const long = `afgen reads Go structs annotated //af:rpc and //af:worker and writes, beside each package's files,
@@ -66,7 +68,7 @@ func (c *command) root() *cobra.Command {
 		Args: cobra.ArbitraryArgs, RunE: c.check,
 	}
 	list := &cobra.Command{
-		Use: "list [packages]", Short: "List services, methods and workers",
+		Use: "list [packages]", Short: "List services, methods, workers and the next due times of jobs",
 		Args: cobra.ArbitraryArgs, RunE: c.list,
 	}
 	list.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "with options, and the annotated files that are not scanned")

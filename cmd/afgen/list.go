@@ -10,12 +10,61 @@ import (
 
 	"github.com/afgen/afgen/gen/ir"
 	"github.com/afgen/afgen/gen/scan"
+	"github.com/afgen/afgen/runtime/cron"
 )
 
 // A listing is what afgen list -json prints.
 type listing struct {
 	Packages []*ir.Package  `json:"packages"`
 	Skipped  []scan.Skipped `json:"skipped"`
+	// Next has the next due times of each job, by its id; an @every is counted from now.
+	Next map[string][]time.Time `json:"next,omitempty"`
+}
+
+// fires is how many of the next due times of a job are shown.
+const fires = 3
+
+// next returns the next due times of a job.
+func (c *command) next(j ir.Job) ([]time.Time, error) {
+	zone, err := cron.Zone(j.Zone)
+	if err != nil {
+		return nil, err
+	}
+	table, err := cron.Parse(j.Cron, zone)
+	if err != nil {
+		return nil, err
+	}
+	at := c.now()
+	table = table.From(at)
+	var due []time.Time
+	for len(due) < fires {
+		if at = table.Next(at); at.IsZero() {
+			break
+		}
+		due = append(due, at.In(zone))
+	}
+	return due, nil
+}
+
+// nextText is the next due times as people read them.
+func nextText(j ir.Job, due []time.Time) string {
+	text := make([]string, len(due))
+	for i, t := range due {
+		text[i] = t.Format("2006-01-02 15:04:05 MST")
+	}
+	what := "next "
+	if strings.HasPrefix(j.Cron, "@every") {
+		what = "from now on " // it is counted from when it is stored
+	}
+	return what + strings.Join(text, ", ")
+}
+
+func jobOptions(j ir.Job) string {
+	o := fmt.Sprintf("tz=%s missed=%s overlap=%s", j.Zone, j.Missed, j.Overlap)
+	if len(j.Allow) > 0 {
+		o += " allow=" + strings.Join(j.Allow, ",")
+	}
+	return o
 }
 
 func (c *command) list(cmd *cobra.Command, patterns []string) error {
@@ -30,6 +79,18 @@ func (c *command) list(cmd *cobra.Command, patterns []string) error {
 		}
 		if l.Skipped == nil {
 			l.Skipped = []scan.Skipped{}
+		}
+		for _, p := range l.Packages {
+			for _, w := range p.Workers {
+				for _, j := range w.Jobs {
+					if l.Next == nil {
+						l.Next = map[string][]time.Time{}
+					}
+					if l.Next[j.ID], err = c.next(j); err != nil {
+						return err
+					}
+				}
+			}
 		}
 		for i := range l.Skipped {
 			l.Skipped[i].File = shown(l.Skipped[i].File)
@@ -49,6 +110,13 @@ func (c *command) list(cmd *cobra.Command, patterns []string) error {
 		for _, w := range p.IR.Workers {
 			row("worker "+w.Name, p.IR.Path+"."+w.Type, c.ifVerbose(workerOptions(w)))
 			row("  Run", runSignature(p.IR, w), "")
+			for _, j := range w.Jobs {
+				due, err := c.next(j)
+				if err != nil {
+					return err
+				}
+				row("  job "+j.ID, j.Cron+": "+nextText(j, due), c.ifVerbose(jobOptions(j)))
+			}
 		}
 	}
 	if err := t.Flush(); err != nil {

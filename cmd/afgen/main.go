@@ -9,6 +9,8 @@ import (
 	"os/signal"
 	"regexp"
 	"runtime/debug"
+	"strconv"
+	"time"
 )
 
 func main() {
@@ -22,7 +24,7 @@ func main() {
 
 // run is the whole command; it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	c := &command{stdout: stdout, stderr: stderr}
+	c := &command{stdout: stdout, stderr: stderr, now: clock}
 	root := c.root()
 	root.SetArgs(longFlags(args))
 	root.SetOut(stdout)
@@ -31,6 +33,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return c.fail(err)
 	}
 	return c.code
+}
+
+// clock is the time, or what SOURCE_DATE_EPOCH says that it is.
+func clock() time.Time {
+	if s, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
+		return time.Unix(s, 0)
+	}
+	return time.Now()
 }
 
 // goFlag is a flag as the go command takes it: -json, -tags=a.

@@ -81,6 +81,17 @@ type Worker struct {
 	Isolation string   `json:"isolation,omitempty"`
 	Payload   Value    `json:"payload"`
 	Result    *Value   `json:"result,omitempty"` // nil where Run returns only an error
+	// Jobs are those that are declared with the worker, by id.
+	Jobs map[string]Job `json:"jobs,omitempty"`
+}
+
+// A Job submits the zero value of a worker's payload at set times.
+type Job struct {
+	Cron    string   `json:"cron"`
+	Zone    string   `json:"zone"`
+	Allow   []string `json:"allow,omitempty"`
+	Missed  string   `json:"missed"`
+	Overlap string   `json:"overlap"`
 }
 
 // A Value is a payload or a result.

@@ -64,6 +64,9 @@ func (s speller) worker(w ir.Worker) (queue string, _ Worker) {
 		Weight:    w.Weight,
 		Isolation: w.Isolation,
 		Payload:   s.value(w.Payload),
+		Jobs: index(w.Jobs, func(j ir.Job) (string, Job) {
+			return j.ID, Job{Cron: j.Cron, Zone: j.Zone, Allow: j.Allow, Missed: j.Missed, Overlap: j.Overlap}
+		}),
 	}
 	if w.Result != nil {
 		result := s.value(*w.Result)

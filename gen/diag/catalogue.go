@@ -95,8 +95,26 @@ surround the whole value. What follows a blank and // is a comment.`,
 	{"AF0110", "not supported yet",
 		`The directive or key is part of afgen's language, but this version does nothing with it. To accept it
 would promise something that does not happen. Remove it, or use a version of afgen that knows it.`,
-		mend("//af:worker name=report\n//af:schedule cron=\"0 6 * * *\"\ntype Report struct{}",
-			"// The program calls NewReportQueue(app).Schedule when it starts.\n//\n//af:worker name=report\ntype Report struct{}")},
+		mend("//af:rpc client=example.com/calc/client\ntype Calc struct{}", "//af:rpc\ntype Calc struct{}")},
+	{"AF0115", "key missing",
+		`The directive means nothing without that key. A job has an id, by which it is told from all others and
+found again after a restart, and a cron expression that says when it is due.`,
+		mend("//af:schedule cron=\"0 6 * * *\"", "//af:schedule id=report cron=\"0 6 * * *\"")},
+	{"AF0116", "bad cron expression",
+		`A cron expression is five fields, minute, hour, day of month, month and day of week, or six with seconds
+before them; or @every and a duration of whole seconds; or @yearly, @monthly, @weekly, @daily or @hourly.
+A field has values, ranges a-b and *, each with a step /n, separated by commas. A day has to suit both
+fields of days where one of these begins with *, and either of them where none does. The time zone is
+the key tz. An expression that is never due, such as one for February 30, is refused as well.`,
+		mend("//af:schedule id=report cron=\"60 6 * * *\"", "//af:schedule id=report cron=\"0 6 * * *\"")},
+	{"AF0117", "unknown time zone",
+		`A time zone has an IANA name, such as UTC, Europe/Berlin or America/New_York. Local is none: it would be
+another one on each machine.`,
+		mend("//af:schedule id=report cron=\"0 6 * * *\" tz=Berlin", "//af:schedule id=report cron=\"0 6 * * *\" tz=Europe/Berlin")},
+	{"AF0118", "neither an ip nor a network",
+		`allow lists the instances that may run the job's tasks, by their addresses (10.0.0.7, fd00::7) or by
+networks (10.1.0.0/16), separated by commas. Names of hosts are not looked up.`,
+		mend("//af:schedule id=report cron=@daily allow=reports.example.com", "//af:schedule id=report cron=@daily allow=10.0.0.7")},
 
 	{"AF0201", "annotated type is not exported",
 		`Clients are used from other packages, and the generated functions mention the type, so its name has to
@@ -131,6 +149,11 @@ Export or declare a method, or remove the directive.`,
 		`Names that begin with _af belong to afgen, which answers _af/ping, _af/info and _af/stats beside each
 service. Choose another name.`,
 		mend("//af:rpc name=_af_calc", "//af:rpc name=calc")},
+	{"AF0208", "job id used twice",
+		`Two jobs of one run have the same id. A job is stored under its id, whatever worker it is for, so that
+the one would replace the other each time a program starts. Give one of them another id.`,
+		mend("//af:schedule id=report cron=@daily\n//af:schedule id=report cron=@monthly",
+			"//af:schedule id=report_daily cron=@daily\n//af:schedule id=report_monthly cron=@monthly")},
 
 	{"AF0301", "no context",
 		`A remote method takes a context.Context first: it carries the deadline, the cancellation and the

@@ -12,6 +12,10 @@ const (
 	BadSyntax    Code = "AF0108" // quoting, a missing value, a stray one
 	Conflict     Code = "AF0109" // directives that exclude each other
 	Unsupported  Code = "AF0110" // known, but not in this version
+	MissingKey   Code = "AF0115" // one that a directive needs
+	BadCron      Code = "AF0116"
+	BadZone      Code = "AF0117"
+	BadAddress   Code = "AF0118"
 
 	NotExported   Code = "AF0201" // the annotated type
 	Generic       Code = "AF0202" // the annotated type
@@ -20,6 +24,7 @@ const (
 	NameTaken     Code = "AF0205" // a name to be generated
 	NoMethods     Code = "AF0206" // a service without any
 	ReservedName  Code = "AF0207" // begins with _af
+	DuplicateJob  Code = "AF0208" // one id
 
 	NoContext       Code = "AF0301"
 	NoError         Code = "AF0302"

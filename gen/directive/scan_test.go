@@ -180,7 +180,7 @@ func TestFaultsOfArgumentsAreFoundWhereTheyAre(t *testing.T) {
 		{`//af:rpc "x" timeout=5s`, "//af:rpc timeout=5s", []string{`AF0108 10 "x"`}},
 		{"//af:rpc client=example.com/x name=y", "//af:rpc name=y", []string{"AF0110 10 client"}},
 		{"//af:rpc client", "//af:rpc", []string{"AF0110 10 client"}},
-		{`//af:schedule cron="* *" id= x`, "//af:schedule", []string{"AF0110 1 //af:schedule"}},
+		{`//af:schedule cron="* *" id= x`, `//af:schedule cron="* *"`, []string{`AF0108 28 = `}},
 	} {
 		c.test(t)
 	}

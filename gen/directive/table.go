@@ -16,7 +16,9 @@ const (
 	Flag       Kind = "flag"        // the key alone, or true or false
 	Choice     Kind = "choice"      // one of Choices
 	ImportPath Kind = "import path" // of a Go package
-	String     Kind = "text"        // anything but nothing
+	Cron       Kind = "cron"        // as package cron reads it
+	Zone       Kind = "time zone"   // an IANA name
+	Addresses  Kind = "ips"         // addresses and networks, separated by commas
 )
 
 // A Spec is what there is to know of one directive.
@@ -40,7 +42,7 @@ type Key struct {
 	Name string
 	Kind Kind
 	// Default is the value where the key is not given. Where it is empty, Absent says in words what holds then, or
-	// "required".
+	// required, for a key that has to be given.
 	Default string
 	Absent  string
 	// Min and Max bound an Int, and a Duration in nanoseconds; both belong to what is allowed.
@@ -106,7 +108,10 @@ func (s Spec) keyNames() []string {
 	return all
 }
 
-const day = 24 * time.Hour
+const (
+	day      = 24 * time.Hour
+	required = "required"
+)
 
 // The table. It is never changed.
 var table = []Spec{
@@ -150,15 +155,14 @@ var table = []Spec{
 	{
 		Name: "schedule", On: "an //af:worker type",
 		Doc:        "Submits the zero value of the worker's payload at set times.",
-		Repeatable: true, Unsupported: true,
-		Instead: "call Schedule on the worker's queue when the program starts",
+		Repeatable: true,
 		Keys: []Key{
-			{Name: "id", Kind: Name, Absent: "required", Doc: "what tells the job from others"},
-			{Name: "cron", Kind: String, Absent: "required", Doc: "when, as five or six cron fields"},
-			{Name: "tz", Kind: String, Default: "UTC", Doc: "the time zone of cron"},
-			{Name: "allow", Kind: String, Absent: "any ip", Doc: "the ips of instances that may fire it"},
-			{Name: "missed", Kind: Choice, Default: "once", Choices: []string{"skip", "once", "all"}, Doc: "what becomes of due times while nothing ran"},
-			{Name: "overlap", Kind: Choice, Default: "allow", Choices: []string{"skip", "allow", "queue"}, Doc: "what happens while the task before still runs"},
+			{Name: "id", Kind: Name, Absent: required, Doc: "what tells the job from all others"},
+			{Name: "cron", Kind: Cron, Absent: required, Doc: "when: five fields, six with seconds first, @every 90s, or @hourly and the like"},
+			{Name: "tz", Kind: Zone, Default: "UTC", Doc: "the time zone of cron"},
+			{Name: "allow", Kind: Addresses, Absent: "any ip", Doc: "the addresses and networks whose instances may run it"},
+			{Name: "missed", Kind: Choice, Default: "once", Choices: []string{"skip", "once", "all"}, Doc: "what becomes of due times while no scheduler ran: nothing, one task, one each"},
+			{Name: "overlap", Kind: Choice, Default: "allow", Choices: []string{"skip", "allow", "queue"}, Doc: "what happens at a due time while the task before has not ended"},
 		},
 	},
 }

@@ -79,12 +79,17 @@ func (d *Directive) values() (map[string]any, diag.List) {
 		}
 		a, given := d.Arg(k.Name)
 		if !given {
+			if k.Absent == required {
+				problems = append(problems, diag.Diagnostic{Code: diag.MissingKey, Pos: d.Pos, Width: d.Width,
+					Message: "//af:" + d.Name + " has no " + k.Name, Hint: "write " + k.Name + "=…: " + k.Doc})
+			}
 			continue
 		}
 		v, wrong := k.parse(a.Value)
 		if wrong != nil {
+			pos, width := a.within(wrong.at, wrong.width)
 			problems = append(problems, diag.Diagnostic{
-				Code: wrong.code, Pos: a.ValuePos, Width: a.ValueWidth,
+				Code: wrong.code, Pos: pos, Width: width,
 				Message: k.Name + "=" + quote(a.Value) + " " + wrong.problem, Hint: wrong.hint,
 			})
 			continue
@@ -92,6 +97,17 @@ func (d *Directive) values() (map[string]any, diag.List) {
 		of[k.Name] = v
 	}
 	return of, problems
+}
+
+// within is where a part of the value stands; the whole value where the part is empty or can't be told.
+func (a Arg) within(at, width int) (diag.Pos, int) {
+	quotes := (a.ValueWidth - len(a.Value)) / 2
+	if width == 0 || a.ValueWidth != len(a.Value)+2*quotes || quotes > 1 { // there are escapes
+		return a.ValuePos, a.ValueWidth
+	}
+	pos := a.ValuePos
+	pos.Column += quotes + at
+	return pos, width
 }
 
 // value returns the value of a key, zero where it has none.

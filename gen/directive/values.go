@@ -11,13 +11,17 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// A fault says what is wrong with a value: problem continues `key="value"`.
+// A fault says what is wrong with a value: problem continues `key="value"`. Where width isn't 0 it is about that part of the
+// value.
 type fault struct {
 	code          diag.Code
 	problem, hint string
+	at, width     int
 }
 
-func bad(problem, hint string) *fault { return &fault{diag.BadValue, problem, hint} }
+func bad(problem, hint string) *fault {
+	return &fault{code: diag.BadValue, problem: problem, hint: hint}
+}
 
 // parse returns the value that text stands for: a string, an int, a bool or a time.Duration, by the key's kind.
 func (k Key) parse(text string) (any, *fault) {
@@ -35,7 +39,13 @@ func (k Key) parse(text string) (any, *fault) {
 		return text == "true", nil
 	case Choice:
 		return k.choice(text)
-	default: // ImportPath, String
+	case Cron:
+		return text, cronFault(text)
+	case Zone:
+		return text, zoneFault(text)
+	case Addresses:
+		return addresses(text)
+	default: // ImportPath
 		if text == "" {
 			return nil, bad("is empty", "write a value, or leave the key out")
 		}
@@ -46,7 +56,7 @@ func (k Key) parse(text string) (any, *fault) {
 func nameFault(text string) *fault {
 	switch {
 	case strings.HasPrefix(text, "_af"):
-		return &fault{diag.ReservedName, "is a reserved name", "names that begin with _af are afgen's own; choose another"}
+		return &fault{code: diag.ReservedName, problem: "is a reserved name", hint: "names that begin with _af are afgen's own; choose another"}
 	case !ValidName(text):
 		return bad("is not a name", or(commaHint(text), NameRule))
 	}

@@ -84,5 +84,34 @@ func (w *writer) workerValue(k worker) declaration {
 	if k.Result != nil {
 		add(true, "Result", jen.Lit(contract.TypeFingerprint(w.Package, *k.Result)))
 	}
+	add(len(k.Jobs) > 0, "Jobs", w.jobs(k.Jobs))
 	return declaration{jen.Var().Id(k.helper).Op("=").Id(w.af("Worker")).Add(multiline(fields))}
+}
+
+// jobs lists the jobs that are declared with a worker. What is by default so is left out.
+func (w *writer) jobs(jobs []ir.Job) jen.Code {
+	if len(jobs) == 0 {
+		return nil
+	}
+	var list []jen.Code
+	for _, j := range jobs {
+		fields := []jen.Code{field("ID", jen.Lit(j.ID)), field("Cron", jen.Lit(j.Cron))}
+		add := func(present bool, name string, value jen.Code) {
+			if present {
+				fields = append(fields, field(name, value))
+			}
+		}
+		add(j.Zone != "UTC", "Zone", jen.Lit(j.Zone))
+		if len(j.Allow) > 0 {
+			allow := make([]jen.Code, len(j.Allow))
+			for i, a := range j.Allow {
+				allow[i] = jen.Lit(a)
+			}
+			add(true, "Allow", jen.Index().String().Values(allow...))
+		}
+		add(j.Missed != "once", "Missed", jen.Lit(j.Missed))
+		add(j.Overlap != "allow", "Overlap", jen.Lit(j.Overlap))
+		list = append(list, jen.Values(fields...))
+	}
+	return jen.Index().Id(w.af("DeclaredJob")).Add(multiline(list))
 }

@@ -80,6 +80,18 @@ type Worker struct {
 	Result    *Type         `json:"result,omitempty"` // nil where Run returns only an error
 	// SubtasksDone says that the type has the optional method of that name, in its one right shape.
 	SubtasksDone bool `json:"subtasksDone,omitempty"`
+	// Jobs are its //af:schedule directives, sorted by ID.
+	Jobs []Job `json:"jobs,omitempty"`
+}
+
+// A Job submits the zero value of a Worker's payload at set times.
+type Job struct {
+	ID      string   `json:"id"`
+	Cron    string   `json:"cron"` // as package cron reads it
+	Zone    string   `json:"zone"` // an IANA name
+	Allow   []string `json:"allow,omitempty"`
+	Missed  string   `json:"missed"`
+	Overlap string   `json:"overlap"`
 }
 
 // A Kind says which of a Type's fields count.

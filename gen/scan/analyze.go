@@ -296,6 +296,10 @@ func (w *world) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 		Max: said.Max, Timeout: said.Timeout, Retries: said.Retries, Backoff: said.Backoff, Weight: said.Weight,
 		Isolation: said.Isolation,
 	}
+	for _, j := range t.jobs {
+		out.Jobs = append(out.Jobs, ir.Job(j.said))
+	}
+	slices.SortFunc(out.Jobs, func(a, b ir.Job) int { return strings.Compare(a.ID, b.ID) })
 	run := t.find("Run")
 	if run == nil {
 		d := t.directive

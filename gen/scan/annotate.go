@@ -20,8 +20,15 @@ type annotated struct {
 	directive *directive.Directive
 	rpc       directive.RPC    // of an //af:rpc
 	worker    directive.Worker // of an //af:worker
+	jobs      []job            // of an //af:worker
 	methods   []*method        // exported ones declared on the type, by name
 	broken    bool             // something is wrong with the type itself: its methods are not looked at
+}
+
+// A job is an //af:schedule and what it says.
+type job struct {
+	directive *directive.Directive
+	said      directive.Schedule
 }
 
 func (t *annotated) name() string   { return t.spec.Name.Name }
@@ -53,8 +60,13 @@ func (w *world) annotate(u *unit) {
 		}
 	}
 	for _, n := range notes {
-		if n.spec != nil {
+		if n.spec != nil && n.directive.Name != "schedule" {
 			w.annotateType(u, n)
+		}
+	}
+	for _, n := range notes {
+		if n.spec != nil && n.directive.Name == "schedule" {
+			w.annotateJob(u, n)
 		}
 	}
 	slices.SortFunc(u.types, func(a, b *annotated) int { return strings.Compare(a.name(), b.name()) })
@@ -196,7 +208,7 @@ func (w *world) misplaced(f *file, group *ast.CommentGroup, d *directive.Directi
 
 // intended is the declaration that a directive was meant for which stands above it, if it could belong there.
 func intended(d *directive.Directive, decl ast.Decl) (note, bool) {
-	forType := d.Name == "rpc" || d.Name == "worker"
+	forType := d.Name == "rpc" || d.Name == "worker" || d.Name == "schedule"
 	switch decl := decl.(type) {
 	case *ast.FuncDecl:
 		return note{fn: decl}, !forType && decl.Recv != nil
@@ -286,6 +298,20 @@ func (w *world) annotateType(u *unit, n note) {
 		return
 	}
 	t.broken = true
+}
+
+// annotateJob adds a job to its worker, or says why not.
+func (w *world) annotateJob(u *unit, n note) {
+	d := n.directive
+	i := slices.IndexFunc(u.types, func(t *annotated) bool { return t.spec == n.spec })
+	if i < 0 || !u.types[i].isWorker() {
+		w.problems = append(w.problems, diag.Diagnostic{Code: diag.Misplaced, Pos: d.Pos, Width: d.Width,
+			Message: fmt.Sprintf("//af:schedule stands at type %s, which has no //af:worker", n.spec.Name.Name), Hint: "it belongs on " + belongsOn(d)})
+		return
+	}
+	said, problems := d.Schedule()
+	w.problems = append(w.problems, problems...)
+	u.types[i].jobs = append(u.types[i].jobs, job{d, said})
 }
 
 // annotateMethod applies //af:method and //af:skip, or says why they don't apply.

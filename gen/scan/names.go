@@ -16,7 +16,7 @@ import (
 func (w *world) checkNames(units []*unit) {
 	units = slices.Clone(units)
 	slices.SortFunc(units, func(a, b *unit) int { return cmp.Compare(a.pkg.PkgPath, b.pkg.PkgPath) })
-	first := map[string]*annotated{}
+	first, jobs := map[string]*annotated{}, map[string]*directive.Directive{}
 	for _, u := range units {
 		for _, t := range u.types {
 			kind := "service"
@@ -36,8 +36,29 @@ func (w *world) checkNames(units []*unit) {
 			}
 			first[key] = t
 		}
+		w.checkJobs(u, jobs)
 		w.checkGenerated(u)
 		w.inTheWay(u)
+	}
+}
+
+// checkJobs looks for jobs of one id; first has those of the packages before.
+func (w *world) checkJobs(u *unit, first map[string]*directive.Directive) {
+	for _, t := range u.types {
+		for _, j := range t.jobs {
+			other := first[j.said.ID]
+			switch {
+			case j.said.ID == "":
+			case other == nil:
+				first[j.said.ID] = j.directive
+			default:
+				id, _ := j.directive.Arg("id")
+				w.problems = append(w.problems, diag.Diagnostic{Code: diag.DuplicateJob, Pos: id.ValuePos, Width: id.ValueWidth,
+					Message: fmt.Sprintf("there is a job %q already, at %s", j.said.ID,
+						w.place(token.Position{Filename: other.Pos.File, Line: other.Pos.Line, Column: other.Pos.Column})),
+					Hint: "give one of them another id"})
+			}
+		}
 	}
 }
 
