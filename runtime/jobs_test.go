@@ -132,11 +132,15 @@ func TestLeaderThatDiesBetweenStepsLeavesNothingUndone(t *testing.T) {
 					if err := q.Schedule(t.Context(), "j", "@every 1s", 1, af.Overlap(af.OverlapQueue)); err != nil {
 						t.Fatal(err)
 					}
-					other := fault.New(world, 2, fault.Plan{})
-					work(t, other, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil }, af.Lease(3*time.Second))
+					follow(t, app, fault.New(world, 2, fault.Plan{}), af.Lease(3*time.Second))
 					time.Sleep(2500 * time.Millisecond)
 					leader.after.Store(int32(skip + 1))
 					time.Sleep(22 * time.Second)
+					select {
+					case <-leader.Dead():
+					default:
+						t.Fatal("it lives")
+					}
 					tasks := tasksOf(t, world, "job")
 					for s := 21; s < 30; s++ { // those who follow are 2 s late as long as the dead one counts as present
 						delete(tasks, fmt.Sprint("job/j/", from.Unix()+int64(s)))
@@ -148,6 +152,21 @@ func TestLeaderThatDiesBetweenStepsLeavesNothingUndone(t *testing.T) {
 	}
 }
 
+// follow starts an App with a worker beside one that leads, and returns its queue.
+func follow(t *testing.T, leader *af.App, b af.Backend, opts ...af.AppOption) af.Queue[int, int] {
+	t.Helper()
+	for {
+		app := open(t, b, opts...)
+		if app.Instance().ID < leader.Instance().ID {
+			shut(t, app)
+			continue
+		}
+		af.RegisterWorker(app, jobWorker, &job{func(_ context.Context, n int) (int, error) { return n, nil }})
+		start(t, app)
+		return af.NewQueue[int, int](app, jobWorker)
+	}
+}
+
 // stumbling dies at a call of one operation, once after is set: at the first, the second, ….
 type stumbling struct {
 	*fault.Backend
@@ -156,7 +175,6 @@ type stumbling struct {
 }
 
 func (s *stumbling) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	env.Instance.ID = "0" + env.Instance.ID
 	ports, err := s.Backend.Open(ctx, env)
 	if err == nil {
 		ports.Store = stumblingStore{ports.Store, s}

@@ -1,0 +1,247 @@
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"time"
+
+	"github.com/afgen/afgen/internal/fault"
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// deploy starts a program that declares these jobs with its worker.
+func deploy(t *testing.T, b af.Backend, jobs ...af.DeclaredJob) *af.App {
+	t.Helper()
+	w := jobWorker
+	w.Jobs = jobs
+	app, _ := work(t, b, w, func(_ context.Context, n int) (int, error) { return n, nil })
+	return app
+}
+
+func TestDeclaredJobsFollowTheProgram(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := memory.New()
+		ports := must(b.Open(t.Context(), backend.Env{}))(t)
+		defer func() { _ = ports.Close(t.Context()) }()
+		revision := func(id string) int64 { return must(ports.Docs.Get(t.Context(), "jobs/"+id))(t).Revision }
+		ctx := t.Context()
+
+		a, gone := af.DeclaredJob{ID: "a", Cron: "0 * * * * *"}, af.DeclaredJob{ID: "gone", Cron: "@daily"}
+		first := deploy(t, b, a, gone)
+		must(0, af.NewQueue[int, int](first, jobWorker).Schedule(ctx, "own", "@hourly", 3))(t)
+		must(0, first.DisableJob(ctx, "a"))(t)
+		before := revision("a")
+		time.Sleep(time.Hour)
+		deploy(t, b, a, gone)
+		if revision("a") != before {
+			t.Error("starting again what is there has written it")
+		}
+		if j := must(first.Job(ctx, "a"))(t); !j.Disabled || !j.Declared || string(j.Payload) != "0" {
+			t.Errorf("%+v", j)
+		}
+
+		a.Cron, a.Zone, a.Allow = "0 30 * * * *", "Europe/Berlin", []string{"192.0.2.0/24"}
+		second := deploy(t, b, a)
+		page := must(second.Jobs(ctx, af.JobQuery{}))(t)
+		var ids []string
+		for _, j := range page.Jobs {
+			ids = append(ids, j.ID)
+		}
+		if !slices.Equal(ids, []string{"a", "own"}) {
+			t.Errorf("%v: what is no longer declared goes, what was scheduled stays", ids)
+		}
+		if j := page.Jobs[0]; !j.Disabled || j.Cron != a.Cron || j.Zone != a.Zone || j.Allow[0] != "192.0.2.0/24" {
+			t.Errorf("%+v", j)
+		}
+		must(0, second.EnableJob(ctx, "a"))(t)
+		before = revision("a")
+		time.Sleep(time.Hour + time.Second) // both versions run, and neither writes what it wants again and again
+		if n := len(tasksOf(t, b, "job")); n != 3 {
+			t.Errorf("%d tasks, want one of a and two of own", n)
+		}
+		if now := revision("a"); now > before+20 {
+			t.Errorf("written %d times", now-before)
+		}
+	})
+}
+
+func TestDeclaredJobThatMakesNoSenseIsReturnedByStart(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		app := open(t, memory.New())
+		w := jobWorker
+		w.Jobs = []af.DeclaredJob{{ID: "a", Cron: "@never"}, {ID: "b", Cron: "@daily"}, {ID: "b", Cron: "@hourly"}}
+		af.RegisterWorker(app, w, &job{})
+		af.HandleJob[int](app, "nil", "@daily", nil)
+		af.HandleJob(app, "text", "@daily", func(context.Context, int) error { return nil }, af.Arguments("text"))
+		af.HandleJob(app, "chan", "@daily", func(context.Context, chan int) error { return nil }, af.Arguments(make(chan int)))
+		err := app.Start(t.Context())
+		for _, says := range []string{"function is nil", "the arguments are a string, and its function takes a int", "do not encode"} {
+			if err == nil || !strings.Contains(err.Error(), says) {
+				t.Errorf("%v, want it to say %q", err, says)
+			}
+		}
+		app = open(t, memory.New())
+		af.RegisterWorker(app, w, &job{})
+		err = app.Start(t.Context())
+		for _, says := range []string{"there is no @never", `job "b" is declared twice`} {
+			if err == nil || !strings.Contains(err.Error(), says) {
+				t.Errorf("%v, want it to say %q", err, says)
+			}
+		}
+	})
+}
+
+// A function is a job: with arguments of its own type, and in the cluster it is run once a due time.
+func TestFunctionIsAJob(t *testing.T) {
+	type report struct{ Day, Kind string }
+	bubble(t, func(t *testing.T) {
+		b := memory.New()
+		from := time.Now()
+		var mu sync.Mutex
+		var got []string
+		for range 2 {
+			app := open(t, b)
+			af.HandleJob(app, "reports", "*/20 * * * * *", func(ctx context.Context, r report) error {
+				mu.Lock()
+				defer mu.Unlock()
+				got = append(got, fmt.Sprint(int64(time.Since(from)/time.Second), r, af.TaskFrom(ctx).ID))
+				if len(got) == 2 {
+					return af.Permanent(af.Errorf(af.ErrDataLoss, "this day is lost"))
+				}
+				return nil
+			}, af.Arguments(report{"monday", "short"}), af.Overlap(af.OverlapSkip))
+			start(t, app)
+		}
+		time.Sleep(61 * time.Second)
+		mu.Lock()
+		defer mu.Unlock()
+		var want []string
+		for _, s := range []int64{20, 40, 60} {
+			want = append(want, fmt.Sprint(s, report{"monday", "short"}, "job/reports/", from.Unix()+s))
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got %v, want %v", got, want)
+		}
+		if task := tasksOf(t, b, "job.reports")[fmt.Sprint("job/reports/", from.Unix()+40)]; task.Status != af.StatusFailed || task.Error.Code != af.ErrDataLoss {
+			t.Errorf("%+v", task)
+		}
+	})
+}
+
+// A leader that has hung after it decided reads again before it makes tasks: others have, and they may be gone.
+func TestLeaderThatHungReadsAgain(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		hung := &hanging{Backend: fault.New(world, 1, fault.Plan{})}
+		leader := open(t, hung)
+		start(t, leader)
+		from := time.Now()
+		q := follow(t, leader, fault.New(world, 2, fault.Plan{}))
+		must(0, q.Schedule(t.Context(), "j", "@every 1m", 1))(t)
+		time.Sleep(50 * time.Second)
+		hung.mu.Lock()
+		hung.next = true
+		hung.mu.Unlock()
+		time.Sleep(40 * time.Second)
+		wantFires(t, tasksOf(t, world, "job"), "j", from, 60)
+		hung.mu.Lock()
+		defer hung.mu.Unlock()
+		if hung.hung != 1 || len(hung.inserted) > 0 {
+			t.Errorf("it hung %d times and made %v", hung.hung, hung.inserted)
+		}
+	})
+}
+
+// hanging stands still for 7 s after the next write of a job.
+type hanging struct {
+	*fault.Backend
+	mu       sync.Mutex
+	next     bool
+	hung     int
+	inserted []string
+}
+
+func (h *hanging) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := h.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Docs, ports.Store = hangingDocs{ports.Docs, h}, hangingStore{ports.Store, h}
+	}
+	return ports, err
+}
+
+type hangingDocs struct {
+	backend.Docs
+	h *hanging
+}
+
+func (d hangingDocs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
+	rev, err := d.Docs.PutIf(ctx, name, rev, value)
+	d.h.mu.Lock()
+	hang := d.h.next
+	d.h.next = false
+	if hang {
+		d.h.hung++
+	}
+	d.h.mu.Unlock()
+	if hang {
+		time.Sleep(7 * time.Second)
+	}
+	return rev, err
+}
+
+type hangingStore struct {
+	backend.Store
+	h *hanging
+}
+
+func (s hangingStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
+	s.h.mu.Lock()
+	for _, n := range tasks {
+		s.h.inserted = append(s.h.inserted, n.Task.ID)
+	}
+	s.h.mu.Unlock()
+	return s.Store.Insert(ctx, tasks)
+}
+
+// An Example of what a job may do: it submits a task, and makes a call.
+func ExampleHandleJob() {
+	app, err := af.Open(context.Background(), memory.New(), af.Logger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	resize := af.NewQueue[string, string](app, af.Worker{Name: "resize", Type: "Resize", Max: 1, Weight: 1}) // generated: NewResizeQueue(app)
+	submitted := make(chan string, 1)
+	af.HandleJob(app, "thumbnails", "@every 1s", func(ctx context.Context, folder string) error {
+		id, err := resize.Submit(ctx, folder+"/new.png", af.TaskID("resize/"+af.TaskFrom(ctx).ID))
+		if err == nil {
+			_, err = app.Call(ctx, "index", "Refresh", map[string]string{"folder": folder}) // generated: NewIndexClient(app).Refresh(ctx, folder)
+		}
+		if af.CodeOf(err) == af.ErrUnavailable || af.CodeOf(err) == af.ErrNotFound {
+			err = nil // nobody serves the index in this example
+		}
+		select {
+		case submitted <- strings.Split(id, "/")[2]:
+		default:
+		}
+		return err
+	}, af.Arguments("/pictures"), af.Zone("Europe/Berlin"), af.Missed(af.MissedSkip), af.Overlap(af.OverlapSkip))
+	if err := app.Start(context.Background()); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("submitted by the job", <-submitted)
+	if err := app.Shutdown(context.Background()); err != nil {
+		fmt.Println(err)
+	}
+	// Output: submitted by the job thumbnails
+}
