@@ -69,6 +69,9 @@ func (c *client) run(ctx context.Context) (err error) {
 	if err := c.submit(ctx, app); err != nil {
 		return fmt.Errorf("tasks: %w", err)
 	}
+	if err := c.fires(ctx, app); err != nil {
+		return fmt.Errorf("job: %w", err)
+	}
 	line := fmt.Sprintf("calls=%d tasks=%d success=%d failed=%d", c.calls, c.success+c.failed, c.success, c.failed)
 	if want := c.tasks * (1 + c.subtasks); c.failed > 0 || c.success != want {
 		return fmt.Errorf("%s, want %d tasks", line, want)
@@ -128,6 +131,18 @@ func (c *client) submit(ctx context.Context, app *af.App) error {
 		}
 	}
 	c.progress(len(waits), len(waits))
+	return nil
+}
+
+// fires says when the servers' job was fired lately.
+func (c *client) fires(ctx context.Context, app *af.App) error {
+	page, err := app.Fires(ctx, af.FireQuery{Job: "tick", Limit: 3})
+	if err != nil {
+		return err
+	}
+	for _, f := range page.Fires {
+		fmt.Fprintf(c.out, "job %s, due at %s: task %s\n", f.Job, f.Due.Format(time.TimeOnly), f.TaskID)
+	}
 	return nil
 }
 

@@ -37,6 +37,7 @@ func run(ctx context.Context, config string, work time.Duration) error {
 	}
 	testserver.RegisterTestServer(app, &testserver.TestServer{})
 	testserver.RegisterTestWorker(app, &testserver.TestWorker{Work: work})
+	testserver.RegisterTickWorker(app, &testserver.TickWorker{})
 	subtestserver.RegisterSubTestServer(app, &subtestserver.SubTestServer{})
 	subtestserver.RegisterSubTestWorker(app, &subtestserver.SubTestWorker{Work: work})
 	return app.Run(ctx)

@@ -18,6 +18,7 @@ var (
 	_ func(*TestServer, context.Context) (Info, error)          = (*TestServer).GetServiceName
 	_ func(*TestServer, context.Context, int, int) (int, error) = (*TestServer).TestFunc
 	_ func(*TestWorker, context.Context, Job) (Receipt, error)  = (*TestWorker).Run
+	_ func(*TickWorker, context.Context, Tick) error            = (*TickWorker).Run
 )
 
 // TestServerAPI is the service test_server as its callers see it: both *TestServer and *TestServerClient have its methods.
@@ -136,4 +137,33 @@ var afTestWorker = af.Worker{
 	Weight:    1,
 	Payload:   "6f8b2065255e",
 	Result:    "eb3d53a90c1c",
+}
+
+// TickWorkerQueue is the queue tick: it submits tasks for the worker TickWorker and follows them.
+//
+// TickWorker runs the tasks of a job: every two seconds there is one, however many servers run.
+type TickWorkerQueue struct{ af.VoidQueue[Tick] }
+
+// NewTickWorkerQueue returns the queue tick of t, usually an *af.App. It does no I/O.
+func NewTickWorkerQueue(t af.TaskClient) *TickWorkerQueue {
+	return &TickWorkerQueue{af.NewVoidQueue[Tick](t, afTickWorker)}
+}
+
+// RegisterTickWorker has r run the tasks of tick with w.
+// What is wrong with it, a nil w for one, is returned when r starts.
+func RegisterTickWorker(r af.Registrar, w *TickWorker) {
+	af.RegisterVoidWorker(r, afTickWorker, w)
+}
+
+var afTickWorker = af.Worker{
+	Name:      "tick",
+	Type:      "TickWorker",
+	Signature: "(Tick)",
+	Max:       10,
+	Backoff:   time.Second,
+	Weight:    1,
+	Payload:   "44136fa355b3",
+	Jobs: []af.DeclaredJob{
+		{ID: "tick", Cron: "*/2 * * * * *"},
+	},
 }

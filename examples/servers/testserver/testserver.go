@@ -62,3 +62,18 @@ type Receipt struct {
 	Index int    `json:"index"`
 	IP    string `json:"ip"` // of the instance that ran it
 }
+
+// TickWorker runs the tasks of a job: every two seconds there is one, however many servers run.
+//
+//af:worker name=tick
+//af:schedule id=tick cron="*/2 * * * * *"
+type TickWorker struct{}
+
+// Run says which due time it is about.
+func (w *TickWorker) Run(ctx context.Context, _ Tick) error {
+	af.LoggerFrom(ctx).Debug("tick")
+	return nil
+}
+
+// Tick is the payload of the job's tasks.
+type Tick struct{}

@@ -1,0 +1,91 @@
+package servers_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/devstack"
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/servers"
+)
+
+// Two Apps fire side by side, then one is left; the tasks run only where they may. Of each second there is one.
+func TestJobsOverTheServers(t *testing.T) {
+	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), devstack.Redis(t), devstack.AMQP(t)))
+	var mu sync.Mutex
+	ran := map[string]string{} // where, by task
+	var apps []*af.App
+	for _, ip := range []string{"10.0.0.1", "10.0.0.2"} {
+		app, err := af.Open(t.Context(), servers.From(cfg), af.IP(ip), af.Logger(slog.New(slog.NewTextHandler(t.Output(), nil))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			if err := app.Shutdown(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		af.HandleJob(app, "tick", "@every 1s", func(ctx context.Context, n int) error {
+			mu.Lock()
+			defer mu.Unlock()
+			ran[af.TaskFrom(ctx).ID] += af.InstanceFrom(ctx).IP
+			return nil
+		}, af.Arguments(7), af.AllowIPs("10.0.0.0/31", "10.0.0.2"), af.Missed(af.MissedAll))
+		if err := app.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		apps = append(apps, app)
+	}
+	j, err := apps[0].Job(t.Context(), "tick")
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(3 * time.Second) // what they race for
+	if err := apps[0].StopScheduler(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "six due times", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(ran) >= 6
+	})
+	if err := apps[1].DisableJob(t.Context(), "tick"); err != nil {
+		t.Fatal(err)
+	}
+	j2, err := apps[1].Job(t.Context(), "tick")
+	if err != nil {
+		t.Fatal(err)
+	}
+	until(t, "the last of them", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(ran) == int(j2.Fired.Unix()-j.Created.Unix())
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	for s := j.Created.Unix() + 1; s <= j2.Fired.Unix(); s++ {
+		if where := ran[fmt.Sprint("job/tick/", s)]; where != "10.0.0.1" && where != "10.0.0.2" {
+			t.Errorf("second %d ran at %q", s-j.Created.Unix(), where)
+		}
+	}
+	fires, err := apps[1].Fires(t.Context(), af.FireQuery{Job: "tick"})
+	if err != nil || fires.Total != len(ran) {
+		t.Errorf("%d fires noted of %d, %v", fires.Total, len(ran), err)
+	}
+}
+
+// until waits until cond holds.
+func until(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never came: %s", what)
+		}
+	}
+}
