@@ -158,7 +158,7 @@ func follow(t *testing.T, leader *af.App, b af.Backend, opts ...af.AppOption) af
 	for {
 		app := open(t, b, opts...)
 		if app.Instance().ID < leader.Instance().ID {
-			shut(t, app)
+			stopApp(t, app)
 			continue
 		}
 		af.RegisterWorker(app, jobWorker, &job{func(_ context.Context, n int) (int, error) { return n, nil }})
