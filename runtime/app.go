@@ -80,14 +80,13 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 			o(&s)
 		}
 	}
-	a := &App{settings: s, instance: newInstance(s), started: make(chan struct{}), snowflakes: newSnowflakes()}
+	a := &App{settings: s, log: slog.Default(), instance: newInstance(s), started: make(chan struct{}), snowflakes: newSnowflakes()}
 	a.inFlight, a.pending = semaphore.NewWeighted(s.maxCalls), semaphore.NewWeighted(s.maxPending)
 	a.caller = CallerFunc(a.invoke)
 	for i := len(s.client) - 1; i >= 0; i-- {
 		a.caller = s.client[i](a.caller)
 	}
 	if self := child.Self(); self != nil {
-		a.log = slog.Default() // the parent has the log
 		return a, openChild(a, self)
 	}
 	if err := a.openLog(); err != nil {
@@ -197,7 +196,9 @@ func (a *App) checkRegistrations() error {
 	}
 	for _, w := range a.workers {
 		check("worker", w.Name, w.Type, w.Err)
-		if w.Isolation != "" && w.Isolation != "process" {
+		switch w.Isolation {
+		case "", "goroutine", "process":
+		default:
 			errs = append(errs, Errorf(ErrInvalidArgument, "Register%s: there is no isolation %q", w.Type, w.Isolation))
 		}
 	}

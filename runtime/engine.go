@@ -22,6 +22,8 @@ import (
 //   - the settler writes what came of them, in batches, until the store has taken it (settler.go);
 //   - the pulse beats for this process, and beside that audits its claims and judges others (pulse.go);
 //   - the sweeper does what an interrupted process has left undone (sweeper.go);
+//   - the limiter reads how many tasks the pools may run (limits.go);
+//   - the registry says that this App is there, and nodes what machine it is on (registry.go, nodes.go);
 //   - the scheduler fires jobs (scheduler.go).
 type engine struct {
 	app     *App

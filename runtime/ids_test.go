@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -75,4 +77,21 @@ func TestSnowflakeWantsAStartedAppAndTime(t *testing.T) {
 	if _, err := app.Snowflake(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("its context had ended: %v", err)
 	}
+}
+
+// Tests of users run in a bubble, whose clock begins with the year 2000.
+func TestSnowflakeWorksInABubble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := openStarted(t, memory.New())
+		last := ""
+		for range 3 {
+			id, err := app.Snowflake(t.Context())
+			if err != nil || id <= last {
+				t.Errorf("%q after %q, %v", id, last, err)
+			}
+			last = id
+			time.Sleep(time.Hour)
+		}
+		shutdown(t, app)
+	})
 }

@@ -15,6 +15,11 @@ import (
 	"github.com/afgen/afgen/runtime/internal/child"
 )
 
+// A task of a worker with isolation=process, from end to end: its attempt (attempt.go) calls WorkerSpec.Run, which here is
+// runChild. That starts this program again (package child). There Open finds the mark and gives an App on a pipe
+// (isolate_child.go), whose ports pass everything on to the parent's (isolate_pipe.go, isolate_ports.go), as its logger does
+// (isolate_log.go). Start takes the task from the pipe and runs it with the worker that was registered, and the process ends.
+
 // ChildMemory limits the memory of each child process that runs a task of a worker with isolation=process, in bytes. On
 // Linux what it may write to is limited by the kernel, besides that of each process it starts; elsewhere, and before that
 // limit is reached, the garbage collector works harder (GOMEMLIMIT is nine tenths of it). Without it, or with 0, nothing
@@ -29,9 +34,16 @@ func ChildGrace(d time.Duration) AppOption {
 	return func(s *settings) { s.child.grace = max(d, 0) }
 }
 
+// InProcess runs the tasks of workers with isolation=process in goroutines, as those of any other: for tests, whose binary
+// has no main to run again, and in whose virtual time a process would not live.
+func InProcess() AppOption {
+	return func(s *settings) { s.child.off = true }
+}
+
 type childSettings struct {
 	memory int64
 	grace  time.Duration
+	off    bool
 }
 
 const (
@@ -110,7 +122,7 @@ func (c *children) endAll() {
 
 // isolated is a worker as it is to be run: one with isolation=process gets functions that run a child.
 func (e *engine) isolated(w WorkerSpec) WorkerSpec {
-	if w.Isolation != "process" {
+	if w.Isolation != "process" || e.app.settings.child.off {
 		return w
 	}
 	w.Run = func(ctx context.Context, payload json.RawMessage) (json.RawMessage, error) {

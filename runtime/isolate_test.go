@@ -11,6 +11,8 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -40,7 +42,7 @@ type isolated struct{ app, other *af.App }
 
 var (
 	isoWorker = af.Worker{Name: "iso", Type: "Isolated", Max: 4, Backoff: time.Millisecond, Weight: 1, Isolation: "process"}
-	isoFan    = af.Worker{Name: "iso_fan", Type: "IsolatedFan", Max: 4, Isolation: "process"}
+	isoFan    = af.Worker{Name: "iso_fan", Type: "IsolatedFan", Max: 4, Retries: 2, Backoff: time.Millisecond, Isolation: "process"}
 )
 
 func registerIsolated(app, other *af.App) {
@@ -69,6 +71,50 @@ func childMain() int {
 	}
 	fmt.Fprintln(os.Stderr, "child main:", err)
 	return 1
+}
+
+// hinted is memory that notes which queues hints are sent to.
+type hinted struct {
+	af.Backend
+	queues chan string
+}
+
+type hintedTransport struct {
+	backend.Transport
+	hinted
+}
+
+func (h hinted) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := h.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Transport = hintedTransport{ports.Transport, h}
+	}
+	return ports, err
+}
+
+func (h hintedTransport) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
+	select {
+	case h.queues <- queue:
+	default:
+	}
+	return h.Transport.Hint(ctx, queue, ids)
+}
+
+// What a child submits is hinted at once, by its parent: nobody waits for somebody to look.
+func TestWhatAChildSubmitsIsHinted(t *testing.T) {
+	h := hinted{memory.New(), make(chan string, 100)}
+	t.Setenv("GORACE", "atexit_sleep_ms=0")
+	app := open(t, h)
+	registerIsolated(app, nil)
+	start(t, app)
+	if _, err := do(t, af.NewQueue[deed, said](app, isoWorker), deed{Do: "store"}); err != nil {
+		t.Fatal(err)
+	}
+	for queue := range h.queues {
+		if queue == jobWorker.Name {
+			return
+		}
+	}
 }
 
 // isolate starts an App with the isolated workers, and whatever else with registers.
@@ -126,6 +172,9 @@ func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
 			me.More, err = q.Wait(ctx, id)
 		}
 		return me, err
+	case "store":
+		_, err := af.NewQueue[int, int](w.app, jobWorker).Submit(ctx, d.N)
+		return me, err
 	case "get":
 		_, err := w.app.GetTask(ctx, d.Text)
 		return me, err
@@ -164,13 +213,15 @@ func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
 		_ = p.Signal(syscall.SIGSEGV)
 		select {}
 	case "wait": // for the end of the context, with a process of its own
-		if err := begetAndTell(ctx, r); err != nil {
+		if err := begetAndTell(ctx, r); err != nil && ctx.Err() == nil { // others may know before this process does
 			return me, err
 		}
 		<-ctx.Done()
+		af.LoggerFrom(ctx).Info("ended", "cause", context.Cause(ctx), "stopped", errors.Is(context.Cause(ctx), af.ErrTaskStopped), "lost",
+			errors.Is(context.Cause(ctx), af.ErrLeaseLost))
 		return me, af.Errorf(af.ErrDataLoss, "%v; stopped: %v", context.Cause(ctx), errors.Is(context.Cause(ctx), af.ErrTaskStopped))
 	case "hang":
-		if err := begetAndTell(ctx, r); err != nil {
+		if err := begetAndTell(ctx, r); err != nil && ctx.Err() == nil { // others may know before this process does
 			return me, err
 		}
 		select {}
@@ -234,6 +285,18 @@ func TestProcessTasksRunInAChildEach(t *testing.T) {
 	}
 }
 
+func TestInProcessNeedsNoChild(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		app := open(t, memory.New(), af.InProcess())
+		registerIsolated(app, nil)
+		start(t, app)
+		got, err := do(t, af.NewQueue[deed, said](app, isoWorker), deed{Do: "say"})
+		if err != nil || got.PID != os.Getpid() {
+			t.Errorf("got %+v, %v; this is %d", got, err, os.Getpid())
+		}
+	})
+}
+
 func TestChildKnowsItsTaskAndInstance(t *testing.T) {
 	app, q := isolate(t, nil)
 	got, err := do(t, q, deed{Do: "know"}, af.Timeout(time.Minute))
@@ -257,6 +320,9 @@ func TestChildsRecordsAreLoggedByTheParent(t *testing.T) {
 			t.Errorf("%s is missing in %s", want, text)
 		}
 	}
+	if strings.Count(text, `"task":`) != 1 {
+		t.Errorf("attributes come twice: %s", text)
+	}
 	if strings.Contains(lines.String(), "not asked for") {
 		t.Error("records below the level come, too")
 	}
@@ -264,6 +330,7 @@ func TestChildsRecordsAreLoggedByTheParent(t *testing.T) {
 
 func TestChildCallsThroughItsParent(t *testing.T) {
 	var from string
+	var ids sync.Map
 	_, q := isolate(t, func(a *af.App) {
 		registerCalc(a, &calc{func(ctx context.Context, x int) (int, error) {
 			if from = af.MetadataFrom(ctx)["from"]; x == 13 {
@@ -271,7 +338,19 @@ func TestChildCallsThroughItsParent(t *testing.T) {
 			}
 			return 2 * x, nil
 		}})
-	})
+	}, af.ServerMiddleware(func(next af.Handler) af.Handler {
+		return func(ctx context.Context, req *af.Request) (json.RawMessage, error) {
+			if _, twice := ids.LoadOrStore(req.ID, true); twice {
+				t.Errorf("two calls have the id %s", req.ID)
+			}
+			return next(ctx, req)
+		}
+	}))
+	for range 2 { // the second child counts its calls from the start, too
+		if _, err := do(t, q, deed{Do: "call", N: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	got, err := do(t, q, deed{Do: "call", N: 21})
 	if err != nil || got.More != 42 || from != strconv.Itoa(got.PID) {
 		t.Errorf("got %+v, %v, from %s", got, err, from)
@@ -283,9 +362,19 @@ func TestChildCallsThroughItsParent(t *testing.T) {
 }
 
 func TestChildsCallToNobodyFailsAtOnce(t *testing.T) {
-	_, q := isolate(t, nil)
-	_, err := do(t, q, deed{Do: "call", N: 1})
+	t.Setenv("GORACE", "atexit_sleep_ms=0")
+	var calls atomic.Int32
+	app := open(t, faulty{memory.New(), func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
+		calls.Add(1)
+		return next.Call(ctx, req)
+	}})
+	registerIsolated(app, nil)
+	start(t, app)
+	_, err := do(t, af.NewQueue[deed, said](app, isoWorker), deed{Do: "call", N: 1})
 	wantError(t, err, af.ErrUnavailable, af.OutcomeAnswered, `no instance of service "calc"`)
+	if n := calls.Load(); n != 1 {
+		t.Errorf("%d attempts at a call that can't succeed", n)
+	}
 }
 
 func TestChildSubmitsAndWaitsThroughItsParent(t *testing.T) {
@@ -296,8 +385,8 @@ func TestChildSubmitsAndWaitsThroughItsParent(t *testing.T) {
 	if err != nil || got.More != os.Getpid()+1000 || got.Text == "" {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if got, err = do(t, q, deed{Do: "ids", N: 200}); err != nil || got.More != 200 {
-		t.Errorf("%d ids of 200, %v", got.More, err)
+	if got, err = do(t, q, deed{Do: "ids", N: 20_000}); err != nil || got.More != 20_000 { // more requests than may be in flight
+		t.Errorf("%d ids of 20,000, %v", got.More, err)
 	}
 	_, err = do(t, q, deed{Do: "get", Text: "nobody"})
 	wantError(t, err, af.ErrNotFound, af.OutcomeAnswered, "nobody")
@@ -354,6 +443,14 @@ func TestErrorsOfAChildAreThoseOfItsHandler(t *testing.T) {
 	for _, want := range []string{`"msg":"panic in a worker"`, `"panic":"secret"`, "isolate_test.go"} {
 		if !strings.Contains(lines.String(), want) {
 			t.Errorf("%s is missing in the log:\n%s", want, lines.String())
+		}
+	}
+	again := af.NewQueue[deed, said](app, isoFan) // which retries
+	for what, want := range map[string]int{"permanent": 1, "plain": 3} {
+		id := must(again.Submit(t.Context(), deed{Do: what}))(t)
+		_, _ = again.Wait(t.Context(), id)
+		if task := must(app.GetTask(t.Context(), id))(t); task.Attempt != want || task.Status != backend.StatusFailed {
+			t.Errorf("%s: %d attempts, %s", what, task.Attempt, task.Status)
 		}
 	}
 	id := must(q.Submit(t.Context(), deed{Do: "snooze"}))(t)

@@ -139,10 +139,11 @@ func TestChildThatIsStoppedIsKilledWhenItsTimeIsUp(t *testing.T) {
 }
 
 func TestStoppingATaskReachesItsChild(t *testing.T) {
-	app, q := isolate(t, nil, af.ChildGrace(50*time.Millisecond))
+	var lines log
+	app, q := isolate(t, nil, lines.option())
 	var ids []string
 	var pids []int
-	for _, what := range []string{"wait", "hang"} {
+	for _, what := range []string{"wait", "wait"} {
 		id := must(q.Submit(t.Context(), deed{Do: what}))(t)
 		ids, pids = append(ids, id), append(pids, progress[[]int](t, app, id)...)
 	}
@@ -156,6 +157,9 @@ func TestStoppingATaskReachesItsChild(t *testing.T) {
 		wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "was stopped")
 	}
 	wantGone(t, time.Minute, pids...)
+	if n := strings.Count(lines.String(), `"msg":"ended"`); n != 2 || n != strings.Count(lines.String(), `"stopped":true,"lost":false`) {
+		t.Errorf("%d handlers were told: %s", n, lines.String())
+	}
 }
 
 func TestWhatAHandlerLeavesBehindIsKilled(t *testing.T) {

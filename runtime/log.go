@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 )
 
@@ -13,18 +14,19 @@ func LogTo(open func() (slog.Handler, func() error, error)) AppOption {
 
 // openLog opens the App's log.
 func (a *App) openLog() error {
-	var h slog.Handler
-	switch s := a.settings; {
-	case s.openLog != nil:
+	if s := a.settings; s.log != nil {
+		a.log = s.log
+	}
+	h := a.log.Handler()
+	if open := a.settings.openLog; open != nil {
 		var err error
-		if h, a.closeLog, err = s.openLog(); err != nil {
+		if h, a.closeLog, err = open(); err != nil {
 			return err
 		}
-	case s.log != nil:
-		h = s.log.Handler()
-	default:
-		// Not wrapped: package slog must know its own handler where this logger is made the default.
-		a.log = slog.Default().With("instance", a.instance.ID)
+	}
+	if fmt.Sprintf("%T", h) == "*slog.defaultHandler" {
+		// Not wrapped: where this logger is made the default, package slog must know its own handler, or waits for itself.
+		a.log = a.log.With("instance", a.instance.ID)
 		return nil
 	}
 	if c, ok := h.(*contextHandler); ok {
@@ -40,6 +42,9 @@ func (a *App) openLog() error {
 // (slog.Logger.InfoContext and the like) say what [LoggerFrom] would. For all of a program to log so, make it the default:
 //
 //	slog.SetDefault(app.Logger())
+//
+// Without [Logger] and [LogTo] it is slog.Default as that was when the App was opened; where that still is package slog's own,
+// contexts add nothing, and only LoggerFrom does.
 func (a *App) Logger() *slog.Logger { return a.log }
 
 // LoggerFrom returns a logger that puts what ctx knows on each record: within a handler, the instance and service, method

@@ -286,6 +286,32 @@ func TestAppOpensAndClosesItsLog(t *testing.T) {
 	}
 }
 
+// Package slog's own default handler, wrapped and made the default, would wait for itself for ever.
+func TestLoggerOfAnAppMayBeTheDefault(t *testing.T) {
+	before := slog.Default()
+	defer slog.SetDefault(before)
+	for _, opts := range [][]af.AppOption{nil, {af.Logger(nil)}, {af.Logger(slog.Default())}, {af.Logger(slog.New(slog.DiscardHandler))}} {
+		app, err := af.Open(t.Context(), memory.New(), opts...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := make(chan struct{})
+		go func() {
+			slog.SetDefault(app.Logger())
+			slog.Debug("nothing")
+			_ = slog.Default().Handler().Handle(t.Context(), slog.NewRecord(time.Now(), slog.LevelInfo, "by the default", 0))
+			close(said)
+		}()
+		select {
+		case <-said:
+		case <-time.After(10 * time.Second):
+			t.Fatal("it waits for itself")
+		}
+		shutdown(t, app)
+		slog.SetDefault(before)
+	}
+}
+
 // nowhere is a backend that can't be opened.
 type nowhere struct{ af.Backend }
 

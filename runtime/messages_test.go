@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -229,4 +230,30 @@ func TestMessageOfAnotherTypeIsRefused(t *testing.T) {
 			t.Errorf("sum %d, log %s", sum, lines.String())
 		}
 	})
+}
+
+// What is sent waits in its queue until somebody receives it, here or in another process.
+func ExampleReceiveAs() {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	app, err := af.Open(ctx, memory.New(), quiet())
+	if err == nil {
+		err = app.Start(ctx)
+	}
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	type Order struct{ Item string }
+	fmt.Println(app.Send(ctx, "orders", Order{"lamp"}))
+	err = af.ReceiveAs(ctx, app, "orders", func(_ context.Context, o Order) error {
+		fmt.Println("ordered:", o.Item)
+		cancel() // one is enough
+		return nil
+	})
+	fmt.Println(errors.Is(err, context.Canceled), app.Shutdown(context.Background()))
+	// Output:
+	// <nil>
+	// ordered: lamp
+	// true <nil>
 }

@@ -49,7 +49,7 @@ type Worker struct {
 	Retries   int
 	Backoff   time.Duration
 	Weight    int
-	Isolation string // "" is a goroutine; "process"
+	Isolation string // "" or "goroutine"; "process"
 	Payload   string // fingerprint
 	Result    string // fingerprint; "" where there is none
 	Jobs      []DeclaredJob

@@ -67,15 +67,18 @@ func limitsInAStorm(w *world) {
 	})
 	defer fed.Wait()
 	defer stop()
-	const resizes, rounds = 100, 3
+	const resizes, rounds = 100, 2
 	for round := 1; ; round++ {
-		var took []time.Duration
+		var took, reads []time.Duration
 		for i := range resizes {
 			n := []int{1, 7, 3, 20, 0, 2, 12, 1, 5}[i%9]
 			begin := time.Now()
 			w.must(other.UpdateMaxWorkers(w.Context(), "job", []string{"", "192.0.2.1"}[i%2], n))
 			w.awaitApplied(worker, "", n)
 			took = append(took, time.Since(begin))
+			begin = time.Now()
+			must(other.QueueLimits(w.Context(), "job"))(w)
+			reads = append(reads, time.Since(begin))
 			w.within(patience, "what ran before has ended", func() bool { return w.worker(worker, "").Running <= n })
 			most.Store(0)
 			before := begun.Load()
@@ -88,12 +91,13 @@ func limitsInAStorm(w *world) {
 			}
 		}
 		slices.Sort(took)
-		p99 := took[resizes*99/100-1]
-		w.Logf("%d resizes are applied after p50 %v, p99 %v, at most %v", resizes, took[resizes/2], p99, took[resizes-1])
-		if p99 <= time.Second {
+		slices.Sort(reads)
+		p99, read := took[resizes*99/100-1], reads[resizes*99/100-1]
+		w.Logf("%d resizes are applied after p50 %v, p99 %v; a read takes p99 %v", resizes, took[resizes/2], p99, read)
+		if p99 <= max(time.Second, 10*read) { // on a machine where a read takes 100 ms there is no telling
 			break
 		}
-		if round == rounds { // once a machine may have had other things to do
+		if round == rounds {
 			w.Errorf("p99 of %d resizes is %v", resizes, p99)
 			break
 		}

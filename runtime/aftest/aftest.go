@@ -31,12 +31,13 @@ import (
 
 // Run calls test in a bubble of virtual time with an App on a memory backend of its own. The test registers what it
 // needs and starts the App; Run shuts it down afterwards, for a minute of virtual time at most, and fails the test if
-// something still runs then. The App logs to the test's output; opts come after that, so they may log elsewhere.
+// something still runs then. The App logs to the test's output; opts come after that, so they may log elsewhere. Workers
+// with isolation=process run their tasks in goroutines ([af.InProcess]).
 func Run(t *testing.T, test func(t *testing.T, app *af.App), opts ...af.AppOption) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		log := slog.New(slog.NewTextHandler(t.Output(), nil))
-		app, err := af.Open(t.Context(), memory.New(), append([]af.AppOption{af.Logger(log)}, opts...)...)
+		app, err := af.Open(t.Context(), memory.New(), append([]af.AppOption{af.Logger(log), af.InProcess()}, opts...)...)
 		if err != nil {
 			t.Fatal(err)
 		}

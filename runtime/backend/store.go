@@ -121,7 +121,7 @@ type Settle struct {
 	Result json.RawMessage
 	Error  *TaskError
 	Delay  time.Duration // for retrying and waiting: due that long after the store's now
-	Log    []string      // replaces Task.Log; nil leaves it
+	Log    []string      // lines, without newlines, that replace Task.Log; nil leaves it
 }
 
 // Settled is what came of a Settle.

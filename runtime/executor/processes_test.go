@@ -207,6 +207,13 @@ func TestMainThatForgetsTheChildIsTold(t *testing.T) {
 	}
 }
 
+func TestChildTakesOverAtStartWhereMainForgetsIt(t *testing.T) {
+	t.Setenv("AF_TEST_LOST", "starts")
+	if r := run(t, processes(t), errand{}); r[0].Err != nil {
+		t.Error(r[0].Err)
+	}
+}
+
 func TestFunctionsAreRegisteredOnceAndComplete(t *testing.T) {
 	for what, f := range map[string]*executor.Function[errand, trip]{
 		"twice":      executor.Register("errands", func(context.Context, errand) (trip, error) { return trip{}, nil }),

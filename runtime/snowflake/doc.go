@@ -2,17 +2,17 @@
 //
 //	g, err := snowflake.New(ctx, docs)    // an App does this: app.Snowflake(ctx)
 //	id, err := g.Next(ctx)
-//	fmt.Println(id)                       // 1575880316129869824
+//	fmt.Println(id)                       // 3560256936347308032
 //	err = g.Close(ctx)
 //
 // # Layout
 //
 //	 63  62                              22 21          12 11            0
 //	+---+----------------------------------+--------------+--------------+
-//	| 0 | milliseconds since 2015-01-01 UTC | node number  |   sequence   |
+//	| 0 | milliseconds since 2000-01-01 UTC | node number  |   sequence   |
 //	+---+----------------------------------+--------------+--------------+
 //
-// 41 bits of time last until September 2084, 10 bits make 1024 processes at once, 12 bits are 4096 ids a millisecond in
+// 41 bits of time last until September 2069, 10 bits make 1024 processes at once, 12 bits are 4096 ids a millisecond in
 // each. An [ID] prints as 19 decimal digits, so that texts sort as numbers do, and is a text in JSON too: JavaScript's
 // numbers would round it.
 //

@@ -195,7 +195,7 @@ func TestClockThatIsSetFarBackMeansAnotherNumber(t *testing.T) {
 		if third := g.must(t); third.Node() == id.Node() {
 			t.Errorf("%v after %v", third, id)
 		}
-		p.set.Store(-int64(time.Hour) * 24 * 365 * 20)
+		p.set.Store(-int64(time.Hour) * 24 * 365 * 30)
 		if _, err := g.Next(t.Context()); !errors.Is(err, backend.ErrFailedPrecondition) {
 			t.Errorf("before the epoch: %v", err)
 		}

@@ -15,7 +15,7 @@ import (
 // The layout is a promise: ids are stored.
 func TestIDHasTimeNodeAndSequence(t *testing.T) {
 	at := time.Date(2026, 11, 24, 10, 30, 0, 5e6, time.UTC)
-	ms := at.Sub(time.Date(2015, 1, 1, 0, 0, 0, 0, time.UTC)).Milliseconds()
+	ms := at.Sub(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).Milliseconds()
 	id := snowflake.ID(ms<<22 | 1023<<12 | 4095)
 	if !id.Time().Equal(at) || id.Node() != 1023 || id.Sequence() != 4095 {
 		t.Errorf("got %v, %d, %d", id.Time(), id.Node(), id.Sequence())

@@ -206,7 +206,7 @@ func TestMigrationThatFailsLeavesTheFileAsItIs(t *testing.T) {
 	if err := ports.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, path, backend.ErrInternal, "bringing the schema to version ", embedded.Steps(func(steps []string) []string {
+	refused(t, path, backend.ErrInternal, "bringing the schema to version", embedded.Steps(func(steps []string) []string {
 		return append(steps, "DELETE FROM task; CREATE TABLE task (again)")
 	}))
 	if _, err := join(t, path).Store.Get(t.Context(), "t"); err != nil {

@@ -51,6 +51,7 @@ func TestMessageOfAKilledReceiverComesAgain(t *testing.T) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
+	defer child.Process.Kill() // where it was not yet
 	for n := range 3 {
 		if err := app.Send(t.Context(), "orders", n); err != nil {
 			t.Fatal(err)

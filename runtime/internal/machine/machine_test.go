@@ -30,11 +30,11 @@ func TestMeasurementCountsForAWhile(t *testing.T) {
 		mu.Unlock()
 		Measure(t.Context())
 		first := measured
-		time.Sleep(again - 1)
+		time.Sleep(again - time.Millisecond)
 		if Measure(t.Context()); measured != first {
 			t.Error("measured again too soon")
 		}
-		time.Sleep(1)
+		time.Sleep(time.Millisecond)
 		if Measure(t.Context()); measured == first {
 			t.Error("not measured again")
 		}

@@ -30,7 +30,7 @@ func (worker) Run(ctx context.Context, what string) (string, error) {
 		select {}
 	case "devour":
 		var all [][]byte
-		for len(all) < 64 {
+		for len(all) < 16 {
 			b := make([]byte, 64<<20)
 			for i := 0; i < len(b); i += 4096 {
 				b[i] = 1
