@@ -25,6 +25,11 @@
 // dispatch table has for the method, which decodes, calls your code and encodes the results. A panic in between is an
 // error of that call and nothing else.
 //
+// # Jobs
+//
+// A job submits a task at set times: by //af:schedule, by Schedule on a queue, or a function by [HandleJob]. Every App fires
+// jobs, and each due time makes one task in the cluster. [App.Jobs], [App.Fires] and their neighbours operate them.
+//
 // # Errors
 //
 // Every call fails with an [*Error]: a [Code], a message, typed details, and an [Outcome] that says whether repeating is

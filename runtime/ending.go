@@ -173,12 +173,14 @@ func (a *App) GetTask(ctx context.Context, id string) (Task, error) {
 
 // waits are those who wait for tasks to end.
 type waits struct {
-	mu  sync.Mutex
-	ids map[string][]chan struct{}
+	mu   sync.Mutex
+	ids  map[string][]chan struct{}
+	also func(ids []string) // hears of all
 }
 
 // tell wakes those who wait for ids.
 func (w *waits) tell(ids []string) {
+	w.also(ids)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.ids) == 0 {

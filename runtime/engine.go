@@ -78,6 +78,7 @@ func newEngine(a *App) *engine {
 	e.registry = newRegistry(e)
 	e.nodes = newNodes(e)
 	e.sched = newScheduler(e)
+	e.waits.also = e.sched.tasksEnded
 	return e
 }
 

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -14,9 +15,10 @@ import (
 
 // A jobDoc is the document jobs/<id>. Instants are Unix seconds by the store's clock.
 //
-// A due time goes through it in two writes. The first decides, for all schedulers that may be at work: it raises Done past
-// the due time and says in Todo what is to come of it, guarded by the document's revision. Then that is carried out, which
-// may be repeated by anybody, since a fire's task has the due time in its id; the second write takes it from Todo.
+// A due time goes through it in two writes. The first decides, for all schedulers that may be at work: it raises Done
+// past the due time and says in Todo what is to come of it, guarded by the document's revision. Then that is carried
+// out, which may be repeated by anybody, since a fire's task has the due time in its id; the second write takes it from
+// Todo.
 type jobDoc struct {
 	jobContent
 	Created  int64    `json:"created"` // of this time table
@@ -85,13 +87,13 @@ func contentOf(s JobSpec) (jobContent, *Error) {
 		return wrong("its payload: %w", err)
 	}
 	switch {
-	case s.ID == "" || len(s.ID) > maxJobName || !utf8.ValidString(s.ID) || strings.ContainsFunc(s.ID, func(r rune) bool { return r < ' ' }):
+	case s.ID == "" || len(s.ID) > maxJobName || !utf8.ValidString(s.ID) || strings.ContainsFunc(s.ID, unicode.IsControl):
 		return wrong("an id has 1 to %d bytes and no control characters", maxJobName)
 	case c.Queue == "":
 		return wrong("it has no queue")
 	case len(c.Payload) > maxJobPayload:
-		return c, Errorf(ErrResourceExhausted, "job %q: its payload is %d bytes; at most %d are allowed", s.ID, len(c.Payload), maxJobPayload).
-			With(OutcomeNotSent)
+		return c, Errorf(ErrResourceExhausted, "job %q: its payload is %d bytes; at most %d are allowed", s.ID,
+			len(c.Payload), maxJobPayload).With(OutcomeNotSent)
 	}
 	if c.Zone == "UTC" {
 		c.Zone = ""
@@ -179,8 +181,8 @@ func (j *jobDoc) next() time.Time {
 	return j.table.Next(time.Unix(j.Done, 0))
 }
 
-// latest returns the latest due times after one instant and up to another, max at the most, oldest first, and the one before
-// them; 0 where there is none.
+// latest returns the latest due times after one instant and up to another, max at the most, oldest first, and the one
+// before them; 0 where there is none.
 func latest(table cron.Schedule, after, upTo time.Time, max int) (due []int64, before int64) {
 	for span := time.Duration(max) * time.Second; ; span *= 4 {
 		from := upTo.Add(-span)
@@ -201,8 +203,8 @@ func latest(table cron.Schedule, after, upTo time.Time, max int) (due []int64, b
 	}
 }
 
-// decide decides what comes of the due times that have passed, and says whether there are any. live says that a task of an
-// earlier one has not ended.
+// decide decides what comes of the due times that have passed, and says whether there are any. live says that a task of
+// an earlier one has not ended.
 func (j *jobDoc) decide(now time.Time, live bool) bool {
 	due, before := latest(j.table, time.Unix(j.Done, 0), now, maxMissed)
 	if len(due) == 0 {
@@ -258,20 +260,20 @@ func (j *jobDoc) decide(now time.Time, live bool) bool {
 // task is a task of the job.
 func (j *jobDoc) task(id string) backend.NewTask {
 	return backend.NewTask{Task: Task{
-		ID: id, Queue: j.Queue, Status: backend.StatusPending, Weight: j.Weight, Payload: j.Payload, Fingerprint: j.Fingerprint,
-		Timeout: j.Timeout, Allow: j.Allow,
+		ID: id, Queue: j.Queue, Status: backend.StatusPending, Weight: j.Weight, Payload: j.Payload,
+		Fingerprint: j.Fingerprint, Timeout: j.Timeout, Allow: j.Allow,
 	}}
 }
 
 // fireID is the id of a due time's task: one in the whole cluster.
-func (j *jobDoc) fireID(due int64) string { return "job/" + j.id + "/" + strconv.FormatInt(due, 10) }
+func fireID(job string, due int64) string { return "job/" + job + "/" + strconv.FormatInt(due, 10) }
 
 // public is the job as users see it.
 func (j *jobDoc) public() Job {
 	out := Job{
-		ID: j.id, Cron: j.Cron, Zone: j.Zone, Queue: j.Queue, Payload: j.Payload, Allow: j.Allow, Missed: j.Missed, Window: j.Window,
-		Overlap: j.Overlap, Timeout: j.Timeout, Disabled: j.Disabled, Declared: j.Declared, Created: time.Unix(j.Created, 0).UTC(),
-		Next: j.next(),
+		ID: j.id, Cron: j.Cron, Zone: j.Zone, Queue: j.Queue, Payload: j.Payload, Allow: j.Allow, Missed: j.Missed,
+		Window: j.Window, Overlap: j.Overlap, Timeout: j.Timeout, Disabled: j.Disabled, Declared: j.Declared,
+		Created: time.Unix(j.Created, 0).UTC(), Next: j.next(),
 	}
 	if out.Zone == "" {
 		out.Zone = "UTC"

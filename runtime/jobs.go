@@ -123,8 +123,8 @@ func declared[P any](w Worker) ([]JobSpec, error) {
 }
 
 // HandleJob has r run fn as the job id, at the due times of cron: with what [Arguments] says, in a goroutine or, with
-// [ChildProcess], in a child process. Each due time makes one task of the queue "job.<id>", which runs at least once, as
-// any task does; fn submits tasks of other queues and makes calls with what it closes over. What is wrong with it is
+// [ChildProcess], in a child process. Each due time makes one task of the queue "job.<id>", which runs at least once,
+// as any task does; fn submits tasks of other queues and makes calls with what it closes over. What is wrong with it is
 // returned when r starts.
 func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context, args A) error, opts ...JobOption) {
 	w := Worker{
@@ -233,7 +233,7 @@ type JobPage struct {
 	Cursor string // of the next page; "" at the end
 }
 
-// A FireQuery selects fires of one job, latest first; zero fields but Job don't restrict.
+// A FireQuery selects fires, latest first; zero fields don't restrict.
 type FireQuery struct {
 	Job     string
 	After   time.Time // fired at or after
@@ -250,8 +250,8 @@ type FirePage struct {
 	Cursor string // of the next page; "" at the end
 }
 
-// PutJob implements [TaskClient]. The job's due times are those after now; where one of that id has the same time table,
-// they go on as they are, and where nothing differs nothing is written. A job that is disabled stays so.
+// PutJob implements [TaskClient]. The job's due times are those after now; where one of that id has the same time
+// table, they go on as they are, and where nothing differs nothing is written. A job that is disabled stays so.
 func (a *App) PutJob(ctx context.Context, spec JobSpec) error {
 	e, err := a.engine()
 	if err != nil {
@@ -273,8 +273,8 @@ func (a *App) Job(ctx context.Context, id string) (Job, error) {
 	return j.public(), nil
 }
 
-// RemoveJob removes a job and its history; tasks that it has submitted stay. Removing one that isn't there is harmless. A
-// job that a program declares comes back when such a program starts: disable it instead.
+// RemoveJob removes a job and its history; tasks that it has submitted stay. Removing one that isn't there is harmless.
+// A job that a program declares comes back when such a program starts: disable it instead.
 func (a *App) RemoveJob(ctx context.Context, id string) error {
 	e, err := a.engine()
 	if err != nil {
@@ -307,7 +307,8 @@ func (a *App) setDisabled(ctx context.Context, id string, disabled bool) error {
 	})
 }
 
-// RunJob submits a task of a job now, whether it is disabled or not and whatever its policies, and returns the task's id.
+// RunJob submits a task of a job now, whether it is disabled or not and whatever its policies, and returns the task's
+// id.
 func (a *App) RunJob(ctx context.Context, id string) (string, error) {
 	e, err := a.engine()
 	if err != nil {
@@ -316,7 +317,8 @@ func (a *App) RunJob(ctx context.Context, id string) (string, error) {
 	return e.runJob(ctx, id)
 }
 
-// Fires returns the history of a job, of which the latest 200 fires are kept.
+// Fires returns the history of a job, or of all, a page at a time: the latest 200 fires of each are kept. A job that isn't
+// there is not_found.
 func (a *App) Fires(ctx context.Context, q FireQuery) (FirePage, error) {
 	e, err := a.engine()
 	if err != nil {
@@ -334,8 +336,8 @@ func (a *App) Jobs(ctx context.Context, q JobQuery) (JobPage, error) {
 	return e.listJobs(ctx, q)
 }
 
-// StartScheduler has this App fire jobs, as it does from Start on unless [NoScheduler] was given. Any number of Apps may:
-// each due time makes one task. Starting it again is harmless.
+// StartScheduler has this App fire jobs, as it does from Start on unless [NoScheduler] was given. Any number of Apps
+// may: each due time makes one task. Starting it again is harmless.
 func (a *App) StartScheduler(context.Context) error {
 	e, err := a.engine()
 	if err != nil {
@@ -348,8 +350,8 @@ func (a *App) StartScheduler(context.Context) error {
 	return nil
 }
 
-// StopScheduler keeps this App from firing jobs until StartScheduler; other Apps go on. It returns when nothing is under
-// way any more, or when ctx ends. Stopping it again is harmless.
+// StopScheduler keeps this App from firing jobs until StartScheduler; other Apps go on. It returns when nothing is
+// under way any more, or when ctx ends. Stopping it again is harmless.
 func (a *App) StopScheduler(ctx context.Context) error {
 	e, err := a.engine()
 	if err != nil {

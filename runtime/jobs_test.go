@@ -19,8 +19,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// tasksOf returns the tasks of a queue, by id.
-func tasksOf(t *testing.T, b af.Backend, queue string) map[string]af.Task {
+// jobTasks returns the tasks of a queue, by id.
+func jobTasks(t *testing.T, b af.Backend, queue string) map[string]af.Task {
 	t.Helper()
 	ports := must(b.Open(t.Context(), backend.Env{Instance: af.Instance{ID: "auditor"}}))(t)
 	defer func() { _ = ports.Close(t.Context()) }()
@@ -55,7 +55,7 @@ func wantFires(t *testing.T, tasks map[string]af.Task, id string, from time.Time
 	}
 }
 
-func seconds(from, to, step int) (list []int) {
+func eachSecond(from, to, step int) (list []int) {
 	for s := from; s <= to; s += step {
 		list = append(list, s)
 	}
@@ -78,7 +78,7 @@ func TestJobIsFiredAtEachDueTime(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(65 * time.Second)
-		tasks := tasksOf(t, b, "job")
+		tasks := jobTasks(t, b, "job")
 		wantFires(t, tasks, "often", from, 10, 20, 30, 40, 50, 60)
 		mu.Lock()
 		for i, ran := range at {
@@ -113,11 +113,12 @@ func TestTwoSchedulersMakeOneTaskOfADueTime(t *testing.T) {
 			}
 		}
 		time.Sleep(30500 * time.Millisecond)
-		wantFires(t, tasksOf(t, world, "job"), "j", from, seconds(1, 30, 1)...)
+		wantFires(t, jobTasks(t, world, "job"), "j", from, eachSecond(1, 30, 1)...)
 	})
 }
 
-// The leader dies at each of its steps, or its reply is lost: another goes on, within seconds, and no due time is missing.
+// The leader dies at each of its steps, or its reply is lost: another goes on, within seconds, and no due time is
+// missing.
 func TestLeaderThatDiesBetweenStepsLeavesNothingUndone(t *testing.T) {
 	for _, op := range []string{"Now", "Docs.List", "Docs.PutIf", "Insert", "Docs.Get", "Get"} {
 		for skip := range 3 {
@@ -132,7 +133,7 @@ func TestLeaderThatDiesBetweenStepsLeavesNothingUndone(t *testing.T) {
 					if err := q.Schedule(t.Context(), "j", "@every 1s", 1, af.Overlap(af.OverlapQueue)); err != nil {
 						t.Fatal(err)
 					}
-					follow(t, app, fault.New(world, 2, fault.Plan{}), af.Lease(3*time.Second))
+					followLeader(t, app, fault.New(world, 2, fault.Plan{}), af.Lease(3*time.Second))
 					time.Sleep(2500 * time.Millisecond)
 					leader.after.Store(int32(skip + 1))
 					time.Sleep(22 * time.Second)
@@ -141,24 +142,24 @@ func TestLeaderThatDiesBetweenStepsLeavesNothingUndone(t *testing.T) {
 					default:
 						t.Fatal("it lives")
 					}
-					tasks := tasksOf(t, world, "job")
+					tasks := jobTasks(t, world, "job")
 					for s := 21; s < 30; s++ { // those who follow are 2 s late as long as the dead one counts as present
 						delete(tasks, fmt.Sprint("job/j/", from.Unix()+int64(s)))
 					}
-					wantFires(t, tasks, "j", from, seconds(1, 20, 1)...)
+					wantFires(t, tasks, "j", from, eachSecond(1, 20, 1)...)
 				})
 			})
 		}
 	}
 }
 
-// follow starts an App with a worker beside one that leads, and returns its queue.
-func follow(t *testing.T, leader *af.App, b af.Backend, opts ...af.AppOption) af.Queue[int, int] {
+// followLeader starts an App with a worker beside one that leads, and returns its queue.
+func followLeader(t *testing.T, leader *af.App, b af.Backend, opts ...af.AppOption) af.Queue[int, int] {
 	t.Helper()
 	for {
 		app := open(t, b, opts...)
 		if app.Instance().ID < leader.Instance().ID {
-			stopApp(t, app)
+			shutScheduler(t, app)
 			continue
 		}
 		af.RegisterWorker(app, jobWorker, &job{func(_ context.Context, n int) (int, error) { return n, nil }})
@@ -229,8 +230,8 @@ func (x stumblingDocs) Get(ctx context.Context, name string) (backend.Doc, error
 	return x.Docs.Get(ctx, name)
 }
 
-// Requests are refused, replies lost, calls repeated much later; processes die and come back; the one that leads hangs. A
-// job every second has one task for each.
+// Requests are refused, replies lost, calls repeated much later; processes die and come back; the one that leads hangs.
+// A job every second has one task for each.
 func TestStormLosesNoDueTimeAndDoublesNone(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -274,7 +275,7 @@ func TestStormLosesNoDueTimeAndDoublesNone(t *testing.T) {
 				must(0, calm.StartScheduler(t.Context()))(t)
 				end := from.Add(90 * time.Second)
 				time.Sleep(time.Until(end) + 500*time.Millisecond)
-				wantFires(t, tasksOf(t, world, "job"), "j", from, seconds(1, 90, 1)...)
+				wantFires(t, jobTasks(t, world, "job"), "j", from, eachSecond(1, 90, 1)...)
 				for _, f := range must(calm.Fires(t.Context(), af.FireQuery{Job: "j", Limit: 1000}))(t).Fires {
 					if f.Skipped != "" {
 						t.Errorf("%+v", f)
@@ -300,7 +301,7 @@ func TestMissedDueTimes(t *testing.T) {
 		"window":          {"*/2 * * * *", []af.JobOption{af.MissedWindow(5 * time.Minute)}, []int{480, 600}, 3},
 		"skip, just due":  {"*/1 * * * *", []af.JobOption{af.Missed(af.MissedSkip)}, []int{660}, 10},
 		"once, just due":  {"*/1 * * * *", nil, []int{660}, 10},
-		"all, often":      {"* * * * * *", []af.JobOption{af.Missed(af.MissedAll)}, seconds(1, 661, 1), 0},
+		"all, often":      {"* * * * * *", []af.JobOption{af.Missed(af.MissedAll)}, eachSecond(1, 661, 1), 0},
 		"once, every day": {"0 0 * * *", nil, nil, 0},
 		"none waits":      {"@every 1h", []af.JobOption{af.Missed(af.MissedAll)}, nil, 0},
 	} {
@@ -316,7 +317,7 @@ func TestMissedDueTimes(t *testing.T) {
 				time.Sleep(11*time.Minute + 1500*time.Millisecond - time.Since(from))
 				must(0, app.StartScheduler(t.Context()))(t)
 				time.Sleep(400 * time.Millisecond)
-				wantFires(t, tasksOf(t, b, "job"), "j", from, c.fired...)
+				wantFires(t, jobTasks(t, b, "job"), "j", from, c.fired...)
 				skipped := 0
 				for _, f := range must(app.Fires(t.Context(), af.FireQuery{Job: "j", Limit: 1000}))(t).Fires {
 					if f.Skipped != "" {
@@ -334,9 +335,9 @@ func TestMissedDueTimes(t *testing.T) {
 // The task of each due time takes 25 s, the job is due every 10.
 func TestOverlappingTasks(t *testing.T) {
 	for policy, want := range map[af.OverlapPolicy]struct{ fired, began []int }{
-		af.OverlapAllow: {seconds(10, 100, 10), seconds(10, 100, 10)},
+		af.OverlapAllow: {eachSecond(10, 100, 10), eachSecond(10, 100, 10)},
 		af.OverlapSkip:  {[]int{10, 40, 70, 100}, []int{10, 40, 70, 100}},
-		af.OverlapQueue: {[]int{10, 20, 30, 40}, []int{10, 35, 60, 85}},
+		af.OverlapQueue: {[]int{10, 20, 30, 40}, []int{10, 34, 59, 84}},
 	} {
 		t.Run(string(policy), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -358,7 +359,7 @@ func TestOverlappingTasks(t *testing.T) {
 					t.Fatal(err)
 				}
 				time.Sleep(101*time.Second - time.Since(from))
-				wantFires(t, tasksOf(t, b, "job"), "j", from, want.fired...)
+				wantFires(t, jobTasks(t, b, "job"), "j", from, want.fired...)
 				mu.Lock()
 				if !slices.Equal(began, want.began) {
 					t.Errorf("began at %v, want %v", began, want.began)
@@ -389,7 +390,7 @@ func TestJobIsOperated(t *testing.T) {
 		hand := must(app.RunJob(ctx, "a"))(t)
 		must(0, app.EnableJob(ctx, "a"))(t)
 		time.Sleep(10 * time.Second)
-		tasks := tasksOf(t, b, "job")
+		tasks := jobTasks(t, b, "job")
 		if tasks[hand].Status != af.StatusSuccess || string(tasks[hand].Payload) != "1" {
 			t.Errorf("by hand: %+v", tasks[hand])
 		}
@@ -420,27 +421,37 @@ func TestJobIsOperated(t *testing.T) {
 			t.Errorf("enabled: %+v", page)
 		}
 
+		must(app.RunJob(ctx, "b"))(t)
+		all := must(app.Fires(ctx, af.FireQuery{Limit: 4}))(t)
+		if len(all.Fires) != 4 || all.Total != 5 || all.Fires[0].Job != "b" && all.Fires[1].Job != "b" || all.Cursor == "" {
+			t.Errorf("of all jobs: %+v", all)
+		}
+		since := must(app.Fires(ctx, af.FireQuery{Job: "a", After: from.Add(time.Minute), Before: from.Add(88 * time.Second)}))(t)
+		if since.Total != 1 || since.Fires[0].TaskID != hand {
+			t.Errorf("of a minute: %+v", since)
+		}
+
 		must(0, app.RemoveJob(ctx, "a"))(t)
 		must(0, app.RemoveJob(ctx, "a"))(t)
 		time.Sleep(time.Minute)
-		if n := len(tasksOf(t, b, "job")); n != 4 {
-			t.Errorf("%d tasks after the removal, want 4", n)
+		if n := len(jobTasks(t, b, "job")); n != 5 {
+			t.Errorf("%d tasks after the removal, want 5", n)
 		}
 		for what, err := range map[string]error{
-			"job":     second(app.Job(ctx, "a")),
-			"fires":   second(app.Fires(ctx, af.FireQuery{Job: "a"})),
-			"run":     second(app.RunJob(ctx, "a")),
+			"job":     errorOf(app.Job(ctx, "a")),
+			"fires":   errorOf(app.Fires(ctx, af.FireQuery{Job: "a"})),
+			"run":     errorOf(app.RunJob(ctx, "a")),
 			"enable":  app.EnableJob(ctx, "a"),
 			"disable": app.DisableJob(ctx, "a"),
 		} {
-			wantCode(t, what, err, af.ErrNotFound)
+			wantJobError(t, what, err, af.ErrNotFound)
 		}
 	})
 }
 
-func second[T any](_ T, err error) error { return err }
+func errorOf[T any](_ T, err error) error { return err }
 
-func wantCode(t *testing.T, what string, err error, code af.Code) {
+func wantJobError(t *testing.T, what string, err error, code af.Code) {
 	t.Helper()
 	if af.CodeOf(err) != code {
 		t.Errorf("%s: %v, want %s", what, err, code)
@@ -466,7 +477,7 @@ func TestJobThatMakesNoSenseIsRefused(t *testing.T) {
 			{"a", "* * * * *", af.MissedWindow(-1), "negative"},
 		} {
 			err := q.Schedule(t.Context(), c.id, c.cron, 1, c.opt)
-			wantCode(t, c.says, err, af.ErrInvalidArgument)
+			wantJobError(t, c.says, err, af.ErrInvalidArgument)
 			if says := strings.Replace(c.says, "four", "4", 1); err == nil || !strings.Contains(err.Error(), strings.TrimSuffix(says, "five")) {
 				t.Errorf("%v, want it to say %q", err, c.says)
 			}
@@ -488,7 +499,7 @@ func TestDueTimesFollowTheStoresClock(t *testing.T) {
 			must(0, q.Schedule(t.Context(), "j", "*/30 * * * *", 1))(t)
 		}
 		time.Sleep(61 * time.Minute)
-		wantFires(t, tasksOf(t, inner, "job"), "j", from, 1800, 3600)
+		wantFires(t, jobTasks(t, inner, "job"), "j", from, 1800, 3600)
 	})
 }
 
@@ -504,10 +515,10 @@ func TestDueTimesOfAStoreWhoseClockIsSet(t *testing.T) {
 		time.Sleep(25 * time.Minute)
 		by.Store(-int64(time.Hour))
 		time.Sleep(10 * time.Minute)
-		wantFires(t, tasksOf(t, inner, "job"), "j", from, 600, 1200)
+		wantFires(t, jobTasks(t, inner, "job"), "j", from, 600, 1200)
 		by.Store(int64(time.Hour))
 		time.Sleep(6 * time.Minute)
-		wantFires(t, tasksOf(t, inner, "job"), "j", from, seconds(600, 6000, 600)...)
+		wantFires(t, jobTasks(t, inner, "job"), "j", from, eachSecond(600, 6000, 600)...)
 	})
 }
 
@@ -544,16 +555,16 @@ func TestPurgedFireIsNotFiredAgain(t *testing.T) {
 		app, q := work(t, b, jobWorker, run, af.Retention(time.Second, 1))
 		must(0, q.Schedule(t.Context(), "j", "0 * * * * *", 1, af.Missed(af.MissedAll)))(t)
 		time.Sleep(10*time.Minute - time.Second)
-		stopApp(t, app)
+		shutScheduler(t, app)
 		work(t, b, jobWorker, run, af.Retention(time.Second, 1))
 		time.Sleep(30 * time.Second)
-		if n, left := runs.Load(), len(tasksOf(t, b, "job")); n != 10 || left > 2 {
+		if n, left := runs.Load(), len(jobTasks(t, b, "job")); n != 10 || left > 2 {
 			t.Errorf("%d runs, want 10; %d tasks are left", n, left)
 		}
 	})
 }
 
-func stopApp(t *testing.T, app *af.App) {
+func shutScheduler(t *testing.T, app *af.App) {
 	t.Helper()
 	if err := app.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
@@ -604,10 +615,17 @@ func TestSchedulerIsStoppedAndStarted(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		must(0, app.StopScheduler(t.Context()))(t)
 		must(0, app.StopScheduler(t.Context()))(t)
+		must(0, app.StartScheduler(t.Context()))(t)
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = app.StopScheduler(ended) // it may not wait
+		must(0, app.StartScheduler(t.Context()))(t)
+		time.Sleep(10 * time.Second)
+		must(0, app.StopScheduler(t.Context()))(t)
 		synctest.Wait()
 		time.Sleep(time.Minute)
-		wantFires(t, tasksOf(t, b, "job"), "j", from, 40, 50, 60, 70) // what is no more than 30 s late was not missed
+		wantFires(t, jobTasks(t, b, "job"), "j", from, 40, 50, 60, 70, 80) // what is no more than 30 s late was not missed
 		closed := open(t, b)
-		wantCode(t, "before the start", closed.StartScheduler(t.Context()), af.ErrFailedPrecondition)
+		wantJobError(t, "before the start", closed.StartScheduler(t.Context()), af.ErrFailedPrecondition)
 	})
 }

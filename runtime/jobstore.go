@@ -69,7 +69,7 @@ func (e *engine) readJobs(ctx context.Context, prefix string) ([]*jobDoc, error)
 	return jobs, err
 }
 
-// write writes a job if its revision is still what it was; ErrAborted otherwise.
+// writeJob writes a job if its revision is still what it was; ErrAborted otherwise.
 func (e *engine) writeJob(ctx context.Context, j *jobDoc) error {
 	value, err := json.Marshal(j)
 	if err != nil {
@@ -140,8 +140,8 @@ func (e *engine) putJob(ctx context.Context, spec JobSpec) error {
 	})
 }
 
-// removeJob removes a job, if it is one of those.
-func (e *engine) removeJob(ctx context.Context, id string, if_ func(*jobDoc) bool) error {
+// removeJob removes a job, if mayGo says so of it as it is now.
+func (e *engine) removeJob(ctx context.Context, id string, mayGo func(*jobDoc) bool) error {
 	for range maxTries {
 		j, err := e.readJob(ctx, id)
 		if CodeOf(err) == ErrNotFound {
@@ -150,7 +150,7 @@ func (e *engine) removeJob(ctx context.Context, id string, if_ func(*jobDoc) boo
 		if err != nil {
 			return err
 		}
-		if !if_(j) {
+		if !mayGo(j) {
 			return nil
 		}
 		err = e.ports.Docs.Delete(ctx, jobDocs+id, j.revision)
@@ -175,41 +175,75 @@ func (e *engine) removeJob(ctx context.Context, id string, if_ func(*jobDoc) boo
 	return Errorf(ErrUnavailable, "job %q: others change it all the time, or the store is away", id)
 }
 
-// startJobs puts the jobs that the program declares, removes those of its workers that it no longer declares, and begins to
-// fire. Programs of two versions that run side by side each do so once, when they start: the last one to start prevails.
+// startJobs puts the jobs that the program declares, removes those of its workers that it no longer declares, and
+// begins to fire. Programs of two versions that run side by side each do so once, when they start: the last one to
+// start prevails. Where the documents can't be reached it goes on trying, and the App starts.
 func (e *engine) startJobs(ctx context.Context, workers []WorkerSpec) error {
-	if e.ports.Docs == nil {
-		for _, w := range workers {
-			if len(w.Jobs) > 0 {
-				return noDocs(e.ports.Name)
-			}
-		}
-		return nil
-	}
 	declared := map[string]string{}
 	var errs []error
 	for _, w := range workers {
 		for _, j := range w.Jobs {
 			if other, twice := declared[j.ID]; twice {
 				errs = append(errs, Errorf(ErrAlreadyExists, "job %q is declared twice: for the queues %q and %q", j.ID, other, w.Name))
-				continue
 			}
 			declared[j.ID] = w.Name
+		}
+	}
+	if e.ports.Docs == nil {
+		if len(declared) > 0 {
+			errs = append(errs, noDocs(e.ports.Name))
+		}
+		return errors.Join(errs...)
+	}
+	errs = append(errs, e.declareJobs(ctx, workers, declared)...)
+	if hopeless(errs) || ctx.Err() != nil {
+		return errors.Join(errs...)
+	}
+	if len(errs) > 0 {
+		e.log.Warn("the declared jobs are not put yet; trying again", "error", errors.Join(errs...))
+		e.background(func(ctx context.Context) { e.declareLater(ctx, workers, declared) })
+	}
+	if !e.app.settings.idle {
+		e.sched.start()
+	}
+	return nil
+}
+
+// declareJobs puts the declared jobs, and removes those that no longer are. It may be repeated.
+func (e *engine) declareJobs(ctx context.Context, workers []WorkerSpec, declared map[string]string) (errs []error) {
+	for _, w := range workers {
+		for _, j := range w.Jobs {
 			if err := e.putJob(ctx, j); err != nil {
 				errs = append(errs, err)
 			}
 		}
 	}
 	if len(workers) > 0 {
-		errs = append(errs, e.dropJobs(ctx, workers, declared))
+		if err := e.dropJobs(ctx, workers, declared); err != nil {
+			errs = append(errs, err)
+		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return err
+	return errs
+}
+
+// declareLater goes on declaring jobs until it has succeeded, or can't.
+func (e *engine) declareLater(ctx context.Context, workers []WorkerSpec, declared map[string]string) {
+	for sleep(ctx, jitter(pollMost)) {
+		opCtx, cancel := context.WithTimeout(ctx, opTimeout)
+		errs := e.declareJobs(opCtx, workers, declared)
+		cancel()
+		if ctx.Err() == nil && hopeless(errs) {
+			e.log.Error("the declared jobs can't be put", "error", errors.Join(errs...))
+		}
+		if len(errs) == 0 || hopeless(errs) {
+			return
+		}
 	}
-	if !e.app.settings.idle {
-		e.sched.start()
-	}
-	return nil
+}
+
+// hopeless says whether something will not come right by waiting.
+func hopeless(errs []error) bool {
+	return slices.ContainsFunc(errs, func(err error) bool { return !away(err) })
 }
 
 // dropJobs removes the declared jobs of workers that are no longer declared.
@@ -280,120 +314,6 @@ func pageOf[T any](list []T, key func(T) string, cursor string, limit int) ([]T,
 		return rest, "", nil
 	}
 	return rest[:limit], key(rest[limit-1]), nil
-}
-
-// A fireDoc is the document fires/<id>: the history of a job, latest last. N numbers its fires.
-type fireDoc struct {
-	N     int64      `json:"n"`
-	Fires []fireNote `json:"fires"`
-}
-
-type fireNote struct {
-	firing
-	N    int64  `json:"n"`
-	At   int64  `json:"at"`
-	Task string `json:"task,omitempty"` // of a run by hand
-}
-
-// note adds to the history of a job what isn't there yet.
-func (e *engine) note(ctx context.Context, id string, notes ...fireNote) error {
-	if len(notes) == 0 {
-		return nil
-	}
-	var err error
-	for range maxTries {
-		var h fireDoc
-		var rev int64
-		if h, rev, err = e.history(ctx, id); err != nil {
-			return err
-		}
-		is := map[int64]bool{}
-		for _, f := range h.Fires {
-			is[f.Due] = f.Task == "" || is[f.Due]
-		}
-		before := h.N
-		for _, f := range notes {
-			if f.Task == "" && is[f.Due] {
-				continue
-			}
-			h.N++
-			f.N = h.N
-			h.Fires = append(h.Fires, f)
-		}
-		if h.N == before {
-			return nil
-		}
-		h.Fires = h.Fires[max(0, len(h.Fires)-maxFires):]
-		value, merr := json.Marshal(h)
-		if merr != nil {
-			return Errorf(ErrInternal, "the history of job %q does not encode: %w", id, merr)
-		}
-		if _, err = e.ports.Docs.PutIf(ctx, fireDocs+id, rev, value); CodeOf(err) != ErrAborted {
-			return err
-		}
-	}
-	return err
-}
-
-// history reads the history of a job; an empty one where there is none.
-func (e *engine) history(ctx context.Context, id string) (h fireDoc, rev int64, err error) {
-	d, err := e.ports.Docs.Get(ctx, fireDocs+id)
-	switch {
-	case CodeOf(err) == ErrNotFound:
-		return h, 0, nil
-	case err != nil:
-		return h, 0, err
-	}
-	if err := json.Unmarshal(d.Value, &h); err != nil {
-		return h, 0, Errorf(ErrDataLoss, "the history of job %q: %w", id, err)
-	}
-	return h, d.Revision, nil
-}
-
-func (e *engine) listFires(ctx context.Context, q FireQuery) (FirePage, error) {
-	if q.Job == "" {
-		return FirePage{}, NewError(ErrInvalidArgument, "fires are those of a job: Job is missing").With(OutcomeNotSent)
-	}
-	j, err := e.readJob(ctx, q.Job)
-	if err != nil {
-		return FirePage{}, err
-	}
-	var h fireDoc
-	err = e.ask(ctx, func(ctx context.Context) (err error) {
-		h, _, err = e.history(ctx, q.Job)
-		return err
-	})
-	if err != nil {
-		return FirePage{}, err
-	}
-	type numbered struct {
-		Fire
-		n int64
-	}
-	var fires []numbered
-	for _, n := range slices.Backward(h.Fires) {
-		f := Fire{Job: q.Job, At: time.Unix(n.At, 0).UTC(), TaskID: n.Task, Skipped: n.Skip, More: n.More}
-		if n.Task == "" {
-			f.Due = time.Unix(n.Due, 0).UTC()
-			if n.Skip == "" {
-				f.TaskID = j.fireID(n.Due)
-			}
-		}
-		if !q.After.IsZero() && f.At.Before(q.After) || !q.Before.IsZero() && !f.At.Before(q.Before) ||
-			q.Skipped != nil && *q.Skipped != (f.Skipped != "") {
-			continue
-		}
-		fires = append(fires, numbered{f, n.N})
-	}
-	// The latest have the lowest keys.
-	key := func(f numbered) string { return fmt.Sprintf("%020d", 1<<62-f.n) }
-	page := FirePage{Total: len(fires)}
-	list, cursor, err := pageOf(fires, key, q.Cursor, q.Limit)
-	page.Cursor = cursor
-	for _, f := range list {
-		page.Fires = append(page.Fires, f.Fire)
-	}
-	return page, err
 }
 
 // runJob submits a task of a job by hand.

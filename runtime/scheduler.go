@@ -3,15 +3,18 @@ package runtime
 import (
 	"context"
 	"encoding/json"
+	"slices"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A scheduler fires the jobs of the whole cluster, beside those of all other Apps. What keeps a due time to one task stands
-// at jobDoc; here is what keeps it cheap: one scheduler leads and fires at once, the others look a moment later whether it
-// has. Who leads is a matter of who is announced, and may be wrong.
+// A scheduler fires the jobs of the whole cluster, beside those of all other Apps. What keeps a due time to one task
+// stands at jobDoc; here is what keeps it cheap: one scheduler leads and fires at once, the others look a moment later
+// whether it has. Who leads is a matter of who is announced, and may be wrong.
 //
 // Due times are compared with the store's time and waited for by this process's monotonic clock; its wall clock is not
 // looked at.
@@ -19,11 +22,13 @@ type scheduler struct {
 	e *engine
 
 	mu     sync.Mutex
-	cancel context.CancelFunc // of the loop that runs; nil where none does
-	done   chan struct{}      // closed when it has ended
-	ended  bool
+	cancel context.CancelFunc // of the last loop
+	done   chan struct{}      // closed when that has ended; nil where there was none
+	wanted bool               // it is not to end
+	ended  bool               // no other comes
 
-	news chan struct{} // jobs have changed
+	news   chan struct{} // jobs have changed, or a task has ended
+	queued atomic.Bool   // a due time waits for an earlier task to end
 
 	// Only the loop uses these.
 	jobs      map[string]*jobDoc
@@ -36,10 +41,11 @@ type scheduler struct {
 
 const (
 	leaderKind = "scheduler"
-	lagBehind  = 2 * time.Second        // by which those who don't lead are late
-	relist     = 5 * time.Second        // the net under news of changes
-	freshFor   = 5 * time.Second        // after which what was read is read again before tasks are made
-	waitQueued = 500 * time.Millisecond // between two looks whether an earlier task has ended
+	lagBehind  = 2 * time.Second // by which those who don't lead are late
+	relist     = 5 * time.Second // the net under news of changes
+	freshFor   = 5 * time.Second // after which what was read is read again before tasks are made
+	endWithin  = time.Second     // what is under way, when the scheduler is stopped
+	waitQueued = time.Second     // between two looks whether an earlier task has ended, where no news comes
 )
 
 func newScheduler(e *engine) *scheduler { return &scheduler{e: e, news: make(chan struct{}, 1)} }
@@ -48,14 +54,17 @@ func newScheduler(e *engine) *scheduler { return &scheduler{e: e, news: make(cha
 func (s *scheduler) start() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended || s.cancel != nil {
+	if s.ended || s.wanted {
 		return
 	}
 	ctx, cancel := context.WithCancel(s.e.ctx)
-	done := make(chan struct{})
-	s.cancel, s.done = cancel, done
+	before, done := s.done, make(chan struct{})
+	s.cancel, s.done, s.wanted = cancel, done, true
 	go func() {
 		defer close(done)
+		if before != nil {
+			<-before
+		}
 		var parts sync.WaitGroup
 		parts.Go(func() { s.e.subscribe(topicJobs, func(json.RawMessage) { s.look() })(ctx) })
 		s.run(ctx)
@@ -67,22 +76,18 @@ func (s *scheduler) start() {
 func (s *scheduler) stop(ctx context.Context) error {
 	s.mu.Lock()
 	cancel, done := s.cancel, s.done
+	s.wanted = false
 	s.mu.Unlock()
-	if cancel == nil {
+	if done == nil {
 		return nil
 	}
 	cancel()
 	select {
 	case <-done:
+		return nil
 	case <-ctx.Done():
 		return Errorf(CodeOf(ctx.Err()), "waiting for the scheduler to stop: %w", context.Cause(ctx))
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.done == done {
-		s.cancel, s.done = nil, nil
-	}
-	return nil
 }
 
 // end ends firing for good, and doesn't wait.
@@ -103,6 +108,13 @@ func (s *scheduler) look() {
 	select {
 	case s.news <- struct{}{}:
 	default:
+	}
+}
+
+// tasksEnded has the loop look again if due times wait for that.
+func (s *scheduler) tasksEnded(ids []string) {
+	if s.queued.Load() && slices.ContainsFunc(ids, func(id string) bool { return strings.HasPrefix(id, "job/") }) {
+		s.look()
 	}
 }
 
@@ -138,44 +150,54 @@ func (s *scheduler) failed(err error) {
 	}
 }
 
-// pass fires what is due and returns how long there is nothing to do.
+// pass fires what is due and returns how long there is nothing to do. One job that can't be fired doesn't keep others
+// from it.
 func (s *scheduler) pass(ctx context.Context) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, opTimeout)
-	defer cancel()
 	began := time.Now()
-	fresh := s.listed.IsZero() || began.Sub(s.listed) >= relist
-	if fresh {
-		if err := s.list(ctx); err != nil {
-			return 0, err
-		}
-	}
-	if len(s.jobs) == 0 {
-		s.failed(nil)
-		return jitter(relist), nil
-	}
-	s.lead(ctx)
-	now, err := s.e.store.Now(ctx)
+	now, err := s.prepare(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if !s.leads && !fresh && s.anyDue(now) {
-		if err := s.list(ctx); err != nil { // the leader may have been there
-			return 0, err
-		}
-	}
-	pause := jitter(relist)
+	pause, queued := jitter(relist), false
 	for _, j := range s.jobs {
-		wait, err := s.see(ctx, j, now)
-		if CodeOf(err) == ErrAborted { // somebody else was faster, or has changed it
-			s.listed, wait, err = time.Time{}, 0, nil
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
 		}
-		if err != nil {
-			return 0, err
+		wait, e := s.see(ctx, j, now)
+		if CodeOf(e) == ErrAborted { // somebody else was faster, or has changed it
+			wait, e = 0, nil
 		}
-		pause = min(pause, wait)
+		if e != nil {
+			err = e
+		}
+		pause, queued = min(pause, wait), queued || len(j.Todo) > 0
 	}
-	s.failed(nil)
-	return max(pause-time.Since(began), 0), nil
+	s.queued.Store(queued)
+	if err == nil {
+		s.failed(nil)
+	}
+	return max(pause-time.Since(began), 0), err
+}
+
+// prepare reads the jobs, if it is time, and returns the store's time.
+func (s *scheduler) prepare(ctx context.Context) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	defer cancel()
+	stale := s.listed.IsZero() || time.Since(s.listed) >= relist
+	if stale {
+		if err := s.list(ctx); err != nil {
+			return time.Time{}, err
+		}
+	}
+	if len(s.jobs) == 0 {
+		return time.Time{}, nil
+	}
+	s.lead(ctx)
+	now, err := s.e.store.Now(ctx)
+	if err == nil && !s.leads && !stale && s.anyDue(now) {
+		err = s.list(ctx) // the leader may have been there
+	}
+	return now, err
 }
 
 // list reads all jobs.
@@ -197,8 +219,8 @@ func (s *scheduler) list(ctx context.Context) error {
 	return nil
 }
 
-// lead finds out whether this scheduler leads: it has the least name of those that are announced. Where that isn't known, it
-// does.
+// lead finds out whether this scheduler leads: it has the least name of those that are announced. Where that isn't
+// known, it does.
 func (s *scheduler) lead(ctx context.Context) {
 	if time.Since(s.announced) < announceEvery {
 		return
@@ -237,8 +259,8 @@ func (s *scheduler) anyDue(now time.Time) bool {
 	return false
 }
 
-// mine says whether what is decided of a job is this scheduler's to carry out: what it has decided itself, or what has been
-// left.
+// mine says whether what is decided of a job is this scheduler's to carry out: what it has decided itself, or what has
+// been left.
 func (s *scheduler) mine(j *jobDoc, now time.Time) bool {
 	return s.wrote[j.id] == j.revision || !now.Before(time.Unix(j.Decided, 0).Add(s.lag()))
 }
@@ -257,9 +279,8 @@ func (s *scheduler) see(ctx context.Context, j *jobDoc, now time.Time) (time.Dur
 		}
 		return wait, nil
 	}
-	read := time.Now()
 	before := *j
-	wait, err := s.fire(ctx, j, now, due, read)
+	wait, err := s.fire(ctx, j, now, due)
 	if err != nil {
 		*j = before // what was written is read again
 		s.listed = time.Time{}
@@ -267,8 +288,14 @@ func (s *scheduler) see(ctx context.Context, j *jobDoc, now time.Time) (time.Dur
 	return wait, err
 }
 
-// fire decides what is due and carries out what is decided.
-func (s *scheduler) fire(ctx context.Context, j *jobDoc, now time.Time, due bool, read time.Time) (time.Duration, error) {
+// fire decides what is due and carries out what is decided. What it has begun it ends, also when the scheduler is
+// stopped.
+func (s *scheduler) fire(ctx context.Context, j *jobDoc, now time.Time, due bool) (time.Duration, error) {
+	stopped := ctx
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
+	defer cancel()
+	defer context.AfterFunc(stopped, func() { time.AfterFunc(endWithin, cancel) })()
+	read := s.listed
 	live := false
 	if j.Overlap != OverlapAllow {
 		var err error
@@ -277,6 +304,7 @@ func (s *scheduler) fire(ctx context.Context, j *jobDoc, now time.Time, due bool
 		}
 	}
 	if due && j.decide(now, live) {
+		read = time.Now()
 		if err := s.e.writeJob(ctx, j); err != nil {
 			return 0, err
 		}
@@ -312,7 +340,8 @@ func (s *scheduler) live(ctx context.Context, j *jobDoc) (bool, error) {
 	return len(left) > 0, nil
 }
 
-// carryOut makes the tasks that are decided, notes them, and takes them from the job's document. All of it may be repeated.
+// carryOut makes the tasks that are decided, notes them, and takes them from the job's document. All of it may be
+// repeated.
 func (s *scheduler) carryOut(ctx context.Context, j *jobDoc, now time.Time, live bool, read time.Time) error {
 	var tasks []backend.NewTask
 	var notes []fireNote
@@ -323,7 +352,7 @@ func (s *scheduler) carryOut(ctx context.Context, j *jobDoc, now time.Time, live
 			if j.Overlap == OverlapQueue && (live || len(tasks) > 0) {
 				break
 			}
-			tasks = append(tasks, j.task(j.fireID(f.Due)))
+			tasks = append(tasks, j.task(fireID(j.id, f.Due)))
 		}
 		notes = append(notes, fireNote{firing: f, At: now.Unix()})
 	}

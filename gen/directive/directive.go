@@ -2,7 +2,7 @@
 //
 // One table says what there is: a Spec per directive and in it a Key per key, with kind, default, limits and a line of
 // documentation. Everything else is made from it: Scan and the typed results parse by it, Help and Markdown print it,
-// and a new key is a new row (and, if the generator is to use it, a field of RPC, Method or Worker).
+// and a new key is a new row (and, if the generator is to use it, a field of RPC, Method, Worker or Schedule).
 //
 // A directive is its name and then its arguments, separated by blanks:
 //
@@ -13,7 +13,7 @@
 // // begin a remark, which ends the directive.
 //
 // Parsing takes two steps. Scan looks at one comment: whether it has to do with afgen at all, which directive it is,
-// which arguments it has, and whether the directive knows them. Then RPC, Method and Worker take the values: they check
+// which arguments it has, and whether the directive knows them. Then RPC, Method, Worker and Schedule take the values: they check
 // them and put defaults where there are none. Each step reports what it finds, at the column of what is wrong, and goes
 // on with the rest.
 //

@@ -19,8 +19,8 @@ type Schedule struct {
 	Overlap string   // skip, allow or queue
 }
 
-// Schedule returns what d says, defaults included, d being an //af:schedule directive, and what is wrong with its values. A
-// wrong value counts as not given.
+// Schedule returns what d says, defaults included, d being an //af:schedule directive, and what is wrong with its
+// values. A wrong value counts as not given.
 func (d *Directive) Schedule() (Schedule, diag.List) {
 	of, problems := d.values()
 	return Schedule{

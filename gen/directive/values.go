@@ -11,8 +11,8 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// A fault says what is wrong with a value: problem continues `key="value"`. Where width isn't 0 it is about that part of the
-// value.
+// A fault says what is wrong with a value: problem continues `key="value"`. Where width isn't 0 it is about that part
+// of the value.
 type fault struct {
 	code          diag.Code
 	problem, hint string
@@ -111,8 +111,8 @@ func (k Key) duration(text string) (any, *fault) {
 	return nil, bad("is not a duration", or(hint, write))
 }
 
-// mend returns the duration, within the key's limits, that somebody may have meant by a text that is none: one without a
-// unit, with blanks, or with a unit that Go does not have.
+// mend returns the duration, within the key's limits, that somebody may have meant by a text that is none: one without
+// a unit, with blanks, or with a unit that Go does not have.
 func (k Key) mend(text string) (string, bool) {
 	s := strings.ToLower(strings.NewReplacer(" ", "", "\t", "", "_", "").Replace(text))
 	unit := strings.TrimLeft(s, "0123456789.")

@@ -160,6 +160,7 @@ func endedContext(w *world) {
 		"Finish":   func() error { _, _, err := s.Finish(ctx, "x"); return err },
 		"Stop":     func() error { _, err := s.Stop(ctx, backend.Stop{ID: "x"}); return err },
 		"Loose":    func() error { _, err := s.Loose(ctx, 0, 1); return err },
+		"Now":      func() error { _, err := s.Now(ctx); return err },
 		"Get":      func() error { _, err := s.Get(ctx, "x"); return err },
 		"List":     func() error { _, err := s.List(ctx, backend.TaskQuery{}); return err },
 		"Purge":    func() error { _, err := s.Purge(ctx, backend.Retention{Max: 1}, 1); return err },

@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Allowance returns an address, or a network such as 10.1.0.0/16, in the one spelling by which [Task].Allow and [Networks]
-// name it; false where text is neither.
+// Allowance returns an address, or a network such as 10.1.0.0/16, in the one spelling by which [Task].Allow and
+// [Networks] name it; false where text is neither.
 func Allowance(text string) (string, bool) {
 	if strings.Contains(text, "/") {
 		p, err := netip.ParsePrefix(text)
@@ -17,8 +17,8 @@ func Allowance(text string) (string, bool) {
 	return a.Unmap().WithZone("").String(), err == nil
 }
 
-// Networks returns whatever an allowance may say so that it holds for an address: the address, and every network that it is
-// in. There are none for what is no address.
+// Networks returns whatever an allowance may say so that it holds for an address: the address, and every network that
+// it is in. There are none for what is no address.
 func Networks(ip string) []string {
 	a, err := netip.ParseAddr(ip)
 	if err != nil {

@@ -17,10 +17,10 @@
 //
 // # When clocks are changed
 //
-// Where the hour field is fixed, which is one that doesn't begin with * and has not all hours, a job has its times by the
-// clock on the wall: a time that is skipped is due at the first instant after the gap (several of them once), and one
-// that comes twice is due the first time. Where the hour is not fixed, time goes on as it does in truth: what the clock
-// skips isn't due, and what it shows twice is due twice. So an hourly job stays hourly.
+// Where the hour field is fixed, which is one that doesn't begin with * and has not all hours, a job has its times by
+// the clock on the wall: a time that is skipped is due at the first instant after the gap (several of them once), and
+// one that comes twice is due the first time. Where the hour is not fixed, time goes on as it does in truth: what the
+// clock skips isn't due, and what it shows twice is due twice. So an hourly job stays hourly.
 package cron
 
 import (
@@ -131,8 +131,8 @@ func stretchAt(t time.Time) stretch {
 	return s
 }
 
-// search returns the first reading of a clock, in seconds as if it showed UTC, that fits in [from, to); -1 where none does.
-// Readings before 1970 are none.
+// search returns the first reading of a clock, in seconds as if it showed UTC, that fits in [from, to); -1 where none
+// does. Readings before 1970 are none.
 func (s Schedule) search(from, to int64) int64 {
 	for c := max(from, 0); c < to; {
 		t := time.Unix(c, 0).UTC()
@@ -172,8 +172,8 @@ func (s Schedule) suits(day int, week time.Weekday) bool {
 
 func has(set uint64, value int) bool { return set>>value&1 == 1 }
 
-// Parse reads an expression for a zone; nil is UTC. What is wrong with it is an *Error. One that is never due, such as one
-// for February 30, is wrong, too.
+// Parse reads an expression for a zone; nil is UTC. What is wrong with it is an *Error. One that is never due, such as
+// one for February 30, is wrong, too.
 func Parse(expr string, zone *time.Location) (Schedule, error) {
 	if zone == nil {
 		zone = time.UTC

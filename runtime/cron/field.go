@@ -77,8 +77,8 @@ func (s *Schedule) parseFields(words []word) error {
 	return nil
 }
 
-// isAny says whether a field begins with * (or ?): then it doesn't restrict the day, in steps neither, and the hour isn't
-// fixed.
+// isAny says whether a field begins with * (or ?): then it doesn't restrict the day, in steps neither, and the hour
+// isn't fixed.
 func isAny(w word) bool { return w.text[0] == '*' || w.text[0] == '?' }
 
 // parse returns the values of a field as bits.

@@ -9,25 +9,29 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/fault"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
 )
 
-// Two Apps fire side by side, then one is left; the tasks run only where they may. Of each second there is one.
+// Two Apps fire side by side, then one is killed; the tasks run only where they may. Of each second there is one.
 func TestJobsOverTheServers(t *testing.T) {
 	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), devstack.Redis(t), devstack.AMQP(t)))
 	var mu sync.Mutex
 	ran := map[string]string{} // where, by task
 	var apps []*af.App
-	for _, ip := range []string{"10.0.0.1", "10.0.0.2"} {
-		app, err := af.Open(t.Context(), servers.From(cfg), af.IP(ip), af.Logger(slog.New(slog.NewTextHandler(t.Output(), nil))))
+	var backends []*fault.Backend
+	for i, ip := range []string{"10.0.0.1", "10.0.0.2"} {
+		b := fault.New(servers.From(cfg), uint64(i), fault.Plan{})
+		backends = append(backends, b)
+		app, err := af.Open(t.Context(), b, af.IP(ip), af.Lease(3*time.Second), af.Logger(slog.New(slog.NewTextHandler(t.Output(), nil))))
 		if err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
 			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 			defer cancel()
-			if err := app.Shutdown(ctx); err != nil {
+			if err := app.Shutdown(ctx); err != nil && i > 0 {
 				t.Error(err)
 			}
 		})
@@ -47,9 +51,7 @@ func TestJobsOverTheServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	time.Sleep(3 * time.Second) // what they race for
-	if err := apps[0].StopScheduler(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	backends[0].Crash()
 	until(t, "six due times", func() bool {
 		mu.Lock()
 		defer mu.Unlock()

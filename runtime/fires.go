@@ -1,0 +1,152 @@
+package runtime
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A fireDoc is the document fires/<id>: the history of a job, latest last. N numbers its fires.
+type fireDoc struct {
+	N     int64      `json:"n"`
+	Fires []fireNote `json:"fires"`
+}
+
+type fireNote struct {
+	firing
+	N    int64  `json:"n"`
+	At   int64  `json:"at"`
+	Task string `json:"task,omitempty"` // of a run by hand
+}
+
+// note adds to the history of a job what isn't there yet.
+func (e *engine) note(ctx context.Context, id string, notes ...fireNote) error {
+	if len(notes) == 0 {
+		return nil
+	}
+	var err error
+	for range maxTries {
+		var h fireDoc
+		var rev int64
+		if h, rev, err = e.history(ctx, id); err != nil {
+			return err
+		}
+		is := map[int64]bool{}
+		for _, f := range h.Fires {
+			is[f.Due] = f.Task == "" || is[f.Due]
+		}
+		before := h.N
+		for _, f := range notes {
+			if f.Task == "" && is[f.Due] {
+				continue
+			}
+			h.N++
+			f.N = h.N
+			h.Fires = append(h.Fires, f)
+		}
+		if h.N == before {
+			return nil
+		}
+		h.Fires = h.Fires[max(0, len(h.Fires)-maxFires):]
+		value, merr := json.Marshal(h)
+		if merr != nil {
+			return Errorf(ErrInternal, "the history of job %q does not encode: %w", id, merr)
+		}
+		if _, err = e.ports.Docs.PutIf(ctx, fireDocs+id, rev, value); CodeOf(err) != ErrAborted {
+			return err
+		}
+	}
+	return err
+}
+
+// history reads the history of a job; an empty one where there is none.
+func (e *engine) history(ctx context.Context, id string) (h fireDoc, rev int64, err error) {
+	d, err := e.ports.Docs.Get(ctx, fireDocs+id)
+	switch {
+	case CodeOf(err) == ErrNotFound:
+		return h, 0, nil
+	case err != nil:
+		return h, 0, err
+	}
+	if err := json.Unmarshal(d.Value, &h); err != nil {
+		return h, 0, Errorf(ErrDataLoss, "the history of job %q: %w", id, err)
+	}
+	return h, d.Revision, nil
+}
+
+// histories reads the history of a job, or with "" that of all jobs, by id.
+func (e *engine) histories(ctx context.Context, id string) (map[string]fireDoc, error) {
+	if id != "" {
+		if _, err := e.readJob(ctx, id); err != nil {
+			return nil, err
+		}
+	} else if e.ports.Docs == nil {
+		return nil, noDocs(e.ports.Name)
+	}
+	all := map[string]fireDoc{}
+	return all, e.ask(ctx, func(ctx context.Context) error {
+		if id != "" {
+			h, _, err := e.history(ctx, id)
+			all[id] = h
+			return err
+		}
+		docs, err := e.ports.Docs.List(ctx, fireDocs)
+		for _, d := range docs {
+			var h fireDoc
+			job := strings.TrimPrefix(d.Name, fireDocs)
+			if err := json.Unmarshal(d.Value, &h); err != nil {
+				return Errorf(ErrDataLoss, "the history of job %q: %w", job, err)
+			}
+			all[job] = h
+		}
+		return err
+	})
+}
+
+func (e *engine) listFires(ctx context.Context, q FireQuery) (FirePage, error) {
+	all, err := e.histories(ctx, q.Job)
+	if err != nil {
+		return FirePage{}, err
+	}
+	type keyed struct {
+		Fire
+		key string
+	}
+	var fires []keyed
+	for job, h := range all {
+		for _, n := range h.Fires {
+			f := n.public(job)
+			if !q.After.IsZero() && f.At.Before(q.After) || !q.Before.IsZero() && !f.At.Before(q.Before) ||
+				q.Skipped != nil && *q.Skipped != (f.Skipped != "") {
+				continue
+			}
+			// The latest have the lowest keys.
+			fires = append(fires, keyed{f, fmt.Sprintf("%020d %020d %s", 1<<62-n.At, 1<<62-n.N, job)})
+		}
+	}
+	key := func(f keyed) string { return f.key }
+	slices.SortFunc(fires, func(a, b keyed) int { return cmp.Compare(a.key, b.key) })
+	page := FirePage{Total: len(fires)}
+	list, cursor, err := pageOf(fires, key, q.Cursor, q.Limit)
+	page.Cursor = cursor
+	for _, f := range list {
+		page.Fires = append(page.Fires, f.Fire)
+	}
+	return page, err
+}
+
+// public is a fire as users see it.
+func (n fireNote) public(job string) Fire {
+	f := Fire{Job: job, At: time.Unix(n.At, 0).UTC(), TaskID: n.Task, Skipped: n.Skip, More: n.More}
+	if n.Task == "" {
+		f.Due = time.Unix(n.Due, 0).UTC()
+		if n.Skip == "" {
+			f.TaskID = fireID(job, n.Due)
+		}
+	}
+	return f
+}
