@@ -15,7 +15,7 @@ help:
 	@echo 'make lint      gofmt, go vet (also for darwin and windows), staticcheck, afgen check'
 	@echo 'make bench     benchmarks of the runtime'
 	@echo 'make bench-gen benchmarks of the generator'
-	@echo 'make bench-servers  benchmarks over RabbitMQ, beside the bare driver'
+	@echo 'make bench-servers  benchmarks over the servers, beside the bare drivers'
 	@echo 'make generate  go generate ./...'
 	@echo 'make demo-servers  the same over RabbitMQ, MongoDB and Redis, brought up as by make stack'
 	@echo 'make stack     bring up RabbitMQ, Redis and a MongoDB for the tests of this checkout'
@@ -49,6 +49,7 @@ bench-gen:
 
 bench-servers:
 	@$(GO) test -run '^$$' -bench . -benchtime 2s ./runtime/backend/amqp
+	@$(GO) test -v -run StoreOperations -bench . -benchtime 2000x ./runtime/backend/servers
 
 generate:
 	@$(GO) generate ./...

@@ -44,6 +44,7 @@ import (
 var (
 	chaosFor  = flag.Duration("chaos", 0, "go on with scenarios of chaos for so long")
 	chaosSeed = flag.Uint64("chaos-seed", 0, "the first scenario of chaos; 0 is 1, or with -chaos one by chance")
+	chaosKeep = flag.Bool("chaos-keep", false, "keep the logs of scenarios of chaos in which nothing was broken")
 	chaosOnly = flag.String("chaos-kind", "", "scenarios of chaos of this kind only")
 )
 
@@ -195,7 +196,7 @@ func (f *Fleet) judge(folder string, all *tally, how string) {
 	tr := newTrial(a, f, hunger)
 	tr.judge()
 	all.count(tr, settled)
-	if len(tr.broken) == 0 && !f.t.Failed() {
+	if len(tr.broken) == 0 && !f.t.Failed() && !*chaosKeep {
 		_ = os.RemoveAll(folder)
 		return
 	}

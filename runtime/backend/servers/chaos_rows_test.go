@@ -63,7 +63,7 @@ func (r *rig) ended(within time.Duration) time.Duration {
 }
 
 func brokerFails(t *testing.T) {
-	r := newRig(t, 10*time.Second, devstack.RabbitMQ)
+	r := newRig(t, lease, devstack.RabbitMQ)
 	// While it is away tasks are submitted, and found in the store.
 	found := func(r *rig) func() {
 		return func() {
@@ -106,7 +106,6 @@ func brokerFails(t *testing.T) {
 }
 
 func storeFails(t *testing.T) {
-	const lease = 10 * time.Second
 	r := newRig(t, lease, devstack.MongoDB, devstack.RedisKV)
 	running := func(r *rig, d time.Duration) string {
 		id := r.submit(chaos.Order{For: d})

@@ -109,6 +109,8 @@ func (r *rig) killed(when moment, what func(*command) bool, u chaos.Submit) (str
 	return u.ID, at
 }
 
+const lease = 10 * time.Second
+
 // soon is within how long what a killed process had must run elsewhere: measured from the kill.
 const soon = 3 * time.Second
 
@@ -123,7 +125,7 @@ func (r *rig) again(id string, runs int, killed time.Time) time.Duration {
 }
 
 func processesFail(t *testing.T) {
-	r := newRig(t, 10*time.Second)
+	r := newRig(t, lease)
 	second := func(o chaos.Order) chaos.Submit { return r.order("submit", secondClient, o) }
 	r.row("a worker is killed before its claim", func(r *rig) {
 		id, at := r.killed(before, claims, second(chaos.Order{}))
@@ -166,6 +168,7 @@ func processesFail(t *testing.T) {
 		}
 	})
 	r.row("workers are killed while they run tasks", killedWhileRunning)
+	r.row("a worker is stopped beyond its lease, and goes on", stoppedWhileRunning)
 	r.Judge()
 }
 
@@ -211,5 +214,25 @@ func killedWhileRunning(r *rig) {
 		all[len(all)-1].Round(time.Millisecond))
 	if all[len(all)-1] > soon {
 		r.t.Errorf("SIGKILL to running again took up to %v", all[len(all)-1])
+	}
+}
+
+// stoppedWhileRunning has a worker run tasks to their end that run elsewhere by then: what it says of them is void.
+func stoppedWhileRunning(r *rig) {
+	var there []string
+	for range 9 {
+		id := r.submit(chaos.Order{For: 6 * time.Second})
+		if r.AwaitRuns(r.t, id, 1, 20*time.Second)[0].Place == 0 {
+			there = append(there, id)
+		}
+	}
+	r.Happen(chaos.Event{What: "stop long", Places: []int{0}, For: lease + 3*time.Second})
+	for _, id := range there {
+		if again := r.AwaitRuns(r.t, id, 2, 20*time.Second)[1]; again.Place == 0 {
+			r.t.Errorf("%s ran again where it had run", id)
+		}
+	}
+	if len(there) == 0 {
+		r.t.Fatal("the worker that was stopped ran nothing")
 	}
 }

@@ -53,7 +53,7 @@ type stack struct {
 }
 
 // newStack returns a stack of which these servers are the test's own.
-func newStack(t *testing.T, own ...devstack.Kind) *stack {
+func newStack(t testing.TB, own ...devstack.Kind) *stack {
 	t.Helper()
 	s := &stack{again: 15 * time.Second, vhost: "/"}
 	started := make([]*devstack.Server, len(own))

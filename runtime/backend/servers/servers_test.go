@@ -16,13 +16,13 @@ import (
 )
 
 // configured is a configuration of servers of this test's own.
-func configured(t *testing.T) config.Config {
+func configured(t testing.TB) config.Config {
 	t.Helper()
 	return parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
 		devstack.Mongo(t), devstack.Redis(t), devstack.AMQP(t)))
 }
 
-func parse(t *testing.T, text string) config.Config {
+func parse(t testing.TB, text string) config.Config {
 	t.Helper()
 	cfg, err := config.Parse("config.yaml", []byte(text), nil)
 	if err != nil {
@@ -31,7 +31,7 @@ func parse(t *testing.T, text string) config.Config {
 	return cfg
 }
 
-func open(t *testing.T, cfg config.Config, register func(*af.App)) *af.App {
+func open(t testing.TB, cfg config.Config, register func(*af.App)) *af.App {
 	t.Helper()
 	app, err := af.Open(t.Context(), servers.From(cfg), af.Logger(slog.New(slog.NewTextHandler(t.Output(), nil))))
 	if err != nil {
