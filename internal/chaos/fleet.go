@@ -110,10 +110,12 @@ func (f *Fleet) spawn(place int) *process {
 	return p
 }
 
-// boot fills a place. A process may fail to start where others are stopped in the middle of something.
+// boot fills a place. A process may fail to start where others are stopped in the middle of something, and while what all share
+// is away; then it is started again, as a supervisor does.
 func (f *Fleet) boot(place int) {
 	var why string
-	for range 4 {
+	begun := time.Now()
+	for try := 0; try < 4 || len(f.world.Faults()) > 0 && time.Since(begun) < settleMost; try++ {
 		p := f.spawn(place)
 		select {
 		case <-p.ready:
@@ -125,6 +127,9 @@ func (f *Fleet) boot(place int) {
 		}
 		why = fmt.Sprintf("exit code %d: %s", p.code, p.lastWords())
 		f.book.note("place %d: %s", place, why)
+		if try >= 4 {
+			time.Sleep(250 * time.Millisecond)
+		}
 	}
 	f.book.violated("start", "no process has started in place %d: %s", place, why)
 }

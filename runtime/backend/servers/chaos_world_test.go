@@ -33,7 +33,7 @@ func openAddress(text, _ string) (backend.Backend, error) {
 		return nil, err
 	}
 	cfg, err := config.Parse("config.yaml", []byte(a.yaml()), nil)
-	return servers.From(cfg), err
+	return servers.From(cfg, servers.StartDegraded()), err
 }
 
 func (a address) yaml() string {
