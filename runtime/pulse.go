@@ -265,9 +265,10 @@ func (p *pulse) suspect(id string) {
 	}
 }
 
-// suspected says whether an owner runs a task by which it is suspected. Suspicions are forgotten after a lease: by then
-// whoever was meant has been judged.
-func (p *pulse) suspected(ctx context.Context, owner string) bool {
+// suspected says whether an owner whose counter stands still since then runs a task by which it is suspected. Who has beaten
+// after a suspicion isn't meant by it: the task has come to him from whoever was. Suspicions are forgotten after a lease: by
+// then whoever was meant has been judged.
+func (p *pulse) suspected(ctx context.Context, owner string, since time.Time) bool {
 	p.mu.Lock()
 	for id, since := range p.suspects {
 		if time.Since(since) > p.lease {
@@ -286,8 +287,8 @@ func (p *pulse) suspected(ctx context.Context, owner string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.ContainsFunc(owned, func(o backend.Owned) bool {
-		_, ok := p.suspects[o.ID]
-		return ok
+		at, ok := p.suspects[o.ID]
+		return ok && since.Sub(at) < beatEvery // a beat that was under way may have been seen later
 	})
 }
 
@@ -409,7 +410,7 @@ func (p *pulse) judge(ctx context.Context) {
 		still := now.Sub(w.since)
 		switch {
 		case name == p.owner():
-		case slices.Contains(dead, name), still >= p.lease, still >= suspectAfter && p.suspected(opCtx, name):
+		case slices.Contains(dead, name), still >= p.lease, still >= suspectAfter && p.suspected(opCtx, name, w.since):
 			p.convict(opCtx, name, count)
 		}
 	}

@@ -51,7 +51,7 @@ var (
 const (
 	shortStorm = 5 * time.Second
 	longStorm  = 12 * time.Second
-	settleMost = 90 * time.Second // after a storm; liveness, not speed
+	settleMost = 3 * time.Minute  // after a storm; liveness, not speed
 	endMost    = 30 * time.Second // from SIGTERM to the end of all
 )
 

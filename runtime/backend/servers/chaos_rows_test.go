@@ -120,9 +120,15 @@ func storeFails(t *testing.T) {
 		}
 	}
 	r.row("replies to writes are lost", func(r *rig) {
-		r.Happen(chaos.Event{What: mongoForgets})
+		var traps []*trap
+		for _, what := range []func(*command) bool{inserts, claims, settles} {
+			traps = append(traps, r.stack.scribe.set(after, what, nil))
+		}
 		r.many(50)
 		r.ended(30 * time.Second)
+		for _, tr := range traps {
+			tr.await(r.t, 10*time.Second)
+		}
 	})
 	r.row("the store is slow", func(r *rig) {
 		r.meanwhile(mongoSlow, 3*time.Second, func() { r.many(20) })
