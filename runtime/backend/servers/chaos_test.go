@@ -12,6 +12,7 @@ import (
 // Random storms of processes and servers at once; make chaos-servers goes on with them, over servers of their own. The short
 // one has the others' servers, and breaks only the way to them.
 func TestChaosOverTheServersKeepsThePromises(t *testing.T) {
+	t.Parallel()
 	chaos.Main(t, "./runtime/backend/servers", []chaos.Kind{chaos.Everything}, func(t *testing.T, _ string) chaos.World {
 		if chaos.Long() {
 			return newStack(t, devstack.Kinds()...)
