@@ -159,7 +159,10 @@ func (e *engine) stop(ctx context.Context) error {
 	e.end()
 	e.sched.wait()
 	e.done.Wait()
-	e.pulse.finish(grace)
+	// A time of its own: where the store was too slow for the results, what is given back must not be charged besides.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout/2)
+	defer cancel()
+	e.pulse.finish(last)
 	for _, p := range e.pools {
 		if err := p.listener.Close(); err != nil {
 			cut = append(cut, local(err))

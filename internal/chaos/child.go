@@ -55,6 +55,9 @@ const (
 	exitOrphan = 3 // the parent is gone
 	exitBroken = 4
 	exitCutOff = 5 // the drain cut handlers off, whose tasks were released
+	// exitUnwritten: the store was too slow for what came of some tasks.
+	exitUnwritten = 6
+
 	shortLease = 3 * time.Second
 	delays     = 100 * time.Millisecond // snoozes, and the timeout of what hangs
 )
@@ -127,8 +130,11 @@ func Child(open func(address, instance string) (backend.Backend, error)) int {
 		return 0
 	}
 	c.report(report{Kind: "ended", Text: err.Error()})
-	if strings.HasSuffix(err.Error(), "they were released") {
+	switch {
+	case strings.HasSuffix(err.Error(), "they were released"):
 		return exitCutOff
+	case strings.HasSuffix(err.Error(), "they will run again"):
+		return exitUnwritten
 	}
 	return exitBroken
 }

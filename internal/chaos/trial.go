@@ -211,7 +211,7 @@ func (t *trial) convictions() {
 		switch {
 		case p == nil:
 			t.fail("conviction", "", "%s took %s for dead, who is nobody", e.Instance, e.Owner)
-		case !p.leaves.IsZero() && p.leaves.Before(at) && (p.killed || p.code == exitBroken || !lost[e.Owner]):
+		case !p.leaves.IsZero() && p.leaves.Before(at) && (p.killed || p.code == exitBroken || p.code == exitUnwritten || !lost[e.Owner]):
 		case slices.ContainsFunc(p.stops, func(s stretch) bool { // stopped beyond a lease, as seen from a beat on
 			return s.to.Sub(s.from) > t.fleet.Lease-beatSlack && s.overlaps(at.Add(-2*t.fleet.Lease), at)
 		}):
