@@ -11,6 +11,10 @@ import (
 // may have kept its own, and then it still waits.
 const answerGrace = 2 * time.Second
 
+// ackAfter is how long a request that runs stays unacknowledged. By that its caller hears of it should the instance die; but
+// RabbitMQ closes the channel of who holds a message for longer than its consumer_timeout, 30 min.
+var ackAfter = 20 * time.Minute
+
 // A visit is one request at an instance. serving.mu guards what is said to be.
 type visit struct {
 	sub     *subscription
@@ -24,6 +28,7 @@ type visit struct {
 	cancel   context.CancelCauseFunc // while it runs; guarded
 	dropped  bool                    // the caller gave up before it began; guarded
 	answered bool                    // guarded
+	acked    bool                    // guarded
 }
 
 // start runs the handler, in a slot that is taken, on a goroutine that may end in any way.
@@ -39,6 +44,7 @@ func (v *visit) start() {
 		defer cancel(nil)
 		ctx, stop := context.WithDeadline(ctx, v.until)
 		defer stop()
+		defer time.AfterFunc(ackAfter, v.acknowledge).Stop()
 		s.handler(ctx, v.req, func(r *backend.Reply) {
 			s.stats.note(r, time.Since(begun))
 			v.answer(r)
@@ -91,11 +97,14 @@ func (v *visit) send(r *backend.Reply) {
 	c.log.Debug("a reply was not sent", "service", v.sub.serving.endpoint.Service, "call", v.id)
 }
 
-// acknowledge has the request acknowledged.
+// acknowledge has the request acknowledged, once.
 func (v *visit) acknowledge() {
 	s := v.sub.serving
 	s.mu.Lock()
-	v.sub.acks = append(v.sub.acks, v.tag)
+	if !v.acked {
+		v.acked = true
+		v.sub.acks = append(v.sub.acks, v.tag)
+	}
 	s.mu.Unlock()
 	s.poke()
 }
