@@ -46,6 +46,23 @@ func (f *Fleet) becalm() {
 // Happen makes an event happen, whenever it was planned, and returns when it is over.
 func (f *Fleet) Happen(e Event) { f.happen(e) }
 
+// While makes one of the world's faults happen for d, or longer: do is called a quarter of d after it was told to begin, and
+// it lasts until do has returned. All is well again, as far as the world is concerned, when While returns.
+func (f *Fleet) While(what string, d time.Duration, do func()) {
+	begun, enough, over := time.Now(), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		f.disturb(Event{What: what, For: settleMost}, enough)
+	}()
+	defer func() { // also where do fails the test
+		close(enough)
+		<-over
+	}()
+	time.Sleep(d / 4)
+	do()
+	time.Sleep(time.Until(begun.Add(d)))
+}
+
 // Go does something in the background; Judge waits for it.
 func (f *Fleet) Go(do func()) { f.busy.Go(do) }
 

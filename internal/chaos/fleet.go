@@ -299,14 +299,14 @@ func (f *Fleet) happen(e Event) {
 			f.restart(place)
 		}
 	default:
-		f.disturb(e)
+		f.disturb(e, f.calm)
 	}
 }
 
-// disturb makes something happen to the world.
-func (f *Fleet) disturb(e Event) {
+// disturb makes something happen to the world, until calm is closed at the latest.
+func (f *Fleet) disturb(e Event, calm <-chan struct{}) {
 	begun := time.Now()
-	if err := f.world.Happen(e.What, e.For, f.calm); err != nil {
+	if err := f.world.Happen(e.What, e.For, calm); err != nil {
 		f.book.violated("fault", "%s: %v", e.What, err)
 	}
 	f.mu.Lock()

@@ -11,27 +11,6 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// meanwhile lets something happen to the servers, and does something once it has begun; what it does must be over before
-// the servers are well again.
-func (r *rig) meanwhile(what string, d time.Duration, do func()) {
-	r.t.Helper()
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		r.Happen(chaos.Event{What: what, For: d})
-	}()
-	time.Sleep(d / 4)
-	if do != nil {
-		do()
-		select {
-		case <-over:
-			r.t.Errorf("%s was over before what was done meanwhile", what)
-		default:
-		}
-	}
-	<-over
-}
-
 // many submits n tasks at once.
 func (r *rig) many(n int) (ids []string) {
 	r.t.Helper()
@@ -95,13 +74,13 @@ func brokerFails(t *testing.T) {
 		r.Happen(chaos.Event{What: rabbitDeleted})
 		r.ended(30 * time.Second)
 	})
-	r.row("it is short of memory", func(r *rig) { r.meanwhile(rabbitFull, 4*time.Second, found(r)) })
+	r.row("it is short of memory", func(r *rig) { r.While(rabbitFull, 6*time.Second, found(r)) })
 	r.row("it is killed with 1,000 tasks queued", func(r *rig) {
 		r.many(1000)
-		r.meanwhile(rabbitKilled, time.Second, found(r))
+		r.While(rabbitKilled, 2*time.Second, found(r))
 		r.t.Logf("1,000 tasks had ended %v after it was back", r.ended(2*time.Minute).Round(time.Millisecond))
 	})
-	r.row("it is stopped", func(r *rig) { r.meanwhile(rabbitStops, time.Second, found(r)) })
+	r.row("it is stopped", func(r *rig) { r.While(rabbitStops, 8*time.Second, found(r)) })
 	r.Judge()
 }
 
@@ -131,27 +110,27 @@ func storeFails(t *testing.T) {
 		}
 	})
 	r.row("the store is slow", func(r *rig) {
-		r.meanwhile(mongoSlow, 3*time.Second, func() { r.many(20) })
+		r.While(mongoSlow, 3*time.Second, func() { r.many(20) })
 		r.ended(30 * time.Second)
 	})
 	r.row("the store is stopped for 3 s", func(r *rig) {
 		id := running(r, 4*time.Second)
-		r.meanwhile(mongoStops, 3*time.Second, nil)
+		r.While(mongoStops, 3*time.Second, func() {})
 		once(r, id)
 	})
 	r.row("the store gets no requests for 3 s", func(r *rig) {
 		id := running(r, 2*time.Second)
-		r.meanwhile(mongoMute, 3*time.Second, nil)
+		r.While(mongoMute, 3*time.Second, func() {})
 		once(r, id)
 	})
 	r.row("the store's replies don't arrive for 3 s", func(r *rig) {
 		id := running(r, 2*time.Second)
-		r.meanwhile(mongoDeaf, 3*time.Second, nil)
+		r.While(mongoDeaf, 3*time.Second, func() {})
 		once(r, id)
 	})
 	r.row("redis is flushed, and its replies don't arrive for 3 s", func(r *rig) {
 		r.Happen(chaos.Event{What: redisFlush})
-		r.meanwhile(redisDeaf, 3*time.Second, r.works)
+		r.While(redisDeaf, 3*time.Second, r.works)
 	})
 	r.row("redis is stopped for 15 s, and a worker beyond its lease", func(r *rig) {
 		var all []string
@@ -159,7 +138,7 @@ func storeFails(t *testing.T) {
 			all = append(all, running(r, 20*time.Second))
 		}
 		r.Go(func() { r.Happen(chaos.Event{What: "stop long", Places: []int{0}, For: lease + 3*time.Second}) })
-		r.meanwhile(redisStops, 15*time.Second, func() {
+		r.While(redisStops, 15*time.Second, func() {
 			for _, id := range all { // without news of it, by the audit of who runs them
 				if code := r.Stop(firstClient, id); code != "" {
 					r.t.Errorf("stopping: %s", code)
@@ -173,7 +152,7 @@ func storeFails(t *testing.T) {
 	})
 	r.row("the store is stopped for 15 s", func(r *rig) {
 		id := running(r, 25*time.Second)
-		r.meanwhile(mongoStops, 15*time.Second, func() {
+		r.While(mongoStops, 15*time.Second, func() {
 			time.Sleep(lease - 15*time.Second/4 + time.Second) // until it has been away for a lease
 			begun := time.Now()
 			_, code := r.Submit(r.order("submit", secondClient, chaos.Order{}))
