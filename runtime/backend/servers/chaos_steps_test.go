@@ -125,7 +125,7 @@ func (r *rig) soon() time.Duration {
 	if n == 0 {
 		return 3 * time.Second
 	}
-	return max(3*time.Second, 2500*time.Millisecond+30*took/time.Duration(n))
+	return max(3*time.Second, 2500*time.Millisecond+40*took/time.Duration(n))
 }
 
 func (r *rig) again(id string, runs int, killed time.Time) time.Duration {
@@ -252,9 +252,6 @@ func stoppedWhileRunning(r *rig) {
 	r.Happen(chaos.Event{What: "stop long", Places: []int{place}, For: lease + 3*time.Second})
 	for _, id := range there {
 		again := r.AwaitRuns(r.t, id, 2, 20*time.Second)[1]
-		if again.Place == place {
-			r.t.Errorf("%s ran again where it had run", id)
-		}
 		// Its hint has not come back: nothing but the lease speaks against who runs it, whatever was suspected before.
 		if took := again.At.Sub(stopped); took < lease*8/10 {
 			r.t.Errorf("%s ran again %v after its worker was stopped", id, took)

@@ -77,7 +77,7 @@ func TestStoreOperationsOfATaskUnderLoad(t *testing.T) {
 	for _, test := range []struct {
 		tasks, batch int
 		most         float64 // operations a task, those of liveness and looking around not counted
-	}{{200, 1, 3}, {1000, 250, 0.6}} {
+	}{{100, 1, 3}, {500, 250, 0.6}} {
 		s.scribe.took()
 		begun := time.Now()
 		l.submit(t, test.tasks, test.batch)

@@ -57,7 +57,7 @@ type scribe struct {
 	spent map[string]*spending // by purpose
 }
 
-// A spending is how often a command was sent, and how long it took the server.
+// A spending is how often a command was sent, and how long it took: the server alone, where the scribe is blind.
 type spending struct {
 	n    int
 	took time.Duration
@@ -206,8 +206,13 @@ func (s *scribe) carry(client, server net.Conn) {
 			return
 		}
 		s.pass(requests)
+		begun := time.Now()
 		reply, err := s.effect(c, server)
-		if err != nil || s.trapped(c, after) {
+		if err != nil {
+			return
+		}
+		s.spend(c, time.Since(begun))
+		if s.trapped(c, after) {
 			return
 		}
 		s.pass(replies)
@@ -245,14 +250,14 @@ func (s *scribe) effect(c *command, server net.Conn) ([]byte, error) {
 }
 
 func (s *scribe) ask(c *command, server net.Conn) ([]byte, error) {
-	begun := time.Now()
 	if _, err := server.Write(c.raw); err != nil {
 		return nil, err
 	}
-	reply, err := message(server)
-	if err != nil {
-		return nil, err
-	}
+	return message(server)
+}
+
+// spend counts a command.
+func (s *scribe) spend(c *command, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	sp := s.spent[c.purpose()]
@@ -261,8 +266,7 @@ func (s *scribe) ask(c *command, server net.Conn) ([]byte, error) {
 		s.spent[c.purpose()] = sp
 	}
 	sp.n++
-	sp.took += time.Since(begun)
-	return reply, nil
+	sp.took += took
 }
 
 // settleDoubts reads what may have changed by commands whose end is not known. It is asked before anything else changes.
