@@ -28,6 +28,7 @@ type process struct {
 	instance string
 	since    time.Time // ready
 	leaves   time.Time // told to end, or killed
+	ended    time.Time
 	killed   bool
 	stops    []stretch
 	answers  map[int]chan report
@@ -152,7 +153,7 @@ func (f *Fleet) listen(p *process, stdout io.Reader) {
 	}
 	_ = p.cmd.Wait()
 	p.mu.Lock()
-	p.code = p.cmd.ProcessState.ExitCode()
+	p.code, p.ended = p.cmd.ProcessState.ExitCode(), time.Now()
 	if p.leaves.IsZero() {
 		p.leaves = time.Now()
 	}
