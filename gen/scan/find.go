@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -18,7 +19,8 @@ type found struct {
 	outputs []string // files that afgen generated
 	skipped []Skipped
 
-	searched map[string]bool // folders
+	searched map[string][]fs.DirEntry // folders, and what is in them
+	modules  []string                 // the go.mod files of other modules, where "..." stops
 }
 
 // find expands the patterns that name folders and searches those. Other patterns (import paths) are left to the go
@@ -28,7 +30,7 @@ func find(cfg Config) (*found, error) {
 	if len(patterns) == 0 {
 		patterns = []string{"."}
 	}
-	f := &found{searched: map[string]bool{}}
+	f := &found{searched: map[string][]fs.DirEntry{}}
 	for _, p := range patterns {
 		if strings.HasSuffix(p, ".go") {
 			return nil, fmt.Errorf("%s: afgen takes packages (./..., ./shop), not files", p)
@@ -68,54 +70,66 @@ func (f *found) walk(cfg Config, root string, deep bool) error {
 	if !info.IsDir() {
 		return fmt.Errorf("%s is not a folder", root)
 	}
-	if !deep {
-		return f.search(cfg, root)
-	}
-	return filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		if !d.IsDir() {
-			return nil
-		}
-		if path != root && outside(path, d.Name()) {
-			return filepath.SkipDir
-		}
-		return f.search(cfg, path)
-	})
+	return f.visit(cfg, root, deep)
 }
 
-// outside says whether "..." stops at a folder: hidden, testdata, vendored, or another module.
-func outside(path, name string) bool {
-	if name == "testdata" || name == "vendor" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") {
-		return true
+// visit searches a folder and, if deep, those below that "..." matches. Only the first may be a symbolic link.
+func (f *found) visit(cfg Config, dir string, deep bool) error {
+	entries, err := f.search(cfg, dir)
+	if err != nil || !deep {
+		return err
 	}
-	_, err := os.Stat(filepath.Join(path, "go.mod"))
+	for _, e := range entries {
+		if !e.IsDir() || outside(e.Name()) {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		if mod := filepath.Join(path, "go.mod"); exists(mod) {
+			f.modules = append(f.modules, mod)
+			continue
+		}
+		if err := f.visit(cfg, path, true); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
 	return err == nil
 }
 
-// search looks into the files of one folder, once.
-func (f *found) search(cfg Config, dir string) error {
-	if f.searched[dir] {
-		return nil
+// outside says whether "..." stops at a folder of this name. It stops at another module, too.
+func outside(name string) bool {
+	return name == "testdata" || name == "vendor" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_")
+}
+
+// search looks into the files of one folder, once, and returns what is in it.
+func (f *found) search(cfg Config, dir string) ([]fs.DirEntry, error) {
+	if entries, ok := f.searched[dir]; ok {
+		return entries, nil
 	}
-	f.searched[dir] = true
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	f.searched[dir] = entries
 	for _, e := range entries {
 		name := e.Name()
 		if e.IsDir() || !strings.HasSuffix(name, ".go") && !slices.Contains(cfg.OutputNames, name) {
 			continue
 		}
 		content, err := os.ReadFile(filepath.Join(dir, name))
+		if strings.HasPrefix(name, ".") && errors.Is(err, fs.ErrNotExist) {
+			continue // the link by which an editor marks a file as open
+		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		f.classify(cfg, dir, name, content)
 	}
-	return nil
+	return entries, nil
 }
 
 // classify notes what one file means for the scan.

@@ -1,6 +1,7 @@
 package scan_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -165,6 +166,26 @@ func TestOutputsAreFoundWhereNothingIsAnnotatedAnyMore(t *testing.T) {
 		}
 		if len(res.Diagnostics) > 0 {
 			t.Error(said(dir, res.Diagnostics))
+		}
+	}
+}
+
+// A shell may be in a folder by a symbolic link; and editors mark open files by links that lead nowhere.
+func TestLinksAreFollowedWhereTheGoCommandDoes(t *testing.T) {
+	t.Parallel()
+	dir := nested(t)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := errors.Join(os.Symlink(dir, link), os.Symlink("b", filepath.Join(dir, "linked")),
+		os.Symlink("somebody@somewhere.1234", filepath.Join(dir, "a", ".#a.go"))); err != nil {
+		t.Skip("no symbolic links here: ", err)
+	}
+	res := run(t, config(link, "./..."))
+	if d := cmp.Diff([]string{"x.test", "x.test/a", "x.test/a/in", "x.test/b"}, paths(res)); d != "" {
+		t.Error(d)
+	}
+	for _, p := range res.Packages { // where "..." finds outputs
+		if !strings.HasPrefix(p.Dir, link) {
+			t.Errorf("%s is in %s, and not below %s", p.IR.Path, p.Dir, link)
 		}
 	}
 }

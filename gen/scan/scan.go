@@ -92,7 +92,7 @@ func (w *world) scan(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	for _, u := range roots { // those that only the go command could find are still to be searched
-		if err := found.search(w.config, u.pkg.Dir); err != nil {
+		if _, err := found.search(w.config, u.pkg.Dir); err != nil {
 			return nil, err
 		}
 	}
