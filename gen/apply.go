@@ -43,6 +43,7 @@ func (p *Plan) Apply() error {
 		}
 		delete(temps, c.Path)
 	}
+	p.memory.applied(p.Changes)
 	return nil
 }
 

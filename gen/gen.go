@@ -3,6 +3,9 @@
 //
 //	Scan → Load → Analyze → IR → Emit → Plan → Apply
 //
+// Before all that, package manifest is asked whether anything has changed since an earlier run that left nothing to do:
+// Options.Manifests.
+//
 // Each phase is a function on plain values. Packages below this one do the work: scan reads code and makes intermediate
 // representation (package ir), emit and contract turn that into files, diag says what is wrong. [Generate] runs all of
 // it and returns a [Plan]: the diagnostics, and what would change on disk. It writes nothing. [Plan.Apply] writes. So
@@ -16,9 +19,11 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -30,6 +35,7 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/emit"
 	"github.com/afgen/afgen/gen/ir"
+	"github.com/afgen/afgen/gen/manifest"
 	"github.com/afgen/afgen/gen/scan"
 )
 
@@ -37,6 +43,9 @@ import (
 type Options struct {
 	Tags string   // build tags, as for go build -tags
 	Env  []string // of the go command; nil is the process's
+	// Manifests keeps what runs have read and found in order, so that the next can be short; "" keeps nothing. It is not
+	// used with an Env.
+	Manifests manifest.Store
 }
 
 // A Plan is what a run found and what it would do.
@@ -49,7 +58,12 @@ type Plan struct {
 	Diagnostics diag.List
 	// Changes is what has to change on disk, sorted by path.
 	Changes []Change
+	// Unchanged says that an earlier run has left nothing to do and that nothing has changed since: then Packages and
+	// Skipped are not looked up, and Annotated alone says whether there are any of the former.
+	Unchanged bool
+	Annotated bool
 
+	memory *memory
 	source func(string) ([]byte, bool)
 }
 
@@ -82,37 +96,66 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 	if err != nil {
 		return nil, err
 	}
+	memory := remember(dir, patterns, opts)
+	if plan := memory.unchanged(); plan != nil {
+		return plan, nil
+	}
 	res, err := scan.Scan(ctx, scan.Config{
 		Dir: dir, Patterns: patterns, Tags: opts.Tags, Env: opts.Env,
-		OutputNames: []string{emit.GoFile, emit.ContractFile}, Generated: emit.IsGenerated,
+		OutputNames: outputNames, Generated: emit.IsGenerated,
 	})
 	if err != nil {
 		return nil, err
 	}
-	plan = &Plan{Packages: res.Packages, Skipped: res.Skipped, Diagnostics: res.Diagnostics, source: res.Source}
+	plan = &Plan{
+		Packages: res.Packages, Skipped: res.Skipped, Diagnostics: res.Diagnostics, Annotated: len(res.Packages) > 0,
+		memory: memory, source: res.Source,
+	}
 	if len(plan.Diagnostics) > 0 {
 		return plan, nil
 	}
-	wanted, err := emitAll(res.Packages)
-	if err != nil {
-		return nil, err
+	wanted, err := plan.emit()
+	if err != nil || len(plan.Diagnostics) > 0 {
+		return plan, err
 	}
 	if err := plan.compare(wanted, res.Outputs); err != nil {
 		return nil, err
 	}
+	memory.take(dir, res.Inputs, wanted)
 	return plan, nil
 }
 
-// emitAll returns the wanted files of all packages, by path. Formatting is most of a run's work, and packages don't
-// share any of it.
-func emitAll(pkgs []scan.Package) (map[string][]byte, error) {
-	emitted := make([][]emit.File, len(pkgs))
+var outputNames = []string{emit.GoFile, emit.ContractFile}
+
+// wanted is what belongs to a package.
+type wanted struct {
+	ir    manifest.Sum
+	files map[string]manifest.Sum // by path
+	// contents has the files, by path; nil where an earlier run has made the same of the same, and they are still there.
+	contents map[string][]byte
+}
+
+// emit makes the files of all packages. Formatting is most of a run's work, and packages don't share any of it.
+func (p *Plan) emit() ([]wanted, error) {
+	out, bugs := make([]wanted, len(p.Packages)), make([]error, len(p.Packages))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, p := range pkgs {
-		group.Go(func() (err error) {
-			if emitted[i], err = emit.Package(p.IR); err != nil {
-				return fmt.Errorf("%s: a bug of afgen in package %s: %w", diag.Internal, p.IR.Path, err)
+	for i, pkg := range p.Packages {
+		group.Go(func() error {
+			data, err := json.Marshal(pkg.IR)
+			if err != nil {
+				return err
+			}
+			out[i].ir = manifest.SumOf(data)
+			if out[i].files = p.memory.still(pkg.Dir, out[i].ir); out[i].files != nil {
+				return nil
+			}
+			var files []emit.File
+			files, bugs[i] = emit.Package(pkg.IR)
+			out[i].files, out[i].contents = map[string]manifest.Sum{}, map[string][]byte{}
+			for _, f := range files {
+				path := filepath.Join(pkg.Dir, f.Name)
+				out[i].files[path], out[i].contents[path] = manifest.SumOf(f.Content), f.Content
 			}
 			return nil
 		})
@@ -120,18 +163,25 @@ func emitAll(pkgs []scan.Package) (map[string][]byte, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	wanted := map[string][]byte{}
-	for i, p := range pkgs {
-		for _, f := range emitted[i] {
-			wanted[filepath.Join(p.Dir, f.Name)] = f.Content
+	for i, bug := range bugs {
+		if bug != nil {
+			p.Diagnostics = append(p.Diagnostics, diag.Bug(p.Packages[i].Pos, "package "+p.Packages[i].IR.Path, bug, nil))
 		}
 	}
-	return wanted, nil
+	p.Diagnostics.Sort()
+	return out, nil
 }
 
 // compare sets what has to change so that the disk has what is wanted and nothing older.
-func (p *Plan) compare(wanted map[string][]byte, outputs []string) error {
-	for path, content := range wanted {
+func (p *Plan) compare(all []wanted, outputs []string) error {
+	contents, known := map[string][]byte{}, map[string]bool{}
+	for _, w := range all {
+		maps.Copy(contents, w.contents)
+		for path := range w.files {
+			known[path] = true
+		}
+	}
+	for path, content := range contents {
 		old, err := os.ReadFile(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -145,7 +195,7 @@ func (p *Plan) compare(wanted map[string][]byte, outputs []string) error {
 		}
 	}
 	for _, path := range outputs {
-		if _, ok := wanted[path]; ok {
+		if known[path] {
 			continue
 		}
 		old, err := os.ReadFile(path)

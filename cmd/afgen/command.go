@@ -18,6 +18,7 @@ import (
 	"github.com/afgen/afgen/gen"
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/directive"
+	"github.com/afgen/afgen/gen/manifest"
 )
 
 // Exit codes.
@@ -132,6 +133,7 @@ func suggestCommand(patterns []string) error {
 }
 
 func (c *command) generate(cmd *cobra.Command, patterns []string) error {
+	c.options.Manifests = manifest.DefaultStore()
 	plan, err := c.plan(cmd.Context(), patterns)
 	if plan == nil || err != nil {
 		return err
@@ -149,7 +151,7 @@ func (c *command) generate(cmd *cobra.Command, patterns []string) error {
 		}
 		fmt.Fprintln(c.stdout, verb, shown(ch.Path))
 	}
-	if len(plan.Packages) == 0 {
+	if !plan.Annotated {
 		fmt.Fprintln(c.stderr, "afgen: no annotations found in", patternsText(patterns))
 	}
 	return nil

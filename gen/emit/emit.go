@@ -21,6 +21,7 @@ import (
 	"go/token"
 	"path/filepath"
 	"regexp"
+	"slices"
 
 	"github.com/dave/jennifer/jen"
 
@@ -92,19 +93,30 @@ func source(p *ir.Package) ([]byte, error) {
 }
 
 // formatted formats source. Once isn't always enough: gofmt takes some doc comments for other than what it has just made
-// of them.
+// of them. Where it has left all comments as they were, it would again.
 func formatted(source []byte) ([]byte, error) {
 	for range 4 {
 		next, err := format.Source(source)
 		if err != nil {
 			return nil, fmt.Errorf("a bug in afgen, the generated code does not parse: %w\n%s", err, source)
 		}
-		if bytes.Equal(next, source) {
+		settled := slices.Equal(comments(source), comments(next))
+		if source = next; settled {
 			break
 		}
-		source = next
 	}
 	return source, nil
+}
+
+// comments returns the lines of a source that are comments.
+func comments(source []byte) []string {
+	var lines []string
+	for line := range bytes.Lines(source) {
+		if line = bytes.TrimSpace(line); bytes.HasPrefix(line, []byte("//")) {
+			lines = append(lines, string(line))
+		}
+	}
+	return lines
 }
 
 // IsGenerated says whether afgen wrote content, found in a file of that name. It goes by the content, so that files are

@@ -29,6 +29,7 @@ func (w *world) analyze(u *unit) *ir.Package {
 	}
 	r := &reader{pkg: p}
 	for _, t := range u.types {
+		u.at = t.spec.Pos()
 		switch {
 		case t.broken:
 		case t.isWorker():
@@ -75,6 +76,7 @@ func (w *world) service(u *unit, r *reader, t *annotated) ir.Service {
 			continue
 		}
 		remote++
+		u.at = m.decl.Name.Pos()
 		im, ok := w.method(u, r, t, m)
 		if !ok {
 			continue

@@ -36,7 +36,8 @@ type unit struct {
 	pkg    *packages.Package
 	main   bool // of the main module (or the workspace): its mistakes are the user's
 	parsed bool
-	broken bool // a file is no Go, or of another package: what follows from that is not worth saying
+	at     token.Pos // the declaration being worked on
+	broken bool      // a file is no Go, or of another package: what follows from that is not worth saying
 	files  []*file
 	names  map[string]*decl           // declared at package level
 	funcs  []*ast.FuncDecl            // with a receiver

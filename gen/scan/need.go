@@ -44,6 +44,7 @@ func (w *world) needSignature(u *unit, d *ast.FuncDecl) {
 	i := slices.IndexFunc(u.files, func(f *file) bool {
 		return f.ast.FileStart <= d.Pos() && d.Pos() < f.ast.FileEnd
 	})
+	u.at = d.Name.Pos()
 	u.ranges = append(u.ranges, d.Type)
 	w.needNode(u, u.files[i], d.Type)
 }

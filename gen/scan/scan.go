@@ -23,6 +23,7 @@ package scan
 import (
 	"context"
 	"go/token"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -50,13 +51,16 @@ type Result struct {
 	Skipped []Skipped
 	// Diagnostics is all that is wrong with the code, sorted. A package that any of it concerns may be incomplete.
 	Diagnostics diag.List
-	sources     map[string][]byte
+	// Inputs is what all this depends on.
+	Inputs  Inputs
+	sources map[string][]byte
 }
 
-// A Package is an annotated package and the folder it lives in.
+// A Package is an annotated package, the folder it lives in and the place of its first annotation.
 type Package struct {
 	Dir string
 	IR  *ir.Package
+	Pos diag.Pos
 }
 
 // A Skipped is a file with annotations that was not scanned, and why.
@@ -97,24 +101,24 @@ func (w *world) scan(ctx context.Context) (*Result, error) {
 		}
 	}
 	slices.Sort(found.outputs)
-	res := &Result{Outputs: found.outputs, Skipped: found.skipped, sources: w.sources}
+	res := &Result{Outputs: found.outputs, Skipped: found.skipped, Inputs: w.inputs(found), sources: w.sources}
 	var annotated []*unit
 	for _, u := range roots {
 		if u.broken {
 			continue // its files are not what they are meant to be, and a syntax error brings about many others
 		}
-		if w.annotate(u); len(u.types) > 0 {
+		if w.guard(u, func() { w.annotate(u) }); len(u.types) > 0 {
 			annotated = append(annotated, u)
 		}
 	}
 	for _, u := range annotated {
-		w.needSignatures(u)
+		w.guard(u, func() { w.needSignatures(u) })
 	}
 	for _, u := range annotated {
-		w.check(u)
-		if p := w.analyze(u); p != nil {
-			res.Packages = append(res.Packages, Package{Dir: u.pkg.Dir, IR: p})
-		}
+		w.guard(u, func() {
+			w.check(u)
+			res.Packages = append(res.Packages, Package{Dir: u.pkg.Dir, IR: w.analyze(u), Pos: u.types[0].directive.Pos})
+		})
 	}
 	w.checkNames(annotated)
 	res.Skipped = append(res.Skipped, w.skipped...)
@@ -123,4 +127,28 @@ func (w *world) scan(ctx context.Context) (*Result, error) {
 	slices.SortFunc(res.Packages, func(a, b Package) int { return strings.Compare(a.IR.Path, b.IR.Path) })
 	slices.SortFunc(res.Skipped, func(a, b Skipped) int { return strings.Compare(a.File, b.File) })
 	return res, nil
+}
+
+// guard does a part of the work on one package. If that panics, afgen is at fault: it says so at the declaration it was
+// at, and the other packages are still looked at.
+func (w *world) guard(u *unit, work func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			w.problems = append(w.problems, diag.Bug(w.where(u), "package "+u.pkg.PkgPath, p, debug.Stack()))
+		}
+	}()
+	work()
+}
+
+// where is the declaration of a package that is being worked on.
+func (w *world) where(u *unit) diag.Pos {
+	pos := u.at
+	for i := 0; !pos.IsValid() && i < len(u.files); i++ {
+		pos = u.files[i].ast.Package
+	}
+	if !pos.IsValid() {
+		return diag.Pos{File: u.pkg.Dir}
+	}
+	at := w.fset.PositionFor(pos, false)
+	return diag.Pos{File: at.Filename, Line: at.Line, Column: at.Column}
 }

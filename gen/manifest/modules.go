@@ -1,0 +1,133 @@
+package manifest
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+)
+
+// modules returns the paths of all files that say what modules there are, as keys: those above the folder of the run and
+// of modules that were listed, those of a workspace, and those of modules that are replaced by a folder, needed or not,
+// since each has a say in which versions are selected.
+func modules(in Inputs) (map[string]bool, error) {
+	c := &collector{files: map[string]bool{}}
+	for dir := in.Dir; ; dir = filepath.Dir(dir) {
+		c.module(dir)
+		c.workspace(filepath.Join(dir, "go.work"))
+		if dir == filepath.Dir(dir) {
+			break
+		}
+	}
+	for _, dir := range in.Modules {
+		c.module(dir)
+	}
+	if work := circumstances().get("GOWORK"); work != "" && work != "off" {
+		c.workspace(work)
+	}
+	if in.GOROOT != "" {
+		c.files[filepath.Join(in.GOROOT, "VERSION")] = true
+		c.defaults(filepath.Join(in.GOROOT, "go.env"))
+	}
+	return c.files, errors.Join(c.errs...)
+}
+
+type collector struct {
+	files map[string]bool
+	errs  []error
+}
+
+// module notes the files of the module that may be rooted in a folder.
+func (c *collector) module(dir string) {
+	mod := filepath.Join(dir, "go.mod")
+	if c.files[mod] {
+		return
+	}
+	c.files[mod] = true
+	content := c.read(mod)
+	if content == nil {
+		return
+	}
+	c.beside(dir, "go.sum")
+	parsed, err := modfile.Parse(mod, content, nil)
+	if err != nil {
+		c.errs = append(c.errs, err)
+		return
+	}
+	c.replaced(dir, parsed.Replace)
+}
+
+// workspace notes the files of the workspace that a go.work may define.
+func (c *collector) workspace(work string) {
+	if c.files[work] {
+		return
+	}
+	c.files[work] = true
+	content := c.read(work)
+	if content == nil {
+		return
+	}
+	dir := filepath.Dir(work)
+	c.beside(dir, "go.work.sum")
+	parsed, err := modfile.ParseWork(work, content, nil)
+	if err != nil {
+		c.errs = append(c.errs, err)
+		return
+	}
+	for _, use := range parsed.Use {
+		c.module(from(dir, use.Path))
+	}
+	c.replaced(dir, parsed.Replace)
+}
+
+// defaults notes the file of the environment's defaults. Those of a distribution name no files.
+func (c *collector) defaults(env string) {
+	c.files[env] = true
+	for line := range strings.Lines(string(c.read(env))) {
+		switch name, _, _ := strings.Cut(line, "="); strings.TrimSpace(name) {
+		case "GOFLAGS", "GOWORK", "GOPACKAGESDRIVER", "GO111MODULE":
+			c.errs = append(c.errs, fmt.Errorf("%s sets %s", env, name))
+		}
+	}
+}
+
+// beside notes what belongs to a go.mod or go.work: checksums, and what is vendored.
+func (c *collector) beside(dir, sum string) {
+	vendor := filepath.Join(dir, "vendor")
+	for _, path := range []string{filepath.Join(dir, sum), vendor, filepath.Join(vendor, "modules.txt")} {
+		c.files[path] = true
+	}
+}
+
+func (c *collector) replaced(dir string, replace []*modfile.Replace) {
+	for _, r := range replace {
+		if r.New.Version == "" { // by a folder
+			c.files[filepath.Join(from(dir, r.New.Path), "go.mod")] = true
+		}
+	}
+}
+
+// read returns the content of a file, nil where there is none.
+func (c *collector) read(path string) []byte {
+	content, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.errs = append(c.errs, err)
+	}
+	if err == nil && content == nil {
+		c.errs = append(c.errs, fmt.Errorf("%s is empty", path))
+	}
+	return content
+}
+
+// from is a path as a file in dir spells it.
+func from(dir, path string) string {
+	path = filepath.FromSlash(path)
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path)
+	}
+	return filepath.Join(dir, path)
+}

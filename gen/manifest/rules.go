@@ -1,0 +1,41 @@
+package manifest
+
+import (
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// rules say what in a folder matters.
+type rules struct {
+	outputs []string // names of the generator's files
+}
+
+// kindOf says how much of an entry of a folder matters; absent: nothing.
+func (r rules) kindOf(e fs.DirEntry) kind {
+	name := e.Name()
+	switch {
+	case e.IsDir():
+		if name == "testdata" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_") {
+			return absent
+		}
+		return present
+	case strings.HasPrefix(name, ".") && e.Type()&fs.ModeSymlink != 0:
+		return absent // by such links editors mark what is open
+	case strings.HasSuffix(name, ".go"), slices.Contains(r.outputs, name), slices.Contains(moduleFiles, name):
+		return file
+	case slices.Contains(others, filepath.Ext(name)):
+		return present
+	}
+	return absent
+}
+
+// moduleFiles say what modules there are.
+var moduleFiles = []string{"go.mod", "go.sum", "go.work", "go.work.sum"}
+
+// others are the files that the go command counts to a package; what is in them matters to nobody here.
+var others = []string{
+	".c", ".cc", ".cpp", ".cxx", ".m", ".h", ".hh", ".hpp", ".hxx", ".f", ".F", ".for", ".f90", ".s", ".S", ".sx", ".swig",
+	".swigcxx", ".syso",
+}

@@ -1,0 +1,160 @@
+package manifest
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Inputs is what a run has read.
+type Inputs struct {
+	Dir     string   // where it was started
+	Folders []string // whose Go files, and names, it has read
+	Modules []string // folders of modules that may change
+	Paths   []string // that it has looked at, and found or not
+	GOROOT  string   // of the standard library; "" where it wasn't used
+	Outputs []string // names of the generator's files
+}
+
+// Take lists what a run that began at start has read. It fails if that isn't certain: a file was changed meanwhile, or
+// the modules can't be read. Sums of files that old lists, too, are taken from there; it may be nil.
+func Take(start time.Time, in Inputs, old *Manifest) (*Manifest, error) {
+	files, err := modules(in)
+	if err != nil {
+		return nil, err
+	}
+	t := &taker{start: start, rules: rules{outputs: in.Outputs}, known: map[string]*entry{}}
+	t.learn(old)
+	m := &Manifest{Emitted: map[Sum]map[string]Sum{}, rules: t.rules}
+	for _, dir := range slices.Sorted(slices.Values(in.Folders)) {
+		f, err := t.folder(dir)
+		if err != nil {
+			return nil, err
+		}
+		m.folders = append(m.folders, f)
+	}
+	for _, p := range in.Paths {
+		files[p] = true
+	}
+	for _, p := range slices.Sorted(maps.Keys(files)) {
+		e, err := t.path(p)
+		if err != nil {
+			return nil, err
+		}
+		m.paths = append(m.paths, e)
+	}
+	return m, nil
+}
+
+type taker struct {
+	start time.Time
+	rules rules
+	known map[string]*entry // of an older manifest, by path
+}
+
+func (t *taker) learn(old *Manifest) {
+	if old == nil {
+		return
+	}
+	for _, f := range old.folders {
+		for i, e := range f.entries {
+			t.known[filepath.Join(f.path, e.name)] = &f.entries[i]
+		}
+	}
+}
+
+func (t *taker) folder(dir string) (folder, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return folder{}, err
+	}
+	if !settled(info, t.start) {
+		return folder{}, fmt.Errorf("%s has just been changed", dir) // names may have come or gone
+	}
+	entries, err := t.rules.names(dir)
+	if err != nil {
+		return folder{}, err
+	}
+	for i := range entries {
+		if entries[i].kind == file {
+			if err := t.fill(&entries[i], filepath.Join(dir, entries[i].name)); err != nil {
+				return folder{}, err
+			}
+		}
+	}
+	return folder{dir, entries}, nil
+}
+
+// path lists something that may or may not be there.
+func (t *taker) path(path string) (entry, error) {
+	e := entry{name: path}
+	switch info, err := os.Stat(path); {
+	case errors.Is(err, fs.ErrNotExist):
+		return e, nil
+	case err != nil:
+		return e, err
+	case info.IsDir():
+		e.kind = present
+		return e, nil
+	}
+	e.kind = file
+	return e, t.fill(&e, path)
+}
+
+// fill sets the stamp and sum of a file.
+func (t *taker) fill(e *entry, path string) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if known := t.known[path]; known != nil && known.stamp != (stamp{}) && known.stamp == stampOf(info) {
+		e.stamp, e.sum = known.stamp, known.sum
+		return nil
+	}
+	if e.sum, info, err = hash(path); err != nil {
+		return err
+	}
+	e.stamp = stampOf(info)
+	if !settled(info, t.start) {
+		return fmt.Errorf("%s has just been changed", path)
+	}
+	return nil
+}
+
+// settled says whether a file or folder has surely not been changed since a point in time.
+func settled(info fs.FileInfo, t time.Time) bool {
+	s := stampOf(info)
+	if s == (stamp{}) {
+		s.mtime = info.ModTime().UnixNano()
+	}
+	return s.before(t)
+}
+
+// Wrote tells that a file has been given new content since Take; nil: that it has been removed. False means that the
+// manifest doesn't list its folder.
+func (m *Manifest) Wrote(path string, content []byte) bool {
+	dir, name := filepath.Split(path)
+	dir = filepath.Clean(dir)
+	i, ok := slices.BinarySearchFunc(m.folders, dir, func(f folder, dir string) int { return strings.Compare(f.path, dir) })
+	if !ok {
+		return false
+	}
+	f := &m.folders[i]
+	at, ok := slices.BinarySearchFunc(f.entries, name, func(e entry, name string) int { return strings.Compare(e.name, name) })
+	switch e := (entry{name: name, kind: file, sum: SumOf(content)}); {
+	case content == nil && ok:
+		f.entries = slices.Delete(f.entries, at, at+1)
+	case content == nil:
+	case ok:
+		f.entries[at] = e
+	default:
+		f.entries = slices.Insert(f.entries, at, e)
+	}
+	return true
+}

@@ -1,0 +1,119 @@
+package scan
+
+import (
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/tools/go/packages"
+)
+
+// Inputs is what the result of a scan depends on, beside the environment and what the files of modules say (go.mod and
+// the like): the Go files in Folders, and what there is and isn't at Paths. The standard library and the module cache
+// are taken for fixed.
+type Inputs struct {
+	// Unknown says why the rest is not all of it; "" where it is.
+	Unknown string
+	// Folders were searched, or hold packages that were listed; sorted. Modules are the roots of the latter's modules.
+	Folders []string
+	Modules []string
+	// Paths are looked at by the go command in order to know which module a folder belongs to.
+	Paths []string
+	// GOROOT is where the standard library was found; "" where nothing was listed.
+	GOROOT string
+}
+
+// inputs says what the scan depended on.
+func (w *world) inputs(f *found) Inputs {
+	in := &inputs{folders: map[string]bool{}, modules: map[string]*packages.Module{}, paths: map[string]bool{}}
+	if len(f.rest) > 0 {
+		in.unknown = "patterns that name no folders" // the go command alone knows where it has looked for such packages
+	}
+	for dir := range f.searched {
+		in.folders[dir] = true
+	}
+	for _, mod := range f.modules {
+		in.paths[mod] = true
+	}
+	if u := w.units["context"]; u != nil {
+		in.goroot = strings.TrimSuffix(folderOf(u.pkg), filepath.FromSlash("/src/context"))
+	}
+	for _, u := range w.units {
+		in.add(u.pkg)
+	}
+	for _, u := range w.units {
+		in.rivals(u.pkg)
+	}
+	for dir := range in.folders { // of which module a folder is: of the next go.mod above it
+		for dir != filepath.Dir(dir) {
+			dir = filepath.Dir(dir)
+			if in.folders[dir] || in.paths[filepath.Join(dir, "go.mod")] {
+				break // the rest of the way is another's
+			}
+			in.paths[filepath.Join(dir, "go.mod")] = true
+		}
+	}
+	return Inputs{
+		Unknown: in.unknown, GOROOT: in.goroot, Folders: slices.Sorted(maps.Keys(in.folders)),
+		Modules: slices.Sorted(maps.Keys(in.modules)), Paths: slices.Sorted(maps.Keys(in.paths)),
+	}
+}
+
+type inputs struct {
+	unknown string
+	goroot  string
+	folders map[string]bool
+	modules map[string]*packages.Module // by folder: those whose files may change
+	paths   map[string]bool
+}
+
+// add notes where a package was found.
+func (in *inputs) add(p *packages.Package) {
+	dir := folderOf(p)
+	switch m := p.Module; {
+	case p.PkgPath == "unsafe" || p.PkgPath == "C":
+	case dir == "":
+		in.unknown = "no folder of package " + p.PkgPath // and if it appears, nobody knows where
+	case m == nil:
+		if in.goroot == "" || !strings.HasPrefix(dir, filepath.Join(in.goroot, "src")+string(filepath.Separator)) {
+			in.unknown = "package " + p.PkgPath + " has no module"
+		}
+	case !fixed(m):
+		in.folders[dir] = true
+		if root := rootOf(m); root != "" {
+			in.modules[root] = m
+		}
+	}
+}
+
+// fixed says whether a module is in the module cache, whose content never changes.
+func fixed(m *packages.Module) bool {
+	if m.Replace != nil {
+		m = m.Replace
+	}
+	return m.Version != "" && strings.HasSuffix(filepath.ToSlash(m.Dir), "@"+m.Version)
+}
+
+func rootOf(m *packages.Module) string {
+	if m.Dir != "" {
+		return m.Dir
+	}
+	if m.GoMod != "" {
+		return filepath.Dir(m.GoMod)
+	}
+	return "" // vendored
+}
+
+// rivals notes the folders of other modules that would hold a package if they were there: it would be ambiguous then.
+func (in *inputs) rivals(p *packages.Package) {
+	if p.Module == nil {
+		return
+	}
+	for root, m := range in.modules {
+		rest, ok := strings.CutPrefix(p.PkgPath, m.Path+"/")
+		if ok && m.Path != p.Module.Path {
+			in.paths[filepath.Join(root, filepath.FromSlash(rest))] = true
+		}
+	}
+}
