@@ -28,6 +28,7 @@
 package manifest
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"time"
 )
@@ -89,4 +90,5 @@ func (s stamp) before(t time.Time) bool {
 	return s.newest() < t.Add(-margin(s)).UnixNano()
 }
 
-func (s stamp) newest() int64 { return max(s.mtime, s.ctime) }
+// newest is when the file was last changed: mtime, which anybody can set, only counts where there is no ctime.
+func (s stamp) newest() int64 { return cmp.Or(s.ctime, s.mtime) }
