@@ -1,0 +1,437 @@
+package manifest
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// later is a point in time at which what has just been written counts as old.
+func later() time.Time { return time.Now().Add(time.Hour) }
+
+func put(t testing.TB, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tree is a module with a folder in it, and what a run over it has read.
+func tree(t testing.TB) Inputs {
+	t.Setenv("GOENV", "off")
+	t.Setenv("GOWORK", "")
+	dir := t.TempDir()
+	put(t, filepath.Join(dir, "go.mod"), "module x.test\n\ngo 1.26\n\nreplace y.test => ./y\n")
+	put(t, filepath.Join(dir, "a", "a.go"), "package a\n")
+	put(t, filepath.Join(dir, "a", "af.contract.json"), "{}\n")
+	put(t, filepath.Join(dir, "a", "notes.txt"), "notes\n")
+	put(t, filepath.Join(dir, "y", "go.mod"), "module y.test\n")
+	put(t, filepath.Join(dir, "goroot", "VERSION"), "go1.26\n")
+	return Inputs{
+		Dir: dir, Folders: []string{dir, filepath.Join(dir, "a")}, Modules: []string{dir}, Paths: []string{filepath.Join(dir, "b")},
+		GOROOT: filepath.Join(dir, "goroot"), Outputs: []string{"af.contract.json"},
+	}
+}
+
+func take(t testing.TB, in Inputs) *Manifest {
+	t.Helper()
+	m, err := Take(later(), in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func unchanged(m *Manifest) bool {
+	same, _ := m.Unchanged(later())
+	return same
+}
+
+func TestEveryEditThatMattersIsSeenAndNoOther(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		matters bool
+		edit    func(dir string) error
+	}{
+		{"nothing", false, func(string) error { return nil }},
+		{"a touch", false, func(dir string) error { return os.Chtimes(filepath.Join(dir, "a", "a.go"), time.Now(), time.Now()) }},
+		{"a file that no rule names", false, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "notes.md"), nil, 0o644) }},
+		{"an edit of such a file", false, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "notes.txt"), nil, 0o644) }},
+		{"the mark of an editor", false, func(dir string) error { return os.Symlink("x@y.1", filepath.Join(dir, "a", ".#a.go")) }},
+		{"a hidden folder", false, func(dir string) error { return os.Mkdir(filepath.Join(dir, ".git"), 0o755) }},
+		{"the same content anew", false, func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "a", "a.go"), []byte("package a\n"), 0o644)
+		}},
+		{"an edit", true, func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "a", "a.go"), []byte("package ab\n"), 0o644)
+		}},
+		{"an edit that keeps size and time", true, func(dir string) error {
+			path := filepath.Join(dir, "a", "a.go")
+			info, err := os.Stat(path)
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(path, []byte("package b\n"), 0o644); err != nil {
+				return err
+			}
+			return os.Chtimes(path, info.ModTime(), info.ModTime())
+		}},
+		{"another file of that name, size and time", true, func(dir string) error {
+			path := filepath.Join(dir, "a", "a.go")
+			info, err := os.Stat(path)
+			if err != nil {
+				return err
+			}
+			if err := os.WriteFile(path+".new", []byte("package b\n"), 0o644); err != nil {
+				return err
+			}
+			if err := os.Chtimes(path+".new", info.ModTime(), info.ModTime()); err != nil {
+				return err
+			}
+			return os.Rename(path+".new", path)
+		}},
+		{"a new file", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "b.go"), nil, 0o644) }},
+		{"a new file of C", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "b.c"), nil, 0o644) }},
+		{"a new test", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "a_test.go"), nil, 0o644) }},
+		{"a file removed", true, func(dir string) error { return os.Remove(filepath.Join(dir, "a", "a.go")) }},
+		{"a file renamed", true, func(dir string) error {
+			return os.Rename(filepath.Join(dir, "a", "a.go"), filepath.Join(dir, "a", "b.go"))
+		}},
+		{"a folder removed", true, func(dir string) error { return os.RemoveAll(filepath.Join(dir, "a")) }},
+		{"a new folder", true, func(dir string) error { return os.Mkdir(filepath.Join(dir, "c"), 0o755) }},
+		{"a folder in place of a file", true, func(dir string) error {
+			path := filepath.Join(dir, "a", "a.go")
+			if err := os.Remove(path); err != nil {
+				return err
+			}
+			return os.Mkdir(path, 0o755)
+		}},
+		{"an output by hand", true, func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "a", "af.contract.json"), []byte("[]\n"), 0o644)
+		}},
+		{"an output removed", true, func(dir string) error { return os.Remove(filepath.Join(dir, "a", "af.contract.json")) }},
+		{"go.mod", true, func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module x.test\n\ngo 1.27\n"), 0o644)
+		}},
+		{"a go.sum", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "go.sum"), nil, 0o644) }},
+		{"a go.work", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "go.work"), nil, 0o644) }},
+		{"a go.work above", true, func(dir string) error { return os.WriteFile(filepath.Join(filepath.Dir(dir), "go.work"), nil, 0o644) }},
+		{"a module of a folder", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "go.mod"), nil, 0o644) }},
+		{"vendoring", true, func(dir string) error { return os.Mkdir(filepath.Join(dir, "vendor"), 0o755) }},
+		{"the go.mod of a replacement", true, func(dir string) error {
+			return os.WriteFile(filepath.Join(dir, "y", "go.mod"), []byte("module y.test\n\ngo 1.26\n"), 0o644)
+		}},
+		{"a path that was looked at", true, func(dir string) error { return os.Mkdir(filepath.Join(dir, "b"), 0o755) }},
+		{"another Go", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "goroot", "VERSION"), nil, 0o644) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			in := tree(t)
+			m := take(t, in)
+			if err := tc.edit(in.Dir); err != nil {
+				t.Fatal(err)
+			}
+			if unchanged(m) == tc.matters {
+				t.Errorf("unchanged is %v", !tc.matters)
+			}
+		})
+	}
+}
+
+func TestNothingIsTakenThatMayHaveChangedMeanwhile(t *testing.T) {
+	for name, start := range map[string]time.Time{"since the run began": time.Now().Add(-time.Minute), "just before": time.Now()} {
+		in := tree(t)
+		if _, err := Take(start, in, nil); err == nil || !strings.Contains(err.Error(), "just been changed") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	in := tree(t)
+	for time.Since(mtime(t, filepath.Join(in.Dir, "goroot", "VERSION"))) < 25*time.Millisecond { // the last file of the tree
+	}
+	start := time.Now()
+	if err := os.Remove(filepath.Join(in.Dir, "a", "a.go")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Take(start, in, nil); err == nil {
+		t.Error("a file has gone meanwhile: no error")
+	}
+}
+
+func mtime(t *testing.T, path string) time.Time {
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.ModTime()
+}
+
+func TestWhatWasWrittenIsLookedAtOnceAndThenKnown(t *testing.T) {
+	in := tree(t)
+	m := take(t, in)
+	out, a := filepath.Join(in.Dir, "a", "af_gen.go"), filepath.Join(in.Dir, "a", "a.go")
+	put(t, out, "package a // generated\n")
+	if unchanged(m) {
+		t.Error("a file that the manifest doesn't know")
+	}
+	if err := os.Remove(a); err != nil {
+		t.Fatal(err)
+	}
+	if !m.Wrote(out, []byte("package a // generated\n")) || !m.Wrote(a, nil) || m.Wrote(filepath.Join(in.Dir, "b", "b.go"), nil) {
+		t.Error("Wrote says the opposite of what it should")
+	}
+	for i, want := range []bool{true, false} {
+		same, learned := m.Unchanged(later())
+		if !same || learned != want {
+			t.Errorf("look %d: unchanged %v, learned %v", i, same, learned)
+		}
+	}
+	put(t, out, "package a // edited\n")
+	if unchanged(m) {
+		t.Error("an edit of what was written isn't seen")
+	}
+	// A stamp that isn't older than the look itself is none.
+	put(t, out, "package a // generated\n")
+	if same, learned := m.Unchanged(time.Now()); !same || learned {
+		t.Errorf("just written: unchanged %v, learned %v", same, learned)
+	}
+}
+
+func TestTakeAgreesWithWhatItKnew(t *testing.T) {
+	in := tree(t)
+	old := take(t, in)
+	put(t, filepath.Join(in.Dir, "a", "a.go"), "package b\n")
+	m, err := Take(later(), in, old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !unchanged(m) {
+		t.Error("the new manifest has something of the old")
+	}
+	if !bytes.Equal(m.encode("k"), take(t, in).encode("k")) {
+		t.Error("the old manifest makes a difference")
+	}
+}
+
+func TestEveryManifestReadsBackAndNoOther(t *testing.T) {
+	m := take(t, tree(t))
+	m.Annotated = true
+	m.Emitted[SumOf([]byte("ir"))] = map[string]Sum{"af_gen.go": SumOf([]byte("go")), "af.contract.json": {}}
+	data := m.encode("key")
+	back, err := decode("key", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(back.encode("key"), data) || !unchanged(back) || !back.Annotated {
+		t.Error("what is read back is another")
+	}
+	if _, err := decode("yek", data); err == nil {
+		t.Error("a manifest of another key is read")
+	}
+	for i := range data {
+		if _, err := decode("key", data[:i]); err == nil {
+			t.Fatalf("cut off at %d: no error", i)
+		}
+		bad := slices.Clone(data)
+		bad[i] ^= 1
+		if _, err := decode("key", bad); err == nil {
+			t.Fatalf("byte %d is another: no error", i)
+		}
+		// Nor may a manifest that somebody has made up take the process down.
+		sum := SumOf(bad[:len(bad)-len(Sum{})])
+		decode("key", append(bad[:len(bad)-len(Sum{})], sum[:]...))
+	}
+}
+
+func TestAStoreIsBoundedAndForgivesEverything(t *testing.T) {
+	m := take(t, tree(t))
+	dir := t.TempDir()
+	s := Store(filepath.Join(dir, "store"))
+	if s.Load("none") != nil || Store("").Load("none") != nil || Store("").Save("none", m) != nil {
+		t.Error("something out of nothing")
+	}
+	if err := s.Save("key", m); err != nil {
+		t.Fatal(err)
+	}
+	if s.Load("key") == nil || s.Load("yek") != nil {
+		t.Error("what was saved isn't found, or something else is")
+	}
+	put(t, s.path("key"), "damaged")
+	put(t, s.path("folder")+"/file", "")
+	if s.Load("key") != nil || s.Load("folder") != nil {
+		t.Error("something is made of what is no manifest")
+	}
+	if err := s.Save("folder", m); err == nil {
+		t.Error("a folder was replaced")
+	}
+	put(t, filepath.Join(dir, "in the way"), "")
+	if err := Store(filepath.Join(dir, "in the way")).Save("key", m); err == nil {
+		t.Error("saved into a file")
+	}
+
+	put(t, filepath.Join(string(s), "mine.txt"), "")
+	old := time.Now().Add(-2 * maxAge)
+	for path, at := range map[string]time.Time{s.path("old"): old, filepath.Join(string(s), "1.tmp"): time.Now().Add(-2 * time.Hour), filepath.Join(string(s), "mine.txt"): old} {
+		put(t, path, "")
+		if err := os.Chtimes(path, at, at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 { // each is among the newest for a while
+		for i := range maxCount {
+			put(t, s.path(Key(strings.Repeat("k", 1+i%100)+string(rune('a'+i/100)))), "")
+		}
+		if err := s.Save("key", m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var names []string
+	entries, err := os.ReadDir(string(s))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if n := len(names); n > maxCount+2 || !slices.Contains(names, "mine.txt") || slices.Contains(names, "1.tmp") || slices.Contains(names, "old"+suffix) {
+		t.Errorf("%d left: %q", n, names)
+	}
+	if s.Load("key") == nil {
+		t.Error("the newest was evicted")
+	}
+}
+
+func TestRunsAtTheSameTimeShareAStore(t *testing.T) {
+	m := take(t, tree(t))
+	s := Store(t.TempDir())
+	var workers sync.WaitGroup
+	for range 8 {
+		workers.Go(func() {
+			for range 50 {
+				if err := s.Save("key", &Manifest{folders: m.folders, paths: m.paths, rules: m.rules}); err != nil {
+					t.Error(err)
+					return
+				}
+				if s.Load("key") == nil {
+					t.Error("half a manifest was found")
+					return
+				}
+			}
+		})
+	}
+	workers.Wait()
+}
+
+func TestTheKeyTellsCircumstancesApart(t *testing.T) {
+	t.Setenv("GOENV", filepath.Join(t.TempDir(), "env"))
+	t.Setenv("GOFLAGS", "")
+	key := func(dir, tags string, patterns ...string) Key {
+		t.Helper()
+		k, err := KeyOf(Question{Dir: dir, Tags: tags, Patterns: patterns})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	seen := map[Key]string{}
+	look := func(what string, k Key) {
+		t.Helper()
+		if other, ok := seen[k]; ok {
+			t.Errorf("%s is to the key what %s is", what, other)
+		}
+		seen[k] = what
+	}
+	look("nothing", key("/d", ""))
+	look("a folder", key("/e", ""))
+	look("tags", key("/d", "a"))
+	look("a pattern", key("/d", "", "a"))
+	look("patterns", key("/d", "", "a", "b"))
+	look("patterns otherwise", key("/d", "", "a b"))
+	for _, name := range []string{"GOOS", "GOARCH", "CGO_ENABLED", "GOEXPERIMENT", "GOWORK", "GOTOOLCHAIN", "GOPATH", "GOMODCACHE", "GOROOT", "CC", "HOME", "GOAMD64"} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv(name, "other")
+			look(name, key("/d", ""))
+		})
+	}
+	for _, flags := range []string{"-mod=mod", "-tags=a"} {
+		t.Setenv("GOFLAGS", flags)
+		look(flags, key("/d", ""))
+	}
+	t.Setenv("GOFLAGS", "")
+	put(t, os.Getenv("GOENV"), "GOFLAGS=-tags=a\n")
+	look("go env -w", key("/d", ""))
+	if err := os.Remove(os.Getenv("GOENV")); err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	put(t, filepath.Join(bin, "go"), "")
+	if err := os.Chmod(filepath.Join(bin, "go"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("PATH", func(t *testing.T) {
+		t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+		if filepath.Separator == '/' {
+			look("another go", key("/d", ""))
+		}
+	})
+	t.Setenv("GOFILE", "a.go")
+	if _, ok := seen[key("/d", "")]; !ok {
+		t.Error("which file a go:generate line is in makes a difference")
+	}
+}
+
+func TestThereAreNoKeysWhereTheGoCommandReadsUnknownFiles(t *testing.T) {
+	env := filepath.Join(t.TempDir(), "env")
+	for _, kv := range []string{
+		"GOFLAGS=-overlay=x.json", "GOFLAGS=-mod=mod -modfile=x.mod", "GOFLAGS=--toolexec=x", "GO111MODULE=off", "GOPACKAGESDRIVER=/x",
+	} {
+		name, value, _ := strings.Cut(kv, "=")
+		t.Setenv("GOENV", "off")
+		t.Setenv(name, value)
+		if _, err := KeyOf(Question{Dir: "/d"}); err == nil {
+			t.Errorf("%s in the environment: no error", kv)
+		}
+		t.Setenv(name, "")
+		t.Setenv("GOENV", env)
+		put(t, env, kv+"\n")
+		if _, err := KeyOf(Question{Dir: "/d"}); err == nil {
+			t.Errorf("%s by go env -w: no error", kv)
+		}
+	}
+}
+
+func TestThisProgramHasABuildID(t *testing.T) {
+	id, err := buildID()
+	if err != nil || strings.Count(id, "/") < 3 || strings.HasPrefix(id, "/") {
+		t.Errorf("%q, %v", id, err) // a path and times, at worst, but Go's own tools link with an ID
+	}
+}
+
+func BenchmarkUnchanged(b *testing.B) {
+	in := tree(b)
+	for i := range 1000 {
+		dir := filepath.Join(in.Dir, "p"+string(rune('a'+i/10%26))+string(rune('a'+i/260)))
+		put(b, filepath.Join(dir, "f"+string(rune('a'+i%10))+".go"), "package p\n")
+		in.Folders = append(in.Folders, dir)
+	}
+	slices.Sort(in.Folders)
+	in.Folders = slices.Compact(in.Folders)
+	m := take(b, in)
+	now := later()
+	data := m.encode("key")
+	for b.Loop() {
+		m, err := decode("key", data)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if same, _ := m.Unchanged(now); !same {
+			b.Fatal("changed")
+		}
+	}
+}
