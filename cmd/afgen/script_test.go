@@ -31,6 +31,7 @@ func TestScripts(t *testing.T) {
 				}
 			}
 			env.Setenv("GOFLAGS", "-mod=mod")
+			env.Setenv("AFGEN", root)
 			env.Setenv("AFGEN_CACHE", filepath.Join(env.WorkDir, ".cache"))
 			if _, err := os.Stat(filepath.Join(env.WorkDir, "go.mod")); err == nil {
 				return nil
