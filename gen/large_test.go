@@ -1,0 +1,301 @@
+package gen_test
+
+import (
+	"bytes"
+	"cmp"
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/afgen/afgen/gen/diag"
+)
+
+// small matches packages of which enough can be built in little time.
+var small = regexp.MustCompile(`^golang\.org/x/tools/(benchmark|blog|container|cover|go/(ast|cfg|packages|vcs|types)|internal/(event|diff|jsonrpc2|stdlib|memoize|proxydir)|present|playground|txtar)`)
+
+var buildAll = flag.Bool("large", false, "build all that is generated for a large module, and not only a part")
+
+// A large public module, every exported struct of which is made a service. First with the methods that it has: most don't
+// fit, and each gets a diagnostic. Then with one that fits, whose parameters and results are the package's own types:
+// those that can't travel get a diagnostic, and the rest is generated and compiles.
+func TestALargeModule(t *testing.T) {
+	t.Setenv("GOFLAGS", "")
+	t.Setenv("GOWORK", "off")
+	m := largeModule(t)
+	m.inject(t, func(*target) bool { return false })
+	p := plan(t, m.dir)
+	codes := map[diag.Code]int{}
+	for _, d := range p.Diagnostics {
+		codes[d.Code]++
+		if d.Pos.Line == 0 || d.Code == diag.Internal || d.Code == diag.TypeError {
+			t.Errorf("as it is: %s:%d: %s: %s", d.Pos.File, d.Pos.Line, d.Code, d.Message)
+		}
+	}
+	t.Logf("as it is: %d structs, %v", len(m.targets), codes)
+
+	m.inject(t, func(*target) bool { return true })
+	clear(codes)
+	for round := 0; ; round++ {
+		p = plan(t, m.dir)
+		if len(p.Diagnostics) == 0 {
+			break
+		}
+		if round > 3 {
+			t.Fatalf("still there: %v", p.Diagnostics)
+		}
+		for _, d := range p.Diagnostics {
+			codes[d.Code]++
+			m.drop(t, d)
+		}
+		m.inject(t, func(*target) bool { return true })
+	}
+	apply(t, p)
+	services := 0
+	var build []string
+	for _, pkg := range p.Packages {
+		services += len(pkg.IR.Services)
+		if *buildAll || small.MatchString(pkg.IR.Path) {
+			build = append(build, pkg.IR.Path)
+		}
+	}
+	t.Logf("with a method that fits: %d services in %d packages, %v; building %d packages", services, len(p.Packages), codes, len(build))
+	if services < 100 || len(build) < 5 {
+		t.Error("that is little")
+	}
+	out, err := m.command("go", append([]string{"build"}, build...)...).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// A large is a copy of a module in which structs are annotated.
+type large struct {
+	dir     string
+	sources map[string][]byte // as they were, by path
+	targets []*target
+}
+
+// A target is a struct that may be annotated.
+type target struct {
+	dir, pkg, name string
+	file           string
+	at             int   // the offset to annotate at
+	methods        []int // offsets in files, to skip at
+	files          []string
+	types          []string // all exported types of the package
+	dropped        bool
+}
+
+// largeModule copies golang.org/x/tools, at the version that this module uses.
+func largeModule(t *testing.T) *large {
+	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "golang.org/x/tools").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := strings.TrimSpace(string(out))
+	m := &large{dir: t.TempDir(), sources: map[string][]byte{}}
+	err = filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "testdata" || rel != "." && exists(filepath.Join(path, "go.mod"))):
+			return filepath.SkipDir
+		case d.IsDir() || strings.HasSuffix(path, "_test.go"):
+			return nil
+		}
+		content, err := os.ReadFile(path)
+		if err == nil && rel == "go.mod" {
+			content = append(content, "\nrequire github.com/afgen/afgen v0.0.0\n\nreplace github.com/afgen/afgen => ./_afgen\n"...)
+		}
+		m.sources[filepath.Join(m.dir, rel)] = content
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stub, err := os.ReadFile(filepath.Join("emit", "testdata", "runtime", "runtime.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.sources[filepath.Join(m.dir, "_afgen", "go.mod")] = []byte("module github.com/afgen/afgen\n\ngo 1.26\n")
+	m.sources[filepath.Join(m.dir, "_afgen", "runtime", "runtime.go")] = stub
+	for path, content := range m.sources {
+		put(t, "", path, string(content))
+	}
+	m.find(t)
+	return m
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func (m *large) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = m.dir
+	return cmd
+}
+
+// find lists the structs of the packages that can be built here.
+func (m *large) find(t *testing.T) {
+	out, err := m.command("go", "list", "-f", "{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}\n{{end}}", "./...").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	fset := token.NewFileSet()
+	folders := map[string][]*ast.File{}
+	for path := range strings.Lines(string(out)) {
+		path = filepath.FromSlash(strings.TrimSpace(path))
+		if path == "" {
+			continue
+		}
+		f, err := parser.ParseFile(fset, path, m.sources[path], parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		folders[filepath.Dir(path)] = append(folders[filepath.Dir(path)], f)
+	}
+	for _, dir := range slices.Sorted(maps.Keys(folders)) {
+		m.findIn(fset, dir, folders[dir])
+	}
+}
+
+func (m *large) findIn(fset *token.FileSet, dir string, files []*ast.File) {
+	byName := map[string]*target{}
+	var types []string
+	for _, f := range files {
+		for _, d := range f.Decls {
+			gen, ok := d.(*ast.GenDecl)
+			if !ok || gen.Tok != token.TYPE {
+				continue
+			}
+			for _, s := range gen.Specs {
+				spec := s.(*ast.TypeSpec)
+				if !spec.Name.IsExported() || spec.TypeParams != nil {
+					continue
+				}
+				types = append(types, spec.Name.Name)
+				if _, ok := spec.Type.(*ast.StructType); !ok || spec.Assign.IsValid() {
+					continue
+				}
+				at := spec.Pos()
+				if !gen.Lparen.IsValid() {
+					at = gen.Pos()
+				}
+				place := fset.Position(at)
+				byName[spec.Name.Name] = &target{dir: dir, pkg: f.Name.Name, name: spec.Name.Name, file: place.Filename, at: place.Offset}
+			}
+		}
+	}
+	for _, f := range files {
+		for _, d := range f.Decls {
+			fn, ok := d.(*ast.FuncDecl)
+			if !ok || fn.Recv == nil || !fn.Name.IsExported() {
+				continue
+			}
+			recv := fn.Recv.List[0].Type
+			if star, ok := recv.(*ast.StarExpr); ok {
+				recv = star.X
+			}
+			if id, ok := recv.(*ast.Ident); ok && byName[id.Name] != nil {
+				place := fset.Position(fn.Pos())
+				byName[id.Name].methods = append(byName[id.Name].methods, place.Offset)
+				byName[id.Name].files = append(byName[id.Name].files, place.Filename)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		byName[name].types = types
+		m.targets = append(m.targets, byName[name])
+	}
+}
+
+// inject annotates the targets that aren't dropped, either as they are or with a method that fits and all others skipped.
+func (m *large) inject(t *testing.T, fits func(*target) bool) {
+	t.Helper()
+	type insertion struct {
+		at   int
+		text string
+	}
+	into, probes := map[string][]insertion{}, map[string]string{}
+	for i, target := range m.targets {
+		for _, file := range append(target.files, target.file) {
+			into[file] = append(into[file], insertion{})
+		}
+		probe := filepath.Join(target.dir, "zz_probe.go")
+		probes[probe] += ""
+		if target.dropped {
+			continue
+		}
+		into[target.file] = append(into[target.file], insertion{target.at, fmt.Sprintf("//af:rpc name=s%d\n", i)})
+		if !fits(target) {
+			continue
+		}
+		for i, at := range target.methods {
+			into[target.files[i]] = append(into[target.files[i]], insertion{at, "//af:skip\n"})
+		}
+		if probes[probe] == "" {
+			probes[probe] = "package " + target.pkg + "\n\nimport \"context\"\n\n"
+		}
+		pick := func(n int) string { return target.types[(slices.Index(target.types, target.name)+n)%len(target.types)] }
+		probes[probe] += fmt.Sprintf("func (*%s) AfProbe(ctx context.Context, a %s, b *%s, c ...%s) (d map[string]%s, err error) { return }\n",
+			target.name, pick(0), pick(1), pick(2), pick(3))
+	}
+	for path, insertions := range into {
+		slices.SortStableFunc(insertions, func(a, b insertion) int { return cmp.Compare(a.at, b.at) })
+		var b bytes.Buffer
+		done := 0
+		for _, in := range insertions {
+			b.Write(m.sources[path][done:in.at])
+			b.WriteString(in.text)
+			done = in.at
+		}
+		b.Write(m.sources[path][done:])
+		put(t, "", path, b.String())
+	}
+	for path, probe := range probes {
+		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		if probe != "" {
+			put(t, "", path, probe)
+		}
+	}
+}
+
+// drop leaves out the target that a diagnostic is about: the one whose probe is in its line, or whose declaration.
+func (m *large) drop(t *testing.T, d diag.Diagnostic) {
+	t.Helper()
+	source, err := os.ReadFile(d.Pos.File)
+	if err != nil || d.Pos.Line == 0 || d.Code == diag.Internal {
+		t.Fatalf("%v, %v", d, err)
+	}
+	lines := strings.Split(string(source), "\n")
+	text := lines[d.Pos.Line-1]
+	if strings.HasPrefix(strings.TrimSpace(text), "//") {
+		text = lines[d.Pos.Line]
+	}
+	for _, target := range m.targets {
+		if target.dir == filepath.Dir(d.Pos.File) && (strings.Contains(text, "(*"+target.name+") ") || strings.Contains(text, target.name+" struct")) {
+			target.dropped = true
+			return
+		}
+	}
+	t.Fatalf("whose is %s:%d: %s: %s?", d.Pos.File, d.Pos.Line, d.Code, d.Message)
+}
