@@ -127,6 +127,8 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 
 var outputNames = []string{emit.GoFile, emit.ContractFile}
 
+var emitPackage = emit.Package // a test makes it fail
+
 // wanted is what belongs to a package.
 type wanted struct {
 	ir    manifest.Sum
@@ -151,7 +153,7 @@ func (p *Plan) emit() ([]wanted, error) {
 				return nil
 			}
 			var files []emit.File
-			files, bugs[i] = emit.Package(pkg.IR)
+			files, bugs[i] = emitPackage(pkg.IR)
 			out[i].files, out[i].contents = map[string]manifest.Sum{}, map[string][]byte{}
 			for _, f := range files {
 				path := filepath.Join(pkg.Dir, f.Name)

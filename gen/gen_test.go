@@ -183,6 +183,21 @@ func TestLoadFailuresAreErrors(t *testing.T) {
 	}
 }
 
+func TestABugOfTheEmitterIsReportedAtItsPackage(t *testing.T) {
+	other := strings.Replace(strings.Replace(calc, "package calc", "package other", 1), "//af:rpc", "//af:rpc name=other", 1)
+	dir := tree(t, map[string]string{"calc/calc.go": calc, "other/other.go": other})
+	gen.FailToEmit(t, "example.com/m/other", errors.New("one thing is another"))
+	p := plan(t, dir)
+	if len(p.Diagnostics) != 1 || len(p.Changes) > 0 {
+		t.Fatalf("diagnostics %v, changes %v", p.Diagnostics, p.Changes)
+	}
+	d := p.Diagnostics[0]
+	if d.Code != diag.Internal || d.Pos.File != filepath.Join(dir, "other", "other.go") || d.Pos.Line != 7 ||
+		d.Message != "a bug of afgen, in package example.com/m/other: one thing is another" {
+		t.Errorf("%+v", d)
+	}
+}
+
 // types writes n annotated types with five methods each, ten a package.
 func types(t testing.TB, n int) string {
 	files := map[string]string{}

@@ -37,6 +37,7 @@ type unit struct {
 	main   bool // of the main module (or the workspace): its mistakes are the user's
 	parsed bool
 	at     token.Pos // the declaration being worked on
+	failed bool      // a bug of afgen has ended the work on it
 	broken bool      // a file is no Go, or of another package: what follows from that is not worth saying
 	files  []*file
 	names  map[string]*decl           // declared at package level
@@ -108,11 +109,14 @@ func (w *world) load(ctx context.Context, f *found) ([]*unit, error) {
 			continue
 		}
 		u := w.units[p.PkgPath]
-		w.parse(u, parser.ParseComments|parser.SkipObjectResolution|parser.AllErrors)
-		if u.pkg.Dir = folderOf(p); u.pkg.Dir != "" {
+		if u.pkg.Dir = folderOf(p); u.pkg.Dir == "" {
+			continue
+		}
+		w.guard(u, func() {
+			w.parse(u, parser.ParseComments|parser.SkipObjectResolution|parser.AllErrors)
 			w.survey(u)
 			roots = append(roots, u)
-		}
+		})
 	}
 	return roots, errors.Join(errs...)
 }

@@ -130,10 +130,14 @@ func (w *world) scan(ctx context.Context) (*Result, error) {
 }
 
 // guard does a part of the work on one package. If that panics, afgen is at fault: it says so at the declaration it was
-// at, and the other packages are still looked at.
+// at, and the other packages are still looked at. What is left to do on this one is not done.
 func (w *world) guard(u *unit, work func()) {
+	if u.failed {
+		return
+	}
 	defer func() {
 		if p := recover(); p != nil {
+			u.failed = true
 			w.problems = append(w.problems, diag.Bug(w.where(u), "package "+u.pkg.PkgPath, p, debug.Stack()))
 		}
 	}()

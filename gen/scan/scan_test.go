@@ -394,3 +394,27 @@ func (w *Wrong) Do(ctx context.Context, m Missing) error { return nil }
 		t.Errorf("%s\n%s", d, strings.Join(got, "\n"))
 	}
 }
+
+// A panic is caught where the work on one package is, and the mistakes of others are still found.
+func TestABugIsReportedAtWhatItConcerns(t *testing.T) {
+	t.Parallel()
+	dir := module(t, "-- a/a.go --\n"+strings.Replace(service("a"), "ctx context.Context", "ctx context.Context, i item.Item", 1)+
+		"-- item/item.go --\npackage item\n\ntype Item struct{}\n-- b/b.go --\n"+strings.Replace(service("b"), " error {", " {", 1))
+	src, err := os.ReadFile(filepath.Join(dir, "a", "a.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, dir, "a/a.go", strings.Replace(string(src), "import ", "import \"x.test/item\"\n\nimport ", 1))
+	cfg := config(dir, "./a", "./b")
+	cfg.Generated = func(name string, _ []byte) bool {
+		if name == "item.go" {
+			panic("of the test")
+		}
+		return false
+	}
+	got := run(t, cfg).Diagnostics
+	if len(got) != 2 || got[0].Code != diag.Internal || got[0].Pos.File != filepath.Join(dir, "a", "a.go") || got[0].Pos.Line != 10 ||
+		!strings.HasPrefix(got[0].Message, "a bug of afgen, in package x.test/a: of the test (gen/scan/") || got[1].Code != diag.NoError {
+		t.Errorf("%+v", got)
+	}
+}

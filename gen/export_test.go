@@ -1,0 +1,19 @@
+package gen
+
+import (
+	"testing"
+
+	"github.com/afgen/afgen/gen/emit"
+	"github.com/afgen/afgen/gen/ir"
+)
+
+// FailToEmit makes the emitter fail for one package, as if it had a bug.
+func FailToEmit(t *testing.T, path string, bug error) {
+	t.Cleanup(func() { emitPackage = emit.Package })
+	emitPackage = func(p *ir.Package) ([]emit.File, error) {
+		if p.Path == path {
+			return nil, bug
+		}
+		return emit.Package(p)
+	}
+}
