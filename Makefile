@@ -14,7 +14,7 @@ help:
 	@echo 'make chaos-servers  the same over RabbitMQ, MongoDB and Redis, which are stopped, killed and cut off, too'
 	@echo 'make lint      gofmt, go vet (also for darwin and windows), staticcheck, afgen check'
 	@echo 'make bench     benchmarks of the runtime'
-	@echo 'make bench-gen benchmarks of the generator'
+	@echo 'make bench-gen the table of docs/generator.md: the generator beside controller-gen, which it installs in a temporary folder'
 	@echo 'make bench-servers  benchmarks over the servers, beside the bare drivers'
 	@echo 'make generate  go generate ./...'
 	@echo 'make demo-servers  the same over RabbitMQ, MongoDB and Redis, brought up as by make stack'
@@ -45,7 +45,8 @@ bench:
 	@$(GO) test -run '^$$' -bench . -benchmem -count 3 ./runtime/... ./examples/...
 
 bench-gen:
-	@$(GO) test -run '^$$' -bench . -benchtime 3x -count 3 ./gen/... ./cmd/...
+	@$(GO) test -run '^$$' -bench Table -benchtime 1x -timeout 30m ./gen
+	@$(GO) test -run '^$$' -bench . ./gen/manifest
 
 bench-servers:
 	@$(GO) test -run '^$$' -bench . -benchtime 2s ./runtime/backend/amqp

@@ -3,7 +3,6 @@ package gen_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -196,21 +195,4 @@ func TestABugOfTheEmitterIsReportedAtItsPackage(t *testing.T) {
 		d.Message != "a bug of afgen, in package example.com/m/other: one thing is another" {
 		t.Errorf("%+v", d)
 	}
-}
-
-// types writes n annotated types with five methods each, ten a package.
-func types(t testing.TB, n int) string {
-	files := map[string]string{}
-	for p := 0; p*10 < n; p++ {
-		var b strings.Builder
-		fmt.Fprintf(&b, "package p%d\n\nimport (\n\t\"context\"\n\t\"time\"\n)\n\ntype Item struct {\n\tID string\n\tAt time.Time\n\tTags map[string][]string\n}\n", p)
-		for i := p * 10; i < min(n, p*10+10); i++ {
-			fmt.Fprintf(&b, "\n// Service%d is one of many.\n//\n//af:rpc timeout=5s\ntype Service%d struct{}\n", i, i)
-			for m := range 5 {
-				fmt.Fprintf(&b, "\n// Method%d does it.\nfunc (s *Service%d) Method%d(ctx context.Context, id string, n int, items ...Item) (Item, error) {\n\treturn Item{ID: id}, nil\n}\n", m, i, m)
-			}
-		}
-		files[fmt.Sprintf("p%d/p.go", p)] = b.String()
-	}
-	return tree(t, files)
 }
