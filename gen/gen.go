@@ -131,6 +131,7 @@ var emitPackage = emit.Package // a test makes it fail
 
 // wanted is what belongs to a package.
 type wanted struct {
+	dir   string // of the package
 	ir    manifest.Sum
 	files map[string]manifest.Sum // by path
 	// contents has the files, by path; nil where an earlier run has made the same of the same, and they are still there.
@@ -148,7 +149,7 @@ func (p *Plan) emit() ([]wanted, error) {
 			if err != nil {
 				return err
 			}
-			out[i].ir = manifest.SumOf(data)
+			out[i].dir, out[i].ir = pkg.Dir, manifest.SumOf(data)
 			if out[i].files = p.memory.still(pkg.Dir, out[i].ir); out[i].files != nil {
 				return nil
 			}

@@ -1,8 +1,10 @@
 package gen
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/afgen/afgen/gen/manifest"
@@ -69,8 +71,17 @@ func (m *memory) take(dir string, in scan.Inputs, all []wanted) {
 	if m == nil || in.Unknown != "" {
 		return
 	}
+	folders := map[string]bool{}
+	for _, dir := range in.Folders {
+		folders[dir] = true
+	}
+	for _, w := range all {
+		for path := range w.files {
+			folders[filepath.Dir(path)] = true
+		}
+	}
 	taken, err := manifest.Take(m.start, manifest.Inputs{
-		Dir: dir, Folders: in.Folders, Modules: in.Modules, Paths: in.Paths, GOROOT: in.GOROOT, Outputs: outputNames,
+		Dir: dir, Folders: slices.Collect(maps.Keys(folders)), Modules: in.Modules, Paths: in.Paths, GOROOT: in.GOROOT, Outputs: outputNames,
 	}, m.old)
 	if err != nil {
 		return // something is being changed right now
@@ -79,7 +90,11 @@ func (m *memory) take(dir string, in scan.Inputs, all []wanted) {
 	for _, w := range all {
 		files := map[string]manifest.Sum{}
 		for path, sum := range w.files {
-			files[filepath.Base(path)] = sum
+			name, err := filepath.Rel(w.dir, path)
+			if err != nil {
+				return
+			}
+			files[name] = sum
 		}
 		taken.Emitted[w.ir] = files
 	}
