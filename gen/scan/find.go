@@ -21,6 +21,7 @@ type found struct {
 
 	searched map[string][]fs.DirEntry // folders, and what is in them
 	modules  []string                 // the go.mod files of other modules, where "..." stops
+	ignored  func(dir string) bool    // whether it stops there because go.mod says so
 }
 
 // find expands the patterns that name folders and searches those. Other patterns (import paths) are left to the go
@@ -70,6 +71,9 @@ func (f *found) walk(cfg Config, root string, deep bool) error {
 	if !info.IsDir() {
 		return fmt.Errorf("%s is not a folder", root)
 	}
+	if deep {
+		f.ignored = ignoredBy(root)
+	}
 	return f.visit(cfg, root, deep)
 }
 
@@ -84,6 +88,9 @@ func (f *found) visit(cfg Config, dir string, deep bool) error {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
+		if f.ignored(path) {
+			continue
+		}
 		if mod := filepath.Join(path, "go.mod"); exists(mod) {
 			f.modules = append(f.modules, mod)
 			continue

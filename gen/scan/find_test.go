@@ -3,7 +3,9 @@ package scan_test
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -186,6 +188,30 @@ func TestLinksAreFollowedWhereTheGoCommandDoes(t *testing.T) {
 	for _, p := range res.Packages { // where "..." finds outputs
 		if !strings.HasPrefix(p.Dir, link) {
 			t.Errorf("%s is in %s, and not below %s", p.IR.Path, p.Dir, link)
+		}
+	}
+}
+
+func TestFoldersThatGoModIgnoresAreLeftOut(t *testing.T) {
+	t.Parallel()
+	dir := nested(t)
+	write(t, dir, "b/in/in.go", service("bin"))
+	write(t, dir, "b/in/a/a.go", service("bina"))
+	write(t, dir, "within/within.go", service("within"))
+	for _, tc := range []struct{ ignore, from string }{
+		{"ignore ./a", "."}, {"ignore a", "."}, {"ignore in", "."}, {"ignore ./in", "."}, {"ignore b/in", "."}, {"ignore (\n./b/in/a\nin/a\n)", "."},
+		{"ignore ./b/in", "b"}, {"ignore in", "a"}, {"ignore wit", "."},
+	} {
+		write(t, dir, "go.mod", "module x.test\n\ngo 1.26\n\n"+tc.ignore+"\n")
+		cmd := exec.Command("go", "list", "./...")
+		cmd.Dir = filepath.Join(dir, tc.from)
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := slices.DeleteFunc(strings.Fields(string(out)), func(p string) bool { return p == "x.test/plain" })
+		if d := cmp.Diff(want, paths(run(t, config(filepath.Join(dir, tc.from), "./...")))); d != "" {
+			t.Errorf("%s, in %s: %s", tc.ignore, tc.from, d)
 		}
 	}
 }

@@ -22,7 +22,7 @@ var arrows = []row{
 	{"gen/ir", nil, nil},
 	{"gen/diag", nil, nil},
 	{"gen/directive", []string{"gen/diag", "runtime/cron"}, nil},
-	{"gen/scan", []string{"gen/ir", "gen/diag", "gen/directive"}, []string{"golang.org/x/tools"}},
+	{"gen/scan", []string{"gen/ir", "gen/diag", "gen/directive"}, []string{"golang.org/x/mod", "golang.org/x/tools"}},
 	{"gen/manifest", nil, []string{"golang.org/x/mod"}},
 	{"gen/contract", []string{"gen/ir"}, nil},
 	{"gen/emit", []string{"gen/ir", "gen/contract"}, []string{"github.com/dave/jennifer"}},

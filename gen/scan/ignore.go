@@ -1,0 +1,42 @@
+package scan
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+)
+
+// ignoredBy returns the rule by which the module of a folder has folders left out of "...": the ignore lines of its
+// go.mod. What is wrong with that file the go command says.
+func ignoredBy(dir string) func(dir string) bool {
+	for root := dir; ; root = filepath.Dir(root) {
+		path := filepath.Join(root, "go.mod")
+		if content, err := os.ReadFile(path); err == nil {
+			mod, err := modfile.ParseLax(path, content, nil)
+			if err != nil || len(mod.Ignore) == 0 {
+				break
+			}
+			return func(dir string) bool { return ignores(mod.Ignore, filepath.ToSlash(relative(root, dir))) }
+		}
+		if root == filepath.Dir(root) {
+			break
+		}
+	}
+	return func(string) bool { return false }
+}
+
+// ignores says whether lines are about a folder or one above it. Those that begin with ./ are about one folder, others
+// about all of that name.
+func ignores(lines []*modfile.Ignore, rel string) bool {
+	rel = "/" + rel + "/"
+	for _, line := range lines {
+		path, rooted := strings.CutPrefix(line.Path, "./")
+		path = "/" + strings.Trim(path, "/") + "/"
+		if strings.HasPrefix(rel, path) || !rooted && strings.Contains(rel, path) {
+			return true
+		}
+	}
+	return false
+}
