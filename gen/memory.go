@@ -81,7 +81,8 @@ func (m *memory) take(dir string, in scan.Inputs, all []wanted) {
 		}
 	}
 	taken, err := manifest.Take(m.start, manifest.Inputs{
-		Dir: dir, Folders: slices.Collect(maps.Keys(folders)), Modules: in.Modules, Paths: in.Paths, GOROOT: in.GOROOT, Outputs: outputNames,
+		Dir: dir, Folders: slices.Collect(maps.Keys(folders)), Modules: in.Modules, Paths: in.Paths,
+		GOROOT: in.GOROOT, Outputs: outputNames,
 	}, m.old)
 	if err != nil {
 		return // something is being changed right now

@@ -55,8 +55,9 @@ func elfNote(head []byte) []byte {
 		i += at
 		if i >= 12 {
 			note := head[i-12:]
-			size := int(binary.NativeEndian.Uint32(note[4:]))
-			if binary.NativeEndian.Uint32(note) == uint32(len(name)) && binary.NativeEndian.Uint32(note[8:]) == 4 && 0 < size && size <= len(note)-16 {
+			number := binary.NativeEndian.Uint32
+			size := int(number(note[4:]))
+			if number(note) == uint32(len(name)) && number(note[8:]) == 4 && 0 < size && size <= len(note)-16 {
 				return note[16 : 16+size]
 			}
 		}

@@ -81,13 +81,18 @@ type environment struct {
 	err       error
 }
 
+var (
+	byFile = []string{"GOFILE", "GOLINE", "GOPACKAGE", "GOCOVERDIR"} // which go generate sets for each, and nobody reads
+	more   = []string{"CC", "HOME", "USERPROFILE"}                   // beside GO… and CGO_…
+)
+
 func circumstances() environment {
 	var e environment
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
 		switch {
-		case slices.Contains([]string{"GOFILE", "GOLINE", "GOPACKAGE", "GOCOVERDIR"}, name): // of go generate, which differ by file
-		case strings.HasPrefix(name, "GO"), strings.HasPrefix(name, "CGO_"), name == "CC", name == "HOME", name == "USERPROFILE":
+		case slices.Contains(byFile, name):
+		case strings.HasPrefix(name, "GO"), strings.HasPrefix(name, "CGO_"), slices.Contains(more, name):
 			e.variables = append(e.variables, kv)
 		}
 	}
@@ -149,5 +154,7 @@ func (e environment) trusted() error {
 }
 
 // harmless are the flags in GOFLAGS that name no files: what they do is a matter of the key.
-var harmless = []string{"mod", "tags", "trimpath", "buildvcs", "race", "msan", "asan", "v", "x", "a", "p", "count", "timeout", "short",
-	"modcacherw", "buildmode"}
+var harmless = []string{
+	"mod", "tags", "trimpath", "buildvcs", "race", "msan", "asan", "v", "x", "a", "p", "count", "timeout", "short", "modcacherw",
+	"buildmode",
+}

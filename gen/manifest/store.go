@@ -100,7 +100,8 @@ func (s Store) evict(now time.Time) {
 	}
 	var infos []fs.FileInfo
 	for _, e := range entries {
-		if info, err := e.Info(); err == nil && info.Mode().IsRegular() && (strings.HasSuffix(e.Name(), suffix) || strings.HasSuffix(e.Name(), ".tmp")) {
+		ours := strings.HasSuffix(e.Name(), suffix) || strings.HasSuffix(e.Name(), ".tmp")
+		if info, err := e.Info(); ours && err == nil && info.Mode().IsRegular() {
 			infos = append(infos, info)
 		}
 	}

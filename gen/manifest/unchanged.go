@@ -13,7 +13,7 @@ import (
 )
 
 // Unchanged says whether all that the manifest lists is as it was; now is the present time, taken before the call. It
-// learns the stamps of files whose content it had to look at: Learned tells whether the manifest is worth saving again.
+// learns the stamps of files whose content it had to look at; learned says whether the manifest is worth saving again.
 func (m *Manifest) Unchanged(now time.Time) (unchanged, learned bool) {
 	var next atomic.Int64
 	var changed, news atomic.Bool
@@ -44,7 +44,8 @@ func (m *Manifest) Unchanged(now time.Time) (unchanged, learned bool) {
 // sameFolder compares a folder with what is on disk.
 func (r rules) sameFolder(f *folder, now time.Time) (same, learned bool) {
 	names, err := r.names(f.path)
-	if err != nil || !slices.EqualFunc(f.entries, names, func(a, b entry) bool { return a.name == b.name && a.kind == b.kind }) {
+	alike := func(a, b entry) bool { return a.name == b.name && a.kind == b.kind }
+	if err != nil || !slices.EqualFunc(f.entries, names, alike) {
 		return false, false
 	}
 	return sameEntries(f.path, f.entries, now)
