@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/afgen/afgen/gen/emit"
 )
 
 // Apply makes the changes. All new content is on disk before the first file is replaced, and each is replaced
@@ -52,6 +54,11 @@ func writeTemp(c Change) (name string, err error) {
 	mode := fs.FileMode(0o644)
 	if info, err := os.Stat(c.Path); err == nil {
 		mode = info.Mode().Perm()
+	}
+	if emit.Origin(c.New) != "" { // a client package may be new
+		if err := os.MkdirAll(filepath.Dir(c.Path), 0o755); err != nil {
+			return "", err
+		}
 	}
 	f, err := os.CreateTemp(filepath.Dir(c.Path), "."+filepath.Base(c.Path)+".*")
 	if err != nil {

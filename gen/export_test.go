@@ -10,10 +10,10 @@ import (
 // FailToEmit makes the emitter fail for one package, as if it had a bug.
 func FailToEmit(t *testing.T, path string, bug error) {
 	t.Cleanup(func() { emitPackage = emit.Package })
-	emitPackage = func(p *ir.Package) ([]emit.File, error) {
+	emitPackage = func(p *ir.Package, elsewhere map[string][]byte) ([]emit.File, error) {
 		if p.Path == path {
 			return nil, bug
 		}
-		return emit.Package(p)
+		return emit.Package(p, elsewhere)
 	}
 }

@@ -63,8 +63,8 @@ type Plan struct {
 	Unchanged bool
 	Annotated bool
 
-	memory *memory
-	source func(string) ([]byte, bool)
+	memory  *memory
+	scanned *scan.Result
 }
 
 // A Kind says why a file has to change.
@@ -72,7 +72,8 @@ type Kind string
 
 const (
 	Missing  Kind = "missing"  // it isn't there
-	Stale    Kind = "stale"    // it is not what afgen would write: the code has changed, or somebody has edited it
+	Stale    Kind = "stale"    // the code has changed since afgen wrote it
+	Edited   Kind = "edited"   // it is not as afgen wrote it, by hand or by a merge
 	Orphaned Kind = "orphaned" // afgen wrote it, and no annotation asks for it any more
 )
 
@@ -103,24 +104,35 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 	res, err := scan.Scan(ctx, scan.Config{
 		Dir: dir, Patterns: patterns, Tags: opts.Tags, Env: opts.Env,
 		OutputNames: outputNames, Generated: emit.IsGenerated,
+		ClientFile: emit.ClientFile,
 	})
 	if err != nil {
 		return nil, err
 	}
 	plan = &Plan{
 		Packages: res.Packages, Skipped: res.Skipped, Diagnostics: res.Diagnostics, Annotated: len(res.Packages) > 0,
-		memory: memory, source: res.Source,
+		memory: memory, scanned: res,
 	}
 	if len(plan.Diagnostics) > 0 {
 		return plan, nil
 	}
-	wanted, err := plan.emit()
+	clients, err := emitClients(res)
+	if err != nil {
+		return nil, err
+	}
+	wanted, err := plan.emit(clients)
 	if err != nil || len(plan.Diagnostics) > 0 {
 		return plan, err
 	}
-	if err := plan.compare(wanted, res.Outputs); err != nil {
+	wanted = append(wanted, clients.wanted...)
+	outputs, err := ownOutputs(res)
+	if err != nil {
 		return nil, err
 	}
+	if err := plan.compare(wanted, outputs); err != nil {
+		return nil, err
+	}
+	plan.tellEdited(clients.places)
 	memory.take(dir, res.Inputs, wanted)
 	return plan, nil
 }
@@ -139,13 +151,15 @@ type wanted struct {
 }
 
 // emit makes the files of all packages. Formatting is most of a run's work, and packages don't share any of it.
-func (p *Plan) emit() ([]wanted, error) {
+func (p *Plan) emit(clients *clientFiles) ([]wanted, error) {
 	out, bugs := make([]wanted, len(p.Packages)), make([]error, len(p.Packages))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, pkg := range p.Packages {
 		group.Go(func() error {
-			data, err := json.Marshal(pkg.IR)
+			elsewhere := clients.from[pkg.IR.Path]
+			// The contract has sums of those.
+			data, err := json.Marshal([]any{pkg.IR, elsewhere})
 			if err != nil {
 				return err
 			}
@@ -154,7 +168,7 @@ func (p *Plan) emit() ([]wanted, error) {
 				return nil
 			}
 			var files []emit.File
-			files, bugs[i] = emitPackage(pkg.IR)
+			files, bugs[i] = emitPackage(pkg.IR, elsewhere)
 			out[i].files, out[i].contents = map[string]manifest.Sum{}, map[string][]byte{}
 			for _, f := range files {
 				path := filepath.Join(pkg.Dir, f.Name)
@@ -213,8 +227,8 @@ func (p *Plan) compare(all []wanted, outputs []string) error {
 
 // Source returns the content of a file that a diagnostic is about.
 func (p *Plan) Source(file string) ([]byte, error) {
-	if p.source != nil {
-		if src, ok := p.source(file); ok {
+	if p.scanned != nil {
+		if src, ok := p.scanned.Source(file); ok {
 			return src, nil
 		}
 	}

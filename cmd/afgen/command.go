@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/afgen/afgen/gen"
+	"github.com/afgen/afgen/gen/contract"
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/directive"
 	"github.com/afgen/afgen/gen/manifest"
@@ -74,7 +75,7 @@ func (c *command) root() *cobra.Command {
 	}
 	list.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "with options, and the annotated files that are not scanned")
 	explain := &cobra.Command{
-		Use: "explain [CODE]", Short: "Explain a diagnostic; without a code, list them",
+		Use: "explain [CODE|RULE]", Short: "Explain a diagnostic, or a rule of breaking; without a code, list all diagnostics",
 		Args: cobra.MaximumNArgs(1), RunE: c.explain,
 	}
 	version := &cobra.Command{
@@ -82,7 +83,7 @@ func (c *command) root() *cobra.Command {
 		Run: func(*cobra.Command, []string) { fmt.Fprintln(c.stdout, versionLine()) },
 	}
 	directives := &cobra.Command{Use: "directives", Short: "The //af: directives and their keys", Long: directive.Help()}
-	root.AddCommand(generate, check, list, explain, version, directives)
+	root.AddCommand(c.initCommand(), generate, check, c.breakingCommand(), list, explain, version, directives)
 	return root
 }
 
@@ -126,7 +127,7 @@ func suggestCommand(patterns []string) error {
 	if len(patterns) == 0 || strings.ContainsAny(patterns[0], "./") {
 		return nil
 	}
-	if near, ok := diag.Suggest(patterns[0], []string{"generate", "check", "list", "explain", "version", "help"}); ok {
+	if near, ok := diag.Suggest(patterns[0], []string{"generate", "check", "breaking", "list", "explain", "init", "version", "help"}); ok {
 		return fmt.Errorf("there is no command %q; did you mean %q? (A package in this folder is ./%s.)", patterns[0], near, patterns[0])
 	}
 	return nil
@@ -150,6 +151,9 @@ func (c *command) generate(cmd *cobra.Command, patterns []string) error {
 			verb = "removed"
 		}
 		fmt.Fprintln(c.stdout, verb, shown(ch.Path))
+		if ch.Kind == gen.Edited {
+			fmt.Fprintf(c.stderr, "afgen: %s had been edited; it is as generated again\n", shown(ch.Path))
+		}
 	}
 	if !plan.Annotated {
 		fmt.Fprintln(c.stderr, "afgen: no annotations found in", patternsText(patterns))
@@ -167,11 +171,7 @@ func (c *command) check(cmd *cobra.Command, patterns []string) error {
 	}
 	for _, ch := range plan.Changes {
 		c.code = exitFindings
-		name := shown(ch.Path)
-		fmt.Fprintf(c.stdout, "%s: %s\n", name, ch.Kind)
-		if ch.Kind != gen.Orphaned {
-			c.stdout.Write(diff.Diff(name, ch.Old, name+" (as generated)", ch.New))
-		}
+		fmt.Fprintf(c.stdout, "%s: %s\n%s", shown(ch.Path), ch.Kind, difference(ch))
 	}
 	if n := len(plan.Changes); n > 0 {
 		fmt.Fprintf(c.stderr, "afgen: %s out of date; run go generate, or afgen %s\n", count(n, "file"), patternsText(patterns))
@@ -179,15 +179,25 @@ func (c *command) check(cmd *cobra.Command, patterns []string) error {
 	return nil
 }
 
+// difference is what generate would change in a file; of one that it would remove there is nothing to show.
+func difference(ch gen.Change) string {
+	if ch.Kind == gen.Orphaned {
+		return ""
+	}
+	name := shown(ch.Path)
+	return string(diff.Diff(name, ch.Old, name+" (as generated)", ch.New))
+}
+
 func (c *command) checkJSON(plan *gen.Plan) error {
 	type change struct {
 		File string   `json:"file"`
 		Kind gen.Kind `json:"kind"`
+		Diff string   `json:"diff"` // empty for an orphan
 	}
 	changes := []change{}
 	for _, ch := range plan.Changes {
 		c.code = exitFindings
-		changes = append(changes, change{shown(ch.Path), ch.Kind})
+		changes = append(changes, change{shown(ch.Path), ch.Kind, difference(ch)})
 	}
 	return c.printJSON(changes)
 }
@@ -206,7 +216,12 @@ func (c *command) explain(_ *cobra.Command, args []string) error {
 		}
 		return nil
 	}
-	e, ok := diag.Lookup(diag.Code(strings.ToUpper(args[0])))
+	name := strings.ToUpper(args[0])
+	if rule, ok := contract.LookupRule(name); ok {
+		fmt.Fprintf(c.stdout, "%s: %s\n\nBreaks %s. %s\n", rule.ID, rule.Means, rule.Breaks, rule.Why)
+		return nil
+	}
+	e, ok := diag.Lookup(diag.Code(name))
 	if !ok {
 		return fmt.Errorf("there is no diagnostic %s; afgen explain lists them", args[0])
 	}
@@ -243,6 +258,11 @@ func count(n int, what string) string {
 
 // versionLine says which afgen this is.
 func versionLine() string {
+	return fmt.Sprintf("afgen %s (%s, %s/%s)", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// version is that of the module that this command was built from.
+func version() string {
 	version := "(devel)"
 	if info, ok := debug.ReadBuildInfo(); ok {
 		switch {
@@ -256,7 +276,7 @@ func versionLine() string {
 			}
 		}
 	}
-	return fmt.Sprintf("afgen %s (%s, %s/%s)", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return version
 }
 
 const modulePath = "github.com/afgen/afgen"

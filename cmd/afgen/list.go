@@ -144,7 +144,7 @@ func (c *command) ifVerbose(s string) string {
 }
 
 func serviceOptions(s ir.Service) string {
-	return fmt.Sprintf("timeout=%v concurrency=%d", s.Timeout, s.Concurrency)
+	return fmt.Sprintf("timeout=%v concurrency=%d", s.Timeout, s.Concurrency) + clientOption(s.Client)
 }
 
 func methodOptions(s ir.Service, m ir.Method) string {
@@ -160,7 +160,14 @@ func methodOptions(s ir.Service, m ir.Method) string {
 
 func workerOptions(w ir.Worker) string {
 	return fmt.Sprintf("max=%d timeout=%s retries=%d backoff=%v weight=%d isolation=%s", w.Max,
-		timeoutText(w.Timeout), w.Retries, w.Backoff, w.Weight, w.Isolation)
+		timeoutText(w.Timeout), w.Retries, w.Backoff, w.Weight, w.Isolation) + clientOption(w.Client)
+}
+
+func clientOption(client string) string {
+	if client == "" {
+		return ""
+	}
+	return " client=" + client
 }
 
 func timeoutText(d time.Duration) string {

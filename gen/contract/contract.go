@@ -51,11 +51,15 @@ type Contract struct {
 	Services map[string]Service `json:"services,omitempty"` // by name on the wire
 	Workers  map[string]Worker  `json:"workers,omitempty"`  // by queue
 	Types    map[string]Type    `json:"types,omitempty"`    // every named type that the above reach, as it is spelled there
+	// Generated has a sum of each file that was written with the contract, by name, or by import path and name where it is
+	// in another package: so it can be told whether somebody has edited it. The contract's own is of what comes before.
+	Generated map[string]string `json:"generated,omitempty"`
 }
 
 // A Service is one service.
 type Service struct {
 	Type        string            `json:"type"`
+	Client      string            `json:"client,omitempty"` // the package of its client half; "" for the type's own
 	Timeout     Duration          `json:"timeout,omitempty"`
 	Concurrency int               `json:"concurrency,omitempty"`
 	Methods     map[string]Method `json:"methods,omitempty"` // by name on the wire
@@ -63,16 +67,21 @@ type Service struct {
 
 // A Method is one method. Its members are types by name; a variadic parameter is a slice.
 type Method struct {
+	Go          string            `json:"go,omitempty"` // its name in Go, where that is another
 	Idempotent  bool              `json:"idempotent,omitempty"`
 	Timeout     Duration          `json:"timeout,omitempty"`
 	Fingerprint string            `json:"fingerprint"`
 	Params      map[string]string `json:"params,omitempty"`
 	Results     map[string]string `json:"results,omitempty"`
+	// The members in the order of the Go signature, where there are several: "x, y".
+	ParamOrder  string `json:"paramOrder,omitempty"`
+	ResultOrder string `json:"resultOrder,omitempty"`
 }
 
 // A Worker is one worker.
 type Worker struct {
 	Type      string   `json:"type"`
+	Client    string   `json:"client,omitempty"` // as of a Service
 	Max       int      `json:"max,omitempty"`
 	Timeout   Duration `json:"timeout,omitempty"` // 0: none
 	Retries   int      `json:"retries,omitempty"`

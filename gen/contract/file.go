@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // Marshal returns the content of the file: JSON that begins with the version, maps sorted by key, one fact a line.
@@ -46,4 +47,27 @@ func Unmarshal(content []byte) (Contract, error) {
 		return Contract{}, errors.New("contract: something follows the contract")
 	}
 	return c, nil
+}
+
+// ClientPackages reads, from the content of a contract file of any version, which package it is of and into which
+// packages client halves of that one go, sorted. What it can't read it leaves out.
+func ClientPackages(content []byte) (pkg string, clients []string) {
+	type half struct {
+		Client string `json:"client"`
+	}
+	var c struct {
+		Package  string          `json:"package"`
+		Services map[string]half `json:"services"`
+		Workers  map[string]half `json:"workers"`
+	}
+	_ = json.Unmarshal(content, &c) // an edited file says what it still can
+	for _, halves := range []map[string]half{c.Services, c.Workers} {
+		for _, h := range halves {
+			if h.Client != "" {
+				clients = append(clients, h.Client)
+			}
+		}
+	}
+	slices.Sort(clients)
+	return c.Package, slices.Compact(clients)
 }

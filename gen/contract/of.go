@@ -1,6 +1,10 @@
 package contract
 
-import "github.com/afgen/afgen/gen/ir"
+import (
+	"strings"
+
+	"github.com/afgen/afgen/gen/ir"
+)
 
 // Of returns the contract of p.
 func Of(p *ir.Package) Contract {
@@ -36,6 +40,7 @@ type speller struct {
 func (s speller) service(service ir.Service) (name string, _ Service) {
 	return service.Name, Service{
 		Type:        service.Type,
+		Client:      service.Client,
 		Timeout:     Duration(service.Timeout),
 		Concurrency: service.Concurrency,
 		Methods:     index(service.Methods, s.method),
@@ -43,13 +48,30 @@ func (s speller) service(service ir.Service) (name string, _ Service) {
 }
 
 func (s speller) method(m ir.Method) (name string, _ Method) {
-	return m.Name, Method{
+	method := Method{
 		Idempotent:  m.Idempotent,
 		Timeout:     Duration(m.Timeout),
 		Fingerprint: MethodFingerprint(s.pkg, m),
 		Params:      index(m.Params, s.param),
 		Results:     index(m.Results, s.param),
+		ParamOrder:  orderOf(m.Params),
+		ResultOrder: orderOf(m.Results),
 	}
+	if m.GoName != m.Name {
+		method.Go = m.GoName
+	}
+	return m.Name, method
+}
+
+func orderOf(params []ir.Param) string {
+	if len(params) < 2 {
+		return ""
+	}
+	members := make([]string, len(params))
+	for i, p := range params {
+		members[i] = p.Member
+	}
+	return strings.Join(members, ", ")
 }
 
 func (s speller) param(p ir.Param) (member, typ string) { return p.Member, s.spell(p.Type) }
@@ -57,6 +79,7 @@ func (s speller) param(p ir.Param) (member, typ string) { return p.Member, s.spe
 func (s speller) worker(w ir.Worker) (queue string, _ Worker) {
 	worker := Worker{
 		Type:      w.Type,
+		Client:    w.Client,
 		Max:       w.Max,
 		Timeout:   Duration(w.Timeout),
 		Retries:   w.Retries,

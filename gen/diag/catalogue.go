@@ -38,6 +38,28 @@ func (e Entry) String() string {
 	return b.String()
 }
 
+// Markdown returns the whole catalogue as a page, for the documentation.
+func Markdown() string {
+	families := map[string]string{
+		"AF01": "Directives", "AF02": "Annotated types", "AF03": "Methods and what they carry", "AF04": "Workers",
+		"AF05": "Files and packages", "AF09": "afgen itself",
+	}
+	var b strings.Builder
+	b.WriteString("# Diagnostics\n\nWhat afgen reports, by code. `afgen explain CODE` prints the same. This page is made from the catalogue in gen/diag.\n")
+	family := ""
+	for _, e := range catalogue {
+		if f := string(e.Code[:4]); f != family {
+			family = f
+			b.WriteString("\n## " + families[f] + "\n")
+		}
+		b.WriteString("\n### " + string(e.Code) + ": " + e.Title + "\n\n" + e.Explanation + "\n")
+		if e.Example != "" {
+			b.WriteString("\n```go\n" + e.Example + "\n```\n")
+		}
+	}
+	return b.String()
+}
+
 // mend makes an Example of a wrong and a right piece of Go.
 func mend(before, after string) string {
 	indented := func(code string) string { return "    " + strings.ReplaceAll(code, "\n", "\n    ") }
@@ -49,7 +71,7 @@ var catalogue = []Entry{
 	{"AF0101", "misspelt directive",
 		`The comment looks like one of afgen's directives, but it is not spelt like one. Were it passed over in
 silence, the type would simply have no client. A directive is //af: and its name, in lower case and
-without blanks: //af:rpc, //af:method, //af:skip, //af:worker, //af:schedule.`,
+without blanks: //af:rpc, //af:method, //af:skip, //af:worker, //af:schedule, //af:allow.`,
 		mend("//af:rcp name=calc\ntype Calc struct{}", "//af:rpc name=calc\ntype Calc struct{}")},
 	{"AF0102", "a plain comment that should be a directive",
 		`Go takes a comment for a directive only if its text follows the // at once; gofmt and go doc treat
@@ -96,6 +118,11 @@ surround the whole value. What follows a blank and // is a comment.`,
 		`The directive or key is part of afgen's language, but this version does nothing with it. To accept it
 would promise something that does not happen. Remove it, or use a version of afgen that knows it.`,
 		mend("//af:rpc client=example.com/calc/client\ntype Calc struct{}", "//af:rpc\ntype Calc struct{}")},
+	{"AF0111", "unknown rule",
+		`//af:allow names a rule of "afgen breaking", in capitals with underscores, and then a reason. There is
+no rule of that name, so nothing would be allowed. docs/breaking.md lists the rules.`,
+		mend("//af:allow METHOD_REMOVED nobody calls it\n//af:rpc\ntype Calc struct{}",
+			"//af:allow METHOD_DELETED nobody calls it\n//af:rpc\ntype Calc struct{}")},
 	{"AF0115", "key missing",
 		`The directive means nothing without that key. A job has an id, by which it is told from all others and
 found again after a restart, and a cron expression that says when it is due.`,
@@ -154,6 +181,26 @@ service. Choose another name.`,
 the one would replace the other each time a program starts. Give one of them another id.`,
 		mend("//af:schedule id=report cron=@daily\n//af:schedule id=report cron=@monthly",
 			"//af:schedule id=report_daily cron=@daily\n//af:schedule id=report_monthly cron=@monthly")},
+	{"AF0211", "client package that cannot be written",
+		`With client=PATH afgen writes the client half of the type into the package at PATH. That has to be an
+importable package, existing or not, of the module that afgen runs in or of another one in its
+workspace, and each service or worker in it needs a file of its own. The message says which of this is
+not so.`,
+		mend("//af:rpc client=client\ntype Calc struct{}", "//af:rpc client=example.com/shop/client\ntype Calc struct{}")},
+	{"AF0212", "type out of a client package's reach",
+		`The client half of a service or worker in a package of its own mentions the types of parameters,
+results and payloads. Types of the service's own package would make every client link the service, so
+they are refused, and so is what the client package may not name: types of internal packages that it
+is not below of, and structs without a name that have unexported fields. Move the type to a package
+that both sides import; the client package itself is a good place.`,
+		mend("package shop\n\n//af:rpc client=example.com/shop/client\ntype Shop struct{}\n\ntype Item struct{ ID string }\n\nfunc (s *Shop) Find(ctx context.Context, id string) (Item, error)",
+			"package shop\n\n//af:rpc client=example.com/shop/client\ntype Shop struct{}\n\nfunc (s *Shop) Find(ctx context.Context, id string) (client.Item, error)")},
+	{"AF0213", "client package that would import itself",
+		`The client half imports the packages of its parameters, results and payloads. One of these imports,
+directly or not, the client package, which Go does not allow. Move the type to a package that does not,
+or name another package for the client.`,
+		mend("package shop\n\n//af:rpc client=example.com/shop/client\ntype Shop struct{} // Find returns an item.Item, and package item imports client",
+			"package shop\n\n//af:rpc client=example.com/shop/shopclient\ntype Shop struct{}")},
 
 	{"AF0301", "no context",
 		`A remote method takes a context.Context first: it carries the deadline, the cancellation and the

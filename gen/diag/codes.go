@@ -12,6 +12,7 @@ const (
 	BadSyntax    Code = "AF0108" // quoting, a missing value, a stray one
 	Conflict     Code = "AF0109" // directives that exclude each other
 	Unsupported  Code = "AF0110" // known, but not in this version
+	UnknownRule  Code = "AF0111" // of //af:allow
 	MissingKey   Code = "AF0115" // one that a directive needs
 	BadCron      Code = "AF0116"
 	BadZone      Code = "AF0117"
@@ -25,6 +26,9 @@ const (
 	NoMethods     Code = "AF0206" // a service without any
 	ReservedName  Code = "AF0207" // begins with _af
 	DuplicateJob  Code = "AF0208" // one id
+	ClientPackage Code = "AF0211" // client= names a package that can't be written
+	ClientType    Code = "AF0212" // a type that a client package can't or mustn't mention
+	ClientCycle   Code = "AF0213" // a client package that would import itself
 
 	NoContext       Code = "AF0301"
 	NoError         Code = "AF0302"

@@ -137,6 +137,10 @@ func quoteMark(c byte) bool { return c == '"' || c == '`' }
 
 // onlyArguments reports whether nothing but arguments and a remark follows: pairs and the flags of that directive.
 func (s *scanner) onlyArguments(i int, spec Spec) bool {
+	if spec.Words != "" { // the first is in capitals, or it is prose
+		word := s.line[s.next(i, blank):s.end]
+		return word != "" && word[0] >= 'A' && word[0] <= 'Z' && strings.Contains(strings.Fields(word)[0], "_")
+	}
 	for _, t := range s.tokens(i, spec) {
 		k, _ := spec.Key(t.key)
 		if t.key == "" || !t.pair && k.Kind != Flag {

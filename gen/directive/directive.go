@@ -1,4 +1,5 @@
-// Package directive is the grammar of afgen's comments: //af:rpc, //af:method, //af:skip, //af:worker, //af:schedule.
+// Package directive is the grammar of afgen's comments: //af:rpc, //af:method, //af:skip, //af:worker, //af:schedule,
+// //af:allow.
 //
 // One table says what there is: a Spec per directive and in it a Key per key, with kind, default, limits and a line of
 // documentation. Everything else is made from it: Scan and the typed results parse by it, Help and Markdown print it,
@@ -10,7 +11,7 @@
 //	//af:method idempotent name=Get
 //
 // An argument is key=value, the value a bare word or a quoted Go string, or a single word, which is a flag. A blank and
-// // begin a remark, which ends the directive.
+// // begin a remark, which ends the directive. Only //af:allow has words instead, a rule and then a text.
 //
 // Parsing takes two steps. Scan looks at one comment: whether it has to do with afgen at all, which directive it is,
 // which arguments it has, and whether the directive knows them. Then RPC, Method, Worker and Schedule take the values: they check
@@ -72,6 +73,10 @@ func (d *Directive) String() string {
 	b.WriteString("//af:" + d.Name)
 	spec, _ := Lookup(d.Name)
 	for _, a := range d.Args {
+		if spec.Words != "" {
+			b.WriteString(" " + a.Value)
+			continue
+		}
 		b.WriteString(" " + a.Key)
 		if k, _ := spec.Key(a.Key); k.Kind == Flag && a.Value == "true" {
 			continue

@@ -15,7 +15,7 @@ arguments are separated by blanks: key=value, or a flag alone. A value with blan
 A blank and // begin a remark.
 ` + strings.ToUpper(NameRule[:1]) + NameRule[1:] + ".\n")
 	for _, s := range table {
-		fmt.Fprintf(&b, "\n//af:%s  on %s%s\n  %s\n", s.Name, s.On, s.remarks(), s.Doc)
+		fmt.Fprintf(&b, "\n//af:%s  on %s%s\n  %s\n", s.usage(), s.On, s.remarks(), s.Doc)
 		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 		if len(s.Keys) > 0 {
 			fmt.Fprint(w, "    KEY\tVALUE\tDEFAULT\tMEANING\n")
@@ -35,7 +35,7 @@ func Markdown() string {
 		if i > 0 {
 			b.WriteString("\n")
 		}
-		fmt.Fprintf(&b, "### `//af:%s`\n\nOn %s%s. %s\n", s.Name, s.On, s.remarks(), s.Doc)
+		fmt.Fprintf(&b, "### `//af:%s`\n\nOn %s%s. %s\n", s.usage(), s.On, s.remarks(), s.Doc)
 		if len(s.Keys) == 0 {
 			continue
 		}
@@ -46,6 +46,9 @@ func Markdown() string {
 	}
 	return b.String()
 }
+
+// usage is the name, and the words where it takes such.
+func (s Spec) usage() string { return strings.TrimSpace(s.Name + " " + s.Words) }
 
 // remarks returns what is special about a directive, to go behind what it is on.
 func (s Spec) remarks() string {

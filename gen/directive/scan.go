@@ -162,13 +162,41 @@ func (s *scanner) directive(h heading, spec Spec) *Directive {
 	}
 	if h.end > end {
 		hint := takes(spec)
-		if len(spec.Keys) > 0 {
+		if spec.Words != "" {
+			hint = "write //af:" + spec.Name + " " + spec.Words
+		} else if len(spec.Keys) > 0 {
 			hint = fmt.Sprintf("write arguments after a blank, as key=value: //af:%s name=NAME", spec.Name)
 		}
 		s.report(diag.BadSyntax, end, h.end, "//af:"+spec.Name+" has to be followed by a blank", hint)
 	}
+	if spec.Words != "" {
+		if h.end == end {
+			d.Args = s.words(h, spec)
+		}
+		return d
+	}
 	d.Args = s.args(s.tokens(h.end, spec), spec)
 	return d
+}
+
+// words takes what follows the heading for the directive's words. A word that is missing is reported at the name.
+func (s *scanner) words(h heading, spec Spec) []Arg {
+	var args []Arg
+	i := h.end
+	for n, k := range spec.Keys {
+		i = s.next(i, blank)
+		end := s.next(i, func(c byte) bool { return !blank(c) })
+		if n == len(spec.Keys)-1 {
+			end = s.end
+		}
+		if i == end || s.remark(i) {
+			s.report(diag.BadSyntax, h.start, h.end, "//af:"+spec.Name+" lacks its "+k.Name, "write //af:"+spec.Name+" "+spec.Words)
+			return args
+		}
+		args = append(args, Arg{Key: k.Name, Value: s.line[i:end], Pos: s.at(i), Width: end - i, ValuePos: s.at(i), ValueWidth: end - i})
+		i = end
+	}
+	return args
 }
 
 // unknown reports a word behind //af: that is no directive. It returns the directive that it resembles, or nil.

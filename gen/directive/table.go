@@ -16,6 +16,7 @@ const (
 	Flag       Kind = "flag"        // the key alone, or true or false
 	Choice     Kind = "choice"      // one of Choices
 	ImportPath Kind = "import path" // of a Go package
+	String     Kind = "text"        // anything but nothing
 	Cron       Kind = "cron"        // as package cron reads it
 	Zone       Kind = "time zone"   // an IANA name
 	Addresses  Kind = "ips"         // addresses and networks, separated by commas
@@ -35,6 +36,9 @@ type Spec struct {
 	Unsupported bool
 	Instead     string
 	Keys        []Key
+	// Words says of a directive that takes words instead of keys what those are; "" for others. They become arguments, too,
+	// by the names of Keys in order, and the last takes all that is left.
+	Words string
 }
 
 // A Key is what there is to know of one key of a directive.
@@ -165,9 +169,19 @@ var table = []Spec{
 			{Name: "overlap", Kind: Choice, Default: "allow", Choices: []string{"skip", "allow", "queue"}, Doc: "what happens at a due time while the task before has not ended"},
 		},
 	},
+	allow,
+}
+
+var allow = Spec{
+	Name: "allow", On: "an //af:rpc or //af:worker type, or a remote method",
+	Doc:        "Lets afgen breaking pass over what it finds by one rule, for a reason.",
+	Repeatable: true, Words: "RULE reason",
+	Keys: []Key{
+		{Name: "rule", Kind: String, Absent: required, Doc: "which rule of afgen breaking, such as METHOD_DELETED"},
+		{Name: "reason", Kind: String, Absent: required, Doc: "why it may be broken, for those who read it later"},
+	},
 }
 
 var client = Key{
 	Name: "client", Kind: ImportPath, Absent: "the type's own package", Doc: "the package to generate the client into",
-	Unsupported: true, Instead: "leave it out: the client is generated beside the type",
 }

@@ -11,6 +11,7 @@ type RPC struct {
 	Name        string // of the service; "" to derive it from the type's
 	Timeout     time.Duration
 	Concurrency int
+	Client      string // import path of the package for its client half; "" for the type's own
 }
 
 // Method is what an //af:method directive says.
@@ -29,6 +30,20 @@ type Worker struct {
 	Backoff   time.Duration
 	Weight    int
 	Isolation string // goroutine or process
+	Client    string // as of RPC
+}
+
+// Allow is what an //af:allow directive says.
+type Allow struct {
+	Rule   string // as it is written; whether there is such a rule is for others to say
+	Reason string
+}
+
+// Allow returns what d says, d being an //af:allow directive. Scan has reported what it lacks.
+func (d *Directive) Allow() Allow {
+	rule, _ := d.Arg("rule")
+	reason, _ := d.Arg("reason")
+	return Allow{rule.Value, reason.Value}
 }
 
 // RPC returns what d says, defaults included, d being an //af:rpc directive, and what is wrong with its values. A wrong
@@ -39,6 +54,7 @@ func (d *Directive) RPC() (RPC, diag.List) {
 		Name:        value[string](of, "name"),
 		Timeout:     value[time.Duration](of, "timeout"),
 		Concurrency: value[int](of, "concurrency"),
+		Client:      value[string](of, "client"),
 	}, problems
 }
 
@@ -65,6 +81,7 @@ func (d *Directive) Worker() (Worker, diag.List) {
 		Backoff:   value[time.Duration](of, "backoff"),
 		Weight:    value[int](of, "weight"),
 		Isolation: value[string](of, "isolation"),
+		Client:    value[string](of, "client"),
 	}, problems
 }
 

@@ -49,7 +49,7 @@ func TestValuesAndDefaults(t *testing.T) {
 		{"//af:method idempotent=false", directive.Method{}},
 		{"//af:worker", directive.Worker{Max: 10, Backoff: time.Second, Weight: 1, Isolation: "goroutine"}},
 		{"//af:worker name=q max=10000 timeout=720h retries=1000 backoff=24h weight=-1000 isolation=process",
-			directive.Worker{"q", 10000, 720 * time.Hour, 1000, 24 * time.Hour, -1000, "process"}},
+			directive.Worker{"q", 10000, 720 * time.Hour, 1000, 24 * time.Hour, -1000, "process", ""}},
 		{"//af:worker weight=0 retries=0", directive.Worker{Max: 10, Backoff: time.Second, Isolation: "goroutine"}},
 	} {
 		got, codes := typed(t, c.line)

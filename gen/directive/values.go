@@ -3,10 +3,12 @@ package directive
 import (
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/afgen/afgen/gen/diag"
 )
@@ -39,13 +41,15 @@ func (k Key) parse(text string) (any, *fault) {
 		return text == "true", nil
 	case Choice:
 		return k.choice(text)
+	case ImportPath:
+		return text, importPathFault(text)
 	case Cron:
 		return text, cronFault(text)
 	case Zone:
 		return text, zoneFault(text)
 	case Addresses:
 		return addresses(text)
-	default: // ImportPath
+	default: // String
 		if text == "" {
 			return nil, bad("is empty", "write a value, or leave the key out")
 		}
@@ -59,6 +63,22 @@ func nameFault(text string) *fault {
 		return &fault{code: diag.ReservedName, problem: "is a reserved name", hint: "names that begin with _af are afgen's own; choose another"}
 	case !ValidName(text):
 		return bad("is not a name", or(commaHint(text), NameRule))
+	}
+	return nil
+}
+
+// importPathFault says why text is no import path of a package that could be written. Which one it is, is for others.
+func importPathFault(text string) *fault {
+	const write = "write the whole path, as in an import: example.com/shop/client"
+	switch {
+	case strings.HasPrefix(text, "."):
+		return bad("is a relative path", write)
+	case strings.Contains(text, `\`) || path.IsAbs(text):
+		return bad("is a path of files", write)
+	case text == "" || path.Clean(text) != text || strings.ContainsFunc(text, func(r rune) bool {
+		return r > unicode.MaxASCII || !wordByte(byte(r)) && !strings.ContainsRune("/.~+", r)
+	}):
+		return bad("is not an import path", write)
 	}
 	return nil
 }

@@ -19,12 +19,28 @@ type plan struct {
 	workers  []worker
 	imports  map[string]string // what the file calls a package, by path
 	clauses  map[string]string // what that package calls itself
+	origin   *ir.Package       // of a client half: the package of the type; nil else
 }
+
+// A side says for which side of the wire a file has the half of a service or worker. The zero value is both.
+type side int
+
+const (
+	bothSides side = iota
+	serverSide
+	clientSide
+)
+
+func (s side) serves() bool { return s != clientSide }
+func (s side) calls() bool  { return s != serverSide }
 
 type service struct {
 	ir.Service
-	helper  string // the af.Service
-	methods []method
+	side
+	helper string // the af.Service
+	// The client in all its methods: no parameter of any has that name.
+	receiver string
+	methods  []method
 }
 
 func (s service) api() string       { return s.Type + "API" }
@@ -44,14 +60,38 @@ type method struct {
 
 const noStruct = "struct{}"
 
+// names are those that it declares at package level for all to use.
+func (s service) names() []string {
+	var names []string
+	if s.calls() {
+		names = append(names, s.api(), s.client(), s.newClient())
+	}
+	if s.serves() {
+		names = append(names, s.register())
+	}
+	return names
+}
+
 type worker struct {
 	ir.Worker
+	side
 	helper string // the af.Worker
 }
 
 func (w worker) queue() string    { return w.Type + "Queue" }
 func (w worker) newQueue() string { return "New" + w.Type + "Queue" }
 func (w worker) register() string { return "Register" + w.Type }
+
+func (w worker) names() []string {
+	var names []string
+	if w.calls() {
+		names = append(names, w.queue(), w.newQueue())
+	}
+	if w.serves() {
+		names = append(names, w.register())
+	}
+	return names
+}
 
 // A scope hands out identifiers, none twice.
 type scope map[string]bool
@@ -76,22 +116,51 @@ func (s scope) pick(wishes ...string) string {
 	}
 }
 
+// names are the identifiers of one package: those taken at package level, and those that its other files import by.
+type names struct{ taken, elsewhere scope }
+
+func newNames(taken, importNames []string) names {
+	n := names{scope{}, scope{}}
+	takeUniverse(n.taken)
+	n.taken.take(taken...)
+	n.elsewhere.take(importNames...)
+	return n
+}
+
 // allocate decides the identifiers.
 func allocate(p *ir.Package) (*plan, error) {
+	n := newNames(p.Taken, p.ImportNames)
+	a, err := allocateNames(p, n, bothSides)
+	if err != nil {
+		return nil, err
+	}
+	return a, a.allocateImports(n.taken)
+}
+
+// allocateNames decides what the file declares at package level. Of services and workers whose client half goes elsewhere
+// a file for bothSides has the server's.
+func allocateNames(p *ir.Package, n names, s side) (*plan, error) {
 	if len(p.Services)+len(p.Workers) == 0 {
 		return nil, fmt.Errorf("neither a service nor a worker")
 	}
-	taken := scope{}
-	takeUniverse(taken)
-	taken.take(p.Taken...)
-	elsewhere := scope{}
-	elsewhere.take(p.ImportNames...)
-	if err := takeExported(taken, elsewhere, p); err != nil {
-		return nil, err
+	half := func(client string) side {
+		if s == bothSides && client != "" {
+			return serverSide
+		}
+		return s
 	}
 	a := &plan{Package: p}
-	a.allocateHelpers(taken, elsewhere)
-	return a, a.allocateImports(taken)
+	for _, s := range p.Services {
+		a.services = append(a.services, service{Service: s, side: half(s.Client)})
+	}
+	for _, w := range p.Workers {
+		a.workers = append(a.workers, worker{Worker: w, side: half(w.Client)})
+	}
+	if err := a.takeExported(n); err != nil {
+		return nil, err
+	}
+	a.allocateHelpers(n)
+	return a, nil
 }
 
 // takeUniverse takes what no generated name may hide, what Go doesn't let be declared, and err, which would be hidden in
@@ -105,22 +174,20 @@ func takeUniverse(taken scope) {
 }
 
 // takeExported takes the promised names. They are not for us to change, so it fails where one isn't free. What other
-// files import by, elsewhere, is taken at package level, but not for imports.
-func takeExported(taken, elsewhere scope, p *ir.Package) error {
-	var names []string
-	for _, s := range p.Services {
-		s := service{Service: s}
-		names = append(names, s.api(), s.client(), s.newClient(), s.register())
+// files import by is taken at package level, but not for imports.
+func (a *plan) takeExported(n names) error {
+	var all []string
+	for _, s := range a.services {
+		all = append(all, s.names()...)
 	}
-	for _, w := range p.Workers {
-		w := worker{Worker: w}
-		names = append(names, w.queue(), w.newQueue(), w.register())
+	for _, w := range a.workers {
+		all = append(all, w.names()...)
 	}
-	for _, name := range names {
-		if taken[name] || elsewhere[name] {
+	for _, name := range all {
+		if n.taken[name] || n.elsewhere[name] {
 			return fmt.Errorf("the name %s is taken", name)
 		}
-		taken.take(name)
+		n.taken.take(name)
 	}
 	return nil
 }
@@ -128,42 +195,51 @@ func takeExported(taken, elsewhere scope, p *ir.Package) error {
 // allocateHelpers names what the generated file declares for itself. Besides what is taken it avoids what other files
 // import by, and the names of parameters and results, which would hide helpers in the bodies of client methods. Both
 // stay free for imports: those are per file, and no such body mentions one.
-func (a *plan) allocateHelpers(taken, elsewhere scope) {
-	avoid := maps.Clone(elsewhere)
-	for _, s := range a.Services {
+func (a *plan) allocateHelpers(n names) {
+	avoid := maps.Clone(n.elsewhere)
+	for _, s := range a.services {
 		for _, m := range s.Methods {
 			avoid.take(namesIn(m)...)
 		}
 	}
 	pick := func(wish string) string {
 		for {
-			if name := taken.pick(wish); !avoid[name] {
+			if name := n.taken.pick(wish); !avoid[name] {
 				return name
 			}
 		}
 	}
-	for _, s := range a.Services {
-		named := service{Service: s, helper: pick("af" + s.Type)}
-		for _, m := range s.Methods {
-			named.methods = append(named.methods, nameMethod(m, "af"+s.Type+m.GoName, pick))
+	for i := range a.services {
+		s := &a.services[i]
+		if s.serves() {
+			s.helper = pick("af" + s.Type)
 		}
-		a.services = append(a.services, named)
+		params := scope{}
+		for _, m := range s.Methods {
+			params.take(namesIn(m)...)
+		}
+		s.receiver = params.pick("c", "client")
+		for _, m := range s.Methods {
+			s.methods = append(s.methods, nameMethod(m, "af"+s.Type+m.GoName, s.side, pick))
+		}
 	}
-	for _, w := range a.Workers {
-		a.workers = append(a.workers, worker{Worker: w, helper: pick("af" + w.Type)})
+	for i := range a.workers {
+		a.workers[i].helper = pick("af" + a.workers[i].Type)
 	}
 }
 
-func nameMethod(m ir.Method, wish string, pick func(string) string) method {
+func nameMethod(m ir.Method, wish string, s side, pick func(string) string) method {
 	helper := pick(wish)
 	named := method{
 		Method:      m,
 		helper:      helper,
 		args:        noStruct,
 		reply:       noStruct,
-		handler:     pick(helper + "Handler"),
 		argFields:   fieldNames(m.Params),
 		replyFields: fieldNames(m.Results),
+	}
+	if s.serves() {
+		named.handler = pick(helper + "Handler")
 	}
 	if len(m.Params) > 0 {
 		named.args = pick(helper + "Args")

@@ -106,7 +106,7 @@ func typeCheck(t fataler, p *ir.Package, files []emit.File) {
 // mustEmit returns the Go file of p, which compiles.
 func mustEmit(t *testing.T, p *ir.Package) string {
 	t.Helper()
-	files, err := emit.Package(p)
+	files, err := emit.Package(p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

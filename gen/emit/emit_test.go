@@ -126,12 +126,12 @@ func TestLongLinesAreBroken(t *testing.T) { golden(t, "wide", wide()) }
 func TestPackageIsDeterministicAndLeavesItsInputAlone(t *testing.T) {
 	for _, p := range []*ir.Package{shop(), wide()} {
 		before := fmt.Sprintf("%#v", p.Services)
-		first, err := emit.Package(p)
+		first, err := emit.Package(p, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for range 10 {
-			again, err := emit.Package(p)
+			again, err := emit.Package(p, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -173,7 +173,7 @@ func TestWhatScanWouldNotMakeIsAnError(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			files, err := emit.Package(test.pkg)
+			files, err := emit.Package(test.pkg, nil)
 			if err == nil || !strings.Contains(err.Error(), test.want) || files != nil {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
@@ -182,7 +182,7 @@ func TestWhatScanWouldNotMakeIsAnError(t *testing.T) {
 }
 
 func TestOwnOutputIsRecognised(t *testing.T) {
-	files, err := emit.Package(shop())
+	files, err := emit.Package(shop(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

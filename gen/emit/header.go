@@ -24,21 +24,44 @@ type declaration []jen.Code
 
 // declarations returns the file after its imports.
 func (w *writer) declarations() []declaration {
-	all := []declaration{w.handshake(), w.assertions()}
+	all := []declaration{w.handshake()}
+	if w.origin != nil {
+		all = append(all, w.generatedFrom())
+	} else {
+		all = append(all, w.assertions())
+	}
 	for _, s := range w.services {
+		all = append(all, w.service(s)...)
+	}
+	for _, k := range w.workers {
+		if k.calls() {
+			all = append(all, w.queue(k), w.newQueue(k))
+		}
+		if k.serves() {
+			all = append(all, w.registerWorker(k))
+		}
+		all = append(all, w.workerValue(k))
+	}
+	return all
+}
+
+// service returns the declarations of one service, or of its half.
+func (w *writer) service(s service) (all []declaration) {
+	if s.calls() {
 		all = append(all, w.api(s), w.apiAssertions(s), w.client(s), w.newClient(s))
 		for _, m := range s.methods {
 			all = append(all, w.clientMethod(s, m))
 		}
+	}
+	if s.serves() {
 		all = append(all, w.registerService(s), w.serviceValue(s))
-		for _, m := range s.methods {
-			all = append(all, w.methodValue(s, m))
-			all = append(all, w.methodStructs(m)...)
+	}
+	for _, m := range s.methods {
+		all = append(all, w.methodValue(s, m))
+		all = append(all, w.methodStructs(m)...)
+		if s.serves() {
 			all = append(all, w.handler(s, m))
 		}
-	}
-	for _, k := range w.workers {
-		all = append(all, w.queue(k), w.newQueue(k), w.registerWorker(k), w.workerValue(k))
 	}
 	return all
 }
@@ -63,7 +86,7 @@ func (w *writer) importDecl() jen.Code {
 }
 
 func (w *writer) handshake() declaration {
-	version := w.af("Generated1")
+	version := w.af(Version)
 	return declaration{
 		comment("This file and the runtime must fit: where %s is undefined, run go generate with the afgen of the runtime's version.", version),
 		jen.Const().Id("_").Op("=").Id(version),

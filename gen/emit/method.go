@@ -18,28 +18,28 @@ type locals struct {
 }
 
 // nameLocals keeps the user's names; those that the method needs besides give way to them.
-func nameLocals(m method) locals {
+func nameLocals(s service, m method) locals {
 	taken := scope{}
 	taken.take(namesIn(m.Method)...)
+	taken.take(s.receiver)
 	or := func(name string, wishes ...string) string {
 		if name != "" {
 			return name
 		}
 		return taken.pick(wishes...)
 	}
-	l := locals{ctx: or(m.Ctx, "ctx", "callCtx")}
+	l := locals{receiver: s.receiver, ctx: or(m.Ctx, "ctx", "callCtx")}
 	for i, p := range m.Params {
 		l.params = append(l.params, or(p.Name, fmt.Sprintf("arg%d", i), fmt.Sprintf("param%d", i)))
 	}
 	l.err = or(m.Err, "err", "callErr")
-	l.receiver = taken.pick("c", "client")
 	l.reply = taken.pick("r", "reply")
 	return l
 }
 
 // clientMethod declares the method of the client that calls m.
 func (w *writer) clientMethod(s service, m method) declaration {
-	l := nameLocals(m)
+	l := nameLocals(s, m)
 	sig := w.declared(m.Method)
 	sig.params[0].name = l.ctx
 	for i, name := range l.params {

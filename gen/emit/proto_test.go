@@ -67,7 +67,7 @@ func shop() *ir.Package {
 // golden compares the files of p with those in testdata/<name>, which it rewrites with -update.
 func golden(t *testing.T, name string, p *ir.Package) {
 	t.Helper()
-	files, err := emit.Package(p)
+	files, err := emit.Package(p, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -198,12 +198,12 @@ func drawTaken(t *rapid.T, p *ir.Package) []string {
 func TestWhateverThingsAreCalledTheOutputCompiles(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawPackage(t)
-		files, err := emit.Package(p)
+		files, err := emit.Package(p, nil)
 		if err != nil {
 			t.Fatalf("%v", err)
 		}
 		typeCheck(t, p, files)
-		again, err := emit.Package(p)
+		again, err := emit.Package(p, nil)
 		if err != nil {
 			t.Fatalf("%v", err)
 		}

@@ -16,13 +16,16 @@ func (w *writer) api(s service) declaration {
 		lines = append(lines, doc(m.Doc)...)
 		lines = append(lines, jen.Id(m.GoName+w.declared(m.Method).spell(utf8.RuneCountInString("    "+m.GoName))))
 	}
-	about := comment("%s is the service %s as its callers see it: both *%s and *%s have its methods.", s.api(), s.Name, s.Type, s.client())
+	about := comment("%s is the service %s as its callers see it: both *%s and *%s have its methods.", s.api(), s.Name, w.original(s.Type), s.client())
 	return slices.Concat(declaration{about}, paragraph(s.Doc), declaration{jen.Type().Id(s.api()).Interface(lines...)})
 }
 
 func (w *writer) apiAssertions(s service) declaration {
 	assert := func(typ string) jen.Code {
 		return jen.Id("_").Id(s.api()).Op("=").Parens(jen.Op("*").Id(typ)).Parens(jen.Nil())
+	}
+	if !s.serves() {
+		return declaration{jen.Var().Add(assert(s.client()))}
 	}
 	return declaration{jen.Var().Defs(assert(s.Type), assert(s.client()))}
 }

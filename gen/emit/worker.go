@@ -18,7 +18,7 @@ func (w *writer) queueOf(k worker, prefix string) string {
 }
 
 func (w *writer) queue(k worker) declaration {
-	about := comment("%s is the queue %s: it submits tasks for the worker %s and follows them.", k.queue(), k.Name, k.Type)
+	about := comment("%s is the queue %s: it submits tasks for the worker %s and follows them.", k.queue(), k.Name, w.original(k.Type))
 	typ := jen.Type().Id(k.queue()).Id("struct{ " + w.queueOf(k, "") + " }")
 	return slices.Concat(declaration{about}, paragraph(k.Doc), declaration{typ})
 }

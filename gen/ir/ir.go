@@ -32,6 +32,15 @@ type Package struct {
 	ImportNames []string `json:"importNames,omitempty"`
 }
 
+// A Client is a package that client halves go into, of services and workers of other packages. It need not exist yet.
+type Client struct {
+	Path string `json:"path"`
+	Name string `json:"name"`
+	// Taken and ImportNames are as those of a Package.
+	Taken       []string `json:"taken,omitempty"`
+	ImportNames []string `json:"importNames,omitempty"`
+}
+
 // A Service is a struct type with //af:rpc.
 type Service struct {
 	Type        string        `json:"type"` // the Go type's name
@@ -39,7 +48,9 @@ type Service struct {
 	Doc         string        `json:"doc,omitempty"`
 	Timeout     time.Duration `json:"timeout"`
 	Concurrency int           `json:"concurrency"`
-	Methods     []Method      `json:"methods"` // sorted by GoName
+	Client      string        `json:"client,omitempty"` // the Path of the Client for its client half; "" for its own package
+	Methods     []Method      `json:"methods"`          // sorted by GoName
+	Allow       []Allow       `json:"allow,omitempty"`
 }
 
 // A Method is a remote method of a Service.
@@ -54,8 +65,9 @@ type Method struct {
 	Variadic   bool          `json:"variadic,omitempty"` // the last Param is variadic; its Type is the slice
 	Results    []Param       `json:"results,omitempty"`  // without the error
 	// Named says that the results are named in the source; Err is the error's name then ("" for the blank one).
-	Named bool   `json:"named,omitempty"`
-	Err   string `json:"err,omitempty"`
+	Named bool    `json:"named,omitempty"`
+	Err   string  `json:"err,omitempty"`
+	Allow []Allow `json:"allow,omitempty"`
 }
 
 // A Param is one parameter after the context, or one result before the error.
@@ -75,13 +87,22 @@ type Worker struct {
 	Retries   int           `json:"retries,omitempty"`
 	Backoff   time.Duration `json:"backoff"`
 	Weight    int           `json:"weight"`
-	Isolation string        `json:"isolation"` // "goroutine" or "process"
+	Isolation string        `json:"isolation"`        // "goroutine" or "process"
+	Client    string        `json:"client,omitempty"` // as of Service
 	Payload   Type          `json:"payload"`
 	Result    *Type         `json:"result,omitempty"` // nil where Run returns only an error
 	// SubtasksDone says that the type has the optional method of that name, in its one right shape.
-	SubtasksDone bool `json:"subtasksDone,omitempty"`
+	SubtasksDone bool    `json:"subtasksDone,omitempty"`
+	Allow        []Allow `json:"allow,omitempty"`
 	// Jobs are its //af:schedule directives, sorted by ID.
 	Jobs []Job `json:"jobs,omitempty"`
+}
+
+// An Allow lets afgen breaking pass over what it finds by one rule, at a service and all its methods, a method, or a
+// worker.
+type Allow struct {
+	Rule   string `json:"rule"`
+	Reason string `json:"reason"`
 }
 
 // A Job submits the zero value of a Worker's payload at set times.

@@ -49,6 +49,22 @@ func (w *world) analyze(u *unit) *ir.Package {
 	return p
 }
 
+// places says where the annotated types of a package and their methods are.
+func (w *world) places(u *unit) map[string]diag.Pos {
+	all := map[string]diag.Pos{}
+	note := func(name string, id *ast.Ident) {
+		at := w.fset.PositionFor(id.Pos(), false)
+		all[name] = diag.Pos{File: at.Filename, Line: at.Line, Column: at.Column}
+	}
+	for _, t := range u.types {
+		note(t.name(), t.spec.Name)
+		for _, m := range t.methods {
+			note(t.name()+"."+m.decl.Name.Name, m.decl.Name)
+		}
+	}
+	return all
+}
+
 // nameOf is the name on the wire: what the directive says, or made of the type's.
 func nameOf(t *annotated) string {
 	name := t.rpc.Name
@@ -68,6 +84,8 @@ func (w *world) service(u *unit, r *reader, t *annotated) ir.Service {
 		Doc:         docText(docOf(t.gen, t.spec)),
 		Timeout:     t.rpc.Timeout,
 		Concurrency: t.rpc.Concurrency,
+		Client:      clientOf(u, t),
+		Allow:       t.allow,
 	}
 	names := map[string]*method{}
 	remote := 0
@@ -112,6 +130,7 @@ func (w *world) method(u *unit, r *reader, t *annotated, m *method) (ir.Method, 
 		Doc:        docText(d.Doc),
 		Timeout:    m.said.Timeout,
 		Idempotent: m.said.Idempotent,
+		Allow:      m.allow,
 	}
 	if out.Name == "" {
 		out.Name = out.GoName
@@ -296,7 +315,7 @@ func (w *world) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 	out := ir.Worker{
 		Type: t.name(), Name: nameOf(t), Doc: docText(docOf(t.gen, t.spec)),
 		Max: said.Max, Timeout: said.Timeout, Retries: said.Retries, Backoff: said.Backoff, Weight: said.Weight,
-		Isolation: said.Isolation,
+		Isolation: said.Isolation, Client: clientOf(u, t), Allow: t.allow,
 	}
 	for _, j := range t.jobs {
 		out.Jobs = append(out.Jobs, ir.Job(j.said))

@@ -10,6 +10,7 @@ import (
 
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/directive"
+	"github.com/afgen/afgen/gen/ir"
 )
 
 // An annotated is a type with //af:rpc or //af:worker.
@@ -22,7 +23,8 @@ type annotated struct {
 	worker    directive.Worker // of an //af:worker
 	jobs      []job            // of an //af:worker
 	methods   []*method        // exported ones declared on the type, by name
-	broken    bool             // something is wrong with the type itself: its methods are not looked at
+	allow     []ir.Allow
+	broken    bool // something is wrong with the type itself: its methods are not looked at
 }
 
 // A job is an //af:schedule and what it says.
@@ -40,6 +42,8 @@ type method struct {
 	skip bool
 	said directive.Method
 	by   *directive.Directive // the first of its directives
+
+	allow []ir.Allow
 }
 
 // A note is a directive with the declaration it belongs to.
@@ -59,6 +63,14 @@ func (w *world) annotate(u *unit) {
 			notes = append(notes, w.notes(u, f)...)
 		}
 	}
+	var allows []note
+	notes = slices.DeleteFunc(notes, func(n note) bool {
+		if n.directive.Name == "allow" {
+			allows = append(allows, n)
+			return true
+		}
+		return false
+	})
 	for _, n := range notes {
 		if n.spec != nil && n.directive.Name != "schedule" {
 			w.annotateType(u, n)
@@ -82,6 +94,9 @@ func (w *world) annotate(u *unit) {
 		if n.fn != nil {
 			w.annotateMethod(u, n)
 		}
+	}
+	for _, n := range allows {
+		w.annotateAllow(u, n)
 	}
 }
 
@@ -209,6 +224,10 @@ func (w *world) misplaced(f *file, group *ast.CommentGroup, d *directive.Directi
 // intended is the declaration that a directive was meant for which stands above it, if it could belong there.
 func intended(d *directive.Directive, decl ast.Decl) (note, bool) {
 	forType := d.Name == "rpc" || d.Name == "worker" || d.Name == "schedule"
+	if d.Name == "allow" {
+		_, isFunc := decl.(*ast.FuncDecl)
+		forType = !isFunc
+	}
 	switch decl := decl.(type) {
 	case *ast.FuncDecl:
 		return note{fn: decl}, !forType && decl.Recv != nil

@@ -36,17 +36,10 @@ func find(cfg Config) (*found, error) {
 		if strings.HasSuffix(p, ".go") {
 			return nil, fmt.Errorf("%s: afgen takes packages (./..., ./shop), not files", p)
 		}
-		base, deep := strings.CutSuffix(p, "/...")
-		if p == "..." {
-			base, deep = ".", true
-		}
-		if !isFolder(base) || strings.Contains(base, "...") {
+		base, deep, ok := folderOfPattern(cfg.Dir, p)
+		if !ok {
 			f.rest = append(f.rest, p)
 			continue
-		}
-		base = filepath.FromSlash(base)
-		if !filepath.IsAbs(base) {
-			base = filepath.Join(cfg.Dir, base)
 		}
 		if err := f.walk(cfg, base, deep); err != nil {
 			return nil, err
@@ -55,6 +48,44 @@ func find(cfg Config) (*found, error) {
 	slices.Sort(f.dirs)
 	f.dirs = slices.Compact(f.dirs)
 	return f, nil
+}
+
+// folderOfPattern is the folder that a pattern names, and whether it means those below, too; false for import paths.
+func folderOfPattern(dir, pattern string) (base string, deep, ok bool) {
+	base, deep = strings.CutSuffix(pattern, "/...")
+	if pattern == "..." {
+		base, deep = ".", true
+	}
+	if !isFolder(base) || strings.Contains(base, "...") {
+		return "", false, false
+	}
+	base = filepath.FromSlash(base)
+	if !filepath.IsAbs(base) {
+		base = filepath.Join(dir, base)
+	}
+	return base, deep, true
+}
+
+// matches says whether a pattern names a folder, which need not be there, or the import path of its package.
+func matches(from, pattern, dir, importPath string) bool {
+	base, deep, ok := folderOfPattern(from, pattern)
+	if !ok {
+		prefix, deep := strings.CutSuffix(pattern, "...")
+		return pattern == importPath || pattern == "all" || deep && strings.HasPrefix(importPath+"/", prefix)
+	}
+	rel, err := filepath.Rel(base, dir)
+	if err != nil || rel != "." && (!deep || !filepath.IsLocal(rel)) {
+		return false
+	}
+	ignored := ignoredBy(base)
+	for rel != "." {
+		at := filepath.Join(base, rel)
+		if outside(filepath.Base(rel)) || ignored(at) || exists(filepath.Join(at, "go.mod")) {
+			return false
+		}
+		rel = filepath.Dir(rel)
+	}
+	return true
 }
 
 // isFolder says whether a pattern means a folder, by the go command's rule.

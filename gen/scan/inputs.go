@@ -25,13 +25,16 @@ type Inputs struct {
 }
 
 // inputs says what the scan depended on.
-func (w *world) inputs(f *found) Inputs {
+func (w *world) inputs(f *found, clients []Client) Inputs {
 	in := &inputs{folders: map[string]bool{}, modules: map[string]*packages.Module{}, paths: map[string]bool{}}
 	if len(f.rest) > 0 {
 		in.unknown = "patterns that name no folders" // the go command alone knows where it has looked for such packages
 	}
 	for dir := range f.searched {
 		in.folders[dir] = true
+	}
+	for _, c := range clients {
+		in.folders[c.Dir] = true
 	}
 	for _, mod := range f.modules {
 		in.paths[mod] = true

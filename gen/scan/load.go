@@ -29,6 +29,8 @@ type world struct {
 	sources  map[string][]byte
 	problems diag.List
 	skipped  []Skipped
+	modules  []moduleDir                // see folder
+	leadsNot map[string]map[string]bool // see importWay
 }
 
 // A unit is one package: listed always, parsed and checked only when something needs it.

@@ -72,36 +72,58 @@ func (w *world) problem(t *annotated, code diag.Code, message, hint string) {
 	w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
 }
 
-// checkGenerated looks for exported names that would be declared twice.
+// checkGenerated looks for exported names that would be declared twice in the packages' own files.
 func (w *world) checkGenerated(u *unit) {
 	by := map[string]*annotated{}
 	for _, t := range u.types {
-		if t.broken {
-			continue
-		}
-		for _, name := range generatedNames(t) {
-			at, ok := u.taken[name]
-			if !ok {
-				at, ok = u.importNames[name]
-			}
-			if ok {
-				w.problem(t, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s, and %s has that name", name, t.name(), w.place(at)),
-					"rename one of them")
-			}
-			if other := by[name]; other != nil {
-				w.problem(t, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s and for %s", name, other.name(), t.name()),
-					"rename one of the types")
-			}
-			by[name] = t
+		if !t.broken {
+			w.checkDeclared(u, t, ownNames(u, t), by)
 		}
 	}
 }
 
-// generatedNames are the exported package-level names that a type brings about; helpers give way by themselves.
-func generatedNames(t *annotated) []string {
+// checkDeclared looks for names for t that package u has already, or that another type has brought about.
+func (w *world) checkDeclared(u *unit, t *annotated, names []string, by map[string]*annotated) {
+	for _, name := range names {
+		at, ok := u.taken[name]
+		if !ok {
+			at, ok = u.importNames[name]
+		}
+		if ok {
+			w.problem(t, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s, and %s has that name", name, t.name(), w.place(at)),
+				"rename one of them")
+		}
+		if other := by[name]; other != nil {
+			w.problem(t, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s and for %s", name, w.seenFrom(t, other), t.name()),
+				"rename one of the types")
+		}
+		by[name] = t
+	}
+}
+
+// seenFrom names another type in a message about t.
+func (w *world) seenFrom(t, other *annotated) string {
+	if filepath.Dir(t.file.name) == filepath.Dir(other.file.name) {
+		return other.name()
+	}
+	return fmt.Sprintf("%s (at %s)", other.name(), w.place(w.fset.PositionFor(other.spec.Pos(), false)))
+}
+
+// ownNames are the exported package-level names that a type brings about in its own package; helpers give way by
+// themselves.
+func ownNames(u *unit, t *annotated) []string {
+	names := []string{"Register" + t.name()}
+	if clientOf(u, t) == "" {
+		names = append(clientNames(t), names...)
+	}
+	return names
+}
+
+// clientNames are those of its client half.
+func clientNames(t *annotated) []string {
 	n := t.name()
 	if t.isWorker() {
-		return []string{n + "Queue", "New" + n + "Queue", "Register" + n}
+		return []string{n + "Queue", "New" + n + "Queue"}
 	}
-	return []string{n + "API", n + "Client", "New" + n + "Client", "Register" + n}
+	return []string{n + "API", n + "Client", "New" + n + "Client"}
 }

@@ -12,6 +12,7 @@
 //   - check: type-check each package touched, pruned to the declarations needed, without function bodies. A package
 //     that no signature mentions is not even parsed.
 //   - analyze: turn the checked signatures into an [ir.Package].
+//   - client: find the packages that client halves go into, and whether they can.
 //
 // So the cost follows what signatures mention, not what the module imports. And code that doesn't compile yet, because
 // it uses what is still to be generated or is being edited, is read all the same, while a mistake inside an annotated
@@ -23,6 +24,7 @@ package scan
 import (
 	"context"
 	"go/token"
+	"io/fs"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -40,11 +42,15 @@ type Config struct {
 	// OutputNames are what afgen calls its outputs; Generated says whether a file is one.
 	OutputNames []string
 	Generated   func(name string, content []byte) bool
+	// ClientFile is what the file for the client half of a service or worker of that name is called.
+	ClientFile func(name string) string
 }
 
 // A Result is what a scan found.
 type Result struct {
 	Packages []Package
+	// Clients are the packages that client halves of Packages go into.
+	Clients []Client
 	// Outputs are the files that afgen generated earlier, in any folder that the patterns name.
 	Outputs []string
 	// Skipped are the files that carry annotations and are not scanned.
@@ -52,8 +58,10 @@ type Result struct {
 	// Diagnostics is all that is wrong with the code, sorted. A package that any of it concerns may be incomplete.
 	Diagnostics diag.List
 	// Inputs is what all this depends on.
-	Inputs  Inputs
-	sources map[string][]byte
+	Inputs   Inputs
+	sources  map[string][]byte
+	world    *world
+	searched map[string][]fs.DirEntry
 }
 
 // A Package is an annotated package, the folder it lives in and the place of its first annotation.
@@ -61,6 +69,14 @@ type Package struct {
 	Dir string
 	IR  *ir.Package
 	Pos diag.Pos
+	// Places says where annotated types are declared, by name, and their remote methods, as Type.Method.
+	Places map[string]diag.Pos
+}
+
+// A Client is a package for client halves and the folder it lives in, or will.
+type Client struct {
+	Dir string
+	IR  ir.Client
 }
 
 // A Skipped is a file with annotations that was not scanned, and why.
@@ -75,6 +91,27 @@ func (r *Result) Source(file string) ([]byte, bool) {
 	return src, ok
 }
 
+// Folder returns where the package of an import path is, or would be, if that is in a module that afgen may write to.
+func (r *Result) Folder(importPath string) (dir string, ok bool) {
+	dir, why := r.world.folder(importPath)
+	return dir, why == ""
+}
+
+// Searched says whether the patterns name a folder.
+func (r *Result) Searched(dir string) bool {
+	_, ok := r.searched[dir]
+	return ok
+}
+
+// Matches says whether the patterns name a folder, which need not be there, or a package's import path.
+func (r *Result) Matches(dir, importPath string) bool {
+	patterns := r.world.config.Patterns
+	if len(patterns) == 0 {
+		patterns = []string{"."}
+	}
+	return slices.ContainsFunc(patterns, func(p string) bool { return matches(r.world.config.Dir, p, dir, importPath) })
+}
+
 // Scan reads the packages that the patterns name. Its error means that they could not be loaded; what is wrong inside
 // them is in the Result.
 func Scan(ctx context.Context, cfg Config) (*Result, error) {
@@ -82,7 +119,8 @@ func Scan(ctx context.Context, cfg Config) (*Result, error) {
 }
 
 func newWorld(cfg Config) *world {
-	return &world{config: cfg, fset: token.NewFileSet(), units: map[string]*unit{}, sources: map[string][]byte{}}
+	return &world{config: cfg, fset: token.NewFileSet(), units: map[string]*unit{}, sources: map[string][]byte{},
+		leadsNot: map[string]map[string]bool{}}
 }
 
 // scan goes through the phases.
@@ -101,7 +139,8 @@ func (w *world) scan(ctx context.Context) (*Result, error) {
 		}
 	}
 	slices.Sort(found.outputs)
-	res := &Result{Outputs: found.outputs, Skipped: found.skipped, Inputs: w.inputs(found), sources: w.sources}
+	res := &Result{Outputs: found.outputs, Skipped: found.skipped, sources: w.sources,
+		world: w, searched: found.searched}
 	var annotated []*unit
 	for _, u := range roots {
 		if u.broken {
@@ -117,10 +156,12 @@ func (w *world) scan(ctx context.Context) (*Result, error) {
 	for _, u := range annotated {
 		w.guard(u, func() {
 			w.check(u)
-			res.Packages = append(res.Packages, Package{Dir: u.pkg.Dir, IR: w.analyze(u), Pos: u.types[0].directive.Pos})
+			res.Packages = append(res.Packages, Package{Dir: u.pkg.Dir, IR: w.analyze(u), Pos: u.types[0].directive.Pos, Places: w.places(u)})
 		})
 	}
 	w.checkNames(annotated)
+	res.Clients = w.clients(annotated, res.Packages)
+	res.Inputs = w.inputs(found, res.Clients)
 	res.Skipped = append(res.Skipped, w.skipped...)
 	res.Diagnostics = w.problems
 	res.Diagnostics.Sort()

@@ -52,7 +52,8 @@ func write(t testing.TB, dir, name, content string) {
 func config(dir string, patterns ...string) scan.Config {
 	return scan.Config{
 		Dir: dir, Patterns: patterns, OutputNames: []string{"af_gen.go", "af.contract.json"},
-		Generated: func(_ string, content []byte) bool { return bytes.HasPrefix(content, []byte(header)) },
+		Generated:  func(_ string, content []byte) bool { return bytes.HasPrefix(content, []byte(header)) },
+		ClientFile: func(name string) string { return "af_" + name + "_gen.go" },
 	}
 }
 

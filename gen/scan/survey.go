@@ -58,9 +58,13 @@ func (w *world) surveyFile(u *unit, name string, src []byte, read bool) {
 				"a folder holds one package: move the file, or correct its package clause")
 		}
 	}
-	if tree == nil || tree.Name.Name != u.pkg.Name {
-		return
+	if tree != nil && tree.Name.Name == u.pkg.Name {
+		w.takeNames(u, tree)
 	}
+}
+
+// takeNames notes what a file declares at package level and what it imports by.
+func (w *world) takeNames(u *unit, tree *ast.File) {
 	take := func(id *ast.Ident) { u.taken[id.Name] = w.fset.PositionFor(id.Pos(), false) }
 	for _, spec := range tree.Imports {
 		if n := u.importName(spec, u.resolve(spec)); n != "." && n != "_" {

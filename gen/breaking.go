@@ -1,0 +1,184 @@
+package gen
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"strings"
+
+	"github.com/afgen/afgen/gen/contract"
+	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/gen/ir"
+)
+
+// A Comparison is what code and an older contract say of each other.
+type Comparison struct {
+	Report contract.Report
+	// Contracts is how many older contracts there were to compare with.
+	Contracts int
+	places    map[string]diag.Pos // by import path and symbol
+}
+
+// Place says where in the code of now a symbol of a package is; the zero Pos where nothing is left.
+func (c *Comparison) Place(pkg, symbol string) diag.Pos { return c.places[pkg+" "+symbol] }
+
+// Breaking compares the packages of a plan with older contracts: those in a file (one or several after each other), those
+// in all contract files below a folder, or with git:REF those that the repository has at a commit, a branch or a tag. Of
+// several it takes those of the packages that the plan's patterns name. The plan must have no diagnostics.
+func (p *Plan) Breaking(ctx context.Context, dir, against string) (*Comparison, error) {
+	var old []contract.Contract
+	var err error
+	if ref, ok := strings.CutPrefix(against, "git:"); ok {
+		old, err = p.fromGit(ctx, dir, ref)
+	} else {
+		old, err = p.fromFiles(dir, against)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := &Comparison{Contracts: len(old), places: map[string]diag.Pos{}}
+	var now []*ir.Package
+	for _, pkg := range p.Packages {
+		now = append(now, pkg.IR)
+		for symbol, at := range pkg.Places {
+			c.places[pkg.IR.Path+" "+symbol] = at
+		}
+	}
+	c.Report, err = contract.Breaking(old, now)
+	return c, err
+}
+
+// fromFiles reads a file of contracts, or all contract files below a folder.
+func (p *Plan) fromFiles(dir, against string) ([]contract.Contract, error) {
+	if !filepath.IsAbs(against) {
+		against = filepath.Join(dir, against)
+	}
+	info, err := os.Stat(against)
+	if err != nil {
+		return nil, err
+	}
+	var all []contract.Contract
+	read := func(file string) error {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		some, err := contractsIn(content)
+		if err != nil {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		for _, c := range some {
+			if folder, ok := p.scanned.Folder(c.Package); !ok || p.scanned.Matches(folder, c.Package) {
+				all = append(all, c)
+			}
+		}
+		return nil
+	}
+	if !info.IsDir() {
+		return all, read(against)
+	}
+	err = filepath.WalkDir(against, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || d.Name() != contract.FileName {
+			return err
+		}
+		return read(file)
+	})
+	return all, err
+}
+
+// contractsIn reads contracts that stand after each other.
+func contractsIn(content []byte) ([]contract.Contract, error) {
+	var all []contract.Contract
+	d := json.NewDecoder(bytes.NewReader(content))
+	for {
+		var one json.RawMessage
+		if err := d.Decode(&one); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			return nil, err
+		}
+		c, err := contract.Unmarshal(one)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, c)
+	}
+	if all == nil {
+		return nil, errors.New("no contract in it")
+	}
+	return all, nil
+}
+
+// fromGit reads the contract files that the repository around dir has at ref.
+func (p *Plan) fromGit(ctx context.Context, dir, ref string) ([]contract.Contract, error) {
+	git := func(args ...string) ([]byte, error) {
+		cmd := exec.CommandContext(ctx, "git", args...)
+		cmd.Dir = dir
+		var said bytes.Buffer
+		cmd.Stderr = &said
+		out, err := cmd.Output()
+		if err != nil {
+			return nil, fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(said.String()))
+		}
+		return out, nil
+	}
+	top, err := git("rev-parse", "--show-toplevel")
+	if err != nil {
+		return nil, err
+	}
+	root := filepath.FromSlash(strings.TrimRight(string(top), "\r\n"))
+	tree, err := git("rev-parse", "--verify", "--end-of-options", ref+"^{tree}")
+	if err != nil {
+		return nil, fmt.Errorf("there is no %q here: %w", ref, err)
+	}
+	id := strings.TrimSpace(string(tree))
+	list, err := git("ls-tree", "-r", "-z", "--name-only", "--full-tree", id)
+	if err != nil {
+		return nil, err
+	}
+	var all []contract.Contract
+	for file := range strings.SplitSeq(string(list), "\x00") {
+		if path.Base(file) != contract.FileName {
+			continue
+		}
+		folder, err := p.asSeen(dir, root, path.Dir(file))
+		if err != nil {
+			return nil, err
+		}
+		content, err := git("cat-file", "blob", id+":"+file)
+		if err != nil {
+			return nil, err
+		}
+		some, err := contractsIn(content)
+		if err != nil {
+			return nil, fmt.Errorf("%s at %s: %w", file, ref, err)
+		}
+		for _, c := range some {
+			if p.scanned.Matches(folder, c.Package) {
+				all = append(all, c)
+			}
+		}
+	}
+	return all, nil
+}
+
+// asSeen is a folder of the repository as the patterns see it: git resolves symbolic links, and dir may be below some.
+func (p *Plan) asSeen(dir, root, folder string) (string, error) {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", err
+	}
+	rel, err := filepath.Rel(real, filepath.Join(root, filepath.FromSlash(folder)))
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(dir, rel), nil
+}

@@ -1,0 +1,113 @@
+package gen
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/afgen/afgen/gen/contract"
+	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/gen/emit"
+	"github.com/afgen/afgen/gen/ir"
+	"github.com/afgen/afgen/gen/manifest"
+	"github.com/afgen/afgen/gen/scan"
+)
+
+// A clientFiles is what belongs into client packages: by path, and by the package it is from.
+type clientFiles struct {
+	wanted []wanted
+	from   map[string]map[string][]byte // by import path of the origin, then by import path and name of the file
+	places map[string]place             // by path
+}
+
+// A place is where the sum of a file stands: in which contract file, under which name.
+type place struct{ contract, name string }
+
+// emitClients emits the files of client packages.
+func emitClients(res *scan.Result) (*clientFiles, error) {
+	all := &clientFiles{nil, map[string]map[string][]byte{}, map[string]place{}}
+	var pkgs []*ir.Package
+	folders := map[string]string{}
+	for _, p := range res.Packages {
+		pkgs = append(pkgs, p.IR)
+		folders[p.IR.Path] = p.Dir
+	}
+	for _, c := range res.Clients {
+		files, err := emit.Clients(c.IR, pkgs)
+		if err != nil {
+			return nil, fmt.Errorf("%s: a bug of afgen in package %s: %w", diag.Internal, c.IR.Path, err)
+		}
+		w := wanted{dir: c.Dir, files: map[string]manifest.Sum{}, contents: map[string][]byte{}}
+		for _, f := range files {
+			origin, file, name := emit.Origin(f.Content), filepath.Join(c.Dir, f.Name), c.IR.Path+"/"+f.Name
+			if all.from[origin] == nil {
+				all.from[origin] = map[string][]byte{}
+			}
+			all.from[origin][name] = f.Content
+			w.files[file], w.contents[file] = manifest.SumOf(f.Content), f.Content
+			all.places[file] = place{filepath.Join(folders[origin], emit.ContractFile), name}
+		}
+		w.ir = manifest.SumOf([]byte(c.Dir)) // nobody asks for it: client files are made each time
+		all.wanted = append(all.wanted, w)
+	}
+	return all, nil
+}
+
+// ownOutputs are the earlier outputs that this run may remove where it doesn't want them any more: those in the folders
+// that were searched, but for client halves of packages that were not, and client halves elsewhere of packages that
+// were, as the contract files on disk tell.
+func ownOutputs(res *scan.Result) ([]string, error) {
+	var own []string
+	for _, path := range res.Outputs {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		if filepath.Base(path) == emit.ContractFile {
+			own = append(own, elsewhere(res, content)...)
+		}
+		origin := emit.Origin(content)
+		if dir, ok := res.Folder(origin); ok && origin != "" {
+			res.Inputs.Paths = append(res.Inputs.Paths, dir) // where it goes, the file does
+		}
+		if origin == "" || answersFor(res, origin) {
+			own = append(own, path)
+		}
+	}
+	slices.Sort(own)
+	return slices.Compact(own), nil
+}
+
+// answersFor says whether this run has seen all that there is of a package, or that there is nothing any more.
+func answersFor(res *scan.Result, pkg string) bool {
+	dir, ok := res.Folder(pkg)
+	if !ok {
+		return false
+	}
+	_, err := os.Stat(dir)
+	return err != nil || res.Searched(dir)
+}
+
+// elsewhere lists the client halves of a package in folders that were not searched, by its contract as it is on disk.
+func elsewhere(res *scan.Result, contractFile []byte) []string {
+	pkg, clients := contract.ClientPackages(contractFile)
+	var files []string
+	for _, c := range clients {
+		dir, ok := res.Folder(c)
+		if !ok || res.Searched(dir) {
+			continue
+		}
+		entries, _ := os.ReadDir(dir) // a folder that isn't there has no files
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			if filepath.Ext(path) != ".go" || e.IsDir() {
+				continue
+			}
+			if content, err := os.ReadFile(path); err == nil && emit.Origin(content) == pkg {
+				files = append(files, path)
+			}
+		}
+	}
+	return files
+}

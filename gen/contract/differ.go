@@ -1,0 +1,183 @@
+package contract
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/afgen/afgen/gen/ir"
+)
+
+// A change is one difference between what two types send. What is equal all the way down is none, whatever it is called,
+// and neither is a pointer instead of its value.
+type change struct {
+	kind     changeKind
+	path     string // of fields, from the type compared on: "" is itself, ".items[].price" deep inside
+	from, to string // types, where they are of interest
+}
+
+type changeKind int
+
+const (
+	retyped changeKind = iota
+	removed
+	added // and not optional
+)
+
+// A differ compares types of an older and a newer contract.
+type differ struct {
+	old, now *ir.Package
+	changes  []change
+	seen     map[string]bool
+}
+
+// differences returns the changes from one type to another, in order of their paths.
+func differences(old, now *ir.Package, o, n ir.Type) []change {
+	d := &differ{old: old, now: now, seen: map[string]bool{}}
+	d.compare(o, n, "")
+	slices.SortStableFunc(d.changes, func(a, b change) int { return strings.Compare(a.path, b.path) })
+	return d.changes
+}
+
+// same says whether there are none.
+func same(old, now *ir.Package, o, n ir.Type) bool { return len(differences(old, now, o, n)) == 0 }
+
+func (d *differ) compare(o, n ir.Type, path string) {
+	o, n = bare(d.old, o), bare(d.now, n)
+	pair := o.ID() + " " + n.ID()
+	if d.seen[pair] {
+		return // said already, or being compared further up
+	}
+	d.seen[pair] = true
+	was, isStruct := structMembers(d.old, o)
+	is, stillStruct := structMembers(d.now, n)
+	switch {
+	case isStruct && stillStruct:
+		d.members(was, is, path)
+	case isStruct || stillStruct || o.Kind != n.Kind || o.Len != n.Len:
+		d.retyped(o, n, path)
+	case o.Kind == ir.Named: // they marshal themselves, or nobody knows
+		if o.ID() != n.ID() || d.old.Defs[o.ID()].Encoding != d.now.Defs[n.ID()].Encoding {
+			d.retyped(o, n, path)
+		}
+	case o.Kind == ir.Basic:
+		if basic(o.Name) != basic(n.Name) {
+			d.retyped(o, n, path)
+		}
+	case o.Kind == ir.Map:
+		if !same(d.old, d.now, *o.Key, *n.Key) {
+			d.retyped(o, n, path)
+			return
+		}
+		d.compare(*o.Elem, *n.Elem, path+"[]")
+	case o.Elem != nil:
+		d.compare(*o.Elem, *n.Elem, path+"[]")
+	}
+}
+
+func (d *differ) retyped(o, n ir.Type, path string) {
+	d.changes = append(d.changes, change{retyped, path, spelling(d.old, o), spelling(d.now, n)})
+}
+
+func (d *differ) members(was, is map[string]ir.Member, path string) {
+	for _, name := range slices.Sorted(maps.Keys(was)) {
+		at := path + "." + name
+		o, n := was[name], is[name]
+		switch _, still := is[name]; {
+		case !still:
+			d.changes = append(d.changes, change{removed, at, spelling(d.old, o.Type), ""})
+		case o.Quoted != n.Quoted:
+			d.changes = append(d.changes, change{retyped, at, spelling(d.old, o.Type) + inString(o), spelling(d.now, n.Type) + inString(n)})
+		default:
+			d.compare(o.Type, n.Type, at)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(is)) {
+		if _, old := was[name]; !old && !is[name].Optional {
+			d.changes = append(d.changes, change{added, path + "." + name, "", spelling(d.now, is[name].Type)})
+		}
+	}
+}
+
+func inString(m ir.Member) string {
+	if m.Quoted {
+		return " in a string"
+	}
+	return ""
+}
+
+// spelling spells a type as its own package would.
+func spelling(p *ir.Package, t ir.Type) string { return speller{pkg: p}.spelling(t) }
+
+// bare looks through pointers, and through the names of what is no struct and doesn't marshal itself.
+func bare(p *ir.Package, t ir.Type) ir.Type {
+	for range 100 { // types of pointers to themselves have no end
+		switch {
+		case t.Kind == ir.Pointer:
+			t = *t.Elem
+		case t.Kind == ir.Named && p.Defs[t.ID()].Underlying != nil:
+			t = *p.Defs[t.ID()].Underlying
+		default:
+			return t
+		}
+	}
+	return t
+}
+
+// structMembers returns the members of a struct by name, those of embedded structs included; false for other types.
+func structMembers(p *ir.Package, t ir.Type) (map[string]ir.Member, bool) {
+	members, ok := membersIn(p, t)
+	if !ok {
+		return nil, false
+	}
+	all := map[string]ir.Member{}
+	promote(p, members, all, 0)
+	return all, true
+}
+
+// membersIn returns the members of a struct as they are declared.
+func membersIn(p *ir.Package, t ir.Type) ([]ir.Member, bool) {
+	if t.Kind == ir.Struct {
+		return membersOf(p, t), true
+	}
+	def, known := p.Defs[t.ID()]
+	if t.Kind != ir.Named || !known || def.Encoding != "" {
+		return nil, false
+	}
+	return def.Members, true
+}
+
+// promote adds members to all, outer ones first: they hide those of embedded structs.
+func promote(p *ir.Package, members []ir.Member, all map[string]ir.Member, depth int) {
+	if depth > 20 {
+		return // a struct that embeds a pointer to itself
+	}
+	for _, m := range members {
+		if _, hidden := all[m.Name]; m.Name != "" && !hidden {
+			all[m.Name] = m
+		}
+	}
+	for _, m := range members {
+		if m.Name == "" {
+			inner, _ := membersIn(p, bare(p, m.Type))
+			promote(p, inner, all, depth+1)
+		}
+	}
+}
+
+// String is the change as the end of a sentence about what it is part of.
+func (c change) String() string {
+	at := strings.TrimPrefix(c.path, ".")
+	switch {
+	case c.kind == removed:
+		return fmt.Sprintf("field %s (%s) is gone", at, c.from)
+	case c.kind == added:
+		return fmt.Sprintf("field %s (%s) is new and not optional", at, c.to)
+	case at == "":
+		return fmt.Sprintf("it was %s and is %s", c.from, c.to)
+	case strings.Contains(at, ".") || strings.HasPrefix(c.path, "."):
+		return fmt.Sprintf("field %s was %s and is %s", at, c.from, c.to)
+	}
+	return fmt.Sprintf("an element was %s and is %s", c.from, c.to)
+}

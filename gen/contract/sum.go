@@ -1,0 +1,54 @@
+package contract
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+)
+
+// FileName is what the file is called that has a package's contract.
+const FileName = "af.contract.json"
+
+// MarshalWith is Marshal of c with sums of the files that are written with it (see Contract.Generated), and its own.
+func MarshalWith(c Contract, files map[string][]byte) ([]byte, error) {
+	c.Generated = map[string]string{FileName: ""}
+	for name, content := range files {
+		c.Generated[name] = sum(content)
+	}
+	content, err := Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	c.Generated[FileName] = sum(facts(content))
+	return Marshal(c)
+}
+
+// Edited says, by the content of a contract file of any version, whether somebody has changed a file since it was
+// written with that contract; name is as in Contract.Generated. It reports no also where the contract doesn't know. Line
+// ends of Windows are no change.
+func Edited(contractFile []byte, name string, content []byte) bool {
+	var c struct {
+		Generated map[string]string `json:"generated"`
+	}
+	_ = json.Unmarshal(contractFile, &c) // an edited file says what it still can
+	if name == FileName {
+		content = facts(content)
+	}
+	want, known := c.Generated[name]
+	return known && want != sum(content)
+}
+
+// facts is a contract file up to its sums.
+func facts(content []byte) []byte {
+	content = bytes.ReplaceAll(content, []byte("\r\n"), []byte("\n"))
+	if i := bytes.LastIndex(content, []byte("\n  \"generated\": {\n")); i >= 0 {
+		return content[:i]
+	}
+	return content
+}
+
+func sum(content []byte) string {
+	s := sha256.Sum256(bytes.ReplaceAll(content, []byte("\r\n"), []byte("\n")))
+	return hex.EncodeToString(s[:6])
+}

@@ -1,0 +1,69 @@
+package scan
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/afgen/afgen/gen/contract"
+	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/gen/ir"
+)
+
+// annotateAllow applies an //af:allow, or says why it doesn't apply.
+func (w *world) annotateAllow(u *unit, n note) {
+	d := n.directive
+	report := func(code diag.Code, pos diag.Pos, width int, message, hint string) {
+		w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: pos, Width: width, Message: message, Hint: hint})
+	}
+	to, where := w.allowsOf(u, n)
+	if to == nil {
+		report(diag.Misplaced, d.Pos, d.Width, "//af:allow stands at "+where, "it belongs on "+belongsOn(d))
+		return
+	}
+	said := d.Allow()
+	if said.Rule == "" || said.Reason == "" {
+		return // Scan has said so
+	}
+	if _, ok := contract.LookupRule(said.Rule); !ok {
+		rule, _ := d.Arg("rule")
+		hint := "docs/breaking.md lists the rules; afgen breaking names those that it has found something by"
+		if near, ok := diag.Suggest(said.Rule, contract.RuleIDs()); ok {
+			hint = "did you mean " + near + "?"
+		}
+		report(diag.UnknownRule, rule.Pos, rule.Width, "afgen breaking has no rule "+said.Rule, hint)
+		return
+	}
+	if slices.ContainsFunc(*to, func(a ir.Allow) bool { return a.Rule == said.Rule }) {
+		report(diag.Conflict, d.Pos, d.Width, fmt.Sprintf("%s is allowed twice", said.Rule), "keep one of them")
+		return
+	}
+	*to = append(*to, ir.Allow{Rule: said.Rule, Reason: said.Reason})
+}
+
+// allowsOf is the list of the type or method that a note stands at; else it says what it stands at.
+func (w *world) allowsOf(u *unit, n note) (to *[]ir.Allow, where string) {
+	if n.spec != nil {
+		for _, t := range u.types {
+			if t.spec == n.spec {
+				return &t.allow, ""
+			}
+		}
+		return nil, fmt.Sprintf("type %s, which has neither //af:rpc nor //af:worker", n.spec.Name.Name)
+	}
+	id := n.fn.Name
+	if n.fn.Recv == nil {
+		return nil, "func " + id.Name
+	}
+	base := u.receiver(n.fn)
+	for _, t := range u.types {
+		if t.name() != base || t.isWorker() {
+			continue
+		}
+		for _, m := range t.methods {
+			if m.decl == n.fn && !m.skip {
+				return &m.allow, ""
+			}
+		}
+	}
+	return nil, fmt.Sprintf("method %s, which is not remote", id.Name)
+}

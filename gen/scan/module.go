@@ -1,0 +1,120 @@
+package scan
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+)
+
+// A moduleDir is a module that afgen may write to.
+type moduleDir struct{ path, dir string }
+
+// folder says where the package of an import path is, or would be, among the modules of this run: the main module, or
+// those of the workspace. The second result says why nowhere.
+func (w *world) folder(importPath string) (dir, why string) {
+	if w.modules == nil {
+		w.modules = w.findModules()
+	}
+	var best moduleDir
+	for _, m := range w.modules {
+		if (importPath == m.path || strings.HasPrefix(importPath, m.path+"/")) && len(m.path) > len(best.path) {
+			best = m
+		}
+	}
+	if best.path == "" {
+		return "", "is in no module that afgen may write to"
+	}
+	dir = best.dir
+	for element := range strings.SplitSeq(strings.TrimPrefix(strings.TrimPrefix(importPath, best.path), "/"), "/") {
+		dir = filepath.Join(dir, element)
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil && dir != best.dir {
+			return "", fmt.Sprintf("is in another module, that of %s", filepath.ToSlash(relative(w.config.Dir, filepath.Join(dir, "go.mod"))))
+		}
+	}
+	return dir, ""
+}
+
+// findModules lists the modules of the packages that were loaded, and all others of the workspace.
+func (w *world) findModules() []moduleDir {
+	all := []moduleDir{}
+	seen := map[string]bool{}
+	add := func(path, dir string) {
+		if path != "" && dir != "" && !seen[path] {
+			seen[path] = true
+			all = append(all, moduleDir{path, dir})
+		}
+	}
+	for _, u := range w.units {
+		if m := u.pkg.Module; m != nil && m.Main {
+			add(m.Path, m.Dir)
+		}
+	}
+	work := w.workFile()
+	content, err := os.ReadFile(work)
+	if err != nil { // no workspace; and where nothing was loaded, nothing has told of the module
+		if dir := w.above("go.mod"); dir != "" {
+			mod, _ := os.ReadFile(filepath.Join(dir, "go.mod"))
+			add(modfile.ModulePath(mod), dir)
+		}
+		return all
+	}
+	file, err := modfile.ParseWork(work, content, nil)
+	if err != nil {
+		return all // the go command has refused it
+	}
+	for _, use := range file.Use {
+		dir := filepath.FromSlash(use.Path)
+		if !filepath.IsAbs(dir) {
+			dir = filepath.Join(filepath.Dir(work), dir)
+		}
+		mod, _ := os.ReadFile(filepath.Join(dir, "go.mod"))
+		add(modfile.ModulePath(mod), dir)
+	}
+	return all
+}
+
+// workFile is where go.work is; "" where there is none.
+func (w *world) workFile() string {
+	switch work := w.getenv("GOWORK"); work {
+	case "off":
+		return ""
+	case "": // the nearest one
+	default:
+		return work
+	}
+	if dir := w.above("go.work"); dir != "" {
+		return filepath.Join(dir, "go.work")
+	}
+	return ""
+}
+
+// above is the nearest folder that has a file of that name, from where afgen runs upwards; "" where none has.
+func (w *world) above(file string) string {
+	for dir := w.config.Dir; ; {
+		if info, err := os.Stat(filepath.Join(dir, file)); err == nil && !info.IsDir() {
+			return dir
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return ""
+		}
+		dir = parent
+	}
+}
+
+// getenv is a variable as the go command sees it.
+func (w *world) getenv(key string) string {
+	if w.config.Env == nil {
+		return os.Getenv(key)
+	}
+	value := ""
+	for _, kv := range w.config.Env {
+		if v, ok := cutEnv(kv, key); ok {
+			value = v
+		}
+	}
+	return value
+}

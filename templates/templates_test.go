@@ -1,0 +1,197 @@
+package templates_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"github.com/afgen/afgen/runtime/config"
+	"github.com/afgen/afgen/templates"
+)
+
+var options = templates.Options{Module: "example.com/new", Go: "1.26.0"}
+
+// The project as a user gets it, against this checkout: generated, vetted, tested, and then run as two processes.
+func TestProjectRuns(t *testing.T) {
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(t.TempDir(), "new")
+	if _, err := templates.Write(dir, options); err != nil {
+		t.Fatal(err)
+	}
+	// Versions are those of the checkout, so that nothing has to be downloaded.
+	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "go.sum"), sum, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	command(t, dir, "go", "mod", "edit", "-replace", "github.com/afgen/afgen="+root)
+	command(t, dir, "go", "mod", "tidy")
+	wrote := command(t, dir, "go", "generate", "./...")
+	if wrote != "wrote shop/af.contract.json\nwrote shop/af_gen.go\n" {
+		t.Errorf("go generate said %q", wrote)
+	}
+	if said := command(t, dir, "go", "tool", "afgen", "check", "./..."); said != "" {
+		t.Errorf("check: %s", said)
+	}
+	command(t, dir, "go", "vet", "./...")
+	command(t, dir, "go", "test", "./...")
+	if unformatted := command(t, dir, "gofmt", "-l", "."); unformatted != "" {
+		t.Errorf("not gofmt-clean: %s", unformatted)
+	}
+	command(t, dir, "go", "build", "-o", "bin/", ".", "./client")
+
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	server := exec.CommandContext(ctx, filepath.Join(dir, "bin", "new"))
+	server.Dir, server.WaitDelay = dir, time.Minute
+	server.Cancel = func() error { return server.Process.Signal(os.Interrupt) }
+	var log bytes.Buffer
+	server.Stdout, server.Stderr = &log, &log
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	got := command(t, dir, filepath.Join(dir, "bin", "client"))
+	if want := "3 × tea: 750 cents\nReceived 7.50 for 3 × tea.\n"; got != want {
+		t.Errorf("the client prints %q, want %q", got, want)
+	}
+	cancel()
+	if err := server.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("the server: %v", err)
+	}
+	if t.Failed() {
+		t.Logf("the server said:\n%s", log.String())
+	}
+}
+
+func command(t *testing.T, dir, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, out, stderr.String())
+	}
+	return string(out)
+}
+
+func TestNothingIsOverwritten(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"go.mod", "shop/shop.go"} {
+		file := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte("mine"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names, err := templates.Write(dir, options)
+	if err == nil || names != nil {
+		t.Fatalf("wrote %q, %v", names, err)
+	}
+	for _, want := range []string{"go.mod exists", "shop.go exists", "nothing was written"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q doesn't say %q", err, want)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 {
+		t.Errorf("there is %v, %v", entries, err)
+	}
+	if content, err := os.ReadFile(filepath.Join(dir, "go.mod")); string(content) != "mine" {
+		t.Errorf("go.mod is %q, %v", content, err)
+	}
+}
+
+func TestProjectHasWhatItShould(t *testing.T) {
+	files, err := templates.Files(templates.Options{Module: "example.com/x", Go: "1.26.1", Version: "v1.2.3"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := map[string]string{}
+	var names []string
+	for _, f := range files {
+		content[f.Name] = string(f.Content)
+		names = append(names, f.Name)
+	}
+	want := []string{".gitattributes", ".gitignore", "Makefile", "client/main.go", "compose.yaml", "config.yaml", "go.mod", "main.go",
+		"shop/shop.go", "shop/shop_test.go"}
+	slices.Sort(names)
+	if !slices.Equal(names, want) {
+		t.Errorf("files %q, want %q", names, want)
+	}
+	mod := "module example.com/x\n\ngo 1.26.1\n\nrequire github.com/afgen/afgen v1.2.3\n\ntool github.com/afgen/afgen/cmd/afgen\n"
+	if content["go.mod"] != mod {
+		t.Errorf("go.mod:\n%s", content["go.mod"])
+	}
+	if !strings.Contains(content["main.go"], "//go:generate go tool afgen ./...\n") {
+		t.Error("main.go has no go:generate line")
+	}
+}
+
+// config.yaml is good as it is, and with the lines for the servers, which agree with compose.yaml.
+func TestConfigurationAndComposeAgree(t *testing.T) {
+	files, err := templates.Files(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := map[string][]byte{}
+	for _, f := range files {
+		content[f.Name] = f.Content
+	}
+	cfg, err := config.Parse("config.yaml", content["config.yaml"], noVariables)
+	if backend, _ := cfg.Backend(); backend != config.BackendEmbedded || err != nil {
+		t.Errorf("as it is: %q, %v", backend, err)
+	}
+	uncommented := regexp.MustCompile(`(?m)^# (  \w+: |\w+:$)`).ReplaceAll(content["config.yaml"], []byte("$1"))
+	cfg, err = config.Parse("config.yaml", uncommented, noVariables)
+	if backend, _ := cfg.Backend(); backend != config.BackendServers || err != nil {
+		t.Fatalf("with the servers: %q, %v\n%s", backend, err, uncommented)
+	}
+	var compose struct {
+		Services map[string]struct {
+			Image       string
+			Ports       []string
+			Environment map[string]string
+			Healthcheck struct{ Test []string }
+		}
+	}
+	if err := yaml.Unmarshal(content["compose.yaml"], &compose); err != nil {
+		t.Fatal(err)
+	}
+	for name, image := range map[string]string{"rabbitmq": "rabbitmq:4", "mongodb": "mongo:8", "redis": "redis:7"} {
+		s := compose.Services[name]
+		if s.Image != image || len(s.Healthcheck.Test) == 0 || len(s.Ports) != 1 || !strings.HasPrefix(s.Ports[0], "127.0.0.1:") {
+			t.Errorf("%s: %+v", name, s)
+		}
+	}
+	rabbit, mongo := compose.Services["rabbitmq"].Environment, compose.Services["mongodb"].Environment
+	if cfg.RabbitMQ.Username != rabbit["RABBITMQ_DEFAULT_USER"] || cfg.MongoDB.Username != mongo["MONGO_INITDB_ROOT_USERNAME"] {
+		t.Errorf("users: %q and %q, in compose.yaml %v and %v", cfg.RabbitMQ.Username, cfg.MongoDB.Username, rabbit, mongo)
+	}
+	for _, name := range []string{"RABBITMQ_PASSWORD", "MONGODB_PASSWORD", "REDIS_PASSWORD"} {
+		if v := "${" + name + ":-local}"; !bytes.Contains(content["config.yaml"], []byte(v)) || !bytes.Contains(content["compose.yaml"], []byte(v)) {
+			t.Errorf("%s is not in both", v)
+		}
+	}
+}
+
+func noVariables(string) (string, bool) { return "", false }
