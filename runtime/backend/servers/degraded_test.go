@@ -91,7 +91,7 @@ func (o *outages) logs(lines []string, want ...string) {
 	o.Helper()
 	ok := len(lines) == len(want)
 	for _, w := range want {
-		ok = ok && 1 == len(slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return !strings.Contains(l, w) }))
+		ok = ok && len(slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return !strings.Contains(l, w) })) == 1
 	}
 	if !ok {
 		o.Errorf("want one line with each of %q, got\n%s", want, strings.Join(lines, "\n"))
