@@ -172,7 +172,7 @@ func (p *pulse) look(ctx context.Context) {
 	}
 	var hurry <-chan time.Time
 	var alarmed time.Time
-	for n := 0; ; {
+	for n := 1; ; { // beats: begin was the first
 		select {
 		case <-tick.C:
 			n++
