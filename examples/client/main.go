@@ -134,16 +134,25 @@ func (c *client) submit(ctx context.Context, app *af.App) error {
 	return nil
 }
 
-// fires says when the servers' job was fired lately.
+// fires says when the servers' job was fired lately. It waits for the first fire: the job has one every two seconds.
 func (c *client) fires(ctx context.Context, app *af.App) error {
-	page, err := app.Fires(ctx, af.FireQuery{Job: "tick", Limit: 3})
-	if err != nil {
-		return err
+	for {
+		page, err := app.Fires(ctx, af.FireQuery{Job: "tick", Limit: 3})
+		if err != nil {
+			return err
+		}
+		for _, f := range page.Fires {
+			fmt.Fprintf(c.out, "job %s, due at %s: task %s\n", f.Job, f.Due.Format(time.TimeOnly), f.TaskID)
+		}
+		if len(page.Fires) > 0 {
+			return nil
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
-	for _, f := range page.Fires {
-		fmt.Fprintf(c.out, "job %s, due at %s: task %s\n", f.Job, f.Due.Format(time.TimeOnly), f.TaskID)
-	}
-	return nil
 }
 
 // waiter waits for one task of a queue.
