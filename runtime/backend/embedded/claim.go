@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // A catch is what a Claim returns.
@@ -34,7 +35,7 @@ func (s *store) nothing(ctx context.Context, c backend.Claim) (idle bool, next t
 			EXISTS (SELECT 1 FROM task WHERE owner = ?2 AND nonce = ?3 AND status = 2),
 			(SELECT min(due) FROM task WHERE queue = ?1 AND place = 2)
 		FROM owner WHERE name = ?2`, []any{c.Queue, c.Owner, c.Nonce, list(c.Networks)}, &convicted, &busy, &due)
-	now := instant(time.Now())
+	now := instant.Of(time.Now())
 	switch {
 	case err != nil:
 		return false, 0, err
@@ -72,7 +73,7 @@ func (t *tx) claim(c backend.Claim) (catch, error) {
 	for i, r := range free {
 		seqs[i] = r.seq
 		t.count(r.Queue, r.status, number(backend.StatusRunning))
-		r.Status, r.Started = backend.StatusRunning, timeOf(t.now)
+		r.Status, r.Started = backend.StatusRunning, instant.Time(t.now)
 		r.Fence++
 		r.Attempt++
 	}

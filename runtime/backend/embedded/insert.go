@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // A store keeps tasks in the file.
@@ -64,13 +65,13 @@ func (t *tx) insert(n *backend.NewTask) (r *record, isNew bool, err error) {
 	case n.Delay != 0:
 		due += int64(n.Delay)
 	case !r.RunAt.IsZero():
-		due = instant(r.RunAt)
+		due = instant.Of(r.RunAt)
 	}
 	gate, place := open, t.placeOf(due)
 	if n.Gated {
 		gate, place = held, nowhere
 	}
-	r.Created, r.RunAt = timeOf(seq), timeOf(due)
+	r.Created, r.RunAt = instant.Time(seq), instant.Time(due)
 	added, err := t.affect(`INSERT INTO task (seq, id, queue, status, weight, place, gate, due, deadline, unique_key, source, batch,
 			on_failure, done_of, retry_of, fingerprint, timeout, trace, allow)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // The page sizes of List.
@@ -89,10 +90,10 @@ func matching(q backend.TaskQuery) *clause {
 		c.and(term, list(numbers))
 	}
 	if !q.After.IsZero() {
-		c.and("task.seq >= ?", instant(q.After))
+		c.and("task.seq >= ?", instant.Of(q.After))
 	}
 	if !q.Before.IsZero() {
-		c.and("task.seq < ?", instant(q.Before))
+		c.and("task.seq < ?", instant.Of(q.Before))
 	}
 	return c
 }
@@ -124,7 +125,7 @@ func numbers(list []backend.Status) []int {
 
 // A cursor is the last task of a page: when it ended, if it did, and its seq.
 func cursorOf(r *record) string {
-	return strconv.FormatInt(instant(r.Ended), 36) + " " + strconv.FormatInt(r.seq, 36)
+	return strconv.FormatInt(instant.Of(r.Ended), 36) + " " + strconv.FormatInt(r.seq, 36)
 }
 
 // from selects what comes after a query's cursor.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // looseEnds selects what is loose with the instant since when it is, of sets that are not finished and of batches that
@@ -40,5 +41,5 @@ func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backen
 	return readAll(ctx, s.db, func(rows *sql.Rows) (l backend.Loose, err error) {
 		err = rows.Scan((*string)(&l.What), &l.Source, &l.Batch)
 		return l, err
-	}, looseEnds, instant(time.Now()), int64(age), max)
+	}, looseEnds, instant.Of(time.Now()), int64(age), max)
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // statuses has the status that each number in the file stands for. Statements compare with the numbers: below 4 a task
@@ -64,8 +65,8 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 		return nil, backend.Errorf(backend.ErrDataLoss, "task %q has the unknown status %d", t.ID, r.status)
 	}
 	t.Status = statuses[r.status]
-	t.Created, t.RunAt, t.Deadline = timeOf(r.seq), timeOf(due), timeOf(deadline)
-	t.Started, t.Ended = timeOf(started), timeOf(ended)
+	t.Created, t.RunAt, t.Deadline = instant.Time(r.seq), instant.Time(due), instant.Time(deadline)
+	t.Started, t.Ended = instant.Time(started), instant.Time(ended)
 	if code.Valid {
 		t.Error = &backend.TaskError{Code: backend.Code(code.String), Message: message.String}
 	}
@@ -135,7 +136,7 @@ func nullTime(t time.Time) any {
 	if t.IsZero() {
 		return nil
 	}
-	return instant(t)
+	return instant.Of(t)
 }
 
 // blob is nil, which is NULL, for no bytes.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // A batchKey is one call to Subtasks: of a source, by its name.
@@ -194,7 +195,7 @@ func (t *tx) finish(source string) (f finish, err error) {
 
 // countSubtasks sums up a set, as JSON.
 func (t *tx) countSubtasks(source string) (string, error) {
-	c := backend.SubtaskCounts{Finished: timeOf(t.now)}
+	c := backend.SubtaskCounts{Finished: instant.Time(t.now)}
 	_, err := t.row(`SELECT count(*), ifnull(sum(status = 4), 0), ifnull(sum(status = 5), 0), ifnull(sum(status = 6), 0)
 		FROM task WHERE source = ? AND source IS NOT NULL AND gate <> 2`, []any{source}, &c.Total, &c.Succeeded, &c.Failed, &c.Stopped)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // A tx is the transaction that is under way on the writer's connection. Only the writer's goroutine uses it.
@@ -54,7 +55,7 @@ func (t *tx) readGeneration() error {
 
 // at makes now the time of what comes next.
 func (t *tx) at(now time.Time) *tx {
-	t.now = instant(now)
+	t.now = instant.Of(now)
 	return t
 }
 

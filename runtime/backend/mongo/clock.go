@@ -91,25 +91,3 @@ func (c *Client) keepTime() {
 		cancel()
 	}
 }
-
-// An instant is nanoseconds since 1970.
-func instant(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	const first, last = -1 << 62, 1<<62 - 1 // years 1823 and 2116; what is farther away counts as these
-	if s := t.Unix(); s < first/int64(time.Second) || s > last/int64(time.Second) {
-		if s < 0 {
-			return first
-		}
-		return last
-	}
-	return t.UnixNano()
-}
-
-func timeOf(instant int64) time.Time {
-	if instant == 0 {
-		return time.Time{}
-	}
-	return time.Unix(0, instant).UTC()
-}

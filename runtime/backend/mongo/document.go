@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // A document is a task as it is stored. Instants are nanoseconds since 1970 by the server's clock; 0 or nothing is none.
@@ -133,8 +134,8 @@ func (x *document) task() backend.Task {
 		ID: x.ID, Queue: x.Queue, Status: backend.Status(x.Status), Weight: x.Weight, Payload: x.Payload,
 		Fingerprint: x.Fingerprint, Result: x.Result, Progress: x.Progress, Attempt: x.Attempt, Crashes: x.Crashes, Fence: x.Fence,
 		Batch: x.Batch, OnFailure: backend.FailurePolicy(x.OnFailure), DoneOf: x.DoneOf, RetryOf: x.RetryOf, UniqueKey: x.UniqueKey,
-		Log: x.Log, Trace: x.Trace, Timeout: time.Duration(x.Timeout), Created: timeOf(x.Created), RunAt: timeOf(x.Due), Deadline: timeOf(x.Deadline),
-		Started: timeOf(x.Started), Ended: timeOf(x.Ended), Allow: x.Allow,
+		Log: x.Log, Trace: x.Trace, Timeout: time.Duration(x.Timeout), Created: instant.Time(x.Created), RunAt: instant.Time(x.Due), Deadline: instant.Time(x.Deadline),
+		Started: instant.Time(x.Started), Ended: instant.Time(x.Ended), Allow: x.Allow,
 	}
 	if x.Kin != nil {
 		t.Source = x.Kin.Source
@@ -148,7 +149,7 @@ func (x *document) task() backend.Task {
 	}
 	if n := x.Subtasks; n != nil {
 		t.Subtasks = &backend.SubtaskCounts{
-			Total: n.Total, Succeeded: n.Succeeded, Failed: n.Failed, Stopped: n.Stopped, Finished: timeOf(n.Finished),
+			Total: n.Total, Succeeded: n.Succeeded, Failed: n.Failed, Stopped: n.Stopped, Finished: instant.Time(n.Finished),
 		}
 	}
 	return t
@@ -228,7 +229,7 @@ func (s *store) Now(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	return timeOf(s.clock.now()), nil
+	return instant.Time(s.clock.now()), nil
 }
 
 // Get implements backend.Store.

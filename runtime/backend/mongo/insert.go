@@ -9,6 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // Insert implements backend.Store. One insert of all; where some are there already, one or two reads more.
@@ -59,7 +60,7 @@ func newDocument(n *backend.NewTask, created, now int64) *document {
 	x := &document{
 		ID: t.ID, Queue: t.Queue, Status: string(t.Status), Weight: t.Weight, Payload: t.Payload, Fingerprint: t.Fingerprint,
 		Batch: t.Batch, OnFailure: string(t.OnFailure), DoneOf: t.DoneOf, RetryOf: t.RetryOf, UniqueKey: t.UniqueKey,
-		Timeout: int64(t.Timeout), Trace: t.Trace, Allow: t.Allow, Created: created, Deadline: instant(t.Deadline),
+		Timeout: int64(t.Timeout), Trace: t.Trace, Allow: t.Allow, Created: created, Deadline: instant.Of(t.Deadline),
 		Top: t.Source == "" && (t.DoneOf == "" || t.RetryOf != ""), // a retry of SubtasksDone is of no family
 	}
 	switch {
@@ -68,7 +69,7 @@ func newDocument(n *backend.NewTask, created, now int64) *document {
 	case t.RunAt.IsZero():
 		x.Due = now
 	default:
-		x.Due = instant(t.RunAt)
+		x.Due = instant.Of(t.RunAt)
 	}
 	if x.Due > now {
 		x.Wake = x.Due

@@ -8,6 +8,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // The page sizes of List.
@@ -75,10 +76,10 @@ func matching(q backend.TaskQuery) m {
 	filter := m{}
 	created := m{}
 	if !q.After.IsZero() {
-		created["$gte"] = instant(q.After)
+		created["$gte"] = instant.Of(q.After)
 	}
 	if !q.Before.IsZero() {
-		created["$lt"] = instant(q.Before)
+		created["$lt"] = instant.Of(q.Before)
 	}
 	if q.Source != "" {
 		filter["kin.source"] = q.Source
