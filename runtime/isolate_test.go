@@ -308,14 +308,14 @@ func TestChildKnowsItsTaskAndInstance(t *testing.T) {
 func TestChildsRecordsAreLoggedByTheParent(t *testing.T) {
 	var lines log
 	app, q := isolate(t, nil, lines.option())
-	id := must(q.Submit(t.Context(), deed{Do: "log"}))(t)
+	id := must(q.Submit(af.WithTrace(t.Context(), trace), deed{Do: "log"}))(t)
 	if _, err := q.Wait(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
 	_, text, _ := strings.Cut(lines.String(), `"msg":"said in a child",`)
 	text, _, _ = strings.Cut(text, "\n")
 	for _, want := range []string{`"queue":"iso"`, `"task":"` + id + `"`, `"attempt":1`, `"instance":"` + app.Instance().ID + `"`,
-		`"a":1,"g":{"took":1000000000,"err":"no","n":2.5,"list":[1,2]}`} {
+		`"trace":"` + strings.Split(trace, "-")[1] + `"`, `"a":1,"g":{"took":1000000000,"err":"no","n":2.5,"list":[1,2]}`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%s is missing in %s", want, text)
 		}
@@ -325,6 +325,9 @@ func TestChildsRecordsAreLoggedByTheParent(t *testing.T) {
 	}
 	if strings.Contains(lines.String(), "not asked for") {
 		t.Error("records below the level come, too")
+	}
+	if kept := must(q.Get(t.Context(), id))(t).Log; !strings.Contains(strings.Join(kept, "\n"), "said in a child") {
+		t.Errorf("kept with the task: %q", kept)
 	}
 }
 
