@@ -81,6 +81,6 @@ func TestConnectionsByTLS(t *testing.T) {
 	})
 	t.Run("unknown", func(t *testing.T) {
 		_, err := Dial(t.Context(), config(t, u.String()))
-		wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
+		wantError(t, err, backend.ErrUnauthenticated, backend.OutcomeNotSent)
 	})
 }
