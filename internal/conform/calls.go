@@ -25,6 +25,7 @@ func Calls(t *testing.T, open Open, o Options) {
 		{"the handler's context ends at the request's deadline", callDeadline},
 		{"a handler that ends its goroutine leaves its slot free", callGoexit},
 		{"instances share the calls", callShared},
+		{"an instance that is busy has no more calls wait for it than it runs at once", callAround},
 		{"draining waits for what runs and takes no more", callDrain},
 		{"closing ends the contexts of what runs, with its cause", callClose},
 		{"of many calls at once each gets its own answer", callMany},
@@ -237,6 +238,37 @@ func callShared(w *world) {
 	if len(served) != 3 {
 		w.Errorf("served %v", served)
 	}
+}
+
+// callAround has an instance whose only slot is taken, and another that is free: of many calls at once, one may wait for the
+// first, having been sent there before anybody could know, and the others don't.
+func callAround(w *world) {
+	const calls = 10
+	_, began, release := w.holding(1)
+	first := make(chan error, 1)
+	go func() {
+		_, err := w.call(w.ctx(), w.request())
+		first <- err
+	}()
+	<-began
+	w.serve(1, answer)
+	var answered atomic.Int32
+	var wg sync.WaitGroup
+	for range calls {
+		wg.Go(func() {
+			if _, err := w.call(w.ctx(), w.request()); err != nil {
+				w.Error(err)
+			}
+			answered.Add(1)
+		})
+	}
+	w.eventually("the others are answered", func() bool { return answered.Load() >= calls-1 })
+	if len(began) > 0 {
+		w.Errorf("the busy instance has begun %d more", len(began))
+	}
+	close(release)
+	w.must(<-first)
+	wg.Wait()
 }
 
 func callDrain(w *world) {

@@ -1,5 +1,5 @@
 // Package operations checks, on any backend, what those who operate a system rely on: limits and pauses, the registry,
-// nodes, and what can be asked about tasks. Each behaviour opens Apps of its own in one world:
+// nodes, families of tasks, and what can be asked about tasks. Each behaviour opens Apps of its own in one world:
 //
 //	operations.Run(t, func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
 //
@@ -31,6 +31,10 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"tasks are listed by filters, sort and page, and their status is known", tasks},
 		{"a finished task is retried by hand, and no other", retries},
 		{"RequireWorker knows who is there", requireWorker},
+		{"what nobody works on is kept, and runs once when a worker comes", unserved},
+		{"a set of subtasks is finished once, with its counts", families},
+		{"a source that fails stops those of its subtasks that wait, and no others", failures},
+		{"a stop reaches the whole tree, and no late success undoes it", stops},
 	} {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
