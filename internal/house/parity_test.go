@@ -1,0 +1,157 @@
+package house
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const root = "../.."
+
+// features is how many rows the table of docs/parity.md has: none is dropped unseen.
+const features = 35
+
+var (
+	testName = regexp.MustCompile("`([a-z0-9_/]+)\\.((?:Test|Example|Fuzz)\\w*)((?:/[^`]+)?)`")
+	fence    = regexp.MustCompile("(?ms)^```.*?^```")
+	code     = regexp.MustCompile("`[^`\n]*`")
+	link     = regexp.MustCompile(`\]\(([^)\s]+)\)`)
+)
+
+// docs/parity.md names no test that isn't there, and a test for each feature and backend.
+func TestParityNamesTestsThatExist(t *testing.T) {
+	text := read(t, "docs/parity.md")
+	known, suites := map[string]names{}, namesIn(t, "internal/conform", "internal/operations")
+	for _, m := range testName.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
+		dir, ok := known[m[1]]
+		if !ok {
+			dir = namesIn(t, m[1])
+			known[m[1]] = dir
+		}
+		if !dir.funcs[m[2]] {
+			t.Errorf("%s: there is no %s in %s", m[0], m[2], m[1])
+		}
+		for _, part := range strings.Split(m[3], "/")[1:] {
+			if !dir.strings[part] && !suites.strings[part] {
+				t.Errorf("%s: no subtest is called %q", m[0], part)
+			}
+		}
+	}
+	tables := strings.Split(text, "\n## ")
+	rows := tableOf(tables[0])
+	if len(rows) != features {
+		t.Errorf("%d features, want %d", len(rows), features)
+	}
+	for _, cells := range rows {
+		if len(cells) != 4 {
+			t.Errorf("%d cells: %s", len(cells), cells)
+			continue
+		}
+		if !link.MatchString(cells[1]) {
+			t.Errorf("no link: %s", cells[0])
+		}
+		if !testName.MatchString(cells[2] + cells[3]) {
+			t.Errorf("no test: %s", cells[0])
+		}
+		for _, cell := range cells[2:] {
+			if !testName.MatchString(cell) && !strings.HasPrefix(cell, "no backend") && !strings.HasPrefix(cell, "none yet") {
+				t.Errorf("neither a test nor why there is none: %s: %q", cells[0], cell)
+			}
+		}
+	}
+	for _, cells := range tableOf(tables[len(tables)-1]) {
+		if len(cells) != 2 || !testName.MatchString(cells[1]) && !strings.HasPrefix(cells[1], "none yet") {
+			t.Errorf("no test of a failure: %s", cells)
+		}
+	}
+}
+
+// Links between the documents, and from them to the code, lead somewhere.
+func TestParityAndOtherDocumentsHaveNoDeadLinks(t *testing.T) {
+	pages, err := filepath.Glob(root + "/docs/*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatal(pages, err)
+	}
+	for _, page := range append(pages, root+"/README.md") {
+		page, err := filepath.Rel(root, page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := code.ReplaceAllString(fence.ReplaceAllString(read(t, page), ""), "")
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			target, _, _ := strings.Cut(m[1], "#")
+			if target == "" || strings.Contains(target, "://") {
+				continue
+			}
+			if _, err := os.Stat(filepath.Join(root, filepath.Dir(page), filepath.FromSlash(target))); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
+	}
+}
+
+// tableOf returns the cells of the last table in a text, without its head.
+func tableOf(text string) (rows [][]string) {
+	for line := range strings.Lines(text) {
+		if cells, ok := strings.CutPrefix(strings.TrimSpace(line), "| "); ok {
+			rows = append(rows, strings.Split(strings.TrimSuffix(cells, " |"), " | "))
+		} else if strings.HasPrefix(line, "|---") {
+			rows = nil
+		}
+	}
+	return rows
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// names are the functions of tests, and the strings in them, among which are the names of subtests.
+type names struct{ funcs, strings map[string]bool }
+
+// namesIn reads the test files of folders; of the suites, all files.
+func namesIn(t *testing.T, dirs ...string) names {
+	t.Helper()
+	found := names{map[string]bool{}, map[string]bool{}}
+	for _, dir := range dirs {
+		pattern := "*_test.go"
+		if dir == "internal/conform" || dir == "internal/operations" {
+			pattern = "*.go" // suites
+		}
+		files, err := filepath.Glob(filepath.Join(root, dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(f, func(n ast.Node) bool {
+				switch n := n.(type) {
+				case *ast.FuncDecl:
+					if n.Recv == nil {
+						found.funcs[n.Name.Name] = true
+					}
+				case *ast.BasicLit:
+					if s, err := strconv.Unquote(n.Value); n.Kind == token.STRING && err == nil {
+						found.strings[s] = true
+					}
+				}
+				return true
+			})
+		}
+	}
+	return found
+}
