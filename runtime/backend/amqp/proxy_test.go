@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+
+	"github.com/afgen/afgen/internal/devstack"
 )
 
 // A proxy stands between some Conns and the broker, to cut theirs and nobody else's.
@@ -82,4 +84,28 @@ func (p *proxy) cut() {
 		_ = c.Close()
 	}
 	p.conns = nil
+}
+
+// Calls share the connections that a Conn has opened.
+func TestCallsOpenNoConnections(t *testing.T) {
+	p := newProxy(t, devstack.AMQP(t))
+	c := dial(t, p.url)
+	serve(t, c, "s", 4, echo)
+	opened := func() int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.sent)
+	}
+	call := func() {
+		_, err := c.Calls().Call(t.Context(), request("s"))
+		must(t, err)
+	}
+	call()
+	before := opened()
+	for range 50 {
+		call()
+	}
+	if n := opened(); n != before || n == 0 {
+		t.Errorf("%d connections after 50 calls, %d before", n, before)
+	}
 }
