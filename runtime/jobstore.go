@@ -200,7 +200,7 @@ func (e *engine) startJobs(ctx context.Context, workers []WorkerSpec) error {
 		return errors.Join(errs...)
 	}
 	if len(errs) > 0 {
-		e.log.Warn("the declared jobs are not put yet; trying again", "error", errors.Join(errs...))
+		e.logAway("the declared jobs are not put yet; trying again", errors.Join(errs...))
 		e.background(func(ctx context.Context) { e.declareLater(ctx, workers, declared) })
 	}
 	if !e.app.settings.idle {

@@ -211,7 +211,7 @@ func (l *limiter) begin(ctx context.Context) {
 	defer cancel()
 	var err error
 	if l.first, err = l.e.allLimits(ctx); err != nil {
-		l.e.log.Warn("the limits can't be read yet", "error", err)
+		l.e.logAway("the limits can't be read yet", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -36,7 +37,7 @@ type scheduler struct {
 	listed    time.Time
 	announced time.Time
 	leads     bool
-	failing   bool
+	failing   error
 }
 
 const (
@@ -139,14 +140,15 @@ func (s *scheduler) run(ctx context.Context) {
 	}
 }
 
-// failed logs the first of failures in a row.
+// failed logs the first of failures in a row, and that it was the last.
 func (s *scheduler) failed(err error) {
-	if s.failing != (err != nil) {
-		if s.failing = err != nil; s.failing {
-			s.e.log.Warn("jobs are not fired; trying again", "error", err)
-		} else {
-			s.e.log.Info("jobs are fired again")
-		}
+	before := s.failing
+	s.failing = err
+	switch {
+	case err != nil && before == nil:
+		s.e.logAway("jobs are not fired; trying again", err)
+	case err == nil && before != nil:
+		s.e.log.Log(s.e.ctx, s.e.levelOf(before, slog.LevelInfo), "jobs are fired again")
 	}
 }
 
