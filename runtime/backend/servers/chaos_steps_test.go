@@ -228,13 +228,14 @@ func killedWhileRunning(r *rig) {
 	var all []time.Duration
 	r.stack.scribe.took()
 	for range 3 {
-		place, there := r.spread(6, 4*time.Second)
+		place, there := r.spread(6, 2*time.Second)
 		at := time.Now()
 		r.Kill(place)
 		for _, id := range there {
 			all = append(all, r.AwaitRuns(r.t, id, 2, 20*time.Second)[1].At.Sub(at))
 		}
 		r.Boot(place)
+		r.ended(20 * time.Second) // what still runs would leave nobody free for what is killed next
 	}
 	slices.Sort(all)
 	most := r.soon()
