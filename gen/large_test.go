@@ -154,9 +154,12 @@ func (m *large) command(name string, args ...string) *exec.Cmd {
 
 // find lists the structs of the packages that can be built here.
 func (m *large) find(t *testing.T) {
-	out, err := m.command("go", "list", "-f", "{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}\n{{end}}", "./...").CombinedOutput()
+	cmd := m.command("go", "list", "-f", "{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}\n{{end}}", "./...")
+	var problems strings.Builder
+	cmd.Stderr = &problems // where it also says what it downloads
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+		t.Fatalf("%v\n%s", err, &problems)
 	}
 	fset := token.NewFileSet()
 	folders := map[string][]*ast.File{}
