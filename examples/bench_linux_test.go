@@ -46,7 +46,7 @@ func idlePair(b *testing.B, bin, folder string) {
 		}
 		defer func() { _, _ = cmd.Process.Signal(os.Interrupt), cmd.Wait() }()
 		lines := bufio.NewScanner(log)
-		for lines.Scan() && !strings.Contains(lines.Text(), "INFO started") {
+		for lines.Scan() && !strings.Contains(lines.Text(), "msg=started") {
 		}
 		ready += time.Since(begun) / 2
 		if err := lines.Err(); err != nil {
