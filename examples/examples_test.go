@@ -139,3 +139,44 @@ func TestClientSaysWhatIsWrong(t *testing.T) {
 		t.Errorf("%s, %v", out, err)
 	}
 }
+
+// AstraFlux's own example: the call is answered, and every task and subtask runs.
+func TestScenario(t *testing.T) {
+	bin, folder := t.TempDir(), t.TempDir()
+	if out, err := exec.Command("go", "build", "-o", bin, "./scenario").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	servers := start(t, folder, bin, "scenario")
+	client := exec.Command(filepath.Join(bin, "scenario"), "client")
+	client.Dir = folder
+	out, err := client.Output()
+	if lines := strings.Split(string(out), "\n"); err != nil || lines[0] != "RPC call result: 1 2 <nil>" || len(lines) != 5 {
+		t.Fatalf("%s, %v", out, err)
+	}
+	received := func() int {
+		logs, err := filepath.Glob(filepath.Join(folder, "logs", "*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, log := range logs {
+			text, err := os.ReadFile(log)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += strings.Count(string(text), "received")
+		}
+		return n
+	}
+	for deadline := time.Now().Add(time.Minute); received() < 18; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of 18 tasks have begun", received())
+		}
+	}
+	if err := servers.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := servers.Wait(); err != nil {
+		t.Error(err)
+	}
+}
