@@ -68,7 +68,7 @@ func (t *table) row(name, dir string, coldOther bool) {
 	tool := func() cost { return t.time(dir, env, "go", "tool", "afgen", "./...") }
 	tool()
 	tool()
-	time.Sleep(50 * time.Millisecond)
+	settle()
 	generate()
 
 	nothing := best(20, generate)

@@ -1,7 +1,9 @@
 package gen
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -65,7 +67,11 @@ func ownOutputs(res *scan.Result) ([]string, error) {
 			return nil, err
 		}
 		if filepath.Base(path) == emit.ContractFile {
-			own = append(own, elsewhere(res, content)...)
+			files, err := elsewhere(res, content)
+			if err != nil {
+				return nil, err
+			}
+			own = append(own, files...)
 		}
 		origin := emit.Origin(content)
 		if dir, ok := res.Folder(origin); ok && origin != "" {
@@ -86,28 +92,34 @@ func answersFor(res *scan.Result, pkg string) bool {
 		return false
 	}
 	_, err := os.Stat(dir)
-	return err != nil || res.Searched(dir)
+	return errors.Is(err, fs.ErrNotExist) || res.Searched(dir)
 }
 
 // elsewhere lists the client halves of a package in folders that were not searched, by its contract as it is on disk.
-func elsewhere(res *scan.Result, contractFile []byte) []string {
+func elsewhere(res *scan.Result, contractFile []byte) (files []string, err error) {
 	pkg, clients := contract.ClientPackages(contractFile)
-	var files []string
 	for _, c := range clients {
 		dir, ok := res.Folder(c)
 		if !ok || res.Searched(dir) {
 			continue
 		}
-		entries, _ := os.ReadDir(dir) // a folder that isn't there has no files
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("looking for client halves of %s: %w", pkg, err)
+		}
 		for _, e := range entries {
 			path := filepath.Join(dir, e.Name())
 			if filepath.Ext(path) != ".go" || e.IsDir() {
 				continue
 			}
-			if content, err := os.ReadFile(path); err == nil && emit.Origin(content) == pkg {
+			content, err := os.ReadFile(path)
+			if err != nil {
+				return nil, fmt.Errorf("looking for client halves of %s: %w", pkg, err)
+			}
+			if emit.Origin(content) == pkg {
 				files = append(files, path)
 			}
 		}
 	}
-	return files
+	return files, nil
 }

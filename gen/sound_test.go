@@ -146,8 +146,7 @@ func (s *sandbox) compare(when string, apply bool) bool {
 	s.t.Helper()
 	dir, opts := filepath.Join(s.top, "m"), gen.Options{Tags: s.tags.variants[s.tags.now]}
 	// A run doesn't trust what was changed immediately before it.
-	for now := time.Now(); time.Since(now) < 25*time.Millisecond; time.Sleep(time.Millisecond) {
-	}
+	settle()
 	whole, wholeErr := gen.Generate(s.t.Context(), dir, []string{"./..."}, opts)
 	opts.Manifests = s.store
 	plan, err := gen.Generate(s.t.Context(), dir, []string{"./..."}, opts)

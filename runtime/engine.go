@@ -20,7 +20,7 @@ import (
 //
 //   - a pool for each worker claims tasks into free slots and runs them (pool.go, attempt.go);
 //   - the settler writes what came of them, in batches, until the store has taken it (settler.go);
-//   - the pulse beats for this process, and beside that audits its claims and judges others (pulse.go);
+//   - the pulse beats for this process, and beside that audits its claims and judges others (pulse.go, audit.go, judge.go);
 //   - the sweeper does what an interrupted process has left undone (sweeper.go);
 //   - the limiter reads how many tasks the pools may run (limits.go);
 //   - the registry says that this App is there, and nodes what machine it is on (registry.go, nodes.go);

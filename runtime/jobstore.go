@@ -196,7 +196,7 @@ func (e *engine) startJobs(ctx context.Context, workers []WorkerSpec) error {
 		return errors.Join(errs...)
 	}
 	errs = append(errs, e.declareJobs(ctx, workers, declared)...)
-	if hopeless(errs) || ctx.Err() != nil {
+	if len(errs) > 0 && (hopeless(errs) || ctx.Err() != nil) {
 		return errors.Join(errs...)
 	}
 	if len(errs) > 0 {

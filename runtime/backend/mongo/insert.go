@@ -101,12 +101,12 @@ func placeOf(due, now int64) int {
 // insert inserts documents and returns, for each, what is stored under its id or its unique key.
 func (c *Client) insert(ctx context.Context, fresh []*document) ([]*document, error) {
 	stored := slices.Clone(fresh)
-	todo := make([]int, len(fresh))
-	for i := range todo {
-		todo[i] = i
+	remaining := make([]int, len(fresh))
+	for i := range remaining {
+		remaining[i] = i
 	}
-	for len(todo) > 0 {
-		refused, err := c.tryInsert(ctx, fresh, todo)
+	for len(remaining) > 0 {
+		refused, err := c.tryInsert(ctx, fresh, remaining)
 		if err != nil || len(refused) == 0 {
 			return stored, err
 		}
@@ -115,10 +115,10 @@ func (c *Client) insert(ctx context.Context, fresh []*document) ([]*document, er
 			return nil, err
 		}
 		// What stood in the way may be gone by now: a key that was given back, a batch that was discarded.
-		todo = todo[:0]
+		remaining = remaining[:0]
 		for _, i := range refused {
 			if standing[i] == nil {
-				todo = append(todo, i)
+				remaining = append(remaining, i)
 			} else {
 				stored[i] = standing[i]
 			}

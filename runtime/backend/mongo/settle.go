@@ -30,29 +30,29 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 		return nil, err
 	}
 	came := make([]backend.Settled, len(settles))
-	todo := make([]int, len(settles))
-	for i := range todo {
-		todo[i] = i
+	remaining := make([]int, len(settles))
+	for i := range remaining {
+		remaining[i] = i
 	}
 	// Three rounds are all there can be, since a set of subtasks never goes again, and a request to stop neither while a
 	// task runs; the bound is for what else may come.
-	for round := 0; len(todo) > 0 && round < 10; round++ {
-		all, err := s.settleAll(ctx, settles, todo, round > 0)
+	for round := 0; len(remaining) > 0 && round < 10; round++ {
+		all, err := s.settleAll(ctx, settles, remaining, round > 0)
 		if err != nil {
 			return nil, err
 		}
 		if all && round == 0 {
-			for _, i := range todo {
+			for _, i := range remaining {
 				came[i] = backend.SettleApplied
 			}
 			return came, nil
 		}
-		if todo, err = s.readBack(ctx, settles, todo, came); err != nil {
+		if remaining, err = s.readBack(ctx, settles, remaining, came); err != nil {
 			return nil, err
 		}
 	}
-	if len(todo) > 0 {
-		return nil, backend.Errorf(backend.ErrInternal, "task %q is neither settled nor refused", settles[todo[0]].ID)
+	if len(remaining) > 0 {
+		return nil, backend.Errorf(backend.ErrInternal, "task %q is neither settled nor refused", settles[remaining[0]].ID)
 	}
 	return came, nil
 }
@@ -111,7 +111,7 @@ func settled(e *backend.Settle, now int64) change {
 }
 
 // readBack says of settles what came of them, and returns those that are still to be written.
-func (c *Client) readBack(ctx context.Context, settles []backend.Settle, which []int, came []backend.Settled) (todo []int, err error) {
+func (c *Client) readBack(ctx context.Context, settles []backend.Settle, which []int, came []backend.Settled) (remaining []int, err error) {
 	ids := make([]string, len(which))
 	for k, i := range which {
 		ids[k] = settles[i].ID
@@ -142,10 +142,10 @@ func (c *Client) readBack(ctx context.Context, settles []backend.Settle, which [
 		case !x.Stopping && stop:
 			came[i] = backend.SettleLost // it may not stop
 		default:
-			todo = append(todo, i) // it has subtasks
+			remaining = append(remaining, i) // it has subtasks
 		}
 	}
-	return todo, nil
+	return remaining, nil
 }
 
 // Progress implements backend.Store.
