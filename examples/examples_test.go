@@ -95,29 +95,21 @@ func TestKilledServersCostTimeAndNothingElse(t *testing.T) {
 
 func TestClientWaitsForServersThatStartLater(t *testing.T) {
 	bin, folder := build(t), t.TempDir()
-	client := exec.Command(filepath.Join(bin, "client"))
-	var out bytes.Buffer
-	client.Dir, client.Stdout = folder, &out
-	if err := client.Start(); err != nil {
-		t.Fatal(err)
+	fires := 0
+	last, err := client(t, folder, bin, func(line string) {
+		switch {
+		case line == "calling test_server":
+			start(t, folder, bin, "servers")
+		case strings.HasPrefix(line, "job tick, due at "):
+			fires++
+		}
+	})
+	if want := "OK calls=1 tasks=18 success=18 failed=0"; err != nil || last != want {
+		t.Errorf("%q, %v, want %q", last, err, want)
 	}
-	for !exists(filepath.Join(folder, ".af", "af.db")) {
-		time.Sleep(time.Millisecond)
+	if fires == 0 {
+		t.Error("the client saw no fires of the servers' job")
 	}
-	time.Sleep(200 * time.Millisecond) // it waits for somebody to call
-	start(t, folder, bin, "servers")
-	err := client.Wait()
-	if want := "OK calls=1 tasks=18 success=18 failed=0\n"; err != nil || !strings.HasSuffix(out.String(), want) {
-		t.Errorf("%s, %v, want %s", &out, err, want)
-	}
-	if !strings.Contains(out.String(), "\njob tick, due at ") {
-		t.Errorf("the client saw no fires of the servers' job:\n%s", &out)
-	}
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }
 
 func TestClientSaysWhatIsWrong(t *testing.T) {
@@ -146,37 +138,34 @@ func TestScenario(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", bin, "./scenario").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	servers := start(t, folder, bin, "scenario")
+	servers := exec.Command(filepath.Join(bin, "scenario"))
+	servers.Dir = folder
+	log, err := servers.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := servers.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer time.AfterFunc(time.Minute, func() { _ = servers.Process.Kill() }).Stop()
 	client := exec.Command(filepath.Join(bin, "scenario"), "client")
 	client.Dir = folder
 	out, err := client.Output()
 	if lines := strings.Split(string(out), "\n"); err != nil || lines[0] != "RPC call result: 1 2 <nil>" || len(lines) != 5 {
-		t.Fatalf("%s, %v", out, err)
+		t.Errorf("%s, %v", out, err)
 	}
-	received := func() int {
-		logs, err := filepath.Glob(filepath.Join(folder, "logs", "*"))
-		if err != nil {
-			t.Fatal(err)
+	received := 0
+	for lines := bufio.NewScanner(log); lines.Scan(); {
+		if !strings.Contains(lines.Text(), "msg=received") {
+			continue
 		}
-		n := 0
-		for _, log := range logs {
-			text, err := os.ReadFile(log)
-			if err != nil {
-				t.Fatal(err)
+		if received++; received == 18 {
+			if err := servers.Process.Signal(os.Interrupt); err != nil {
+				t.Error(err)
 			}
-			n += strings.Count(string(text), "received")
-		}
-		return n
-	}
-	for deadline := time.Now().Add(time.Minute); received() < 18; time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d of 18 tasks have begun", received())
 		}
 	}
-	if err := servers.Process.Signal(os.Interrupt); err != nil {
-		t.Fatal(err)
-	}
-	if err := servers.Wait(); err != nil {
-		t.Error(err)
+	if err := servers.Wait(); err != nil || received != 18 {
+		t.Errorf("%v, and %d of 18 tasks have begun", err, received)
 	}
 }

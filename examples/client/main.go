@@ -81,6 +81,7 @@ func run(ctx context.Context, config string, n, subtasks int) (err error) {
 // call calls the service. It waits for an instance that is ready, and for another where that one dies during the call: to
 // add twice is harmless.
 func call(ctx context.Context, app *af.App) error {
+	fmt.Println("calling test_server")
 	server := testserver.NewTestServerClient(app, af.WaitForReady())
 	sum, err := server.TestFunc(ctx, 1, 2)
 	for errors.Is(err, af.ErrUnavailable) && ctx.Err() == nil {
