@@ -94,10 +94,11 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	}
 	ports, err := b.Open(ctx, backend.Env{Instance: a.instance, Logger: a.log})
 	if err != nil {
+		err = fmt.Errorf("opening the backend: %w", local(err))
 		if a.closeLog != nil {
-			_ = a.closeLog() // err is the reason
+			err = errors.Join(err, a.closeLog())
 		}
-		return nil, fmt.Errorf("opening the backend: %w", local(err))
+		return nil, err
 	}
 	a.ports = ports
 	if ports.Store != nil {
@@ -305,14 +306,7 @@ func (a *App) Instance() Instance { return a.instance }
 
 // NewID returns an id that no other call anywhere returns: 26 letters and digits, random, without I/O. [App.Snowflake] makes
 // ids that sort by time.
-func (a *App) NewID() string {
-	if a.pipe != nil {
-		if id := a.pipe.id(); id != "" {
-			return id
-		}
-	}
-	return rand.Text()
-}
+func (a *App) NewID() string { return rand.Text() }
 
 // Power returns what the backend hands out beyond its ports, nil where that is nothing. The package of the backend knows
 // what it is: servers.Mongo(app) is how a program over the servers gets at its database.

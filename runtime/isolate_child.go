@@ -19,7 +19,7 @@ var taken atomic.Bool
 
 // openChild makes the App of a child process. It opens no backend: what it is asked for it has done by its parent.
 func openChild(a *App, self *child.Child) error {
-	a.pipe = newPipe(self)
+	a.pipe = &pipe{self: self}
 	if self.Kind != childTask { // a child of an executor; its main may open Apps on its way
 		a.pipe.idle.Store(true)
 		a.ports = a.pipe.ports("none")

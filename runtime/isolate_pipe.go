@@ -14,11 +14,6 @@ import (
 type pipe struct {
 	self *child.Child
 	idle atomic.Bool // this App doesn't run the child's task, and isn't connected
-	ids  chan string // taken from the parent and not yet used
-}
-
-func newPipe(self *child.Child) *pipe {
-	return &pipe{self: self, ids: make(chan string, idsAtOnce)}
 }
 
 // ports are the ports of a child's App.
@@ -31,28 +26,6 @@ func (p *pipe) ports(name string) *backend.Ports {
 
 // wake passes a hint on. It is sent before what the task returns, and lost only with the parent.
 func (p *pipe) wake(queue string, ids []string) { _ = p.self.Notify(noticeWake, argsWake{queue, ids}) }
-
-const idsAtOnce = 64
-
-// id returns an id of the parent's; "" where the parent doesn't answer.
-func (p *pipe) id() string {
-	select {
-	case id := <-p.ids:
-		return id
-	default:
-	}
-	ids, err := opIDs.call(context.Background(), p, idsAtOnce)
-	if err != nil || len(ids) == 0 {
-		return ""
-	}
-	for _, id := range ids[1:] {
-		select {
-		case p.ids <- id:
-		default: // others have fetched some, too
-		}
-	}
-	return ids[0]
-}
 
 // notHere refuses what a child's App never asks for: it belongs to who claims and runs.
 func notHere(what string) *Error {

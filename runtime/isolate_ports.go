@@ -88,7 +88,6 @@ const (
 	opNow       op[none, time.Time]                     = "now"
 	opList      op[backend.TaskQuery, backend.TaskPage] = "list"
 	opWait      op[string, Task]                        = "wait"
-	opIDs       op[int, []string]                       = "ids"
 	opSnowflake op[none, string]                        = "snowflake"
 	opDocGet    op[string, backend.Doc]                 = "doc get"
 	opDocPut    op[argsDoc, int64]                      = "doc put"
@@ -143,13 +142,6 @@ func serves() map[string]serve {
 	})
 	on(ops, opWait, func(ctx context.Context, e *engine, id string) (Task, error) {
 		return e.app.WaitTask(ctx, id)
-	})
-	on(ops, opIDs, func(_ context.Context, e *engine, n int) ([]string, error) {
-		ids := make([]string, max(0, min(n, maxInsert)))
-		for i := range ids {
-			ids[i] = e.app.NewID()
-		}
-		return ids, nil
 	})
 	on(ops, opSnowflake, func(ctx context.Context, e *engine, _ none) (string, error) {
 		return e.app.Snowflake(ctx)
