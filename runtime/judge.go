@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -18,27 +19,29 @@ func (p *pulse) look(ctx context.Context) {
 	}
 	var hurry <-chan time.Time
 	var alarmed time.Time
+	judge := func() {
+		if doubt := p.judge(ctx); doubt || time.Since(alarmed) < suspectAfter+beatEvery {
+			hurry = time.After(suspectEvery)
+		}
+	}
 	for n := 1; ; { // beats: begin was the first
 		select {
 		case <-tick.C:
 			n++
 		case <-p.alarms:
 			if alarmed = time.Now(); hurry == nil {
-				p.judge(ctx) // from now on at the latest the suspect's counter is watched
-				hurry = time.After(suspectEvery)
+				judge() // from now on at the latest the suspect's counter is watched
 			}
 			continue
 		case <-hurry:
-			p.judge(ctx)
-			if hurry = nil; time.Since(alarmed) < suspectAfter+beatEvery {
-				hurry = time.After(suspectEvery)
-			}
+			hurry = nil
+			judge()
 			continue
 		case <-p.audits:
 			p.audit(ctx)
 			continue
 		case <-deaths:
-			p.judge(ctx)
+			judge()
 			continue
 		case <-ctx.Done():
 			return
@@ -46,7 +49,7 @@ func (p *pulse) look(ctx context.Context) {
 		if n%auditEvery == 0 {
 			p.audit(ctx)
 		}
-		p.judge(ctx)
+		judge()
 	}
 }
 
@@ -91,9 +94,10 @@ func (p *pulse) suspected(ctx context.Context, owner string, since time.Time) bo
 	})
 }
 
-// judge convicts the owners whose counters have stood still for a lease, and those that the store knows to be dead. After
-// an outage of the store the watch starts afresh, so that nobody is convicted for it.
-func (p *pulse) judge(ctx context.Context) {
+// judge convicts the owners whose counters have stood still for a lease, or for less where more speaks against them, and
+// those that the store knows to be dead. After an outage of the store the watch starts afresh, so that nobody is convicted
+// for it. doubt says that it is worth looking again before the next beat.
+func (p *pulse) judge(ctx context.Context) (doubt bool) {
 	opCtx, cancel := context.WithTimeout(ctx, p.lease/4)
 	defer cancel()
 	counts, err := p.e.store.Owners(opCtx)
@@ -102,46 +106,69 @@ func (p *pulse) judge(ctx context.Context) {
 		clear(p.watched) // also where this process, or a call of it, has hung, or can't beat: others may have been unable to
 	}
 	if err != nil {
-		return
+		return false
 	}
 	p.looked = now
+	delete(counts, p.owner())
 	for name := range p.watched {
 		if _, ok := counts[name]; !ok {
 			delete(p.watched, name)
 		}
 	}
-	dead := p.dead(opCtx, counts)
+	_, sees := p.e.ports.Transport.(backend.Lookout)
+	var quiet []string
 	for name, count := range counts {
 		w, ok := p.watched[name]
 		if !ok || w.count != count {
 			w = watch{count, now}
 			p.watched[name] = w
 		}
+		doubt = doubt || sees && now.Sub(w.since) > beatEvery/2
+		if now.Sub(w.since) >= absentAfter {
+			quiet = append(quiet, name)
+		}
+	}
+	dead := p.dead(opCtx, counts)
+	var absent []string
+	if p.brisk() {
+		absent = p.absent(opCtx, quiet)
+	}
+	for name, count := range counts {
+		w := p.watched[name]
 		still := now.Sub(w.since)
 		switch {
-		case name == p.owner():
-		case slices.Contains(dead, name), still >= p.lease, still >= suspectAfter && p.suspected(opCtx, name, w.since):
+		case slices.Contains(dead, name), slices.Contains(absent, name), still >= p.lease, still >= suspectAfter && p.suspected(opCtx, name, w.since):
 			p.convict(opCtx, name, count)
 		}
 	}
+	return doubt
 }
 
-// dead asks a store that is a witness which of the other owners' processes have ended.
-func (p *pulse) dead(ctx context.Context, counts map[string]int64) []string {
+// absent asks a transport that is a lookout which of the owners' instances are not connected with it.
+func (p *pulse) absent(ctx context.Context, owners []string) []string {
+	l, ok := p.e.ports.Transport.(backend.Lookout)
+	if !ok || len(owners) == 0 {
+		return nil
+	}
+	instances := make([]string, len(owners))
+	for i, name := range owners {
+		instances[i] = instanceOf(name)
+	}
+	gone, err := l.Absent(ctx, instances)
+	if err != nil {
+		p.e.log.Debug("who is connected is not known", "error", err)
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(owners), func(name string) bool { return !slices.Contains(gone, instanceOf(name)) })
+}
+
+// dead asks a store that is a witness which of the others' processes have ended.
+func (p *pulse) dead(ctx context.Context, others map[string]int64) []string {
 	w, ok := p.e.store.(backend.Witness)
-	if !ok {
+	if !ok || len(others) == 0 {
 		return nil
 	}
-	var others []string
-	for name := range counts {
-		if name != p.owner() {
-			others = append(others, name)
-		}
-	}
-	if len(others) == 0 {
-		return nil
-	}
-	dead, err := w.Dead(ctx, others)
+	dead, err := w.Dead(ctx, slices.Collect(maps.Keys(others)))
 	if err != nil {
 		p.e.log.Debug("whose process has ended is not known", "error", err)
 	}

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,9 +13,9 @@ import (
 // A pulse shows that this process lives, and looks whether others do.
 //
 // It raises a counter in the store every second. Whoever sees the counter of another stand still for a lease, on its own
-// monotonic clock, convicts it; two beats are enough where a hint of one of its tasks came back from the transport, as
-// it does when a process dies, and none where the store knows that the process has ended. No wall clocks are compared. A
-// process whose beats are not accepted stops its own runs before others may convict it, and judges nobody: what keeps it
+// monotonic clock, convicts it; about two beats are enough where a hint of one of its tasks came back from the transport,
+// as it does when a process dies, or where the transport doesn't see its instance any more, and none where the store knows
+// that the process has ended. No wall clocks are compared. A process whose beats are not accepted stops its own runs before others may convict it, and judges nobody: what keeps it
 // from beating may keep others, too. One that has been convicted goes on as a new owner. Every fifth beat it audits what
 // the store thinks it runs against what it runs.
 type pulse struct {
@@ -51,8 +52,11 @@ const (
 	// suspectAfter is for how long an owner's counter must have stood still where there is a reason to suspect it: two
 	// beats, and some.
 	suspectAfter = 2*beatEvery + beatEvery/4
-	// suspectEvery is how often counters are looked at for so long after a suspicion: a beat's time between two looks would
-	// add up to two beats more until a process that was killed is convicted.
+	// absentAfter is the same for an owner whose instance has left the transport. It is shorter, since nothing but this
+	// look says when: up to a beat has passed by then since the counter was raised.
+	absentAfter = beatEvery + beatEvery/2
+	// suspectEvery is how often counters are looked at for so long after a suspicion, or while one of them stands still: a
+	// beat's time between two looks would add up to two beats more until a process that was killed is convicted.
 	suspectEvery = beatEvery / 4
 	// ackAfter is how long a hint is kept unacknowledged: it is an alarm, and brokers have their patience too.
 	ackAfter = time.Minute
@@ -74,6 +78,9 @@ func (p *pulse) rename() {
 	p.adrift = map[claimed]bool{}
 }
 
+// instanceOf returns the id of the instance that an owner is of.
+func instanceOf(owner string) string { return owner[:max(0, strings.LastIndexByte(owner, '-'))] }
+
 func (p *pulse) owner() string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -85,6 +92,13 @@ func (p *pulse) healthy() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return time.Since(p.accepted) < p.lease/2
+}
+
+// brisk says whether the store is quick to take beats: where it isn't, a beat that is late says little about who sent it.
+func (p *pulse) brisk() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Since(p.accepted) < beatEvery+beatEvery/2
 }
 
 // cutOff says whether the store has taken no beat for a lease.

@@ -27,6 +27,13 @@ type Transport interface {
 	State() (up bool, changed <-chan struct{})
 }
 
+// A Lookout is a [Transport] that sees which instances are connected to it. It is an optional power of a Transport.
+type Lookout interface {
+	// Absent returns those of the instances that are not connected now: each has died, has left, or is cut off. An error
+	// means that this is not known, as when others may not have had time to connect again.
+	Absent(ctx context.Context, instances []string) ([]string, error)
+}
+
 // A Listener receives the hints of one queue. Its methods may be called from several goroutines.
 type Listener interface {
 	// Next waits for hints and returns up to max of them.

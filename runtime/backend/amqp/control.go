@@ -18,11 +18,16 @@ const (
 	controlPing   = "_af/ping"
 	controlInfo   = "_af/info"
 	controlStats  = "_af/stats"
-	controlNew    = "_af/new" // the queue of this service is a new one: what was in the one before is lost
+	controlHere   = "_af/here" // nothing: see hereKey
+	controlNew    = "_af/new"  // the queue of this service is a new one: what was in the one before is lost
 )
 
 // newKey is the key of controlNew, another than that of what instances hear: callers bind it.
 const newKey = "_af.new."
+
+// hereKey is the key that every Conn of an instance hears while it is connected. What is sent by it says nothing: that it
+// arrives somewhere is what Absent wants to know.
+const hereKey = "_af.here."
 
 // controlQueueArgs bound what waits for an instance that doesn't read: control messages may be lost.
 var controlQueueArgs = amqp091.Table{"x-max-length": int32(4096)}
@@ -36,6 +41,11 @@ func (g *generation) openControl() error {
 	}
 	if _, err := ch.QueueDeclare(g.control, false, true, true, false, controlQueueArgs); err != nil {
 		return err
+	}
+	if id := g.conn.config.Instance.ID; id != "" {
+		if err := ch.QueueBind(g.control, hereKey+id, exchangeControl, false, nil); err != nil {
+			return err
+		}
 	}
 	messages, err := ch.Consume(g.control, "", true, true, false, false, nil)
 	if err != nil {

@@ -27,6 +27,7 @@ type generation struct {
 	conn   *Conn
 	number int
 	target target
+	born   time.Time
 
 	publish, consume *link
 	requests         *outlet // by this channel replies come back
@@ -51,7 +52,7 @@ type generation struct {
 // open opens a generation at a target: connections, channels, exchanges, and what consumes on them.
 func (c *Conn) open(ctx context.Context, t target, number int) (_ *generation, err error) {
 	g := &generation{
-		conn: c, number: number, target: t, lost: make(chan struct{}), blocked: make(chan struct{}), declared: map[string]bool{}, heard: map[string]bool{},
+		conn: c, number: number, target: t, born: time.Now(), lost: make(chan struct{}), blocked: make(chan struct{}), declared: map[string]bool{}, heard: map[string]bool{},
 		control: fmt.Sprint(prefixControl, c.id, ".", number),
 	}
 	defer func() {

@@ -1,0 +1,107 @@
+package runtime_test
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// seeing is a backend whose transport is a lookout. Its hints have no ids, so that nothing but what it sees speaks against
+// the dead.
+type seeing struct {
+	backend.Backend
+	sight *sight
+}
+
+// A sight is what a lookout sees.
+type sight struct {
+	mu    sync.Mutex
+	there map[string]bool
+	blind error
+	asked atomic.Int32
+}
+
+type seeingTransport struct {
+	backend.Transport
+	*sight
+}
+
+func (s seeing) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := s.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Transport = seeingTransport{ports.Transport, s.sight}
+		s.sight.set(env.Instance.ID, true)
+	}
+	return ports, err
+}
+
+func (s *sight) set(instance string, there bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.there[instance] = there
+}
+
+func (s *sight) Absent(_ context.Context, instances []string) ([]string, error) {
+	s.asked.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(slices.Clone(instances), func(id string) bool { return s.there[id] }), s.blind
+}
+
+// Whoever is gone from the transport and doesn't beat is dead within three seconds, though no hint says so. Not being there
+// is no crime in one who beats; nor is standing still in one who is there, or where nobody can see, for a lease.
+func TestAbsenceConvictsOnlyWhoStandsStill(t *testing.T) {
+	for name, c := range map[string]struct {
+		absent, crashes bool
+		blind           error
+		atLeast, atMost time.Duration
+	}{
+		"absent and dead":  {absent: true, crashes: true, atLeast: 400 * time.Millisecond, atMost: 3 * time.Second},
+		"there and still":  {crashes: true, atLeast: 9 * time.Second, atMost: 14 * time.Second},
+		"nobody sees":      {absent: true, crashes: true, blind: errAway, atLeast: 9 * time.Second, atMost: 14 * time.Second},
+		"absent and beats": {absent: true, atLeast: 54 * time.Second, atMost: 56 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				see := &sight{there: map[string]bool{}}
+				world := fault.Around(memory.New())
+				begun := make(chan struct{}, 1)
+				victim := fault.New(world, 1, fault.Plan{})
+				_, q := work(t, seeing{victim, see}, jobWorker, func(ctx context.Context, n int) (int, error) {
+					begun <- struct{}{}
+					select {
+					case <-time.After(time.Minute):
+						return n, nil
+					case <-ctx.Done():
+						return 0, ctx.Err()
+					}
+				})
+				id := must(q.Submit(t.Context(), 1))(t)
+				<-begun
+				_, other := work(t, seeing{fault.New(world, 2, fault.Plan{}), see}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+				time.Sleep(5 * time.Second)
+				died := time.Now()
+				see.mu.Lock()
+				see.blind = c.blind
+				for id := range see.there {
+					see.there[id] = !c.absent
+				}
+				see.mu.Unlock()
+				if c.crashes {
+					victim.Crash()
+				}
+				must(other.Wait(t.Context(), id))(t)
+				if took := time.Since(died); took < c.atLeast || took > c.atMost {
+					t.Errorf("it ended after %v, want %v to %v", took, c.atLeast, c.atMost)
+				}
+			})
+		})
+	}
+}
