@@ -138,9 +138,14 @@ func (s *Server) Admin(method, path string, body []byte) ([]byte, error) {
 	return text, err
 }
 
+// rabbitMQReady asks for what comes last: plugins, the HTTP API among them, are there before AMQP is listened for.
 func (s *Server) rabbitMQReady() error {
-	_, err := s.Admin("GET", "vhosts/%2F", nil)
-	return err
+	for _, path := range []string{"vhosts/%2F", "health/checks/protocol-listener/amqp"} {
+		if _, err := s.Admin("GET", path, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // newVHost makes a virtual host, and returns its URI and what deletes it.
