@@ -31,8 +31,11 @@ type Options struct {
 	// Virtual says that the clock stands still while somebody runs, and that waiting costs nothing: tests that need
 	// minutes run only then.
 	Virtual bool
-	// Sleep lets the store's clock go on; nil is time.Sleep.
+	// Sleep lets the store's clock go on; nil is time.Sleep. A store whose clock is the test's is faster with one that only
+	// turns it on, and with a long Tick doesn't mind a slow machine.
 	Sleep func(time.Duration)
+	// Now is the store's time, or close to it; nil is time.Now.
+	Now func() time.Time
 	// Tick is a time that the store can tell from none, and in which it does what a test asks; 0 is 20 ms.
 	Tick time.Duration
 	// Overtake is by how many lighter or younger ready tasks one may be overtaken at a claim; 0 is the exact order.
@@ -47,6 +50,9 @@ func (o Options) defaults() Options {
 	}
 	if o.Sleep == nil {
 		o.Sleep = time.Sleep
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Tick == 0 {
 		o.Tick = 20 * time.Millisecond
@@ -144,8 +150,8 @@ func unique(key string) func(*backend.NewTask) {
 	return func(n *backend.NewTask) { n.Task.UniqueKey = key }
 }
 func delay(d time.Duration) func(*backend.NewTask) { return func(n *backend.NewTask) { n.Delay = d } }
-func deadline(d time.Duration) func(*backend.NewTask) {
-	return func(n *backend.NewTask) { n.Task.Deadline = time.Now().Add(d).Truncate(time.Millisecond) }
+func (w *world) deadline(d time.Duration) func(*backend.NewTask) {
+	return func(n *backend.NewTask) { n.Task.Deadline = w.o.Now().Add(d).Truncate(time.Millisecond) }
 }
 func status(s backend.Status) func(*backend.NewTask) {
 	return func(n *backend.NewTask) { n.Task.Status = s }

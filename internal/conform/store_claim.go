@@ -243,13 +243,13 @@ func claimDue(w *world) {
 	w.wantStatus(backend.StatusWaiting, later)
 
 	past := w.task(id("past"))
-	past.Task.RunAt = time.Now().Add(-time.Hour)
+	past.Task.RunAt = w.o.Now().Add(-time.Hour)
 	w.insert(past)
 	w.same("due in the past", ids(w.claim("q", "o", 10)), []string{"past"})
 }
 
 func claimInTime(w *world) {
-	late, fine := w.add(deadline(2*w.o.Tick)), w.add(deadline(time.Hour))
+	late, fine := w.add(w.deadline(2*w.o.Tick)), w.add(w.deadline(time.Hour))
 	w.o.Sleep(3 * w.o.Tick)
 	w.same("claimed", ids(w.claim("q", "o", 10)), []string{fine})
 	_, failed, _, err := w.Store.Promote(w.ctx(), "q", 0)
@@ -261,7 +261,7 @@ func claimInTime(w *world) {
 	}
 	w.same("returned as it is", failed, []backend.Task{t})
 	// One that runs when its deadline passes may end.
-	id := w.add(deadline(2 * w.o.Tick))
+	id := w.add(w.deadline(2 * w.o.Tick))
 	running := w.take(id, "o")
 	w.o.Sleep(3 * w.o.Tick)
 	_, failed, _, err = w.Store.Promote(w.ctx(), "q", 10)

@@ -14,8 +14,8 @@ var promoteBehaviours = []behaviour{
 	{"a settled or lost claim empties the hint", promoteEmptied},
 	{"of many who promote at once, each task goes to one", promoteAtOnce},
 	{"fails what is past its deadline and frees its unique key", func(w *world) {
-		late := w.add(deadline(2*w.o.Tick), unique("k"))
-		gated := w.add(deadline(2*w.o.Tick), child(w.add(in("sources")), "b"))
+		late := w.add(w.deadline(2*w.o.Tick), unique("k"))
+		gated := w.add(w.deadline(2*w.o.Tick), child(w.add(in("sources")), "b"))
 		w.o.Sleep(3 * w.o.Tick)
 		_, failed, _, err := w.Store.Promote(w.ctx(), "q", 10)
 		w.must(err)

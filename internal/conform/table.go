@@ -126,7 +126,7 @@ func situations(w *world) []situation {
 			return id
 		}
 	}
-	soon := func(n *backend.NewTask) { deadline(2 * w.o.Tick)(n) }
+	soon := func(n *backend.NewTask) { w.deadline(2 * w.o.Tick)(n) }
 	return []situation{
 		{"waiting", waiting, fine, plain()},
 		{"pending", pending, fine, plain(status(pending))},

@@ -35,7 +35,7 @@ func (s *store) nothing(ctx context.Context, c backend.Claim) (idle bool, next t
 			EXISTS (SELECT 1 FROM task WHERE owner = ?2 AND nonce = ?3 AND status = 2),
 			(SELECT min(due) FROM task WHERE queue = ?1 AND place = 2)
 		FROM owner WHERE name = ?2`, []any{c.Queue, c.Owner, c.Nonce, list(c.Networks)}, &convicted, &busy, &due)
-	now := instant.Of(time.Now())
+	now := instant.Of(s.db.now())
 	switch {
 	case err != nil:
 		return false, 0, err

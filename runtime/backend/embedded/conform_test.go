@@ -33,17 +33,19 @@ func join(t testing.TB, path string, opts ...embedded.Option) *backend.Ports {
 // options give a test more time where everything is slow.
 var options = conform.Options{Tick: tick}
 
-func alone(t *testing.T) *backend.Ports {
-	return join(t, filepath.Join(t.TempDir(), "af.db"), embedded.Checked())
+func alone(t *testing.T, opts ...embedded.Option) *backend.Ports {
+	return join(t, filepath.Join(t.TempDir(), "af.db"), append(opts, embedded.Checked())...)
 }
 
-func TestDocsConform(t *testing.T) { conform.Docs(t, alone, options) }
+func byItself(t *testing.T) *backend.Ports { return alone(t) }
 
-func TestTransportConforms(t *testing.T) { conform.Transport(t, alone, options) }
+func TestDocsConform(t *testing.T) { conform.Docs(t, byItself, options) }
+
+func TestTransportConforms(t *testing.T) { conform.Transport(t, byItself, options) }
 
 func TestCoordinatorConforms(t *testing.T) {
 	t.Parallel() // it mostly waits
-	conform.Coordinator(t, alone, options)
+	conform.Coordinator(t, byItself, options)
 }
 
 // Random operations, beside the reference. Under -race SQLite, which is Go here, has time for few.
@@ -59,7 +61,7 @@ func TestStoreDoesWhatMemoryDoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		return ports
-	}, alone, options)
+	}, byItself, options)
 }
 
-func TestCallsConform(t *testing.T) { conform.Calls(t, alone, options) }
+func TestCallsConform(t *testing.T) { conform.Calls(t, byItself, options) }

@@ -44,7 +44,7 @@ func (c *coordinator) Present(ctx context.Context, kind string) (map[string]json
 	found, err := readAll(ctx, c.db, func(rows *sql.Rows) (a announced, err error) {
 		err = rows.Scan(&a.name, (*[]byte)(&a.facts))
 		return a, err
-	}, "SELECT name, facts FROM present WHERE kind = ? AND until > ?", kind, instant.Of(time.Now()))
+	}, "SELECT name, facts FROM present WHERE kind = ? AND until > ?", kind, instant.Of(c.db.now()))
 	if err != nil {
 		return nil, err
 	}

@@ -68,6 +68,7 @@ type options struct {
 	steps      []string                          // of the schema
 	pragmas    []string                          // more of the writer's
 	also       string                            // run when the schema is there
+	now        func() time.Time                  // the file's time
 }
 
 // FullSync makes every commit survive a power failure, too.
@@ -76,7 +77,7 @@ func FullSync() Option { return func(o *options) { o.full = true } }
 // File returns the backend that keeps everything in the file path, which is created, with its folder, where it isn't there.
 // A relative path is relative to the working directory at Open.
 func File(path string, opts ...Option) *Backend {
-	b := &Backend{path: path, options: options{patience: 5 * time.Second, fileSystem: fileSystem, euid: os.Geteuid(), steps: steps()}}
+	b := &Backend{path: path, options: options{patience: 5 * time.Second, fileSystem: fileSystem, euid: os.Geteuid(), steps: steps(), now: time.Now}}
 	for _, o := range opts {
 		if o != nil {
 			o(&b.options)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -69,3 +70,6 @@ func Steps(change func([]string) []string) Option {
 func MostPages(n int) Option {
 	return func(o *options) { o.pragmas = append(o.pragmas, fmt.Sprintf("PRAGMA max_page_count(%d)", n)) }
 }
+
+// Clock replaces the file's time.
+func Clock(now func() time.Time) Option { return func(o *options) { o.now = now } }

@@ -41,5 +41,5 @@ func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backen
 	return readAll(ctx, s.db, func(rows *sql.Rows) (l backend.Loose, err error) {
 		err = rows.Scan((*string)(&l.What), &l.Source, &l.Batch)
 		return l, err
-	}, looseEnds, instant.Of(time.Now()), int64(age), max)
+	}, looseEnds, instant.Of(s.db.now()), int64(age), max)
 }

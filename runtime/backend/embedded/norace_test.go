@@ -8,6 +8,7 @@ import (
 
 	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/embedded"
 )
 
 const (
@@ -17,13 +18,14 @@ const (
 
 // Whatever a store does, it finds its rows by an index. Under -race, where SQLite is slow, the suite runs on two processes only.
 func TestStoreConformsAndLooksAtNoMoreThanItMust(t *testing.T) {
-	t.Parallel() // it mostly waits
+	t.Parallel()
 	seen := plans{}
+	var s conform.Skip
 	conform.Store(t, func(t *testing.T) *backend.Ports {
-		ports := alone(t)
+		ports := alone(t, embedded.Clock(s.Now))
 		t.Cleanup(func() { seen.check(t, ports) })
 		return ports
-	}, options)
+	}, s.Options(options))
 	if len(seen) < 50 {
 		t.Errorf("only %d statements were seen", len(seen))
 	}

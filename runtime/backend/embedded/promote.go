@@ -21,7 +21,7 @@ type promotion struct {
 func (s *store) Promote(ctx context.Context, queue string, max int) ([]string, []backend.Task, time.Duration, error) {
 	var overdue, ready int
 	var due, deadline sql.NullInt64
-	now := instant.Of(time.Now())
+	now := instant.Of(s.db.now())
 	_, err := s.db.readRow(ctx, `SELECT
 			EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND deadline <= ?2 AND deadline IS NOT NULL AND status < 4 AND status <> 2),
 			EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND place = 1),

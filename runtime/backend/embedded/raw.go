@@ -73,7 +73,7 @@ func (t *transport) take(ctx context.Context, queue string) (m *message, rest ti
 	if _, err := t.db.readRow(ctx, "SELECT min(rests) FROM raw WHERE queue = ? AND taken IS NULL", []any{queue}, &next); err != nil {
 		return nil, 0, err
 	}
-	if rest := time.Duration(next.Int64 - instant.Of(time.Now())); !next.Valid || rest > 0 {
+	if rest := time.Duration(next.Int64 - instant.Of(t.db.now())); !next.Valid || rest > 0 {
 		if !next.Valid {
 			rest = lookAgain
 		}

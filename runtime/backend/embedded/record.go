@@ -152,7 +152,7 @@ func (s *store) Now(ctx context.Context) (time.Time, error) {
 	if err := ctx.Err(); err != nil {
 		return time.Time{}, backend.Errorf(backend.CodeOf(err), "reading the time: %w", err).With(backend.OutcomeNotSent)
 	}
-	return time.Now().UTC(), nil
+	return s.db.now().UTC(), nil
 }
 
 // Get implements backend.Store.

@@ -28,8 +28,9 @@ func init() { children["ports"] = servePorts }
 // servePorts opens and serves the file that each line of its standard input names, and closes it at an empty line.
 func servePorts() int {
 	in := bufio.NewScanner(os.Stdin)
+	clock := &childClock{}
 	for in.Scan() {
-		if err := servePort(in.Text(), in); err != nil {
+		if err := servePort(in.Text(), in, clock); err != nil {
 			fmt.Println(err)
 			return 1
 		}
@@ -37,13 +38,13 @@ func servePorts() int {
 	return 0
 }
 
-func servePort(path string, in *bufio.Scanner) error {
+func servePort(path string, in *bufio.Scanner, clock *childClock) error {
 	ctx := context.Background()
-	ports, err := open(ctx, path, embedded.Checked())
+	ports, err := open(ctx, path, embedded.Checked(), embedded.Clock(clock.Now))
 	if err != nil {
 		return err
 	}
-	for name, target := range map[string]any{"store": ports.Store, "docs": ports.Docs} {
+	for name, target := range map[string]any{"store": ports.Store, "docs": ports.Docs, "clock": clock} {
 		_, err := ports.Calls.Serve(ctx, backend.Endpoint{Service: name, Concurrency: 200}, func(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
 			reply(invoke(ctx, target, req))
 		})
@@ -57,6 +58,14 @@ func servePort(path string, in *bufio.Scanner) error {
 		return err
 	}
 	fmt.Println("closed")
+	return nil
+}
+
+// A childClock is put forward from outside.
+type childClock struct{ conform.Skip }
+
+func (c *childClock) Forward(_ context.Context, d time.Duration) error {
+	c.Sleep(d)
 	return nil
 }
 
@@ -149,27 +158,40 @@ func otherProcess(t *testing.T) (say func(t *testing.T, line, back string)) {
 	}
 }
 
-// two opens files here and in another process.
-func two(t *testing.T) conform.Open {
+// two opens files here and in another process, both with a clock that the options put forward.
+func two(t *testing.T) (conform.Open, conform.Options) {
 	say := otherProcess(t)
+	var skip conform.Skip
+	var r remote // of the test that runs
+	o := skip.Options(options)
+	o.Sleep = func(d time.Duration) {
+		skip.Sleep(d)
+		if err := r.call(t.Context(), "clock", "Forward", []any{d}); err != nil {
+			t.Error(err)
+		}
+	}
 	return func(t *testing.T) *backend.Ports {
 		path := filepath.Join(t.TempDir(), "af.db")
-		ports := join(t, path, embedded.Checked())
+		ports := join(t, path, embedded.Checked(), embedded.Clock(skip.Now))
 		say(t, path, "ready")
 		t.Cleanup(func() { say(t, "", "closed") })
-		r := remote{ports.Calls, new(atomic.Int64)}
+		r = remote{ports.Calls, new(atomic.Int64)}
 		mixed := *ports
 		mixed.Store, mixed.Docs = mixedStore{ports.Store, r}, mixedDocs{ports.Docs, r}
 		return &mixed
-	}
+	}, o
 }
 
 func TestStoreConformsOnTwoProcesses(t *testing.T) {
-	t.Parallel() // it mostly waits
-	conform.Store(t, two(t), options)
+	t.Parallel()
+	open, o := two(t)
+	conform.Store(t, open, o)
 }
 
-func TestDocsConformOnTwoProcesses(t *testing.T) { conform.Docs(t, two(t), options) }
+func TestDocsConformOnTwoProcesses(t *testing.T) {
+	open, o := two(t)
+	conform.Docs(t, open, o)
+}
 
 type mixedStore struct {
 	here backend.Store

@@ -19,6 +19,7 @@ type writer struct {
 	tx       *tx
 	turn     *turn
 	patience time.Duration // with who holds the write lock
+	now      func() time.Time
 	jobs     chan *job
 
 	ending    chan struct{} // closed to end loop
@@ -58,7 +59,7 @@ func newWriter(ctx context.Context, db *database, path, peer string, o options, 
 		return nil, errors.Join(interrupted(ctx, err), pool.Close())
 	}
 	w := &writer{
-		db: pool, turn: turn, patience: o.patience, jobs: make(chan *job, maxJobs), ending: make(chan struct{}), ended: make(chan struct{}),
+		db: pool, turn: turn, patience: o.patience, now: o.now, jobs: make(chan *job, maxJobs), ending: make(chan struct{}), ended: make(chan struct{}),
 		tx: &tx{conn: conn, db: db, peer: peer, stmts: map[string]*sql.Stmt{}},
 	}
 	if err := o.prepare(ctx, conn); err != nil {
@@ -210,7 +211,7 @@ func (w *writer) transact(first *job, more func() *job) (jobs []*job, err error)
 	begun := time.Now()
 	for j := first; j != nil; {
 		jobs = append(jobs, j)
-		j.err = j.run(w.tx.at(time.Now()))
+		j.err = j.run(w.tx.at(w.now()))
 		if _, refused := errors.AsType[*backend.Error](j.err); j.err != nil && !refused {
 			return jobs, j.err
 		}

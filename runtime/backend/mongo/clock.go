@@ -19,6 +19,8 @@ type clock struct {
 	base int64     // nanoseconds since 1970 by the server
 	at   time.Time // when that was; only its monotonic reading counts
 	last int64     // the last moment given out
+
+	since func(time.Time) time.Duration // time.Since
 }
 
 const (
@@ -30,7 +32,7 @@ const (
 func (k *clock) now() int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.base + int64(time.Since(k.at))
+	return k.base + int64(k.since(k.at))
 }
 
 // moments returns the first of n moments, one nanosecond apart, that this process has not been given before: ages of

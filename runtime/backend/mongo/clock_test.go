@@ -48,7 +48,7 @@ func TestClockFollowsTheServers(t *testing.T) {
 }
 
 func TestMomentsNeverRepeat(t *testing.T) {
-	k := clock{base: time.Now().UnixNano(), at: time.Now()}
+	k := clock{base: time.Now().UnixNano(), at: time.Now(), since: time.Since}
 	last := int64(0)
 	for range 100 {
 		first := k.moments(1000)

@@ -1,5 +1,10 @@
 package mongo
 
+import "time"
+
+// SetClock replaces what counts the time since the server was asked for its own.
+func (c *Client) SetClock(since func(time.Time) time.Duration) { c.clock.since = since }
+
 // FirstFields returns the fields that the indexes of tasks begin with.
 func FirstFields() []string {
 	fields := []string{"_id"}

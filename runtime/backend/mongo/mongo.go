@@ -132,7 +132,7 @@ func New(c Config) (*Client, error) {
 	if c.ConnectTimeout > 0 {
 		o.SetConnectTimeout(c.ConnectTimeout)
 	}
-	client := &Client{config: c, reach: reach.New(), preparing: make(chan struct{}, 1)}
+	client := &Client{config: c, clock: clock{since: time.Since}, reach: reach.New(), preparing: make(chan struct{}, 1)}
 	o.SetServerMonitor(client.looksMonitor())
 	var err error
 	if client.client, err = driver.Connect(o); err != nil {

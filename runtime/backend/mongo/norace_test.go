@@ -4,14 +4,14 @@ package mongo_test
 
 import (
 	"testing"
-	"time"
 
 	"github.com/afgen/afgen/internal/conform"
+	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/runtime/backend"
 )
-
-const tick = 150 * time.Millisecond
 
 // The suite by one client takes as long as that by two, and shows less: it is not run under -race, too.
 func TestStoreConforms(t *testing.T) {
-	conform.Store(t, alone, options)
+	var s conform.Skip
+	conform.Store(t, func(t *testing.T) *backend.Ports { return portsOf(skipping(join(t, devstack.Mongo(t)), &s)) }, s.Options(options))
 }

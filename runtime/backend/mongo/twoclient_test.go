@@ -16,14 +16,14 @@ import (
 // pair opens a database by two clients, and returns ports of which each call goes by the other one than the call before:
 // so nothing may rest on what a client remembers.
 func pair(t *testing.T) *backend.Ports {
-	ports, _ := pairOf(t)
+	ports, _ := pairOf(t, new(conform.Skip))
 	return ports
 }
 
-// pairOf is pair, with one of the clients.
-func pairOf(t *testing.T, change ...func(*mongo.Config)) (*backend.Ports, *mongo.Client) {
+// pairOf is pair by a clock, with one of the clients.
+func pairOf(t *testing.T, skip *conform.Skip, change ...func(*mongo.Config)) (*backend.Ports, *mongo.Client) {
 	uri := devstack.Mongo(t)
-	a, b := join(t, uri, change...), join(t, uri, change...)
+	a, b := skipping(join(t, uri, change...), skip), skipping(join(t, uri, change...), skip)
 	ports := portsOf(a)
 	ports.Store = &inTurnStore{stores: [2]backend.Store{a.Store(), b.Store()}}
 	ports.Docs = &inTurnDocs{docs: [2]backend.Docs{a.Docs(), b.Docs()}}
@@ -32,11 +32,12 @@ func pairOf(t *testing.T, change ...func(*mongo.Config)) (*backend.Ports, *mongo
 
 // Whatever a store does, it finds its tasks by an index.
 func TestStoreConformsByTwoClientsAndLooksAtNoMoreThanItMust(t *testing.T) {
-	o := options
+	var s conform.Skip
+	o := s.Options(options)
 	o.Overtake = 3 // of those inserted at the same moment by two
 	seen := newPlans()
 	conform.Store(t, func(t *testing.T) *backend.Ports {
-		ports, client := pairOf(t, seen.watch)
+		ports, client := pairOf(t, &s, seen.watch)
 		t.Cleanup(func() { seen.check(t, client) })
 		return ports
 	}, o)
