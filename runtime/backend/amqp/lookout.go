@@ -12,8 +12,8 @@ import (
 )
 
 // gathering is for how long after a connection was opened anew nobody is absent: what ended the one before may have ended
-// those of the others, who try again within backoffMost.
-const gathering = backoffMost + time.Second
+// those of the others, who try again within backoffMost, and may take a while to get through.
+const gathering = backoffMost + defaultConnectTimeout
 
 // Absent implements backend.Lookout. The queue of control messages of a Conn is exclusive, and ends with its connection: in
 // milliseconds when its process dies. A message that nobody can hear comes back.

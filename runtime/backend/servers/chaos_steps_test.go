@@ -80,10 +80,23 @@ func (r *rig) submit(o chaos.Order) (id string) {
 	return u.ID
 }
 
-// works waits until a submitted task runs.
+// works waits until each client can submit again, which looks for a server that was away once a second, and what it has
+// submitted runs.
 func (r *rig) works() {
 	r.t.Helper()
-	r.AwaitRuns(r.t, r.submit(chaos.Order{}), 1, 20*time.Second)
+	for _, place := range []int{firstClient, secondClient} {
+		u := r.order("submit", place, chaos.Order{})
+		for end := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+			_, code := r.Submit(u)
+			if code == "" {
+				break
+			}
+			if code != af.ErrUnavailable || time.Now().After(end) {
+				r.t.Fatalf("submitting from place %d: %s", place, code)
+			}
+		}
+		r.AwaitRuns(r.t, u.ID, 1, 20*time.Second)
+	}
 }
 
 // kill is what a trap does: it kills whose command has gone into it, and has another take that place.
