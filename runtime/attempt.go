@@ -225,13 +225,13 @@ func taskError(err error) *backend.TaskError {
 	return &backend.TaskError{Code: e.Code, Message: e.Message}
 }
 
+// report logs what is the worker's fault, and not an error that it returned.
 func (a *attempt) report(err error) {
-	log := LoggerFrom(a.ctx)
 	switch p, ok := err.(*panicError); {
 	case ok:
-		log.Error("panic in a worker", "panic", fmt.Sprint(p.value), "stack", string(p.stack))
+		LoggerFrom(a.ctx).Error("panic in a worker", "panic", fmt.Sprint(p.value), "stack", string(p.stack))
 	case err == error(errGoexit):
-		log.Error("a worker ended its goroutine")
+		LoggerFrom(a.ctx).Error("a worker ended its goroutine")
 	}
 }
 
