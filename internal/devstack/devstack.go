@@ -130,8 +130,20 @@ func Start(t testing.TB, k Kind) *Server {
 // Prepare is Start for a server that is away at first: its URI is known, and its Start starts it.
 func Prepare(t testing.TB, k Kind) *Server {
 	t.Helper()
+	return prepare(t, k, hasDocker())
+}
+
+// Configure is Prepare for a server that the test configures, by files in its Dir and by Args: it is never a container, and
+// must be installed also where Docker runs.
+func Configure(t testing.TB, k Kind) *Server {
+	t.Helper()
+	return prepare(t, k, false)
+}
+
+func prepare(t testing.TB, k Kind, contained bool) *Server {
+	t.Helper()
 	s := &Server{Kind: k, Dir: t.TempDir()}
-	if err := s.prepare(); err != nil {
+	if err := s.prepare(contained); err != nil {
 		unavailable(t, k, err)
 	}
 	if s.Project == "" {

@@ -41,6 +41,9 @@ func TestContainerIsKilledAndStartedAgain(t *testing.T) {
 	t.Setenv("FAKE_LOG", log)
 	devstack.SetDocker(t, true)
 
+	if own := devstack.Configure(t, devstack.RedisKV); own.Project != "" {
+		t.Error("a server that the test configures is a container")
+	}
 	s := devstack.Start(t, devstack.RedisKV)
 	for _, end := range []func() error{s.Kill, s.Stop} {
 		if err := end(); err != nil {

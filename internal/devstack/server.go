@@ -24,7 +24,7 @@ type Server struct {
 
 	Project string `json:",omitempty"` // of docker compose, where it is a container
 
-	// Args are more arguments for a server that Prepare returned; a container takes none.
+	// Args are more arguments for a server that Configure returned; a container takes none.
 	Args []string `json:"-"`
 
 	// RabbitMQ's.
@@ -33,15 +33,15 @@ type Server struct {
 	AdminPort int    `json:",omitempty"`
 }
 
-// prepare chooses ports and writes configuration files. It is called once a server.
-func (s *Server) prepare() (err error) {
+// prepare chooses ports and writes configuration files, of a container or of what is installed. It is called once a server.
+func (s *Server) prepare(contained bool) (err error) {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return err
 	}
 	if s.Port, err = freePort(); err != nil {
 		return err
 	}
-	if hasDocker() {
+	if contained {
 		if err := s.prepareContainer(); err != nil {
 			return err
 		}

@@ -89,7 +89,7 @@ func startShared(k Kind) (s *Server, err error) {
 		if s.Dir, err = os.MkdirTemp(home, string(k)+"-"); err != nil {
 			return nil, err
 		}
-		if err = s.prepare(); err == nil {
+		if err = s.prepare(hasDocker()); err == nil {
 			err = s.Start()
 		}
 		if err == nil {

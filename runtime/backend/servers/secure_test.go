@@ -133,11 +133,7 @@ func newFortress(t *testing.T) *fortress {
 	f.ca.issue(t, "server")
 	f.ca.issue(t, "client")
 	doc := string(must(os.ReadFile("../../../docs/servers.md"))(t))
-	rabbit, redis, mongo := devstack.Prepare(t, devstack.RabbitMQ), devstack.Prepare(t, devstack.RedisKV), devstack.Prepare(t, devstack.MongoDB)
-	if rabbit.Project+redis.Project+mongo.Project != "" {
-		t.Skip("NOT TESTED: containers are not configured for TLS and users")
-	}
-
+	rabbit, redis, mongo := devstack.Configure(t, devstack.RabbitMQ), devstack.Configure(t, devstack.RedisKV), devstack.Configure(t, devstack.MongoDB)
 	f.rabbit, f.redis = freePort(t), freePort(t)
 	conf := must(os.OpenFile(filepath.Join(rabbit.Dir, "rabbitmq.conf"), os.O_APPEND|os.O_WRONLY, 0))(t)
 	must(fmt.Fprintf(conf, `listeners.ssl.1 = 127.0.0.1:%d
