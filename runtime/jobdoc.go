@@ -244,7 +244,9 @@ func (j *jobDoc) decide(now time.Time, live bool) bool {
 			skip = SkippedFull
 		default:
 			waiting++
-			j.Fired = d
+			if j.Overlap != OverlapQueue { // else it may yet come to nothing
+				j.Fired = d
+			}
 		}
 		if n := len(todo); skip != "" && n > 0 && todo[n-1].Skip == skip {
 			todo[n-1].Due, todo[n-1].More = d, todo[n-1].More+1

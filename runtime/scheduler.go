@@ -347,7 +347,7 @@ func (s *scheduler) live(ctx context.Context, j *jobDoc) (bool, error) {
 func (s *scheduler) carryOut(ctx context.Context, j *jobDoc, now time.Time, live bool, read time.Time) error {
 	var tasks []backend.NewTask
 	var notes []fireNote
-	n := 0
+	n, fired := 0, j.Fired
 	for ; n < len(j.Todo); n++ {
 		f := j.Todo[n]
 		if f.Skip == "" {
@@ -355,6 +355,7 @@ func (s *scheduler) carryOut(ctx context.Context, j *jobDoc, now time.Time, live
 				break
 			}
 			tasks = append(tasks, j.task(fireID(j.id, f.Due)))
+			fired = max(fired, f.Due)
 		}
 		notes = append(notes, fireNote{firing: f, At: now.Unix()})
 	}
@@ -378,7 +379,7 @@ func (s *scheduler) carryOut(ctx context.Context, j *jobDoc, now time.Time, live
 	if err := s.e.note(ctx, j.id, notes...); err != nil {
 		return err
 	}
-	j.Todo = j.Todo[n:]
+	j.Todo, j.Fired = j.Todo[n:], fired
 	if err := s.e.writeJob(ctx, j); err != nil {
 		return err
 	}
