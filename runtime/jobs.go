@@ -301,7 +301,7 @@ func (a *App) setDisabled(ctx context.Context, id string, disabled bool) error {
 		if j.Disabled = disabled; disabled {
 			j.Todo = nil // those that wait for their turn
 		} else {
-			j.Done = now.Unix() // what came meanwhile was not missed
+			j.Done = max(j.Done, now.Unix()) // what came meanwhile was not missed
 		}
 		return true
 	})

@@ -509,11 +509,16 @@ func TestDueTimesOfAStoreWhoseClockIsSet(t *testing.T) {
 		inner := memory.New()
 		var by atomic.Int64
 		b := &shifted{Backend: inner, by: func() time.Duration { return time.Duration(by.Load()) }}
-		_, q := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		app, q := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
 		from := time.Now()
 		must(0, q.Schedule(t.Context(), "j", "*/10 * * * *", 1, af.Missed(af.MissedAll)))(t)
 		time.Sleep(25 * time.Minute)
 		by.Store(-int64(time.Hour))
+		must(0, app.DisableJob(t.Context(), "j"))(t)
+		must(0, app.EnableJob(t.Context(), "j"))(t)
+		if j := must(app.Job(t.Context(), "j"))(t); !j.Next.Equal(from.Add(30 * time.Minute)) {
+			t.Errorf("next at %v", j.Next)
+		}
 		time.Sleep(10 * time.Minute)
 		wantFires(t, jobTasks(t, inner, "job"), "j", from, 600, 1200)
 		by.Store(int64(time.Hour))
