@@ -78,6 +78,17 @@ func (e *engine) history(ctx context.Context, id string) (h fireDoc, rev int64, 
 	return h, d.Revision, nil
 }
 
+// dropHistory deletes the history of a job that is gone.
+func (e *engine) dropHistory(ctx context.Context, id string) {
+	d, err := e.ports.Docs.Get(ctx, fireDocs+id)
+	if err == nil {
+		err = e.ports.Docs.Delete(ctx, d.Name, d.Revision)
+	}
+	if err != nil && CodeOf(err) != ErrNotFound {
+		e.log.Debug("the history of a job that is gone is not deleted", "job", id, "error", err)
+	}
+}
+
 // histories reads the history of a job, or with "" that of all jobs, by id.
 func (e *engine) histories(ctx context.Context, id string) (map[string]fireDoc, error) {
 	if id != "" {

@@ -31,7 +31,10 @@ type jobDoc struct {
 
 	id       string
 	revision int64
+	read     time.Time // when it was so for certain; of schedulers
 	table    cron.Schedule
+	due      time.Time // the first of table after dueAfter; many jobs are asked for it each time one of them is due
+	dueAfter int64
 }
 
 // A jobContent is what was asked for. Two programs ask for the same where it is equal.
@@ -178,7 +181,10 @@ func (j *jobDoc) next() time.Time {
 	if j.Disabled {
 		return time.Time{}
 	}
-	return j.table.Next(time.Unix(j.Done, 0))
+	if j.due.IsZero() || j.dueAfter != j.Done {
+		j.due, j.dueAfter = j.table.Next(time.Unix(j.Done, 0)), j.Done
+	}
+	return j.due
 }
 
 // latest returns the latest due times after one instant and up to another, max at the most, oldest first, and the one

@@ -119,7 +119,7 @@ func (e *engine) editJob(ctx context.Context, id string, change func(j *jobDoc, 
 			if err != nil {
 				return local(err)
 			}
-			e.sched.look()
+			e.sched.look(id)
 			e.broadcast(topicJobs, []string{id})
 			return nil
 		}
@@ -164,12 +164,9 @@ func (e *engine) removeJob(ctx context.Context, id string, mayGo func(*jobDoc) b
 		if err != nil {
 			return local(err)
 		}
-		e.sched.look()
+		e.dropHistory(ctx, id)
+		e.sched.look(id)
 		e.broadcast(topicJobs, []string{id})
-		if d, err := e.ports.Docs.Get(ctx, fireDocs+id); err == nil {
-			err = e.ports.Docs.Delete(ctx, d.Name, d.Revision)
-			e.leave("delete the history of a job", id, err)
-		}
 		return nil
 	}
 	return Errorf(ErrUnavailable, "job %q: others change it all the time, or the store is away", id)

@@ -15,7 +15,8 @@ import (
 
 // A scheduler fires the jobs of the whole cluster, beside those of all other Apps. What keeps a due time to one task
 // stands at jobDoc; here is what keeps it cheap: one scheduler leads and fires at once, the others look a moment later
-// whether it has. Who leads is a matter of who is announced, and may be wrong.
+// whether it has. Who leads is a matter of who is announced, and may be wrong. All hear which jobs have changed, and read
+// those; since news may be lost the leader reads all jobs every few seconds besides, and the others seldom.
 //
 // Due times are compared with the store's time and waited for by this process's monotonic clock; its wall clock is not
 // looked at.
@@ -27,6 +28,7 @@ type scheduler struct {
 	done   chan struct{}      // closed when that has ended; nil where there was none
 	wanted bool               // it is not to end
 	ended  bool               // no other comes
+	old    map[string]bool    // jobs that are to be read again; nil is all
 
 	news   chan struct{} // jobs have changed, or a task has ended
 	queued atomic.Bool   // a due time waits for an earlier task to end
@@ -34,7 +36,7 @@ type scheduler struct {
 	// Only the loop uses these.
 	jobs      map[string]*jobDoc
 	wrote     map[string]int64 // the revisions that this scheduler has written
-	listed    time.Time
+	listed    time.Time        // all of them
 	announced time.Time
 	leads     bool
 	failing   error
@@ -44,6 +46,8 @@ const (
 	leaderKind = "scheduler"
 	lagBehind  = 2 * time.Second // by which those who don't lead are late
 	relist     = 5 * time.Second // the net under news of changes
+	relistLate = 3 * relist      // of those who don't lead: by then they know when nobody does
+	maxReads   = 16              // of single jobs, rather than one of all
 	freshFor   = 5 * time.Second // after which what was read is read again before tasks are made
 	endWithin  = time.Second     // what is under way, when the scheduler is stopped
 	waitQueued = time.Second     // between two looks whether an earlier task has ended, where no news comes
@@ -67,7 +71,7 @@ func (s *scheduler) start() {
 			<-before
 		}
 		var parts sync.WaitGroup
-		parts.Go(func() { s.e.subscribe(topicJobs, func(json.RawMessage) { s.look() })(ctx) })
+		parts.Go(func() { s.e.subscribe(topicJobs, s.heard)(ctx) })
 		s.run(ctx)
 		parts.Wait()
 	}()
@@ -104,8 +108,36 @@ func (s *scheduler) end() {
 // wait waits for the end.
 func (s *scheduler) wait() { _ = s.stop(context.Background()) }
 
-// look has the loop read the jobs again.
-func (s *scheduler) look() {
+// heard looks at the jobs of which there is news; after a gap, at all.
+func (s *scheduler) heard(news json.RawMessage) {
+	var ids []string
+	if news != nil && json.Unmarshal(news, &ids) != nil {
+		ids = nil
+	}
+	s.look(ids...)
+}
+
+// look has the loop read jobs again: these or, without ids, all.
+func (s *scheduler) look(ids ...string) {
+	s.again(ids...)
+	s.wake()
+}
+
+// again is look, when the loop next looks by itself.
+func (s *scheduler) again(ids ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(ids) == 0 || len(s.old)+len(ids) > maxReads {
+		s.old = nil
+	}
+	for _, id := range ids {
+		if s.old != nil {
+			s.old[id] = true
+		}
+	}
+}
+
+func (s *scheduler) wake() {
 	select {
 	case s.news <- struct{}{}:
 	default:
@@ -115,25 +147,26 @@ func (s *scheduler) look() {
 // tasksEnded has the loop look again if due times wait for that.
 func (s *scheduler) tasksEnded(ids []string) {
 	if s.queued.Load() && slices.ContainsFunc(ids, func(id string) bool { return strings.HasPrefix(id, "job/") }) {
-		s.look()
+		s.wake()
 	}
 }
 
 func (s *scheduler) run(ctx context.Context) {
-	s.jobs, s.listed, s.announced, s.wrote = nil, time.Time{}, time.Time{}, map[string]int64{}
+	s.jobs, s.announced, s.wrote = nil, time.Time{}, map[string]int64{}
+	s.again()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		select {
 		case <-timer.C:
 		case <-s.news:
-			s.listed = time.Time{}
 		case <-ctx.Done():
 			return
 		}
 		pause, err := s.pass(ctx)
 		if err != nil && ctx.Err() == nil {
-			s.listed, pause = time.Time{}, jitter(pollFirst)
+			s.again()
+			pause = jitter(pollFirst)
 			s.failed(err)
 		}
 		timer.Reset(pause)
@@ -181,25 +214,63 @@ func (s *scheduler) pass(ctx context.Context) (time.Duration, error) {
 	return max(pause-time.Since(began), 0), err
 }
 
-// prepare reads the jobs, if it is time, and returns the store's time.
+// prepare brings what is known of the jobs up to date, and returns the store's time.
 func (s *scheduler) prepare(ctx context.Context) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
-	stale := s.listed.IsZero() || time.Since(s.listed) >= relist
-	if stale {
-		if err := s.list(ctx); err != nil {
-			return time.Time{}, err
-		}
+	began := time.Now()
+	s.mu.Lock()
+	old := s.old
+	s.old = map[string]bool{}
+	s.mu.Unlock()
+	if old == nil {
+		s.listed = time.Time{}
 	}
-	if len(s.jobs) == 0 {
-		return time.Time{}, nil
+	if err := s.read(ctx, old); err != nil || len(s.jobs) == 0 {
+		return time.Time{}, err
 	}
 	s.lead(ctx)
 	now, err := s.e.store.Now(ctx)
-	if err == nil && !s.leads && !stale && s.anyDue(now) {
-		err = s.list(ctx) // the leader may have been there
+	if err != nil {
+		return now, err
 	}
-	return now, err
+	old = map[string]bool{}
+	for id, j := range s.jobs {
+		if !s.leads && j.read.Before(began) && s.open(j, now) { // the leader may have been there
+			old[id] = true
+		}
+	}
+	return now, s.read(ctx, old)
+}
+
+// read reads all jobs, if it is time, or else those in old.
+func (s *scheduler) read(ctx context.Context, old map[string]bool) error {
+	often := relistLate
+	if s.leads || len(s.jobs) == 0 { // who leads is not asked where there are none
+		often = relist
+	}
+	if time.Since(s.listed) >= often || len(old) > maxReads {
+		return s.list(ctx)
+	}
+	for id := range old {
+		began := time.Now()
+		j, err := s.e.readJob(ctx, id)
+		switch CodeOf(err) {
+		case "":
+			j.read, s.jobs[id] = began, j
+		case ErrNotFound:
+			if _, ours := s.wrote[id]; ours { // perhaps in its history, after that was deleted
+				s.e.dropHistory(ctx, id)
+			}
+			fallthrough
+		case ErrDataLoss: // logged when all are read
+			delete(s.jobs, id)
+			delete(s.wrote, id)
+		default:
+			return err
+		}
+	}
+	return nil
 }
 
 // list reads all jobs.
@@ -211,11 +282,11 @@ func (s *scheduler) list(ctx context.Context) error {
 	}
 	s.jobs, s.listed = make(map[string]*jobDoc, len(all)), began
 	for _, j := range all {
-		s.jobs[j.id] = j
+		j.read, s.jobs[j.id] = began, j
 	}
 	for id := range s.wrote {
 		if s.jobs[id] == nil {
-			delete(s.wrote, id)
+			s.again(id)
 		}
 	}
 	return nil
@@ -250,15 +321,15 @@ func (s *scheduler) lag() time.Duration {
 	return lagBehind
 }
 
-// anyDue says whether there is anything that this scheduler would do.
-func (s *scheduler) anyDue(now time.Time) bool {
-	for _, j := range s.jobs {
-		next := j.next()
-		if !next.IsZero() && !now.Before(next.Add(s.lag())) || len(j.Todo) > 0 && s.mine(j, now) {
-			return true
-		}
-	}
-	return false
+// due says whether a due time has passed that this scheduler would decide.
+func (s *scheduler) due(j *jobDoc, now time.Time) bool {
+	next := j.next()
+	return !next.IsZero() && !now.Before(next.Add(s.lag()))
+}
+
+// open says whether there is anything that this scheduler would do for a job.
+func (s *scheduler) open(j *jobDoc, now time.Time) bool {
+	return s.due(j, now) || len(j.Todo) > 0 && s.mine(j, now)
 }
 
 // mine says whether what is decided of a job is this scheduler's to carry out: what it has decided itself, or what has
@@ -269,11 +340,9 @@ func (s *scheduler) mine(j *jobDoc, now time.Time) bool {
 
 // see does what there is to do for a job, and returns how long that is nothing more.
 func (s *scheduler) see(ctx context.Context, j *jobDoc, now time.Time) (time.Duration, error) {
-	next := j.next()
-	due := !next.IsZero() && !now.Before(next.Add(s.lag()))
-	if !due && (len(j.Todo) == 0 || !s.mine(j, now)) {
+	if !s.open(j, now) {
 		wait := relist
-		if !next.IsZero() {
+		if next := j.next(); !next.IsZero() {
 			wait = min(wait, next.Add(s.lag()).Sub(now))
 		}
 		if len(j.Todo) > 0 {
@@ -282,22 +351,21 @@ func (s *scheduler) see(ctx context.Context, j *jobDoc, now time.Time) (time.Dur
 		return wait, nil
 	}
 	before := *j
-	wait, err := s.fire(ctx, j, now, due)
+	wait, err := s.fire(ctx, j, now)
 	if err != nil {
 		*j = before // what was written is read again
-		s.listed = time.Time{}
+		s.again(j.id)
 	}
 	return wait, err
 }
 
 // fire decides what is due and carries out what is decided. What it has begun it ends, also when the scheduler is
 // stopped.
-func (s *scheduler) fire(ctx context.Context, j *jobDoc, now time.Time, due bool) (time.Duration, error) {
+func (s *scheduler) fire(ctx context.Context, j *jobDoc, now time.Time) (time.Duration, error) {
 	stopped := ctx
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
 	defer cancel()
 	defer context.AfterFunc(stopped, func() { time.AfterFunc(endWithin, cancel) })()
-	read := s.listed
 	live := false
 	if j.Overlap != OverlapAllow {
 		var err error
@@ -305,14 +373,14 @@ func (s *scheduler) fire(ctx context.Context, j *jobDoc, now time.Time, due bool
 			return 0, err
 		}
 	}
-	if due && j.decide(now, live) {
-		read = time.Now()
+	if s.due(j, now) && j.decide(now, live) {
+		j.read = time.Now()
 		if err := s.e.writeJob(ctx, j); err != nil {
 			return 0, err
 		}
 		s.wrote[j.id] = j.revision
 	}
-	if err := s.carryOut(ctx, j, now, live, read); err != nil {
+	if err := s.carryOut(ctx, j, now, live); err != nil {
 		return 0, err
 	}
 	wait := relist
@@ -344,7 +412,7 @@ func (s *scheduler) live(ctx context.Context, j *jobDoc) (bool, error) {
 
 // carryOut makes the tasks that are decided, notes them, and takes them from the job's document. All of it may be
 // repeated.
-func (s *scheduler) carryOut(ctx context.Context, j *jobDoc, now time.Time, live bool, read time.Time) error {
+func (s *scheduler) carryOut(ctx context.Context, j *jobDoc, now time.Time, live bool) error {
 	var tasks []backend.NewTask
 	var notes []fireNote
 	n, fired := 0, j.Fired
@@ -362,7 +430,7 @@ func (s *scheduler) carryOut(ctx context.Context, j *jobDoc, now time.Time, live
 	if n == 0 {
 		return nil
 	}
-	if time.Since(read) > freshFor {
+	if time.Since(j.read) > freshFor {
 		// This process has hung, and others may have made these tasks long ago: they may have ended and be deleted.
 		return NewError(ErrAborted, "the job is to be read again")
 	}
