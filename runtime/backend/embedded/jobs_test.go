@@ -17,15 +17,27 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/operations"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/embedded"
+	"github.com/afgen/afgen/runtime/internal/child"
 )
 
 // jobsFor is how long processes with a job every second are killed and restarted.
 var jobsFor = flag.Duration("jobs", 6*time.Second, "how long to kill and restart processes that fire a job each second")
 
-func init() { children["jobs"] = jobsChild }
+func init() {
+	children["jobs"] = jobsChild
+	if child.Self() != nil { // of a job that runs in child processes
+		fmt.Fprintln(os.Stderr, operations.JobChild(embedded.File("")))
+		os.Exit(1)
+	}
+}
+
+func TestJobs(t *testing.T) {
+	operations.Jobs(t, func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
+}
 
 // ticker is a worker whose runs are of the second that its task is named after.
 type ticker struct{}

@@ -4,15 +4,33 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/internal/operations"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
+	"github.com/afgen/afgen/runtime/config"
+	"github.com/afgen/afgen/runtime/internal/child"
 )
+
+func init() {
+	if child.Self() == nil {
+		return
+	}
+	if err := operations.JobChild(servers.From(config.Config{})); err != nil { // else it is another test's child
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func TestJobs(t *testing.T) {
+	operations.Jobs(t, func(t *testing.T) af.Backend { return servers.From(configured(t)) })
+}
 
 // Two Apps fire side by side, then one is killed; the tasks run only where they may. Of each second there is one.
 func TestJobsOverTheServers(t *testing.T) {
