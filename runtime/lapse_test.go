@@ -3,7 +3,6 @@ package runtime_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -145,145 +144,6 @@ func TestConvictedProcessGoesOnAtItsNextClaim(t *testing.T) {
 	})
 }
 
-// The hint of a task stays unacknowledged while the task runs, whether the task was claimed by it or before it came: it is
-// what tells of the process's death.
-func TestHintOfARunningTaskComesBackWhenItsProcessDies(t *testing.T) {
-	for _, byHint := range []bool{true, false} {
-		t.Run(fmt.Sprint("claimed by its hint: ", byHint), func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				world := fault.Around(memory.New(memory.HintIDs(4096)))
-				begun := make(chan struct{}, 1)
-				victim, _ := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, _ int) (int, error) {
-					begun <- struct{}{}
-					<-ctx.Done()
-					return 0, ctx.Err()
-				})
-				client, q := process(t, world, fault.Plan{}, jobWorker, nil)
-				time.Sleep(3*time.Second + time.Millisecond)
-				if !byHint {
-					victim.Fail("Promote", 100, fault.Refused)
-					client.SetPlan(fault.Plan{LoseHint: 1})
-				}
-				id := must(q.Submit(t.Context(), 5))(t)
-				<-begun
-				if !byHint {
-					must(must(world.Open(t.Context(), backend.Env{}))(t).Transport.Hint(t.Context(), jobWorker.Name, []string{id}))(t)
-				}
-				synctest.Wait()
-				_, other := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
-				time.Sleep(5 * time.Second)
-				victim.Crash()
-				died := time.Now()
-				must(other.Wait(t.Context(), id))(t)
-				if took := time.Since(died); took > 4*time.Second {
-					t.Errorf("running again after %v, want about 3 s", took)
-				}
-			})
-		})
-	}
-}
-
-// A ledger is a backend that counts the hints which have been delivered and not acknowledged.
-type ledger struct {
-	af.Backend
-	open *atomic.Int64
-}
-
-type ledgerTransport struct {
-	backend.Transport
-	ledger
-}
-
-type ledgerListener struct {
-	backend.Listener
-	ledger
-}
-
-func (l ledger) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := l.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Transport = ledgerTransport{ports.Transport, l}
-	}
-	return ports, err
-}
-
-func (l ledgerTransport) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
-	in, err := l.Transport.Listen(ctx, queue, window)
-	return ledgerListener{in, l.ledger}, err
-}
-
-func (l ledgerListener) Next(ctx context.Context, max int) ([]backend.Hint, error) {
-	hints, err := l.Listener.Next(ctx, max)
-	for i := range hints {
-		l.open.Add(1)
-		done := sync.OnceFunc(func() { l.open.Add(-1) })
-		in := hints[i].Done
-		hints[i].Done = func() { done(); in() }
-	}
-	return hints, err
-}
-
-// I9: when everything has ended no hint is left unacknowledged, of whatever kind and whatever became of its task.
-func TestNoHintIsLeftUnacknowledged(t *testing.T) {
-	for name, opts := range map[string][]memory.Option{"wake-ups": nil, "hints with ids": {memory.HintIDs(4096)}} {
-		t.Run(name, func(t *testing.T) {
-			bubble(t, func(t *testing.T) {
-				l := ledger{memory.New(opts...), new(atomic.Int64)}
-				world := fault.Around(l)
-				run := func(ctx context.Context, n int) (int, error) {
-					time.Sleep(time.Duration(n%7) * 100 * time.Millisecond)
-					if n%5 == 0 && af.TaskFrom(ctx).Attempt == 1 {
-						return 0, errors.New("once more")
-					}
-					return n, nil
-				}
-				w := jobWorker
-				w.Retries = 1
-				b, q := process(t, world, fault.Plan{}, w, run)
-				process(t, world, fault.Plan{}, w, run)
-				_, client := process(t, world, fault.Plan{RepeatHint: 1, ShuffleHint: 1}, w, nil)
-				synctest.Wait()
-				b.Fail("Claim", 6, fault.Refused) // with the hints that it has
-				ns := make([]int, 100)
-				for i := range ns {
-					ns[i] = i
-				}
-				for _, id := range must(client.SubmitMany(t.Context(), ns))(t) {
-					must(q.Wait(t.Context(), id))(t)
-				}
-				same := must(client.Submit(t.Context(), 6))(t)
-				must(must(world.Open(t.Context(), backend.Env{}))(t).Transport.Hint(t.Context(), w.Name, []string{same, same, "nosuch", "nosuch"}))(t)
-				time.Sleep(10 * time.Second) // the last hint of those repeated may come a second later
-				synctest.Wait()
-				if n := l.open.Load(); n != 0 {
-					t.Errorf("%d hints are unacknowledged", n)
-				}
-			})
-		})
-	}
-}
-
-// A hint that comes for an attempt which was settled, though its handler has not returned, has nothing to tell of.
-func TestLateHintOfAnAbandonedAttemptIsAcknowledged(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		l := ledger{memory.New(memory.HintIDs(4096)), new(atomic.Int64)}
-		w := jobWorker
-		w.Timeout = time.Second
-		release := make(chan struct{})
-		defer close(release)
-		_, q := work(t, l, w, func(context.Context, int) (int, error) { <-release; return 0, nil })
-		id := must(q.Submit(t.Context(), 1))(t)
-		_, err := q.Wait(t.Context(), id)
-		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "ignored")
-		synctest.Wait()
-		must(must(l.Backend.Open(t.Context(), backend.Env{}))(t).Transport.Hint(t.Context(), w.Name, []string{id}))(t)
-		synctest.Wait()
-		if n := l.open.Load(); n != 0 {
-			t.Errorf("%d hints are unacknowledged", n)
-		}
-	})
-}
-
 // Results that wait to be written, for longer than two audits, are no claims of which nobody knows.
 func TestResultsThatWaitAreNotGivenBack(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -307,25 +167,6 @@ func TestResultsThatWaitAreNotGivenBack(t *testing.T) {
 		time.Sleep(time.Minute)
 		if strings.Contains(lines.String(), "the claim was lost") {
 			t.Errorf("a claim was given back beside its result: %s", lines.String())
-		}
-	})
-}
-
-// A broker has its patience: the hint of a task that runs for long is acknowledged after a minute.
-func TestHintOfALongRunIsAcknowledgedAfterAMinute(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		l := ledger{memory.New(memory.HintIDs(4096)), new(atomic.Int64)}
-		_, q := work(t, l, jobWorker, func(_ context.Context, n int) (int, error) {
-			time.Sleep(2 * time.Minute)
-			return n, nil
-		})
-		time.Sleep(1500 * time.Millisecond)
-		must(q.Submit(t.Context(), 1))(t)
-		for _, want := range []int64{1, 0} {
-			time.Sleep(55 * time.Second)
-			if n := l.open.Load(); n != want {
-				t.Errorf("%d hints are unacknowledged, want %d", n, want)
-			}
 		}
 	})
 }
