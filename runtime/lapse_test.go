@@ -171,24 +171,6 @@ func TestResultsThatWaitAreNotGivenBack(t *testing.T) {
 	})
 }
 
-// Shutdown waits for what runs, and no longer.
-func TestShutdownReturnsWithTheLastTask(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		app, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) {
-			time.Sleep(time.Duration(n) * time.Second)
-			return n, nil
-		})
-		must(q.SubmitMany(t.Context(), []int{1, 3, 2}))(t)
-		synctest.Wait()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		begun := time.Now()
-		if err := app.Shutdown(ctx); err != nil || time.Since(begun) != 3*time.Second {
-			t.Errorf("%v after %v", err, time.Since(begun))
-		}
-	})
-}
-
 // SubtasksDone needs its source: where the store doesn't have it to give, that is not the worker's failure.
 func TestSubtasksDoneWaitsForTheStoreWithoutBeingCharged(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -210,64 +192,6 @@ func TestSubtasksDoneWaitsForTheStoreWithoutBeingCharged(t *testing.T) {
 		task := must(q.Get(t.Context(), id+"/done"))(t)
 		if task.Status != backend.StatusSuccess || task.Attempt != 1 || task.Fence != 2 || !slices.Equal(totals, []int{2}) {
 			t.Errorf("totals %v, task %+v", totals, task)
-		}
-	})
-}
-
-// What came of the last tasks is written before a shutdown ends, however long that takes, and it says what is not.
-func TestShutdownWritesWhatCameOfTasks(t *testing.T) {
-	run := func(_ context.Context, n int) (int, error) {
-		time.Sleep(time.Second)
-		return n, nil
-	}
-	bubble(t, func(t *testing.T) {
-		slow := newSlowSettle()
-		app, q := work(t, slow, jobWorker, run)
-		id := must(q.Submit(t.Context(), 1))(t)
-		synctest.Wait()
-		if err := app.Shutdown(t.Context()); err != nil {
-			t.Error(err)
-		}
-		if got := must(af.NewQueue[int, int](openStarted(t, slow), jobWorker).Result(t.Context(), id))(t); got != 1 {
-			t.Errorf("got %d", got)
-		}
-	})
-	bubble(t, func(t *testing.T) {
-		b := fault.New(fault.Around(memory.New()), 1, fault.Plan{})
-		app, q := work(t, b, jobWorker, run)
-		must(q.Submit(t.Context(), 1))(t)
-		synctest.Wait()
-		b.Fail("Settle", 10, fault.Hung)
-		begun := time.Now()
-		if err := app.Shutdown(t.Context()); err == nil || !strings.Contains(err.Error(), "what came of 1 tasks could not be written") {
-			t.Errorf("Shutdown: %v", err)
-		}
-		if took := time.Since(begun); took > time.Minute {
-			t.Errorf("Shutdown took %v", took)
-		}
-	})
-}
-
-// A claim of which this process knows nothing, since no reply came, is given back when it shuts down: that is no crash.
-func TestShutdownGivesBackClaimsItNeverHeardOf(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		world := fault.Around(memory.New())
-		b := fault.New(world, 1, fault.Plan{})
-		app, q := work(t, b, jobWorker, func(context.Context, int) (int, error) { t.Error("it ran"); return 0, nil })
-		synctest.Wait()
-		b.Fail("Claim", 3, fault.ReplyLost)
-		id := must(q.Submit(t.Context(), 1))(t)
-		time.Sleep(time.Second)
-		if task := must(q.Get(t.Context(), id))(t); task.Status != backend.StatusRunning {
-			t.Fatalf("nothing is lost: the task is %s", task.Status)
-		}
-		if err := app.Shutdown(t.Context()); err != nil {
-			t.Error(err)
-		}
-		_, other := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
-		must(other.Wait(t.Context(), id))(t)
-		if task := must(other.Get(t.Context(), id))(t); task.Attempt != 1 || task.Crashes != 0 || task.Fence != 2 {
-			t.Errorf("%+v", task)
 		}
 	})
 }
@@ -764,34 +688,6 @@ func convict(t *testing.T, world *fault.World) backend.Store {
 		must(store.Judge(t.Context(), name, count, 3))(t)
 	}
 	return store
-}
-
-// A handler that ignores even a shutdown is left behind: its task goes on elsewhere, uncharged, and the log says so.
-func TestHandlerThatIgnoresAShutdownIsLeftBehind(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		world := memory.New()
-		release := make(chan struct{})
-		defer close(release)
-		var lines log
-		app, q := work(t, world, jobWorker, func(context.Context, int) (int, error) { <-release; return 1, nil }, lines.option())
-		id := must(q.Submit(t.Context(), 1))(t)
-		synctest.Wait()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		begun := time.Now()
-		if err := app.Shutdown(ctx); err == nil || time.Since(begun) > 3*time.Second {
-			t.Errorf("Shutdown: %v after %v", err, time.Since(begun))
-		}
-		if !strings.Contains(lines.String(), "ignores its context") {
-			t.Errorf("the log: %s", lines.String())
-		}
-		begun = time.Now()
-		_, q = work(t, world, jobWorker, func(context.Context, int) (int, error) { return 2, nil })
-		got := must(q.Wait(t.Context(), id))(t)
-		if task := must(q.Get(t.Context(), id))(t); got != 2 || time.Since(begun) != 0 || task.Attempt != 1 || task.Crashes != 0 {
-			t.Errorf("got %d after %v: %+v", got, time.Since(begun), task)
-		}
-	})
 }
 
 // An attempt that has lost its claim has no consequences: it failed, but the task did not, and its siblings go on.

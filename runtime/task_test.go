@@ -504,36 +504,6 @@ func TestConcurrencyIsTheWorkersMax(t *testing.T) {
 	})
 }
 
-func TestShutdownReleasesWhatRunsWithoutChargingAnAttempt(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		world := memory.New()
-		first, q := work(t, world, jobWorker, func(ctx context.Context, n int) (int, error) {
-			if n == 0 {
-				return 0, nil
-			}
-			<-ctx.Done()
-			return 0, context.Cause(ctx)
-		})
-		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 0))(t)))(t)
-		id := must(q.Submit(t.Context(), 1))(t)
-		synctest.Wait()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if err := first.Shutdown(ctx); err == nil || !strings.Contains(err.Error(), "1 tasks of queue \"job\" were still running; they were released") {
-			t.Errorf("Shutdown: %v", err)
-		}
-		var attempt int
-		begun := time.Now()
-		_, q = work(t, world, jobWorker, func(ctx context.Context, n int) (int, error) {
-			attempt = af.TaskFrom(ctx).Attempt
-			return n, nil
-		})
-		if got, err := q.Wait(t.Context(), id); got != 1 || err != nil || attempt != 1 || time.Since(begun) != 0 {
-			t.Errorf("%d, %v in attempt %d after %v", got, err, attempt, time.Since(begun))
-		}
-	})
-}
-
 func TestSubtasksRunAfterTheirSourceAndSubtasksDoneLast(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()

@@ -1,0 +1,238 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/afgen/afgen/internal/fault"
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// Shutdown waits for what runs, and no longer.
+func TestShutdownReturnsWithTheLastTask(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		app, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) {
+			time.Sleep(time.Duration(n) * time.Second)
+			return n, nil
+		})
+		must(q.SubmitMany(t.Context(), []int{1, 3, 2}))(t)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		begun := time.Now()
+		if err := app.Shutdown(ctx); err != nil || time.Since(begun) != 3*time.Second {
+			t.Errorf("%v after %v", err, time.Since(begun))
+		}
+	})
+}
+
+// What came of the last tasks is written before a shutdown ends, however long that takes, and it says what is not.
+func TestShutdownWritesWhatCameOfTasks(t *testing.T) {
+	run := func(_ context.Context, n int) (int, error) {
+		time.Sleep(time.Second)
+		return n, nil
+	}
+	bubble(t, func(t *testing.T) {
+		slow := newSlowSettle()
+		app, q := work(t, slow, jobWorker, run)
+		id := must(q.Submit(t.Context(), 1))(t)
+		synctest.Wait()
+		if err := app.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if got := must(af.NewQueue[int, int](openStarted(t, slow), jobWorker).Result(t.Context(), id))(t); got != 1 {
+			t.Errorf("got %d", got)
+		}
+	})
+	bubble(t, func(t *testing.T) {
+		b := fault.New(fault.Around(memory.New()), 1, fault.Plan{})
+		app, q := work(t, b, jobWorker, run)
+		must(q.Submit(t.Context(), 1))(t)
+		synctest.Wait()
+		b.Fail("Settle", 10, fault.Hung)
+		begun := time.Now()
+		if err := app.Shutdown(t.Context()); err == nil || !strings.Contains(err.Error(), "what came of 1 tasks could not be written") {
+			t.Errorf("Shutdown: %v", err)
+		}
+		if took := time.Since(begun); took > time.Minute {
+			t.Errorf("Shutdown took %v", took)
+		}
+	})
+}
+
+// A claim of which this process knows nothing, since no reply came, is given back when it shuts down: that is no crash.
+func TestShutdownGivesBackClaimsItNeverHeardOf(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		b := fault.New(world, 1, fault.Plan{})
+		app, q := work(t, b, jobWorker, func(context.Context, int) (int, error) { t.Error("it ran"); return 0, nil })
+		synctest.Wait()
+		b.Fail("Claim", 3, fault.ReplyLost)
+		id := must(q.Submit(t.Context(), 1))(t)
+		time.Sleep(time.Second)
+		if task := must(q.Get(t.Context(), id))(t); task.Status != backend.StatusRunning {
+			t.Fatalf("nothing is lost: the task is %s", task.Status)
+		}
+		if err := app.Shutdown(t.Context()); err != nil {
+			t.Error(err)
+		}
+		_, other := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		must(other.Wait(t.Context(), id))(t)
+		if task := must(other.Get(t.Context(), id))(t); task.Attempt != 1 || task.Crashes != 0 || task.Fence != 2 {
+			t.Errorf("%+v", task)
+		}
+	})
+}
+
+// A handler that ignores even a shutdown is left behind: its task goes on elsewhere, uncharged, and the log says so.
+func TestHandlerThatIgnoresAShutdownIsLeftBehind(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := memory.New()
+		release := make(chan struct{})
+		defer close(release)
+		var lines log
+		app, q := work(t, world, jobWorker, func(context.Context, int) (int, error) { <-release; return 1, nil }, lines.option())
+		id := must(q.Submit(t.Context(), 1))(t)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begun := time.Now()
+		if err := app.Shutdown(ctx); err == nil || time.Since(begun) > 3*time.Second {
+			t.Errorf("Shutdown: %v after %v", err, time.Since(begun))
+		}
+		if !strings.Contains(lines.String(), "ignores its context") {
+			t.Errorf("the log: %s", lines.String())
+		}
+		begun = time.Now()
+		_, q = work(t, world, jobWorker, func(context.Context, int) (int, error) { return 2, nil })
+		got := must(q.Wait(t.Context(), id))(t)
+		if task := must(q.Get(t.Context(), id))(t); got != 2 || time.Since(begun) != 0 || task.Attempt != 1 || task.Crashes != 0 {
+			t.Errorf("got %d after %v: %+v", got, time.Since(begun), task)
+		}
+	})
+}
+
+func TestShutdownLetsRunningCallsFinishAndTakesNoNewOnes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world := memory.New()
+		server := serve(t, world, func(ctx context.Context, x int) (int, error) {
+			time.Sleep(2 * time.Second)
+			return x, ctx.Err()
+		})
+		client := openStarted(t, world)
+		results := make(chan error, 1)
+		go func() {
+			_, err := call(t.Context(), client, 1)
+			results <- err
+		}()
+		synctest.Wait()
+		begun := time.Now()
+		down := make(chan error, 1)
+		go func() { down <- server.Shutdown(t.Context()) }()
+		synctest.Wait()
+		_, err := call(t.Context(), client, 2)
+		wantError(t, err, af.ErrUnavailable, af.OutcomeNotSent, "no instance")
+		if err := <-results; err != nil {
+			t.Errorf("the running call: %v", err)
+		}
+		if err := <-down; err != nil || time.Since(begun) != 2*time.Second {
+			t.Errorf("Shutdown: %v after %v", err, time.Since(begun))
+		}
+	})
+}
+
+func TestShutdownThatRunsOutOfTimeCancelsWithACauseAndSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		world := memory.New()
+		var cause error
+		server := serve(t, world, func(ctx context.Context, _ int) (int, error) {
+			<-ctx.Done()
+			cause = context.Cause(ctx)
+			return 0, cause
+		})
+		client := openStarted(t, world)
+		results := make(chan error, 1)
+		go func() {
+			_, err := call(t.Context(), client, 1, af.Timeout(time.Hour))
+			results <- err
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := server.Shutdown(ctx)
+		if err == nil || !strings.Contains(err.Error(), `1 calls of service "calc" still run`) {
+			t.Errorf("Shutdown: %v", err)
+		}
+		wantError(t, <-results, af.ErrUnavailable, af.OutcomeAnswered, "shutting down")
+		if !errors.Is(cause, af.ErrUnavailable) {
+			t.Errorf("cause %v", cause)
+		}
+	})
+}
+
+func TestShutdownAbandonsHandlersThatIgnoreTheirContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		var lines log
+		app := serve(t, memory.New(), func(context.Context, int) (int, error) {
+			<-release
+			return 0, nil
+		}, lines.option())
+		results := make(chan error, 1)
+		go func() {
+			_, err := call(t.Context(), app, 1)
+			results <- err
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		begun := time.Now()
+		if err := app.Shutdown(ctx); err == nil {
+			t.Error("Shutdown: no error")
+		}
+		if took := time.Since(begun); took != 2*time.Second {
+			t.Errorf("took %v", took)
+		}
+		if !strings.Contains(lines.String(), "abandoned") {
+			t.Errorf("log: %s", lines.String())
+		}
+		wantError(t, <-results, af.ErrUnavailable, af.OutcomeUnknown, "shut down during a call")
+		close(release)
+	})
+}
+
+func TestShutdownReleasesWhatRunsWithoutChargingAnAttempt(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := memory.New()
+		first, q := work(t, world, jobWorker, func(ctx context.Context, n int) (int, error) {
+			if n == 0 {
+				return 0, nil
+			}
+			<-ctx.Done()
+			return 0, context.Cause(ctx)
+		})
+		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 0))(t)))(t)
+		id := must(q.Submit(t.Context(), 1))(t)
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := first.Shutdown(ctx); err == nil || !strings.Contains(err.Error(), "1 tasks of queue \"job\" were still running; they were released") {
+			t.Errorf("Shutdown: %v", err)
+		}
+		var attempt int
+		begun := time.Now()
+		_, q = work(t, world, jobWorker, func(ctx context.Context, n int) (int, error) {
+			attempt = af.TaskFrom(ctx).Attempt
+			return n, nil
+		})
+		if got, err := q.Wait(t.Context(), id); got != 1 || err != nil || attempt != 1 || time.Since(begun) != 0 {
+			t.Errorf("%d, %v in attempt %d after %v", got, err, attempt, time.Since(begun))
+		}
+	})
+}
