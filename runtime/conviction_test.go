@@ -1,0 +1,302 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/afgen/afgen/internal/fault"
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// A process that is convicted while it lives learns of it by its next claim: it stops what it runs and goes on.
+func TestConvictedProcessGoesOnAtItsNextClaim(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		var mu sync.Mutex
+		var causes []error
+		_, q := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, n int) (int, error) {
+			if af.TaskFrom(ctx).Fence == 1 && n == 1 {
+				<-ctx.Done()
+				mu.Lock()
+				causes = append(causes, context.Cause(ctx))
+				mu.Unlock()
+			}
+			return n, nil
+		})
+		first := must(q.Submit(t.Context(), 1))(t)
+		time.Sleep(2*time.Second + time.Millisecond) // the next beat is far away
+		store := convict(t, world)
+		begun := time.Now()
+		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 2))(t)))(t)
+		must(q.Wait(t.Context(), first))(t)
+		if took := time.Since(begun); took > 500*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if len(causes) != 1 || !errors.Is(causes[0], af.ErrLeaseLost) {
+			t.Errorf("causes %v", causes)
+		}
+		if task := must(store.Get(t.Context(), first))(t); task.Fence != 2 || task.Crashes != 1 || string(task.Result) != "1" {
+			t.Errorf("%+v", task)
+		}
+	})
+}
+
+// It learns of it by its next beat, too, where it has nothing to claim.
+func TestConvictedProcessStopsItsRunsAtItsNextBeat(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		begun := time.Now()
+		var cause error
+		var ended time.Duration
+		_, q := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, n int) (int, error) {
+			if af.TaskFrom(ctx).Fence == 1 {
+				<-ctx.Done()
+				cause, ended = context.Cause(ctx), time.Since(begun)
+			}
+			return n, nil
+		})
+		id := must(q.Submit(t.Context(), 1))(t)
+		time.Sleep(2500 * time.Millisecond)
+		convict(t, world)
+		must(q.Wait(t.Context(), id))(t)
+		if !errors.Is(cause, af.ErrLeaseLost) || ended != 3*time.Second {
+			t.Errorf("ended after %v with %v", ended, cause)
+		}
+	})
+}
+
+// lateBeats is a backend whose beats arrive at once and are answered late, until they don't arrive any more.
+type lateBeats struct {
+	af.Backend
+	late, gone *atomic.Bool
+}
+
+type lateBeatsStore struct {
+	backend.Store
+	l lateBeats
+}
+
+func (l lateBeats) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := l.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Store = lateBeatsStore{ports.Store, l}
+	}
+	return ports, err
+}
+
+func (l lateBeatsStore) Beat(ctx context.Context, owner string, count int64) error {
+	if l.l.gone.Load() {
+		return errAway
+	}
+	err := l.Store.Beat(ctx, owner, count)
+	if l.l.late.Load() {
+		time.Sleep(2400 * time.Millisecond)
+	}
+	return err
+}
+
+// A beat counts from when it was sent, for that is when a judge may have seen it: runs end within a lease of that, however
+// late its reply came.
+func TestRunsEndWithinALeaseOfTheLastBeatThatArrived(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		l := lateBeats{memory.New(), new(atomic.Bool), new(atomic.Bool)}
+		begun := time.Now()
+		ended := make(chan time.Duration, 1)
+		_, q := work(t, l, jobWorker, func(ctx context.Context, _ int) (int, error) {
+			<-ctx.Done()
+			select {
+			case ended <- time.Since(begun):
+			default: // it runs again once beats are accepted again
+			}
+			return 0, nil
+		})
+		must(q.Submit(t.Context(), 1))(t)
+		time.Sleep(2500 * time.Millisecond)
+		l.late.Store(true)
+		time.Sleep(time.Second) // the beat at 3 s is under way
+		l.gone.Store(true)
+		if at := <-ended; at >= 13*time.Second {
+			t.Errorf("the last beat arrived at 3 s, and the run ended at %v", at)
+		}
+		l.late.Store(false)
+		l.gone.Store(false)
+	})
+}
+
+// What a process hears of the conviction of a name that it has given up already is old news.
+func TestLateNewsOfAConvictionStopsNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		late := jobWorker
+		late.Name, late.Type = "late", "Late"
+		app := open(t, slow{world, late.Name})
+		var fences []int64
+		for _, w := range []af.Worker{jobWorker, late} {
+			af.RegisterWorker(app, w, &job{func(ctx context.Context, n int) (int, error) {
+				if n > 0 {
+					fences = append(fences, af.TaskFrom(ctx).Fence)
+				}
+				select {
+				case <-time.After(time.Duration(n) * time.Second):
+				case <-ctx.Done():
+					t.Errorf("it was stopped: %v", context.Cause(ctx))
+				}
+				return n, nil
+			}})
+		}
+		start(t, app)
+		time.Sleep(2500 * time.Millisecond)
+		convict(t, world)
+		q := af.NewQueue[int, int](app, jobWorker)
+		must(af.NewQueue[int, int](app, late).Submit(t.Context(), 0))(t)
+		synctest.Wait() // that claim is under way, for a second
+		id := must(q.Submit(t.Context(), 3))(t)
+		must(q.Wait(t.Context(), id))(t)
+		if !slices.Equal(fences, []int64{1}) {
+			t.Errorf("fences %v", fences)
+		}
+	})
+}
+
+// A suspicion is against who runs the task of the hint, and against nobody else who stands still for a moment.
+func TestSuspicionIsAgainstOneOwner(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New(memory.HintIDs(4096)))
+		other := jobWorker
+		other.Name, other.Type = "other", "Other"
+		bystander, q := process(t, world, fault.Plan{}, other, func(_ context.Context, n int) (int, error) {
+			time.Sleep(20 * time.Second)
+			return n, nil
+		})
+		victim, client := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, _ int) (int, error) {
+			<-ctx.Done()
+			return 0, ctx.Err()
+		})
+		time.Sleep(3 * time.Second)
+		kept, lost := must(q.Submit(t.Context(), 1))(t), must(client.Submit(t.Context(), 1))(t)
+		time.Sleep(5 * time.Second)
+		_, client = process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		time.Sleep(5 * time.Second)
+		died := time.Now()
+		victim.Crash()
+		bystander.Freeze()
+		time.Sleep(5 * time.Second)
+		bystander.Thaw()
+		must(client.Wait(t.Context(), lost))(t)
+		must(client.Wait(t.Context(), kept))(t)
+		if task := must(client.Get(t.Context(), lost))(t); task.Crashes != 1 || task.Ended.Sub(died) > 4*time.Second {
+			t.Errorf("the victim's task has %d crashes and ended after %v", task.Crashes, task.Ended.Sub(died))
+		}
+		if task := must(client.Get(t.Context(), kept))(t); task.Crashes != 0 || task.Fence != 1 {
+			t.Errorf("the bystander's task has %d crashes and fence %d", task.Crashes, task.Fence)
+		}
+	})
+}
+
+// Processes that stood still together, as on a machine that was suspended: the first to wake blames nobody for it.
+func TestWhoWakesFirstConvictsNobody(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		var sleepers []*fault.Backend
+		var q af.Queue[int, int]
+		for range 2 {
+			var b *fault.Backend
+			b, q = process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+			sleepers = append(sleepers, b)
+		}
+		time.Sleep(2500 * time.Millisecond)
+		for _, b := range sleepers {
+			b.Freeze()
+		}
+		time.Sleep(30 * time.Second)
+		for _, b := range sleepers {
+			b.Thaw()
+			time.Sleep(1500 * time.Millisecond)
+		}
+		time.Sleep(30 * time.Second)
+		if list := world.Log().Convictions(); len(list) > 0 {
+			t.Errorf("convicted: %+v", list)
+		}
+		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t)
+	})
+}
+
+// alarmed is a backend whose listeners get only what the test tells them.
+type alarmed struct {
+	af.Backend
+	alarms chan string // ids of tasks
+}
+
+type alarmedTransport struct {
+	backend.Transport
+	alarms chan string
+}
+
+type alarmedListener struct {
+	backend.Listener
+	alarms chan string
+}
+
+func (a alarmed) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := a.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Transport = alarmedTransport{ports.Transport, a.alarms}
+	}
+	return ports, err
+}
+
+func (a alarmedTransport) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
+	l, err := a.Transport.Listen(ctx, queue, window)
+	return alarmedListener{l, a.alarms}, err
+}
+
+func (a alarmedListener) Next(ctx context.Context, _ int) ([]backend.Hint, error) {
+	select {
+	case id := <-a.alarms:
+		return []backend.Hint{{ID: id, Suspicion: true, Done: func() {}}}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// One beat that is lost convicts nobody, not even where there is a suspicion.
+func TestSuspectWhoMissesABeatKeepsItsTask(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New(memory.HintIDs(4096)))
+		suspect, q := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) {
+			time.Sleep(20 * time.Second)
+			return n, nil
+		})
+		id := must(q.Submit(t.Context(), 1))(t)
+		time.Sleep(2500 * time.Millisecond)
+		alarms := make(chan string)
+		_, other := work(t, alarmed{world, alarms}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		time.Sleep(2 * time.Second)
+		alarms <- id
+		suspect.Fail("Beat", 1, fault.Refused)
+		must(other.Wait(t.Context(), id))(t)
+		if task := must(other.Get(t.Context(), id))(t); task.Crashes != 0 || task.Fence != 1 {
+			t.Errorf("%d crashes, fence %d", task.Crashes, task.Fence)
+		}
+	})
+}
+
+// convict takes all processes of a world for dead, and returns its store.
+func convict(t *testing.T, world *fault.World) backend.Store {
+	t.Helper()
+	store := must(world.Open(t.Context(), backend.Env{}))(t).Store
+	for name, count := range must(store.Owners(t.Context()))(t) {
+		must(store.Judge(t.Context(), name, count, 3))(t)
+	}
+	return store
+}
