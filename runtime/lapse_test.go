@@ -179,78 +179,6 @@ func TestPoolGoesOnWithTheFirstBeatThatIsAccepted(t *testing.T) {
 	})
 }
 
-// slow is a backend that answers the claims of one queue a second later, or without a queue the audits.
-type slow struct {
-	af.Backend
-	queue string
-}
-
-type slowStore struct {
-	backend.Store
-	queue string
-}
-
-func (s slow) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := s.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Store = slowStore{ports.Store, s.queue}
-	}
-	return ports, err
-}
-
-func (s slowStore) Owned(ctx context.Context, owner string) ([]backend.Owned, error) {
-	owned, err := s.Store.Owned(ctx, owner)
-	if s.queue == "" {
-		time.Sleep(time.Second)
-	}
-	return owned, err
-}
-
-func (s slowStore) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
-	tasks, next, err := s.Store.Claim(ctx, c)
-	if c.Queue == s.queue {
-		time.Sleep(time.Second)
-	}
-	return tasks, next, err
-}
-
-// An audit says nothing of tasks that were claimed while it was under way.
-func TestAuditLeavesAloneWhatBeganMeanwhile(t *testing.T) {
-	bubble(t, func(t *testing.T) { runThroughAudits(t, "") })
-}
-
-// runThroughAudits submits tasks every half second, from one audit to the next but one, and wants each to run once.
-func runThroughAudits(t *testing.T, slowQueue string) {
-	t.Helper()
-	w := jobWorker
-	w.Max = 100
-	_, q := work(t, slow{memory.New(), slowQueue}, w, func(ctx context.Context, n int) (int, error) {
-		select {
-		case <-ctx.Done():
-			return 0, context.Cause(ctx)
-		case <-time.After(3 * time.Second):
-			return n, nil
-		}
-	})
-	time.Sleep(250 * time.Millisecond)
-	var ids []string
-	for range 24 {
-		time.Sleep(500 * time.Millisecond)
-		ids = append(ids, must(q.Submit(t.Context(), 1))(t))
-	}
-	for _, id := range ids {
-		must(q.Wait(t.Context(), id))(t)
-		if task := must(q.Get(t.Context(), id))(t); task.Fence != 1 {
-			t.Errorf("a task ran with fence %d", task.Fence)
-		}
-	}
-}
-
-// A claim whose reply is under way during an audit is not given back: it may just be late.
-func TestAuditLeavesAloneAClaimWhoseReplyIsLate(t *testing.T) {
-	bubble(t, func(t *testing.T) { runThroughAudits(t, jobWorker.Name) })
-}
-
 // What a process could not do after the end of a task, since the store refused it, the sweeper does.
 func TestSweeperDoesWhatCouldNotBeDoneAtTheEndOfATask(t *testing.T) {
 	for _, op := range []string{"Open", "Finish", "Stop"} {
@@ -278,35 +206,6 @@ func TestSweeperDoesWhatCouldNotBeDoneAtTheEndOfATask(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A run whose claim has ended without it, by whatever way, is stopped by the next audit.
-func TestAuditStopsARunWhoseFenceHasMoved(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		world := memory.New()
-		begun := time.Now()
-		var cause error
-		var ended time.Duration
-		_, q := work(t, world, jobWorker, func(ctx context.Context, n int) (int, error) {
-			if af.TaskFrom(ctx).Fence == 1 {
-				<-ctx.Done()
-				cause, ended = context.Cause(ctx), time.Since(begun)
-			}
-			return n, nil
-		})
-		id := must(q.Submit(t.Context(), 1))(t)
-		time.Sleep(1500 * time.Millisecond)
-		store := must(world.Open(t.Context(), backend.Env{}))(t).Store
-		must(store.Settle(t.Context(), []backend.Settle{{ID: id, Fence: 1, To: backend.StatusWaiting}}))(t)
-		must(q.Wait(t.Context(), id))(t)
-		time.Sleep(5 * time.Second) // the second run may have come before the audit
-		if !errors.Is(cause, af.ErrLeaseLost) || ended > 5*time.Second {
-			t.Errorf("ended after %v with %v", ended, cause)
-		}
-		if task := must(q.Get(t.Context(), id))(t); task.Fence != 2 || string(task.Result) != "1" {
-			t.Errorf("%+v", task)
-		}
-	})
 }
 
 // Who waits for a task elsewhere looks now and then, also while the store is away, and until its own App shuts down.
