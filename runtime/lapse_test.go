@@ -3,9 +3,7 @@ package runtime_test
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -136,31 +134,6 @@ func TestResultsThatWaitAreNotGivenBack(t *testing.T) {
 	})
 }
 
-// SubtasksDone needs its source: where the store doesn't have it to give, that is not the worker's failure.
-func TestSubtasksDoneWaitsForTheStoreWithoutBeingCharged(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		world := fault.Around(memory.New())
-		b := fault.New(world, 1, fault.Plan{})
-		app := open(t, b)
-		var totals []int
-		af.RegisterWorker(app, jobWorker, &fanJob{
-			job{func(_ context.Context, n int) (int, error) { return n, nil }},
-			func(_ context.Context, _ int, s af.Subtasks) error { totals = append(totals, s.Total); return nil },
-		})
-		start(t, app)
-		_, q := process(t, world, fault.Plan{}, jobWorker, nil)
-		id := must(q.Submit(t.Context(), 1))(t)
-		must(q.Wait(t.Context(), id))(t)
-		b.Fail("Get", 3, fault.Refused)
-		must(q.Subtasks(t.Context(), id, []int{1, 2}))(t)
-		time.Sleep(time.Minute)
-		task := must(q.Get(t.Context(), id+"/done"))(t)
-		if task.Status != backend.StatusSuccess || task.Attempt != 1 || task.Fence != 2 || !slices.Equal(totals, []int{2}) {
-			t.Errorf("totals %v, task %+v", totals, task)
-		}
-	})
-}
-
 // A pool that could not claim, since no beat was accepted, goes on with the first one that is.
 func TestPoolGoesOnWithTheFirstBeatThatIsAccepted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
@@ -266,76 +239,4 @@ func TestSubmitIsRepeatedAndRefusedSubtasksAreDiscarded(t *testing.T) {
 			t.Errorf("%d tasks", page.Total)
 		}
 	})
-}
-
-// hasty is a backend whose sweeper takes the first batch for abandoned, just before it is committed.
-type hasty struct{ af.Backend }
-
-type hastyStore struct {
-	backend.Store
-	once *sync.Once
-}
-
-func (h hasty) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := h.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Store = hastyStore{ports.Store, new(sync.Once)}
-	}
-	return ports, err
-}
-
-func (h hastyStore) Spawn(ctx context.Context, s backend.Spawn) (err error) {
-	h.once.Do(func() { err = h.Store.Discard(ctx, s.Source, s.Batch) })
-	if err != nil {
-		return err
-	}
-	return h.Store.Spawn(ctx, s)
-}
-
-func TestBatchThatWasDiscardedTooSoonIsMadeAgain(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		_, q := work(t, hasty{memory.New()}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
-		source := must(q.Submit(t.Context(), 0))(t)
-		for i, id := range must(q.Subtasks(t.Context(), source, []int{1, 2}))(t) {
-			if got := must(q.Wait(t.Context(), id))(t); got != i+1 {
-				t.Errorf("got %d", got)
-			}
-		}
-	})
-}
-
-// An attempt that has lost its claim has no consequences: it failed, but the task did not, and its siblings go on.
-func TestFailureOfALostClaimStopsNoSiblings(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		k := &keep{Backend: memory.New()}
-		_, q := work(t, k, jobWorker, func(ctx context.Context, n int) (int, error) {
-			if r := af.TaskFrom(ctx); n == 1 && r.Fence == 1 {
-				must(k.store.Settle(ctx, []backend.Settle{{ID: r.ID, Fence: r.Fence, To: backend.StatusWaiting}}))(t)
-				return 0, errors.New("void")
-			}
-			time.Sleep(time.Second)
-			return n, ctx.Err()
-		})
-		source := must(q.Submit(t.Context(), 0))(t)
-		must(q.Wait(t.Context(), source))(t)
-		for _, id := range must(q.Subtasks(t.Context(), source, []int{1, 2, 2}, af.OnFailure(af.FailFast)))(t) {
-			if _, err := q.Wait(t.Context(), id); err != nil {
-				t.Errorf("%s: %v", id, err)
-			}
-		}
-	})
-}
-
-// keep is a backend that shows its store.
-type keep struct {
-	af.Backend
-	store backend.Store
-}
-
-func (k *keep) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := k.Backend.Open(ctx, env)
-	if err == nil {
-		k.store = ports.Store
-	}
-	return ports, err
 }
