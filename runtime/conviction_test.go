@@ -300,3 +300,65 @@ func convict(t *testing.T, world *fault.World) backend.Store {
 	}
 	return store
 }
+
+// unwritable is memory for one process: its store can be read, and while away is set not written.
+type unwritable struct {
+	*memory.Backend
+	away *atomic.Bool
+}
+
+type unwritableStore struct {
+	backend.Store
+	away *atomic.Bool
+}
+
+func (u unwritable) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := u.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Store = unwritableStore{ports.Store, u.away}
+	}
+	return ports, err
+}
+
+func (u unwritableStore) Beat(ctx context.Context, owner string, count int64) error {
+	if u.away.Load() {
+		return errAway
+	}
+	return u.Store.Beat(ctx, owner, count)
+}
+
+func (u unwritableStore) Judge(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
+	if u.away.Load() {
+		return nil, errAway
+	}
+	return u.Store.Judge(ctx, owner, count, maxCrashes)
+}
+
+// Whoever can't beat sees the others' counters stand still for the same reason.
+func TestStoreThatCanOnlyBeReadConvictsNobodyAfterwards(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := memory.New()
+		one, other := new(atomic.Bool), new(atomic.Bool)
+		openStarted(t, unwritable{world, one})
+		openStarted(t, unwritable{world, other})
+		ports, err := world.Open(t.Context(), backend.Env{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		before := must(ports.Store.Owners(t.Context()))(t)
+		one.Store(true)
+		other.Store(true)
+		time.Sleep(15 * time.Second)
+		one.Store(false)
+		time.Sleep(2500 * time.Millisecond) // it may judge, and the other can't beat yet
+		other.Store(false)
+		time.Sleep(15 * time.Second)
+		for name := range must(ports.Store.Owners(t.Context()))(t) {
+			delete(before, name)
+		}
+		if len(before) > 0 {
+			t.Errorf("convicted: %v", before)
+		}
+	})
+}
