@@ -3,17 +3,11 @@ package runtime_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
-	goruntime "runtime"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -21,57 +15,6 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
-
-// A deed is what a task of the tests' isolated workers is to do; each stands for a handler of its own.
-type deed struct {
-	Do   string `json:"do"`
-	N    int    `json:"n,omitempty"`
-	Text string `json:"text,omitempty"`
-}
-
-// said is what comes back: the process, and what it has seen.
-type said struct {
-	PID  int    `json:"pid"`
-	PPID int    `json:"ppid"`
-	Text string `json:"text,omitempty"`
-	More int    `json:"more,omitempty"`
-}
-
-// isolated is a worker with isolation=process by hand. app and other are those of the process it runs in.
-type isolated struct{ app, other *af.App }
-
-var (
-	isoWorker = af.Worker{Name: "iso", Type: "Isolated", Max: 4, Backoff: time.Millisecond, Weight: 1, Isolation: "process"}
-	isoFan    = af.Worker{Name: "iso_fan", Type: "IsolatedFan", Max: 4, Retries: 2, Backoff: time.Millisecond, Isolation: "process"}
-)
-
-func registerIsolated(app, other *af.App) {
-	af.RegisterWorker(app, isoWorker, &isolated{app, other})
-	af.RegisterWorker(app, isoFan, &isolatedFan{isolated{app, other}})
-}
-
-// childMain is main in the child processes of this package's tests. It registers what isolate does.
-func childMain() int {
-	ctx := context.Background()
-	if os.Getenv("AF_TEST_LOST") != "" {
-		fmt.Fprintln(os.Stderr, "main went another way")
-		return 7
-	}
-	other, err := af.Open(ctx, memory.New())
-	if err == nil {
-		err = other.Start(ctx) // it has nothing to do with the task
-	}
-	var app *af.App
-	if err == nil {
-		app, err = af.Open(ctx, memory.New())
-	}
-	if err == nil {
-		registerIsolated(app, other)
-		err = app.Run(ctx)
-	}
-	fmt.Fprintln(os.Stderr, "child main:", err)
-	return 1
-}
 
 // hinted is memory that notes which queues hints are sent to.
 type hinted struct {
@@ -115,174 +58,6 @@ func TestWhatAChildSubmitsIsHinted(t *testing.T) {
 			return
 		}
 	}
-}
-
-// isolate starts an App with the isolated workers, and whatever else with registers.
-func isolate(t *testing.T, with func(app *af.App), opts ...af.AppOption) (*af.App, af.Queue[deed, said]) {
-	t.Helper()
-	t.Setenv("GORACE", "atexit_sleep_ms=0")
-	app := open(t, memory.New(), opts...)
-	registerIsolated(app, nil)
-	if with != nil {
-		with(app)
-	}
-	start(t, app)
-	return app, af.NewQueue[deed, said](app, isoWorker)
-}
-
-func do(t *testing.T, q af.Queue[deed, said], d deed, opts ...af.SubmitOption) (said, error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	return q.Wait(ctx, must(q.Submit(ctx, d, opts...))(t))
-}
-
-func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
-	me := said{PID: os.Getpid(), PPID: os.Getppid()}
-	r := af.TaskFrom(ctx)
-	switch d.Do {
-	case "say":
-		return me, nil
-	case "echo":
-		me.Text = d.Text
-		return me, nil
-	case "know":
-		deadline, has := ctx.Deadline()
-		me.Text = fmt.Sprintf("%s %d %d %s %v %v", r.Queue, r.Attempt, r.Fence, af.InstanceFrom(ctx).ID, has && time.Until(deadline) < time.Minute,
-			w.app.Instance() == af.InstanceFrom(ctx))
-		return me, nil
-	case "log":
-		log := af.LoggerFrom(ctx).With("a", 1).WithGroup("g").With("took", time.Second)
-		log.Info("said in a child", "err", errors.New("no"), "n", 2.5, "list", []int{1, 2})
-		log.Debug("not asked for")
-		return me, nil
-	case "call":
-		ctx := af.WithMetadata(ctx, "from", strconv.Itoa(os.Getpid()))
-		n, err := call(ctx, w.app, d.N)
-		me.More = n
-		return me, err
-	case "call other":
-		_, err := call(ctx, w.other, 1)
-		return me, err
-	case "submit":
-		q := af.NewQueue[int, int](w.app, jobWorker)
-		id, err := q.Submit(ctx, d.N, af.UniqueKey("key"))
-		if err == nil {
-			me.Text = id
-			me.More, err = q.Wait(ctx, id)
-		}
-		return me, err
-	case "store":
-		_, err := af.NewQueue[int, int](w.app, jobWorker).Submit(ctx, d.N)
-		return me, err
-	case "get":
-		_, err := w.app.GetTask(ctx, d.Text)
-		return me, err
-	case "ids":
-		var mu sync.Mutex
-		var all sync.WaitGroup
-		seen := map[string]bool{}
-		for range d.N {
-			all.Go(func() {
-				id, err := w.app.Snowflake(ctx)
-				mu.Lock()
-				defer mu.Unlock()
-				seen[id] = err == nil
-			})
-		}
-		all.Wait()
-		for _, ok := range seen {
-			if ok {
-				me.More++
-			}
-		}
-		return me, nil
-	case "fan":
-		q := af.NewQueue[deed, said](w.app, isoWorker)
-		_, err := q.Subtasks(ctx, r.ID, []deed{{Do: "say"}, {Do: "permanent"}, {Do: "say"}})
-		return me, err
-	case "coded":
-		return me, fmt.Errorf("around: %w", af.NewError(af.ErrOutOfRange, "too far", deed{Do: "detail"}))
-	case "plain":
-		return me, errors.New("plain")
-	case "permanent":
-		return me, af.Permanent(af.NewError(af.ErrNotFound, "never"))
-	case "snooze":
-		return me, af.Snooze(time.Hour)
-	case "panic":
-		panic("secret")
-	case "goexit":
-		goruntime.Goexit()
-	case "exit":
-		fmt.Fprintln(os.Stderr, strings.Repeat("chatter ", 2000)+"last words")
-		os.Exit(d.N)
-	case "crash elsewhere":
-		go func() { panic("boom in another goroutine") }()
-		select {}
-	case "segfault":
-		debug.SetPanicOnFault(false)
-		p, _ := os.FindProcess(os.Getpid())
-		_ = p.Signal(syscall.SIGSEGV)
-		select {}
-	case "wait": // for the end of the context, with a process of its own
-		if err := begetAndTell(ctx, r); err != nil && ctx.Err() == nil { // others may know before this process does
-			return me, err
-		}
-		<-ctx.Done()
-		af.LoggerFrom(ctx).Info("ended", "cause", context.Cause(ctx), "stopped", errors.Is(context.Cause(ctx), af.ErrTaskStopped), "lost",
-			errors.Is(context.Cause(ctx), af.ErrLeaseLost))
-		return me, af.Errorf(af.ErrDataLoss, "%v; stopped: %v", context.Cause(ctx), errors.Is(context.Cause(ctx), af.ErrTaskStopped))
-	case "hang":
-		if err := begetAndTell(ctx, r); err != nil && ctx.Err() == nil { // others may know before this process does
-			return me, err
-		}
-		select {}
-	case "leave": // a process behind
-		return me, begetAndTell(ctx, r)
-	}
-	return me, fmt.Errorf("no deed %q", d.Do)
-}
-
-// begetAndTell starts a process and notes both pids as progress.
-func begetAndTell(ctx context.Context, r *af.Running) error {
-	cmd := exec.Command("sleep", "1000")
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	return r.Progress(ctx, []int{os.Getpid(), cmd.Process.Pid})
-}
-
-// isolatedFan has SubtasksDone, too, whose progress says what it has seen.
-type isolatedFan struct{ isolated }
-
-func (w *isolatedFan) SubtasksDone(ctx context.Context, _ deed, s af.Subtasks) error {
-	seen := map[string]int{"pid": os.Getpid(), "total": s.Total, "of them failed": s.Failed}
-	for task, err := range s.All(ctx) {
-		if err != nil {
-			return err
-		}
-		seen[string(task.Status)]++
-	}
-	return af.TaskFrom(ctx).Progress(ctx, seen)
-}
-
-// progress waits until a task has noted progress, and decodes it.
-func progress[T any](t *testing.T, app *af.App, id string) (v T) {
-	t.Helper()
-	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(5 * time.Millisecond) {
-		task, err := app.GetTask(t.Context(), id)
-		if err == nil && len(task.Progress) > 0 {
-			if err := json.Unmarshal(task.Progress, &v); err != nil {
-				t.Fatal(err)
-			}
-			return v
-		}
-		if err == nil && task.Status.Final() {
-			t.Fatalf("it ended without progress: %+v", task)
-		}
-	}
-	t.Fatal("no progress")
-	return v
 }
 
 func TestProcessTasksRunInAChildEach(t *testing.T) {
@@ -455,7 +230,7 @@ func TestErrorsOfAChildAreThoseOfItsHandler(t *testing.T) {
 		_, err := do(t, q, deed{Do: c.do})
 		wantError(t, err, c.code, af.OutcomeAnswered, c.text)
 	}
-	for _, want := range []string{`"msg":"panic in a worker"`, `"panic":"secret"`, "isolate_test.go"} {
+	for _, want := range []string{`"msg":"panic in a worker"`, `"panic":"secret"`, "isolate_worker_test.go"} {
 		if !strings.Contains(lines.String(), want) {
 			t.Errorf("%s is missing in the log:\n%s", want, lines.String())
 		}
