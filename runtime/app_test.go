@@ -80,7 +80,7 @@ func TestHandlersBeginOnlyWhenAllServicesAreServed(t *testing.T) {
 		world := memory.New()
 		client := openStarted(t, world)
 		early := make(chan error, 1)
-		slow := serving{world, func(e backend.Endpoint) {
+		slow := serving(world, func(e backend.Endpoint) {
 			if e.Service == "second" {
 				go func() {
 					_, err := call(t.Context(), client, 1)
@@ -91,7 +91,7 @@ func TestHandlersBeginOnlyWhenAllServicesAreServed(t *testing.T) {
 					t.Error("a handler began before the second service was served")
 				}
 			}
-		}}
+		})
 		app := open(t, slow)
 		registerCalc(app, &calc{func(ctx context.Context, x int) (int, error) {
 			_, err := app.Call(ctx, "second", "Do", nil)
@@ -110,23 +110,14 @@ func TestHandlersBeginOnlyWhenAllServicesAreServed(t *testing.T) {
 	})
 }
 
-// serving is memory that calls before each Serve.
-type serving struct {
-	*memory.Backend
-	before func(backend.Endpoint)
+// serving is a backend that calls before each Serve.
+func serving(b af.Backend, before func(backend.Endpoint)) af.Backend {
+	return altered{b, func(p *backend.Ports) { p.Calls = servingCalls{p.Calls, before} }}
 }
 
 type servingCalls struct {
 	backend.Calls
-	serving
-}
-
-func (s serving) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := s.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Calls = servingCalls{ports.Calls, s}
-	}
-	return ports, err
+	before func(backend.Endpoint)
 }
 
 func (c servingCalls) Serve(ctx context.Context, e backend.Endpoint, h backend.Handler) (backend.Serving, error) {
@@ -336,18 +327,14 @@ func TestAnotherContractIsLoggedOnceAPeer(t *testing.T) {
 }
 
 // callsOnly is memory without a store.
-type callsOnly struct{ *memory.Backend }
-
-func (c callsOnly) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := c.Backend.Open(ctx, env)
-	if err == nil {
-		ports = &backend.Ports{Name: "callsonly", Calls: ports.Calls, Close: ports.Close}
-	}
-	return ports, err
+func callsOnly() af.Backend {
+	return altered{memory.New(), func(p *backend.Ports) {
+		*p = backend.Ports{Name: "callsonly", Calls: p.Calls, Close: p.Close}
+	}}
 }
 
 func TestQueuesSayThatTheBackendKeepsNoTasks(t *testing.T) {
-	app := open(t, callsOnly{memory.New()})
+	app := open(t, callsOnly())
 	q := af.NewQueue[int, int](app, af.Worker{Name: "w", Type: "W"})
 	_, err := q.Submit(t.Context(), 1)
 	wantError(t, err, af.ErrFailedPrecondition, af.OutcomeNotSent, "not been started")
@@ -358,7 +345,7 @@ func TestQueuesSayThatTheBackendKeepsNoTasks(t *testing.T) {
 	wantError(t, err, af.ErrUnimplemented, af.OutcomeNotSent, "keeps no tasks")
 	_, err = q.SubmitMany(t.Context(), []int{1, 2}, af.TaskID("x"))
 	wantError(t, err, af.ErrInvalidArgument, af.OutcomeNotSent, "2 payloads")
-	worker := open(t, callsOnly{memory.New()})
+	worker := open(t, callsOnly())
 	af.RegisterWorker(worker, jobWorker, &job{})
 	if err := worker.Start(t.Context()); !errors.Is(err, af.ErrUnimplemented) {
 		t.Errorf("a worker without a store starts: %v", err)

@@ -12,22 +12,13 @@ import (
 )
 
 // slow is a backend that answers the claims of one queue a second later, or without a queue the audits.
-type slow struct {
-	af.Backend
-	queue string
+func slow(b af.Backend, queue string) af.Backend {
+	return altered{b, func(p *backend.Ports) { p.Store = slowStore{p.Store, queue} }}
 }
 
 type slowStore struct {
 	backend.Store
 	queue string
-}
-
-func (s slow) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := s.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Store = slowStore{ports.Store, s.queue}
-	}
-	return ports, err
 }
 
 func (s slowStore) Owned(ctx context.Context, owner string) ([]backend.Owned, error) {
@@ -56,7 +47,7 @@ func runThroughAudits(t *testing.T, slowQueue string) {
 	t.Helper()
 	w := jobWorker
 	w.Max = 100
-	_, q := work(t, slow{memory.New(), slowQueue}, w, func(ctx context.Context, n int) (int, error) {
+	_, q := work(t, slow(memory.New(), slowQueue), w, func(ctx context.Context, n int) (int, error) {
 		select {
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)

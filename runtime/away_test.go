@@ -33,40 +33,28 @@ func TestWithoutTransportFullSlotsAreFilledAgainAtOnce(t *testing.T) {
 	})
 }
 
-// leaving is memory whose transport goes, and says so.
+// leaving is a transport that goes, and says so.
 type leaving struct {
-	degraded
+	backend.Transport
 	gone chan struct{}
 }
 
-type leavingTransport struct {
-	backend.Transport
-	l leaving
-}
-
-func (l leaving) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := l.degraded.Open(ctx, env)
-	if err == nil {
-		ports.Transport = leavingTransport{ports.Transport, l}
-	}
-	return ports, err
-}
-
-func (t leavingTransport) State() (bool, <-chan struct{}) {
+func (t leaving) State() (bool, <-chan struct{}) {
 	up, _ := t.Transport.State()
 	if !up {
 		return false, nil
 	}
-	return true, t.l.gone
+	return true, t.gone
 }
 
 func TestWorkerLooksIntoTheStoreAsSoonAsTheTransportIsGone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		l := leaving{degrade(memory.HintIDs(4096)), make(chan struct{})}
+		d, gone := degrade(memory.HintIDs(4096)), make(chan struct{})
+		l := altered{d, func(p *backend.Ports) { p.Transport = leaving{p.Transport, gone} }}
 		_, q := work(t, l, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
 		time.Sleep(20*time.Second + 100*time.Millisecond)
-		l.noTransport.Store(true)
-		close(l.gone)
+		d.noTransport.Store(true)
+		close(gone)
 		begun := time.Now()
 		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t)
 		if took := time.Since(begun); took > 2500*time.Millisecond {
@@ -79,13 +67,14 @@ func TestWorkerLooksIntoTheStoreAsSoonAsTheTransportIsGone(t *testing.T) {
 func TestSubmitFailsFastOnceTheStoreIsAwayForALease(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
-		b := counted{fault.New(world, 1, fault.Plan{}), new(atomic.Int64)}
+		var inserts atomic.Int64
+		b := altered{fault.New(world, 1, fault.Plan{}), func(p *backend.Ports) { p.Store = countedStore{p.Store, &inserts} }}
 		q := af.NewQueue[int, int](openStarted(t, b), jobWorker)
 		submit := func(want int64) {
 			t.Helper()
-			b.inserts.Store(0)
-			if _, err := q.Submit(t.Context(), 1); af.CodeOf(err) != af.ErrUnavailable || b.inserts.Load() != want {
-				t.Errorf("%v after %d inserts, want %d", err, b.inserts.Load(), want)
+			inserts.Store(0)
+			if _, err := q.Submit(t.Context(), 1); af.CodeOf(err) != af.ErrUnavailable || inserts.Load() != want {
+				t.Errorf("%v after %d inserts, want %d", err, inserts.Load(), want)
 			}
 		}
 		world.Down(false)
@@ -98,23 +87,10 @@ func TestSubmitFailsFastOnceTheStoreIsAwayForALease(t *testing.T) {
 	})
 }
 
-// counted counts inserts.
-type counted struct {
-	backend.Backend
-	inserts *atomic.Int64
-}
-
+// countedStore counts inserts.
 type countedStore struct {
 	backend.Store
 	inserts *atomic.Int64
-}
-
-func (c counted) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := c.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Store = countedStore{ports.Store, c.inserts}
-	}
-	return ports, err
 }
 
 func (s countedStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {

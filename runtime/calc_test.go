@@ -112,23 +112,30 @@ func wantError(t *testing.T, err error, code af.Code, outcome af.Outcome, text s
 	}
 }
 
-// A faulty backend is memory with something between the runtime and its Calls.
-type faulty struct {
-	*memory.Backend
-	call func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error)
+// altered is a backend whose ports are altered as they are opened.
+type altered struct {
+	af.Backend
+	alter func(*backend.Ports)
 }
+
+func (a altered) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := a.Backend.Open(ctx, env)
+	if err == nil {
+		a.alter(ports)
+	}
+	return ports, err
+}
+
+// faulty is memory with something between the runtime and its Calls.
+func faulty(call callFunc) af.Backend {
+	return altered{memory.New(), func(p *backend.Ports) { p.Calls = faultyCalls{p.Calls, call} }}
+}
+
+type callFunc = func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error)
 
 type faultyCalls struct {
 	backend.Calls
-	faulty
-}
-
-func (f faulty) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := f.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Calls = faultyCalls{ports.Calls, f}
-	}
-	return ports, err
+	call callFunc
 }
 
 func (c faultyCalls) Call(ctx context.Context, req *backend.Request) (*backend.Reply, error) {

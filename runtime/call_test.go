@@ -241,13 +241,13 @@ func TestOnlyIdempotentMethodsAreRepeatedWhenTheOutcomeIsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int32
 		var ids []string
-		lost := faulty{memory.New(), func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
+		lost := faulty(func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
 			ids = append(ids, req.ID)
 			if calls.Add(1) < 3 {
 				return nil, af.NewError(af.ErrUnavailable, "the connection was lost")
 			}
 			return next.Call(ctx, req)
-		}}
+		})
 		app := serve(t, lost, double)
 		_, err := call(t.Context(), app, 1)
 		wantError(t, err, af.ErrUnavailable, af.OutcomeUnknown, "the connection was lost")
@@ -273,11 +273,11 @@ func TestOnlyIdempotentMethodsAreRepeatedWhenTheOutcomeIsUnknown(t *testing.T) {
 }
 
 func TestRedeliveredRequestIsRefusedUnlessIdempotent(t *testing.T) {
-	again := faulty{memory.New(), func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
+	again := faulty(func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
 		redelivered := *req
 		redelivered.Redelivered = true
 		return next.Call(ctx, &redelivered)
-	}}
+	})
 	app := serve(t, again, double)
 	_, err := call(t.Context(), app, 1)
 	wantError(t, err, af.ErrUnavailable, af.OutcomeUnknown, "interrupted")
@@ -298,11 +298,11 @@ func TestMessagesAreBounded(t *testing.T) {
 	_, err = call(t.Context(), app, 1)
 	wantError(t, err, af.ErrResourceExhausted, af.OutcomeAnswered, "at most 4194304")
 
-	grown := faulty{memory.New(), func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
+	grown := faulty(func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
 		more := *req
 		more.Body = big
 		return next.Call(ctx, &more)
-	}}
+	})
 	_, err = call(t.Context(), serve(t, grown, double), 1)
 	wantError(t, err, af.ErrResourceExhausted, af.OutcomeAnswered, "at most 4194304")
 

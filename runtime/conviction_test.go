@@ -75,31 +75,18 @@ func TestConvictedProcessStopsItsRunsAtItsNextBeat(t *testing.T) {
 	})
 }
 
-// lateBeats is a backend whose beats arrive at once and are answered late, until they don't arrive any more.
+// lateBeats is a store whose beats arrive at once and are answered late, until they don't arrive any more.
 type lateBeats struct {
-	af.Backend
+	backend.Store
 	late, gone *atomic.Bool
 }
 
-type lateBeatsStore struct {
-	backend.Store
-	l lateBeats
-}
-
-func (l lateBeats) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := l.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Store = lateBeatsStore{ports.Store, l}
-	}
-	return ports, err
-}
-
-func (l lateBeatsStore) Beat(ctx context.Context, owner string, count int64) error {
-	if l.l.gone.Load() {
+func (l lateBeats) Beat(ctx context.Context, owner string, count int64) error {
+	if l.gone.Load() {
 		return errAway
 	}
 	err := l.Store.Beat(ctx, owner, count)
-	if l.l.late.Load() {
+	if l.late.Load() {
 		time.Sleep(2400 * time.Millisecond)
 	}
 	return err
@@ -109,10 +96,11 @@ func (l lateBeatsStore) Beat(ctx context.Context, owner string, count int64) err
 // late its reply came.
 func TestRunsEndWithinALeaseOfTheLastBeatThatArrived(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		l := lateBeats{memory.New(), new(atomic.Bool), new(atomic.Bool)}
+		var late, gone atomic.Bool
+		b := altered{memory.New(), func(p *backend.Ports) { p.Store = lateBeats{p.Store, &late, &gone} }}
 		begun := time.Now()
 		ended := make(chan time.Duration, 1)
-		_, q := work(t, l, jobWorker, func(ctx context.Context, _ int) (int, error) {
+		_, q := work(t, b, jobWorker, func(ctx context.Context, _ int) (int, error) {
 			<-ctx.Done()
 			select {
 			case ended <- time.Since(begun):
@@ -122,14 +110,14 @@ func TestRunsEndWithinALeaseOfTheLastBeatThatArrived(t *testing.T) {
 		})
 		must(q.Submit(t.Context(), 1))(t)
 		time.Sleep(2500 * time.Millisecond)
-		l.late.Store(true)
+		late.Store(true)
 		time.Sleep(time.Second) // the beat at 3 s is under way
-		l.gone.Store(true)
+		gone.Store(true)
 		if at := <-ended; at >= 13*time.Second {
 			t.Errorf("the last beat arrived at 3 s, and the run ended at %v", at)
 		}
-		l.late.Store(false)
-		l.gone.Store(false)
+		late.Store(false)
+		gone.Store(false)
 	})
 }
 
@@ -139,7 +127,7 @@ func TestLateNewsOfAConvictionStopsNothing(t *testing.T) {
 		world := fault.Around(memory.New())
 		late := jobWorker
 		late.Name, late.Type = "late", "Late"
-		app := open(t, slow{world, late.Name})
+		app := open(t, slow(world, late.Name))
 		var fences []int64
 		for _, w := range []af.Worker{jobWorker, late} {
 			af.RegisterWorker(app, w, &job{func(ctx context.Context, n int) (int, error) {
@@ -231,10 +219,9 @@ func TestWhoWakesFirstConvictsNobody(t *testing.T) {
 	})
 }
 
-// alarmed is a backend whose listeners get only what the test tells them.
-type alarmed struct {
-	af.Backend
-	alarms chan string // ids of tasks
+// alarmed is a backend whose listeners get only what the test tells them: ids of tasks.
+func alarmed(b af.Backend, alarms chan string) af.Backend {
+	return altered{b, func(p *backend.Ports) { p.Transport = alarmedTransport{p.Transport, alarms} }}
 }
 
 type alarmedTransport struct {
@@ -245,14 +232,6 @@ type alarmedTransport struct {
 type alarmedListener struct {
 	backend.Listener
 	alarms chan string
-}
-
-func (a alarmed) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := a.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Transport = alarmedTransport{ports.Transport, a.alarms}
-	}
-	return ports, err
 }
 
 func (a alarmedTransport) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
@@ -280,7 +259,7 @@ func TestSuspectWhoMissesABeatKeepsItsTask(t *testing.T) {
 		id := must(q.Submit(t.Context(), 1))(t)
 		time.Sleep(2500 * time.Millisecond)
 		alarms := make(chan string)
-		_, other := work(t, alarmed{world, alarms}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		_, other := work(t, alarmed(world, alarms), jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
 		time.Sleep(2 * time.Second)
 		alarms <- id
 		suspect.Fail("Beat", 1, fault.Refused)
@@ -301,23 +280,14 @@ func convict(t *testing.T, world *fault.World) backend.Store {
 	return store
 }
 
-// unwritable is memory for one process: its store can be read, and while away is set not written.
-type unwritable struct {
-	*memory.Backend
-	away *atomic.Bool
+// unwritable is a backend for one process: its store can be read, and while away is set not written.
+func unwritable(b af.Backend, away *atomic.Bool) af.Backend {
+	return altered{b, func(p *backend.Ports) { p.Store = unwritableStore{p.Store, away} }}
 }
 
 type unwritableStore struct {
 	backend.Store
 	away *atomic.Bool
-}
-
-func (u unwritable) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := u.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Store = unwritableStore{ports.Store, u.away}
-	}
-	return ports, err
 }
 
 func (u unwritableStore) Beat(ctx context.Context, owner string, count int64) error {
@@ -338,9 +308,9 @@ func (u unwritableStore) Judge(ctx context.Context, owner string, count int64, m
 func TestStoreThatCanOnlyBeReadConvictsNobodyAfterwards(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
-		one, other := new(atomic.Bool), new(atomic.Bool)
-		openStarted(t, unwritable{world, one})
-		openStarted(t, unwritable{world, other})
+		var one, other atomic.Bool
+		openStarted(t, unwritable(world, &one))
+		openStarted(t, unwritable(world, &other))
 		ports, err := world.Open(t.Context(), backend.Env{})
 		if err != nil {
 			t.Fatal(err)

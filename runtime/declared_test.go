@@ -147,8 +147,10 @@ func TestFunctionIsAJob(t *testing.T) {
 func TestLeaderThatHungReadsAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
-		hung := &hanging{Backend: fault.New(world, 1, fault.Plan{})}
-		leader := open(t, hung)
+		var hung hanging
+		leader := open(t, altered{fault.New(world, 1, fault.Plan{}), func(p *backend.Ports) {
+			p.Docs, p.Store = hangingDocs{p.Docs, &hung}, hangingStore{p.Store, &hung}
+		}})
 		start(t, leader)
 		from := time.Now()
 		q := followLeader(t, leader, fault.New(world, 2, fault.Plan{}))
@@ -169,19 +171,10 @@ func TestLeaderThatHungReadsAgain(t *testing.T) {
 
 // hanging stands still for 7 s after the next write of a job.
 type hanging struct {
-	*fault.Backend
 	mu       sync.Mutex
 	next     bool
 	hung     int
 	inserted []string
-}
-
-func (h *hanging) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := h.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Docs, ports.Store = hangingDocs{ports.Docs, h}, hangingStore{ports.Store, h}
-	}
-	return ports, err
 }
 
 type hangingDocs struct {
@@ -269,11 +262,11 @@ func TestFunctionInAChildProcessIsAWorkerSo(t *testing.T) {
 // An App that starts while its documents are away declares its jobs once they are back.
 func TestDeclaredJobsArePutOnceTheyCanBe(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		s := shut{memory.New(), new(atomic.Bool)}
-		s.shut.Store(true)
-		app := deployJobs(t, s, af.DeclaredJob{ID: "a", Cron: "@every 10s"})
+		var away atomic.Bool
+		away.Store(true)
+		app := deployJobs(t, shut(memory.New(), &away), af.DeclaredJob{ID: "a", Cron: "@every 10s"})
 		time.Sleep(time.Minute)
-		s.shut.Store(false)
+		away.Store(false)
 		time.Sleep(time.Minute)
 		if page := must(app.Fires(t.Context(), af.FireQuery{Job: "a"}))(t); page.Total < 4 {
 			t.Errorf("fires: %+v", page)

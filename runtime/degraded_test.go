@@ -17,12 +17,16 @@ import (
 
 // degraded is memory whose transport or coordinator is away.
 type degraded struct {
-	*memory.Backend
+	af.Backend
 	noTransport, noCoordinator *atomic.Bool
 }
 
 func degrade(opts ...memory.Option) degraded {
-	return degraded{memory.New(opts...), new(atomic.Bool), new(atomic.Bool)}
+	noTransport, noCoordinator := new(atomic.Bool), new(atomic.Bool)
+	return degraded{altered{memory.New(opts...), func(p *backend.Ports) {
+		p.Transport = degradedTransport{p.Transport, noTransport}
+		p.Coordinator = degradedCoordinator{p.Coordinator, noCoordinator}
+	}}, noTransport, noCoordinator}
 }
 
 var errAway = backend.NewError(backend.ErrUnavailable, "away").With(backend.OutcomeNotSent)
@@ -40,15 +44,6 @@ type degradedListener struct {
 type degradedCoordinator struct {
 	backend.Coordinator
 	away *atomic.Bool
-}
-
-func (d degraded) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := d.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Transport = degradedTransport{ports.Transport, d.noTransport}
-		ports.Coordinator = degradedCoordinator{ports.Coordinator, d.noCoordinator}
-	}
-	return ports, err
 }
 
 func (d degradedTransport) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
@@ -279,8 +274,8 @@ func TestSuspectWhoBeatsKeepsItsTask(t *testing.T) {
 			time.Sleep(30 * time.Second)
 			return n, nil
 		}
-		_, q := work(t, suspicious{d}, jobWorker, run)
-		work(t, suspicious{d}, jobWorker, run)
+		_, q := work(t, suspicious(d), jobWorker, run)
+		work(t, suspicious(d), jobWorker, run)
 		id := must(q.Submit(t.Context(), 1))(t)
 		must(q.Wait(t.Context(), id))(t)
 		if task := must(q.Get(t.Context(), id))(t); runs.Load() != 1 || task.Crashes != 0 {
@@ -290,19 +285,13 @@ func TestSuspectWhoBeatsKeepsItsTask(t *testing.T) {
 }
 
 // suspicious is a backend whose every hint is sent twice and comes under suspicion.
-type suspicious struct{ degraded }
+func suspicious(b af.Backend) af.Backend {
+	return altered{b, func(p *backend.Ports) { p.Transport = suspiciousTransport{p.Transport} }}
+}
 
 type suspiciousTransport struct{ backend.Transport }
 
 type suspiciousListener struct{ backend.Listener }
-
-func (s suspicious) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := s.degraded.Open(ctx, env)
-	if err == nil {
-		ports.Transport = suspiciousTransport{ports.Transport}
-	}
-	return ports, err
-}
 
 func (s suspiciousTransport) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
 	if _, err := s.Transport.Hint(ctx, queue, ids); err != nil {
@@ -324,30 +313,17 @@ func (s suspiciousListener) Next(ctx context.Context, max int) ([]backend.Hint, 
 	return hints, err
 }
 
-// witnessed is a backend whose store knows who is dead.
-type witnessed struct {
-	backend.Backend
+// witness is a store that knows who is dead.
+type witness struct {
+	backend.Store
 	dead   *atomic.Bool // everybody else is
 	deaths chan struct{}
 }
 
-type witness struct {
-	backend.Store
-	by witnessed
-}
-
-func (w witnessed) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := w.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Store = witness{ports.Store, w}
-	}
-	return ports, err
-}
-
-func (w witness) Deaths() <-chan struct{} { return w.by.deaths }
+func (w witness) Deaths() <-chan struct{} { return w.deaths }
 
 func (w witness) Dead(_ context.Context, owners []string) ([]string, error) {
-	if w.by.dead.Load() {
+	if w.dead.Load() {
 		return owners, nil
 	}
 	return nil, nil
@@ -370,8 +346,10 @@ func deadProcess(t *testing.T, told bool) {
 		_, q := process(t, world, fault.Plan{}, jobWorker, nil)
 		id := must(q.Submit(t.Context(), 5))(t)
 		<-begun
-		dead, deaths := new(atomic.Bool), make(chan struct{}, 1)
-		_, other := work(t, witnessed{fault.New(world, 1, fault.Plan{}), dead, deaths}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		var dead atomic.Bool
+		deaths := make(chan struct{}, 1)
+		b := altered{fault.New(world, 1, fault.Plan{}), func(p *backend.Ports) { p.Store = witness{p.Store, &dead, deaths} }}
+		_, other := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
 		time.Sleep(15 * time.Second)
 		if task := must(other.Get(t.Context(), id))(t); task.Fence != 1 {
 			t.Errorf("taken from a process that lives: fence %d", task.Fence)

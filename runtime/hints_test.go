@@ -54,33 +54,24 @@ func TestHintOfARunningTaskComesBackWhenItsProcessDies(t *testing.T) {
 	}
 }
 
-// A ledger is a backend that counts the hints which have been delivered and not acknowledged.
-type ledger struct {
-	af.Backend
-	open *atomic.Int64
+// ledger is a backend that counts in open the hints which have been delivered and not acknowledged.
+func ledger(b af.Backend, open *atomic.Int64) af.Backend {
+	return altered{b, func(p *backend.Ports) { p.Transport = ledgerTransport{p.Transport, open} }}
 }
 
 type ledgerTransport struct {
 	backend.Transport
-	ledger
+	open *atomic.Int64
 }
 
 type ledgerListener struct {
 	backend.Listener
-	ledger
-}
-
-func (l ledger) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := l.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Transport = ledgerTransport{ports.Transport, l}
-	}
-	return ports, err
+	open *atomic.Int64
 }
 
 func (l ledgerTransport) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
 	in, err := l.Transport.Listen(ctx, queue, window)
-	return ledgerListener{in, l.ledger}, err
+	return ledgerListener{in, l.open}, err
 }
 
 func (l ledgerListener) Next(ctx context.Context, max int) ([]backend.Hint, error) {
@@ -99,8 +90,8 @@ func TestNoHintIsLeftUnacknowledged(t *testing.T) {
 	for name, opts := range map[string][]memory.Option{"wake-ups": nil, "hints with ids": {memory.HintIDs(4096)}} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				l := ledger{memory.New(opts...), new(atomic.Int64)}
-				world := fault.Around(l)
+				var open atomic.Int64
+				world := fault.Around(ledger(memory.New(opts...), &open))
 				run := func(ctx context.Context, n int) (int, error) {
 					time.Sleep(time.Duration(n%7) * 100 * time.Millisecond)
 					if n%5 == 0 && af.TaskFrom(ctx).Attempt == 1 {
@@ -126,7 +117,7 @@ func TestNoHintIsLeftUnacknowledged(t *testing.T) {
 				must(must(world.Open(t.Context(), backend.Env{}))(t).Transport.Hint(t.Context(), w.Name, []string{same, same, "nosuch", "nosuch"}))(t)
 				time.Sleep(10 * time.Second) // the last hint of those repeated may come a second later
 				synctest.Wait()
-				if n := l.open.Load(); n != 0 {
+				if n := open.Load(); n != 0 {
 					t.Errorf("%d hints are unacknowledged", n)
 				}
 			})
@@ -137,19 +128,20 @@ func TestNoHintIsLeftUnacknowledged(t *testing.T) {
 // A hint that comes for an attempt which was settled, though its handler has not returned, has nothing to tell of.
 func TestLateHintOfAnAbandonedAttemptIsAcknowledged(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		l := ledger{memory.New(memory.HintIDs(4096)), new(atomic.Int64)}
+		var open atomic.Int64
+		world := memory.New(memory.HintIDs(4096))
 		w := jobWorker
 		w.Timeout = time.Second
 		release := make(chan struct{})
 		defer close(release)
-		_, q := work(t, l, w, func(context.Context, int) (int, error) { <-release; return 0, nil })
+		_, q := work(t, ledger(world, &open), w, func(context.Context, int) (int, error) { <-release; return 0, nil })
 		id := must(q.Submit(t.Context(), 1))(t)
 		_, err := q.Wait(t.Context(), id)
 		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "ignored")
 		synctest.Wait()
-		must(must(l.Backend.Open(t.Context(), backend.Env{}))(t).Transport.Hint(t.Context(), w.Name, []string{id}))(t)
+		must(must(world.Open(t.Context(), backend.Env{}))(t).Transport.Hint(t.Context(), w.Name, []string{id}))(t)
 		synctest.Wait()
-		if n := l.open.Load(); n != 0 {
+		if n := open.Load(); n != 0 {
 			t.Errorf("%d hints are unacknowledged", n)
 		}
 	})
@@ -158,8 +150,9 @@ func TestLateHintOfAnAbandonedAttemptIsAcknowledged(t *testing.T) {
 // A broker has its patience: the hint of a task that runs for long is acknowledged after a minute.
 func TestHintOfALongRunIsAcknowledgedAfterAMinute(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		l := ledger{memory.New(memory.HintIDs(4096)), new(atomic.Int64)}
-		_, q := work(t, l, jobWorker, func(_ context.Context, n int) (int, error) {
+		var open atomic.Int64
+		world := memory.New(memory.HintIDs(4096))
+		_, q := work(t, ledger(world, &open), jobWorker, func(_ context.Context, n int) (int, error) {
 			time.Sleep(2 * time.Minute)
 			return n, nil
 		})
@@ -167,7 +160,7 @@ func TestHintOfALongRunIsAcknowledgedAfterAMinute(t *testing.T) {
 		must(q.Submit(t.Context(), 1))(t)
 		for _, want := range []int64{1, 0} {
 			time.Sleep(55 * time.Second)
-			if n := l.open.Load(); n != want {
+			if n := open.Load(); n != want {
 				t.Errorf("%d hints are unacknowledged, want %d", n, want)
 			}
 		}

@@ -16,26 +16,13 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// hinted is memory that notes which queues hints are sent to.
+// hinted is a transport that notes which queues hints are sent to.
 type hinted struct {
-	af.Backend
+	backend.Transport
 	queues chan string
 }
 
-type hintedTransport struct {
-	backend.Transport
-	hinted
-}
-
-func (h hinted) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := h.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Transport = hintedTransport{ports.Transport, h}
-	}
-	return ports, err
-}
-
-func (h hintedTransport) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
+func (h hinted) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
 	select {
 	case h.queues <- queue:
 	default:
@@ -45,15 +32,16 @@ func (h hintedTransport) Hint(ctx context.Context, queue string, ids []string) (
 
 // What a child submits is hinted at once, by its parent: nobody waits for somebody to look.
 func TestWhatAChildSubmitsIsHinted(t *testing.T) {
-	h := hinted{memory.New(), make(chan string, 100)}
+	queues := make(chan string, 100)
+	b := altered{memory.New(), func(p *backend.Ports) { p.Transport = hinted{p.Transport, queues} }}
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
-	app := open(t, h)
+	app := open(t, b)
 	registerIsolated(app, nil)
 	start(t, app)
 	if _, err := do(t, af.NewQueue[deed, said](app, isoWorker), deed{Do: "store"}); err != nil {
 		t.Fatal(err)
 	}
-	for queue := range h.queues {
+	for queue := range queues {
 		if queue == jobWorker.Name {
 			return
 		}
@@ -154,10 +142,10 @@ func TestChildCallsThroughItsParent(t *testing.T) {
 func TestChildsCallToNobodyFailsAtOnce(t *testing.T) {
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
 	var calls atomic.Int32
-	app := open(t, faulty{memory.New(), func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
+	app := open(t, faulty(func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
 		calls.Add(1)
 		return next.Call(ctx, req)
-	}})
+	}))
 	registerIsolated(app, nil)
 	start(t, app)
 	_, err := do(t, af.NewQueue[deed, said](app, isoWorker), deed{Do: "call", N: 1})

@@ -30,7 +30,7 @@ func applied(t *testing.T, app *af.App) af.WorkerInfo {
 func TestLimitIsAppliedBetweenTwoClaims(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var running, begun atomic.Int32
-		app, q := work(t, slow{memory.New(), "job"}, jobWorker, func(context.Context, int) (int, error) {
+		app, q := work(t, slow(memory.New(), "job"), jobWorker, func(context.Context, int) (int, error) {
 			running.Add(1)
 			begun.Add(1)
 			time.Sleep(10 * time.Second)
@@ -92,27 +92,18 @@ func TestWithoutCoordinatorLimitsArriveByTheNet(t *testing.T) {
 	})
 }
 
-// shut is a backend whose documents can't be read at first.
-type shut struct {
-	af.Backend
-	shut *atomic.Bool
+// shut is a backend whose documents can't be read while away is set.
+func shut(b af.Backend, away *atomic.Bool) af.Backend {
+	return altered{b, func(p *backend.Ports) { p.Docs = shutDocs{p.Docs, away} }}
 }
 
 type shutDocs struct {
 	backend.Docs
-	shut *atomic.Bool
-}
-
-func (s shut) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := s.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Docs = shutDocs{ports.Docs, s.shut}
-	}
-	return ports, err
+	away *atomic.Bool
 }
 
 func (d shutDocs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
-	if d.shut.Load() {
+	if d.away.Load() {
 		return nil, errAway
 	}
 	return d.Docs.List(ctx, prefix)
@@ -126,12 +117,12 @@ func TestNothingIsClaimedBeforeTheLimitsAreKnown(t *testing.T) {
 			t.Fatal(err)
 		}
 		must(af.NewQueue[int, int](client, jobWorker).Submit(t.Context(), 1))(t)
-		s := shut{world, new(atomic.Bool)}
-		s.shut.Store(true)
+		var away atomic.Bool
+		away.Store(true)
 		var ran atomic.Int32
-		app, _ := work(t, s, jobWorker, func(context.Context, int) (int, error) { ran.Add(1); return 0, nil })
+		app, _ := work(t, shut(world, &away), jobWorker, func(context.Context, int) (int, error) { ran.Add(1); return 0, nil })
 		time.Sleep(time.Minute)
-		s.shut.Store(false)
+		away.Store(false)
 		time.Sleep(time.Second)
 		if ran.Load() > 0 {
 			t.Error("a task has run where none may")
@@ -199,39 +190,30 @@ func TestLimitsThatCannotBeAreRefused(t *testing.T) {
 	})
 }
 
-// counting counts the announcements of all Apps on a backend.
-type counting struct {
-	af.Backend
-	mu        *sync.Mutex
-	announced map[string]int // by kind
-	largest   *int
+// announcements are those of all Apps on a backend.
+type announcements struct {
+	mu      sync.Mutex
+	counts  map[string]int // by kind
+	largest int
 }
 
 type countingCoordinator struct {
 	backend.Coordinator
-	c counting
-}
-
-func (c counting) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := c.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Coordinator = countingCoordinator{ports.Coordinator, c}
-	}
-	return ports, err
+	all *announcements
 }
 
 func (c countingCoordinator) Announce(ctx context.Context, kind, name string, facts json.RawMessage) error {
-	c.c.mu.Lock()
-	c.c.announced[kind]++
-	*c.c.largest = max(*c.c.largest, len(facts))
-	c.c.mu.Unlock()
+	c.all.mu.Lock()
+	c.all.counts[kind]++
+	c.all.largest = max(c.all.largest, len(facts))
+	c.all.mu.Unlock()
 	return c.Coordinator.Announce(ctx, kind, name, facts)
 }
 
 func TestAnnouncementsAreFewAndSmall(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		c := counting{memory.New(), new(sync.Mutex), map[string]int{}, new(int)}
-		app := open(t, c)
+		c := announcements{counts: map[string]int{}}
+		app := open(t, altered{memory.New(), func(p *backend.Ports) { p.Coordinator = countingCoordinator{p.Coordinator, &c} }})
 		for i := range 5 {
 			af.RegisterService(app, af.Service{Name: "s" + string(rune('a'+i)), Type: "S", Concurrency: 4}, &calc{}, manyMethods(50)...)
 		}
@@ -240,8 +222,8 @@ func TestAnnouncementsAreFewAndSmall(t *testing.T) {
 		since := func(kind string) int {
 			c.mu.Lock()
 			defer c.mu.Unlock()
-			n := c.announced[kind]
-			c.announced[kind] = 0
+			n := c.counts[kind]
+			c.counts[kind] = 0
 			return n
 		}
 		since("instance")
@@ -267,8 +249,8 @@ func TestAnnouncementsAreFewAndSmall(t *testing.T) {
 		}
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if *c.largest > 2048 {
-			t.Errorf("five services of fifty methods make an announcement of %d bytes", *c.largest)
+		if c.largest > 2048 {
+			t.Errorf("five services of fifty methods make an announcement of %d bytes", c.largest)
 		}
 	})
 }

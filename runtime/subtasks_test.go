@@ -248,19 +248,13 @@ func TestSubtasksDoneWaitsForTheStoreWithoutBeingCharged(t *testing.T) {
 }
 
 // hasty is a backend whose sweeper takes the first batch for abandoned, just before it is committed.
-type hasty struct{ af.Backend }
+func hasty(b af.Backend) af.Backend {
+	return altered{b, func(p *backend.Ports) { p.Store = hastyStore{p.Store, new(sync.Once)} }}
+}
 
 type hastyStore struct {
 	backend.Store
 	once *sync.Once
-}
-
-func (h hasty) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := h.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Store = hastyStore{ports.Store, new(sync.Once)}
-	}
-	return ports, err
 }
 
 func (h hastyStore) Spawn(ctx context.Context, s backend.Spawn) (err error) {
@@ -273,7 +267,7 @@ func (h hastyStore) Spawn(ctx context.Context, s backend.Spawn) (err error) {
 
 func TestBatchThatWasDiscardedTooSoonIsMadeAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		_, q := work(t, hasty{memory.New()}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		_, q := work(t, hasty(memory.New()), jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
 		source := must(q.Submit(t.Context(), 0))(t)
 		for i, id := range must(q.Subtasks(t.Context(), source, []int{1, 2}))(t) {
 			if got := must(q.Wait(t.Context(), id))(t); got != i+1 {
@@ -286,10 +280,11 @@ func TestBatchThatWasDiscardedTooSoonIsMadeAgain(t *testing.T) {
 // An attempt that has lost its claim has no consequences: it failed, but the task did not, and its siblings go on.
 func TestFailureOfALostClaimStopsNoSiblings(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		k := &keep{Backend: memory.New()}
-		_, q := work(t, k, jobWorker, func(ctx context.Context, n int) (int, error) {
+		var store backend.Store
+		b := altered{memory.New(), func(p *backend.Ports) { store = p.Store }}
+		_, q := work(t, b, jobWorker, func(ctx context.Context, n int) (int, error) {
 			if r := af.TaskFrom(ctx); n == 1 && r.Fence == 1 {
-				must(k.store.Settle(ctx, []backend.Settle{{ID: r.ID, Fence: r.Fence, To: backend.StatusWaiting}}))(t)
+				must(store.Settle(ctx, []backend.Settle{{ID: r.ID, Fence: r.Fence, To: backend.StatusWaiting}}))(t)
 				return 0, errors.New("void")
 			}
 			time.Sleep(time.Second)
@@ -303,18 +298,4 @@ func TestFailureOfALostClaimStopsNoSiblings(t *testing.T) {
 			}
 		}
 	})
-}
-
-// keep is a backend that shows its store.
-type keep struct {
-	af.Backend
-	store backend.Store
-}
-
-func (k *keep) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := k.Backend.Open(ctx, env)
-	if err == nil {
-		k.store = ports.Store
-	}
-	return ports, err
 }

@@ -377,24 +377,21 @@ func TestNoTaskWaitsForAPollOrANet(t *testing.T) {
 
 // slowSettle is memory whose first Settle takes a second and a half, so that it ends between two beats.
 type slowSettle struct {
-	*memory.Backend
+	af.Backend
 	largest *atomic.Int64 // Settle
 }
 
-func newSlowSettle() slowSettle { return slowSettle{memory.New(), new(atomic.Int64)} }
+func newSlowSettle() slowSettle {
+	largest := new(atomic.Int64)
+	return slowSettle{altered{memory.New(), func(p *backend.Ports) {
+		p.Store = &slowSettleStore{Store: p.Store, largest: largest}
+	}}, largest}
+}
 
 type slowSettleStore struct {
 	backend.Store
 	largest *atomic.Int64
 	once    sync.Once
-}
-
-func (s slowSettle) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	ports, err := s.Backend.Open(ctx, env)
-	if err == nil {
-		ports.Store = &slowSettleStore{Store: ports.Store, largest: s.largest}
-	}
-	return ports, err
 }
 
 func (s *slowSettleStore) Settle(ctx context.Context, settles []backend.Settle) ([]backend.Settled, error) {
