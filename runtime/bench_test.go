@@ -8,12 +8,12 @@ import (
 	"net"
 	"net/rpc"
 	"net/rpc/jsonrpc"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/latency"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
@@ -132,9 +132,7 @@ func measure(b *testing.B, call func() error) {
 			}
 			took = append(took, time.Since(begun))
 		}
-		slices.Sort(took)
-		b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1e3, "p50-µs")
-		b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1e3, "p99-µs")
+		latency.Report(b, took)
 	})
 	for _, callers := range []int{64, 256} {
 		b.Run("callers="+map[int]string{64: "64", 256: "256"}[callers], func(b *testing.B) {

@@ -2,7 +2,6 @@ package amqp
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -13,6 +12,7 @@ import (
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/latency"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -27,7 +27,7 @@ func BenchmarkCall(b *testing.B) {
 			const service = "bench"
 			server, client := dial(b, url), dial(b, url)
 			serve(b, server, service, 256, echo)
-			measure(b, load.callers, func() error {
+			latency.Calls(b, load.callers, func() error {
 				_, err := client.Calls().Call(b.Context(), &backend.Request{
 					Service: service, Method: "M", ID: "id", Caller: "me", Timeout: time.Minute, Body: body,
 				})
@@ -35,42 +35,9 @@ func BenchmarkCall(b *testing.B) {
 			})
 		})
 		b.Run(name+"/bare", func(b *testing.B) {
-			measure(b, load.callers, bareCaller(b, url, body))
+			latency.Calls(b, load.callers, bareCaller(b, url, body))
 		})
 	}
-}
-
-// measure runs call b.N times from a number of goroutines and reports rate and times.
-func measure(b *testing.B, callers int, call func() error) {
-	if err := call(); err != nil {
-		b.Fatal(err)
-	}
-	took := make([]time.Duration, b.N)
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	b.ResetTimer()
-	for range callers {
-		wg.Go(func() {
-			for {
-				i := next.Add(1) - 1
-				if i >= int64(b.N) {
-					return
-				}
-				begun := time.Now()
-				if err := call(); err != nil {
-					b.Error(err)
-					return
-				}
-				took[i] = time.Since(begun)
-			}
-		})
-	}
-	wg.Wait()
-	b.StopTimer()
-	slices.Sort(took)
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
-	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
-	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
 }
 
 // bareCaller returns a call by amqp091-go alone.

@@ -4,12 +4,12 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/latency"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
@@ -106,9 +106,7 @@ func BenchmarkIdleLatency(b *testing.B) {
 				}
 				took = append(took, (<-started).Sub(begun))
 			}
-			slices.Sort(took)
-			b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1e3, "p50-µs")
-			b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1e3, "p99-µs")
+			latency.Report(b, took)
 		})
 	}
 }

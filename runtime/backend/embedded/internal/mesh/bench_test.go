@@ -5,11 +5,11 @@ import (
 	"net"
 	"net/rpc"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/latency"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -34,7 +34,7 @@ func BenchmarkCall(b *testing.B) {
 			if _, err := p.Calls.Serve(b.Context(), backend.Endpoint{Service: "s", Concurrency: 256}, echo); err != nil {
 				b.Fatal(err)
 			}
-			measure(b, callers, func() error {
+			latency.Calls(b, callers, func() error {
 				_, err := p.Calls.Call(b.Context(), &backend.Request{
 					Service: "s", Method: "M", ID: "a-1", Caller: "b", Timeout: 5 * time.Second, Body: benchBody,
 				})
@@ -43,7 +43,7 @@ func BenchmarkCall(b *testing.B) {
 		})
 		b.Run("net-rpc/"+name, func(b *testing.B) {
 			client := dialRPC(b)
-			measure(b, callers, func() error {
+			latency.Calls(b, callers, func() error {
 				var out []byte
 				return client.Call("Echo.Echo", []byte(benchBody), &out)
 			})
@@ -77,32 +77,4 @@ func dialRPC(b *testing.B) *rpc.Client {
 		wg.Wait()
 	})
 	return client
-}
-
-// measure makes b.N calls from some goroutines and reports what each took.
-func measure(b *testing.B, callers int, call func() error) {
-	if err := call(); err != nil { // which connects
-		b.Fatal(err)
-	}
-	took := make([]time.Duration, b.N)
-	b.ReportAllocs()
-	b.ResetTimer()
-	var wg sync.WaitGroup
-	for c := range callers {
-		wg.Go(func() {
-			for i := c; i < b.N; i += callers {
-				begun := time.Now()
-				if err := call(); err != nil {
-					b.Error(err)
-					return
-				}
-				took[i] = time.Since(begun)
-			}
-		})
-	}
-	wg.Wait()
-	b.StopTimer()
-	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)/2].Nanoseconds())/1000, "p50-µs")
-	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds())/1000, "p99-µs")
 }
