@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/slots"
 )
 
 // A session is one App's part in the world: its end of the Calls port.
@@ -22,19 +23,14 @@ func (s *session) close(context.Context) error {
 	return nil
 }
 
-// A service is a name with the instances that take calls and the calls that wait for a free one. It exists while it has
-// instances. Backend.mu guards it.
-type service struct {
-	instances []*instance
-	next      int       // where the round goes on
-	waiting   list.List // of *waiter, oldest first
-}
-
 // A waiter is a call to which no instance could be given yet. given gets one value, at most: an instance with a slot
 // taken, or nil when the last instance has left.
 type waiter struct {
 	given chan *instance
 }
+
+// Give implements slots.Waiter.
+func (w *waiter) Give(in *instance) { w.given <- in }
 
 // An instance is one Serving of a service.
 type instance struct {
@@ -45,9 +41,9 @@ type instance struct {
 	cancel   context.CancelCauseFunc
 
 	// Guarded by Backend.mu.
-	running int
-	left    bool
-	idle    chan struct{} // closed when it has left and nothing runs
+	slots.Slots
+	left bool
+	idle chan struct{} // closed when it has left and nothing runs
 }
 
 // Call implements backend.Calls.
@@ -93,12 +89,12 @@ func (s *session) take(ctx context.Context, name string) (*instance, error) {
 		b.mu.Unlock()
 		return nil, backend.NoInstance(name)
 	}
-	if in := svc.pick(); in != nil {
+	if in := svc.Take(); in != nil {
 		b.mu.Unlock()
 		return in, nil
 	}
 	w := &waiter{given: make(chan *instance, 1)}
-	place := svc.waiting.PushBack(w)
+	place := svc.Wait(w)
 	b.mu.Unlock()
 
 	select {
@@ -118,9 +114,9 @@ func (s *session) take(ctx context.Context, name string) (*instance, error) {
 }
 
 // giveUp takes w out of the line, and passes on what it was given in the meantime.
-func (s *session) giveUp(svc *service, place *list.Element, w *waiter) {
+func (s *session) giveUp(svc *slots.Service[*instance, *waiter], place *list.Element, w *waiter) {
 	s.backend.mu.Lock()
-	svc.waiting.Remove(place)
+	svc.Withdraw(place)
 	s.backend.mu.Unlock()
 	select {
 	case in := <-w.given:
@@ -131,59 +127,29 @@ func (s *session) giveUp(svc *service, place *list.Element, w *waiter) {
 	}
 }
 
-// pick takes a slot of the next instance that has one, in turn.
-func (svc *service) pick() *instance {
-	for range svc.instances {
-		in := svc.instances[svc.next%len(svc.instances)]
-		svc.next = (svc.next + 1) % len(svc.instances)
-		if in.running < in.endpoint.Concurrency {
-			in.running++
-			return in
-		}
-	}
-	return nil
-}
-
-// serveWaiting gives free slots to the calls that wait. It is called whenever slots may have become free.
-func (svc *service) serveWaiting() {
-	for svc.waiting.Len() > 0 {
-		in := svc.pick()
-		if in == nil {
-			return
-		}
-		svc.waiting.Remove(svc.waiting.Front()).(*waiter).given <- in
-	}
-}
-
 // free gives back a slot.
 func (in *instance) free() {
 	b := in.backend
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	in.running--
+	in.Taken--
 	if in.left {
-		if in.running == 0 {
+		if in.Taken == 0 {
 			close(in.idle)
 		}
 		return
 	}
-	b.services[in.endpoint.Service].serveWaiting()
+	b.services[in.endpoint.Service].Serve()
 }
 
 // Serve implements backend.Calls.
 func (s *session) Serve(_ context.Context, e backend.Endpoint, h backend.Handler) (backend.Serving, error) {
-	in := &instance{backend: s.backend, endpoint: e, handler: h, idle: make(chan struct{})}
+	in := &instance{backend: s.backend, endpoint: e, handler: h, idle: make(chan struct{}), Slots: slots.Slots{Most: e.Concurrency}}
 	in.ctx, in.cancel = context.WithCancelCause(context.Background())
 	b := s.backend
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	svc := b.services[e.Service]
-	if svc == nil {
-		svc = &service{}
-		b.services[e.Service] = svc
-	}
-	svc.instances = append(svc.instances, in)
-	svc.serveWaiting()
+	b.services.Join(e.Service, in)
 	return in, nil
 }
 
@@ -202,7 +168,7 @@ func (in *instance) Drain(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		in.backend.mu.Lock()
-		n := in.running
+		n := in.Taken
 		in.backend.mu.Unlock()
 		return backend.Errorf(backend.ErrDeadlineExceeded, "%d calls of service %q still run: %w",
 			n, in.endpoint.Service, context.Cause(ctx))
@@ -224,21 +190,10 @@ func (in *instance) leave() {
 		return
 	}
 	in.left = true
-	if in.running == 0 {
+	if in.Taken == 0 {
 		close(in.idle)
 	}
-	svc := b.services[in.endpoint.Service]
-	for i, other := range svc.instances {
-		if other == in {
-			svc.instances = append(svc.instances[:i], svc.instances[i+1:]...)
-			break
-		}
-	}
-	if len(svc.instances) > 0 {
-		return
-	}
-	delete(b.services, in.endpoint.Service)
-	for svc.waiting.Len() > 0 {
-		svc.waiting.Remove(svc.waiting.Front()).(*waiter).given <- nil
+	for _, w := range b.services.Leave(in.endpoint.Service, in) {
+		w.given <- nil
 	}
 }

@@ -31,12 +31,13 @@ import (
 	"sync"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/slots"
 )
 
 // A Backend is one world in memory. It is safe for concurrent use and goes with the last reference to it.
 type Backend struct {
 	mu       sync.Mutex
-	services map[string]*service
+	services slots.Services[*instance, *waiter]
 
 	store     *store
 	docs      *docs
@@ -54,7 +55,7 @@ func HintIDs(max int) Option { return func(b *Backend) { b.transport.bound = max
 // New returns an empty world.
 func New(opts ...Option) *Backend {
 	b := &Backend{
-		services:  map[string]*service{},
+		services:  slots.Services[*instance, *waiter]{},
 		store:     newStore(),
 		docs:      &docs{},
 		transport: &transport{},

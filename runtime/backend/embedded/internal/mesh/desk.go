@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/slots"
 )
 
 const (
@@ -19,7 +20,7 @@ const (
 type desk struct {
 	mu       sync.Mutex // guards all that is said to belong to the desk
 	closed   bool
-	services map[string]*service
+	services slots.Services[*Serving, *visit]
 }
 
 // A caller is where calls come from, and hears what becomes of each by its id. Only answer may block, and calls sent once
@@ -73,12 +74,12 @@ func (d *desk) request(b *book, id string, req *backend.Request) {
 		b.from.refuse(id, backend.Errorf(backend.ErrUnavailable, "this instance doesn't serve service %q", req.Service))
 	default:
 		v = &visit{desk: d, book: b, id: id, service: req.Service}
-		if v.slot = svc.pick(); v.slot != nil {
+		if v.slot = svc.Take(); v.slot != nil {
 			v.enter()
 			v.start(req)
-		} else if svc.line.Len() < maxLine {
+		} else if svc.Waiting() < maxLine {
 			v.enter()
-			v.place = svc.line.PushBack(v)
+			v.place = svc.Wait(v)
 			b.from.busy(id)
 		} else {
 			b.from.refuse(id, backend.Errorf(backend.ErrResourceExhausted, "%d calls wait for service %q already", maxLine, req.Service))
@@ -140,15 +141,15 @@ func (v *visit) leave() {
 func (v *visit) withdraw() {
 	v.leave()
 	if v.place != nil {
-		v.desk.services[v.service].line.Remove(v.place)
+		v.desk.services[v.service].Withdraw(v.place)
 		return
 	}
 	v.expiry.Stop()
 	v.slot.free()
 }
 
-// reserve gives the visit a slot for a moment.
-func (v *visit) reserve(in *Serving) {
+// Give implements slots.Waiter: the slot is reserved for a moment.
+func (v *visit) Give(in *Serving) {
 	v.place, v.slot = nil, in
 	v.expiry = time.AfterFunc(reservedFor, func() {
 		v.desk.mu.Lock()

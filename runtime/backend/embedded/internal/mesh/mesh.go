@@ -50,6 +50,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
+	"github.com/afgen/afgen/runtime/backend/internal/slots"
 )
 
 // Options is what a Mesh needs from whoever opens it. The functions may be called from several goroutines.
@@ -142,7 +143,7 @@ func newMesh(o Options) *Mesh {
 		links: map[string][]*link{}, dials: map[string]*dial{},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
-	m.desk.services = map[string]*service{}
+	m.desk.services = slots.Services[*Serving, *visit]{}
 	m.home.mesh = m
 	m.home.book.from = &m.home
 	return m

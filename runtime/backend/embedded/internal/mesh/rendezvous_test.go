@@ -201,7 +201,7 @@ func TestOfferThatComesTooLateIsGivenBackAtOnce(t *testing.T) {
 func inLineAt(m *Mesh) int {
 	m.desk.mu.Lock()
 	defer m.desk.mu.Unlock()
-	return m.desk.services["s"].line.Len()
+	return m.desk.services["s"].Waiting()
 }
 
 // A call that is run leaves the lines in which it stands, and doesn't keep others waiting there.
@@ -239,11 +239,11 @@ func wantSlots(t *testing.T, m *Mesh, slots int, began chan string) {
 	defer m.desk.mu.Unlock()
 	svc := m.desk.services["s"]
 	running := 0
-	for _, in := range svc.instances {
-		running += in.running
+	for _, in := range svc.Instances() {
+		running += in.Taken
 	}
-	if running > 0 || svc.line.Len() > 0 || len(m.home.book.visits) > 0 {
-		t.Errorf("%d slots taken, %d in line, %d visits from here", running, svc.line.Len(), len(m.home.book.visits))
+	if running > 0 || svc.Waiting() > 0 || len(m.home.book.visits) > 0 {
+		t.Errorf("%d slots taken, %d in line, %d visits from here", running, svc.Waiting(), len(m.home.book.visits))
 	}
 }
 

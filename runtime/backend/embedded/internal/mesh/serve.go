@@ -1,44 +1,11 @@
 package mesh
 
 import (
-	"container/list"
 	"context"
-	"slices"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/slots"
 )
-
-// A service is a name with the instances that serve it here, and the line of the calls that wait for one. It exists while
-// it has instances. It belongs to the desk.
-type service struct {
-	instances []*Serving
-	next      int       // where the round goes on
-	line      list.List // of *visit, oldest first
-}
-
-// pick takes a slot of the next instance that has one, in turn.
-func (svc *service) pick() *Serving {
-	for range svc.instances {
-		in := svc.instances[svc.next%len(svc.instances)]
-		svc.next = (svc.next + 1) % len(svc.instances)
-		if in.running < in.endpoint.Concurrency {
-			in.running++
-			return in
-		}
-	}
-	return nil
-}
-
-// serveLine reserves free slots for those who wait. It is called whenever slots may have become free.
-func (svc *service) serveLine() {
-	for svc.line.Len() > 0 {
-		in := svc.pick()
-		if in == nil {
-			return
-		}
-		svc.line.Remove(svc.line.Front()).(*visit).reserve(in)
-	}
-}
 
 // A Serving is one endpoint served by this Mesh. It is a backend.Serving.
 type Serving struct {
@@ -50,15 +17,15 @@ type Serving struct {
 	idle     chan struct{} // closed when it has left, nothing runs and every reply has gone
 
 	// These belong to the desk.
-	running int // slots taken: by handlers and reservations
-	unsent  int // replies on their way to the socket
-	left    bool
+	slots.Slots     // taken by handlers and reservations
+	unsent      int // replies on their way to the socket
+	left        bool
 }
 
 // Serve makes calls to e.Service that reach this Mesh be answered by h, at most e.Concurrency at once. The caller lets
 // Resolve say so afterwards.
 func (m *Mesh) Serve(e backend.Endpoint, h backend.Handler) *Serving {
-	in := &Serving{desk: &m.desk, endpoint: e, handler: h, idle: make(chan struct{})}
+	in := &Serving{desk: &m.desk, endpoint: e, handler: h, idle: make(chan struct{}), Slots: slots.Slots{Most: e.Concurrency}}
 	in.ctx, in.cancel = context.WithCancelCause(context.Background())
 	d := &m.desk
 	d.mu.Lock()
@@ -69,13 +36,7 @@ func (m *Mesh) Serve(e backend.Endpoint, h backend.Handler) *Serving {
 		in.cancel(errClosed())
 		return in
 	}
-	svc := d.services[e.Service]
-	if svc == nil {
-		svc = &service{}
-		d.services[e.Service] = svc
-	}
-	svc.instances = append(svc.instances, in)
-	svc.serveLine()
+	d.services.Join(e.Service, in)
 	return in
 }
 
@@ -91,7 +52,7 @@ func (in *Serving) Drain(ctx context.Context) error {
 		case <-in.idle:
 		case <-ctx.Done():
 			in.desk.mu.Lock()
-			running, unsent := in.running, in.unsent
+			running, unsent := in.Taken, in.unsent
 			in.desk.mu.Unlock()
 			return backend.Errorf(backend.ErrDeadlineExceeded, "%d calls of service %q still run, and %d replies have not been sent: %w",
 				running, in.endpoint.Service, unsent, context.Cause(ctx))
@@ -118,14 +79,7 @@ func (in *Serving) leave() {
 	in.left = true
 	in.settle()
 	name := in.endpoint.Service
-	svc := in.desk.services[name]
-	svc.instances = slices.DeleteFunc(svc.instances, func(other *Serving) bool { return other == in })
-	if len(svc.instances) > 0 {
-		return
-	}
-	delete(in.desk.services, name)
-	for svc.line.Len() > 0 {
-		v := svc.line.Remove(svc.line.Front()).(*visit)
+	for _, v := range in.desk.services.Leave(name, in) {
 		v.leave()
 		v.book.from.refuse(v.id, backend.Errorf(backend.ErrUnavailable, "this instance no longer serves service %q", name))
 	}
@@ -133,17 +87,17 @@ func (in *Serving) leave() {
 
 // free gives back a slot.
 func (in *Serving) free() {
-	in.running--
+	in.Taken--
 	if in.left {
 		in.settle()
 		return
 	}
-	in.desk.services[in.endpoint.Service].serveLine()
+	in.desk.services[in.endpoint.Service].Serve()
 }
 
 // settle says so when there is nothing left to wait for.
 func (in *Serving) settle() {
-	if in.left && in.running == 0 && in.unsent == 0 {
+	if in.left && in.Taken == 0 && in.unsent == 0 {
 		select {
 		case <-in.idle:
 		default:
@@ -158,7 +112,7 @@ func (d *desk) close(cause error) {
 	d.closed = true
 	var all []*Serving
 	for _, svc := range d.services {
-		all = append(all, svc.instances...)
+		all = append(all, svc.Instances()...)
 	}
 	d.mu.Unlock()
 	for _, in := range all {
