@@ -68,6 +68,7 @@ var arrows = []row{
 	{"internal/fault", []string{"runtime/backend"}, nil},
 	{"internal/chaos", []string{"runtime", "runtime/backend", "internal/fault"}, []string{"go.uber.org/goleak"}},
 	{"internal/latency", nil, nil},
+	{"internal/testkit", nil, nil},
 	{"internal/devstack", nil, []string{"go.mongodb.org/mongo-driver/v2", "github.com/gofrs/flock"}},
 	{"internal/devstack/stack", []string{"internal/devstack"}, nil},
 

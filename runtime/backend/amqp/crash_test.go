@@ -1,18 +1,15 @@
 package amqp
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -36,44 +33,15 @@ func holder() int {
 	select {}
 }
 
-// A child is a process of this binary.
-type child struct {
-	cmd   *exec.Cmd
-	lines *bufio.Reader
-}
-
-func startChild(t *testing.T, name, url string) *child {
-	t.Helper()
-	c := &child{cmd: exec.Command(os.Args[0])}
-	c.cmd.Env = append(os.Environ(), "AF_TEST_CHILD="+name, "AF_TEST_URL="+url)
-	out, err := c.cmd.StdoutPipe()
-	must(t, err)
-	c.lines = bufio.NewReader(out)
-	must(t, c.cmd.Start())
-	t.Cleanup(func() {
-		_ = c.cmd.Process.Kill()
-		_, _ = io.Copy(io.Discard, out)
-		_ = c.cmd.Wait()
-	})
-	return c
-}
-
-func (c *child) says(t *testing.T, want string) {
-	t.Helper()
-	if line, err := c.lines.ReadString('\n'); strings.TrimSpace(line) != want {
-		t.Fatalf("the child says %q, %v; want %q", line, err, want)
-	}
-}
-
 func TestCallsAtTheOnlyInstanceEndSoonAfterItIsKilled(t *testing.T) {
 	url := devstack.AMQP(t)
-	c := startChild(t, "holder", url)
-	c.says(t, "serves")
+	c := testkit.Start(t, "holder", "AF_TEST_URL="+url)
+	c.Says(t, "serves")
 	client := dial(t, url)
 	done := queued(t, client, "s", 100, nil, 0)
-	c.says(t, "began")
-	c.says(t, "began")
-	must(t, c.cmd.Process.Kill())
+	c.Says(t, "began")
+	c.Says(t, "began")
+	must(t, c.Process.Kill())
 	begun := time.Now()
 	for _, d := range done {
 		r := <-d
@@ -93,18 +61,18 @@ func TestCallsAtTheOnlyInstanceEndSoonAfterItIsKilled(t *testing.T) {
 
 func TestCallsOfAnInstanceThatIsKilledGoOnAsDeliveredBefore(t *testing.T) {
 	url := devstack.AMQP(t)
-	c := startChild(t, "holder", url)
-	c.says(t, "serves")
+	c := testkit.Start(t, "holder", "AF_TEST_URL="+url)
+	c.Says(t, "serves")
 	client := dial(t, url)
 	done := queued(t, client, "s", 2, nil, 0)
-	c.says(t, "began")
-	c.says(t, "began")
+	c.Says(t, "began")
+	c.Says(t, "began")
 	again := make(chan bool, 2)
 	serve(t, dial(t, url), "s", 2, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
 		again <- req.Redelivered
 		reply(&backend.Reply{})
 	})
-	must(t, c.cmd.Process.Kill())
+	must(t, c.Process.Kill())
 	for _, d := range done {
 		must(t, (<-d).err)
 		if !<-again {
@@ -116,14 +84,14 @@ func TestCallsOfAnInstanceThatIsKilledGoOnAsDeliveredBefore(t *testing.T) {
 // What was begun at an instance that was killed is not "not sent" because the next one hasn't begun it.
 func TestRefusalOfARequestThatCameBeforeLeavesItsOutcomeUnknown(t *testing.T) {
 	url := devstack.AMQP(t)
-	c := startChild(t, "holder", url)
-	c.says(t, "serves")
+	c := testkit.Start(t, "holder", "AF_TEST_URL="+url)
+	c.Says(t, "serves")
 	client := dial(t, url)
 	done := queued(t, client, "s", 2, nil, 0)
-	c.says(t, "began")
-	c.says(t, "began")
+	c.Says(t, "began")
+	c.Says(t, "began")
 	s, began, release := hold(t, dial(t, url), "s", 1)
-	must(t, c.cmd.Process.Kill())
+	must(t, c.Process.Kill())
 	<-began
 	eventually(t, "the other has arrived", func() bool {
 		s.(*serving).mu.Lock()

@@ -11,6 +11,7 @@ import (
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -128,13 +129,4 @@ func wantError(t testing.TB, err error, code backend.Code, o backend.Outcome) {
 	}
 }
 
-// eventually waits until cond holds.
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if cond() {
-			return
-		}
-	}
-	t.Fatalf("never came: %s", what)
-}
+var eventually = testkit.Eventually

@@ -1,20 +1,17 @@
 package amqp
 
 import (
-	"os"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/afgen/afgen/internal/testkit"
 )
 
-// children are what this binary can be besides a test: a process of its own, by the value of AF_TEST_CHILD. Each returns its
-// exit code.
-var children = map[string]func() int{}
+var children = testkit.Children{}
 
 func TestMain(m *testing.M) {
-	if child := os.Getenv("AF_TEST_CHILD"); child != "" {
-		os.Exit(children[child]())
-	}
+	children.Run()
 	// The test that starts a server waits for its process as long as that runs: longer than this package's tests.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/afgen/afgen/internal/devstack.(*Server).Start.func1"))
 }

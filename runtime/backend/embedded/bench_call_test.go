@@ -1,7 +1,6 @@
 package embedded_test
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -9,12 +8,12 @@ import (
 	"net"
 	"net/rpc"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/afgen/afgen/internal/latency"
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
@@ -76,24 +75,9 @@ func BenchmarkCallAcrossProcesses(b *testing.B) {
 	}
 	defer os.RemoveAll(folder)
 	path := filepath.Join(folder, "af.db")
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), "AF_TEST_CHILD=adder", "AF_TEST_FILE="+path)
-	child.Stderr = os.Stderr
-	in, err := child.StdinPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	out, err := child.StdoutPipe()
-	if err != nil {
-		b.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _, _ = in.Close(), child.Wait() }()
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
-		b.Fatalf("%q, %v", line, err)
-	}
+	child := testkit.Start(b, "adder", "AF_TEST_FILE="+path)
+	defer child.End(b)
+	child.Says(b, "ready")
 	app := openApp(b, path)
 	start(b, app)
 	client := af.NewClient(app)

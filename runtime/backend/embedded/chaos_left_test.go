@@ -1,17 +1,15 @@
 package embedded_test
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
 
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -76,25 +74,15 @@ func TestTheLastToGoLeavesNoLogBehindThoughAllGoAtOnce(t *testing.T) {
 		var opened, gone sync.WaitGroup
 		end := make(chan struct{})
 		for range 6 {
-			c := exec.Command(os.Args[0])
-			c.Env = append(os.Environ(), "AF_TEST_CHILD=leaver", "AF_TEST_PATH="+path)
-			c.Stderr = os.Stderr
-			in, inErr := c.StdinPipe()
-			out, outErr := c.StdoutPipe()
-			if err := errors.Join(inErr, outErr, c.Start()); err != nil {
-				t.Fatal(err)
-			}
+			c := testkit.Start(t, "leaver", "AF_TEST_PATH="+path)
 			opened.Go(func() {
-				if _, err := bufio.NewReader(out).ReadString('\n'); err != nil {
+				if _, err := c.Out.ReadString('\n'); err != nil {
 					t.Error(err)
 				}
 			})
 			gone.Go(func() {
 				<-end
-				_ = in.Close()
-				if err := c.Wait(); err != nil {
-					t.Error(err)
-				}
+				c.End(t)
 			})
 		}
 		opened.Wait()

@@ -8,13 +8,13 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/embedded"
@@ -57,17 +57,8 @@ func TestKilledWriterLosesNothingAcknowledged(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	var acked []string
 	for round := range 5 {
-		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), "AF_TEST_CHILD=writer", "AF_TEST_FILE="+path)
-		child.Stderr = os.Stderr
-		out, err := child.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := child.Start(); err != nil {
-			t.Fatal(err)
-		}
-		lines := bufio.NewScanner(out)
+		child := testkit.Start(t, "writer", "AF_TEST_FILE="+path)
+		lines := bufio.NewScanner(child.Out)
 		for n := 0; n < 200+100*round && lines.Scan(); n++ {
 			acked = append(acked, lines.Text())
 		}
@@ -253,19 +244,8 @@ func (r *rescue) kill(t testing.TB) time.Duration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), "AF_TEST_CHILD=victim", "AF_TEST_FILE="+r.path)
-	child.Stderr = os.Stderr
-	out, err := child.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	if line, err := bufio.NewReader(out).ReadString('\n'); line != id+"\n" {
-		t.Fatalf("%q, %v", line, err)
-	}
+	child := testkit.Start(t, "victim", "AF_TEST_FILE="+r.path)
+	child.Says(t, id)
 	// Another worker is there when it dies, with nothing to do.
 	app, err := af.Open(t.Context(), embedded.File(r.path), af.Logger(slog.New(slog.DiscardHandler)))
 	if err != nil {
@@ -288,7 +268,7 @@ func (r *rescue) kill(t testing.TB) time.Duration {
 		t.Fatalf("%d, %v", n, err)
 	}
 	took := time.Since(died)
-	_ = child.Wait()
+	_ = child.Wait() // that it was killed
 	if task, err := q.Get(t.Context(), id); err != nil || task.Fence != 2 || task.Crashes != 1 || task.Attempt != 1 {
 		t.Errorf("%+v, %v", task, err)
 	}

@@ -1,27 +1,16 @@
 package embedded_test
 
 import (
-	"fmt"
-	"os"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/afgen/afgen/internal/testkit"
 )
 
-// children are the processes that tests start: this binary, run again, by what AF_TEST_CHILD says. Each returns its exit
-// code.
-var children = map[string]func() int{}
+var children = testkit.Children{}
 
 func TestMain(m *testing.M) {
-	kind := os.Getenv("AF_TEST_CHILD")
-	if kind == "" {
-		goleak.VerifyTestMain(m)
-		return
-	}
-	child, ok := children[kind]
-	if !ok {
-		fmt.Fprintf(os.Stderr, "AF_TEST_CHILD is %q, and there is no such child\n", kind)
-		os.Exit(2)
-	}
-	os.Exit(child())
+	children.Run()
+	goleak.VerifyTestMain(m)
 }

@@ -1,18 +1,17 @@
 package embedded_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
@@ -41,33 +40,21 @@ func receiveForEver() int {
 func TestMessageOfAKilledReceiverComesAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	app := openStarted(t, path)
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), "AF_TEST_CHILD=receiver", "AF_TEST_FILE="+path)
-	child.Stderr = os.Stderr
-	out, err := child.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer child.Process.Kill() // where it was not yet
+	child := testkit.Start(t, "receiver", "AF_TEST_FILE="+path)
 	for n := range 3 {
 		if err := app.Send(t.Context(), "orders", n); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if lines := bufio.NewScanner(out); !lines.Scan() || lines.Text() != "0" {
-		t.Errorf("the child says %q", lines.Text())
-	}
+	child.Says(t, "0")
 	if err := child.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	_ = child.Wait()
+	_ = child.Wait() // that it was killed
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	seen := map[int]int{}
-	err = af.ReceiveAs(ctx, app, "orders", func(_ context.Context, n int) error {
+	err := af.ReceiveAs(ctx, app, "orders", func(_ context.Context, n int) error {
 		if seen[n]++; len(seen) == 3 {
 			cancel()
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -14,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/afgen/afgen/internal/testkit"
 )
 
 func init() { children["beater"] = beat }
@@ -65,35 +66,15 @@ func TestWritersOfSeveralProcessesTakeTurns(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	join(t, path)
 	const processes = 4
-	var ins []io.WriteCloser
-	var outs []*bufio.Reader
+	var children []*testkit.Child
 	for range processes {
-		child := exec.Command(os.Args[0])
-		child.Env = append(os.Environ(), "AF_TEST_CHILD=beater", "AF_TEST_FILE="+path)
-		child.Stderr = os.Stderr
-		in, err := child.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := child.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := child.Start(); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() {
-			if err := child.Wait(); err != nil {
-				t.Error(err)
-			}
-		})
-		ins, outs = append(ins, in), append(outs, bufio.NewReader(out))
-		if line, err := outs[len(outs)-1].ReadString('\n'); line != "ready\n" {
-			t.Fatalf("%q, %v", line, err)
-		}
+		child := testkit.Start(t, "beater", "AF_TEST_FILE="+path)
+		t.Cleanup(func() { child.End(t) })
+		child.Says(t, "ready")
+		children = append(children, child)
 	}
-	for _, in := range ins {
-		if _, err := in.Write([]byte("go\n")); err != nil {
+	for _, child := range children {
+		if _, err := child.In.Write([]byte("go\n")); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -109,11 +90,11 @@ func TestWritersOfSeveralProcessesTakeTurns(t *testing.T) {
 		}
 	}
 	var writes []int
-	for i, in := range ins {
-		if err := in.Close(); err != nil {
+	for _, child := range children {
+		if err := child.In.Close(); err != nil {
 			t.Fatal(err)
 		}
-		line, err := outs[i].ReadString('\n')
+		line, err := child.Out.ReadString('\n')
 		n, err2 := strconv.Atoi(strings.TrimSpace(line))
 		if err != nil || err2 != nil {
 			t.Fatalf("%q, %v", line, err)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"sync/atomic"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/conform"
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
@@ -126,35 +126,14 @@ func (r remote) call(ctx context.Context, service, method string, args []any, re
 // otherProcess starts one that serves ports. say tells it a line and wants another back.
 func otherProcess(t *testing.T) (say func(t *testing.T, line, back string)) {
 	t.Helper()
-	child := exec.Command(os.Args[0])
-	child.Env = append(os.Environ(), "AF_TEST_CHILD=ports")
-	child.Stderr = os.Stderr
-	in, err := child.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	pipe, err := child.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := child.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = in.Close()
-		if err := child.Wait(); err != nil {
-			t.Errorf("the other process: %v", err)
-		}
-	})
-	out := bufio.NewReader(pipe)
+	child := testkit.Start(t, "ports")
+	t.Cleanup(func() { child.End(t) })
 	return func(t *testing.T, line, back string) {
 		t.Helper()
-		if _, err := io.WriteString(in, line+"\n"); err != nil {
+		if _, err := io.WriteString(child.In, line+"\n"); err != nil {
 			t.Fatal(err)
 		}
-		if got, err := out.ReadString('\n'); got != back+"\n" {
-			t.Fatalf("the other process says %q, want %q; %v", got, back, err)
-		}
+		child.Says(t, back)
 	}
 }
 

@@ -1,0 +1,80 @@
+package testkit
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+// kind is the variable that says which child a process is.
+const kind = "AF_TEST_CHILD"
+
+// Children are what a test binary can be besides its tests, by name: processes of their own. Each returns its exit code.
+type Children map[string]func() int
+
+// Run runs the child that this process is to be, and exits. Where it is none Run returns: TestMain calls it first.
+func (c Children) Run() {
+	name := os.Getenv(kind)
+	if name == "" {
+		return
+	}
+	run, ok := c[name]
+	if !ok {
+		fmt.Fprintf(os.Stderr, "%s is %q, and there is no such child\n", kind, name)
+		os.Exit(2)
+	}
+	os.Exit(run())
+}
+
+// A Child is a process of this binary. What it writes to its standard error is the test's.
+type Child struct {
+	*exec.Cmd
+	In  io.WriteCloser // its standard input
+	Out *bufio.Reader  // its standard output
+}
+
+// Start starts the child of this name, with variables such as "NAME=value" besides the test's own. At the end of the test it
+// is killed, unless somebody has waited for it.
+func Start(t testing.TB, name string, env ...string) *Child {
+	t.Helper()
+	c := &Child{Cmd: exec.Command(os.Args[0])}
+	c.Env = append(append(os.Environ(), kind+"="+name), env...)
+	c.Stderr = os.Stderr
+	in, inErr := c.StdinPipe()
+	out, outErr := c.StdoutPipe()
+	if err := errors.Join(inErr, outErr); err != nil {
+		t.Fatal(err)
+	}
+	c.In, c.Out = in, bufio.NewReader(out)
+	if err := c.Cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if c.ProcessState == nil {
+			_ = c.Process.Kill() // it may have ended meanwhile
+			_ = c.Wait()         // that it was killed
+		}
+	})
+	return c
+}
+
+// Says checks the next line that the child writes.
+func (c *Child) Says(t testing.TB, want string) {
+	t.Helper()
+	if line, err := c.Out.ReadString('\n'); line != want+"\n" {
+		t.Fatalf("the child says %q, want %q: %v", line, want, err)
+	}
+}
+
+// End closes the child's input, by which it knows that it is to end, and waits until it has, well.
+func (c *Child) End(t testing.TB) {
+	t.Helper()
+	_ = c.In.Close() // an error of a pipe whose reader is gone; Wait tells why
+	if err := c.Wait(); err != nil {
+		t.Errorf("the child: %v", err)
+	}
+}

@@ -1,0 +1,40 @@
+// Package testkit is what the tests of several packages share: waiting for what gives no signal ([Eventually],
+// [Succeeds]), and processes of their own, which can be killed ([Children], [Child]).
+package testkit
+
+import (
+	"errors"
+	"testing"
+	"time"
+)
+
+const (
+	patience = time.Minute // only a fault uses it up
+	pause    = 5 * time.Millisecond
+)
+
+// Eventually waits until cond holds, and fails the test where that doesn't come. It is for what gives no signal to wait for.
+func Eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	never := errors.New("never came")
+	Succeeds(t, what, func() error {
+		if cond() {
+			return nil
+		}
+		return never
+	})
+}
+
+// Succeeds tries until there is no error, and fails the test with the last one where that doesn't come.
+func Succeeds(t testing.TB, what string, try func() error) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(pause) {
+		err := try()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+}
