@@ -177,16 +177,7 @@ func TestChildHasSubtasksAndTheirEndHasAChild(t *testing.T) {
 	if _, err := q.Wait(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	for {
-		task, err := app.GetTask(t.Context(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if task.Subtasks != nil {
-			break
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	await(t, app, id, "the set is finished", func(task af.Task) bool { return task.Subtasks != nil })
 	seen := progress[map[string]int](t, app, id+"/done")
 	if seen["pid"] == os.Getpid() || seen["total"] != 3 || seen["of them failed"] != 1 || seen["failed"] != 1 || seen["success"] != 2 {
 		t.Errorf("SubtasksDone saw %v", seen)
@@ -232,18 +223,9 @@ func TestErrorsOfAChildAreThoseOfItsHandler(t *testing.T) {
 		}
 	}
 	id := must(q.Submit(t.Context(), deed{Do: "snooze"}))(t)
-	for {
-		task, err := app.GetTask(t.Context(), id)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if task.Status == backend.StatusWaiting {
-			if until := time.Until(task.RunAt); until < 50*time.Minute || task.Attempt != 0 {
-				t.Errorf("it snoozes for %v at attempt %d", until, task.Attempt)
-			}
-			return
-		}
-		time.Sleep(5 * time.Millisecond)
+	task := await(t, app, id, "it snoozes", func(task af.Task) bool { return task.Status == backend.StatusWaiting })
+	if until := time.Until(task.RunAt); until < 50*time.Minute || task.Attempt != 0 {
+		t.Errorf("it snoozes for %v at attempt %d", until, task.Attempt)
 	}
 }
 

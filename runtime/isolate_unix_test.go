@@ -88,18 +88,11 @@ func timed(t *testing.T, app *af.App, q af.Queue[deed, said], d deed) (id string
 	t.Helper()
 	for timeout := time.Second; ; timeout *= 4 {
 		id := must(q.Submit(t.Context(), d, af.Timeout(timeout)))(t)
-		for {
-			task, err := app.GetTask(t.Context(), id)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(task.Progress) > 0 && json.Unmarshal(task.Progress, &pids) == nil {
-				return id, pids
-			}
-			if task.Status.Final() {
-				break // it had no time to begin
-			}
-			time.Sleep(time.Millisecond)
+		await(t, app, id, "it begins or ends", func(task af.Task) bool {
+			return len(task.Progress) > 0 && json.Unmarshal(task.Progress, &pids) == nil || task.Status.Final()
+		})
+		if len(pids) > 0 {
+			return id, pids
 		}
 		if timeout > time.Minute {
 			t.Fatalf("%s does not begin", d.Do)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
@@ -223,18 +224,21 @@ func (w *isolatedFan) SubtasksDone(ctx context.Context, _ deed, s af.Subtasks) e
 // progress waits until a task has noted progress, and decodes it.
 func progress[T any](t *testing.T, app *af.App, id string) (v T) {
 	t.Helper()
-	for begun := time.Now(); time.Since(begun) < time.Minute; time.Sleep(5 * time.Millisecond) {
-		task, err := app.GetTask(t.Context(), id)
-		if err == nil && len(task.Progress) > 0 {
-			if err := json.Unmarshal(task.Progress, &v); err != nil {
-				t.Fatal(err)
-			}
-			return v
-		}
-		if err == nil && task.Status.Final() {
-			t.Fatalf("it ended without progress: %+v", task)
-		}
+	task := await(t, app, id, "progress, or an end", func(task af.Task) bool { return len(task.Progress) > 0 || task.Status.Final() })
+	if err := json.Unmarshal(task.Progress, &v); err != nil {
+		t.Fatalf("%v in %+v", err, task)
 	}
-	t.Fatal("no progress")
 	return v
+}
+
+// await waits until a task is as cond wants it.
+func await(t *testing.T, app *af.App, id, what string, cond func(af.Task) bool) (task af.Task) {
+	t.Helper()
+	testkit.Succeeds(t, what, func() (err error) {
+		if task, err = app.GetTask(t.Context(), id); err == nil && !cond(task) {
+			err = fmt.Errorf("task %+v", task)
+		}
+		return err
+	})
+	return task
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/executor"
 )
@@ -175,12 +176,10 @@ func TestTimeoutKillsWhatIgnoresIt(t *testing.T) {
 func TestCloseKillsWhatHangs(t *testing.T) {
 	p := processes(t, executor.Workers(1), executor.Grace(0))
 	must(p.SubmitBatch(t.Context(), []errand{{Do: "hang"}, {Do: ""}}))(t)
-	for {
-		if _, err := os.Stat(os.Getenv("AF_TEST_FOLDER") + "/hang"); err == nil {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
+	testkit.Succeeds(t, "it hangs", func() error {
+		_, err := os.Stat(os.Getenv("AF_TEST_FOLDER") + "/hang")
+		return err
+	})
 	check(t, "Close", p.Close())
 	r := p.Results()
 	if len(r) != 2 || !errors.Is(r[0].Err, executor.ErrShutdown) || r[0].Attempts != 1 || !errors.Is(r[1].Err, executor.ErrShutdown) || r[1].Attempts != 0 {

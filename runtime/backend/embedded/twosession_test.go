@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/conform"
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
@@ -43,12 +44,12 @@ func acquaint(t *testing.T, here, there *backend.Ports) {
 			}
 		})
 	})
-	for ctx.Err() == nil {
+	testkit.Eventually(t, "the two hear each other", func() bool {
 		if err := there.Coordinator.Broadcast(t.Context(), "hello", json.RawMessage(`1`)); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Millisecond)
-	}
+		return ctx.Err() != nil
+	})
 	subscribing.Wait()
 	if len(heard) == 0 {
 		t.Fatal("the two don't hear each other")

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -88,9 +89,7 @@ func TestJobWhoseCallerHasGoneIsNotBegun(t *testing.T) {
 			return nil
 		})
 	}()
-	for len(s.db.jobs) == 0 { // until it waits
-		time.Sleep(time.Millisecond)
-	}
+	testkit.Eventually(t, "it waits", func() bool { return len(s.db.jobs) > 0 })
 	cancel()
 	if err := <-gone; !errors.Is(err, context.Canceled) || outcomeOf(err) != backend.OutcomeNotSent {
 		t.Errorf("got %v, %v", err, outcomeOf(err))
@@ -147,9 +146,7 @@ func TestJobThatFailsTakesNobodyWithIt(t *testing.T) {
 			})
 		}()
 	}
-	for len(s.db.jobs) < 4 {
-		time.Sleep(time.Millisecond)
-	}
+	testkit.Eventually(t, "all wait", func() bool { return len(s.db.jobs) == 4 })
 	release()
 	for name, ch := range errs {
 		if err := <-ch; (err != nil) != (name == "bad") {
@@ -205,16 +202,13 @@ func TestPeerThatCouldNotSayGoodbyeIsBuried(t *testing.T) {
 		t.Errorf("closing without saying goodbye: %v", err)
 	}
 	release()
-	for {
+	testkit.Eventually(t, "the watch has looked", func() bool {
 		v, err := stays.peers.current(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, there := v.peers[leaves.peers.self]
 		_, err = os.Stat(lockFile(stays.peers.run, leaves.peers.self))
-		if !there && errors.Is(err, os.ErrNotExist) {
-			break
-		}
-		time.Sleep(time.Millisecond) // until the watch has looked; if it never does, the test's time runs out
-	}
+		return !there && errors.Is(err, os.ErrNotExist)
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/mongo"
 )
@@ -116,7 +117,7 @@ func TestServerThatComesBackIsUsedAgain(t *testing.T) {
 	}
 	for range 2 {
 		must(t, server.Start())
-		eventually(t, func() error {
+		testkit.Succeeds(t, "inserting", func() error {
 			_, err := s.Insert(t.Context(), []backend.NewTask{newTask("a")})
 			return err
 		})
@@ -128,17 +129,6 @@ func TestServerThatComesBackIsUsedAgain(t *testing.T) {
 			t.Error(err)
 		}
 	}
-}
-
-func eventually(t *testing.T, try func() error) {
-	t.Helper()
-	var err error
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if err = try(); err == nil {
-			return
-		}
-	}
-	t.Fatal(err)
 }
 
 func TestClosedClientSaysSo(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -76,7 +77,7 @@ func TestEngineRunsOnIt(t *testing.T) {
 		_, err := q.Wait(t.Context(), kid)
 		must(t, err)
 	}
-	eventually(t, func() error {
+	testkit.Succeeds(t, "the end of the set", func() error {
 		source, err := q.Get(t.Context(), ids[0])
 		if err == nil && source.Subtasks == nil {
 			err = backend.NewError(backend.ErrUnavailable, "the set is not finished")

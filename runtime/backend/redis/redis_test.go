@@ -15,6 +15,7 @@ import (
 
 	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/redis"
 )
@@ -143,18 +144,16 @@ func TestServerThatComesBackIsUsedAgain(t *testing.T) {
 		if err := c.Announce(ctx, "worker", "a", json.RawMessage("{}")); err != nil {
 			t.Error(err)
 		}
-		heard := false
-		for end := time.Now().Add(10 * time.Second); !heard && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		testkit.Eventually(t, "news are heard", func() bool {
 			if err := c.Broadcast(ctx, "topic", json.RawMessage(`1`)); err != nil {
 				t.Error(err)
 			}
+			heard := false
 			for len(news) > 0 {
 				heard = <-news == "1" || heard
 			}
-		}
-		if !heard {
-			t.Error("news are not heard")
-		}
+			return heard
+		})
 		if err := server.Kill(); err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
 )
@@ -77,13 +78,13 @@ func (w *hold) Run(ctx context.Context, n int) (int, error) {
 func (o *outages) during(want ...string) []string {
 	o.Helper()
 	var h af.Health
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if h = o.app.Health(); slices.Equal(h.Degraded, want) {
-			return o.log.take()
+	testkit.Succeeds(o, "its health", func() error {
+		if h = o.app.Health(); !slices.Equal(h.Degraded, want) {
+			return fmt.Errorf("in the modes %v, want %v: %+v", h.Degraded, want, h.Conditions)
 		}
-	}
-	o.Fatalf("in the modes %v, want %v: %+v", h.Degraded, want, h.Conditions)
-	return nil
+		return nil
+	})
+	return o.log.take()
 }
 
 // logs fails where something else was logged than lines with these words, one each.
@@ -137,15 +138,7 @@ func (o *outages) works(what string, do ...func(context.Context) error) {
 	o.Helper()
 	for _, do := range do {
 		// The broker is back a moment before the service's queue is.
-		var err error
-		for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-			if err = do(o.Context()); err == nil {
-				break
-			}
-		}
-		if err != nil {
-			o.Errorf("%s: %v", what, err)
-		}
+		testkit.Succeeds(o, what, func() error { return do(o.Context()) })
 	}
 }
 
