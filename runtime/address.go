@@ -36,7 +36,7 @@ func routedIP() net.IP {
 		if err != nil {
 			continue
 		}
-		_ = c.Close()
+		_ = c.Close() // nothing was sent
 		if a, ok := c.LocalAddr().(*net.UDPAddr); ok && a.IP.IsGlobalUnicast() {
 			return a.IP
 		}

@@ -194,7 +194,7 @@ func (e *engine) serveChild(ctx context.Context, h slog.Handler) child.Handler {
 		case r.Op == noticeLog:
 			logRecord(ctx, h, r.Body)
 		default:
-			_ = r.Reply(nil, Errorf(ErrUnimplemented, "a child process asks for %q", r.Op))
+			_ = r.Reply(nil, Errorf(ErrUnimplemented, "a child process asks for %q", r.Op)) // or the child has ended
 		}
 	}
 }
@@ -211,7 +211,7 @@ func (e *engine) serveOp(r *child.Request, do serve) {
 		if err != nil {
 			err = portFault(err)
 		}
-		_ = r.Reply(v, err)
+		_ = r.Reply(v, err) // or the child has ended, which its task tells
 	}()
 	v, err = do(r.Context, e, r.Body)
 }

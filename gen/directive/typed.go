@@ -92,7 +92,7 @@ func (d *Directive) values() (map[string]any, diag.List) {
 	spec, _ := Lookup(d.Name)
 	for _, k := range spec.Keys {
 		if k.Default != "" {
-			of[k.Name], _ = k.parse(k.Default)
+			of[k.Name], _ = k.parse(k.Default) // the table's own, which TestDefaultsAreGoodValues looks at
 		}
 		a, given := d.Arg(k.Name)
 		if !given {

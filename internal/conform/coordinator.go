@@ -65,7 +65,7 @@ func (w *world) subscribe(ctx context.Context, topic string, fn func(news string
 	var once sync.Once
 	go func() {
 		defer close(over)
-		_ = w.Coordinator.Subscribe(ctx, topic, func(news json.RawMessage) {
+		_ = w.Coordinator.Subscribe(ctx, topic, func(news json.RawMessage) { // until ctx ends, which is its error
 			once.Do(func() { close(first) })
 			if string(news) == `"probe"` {
 				return

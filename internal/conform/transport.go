@@ -48,7 +48,7 @@ func (w *world) listen(queue string, window int) backend.Listener {
 	w.Helper()
 	l, err := w.Transport.Listen(w.ctx(), queue, window)
 	w.must(err)
-	w.Cleanup(func() { _ = l.Close() })
+	w.Cleanup(func() { _ = l.Close() }) // some tests have closed it
 	return l
 }
 
@@ -252,7 +252,8 @@ func hintDepth(w *world) {
 	depth(1)
 }
 
-// receive collects the raw messages of a queue until n have been handled well; fn may refuse one.
+// receive collects the raw messages of a queue until n have been handled well; fn may refuse one. Receive returns the end of
+// its context, here and below: what counts is what was received.
 func (w *world) receive(queue string, n int, fn func(body string) error) []string {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx(), 500*w.o.Tick)

@@ -148,7 +148,7 @@ func (s *Server) rabbitMQReady() error {
 	return nil
 }
 
-// newVHost makes a virtual host, and returns its URI and what deletes it.
+// newVHost makes a virtual host, and returns its URI and what deletes it, where the server still runs.
 func (s *Server) newVHost(name string) (uri string, drop func(), err error) {
 	path := "vhosts/" + url.PathEscape(name)
 	if _, err = s.Admin("PUT", path, nil); err == nil {

@@ -25,7 +25,7 @@ func (t transport) Hint(ctx context.Context, queue string, ids []string) ([]bool
 			ctx := context.WithoutCancel(ctx)
 			go func() {
 				t.b.stall(ctx, time.Second)
-				_, _ = t.in.Hint(ctx, queue, later)
+				_, _ = t.in.Hint(ctx, queue, later) // or it is lost, as any may be
 			}()
 		}
 		taken := make([]bool, len(ids))

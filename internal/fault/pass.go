@@ -140,7 +140,7 @@ func (b *Backend) apply(ctx context.Context, f fate, run func(context.Context) (
 		go func() {
 			b.stall(ctx, f.later)
 			if !b.crashed() {
-				_, _ = run(ctx)
+				_, _ = run(ctx) // who called has the first one's result
 			}
 		}()
 	}

@@ -87,7 +87,7 @@ func (d dialect) parse(raw string) (t target, problem string) {
 		t.hosts = append(t.hosts, hostport)
 	}
 	path, _, _ := strings.Cut(tail, "?")
-	t.path, _ = url.PathUnescape(strings.TrimPrefix(path, "/"))
+	t.path, _ = url.PathUnescape(strings.TrimPrefix(path, "/")) // it is escaped, which is all that can be wrong
 	if problem := d.path(t.path); problem != "" {
 		return target{}, problem
 	}

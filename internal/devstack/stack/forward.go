@@ -29,7 +29,7 @@ func forward(address string) error {
 	var listeners []net.Listener
 	defer func() {
 		for _, l := range listeners {
-			_ = l.Close()
+			_ = l.Close() // it ends its Accept
 		}
 	}()
 	for _, s := range servers {
@@ -65,7 +65,7 @@ func pipe(ctx context.Context, from net.Conn, host string) {
 		return // the caller sees its connection end
 	}
 	defer to.Close()
-	defer context.AfterFunc(ctx, func() { _, _ = from.Close(), to.Close() })()
+	defer context.AfterFunc(ctx, func() { _, _ = from.Close(), to.Close() })() // which ends both copies
 	ended := make(chan struct{}, 2)
 	for _, way := range [][2]net.Conn{{from, to}, {to, from}} {
 		go func() {

@@ -41,7 +41,7 @@ func migrate(ctx context.Context, conn *sql.Conn, steps []string) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK")
+			_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") // err is the reason, and opening fails
 		}
 	}()
 	version, err := check(ctx, conn, len(steps))

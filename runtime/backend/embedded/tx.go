@@ -72,7 +72,7 @@ func (t *tx) commit() error {
 	return t.exec("COMMIT")
 }
 
-// rollback ends the transaction, unless SQLite has done that itself.
+// rollback ends the transaction, unless SQLite has done that itself, which is its error then.
 func (t *tx) rollback() { _ = t.exec("ROLLBACK") }
 
 // count notes that a task of a queue has gone from one status to another; none is for one that comes or goes.

@@ -17,7 +17,7 @@ func setup(cmd *exec.Cmd) {
 // orphaned leaves it to the pipe to tell that the parent has died: the kernel's signal would reach this process only, and
 // leave what it has started. It is called before main, on the thread that the signal belongs to.
 func orphaned() {
-	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, 0, 0)
+	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, 0, 0) // no signal is always a valid one
 }
 
 // limitMemory limits the writable memory of this process and of each that it starts.

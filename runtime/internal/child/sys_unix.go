@@ -18,7 +18,7 @@ const (
 func ends(Mark) (in, out *os.File) {
 	syscall.CloseOnExec(inFD)
 	syscall.CloseOnExec(outFD)
-	// So that whoever waits for them occupies no thread.
+	// So that whoever waits for them occupies no thread; where that can't be, it does.
 	_ = syscall.SetNonblock(inFD, true)
 	_ = syscall.SetNonblock(outFD, true)
 	return os.NewFile(inFD, "from the parent"), os.NewFile(outFD, "to the parent")
@@ -35,6 +35,6 @@ func killGroup(cmd *exec.Cmd) {
 // killOwnGroup kills this process and what it has started.
 func killOwnGroup() {
 	if syscall.Getpgrp() == os.Getpid() { // else the group is another's
-		_ = syscall.Kill(0, syscall.SIGKILL)
+		_ = syscall.Kill(0, syscall.SIGKILL) // it doesn't return
 	}
 }

@@ -10,7 +10,7 @@ func executable() (string, error) { return os.Executable() }
 
 func setup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{} }
 
-// ends returns the child's ends of the pipe, which what it starts must not hold.
+// ends returns the child's ends of the pipe, which what it starts must not hold: where it does, the pipe ends with that.
 func ends(m Mark) (in, out *os.File) {
 	_ = syscall.SetHandleInformation(syscall.Handle(m.In), syscall.HANDLE_FLAG_INHERIT, 0)
 	_ = syscall.SetHandleInformation(syscall.Handle(m.Out), syscall.HANDLE_FLAG_INHERIT, 0)
@@ -24,7 +24,7 @@ func (f *pipes) hand(cmd *exec.Cmd, m *Mark) {
 		to   *uintptr
 	}{{f.childIn, &m.In}, {f.childOut, &m.Out}} {
 		h := syscall.Handle(end.file.Fd())
-		_ = syscall.SetHandleInformation(h, syscall.HANDLE_FLAG_INHERIT, syscall.HANDLE_FLAG_INHERIT)
+		_ = syscall.SetHandleInformation(h, syscall.HANDLE_FLAG_INHERIT, syscall.HANDLE_FLAG_INHERIT) // else Start fails
 		cmd.SysProcAttr.AdditionalInheritedHandles = append(cmd.SysProcAttr.AdditionalInheritedHandles, h)
 		*end.to = uintptr(h)
 	}

@@ -69,6 +69,7 @@ func Describe(ctx context.Context) Facts {
 	return *facts
 }
 
+// describe asks the system. What it doesn't tell stays empty.
 func describe(ctx context.Context) Facts {
 	f := Facts{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU()}
 	f.Host, _ = os.Hostname()

@@ -58,7 +58,7 @@ func listen(o Options) (net.Listener, error) {
 		if err = os.Chmod(path, 0o600); err == nil {
 			return l, nil
 		}
-		_ = l.Close()
+		_ = l.Close() // err is the reason
 	}
 	o.Logger.Info("no unix socket; listening on loopback TCP instead", "path", path, "error", err)
 	return net.Listen("tcp", "127.0.0.1:0")

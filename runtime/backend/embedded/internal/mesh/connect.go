@@ -56,7 +56,7 @@ func (m *Mesh) Connect(ctx context.Context, a Address) error {
 func (m *Mesh) dial(d *dial, a Address) {
 	l, err := m.reach(a)
 	if err == nil && !m.add(l) {
-		_ = l.conn.Close()
+		hangUp(l.conn)
 		err = errClosed()
 	}
 	m.mu.Lock()
@@ -80,7 +80,7 @@ func (m *Mesh) reach(a Address) (*link, error) {
 	}
 	l, err := m.greet(m.ctx, conn, a)
 	if err != nil {
-		_ = conn.Close()
+		hangUp(conn)
 	}
 	return l, err
 }
@@ -114,7 +114,7 @@ func (m *Mesh) accept() {
 				m.log.Debug("a connection was turned away", "error", err)
 			}
 			if err != nil || !m.add(l) {
-				_ = conn.Close()
+				hangUp(conn)
 				return
 			}
 			l.run()

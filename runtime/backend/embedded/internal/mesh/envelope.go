@@ -46,7 +46,7 @@ func (h *header) request(body []byte) (*backend.Request, *backend.Error) {
 func encodeReply(id string, r *backend.Reply) (head []byte, body json.RawMessage) {
 	h := &header{Kind: kindReply, ContentType: envelope.JSON, CorrelationID: id}
 	h.Headers, body = envelope.Reply(r, h.fits)
-	head, _ = encode(h, body)
+	head, _ = encode(h, body) // it fits
 	return head, body
 }
 
@@ -54,7 +54,7 @@ func encodeReply(id string, r *backend.Reply) (head []byte, body json.RawMessage
 func encodeRefusal(id string, e *backend.Error) []byte {
 	h := &header{Kind: kindRefuse, CorrelationID: id, Headers: map[string]string{envelope.Version: envelope.V1}}
 	envelope.PutError(h.Headers, e, h.fits)
-	head, _ := encode(h, nil)
+	head, _ := encode(h, nil) // it fits
 	return head
 }
 

@@ -74,7 +74,7 @@ func (m *Mesh) welcome(ctx context.Context, conn net.Conn) (*link, error) {
 		refusal = fmt.Sprintf("app_id %q is not another instance", h.AppID)
 	}
 	if refusal != "" {
-		_ = send(conn, refusedHello(refusal))
+		_ = send(conn, refusedHello(refusal)) // if it still listens
 		return nil, errors.New(refusal)
 	}
 	if err := send(conn, hello(m.address.ID, say)); err != nil {
@@ -96,10 +96,11 @@ func send(conn net.Conn, h *header) error {
 	return err
 }
 
-// hurry bounds what happens on conn until the returned function is called: by ctx, and by helloTime.
+// hurry bounds what happens on conn until the returned function is called: by ctx, and by helloTime. Where no deadline can be
+// set the connection has ended, as the next read or write says.
 func (m *Mesh) hurry(ctx context.Context, conn net.Conn) (done func()) {
 	_ = conn.SetDeadline(time.Now().Add(helloTime))
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
+	stop := context.AfterFunc(ctx, func() { hangUp(conn) })
 	return func() {
 		stop()
 		_ = conn.SetDeadline(time.Time{})

@@ -38,7 +38,7 @@ func (l *link) log() *slog.Logger { return l.mesh.log.With("peer", l.peer) }
 
 // run reads until the connection ends, and tells everybody whom that concerns.
 func (l *link) run() {
-	stop := context.AfterFunc(l.mesh.ctx, func() { _ = l.conn.Close() })
+	stop := context.AfterFunc(l.mesh.ctx, func() { hangUp(l.conn) })
 	defer stop()
 	writing := make(chan struct{})
 	go func() {
@@ -55,7 +55,7 @@ func (l *link) run() {
 		l.log().Log(l.mesh.ctx, level, "a connection ended", "error", err)
 	}
 	others := l.mesh.remove(l)
-	_ = l.conn.Close()
+	hangUp(l.conn)
 	l.out.close()
 	<-writing
 	l.tries.end()
@@ -107,11 +107,14 @@ func (l *link) handle(h *header, body []byte) {
 	}
 }
 
+// hangUp ends a connection. An error would tell nothing: who reads or writes there learns that it has ended.
+func hangUp(conn net.Conn) { _ = conn.Close() }
+
 // post sends a frame without a body, of which there may be one for each that came in.
 func (l *link) post(head []byte) {
 	if !l.out.post(&packet{head: head}) {
 		l.log().Warn("a peer asks more than it reads; its connection is closed")
-		_ = l.conn.Close()
+		hangUp(l.conn)
 	}
 }
 

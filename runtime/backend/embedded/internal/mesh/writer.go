@@ -30,7 +30,7 @@ func (l *link) write() {
 		if err != nil {
 			l.mesh.remove(l)
 			l.out.close()
-			// The peer's last replies may still lie here to be read.
+			// The peer's last replies may still lie here to be read, unless the connection has ended.
 			_ = l.conn.SetReadDeadline(time.Now().Add(lastWord))
 			l.log().Debug("a connection can't be written any more", "error", err)
 			return
