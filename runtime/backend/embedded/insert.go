@@ -15,10 +15,8 @@ type store struct {
 
 // Insert implements backend.Store.
 func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
-	for i := range tasks {
-		if err := valid(&tasks[i]); err != nil {
-			return nil, err
-		}
+	if err := backend.CheckNew(tasks); err != nil {
+		return nil, err
 	}
 	return write(ctx, s.db.writer, func(tx *tx) ([]backend.Task, error) {
 		stored := make([]backend.Task, len(tasks))
@@ -38,19 +36,6 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 		}
 		return stored, nil
 	})
-}
-
-func valid(n *backend.NewTask) error {
-	t := &n.Task
-	switch {
-	case t.ID == "" || t.Queue == "":
-		return refusal("a task needs an id and a queue: %q, %q", t.ID, t.Queue)
-	case t.Status != backend.StatusWaiting && t.Status != backend.StatusPending:
-		return refusal("task %q can't begin as %q", t.ID, t.Status)
-	case n.Gated != (t.Source != ""):
-		return refusal("task %q: subtasks are gated, and nothing else is", t.ID)
-	}
-	return nil
 }
 
 // insert adds a task (row 1), or finds the one that is there instead: by its id, else by its unique key.

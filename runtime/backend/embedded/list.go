@@ -10,12 +10,6 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// The page sizes of List.
-const (
-	pageSize    = 100
-	maxPageSize = 1000
-)
-
 // A clause collects the conditions of a statement.
 type clause struct {
 	terms []string
@@ -38,14 +32,8 @@ func (c *clause) String() string {
 // order by end sorts what matches.
 func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
 	var page backend.TaskPage
-	if q.Limit == 0 {
-		q.Limit = pageSize
-	}
-	switch {
-	case q.Limit < 0 || q.Limit > maxPageSize:
-		return page, refusal("a page has 1 to %d tasks, not %d", maxPageSize, q.Limit)
-	case q.Sort != backend.SortNewest && q.Sort != backend.SortOldest && q.Sort != backend.SortEnded:
-		return page, refusal("unknown order %q", q.Sort)
+	if err := q.Check(); err != nil {
+		return page, err
 	}
 	match := matching(q)
 	total, err := s.total(ctx, q, match)

@@ -11,11 +11,11 @@ import (
 // Settle implements backend.Store. The fence alone guards a claim, since it belongs to no other; the nonce tells a
 // repeated settle from a stranger's.
 func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend.Settled, error) {
+	if err := backend.CheckSettles(settles); err != nil {
+		return nil, err
+	}
 	ids := make([]string, len(settles))
 	for i, e := range settles {
-		if !backend.Allowed(backend.StatusRunning, e.To) {
-			return nil, refusal("task %q can't be settled as %q", e.ID, e.To)
-		}
 		ids[i] = e.ID
 	}
 	return write(ctx, s.db.writer, func(tx *tx) ([]backend.Settled, error) {

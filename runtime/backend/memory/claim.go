@@ -127,10 +127,8 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 	if err := alive(ctx); err != nil {
 		return nil, err
 	}
-	for i := range settles {
-		if !backend.Allowed(backend.StatusRunning, settles[i].To) {
-			return nil, refusal("task %q can't be settled as %q", settles[i].ID, settles[i].To)
-		}
+	if err := backend.CheckSettles(settles); err != nil {
+		return nil, err
 	}
 	came := make([]backend.Settled, len(settles))
 	s.mu.Lock()

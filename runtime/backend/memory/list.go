@@ -11,26 +11,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// The page sizes of List.
-const (
-	pageSize    = 100
-	maxPageSize = 1000
-)
-
 // List implements backend.Store.
 func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
 	var page backend.TaskPage
 	if err := alive(ctx); err != nil {
 		return page, err
 	}
-	if q.Limit == 0 {
-		q.Limit = pageSize
-	}
-	if q.Limit < 0 || q.Limit > maxPageSize {
-		return page, refusal("a page has 1 to %d tasks, not %d", maxPageSize, q.Limit)
-	}
-	if q.Sort != backend.SortNewest && q.Sort != backend.SortOldest && q.Sort != backend.SortEnded {
-		return page, refusal("unknown order %q", q.Sort)
+	if err := q.Check(); err != nil {
+		return page, err
 	}
 	from, err := parseCursor(q.Cursor)
 	if err != nil {
@@ -200,7 +188,7 @@ func parseCursor(text string) (cursor, error) {
 	at, id, ok := strings.Cut(text, " ")
 	n, err := strconv.ParseInt(at, 36, 64)
 	if !ok || err != nil || id == "" {
-		return cursor{}, refusal("%q is no cursor", text)
+		return cursor{}, backend.Errorf(backend.ErrInvalidArgument, "%q is no cursor", text).With(backend.OutcomeNotSent)
 	}
 	return cursor{n, id}, nil
 }

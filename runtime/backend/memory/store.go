@@ -112,10 +112,8 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 	if err := alive(ctx); err != nil {
 		return nil, err
 	}
-	for i := range tasks {
-		if err := valid(&tasks[i]); err != nil {
-			return nil, err
-		}
+	if err := backend.CheckNew(tasks); err != nil {
+		return nil, err
 	}
 	stored := make([]backend.Task, len(tasks))
 	s.mu.Lock()
@@ -125,23 +123,6 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 		stored[i] = s.insert(&tasks[i], now).Task
 	}
 	return stored, nil
-}
-
-func valid(n *backend.NewTask) error {
-	t := &n.Task
-	switch {
-	case t.ID == "" || t.Queue == "":
-		return refusal("a task needs an id and a queue: %q, %q", t.ID, t.Queue)
-	case t.Status != backend.StatusWaiting && t.Status != backend.StatusPending:
-		return refusal("task %q can't begin as %q", t.ID, t.Status)
-	case n.Gated != (t.Source != ""):
-		return refusal("task %q: subtasks are gated, and nothing else is", t.ID)
-	}
-	return nil
-}
-
-func refusal(format string, args ...any) error {
-	return backend.Errorf(backend.ErrInvalidArgument, format, args...).With(backend.OutcomeNotSent)
 }
 
 // insert adds a task (row 1), or finds the one that is there instead.

@@ -14,10 +14,8 @@ import (
 
 // Insert implements backend.Store. One insert of all; where some are there already, one or two reads more.
 func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
-	for i := range tasks {
-		if err := valid(&tasks[i]); err != nil {
-			return nil, err
-		}
+	if err := backend.CheckNew(tasks); err != nil {
+		return nil, err
 	}
 	ctx, done, err := s.begin(ctx)
 	defer done()
@@ -39,19 +37,6 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 	}
 	stored, err := s.insert(ctx, fresh)
 	return tasksOf(stored), err
-}
-
-func valid(n *backend.NewTask) error {
-	t := &n.Task
-	switch {
-	case t.ID == "" || t.Queue == "":
-		return refusal("a task needs an id and a queue: %q, %q", t.ID, t.Queue)
-	case t.Status != backend.StatusWaiting && t.Status != backend.StatusPending:
-		return refusal("task %q can't begin as %q", t.ID, t.Status)
-	case n.Gated != (t.Source != ""):
-		return refusal("task %q: subtasks are gated, and nothing else is", t.ID)
-	}
-	return nil
 }
 
 // newDocument is the document of a new task (row 1).

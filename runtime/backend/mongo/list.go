@@ -11,12 +11,6 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// The page sizes of List.
-const (
-	pageSize    = 100
-	maxPageSize = 1000
-)
-
 // List implements backend.Store. The orders by creation follow an index, that by end sorts what matches; the total is
 // counted in an index, where no bounds of time are given.
 func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
@@ -26,11 +20,8 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	if err != nil {
 		return page, err
 	}
-	if q.Limit == 0 {
-		q.Limit = pageSize
-	}
-	if q.Limit < 0 || q.Limit > maxPageSize {
-		return page, refusal("a page has 1 to %d tasks, not %d", maxPageSize, q.Limit)
+	if err := q.Check(); err != nil {
+		return page, err
 	}
 	filter := matching(q)
 	total, err := s.tasks.CountDocuments(ctx, filter)
@@ -49,8 +40,6 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 		order = d{asc(created), asc("_id")}
 	case backend.SortEnded:
 		order = d{desc("ended"), desc(created), desc("_id")}
-	default:
-		return page, refusal("unknown order %q", q.Sort)
 	}
 	if q.Cursor != "" {
 		if filter["$or"], err = after(filter, q, created); err != nil {

@@ -19,10 +19,8 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 	if ctx.Err() != nil {
 		return nil, notBegun(ctx)
 	}
-	for i := range settles {
-		if !backend.Allowed(backend.StatusRunning, settles[i].To) {
-			return nil, refusal("task %q can't be settled as %q", settles[i].ID, settles[i].To)
-		}
+	if err := backend.CheckSettles(settles); err != nil {
+		return nil, err
 	}
 	ctx, done, err := s.begin(ctx)
 	defer done()

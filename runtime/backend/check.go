@@ -1,0 +1,53 @@
+package backend
+
+// What every Store refuses by itself, whatever it holds, is checked here. All errors are invalid_argument, and not sent.
+
+// The page sizes of Store.List.
+const (
+	pageSize    = 100
+	maxPageSize = 1000
+)
+
+// CheckNew says what is wrong with tasks that are to be inserted.
+func CheckNew(tasks []NewTask) error {
+	for i := range tasks {
+		t := &tasks[i].Task
+		switch {
+		case t.ID == "" || t.Queue == "":
+			return refusal("a task needs an id and a queue: %q, %q", t.ID, t.Queue)
+		case t.Status != StatusWaiting && t.Status != StatusPending:
+			return refusal("task %q can't begin as %q", t.ID, t.Status)
+		case tasks[i].Gated != (t.Source != ""):
+			return refusal("task %q: subtasks are gated, and nothing else is", t.ID)
+		}
+	}
+	return nil
+}
+
+// CheckSettles says what is wrong with settles.
+func CheckSettles(settles []Settle) error {
+	for i := range settles {
+		if !Allowed(StatusRunning, settles[i].To) {
+			return refusal("task %q can't be settled as %q", settles[i].ID, settles[i].To)
+		}
+	}
+	return nil
+}
+
+// Check says what is wrong with a query, its cursor aside, and sets the Limit of one that has none.
+func (q *TaskQuery) Check() error {
+	if q.Limit == 0 {
+		q.Limit = pageSize
+	}
+	switch {
+	case q.Limit < 0 || q.Limit > maxPageSize:
+		return refusal("a page has 1 to %d tasks, not %d", maxPageSize, q.Limit)
+	case q.Sort != SortNewest && q.Sort != SortOldest && q.Sort != SortEnded:
+		return refusal("unknown order %q", q.Sort)
+	}
+	return nil
+}
+
+func refusal(format string, args ...any) error {
+	return Errorf(ErrInvalidArgument, format, args...).With(OutcomeNotSent)
+}

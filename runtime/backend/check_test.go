@@ -1,0 +1,43 @@
+package backend_test
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+func TestWhatNoStoreTakesIsRefused(t *testing.T) {
+	fine := backend.Task{ID: "a", Queue: "q", Status: backend.StatusWaiting}
+	subtask := fine
+	subtask.Source = "s"
+	query := func(q backend.TaskQuery) error { return q.Check() }
+	for what, err := range map[string]error{
+		"no id":           backend.CheckNew([]backend.NewTask{{Task: fine}, {Task: backend.Task{Queue: "q", Status: backend.StatusWaiting}}}),
+		"no queue":        backend.CheckNew([]backend.NewTask{{Task: backend.Task{ID: "a", Status: backend.StatusWaiting}}}),
+		"runs at once":    backend.CheckNew([]backend.NewTask{{Task: backend.Task{ID: "a", Queue: "q", Status: backend.StatusRunning}}}),
+		"ungated subtask": backend.CheckNew([]backend.NewTask{{Task: subtask}}),
+		"gated, alone":    backend.CheckNew([]backend.NewTask{{Task: fine, Gated: true}}),
+		"settled pending": backend.CheckSettles([]backend.Settle{{To: backend.StatusSuccess}, {To: backend.StatusPending}}),
+		"limit -1":        query(backend.TaskQuery{Limit: -1}),
+		"limit 1001":      query(backend.TaskQuery{Limit: 1001}),
+		"sort by luck":    query(backend.TaskQuery{Sort: "luck"}),
+	} {
+		if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrInvalidArgument || e.Outcome != backend.OutcomeNotSent {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	q := backend.TaskQuery{Sort: backend.SortEnded}
+	for _, err := range []error{
+		backend.CheckNew([]backend.NewTask{{Task: fine}, {Task: subtask, Gated: true}}),
+		backend.CheckSettles([]backend.Settle{{To: backend.StatusSuccess}, {To: backend.StatusRetrying}}),
+		q.Check(),
+	} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if q.Limit != 100 {
+		t.Errorf("limit %d", q.Limit)
+	}
+}
