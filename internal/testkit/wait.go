@@ -1,5 +1,5 @@
 // Package testkit is what the tests of several packages share: waiting for what gives no signal ([Eventually],
-// [Succeeds]), and processes of their own, which can be killed ([Children], [Child]).
+// [Succeeds]), processes of their own, which can be killed ([Children], [Child]), and documents that tests make ([Section]).
 package testkit
 
 import (

@@ -3,11 +3,11 @@ package backend_test
 import (
 	"flag"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -15,26 +15,8 @@ var update = flag.Bool("update", false, "rewrite the states in docs/tasks.md")
 
 // The diagram and the table in docs/tasks.md are made from the state table.
 func TestDocumentedStatesAreThoseOfTheTable(t *testing.T) {
-	const file, begin, end = "../../docs/tasks.md", "<!-- states: made by go test ./runtime/backend -update -->\n", "<!-- /states -->\n"
-	doc, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	before, rest, ok := strings.Cut(string(doc), begin)
-	old, after, closed := strings.Cut(rest, end)
-	if !ok || !closed {
-		t.Fatalf("%s has no place for the states", file)
-	}
-	states := diagram() + "\n" + rows()
-	if *update {
-		if err := os.WriteFile(file, []byte(before+begin+states+end+after), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	if old != states {
-		t.Errorf("%s is stale; go test ./runtime/backend -update mends it", file)
-	}
+	testkit.Section(t, "../../docs/tasks.md", "<!-- states: made by go test ./runtime/backend -update -->", "<!-- /states -->",
+		diagram()+"\n"+rows(), *update)
 }
 
 // diagram is the table as a Mermaid diagram: an arrow for each pair of states, with the rows that allow it.

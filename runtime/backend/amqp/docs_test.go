@@ -7,13 +7,13 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -21,18 +21,6 @@ var update = flag.Bool("update", false, "rewrite the messages in docs/wire.md")
 
 // The messages in docs/wire.md are read from the bytes that go to the broker, not from what the package means to send.
 func TestDocumentedMessagesAreThoseOnTheWire(t *testing.T) {
-	const (
-		file  = "../../../docs/wire.md"
-		begin = "<!-- messages: made by go test ./runtime/backend/amqp -update -->\n"
-		end   = "<!-- /messages -->\n"
-	)
-	doc, err := os.ReadFile(file)
-	must(t, err)
-	before, rest, ok := strings.Cut(string(doc), begin)
-	old, after, closed := strings.Cut(rest, end)
-	if !ok || !closed {
-		t.Fatalf("%s has no place for the messages", file)
-	}
 	proxy := newProxy(t, devstack.AMQP(t))
 	exchange(t, proxy.url)
 	var out strings.Builder
@@ -44,13 +32,8 @@ func TestDocumentedMessagesAreThoseOnTheWire(t *testing.T) {
 	} {
 		fmt.Fprintf(&out, "%s:\n\n```\n%s```\n\n", title, proxy.message(t, i))
 	}
-	if *update {
-		must(t, os.WriteFile(file, []byte(before+begin+out.String()+end+after), 0o644))
-		return
-	}
-	if old != out.String() {
-		t.Errorf("%s is stale; go test ./runtime/backend/amqp -update mends it:\n%s", file, out.String())
-	}
+	testkit.Section(t, "../../../docs/wire.md",
+		"<!-- messages: made by go test ./runtime/backend/amqp -update -->", "<!-- /messages -->", out.String(), *update)
 }
 
 // exchange makes the calls of the example.
