@@ -144,13 +144,19 @@ func callConcurrency(w *world) {
 	w.same("most at once", most.Load(), int32(slots))
 }
 
-func callGivesUpWaiting(w *world) {
-	_, began, release := w.holding(1)
-	first := make(chan error, 1)
+// calling calls on a goroutine, and returns where the error comes.
+func (w *world) calling() <-chan error {
+	done := make(chan error, 1)
 	go func() {
 		_, err := w.call(w.ctx(), w.request())
-		first <- err
+		done <- err
 	}()
+	return done
+}
+
+func callGivesUpWaiting(w *world) {
+	_, began, release := w.holding(1)
+	first := w.calling()
 	<-began
 	ctx, cancel := context.WithTimeout(w.ctx(), 3*w.o.Tick)
 	defer cancel()
@@ -245,11 +251,7 @@ func callShared(w *world) {
 func callAround(w *world) {
 	const calls = 10
 	_, began, release := w.holding(1)
-	first := make(chan error, 1)
-	go func() {
-		_, err := w.call(w.ctx(), w.request())
-		first <- err
-	}()
+	first := w.calling()
 	<-began
 	w.serve(1, answer)
 	var answered atomic.Int32
@@ -273,11 +275,7 @@ func callAround(w *world) {
 
 func callDrain(w *world) {
 	s, began, release := w.holding(1)
-	first := make(chan error, 1)
-	go func() {
-		_, err := w.call(w.ctx(), w.request())
-		first <- err
-	}()
+	first := w.calling()
 	<-began
 	ctx, cancel := context.WithTimeout(w.ctx(), 3*w.o.Tick)
 	defer cancel()

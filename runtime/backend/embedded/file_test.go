@@ -86,8 +86,9 @@ func TestPathsMayLookAsTheyLike(t *testing.T) {
 	refused(t, "", backend.ErrInvalidArgument, "the path is empty")
 }
 
-func TestWhatWasWrittenIsThereAfterwards(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "af.db")
+// written makes a file with the task "t" in it.
+func written(t *testing.T, path string) {
+	t.Helper()
 	ports, err := open(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
@@ -96,6 +97,11 @@ func TestWhatWasWrittenIsThereAfterwards(t *testing.T) {
 	if err := ports.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestWhatWasWrittenIsThereAfterwards(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "af.db")
+	written(t, path)
 	if files, err := os.ReadDir(path + "-run"); err != nil || len(files) != 2 { // the locks of opening and of turns
 		t.Errorf("left behind: %v, %v", files, err)
 	}
@@ -174,16 +180,10 @@ func sqlite(t *testing.T, path string, statements ...string) {
 
 func TestNewerSchemaIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	ports, err := open(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	insert(t, ports, "t")
-	if err := ports.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	written(t, path)
 	newer := embedded.Steps(func(steps []string) []string { return append(steps, "CREATE TABLE more (x)") })
-	if ports, err = open(t.Context(), path, newer); err != nil {
+	ports, err := open(t.Context(), path, newer)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := ports.Store.Get(t.Context(), "t"); err != nil {
@@ -198,14 +198,7 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 
 func TestMigrationThatFailsLeavesTheFileAsItIs(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	ports, err := open(t.Context(), path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	insert(t, ports, "t")
-	if err := ports.Close(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	written(t, path)
 	refused(t, path, backend.ErrInternal, "bringing the schema to version", embedded.Steps(func(steps []string) []string {
 		return append(steps, "DELETE FROM task; CREATE TABLE task (again)")
 	}))

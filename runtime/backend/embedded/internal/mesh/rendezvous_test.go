@@ -77,21 +77,28 @@ func TestSlotsGoToThoseWhoWaitInTurnLocalOrNot(t *testing.T) {
 	})
 }
 
+// reserved returns a stranger to whose call 1 the only slot is reserved, while another call stands in line behind it.
+func reserved(t *testing.T) (s *stranger, began chan string, release chan struct{}, last chan result) {
+	t.Helper()
+	m := bare(t, Options{ID: "m"})
+	_, began, release = hold(m, 1)
+	first := calling(t.Context(), m, "first")
+	<-began
+	s = meet(t, m, "s")
+	s.ask("1")
+	s.want(kindBusy, "1")
+	last = calling(t.Context(), m, "last")
+	synctest.Wait()
+	release <- struct{}{}
+	<-first
+	s.want(kindFree, "1")
+	return s, began, release, last
+}
+
 // A caller that was told of a free slot and says nothing holds it for a moment only.
 func TestReservationExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := bare(t, Options{ID: "m"})
-		_, began, release := hold(m, 1)
-		first := calling(t.Context(), m, "first")
-		<-began
-		s := meet(t, m, "s")
-		s.ask("1")
-		s.want(kindBusy, "1")
-		last := calling(t.Context(), m, "last")
-		synctest.Wait()
-		release <- struct{}{}
-		<-first
-		s.want(kindFree, "1")
+		s, began, release, last := reserved(t)
 		begun := time.Now()
 		if id := <-began; id != "last" || time.Since(begun) != reservedFor {
 			t.Errorf("%s began after %v", id, time.Since(begun))
@@ -114,18 +121,7 @@ func TestReservationThatIsGivenBackGoesToTheNextAtOnce(t *testing.T) {
 	} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := bare(t, Options{ID: "m"})
-				_, began, release := hold(m, 1)
-				first := calling(t.Context(), m, "first")
-				<-began
-				s := meet(t, m, "s")
-				s.ask("1")
-				s.want(kindBusy, "1")
-				last := calling(t.Context(), m, "last")
-				synctest.Wait()
-				release <- struct{}{}
-				<-first
-				s.want(kindFree, "1")
+				s, began, release, last := reserved(t)
 				begun := time.Now()
 				giveBack(s)
 				if id := <-began; id != "last" || time.Since(begun) != 0 {
