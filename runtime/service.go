@@ -15,7 +15,10 @@ const Generated1 = true
 
 // A Registrar takes the services and workers that a process offers. The App is one.
 type Registrar interface {
+	// AddService takes one service. What is wrong with it Start returns.
 	AddService(ServiceSpec)
+
+	// AddWorker takes one worker. What is wrong with it Start returns.
 	AddWorker(WorkerSpec)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/afgen/afgen/gen"
 	"github.com/afgen/afgen/gen/ir"
 	"github.com/afgen/afgen/gen/scan"
 	"github.com/afgen/afgen/runtime/cron"
@@ -73,30 +74,40 @@ func (c *command) list(cmd *cobra.Command, patterns []string) error {
 		return err
 	}
 	if c.json {
-		l := listing{Packages: plan.IR(), Skipped: plan.Skipped}
-		if l.Packages == nil {
-			l.Packages = []*ir.Package{}
-		}
-		if l.Skipped == nil {
-			l.Skipped = []scan.Skipped{}
-		}
-		for _, p := range l.Packages {
-			for _, w := range p.Workers {
-				for _, j := range w.Jobs {
-					if l.Next == nil {
-						l.Next = map[string][]time.Time{}
-					}
-					if l.Next[j.ID], err = c.next(j); err != nil {
-						return err
-					}
+		return c.listJSON(plan)
+	}
+	return c.listText(plan, patterns)
+}
+
+// listJSON prints a listing.
+func (c *command) listJSON(plan *gen.Plan) (err error) {
+	l := listing{Packages: plan.IR(), Skipped: plan.Skipped}
+	if l.Packages == nil {
+		l.Packages = []*ir.Package{}
+	}
+	if l.Skipped == nil {
+		l.Skipped = []scan.Skipped{}
+	}
+	for _, p := range l.Packages {
+		for _, w := range p.Workers {
+			for _, j := range w.Jobs {
+				if l.Next == nil {
+					l.Next = map[string][]time.Time{}
+				}
+				if l.Next[j.ID], err = c.next(j); err != nil {
+					return err
 				}
 			}
 		}
-		for i := range l.Skipped {
-			l.Skipped[i].File = shown(l.Skipped[i].File)
-		}
-		return c.printJSON(l)
 	}
+	for i := range l.Skipped {
+		l.Skipped[i].File = shown(l.Skipped[i].File)
+	}
+	return c.printJSON(l)
+}
+
+// listText prints the same as people read it.
+func (c *command) listText(plan *gen.Plan, patterns []string) error {
 	var b strings.Builder
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	row := func(cells ...string) { fmt.Fprintln(t, strings.Join(cells, "\t")+"\t") }

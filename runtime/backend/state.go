@@ -18,6 +18,7 @@ const (
 // A Guard is a condition that a transition's one conditional write checks, besides the task's id and its status.
 type Guard string
 
+// The guards, each in the words of the state table in docs/tasks.md.
 const (
 	IDFree        Guard = "id free"
 	KeyFree       Guard = "unique key free"

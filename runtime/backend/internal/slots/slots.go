@@ -29,11 +29,12 @@ func (s *Slots) Take() bool {
 // An Instance is a pointer to what embeds Slots.
 type Instance interface {
 	comparable
-	Take() bool
+	Take() bool // as Slots does
 }
 
-// A Waiter is a call in a line. Give gives it an instance with a slot taken; it is in the line no more. Give must not block.
+// A Waiter is a call in a line.
 type Waiter[I any] interface {
+	// Give gives the call an instance with a slot taken. It has left the line. Give must not block.
 	Give(in I)
 }
 
