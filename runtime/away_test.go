@@ -51,7 +51,7 @@ func TestWorkerLooksIntoTheStoreAsSoonAsTheTransportIsGone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, gone := degrade(memory.HintIDs(4096)), make(chan struct{})
 		l := altered{d, func(p *backend.Ports) { p.Transport = leaving{p.Transport, gone} }}
-		_, q := work(t, l, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		_, q := work(t, l, jobWorker, same)
 		time.Sleep(20*time.Second + 100*time.Millisecond)
 		d.noTransport.Store(true)
 		close(gone)

@@ -173,7 +173,7 @@ func TestSuspicionIsAgainstOneOwner(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		kept, lost := must(q.Submit(t.Context(), 1))(t), must(client.Submit(t.Context(), 1))(t)
 		time.Sleep(5 * time.Second)
-		_, client = process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		_, client = process(t, world, fault.Plan{}, jobWorker, same)
 		time.Sleep(5 * time.Second)
 		died := time.Now()
 		victim.Crash()
@@ -199,7 +199,7 @@ func TestWhoWakesFirstConvictsNobody(t *testing.T) {
 		var q af.Queue[int, int]
 		for range 2 {
 			var b *fault.Backend
-			b, q = process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+			b, q = process(t, world, fault.Plan{}, jobWorker, same)
 			sleepers = append(sleepers, b)
 		}
 		time.Sleep(2500 * time.Millisecond)
@@ -259,7 +259,7 @@ func TestSuspectWhoMissesABeatKeepsItsTask(t *testing.T) {
 		id := must(q.Submit(t.Context(), 1))(t)
 		time.Sleep(2500 * time.Millisecond)
 		alarms := make(chan string)
-		_, other := work(t, alarmed(world, alarms), jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		_, other := work(t, alarmed(world, alarms), jobWorker, same)
 		time.Sleep(2 * time.Second)
 		alarms <- id
 		suspect.Fail("Beat", 1, fault.Refused)

@@ -24,7 +24,7 @@ func deployJobs(t *testing.T, b af.Backend, jobs ...af.DeclaredJob) *af.App {
 	t.Helper()
 	w := jobWorker
 	w.Jobs = jobs
-	app, _ := work(t, b, w, func(_ context.Context, n int) (int, error) { return n, nil })
+	app, _ := work(t, b, w, same)
 	return app
 }
 

@@ -97,7 +97,7 @@ func TestWithoutTransportSubmitsSucceedAndWorkersPoll(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				d := degrade(opts...)
 				d.noTransport.Store(true)
-				_, q := work(t, d, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+				_, q := work(t, d, jobWorker, same)
 				time.Sleep(10 * time.Second) // until nobody has looked for a while
 				begun := time.Now()
 				if got := must(q.Wait(t.Context(), must(q.Submit(t.Context(), 3))(t)))(t); got != 3 {
@@ -218,17 +218,13 @@ func TestHintsOfADeadProcessGoToAnother(t *testing.T) {
 		one := jobWorker
 		one.Max = 1
 		busy := make(chan struct{}, 1)
-		victim, _ := process(t, world, fault.Plan{}, one, func(ctx context.Context, _ int) (int, error) {
-			busy <- struct{}{}
-			<-ctx.Done()
-			return 0, ctx.Err()
-		})
+		victim, _ := process(t, world, fault.Plan{}, one, hang(busy))
 		_, q := process(t, world, fault.Plan{}, one, nil)
 		must(q.Submit(t.Context(), 1))(t)
 		<-busy
 		waiting := must(q.Submit(t.Context(), 2))(t) // its hint lies with the victim, whose slot is taken
 		synctest.Wait()
-		_, other := process(t, world, fault.Plan{}, one, func(_ context.Context, n int) (int, error) { return n, nil })
+		_, other := process(t, world, fault.Plan{}, one, same)
 		begun := time.Now()
 		victim.Crash()
 		if got := must(other.Wait(t.Context(), waiting))(t); got != 2 || time.Since(begun) > time.Second {
@@ -242,16 +238,12 @@ func TestSuspicionConvictsADeadProcessWithinThreeSeconds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(4096)))
 		begun := make(chan struct{}, 1)
-		victim, _ := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, _ int) (int, error) {
-			begun <- struct{}{}
-			<-ctx.Done()
-			return 0, ctx.Err()
-		})
+		victim, _ := process(t, world, fault.Plan{}, jobWorker, hang(begun))
 		_, q := process(t, world, fault.Plan{}, jobWorker, nil)
 		id := must(q.Submit(t.Context(), 5))(t)
 		<-begun
 		synctest.Wait() // its first look may have found the task before the hint did, which must not go to the other
-		_, other := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		_, other := process(t, world, fault.Plan{}, jobWorker, same)
 		time.Sleep(5 * time.Second)
 		victim.Crash()
 		died := time.Now()
@@ -338,18 +330,14 @@ func deadProcess(t *testing.T, told bool) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		begun := make(chan struct{}, 1)
-		victim, _ := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, _ int) (int, error) {
-			begun <- struct{}{}
-			<-ctx.Done()
-			return 0, ctx.Err()
-		})
+		victim, _ := process(t, world, fault.Plan{}, jobWorker, hang(begun))
 		_, q := process(t, world, fault.Plan{}, jobWorker, nil)
 		id := must(q.Submit(t.Context(), 5))(t)
 		<-begun
 		var dead atomic.Bool
 		deaths := make(chan struct{}, 1)
 		b := altered{fault.New(world, 1, fault.Plan{}), func(p *backend.Ports) { p.Store = witness{p.Store, &dead, deaths} }}
-		_, other := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		_, other := work(t, b, jobWorker, same)
 		time.Sleep(15 * time.Second)
 		if task := must(other.Get(t.Context(), id))(t); task.Fence != 1 {
 			t.Errorf("taken from a process that lives: fence %d", task.Fence)

@@ -284,7 +284,7 @@ func TestRollingRestartChargesNoAttempt(t *testing.T) {
 
 func TestFinishedTasksArePurgedAfterTheirTime(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		_, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) { return n, nil }, af.Retention(time.Hour, 0))
+		_, q := work(t, memory.New(), jobWorker, same, af.Retention(time.Hour, 0))
 		id := must(q.Submit(t.Context(), 1))(t)
 		must(q.Wait(t.Context(), id))(t)
 		time.Sleep(59 * time.Minute)
@@ -305,9 +305,9 @@ func TestLargeFanOutFinishesOnce(t *testing.T) {
 		child := w
 		child.Name, child.Type = "child", "Child"
 		var done []string
-		af.RegisterWorker(app, child, &job{func(_ context.Context, n int) (int, error) { return n, nil }})
+		af.RegisterWorker(app, child, &job{same})
 		af.RegisterWorker(app, w, &fanJob{
-			job{func(_ context.Context, n int) (int, error) { return n, nil }},
+			job{same},
 			func(ctx context.Context, _ int, s af.Subtasks) error {
 				read := 0
 				for _, err := range s.All(ctx) {

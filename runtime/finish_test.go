@@ -26,7 +26,7 @@ func TestShutdownGivesBackWhatItCouldNotWrite(t *testing.T) {
 		if err := app.Shutdown(ctx); err == nil {
 			t.Error("it says that all was written")
 		}
-		_, other := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		_, other := process(t, world, fault.Plan{}, jobWorker, same)
 		must(other.Wait(t.Context(), id))(t)
 		if task := must(other.Get(t.Context(), id))(t); task.Crashes != 0 || task.Attempt != 1 {
 			t.Errorf("%d crashes, attempt %d", task.Crashes, task.Attempt)

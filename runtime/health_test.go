@@ -154,7 +154,7 @@ func TestAppStartsWithoutItsStoreWhereItMay(t *testing.T) {
 			l.mayBeAway = true
 			var log strings.Builder
 			app := must(af.Open(t.Context(), l, af.Logger(slog.New(slog.NewTextHandler(&log, nil)))))(t)
-			af.RegisterWorker(app, jobWorker, &job{func(_ context.Context, n int) (int, error) { return n, nil }})
+			af.RegisterWorker(app, jobWorker, &job{same})
 			if err := app.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}

@@ -24,11 +24,7 @@ func TestHintOfARunningTaskComesBackWhenItsProcessDies(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				world := fault.Around(memory.New(memory.HintIDs(4096)))
 				begun := make(chan struct{}, 1)
-				victim, _ := process(t, world, fault.Plan{}, jobWorker, func(ctx context.Context, _ int) (int, error) {
-					begun <- struct{}{}
-					<-ctx.Done()
-					return 0, ctx.Err()
-				})
+				victim, _ := process(t, world, fault.Plan{}, jobWorker, hang(begun))
 				client, q := process(t, world, fault.Plan{}, jobWorker, nil)
 				time.Sleep(3*time.Second + time.Millisecond)
 				if !byHint {
@@ -41,7 +37,7 @@ func TestHintOfARunningTaskComesBackWhenItsProcessDies(t *testing.T) {
 					must(must(world.Open(t.Context(), backend.Env{}))(t).Transport.Hint(t.Context(), jobWorker.Name, []string{id}))(t)
 				}
 				synctest.Wait()
-				_, other := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+				_, other := process(t, world, fault.Plan{}, jobWorker, same)
 				time.Sleep(5 * time.Second)
 				victim.Crash()
 				died := time.Now()

@@ -20,7 +20,7 @@ import (
 // A claim whose reply was lost is fetched again by its nonce: what it took runs at once, and nothing is charged.
 func TestClaimWhoseReplyWasLostRunsAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		b, q := process(t, fault.Around(memory.New()), fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		b, q := process(t, fault.Around(memory.New()), fault.Plan{}, jobWorker, same)
 		synctest.Wait()
 		b.Fail("Claim", 1, fault.ReplyLost)
 		begun := time.Now()
@@ -37,7 +37,7 @@ func TestSettleWhoseReplyWasLostIsApplied(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := fault.New(fault.Around(memory.New()), 1, fault.Plan{})
 		var lines log
-		_, q := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil }, lines.option())
+		_, q := work(t, b, jobWorker, same, lines.option())
 		b.Fail("Settle", 2, fault.ReplyLost)
 		id := must(q.Submit(t.Context(), 1))(t)
 		must(q.Wait(t.Context(), id))(t)
@@ -95,7 +95,7 @@ func TestProcessThatCannotBeatLeavesTasksToOthers(t *testing.T) {
 func TestPoolLooksAgainAfterAClaimThatFailed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
-		b, q := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		b, q := process(t, world, fault.Plan{}, jobWorker, same)
 		_, client := process(t, world, fault.Plan{}, jobWorker, nil)
 		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t) // its net is due in 4 s or more
 		b.Fail("Claim", 3, fault.Refused)
@@ -138,7 +138,7 @@ func TestResultsThatWaitAreNotGivenBack(t *testing.T) {
 func TestPoolGoesOnWithTheFirstBeatThatIsAccepted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
-		b, q := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		b, q := process(t, world, fault.Plan{}, jobWorker, same)
 		_, client := process(t, world, fault.Plan{}, jobWorker, nil)
 		time.Sleep(2500 * time.Millisecond)
 		b.Fail("Beat", 7, fault.Refused) // those at 3 s to 9 s

@@ -67,7 +67,7 @@ func TestLimitIsAppliedBetweenTwoClaims(t *testing.T) {
 func TestWithoutCoordinatorLimitsArriveByTheNet(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := degrade()
-		app, _ := work(t, d, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		app, _ := work(t, d, jobWorker, same)
 		elsewhere := openStarted(t, d)
 		time.Sleep(time.Minute)
 		d.noCoordinator.Store(true)
@@ -217,7 +217,7 @@ func TestAnnouncementsAreFewAndSmall(t *testing.T) {
 		for i := range 5 {
 			af.RegisterService(app, af.Service{Name: "s" + string(rune('a'+i)), Type: "S", Concurrency: 4}, &calc{}, manyMethods(50)...)
 		}
-		af.RegisterWorker(app, jobWorker, &job{func(_ context.Context, n int) (int, error) { return n, nil }})
+		af.RegisterWorker(app, jobWorker, &job{same})
 		start(t, app)
 		since := func(kind string) int {
 			c.mu.Lock()

@@ -199,7 +199,7 @@ func TestNodesThatAreGoneAreKeptForAWeek(t *testing.T) {
 func TestFinalStatusIsKnownWithoutTheStore(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
-		app, q := work(t, world, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		app, q := work(t, world, jobWorker, same)
 		id := must(q.Submit(t.Context(), 1))(t)
 		must(q.Wait(t.Context(), id))(t)
 		other := must(q.Submit(t.Context(), 1))(t)

@@ -82,7 +82,7 @@ func TestShutdownGivesBackClaimsItNeverHeardOf(t *testing.T) {
 		if err := app.Shutdown(t.Context()); err != nil {
 			t.Error(err)
 		}
-		_, other := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		_, other := process(t, world, fault.Plan{}, jobWorker, same)
 		must(other.Wait(t.Context(), id))(t)
 		if task := must(other.Get(t.Context(), id))(t); task.Attempt != 1 || task.Crashes != 0 || task.Fence != 2 {
 			t.Errorf("%+v", task)

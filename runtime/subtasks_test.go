@@ -84,7 +84,7 @@ func TestSubtasksDoneOfAWorkerThatHasNoneIsNotItsRun(t *testing.T) {
 		world := memory.New()
 		with := open(t, world)
 		af.RegisterWorker(with, jobWorker, &fanJob{
-			job{func(_ context.Context, n int) (int, error) { return n, nil }},
+			job{same},
 			func(context.Context, int, af.Subtasks) error { t.Error("SubtasksDone ran"); return nil },
 		})
 		start(t, with)
@@ -230,7 +230,7 @@ func TestSubtasksDoneWaitsForTheStoreWithoutBeingCharged(t *testing.T) {
 		app := open(t, b)
 		var totals []int
 		af.RegisterWorker(app, jobWorker, &fanJob{
-			job{func(_ context.Context, n int) (int, error) { return n, nil }},
+			job{same},
 			func(_ context.Context, _ int, s af.Subtasks) error { totals = append(totals, s.Total); return nil },
 		})
 		start(t, app)
@@ -267,7 +267,7 @@ func (h hastyStore) Spawn(ctx context.Context, s backend.Spawn) (err error) {
 
 func TestBatchThatWasDiscardedTooSoonIsMadeAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		_, q := work(t, hasty(memory.New()), jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		_, q := work(t, hasty(memory.New()), jobWorker, same)
 		source := must(q.Submit(t.Context(), 0))(t)
 		for i, id := range must(q.Subtasks(t.Context(), source, []int{1, 2}))(t) {
 			if got := must(q.Wait(t.Context(), id))(t); got != i+1 {

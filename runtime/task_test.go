@@ -33,6 +33,18 @@ func (j *fanJob) SubtasksDone(ctx context.Context, n int, s af.Subtasks) error {
 	return j.done(ctx, n, s)
 }
 
+// same is a handler whose result is its payload.
+func same(_ context.Context, n int) (int, error) { return n, nil }
+
+// hang is a handler that says when it has begun, and stays until its context ends.
+func hang(begun chan<- struct{}) func(context.Context, int) (int, error) {
+	return func(ctx context.Context, _ int) (int, error) {
+		begun <- struct{}{}
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+}
+
 var jobWorker = af.Worker{Name: "job", Type: "Job", Max: 4, Backoff: time.Second, Weight: 1}
 
 // work starts an App with one worker and returns its queue.
@@ -266,7 +278,7 @@ func TestNothingWaitsForALook(t *testing.T) {
 		var done time.Duration
 		begun := time.Now()
 		af.RegisterWorker(app, jobWorker, &fanJob{
-			job{func(_ context.Context, n int) (int, error) { return n, nil }},
+			job{same},
 			func(context.Context, int, af.Subtasks) error { done = time.Since(begun); return nil },
 		})
 		start(t, app)
@@ -315,7 +327,7 @@ func TestProgressIsSeenByOthers(t *testing.T) {
 
 func TestRequireWorkerRefusesAQueueNobodyServes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		app, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+		app, q := work(t, memory.New(), jobWorker, same)
 		time.Sleep(time.Minute) // it has to say again and again that it is there
 		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1, af.RequireWorker()))(t)))(t)
 		nobody := af.NewQueue[int, int](app, af.Worker{Name: "nobody"})
