@@ -46,7 +46,7 @@ func TestHandlersOfACallerThatDiesAreCancelled(t *testing.T) {
 			t.Errorf("cause %v", c)
 		}
 		synctest.Wait()
-		wantSlots(t, m, 1, nil)
+		wantIdle(t, m)
 	})
 }
 

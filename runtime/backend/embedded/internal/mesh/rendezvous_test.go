@@ -134,33 +134,48 @@ func TestReservationThatIsGivenBackGoesToTheNextAtOnce(t *testing.T) {
 	}
 }
 
+// A rendezvous is two instances with one slot each, which the calls one and two have taken, and a call three from elsewhere
+// that stands in line at both.
+type rendezvous struct {
+	a, b               *Mesh
+	beganA, beganB     chan string
+	releaseA, releaseB chan struct{}
+	one, two, three    chan result
+}
+
+func inTwoLines(t *testing.T) (r rendezvous) {
+	t.Helper()
+	r.a, r.b = bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
+	c := bare(t, Options{ID: "c", Resolve: always("a", "b")})
+	join(t, c, r.a)
+	join(t, c, r.b)
+	_, r.beganA, r.releaseA = hold(r.a, 1)
+	_, r.beganB, r.releaseB = hold(r.b, 1)
+	r.one, r.two = calling(t.Context(), r.a, "one"), calling(t.Context(), r.b, "two")
+	<-r.beganA
+	<-r.beganB
+	r.three = calling(t.Context(), c, "three")
+	synctest.Wait()
+	return r
+}
+
 // Of two free slots a caller takes one and gives the other back.
 func TestCallerTakesOneOfTwoOffers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
-		c := bare(t, Options{ID: "c", Resolve: always("a", "b")})
-		join(t, c, a)
-		join(t, c, b)
-		_, beganA, releaseA := hold(a, 1)
-		_, beganB, releaseB := hold(b, 1)
-		one, two := calling(t.Context(), a, "one"), calling(t.Context(), b, "two")
-		<-beganA
-		<-beganB
-		three := calling(t.Context(), c, "three")
-		synctest.Wait()
-		close(releaseA)
-		close(releaseB)
-		for _, d := range []chan result{one, two, three} {
-			if r := <-d; r.err != nil {
-				t.Error(r.err)
+		r := inTwoLines(t)
+		close(r.releaseA)
+		close(r.releaseB)
+		for _, d := range []chan result{r.one, r.two, r.three} {
+			if came := <-d; came.err != nil {
+				t.Error(came.err)
 			}
 		}
 		synctest.Wait()
-		if n := len(beganA) + len(beganB); n != 1 {
+		if n := len(r.beganA) + len(r.beganB); n != 1 {
 			t.Errorf("it ran %d times", n)
 		}
-		wantSlots(t, a, 1, beganA)
-		wantSlots(t, b, 1, beganB)
+		wantIdle(t, r.a)
+		wantIdle(t, r.b)
 	})
 }
 
@@ -203,33 +218,23 @@ func inLineAt(m *Mesh) int {
 // A call that is run leaves the lines in which it stands, and doesn't keep others waiting there.
 func TestCallThatTakesAnOfferLeavesTheOtherLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
-		c := bare(t, Options{ID: "c", Resolve: always("a", "b")})
-		join(t, c, a)
-		join(t, c, b)
-		_, beganA, releaseA := hold(a, 1)
-		_, beganB, releaseB := hold(b, 1)
-		one, two := calling(t.Context(), a, "one"), calling(t.Context(), b, "two")
-		<-beganA
-		<-beganB
-		three := calling(t.Context(), c, "three")
+		r := inTwoLines(t)
+		r.releaseA <- struct{}{}
+		<-r.one
+		<-r.beganA
 		synctest.Wait()
-		releaseA <- struct{}{}
-		<-one
-		<-beganA
-		synctest.Wait()
-		if n := inLineAt(b); n > 0 {
+		if n := inLineAt(r.b); n > 0 {
 			t.Errorf("%d in the other line", n)
 		}
-		close(releaseA)
-		close(releaseB)
-		<-two
-		<-three
+		close(r.releaseA)
+		close(r.releaseB)
+		<-r.two
+		<-r.three
 	})
 }
 
-// wantSlots checks that all slots of the service are free.
-func wantSlots(t *testing.T, m *Mesh, slots int, began chan string) {
+// wantIdle checks that all slots of the service are free, and that nobody waits for one.
+func wantIdle(t *testing.T, m *Mesh) {
 	t.Helper()
 	m.desk.mu.Lock()
 	defer m.desk.mu.Unlock()
@@ -265,7 +270,7 @@ func TestLineIsBounded(t *testing.T) {
 		synctest.Wait()
 		close(release)
 		<-first
-		wantSlots(t, m, 1, began)
+		wantIdle(t, m)
 	})
 }
 
@@ -294,7 +299,7 @@ func TestNewInstanceTakesOverThoseWhoWait(t *testing.T) {
 		close(release)
 		<-first
 		synctest.Wait()
-		wantSlots(t, a, 1, began)
+		wantIdle(t, a)
 	})
 }
 
@@ -343,6 +348,6 @@ func TestCallerWhoseTimeIsUpInLineWasNotSent(t *testing.T) {
 		close(release)
 		<-first
 		synctest.Wait()
-		wantSlots(t, a, 1, began)
+		wantIdle(t, a)
 	})
 }
