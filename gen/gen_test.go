@@ -12,6 +12,7 @@ import (
 
 	"github.com/afgen/afgen/gen"
 	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/internal/testkit"
 )
 
 const calc = `package calc
@@ -39,13 +40,7 @@ func tree(t testing.TB, files map[string]string) string {
 
 func put(t testing.TB, dir, name, content string) {
 	t.Helper()
-	path := filepath.Join(dir, filepath.FromSlash(name))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, filepath.Join(dir, filepath.FromSlash(name)), content)
 }
 
 func plan(t testing.TB, dir string) *gen.Plan {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/afgen/afgen/gen"
 	"github.com/afgen/afgen/gen/contract"
+	"github.com/afgen/afgen/internal/testkit"
 )
 
 // Each case in breaking/ has the code before and after a change, in folders of these names, and what afgen breaking
@@ -58,7 +59,7 @@ func breakingCase(t *testing.T, file, before, after string) string {
 			want = string(f.Data)
 			continue
 		}
-		writeFile(t, filepath.Join(root, name, filepath.FromSlash(path)), f.Data)
+		testkit.Write(t, filepath.Join(root, name, filepath.FromSlash(path)), string(f.Data))
 	}
 	old := generate(t, filepath.Join(before, name))
 	if err := old.Apply(); err != nil {
@@ -120,14 +121,4 @@ func generate(t *testing.T, dir string) *gen.Plan {
 		t.Fatalf("%s: %v", dir, plan.Diagnostics)
 	}
 	return plan
-}
-
-func writeFile(t *testing.T, path string, data []byte) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
 }

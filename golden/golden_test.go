@@ -30,6 +30,7 @@ import (
 	"github.com/afgen/afgen/gen"
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/emit"
+	"github.com/afgen/afgen/internal/testkit"
 )
 
 var update = flag.Bool("update", false, "rewrite the wanted files of all cases")
@@ -189,13 +190,7 @@ func read(t *testing.T, file, good, bad, unbuilt string) *golden {
 		if strings.HasPrefix(f.Name, "want:") {
 			continue
 		}
-		path := filepath.Join(c.dir, filepath.FromSlash(f.Name))
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, f.Data, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, filepath.Join(c.dir, filepath.FromSlash(f.Name)), string(f.Data))
 	}
 	return c
 }

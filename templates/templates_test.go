@@ -15,6 +15,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/config"
 	"github.com/afgen/afgen/templates"
 )
@@ -95,13 +96,7 @@ func command(t *testing.T, dir, name string, args ...string) string {
 func TestNothingIsOverwritten(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"go.mod", "shop/shop.go"} {
-		file := filepath.Join(dir, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte("mine"), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Write(t, filepath.Join(dir, filepath.FromSlash(name)), "mine")
 	}
 	names, err := templates.Write(dir, options)
 	if err == nil || names != nil {

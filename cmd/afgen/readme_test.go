@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/afgen/afgen/internal/testkit"
 )
 
 // The README's first five minutes, word by word: its files, its commands (against this clone), what they print, and what
@@ -78,15 +80,7 @@ func block(t *testing.T, readme []byte, after string) string {
 	return text
 }
 
-func write(t *testing.T, path, content string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
+var write = testkit.Write
 
 func inDir(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()

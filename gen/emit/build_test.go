@@ -10,6 +10,7 @@ import (
 
 	"github.com/afgen/afgen/gen/emit"
 	"github.com/afgen/afgen/gen/ir"
+	"github.com/afgen/afgen/internal/testkit"
 )
 
 // Generated code is held to what handwritten code is held to. Linters go easy on files with a generator's header, so
@@ -50,13 +51,7 @@ func TestOutputIsCleanUnderVetAndStaticcheck(t *testing.T) {
 
 func write(t *testing.T, dir, name, content string) {
 	t.Helper()
-	path := filepath.Join(dir, filepath.FromSlash(name))
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Write(t, filepath.Join(dir, filepath.FromSlash(name)), content)
 }
 
 // about returns the lines of output that mention a file.

@@ -9,20 +9,14 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/afgen/afgen/internal/testkit"
 )
 
 // later is a point in time at which what has just been written counts as old.
 func later() time.Time { return time.Now().Add(time.Hour) }
 
-func put(t testing.TB, path, content string) {
-	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
+var put = testkit.Write
 
 // tree is a module with a folder in it, and what a run over it has read.
 func tree(t testing.TB) Inputs {

@@ -1,5 +1,6 @@
 // Package testkit is what the tests of several packages share: waiting for what gives no signal ([Eventually],
-// [Succeeds]), processes of their own, which can be killed ([Children], [Child]), and documents that tests make ([Section]).
+// [Succeeds]), processes of their own, which can be killed ([Children], [Child]), files ([Write]), and the parts of documents
+// that tests make ([Section]).
 package testkit
 
 import (
