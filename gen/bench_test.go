@@ -19,7 +19,7 @@ func BenchmarkTable(b *testing.B) {
 	for b.Loop() { // once: see the Makefile
 		bin := b.TempDir()
 		run(b, ".", nil, "go", "build", "-o", bin, "github.com/afgen/afgen/cmd/afgen")
-		t := &table{b: b, afgen: filepath.Join(bin, "afgen"), other: controllerGen(b, bin)}
+		t := &table{b: b, afgen: filepath.Join(bin, "afgen"), other: controllerGen(bin)}
 		fmt.Printf("\n%s, %d cores, %s; load before: %s\n\n", runtime.Version(), runtime.NumCPU(), runtime.GOOS+"/"+runtime.GOARCH, load())
 		fmt.Println("| types | no change | the same by `go tool` | `go list ./...` | body edit | signature edit | all new | controller-gen | cold cache | controller-gen, cold |")
 		fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
@@ -34,7 +34,7 @@ func BenchmarkTable(b *testing.B) {
 const controllerGenVersion = "v0.23.0"
 
 // controllerGen installs it; "" where it can't be had.
-func controllerGen(b *testing.B, bin string) string {
+func controllerGen(bin string) string {
 	cmd := exec.Command("go", "install", "sigs.k8s.io/controller-tools/cmd/controller-gen@"+controllerGenVersion)
 	cmd.Env = append(os.Environ(), "GOBIN="+bin, "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {

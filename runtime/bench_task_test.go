@@ -28,7 +28,8 @@ func (w *noop) Run(_ context.Context, n int) (int, error) {
 
 var noopWorker = af.Worker{Name: "noop", Type: "Noop", Max: 100, Backoff: time.Second, Weight: 1}
 
-func benchApp(b *testing.B, ran func(int), register bool) (*af.App, af.Queue[int, int]) {
+// benchQueue starts an App with a worker that calls ran, and returns its queue.
+func benchQueue(b *testing.B, ran func(int)) af.Queue[int, int] {
 	b.Helper()
 	app, err := af.Open(b.Context(), memory.New(), af.Logger(slog.New(slog.DiscardHandler)), af.Retention(0, 0))
 	if err != nil {
@@ -39,13 +40,11 @@ func benchApp(b *testing.B, ran func(int), register bool) (*af.App, af.Queue[int
 			b.Error(err)
 		}
 	})
-	if register {
-		af.RegisterWorker(app, noopWorker, &noop{ran})
-	}
+	af.RegisterWorker(app, noopWorker, &noop{ran})
 	if err := app.Start(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	return app, af.NewQueue[int, int](app, noopWorker)
+	return af.NewQueue[int, int](app, noopWorker)
 }
 
 // BenchmarkTasksEndToEnd: 8 submitters and 100 workers at once, from the first Submit to the end of the last run.
@@ -53,7 +52,7 @@ func BenchmarkTasksEndToEnd(b *testing.B) {
 	for _, stored := range []int{0, 1_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprintf("stored=%d", stored), func(b *testing.B) {
 			var done sync.WaitGroup
-			_, q := benchApp(b, func(int) { done.Done() }, true)
+			q := benchQueue(b, func(int) { done.Done() })
 			submit := func(n, submitters int) {
 				done.Add(n)
 				var left atomic.Int64
@@ -160,7 +159,7 @@ func BenchmarkDrain(b *testing.B) {
 // BenchmarkIdleLatency: one task at a time through idle workers, from Submit to the begin of its run.
 func BenchmarkIdleLatency(b *testing.B) {
 	started := make(chan time.Time, 1)
-	_, q := benchApp(b, func(int) { started <- time.Now() }, true)
+	q := benchQueue(b, func(int) { started <- time.Now() })
 	var took []time.Duration
 	for b.Loop() {
 		begun := time.Now()

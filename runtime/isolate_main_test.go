@@ -10,7 +10,6 @@ import (
 	goruntime "runtime"
 	"strings"
 	"testing"
-	"time"
 )
 
 // A real program, on the embedded backend: built without -race, which takes all the memory there is.
@@ -69,6 +68,6 @@ func TestProgramWithIsolatedTasks(t *testing.T) {
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		wantGone(t, time.Minute, child, grandchild)
+		wantGone(t, child, grandchild)
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -28,21 +30,21 @@ func gone(pid int) bool {
 	return err == nil && strings.Contains(string(stat), ") Z ")
 }
 
-// wantGone checks that processes are no more, within a time that only a fault uses up.
-func wantGone(t *testing.T, within time.Duration, pids ...int) {
+// wantGone waits until processes are no more. Those that stay it kills.
+func wantGone(t *testing.T, pids ...int) {
 	t.Helper()
-	for begun := time.Now(); !slices.ContainsFunc(pids, func(pid int) bool { return pid <= 0 }); time.Sleep(time.Millisecond) {
-		if !slices.ContainsFunc(pids, func(pid int) bool { return !gone(pid) }) {
-			return
-		}
-		if time.Since(begun) > within {
-			break
-		}
+	stays := func(pid int) bool { return !gone(pid) }
+	if len(pids) == 0 || slices.Min(pids) <= 0 {
+		t.Fatalf("no processes: %v", pids)
 	}
-	t.Errorf("of %v some still run", pids)
-	for _, pid := range pids {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
+	defer func() {
+		for _, pid := range pids {
+			if stays(pid) {
+				_ = syscall.Kill(pid, syscall.SIGKILL) // or it has just ended
+			}
+		}
+	}()
+	testkit.Eventually(t, fmt.Sprint("the end of ", pids), func() bool { return !slices.ContainsFunc(pids, stays) })
 }
 
 func TestCrashesAreContainedAndTold(t *testing.T) {
@@ -80,7 +82,7 @@ func TestChildThatIsKilledIsToldBySignal(t *testing.T) {
 	}
 	_, err := q.Wait(t.Context(), id)
 	wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "signal: killed")
-	wantGone(t, time.Minute, pids...)
+	wantGone(t, pids...)
 }
 
 // timed runs a task with a timeout long enough for its child to begin, and returns its id and the processes it has told.
@@ -105,7 +107,7 @@ func TestTimeoutEndsTheHandlersContext(t *testing.T) {
 	id, pids := timed(t, app, q, deed{Do: "wait"})
 	_, err := q.Wait(t.Context(), id)
 	wantError(t, err, af.ErrDataLoss, af.OutcomeAnswered, "longer than its timeout; stopped: false") // what the handler has made of it
-	wantGone(t, time.Minute, pids...)
+	wantGone(t, pids...)
 }
 
 func TestHandlerThatIgnoresItsTimeoutIsKilled(t *testing.T) {
@@ -116,7 +118,7 @@ func TestHandlerThatIgnoresItsTimeoutIsKilled(t *testing.T) {
 	if !gone(pids[0]) {
 		t.Error("the task has ended, and its process has not")
 	}
-	wantGone(t, time.Minute, pids...)
+	wantGone(t, pids...)
 }
 
 // A process that is stopped neither reads nor writes, and holds up nobody else.
@@ -128,7 +130,7 @@ func TestChildThatIsStoppedIsKilledWhenItsTimeIsUp(t *testing.T) {
 	}
 	_, err := q.Wait(t.Context(), id)
 	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "its process was killed")
-	wantGone(t, time.Minute, pids...)
+	wantGone(t, pids...)
 }
 
 func TestStoppingATaskReachesItsChild(t *testing.T) {
@@ -149,7 +151,7 @@ func TestStoppingATaskReachesItsChild(t *testing.T) {
 		_, err := q.Wait(t.Context(), id)
 		wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "was stopped")
 	}
-	wantGone(t, time.Minute, pids...)
+	wantGone(t, pids...)
 	if n := strings.Count(lines.String(), `"msg":"ended"`); n != 2 || n != strings.Count(lines.String(), `"stopped":true,"lost":false`) {
 		t.Errorf("%d handlers were told: %s", n, lines.String())
 	}
@@ -161,7 +163,7 @@ func TestWhatAHandlerLeavesBehindIsKilled(t *testing.T) {
 	if _, err := q.Wait(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	wantGone(t, time.Minute, progress[[]int](t, app, id)...)
+	wantGone(t, progress[[]int](t, app, id)...)
 }
 
 func TestShutdownLeavesNoOrphanAndChargesNoAttempt(t *testing.T) {
@@ -187,7 +189,7 @@ func TestShutdownLeavesNoOrphanAndChargesNoAttempt(t *testing.T) {
 			t.Errorf("child %d outlives Shutdown", pid)
 		}
 	}
-	wantGone(t, time.Minute, pids...) // what they have started was killed with them, and takes a moment to go
+	wantGone(t, pids...) // what they have started was killed with them, and takes a moment to go
 	for _, id := range ids {
 		task, err := other.GetTask(t.Context(), id)
 		if err != nil || task.Status != backend.StatusWaiting || task.Attempt != 0 {

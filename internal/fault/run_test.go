@@ -190,7 +190,7 @@ func (m *sim) call(ctx context.Context, p *process, u submit) error {
 		ids = []string{id}
 	}
 	if !p.dead() {
-		m.book.acked(ids, err, u.How)
+		m.book.acked(ids, err)
 	}
 	return err
 }

@@ -130,7 +130,7 @@ func (h *plain) Run(ctx context.Context, o order) (int, error) {
 // subtasks spawns a family.
 func (p *process) subtasks(ctx context.Context, source string, f family) ([]string, error) {
 	ids, err := p.queues[f.Queue].Subtasks(ctx, source, f.Orders, f.options()...)
-	p.sim.book.acked(ids, err, "subtasks of "+source)
+	p.sim.book.acked(ids, err)
 	return ids, err
 }
 
@@ -183,7 +183,7 @@ type book struct {
 	refused int
 }
 
-func (b *book) acked(ids []string, err error, what string) {
+func (b *book) acked(ids []string, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err != nil {

@@ -188,7 +188,7 @@ func Parse(expr string, zone *time.Location) (Schedule, error) {
 	case strings.HasPrefix(first.text, "TZ=") || strings.HasPrefix(first.text, "CRON_TZ="):
 		return s, first.wrong("the time zone stands beside the expression and not in it")
 	case first.text == "@every":
-		return s.parseEvery(expr, words)
+		return s.parseEvery(words)
 	case strings.HasPrefix(first.text, "@"):
 		fields, ok := shorthands[first.text]
 		if !ok {
@@ -213,7 +213,7 @@ var shorthands = map[string]string{
 	"@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@hourly": "0 * * * *",
 }
 
-func (s Schedule) parseEvery(expr string, words []word) (Schedule, error) {
+func (s Schedule) parseEvery(words []word) (Schedule, error) {
 	if len(words) == 1 {
 		return s, words[0].wrong("a duration belongs behind @every, such as @every 90s")
 	}

@@ -186,10 +186,10 @@ func (d disk) Write(p []byte) (int, error) {
 	return d.writer.Write(p)
 }
 
-func newBench(t *testing.T, keep int) *bench {
+func newBench(t *testing.T) *bench {
 	b := &bench{at: time.Date(2026, 11, 24, 23, 59, 59, 0, time.Local)}
 	b.file = &file{
-		dir: t.TempDir(), name: "app", keep: keep, console: slog.New(slog.NewTextHandler(&b.console, nil)),
+		dir: t.TempDir(), name: "app", keep: 7, console: slog.New(slog.NewTextHandler(&b.console, nil)),
 		now: func() time.Time { return b.at },
 		open: func(path string) (writer, error) {
 			if b.shut {
@@ -222,7 +222,7 @@ func (b *bench) files(t *testing.T) []string {
 }
 
 func TestSevenDaysAreKept(t *testing.T) {
-	b := newBench(t, 7)
+	b := newBench(t)
 	others := []string{"app-2026-01-01.log.gz", "application-2026-01-01.log", "app-2026-1-1.log", "other-app-2026-01-01.log"}
 	for _, name := range append(others, "app-2026-01-01.log") {
 		if err := os.WriteFile(filepath.Join(b.dir, name), []byte("x\n"), 0o600); err != nil {
@@ -262,7 +262,7 @@ func TestSevenDaysAreKept(t *testing.T) {
 
 // A disk that is full is one warning, and a line when it isn't any more; a line that was cut hurts only itself.
 func TestFullDiskIsOneWarning(t *testing.T) {
-	b := newBench(t, 7)
+	b := newBench(t)
 	b.line("one")
 	b.short = true
 	b.line("cut-in-two")
@@ -285,7 +285,7 @@ func TestFullDiskIsOneWarning(t *testing.T) {
 
 // Where the file of a new day can't be opened, yesterday's is written on, and the new one is tried again.
 func TestDayThatCannotBeOpenedIsTriedAgain(t *testing.T) {
-	b := newBench(t, 7)
+	b := newBench(t)
 	b.shut = true
 	b.at = b.at.Add(time.Minute)
 	for range 100 {
@@ -307,7 +307,7 @@ func TestDayThatCannotBeOpenedIsTriedAgain(t *testing.T) {
 }
 
 func TestFileThatWasMovedIsMadeAnew(t *testing.T) {
-	b := newBench(t, 7)
+	b := newBench(t)
 	b.at = b.at.Add(-time.Hour)
 	b.line("one")
 	if err := os.RemoveAll(b.dir); err != nil {

@@ -112,7 +112,7 @@ func TestChildThatAsksTooMuchIsEnded(t *testing.T) {
 func pair(t *testing.T, h Handler) (*Conn, *Conn) {
 	ar, bw := io.Pipe()
 	br, aw := io.Pipe()
-	a, b := newConn(ar, aw, maxRequests), newConn(br, bw, maxRequests)
+	a, b := newConn(ar, aw), newConn(br, bw)
 	b.handler.Store(&h)
 	done := make(chan struct{}, 2)
 	for _, c := range []*Conn{a, b} {

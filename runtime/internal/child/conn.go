@@ -45,9 +45,9 @@ type Conn struct {
 // reads, so that notices keep their order.
 type Handler func(*Request)
 
-func newConn(in io.Reader, out io.WriteCloser, most int) *Conn {
+func newConn(in io.Reader, out io.WriteCloser) *Conn {
 	c := &Conn{
-		in: bufio.NewReaderSize(in, 32<<10), out: out, room: make(chan struct{}, most), ready: make(chan struct{}),
+		in: bufio.NewReaderSize(in, 32<<10), out: out, room: make(chan struct{}, maxRequests), ready: make(chan struct{}),
 		asked: map[uint64]*Pending{}, asking: map[uint64]context.CancelCauseFunc{}, done: make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())

@@ -51,7 +51,7 @@ func init() {
 		os.Exit(2)
 	}
 	in, out := ends(c.Mark)
-	c.Conn = newConn(in, out, maxRequests)
+	c.Conn = newConn(in, out)
 	self = c
 	go func() {
 		c.read()

@@ -56,7 +56,7 @@ func Start(c Config) (*Process, error) {
 	if err := files.open(); err != nil {
 		return nil, err
 	}
-	p.Conn = newConn(files.in, files.out, maxRequests)
+	p.Conn = newConn(files.in, files.out)
 	p.Conn.handler.Store(&c.Handle)
 	if p.cmd, err = command(); err != nil {
 		files.close()
