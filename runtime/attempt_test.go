@@ -14,6 +14,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
+// One attempt and what comes of it: retries, timeouts, panics, results.
+
 func TestFailuresAreRetriedWithBackoffAndThenTheTaskFails(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker

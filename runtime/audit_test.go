@@ -11,6 +11,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
+// What an audit finds, and what it leaves alone.
+
 // slow is a backend that answers the claims of one queue a second later, or without a queue the audits.
 func slow(b af.Backend, queue string) af.Backend {
 	return altered{b, func(p *backend.Ports) { p.Store = slowStore{p.Store, queue} }}

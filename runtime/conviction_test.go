@@ -16,6 +16,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
+// Who is taken for dead, and when, and what becomes of a process that is and lives.
+
 // A process that is convicted while it lives learns of it by its next claim: it stops what it runs and goes on.
 func TestConvictedProcessGoesOnAtItsNextClaim(t *testing.T) {
 	bubble(t, func(t *testing.T) {

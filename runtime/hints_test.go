@@ -16,6 +16,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
+// Hints, from when they are delivered until they are acknowledged.
+
 // The hint of a task stays unacknowledged while the task runs, whether the task was claimed by it or before it came: it is
 // what tells of the process's death.
 func TestHintOfARunningTaskComesBackWhenItsProcessDies(t *testing.T) {

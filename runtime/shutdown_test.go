@@ -14,6 +14,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
+// What a shutdown waits for, of calls and of tasks, and what it leaves to others.
+
 // Shutdown waits for what runs, and no longer.
 func TestShutdownReturnsWithTheLastTask(t *testing.T) {
 	bubble(t, func(t *testing.T) {

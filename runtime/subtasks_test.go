@@ -16,6 +16,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
+// Subtasks: their gate, their set, and SubtasksDone.
+
 func TestSubtasksRunAfterTheirSourceAndSubtasksDoneLast(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
