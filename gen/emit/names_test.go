@@ -1,6 +1,7 @@
 package emit_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -38,9 +39,7 @@ func worker(payload ir.Type, result *ir.Type) *ir.Package {
 
 // importing adds imports by path and name, names that are taken, or both.
 func importing(p *ir.Package, imports map[string]string, taken ...string) *ir.Package {
-	for path, name := range imports {
-		p.Imports[path] = name
-	}
+	maps.Copy(p.Imports, imports)
 	p.Taken = append(p.Taken, taken...)
 	return p
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -208,9 +209,7 @@ func (c *Client) some(ctx context.Context, filter m) (bool, error) {
 // group counts the documents that match by a field, which they have.
 func group[T any](ctx context.Context, c *Client, filter m, by any, with m) ([]T, error) {
 	stage := m{"_id": by}
-	for k, v := range with {
-		stage[k] = v
-	}
+	maps.Copy(stage, with)
 	cursor, err := c.tasks.Aggregate(ctx, driver.Pipeline{{{Key: "$match", Value: filter}}, {{Key: "$group", Value: stage}}})
 	if err != nil {
 		return nil, c.failed(ctx, err, backend.OutcomeNotSent)

@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"crypto/rand"
+	"maps"
 
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
@@ -92,9 +93,7 @@ func (c *Client) transit(ctx context.Context, ids []string, guard m, u change) (
 	var all []*document
 	err := chunks(ids, func(part []string) error {
 		filter := m{"_id": m{"$in": part}}
-		for k, v := range guard {
-			filter[k] = v
-		}
+		maps.Copy(filter, guard)
 		r, err := c.tasks.UpdateMany(ctx, filter, u.update())
 		if err != nil {
 			return c.failed(ctx, err, backend.OutcomeUnknown)
