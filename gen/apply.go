@@ -67,7 +67,7 @@ func writeTemp(c Change) (name string, err error) {
 	_, err = f.Write(c.New)
 	err = errors.Join(err, f.Chmod(mode), f.Close())
 	if err != nil {
-		os.Remove(f.Name())
+		os.Remove(f.Name()) // err is the reason
 		return "", err
 	}
 	return f.Name(), nil

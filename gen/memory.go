@@ -112,5 +112,5 @@ func (m *memory) applied(changes []Change) {
 			return
 		}
 	}
-	m.store.Save(m.key, m.taken)
+	m.store.Save(m.key, m.taken) // or the next run reads all of it again
 }

@@ -112,7 +112,7 @@ func (s Store) evict(now time.Time) {
 		age := now.Sub(info.ModTime())
 		left := strings.HasSuffix(info.Name(), ".tmp") && age > time.Hour // by a process that was killed
 		if total > maxTotal || count > maxCount || age > maxAge || left {
-			os.Remove(filepath.Join(string(s), info.Name()))
+			os.Remove(filepath.Join(string(s), info.Name())) // or another run does
 		}
 	}
 }

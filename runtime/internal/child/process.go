@@ -126,7 +126,7 @@ func (p *Process) keep(files *pipes, started chan<- error) {
 	case <-drained:
 	case <-time.After(time.Second): // somebody has left the group with it
 	}
-	files.err.Close()
+	files.err.Close() // ends the copy, whatever it returns
 	<-drained
 	p.served.Wait()
 	close(p.dead)
