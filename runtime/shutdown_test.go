@@ -238,3 +238,33 @@ func TestShutdownReleasesWhatRunsWithoutChargingAnAttempt(t *testing.T) {
 		}
 	})
 }
+
+// Run gives what is running so much time, and no more.
+func TestDrainTimeoutBoundsTheDrainOfRun(t *testing.T) {
+	app := open(t, memory.New(), af.DrainTimeout(time.Millisecond))
+	begun := make(chan struct{})
+	registerCalc(app, &calc{func(ctx context.Context, x int) (int, error) {
+		if x == 1 { // waitCall's
+			return x, nil
+		}
+		close(begun)
+		<-ctx.Done()
+		return 0, context.Cause(ctx)
+	}})
+	ctx, cancel := context.WithCancel(t.Context())
+	done, called := make(chan error, 1), make(chan error, 1)
+	go func() { done <- app.Run(ctx) }()
+	if _, err := waitCall(t, app); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_, err := call(t.Context(), app, 2, af.Timeout(time.Hour))
+		called <- err
+	}()
+	<-begun
+	cancel()
+	if err := <-done; err == nil || !strings.Contains(err.Error(), "still run") {
+		t.Errorf("Run: %v", err)
+	}
+	wantError(t, <-called, af.ErrUnavailable, af.OutcomeAnswered, "shutting down")
+}

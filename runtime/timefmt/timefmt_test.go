@@ -14,6 +14,26 @@ import (
 	"github.com/afgen/afgen/runtime/timefmt"
 )
 
+func TestSecondsAndNow(t *testing.T) {
+	l, err := timefmt.New("%F %T", "Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := l.FromUnix(1795516200); text != "2026-11-24 11:30:00" {
+		t.Errorf("written as %q", text)
+	}
+	if seconds, err := l.ToUnix("2026-11-24 11:30:00"); seconds != 1795516200 || err != nil {
+		t.Errorf("read as %d, %v", seconds, err)
+	}
+	if _, err := l.ToUnix("yesterday"); backend.CodeOf(err) != backend.ErrInvalidArgument {
+		t.Errorf("yesterday: %v", err)
+	}
+	before := time.Now().Unix()
+	if now, err := l.ToUnix(l.Now()); now < before || now > time.Now().Unix() || err != nil {
+		t.Errorf("now is %d, %v", now, err)
+	}
+}
+
 func TestParse(t *testing.T) {
 	const berlin, shanghai, newYork = "Europe/Berlin", "Asia/Shanghai", "America/New_York"
 	for _, c := range []struct{ value, format, zone, want string }{
