@@ -23,7 +23,7 @@ func TestClockFollowsTheServers(t *testing.T) {
 		}
 	})
 	db := client.Database("clock")
-	var k clock
+	k := clock{since: time.Since}
 	off := func() time.Duration {
 		t.Helper()
 		if err := k.measure(t.Context(), db); err != nil {
