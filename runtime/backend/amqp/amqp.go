@@ -7,7 +7,7 @@
 // is published goes over one of them, what is consumed and acknowledged over the other. Both together are a generation
 // (generation.go). When either ends, both do; the supervisor (supervisor.go) then opens the next one, for ever, with full
 // jitter. Nothing is carried from one generation to the next: calls in flight fail at once, deliveries are never
-// acknowledged on another channel than theirs, and everything that consumes subscribes anew (subscription.go).
+// acknowledged on another channel than theirs, and everything that consumes subscribes anew.
 //
 //	amqp.go, target.go     configuration, dialing, what may be said of an address
 //	supervisor.go          which generation there is       generation.go  its connections, channels and goroutines
