@@ -62,6 +62,7 @@ func LoggerFrom(ctx context.Context) *slog.Logger {
 	c, ok := h.app.log.Handler().(*contextHandler)
 	if !ok {
 		c = newContextHandler(h.app.log.Handler())
+		c.has = keyOf("instance")
 	}
 	return slog.New(c.bind(ctx, h))
 }

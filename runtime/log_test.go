@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	stdlog "log"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -310,6 +312,35 @@ func TestLoggerOfAnAppMayBeTheDefault(t *testing.T) {
 		shutdown(t, app)
 		slog.SetDefault(before)
 	}
+}
+
+// Package slog's own handler is not wrapped; what LoggerFrom makes of it says nothing twice all the same.
+func TestRecordsByTheDefaultSayTheirInstanceOnce(t *testing.T) {
+	var lines log
+	stdlog.SetOutput(&lines)
+	defer stdlog.SetOutput(os.Stderr)
+	app, err := af.Open(t.Context(), memory.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer shutdown(t, app)
+	registerCalc(app, &calc{func(ctx context.Context, x int) (int, error) {
+		af.LoggerFrom(ctx).Info("by LoggerFrom")
+		return x, nil
+	}})
+	start(t, app)
+	if _, err := call(t.Context(), app, 1); err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(lines.String()) {
+		if strings.Contains(line, "by LoggerFrom") && strings.Contains(line, "service=calc") {
+			if n := strings.Count(line, "instance="); n != 1 {
+				t.Errorf("the instance stands there %d times: %s", n, line)
+			}
+			return
+		}
+	}
+	t.Errorf("no record says whose it is:\n%s", lines.String())
 }
 
 // nowhere is a backend that can't be opened.
