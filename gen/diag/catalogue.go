@@ -114,10 +114,6 @@ surround the whole value. What follows a blank and // is a comment.`,
 		`Two directives exclude each other: a type is either a service or a worker, a method is either remote
 (//af:method) or not (//af:skip), and only //af:schedule may be repeated. Keep one of the two.`,
 		mend("//af:rpc\n//af:worker\ntype Resize struct{}", "//af:worker\ntype Resize struct{}")},
-	{"AF0110", "not supported yet",
-		`The directive or key is part of afgen's language, but this version does nothing with it. To accept it
-would promise something that does not happen. Remove it, or use a version of afgen that knows it.`,
-		mend("//af:rpc client=example.com/calc/client\ntype Calc struct{}", "//af:rpc\ntype Calc struct{}")},
 	{"AF0111", "unknown rule",
 		`//af:allow names a rule of "afgen breaking", in capitals with underscores, and then a reason. There is
 no rule of that name, so nothing would be allowed. docs/breaking.md lists the rules.`,

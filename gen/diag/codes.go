@@ -11,7 +11,6 @@ const (
 	RepeatedKey  Code = "AF0107"
 	BadSyntax    Code = "AF0108" // quoting, a missing value, a stray one
 	Conflict     Code = "AF0109" // directives that exclude each other
-	Unsupported  Code = "AF0110" // known, but not in this version
 	UnknownRule  Code = "AF0111" // of //af:allow
 	MissingKey   Code = "AF0115" // one that a directive needs
 	BadCron      Code = "AF0116"

@@ -165,8 +165,6 @@ func (s *scanner) args(tokens []token, spec Spec) []Arg {
 		}
 		before, again := first[t.key]
 		switch {
-		case k.Unsupported:
-			s.report(diag.Unsupported, t.at, t.at+len(t.key), t.key+"= is not supported by this version of afgen", k.Instead)
 		case t.fault != "":
 			s.report(diag.BadSyntax, t.faultAt, t.faultTo, t.fault, t.hint)
 		case !known && !t.pair:

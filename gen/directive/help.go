@@ -21,7 +21,7 @@ A blank and // begin a remark.
 			fmt.Fprint(w, "    KEY\tVALUE\tDEFAULT\tMEANING\n")
 		}
 		for _, k := range s.Keys {
-			fmt.Fprintf(w, "    %s\t%s\t%s\t%s\n", k.Name, k.takes(), or(k.Default, k.Absent), k.meaning())
+			fmt.Fprintf(w, "    %s\t%s\t%s\t%s\n", k.Name, k.takes(), or(k.Default, k.Absent), k.Doc)
 		}
 		w.Flush() // a strings.Builder takes everything
 	}
@@ -41,7 +41,7 @@ func Markdown() string {
 		}
 		b.WriteString("\n| key | value | default | meaning |\n|---|---|---|---|\n")
 		for _, k := range s.Keys {
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.Name, k.takes(), or(k.Default, k.Absent), k.meaning())
+			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.Name, k.takes(), or(k.Default, k.Absent), k.Doc)
 		}
 	}
 	return b.String()
@@ -52,14 +52,10 @@ func (s Spec) usage() string { return strings.TrimSpace(s.Name + " " + s.Words) 
 
 // remarks returns what is special about a directive, to go behind what it is on.
 func (s Spec) remarks() string {
-	r := ""
 	if s.Repeatable {
-		r += ", any number of times"
+		return ", any number of times"
 	}
-	if s.Unsupported {
-		r += " (not supported yet)"
-	}
-	return r
+	return ""
 }
 
 // takes says what the values of a key are.
@@ -74,11 +70,4 @@ func (k Key) takes() string {
 	default:
 		return string(k.Kind)
 	}
-}
-
-func (k Key) meaning() string {
-	if k.Unsupported {
-		return k.Doc + " (not supported yet)"
-	}
-	return k.Doc
 }

@@ -156,10 +156,6 @@ func blank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' }
 func (s *scanner) directive(h heading, spec Spec) *Directive {
 	end := h.at + len(h.word)
 	d := &Directive{Name: spec.Name, Pos: s.at(h.start), Width: end - h.start}
-	if spec.Unsupported {
-		s.report(diag.Unsupported, h.start, end, "//af:"+spec.Name+" is not supported by this version of afgen", spec.Instead)
-		return d
-	}
 	if h.end > end {
 		hint := takes(spec)
 		if spec.Words != "" {

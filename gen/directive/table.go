@@ -32,10 +32,7 @@ type Spec struct {
 	Doc string
 	// Repeatable says that a declaration may have it several times.
 	Repeatable bool
-	// Unsupported says that this version knows the directive but does nothing with it; Instead says what to do meanwhile.
-	Unsupported bool
-	Instead     string
-	Keys        []Key
+	Keys       []Key
 	// Words says of a directive that takes words instead of keys what those are; "" for others. They become arguments, too,
 	// by the names of Keys in order, and the last takes all that is left.
 	Words string
@@ -55,9 +52,6 @@ type Key struct {
 	Choices []string
 	// Doc says what it means, in a phrase.
 	Doc string
-	// Unsupported says that this version knows the key but does nothing with it; Instead says what to do meanwhile.
-	Unsupported bool
-	Instead     string
 }
 
 // Specs returns all directives, in the order in which to explain them. The caller may change the result.
@@ -101,13 +95,11 @@ func names() []string {
 	return all
 }
 
-// keyNames returns the names of the directive's keys that one may use.
+// keyNames returns the names of the directive's keys.
 func (s Spec) keyNames() []string {
 	var all []string
 	for _, k := range s.Keys {
-		if !k.Unsupported {
-			all = append(all, k.Name)
-		}
+		all = append(all, k.Name)
 	}
 	return all
 }

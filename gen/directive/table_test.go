@@ -13,13 +13,13 @@ import (
 func TestTheTableIsSound(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range directive.Specs() {
-		if s.Name == "" || s.On == "" || !strings.HasSuffix(s.Doc, ".") || seen[s.Name] || s.Unsupported != (s.Instead != "") {
+		if s.Name == "" || s.On == "" || !strings.HasSuffix(s.Doc, ".") || seen[s.Name] {
 			t.Errorf("%+v", s)
 		}
 		seen[s.Name] = true
 		keys := map[string]bool{}
 		for _, k := range s.Keys {
-			if k.Name == "" || k.Doc == "" || strings.HasSuffix(k.Doc, ".") || keys[k.Name] || k.Unsupported != (k.Instead != "") {
+			if k.Name == "" || k.Doc == "" || strings.HasSuffix(k.Doc, ".") || keys[k.Name] {
 				t.Errorf("%s: %+v", s.Name, k)
 			}
 			keys[k.Name] = true
@@ -39,9 +39,6 @@ func TestTheTableIsSound(t *testing.T) {
 // Defaults are read by the same rules as what users write, so they have to pass them.
 func TestDefaultsAreGoodValues(t *testing.T) {
 	for _, s := range directive.Specs() {
-		if s.Unsupported {
-			continue
-		}
 		d := &directive.Directive{Name: s.Name}
 		for _, k := range s.Keys {
 			if k.Default != "" {

@@ -112,9 +112,6 @@ func (w *world) notes(u *unit, f *file) []note {
 			if !is || d == nil {
 				continue
 			}
-			if spec, _ := directive.Lookup(d.Name); spec.Unsupported {
-				continue // Scan has said so
-			}
 			n := owners[group]
 			if n.spec == nil && n.fn == nil {
 				n = w.misplaced(f, group, d, owners)
