@@ -139,6 +139,26 @@ func TestPayloadThatDoesNotDecodeFailsWithoutRetryAndIsKept(t *testing.T) {
 	})
 }
 
+// A rolling deploy: the worker is newer than whoever has submitted. It runs the tasks, and says so once.
+func TestAnotherTypeOfPayloadIsLoggedOnceAndRuns(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var lines log
+		w := jobWorker
+		w.Payload = "newer"
+		app, _ := work(t, memory.New(), w, func(_ context.Context, n int) (int, error) { return 2 * n, nil }, lines.option())
+		w.Payload = "older"
+		old := af.NewQueue[int, int](app, w)
+		for range 3 {
+			if got, err := old.Wait(t.Context(), must(old.Submit(t.Context(), 21))(t)); got != 42 || err != nil {
+				t.Errorf("got %d, %v", got, err)
+			}
+		}
+		if r := lines.String(); strings.Count(r, "another type of payload") != 1 || !strings.Contains(r, `"theirs":"older","ours":"newer"`) {
+			t.Errorf("logged:\n%s", r)
+		}
+	})
+}
+
 func TestTimeoutEndsAnAttemptAndItsCauseSaysSo(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker

@@ -154,7 +154,8 @@ func (a *App) NodeHistory(ctx context.Context, id string) ([]NodeSample, error) 
 // that the last report is none of its own, and that it is new, leaves it at that. So no clocks are compared, and when an
 // App ends the next one takes over.
 type nodes struct {
-	e *engine
+	e     *engine
+	facts func(context.Context) machine.Facts // machine.Describe, but in a test of several machines
 
 	// Only run uses these.
 	seen    int64 // revision of the last report
@@ -167,10 +168,10 @@ type report struct {
 	Count int `json:"count"` // of reports
 }
 
-func newNodes(e *engine) *nodes { return &nodes{e: e} }
+func newNodes(e *engine) *nodes { return &nodes{e: e, facts: machine.Describe} }
 
-func (n *nodes) id() string   { return machine.Describe(n.e.ctx).ID }
-func (n *nodes) host() string { return machine.Describe(n.e.ctx).Host }
+func (n *nodes) id() string   { return n.facts(n.e.ctx).ID }
+func (n *nodes) host() string { return n.facts(n.e.ctx).Host }
 
 // run reports until ctx ends.
 func (n *nodes) run(ctx context.Context) {
@@ -206,7 +207,7 @@ func (n *nodes) report(ctx context.Context) error {
 	default:
 		_ = json.Unmarshal(doc.Value, &r) // only for the count
 	}
-	r.Node, r.Count = describeNode(ctx), r.Count+1
+	r.Node, r.Count = describeNode(n.facts(ctx), machine.Measure(ctx)), r.Count+1
 	value, err := json.Marshal(r)
 	if err != nil {
 		return err
@@ -229,9 +230,8 @@ func (n *nodes) report(ctx context.Context) error {
 	return nil
 }
 
-// describeNode asks the machine.
-func describeNode(ctx context.Context) Node {
-	f, u := machine.Describe(ctx), machine.Measure(ctx)
+// describeNode is a node as its machine is.
+func describeNode(f machine.Facts, u machine.Usage) Node {
 	return Node{
 		ID: f.ID, Host: f.Host, IPs: localIPs(), OS: f.OS, Platform: f.Platform, PlatformVersion: f.Version, Kernel: f.Kernel,
 		Arch: f.Arch, CPUs: f.CPUs, CPUModel: f.CPUModel, MemoryTotal: u.MemoryTotal, DiskTotal: u.DiskTotal,
