@@ -2,9 +2,11 @@ package servers_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -18,7 +20,21 @@ import (
 	"github.com/afgen/afgen/runtime/internal/child"
 )
 
+// jobsFor is how long processes with a job every second are killed and restarted.
+var jobsFor = flag.Duration("jobs", 6*time.Second, "how long to kill and restart processes that fire a job each second")
+
 func init() {
+	children["jobs"] = func() int {
+		cfg, err := config.Parse("env", []byte(os.Getenv("AF_TEST_CONFIG")), nil)
+		if err == nil {
+			err = operations.Scheduler(servers.From(cfg), os.Stdin)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return 0
+	}
 	if child.Self() == nil {
 		return
 	}
@@ -30,6 +46,16 @@ func init() {
 
 func TestJobs(t *testing.T) {
 	operations.Jobs(t, func(t *testing.T) af.Backend { return servers.From(configured(t)) })
+}
+
+func TestKilledSchedulersMissNoSecondAndDoubleNone(t *testing.T) {
+	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), devstack.Redis(t), devstack.AMQP(t))
+	operations.KilledSchedulers(t, servers.From(parse(t, text)), func() *exec.Cmd {
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "AF_TEST_CHILD=jobs", "AF_TEST_CONFIG="+text)
+		cmd.Stderr = os.Stderr
+		return cmd
+	}, *jobsFor)
 }
 
 // Two Apps fire side by side, then one is killed; the tasks run only where they may. Of each second there is one.
