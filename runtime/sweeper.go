@@ -48,8 +48,21 @@ func (e *engine) tieUp(ctx context.Context) {
 		case backend.LooseFamily:
 			e.stopBelow(ctx, l.Source, "its source or a sibling has failed")
 			e.finish(ctx, l.Source)
+		case backend.LooseLate:
+			e.expire(ctx, l.Queue)
 		}
 	}
+}
+
+// expire fails what waits past its deadline in a queue. Its workers have done so, where it has any.
+func (e *engine) expire(ctx context.Context, queue string) {
+	var failed []Task
+	err := e.repeat(ctx, func(ctx context.Context) (err error) {
+		_, failed, _, err = e.store.Promote(ctx, queue, 0)
+		return err
+	})
+	e.leave("look for deadlines in", queue, err)
+	e.ended(ctx, failed)
 }
 
 // purge deletes finished tasks, in small batches.

@@ -249,6 +249,30 @@ func TestDueTimesAndDeadlines(t *testing.T) {
 	})
 }
 
+// Whoever submitted waits elsewhere, and no worker of the queue has ever been there.
+func TestDeadlinesHoldWhereNobodyWorks(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		app := open(t, memory.New())
+		start(t, app)
+		q := af.NewQueue[int, int](app, jobWorker)
+		source := must(q.Store(t.Context(), 1, af.Deadline(time.Now().Add(time.Minute))))(t)
+		child := must(q.Subtasks(t.Context(), source, []int{2}))(t)[0]
+		other := must(q.Store(t.Context(), 1))(t)
+		begun := time.Now()
+		_, err := q.Wait(t.Context(), source)
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "deadline")
+		if took := time.Since(begun); took < time.Minute || took > time.Minute+15*time.Second {
+			t.Errorf("it failed after %v", took)
+		}
+		if _, err := q.Wait(t.Context(), child); !errors.Is(err, af.ErrAborted) {
+			t.Errorf("its subtask: %v", err)
+		}
+		if task := must(q.Get(t.Context(), other))(t); task.Status != af.StatusWaiting {
+			t.Errorf("one without a deadline is %s", task.Status)
+		}
+	})
+}
+
 func TestConcurrencyIsTheWorkersMax(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var running, most atomic.Int32

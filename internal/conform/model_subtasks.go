@@ -136,6 +136,17 @@ func (m *model) Loose(_ context.Context, age time.Duration, _ int) ([]backend.Lo
 			add(backend.LooseBatch, t.Source, t.Batch, held[len(held)-1].inserted)
 		}
 	}
+	late := map[string]time.Time{}
+	for _, t := range m.tasks {
+		if since, ok := late[t.Queue]; t.waits() && t.late() && (!ok || t.Deadline.Before(since)) {
+			late[t.Queue] = t.Deadline
+		}
+	}
+	for queue, since := range late {
+		if time.Since(since) >= age {
+			out = append(out, backend.Loose{What: backend.LooseLate, Queue: queue})
+		}
+	}
 	for id, set := range m.sets {
 		src := m.find(id)
 		if src == nil || len(set.batches) == 0 {

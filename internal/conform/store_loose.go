@@ -1,6 +1,7 @@
 package conform
 
 import (
+	"slices"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -87,6 +88,26 @@ var looseBehaviours = []behaviour{
 		w.must(err)
 		w.same("loose", got, []backend.Loose{{What: backend.LooseFamily, Source: source}})
 	}},
+	{"queues in which something waits past its deadline", func(w *world) {
+		running := w.take(w.add(deadline(4*w.o.Tick), in("runs")), "o")
+		w.add(deadline(time.Hour), in("later"))
+		first := w.add(deadline(2*w.o.Tick), in("late"))
+		w.add(deadline(3*w.o.Tick), in("late"))
+		w.add(deadline(3*w.o.Tick), in("gated"), child(w.add(in("sources")), "b"))
+		w.wantLooseIn("late", "gated")
+		_, failed, _, err := w.Store.Promote(w.ctx(), "late", 0)
+		w.must(err)
+		w.same("failed", len(failed), 2)
+		w.same("the first", w.get(first).Status, backend.StatusFailed)
+		w.wantLooseIn("gated")
+		w.settle(running, backend.StatusRetrying)
+		w.wantLooseIn("gated", "runs")
+		for _, q := range []string{"gated", "runs"} {
+			_, _, _, err = w.Store.Promote(w.ctx(), q, 0)
+			w.must(err)
+		}
+		w.wantLooseIn()
+	}},
 	{"the oldest first, and no more than asked", func(w *world) {
 		var sources []string
 		for range 4 {
@@ -106,6 +127,24 @@ var looseBehaviours = []behaviour{
 }
 
 func looseAge(w *world) time.Duration { return 3 * w.o.Tick }
+
+// wantLooseIn checks in which queues something waits past its deadline.
+func (w *world) wantLooseIn(want ...string) {
+	w.Helper()
+	w.o.Sleep(5 * w.o.Tick)
+	loose, err := w.Store.Loose(w.ctx(), w.o.Tick, 10)
+	w.must(err)
+	got := []string{}
+	for _, l := range loose {
+		if l.What == backend.LooseLate {
+			w.same("its queue alone", l, backend.Loose{What: backend.LooseLate, Queue: l.Queue})
+			got = append(got, l.Queue)
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	w.same("late", got, append([]string{}, want...))
+}
 
 // wantLoose checks what is loose: nothing before its age, then this.
 func (w *world) wantLoose(want ...backend.Loose) {

@@ -163,8 +163,9 @@ type Stop struct {
 // A Loose end is something that must still be done.
 type Loose struct {
 	What   LooseEnd
-	Source string // the source's id
+	Source string // the source's id; "" with LooseLate
 	Batch  string // with LooseBatch
+	Queue  string // with LooseLate
 }
 
 // A LooseEnd says what has to be done.
@@ -175,6 +176,7 @@ const (
 	LooseGate   LooseEnd = "gate"   // committed subtasks of a source that has succeeded: Open
 	LooseSet    LooseEnd = "set"    // a set without live subtasks, or one that lacks its done task: Finish
 	LooseFamily LooseEnd = "family" // live subtasks of a source that failed or was stopped, or with a failed sibling under FailFast: Stop below
+	LooseLate   LooseEnd = "late"   // tasks that wait past their deadline, perhaps where nobody works: Promote of their queue, with max 0
 )
 
 // A TaskQuery selects tasks; zero fields don't restrict.

@@ -10,9 +10,13 @@ import (
 )
 
 // looseEnds selects what is loose with the instant since when it is, of sets that are not finished and of batches that
-// are not committed. Only they are looked at, whatever else there is.
+// are not committed, and in queues that have tasks with a deadline. Only they are looked at, whatever else there is.
 const looseEnds = `
-WITH sets AS (
+WITH RECURSIVE queues (name) AS (
+	SELECT min(queue) FROM task WHERE deadline IS NOT NULL AND status < 4
+	UNION ALL
+	SELECT (SELECT min(queue) FROM task WHERE queue > name AND deadline IS NOT NULL AND status < 4) FROM queues WHERE name IS NOT NULL
+), sets AS (
 	SELECT family.source, family.root, family.changed, task.status, task.ended,
 		EXISTS (SELECT 1 FROM task AS kid WHERE kid.root = family.root AND kid.source = family.source
 			AND kid.root IS NOT NULL AND kid.status < 4) AS live,
@@ -22,24 +26,28 @@ WITH sets AS (
 			AND kid.on_failure = 'fail' AND kid.status = 5 AND kid.root IS NOT NULL) AS culprit
 	FROM family JOIN task ON task.id = family.source WHERE family.finished = 0
 ), ends AS (
-	SELECT 'batch' AS what, source, name, since FROM batch WHERE held = 1
+	SELECT 'batch' AS what, source, name, '' AS queue, since FROM batch WHERE held = 1
 	UNION ALL
-	SELECT 'gate', source, '', ended FROM sets WHERE status = 4 AND EXISTS (
+	SELECT 'gate', source, '', '', ended FROM sets WHERE status = 4 AND EXISTS (
 		SELECT 1 FROM task AS kid WHERE kid.source = sets.source AND kid.gate = 1 AND kid.gate > 0)
 	UNION ALL
-	SELECT 'set', source, '', max(ended, changed, ifnull(
+	SELECT 'set', source, '', '', max(ended, changed, ifnull(
 		(SELECT max(kid.ended) FROM task AS kid WHERE kid.source = sets.source AND kid.source IS NOT NULL), 0))
 	FROM sets WHERE status >= 4 AND NOT live
 	UNION ALL
-	SELECT 'family', source, '', CASE WHEN status > 4 THEN min(ended, ifnull(culprit, ended)) ELSE culprit END
+	SELECT 'family', source, '', '', CASE WHEN status > 4 THEN min(ended, ifnull(culprit, ended)) ELSE culprit END
 	FROM sets WHERE unstopped AND (status > 4 OR culprit IS NOT NULL)
+	UNION ALL
+	SELECT 'late', '', '', name, since FROM (SELECT name, (SELECT min(deadline) FROM task
+		WHERE queue = name AND deadline <= ?1 AND deadline IS NOT NULL AND status < 4 AND status <> 2) AS since FROM queues WHERE name IS NOT NULL)
+	WHERE since IS NOT NULL
 )
-SELECT what, source, name FROM ends WHERE ? - since >= ? ORDER BY since, source, what, name LIMIT ?`
+SELECT what, source, name, queue FROM ends WHERE ?1 - since >= ?2 ORDER BY since, source, what, name, queue LIMIT ?3`
 
 // Loose implements backend.Store.
 func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backend.Loose, error) {
 	return readAll(ctx, s.db, func(rows *sql.Rows) (l backend.Loose, err error) {
-		err = rows.Scan((*string)(&l.What), &l.Source, &l.Batch)
+		err = rows.Scan((*string)(&l.What), &l.Source, &l.Batch, &l.Queue)
 		return l, err
 	}, looseEnds, instant.Of(s.db.now()), int64(age), max)
 }

@@ -102,9 +102,15 @@ func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backen
 	for k := range s.loose {
 		ends = k.ends(ends)
 	}
+	for name, q := range s.queues {
+		if since := q.lateSince(now.at); since != never {
+			ends = append(ends, looseEnd{backend.Loose{What: backend.LooseLate, Queue: name}, since})
+		}
+	}
 	ends = slices.DeleteFunc(ends, func(e looseEnd) bool { return now.at-e.since < int64(age) })
 	slices.SortFunc(ends, func(a, b looseEnd) int {
-		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.Source, b.Source), cmp.Compare(a.What, b.What), cmp.Compare(a.Batch, b.Batch))
+		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.Source, b.Source), cmp.Compare(a.What, b.What), cmp.Compare(a.Batch, b.Batch),
+			cmp.Compare(a.Queue, b.Queue))
 	})
 	loose := make([]backend.Loose, min(len(ends), max))
 	for i := range loose {

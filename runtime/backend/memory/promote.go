@@ -51,6 +51,17 @@ func (s *store) expire(q *queue, now tick) []backend.Task {
 	}
 }
 
+// lateSince returns the earliest deadline that has passed of a task that waits; never where there is none.
+func (q *queue) lateSince(now int64) int64 {
+	since := int64(never)
+	for _, m := range q.expiry.heap {
+		if m.at <= now && m.at < since && q.expiry.fresh(m) && m.r.Status != backend.StatusRunning {
+			since = m.at
+		}
+	}
+	return since
+}
+
 // hint marks the best tasks that are owed a hint (row 8).
 func (s *store) hint(q *queue, max int, now tick) []string {
 	if q.owed == nil {

@@ -49,6 +49,7 @@ var indexes = []struct {
 	{"key", d{asc("key")}, true, true},
 	{"owner", d{asc("owner"), asc("nonce")}, true, false},
 	{"deadline", d{asc("expires.queue"), asc("expires.at")}, true, false},
+	{"late", d{asc("expires.at")}, true, false},
 	{"kin", d{asc("kin.source"), asc("kin.created"), asc("_id")}, false, false},
 	{"live", d{asc("live")}, true, false},
 	{"held", d{asc("held")}, true, false},

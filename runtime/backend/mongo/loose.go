@@ -29,6 +29,11 @@ func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backen
 	if err != nil {
 		return nil, err
 	}
+	late, err := s.looseDeadlines(ctx, max)
+	if err != nil {
+		return nil, err
+	}
+	ends = append(ends, late...)
 	sources, err := s.find(ctx, m{"open_set": true},
 		options.Find().SetProjection(m{"status": 1, "ended": 1, "quiet": 1, "subtasks": 1}))
 	if err != nil {
@@ -45,7 +50,8 @@ func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backen
 	now := s.clock.now()
 	ends = slices.DeleteFunc(ends, func(e end) bool { return now-e.since < int64(age) })
 	slices.SortFunc(ends, func(a, b end) int {
-		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.Source, b.Source), cmp.Compare(a.What, b.What), cmp.Compare(a.Batch, b.Batch))
+		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.Source, b.Source), cmp.Compare(a.What, b.What), cmp.Compare(a.Batch, b.Batch),
+			cmp.Compare(a.Queue, b.Queue))
 	})
 	loose := make([]backend.Loose, min(len(ends), max))
 	for i := range loose {
@@ -65,6 +71,22 @@ func (c *Client) looseBatches(ctx context.Context) ([]end, error) {
 	ends := make([]end, len(batches))
 	for i, b := range batches {
 		ends[i] = end{backend.Loose{What: backend.LooseBatch, Source: b.ID.Source, Batch: b.ID.Batch}, b.Since}
+	}
+	return ends, err
+}
+
+// looseDeadlines finds queues with what waits past its deadline, as old as the first one that has passed. Where very many
+// have, some queues may be left for the next time.
+func (c *Client) looseDeadlines(ctx context.Context, max int) ([]end, error) {
+	late, err := c.find(ctx, m{"expires.at": m{"$lte": c.clock.now()}, "status": m{"$in": waits}},
+		options.Find().SetSort(d{asc("expires.at")}).SetLimit(int64(10*max)).SetProjection(m{"expires": 1}))
+	var ends []end
+	seen := map[string]bool{}
+	for _, x := range late {
+		if q := x.Expires.Queue; !seen[q] {
+			seen[q] = true
+			ends = append(ends, end{backend.Loose{What: backend.LooseLate, Queue: q}, x.Expires.At})
+		}
 	}
 	return ends, err
 }
