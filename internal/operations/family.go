@@ -69,9 +69,11 @@ func families(w *world) {
 	early := must(q.Subtasks(w.Context(), source, []int{9, -1}))(w)
 	w.ends(app, early[1], af.StatusFailed)
 	w.ends(app, source, af.StatusSuccess)
-	late := must(q.Subtasks(w.Context(), source, []int{2, 3}))(w)
+	late := must(q.Subtasks(w.Context(), source, []int{2, 3}, af.Weight(7), af.Timeout(time.Minute)))(w)
 	for _, id := range late {
-		w.ends(app, id, af.StatusSuccess)
+		if t := w.ends(app, id, af.StatusSuccess); t.Weight != 7 || t.Timeout != time.Minute || t.Source != source {
+			w.Errorf("a subtask of weight 7: %+v", t)
+		}
 	}
 	time.Sleep(100 * time.Millisecond)
 	if t := must(q.Get(w.Context(), source))(w); t.Subtasks != nil || len(told) > 0 {
