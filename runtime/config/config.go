@@ -72,6 +72,7 @@ type RabbitMQ struct {
 	TLS            TLS
 	ConnectTimeout time.Duration
 	Heartbeat      time.Duration
+	Quorum         bool // quorum queues for hints and raw messages
 }
 
 // Servers says how the three servers are used together. It has no effect over the embedded backend.

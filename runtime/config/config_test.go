@@ -119,6 +119,7 @@ rabbitmq:
   password: qp
   connect_timeout: 9s
   heartbeat: 11s
+  quorum: true
 `+tls+`
 servers: {start_degraded: true}
 logger: {path: /var/log/app, level: Warning}
@@ -137,7 +138,7 @@ tasks:
 		},
 		RabbitMQ: &config.RabbitMQ{
 			Host: "10.0.0.1", Port: 8, VHost: "orders", Username: "qu", Password: "qp",
-			ConnectTimeout: 9 * time.Second, Heartbeat: 11 * time.Second,
+			ConnectTimeout: 9 * time.Second, Heartbeat: 11 * time.Second, Quorum: true,
 		},
 		Servers:  config.Servers{StartDegraded: true},
 		Logger:   config.Logger{Path: "/var/log/app", Level: slog.LevelWarn},

@@ -145,6 +145,8 @@ var rabbitRows = append([]row{
 		func(c *Config) *time.Duration { return &c.RabbitMQ.ConnectTimeout }).with(yielding),
 	key("rabbitmq.heartbeat", duration(time.Second), "10s", "heartbeat offered to the server, in whole seconds; with a uri, its option is the default",
 		func(c *Config) *time.Duration { return &c.RabbitMQ.Heartbeat }).with(yielding),
+	key("rabbitmq.quorum", boolean, "false", "whether the queues of hints and raw messages are quorum queues: replicated, and slower; the same for all programs",
+		func(c *Config) *bool { return &c.RabbitMQ.Quorum }),
 }, tlsRows("rabbitmq", "; an amqps uri sets it", func(c *Config) *TLS { return &c.RabbitMQ.TLS })...)
 
 // tlsRows are the same for each server.

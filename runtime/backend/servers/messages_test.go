@@ -4,11 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/devstack"
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/servers"
 )
 
 // Raw messages wait in RabbitMQ until somebody receives them, come again where they are refused, and Shutdown waits for the
@@ -76,6 +80,30 @@ type chatty struct{}
 func (chatty) Run(ctx context.Context, n int) (int, error) {
 	af.LoggerFrom(ctx).Info("working", "n", n)
 	return n, nil
+}
+
+// Whoever has another kind of queue in mind is told by the broker; so the kind is known.
+func TestQuorumQueuesAreAsked(t *testing.T) {
+	url := devstack.AMQP(t)
+	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q, quorum: ", devstack.Mongo(t), devstack.Redis(t), url)
+	quorum, classic := parse(t, text+"true}\n"), parse(t, text+"false}\n")
+	if err := open(t, quorum, nil).Send(t.Context(), "asked", 1); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, classic, nil).Send(t.Context(), "asked", 1); !errors.Is(err, af.ErrFailedPrecondition) {
+		t.Errorf("to a quorum queue, as if it were none: %v", err)
+	}
+	option, err := af.Open(t.Context(), servers.From(classic, servers.Quorum()), af.Logger(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = option.Shutdown(context.Background()) }()
+	if err := option.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := option.Send(t.Context(), "asked", 1); err != nil {
+		t.Errorf("by the option: %v", err)
+	}
 }
 
 func TestTaskKeepsItsLinesOverTheServers(t *testing.T) {

@@ -48,7 +48,7 @@ type options struct{ quorum, degraded bool }
 type Option func(*options)
 
 // Quorum makes RabbitMQ's queues of hints and raw messages quorum queues: replicated, and slower. All programs on one
-// virtual host must agree, for a queue can't change its kind.
+// virtual host must agree, for a queue can't change its kind. rabbitmq.quorum in the configuration does the same.
 func Quorum() Option { return func(o *options) { o.quorum = true } }
 
 // StartDegraded lets an App open and start while servers, any of the three, can't be reached: it begins in the modes of
@@ -60,6 +60,9 @@ func StartDegraded() Option { return func(o *options) { o.degraded = true } }
 // when it is opened.
 func From(cfg config.Config, opts ...Option) *Backend {
 	b := &Backend{config: cfg, options: options{degraded: cfg.Servers.StartDegraded}}
+	if cfg.RabbitMQ != nil {
+		b.options.quorum = cfg.RabbitMQ.Quorum
+	}
 	for _, o := range opts {
 		if o != nil {
 			o(&b.options)
