@@ -89,11 +89,11 @@ var looseBehaviours = []behaviour{
 		w.same("loose", got, []backend.Loose{{What: backend.LooseFamily, Source: source}})
 	}},
 	{"queues in which something waits past its deadline", func(w *world) {
-		running := w.take(w.add(deadline(4*w.o.Tick), in("runs")), "o")
-		w.add(deadline(time.Hour), in("later"))
-		first := w.add(deadline(2*w.o.Tick), in("late"))
-		w.add(deadline(3*w.o.Tick), in("late"))
-		w.add(deadline(3*w.o.Tick), in("gated"), child(w.add(in("sources")), "b"))
+		running := w.take(w.add(w.deadline(4*w.o.Tick), in("runs")), "o")
+		w.add(w.deadline(time.Hour), in("later"))
+		first := w.add(w.deadline(2*w.o.Tick), in("late"))
+		w.add(w.deadline(3*w.o.Tick), in("late"))
+		w.add(w.deadline(3*w.o.Tick), in("gated"), child(w.add(in("sources")), "b"))
 		w.wantLooseIn("late", "gated")
 		_, failed, _, err := w.Store.Promote(w.ctx(), "late", 0)
 		w.must(err)

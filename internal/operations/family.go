@@ -20,14 +20,16 @@ func (c *counted) SubtasksDone(_ context.Context, _ int, s af.Subtasks) error {
 	return nil
 }
 
-// ends waits until a task has ended, and checks how.
-func (w *world) ends(app *af.App, id string, want af.Status) {
+// ends waits until a task has ended, checks how, and returns it.
+func (w *world) ends(app *af.App, id string, want af.Status) af.Task {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.Context(), patience)
 	defer cancel()
-	if t := must(app.WaitTask(ctx, id))(w); t.Status != want {
+	t := must(app.WaitTask(ctx, id))(w)
+	if t.Status != want {
 		w.Errorf("%s is %s, want %s", id, t.Status, want)
 	}
+	return t
 }
 
 // unserved stores and submits before anybody has ever worked on the queue.

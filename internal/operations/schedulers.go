@@ -65,7 +65,7 @@ func KilledSchedulers(t *testing.T, b af.Backend, start func() *exec.Cmd, while 
 	}
 	var missing []int64
 	for wait := time.Now().Add(patience); time.Now().Before(wait); time.Sleep(100 * time.Millisecond) {
-		ran := seconds(t, app, j)
+		ran := ranSeconds(t, app, j)
 		missing = nil
 		for s := j.Created.Unix() + 1; s <= last; s++ {
 			if !ran[s] {
@@ -119,9 +119,9 @@ func ticking(ctx context.Context, b af.Backend) (*af.App, error) {
 	return app, app.Start(ctx)
 }
 
-// seconds returns those whose task has run. Each is one document, so that none can have two; what must not be is a task of
+// ranSeconds returns those whose task has run. Each is one document, so that none can have two; what must not be is a task of
 // no due time.
-func seconds(t *testing.T, app *af.App, j af.Job) map[int64]bool {
+func ranSeconds(t *testing.T, app *af.App, j af.Job) map[int64]bool {
 	t.Helper()
 	ran := map[int64]bool{}
 	for q := (af.TaskQuery{Queue: "ticks", Limit: 1000}); ; {
