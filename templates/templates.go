@@ -21,9 +21,10 @@ var project embed.FS
 
 // Options is what a project is made for.
 type Options struct {
-	Module  string // its import path
-	Go      string // the version of Go for go.mod, such as 1.26.0
-	Version string // of afgen, for go.mod; "" lets `go mod tidy` choose
+	Module   string // its import path
+	Go       string // the version of Go for go.mod, such as 1.26.0
+	Version  string // of afgen, for go.mod; "" lets `go mod tidy` choose
+	Checkout string // the folder of afgen's source that go.mod replaces it by, where Version is ""; "" for none
 }
 
 // A File is one file of a project.

@@ -29,7 +29,9 @@ func TestProjectRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "new")
-	if _, err := templates.Write(dir, options); err != nil {
+	o := options
+	o.Checkout = root
+	if _, err := templates.Write(dir, o); err != nil {
 		t.Fatal(err)
 	}
 	// Versions are those of the checkout, so that nothing has to be downloaded.
@@ -40,7 +42,6 @@ func TestProjectRuns(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "go.sum"), sum, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	command(t, dir, "go", "mod", "edit", "-replace", "github.com/afgen/afgen="+root)
 	command(t, dir, "go", "mod", "tidy")
 	wrote := command(t, dir, "go", "generate", "./...")
 	if wrote != "wrote shop/af.contract.json\nwrote shop/af_gen.go\n" {

@@ -76,13 +76,30 @@ func (c *command) root() *cobra.Command {
 	list.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "with options, and the annotated files that are not scanned")
 	explain := &cobra.Command{
 		Use: "explain [CODE|RULE]", Short: "Explain a diagnostic, or a rule of breaking; without a code, list all diagnostics",
-		Args: cobra.MaximumNArgs(1), RunE: c.explain,
+		Args: cobra.ArbitraryArgs, RunE: c.explain,
 	}
 	version := &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(*cobra.Command, []string) { fmt.Fprintln(c.stdout, versionLine()) },
 	}
 	directives := &cobra.Command{Use: "directives", Short: "The //af: directives and their keys", Long: directive.Help()}
+	root.SetHelpCommand(&cobra.Command{
+		Use: "help [command]", Short: "Help about any command, or about the directives",
+		RunE: func(help *cobra.Command, args []string) error {
+			about, _, err := root.Find(args)
+			if err == nil && about == root && len(args) > 0 { // root takes any arguments: they would be packages
+				err = suggestCommand(args)
+				if err == nil {
+					err = fmt.Errorf("there is no command %q; afgen help lists them", args[0])
+				}
+			}
+			if err != nil {
+				return err
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+	})
 	root.AddCommand(c.initCommand(), generate, check, c.breakingCommand(), list, explain, version, directives)
 	return root
 }
@@ -127,7 +144,7 @@ func suggestCommand(patterns []string) error {
 	if len(patterns) == 0 || strings.ContainsAny(patterns[0], "./") {
 		return nil
 	}
-	if near, ok := diag.Suggest(patterns[0], []string{"generate", "check", "breaking", "list", "explain", "init", "version", "help"}); ok {
+	if near, ok := diag.Suggest(patterns[0], []string{"generate", "check", "breaking", "list", "explain", "init", "version", "help", "directives"}); ok {
 		return fmt.Errorf("there is no command %q; did you mean %q? (A package in this folder is ./%s.)", patterns[0], near, patterns[0])
 	}
 	return nil
@@ -210,7 +227,10 @@ func (c *command) printJSON(v any) error {
 }
 
 func (c *command) explain(_ *cobra.Command, args []string) error {
-	if len(args) == 0 {
+	switch {
+	case len(args) > 1:
+		return fmt.Errorf("afgen explain takes one code or rule, not %d", len(args))
+	case len(args) == 0:
 		for _, e := range diag.Entries() {
 			fmt.Fprintf(c.stdout, "%s  %s\n", e.Code, e.Title)
 		}
@@ -223,7 +243,14 @@ func (c *command) explain(_ *cobra.Command, args []string) error {
 	}
 	e, ok := diag.Lookup(diag.Code(name))
 	if !ok {
-		return fmt.Errorf("there is no diagnostic %s; afgen explain lists them", args[0])
+		var rules []string
+		for _, r := range contract.Rules() {
+			rules = append(rules, r.ID)
+		}
+		if near, ok := diag.Suggest(name, rules); ok {
+			return fmt.Errorf("there is no rule %s; did you mean %s?", args[0], near)
+		}
+		return fmt.Errorf("there is no diagnostic or rule %s; afgen explain lists the diagnostics, docs/breaking.md the rules", args[0])
 	}
 	fmt.Fprint(c.stdout, e)
 	return nil

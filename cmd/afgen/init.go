@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -19,8 +21,13 @@ func (c *command) initCommand() *cobra.Command {
 	var module string
 	cmd := &cobra.Command{
 		Use: "init DIR", Short: "Write a new project that runs", Long: longInit,
-		Example: "  afgen init -module example.com/shop shop", Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return c.init(args[0], module) },
+		Example: "  afgen init -module example.com/shop shop", Args: cobra.ArbitraryArgs,
+		RunE: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 || args[0] == "" {
+				return errors.New("afgen init takes one folder, that of the new project, such as afgen init shop")
+			}
+			return c.init(args[0], module)
+		},
 	}
 	cmd.Flags().StringVar(&module, "module", "", "the import `path` of its module (default example.com/ and the folder's name)")
 	return cmd
@@ -39,7 +46,11 @@ func (c *command) init(dir, module string) error {
 	if !modulePattern.MatchString(module) || strings.Contains(module, "//") {
 		return fmt.Errorf("%q is no path of a module; name one by -module, such as example.com/shop", module)
 	}
-	files, err := templates.Write(dir, templates.Options{Module: module, Go: goVersion(), Version: released(version())})
+	o := templates.Options{Module: module, Go: goVersion(), Version: released(version())}
+	if o.Version == "" {
+		o.Checkout = checkout()
+	}
+	files, err := templates.Write(dir, o)
 	if err != nil {
 		return err
 	}
@@ -57,8 +68,19 @@ Next:
 	go run ./client
 
 config.yaml says how to run it over RabbitMQ, MongoDB and Redis; compose.yaml brings them up.
-`, dir)
+`, shellWord(dir))
+	if o.Checkout != "" {
+		fmt.Fprintf(c.stdout, "go.mod takes afgen from %s, which wrote this; remove its replace line for a release.\n", o.Checkout)
+	}
 	return nil
+}
+
+// shellWord is a folder as one types it after cd.
+func shellWord(dir string) string {
+	if runtime.GOOS == "windows" || !regexp.MustCompile(`[^A-Za-z0-9._/~+,:@%-]`).MatchString(dir) {
+		return dir
+	}
+	return "'" + strings.ReplaceAll(dir, "'", `'\''`) + "'"
 }
 
 var notInPaths = regexp.MustCompile(`[^a-z0-9._-]+`)
@@ -69,6 +91,21 @@ func goVersion() string {
 		return v[1]
 	}
 	return "1.26"
+}
+
+// checkout is the folder of afgen's source that this command was built from; "" where it is not there, or not known. Only
+// from there can a project have an afgen that is no release.
+func checkout() string {
+	_, file, _, ok := runtime.Caller(0)
+	if !ok || !filepath.IsAbs(file) { // built with -trimpath
+		return ""
+	}
+	root := filepath.Dir(filepath.Dir(filepath.Dir(file)))
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil || !strings.HasPrefix(string(mod), "module "+modulePath) {
+		return ""
+	}
+	return root
 }
 
 // released is a version that go.mod can require; "" for a build from a checkout.
