@@ -113,6 +113,7 @@ func (a *attempt) run() {
 		a.leave()
 	}()
 	result, err = a.handle(a.ctx)
+	err = sound(err)
 	finished = true
 }
 

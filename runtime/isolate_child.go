@@ -107,6 +107,7 @@ func (a *App) runHere(r *child.Request, w WorkerSpec) {
 		err = derr
 	} else {
 		result, err = a.handleHere(r.Context, run, w)
+		err = sound(err)
 	}
 	finished = true
 }

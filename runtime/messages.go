@@ -155,7 +155,7 @@ func (r *receiver) contain(body json.RawMessage) (err error) {
 			err = &panicError{p, debug.Stack()}
 		}
 	}()
-	return r.fn(r.ctx, body)
+	return sound(r.fn(r.ctx, body))
 }
 
 // receivers are those of an App.

@@ -65,7 +65,8 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 		reply(r)
 	}()
 	ctx = context.WithValue(ctx, handlingKey{}, &handling{app: s.app, request: req})
-	r.Body, err = m.handler(ctx, req)
+	body, failure := m.handler(ctx, req)
+	r.Body, err = body, sound(failure) // once more: middleware has errors of its own
 	if err == nil && len(r.Body) > backend.MaxMessage {
 		err = Errorf(ErrResourceExhausted, "the results of %s.%s are %d bytes; at most %d are allowed",
 			s.name, req.Method, len(r.Body), backend.MaxMessage)
@@ -124,7 +125,8 @@ func contain(h Handler) Handler {
 				body, err = nil, &panicError{p, debug.Stack()}
 			}
 		}()
-		return h(ctx, req)
+		body, err = h(ctx, req)
+		return body, sound(err)
 	}
 }
 

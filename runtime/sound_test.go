@@ -1,0 +1,82 @@
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+type pointerError struct{ text string }
+
+func (e *pointerError) Error() string { return e.text }
+
+type walkError struct{}
+
+func (walkError) Error() string { return "walk" }
+func (walkError) Is(error) bool { panic("Is") }
+
+// Errors that panic when they are asked what they are: a nil pointer returned as an error is the usual one.
+func unsound() map[string]error {
+	var pointer *pointerError
+	var coded *af.Error
+	return map[string]error{
+		"nil pointer": pointer, "wrapped": fmt.Errorf("%w", walkError{}), "joined": errors.Join(errors.New("x"), coded),
+		"nil *af.Error": coded, "Is": walkError{}, "permanent": af.Permanent(pointer),
+	}
+}
+
+func TestErrorThatPanicsIsOneFailedCall(t *testing.T) {
+	for name, bad := range unsound() {
+		t.Run(name, func(t *testing.T) {
+			handler := func(context.Context, int) (int, error) { return 0, bad }
+			_, err := call(t.Context(), serve(t, memory.New(), handler), 1)
+			wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "the handler")
+			middleware := af.ServerMiddleware(func(next af.Handler) af.Handler {
+				return func(ctx context.Context, r *af.Request) (json.RawMessage, error) { return nil, bad }
+			})
+			_, err = call(t.Context(), serve(t, memory.New(), double, middleware), 1)
+			wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "the handler")
+		})
+	}
+}
+
+func TestErrorThatPanicsIsOneFailedAttempt(t *testing.T) {
+	for name, bad := range unsound() {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				_, q := work(t, memory.New(), jobWorker, func(context.Context, int) (int, error) { return 0, bad })
+				_, err := q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t))
+				wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "the handler")
+			})
+		})
+	}
+}
+
+func TestErrorThatPanicsRefusesARawMessage(t *testing.T) {
+	for name, bad := range unsound() {
+		t.Run(name, func(t *testing.T) {
+			app := openStarted(t, memory.New())
+			if err := app.Send(t.Context(), "q", 1); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			first := true
+			err := af.ReceiveAs(ctx, app, "q", func(context.Context, int) error {
+				if first {
+					first = false
+					return bad
+				}
+				cancel()
+				return nil
+			})
+			wantError(t, err, af.ErrCanceled, af.OutcomeUnknown, "receiving")
+		})
+	}
+}
