@@ -71,6 +71,9 @@ var (
 
 // Open opens an App on a backend. ctx bounds the opening, connecting included, and nothing after it.
 func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
+	if err := given(ctx, "Open"); err != nil {
+		return nil, err
+	}
 	if b == nil {
 		return nil, NewError(ErrInvalidArgument, "Open: the backend is nil")
 	}
@@ -136,13 +139,16 @@ func (a *App) add(typ string, register func()) {
 // In a child process, which runs one task of a worker with isolation=process, Start runs that task and the process exits:
 // nothing after Start in main runs there, no deferred call either, and everything before it does.
 func (a *App) Start(ctx context.Context) error {
+	if err := given(ctx, "Start"); err != nil {
+		return err
+	}
 	if a.pipe != nil {
 		return a.startChild()
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.state.CompareAndSwap(stateOpen, stateStarting) {
-		return NewError(ErrFailedPrecondition, "Start: the app has been started or shut down before")
+		return NewError(ErrFailedPrecondition, "Start: the app has been started or shut down before; Run starts it, too")
 	}
 	if err := a.checkRegistrations(); err != nil {
 		return err
@@ -212,6 +218,9 @@ func (a *App) Run(ctx context.Context) error {
 	if a.pipe != nil {
 		return a.runUntil(ctx)
 	}
+	if err := given(ctx, "Run"); err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := a.Start(ctx)
@@ -232,6 +241,9 @@ const abandonAfter = time.Second
 // that still run then (their tasks go on elsewhere, no attempt charged), and closes the backend. It returns nil after a
 // complete drain, and says what was cancelled otherwise. A second Shutdown waits for the first. It never touches signals.
 func (a *App) Shutdown(ctx context.Context) error {
+	if err := given(ctx, "Shutdown"); err != nil {
+		return err
+	}
 	if a.pipe != nil {
 		return a.closeChild()
 	}

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"errors"
 	"runtime/debug"
 )
@@ -24,4 +25,12 @@ func sound(err error) (kept error) {
 	var snooze *snoozeError
 	_, _, _ = CodeOf(err), permanent(err), errors.As(err, &snooze)
 	return err
+}
+
+// given refuses a nil context where what would panic on it leaves something half done.
+func given(ctx context.Context, method string) error {
+	if ctx == nil {
+		return Errorf(ErrInvalidArgument, "%s: the context is nil; context.Background() is one without an end", method)
+	}
+	return nil
 }

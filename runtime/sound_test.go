@@ -80,3 +80,17 @@ func TestErrorThatPanicsRefusesARawMessage(t *testing.T) {
 		})
 	}
 }
+
+func TestNilContextHarmsNothing(t *testing.T) {
+	var none context.Context
+	_, err := af.Open(none, memory.New())
+	wantError(t, err, af.ErrInvalidArgument, af.OutcomeUnknown, "Open: the context is nil")
+	app := open(t, memory.New())
+	wantError(t, app.Start(none), af.ErrInvalidArgument, af.OutcomeUnknown, "Start: the context is nil")
+	start(t, app)
+	wantError(t, app.Run(none), af.ErrInvalidArgument, af.OutcomeUnknown, "Run: the context is nil")
+	wantError(t, app.Shutdown(none), af.ErrInvalidArgument, af.OutcomeUnknown, "Shutdown: the context is nil")
+	if err := app.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
