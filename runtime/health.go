@@ -67,8 +67,10 @@ func (a *App) ready(conditions []Condition) *Error {
 	switch a.state.Load() {
 	case stateOpen, stateStarting:
 		return NewError(ErrFailedPrecondition, "the app has not been started")
-	case stateStopping, stateClosed:
+	case stateStopping:
 		return NewError(ErrFailedPrecondition, "the app is shutting down")
+	case stateClosed:
+		return NewError(ErrFailedPrecondition, "the app has been shut down")
 	}
 	var purposes []backend.Stopped // registrations don't change while it runs
 	if len(a.services) > 0 {

@@ -98,7 +98,7 @@ func TestAppIsReadyWhileItCanDoSomethingOfWhatItIsThereFor(t *testing.T) {
 			if err := app.Shutdown(t.Context()); err != nil {
 				t.Error(err)
 			}
-			notYet("shutting down")
+			notYet("shut down")
 			if h := app.Health(); h.State != "closed" || h.Ready {
 				t.Errorf("%+v", h)
 			}

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -98,6 +99,8 @@ func ReceiveAs[T any](ctx context.Context, a *App, queue string, fn func(ctx con
 	})
 }
 
+const maxRawName = 240 // bytes; RabbitMQ allows 255, with what stands before it
+
 // rawQueue returns what keeps raw messages of a queue from being sent or received at all.
 func (a *App) rawQueue(doing, queue string) error {
 	if err := a.admit(); err != nil {
@@ -105,6 +108,9 @@ func (a *App) rawQueue(doing, queue string) error {
 	}
 	if queue == "" {
 		return Errorf(ErrInvalidArgument, "%s a queue without a name", doing).With(OutcomeNotSent)
+	}
+	if len(queue) > maxRawName || !utf8.ValidString(queue) {
+		return Errorf(ErrInvalidArgument, "%s queue %+.80q: a name is UTF-8, of at most %d bytes", doing, queue, maxRawName).With(OutcomeNotSent)
 	}
 	if a.ports.Transport == nil {
 		return Errorf(ErrUnimplemented, "the backend %s carries no messages", a.ports.Name).With(OutcomeNotSent)

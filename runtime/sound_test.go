@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,6 +92,23 @@ func TestNilContextHarmsNothing(t *testing.T) {
 	wantError(t, app.Run(none), af.ErrInvalidArgument, af.OutcomeUnknown, "Run: the context is nil")
 	wantError(t, app.Shutdown(none), af.ErrInvalidArgument, af.OutcomeUnknown, "Shutdown: the context is nil")
 	if err := app.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// Names that one backend or the other couldn't carry as they are, are refused by all.
+func TestNamesThatNotAllCarryAreRefused(t *testing.T) {
+	app, q := work(t, memory.New(), jobWorker, double)
+	for _, o := range []af.SubmitOption{af.TaskID("a\xff"), af.UniqueKey("\xff"), af.TaskID(strings.Repeat("x", 256))} {
+		_, err := q.Submit(t.Context(), 1, o)
+		wantError(t, err, af.ErrInvalidArgument, af.OutcomeNotSent, "")
+	}
+	for _, name := range []string{"", "a\xff", strings.Repeat("x", 241)} {
+		wantError(t, app.Send(t.Context(), name, 1), af.ErrInvalidArgument, af.OutcomeNotSent, "queue")
+		err := app.Receive(t.Context(), name, func(context.Context, json.RawMessage) error { return nil })
+		wantError(t, err, af.ErrInvalidArgument, af.OutcomeNotSent, "queue")
+	}
+	if err := app.Send(t.Context(), "☃ "+strings.Repeat("x", 236), 1); err != nil {
 		t.Error(err)
 	}
 }

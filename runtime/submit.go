@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -61,6 +62,9 @@ func checkSubmission(s Submission) *Error {
 	for what, text := range map[string]string{"TaskID": s.Options.ID, "UniqueKey": s.Options.UniqueKey, "Batch": s.Options.Batch} {
 		if len(text) > maxName {
 			return Errorf(ErrInvalidArgument, "%s of %d bytes; at most %d are allowed", what, len(text), maxName)
+		}
+		if !utf8.ValidString(text) { // neither JSON nor every store would keep it as it is
+			return Errorf(ErrInvalidArgument, "%s %+q is not UTF-8", what, text)
 		}
 	}
 	if strings.HasSuffix(s.Options.ID, doneSuffix) {

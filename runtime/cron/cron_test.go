@@ -94,7 +94,8 @@ func TestEveryIsCountedFromItsInstant(t *testing.T) {
 func TestMistakesAreReportedWhereTheyAre(t *testing.T) {
 	for in, want := range map[string]string{
 		"":                               "there is nothing in it",
-		"* * *[]":                        "there are 3 of five fields",
+		"* * *[]":                        "there are 3 of the five fields that are needed",
+		"nonsense[]":                     "there is 1 of the five fields that are needed",
 		"0 0 0 1 1 * [2026] *":           "there are 8 fields",
 		"0 [60] * * * *":                 "minute 60 is out of range: 0 to 59",
 		"0 [24] * * *":                   "hour 24 is out of range: 0 to 23",

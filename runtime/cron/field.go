@@ -55,8 +55,12 @@ const allHours = 1<<24 - 1
 func (s *Schedule) parseFields(words []word) error {
 	switch n := len(words); {
 	case n < 5:
-		last := words[n-1]
-		return &Error{Problem: fmt.Sprintf("there are %d of five fields (or six, with seconds first)", n), Offset: last.at + len(last.text)}
+		last, are := words[n-1], "are"
+		if n == 1 {
+			are = "is"
+		}
+		return &Error{Offset: last.at + len(last.text),
+			Problem: fmt.Sprintf("there %s %d of the five fields that are needed (or six, with seconds first)", are, n)}
 	case n > 6:
 		return words[6].wrong("there are %d fields: five, or six with seconds first, are all", n)
 	}
