@@ -61,7 +61,7 @@ func openFile(dir, name string, keep int, console *slog.Logger) (*file, error) {
 	line := fmt.Sprintf("{\"time\":%q,\"level\":\"INFO\",\"msg\":\"log opened\",\"pid\":%d}\n", now.Format(time.RFC3339Nano), os.Getpid())
 	if err := f.append([]byte(line)); err != nil {
 		_ = f.out.Close() // err is the reason
-		return nil, explain("write to", f.path, err)
+		return nil, err
 	}
 	return f, nil
 }

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,7 +18,8 @@ func TestFullDiskIsSaidAtOpening(t *testing.T) {
 	if err := os.Symlink("/dev/full", filepath.Join(dir, "x-"+time.Now().Format(day)+suffix)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(Options{Dir: dir, Name: "x", Console: io.Discard}); !errors.Is(err, backend.ErrResourceExhausted) {
+	_, err := Open(Options{Dir: dir, Name: "x", Console: io.Discard})
+	if !errors.Is(err, backend.ErrResourceExhausted) || strings.Count(err.Error(), "can't write to the log") != 1 {
 		t.Errorf("got %v", err)
 	}
 }
