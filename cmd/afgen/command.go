@@ -162,6 +162,12 @@ func (c *command) generate(cmd *cobra.Command, patterns []string) error {
 	if c.json {
 		return diag.JSON(c.stdout, nil, "")
 	}
+	left := map[string]string{} // folders of annotated files that were not scanned, and the first of each
+	for _, s := range plan.Skipped {
+		if dir := filepath.Dir(s.File); left[dir] == "" {
+			left[dir] = fmt.Sprintf("%s has annotations and is not scanned: %s", shown(s.File), s.Reason)
+		}
+	}
 	for _, ch := range plan.Changes {
 		verb := "wrote"
 		if ch.Kind == gen.Orphaned {
@@ -170,6 +176,10 @@ func (c *command) generate(cmd *cobra.Command, patterns []string) error {
 		fmt.Fprintln(c.stdout, verb, shown(ch.Path))
 		if ch.Kind == gen.Edited {
 			fmt.Fprintf(c.stderr, "afgen: %s had been edited; it is as generated again\n", shown(ch.Path))
+		}
+		if why := left[filepath.Dir(ch.Path)]; why != "" && ch.Kind == gen.Orphaned {
+			fmt.Fprintf(c.stderr, "afgen: %s\n", why)
+			delete(left, filepath.Dir(ch.Path))
 		}
 	}
 	if !plan.Annotated {

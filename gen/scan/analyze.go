@@ -293,8 +293,11 @@ func (w *world) travels(u *unit, r *reader, d *ast.FuncDecl, what string, t type
 	}
 	if r.invalid {
 		if !w.explained() {
-			w.reportAt(u, d.Name, diag.TypeError, fmt.Sprintf("%s: the type of %s can't be resolved", d.Name.Name, what),
-				"go build says why")
+			hint := "go build says why"
+			if slices.ContainsFunc(u.files, func(f *file) bool { return f.imports["C"] != "" }) {
+				hint = "types of C don't travel: use Go's, and convert"
+			}
+			w.reportAt(u, d.Name, diag.TypeError, fmt.Sprintf("%s: the type of %s can't be resolved", d.Name.Name, what), hint)
 		}
 		return spelled, false
 	}

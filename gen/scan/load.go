@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,7 +100,7 @@ func (w *world) load(ctx context.Context, f *found) ([]*unit, error) {
 	}
 	pkgs, err := packages.Load(cfg, patterns...)
 	if err != nil {
-		return nil, fmt.Errorf("listing packages: %w", err)
+		return nil, fmt.Errorf("listing packages: %w", goSays(err))
 	}
 	packages.Visit(pkgs, nil, func(p *packages.Package) {
 		w.units[p.PkgPath] = &unit{pkg: p, main: p.Module != nil && p.Module.Main}
@@ -201,10 +203,36 @@ func (w *world) reportSyntax(u *unit, err error) bool {
 	const enough = 3
 	list.RemoveMultiples()
 	for _, e := range list[:min(len(list), enough)] {
-		w.report(u, e.Pos, 1, diag.SyntaxError, e.Msg, "")
+		hint := ""
+		if conflict.Match(line(w.sources[e.Pos.Filename], e.Pos.Line)) {
+			hint = "a merge has left a conflict here: resolve it; what afgen writes needs no resolving"
+		}
+		w.report(u, e.Pos, 1, diag.SyntaxError, e.Msg, hint)
 	}
 	return true
 }
+
+var conflict = regexp.MustCompile(`^(<<<<<<< |=======\r?$|>>>>>>> )`)
+
+// line is the nth line of a file, from 1.
+func line(src []byte, n int) []byte {
+	for l := range bytes.Lines(src) {
+		if n--; n == 0 {
+			return bytes.TrimSuffix(l, []byte("\n"))
+		}
+	}
+	return nil
+}
+
+// goSays is an error of go list as the go command says it, without what the library puts before.
+func goSays(err error) error {
+	if m := driverError.FindStringSubmatchIndex(err.Error()); m != nil {
+		return errors.New(strings.TrimPrefix(strings.TrimSpace(err.Error()[m[1]:]), "go: "))
+	}
+	return err
+}
+
+var driverError = regexp.MustCompile(`^err: exit status \d+: stderr: `)
 
 // index notes what a file declares at package level and what it calls its imports.
 func (u *unit) index(f *file) {
