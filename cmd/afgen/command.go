@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -123,7 +124,7 @@ func (c *command) plan(ctx context.Context, patterns []string) (*gen.Plan, error
 	}
 	plan, err := gen.Generate(ctx, dir, patterns, c.options)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(append([]error{err}, folders(patterns)...)...)
 	}
 	if len(plan.Diagnostics) == 0 {
 		return plan, nil
@@ -137,6 +138,19 @@ func (c *command) plan(ctx context.Context, patterns []string) (*gen.Plan, error
 	}
 	fmt.Fprintf(c.stderr, "afgen: %s; nothing was written\n", count(len(plan.Diagnostics), "problem"))
 	return nil, nil
+}
+
+// folders says of patterns that are folders, and were taken for import paths, how to write them.
+func folders(patterns []string) (hints []error) {
+	for _, p := range patterns {
+		if strings.HasPrefix(p, ".") || filepath.IsAbs(p) {
+			continue
+		}
+		if info, err := os.Stat(strings.TrimSuffix(p, "...")); err == nil && info.IsDir() {
+			hints = append(hints, fmt.Errorf("%s is an import path; the folder is ./%[1]s", filepath.ToSlash(p)))
+		}
+	}
+	return hints
 }
 
 // suggestCommand refuses a pattern that was meant as a command.
