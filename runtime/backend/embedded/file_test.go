@@ -44,6 +44,21 @@ func insert(t *testing.T, ports *backend.Ports, id string) {
 	}
 }
 
+// By whatever name they open it, processes of one file meet.
+func TestLinkToTheFileIsTheFile(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "af.db"), filepath.Join(dir, "link.db")
+	if err := os.Symlink("af.db", link); err != nil {
+		t.Skip(err)
+	}
+	refused(t, link, backend.ErrUnavailable, "follow the link") // to nothing
+	join(t, path)
+	join(t, link)
+	if runs, err := filepath.Glob(filepath.Join(dir, "*-run")); err != nil || len(runs) != 1 {
+		t.Errorf("processes meet in %v, %v", runs, err)
+	}
+}
+
 func TestFilesAreTheUsersAlone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b", "af.db")
 	insert(t, join(t, path), "t")

@@ -25,6 +25,13 @@ func settle(path string, o options) (place, error) {
 	if err != nil {
 		return place{}, backend.Errorf(backend.ErrInvalidArgument, "the path %q: %w", path, err)
 	}
+	// A link to the file is the file. Beside each name there would be a -run folder of its own, and who has opened the one
+	// would be dead to those who have opened the other.
+	if info, err := os.Lstat(file); err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if file, err = filepath.EvalSymlinks(file); err != nil {
+			return place{}, cannot("follow the link", err)
+		}
+	}
 	p := place{file: file, run: file + "-run"}
 	for _, folder := range []string{filepath.Dir(file), p.run} {
 		if err := os.MkdirAll(folder, 0o700); err != nil {
