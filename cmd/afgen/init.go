@@ -63,7 +63,7 @@ Next:
 	cd %s
 	go mod tidy
 	go generate ./...
-	go test ./...
+	go test ./...       # the first builds take a minute or two: SQLite and the drivers are compiled
 	go run .            # and in another terminal:
 	go run ./client
 

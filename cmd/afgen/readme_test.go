@@ -42,7 +42,7 @@ func TestReadme(t *testing.T) {
 	inDir(t, dir, "go", "mod", "tidy")
 	inDir(t, dir, "go", "generate", "./...")
 	inDir(t, dir, "go", "vet", "./...")
-	if got, want := inDir(t, dir, "go", "run", "."), block(t, readme, "prints\n\n```\n"); got != want {
+	if got, want := inDir(t, dir, "go", "run", "."), block(t, readme, "prints, beside two lines of the log,\n\n```\n"); got != want {
 		t.Errorf("go run . prints\n%s\nand the README says\n%s", got, want)
 	}
 

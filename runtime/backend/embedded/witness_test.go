@@ -1,0 +1,44 @@
+package embedded_test
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/embedded"
+)
+
+// Whoever removes the file under a running process is told by that.
+func TestFileThatIsTakenAwayIsSaid(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "af")
+	lines := make(chan string, 100)
+	log := slog.New(slog.NewTextHandler(writerFunc(func(b []byte) (int, error) { lines <- string(b); return len(b), nil }), nil))
+	ports, err := embedded.File(filepath.Join(dir, "af.db")).Open(t.Context(), backend.Env{Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ports.Close(context.Background())
+	if err := os.RemoveAll(dir); err != nil {
+		t.Skip(err) // the system keeps what is in use
+	}
+	deadline := time.After(time.Minute)
+	for {
+		select {
+		case line := <-lines:
+			if strings.Contains(line, "removed or replaced while it was in use") {
+				return
+			}
+		case <-deadline:
+			t.Fatal("nothing is said")
+		}
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
