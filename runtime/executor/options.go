@@ -64,7 +64,8 @@ func Backoff(base, most time.Duration) Option {
 	}
 }
 
-// RetryIf says which errors are worth a retry; without it all are.
+// RetryIf says which errors are worth a retry; without it all are. It is called by several goroutines at once; where it
+// panics, the job has failed by that.
 func RetryIf(worth func(error) bool) Option { return func(s *settings) { s.retryIf = worth } }
 
 // Timeout bounds each attempt: its context ends with the cause [ErrTimeout]. Without it, or with 0, nothing does.

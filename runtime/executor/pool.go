@@ -233,11 +233,29 @@ func (p *Pool[A, R]) attempt(j *job[A, R]) {
 	}
 	var value R
 	err := error(errGoexit)
-	defer func() { // also where the function ends its goroutine
+	defer func() { // also where the function, or RetryIf, ends its goroutine
 		stop()
-		p.attempted(j, value, err)
+		again := false
+		defer func() { p.attempted(j, value, err, again) }()
+		again, err = p.worth(j, err)
 	}()
 	value, err = p.contain(ctx, j.Arg)
+}
+
+// worth asks RetryIf, which may use the pool, whether an attempt's error is worth a retry. A panic takes the error's place.
+func (p *Pool[A, R]) worth(j *job[A, R], failure error) (again bool, err error) {
+	switch {
+	case failure == nil || j.Attempts > p.set.retries:
+		return false, failure
+	case p.set.retryIf == nil:
+		return true, failure
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			again, err = false, &PanicError{v, debug.Stack()}
+		}
+	}()
+	return p.set.retryIf(failure), failure
 }
 
 // contain turns a panic into an error.
@@ -247,10 +265,19 @@ func (p *Pool[A, R]) contain(ctx context.Context, arg A) (value R, err error) {
 			err = &PanicError{v, debug.Stack()}
 		}
 	}()
-	return p.runner.run(ctx, arg)
+	value, err = p.runner.run(ctx, arg)
+	ask(err)
+	return value, err
 }
 
-func (p *Pool[A, R]) attempted(j *job[A, R], value R, err error) {
+// ask asks an error what it is while a panic at that, of a nil pointer for one, is still one of its function.
+func ask(err error) {
+	if err != nil {
+		_, _ = err.Error(), backend.CodeOf(err)
+	}
+}
+
+func (p *Pool[A, R]) attempted(j *job[A, R], value R, err error, again bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.active--
@@ -259,7 +286,7 @@ func (p *Pool[A, R]) attempted(j *job[A, R], value R, err error) {
 	case err == nil:
 		j.Value = value
 		p.end(j, nil)
-	case p.aborted == nil && j.Attempts <= p.set.retries && (p.set.retryIf == nil || p.set.retryIf(err)):
+	case p.aborted == nil && again:
 		j.Err = err
 		p.move(j, delayed)
 		j.delay = time.AfterFunc(p.set.delay(j.Attempts), func() { p.again(j) })

@@ -244,6 +244,43 @@ func TestPanicsAndGoexitAreErrorsOfTheirAttempts(t *testing.T) {
 	})
 }
 
+type pointerError struct{ text string }
+
+func (e *pointerError) Error() string { return e.text }
+
+func TestErrorsAndRetryIfThatPanicFailTheirJob(t *testing.T) {
+	var p *executor.Pool[string, int]
+	p = executor.Goroutines(func(_ context.Context, what string) (int, error) {
+		if what == "nil" {
+			var e *pointerError
+			return 0, e
+		}
+		return 0, errors.New(what)
+	}, executor.Retries(1), executor.Delay(0), executor.RetryIf(func(err error) bool {
+		switch err.Error() {
+		case "panic":
+			panic("RetryIf")
+		case "exit":
+			runtime.Goexit()
+		}
+		return p.Progress().Total == 4 // it may use the pool
+	}))
+	must(p.SubmitBatch(t.Context(), []string{"nil", "panic", "exit", "again"}))(t)
+	check(t, "Start", p.Start(t.Context()))
+	check(t, "Wait", p.Wait(t.Context()))
+	check(t, "Shutdown", p.Shutdown(t.Context()))
+	var panics, attempts []int
+	for _, r := range p.Failed() {
+		if _, ok := errors.AsType[*executor.PanicError](r.Err); ok {
+			panics = append(panics, r.ID)
+		}
+		attempts = append(attempts, r.Attempts)
+	}
+	if !slices.Equal(panics, []int{0, 1}) || !slices.Equal(attempts, []int{2, 1, 1, 2}) {
+		t.Errorf("panics in %v, attempts %v: %+v", panics, attempts, p.Failed())
+	}
+}
+
 func TestContextsEndWithACause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		wait := func(ctx context.Context, n int) (int, error) {

@@ -114,6 +114,7 @@ func (f *Function[A, R]) serve(r *child.Request) {
 		} // else its own timer ends it
 	})()
 	value, err = f.fn(ctx, c.Arg)
+	ask(err)
 }
 
 // A call is a job on its way to a child.
