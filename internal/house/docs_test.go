@@ -1,0 +1,103 @@
+package house_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Whatever README and docs say of our packages is there: af.Weight, executor.Processes, app.StopTask. It goes by names
+// alone; what a snippet means, its reader must try.
+func TestDocumentsNameWhatThereIs(t *testing.T) {
+	root := "../.."
+	packages := map[string]string{
+		"af": "runtime", "executor": "runtime/executor", "timefmt": "runtime/timefmt", "snowflake": "runtime/snowflake",
+		"logs": "runtime/logs", "health": "runtime/health", "aftest": "runtime/aftest", "memory": "runtime/backend/memory",
+		"embedded": "runtime/backend/embedded", "servers": "runtime/backend/servers", "auto": "runtime/backend/auto",
+	}
+	declared := map[string]map[string]bool{}
+	for name, dir := range packages {
+		declared[name] = names(t, filepath.Join(root, dir))
+	}
+	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
+	if err != nil || len(files) < 10 {
+		t.Fatal(files, err)
+	}
+	found := 0
+	for _, file := range append(files, filepath.Join(root, "README.md")) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(^|[^\w/."])(\w+)\.([A-Z]\w*)`).FindAllStringSubmatch(string(text), -1) {
+			known := declared[m[2]]
+			name := m[3]
+			if m[2] == "app" {
+				known, name = declared["af"], "App."+name
+			}
+			if known == nil {
+				continue
+			}
+			if found++; !known[name] {
+				t.Errorf("%s: there is no %s.%s", filepath.Base(file), m[2], m[3])
+			}
+		}
+	}
+	if found < 200 {
+		t.Errorf("only %d names were found", found)
+	}
+}
+
+// names are the exported names of a package, and Type.Method for methods.
+func names(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	out := map[string]bool{}
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatal(dir, err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range tree.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				name := d.Name.Name
+				if d.Recv != nil {
+					receiver := d.Recv.List[0].Type
+					if p, ok := receiver.(*ast.StarExpr); ok {
+						receiver = p.X
+					}
+					id, ok := receiver.(*ast.Ident)
+					if !ok {
+						continue // generic
+					}
+					name = id.Name + "." + name
+				}
+				out[name] = true
+			case *ast.GenDecl:
+				for _, s := range d.Specs {
+					switch s := s.(type) {
+					case *ast.TypeSpec:
+						out[s.Name.Name] = true
+					case *ast.ValueSpec:
+						for _, n := range s.Names {
+							out[n.Name] = true
+						}
+					}
+				}
+			}
+		}
+	}
+	return out
+}
