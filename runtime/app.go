@@ -71,7 +71,7 @@ var (
 
 // Open opens an App on a backend. ctx bounds the opening, connecting included, and nothing after it.
 func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
-	if err := given(ctx, "Open"); err != nil {
+	if err := refuseNil(ctx, "Open"); err != nil {
 		return nil, err
 	}
 	if b == nil {
@@ -87,7 +87,9 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	a.inFlight, a.pending = semaphore.NewWeighted(s.maxCalls), semaphore.NewWeighted(s.maxPending)
 	a.caller = CallerFunc(a.invoke)
 	for i := len(s.client) - 1; i >= 0; i-- {
-		a.caller = s.client[i](a.caller)
+		if a.caller = s.client[i](a.caller); a.caller == nil {
+			return nil, NewError(ErrInvalidArgument, "Open: a client middleware has returned nil")
+		}
 	}
 	if self := child.Self(); self != nil {
 		return a, openChild(a, self)
@@ -139,7 +141,7 @@ func (a *App) add(typ string, register func()) {
 // In a child process, which runs one task of a worker with isolation=process, Start runs that task and the process exits:
 // nothing after Start in main runs there, no deferred call either, and everything before it does.
 func (a *App) Start(ctx context.Context) error {
-	if err := given(ctx, "Start"); err != nil {
+	if err := refuseNil(ctx, "Start"); err != nil {
 		return err
 	}
 	if a.pipe != nil {
@@ -218,7 +220,7 @@ func (a *App) Run(ctx context.Context) error {
 	if a.pipe != nil {
 		return a.runUntil(ctx)
 	}
-	if err := given(ctx, "Run"); err != nil {
+	if err := refuseNil(ctx, "Run"); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
@@ -241,7 +243,7 @@ const abandonAfter = time.Second
 // that still run then (their tasks go on elsewhere, no attempt charged), and closes the backend. It returns nil after a
 // complete drain, and says what was cancelled otherwise. A second Shutdown waits for the first. It never touches signals.
 func (a *App) Shutdown(ctx context.Context) error {
-	if err := given(ctx, "Shutdown"); err != nil {
+	if err := refuseNil(ctx, "Shutdown"); err != nil {
 		return err
 	}
 	if a.pipe != nil {

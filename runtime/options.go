@@ -45,13 +45,13 @@ func Logger(l *slog.Logger) AppOption {
 // ClientMiddleware wraps the App's Caller: the first one given sees a call first and its result last. A middleware sees
 // each call once, however often it is repeated; it may change the Call, answer it itself, or add Headers.
 func ClientMiddleware(m ...func(Caller) Caller) AppOption {
-	return func(s *settings) { s.client = append(s.client, m...) }
+	return func(s *settings) { s.client = append(s.client, given(m)...) }
 }
 
 // ServerMiddleware wraps the handler of every method: the first one given sees a request first and its result last. A
 // panic in a handler reaches it as an error of code ErrInternal.
 func ServerMiddleware(m ...func(Handler) Handler) AppOption {
-	return func(s *settings) { s.server = append(s.server, m...) }
+	return func(s *settings) { s.server = append(s.server, given(m)...) }
 }
 
 // DrainTimeout bounds the drain at the end of [App.Run]; 30 s where it is not given.

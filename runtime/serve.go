@@ -33,7 +33,9 @@ func (a *App) serve(ctx context.Context, spec ServiceSpec) (backend.Serving, err
 	for _, m := range spec.Methods {
 		h := contain(m.Handler)
 		for i := len(a.settings.server) - 1; i >= 0; i-- {
-			h = a.settings.server[i](h)
+			if h = a.settings.server[i](h); h == nil {
+				return nil, NewError(ErrInvalidArgument, "a server middleware has returned nil")
+			}
 		}
 		s.methods[m.Info.Name] = method{m.Info, h}
 		e.Methods = append(e.Methods, m.Info)

@@ -27,10 +27,20 @@ func sound(err error) (kept error) {
 	return err
 }
 
-// given refuses a nil context where what would panic on it leaves something half done.
-func given(ctx context.Context, method string) error {
+// refuseNil refuses a nil context where what would panic on it leaves something half done.
+func refuseNil(ctx context.Context, method string) error {
 	if ctx == nil {
 		return Errorf(ErrInvalidArgument, "%s: the context is nil; context.Background() is one without an end", method)
 	}
 	return nil
+}
+
+// given are those middlewares that are not nil.
+func given[T any](all []func(T) T) (out []func(T) T) {
+	for _, m := range all {
+		if m != nil {
+			out = append(out, m)
+		}
+	}
+	return out
 }

@@ -112,3 +112,15 @@ func TestNamesThatNotAllCarryAreRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestNilMiddleware(t *testing.T) {
+	app := serve(t, memory.New(), double, af.ClientMiddleware(nil), af.ServerMiddleware(nil, nil))
+	if n, err := call(t.Context(), app, 4); n != 8 || err != nil {
+		t.Error(n, err)
+	}
+	_, err := af.Open(t.Context(), memory.New(), af.ClientMiddleware(func(af.Caller) af.Caller { return nil }))
+	wantError(t, err, af.ErrInvalidArgument, af.OutcomeUnknown, "client middleware has returned nil")
+	app = open(t, memory.New(), af.ServerMiddleware(func(af.Handler) af.Handler { return nil }))
+	registerCalc(app, &calc{double})
+	wantError(t, app.Start(t.Context()), af.ErrInvalidArgument, af.OutcomeUnknown, "server middleware has returned nil")
+}

@@ -54,8 +54,11 @@ func (in *Serving) Drain(ctx context.Context) error {
 			in.desk.mu.Lock()
 			running, unsent := in.Taken, in.unsent
 			in.desk.mu.Unlock()
-			return backend.Errorf(backend.ErrDeadlineExceeded, "%d calls of service %q still run, and %d replies have not been sent: %w",
-				running, in.endpoint.Service, unsent, context.Cause(ctx))
+			if unsent > 0 {
+				return backend.Errorf(backend.ErrDeadlineExceeded, "%d calls of service %q still run, and %d replies have not been sent: %w",
+					running, in.endpoint.Service, unsent, context.Cause(ctx))
+			}
+			return backend.Errorf(backend.ErrDeadlineExceeded, "%d calls of service %q still run: %w", running, in.endpoint.Service, context.Cause(ctx))
 		}
 	}
 	in.cancel(nil)
