@@ -63,8 +63,9 @@ func Files(o Options) ([]File, error) {
 }
 
 // Write makes a project in dir, which need not exist, and returns the names of its files. It overwrites nothing: where a
-// file is in the way it writes none and names all that are.
-func Write(dir string, o Options) ([]string, error) {
+// file is in the way it writes none and names all that are. After another error it takes back what it has written, so that it
+// can be run again.
+func Write(dir string, o Options) (names []string, err error) {
 	files, err := Files(o)
 	if err != nil {
 		return nil, err
@@ -81,20 +82,29 @@ func Write(dir string, o Options) ([]string, error) {
 	if inTheWay != nil {
 		return nil, errors.Join(append(inTheWay, errors.New("nothing was written: choose another folder, or move what is there"))...)
 	}
-	var names []string
+	var written []string
+	defer func() {
+		if err != nil {
+			names = nil
+			for _, file := range written {
+				_ = os.Remove(file) // err is the reason
+			}
+		}
+	}()
 	for _, f := range files {
 		file := filepath.Join(dir, filepath.FromSlash(f.Name))
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			return names, err
+			return nil, err
 		}
 		// O_EXCL: it may have come into being since.
 		out, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 		if err != nil {
-			return names, err
+			return nil, err
 		}
+		written = append(written, file)
 		_, err = out.Write(f.Content)
 		if err := errors.Join(err, out.Close()); err != nil {
-			return names, err
+			return nil, err
 		}
 		names = append(names, f.Name)
 	}

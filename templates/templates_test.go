@@ -191,3 +191,19 @@ func TestConfigurationAndComposeAgree(t *testing.T) {
 }
 
 func noVariables(string) (string, bool) { return "", false }
+
+func TestWhatCouldNotBeFinishedIsTakenBack(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Symlink("nowhere", filepath.Join(dir, "shop")); err != nil { // no folder can be made of it
+		t.Skip(err)
+	}
+	if names, err := templates.Write(dir, options); err == nil || names != nil {
+		t.Fatalf("wrote %q, %v", names, err)
+	}
+	if err := os.Remove(filepath.Join(dir, "shop")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := templates.Write(dir, options); err != nil {
+		t.Errorf("a second time: %v", err)
+	}
+}
