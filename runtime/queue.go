@@ -11,7 +11,7 @@ import (
 
 // A TaskClient keeps tasks for queues. The App is one.
 type TaskClient interface {
-	// SubmitTasks persists tasks and returns their ids in order.
+	// SubmitTasks persists tasks and returns their ids in order; with an error those of the first that are kept for certain.
 	SubmitTasks(ctx context.Context, s Submission) ([]string, error)
 	// GetTask returns a task as it is now; not_found where there is none.
 	GetTask(ctx context.Context, id string) (Task, error)
@@ -134,7 +134,8 @@ func (q VoidQueue[P]) Store(ctx context.Context, p P, opts ...SubmitOption) (str
 	return first(q.submit(ctx, []P{p}, Submission{Stored: true, Options: submitOptions(opts)}))
 }
 
-// SubmitMany persists tasks in one write and returns their ids in order.
+// SubmitMany persists tasks, up to 1000 in one write, and returns their ids in order. An error is that of all where no id is
+// returned with it; where some are, those of the first tasks, these are kept, and what became of the next 1000 is unknown.
 func (q VoidQueue[P]) SubmitMany(ctx context.Context, ps []P, opts ...SubmitOption) ([]string, error) {
 	return q.submit(ctx, ps, Submission{Options: submitOptions(opts)})
 }

@@ -35,15 +35,15 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 		tasks[i] = newTask(s, i, a.NewID())
 	}
 	ids, err := e.insert(ctx, tasks)
-	if err != nil {
-		return nil, err
+	if err != nil && len(ids) > 0 { // whatever became of the write that failed, repeating all would make tasks twice
+		err = Errorf(CodeOf(err), "the first %d of %d tasks are kept, and maybe more: %w", len(ids), len(tasks), err)
 	}
 	if len(ids) > 0 && !s.Stored {
 		e.wake(s.Worker.Name, ids)
 	} else if len(ids) > 0 && !e.ports.Transport.Ids() {
 		e.wake(s.Worker.Name, nil) // nothing else would tell a pool that sleeps
 	}
-	return ids, nil
+	return ids, err
 }
 
 const (
@@ -104,8 +104,8 @@ func newTask(s Submission, i int, id string) backend.NewTask {
 	return backend.NewTask{Task: t, Gated: s.IsSubtasks}
 }
 
-// insert persists tasks, at most maxInsert at a time, and returns their ids. A write whose outcome is unknown is
-// repeated: ids make that safe.
+// insert persists tasks, at most maxInsert at a time, and returns their ids; after an error those of the tasks written
+// before it. A write whose outcome is unknown is repeated: ids make that safe.
 func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string, error) {
 	ids := make([]string, 0, len(tasks))
 	for len(tasks) > 0 {
@@ -116,7 +116,7 @@ func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string,
 			return err
 		})
 		if err != nil {
-			return nil, err
+			return ids, err
 		}
 		for _, t := range stored {
 			ids = append(ids, t.ID)
