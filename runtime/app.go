@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -130,7 +131,7 @@ func (a *App) add(typ string, register func()) {
 		register()
 		return
 	}
-	err := Errorf(ErrFailedPrecondition, "Register%s: the app has been started; register first", typ)
+	err := Errorf(ErrFailedPrecondition, "%s: the app has been started; register first", registering(typ))
 	a.late = append(a.late, err)
 	a.log.Error("registered too late, not served", "type", typ)
 }
@@ -183,6 +184,14 @@ func (a *App) startTasks(ctx context.Context) error {
 	return nil
 }
 
+// registering is what registers a type, for errors. HandleJob makes types that no program can have.
+func registering(typ string) string {
+	if id, job := strings.CutPrefix(typ, handledType); job {
+		return fmt.Sprintf("HandleJob %q", id)
+	}
+	return "Register" + typ
+}
+
 // checkRegistrations returns all that is wrong with what was registered.
 func (a *App) checkRegistrations() error {
 	var errs []error
@@ -192,11 +201,11 @@ func (a *App) checkRegistrations() error {
 			errs = append(errs, err)
 		}
 		if name == "" {
-			errs = append(errs, Errorf(ErrInvalidArgument, "Register%s: the %s has no name", typ, kind))
+			errs = append(errs, Errorf(ErrInvalidArgument, "%s: the %s has no name", registering(typ), kind))
 		}
 		if other, ok := seen[kind+" "+name]; ok {
-			errs = append(errs, Errorf(ErrAlreadyExists, "Register%s: %s %q is registered already, by Register%s",
-				typ, kind, name, other))
+			errs = append(errs, Errorf(ErrAlreadyExists, "%s: %s %q is registered already, by %s",
+				registering(typ), kind, name, registering(other)))
 		}
 		seen[kind+" "+name] = typ
 	}
@@ -208,10 +217,10 @@ func (a *App) checkRegistrations() error {
 		switch w.Isolation {
 		case "", "goroutine", "process":
 		default:
-			errs = append(errs, Errorf(ErrInvalidArgument, "Register%s: there is no isolation %q", w.Type, w.Isolation))
+			errs = append(errs, Errorf(ErrInvalidArgument, "%s: there is no isolation %q", registering(w.Type), w.Isolation))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, checkJobs(a.workers)...)...)
 }
 
 // Run starts the App, waits until ctx ends or the process gets SIGINT or SIGTERM, and drains it, for [DrainTimeout] at

@@ -119,6 +119,11 @@ func (e *engine) histories(ctx context.Context, id string) (map[string]fireDoc, 
 }
 
 func (e *engine) listFires(ctx context.Context, q FireQuery) (FirePage, error) {
+	switch q.Sort {
+	case FiresLatest, FiresOldest:
+	default:
+		return FirePage{}, Errorf(ErrInvalidArgument, "there is no order %q of fires", q.Sort).With(OutcomeNotSent)
+	}
 	all, err := e.histories(ctx, q.Job)
 	if err != nil {
 		return FirePage{}, err
@@ -135,8 +140,11 @@ func (e *engine) listFires(ctx context.Context, q FireQuery) (FirePage, error) {
 				q.Skipped != nil && *q.Skipped != (f.Skipped != "") {
 				continue
 			}
-			// The latest have the lowest keys.
-			fires = append(fires, keyed{f, fmt.Sprintf("%020d %020d %s", 1<<62-n.At, 1<<62-n.N, job)})
+			at, number := n.At, n.N
+			if q.Sort == FiresLatest {
+				at, number = 1<<62-at, 1<<62-number
+			}
+			fires = append(fires, keyed{f, fmt.Sprintf("%020d %020d %s", at, number, job)})
 		}
 	}
 	key := func(f keyed) string { return f.key }

@@ -128,7 +128,7 @@ func declared[P any](w Worker) ([]JobSpec, error) {
 // returned when r starts.
 func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context, args A) error, opts ...JobOption) {
 	w := Worker{
-		Name: handledQueue + id, Type: "Job " + id, Signature: "func(context.Context, A) error", Max: 10, Backoff: time.Second,
+		Name: handledQueue + id, Type: handledType + id, Signature: "func(context.Context, A) error", Max: 10, Backoff: time.Second,
 		Weight: 1,
 	}
 	spec := WorkerSpec{Worker: w}
@@ -145,7 +145,7 @@ func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context,
 	if given := j.Options.Arguments; given != nil {
 		v, ok := given.(A)
 		if !ok {
-			spec.Err = Errorf(ErrInvalidArgument, "HandleJob %q: the arguments are a %T, and its function takes a %T", id, given, args)
+			spec.Err = Errorf(ErrInvalidArgument, "HandleJob %q: its function takes %T, and the arguments are %T", id, args, given)
 		}
 		args = v
 	}
@@ -168,7 +168,10 @@ func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context,
 	r.AddWorker(spec)
 }
 
-const handledQueue = "job."
+const (
+	handledQueue = "job."
+	handledType  = "Job " // and the id: of the worker that HandleJob makes
+)
 
 // A Job is a job as it stands.
 type Job struct {
@@ -233,15 +236,25 @@ type JobPage struct {
 	Cursor string // of the next page; "" at the end
 }
 
-// A FireQuery selects fires, latest first; zero fields don't restrict.
+// A FireQuery selects fires; zero fields don't restrict.
 type FireQuery struct {
 	Job     string
 	After   time.Time // fired at or after
 	Before  time.Time // fired before
 	Skipped *bool
+	Sort    FireSort
 	Limit   int    // 1 to 1000; 0 is 100
-	Cursor  string // of the page before
+	Cursor  string // of the page before, in the same order
 }
+
+// A FireSort is an order of fires.
+type FireSort string
+
+// The orders of fires.
+const (
+	FiresLatest FireSort = ""       // the latest first
+	FiresOldest FireSort = "oldest" // the oldest first
+)
 
 // A FirePage is one page of fires.
 type FirePage struct {

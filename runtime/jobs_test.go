@@ -3,8 +3,10 @@ package runtime_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -425,6 +427,15 @@ func TestJobIsOperated(t *testing.T) {
 		all := must(app.Fires(ctx, af.FireQuery{Limit: 4}))(t)
 		if len(all.Fires) != 4 || all.Total != 5 || all.Fires[0].Job != "b" && all.Fires[1].Job != "b" || all.Cursor == "" {
 			t.Errorf("of all jobs: %+v", all)
+		}
+		oldest := must(app.Fires(ctx, af.FireQuery{Job: "a", Sort: af.FiresOldest, Limit: 3}))(t)
+		oldest.Fires = append(oldest.Fires, must(app.Fires(ctx, af.FireQuery{Job: "a", Sort: af.FiresOldest, Cursor: oldest.Cursor}))(t).Fires...)
+		slices.Reverse(oldest.Fires)
+		if got, want := oldest.Fires, append(first.Fires, rest.Fires...); oldest.Total != 4 || !reflect.DeepEqual(got, want) {
+			t.Errorf("the oldest first: %+v, want the reverse of %+v", got, want)
+		}
+		if _, err := app.Fires(ctx, af.FireQuery{Sort: "best"}); !errors.Is(err, af.ErrInvalidArgument) {
+			t.Errorf("another order: %v", err)
 		}
 		since := must(app.Fires(ctx, af.FireQuery{Job: "a", After: from.Add(time.Minute), Before: from.Add(88 * time.Second)}))(t)
 		if since.Total != 1 || since.Fires[0].TaskID != hand {

@@ -172,27 +172,40 @@ func (e *engine) removeJob(ctx context.Context, id string, mayGo func(*jobDoc) b
 	return Errorf(ErrUnavailable, "job %q: others change it all the time, or the store is away", id)
 }
 
+// checkJobs returns what is wrong with the jobs that workers declare.
+func checkJobs(workers []WorkerSpec) (errs []error) {
+	queues := map[string]string{}
+	for _, w := range workers {
+		for _, j := range w.Jobs {
+			if _, err := contentOf(j); err != nil {
+				errs = append(errs, err)
+			}
+			if other, twice := queues[j.ID]; twice {
+				errs = append(errs, Errorf(ErrAlreadyExists, "job %q is declared twice: for the queues %q and %q", j.ID, other, w.Name))
+			}
+			queues[j.ID] = w.Name
+		}
+	}
+	return errs
+}
+
 // startJobs puts the jobs that the program declares, removes those of its workers that it no longer declares, and
 // begins to fire. Programs of two versions that run side by side each do so once, when they start: the last one to
 // start prevails. Where the documents can't be reached it goes on trying, and the App starts.
 func (e *engine) startJobs(ctx context.Context, workers []WorkerSpec) error {
-	declared := map[string]string{}
-	var errs []error
+	declared := map[string]bool{}
 	for _, w := range workers {
 		for _, j := range w.Jobs {
-			if other, twice := declared[j.ID]; twice {
-				errs = append(errs, Errorf(ErrAlreadyExists, "job %q is declared twice: for the queues %q and %q", j.ID, other, w.Name))
-			}
-			declared[j.ID] = w.Name
+			declared[j.ID] = true
 		}
 	}
 	if e.ports.Docs == nil {
 		if len(declared) > 0 {
-			errs = append(errs, noDocs(e.ports.Name))
+			return noDocs(e.ports.Name)
 		}
-		return errors.Join(errs...)
+		return nil
 	}
-	errs = append(errs, e.declareJobs(ctx, workers, declared)...)
+	errs := e.declareJobs(ctx, workers, declared)
 	if len(errs) > 0 && (hopeless(errs) || ctx.Err() != nil) {
 		return errors.Join(errs...)
 	}
@@ -207,7 +220,7 @@ func (e *engine) startJobs(ctx context.Context, workers []WorkerSpec) error {
 }
 
 // declareJobs puts the declared jobs, and removes those that no longer are. It may be repeated.
-func (e *engine) declareJobs(ctx context.Context, workers []WorkerSpec, declared map[string]string) (errs []error) {
+func (e *engine) declareJobs(ctx context.Context, workers []WorkerSpec, declared map[string]bool) (errs []error) {
 	for _, w := range workers {
 		for _, j := range w.Jobs {
 			if err := e.putJob(ctx, j); err != nil {
@@ -224,7 +237,7 @@ func (e *engine) declareJobs(ctx context.Context, workers []WorkerSpec, declared
 }
 
 // declareLater goes on declaring jobs until it has succeeded, or can't.
-func (e *engine) declareLater(ctx context.Context, workers []WorkerSpec, declared map[string]string) {
+func (e *engine) declareLater(ctx context.Context, workers []WorkerSpec, declared map[string]bool) {
 	for sleep(ctx, jitter(pollMost)) {
 		opCtx, cancel := context.WithTimeout(ctx, opTimeout)
 		errs := e.declareJobs(opCtx, workers, declared)
@@ -244,14 +257,14 @@ func hopeless(errs []error) bool {
 }
 
 // dropJobs removes the declared jobs of workers that are no longer declared.
-func (e *engine) dropJobs(ctx context.Context, workers []WorkerSpec, declared map[string]string) error {
+func (e *engine) dropJobs(ctx context.Context, workers []WorkerSpec, declared map[string]bool) error {
 	stored, err := e.readJobs(ctx, "")
 	if err != nil {
 		return fmt.Errorf("reading the jobs: %w", err)
 	}
 	for _, j := range stored {
 		ours := slices.ContainsFunc(workers, func(w WorkerSpec) bool { return w.Name == j.Queue })
-		if _, still := declared[j.id]; j.Declared && ours && !still {
+		if j.Declared && ours && !declared[j.id] {
 			e.log.Info("a job is no longer declared, and removed", "job", j.id)
 			if err := e.removeJob(ctx, j.id, func(is *jobDoc) bool { return is.Declared && is.Queue == j.Queue }); err != nil {
 				return err
