@@ -1,0 +1,204 @@
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/fault"
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// Two Apps fire side by side, both as leaders where they know of no other, and every due time makes one task.
+func TestTwoSchedulersMakeOneTaskOfADueTime(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		from := time.Now()
+		for i := range 2 {
+			b := fault.New(world, uint64(i), fault.Plan{})
+			b.Fail("Present", 1000, fault.Refused) // each takes itself for the leader
+			_, q := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+			if err := q.Schedule(t.Context(), "j", "@every 1s", 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(30500 * time.Millisecond)
+		wantFires(t, jobTasks(t, world, "job"), "j", from, eachSecond(1, 30, 1)...)
+	})
+}
+
+// The leader dies at each of its steps, or its reply is lost: another goes on, within seconds, and no due time is
+// missing.
+func TestLeaderThatDiesBetweenStepsLeavesNothingUndone(t *testing.T) {
+	for _, op := range []string{"Now", "Docs.List", "Docs.PutIf", "Insert", "Docs.Get", "Get"} {
+		for skip := range 3 {
+			t.Run(fmt.Sprint(op, skip), func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					world := fault.Around(memory.New())
+					leader := &stumbling{Backend: fault.New(world, 1, fault.Plan{}), op: op}
+					app := open(t, leader, af.Lease(3*time.Second))
+					q := af.NewQueue[int, int](app, jobWorker)
+					start(t, app)
+					from := time.Now()
+					if err := q.Schedule(t.Context(), "j", "@every 1s", 1, af.Overlap(af.OverlapQueue)); err != nil {
+						t.Fatal(err)
+					}
+					followLeader(t, app, fault.New(world, 2, fault.Plan{}), af.Lease(3*time.Second))
+					time.Sleep(2500 * time.Millisecond)
+					leader.after.Store(int32(skip + 1))
+					time.Sleep(22 * time.Second)
+					select {
+					case <-leader.Dead():
+					default:
+						t.Fatal("it lives")
+					}
+					tasks := jobTasks(t, world, "job")
+					for s := 21; s < 30; s++ { // those who follow are 2 s late as long as the dead one counts as present
+						delete(tasks, fmt.Sprint("job/j/", from.Unix()+int64(s)))
+					}
+					wantFires(t, tasks, "j", from, eachSecond(1, 20, 1)...)
+				})
+			})
+		}
+	}
+}
+
+// followLeader starts an App with a worker beside one that leads, and returns its queue.
+func followLeader(t *testing.T, leader *af.App, b af.Backend, opts ...af.AppOption) af.Queue[int, int] {
+	t.Helper()
+	for {
+		app := open(t, b, opts...)
+		if app.Instance().ID < leader.Instance().ID {
+			shutScheduler(t, app)
+			continue
+		}
+		af.RegisterWorker(app, jobWorker, &job{func(_ context.Context, n int) (int, error) { return n, nil }})
+		start(t, app)
+		return af.NewQueue[int, int](app, jobWorker)
+	}
+}
+
+// stumbling dies at a call of one operation, once after is set: at the first, the second, ….
+type stumbling struct {
+	*fault.Backend
+	op    string
+	after atomic.Int32
+}
+
+func (s *stumbling) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := s.Backend.Open(ctx, env)
+	if err == nil {
+		ports.Store = stumblingStore{ports.Store, s}
+		ports.Docs = stumblingDocs{ports.Docs, s}
+	}
+	return ports, err
+}
+
+func (s *stumbling) step(op string) {
+	if op == s.op && s.after.Load() > 0 && s.after.Add(-1) == 0 {
+		s.Crash()
+	}
+}
+
+type stumblingStore struct {
+	backend.Store
+	s *stumbling
+}
+
+func (x stumblingStore) Now(ctx context.Context) (time.Time, error) {
+	x.s.step("Now")
+	return x.Store.Now(ctx)
+}
+
+func (x stumblingStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
+	x.s.step("Insert")
+	return x.Store.Insert(ctx, tasks)
+}
+
+func (x stumblingStore) Get(ctx context.Context, id string) (backend.Task, error) {
+	x.s.step("Get")
+	return x.Store.Get(ctx, id)
+}
+
+type stumblingDocs struct {
+	backend.Docs
+	s *stumbling
+}
+
+func (x stumblingDocs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
+	x.s.step("Docs.PutIf")
+	return x.Docs.PutIf(ctx, name, rev, value)
+}
+
+func (x stumblingDocs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
+	x.s.step("Docs.List")
+	return x.Docs.List(ctx, prefix)
+}
+
+func (x stumblingDocs) Get(ctx context.Context, name string) (backend.Doc, error) {
+	x.s.step("Docs.Get")
+	return x.Docs.Get(ctx, name)
+}
+
+// Requests are refused, replies lost, calls repeated much later; processes die and come back; the one that leads hangs.
+// A job every second has one task for each.
+func TestStormLosesNoDueTimeAndDoublesNone(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				world := fault.Around(memory.New())
+				r := rand.New(rand.NewPCG(seed, 1))
+				plan := fault.Plan{Refuse: .05, LoseReply: .1, Repeat: .1, Delay: .2, MostDelay: 2 * time.Second}
+				calm := open(t, world)
+				start(t, calm)
+				must(0, calm.StopScheduler(t.Context()))(t)
+				from := time.Now()
+				q := af.NewQueue[int, int](calm, jobWorker)
+				if err := q.Schedule(t.Context(), "j", "@every 1s", 1, af.Missed(af.MissedAll)); err != nil {
+					t.Fatal(err)
+				}
+				for life := 0; time.Since(from) < time.Minute; life++ {
+					b := fault.New(world, seed<<8+uint64(life), plan)
+					app, err := af.Open(t.Context(), b, af.Lease(3*time.Second))
+					if err != nil {
+						continue
+					}
+					af.RegisterWorker(app, jobWorker, &job{func(_ context.Context, n int) (int, error) { return n, nil }})
+					stop := func() {
+						ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Second)
+						defer cancel()
+						_ = app.Shutdown(ctx) // of a process that may be dead
+					}
+					if err := app.Start(t.Context()); err != nil {
+						stop()
+						continue
+					}
+					time.Sleep(time.Duration(r.IntN(8000)) * time.Millisecond)
+					if r.IntN(2) == 0 {
+						b.Freeze()
+						time.AfterFunc(time.Duration(r.IntN(20))*time.Second, b.Thaw)
+					} else {
+						b.Crash()
+					}
+					go stop()
+				}
+				must(0, calm.StartScheduler(t.Context()))(t)
+				end := from.Add(90 * time.Second)
+				time.Sleep(time.Until(end) + 500*time.Millisecond)
+				wantFires(t, jobTasks(t, world, "job"), "j", from, eachSecond(1, 90, 1)...)
+				for _, f := range must(calm.Fires(t.Context(), af.FireQuery{Job: "j", Limit: 1000}))(t).Fires {
+					if f.Skipped != "" {
+						t.Errorf("%+v", f)
+					}
+				}
+				time.Sleep(time.Minute) // what is frozen thaws
+			})
+		})
+	}
+}
