@@ -372,9 +372,7 @@ func (e *engine) forgetDead(ctx context.Context, present map[string]json.RawMess
 	}
 	alive := map[string]bool{e.app.instance.ID: true}
 	for owner := range owners {
-		if i := strings.LastIndexByte(owner, '-'); i > 0 { // see pulse.rename
-			alive[owner[:i]] = true
-		}
+		alive[instanceOf(owner)] = true
 	}
 	for id := range present {
 		if !alive[id] {
