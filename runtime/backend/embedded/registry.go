@@ -38,7 +38,7 @@ type registry struct {
 	offering sync.Mutex
 	offers   map[offer]int // how often this peer makes each
 
-	witness *witness // only watch uses it
+	custody *custody // only watch uses it
 
 	lost   chan struct{} // a connection has ended
 	deaths chan struct{} // a peer was found dead
@@ -291,7 +291,7 @@ func (r *registry) watch(ctx context.Context) {
 		within, cancel := context.WithTimeout(ctx, connectWithin)
 		r.reconcile(within)
 		cancel()
-		r.witness.look(r.log)
+		r.custody.look(r.log)
 	}
 }
 

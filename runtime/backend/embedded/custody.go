@@ -5,15 +5,15 @@ import (
 	"os"
 )
 
-// A witness sees that the file, or this peer's lock, was taken away while they were in use, which the system allows and
+// A custody sees that the file, or this peer's lock, was taken away while they were in use, which the system allows and
 // SQLite doesn't notice: what is written goes nowhere then, and whoever opens the path is in another world.
-type witness struct {
+type custody struct {
 	seen map[string]os.FileInfo
 	told bool
 }
 
-func newWitness(paths ...string) *witness {
-	w := &witness{seen: map[string]os.FileInfo{}}
+func newCustody(paths ...string) *custody {
+	w := &custody{seen: map[string]os.FileInfo{}}
 	for _, path := range paths {
 		if info, err := os.Stat(path); err == nil {
 			w.seen[path] = info
@@ -23,7 +23,7 @@ func newWitness(paths ...string) *witness {
 }
 
 // look says so in the log, once.
-func (w *witness) look(log *slog.Logger) {
+func (w *custody) look(log *slog.Logger) {
 	for path, was := range w.seen {
 		if w.told {
 			return
