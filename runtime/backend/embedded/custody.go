@@ -13,24 +13,24 @@ type custody struct {
 }
 
 func newCustody(paths ...string) *custody {
-	w := &custody{seen: map[string]os.FileInfo{}}
+	c := &custody{seen: map[string]os.FileInfo{}}
 	for _, path := range paths {
 		if info, err := os.Stat(path); err == nil {
-			w.seen[path] = info
+			c.seen[path] = info
 		}
 	}
-	return w
+	return c
 }
 
 // look says so in the log, once.
-func (w *custody) look(log *slog.Logger) {
-	for path, was := range w.seen {
-		if w.told {
+func (c *custody) look(log *slog.Logger) {
+	for path, was := range c.seen {
+		if c.told {
 			return
 		}
 		is, err := os.Stat(path)
 		if os.IsNotExist(err) || err == nil && !os.SameFile(was, is) {
-			w.told = true
+			c.told = true
 			log.Error("a file was removed or replaced while it was in use; nobody who comes later finds this process, and its tasks are lost: "+
 				"start it again", "file", path)
 		}
