@@ -45,7 +45,6 @@ func TestHandlersOfACallerThatDiesAreCancelled(t *testing.T) {
 		if c := <-causes; !errors.Is(c, backend.ErrCanceled) {
 			t.Errorf("cause %v", c)
 		}
-		synctest.Wait()
 		wantIdle(t, m)
 	})
 }
