@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"slices"
 	"sync"
@@ -17,6 +18,29 @@ import (
 )
 
 // Who is taken for dead, and when, and what becomes of a process that is and lives.
+
+// slowCoordinator takes its time to announce.
+type slowCoordinator struct{ backend.Coordinator }
+
+func (c slowCoordinator) Announce(ctx context.Context, kind, name string, facts json.RawMessage) error {
+	time.Sleep(2 * time.Second)
+	return c.Coordinator.Announce(ctx, kind, name, facts)
+}
+
+// A process that has taken long to start claims with a young counter, so that a hint that comes back makes no suspect of it.
+func TestSlowStartEndsWithABeat(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		b := memory.New()
+		app := open(t, altered{b, func(p *backend.Ports) { p.Coordinator = slowCoordinator{p.Coordinator} }})
+		af.RegisterWorker(app, jobWorker, &job{})
+		begun := time.Now()
+		start(t, app)
+		ports := must(b.Open(t.Context(), backend.Env{}))(t)
+		if counts := must(ports.Store.Owners(t.Context()))(t); time.Since(begun) < 2*time.Second || len(counts) != 1 || counts[app.Instance().ID+"-1"] < 2 {
+			t.Errorf("after %v: %v", time.Since(begun), counts)
+		}
+	})
+}
 
 // A process that is convicted while it lives learns of it by its next claim: it stops what it runs and goes on.
 func TestConvictedProcessGoesOnAtItsNextClaim(t *testing.T) {

@@ -120,6 +120,22 @@ func (p *pulse) begin(ctx context.Context) error {
 	return err
 }
 
+// renew beats again where starting has taken long since begin, so that the counter is young when tasks are claimed: a hint
+// that has come back from somebody else's end would make its owner a suspect.
+func (p *pulse) renew(ctx context.Context) {
+	p.mu.Lock()
+	late := !p.accepted.IsZero() && time.Since(p.accepted) > suspectEvery
+	p.mu.Unlock()
+	if !late {
+		return
+	}
+	opCtx, cancel := context.WithTimeout(ctx, p.lease/4)
+	defer cancel()
+	if err := p.beat(opCtx); err != nil && ctx.Err() == nil {
+		p.heard(err)
+	}
+}
+
 // finish ends this owner, so that nobody waits a lease for what it may have left. Claims whose replies were lost go back
 // uncharged: only what can't be written counts as a crash.
 func (p *pulse) finish(ctx context.Context) {
