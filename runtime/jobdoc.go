@@ -16,16 +16,16 @@ import (
 // A jobDoc is the document jobs/<id>. Instants are Unix seconds by the store's clock.
 //
 // A due time goes through it in two writes. The first decides, for all schedulers that may be at work: it raises Done
-// past the due time and says in Todo what is to come of it, guarded by the document's revision. Then that is carried
+// past the due time and says in Owed what is to come of it, guarded by the document's revision. Then that is carried
 // out, which may be repeated by anybody, since a fire's task has the due time in its id; the second write takes it from
-// Todo.
+// Owed.
 type jobDoc struct {
 	jobContent
 	Created  int64    `json:"created"` // of this time table
 	Disabled bool     `json:"disabled,omitempty"`
 	Done     int64    `json:"done"`            // due times up to this one are decided
 	Fired    int64    `json:"fired,omitempty"` // the last one of which came a task
-	Todo     []firing `json:"todo,omitempty"`  // decided, and not known to be carried out
+	Owed     []firing `json:"owed,omitempty"`  // decided, and not known to be carried out
 	Decided  int64    `json:"decided,omitempty"`
 	Live     []string `json:"live,omitempty"` // tasks that may not have ended; not with OverlapAllow
 
@@ -67,7 +67,7 @@ const (
 	onTime        = 30 * time.Second // a due time so late was not missed: a leader may have died
 	defaultWindow = 24 * time.Hour
 	maxMissed     = 1000 // due times that are made up for at once
-	maxTodo       = 1000 // due times that wait with OverlapQueue
+	maxOwed       = 1000 // due times that wait with OverlapQueue
 	maxFires      = 200  // that are kept of a job
 	maxLive       = 100
 	maxJobName    = 200
@@ -229,14 +229,14 @@ func (j *jobDoc) decide(now time.Time, live bool) bool {
 	case j.Missed == MissedOnce && late == len(due):
 		lost--
 	}
-	var todo []firing
+	var owed []firing
 	if lost > 0 {
-		todo = append(todo, firing{Due: due[lost-1], Skip: SkippedMissed, More: lost - 1})
+		owed = append(owed, firing{Due: due[lost-1], Skip: SkippedMissed, More: lost - 1})
 	} else if before > 0 {
-		todo = append(todo, firing{Due: before, Skip: SkippedMissed})
+		owed = append(owed, firing{Due: before, Skip: SkippedMissed})
 	}
 	waiting := 0
-	for _, f := range j.Todo {
+	for _, f := range j.Owed {
 		if f.Skip == "" {
 			waiting++
 		}
@@ -246,7 +246,7 @@ func (j *jobDoc) decide(now time.Time, live bool) bool {
 		switch {
 		case j.Overlap == OverlapSkip && (live || waiting > 0):
 			skip = SkippedOverlap
-		case waiting >= maxTodo:
+		case waiting >= maxOwed:
 			skip = SkippedFull
 		default:
 			waiting++
@@ -254,13 +254,13 @@ func (j *jobDoc) decide(now time.Time, live bool) bool {
 				j.Fired = d
 			}
 		}
-		if n := len(todo); skip != "" && n > 0 && todo[n-1].Skip == skip {
-			todo[n-1].Due, todo[n-1].More = d, todo[n-1].More+1
+		if n := len(owed); skip != "" && n > 0 && owed[n-1].Skip == skip {
+			owed[n-1].Due, owed[n-1].More = d, owed[n-1].More+1
 			continue
 		}
-		todo = append(todo, firing{Due: d, Skip: skip})
+		owed = append(owed, firing{Due: d, Skip: skip})
 	}
-	j.Todo = append(j.Todo, todo...)
+	j.Owed = append(j.Owed, owed...)
 	j.Done, j.Decided = due[len(due)-1], now.Unix()
 	return true
 }
@@ -289,7 +289,7 @@ func (j *jobDoc) public() Job {
 	if j.Fired != 0 {
 		out.Fired = time.Unix(j.Fired, 0).UTC()
 	}
-	for _, f := range j.Todo {
+	for _, f := range j.Owed {
 		if f.Skip == "" {
 			out.Waiting++
 		}

@@ -312,7 +312,7 @@ func (a *App) setDisabled(ctx context.Context, id string, disabled bool) error {
 			return false
 		}
 		if j.Disabled = disabled; disabled {
-			j.Todo = nil // those that wait for their turn
+			j.Owed = nil // those that wait for their turn
 		} else {
 			j.Done = max(j.Done, now.Unix()) // what came meanwhile was not missed
 		}
