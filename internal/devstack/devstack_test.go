@@ -7,7 +7,7 @@ import (
 	"github.com/afgen/afgen/internal/devstack"
 )
 
-func TestTestsOfACheckoutShareItsServers(t *testing.T) {
+func TestSharedServers(t *testing.T) {
 	for _, k := range devstack.Kinds() {
 		if os.Getenv(k.Variable()) != "" {
 			continue
@@ -27,7 +27,7 @@ func TestTestsOfACheckoutShareItsServers(t *testing.T) {
 	}
 }
 
-func TestEachTestHasAPlaceOfItsOwn(t *testing.T) {
+func TestNamesAreUnique(t *testing.T) {
 	if a, b := devstack.Name(t), devstack.Name(t); a == b {
 		t.Errorf("%s twice", a)
 	}
@@ -41,7 +41,7 @@ func TestEachTestHasAPlaceOfItsOwn(t *testing.T) {
 	}
 }
 
-func TestServerOfATestsOwnIsKilledAndStartedAgain(t *testing.T) {
+func TestOwnServerRestarts(t *testing.T) {
 	for _, k := range devstack.Kinds() {
 		t.Run(string(k), func(t *testing.T) {
 			s := devstack.Start(t, k)
@@ -50,7 +50,7 @@ func TestServerOfATestsOwnIsKilledAndStartedAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 				if err := s.Ready(); err == nil {
-					t.Error("it answers")
+					t.Error("it answers after its end")
 				}
 				uri := s.URI
 				if err := s.Start(); err != nil {
@@ -64,7 +64,7 @@ func TestServerOfATestsOwnIsKilledAndStartedAgain(t *testing.T) {
 	}
 }
 
-func TestAnotherDatabaseLeavesTheRestOfTheURI(t *testing.T) {
+func TestWithDatabase(t *testing.T) {
 	for uri, want := range map[string]string{
 		"mongodb://h:1":                        "mongodb://h:1/new",
 		"mongodb://h:1/":                       "mongodb://h:1/new",

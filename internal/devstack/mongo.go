@@ -2,78 +2,122 @@ package devstack
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/gofrs/flock"
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// standIn is what stands in for MongoDB, as pip knows it. Another version has to pass TestMongoIsFitForAStore.
-const standIn = "SecantusDB==0.7.0b3"
+// setName is the name of every replica set.
+const setName = "rs0"
 
+// topology returns how single servers run.
+func topology() string {
+	if v := os.Getenv("AF_TEST_TOPOLOGY"); v != "" {
+		return v
+	}
+	return topologySet
+}
+
+func (s *Server) prepareMongoDB() error {
+	if s.Topology != topologySet && s.Topology != topologyStandalone {
+		return fmt.Errorf("AF_TEST_TOPOLOGY is %q, want %s or %s", s.Topology, topologySet, topologyStandalone)
+	}
+	s.URI = fmt.Sprintf("mongodb://127.0.0.1:%d/", s.Port)
+	return os.Mkdir(filepath.Join(s.Dir, "data"), 0o700)
+}
+
+// mongoDB returns the command of a server. Its cache and oplog are small: tests store little, and run several servers at once.
 func (s *Server) mongoDB() (*exec.Cmd, error) {
-	bin, err := installStandIn()
+	path, err := findMongod()
 	if err != nil {
 		return nil, err
 	}
-	return exec.Command(filepath.Join(bin, "secantusd-py"), "--host", "127.0.0.1", "--port", strconv.Itoa(s.Port),
-		"--storage-path", filepath.Join(s.Dir, "data"), "--log-level", "WARNING", "--cache-size", "256M"), nil
+	args := []string{"--dbpath", filepath.Join(s.Dir, "data"), "--port", strconv.Itoa(s.Port), "--bind_ip", "127.0.0.1",
+		"--nounixsocket", "--quiet", "--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false"}
+	if s.Topology != topologyStandalone {
+		args = append(args, "--replSet", setName, "--oplogSize", "200")
+	}
+	return exec.Command(path, args...), nil
 }
 
-// installStandIn returns the folder of the stand-in's programs, and installs them where they aren't there. Of several
-// processes that want to, one does.
-func installStandIn() (string, error) {
-	cache, err := os.UserCacheDir()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(cache, "afgen", strings.ReplaceAll(standIn, "==", "-"))
-	bin, mark := filepath.Join(dir, "bin"), filepath.Join(dir, "installed")
-	if _, err := os.Stat(mark); err == nil {
-		return bin, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
-		return "", err
-	}
-	lock := flock.New(dir + ".lock")
-	if err := lock.Lock(); err != nil {
-		return "", err
-	}
-	defer lock.Unlock() // it also goes with the process
-	if _, err := os.Stat(mark); err == nil {
-		return bin, nil
-	}
-	if runtime.GOOS == "windows" {
-		return "", errors.New("the stand-in for MongoDB is not installed on Windows")
-	}
-	for _, args := range [][]string{
-		{"python3", "-m", "venv", "--clear", dir},
-		{filepath.Join(bin, "pip"), "install", "--quiet", "--disable-pip-version-check", "--retries", "2", "--timeout", "20", standIn},
-	} {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-		out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput()
-		cancel()
-		if err != nil {
-			return "", fmt.Errorf("installing the stand-in for MongoDB, which needs python3, python3-venv and the network: %s: %w: %s",
-				strings.Join(args, " "), err, out)
+// hello is what a server reports about itself before anyone has authenticated.
+type hello struct {
+	WritablePrimary bool   `bson:"isWritablePrimary"`
+	SetName         string `bson:"setName"`
+	Uninitiated     bool   `bson:"isreplicaset"` // it waits for replSetInitiate
+}
+
+func (s *Server) hello() (h hello, err error) {
+	err = s.admin(func(ctx context.Context, db *mongo.Database) error {
+		return db.RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&h)
+	})
+	return h, err
+}
+
+// mongoReady reports whether a server accepts writes; a member of a larger replica set needs only to answer, since it may
+// be a secondary. It initiates a replica set of one: there is no moment other than the first answer to do so.
+func (s *Server) mongoReady() error {
+	h, err := s.hello()
+	switch {
+	case err != nil:
+		return err
+	case h.WritablePrimary, s.Topology == topologyMember:
+		return nil
+	case h.Uninitiated:
+		if err := s.initiate(s); err != nil {
+			return err
 		}
 	}
-	return bin, os.WriteFile(mark, nil, 0o600)
+	return errors.New("it has no primary yet")
 }
 
-// withDatabase returns the URI with another database as its path. Who is looked up where stays as it was.
-func withDatabase(uri, name string) string {
+// initiate makes a replica set of members. It is called once, on any of them.
+func (s *Server) initiate(members ...*Server) error {
+	var list bson.A
+	for i, m := range members {
+		list = append(list, bson.D{{Key: "_id", Value: i}, {Key: "host", Value: m.address()}})
+	}
+	config := bson.D{{Key: "_id", Value: setName}, {Key: "members", Value: list}}
+	return s.admin(func(ctx context.Context, db *mongo.Database) error {
+		return db.RunCommand(ctx, bson.D{{Key: "replSetInitiate", Value: config}}).Err()
+	})
+}
+
+// admin calls f with the admin database of this server alone, whatever replica set it is in.
+func (s *Server) admin(f func(ctx context.Context, db *mongo.Database) error) error {
+	return withMongo(s.URI, s.TLS, func(ctx context.Context, c *mongo.Client) error { return f(ctx, c.Database("admin")) })
+}
+
+func withMongo(uri string, secure *tls.Config, f func(ctx context.Context, c *mongo.Client) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	o := options.Client().ApplyURI(uri).SetServerSelectionTimeout(2 * time.Second)
+	if len(o.Hosts) == 1 {
+		o.SetDirect(true)
+	}
+	if secure != nil {
+		o.SetTLSConfig(secure)
+	}
+	c, err := mongo.Connect(o)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(ctx, c), c.Disconnect(ctx))
+}
+
+// WithDatabase returns the URI with another database as its path. Users are still looked up where they were.
+func WithDatabase(uri, name string) string {
 	scheme, rest, _ := strings.Cut(uri, "://")
 	base, query, _ := strings.Cut(rest, "?")
 	hosts, database, _ := strings.Cut(base, "/")
@@ -90,26 +134,9 @@ func withDatabase(uri, name string) string {
 	return uri
 }
 
-func withMongo(uri string, f func(ctx context.Context, c *mongo.Client) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	c, err := mongo.Connect(options.Client().ApplyURI(uri).SetServerSelectionTimeout(2 * time.Second))
-	if err != nil {
-		return err
-	}
-	return errors.Join(f(ctx, c), c.Disconnect(ctx))
-}
-
-// pingMongo does what every connection begins with, and a read.
-func pingMongo(uri string) error {
-	return withMongo(uri, func(ctx context.Context, c *mongo.Client) error {
-		return c.Database("admin").RunCommand(ctx, bson.D{{Key: "ping", Value: 1}}).Err()
-	})
-}
-
-// dropDatabase removes what a test has left. A server that is gone has nothing left.
+// dropDatabase removes what a test has left, if the server still runs.
 func dropDatabase(uri string) {
-	_ = withMongo(uri, func(ctx context.Context, c *mongo.Client) error {
+	_ = withMongo(uri, nil, func(ctx context.Context, c *mongo.Client) error {
 		base, _, _ := strings.Cut(uri, "?")
 		return c.Database(base[strings.LastIndex(base, "/")+1:]).Drop(ctx)
 	})

@@ -12,7 +12,7 @@ import (
 // detach makes the command outlive this process, in a process group of its own.
 func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
 
-// signalGroup asks all processes of a group to end, or makes them. A group that has gone is no error.
+// signalGroup terminates all processes of a group, or kills them if hard. A group that has no process is no error.
 func signalGroup(pid int, hard bool) error {
 	signal := syscall.SIGTERM
 	if hard {
@@ -24,10 +24,10 @@ func signalGroup(pid int, hard bool) error {
 	return nil
 }
 
-// groupAlive says whether a group has any process.
+// groupAlive reports whether a group has any process.
 func groupAlive(pid int) bool { return syscall.Kill(-pid, 0) == nil }
 
-// ours says whether a file is this user's.
+// ours reports whether a file belongs to this user.
 func ours(info os.FileInfo) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	return ok && int(stat.Uid) == os.Getuid()

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Where Debian keeps the scripts themselves. Those in the PATH would change to the user rabbitmq, who may not read a
-// folder of ours.
+// Where Debian keeps the scripts themselves. Those in PATH change to the user rabbitmq, which may not read
+// our directories.
 const rabbitMQScripts = "/usr/lib/rabbitmq/bin"
 
 func (s *Server) prepareRabbitMQ() (err error) {
@@ -48,37 +48,24 @@ disk_free_limit.absolute = 50MB
 	return nil
 }
 
-func rabbitMQScript(name string) (string, error) {
-	if path := filepath.Join(rabbitMQScripts, name); fileExists(path) {
-		return path, nil
-	}
-	path, err := exec.LookPath(name)
-	if err != nil {
-		return "", fmt.Errorf("%s is not installed (Debian: apt-get install rabbitmq-server)", name)
-	}
-	return path, nil
-}
+func (s *Server) rabbitMQ() (*exec.Cmd, error) { return s.rabbitMQScript("rabbitmq-server") }
 
-func fileExists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-func (s *Server) rabbitMQ() (*exec.Cmd, error) {
-	path, err := rabbitMQScript("rabbitmq-server")
+// rabbitMQScript returns the command of one of RabbitMQ's scripts, for the server's node.
+func (s *Server) rabbitMQScript(name string, args ...string) (*exec.Cmd, error) {
+	path, err := s.lookPath(name, rabbitMQScripts)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(path)
-	cmd.Env = s.rabbitMQEnv()
+	cmd := s.exec(path, args...)
+	cmd.Env = s.rabbitMQEnv(cmd.Environ())
 	return cmd, nil
 }
 
-// rabbitMQEnv keeps the node to its folder and to the loopback interface; HOME has the cookie by which rabbitmqctl is let
-// in. Idle schedulers don't spin: tests share few processors.
-func (s *Server) rabbitMQEnv() []string {
+// rabbitMQEnv keeps the node to its directory and to the loopback interface; HOME has the cookie by which rabbitmqctl is
+// authenticated. Idle schedulers don't spin: tests share few processors.
+func (s *Server) rabbitMQEnv(environ []string) []string {
 	in := func(name string) string { return filepath.Join(s.Dir, name) }
-	return append(os.Environ(),
+	return append(environ,
 		"HOME="+s.Dir,
 		"ERL_EPMD_ADDRESS=127.0.0.1",
 		"RABBITMQ_NODENAME="+s.Node,
@@ -99,17 +86,12 @@ func (s *Server) Ctl(args ...string) error {
 	return err
 }
 
-// Ask is Ctl for what has an answer, such as "list_queues", "--quiet", "name", "messages". It returns what was printed.
+// Ask is Ctl for commands that print an answer, such as "list_queues", "--quiet", "name", "messages". It returns the output.
 func (s *Server) Ask(args ...string) (string, error) {
-	if s.Project != "" {
-		return s.compose(append([]string{"exec", "--no-TTY", string(s.Kind), "rabbitmqctl"}, args...)...)
-	}
-	path, err := rabbitMQScript("rabbitmqctl")
+	cmd, err := s.rabbitMQScript("rabbitmqctl", append([]string{"--node", s.Node}, args...)...)
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.Command(path, append([]string{"--node", s.Node}, args...)...)
-	cmd.Env = s.rabbitMQEnv()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("rabbitmqctl %s: %w: %s", args[0], err, out)
@@ -117,7 +99,7 @@ func (s *Server) Ask(args ...string) (string, error) {
 	return string(out), nil
 }
 
-var admin = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+var adminClient = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
 // Admin sends a request to the HTTP API of RabbitMQ, such as DELETE connections/NAME, and returns the body of the answer.
 func (s *Server) Admin(method, path string, body []byte) ([]byte, error) {
@@ -127,7 +109,7 @@ func (s *Server) Admin(method, path string, body []byte) ([]byte, error) {
 	}
 	r.SetBasicAuth("guest", "guest")
 	r.Header.Set("Content-Type", "application/json")
-	answer, err := admin.Do(r)
+	answer, err := adminClient.Do(r)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +120,7 @@ func (s *Server) Admin(method, path string, body []byte) ([]byte, error) {
 	return text, err
 }
 
-// rabbitMQReady asks for what comes last: plugins, the HTTP API among them, are there before AMQP is listened for.
+// rabbitMQReady asks for what starts last: the HTTP API, like all plugins, is up before the AMQP listener.
 func (s *Server) rabbitMQReady() error {
 	for _, path := range []string{"vhosts/%2F", "health/checks/protocol-listener/amqp"} {
 		if _, err := s.Admin("GET", path, nil); err != nil {
@@ -148,7 +130,7 @@ func (s *Server) rabbitMQReady() error {
 	return nil
 }
 
-// newVHost makes a virtual host, and returns its URI and what deletes it, where the server still runs.
+// newVHost creates a virtual host. It returns its URI and a function that deletes it if the server still runs.
 func (s *Server) newVHost(name string) (uri string, drop func(), err error) {
 	path := "vhosts/" + url.PathEscape(name)
 	if _, err = s.Admin("PUT", path, nil); err == nil {

@@ -1,6 +1,7 @@
 package devstack
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -14,18 +15,24 @@ import (
 // patience is how long a server may take to start, or to stop.
 const patience = 60 * time.Second
 
-// A Server is one that this package has started. Its fields are kept in the state file.
+// A Server is a process that this package has started. Its exported fields are kept in the state file, except those that
+// only a test's own server has.
 type Server struct {
 	Kind Kind
-	Dir  string // all that it has
+	Dir  string // all files of the server
 	URI  string
 	Port int
-	Pid  int // of its process group, too; 0 when it doesn't run
+	Pid  int // also its process group; 0 before the first start
 
-	Project string `json:",omitempty"` // of docker compose, where it is a container
+	// Root is the root directory of the Linux system that the program is installed in, or "" for this one.
+	Root string `json:",omitempty"`
 
-	// Args are more arguments for a server that Configure returned; a container takes none.
-	Args []string `json:"-"`
+	// Args are added to the command. TLS is how devstack itself connects to a MongoDB that requires TLS.
+	Args []string    `json:"-"`
+	TLS  *tls.Config `json:"-"`
+
+	// MongoDB's.
+	Topology string `json:",omitempty"`
 
 	// RabbitMQ's.
 	Node      string `json:",omitempty"`
@@ -33,47 +40,55 @@ type Server struct {
 	AdminPort int    `json:",omitempty"`
 }
 
-// prepare chooses ports and writes configuration files, of a container or of what is installed. It is called once a server.
-func (s *Server) prepare(contained bool) (err error) {
+// The topologies of a MongoDB server.
+const (
+	topologySet        = "replicaset" // of one member
+	topologyStandalone = "standalone"
+	topologyMember     = "member" // of a replica set of several
+)
+
+// newServer returns a server whose files are in dir, with what the environment asks of servers of its kind.
+func newServer(k Kind, dir string) *Server {
+	if k == MongoDB {
+		return &Server{Kind: k, Dir: dir, Topology: topology()}
+	}
+	return &Server{Kind: k, Dir: dir, Root: root()}
+}
+
+// prepare chooses ports and writes configuration files. It is called once a server.
+func (s *Server) prepare() (err error) {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return err
 	}
 	if s.Port, err = freePort(); err != nil {
 		return err
 	}
-	if contained {
-		if err := s.prepareContainer(); err != nil {
-			return err
-		}
-	}
 	switch s.Kind {
 	case RabbitMQ:
 		return s.prepareRabbitMQ()
 	case RedisKV:
-		s.URI = fmt.Sprintf("redis://127.0.0.1:%d/0", s.Port)
+		return s.prepareRedis()
 	case MongoDB:
-		s.URI = fmt.Sprintf("mongodb://127.0.0.1:%d/", s.Port)
+		return s.prepareMongoDB()
 	}
-	return nil
+	return fmt.Errorf("unknown kind of server %q", s.Kind)
 }
+
+func (s *Server) address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) }
 
 func (s *Server) command() (*exec.Cmd, error) {
 	switch s.Kind {
 	case RabbitMQ:
 		return s.rabbitMQ()
 	case RedisKV:
-		path, err := exec.LookPath("redis-server")
-		if err != nil {
-			return nil, errors.New("redis-server is not installed (Debian: apt-get install redis-server)")
-		}
-		return exec.Command(path, "--port", strconv.Itoa(s.Port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.Dir), nil
+		return s.redis()
 	case MongoDB:
 		return s.mongoDB()
 	}
 	return nil, fmt.Errorf("unknown kind of server %q", s.Kind)
 }
 
-// ready says whether the server does what it is asked.
+// ready returns nil if the server serves requests, and else the reason why not.
 func (s *Server) ready() error {
 	switch s.Kind {
 	case RabbitMQ:
@@ -81,14 +96,11 @@ func (s *Server) ready() error {
 	case RedisKV:
 		return s.redisReady()
 	}
-	return pingMongo(s.URI)
+	return s.mongoReady()
 }
 
-// Start starts the server, or starts it again with what it had, on the same port, and returns when it is ready.
+// Start starts the server, or restarts it with its files and on its port, and returns when it is ready.
 func (s *Server) Start() error {
-	if s.Project != "" {
-		return s.startContainer()
-	}
 	cmd, err := s.command()
 	if err != nil {
 		return err
@@ -97,7 +109,7 @@ func (s *Server) Start() error {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer log.Close() // the process has its own
 	cmd.Args = append(cmd.Args, s.Args...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, s.Dir
 	detach(cmd)
@@ -105,34 +117,30 @@ func (s *Server) Start() error {
 		return err
 	}
 	s.Pid = cmd.Process.Pid
-	gone := make(chan struct{})
+	exited := make(chan struct{})
 	go func() {
-		defer close(gone)
-		_ = cmd.Wait() // it ends when it is stopped, or killed
+		defer close(exited)
+		_ = cmd.Wait() // it exits when it is stopped or killed
 	}()
 	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		if err = s.ready(); err == nil {
 			return nil
 		}
 		select {
-		case <-gone:
-			return fmt.Errorf("it ended at once: %s", s.lastWords())
+		case <-exited:
+			return fmt.Errorf("%s exited at start: %s", s.Kind, s.logTail())
 		default:
 		}
 		if time.Now().After(end) {
-			return errors.Join(fmt.Errorf("not ready after %v: %w: %s", patience, err, s.lastWords()), s.Kill())
+			return errors.Join(fmt.Errorf("%s is not ready after %v: %w: %s", s.Kind, patience, err, s.logTail()), s.Kill())
 		}
 	}
 }
 
-// Stop asks the server to end and waits until it has; one that doesn't is killed.
+// Stop terminates the server and waits until it has exited. A server that doesn't exit in time is killed.
 func (s *Server) Stop() error {
 	if !s.running() {
 		return nil
-	}
-	if s.Project != "" {
-		_, err := s.compose("stop", "--timeout", "60")
-		return err
 	}
 	if err := signalGroup(s.Pid, false); err != nil {
 		return err
@@ -145,39 +153,29 @@ func (s *Server) Stop() error {
 	return s.Kill()
 }
 
-// Kill ends the server at once, and all its processes, as a power failure would, except that the disk keeps what was
-// written.
+// Kill ends all processes of the server at once, as a power failure would, except that the disk keeps what was written.
 func (s *Server) Kill() error {
 	if !s.running() {
 		return nil
-	}
-	if s.Project != "" {
-		_, err := s.compose("kill")
-		return err
 	}
 	if err := signalGroup(s.Pid, true); err != nil {
 		return err
 	}
 	for end := time.Now().Add(patience); s.running(); time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
-			return fmt.Errorf("process %d of %s does not end", s.Pid, s.Kind)
+			return fmt.Errorf("process %d of %s does not exit", s.Pid, s.Kind)
 		}
 	}
 	return nil
 }
 
-// running says whether any process of the server is left.
-func (s *Server) running() bool {
-	if s.Project != "" {
-		return s.containerRuns()
-	}
-	return s.Pid != 0 && groupAlive(s.Pid)
-}
+// running reports whether any process of the server is left.
+func (s *Server) running() bool { return s.Pid != 0 && groupAlive(s.Pid) }
 
 func (s *Server) log() string { return filepath.Join(s.Dir, "log") }
 
-// lastWords is the end of what the server has written, for an error.
-func (s *Server) lastWords() string {
+// logTail is the end of the server's log, for an error.
+func (s *Server) logTail() string {
 	text, err := os.ReadFile(s.log())
 	if err != nil {
 		return err.Error()
@@ -185,32 +183,12 @@ func (s *Server) lastWords() string {
 	return string(text[max(0, len(text)-2000):])
 }
 
-// freePort returns a loopback port that nobody listens on. Another process may take it before it is used: whoever asks
-// starts again with another.
+// freePort returns a loopback port that no process listens on. Another process may take it before it is used: callers retry
+// with another one.
 func freePort() (int, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err
 	}
 	return l.Addr().(*net.TCPAddr).Port, l.Close()
-}
-
-// redisReady sends a PING.
-func (s *Server) redisReady() error {
-	c, err := net.DialTimeout("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)), time.Second)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
-		return err
-	}
-	if _, err := c.Write([]byte("PING\r\n")); err != nil {
-		return err
-	}
-	reply := make([]byte, 7)
-	if _, err := c.Read(reply); err != nil || string(reply[:5]) != "+PONG" {
-		return fmt.Errorf("no PONG: %q, %v", reply, err)
-	}
-	return nil
 }

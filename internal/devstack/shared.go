@@ -14,14 +14,14 @@ import (
 	"github.com/gofrs/flock"
 )
 
-// A state is what the state file of a checkout says.
+// A state is the content of a checkout's state file.
 type state struct {
 	Servers []*Server
-	Kept    bool              // brought up by hand: tests leave them
-	Failed  map[Kind]*failure // lately
+	Kept    bool                // started manually: tests leave them running
+	Failed  map[string]*failure // recent ones, by variant
 }
 
-// A failure is why a server could not be had. It is remembered for a while, so that not every test tries again.
+// A failure is why a server could not be started. It is remembered for a while, so that not every test tries again.
 type failure struct {
 	At  time.Time
 	Why string
@@ -31,20 +31,24 @@ const remembered = 2 * time.Minute
 
 var (
 	mu    sync.Mutex
-	known = map[Kind]*Server{} // in this process
+	known = map[string]*Server{} // those that this process has found, by variant
 )
 
-// Up returns the checkout's server of a kind, and starts it where it doesn't run.
+// variant tells apart the shared servers of a checkout.
+func (s *Server) variant() string { return string(s.Kind) + s.Topology + s.Root }
+
+// Up returns the checkout's shared server of a kind. It starts the server if it isn't running.
 func Up(k Kind) (*Server, error) {
 	mu.Lock()
 	defer mu.Unlock()
-	if s := known[k]; s != nil {
+	variant := newServer(k, "").variant()
+	if s := known[variant]; s != nil {
 		return s, nil
 	}
 	var up *Server
 	err := locked(func(st *state) error {
 		for i, s := range st.Servers {
-			if s.Kind != k {
+			if s.variant() != variant {
 				continue
 			}
 			if s.running() && s.ready() == nil {
@@ -57,60 +61,57 @@ func Up(k Kind) (*Server, error) {
 			}
 			break
 		}
-		if f := st.Failed[k]; f != nil && time.Since(f.At) < remembered {
+		if f := st.Failed[variant]; f != nil && time.Since(f.At) < remembered {
 			return errors.New(f.Why)
 		}
 		var err error
 		if up, err = startShared(k); err != nil {
 			if st.Failed == nil {
-				st.Failed = map[Kind]*failure{}
+				st.Failed = map[string]*failure{}
 			}
-			st.Failed[k] = &failure{time.Now(), err.Error()}
+			st.Failed[variant] = &failure{time.Now(), err.Error()}
 			return err
 		}
-		delete(st.Failed, k)
+		delete(st.Failed, variant)
 		st.Servers = append(st.Servers, up)
 		return nil
 	})
 	if err == nil {
-		known[k] = up
+		known[variant] = up
 	}
 	return up, err
 }
 
-// startShared starts a server, once more where another process took its port.
-func startShared(k Kind) (s *Server, err error) {
+// startShared starts a server. It tries once more, since another process may have taken its port.
+func startShared(k Kind) (*Server, error) {
 	home, err := home()
 	if err != nil {
 		return nil, err
 	}
+	var failed error
 	for range 2 {
-		s = &Server{Kind: k}
-		if s.Dir, err = os.MkdirTemp(home, string(k)+"-"); err != nil {
+		dir, err := os.MkdirTemp(home, string(k)+"-")
+		if err != nil {
 			return nil, err
 		}
-		if err = s.prepare(hasDocker()); err == nil {
+		s := newServer(k, dir)
+		if err = s.prepare(); err == nil {
 			err = s.Start()
 		}
 		if err == nil {
 			return s, nil
 		}
-		err = errors.Join(err, s.discard())
+		failed = errors.Join(err, s.discard())
 	}
-	return nil, err
+	return nil, failed
 }
 
-// discard ends a server and removes all it has.
+// discard kills a server and removes its files.
 func (s *Server) discard() error {
-	err := s.Kill()
-	if s.Project != "" {
-		_, e := s.compose("down", "--volumes")
-		err = errors.Join(err, e)
-	}
-	return errors.Join(err, os.RemoveAll(s.Dir))
+	return errors.Join(s.Kill(), os.RemoveAll(s.Dir))
 }
 
-// Keep brings up all servers, and marks them as brought up by hand: [Down] leaves them unless it is told to.
+// Keep brings up all servers and marks them as started manually: Down(true) leaves them running.
 func Keep() ([]*Server, error) {
 	var all []*Server
 	var errs error
@@ -128,7 +129,7 @@ func Keep() ([]*Server, error) {
 	}))
 }
 
-// Down stops the checkout's servers and removes what they have; with keep not those brought up by hand.
+// Down stops the checkout's servers and removes their files. With keep it leaves servers that were started manually.
 func Down(keep bool) (stopped []Kind, err error) {
 	mu.Lock()
 	defer mu.Unlock()
@@ -150,7 +151,7 @@ func Down(keep bool) (stopped []Kind, err error) {
 	return stopped, err
 }
 
-// home is the folder of this checkout's servers. Nobody but this user may have made it.
+// home returns the directory of this checkout's servers, which must belong to this user.
 func home() (string, error) {
 	root, err := checkout()
 	if err != nil {
@@ -166,28 +167,28 @@ func home() (string, error) {
 		return "", err
 	}
 	if !info.IsDir() || !ours(info) {
-		return "", fmt.Errorf("%s is not this user's folder", dir)
+		return "", fmt.Errorf("%s is not a directory of this user", dir)
 	}
 	return dir, nil
 }
 
-// checkout is the folder that has go.mod, above the working directory.
+// checkout returns the root of the checkout that the working directory is in. Its nested modules share its servers.
 func checkout() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return "", err
 	}
-	for !fileExists(filepath.Join(dir, "go.mod")) {
+	for !fileExists(filepath.Join(dir, "internal", "devstack", "devstack.go")) {
 		up := filepath.Dir(dir)
 		if up == dir {
-			return "", errors.New("no go.mod above the working directory")
+			return "", errors.New("the working directory is not in a checkout of afgen")
 		}
 		dir = up
 	}
 	return filepath.EvalSymlinks(dir)
 }
 
-// locked reads the state file, calls f, and writes what it has changed, while no other process does.
+// locked reads the state file, calls f and writes back the state, while no other process does.
 func locked(f func(st *state) error) error {
 	dir, err := home()
 	if err != nil {
@@ -197,7 +198,7 @@ func locked(f func(st *state) error) error {
 	if err := lock.Lock(); err != nil {
 		return err
 	}
-	defer lock.Unlock() // it also goes with the process
+	defer lock.Unlock() // the kernel releases it as well when the process ends
 	path := filepath.Join(dir, "state.json")
 	var st state
 	text, err := os.ReadFile(path)
@@ -206,7 +207,7 @@ func locked(f func(st *state) error) error {
 	}
 	if len(text) > 0 {
 		if err := json.Unmarshal(text, &st); err != nil {
-			return fmt.Errorf("%s: %w: remove it, and end the servers it names", path, err)
+			return fmt.Errorf("%s: %w: remove it, and stop the servers it names", path, err)
 		}
 	}
 	err = f(&st)

@@ -1,9 +1,9 @@
 // Command stack brings up, for one checkout, the servers that tests use, and stops them.
 //
-//	go run ./internal/devstack/stack up      all of them, until down; prints their URIs as shell variables
-//	go run ./internal/devstack/stack down    stops them and removes what they have
-//	go run ./internal/devstack/stack sweep   the same, unless they were brought up by hand
-//	go run ./internal/devstack/stack forward ADDRESS   makes them known at another address of this machine, until it is told to end
+//	go run ./internal/devstack/stack up      starts them, until down; prints their URIs as shell variables
+//	go run ./internal/devstack/stack down    stops them and removes their files
+//	go run ./internal/devstack/stack sweep   the same, unless they were started by up
+//	go run ./internal/devstack/stack forward ADDRESS   forwards their ports from another address of this machine, until terminated
 package main
 
 import (

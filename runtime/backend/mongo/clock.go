@@ -12,8 +12,7 @@ import (
 // A clock is the server's, as far as it is known here: what it said last, and what this process's monotonic clock has
 // counted since. No step of this machine's wall clock moves it, and one of the server's does within measureEvery.
 //
-// The server could compare times itself ($$NOW), but only in expressions, which use no index and which stand-ins don't
-// know.
+// The server could compare times itself ($$NOW), but only in expressions, which use no index.
 type clock struct {
 	mu   sync.Mutex
 	base int64     // nanoseconds since 1970 by the server

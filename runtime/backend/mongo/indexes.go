@@ -10,8 +10,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// What filters and updates are made of. A m is written with its keys in order: a query is the same at each time, and begins
-// with _id where it names that, which some stand-ins need to find by it.
+// Filters and updates are made of these. An m is encoded with sorted keys, so that the same query always has the same bytes.
 type (
 	m map[string]any
 	d = bson.D // where the order means something

@@ -30,8 +30,8 @@ type privilege struct {
 	Actions []string `bson:"actions"`
 }
 
-// checkPermissions says what the user may not do and needs to. Where nobody has logged in, or the server doesn't tell, as
-// stand-ins may not, it says nothing, and the first operation that is refused does.
+// checkPermissions returns an error that names the needed actions the user lacks. Without authentication the server reports
+// no privileges; then it returns nil, and the first operation that the server refuses fails.
 func (c *Client) checkPermissions(ctx context.Context) error {
 	var status struct {
 		AuthInfo struct {

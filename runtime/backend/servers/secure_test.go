@@ -11,11 +11,11 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -83,40 +83,12 @@ func (a *authority) write(t *testing.T, name string, template *x509.Certificate,
 
 func (a *authority) file(name string) string { return filepath.Join(a.dir, name) }
 
-// proxy speaks TLS for a server that doesn't, and wants a certificate of whoever comes. It returns its port.
-func (a *authority) proxy(t *testing.T, port int) int {
+// clientTLS is how a client with the certificate NAME connects.
+func (a *authority) clientTLS(t *testing.T, name string) *tls.Config {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(must(os.ReadFile(a.file("ca.pem")))(t))
-	pair := must(tls.LoadX509KeyPair(a.file("server.pem"), a.file("server.key")))(t)
-	l := must(tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
-		Certificates: []tls.Certificate{pair}, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
-	}))(t)
-	ctx, end := context.WithCancel(context.Background())
-	var open sync.WaitGroup
-	open.Go(func() {
-		for {
-			client, err := l.Accept()
-			if err != nil {
-				return
-			}
-			open.Go(func() {
-				defer client.Close()
-				defer context.AfterFunc(ctx, func() { _ = client.Close() })()
-				if client.(*tls.Conn).Handshake() != nil {
-					return
-				}
-				server, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-				if err != nil {
-					return
-				}
-				defer server.Close()
-				open.Go(func() { _, _ = io.Copy(server, client); _ = server.Close() })
-				_, _ = io.Copy(client, server)
-			})
-		}
-	})
-	t.Cleanup(func() { _ = l.Close(); end(); open.Wait() })
-	return l.Addr().(*net.TCPAddr).Port
+	pair := must(tls.LoadX509KeyPair(a.file(name+".pem"), a.file(name+".key")))(t)
+	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}}
 }
 
 // A fortress is three servers that speak TLS, want certificates of their clients, and let users do no more than
@@ -133,8 +105,8 @@ func newFortress(t *testing.T) *fortress {
 	f.ca.issue(t, "server")
 	f.ca.issue(t, "client")
 	doc := string(must(os.ReadFile("../../../docs/servers.md"))(t))
-	rabbit, redis, mongo := devstack.Configure(t, devstack.RabbitMQ), devstack.Configure(t, devstack.RedisKV), devstack.Configure(t, devstack.MongoDB)
-	f.rabbit, f.redis = freePort(t), freePort(t)
+	rabbit, redis, mongo := devstack.Prepare(t, devstack.RabbitMQ), devstack.Prepare(t, devstack.RedisKV), devstack.Prepare(t, devstack.MongoDB)
+	f.rabbit, f.redis, f.mongo = freePort(t), freePort(t), mongo.Port
 	conf := must(os.OpenFile(filepath.Join(rabbit.Dir, "rabbitmq.conf"), os.O_APPEND|os.O_WRONLY, 0))(t)
 	must(fmt.Fprintf(conf, `listeners.ssl.1 = 127.0.0.1:%d
 ssl_options.cacertfile = %s
@@ -180,9 +152,15 @@ ssl_options.fail_if_no_peer_cert = true
 	}
 	must("", client.Disconnect(t.Context()))(t)
 	must("", mongo.Stop())(t)
-	mongo.Args = []string{"--auth"}
+	key := slices.Concat(must(os.ReadFile(f.ca.file("server.pem")))(t), must(os.ReadFile(f.ca.file("server.key")))(t))
+	for file, content := range map[string][]byte{"server.both": key, "members.key": []byte(password)} {
+		must("", os.WriteFile(f.ca.file(file), content, 0o600))(t)
+	}
+	// A key file, by which members of a replica set authenticate each other, makes users authenticate as well.
+	mongo.Args = []string{"--keyFile", f.ca.file("members.key"), "--tlsMode", "requireTLS",
+		"--tlsCertificateKeyFile", f.ca.file("server.both"), "--tlsCAFile", f.ca.file("ca.pem")}
+	mongo.TLS = f.ca.clientTLS(t, "client")
 	must("", mongo.Start())(t)
-	f.mongo = f.ca.proxy(t, mongo.Port)
 	return f
 }
 
@@ -214,10 +192,9 @@ func (f *fortress) config(rabbit, mongo, redis, ca, cert string) string {
 	if cert != "" {
 		secure += fmt.Sprintf(", cert_file: %s, key_file: %s", f.ca.file(cert+".pem"), f.ca.file(cert+".key"))
 	}
-	// What stands in for MongoDB says that it is a replica set, at an address that the proxy doesn't have.
 	return fmt.Sprintf(`
 rabbitmq: {host: 127.0.0.1, port: %d, username: %s, password: %s, %[7]s}}
-mongodb: {uri: "mongodb://%[4]s:%[3]s@127.0.0.1:%[5]d/?authSource=admin&directConnection=true", db: shop, %[7]s}}
+mongodb: {uri: "mongodb://%[4]s:%[3]s@127.0.0.1:%[5]d/?authSource=admin", db: shop, %[7]s}}
 redis: {host: 127.0.0.1, port: %[8]d, username: %[6]s, password: %[3]s, %[7]s}}
 `, f.rabbit, rabbit, password, mongo, f.mongo, redis, secure, f.redis)
 }
@@ -259,10 +236,8 @@ func TestServersThatTrustNobodyMoreThanTheyMust(t *testing.T) {
 
 	other := newAuthority(t)
 	const rabbit, mongo, redis = "rabbitmq: ", "mongodb: ", "redis: "
-	// Not to MongoDB, whose driver tries for 3 s.
-	bare, whole := strings.Split(f.config("app", "app", "app", ca, ""), "\n"), strings.Split(f.config("app", "app", "app", ca, "client"), "\n")
-	_, err := af.Open(t.Context(), servers.From(parse(t, strings.Join([]string{bare[1], whole[2], bare[3]}, "\n"))))
-	for _, want := range []string{rabbit, redis, fmt.Sprint(f.rabbit), fmt.Sprint(f.redis)} {
+	_, err := af.Open(t.Context(), servers.From(parse(t, f.config("app", "app", "app", ca, ""))))
+	for _, want := range []string{rabbit, mongo, redis, fmt.Sprint(f.rabbit), fmt.Sprint(f.mongo), fmt.Sprint(f.redis)} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("without a certificate, want %q: %v", want, err)
 		}
@@ -276,7 +251,8 @@ func TestServersThatTrustNobodyMoreThanTheyMust(t *testing.T) {
 		"another authority": {f.config("app", "app", "app", other.file("ca.pem"), "client"), af.ErrUnauthenticated,
 			[]string{rabbit, mongo, redis}, "certificate signed by unknown authority"},
 		"RabbitMQ's user": {f.config("meek", "app", "app", ca, "client"), af.ErrPermissionDenied, []string{rabbit}, "af.ctl"},
-		"MongoDB's user":  {f.config("app", "meek", "app", ca, "client"), af.ErrPermissionDenied, []string{mongo}, "not authorized"},
+		"MongoDB's user":  {f.config("app", "meek", "app", ca, "client"), af.ErrPermissionDenied, []string{mongo},
+			"lacks permission to insert, update, remove, createIndex in shop.tasks"},
 		"Redis's user":    {f.config("app", "app", "meek", ca, "client"), af.ErrPermissionDenied, []string{redis}, "publish"},
 		"nobody":          {f.config("nobody", "nobody", "nobody", ca, "client"), af.ErrUnauthenticated, []string{rabbit, mongo, redis}, ""},
 	} {

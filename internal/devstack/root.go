@@ -1,0 +1,58 @@
+package devstack
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// root is the root directory of the Linux system whose RabbitMQ and Redis are used, or "" for this one.
+func root() string { return os.Getenv("AF_TEST_ROOT") }
+
+// lookPath returns the path of a program in the server's root: in the first of dirs that has it, or else in PATH.
+func (s *Server) lookPath(name string, dirs ...string) (string, error) {
+	for _, dir := range dirs {
+		if path := filepath.Join(dir, name); fileExists(filepath.Join(s.Root, path)) {
+			return path, nil
+		}
+	}
+	if s.Root == "" {
+		if path, err := exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	where := ""
+	if s.Root != "" {
+		where = " in " + s.Root
+	}
+	return "", fmt.Errorf("%s is not installed%s (Debian: apt-get install rabbitmq-server redis-server)", name, where)
+}
+
+// inRoot runs a program in another root, with mounts of its own: the kernel's file systems, and the server's directory at
+// the path that it has outside. The mounts end with the program. The process keeps its PID.
+const inRoot = `
+root=$1 dir=$2
+shift 2
+for fs in /proc /dev /sys; do mount --rbind $fs "$root$fs"; done
+mkdir -p "$root$dir"
+mount --bind "$dir" "$root$dir"
+exec chroot "$root" "$@"
+`
+
+// exec returns the command that runs a program in the server's root. If that isn't this system's, it takes the rights of the
+// superuser.
+func (s *Server) exec(path string, args ...string) *exec.Cmd {
+	if s.Root == "" {
+		return exec.Command(path, args...)
+	}
+	cmd := exec.Command("unshare", append([]string{"--mount", "--propagation", "private", "sh", "-ec", inRoot, "sh", s.Root, s.Dir, path},
+		args...)...)
+	cmd.Env = append(os.Environ(), "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
+	return cmd
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
