@@ -77,19 +77,26 @@ func Redis(t testing.TB) string {
 	return uri
 }
 
-// AMQP returns the URI of a virtual host that only this test uses. The virtual host of a server that AF_TEST_AMQP names is
-// shared by all tests: prefix queues and services with [Name].
+// AMQP returns the URI of a virtual host that only this test uses. If AF_TEST_AMQP names a server without the management
+// plugin, all tests share the virtual host of that URI: prefix queues and services with [Name] in any case.
 func AMQP(t testing.TB) string {
 	t.Helper()
 	uri, s := need(t, RabbitMQ)
-	if s == nil {
+	var api *management
+	if s != nil {
+		api = s.management()
+	} else if api = namedManagement(); api == nil {
 		return uri
 	}
-	uri, drop, err := s.newVHost(Name(t))
+	name := Name(t)
+	uri, err := withVHost(uri, name)
+	if err == nil {
+		err = api.createVHost(name)
+	}
 	if err != nil {
 		t.Fatalf("devstack: creating a virtual host: %v", err)
 	}
-	t.Cleanup(drop)
+	t.Cleanup(func() { api.deleteVHost(name) })
 	return uri
 }
 

@@ -1,17 +1,12 @@
 package devstack
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"time"
 )
 
 // Where Debian keeps the scripts themselves. Those in PATH change to the user rabbitmq, which may not read
@@ -99,25 +94,13 @@ func (s *Server) Ask(args ...string) (string, error) {
 	return string(out), nil
 }
 
-var adminClient = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
-
-// Admin sends a request to the HTTP API of RabbitMQ, such as DELETE connections/NAME, and returns the body of the answer.
+// Admin sends a request to the HTTP API of the server, such as DELETE connections/NAME, and returns the body of the answer.
 func (s *Server) Admin(method, path string, body []byte) ([]byte, error) {
-	r, err := http.NewRequest(method, fmt.Sprintf("http://127.0.0.1:%d/api/%s", s.AdminPort, path), bytes.NewReader(body))
-	if err != nil {
-		return nil, err
-	}
-	r.SetBasicAuth("guest", "guest")
-	r.Header.Set("Content-Type", "application/json")
-	answer, err := adminClient.Do(r)
-	if err != nil {
-		return nil, err
-	}
-	text, err := io.ReadAll(answer.Body)
-	if err = errors.Join(err, answer.Body.Close()); err == nil && answer.StatusCode >= 300 {
-		err = fmt.Errorf("%s %s: %s: %s", method, path, answer.Status, text)
-	}
-	return text, err
+	return s.management().do(method, path, body)
+}
+
+func (s *Server) management() *management {
+	return &management{fmt.Sprintf("http://127.0.0.1:%d", s.AdminPort), url.UserPassword("guest", "guest")}
 }
 
 // rabbitMQReady asks for what starts last: the HTTP API, like all plugins, is up before the AMQP listener.
@@ -128,13 +111,4 @@ func (s *Server) rabbitMQReady() error {
 		}
 	}
 	return nil
-}
-
-// newVHost creates a virtual host. It returns its URI and a function that deletes it if the server still runs.
-func (s *Server) newVHost(name string) (uri string, drop func(), err error) {
-	path := "vhosts/" + url.PathEscape(name)
-	if _, err = s.Admin("PUT", path, nil); err == nil {
-		_, err = s.Admin("PUT", "permissions/"+url.PathEscape(name)+"/guest", []byte(`{"configure":".*","write":".*","read":".*"}`))
-	}
-	return s.URI + url.PathEscape(name), func() { _, _ = s.Admin("DELETE", path, nil) }, err
 }

@@ -22,17 +22,43 @@ func (b between) Serve(ctx context.Context, e backend.Endpoint, h backend.Handle
 }
 
 func TestCallsConform(t *testing.T) {
-	t.Run("one Conn", func(t *testing.T) {
+	t.Run("one_conn", func(t *testing.T) {
 		conform.Calls(t, func(t *testing.T) *backend.Ports {
 			return &backend.Ports{Calls: dial(t, devstack.AMQP(t)).Calls()}
 		}, conform.Options{})
 	})
-	t.Run("two Conns", func(t *testing.T) {
+	t.Run("two_conns", func(t *testing.T) {
 		conform.Calls(t, func(t *testing.T) *backend.Ports {
 			url := devstack.AMQP(t)
 			return &backend.Ports{Calls: between{dial(t, url).Calls(), dial(t, url).Calls()}}
 		}, conform.Options{})
 	})
+}
+
+// named is a transport whose queues have names of the test's own, since tests may have to share a virtual host.
+type named struct {
+	backend.Transport
+	prefix string
+}
+
+func (n named) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
+	return n.Transport.Hint(ctx, n.prefix+queue, ids)
+}
+
+func (n named) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
+	return n.Transport.Listen(ctx, n.prefix+queue, window)
+}
+
+func (n named) Depth(ctx context.Context, queue string) (int, error) {
+	return n.Transport.Depth(ctx, n.prefix+queue)
+}
+
+func (n named) Send(ctx context.Context, queue string, body json.RawMessage) error {
+	return n.Transport.Send(ctx, n.prefix+queue, body)
+}
+
+func (n named) Receive(ctx context.Context, queue string, fn func(context.Context, json.RawMessage) error) error {
+	return n.Transport.Receive(ctx, n.prefix+queue, fn)
 }
 
 // across is a transport that hints and sends by one Conn, and listens and receives by another.
@@ -46,15 +72,16 @@ func TestTransportConforms(t *testing.T) {
 		"classic": func(*Config) {},
 		"quorum":  func(c *Config) { c.Quorum = true },
 	} {
-		t.Run(name+", one Conn", func(t *testing.T) {
+		t.Run(name+"/one_conn", func(t *testing.T) {
 			conform.Transport(t, func(t *testing.T) *backend.Ports {
-				return &backend.Ports{Transport: dial(t, devstack.AMQP(t), change).Transport()}
+				return &backend.Ports{Transport: named{dial(t, devstack.AMQP(t), change).Transport(), devstack.Name(t)}}
 			}, conform.Options{})
 		})
-		t.Run(name+", two Conns", func(t *testing.T) {
+		t.Run(name+"/two_conns", func(t *testing.T) {
 			conform.Transport(t, func(t *testing.T) *backend.Ports {
 				url := devstack.AMQP(t)
-				return &backend.Ports{Transport: across{dial(t, url, change).Transport(), dial(t, url, change).Transport()}}
+				both := across{dial(t, url, change).Transport(), dial(t, url, change).Transport()}
+				return &backend.Ports{Transport: named{both, devstack.Name(t)}}
 			}, conform.Options{})
 		})
 	}

@@ -12,12 +12,12 @@ import (
 )
 
 func TestFullQueueRefusesHints(t *testing.T) {
-	tr := dial(t, devstack.AMQP(t)).Transport()
+	tr, q := dial(t, devstack.AMQP(t)).Transport(), devstack.Name(t)
 	var ids []string
 	for range maxHints + 100 {
 		ids = append(ids, "x")
 	}
-	taken, err := tr.Hint(t.Context(), "q", ids)
+	taken, err := tr.Hint(t.Context(), q, ids)
 	must(t, err)
 	n := 0
 	for _, ok := range taken {
@@ -32,44 +32,44 @@ func TestFullQueueRefusesHints(t *testing.T) {
 }
 
 func TestQueueOfAnotherKindIsAnErrorThatSaysSo(t *testing.T) {
-	url := devstack.AMQP(t)
+	url, q := devstack.AMQP(t), devstack.Name(t)
 	classic, quorum := dial(t, url).Transport(), dial(t, url, func(c *Config) { c.Quorum = true }).Transport()
-	must(t, classic.Send(t.Context(), "q", json.RawMessage(`1`)))
-	err := quorum.Send(t.Context(), "q", json.RawMessage(`1`))
+	must(t, classic.Send(t.Context(), q, json.RawMessage(`1`)))
+	err := quorum.Send(t.Context(), q, json.RawMessage(`1`))
 	wantError(t, err, backend.ErrFailedPrecondition, backend.OutcomeNotSent)
-	err = quorum.Receive(t.Context(), "q", func(context.Context, json.RawMessage) error { return nil })
+	err = quorum.Receive(t.Context(), q, func(context.Context, json.RawMessage) error { return nil })
 	wantError(t, err, backend.ErrFailedPrecondition, backend.OutcomeNotSent)
-	_, err = classic.Hint(t.Context(), "q", []string{"x"})
+	_, err = classic.Hint(t.Context(), q, []string{"x"})
 	must(t, err)
-	_, err = quorum.Listen(t.Context(), "q", 1)
+	_, err = quorum.Listen(t.Context(), q, 1)
 	wantError(t, err, backend.ErrFailedPrecondition, backend.OutcomeNotSent)
 }
 
 func TestReceiverThatPanicsLeavesItsMessage(t *testing.T) {
-	tr := dial(t, devstack.AMQP(t)).Transport()
-	must(t, tr.Send(t.Context(), "q", json.RawMessage(`1`)))
+	tr, q := dial(t, devstack.AMQP(t)).Transport(), devstack.Name(t)
+	must(t, tr.Send(t.Context(), q, json.RawMessage(`1`)))
 	func() {
 		defer func() { _ = recover() }()
-		_ = tr.Receive(t.Context(), "q", func(context.Context, json.RawMessage) error { panic("oh") })
+		_ = tr.Receive(t.Context(), q, func(context.Context, json.RawMessage) error { panic("oh") })
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	var got atomic.Int32
-	_ = tr.Receive(ctx, "q", func(context.Context, json.RawMessage) error { got.Add(1); cancel(); return nil })
+	_ = tr.Receive(ctx, q, func(context.Context, json.RawMessage) error { got.Add(1); cancel(); return nil })
 	if got.Load() != 1 {
 		t.Errorf("received %d times", got.Load())
 	}
 }
 
 func TestHintWithoutAQueueIsNotTaken(t *testing.T) {
-	url := devstack.AMQP(t)
+	url, q := devstack.AMQP(t), devstack.Name(t)
 	tr := dial(t, url).Transport()
 	for i, want := range []bool{true, false, true} {
 		if i == 1 {
-			_, err := bare(t, url).QueueDelete(prefixHints+"q", false, false, false)
+			_, err := bare(t, url).QueueDelete(prefixHints+q, false, false, false)
 			must(t, err)
 		}
-		taken, err := tr.Hint(t.Context(), "q", []string{"x"})
+		taken, err := tr.Hint(t.Context(), q, []string{"x"})
 		must(t, err)
 		if taken[0] != want {
 			t.Errorf("hint %d: taken is %v", i, taken[0])

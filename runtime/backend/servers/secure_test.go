@@ -251,10 +251,10 @@ func TestServersThatTrustNobodyMoreThanTheyMust(t *testing.T) {
 		"another authority": {f.config("app", "app", "app", other.file("ca.pem"), "client"), af.ErrUnauthenticated,
 			[]string{rabbit, mongo, redis}, "certificate signed by unknown authority"},
 		"RabbitMQ's user": {f.config("meek", "app", "app", ca, "client"), af.ErrPermissionDenied, []string{rabbit}, "af.ctl"},
-		"MongoDB's user":  {f.config("app", "meek", "app", ca, "client"), af.ErrPermissionDenied, []string{mongo},
+		"MongoDB's user": {f.config("app", "meek", "app", ca, "client"), af.ErrPermissionDenied, []string{mongo},
 			"lacks permission to insert, update, remove, createIndex in shop.tasks"},
-		"Redis's user":    {f.config("app", "app", "meek", ca, "client"), af.ErrPermissionDenied, []string{redis}, "publish"},
-		"nobody":          {f.config("nobody", "nobody", "nobody", ca, "client"), af.ErrUnauthenticated, []string{rabbit, mongo, redis}, ""},
+		"Redis's user": {f.config("app", "app", "meek", ca, "client"), af.ErrPermissionDenied, []string{redis}, "publish"},
+		"nobody":       {f.config("nobody", "nobody", "nobody", ca, "client"), af.ErrUnauthenticated, []string{rabbit, mongo, redis}, ""},
 	} {
 		// That a server refuses is an error also where it might be away.
 		_, err := af.Open(t.Context(), servers.From(parse(t, test.config), servers.StartDegraded()))

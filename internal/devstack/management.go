@@ -1,0 +1,84 @@
+package devstack
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"sync"
+	"time"
+)
+
+// A management is the HTTP API of a RabbitMQ, which its management plugin serves.
+type management struct {
+	base string
+	user *url.Userinfo
+}
+
+var managementClient = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
+// do sends a request, such as DELETE connections/NAME, and returns the body of the answer.
+func (m management) do(method, path string, body []byte) ([]byte, error) {
+	r, err := http.NewRequest(method, m.base+"/api/"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	password, _ := m.user.Password()
+	r.SetBasicAuth(m.user.Username(), password)
+	r.Header.Set("Content-Type", "application/json")
+	answer, err := managementClient.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	text, err := io.ReadAll(answer.Body)
+	if err = errors.Join(err, answer.Body.Close()); err == nil && answer.StatusCode >= 300 {
+		err = fmt.Errorf("%s %s: %s: %s", method, path, answer.Status, text)
+	}
+	return text, err
+}
+
+// createVHost creates a virtual host that the user may do everything in.
+func (m management) createVHost(name string) error {
+	if _, err := m.do("PUT", "vhosts/"+url.PathEscape(name), nil); err != nil {
+		return err
+	}
+	_, err := m.do("PUT", "permissions/"+url.PathEscape(name)+"/"+url.PathEscape(m.user.Username()),
+		[]byte(`{"configure":".*","write":".*","read":".*"}`))
+	return err
+}
+
+// deleteVHost deletes a virtual host, if the server still runs.
+func (m management) deleteVHost(name string) {
+	_, _ = m.do("DELETE", "vhosts/"+url.PathEscape(name), nil)
+}
+
+// namedManagement is the HTTP API of the server that AF_TEST_AMQP names, at AF_TEST_AMQP_ADMIN or the usual port. It is nil if
+// that doesn't answer: the management plugin isn't enabled, or the user is no administrator.
+var namedManagement = sync.OnceValue(func() *management {
+	u, err := url.Parse(os.Getenv(RabbitMQ.Variable()))
+	if err != nil || u.User == nil {
+		return nil
+	}
+	m := &management{os.Getenv("AF_TEST_AMQP_ADMIN"), u.User}
+	if m.base == "" {
+		m.base = "http://" + net.JoinHostPort(u.Hostname(), "15672")
+	}
+	if _, err := m.do("GET", "vhosts", nil); err != nil {
+		return nil
+	}
+	return m
+})
+
+// withVHost returns the URI of a RabbitMQ with another virtual host.
+func withVHost(uri, name string) (string, error) {
+	u, err := url.Parse(uri)
+	if err != nil {
+		return "", errors.New("the URI of RabbitMQ is not valid") // without the password that is in it
+	}
+	u.Path, u.RawPath = "/"+name, ""
+	return u.String(), nil
+}
