@@ -44,7 +44,7 @@ func alone(t *testing.T) *backend.Ports { return portsOf(join(t, devstack.Mongo(
 
 // options have fewer competitors than a store in the same process can take: what stands in for MongoDB is slow. The order
 // by weight and age is exact as long as nobody else claims.
-var options = conform.Options{Many: 6}
+var options = conform.Options{}
 
 // skipping makes a client go by a clock that tests put forward.
 func skipping(c *mongo.Client, s *conform.Skip) *mongo.Client {

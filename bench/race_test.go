@@ -1,0 +1,6 @@
+//go:build race
+
+package bench
+
+// raceEnabled reports whether the race detector is on, which allocates for itself.
+const raceEnabled = true
