@@ -9,19 +9,45 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/afgen/afgen/internal/testkit"
 )
 
-// build builds both commands and returns the folder they are in.
+var programs struct {
+	once sync.Once
+	dir  string
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := os.RemoveAll(programs.dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// build builds the example programs, once for all tests, and returns the directory they are in.
 func build(t testing.TB) string {
 	t.Helper()
-	folder := t.TempDir()
-	cmd := exec.Command("go", "build", "-o", folder+string(filepath.Separator), "./servers", "./client")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	programs.once.Do(func() {
+		if programs.dir, programs.err = os.MkdirTemp("", "afgen-examples"); programs.err != nil {
+			return
+		}
+		cmd := exec.Command("go", "build", "-o", programs.dir+string(filepath.Separator), "./servers", "./client", "./scenario")
+		cmd.Env = append(os.Environ(), "GOFLAGS="+testkit.GoFlags())
+		if out, err := cmd.CombinedOutput(); err != nil {
+			programs.err = fmt.Errorf("%w\n%s", err, out)
+		}
+	})
+	if programs.err != nil {
+		t.Fatal(programs.err)
 	}
-	return folder
+	return programs.dir
 }
 
 // A process is a command that runs until its test ends.
@@ -134,10 +160,7 @@ func TestClientSaysWhatIsWrong(t *testing.T) {
 
 // AstraFlux's own example: the call is answered, and every task and subtask runs.
 func TestScenario(t *testing.T) {
-	bin, folder := t.TempDir(), t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", bin, "./scenario").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	bin, folder := build(t), t.TempDir()
 	servers := exec.Command(filepath.Join(bin, "scenario"))
 	servers.Dir = folder
 	log, err := servers.StderrPipe()

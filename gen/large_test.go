@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/internal/testkit"
 )
 
 // small matches packages of which enough can be built in little time.
@@ -30,6 +31,7 @@ var buildAll = flag.Bool("large", false, "build all that is generated for a larg
 // fit, and each gets a diagnostic. Then with one that fits, whose parameters and results are the package's own types:
 // those that can't travel get a diagnostic, and the rest is generated and compiles.
 func TestALargeModule(t *testing.T) {
+	testkit.Long(t, "generates for a large module and builds it")
 	t.Setenv("GOFLAGS", "")
 	t.Setenv("GOWORK", "off")
 	m := largeModule(t)

@@ -16,6 +16,7 @@ import (
 	"github.com/afgen/afgen/gen"
 	"github.com/afgen/afgen/gen/emit"
 	"github.com/afgen/afgen/gen/manifest"
+	"github.com/afgen/afgen/internal/testkit"
 )
 
 var (
@@ -31,7 +32,7 @@ func TestAManifestNeverHidesAChange(t *testing.T) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	s := newSandbox(t, rand.New(rand.NewPCG(seed, 1)))
-	const rounds = 2 * kinds
+	rounds := testkit.Fewer(2*kinds, kinds/2)
 	until := time.Now().Add(*soundFor)
 	for round := 0; round < rounds || time.Now().Before(until); round++ {
 		when := fmt.Sprintf("seed %d, round %d", seed, round)

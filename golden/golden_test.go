@@ -70,10 +70,14 @@ func TestGolden(t *testing.T) {
 		return
 	}
 	t.Run("all build and vet together", func(t *testing.T) {
+		testkit.Long(t, "builds and vets all packages")
 		goCommand(t, good, "build", "./...")
 		goCommand(t, good, "vet", "./...")
 	})
-	t.Run("linters find nothing", func(t *testing.T) { lint(t, good) })
+	t.Run("linters find nothing", func(t *testing.T) {
+		testkit.Long(t, "runs staticcheck")
+		lint(t, good)
+	})
 	t.Run("methods are short", func(t *testing.T) { short(t, good) })
 	t.Run("programs", func(t *testing.T) {
 		for _, c := range cases {
@@ -331,7 +335,7 @@ func goCommand(t *testing.T, dir string, args ...string) []byte {
 	t.Helper()
 	cmd := exec.Command("go", args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off")
+	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod "+testkit.GoFlags(), "GOWORK=off")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

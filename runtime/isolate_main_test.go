@@ -10,10 +10,13 @@ import (
 	goruntime "runtime"
 	"strings"
 	"testing"
+
+	"github.com/afgen/afgen/internal/testkit"
 )
 
 // A real program, on the embedded backend: built without -race, which takes all the memory there is.
 func TestProgramWithIsolatedTasks(t *testing.T) {
+	testkit.Long(t, "compiles SQLite once more")
 	bin := filepath.Join(t.TempDir(), "isolated")
 	if out, err := exec.Command("go", "build", "-o", bin, "./testdata/isolated").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -24,6 +24,7 @@ var options = templates.Options{Module: "example.com/new", Go: "1.26.0"}
 
 // The project as a user gets it, against this checkout: generated, vetted, tested, and then run as two processes.
 func TestProjectRuns(t *testing.T) {
+	testkit.Long(t, "compiles all backends once more")
 	root, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)

@@ -18,6 +18,7 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	testkit.Long(t, "does what the README says in a new module")
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +87,7 @@ func inDir(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOFLAGS=", "GOWORK=off", "AFGEN_CACHE=off")
+	cmd.Env = append(os.Environ(), "GOFLAGS="+testkit.GoFlags(), "GOWORK=off", "AFGEN_CACHE=off")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

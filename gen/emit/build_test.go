@@ -16,9 +16,7 @@ import (
 // Generated code is held to what handwritten code is held to. Linters go easy on files with a generator's header, so
 // they get to see it without one.
 func TestOutputIsCleanUnderVetAndStaticcheck(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs the go command")
-	}
+	testkit.Long(t, "runs go vet and staticcheck")
 	staticcheck, err := exec.Command("go", "tool", "-n", "staticcheck").Output()
 	if err != nil {
 		t.Skipf("no staticcheck: %v", err)

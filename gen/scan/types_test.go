@@ -13,6 +13,7 @@ import (
 
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/ir"
+	"github.com/afgen/afgen/internal/testkit"
 )
 
 // prelude declares what random types are made of.
@@ -113,6 +114,7 @@ func drawType(t *rapid.T, depth int) expression {
 // Each method is a line of its own, so that diagnostics tell which one they are about.
 func TestRandomTypesAreRefusedOrSpelledAsTheyWere(t *testing.T) {
 	t.Parallel()
+	testkit.Checks(t, testkit.Fewer(100, 15))
 	dir := module(t, "")
 	rapid.Check(t, func(rt *rapid.T) {
 		types := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) expression { return drawType(t, 4) }), 1, 30).Draw(rt, "types")

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
@@ -150,8 +151,9 @@ func sweepUp(s backend.Store) error {
 // take turns, wherever each of them crashes.
 func TestMemoryKeepsASetWholeInEveryOrder(t *testing.T) {
 	tried := 0
-	for _, a := range []int{0, 1, 2, 3} {
-		for _, b := range []int{1, 2, 3} {
+	most := testkit.Fewer(3, 2) // acts before a crash
+	for a := range most + 1 {
+		for b := 1; b <= most; b++ {
 			for _, c := range []int{1, 2, 3} {
 				refused := map[string]bool{}
 				lists := [][]act{spawnActs("0", a, refused), spawnActs("1", b, refused), sourceActs(c), childActs()}

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 
@@ -33,9 +35,7 @@ func TestFleetKeepsItsPromisesInAStorm(t *testing.T) {
 		return
 	}
 	n := uint64(*seeds)
-	if testing.Short() {
-		n = min(n, 200)
-	}
+	n = min(n, uint64(testkit.Fewer(math.MaxInt, 60)))
 	t.Cleanup(func() {
 		t.Logf("%d scenarios: changes by row of the state table %v, %d tasks lost with their processes", n, seen.rows, seen.lost)
 		for _, row := range backend.Transitions() {

@@ -66,9 +66,10 @@ var arrows = []row{
 	{"internal/conform", []string{"runtime/backend"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp"}},
 	{"internal/operations", []string{"runtime", "runtime/backend"}, nil},
 	{"internal/fault", []string{"runtime/backend"}, nil},
-	{"internal/chaos", []string{"runtime", "runtime/backend", "internal/fault"}, []string{"go.uber.org/goleak"}},
+	{"internal/chaos", []string{"runtime", "runtime/backend", "internal/fault", "internal/testkit"}, []string{"go.uber.org/goleak"}},
 	{"internal/latency", nil, nil},
 	{"internal/testkit", nil, nil},
+	{"internal/tiers", nil, nil},
 	{"internal/devstack", nil, []string{"go.mongodb.org/mongo-driver/v2", "github.com/gofrs/flock"}},
 	{"internal/devstack/stack", []string{"internal/devstack"}, nil},
 

@@ -2,12 +2,12 @@ package embedded_test
 
 import (
 	"context"
-	"flag"
 	"log/slog"
 	"path/filepath"
 	"testing"
 
 	"github.com/afgen/afgen/internal/conform"
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -51,9 +51,9 @@ func TestCoordinatorConforms(t *testing.T) {
 // Random operations, beside the reference. Under -race SQLite, which is Go here, has time for few.
 func TestStoreDoesWhatMemoryDoes(t *testing.T) {
 	if race {
-		if err := flag.Set("rapid.checks", "10"); err != nil {
-			t.Fatal(err)
-		}
+		testkit.Checks(t, testkit.Fewer(10, 2))
+	} else {
+		testkit.Checks(t, testkit.Fewer(100, 10))
 	}
 	conform.Differential(t, func(t *testing.T) *backend.Ports {
 		ports, err := memory.New().Open(t.Context(), backend.Env{})

@@ -6,6 +6,7 @@ import (
 	"testing/synctest"
 
 	"github.com/afgen/afgen/internal/conform"
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
@@ -40,5 +41,6 @@ func TestCallsConform(t *testing.T) { conform.Calls(t, open(), virtual) }
 
 // Random operations, beside a store too simple to be wrong in the same way.
 func TestStoreDoesWhatTheModelDoes(t *testing.T) {
+	testkit.Checks(t, testkit.Fewer(100, 20))
 	conform.Differential(t, open(), func(*testing.T) *backend.Ports { return conform.Model() }, virtual)
 }

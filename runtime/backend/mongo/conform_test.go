@@ -2,12 +2,12 @@ package mongo_test
 
 import (
 	"context"
-	"flag"
 	"strings"
 	"testing"
 
 	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
 	"github.com/afgen/afgen/runtime/backend/mongo"
@@ -42,8 +42,7 @@ func portsOf(c *mongo.Client) *backend.Ports {
 
 func alone(t *testing.T) *backend.Ports { return portsOf(join(t, devstack.Mongo(t))) }
 
-// options have fewer competitors than a store in the same process can take: what stands in for MongoDB is slow. The order
-// by weight and age is exact as long as nobody else claims.
+// The order by weight and age is exact as long as no other process claims.
 var options = conform.Options{}
 
 // skipping makes a client go by a clock that tests put forward.
@@ -56,9 +55,7 @@ func TestDocsConform(t *testing.T) { conform.Docs(t, alone, options) }
 
 // Random operations, beside the reference.
 func TestStoreDoesWhatMemoryDoes(t *testing.T) {
-	if err := flag.Set("rapid.checks", "10"); err != nil {
-		t.Fatal(err)
-	}
+	testkit.Checks(t, 10)
 	conform.Differential(t, func(t *testing.T) *backend.Ports {
 		ports, err := memory.New().Open(t.Context(), backend.Env{})
 		if err != nil {

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"time"
+)
+
+// interruptWait is how long a step may take to end after it was interrupted.
+const interruptWait = 20 * time.Second
+
+const module = "github.com/afgen/afgen/"
+
+// A runner runs the steps of a tier.
+type runner struct {
+	tier     string
+	goCmd    string
+	flags    []string // for each go test
+	packages []string // of the root module, by path below it
+	race     bool
+	begun    time.Time
+
+	mu      sync.Mutex
+	report  *report
+	results []result
+	failed  bool
+}
+
+// A result is how a step ended.
+type result struct {
+	name string
+	took time.Duration
+	err  error
+}
+
+func newRunner(tier string, flags []string) (*runner, error) {
+	r := &runner{tier: tier, goCmd: "go", flags: flags, begun: time.Now(), report: newReport(os.Stdout)}
+	if g := os.Getenv("GO"); g != "" {
+		r.goCmd = g
+	}
+	out, err := exec.Command(r.goCmd, "list", "./...").Output()
+	if err != nil {
+		return nil, fmt.Errorf("go list ./...: %w", err)
+	}
+	for _, p := range strings.Fields(string(out)) {
+		r.packages = append(r.packages, strings.TrimPrefix(p, module))
+	}
+	r.packages = slowFirst(r.packages)
+	if out, err = exec.Command(r.goCmd, "env", "CC").Output(); err != nil {
+		return nil, fmt.Errorf("go env CC: %w", err)
+	}
+	cc := strings.Fields(string(out))
+	if len(cc) > 0 {
+		_, err := exec.LookPath(cc[0])
+		r.race = err == nil
+	}
+	if !r.race {
+		r.report.untested = append(r.report.untested, "data races (-race needs a C compiler, and none is installed)")
+	}
+	return r, nil
+}
+
+// run runs the phases of a tier.
+func (r *runner) run(ctx context.Context, t tier) {
+	for _, p := range t.phases {
+		var lanes sync.WaitGroup
+		for _, l := range p {
+			lanes.Go(func() {
+				for _, s := range l {
+					if ctx.Err() != nil || r.stop(t) {
+						return
+					}
+					r.step(ctx, s)
+				}
+			})
+		}
+		lanes.Wait()
+	}
+	if err := context.Cause(ctx); err != nil {
+		r.report.fail("interrupted: %v", err)
+	}
+}
+
+// stop reports whether no more steps are to begin.
+func (r *runner) stop(t tier) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.failed && !t.keepGoing
+}
+
+// step runs a step and notes how it ended.
+func (r *runner) step(ctx context.Context, s step) {
+	begun := time.Now()
+	var err error
+	if s.command != nil {
+		err = r.runCommand(ctx, s)
+	} else {
+		err = r.runTests(ctx, s)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.results = append(r.results, result{s.name, time.Since(begun), err})
+	r.failed = r.failed || err != nil
+}
+
+// runCommand runs a command. What it prints is shown if it fails.
+func (r *runner) runCommand(ctx context.Context, s step) error {
+	begun := time.Now()
+	cmd := r.command(ctx, s, s.command)
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := cmd.Run()
+	if err != nil {
+		r.report.fail("%s: %v\n%s", s.name, err, out.Bytes())
+		return err
+	}
+	r.report.done(s.name, "", time.Since(begun))
+	return nil
+}
+
+// runTests runs go test and reads the events that it prints.
+func (r *runner) runTests(ctx context.Context, s step) error {
+	// Lint runs all of go vet.
+	args := []string{r.goCmd, "test", "-json", "-vet=off", "-timeout=60m"}
+	env := s.env
+	if s.race && r.race {
+		args, env = append(args, "-race"), append([]string{"CGO_ENABLED=1"}, env...)
+	}
+	args = append(append(args, s.flags...), r.flags...)
+	if s.packages == nil {
+		args = append(args, "./...")
+	} else {
+		for _, p := range r.packages {
+			if s.packages(p) {
+				args = append(args, module+p)
+			}
+		}
+	}
+	s.env = env
+	cmd := r.command(ctx, s, args)
+	var problems bytes.Buffer
+	cmd.Stderr = &problems
+	events, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		r.report.fail("%s: %v", s.name, err)
+		return err
+	}
+	readErr := r.report.read(events, s.name)
+	_, _ = io.Copy(io.Discard, events) // what follows an event that can't be read
+	err = errors.Join(readErr, cmd.Wait())
+	if err != nil {
+		r.report.fail("%s: go test: %v\n%s", s.name, err, problems.Bytes())
+	}
+	return err
+}
+
+func (r *runner) command(ctx context.Context, s step, args []string) *exec.Cmd {
+	if s.nice {
+		if path, err := exec.LookPath("nice"); err == nil {
+			args = append([]string{path, "-n", "10"}, args...)
+		}
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir, cmd.Env = s.dir, append(os.Environ(), s.env...)
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = interruptWait
+	return cmd
+}
+
+// sweep stops the servers that the tests have started.
+func (r *runner) sweep() {
+	if out, err := exec.Command(r.goCmd, "run", "./internal/devstack/stack", "sweep").CombinedOutput(); err != nil {
+		r.report.fail("stopping the servers: %v\n%s", err, out)
+	}
+}
+
+// finish prints the summary and reports whether all is well.
+func (r *runner) finish(require bool) bool {
+	fmt.Printf("\n%s took %v:", r.tier, time.Since(r.begun).Round(time.Second))
+	for _, s := range r.results {
+		fmt.Printf(" %s %v,", s.name, s.took.Round(time.Second))
+	}
+	fmt.Println(" load", load())
+	return r.report.finish(require) && !r.failed
+}
+
+// load returns the machine's load average, if the system tells it.
+func load() string {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "unknown"
+	}
+	return strings.Join(strings.Fields(string(text))[:3], " ")
+}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"cmp"
+	"regexp"
+	"slices"
+)
+
+// A tier is a set of tests that are run together: its phases one after the other.
+type tier struct {
+	phases    []phase
+	servers   bool // it starts RabbitMQ, MongoDB and Redis
+	keepGoing bool // after a failure
+}
+
+// A phase is a set of lanes that run side by side.
+type phase []lane
+
+// A lane is a list of steps, one after the other.
+type lane []step
+
+// A step runs go test, or another command.
+type step struct {
+	name     string
+	packages func(path string) bool // those to test, of ./...
+	flags    []string               // of go test
+	race     bool                   // with the race detector, if there is a C compiler
+	command  []string               // instead of go test
+	dir      string                 // of a nested module; "" is the root
+	env      []string
+	nice     bool // it leaves the processors to the other lanes
+}
+
+// serverPackages are the packages whose tests need servers.
+var serverPackages = regexp.MustCompile(`^(internal/devstack(/.*)?|runtime/backend/(amqp|mongo|redis|servers))$`)
+
+// driverPackages are the packages whose tests need no server, and compile all the drivers.
+var driverPackages = regexp.MustCompile(`^(examples(/.*)?|runtime/backend/auto)$`)
+
+// light matches the packages whose tests need nothing but Go.
+func light(path string) bool { return !serverPackages.MatchString(path) }
+
+// lightest matches those of them that compile no driver.
+func lightest(path string) bool { return light(path) && !driverPackages.MatchString(path) }
+
+// slowFirst orders packages so that the ones whose tests take longest begin first.
+func slowFirst(packages []string) []string {
+	slow := []string{"runtime/backend/embedded", "cmd/afgen", "runtime", "examples", "golden", "gen", "gen/emit", "internal/fault"}
+	rank := func(path string) int {
+		if i := slices.Index(slow, path); i >= 0 {
+			return i
+		}
+		return len(slow)
+	}
+	slices.SortStableFunc(packages, func(a, b string) int { return cmp.Compare(rank(a), rank(b)) })
+	return packages
+}
+
+// only matches packages by their paths.
+func only(paths ...string) func(string) bool {
+	return func(path string) bool { return slices.Contains(paths, path) }
+}
+
+// Three packages at a time, since the tests of some mostly wait for other processes.
+var lightStep = step{name: "light", packages: light, race: true, flags: []string{"-p=3"}}
+
+// overServers are the suites that need servers, as lanes that fit side by side.
+func overServers(name string, env ...string) []lane {
+	return []lane{
+		{
+			{name: name, packages: only("runtime/backend/amqp"), race: true, env: env},
+			{name: name, packages: only("runtime/backend/servers"), race: true, env: env},
+		},
+		{
+			{name: name, packages: only("runtime/backend/mongo", "runtime/backend/redis"), race: true, env: env, flags: []string{"-p=2"}},
+			{name: name, packages: only("internal/devstack", "internal/devstack/stack"), race: true, env: env, flags: []string{"-p=1"}},
+		},
+	}
+}
+
+func fuzz(duration string) []step {
+	var steps []step
+	for _, f := range []struct{ pkg, name string }{
+		{"gen/contract", "FuzzParse"}, {"gen/diag", "FuzzRender"}, {"gen/directive", "FuzzScan"}, {"gen/scan", "FuzzSignature"},
+		{"runtime/backend/embedded/internal/mesh", "FuzzFrame"}, {"runtime/config", "FuzzParse"}, {"runtime/cron", "FuzzParse"},
+		{"runtime/internal/child", "FuzzFrames"}, {"runtime/timefmt", "FuzzParse"},
+	} {
+		steps = append(steps, step{
+			name: "fuzz " + f.pkg, packages: only(f.pkg), flags: []string{"-run=^$", "-fuzz=^" + f.name + "$", "-fuzztime=" + duration},
+		})
+	}
+	return steps
+}
+
+func tiers() map[string]tier {
+	short := lightStep
+	short.packages, short.flags = lightest, append([]string{"-short"}, short.flags...)
+
+	// The race detector leaves the simulation of the task engine time for few seeds, and random operations on SQLite for few
+	// rounds: a second look without it has all of them.
+	secondLook := step{
+		name: "without the race detector", packages: only("internal/fault", "runtime/backend/embedded"), nice: true,
+		flags: []string{"-run=Storm|DoesWhatMemoryDoes|StoreConforms(AndLooks.*)?$", "-p=1"},
+	}
+	costs := step{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, nice: true}
+	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
+	all := overServers("servers")
+	background := append(lane{lint, secondLook}, fuzz("3s")...)
+	for i := range background {
+		background[i].nice = true
+	}
+	all[1] = append(all[1], costs)
+
+	return map[string]tier{
+		"test":      {phases: []phase{{{short}}}},
+		"all":       {phases: []phase{{{lightStep}}, append(all, background)}, servers: true},
+		"rabbitmq4": {phases: []phase{rabbitmq4()}, servers: true},
+		"long":      {phases: long(), servers: true, keepGoing: true},
+	}
+}
+
+// rabbitmq4 is the suites over RabbitMQ 4 and Redis 8. AF_TEST_ROOT names where they are.
+func rabbitmq4() phase {
+	return phase{{
+		{name: "RabbitMQ 4 and Redis 8", packages: only("runtime/backend/amqp", "runtime/backend/redis", "runtime/backend/servers"),
+			race: true, flags: []string{"-p=1"}},
+	}}
+}
+
+func long() []phase {
+	repeated := lightStep
+	repeated.name, repeated.flags = "three times in any order", []string{"-count=3", "-shuffle=on", "-p=3"}
+	vet := func(os string) step {
+		return step{name: "vet " + os, command: []string{"go", "vet", "./runtime/...", "./examples/...", "./cmd/..."}, env: []string{"GOOS=" + os}}
+	}
+	standalone := slices.Concat(overServers("standalone MongoDB", "AF_TEST_TOPOLOGY=standalone")...)
+	fuzzing := fuzz("60s")
+	for i := range fuzzing { // beside lanes that mostly wait
+		fuzzing[i].nice = true
+	}
+	chaos := func(pkg string) step {
+		return step{name: "chaos", packages: only(pkg), flags: []string{"-run=Chaos", "-chaos=6m"}}
+	}
+	jobs := func(pkg string) step {
+		return step{name: "jobs", packages: only(pkg), flags: []string{"-run=KilledSchedulers", "-jobs=60s"}}
+	}
+	long := func(name, pkg string) step {
+		return step{name: name, packages: only(pkg), flags: []string{"-tags=long", "-run=Long"}}
+	}
+	return []phase{
+		{{repeated}},
+		{{{name: "simulation", packages: only("internal/fault"), flags: []string{"-run=Storm", "-seeds=40000"}}}},
+		{
+			{{name: "generator", packages: only("gen"), flags: []string{"-run=AManifestNeverHidesAChange|ALargeModule", "-sound=2m", "-large"}}},
+			{{name: "differential", packages: only("runtime/backend/mongo"), flags: []string{"-run=DoesWhatMemoryDoes", "-checks=100"}}},
+		},
+		{{vet("darwin"), vet("windows")}},
+		{
+			{chaos("runtime/backend/embedded"), jobs("runtime/backend/embedded"), long("soak", "runtime/backend/embedded")},
+			{chaos("runtime/backend/servers"), jobs("runtime/backend/servers"), long("soak, elections", "runtime/backend/servers")},
+		},
+		{standalone, fuzzing},
+		{
+			{{name: "RabbitMQ 4 and Redis 8", command: []string{"make", "test-rabbitmq4"}}},
+			{long("two hosts", "internal/devstack/stack"), long("elections", "internal/devstack")},
+		},
+	}
+}
