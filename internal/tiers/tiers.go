@@ -81,7 +81,7 @@ func overServers(name string, env ...string) []lane {
 func fuzz(duration string) []step {
 	var steps []step
 	for _, f := range []struct{ pkg, name string }{
-		{"gen/contract", "FuzzParse"}, {"gen/diag", "FuzzRender"}, {"gen/directive", "FuzzScan"}, {"gen/scan", "FuzzSignature"},
+		{"gen/directive", "FuzzScan"}, {"gen/contract", "FuzzParse"}, {"gen/diag", "FuzzRender"}, {"gen/scan", "FuzzSignature"},
 		{"runtime/backend/embedded/internal/mesh", "FuzzFrame"}, {"runtime/config", "FuzzParse"}, {"runtime/cron", "FuzzParse"},
 		{"runtime/internal/child", "FuzzFrames"}, {"runtime/timefmt", "FuzzParse"},
 	} {
@@ -97,15 +97,15 @@ func tiers() map[string]tier {
 	short.packages, short.flags = lightest, append([]string{"-short"}, short.flags...)
 
 	// The race detector leaves the simulation of the task engine time for few seeds, and random operations on SQLite for few
-	// rounds: a second look without it has all of them.
+	// rounds: a second look without it has all of them. It also checks types for other systems.
 	secondLook := step{
-		name: "without the race detector", packages: only("internal/fault", "runtime/backend/embedded"), nice: true,
-		flags: []string{"-run=Storm|DoesWhatMemoryDoes|StoreConforms(AndLooks.*)?$", "-p=1"},
+		name: "without the race detector", packages: only("internal/fault", "internal/house", "runtime/backend/embedded"),
+		flags: []string{"-run=Storm|DoesWhatMemoryDoes|StoreConforms(AndLooks.*)?$|OtherSystems", "-p=1"},
 	}
 	costs := step{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, nice: true}
 	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
 	all := overServers("servers")
-	background := append(lane{lint, secondLook}, fuzz("3s")...)
+	background := append(lane{lint, secondLook}, fuzz("5s")[:2]...)
 	for i := range background {
 		background[i].nice = true
 	}

@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -9,14 +11,18 @@ import (
 	"github.com/afgen/afgen/internal/devstack"
 )
 
-// The examples run over the real servers, as two processes and, where that is permitted, on two hosts.
-func TestDemoOverServers(t *testing.T) {
+// The examples run over the real servers, as two processes.
+func TestDemoOverServers(t *testing.T) { demo(t, 1) }
+
+func demo(t *testing.T, hosts int) {
+	t.Helper()
 	for _, k := range devstack.Kinds() {
 		if _, err := devstack.Up(k); err != nil {
 			t.Skipf("NOT TESTED: no %s: %v", k, err)
 		}
 	}
 	cmd := exec.Command("../../../examples/demo-servers")
+	cmd.Env = append(os.Environ(), fmt.Sprint("HOSTS=", hosts))
 	var out, problems bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	err := cmd.Run()

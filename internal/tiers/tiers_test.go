@@ -1,0 +1,174 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// packages returns the paths of the root module's packages that have tests.
+func packages(t *testing.T) []string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}", "../../...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, p := range strings.Fields(string(out)) {
+		all = append(all, strings.TrimPrefix(p, module))
+	}
+	return all
+}
+
+func steps(name string) []step {
+	var all []step
+	for _, p := range tiers()[name].phases {
+		for _, l := range p {
+			all = append(all, l...)
+		}
+	}
+	return all
+}
+
+// No package is left out of make test-all, and what make test runs is part of it.
+func TestAllCoversEachPackage(t *testing.T) {
+	for _, p := range packages(t) {
+		covers := func(name string) bool {
+			return slices.ContainsFunc(steps(name), func(s step) bool {
+				whole := !slices.ContainsFunc(s.flags, func(f string) bool { return strings.HasPrefix(f, "-run=") })
+				return s.packages != nil && s.packages(p) && whole
+			})
+		}
+		if !covers("all") {
+			t.Errorf("make test-all does not run the tests of %s", p)
+		}
+	}
+}
+
+// Steps name packages that exist.
+func TestStepsMatchPackages(t *testing.T) {
+	all := packages(t)
+	for name := range tiers() {
+		for _, s := range steps(name) {
+			if s.packages != nil && !slices.ContainsFunc(all, s.packages) {
+				t.Errorf("%s: step %q matches no package with tests", name, s.name)
+			}
+		}
+	}
+}
+
+// Each fuzz target of the repository runs in make test-long.
+func TestFuzzTargets(t *testing.T) {
+	var found, want []string
+	target := regexp.MustCompile(`(?m)^func (Fuzz\w+)\(f \*testing\.F\)`)
+	root := os.DirFS("../..")
+	err := fs.WalkDir(root, ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := fs.ReadFile(root, path)
+		for _, m := range target.FindAllStringSubmatch(string(text), -1) {
+			found = append(found, filepath.ToSlash(filepath.Dir(path))+" "+m[1])
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range steps("long") {
+		pkg, ok := strings.CutPrefix(s.name, "fuzz ")
+		for _, f := range s.flags {
+			if name, isFuzz := strings.CutPrefix(f, "-fuzz=^"); ok && isFuzz {
+				want = append(want, pkg+" "+strings.TrimSuffix(name, "$"))
+			}
+		}
+	}
+	slices.Sort(found)
+	slices.Sort(want)
+	if !slices.Equal(found, want) {
+		t.Errorf("fuzz targets are\n%v\nand make test-long runs\n%v", found, want)
+	}
+}
+
+// events is what go test -json prints of one test that ends in a way, in package p.
+func events(test, action, output string) string {
+	var b strings.Builder
+	for line := range strings.Lines(output) {
+		fmt.Fprintf(&b, `{"Action":"output","Package":"%sp","Test":"%s","Output":%q}`+"\n", module, test, line)
+	}
+	fmt.Fprintf(&b, `{"Action":"%s","Package":"%sp","Test":"%s","Elapsed":1.5}`+"\n", action, module, test)
+	return b.String()
+}
+
+func TestReport(t *testing.T) {
+	pass := events("TestA", "pass", "=== RUN   TestA\n")
+	for _, c := range []struct {
+		name, events string
+		ok, require  bool // what finish returns, and is told
+		wants, lacks []string
+	}{
+		{name: "pass", events: pass + events("", "pass", "ok\n"), ok: true, require: true, wants: []string{"ok      1.5 s  p", "\n1 passed, 0 failed\n"}},
+		{name: "fail", events: pass + events("TestB", "fail", "=== RUN   TestB\n    b_test.go:1: wrong\n"),
+			wants: []string{"FAIL p: TestB", "wrong", "1 passed, 1 failed\n"}},
+		{name: "skip", events: events("TestC", "skip", "    c_test.go:1: NOT TESTED: no server\n--- SKIP: TestC (0.00s)\n"), ok: true,
+			wants: []string{"OK, BUT NOT TESTED: p.TestC: NOT TESTED: no server\n"}},
+		{name: "skip required", events: events("TestC", "skip", "    c_test.go:1: no server\n"), require: true,
+			wants: []string{"FAILED: NOT TESTED", "p.TestC: no server"}},
+		{name: "higher tier", events: events("TestD", "skip", "    d_test.go:7: long: runs staticcheck\n--- SKIP: TestD (0.00s)\n"), ok: true,
+			require: true, wants: []string{"1 tests are left to make test-all\n"}, lacks: []string{"NOT TESTED"}},
+		{name: "build", events: `{"ImportPath":"p","Action":"build-output","Output":"p.go:1: syntax error\n"}` + "\n" +
+			`{"ImportPath":"p","Action":"build-fail"}` + "\n", ok: true, wants: []string{"FAIL p\np.go:1: syntax error\n"}},
+		{name: "no event", events: "go: go.mod file not found\n", ok: true, wants: []string{"FAIL step: go: go.mod file not found\n"}},
+	} {
+		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
+			var out strings.Builder
+			r := newReport(&out)
+			if err := r.read(strings.NewReader(c.events), "step"); err != nil {
+				t.Fatal(err)
+			}
+			if ok := r.finish(c.require); ok != c.ok {
+				t.Errorf("finish = %v, want %v", ok, c.ok)
+			}
+			for _, want := range c.wants {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("no %q in\n%s", want, &out)
+				}
+			}
+			for _, lack := range c.lacks {
+				if strings.Contains(out.String(), lack) {
+					t.Errorf("%q in\n%s", lack, &out)
+				}
+			}
+		})
+	}
+}
+
+func TestRecord(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "doc.md")
+	begin := fmt.Sprintf(recordBegin, "long")
+	r := &runner{tier: "long", report: newReport(nil), results: []result{{name: "chaos"}, {name: "soak", err: os.ErrDeadlineExceeded}}}
+	if err := os.WriteFile(file, []byte("a\n"+begin+"old\n"+recordEnd+"b\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.record(file); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"a\n" + begin, "| chaos | 0s | passed |\n", "| soak | 0s | **failed** |\n", recordEnd + "b\n"} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("no %q in\n%s", want, text)
+		}
+	}
+	if strings.Contains(string(text), "old") {
+		t.Error("the old result is still there")
+	}
+}

@@ -1,0 +1,16 @@
+//go:build long
+
+package embedded_test
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/operations"
+	"github.com/afgen/afgen/runtime/backend/embedded"
+)
+
+func TestLongSoak(t *testing.T) {
+	operations.Soak(t, embedded.File(filepath.Join(t.TempDir(), "af.db")), 4*time.Minute)
+}
