@@ -53,6 +53,7 @@ func newRunner(tier string, flags []string) (*runner, error) {
 		r.packages = append(r.packages, strings.TrimPrefix(p, module))
 	}
 	r.packages = slowFirst(r.packages)
+	r.report.hasAll = tier != "test"
 	if out, err = exec.Command(r.goCmd, "env", "CC").Output(); err != nil {
 		return nil, fmt.Errorf("go env CC: %w", err)
 	}

@@ -61,8 +61,11 @@ func only(paths ...string) func(string) bool {
 	return func(path string) bool { return slices.Contains(paths, path) }
 }
 
-// Three packages at a time, since the tests of some mostly wait for other processes.
-var lightStep = step{name: "light", packages: light, race: true, flags: []string{"-p=3"}}
+// raced are the light tests with the race detector, with which they take several times as long: what repeats itself does so
+// less often (-short). Three packages at a time, since the tests of some mostly wait for other processes.
+func raced(packages func(string) bool) step {
+	return step{name: "race detector", packages: packages, race: true, flags: []string{"-short", "-p=3"}}
+}
 
 // overServers are the suites that need servers, as lanes that fit side by side.
 func overServers(name string, env ...string) []lane {
@@ -93,27 +96,20 @@ func fuzz(duration string) []step {
 }
 
 func tiers() map[string]tier {
-	short := lightStep
-	short.packages, short.flags = lightest, append([]string{"-short"}, short.flags...)
-
-	// The race detector leaves the simulation of the task engine time for few seeds, and random operations on SQLite for few
-	// rounds: a second look without it has all of them. It also checks types for other systems.
-	secondLook := step{
-		name: "without the race detector", packages: only("internal/fault", "internal/house", "runtime/backend/embedded"),
-		flags: []string{"-run=Storm|DoesWhatMemoryDoes|StoreConforms(AndLooks.*)?$|OtherSystems", "-p=1"},
-	}
+	// The second look, without the race detector, is at full length.
+	full := step{name: "full length", packages: light, flags: []string{"-p=1"}}
 	costs := step{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, nice: true}
 	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
 	all := overServers("servers")
-	background := append(lane{lint, secondLook}, fuzz("5s")[:2]...)
+	background := append(lane{lint, full}, fuzz("5s")[:2]...)
 	for i := range background {
 		background[i].nice = true
 	}
 	all[1] = append(all[1], costs)
 
 	return map[string]tier{
-		"test":      {phases: []phase{{{short}}}},
-		"all":       {phases: []phase{{{lightStep}}, append(all, background)}, servers: true},
+		"test":      {phases: []phase{{{raced(lightest)}}}},
+		"all":       {phases: []phase{{{raced(light)}}, append(all, background)}, servers: true},
 		"rabbitmq4": {phases: []phase{rabbitmq4()}, servers: true},
 		"long":      {phases: long(), servers: true, keepGoing: true},
 	}
@@ -128,7 +124,7 @@ func rabbitmq4() phase {
 }
 
 func long() []phase {
-	repeated := lightStep
+	repeated := raced(light)
 	repeated.name, repeated.flags = "three times in any order", []string{"-count=3", "-shuffle=on", "-p=3"}
 	vet := func(os string) step {
 		return step{name: "vet " + os, command: []string{"go", "vet", "./runtime/...", "./examples/...", "./cmd/..."}, env: []string{"GOOS=" + os}}

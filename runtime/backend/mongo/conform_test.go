@@ -51,6 +51,11 @@ func skipping(c *mongo.Client, s *conform.Skip) *mongo.Client {
 	return c
 }
 
+func TestStoreConforms(t *testing.T) {
+	var s conform.Skip
+	conform.Store(t, func(t *testing.T) *backend.Ports { return portsOf(skipping(join(t, devstack.Mongo(t)), &s)) }, s.Options(options))
+}
+
 func TestDocsConform(t *testing.T) { conform.Docs(t, alone, options) }
 
 // Random operations, beside the reference.
