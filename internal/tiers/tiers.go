@@ -67,18 +67,21 @@ func raced(packages func(string) bool) step {
 	return step{name: "race detector", packages: packages, race: true, flags: []string{"-short", "-p=3"}}
 }
 
-// overServers are the suites that need servers, as lanes that fit side by side.
-func overServers(name string, env ...string) []lane {
+// adapters are the suites of each server, as lanes that fit side by side.
+func adapters(name string, env ...string) []lane {
 	return []lane{
-		{
-			{name: name, packages: only("runtime/backend/amqp"), race: true, env: env},
-			{name: name, packages: only("runtime/backend/servers"), race: true, env: env},
-		},
+		{{name: name, packages: only("runtime/backend/amqp"), race: true, env: env}},
 		{
 			{name: name, packages: only("runtime/backend/mongo", "runtime/backend/redis"), race: true, env: env, flags: []string{"-p=2"}},
 			{name: name, packages: only("internal/devstack", "internal/devstack/stack"), race: true, env: env, flags: []string{"-p=1"}},
 		},
 	}
+}
+
+// together is the suite of the three servers together. It measures how soon work goes on after a failure, so nothing else
+// runs beside it.
+func together(name string, env ...string) step {
+	return step{name: name, packages: only("runtime/backend/servers"), race: true, env: env}
 }
 
 func fuzz(duration string) []step {
@@ -100,16 +103,16 @@ func tiers() map[string]tier {
 	full := step{name: "full length", packages: light, flags: []string{"-p=1"}}
 	costs := step{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, nice: true}
 	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
-	all := overServers("servers")
+	beside := adapters("servers")
 	background := append(lane{lint, full}, fuzz("5s")[:2]...)
 	for i := range background {
 		background[i].nice = true
 	}
-	all[1] = append(all[1], costs)
+	beside[0] = append(beside[0], costs)
 
 	return map[string]tier{
 		"test":      {phases: []phase{{{raced(lightest)}}}},
-		"all":       {phases: []phase{{{raced(light)}}, append(all, background)}, servers: true},
+		"all":       {phases: []phase{{{raced(light)}}, append(beside, background), {{together("servers")}}}, servers: true},
 		"rabbitmq4": {phases: []phase{rabbitmq4()}, servers: true},
 		"long":      {phases: long(), servers: true, keepGoing: true},
 	}
@@ -125,17 +128,18 @@ func rabbitmq4() phase {
 
 func long() []phase {
 	repeated := raced(light)
-	repeated.name, repeated.flags = "three times in any order", []string{"-count=3", "-shuffle=on", "-p=3"}
+	repeated.name, repeated.flags = "three times in any order", append(repeated.flags, "-count=3", "-shuffle=on")
 	vet := func(os string) step {
 		return step{name: "vet " + os, command: []string{"go", "vet", "./runtime/...", "./examples/...", "./cmd/..."}, env: []string{"GOOS=" + os}}
 	}
-	standalone := slices.Concat(overServers("standalone MongoDB", "AF_TEST_TOPOLOGY=standalone")...)
+	const topology = "AF_TEST_TOPOLOGY=standalone"
+	standalone := append(slices.Concat(adapters("standalone MongoDB", topology)...), together("standalone MongoDB", topology))
 	fuzzing := fuzz("60s")
 	for i := range fuzzing { // beside lanes that mostly wait
 		fuzzing[i].nice = true
 	}
 	chaos := func(pkg string) step {
-		return step{name: "chaos", packages: only(pkg), flags: []string{"-run=Chaos", "-chaos=6m"}}
+		return step{name: "chaos", packages: only(pkg), flags: []string{"-run=Chaos", "-chaos=4m"}}
 	}
 	jobs := func(pkg string) step {
 		return step{name: "jobs", packages: only(pkg), flags: []string{"-run=KilledSchedulers", "-jobs=60s"}}
@@ -145,7 +149,7 @@ func long() []phase {
 	}
 	return []phase{
 		{{repeated}},
-		{{{name: "simulation", packages: only("internal/fault"), flags: []string{"-run=Storm", "-seeds=40000"}}}},
+		{{{name: "simulation", packages: only("internal/fault"), flags: []string{"-run=Storm", "-seeds=20000"}}}},
 		{
 			{{name: "generator", packages: only("gen"), flags: []string{"-run=AManifestNeverHidesAChange|ALargeModule", "-sound=2m", "-large"}}},
 			{{name: "differential", packages: only("runtime/backend/mongo"), flags: []string{"-run=DoesWhatMemoryDoes", "-checks=100"}}},
