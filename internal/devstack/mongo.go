@@ -134,10 +134,28 @@ func WithDatabase(uri, name string) string {
 	return uri
 }
 
+// Empty deletes all documents of a database, and keeps its collections and indexes.
+func Empty(uri string) error {
+	return withDatabase(uri, func(ctx context.Context, db *mongo.Database) error {
+		names, err := db.ListCollectionNames(ctx, bson.D{})
+		for _, name := range names {
+			if err == nil {
+				_, err = db.Collection(name).DeleteMany(ctx, bson.D{})
+			}
+		}
+		return err
+	})
+}
+
+// withDatabase calls f with the database that a URI names.
+func withDatabase(uri string, f func(ctx context.Context, db *mongo.Database) error) error {
+	base, _, _ := strings.Cut(uri, "?")
+	return withMongo(uri, nil, func(ctx context.Context, c *mongo.Client) error {
+		return f(ctx, c.Database(base[strings.LastIndex(base, "/")+1:]))
+	})
+}
+
 // dropDatabase removes what a test has left, if the server still runs.
 func dropDatabase(uri string) {
-	_ = withMongo(uri, nil, func(ctx context.Context, c *mongo.Client) error {
-		base, _, _ := strings.Cut(uri, "?")
-		return c.Database(base[strings.LastIndex(base, "/")+1:]).Drop(ctx)
-	})
+	_ = withDatabase(uri, func(ctx context.Context, db *mongo.Database) error { return db.Drop(ctx) })
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/internal/devstack"
@@ -18,6 +19,7 @@ func join(t testing.TB, uri string, change ...func(*mongo.Config)) *mongo.Client
 	t.Helper()
 	base, _, _ := strings.Cut(uri, "?")
 	config := mongo.Config{URI: uri, Address: "the server", Database: base[strings.LastIndex(base, "/")+1:], AppName: "afgen tests"}
+	patient(&config)
 	for _, f := range change {
 		f(&config)
 	}
@@ -42,8 +44,21 @@ func portsOf(c *mongo.Client) *backend.Ports {
 
 func alone(t *testing.T) *backend.Ports { return portsOf(join(t, devstack.Mongo(t))) }
 
-// The order by weight and age is exact as long as no other process claims.
-var options = conform.Options{}
+// options have as many competitors as one machine has time for. The order by weight and age is exact as long as no other
+// process claims.
+var options = conform.Options{Many: 16}
+
+// patient is for tests that aren't about servers that can't be reached: a busy machine may take long to answer.
+func patient(c *mongo.Config) { c.Patience = time.Minute }
+
+// wipe empties a database when the test ends. A suite uses one database, since each new one has all indexes to be created.
+func wipe(t *testing.T, uri string) {
+	t.Cleanup(func() {
+		if err := devstack.Empty(uri); err != nil {
+			t.Error(err)
+		}
+	})
+}
 
 // skipping makes a client go by a clock that tests put forward.
 func skipping(c *mongo.Client, s *conform.Skip) *mongo.Client {
@@ -53,10 +68,22 @@ func skipping(c *mongo.Client, s *conform.Skip) *mongo.Client {
 
 func TestStoreConforms(t *testing.T) {
 	var s conform.Skip
-	conform.Store(t, func(t *testing.T) *backend.Ports { return portsOf(skipping(join(t, devstack.Mongo(t)), &s)) }, s.Options(options))
+	uri := devstack.Mongo(t)
+	conform.Store(t, func(t *testing.T) *backend.Ports {
+		c := skipping(join(t, uri), &s)
+		wipe(t, uri)
+		return portsOf(c)
+	}, s.Options(options))
 }
 
-func TestDocsConform(t *testing.T) { conform.Docs(t, alone, options) }
+func TestDocsConform(t *testing.T) {
+	uri := devstack.Mongo(t)
+	conform.Docs(t, func(t *testing.T) *backend.Ports {
+		c := join(t, uri)
+		wipe(t, uri)
+		return portsOf(c)
+	}, options)
+}
 
 // Random operations, beside the reference.
 func TestStoreDoesWhatMemoryDoes(t *testing.T) {

@@ -13,20 +13,15 @@ import (
 	"github.com/afgen/afgen/runtime/backend/mongo"
 )
 
-// pair opens a database by two clients, and returns ports of which each call goes by the other one than the call before:
-// so nothing may rest on what a client remembers.
-func pair(t *testing.T) *backend.Ports {
-	ports, _ := pairOf(t, new(conform.Skip))
-	return ports
-}
-
-// pairOf is pair by a clock, with one of the clients.
-func pairOf(t *testing.T, skip *conform.Skip, change ...func(*mongo.Config)) (*backend.Ports, *mongo.Client) {
-	uri := devstack.Mongo(t)
+// pairOf opens a database by two clients that go by a clock. It returns ports of which each call goes by the other client than
+// the call before, so that nothing may rely on what a client remembers, and one of the clients. The database is empty again when
+// the test ends.
+func pairOf(t *testing.T, uri string, skip *conform.Skip, change ...func(*mongo.Config)) (*backend.Ports, *mongo.Client) {
 	a, b := skipping(join(t, uri, change...), skip), skipping(join(t, uri, change...), skip)
 	ports := portsOf(a)
 	ports.Store = &inTurnStore{stores: [2]backend.Store{a.Store(), b.Store()}}
 	ports.Docs = &inTurnDocs{docs: [2]backend.Docs{a.Docs(), b.Docs()}}
+	wipe(t, uri)
 	return ports, a
 }
 
@@ -36,8 +31,9 @@ func TestStoreConformsByTwoClientsAndLooksAtNoMoreThanItMust(t *testing.T) {
 	o := s.Options(options)
 	o.Overtake = 3 // of those inserted at the same moment by two
 	seen := newPlans()
+	uri := devstack.Mongo(t)
 	conform.Store(t, func(t *testing.T) *backend.Ports {
-		ports, client := pairOf(t, &s, seen.watch)
+		ports, client := pairOf(t, uri, &s, seen.watch)
 		t.Cleanup(func() { seen.check(t, client) })
 		return ports
 	}, o)
@@ -47,7 +43,11 @@ func TestStoreConformsByTwoClientsAndLooksAtNoMoreThanItMust(t *testing.T) {
 }
 
 func TestDocsConformByTwoClients(t *testing.T) {
-	conform.Docs(t, pair, options)
+	uri := devstack.Mongo(t)
+	conform.Docs(t, func(t *testing.T) *backend.Ports {
+		ports, _ := pairOf(t, uri, new(conform.Skip))
+		return ports
+	}, options)
 }
 
 type inTurnStore struct {
