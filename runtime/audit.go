@@ -50,33 +50,44 @@ func (p *pulse) audit(ctx context.Context) {
 	for _, o := range owned {
 		theirs[claimed{o.ID, o.Fence}] = o
 	}
+	// What a claim is granted is registered before the claim ends, and an attempt hands its result to the settler before it
+	// leaves its pool: asked in this order, no task of this process is missed.
+	next, ended := p.e.claims.bounds()
+	running := map[claimed]*attempt{}
+	p.e.eachRun(func(a *attempt) { running[a.key()] = a })
 	here := p.e.settler.unwritten()
-	p.e.eachRun(func(a *attempt) {
-		o, ok := theirs[a.key()]
+	for key, a := range running {
+		o, ok := theirs[key]
 		switch {
 		case ok && o.Stopping:
 			a.cancel(ErrTaskStopped)
-		case !ok && before[a.key()] && !here[a.key()]:
+		case !ok && before[key] && !here[key]:
 			a.cancel(ErrLeaseLost) // the fence has moved on
 		}
-		here[a.key()] = true
-	})
-	p.release(theirs, here)
+		here[key] = true
+	}
+	p.release(theirs, here, next, ended)
 }
 
-// release gives back claims of which this process knows nothing, since the reply was lost: those that were adrift at the
-// audit before, too.
-func (p *pulse) release(theirs map[claimed]backend.Owned, here map[claimed]bool) {
+// release gives back claims that this process doesn't know, since their replies were lost. Such a claim was sent before the
+// store was read, so its number is below next when it is first missed. It is given back by a later audit, once no claim
+// below that number is in flight (all below ended are over): until then its reply may still come.
+func (p *pulse) release(theirs map[claimed]backend.Owned, here map[claimed]bool, next, ended int64) {
 	p.mu.Lock()
-	adrift := map[claimed]bool{}
+	adrift := map[claimed]int64{}
 	var lost []backend.Owned
 	for key, o := range theirs {
+		if here[key] {
+			continue
+		}
+		before, seen := p.adrift[key]
 		switch {
-		case here[key]:
-		case p.adrift[key]:
+		case !seen:
+			adrift[key] = next
+		case before <= ended:
 			lost = append(lost, o)
 		default:
-			adrift[key] = true
+			adrift[key] = before
 		}
 	}
 	p.adrift = adrift

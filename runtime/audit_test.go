@@ -104,3 +104,92 @@ func TestAuditStopsARunWhoseFenceHasMoved(t *testing.T) {
 		}
 	})
 }
+
+// gatedStore holds back the replies of claims, which the store has granted, until the gate opens. sent gets one value for each.
+type gatedStore struct {
+	backend.Store
+	sent chan int
+	gate chan struct{}
+}
+
+func (s gatedStore) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
+	tasks, next, err := s.Store.Claim(ctx, c)
+	if len(tasks) > 0 {
+		s.sent <- len(tasks)
+		<-s.gate
+	}
+	return tasks, next, err
+}
+
+// However often this process compares its claims with the store while the reply of a claim is on its way, what the claim was
+// granted runs once. Each stop of a running task, of any process, makes it compare.
+func TestClaimInFlightIsNotGivenBack(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := memory.New()
+		sent, gate := make(chan int, 100), make(chan struct{})
+		w := jobWorker
+		w.Max = 10
+		_, q := work(t, altered{world, func(p *backend.Ports) { p.Store = gatedStore{p.Store, sent, gate} }}, w,
+			func(_ context.Context, n int) (int, error) { return n, nil })
+		victim := jobWorker
+		victim.Name = "victim"
+		other, victims := work(t, world, victim, func(ctx context.Context, _ int) (int, error) {
+			<-ctx.Done()
+			return 0, context.Cause(ctx)
+		})
+		id := must(q.Submit(t.Context(), 1))(t)
+		<-sent
+		for range 5 {
+			stopped := must(victims.Submit(t.Context(), 1))(t)
+			time.Sleep(100 * time.Millisecond)
+			if err := other.StopTask(t.Context(), stopped); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		close(gate)
+		must(q.Wait(t.Context(), id))(t)
+		if task := must(q.Get(t.Context(), id))(t); task.Fence != 1 || task.Attempt != 1 {
+			t.Errorf("the task was claimed %d times, attempt %d", task.Fence, task.Attempt)
+		}
+	})
+}
+
+// A claim whose reply is lost for good is given back, though the pool goes on claiming.
+func TestClaimOfALostReplyIsGivenBackWhileOthersAreInFlight(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		lost := false
+		w := jobWorker
+		w.Max = 4
+		_, q := work(t, altered{memory.New(), func(p *backend.Ports) { p.Store = &forgetfulStore{Store: p.Store, lost: &lost} }}, w,
+			func(_ context.Context, n int) (int, error) { return n, nil })
+		id := must(q.Submit(t.Context(), 1))(t)
+		end := time.Now().Add(30 * time.Second)
+		for time.Now().Before(end) { // claims follow one another
+			must(q.Submit(t.Context(), 2))(t)
+			time.Sleep(50 * time.Millisecond)
+		}
+		if task := must(q.Get(t.Context(), id))(t); !lost || task.Status != af.StatusSuccess || task.Crashes != 0 {
+			t.Errorf("reply lost: %v, %+v", lost, task)
+		}
+	})
+}
+
+// forgetfulStore loses the first reply that grants a task, and that of each repetition of the claim.
+type forgetfulStore struct {
+	backend.Store
+	lost  *bool
+	nonce string
+}
+
+func (s *forgetfulStore) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
+	tasks, next, err := s.Store.Claim(ctx, c)
+	if len(tasks) > 0 && !*s.lost {
+		*s.lost, s.nonce = true, c.Nonce
+	}
+	if c.Nonce == s.nonce {
+		return nil, 0, backend.NewError(backend.ErrUnavailable, "the reply was lost").With(backend.OutcomeUnknown)
+	}
+	time.Sleep(40 * time.Millisecond)
+	return tasks, next, err
+}

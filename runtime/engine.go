@@ -34,6 +34,7 @@ type engine struct {
 	waits   waits
 	pulse   *pulse
 	settler *settler
+	claims  claimsInFlight
 	sched   *scheduler
 
 	limits   *limiter

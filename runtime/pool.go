@@ -217,6 +217,7 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 		}
 		byID[h.ID] = h
 	}
+	defer p.e.claims.end(p.e.claims.begin())
 	var tasks []Task
 	err = p.e.repeat(ctx, func(ctx context.Context) (err error) {
 		tasks, next, err = p.e.store.Claim(ctx, c)

@@ -30,7 +30,7 @@ type pulse struct {
 	refusal  error     // of the last beat
 	missed   time.Time // the first beat of those that were refused lately
 	since    time.Time // when beats began to be accepted
-	adrift   map[claimed]bool
+	adrift   map[claimed]int64 // claims that were missing here at the last audit, and the number of the next claim when first missed
 
 	suspects map[string]time.Time // ids of tasks whose owners may be dead, since when
 
@@ -75,7 +75,7 @@ func (p *pulse) rename() {
 	p.born++
 	p.count = 0
 	p.name = p.e.app.instance.ID + "-" + strconv.Itoa(p.born)
-	p.adrift = map[claimed]bool{}
+	p.adrift = map[claimed]int64{}
 }
 
 // instanceOf returns the id of the instance that an owner is of.

@@ -1,0 +1,45 @@
+package runtime
+
+import "sync"
+
+// claimsInFlight numbers the claims of this process, in the order in which they are sent, and knows which of them are in
+// flight: sent, and what they have granted not registered yet. The zero value is ready to use. It is safe for concurrent use.
+//
+// Whoever compares the tasks that the store has granted to this process with those that run here needs it: a task that is
+// missing here may be one that a claim in flight has just been granted.
+type claimsInFlight struct {
+	mu   sync.Mutex
+	next int64
+	open map[int64]struct{}
+}
+
+// begin numbers a claim that is about to be sent.
+func (c *claimsInFlight) begin() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.open == nil {
+		c.open = map[int64]struct{}{}
+	}
+	n := c.next
+	c.next++
+	c.open[n] = struct{}{}
+	return n
+}
+
+// end notes that what a claim was granted is registered, or that it failed.
+func (c *claimsInFlight) end(n int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.open, n)
+}
+
+// bounds returns the number of the next claim, and below which number no claim is in flight.
+func (c *claimsInFlight) bounds() (next, ended int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ended = c.next
+	for n := range c.open {
+		ended = min(ended, n)
+	}
+	return c.next, ended
+}
