@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -35,6 +36,9 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 		tasks[i] = newTask(s, i, a.NewID())
 	}
 	ids, err := e.insert(ctx, tasks)
+	if err != nil && len(tasks) == 1 && asCoded(err).Outcome == OutcomeUnknown {
+		err = &submitError{err, tasks[0].Task.ID}
+	}
 	if err != nil && len(ids) > 0 { // whatever became of the write that failed, repeating all would make tasks twice
 		err = Errorf(CodeOf(err), "the first %d of %d tasks are kept, and maybe more: %w", len(ids), len(tasks), err)
 	}
@@ -126,21 +130,68 @@ func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string,
 	return ids, nil
 }
 
-// ask does something repeatable on the store for a caller, a few times where it is unavailable; once where it has been so for
-// a lease, so that nobody waits for what will not come.
+// ask does something repeatable on the store for a caller. While nothing has been sent it tries a few times, or once if the
+// store has been unavailable for a lease, so that the caller need not wait for what will not come. After a try whose outcome is
+// unknown it repeats until the store answers, the App ends or ctx does (without a deadline: for 30 s), since only the store can
+// tell whether that try had an effect. An error after such a try has OutcomeUnknown, whatever the last try reports.
 func (e *engine) ask(ctx context.Context, op func(context.Context) error) error {
+	unknown := false
+	begun := time.Now()
+	_, bounded := ctx.Deadline()
 	for try := 0; ; try++ {
 		err := op(ctx)
-		if err == nil || CodeOf(err) != ErrUnavailable || try == maxRetries || errors.Is(err, backend.ErrAway) || e.pulse.cutOff() {
-			if err != nil {
-				return local(err)
-			}
+		if err == nil {
 			return nil
 		}
-		if !sleep(ctx, jitter(retryBase<<try)) {
-			return local(err)
+		coded := asCoded(err)
+		unknown = unknown || coded.Outcome == OutcomeUnknown
+		again := coded.Code == ErrUnavailable && try < maxRetries && !errors.Is(err, backend.ErrAway) && !e.pulse.cutOff()
+		if unknown && (coded.Code == ErrUnavailable || coded.Code == ErrDeadlineExceeded) {
+			again = bounded || time.Since(begun) < unboundedAsk
 		}
+		if again && e.pause(ctx, min(retryBase<<min(try, 6), pollMost)) {
+			continue
+		}
+		if unknown {
+			copied := *coded // errors may be shared
+			return copied.With(OutcomeUnknown)
+		}
+		return local(err)
 	}
+}
+
+// unboundedAsk is how long the outcome of a request is asked for if the caller's context has no deadline.
+const unboundedAsk = 30 * time.Second
+
+// pause sleeps for about d. It reports false if ctx or the engine ends first.
+func (e *engine) pause(ctx context.Context, d time.Duration) bool {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(e.ctx, cancel)()
+	return sleep(ctx, jitter(d))
+}
+
+// asCoded returns the *Error in err, or one made of it.
+func asCoded(err error) *Error {
+	e, _ := errors.AsType[*Error](local(err))
+	return e
+}
+
+// A submitError is the error of a submission that may have stored its task.
+type submitError struct {
+	error
+	id string
+}
+
+func (e *submitError) Unwrap() error { return e.error }
+
+// SubmittedID returns the id of the task that a failed Submit or Store may have stored: its error has [OutcomeUnknown]. To
+// submit again with this id, by [TaskID], makes one task whatever became of the first try. For any other error it returns "".
+func SubmittedID(err error) string {
+	if e, ok := errors.AsType[*submitError](err); ok {
+		return e.id
+	}
+	return ""
 }
 
 // requireWorker refuses a queue without a worker.
