@@ -207,7 +207,7 @@ func TestSuspicionIsAgainstOneOwner(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		bystander.Thaw()
 		must(client.Wait(t.Context(), lost))(t)
-		must(client.Wait(t.Context(), kept))(t)
+		must(q.Wait(t.Context(), kept))(t)
 		if task := must(client.Get(t.Context(), lost))(t); task.Crashes != 1 || task.Ended.Sub(died) > 4*time.Second {
 			t.Errorf("the victim's task has %d crashes and ended after %v", task.Crashes, task.Ended.Sub(died))
 		}

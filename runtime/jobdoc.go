@@ -274,7 +274,10 @@ func (j *jobDoc) task(id string) backend.NewTask {
 }
 
 // fireID is the id of a due time's task: one in the whole cluster.
-func fireID(job string, due int64) string { return "job/" + job + "/" + strconv.FormatInt(due, 10) }
+func fireID(job string, due int64) string { return firePrefix + job + "/" + strconv.FormatInt(due, 10) }
+
+// firePrefix begins the ids of tasks that jobs make.
+const firePrefix = "job/"
 
 // public is the job as users see it.
 func (j *jobDoc) public() Job {

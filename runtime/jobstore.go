@@ -336,7 +336,7 @@ func (e *engine) runJob(ctx context.Context, id string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ids, err := e.insert(ctx, []backend.NewTask{j.task("job/" + id + "/run-" + e.app.NewID())})
+	ids, err := e.insert(ctx, []backend.NewTask{j.task(firePrefix + id + "/run-" + e.app.NewID())})
 	if err != nil {
 		return "", err
 	}

@@ -160,14 +160,30 @@ func (q VoidQueue[P]) Get(ctx context.Context, id string) (Task, error) {
 	return q.tasks.GetTask(ctx, id)
 }
 
-// Result returns nil if the task has succeeded, its error if it has failed or was stopped, and failed_precondition while
-// it has not ended.
+// Result returns nil if the task has succeeded, its error if it has failed or was stopped, failed_precondition while it has
+// not ended, and invalid_argument if it is in another queue.
 func (q VoidQueue[P]) Result(ctx context.Context, id string) error {
+	_, err := q.result(ctx, id)
+	return err
+}
+
+func (q VoidQueue[P]) result(ctx context.Context, id string) (Task, error) {
 	t, err := q.Get(ctx, id)
-	if err != nil {
-		return err
+	if err == nil {
+		err = q.owns(t)
 	}
-	return outcome(t)
+	if err == nil {
+		err = outcome(t)
+	}
+	return t, err
+}
+
+// owns returns an error if a task is in another queue: its result is of another type.
+func (q VoidQueue[P]) owns(t Task) error {
+	if t.Queue == q.worker.Name {
+		return nil
+	}
+	return Errorf(ErrInvalidArgument, "task %s is in queue %q, not in %q", t.ID, t.Queue, q.worker.Name)
 }
 
 // Wait blocks until the task's own run has ended and returns as [VoidQueue.Result] does. When ctx ends first the error
@@ -182,10 +198,13 @@ func (q VoidQueue[P]) wait(ctx context.Context, id string) (Task, error) {
 		return Task{}, q.unmade()
 	}
 	t, err := q.tasks.WaitTask(ctx, id)
-	if err != nil {
-		return t, err
+	if err == nil {
+		err = q.owns(t)
 	}
-	return t, outcome(t)
+	if err == nil {
+		err = outcome(t)
+	}
+	return t, err
 }
 
 // Schedule adds or replaces the job id, which submits p at each due time of cron from now on: five fields, six with seconds
@@ -250,10 +269,10 @@ func NewQueue[P, R any](t TaskClient, w Worker) Queue[P, R] {
 	return Queue[P, R]{NewVoidQueue[P](t, w)}
 }
 
-// Result returns the result of a task that has succeeded, its error if it has failed or was stopped, and
-// failed_precondition while it has not ended.
+// Result returns the result of a task that has succeeded, its error if it has failed or was stopped, failed_precondition
+// while it has not ended, and invalid_argument if it is in another queue.
 func (q Queue[P, R]) Result(ctx context.Context, id string) (R, error) {
-	t, err := q.Get(ctx, id)
+	t, err := q.result(ctx, id)
 	return resultOf[R](t, err)
 }
 
@@ -265,9 +284,6 @@ func (q Queue[P, R]) Wait(ctx context.Context, id string) (R, error) {
 }
 
 func resultOf[R any](t Task, err error) (R, error) {
-	if err == nil {
-		err = outcome(t)
-	}
 	if err != nil {
 		var zero R
 		return zero, err

@@ -74,6 +74,9 @@ func checkSubmission(s Submission) *Error {
 	if strings.HasSuffix(s.Options.ID, doneSuffix) {
 		return Errorf(ErrInvalidArgument, "TaskID %q: ids that end in %s are those of SubtasksDone", s.Options.ID, doneSuffix)
 	}
+	if strings.HasPrefix(s.Options.ID, firePrefix) {
+		return Errorf(ErrInvalidArgument, "TaskID %q: ids that begin with %s are those of jobs", s.Options.ID, firePrefix)
+	}
 	switch s.Options.OnFailure {
 	case "", IgnoreFailures, FailFast, CollectFailures:
 	default:
@@ -122,7 +125,11 @@ func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string,
 		if err != nil {
 			return ids, err
 		}
-		for _, t := range stored {
+		for i, t := range stored {
+			if want := &tasks[i].Task; t.ID == want.ID && t.Queue != want.Queue {
+				return ids, Errorf(ErrAlreadyExists, "task %s is in queue %q already, and can't be one of queue %q", t.ID, t.Queue,
+					want.Queue).With(OutcomeNotSent)
+			}
 			ids = append(ids, t.ID)
 		}
 		tasks = tasks[n:]
