@@ -139,30 +139,31 @@ func long() []phase {
 		fuzzing[i].nice = true
 	}
 	chaos := func(pkg string) step {
-		return step{name: "chaos", packages: only(pkg), flags: []string{"-run=Chaos", "-chaos=4m"}}
+		return step{name: "chaos", packages: only(pkg), flags: []string{"-run=Chaos", "-chaos=3m"}}
 	}
 	jobs := func(pkg string) step {
-		return step{name: "jobs", packages: only(pkg), flags: []string{"-run=KilledSchedulers", "-jobs=60s"}}
+		return step{name: "jobs", packages: only(pkg), flags: []string{"-run=KilledSchedulers", "-jobs=30s"}}
 	}
 	long := func(name, pkg string) step {
 		return step{name: name, packages: only(pkg), flags: []string{"-tags=long", "-run=Long"}}
 	}
+	generator := []step{
+		{name: "simulation", packages: only("internal/fault"), flags: []string{"-run=Storm", "-seeds=20000"}, nice: true},
+		{name: "generator", packages: only("gen"), nice: true,
+			flags: []string{"-run=AManifestNeverHidesAChange|ALargeModule", "-sound=2m", "-large"}},
+		{name: "differential", packages: only("runtime/backend/mongo"), flags: []string{"-run=DoesWhatMemoryDoes", "-rapid.checks=30"}, nice: true},
+	}
 	return []phase{
 		{{repeated}},
-		{{{name: "simulation", packages: only("internal/fault"), flags: []string{"-run=Storm", "-seeds=20000"}}}},
-		{
-			{{name: "generator", packages: only("gen"), flags: []string{"-run=AManifestNeverHidesAChange|ALargeModule", "-sound=2m", "-large"}}},
-			{{name: "differential", packages: only("runtime/backend/mongo"), flags: []string{"-run=DoesWhatMemoryDoes", "-checks=100"}}},
-		},
-		{{vet("darwin"), vet("windows")}},
 		{
 			{chaos("runtime/backend/embedded"), jobs("runtime/backend/embedded"), long("soak", "runtime/backend/embedded")},
 			{chaos("runtime/backend/servers"), jobs("runtime/backend/servers"), long("soak, elections", "runtime/backend/servers")},
+			fuzzing,
 		},
-		{standalone, fuzzing},
+		{standalone, generator},
 		{
 			{{name: "RabbitMQ 4 and Redis 8", command: []string{"make", "test-rabbitmq4"}}},
-			{long("two hosts", "internal/devstack/stack"), long("elections", "internal/devstack")},
+			{long("two hosts", "internal/devstack/stack"), long("elections", "internal/devstack"), vet("darwin"), vet("windows")},
 		},
 	}
 }

@@ -12,5 +12,5 @@ import (
 )
 
 func TestLongSoak(t *testing.T) {
-	operations.Soak(t, embedded.File(filepath.Join(t.TempDir(), "af.db")), 3*time.Minute)
+	operations.Soak(t, embedded.File(filepath.Join(t.TempDir(), "af.db")), 2*time.Minute)
 }

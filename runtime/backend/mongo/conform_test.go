@@ -42,8 +42,6 @@ func portsOf(c *mongo.Client) *backend.Ports {
 	return &backend.Ports{Name: "mongo", Store: c.Store(), Docs: c.Docs()}
 }
 
-func alone(t *testing.T) *backend.Ports { return portsOf(join(t, devstack.Mongo(t))) }
-
 // options have as many competitors as one machine has time for. The order by weight and age is exact as long as no other
 // process claims.
 var options = conform.Options{Many: 16}
@@ -87,6 +85,7 @@ func TestDocsConform(t *testing.T) {
 
 // Random operations, beside the reference.
 func TestStoreDoesWhatMemoryDoes(t *testing.T) {
+	uri := devstack.Mongo(t)
 	testkit.Checks(t, 10)
 	conform.Differential(t, func(t *testing.T) *backend.Ports {
 		ports, err := memory.New().Open(t.Context(), backend.Env{})
@@ -94,5 +93,8 @@ func TestStoreDoesWhatMemoryDoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		return ports
-	}, alone, options)
+	}, func(t *testing.T) *backend.Ports { // for each case
+		must(t, devstack.Empty(uri))
+		return portsOf(join(t, uri))
+	}, options)
 }

@@ -16,7 +16,7 @@ import (
 )
 
 func TestLongSoak(t *testing.T) {
-	operations.Soak(t, servers.From(configured(t)), 3*time.Minute)
+	operations.Soak(t, servers.From(configured(t)), 2*time.Minute)
 }
 
 // seen is a worker that remembers what it has run.
