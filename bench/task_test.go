@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/latency"
 	af "github.com/afgen/afgen/runtime"
 )
 
@@ -156,6 +157,6 @@ func BenchmarkIdle(b *testing.B) {
 			d.calls.awaitSettled(b, int64(i+1))
 		}
 		b.StopTimer()
-		reportLatencies(b, latencies)
+		latency.Report(b, latencies)
 	})
 }

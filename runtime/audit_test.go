@@ -155,7 +155,7 @@ func TestClaimInFlightIsNotGivenBack(t *testing.T) {
 	})
 }
 
-// A claim whose reply is lost for good is given back, though the pool goes on claiming.
+// A claim whose reply is lost for good is given back, while the pool keeps claiming.
 func TestClaimOfALostReplyIsGivenBackWhileOthersAreInFlight(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		lost := false

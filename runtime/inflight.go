@@ -5,8 +5,8 @@ import "sync"
 // claimsInFlight numbers the claims of this process, in the order in which they are sent, and knows which of them are in
 // flight: sent, and what they have granted not registered yet. The zero value is ready to use. It is safe for concurrent use.
 //
-// Whoever compares the tasks that the store has granted to this process with those that run here needs it: a task that is
-// missing here may be one that a claim in flight has just been granted.
+// Comparing the tasks that the store has granted to this process with those that run here needs it: a task that is missing here
+// may be one that a claim in flight has just been granted.
 type claimsInFlight struct {
 	mu   sync.Mutex
 	next int64

@@ -26,10 +26,10 @@ type pulse struct {
 	name     string // the owner this process is now
 	born     int    // owners so far
 	count    int64
-	accepted time.Time // the last beat
-	refusal  error     // of the last beat
-	missed   time.Time // the first beat of those that were refused lately
-	since    time.Time // when beats began to be accepted
+	accepted time.Time         // the last beat
+	refusal  error             // of the last beat
+	missed   time.Time         // the first beat of those that were refused lately
+	since    time.Time         // when beats began to be accepted
 	adrift   map[claimed]int64 // claims that were missing here at the last audit, and the number of the next claim when first missed
 
 	suspects map[string]time.Time // ids of tasks whose owners may be dead, since when

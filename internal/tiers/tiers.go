@@ -78,8 +78,8 @@ func adapters(name string, env ...string) []lane {
 	}
 }
 
-// together is the suite of the three servers together. It measures how soon work goes on after a failure, so nothing else
-// runs beside it.
+// together is the suite of the three servers together. It measures how soon tasks run again after a failure, so nothing else
+// runs at the same time.
 func together(name string, env ...string) step {
 	return step{name: name, packages: only("runtime/backend/servers"), race: true, env: env}
 }
@@ -103,16 +103,16 @@ func tiers() map[string]tier {
 	full := step{name: "full length", packages: light, flags: []string{"-p=1"}}
 	costs := step{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, nice: true}
 	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
-	beside := adapters("servers")
+	suites := adapters("servers")
 	background := append(lane{lint, full}, fuzz("5s")[:2]...)
 	for i := range background {
 		background[i].nice = true
 	}
-	beside[0] = append(beside[0], costs)
+	suites[0] = append(suites[0], costs)
 
 	return map[string]tier{
 		"test":      {phases: []phase{{{raced(lightest)}}}},
-		"all":       {phases: []phase{{{raced(light)}}, append(beside, background), {{together("servers")}}}, servers: true},
+		"all":       {phases: []phase{{{raced(light)}}, append(suites, background), {{together("servers")}}}, servers: true},
 		"rabbitmq4": {phases: []phase{rabbitmq4()}, servers: true},
 		"long":      {phases: long(), servers: true, keepGoing: true},
 	}
@@ -135,7 +135,7 @@ func long() []phase {
 	const topology = "AF_TEST_TOPOLOGY=standalone"
 	standalone := append(slices.Concat(adapters("standalone MongoDB", topology)...), together("standalone MongoDB", topology))
 	fuzzing := fuzz("60s")
-	for i := range fuzzing { // beside lanes that mostly wait
+	for i := range fuzzing { // the other lanes mostly wait
 		fuzzing[i].nice = true
 	}
 	chaos := func(pkg string) step {
