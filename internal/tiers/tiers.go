@@ -100,7 +100,7 @@ func fuzz(duration string) []step {
 
 func tiers() map[string]tier {
 	// The second look, without the race detector, is at full length.
-	full := step{name: "full length", packages: light, flags: []string{"-p=1"}}
+	full := step{name: "full length", packages: light, flags: []string{"-p=2"}}
 	costs := step{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, nice: true}
 	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
 	suites := adapters("servers")
