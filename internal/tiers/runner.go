@@ -134,7 +134,7 @@ func (r *runner) runTests(ctx context.Context, s step) error {
 	if s.race && r.race {
 		args, env = append(args, "-race"), append([]string{"CGO_ENABLED=1"}, env...)
 	}
-	args = append(append(args, s.flags...), r.flags...)
+	// Packages come first: after a flag that only the tests know, go test takes the rest for arguments of these.
 	if s.packages == nil {
 		args = append(args, "./...")
 	} else {
@@ -144,6 +144,7 @@ func (r *runner) runTests(ctx context.Context, s step) error {
 			}
 		}
 	}
+	args = append(append(args, s.flags...), r.flags...)
 	s.env = env
 	cmd := r.command(ctx, s, args)
 	var problems bytes.Buffer
