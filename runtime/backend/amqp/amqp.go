@@ -64,6 +64,10 @@ type Config struct {
 	// URL's heartbeat, or 10 s.
 	Heartbeat time.Duration
 
+	// Database is the name of the database whose task ids the hints carry. It is part of the names of their queues: programs
+	// with different databases may share a virtual host. If it is empty, so is that part.
+	Database string
+
 	// Instance is who speaks.
 	Instance backend.Instance
 	// Logger gets what an operator may want to know; nil drops it.

@@ -42,14 +42,14 @@ type hearing struct {
 
 // Listen implements backend.Transport. While the broker is away it returns at once; hints come as soon as it is back.
 func (t *transport) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
-	if err := checkQueue(prefixHints, queue); err != nil {
+	if err := checkQueue(t.hintPrefix(), queue); err != nil {
 		return nil, err
 	}
 	if ctx.Err() != nil {
 		return nil, gaveUp(ctx, "listening", backend.OutcomeNotSent)
 	}
 	l := &listener{
-		conn: t.conn, args: t.hintArgs(), queue: prefixHints + queue, window: max(window, 0),
+		conn: t.conn, args: t.hintArgs(), queue: t.hintPrefix() + queue, window: max(window, 0),
 		ended: make(chan struct{}), wake: make(chan struct{}, 1), changed: make(chan struct{}),
 	}
 	l.ctx, l.close = context.WithCancel(t.conn.ctx)

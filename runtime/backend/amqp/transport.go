@@ -65,10 +65,18 @@ func checkQueue(prefix, queue string) *backend.Error {
 	return nil
 }
 
+// hintPrefix begins the names of queues of hints. A database's name has no dots, so no two names are equal.
+func (t *transport) hintPrefix() string {
+	if db := t.conn.config.Database; db != "" {
+		return prefixHints + db + "."
+	}
+	return prefixHints
+}
+
 // Hint implements backend.Transport: what the broker confirms has been taken, what it refuses because the queue is full has
 // not. With an error it isn't known.
 func (t *transport) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
-	if err := checkQueue(prefixHints, queue); err != nil {
+	if err := checkQueue(t.hintPrefix(), queue); err != nil {
 		return nil, err
 	}
 	if ctx.Err() != nil {
@@ -80,11 +88,11 @@ func (t *transport) Hint(ctx context.Context, queue string, ids []string) ([]boo
 	}
 	parcels := make([]*parcel, len(ids))
 	for i, id := range ids {
-		parcels[i] = &parcel{letter: letter{key: prefixHints + queue, msg: amqp091.Publishing{
+		parcels[i] = &parcel{letter: letter{key: t.hintPrefix() + queue, msg: amqp091.Publishing{
 			ContentType: textContent, DeliveryMode: amqp091.Transient, AppId: t.conn.config.Instance.ID, Body: []byte(id),
 		}}}
 	}
-	if err := t.publish(ctx, g, prefixHints+queue, t.hintArgs(), parcels); err != nil {
+	if err := t.publish(ctx, g, t.hintPrefix()+queue, t.hintArgs(), parcels); err != nil {
 		return nil, err
 	}
 	taken := make([]bool, len(ids))
@@ -113,7 +121,7 @@ func (t *transport) publish(ctx context.Context, g *generation, name string, arg
 
 // Depth implements backend.Transport.
 func (t *transport) Depth(ctx context.Context, queue string) (int, error) {
-	if err := checkQueue(prefixHints, queue); err != nil {
+	if err := checkQueue(t.hintPrefix(), queue); err != nil {
 		return 0, err
 	}
 	if ctx.Err() != nil {
@@ -129,9 +137,9 @@ func (t *transport) Depth(ctx context.Context, queue string) (int, error) {
 	if known && time.Since(d.at) < depthFresh {
 		return d.n, nil
 	}
-	q, _, err := g.clerk.look(ctx, prefixHints+queue) // one that isn't there has none
+	q, _, err := g.clerk.look(ctx, t.hintPrefix()+queue) // one that isn't there has none
 	if err != nil {
-		return 0, asError(explainQueue(prefixHints+queue, err), backend.ErrUnavailable, "asking for a depth", backend.OutcomeNotSent)
+		return 0, asError(explainQueue(t.hintPrefix()+queue, err), backend.ErrUnavailable, "asking for a depth", backend.OutcomeNotSent)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

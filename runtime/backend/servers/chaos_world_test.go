@@ -211,7 +211,7 @@ func (s *stack) Happen(what string, d time.Duration, calm <-chan struct{}) error
 // eachHintQueue does something to each queue of hints, by its path in the HTTP API. One that isn't there is no error.
 func (s *stack) eachHintQueue(do func(path string) error) error {
 	for _, queue := range []string{"a", "b", "c", "d"} {
-		err := do("queues/" + url.PathEscape(s.vhost) + "/af.hint." + queue)
+		err := do("queues/" + url.PathEscape(s.vhost) + "/af.hint." + s.scribe.db.Name() + "." + queue)
 		if err != nil && !strings.Contains(err.Error(), "404") {
 			return err
 		}

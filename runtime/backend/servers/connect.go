@@ -80,7 +80,8 @@ func (b *Backend) openRabbit(ctx context.Context, env backend.Env, s *session) e
 	s.rabbit, err = amqp.Dial(ctx, amqp.Config{
 		URLs: urls, Host: c.Host, Port: c.Port, VHost: c.VHost, Username: c.Username, Password: c.Password.Reveal(), TLS: secure,
 		ConnectTimeout: c.ConnectTimeout, Heartbeat: c.Heartbeat, Instance: env.Instance, Logger: env.Logger,
-		Quorum: b.options.quorum, Degraded: b.options.degraded,
+		Database: b.config.MongoDB.DB, // its hints are of no use to programs with another one
+		Quorum:   b.options.quorum, Degraded: b.options.degraded,
 	})
 	return err
 }
