@@ -78,3 +78,12 @@ func TestWithDatabase(t *testing.T) {
 		}
 	}
 }
+
+// No outgoing connection takes the port of a server that is down.
+func TestPortsAreNotEphemeral(t *testing.T) {
+	for range 20 {
+		if port, err := devstack.FreePort(); err != nil || port >= 32768 {
+			t.Errorf("port %d, %v", port, err)
+		}
+	}
+}

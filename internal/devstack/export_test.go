@@ -23,3 +23,6 @@ var MongodVersion = mongodWheel.version
 
 // FindMongod returns the path of the mongod that is used.
 var FindMongod = findMongod
+
+// FreePort returns a port for a server.
+var FreePort = freePort

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -183,12 +184,24 @@ func (s *Server) logTail() string {
 	return string(text[max(0, len(text)-2000):])
 }
 
+// Ports are below those that systems give to outgoing connections (Linux begins at 32768, others at 49152): a server that is
+// down for a while, to be restarted on its port, must find it free.
+const (
+	firstPort = 15000
+	lastPort  = 32000
+)
+
 // freePort returns a loopback port that no process listens on. Another process may take it before it is used: callers retry
 // with another one.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
+	var failed error
+	for range 100 {
+		port := firstPort + rand.IntN(lastPort-firstPort)
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			return port, l.Close()
+		}
+		failed = err
 	}
-	return l.Addr().(*net.TCPAddr).Port, l.Close()
+	return 0, fmt.Errorf("no free port from %d to %d: %w", firstPort, lastPort, failed)
 }
