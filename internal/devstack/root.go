@@ -29,10 +29,11 @@ func (s *Server) lookPath(name string, dirs ...string) (string, error) {
 	return "", fmt.Errorf("%s is not installed%s (Debian: apt-get install rabbitmq-server redis-server)", name, where)
 }
 
-// inRoot runs a program in another root, with mounts of its own: the kernel's file systems, and the server's directory at
-// the path that it has outside. The mounts end with the program. The process keeps its PID.
+// inRoot runs a program in another root, with mounts of its own: the kernel's file systems, and the parent of the server's
+// directory at the path that it has outside, where the other directories of the test are, such as that of its certificates. The
+// mounts end with the program. The process keeps its PID.
 const inRoot = `
-root=$1 dir=$2
+root=$1 dir=$(dirname "$2")
 shift 2
 for fs in /proc /dev /sys; do mount --rbind $fs "$root$fs"; done
 mkdir -p "$root$dir"

@@ -220,7 +220,8 @@ func (c *Coordinator) failed(what string, err error) error {
 		switch {
 		case redis.HasErrorPrefix(err, "WRONGPASS"), redis.HasErrorPrefix(err, "NOAUTH"):
 			code = backend.ErrUnauthenticated
-		case redis.HasErrorPrefix(err, "NOPERM"), strings.Contains(err.Error(), "The user executing the script can't"):
+		case redis.HasErrorPrefix(err, "NOPERM"), strings.Contains(err.Error(), "The user executing the script can't"),
+			strings.Contains(err.Error(), "ACL failure in script"): // Redis 6; 7; 8
 			code = backend.ErrPermissionDenied
 		}
 	}
