@@ -119,7 +119,7 @@ func storeFails(t *testing.T) {
 		r.While(mongoStops, 3*time.Second, func() {})
 		// To stop and to start take their time, too: after most of a lease the worker rightly stops what it runs.
 		if took := time.Since(begun); took > lease*7/10 {
-			r.t.Logf("the store was away for %v: what ran meanwhile may run again", took)
+			r.t.Logf("the store was down for %v: what ran meanwhile may run again", took)
 			r.ended(30 * time.Second)
 			return
 		}
