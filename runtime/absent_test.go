@@ -24,6 +24,7 @@ type seeing struct {
 type sight struct {
 	mu    sync.Mutex
 	there map[string]bool
+	since map[string]time.Time
 	blind error
 	asked atomic.Int32
 }
@@ -31,12 +32,22 @@ type sight struct {
 type seeingTransport struct {
 	backend.Transport
 	*sight
+	instance string
+}
+
+func (s seeingTransport) Visible() (time.Time, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.there[s.instance] {
+		return time.Time{}, nil
+	}
+	return s.since[s.instance], nil
 }
 
 func (s seeing) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
 	ports, err := s.Backend.Open(ctx, env)
 	if err == nil {
-		ports.Transport = seeingTransport{ports.Transport, s.sight}
+		ports.Transport = seeingTransport{ports.Transport, s.sight, env.Instance.ID}
 		s.sight.set(env.Instance.ID, true)
 	}
 	return ports, err
@@ -45,6 +56,9 @@ func (s seeing) Open(ctx context.Context, env backend.Env) (*backend.Ports, erro
 func (s *sight) set(instance string, there bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if there && !s.there[instance] {
+		s.since[instance] = time.Now()
+	}
 	s.there[instance] = there
 }
 
@@ -70,7 +84,7 @@ func TestAbsenceConvictsOnlyWhoStandsStill(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				see := &sight{there: map[string]bool{}}
+				see := &sight{there: map[string]bool{}, since: map[string]time.Time{}}
 				world := fault.Around(memory.New())
 				begun := make(chan struct{}, 1)
 				victim := fault.New(world, 1, fault.Plan{})

@@ -84,6 +84,9 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 			o(&s)
 		}
 	}
+	if err := checkLease(s.lease); err != nil {
+		return nil, err
+	}
 	a := &App{settings: s, log: slog.Default(), instance: newInstance(s), started: make(chan struct{}), snowflakes: newSnowflakes()}
 	a.inFlight, a.pending = semaphore.NewWeighted(s.maxCalls), semaphore.NewWeighted(s.maxPending)
 	a.caller = CallerFunc(a.invoke)

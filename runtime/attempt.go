@@ -73,6 +73,9 @@ func (p *pool) start(t *Task, c backend.Claim, hints ...backend.Hint) {
 	p.running[a.key()] = a
 	p.mu.Unlock()
 	a.stop = stop
+	if !p.e.pulse.holds(c.Owner) { // the reply to the claim came too late: from now on the guard sees to it
+		a.cancel(ErrLeaseLost)
+	}
 	select {
 	case p.work <- a:
 	default:
@@ -112,8 +115,12 @@ func (a *attempt) run() {
 		a.cancel(nil)
 		a.leave()
 	}()
-	result, err = a.handle(a.ctx)
-	err = sound(err)
+	if cause := context.Cause(a.ctx); cause != nil { // before it could begin
+		err = cause
+	} else {
+		result, err = a.handle(a.ctx)
+		err = sound(err)
+	}
 	finished = true
 }
 

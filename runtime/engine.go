@@ -100,6 +100,7 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 	e.registry.begin(ctx)
 	e.pulse.renew(ctx)
 	e.background(e.pulse.run)
+	e.background(e.pulse.guard)
 	e.background(e.pulse.look)
 	e.background(e.settler.run)
 	e.background(e.sweep)

@@ -196,8 +196,8 @@ func (e *engine) childGrace(cause error) time.Duration {
 	switch grace := e.app.settings.child.grace; {
 	case errors.Is(cause, errShutdown): // before Shutdown gives up on it
 		return min(grace, abandonAfter/2)
-	case errors.Is(cause, ErrLeaseLost): // the task may run elsewhere already
-		return min(grace, abandonAfter)
+	case errors.Is(cause, ErrLeaseLost): // the task may run elsewhere in a moment
+		return 0
 	default:
 		return grace
 	}

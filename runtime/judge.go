@@ -20,7 +20,7 @@ func (p *pulse) look(ctx context.Context) {
 	var hurry <-chan time.Time
 	var alarmed time.Time
 	judge := func() {
-		if doubt := p.judge(ctx); doubt || time.Since(alarmed) < suspectAfter+beatEvery {
+		if doubt := p.judge(ctx); doubt || time.Since(alarmed) < absentAfter+beatEvery {
 			hurry = time.After(suspectEvery)
 		}
 	}
@@ -30,7 +30,7 @@ func (p *pulse) look(ctx context.Context) {
 			n++
 		case <-p.alarms:
 			if alarmed = time.Now(); hurry == nil {
-				judge() // from now on at the latest the suspect's counter is watched
+				judge()
 			}
 			continue
 		case <-hurry:
@@ -53,57 +53,25 @@ func (p *pulse) look(ctx context.Context) {
 	}
 }
 
-// suspect notes that the hint of a task that runs elsewhere was delivered again: its owner may be dead.
-func (p *pulse) suspect(id string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.suspects) >= maxWindow {
-		return
-	}
-	p.suspects[id] = time.Now()
+// alarm has the counters watched closely for a while: the hint of a task that runs elsewhere was delivered again, as it is when its
+// receiver has died.
+func (p *pulse) alarm() {
 	select {
 	case p.alarms <- struct{}{}:
 	default:
 	}
 }
 
-// suspected says whether an owner whose counter stands still since then runs a task by which it is suspected. Who has beaten
-// after a suspicion isn't meant by it: the task has come to him from whoever was. Suspicions are forgotten after a lease: by
-// then whoever was meant has been judged.
-func (p *pulse) suspected(ctx context.Context, owner string, since time.Time) bool {
-	p.mu.Lock()
-	for id, since := range p.suspects {
-		if time.Since(since) > p.lease {
-			delete(p.suspects, id)
-		}
-	}
-	none := len(p.suspects) == 0
-	p.mu.Unlock()
-	if none {
-		return false
-	}
-	owned, err := p.e.store.Owned(ctx, owner)
-	if err != nil {
-		return false
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.ContainsFunc(owned, func(o backend.Owned) bool {
-		at, ok := p.suspects[o.ID]
-		return ok && since.Sub(at) < beatEvery // a beat that was under way may have been seen later
-	})
-}
-
-// judge convicts the owners whose counters have stood still for a lease, or for less where more speaks against them, and
-// those that the store knows to be dead. After an outage of the store the watch starts afresh, so that nobody is convicted
-// for it. doubt says that it is worth looking again before the next beat.
+// judge declares dead the owners whose counters have been unchanged for their lease, or for less if their instances are not connected
+// either, and those that the store knows to be dead. After an outage of the store the watch starts afresh, so that no owner is
+// declared dead for it. doubt reports that it is worth looking again before the next heartbeat.
 func (p *pulse) judge(ctx context.Context) (doubt bool) {
 	opCtx, cancel := context.WithTimeout(ctx, p.lease/4)
 	defer cancel()
 	counts, err := p.e.store.Owners(opCtx)
 	now := time.Now()
 	if err != nil || now.Sub(p.looked) > p.lease/2 || !p.healthy() {
-		clear(p.watched) // also where this process, or a call of it, has hung, or can't beat: others may have been unable to
+		clear(p.watched) // also if this process, or a call of it, has hung, or can't beat: others may have been unable to
 	}
 	if err != nil {
 		return false
@@ -120,31 +88,28 @@ func (p *pulse) judge(ctx context.Context) (doubt bool) {
 	for name, count := range counts {
 		w, ok := p.watched[name]
 		if !ok || w.count != count {
-			w = watch{count, now}
+			w = watch{count: count, since: now}
 			p.watched[name] = w
 		}
 		doubt = doubt || sees && now.Sub(w.since) > beatEvery/2
-		if now.Sub(w.since) >= absentAfter {
+		if now.Sub(w.since) >= p.span(absentAfter-absentFor-suspectEvery) {
 			quiet = append(quiet, name)
 		}
 	}
 	dead := p.dead(opCtx, counts)
-	var absent []string
-	if p.brisk() {
-		absent = p.absent(opCtx, quiet)
-	}
+	absent := p.absent(opCtx, quiet)
 	for name, count := range counts {
-		w := p.watched[name]
-		still := now.Sub(w.since)
+		still := now.Sub(p.watched[name].since)
 		switch {
-		case slices.Contains(dead, name), slices.Contains(absent, name), still >= p.lease, still >= suspectAfter && p.suspected(opCtx, name, w.since):
+		case slices.Contains(dead, name), still >= p.span(leaseOf(name, p.lease)), still >= p.span(absentAfter) && slices.Contains(absent, name):
 			p.convict(opCtx, name, count)
 		}
 	}
 	return doubt
 }
 
-// absent asks a transport that is a lookout which of the owners' instances are not connected with it.
+// absent returns which of the owners' instances have not been connected with the transport for absentFor, while their counters were
+// unchanged.
 func (p *pulse) absent(ctx context.Context, owners []string) []string {
 	l, ok := p.e.ports.Transport.(backend.Lookout)
 	if !ok || len(owners) == 0 {
@@ -154,12 +119,28 @@ func (p *pulse) absent(ctx context.Context, owners []string) []string {
 	for i, name := range owners {
 		instances[i] = instanceOf(name)
 	}
-	gone, err := l.Absent(ctx, instances)
-	if err != nil {
-		p.e.log.Debug("who is connected is not known", "error", err)
-		return nil
+	asked := time.Now()
+	var gone, absent []string
+	if p.brisk() { // if the store is slow, a late counter says little about who sends it
+		var err error
+		if gone, err = l.Absent(ctx, instances); err != nil {
+			p.e.log.Debug("not known which instances are connected", "error", err)
+			gone = nil
+		}
 	}
-	return slices.DeleteFunc(slices.Clone(owners), func(name string) bool { return !slices.Contains(gone, instanceOf(name)) })
+	for _, name := range owners {
+		w := p.watched[name]
+		switch {
+		case !slices.Contains(gone, instanceOf(name)):
+			w.absent = time.Time{}
+		case w.absent.IsZero():
+			w.absent = time.Now()
+		case asked.Sub(w.absent) >= p.span(absentFor):
+			absent = append(absent, name)
+		}
+		p.watched[name] = w
+	}
+	return absent
 }
 
 // dead asks a store that is a witness which of the others' processes have ended.

@@ -30,7 +30,7 @@ type settings struct {
 func defaults() settings {
 	return settings{
 		drain: 30 * time.Second, maxCalls: 256, maxPending: 16 << 20,
-		lease: 10 * time.Second, retention: backend.Retention{Age: 7 * 24 * time.Hour, Max: 100_000},
+		lease: defaultLease, retention: backend.Retention{Age: 7 * 24 * time.Hour, Max: 100_000},
 		child: childSettings{grace: childGrace},
 	}
 }
@@ -77,11 +77,9 @@ func MaxInFlight(calls, bytes int) AppOption {
 	}
 }
 
-// Lease sets after how long without a sign of life a process is taken for dead and its tasks run elsewhere; 10 s where
-// it is not given, 3 s at least. All Apps on one backend should have the same.
-func Lease(d time.Duration) AppOption {
-	return func(s *settings) { s.lease = max(d, 3*time.Second) }
-}
+// Lease sets how long this process may send no heartbeat before others declare it dead and run its tasks: 10 s by default.
+// [Open] refuses less than 3 s. The process itself cancels its tasks after 0.8 leases, with [ErrLeaseLost].
+func Lease(d time.Duration) AppOption { return func(s *settings) { s.lease = d } }
 
 // Retention sets how long finished tasks are kept: for an age, and up to a number in each queue, whichever is less; 0
 // doesn't limit. Without it, 7 days and 100,000.

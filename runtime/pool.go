@@ -259,7 +259,7 @@ func (p *pool) missed(h backend.Hint) {
 	}
 	p.mu.Unlock()
 	if h.Suspicion {
-		p.e.pulse.suspect(h.ID)
+		p.e.pulse.alarm()
 	}
 	h.Done()
 }

@@ -2,8 +2,6 @@ package runtime
 
 import (
 	"context"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -12,12 +10,12 @@ import (
 
 // A pulse shows that this process lives, and looks whether others do.
 //
-// It raises a counter in the store every second. Whoever sees the counter of another stand still for a lease, on its own
-// monotonic clock, convicts it; about two beats are enough where a hint of one of its tasks came back from the transport,
-// as it does when a process dies, or where the transport doesn't see its instance any more, and none where the store knows
-// that the process has ended. No wall clocks are compared. A process whose beats are not accepted stops its own runs before others may convict it, and judges nobody: what keeps it
-// from beating may keep others, too. One that has been convicted goes on as a new owner. Every fifth beat it audits what
-// the store thinks it runs against what it runs.
+// It raises a counter in the store every second. A process that sees the counter of another unchanged for a lease, on its own
+// monotonic clock, declares it dead; about two heartbeats are enough if the transport doesn't see that instance any more, and none
+// if the store knows that the process has ended. No wall clocks are compared. A process whose heartbeats are not accepted cancels
+// its own runs before others may declare it dead (lease.go), and judges no others: what keeps it from beating may keep others, too.
+// One that has been declared dead continues as a new owner. Every fifth heartbeat it audits what the store thinks it runs against
+// what it runs.
 type pulse struct {
 	e     *engine
 	lease time.Duration
@@ -26,37 +24,32 @@ type pulse struct {
 	name     string // the owner this process is now
 	born     int    // owners so far
 	count    int64
-	accepted time.Time         // the last beat
+	sent     time.Time         // the last beat
+	accepted time.Time         // when the last beat that was accepted was sent
 	refusal  error             // of the last beat
 	missed   time.Time         // the first beat of those that were refused lately
 	since    time.Time         // when beats began to be accepted
 	adrift   map[claimed]int64 // claims that were missing here at the last audit, and the number of the next claim when first missed
 
-	suspects map[string]time.Time // ids of tasks whose owners may be dead, since when
-
 	watched map[string]watch // only look uses it, and looked
 	looked  time.Time        // when it last saw all counters
 	audits  chan struct{}
-	alarms  chan struct{} // has an element when a suspicion is new
+	alarms  chan struct{} // has an element when a hint was delivered again
+	hurry   chan struct{} // has an element when a heartbeat is wanted out of turn
 }
 
-// A watch is an owner's counter and since when it has been that.
+// A watch is an owner's counter, since when it has been that, and since when its instance has been absent with it.
 type watch struct {
-	count int64
-	since time.Time
+	count  int64
+	since  time.Time
+	absent time.Time // zero while it isn't
 }
 
 const (
 	beatEvery  = time.Second
 	auditEvery = 5 // beats
-	// suspectAfter is for how long an owner's counter must have stood still where there is a reason to suspect it: two
-	// beats, and some.
-	suspectAfter = 2*beatEvery + beatEvery/4
-	// absentAfter is the same for an owner whose instance has left the transport. It is shorter, since nothing but this
-	// look says when: up to a beat has passed by then since the counter was raised.
-	absentAfter = beatEvery + beatEvery/2
-	// suspectEvery is how often counters are looked at for so long after a suspicion, or while one of them stands still: a
-	// beat's time between two looks would add up to two beats more until a process that was killed is convicted.
+	// suspectEvery is how often counters are read after a hint was delivered again, or while one of them is unchanged: a period
+	// between two looks would add up to two more until a process that was killed is declared dead.
 	suspectEvery = beatEvery / 4
 	// ackAfter is how long a hint is kept unacknowledged: it is an alarm, and brokers have their patience too.
 	ackAfter = time.Minute
@@ -65,7 +58,7 @@ const (
 )
 
 func newPulse(e *engine) *pulse {
-	p := &pulse{e: e, lease: e.app.settings.lease, audits: make(chan struct{}, 1), alarms: make(chan struct{}, 1), watched: map[string]watch{}, suspects: map[string]time.Time{}}
+	p := &pulse{e: e, lease: e.app.settings.lease, audits: make(chan struct{}, 1), alarms: make(chan struct{}, 1), hurry: make(chan struct{}, 1), watched: map[string]watch{}}
 	p.rename()
 	return p
 }
@@ -74,12 +67,9 @@ func newPulse(e *engine) *pulse {
 func (p *pulse) rename() {
 	p.born++
 	p.count = 0
-	p.name = p.e.app.instance.ID + "-" + strconv.Itoa(p.born)
+	p.name = ownerName(p.e.app.instance.ID, p.born, p.lease)
 	p.adrift = map[claimed]int64{}
 }
-
-// instanceOf returns the id of the instance that an owner is of.
-func instanceOf(owner string) string { return owner[:max(0, strings.LastIndexByte(owner, '-'))] }
 
 func (p *pulse) owner() string {
 	p.mu.Lock()
@@ -87,11 +77,14 @@ func (p *pulse) owner() string {
 	return p.name
 }
 
-// healthy says whether a claim made now could be kept.
+// healthy reports whether a claim made now could be kept.
 func (p *pulse) healthy() bool {
+	if _, unseen, _ := p.deadline(); unseen && !p.brisk() {
+		return false
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return time.Since(p.accepted) < p.lease/2
+	return time.Since(p.accepted) < p.span(p.lease/2)
 }
 
 // brisk says whether the store is quick to take beats: where it isn't, a beat that is late says little about who sent it.
@@ -171,11 +164,12 @@ func (p *pulse) finish(ctx context.Context) {
 
 // run beats, and nothing in it waits for anything but a beat: a process that is slow at the rest is not dead.
 func (p *pulse) run(ctx context.Context) {
-	tick := time.NewTicker(beatEvery)
+	tick := time.NewTicker(p.span(beatEvery))
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
+		case <-p.hurry:
 		case <-ctx.Done():
 			return
 		}
@@ -185,7 +179,6 @@ func (p *pulse) run(ctx context.Context) {
 		if ctx.Err() == nil {
 			p.heard(err)
 		}
-		p.checkLease()
 		p.giveUp()
 		p.e.signalPools() // they may have waited for a beat to be accepted
 	}
@@ -195,9 +188,9 @@ func (p *pulse) run(ctx context.Context) {
 func (p *pulse) beat(ctx context.Context) error {
 	p.mu.Lock()
 	p.count++
-	name, count := p.name, p.count
+	name, count, sent := p.name, p.count, time.Now()
+	p.sent = sent
 	p.mu.Unlock()
-	sent := time.Now()
 	err := p.e.store.Beat(ctx, name, count)
 	if CodeOf(err) == ErrAborted {
 		p.convicted(name)
@@ -226,14 +219,4 @@ func (p *pulse) convicted(name string) {
 	p.mu.Unlock()
 	p.e.log.Error("this process was taken for dead; what it runs is stopped", "owner", name)
 	p.e.cancelRuns(func(*attempt) error { return ErrLeaseLost })
-}
-
-// checkLease stops all runs before others may take this process for dead.
-func (p *pulse) checkLease() {
-	p.mu.Lock()
-	late := time.Since(p.accepted) > p.lease*8/10
-	p.mu.Unlock()
-	if late {
-		p.e.cancelRuns(func(*attempt) error { return ErrLeaseLost })
-	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// What a killed process ran runs again within 2.5 s where hints come back from the transport, at whichever moment between two
-// beats, and between two looks of its judge, it was killed.
+// What a killed process ran runs again within 2.6 s if the transport sees that it is gone, at whichever moment between two
+// heartbeats, and between two looks of the failure detector, it was killed.
 func TestTaskOfAKilledProcessRunsAgainInTwoBeatsAndABit(t *testing.T) {
 	for step := range 8 {
 		bubble(t, func(t *testing.T) {

@@ -48,6 +48,8 @@ type Plan struct {
 	Delay     float64 // request or reply takes up to MostDelay, whatever the caller's context says
 	MostDelay time.Duration
 
+	ClockRate float64 // of its monotonic clock, in what the runtime measures others' silence by; 0 is 1. Only Open reads it
+
 	LoseHint    float64
 	RepeatHint  float64
 	ShuffleHint float64 // hints sent together arrive in another order, or later than others
@@ -83,6 +85,7 @@ type Backend struct {
 	fails  map[string][]Failure // by operation, the next ones first
 	thawed chan struct{}        // closed by Thaw; nil while not frozen
 	cut    Direction
+	line   line
 	open   map[backend.Listener]struct{}
 
 	dead chan struct{} // closed by Crash
@@ -103,13 +106,19 @@ func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, er
 	var err error
 	if w, ok := b.inner.(*World); ok {
 		inner, err = w.join(ctx, env, b.dead)
+		w.members.Store(env.Instance.ID, b)
 	} else {
 		inner, err = b.inner.Open(ctx, env)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return wrap(inner, b, b), nil
+	ports := wrap(inner, b, b)
+	ports.ClockRate = b.plan.ClockRate
+	if w, ok := b.inner.(*World); ok && ports.Transport.Ids() {
+		ports.Transport = seeingTransport{ports.Transport, b, w}
+	}
+	return ports, nil
 }
 
 // SetPlan changes how often calls fail from now on.
@@ -187,4 +196,26 @@ func (b *Backend) Cut(d Direction) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.cut = d
+	b.line.set(d == Neither, time.Now())
+}
+
+// Disconnect closes the connection with the transport, and nothing else, until Connect: what the process listened to goes to others,
+// who see that it is not connected, and it knows.
+func (b *Backend) Disconnect() {
+	b.mu.Lock()
+	b.line.closed = true
+	open := b.open
+	b.open = map[backend.Listener]struct{}{}
+	b.mu.Unlock()
+	for l := range open {
+		_ = l.Close()
+	}
+}
+
+// Connect ends what Disconnect has begun. Listeners stay closed: a process that was disconnected hears of no hint any more.
+func (b *Backend) Connect() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.line.closed = false
+	b.line.since = time.Now()
 }

@@ -230,6 +230,14 @@ func (m *sim) happen(e event) {
 		p.fault.Cut(e.Dir)
 		m.rest(e.For)
 		p.fault.Cut(fault.Neither)
+	case "disconnect": // from the transport, and half of the time from the store, too
+		if e.Hang {
+			p.fault.Cut(fault.Requests)
+		}
+		p.fault.Disconnect()
+		m.rest(e.For)
+		p.fault.Cut(fault.Neither)
+		p.fault.Connect()
 	case "stop":
 		if id := m.book.some(e.Pick); id != "" {
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)

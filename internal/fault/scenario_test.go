@@ -60,7 +60,7 @@ type submit struct {
 // An event is something that happens to the fleet.
 type event struct {
 	At    time.Duration   `json:",omitzero"`
-	What  string          `json:",omitzero"` // crash, freeze, restart, cut, stop, outage
+	What  string          `json:",omitzero"` // crash, freeze, restart, cut, disconnect, stop, outage
 	Place int             `json:",omitzero"`
 	For   time.Duration   `json:",omitzero"`
 	Dir   fault.Direction `json:",omitzero"`
@@ -185,7 +185,7 @@ func (d draw) events(s *scenario) {
 	var whats []string
 	switch s.Kind {
 	case everything:
-		whats = []string{"crash", "crash", "freeze", "freeze", "restart", "restart", "cut", "stop", "stop", "outage"}
+		whats = []string{"crash", "crash", "freeze", "freeze", "restart", "restart", "cut", "cut", "disconnect", "stop", "stop", "outage"}
 	case outages:
 		whats = []string{"outage"}
 	case rolling:

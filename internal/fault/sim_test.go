@@ -86,6 +86,7 @@ type fan struct{ plain }
 
 func (h *fan) SubtasksDone(ctx context.Context, o order, s af.Subtasks) error {
 	r := af.TaskFrom(ctx)
+	defer h.p.sim.book.begin(ctx, h.p)()
 	h.p.sim.book.done(r.ID, [4]int{s.Total, s.Succeeded, s.Failed, s.Stopped})
 	return nil
 }
@@ -94,6 +95,7 @@ func (h *plain) Run(ctx context.Context, o order) (int, error) {
 	h.p.enter(h.w)
 	defer h.p.leave(h.w)
 	r := af.TaskFrom(ctx)
+	defer h.p.sim.book.begin(ctx, h.p)()
 	run := h.p.sim.book.run(r.ID)
 	for _, f := range o.Kids {
 		h.p.pause()
@@ -178,7 +180,9 @@ type book struct {
 	mu      sync.Mutex
 	acks    []string
 	runs    map[string]int
-	dones   map[string][][4]int // by the id of the done task
+	dones   map[string][][4]int        // by the id of the done task
+	claims  map[string]bool            // whose handlers have run, as id#fence
+	inside  map[string]map[*visit]bool // by the id of the task
 	broken  []string
 	refused int
 }
@@ -191,6 +195,42 @@ func (b *book) acked(ids []string, err error) {
 		return
 	}
 	b.acks = append(b.acks, ids...)
+}
+
+// A visit is one run of a task's handler.
+type visit struct {
+	p     *process
+	ctx   context.Context
+	fence int64
+}
+
+// begin notes that a handler runs, until the function that it returns is called. No claim runs a handler twice, and at no instant are
+// there two contexts of one task that have not ended, in processes that are alive.
+func (b *book) begin(ctx context.Context, p *process) (end func()) {
+	r := af.TaskFrom(ctx)
+	v := &visit{p, ctx, r.Fence}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	claim := fmt.Sprintf("%s#%d", r.ID, r.Fence)
+	if b.claims[claim] && !p.dead() {
+		b.broken = append(b.broken, fmt.Sprintf("claim %s runs its handler twice", claim))
+	}
+	b.claims[claim] = true
+	for other := range b.inside[r.ID] {
+		if other.ctx.Err() == nil && ctx.Err() == nil && !other.p.dead() && !p.dead() {
+			b.broken = append(b.broken, fmt.Sprintf("task %s runs in %s with fence %d and in %s with fence %d, and neither context has ended",
+				r.ID, other.p.name, other.fence, p.name, v.fence))
+		}
+	}
+	if b.inside[r.ID] == nil {
+		b.inside[r.ID] = map[*visit]bool{}
+	}
+	b.inside[r.ID][v] = true
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.inside[r.ID], v)
+	}
 }
 
 func (b *book) run(id string) int {
@@ -243,7 +283,7 @@ func newSim(s scenario) *sim {
 	}
 	m := &sim{
 		s: s, world: fault.Around(memory.New(opts...)), calm: make(chan struct{}), slots: make([]*process, s.Workers+s.Clients),
-		book: &book{runs: map[string]int{}, dones: map[string][][4]int{}},
+		book: &book{runs: map[string]int{}, dones: map[string][][4]int{}, claims: map[string]bool{}, inside: map[string]map[*visit]bool{}},
 	}
 	if os.Getenv("FAULT_LOG") != "" {
 		m.debug = os.Stderr
@@ -262,6 +302,8 @@ func (m *sim) boot(place int) {
 			plan = fault.Plan{}
 		default:
 		}
+		// The clocks of two processes may be 2 % apart from true time, in opposite directions.
+		plan.ClockRate = []float64{0.98, 1.02, 1}[(m.s.Seed+uint64(n))%3]
 		p := &process{
 			sim: m, name: fmt.Sprintf("p%d.%d", place, n), inside: map[string]int{},
 			fault: fault.New(m.world, m.s.Seed*1000+uint64(n), plan),

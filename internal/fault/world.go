@@ -17,6 +17,8 @@ type World struct {
 	mu  sync.Mutex // held while an operation has its effect, so that the log is in the order of the effects
 	log *Log
 
+	members sync.Map // the *Backend of each instance
+
 	out  sync.Mutex
 	up   chan struct{} // closed at the end of an outage; nil while there is none
 	hang bool          // calls wait for that end, rather than fail
@@ -29,7 +31,7 @@ func Around(b backend.Backend) *World {
 
 // Open implements [backend.Backend]: for a process that nothing happens to.
 func (w *World) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	return w.join(ctx, env, nil)
+	return New(w, 0, Plan{}).Open(ctx, env)
 }
 
 func (w *World) join(ctx context.Context, env backend.Env, dead <-chan struct{}) (*backend.Ports, error) {

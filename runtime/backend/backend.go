@@ -55,6 +55,8 @@ type Ports struct {
 	// Health returns how what the backend rests on stands, as last seen; it waits for nobody, and may be called after
 	// Close. Nil: there is nothing that could be away.
 	Health func() []Condition
+	// ClockRate is how fast the monotonic clock of this process runs, compared with true time; 0 is 1. Simulations set it.
+	ClockRate float64
 	// MayBeAway says that the backend was opened though something can't be reached, and that an App shall start all the
 	// same.
 	MayBeAway bool

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"encoding/json"
+	"time"
 )
 
 // Transport carries hints and raw messages. A hint says that a task may be ready: losing, repeating or reordering hints
@@ -32,6 +33,11 @@ type Lookout interface {
 	// Absent returns those of the instances that are not connected now: each has died, has left, or is cut off. An error
 	// means that this is not known, as when others may not have had time to connect again.
 	Absent(ctx context.Context, instances []string) ([]string, error)
+	// Visible returns since when, without interruption, Absent of others could not have named this instance, on this process's
+	// monotonic clock; the zero time if it may name it now. It learns of a lost connection on its own, before others can: no later
+	// than they do if it was closed in order, and by a shorter time-out if nothing arrives any more. changed is closed when the
+	// answer may have changed, except by such a time-out. It doesn't block.
+	Visible() (since time.Time, changed <-chan struct{})
 }
 
 // A Listener receives the hints of one queue. Its methods may be called from several goroutines.
@@ -48,7 +54,7 @@ type Listener interface {
 // A Hint is one received hint. Done acknowledges it and may be called more than once.
 type Hint struct {
 	ID        string
-	Suspicion bool // it was delivered before: its receiver may have died
+	Suspicion bool // it was delivered before: its receiver may have died, which others look into
 	Done      func()
 }
 

@@ -52,6 +52,12 @@ func (g *generation) openControl() error {
 		return err
 	}
 	g.own("control messages", ch)
+	cancelled := ch.NotifyCancel(make(chan string, 1))
+	g.begin(func() {
+		if _, ok := <-cancelled; ok { // without its queue the instance is absent to others
+			g.end(backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s has deleted the queue for control messages", g.target))
+		}
+	})
 	g.begin(func() {
 		for d := range messages {
 			g.conn.controlled(g, &d)

@@ -28,6 +28,7 @@ type generation struct {
 	number int
 	target target
 	born   time.Time
+	seen   time.Time // when others could see it first: see Visible
 
 	publish, consume *link
 	requests         *outlet // by this channel replies come back
@@ -81,6 +82,7 @@ func (c *Conn) open(ctx context.Context, t target, number int) (_ *generation, e
 	if err = g.equip(); err != nil {
 		return nil, t.explain(err)
 	}
+	g.seen = time.Now()
 	return g, nil
 }
 

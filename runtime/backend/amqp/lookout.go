@@ -46,4 +46,28 @@ func (t *transport) Absent(ctx context.Context, instances []string) ([]string, e
 	return absent, nil
 }
 
+// Visible implements backend.Lookout. Others see this Conn while its queue of control messages is there. When the broker closes the
+// connection or deletes the queue it says so. When it drops the connection since it hears nothing, it may be unable to say so: then
+// nothing has been read from it for longer than silence.
+func (t *transport) Visible() (since time.Time, changed <-chan struct{}) {
+	c := t.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	g := c.current
+	if c.closed || g == nil || g.hasEnded() || g.consume.sock.quiet() > silence(g.consume.Config.Heartbeat) {
+		return time.Time{}, c.changed
+	}
+	return g.seen, c.changed
+}
+
+// silence is after how long without a byte from the broker it may have dropped the connection, with a heartbeat negotiated. RabbitMQ
+// drops one no sooner than two heartbeats after the last byte that it received. The client sends one every half heartbeat, or after
+// a heartbeat less a second if it has just sent something else. So RabbitMQ drops the connection one heartbeat and a second after the
+// client was cut off, or later (one and a half heartbeats, if that is less). RabbitMQ itself sends a byte every heartbeat: silence is
+// little more than that, and less for long ones, so that it is the shorter time on clocks that are 2 % wrong.
+// (rabbit_heartbeat.erl; Connection.heartbeater of amqp091-go.)
+func silence(heartbeat time.Duration) time.Duration {
+	return heartbeat*95/100 + 700*time.Millisecond
+}
+
 var _ backend.Lookout = (*transport)(nil)

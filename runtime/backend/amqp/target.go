@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
@@ -89,7 +90,7 @@ func (c *Config) fieldsURL() string {
 // A link is one connection.
 type link struct {
 	*amqp091.Connection
-	sock    net.Conn
+	sock    *socket
 	closes  chan *amqp091.Error
 	blocked chan amqp091.Blocking
 }
@@ -109,10 +110,10 @@ func (c *Conn) dial(ctx context.Context, t target, name string) (*link, error) {
 			if err != nil {
 				return nil, err
 			}
-			l.sock = sock
+			l.sock = newSocket(sock)
 			stop = context.AfterFunc(ctx, func() { _ = sock.Close() })
 			deadline, _ := ctx.Deadline()
-			return sock, sock.SetDeadline(deadline)
+			return l.sock, sock.SetDeadline(deadline)
 		},
 	}
 	if config.Heartbeat == 0 {
@@ -139,11 +140,37 @@ func (c *Conn) dial(ctx context.Context, t target, name string) (*link, error) {
 		}
 		return nil, t.explain(err)
 	}
+	if conn.Config.Heartbeat <= 0 {
+		_ = l.sock.Close()
+		return nil, backend.Errorf(backend.ErrInvalidArgument, "connecting to RabbitMQ at %s: heartbeats are off at both ends, so that neither "+
+			"would notice that it is cut off: remove heartbeat=0 from the URL, or set it to 10", t).With(backend.OutcomeNotSent)
+	}
 	l.Connection = conn
 	l.closes = conn.NotifyClose(make(chan *amqp091.Error, 1))
 	l.blocked = conn.NotifyBlocked(make(chan amqp091.Blocking, 16))
 	return l, nil
 }
+
+// A socket is a connection that knows when something was last read from it.
+type socket struct {
+	net.Conn
+	begun time.Time
+	read  atomic.Int64 // nanoseconds after begun
+}
+
+func newSocket(c net.Conn) *socket { return &socket{Conn: c, begun: time.Now()} }
+
+// Read implements net.Conn.
+func (s *socket) Read(b []byte) (int, error) {
+	n, err := s.Conn.Read(b)
+	if n > 0 {
+		s.read.Store(int64(time.Since(s.begun)))
+	}
+	return n, err
+}
+
+// quiet is for how long nothing has been read.
+func (s *socket) quiet() time.Duration { return time.Since(s.begun) - time.Duration(s.read.Load()) }
 
 // explain says what failed, where and why.
 func (t target) explain(err error) *backend.Error {

@@ -111,15 +111,20 @@ func newWire(t testing.TB, uri string) *wire {
 	t.Cleanup(func() {
 		_ = l.Close()
 		w.mend()
-		w.mu.Lock()
-		w.over = true
-		for _, c := range w.conns {
-			_ = c.Close() // it may be closed
-		}
-		w.mu.Unlock()
+		w.close()
 		open.Wait()
 	})
 	return w
+}
+
+// close closes all connections, at both ends, and every new one.
+func (w *wire) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.over = true
+	for _, c := range w.conns {
+		_ = c.Close() // it may be closed
+	}
 }
 
 func (w *wire) add(conns ...net.Conn) bool {

@@ -1,0 +1,147 @@
+//go:build unix
+
+package servers_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/devstack"
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/servers"
+)
+
+// A process that lives but is cut off is declared dead by others: by then it has cancelled what it runs, whatever the others go by.
+func TestCutOffProcessCancelsBeforeOthersRunItsTasks(t *testing.T) {
+	cutOff(t, devstack.Mongo(t))
+}
+
+func cutOff(t *testing.T, mongo string) {
+	for _, c := range []struct {
+		name    string
+		lease   time.Duration
+		cut     func(mongo, amqp *wire)
+		atMost  time.Duration // until everything runs elsewhere
+		atLeast time.Duration
+	}{
+		// The transport sees that it is gone, and it is told so.
+		{"store_cut_transport_closed", 10 * time.Second, func(mongo, amqp *wire) {
+			mongo.cut(requests)
+			mongo.cut(replies)
+			amqp.close()
+		}, 5 * time.Second, time.Second},
+		// The broker drops the connection between 3 and 6 s later (a heartbeat of 2 s), and can't say so.
+		{"network_lost", time.Minute, func(mongo, amqp *wire) {
+			for _, w := range []*wire{mongo, amqp} {
+				w.cut(requests)
+				w.cut(replies)
+			}
+		}, 12 * time.Second, 3 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			redis, amqp := devstack.Redis(t), devstack.AMQP(t)
+			direct := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", mongo, redis, amqp)
+			viaMongo, viaAMQP := newWire(t, mongo), newWire(t, amqp)
+			cut := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
+				viaMongo.url+and(viaMongo.url)+"directConnection=true", redis, viaAMQP.url+and(viaAMQP.url)+"heartbeat=2")
+
+			const tasks = 6
+			runs := &overlaps{inside: map[string]map[*context.Context]bool{}, first: make(chan struct{}, tasks)}
+			w := af.Worker{Name: devstack.Name(t), Type: "CutOff", Max: tasks, Backoff: time.Second}
+			victim, err := af.Open(t.Context(), servers.From(parse(t, cut)), af.Lease(c.lease), af.Logger(slog.New(slog.NewTextHandler(t.Output(), nil))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			af.RegisterWorker(victim, w, runs)
+			if err := victim.Start(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			client := af.NewQueue[int, int](open(t, parse(t, direct), nil), w)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			ids := must(client.SubmitMany(ctx, make([]int, tasks)))(t)
+			for range tasks {
+				select {
+				case <-runs.first:
+				case <-ctx.Done():
+					t.Fatal("the tasks don't start")
+				}
+			}
+			open(t, parse(t, direct), func(app *af.App) { af.RegisterWorker(app, w, runs) })
+			time.Sleep(2 * time.Second) // heartbeats of both have been seen
+			begun := time.Now()
+			c.cut(viaMongo, viaAMQP)
+			for _, id := range ids {
+				must(client.Wait(ctx, id))(t)
+			}
+			if took := time.Since(begun); took < c.atLeast || took > c.atMost {
+				t.Errorf("the tasks ended elsewhere after %v, want %v to %v", took, c.atLeast, c.atMost)
+			}
+			if found := runs.overlapping(); len(found) > 0 {
+				t.Errorf("%d of %d tasks ran in two processes with contexts that had not ended:\n%s", len(found), tasks, strings.Join(found, "\n"))
+			}
+			viaMongo.mend()
+			viaAMQP.mend()
+			_ = victim.Shutdown(ctx) // RabbitMQ may be unavailable to it
+		})
+	}
+}
+
+// and joins an option to a URI.
+func and(uri string) string {
+	switch {
+	case strings.Contains(uri, "?"):
+		return "&"
+	case strings.Count(uri, "/") < 3:
+		return "/?"
+	}
+	return "?"
+}
+
+// overlaps is a worker whose first run of a task waits for the end of its context; it notes which tasks run at once elsewhere.
+type overlaps struct {
+	first chan struct{} // a task runs for the first time
+
+	mu     sync.Mutex
+	inside map[string]map[*context.Context]bool
+	found  []string
+}
+
+func (o *overlaps) Run(ctx context.Context, n int) (int, error) {
+	r := af.TaskFrom(ctx)
+	o.mu.Lock()
+	for other := range o.inside[r.ID] {
+		if (*other).Err() == nil && ctx.Err() == nil {
+			o.found = append(o.found, fmt.Sprintf("task %s with fence %d", r.ID, r.Fence))
+		}
+	}
+	again := o.inside[r.ID] != nil
+	if !again {
+		o.inside[r.ID] = map[*context.Context]bool{}
+	}
+	o.inside[r.ID][&ctx] = true
+	o.mu.Unlock()
+	defer func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		delete(o.inside[r.ID], &ctx)
+	}()
+	if again {
+		return n, nil
+	}
+	o.first <- struct{}{}
+	<-ctx.Done()
+	return n, ctx.Err()
+}
+
+func (o *overlaps) overlapping() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.found
+}

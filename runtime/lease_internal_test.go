@@ -1,0 +1,48 @@
+package runtime
+
+import (
+	"testing"
+	"time"
+)
+
+// For each kind of evidence the owner cancels what it runs before the earliest moment at which others may act on it, for every lease
+// that is accepted.
+func TestOwnerCancelsInTime(t *testing.T) {
+	for _, lease := range []time.Duration{leastLease, 4 * time.Second, defaultLease, time.Minute, time.Hour} {
+		if err := checkLease(lease); err != nil {
+			t.Errorf("%v: %v", lease, err)
+		}
+		if !inTime(cancelAfter(lease), lease) {
+			t.Errorf("a lease of %v: cancelled after %v", lease, cancelAfter(lease))
+		}
+	}
+	if !inTime(unseenAfter, absentAfter) {
+		t.Errorf("absence: cancelled after %v, declared dead after %v", unseenAfter, absentAfter)
+	}
+	if !inTime(0, absentFor) {
+		t.Errorf("absence: a closed connection is noticed up to %v later, and others wait %v", guardEvery, absentFor)
+	}
+	for _, lease := range []time.Duration{-1, 0, time.Second, leastLease - 1} {
+		if err := checkLease(lease); CodeOf(err) != ErrInvalidArgument {
+			t.Errorf("%v: %v", lease, err)
+		}
+	}
+}
+
+// The lease by which others go is the owner's, and part of its name unless it is the default.
+func TestOwnerNameSaysItsLease(t *testing.T) {
+	for _, c := range []struct {
+		lease time.Duration
+		want  string
+	}{{defaultLease, "AB-C-3"}, {time.Minute, "AB-C-3l60000"}, {leastLease, "AB-C-3l3000"}} {
+		name := ownerName("AB-C", 3, c.lease)
+		if name != c.want || instanceOf(name) != "AB-C" || leaseOf(name, defaultLease) != c.lease {
+			t.Errorf("%v: %q of %q, %v", c.lease, name, instanceOf(name), leaseOf(name, defaultLease))
+		}
+	}
+	for _, name := range []string{"", "x", "x-1", "x-1l", "x-1l-5", "x-1l0", "x-1lx", "x-1l99999999999999"} {
+		if got := leaseOf(name, 7*time.Second); got != 7*time.Second {
+			t.Errorf("%q: %v", name, got)
+		}
+	}
+}

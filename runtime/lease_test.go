@@ -1,0 +1,115 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/afgen/afgen/internal/fault"
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// A process that others can't reach any more has cancelled its runs when one of them runs its tasks, with clocks 2 % apart; and it does
+// so no sooner than it must.
+func TestCutOffProcessCancelsFirst(t *testing.T) {
+	for name, c := range map[string]struct {
+		lease  time.Duration
+		fault  func(b *fault.Backend)
+		within time.Duration // it runs elsewhere
+		keeps  time.Duration // it runs on here
+	}{
+		"store_lost":           {10 * time.Second, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Refused) }, 12 * time.Second, 6 * time.Second},
+		"store_hangs":          {10 * time.Second, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Hung) }, 12 * time.Second, 6 * time.Second},
+		"store_hangs_lease_60": {time.Minute, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Hung) }, 63 * time.Second, 46 * time.Second},
+		"shortest_lease":       {3 * time.Second, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Hung) }, 7 * time.Second, time.Second}, // given back, and hinted again
+		"network_lost":         {time.Minute, func(b *fault.Backend) { b.Cut(fault.Requests | fault.Replies) }, 8 * time.Second, time.Second},
+		"disconnected_and_store_lost": {time.Minute, func(b *fault.Backend) {
+			b.Disconnect()
+			b.Fail("Beat", 1e6, fault.Hung)
+		}, 4 * time.Second, 800 * time.Millisecond},
+		"disconnected": {10 * time.Second, func(b *fault.Backend) { b.Disconnect() }, 0, time.Hour},
+	} {
+		for _, slow := range []bool{true, false} {
+			t.Run(name, func(t *testing.T) {
+				bubble(t, func(t *testing.T) {
+					rates := map[bool]float64{true: 0.98, false: 1.02}
+					world := fault.Around(memory.New(memory.HintIDs(4096)))
+					victim := fault.New(world, 1, fault.Plan{ClockRate: rates[slow]})
+					cancelled, elsewhere := make(chan time.Time, 1), make(chan time.Time, 1)
+					run := func(ctx context.Context, n int) (int, error) {
+						if af.TaskFrom(ctx).Fence > 1 {
+							elsewhere <- time.Now()
+							return n, nil
+						}
+						select {
+						case <-ctx.Done():
+							cancelled <- time.Now()
+							if !errors.Is(context.Cause(ctx), af.ErrLeaseLost) {
+								t.Errorf("cause %v", context.Cause(ctx))
+							}
+							return 0, ctx.Err()
+						case <-time.After(2 * time.Hour):
+							return n, nil
+						}
+					}
+					_, q := work(t, victim, jobWorker, run, af.Lease(c.lease))
+					id := must(q.Submit(t.Context(), 1))(t)
+					synctest.Wait()
+					work(t, fault.New(world, 2, fault.Plan{ClockRate: rates[!slow]}), jobWorker, run)
+					time.Sleep(3 * time.Second)
+					begun := time.Now()
+					c.fault(victim)
+					if c.within == 0 { // it is in reach of the store: nothing happens to its task
+						must(q.Wait(t.Context(), id))(t)
+						return
+					}
+					again := <-elsewhere
+					if took := again.Sub(begun); took > c.within {
+						t.Errorf("it ran elsewhere after %v", took)
+					}
+					select {
+					case at := <-cancelled:
+						if !at.Before(again) || at.Sub(begun) < c.keeps {
+							t.Errorf("cancelled after %v, and it ran elsewhere after %v", at.Sub(begun), again.Sub(begun))
+						}
+					default:
+						t.Errorf("not cancelled when it ran elsewhere after %v", again.Sub(begun))
+					}
+				})
+			})
+		}
+	}
+}
+
+// A claim whose reply comes when others may have declared this process dead runs nothing.
+func TestClaimAnsweredTooLateRunsNothing(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		late := jobWorker
+		late.Name, late.Type = "late", "Late"
+		app := open(t, slow(world, late.Name))
+		af.RegisterWorker(app, late, &job{func(ctx context.Context, n int) (int, error) {
+			if ctx.Err() != nil || af.TaskFrom(ctx).Fence == 1 {
+				t.Errorf("fence %d, %v", af.TaskFrom(ctx).Fence, ctx.Err())
+			}
+			return n, nil
+		}})
+		start(t, app)
+		time.Sleep(2500 * time.Millisecond)
+		q := af.NewQueue[int, int](app, late)
+		id := must(q.Submit(t.Context(), 1))(t)
+		synctest.Wait() // the claim is under way, for a second
+		time.Sleep(400 * time.Millisecond)
+		convict(t, world)
+		must(q.Wait(t.Context(), id))(t)
+	})
+}
+
+// Open refuses a lease that is too short to cancel within.
+func TestOpenRefusesAShortLease(t *testing.T) {
+	_, err := af.Open(t.Context(), memory.New(), af.Lease(2*time.Second))
+	wantError(t, err, af.ErrInvalidArgument, af.OutcomeUnknown, "a lease of 2s is too short: at least 3s")
+}
