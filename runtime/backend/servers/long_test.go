@@ -4,8 +4,11 @@ package servers_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -99,5 +102,108 @@ func TestLongElections(t *testing.T) {
 	t.Logf("%d tasks were accepted, %d payloads ran more than once", len(all), twice)
 	if len(lost) > 0 {
 		t.Errorf("%d accepted tasks never ran: %v", len(lost), lost[:min(len(lost), 10)])
+	}
+}
+
+// Submitters repeat what they were told was not sent, and what may have been sent with the id that the error names, while the
+// primary of a replica set of three is killed twice: one task per payload, and no payload without one. Contexts that end in the middle
+// of an election make the answer unknown; those that outlast it get an answer.
+func TestLongKilledPrimaryMakesOneTaskPerPayload(t *testing.T) {
+	rs := devstack.ReplicaSet(t, 3)
+	uri := devstack.WithDatabase(rs.URI, devstack.Name(t))
+	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", uri, devstack.Redis(t), devstack.AMQP(t)))
+	worker := af.Worker{Name: devstack.Name(t), Type: "Paid", Max: 8}
+	app := open(t, cfg, nil)
+	q := af.NewQueue[int, int](app, worker)
+
+	const submitters = 60
+	stop := make(chan struct{})
+	var unknown, notSent atomic.Int64
+	var submitted [submitters]int
+	var all sync.WaitGroup
+	for s := range submitters {
+		all.Go(func() {
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					submitted[s] = n
+					return
+				default:
+				}
+				patience := 30 * time.Second
+				if s%2 == 0 { // less than an election
+					patience = time.Second
+				}
+				var opts []af.SubmitOption
+				for {
+					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					_, err := q.Submit(ctx, s*1_000_000+n, opts...)
+					cancel()
+					if err == nil {
+						break
+					}
+					if id := af.SubmittedID(err); id != "" {
+						unknown.Add(1)
+						opts = []af.SubmitOption{af.TaskID(id)}
+					} else if e, ok := errors.AsType[*af.Error](err); ok && e.Outcome == af.OutcomeNotSent {
+						notSent.Add(1)
+						time.Sleep(10 * time.Millisecond)
+					} else {
+						t.Errorf("neither known nor named: %v", err)
+						return
+					}
+				}
+			}
+		})
+	}
+	for range 2 {
+		time.Sleep(2 * time.Second) // of submitting
+		killed, err := rs.Primary()
+		if err == nil {
+			err = killed.Kill()
+		}
+		if err == nil {
+			_, err = rs.Primary()
+		}
+		if err == nil {
+			err = killed.Start()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(2 * time.Second)
+	close(stop)
+	all.Wait()
+
+	times, total := map[int]int{}, 0
+	query := af.TaskQuery{Queue: worker.Name, Limit: 1000}
+	for more := true; more; more = query.Cursor != "" {
+		page := must(app.Tasks(t.Context(), query))(t)
+		for _, task := range page.Tasks {
+			n, err := strconv.Atoi(string(task.Payload))
+			if err != nil {
+				t.Fatal(err)
+			}
+			times[n]++
+			total++
+		}
+		query.Cursor = page.Cursor
+	}
+	missing, twice := 0, 0
+	for s, count := range submitted {
+		for n := range count {
+			switch times[s*1_000_000+n] {
+			case 0:
+				missing++
+			case 1:
+			default:
+				twice++
+			}
+		}
+	}
+	t.Logf("%d tasks; %d submits were answered unknown, %d not sent", total, unknown.Load(), notSent.Load())
+	if missing+twice > 0 || unknown.Load() == 0 {
+		t.Errorf("%d payloads have no task, %d have several; %d answers were unknown", missing, twice, unknown.Load())
 	}
 }
