@@ -31,6 +31,7 @@ type checker struct {
 	settled map[string]int    // accepted settles by id#fence
 	batches map[batchID]bool  // committed; true where they need not wait for their source
 	live    map[string]string // ids by queue and unique key
+	charged map[string]int    // attempts by id: claims less those that were released, snoozed or lost
 	found   []Violation
 }
 
@@ -38,7 +39,7 @@ type checker struct {
 func (l *Log) Check(limits func(queue string) Limits) []Violation {
 	c := &checker{
 		limits: limits, tasks: map[string]backend.Task{}, settled: map[string]int{}, batches: map[batchID]bool{},
-		live: map[string]string{},
+		live: map[string]string{}, charged: map[string]int{},
 	}
 	for _, e := range l.Entries {
 		if e.Commits != "" && c.tasks[e.Commits].Subtasks != nil {
@@ -121,6 +122,15 @@ func (c *checker) move(e Entry, ch Change) {
 		c.claim(e, a, b)
 	} else if b.Fence != a.Fence {
 		c.fail("I2", e, b.ID, "the fence went from %d to %d without a claim", a.Fence, b.Fence)
+	}
+	switch {
+	case e.Op == "Claim":
+		c.charged[b.ID]++
+	case a.Status == backend.StatusRunning && b.Status == backend.StatusWaiting, e.Op == "Judge" && b.Status == backend.StatusFailed:
+		c.charged[b.ID]--
+	}
+	if b.Attempt != c.charged[b.ID] {
+		c.fail("I4", e, b.ID, "attempt %d, and %d claims were neither released nor lost", b.Attempt, c.charged[b.ID])
 	}
 	if e.Op == "Settle" {
 		key := fmt.Sprintf("%s#%d", b.ID, b.Fence)

@@ -313,6 +313,15 @@ func (m *sim) judge() []fault.Violation {
 			fail("I1", id, "task %s was acknowledged and is not there", id)
 		}
 	}
+	for _, e := range log.Entries {
+		for _, c := range e.Changes {
+			claim := fmt.Sprintf("%s#%d", c.After.ID, c.After.Fence)
+			if v := m.book.claims[claim]; e.Op == "Settle" && c.After.Status == backend.StatusWaiting && !v.released(e.Now) {
+				fail("cause", c.After.ID, "claim %s was given back at %v without a cause: its handler returned %v, its context ended with %v",
+					claim, e.At, v.err, v.cause)
+			}
+		}
+	}
 	for id, task := range log.Tasks {
 		if task.DoneOf == "" {
 			continue

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
@@ -73,7 +74,7 @@ type process struct {
 
 	mu     sync.Mutex
 	inside map[string]int // handlers, by queue
-	gone   bool           // shut down or crashed
+	gone   time.Time      // when it was shut down or crashed
 }
 
 // plain has the handlers of a worker; fan has SubtasksDone too.
@@ -84,18 +85,18 @@ type plain struct {
 
 type fan struct{ plain }
 
-func (h *fan) SubtasksDone(ctx context.Context, o order, s af.Subtasks) error {
+func (h *fan) SubtasksDone(ctx context.Context, o order, s af.Subtasks) (err error) {
 	r := af.TaskFrom(ctx)
-	defer h.p.sim.book.begin(ctx, h.p)()
+	defer h.p.sim.book.begin(ctx, h.p)(&err)
 	h.p.sim.book.done(r.ID, [4]int{s.Total, s.Succeeded, s.Failed, s.Stopped})
 	return nil
 }
 
-func (h *plain) Run(ctx context.Context, o order) (int, error) {
+func (h *plain) Run(ctx context.Context, o order) (_ int, err error) {
 	h.p.enter(h.w)
 	defer h.p.leave(h.w)
 	r := af.TaskFrom(ctx)
-	defer h.p.sim.book.begin(ctx, h.p)()
+	defer h.p.sim.book.begin(ctx, h.p)(&err)
 	run := h.p.sim.book.run(r.ID)
 	for _, f := range o.Kids {
 		h.p.pause()
@@ -153,6 +154,13 @@ func (p *process) leave(w af.Worker) {
 // pause stands for the process's being stopped.
 func (p *process) pause() { p.fault.Pause() }
 
+// ended reports whether the process was being shut down by then.
+func (p *process) ended(at time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.gone.IsZero() && !at.Before(p.gone)
+}
+
 func (p *process) dead() bool {
 	select {
 	case <-p.fault.Dead():
@@ -181,7 +189,7 @@ type book struct {
 	acks    []string
 	runs    map[string]int
 	dones   map[string][][4]int        // by the id of the done task
-	claims  map[string]bool            // whose handlers have run, as id#fence
+	claims  map[string]*visit          // by id#fence
 	inside  map[string]map[*visit]bool // by the id of the task
 	broken  []string
 	refused int
@@ -202,20 +210,23 @@ type visit struct {
 	p     *process
 	ctx   context.Context
 	fence int64
+
+	err, cause error // of the handler, and of its context when it returned
+	dead       bool  // the process, by then
 }
 
 // begin notes that a handler runs, until the function that it returns is called. No claim runs a handler twice, and at no instant are
 // there two contexts of one task that have not ended, in processes that are alive.
-func (b *book) begin(ctx context.Context, p *process) (end func()) {
+func (b *book) begin(ctx context.Context, p *process) (end func(*error)) {
 	r := af.TaskFrom(ctx)
-	v := &visit{p, ctx, r.Fence}
+	v := &visit{p: p, ctx: ctx, fence: r.Fence}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	claim := fmt.Sprintf("%s#%d", r.ID, r.Fence)
-	if b.claims[claim] && !p.dead() {
+	if b.claims[claim] != nil && !p.dead() {
 		b.broken = append(b.broken, fmt.Sprintf("claim %s runs its handler twice", claim))
 	}
-	b.claims[claim] = true
+	b.claims[claim] = v
 	for other := range b.inside[r.ID] {
 		if other.ctx.Err() == nil && ctx.Err() == nil && !other.p.dead() && !p.dead() {
 			b.broken = append(b.broken, fmt.Sprintf("task %s runs in %s with fence %d and in %s with fence %d, and neither context has ended",
@@ -226,11 +237,23 @@ func (b *book) begin(ctx context.Context, p *process) (end func()) {
 		b.inside[r.ID] = map[*visit]bool{}
 	}
 	b.inside[r.ID][v] = true
-	return func() {
+	return func(err *error) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		delete(b.inside[r.ID], v)
+		v.err, v.dead = *err, p.dead()
+		v.cause = context.Cause(ctx)
 	}
+}
+
+// released reports whether a claim may have been given back without charge: its handler never began, or snoozed, or its context had ended
+// since the process was shutting down or others might have declared it dead.
+func (v *visit) released(at time.Time) bool {
+	if v == nil || v.dead || v.p.ended(at) { // one that was shut down while the store was down could not write its results
+		return true
+	}
+	snoozed := v.err != nil && strings.HasPrefix(v.err.Error(), "snoozed for ")
+	return snoozed || errors.Is(v.cause, af.ErrLeaseLost) || af.CodeOf(v.cause) == af.ErrUnavailable
 }
 
 func (b *book) run(id string) int {
@@ -283,7 +306,7 @@ func newSim(s scenario) *sim {
 	}
 	m := &sim{
 		s: s, world: fault.Around(memory.New(opts...)), calm: make(chan struct{}), slots: make([]*process, s.Workers+s.Clients),
-		book: &book{runs: map[string]int{}, dones: map[string][][4]int{}, claims: map[string]bool{}, inside: map[string]map[*visit]bool{}},
+		book: &book{runs: map[string]int{}, dones: map[string][][4]int{}, claims: map[string]*visit{}, inside: map[string]map[*visit]bool{}},
 	}
 	if os.Getenv("FAULT_LOG") != "" {
 		m.debug = os.Stderr
@@ -350,7 +373,7 @@ func (p *process) start(works bool) bool {
 // end shuts a process down gracefully.
 func (p *process) end(drain time.Duration) error {
 	p.mu.Lock()
-	p.gone = true
+	p.gone = time.Now()
 	p.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), drain)
 	defer cancel()
