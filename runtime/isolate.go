@@ -228,6 +228,7 @@ const (
 	faultPermanent = "permanent"
 	faultSnooze    = "snooze"
 	faultNobody    = "no instance" // of the service called
+	faultStale     = "stale fence"
 
 	causeStopped  = "stopped"
 	causeLease    = "lease"
@@ -303,6 +304,9 @@ func portFault(err error) error {
 	if errors.Is(err, backend.ErrNoInstance) {
 		f.Kind = faultNobody
 	}
+	if errors.Is(err, backend.ErrStaleFence) {
+		f.Kind = faultStale
+	}
 	return f
 }
 
@@ -312,13 +316,20 @@ func portError(err error) error {
 	case err == nil:
 		return nil
 	case ok && f.Kind == faultNobody:
-		e := Errorf(f.Code, "%w", backend.ErrNoInstance).With(f.Outcome)
-		e.Message = f.Message
-		return e
+		return faultOf(f, backend.ErrNoInstance)
+	case ok && f.Kind == faultStale:
+		return faultOf(f, backend.ErrStaleFence)
 	case ok:
 		return f.Err()
 	case errors.Is(err, child.ErrGone):
 		return Errorf(ErrUnavailable, "%w", err)
 	}
 	return local(err)
+}
+
+// faultOf is a fault that was of a known kind.
+func faultOf(f *child.Fault, kind error) error {
+	e := Errorf(f.Code, "%w", kind).With(f.Outcome)
+	e.Message = f.Message
+	return e
 }

@@ -233,7 +233,7 @@ func TestSubmitIsRepeatedAndRefusedSubtasksAreDiscarded(t *testing.T) {
 			t.Fatal("it succeeded")
 		}
 		_, err := q.Subtasks(t.Context(), id, []int{1, 2})
-		wantError(t, err, af.ErrFailedPrecondition, af.OutcomeUnknown, "subtasks of")
+		wantError(t, err, af.ErrFailedPrecondition, af.OutcomeAnswered, "subtasks of")
 		store := must(world.Open(t.Context(), backend.Env{}))(t).Store
 		if page := must(store.List(t.Context(), backend.TaskQuery{}))(t); page.Total != 1 {
 			t.Errorf("%d tasks", page.Total)

@@ -141,7 +141,9 @@ func (q VoidQueue[P]) SubmitMany(ctx context.Context, ps []P, opts ...SubmitOpti
 }
 
 // Subtasks persists subtasks of the task source in one batch and returns their ids in order. They run after the
-// source's own run has succeeded, unless RunNow is given.
+// source's own run has succeeded, unless RunNow is given. A batch is whole or not at all: a nil error means that all of it is
+// stored. An attempt of the source that has lost its claim adds none and gets ErrAborted; a source that has 10,000 batches
+// takes no more, which is ErrResourceExhausted.
 func (q VoidQueue[P]) Subtasks(ctx context.Context, source string, ps []P, opts ...SubtaskOption) ([]string, error) {
 	var o TaskOptions
 	for _, opt := range opts {

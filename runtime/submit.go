@@ -111,12 +111,16 @@ func newTask(s Submission, i int, id string) backend.NewTask {
 	return backend.NewTask{Task: t, Gated: s.IsSubtasks}
 }
 
-// insert persists tasks, at most maxInsert at a time, and returns their ids; after an error those of the tasks written
+// insert persists tasks, at most maxInsert or about maxInsertBytes at a time, and returns their ids; after an error those of the tasks written
 // before it. A write whose outcome is unknown is repeated: ids make that safe.
 func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string, error) {
 	ids := make([]string, 0, len(tasks))
 	for len(tasks) > 0 {
-		n := min(len(tasks), maxInsert)
+		n, size := 1, len(tasks[0].Task.Payload)
+		for n < min(len(tasks), maxInsert) && size+len(tasks[n].Task.Payload) <= maxInsertBytes {
+			size += len(tasks[n].Task.Payload)
+			n++
+		}
 		var stored []Task
 		err := e.ask(ctx, func(ctx context.Context) (err error) {
 			stored, err = e.store.Insert(ctx, tasks[:n])
@@ -126,9 +130,14 @@ func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string,
 			return ids, err
 		}
 		for i, t := range stored {
-			if want := &tasks[i].Task; t.ID == want.ID && t.Queue != want.Queue {
+			want := &tasks[i].Task
+			if t.ID == want.ID && t.Queue != want.Queue {
 				return ids, Errorf(ErrAlreadyExists, "task %s is in queue %q already, and can't be one of queue %q", t.ID, t.Queue,
 					want.Queue).With(OutcomeNotSent)
+			}
+			if want.Source != "" && (t.Source != want.Source || t.Batch != want.Batch) {
+				return ids, Errorf(ErrAlreadyExists, "task %s is there already, and isn't a subtask of %s in its batch %q", t.ID,
+					want.Source, want.Batch).With(OutcomeNotSent)
 			}
 			ids = append(ids, t.ID)
 		}
@@ -214,27 +223,43 @@ func (e *engine) requireWorker(ctx context.Context, queue string) error {
 	return nil
 }
 
-// subtasks persists a batch of subtasks: inserted gated, then committed to the source, then open. Whatever is interrupted
-// in between is either finished by repeating it or never runs.
+// maxRespawns is how often a batch of subtasks is inserted again because a part of it was discarded or isn't this call's.
+const maxRespawns = 5
+
+// subtasks persists a batch of subtasks: inserted gated, then committed to the source as a whole, then open. Whatever is
+// interrupted in between is either finished by repeating it or never runs.
 func (e *engine) subtasks(ctx context.Context, s Submission) ([]string, error) {
 	batch := batchOf(ctx, s)
 	tasks := make([]backend.NewTask, len(s.Payloads))
 	for i := range s.Payloads {
-		tasks[i] = newTask(s, i, s.Source+"/"+batch+"/"+strconv.Itoa(i))
+		tasks[i] = newTask(s, i, backend.SubtaskID(s.Source, batch, i))
 		tasks[i].Task.Batch = batch
 	}
-	ids, err := e.spawn(ctx, s, batch, tasks)
-	if CodeOf(err) == ErrAborted { // this process has hung, and the sweeper took the batch for abandoned
-		ids, err = e.spawn(ctx, s, batch, tasks)
+	spawn := backend.Spawn{Source: s.Source, Batch: batch, Now: s.Options.RunNow, Count: len(tasks), Fence: fenceOf(ctx, s.Source)}
+	var ids []string
+	var err error
+	for try := 0; ; try++ {
+		ids, err = e.spawn(ctx, spawn, tasks)
+		// The sweeper may have taken the batch for abandoned: then a part of it is missing.
+		if CodeOf(err) != ErrAborted || errors.Is(err, backend.ErrStaleFence) || try == maxRespawns {
+			break
+		}
+		if try == 0 {
+			continue
+		}
+		// An attempt before has inserted more, and has died before it committed that.
+		if err := e.store.Discard(ctx, s.Source, batch); err != nil {
+			return nil, local(err)
+		}
 	}
-	if code := CodeOf(err); code == ErrFailedPrecondition || code == ErrNotFound {
+	switch CodeOf(err) {
+	case ErrFailedPrecondition, ErrNotFound, ErrResourceExhausted:
 		if derr := e.store.Discard(ctx, s.Source, batch); derr != nil {
 			e.log.Warn("refused subtasks are left to the sweeper", "source", s.Source, "batch", batch, "error", derr)
 		}
-		return nil, fmt.Errorf("subtasks of %s: %w", s.Source, err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("subtasks of %s: %w", s.Source, err)
 	}
 	// The source may have succeeded while the batch was committed; then nobody else opens its gate, or finishes an
 	// empty set.
@@ -246,14 +271,20 @@ func (e *engine) subtasks(ctx context.Context, s Submission) ([]string, error) {
 }
 
 // spawn inserts a batch of subtasks and commits it.
-func (e *engine) spawn(ctx context.Context, s Submission, batch string, tasks []backend.NewTask) ([]string, error) {
+func (e *engine) spawn(ctx context.Context, s backend.Spawn, tasks []backend.NewTask) ([]string, error) {
 	ids, err := e.insert(ctx, tasks)
 	if err != nil {
 		return nil, err
 	}
-	return ids, e.ask(ctx, func(ctx context.Context) error {
-		return e.store.Spawn(ctx, backend.Spawn{Source: s.Source, Batch: batch, Now: s.Options.RunNow})
-	})
+	return ids, e.ask(ctx, func(ctx context.Context) error { return e.store.Spawn(ctx, s) })
+}
+
+// fenceOf returns the fence of the attempt of source that ctx is of; 0 outside its handler.
+func fenceOf(ctx context.Context, source string) int64 {
+	if r := TaskFrom(ctx); r != nil && r.ID == source {
+		return r.Fence
+	}
+	return 0
 }
 
 // batchOf names a batch so that a handler that runs again makes the same ones.

@@ -76,7 +76,7 @@ func TestSubtasksRunAfterTheirSourceAndSubtasksDoneLast(t *testing.T) {
 			t.Errorf("task %+v, subtasks %+v", task, task.Subtasks)
 		}
 		_, err := children.Subtasks(t.Context(), id, []int{4})
-		wantError(t, err, af.ErrFailedPrecondition, af.OutcomeUnknown, "subtasks of")
+		wantError(t, err, af.ErrFailedPrecondition, af.OutcomeAnswered, "subtasks of")
 	})
 }
 

@@ -40,6 +40,8 @@ type Options struct {
 	Tick time.Duration
 	// Overtake is by how many lighter or younger ready tasks one may be overtaken at a claim; 0 is the exact order.
 	Overtake int
+	// SlowSpawn says that committing backend.MaxBatches batches would take too long.
+	SlowSpawn bool
 	// Many is how many goroutines compete in a test of concurrency; 0 is 64.
 	Many int
 }

@@ -208,7 +208,10 @@ func doInsertSubtasks(m *machine, op operation) {
 }
 
 func doSpawn(m *machine, op operation) {
-	sp := backend.Spawn{Source: op.source(), Batch: op.batch(), Now: op.D%2 == 0}
+	sp := backend.Spawn{Source: op.source(), Batch: op.batch(), Now: op.D%2 == 0, Count: pick(op.C, 0, 1, 2, 3, 1+op.C%3, 1+op.C%3)}
+	if op.D > 8 {
+		sp.Fence = 1
+	}
 	if strings.Contains(sp.Source, "/a/") {
 		// A subtask that is not committed can't run, and so has none.
 		t, err := m.a.Get(context.Background(), sp.Source)

@@ -112,6 +112,10 @@ func (m *model) Insert(_ context.Context, tasks []backend.NewTask) ([]backend.Ta
 		}
 		if t == nil {
 			t = m.add(n)
+		} else if n.Gated {
+			for _, h := range m.held(n.Task.Source, n.Task.Batch) {
+				h.inserted = time.Now()
+			}
 		}
 		out = append(out, t.Task)
 	}

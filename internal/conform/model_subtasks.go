@@ -21,13 +21,25 @@ func (m *model) Spawn(_ context.Context, s backend.Spawn) error {
 	if src == nil {
 		return backend.NewError(backend.ErrNotFound, "")
 	}
+	if s.Stale(src.Status, src.Fence) {
+		return s.ErrorStale()
+	}
 	set := m.set(s.Source)
 	held := m.held(s.Source, s.Batch)
+	named := 0
+	for i := range s.Count {
+		if t := m.find(backend.SubtaskID(s.Source, s.Batch, i)); t != nil && t.committed && t.Batch == s.Batch {
+			named++
+		}
+	}
+	if len(held) == 0 && slices.Contains(set.batches, s.Batch) && named < s.Count {
+		return backend.NewError(backend.ErrAborted, "")
+	}
 	if len(held) > 0 || !slices.Contains(set.batches, s.Batch) {
 		switch {
 		case !set.finished.IsZero(), src.Status == backend.StatusFailed, src.Status == backend.StatusStopped:
 			return backend.NewError(backend.ErrFailedPrecondition, "")
-		case slices.Contains(set.discarded, s.Batch):
+		case slices.Contains(set.discarded, s.Batch), s.Count > 0 && named+len(held) != s.Count:
 			return backend.NewError(backend.ErrAborted, "")
 		}
 		if len(set.batches) == 0 {
@@ -126,14 +138,21 @@ func (m *model) Loose(_ context.Context, age time.Duration, _ int) ([]backend.Lo
 	var out []backend.Loose
 	add := func(what backend.LooseEnd, source, batch string, since time.Time) {
 		l := backend.Loose{What: what, Source: source, Batch: batch}
-		if time.Since(since) >= age && !slices.Contains(out, l) {
+		least := age
+		if what == backend.LooseBatch {
+			least *= backend.BatchAges
+		}
+		if time.Since(since) >= least && !slices.Contains(out, l) {
 			out = append(out, l)
 		}
 	}
 	for _, t := range m.tasks {
 		if !t.committed {
-			held := m.held(t.Source, t.Batch)
-			add(backend.LooseBatch, t.Source, t.Batch, held[len(held)-1].inserted)
+			var since time.Time
+			for _, h := range m.held(t.Source, t.Batch) {
+				since = latest(since, h.inserted)
+			}
+			add(backend.LooseBatch, t.Source, t.Batch, since)
 		}
 	}
 	late := map[string]time.Time{}

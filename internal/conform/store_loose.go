@@ -11,11 +11,32 @@ var looseBehaviours = []behaviour{
 	{"a batch that was never committed", func(w *world) {
 		source := w.add()
 		w.add(child(source, "b"))
-		w.wantLoose(backend.Loose{What: backend.LooseBatch, Source: source, Batch: "b"})
+		w.wantLooseBatch(source, "b")
 		w.must(w.Store.Discard(w.ctx(), source, "b"))
 		w.wantLoose()
 		w.add(child("nobody", "b"))
-		w.wantLoose(backend.Loose{What: backend.LooseBatch, Source: "nobody", Batch: "b"})
+		w.wantLooseBatch("nobody", "b")
+	}},
+	{"a batch is as old as its last insert", func(w *world) {
+		// Ages are measured with a tick that a slow machine doesn't take for an insert.
+		age := backend.BatchAges * w.o.Tick
+		source := w.add()
+		old, young := w.task(child(source, "b")), w.task(child(source, "b"))
+		w.insert(old)
+		w.o.Sleep(age)
+		begun := w.o.Now()
+		for _, more := range []backend.NewTask{young, young, old} {
+			w.insert(more)
+			w.o.Sleep(age / 2)
+			loose, err := w.Store.Loose(w.ctx(), w.o.Tick, 10)
+			w.must(err)
+			if took := w.o.Now().Sub(begun); took < age {
+				w.same("loose though it was added to", len(loose), 0)
+			}
+			begun = w.o.Now()
+		}
+		w.o.Sleep(age)
+		w.wantLooseBatch(source, "b")
 	}},
 	{"a gate that was not opened", func(w *world) {
 		source := w.add()
@@ -144,6 +165,13 @@ func (w *world) wantLooseIn(want ...string) {
 	slices.Sort(got)
 	slices.Sort(want)
 	w.same("late", got, append([]string{}, want...))
+}
+
+// wantLooseBatch checks that one batch is loose, and nothing else: not before it is BatchAges times as old as other things.
+func (w *world) wantLooseBatch(source, batch string) {
+	w.Helper()
+	w.o.Sleep(backend.BatchAges * w.o.Tick)
+	w.wantLoose(backend.Loose{What: backend.LooseBatch, Source: source, Batch: batch})
 }
 
 // wantLoose checks what is loose: nothing before its age, then this.

@@ -116,6 +116,11 @@ func newScenario(seed uint64) scenario {
 	for range 3 + d.IntN(14) {
 		s.Submits = append(s.Submits, d.submit(&s))
 	}
+	if d.chance(0.03) { // a batch of several inserts
+		u := submit{At: s.Storm / 2, How: "subtasks", Pick: d.IntN(1000), Place: d.IntN(s.Workers + s.Clients)}
+		u.Family = family{Queue: d.IntN(2), Orders: make([]order, 1001+d.IntN(1500)), Now: d.chance(0.4)}
+		s.Submits = append(s.Submits, u)
+	}
 	d.events(&s)
 	return s
 }

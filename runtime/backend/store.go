@@ -3,6 +3,8 @@ package backend
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"strconv"
 	"time"
 )
 
@@ -53,8 +55,17 @@ type Store interface {
 	// Spawn commits a batch of subtasks that was inserted gated: it raises the source's spawn_rev by a conditional write
 	// and opens the batch's gate, or leaves it to Open where the source has not yet succeeded and now is false. Repeating
 	// is safe. ErrFailedPrecondition means that the source takes no more: its set is finished, or it failed or was
-	// stopped; ErrNotFound that there is no such task. Then Discard removes what was inserted. ErrAborted means that the
-	// batch was discarded meanwhile: insert it again.
+	// stopped; ErrNotFound that there is no such task; ErrResourceExhausted that it has MaxBatches. Then Discard removes
+	// what was inserted.
+	//
+	// A batch is whole or not at all. If s.Count is set, a nil error means that exactly the tasks SubtaskID(s.Source,
+	// s.Batch, 0 … s.Count-1) are committed, however often and by how many calls of Insert they were written, and whatever
+	// Discard has done meanwhile. ErrAborted means that the batch isn't that: some of it was discarded, or it holds more.
+	// Insert it again; if that doesn't help, Discard it first.
+	//
+	// If s.Fence is set, the call comes from an attempt of the source. An error that wraps ErrStaleFence, with ErrAborted,
+	// means that the attempt no longer has the source: nothing was committed, and nothing may be discarded, since the
+	// present attempt may be making the same batch.
 	Spawn(ctx context.Context, s Spawn) error
 
 	// Discard deletes the gated tasks of a batch that Spawn has not committed.
@@ -75,7 +86,9 @@ type Store interface {
 	Stop(ctx context.Context, s Stop) ([]Task, error)
 
 	// Loose finds up to max things that an interrupted process has left undone for at least age, oldest first. Reading
-	// changes nothing: whoever reads does it by the methods above, and may find that it has been done.
+	// changes nothing: the caller does them by the methods above, and may find that one has been done. A batch that isn't
+	// committed is as old as its newest Insert, one of tasks that exist already included, and is left alone for BatchAges
+	// times age: inserting a large batch may take minutes, with outages of the store in between.
 	Loose(ctx context.Context, age time.Duration, max int) ([]Loose, error)
 
 	// Now is the store's time. It is close enough to that of all others who ask for it to tell seconds by.
@@ -150,7 +163,61 @@ type Owned struct {
 type Spawn struct {
 	Source string
 	Batch  string
-	Now    bool // they may run before the source has succeeded
+	Now    bool  // they may run before the source has succeeded
+	Count  int   // how many tasks the batch has; 0: not said, and whatever is stored is committed
+	Fence  int64 // of the source's attempt that calls; 0: a call from outside
+}
+
+const (
+	// MaxBatches is how many batches of subtasks a source takes. The source's document lists them, so that a batch which is
+	// committed again changes nothing.
+	MaxBatches = 10_000
+	// BatchAges is how many times longer than anything else a batch that isn't committed must be left alone.
+	BatchAges = 24
+)
+
+// SubtaskID returns the id of the i-th task of a batch.
+func SubtaskID(source, batch string, i int) string {
+	return source + "/" + batch + "/" + strconv.Itoa(i)
+}
+
+// ErrStaleFence is wrapped by the error of a Spawn whose attempt no longer has the source.
+var ErrStaleFence = errors.New("the claim on the source was lost")
+
+// These are the errors of Spawn that all stores have in common.
+
+// ErrorStale returns the error of a Spawn whose fence has moved on.
+func (s Spawn) ErrorStale() error {
+	return Errorf(ErrAborted, "task %q no longer runs with fence %d, so its attempt adds no subtasks: %w", s.Source, s.Fence,
+		ErrStaleFence).With(OutcomeAnswered)
+}
+
+// ErrorRefused returns the error of a Spawn whose source takes no more subtasks.
+func (s Spawn) ErrorRefused() error {
+	return Errorf(ErrFailedPrecondition, "task %q takes no more subtasks", s.Source).With(OutcomeAnswered)
+}
+
+// ErrorFull returns the error of a Spawn whose source has MaxBatches.
+func (s Spawn) ErrorFull() error {
+	return Errorf(ErrResourceExhausted, "task %q has %d batches of subtasks, which is the most: make fewer and larger ones",
+		s.Source, MaxBatches).With(OutcomeAnswered)
+}
+
+// ErrorPartial returns the error of a Spawn whose batch is not stored as it says.
+func (s Spawn) ErrorPartial(stored int) error {
+	return Errorf(ErrAborted, "batch %q of task %q has %d tasks stored, not %d: insert it again", s.Batch, s.Source, stored, s.Count).
+		With(OutcomeAnswered)
+}
+
+// ErrorDiscarded returns the error of a Spawn whose batch was discarded.
+func (s Spawn) ErrorDiscarded() error {
+	return Errorf(ErrAborted, "batch %q of task %q was discarded: insert it again", s.Batch, s.Source).With(OutcomeAnswered)
+}
+
+// Stale reports whether the attempt that s comes from no longer has the source, which has this status and fence. An attempt
+// that has succeeded still has it: a goroutine of its handler may go on a moment longer.
+func (s Spawn) Stale(status Status, fence int64) bool {
+	return s.Fence != 0 && (s.Fence != fence || status != StatusRunning && !status.Final())
 }
 
 // A Stop asks for a task, and what is under it, to be stopped.

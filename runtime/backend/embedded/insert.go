@@ -20,22 +20,35 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 	}
 	return write(ctx, s.db.writer, func(tx *tx) ([]backend.Task, error) {
 		stored := make([]backend.Task, len(tasks))
-		var last batchKey
+		var last touched
 		for i := range tasks {
 			r, isNew, err := tx.insert(&tasks[i])
 			if err != nil {
 				return nil, err
 			}
 			stored[i] = r.Task
-			if key := (batchKey{r.Source, r.Batch}); isNew && tasks[i].Gated && key != last {
-				if err := tx.touchBatch(key); err != nil {
+			if !tasks[i].Gated {
+				continue
+			}
+			touch := tx.renewBatch
+			if isNew {
+				touch = tx.touchBatch
+			}
+			if t := (touched{batchKey{tasks[i].Task.Source, tasks[i].Task.Batch}, isNew}); t != last {
+				if err := touch(t.batchKey); err != nil {
 					return nil, err
 				}
-				last = key
+				last = t
 			}
 		}
 		return stored, nil
 	})
+}
+
+// touched is a batch that an insert has touched, by new tasks or by such as were there.
+type touched struct {
+	batchKey
+	isNew bool
 }
 
 // insert adds a task (row 1), or finds the one that is there instead: by its id, else by its unique key.

@@ -42,12 +42,12 @@ WITH RECURSIVE queues (name) AS (
 		WHERE queue = name AND deadline <= ?1 AND deadline IS NOT NULL AND status < 4 AND status <> 2) AS since FROM queues WHERE name IS NOT NULL)
 	WHERE since IS NOT NULL
 )
-SELECT what, source, name, queue FROM ends WHERE ?1 - since >= ?2 ORDER BY since, source, what, name, queue LIMIT ?3`
+SELECT what, source, name, queue FROM ends WHERE ?1 - since >= CASE WHEN what = 'batch' THEN ?4 ELSE ?2 END ORDER BY since, source, what, name, queue LIMIT ?3`
 
 // Loose implements backend.Store.
 func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backend.Loose, error) {
 	return readAll(ctx, s.db, func(rows *sql.Rows) (l backend.Loose, err error) {
 		err = rows.Scan((*string)(&l.What), &l.Source, &l.Batch, &l.Queue)
 		return l, err
-	}, looseEnds, instant.Of(s.db.now()), int64(age), max)
+	}, looseEnds, instant.Of(s.db.now()), int64(age), max, int64(backend.BatchAges*age))
 }

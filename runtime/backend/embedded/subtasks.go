@@ -17,6 +17,11 @@ func (t *tx) touchBatch(k batchKey) error {
 		ON CONFLICT DO UPDATE SET since = ?3, held = 1, discarded = 0`, k.source, k.name, t.now)
 }
 
+// renewBatch notes that a subtask was inserted again. Its batch is as old as its last insert.
+func (t *tx) renewBatch(k batchKey) error {
+	return t.exec("UPDATE batch SET since = ? WHERE source = ? AND name = ? AND held = 1", t.now, k.source, k.name)
+}
+
 // Spawn implements backend.Store.
 func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 	return change(ctx, s.db.writer, func(tx *tx) error {
@@ -27,40 +32,104 @@ func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 		if source == nil {
 			return noTask(sp.Source)
 		}
-		k := batchKey{sp.Source, sp.Batch}
-		whole, err := tx.is("SELECT 1 FROM batch WHERE source = ? AND name = ? AND committed AND held = 0", k.source, k.name)
-		if err != nil {
+		if sp.Stale(statuses[source.status], source.fence) {
+			return sp.ErrorStale()
+		}
+		if err := tx.spawn(source, sp); err != nil {
 			return err
 		}
-		if !whole {
-			if err := tx.mayCommit(source, k); err != nil {
-				return err
-			}
-			if err := tx.commitBatch(source, k); err != nil {
-				return err
-			}
-		}
 		if sp.Now || statuses[source.status] == backend.StatusSuccess {
-			return tx.openGates("source = ?2 AND batch = ?3 AND gate = 1 AND gate > 0", k.source, k.name)
+			return tx.openGates("source = ?2 AND batch = ?3 AND gate = 1 AND gate > 0", sp.Source, sp.Batch)
 		}
 		return nil
 	})
 }
 
+// spawn commits a batch, unless it is committed as a whole already.
+func (t *tx) spawn(source *row, sp backend.Spawn) error {
+	k := batchKey{sp.Source, sp.Batch}
+	var b batchState
+	if _, err := t.row("SELECT committed, held, discarded FROM batch WHERE source = ? AND name = ?", []any{k.source, k.name},
+		&b.committed, &b.held, &b.discarded); err != nil {
+		return err
+	}
+	if b.committed && !b.held {
+		n, err := t.countCommitted(sp)
+		if err == nil && n < sp.Count {
+			err = sp.ErrorPartial(n)
+		}
+		return err
+	}
+	if err := t.mayCommit(source, sp, b); err != nil {
+		return err
+	}
+	return t.commitBatch(source, k)
+}
+
+// A batchState is what the file says of a batch; the zero value is one that it doesn't know.
+type batchState struct{ committed, held, discarded bool }
+
 // mayCommit says why a source takes no more subtasks, or not these.
-func (t *tx) mayCommit(source *row, k batchKey) error {
+func (t *tx) mayCommit(source *row, sp backend.Spawn, b batchState) error {
 	finished, err := t.is("SELECT 1 FROM family WHERE source = ? AND finished", source.id)
 	if err != nil {
 		return err
 	}
 	if s := statuses[source.status]; finished || s == backend.StatusFailed || s == backend.StatusStopped {
-		return backend.Errorf(backend.ErrFailedPrecondition, "task %q takes no more subtasks", source.id)
+		return sp.ErrorRefused()
 	}
-	discarded, err := t.is("SELECT 1 FROM batch WHERE source = ? AND name = ? AND discarded", k.source, k.name)
-	if err == nil && discarded {
-		err = backend.Errorf(backend.ErrAborted, "batch %q of task %q was discarded: insert it again", k.name, k.source)
+	if !b.committed {
+		full, err := t.is("SELECT 1 FROM batch WHERE source = ? AND committed LIMIT 1 OFFSET ?", sp.Source, backend.MaxBatches-1)
+		if err != nil {
+			return err
+		}
+		if full {
+			return sp.ErrorFull()
+		}
 	}
-	return err
+	if b.discarded {
+		return sp.ErrorDiscarded()
+	}
+	if sp.Count == 0 {
+		return nil
+	}
+	var stored int
+	if _, err := t.row("SELECT count(*) FROM task WHERE source = ? AND batch = ? AND gate = 2 AND gate > 0", []any{sp.Source, sp.Batch},
+		&stored); err != nil {
+		return err
+	}
+	if b.committed {
+		n, err := t.countCommitted(sp)
+		if err != nil {
+			return err
+		}
+		stored += n
+	}
+	if stored != sp.Count {
+		return sp.ErrorPartial(stored)
+	}
+	return nil
+}
+
+// countChunk is how many tasks one statement counts by their ids.
+const countChunk = 10_000
+
+// countCommitted counts the tasks of a batch that are committed, up to the number that sp says.
+func (t *tx) countCommitted(sp backend.Spawn) (n int, err error) {
+	ids := make([]string, 0, min(sp.Count, countChunk))
+	for i := range sp.Count {
+		ids = append(ids, backend.SubtaskID(sp.Source, sp.Batch, i))
+		if len(ids) < countChunk && i < sp.Count-1 {
+			continue
+		}
+		var some int
+		if _, err := t.row(`SELECT count(*) FROM task WHERE id IN (SELECT value FROM json_each(?)) AND source = ? AND batch = ? AND gate <> 2`,
+			[]any{list(ids), sp.Source, sp.Batch}, &some); err != nil {
+			return 0, err
+		}
+		n, ids = n+some, ids[:0]
+	}
+	return n, nil
 }
 
 // commitBatch makes a batch part of its source's set: what is in it counts from now on.

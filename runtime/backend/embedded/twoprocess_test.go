@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -254,6 +255,9 @@ func (m mixedStore) Spawn(ctx context.Context, s backend.Spawn) (err error) {
 		return m.here.Spawn(ctx, s)
 	}
 	err = m.r.call(ctx, "store", "Spawn", []any{s})
+	if err != nil && strings.HasSuffix(err.Error(), backend.ErrStaleFence.Error()) { // a wire keeps no causes
+		err = backend.Errorf(backend.CodeOf(err), "%w", errors.Join(backend.ErrStaleFence, err))
+	}
 	return err
 }
 

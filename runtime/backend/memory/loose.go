@@ -107,7 +107,12 @@ func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backen
 			ends = append(ends, looseEnd{backend.Loose{What: backend.LooseLate, Queue: name}, since})
 		}
 	}
-	ends = slices.DeleteFunc(ends, func(e looseEnd) bool { return now.at-e.since < int64(age) })
+	ends = slices.DeleteFunc(ends, func(e looseEnd) bool {
+		if e.What == backend.LooseBatch {
+			return now.at-e.since < int64(backend.BatchAges*age)
+		}
+		return now.at-e.since < int64(age)
+	})
 	slices.SortFunc(ends, func(a, b looseEnd) int {
 		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.Source, b.Source), cmp.Compare(a.What, b.What), cmp.Compare(a.Batch, b.Batch),
 			cmp.Compare(a.Queue, b.Queue))

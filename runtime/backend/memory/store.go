@@ -128,6 +128,9 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 // insert adds a task (row 1), or finds the one that is there instead.
 func (s *store) insert(n *backend.NewTask, now tick) *record {
 	if r := s.tasks[n.Task.ID]; r != nil {
+		if n.Gated {
+			s.renew(&n.Task, now)
+		}
 		return r
 	}
 	q := s.queue(n.Task.Queue)

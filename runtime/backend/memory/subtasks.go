@@ -14,6 +14,7 @@ type set struct {
 	sourceEnded int64
 	roll        roll // all of them, in batches not committed too
 	batches     map[string]*batch
+	committed   int // of the batches
 	rev         int // commits
 	live        int
 	stopping    int // of the live ones
@@ -31,7 +32,7 @@ type batch struct {
 	committed bool
 	discarded bool      // while the source existed, and nothing was inserted since
 	held      []*record // not committed
-	since     int64     // the last insert
+	since     int64     // the last insert, also of what was there
 	closed    []*record // committed, their gate closed
 }
 
@@ -68,6 +69,13 @@ func (k *set) batch(key string) *batch {
 	return b
 }
 
+// renew notes that a subtask was inserted again. Its batch is as old as its last insert.
+func (s *store) renew(t *backend.Task, now tick) {
+	if k := s.sets[t.Source]; k != nil && k.batches[t.Batch] != nil {
+		k.batches[t.Batch].since = now.at
+	}
+}
+
 // ended counts a committed subtask that has ended.
 func (k *set) ended(r *record, at int64) {
 	k.quiet = at
@@ -84,8 +92,7 @@ func (k *set) ended(r *record, at int64) {
 	}
 }
 
-// Spawn implements backend.Store. A batch that was discarded after its tasks had been inserted is ErrAborted: it must be
-// inserted again.
+// Spawn implements backend.Store.
 func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 	if err := alive(ctx); err != nil {
 		return err
@@ -96,26 +103,72 @@ func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 	if src == nil {
 		return noTask(sp.Source)
 	}
-	now := s.now()
-	k := src.kids
-	if k == nil || !k.has(sp.Batch) {
-		if k != nil && k.finished || src.Status == backend.StatusFailed || src.Status == backend.StatusStopped {
-			return backend.Errorf(backend.ErrFailedPrecondition, "task %q takes no more subtasks", src.ID)
-		}
-		if k == nil {
-			k = s.newSet(src.ID, src)
-		}
-		b := k.batch(sp.Batch)
-		if b.discarded {
-			return backend.Errorf(backend.ErrAborted, "batch %q of task %q was discarded: insert it again", sp.Batch, src.ID)
-		}
-		s.commit(k, b, now)
+	if sp.Stale(src.Status, src.Fence) {
+		return sp.ErrorStale()
 	}
+	now := s.now()
+	if err := s.spawn(src, sp, now); err != nil {
+		return err
+	}
+	k := src.kids
 	if sp.Now || src.Status == backend.StatusSuccess {
 		k.open(k.batch(sp.Batch), now)
 	}
 	s.review(k)
 	return nil
+}
+
+// spawn commits a batch, unless it is committed as a whole already.
+func (s *store) spawn(src *record, sp backend.Spawn, now tick) error {
+	k := src.kids
+	if k != nil && k.has(sp.Batch) {
+		if n := s.committed(sp); n < sp.Count {
+			return sp.ErrorPartial(n)
+		}
+		return nil
+	}
+	switch {
+	case k != nil && k.finished || src.Status == backend.StatusFailed || src.Status == backend.StatusStopped:
+		return sp.ErrorRefused()
+	case k != nil && k.committed >= backend.MaxBatches && !k.contains(sp.Batch):
+		return sp.ErrorFull()
+	case k != nil && k.batches[sp.Batch] != nil && k.batches[sp.Batch].discarded:
+		return sp.ErrorDiscarded()
+	}
+	if sp.Count > 0 {
+		stored := 0
+		if k != nil && k.batches[sp.Batch] != nil {
+			stored = len(k.batches[sp.Batch].held)
+		}
+		if k != nil && k.contains(sp.Batch) {
+			stored += s.committed(sp)
+		}
+		if stored != sp.Count {
+			return sp.ErrorPartial(stored)
+		}
+	}
+	if k == nil {
+		k = s.newSet(src.ID, src)
+	}
+	s.commit(k, k.batch(sp.Batch), now)
+	return nil
+}
+
+// committed counts the tasks of a batch that are committed, up to the number that sp says.
+func (s *store) committed(sp backend.Spawn) int {
+	n := 0
+	for i := range sp.Count {
+		if r := s.tasks[backend.SubtaskID(sp.Source, sp.Batch, i)]; r != nil && r.Source == sp.Source && r.Batch == sp.Batch && !r.held {
+			n++
+		}
+	}
+	return n
+}
+
+// contains reports whether a part of a batch, or all of it, is committed.
+func (k *set) contains(key string) bool {
+	b := k.batches[key]
+	return b != nil && b.committed
 }
 
 // has says whether a batch is committed as a whole.
@@ -135,6 +188,9 @@ func (s *store) commit(k *set, b *batch, now tick) {
 		s.reopen(root, 1)
 	}
 	k.rev++
+	if !b.committed {
+		k.committed++
+	}
 	k.held -= len(b.held)
 	if len(b.held) > 0 && len(b.closed) == 0 {
 		k.shut++

@@ -44,7 +44,7 @@ func portsOf(c *mongo.Client) *backend.Ports {
 
 // options have as many competitors as one machine has time for. The order by weight and age is exact as long as no other
 // process claims.
-var options = conform.Options{Many: 16}
+var options = conform.Options{Many: 16, SlowSpawn: true}
 
 // patient is for tests that aren't about servers that can't be reached: a busy machine may take long to answer.
 func patient(c *mongo.Config) { c.Patience = time.Minute }

@@ -53,6 +53,7 @@ type document struct {
 	Reason      string   `bson:"reason,omitempty"`   // why it was to stop
 	FanIn       bool     `bson:"fan_in,omitempty"`   // said by the last claim
 	Generation  int64    `bson:"generation,omitempty"`
+	Renewed     int64    `bson:"renewed,omitempty"`   // when its batch was inserted again, of one task of that
 	Committed   int64    `bson:"committed,omitempty"` // when it became part of its source's set
 	Expires     *expiry  `bson:"expires,omitempty"`   // while it lives: its deadline
 	Key         string   `bson:"key,omitempty"`       // while it lives: queue and unique key

@@ -140,8 +140,12 @@ func (c *Client) tryInsert(ctx context.Context, fresh []*document, which []int) 
 func (c *Client) standing(ctx context.Context, fresh []*document, refused []int) (map[int]*document, error) {
 	var ids, keys []string
 	generations := map[int64][]string{}
+	batches := map[string]bool{}
 	for _, i := range refused {
 		ids = append(ids, fresh[i].ID)
+		if fresh[i].Held != "" {
+			batches[fresh[i].Held] = true
+		}
 		if fresh[i].Key != "" {
 			keys = append(keys, fresh[i].Key)
 		}
@@ -151,6 +155,12 @@ func (c *Client) standing(ctx context.Context, fresh []*document, refused []int)
 	}
 	for g, held := range generations {
 		_, err := c.tasks.UpdateMany(ctx, m{"_id": m{"$in": held}, "held": m{"$exists": true}}, m{"$max": m{"generation": g}})
+		if err != nil {
+			return nil, c.failed(ctx, err, backend.OutcomeUnknown)
+		}
+	}
+	for held := range batches { // a batch is as old as its last insert
+		_, err := c.tasks.UpdateOne(ctx, m{"held": held}, m{"$max": m{"renewed": c.clock.now()}})
 		if err != nil {
 			return nil, c.failed(ctx, err, backend.OutcomeUnknown)
 		}

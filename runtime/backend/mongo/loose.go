@@ -48,7 +48,12 @@ func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backen
 		return nil, err
 	}
 	now := s.clock.now()
-	ends = slices.DeleteFunc(ends, func(e end) bool { return now-e.since < int64(age) })
+	ends = slices.DeleteFunc(ends, func(e end) bool {
+		if e.What == backend.LooseBatch {
+			return now-e.since < int64(backend.BatchAges*age)
+		}
+		return now-e.since < int64(age)
+	})
 	slices.SortFunc(ends, func(a, b end) int {
 		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.Source, b.Source), cmp.Compare(a.What, b.What), cmp.Compare(a.Batch, b.Batch),
 			cmp.Compare(a.Queue, b.Queue))
@@ -63,14 +68,14 @@ func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backen
 // looseBatches finds batches that were not committed, as old as their last insert.
 func (c *Client) looseBatches(ctx context.Context) ([]end, error) {
 	type batch struct {
-		ID    struct{ Source, Batch string } `bson:"_id"`
-		Since int64
+		ID             struct{ Source, Batch string } `bson:"_id"`
+		Since, Renewed int64
 	}
 	batches, err := group[batch](ctx, c, m{"held": m{"$gt": ""}}, m{"source": "$kin.source", "batch": "$batch"},
-		m{"since": m{"$max": "$created"}})
+		m{"since": m{"$max": "$created"}, "renewed": m{"$max": "$renewed"}})
 	ends := make([]end, len(batches))
 	for i, b := range batches {
-		ends[i] = end{backend.Loose{What: backend.LooseBatch, Source: b.ID.Source, Batch: b.ID.Batch}, b.Since}
+		ends[i] = end{backend.Loose{What: backend.LooseBatch, Source: b.ID.Source, Batch: b.ID.Batch}, max(b.Since, b.Renewed)}
 	}
 	return ends, err
 }

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -16,7 +18,7 @@ func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 	if err != nil {
 		return err
 	}
-	source, err := s.commit(ctx, sp.Source, sp.Batch)
+	source, err := s.commit(ctx, sp)
 	if err != nil {
 		return err
 	}
@@ -33,56 +35,159 @@ func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 
 // commit raises a source's spawn_rev for a batch, unless that is part of its set already and nothing was added since. It
 // returns the source as it is afterwards: with a status that it had when the batch was part of the set, or later.
-func (c *Client) commit(ctx context.Context, id, batch string) (*document, error) {
-	again := false
+//
+// A batch whose size is said is counted between reading the source and writing it, and the write demands that no Discard was
+// noted in between. One noted later finds the batch committed. One noted earlier may still be deleting, but only what bears an
+// earlier generation than the source had when it was read: such tasks don't count.
+func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error) {
 	for {
-		open := m{
-			"_id": id, "status": m{"$nin": []string{string(backend.StatusFailed), string(backend.StatusStopped)}},
-			"subtasks": m{"$exists": false}, "purging": m{"$ne": true}, "discarded": m{"$ne": batch}, "batches": m{"$ne": batch},
+		source, err := c.parent(ctx, sp.Source)
+		switch {
+		case err != nil:
+			return nil, err
+		case source == nil:
+			return nil, noTask(sp.Source)
+		case sp.Stale(backend.Status(source.Status), source.Fence):
+			return nil, sp.ErrorStale()
 		}
-		if again {
-			open["batches"] = batch
+		if slices.Contains(source.Opening, sp.Batch) { // committed, and perhaps interrupted then
+			if err := c.makeLive(ctx, sp.Source, sp.Batch); err != nil {
+				return nil, err
+			}
+			source.Opening = nil
 		}
-		r, err := c.tasks.UpdateOne(ctx, open, m{
-			"$inc": m{"spawn_rev": int64(1)}, "$addToSet": m{"batches": batch, "opening": batch},
+		committed := slices.Contains(source.Batches, sp.Batch)
+		if committed {
+			added, err := c.some(ctx, m{"held": heldBy(sp.Source, sp.Batch)})
+			if err != nil {
+				return nil, err
+			}
+			if !added {
+				return source, c.isWhole(ctx, sp)
+			}
+		}
+		if err := takesMore(source, sp, committed); err != nil {
+			return nil, err
+		}
+		if err := c.countBatch(ctx, source, sp, committed); err != nil {
+			return nil, err
+		}
+		guard := m{
+			"_id": sp.Source, "status": m{"$nin": []string{string(backend.StatusFailed), string(backend.StatusStopped)}},
+			"subtasks": m{"$exists": false}, "purging": m{"$ne": true}, "discarded": m{"$ne": sp.Batch}, "batches": m{"$ne": sp.Batch},
+			"discards": orMissing(source.Discards),
+		}
+		if committed {
+			guard["batches"] = sp.Batch
+		}
+		if sp.Fence != 0 {
+			guard["fence"] = sp.Fence
+			guard["status"] = m{"$in": []string{string(backend.StatusRunning), string(backend.StatusSuccess)}}
+		}
+		r, err := c.tasks.UpdateOne(ctx, guard, m{
+			"$inc": m{"spawn_rev": int64(1)}, "$addToSet": m{"batches": sp.Batch, "opening": sp.Batch},
 			"$set": m{"open_set": true}, "$min": m{"quiet": c.clock.now()},
 		})
 		if err != nil {
 			return nil, c.failed(ctx, err, backend.OutcomeUnknown)
 		}
-		source, err := c.one(ctx, id)
-		switch {
-		case err != nil:
-			return nil, err
-		case source == nil:
-			return nil, noTask(id)
-		case r.MatchedCount > 0 || slices.Contains(source.Opening, batch):
-			return source, nil
+		if r.MatchedCount == 0 {
+			continue // something of the source has changed: what, reading it again says
 		}
-		committed := slices.Contains(source.Batches, batch)
-		if committed {
-			added, err := c.some(ctx, m{"held": heldBy(id, batch)})
-			if err != nil || !added {
-				return source, err
-			}
+		if source, err = c.parent(ctx, sp.Source); source == nil && err == nil {
+			err = noTask(sp.Source)
 		}
-		if err := takesMore(source, batch); err != nil {
-			return nil, err
-		}
-		again = committed
+		return source, err
 	}
 }
 
+// parent returns what decides about a source's subtasks; nil if there is no such task.
+func (c *Client) parent(ctx context.Context, id string) (*document, error) {
+	found, err := c.find(ctx, m{"_id": id}, options.Find().SetProjection(m{
+		"status": 1, "fence": 1, "subtasks": 1, "purging": 1, "spawn_rev": 1, "batches": 1, "opening": 1, "discarded": 1, "discards": 1,
+	}))
+	if err != nil || len(found) == 0 {
+		return nil, err
+	}
+	return found[0], nil
+}
+
 // takesMore says why a source takes no more subtasks, or not these.
-func takesMore(source *document, batch string) error {
+func takesMore(source *document, sp backend.Spawn, committed bool) error {
 	switch s := backend.Status(source.Status); {
 	case source.Subtasks != nil || source.Purging || s == backend.StatusFailed || s == backend.StatusStopped:
-		return backend.Errorf(backend.ErrFailedPrecondition, "task %q takes no more subtasks", source.ID).With(backend.OutcomeAnswered)
-	case slices.Contains(source.Discarded, batch):
-		return backend.Errorf(backend.ErrAborted, "batch %q of task %q was discarded: insert it again", batch, source.ID).
-			With(backend.OutcomeAnswered)
+		return sp.ErrorRefused()
+	case !committed && len(source.Batches) >= backend.MaxBatches:
+		return sp.ErrorFull()
+	case slices.Contains(source.Discarded, sp.Batch):
+		return sp.ErrorDiscarded()
 	}
 	return nil
+}
+
+// countBatch returns an error unless exactly the tasks of a batch are stored, none of which a Discard may still delete.
+func (c *Client) countBatch(ctx context.Context, source *document, sp backend.Spawn, committed bool) error {
+	if sp.Count == 0 {
+		return nil
+	}
+	held := m{"held": heldBy(sp.Source, sp.Batch)}
+	stored, err := c.count(ctx, held)
+	if err != nil {
+		return err
+	}
+	if source.Discards > 0 {
+		doomed := m{"held": held["held"], "generation": m{"$not": m{"$gte": source.Discards}}}
+		n, err := c.count(ctx, doomed)
+		if err != nil {
+			return err
+		}
+		stored -= n
+	}
+	if committed {
+		n, err := c.countCommitted(ctx, sp)
+		if err != nil {
+			return err
+		}
+		stored += n
+	}
+	if stored != sp.Count {
+		return sp.ErrorPartial(stored)
+	}
+	return nil
+}
+
+// isWhole returns an error unless all tasks of a committed batch are there.
+func (c *Client) isWhole(ctx context.Context, sp backend.Spawn) error {
+	if sp.Count == 0 {
+		return nil
+	}
+	n, err := c.countCommitted(ctx, sp)
+	if err == nil && n < sp.Count {
+		err = sp.ErrorPartial(n)
+	}
+	return err
+}
+
+// countCommitted counts the tasks of a batch that are committed, up to the number that sp says.
+func (c *Client) countCommitted(ctx context.Context, sp backend.Spawn) (n int, err error) {
+	ids := make([]string, 0, min(sp.Count, chunk))
+	for i := range sp.Count {
+		ids = append(ids, backend.SubtaskID(sp.Source, sp.Batch, i))
+		if len(ids) < chunk && i < sp.Count-1 {
+			continue
+		}
+		some, err := c.count(ctx, m{"_id": m{"$in": ids}, "kin.source": sp.Source, "batch": sp.Batch, "held": m{"$exists": false}})
+		if err != nil {
+			return 0, err
+		}
+		n, ids = n+some, ids[:0]
+	}
+	return n, nil
+}
+
+func (c *Client) count(ctx context.Context, filter m) (int, error) {
+	n, err := c.tasks.CountDocuments(ctx, filter)
+	return int(n), c.failed(ctx, err, backend.OutcomeNotSent)
 }
 
 // makeLive makes the tasks of a committed batch part of the set, behind a gate that is shut.
@@ -149,8 +254,11 @@ func (s *store) Discard(ctx context.Context, source, batch string) error {
 			if slices.Contains(x.Opening, batch) {
 				return s.makeLive(ctx, source, batch) // it was committed
 			}
-			r, err := s.tasks.UpdateOne(ctx, m{"_id": source, "spawn_rev": orMissing(x.SpawnRev), "discards": orMissing(x.Discards)},
-				m{"$set": m{"discards": x.Discards + 1}, "$addToSet": m{"discarded": batch}})
+			note := m{"$set": m{"discards": x.Discards + 1}, "$addToSet": m{"discarded": batch}}
+			if len(x.Discarded) >= backend.MaxBatches/10 { // the oldest are forgotten
+				note = m{"$set": m{"discards": x.Discards + 1, "discarded": append(x.Discarded[1:], batch)}}
+			}
+			r, err := s.tasks.UpdateOne(ctx, m{"_id": source, "spawn_rev": orMissing(x.SpawnRev), "discards": orMissing(x.Discards)}, note)
 			if err != nil {
 				return s.failed(ctx, err, backend.OutcomeUnknown)
 			}
