@@ -52,7 +52,7 @@ func (p *pool) start(t *Task, c backend.Claim, hints ...backend.Hint) {
 	closing := p.closing
 	p.mu.Unlock()
 	if closing {
-		p.e.settler.add(settlement{backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: c.Nonce, To: backend.StatusWaiting}, a})
+		p.e.settler.add(settlement{Settle: backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: c.Nonce, To: backend.StatusWaiting}, a: a})
 		return
 	}
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())
@@ -157,7 +157,7 @@ func (a *attempt) handle(ctx context.Context) (json.RawMessage, error) {
 
 // settle hands over what came of the attempt, once.
 func (a *attempt) settle(result json.RawMessage, err error) {
-	a.once.Do(func() { a.p.e.settler.add(settlement{a.verdict(result, err, context.Cause(a.ctx)), a}) })
+	a.once.Do(func() { a.p.e.settler.add(settlement{Settle: a.verdict(result, err, context.Cause(a.ctx)), a: a}) })
 }
 
 // abandon settles an attempt whose handler doesn't return after its context has ended. What the handler still does is
@@ -168,7 +168,7 @@ func (a *attempt) abandon() {
 		a.p.e.log.Error("a handler ignores its context; its attempt is settled without it", "queue", a.task.Queue,
 			"task", a.task.ID, "attempt", a.task.Attempt, "cause", cause)
 		err := Errorf(ErrDeadlineExceeded, "the handler ignored the end of its context: %w", cause)
-		a.p.e.settler.add(settlement{a.verdict(nil, err, cause), a})
+		a.p.e.settler.add(settlement{Settle: a.verdict(nil, err, cause), a: a})
 	})
 }
 
@@ -258,11 +258,19 @@ type Running struct {
 	log     taskLog
 }
 
-// Progress notes how far the task has come; anybody who gets the task sees it. It is ErrAborted where the claim was lost.
+// maxProgress bounds what Progress takes: it is part of the task's document, which is read and written as a whole.
+const maxProgress = 64 << 10
+
+// Progress notes how far the task has come; anybody who gets the task sees it. It is ErrAborted where the claim was lost, and
+// ErrResourceExhausted, without anything being sent, if v encodes to more than 64 KiB.
 func (r *Running) Progress(ctx context.Context, v any) error {
 	progress, err := encode(v)
 	if err != nil {
-		return Errorf(ErrInvalidArgument, "the progress of task %s does not encode: %w", r.ID, err)
+		return Errorf(ErrInvalidArgument, "the progress of task %s does not encode: %w", r.ID, err).With(OutcomeNotSent)
+	}
+	if len(progress) > maxProgress {
+		return Errorf(ErrResourceExhausted, "the progress of task %s is %d bytes; at most %d are allowed", r.ID, len(progress),
+			maxProgress).With(OutcomeNotSent)
 	}
 	if err := r.e.store.Progress(ctx, r.ID, r.Fence, progress); err != nil {
 		return local(err)

@@ -94,7 +94,7 @@ func (p *pulse) release(theirs map[claimed]backend.Owned, here map[claimed]bool,
 	p.mu.Unlock()
 	for _, o := range lost {
 		a := &attempt{p: &pool{e: p.e}, task: &Task{ID: o.ID, Queue: o.Queue, Fence: o.Fence}}
-		p.e.settler.add(settlement{giveBack(o), a})
+		p.e.settler.add(settlement{Settle: giveBack(o), a: a})
 	}
 }
 

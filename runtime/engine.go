@@ -50,6 +50,8 @@ type engine struct {
 	started bool
 	hints   hints
 	lost    atomic.Int64
+
+	badHints atomic.Int64 // dropped
 }
 
 // hints are what is to be published, by queue: ids where the transport carries them, else only that there is something.

@@ -86,9 +86,7 @@ func answer(err error, redact bool) *Error {
 	} else if redact && a.Code == ErrUnknown {
 		a.Message = "the handler failed"
 	}
-	if len(a.Message) > maxErrorMessage {
-		a.Message = a.Message[:maxErrorMessage] + "…"
-	}
+	a.Message = backend.Text(a.Message, maxErrorMessage)
 	size := 0
 	for _, d := range a.Details {
 		size += len(d.Type) + len(d.Value)

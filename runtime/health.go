@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -20,6 +21,10 @@ type Health struct {
 	Backend  string   `json:"backend"`
 	// Conditions are those of what the backend rests on, and of an App with workers whether the store takes its beats.
 	Conditions []Condition `json:"conditions"`
+	// Unwritten is how many results of tasks the store doesn't have yet, and UnwrittenSince when the first of them came. They
+	// are kept and written again. Results that are older than half a lease make an App that runs tasks not ready.
+	Unwritten      int       `json:"unwritten"`
+	UnwrittenSince time.Time `json:"unwritten_since,omitzero"`
 	// Degraded names the modes that the App is in, none where all is well; what each means stands at its condition.
 	Degraded []string `json:"degraded"`
 }
@@ -31,11 +36,27 @@ var modeUnclaiming = Condition{
 	Lost:  "no task is begun until the store takes a sign of life of this process; after most of a lease what runs is stopped",
 }
 
+// modeUnwritten is what an App with workers is in that has results which the store doesn't take.
+var modeUnwritten = Condition{
+	Name: "results", Mode: "results-unwritten", Stops: []backend.Stopped{backend.StopsTasks},
+	Works: "calls; tasks, whose results are kept and written again",
+	Lost:  "results that were not written when this process ends: their tasks run again",
+}
+
+// modeUnclaimable is what an App with workers is in to which the store refuses tasks.
+var modeUnclaimable = Condition{
+	Name: "claims", Mode: "claims-refused", Stops: []backend.Stopped{backend.StopsTasks},
+	Works: "calls; submitting; tasks of other queues, and those that are claimed by a hint", Lost: "tasks of a queue are found late, or not begun",
+}
+
 // Health says how the App stands now. It goes by what is known and waits for nobody.
 func (a *App) Health() Health {
 	h := Health{
 		State:    [...]string{"open", "starting", "running", "stopping", "closed"}[a.state.Load()],
 		Instance: a.instance, Backend: a.ports.Name, Conditions: a.conditions(), Degraded: []string{},
+	}
+	if a.tasks != nil {
+		h.Unwritten, h.UnwrittenSince = a.tasks.settler.oldest()
 	}
 	for _, c := range h.Conditions {
 		if !c.Up {
@@ -103,9 +124,32 @@ func (a *App) conditions() []Condition {
 		conditions = append(conditions, a.ports.Health()...)
 	}
 	if a.state.Load() == stateRunning && a.tasks != nil && len(a.workers) > 0 {
-		conditions = append(conditions, a.tasks.pulse.condition())
+		conditions = append(conditions, a.tasks.pulse.condition(), a.tasks.settler.condition(), a.tasks.claimsCondition())
 	}
 	return conditions
+}
+
+// condition says whether the store takes results: as soon as it is slower with them than with beats before nothing is claimed.
+func (s *settler) condition() Condition {
+	c := modeUnwritten
+	n, since := s.oldest()
+	if c.Up = n == 0 || time.Since(since) < s.e.pulse.lease/2; !c.Up {
+		c.Since = since
+		c.Cause = fmt.Sprintf("%d results are not written, the oldest for %v", n, time.Since(since).Round(time.Second))
+	}
+	return c
+}
+
+// claimsCondition says whether the store refuses to claim from a queue.
+func (e *engine) claimsCondition() Condition {
+	c := modeUnclaimable
+	c.Up = true
+	for name, p := range e.pools {
+		if err := p.refusal.Load(); err != nil {
+			c.Up, c.Cause = false, fmt.Sprintf("claiming from queue %q: %s", name, (*err).Error())
+		}
+	}
+	return c
 }
 
 // condition says whether the store takes the beats of this process.

@@ -36,7 +36,7 @@ func (a *App) Call(ctx context.Context, service, method string, args any) (json.
 				With(OutcomeNotSent)
 		}
 		if !bytes.HasPrefix(body, []byte("{")) {
-			return nil, Errorf(ErrInvalidArgument, "the arguments of %s.%s must be a JSON object, with a member for each; they are %.20s",
+			return nil, Errorf(ErrInvalidArgument, "the arguments of %s.%s must be a JSON object, with a member for each; they are %.20q",
 				service, method, body).With(OutcomeNotSent)
 		}
 	}

@@ -1,9 +1,12 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -27,6 +30,8 @@ type pool struct {
 	busy    bool // a claim is under way
 
 	wanted, applied limit // limits.go
+
+	refusal atomic.Pointer[error] // by which the store refuses to claim; nil while it doesn't
 
 	wake chan struct{} // something above has changed
 	work chan *attempt // to goroutines that have nothing to do
@@ -93,9 +98,13 @@ func (p *pool) listen(ctx context.Context) {
 		}
 		p.mu.Lock()
 		for _, h := range hints {
-			if h.ID == "" {
+			if !p.byID {
 				p.look = true
 				h.Done()
+				continue
+			}
+			if !backend.ValidID(h.ID) { // anybody may publish to the queue
+				p.e.dropHint(p.spec.Name, h, nil)
 				continue
 			}
 			p.hinted = append(p.hinted, h)
@@ -134,6 +143,9 @@ func (p *pool) claimLoop(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
+			if refused(err) && p.refusal.Swap(&err) == nil {
+				p.e.log.Error("the store refuses to claim tasks", "queue", p.spec.Name, "error", err)
+			}
 			p.lookAgain()
 			if !sleep(ctx, jitter(poll)) {
 				return
@@ -143,6 +155,7 @@ func (p *pool) claimLoop(ctx context.Context) {
 		case full && (!p.byID || !up): // there may be more, and no hint will say so
 			p.lookAgain()
 		}
+		p.refusal.Store(nil)
 		poll = pollFirst
 		timer.Reset(p.nap(next))
 	}
@@ -234,6 +247,13 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 			p.start(&tasks[i], c)
 		}
 	}
+	switch {
+	case refused(err) && len(hints) == 1:
+		p.e.dropHint(p.spec.Name, hints[0], err)
+		return next, false, nil
+	case refused(err) && len(hints) > 1:
+		return p.claimSingly(ctx, hints)
+	}
 	if err != nil { // whether somebody has them is not known
 		p.mu.Lock()
 		p.hinted = append(hints, p.hinted...)
@@ -244,6 +264,30 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 		p.missed(h)
 	}
 	return next, len(tasks) == free, err
+}
+
+// claimSingly claims by hints one by one, since the store has refused to claim by all of them at once: one of them may be
+// what it refuses, and must not keep the others from running.
+func (p *pool) claimSingly(ctx context.Context, hints []backend.Hint) (next time.Duration, full bool, err error) {
+	for _, h := range hints {
+		_, _, e := p.claim(ctx, 1, []backend.Hint{h})
+		err = cmp.Or(err, e)
+	}
+	return 0, false, err
+}
+
+// dropHint drops a hint that no task can have, or that the store refuses to claim by. If there is such a task, it is found
+// without a hint. The first one is logged, then each tenth as many.
+func (e *engine) dropHint(queue string, h backend.Hint, err error) {
+	h.Done()
+	n := e.badHints.Add(1)
+	for ; n%10 == 0; n /= 10 {
+	}
+	if n != 1 {
+		return
+	}
+	e.log.Warn("a hint was dropped: no task can have its id, or the store refuses it", "queue", queue, "id", fmt.Sprintf("%+.80q", h.ID),
+		"error", err, "dropped", e.badHints.Load())
 }
 
 // missed deals with a hint whose task was not claimed. If it runs here, the hint stays with it: it is what comes back

@@ -145,8 +145,7 @@ func (p *pulse) finish(ctx context.Context) {
 		for i, o := range owned {
 			settles[i] = giveBack(o)
 		}
-		_, err = p.e.store.Settle(ctx, settles)
-		return err
+		return p.e.settleAll(ctx, settles)
 	})
 	p.e.leave("give claims back", name, err)
 	var freed []Task

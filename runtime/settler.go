@@ -2,19 +2,26 @@ package runtime
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
 
 // A settler writes what came of attempts, in batches: all that has come together while the batch before was written. A
 // batch whose outcome is unknown is written again, with a fresh context, until the store has said what came of it.
+//
+// A batch that the store refuses is divided until the settlement is found that it refuses, so that no other waits for it. That
+// one is set aside for a second, and then written reduced: as a failure with a short error, if the attempt has succeeded. While
+// the store refuses that, too, it is written again now and then, and seen in App.Health.
 type settler struct {
 	e *engine
 
 	mu      sync.Mutex
 	pending []settlement
 	batch   []settlement  // being written
+	aside   []settlement  // refused; written again in time
 	empty   chan struct{} // closed when nothing is pending; made by flush
 
 	wake chan struct{}
@@ -22,18 +29,27 @@ type settler struct {
 
 type settlement struct {
 	backend.Settle
-	a *attempt
+	a        *attempt
+	since    time.Time
+	refusals int       // by the store, of this one alone
+	next     time.Time // when it is written again after that
 }
 
 const (
 	settleBatch   = 200
-	settleBacklog = 2000 // pools don't claim while so much is unwritten
+	settleBacklog = 2000             // pools don't claim while so much is unwritten
+	asideFirst    = time.Second      // until what is refused is written again, at first
+	asideEvery    = 10 * time.Second // and later
+	maxRefusal    = 1 << 10          // bytes of the error of a settlement that was reduced
 )
 
 func newSettler(e *engine) *settler { return &settler{e: e, wake: make(chan struct{}, 1)} }
 
 // add takes what came of an attempt. It never waits: the number of attempts bounds it.
 func (s *settler) add(v settlement) {
+	if v.since.IsZero() {
+		v.since = time.Now()
+	}
 	s.mu.Lock()
 	s.pending = append(s.pending, v)
 	s.mu.Unlock()
@@ -50,27 +66,52 @@ func (s *settler) signal() {
 func (s *settler) backlog() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return len(s.pending) + len(s.batch)
+	return s.size()
+}
+
+// size is how many results are unwritten. s.mu is held.
+func (s *settler) size() int { return len(s.pending) + len(s.batch) + len(s.aside) }
+
+// oldest returns how many results are unwritten, and since when the first of them is.
+func (s *settler) oldest() (n int, since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	older := func(list []settlement) {
+		if len(list) > 0 && (since.IsZero() || list[0].since.Before(since)) {
+			since = list[0].since
+		}
+	}
+	older(s.batch)
+	older(s.pending)
+	for i := range s.aside {
+		older(s.aside[i : i+1])
+	}
+	return s.size(), since
 }
 
 func (s *settler) run(ctx context.Context) {
 	pause, failing := retryBase, false
+	again := time.NewTicker(asideFirst)
+	defer again.Stop()
 	for {
 		batch := s.take()
 		if len(batch) == 0 {
 			select {
 			case <-s.wake:
+			case <-again.C:
+				s.takeAside(false)
 			case <-ctx.Done():
 				return
 			}
 			continue
 		}
-		settled, err := s.write(ctx, batch)
+		left, err := s.settle(ctx, batch)
+		s.e.signalPools() // they may have waited for the backlog to shrink
 		if err != nil {
-			s.putBack(batch)
+			s.putBack(left)
 			if ctx.Err() == nil && !failing {
 				failing = true
-				s.e.logAway("results not written yet; they are kept", err, "tasks", len(batch))
+				s.e.logAway("results not written yet; they are kept", err, "tasks", len(left))
 			}
 			if !sleep(ctx, jitter(pause)) {
 				return
@@ -79,9 +120,93 @@ func (s *settler) run(ctx context.Context) {
 			continue
 		}
 		pause, failing = retryBase, false
-		s.applied(ctx, batch, settled)
-		s.e.signalPools() // they may have waited for the backlog to shrink
 	}
+}
+
+// settle writes a batch, in parts if the store refuses it. After an error it returns what is not written: an error that may
+// pass. What is refused for good is reduced or set aside.
+func (s *settler) settle(ctx context.Context, batch []settlement) (left []settlement, err error) {
+	settled, err := s.write(ctx, batch)
+	switch {
+	case err == nil:
+		s.applied(ctx, batch, settled)
+		return nil, nil
+	case !refused(err):
+		return batch, err
+	case len(batch) > 1:
+		half := len(batch) / 2
+		left, err = s.settle(ctx, batch[:half])
+		if err != nil {
+			return append(left, batch[half:]...), err
+		}
+		return s.settle(ctx, batch[half:])
+	}
+	return s.settleRefused(ctx, batch[0], err)
+}
+
+// settleRefused deals with a settlement that the store refuses by itself. At first it is set aside, since the store may be at
+// fault for a moment. One that is refused again is written reduced. If no form of it is taken, it is set aside as it was.
+func (s *settler) settleRefused(ctx context.Context, b settlement, err error) (left []settlement, _ error) {
+	b.refusals++
+	b.next = time.Now().Add(asideFirst)
+	if b.refusals > 1 {
+		b.next = time.Now().Add(asideEvery)
+		for _, less := range b.reduced(err) {
+			settled, err := s.write(ctx, []settlement{less})
+			switch {
+			case err == nil:
+				s.e.log.Error("the store refuses the result of a task; it is settled without", "queue", b.a.task.Queue, "task", b.ID,
+					"fence", b.Fence, "was", b.To, "is", less.To, "error", less.Error)
+				s.applied(ctx, []settlement{less}, settled)
+				return nil, nil
+			case !refused(err):
+				return []settlement{b}, err
+			}
+		}
+	}
+	if b.refusals <= 2 {
+		s.e.log.Warn("the store refuses the result of a task; it is kept and written again", "queue", b.a.task.Queue, "task", b.ID,
+			"fence", b.Fence, "to", b.To, "error", err)
+	}
+	s.mu.Lock()
+	s.aside = append(s.aside, b)
+	s.mu.Unlock()
+	return nil, nil
+}
+
+// reduced returns what may be written of a settlement that the store refuses, the best first: without what is large, then as a
+// failure.
+func (b *settlement) reduced(why error) []settlement {
+	less := *b
+	less.Result, less.Log = nil, nil
+	failure := less
+	failure.To, failure.Delay = backend.StatusFailed, 0
+	failure.Error = taskError(Errorf(CodeOf(why), "the store refused the result of attempt %d: %s", b.a.task.Attempt,
+		backend.Text(asCoded(why).Message, maxRefusal)))
+	if b.To == backend.StatusSuccess {
+		return []settlement{failure}
+	}
+	if b.Error != nil {
+		less.Error = &backend.TaskError{Code: b.Error.Code, Message: backend.Text(b.Error.Message, maxRefusal)}
+	}
+	if b.To == backend.StatusFailed || b.To == backend.StatusStopped {
+		return []settlement{less}
+	}
+	return []settlement{less, failure}
+}
+
+// takeAside takes what is refused, and due again or all of it, among what is to be written.
+func (s *settler) takeAside(all bool) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.aside = slices.DeleteFunc(s.aside, func(b settlement) bool {
+		due := all || !now.Before(b.next)
+		if due {
+			s.pending = append(s.pending, b)
+		}
+		return due
+	})
 }
 
 // write writes one batch. Its context is its own: that of the attempt has often ended.
@@ -158,22 +283,31 @@ func (s *settler) unwritten() map[claimed]bool {
 	for _, p := range s.batch {
 		out[p.a.key()] = true
 	}
+	for _, p := range s.aside {
+		out[p.a.key()] = true
+	}
 	return out
 }
 
-// flush waits until everything is written, or ctx ends, and returns how much is not.
+// flush waits until everything is written but what the store refuses, or ctx ends, and returns how much is not.
 func (s *settler) flush(ctx context.Context) int {
-	s.mu.Lock()
-	if s.empty == nil {
-		s.empty = make(chan struct{})
+	for range 2 { // what is refused for the first time is written reduced at the second
+		s.mu.Lock()
+		if s.empty == nil {
+			s.empty = make(chan struct{})
+		}
+		empty := s.empty
+		s.mu.Unlock()
+		s.takeAside(true)
+		s.signal()
+		select {
+		case <-empty:
+		case <-ctx.Done():
+			return s.backlog()
+		}
+		if s.backlog() == 0 {
+			break
+		}
 	}
-	empty := s.empty
-	s.mu.Unlock()
-	s.signal()
-	select {
-	case <-empty:
-		return 0
-	case <-ctx.Done():
-		return s.backlog()
-	}
+	return s.backlog()
 }

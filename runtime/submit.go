@@ -70,6 +70,9 @@ func checkSubmission(s Submission) *Error {
 		if !utf8.ValidString(text) { // neither JSON nor every store would keep it as it is
 			return Errorf(ErrInvalidArgument, "%s %+q is not UTF-8", what, text)
 		}
+		if strings.IndexByte(text, 0) >= 0 {
+			return Errorf(ErrInvalidArgument, "%s %q has a NUL byte", what, text)
+		}
 	}
 	if strings.HasSuffix(s.Options.ID, doneSuffix) {
 		return Errorf(ErrInvalidArgument, "TaskID %q: ids that end in %s are those of SubtasksDone", s.Options.ID, doneSuffix)

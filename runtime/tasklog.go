@@ -8,7 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
-	"unicode/utf8"
+
+	"github.com/afgen/afgen/runtime/backend"
 )
 
 // What of a task's log is kept with it.
@@ -42,7 +43,7 @@ func (l *taskLog) add(ctx context.Context, h *handling, since []change, r slog.R
 // begin continues the lines of the attempts before. l.mu is held.
 func (l *taskLog) begin(ctx context.Context, h *handling) {
 	for _, line := range h.running.before {
-		l.append(line)
+		l.append(backend.Text(line, keptLine))
 	}
 	options := &slog.HandlerOptions{Level: slog.Level(math.MinInt), ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) == 0 && a.Key == slog.TimeKey {
@@ -97,13 +98,5 @@ func (l *taskLog) kept() []string {
 
 // cut is a line without its newline, no longer than keptLine.
 func cut(line []byte) string {
-	line = bytes.TrimSuffix(line, []byte("\n"))
-	if len(line) <= keptLine {
-		return string(line)
-	}
-	end := keptLine - len("…")
-	for end > 0 && !utf8.RuneStart(line[end]) {
-		end--
-	}
-	return string(line[:end]) + "…"
+	return backend.Text(string(bytes.TrimSuffix(line, []byte("\n"))), keptLine)
 }

@@ -15,6 +15,8 @@ func CheckNew(tasks []NewTask) error {
 		switch {
 		case t.ID == "" || t.Queue == "":
 			return refusal("a task needs an id and a queue: %q, %q", t.ID, t.Queue)
+		case !ValidID(t.ID):
+			return refusal("the id %+.80q of %d bytes: an id is UTF-8 without NUL bytes, of at most %d", t.ID, len(t.ID), MaxID)
 		case t.Status != StatusWaiting && t.Status != StatusPending:
 			return refusal("task %q can't begin as %q", t.ID, t.Status)
 		case tasks[i].Gated != (t.Source != ""):

@@ -207,7 +207,7 @@ func failed(err error) error {
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return backend.Errorf(backend.ErrUnavailable, "another process holds the file's write lock: %w", err).With(backend.OutcomeNotSent)
 	case sqlite3.SQLITE_FULL:
-		return backend.Errorf(backend.ErrResourceExhausted, "the disk, or the file's quota, is full: make room: %w", err).With(backend.OutcomeNotSent)
+		return backend.Errorf(backend.ErrResourceExhausted, "the disk, or the file's quota, is full: make room: %w", errors.Join(backend.ErrStoreFull, err)).With(backend.OutcomeNotSent)
 	case sqlite3.SQLITE_TOOBIG:
 		return backend.Errorf(backend.ErrResourceExhausted, "too large to store: %w", err).With(backend.OutcomeNotSent)
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
