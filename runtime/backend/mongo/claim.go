@@ -84,12 +84,19 @@ func (c *Client) take(ctx context.Context, claim backend.Claim, ids []string) (i
 	}
 	filter := claimable(claim, now)
 	filter["_id"] = m{"$in": ids}
-	r, err := c.tasks.UpdateMany(ctx, filter, u.update(), lookByID)
+	var matched int64
+	err := c.withRoom(ctx, func() []string { return ids }, func() error {
+		r, err := c.tasks.UpdateMany(ctx, filter, u.update(), lookByID)
+		if err == nil {
+			matched = r.MatchedCount
+		}
+		return err
+	})
 	if err != nil {
 		return 0, nil, c.failed(ctx, err, backend.OutcomeUnknown)
 	}
 	found, err := c.taken(ctx, claim)
-	return r.MatchedCount, found, err
+	return max(matched, int64(len(found))), found, err
 }
 
 // taken returns what a claim took and still runs.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -54,8 +56,12 @@ func (c *Client) finishSet(ctx context.Context, source *document) (bool, error) 
 	if err != nil {
 		return false, err
 	}
-	r, err := c.tasks.UpdateOne(ctx, m{"_id": source.ID, "spawn_rev": source.SpawnRev, "subtasks": m{"$exists": false}},
-		m{"$set": m{"subtasks": sum}})
+	var r *driver.UpdateResult
+	err = c.withRoom(ctx, func() []string { return []string{source.ID} }, func() (err error) {
+		r, err = c.tasks.UpdateOne(ctx, m{"_id": source.ID, "spawn_rev": source.SpawnRev, "subtasks": m{"$exists": false}},
+			m{"$set": m{"subtasks": sum}})
+		return err
+	})
 	if err != nil {
 		return false, c.failed(ctx, err, backend.OutcomeUnknown)
 	}

@@ -135,7 +135,11 @@ func (c *Client) free(ctx context.Context, filter m, maxCrashes int) ([]*documen
 			u.set["mark"] = mark
 			models[i] = driver.NewUpdateOneModel().SetFilter(guard).SetUpdate(u.update())
 		}
-		if _, err := c.tasks.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false)); err != nil {
+		err = c.withRoom(ctx, func() []string { return idsOf(found) }, func() error {
+			_, err := c.tasks.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+			return err
+		})
+		if err != nil {
 			return nil, c.failed(ctx, err, backend.OutcomeUnknown)
 		}
 		ids = append(ids, idsOf(found)...)

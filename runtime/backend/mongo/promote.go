@@ -115,7 +115,11 @@ func (c *Client) markHinted(ctx context.Context, found []*document) ([]*document
 			SetFilter(m{"_id": m{"$in": idsOf(alike[k])}, "place": inLine, "status": status, "hints": hints}).
 			SetUpdate(m{"$set": m{"status": string(to), "hints": k.hints + 1, "hint_due": now + int64(hintAge(k.hints+1)), "mark": mark}}))
 	}
-	r, err := c.tasks.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	var r *driver.BulkWriteResult
+	err := c.withRoom(ctx, func() []string { return idsOf(found) }, func() (err error) {
+		r, err = c.tasks.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+		return err
+	})
 	switch {
 	case err != nil:
 		return nil, c.failed(ctx, err, backend.OutcomeUnknown)

@@ -70,11 +70,23 @@ func (c *Client) settleAll(ctx context.Context, settles []backend.Settle, which 
 		}
 		models[k] = driver.NewUpdateOneModel().SetFilter(guard).SetUpdate(settled(e, now).update())
 	}
-	r, err := c.tasks.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	var r *driver.BulkWriteResult
+	again := false
+	err = c.withRoom(ctx, func() []string {
+		again = true
+		ids := make([]string, len(which))
+		for k, i := range which {
+			ids[k] = settles[i].ID
+		}
+		return ids
+	}, func() (err error) {
+		r, err = c.tasks.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+		return err
+	})
 	if err != nil {
 		return false, c.failed(ctx, err, backend.OutcomeUnknown)
 	}
-	return r.MatchedCount == int64(len(which)), nil
+	return !again && r.MatchedCount == int64(len(which)), nil
 }
 
 // settled is what a settle writes (rows 3 to 6 and 10).

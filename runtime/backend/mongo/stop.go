@@ -65,11 +65,14 @@ func (c *Client) stop(ctx context.Context, ids []string, reason, mark string) ([
 	for {
 		waiting := stops(c.clock.now())
 		waiting.set["reason"], waiting.set["mark"] = reason, mark
-		_, err := c.tasks.UpdateMany(ctx, m{"_id": m{"$in": ids}, "status": m{"$in": waits}}, waiting.update())
-		if err == nil {
-			_, err = c.tasks.UpdateMany(ctx, m{"_id": m{"$in": ids}, "status": string(backend.StatusRunning), "stopping": m{"$ne": true}},
-				m{"$set": m{"stopping": true, "reason": reason}})
-		}
+		err := c.withRoom(ctx, func() []string { return ids }, func() error {
+			_, err := c.tasks.UpdateMany(ctx, m{"_id": m{"$in": ids}, "status": m{"$in": waits}}, waiting.update())
+			if err == nil {
+				_, err = c.tasks.UpdateMany(ctx, m{"_id": m{"$in": ids}, "status": string(backend.StatusRunning), "stopping": m{"$ne": true}},
+					m{"$set": m{"stopping": true, "reason": reason}})
+			}
+			return err
+		})
 		if err != nil {
 			return nil, c.failed(ctx, err, backend.OutcomeUnknown)
 		}

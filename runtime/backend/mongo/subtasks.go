@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -84,9 +85,13 @@ func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error
 			guard["fence"] = sp.Fence
 			guard["status"] = m{"$in": []string{string(backend.StatusRunning), string(backend.StatusSuccess)}}
 		}
-		r, err := c.tasks.UpdateOne(ctx, guard, m{
-			"$inc": m{"spawn_rev": int64(1)}, "$addToSet": m{"batches": sp.Batch, "opening": sp.Batch},
-			"$set": m{"open_set": true}, "$min": m{"quiet": c.clock.now()},
+		var r *driver.UpdateResult
+		err = c.withRoom(ctx, func() []string { return []string{sp.Source} }, func() (err error) {
+			r, err = c.tasks.UpdateOne(ctx, guard, m{
+				"$inc": m{"spawn_rev": int64(1)}, "$addToSet": m{"batches": sp.Batch, "opening": sp.Batch},
+				"$set": m{"open_set": true}, "$min": m{"quiet": c.clock.now()},
+			})
+			return err
 		})
 		if err != nil {
 			return nil, c.failed(ctx, err, backend.OutcomeUnknown)

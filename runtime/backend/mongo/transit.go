@@ -94,11 +94,18 @@ func (c *Client) transit(ctx context.Context, ids []string, guard m, u change) (
 	err := chunks(ids, func(part []string) error {
 		filter := m{"_id": m{"$in": part}}
 		maps.Copy(filter, guard)
-		r, err := c.tasks.UpdateMany(ctx, filter, u.update())
+		matched, again := int64(0), false
+		err := c.withRoom(ctx, func() []string { again = true; return part }, func() error {
+			r, err := c.tasks.UpdateMany(ctx, filter, u.update())
+			if err == nil {
+				matched = r.MatchedCount
+			}
+			return err
+		})
 		if err != nil {
 			return c.failed(ctx, err, backend.OutcomeUnknown)
 		}
-		if r.MatchedCount == 0 {
+		if matched == 0 && !again {
 			return nil
 		}
 		found, err := c.find(ctx, m{"_id": m{"$in": part}, "mark": mark})
