@@ -15,6 +15,8 @@ func TestWhatNoStoreTakesIsRefused(t *testing.T) {
 	for what, err := range map[string]error{
 		"no id":           backend.CheckNew([]backend.NewTask{{Task: fine}, {Task: backend.Task{Queue: "q", Status: backend.StatusWaiting}}}),
 		"no queue":        backend.CheckNew([]backend.NewTask{{Task: backend.Task{ID: "a", Status: backend.StatusWaiting}}}),
+		"id not UTF-8":    backend.CheckNew([]backend.NewTask{{Task: backend.Task{ID: "a\xff", Queue: "q", Status: backend.StatusWaiting}}}),
+		"id with a NUL":   backend.CheckNew([]backend.NewTask{{Task: backend.Task{ID: "a\x00", Queue: "q", Status: backend.StatusWaiting}}}),
 		"runs at once":    backend.CheckNew([]backend.NewTask{{Task: backend.Task{ID: "a", Queue: "q", Status: backend.StatusRunning}}}),
 		"ungated subtask": backend.CheckNew([]backend.NewTask{{Task: subtask}}),
 		"gated, alone":    backend.CheckNew([]backend.NewTask{{Task: fine, Gated: true}}),

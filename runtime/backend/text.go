@@ -24,5 +24,8 @@ func Text(s string, max int) string {
 		}
 		s = s[:end] + more
 	}
-	return strings.ToValidUTF8(s, string(utf8.RuneError))
+	if s = strings.ToValidUTF8(s, string(utf8.RuneError)); len(s) > max { // what was replaced is longer
+		return Text(s, max)
+	}
+	return s
 }
