@@ -37,6 +37,7 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"a source that fails stops those of its subtasks that wait, and no others", failures},
 		{"a stop reaches the whole tree, and no late success undoes it", stops},
 		{"a batch of subtasks is whole, whatever is swept away while it is inserted", batches},
+		{"bad hints and odd texts cost no task anything", oddities},
 	} {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()
