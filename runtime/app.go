@@ -6,13 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
-	"os/signal"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
-	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -51,8 +47,11 @@ type App struct {
 	receivers  receivers
 	snowflakes *snowflakes
 
-	state   atomic.Int32
-	started chan struct{} // closed when Start has succeeded, or when Shutdown begins
+	state    atomic.Int32
+	started  chan struct{} // closed when Start has succeeded, or when Shutdown begins
+	draining chan struct{} // closed when Shutdown begins; in a child process, when that of the parent does
+
+	drainOnce sync.Once // of a child process
 
 	mu       sync.Mutex
 	services []ServiceSpec
@@ -87,7 +86,7 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	if err := checkLease(s.lease); err != nil {
 		return nil, err
 	}
-	a := &App{settings: s, log: slog.Default(), instance: newInstance(s), started: make(chan struct{}), snowflakes: newSnowflakes()}
+	a := &App{settings: s, log: slog.Default(), instance: newInstance(s), started: make(chan struct{}), draining: make(chan struct{}), snowflakes: newSnowflakes()}
 	a.inFlight, a.pending = semaphore.NewWeighted(s.maxCalls), semaphore.NewWeighted(s.maxPending)
 	a.caller = CallerFunc(a.invoke)
 	for i := len(s.client) - 1; i >= 0; i-- {
@@ -227,7 +226,9 @@ func (a *App) checkRegistrations() error {
 }
 
 // Run starts the App, waits until ctx ends or the process gets SIGINT or SIGTERM, and drains it, for [DrainTimeout] at
-// most. It returns nil after a complete drain. A second signal kills the process as it would any other.
+// most. It returns nil after a complete drain, and within 3 s after that time whatever handlers and servers do. A second signal
+// ends the drain: the contexts of handlers are cancelled, and their tasks run again elsewhere, no attempt or crash charged. A
+// third one kills the process as it would any other.
 func (a *App) Run(ctx context.Context) error {
 	if a.pipe != nil {
 		return a.runUntil(ctx)
@@ -235,25 +236,26 @@ func (a *App) Run(ctx context.Context) error {
 	if err := refuseNil(ctx, "Run"); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	err := a.Start(ctx)
+	running, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	draining, hurry := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer hurry(nil)
+	release := a.obeySignals(end, hurry)
+	defer release()
+	err := a.Start(running)
 	if err == nil {
-		<-ctx.Done()
-		a.log.Info("stopping", "reason", context.Cause(ctx))
+		<-running.Done()
+		a.log.Info("stopping", "reason", context.Cause(running))
 	}
-	stop()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.settings.drain)
+	draining, cancel := context.WithTimeout(draining, a.settings.drain)
 	defer cancel()
-	return errors.Join(err, a.Shutdown(ctx))
+	return errors.Join(err, a.Shutdown(draining))
 }
-
-// abandonAfter is how long Shutdown waits for handlers whose contexts it has cancelled.
-const abandonAfter = time.Second
 
 // Shutdown drains the App: it takes no more calls and tasks, lets those that run finish until ctx ends, cancels those
 // that still run then (their tasks go on elsewhere, no attempt charged), and closes the backend. It returns nil after a
-// complete drain, and says what was cancelled otherwise. A second Shutdown waits for the first. It never touches signals.
+// complete drain. Otherwise its error says what was cancelled, and it returns at most 3 s after ctx has ended: what hangs then
+// is left behind. While it waits it logs every 5 s for what. A second Shutdown waits for the first. It never touches signals.
 func (a *App) Shutdown(ctx context.Context) error {
 	if err := refuseNil(ctx, "Shutdown"); err != nil {
 		return err
@@ -275,35 +277,55 @@ func (a *App) Shutdown(ctx context.Context) error {
 	if a.state.Swap(stateStopping) != stateRunning {
 		close(a.started)
 	}
+	close(a.draining)
 	servings, errs := a.servings, a.late
 	a.mu.Unlock()
 
+	last, cancel := outlast(ctx, closeMost)
+	defer cancel()
+	if !await(last, func() {
+		a.closeErr = errors.Join(append(errs, a.shutdown(ctx, servings)...)...)
+		close(a.closed)
+	}) {
+		return Errorf(ErrDeadlineExceeded, "the shutdown was not complete %v after its time was up: %w", closeMost, context.Cause(ctx))
+	}
+	return a.closeErr
+}
+
+// shutdown drains, writes and closes, each within its time.
+func (a *App) shutdown(ctx context.Context, servings []backend.Serving) []error {
+	drained := make(chan struct{})
+	go a.reportDrain(ctx, drained)
 	if a.tasks != nil {
-		a.tasks.quit() // tasks and calls drain side by side
+		a.tasks.quit()
 	}
 	a.receivers.quit()
-	errs = append(errs, a.drain(ctx, servings)...)
-	errs = append(errs, a.receivers.drain(ctx))
+	var raw, tasks error // calls, tasks and messages drain side by side
+	var wg sync.WaitGroup
+	wg.Go(func() { raw = a.receivers.drain(ctx) })
+	if a.tasks != nil {
+		wg.Go(func() { tasks = a.tasks.drain(ctx) })
+	}
+	errs := a.drain(ctx, servings)
+	wg.Wait()
+	errs = append(errs, raw, tasks)
 	if a.tasks != nil {
 		errs = append(errs, a.tasks.stop(ctx))
 	}
+	close(drained)
 	a.state.Store(stateClosed)
 	// The backend gets a moment even where the drain has used up the time.
-	cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonAfter)
+	closing, cancel := outlast(ctx, closedMost)
 	defer cancel()
-	a.snowflakes.close(cctx, a.log)
-	if err := a.ports.Close(cctx); err != nil {
-		errs = append(errs, fmt.Errorf("closing the backend: %w", local(err)))
-	}
+	closing, cancel = context.WithTimeout(closing, closeMost)
+	defer cancel()
+	a.snowflakes.close(closing, a.log)
+	errs = append(errs, closeWithin(closing, "the backend", func() error { return a.ports.Close(closing) }))
 	a.log.Info("stopped")
 	if a.closeLog != nil {
-		if err := a.closeLog(); err != nil {
-			errs = append(errs, fmt.Errorf("closing the log: %w", local(err)))
-		}
+		errs = append(errs, closeWithin(closing, "the log", a.closeLog))
 	}
-	a.closeErr = errors.Join(errs...)
-	close(a.closed)
-	return a.closeErr
+	return errs
 }
 
 // drain ends all servings side by side and returns what could not be ended in time.
@@ -316,7 +338,7 @@ func (a *App) drain(ctx context.Context, servings []backend.Serving) []error {
 				return
 			}
 			s.Close(NewError(ErrUnavailable, "the instance is shutting down"))
-			grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonAfter)
+			grace, cancel := outlast(ctx, abandonAfter)
 			defer cancel()
 			if err := s.Drain(grace); err != nil {
 				a.log.Error("handlers ignore their context; abandoned", "error", err)

@@ -144,35 +144,64 @@ func (e *engine) quit() {
 	e.registry.quit()
 }
 
-// stop claims nothing more, lets what runs finish until ctx ends, releases what still runs then without charging an
-// attempt, and writes what came of everything. It returns an error where something had to be cut short.
+// drain lets what runs finish until ctx ends, and then releases what still runs without charging an attempt. It returns an
+// error if something had to be cut short.
+func (e *engine) drain(ctx context.Context) error {
+	var mu sync.Mutex
+	var cut []error
+	var wg sync.WaitGroup
+	for _, p := range e.pools {
+		wg.Go(func() {
+			if n := p.drain(ctx); n > 0 {
+				mu.Lock()
+				defer mu.Unlock()
+				cut = append(cut, Errorf(ErrDeadlineExceeded, "%d tasks of queue %q were still running; they were released", n, p.spec.Name))
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(cut...)
+}
+
+// stop ends a drained engine: it writes the results of everything, publishes the hints that remain, and ends this owner. It
+// returns an error if something could not be written. Each phase ends at the latest at its time after ctx has.
 func (e *engine) stop(ctx context.Context) error {
 	var cut []error
-	e.quit()
-	for _, p := range e.pools {
-		if n := p.drain(ctx); n > 0 {
-			cut = append(cut, Errorf(ErrDeadlineExceeded, "%d tasks of queue %q were still running; they were released", n, p.spec.Name))
-		}
-	}
-	e.children.endAll()
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
+	writing, cancel := outlast(ctx, writeMost)
 	defer cancel()
+	ending, cancel := outlast(ctx, endMost)
+	defer cancel()
+	await(writing, e.children.endAll)
 	if e.started {
-		if left := e.settler.flush(grace); left > 0 {
+		flushing, cancel := writing, func() {}
+		if _, ok := ctx.Deadline(); !ok {
+			flushing, cancel = context.WithTimeout(writing, opTimeout)
+		}
+		left := e.settler.flush(flushing)
+		cancel()
+		if left > 0 {
 			cut = append(cut, Errorf(ErrUnavailable, "what came of %d tasks could not be written; they will run again", left))
 		}
 	}
 	e.end()
-	e.sched.wait()
-	e.done.Wait()
+	await(ending, func() {
+		e.sched.wait()
+		e.done.Wait()
+	})
 	// A time of its own: where the store was too slow for the results, what is given back must not be charged besides.
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout/2)
+	last, cancel := context.WithTimeout(ending, opTimeout/2)
 	defer cancel()
 	e.pulse.finish(last)
+	closing, cancel := outlast(ctx, closedMost)
+	defer cancel()
+	closing, cancel = context.WithTimeout(closing, opTimeout/2)
+	defer cancel()
+	closed := make(chan error, len(e.pools))
 	for _, p := range e.pools {
-		if err := p.listener.Close(); err != nil {
-			cut = append(cut, local(err))
-		}
+		go func() { closed <- closeWithin(closing, "the listener of queue "+p.spec.Name, p.listener.Close) }()
+	}
+	for range e.pools {
+		cut = append(cut, <-closed)
 	}
 	return errors.Join(cut...)
 }

@@ -160,6 +160,9 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 	select {
 	case <-p.Ready():
 	case <-p.Dead():
+		if p.Exit().Terminated && e.app.drainsSoon() {
+			return nil, Snooze(0)
+		}
 		return nil, crashed(p.Exit(), "before it had begun its task: main must get to Start or Run of the App with this worker")
 	case <-ctx.Done():
 		p.Kill()
@@ -169,6 +172,13 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 		return nil, Errorf(ErrFailedPrecondition, "the child process had not begun its task after %v: main must get to Start or Run "+
 			"of the App with this worker, also in a child; %w", childReadyMost, p.Exit())
 	}
+	go func() {
+		select {
+		case <-e.app.draining:
+			_ = p.Notify(noticeDrain, none{}) // a child that has gone needs none
+		case <-p.Dead():
+		}
+	}()
 	if deadline, ok := ctx.Deadline(); ok {
 		run.Left = max(time.Until(deadline), 1)
 	}
@@ -185,6 +195,8 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 		return result, nil
 	case ok && exit.Killed && ctx.Err() != nil:
 		return nil, Errorf(CodeOf(ctx.Err()), "the handler ignored the end of its context, and its process was killed: %w", context.Cause(ctx))
+	case ok && exit.Terminated && e.app.drainsSoon():
+		return nil, Snooze(0)
 	case ok:
 		return nil, crashed(exit, "")
 	}
@@ -201,6 +213,18 @@ func (e *engine) childGrace(cause error) time.Duration {
 	default:
 		return grace
 	}
+}
+
+// drainsSoon reports whether the App drains, now or within a second. A supervisor that sends SIGTERM to all processes of a
+// service reaches a child before its parent at times.
+func (a *App) drainsSoon() bool {
+	timer := time.NewTimer(time.Second)
+	defer timer.Stop()
+	select {
+	case <-a.draining:
+	case <-timer.C:
+	}
+	return a.isDraining()
 }
 
 // crashed is the error of an attempt whose process has ended by itself.

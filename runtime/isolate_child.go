@@ -84,6 +84,10 @@ func (a *App) closeChild() error {
 
 // runHere runs the task of this child process, reports what came of it and ends the process.
 func (a *App) runHere(r *child.Request, w WorkerSpec) {
+	if r.Op == noticeDrain {
+		a.drainOnce.Do(func() { close(a.draining) })
+		return
+	}
 	var run childRun
 	var result json.RawMessage
 	finished := false

@@ -175,8 +175,9 @@ func serves() map[string]serve {
 
 // The notices of a child.
 const (
-	noticeWake = "wake"
-	noticeLog  = "log"
+	noticeWake  = "wake"
+	noticeDrain = "drain" // to the child: the parent's App has begun to shut down
+	noticeLog   = "log"
 )
 
 // serveChild returns what serves the requests of the child that runs the task whose context ctx is. It logs to h.

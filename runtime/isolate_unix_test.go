@@ -197,3 +197,47 @@ func TestShutdownLeavesNoOrphanAndChargesNoAttempt(t *testing.T) {
 		}
 	}
 }
+
+// A handler in a child process learns that its App drains, and has the time that any other has.
+func TestChildLearnsThatItsAppDrains(t *testing.T) {
+	app, q := isolate(t, nil)
+	id := must(q.Submit(t.Context(), deed{Do: "drain"}))(t)
+	pids := progress[[]int](t, app, id)
+	begun := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	result := make(chan said, 1)
+	go func() {
+		got, _ := q.Wait(context.WithoutCancel(ctx), id)
+		result <- got
+	}()
+	if err := app.Shutdown(ctx); err != nil || time.Since(begun) > 30*time.Second {
+		t.Errorf("Shutdown: %v after %v", err, time.Since(begun))
+	}
+	if got := <-result; got.Text != "drained" {
+		t.Errorf("got %+v", got)
+	}
+	wantGone(t, pids...)
+}
+
+// A supervisor that sends SIGTERM to every process of a service ends the children, too, a moment before their parent drains:
+// that is no fault of their tasks.
+func TestSignalToAllProcessesChargesNothing(t *testing.T) {
+	world := memory.New()
+	app, other := open(t, world), open(t, world)
+	registerIsolated(app, nil)
+	start(t, app)
+	start(t, other)
+	id := must(af.NewQueue[deed, said](app, isoWorker).Submit(t.Context(), deed{Do: "hang"}))(t)
+	pids := progress[[]int](t, app, id)
+	if err := syscall.Kill(pids[0], syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := app.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	task, err := other.GetTask(t.Context(), id)
+	if err != nil || task.Status != backend.StatusWaiting || task.Attempt != 0 || task.Crashes != 0 {
+		t.Errorf("task %+v, %v", task, err)
+	}
+}

@@ -187,6 +187,17 @@ func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
 		af.LoggerFrom(ctx).Info("ended", "cause", context.Cause(ctx), "stopped", errors.Is(context.Cause(ctx), af.ErrTaskStopped), "lost",
 			errors.Is(context.Cause(ctx), af.ErrLeaseLost))
 		return me, af.Errorf(af.ErrDataLoss, "%v; stopped: %v", context.Cause(ctx), errors.Is(context.Cause(ctx), af.ErrTaskStopped))
+	case "drain": // until the parent's App drains
+		if err := begetAndTell(ctx, r); err != nil {
+			return me, err
+		}
+		select {
+		case <-af.Draining(ctx):
+			me.Text = "drained"
+		case <-ctx.Done():
+			me.Text = "cut short"
+		}
+		return me, nil
 	case "hang":
 		if err := begetAndTell(ctx, r); err != nil && ctx.Err() == nil { // others may know before this process does
 			return me, err

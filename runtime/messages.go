@@ -204,6 +204,18 @@ func (s *receivers) quit() {
 	}
 }
 
+// handling returns how many receivers of each queue have not ended. Once they are to quit, these are the ones with a message
+// in hand.
+func (s *receivers) handling() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := map[string]int{}
+	for r := range s.active {
+		n[r.queue]++
+	}
+	return n
+}
+
 // drain waits until ctx ends for the messages in hand, then ends the contexts of their handlers and waits a moment longer.
 func (s *receivers) drain(ctx context.Context) error {
 	left := make(chan struct{})
@@ -222,7 +234,7 @@ func (s *receivers) drain(ctx context.Context) error {
 		r.cut(errShutdown)
 	}
 	s.mu.Unlock()
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonAfter)
+	grace, cancel := outlast(ctx, abandonAfter)
 	defer cancel()
 	select {
 	case <-left:

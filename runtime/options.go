@@ -29,7 +29,7 @@ type settings struct {
 
 func defaults() settings {
 	return settings{
-		drain: 30 * time.Second, maxCalls: 256, maxPending: 16 << 20,
+		drain: 25 * time.Second, maxCalls: 256, maxPending: 16 << 20,
 		lease: defaultLease, retention: backend.Retention{Age: 7 * 24 * time.Hour, Max: 100_000},
 		child: childSettings{grace: childGrace},
 	}
@@ -54,7 +54,9 @@ func ServerMiddleware(m ...func(Handler) Handler) AppOption {
 	return func(s *settings) { s.server = append(s.server, given(m)...) }
 }
 
-// DrainTimeout bounds the drain at the end of [App.Run]; 30 s where it is not given.
+// DrainTimeout bounds the drain at the end of [App.Run]; 25 s where it is not given. Run returns 3 s later at the latest, so a
+// supervisor should wait at least this long plus 5 s before it kills the process: see docs/operations.md. Handlers that take
+// longer can be told at the beginning, by [Draining].
 func DrainTimeout(d time.Duration) AppOption { return func(s *settings) { s.drain = d } }
 
 // RedactErrors sends errors without a code as unknown, "the handler failed", and keeps their text in the server's log.

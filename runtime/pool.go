@@ -352,7 +352,7 @@ func (p *pool) drain(ctx context.Context) int {
 		a.cancel(errShutdown)
 	}
 	p.mu.Unlock()
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonAfter)
+	grace, cancel := outlast(ctx, abandonAfter)
 	defer cancel()
 	select {
 	case <-p.idle:

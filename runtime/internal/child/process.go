@@ -190,7 +190,9 @@ func (p *Process) Close() {
 type ExitError struct {
 	State  string // such as "exit status 3" or "signal: killed"
 	Killed bool   // by this process
-	Stderr string // the end of what it wrote there, or its last panic; at most 4 KiB
+	// Terminated is set if SIGTERM or SIGINT has ended it, as a supervisor or a terminal sends them.
+	Terminated bool
+	Stderr     string // the end of what it wrote there, or its last panic; at most 4 KiB
 }
 
 // Error says how the child ended, and ends with what it wrote to stderr.
@@ -219,6 +221,7 @@ func (p *Process) Exit() *ExitError {
 	e := &ExitError{State: "exit status 0", Killed: p.killed.Load(), Stderr: p.tail.excerpt()}
 	if exit, ok := errors.AsType[*exec.ExitError](p.exit); ok {
 		e.State = exit.ProcessState.String()
+		e.Terminated = terminated(exit.ProcessState)
 	} else if p.exit != nil {
 		e.State = p.exit.Error()
 	}

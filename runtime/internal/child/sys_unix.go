@@ -38,3 +38,9 @@ func killOwnGroup() {
 		_ = syscall.Kill(0, syscall.SIGKILL) // it doesn't return
 	}
 }
+
+// terminated reports whether SIGTERM or SIGINT has ended a process.
+func terminated(s *os.ProcessState) bool {
+	w, ok := s.Sys().(syscall.WaitStatus)
+	return ok && w.Signaled() && (w.Signal() == syscall.SIGTERM || w.Signal() == syscall.SIGINT)
+}

@@ -39,3 +39,5 @@ func killOwnGroup() {}
 func orphaned() {}
 
 func limitMemory(int64) error { return nil }
+
+func terminated(*os.ProcessState) bool { return false }

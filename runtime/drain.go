@@ -1,0 +1,204 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Once the context of a Shutdown has ended, all that remains must be over within closeMost, whatever handlers and servers
+// do. Each phase ends at its own time after that context, so that a slow one takes nothing from those after it.
+const (
+	// closeMost is how much longer than its context Shutdown takes at most.
+	closeMost = 3 * time.Second
+	// abandonAfter is how long Shutdown waits for handlers whose contexts it has cancelled.
+	abandonAfter = time.Second
+	// writeMost is when it stops writing results and hints, and endMost when it stops giving back what could not be written.
+	writeMost = 1900 * time.Millisecond
+	endMost   = 2400 * time.Millisecond
+	// closedMost is when connections and the log must be closed.
+	closedMost = 2900 * time.Millisecond
+
+	// drainSaysEvery is how often a drain logs what it waits for.
+	drainSaysEvery = 5 * time.Second
+	drainSaysIDs   = 3 // of a queue
+)
+
+// Draining returns a channel that is closed when the App that runs the handler owning ctx begins to shut down. The handler's
+// context ends later, when [DrainTimeout] is over: a handler that takes longer can save its progress and return, or return
+// [Snooze] to run again elsewhere. It works in the handlers of calls, tasks, jobs and raw messages, also in a child process.
+// Outside of a handler it returns nil, a channel that is never ready.
+func Draining(ctx context.Context) <-chan struct{} {
+	if h := handlingFrom(ctx); h != nil {
+		return h.app.draining
+	}
+	return nil
+}
+
+// isDraining reports whether the App has begun to shut down.
+func (a *App) isDraining() bool {
+	select {
+	case <-a.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+// outlast returns a context that ends d after ctx has.
+func outlast(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(d, cancel)
+		context.AfterFunc(longer, func() { timer.Stop() })
+	})
+	return longer, func() {
+		stop()
+		cancel()
+	}
+}
+
+// await calls f and waits until it has returned. It reports false if ctx ends before; f is left behind then.
+func await(ctx context.Context, f func()) bool {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+	}
+	select { // both may be ready
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}
+
+// A stopSignal is a signal as the cause of a context's end.
+type stopSignal struct{ os.Signal }
+
+func (s stopSignal) Error() string { return s.String() + " signal received" }
+
+// obeySignals handles SIGINT and SIGTERM until it is released. The first one calls drain, unless a drain is under way already;
+// the next one calls hurry; the one after that kills the process as if it had not been handled.
+func (a *App) obeySignals(drain, hurry func(cause error)) (release func()) {
+	signals := make(chan os.Signal, 3)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	released := make(chan struct{})
+	go func() {
+		hurried := false
+		for begun := false; ; begun = true {
+			select {
+			case s := <-signals:
+				switch {
+				case hurried:
+					dieOf(s)
+				case begun || a.isDraining():
+					hurried = true
+					a.log.Warn("another signal: cancelling running handlers; one more kills the process", "signal", s.String())
+					hurry(stopSignal{s})
+				default:
+					drain(stopSignal{s})
+				}
+			case <-released:
+				return
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(signals)
+		close(released)
+	}
+}
+
+// reportDrain logs every few seconds what a drain waits for, until done is closed.
+func (a *App) reportDrain(ctx context.Context, done <-chan struct{}) {
+	tick := time.NewTicker(drainSaysEvery)
+	defer tick.Stop()
+	begun := time.Now()
+	for {
+		select {
+		case <-tick.C:
+		case <-done:
+			return
+		}
+		left := a.unfinished()
+		if len(left) == 0 {
+			continue
+		}
+		left = append([]any{"waited", time.Since(begun).Round(time.Second)}, left...)
+		if deadline, ok := ctx.Deadline(); ok {
+			left = append(left, "remaining", max(time.Until(deadline), 0).Round(time.Second))
+		}
+		a.log.Info("draining", left...)
+	}
+}
+
+// unfinished describes what a drain waits for, as attributes of a log line: "tasks" is the number of running tasks of each
+// queue with the ids of some, "calls" and "messages" the number of running handlers of each service and raw queue, "results"
+// the number of results that are not written.
+func (a *App) unfinished() []any {
+	var tasks, calls, messages, out []any
+	if a.tasks != nil {
+		for queue, p := range a.tasks.pools {
+			p.mu.Lock()
+			n, ids := len(p.running), make([]string, 0, len(p.running))
+			for key := range p.running {
+				ids = append(ids, key.id)
+			}
+			p.mu.Unlock()
+			if n > 0 {
+				slices.Sort(ids)
+				more := ""
+				if n > drainSaysIDs {
+					ids, more = ids[:drainSaysIDs], " …"
+				}
+				tasks = append(tasks, fmt.Sprintf("%s: %d (%s%s)", queue, n, strings.Join(ids, " "), more))
+			}
+		}
+	}
+	for _, s := range a.served {
+		if n := s.server.load.inFlight.Load(); n > 0 {
+			calls = append(calls, fmt.Sprintf("%s: %d", s.server.name, n))
+		}
+	}
+	for queue, n := range a.receivers.handling() {
+		messages = append(messages, fmt.Sprintf("%s: %d", queue, n))
+	}
+	for _, kind := range []struct {
+		name  string
+		items []any
+	}{{"tasks", tasks}, {"calls", calls}, {"messages", messages}} {
+		if len(kind.items) > 0 {
+			slices.SortFunc(kind.items, func(a, b any) int { return strings.Compare(a.(string), b.(string)) })
+			out = append(out, kind.name, strings.Trim(fmt.Sprint(kind.items), "[]"))
+		}
+	}
+	if a.tasks != nil {
+		if n := a.tasks.settler.backlog(); n > 0 {
+			out = append(out, "results", n)
+		}
+	}
+	return out
+}
+
+// closeWithin closes something that takes no context.
+func closeWithin(ctx context.Context, what string, f func() error) error {
+	result := make(chan error, 1)
+	if !await(ctx, func() { result <- f() }) {
+		return Errorf(ErrDeadlineExceeded, "closing %s took too long", what)
+	}
+	if err := <-result; err != nil {
+		return fmt.Errorf("closing %s: %w", what, local(err))
+	}
+	return nil
+}

@@ -1,0 +1,21 @@
+//go:build unix
+
+package runtime
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+// dieOf ends the process as a signal does that is not handled, and as its parent sees it.
+func dieOf(s os.Signal) {
+	signal.Reset(s)
+	if number, ok := s.(syscall.Signal); ok {
+		_ = syscall.Kill(os.Getpid(), number)
+		time.Sleep(time.Second) // it has come by then, unless it is ignored
+		os.Exit(128 + int(number))
+	}
+	os.Exit(2)
+}

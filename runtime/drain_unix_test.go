@@ -1,0 +1,124 @@
+//go:build unix
+
+package runtime_test
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+const signalledEnv = "AF_TEST_SIGNALLED"
+
+// TestSignalledProcess is the program that TestSignals starts. It runs one task, whose handler obeys its context or doesn't.
+func TestSignalledProcess(t *testing.T) {
+	kind := os.Getenv(signalledEnv)
+	if kind == "" {
+		t.Skip("it is started by TestSignals")
+	}
+	ctx := context.Background()
+	world := memory.New()
+	over := make(chan struct{})
+	defer close(over)
+	quiet := af.Logger(slog.New(slog.DiscardHandler))
+	app, err := af.Open(ctx, world, quiet, af.DrainTimeout(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	af.RegisterWorker(app, jobWorker, &job{func(ctx context.Context, _ int) (int, error) {
+		go func() {
+			<-af.Draining(ctx)
+			fmt.Println("draining")
+		}()
+		fmt.Println("begun")
+		<-ctx.Done()
+		if kind == "deaf" {
+			fmt.Println("cancelled")
+			<-over
+		}
+		return 0, ctx.Err()
+	}})
+	client, err := af.Open(ctx, world, quiet, af.NoScheduler())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	q := af.NewQueue[int, int](client, jobWorker)
+	id, err := q.Submit(ctx, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = app.Run(ctx)
+	task, gerr := q.Get(ctx, id)
+	fmt.Println("ended", task.Status, task.Attempt, task.Crashes, err != nil, gerr)
+	_ = client.Shutdown(ctx)
+}
+
+// A first signal drains, a second one cancels the handlers and charges nothing, a third one kills.
+func TestSignals(t *testing.T) {
+	run := func(t *testing.T, kind string, steps ...any) error {
+		t.Helper()
+		cmd := exec.Command(os.Args[0], "-test.run=^TestSignalledProcess$", "-test.count=1")
+		cmd.Env = append(os.Environ(), signalledEnv+"="+kind)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		stuck := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+		defer stuck.Stop()
+		lines := bufio.NewScanner(out)
+		for _, step := range steps {
+			switch step := step.(type) {
+			case syscall.Signal:
+				if err := cmd.Process.Signal(step); err != nil {
+					t.Fatal(err)
+				}
+			case string:
+				for lines.Scan() && !strings.HasPrefix(lines.Text(), step) {
+				}
+				if !strings.HasPrefix(lines.Text(), step) {
+					t.Fatalf("it ended before it said %q", step)
+				}
+			}
+		}
+		for lines.Scan() {
+		}
+		return cmd.Wait()
+	}
+	t.Run("second_releases", func(t *testing.T) {
+		if err := run(t, "obedient", "begun", syscall.SIGTERM, "draining", syscall.SIGTERM, "ended waiting 0 0 true <nil>"); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("second_releases_deaf", func(t *testing.T) {
+		if err := run(t, "deaf", "begun", syscall.SIGTERM, "draining", syscall.SIGINT, "cancelled", "ended waiting 0 0 true <nil>"); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("third_kills", func(t *testing.T) {
+		err := run(t, "deaf", "begun", syscall.SIGTERM, "draining", syscall.SIGTERM, "cancelled", syscall.SIGTERM)
+		exit, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			t.Fatal(err)
+		}
+		if status, ok := exit.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGTERM {
+			t.Errorf("it ended with %v", err)
+		}
+	})
+}
