@@ -21,6 +21,8 @@ const (
 	// writeMost is when it stops writing results and hints, and endMost when it stops giving back what could not be written.
 	writeMost = 1900 * time.Millisecond
 	endMost   = 2400 * time.Millisecond
+	// publishMost is how long hints may take that were not published when all results are written.
+	publishMost = time.Second
 	// closedMost is when connections and the log must be closed.
 	closedMost = 2900 * time.Millisecond
 

@@ -59,6 +59,7 @@ type hints struct {
 	mu     sync.Mutex
 	queues map[string][]string
 	some   chan struct{}
+	sent   chan struct{} // closed when all are published, or could not be; made by flush
 }
 
 const (
@@ -135,13 +136,16 @@ func (e *engine) signalPools() {
 	}
 }
 
-// quit claims nothing more.
+// quit claims nothing more, and says so.
 func (e *engine) quit() {
 	e.sched.end()
 	for _, p := range e.pools {
 		p.quit()
 	}
 	e.registry.quit()
+	if e.started && len(e.pools) > 0 {
+		e.background(e.pulse.drain)
+	}
 }
 
 // drain lets what runs finish until ctx ends, and then releases what still runs without charging an attempt. It returns an
@@ -182,6 +186,11 @@ func (e *engine) stop(ctx context.Context) error {
 		if left > 0 {
 			cut = append(cut, Errorf(ErrUnavailable, "what came of %d tasks could not be written; they will run again", left))
 		}
+	}
+	if e.started {
+		publishing, cancel := context.WithTimeout(writing, publishMost)
+		e.hints.flush(publishing)
+		cancel()
 	}
 	e.end()
 	await(ending, func() {
@@ -250,39 +259,98 @@ func (e *engine) wake(queue string, ids []string) {
 		e.app.pipe.wake(queue, ids)
 		return
 	}
-	e.hints.mu.Lock()
-	waiting := e.hints.queues[queue]
-	if e.ports.Transport.Ids() {
+	e.hints.add(queue, ids, e.ports.Transport.Ids())
+	e.hints.signal()
+}
+
+// add keeps hints to be published. Those beyond hintBacklog are dropped.
+func (h *hints) add(queue string, ids []string, byID bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	waiting := h.queues[queue]
+	if byID {
 		waiting = append(waiting, ids[:min(len(ids), max(0, hintBacklog-len(waiting)))]...)
 	}
-	e.hints.queues[queue] = waiting
-	e.hints.mu.Unlock()
+	h.queues[queue] = waiting
+}
+
+func (h *hints) signal() {
 	select {
-	case e.hints.some <- struct{}{}:
+	case h.some <- struct{}{}:
 	default:
 	}
 }
 
-// publish sends hints: what has come together while those before were sent.
+// take returns what is to be published. If that is nothing, a flush has ended.
+func (h *hints) take() map[string][]string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	queues := h.queues
+	h.queues = map[string][]string{}
+	if len(queues) == 0 && h.sent != nil {
+		close(h.sent)
+		h.sent = nil
+	}
+	return queues
+}
+
+// flush waits until all hints have been published, or ctx ends.
+func (h *hints) flush(ctx context.Context) {
+	h.mu.Lock()
+	if h.sent == nil {
+		h.sent = make(chan struct{})
+	}
+	sent := h.sent
+	h.mu.Unlock()
+	h.signal()
+	select {
+	case <-sent:
+	case <-ctx.Done():
+	}
+}
+
+// publish sends hints: what has come together while those before were sent. What could not be sent is sent again once the
+// transport is back, or after a pause: who owes these hints may have noted that they were sent.
 func (e *engine) publish(ctx context.Context) {
+	pause := pollFirst
 	for {
-		select {
-		case <-e.hints.some:
-		case <-ctx.Done():
-			return
+		queues := e.hints.take()
+		if len(queues) == 0 {
+			select {
+			case <-e.hints.some:
+				continue
+			case <-ctx.Done():
+				return
+			}
 		}
-		e.hints.mu.Lock()
-		queues := e.hints.queues
-		e.hints.queues = map[string][]string{}
-		e.hints.mu.Unlock()
+		failed := false
+		_, changed := e.ports.Transport.State()
 		for queue, ids := range queues {
 			if len(ids) == 0 && e.ports.Transport.Ids() {
 				continue // the dispatcher knows which
 			}
-			if _, err := e.ports.Transport.Hint(ctx, queue, ids); err != nil && ctx.Err() == nil {
-				e.log.Debug("hints not sent", "queue", queue, "error", err)
+			_, err := e.ports.Transport.Hint(ctx, queue, ids)
+			if err == nil || ctx.Err() != nil {
+				continue
+			}
+			e.log.Debug("hints not sent", "queue", queue, "error", err)
+			if code := CodeOf(err); code == ErrUnavailable || code == ErrDeadlineExceeded {
+				e.hints.add(queue, ids, e.ports.Transport.Ids())
+				failed = true
 			}
 		}
+		if !failed {
+			pause = pollFirst
+			continue
+		}
+		timer := time.NewTimer(jitter(pause))
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		pause = min(2*pause, pollMost)
 	}
 }
 

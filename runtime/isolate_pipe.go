@@ -98,6 +98,8 @@ func (s pipeStore) Settle(context.Context, []backend.Settle) ([]backend.Settled,
 
 func (s pipeStore) Beat(context.Context, string, int64) error { return notHere("Beat") }
 
+func (s pipeStore) Drain(context.Context, string) error { return notHere("Drain") }
+
 func (s pipeStore) Owners(context.Context) (map[string]int64, error) { return nil, notHere("Owners") }
 
 func (s pipeStore) Judge(context.Context, string, int64, int) ([]Task, error) {

@@ -129,6 +129,18 @@ func (p *pulse) renew(ctx context.Context) {
 	}
 }
 
+// drain has the store know that this process shuts down: should it be killed before that is over, nothing is charged.
+func (p *pulse) drain(ctx context.Context) {
+	for {
+		opCtx, cancel := context.WithTimeout(ctx, p.lease/4)
+		err := p.e.store.Drain(opCtx, p.owner())
+		cancel()
+		if err == nil || CodeOf(err) == ErrAborted || !sleep(ctx, jitter(pollFirst)) {
+			return
+		}
+	}
+}
+
 // finish ends this owner, so that nobody waits a lease for what it may have left. Claims whose replies were lost go back
 // uncharged: only what can't be written counts as a crash.
 func (p *pulse) finish(ctx context.Context) {

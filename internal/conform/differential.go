@@ -84,6 +84,7 @@ var kinds = func() []operation {
 		{1, operation{name: "progress", do: doProgress}},
 		{1, operation{name: "beat", do: doBeat}},
 		{1, operation{name: "judge", do: doJudge}},
+		{1, operation{name: "drain", do: doDrain}},
 		{3, operation{name: "promote", do: doPromote}},
 		{2, operation{name: "stop", do: doStop}},
 		{2, operation{name: "look", do: doLook}},
@@ -304,6 +305,10 @@ func doBeat(m *machine, op operation) {
 	m.both(func(s backend.Store) any {
 		return outcome(s.Beat(context.Background(), fmt.Sprint("o", op.A%5), int64(op.B%4)))
 	})
+}
+
+func doDrain(m *machine, op operation) {
+	m.both(func(s backend.Store) any { return outcome(s.Drain(context.Background(), fmt.Sprint("o", op.A%5))) })
 }
 
 func doJudge(m *machine, op operation) {

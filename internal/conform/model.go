@@ -36,8 +36,8 @@ type modelTask struct {
 }
 
 type modelOwner struct {
-	count     int64
-	convicted bool
+	count               int64
+	convicted, draining bool
 }
 
 type modelSet struct {
@@ -257,6 +257,17 @@ func (m *model) Beat(_ context.Context, owner string, count int64) error {
 	return nil
 }
 
+func (m *model) Drain(_ context.Context, owner string) error {
+	switch o := m.owners[owner]; {
+	case o == nil:
+	case o.convicted:
+		return backend.NewError(backend.ErrAborted, "")
+	default:
+		o.draining = true
+	}
+	return nil
+}
+
 func (m *model) Owners(context.Context) (map[string]int64, error) {
 	out := map[string]int64{}
 	for name, o := range m.owners {
@@ -280,8 +291,10 @@ func (m *model) Judge(_ context.Context, owner string, count int64, maxCrashes i
 			continue
 		}
 		t.Attempt--
-		t.Crashes++
-		if t.again(backend.StatusWaiting); t.Crashes >= maxCrashes {
+		if t.again(backend.StatusWaiting); o.draining {
+			continue
+		}
+		if t.Crashes++; t.Crashes >= maxCrashes {
 			t.Error = &backend.TaskError{Code: backend.ErrInternal}
 			t.end(backend.StatusFailed)
 		}

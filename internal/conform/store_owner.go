@@ -15,6 +15,7 @@ var ownerBehaviours = []behaviour{
 	{"of many judges one convicts", judgesAtOnce},
 	{"a beat and a judge at once: one of them wins", beatAgainstJudge},
 	{"a crash is counted and its attempt is not charged", crashes},
+	{"what an owner ran that was draining is not charged", drainCharges},
 	{"a task that kills its owners fails in the end", poison},
 	{"what should stop is stopped by the conviction", convictStopping},
 	{"lists what an owner runs, and what of it should stop", ownedLists},
@@ -126,6 +127,28 @@ func crashes(w *world) {
 		w.Errorf("attempt %d, crashes %d, fence %d, %s", got.Attempt, got.Crashes, got.Fence, got.Status)
 	}
 	w.same("claimable at once", w.take(id, "third").Attempt, 2)
+}
+
+func drainCharges(w *world) {
+	w.must(w.Store.Drain(w.ctx(), "nobody"))
+	w.must(w.Store.Beat(w.ctx(), "o", 1))
+	w.must(w.Store.Beat(w.ctx(), "other", 1))
+	lost, stopping, kept := w.take(w.add(), "o"), w.take(w.add(), "o"), w.take(w.add(), "other")
+	_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: stopping.ID, Reason: "enough"})
+	w.must(err)
+	w.must(w.Store.Drain(w.ctx(), "o"))
+	w.must(w.Store.Drain(w.ctx(), "o"))
+	w.must(w.Store.Beat(w.ctx(), "o", 2)) // it goes on beating
+	w.same("judged too early", len(w.judge("o", 1, 1)), 0)
+	w.same("ended", len(w.judge("o", 2, 1)), 2)
+	want := lost
+	want.Status, want.Attempt = backend.StatusWaiting, 0
+	w.same("lost", w.get(lost.ID), want)
+	w.same("stopping", w.get(stopping.ID).Status, backend.StatusStopped)
+	w.wantCode(w.Store.Drain(w.ctx(), "o"), backend.ErrAborted)
+	w.same("the next attempt", w.take(lost.ID, "other").Attempt, 1)
+	w.judge("other", 1, 3)
+	w.same("another's crashes", w.get(kept.ID).Crashes, 1)
 }
 
 func poison(w *world) {

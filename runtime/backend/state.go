@@ -74,7 +74,7 @@ var transitions = [...]Transition{
 	},
 	{
 		7, []Status{StatusRunning}, []Status{StatusWaiting, StatusFailed}, []Actor{Judge}, []Guard{Convicted},
-		"crashes+1, attempt−1; failed when crashes ≥ max_crashes",
+		"attempt−1, and crashes+1 unless the owner was draining; failed when crashes ≥ max_crashes",
 	},
 	{
 		8, []Status{StatusWaiting, StatusPending}, []Status{StatusPending}, []Actor{Dispatcher},

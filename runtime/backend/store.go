@@ -35,11 +35,16 @@ type Store interface {
 	// runs is no longer its own, and it must go on under another name.
 	Beat(ctx context.Context, owner string, count int64) error
 
+	// Drain notes that an owner is shutting down: should it be declared dead from now on, Judge charges no crash for what it
+	// ran. It is no error if the owner is not known; ErrAborted means that it has been declared dead already.
+	Drain(ctx context.Context, owner string) error
+
 	// Owners returns the counters of all owners that have not been convicted, for judges to watch.
 	Owners(ctx context.Context) (map[string]int64, error)
 
 	// Judge convicts an owner whose counter is still count, once and for all, and ends its claims: they wait again, fail
-	// after maxCrashes (row 7), or stop where that was requested (row 10). It returns the tasks as they are now. With
+	// after maxCrashes (row 7), or stop where that was requested (row 10). What an owner ran that was draining waits again, and
+	// no crash is charged. It returns the tasks as they are now. With
 	// another count, or an owner that is unknown, it does nothing and returns none. Repeated, it finishes what an
 	// interrupted one has left.
 	Judge(ctx context.Context, owner string, count int64, maxCrashes int) ([]Task, error)

@@ -16,11 +16,15 @@ func (t *tx) admit(name string) error {
 	case err != nil:
 		return err
 	case convicted:
-		return backend.Errorf(backend.ErrAborted, "owner %q was taken for dead: what it ran is another's", name)
+		return declaredDead(name)
 	case known:
 		return nil
 	}
 	return t.exec("INSERT INTO owner (name, count, peer) VALUES (?, 0, ?)", name, t.peer)
+}
+
+func declaredDead(owner string) error {
+	return backend.Errorf(backend.ErrAborted, "owner %q was taken for dead: what it ran is another's", owner)
 }
 
 // Beat implements backend.Store.
@@ -30,6 +34,21 @@ func (s *store) Beat(ctx context.Context, owner string, count int64) error {
 			return err
 		}
 		return tx.exec("UPDATE owner SET count = max(count, ?) WHERE name = ?", count, owner)
+	})
+}
+
+// Drain implements backend.Store.
+func (s *store) Drain(ctx context.Context, owner string) error {
+	return change(ctx, s.db.writer, func(tx *tx) error {
+		var convicted bool
+		known, err := tx.row("SELECT convicted FROM owner WHERE name = ?", []any{owner}, &convicted)
+		switch {
+		case err != nil || !known:
+			return err
+		case convicted:
+			return declaredDead(owner)
+		}
+		return tx.exec("UPDATE owner SET draining = 1 WHERE name = ?", owner)
 	})
 }
 
@@ -83,12 +102,16 @@ func (s *store) Judge(ctx context.Context, owner string, count int64, maxCrashes
 		if err != nil || n == 0 {
 			return nil, err
 		}
+		var draining bool
+		if _, err := tx.row("SELECT draining FROM owner WHERE name = ?", []any{owner}, &draining); err != nil {
+			return nil, err
+		}
 		lost, err := tx.rows("owner = ? AND status = 2 ORDER BY seq", owner)
 		if err != nil {
 			return nil, err
 		}
 		for _, r := range lost {
-			if err := tx.orphan(r, maxCrashes); err != nil {
+			if err := tx.orphan(r, maxCrashes, draining); err != nil {
 				return nil, err
 			}
 		}
@@ -97,13 +120,15 @@ func (s *store) Judge(ctx context.Context, owner string, count int64, maxCrashes
 }
 
 // orphan ends the claim of a convicted owner (rows 7 and 10).
-func (t *tx) orphan(r *row, maxCrashes int) error {
+func (t *tx) orphan(r *row, maxCrashes int, draining bool) error {
 	if r.stopping {
 		return t.end(r, backend.StatusStopped, nil, reasonError(nil, r.reason))
 	}
 	r.attempt--
-	r.crashes++
-	if r.crashes < maxCrashes {
+	if !draining {
+		r.crashes++
+	}
+	if draining || r.crashes < maxCrashes {
 		return t.release(r, backend.StatusWaiting, r.due, nil)
 	}
 	return t.end(r, backend.StatusFailed, nil, &backend.TaskError{

@@ -66,7 +66,7 @@ func openSession(ctx context.Context, p place, o options, env backend.Env) (_ *s
 	s.news = &coordinator{db: s.db}
 	s.mesh, err = mesh.Listen(mesh.Options{
 		ID: id, Dir: p.run, Loopback: o.loopback, Logger: env.Logger,
-		Resolve: s.peers.resolve, Dial: s.peers.dial, OnNotice: s.noticed, OnGap: s.missed, OnLost: s.peers.connectionLost,
+		Resolve: s.peers.resolve, Dial: s.peers.dial, OnNotice: s.noticed, OnGap: s.missed, OnLost: s.lost,
 	})
 	if err != nil {
 		return nil, err
@@ -144,6 +144,13 @@ func (s *session) noticed(_ string, n mesh.Notice) {
 func (s *session) missed(string) {
 	s.transport.wakeAll()
 	s.news.topics.Gap()
+}
+
+// lost is told that the last connection with another peer has ended. What that one had to tell may be lost with it: a process
+// that was killed right after it submitted a task has woken nobody.
+func (s *session) lost(peer string) {
+	s.peers.connectionLost(peer)
+	s.missed(peer)
 }
 
 // calls is the Calls port: the mesh carries, the registry says who serves.

@@ -218,6 +218,14 @@ func (m mixedStore) Beat(ctx context.Context, owner string, count int64) (err er
 	return err
 }
 
+func (m mixedStore) Drain(ctx context.Context, owner string) (err error) {
+	if !m.r.other() {
+		return m.here.Drain(ctx, owner)
+	}
+	err = m.r.call(ctx, "store", "Drain", []any{owner})
+	return err
+}
+
 func (m mixedStore) Owners(ctx context.Context) (counts map[string]int64, err error) {
 	if !m.r.other() {
 		return m.here.Owners(ctx)

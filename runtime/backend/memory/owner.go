@@ -12,6 +12,7 @@ import (
 type owner struct {
 	count     int64
 	convicted bool
+	draining  bool
 	running   []*record
 	claims    map[string]*claim // by nonce
 }
@@ -60,6 +61,24 @@ func (s *store) Beat(ctx context.Context, name string, count int64) error {
 	return nil
 }
 
+// Drain implements backend.Store.
+func (s *store) Drain(ctx context.Context, name string) error {
+	if err := alive(ctx); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch o := s.owners[name]; {
+	case o == nil:
+		return nil
+	case o.convicted:
+		return convicted(name)
+	default:
+		o.draining = true
+		return nil
+	}
+}
+
 // Owners implements backend.Store.
 func (s *store) Owners(ctx context.Context) (map[string]int64, error) {
 	if err := alive(ctx); err != nil {
@@ -93,22 +112,24 @@ func (s *store) Judge(ctx context.Context, name string, count int64, maxCrashes 
 	slices.SortFunc(lost, inOrder)
 	tasks := make([]backend.Task, len(lost))
 	for i, r := range lost {
-		s.orphan(r, maxCrashes, now)
+		s.orphan(r, maxCrashes, o.draining, now)
 		tasks[i] = r.Task
 	}
 	return tasks, nil
 }
 
 // orphan ends the claim of a convicted owner (rows 7 and 10).
-func (s *store) orphan(r *record, maxCrashes int, now tick) {
+func (s *store) orphan(r *record, maxCrashes int, draining bool, now tick) {
 	if r.stopping {
 		r.Error = reasonError(nil, r.reason)
 		s.move(10, r, backend.StatusStopped, now)
 		return
 	}
-	r.Crashes++
 	r.Attempt--
-	if r.Crashes < maxCrashes {
+	if !draining {
+		r.Crashes++
+	}
+	if draining || r.Crashes < maxCrashes {
 		s.move(7, r, backend.StatusWaiting, now)
 		return
 	}

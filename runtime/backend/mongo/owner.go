@@ -20,6 +20,7 @@ type holder struct {
 	At        int64  `bson:"at,omitempty"` // of the conviction
 	Most      int    `bson:"most,omitempty"`
 	Freed     bool   `bson:"freed,omitempty"` // none of its claims is left
+	Draining  bool   `bson:"draining,omitempty"`
 }
 
 func convicted(name string) error {
@@ -72,6 +73,23 @@ func (c *Client) beat(ctx context.Context, owner string, count int64) error {
 	return convicted(owner)
 }
 
+// Drain implements backend.Store.
+func (s *store) Drain(ctx context.Context, owner string) error {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
+		return err
+	}
+	r, err := s.owners.UpdateOne(ctx, m{"_id": owner, "convicted": m{"$ne": true}}, m{"$set": m{"draining": true}})
+	if err != nil {
+		return s.failed(ctx, err, backend.OutcomeUnknown)
+	}
+	if r.MatchedCount == 0 {
+		_, err = s.isOwner(ctx, owner)
+	}
+	return err
+}
+
 // Owners implements backend.Store. One whose conviction was interrupted is still among them, as all that its judges would
 // see of it is a counter that stands still: so another judges it again.
 func (s *store) Owners(ctx context.Context) (map[string]int64, error) {
@@ -103,7 +121,11 @@ func (s *store) Judge(ctx context.Context, owner string, count int64, maxCrashes
 	if r.MatchedCount == 0 {
 		return nil, nil
 	}
-	lost, err := s.free(ctx, m{"owner": owner}, maxCrashes)
+	var o holder
+	if err := s.owners.FindOne(ctx, m{"_id": owner}).Decode(&o); err != nil {
+		return nil, s.failed(ctx, err, backend.OutcomeUnknown)
+	}
+	lost, err := s.free(ctx, m{"owner": owner}, maxCrashes, !o.Draining)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +134,7 @@ func (s *store) Judge(ctx context.Context, owner string, count int64, maxCrashes
 }
 
 // free ends the claims on tasks that match (rows 7 and 10), until none is left, and returns those it has ended.
-func (c *Client) free(ctx context.Context, filter m, maxCrashes int) ([]*document, error) {
+func (c *Client) free(ctx context.Context, filter m, maxCrashes int, charged bool) ([]*document, error) {
 	filter["status"] = string(backend.StatusRunning)
 	mark := newMark()
 	var ids []string
@@ -131,7 +153,7 @@ func (c *Client) free(ctx context.Context, filter m, maxCrashes int) ([]*documen
 			if x.Stopping {
 				guard["stopping"] = true
 			}
-			u := orphaned(x, maxCrashes, c.clock.now())
+			u := orphaned(x, maxCrashes, charged, c.clock.now())
 			u.set["mark"] = mark
 			models[i] = driver.NewUpdateOneModel().SetFilter(guard).SetUpdate(u.update())
 		}
@@ -154,11 +176,15 @@ func (c *Client) free(ctx context.Context, filter m, maxCrashes int) ([]*documen
 }
 
 // orphaned is what becomes of a task whose owner was lost.
-func orphaned(x *document, maxCrashes int, now int64) change {
+func orphaned(x *document, maxCrashes int, charged bool, now int64) change {
 	if x.Stopping {
 		return stops(now)
 	}
 	u := waitsAgain(backend.StatusWaiting)
+	if !charged {
+		u.inc["attempt"] = -1
+		return u
+	}
 	if x.Crashes+1 >= maxCrashes {
 		u = fails(backend.StatusFailed, now, &failure{
 			string(backend.ErrInternal), fmt.Sprintf("%d processes were lost while they ran it", x.Crashes+1),

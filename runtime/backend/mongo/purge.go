@@ -244,7 +244,7 @@ func (c *Client) purgeOwners(ctx context.Context) error {
 		}
 		// A claim makes its owner known after it took something, and gives that back itself if it can.
 		late := m{"owner": b.Owner, "started": m{"$lt": c.clock.now() - int64(lateClaim)}}
-		if _, err := c.free(ctx, late, most); err != nil {
+		if _, err := c.free(ctx, late, most, true); err != nil {
 			return err
 		}
 	}

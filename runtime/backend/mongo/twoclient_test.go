@@ -77,6 +77,10 @@ func (s *inTurnStore) Beat(ctx context.Context, owner string, count int64) error
 	return s.next().Beat(ctx, owner, count)
 }
 
+func (s *inTurnStore) Drain(ctx context.Context, owner string) error {
+	return s.next().Drain(ctx, owner)
+}
+
 func (s *inTurnStore) Owners(ctx context.Context) (map[string]int64, error) {
 	return s.next().Owners(ctx)
 }

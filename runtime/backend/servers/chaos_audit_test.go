@@ -153,7 +153,7 @@ func (r row) op() string {
 		return "Claim"
 	case a.Status == running && b.Settled != "" && b.Settled != a.Settled:
 		return "Settle"
-	case a.Status == running && b.Crashes == a.Crashes && (b.Status != stopped || strings.HasPrefix(a.Owner, r.who)):
+	case a.Status == running && b.Crashes == a.Crashes && strings.HasPrefix(a.Owner, r.who):
 		return "Settle" // a claim of which its owner knows nothing is given back
 	case a.Status == running:
 		return "Judge"

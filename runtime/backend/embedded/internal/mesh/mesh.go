@@ -47,6 +47,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
@@ -159,6 +160,7 @@ func (m *Mesh) Close(ctx context.Context) error {
 	m.mu.Lock()
 	m.closed = true
 	m.mu.Unlock()
+	m.flush(ctx)
 	m.cancel()
 	var err error
 	if m.listener != nil {
@@ -178,6 +180,30 @@ func (m *Mesh) Close(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("some connections have not ended: %w", context.Cause(ctx))
+	}
+}
+
+// flushMost is how long Close lets peers take what has been queued for them, such as notices.
+const flushMost = 200 * time.Millisecond
+
+// flush waits until what is queued has been written.
+func (m *Mesh) flush(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, flushMost)
+	defer cancel()
+	m.mu.Lock()
+	var queued []<-chan struct{}
+	for _, links := range m.links {
+		for _, l := range links {
+			queued = append(queued, l.out.flushed())
+		}
+	}
+	m.mu.Unlock()
+	for _, done := range queued {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 

@@ -50,6 +50,8 @@ type outbox struct {
 	gapped  bool // a gap ends the notices of the queue
 	closed  bool
 	ready   chan struct{} // has an element while the writer has something to do
+	empty   chan struct{} // closed when all that was queued is written, or the outbox closed; nil while nobody waits
+	writing bool          // a batch is being written
 	room    chan struct{} // closed when bytes have been written, or the outbox closed; nil while nobody waits
 }
 
@@ -134,7 +136,7 @@ func (o *outbox) take(empty []*packet) []*packet {
 			return nil
 		}
 		if batch := o.queue; len(batch) > 0 {
-			o.queue, o.posted, o.notices, o.gapped = empty[:0], 0, 0, false
+			o.queue, o.posted, o.notices, o.gapped, o.writing = empty[:0], 0, 0, false, true
 			o.mu.Unlock()
 			return batch
 		}
@@ -154,7 +156,27 @@ func (o *outbox) written(batch []*packet) {
 		close(o.room)
 		o.room = nil
 	}
+	o.writing = false
+	if o.empty != nil && len(o.queue) == 0 {
+		close(o.empty)
+		o.empty = nil
+	}
 	o.mu.Unlock()
+}
+
+// flushed returns a channel that is closed once all that is queued now has been written, or never will be.
+func (o *outbox) flushed() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed || len(o.queue) == 0 && !o.writing {
+		done := make(chan struct{})
+		close(done)
+		return done
+	}
+	if o.empty == nil {
+		o.empty = make(chan struct{})
+	}
+	return o.empty
 }
 
 // close drops what is queued. What comes later is refused.
@@ -166,6 +188,10 @@ func (o *outbox) close() {
 		if o.room != nil {
 			close(o.room)
 			o.room = nil
+		}
+		if o.empty != nil {
+			close(o.empty)
+			o.empty = nil
 		}
 		close(o.ready)
 	}

@@ -1,0 +1,117 @@
+//go:build unix
+
+package operations
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/testkit"
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+var deployWorker = af.Worker{Name: "deployed", Type: "Deployed", Max: 4}
+
+// A deployed worker takes longer than any drain, and doesn't look at what Draining says.
+type deployed struct{ begun chan struct{} }
+
+func (d *deployed) Run(ctx context.Context, _ int) (int, error) {
+	d.begun <- struct{}{}
+	select {
+	case <-ctx.Done():
+		return 0, errors.New("cut short")
+	case <-time.After(time.Hour):
+		return 1, nil
+	}
+}
+
+// Deployed is main of the processes of [Deploys]: it runs the worker until it is told to end, and drains for as long as
+// AF_TEST_DRAIN says.
+func Deployed(b af.Backend) int {
+	drain, err := time.ParseDuration(os.Getenv("AF_TEST_DRAIN"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	ctx := context.Background()
+	app, err := af.Open(ctx, b, af.DrainTimeout(drain), af.Logger(slog.New(slog.DiscardHandler)), af.IP("192.0.2.1"))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	d := &deployed{make(chan struct{}, 1)}
+	af.RegisterWorker(app, deployWorker, d)
+	go func() {
+		<-d.begun
+		fmt.Println("begun")
+	}()
+	_ = app.Run(ctx) // it says what was cut short
+	return 0
+}
+
+// Deploys checks that four deploys in a row charge a long task nothing: neither where the drain ends before the grace period of
+// the supervisor, nor where that kills the process while it drains. child is the name of a child that calls [Deployed].
+func Deploys(t *testing.T, b af.Backend, child string, env ...string) {
+	w := &world{T: t, backend: b}
+	app := w.open(nil)
+	for _, how := range []struct {
+		name, drain string
+		kill        bool
+	}{{"drained", "200ms", false}, {"killed", "1h", true}} {
+		t.Run(how.name, func(t *testing.T) {
+			w := &world{T: t, backend: b}
+			id, err := af.NewQueue[int, int](app, deployWorker).Submit(t.Context(), 1)
+			w.must(err)
+			for range 4 {
+				p := testkit.Start(t, child, append(env, "AF_TEST_DRAIN="+how.drain)...)
+				p.Says(t, "begun")
+				w.must(p.Process.Signal(syscall.SIGTERM))
+				if how.kill {
+					w.drains(app, p.Process.Pid)
+					w.must(p.Process.Kill())
+					_ = p.Wait() // killed
+				} else {
+					w.must(p.Wait())
+				}
+			}
+			for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+				task, err := app.GetTask(t.Context(), id)
+				w.must(err)
+				if task.Crashes != 0 || task.Status != backend.StatusRunning && task.Attempt != 0 {
+					t.Fatalf("%+v", task)
+				}
+				if task.Status != backend.StatusRunning {
+					break
+				}
+				if time.Now().After(end) {
+					t.Fatalf("nobody has taken the task from the last process: %+v", task)
+				}
+			}
+			w.must(app.StopTask(t.Context(), id))
+		})
+	}
+}
+
+// drains waits until a process has said that it drains.
+func (w *world) drains(app *af.App, pid int) {
+	w.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		page, err := app.Instances(w.Context(), af.InstanceQuery{})
+		w.must(err)
+		for _, in := range page.Instances {
+			if in.PID == pid && in.Draining {
+				return
+			}
+		}
+		if time.Now().After(end) {
+			w.Fatal("it doesn't drain")
+		}
+	}
+}

@@ -1,0 +1,21 @@
+//go:build unix
+
+package embedded_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/afgen/afgen/internal/operations"
+	"github.com/afgen/afgen/runtime/backend/embedded"
+)
+
+func init() {
+	children["deployed"] = func() int { return operations.Deployed(embedded.File(os.Getenv("AF_TEST_FILE"))) }
+}
+
+func TestDeploysChargeNothing(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "af.db")
+	operations.Deploys(t, embedded.File(file), "deployed", "AF_TEST_FILE="+file)
+}

@@ -1,0 +1,30 @@
+//go:build unix
+
+package servers_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/operations"
+	"github.com/afgen/afgen/runtime/backend/servers"
+	"github.com/afgen/afgen/runtime/config"
+)
+
+func init() {
+	children["deployed"] = func() int {
+		cfg, err := config.Parse("config.yaml", []byte(os.Getenv("AF_TEST_CONFIG")), nil)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 2
+		}
+		return operations.Deployed(servers.From(cfg))
+	}
+}
+
+func TestDeploysChargeNothing(t *testing.T) {
+	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), devstack.Redis(t), devstack.AMQP(t))
+	operations.Deploys(t, servers.From(parse(t, text)), "deployed", "AF_TEST_CONFIG="+text)
+}
