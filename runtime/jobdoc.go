@@ -27,7 +27,8 @@ type jobDoc struct {
 	Fired    int64    `json:"fired,omitempty"` // the last one of which came a task
 	Owed     []firing `json:"owed,omitempty"`  // decided, and not known to be carried out
 	Decided  int64    `json:"decided,omitempty"`
-	Live     []string `json:"live,omitempty"` // tasks that may not have ended; not with OverlapAllow
+	Dropped  []firing `json:"dropped,omitempty"` // were owed when the job was disabled; see dropFires
+	Live     []string `json:"live,omitempty"`    // tasks that may not have ended; not with OverlapAllow
 
 	id       string
 	revision int64

@@ -297,27 +297,30 @@ func (a *App) RemoveJob(ctx context.Context, id string) error {
 }
 
 // EnableJob lets a job be fired again: at its due times from now on.
-func (a *App) EnableJob(ctx context.Context, id string) error { return a.setDisabled(ctx, id, false) }
-
-// DisableJob keeps a job from being fired, across restarts, until EnableJob. Tasks that it has submitted stay.
-func (a *App) DisableJob(ctx context.Context, id string) error { return a.setDisabled(ctx, id, true) }
-
-func (a *App) setDisabled(ctx context.Context, id string, disabled bool) error {
+func (a *App) EnableJob(ctx context.Context, id string) error {
 	e, err := a.engine()
 	if err != nil {
 		return err
 	}
 	return e.changeJob(ctx, id, func(j *jobDoc, now time.Time) bool {
-		if j.Disabled == disabled {
+		if !j.Disabled {
 			return false
 		}
-		if j.Disabled = disabled; disabled {
-			j.Owed = nil // those that wait for their turn
-		} else {
-			j.Done = max(j.Done, now.Unix()) // what came meanwhile was not missed
-		}
+		j.Disabled = false
+		j.Done = max(j.Done, now.Unix()) // what came meanwhile was not missed
 		return true
 	})
+}
+
+// DisableJob keeps a job from being fired, across restarts, until EnableJob. Tasks that it has submitted stay. Once it has
+// returned nil no scheduler of any process submits a task of the job any more, not even one that was about to. A due time that
+// was decided and whose task was not submitted yet has a stopped task instead.
+func (a *App) DisableJob(ctx context.Context, id string) error {
+	e, err := a.engine()
+	if err != nil {
+		return err
+	}
+	return e.disableJob(ctx, id)
 }
 
 // RunJob submits a task of a job now, whether it is disabled or not and whatever its policies, and returns the task's
