@@ -243,6 +243,9 @@ func (a *App) WaitTask(ctx context.Context, id string) (Task, error) {
 	if err != nil {
 		return Task{}, err
 	}
+	if err := outsideTx(ctx, "waiting for a task"); err != nil {
+		return Task{}, err
+	}
 	if a.pipe != nil { // who hears the news
 		return opWait.call(ctx, a.pipe, id)
 	}

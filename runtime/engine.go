@@ -263,6 +263,15 @@ func (e *engine) wake(queue string, ids []string) {
 	e.hints.signal()
 }
 
+// wakeFor is wake for tasks that were submitted with ctx: in a transaction of the submitter's it waits for the commit.
+func (e *engine) wakeFor(ctx context.Context, queue string, ids []string) {
+	if tx := backend.TxFrom(ctx); tx != nil {
+		tx.AfterCommit(func() { e.wake(queue, ids) })
+		return
+	}
+	e.wake(queue, ids)
+}
+
 // add keeps hints to be published. Those beyond hintBacklog are dropped.
 func (h *hints) add(queue string, ids []string, byID bool) {
 	h.mu.Lock()

@@ -330,6 +330,9 @@ func (a *App) RunJob(ctx context.Context, id string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := outsideTx(ctx, "running a job"); err != nil {
+		return "", err
+	}
 	return e.runJob(ctx, id)
 }
 

@@ -29,6 +29,9 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 		}
 	}
 	if s.IsSubtasks {
+		if err := outsideTx(ctx, "submitting subtasks"); err != nil {
+			return nil, err
+		}
 		return e.subtasks(ctx, s)
 	}
 	tasks := make([]backend.NewTask, len(s.Payloads))
@@ -43,9 +46,9 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 		err = Errorf(CodeOf(err), "the first %d of %d tasks are kept, and maybe more: %w", len(ids), len(tasks), err)
 	}
 	if len(ids) > 0 && !s.Stored {
-		e.wake(s.Worker.Name, ids)
+		e.wakeFor(ctx, s.Worker.Name, ids)
 	} else if len(ids) > 0 && !e.ports.Transport.Ids() {
-		e.wake(s.Worker.Name, nil) // nothing else would tell a pool that sleeps
+		e.wakeFor(ctx, s.Worker.Name, nil) // nothing else would tell a pool that sleeps
 	}
 	return ids, err
 }
@@ -125,10 +128,18 @@ func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string,
 			n++
 		}
 		var stored []Task
-		err := e.ask(ctx, func(ctx context.Context) (err error) {
+		insert := func(ctx context.Context) (err error) {
 			stored, err = e.store.Insert(ctx, tasks[:n])
 			return err
-		})
+		}
+		var err error
+		if backend.TxFrom(ctx) != nil { // after an error only the whole transaction can be tried again, by whoever began it
+			if err = insert(ctx); err != nil {
+				return nil, err
+			}
+		} else {
+			err = e.ask(ctx, insert)
+		}
 		if err != nil {
 			return ids, err
 		}
@@ -147,6 +158,14 @@ func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string,
 		tasks = tasks[n:]
 	}
 	return ids, nil
+}
+
+// outsideTx refuses what can't take part in a transaction of the caller's.
+func outsideTx(ctx context.Context, doing string) error {
+	if backend.TxFrom(ctx) == nil {
+		return nil
+	}
+	return Errorf(ErrFailedPrecondition, "%s in a transaction: do it after the commit, with another context", doing).With(OutcomeNotSent)
 }
 
 // ask does something repeatable on the store for a caller. While nothing has been sent it tries a few times, or once if the

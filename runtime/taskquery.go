@@ -115,6 +115,9 @@ func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (s
 	if err != nil {
 		return "", err
 	}
+	if err := outsideTx(ctx, "retrying a task"); err != nil {
+		return "", err
+	}
 	var old Task
 	err = e.ask(ctx, func(ctx context.Context) (err error) {
 		old, err = e.store.Get(ctx, id)

@@ -17,6 +17,11 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 	if err := backend.CheckNew(tasks); err != nil {
 		return nil, err
 	}
+	session, err := s.inTx(ctx, tasks)
+	if err != nil {
+		return nil, err
+	}
+	whole := ctx
 	ctx, done, err := s.begin(ctx)
 	defer done()
 	if err != nil || len(tasks) == 0 {
@@ -34,6 +39,10 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 		if tasks[i].Gated {
 			fresh[i].Generation = generations[tasks[i].Task.Source]
 		}
+	}
+	if session != nil {
+		stored, err := s.insertInTx(whole, fresh)
+		return tasksOf(stored), err
 	}
 	stored, err := s.insert(ctx, fresh)
 	return tasksOf(stored), err

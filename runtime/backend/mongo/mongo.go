@@ -6,7 +6,7 @@
 //
 // It needs MongoDB 5 or later, alone or as a replica set, and uses only what that has in common with the servers that stand
 // in for it: find, insert, update with operators, delete, bulk writes, $match with $group, and unique, compound and
-// sparse indexes. No transactions, no change streams, no pipelines in updates, no partial or TTL indexes.
+// sparse indexes. No transactions but those of the caller (tx.go), no change streams, no pipelines in updates, no partial or TTL indexes.
 //
 // # One document is one task
 //
@@ -43,6 +43,7 @@ import (
 	"crypto/tls"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -86,6 +87,8 @@ type Client struct {
 	clock clock
 	reach *reach.State
 	looks looks // the driver's, at its servers
+
+	transacts atomic.Bool // the server is known to have transactions
 
 	preparing chan struct{} // has an element while somebody does
 	alive     context.Context
@@ -161,6 +164,7 @@ func (c *Client) Ping(ctx context.Context) error {
 // Prepare connects, reads the server's clock, checks what the user may do (permission.go) and makes what indexes are
 // missing. Once it has returned nil it does nothing.
 func (c *Client) Prepare(ctx context.Context) error {
+	ctx = outside(ctx)
 	select {
 	case c.preparing <- struct{}{}:
 		defer func() { <-c.preparing }()
@@ -209,8 +213,10 @@ const refusedFor = 250 * time.Millisecond
 
 var errClosed = backend.NewError(backend.ErrUnavailable, "the connection to MongoDB was closed").With(backend.OutcomeNotSent)
 
-// begin is how every operation begins: its context ends when the server goes, and done, which is never nil, ends it.
+// begin is how every operation begins: its context ends when the server goes and has no session, and done, which is never
+// nil, ends it.
 func (c *Client) begin(ctx context.Context) (_ context.Context, done context.CancelFunc, err error) {
+	ctx = outside(ctx)
 	if ctx.Err() != nil {
 		return ctx, func() {}, notBegun(ctx)
 	}
