@@ -1,0 +1,99 @@
+//go:build unix
+
+package servers_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/testkit"
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/servers"
+	"github.com/afgen/afgen/runtime/config"
+)
+
+func init() { children["deaf"] = beDeaf }
+
+// beDeaf is a process all of whose handlers ignore their contexts. It drains for as long as AF_TEST_DRAIN says, or the default.
+func beDeaf() int {
+	ctx := context.Background()
+	opts := []af.AppOption{af.Logger(slog.New(slog.DiscardHandler))}
+	if d, err := time.ParseDuration(os.Getenv("AF_TEST_DRAIN")); err == nil {
+		opts = append(opts, af.DrainTimeout(d))
+	}
+	cfg, err := config.Parse("config.yaml", []byte(os.Getenv("AF_TEST_CONFIG")), nil)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	app, err := af.Open(ctx, servers.From(cfg), opts...)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	for _, name := range []string{"deaf1", "deaf2"} {
+		af.RegisterWorker(app, af.Worker{Name: name, Type: name, Max: 2}, &deaf{})
+	}
+	_ = app.Run(ctx)
+	return 0
+}
+
+type deaf struct{}
+
+func (*deaf) Run(context.Context, int) (int, error) {
+	fmt.Println("begun")
+	select {}
+}
+
+// A process ends 3 s after its drain whatever its handlers and the servers do.
+func TestProcessEndsWhateverHangs(t *testing.T) {
+	drain, most := "1s", 4500*time.Millisecond
+	if !testing.Short() {
+		drain, most = "", 28500*time.Millisecond // the default
+	}
+	mongod := devstack.Start(t, devstack.MongoDB)
+	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.WithDatabase(mongod.URI, "deaf"),
+		devstack.Redis(t), devstack.AMQP(t))
+	client := open(t, parse(t, text), nil)
+	for _, name := range []string{"deaf1", "deaf2"} {
+		q := af.NewQueue[int, int](client, af.Worker{Name: name, Type: name, Max: 2})
+		if _, err := q.SubmitMany(t.Context(), []int{1, 2}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := testkit.Start(t, "deaf", "AF_TEST_CONFIG="+text, "AF_TEST_DRAIN="+drain)
+	for range 4 {
+		p.Says(t, "begun")
+	}
+	begun := time.Now()
+	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	draining := func() bool { // once it says so it is in the middle of the drain
+		page, err := client.Instances(t.Context(), af.InstanceQuery{Queue: "deaf1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(page.Instances) == 1 && page.Instances[0].Draining
+	}
+	for !draining() {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if err := syscall.Kill(-mongod.Pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	err := p.Wait()
+	took := time.Since(begun)
+	if err := syscall.Kill(-mongod.Pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil || took > most {
+		t.Errorf("%v after %v", err, took)
+	}
+}
