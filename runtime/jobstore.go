@@ -185,8 +185,12 @@ func (e *engine) disableJob(ctx context.Context, id string) error {
 		changes := !j.Disabled || len(j.Owed) > 0
 		j.Disabled = true
 		for _, f := range j.Owed {
-			if f.Skip == "" {
-				j.Dropped = append(j.Dropped, f)
+			if f.Skip != "" {
+				continue
+			}
+			j.Dropped = append(j.Dropped, f)
+			if j.Overlap == OverlapQueue { // they are submitted one by one
+				break
 			}
 		}
 		j.Owed, dropped = nil, j.Dropped

@@ -48,10 +48,23 @@ func (e *engine) tieUp(ctx context.Context) {
 		case backend.LooseFamily:
 			e.stopBelow(ctx, l.Source, "its source or a sibling has failed")
 			e.finish(ctx, l.Source)
+		case backend.LooseClaims:
+			e.reclaim(ctx, l.Owner, l.Count)
 		case backend.LooseLate:
 			e.expire(ctx, l.Queue)
 		}
 	}
+}
+
+// reclaim frees what an owner has claimed that had been declared dead by then.
+func (e *engine) reclaim(ctx context.Context, owner string, count int64) {
+	var freed []Task
+	err := e.repeat(ctx, func(ctx context.Context) (err error) {
+		freed, err = e.store.Judge(ctx, owner, count, maxCrashes)
+		return err
+	})
+	e.leave("free late claims", owner, err)
+	e.moved(ctx, freed)
 }
 
 // expire fails what waits past its deadline in a queue. Its workers have done so, where it has any.

@@ -164,8 +164,11 @@ func (t *trial) claims() {
 		case "Claim":
 			running[e.Owner+c.After.Queue]++
 			t.most[c.After.Queue] = max(t.most[c.After.Queue], running[e.Owner+c.After.Queue])
-			if !strings.HasPrefix(e.Owner, e.Instance) || convicted[e.Owner] {
-				t.fail("owner", id, "%s was claimed by %s for %s, convicted: %v", id, e.Instance, e.Owner, convicted[e.Owner])
+			if !strings.HasPrefix(e.Owner, e.Instance) {
+				t.fail("owner", id, "%s was claimed by %s for %s", id, e.Instance, e.Owner)
+			}
+			if convicted[e.Owner] && !t.void(i) {
+				t.fail("owner", id, "%s was claimed by %s, which had been declared dead", id, e.Owner)
 			}
 		case "Settle", "Judge":
 			running[owner+c.After.Queue]--
@@ -180,6 +183,28 @@ func (t *trial) claims() {
 			}
 		}
 	}
+}
+
+// void reports whether the claim in entry i was undone before anything came of it. A claim that was under way when its owner was
+// declared dead may land afterwards: then no handler begins, and the next thing that happens to the task is that the claim is
+// given back, uncharged, or ended as what should stop.
+func (t *trial) void(i int) bool {
+	claim := t.Log.Entries[i].Changes[0].After
+	if t.fleet.book.runs[fmt.Sprintf("%s#%d", claim.ID, claim.Fence)] > 0 {
+		return false
+	}
+	for _, e := range t.Log.Entries[i+1:] {
+		if len(e.Changes) == 0 || e.Changes[0].After.ID != claim.ID {
+			continue
+		}
+		after := e.Changes[0].After
+		if after.Status == backend.StatusRunning && after.Fence == claim.Fence {
+			continue // a stop was requested
+		}
+		return after.Fence == claim.Fence && after.Crashes == claim.Crashes &&
+			(after.Status == backend.StatusWaiting && after.Attempt == claim.Attempt-1 || after.Status == backend.StatusStopped)
+	}
+	return false
 }
 
 // couldNot says whether an owner that shut down could not give back all it had, since servers were as slow as the machine: a

@@ -15,7 +15,8 @@ import (
 type Store interface {
 	// Insert writes tasks that don't exist yet (row 1) and returns, in the order of tasks, what is stored under each id:
 	// the new task, or the one that was there; where a live task of the queue holds the unique key, that one. A nil error
-	// means that all are durable; after an error any subset may be, and repeating is safe.
+	// means that all are durable; after an error any subset may be, and repeating is safe. If ctx carries a [Tx] of this store,
+	// the tasks become part of it instead: they are there if and only if it commits.
 	Insert(ctx context.Context, tasks []NewTask) ([]Task, error)
 
 	// Claim takes up to c.Max due tasks of one queue for an owner (row 2), best weight first, then oldest; where c.IDs is
@@ -46,7 +47,7 @@ type Store interface {
 	// after maxCrashes (row 7), or stop where that was requested (row 10). What an owner ran that was draining waits again, and
 	// no crash is charged. It returns the tasks as they are now. With
 	// another count, or an owner that is unknown, it does nothing and returns none. Repeated, it finishes what an
-	// interrupted one has left.
+	// interrupted one has left, and ends claims that were granted meanwhile; these never ran, and are charged nothing.
 	Judge(ctx context.Context, owner string, count int64, maxCrashes int) ([]Task, error)
 
 	// Owned lists what the store thinks an owner runs: what the owner audits itself against.
@@ -235,9 +236,11 @@ type Stop struct {
 // A Loose end is something that must still be done.
 type Loose struct {
 	What   LooseEnd
-	Source string // the source's id; "" with LooseLate
+	Source string // the source's id; "" with LooseLate and LooseClaims
 	Batch  string // with LooseBatch
 	Queue  string // with LooseLate
+	Owner  string // with LooseClaims
+	Count  int64  // its counter
 }
 
 // A LooseEnd says what has to be done.
@@ -248,6 +251,7 @@ const (
 	LooseGate   LooseEnd = "gate"   // committed subtasks of a source that has succeeded: Open
 	LooseSet    LooseEnd = "set"    // a set without live subtasks, or one that lacks its done task: Finish
 	LooseFamily LooseEnd = "family" // live subtasks of a source that failed or was stopped, or with a failed sibling under FailFast: Stop below
+	LooseClaims LooseEnd = "claims" // what an owner claimed while it was declared dead: Judge it again
 	LooseLate   LooseEnd = "late"   // tasks that wait past their deadline, perhaps where nobody works: Promote of their queue, with max 0
 )
 

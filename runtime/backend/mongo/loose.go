@@ -34,6 +34,11 @@ func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backen
 		return nil, err
 	}
 	ends = append(ends, late...)
+	claims, err := s.looseClaims(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ends = append(ends, claims...)
 	sources, err := s.find(ctx, m{"open_set": true},
 		options.Find().SetProjection(m{"status": 1, "ended": 1, "quiet": 1, "subtasks": 1}))
 	if err != nil {
@@ -56,7 +61,7 @@ func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backen
 	})
 	slices.SortFunc(ends, func(a, b end) int {
 		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.Source, b.Source), cmp.Compare(a.What, b.What), cmp.Compare(a.Batch, b.Batch),
-			cmp.Compare(a.Queue, b.Queue))
+			cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.Owner, b.Owner))
 	})
 	loose := make([]backend.Loose, min(len(ends), max))
 	for i := range loose {
@@ -93,6 +98,35 @@ func (c *Client) looseDeadlines(ctx context.Context, max int) ([]end, error) {
 			ends = append(ends, end{backend.Loose{What: backend.LooseLate, Queue: q}, x.Expires.At})
 		}
 	}
+	return ends, err
+}
+
+// lateFor is for how long after an owner was declared dead its late claims are looked for here. Purge finds what comes later.
+const lateFor = 2 * lateClaim
+
+// looseClaims finds owners that were declared dead lately, all of whose claims were freed, and for whom something runs all the
+// same: a claim was under way, and what it took could not be given back.
+func (c *Client) looseClaims(ctx context.Context) ([]end, error) {
+	dead, err := findIn[holder](ctx, c, c.owners, m{"freed": true, "at": m{"$gt": c.clock.now() - int64(lateFor)}})
+	if err != nil || len(dead) == 0 {
+		return nil, err
+	}
+	counts := make(map[string]int64, len(dead))
+	names := make([]string, len(dead))
+	for i, o := range dead {
+		counts[o.Name], names[i] = o.Count, o.Name
+	}
+	var ends []end
+	err = chunks(names, func(part []string) error {
+		late, err := c.find(ctx, m{"owner": m{"$in": part}}, options.Find().SetProjection(m{"owner": 1, "started": 1}))
+		for _, x := range late {
+			if _, ok := counts[x.Owner]; ok {
+				ends = append(ends, end{backend.Loose{What: backend.LooseClaims, Owner: x.Owner, Count: counts[x.Owner]}, x.Started})
+				delete(counts, x.Owner)
+			}
+		}
+		return err
+	})
 	return ends, err
 }
 

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+
 	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -237,5 +239,37 @@ func TestClaimForNobodyIsFreedByPurge(t *testing.T) {
 		if task.Status != want {
 			t.Errorf("task %s is %s, want %s", id, task.Status, want)
 		}
+	}
+}
+
+// A claim that lands after its owner was declared dead, and that can't be given back, is found by the next sweep. No handler has
+// begun, and nothing is charged.
+func TestLateClaimsOfADeadOwnerAreFreed(t *testing.T) {
+	c := join(t, devstack.Mongo(t))
+	s := c.Store()
+	ctx := t.Context()
+	must(t, s.Beat(ctx, "o", 4))
+	_, err := s.Insert(ctx, []backend.NewTask{newTask("a"), newTask("b")})
+	must(t, err)
+	_, err = s.Judge(ctx, "o", 4, 3)
+	must(t, err)
+	_, err = c.Mongo().Collection("tasks").UpdateOne(ctx, bson.D{{Key: "_id", Value: "a"}}, bson.D{
+		{Key: "$set", Value: bson.D{{Key: "status", Value: "running"}, {Key: "owner", Value: "o"}, {Key: "nonce", Value: "n"}, {Key: "started", Value: int64(1)}}},
+		{Key: "$inc", Value: bson.D{{Key: "fence", Value: int64(1)}, {Key: "attempt", Value: 1}}},
+		{Key: "$unset", Value: bson.D{{Key: "place", Value: ""}}},
+	})
+	must(t, err)
+	loose, err := s.Loose(ctx, 0, 10)
+	must(t, err)
+	if want := (backend.Loose{What: backend.LooseClaims, Owner: "o", Count: 4}); len(loose) != 1 || loose[0] != want {
+		t.Fatalf("loose: %+v", loose)
+	}
+	freed, err := s.Judge(ctx, loose[0].Owner, loose[0].Count, 3)
+	must(t, err)
+	if len(freed) != 1 || freed[0].ID != "a" || freed[0].Status != backend.StatusWaiting || freed[0].Crashes != 0 || freed[0].Attempt != 0 {
+		t.Errorf("freed %+v", freed)
+	}
+	if loose, err := s.Loose(ctx, 0, 10); err != nil || len(loose) != 0 {
+		t.Errorf("loose %+v, %v", loose, err)
 	}
 }

@@ -118,14 +118,22 @@ func (s *store) Judge(ctx context.Context, owner string, count int64, maxCrashes
 	if err != nil {
 		return nil, s.failed(ctx, err, backend.OutcomeUnknown)
 	}
-	if r.MatchedCount == 0 {
+	var o holder
+	switch err := s.owners.FindOne(ctx, m{"_id": owner}).Decode(&o); {
+	case errors.Is(err, driver.ErrNoDocuments):
+		return nil, nil
+	case err != nil:
+		return nil, s.failed(ctx, err, backend.OutcomeUnknown)
+	case r.MatchedCount == 0 && (!o.Freed || o.Count != count):
 		return nil, nil
 	}
-	var o holder
-	if err := s.owners.FindOne(ctx, m{"_id": owner}).Decode(&o); err != nil {
-		return nil, s.failed(ctx, err, backend.OutcomeUnknown)
+	// What runs for an owner of which all was freed before was granted after that: its claim finds that the owner is dead, so no
+	// handler has begun.
+	late := r.MatchedCount == 0
+	lost, err := s.free(ctx, m{"owner": owner}, maxCrashes, !o.Draining && !late)
+	if late {
+		return tasksOf(lost), err
 	}
-	lost, err := s.free(ctx, m{"owner": owner}, maxCrashes, !o.Draining)
 	if err != nil {
 		return nil, err
 	}
