@@ -19,6 +19,7 @@ var purgeBehaviours = []behaviour{
 		w.spawn(source, "b", true, 1)
 		w.same("purged", w.purge(backend.Retention{Max: 1}, 10), 0)
 	}},
+	{"a subtask's first subtasks come while its family is deleted", purgeAgainstSpawn},
 	{"a retry of SubtasksDone is of no family, and goes by itself", func(w *world) {
 		w.done(w.add(func(n *backend.NewTask) { n.Task.DoneOf, n.Task.RetryOf = "source", "source/done" }), backend.StatusSuccess)
 		w.o.Sleep(3 * w.o.Tick)
@@ -65,6 +66,57 @@ func purgeAge(w *world) {
 	_, err := w.Store.Get(w.ctx(), old)
 	w.wantCode(err, backend.ErrNotFound)
 	w.same("its id is free again", w.insert(w.task(id(old)))[0].Status, backend.StatusWaiting)
+}
+
+// purgeAgainstSpawn: a subtask that has succeeded without subtasks may get its first ones at any time. Whatever has been deleted
+// of its family by then, neither they nor what they are under goes while they live, and what Spawn has committed is there.
+func purgeAgainstSpawn(w *world) {
+	age := backend.Retention{Age: w.o.Tick}
+	for deleted := range 4 { // of the family's five, before
+		source := w.add()
+		kids := w.spawn(source, "b", true, 3)
+		for _, kid := range append(kids, source) {
+			w.done(kid, backend.StatusSuccess)
+		}
+		w.wantFinish(source, true, "q")
+		w.done(source+"/done", backend.StatusSuccess)
+		w.o.Sleep(3 * w.o.Tick)
+		if deleted > 0 {
+			w.same("purged", w.purge(age, deleted), deleted)
+		}
+		for _, kid := range kids {
+			if _, err := w.Store.Get(w.ctx(), kid); err != nil {
+				continue
+			}
+			grandkid := w.add(child(kid, "late"))
+			w.o.Sleep(3 * w.o.Tick)
+			w.purge(age, 1) // between the insert and the commit
+			err := w.Store.Spawn(w.ctx(), backend.Spawn{Source: kid, Batch: "late", Now: true})
+			switch code := backend.CodeOf(err); {
+			case err == nil:
+			case code == backend.ErrFailedPrecondition, code == backend.ErrNotFound, code == backend.ErrAborted:
+				w.must(w.Store.Discard(w.ctx(), kid, "late"))
+				continue
+			default:
+				w.Fatal(err)
+			}
+			for range 10 {
+				w.purge(age, 100)
+			}
+			for _, id := range []string{source, kid, grandkid} {
+				w.get(id)
+			}
+			w.done(grandkid, backend.StatusSuccess)
+			w.wantFinish(kid, true, "sub")
+			w.done(kid+"/done", backend.StatusSuccess)
+			break
+		}
+		w.o.Sleep(3 * w.o.Tick)
+		for range 10 {
+			w.purge(age, 100)
+		}
+		w.same("left", w.left(), []string{})
+	}
 }
 
 func purgeMax(w *world) {

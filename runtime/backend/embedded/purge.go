@@ -82,6 +82,12 @@ func (t *tx) purgeFamily(root string, max int) (int, error) {
 		gone = append(gone, last)
 	}
 	for _, r := range gone {
+		if r.gate == held { // its batch can't be committed without it
+			if err := t.exec(`UPDATE batch SET discarded = 1, held = EXISTS (SELECT 1 FROM task WHERE source = ?1 AND batch = batch.name
+				AND gate = 2 AND gate > 0 AND seq <> ?2) WHERE source = ?1 AND name = (SELECT batch FROM task WHERE seq = ?2)`, r.source, r.seq); err != nil {
+				return 0, err
+			}
+		}
 		if err := t.forget(r); err != nil {
 			return 0, err
 		}

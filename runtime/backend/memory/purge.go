@@ -140,6 +140,9 @@ func (s *store) purge(root *record, max int) int {
 			delete(s.loose, r.kids)
 		}
 		s.forget(r)
+		if r.held {
+			s.unhold(r)
+		}
 		n++
 		path = path[:len(path)-1]
 	}

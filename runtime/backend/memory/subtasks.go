@@ -248,6 +248,20 @@ func (s *store) Discard(ctx context.Context, source, key string) error {
 	return nil
 }
 
+// unhold takes a subtask that was deleted out of its batch, which is discarded then: it can't be committed without it.
+func (s *store) unhold(r *record) {
+	k := r.of
+	b := k.batches[r.Batch]
+	if last := len(b.held) - 1; b.held[last] == r { // the youngest goes first
+		b.held = b.held[:last]
+	} else {
+		b.held = slices.DeleteFunc(b.held, func(other *record) bool { return other == r })
+	}
+	b.discarded = b.discarded || k.source != nil
+	k.held--
+	s.review(k)
+}
+
 // Open implements backend.Store.
 func (s *store) Open(ctx context.Context, source string) ([]string, error) {
 	if err := alive(ctx); err != nil {

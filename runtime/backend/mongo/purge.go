@@ -107,24 +107,27 @@ func (c *Client) purgeFamilies(ctx context.Context, sources []*document, before 
 		if x.SpawnRev == 0 {
 			continue
 		}
-		if !x.Purging {
-			over, err := c.isOver(ctx, x, before)
-			if err != nil {
-				return n, err
-			}
-			if !over {
-				continue
-			}
-			// Whether it is over need not be asked again, however many calls it takes to delete it.
-			if _, err := c.tasks.UpdateOne(ctx, m{"_id": x.ID}, m{"$set": m{"purging": true}}); err != nil {
-				return n, c.failed(ctx, err, backend.OutcomeUnknown)
-			}
-		}
 		var deleted int
-		deleted, err = c.purgeFamily(ctx, x, max-n)
+		deleted, err = c.purgeSource(ctx, x, before, max-n)
 		n += deleted
 	}
 	return n, err
+}
+
+// purgeSource deletes up to max tasks of a source and what is under it, if that is over.
+func (c *Client) purgeSource(ctx context.Context, source *document, before int64, max int) (int, error) {
+	if !source.Purging {
+		over, err := c.isOver(ctx, source, before)
+		if err != nil || !over {
+			return 0, err
+		}
+		// Whether it is over need not be asked again, however many calls it takes to delete it: its set is finished, and
+		// takes no more.
+		if _, err := c.tasks.UpdateOne(ctx, m{"_id": source.ID}, m{"$set": m{"purging": true}}); err != nil {
+			return 0, c.failed(ctx, err, backend.OutcomeUnknown)
+		}
+	}
+	return c.purgeFamily(ctx, source, before, max)
 }
 
 // isOver says whether nothing of a family lives, no set in it is unfinished, and all of it ended before an instant.
@@ -170,11 +173,13 @@ func (c *Client) isOver(ctx context.Context, source *document, before int64) (bo
 
 var errNotOver = backend.NewError(backend.ErrFailedPrecondition, "something of the family lives")
 
-// purgeFamily deletes up to max tasks of a family that is over, from the leaves up.
-func (c *Client) purgeFamily(ctx context.Context, source *document, max int) (n int, err error) {
+// purgeFamily deletes up to max tasks of a family that is over, from the leaves up, its source last. A subtask that had none of
+// its own may have got its first ones since that was found out: it is not deleted, nor is what it is under, before they are
+// over, too.
+func (c *Client) purgeFamily(ctx context.Context, source *document, before int64, max int) (n int, err error) {
 	for n < max {
 		kin, err := c.find(ctx, m{"kin.source": source.ID},
-			options.Find().SetLimit(int64(min(max-n, chunk))).SetProjection(m{"spawn_rev": 1}))
+			options.Find().SetLimit(int64(min(max-n, chunk))).SetProjection(m{"status": 1, "ended": 1, "open_set": 1, "spawn_rev": 1, "purging": 1}))
 		if err != nil {
 			return n, err
 		}
@@ -182,19 +187,26 @@ func (c *Client) purgeFamily(ctx context.Context, source *document, max int) (n 
 			break
 		}
 		var leaves []string
+		progress := n
 		for _, x := range kin {
 			if x.SpawnRev == 0 {
 				leaves = append(leaves, x.ID)
 				continue
 			}
-			deleted, err := c.purgeFamily(ctx, x, max-n)
+			if !x.Purging && (!isFinal(x.Status) || x.OpenSet || x.Ended >= before) {
+				continue
+			}
+			deleted, err := c.purgeSource(ctx, x, before, max-n)
 			if n += deleted; err != nil || n >= max {
 				return n, err
 			}
 		}
-		deleted, err := c.remove(ctx, m{"_id": m{"$in": leaves[:min(len(leaves), max-n)]}})
+		deleted, err := c.remove(ctx, m{"_id": m{"$in": leaves[:min(len(leaves), max-n)]}, "spawn_rev": m{"$exists": false}})
 		if n += deleted; err != nil {
 			return n, err
+		}
+		if n == progress { // what is left of it lives
+			return n, nil
 		}
 	}
 	for _, last := range []m{{"_id": doneID(source.ID), "done_of": source.ID}, {"_id": source.ID}} {
@@ -235,16 +247,16 @@ func (c *Client) purgeOwners(ctx context.Context) error {
 		known[o.Name] = o
 	}
 	for _, b := range busy {
-		most := 1 << 30 // of an owner that nobody remembers
+		most, charged := 1<<30, true // of an owner that nobody remembers
 		if o := known[b.Owner]; o != nil {
 			if !o.Freed {
 				continue
 			}
-			most = o.Most
+			most, charged = o.Most, false // see Judge
 		}
 		// A claim makes its owner known after it took something, and gives that back itself if it can.
 		late := m{"owner": b.Owner, "started": m{"$lt": c.clock.now() - int64(lateClaim)}}
-		if _, err := c.free(ctx, late, most, true); err != nil {
+		if _, err := c.free(ctx, late, most, charged); err != nil {
 			return err
 		}
 	}
