@@ -8,11 +8,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"syscall"
 	"testing"
 	"time"
 
-	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -57,8 +57,9 @@ func Deployed(b af.Backend) int {
 }
 
 // Deploys checks that four deploys in a row charge a long task nothing: neither where the drain ends before the grace period of
-// the supervisor, nor where that kills the process while it drains. child is the name of a child that calls [Deployed].
-func Deploys(t *testing.T, b af.Backend, child string, env ...string) {
+// the supervisor, nor where that kills the process while it drains. start starts a process that calls [Deployed], with a variable besides its
+// own, and returns it with what checks the next line that it writes.
+func Deploys(t *testing.T, b af.Backend, start func(t *testing.T, env string) (p *exec.Cmd, says func(want string))) {
 	w := &world{T: t, backend: b}
 	app := w.open(nil)
 	for _, how := range []struct {
@@ -70,8 +71,8 @@ func Deploys(t *testing.T, b af.Backend, child string, env ...string) {
 			id, err := af.NewQueue[int, int](app, deployWorker).Submit(t.Context(), 1)
 			w.must(err)
 			for range 4 {
-				p := testkit.Start(t, child, append(env, "AF_TEST_DRAIN="+how.drain)...)
-				p.Says(t, "begun")
+				p, says := start(t, "AF_TEST_DRAIN="+how.drain)
+				says("begun")
 				w.must(p.Process.Signal(syscall.SIGTERM))
 				if how.kill {
 					w.drains(app, p.Process.Pid)

@@ -4,10 +4,12 @@ package embedded_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/afgen/afgen/internal/operations"
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
 
@@ -17,5 +19,8 @@ func init() {
 
 func TestDeploysChargeNothing(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "af.db")
-	operations.Deploys(t, embedded.File(file), "deployed", "AF_TEST_FILE="+file)
+	operations.Deploys(t, embedded.File(file), func(t *testing.T, env string) (*exec.Cmd, func(string)) {
+		child := testkit.Start(t, "deployed", "AF_TEST_FILE="+file, env)
+		return child.Cmd, func(want string) { child.Says(t, want) }
+	})
 }

@@ -5,10 +5,12 @@ package servers_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/internal/operations"
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend/servers"
 	"github.com/afgen/afgen/runtime/config"
 )
@@ -26,5 +28,8 @@ func init() {
 
 func TestDeploysChargeNothing(t *testing.T) {
 	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), devstack.Redis(t), devstack.AMQP(t))
-	operations.Deploys(t, servers.From(parse(t, text)), "deployed", "AF_TEST_CONFIG="+text)
+	operations.Deploys(t, servers.From(parse(t, text)), func(t *testing.T, env string) (*exec.Cmd, func(string)) {
+		child := testkit.Start(t, "deployed", "AF_TEST_CONFIG="+text, env)
+		return child.Cmd, func(want string) { child.Says(t, want) }
+	})
 }
