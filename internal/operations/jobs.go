@@ -145,6 +145,9 @@ func (w *jobs) tasks(app *af.App, queue, job string, from time.Time) (due []int,
 			if !ok {
 				continue
 			}
+			if t.Status == af.StatusStopped && t.Attempt == 0 {
+				continue // it keeps a fire from being submitted after its job was disabled
+			}
 			if at, err := strconv.ParseInt(of, 10, 64); err == nil {
 				due = append(due, int(at-from.Unix()))
 			} else {

@@ -82,7 +82,7 @@ func TestDefaultIsWhatEmptyFilesMean(t *testing.T) {
 
 func TestServersWithoutKeysHaveDefaults(t *testing.T) {
 	want := defaults()
-	want.MongoDB = &config.MongoDB{Host: "127.0.0.1", Port: 27017, DB: "afgen", MaxPool: 100, ConnectTimeout: 10 * time.Second}
+	want.MongoDB = &config.MongoDB{Host: "127.0.0.1", Port: 27017, DB: "afgen", MaxPool: 100, ConnectTimeout: 5 * time.Second}
 	want.Redis = &config.Redis{Host: "127.0.0.1", Port: 6379, PoolSize: 20, DialTimeout: 5 * time.Second}
 	want.RabbitMQ = &config.RabbitMQ{
 		Host: "127.0.0.1", Port: 5672, VHost: "/", ConnectTimeout: 10 * time.Second, Heartbeat: 10 * time.Second,

@@ -99,7 +99,7 @@ var mongoRows = append([]row{
 		func(c *Config) *Secret { return &c.MongoDB.Password }).with(excluded),
 	key("mongodb.max_pool", integer(1, 10000), "100", "most connections at once to one server; with a uri, its option is the default",
 		func(c *Config) *int { return &c.MongoDB.MaxPool }).with(yielding),
-	key("mongodb.connect_timeout", duration(time.Millisecond), "10s", "how long connecting may take; with a uri, its option is the default",
+	key("mongodb.connect_timeout", duration(time.Millisecond), "5s", "how long connecting may take; with a uri, its option is the default",
 		func(c *Config) *time.Duration { return &c.MongoDB.ConnectTimeout }).with(yielding),
 }, tlsRows("mongodb", "", func(c *Config) *TLS { return &c.MongoDB.TLS })...)
 

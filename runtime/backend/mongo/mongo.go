@@ -67,7 +67,7 @@ type Config struct {
 
 	TLS            *tls.Config   // nil leaves it to the URI
 	MaxPool        int           // connections at once; 0 leaves it to the URI
-	ConnectTimeout time.Duration // 0 leaves it to the URI
+	ConnectTimeout time.Duration // 0 leaves it to the URI, and is 5 s where that has none
 	// Patience is how long an operation waits for a server that is not there; 0 is 3 s.
 	Patience time.Duration
 
@@ -105,6 +105,10 @@ type Client struct {
 
 const defaultPatience = 3 * time.Second
 
+// defaultConnectTimeout is how long a connection may take to be made. The driver's own 30 s are too long: it makes two at a time,
+// so that after a network cut everything waits for those that were begun while it lasted.
+const defaultConnectTimeout = 5 * time.Second
+
 // New checks a Config. It doesn't connect: Prepare does, or the first operation.
 func New(c Config) (*Client, error) {
 	if c.Patience == 0 {
@@ -134,6 +138,8 @@ func New(c Config) (*Client, error) {
 	}
 	if c.ConnectTimeout > 0 {
 		o.SetConnectTimeout(c.ConnectTimeout)
+	} else if o.ConnectTimeout == nil {
+		o.SetConnectTimeout(defaultConnectTimeout)
 	}
 	client := &Client{config: c, clock: clock{since: time.Since}, reach: reach.New(), preparing: make(chan struct{}, 1)}
 	o.SetServerMonitor(client.looksMonitor())

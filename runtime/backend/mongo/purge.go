@@ -201,9 +201,11 @@ func (c *Client) purgeFamily(ctx context.Context, source *document, before int64
 				return n, err
 			}
 		}
-		deleted, err := c.remove(ctx, m{"_id": m{"$in": leaves[:min(len(leaves), max-n)]}, "spawn_rev": m{"$exists": false}})
-		if n += deleted; err != nil {
-			return n, err
+		if len(leaves) > 0 {
+			deleted, err := c.remove(ctx, m{"_id": m{"$in": leaves[:min(len(leaves), max-n)]}, "spawn_rev": m{"$exists": false}})
+			if n += deleted; err != nil {
+				return n, err
+			}
 		}
 		if n == progress { // what is left of it lives
 			return n, nil

@@ -34,31 +34,51 @@ func (c *Client) beginWatch() {
 }
 
 // watch asks the server every second whether it is there, until the client is closed, and prepares what has not been. The
-// driver looks, too, but only every ten seconds, unless somebody waits for a server.
+// driver looks, too, but only every ten seconds, unless somebody waits for a server. While the server is away a question that
+// hangs doesn't keep the next one waiting: it may be on a connection that the network has forgotten, and the server be back.
 func (c *Client) watch() {
 	tick := time.NewTicker(pingEvery)
 	defer tick.Stop()
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	slots := make(chan struct{}, pingPatience/pingEvery)
 	for {
 		select {
 		case <-tick.C:
 		case <-c.alive.Done():
 			return
 		}
-		losses := c.reach.Losses()
-		ctx, cancel := context.WithTimeout(c.alive, pingPatience)
-		err := c.Prepare(ctx)
-		if err == nil {
-			err = c.Ping(ctx)
+		if _, away := c.reach.Get(); away == nil {
+			c.look()
+			continue
 		}
-		cancel()
-		switch {
-		case c.alive.Err() != nil:
-			return
-		case err == nil:
-			c.reach.Found(losses)
-		case c.reach.Losses() == losses:
-			c.reach.Lost(err)
+		select {
+		case slots <- struct{}{}:
+			asking.Go(func() {
+				c.look()
+				<-slots
+			})
+		default:
 		}
+	}
+}
+
+// look asks the server once.
+func (c *Client) look() {
+	_, away := c.reach.Get()
+	losses := c.reach.Losses()
+	ctx, cancel := context.WithTimeout(c.alive, pingPatience)
+	defer cancel()
+	err := c.Prepare(ctx)
+	if err == nil {
+		err = c.Ping(ctx)
+	}
+	switch {
+	case c.alive.Err() != nil:
+	case err == nil:
+		c.reach.Found(losses)
+	case away == nil && c.reach.Losses() == losses:
+		c.reach.Lost(err)
 	}
 }
 
