@@ -72,7 +72,8 @@ func purgeAge(w *world) {
 // of its family by then, neither they nor what they are under goes while they live, and what Spawn has committed is there.
 func purgeAgainstSpawn(w *world) {
 	age := backend.Retention{Age: w.o.Tick}
-	for deleted := range 4 { // of the family's five, before
+	for i := range 8 {
+		deleted, between := i%4, i/4 // of the family's five: before the insert, and between that and the commit
 		source := w.add()
 		kids := w.spawn(source, "b", true, 3)
 		for _, kid := range append(kids, source) {
@@ -90,7 +91,9 @@ func purgeAgainstSpawn(w *world) {
 			}
 			grandkid := w.add(child(kid, "late"))
 			w.o.Sleep(3 * w.o.Tick)
-			w.purge(age, 1) // between the insert and the commit
+			if between > 0 {
+				w.purge(age, between)
+			}
 			err := w.Store.Spawn(w.ctx(), backend.Spawn{Source: kid, Batch: "late", Now: true})
 			switch code := backend.CodeOf(err); {
 			case err == nil:

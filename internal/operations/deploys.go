@@ -73,6 +73,9 @@ func Deploys(t *testing.T, b af.Backend, start func(t *testing.T, env string) (p
 			for range 4 {
 				p, says := start(t, "AF_TEST_DRAIN="+how.drain)
 				says("begun")
+				if task, err := app.GetTask(t.Context(), id); err != nil || task.Crashes != 0 || task.Attempt != 1 {
+					t.Fatalf("%+v, %v", task, err)
+				}
 				w.must(p.Process.Signal(syscall.SIGTERM))
 				if how.kill {
 					w.drains(app, p.Process.Pid)
