@@ -114,6 +114,10 @@ func (s pipeStore) Promote(context.Context, string, int) ([]string, []Task, time
 	return nil, nil, 0, notHere("Promote")
 }
 
+func (s pipeStore) MarkRetried(ctx context.Context, id, from, to string) (string, error) {
+	return opRetried.call(ctx, s.p, argsRetried{id, from, to})
+}
+
 func (s pipeStore) Loose(context.Context, time.Duration, int) ([]backend.Loose, error) {
 	return nil, notHere("Loose")
 }

@@ -55,8 +55,9 @@ type (
 		Fence    int64
 		Progress json.RawMessage
 	}
-	argsBatch  struct{ Source, Batch string }
-	argsFinish struct {
+	argsRetried struct{ ID, From, To string }
+	argsBatch   struct{ Source, Batch string }
+	argsFinish  struct {
 		Finished bool
 		Queue    string
 	}
@@ -79,6 +80,7 @@ const (
 	opCall      op[*backend.Request, *backend.Reply]    = "call"
 	opInsert    op[[]backend.NewTask, []Task]           = "insert"
 	opProgress  op[argsProgress, none]                  = "progress"
+	opRetried   op[argsRetried, string]                 = "retried"
 	opSpawn     op[backend.Spawn, none]                 = "spawn"
 	opDiscard   op[argsBatch, none]                     = "discard"
 	opOpen      op[string, []string]                    = "open"
@@ -110,6 +112,9 @@ func serves() map[string]serve {
 	})
 	on(ops, opProgress, func(ctx context.Context, e *engine, a argsProgress) (none, error) {
 		return none{}, e.store.Progress(ctx, a.ID, a.Fence, a.Progress)
+	})
+	on(ops, opRetried, func(ctx context.Context, e *engine, a argsRetried) (string, error) {
+		return e.store.MarkRetried(ctx, a.ID, a.From, a.To)
 	})
 	on(ops, opSpawn, func(ctx context.Context, e *engine, s backend.Spawn) (none, error) {
 		return none{}, e.store.Spawn(ctx, s)

@@ -82,6 +82,7 @@ var kinds = func() []operation {
 		{2, operation{name: "claim ids", do: doClaimIDs}},
 		{6, operation{name: "settle", do: doSettle}},
 		{1, operation{name: "progress", do: doProgress}},
+		{1, operation{name: "mark retried", do: doMarkRetried}},
 		{1, operation{name: "beat", do: doBeat}},
 		{1, operation{name: "judge", do: doJudge}},
 		{1, operation{name: "drain", do: doDrain}},
@@ -172,7 +173,7 @@ func (m *machine) delay(i int) time.Duration {
 func doInsert(m *machine, op operation) {
 	n := backend.NewTask{Delay: m.delay(op.C), Task: backend.Task{
 		ID: fmt.Sprint("t", op.A%6), Queue: pick(op.B, "q", "q", "p"), Weight: op.B % 3, UniqueKey: pick(op.D, "", "", "k", "l"),
-		Status: pick(op.C, backend.StatusWaiting, backend.StatusPending), Payload: json.RawMessage(`1`),
+		Fingerprint: pick(op.D+op.B, "", "", "f1", "f1", "f2"), Status: pick(op.C, backend.StatusWaiting, backend.StatusPending), Payload: json.RawMessage(`1`),
 	}}
 	if op.A%6 == 5 {
 		n.Task.Allow = []string{"10.0.0.0/8"}
@@ -259,18 +260,32 @@ func (m *machine) claim(c backend.Claim, exact bool) {
 	})
 }
 
+// skip picks the versions to which a claim leaves tasks: mostly none.
+func (op operation) skip() []backend.Version {
+	return pick(op.B+op.C, nil, nil, nil, []backend.Version{{Fingerprint: "f1"}},
+		[]backend.Version{{Fingerprint: "f2", Networks: backend.Networks("10.1.2.3")}, {Fingerprint: "f1", Networks: backend.Networks("10.1.2.3")}})
+}
+
+func doMarkRetried(m *machine, op operation) {
+	t := m.some(op.A)
+	m.both(func(s backend.Store) any {
+		by, err := s.MarkRetried(context.Background(), t.ID, pick(op.B, "", "", "x"), pick(op.C, "x", "y", ""))
+		return outcome(err, by)
+	})
+}
+
 func doClaim(m *machine, op operation) {
 	queue := pick(op.A, "q", "p")
 	m.claim(backend.Claim{
 		// A nonce is one claim's: another queue's has another.
 		Queue: queue, Owner: fmt.Sprint("o", op.B%5), Nonce: pick(op.C, "", "", "", "n"+queue), Max: pick(op.D, 1, 2, 3, 10, 0),
-		FanIn: op.A < 9, Networks: pick(op.B, nil, backend.Networks("10.1.2.3")),
+		FanIn: op.A < 9, Networks: pick(op.B, nil, backend.Networks("10.1.2.3")), Fingerprint: pick(op.D, "", "f1", "f2"), Skip: op.skip(),
 	}, op.C%4 != 3 && m.o.Overtake == 0)
 }
 
 func doClaimIDs(m *machine, op operation) {
 	a, b := m.some(op.A), m.some(op.B)
-	m.claim(backend.Claim{Queue: a.Queue, Owner: fmt.Sprint("o", op.C%5), Max: 1 + op.D%3, IDs: []string{a.ID, b.ID}, FanIn: true}, true)
+	m.claim(backend.Claim{Queue: a.Queue, Owner: fmt.Sprint("o", op.C%5), Max: 1 + op.D%3, IDs: []string{a.ID, b.ID}, FanIn: true, Skip: op.skip()}, true)
 }
 
 func doSettle(m *machine, op operation) {
@@ -284,6 +299,9 @@ func doSettle(m *machine, op operation) {
 	e := backend.Settle{
 		ID: t.ID, Fence: t.Fence - int64(op.C/11), Nonce: pick(op.B, "n", "m"), Delay: m.delay(op.D), Result: json.RawMessage(`3`),
 		To: pick(op.B, backend.StatusSuccess, backend.StatusSuccess, backend.StatusFailed, backend.StatusStopped, backend.StatusRetrying, backend.StatusWaiting),
+	}
+	if op.C < 9 {
+		e.Payload = pick(op.C, backend.PayloadUnknown, backend.PayloadWrongVersion, backend.PayloadDecoded)
 	}
 	if op.D%2 == 0 && e.To != backend.StatusStopped {
 		e.Error = &backend.TaskError{Code: backend.ErrInternal}

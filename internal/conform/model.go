@@ -158,11 +158,19 @@ func (m *model) Claim(_ context.Context, c backend.Claim) ([]backend.Task, time.
 		return nil, 0, backend.NewError(backend.ErrAborted, "")
 	}
 	next := m.nextDue(c.Queue)
+	if c.Fingerprint != "" && len(c.IDs) == 0 {
+		for _, t := range m.where(func(t *modelTask) bool {
+			return t.Queue == c.Queue && !t.WrongVersionSince.IsZero() && t.Fingerprint == c.Fingerprint && t.waits() && !t.closed && t.RunAt.After(time.Now())
+		}) {
+			t.RunAt = time.Now().UTC()
+		}
+		next = m.nextDue(c.Queue)
+	}
 	if held := m.where(func(t *modelTask) bool { return t.owner == c.Owner && t.nonce == c.Nonce }); len(held) > 0 {
 		return docs(held), next, nil
 	}
 	took := best(m.where(func(t *modelTask) bool {
-		return t.Queue == c.Queue && t.isReady() && !t.late() && t.Allowed(c.Networks) && (len(c.IDs) == 0 || slices.Contains(c.IDs, t.ID))
+		return t.Queue == c.Queue && t.isReady() && !t.late() && t.Allowed(c.Networks) && !c.Skips(&t.Task) && (len(c.IDs) == 0 || slices.Contains(c.IDs, t.ID))
 	}), c.Max)
 	for _, t := range took {
 		t.Status, t.owner, t.nonce, t.fanIn, t.settled = backend.StatusRunning, c.Owner, c.Nonce, c.FanIn, ""
@@ -211,6 +219,17 @@ func (m *model) settle(s backend.Settle) backend.Settled {
 	if s.Error == nil {
 		s.Error = &backend.TaskError{Code: backend.ErrAborted, Message: "the attempt failed"}
 	}
+	switch s.Payload {
+	case backend.PayloadDecoded:
+		t.WrongVersionSince = time.Time{}
+	case backend.PayloadWrongVersion:
+		if t.WrongVersionSince.IsZero() {
+			t.WrongVersionSince = time.Now().UTC()
+		}
+		if s.To == backend.StatusWaiting {
+			t.Error = s.Error
+		}
+	}
 	switch s.To {
 	case backend.StatusSuccess:
 		t.Result = s.Result
@@ -237,6 +256,19 @@ func (m *model) applied(t *modelTask) backend.Settled {
 		return backend.SettleFamily
 	}
 	return backend.SettleApplied
+}
+
+func (m *model) MarkRetried(_ context.Context, id, from, to string) (string, error) {
+	t := m.find(id)
+	switch {
+	case t == nil:
+		return "", backend.NewError(backend.ErrNotFound, "")
+	case !t.Status.Final():
+		return "", backend.NewError(backend.ErrFailedPrecondition, "")
+	case t.RetriedBy == from:
+		t.RetriedBy = to
+	}
+	return t.RetriedBy, nil
 }
 
 func (m *model) Progress(_ context.Context, id string, fence int64, progress json.RawMessage) error {

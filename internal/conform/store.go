@@ -16,6 +16,7 @@ func Store(t *testing.T, open Open, o Options) {
 		{"insert", insertBehaviours},
 		{"claim", claimBehaviours},
 		{"settle", settleBehaviours},
+		{"versions", versionBehaviours},
 		{"owners", ownerBehaviours},
 		{"promote", promoteBehaviours},
 		{"subtasks", subtaskBehaviours},

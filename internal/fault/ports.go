@@ -62,6 +62,12 @@ func (s store) Settle(ctx context.Context, settles []backend.Settle) ([]backend.
 	})
 }
 
+func (s store) MarkRetried(ctx context.Context, id, from, to string) (string, error) {
+	return through(ctx, s.p, call{"MarkRetried", id, toStore}, func(ctx context.Context) (string, error) {
+		return s.in.MarkRetried(ctx, id, from, to)
+	})
+}
+
 func (s store) Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) error {
 	return only(ctx, s.p, call{"Progress", id, toStore}, func(ctx context.Context) error {
 		return s.in.Progress(ctx, id, fence, progress)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -28,6 +29,11 @@ type Store interface {
 	// Settle ends claims (rows 3 to 6 and 10) and says of each, in order, what came of it. A settle repeated with the same
 	// fence and nonce is applied, not refused.
 	Settle(ctx context.Context, settles []Settle) ([]Settled, error)
+
+	// MarkRetried changes RetriedBy of a finished task from one id to another, "" being none, and returns what it is then:
+	// to, unless it was something else than from. ErrNotFound means that there is no such task, ErrFailedPrecondition that
+	// it has not ended.
+	MarkRetried(ctx context.Context, id, from, to string) (by string, err error)
 
 	// Progress notes how far a running task has come, guarded by its fence; ErrAborted where that has moved.
 	Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) error
@@ -129,6 +135,25 @@ type Claim struct {
 	FanIn bool // the worker has SubtasksDone
 	// Networks are those of the claimer, as Networks gives them: a task with an Allow is taken only where that names one.
 	Networks []string
+	// Fingerprint, unless it is empty, is that of the claimer's payload. Tasks of the queue that have it, are not due yet and
+	// have a WrongVersionSince are due at once: they were waiting for such a claimer. It is ignored with IDs.
+	Fingerprint string
+	// Skip names the versions to which their tasks are left.
+	Skip []Version
+}
+
+// A Version is all live workers of a queue whose payload has one fingerprint.
+type Version struct {
+	Fingerprint string   `json:"fingerprint"`
+	Networks    []string `json:"networks"` // of their instances, all together, as Networks gives them
+}
+
+// Fits reports whether a task is of the version, and may run at one of its instances.
+func (v *Version) Fits(t *Task) bool { return t.Fingerprint == v.Fingerprint && t.Allowed(v.Networks) }
+
+// Skips reports whether a claim leaves the task to another version.
+func (c *Claim) Skips(t *Task) bool {
+	return slices.ContainsFunc(c.Skip, func(v Version) bool { return v.Fits(t) })
 }
 
 // A Settle ends one claim. Its guard is that the task runs with this fence.
@@ -141,7 +166,22 @@ type Settle struct {
 	Error  *TaskError
 	Delay  time.Duration // for retrying and waiting: due that long after the store's now
 	Log    []string      // lines, without newlines, that replace Task.Log; nil leaves it
+	// Payload is what the attempt has found out about the task's payload.
+	Payload PayloadState
 }
+
+// A PayloadState is what an attempt has found out about a task's payload.
+type PayloadState int
+
+const (
+	// PayloadUnknown leaves Task.WrongVersionSince as it is.
+	PayloadUnknown PayloadState = iota
+	// PayloadDecoded empties Task.WrongVersionSince.
+	PayloadDecoded
+	// PayloadWrongVersion: it did not decode, and has another fingerprint than the worker. It sets Task.WrongVersionSince to
+	// now unless that is set. With StatusWaiting it also sets Task.Error.
+	PayloadWrongVersion
+)
 
 // Settled is what came of a Settle.
 type Settled int

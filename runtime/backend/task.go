@@ -60,8 +60,9 @@ type Task struct {
 	OnFailure FailurePolicy `json:"on_failure,omitempty"`
 	// DoneOf is the source whose SubtasksDone this task is to run; "" for every other task.
 	DoneOf string `json:"done_of,omitempty"`
-	// RetryOf is the finished task that this one repeats by hand.
+	// RetryOf is the finished task that this one repeats by hand, and RetriedBy the task that repeats this one.
 	RetryOf   string `json:"retry_of,omitempty"`
+	RetriedBy string `json:"retried_by,omitempty"`
 	UniqueKey string `json:"unique_key,omitempty"`
 
 	Timeout time.Duration `json:"timeout,omitempty"` // of an attempt; 0 leaves it to the worker
@@ -75,6 +76,9 @@ type Task struct {
 	Deadline time.Time `json:"deadline,omitzero"` // not begun after
 	Started  time.Time `json:"started,omitzero"`  // the last attempt
 	Ended    time.Time `json:"ended,omitzero"`    // the task's own run
+	// WrongVersionSince is when the payload first did not decode, at a worker whose payload has another fingerprint; zero
+	// once it did.
+	WrongVersionSince time.Time `json:"wrong_version_since,omitzero"`
 
 	// Subtasks is set once the last subtask has ended.
 	Subtasks *SubtaskCounts `json:"subtasks,omitempty"`

@@ -18,6 +18,9 @@ type catch struct {
 // Claim implements backend.Store. Where there is nothing to claim it only reads, so that many idle processes don't get in
 // the way of one another.
 func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
+	if len(c.IDs) > 0 {
+		c.Fingerprint = ""
+	}
 	idle, next, err := s.nothing(ctx, c)
 	if idle || err != nil {
 		return nil, next, err
@@ -31,10 +34,11 @@ func (s *store) nothing(ctx context.Context, c backend.Claim) (idle bool, next t
 	var convicted, busy int
 	var due sql.NullInt64
 	known, err := s.db.readRow(ctx, `SELECT owner.convicted,
-			EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND place = 1 AND `+allowed("?4")+`) OR
-			EXISTS (SELECT 1 FROM task WHERE owner = ?2 AND nonce = ?3 AND status = 2),
+			EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND place = 1 AND `+claimable(c, "?4", "?6")+`) OR
+			EXISTS (SELECT 1 FROM task WHERE owner = ?2 AND nonce = ?3 AND status = 2) OR
+			?5 <> '' AND EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND `+unfit("?5")+`),
 			(SELECT min(due) FROM task WHERE queue = ?1 AND place = 2)
-		FROM owner WHERE name = ?2`, []any{c.Queue, c.Owner, c.Nonce, list(c.Networks)}, &convicted, &busy, &due)
+		FROM owner WHERE name = ?2`, withSkip(c, c.Queue, c.Owner, c.Nonce, list(c.Networks), c.Fingerprint), &convicted, &busy, &due)
 	now := instant.Of(s.db.now())
 	switch {
 	case err != nil:
@@ -51,6 +55,11 @@ func (t *tx) claim(c backend.Claim) (catch, error) {
 	var got catch
 	if err := t.admit(c.Owner); err != nil {
 		return got, err
+	}
+	if c.Fingerprint != "" {
+		if err := t.exec("UPDATE task SET place = 1, due = ? WHERE queue = ? AND "+unfit("?"), t.now, c.Queue, c.Fingerprint); err != nil {
+			return got, err
+		}
 	}
 	if err := t.ripen(c.Queue); err != nil {
 		return got, err
@@ -86,12 +95,36 @@ func (t *tx) claim(c backend.Claim) (catch, error) {
 // free reads what a claim may take, the best first: none is past its deadline (row 2).
 func (t *tx) free(c backend.Claim) ([]*record, error) {
 	if len(c.IDs) > 0 {
-		return t.tasks(`WHERE id IN (SELECT value FROM json_each(?)) AND queue = ? AND place = 1
-			AND (deadline IS NULL OR deadline > ?) AND `+allowed("?")+` ORDER BY weight DESC, task.seq LIMIT ?`,
-			list(c.IDs), c.Queue, t.now, list(c.Networks), max(c.Max, 0))
+		return t.tasks(`WHERE id IN (SELECT value FROM json_each(?1)) AND queue = ?2 AND place = 1
+			AND (deadline IS NULL OR deadline > ?3) AND `+claimable(c, "?5", "?6")+` ORDER BY weight DESC, task.seq LIMIT ?4`,
+			withSkip(c, list(c.IDs), c.Queue, t.now, max(c.Max, 0), list(c.Networks))...)
 	}
-	return t.tasks(`WHERE queue = ? AND place = 1 AND (deadline IS NULL OR deadline > ?) AND `+allowed("?")+`
-		ORDER BY weight DESC, task.seq LIMIT ?`, c.Queue, t.now, list(c.Networks), max(c.Max, 0))
+	return t.tasks(`WHERE queue = ?1 AND place = 1 AND (deadline IS NULL OR deadline > ?2) AND `+claimable(c, "?4", "?5")+`
+		ORDER BY weight DESC, task.seq LIMIT ?3`, withSkip(c, c.Queue, t.now, max(c.Max, 0), list(c.Networks))...)
+}
+
+// claimable is the condition that a claim may take a task of its queue's line, with JSON arrays of the claim's Networks and
+// Skip.
+func claimable(c backend.Claim, networks, skip string) string {
+	may := allowed(networks)
+	if len(c.Skip) == 0 {
+		return may
+	}
+	return may + ` AND NOT EXISTS (SELECT 1 FROM json_each(` + skip + `) AS v
+		WHERE v.value ->> 'fingerprint' = fingerprint AND ` + allowed("v.value -> 'networks'") + `)`
+}
+
+// withSkip adds the argument that claimable refers to as skip, if it does.
+func withSkip(c backend.Claim, args ...any) []any {
+	if len(c.Skip) > 0 {
+		args = append(args, list(c.Skip))
+	}
+	return args
+}
+
+// unfit is the condition that a task waits for a claimer of its fingerprint.
+func unfit(fingerprint string) string {
+	return "place = 2 AND wrong_since IS NOT NULL AND fingerprint = " + fingerprint
 }
 
 // allowed is the condition that a claimer of these networks, a JSON array, may run the task.

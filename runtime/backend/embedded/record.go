@@ -37,7 +37,8 @@ const (
 // taskColumns are what a task is read from, payload included.
 const taskColumns = `task.seq, id, queue, status, weight, due, ifnull(deadline, 0), attempt, crashes, fence,
 	ifnull(unique_key, ''), ifnull(source, ''), batch, on_failure, done_of, retry_of, fingerprint, timeout, started, ended,
-	progress, result, error_code, error_message, subtasks, log, trace, allow, payload`
+	progress, result, error_code, error_message, subtasks, log, trace, allow,
+	retried_by, ifnull(wrong_since, 0), payload`
 
 const selectTask = "SELECT " + taskColumns + " FROM task LEFT JOIN payload ON payload.seq = task.seq "
 
@@ -52,12 +53,12 @@ type record struct {
 func scanRecord(rows *sql.Rows) (*record, error) {
 	r := new(record)
 	t := &r.Task
-	var due, deadline, started, ended int64
+	var due, deadline, started, ended, wrong int64
 	var code, message, subtasks, log, allow sql.NullString
 	err := rows.Scan(&r.seq, &t.ID, &t.Queue, &r.status, &t.Weight, &due, &deadline, &t.Attempt, &t.Crashes, &t.Fence,
 		&t.UniqueKey, &t.Source, &t.Batch, (*string)(&t.OnFailure), &t.DoneOf, &t.RetryOf, &t.Fingerprint, (*int64)(&t.Timeout),
 		&started, &ended, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &code, &message, &subtasks, &log, &t.Trace,
-		&allow, (*[]byte)(&t.Payload))
+		&allow, &t.RetriedBy, &wrong, (*[]byte)(&t.Payload))
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +67,7 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	}
 	t.Status = statuses[r.status]
 	t.Created, t.RunAt, t.Deadline = instant.Time(r.seq), instant.Time(due), instant.Time(deadline)
-	t.Started, t.Ended = instant.Time(started), instant.Time(ended)
+	t.Started, t.Ended, t.WrongVersionSince = instant.Time(started), instant.Time(ended), instant.Time(wrong)
 	if code.Valid {
 		t.Error = &backend.TaskError{Code: backend.Code(code.String), Message: message.String}
 	}

@@ -57,7 +57,21 @@ func (t *tx) settle(r *row, e *backend.Settle) (backend.Settled, error) {
 	if e.Log != nil {
 		r.log = strings.Join(e.Log, "\n")
 	}
+	if err := t.notePayload(r, e.Payload); err != nil {
+		return 0, err
+	}
 	return r.applied(), t.settled(r, e)
+}
+
+// notePayload notes what a claim has found out about the payload: mostly nothing.
+func (t *tx) notePayload(r *row, is backend.PayloadState) error {
+	switch is {
+	case backend.PayloadDecoded:
+		return t.exec("UPDATE task SET wrong_since = NULL WHERE seq = ?", r.seq)
+	case backend.PayloadWrongVersion:
+		return t.exec("UPDATE task SET wrong_since = ifnull(wrong_since, ?) WHERE seq = ?", t.now, r.seq)
+	}
+	return nil
 }
 
 // settled writes what has come of a claim that still was its owner's.
@@ -71,7 +85,11 @@ func (t *tx) settled(r *row, e *backend.Settle) error {
 		return t.end(r, e.To, nil, reasonError(e.Error, "the attempt failed"))
 	case backend.StatusWaiting:
 		r.attempt--
-		return t.release(r, e.To, t.now+int64(e.Delay), nil)
+		var why *backend.TaskError
+		if e.Payload == backend.PayloadWrongVersion {
+			why = reasonError(e.Error, "the attempt failed")
+		}
+		return t.release(r, e.To, t.now+int64(e.Delay), why)
 	default:
 		return t.end(r, e.To, nil, reasonError(e.Error, r.reason))
 	}
@@ -83,6 +101,24 @@ func (r *row) applied() backend.Settled {
 		return backend.SettleFamily
 	}
 	return backend.SettleApplied
+}
+
+// MarkRetried implements backend.Store.
+func (s *store) MarkRetried(ctx context.Context, id, from, to string) (string, error) {
+	return write(ctx, s.db.writer, func(tx *tx) (string, error) {
+		r, err := tx.task("WHERE id = ?", id)
+		switch {
+		case err != nil:
+			return "", err
+		case r == nil:
+			return "", noTask(id)
+		case !r.Status.Final():
+			return "", backend.Errorf(backend.ErrFailedPrecondition, "task %q is %s", id, r.Status)
+		case r.RetriedBy != from:
+			return r.RetriedBy, nil
+		}
+		return to, tx.exec("UPDATE task SET retried_by = ? WHERE seq = ?", to, r.seq)
+	})
 }
 
 // Progress implements backend.Store.

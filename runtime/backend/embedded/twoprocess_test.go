@@ -327,6 +327,14 @@ func (m mixedStore) List(ctx context.Context, q backend.TaskQuery) (page backend
 	return page, err
 }
 
+func (m mixedStore) MarkRetried(ctx context.Context, id, from, to string) (by string, err error) {
+	if !m.r.other() {
+		return m.here.MarkRetried(ctx, id, from, to)
+	}
+	err = m.r.call(ctx, "store", "MarkRetried", []any{id, from, to}, &by)
+	return by, err
+}
+
 func (m mixedStore) Purge(ctx context.Context, r backend.Retention, max int) (n int, err error) {
 	if !m.r.other() {
 		return m.here.Purge(ctx, r, max)

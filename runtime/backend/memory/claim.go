@@ -34,6 +34,9 @@ func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, tim
 		return nil, 0, nil
 	}
 	now := s.now()
+	if len(c.IDs) == 0 {
+		q.fit(c.Fingerprint, now)
+	}
 	q.ripen(now.at)
 	next := q.nextDue(now.at)
 	if cl := o.claims[c.Nonce]; cl != nil {
@@ -48,7 +51,7 @@ func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, tim
 	}
 	cl := &claim{owner: o, nonce: c.Nonce}
 	for len(tasks) < c.Max {
-		r := q.take(now.at, c.Networks)
+		r := q.take(now.at, &c)
 		if r == nil {
 			break
 		}
@@ -62,7 +65,7 @@ func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, tim
 func (s *store) claimThese(q *queue, o *owner, c backend.Claim, now tick) []backend.Task {
 	free := make([]*record, 0, len(c.IDs))
 	for _, id := range c.IDs {
-		if r := s.tasks[id]; r != nil && r.queue == q && r.place == inReady && r.deadline > now.at && r.Allowed(c.Networks) {
+		if r := s.tasks[id]; r != nil && r.queue == q && r.place == inReady && r.deadline > now.at && r.Allowed(c.Networks) && !c.Skips(&r.Task) {
 			free = append(free, r)
 		}
 	}
@@ -161,6 +164,14 @@ func (s *store) settle(e *backend.Settle, now tick) backend.Settled {
 	if e.Log != nil {
 		r.Log = e.Log
 	}
+	switch e.Payload {
+	case backend.PayloadDecoded:
+		r.WrongVersionSince = time.Time{}
+	case backend.PayloadWrongVersion:
+		if r.WrongVersionSince.IsZero() {
+			r.WrongVersionSince = now.wall
+		}
+	}
 	switch e.To {
 	case backend.StatusSuccess:
 		r.Result = e.Result
@@ -175,10 +186,16 @@ func (s *store) settle(e *backend.Settle, now tick) backend.Settled {
 	case backend.StatusWaiting:
 		r.Attempt--
 		r.delay(e.Delay, now)
+		if e.Payload == backend.PayloadWrongVersion {
+			r.Error = reasonError(e.Error, "the attempt failed")
+		}
 		s.move(6, r, e.To, now)
 	case backend.StatusStopped:
 		r.Error = reasonError(e.Error, r.reason)
 		s.move(10, r, e.To, now)
+	}
+	if r.place == inDelayed && !r.WrongVersionSince.IsZero() {
+		r.queue.leaveUnfit(r)
 	}
 	return r.applied()
 }
@@ -193,6 +210,25 @@ func (r *record) applied() backend.Settled {
 
 func (r *record) delay(d time.Duration, now tick) {
 	r.RunAt, r.due = now.wall.Add(d), now.at+int64(d)
+}
+
+// MarkRetried implements backend.Store.
+func (s *store) MarkRetried(ctx context.Context, id, from, to string) (string, error) {
+	if err := alive(ctx); err != nil {
+		return "", err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.tasks[id]
+	switch {
+	case r == nil:
+		return "", noTask(id)
+	case !r.Status.Final():
+		return "", backend.Errorf(backend.ErrFailedPrecondition, "task %q is %s", id, r.Status)
+	case r.RetriedBy == from:
+		r.RetriedBy = to
+	}
+	return r.RetriedBy, nil
 }
 
 // Progress implements backend.Store.

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -19,8 +20,10 @@ const (
 // A queue is a named line of tasks. The store's mutex guards it.
 type queue struct {
 	name    string
-	ready   line
-	pinned  map[string]*line   // ready, too: those that may not be claimed from everywhere, by their Allow
+	ready   line // those that may be claimed from everywhere and have the fingerprint print
+	print   string
+	pinned  map[string]*line   // ready, too: all others, by fingerprint and Allow
+	unfit   []slot             // those that have waited since their payload did not decode; some may be stale
 	delayed timeline           // by due time
 	expiry  timeline           // by deadline, all that have one and have not ended
 	keys    map[string]*record // live tasks by unique key
@@ -57,6 +60,9 @@ func (q *queue) enter(r *record, now int64) {
 
 func (q *queue) makeReady(r *record, now int64) {
 	r.place = inReady
+	if q.print != r.Fingerprint && q.ready.n == q.ready.stale && len(q.pinned) == 0 {
+		q.print = r.Fingerprint // nothing is in a line that would be another's then
+	}
 	q.lineOf(r).push(r)
 	if q.owed != nil {
 		q.oweHint(r, now)
@@ -117,10 +123,10 @@ func (q *queue) nextDue(now int64) time.Duration {
 
 // lineOf is the line in which a task is when it is ready.
 func (q *queue) lineOf(r *record) *line {
-	if len(r.Allow) == 0 {
+	if len(r.Allow) == 0 && r.Fingerprint == q.print {
 		return &q.ready
 	}
-	key := strings.Join(r.Allow, " ")
+	key := r.Fingerprint + " " + strings.Join(r.Allow, " ")
 	l := q.pinned[key]
 	if l == nil {
 		if q.pinned == nil {
@@ -132,24 +138,28 @@ func (q *queue) lineOf(r *record) *line {
 	return l
 }
 
-// best returns the best ready task for a claimer, and its line; nil where there is none.
-func (q *queue) best(networks []string) (*record, *line) {
+// best returns the best ready task for a claim, and its line; nil where there is none. What decides whether it may take a
+// task is the same for all of a line.
+func (q *queue) best(c *backend.Claim) (*record, *line) {
 	first, in := q.ready.best(), &q.ready
+	if first != nil && c.Skips(&first.Task) {
+		first = nil
+	}
 	for key, l := range q.pinned {
 		switch r := l.best(); {
 		case r == nil:
 			delete(q.pinned, key)
-		case r.Allowed(networks) && (first == nil || r.Weight > first.Weight || r.Weight == first.Weight && r.seq < first.seq):
+		case r.Allowed(c.Networks) && !c.Skips(&r.Task) && (first == nil || r.Weight > first.Weight || r.Weight == first.Weight && r.seq < first.seq):
 			first, in = r, l
 		}
 	}
 	return first, in
 }
 
-// take removes and returns the best ready task for a claimer, or nil. Those past their deadline can't be claimed any more.
-func (q *queue) take(now int64, networks []string) *record {
+// take removes and returns the best ready task for a claim, or nil. Those past their deadline can't be claimed any more.
+func (q *queue) take(now int64, c *backend.Claim) *record {
 	for {
-		r, in := q.best(networks)
+		r, in := q.best(c)
 		if r == nil {
 			return nil
 		}
@@ -159,6 +169,33 @@ func (q *queue) take(now int64, networks []string) *record {
 			return r
 		}
 	}
+}
+
+// leaveUnfit notes a task that waits since its payload did not decode.
+func (q *queue) leaveUnfit(r *record) {
+	if len(q.unfit) > slack && len(q.unfit) == cap(q.unfit) {
+		q.unfit = slices.DeleteFunc(q.unfit, slot.stale)
+	}
+	q.unfit = append(q.unfit, slot{r.seq, r.stay, r})
+}
+
+// fit makes due what waits for a worker of a fingerprint.
+func (q *queue) fit(print string, now tick) {
+	if print == "" || len(q.unfit) == 0 {
+		return
+	}
+	q.unfit = slices.DeleteFunc(q.unfit, func(s slot) bool {
+		if s.stale() || s.r.place != inDelayed {
+			return true
+		}
+		if s.r.Fingerprint != print {
+			return false
+		}
+		q.leave(s.r, false)
+		s.r.delay(0, now)
+		q.enter(s.r, now.at)
+		return true
+	})
 }
 
 // free gives back the unique key of a task.

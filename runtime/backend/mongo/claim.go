@@ -41,6 +41,9 @@ func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, tim
 		_, found, err = s.take(ctx, c, ids)
 	} else {
 		if len(ids) == 0 {
+			if err = s.fit(ctx, c); err != nil {
+				return nil, 0, err
+			}
 			if next, err = s.ripen(ctx, c.Queue); err != nil {
 				return nil, 0, err
 			}
@@ -69,10 +72,35 @@ func claimable(c backend.Claim, now int64) m {
 	for _, n := range c.Networks {
 		may = append(may, n)
 	}
-	return m{
+	filter := m{
 		"queue": c.Queue, "allow": m{"$in": may}, "status": m{"$in": waits}, "place": m{"$gt": 0},
 		"expires.at": m{"$not": m{"$lte": now}}, "wake": m{"$not": m{"$gt": now}},
 	}
+	if len(c.Skip) > 0 {
+		others := make([]m, len(c.Skip))
+		for i, v := range c.Skip {
+			theirs := make([]any, 1, 1+len(v.Networks))
+			for _, n := range v.Networks {
+				theirs = append(theirs, n)
+			}
+			others[i] = m{"fingerprint": v.Fingerprint, "allow": m{"$in": theirs}}
+		}
+		filter["$nor"] = others
+	}
+	return filter
+}
+
+// fit makes due what waits for a claimer of this fingerprint.
+func (c *Client) fit(ctx context.Context, claim backend.Claim) error {
+	if claim.Fingerprint == "" {
+		return nil
+	}
+	_, err := c.tasks.UpdateMany(ctx, m{"unfit": keyOf(claim.Queue, claim.Fingerprint), "place": delayed},
+		m{"$set": m{"place": inLine, "due": c.clock.now()}, "$unset": m{"wake": ""}})
+	if err != nil {
+		return c.failed(ctx, err, backend.OutcomeUnknown)
+	}
+	return nil
 }
 
 // take takes those of the tasks that can be claimed, and returns how many that were and all that the claim has now.

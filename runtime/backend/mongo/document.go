@@ -35,6 +35,8 @@ type document struct {
 	OnFailure   string   `bson:"on_failure,omitempty"`
 	DoneOf      string   `bson:"done_of,omitempty"`
 	RetryOf     string   `bson:"retry_of,omitempty"`
+	RetriedBy   string   `bson:"retried_by,omitempty"`
+	WrongSince  int64    `bson:"wrong_since,omitempty"` // of its WrongVersionSince
 	UniqueKey   string   `bson:"unique_key,omitempty"`
 	Timeout     int64    `bson:"timeout,omitempty"`
 	Trace       string   `bson:"trace,omitempty"`
@@ -58,6 +60,7 @@ type document struct {
 	Expires     *expiry  `bson:"expires,omitempty"`   // while it lives: its deadline
 	Key         string   `bson:"key,omitempty"`       // while it lives: queue and unique key
 	Place       int      `bson:"place,omitempty"`     // while it waits and its gate is open
+	Unfit       string   `bson:"unfit,omitempty"`     // while it lives and has a wrong_since: queue and fingerprint
 	Wake        int64    `bson:"wake,omitempty"`      // while it is not due: when it will be
 	Hints       int      `bson:"hints,omitempty"`     // while it waits: those sent
 	HintDue     int64    `bson:"hint_due,omitempty"`  // while it waits: when the next one is owed
@@ -137,7 +140,7 @@ func (x *document) task() backend.Task {
 		Fingerprint: x.Fingerprint, Result: x.Result, Progress: x.Progress, Attempt: x.Attempt, Crashes: x.Crashes, Fence: x.Fence,
 		Batch: x.Batch, OnFailure: backend.FailurePolicy(x.OnFailure), DoneOf: x.DoneOf, RetryOf: x.RetryOf, UniqueKey: x.UniqueKey,
 		Log: x.Log, Trace: x.Trace, Timeout: time.Duration(x.Timeout), Created: instant.Time(x.Created), RunAt: instant.Time(x.Due), Deadline: instant.Time(x.Deadline),
-		Started: instant.Time(x.Started), Ended: instant.Time(x.Ended), Allow: x.Allow,
+		Started: instant.Time(x.Started), Ended: instant.Time(x.Ended), Allow: x.Allow, RetriedBy: x.RetriedBy, WrongVersionSince: instant.Time(x.WrongSince),
 	}
 	if x.Kin != nil {
 		t.Source = x.Kin.Source

@@ -54,6 +54,7 @@ var indexes = []struct {
 	{"held", d{asc("held")}, true, false},
 	{"shut", d{asc("shut")}, true, false},
 	{"fast", d{asc("fast")}, true, false},
+	{"unfit", d{asc("unfit")}, true, false},
 	{"open_set", d{asc("open_set")}, true, false},
 }
 

@@ -27,6 +27,10 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 	if err != nil {
 		return nil, err
 	}
+	unfit, err := s.unfitKeys(ctx, settles)
+	if err != nil {
+		return nil, err
+	}
 	came := make([]backend.Settled, len(settles))
 	remaining := make([]int, len(settles))
 	for i := range remaining {
@@ -35,7 +39,7 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 	// Three rounds are all there can be, since a set of subtasks never goes again, and a request to stop neither while a
 	// task runs; the bound is for what else may come.
 	for round := 0; len(remaining) > 0 && round < 10; round++ {
-		all, err := s.settleAll(ctx, settles, remaining, round > 0)
+		all, err := s.settleAll(ctx, settles, remaining, unfit, round > 0)
 		if err != nil {
 			return nil, err
 		}
@@ -56,7 +60,7 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 }
 
 // settleAll writes what has come of claims, and says whether each of them was still its owner's.
-func (c *Client) settleAll(ctx context.Context, settles []backend.Settle, which []int, family bool) (all bool, err error) {
+func (c *Client) settleAll(ctx context.Context, settles []backend.Settle, which []int, unfit map[string]string, family bool) (all bool, err error) {
 	now := c.clock.now()
 	models := make([]driver.WriteModel, len(which))
 	for k, i := range which {
@@ -68,7 +72,7 @@ func (c *Client) settleAll(ctx context.Context, settles []backend.Settle, which 
 		if !family {
 			guard["spawn_rev"] = m{"$exists": false}
 		}
-		models[k] = driver.NewUpdateOneModel().SetFilter(guard).SetUpdate(settled(e, now).update())
+		models[k] = driver.NewUpdateOneModel().SetFilter(guard).SetUpdate(settled(e, unfit[e.ID], now).update())
 	}
 	var r *driver.BulkWriteResult
 	again := false
@@ -89,8 +93,27 @@ func (c *Client) settleAll(ctx context.Context, settles []backend.Settle, which 
 	return !again && r.MatchedCount == int64(len(which)), nil
 }
 
-// settled is what a settle writes (rows 3 to 6 and 10).
-func settled(e *backend.Settle, now int64) change {
+// unfitKeys returns the unfit field, by id, of the tasks whose payloads did not decode: rarely any.
+func (c *Client) unfitKeys(ctx context.Context, settles []backend.Settle) (map[string]string, error) {
+	var ids []string
+	for i := range settles {
+		if settles[i].Payload == backend.PayloadWrongVersion {
+			ids = append(ids, settles[i].ID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	found, err := c.find(ctx, m{"_id": m{"$in": ids}}, options.Find().SetProjection(m{"queue": 1, "fingerprint": 1}))
+	keys := make(map[string]string, len(found))
+	for _, x := range found {
+		keys[x.ID] = keyOf(x.Queue, x.Fingerprint)
+	}
+	return keys, err
+}
+
+// settled is what a settle writes (rows 3 to 6 and 10). unfit is that field of a task whose payload did not decode.
+func settled(e *backend.Settle, unfit string, now int64) change {
 	var u change
 	switch e.To {
 	case backend.StatusSuccess:
@@ -114,6 +137,21 @@ func settled(e *backend.Settle, now int64) change {
 		}
 	}
 	u.set["settled"] = e.Nonce
+	switch live := !e.To.Final(); {
+	case e.Payload == backend.PayloadDecoded:
+		u.unset = append(u.unset, "wrong_since")
+		if live {
+			u.unset = append(u.unset, "unfit")
+		}
+	case e.Payload == backend.PayloadWrongVersion:
+		u.min = m{"wrong_since": now}
+		if live {
+			u.set["unfit"] = unfit
+		}
+		if e.To == backend.StatusWaiting {
+			u.set["error"] = failureOf(e.Error)
+		}
+	}
 	if e.Log != nil {
 		u.set["log"] = e.Log
 	}
@@ -156,6 +194,36 @@ func (c *Client) readBack(ctx context.Context, settles []backend.Settle, which [
 		}
 	}
 	return remaining, nil
+}
+
+// MarkRetried implements backend.Store.
+func (s *store) MarkRetried(ctx context.Context, id, from, to string) (string, error) {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
+		return "", err
+	}
+	guard := m{"_id": id, "status": m{"$in": ended}, "retried_by": from}
+	if from == "" {
+		guard["retried_by"] = m{"$exists": false}
+	}
+	u := change{set: m{"retried_by": to}}
+	if to == "" {
+		u = change{unset: []string{"retried_by"}}
+	}
+	if _, err := s.tasks.UpdateOne(ctx, guard, u.update()); err != nil {
+		return "", s.failed(ctx, err, backend.OutcomeUnknown)
+	}
+	x, err := s.one(ctx, id)
+	switch {
+	case err != nil:
+		return "", err
+	case x == nil:
+		return "", noTask(id)
+	case !isFinal(x.Status):
+		return "", backend.Errorf(backend.ErrFailedPrecondition, "task %q is %s", id, x.Status).With(backend.OutcomeAnswered)
+	}
+	return x.RetriedBy, nil
 }
 
 // Progress implements backend.Store.

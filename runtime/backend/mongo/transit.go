@@ -21,6 +21,7 @@ func newMark() string { return rand.Text() }
 type change struct {
 	set   m
 	inc   m
+	min   m // lowers, or sets what is not there
 	unset []string
 }
 
@@ -31,6 +32,9 @@ func (u change) update() m {
 	}
 	if len(u.inc) > 0 {
 		update["$inc"] = u.inc
+	}
+	if len(u.min) > 0 {
+		update["$min"] = u.min
 	}
 	if len(u.unset) > 0 {
 		gone := m{}
@@ -57,7 +61,7 @@ func ends(to backend.Status, now int64) change {
 	return change{
 		set: m{"status": string(to), "ended": now},
 		unset: []string{
-			"expires", "key", "place", "wake", "hints", "hint_due", "owner", "nonce", "stopping", "live",
+			"expires", "key", "place", "unfit", "wake", "hints", "hint_due", "owner", "nonce", "stopping", "live",
 		},
 	}
 }

@@ -131,6 +131,10 @@ func (s *inTurnStore) List(ctx context.Context, q backend.TaskQuery) (backend.Ta
 	return s.next().List(ctx, q)
 }
 
+func (s *inTurnStore) MarkRetried(ctx context.Context, id, from, to string) (string, error) {
+	return s.next().MarkRetried(ctx, id, from, to)
+}
+
 func (s *inTurnStore) Purge(ctx context.Context, r backend.Retention, max int) (int, error) {
 	return s.next().Purge(ctx, r, max)
 }
