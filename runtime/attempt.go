@@ -127,7 +127,7 @@ func (a *attempt) run() {
 // handle calls the worker: Run, or SubtasksDone for a task that stands for that.
 func (a *attempt) handle(ctx context.Context) (json.RawMessage, error) {
 	spec, t := a.p.spec, a.task
-	if theirs, ours := t.Fingerprint, spec.Payload; theirs != ours && theirs != "" && a.p.e.app.strange.first(spec.Name+" "+theirs) {
+	if theirs, ours := t.Fingerprint, spec.Payload; a.otherVersion() && a.p.e.app.strange.first(spec.Name+" "+theirs) {
 		a.p.e.log.Warn("a task was submitted with another type of payload; unknown members are ignored, missing ones are zero",
 			"queue", spec.Name, "task", t.ID, "theirs", theirs, "ours", ours)
 	}
@@ -135,6 +135,9 @@ func (a *attempt) handle(ctx context.Context) (json.RawMessage, error) {
 		return spec.Run(ctx, t.Payload)
 	}
 	if spec.SubtasksDone == nil {
+		if a.otherVersion() {
+			return nil, undecoded(Errorf(ErrInvalidArgument, "the worker of queue %s has no SubtasksDone", spec.Name))
+		}
 		return nil, nil // this version of the worker has none
 	}
 	var source Task
@@ -198,6 +201,9 @@ func (a *attempt) leave() {
 func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Settle {
 	s := backend.Settle{ID: a.task.ID, Fence: a.task.Fence, Nonce: a.nonce, Log: TaskFrom(a.ctx).log.kept()}
 	var snooze *snoozeError
+	if !a.task.WrongVersionSince.IsZero() && cause == nil {
+		s.Payload = backend.PayloadDecoded
+	}
 	switch {
 	case errors.Is(cause, ErrTaskStopped):
 		s.To, s.Error = backend.StatusStopped, taskError(ErrTaskStopped)
@@ -210,6 +216,8 @@ func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Sett
 		s.To, s.Error = backend.StatusWaiting, a.task.Error
 	case errors.As(err, &snooze):
 		s.To, s.Delay, s.Error = backend.StatusWaiting, snooze.d, a.task.Error
+	case a.undecodedHere(err):
+		a.wrongVersion(&s, err)
 	case permanent(err), a.task.Attempt > a.p.spec.Retries:
 		s.To, s.Error = backend.StatusFailed, taskError(err)
 	default:

@@ -24,6 +24,7 @@ import (
 //   - the sweeper does what an interrupted process has left undone (sweeper.go);
 //   - the limiter reads how many tasks the pools may run (limits.go);
 //   - the registry says that this App is there, and nodes what machine it is on (registry.go, nodes.go);
+//   - versions knows which other versions of its workers there are (versions.go);
 //   - the scheduler fires jobs (scheduler.go).
 type engine struct {
 	app     *App
@@ -39,6 +40,8 @@ type engine struct {
 
 	limits   *limiter
 	registry *registry
+	versions *versions
+	looks    looks
 	nodes    *nodes
 	finals   finals
 	children children
@@ -74,6 +77,7 @@ func newEngine(a *App) *engine {
 		app: a, log: a.log, ports: a.ports, store: a.ports.Store,
 		pools: map[string]*pool{},
 		hints: hints{queues: map[string][]string{}, some: make(chan struct{}, 1)},
+		looks: looks{queues: map[string]bool{}, some: make(chan struct{}, 1)},
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.waits.ids = map[string][]chan struct{}{}
@@ -81,6 +85,7 @@ func newEngine(a *App) *engine {
 	e.settler = newSettler(e)
 	e.limits = newLimiter(e)
 	e.registry = newRegistry(e)
+	e.versions = newVersions(e)
 	e.nodes = newNodes(e)
 	e.sched = newScheduler(e)
 	e.waits.also = e.sched.tasksEnded
@@ -102,6 +107,7 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 	}
 	e.started = true
 	e.registry.begin(ctx)
+	e.versions.begin(ctx)
 	e.pulse.renew(ctx)
 	e.background(e.pulse.run)
 	e.background(e.pulse.guard)
@@ -112,6 +118,9 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 	e.background(e.subscribe(topicEnded, e.waits.news))
 	e.background(e.limits.run)
 	e.background(e.registry.run)
+	e.background(e.versions.run)
+	e.background(e.spreadLooks)
+	e.background(e.subscribe(topicWorkers, e.versions.heard))
 	e.background(e.nodes.run)
 	e.background(e.subscribe(topicLimits, func(json.RawMessage) { e.limits.lookNow() }))
 	e.background(e.subscribe(topicStop, func(json.RawMessage) { e.pulse.auditNow() }))

@@ -250,6 +250,7 @@ const (
 	faultPanic     = "panic"
 	faultGoexit    = "goexit"
 	faultPermanent = "permanent"
+	faultDecode    = "decode"
 	faultSnooze    = "snooze"
 	faultNobody    = "no instance" // of the service called
 	faultStale     = "stale fence"
@@ -268,6 +269,8 @@ func taskFault(err error) *child.Fault {
 		f.Kind, f.Message, f.Stack = faultPanic, strings.ToValidUTF8(fmt.Sprint(p.value), "\uFFFD"), string(p.stack)
 	} else if s, ok := errors.AsType[*snoozeError](err); ok {
 		f.Kind, f.Delay = faultSnooze, s.d
+	} else if _, ok := err.(*decodeError); ok {
+		f.Kind = faultDecode
 	} else if permanent(err) {
 		f.Kind = faultPermanent
 	} else if err == error(errGoexit) {
@@ -285,6 +288,8 @@ func faultError(f *child.Fault) error {
 		return errGoexit
 	case faultSnooze:
 		return Snooze(f.Delay)
+	case faultDecode:
+		return undecoded(f.Err())
 	case faultPermanent:
 		return Permanent(f.Err())
 	}

@@ -303,7 +303,9 @@ func (p *pool) fit(ctx context.Context) {
 	}
 	more := p.wanted.slots() > p.applied.slots()
 	p.applied = p.wanted
-	p.look = p.look || more
+	if more {
+		p.look, p.fitted = true, time.Time{}
+	}
 	window := windowOf(p.applied.slots())
 	var excess []backend.Hint
 	if len(p.hinted) > window {

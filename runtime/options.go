@@ -23,15 +23,18 @@ type settings struct {
 	maxPending int64
 	lease      time.Duration
 	retention  backend.Retention
-	child      childSettings
-	idle       bool // no scheduler from Start on
+	// wrongVersion is how long a task waits for a worker of its version.
+	wrongVersion time.Duration
+	child        childSettings
+	idle         bool // no scheduler from Start on
 }
 
 func defaults() settings {
 	return settings{
 		drain: 25 * time.Second, maxCalls: 256, maxPending: 16 << 20,
 		lease: defaultLease, retention: backend.Retention{Age: 7 * 24 * time.Hour, Max: 100_000},
-		child: childSettings{grace: childGrace},
+		wrongVersion: 24 * time.Hour,
+		child:        childSettings{grace: childGrace},
 	}
 }
 
@@ -87,4 +90,11 @@ func Lease(d time.Duration) AppOption { return func(s *settings) { s.lease = d }
 // doesn't limit. Without it, 7 days and 100,000.
 func Retention(age time.Duration, most int) AppOption {
 	return func(s *settings) { s.retention = backend.Retention{Age: age, Max: most} }
+}
+
+// WrongVersionAfter sets how long a task waits for a worker of its version. A task whose payload does not decode, and has
+// another fingerprint than that of the worker which has claimed it, was submitted by another version of the program: it
+// waits, uncharged, and fails with [ErrFailedPrecondition] once that has been so for d. Without it, 24 h.
+func WrongVersionAfter(d time.Duration) AppOption {
+	return func(s *settings) { s.wrongVersion = max(d, 0) }
 }

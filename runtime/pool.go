@@ -32,6 +32,8 @@ type pool struct {
 	wanted, applied limit // limits.go
 
 	refusal atomic.Pointer[error] // by which the store refuses to claim; nil while it doesn't
+	skip    []backend.Version     // versions.go
+	fitted  time.Time             // the last claim with a Fingerprint
 
 	wake chan struct{} // something above has changed
 	work chan *attempt // to goroutines that have nothing to do
@@ -152,7 +154,7 @@ func (p *pool) claimLoop(ctx context.Context) {
 			}
 			poll = min(2*poll, pollMost)
 			continue
-		case full && (!p.byID || !up): // there may be more, and no hint will say so
+		case full && (!p.byID || !up || p.mixed()): // there may be more, and no hint will say so
 			p.lookAgain()
 		}
 		p.refusal.Store(nil)
@@ -167,6 +169,8 @@ func (p *pool) nap(next time.Duration) time.Duration {
 	d := jitter(netEvery)
 	if up, _ := p.e.ports.Transport.State(); !up {
 		d = jitter(pollMost / 2)
+	} else if p.mixed() {
+		d = jitter(beatEvery)
 	}
 	if next > 0 {
 		d = min(d, next)
@@ -230,6 +234,7 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 		}
 		byID[h.ID] = h
 	}
+	p.forVersion(&c)
 	defer p.e.claims.end(p.e.claims.begin())
 	var tasks []Task
 	err = p.e.repeat(ctx, func(ctx context.Context) (err error) {
@@ -257,11 +262,15 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 	if err != nil { // whether somebody has them is not known
 		p.mu.Lock()
 		p.hinted = append(hints, p.hinted...)
+		p.fitted = time.Time{}
 		p.mu.Unlock()
 		return next, false, err
 	}
 	for _, h := range byID {
 		p.missed(h)
+	}
+	if len(byID) > 0 && len(c.Skip) > 0 {
+		p.e.tellToLook(p.spec.Name)
 	}
 	return next, len(tasks) == free, err
 }

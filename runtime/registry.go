@@ -35,6 +35,7 @@ type registry struct {
 	// Only begin and then run use these.
 	last      []byte
 	lastAt    time.Time
+	claimers  string // of the last
 	queuesAt  time.Time
 	checkedAt time.Time // when all contracts were last seen to be stored
 }
@@ -74,10 +75,12 @@ type announcedService struct {
 
 type announcedWorker struct {
 	Queue    string `json:"queue"`
-	Own      int    `json:"own"` // the worker's own maximum
+	Payload  string `json:"payload,omitempty"` // its fingerprint
+	Own      int    `json:"own"`               // the worker's own maximum
 	Applied  int    `json:"applied"`
 	Revision int64  `json:"revision,omitempty"`
 	Running  int    `json:"running,omitempty"`
+	Claims   bool   `json:"claims,omitempty"` // unless the queue is paused, which it is everywhere
 }
 
 // A load counts what a service does.
@@ -194,7 +197,8 @@ func (r *registry) announce(ctx context.Context) {
 			}
 		}
 	}
-	facts, err := json.Marshal(r.facts())
+	said := r.facts()
+	facts, err := json.Marshal(said)
 	if err != nil {
 		r.failed(ctx, err)
 		return
@@ -207,6 +211,10 @@ func (r *registry) announce(ctx context.Context) {
 		return
 	}
 	r.last, r.lastAt = facts, time.Now()
+	if c := said.claimers(); c != r.claimers {
+		r.claimers = c
+		r.e.broadcast(topicWorkers, []string{id})
+	}
 }
 
 func (r *registry) failed(ctx context.Context, err error) {
@@ -230,7 +238,8 @@ func (r *registry) facts() announcement {
 	}
 	for queue, p := range r.e.pools {
 		p.mu.Lock()
-		a.Workers = append(a.Workers, announcedWorker{queue, p.spec.Max, p.applied.slots(), p.applied.revision, p.slots})
+		a.Workers = append(a.Workers, announcedWorker{queue, p.spec.Payload, p.spec.Max, p.applied.slots(), p.applied.revision, p.slots,
+			p.applied.known && p.applied.max > 0})
 		p.mu.Unlock()
 	}
 	slices.SortFunc(a.Workers, func(x, y announcedWorker) int { return strings.Compare(x.Queue, y.Queue) })

@@ -148,7 +148,7 @@ func addWorker[P, T any](r Registrar, worker Worker, w *T, run func(context.Cont
 func decodePayload[P any](worker Worker, raw json.RawMessage) (P, error) {
 	var payload, zero P
 	if err := json.Unmarshal(raw, &payload); err != nil {
-		return zero, Permanent(Errorf(ErrInvalidArgument, "the payload of queue %s does not decode: %w", worker.Name, err))
+		return zero, undecoded(Errorf(ErrInvalidArgument, "the payload of queue %s does not decode: %w", worker.Name, err))
 	}
 	return payload, nil
 }

@@ -120,7 +120,9 @@ const (
 type Tasks struct {
 	Retention Retention
 	Lease     time.Duration
-	IP        string // in canonical form; "" means that the instance finds out itself
+	// WrongVersionAfter is how long a task that another version submitted waits for a worker of its version.
+	WrongVersionAfter time.Duration
+	IP                string // in canonical form; "" means that the instance finds out itself
 }
 
 // Retention says how long finished tasks are kept; whichever limit is reached first counts.

@@ -58,7 +58,7 @@ func defaults() config.Config {
 	return config.Config{
 		Logger:   config.Logger{Path: "logs", Level: slog.LevelInfo},
 		Embedded: config.Embedded{Path: ".af/af.db", Durability: config.DurabilityNormal},
-		Tasks:    config.Tasks{Retention: config.Retention{Age: 7 * day, Max: 100000}, Lease: 10 * time.Second},
+		Tasks:    config.Tasks{Retention: config.Retention{Age: 7 * day, Max: 100000}, Lease: 10 * time.Second, WrongVersionAfter: day},
 	}
 }
 
@@ -127,6 +127,7 @@ embedded: {path: x.db, durability: full}
 tasks:
   retention: {age: 12h, max: 13}
   lease: 14s
+  wrong_version_after: 90m
   ip: ::ffff:10.1.2.3
 `, nil)
 	want := config.Config{
@@ -144,7 +145,8 @@ tasks:
 		Logger:   config.Logger{Path: "/var/log/app", Level: slog.LevelWarn},
 		Embedded: config.Embedded{Path: "x.db", Durability: config.DurabilityFull},
 		Tasks: config.Tasks{
-			Retention: config.Retention{Age: 12 * time.Hour, Max: 13}, Lease: 14 * time.Second, IP: "10.1.2.3",
+			Retention: config.Retention{Age: 12 * time.Hour, Max: 13}, Lease: 14 * time.Second,
+			WrongVersionAfter: 90 * time.Minute, IP: "10.1.2.3",
 		},
 	}
 	for _, tls := range []*config.TLS{&want.MongoDB.TLS, &want.Redis.TLS, &want.RabbitMQ.TLS} {

@@ -35,6 +35,7 @@
 //	    age: 168h
 //	    max: 100000
 //	  lease: 10s
+//	  wrong_version_after: 24h
 //
 // [Load] reads a file, [Parse] the bytes of one, [Default] is what an empty one means, and [Keys] describes every key
 // there is, for documentation.

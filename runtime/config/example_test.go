@@ -63,5 +63,6 @@ func ExampleKeys() {
 	// | tasks.retention.age | duration | 168h | age at which a finished task is removed |
 	// | tasks.retention.max | integer | 100000 | most finished tasks kept in a queue |
 	// | tasks.lease | duration | 10s | silence after which an instance counts as dead and its tasks go to others, at least 3s |
+	// | tasks.wrong_version_after | duration | 24h | how long a task that another version of the program submitted waits for a worker of its version |
 	// | tasks.ip | IP address |  | address this instance reports; found out when there is none |
 }

@@ -192,6 +192,8 @@ var otherRows = []row{
 		func(c *Config) *int { return &c.Tasks.Retention.Max }),
 	key("tasks.lease", duration(3*time.Second), "10s", "silence after which an instance counts as dead and its tasks go to others, at least 3s",
 		func(c *Config) *time.Duration { return &c.Tasks.Lease }),
+	key("tasks.wrong_version_after", duration(time.Second), "24h", "how long a task that another version of the program submitted waits for a worker of its version",
+		func(c *Config) *time.Duration { return &c.Tasks.WrongVersionAfter }),
 	key("tasks.ip", ip, "", "address this instance reports; found out when there is none",
 		func(c *Config) *string { return &c.Tasks.IP }),
 }

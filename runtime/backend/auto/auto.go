@@ -56,6 +56,7 @@ func From(cfg config.Config) af.Backend {
 // closed by its Shutdown. An af.Logger after these takes its place, and then no files are written.
 func Options(cfg config.Config) []af.AppOption {
 	opts := []af.AppOption{af.Retention(cfg.Tasks.Retention.Age, cfg.Tasks.Retention.Max), af.Lease(cfg.Tasks.Lease),
+		af.WrongVersionAfter(cfg.Tasks.WrongVersionAfter),
 		af.LogTo(func() (slog.Handler, func() error, error) {
 			l, err := logs.Open(logs.Options{Dir: cfg.Logger.Path, Level: cfg.Logger.Level})
 			if err != nil {

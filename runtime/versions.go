@@ -1,0 +1,273 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A version of a worker is told by the fingerprint of its payload. While an instance with another version of a worker is
+// present and may claim, this App leaves that version's tasks to it: a claim skips them (backend.Claim.Skip). Without such
+// an instance a task is claimed in order. If its payload doesn't decode then, the task waits, with a growing delay and
+// without being charged, until a worker of its version comes, or [WrongVersionAfter] has passed.
+//
+// Which versions are present is known from the registry's announcements. That is a matter of economy only: a claim that
+// takes a task of another version, since this knowledge is a moment old, costs a delay.
+//
+// While there are several versions hints are of little use: all instances share them, and one that goes to another
+// version's worker claims nothing. So pools look for themselves after each full claim and once a second, and a pool whose
+// hints came to nothing has all others look.
+type versions struct {
+	e    *engine
+	news chan struct{}
+
+	// Only begin and then run use these.
+	mixed bool      // there are others
+	read  time.Time // the announcements, last
+}
+
+const (
+	topicWorkers  = "af.workers"    // some have come, gone, or begun or ceased to claim
+	versionsEvery = 5 * time.Second // the net under news
+	versionsStale = 15 * time.Second
+	fitEvery      = 3 * time.Second // a pool asks for tasks that wait for its version, at most
+	looksEvery    = 50 * time.Millisecond
+)
+
+func newVersions(e *engine) *versions { return &versions{e: e, news: make(chan struct{}, 1)} }
+
+// begin looks before anything is claimed.
+func (v *versions) begin(ctx context.Context) {
+	if !v.needed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, v.e.pulse.lease/4)
+	defer cancel()
+	v.look(ctx)
+}
+
+func (v *versions) needed() bool { return v.e.ports.Coordinator != nil && len(v.e.pools) > 0 }
+
+// heard has run look.
+func (v *versions) heard(json.RawMessage) {
+	select {
+	case v.news <- struct{}{}:
+	default:
+	}
+}
+
+// run looks at news and now and then: more often while there are several versions, since no news tells of a process that
+// was killed.
+func (v *versions) run(ctx context.Context) {
+	if !v.needed() {
+		return
+	}
+	for {
+		wait := versionsEvery
+		if v.mixed {
+			wait = beatEvery
+		}
+		timer := time.NewTimer(jitter(wait))
+		select {
+		case <-v.news:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		if timer.Stop(); ctx.Err() != nil {
+			return
+		}
+		opCtx, cancel := context.WithTimeout(ctx, opTimeout)
+		v.look(opCtx)
+		cancel()
+	}
+}
+
+// look reads which versions are present and tells the pools. Where that can't be read, what was known holds for a while.
+func (v *versions) look(ctx context.Context) {
+	raw, err := v.e.ports.Coordinator.Present(ctx, presentInstance)
+	switch {
+	case err == nil:
+		v.read = time.Now()
+	case time.Since(v.read) < versionsStale:
+		return
+	}
+	delete(raw, v.e.app.instance.ID)
+	all := map[string]announcement{}
+	for id, facts := range raw {
+		var a announcement
+		if json.Unmarshal(facts, &a) != nil || !v.other(&a) {
+			delete(raw, id)
+			continue
+		}
+		all[id] = a
+	}
+	v.e.forgetDead(ctx, raw)
+	byQueue := map[string]map[string][]string{} // networks by queue and fingerprint
+	for id := range raw {
+		a := all[id]
+		for _, w := range a.Workers {
+			if !v.differs(w) {
+				continue
+			}
+			if byQueue[w.Queue] == nil {
+				byQueue[w.Queue] = map[string][]string{}
+			}
+			byQueue[w.Queue][w.Payload] = append(byQueue[w.Queue][w.Payload], backend.Networks(a.IP)...)
+		}
+	}
+	v.mixed = len(byQueue) > 0
+	for queue, p := range v.e.pools {
+		var skip []backend.Version
+		for fingerprint, networks := range byQueue[queue] {
+			slices.Sort(networks)
+			skip = append(skip, backend.Version{Fingerprint: fingerprint, Networks: slices.Compact(networks)})
+		}
+		slices.SortFunc(skip, func(a, b backend.Version) int { return strings.Compare(a.Fingerprint, b.Fingerprint) })
+		p.leaveTo(skip)
+	}
+}
+
+// other reports whether an instance has another version of a worker and may claim.
+func (v *versions) other(a *announcement) bool {
+	return !a.Draining && slices.ContainsFunc(a.Workers, v.differs)
+}
+
+func (v *versions) differs(w announcedWorker) bool {
+	p := v.e.pools[w.Queue]
+	return p != nil && w.Claims && w.Payload != "" && w.Payload != p.spec.Payload
+}
+
+// claimers describes which versions of which workers an instance claims for: when that changes others look.
+func (a *announcement) claimers() string {
+	var all strings.Builder
+	for _, w := range a.Workers {
+		if !a.Draining && w.Claims {
+			all.WriteString(w.Queue + " " + w.Payload + "\n")
+		}
+	}
+	return all.String()
+}
+
+// leaveTo sets the versions to which the pool leaves their tasks.
+func (p *pool) leaveTo(skip []backend.Version) {
+	p.mu.Lock()
+	changed := !reflect.DeepEqual(p.skip, skip)
+	if changed {
+		p.skip, p.look = skip, true
+	}
+	p.mu.Unlock()
+	if changed {
+		p.signal()
+	}
+}
+
+// mixed reports whether other versions of the worker are present.
+func (p *pool) mixed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.skip) > 0
+}
+
+// forVersion completes a claim. One that looks for itself asks now and then for what waits for this version.
+func (p *pool) forVersion(c *backend.Claim) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.Skip = p.skip
+	if len(c.IDs) == 0 && time.Since(p.fitted) >= fitEvery {
+		c.Fingerprint, p.fitted = p.spec.Payload, time.Now()
+	}
+}
+
+// looks are queues that all pools are to look at, since hints came to nothing.
+type looks struct {
+	mu     sync.Mutex
+	queues map[string]bool
+	some   chan struct{}
+}
+
+// tellToLook has the pools of a queue look, everywhere. It never waits.
+func (e *engine) tellToLook(queue string) {
+	e.looks.mu.Lock()
+	e.looks.queues[queue] = true
+	e.looks.mu.Unlock()
+	select {
+	case e.looks.some <- struct{}{}:
+	default:
+	}
+}
+
+// spreadLooks broadcasts the queues to look at, at most every looksEvery.
+func (e *engine) spreadLooks(ctx context.Context) {
+	for {
+		select {
+		case <-e.looks.some:
+		case <-ctx.Done():
+			return
+		}
+		e.looks.mu.Lock()
+		var queues []string
+		for q := range e.looks.queues {
+			queues = append(queues, q)
+		}
+		clear(e.looks.queues)
+		e.looks.mu.Unlock()
+		e.broadcast(topicLook, queues)
+		if !sleep(ctx, looksEvery) {
+			return
+		}
+	}
+}
+
+// A decodeError is the error of a payload that does not decode.
+type decodeError struct{ err error }
+
+func (e *decodeError) Error() string { return e.err.Error() }
+func (e *decodeError) Unwrap() error { return e.err }
+
+// undecoded returns the error of a payload that does not decode, which a further attempt would not change.
+func undecoded(err error) error { return &decodeError{Permanent(err)} }
+
+// undecodedHere reports whether an attempt has failed because the payload is that of another version.
+func (a *attempt) undecodedHere(err error) bool {
+	_, undecoded := err.(*decodeError)
+	return undecoded && a.otherVersion()
+}
+
+// otherVersion reports whether the task was submitted with another type of payload than the worker has.
+func (a *attempt) otherVersion() bool {
+	return a.task.Fingerprint != "" && a.task.Fingerprint != a.p.spec.Payload
+}
+
+// wrongVersion completes the settlement of an attempt whose payload is that of another version: the task waits for that,
+// uncharged, twice as long each time; or it fails if it has done so for long enough.
+func (a *attempt) wrongVersion(s *backend.Settle, err error) {
+	t, ours, longest := a.task, a.p.spec.Payload, a.p.e.app.settings.wrongVersion
+	if ours == "" {
+		ours = "unknown"
+	}
+	waited := time.Duration(0)
+	if !t.WrongVersionSince.IsZero() {
+		waited = max(t.Started.Sub(t.WrongVersionSince), 0) // both by the store's clock
+	}
+	s.Payload, s.To = backend.PayloadWrongVersion, backend.StatusWaiting
+	s.Delay = jitter(min(time.Second+waited, maxBackoff))
+	why := Errorf(ErrFailedPrecondition, "the task was submitted by another version: the fingerprint of its payload is %s, that of the "+
+		"worker %s, and the payload does not decode: %s; it waits for a worker of its version", t.Fingerprint, ours, err)
+	if waited >= longest {
+		s.To, s.Delay = backend.StatusFailed, 0
+		why = Errorf(ErrFailedPrecondition, "the task was submitted by another version: the fingerprint of its payload is %s, that of the "+
+			"worker %s, and the payload does not decode: %s; no worker of its version has come for %v", t.Fingerprint, ours, err,
+			waited.Round(time.Second))
+	}
+	s.Error = taskError(why)
+	if a.p.e.app.strange.first("undecoded " + a.p.spec.Name + " " + t.Fingerprint) {
+		a.p.e.log.Warn("tasks of another version do not decode; they wait for a worker of their version", "queue", t.Queue, "task", t.ID,
+			"theirs", t.Fingerprint, "ours", ours)
+	}
+}
