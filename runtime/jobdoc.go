@@ -29,6 +29,7 @@ type jobDoc struct {
 	Decided  int64    `json:"decided,omitempty"`
 	Dropped  []firing `json:"dropped,omitempty"` // were owed when the job was disabled; see dropFires
 	Live     []string `json:"live,omitempty"`    // tasks that may not have ended; not with OverlapAllow
+	Held     int64    `json:"held,omitempty"`    // until then those of Live that don't exist are about to be inserted
 
 	id       string
 	revision int64

@@ -262,7 +262,7 @@ func (s *scheduler) fire(ctx context.Context, j *jobDoc, now time.Time) (time.Du
 	live := false
 	if j.Overlap != OverlapAllow {
 		var err error
-		if live, err = s.live(ctx, j); err != nil {
+		if live, err = s.live(ctx, j, now); err != nil {
 			return 0, err
 		}
 	}
@@ -287,17 +287,10 @@ func (s *scheduler) fire(ctx context.Context, j *jobDoc, now time.Time) (time.Du
 }
 
 // live forgets the tasks of a job that have ended, and says whether any is left.
-func (s *scheduler) live(ctx context.Context, j *jobDoc) (bool, error) {
-	var left []string
-	for _, id := range j.Live {
-		t, err := s.e.store.Get(ctx, id)
-		switch {
-		case CodeOf(err) == ErrNotFound, err == nil && t.Status.Final():
-		case err != nil:
-			return false, err
-		default:
-			left = append(left, id)
-		}
+func (s *scheduler) live(ctx context.Context, j *jobDoc, now time.Time) (bool, error) {
+	left, err := s.e.liveFires(ctx, j, now)
+	if err != nil {
+		return false, err
 	}
 	j.Live = left
 	return len(left) > 0, nil

@@ -3,7 +3,6 @@ package runtime
 import (
 	"container/list"
 	"context"
-	"encoding/json"
 	"sync"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -102,73 +101,4 @@ func (f *finals) put(id string, s Status) {
 		last := f.used.Back()
 		delete(f.byID, f.used.Remove(last).(final).id)
 	}
-}
-
-// RetryTask submits a finished task again, as a new one with the same queue, payload, weight, timeout and unique key,
-// whose RetryOf names the old one, and returns its id. The old one stays as it is. The options override what is taken over;
-// the new task is no subtask, whatever the old one was, and has all its attempts before it. Each call makes another task;
-// one that is to be repeated safely needs [TaskID].
-//
-// A task that has not ended is failed_precondition, and one whose unique key a live task holds already_exists.
-func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (string, error) {
-	e, err := a.engine()
-	if err != nil {
-		return "", err
-	}
-	if err := outsideTx(ctx, "retrying a task"); err != nil {
-		return "", err
-	}
-	var old Task
-	err = e.ask(ctx, func(ctx context.Context) (err error) {
-		old, err = e.store.Get(ctx, id)
-		return err
-	})
-	if err != nil {
-		return "", err
-	}
-	if !old.Status.Final() {
-		return "", Errorf(ErrFailedPrecondition, "task %s is %s; only one that has ended can be retried", id, old.Status).With(OutcomeNotSent)
-	}
-	s := Submission{
-		Worker:   Worker{Name: old.Queue, Weight: old.Weight, Payload: old.Fingerprint},
-		Payloads: []json.RawMessage{old.Payload},
-		Options:  submitOptions(opts),
-	}
-	if s.Options.UniqueKey == "" {
-		s.Options.UniqueKey = old.UniqueKey
-	}
-	if s.Options.Timeout == 0 {
-		s.Options.Timeout = old.Timeout
-	}
-	if err := checkSubmission(s); err != nil {
-		return "", err.With(OutcomeNotSent)
-	}
-	if s.Options.RequireWorker {
-		if err := e.requireWorker(ctx, old.Queue); err != nil {
-			return "", err
-		}
-	}
-	t := newTask(s, 0, a.NewID())
-	t.Task.RetryOf, t.Task.DoneOf = id, old.DoneOf
-	stored, err := e.insertOne(ctx, t)
-	if err != nil {
-		return "", err
-	}
-	if stored.RetryOf != id {
-		return "", Errorf(ErrAlreadyExists, "task %s holds the id or the unique key, and is no retry of %s", stored.ID, id).With(OutcomeNotSent)
-	}
-	e.wake(old.Queue, []string{stored.ID})
-	return stored.ID, nil
-}
-
-func (e *engine) insertOne(ctx context.Context, t backend.NewTask) (Task, error) {
-	var stored []Task
-	err := e.ask(ctx, func(ctx context.Context) (err error) {
-		stored, err = e.store.Insert(ctx, []backend.NewTask{t})
-		return err
-	})
-	if err != nil || len(stored) != 1 {
-		return Task{}, err
-	}
-	return stored[0], nil
 }

@@ -30,6 +30,7 @@ func Jobs(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"seconds missed while the scheduler was stopped are made up for, one task each", missedSeconds},
 		{"a due time while the task before has not ended is skipped, fired, or waits", overlaps},
 		{"a run by hand is an earlier task to the others, and no policy keeps it", runsByHand},
+		{"a_retried_fire_is_an_earlier_task_to_the_others", retriedFire},
 		{"a disabled job is not fired, across restarts, and nothing of that was missed", disabled},
 		{"what differs replaces a job, and its time table only if that differs", replaced},
 		{"what is removed is gone with its history, and can come again", removed},

@@ -2,6 +2,7 @@ package operations
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -187,4 +188,68 @@ func runsByHand(w *jobs) {
 	if !slices.Equal(noted, hand) {
 		w.Errorf("the history tells of %v by hand, want %v", noted, hand)
 	}
+}
+
+// retriedFire retries tasks of a job that have failed: the retry counts as they did.
+func retriedFire(w *jobs) {
+	app, q := w.app()
+	client := w.open(nil, af.IP("192.0.2.2"), af.NoScheduler()) // an App that isn't the one that fires
+	end := make(chan struct{})
+	all := sync.OnceFunc(func() { close(end) })
+	w.Cleanup(all) // before the App is closed
+	var hold atomic.Bool
+	var running, most, runs atomic.Int32
+	w.on("j", func(ctx context.Context, _ errand) error {
+		if !hold.Load() {
+			return af.Permanent(errors.New("not now"))
+		}
+		most.Store(max(most.Load(), running.Add(1)))
+		runs.Add(1)
+		defer running.Add(-1)
+		select {
+		case <-end:
+		case <-ctx.Done():
+		}
+		return nil
+	})
+	w.schedule(q, "j", "@every 1s", af.Overlap(af.OverlapSkip), af.AllowIPs("192.0.2.1"))
+	var failed []string
+	w.sees("two fires that failed", func() bool {
+		failed = nil
+		for _, t := range must(app.Tasks(w.Context(), af.TaskQuery{Queue: errandWorker.Name, Statuses: []af.Status{af.StatusFailed}}))(w.world).Tasks {
+			failed = append(failed, t.ID)
+		}
+		return len(failed) >= 2
+	})
+	w.disable(app, "j")
+	w.sees("no fire lives", func() bool {
+		page := must(app.Tasks(w.Context(), af.TaskQuery{
+			Queue: errandWorker.Name, Statuses: []af.Status{af.StatusWaiting, af.StatusPending, af.StatusRunning, af.StatusRetrying},
+		}))(w.world)
+		return page.Total == 0 && len(must(app.Fires(w.Context(), af.FireQuery{Job: "j"}))(w.world).Fires) > 0
+	})
+	hold.Store(true)
+	retry := must(client.RetryTask(w.Context(), failed[0]))(w.world)
+	w.within(patience, "the retry runs", func() bool { return runs.Load() == 1 })
+	if t := must(q.Get(w.Context(), retry))(w.world); t.RetryOf != failed[0] || !slices.Equal(t.Allow, []string{"192.0.2.1"}) {
+		w.Errorf("the retry of a fire: %+v", t)
+	}
+	if again, err := client.RetryTask(w.Context(), failed[0]); again != retry || err != nil {
+		w.Errorf("retried again it is %s, %v; want %s", again, err, retry)
+	}
+	if _, err := client.RetryTask(w.Context(), failed[1]); !errors.Is(err, af.ErrFailedPrecondition) {
+		w.Errorf("a second retry beside it: %v", err)
+	}
+	w.must(client.EnableJob(w.Context(), "j"))
+	w.sees("due times that are skipped", func() bool { return w.skipped(client, "j", af.SkippedOverlap) >= 2 })
+	if runs.Load() != 1 || most.Load() != 1 {
+		w.Errorf("%d runs, %d at once", runs.Load(), most.Load())
+	}
+	w.must(client.DisableJob(w.Context(), "j"))
+	all()
+	w.within(patience, "the retry has ended", func() bool { return must(app.TaskStatus(w.Context(), retry))(w.world).Final() })
+	w.within(patience, "the other one is retried", func() bool {
+		_, err := client.RetryTask(w.Context(), failed[1])
+		return err == nil
+	})
 }

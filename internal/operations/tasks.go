@@ -101,8 +101,8 @@ func retries(w *world) {
 	if t := must(q.Get(ctx, again))(w); t.RetryOf != old || t.Weight != 7 || t.UniqueKey != "k" || t.Attempt != 1 {
 		w.Errorf("%+v", t)
 	}
-	if t := must(q.Get(ctx, old))(w); t.Status != af.StatusFailed {
-		w.Errorf("the old one is %s", t.Status)
+	if t := must(q.Get(ctx, old))(w); t.Status != af.StatusFailed || t.RetriedBy != again {
+		w.Errorf("the old one is %s, and retried by %q", t.Status, t.RetriedBy)
 	}
 	if _, err := app.RetryTask(ctx, again, af.TaskID(old)); !errors.Is(err, af.ErrAlreadyExists) {
 		w.Errorf("as a task that is another: %v", err)
@@ -115,8 +115,11 @@ func retries(w *world) {
 	if _, err := app.RetryTask(ctx, live); !errors.Is(err, af.ErrFailedPrecondition) {
 		w.Errorf("a task that has not ended: %v", err)
 	}
-	if _, err := app.RetryTask(ctx, old); !errors.Is(err, af.ErrAlreadyExists) {
+	if _, err := app.RetryTask(ctx, again); !errors.Is(err, af.ErrAlreadyExists) {
 		w.Errorf("with a key that is taken: %v", err)
+	}
+	if t := must(q.Get(ctx, again))(w); t.RetriedBy != "" {
+		w.Errorf("it was refused, and is retried by %q", t.RetriedBy)
 	}
 	w.must(app.ResumeQueue(ctx, "job"))
 	must(q.Wait(ctx, live))(w)

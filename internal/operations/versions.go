@@ -1,0 +1,197 @@
+package operations
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+)
+
+// Two versions of a program whose payload types differ: the old one takes a number, the new one a text.
+var oldWorker, newWorker = func() (af.Worker, af.Worker) {
+	o, n := jobWorker, jobWorker
+	o.Payload, n.Payload = "0ld000000000", "new000000000"
+	return o, n
+}()
+
+type textJob struct {
+	run func(ctx context.Context, s string) (int, error)
+}
+
+func (j *textJob) Run(ctx context.Context, s string) (int, error) { return j.run(ctx, s) }
+
+func worksOld(run func(ctx context.Context, n int) (int, error)) func(*af.App) {
+	return func(app *af.App) { af.RegisterWorker(app, oldWorker, &job{run}) }
+}
+
+func worksNew(run func(ctx context.Context, s string) (int, error)) func(*af.App) {
+	return func(app *af.App) { af.RegisterWorker(app, newWorker, &textJob{run}) }
+}
+
+// rollingDeploy replaces the instances of one version by those of another, one by one, and back, while both versions'
+// tasks are submitted.
+func rollingDeploy(w *world) {
+	var runs atomic.Int64
+	one := worksOld(func(context.Context, int) (int, error) { runs.Add(1); time.Sleep(2 * time.Millisecond); return 0, nil })
+	two := worksNew(func(context.Context, string) (int, error) {
+		runs.Add(1)
+		time.Sleep(2 * time.Millisecond)
+		return 0, nil
+	})
+	client := w.open(nil, af.IP("192.0.2.9"))
+	oldQ, newQ := af.NewQueue[int, int](client, oldWorker), af.NewQueue[string, int](client, newWorker)
+	ctx, cancel := context.WithTimeout(w.Context(), 2*patience)
+	defer cancel()
+	var ids []string
+	submit := func(n int) {
+		w.Helper()
+		for i := range n {
+			ids = append(ids, must(oldQ.Submit(ctx, i))(w), must(newQ.Submit(ctx, fmt.Sprint("text", i)))(w))
+		}
+	}
+	open := func(register func(*af.App), n int) *af.App {
+		w.Helper()
+		return w.open(register, af.IP(fmt.Sprintf("192.0.2.%d", n)))
+	}
+	a, b := open(one, 1), open(one, 2)
+	c := open(two, 3)
+	submit(50)
+	w.close(a)
+	d := open(two, 1)
+	submit(50)
+
+	// Both versions are present and idle after a while: each task is where it belongs well below a second later.
+	for _, id := range ids {
+		must(oldQ.Wait(ctx, id))(w)
+	}
+	var slowest time.Duration
+	for i := range 20 {
+		begun := time.Now()
+		must(newQ.Wait(ctx, must(newQ.Submit(ctx, "text"))(w)))(w)
+		must(oldQ.Wait(ctx, must(oldQ.Submit(ctx, i))(w)))(w)
+		slowest = max(slowest, time.Since(begun))
+	}
+	w.Logf("one task of each version takes at most %v", slowest)
+	if slowest > 2*time.Second {
+		w.Errorf("one task of each version took %v", slowest)
+	}
+
+	submit(25)
+	w.close(b)
+	open(one, 2) // it is rolled back
+	submit(25)
+	w.close(c)
+	w.close(d)
+	open(one, 1)
+	open(two, 3)
+	for _, id := range ids {
+		if _, err := oldQ.Wait(ctx, id); err != nil {
+			w.Fatalf("task %s: %v", id, err)
+		}
+		if t := must(oldQ.Get(ctx, id))(w); t.Attempt != 1 || t.Crashes != 0 {
+			w.Errorf("task %s: attempt %d, crashes %d, error %v", id, t.Attempt, t.Crashes, t.Error)
+		}
+	}
+	if n := runs.Load(); n != int64(len(ids)+40) {
+		w.Errorf("%d runs of %d tasks", n, len(ids)+40)
+	}
+}
+
+// waitsForVersion has a task whose version isn't present: it is tried, waits uncharged, and runs as soon as that comes.
+func waitsForVersion(w *world) {
+	text := func(context.Context, string) (int, error) { return 1, nil }
+	app := w.open(worksNew(text))
+	oldQ, newQ := af.NewQueue[int, int](app, oldWorker), af.NewQueue[string, int](app, newWorker)
+	ctx, cancel := context.WithTimeout(w.Context(), patience)
+	defer cancel()
+	id := must(oldQ.Submit(ctx, 7))(w)
+	w.within(patience, "it was tried three times", func() bool {
+		t := must(oldQ.Get(ctx, id))(w)
+		return t.Fence >= 3 && t.Status != af.StatusRunning
+	})
+	t := must(oldQ.Get(ctx, id))(w)
+	if t.Status.Final() || t.Attempt != 0 || t.WrongVersionSince.IsZero() || t.Error == nil || t.Error.Code != af.ErrFailedPrecondition ||
+		!strings.Contains(t.Error.Message, oldWorker.Payload) || !strings.Contains(t.Error.Message, newWorker.Payload) {
+		w.Errorf("it waits as %+v, error %+v", t, t.Error)
+	}
+	must(newQ.Wait(ctx, must(newQ.Submit(ctx, "text"))(w)))(w) // it is in no one's way
+	w.open(worksOld(func(_ context.Context, n int) (int, error) { return n, nil }), af.IP("192.0.2.2"))
+	if n := must(oldQ.Wait(ctx, id))(w); n != 7 {
+		w.Errorf("its result is %d", n)
+	}
+	if t := must(oldQ.Get(ctx, id))(w); t.Attempt != 1 || !t.WrongVersionSince.IsZero() {
+		w.Errorf("it has run as %+v", t)
+	}
+
+	// Of the same version, or of none, it fails at once.
+	for _, print := range []string{newWorker.Payload, ""} {
+		worker := oldWorker
+		worker.Payload = print
+		q := af.NewQueue[int, int](app, worker)
+		if print == "" { // only one version is there that can claim it and doesn't decode it
+			w.must(app.UpdateMaxWorkers(ctx, "job", "192.0.2.2", 0))
+			w.awaitApplied(app, "192.0.2.2", 0)
+		}
+		if _, err := q.Wait(ctx, must(q.Submit(ctx, 7))(w)); !errors.Is(err, af.ErrInvalidArgument) {
+			w.Errorf("with the fingerprint %q: %v", print, err)
+		}
+	}
+}
+
+// retriedOnce retries a failed task from several Apps at once, and all that have failed, twice.
+func retriedOnce(w *world) {
+	run := works(func(context.Context, int) (int, error) { return 0, af.Permanent(errors.New("no")) })
+	apps := []*af.App{w.open(run), w.open(run, af.IP("192.0.2.2"))}
+	q := af.NewQueue[int, int](apps[0], jobWorker)
+	ctx, cancel := context.WithTimeout(w.Context(), patience)
+	defer cancel()
+	var failed []string
+	for i := range 5 {
+		id := must(q.Submit(ctx, i))(w)
+		if _, err := q.Wait(ctx, id); err == nil {
+			w.Error("it did not fail")
+		}
+		failed = append(failed, id)
+	}
+	got := make([][]string, 8)
+	var all sync.WaitGroup
+	for i := range got {
+		all.Go(func() {
+			for n, id := range failed {
+				var opts []af.SubmitOption
+				if n == 0 {
+					opts = append(opts, af.TaskID(fmt.Sprint("mine", i)))
+				}
+				by, err := apps[i%2].RetryTask(ctx, id, opts...)
+				if err != nil {
+					w.Error(err)
+				}
+				got[i] = append(got[i], by)
+			}
+		})
+	}
+	all.Wait()
+	for _, list := range got {
+		for n, by := range list {
+			if by != got[0][n] {
+				w.Errorf("task %s was retried as %s and as %s", failed[n], got[0][n], by)
+			}
+		}
+	}
+	for n, by := range got[0] {
+		if _, err := q.Wait(ctx, by); err == nil {
+			w.Error("the retry did not fail")
+		}
+		if t := must(q.Get(ctx, failed[n]))(w); t.RetriedBy != by || t.Status != af.StatusFailed {
+			w.Errorf("%+v", t)
+		}
+	}
+	if page := must(apps[1].Tasks(ctx, af.TaskQuery{Queue: "job"}))(w); page.Total != 2*len(failed) {
+		w.Errorf("there are %d tasks, want %d", page.Total, 2*len(failed))
+	}
+}

@@ -1,0 +1,240 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// RetryTask submits a finished task again, as a new one with the same queue, payload, weight, timeout, unique key and
+// allowed addresses, whose RetryOf names the old one, and returns its id. The options override what is taken over; the new
+// task is no subtask, whatever the old one was, and has all its attempts before it.
+//
+// The old task stays as it is, but for its RetriedBy, which names the new one. A task is retried once: another call, also
+// at the same time and with other options, returns the id of the task that RetriedBy names. To run it once more, retry that
+// one. Only if retention has deleted that, another call makes it again, with the same id. So repeating a call is safe.
+//
+// The retry of a job's task counts as a task of the job: with [OverlapSkip] and [OverlapQueue] later due times are skipped
+// or wait until it has ended, and while another task of the job has not ended it is failed_precondition.
+//
+// A task that has not ended is failed_precondition, and one whose unique key a live task holds already_exists.
+func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (string, error) {
+	e, err := a.engine()
+	if err != nil {
+		return "", err
+	}
+	if err := outsideTx(ctx, "retrying a task"); err != nil {
+		return "", err
+	}
+	old, err := e.getTask(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	if !old.Status.Final() {
+		return "", Errorf(ErrFailedPrecondition, "task %s is %s; only one that has ended can be retried", id, old.Status).With(OutcomeNotSent)
+	}
+	s := Submission{
+		Worker:   Worker{Name: old.Queue, Weight: old.Weight, Payload: old.Fingerprint},
+		Payloads: []json.RawMessage{old.Payload},
+		Options:  submitOptions(opts),
+	}
+	if s.Options.UniqueKey == "" {
+		s.Options.UniqueKey = old.UniqueKey
+	}
+	if s.Options.Timeout == 0 {
+		s.Options.Timeout = old.Timeout
+	}
+	if err := checkSubmission(s); err != nil {
+		return "", err.With(OutcomeNotSent)
+	}
+	return e.retry(ctx, &old, s)
+}
+
+// retry marks a task as retried by a new one, and then makes that. Who marks it first decides which one that is; who finds
+// a mark without its task makes that task. So there is one retry, wherever this is interrupted or done twice.
+func (e *engine) retry(ctx context.Context, old *Task, s Submission) (string, error) {
+	job, err := e.jobOf(ctx, old)
+	if err != nil {
+		return "", err
+	}
+	id, joined := s.Options.ID, true
+	if id == "" {
+		if id = e.app.NewID(); job != "" {
+			id = firePrefix + job + "/retry-" + id
+		}
+	}
+	by := old.RetriedBy
+	if by == "" && s.Options.RequireWorker {
+		if err := e.requireWorker(ctx, old.Queue); err != nil {
+			return "", err
+		}
+	}
+	if by == "" {
+		if by, err = e.markRetried(ctx, old.ID, "", id); err != nil {
+			return "", err
+		}
+		joined = by != id
+	}
+	if joined {
+		t, err := e.getTask(ctx, by)
+		if err == nil && t.RetryOf == old.ID {
+			return by, nil
+		}
+		if err != nil && CodeOf(err) != ErrNotFound {
+			return "", err
+		}
+	}
+	err = e.countFire(ctx, job, by)
+	if err == nil {
+		err = e.insertRetry(ctx, old, s, by)
+	}
+	if err != nil {
+		if code := CodeOf(err); code != ErrUnavailable && code != ErrDeadlineExceeded && code != ErrCanceled {
+			e.unmarkRetried(ctx, old.ID, by)
+		}
+		return "", err
+	}
+	if joined { // whoever has set the mark may have taken it back
+		if _, err := e.markRetried(ctx, old.ID, "", by); err != nil && CodeOf(err) != ErrNotFound {
+			return "", err
+		}
+	}
+	e.wake(old.Queue, []string{by})
+	if len(old.Allow) > 0 {
+		e.broadcast(topicLook, []string{old.Queue})
+	}
+	return by, nil
+}
+
+// insertRetry makes the task that repeats a finished one.
+func (e *engine) insertRetry(ctx context.Context, old *Task, s Submission, id string) error {
+	t := newTask(s, 0, id)
+	t.Task.ID, t.Task.RetryOf, t.Task.DoneOf, t.Task.Allow = id, old.ID, old.DoneOf, old.Allow
+	var stored []Task
+	err := e.ask(ctx, func(ctx context.Context) (err error) {
+		stored, err = e.store.Insert(ctx, []backend.NewTask{t})
+		return err
+	})
+	if err == nil && (stored[0].RetryOf != old.ID || stored[0].ID != id) {
+		return Errorf(ErrAlreadyExists, "task %s holds the id or the unique key, and is no retry of %s", stored[0].ID, old.ID).With(OutcomeNotSent)
+	}
+	return err
+}
+
+func (e *engine) getTask(ctx context.Context, id string) (t Task, err error) {
+	err = e.ask(ctx, func(ctx context.Context) (err error) {
+		t, err = e.store.Get(ctx, id)
+		return err
+	})
+	return t, err
+}
+
+func (e *engine) markRetried(ctx context.Context, id, from, to string) (by string, err error) {
+	err = e.ask(ctx, func(ctx context.Context) (err error) {
+		by, err = e.store.MarkRetried(ctx, id, from, to)
+		return err
+	})
+	return by, err
+}
+
+// unmarkRetried takes back the mark of a retry that was refused, unless another call has made that task meanwhile.
+func (e *engine) unmarkRetried(ctx context.Context, id, by string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
+	defer cancel()
+	_, err := e.markRetried(ctx, id, by, "")
+	if err == nil {
+		if t, gerr := e.getTask(ctx, by); gerr == nil && t.RetryOf == id {
+			_, err = e.markRetried(ctx, id, "", by)
+		}
+	}
+	if err != nil {
+		e.log.Warn("a task is marked as retried by one that does not exist", "task", id, "by", by, "error", err)
+	}
+}
+
+// maxRetryChain is how many retries of retries are looked through for the job that made the first task.
+const maxRetryChain = 100
+
+// jobOf returns the job that made a task or what it is a retry of; "" if none did.
+func (e *engine) jobOf(ctx context.Context, t *Task) (string, error) {
+	is := *t
+	for range maxRetryChain {
+		if is.Source != "" || is.DoneOf != "" {
+			return "", nil
+		}
+		if fire, ok := strings.CutPrefix(is.ID, firePrefix); ok {
+			return fire[:max(strings.LastIndexByte(fire, '/'), 0)], nil
+		}
+		if is.RetryOf == "" {
+			return "", nil
+		}
+		before, err := e.getTask(ctx, is.RetryOf)
+		if CodeOf(err) == ErrNotFound {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		is = before
+	}
+	return "", nil
+}
+
+// heldFor is how long a task that is about to be inserted counts as a live one of its job.
+const heldFor = 30 * time.Second
+
+// countFire makes a task that is about to be inserted one of a job's live tasks, which later due times look at. It is
+// failed_precondition if another one has not ended. A job without an overlap policy, or that is gone, counts none.
+func (e *engine) countFire(ctx context.Context, job, id string) error {
+	if job == "" || e.ports.Docs == nil {
+		return nil
+	}
+	return e.editJob(ctx, job, func(j *jobDoc, now time.Time) (bool, error) {
+		if j.revision == 0 || j.Overlap == OverlapAllow {
+			return false, nil
+		}
+		var busy string
+		for _, f := range j.Owed {
+			if f.Skip == "" {
+				busy = fireID(job, f.Due)
+			}
+		}
+		if busy == "" {
+			left, err := e.liveFires(ctx, j, now)
+			if err != nil {
+				return false, err
+			}
+			left = slices.DeleteFunc(left, func(other string) bool { return other == id })
+			if len(left) > 0 {
+				busy = left[0]
+			}
+		}
+		if busy != "" {
+			return false, Errorf(ErrFailedPrecondition, "job %q has overlap %s, and its task %s has not ended", job, j.Overlap, busy).
+				With(OutcomeNotSent)
+		}
+		j.Live, j.Held = []string{id}, now.Add(heldFor).Unix()
+		return true, nil
+	})
+}
+
+// liveFires returns those of a job's tasks that have not ended. One that is about to be inserted is among them.
+func (e *engine) liveFires(ctx context.Context, j *jobDoc, now time.Time) (left []string, err error) {
+	for _, id := range j.Live {
+		t, err := e.store.Get(ctx, id)
+		switch {
+		case CodeOf(err) == ErrNotFound && now.Unix() < j.Held:
+			left = append(left, id)
+		case CodeOf(err) == ErrNotFound, err == nil && t.Status.Final():
+		case err != nil:
+			return nil, err
+		default:
+			left = append(left, id)
+		}
+	}
+	return left, nil
+}
