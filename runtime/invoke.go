@@ -18,6 +18,7 @@ const (
 	retryBase      = 50 * time.Millisecond // of the first pause; it doubles, with full jitter
 	readyFirst     = 2 * time.Millisecond  // WaitForReady looks again after this, doubling
 	readyMost      = 100 * time.Millisecond
+	maxMisfits     = 5 // repeats of a request that has met only one instance, of another version
 )
 
 // Invoke makes one call, through the client middleware. See [Caller].
@@ -129,6 +130,8 @@ func (a *App) acquire(ctx context.Context, call Call) (release func(), err error
 // carry sends the request, again where that is safe and asked for, and returns an answer that is not an error.
 func (a *App) carry(ctx context.Context, req *backend.Request, o CallOptions) (*backend.Reply, error) {
 	pause, retries := readyFirst, 0
+	var misfits int // instances of another version that the request has met
+	var misfit string
 	for {
 		deadline, _ := ctx.Deadline()
 		req.Timeout = time.Until(deadline)
@@ -141,6 +144,12 @@ func (a *App) carry(ctx context.Context, req *backend.Request, o CallOptions) (*
 		}
 		var wait time.Duration
 		switch {
+		case reply != nil && otherVersion(reply.Err) && misfits < maxMisfits && (misfit == "" || misfit == reply.Server):
+			// Another instance may have the caller's version. Whose turn it is at the transport is not ours to say: so once more
+			// for each time that it is the same one's.
+			wait = rand.N(time.Millisecond << misfits)
+			misfit = reply.Server
+			misfits++
 		case o.WaitForReady && notReady(err):
 			wait = pause
 			pause = min(2*pause, readyMost)
@@ -169,6 +178,11 @@ func gaveUp(ctx context.Context, req *backend.Request, last error) *Error {
 	}
 	return Errorf(CodeOf(ctx.Err()), "calling %s.%s: %w; the last attempt: %w", req.Service, req.Method,
 		context.Cause(ctx), last).With(o)
+}
+
+// otherVersion reports whether an instance has refused a request since it has another version of the method.
+func otherVersion(err *Error) bool {
+	return err != nil && err.Code == ErrFailedPrecondition && err.Outcome == OutcomeNotSent
 }
 
 // notReady says that nobody could take the request now.

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -63,6 +64,12 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 		s.report(ctx, req, err, time.Since(begun))
 		if err != nil {
 			r.Body, r.Err = nil, answer(err, s.app.settings.redact)
+			if _, other := errors.AsType[*contractError](err); other {
+				r.Err.Outcome = OutcomeNotSent
+				if req.Redelivered { // who had it before may have begun it
+					r.Err.Outcome = OutcomeUnknown
+				}
+			}
 		}
 		reply(r)
 	}()

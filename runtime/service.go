@@ -61,6 +61,11 @@ func Bind[T, A, R any](m *Method[A, R], call func(ctx context.Context, impl *T, 
 		return func(ctx context.Context, req *Request) (json.RawMessage, error) {
 			var args A
 			if err := json.Unmarshal(req.Body, &args); err != nil {
+				if req.Fingerprint != "" && req.Fingerprint != m.Fingerprint {
+					return nil, &contractError{Errorf(ErrFailedPrecondition, "the caller has another version of %s.%s: the fingerprint of "+
+						"its contract is %s, that of this instance %s, and the arguments do not decode: %w", m.Service, m.Name,
+						req.Fingerprint, m.Fingerprint, err)}
+				}
 				return nil, Errorf(ErrInvalidArgument, "the arguments of %s.%s do not decode: %w", m.Service, m.Name, err)
 			}
 			reply, err := call(ctx, impl, args)
@@ -75,6 +80,13 @@ func Bind[T, A, R any](m *Method[A, R], call func(ctx context.Context, impl *T, 
 		}
 	}}
 }
+
+// A contractError is the error of a request that was not begun: its caller has another version of the method, and its
+// arguments do not decode.
+type contractError struct{ err *Error }
+
+func (e *contractError) Error() string { return e.err.Error() }
+func (e *contractError) Unwrap() error { return e.err }
 
 // RegisterService has r serve impl. Generated code calls it.
 func RegisterService[T any](r Registrar, s Service, impl *T, methods ...Binding[T]) {

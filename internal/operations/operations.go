@@ -34,6 +34,7 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"retried_once_however_often_it_is_asked_for", retriedOnce},
 		{"versions_run_their_own_tasks_in_a_rolling_deploy", rollingDeploy},
 		{"a_task_of_no_present_version_waits_for_it", waitsForVersion},
+		{"calls_of_another_version_go_to_its_instance", versionCalls},
 		{"RequireWorker knows who is there", requireWorker},
 		{"what nobody works on is kept, and runs once when a worker comes", unserved},
 		{"a set of subtasks is finished once, with its counts", families},

@@ -195,3 +195,57 @@ func retriedOnce(w *world) {
 		w.Errorf("there are %d tasks, want %d", page.Total, 2*len(failed))
 	}
 }
+
+type textArgs struct{ X, Y string }
+
+// newAdd is addMethod in a version that takes texts.
+var newAdd = af.Method[textArgs, sum]{
+	Service: "adder", Name: "Add", Signature: "(x string, y string) (sum int, err error)", Fingerprint: "f2", Timeout: patience,
+}
+
+// versionCalls has an instance of each version of a service: a call that the other version can't decode is tried at
+// another instance, and fails as not sent if there is none.
+func versionCalls(w *world) {
+	var begun atomic.Int64
+	one := w.open(adds(func(a args) (sum, error) { begun.Add(1); return sum{a.X + a.Y}, nil }))
+	client := af.NewClient(w.open(nil, af.IP("192.0.2.3")))
+	call := func(err error, code af.Code, outcome af.Outcome) {
+		w.Helper()
+		e, ok := errors.AsType[*af.Error](err)
+		if !ok || e.Code != code || e.Outcome != outcome {
+			w.Errorf("error %v (%+v), want %s, %s", err, e, code, outcome)
+		}
+	}
+	must(addMethod.Call(w.Context(), client, args{1, 2}))(w)
+	_, err := newAdd.Call(w.Context(), client, textArgs{"a", "b"})
+	call(err, af.ErrFailedPrecondition, af.OutcomeNotSent)
+	if err != nil && (!strings.Contains(err.Error(), "f1") || !strings.Contains(err.Error(), "f2")) {
+		w.Errorf("the error doesn't name both versions: %v", err)
+	}
+	for _, print := range []string{"f1", ""} { // the same, or none that is known
+		same := newAdd
+		same.Fingerprint = print
+		_, err := same.Call(w.Context(), client, textArgs{"a", "b"})
+		call(err, af.ErrInvalidArgument, af.OutcomeAnswered)
+	}
+	if n := begun.Load(); n != 1 {
+		w.Errorf("%d calls were begun", n)
+	}
+
+	w.open(func(app *af.App) {
+		af.RegisterService(app, af.Service{Name: "adder", Type: "Adder", Concurrency: 4}, &adder{},
+			af.Bind(&newAdd, func(_ context.Context, _ *adder, a textArgs) (sum, error) { return sum{len(a.X + a.Y)}, nil }))
+	}, af.IP("192.0.2.2"))
+	w.within(patience, "both are registered", func() bool {
+		page := must(one.Instances(w.Context(), af.InstanceQuery{Service: "adder"}))(w)
+		return page.Total == 2
+	})
+	for i := range 50 {
+		if got := must(newAdd.Call(w.Context(), client, textArgs{"abc", "de"}))(w); got.Sum != 5 {
+			w.Errorf("call %d: %+v", i, got)
+		}
+		if got := must(addMethod.Call(w.Context(), client, args{i, 2}))(w); got.Sum != i+2 {
+			w.Errorf("call %d: %+v", i, got)
+		}
+	}
+}

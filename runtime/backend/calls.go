@@ -96,7 +96,8 @@ type Request struct {
 // A Reply is the answer to a Request.
 type Reply struct {
 	// Err is the handler's error, with OutcomeAnswered, or the instance's refusal to begin: OutcomeNotSent where it is
-	// draining, OutcomeUnknown for a redelivered request that must not be repeated.
+	// draining, or has another version of the method (ErrFailedPrecondition), OutcomeUnknown for a redelivered request that
+	// must not be repeated.
 	Err *Error
 	// Body is a JSON object with a member for each result; empty with an Err.
 	Body json.RawMessage

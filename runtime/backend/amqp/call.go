@@ -95,8 +95,8 @@ func (c *calls) wait(ctx context.Context, g *generation, req *backend.Request, p
 			return nil, o.err
 		}
 		r := decodeReply(o.reply)
-		if r.Err != nil && r.Err.Outcome == backend.OutcomeNotSent {
-			return nil, r.Err // refused, not answered
+		if e := r.Err; e != nil && e.Outcome == backend.OutcomeNotSent && e.Code != backend.ErrFailedPrecondition {
+			return nil, e // refused, not answered
 		}
 		return r, nil
 	case <-ctx.Done():

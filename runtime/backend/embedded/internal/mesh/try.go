@@ -70,6 +70,9 @@ func (t *try) hear(n news) {
 	default:
 		return
 	}
+	if r := n.reply; r != nil && r.Err != nil && r.Err.Code == backend.ErrFailedPrecondition && r.Err.Outcome == backend.OutcomeNotSent {
+		n = news{state: refused, err: r.Err} // it has another version of the method: the call goes on to other instances
+	}
 	t.state, t.reply, t.err = n.state, n.reply, n.err
 	c.poke()
 }
