@@ -70,7 +70,7 @@ var transitions = [...]Transition{
 	},
 	{
 		6, []Status{StatusRunning}, []Status{StatusWaiting}, []Actor{Owner}, []Guard{SameFence, NotStopping},
-		"attempt−1 (release at shutdown, snooze); hint emptied",
+		"attempt−1 (release at shutdown, snooze, payload of another version); hint emptied",
 	},
 	{
 		7, []Status{StatusRunning}, []Status{StatusWaiting, StatusFailed}, []Actor{Judge}, []Guard{Convicted},
