@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -236,5 +237,25 @@ func TestMainThatDoesNotGetToStartFailsTheAttempt(t *testing.T) {
 	wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "main must get to Start")
 	if !strings.Contains(err.Error(), "exit status 7; its stderr ends:\nmain went another way") {
 		t.Error(err)
+	}
+}
+
+// A payload that does not decode in the child is told from an error of the handler: one of another version waits.
+func TestPayloadThatDoesNotDecodeInAChild(t *testing.T) {
+	app, _ := isolate(t, nil)
+	other := isoWorker
+	other.Payload = "0ld000000000"
+	for _, w := range []af.Worker{isoWorker, other} {
+		q := af.NewVoidQueue[int](app, w)
+		id := must(q.Submit(t.Context(), 7))(t)
+		if w.Payload == "" {
+			wantError(t, q.Wait(t.Context(), id), af.ErrInvalidArgument, af.OutcomeAnswered, "does not decode")
+			continue
+		}
+		testkit.Eventually(t, "it was tried", func() bool { return must(q.Get(t.Context(), id))(t).Error != nil })
+		if task := must(q.Get(t.Context(), id))(t); task.Status.Final() || task.Attempt > 1 ||
+			task.Error.Code != af.ErrFailedPrecondition || task.WrongVersionSince.IsZero() {
+			t.Errorf("%+v, error %+v", task, task.Error)
+		}
 	}
 }
