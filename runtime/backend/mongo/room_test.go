@@ -15,8 +15,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/mongo"
 )
 
-// cacheIsFull is WT_TXN_TOO_LARGE: what is written doesn't fit into the cache beside what is not on disk yet.
-const cacheIsFull = -31800
+// cacheIsFull says that a write doesn't fit into the server's cache beside what is not on disk yet.
+const cacheIsFull = "too large and will not fit in the storage engine cache"
 
 // fill lets a program of before, which didn't bound progress, fill the document of a task up to the last byte.
 func fill(t *testing.T, c *mongo.Client, id string) {
@@ -26,7 +26,7 @@ func fill(t *testing.T, c *mongo.Client, id string) {
 		full := time.Now().Add(time.Minute)
 		for {
 			_, err := tasks.UpdateOne(t.Context(), bson.M{"_id": id}, bson.M{"$set": bson.M{"progress": bytes.Repeat([]byte("1"), n)}})
-			if e, ok := errors.AsType[driver.ServerError](err); !ok || !e.HasErrorCode(cacheIsFull) || time.Now().After(full) {
+			if e, ok := errors.AsType[driver.ServerError](err); !ok || !e.HasErrorMessage(cacheIsFull) || time.Now().After(full) {
 				must(t, err)
 				return
 			}
