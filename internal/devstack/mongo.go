@@ -43,8 +43,12 @@ func (s *Server) mongoDB() (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
+	cache := s.CacheGB
+	if cache == 0 {
+		cache = 0.25
+	}
 	args := []string{"--dbpath", filepath.Join(s.Dir, "data"), "--port", strconv.Itoa(s.Port), "--bind_ip", "127.0.0.1",
-		"--nounixsocket", "--quiet", "--wiredTigerCacheSizeGB", "0.25", "--setParameter", "diagnosticDataCollectionEnabled=false"}
+		"--nounixsocket", "--quiet", "--wiredTigerCacheSizeGB", strconv.FormatFloat(cache, 'f', -1, 64), "--setParameter", "diagnosticDataCollectionEnabled=false"}
 	if s.Topology != topologyStandalone {
 		args = append(args, "--replSet", setName, "--oplogSize", "200")
 	}

@@ -33,7 +33,8 @@ type Server struct {
 	TLS  *tls.Config `json:"-"`
 
 	// MongoDB's.
-	Topology string `json:",omitempty"`
+	Topology string  `json:",omitempty"`
+	CacheGB  float64 `json:",omitempty"` // of MongoDB; 0 is 0.25
 
 	// RabbitMQ's.
 	Node      string `json:",omitempty"`
