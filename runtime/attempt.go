@@ -39,6 +39,7 @@ type attempt struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	stop   func()    // the timer of its timeout
+	clear  func()    // of a suspect: it is over, or cleared
 	once   sync.Once // it is settled once: by its end, or by giving up on it
 
 	begun   time.Time
@@ -51,7 +52,13 @@ func (p *pool) start(t *Task, c backend.Claim, hints ...backend.Hint) {
 	p.mu.Lock()
 	closing := p.closing
 	p.mu.Unlock()
+	if t.Suspected() {
+		a.clear = p.e.holdSuspect(t.Suspect.Test())
+	}
 	if closing {
+		if a.clear != nil {
+			a.clear()
+		}
 		p.e.settler.add(settlement{Settle: backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: c.Nonce, To: backend.StatusWaiting}, a: a})
 		return
 	}
@@ -194,6 +201,9 @@ func (a *attempt) leave() {
 	delete(p.running, a.key())
 	p.rest()
 	p.mu.Unlock()
+	if a.clear != nil {
+		a.clear()
+	}
 	p.signal()
 }
 
@@ -222,6 +232,9 @@ func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Sett
 		s.To, s.Error = backend.StatusFailed, taskError(err)
 	default:
 		s.To, s.Error, s.Delay = backend.StatusRetrying, taskError(err), backoff(a.p.spec.Backoff, a.task.Attempt)
+	}
+	if suspect := a.task.Suspect; suspect != nil { // one that ends by itself kills nobody
+		s.Clear = s.To != backend.StatusWaiting || time.Since(a.begun) >= suspect.Test()
 	}
 	return s
 }

@@ -62,8 +62,11 @@ func TestConvictedProcessGoesOnAtItsNextClaim(t *testing.T) {
 		store := convict(t, world)
 		begun := time.Now()
 		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 2))(t)))(t)
-		must(q.Wait(t.Context(), first))(t)
 		if took := time.Since(begun); took > 500*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+		must(q.Wait(t.Context(), first))(t)
+		if took := time.Since(begun); took > 1500*time.Millisecond { // it waited as a suspect
 			t.Errorf("took %v", took)
 		}
 		mu.Lock()
@@ -71,7 +74,7 @@ func TestConvictedProcessGoesOnAtItsNextClaim(t *testing.T) {
 		if len(causes) != 1 || !errors.Is(causes[0], af.ErrLeaseLost) {
 			t.Errorf("causes %v", causes)
 		}
-		if task := must(store.Get(t.Context(), first))(t); task.Fence != 2 || task.Crashes != 1 || string(task.Result) != "1" {
+		if task := must(store.Get(t.Context(), first))(t); task.Fence != 2 || task.Crashes != 0 || string(task.Result) != "1" {
 			t.Errorf("%+v", task)
 		}
 	})
@@ -208,7 +211,7 @@ func TestSuspicionIsAgainstOneOwner(t *testing.T) {
 		bystander.Thaw()
 		must(client.Wait(t.Context(), lost))(t)
 		must(q.Wait(t.Context(), kept))(t)
-		if task := must(client.Get(t.Context(), lost))(t); task.Crashes != 1 || task.Ended.Sub(died) > 4*time.Second {
+		if task := must(client.Get(t.Context(), lost))(t); task.Crashes != 0 || task.Ended.Sub(died) > 5*time.Second {
 			t.Errorf("the victim's task has %d crashes and ended after %v", task.Crashes, task.Ended.Sub(died))
 		}
 		if task := must(client.Get(t.Context(), kept))(t); task.Crashes != 0 || task.Fence != 1 {

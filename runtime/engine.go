@@ -27,16 +27,17 @@ import (
 //   - versions knows which other versions of its workers there are (versions.go);
 //   - the scheduler fires jobs (scheduler.go).
 type engine struct {
-	app     *App
-	log     *slog.Logger
-	ports   *backend.Ports
-	store   backend.Store
-	pools   map[string]*pool
-	waits   waits
-	pulse   *pulse
-	settler *settler
-	claims  claimsInFlight
-	sched   *scheduler
+	app      *App
+	log      *slog.Logger
+	ports    *backend.Ports
+	store    backend.Store
+	pools    map[string]*pool
+	waits    waits
+	pulse    *pulse
+	settler  *settler
+	claims   claimsInFlight
+	suspects suspectSlot
+	sched    *scheduler
 
 	limits   *limiter
 	registry *registry

@@ -106,7 +106,7 @@ func TestTasksOfADeadProcessRunElsewhere(t *testing.T) {
 			t.Errorf("running again after %v", took)
 		}
 		task := must(survivor.Get(t.Context(), id))(t)
-		if fence != 2 || task.Crashes != 1 || task.Attempt != 1 {
+		if fence != 2 || task.Crashes != 0 || task.Attempt != 1 {
 			t.Errorf("fence %d, crashes %d, attempt %d", fence, task.Crashes, task.Attempt)
 		}
 	})
@@ -225,7 +225,7 @@ func TestPoisonFailsAfterItHasKilledEnough(t *testing.T) {
 		world := fault.Around(memory.New())
 		_, q := process(t, world, fault.Plan{}, jobWorker, nil)
 		id := must(q.Submit(t.Context(), 1))(t)
-		for range 3 {
+		for range 4 { // the first makes it a suspect
 			died := make(chan struct{})
 			var victim *fault.Backend
 			ready := make(chan struct{})

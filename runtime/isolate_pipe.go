@@ -102,6 +102,8 @@ func (s pipeStore) Drain(context.Context, string) error { return notHere("Drain"
 
 func (s pipeStore) Owners(context.Context) (map[string]int64, error) { return nil, notHere("Owners") }
 
+func (s pipeStore) Refund(context.Context, string) error { return notHere("Refund") }
+
 func (s pipeStore) Judge(context.Context, string, int64, int) ([]Task, error) {
 	return nil, notHere("Judge")
 }

@@ -38,6 +38,7 @@ func (p *pulse) look(ctx context.Context) {
 			judge()
 			continue
 		case <-p.audits:
+			p.refund(ctx)
 			p.audit(ctx)
 			continue
 		case <-deaths:
@@ -46,6 +47,7 @@ func (p *pulse) look(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		p.refund(ctx)
 		if n%auditEvery == 0 {
 			p.audit(ctx)
 		}
@@ -158,13 +160,19 @@ func (p *pulse) dead(ctx context.Context, others map[string]int64) []string {
 
 // convict ends an owner whose counter is still count, and sees to the tasks that it ran.
 func (p *pulse) convict(ctx context.Context, name string, count int64) {
-	freed, err := p.e.store.Judge(ctx, name, count, maxCrashes)
+	freed, err := p.e.store.Judge(ctx, name, count, p.e.app.settings.maxCrashes)
 	if err != nil {
 		return // next second again
 	}
 	delete(p.watched, name)
 	if len(freed) > 0 {
 		p.e.log.Warn("a process is dead; its tasks go on elsewhere", "owner", name, "tasks", len(freed))
+	}
+	for _, t := range freed {
+		if t.Suspect != nil && t.Suspect.Charged && t.Suspect.Owner == name {
+			p.e.log.Warn("a task was the only suspect in a process that died", "task", t.ID, "queue", t.Queue, "crashes", t.Crashes,
+				"max_crashes", t.MaxCrashes)
+		}
 	}
 	p.e.moved(p.e.ctx, freed)
 }

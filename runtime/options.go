@@ -25,6 +25,7 @@ type settings struct {
 	retention  backend.Retention
 	// wrongVersion is how long a task waits for a worker of its version.
 	wrongVersion time.Duration
+	maxCrashes   int
 	child        childSettings
 	idle         bool // no scheduler from Start on
 }
@@ -33,8 +34,8 @@ func defaults() settings {
 	return settings{
 		drain: 25 * time.Second, maxCalls: 256, maxPending: 16 << 20,
 		lease: defaultLease, retention: backend.Retention{Age: 7 * 24 * time.Hour, Max: 100_000},
-		wrongVersion: 24 * time.Hour,
-		child:        childSettings{grace: childGrace},
+		wrongVersion: 24 * time.Hour, maxCrashes: 3,
+		child: childSettings{grace: childGrace},
 	}
 }
 
@@ -85,6 +86,12 @@ func MaxInFlight(calls, bytes int) AppOption {
 // Lease sets how long this process may send no heartbeat before others declare it dead and run its tasks: 10 s by default.
 // [Open] refuses less than 3 s. The process itself cancels its tasks after 0.8 leases, with [ErrLeaseLost].
 func Lease(d time.Duration) AppOption { return func(s *settings) { s.lease = d } }
+
+// MaxCrashes sets by how many processes a task fails that died while it was the only suspect in them, for workers that don't
+// say max_crashes themselves; 3 where it is not given, 1 to 1000.
+func MaxCrashes(n int) AppOption {
+	return func(s *settings) { s.maxCrashes = min(max(n, 1), 1000) }
+}
 
 // Retention sets how long finished tasks are kept: for an age, and up to a number in each queue, whichever is less; 0
 // doesn't limit. Without it, 7 days and 100,000.

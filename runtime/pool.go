@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +26,8 @@ type pool struct {
 	slots   int // in use; a handler that was given up on keeps its slot until it returns
 	hinted  []backend.Hint
 	look    bool // a hint without an id, or any other reason to look
+	urgent  bool // look before following hints
+	looked  time.Time
 	idle    chan struct{}
 	closing bool
 	busy    bool // a claim is under way
@@ -56,9 +59,12 @@ const (
 func newPool(ctx context.Context, e *engine, w WorkerSpec) (*pool, error) {
 	p := &pool{
 		e: e, spec: w, byID: e.ports.Transport.Ids(), networks: backend.Networks(e.app.instance.IP),
-		running: map[claimed]*attempt{}, wake: make(chan struct{}, 1), work: make(chan *attempt), idle: make(chan struct{}), look: true,
+		running: map[claimed]*attempt{}, wake: make(chan struct{}, 1), work: make(chan *attempt), idle: make(chan struct{}), look: true, looked: time.Now(),
 	}
 	p.spec.Max = max(w.Max, 1)
+	if w.MaxCrashes <= 0 {
+		p.spec.MaxCrashes = e.app.settings.maxCrashes
+	}
 	p.applied = e.limits.of(p.spec)
 	p.wanted = p.applied
 	var err error
@@ -184,6 +190,14 @@ func (p *pool) lookAgain() {
 	p.mu.Unlock()
 }
 
+// lookSoon lets the pool look before it follows hints.
+func (p *pool) lookSoon() {
+	p.mu.Lock()
+	p.look, p.urgent = true, true
+	p.mu.Unlock()
+	p.signal()
+}
+
 // reason says whether there is a free slot and something to claim, and takes the hints to claim by.
 func (p *pool) reason() (free int, hints []backend.Hint, ok bool) {
 	p.mu.Lock()
@@ -193,12 +207,14 @@ func (p *pool) reason() (free int, hints []backend.Hint, ok bool) {
 		return 0, nil, false
 	}
 	p.busy = true
-	if n := min(free, len(p.hinted)); n > 0 {
+	// On a queue where hints never end, the tasks whose hints were dropped must be found, too.
+	overdue := p.urgent || time.Since(p.looked) >= netEvery
+	if n := min(free, len(p.hinted)); n > 0 && !overdue {
 		hints = append(hints, p.hinted[:n]...)
 		p.hinted = p.hinted[n:]
 		return free, hints, true
 	}
-	p.look = false
+	p.look, p.urgent, p.looked = false, false, time.Now()
 	return free, nil, true
 }
 
@@ -220,7 +236,11 @@ func (p *pool) rest() {
 // claim claims tasks and starts them.
 func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next time.Duration, full bool, err error) {
 	c := backend.Claim{Queue: p.spec.Name, Owner: p.e.pulse.owner(), Nonce: rand.Text(), Max: free, FanIn: p.spec.SubtasksDone != nil,
-		Networks: p.networks}
+		Networks: p.networks, MaxCrashes: p.spec.MaxCrashes}
+	suspects := p.e.suspects.take()
+	if suspects {
+		c.Suspects = 1
+	}
 	var byID map[string]backend.Hint
 	if len(hints) > 0 {
 		byID = make(map[string]backend.Hint, len(hints))
@@ -243,6 +263,9 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 	})
 	if CodeOf(err) == ErrAborted {
 		p.e.pulse.convicted(c.Owner)
+	}
+	if suspects && !slices.ContainsFunc(tasks, func(t Task) bool { return t.Suspected() }) {
+		p.e.suspects.free()
 	}
 	for i := range tasks {
 		if h, hinted := byID[tasks[i].ID]; hinted {

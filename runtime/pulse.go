@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,6 +32,8 @@ type pulse struct {
 	since    time.Time         // when beats began to be accepted
 	adrift   map[claimed]int64 // claims that were missing here at the last audit, and the number of the next claim when first missed
 
+	refunds []string // names under which this process was convicted, though it lives
+
 	watched map[string]watch // only look uses it, and looked
 	looked  time.Time        // when it last saw all counters
 	audits  chan struct{}
@@ -53,8 +56,6 @@ const (
 	suspectEvery = beatEvery / 4
 	// ackAfter is how long a hint is kept unacknowledged: it is an alarm, and brokers have their patience too.
 	ackAfter = time.Minute
-	// maxCrashes is how many owners a task may lose before it fails as poison.
-	maxCrashes = 3
 )
 
 func newPulse(e *engine) *pulse {
@@ -163,7 +164,7 @@ func (p *pulse) finish(ctx context.Context) {
 	var freed []Task
 	err = p.e.repeat(ctx, func(ctx context.Context) (err error) {
 		if err = p.e.store.Beat(ctx, name, count); err == nil {
-			freed, err = p.e.store.Judge(ctx, name, count, maxCrashes)
+			freed, err = p.e.store.Judge(ctx, name, count, p.e.app.settings.maxCrashes)
 		}
 		return err
 	})
@@ -227,7 +228,27 @@ func (p *pulse) convicted(name string) {
 		return
 	}
 	p.rename()
+	p.refunds = append(p.refunds, name)
 	p.mu.Unlock()
 	p.e.log.Error("this process was taken for dead; what it runs is stopped", "owner", name)
 	p.e.cancelRuns(func(*attempt) error { return ErrLeaseLost })
+	p.auditNow()
+}
+
+// refund takes back what was counted against tasks when this process was convicted: they didn't kill it.
+func (p *pulse) refund(ctx context.Context) {
+	p.mu.Lock()
+	names := p.refunds
+	p.mu.Unlock()
+	for _, name := range names {
+		opCtx, cancel := context.WithTimeout(ctx, p.lease/4)
+		err := p.e.store.Refund(opCtx, name)
+		cancel()
+		if err != nil {
+			return // next second again
+		}
+		p.mu.Lock()
+		p.refunds = slices.DeleteFunc(slices.Clone(p.refunds), func(n string) bool { return n == name })
+		p.mu.Unlock()
+	}
 }

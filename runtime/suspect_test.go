@@ -9,8 +9,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// What a killed process ran runs again within 2.6 s if the transport sees that it is gone, at whichever moment between two
-// heartbeats, and between two looks of the failure detector, it was killed.
+// What a killed process ran is given to others within 2.6 s if the transport sees that it is gone, and waits for a second, at
+// whichever moment between two heartbeats, and between two looks of the failure detector, it was killed.
 func TestTaskOfAKilledProcessRunsAgainInTwoBeatsAndABit(t *testing.T) {
 	for step := range 8 {
 		bubble(t, func(t *testing.T) {
@@ -30,10 +30,10 @@ func TestTaskOfAKilledProcessRunsAgainInTwoBeatsAndABit(t *testing.T) {
 			time.Sleep(3*time.Second + time.Duration(step)*70*time.Millisecond)
 			killed := time.Now()
 			victim.Crash()
-			if took := (<-again).Sub(killed); took > 2600*time.Millisecond || took < time.Second {
+			if took := (<-again).Sub(killed); took > 3600*time.Millisecond || took < 2*time.Second {
 				t.Errorf("it ran again %v after the kill", took)
 			}
-			if task := must(other.Get(t.Context(), id))(t); task.Crashes != 1 {
+			if task := must(other.Get(t.Context(), id))(t); task.Crashes != 0 {
 				t.Errorf("%d crashes", task.Crashes)
 			}
 		})

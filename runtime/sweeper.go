@@ -60,7 +60,7 @@ func (e *engine) tieUp(ctx context.Context) {
 func (e *engine) reclaim(ctx context.Context, owner string, count int64) {
 	var freed []Task
 	err := e.repeat(ctx, func(ctx context.Context) (err error) {
-		freed, err = e.store.Judge(ctx, owner, count, maxCrashes)
+		freed, err = e.store.Judge(ctx, owner, count, e.app.settings.maxCrashes)
 		return err
 	})
 	e.leave("free late claims", owner, err)

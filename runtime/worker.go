@@ -49,10 +49,12 @@ type Worker struct {
 	Retries   int
 	Backoff   time.Duration
 	Weight    int
-	Isolation string // "" or "goroutine"; "process"
-	Payload   string // fingerprint
-	Result    string // fingerprint; "" where there is none
-	Jobs      []DeclaredJob
+	// MaxCrashes is how many processes may die with a task as their only suspect before it fails; 0 leaves it to the App.
+	MaxCrashes int
+	Isolation  string // "" or "goroutine"; "process"
+	Payload    string // fingerprint
+	Result     string // fingerprint; "" where there is none
+	Jobs       []DeclaredJob
 }
 
 // A WorkerSpec is a worker ready to run tasks. Err says what is wrong with it: the App's Start returns it.

@@ -195,6 +195,7 @@ func (w *world) take(id, owner string) backend.Task {
 	w.Helper()
 	tasks, _, err := w.Store.Claim(w.ctx(), backend.Claim{
 		Queue: w.get(id).Queue, Owner: owner, Nonce: w.next("nonce"), Max: 1, IDs: []string{id}, FanIn: true,
+		Suspects: 1,
 	})
 	w.must(err)
 	if len(tasks) != 1 || tasks[0].ID != id {

@@ -84,8 +84,9 @@ var kinds = func() []operation {
 		{1, operation{name: "progress", do: doProgress}},
 		{1, operation{name: "mark retried", do: doMarkRetried}},
 		{1, operation{name: "beat", do: doBeat}},
-		{1, operation{name: "judge", do: doJudge}},
+		{2, operation{name: "judge", do: doJudge}},
 		{1, operation{name: "drain", do: doDrain}},
+		{1, operation{name: "refund", do: doRefund}},
 		{3, operation{name: "promote", do: doPromote}},
 		{2, operation{name: "stop", do: doStop}},
 		{2, operation{name: "look", do: doLook}},
@@ -280,12 +281,14 @@ func doClaim(m *machine, op operation) {
 		// A nonce is one claim's: another queue's has another.
 		Queue: queue, Owner: fmt.Sprint("o", op.B%5), Nonce: pick(op.C, "", "", "", "n"+queue), Max: pick(op.D, 1, 2, 3, 10, 0),
 		FanIn: op.A < 9, Networks: pick(op.B, nil, backend.Networks("10.1.2.3")), Fingerprint: pick(op.D, "", "f1", "f2"), Skip: op.skip(),
+		Suspects: pick(op.C, 1, 0), MaxCrashes: op.A % 3,
 	}, op.C%4 != 3 && m.o.Overtake == 0)
 }
 
 func doClaimIDs(m *machine, op operation) {
 	a, b := m.some(op.A), m.some(op.B)
-	m.claim(backend.Claim{Queue: a.Queue, Owner: fmt.Sprint("o", op.C%5), Max: 1 + op.D%3, IDs: []string{a.ID, b.ID}, FanIn: true, Skip: op.skip()}, true)
+	m.claim(backend.Claim{Queue: a.Queue, Owner: fmt.Sprint("o", op.C%5), Max: 1 + op.D%3, IDs: []string{a.ID, b.ID}, FanIn: true,
+		Skip: op.skip(), Suspects: pick(op.A, 1, 0), MaxCrashes: 2}, true)
 }
 
 func doSettle(m *machine, op operation) {
@@ -303,6 +306,7 @@ func doSettle(m *machine, op operation) {
 	if op.C < 9 {
 		e.Payload = pick(op.C, backend.PayloadUnknown, backend.PayloadWrongVersion, backend.PayloadDecoded)
 	}
+	e.Clear = op.C%2 == 0
 	if op.D%2 == 0 && e.To != backend.StatusStopped {
 		e.Error = &backend.TaskError{Code: backend.ErrInternal}
 	}
@@ -335,10 +339,17 @@ func doJudge(m *machine, op operation) {
 	if err != nil {
 		m.Fatal(err)
 	}
+	if owned, _ := m.a.Owned(context.Background(), name); len(owned) > 0 && !m.o.Virtual {
+		return // how long suspects wait depends on the clock
+	}
 	m.both(func(s backend.Store) any {
 		tasks, err := s.Judge(context.Background(), name, counts[name]+int64(op.B/10), 1+op.C%3)
 		return outcome(err, byID(tasks))
 	})
+}
+
+func doRefund(m *machine, op operation) {
+	m.both(func(s backend.Store) any { return outcome(s.Refund(context.Background(), fmt.Sprint("o", op.A%5))) })
 }
 
 func doPromote(m *machine, op operation) {

@@ -37,6 +37,7 @@ type modelTask struct {
 
 type modelOwner struct {
 	count               int64
+	heard               time.Time
 	convicted, draining bool
 }
 
@@ -171,8 +172,16 @@ func (m *model) Claim(_ context.Context, c backend.Claim) ([]backend.Task, time.
 	}
 	took := best(m.where(func(t *modelTask) bool {
 		return t.Queue == c.Queue && t.isReady() && !t.late() && t.Allowed(c.Networks) && !c.Skips(&t.Task) && (len(c.IDs) == 0 || slices.Contains(c.IDs, t.ID))
-	}), c.Max)
+	}), len(m.tasks))
+	took = slices.DeleteFunc(took, func(t *modelTask) bool {
+		if t.Suspected() {
+			c.Suspects--
+		}
+		return t.Suspected() && c.Suspects < 0
+	})
+	took = took[:min(len(took), c.Max)]
 	for _, t := range took {
+		t.MaxCrashes = c.MaxCrashes
 		t.Status, t.owner, t.nonce, t.fanIn, t.settled = backend.StatusRunning, c.Owner, c.Nonce, c.FanIn, ""
 		t.Fence++
 		t.Attempt++
@@ -216,6 +225,9 @@ func (m *model) settle(s backend.Settle) backend.Settled {
 		return backend.SettleLost
 	}
 	t.settled = s.Nonce + "."
+	if s.Clear {
+		t.Suspect = nil
+	}
 	if s.Error == nil {
 		s.Error = &backend.TaskError{Code: backend.ErrAborted, Message: "the attempt failed"}
 	}
@@ -285,7 +297,9 @@ func (m *model) Beat(_ context.Context, owner string, count int64) error {
 	if o.convicted {
 		return backend.NewError(backend.ErrAborted, "")
 	}
-	o.count = max(o.count, count)
+	if count > o.count {
+		o.count, o.heard = count, time.Now()
+	}
 	return nil
 }
 
@@ -317,21 +331,84 @@ func (m *model) Judge(_ context.Context, owner string, count int64, maxCrashes i
 	}
 	o.convicted = true
 	lost := m.where(func(t *modelTask) bool { return t.owner == owner })
+	loss := m.lose(owner, lost, o.heard)
 	for _, t := range lost {
 		if t.stopping {
 			t.abort(t.reason)
 			continue
 		}
 		t.Attempt--
-		if t.again(backend.StatusWaiting); o.draining {
-			continue
-		}
-		if t.Crashes++; t.Crashes >= maxCrashes {
-			t.Error = &backend.TaskError{Code: backend.ErrInternal}
-			t.end(backend.StatusFailed)
+		if t.again(backend.StatusWaiting); !o.draining {
+			loss(t, cmp.Or(t.MaxCrashes, maxCrashes))
 		}
 	}
 	return docs(lost), nil
+}
+
+// lose returns what the loss of an owner does to each of its tasks.
+func (m *model) lose(owner string, ran []*modelTask, heard time.Time) func(t *modelTask, most int) {
+	now := time.Now()
+	alive, dead := heard, now
+	for _, t := range ran {
+		if t.Started.After(alive) {
+			alive = t.Started
+		}
+	}
+	if !heard.IsZero() && alive.Add(time.Second).Before(now) {
+		dead = alive.Add(time.Second)
+	}
+	cleared := func(t *modelTask) bool {
+		return t.Suspect != nil && (t.Suspect.Cleared > 0 || alive.Sub(t.Started) >= 2*t.Suspect.For)
+	}
+	var guilty []*modelTask
+	for _, t := range ran {
+		if t.Suspect != nil && !cleared(t) {
+			guilty = append(guilty, t)
+		}
+	}
+	one := len(guilty) == 1
+	return func(t *modelTask, most int) {
+		var s backend.Suspect
+		if t.Suspect != nil {
+			s = *t.Suspect
+		}
+		if one && cleared(t) && s.Cleared < most {
+			s.Cleared++
+			t.Suspect = &s
+			return
+		}
+		charged := one && t == guilty[0]
+		t.Suspect = &backend.Suspect{Losses: s.Losses + 1, For: max(dead.Sub(t.Started), 200*time.Millisecond), Owner: owner, Charged: charged}
+		if charged {
+			t.Crashes++
+		}
+		if charged && t.Crashes >= most {
+			t.Error = &backend.TaskError{Code: backend.ErrInternal}
+			t.end(backend.StatusFailed)
+			return
+		}
+		t.RunAt = now.UTC().Add(min(time.Second<<s.Losses, 5*time.Minute))
+	}
+}
+
+func (m *model) Refund(_ context.Context, owner string) error {
+	if o := m.owners[owner]; o == nil || !o.convicted {
+		return nil
+	}
+	for _, t := range m.tasks {
+		if t.Status.Final() || t.Suspect == nil || t.Suspect.Owner != owner {
+			continue
+		}
+		s := *t.Suspect
+		if s.Charged {
+			t.Crashes--
+		}
+		s.Losses, s.Owner, s.Charged = s.Losses-1, "", false
+		if t.Suspect = &s; s.Losses == 0 {
+			t.Suspect = nil
+		}
+	}
+	return nil
 }
 
 func (m *model) Owned(_ context.Context, owner string) ([]backend.Owned, error) {

@@ -18,6 +18,7 @@ func Store(t *testing.T, open Open, o Options) {
 		{"settle", settleBehaviours},
 		{"versions", versionBehaviours},
 		{"owners", ownerBehaviours},
+		{"suspects", suspectBehaviours},
 		{"promote", promoteBehaviours},
 		{"subtasks", subtaskBehaviours},
 		{"stop", stopBehaviours},

@@ -151,6 +151,7 @@ func endedContext(w *world) {
 		"Progress": func() error { return s.Progress(ctx, "x", 1, nil) },
 		"Beat":     func() error { return s.Beat(ctx, "o", 1) },
 		"Owners":   func() error { _, err := s.Owners(ctx); return err },
+		"Refund":   func() error { return s.Refund(ctx, "o") },
 		"Judge":    func() error { _, err := s.Judge(ctx, "o", 1, 1); return err },
 		"Owned":    func() error { _, err := s.Owned(ctx, "o"); return err },
 		"Promote":  func() error { _, _, _, err := s.Promote(ctx, "q", 1); return err },

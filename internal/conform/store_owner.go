@@ -14,7 +14,7 @@ var ownerBehaviours = []behaviour{
 	{"a conviction ends its claims, and is remembered", conviction},
 	{"of many judges one convicts", judgesAtOnce},
 	{"a beat and a judge at once: one of them wins", beatAgainstJudge},
-	{"a crash is counted and its attempt is not charged", crashes},
+	{"the attempt of a crash is not charged", crashes},
 	{"what an owner ran that was draining is not charged", drainCharges},
 	{"a task that kills its owners fails in the end", poison},
 	{"what should stop is stopped by the conviction", convictStopping},
@@ -59,7 +59,9 @@ func conviction(w *world) {
 	lost, kept := w.take(w.add(), "o"), w.take(w.add(), "other")
 	tasks := w.judge("o", 5, 3)
 	want := lost
-	want.Status, want.Attempt, want.Crashes = backend.StatusWaiting, 0, 1
+	after := w.get(lost.ID)
+	want.Status, want.Attempt = backend.StatusWaiting, 0
+	want.Suspect, want.RunAt = after.Suspect, after.RunAt // as the tests of suspects say
 	w.same("returned", tasks, []backend.Task{want})
 	w.same("stored", w.get(lost.ID), want)
 	w.same("another's", w.get(kept.ID), kept)
@@ -72,6 +74,7 @@ func conviction(w *world) {
 	w.wantSettled(backend.Settle{ID: lost.ID, Fence: lost.Fence, Nonce: "n", To: backend.StatusSuccess}, backend.SettleLost)
 	w.wantCode(w.Store.Progress(w.ctx(), lost.ID, lost.Fence, []byte(`1`)), backend.ErrAborted)
 	w.same("after all that", w.get(lost.ID), want)
+	w.due(lost.ID)
 	w.same("the next fence", w.take(lost.ID, "other").Fence, lost.Fence+1)
 }
 
@@ -92,7 +95,7 @@ func judgesAtOnce(w *world) {
 			w.Errorf("%d tasks came back", len(returned))
 		}
 		for id := range returned {
-			w.same("crashes", w.get(id).Crashes, 1)
+			w.same("losses", w.get(id).Suspect.Losses, 1)
 		}
 	}
 }
@@ -123,10 +126,11 @@ func crashes(w *world) {
 	w.judge("second", 1, 3)
 	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying}, backend.SettleLost)
 	got := w.get(id)
-	if got.Attempt != 1 || got.Crashes != 1 || got.Fence != 2 || got.Status != backend.StatusWaiting {
+	if got.Attempt != 1 || got.Crashes != 0 || got.Fence != 2 || got.Status != backend.StatusWaiting {
 		w.Errorf("attempt %d, crashes %d, fence %d, %s", got.Attempt, got.Crashes, got.Fence, got.Status)
 	}
-	w.same("claimable at once", w.take(id, "third").Attempt, 2)
+	w.due(id)
+	w.same("claimable again", w.take(id, "third").Attempt, 2)
 }
 
 func drainCharges(w *world) {
@@ -148,14 +152,16 @@ func drainCharges(w *world) {
 	w.wantCode(w.Store.Drain(w.ctx(), "o"), backend.ErrAborted)
 	w.same("the next attempt", w.take(lost.ID, "other").Attempt, 1)
 	w.judge("other", 1, 3)
-	w.same("another's crashes", w.get(kept.ID).Crashes, 1)
+	got := w.get(kept.ID)
+	w.same("another's is a suspect", got.Suspected(), true)
 }
 
 func poison(w *world) {
 	id := w.add(unique("k"))
-	for i := range 3 {
+	for i := range 4 {
 		owner := fmt.Sprint("o", i)
 		w.must(w.Store.Beat(w.ctx(), owner, 1))
+		w.due(id)
 		w.take(id, owner)
 		w.judge(owner, 1, 3)
 	}

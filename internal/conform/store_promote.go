@@ -107,6 +107,7 @@ func promoteEmptied(w *world) {
 		w.same("not owed", len(w.promote("q", 10)), 0)
 		end(w.take(id, "lost"))
 	}
+	w.due(id)
 	w.same("owed", w.promote("q", 10), []string{id})
 }
 

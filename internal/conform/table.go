@@ -97,9 +97,9 @@ func situations(w *world) []situation {
 		waiting, pending, running = backend.StatusWaiting, backend.StatusPending, backend.StatusRunning
 		retrying                  = backend.StatusRetrying
 	)
-	fine := []backend.Guard{backend.PastDeadline, backend.Stopping}
+	fine := []backend.Guard{backend.PastDeadline, backend.Stopping, backend.Poison}
 	but := func(g ...backend.Guard) []backend.Guard { return append(g, fine...) }
-	late := []backend.Guard{backend.InTime, backend.Stopping}
+	late := []backend.Guard{backend.InTime, backend.Stopping, backend.Poison}
 	plain := func(with ...func(*backend.NewTask)) func(w *world, q, o string) string {
 		return func(w *world, q, _ string) string { return w.add(append(with, in(q))...) }
 	}
@@ -150,7 +150,13 @@ func situations(w *world) []situation {
 			return id
 		})},
 		{"running", running, fine, run(func(*world, backend.Task) {})},
-		{"running, to stop", running, []backend.Guard{backend.PastDeadline, backend.NotStopping}, run(func(w *world, t backend.Task) {
+		{"running as a suspect", running, []backend.Guard{backend.PastDeadline, backend.Stopping}, func(w *world, q, o string) string {
+			id := w.suspect(in(q))
+			w.must(w.Store.Beat(w.ctx(), o, 1))
+			w.take(id, o)
+			return id
+		}},
+		{"running, to stop", running, []backend.Guard{backend.PastDeadline, backend.NotStopping, backend.Poison}, run(func(w *world, t backend.Task) {
 			_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: t.ID, Reason: "r"})
 			w.must(err)
 		})},
@@ -181,8 +187,8 @@ func attempts() []attempt {
 			_, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: "other", Owner: o, Nonce: "other", Max: 10, IDs: []string{t.ID}})
 			w.must(err)
 		}},
-		{"judge", []step{{10, stopped}, {7, waiting}}, nil, judge(1, 100)},
-		{"judge after too many crashes", []step{{10, stopped}, {7, failed}}, nil, judge(1, 1)},
+		{"judge", []step{{10, stopped}, {7, failed}, {7, waiting}}, []backend.Guard{backend.Poison}, judge(1, 100)},
+		{"judge after too many crashes", []step{{10, stopped}, {7, failed}, {7, waiting}}, nil, judge(1, 1)},
 		{"judge by another count", nil, nil, judge(2, 1)},
 		{"promote", []step{{11, failed}, {8, backend.StatusPending}, {8, backend.StatusRetrying}}, nil, promote(10)},
 		{"promote none", []step{{11, failed}}, nil, promote(0)},

@@ -142,7 +142,14 @@ func (l *Log) touched(n *Entry, c call, v any) []string {
 				ids = append(ids, id)
 			}
 		}
-	case string: // a queue, or a source
+	case string: // a queue, a source, or an owner
+		if c.op == "Refund" {
+			for id, t := range l.Tasks {
+				if t.Suspect != nil && t.Suspect.Owner == arg {
+					ids = append(ids, id)
+				}
+			}
+		}
 		if c.op == "Finish" {
 			return []string{arg, arg + "/done"}
 		}
@@ -205,7 +212,7 @@ func (l *Log) observe(e *edge, n *Entry, id string) {
 	n.Changes = append(n.Changes, Change{before, after})
 	if n.Op == "Claim" {
 		l.owner(n.Owner).runs[id] = true
-	} else if before.Status == backend.StatusRunning {
+	} else if before.Status == backend.StatusRunning && n.Op != "Refund" {
 		for _, o := range l.owners {
 			delete(o.runs, id)
 		}
@@ -216,7 +223,7 @@ func (l *Log) observe(e *edge, n *Entry, id string) {
 func same(a, b backend.Task) bool {
 	return a.Status == b.Status && a.Fence == b.Fence && a.Attempt == b.Attempt && a.Crashes == b.Crashes &&
 		a.RunAt.Equal(b.RunAt) && a.Ended.Equal(b.Ended) && (a.Subtasks == nil) == (b.Subtasks == nil) &&
-		string(a.Result) == string(b.Result)
+		string(a.Result) == string(b.Result) && (a.Suspect == nil) == (b.Suspect == nil)
 }
 
 // String renders the entries that concern any of the tasks, all of them without any.

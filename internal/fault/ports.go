@@ -100,6 +100,10 @@ func (s store) Judge(ctx context.Context, owner string, count int64, maxCrashes 
 	})
 }
 
+func (s store) Refund(ctx context.Context, owner string) error {
+	return only(ctx, s.p, call{"Refund", owner, toStore}, func(ctx context.Context) error { return s.in.Refund(ctx, owner) })
+}
+
 func (s store) Owned(ctx context.Context, owner string) ([]backend.Owned, error) {
 	return through(ctx, s.p, call{"Owned", owner, toStore}, func(ctx context.Context) ([]backend.Owned, error) {
 		return s.in.Owned(ctx, owner)

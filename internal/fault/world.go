@@ -118,7 +118,7 @@ func (e *edge) awaitUp(ctx context.Context, c call) error {
 // reads says that a call changes nothing that the log follows.
 func (c call) reads() bool {
 	switch c.op {
-	case "Insert", "Claim", "Settle", "Beat", "Judge", "Promote", "Spawn", "Discard", "Finish", "Stop", "Purge":
+	case "Insert", "Claim", "Settle", "Beat", "Judge", "Refund", "Promote", "Spawn", "Discard", "Finish", "Stop", "Purge":
 		return false
 	}
 	return true

@@ -28,6 +28,7 @@ const (
 	Stopping      Guard = "stop requested"
 	SameFence     Guard = "fence"           // of the claim that writes
 	Convicted     Guard = "owner convicted" // its counter is the one it was judged by
+	Poison        Guard = "the only suspect there, and crashes+1 ≥ max_crashes"
 	HintOwed      Guard = "no hint, or one older than 5 s × 2ⁿ"
 	InTime        Guard = "deadline not passed"
 	PastDeadline  Guard = "deadline passed"
@@ -54,7 +55,7 @@ var transitions = [...]Transition{
 	},
 	{
 		2, []Status{StatusWaiting, StatusPending, StatusRetrying}, []Status{StatusRunning}, []Actor{Worker},
-		[]Guard{Due, InTime, GateOpen, NotStopping}, "owner, claim nonce, fence+1, attempt+1, started",
+		[]Guard{Due, InTime, GateOpen, NotStopping}, "owner, claim nonce, fence+1, attempt+1, started, max_crashes",
 	},
 	{
 		3, []Status{StatusRunning}, []Status{StatusSuccess}, []Actor{Owner}, []Guard{SameFence, NotStopping},
@@ -73,8 +74,12 @@ var transitions = [...]Transition{
 		"attempt−1 (release at shutdown, snooze, payload of another version); hint emptied",
 	},
 	{
-		7, []Status{StatusRunning}, []Status{StatusWaiting, StatusFailed}, []Actor{Judge}, []Guard{Convicted},
-		"attempt−1, and crashes+1 unless the owner was draining; failed when crashes ≥ max_crashes",
+		7, []Status{StatusRunning}, []Status{StatusWaiting}, []Actor{Judge}, []Guard{Convicted},
+		"attempt−1; unless the owner was draining, a suspect, due in 1 s × 2ⁿ, and crashes+1 if it was the only suspect there",
+	},
+	{
+		7, []Status{StatusRunning}, []Status{StatusFailed}, []Actor{Judge}, []Guard{Convicted, Poison},
+		"attempt−1, crashes+1, error, ended",
 	},
 	{
 		8, []Status{StatusWaiting, StatusPending}, []Status{StatusPending}, []Actor{Dispatcher},

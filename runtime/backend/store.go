@@ -49,12 +49,17 @@ type Store interface {
 	// Owners returns the counters of all owners that have not been convicted, for judges to watch.
 	Owners(ctx context.Context) (map[string]int64, error)
 
-	// Judge convicts an owner whose counter is still count, once and for all, and ends its claims: they wait again, fail
-	// after maxCrashes (row 7), or stop where that was requested (row 10). What an owner ran that was draining waits again, and
-	// no crash is charged. It returns the tasks as they are now. With
-	// another count, or an owner that is unknown, it does nothing and returns none. Repeated, it finishes what an
-	// interrupted one has left, and ends claims that were granted meanwhile; these never ran, and are charged nothing.
+	// Judge convicts an owner whose counter is still count, once and for all, and ends its claims as a [Loss] says: they wait
+	// again, some as suspects, or fail (row 7), or stop where that was requested (row 10). maxCrashes is for tasks whose
+	// claims didn't name theirs. What an owner ran that was draining waits again, and nothing is counted. It returns the tasks
+	// as they are now. With another count, or an owner that is unknown, it does nothing and returns none. Repeated, it finishes
+	// what an interrupted one has left, as that one had decided, and ends claims that were granted meanwhile; these never ran,
+	// and nothing is counted against them.
 	Judge(ctx context.Context, owner string, count int64, maxCrashes int) ([]Task, error)
+
+	// Refund takes back what the loss of a convicted owner has counted against tasks that are not final, since that owner
+	// is alive after all. Repeating is safe; an owner that was not convicted is left alone.
+	Refund(ctx context.Context, owner string) error
 
 	// Owned lists what the store thinks an owner runs: what the owner audits itself against.
 	Owned(ctx context.Context, owner string) ([]Owned, error)
@@ -140,6 +145,9 @@ type Claim struct {
 	Fingerprint string
 	// Skip names the versions to which their tasks are left.
 	Skip []Version
+	// Suspects is how many tasks that are suspected (see [Suspect]) it may take, 0 or 1; others are taken in their place.
+	Suspects   int
+	MaxCrashes int // of the tasks that it takes; 0 leaves it to Judge
 }
 
 // A Version is all live workers of a queue whose payload has one fingerprint.
@@ -168,6 +176,7 @@ type Settle struct {
 	Log    []string      // lines, without newlines, that replace Task.Log; nil leaves it
 	// Payload is what the attempt has found out about the task's payload.
 	Payload PayloadState
+	Clear   bool // the task is not suspected any more: it has ended by itself, or has run for long enough
 }
 
 // A PayloadState is what an attempt has found out about a task's payload.

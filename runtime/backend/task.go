@@ -50,8 +50,13 @@ type Task struct {
 	Log []string `json:"log,omitempty"`
 
 	Attempt int   `json:"attempt"` // attempts begun and charged
-	Crashes int   `json:"crashes"` // owners lost while they ran it
+	Crashes int   `json:"crashes"` // lost owners that are charged to it
 	Fence   int64 `json:"fence"`   // raised by every claim
+
+	// MaxCrashes is by how many crashes it fails, as its last claim said; 0 before the first claim.
+	MaxCrashes int `json:"max_crashes,omitempty"`
+	// Suspect is set while it may have killed the process that ran it.
+	Suspect *Suspect `json:"suspect,omitempty"`
 
 	// Source is the task whose subtask this is, Batch the call to Subtasks that made it, OnFailure what its failure means
 	// for its siblings.

@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -34,11 +35,11 @@ func (s *store) nothing(ctx context.Context, c backend.Claim) (idle bool, next t
 	var convicted, busy int
 	var due sql.NullInt64
 	known, err := s.db.readRow(ctx, `SELECT owner.convicted,
-			EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND place = 1 AND `+claimable(c, "?4", "?6")+`) OR
+			EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND place = 1 AND suspected <= ?6 AND `+claimable(c, "?4", "?7")+`) OR
 			EXISTS (SELECT 1 FROM task WHERE owner = ?2 AND nonce = ?3 AND status = 2) OR
 			?5 <> '' AND EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND `+unfit("?5")+`),
 			(SELECT min(due) FROM task WHERE queue = ?1 AND place = 2)
-		FROM owner WHERE name = ?2`, withSkip(c, c.Queue, c.Owner, c.Nonce, list(c.Networks), c.Fingerprint), &convicted, &busy, &due)
+		FROM owner WHERE name = ?2`, withSkip(c, c.Queue, c.Owner, c.Nonce, list(c.Networks), c.Fingerprint, c.Suspects), &convicted, &busy, &due)
 	now := instant.Of(s.db.now())
 	switch {
 	case err != nil:
@@ -85,22 +86,26 @@ func (t *tx) claim(c backend.Claim) (catch, error) {
 		r.Status, r.Started = backend.StatusRunning, instant.Time(t.now)
 		r.Fence++
 		r.Attempt++
+		r.MaxCrashes = c.MaxCrashes
 	}
 	got.tasks = tasksOf(free)
-	return got, t.exec(`UPDATE task SET status = 2, place = 0, owner = ?, nonce = ?, settled = 0, fan_in = ?, started = ?,
+	return got, t.exec(`UPDATE task SET status = 2, place = 0, owner = ?, nonce = ?, settled = 0, fan_in = ?, started = ?, max_crashes = ?,
 			fence = fence + 1, attempt = attempt + 1
-		WHERE seq IN (SELECT value FROM json_each(?))`, c.Owner, c.Nonce, c.FanIn, t.now, list(seqs))
+		WHERE seq IN (SELECT value FROM json_each(?))`, c.Owner, c.Nonce, c.FanIn, t.now, c.MaxCrashes, list(seqs))
 }
 
-// free reads what a claim may take, the best first: none is past its deadline (row 2).
+// free reads what a claim may take, the best first: none is past its deadline (row 2), and of those that are suspected only as
+// many as it takes, the best of them.
 func (t *tx) free(c backend.Claim) ([]*record, error) {
+	args := withSkip(c, c.Queue, t.now, list(c.Networks), max(c.Suspects, 0), max(c.Max, 0))
+	free := `queue = ?1 AND place = 1 AND (deadline IS NULL OR deadline > ?2) AND ` + claimable(c, "?3", "?6")
 	if len(c.IDs) > 0 {
-		return t.tasks(`WHERE id IN (SELECT value FROM json_each(?1)) AND queue = ?2 AND place = 1
-			AND (deadline IS NULL OR deadline > ?3) AND `+claimable(c, "?5", "?6")+` ORDER BY weight DESC, task.seq LIMIT ?4`,
-			withSkip(c, list(c.IDs), c.Queue, t.now, max(c.Max, 0), list(c.Networks))...)
+		args = append(args, list(c.IDs))
+		free += fmt.Sprintf(` AND id IN (SELECT value FROM json_each(?%d))`, len(args))
 	}
-	return t.tasks(`WHERE queue = ?1 AND place = 1 AND (deadline IS NULL OR deadline > ?2) AND `+claimable(c, "?4", "?5")+`
-		ORDER BY weight DESC, task.seq LIMIT ?3`, withSkip(c, c.Queue, t.now, max(c.Max, 0), list(c.Networks))...)
+	return t.tasks(`WHERE `+free+` AND (suspected = 0 OR task.seq IN
+			(SELECT seq FROM task WHERE `+free+` AND suspected = 1 ORDER BY weight DESC, seq LIMIT ?4))
+		ORDER BY weight DESC, task.seq LIMIT ?5`, args...)
 }
 
 // claimable is the condition that a claim may take a task of its queue's line, with JSON arrays of the claim's Networks and

@@ -3,9 +3,10 @@ package embedded
 import (
 	"context"
 	"database/sql"
-	"fmt"
+	"encoding/json"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // admit makes an owner known, from its first beat or claim on, and refuses one that was convicted.
@@ -33,7 +34,7 @@ func (s *store) Beat(ctx context.Context, owner string, count int64) error {
 		if err := tx.admit(owner); err != nil {
 			return err
 		}
-		return tx.exec("UPDATE owner SET count = max(count, ?) WHERE name = ?", count, owner)
+		return tx.exec("UPDATE owner SET count = ?1, heard = ?2 WHERE name = ?3 AND count < ?1", count, tx.now, owner)
 	})
 }
 
@@ -110,8 +111,20 @@ func (s *store) Judge(ctx context.Context, owner string, count int64, maxCrashes
 		if err != nil {
 			return nil, err
 		}
-		for _, r := range lost {
-			if err := tx.orphan(r, maxCrashes, draining); err != nil {
+		var heard int64
+		if _, err := tx.row("SELECT heard FROM owner WHERE name = ?", []any{owner}, &heard); err != nil {
+			return nil, err
+		}
+		ran := make([]backend.Task, len(lost))
+		for i, r := range lost {
+			if ran[i], err = r.ran(); err != nil {
+				return nil, err
+			}
+		}
+		loss := backend.NewLoss(owner, ran, instant.Time(heard), instant.Time(tx.now), maxCrashes)
+		loss.Void = draining
+		for i, r := range lost {
+			if err := tx.orphan(r, &ran[i], &loss); err != nil {
 				return nil, err
 			}
 		}
@@ -119,20 +132,81 @@ func (s *store) Judge(ctx context.Context, owner string, count int64, maxCrashes
 	})
 }
 
-// orphan ends the claim of a convicted owner (rows 7 and 10).
-func (t *tx) orphan(r *row, maxCrashes int, draining bool) error {
+// orphan ends the claim of a convicted owner (rows 7 and 10) on a task, of which ran has what a loss is decided by.
+func (t *tx) orphan(r *row, ran *backend.Task, loss *backend.Loss) error {
 	if r.stopping {
 		return t.end(r, backend.StatusStopped, nil, reasonError(nil, r.reason))
 	}
-	r.attempt--
-	if !draining {
-		r.crashes++
+	wait := loss.Free(ran)
+	if err := t.setSuspect(r.seq, ran); err != nil {
+		return err
 	}
-	if draining || r.crashes < maxCrashes {
-		return t.release(r, backend.StatusWaiting, r.due, nil)
+	r.attempt, r.crashes = ran.Attempt, ran.Crashes
+	if ran.Status == backend.StatusFailed {
+		return t.end(r, ran.Status, nil, ran.Error)
 	}
-	return t.end(r, backend.StatusFailed, nil, &backend.TaskError{
-		Code: backend.ErrInternal, Message: fmt.Sprintf("%d processes were lost while they ran it", r.crashes),
+	if wait > 0 {
+		r.due = t.now + int64(wait)
+	}
+	return t.release(r, ran.Status, r.due, nil)
+}
+
+// ran returns the part of a task by which a loss is decided.
+func (r *row) ran() (backend.Task, error) {
+	s, err := scanSuspect(r.id, r.suspect)
+	return backend.Task{
+		ID: r.id, Attempt: r.attempt, Crashes: r.crashes, MaxCrashes: r.maxCrashes, Started: instant.Time(r.started), Suspect: s,
+	}, err
+}
+
+// scanSuspect decodes the column suspect.
+func scanSuspect(id string, text sql.NullString) (*backend.Suspect, error) {
+	if !text.Valid {
+		return nil, nil
+	}
+	s := new(backend.Suspect)
+	if err := json.Unmarshal([]byte(text.String), s); err != nil {
+		return nil, backend.Errorf(backend.ErrDataLoss, "the suspicion of task %q: %w", id, err)
+	}
+	return s, nil
+}
+
+// setSuspect writes what is known of a task as a suspect.
+func (t *tx) setSuspect(seq int64, task *backend.Task) error {
+	var text any
+	if task.Suspect != nil {
+		b, err := json.Marshal(task.Suspect)
+		if err != nil {
+			return err
+		}
+		text = string(b)
+	}
+	return t.exec("UPDATE task SET suspect = ?, suspected = ? WHERE seq = ?", text, task.Suspected(), seq)
+}
+
+// Refund implements backend.Store.
+func (s *store) Refund(ctx context.Context, owner string) error {
+	return change(ctx, s.db.writer, func(tx *tx) error {
+		var convicted bool
+		if _, err := tx.row("SELECT convicted FROM owner WHERE name = ?", []any{owner}, &convicted); err != nil || !convicted {
+			return err
+		}
+		lost, err := tx.tasks("WHERE suspect IS NOT NULL AND status < 4 AND suspect ->> '$.owner' = ?", owner)
+		if err != nil {
+			return err
+		}
+		for _, r := range lost {
+			if !r.Refund(owner) {
+				continue
+			}
+			if err := tx.setSuspect(r.seq, &r.Task); err != nil {
+				return err
+			}
+			if err := tx.exec("UPDATE task SET crashes = ? WHERE seq = ?", r.Crashes, r.seq); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 

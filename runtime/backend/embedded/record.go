@@ -38,7 +38,7 @@ const (
 const taskColumns = `task.seq, id, queue, status, weight, due, ifnull(deadline, 0), attempt, crashes, fence,
 	ifnull(unique_key, ''), ifnull(source, ''), batch, on_failure, done_of, retry_of, fingerprint, timeout, started, ended,
 	progress, result, error_code, error_message, subtasks, log, trace, allow,
-	retried_by, ifnull(wrong_since, 0), payload`
+	retried_by, ifnull(wrong_since, 0), max_crashes, suspect, payload`
 
 const selectTask = "SELECT " + taskColumns + " FROM task LEFT JOIN payload ON payload.seq = task.seq "
 
@@ -54,11 +54,11 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	r := new(record)
 	t := &r.Task
 	var due, deadline, started, ended, wrong int64
-	var code, message, subtasks, log, allow sql.NullString
+	var code, message, subtasks, log, allow, suspect sql.NullString
 	err := rows.Scan(&r.seq, &t.ID, &t.Queue, &r.status, &t.Weight, &due, &deadline, &t.Attempt, &t.Crashes, &t.Fence,
 		&t.UniqueKey, &t.Source, &t.Batch, (*string)(&t.OnFailure), &t.DoneOf, &t.RetryOf, &t.Fingerprint, (*int64)(&t.Timeout),
 		&started, &ended, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &code, &message, &subtasks, &log, &t.Trace,
-		&allow, &t.RetriedBy, &wrong, (*[]byte)(&t.Payload))
+		&allow, &t.RetriedBy, &wrong, &t.MaxCrashes, &suspect, (*[]byte)(&t.Payload))
 	if err != nil {
 		return nil, err
 	}
@@ -78,6 +78,9 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 		if err := json.Unmarshal([]byte(allow.String), &t.Allow); err != nil {
 			return nil, backend.Errorf(backend.ErrDataLoss, "the addresses of task %q: %w", t.ID, err)
 		}
+	}
+	if t.Suspect, err = scanSuspect(t.ID, suspect); err != nil {
+		return nil, err
 	}
 	if !subtasks.Valid {
 		return r, nil

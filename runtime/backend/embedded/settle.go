@@ -60,6 +60,11 @@ func (t *tx) settle(r *row, e *backend.Settle) (backend.Settled, error) {
 	if err := t.notePayload(r, e.Payload); err != nil {
 		return 0, err
 	}
+	if e.Clear && r.suspect.Valid {
+		if err := t.setSuspect(r.seq, &backend.Task{}); err != nil {
+			return backend.SettleLost, err
+		}
+	}
 	return r.applied(), t.settled(r, e)
 }
 

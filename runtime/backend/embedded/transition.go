@@ -27,19 +27,23 @@ type row struct {
 	doneOf    string
 	family    bool // it has subtasks
 	log       any  // lines that replace those there are; nil leaves them
+
+	started    int64
+	maxCrashes int
+	suspect    sql.NullString
 }
 
 func scanRow(rows *sql.Rows) (*row, error) {
 	r := new(row)
 	return r, rows.Scan(&r.seq, &r.id, &r.queue, &r.status, &r.due, &r.attempt, &r.crashes, &r.fence, &r.nonce, &r.settled,
-		&r.stopping, &r.reason, &r.gate, &r.source, &r.root, &r.doneOf, &r.family)
+		&r.stopping, &r.reason, &r.gate, &r.source, &r.root, &r.doneOf, &r.family, &r.started, &r.maxCrashes, &r.suspect)
 }
 
 // rows reads the rows of tasks.
 func (t *tx) rows(where string, args ...any) ([]*row, error) {
 	return queryAll(t, scanRow, `SELECT seq, id, queue, status, due, attempt, crashes, fence, nonce, settled, stopping, reason,
-		gate, ifnull(source, ''), ifnull(root, ''), done_of, EXISTS (SELECT 1 FROM family WHERE family.source = task.id)
-		FROM task WHERE `+where, args...)
+		gate, ifnull(source, ''), ifnull(root, ''), done_of, EXISTS (SELECT 1 FROM family WHERE family.source = task.id),
+		started, max_crashes, suspect FROM task WHERE `+where, args...)
 }
 
 // oneRow is rows for one task; nil where there is none.

@@ -242,6 +242,13 @@ func (m mixedStore) Judge(ctx context.Context, owner string, count int64, maxCra
 	return tasks, err
 }
 
+func (m mixedStore) Refund(ctx context.Context, owner string) (err error) {
+	if !m.r.other() {
+		return m.here.Refund(ctx, owner)
+	}
+	return m.r.call(ctx, "store", "Refund", []any{owner})
+}
+
 func (m mixedStore) Owned(ctx context.Context, owner string) (owned []backend.Owned, err error) {
 	if !m.r.other() {
 		return m.here.Owned(ctx, owner)

@@ -55,7 +55,10 @@ func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, tim
 		if r == nil {
 			break
 		}
-		s.run(r, cl, c.FanIn, now)
+		if r.Suspected() {
+			c.Suspects--
+		}
+		s.run(r, cl, &c, now)
 		tasks = append(tasks, r.Task)
 	}
 	return tasks, next, nil
@@ -72,24 +75,31 @@ func (s *store) claimThese(q *queue, o *owner, c backend.Claim, now tick) []back
 	slices.SortFunc(free, func(a, b *record) int {
 		return cmp.Or(cmp.Compare(b.Weight, a.Weight), cmp.Compare(a.seq, b.seq))
 	})
-	free = slices.Compact(free)
+	free = slices.DeleteFunc(slices.Compact(free), func(r *record) bool {
+		if r.Suspected() {
+			c.Suspects--
+			return c.Suspects < 0
+		}
+		return false
+	})
 	free = free[:min(len(free), max(c.Max, 0))]
 	tasks := make([]backend.Task, len(free))
 	cl := &claim{owner: o, nonce: c.Nonce}
 	for i, r := range free {
-		s.run(r, cl, c.FanIn, now)
+		s.run(r, cl, &c, now)
 		tasks[i] = r.Task
 	}
 	return tasks
 }
 
 // run gives a task to a claim (row 2).
-func (s *store) run(r *record, cl *claim, fanIn bool, now tick) {
+func (s *store) run(r *record, cl *claim, c *backend.Claim, now tick) {
 	s.move(2, r, backend.StatusRunning, now)
 	r.Fence++
 	r.Attempt++
 	r.Started = now.wall
-	r.fanIn, r.settled, r.nonce = fanIn, false, 0
+	r.MaxCrashes = c.MaxCrashes
+	r.fanIn, r.settled, r.nonce = c.FanIn, false, 0
 	cl.add(r)
 }
 
@@ -171,6 +181,9 @@ func (s *store) settle(e *backend.Settle, now tick) backend.Settled {
 		if r.WrongVersionSince.IsZero() {
 			r.WrongVersionSince = now.wall
 		}
+	}
+	if e.Clear {
+		r.Suspect = nil
 	}
 	switch e.To {
 	case backend.StatusSuccess:

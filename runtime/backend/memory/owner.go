@@ -2,8 +2,8 @@ package memory
 
 import (
 	"context"
-	"fmt"
 	"slices"
+	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -11,6 +11,7 @@ import (
 // An owner is a process that claims, known from its first beat or claim on. One that was convicted is remembered.
 type owner struct {
 	count     int64
+	heard     time.Time // when count last rose
 	convicted bool
 	draining  bool
 	running   []*record
@@ -57,7 +58,9 @@ func (s *store) Beat(ctx context.Context, name string, count int64) error {
 	if o.convicted {
 		return convicted(name)
 	}
-	o.count = max(o.count, count)
+	if count > o.count {
+		o.count, o.heard = count, s.now().wall
+	}
 	return nil
 }
 
@@ -112,31 +115,58 @@ func (s *store) Judge(ctx context.Context, name string, count int64, maxCrashes 
 	slices.SortFunc(lost, inOrder)
 	tasks := make([]backend.Task, len(lost))
 	for i, r := range lost {
-		s.orphan(r, maxCrashes, o.draining, now)
+		tasks[i] = r.Task
+	}
+	loss := backend.NewLoss(name, tasks, o.heard, now.wall, maxCrashes)
+	loss.Void = o.draining
+	for i, r := range lost {
+		s.orphan(r, &loss, now)
 		tasks[i] = r.Task
 	}
 	return tasks, nil
 }
 
 // orphan ends the claim of a convicted owner (rows 7 and 10).
-func (s *store) orphan(r *record, maxCrashes int, draining bool, now tick) {
+func (s *store) orphan(r *record, loss *backend.Loss, now tick) {
 	if r.stopping {
 		r.Error = reasonError(nil, r.reason)
 		s.move(10, r, backend.StatusStopped, now)
 		return
 	}
-	r.Attempt--
-	if !draining {
-		r.Crashes++
+	freed := r.Task
+	if wait := loss.Free(&freed); wait > 0 {
+		r.delay(wait, now)
 	}
-	if draining || r.Crashes < maxCrashes {
-		s.move(7, r, backend.StatusWaiting, now)
-		return
+	r.Attempt, r.Crashes, r.Suspect, r.Error = freed.Attempt, freed.Crashes, freed.Suspect, freed.Error
+	s.move(7, r, freed.Status, now)
+}
+
+// Refund implements backend.Store.
+func (s *store) Refund(ctx context.Context, name string) error {
+	if err := alive(ctx); err != nil {
+		return err
 	}
-	r.Error = &backend.TaskError{
-		Code: backend.ErrInternal, Message: fmt.Sprintf("%d processes were lost while they ran it", r.Crashes),
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o := s.owners[name]; o == nil || !o.convicted {
+		return nil
 	}
-	s.move(7, r, backend.StatusFailed, now)
+	now := s.now()
+	for _, r := range s.tasks {
+		t := r.Task
+		if !t.Refund(name) {
+			continue
+		}
+		waits := r.place != nowhere
+		if waits {
+			r.queue.leave(r, false) // a suspect waits in another line
+		}
+		r.Crashes, r.Suspect = t.Crashes, t.Suspect
+		if waits {
+			r.queue.enter(r, now.at)
+		}
+	}
+	return nil
 }
 
 // Owned implements backend.Store.

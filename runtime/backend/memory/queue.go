@@ -20,9 +20,9 @@ const (
 // A queue is a named line of tasks. The store's mutex guards it.
 type queue struct {
 	name    string
-	ready   line // those that may be claimed from everywhere and have the fingerprint print
+	ready   line // those that may be claimed from everywhere, have the fingerprint print and are not suspected
 	print   string
-	pinned  map[string]*line   // ready, too: all others, by fingerprint and Allow
+	pinned  map[string]*line   // ready, too: all others, by fingerprint, Allow, and whether they are suspected
 	unfit   []slot             // those that have waited since their payload did not decode; some may be stale
 	delayed timeline           // by due time
 	expiry  timeline           // by deadline, all that have one and have not ended
@@ -123,10 +123,13 @@ func (q *queue) nextDue(now int64) time.Duration {
 
 // lineOf is the line in which a task is when it is ready.
 func (q *queue) lineOf(r *record) *line {
-	if len(r.Allow) == 0 && r.Fingerprint == q.print {
+	if len(r.Allow) == 0 && r.Fingerprint == q.print && !r.Suspected() {
 		return &q.ready
 	}
 	key := r.Fingerprint + " " + strings.Join(r.Allow, " ")
+	if r.Suspected() {
+		key += " suspects"
+	}
 	l := q.pinned[key]
 	if l == nil {
 		if q.pinned == nil {
@@ -149,6 +152,7 @@ func (q *queue) best(c *backend.Claim) (*record, *line) {
 		switch r := l.best(); {
 		case r == nil:
 			delete(q.pinned, key)
+		case r.Suspected() && c.Suspects <= 0:
 		case r.Allowed(c.Networks) && !c.Skips(&r.Task) && (first == nil || r.Weight > first.Weight || r.Weight == first.Weight && r.seq < first.seq):
 			first, in = r, l
 		}

@@ -15,7 +15,7 @@ import (
 // Claim implements backend.Store.
 //
 // Where it names no more ids than it may take, which is how hints are followed, it is one update and one read of what that
-// took, between two looks at the owner; repeated with its nonce, it may take of the same ids what it could not before.
+// took, between two looks at the owner, and one read more where it could not take all of them and may take a suspect; repeated with its nonce, it may take of the same ids what it could not before.
 // next is not looked for then: Promote says it.
 //
 // An owner may be convicted while its claim is under way, and then nobody would free what it took: so there is a look at
@@ -38,7 +38,10 @@ func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, tim
 	var found []*document
 	ids := slices.Compact(slices.Sorted(slices.Values(c.IDs)))
 	if len(ids) > 0 && len(ids) <= c.Max {
-		_, found, err = s.take(ctx, c, ids)
+		_, found, err = s.take(ctx, c, ids, nil)
+		if err == nil && len(found) < len(ids) {
+			found, err = s.takeSuspect(ctx, c, ids, found)
+		}
 	} else {
 		if len(ids) == 0 {
 			if err = s.fit(ctx, c); err != nil {
@@ -103,15 +106,27 @@ func (c *Client) fit(ctx context.Context, claim backend.Claim) error {
 	return nil
 }
 
-// take takes those of the tasks that can be claimed, and returns how many that were and all that the claim has now.
-func (c *Client) take(ctx context.Context, claim backend.Claim, ids []string) (int64, []*document, error) {
+// isSuspected is the field that only tasks have that are suspected.
+const isSuspected = "suspect.suspected"
+
+// take takes those of the tasks that can be claimed, of the suspected ones only those named, and returns how many that were
+// and all that the claim has now.
+func (c *Client) take(ctx context.Context, claim backend.Claim, ids, suspects []string) (int64, []*document, error) {
 	now := c.clock.now()
 	u := change{
-		set: m{"status": string(backend.StatusRunning), "owner": claim.Owner, "nonce": claim.Nonce, "started": now, "fan_in": claim.FanIn},
+		set: m{
+			"status": string(backend.StatusRunning), "owner": claim.Owner, "nonce": claim.Nonce, "started": now, "fan_in": claim.FanIn,
+			"max_crashes": claim.MaxCrashes,
+		},
 		inc: m{"fence": int64(1), "attempt": 1}, unset: []string{"place", "wake", "hints", "hint_due", "settled"},
 	}
 	filter := claimable(claim, now)
 	filter["_id"] = m{"$in": ids}
+	if len(suspects) == 0 {
+		filter[isSuspected] = nil
+	} else {
+		filter["$or"] = []m{{isSuspected: nil}, {"_id": m{"$in": suspects}}}
+	}
 	var matched int64
 	err := c.withRoom(ctx, func() []string { return ids }, func() error {
 		r, err := c.tasks.UpdateMany(ctx, filter, u.update(), lookByID)
@@ -125,6 +140,31 @@ func (c *Client) take(ctx context.Context, claim backend.Claim, ids []string) (i
 	}
 	found, err := c.taken(ctx, claim)
 	return max(matched, int64(len(found))), found, err
+}
+
+// takeSuspect adds to what a claim has found the best suspect of the named tasks, if it may take one and has none yet.
+func (c *Client) takeSuspect(ctx context.Context, claim backend.Claim, ids []string, found []*document) ([]*document, error) {
+	if claim.Suspects <= len(suspectsOf(found)) {
+		return found, nil
+	}
+	filter := claimable(claim, c.clock.now())
+	filter["_id"], filter[isSuspected] = m{"$in": ids}, true
+	best, err := c.bestOf(ctx, filter, 1)
+	if err != nil || len(best) == 0 {
+		return found, err
+	}
+	_, found, err = c.take(ctx, claim, idsOf(best), idsOf(best))
+	return found, err
+}
+
+// suspectsOf returns the ids of those that are suspected.
+func suspectsOf(found []*document) (ids []string) {
+	for _, x := range found {
+		if x.Suspect != nil && x.Suspect.Suspected {
+			ids = append(ids, x.ID)
+		}
+	}
+	return ids
 }
 
 // taken returns what a claim took and still runs.
@@ -147,20 +187,40 @@ func (c *Client) takeBest(ctx context.Context, claim backend.Claim, ids []string
 		} else {
 			filter["place"] = inLine // ripen was called just now
 		}
-		free, err := c.find(ctx, filter, options.Find().SetSort(d{desc("weight"), asc("created"), asc("_id")}).
-			SetLimit(int64(claim.Max*n)).SetProjection(m{"_id": 1}))
+		if claim.Suspects <= 0 {
+			filter[isSuspected] = nil
+		}
+		limit := claim.Max * n
+		free, err := c.bestOf(ctx, filter, limit)
+		suspects := suspectsOf(free)
+		if err == nil && len(suspects) > max(claim.Suspects, 0) { // the others are not to be in the way
+			suspects = suspects[:claim.Suspects]
+			filter[isSuspected] = nil
+			var others []*document
+			others, err = c.bestOf(ctx, filter, limit)
+			free = slices.DeleteFunc(free, func(x *document) bool { return !slices.Contains(suspects, x.ID) })
+			free = append(free, others...)
+			slices.SortFunc(free, bestFirst)
+			free = free[:min(len(free), limit)]
+		}
 		if err != nil || len(free) == 0 {
 			return nil, err
 		}
 		if n > 1 {
 			rand.Shuffle(len(free), func(i, j int) { free[i], free[j] = free[j], free[i] })
 		}
-		took, found, err := c.take(ctx, claim, idsOf(free[:min(len(free), claim.Max)]))
+		took, found, err := c.take(ctx, claim, idsOf(free[:min(len(free), claim.Max)]), suspects)
 		if err != nil || took > 0 {
 			return found, err
 		}
 	}
 	return nil, nil
+}
+
+// bestOf returns what is needed to choose from the best of the tasks that match.
+func (c *Client) bestOf(ctx context.Context, filter m, limit int) ([]*document, error) {
+	return c.find(ctx, filter, options.Find().SetSort(d{desc("weight"), asc("created"), asc("_id")}).SetLimit(int64(limit)).
+		SetProjection(m{"weight": 1, "created": 1, "suspect": 1}))
 }
 
 // wider is from how many times as many as are wanted is drawn next.

@@ -31,6 +31,8 @@ type document struct {
 	Attempt     int      `bson:"attempt"`
 	Crashes     int      `bson:"crashes"`
 	Fence       int64    `bson:"fence"`
+	MaxCrashes  int      `bson:"max_crashes,omitempty"`
+	Suspect     *suspect `bson:"suspect,omitempty"`
 	Batch       string   `bson:"batch,omitempty"`
 	OnFailure   string   `bson:"on_failure,omitempty"`
 	DoneOf      string   `bson:"done_of,omitempty"`
@@ -88,6 +90,24 @@ type failure struct {
 	Message string `bson:"message"`
 }
 
+// A suspect is a [backend.Suspect] as it is stored.
+type suspect struct {
+	Suspected bool   `bson:"suspected,omitempty"` // it is one now
+	Losses    int    `bson:"losses"`
+	For       int64  `bson:"for"`
+	Cleared   int    `bson:"cleared,omitempty"`
+	Owner     string `bson:"owner,omitempty"`
+	Charged   bool   `bson:"charged,omitempty"`
+}
+
+func suspectOf(t *backend.Task) *suspect {
+	s := t.Suspect
+	if s == nil {
+		return nil
+	}
+	return &suspect{t.Suspected(), s.Losses, int64(s.For), s.Cleared, s.Owner, s.Charged}
+}
+
 type counts struct {
 	Total     int   `bson:"total"`
 	Succeeded int   `bson:"succeeded"`
@@ -140,7 +160,10 @@ func (x *document) task() backend.Task {
 		Fingerprint: x.Fingerprint, Result: x.Result, Progress: x.Progress, Attempt: x.Attempt, Crashes: x.Crashes, Fence: x.Fence,
 		Batch: x.Batch, OnFailure: backend.FailurePolicy(x.OnFailure), DoneOf: x.DoneOf, RetryOf: x.RetryOf, UniqueKey: x.UniqueKey,
 		Log: x.Log, Trace: x.Trace, Timeout: time.Duration(x.Timeout), Created: instant.Time(x.Created), RunAt: instant.Time(x.Due), Deadline: instant.Time(x.Deadline),
-		Started: instant.Time(x.Started), Ended: instant.Time(x.Ended), Allow: x.Allow, RetriedBy: x.RetriedBy, WrongVersionSince: instant.Time(x.WrongSince),
+		Started: instant.Time(x.Started), Ended: instant.Time(x.Ended), Allow: x.Allow, RetriedBy: x.RetriedBy, WrongVersionSince: instant.Time(x.WrongSince), MaxCrashes: x.MaxCrashes,
+	}
+	if s := x.Suspect; s != nil {
+		t.Suspect = &backend.Suspect{Losses: s.Losses, For: time.Duration(s.For), Cleared: s.Cleared, Owner: s.Owner, Charged: s.Charged}
 	}
 	if x.Kin != nil {
 		t.Source = x.Kin.Source

@@ -56,6 +56,7 @@ var indexes = []struct {
 	{"fast", d{asc("fast")}, true, false},
 	{"unfit", d{asc("unfit")}, true, false},
 	{"open_set", d{asc("open_set")}, true, false},
+	{"lost", d{asc("suspect.owner")}, true, false},
 }
 
 // makeIndexes makes those that are missing. Several programs may do so at once.

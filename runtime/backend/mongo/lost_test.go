@@ -113,7 +113,7 @@ func TestRepeatedAfterALostReplyNothingHappensTwice(t *testing.T) {
 		_, err := s.Judge(ctx, "o", 1, 3)
 		return err
 	})
-	if kid := get("a/0"); kid.Status != backend.StatusWaiting || kid.Crashes != 1 || kid.Attempt != 0 {
+	if kid := get("a/0"); kid.Status != backend.StatusWaiting || kid.Suspect == nil || kid.Suspect.Losses != 1 || kid.Attempt != 0 {
 		t.Errorf("%+v", kid)
 	}
 	cutter.twice(t, "update", func() error {
@@ -208,7 +208,7 @@ func TestWhatAnInterruptedJudgeHasLeftIsFreedByTheNext(t *testing.T) {
 	}
 	freed, err := s.Judge(ctx, "o", 4, 3)
 	must(t, err)
-	if len(freed) != 1 || freed[0].Status != backend.StatusWaiting || freed[0].Crashes != 1 {
+	if len(freed) != 1 || freed[0].Status != backend.StatusWaiting || freed[0].Suspect == nil || freed[0].Suspect.Losses != 1 {
 		t.Errorf("freed %+v", freed)
 	}
 	if owners, err := s.Owners(ctx); err != nil || len(owners) != 0 {

@@ -249,16 +249,13 @@ func (c *Client) purgeOwners(ctx context.Context) error {
 		known[o.Name] = o
 	}
 	for _, b := range busy {
-		most, charged := 1<<30, true // of an owner that nobody remembers
-		if o := known[b.Owner]; o != nil {
-			if !o.Freed {
-				continue
-			}
-			most, charged = o.Most, false // see Judge
+		if o := known[b.Owner]; o != nil && !o.Freed {
+			continue
 		}
-		// A claim makes its owner known after it took something, and gives that back itself if it can.
+		// A claim makes its owner known after it took something, and gives that back itself if it can. So what it has left here
+		// was never begun: nothing is charged.
 		late := m{"owner": b.Owner, "started": m{"$lt": c.clock.now() - int64(lateClaim)}}
-		if _, err := c.free(ctx, late, most, charged); err != nil {
+		if _, err := c.free(ctx, late, &backend.Loss{Owner: b.Owner, Void: true}); err != nil {
 			return err
 		}
 	}

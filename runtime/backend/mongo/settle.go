@@ -152,6 +152,9 @@ func settled(e *backend.Settle, unfit string, now int64) change {
 			u.set["error"] = failureOf(e.Error)
 		}
 	}
+	if e.Clear {
+		u.unset = append(u.unset, "suspect")
+	}
 	if e.Log != nil {
 		u.set["log"] = e.Log
 	}

@@ -89,6 +89,10 @@ func (s *inTurnStore) Judge(ctx context.Context, owner string, count int64, maxC
 	return s.next().Judge(ctx, owner, count, maxCrashes)
 }
 
+func (s *inTurnStore) Refund(ctx context.Context, owner string) error {
+	return s.next().Refund(ctx, owner)
+}
+
 func (s *inTurnStore) Owned(ctx context.Context, owner string) ([]backend.Owned, error) {
 	return s.next().Owned(ctx, owner)
 }
