@@ -170,8 +170,12 @@ func methodOptions(s ir.Service, m ir.Method) string {
 }
 
 func workerOptions(w ir.Worker) string {
-	return fmt.Sprintf("max=%d timeout=%s retries=%d backoff=%v weight=%d isolation=%s", w.Max,
-		timeoutText(w.Timeout), w.Retries, w.Backoff, w.Weight, w.Isolation) + clientOption(w.Client)
+	options := fmt.Sprintf("max=%d timeout=%s retries=%d backoff=%v weight=%d isolation=%s", w.Max,
+		timeoutText(w.Timeout), w.Retries, w.Backoff, w.Weight, w.Isolation)
+	if w.MaxCrashes != 0 {
+		options += fmt.Sprintf(" max_crashes=%d", w.MaxCrashes)
+	}
+	return options + clientOption(w.Client)
 }
 
 func clientOption(client string) string {

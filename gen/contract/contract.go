@@ -80,16 +80,17 @@ type Method struct {
 
 // A Worker is one worker.
 type Worker struct {
-	Type      string   `json:"type"`
-	Client    string   `json:"client,omitempty"` // as of a Service
-	Max       int      `json:"max,omitempty"`
-	Timeout   Duration `json:"timeout,omitempty"` // 0: none
-	Retries   int      `json:"retries,omitempty"`
-	Backoff   Duration `json:"backoff,omitempty"`
-	Weight    int      `json:"weight"`
-	Isolation string   `json:"isolation,omitempty"`
-	Payload   Value    `json:"payload"`
-	Result    *Value   `json:"result,omitempty"` // nil where Run returns only an error
+	Type       string   `json:"type"`
+	Client     string   `json:"client,omitempty"` // as of a Service
+	Max        int      `json:"max,omitempty"`
+	Timeout    Duration `json:"timeout,omitempty"` // 0: none
+	Retries    int      `json:"retries,omitempty"`
+	MaxCrashes int      `json:"maxCrashes,omitempty"` // 0: the App's
+	Backoff    Duration `json:"backoff,omitempty"`
+	Weight     int      `json:"weight"`
+	Isolation  string   `json:"isolation,omitempty"`
+	Payload    Value    `json:"payload"`
+	Result     *Value   `json:"result,omitempty"` // nil where Run returns only an error
 	// Jobs are those that are declared with the worker, by id.
 	Jobs map[string]Job `json:"jobs,omitempty"`
 }

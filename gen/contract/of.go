@@ -78,15 +78,16 @@ func (s speller) param(p ir.Param) (member, typ string) { return p.Member, s.spe
 
 func (s speller) worker(w ir.Worker) (queue string, _ Worker) {
 	worker := Worker{
-		Type:      w.Type,
-		Client:    w.Client,
-		Max:       w.Max,
-		Timeout:   Duration(w.Timeout),
-		Retries:   w.Retries,
-		Backoff:   Duration(w.Backoff),
-		Weight:    w.Weight,
-		Isolation: w.Isolation,
-		Payload:   s.value(w.Payload),
+		Type:       w.Type,
+		Client:     w.Client,
+		Max:        w.Max,
+		Timeout:    Duration(w.Timeout),
+		Retries:    w.Retries,
+		MaxCrashes: w.MaxCrashes,
+		Backoff:    Duration(w.Backoff),
+		Weight:     w.Weight,
+		Isolation:  w.Isolation,
+		Payload:    s.value(w.Payload),
 		Jobs: index(w.Jobs, func(j ir.Job) (string, Job) {
 			return j.ID, Job{Cron: j.Cron, Zone: j.Zone, Allow: j.Allow, Missed: j.Missed, Overlap: j.Overlap}
 		}),

@@ -144,6 +144,7 @@ var table = []Spec{
 			{Name: "retries", Kind: Int, Default: "0", Min: 0, Max: 1000, Doc: "attempts after the first has failed"},
 			{Name: "backoff", Kind: Duration, Default: "1s", Min: 1, Max: int64(day), Doc: "wait before the first retry; doubles each time, up to 5m"},
 			{Name: "weight", Kind: Int, Default: "1", Min: -1000, Max: 1000, Doc: "which tasks go first: those of the higher weight"},
+			{Name: "max_crashes", Kind: Int, Absent: "the App's, 3", Min: 1, Max: 1000, Doc: "deaths of processes, as the only suspect, by which a task fails"},
 			{Name: "isolation", Kind: Choice, Default: "goroutine", Choices: []string{"goroutine", "process"}, Doc: "what a task runs in"},
 			client,
 		},

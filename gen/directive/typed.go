@@ -23,14 +23,16 @@ type Method struct {
 
 // Worker is what an //af:worker directive says.
 type Worker struct {
-	Name      string // of its queue; "" to derive it from the type's
-	Max       int
-	Timeout   time.Duration // 0 for none
-	Retries   int
-	Backoff   time.Duration
-	Weight    int
-	Isolation string // goroutine or process
-	Client    string // as of RPC
+	Name    string // of its queue; "" to derive it from the type's
+	Max     int
+	Timeout time.Duration // 0 for none
+	Retries int
+	Backoff time.Duration
+	Weight  int
+	// MaxCrashes is 0 where the App decides.
+	MaxCrashes int
+	Isolation  string // goroutine or process
+	Client     string // as of RPC
 }
 
 // Allow is what an //af:allow directive says.
@@ -74,14 +76,15 @@ func (d *Directive) Method() (Method, diag.List) {
 func (d *Directive) Worker() (Worker, diag.List) {
 	of, problems := d.values()
 	return Worker{
-		Name:      value[string](of, "name"),
-		Max:       value[int](of, "max"),
-		Timeout:   value[time.Duration](of, "timeout"),
-		Retries:   value[int](of, "retries"),
-		Backoff:   value[time.Duration](of, "backoff"),
-		Weight:    value[int](of, "weight"),
-		Isolation: value[string](of, "isolation"),
-		Client:    value[string](of, "client"),
+		Name:       value[string](of, "name"),
+		Max:        value[int](of, "max"),
+		Timeout:    value[time.Duration](of, "timeout"),
+		Retries:    value[int](of, "retries"),
+		MaxCrashes: value[int](of, "max_crashes"),
+		Backoff:    value[time.Duration](of, "backoff"),
+		Weight:     value[int](of, "weight"),
+		Isolation:  value[string](of, "isolation"),
+		Client:     value[string](of, "client"),
 	}, problems
 }
 

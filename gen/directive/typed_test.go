@@ -49,7 +49,8 @@ func TestValuesAndDefaults(t *testing.T) {
 		{"//af:method idempotent=false", directive.Method{}},
 		{"//af:worker", directive.Worker{Max: 10, Backoff: time.Second, Weight: 1, Isolation: "goroutine"}},
 		{"//af:worker name=q max=10000 timeout=720h retries=1000 backoff=24h weight=-1000 isolation=process",
-			directive.Worker{"q", 10000, 720 * time.Hour, 1000, 24 * time.Hour, -1000, "process", ""}},
+			directive.Worker{"q", 10000, 720 * time.Hour, 1000, 24 * time.Hour, -1000, 0, "process", ""}},
+		{"//af:worker max_crashes=1000", directive.Worker{Max: 10, Backoff: time.Second, Weight: 1, MaxCrashes: 1000, Isolation: "goroutine"}},
 		{"//af:worker weight=0 retries=0", directive.Worker{Max: 10, Backoff: time.Second, Isolation: "goroutine"}},
 	} {
 		got, codes := typed(t, c.line)
@@ -74,6 +75,7 @@ func TestAWrongValueIsReportedAndCountsAsNotGiven(t *testing.T) {
 		{"max=0", diag.BadValue}, {"max=10001", diag.BadValue}, {"max=1.5", diag.BadValue}, {"max=0x10", diag.BadValue}, {"max=9223372036854775808", diag.BadValue},
 		{"retries=-1", diag.BadValue}, {"retries=1001", diag.BadValue},
 		{"weight=-1001", diag.BadValue}, {"weight=1001", diag.BadValue},
+		{"max_crashes=0", diag.BadValue}, {"max_crashes=1001", diag.BadValue},
 		{"isolation=thread", diag.BadValue}, {"isolation=Process", diag.BadValue}, {`isolation=""`, diag.BadValue},
 		{`name=""`, diag.BadValue}, {"name=9", diag.BadValue}, {"name=" + long, diag.BadValue}, {"name=_x", diag.BadValue},
 		{"name=_af", diag.ReservedName}, {"name=_af.x", diag.ReservedName}, {"name=_afx", diag.ReservedName},
@@ -119,7 +121,7 @@ func TestEveryKeyHasAField(t *testing.T) {
 		}
 		var keys, fields []string
 		for _, k := range spec.Keys {
-			keys = append(keys, k.Name)
+			keys = append(keys, strings.ReplaceAll(k.Name, "_", ""))
 		}
 		for f := range reflect.TypeOf(v).Fields() {
 			fields = append(fields, strings.ToLower(f.Name))

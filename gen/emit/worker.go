@@ -79,6 +79,7 @@ func (w *writer) workerValue(k worker) declaration {
 	add(k.Retries != 0, "Retries", jen.Lit(k.Retries))
 	add(true, "Backoff", jen.Id(w.duration(k.Backoff)))
 	add(true, "Weight", jen.Lit(k.Weight))
+	add(k.MaxCrashes != 0, "MaxCrashes", jen.Lit(k.MaxCrashes))
 	add(k.Isolation == "process", "Isolation", jen.Lit(k.Isolation))
 	add(true, "Payload", jen.Lit(contract.TypeFingerprint(w.Package, k.Payload)))
 	if k.Result != nil {

@@ -79,18 +79,19 @@ type Param struct {
 
 // A Worker is a struct type with //af:worker.
 type Worker struct {
-	Type      string        `json:"type"`
-	Name      string        `json:"name"` // of its queue
-	Doc       string        `json:"doc,omitempty"`
-	Max       int           `json:"max"`
-	Timeout   time.Duration `json:"timeout,omitempty"` // 0: none
-	Retries   int           `json:"retries,omitempty"`
-	Backoff   time.Duration `json:"backoff"`
-	Weight    int           `json:"weight"`
-	Isolation string        `json:"isolation"`        // "goroutine" or "process"
-	Client    string        `json:"client,omitempty"` // as of Service
-	Payload   Type          `json:"payload"`
-	Result    *Type         `json:"result,omitempty"` // nil where Run returns only an error
+	Type       string        `json:"type"`
+	Name       string        `json:"name"` // of its queue
+	Doc        string        `json:"doc,omitempty"`
+	Max        int           `json:"max"`
+	Timeout    time.Duration `json:"timeout,omitempty"` // 0: none
+	Retries    int           `json:"retries,omitempty"`
+	MaxCrashes int           `json:"maxCrashes,omitempty"` // 0: the App's
+	Backoff    time.Duration `json:"backoff"`
+	Weight     int           `json:"weight"`
+	Isolation  string        `json:"isolation"`        // "goroutine" or "process"
+	Client     string        `json:"client,omitempty"` // as of Service
+	Payload    Type          `json:"payload"`
+	Result     *Type         `json:"result,omitempty"` // nil where Run returns only an error
 	// SubtasksDone says that the type has the optional method of that name, in its one right shape.
 	SubtasksDone bool    `json:"subtasksDone,omitempty"`
 	Allow        []Allow `json:"allow,omitempty"`

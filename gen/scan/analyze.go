@@ -317,7 +317,7 @@ func (w *world) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 	said := t.worker
 	out := ir.Worker{
 		Type: t.name(), Name: nameOf(t), Doc: docText(docOf(t.gen, t.spec)),
-		Max: said.Max, Timeout: said.Timeout, Retries: said.Retries, Backoff: said.Backoff, Weight: said.Weight,
+		Max: said.Max, Timeout: said.Timeout, Retries: said.Retries, MaxCrashes: said.MaxCrashes, Backoff: said.Backoff, Weight: said.Weight,
 		Isolation: said.Isolation, Client: clientOf(u, t), Allow: t.allow,
 	}
 	for _, j := range t.jobs {

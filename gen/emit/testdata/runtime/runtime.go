@@ -63,17 +63,18 @@ func RegisterService[T any](r Registrar, _ Service, impl *T, methods ...Binding[
 }
 
 type Worker struct {
-	Name      string
-	Type      string
-	Signature string
-	Max       int
-	Timeout   time.Duration
-	Retries   int
-	Backoff   time.Duration
-	Weight    int
-	Isolation string
-	Payload   string
-	Result    string
+	Name       string
+	Type       string
+	Signature  string
+	Max        int
+	Timeout    time.Duration
+	Retries    int
+	MaxCrashes int
+	Backoff    time.Duration
+	Weight     int
+	Isolation  string
+	Payload    string
+	Result     string
 }
 
 type VoidQueue[P any] struct{ tasks TaskClient }
