@@ -274,7 +274,9 @@ type crash struct {
 	id, queue string
 	killed    time.Time
 	again     time.Time
-	claim     int // its place in the log
+	claim     int           // its place in the log
+	wait      time.Duration // as a suspect
+	others    bool          // there were other suspects, of which a process runs one at a time
 }
 
 // crashes measures how soon what ran in a killed process runs again.
@@ -288,14 +290,20 @@ func (t *trial) crashes() {
 		c := e.Changes[0].After
 		switch p := t.process(t.Owners[e]); {
 		case e.Op == "Judge" && p != nil && p.killed && !c.Status.Final():
-			open[c.ID] = crash{id: c.ID, queue: c.Queue, killed: p.leaves}
+			open[c.ID] = crash{
+				id: c.ID, queue: c.Queue, killed: p.leaves, wait: max(c.RunAt.Sub(t.fleet.begun.Add(e.At)), 0), others: len(open) > 0,
+			}
+			for id, other := range open {
+				other.others = other.others || id != c.ID
+				open[id] = other
+			}
 		case e.Op == "Claim" && !open[c.ID].killed.IsZero():
 			crash := open[c.ID]
 			delete(open, c.ID)
 			crash.again, crash.claim = e.Now, i
-			took := crash.again.Sub(crash.killed)
+			took := crash.again.Sub(crash.killed) - crash.wait
 			t.anyhow = append(t.anyhow, took)
-			if !t.quietFor(crash) {
+			if crash.others || !t.quietFor(crash) {
 				continue
 			}
 			t.again = append(t.again, took)
@@ -309,7 +317,7 @@ func (t *trial) crashes() {
 // quietFor says whether all the time until a task ran again somebody could have run it: another process of its queue with
 // free slots, while nobody was stopped, who might have held the file's lock, and the machine did its work.
 func (t *trial) quietFor(c crash) bool {
-	to := c.killed.Add(t.fleet.world.Again())
+	to := c.killed.Add(t.fleet.world.Again() + c.wait)
 	if c.again.Before(to) {
 		to = c.again
 	}

@@ -223,7 +223,7 @@ func (l *Log) observe(e *edge, n *Entry, id string) {
 func same(a, b backend.Task) bool {
 	return a.Status == b.Status && a.Fence == b.Fence && a.Attempt == b.Attempt && a.Crashes == b.Crashes &&
 		a.RunAt.Equal(b.RunAt) && a.Ended.Equal(b.Ended) && (a.Subtasks == nil) == (b.Subtasks == nil) &&
-		string(a.Result) == string(b.Result) && (a.Suspect == nil) == (b.Suspect == nil)
+		string(a.Result) == string(b.Result)
 }
 
 // String renders the entries that concern any of the tasks, all of them without any.

@@ -102,6 +102,8 @@ func (r auditRow) op() string {
 		return "Finish"
 	case a == nil:
 		return "Insert"
+	case b.Status == a.Status && b.Crashes < a.Crashes:
+		return "Refund"
 	case b.Status == rowRunning && (a.Status != rowRunning || a.Fence != b.Fence):
 		return "Claim"
 	case a.Status == rowRunning && b.Settled != 0:

@@ -269,7 +269,7 @@ func (r *rescue) kill(t testing.TB) time.Duration {
 	}
 	took := time.Since(died)
 	_ = child.Wait() // that it was killed
-	if task, err := q.Get(t.Context(), id); err != nil || task.Fence != 2 || task.Crashes != 1 || task.Attempt != 1 {
+	if task, err := q.Get(t.Context(), id); err != nil || task.Fence != 2 || task.Crashes != 0 || task.Attempt != 1 {
 		t.Errorf("%+v, %v", task, err)
 	}
 	return took

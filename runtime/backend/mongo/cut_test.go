@@ -17,6 +17,7 @@ type cutter struct {
 
 	mu    sync.Mutex
 	lose  string // the command whose next reply is lost
+	pass  int    // how many of these commands come first
 	lost  int
 	conns []net.Conn
 	over  bool
@@ -57,7 +58,14 @@ func cut(t *testing.T, uri string) (*cutter, string) {
 func (c *cutter) loseNext(command string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lose = command
+	c.lose, c.pass = command, 0
+}
+
+// loseAfter is loseNext for the one after n of them.
+func (c *cutter) loseAfter(n int, command string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lose, c.pass = command, n
 }
 
 func (c *cutter) accept(open *sync.WaitGroup) {
@@ -109,6 +117,9 @@ func (c *cutter) loses(request []byte) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.lose == "" || commandOf(request) != c.lose {
+		return false
+	}
+	if c.pass--; c.pass >= 0 {
 		return false
 	}
 	c.lose = ""

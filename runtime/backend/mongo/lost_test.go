@@ -3,12 +3,14 @@ package mongo_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -213,6 +215,53 @@ func TestWhatAnInterruptedJudgeHasLeftIsFreedByTheNext(t *testing.T) {
 	}
 	if owners, err := s.Owners(ctx); err != nil || len(owners) != 0 {
 		t.Errorf("owners %v, %v", owners, err)
+	}
+}
+
+// Wherever a judge is interrupted, the next one charges whom it would have charged: that is decided before any task is freed.
+func TestInterruptedJudgeChargesTheSameTask(t *testing.T) {
+	cutter, uri := cut(t, devstack.Mongo(t))
+	c := join(t, uri)
+	s := c.Store()
+	var clock conform.Skip
+	skipping(c, &clock)
+	ctx := t.Context()
+	claim := func(owner string, ids ...string) {
+		t.Helper()
+		must(t, s.Beat(ctx, owner, 1))
+		for _, id := range ids {
+			taken, _, err := s.Claim(ctx, backend.Claim{Queue: "q", Owner: owner, Nonce: owner + id, Max: 1, IDs: []string{id}, Suspects: 1})
+			must(t, err)
+			if len(taken) != 1 {
+				t.Fatalf("%s got %d tasks for %s", owner, len(taken), id)
+			}
+		}
+	}
+	for n := range 4 { // the owner is convicted, what that means is decided, its tasks are freed, the owner is done with
+		suspect, other, first, second := fmt.Sprint("s", n), fmt.Sprint("o", n), fmt.Sprint("first", n), fmt.Sprint("second", n)
+		_, err := s.Insert(ctx, []backend.NewTask{newTask(suspect), newTask(other)})
+		must(t, err)
+		claim(first, suspect)
+		_, err = s.Judge(ctx, first, 1, 3)
+		must(t, err)
+		clock.Sleep(2 * time.Second)
+		claim(second, suspect, other)
+		cutter.loseAfter(n, "update")
+		if _, err := s.Judge(ctx, second, 1, 3); err == nil {
+			t.Fatalf("nothing was lost after %d updates", n)
+		}
+		_, err = s.Judge(ctx, second, 1, 3)
+		must(t, err)
+		for id, want := range map[string]backend.Suspect{
+			suspect: {Losses: 2, Owner: second, Charged: true}, other: {Losses: 1, Owner: second},
+		} {
+			task, err := s.Get(ctx, id)
+			must(t, err)
+			if task.Suspect == nil || task.Suspect.Losses != want.Losses || task.Suspect.Charged != want.Charged || task.Suspect.Owner != want.Owner ||
+				(task.Crashes == 1) != want.Charged || task.Attempt != 0 {
+				t.Errorf("interrupted after %d updates: task %s has %d crashes and %+v", n+1, id, task.Crashes, task.Suspect)
+			}
+		}
 	}
 }
 

@@ -149,11 +149,13 @@ func (r row) op() string {
 		return "Finish"
 	case a == nil:
 		return "Insert"
+	case b.Status == a.Status && b.Crashes < a.Crashes:
+		return "Refund"
 	case b.Status == running && (a.Status != running || a.Fence != b.Fence):
 		return "Claim"
 	case a.Status == running && b.Settled != "" && b.Settled != a.Settled:
 		return "Settle"
-	case a.Status == running && b.Crashes == a.Crashes && strings.HasPrefix(a.Owner, r.who):
+	case a.Status == running && a.Suspect == b.Suspect && strings.HasPrefix(a.Owner, r.who):
 		return "Settle" // a claim of which its owner knows nothing is given back
 	case a.Status == running:
 		return "Judge"

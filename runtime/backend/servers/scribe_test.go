@@ -76,6 +76,7 @@ type taskDoc struct {
 	Attempt   int      `bson:"attempt"`
 	Crashes   int      `bson:"crashes"`
 	Fence     int64    `bson:"fence"`
+	Suspect   suspect  `bson:"suspect"`
 	Batch     string   `bson:"batch"`
 	OnFailure string   `bson:"on_failure"`
 	DoneOf    string   `bson:"done_of"`
@@ -102,6 +103,12 @@ type sums struct {
 	Failed    int   `bson:"failed"`
 	Stopped   int   `bson:"stopped"`
 	Finished  int64 `bson:"finished"`
+}
+
+// A suspect is what each loss changes of a task that is suspected.
+type suspect struct {
+	Losses  int `bson:"losses"`
+	Cleared int `bson:"cleared"`
 }
 
 type kin struct {
