@@ -150,7 +150,8 @@ var hintings = map[string][]memory.Option{"hints": nil, "hints with ids": {memor
 // A task that kills its process fails after one death more than it may cause, and none of those that ran beside it is charged.
 func TestPoisonFailsAlone(t *testing.T) {
 	for hinting, opts := range hintings {
-		for _, after := range []time.Duration{100 * time.Millisecond, 3 * time.Second, 20 * time.Second} {
+		times := []time.Duration{100 * time.Millisecond, 3 * time.Second, 20 * time.Second}
+		for _, after := range times[:testkit.Fewer(3, 2)] {
 			for name, first := range map[string]bool{"first": true, "last": false} {
 				t.Run(fmt.Sprint(hinting, " ", after, " ", name), func(t *testing.T) {
 					bubble(t, func(t *testing.T) { poisonFailsAlone(newCrew(t, 1, crewWorker(101), opts...), after, first) })
@@ -233,7 +234,7 @@ func TestQueueIsBusyAgainAfterOneKill(t *testing.T) {
 // for 130 s, not one on average. Who is killed three times in a row as the only suspect can't be told from a poison.
 func TestRandomKillsFailHardlyAnyTask(t *testing.T) {
 	failed, storms := 0, 0
-	for seed := range uint64(testkit.Fewer(15, 4)) {
+	for seed := range uint64(testkit.Fewer(15, 3)) {
 		bubble(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
 			c := newCrew(t, 4, crewWorker(25))
