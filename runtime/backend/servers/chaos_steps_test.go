@@ -136,9 +136,9 @@ func (r *rig) soon() time.Duration {
 		}
 	}
 	if n == 0 {
-		return 3 * time.Second
+		return 4 * time.Second
 	}
-	return max(3*time.Second, 2500*time.Millisecond+40*took/time.Duration(n))
+	return max(4*time.Second, 3500*time.Millisecond+40*took/time.Duration(n))
 }
 
 func (r *rig) again(id string, runs int, killed time.Time) time.Duration {
