@@ -33,11 +33,20 @@ func (e *engine) readJob(ctx context.Context, id string) (*jobDoc, error) {
 	if e.ports.Docs == nil {
 		return nil, noDocs(e.ports.Name)
 	}
-	var d backend.Doc
+	var j *jobDoc
 	err := e.ask(ctx, func(ctx context.Context) (err error) {
-		d, err = e.ports.Docs.Get(ctx, jobDocs+id)
+		j, err = e.loadJob(ctx, id)
 		return err
 	})
+	return j, err
+}
+
+// loadJob is readJob without repeats.
+func (e *engine) loadJob(ctx context.Context, id string) (*jobDoc, error) {
+	if e.ports.Docs == nil {
+		return nil, noDocs(e.ports.Name)
+	}
+	d, err := e.ports.Docs.Get(ctx, jobDocs+id)
 	switch {
 	case CodeOf(err) == ErrNotFound:
 		return nil, Errorf(ErrNotFound, "there is no job %q", id)
@@ -92,39 +101,40 @@ func (e *engine) changeJob(ctx context.Context, id string, change func(j *jobDoc
 	})
 }
 
-// editJob is changeJob for a job that may be new: its revision is 0 then.
+// editJob is changeJob for a job that may be new: its revision is 0 then. A write whose outcome is unknown is followed by another look,
+// until the store answers or ctx ends.
 func (e *engine) editJob(ctx context.Context, id string, change func(j *jobDoc, now time.Time) (bool, error)) error {
 	now, err := e.now(ctx)
 	if err != nil {
 		return err
 	}
+	wrote := false
 	for range maxTries {
-		var j *jobDoc
-		if j, err = e.readJob(ctx, id); CodeOf(err) == ErrNotFound {
-			j, err = &jobDoc{id: id}, nil
-		}
-		if err != nil {
-			return err
-		}
-		changes, err := change(j, now)
-		if err != nil || !changes {
-			return err
-		}
-		switch err = e.writeJob(ctx, j); CodeOf(err) {
-		case ErrAborted, ErrUnavailable: // somebody else's write, or perhaps this one's
-			if !sleep(ctx, jitter(retryBase)) {
-				return local(err)
+		err = e.ask(ctx, func(ctx context.Context) error {
+			j, err := e.loadJob(ctx, id)
+			if CodeOf(err) == ErrNotFound {
+				j, err = &jobDoc{id: id}, nil
 			}
-		default:
 			if err != nil {
-				return local(err)
+				return err
 			}
+			changes, err := change(j, now)
+			if err != nil || !changes {
+				return err
+			}
+			wrote = true // perhaps: then a repeat may find nothing to change
+			return e.writeJob(ctx, j)
+		})
+		switch {
+		case CodeOf(err) == ErrAborted && sleep(ctx, jitter(retryBase)): // another process changed it
+			continue
+		case err == nil && wrote:
 			e.sched.look(id)
 			e.broadcast(topicJobs, []string{id})
-			return nil
 		}
+		return err
 	}
-	return Errorf(ErrUnavailable, "job %q: others change it all the time, or the store is away", id)
+	return Errorf(ErrUnavailable, "job %q: others change it all the time", id)
 }
 
 func (e *engine) putJob(ctx context.Context, spec JobSpec) error {

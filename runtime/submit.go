@@ -251,7 +251,7 @@ const maxRespawns = 5
 // subtasks persists a batch of subtasks: inserted gated, then committed to the source as a whole, then open. Whatever is
 // interrupted in between is either finished by repeating it or never runs.
 func (e *engine) subtasks(ctx context.Context, s Submission) ([]string, error) {
-	batch := batchOf(ctx, s)
+	batch, undo := batchOf(ctx, s)
 	tasks := make([]backend.NewTask, len(s.Payloads))
 	for i := range s.Payloads {
 		tasks[i] = newTask(s, i, backend.SubtaskID(s.Source, batch, i))
@@ -271,6 +271,7 @@ func (e *engine) subtasks(ctx context.Context, s Submission) ([]string, error) {
 		}
 		// An attempt before has inserted more, and has died before it committed that.
 		if err := e.store.Discard(ctx, s.Source, batch); err != nil {
+			undo()
 			return nil, local(err)
 		}
 	}
@@ -281,6 +282,7 @@ func (e *engine) subtasks(ctx context.Context, s Submission) ([]string, error) {
 		}
 	}
 	if err != nil {
+		undo()
 		return nil, fmt.Errorf("subtasks of %s: %w", s.Source, err)
 	}
 	// The source may have succeeded while the batch was committed; then nobody else opens its gate, or finishes an
@@ -309,13 +311,16 @@ func fenceOf(ctx context.Context, source string) int64 {
 	return 0
 }
 
-// batchOf names a batch so that a handler that runs again makes the same ones.
-func batchOf(ctx context.Context, s Submission) string {
+// batchOf names a batch so that a handler that runs again makes the same ones. undo is for a call that failed: a repeat of it, in the
+// same run, is the same batch, since the first call may have been kept.
+func batchOf(ctx context.Context, s Submission) (batch string, undo func()) {
+	undo = func() {}
 	if s.Options.Batch != "" {
-		return "k-" + s.Options.Batch
+		return "k-" + s.Options.Batch, undo
 	}
 	if r := TaskFrom(ctx); r != nil && r.ID == s.Source {
-		return strconv.FormatInt(r.batches.Add(1), 10)
+		n := r.batches.Add(1)
+		return strconv.FormatInt(n, 10), func() { r.batches.CompareAndSwap(n, n-1) }
 	}
-	return rand.Text()
+	return rand.Text(), undo
 }

@@ -108,3 +108,70 @@ func TestUnknownSubmitEndsWithItsApp(t *testing.T) {
 		}
 	})
 }
+
+// A handler that repeats a call to Subtasks whose outcome is unknown, in the same run, makes the same subtasks.
+func TestSubtasksAgainInTheSameRunAreTheSame(t *testing.T) {
+	for _, op := range []string{"Insert", "Spawn"} {
+		t.Run(op, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				b := fault.New(fault.Around(memory.New()), 1, fault.Plan{})
+				var q af.Queue[int, int]
+				var second, third []string
+				_, q = work(t, b, jobWorker, func(ctx context.Context, n int) (int, error) {
+					if n != 0 {
+						return n, nil
+					}
+					r := af.TaskFrom(ctx)
+					b.Fail(op, 1000, fault.ReplyLost)
+					brief, cancel := context.WithTimeout(ctx, time.Second)
+					defer cancel()
+					if _, err := q.Subtasks(brief, r.ID, []int{1, 2, 3}); err == nil {
+						return 0, errors.New("it was answered")
+					}
+					b.Fail(op, 0, fault.ReplyLost)
+					var err error
+					if second, err = q.Subtasks(ctx, r.ID, []int{1, 2, 3}); err == nil {
+						third, err = q.Subtasks(ctx, r.ID, []int{4})
+					}
+					return 0, err
+				})
+				id := must(q.Submit(t.Context(), 0))(t)
+				must(q.Wait(t.Context(), id))(t)
+				time.Sleep(time.Minute)
+				source := must(q.Get(t.Context(), id))(t)
+				if len(second) != 3 || len(third) != 1 || source.Subtasks == nil || source.Subtasks.Total != 4 {
+					t.Errorf("%v and %v, and the set %+v", second, third, source.Subtasks)
+				}
+			})
+		})
+	}
+}
+
+
+// A change of a job that may have been kept is never reported as not sent; and a change that was kept at the first try is answered
+// by a repeat.
+func TestChangedJobRemembersAnUnknownTry(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w, b, app, _, _ := submitter(t)
+		if err := app.PutJob(t.Context(), af.JobSpec{ID: "nightly", Cron: "0 0 3 * * *", Worker: jobWorker, Payload: []byte("1")}); err != nil {
+			t.Fatal(err)
+		}
+		b.Fail("Docs.PutIf", 1, fault.ReplyLost)
+		if err := app.DisableJob(t.Context(), "nightly"); err != nil {
+			t.Errorf("a reply was lost: %v", err)
+		}
+		b.Fail("Docs.PutIf", 1, fault.ReplyLost)
+		time.AfterFunc(10*time.Millisecond, func() { w.Down(false) })
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		begun := time.Now()
+		err := app.EnableJob(ctx, "nightly")
+		w.Up()
+		if e, ok := errors.AsType[*af.Error](err); !ok || e.Outcome != af.OutcomeUnknown || time.Since(begun) < 25*time.Second {
+			t.Errorf("after %v: %v, want outcome unknown", time.Since(begun), err)
+		}
+		if job := must(app.Job(t.Context(), "nightly"))(t); job.Disabled {
+			t.Error("it was not enabled")
+		}
+	})
+}

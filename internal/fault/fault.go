@@ -128,10 +128,13 @@ func (b *Backend) SetPlan(p Plan) {
 	b.plan = p
 }
 
-// Fail lets the next n calls of one operation, a port's method, fail in this way, whatever the plan says.
+// Fail lets the next n calls of one operation, a port's method, fail in this way, whatever the plan says. 0 ends that.
 func (b *Backend) Fail(op string, n int, how Failure) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if n == 0 {
+		delete(b.fails, op)
+	}
 	b.fails[op] = append(b.fails[op], slices.Repeat([]Failure{how}, n)...)
 }
 
