@@ -147,7 +147,6 @@ func TestSubtasksAgainInTheSameRunAreTheSame(t *testing.T) {
 	}
 }
 
-
 // A change of a job that may have been kept is never reported as not sent; and a change that was kept at the first try is answered
 // by a repeat.
 func TestChangedJobRemembersAnUnknownTry(t *testing.T) {
