@@ -46,7 +46,8 @@ type attempt struct {
 	endedAt time.Time // when the pulse first saw ctx ended; only the pulse uses it
 }
 
-// start runs a claimed task in a slot of its own. One whose claim was under way when the pool began to close goes back.
+// start runs a claimed task in a slot of its own. It goes back if its claim was under way when the pool began to close, or if it is a
+// suspect and another pool has got one at the same moment.
 func (p *pool) start(t *Task, c backend.Claim, hints ...backend.Hint) {
 	a := &attempt{p: p, task: t, nonce: c.Nonce, hints: hints, begun: time.Now()}
 	p.mu.Lock()
@@ -55,7 +56,7 @@ func (p *pool) start(t *Task, c backend.Claim, hints ...backend.Hint) {
 	if t.Suspected() {
 		a.clear = p.e.holdSuspect(t.Suspect.Test())
 	}
-	if closing {
+	if closing || t.Suspected() && a.clear == nil {
 		if a.clear != nil {
 			a.clear()
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -237,8 +236,7 @@ func (p *pool) rest() {
 func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next time.Duration, full bool, err error) {
 	c := backend.Claim{Queue: p.spec.Name, Owner: p.e.pulse.owner(), Nonce: rand.Text(), Max: free, FanIn: p.spec.SubtasksDone != nil,
 		Networks: p.networks, MaxCrashes: p.spec.MaxCrashes}
-	suspects := p.e.suspects.take()
-	if suspects {
+	if p.e.suspects.isFree() {
 		c.Suspects = 1
 	}
 	var byID map[string]backend.Hint
@@ -263,9 +261,6 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 	})
 	if CodeOf(err) == ErrAborted {
 		p.e.pulse.convicted(c.Owner)
-	}
-	if suspects && !slices.ContainsFunc(tasks, func(t Task) bool { return t.Suspected() }) {
-		p.e.suspects.free()
 	}
 	for i := range tasks {
 		if h, hinted := byID[tasks[i].ID]; hinted {

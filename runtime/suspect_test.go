@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/fault"
+	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
@@ -38,4 +39,44 @@ func TestTaskOfAKilledProcessRunsAgainInTwoBeatsAndABit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Suspects follow one another without a pause, though the pools of other queues look at the same moment.
+func TestSuspectsFollowOneAnother(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		w := jobWorker
+		w.Max = 5
+		victim, q := process(t, world, fault.Plan{}, w, func(ctx context.Context, n int) (int, error) {
+			<-ctx.Done()
+			return n, ctx.Err()
+		})
+		ids := must(q.SubmitMany(t.Context(), make([]int, 5)))(t)
+		time.Sleep(1200 * time.Millisecond)
+		app := open(t, fault.New(world, 2, fault.Plan{}))
+		var begun []time.Time
+		af.RegisterWorker(app, w, &job{func(_ context.Context, n int) (int, error) {
+			begun = append(begun, time.Now()) // one runs at a time
+			time.Sleep(3 * time.Second)
+			return n, nil
+		}})
+		for _, name := range []string{"a", "b", "c", "y", "z"} {
+			other := w
+			other.Name, other.Type = name, "Other"+name
+			af.RegisterWorker(app, other, &job{same})
+		}
+		start(t, app)
+		victim.Crash()
+		for _, id := range ids {
+			must(af.NewQueue[int, int](app, w).Wait(t.Context(), id))(t)
+		}
+		for i := 1; i < len(begun); i++ {
+			if gap := begun[i].Sub(begun[i-1]); gap > 3100*time.Millisecond {
+				t.Errorf("suspect %d began %v after the one before", i+1, gap)
+			}
+		}
+		if len(begun) != len(ids) {
+			t.Errorf("%d runs", len(begun))
+		}
+	})
 }
