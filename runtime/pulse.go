@@ -250,5 +250,8 @@ func (p *pulse) refund(ctx context.Context) {
 		p.mu.Lock()
 		p.refunds = slices.DeleteFunc(slices.Clone(p.refunds), func(n string) bool { return n == name })
 		p.mu.Unlock()
+		for _, pool := range p.e.pools { // what was suspected may run beside anything again
+			pool.lookSoon()
+		}
 	}
 }

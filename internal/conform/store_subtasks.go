@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"testing"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -514,6 +515,9 @@ func batchFenced(w *world) {
 func batchesBounded(w *world) {
 	if w.o.SlowSpawn {
 		w.Skip("a source with so many batches is made by other means")
+	}
+	if testing.Short() {
+		w.Skip("long: it commits ten thousand batches")
 	}
 	source := w.add()
 	for i := range backend.MaxBatches {

@@ -243,8 +243,8 @@ func claimAroundSuspects(w *world) {
 		suspects = append(suspects, t.ID)
 	}
 	w.due(suspects...)
-	for range 6 {
-		others = append(others, w.add())
+	for i := range 6 {
+		others = append(others, w.add(weight(8-i)))
 	}
 	w.same("with none", w.claimSuspects(3, 0), others[:3])
 	got := w.claimSuspects(3, 1)
