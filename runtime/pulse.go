@@ -232,6 +232,7 @@ func (p *pulse) convicted(name string) {
 	p.mu.Unlock()
 	p.e.log.Error("this process was taken for dead; what it runs is stopped", "owner", name)
 	p.e.cancelRuns(func(*attempt) error { return ErrLeaseLost })
+	p.beatSoon() // nothing is claimed before the new owner is heard
 	p.auditNow()
 }
 
