@@ -218,6 +218,10 @@ func (m *sim) happen(e event) {
 		m.boot(e.Place)
 		return
 	}
+	if e.What == "pause" || e.What == "resize" {
+		m.limit(e)
+		return
+	}
 	p := m.at(e.Place)
 	if p == nil {
 		return
@@ -246,6 +250,38 @@ func (m *sim) happen(e event) {
 			_ = p.app.StopTask(ctx, id)
 		}
 	}
+}
+
+// limit pauses a queue for a while, or lets it run fewer tasks. That ends in the end, whatever fails meanwhile.
+func (m *sim) limit(e event) {
+	w := workers[e.Pick%len(workers)]
+	m.try(e.Place, func(ctx context.Context, app *af.App) error {
+		if e.What == "pause" {
+			return app.PauseQueue(ctx, w.Name)
+		}
+		return app.UpdateMaxWorkers(ctx, w.Name, "", e.Pick%(w.Max+1))
+	})
+	m.rest(e.For)
+	for !m.try(e.Place, func(ctx context.Context, app *af.App) error {
+		if e.What == "pause" {
+			return app.ResumeQueue(ctx, w.Name)
+		}
+		return app.ResetMaxWorkers(ctx, w.Name, "")
+	}) {
+		time.Sleep(time.Second)
+	}
+}
+
+// try lets the process in a place, or the next one that there is, do something, and reports whether that succeeded.
+func (m *sim) try(place int, do func(ctx context.Context, app *af.App) error) bool {
+	for i := range m.slots {
+		if p := m.at((place + i) % len(m.slots)); p != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			return do(ctx, p.app) == nil
+		}
+	}
+	return false
 }
 
 // rest waits for d, or until the storm is over.
@@ -282,6 +318,7 @@ func (m *sim) settle() (time.Duration, []fault.Violation) {
 
 // shutdown ends what is left of the fleet; nothing holds it up.
 func (m *sim) shutdown() []string {
+	m.reborn.Wait()
 	var odd []string
 	for place := range m.slots {
 		if p := m.take(place); p != nil {
@@ -341,13 +378,16 @@ func (m *sim) judge() []fault.Violation {
 			fail("I5", id, "SubtasksDone of %s never ran; its task is %s: %+v", task.DoneOf, task.Status, task.Error)
 		}
 	}
-	if m.s.Kind != everything {
+	if m.s.Kind != everything && m.s.Kind != poisoned {
 		for _, e := range log.Convictions() {
 			if m.s.Kind == rolling && !slices.ContainsFunc(e.Changes, counted) {
 				continue // replies were lost or late, and the time to end its owner was up: nothing is counted for it
 			}
 			fail("conviction", "", "%s took %s for dead at %v", e.Instance, e.Owner, e.At)
 		}
+	}
+	if m.s.Kind == poisoned {
+		broken = append(broken, m.poisoned(log)...)
 	}
 	if m.s.calmEnough() {
 		for id, task := range log.Tasks {
@@ -373,4 +413,28 @@ func (m *sim) judge() []fault.Violation {
 // counted reports whether a change counts a crash against a task, or makes a suspect of it.
 func counted(c fault.Change) bool {
 	return c.After.Crashes > c.Before.Crashes || c.After.Suspected() && !c.Before.Suspected()
+}
+
+// poisoned checks that tasks that kill their processes fail alone. One that hasn't killed before may do so beside a suspect, which is
+// charged for it: so with two of them another task may be charged once.
+func (m *sim) poisoned(log *fault.Log) (broken []fault.Violation) {
+	poisons := 0
+	for _, u := range m.s.Submits {
+		if len(u.Orders) > 0 && u.Orders[0].Do == "kill" {
+			poisons++
+		}
+	}
+	for id, task := range log.Tasks {
+		var o order
+		if err := json.Unmarshal(task.Payload, &o); err != nil {
+			continue
+		}
+		switch {
+		case o.Do == "kill" && (task.Status != backend.StatusFailed || task.Crashes != 3):
+			broken = append(broken, fault.Violation{Rule: "poison", Tasks: []string{id}, Text: fmt.Sprintf("%s is %s after %d crashes", id, task.Status, task.Crashes)})
+		case o.Do != "kill" && task.Crashes >= poisons:
+			broken = append(broken, fault.Violation{Rule: "poison", Tasks: []string{id}, Text: fmt.Sprintf("%s is %s, and was charged %d crashes", id, task.Status, task.Crashes)})
+		}
+	}
+	return broken
 }

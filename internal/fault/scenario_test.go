@@ -22,10 +22,11 @@ const (
 	rolling                // graceful restarts; no attempt may be charged
 	messages               // hints and news are lost, repeated, late
 	quiet                  // no faults at all
+	poisoned               // a task or two kill their processes; no other may fail for it
 )
 
 func (k kind) String() string {
-	return [...]string{"everything", "outages", "rolling", "messages", "quiet"}[k]
+	return [...]string{"everything", "outages", "rolling", "messages", "quiet", "poisoned"}[k]
 }
 
 // A scenario is what happens in one simulation; a seed makes it.
@@ -33,6 +34,7 @@ type scenario struct {
 	Seed    uint64
 	Kind    kind
 	IDs     bool // hints carry ids
+	Mixed   bool // every other process has workers of another version
 	Workers int  // processes with workers
 	Clients int  // processes without
 	Plan    fault.Plan
@@ -60,7 +62,7 @@ type submit struct {
 // An event is something that happens to the fleet.
 type event struct {
 	At    time.Duration   `json:",omitzero"`
-	What  string          `json:",omitzero"` // crash, freeze, restart, cut, disconnect, stop, outage
+	What  string          `json:",omitzero"` // crash, freeze, restart, cut, disconnect, stop, pause, resize, outage
 	Place int             `json:",omitzero"`
 	For   time.Duration   `json:",omitzero"`
 	Dir   fault.Direction `json:",omitzero"`
@@ -89,7 +91,10 @@ func newScenario(seed uint64) scenario {
 	s := scenario{
 		Seed: seed, IDs: d.chance(0.4), Workers: 2 + d.IntN(4), Clients: 1 + d.IntN(2), Storm: d.span(20*time.Second, 45*time.Second),
 	}
-	switch n := d.IntN(20); {
+	s.Mixed = d.chance(0.3)
+	switch n := d.IntN(22); {
+	case n >= 20:
+		s.Kind = poisoned
 	case n < 12:
 		s.Kind = everything
 	case n < 15:
@@ -121,6 +126,12 @@ func newScenario(seed uint64) scenario {
 		u.Family = family{Queue: d.IntN(2), Orders: make([]order, 1001+d.IntN(1500)), Now: d.chance(0.4)}
 		s.Submits = append(s.Submits, u)
 	}
+	if s.Kind == poisoned {
+		for range 1 + d.IntN(2) {
+			at, work := d.span(0, s.Storm/2), d.span(0, 4*time.Second)
+			s.Submits = append(s.Submits, submit{At: at, Place: s.Workers, Queue: d.IntN(len(workers)), How: "submit", Orders: []order{{Do: "kill", For: work}}})
+		}
+	}
 	d.events(&s)
 	return s
 }
@@ -134,7 +145,7 @@ func (d draw) order(s *scenario, deep int) order {
 	if s.Kind != rolling && d.chance(0.1) {
 		o.For = d.span(5*time.Second, 25*time.Second)
 	}
-	if s.Kind != rolling && d.chance(0.4) {
+	if s.Kind != rolling && s.Kind != poisoned && d.chance(0.4) {
 		o.Do = []string{"fail", "permanent", "snooze", "panic", "goexit", "ignore", "fail"}[d.IntN(7)]
 		if o.Do == "snooze" || o.Do == "fail" && d.chance(0.7) {
 			o.N = 1 + d.IntN(3)
@@ -190,13 +201,15 @@ func (d draw) events(s *scenario) {
 	var whats []string
 	switch s.Kind {
 	case everything:
-		whats = []string{"crash", "crash", "freeze", "freeze", "restart", "restart", "cut", "cut", "disconnect", "stop", "stop", "outage"}
+		whats = []string{"crash", "crash", "freeze", "freeze", "restart", "restart", "cut", "cut", "disconnect", "stop", "stop", "pause", "resize", "outage"}
 	case outages:
 		whats = []string{"outage"}
 	case rolling:
 		whats = []string{"restart"}
+	case poisoned:
+		whats = []string{"pause", "resize"}
 	default:
-		whats = []string{"stop"}
+		whats = []string{"stop", "pause", "resize"}
 	}
 	for range 1 + d.IntN(10) {
 		e := event{

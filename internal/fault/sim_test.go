@@ -67,6 +67,7 @@ func limits(queue string) fault.Limits {
 // A process is one App with what breaks it.
 type process struct {
 	sim    *sim
+	place  int
 	name   string
 	fault  *fault.Backend
 	app    *af.App
@@ -118,6 +119,9 @@ func (h *plain) Run(ctx context.Context, o order) (_ int, err error) {
 	case run > o.N && o.N > 0:
 	case o.Do == "fail":
 		return 0, errors.New("as ordered")
+	case o.Do == "kill":
+		h.p.sim.died(h.p)
+		return 0, errors.New("dead")
 	case o.Do == "permanent":
 		return 0, af.Permanent(af.ErrOutOfRange)
 	case o.Do == "snooze":
@@ -293,6 +297,8 @@ type sim struct {
 	calm  chan struct{} // closed when the storm ends
 	after sync.WaitGroup
 
+	reborn sync.WaitGroup // processes that are started in the place of those that died by themselves
+
 	mu    sync.Mutex
 	slots []*process // the process in each place of the fleet; nil while there is none
 	all   []*process
@@ -328,7 +334,7 @@ func (m *sim) boot(place int) {
 		// The clocks of two processes may be 2 % apart from true time, in opposite directions.
 		plan.ClockRate = []float64{0.98, 1.02, 1}[(m.s.Seed+uint64(n))%3]
 		p := &process{
-			sim: m, name: fmt.Sprintf("p%d.%d", place, n), inside: map[string]int{},
+			place: place, sim: m, name: fmt.Sprintf("p%d.%d", place, n), inside: map[string]int{},
 			fault: fault.New(m.world, m.s.Seed*1000+uint64(n), plan),
 		}
 		m.all = append(m.all, p)
@@ -356,6 +362,9 @@ func (p *process) start(works bool) bool {
 	}
 	p.app = app
 	for i, w := range workers {
+		if p.sim.s.Mixed && p.place%2 == 1 {
+			w.Payload = "order of another version"
+		}
 		if h := (plain{p, w}); works && i == len(workers)-1 {
 			af.RegisterWorker(app, w, &h)
 		} else if works {
@@ -384,6 +393,24 @@ func (p *process) end(drain time.Duration) error {
 func (p *process) crash() {
 	p.fault.Crash()
 	p.sim.after.Go(func() { _ = p.end(0) })
+}
+
+// died kills a process from within, and starts another one in its place a moment later.
+func (m *sim) died(p *process) {
+	m.mu.Lock()
+	if m.slots[p.place] == p {
+		m.slots[p.place] = nil
+	}
+	m.mu.Unlock()
+	if p.dead() {
+		return
+	}
+	p.fault.Crash()
+	m.reborn.Go(func() {
+		_ = p.end(0)
+		time.Sleep(500 * time.Millisecond)
+		m.boot(p.place)
+	})
 }
 
 func (m *sim) at(place int) *process {
