@@ -37,13 +37,19 @@ type Child struct {
 	Out *bufio.Reader  // its standard output
 }
 
+// Command returns a command that runs a child of this name, with variables besides this process's own.
+func Command(name string, env ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(append(os.Environ(), kind+"="+name), env...)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
 // Start starts the child of this name, with variables such as "NAME=value" besides the test's own. At the end of the test it
 // is killed, unless somebody has waited for it.
 func Start(t testing.TB, name string, env ...string) *Child {
 	t.Helper()
-	c := &Child{Cmd: exec.Command(os.Args[0])}
-	c.Env = append(append(os.Environ(), kind+"="+name), env...)
-	c.Stderr = os.Stderr
+	c := &Child{Cmd: Command(name, env...)}
 	in, inErr := c.StdinPipe()
 	out, outErr := c.StdoutPipe()
 	if err := errors.Join(inErr, outErr); err != nil {

@@ -15,6 +15,7 @@ import (
 
 func init() {
 	children["deployed"] = func() int { return operations.Deployed(embedded.File(os.Getenv("AF_TEST_FILE"))) }
+	children["poisoned"] = func() int { return operations.PoisonedMain(embedded.File(os.Getenv("AF_TEST_FILE"))) }
 }
 
 func TestDeploysChargeNothing(t *testing.T) {
@@ -23,4 +24,9 @@ func TestDeploysChargeNothing(t *testing.T) {
 		child := testkit.Start(t, "deployed", "AF_TEST_FILE="+file, env)
 		return child.Cmd, func(want string) { child.Says(t, want) }
 	})
+}
+
+func TestPoisonFailsAlone(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "af.db")
+	operations.Poison(t, embedded.File(file), func() *exec.Cmd { return testkit.Command("poisoned", "AF_TEST_FILE="+file) })
 }

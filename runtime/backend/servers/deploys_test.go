@@ -11,18 +11,21 @@ import (
 	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/internal/operations"
 	"github.com/afgen/afgen/internal/testkit"
+	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
 	"github.com/afgen/afgen/runtime/config"
 )
 
 func init() {
-	children["deployed"] = func() int {
-		cfg, err := config.Parse("config.yaml", []byte(os.Getenv("AF_TEST_CONFIG")), nil)
-		if err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			return 2
+	for name, main := range map[string]func(af.Backend) int{"deployed": operations.Deployed, "poisoned": operations.PoisonedMain} {
+		children[name] = func() int {
+			cfg, err := config.Parse("config.yaml", []byte(os.Getenv("AF_TEST_CONFIG")), nil)
+			if err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 2
+			}
+			return main(servers.From(cfg))
 		}
-		return operations.Deployed(servers.From(cfg))
 	}
 }
 
@@ -32,4 +35,10 @@ func TestDeploysChargeNothing(t *testing.T) {
 		child := testkit.Start(t, "deployed", "AF_TEST_CONFIG="+text, env)
 		return child.Cmd, func(want string) { child.Says(t, want) }
 	})
+}
+
+func TestPoisonFailsAlone(t *testing.T) {
+	testkit.Long(t, "a process dies four times, and what ran in it is tested one task at a time")
+	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), devstack.Redis(t), devstack.AMQP(t))
+	operations.Poison(t, servers.From(parse(t, text)), func() *exec.Cmd { return testkit.Command("poisoned", "AF_TEST_CONFIG="+text) })
 }
