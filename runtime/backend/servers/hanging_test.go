@@ -40,6 +40,12 @@ func beDeaf() int {
 	for _, name := range []string{"deaf1", "deaf2"} {
 		af.RegisterWorker(app, af.Worker{Name: name, Type: name, Max: 2}, &deaf{})
 	}
+	go func() { // a signal that comes while it still starts is another matter
+		for app.Ready() != nil {
+			time.Sleep(time.Millisecond)
+		}
+		fmt.Println("begun")
+	}()
 	_ = app.Run(ctx)
 	return 0
 }
@@ -68,7 +74,7 @@ func TestProcessEndsWhateverHangs(t *testing.T) {
 		}
 	}
 	p := testkit.Start(t, "deaf", "AF_TEST_CONFIG="+text, "AF_TEST_DRAIN="+drain)
-	for range 4 {
+	for range 5 { // four handlers, and all of it
 		p.Says(t, "begun")
 	}
 	begun := time.Now()
