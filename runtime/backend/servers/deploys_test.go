@@ -36,9 +36,3 @@ func TestDeploysChargeNothing(t *testing.T) {
 		return child.Cmd, func(want string) { child.Says(t, want) }
 	})
 }
-
-func TestPoisonFailsAlone(t *testing.T) {
-	testkit.Long(t, "a process dies four times, and what ran in it is tested one task at a time")
-	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), devstack.Redis(t), devstack.AMQP(t))
-	operations.Poison(t, servers.From(parse(t, text)), func() *exec.Cmd { return testkit.Command("poisoned", "AF_TEST_CONFIG="+text) })
-}

@@ -58,11 +58,9 @@ func (*deaf) Run(context.Context, int) (int, error) {
 }
 
 // A process ends 3 s after its drain whatever its handlers and the servers do.
-func TestProcessEndsWhateverHangs(t *testing.T) {
-	drain, most := "1s", 4500*time.Millisecond
-	if !testing.Short() {
-		drain, most = "", 28500*time.Millisecond // the default
-	}
+func TestProcessEndsWhateverHangs(t *testing.T) { endsWhateverHangs(t, "1s", 4500*time.Millisecond) }
+
+func endsWhateverHangs(t *testing.T, drain string, most time.Duration) {
 	mongod := devstack.Start(t, devstack.MongoDB)
 	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.WithDatabase(mongod.URI, "deaf"),
 		devstack.Redis(t), devstack.AMQP(t))
