@@ -149,6 +149,7 @@ var hintings = map[string][]memory.Option{"hints": nil, "hints with ids": {memor
 
 // A task that kills its process fails after one death more than it may cause, and none of those that ran beside it is charged.
 func TestPoisonFailsAlone(t *testing.T) {
+	testkit.Long(t, "it simulates minutes of many tasks")
 	for hinting, opts := range hintings {
 		times := []time.Duration{100 * time.Millisecond, 3 * time.Second, 20 * time.Second}
 		for _, after := range times[:testkit.Fewer(3, 2)] {
@@ -233,6 +234,7 @@ func TestQueueIsBusyAgainAfterOneKill(t *testing.T) {
 // Processes that are killed for other reasons cost hardly any task its life: of 1,000 tasks, with a process killed every 6.5 s
 // for 130 s, not one on average. Who is killed three times in a row as the only suspect can't be told from a poison.
 func TestRandomKillsFailHardlyAnyTask(t *testing.T) {
+	testkit.Long(t, "it simulates minutes of many tasks")
 	failed, storms := 0, 0
 	for seed := range uint64(testkit.Fewer(15, 3)) {
 		bubble(t, func(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 
 	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/internal/testkit"
 )
 
 // paused is a backend that calls after once a piece of a batch is inserted, with how many were before it.
@@ -60,6 +61,7 @@ func wantBatch(t *testing.T, store backend.Store, source string, ids []string, n
 
 // A batch of several inserts is whole, however long they take and whatever happens between two of them.
 func TestLargeBatchIsWhole(t *testing.T) {
+	testkit.Long(t, "it simulates minutes of many tasks")
 	const n = 2500
 	for _, c := range []struct {
 		name  string

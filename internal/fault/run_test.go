@@ -37,7 +37,7 @@ func TestFleetKeepsItsPromisesInAStorm(t *testing.T) {
 		return
 	}
 	n := uint64(*seeds)
-	n = min(n, uint64(testkit.Fewer(math.MaxInt, 60)))
+	n = min(n, uint64(testkit.Fewer(math.MaxInt, 30)))
 	t.Cleanup(func() {
 		t.Logf("%d scenarios: changes by row of the state table %v, %d tasks lost with their processes", n, seen.rows, seen.lost)
 		for _, row := range backend.Transitions() {
