@@ -81,7 +81,7 @@ func (p *pool) start(t *Task, c backend.Claim, hints ...backend.Hint) {
 	p.running[a.key()] = a
 	p.mu.Unlock()
 	a.stop = stop
-	if !p.e.pulse.holds(c.Owner) { // the reply to the claim came too late: from now on the guard sees to it
+	if !p.e.pulse.holds(c.Owner) { // the reply to the claim came too late: from now on the guard handles it
 		a.cancel(ErrLeaseLost)
 	}
 	select {
@@ -234,7 +234,7 @@ func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Sett
 	default:
 		s.To, s.Error, s.Delay = backend.StatusRetrying, taskError(err), backoff(a.p.spec.Backoff, a.task.Attempt)
 	}
-	if suspect := a.task.Suspect; suspect != nil { // one that ends by itself kills nobody
+	if suspect := a.task.Suspect; suspect != nil { // one that ends by itself has killed no process
 		s.Clear = s.To != backend.StatusWaiting || time.Since(a.begun) >= suspect.Test()
 	}
 	return s
@@ -283,7 +283,7 @@ type Running struct {
 // maxProgress bounds what Progress takes: it is part of the task's document, which is read and written as a whole.
 const maxProgress = 64 << 10
 
-// Progress notes how far the task has come; anybody who gets the task sees it. It is ErrAborted where the claim was lost, and
+// Progress notes how far the task has come; every reader of the task sees it. It is ErrAborted where the claim was lost, and
 // ErrResourceExhausted, without anything being sent, if v encodes to more than 64 KiB.
 func (r *Running) Progress(ctx context.Context, v any) error {
 	progress, err := encode(v)

@@ -43,7 +43,7 @@ func (f *flaky) Hint(ctx context.Context, queue string, ids []string) ([]bool, e
 	return make([]bool, len(ids)), ctx.Err()
 }
 
-// What was submitted just before a shutdown is hinted before that is over, and a transport that is away holds it up a second.
+// What was submitted just before a shutdown is hinted before that is over, and a transport that is unavailable holds it up a second.
 func TestShutdownPublishesHints(t *testing.T) {
 	for _, c := range []struct {
 		name    string

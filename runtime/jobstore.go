@@ -188,7 +188,7 @@ func (e *engine) removeJob(ctx context.Context, id string, mayGo func(*jobDoc) b
 	return Errorf(ErrUnavailable, "job %q: others change it all the time, or the store is away", id)
 }
 
-// disableJob disables a job, and sees to it that nothing which was decided before is submitted after it has returned.
+// disableJob disables a job, and ensures that nothing that was decided before is submitted after it has returned.
 func (e *engine) disableJob(ctx context.Context, id string) error {
 	var dropped []firing
 	err := e.changeJob(ctx, id, func(j *jobDoc, _ time.Time) bool {
@@ -210,7 +210,7 @@ func (e *engine) disableJob(ctx context.Context, id string) error {
 		return err
 	}
 	if err := e.dropFires(ctx, id, dropped); err != nil {
-		return err // they are still in the document: disabling again goes on
+		return err // they are still in the document: disabling again resumes
 	}
 	err = e.changeJob(ctx, id, func(j *jobDoc, _ time.Time) bool {
 		n := len(j.Dropped)

@@ -147,7 +147,7 @@ func crewWorker(slots int) af.Worker {
 // hintings are the two ways in which tasks are found.
 var hintings = map[string][]memory.Option{"hints": nil, "hints with ids": {memory.HintIDs(4096)}}
 
-// A task that kills its process fails after one death more than it may cause, and none of those that ran beside it is charged.
+// A task that kills its process fails after one death more than it may cause, and none of those that ran with it is charged.
 func TestPoisonFailsAlone(t *testing.T) {
 	testkit.Long(t, "it simulates minutes of many tasks")
 	for hinting, opts := range hintings {

@@ -110,7 +110,7 @@ func (p *pool) listen(ctx context.Context) {
 				h.Done()
 				continue
 			}
-			if !backend.ValidID(h.ID) { // anybody may publish to the queue
+			if !backend.ValidID(h.ID) { // any client of the broker may publish to the queue
 				p.e.dropHint(p.spec.Name, h, nil)
 				continue
 			}

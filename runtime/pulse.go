@@ -32,7 +32,7 @@ type pulse struct {
 	since    time.Time         // when beats began to be accepted
 	adrift   map[claimed]int64 // claims that were missing here at the last audit, and the number of the next claim when first missed
 
-	refunds []string // names under which this process was convicted, though it lives
+	refunds []string // names under which this process was declared dead, though it lives
 
 	watched map[string]watch // only look uses it, and looked
 	looked  time.Time        // when it last saw all counters
@@ -236,7 +236,7 @@ func (p *pulse) convicted(name string) {
 	p.auditNow()
 }
 
-// refund takes back what was counted against tasks when this process was convicted: they didn't kill it.
+// refund takes back what was counted against tasks when this process was declared dead: they didn't kill it.
 func (p *pulse) refund(ctx context.Context) {
 	p.mu.Lock()
 	names := p.refunds
@@ -251,7 +251,7 @@ func (p *pulse) refund(ctx context.Context) {
 		p.mu.Lock()
 		p.refunds = slices.DeleteFunc(slices.Clone(p.refunds), func(n string) bool { return n == name })
 		p.mu.Unlock()
-		for _, pool := range p.e.pools { // what was suspected may run beside anything again
+		for _, pool := range p.e.pools { // what was suspected may run together with anything again
 			pool.lookSoon()
 		}
 	}

@@ -98,7 +98,7 @@ func (e *engine) retry(ctx context.Context, old *Task, s Submission) (string, er
 		}
 		return "", err
 	}
-	if joined { // whoever has set the mark may have taken it back
+	if joined { // the call that set the mark may have taken it back
 		if _, err := e.markRetried(ctx, old.ID, "", by); err != nil && CodeOf(err) != ErrNotFound {
 			return "", err
 		}

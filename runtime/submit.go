@@ -133,7 +133,7 @@ func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string,
 			return err
 		}
 		var err error
-		if backend.TxFrom(ctx) != nil { // after an error only the whole transaction can be tried again, by whoever began it
+		if backend.TxFrom(ctx) != nil { // after an error only the whole transaction can be tried again, by the caller that began it
 			if err = insert(ctx); err != nil {
 				return nil, err
 			}

@@ -57,8 +57,7 @@ func Deployed(b af.Backend) int {
 }
 
 // Deploys checks that four deploys in a row charge a long task nothing: neither where the drain ends before the grace period of
-// the supervisor, nor where that kills the process while it drains. start starts a process that calls [Deployed], with a variable besides its
-// own, and returns it with what checks the next line that it writes.
+// the supervisor, nor where that kills the process while it drains. start starts a process that calls [Deployed], with one more variable, and returns it with what checks the next line that it writes.
 func Deploys(t *testing.T, b af.Backend, start func(t *testing.T, env string) (p *exec.Cmd, says func(want string))) {
 	w := &world{T: t, backend: b}
 	app := w.open(nil)

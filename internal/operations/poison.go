@@ -46,7 +46,7 @@ func PoisonedMain(b af.Backend) int {
 }
 
 // Poison checks that a task that kills its process fails alone: by one death more than it may have crashes, and without a charge to
-// those that ran beside it. command makes a process that calls [PoisonedMain].
+// those that ran with it. command makes a process that calls [PoisonedMain].
 func Poison(t *testing.T, b af.Backend, command func() *exec.Cmd) {
 	w := &world{T: t, backend: b}
 	app := w.open(nil)

@@ -37,7 +37,7 @@ type Child struct {
 	Out *bufio.Reader  // its standard output
 }
 
-// Command returns a command that runs a child of this name, with variables besides this process's own.
+// Command returns a command that runs a child of this name, with variables added to those of this process.
 func Command(name string, env ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(append(os.Environ(), kind+"="+name), env...)

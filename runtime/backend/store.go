@@ -57,8 +57,8 @@ type Store interface {
 	// and nothing is counted against them.
 	Judge(ctx context.Context, owner string, count int64, maxCrashes int) ([]Task, error)
 
-	// Refund takes back what the loss of a convicted owner has counted against tasks that are not final, since that owner
-	// is alive after all. Repeating is safe; an owner that was not convicted is left alone.
+	// Refund takes back what the loss of an owner that was declared dead has counted against tasks that are not final, since that owner
+	// is alive after all. Repeating is safe; an owner that was not declared dead is left alone.
 	Refund(ctx context.Context, owner string) error
 
 	// Owned lists what the store thinks an owner runs: what the owner audits itself against.
@@ -270,7 +270,7 @@ func (s Spawn) ErrorDiscarded() error {
 }
 
 // Stale reports whether the attempt that s comes from no longer has the source, which has this status and fence. An attempt
-// that has succeeded still has it: a goroutine of its handler may go on a moment longer.
+// that has succeeded still has it: a goroutine of its handler may keep running a moment longer.
 func (s Spawn) Stale(status Status, fence int64) bool {
 	return s.Fence != 0 && (s.Fence != fence || status != StatusRunning && !status.Final())
 }

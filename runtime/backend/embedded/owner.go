@@ -132,7 +132,7 @@ func (s *store) Judge(ctx context.Context, owner string, count int64, maxCrashes
 	})
 }
 
-// orphan ends the claim of a convicted owner (rows 7 and 10) on a task, of which ran has what a loss is decided by.
+// orphan ends the claim of an owner that was declared dead (rows 7 and 10) on a task, of which ran has what a loss is decided by.
 func (t *tx) orphan(r *row, ran *backend.Task, loss *backend.Loss) error {
 	if r.stopping {
 		return t.end(r, backend.StatusStopped, nil, reasonError(nil, r.reason))

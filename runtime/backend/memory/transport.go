@@ -50,7 +50,7 @@ type hints struct {
 	waiting   []backend.Hint // with ids, first to go first; Done is unset
 	unheard   bool           // a wake-up came while nobody listened
 	listeners map[*listener]struct{}
-	changed   chan struct{} // closed when Next may have more to return; nil while nobody waits
+	changed   chan struct{} // closed when Next may have more to return; nil while no caller waits
 }
 
 // queue returns the hints of a queue.

@@ -58,7 +58,7 @@ func (c *Client) holder(ctx context.Context, name string) (*holder, error) {
 	return o, nil
 }
 
-// isOwner says whether an owner is known; one that was convicted is an error.
+// isOwner reports whether an owner is known; one that was declared dead is an error.
 func (c *Client) isOwner(ctx context.Context, name string) (known bool, err error) {
 	o, err := c.holder(ctx, name)
 	switch {
@@ -183,7 +183,7 @@ func (c *Client) changeOwner(ctx context.Context, filter, set m) (bool, error) {
 	return r.MatchedCount > 0, nil
 }
 
-// decidedLoss returns a convicted owner with what its loss means, which it decides unless that has been done; nil if the
+// decidedLoss returns an owner that was declared dead with what its loss means, which it decides unless that has been done; nil if the
 // owner is gone.
 func (c *Client) decidedLoss(ctx context.Context, name string) (*holder, error) {
 	o, err := c.holder(ctx, name)

@@ -92,7 +92,7 @@ func (c *Client) checkTransactions(ctx context.Context) error {
 }
 
 // inTx returns the session of the transaction that an Insert takes part in, nil if there is none. A transaction that isn't
-// InTx's is refused: nobody could tell when it has committed.
+// InTx's is refused: there is no telling when it has committed.
 func (c *Client) inTx(ctx context.Context, tasks []backend.NewTask) (*driver.Session, error) {
 	refuse := func(format string, args ...any) (*driver.Session, error) {
 		return nil, backend.Errorf(backend.ErrFailedPrecondition, format, args...).With(backend.OutcomeNotSent)
@@ -114,7 +114,7 @@ func (c *Client) inTx(ctx context.Context, tasks []backend.NewTask) (*driver.Ses
 	return session, nil
 }
 
-// insertInTx inserts documents in a transaction. Any error of the server aborts that, so what stands in the way is looked for
+// insertInTx inserts documents in a transaction. Any error of the server aborts that, so conflicts are looked for
 // before. What came between is seen by a new try of the whole transaction, which the error asks for.
 func (c *Client) insertInTx(ctx context.Context, fresh []*document) ([]*document, error) {
 	var ids, keys []string

@@ -34,7 +34,7 @@ func (c *Client) beginWatch() {
 }
 
 // watch asks the server every second whether it is there, until the client is closed, and prepares what has not been. The
-// driver looks, too, but only every ten seconds, unless somebody waits for a server. While the server is away a question that
+// driver looks, too, but only every ten seconds, unless a caller waits for a server. While the server is unavailable, a question that
 // hangs doesn't keep the next one waiting: it may be on a connection that the network has forgotten, and the server be back.
 func (c *Client) watch() {
 	tick := time.NewTicker(pingEvery)

@@ -21,7 +21,7 @@ func Mongo(app interface{ Power() any }) (*driver.Database, error) {
 	return s.mongo.Mongo(), nil
 }
 
-// InTx calls fn in a MongoDB transaction of the App's database, so that tasks and what a program keeps beside them change together:
+// InTx calls fn in a MongoDB transaction of the App's database, so that tasks and the program's own documents change together:
 //
 //	err := servers.InTx(ctx, app, func(ctx context.Context) error {
 //		if _, err := db.Collection("orders").InsertOne(ctx, order); err != nil {

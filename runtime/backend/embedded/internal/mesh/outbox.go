@@ -50,9 +50,9 @@ type outbox struct {
 	gapped  bool // a gap ends the notices of the queue
 	closed  bool
 	ready   chan struct{} // has an element while the writer has something to do
-	empty   chan struct{} // closed when all that was queued is written, or the outbox closed; nil while nobody waits
+	empty   chan struct{} // closed when all that was queued is written, or the outbox closed; nil while no caller waits
 	writing bool          // a batch is being written
-	room    chan struct{} // closed when bytes have been written, or the outbox closed; nil while nobody waits
+	room    chan struct{} // closed when bytes have been written, or the outbox closed; nil while no caller waits
 }
 
 func newOutbox() *outbox { return &outbox{ready: make(chan struct{}, 1)} }

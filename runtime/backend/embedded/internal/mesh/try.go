@@ -71,7 +71,7 @@ func (t *try) hear(n news) {
 		return
 	}
 	if r := n.reply; r != nil && r.Err != nil && r.Err.Code == backend.ErrFailedPrecondition && r.Err.Outcome == backend.OutcomeNotSent {
-		n = news{state: refused, err: r.Err} // it has another version of the method: the call goes on to other instances
+		n = news{state: refused, err: r.Err} // it has another version of the method: the call is tried at other instances
 	}
 	t.state, t.reply, t.err = n.state, n.reply, n.err
 	c.poke()
