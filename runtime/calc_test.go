@@ -12,16 +12,21 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
 	"github.com/afgen/afgen/runtime/internal/child"
 )
 
+// children are the processes that this binary can be.
+var children = testkit.Children{}
+
 func TestMain(m *testing.M) {
 	if child.Self() != nil {
 		os.Exit(childMain())
 	}
+	children.Run()
 	goleak.VerifyTestMain(m)
 }
 

@@ -15,17 +15,22 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
 const signalledEnv = "AF_TEST_SIGNALLED"
 
-// TestSignalledProcess is the program that TestSignals starts. It runs one task, whose handler obeys its context or doesn't.
-func TestSignalledProcess(t *testing.T) {
+func init() { children["signalled"] = beSignalled }
+
+// beSignalled is the program that TestSignals starts. It runs one task, whose handler obeys its context, or doesn't if signalledEnv is
+// "deaf".
+func beSignalled() int {
 	kind := os.Getenv(signalledEnv)
-	if kind == "" {
-		t.Skip("it is started by TestSignals")
+	failed := func(err error) int {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
 	}
 	ctx := context.Background()
 	world := memory.New()
@@ -34,7 +39,7 @@ func TestSignalledProcess(t *testing.T) {
 	quiet := af.Logger(slog.New(slog.DiscardHandler))
 	app, err := af.Open(ctx, world, quiet, af.DrainTimeout(time.Hour))
 	if err != nil {
-		t.Fatal(err)
+		return failed(err)
 	}
 	af.RegisterWorker(app, jobWorker, &job{func(ctx context.Context, _ int) (int, error) {
 		go func() {
@@ -51,28 +56,28 @@ func TestSignalledProcess(t *testing.T) {
 	}})
 	client, err := af.Open(ctx, world, quiet, af.NoScheduler())
 	if err != nil {
-		t.Fatal(err)
+		return failed(err)
 	}
 	if err := client.Start(ctx); err != nil {
-		t.Fatal(err)
+		return failed(err)
 	}
 	q := af.NewQueue[int, int](client, jobWorker)
 	id, err := q.Submit(ctx, 1)
 	if err != nil {
-		t.Fatal(err)
+		return failed(err)
 	}
 	err = app.Run(ctx)
 	task, gerr := q.Get(ctx, id)
 	fmt.Println("ended", task.Status, task.Attempt, task.Crashes, err != nil, gerr)
 	_ = client.Shutdown(ctx)
+	return 0
 }
 
 // A first signal drains, a second one cancels the handlers and charges nothing, a third one kills.
 func TestSignals(t *testing.T) {
 	run := func(t *testing.T, kind string, steps ...any) error {
 		t.Helper()
-		cmd := exec.Command(os.Args[0], "-test.run=^TestSignalledProcess$", "-test.count=1")
-		cmd.Env = append(os.Environ(), signalledEnv+"="+kind)
+		cmd := testkit.Command("signalled", signalledEnv+"="+kind)
 		out, err := cmd.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
