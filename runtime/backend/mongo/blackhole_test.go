@@ -19,6 +19,8 @@ type blackhole struct {
 	mu     sync.Mutex
 	closed bool
 	conns  []net.Conn
+
+	begun chan struct{} // has an element for each connection that was begun while it was closed
 }
 
 func (b *blackhole) carry(l net.Listener, open *sync.WaitGroup) {
@@ -32,6 +34,10 @@ func (b *blackhole) carry(l net.Listener, open *sync.WaitGroup) {
 		dead := b.closed
 		b.mu.Unlock()
 		if dead {
+			select {
+			case b.begun <- struct{}{}:
+			default: // enough have begun
+			}
 			continue
 		}
 		server, err := net.Dial("tcp", b.server)
@@ -91,7 +97,7 @@ func TestServerIsFoundSoonAfterANetworkCut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &blackhole{server: host}
+	b := &blackhole{server: host, begun: make(chan struct{}, 2)}
 	var open sync.WaitGroup
 	open.Go(func() { b.carry(l, &open) })
 	t.Cleanup(func() {
@@ -123,8 +129,8 @@ func TestServerIsFoundSoonAfterANetworkCut(t *testing.T) {
 	must(t, c.Ping(t.Context()))
 	b.set(true)
 	wait(true)
-	for range 3 { // some questions have begun
-		time.Sleep(1100 * time.Millisecond)
+	for range cap(b.begun) { // connections that hang when the network is back
+		<-b.begun
 	}
 	b.set(false)
 	if took := wait(false); took > 9*time.Second {
