@@ -35,6 +35,24 @@ func (s *seen) Run(_ context.Context, n int) (int, error) {
 	return n, nil
 }
 
+// replacePrimary kills the primary of a replica set, waits for another one, and starts the killed member again.
+func replacePrimary(t *testing.T, rs *devstack.Replicas) {
+	t.Helper()
+	killed, err := rs.Primary()
+	if err == nil {
+		err = killed.Kill()
+	}
+	if err == nil {
+		_, err = rs.Primary()
+	}
+	if err == nil {
+		err = killed.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // The primary of a replica set of three steps down, is killed and comes back, twice each, while tasks are submitted: each
 // task whose submit returned nil runs.
 func TestLongElections(t *testing.T) {
@@ -62,19 +80,7 @@ func TestLongElections(t *testing.T) {
 		if _, err := rs.StepDown(); err != nil {
 			t.Fatal(err)
 		}
-		killed, err := rs.Primary()
-		if err == nil {
-			err = killed.Kill()
-		}
-		if err == nil {
-			_, err = rs.Primary()
-		}
-		if err == nil {
-			err = killed.Start()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		replacePrimary(t, rs)
 	}
 	cancel()
 	all := <-accepted
@@ -158,19 +164,7 @@ func TestLongKilledPrimaryMakesOneTaskPerPayload(t *testing.T) {
 	}
 	for range 2 {
 		time.Sleep(2 * time.Second) // of submitting
-		killed, err := rs.Primary()
-		if err == nil {
-			err = killed.Kill()
-		}
-		if err == nil {
-			_, err = rs.Primary()
-		}
-		if err == nil {
-			err = killed.Start()
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		replacePrimary(t, rs)
 	}
 	time.Sleep(2 * time.Second)
 	close(stop)
