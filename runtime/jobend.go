@@ -1,0 +1,126 @@
+package runtime
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// removeJob removes a job, if mayGo says so of it as it is now.
+func (e *engine) removeJob(ctx context.Context, id string, mayGo func(*jobDoc) bool) error {
+	for range maxTries {
+		j, err := e.readJob(ctx, id)
+		if CodeOf(err) == ErrNotFound {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if !mayGo(j) {
+			return nil
+		}
+		if len(j.Owed)+len(j.Dropped) > 0 { // a scheduler may be about to submit these
+			if err := e.disableJob(ctx, id); err != nil && CodeOf(err) != ErrNotFound {
+				return err
+			}
+			continue
+		}
+		err = e.ports.Docs.Delete(ctx, jobDocs+id, j.revision)
+		switch CodeOf(err) {
+		case ErrAborted, ErrUnavailable:
+			if !sleep(ctx, jitter(retryBase)) {
+				return local(err)
+			}
+			continue
+		}
+		if err != nil {
+			return local(err)
+		}
+		e.dropHistory(ctx, id)
+		e.sched.look(id)
+		e.broadcast(topicJobs, []string{id})
+		return nil
+	}
+	return Errorf(ErrUnavailable, "job %q: others change it all the time, or the store is away", id)
+}
+
+// disableJob disables a job, and ensures that nothing that was decided before is submitted after it has returned.
+func (e *engine) disableJob(ctx context.Context, id string) error {
+	var dropped []firing
+	err := e.changeJob(ctx, id, func(j *jobDoc, _ time.Time) bool {
+		changes := !j.Disabled || len(j.Owed) > 0
+		j.Disabled = true
+		for _, f := range j.Owed {
+			if f.Skip != "" {
+				continue
+			}
+			j.Dropped = append(j.Dropped, f)
+			if j.Overlap == OverlapQueue { // they are submitted one by one
+				break
+			}
+		}
+		j.Owed, dropped = nil, j.Dropped
+		return changes
+	})
+	if err != nil || len(dropped) == 0 {
+		return err
+	}
+	if err := e.dropFires(ctx, id, dropped); err != nil {
+		return err // they are still in the document: disabling again resumes
+	}
+	err = e.changeJob(ctx, id, func(j *jobDoc, _ time.Time) bool {
+		n := len(j.Dropped)
+		j.Dropped = slices.DeleteFunc(j.Dropped, func(f firing) bool { return slices.Contains(dropped, f) })
+		return len(j.Dropped) != n
+	})
+	if CodeOf(err) == ErrNotFound {
+		return nil
+	}
+	return err
+}
+
+// dropFires takes the ids of fires that must not be submitted any more. A scheduler decides a fire by a write to the job's
+// document, and submits its task afterwards: one that has decided before the job was disabled may be about to, and can't be
+// reached. So the task is inserted here, due in a hundred years, and stopped: to insert it again changes nothing. A task that
+// is there was submitted before, and stays.
+func (e *engine) dropFires(ctx context.Context, id string, fires []firing) error {
+	j, err := e.readJob(ctx, id)
+	if err != nil {
+		return err
+	}
+	now, err := e.now(ctx)
+	if err != nil {
+		return err
+	}
+	never := now.AddDate(100, 0, 0)
+	tasks := make([]backend.NewTask, len(fires))
+	for i, f := range fires {
+		tasks[i] = j.task(fireID(id, f.Due))
+		tasks[i].Task.Status, tasks[i].Task.RunAt = backend.StatusWaiting, never
+	}
+	var stored []Task
+	err = e.ask(ctx, func(ctx context.Context) (err error) {
+		stored, err = e.store.Insert(ctx, tasks)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, t := range stored {
+		if t.Status.Final() || t.RunAt.Before(now.AddDate(50, 0, 0)) {
+			continue
+		}
+		var stopped []Task
+		err := e.ask(ctx, func(ctx context.Context) (err error) {
+			stopped, err = e.store.Stop(ctx, backend.Stop{ID: t.ID, Reason: "its job was disabled before it was submitted"})
+			return err
+		})
+		if err != nil && CodeOf(err) != ErrNotFound {
+			return err
+		}
+		e.stopped(e.ctx, stopped)
+	}
+	return nil
+}
