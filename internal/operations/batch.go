@@ -3,6 +3,7 @@ package operations
 import (
 	"context"
 	"sync/atomic"
+	"testing"
 
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -53,7 +54,10 @@ func (s hastyStore) Spawn(ctx context.Context, sp backend.Spawn) error {
 
 // batches makes a batch that takes several inserts, while sweepers take it for abandoned and replies are lost.
 func batches(w *world) {
-	const n = 2500
+	n := 2500
+	if testing.Short() {
+		n = 1200 // two inserts, too
+	}
 	for sweeps := range int64(4) {
 		var left atomic.Int64
 		left.Store(sweeps)

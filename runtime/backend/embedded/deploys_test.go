@@ -19,6 +19,7 @@ func init() {
 }
 
 func TestDeploysChargeNothing(t *testing.T) {
+	testkit.Long(t, "it waits for eight drains")
 	file := filepath.Join(t.TempDir(), "af.db")
 	operations.Deploys(t, embedded.File(file), func(t *testing.T, env string) (*exec.Cmd, func(string)) {
 		child := testkit.Start(t, "deployed", "AF_TEST_FILE="+file, env)
