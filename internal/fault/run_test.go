@@ -416,25 +416,30 @@ func counted(c fault.Change) bool {
 	return c.After.Crashes > c.Before.Crashes || c.After.Suspected() && !c.Before.Suspected()
 }
 
-// poisoned checks that tasks that kill their processes fail alone. One that hasn't killed before may do so beside a suspect, which is
-// charged for it: so with two of them another task may be charged once.
+// poisoned checks that tasks that kill their processes fail alone. Another task may be charged only for a loss that such a task
+// caused while nobody suspected it: the first time that it kills, or after it was lost with another one that did and was cleared.
 func (m *sim) poisoned(log *fault.Log) (broken []fault.Violation) {
-	poisons := 0
-	for _, u := range m.s.Submits {
-		if len(u.Orders) > 0 && u.Orders[0].Do == "kill" {
-			poisons++
-		}
+	kills := func(t *backend.Task) bool {
+		var o order
+		return json.Unmarshal(t.Payload, &o) == nil && o.Do == "kill"
+	}
+	fail := func(id, format string, args ...any) {
+		broken = append(broken, fault.Violation{Rule: "poison", Tasks: []string{id}, Text: id + " " + fmt.Sprintf(format, args...)})
 	}
 	for id, task := range log.Tasks {
-		var o order
-		if err := json.Unmarshal(task.Payload, &o); err != nil {
-			continue
-		}
 		switch {
-		case o.Do == "kill" && (task.Status != backend.StatusFailed || task.Crashes != 3):
-			broken = append(broken, fault.Violation{Rule: "poison", Tasks: []string{id}, Text: fmt.Sprintf("%s is %s after %d crashes", id, task.Status, task.Crashes)})
-		case o.Do != "kill" && task.Crashes >= poisons:
-			broken = append(broken, fault.Violation{Rule: "poison", Tasks: []string{id}, Text: fmt.Sprintf("%s is %s, and was charged %d crashes", id, task.Status, task.Crashes)})
+		case kills(&task) && (task.Status != backend.StatusFailed || task.Crashes != 3):
+			fail(id, "is %s after %d crashes", task.Status, task.Crashes)
+		case !kills(&task) && task.Crashes >= 3:
+			fail(id, "failed for the crashes of others")
+		}
+	}
+	for _, e := range log.Convictions() {
+		unsuspected := slices.ContainsFunc(e.Changes, func(c fault.Change) bool { return kills(&c.After) && !c.Before.Suspected() })
+		for _, c := range e.Changes {
+			if c.After.Crashes > c.Before.Crashes && !kills(&c.After) && !unsuspected {
+				fail(c.After.ID, "was charged at %v, though what killed %s was suspected", e.At, e.Owner)
+			}
 		}
 	}
 	return broken
