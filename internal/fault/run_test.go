@@ -417,25 +417,27 @@ func counted(c fault.Change) bool {
 }
 
 // poisoned checks that tasks that kill their processes fail alone. Another task may be charged only for a loss that such a task
-// caused while nobody suspected it: the first time that it kills, or after it was lost with another one that did and was cleared.
+// caused while nobody suspected it: the first time that it kills, or after another one took its process away so soon that it was
+// cleared before it killed again.
 func (m *sim) poisoned(log *fault.Log) (broken []fault.Violation) {
 	kills := func(t *backend.Task) bool {
 		var o order
 		return json.Unmarshal(t.Payload, &o) == nil && o.Do == "kill"
 	}
+	clean := func(t *backend.Task) bool { // kills, and was no suspect by then
+		var o order
+		return json.Unmarshal(t.Payload, &o) == nil && o.Do == "kill" && (!t.Suspected() || o.For >= t.Suspect.Test())
+	}
 	fail := func(id, format string, args ...any) {
 		broken = append(broken, fault.Violation{Rule: "poison", Tasks: []string{id}, Text: id + " " + fmt.Sprintf(format, args...)})
 	}
 	for id, task := range log.Tasks {
-		switch {
-		case kills(&task) && (task.Status != backend.StatusFailed || task.Crashes != 3):
+		if kills(&task) && (task.Status != backend.StatusFailed || task.Crashes != 3) {
 			fail(id, "is %s after %d crashes", task.Status, task.Crashes)
-		case !kills(&task) && task.Crashes >= 3:
-			fail(id, "failed for the crashes of others")
 		}
 	}
 	for _, e := range log.Convictions() {
-		unsuspected := slices.ContainsFunc(e.Changes, func(c fault.Change) bool { return kills(&c.After) && !c.Before.Suspected() })
+		unsuspected := slices.ContainsFunc(e.Changes, func(c fault.Change) bool { return clean(&c.Before) })
 		for _, c := range e.Changes {
 			if c.After.Crashes > c.Before.Crashes && !kills(&c.After) && !unsuspected {
 				fail(c.After.ID, "was charged at %v, though what killed %s was suspected", e.At, e.Owner)
