@@ -2,7 +2,9 @@ package testkit
 
 import (
 	"flag"
+	"runtime/debug"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 )
@@ -24,12 +26,20 @@ func Fewer(n, few int) int {
 }
 
 // GoFlags is the value of GOFLAGS for go commands that a test runs to build programs: they use what was compiled for the
-// test itself, with the race detector or without it.
+// test itself, with the race detector or without it, and with the same flags of the compiler.
 func GoFlags() string {
-	if Race {
-		return "-race"
+	if !Race {
+		return ""
 	}
-	return ""
+	flags := []string{"-race"}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key == "-gcflags" {
+				flags = append(flags, "-gcflags="+s.Value)
+			}
+		}
+	}
+	return strings.Join(flags, " ")
 }
 
 // Checks sets how many random cases rapid.Check tries from now on, unless the command line does.
