@@ -131,6 +131,14 @@ func TestServerThatComesBackIsUsedAgain(t *testing.T) {
 	}
 }
 
+// Making indexes may take longer than a ping: the server is not away meanwhile.
+func TestServerIsNotAwayWhileItIsPrepared(t *testing.T) {
+	c := join(t, devstack.Mongo(t))
+	if err := c.LookWhilePreparing(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestClosedClientSaysSo(t *testing.T) {
 	c := join(t, devstack.Mongo(t))
 	must(t, c.Close(t.Context()))

@@ -13,3 +13,12 @@ func FirstFields() []string {
 	}
 	return fields
 }
+
+// LookWhilePreparing looks after the server while the client is being prepared, and returns what is known of it then.
+func (c *Client) LookWhilePreparing() error {
+	c.preparing <- struct{}{}
+	defer func() { <-c.preparing }()
+	c.look()
+	_, err := c.reach.Get()
+	return err
+}
