@@ -34,10 +34,10 @@ func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, tim
 		return nil, 0, nil
 	}
 	now := s.now()
+	q.ripen(now.at) // first: what is due stays due since then
 	if len(c.IDs) == 0 {
 		q.fit(c.Fingerprint, now)
 	}
-	q.ripen(now.at)
 	next := q.nextDue(now.at)
 	if cl := o.claims[c.Nonce]; cl != nil {
 		return o.taken(cl), next, nil
