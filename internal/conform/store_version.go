@@ -14,6 +14,7 @@ var versionBehaviours = []behaviour{
 	{"skip_by_ids_and_by_a_repeated_nonce", versionIDs},
 	{"a_payload_that_does_not_decode_is_noted_and_uncharged", versionNoted},
 	{"a_fitting_claim_does_not_wait", versionFits},
+	{"a_fitting_claim_keeps_when_a_task_was_due", versionDue},
 	{"one_of_many_marks_a_task_as_retried", markRetried},
 }
 
@@ -160,6 +161,19 @@ func versionFits(w *world) {
 	w.must(err)
 	w.same("after a stop", ids(w.claimAs("one", 9, nil)), []string{})
 	w.wantStatus(backend.StatusStopped, stopped)
+}
+
+func versionDue(w *world) {
+	id := w.add(fingerprint("one"))
+	t := w.take(id, "o")
+	w.wantSettled(backend.Settle{
+		ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusWaiting, Payload: backend.PayloadWrongVersion, Delay: w.o.Tick,
+	}, backend.SettleApplied)
+	due := w.get(id).RunAt
+	w.o.Sleep(2 * w.o.Tick)
+	claimed := w.claimAs("one", 9, nil)
+	w.same("claimed", ids(claimed), []string{id})
+	w.same("due", w.get(id).RunAt, due)
 }
 
 func markRetried(w *world) {

@@ -57,13 +57,13 @@ func (t *tx) claim(c backend.Claim) (catch, error) {
 	if err := t.admit(c.Owner); err != nil {
 		return got, err
 	}
-	if c.Fingerprint != "" {
+	if err := t.ripen(c.Queue); err != nil {
+		return got, err
+	}
+	if c.Fingerprint != "" { // what is due by now keeps its time
 		if err := t.exec("UPDATE task SET place = 1, due = ? WHERE queue = ? AND "+unfit("?"), t.now, c.Queue, c.Fingerprint); err != nil {
 			return got, err
 		}
-	}
-	if err := t.ripen(c.Queue); err != nil {
-		return got, err
 	}
 	next, err := t.nextDue(c.Queue)
 	if err != nil {

@@ -34,7 +34,7 @@ func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, tim
 		return nil, 0, nil
 	}
 	now := s.now()
-	q.ripen(now.at) // first: what is due stays due since then
+	q.ripen(now.at)
 	if len(c.IDs) == 0 {
 		q.fit(c.Fingerprint, now)
 	}

@@ -183,7 +183,7 @@ func (q *queue) leaveUnfit(r *record) {
 	q.unfit = append(q.unfit, slot{r.seq, r.stay, r})
 }
 
-// fit makes due what waits for a worker of a fingerprint.
+// fit makes due now what waits for a worker of a fingerprint. ripen comes before it: what is due by then keeps its time.
 func (q *queue) fit(print string, now tick) {
 	if print == "" || len(q.unfit) == 0 {
 		return

@@ -93,13 +93,14 @@ func claimable(c backend.Claim, now int64) m {
 	return filter
 }
 
-// fit makes due what waits for a claimer of this fingerprint.
+// fit makes due now what waits for a claimer of this fingerprint and is not due yet.
 func (c *Client) fit(ctx context.Context, claim backend.Claim) error {
 	if claim.Fingerprint == "" {
 		return nil
 	}
-	_, err := c.tasks.UpdateMany(ctx, m{"unfit": keyOf(claim.Queue, claim.Fingerprint), "place": delayed},
-		m{"$set": m{"place": inLine, "due": c.clock.now()}, "$unset": m{"wake": ""}})
+	now := c.clock.now()
+	_, err := c.tasks.UpdateMany(ctx, m{"unfit": keyOf(claim.Queue, claim.Fingerprint), "place": delayed, "due": m{"$gt": now}},
+		m{"$set": m{"place": inLine, "due": now}, "$unset": m{"wake": ""}})
 	if err != nil {
 		return c.failed(ctx, err, backend.OutcomeUnknown)
 	}
