@@ -416,30 +416,33 @@ func counted(c fault.Change) bool {
 	return c.After.Crashes > c.Before.Crashes || c.After.Suspected() && !c.Before.Suspected()
 }
 
-// poisoned checks that tasks that kill their processes fail alone. Another task may be charged only for a loss that such a task
-// caused while nobody suspected it: the first time that it kills, or after another one took its process away so soon that it was
-// cleared before it killed again.
+// poisoned checks that tasks that kill their processes fail, and that no other task is charged for what a suspect did. One that is
+// not suspected may kill beside the only suspect, which is charged then. That happens at its first kill, and again once it is
+// cleared: it is, before it kills again, if another task killed its last process soon after it had started.
 func (m *sim) poisoned(log *fault.Log) (broken []fault.Violation) {
-	kills := func(t *backend.Task) bool {
+	kills := func(t *backend.Task) (after time.Duration, ok bool) {
 		var o order
-		return json.Unmarshal(t.Payload, &o) == nil && o.Do == "kill"
+		err := json.Unmarshal(t.Payload, &o)
+		return o.For, err == nil && o.Do == "kill"
 	}
-	clean := func(t *backend.Task) bool { // kills, and was no suspect by then
-		var o order
-		return json.Unmarshal(t.Payload, &o) == nil && o.Do == "kill" && (!t.Suspected() || o.For >= t.Suspect.Test())
+	surprises := func(c fault.Change) bool {
+		after, ok := kills(&c.Before)
+		return ok && (!c.Before.Suspected() || after >= c.Before.Suspect.Test())
 	}
 	fail := func(id, format string, args ...any) {
 		broken = append(broken, fault.Violation{Rule: "poison", Tasks: []string{id}, Text: id + " " + fmt.Sprintf(format, args...)})
 	}
 	for id, task := range log.Tasks {
-		if kills(&task) && (task.Status != backend.StatusFailed || task.Crashes != 3) {
+		if _, ok := kills(&task); ok && (task.Status != backend.StatusFailed || task.Crashes != 3) {
 			fail(id, "is %s after %d crashes", task.Status, task.Crashes)
 		}
 	}
 	for _, e := range log.Convictions() {
-		unsuspected := slices.ContainsFunc(e.Changes, func(c fault.Change) bool { return clean(&c.Before) })
+		if slices.ContainsFunc(e.Changes, surprises) {
+			continue
+		}
 		for _, c := range e.Changes {
-			if c.After.Crashes > c.Before.Crashes && !kills(&c.After) && !unsuspected {
+			if _, ok := kills(&c.After); !ok && c.After.Crashes > c.Before.Crashes {
 				fail(c.After.ID, "was charged at %v, though what killed %s was suspected", e.At, e.Owner)
 			}
 		}
