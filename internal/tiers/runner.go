@@ -18,9 +18,9 @@ const interruptWait = 20 * time.Second
 
 const module = "github.com/afgen/afgen/"
 
-// uninstrumented leaves SQLite, which is C made Go, out of what -race checks: its memory is its own, and the checks take most
-// of the time of the tests that use it. The libraries around it are checked, since locks of theirs order what we do.
-// testkit.GoFlags passes it on, and finds one such flag only.
+// uninstrumented compiles SQLite, C code translated to Go, without the race detector, whose checks take most of the time of the
+// tests that use a file. The libraries around SQLite keep their checks: their locks order accesses of ours, and without them the
+// detector reports races that don't exist. testkit.GoFlags passes the flag on; build info holds only the last -gcflags.
 const uninstrumented = "-gcflags=modernc.org/sqlite/lib=-race=false"
 
 // A runner runs the steps of a tier.
@@ -131,11 +131,10 @@ func (r *runner) runCommand(ctx context.Context, s step) error {
 	return nil
 }
 
-// runTests runs go test and reads the events that it prints.
-func (r *runner) runTests(ctx context.Context, s step) error {
+// testArgs returns the go test command of a step and what its environment has besides the runner's own.
+func (r *runner) testArgs(s step) (args, env []string) {
 	// Lint runs all of go vet.
-	args := []string{r.goCmd, "test", "-json", "-vet=off", "-timeout=60m"}
-	env := s.env
+	args, env = []string{r.goCmd, "test", "-json", "-vet=off", "-timeout=60m"}, s.env
 	if s.race && r.race {
 		args, env = append(args, "-race", uninstrumented), append([]string{"CGO_ENABLED=1"}, env...)
 	}
@@ -149,7 +148,12 @@ func (r *runner) runTests(ctx context.Context, s step) error {
 			}
 		}
 	}
-	args = append(append(args, s.flags...), r.flags...)
+	return append(append(args, s.flags...), r.flags...), env
+}
+
+// runTests runs go test and reads the events that it prints.
+func (r *runner) runTests(ctx context.Context, s step) error {
+	args, env := r.testArgs(s)
 	s.env = env
 	cmd := r.command(ctx, s, args)
 	var problems bytes.Buffer

@@ -63,6 +63,27 @@ func TestStepsMatchPackages(t *testing.T) {
 	}
 }
 
+// A step with the race detector compiles SQLite without it, and names packages before flags of the tests.
+func TestArgsOfTests(t *testing.T) {
+	s := step{name: "s", race: true, packages: func(p string) bool { return p == "gen" }, flags: []string{"-short"}}
+	for _, c := range []struct {
+		race bool
+		want string
+	}{
+		{true, "go test -json -vet=off -timeout=60m -race " + uninstrumented + " " + module + "gen -short -run=X"},
+		{false, "go test -json -vet=off -timeout=60m " + module + "gen -short -run=X"},
+	} {
+		r := &runner{goCmd: "go", packages: []string{"gen", "runtime"}, flags: []string{"-run=X"}, race: c.race}
+		args, env := r.testArgs(s)
+		if got := strings.Join(args, " "); got != c.want {
+			t.Errorf("with race detector %v: %s, want %s", c.race, got, c.want)
+		}
+		if cgo := slices.Contains(env, "CGO_ENABLED=1"); cgo != c.race {
+			t.Errorf("with race detector %v: CGO_ENABLED=1 is set: %v", c.race, cgo)
+		}
+	}
+}
+
 // Each fuzz target of the repository runs in make test-long.
 func TestFuzzTargets(t *testing.T) {
 	var found, want []string
