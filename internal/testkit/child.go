@@ -37,8 +37,9 @@ type Child struct {
 	Out *bufio.Reader  // its standard output
 }
 
-// Command returns a command that runs a child of this name, with variables added to those of this process. Under the race
-// detector it doesn't sleep for a second before it exits, as it would by default: tests measure how long a process takes to end.
+// Command returns a command that runs a child of this name, with variables added to those of this process. By default the race
+// detector delays the exit of a process by a second, which would count in tests that measure how long a process takes to end:
+// the child has no such delay.
 func Command(name string, env ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(append(os.Environ(), kind+"="+name, "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE")), env...)

@@ -26,7 +26,7 @@ func Fewer(n, few int) int {
 }
 
 // GoFlags is the value of GOFLAGS for go commands that a test runs to build programs: they use what was compiled for the
-// test itself, with the race detector or without it, and with the same flags of the compiler.
+// test itself, with or without the race detector, and with the same compiler flags.
 func GoFlags() string {
 	if !Race {
 		return ""

@@ -131,8 +131,8 @@ func TestServerThatComesBackIsUsedAgain(t *testing.T) {
 	}
 }
 
-// Making indexes may take longer than a ping: the server is not away meanwhile.
-func TestServerIsNotAwayWhileItIsPrepared(t *testing.T) {
+// Making indexes may take longer than a ping may: the server is not considered unavailable meanwhile.
+func TestServerIsAvailableWhileItIsPrepared(t *testing.T) {
 	c := join(t, devstack.Mongo(t))
 	if err := c.LookWhilePreparing(); err != nil {
 		t.Error(err)

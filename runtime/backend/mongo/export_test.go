@@ -14,7 +14,7 @@ func FirstFields() []string {
 	return fields
 }
 
-// LookWhilePreparing looks after the server while the client is being prepared, and returns what is known of it then.
+// LookWhilePreparing asks the server once while another caller prepares the client, and returns the state after that.
 func (c *Client) LookWhilePreparing() error {
 	c.preparing <- struct{}{}
 	defer func() { <-c.preparing }()

@@ -33,7 +33,7 @@ func (c *Client) beginWatch() {
 	}
 }
 
-// watch asks the server every second whether it is there, until the client is closed. One that was away it also prepares. The
+// watch pings the server every second until the client is closed, and prepares one that was unavailable. The
 // driver looks, too, but only every ten seconds, unless a caller waits for a server. While the server is unavailable, a question that
 // hangs doesn't keep the next one waiting: it may be on a connection that the network has forgotten, and the server be back.
 func (c *Client) watch() {
@@ -70,7 +70,7 @@ func (c *Client) look() {
 	ctx, cancel := context.WithTimeout(c.alive, pingPatience)
 	defer cancel()
 	err := c.Ping(ctx)
-	if err == nil && away != nil { // else whoever needs it prepares it, and may take longer than a ping
+	if err == nil && away != nil { // otherwise the caller that needs it prepares it, which may take longer than a ping may
 		err = c.Prepare(ctx)
 	}
 	switch {
