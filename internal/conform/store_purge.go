@@ -19,6 +19,7 @@ var purgeBehaviours = []behaviour{
 		w.spawn(source, "b", true, 1)
 		w.same("purged", w.purge(backend.Retention{Max: 1}, 10), 0)
 	}},
+	{"families that still live hold up no others", purgeBehindLiving},
 	{"a subtask's first subtasks come while its family is deleted", purgeAgainstSpawn},
 	{"a retry of SubtasksDone is of no family, and goes by itself", func(w *world) {
 		w.done(w.add(func(n *backend.NewTask) { n.Task.DoneOf, n.Task.RetryOf = "source", "source/done" }), backend.StatusSuccess)
@@ -120,6 +121,47 @@ func purgeAgainstSpawn(w *world) {
 		}
 		w.same("left", w.left(), []string{})
 	}
+}
+
+// purgeBehindLiving: more old families live than a call may delete, and what is behind them goes all the same, by age and by
+// number, also in another queue.
+func purgeBehindLiving(w *world) {
+	living := []string{}
+	for i := range 6 {
+		source := w.add()
+		kids := w.spawn(source, "b", true, 1)
+		w.done(source, backend.StatusSuccess)
+		if i%2 == 0 { // its SubtasksDone lives
+			w.done(kids[0], backend.StatusSuccess)
+			w.wantFinish(source, true, "q")
+			living = append(living, source, kids[0], source+"/done")
+			continue
+		}
+		under := w.take(kids[0], "o") // a subtask of its subtask lives
+		grandkid := w.spawn(kids[0], "b", true, 1)[0]
+		w.settle(under, backend.StatusSuccess)
+		w.wantFinish(source, true, "q")
+		w.done(source+"/done", backend.StatusSuccess)
+		living = append(living, source, kids[0], source+"/done", grandkid)
+	}
+	slices.Sort(living)
+	behind := func() {
+		w.done(w.add(), backend.StatusSuccess)
+		w.done(w.add(), backend.StatusSuccess)
+		w.done(w.add(in("z")), backend.StatusSuccess)
+		w.o.Sleep(3 * w.o.Tick)
+	}
+	behind()
+	for _, want := range []int{2, 1, 0, 0} {
+		w.same("purged by age", w.purge(backend.Retention{Age: w.o.Tick}, 2), want)
+	}
+	w.same("left", w.left(), living)
+	behind()
+	w.done(w.add(in("z")), backend.StatusSuccess)
+	for range 3 {
+		w.purge(backend.Retention{Max: 1}, 1)
+	}
+	w.same("left by number", len(w.left()), len(living)+2)
 }
 
 func purgeMax(w *world) {

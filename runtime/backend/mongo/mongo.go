@@ -88,6 +88,8 @@ type Client struct {
 	reach *reach.State
 	looks looks // the driver's, at its servers
 
+	purged atomic.Pointer[purgePlace] // where the last purge was cut short
+
 	transacts atomic.Bool // the server is known to have transactions
 
 	preparing chan struct{} // has an element while somebody does

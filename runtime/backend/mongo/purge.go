@@ -1,7 +1,10 @@
 package mongo
 
 import (
+	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
@@ -17,6 +20,9 @@ const (
 // Purge implements backend.Store. A family is as old as what ended last in it, and counts once, in the queue of its
 // source. One larger than max goes in several calls, its source last. Besides, Purge frees what convicted owners were
 // given by claims that came too late, and forgets owners that were convicted long ago.
+//
+// Families that still live are passed over, however many there are. A call that is cut short, by max or by its context,
+// is continued where it was by the next one.
 func (s *store) Purge(ctx context.Context, keep backend.Retention, max int) (int, error) {
 	ctx, done, err := s.begin(ctx)
 	defer done()
@@ -26,15 +32,126 @@ func (s *store) Purge(ctx context.Context, keep backend.Retention, max int) (int
 	if err := s.purgeOwners(ctx); err != nil {
 		return 0, err
 	}
+	from := s.purged.Swap(nil)
 	n := 0
-	for queue, more, err := s.nextQueue(ctx, ""); more; queue, more, err = s.nextQueue(ctx, queue) {
+	if from != nil {
+		if n, err = s.purgeFrom(ctx, *from, keep, max); err != nil || n >= max {
+			return n, err
+		}
+	}
+	deleted, err := s.purgeFrom(ctx, purgePlace{}, keep, max-n)
+	return n + deleted, err
+}
+
+// A purgePlace is how far a purge has come: to the sources of a queue that ended at an instant.
+type purgePlace struct {
+	queue string
+	ended int64
+}
+
+// purgeFrom deletes up to max tasks, beginning at a place. If it doesn't come to the end it notes where it was.
+func (c *Client) purgeFrom(ctx context.Context, place purgePlace, keep backend.Retention, max int) (n int, err error) {
+	for n < max {
+		queue, more, err := c.nextQueue(ctx, place.queue)
+		if err != nil {
+			c.purged.Store(&place)
+		}
+		if err != nil || !more {
+			return n, err
+		}
+		if queue != place.queue {
+			place = purgePlace{queue: queue}
+		}
+		deleted, err := c.purgeQueue(ctx, &place, keep, max-n)
+		if n += deleted; err != nil || n >= max {
+			c.purged.Store(&place)
+			return n, err
+		}
+		place = purgePlace{queue: queue + "\x00"} // no name lies between
+	}
+	return n, nil
+}
+
+// nextQueue returns the first queue whose name is not less than from.
+func (c *Client) nextQueue(ctx context.Context, from string) (string, bool, error) {
+	found, err := c.find(ctx, m{"top": true, "queue": m{"$gte": from}},
+		options.Find().SetSort(d{asc("queue")}).SetLimit(1).SetProjection(m{"queue": 1}))
+	if err != nil || len(found) == 0 {
+		return "", false, err
+	}
+	return found[0].Queue, true, nil
+}
+
+// purgeQueue deletes up to max tasks of families whose sources are of one queue, from a place on, and moves that along.
+func (c *Client) purgeQueue(ctx context.Context, place *purgePlace, keep backend.Retention, max int) (n int, err error) {
+	from := place.ended
+	over := func(ended m) m {
+		return m{"top": true, "queue": place.queue, "ended": ended, "open_set": m{"$ne": true}}
+	}
+	if keep.Age > 0 {
+		before := c.clock.now() - int64(keep.Age)
+		n, err = c.purgeOldest(ctx, place, over(m{"$gt": int64(0), "$gte": from, "$lt": before}), before, 0, max)
+		if err != nil || n >= max {
+			return n, err
+		}
+	}
+	if keep.Max > 0 {
+		total, err := c.countOf(ctx, over(m{"$gt": int64(0)}))
 		if err != nil {
 			return n, err
 		}
-		if n >= max {
-			break
+		surplus := total - int64(keep.Max)
+		if surplus > 0 && from > 0 { // of which some come before the place
+			before, err := c.countOf(ctx, over(m{"$gt": int64(0), "$lt": from}))
+			if err != nil {
+				return n, err
+			}
+			surplus -= before
 		}
-		deleted, err := s.purgeQueue(ctx, queue, keep, max-n)
+		if surplus > 0 {
+			place.ended = from
+			deleted, err := c.purgeOldest(ctx, place, over(m{"$gt": int64(0), "$gte": from}), c.clock.now(), surplus, max-n)
+			return n + deleted, err
+		}
+	}
+	return n, nil
+}
+
+func (c *Client) countOf(ctx context.Context, filter m) (int64, error) {
+	n, err := c.tasks.CountDocuments(ctx, filter)
+	return n, c.failed(ctx, err, backend.OutcomeNotSent)
+}
+
+// purgeOldest deletes up to max tasks of the families of the sources that match, the oldest first; of so many of them, if
+// limit isn't 0. It looks at them a chunk at a time, until enough is deleted.
+func (c *Client) purgeOldest(ctx context.Context, place *purgePlace, over m, before, limit int64, max int) (n int, err error) {
+	cursor, err := c.tasks.Find(ctx, over, options.Find().SetSort(d{asc("ended")}).SetLimit(limit).
+		SetBatchSize(int32(min(max, chunk))).SetProjection(m{"ended": 1, "spawn_rev": 1, "done_made": 1, "purging": 1}))
+	if err != nil {
+		return 0, c.failed(ctx, err, backend.OutcomeNotSent)
+	}
+	defer func() { err = cmp.Or(err, c.failed(ctx, cursor.Close(ctx), backend.OutcomeUnknown)) }()
+	for n < max {
+		var sources []*document
+		for len(sources) == 0 || cursor.RemainingBatchLength() > 0 {
+			if !cursor.Next(ctx) {
+				break
+			}
+			x := new(document)
+			if err := cursor.Decode(x); err != nil {
+				return n, c.failed(ctx, err, backend.OutcomeNotSent)
+			}
+			sources = append(sources, x)
+		}
+		if len(sources) == 0 {
+			return n, c.failed(ctx, cursor.Err(), backend.OutcomeNotSent)
+		}
+		place.ended = sources[0].Ended
+		sources, err := c.withoutLiving(ctx, sources)
+		if err != nil {
+			return n, err
+		}
+		deleted, err := c.purgeFamilies(ctx, sources, place, before, max-n)
 		if n += deleted; err != nil {
 			return n, err
 		}
@@ -42,52 +159,49 @@ func (s *store) Purge(ctx context.Context, keep backend.Retention, max int) (int
 	return n, nil
 }
 
-// nextQueue returns the queue after another, by name.
-func (c *Client) nextQueue(ctx context.Context, after string) (string, bool, error) {
-	found, err := c.find(ctx, m{"top": true, "queue": m{"$gt": after}},
-		options.Find().SetSort(d{asc("queue")}).SetLimit(1).SetProjection(m{"queue": 1}))
-	if err != nil || len(found) == 0 {
-		return "", err != nil, err
+// withoutLiving leaves out sources of which a subtask lives or has an unfinished set, or whose SubtasksDone has not ended: most
+// of the families that live, by few commands for many of them.
+func (c *Client) withoutLiving(ctx context.Context, sources []*document) ([]*document, error) {
+	byDone, ids := map[string]string{}, []string{}
+	for _, x := range sources {
+		if x.SpawnRev > 0 && !x.Purging {
+			ids = append(ids, x.ID)
+			byDone[doneID(x.ID)] = x.ID
+		}
 	}
-	return found[0].Queue, true, nil
-}
-
-// purgeQueue deletes up to max tasks of families whose sources are of one queue.
-func (c *Client) purgeQueue(ctx context.Context, queue string, keep backend.Retention, max int) (n int, err error) {
-	over := m{"top": true, "queue": queue, "ended": m{"$gt": int64(0)}, "open_set": m{"$ne": true}}
-	purge := func(before int64, most int, opts *options.FindOptionsBuilder) error {
-		sources, err := c.find(ctx, over, opts.SetProjection(m{"ended": 1, "spawn_rev": 1, "done_made": 1, "purging": 1}))
+	if len(ids) == 0 {
+		return sources, nil
+	}
+	type source struct {
+		ID string `bson:"_id"`
+	}
+	living := map[string]bool{}
+	done, err := c.find(ctx, m{"_id": m{"$in": slices.Collect(maps.Keys(byDone))}, "done_of": m{"$exists": true}, "status": m{"$in": lives}},
+		options.Find().SetProjection(m{"_id": 1}))
+	if err != nil {
+		return nil, err
+	}
+	for _, x := range done {
+		living[byDone[x.ID]] = true
+	}
+	for _, q := range []struct {
+		field string
+		match m
+	}{{"live", m{"live": m{"$in": ids}}}, {"kin.source", m{"open_set": true, "kin.source": m{"$in": ids}}}} {
+		found, err := group[source](ctx, c, q.match, "$"+q.field, nil)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		deleted, err := c.purgeFamilies(ctx, sources, before, most)
-		n += deleted
-		return err
-	}
-	if keep.Age > 0 {
-		before := c.clock.now() - int64(keep.Age)
-		over["ended"] = m{"$gt": int64(0), "$lt": before}
-		if err := purge(before, max, options.Find().SetSort(d{asc("ended")}).SetLimit(int64(max))); err != nil {
-			return n, err
-		}
-		over["ended"] = m{"$gt": int64(0)}
-	}
-	if keep.Max > 0 && n < max {
-		total, err := c.tasks.CountDocuments(ctx, over)
-		if err != nil {
-			return n, c.failed(ctx, err, backend.OutcomeNotSent)
-		}
-		if surplus := total - int64(keep.Max); surplus > 0 {
-			opts := options.Find().SetSort(d{asc("ended")}).SetLimit(min(surplus, int64(max-n)))
-			return n, purge(c.clock.now(), max-n, opts)
+		for _, g := range found {
+			living[g.ID] = true
 		}
 	}
-	return n, nil
+	return slices.DeleteFunc(sources, func(x *document) bool { return living[x.ID] }), nil
 }
 
 // purgeFamilies deletes up to max tasks of the families of sources, where nothing in them lives or has ended after an
-// instant.
-func (c *Client) purgeFamilies(ctx context.Context, sources []*document, before int64, max int) (n int, err error) {
+// instant. It moves the place along.
+func (c *Client) purgeFamilies(ctx context.Context, sources []*document, place *purgePlace, before int64, max int) (n int, err error) {
 	var alone []string
 	for _, x := range sources {
 		if x.SpawnRev == 0 {
@@ -107,6 +221,7 @@ func (c *Client) purgeFamilies(ctx context.Context, sources []*document, before 
 		if x.SpawnRev == 0 {
 			continue
 		}
+		place.ended = x.Ended
 		var deleted int
 		deleted, err = c.purgeSource(ctx, x, before, max-n)
 		n += deleted
