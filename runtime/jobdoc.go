@@ -33,6 +33,7 @@ type jobDoc struct {
 
 	id       string
 	revision int64
+	clamped  bool      // an instant was stored that can't be
 	read     time.Time // when it was so for certain; of schedulers
 	table    cron.Schedule
 	due      time.Time // the first of table after dueAfter; many jobs are asked for it each time one of them is due
@@ -167,8 +168,9 @@ func readJobDoc(d backend.Doc) (*jobDoc, error) {
 	return j, nil
 }
 
-// prepare makes the time table of a document.
+// prepare brings the instants of a document into their range, and makes its time table.
 func (j *jobDoc) prepare() error {
+	j.clamp()
 	zone, err := cron.Zone(j.Zone)
 	if err != nil {
 		return err
@@ -192,8 +194,8 @@ func (j *jobDoc) next() time.Time {
 // latest returns the latest due times after one instant and up to another, max at the most, oldest first, and the one
 // before them; 0 where there is none.
 func latest(table cron.Schedule, after, upTo time.Time, max int) (due []int64, before int64) {
-	for span := time.Duration(max) * time.Second; ; span *= 4 {
-		from := upTo.Add(-span)
+	for span := int64(max); ; span *= 4 { // seconds: a Duration ends after 292 years
+		from := time.Unix(upTo.Unix()-span, 0)
 		whole := !from.After(after)
 		if whole {
 			from = after

@@ -296,15 +296,20 @@ func (a *App) RemoveJob(ctx context.Context, id string) error {
 	return e.removeJob(ctx, id, func(*jobDoc) bool { return true })
 }
 
-// EnableJob lets a job be fired again: at its due times from now on.
+// EnableJob lets a job be fired again: at its due times from now on. A job whose due times were decided more than an hour
+// ahead, since the store's clock was wrong then, also continues from now on.
 func (a *App) EnableJob(ctx context.Context, id string) error {
 	e, err := a.engine()
 	if err != nil {
 		return err
 	}
 	return e.changeJob(ctx, id, func(j *jobDoc, now time.Time) bool {
+		ahead := j.ahead(now)
+		if ahead {
+			j.rewind(now)
+		}
 		if !j.Disabled {
-			return false
+			return ahead
 		}
 		j.Disabled = false
 		j.Done = max(j.Done, now.Unix()) // what came meanwhile was not missed

@@ -40,6 +40,7 @@ type scheduler struct {
 	announced time.Time
 	leads     bool
 	failing   error
+	clock     storeClock
 }
 
 const (
@@ -193,6 +194,9 @@ func (s *scheduler) pass(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	if !now.IsZero() && !s.clock.trusts(s.e.log, now, time.Now()) {
+		return time.Second, nil
+	}
 	pause, queued := jitter(relist), false
 	for _, j := range s.jobs {
 		if ctx.Err() != nil {
@@ -233,6 +237,12 @@ func (s *scheduler) mine(j *jobDoc, now time.Time) bool {
 
 // see does what there is to do for a job, and returns how long that is nothing more.
 func (s *scheduler) see(ctx context.Context, j *jobDoc, now time.Time) (time.Duration, error) {
+	if s.clock.steady(time.Now()) && (j.clamped || j.ahead(now)) {
+		if err := s.repair(ctx, j, now); err != nil {
+			s.again(j.id)
+			return 0, err
+		}
+	}
 	if !s.open(j, now) {
 		wait := relist
 		if next := j.next(); !next.IsZero() {

@@ -76,7 +76,9 @@ func (s Schedule) Next(t time.Time) time.Time {
 		if t.Before(s.from) {
 			return s.from.Add(s.every)
 		}
-		return s.from.Add((t.Sub(s.from)/s.every + 1) * s.every)
+		// In seconds: two instants may be further apart than a Duration can tell.
+		from, every := s.from.Unix(), int64(s.every/time.Second)
+		return time.Unix(from+((t.Unix()-from)/every+1)*every, 0).UTC()
 	case s.zone == nil:
 		return time.Time{}
 	}

@@ -19,6 +19,7 @@ type tx struct {
 
 	now   int64 // of the job that runs
 	last  int64 // seq of the youngest task; 0 where it is not known yet
+	taken bool  // there are tasks with a later seq: the clock was ahead when they were made
 	tally map[standing]int
 }
 
@@ -32,7 +33,7 @@ type standing struct {
 var unbounded = context.Background()
 
 func (t *tx) begin() error {
-	t.last, t.tally = 0, map[standing]int{}
+	t.last, t.taken, t.tally = 0, false, map[standing]int{}
 	if err := t.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -88,14 +89,34 @@ func (t *tx) count(queue string, from, to int) {
 	}
 }
 
-// next returns the seq of a new task: now, and after all others.
+// clockSlack is by how much tasks may have been made in the future because of their number, and not by a clock that was ahead.
+const clockSlack = int64(time.Second)
+
+// next returns the seq of a new task: now, and after all others, but for those that were made while the clock was ahead. If it
+// was set back ages follow it.
 func (t *tx) next() (int64, error) {
 	if t.last == 0 {
 		if _, err := t.row("SELECT ifnull(max(seq), 0) FROM task", nil, &t.last); err != nil {
 			return 0, err
 		}
 	}
+	if t.last > t.now+clockSlack {
+		t.taken = true
+		if _, err := t.row("SELECT ifnull(max(seq), 0) FROM task WHERE seq <= ?", []any{t.now + clockSlack}, &t.last); err != nil {
+			return 0, err
+		}
+	}
 	t.last = max(t.now, t.last+1)
+	for t.taken {
+		used, err := t.is("SELECT 1 FROM task WHERE seq = ?", t.last)
+		if err != nil {
+			return 0, err
+		}
+		if !used {
+			break
+		}
+		t.last++
+	}
 	return t.last, nil
 }
 
