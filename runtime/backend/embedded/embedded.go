@@ -44,6 +44,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -69,6 +70,9 @@ type options struct {
 	pragmas    []string                          // more of the writer's
 	also       string                            // run when the schema is there
 	now        func() time.Time                  // the file's time
+	maxLog     int64                             // bytes of SQLite's log
+	old        bool                              // as files were before they could shrink
+	log        *slog.Logger
 }
 
 // FullSync makes every commit survive a power failure, too.
@@ -77,7 +81,7 @@ func FullSync() Option { return func(o *options) { o.full = true } }
 // File returns the backend that keeps everything in the file path, which is created, with its folder, where it isn't there.
 // A relative path is relative to the working directory at Open.
 func File(path string, opts ...Option) *Backend {
-	b := &Backend{path: path, options: options{patience: 5 * time.Second, fileSystem: fileSystem, euid: os.Geteuid(), steps: steps(), now: time.Now}}
+	b := &Backend{path: path, options: options{patience: 5 * time.Second, fileSystem: fileSystem, euid: os.Geteuid(), steps: steps(), now: time.Now, maxLog: maxLog}}
 	for _, o := range opts {
 		if o != nil {
 			o(&b.options)
@@ -98,6 +102,9 @@ func (o options) prepare(ctx context.Context, conn *sql.Conn) error {
 	if err := migrate(ctx, conn, o.steps); err != nil {
 		return err
 	}
+	if !o.old {
+		convert(ctx, conn, o.log)
+	}
 	for _, text := range append([]string{o.also, "PRAGMA busy_timeout(0)"}, o.pragmas...) {
 		if _, err := conn.ExecContext(ctx, text); err != nil {
 			return fmt.Errorf("%s: %w", text, err)
@@ -116,7 +123,9 @@ func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, er
 	if err != nil {
 		return nil, err
 	}
-	s, err := openSession(ctx, p, b.options, env)
+	o := b.options
+	o.log = env.Logger
+	s, err := openSession(ctx, p, o, env)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.file, err)
 	}

@@ -71,5 +71,11 @@ func MostPages(n int) Option {
 	return func(o *options) { o.pragmas = append(o.pragmas, fmt.Sprintf("PRAGMA max_page_count(%d)", n)) }
 }
 
+// MaxLog bounds SQLite's log.
+func MaxLog(bytes int64) Option { return func(o *options) { o.maxLog = bytes } }
+
+// Unshrinking makes a file as it was before files could shrink.
+func Unshrinking() Option { return func(o *options) { o.old = true } }
+
 // Clock replaces the file's time.
 func Clock(now func() time.Time) Option { return func(o *options) { o.now = now } }

@@ -10,17 +10,20 @@ import (
 const purgeChunk = 100
 
 // Purge implements backend.Store. A family is as old as what ended last in it, and counts once, in the queue of its
-// source. One larger than max goes in several calls, its source last.
+// source. One larger than max goes in several calls, its source last. If it has left many pages free the file shrinks.
 func (s *store) Purge(ctx context.Context, keep backend.Retention, max int) (int, error) {
 	n := 0
 	for n < max {
 		chunk := min(max-n, purgeChunk)
 		deleted, err := write(ctx, s.db.writer, func(tx *tx) (int, error) { return tx.purge(keep, chunk) })
-		if n += deleted; err != nil || deleted < chunk {
+		if n += deleted; err != nil {
 			return n, err
 		}
+		if deleted < chunk {
+			break
+		}
 	}
-	return n, nil
+	return n, s.shrink(ctx)
 }
 
 // purge deletes up to max tasks.

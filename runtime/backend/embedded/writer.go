@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,7 @@ type writer struct {
 	patience time.Duration // with who holds the write lock
 	now      func() time.Time
 	jobs     chan *job
+	limit    logLimit
 
 	ending    chan struct{} // closed to end loop
 	ended     chan struct{}
@@ -47,9 +49,13 @@ const (
 )
 
 func newWriter(ctx context.Context, db *database, path, peer string, o options, turn *turn) (*writer, error) {
-	pool, err := sql.Open("sqlite", dsn(path,
-		"busy_timeout(5000)", "journal_mode(WAL)", "synchronous("+o.synchronous()+")", "cache_size(-16000)",
-		"wal_autocheckpoint(4000)", "journal_size_limit(67108864)", "temp_store(MEMORY)"))
+	pragmas := []string{"busy_timeout(5000)", "auto_vacuum(INCREMENTAL)", "secure_delete(ON)", "journal_mode(WAL)",
+		"synchronous(" + o.synchronous() + ")", "cache_size(-16000)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)",
+		"temp_store(MEMORY)"}
+	if o.old {
+		pragmas = slices.Delete(pragmas, 1, 3)
+	}
+	pool, err := sql.Open("sqlite", dsn(path, pragmas...))
 	if err != nil {
 		return nil, failed(err)
 	}
@@ -60,7 +66,8 @@ func newWriter(ctx context.Context, db *database, path, peer string, o options, 
 	}
 	w := &writer{
 		db: pool, turn: turn, patience: o.patience, now: o.now, jobs: make(chan *job, maxJobs), ending: make(chan struct{}), ended: make(chan struct{}),
-		tx: &tx{conn: conn, db: db, peer: peer, stmts: map[string]*sql.Stmt{}},
+		limit: logLimit{file: path + "-wal", max: o.maxLog, log: o.log},
+		tx:    &tx{conn: conn, db: db, peer: peer, stmts: map[string]*sql.Stmt{}},
 	}
 	if err := o.prepare(ctx, conn); err != nil {
 		return nil, errors.Join(failed(err), conn.Close(), pool.Close())
@@ -146,12 +153,14 @@ func (w *writer) loop() {
 	for {
 		if j := w.waiting(); j != nil {
 			w.group(j)
+			w.keepShort()
 			continue
 		}
 		select {
 		case j := <-w.jobs:
 			if j.begin() {
 				w.group(j)
+				w.keepShort()
 			}
 		case <-w.ending:
 			return

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -85,18 +86,13 @@ func (m *Mesh) reach(a Address) (*link, error) {
 	return l, err
 }
 
-// accept takes in whoever connects and says the right hello.
+// accept takes in whoever connects and says the right hello. Of those who have not said it yet there are few: one more ends
+// the connection of whom it has waited for longest, so that silence keeps no peer out.
 func (m *Mesh) accept() {
-	hellos := make(chan struct{}, maxHellos)
+	var hellos hellos
 	for {
-		select {
-		case hellos <- struct{}{}:
-		case <-m.ctx.Done():
-			return
-		}
 		conn, err := m.listener.Accept()
 		if err != nil {
-			<-hellos
 			if m.ctx.Err() != nil {
 				return
 			}
@@ -107,9 +103,10 @@ func (m *Mesh) accept() {
 			}
 			continue
 		}
+		hellos.begin(conn)
 		m.wg.Go(func() {
 			l, err := m.welcome(m.ctx, conn)
-			<-hellos
+			hellos.end(conn)
 			if err != nil {
 				m.log.Debug("a connection was turned away", "error", err)
 			}
@@ -120,6 +117,29 @@ func (m *Mesh) accept() {
 			l.run()
 		})
 	}
+}
+
+// hellos are the connections whose peer is not known yet, the oldest first.
+type hellos struct {
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+// begin adds a connection. If there are too many it ends the oldest.
+func (h *hellos) begin(conn net.Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.conns) >= maxHellos {
+		hangUp(h.conns[0])
+		h.conns = slices.Delete(h.conns, 0, 1)
+	}
+	h.conns = append(h.conns, conn)
+}
+
+func (h *hellos) end(conn net.Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.conns = slices.DeleteFunc(h.conns, func(c net.Conn) bool { return c == conn })
 }
 
 // add makes a link known to those who look for one. False means that there must be no more.

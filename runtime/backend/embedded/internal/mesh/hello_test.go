@@ -93,6 +93,23 @@ func TestWhoSaysNoHelloIsGivenFiveSeconds(t *testing.T) {
 	})
 }
 
+// However many connect and say nothing, a peer gets in, long before the five seconds are over.
+func TestSilentConnectionsKeepNoPeerOut(t *testing.T) {
+	m := start(t, Options{ID: "m", Loopback: true})
+	for range 2 * maxHellos {
+		conn, err := net.Dial("tcp", m.Address().Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = conn.Close() }()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), helloTime/2)
+	defer cancel()
+	if err := start(t, Options{ID: "peer", Loopback: true}).Connect(ctx, m.Address()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWhoAnswersNoHelloIsGivenFiveSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := bare(t, Options{ID: "m"})
