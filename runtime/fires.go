@@ -72,11 +72,38 @@ func (e *engine) history(ctx context.Context, id string) (h fireDoc, rev int64, 
 	case err != nil:
 		return h, 0, err
 	}
-	if err := json.Unmarshal(d.Value, &h); err != nil {
-		return h, 0, Errorf(ErrDataLoss, "the history of job %q: %w", id, err)
-	}
-	return h, d.Revision, nil
+	h, err = readFireDoc(id, d.Value)
+	return h, d.Revision, err
 }
+
+// readFireDoc reads the history of a job. Instants that can't be are brought into their range, and fires whose numbers don't
+// rise get others, since pages go by these.
+func readFireDoc(job string, value []byte) (h fireDoc, err error) {
+	if err := json.Unmarshal(value, &h); err != nil {
+		return h, Errorf(ErrDataLoss, "the history of job %q: %w", job, err)
+	}
+	rises := true
+	for i := range h.Fires {
+		f := &h.Fires[i]
+		f.Due, f.At = min(max(f.Due, 0), latestSecond), min(max(f.At, 0), latestSecond)
+		rises = rises && f.N >= 0 && f.N < maxFireNumber && (i == 0 || h.Fires[i-1].N < f.N)
+	}
+	for i := range h.Fires {
+		if !rises {
+			h.Fires[i].N = int64(i) + 1
+		}
+	}
+	last := int64(0)
+	if n := len(h.Fires); n > 0 {
+		last = h.Fires[n-1].N
+	}
+	if h.N < last || h.N >= maxFireNumber {
+		h.N = last
+	}
+	return h, nil
+}
+
+const maxFireNumber = 1 << 60
 
 // dropHistory deletes the history of a job that is gone.
 func (e *engine) dropHistory(ctx context.Context, id string) {
@@ -107,10 +134,10 @@ func (e *engine) histories(ctx context.Context, id string) (map[string]fireDoc, 
 		}
 		docs, err := e.ports.Docs.List(ctx, fireDocs)
 		for _, d := range docs {
-			var h fireDoc
 			job := strings.TrimPrefix(d.Name, fireDocs)
-			if err := json.Unmarshal(d.Value, &h); err != nil {
-				return Errorf(ErrDataLoss, "the history of job %q: %w", job, err)
+			h, err := readFireDoc(job, d.Value)
+			if err != nil {
+				return err
 			}
 			all[job] = h
 		}
@@ -128,11 +155,27 @@ func (e *engine) listFires(ctx context.Context, q FireQuery) (FirePage, error) {
 	if err != nil {
 		return FirePage{}, err
 	}
-	type keyed struct {
-		Fire
-		key string
+	fires := sortFires(all, q)
+	page := FirePage{Total: len(fires)}
+	list, cursor, err := pageOf(fires, keyedFire.by, q.Cursor, q.Limit)
+	page.Cursor = cursor
+	for _, f := range list {
+		page.Fires = append(page.Fires, f.Fire)
 	}
-	var fires []keyed
+	return page, err
+}
+
+// A keyedFire has the key by which fires are sorted.
+type keyedFire struct {
+	Fire
+	key string
+}
+
+func (f keyedFire) by() string { return f.key }
+
+// sortFires returns the fires of some jobs that a query selects, in its order.
+func sortFires(all map[string]fireDoc, q FireQuery) []keyedFire {
+	var fires []keyedFire
 	for job, h := range all {
 		for _, n := range h.Fires {
 			f := n.public(job)
@@ -144,18 +187,11 @@ func (e *engine) listFires(ctx context.Context, q FireQuery) (FirePage, error) {
 			if q.Sort == FiresLatest {
 				at, number = 1<<62-at, 1<<62-number
 			}
-			fires = append(fires, keyed{f, fmt.Sprintf("%020d %020d %s", at, number, job)})
+			fires = append(fires, keyedFire{f, fmt.Sprintf("%020d %020d %s", at, number, job)})
 		}
 	}
-	key := func(f keyed) string { return f.key }
-	slices.SortFunc(fires, func(a, b keyed) int { return cmp.Compare(a.key, b.key) })
-	page := FirePage{Total: len(fires)}
-	list, cursor, err := pageOf(fires, key, q.Cursor, q.Limit)
-	page.Cursor = cursor
-	for _, f := range list {
-		page.Fires = append(page.Fires, f.Fire)
-	}
-	return page, err
+	slices.SortFunc(fires, func(a, b keyedFire) int { return cmp.Compare(a.key, b.key) })
+	return fires
 }
 
 // public is a fire as users see it.

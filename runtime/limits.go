@@ -32,6 +32,7 @@ func (l Limits) at(ip string, own int) limit {
 	if n, ok := l.At[ip]; ok {
 		most = n
 	}
+	most = min(max(most, 0), maxWorkers) // whatever is in the document
 	return limit{max: most, paused: l.Paused, revision: l.Revision, known: true}
 }
 

@@ -87,7 +87,9 @@ func together(name string, env ...string) step {
 func fuzz(duration string) []step {
 	var steps []step
 	for _, f := range []struct{ pkg, name string }{
+		{"runtime", "FuzzJobDoc"}, {"runtime", "FuzzLimitsDoc"}, {"runtime", "FuzzFireDoc"},
 		{"gen/directive", "FuzzScan"}, {"gen/contract", "FuzzParse"}, {"gen/diag", "FuzzRender"}, {"gen/scan", "FuzzSignature"},
+		{"runtime/backend/embedded", "FuzzCursor"}, {"runtime/backend/memory", "FuzzCursor"}, {"runtime/backend/mongo", "FuzzCursor"},
 		{"runtime/backend/embedded/internal/mesh", "FuzzFrame"}, {"runtime/config", "FuzzParse"}, {"runtime/cron", "FuzzParse"},
 		{"runtime/internal/child", "FuzzFrames"}, {"runtime/timefmt", "FuzzParse"},
 	} {
@@ -104,7 +106,7 @@ func tiers() map[string]tier {
 	costs := step{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, nice: true}
 	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
 	suites := adapters("servers")
-	background := append(lane{lint, full}, fuzz("5s")[:2]...)
+	background := append(lane{lint, full}, fuzz("5s")[:5]...)
 	for i := range background {
 		background[i].nice = true
 	}

@@ -1,0 +1,36 @@
+package mongo
+
+import (
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// FuzzCursor: whatever is given as a cursor is refused as an invalid argument, or makes a filter that can be sent; and the
+// cursor of any task makes one.
+func FuzzCursor(f *testing.F) {
+	for _, seed := range []string{"", " ", "0 0 ", "-zz 1y2p0ij32e8e7 id", "1y2p0ij32e8e8 1 x", "a b", "0 0 a b c", "0 0 \x00\xff"} {
+		f.Add(seed, int64(1), int64(0))
+	}
+	f.Fuzz(func(t *testing.T, text string, created, ended int64) {
+		whole := cursorOf(&document{ID: text, Created: created, Ended: ended})
+		for _, sort := range []backend.TaskSort{backend.SortNewest, backend.SortOldest, backend.SortEnded} {
+			for _, cursor := range []string{text, whole} {
+				filter := m{}
+				rest, err := after(filter, backend.TaskQuery{Cursor: cursor, Sort: sort}, "created")
+				if err != nil {
+					if cursor == whole || backend.CodeOf(err) != backend.ErrInvalidArgument {
+						t.Errorf("%q in order %q: %v", cursor, sort, err)
+					}
+					continue
+				}
+				filter["$or"] = rest
+				if _, err := bson.Marshal(filter); err != nil {
+					t.Errorf("%q in order %q: %v", cursor, sort, err)
+				}
+			}
+		}
+	})
+}
