@@ -16,7 +16,7 @@ type ending struct {
 	to     backend.Status
 	source string
 	policy backend.FailurePolicy
-	family bool // it has subtasks, or may have
+	family bool // it has subtasks
 }
 
 // moved sees to tasks that somebody else's method has moved: those that wait are hinted, those that ended are dealt with.
@@ -33,66 +33,69 @@ func (e *engine) moved(ctx context.Context, tasks []Task) {
 	e.ended(ctx, tasks)
 }
 
-// ended is endings for tasks of which it is not known whether they have subtasks.
+// ended is endings for tasks.
 func (e *engine) ended(ctx context.Context, tasks []Task) {
 	var list []ending
 	for _, t := range tasks {
 		if t.Status.Final() {
-			list = append(list, ending{t.ID, t.Status, t.Source, t.OnFailure, true})
+			list = append(list, ending{t.ID, t.Status, t.Source, t.OnFailure, t.Spawned})
 		}
 	}
 	e.endings(ctx, list)
 }
 
-// endings sees to what follows from the end of tasks: those who wait are told, subtasks begin or are stopped, and sets
-// whose last subtask this was are finished. Whatever fails here, the sweeper does later.
-func (e *engine) endings(ctx context.Context, list []ending) {
+// endings sees to what follows from the end of tasks: those who wait are told, and the finisher has subtasks begun or stopped,
+// and sets finished whose last subtask this may have been. Whatever fails here, the sweeper does later.
+func (e *engine) endings(_ context.Context, list []ending) {
 	if len(list) == 0 {
 		return
 	}
 	ids := make([]string, len(list))
-	sources := map[string]bool{}
 	for i, t := range list {
 		ids[i] = t.id
-		if t.source != "" {
-			sources[t.source] = true
-		}
 	}
 	e.waits.tell(ids)
 	e.broadcast(topicEnded, ids)
 	for _, t := range list {
-		if t.source != "" && t.to == backend.StatusFailed && t.policy == FailFast {
-			e.stopBelow(ctx, t.source, "a sibling failed: "+t.id)
-		}
 		if t.family {
-			e.family(ctx, t.id, t.to)
+			e.finisher.add(t.id, familyOf(t.id, t.to))
 		}
-	}
-	for source := range sources {
-		e.finish(ctx, source)
+		if t.source == "" {
+			continue
+		}
+		var f followUp
+		if t.to == backend.StatusFailed && t.policy == FailFast {
+			f.stop = "a sibling failed: " + t.id
+		}
+		e.finisher.add(t.source, f)
 	}
 }
 
-// family sees to the subtasks of a task that has ended.
-func (e *engine) family(ctx context.Context, id string, status backend.Status) {
+// familyOf is what must be done for a source that has ended.
+func familyOf(id string, status backend.Status) followUp {
 	if status != backend.StatusSuccess {
-		e.stopBelow(ctx, id, "its source "+id+" has "+string(status))
-	} else {
-		var queues []string
-		err := e.repeat(ctx, func(ctx context.Context) (err error) {
-			queues, err = e.store.Open(ctx, id)
-			return err
-		})
-		e.leave("open subtasks", id, err)
-		for _, q := range queues {
-			e.wake(q, nil)
-		}
+		return followUp{stop: "its source " + id + " has " + string(status)}
 	}
-	e.finish(ctx, id)
+	return followUp{open: true}
 }
 
-// lookAfter is family for a task that has been read.
-func (e *engine) lookAfter(ctx context.Context, t Task) { e.family(ctx, t.ID, t.Status) }
+// lookAfter does what follows from the end of a source that has been read, at once.
+func (e *engine) lookAfter(ctx context.Context, t Task) {
+	e.follow(ctx, t.ID, familyOf(t.ID, t.Status))
+}
+
+// openBelow opens the gate of the subtasks of a source that has succeeded.
+func (e *engine) openBelow(ctx context.Context, source string) {
+	var queues []string
+	err := e.repeat(ctx, func(ctx context.Context) (err error) {
+		queues, err = e.store.Open(ctx, source)
+		return err
+	})
+	e.leave("open subtasks", source, err)
+	for _, q := range queues {
+		e.wake(q, nil)
+	}
+}
 
 func (e *engine) finish(ctx context.Context, source string) {
 	var queue string
@@ -106,29 +109,57 @@ func (e *engine) finish(ctx context.Context, source string) {
 	}
 }
 
-func (e *engine) stopBelow(ctx context.Context, source, reason string) {
+// stopBelow stops everything under a source, and returns the sources under it whose sets may be finished now.
+func (e *engine) stopBelow(ctx context.Context, source, reason string) []string {
 	var tasks []Task
-	err := e.repeat(ctx, func(ctx context.Context) (err error) {
+	err := e.repeatFor(ctx, stopTimeout, func(ctx context.Context) (err error) {
 		tasks, err = e.store.Stop(ctx, backend.Stop{ID: source, Reason: reason, Below: true})
 		return err
 	})
 	e.leave("stop subtasks", source, err)
-	e.stopped(ctx, tasks)
+	return e.tellStopped(tasks)
 }
 
-// stopped sees to tasks that were stopped or asked to stop.
-func (e *engine) stopped(ctx context.Context, tasks []Task) {
-	var running []string
-	for _, t := range tasks {
-		if t.Status == backend.StatusRunning {
+// stopped sees to tasks that a Stop of id has stopped or asked to stop.
+func (e *engine) stopped(id string, tasks []Task) {
+	if sources := e.tellStopped(tasks); len(sources) > 0 {
+		e.finisher.add(id, followUp{also: sources})
+	}
+}
+
+// tellStopped tells who waits for tasks, and who runs them, that they were stopped or are to stop. It returns the sources whose
+// sets may be finished now: those among the tasks that have subtasks, and the tasks' own. What is under them was stopped with them.
+func (e *engine) tellStopped(tasks []Task) (sources []string) {
+	var running, ended []string
+	seen := map[string]bool{"": true}
+	add := func(id string) {
+		if !seen[id] {
+			seen[id] = true
+			sources = append(sources, id)
+		}
+	}
+	for i := range tasks {
+		t := &tasks[i]
+		switch {
+		case t.Status == backend.StatusRunning:
 			running = append(running, t.ID)
+		case t.Status.Final():
+			ended = append(ended, t.ID)
+			add(t.Source)
+			if t.Spawned {
+				add(t.ID)
+			}
 		}
 	}
 	if len(running) > 0 {
 		e.pulse.auditNow()
 		e.broadcast(topicStop, running)
 	}
-	e.ended(ctx, tasks)
+	if len(ended) > 0 {
+		e.waits.tell(ended)
+		e.broadcast(topicEnded, ended)
+	}
+	return sources
 }
 
 // leave notes what is left to the sweeper.
@@ -154,7 +185,7 @@ func (a *App) StopTask(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	e.stopped(e.ctx, tasks)
+	e.stopped(id, tasks)
 	return nil
 }
 

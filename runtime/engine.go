@@ -20,6 +20,7 @@ import (
 //
 //   - a pool for each worker claims tasks into free slots and runs them (pool.go, attempt.go);
 //   - the settler writes what came of them, in batches, until the store has taken it (settler.go);
+//   - the finisher stops or opens the subtasks of what has ended, and finishes their sets (finisher.go);
 //   - the pulse beats for this process, and beside that audits its claims and judges others (pulse.go, audit.go, judge.go);
 //   - the sweeper does what an interrupted process has left undone (sweeper.go);
 //   - the limiter reads how many tasks the pools may run (limits.go);
@@ -35,6 +36,7 @@ type engine struct {
 	waits    waits
 	pulse    *pulse
 	settler  *settler
+	finisher *finisher
 	claims   claimsInFlight
 	suspects suspectSlot
 	sched    *scheduler
@@ -84,6 +86,7 @@ func newEngine(a *App) *engine {
 	e.waits.ids = map[string][]chan struct{}{}
 	e.pulse = newPulse(e)
 	e.settler = newSettler(e)
+	e.finisher = newFinisher(e)
 	e.limits = newLimiter(e)
 	e.registry = newRegistry(e)
 	e.versions = newVersions(e)
@@ -114,6 +117,9 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 	e.background(e.pulse.guard)
 	e.background(e.pulse.look)
 	e.background(e.settler.run)
+	for range finishers {
+		e.background(e.finisher.run)
+	}
 	e.background(e.sweep)
 	e.background(e.publish)
 	e.background(e.subscribe(topicEnded, e.waits.news))
@@ -192,6 +198,7 @@ func (e *engine) stop(ctx context.Context) error {
 			flushing, cancel = context.WithTimeout(writing, opTimeout)
 		}
 		left := e.settler.flush(flushing)
+		e.finisher.flush(flushing)
 		cancel()
 		if left > 0 {
 			cut = append(cut, Errorf(ErrUnavailable, "what came of %d tasks could not be written; they will run again", left))
@@ -247,19 +254,33 @@ const (
 	topicStop  = "af.stop"
 )
 
-// broadcast spreads news. Its errors only delay those who would have heard.
+// maxNews bounds a notification, in bytes of ids.
+const maxNews = 64 << 10
+
+// broadcast spreads news, in parts of bounded size. Its errors only delay those who would have heard.
 func (e *engine) broadcast(topic string, ids []string) {
-	if len(ids) == 0 {
-		return
-	}
-	news, err := json.Marshal(ids)
-	if err != nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(e.ctx, opTimeout)
-	defer cancel()
-	if err := e.ports.Coordinator.Broadcast(ctx, topic, news); err != nil {
-		e.log.Debug("news not spread", "topic", topic, "error", err)
+	for len(ids) > 0 {
+		n, size := 0, 0
+		for n < len(ids) && (n == 0 || size+len(ids[n])+3 <= maxNews) {
+			size += len(ids[n]) + 3
+			n++
+		}
+		part := ids[:n]
+		ids = ids[n:]
+		news, err := json.Marshal(part)
+		if err != nil {
+			return
+		}
+		ctx, cancel := context.WithTimeout(e.ctx, opTimeout)
+		err = e.ports.Coordinator.Broadcast(ctx, topic, news)
+		cancel()
+		if err != nil {
+			e.log.Debug("news not spread", "topic", topic, "error", err)
+			return
+		}
+		if topic == topicStop {
+			return // whoever hears of one looks for all
+		}
 	}
 }
 

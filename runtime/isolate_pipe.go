@@ -25,7 +25,10 @@ func (p *pipe) ports(name string) *backend.Ports {
 }
 
 // wake passes a hint on. It is sent before what the task returns, and lost only with the parent.
-func (p *pipe) wake(queue string, ids []string) { _ = p.self.Notify(noticeWake, argsWake{queue, ids}) }
+func (p *pipe) wake(queue string, ids []string) {
+	ids = ids[:min(len(ids), hintBacklog)] // what is beyond it would be dropped there
+	_ = p.self.Notify(noticeWake, argsWake{queue, ids})
+}
 
 // notHere refuses what a child's App never asks for: it belongs to who claims and runs.
 func notHere(what string) *Error {

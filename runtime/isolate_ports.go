@@ -131,10 +131,8 @@ func serves() map[string]serve {
 	})
 	on(ops, opStop, func(ctx context.Context, e *engine, s backend.Stop) ([]Task, error) {
 		tasks, err := e.store.Stop(ctx, s)
-		if err == nil {
-			e.pulse.auditNow() // some may run here
-		}
-		return tasks, err
+		e.stopped(s.ID, tasks) // here, since the child may end, and they may be more than the pipe takes
+		return nil, err
 	})
 	on(ops, opGet, func(ctx context.Context, e *engine, id string) (Task, error) {
 		return e.store.Get(ctx, id)

@@ -120,7 +120,7 @@ func (e *engine) dropFires(ctx context.Context, id string, fires []firing) error
 		if err != nil && CodeOf(err) != ErrNotFound {
 			return err
 		}
-		e.stopped(e.ctx, stopped)
+		e.stopped(t.ID, stopped)
 	}
 	return nil
 }

@@ -42,12 +42,11 @@ func (e *engine) tieUp(ctx context.Context) {
 			err := e.repeat(ctx, func(ctx context.Context) error { return e.store.Discard(ctx, l.Source, l.Batch) })
 			e.leave("discard a batch", l.Source, err)
 		case backend.LooseGate:
-			e.family(ctx, l.Source, backend.StatusSuccess)
+			e.follow(ctx, l.Source, followUp{open: true})
 		case backend.LooseSet:
 			e.finish(ctx, l.Source)
 		case backend.LooseFamily:
-			e.stopBelow(ctx, l.Source, "its source or a sibling has failed")
-			e.finish(ctx, l.Source)
+			e.finisher.add(l.Source, followUp{stop: "its source or a sibling has failed"})
 		case backend.LooseClaims:
 			e.reclaim(ctx, l.Owner, l.Count)
 		case backend.LooseLate:

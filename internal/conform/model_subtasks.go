@@ -45,7 +45,7 @@ func (m *model) Spawn(_ context.Context, s backend.Spawn) error {
 		if len(set.batches) == 0 {
 			set.quiet = time.Now()
 		}
-		set.batches = append(set.batches, s.Batch)
+		set.batches, src.Spawned = append(set.batches, s.Batch), true
 		for _, t := range held {
 			t.committed, t.sinceCommit = true, time.Now()
 		}

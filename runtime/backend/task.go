@@ -69,6 +69,8 @@ type Task struct {
 	RetryOf   string `json:"retry_of,omitempty"`
 	RetriedBy string `json:"retried_by,omitempty"`
 	UniqueKey string `json:"unique_key,omitempty"`
+	// Spawned reports that it has subtasks that were committed. A [Store] sets it in what it returns.
+	Spawned bool `json:"spawned,omitempty"`
 
 	Timeout time.Duration `json:"timeout,omitempty"` // of an attempt; 0 leaves it to the worker
 	Trace   string        `json:"trace,omitempty"`   // the traceparent with which it was submitted

@@ -38,7 +38,8 @@ const (
 const taskColumns = `task.seq, id, queue, status, weight, due, ifnull(deadline, 0), attempt, crashes, fence,
 	ifnull(unique_key, ''), ifnull(source, ''), batch, on_failure, done_of, retry_of, fingerprint, timeout, started, ended,
 	progress, result, error_code, error_message, subtasks, log, trace, allow,
-	retried_by, ifnull(wrong_since, 0), max_crashes, suspect, payload`
+	retried_by, ifnull(wrong_since, 0), max_crashes, suspect, payload,
+	EXISTS (SELECT 1 FROM family WHERE family.source = task.id)`
 
 const selectTask = "SELECT " + taskColumns + " FROM task LEFT JOIN payload ON payload.seq = task.seq "
 
@@ -58,7 +59,7 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	err := rows.Scan(&r.seq, &t.ID, &t.Queue, &r.status, &t.Weight, &due, &deadline, &t.Attempt, &t.Crashes, &t.Fence,
 		&t.UniqueKey, &t.Source, &t.Batch, (*string)(&t.OnFailure), &t.DoneOf, &t.RetryOf, &t.Fingerprint, (*int64)(&t.Timeout),
 		&started, &ended, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &code, &message, &subtasks, &log, &t.Trace,
-		&allow, &t.RetriedBy, &wrong, &t.MaxCrashes, &suspect, (*[]byte)(&t.Payload))
+		&allow, &t.RetriedBy, &wrong, &t.MaxCrashes, &suspect, (*[]byte)(&t.Payload), &t.Spawned)
 	if err != nil {
 		return nil, err
 	}

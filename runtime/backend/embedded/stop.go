@@ -16,35 +16,31 @@ func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, erro
 	if st.Reason == "" {
 		st.Reason = "stopped"
 	}
-	type first struct {
-		stopped []backend.Task
-		under   []int64
-	}
-	f, err := write(ctx, s.db.writer, func(tx *tx) (f first, err error) {
+	stopped, err := write(ctx, s.db.writer, func(tx *tx) ([]backend.Task, error) {
 		top, err := tx.oneRow(st.ID)
-		if err != nil {
-			return f, err
+		switch {
+		case err != nil:
+			return nil, err
+		case top == nil:
+			return nil, noTask(st.ID)
+		case st.Below:
+			return nil, nil
 		}
-		if top == nil {
-			return f, noTask(st.ID)
-		}
-		if !st.Below {
-			if f.stopped, err = tx.stop(st.Reason, top.seq); err != nil {
-				return f, err
-			}
-		}
-		f.under, err = queryAll(tx, scanOne[int64], `WITH RECURSIVE tree (seq, id, status) AS (
-				SELECT seq, id, status FROM task WHERE source = ? AND source IS NOT NULL
-				UNION ALL
-				SELECT task.seq, task.id, task.status FROM tree JOIN task ON task.source = tree.id AND task.source IS NOT NULL
-			) SELECT seq FROM tree WHERE status < 4`, st.ID)
-		return f, err
+		return tx.stop(st.Reason, top.seq)
 	})
-	stopped := f.stopped
-	for len(f.under) > 0 && err == nil {
+	if err != nil {
+		return nil, err
+	}
+	// A tree may be large: it is read beside the writer.
+	under, err := readAll(ctx, s.db, scanOne[int64], `WITH RECURSIVE tree (seq, id, status) AS (
+			SELECT seq, id, status FROM task WHERE source = ? AND source IS NOT NULL
+			UNION ALL
+			SELECT task.seq, task.id, task.status FROM tree JOIN task ON task.source = tree.id AND task.source IS NOT NULL
+		) SELECT seq FROM tree WHERE status < 4`, st.ID)
+	for len(under) > 0 && err == nil {
 		var more []backend.Task
-		chunk := f.under[:min(len(f.under), stopChunk)]
-		f.under = f.under[len(chunk):]
+		chunk := under[:min(len(under), stopChunk)]
+		under = under[len(chunk):]
 		more, err = write(ctx, s.db.writer, func(tx *tx) ([]backend.Task, error) { return tx.stop(st.Reason, chunk...) })
 		stopped = append(stopped, more...)
 	}

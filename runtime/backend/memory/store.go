@@ -163,7 +163,7 @@ func (s *store) insert(n *backend.NewTask, now tick) *record {
 		q.keys[r.UniqueKey] = r
 	}
 	if k := s.sets[r.ID]; k != nil {
-		r.kids, k.source = k, r
+		r.kids, k.source, r.Spawned = k, r, k.rev > 0
 	}
 	if n.Gated {
 		s.hold(r, now)

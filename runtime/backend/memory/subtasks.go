@@ -188,6 +188,7 @@ func (s *store) commit(k *set, b *batch, now tick) {
 		s.reopen(root, 1)
 	}
 	k.rev++
+	k.source.Spawned = true
 	if !b.committed {
 		k.committed++
 	}

@@ -1,0 +1,153 @@
+package runtime
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A finisher stops or opens the subtasks of sources that have ended, and finishes sets of subtasks. It does so on goroutines
+// of its own, so that no source, however many subtasks it has, delays the results of other tasks. What is asked for one
+// source several times is done once. Beyond maxFollowUps sources, the rest is left to the sweeper.
+type finisher struct {
+	e *engine
+
+	mu    sync.Mutex
+	todo  map[string]*followUp // by source
+	order []string             // of todo
+	busy  int                  // workers at work
+	idle  chan struct{}        // closed when there is nothing to do; made by flush
+
+	wake chan struct{}
+}
+
+// A followUp is what must be done for a source. Its set is finished in any case.
+type followUp struct {
+	stop string   // stop its subtasks, for this reason
+	open bool     // open their gate
+	also []string // other sources whose sets may be finished
+}
+
+const (
+	finishers    = 4
+	maxFollowUps = 10_000
+	stopTimeout  = time.Minute // of one Stop, which may be of very many tasks
+)
+
+func newFinisher(e *engine) *finisher {
+	return &finisher{e: e, todo: map[string]*followUp{}, wake: make(chan struct{}, 1)}
+}
+
+// add has f done for a source. It never waits.
+func (w *finisher) add(source string, f followUp) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	old := w.todo[source]
+	switch {
+	case old != nil:
+		if old.stop == "" {
+			old.stop = f.stop
+		}
+		old.open = old.open || f.open
+		old.also = append(old.also, f.also...)
+	case len(w.todo) >= maxFollowUps:
+		w.e.log.Debug("left to the sweeper: finish a set of subtasks", "task", source)
+	default:
+		w.todo[source] = &f
+		w.order = append(w.order, source)
+		w.signal()
+	}
+}
+
+func (w *finisher) signal() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take returns what is to be done next. A worker calls done after it.
+func (w *finisher) take() (source string, f *followUp) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.order) == 0 {
+		w.rest()
+		return "", nil
+	}
+	source = w.order[0]
+	f = w.todo[source]
+	w.order = w.order[1:]
+	delete(w.todo, source)
+	w.busy++
+	if len(w.order) > 0 {
+		w.signal() // for another worker
+	}
+	return source, f
+}
+
+func (w *finisher) done() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.busy--
+	w.rest()
+}
+
+// rest ends a flush once there is nothing to do. w.mu is held.
+func (w *finisher) rest() {
+	if w.idle != nil && w.busy == 0 && len(w.order) == 0 {
+		close(w.idle)
+		w.idle = nil
+	}
+}
+
+func (w *finisher) run(ctx context.Context) {
+	for {
+		source, f := w.take()
+		if f == nil {
+			select {
+			case <-w.wake:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		w.e.follow(ctx, source, *f)
+		w.done()
+	}
+}
+
+// flush waits until there is nothing to do, or ctx ends.
+func (w *finisher) flush(ctx context.Context) {
+	w.mu.Lock()
+	if w.busy == 0 && len(w.order) == 0 {
+		w.mu.Unlock()
+		return
+	}
+	if w.idle == nil {
+		w.idle = make(chan struct{})
+	}
+	idle := w.idle
+	w.mu.Unlock()
+	select {
+	case <-idle:
+	case <-ctx.Done():
+	}
+}
+
+// follow does what f says for a source.
+func (e *engine) follow(ctx context.Context, source string, f followUp) {
+	sources := append([]string{source}, f.also...)
+	if f.stop != "" {
+		sources = append(sources, e.stopBelow(ctx, source, f.stop)...)
+	} else if f.open {
+		e.openBelow(ctx, source)
+	}
+	slices.Sort(sources)
+	for _, id := range slices.Compact(sources) {
+		if ctx.Err() != nil {
+			return
+		}
+		e.finish(ctx, id)
+	}
+}

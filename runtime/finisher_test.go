@@ -1,0 +1,139 @@
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// A endStore counts the calls that follow from the end of tasks, and holds up those of Stop until held is closed.
+type endStore struct {
+	backend.Store
+	held                   chan struct{}
+	stops, opens, finishes atomic.Int64
+}
+
+func (s *endStore) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, error) {
+	s.stops.Add(1)
+	select {
+	case <-s.held:
+		return s.Store.Stop(ctx, st)
+	case <-ctx.Done():
+		return nil, backend.Errorf(backend.ErrUnavailable, "stopping: %w", ctx.Err())
+	}
+}
+
+func (s *endStore) Open(ctx context.Context, source string) ([]string, error) {
+	s.opens.Add(1)
+	return s.Store.Open(ctx, source)
+}
+
+func (s *endStore) Finish(ctx context.Context, source string) (bool, string, error) {
+	s.finishes.Add(1)
+	return s.Store.Finish(ctx, source)
+}
+
+// A newsSize notes the size of the largest notification.
+type newsSize struct {
+	backend.Coordinator
+	most atomic.Int64
+}
+
+func (c *newsSize) Broadcast(ctx context.Context, topic string, news json.RawMessage) error {
+	if n := int64(len(news)); n > c.most.Load() {
+		c.most.Store(n)
+	}
+	return c.Coordinator.Broadcast(ctx, topic, news)
+}
+
+// counting is the memory backend with these around it.
+func counting() (*endStore, *newsSize, af.Backend) {
+	b := &endBackend{store: &endStore{held: make(chan struct{})}, news: &newsSize{}}
+	return b.store, b.news, b
+}
+
+type endBackend struct {
+	store *endStore
+	news  *newsSize
+}
+
+func (b *endBackend) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+	ports, err := memory.New().Open(ctx, env)
+	if err == nil {
+		b.store.Store, b.news.Coordinator = ports.Store, ports.Coordinator
+		ports.Store, ports.Coordinator = b.store, b.news
+	}
+	return ports, err
+}
+
+// A source that fails with many subtasks delays no other task, and costs a few calls of the store, not some for each subtask.
+func TestFailedSourceWithManySubtasksDelaysNoOtherTask(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const many = 5000
+		store, news, b := counting()
+		var q af.Queue[int, int]
+		_, q = work(t, b, jobWorker, func(ctx context.Context, n int) (int, error) {
+			if n != 1 {
+				return n, nil
+			}
+			if _, err := q.Subtasks(ctx, af.TaskFrom(ctx).ID, make([]int, many)); err != nil {
+				return 0, err
+			}
+			return 0, af.Permanent(af.NewError(af.ErrInternal, "no"))
+		})
+		source := must(q.Submit(t.Context(), 1))(t)
+		_, err := q.Wait(t.Context(), source)
+		wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "no")
+		begun := time.Now()
+		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 2))(t)))(t)
+		if took := time.Since(begun); took > 100*time.Millisecond {
+			t.Errorf("another task took %v while subtasks are stopped", took)
+		}
+		close(store.held)
+		time.Sleep(time.Second)
+		counts := must(q.Get(t.Context(), source))(t).Subtasks
+		if counts == nil || counts.Stopped != many {
+			t.Errorf("the set: %+v", counts)
+		}
+		if n := store.stops.Load() + store.opens.Load() + store.finishes.Load(); n > 10 {
+			t.Errorf("%d calls of the store for %d subtasks", n, many)
+		}
+		if n := news.most.Load(); n > 65<<10 {
+			t.Errorf("a notification of %d bytes", n)
+		}
+	})
+}
+
+func TestStopOfManySubtasksCostsFewCalls(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const many = 5000
+		store, _, b := counting()
+		close(store.held)
+		app, q := work(t, b, jobWorker, same)
+		source := must(q.Submit(t.Context(), 1, af.RunAt(time.Now().Add(time.Hour))))(t)
+		ids := must(q.Subtasks(t.Context(), source, make([]int, many)))(t)
+		inner := must(q.Subtasks(t.Context(), ids[7], []int{1, 2}))(t)
+		if err := app.StopTask(t.Context(), source); err != nil {
+			t.Fatal(err)
+		}
+		for _, id := range []string{ids[0], ids[many-1], inner[0]} {
+			_, err := q.Wait(t.Context(), id)
+			wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "stopped")
+		}
+		time.Sleep(time.Second)
+		for id, want := range map[string]int{source: many, ids[7]: 2} {
+			if c := must(q.Get(t.Context(), id))(t).Subtasks; c == nil || c.Stopped != want {
+				t.Errorf("the set of %s: %+v", id, c)
+			}
+		}
+		if n := store.stops.Load() + store.opens.Load() + store.finishes.Load(); n > 10 {
+			t.Errorf("%d calls of the store for %d subtasks", n, many)
+		}
+	})
+}
