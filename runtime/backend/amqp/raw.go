@@ -68,7 +68,7 @@ func (t *transport) receiver(ctx context.Context, g *generation, name string) (*
 		r   *receiver
 		err error
 	}
-	came := make(chan answer, 1)
+	came := make(chan answer) // unbuffered: what nobody takes is closed
 	g.begin(func() {
 		ch, err := g.consume.Channel()
 		if err == nil {
@@ -78,10 +78,17 @@ func (t *transport) receiver(ctx context.Context, g *generation, name string) (*
 		if err == nil {
 			r.deliveries, err = ch.Consume(name, "", false, false, false, false, nil)
 		}
-		if ch != nil && (err != nil || ctx.Err() != nil) {
+		if ch != nil && err != nil {
 			_ = ch.Close()
 		}
-		came <- answer{r, err}
+		select {
+		case came <- answer{r, err}:
+		case <-ctx.Done():
+			if err == nil {
+				_ = ch.Close()
+			}
+		case <-g.lost:
+		}
 	})
 	select {
 	case a := <-came:
