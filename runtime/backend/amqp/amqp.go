@@ -12,6 +12,7 @@
 //	amqp.go, target.go     configuration, dialing, what may be said of an address
 //	supervisor.go          which generation there is       generation.go  its connections, channels and goroutines
 //	outlet.go, confirm.go  publishing                      clerk.go       declaring, looking
+//	upkeep.go              what finds and heals deleted exchanges and bindings
 //
 // One goroutine owns each channel of the protocol. A context can't interrupt a write to a socket, so nobody who has one
 // writes: messages wait in the bounded queue of an outlet, whose goroutine publishes them, and can be withdrawn until it
@@ -90,12 +91,13 @@ type Conn struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup // of every goroutine but those of generations and handlers
 
-	mu      sync.Mutex
-	closed  bool
-	current *generation    // nil while there is none
-	why     *backend.Error // there is none
-	changed chan struct{}  // closed at the next change of what State says
-	serving map[*serving]struct{}
+	mu       sync.Mutex
+	closed   bool
+	current  *generation    // nil while there is none
+	why      *backend.Error // there is none
+	changed  chan struct{}  // closed at the next change of what State says
+	serving  map[*serving]struct{}
+	troubles map[any]error // why servings and listeners can't consume
 
 	calls     calls
 	transport transport
@@ -114,7 +116,7 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 	}
 	c := &Conn{
 		config: config, targets: targets, id: newID(), log: config.Logger,
-		changed: make(chan struct{}), serving: map[*serving]struct{}{},
+		changed: make(chan struct{}), serving: map[*serving]struct{}{}, troubles: map[any]error{},
 		why: backend.NewError(backend.ErrUnavailable, "RabbitMQ is not connected yet").With(backend.OutcomeNotSent),
 	}
 	c.calls = calls{conn: c, pending: map[string]*pending{}}
@@ -127,6 +129,9 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 	case err = <-first:
 	case <-ctx.Done():
 		err = backend.Errorf(backend.CodeOf(ctx.Err()), "connecting to RabbitMQ at %s: %w", targets, context.Cause(ctx))
+	}
+	if err == nil && !config.Degraded {
+		_, err = c.State() // a broker that takes no messages
 	}
 	if err == nil || config.Degraded && ctx.Err() == nil && !refused(err) {
 		return c, nil
@@ -141,9 +146,14 @@ func (c *Conn) Calls() backend.Calls { return &c.calls }
 // Transport returns the port for hints and raw messages.
 func (c *Conn) Transport() backend.Transport { return &c.transport }
 
-// Err says why nothing can be carried now; nil: it can.
+// Err returns why nothing can be carried now, or why a service or listener can't consume; nil: all works.
 func (c *Conn) Err() error {
 	if _, err := c.usable(); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, err := range c.troubles {
 		return err
 	}
 	return nil

@@ -42,8 +42,8 @@ func (g *generation) openControl() error {
 	if _, err := ch.QueueDeclare(g.control, false, true, true, false, controlQueueArgs); err != nil {
 		return err
 	}
-	if id := g.conn.config.Instance.ID; id != "" {
-		if err := ch.QueueBind(g.control, hereKey+id, exchangeControl, false, nil); err != nil {
+	for _, k := range g.selfKeys() {
+		if err := ch.QueueBind(g.control, k.key, k.exchange, false, nil); err != nil {
 			return err
 		}
 	}

@@ -82,6 +82,10 @@ func (c *Conn) open(ctx context.Context, t target, number int) (_ *generation, e
 	if err = g.equip(); err != nil {
 		return nil, t.explain(err)
 	}
+	if err = g.probeFlow(ctx); err != nil {
+		return nil, err
+	}
+	g.begin(func() { g.upkeep(c.ctx) })
 	g.seen = time.Now()
 	return g, nil
 }

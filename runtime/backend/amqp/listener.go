@@ -74,6 +74,7 @@ func (t *transport) Listen(ctx context.Context, queue string, window int) (backe
 // run listens in one generation after the other. first gets what came of the first attempt, as in serving.run.
 func (l *listener) run(first chan<- error) {
 	defer close(l.ended)
+	defer l.conn.trouble(l, nil)
 	say := func(err error) {
 		select {
 		case first <- err:
@@ -92,12 +93,14 @@ func (l *listener) run(first chan<- error) {
 		switch {
 		case err == nil:
 			say(nil)
+			l.conn.trouble(l, nil)
 			pause = resubscribeFirst
 			l.attend(sub)
 		case g.hasEnded() || l.ctx.Err() != nil:
 			say(nil)
 		default:
 			say(err)
+			l.conn.trouble(l, err)
 			l.conn.log.Warn("hints can't be heard", "queue", l.queue, "error", err)
 			pause = min(2*pause, resubscribeMost)
 		}

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	amqp091 "github.com/rabbitmq/amqp091-go"
-
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
@@ -30,11 +28,9 @@ func (t *transport) Absent(ctx context.Context, instances []string) ([]string, e
 		if id == "" || len(hereKey)+len(id) > envelope.MaxShort {
 			continue // nobody can have this name
 		}
-		parcels = append(parcels, &parcel{letter: letter{exchange: exchangeControl, key: hereKey + id, msg: amqp091.Publishing{
-			Headers: amqp091.Table{envelope.Version: envelope.V1}, DeliveryMode: amqp091.Transient, Type: controlHere, AppId: t.conn.config.Instance.ID,
-		}}})
+		parcels = append(parcels, g.here(exchangeControl, hereKey+id))
 	}
-	if err := g.confirmed.send(ctx, parcels); err != nil {
+	if err := g.probe(ctx, parcels...); err != nil { // also if this Conn isn't visible itself: a deletion says nothing of the others
 		return nil, err
 	}
 	var absent []string

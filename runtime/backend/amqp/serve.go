@@ -112,6 +112,7 @@ func (s *serving) poke() {
 // away meanwhile, an error when it refuses.
 func (s *serving) run(first chan<- error) {
 	defer s.gone()
+	defer s.conn.trouble(s, nil)
 	say := func(err error) {
 		select {
 		case first <- err:
@@ -130,12 +131,17 @@ func (s *serving) run(first chan<- error) {
 		switch {
 		case err == nil:
 			say(nil)
+			s.conn.trouble(s, nil)
 			pause = resubscribeFirst
 			s.attend(sub)
 		case g.hasEnded() || s.hasLeft():
 			say(nil)
+		case g.isBlocked(): // it can't be announced
+			say(nil)
+			g.flows(s.left)
 		default:
 			say(err)
+			s.conn.trouble(s, err)
 			s.conn.log.Warn("a service can't be served", "service", s.endpoint.Service, "error", err)
 			pause = min(2*pause, resubscribeMost)
 		}
@@ -164,6 +170,7 @@ func (s *serving) subscribe(g *generation) (*subscription, error) {
 	if err != nil {
 		return nil, err
 	}
+	sub := &subscription{serving: s, gen: g, ch: ch, alone: true}
 	_, err = ch.QueueDeclare(s.queue, true, true, false, false, callQueueArgs)
 	if err == nil && !there {
 		if e := s.announce(g); e != nil {
@@ -171,18 +178,12 @@ func (s *serving) subscribe(g *generation) (*subscription, error) {
 		}
 	}
 	if err == nil {
-		err = ch.QueueBind(s.queue, s.endpoint.Service, exchangeCalls, false, nil)
-	}
-	for _, key := range s.controlKeys() {
-		if err == nil {
-			err = ch.QueueBind(g.control, key, exchangeControl, false, nil)
-		}
+		err = sub.bind(false)
 	}
 	// Per consumer, and never global: RabbitMQ 4 refuses that.
 	if err == nil {
 		err = ch.Qos(min(2*s.endpoint.Concurrency, 65535), 0, false)
 	}
-	sub := &subscription{serving: s, gen: g, ch: ch, alone: true}
 	if err == nil {
 		sub.deliveries, err = ch.Consume(s.queue, consumerTag, false, false, false, false, nil)
 	}
@@ -201,6 +202,8 @@ func (s *serving) attend(sub *subscription) {
 	var look *time.Ticker
 	var tick <-chan time.Time
 	left := s.left.Done()
+	rebind := time.NewTicker(rebindEvery)
+	defer rebind.Stop()
 	for {
 		select {
 		case d, ok := <-sub.deliveries:
@@ -214,6 +217,10 @@ func (s *serving) attend(sub *subscription) {
 			sub.arrive(d)
 		case <-s.wake:
 		case <-tick:
+		case <-rebind.C:
+			if !s.hasLeft() && sub.bind(true) != nil {
+				return // the channel has ended
+			}
 		case <-left:
 			left = nil
 		case <-sub.gen.lost:
