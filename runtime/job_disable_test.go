@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"encoding/json"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -80,4 +81,85 @@ func TestNoFireIsSubmittedOnceItsJobIsDisabled(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A due time that was skipped, and isn't in the history yet when the job is disabled, comes there all the same.
+func TestDisablingAJobKeepsTheRecordOfWhatWasSkipped(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := memory.New()
+		scheduler, q := work(t, altered{world, func(p *backend.Ports) { p.Docs = noHistory{p.Docs} }}, jobWorker,
+			func(ctx context.Context, _ int) (int, error) { <-ctx.Done(); return 0, ctx.Err() })
+		other := open(t, world, af.NoScheduler())
+		start(t, other)
+		must(0, q.Schedule(t.Context(), "a", "@every 10s", 1, af.Overlap(af.OverlapSkip)))(t)
+		_ = must(scheduler.RunJob(t.Context(), "a"))(t)
+		time.Sleep(15 * time.Second) // a due time is skipped, and the scheduler fails to note it
+		must(0, other.DisableJob(t.Context(), "a"))(t)
+		page := must(other.Fires(t.Context(), af.FireQuery{Job: "a"}))(t)
+		for _, f := range page.Fires {
+			if f.Skipped == af.SkippedOverlap {
+				return
+			}
+		}
+		t.Errorf("the due time that was skipped is not in the history: %+v", page.Fires)
+	})
+}
+
+// noHistory can't write the history of jobs.
+type noHistory struct{ backend.Docs }
+
+func (d noHistory) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
+	if strings.HasPrefix(name, "fires/") {
+		return 0, backend.NewError(backend.ErrUnavailable, "no").With(backend.OutcomeNotSent)
+	}
+	return d.Docs.PutIf(ctx, name, rev, value)
+}
+
+// A fire that a scheduler submits while its job is being disabled counts when the job is enabled again: no other runs beside it.
+func TestTaskSubmittedWhileItsJobIsDisabledCountsForOverlap(t *testing.T) {
+	for _, overlap := range []af.OverlapPolicy{af.OverlapSkip, af.OverlapQueue} {
+		t.Run(string(overlap), func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				world := memory.New()
+				slow := slowHistory{until: make(chan struct{}), held: &atomic.Int64{}}
+				var ran atomic.Int64
+				_, q := work(t, altered{world, func(p *backend.Ports) {
+					slow.Docs = p.Docs
+					p.Docs = slow
+				}}, jobWorker, func(ctx context.Context, _ int) (int, error) { ran.Add(1); <-ctx.Done(); return 0, ctx.Err() })
+				other := open(t, world, af.NoScheduler())
+				start(t, other)
+				must(0, q.Schedule(t.Context(), "a", "@every 10s", 1, af.Overlap(overlap)))(t)
+				for slow.held.Load() == 0 { // the task is submitted, and its fire is not known to be carried out
+					time.Sleep(100 * time.Millisecond)
+				}
+				must(0, other.DisableJob(t.Context(), "a"))(t)
+				close(slow.until)
+				must(0, other.EnableJob(t.Context(), "a"))(t)
+				time.Sleep(35 * time.Second)
+				if n := ran.Load(); n != 1 {
+					t.Errorf("%d tasks run side by side", n)
+				}
+			})
+		})
+	}
+}
+
+// slowHistory holds up what writes the history of jobs.
+type slowHistory struct {
+	backend.Docs
+	until chan struct{}
+	held  *atomic.Int64
+}
+
+func (d slowHistory) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
+	if strings.HasPrefix(name, "fires/") {
+		d.held.Add(1)
+		select {
+		case <-d.until:
+		case <-ctx.Done():
+			return 0, backend.NewError(backend.ErrDeadlineExceeded, "late").With(backend.OutcomeUnknown)
+		}
+	}
+	return d.Docs.PutIf(ctx, name, rev, value)
 }

@@ -52,14 +52,16 @@ func (e *engine) disableJob(ctx context.Context, id string) error {
 	err := e.changeJob(ctx, id, func(j *jobDoc, _ time.Time) bool {
 		changes := !j.Disabled || len(j.Owed) > 0
 		j.Disabled = true
+		first := true
 		for _, f := range j.Owed {
-			if f.Skip != "" {
+			switch {
+			case f.Skip != "": // to be noted
+			case first:
+				first = false
+			case j.Overlap == OverlapQueue: // they are submitted one by one: no scheduler is about to submit these
 				continue
 			}
 			j.Dropped = append(j.Dropped, f)
-			if j.Overlap == OverlapQueue { // they are submitted one by one
-				break
-			}
 		}
 		j.Owed, dropped = nil, j.Dropped
 		return changes
@@ -73,7 +75,15 @@ func (e *engine) disableJob(ctx context.Context, id string) error {
 	err = e.changeJob(ctx, id, func(j *jobDoc, _ time.Time) bool {
 		n := len(j.Dropped)
 		j.Dropped = slices.DeleteFunc(j.Dropped, func(f firing) bool { return slices.Contains(dropped, f) })
-		return len(j.Dropped) != n
+		if len(j.Dropped) == n {
+			return false
+		}
+		for _, f := range dropped {
+			if f.Skip == "" && j.Overlap != OverlapAllow { // it may have been submitted before, and live on
+				j.live(fireID(id, f.Due))
+			}
+		}
+		return true
 	})
 	if CodeOf(err) == ErrNotFound {
 		return nil
@@ -81,10 +91,41 @@ func (e *engine) disableJob(ctx context.Context, id string) error {
 	return err
 }
 
+// enableJob enables a job. If an interrupted disableJob has left something, that is completed first: due times from now on must know
+// which tasks live.
+func (e *engine) enableJob(ctx context.Context, id string) error {
+	for range maxTries {
+		left := false
+		err := e.changeJob(ctx, id, func(j *jobDoc, now time.Time) bool {
+			left = len(j.Dropped) > 0
+			if left {
+				return false
+			}
+			ahead := j.ahead(now)
+			if ahead {
+				j.rewind(now)
+			}
+			if !j.Disabled {
+				return ahead
+			}
+			j.Disabled = false
+			j.Done = max(j.Done, now.Unix()) // what came meanwhile was not missed
+			return true
+		})
+		if err != nil || !left {
+			return err
+		}
+		if err := e.disableJob(ctx, id); err != nil {
+			return err
+		}
+	}
+	return Errorf(ErrUnavailable, "job %q: others disable it all the time", id)
+}
+
 // dropFires takes the ids of fires that must not be submitted any more. A scheduler decides a fire by a write to the job's
 // document, and submits its task afterwards: one that has decided before the job was disabled may be about to, and can't be
 // reached. So the task is inserted here, due in a hundred years, and stopped: to insert it again changes nothing. A task that
-// is there was submitted before, and stays.
+// is there was submitted before, and stays. Due times that were skipped are noted in the history.
 func (e *engine) dropFires(ctx context.Context, id string, fires []firing) error {
 	j, err := e.readJob(ctx, id)
 	if err != nil {
@@ -95,17 +136,28 @@ func (e *engine) dropFires(ctx context.Context, id string, fires []firing) error
 		return err
 	}
 	never := now.AddDate(100, 0, 0)
-	tasks := make([]backend.NewTask, len(fires))
-	for i, f := range fires {
-		tasks[i] = j.task(fireID(id, f.Due))
-		tasks[i].Task.Status, tasks[i].Task.RunAt = backend.StatusWaiting, never
+	var tasks []backend.NewTask
+	var notes []fireNote
+	for _, f := range fires {
+		if f.Skip != "" {
+			notes = append(notes, fireNote{firing: f, At: now.Unix()})
+			continue
+		}
+		t := j.task(fireID(id, f.Due))
+		t.Task.Status, t.Task.RunAt = backend.StatusWaiting, never
+		tasks = append(tasks, t)
 	}
 	var stored []Task
-	err = e.ask(ctx, func(ctx context.Context) (err error) {
-		stored, err = e.store.Insert(ctx, tasks)
-		return err
-	})
+	if len(tasks) > 0 {
+		err = e.ask(ctx, func(ctx context.Context) (err error) {
+			stored, err = e.store.Insert(ctx, tasks)
+			return err
+		})
+	}
 	if err != nil {
+		return err
+	}
+	if err := e.ask(ctx, func(ctx context.Context) error { return e.note(ctx, id, notes...) }); err != nil {
 		return err
 	}
 	for _, t := range stored {

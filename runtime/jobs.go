@@ -303,18 +303,7 @@ func (a *App) EnableJob(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return e.changeJob(ctx, id, func(j *jobDoc, now time.Time) bool {
-		ahead := j.ahead(now)
-		if ahead {
-			j.rewind(now)
-		}
-		if !j.Disabled {
-			return ahead
-		}
-		j.Disabled = false
-		j.Done = max(j.Done, now.Unix()) // what came meanwhile was not missed
-		return true
-	})
+	return e.enableJob(ctx, id)
 }
 
 // DisableJob keeps a job from being fired, across restarts, until EnableJob. Tasks that it has submitted stay. Once it has
