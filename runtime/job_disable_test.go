@@ -163,3 +163,42 @@ func (d slowHistory) PutIf(ctx context.Context, name string, rev int64, value js
 	}
 	return d.Docs.PutIf(ctx, name, rev, value)
 }
+
+// A job gets another time table just as a due time is decided: that due time is not due again.
+func TestAnotherTimeTableKeepsWhatIsDecided(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := memory.New()
+		scheduler, q := work(t, world, jobWorker, func(context.Context, int) (int, error) { return 0, nil })
+		must(0, q.Schedule(t.Context(), "a", "@every 10s", 1))(t)
+		late := lateDocs{until: make(chan struct{})}
+		other := open(t, altered{world, func(p *backend.Ports) {
+			late.Docs = p.Docs
+			p.Docs = late
+		}}, af.NoScheduler())
+		start(t, other)
+		time.Sleep(8 * time.Second)
+		put := make(chan error)
+		go func() { put <- af.NewQueue[int, int](other, jobWorker).Schedule(t.Context(), "a", "@every 2s", 1) }()
+		time.Sleep(3 * time.Second)
+		must(0, scheduler.StopScheduler(t.Context()))(t) // 10 s is decided
+		close(late.until)
+		must(0, <-put)(t)
+		job := must(scheduler.Job(t.Context(), "a"))(t)
+		if !job.Next.After(job.Fired) || job.Fired.IsZero() {
+			t.Errorf("fired %v, and next due %v", job.Fired, job.Next)
+		}
+	})
+}
+
+// lateDocs holds up what reads a job.
+type lateDocs struct {
+	backend.Docs
+	until chan struct{}
+}
+
+func (d lateDocs) Get(ctx context.Context, name string) (backend.Doc, error) {
+	if name == "jobs/a" {
+		<-d.until
+	}
+	return d.Docs.Get(ctx, name)
+}

@@ -75,6 +75,7 @@ const (
 	maxLive       = 100
 	maxJobName    = 200
 	maxJobPayload = 64 << 10 // schedulers hold those of all jobs
+	changeWithin  = time.Minute
 )
 
 // contentOf checks a spec and fills in its defaults.
@@ -149,7 +150,11 @@ func (j *jobDoc) replace(c jobContent, now time.Time) bool {
 		return false
 	}
 	if j.Cron != c.Cron || j.Zone != c.Zone {
+		decided := j.Done - now.Unix() // after now was read, unless the store's clock was wrong
 		j.Created, j.Done = now.Unix(), now.Unix()
+		if decided > 0 && decided <= int64(changeWithin/time.Second) {
+			j.Done += decided
+		}
 	}
 	j.jobContent = c
 	return true
