@@ -3,6 +3,7 @@ package fault
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,6 +29,7 @@ func (v Violation) String() string { return v.Rule + ": " + v.Text }
 type checker struct {
 	limits  func(queue string) Limits
 	tasks   map[string]backend.Task
+	sets    map[string]bool   // sources of committed batches
 	settled map[string]int    // accepted settles by id#fence
 	batches map[batchID]bool  // committed; true where they need not wait for their source
 	live    map[string]string // ids by queue and unique key
@@ -39,7 +41,7 @@ type checker struct {
 func (l *Log) Check(limits func(queue string) Limits) []Violation {
 	c := &checker{
 		limits: limits, tasks: map[string]backend.Task{}, settled: map[string]int{}, batches: map[batchID]bool{},
-		live: map[string]string{}, charged: map[string]int{},
+		sets: map[string]bool{}, live: map[string]string{}, charged: map[string]int{},
 	}
 	for _, e := range l.Entries {
 		if e.Commits != "" && c.tasks[e.Commits].Subtasks != nil {
@@ -47,12 +49,16 @@ func (l *Log) Check(limits func(queue string) Limits) []Violation {
 		}
 		if s := e.Spawn; s.Source != "" {
 			key := batchID{s.Source, s.Batch}
+			c.sets[s.Source] = true
 			c.batches[key] = c.batches[key] || s.Now
 		}
 		for _, t := range e.Left {
 			if t.UniqueKey == "" || c.live[t.Queue+" "+t.UniqueKey] == "" {
 				c.fail("I7", e, t.ID, "it was not inserted, and no live task has its key %q", t.UniqueKey)
 			}
+		}
+		if e.Op == "Purge" {
+			c.purge(e)
 		}
 		for _, ch := range e.Changes {
 			c.change(e, ch)
@@ -72,8 +78,7 @@ func (c *checker) change(e Entry, ch Change) {
 		if e.Op != "Discard" && e.Op != "Purge" || e.Op == "Discard" && (a.Fence > 0 || a.Source == "") {
 			c.fail("I1", e, id, "deleted while %s", a.Status)
 		}
-		delete(c.tasks, id)
-		c.unkey(a)
+		c.forget(a)
 		return
 	}
 	c.tasks[id] = b
@@ -139,7 +144,7 @@ func (c *checker) move(e Entry, ch Change) {
 		c.fail("I4", e, b.ID, "attempt %d, and %d claims were neither released nor lost", b.Attempt, c.charged[b.ID])
 	}
 	if e.Op == "Settle" {
-		key := fmt.Sprintf("%s#%d", b.ID, b.Fence)
+		key := claimID(b.ID, b.Fence)
 		if c.settled[key]++; c.settled[key] > 1 {
 			c.fail("I2", e, b.ID, "fence %d was settled twice", b.Fence)
 		}
@@ -151,6 +156,9 @@ func (c *checker) move(e Entry, ch Change) {
 		c.fail("I4", e, b.ID, "attempts went from %d to %d", a.Attempt, b.Attempt)
 	}
 }
+
+// claimID names a claim of a task.
+func claimID(id string, fence int64) string { return id + "#" + strconv.FormatInt(fence, 10) }
 
 func (c *checker) claim(e Entry, a, b backend.Task) {
 	if b.Fence != a.Fence+1 || b.Attempt != a.Attempt+1 {
@@ -165,7 +173,8 @@ func (c *checker) claim(e Entry, a, b backend.Task) {
 			c.fail("gate", e, b.ID, "claimed while its source is %s; its batch is committed: %v", src.Status, committed)
 		}
 	}
-	if a.RunAt.After(e.Now) {
+	if a.RunAt.After(e.Now) && a.WrongVersionSince.IsZero() { // else it may have waited for a worker of its version
+
 		c.fail("run_at", e, b.ID, "claimed %v before it was due", a.RunAt.Sub(e.Now))
 	}
 	if !a.Deadline.IsZero() && e.Now.After(a.Deadline) {
@@ -236,6 +245,9 @@ func (l *Log) CheckEnd(stored []backend.Task) []Violation {
 			sets[e.Commits] = true
 		}
 		for _, c := range e.Changes {
+			if c.After.ID == "" {
+				delete(sets, c.Before.ID)
+			}
 			if e.Op == "Claim" {
 				fan[c.After.ID] = e.FanIn
 			}

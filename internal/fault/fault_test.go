@@ -3,6 +3,7 @@ package fault_test
 import (
 	"context"
 	"errors"
+	"runtime/debug"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,7 +16,11 @@ import (
 	"github.com/afgen/afgen/internal/fault"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// A scenario leaves little behind and makes much garbage, so that it is collected less often.
+func TestMain(m *testing.M) {
+	debug.SetGCPercent(800)
+	goleak.VerifyTestMain(m)
+}
 
 // pair opens a process that faults hit, and the world it lives in as others see it.
 func pair(t *testing.T, plan fault.Plan) (*fault.World, *fault.Backend, backend.Store, backend.Store) {

@@ -2,6 +2,7 @@ package fault
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -19,6 +20,7 @@ type Log struct {
 	owners   map[string]*owner
 	children map[string][]string // ids by source
 	batches  map[batchID]bool    // committed
+	births   map[string]int      // how often each id was inserted
 }
 
 // An Entry is one operation that changed something, or that a check wants to know of.
@@ -34,6 +36,9 @@ type Entry struct {
 	Changes  []Change
 	Left     []backend.Task // that Insert did not insert, for their keys' sake: there is none of that id
 	FanIn    bool           // of Claim
+	Keep     backend.Retention
+	Doc      string          // the document that was written or, without a Value, deleted
+	Value    json.RawMessage // of Doc
 }
 
 // A Change is a task before and after. The one without an id is a task that did not exist yet, or is gone.
@@ -48,7 +53,7 @@ type owner struct {
 func newLog() *Log {
 	return &Log{
 		Tasks: map[string]backend.Task{}, owners: map[string]*owner{}, children: map[string][]string{},
-		batches: map[batchID]bool{},
+		batches: map[batchID]bool{}, births: map[string]int{},
 	}
 }
 
@@ -69,7 +74,7 @@ func NewLog(entries []Entry) *Log {
 }
 
 func (l *Log) clone() *Log {
-	return &Log{Entries: slices.Clone(l.Entries), Tasks: maps.Clone(l.Tasks)}
+	return &Log{Entries: slices.Clone(l.Entries), Tasks: maps.Clone(l.Tasks), births: maps.Clone(l.births)}
 }
 
 func (l *Log) owner(name string) *owner {
@@ -98,7 +103,7 @@ func (l *Log) note(e *edge, c call, v any, err error) {
 			}
 		}
 	}
-	if len(n.Changes) > 0 || len(n.Left) > 0 || n.Convicts || n.Spawn.Source != "" {
+	if len(n.Changes) > 0 || len(n.Left) > 0 || n.Convicts || n.Spawn.Source != "" || n.Doc != "" {
 		l.Entries = append(l.Entries, n)
 	}
 }
@@ -136,11 +141,12 @@ func (l *Log) touched(n *Entry, c call, v any) []string {
 		ids = append(l.below(arg.ID, nil), arg.ID)
 	case counter:
 		ids = l.count(n, c.op, arg)
+	case docWrite:
+		n.Doc, n.Value = arg.name, arg.value
 	case backend.Retention:
-		for id, t := range l.Tasks {
-			if t.Status.Final() {
-				ids = append(ids, id)
-			}
+		n.Keep = arg
+		if n, _ := v.(int); n > 0 {
+			ids = slices.Collect(maps.Keys(l.Tasks))
 		}
 	case string: // a queue, a source, or an owner
 		if c.op == "Refund" {
@@ -200,11 +206,14 @@ func (l *Log) observe(e *edge, n *Entry, id string) {
 	case err != nil && !known:
 		return
 	case err != nil:
-		delete(l.Tasks, id)
-	case known && same(before, after):
+		l.forget(before)
+	case known && (same(before, after) || onlyDue(before, after)):
 		return
 	default:
 		l.Tasks[id] = after
+		if !known {
+			l.births[id]++
+		}
 		if !known && after.Source != "" && !slices.Contains(l.children[after.Source], id) {
 			l.children[after.Source] = append(l.children[after.Source], id)
 		}
@@ -217,6 +226,24 @@ func (l *Log) observe(e *edge, n *Entry, id string) {
 			delete(o.runs, id)
 		}
 	}
+}
+
+// forget removes a task that is gone: another one may get its id.
+func (l *Log) forget(t backend.Task) {
+	delete(l.Tasks, t.ID)
+	l.children[t.Source] = slices.DeleteFunc(l.children[t.Source], func(id string) bool { return id == t.ID })
+	for key := range l.batches {
+		if key.source == t.ID {
+			delete(l.batches, key)
+		}
+	}
+}
+
+// onlyDue reports whether nothing has changed but when a task is due that waits for a worker of its version: a claim by such a worker has
+// asked for it, and claimed others.
+func onlyDue(a, b backend.Task) bool {
+	a.RunAt = b.RunAt
+	return !a.WrongVersionSince.IsZero() && same(a, b)
 }
 
 // same says whether nothing has changed that a transition changes.
@@ -236,8 +263,8 @@ func (l *Log) String(ids ...string) string {
 				parts = append(parts, c.String())
 			}
 		}
-		if len(parts) > 0 || len(ids) == 0 || e.Convicts || slices.Contains(ids, e.Commits) {
-			if len(e.Changes) == 0 && !e.Convicts && e.Commits == "" {
+		if len(parts) > 0 || len(ids) == 0 || e.Convicts || slices.Contains(ids, e.Commits) || e.Doc != "" && slices.Contains(ids, e.Doc) {
+			if len(e.Changes) == 0 && !e.Convicts && e.Commits == "" && e.Doc == "" {
 				continue // a batch committed again
 			}
 			fmt.Fprintf(&b, "%10.3fs %.6s %s", e.At.Seconds(), e.Instance, e.Op)
@@ -246,6 +273,9 @@ func (l *Log) String(ids ...string) string {
 			}
 			if e.Commits != "" {
 				fmt.Fprintf(&b, " commits to %s", e.Commits)
+			}
+			if e.Doc != "" {
+				fmt.Fprintf(&b, " %s %s", e.Doc, e.Value)
 			}
 			fmt.Fprintf(&b, " %s\n", strings.Join(parts, "; "))
 		}

@@ -190,6 +190,12 @@ func (s store) Purge(ctx context.Context, r backend.Retention, max int) (int, er
 	})
 }
 
+// A docWrite is a write of a document, or its deletion.
+type docWrite struct {
+	name  string
+	value json.RawMessage // nil when it is deleted
+}
+
 type docs struct {
 	in backend.Docs
 	p  path
@@ -202,7 +208,7 @@ func (d docs) Get(ctx context.Context, name string) (backend.Doc, error) {
 }
 
 func (d docs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
-	return through(ctx, d.p, call{"Docs.PutIf", name, toStore}, func(ctx context.Context) (int64, error) {
+	return through(ctx, d.p, call{"Docs.PutIf", docWrite{name, value}, toStore}, func(ctx context.Context) (int64, error) {
 		return d.in.PutIf(ctx, name, rev, value)
 	})
 }
@@ -214,7 +220,7 @@ func (d docs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
 }
 
 func (d docs) Delete(ctx context.Context, name string, rev int64) error {
-	return only(ctx, d.p, call{"Docs.Delete", name, toStore}, func(ctx context.Context) error {
+	return only(ctx, d.p, call{"Docs.Delete", docWrite{name: name}, toStore}, func(ctx context.Context) error {
 		return d.in.Delete(ctx, name, rev)
 	})
 }

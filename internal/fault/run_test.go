@@ -2,7 +2,6 @@ package fault_test
 
 import (
 	"context"
-	"encoding/json"
 	"flag"
 	"fmt"
 	"math"
@@ -83,7 +82,9 @@ func simulate(t *testing.T, seed uint64, seen *tally) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newSim(s)
 		m.storm()
-		took, broken := m.settle()
+		broken := m.endJobs()
+		took, left := m.settle()
+		broken = append(broken, left...)
 		for _, v := range m.shutdown() {
 			broken = append(broken, fault.Violation{Rule: "shutdown", Text: v})
 		}
@@ -106,7 +107,7 @@ func simulate(t *testing.T, seed uint64, seen *tally) {
 // storm lets the scenario happen and returns when it is over: nothing fails from then on.
 func (m *sim) storm() {
 	begun := time.Now()
-	for place := range m.slots {
+	for place := range m.s.Workers + m.s.Clients {
 		m.boot(place)
 	}
 	for _, u := range m.s.Submits {
@@ -121,6 +122,10 @@ func (m *sim) storm() {
 			m.happen(e)
 		})
 	}
+	for _, j := range m.s.Jobs {
+		m.after.Go(func() { m.operate(j, begun) })
+	}
+	m.after.Go(m.retain)
 	time.Sleep(m.s.Storm - time.Since(begun))
 	m.mu.Lock()
 	close(m.calm)
@@ -133,6 +138,9 @@ func (m *sim) storm() {
 		p.fault.Thaw()
 	}
 	m.after.Wait()
+	if slices.ContainsFunc(m.s.Submits, func(u submit) bool { return u.How == "gone" }) {
+		m.boot(len(m.slots) - 1)
+	}
 }
 
 // submit makes one call for a client, and repeats it where the task's id makes that safe.
@@ -183,12 +191,15 @@ func (m *sim) call(ctx context.Context, p *process, u submit) error {
 		_, err = p.subtasks(ctx, source, u.Family)
 		return err
 	case "many":
-		ids, err = q.SubmitMany(ctx, u.Orders, opts...)
+		ids, err = q.SubmitMany(ctx, p.ordered(u.Orders), opts...)
+	case "gone":
+		id, err = p.submitGone(ctx, u)
+		ids = []string{id}
 	case "store":
-		id, err = q.Store(ctx, u.Orders[0], opts...)
+		id, err = q.Store(ctx, p.order(u.Orders[0]), opts...)
 		ids = []string{id}
 	default:
-		id, err = q.Submit(ctx, u.Orders[0], opts...)
+		id, err = q.Submit(ctx, p.order(u.Orders[0]), opts...)
 		ids = []string{id}
 	}
 	if !p.dead() {
@@ -275,11 +286,15 @@ func (m *sim) limit(e event) {
 
 // try lets the process in a place, or the next one that there is, do something, and reports whether that succeeded.
 func (m *sim) try(place int, do func(ctx context.Context, app *af.App) error) bool {
+	return m.with(place, func(ctx context.Context, p *process) error { return do(ctx, p.app) })
+}
+
+func (m *sim) with(place int, do func(ctx context.Context, p *process) error) bool {
 	for i := range m.slots {
 		if p := m.at((place + i) % len(m.slots)); p != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 			defer cancel()
-			return do(ctx, p.app) == nil
+			return do(ctx, p) == nil
 		}
 	}
 	return false
@@ -309,10 +324,13 @@ func (m *sim) settle() (time.Duration, []fault.Violation) {
 		if err != nil {
 			return 0, []fault.Violation{{Rule: "store", Text: err.Error()}}
 		}
-		left = m.world.Log().CheckEnd(tasks)
+		left = m.world.Left(tasks)
 		if len(left) == 0 && time.Since(begun) > 25*time.Second {
 			break
 		}
+	}
+	if len(left) == 0 {
+		left = m.removed(ports.Store)
 	}
 	return time.Since(begun), left
 }
@@ -335,117 +353,4 @@ func (m *sim) shutdown() []string {
 		odd = append(odd, fmt.Sprintf("I9: owners left: %v, %v", owners, err))
 	}
 	return odd
-}
-
-// judge checks what has happened.
-func (m *sim) judge() []fault.Violation {
-	log := m.world.Log()
-	broken := log.Check(limits)
-	fail := func(rule, id, format string, args ...any) {
-		broken = append(broken, fault.Violation{Rule: rule, Tasks: []string{id}, Text: fmt.Sprintf(format, args...)})
-	}
-	for _, text := range m.book.broken {
-		fail("book", "", "%s", text)
-	}
-	for _, id := range m.book.acks {
-		if _, ok := log.Tasks[id]; !ok {
-			fail("I1", id, "task %s was acknowledged and is not there", id)
-		}
-	}
-	for _, e := range log.Entries {
-		for _, c := range e.Changes {
-			claim := fmt.Sprintf("%s#%d", c.After.ID, c.After.Fence)
-			if v := m.book.claims[claim]; e.Op == "Settle" && c.After.Status == backend.StatusWaiting && !v.released(e.Now) {
-				fail("cause", c.After.ID, "claim %s was given back at %v without a cause: its handler returned %v, its context ended with %v",
-					claim, e.At, v.err, v.cause)
-			}
-		}
-	}
-	for id, task := range log.Tasks {
-		if task.DoneOf == "" {
-			continue
-		}
-		c := log.Tasks[task.DoneOf].Subtasks
-		if c == nil {
-			fail("I5", id, "%s runs before its set is finished", id)
-			continue
-		}
-		for _, got := range m.book.dones[id] {
-			if got != [4]int{c.Total, c.Succeeded, c.Failed, c.Stopped} {
-				fail("I5", id, "SubtasksDone %s was told %v, and the counts are %+v", id, got, *c)
-			}
-		}
-		if n := len(m.book.dones[id]); n == 0 && task.Status != backend.StatusStopped && task.Crashes < 3 {
-			fail("I5", id, "SubtasksDone of %s never ran; its task is %s: %+v", task.DoneOf, task.Status, task.Error)
-		}
-	}
-	if m.s.Kind != everything && m.s.Kind != poisoned {
-		for _, e := range log.Convictions() {
-			if m.s.Kind == rolling && !slices.ContainsFunc(e.Changes, counted) {
-				continue // replies were lost or late, and the time to end its owner was up: nothing is counted for it
-			}
-			fail("conviction", "", "%s took %s for dead at %v", e.Instance, e.Owner, e.At)
-		}
-	}
-	if m.s.Kind == poisoned {
-		broken = append(broken, m.poisoned(log)...)
-	}
-	if m.s.calmEnough() {
-		for id, task := range log.Tasks {
-			var o order
-			if err := json.Unmarshal(task.Payload, &o); err != nil {
-				fail("payload", id, "%s: %v", id, err)
-			}
-			if o.Do == "" && len(o.Kids) == 0 && o.For < 7*time.Second && task.Fence > 1 {
-				fail("results", id, "%s ran %d times, though no result may get lost", id, task.Fence)
-			}
-		}
-	}
-	if m.s.Kind == rolling {
-		for id, task := range log.Tasks {
-			if task.Crashes > 0 || task.Attempt != 1 || task.Status != backend.StatusSuccess {
-				fail("rolling", id, "%s is %s after attempt %d and %d crashes: %+v", id, task.Status, task.Attempt, task.Crashes, task.Error)
-			}
-		}
-	}
-	return broken
-}
-
-// counted reports whether a change counts a crash against a task, or makes a suspect of it.
-func counted(c fault.Change) bool {
-	return c.After.Crashes > c.Before.Crashes || c.After.Suspected() && !c.Before.Suspected()
-}
-
-// poisoned checks that tasks that kill their processes fail, and that no other task is charged for what a suspect did. One that is
-// not suspected may kill beside the only suspect, which is charged then. That happens at its first kill, and again once it is
-// cleared: it is, before it kills again, if another task killed its last process soon after it had started.
-func (m *sim) poisoned(log *fault.Log) (broken []fault.Violation) {
-	kills := func(t *backend.Task) (after time.Duration, ok bool) {
-		var o order
-		err := json.Unmarshal(t.Payload, &o)
-		return o.For, err == nil && o.Do == "kill"
-	}
-	surprises := func(c fault.Change) bool {
-		after, ok := kills(&c.Before)
-		return ok && (!c.Before.Suspected() || after >= c.Before.Suspect.Test())
-	}
-	fail := func(id, format string, args ...any) {
-		broken = append(broken, fault.Violation{Rule: "poison", Tasks: []string{id}, Text: id + " " + fmt.Sprintf(format, args...)})
-	}
-	for id, task := range log.Tasks {
-		if _, ok := kills(&task); ok && (task.Status != backend.StatusFailed || task.Crashes != 3) {
-			fail(id, "is %s after %d crashes", task.Status, task.Crashes)
-		}
-	}
-	for _, e := range log.Convictions() {
-		if slices.ContainsFunc(e.Changes, surprises) {
-			continue
-		}
-		for _, c := range e.Changes {
-			if _, ok := kills(&c.After); !ok && c.After.Crashes > c.Before.Crashes {
-				fail(c.After.ID, "was charged at %v, though what killed %s was suspected", e.At, e.Owner)
-			}
-		}
-	}
-	return broken
 }

@@ -40,6 +40,8 @@ type scenario struct {
 	Plan    fault.Plan
 	Submits []submit
 	Events  []event
+	Jobs    []job
+	Keep    time.Duration // retention; 0 keeps everything
 	Storm   time.Duration
 }
 
@@ -48,7 +50,7 @@ type submit struct {
 	At       time.Duration `json:",omitzero"`
 	Place    int           `json:",omitzero"`
 	Queue    int           `json:",omitzero"`
-	How      string        `json:",omitzero"` // submit, store, many, subtasks
+	How      string        `json:",omitzero"` // submit, store, many, subtasks, gone
 	Orders   []order       `json:",omitzero"`
 	ID       string        `json:",omitzero"` // repeated until it is known to be there
 	Key      string        `json:",omitzero"`
@@ -133,6 +135,7 @@ func newScenario(seed uint64) scenario {
 		}
 	}
 	d.events(&s)
+	s.more()
 	return s
 }
 
@@ -250,13 +253,16 @@ func (s scenario) calmEnough() bool {
 
 func (s scenario) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "scenario %d: %v, hints with ids %v, %d workers, %d clients, storm %v, plan %+v\n", s.Seed, s.Kind, s.IDs,
-		s.Workers, s.Clients, s.Storm, s.Plan)
+	fmt.Fprintf(&b, "scenario %d: %v, hints with ids %v, %d workers, %d clients, storm %v, keeps %v, plan %+v\n", s.Seed, s.Kind, s.IDs,
+		s.Workers, s.Clients, s.Storm, s.Keep, s.Plan)
 	for _, u := range s.Submits {
 		line(&b, u)
 	}
 	for _, e := range s.Events {
 		line(&b, e)
+	}
+	for _, j := range s.Jobs {
+		line(&b, j)
 	}
 	return b.String()
 }

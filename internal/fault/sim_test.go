@@ -2,12 +2,14 @@ package fault_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +27,9 @@ type order struct {
 	N    int           `json:"n,omitempty"`   // how often, where Do is to happen some times only
 	For  time.Duration `json:"for,omitempty"` // how long it works before
 	Kids []family      `json:"kids,omitempty"`
+
+	Strict bool            `json:"strict,omitempty"` // it decodes with workers of the submitter's version only, by
+	Ver    json.RawMessage `json:"ver,omitempty"`
 }
 
 // A family is one call to Subtasks.
@@ -66,39 +71,38 @@ func limits(queue string) fault.Limits {
 
 // A process is one App with what breaks it.
 type process struct {
-	sim    *sim
-	place  int
-	name   string
-	fault  *fault.Backend
-	app    *af.App
-	queues []af.Queue[order, int]
+	sim     *sim
+	place   int
+	version int // of its workers' payloads
+	name    string
+	fault   *fault.Backend
+	app     *af.App
+	queues  []af.Queue[order, int]
 
 	mu     sync.Mutex
 	inside map[string]int // handlers, by queue
 	gone   time.Time      // when it was shut down or crashed
 }
 
-// plain has the handlers of a worker; fan has SubtasksDone too.
+// plain has the handlers of a worker, whatever its version.
 type plain struct {
 	p *process
 	w af.Worker
 }
 
-type fan struct{ plain }
-
-func (h *fan) SubtasksDone(ctx context.Context, o order, s af.Subtasks) (err error) {
+func (h *plain) done(ctx context.Context, s af.Subtasks) (err error) {
 	r := af.TaskFrom(ctx)
 	defer h.p.sim.book.begin(ctx, h.p)(&err)
-	h.p.sim.book.done(r.ID, [4]int{s.Total, s.Succeeded, s.Failed, s.Stopped})
+	h.p.sim.book.done(h.p.sim.life(r.ID), [4]int{s.Total, s.Succeeded, s.Failed, s.Stopped})
 	return nil
 }
 
-func (h *plain) Run(ctx context.Context, o order) (_ int, err error) {
+func (h *plain) run(ctx context.Context, o order) (_ int, err error) {
 	h.p.enter(h.w)
 	defer h.p.leave(h.w)
 	r := af.TaskFrom(ctx)
 	defer h.p.sim.book.begin(ctx, h.p)(&err)
-	run := h.p.sim.book.run(r.ID)
+	run := h.p.sim.book.run(h.p.sim.life(r.ID))
 	for _, f := range o.Kids {
 		h.p.pause()
 		if _, err := h.p.subtasks(ctx, r.ID, f); err != nil && ctx.Err() != nil {
@@ -136,7 +140,7 @@ func (h *plain) Run(ctx context.Context, o order) (_ int, err error) {
 
 // subtasks spawns a family.
 func (p *process) subtasks(ctx context.Context, source string, f family) ([]string, error) {
-	ids, err := p.queues[f.Queue].Subtasks(ctx, source, f.Orders, f.options()...)
+	ids, err := p.queues[f.Queue].Subtasks(ctx, source, p.ordered(f.Orders), f.options()...)
 	p.sim.book.acked(ids, err)
 	return ids, err
 }
@@ -197,6 +201,8 @@ type book struct {
 	inside  map[string]map[*visit]bool // by the id of the task
 	broken  []string
 	refused int
+
+	silences []silence
 }
 
 func (b *book) acked(ids []string, err error) {
@@ -224,9 +230,10 @@ type visit struct {
 func (b *book) begin(ctx context.Context, p *process) (end func(*error)) {
 	r := af.TaskFrom(ctx)
 	v := &visit{p: p, ctx: ctx, fence: r.Fence}
+	life := p.sim.life(r.ID)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	claim := fmt.Sprintf("%s#%d", r.ID, r.Fence)
+	claim := claimOf(life, r.Fence)
 	if b.claims[claim] != nil && !p.dead() {
 		b.broken = append(b.broken, fmt.Sprintf("claim %s runs its handler twice", claim))
 	}
@@ -249,6 +256,13 @@ func (b *book) begin(ctx context.Context, p *process) (end func(*error)) {
 		v.cause = context.Cause(ctx)
 	}
 }
+
+// life names a task apart from others that have had its id.
+func (m *sim) life(id string) string { return lifeOf(id, m.world.Births(id)) }
+
+func lifeOf(id string, births int) string { return id + "~" + strconv.Itoa(births) }
+
+func claimOf(life string, fence int64) string { return life + "#" + strconv.FormatInt(fence, 10) }
 
 // released reports whether a claim may have been given back without charge: its handler never began, or snoozed, or its context had ended
 // since the process was shutting down or others might have declared it dead.
@@ -300,7 +314,7 @@ type sim struct {
 	reborn sync.WaitGroup // processes that are started in the place of those that died by themselves
 
 	mu    sync.Mutex
-	slots []*process // the process in each place of the fleet; nil while there is none
+	slots []*process // the process in each place of the fleet; nil while there is none. The last place is empty in the storm
 	all   []*process
 	debug io.Writer
 }
@@ -311,7 +325,7 @@ func newSim(s scenario) *sim {
 		opts = append(opts, memory.HintIDs(64))
 	}
 	m := &sim{
-		s: s, world: fault.Around(memory.New(opts...)), calm: make(chan struct{}), slots: make([]*process, s.Workers+s.Clients),
+		s: s, world: fault.Around(memory.New(opts...)), calm: make(chan struct{}), slots: make([]*process, s.Workers+s.Clients+1),
 		book: &book{runs: map[string]int{}, dones: map[string][][4]int{}, claims: map[string]*visit{}, inside: map[string]map[*visit]bool{}},
 	}
 	if os.Getenv("FAULT_LOG") != "" {
@@ -337,9 +351,14 @@ func (m *sim) boot(place int) {
 			place: place, sim: m, name: fmt.Sprintf("p%d.%d", place, n), inside: map[string]int{},
 			fault: fault.New(m.world, m.s.Seed*1000+uint64(n), plan),
 		}
+		if last := place == m.s.Workers+m.s.Clients; last {
+			p.version = 2
+		} else if m.s.Mixed {
+			p.version = place % 2
+		}
 		m.all = append(m.all, p)
 		m.mu.Unlock()
-		if p.start(place < m.s.Workers) {
+		if p.start(place < m.s.Workers || p.version == 2) {
 			m.mu.Lock()
 			m.slots[place] = p
 			m.mu.Unlock()
@@ -356,21 +375,26 @@ func (p *process) start(works bool) bool {
 	if w := p.sim.debug; w != nil {
 		log = slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})).With("p", p.name)
 	}
-	app, err := af.Open(ctx, p.fault, af.Logger(log), af.IP("192.0.2.1"))
+	opts := []af.AppOption{af.Logger(log), af.IP("192.0.2.1")}
+	if keep := p.sim.s.Keep; keep > 0 {
+		opts = append(opts, af.Retention(keep, 0))
+	}
+	app, err := af.Open(ctx, p.fault, opts...)
 	if err != nil {
 		return false
 	}
 	p.app = app
-	for i, w := range workers {
-		if p.sim.s.Mixed && p.place%2 == 1 {
-			w.Payload = "order of another version"
-		}
-		if h := (plain{p, w}); works && i == len(workers)-1 {
-			af.RegisterWorker(app, w, &h)
-		} else if works {
-			af.RegisterWorker(app, w, &fan{h})
-		}
+	for _, w := range p.workers() {
 		p.queues = append(p.queues, af.NewQueue[order, int](app, w))
+	}
+	switch {
+	case !works:
+	case p.version == 0:
+		register[orderA](p)
+	case p.version == 1:
+		register[orderB](p)
+	default:
+		register[orderC](p)
 	}
 	if err := app.Start(ctx); err != nil {
 		p.end(10 * time.Second)

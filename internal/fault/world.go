@@ -70,6 +70,20 @@ func (w *World) Log() *Log {
 	return w.log.clone()
 }
 
+// Left returns what is still to be done, as [Log.CheckEnd] does of the log as it is now.
+func (w *World) Left(stored []backend.Task) []Violation {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.CheckEnd(stored)
+}
+
+// Births returns how often a task of this id was inserted: after retention has removed it an id may be used again.
+func (w *World) Births(id string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log.births[id]
+}
+
 // An edge is the store's end of one process's connection.
 type edge struct {
 	w        *World
@@ -118,7 +132,8 @@ func (e *edge) awaitUp(ctx context.Context, c call) error {
 // reads says that a call changes nothing that the log follows.
 func (c call) reads() bool {
 	switch c.op {
-	case "Insert", "Claim", "Settle", "Beat", "Judge", "Refund", "Promote", "Spawn", "Discard", "Finish", "Stop", "Purge":
+	case "Insert", "Claim", "Settle", "Beat", "Judge", "Refund", "Promote", "Spawn", "Discard", "Finish", "Stop", "Purge",
+		"Docs.PutIf", "Docs.Delete":
 		return false
 	}
 	return true
