@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"reflect"
@@ -28,8 +29,16 @@ type versions struct {
 	news chan struct{}
 
 	// Only begin and then run use these.
-	mixed bool      // there are others
-	read  time.Time // the announcements, last
+	mixed bool                 // there are others
+	read  time.Time            // the announcements, last
+	known map[string]versioned // by instance, as read last
+}
+
+// A versioned is an instance's announcement, with what of it the pools need. Few of them change between two looks.
+type versioned struct {
+	facts    json.RawMessage
+	others   []announcedWorker // with another version than this App's, that claim
+	networks []string
 }
 
 const (
@@ -98,27 +107,27 @@ func (v *versions) look(ctx context.Context) {
 		return
 	}
 	delete(raw, v.e.app.instance.ID)
-	all := map[string]announcement{}
+	known := make(map[string]versioned, len(raw))
 	for id, facts := range raw {
-		var a announcement
-		if json.Unmarshal(facts, &a) != nil || !v.other(&a) {
-			delete(raw, id)
-			continue
+		one, ok := v.known[id]
+		if !ok || !bytes.Equal(one.facts, facts) {
+			one = v.versioned(facts)
 		}
-		all[id] = a
+		known[id] = one
+		if len(one.others) == 0 {
+			delete(raw, id)
+		}
 	}
+	v.known = known
 	v.e.forgetDead(ctx, raw)
 	byQueue := map[string]map[string][]string{} // networks by queue and fingerprint
 	for id := range raw {
-		a := all[id]
-		for _, w := range a.Workers {
-			if !v.differs(w) {
-				continue
-			}
+		one := known[id]
+		for _, w := range one.others {
 			if byQueue[w.Queue] == nil {
 				byQueue[w.Queue] = map[string][]string{}
 			}
-			byQueue[w.Queue][w.Payload] = append(byQueue[w.Queue][w.Payload], backend.Networks(a.IP)...)
+			byQueue[w.Queue][w.Payload] = append(byQueue[w.Queue][w.Payload], one.networks...)
 		}
 	}
 	v.mixed = len(byQueue) > 0
@@ -133,11 +142,25 @@ func (v *versions) look(ctx context.Context) {
 	}
 }
 
-// other reports whether an instance has another version of a worker and may claim.
-func (v *versions) other(a *announcement) bool {
-	return !a.Draining && slices.ContainsFunc(a.Workers, v.differs)
+// versioned reads an announcement. One that does not decode is as one without workers.
+func (v *versions) versioned(facts json.RawMessage) versioned {
+	one := versioned{facts: facts}
+	var a announcement
+	if json.Unmarshal(facts, &a) != nil || a.Draining {
+		return one
+	}
+	for _, w := range a.Workers {
+		if v.differs(w) {
+			one.others = append(one.others, w)
+		}
+	}
+	if len(one.others) > 0 {
+		one.networks = backend.Networks(a.IP)
+	}
+	return one
 }
 
+// differs reports whether a worker of another instance claims tasks of another version than this App's.
 func (v *versions) differs(w announcedWorker) bool {
 	p := v.e.pools[w.Queue]
 	return p != nil && w.Claims && w.Payload != "" && w.Payload != p.spec.Payload
