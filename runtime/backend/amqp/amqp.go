@@ -78,6 +78,8 @@ type Config struct {
 	Quorum bool
 	// Degraded lets Dial succeed while no broker can be reached. One that can be reached and refuses is an error still.
 	Degraded bool
+
+	rebindEvery time.Duration // 0 is defaultRebindEvery
 }
 
 // A Conn is open to a broker, or tries to be. It is safe for concurrent use.

@@ -202,7 +202,7 @@ func (s *serving) attend(sub *subscription) {
 	var look *time.Ticker
 	var tick <-chan time.Time
 	left := s.left.Done()
-	rebind := time.NewTicker(rebindEvery)
+	rebind := time.NewTicker(s.conn.rebindEvery())
 	defer rebind.Stop()
 	for {
 		select {

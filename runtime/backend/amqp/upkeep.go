@@ -1,6 +1,7 @@
 package amqp
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -14,10 +15,12 @@ import (
 // messages to itself through both exchanges. One that comes back, or a channel that is closed for it, ends the generation, and
 // the next one declares everything anew; until then State reports the cause. Single bindings can't be looked at: those of
 // services are made again, which changes nothing if they are there.
-const upkeepEvery = time.Second
+const (
+	upkeepEvery        = time.Second
+	defaultRebindEvery = 5 * time.Second // how often the bindings of services are made again
+)
 
-// rebindEvery is how often the bindings of services are made again.
-var rebindEvery = 5 * time.Second
+func (c *Conn) rebindEvery() time.Duration { return cmp.Or(c.config.rebindEvery, defaultRebindEvery) }
 
 // selfKeys are the keys by which the control queue is bound only so that the generation finds its bindings missing.
 func (g *generation) selfKeys() []struct{ exchange, key string } {
@@ -72,6 +75,7 @@ func (g *generation) probeFlow(ctx context.Context) error {
 func (g *generation) upkeep(ctx context.Context) {
 	tick := time.NewTicker(upkeepEvery)
 	defer tick.Stop()
+	rebindEvery := g.conn.rebindEvery()
 	rebound := time.Now()
 	for {
 		select {

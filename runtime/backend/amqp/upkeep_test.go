@@ -13,10 +13,8 @@ import (
 
 // Deleted exchanges and bindings are found without traffic and made anew, and State reports them meanwhile.
 func TestDeletedExchangesAndBindingsHeal(t *testing.T) {
-	defer func(d time.Duration) { rebindEvery = d }(rebindEvery)
-	rebindEvery = 100 * time.Millisecond
 	url := devstack.AMQP(t)
-	l := live(t, url)
+	l := live(t, url, func(c *Config) { c.rebindEvery = 100 * time.Millisecond })
 	defer close(l.release)
 	l.works()
 	admin := bare(t, url)

@@ -203,7 +203,8 @@ func (s *store) Open(ctx context.Context, source string) ([]string, error) {
 		if err != nil || r == nil || statuses[r.status] != backend.StatusSuccess {
 			return nil, err
 		}
-		queues, err := queryAll(tx, scanOne[string], "SELECT DISTINCT queue FROM task WHERE source = ? AND gate = 1 AND gate > 0", source)
+		queues, err := queryAll(tx, scanOne[string], `SELECT DISTINCT queue FROM task WHERE source = ?1 AND gate = 1 AND gate > 0
+			AND EXISTS (SELECT 1 FROM family WHERE source = ?1 AND finished = 0)`, source)
 		if err != nil || len(queues) == 0 {
 			return nil, err
 		}
@@ -252,11 +253,8 @@ func (t *tx) finish(source string) (f finish, err error) {
 	if err := t.exec("UPDATE task SET subtasks = ? WHERE seq = ?", counts, r.seq); err != nil {
 		return f, err
 	}
+	// Nothing that lives is behind its gates, which are left as they are: there may be very many.
 	if err := t.exec("UPDATE family SET finished = 1 WHERE source = ?", source); err != nil {
-		return f, err
-	}
-	// Nothing that lives is behind its gates.
-	if err := t.exec("UPDATE task SET gate = 0 WHERE source = ? AND gate = 1 AND gate > 0", source); err != nil {
 		return f, err
 	}
 	return f, t.closeFamily(root)

@@ -82,7 +82,7 @@ func (t *tx) end(r *row, to backend.Status, result json.RawMessage, why *backend
 	code, message := errorColumns(why)
 	err := t.exec(`UPDATE task SET status = ?, place = 0, owner = NULL, stopping = 0, attempt = ?, crashes = ?, nonce = ?, settled = ?,
 			result = ifnull(?, result), error_code = ifnull(?, error_code), error_message = ifnull(?, error_message),
-			ended = ?, closed = ?, log = ifnull(?, log), gate = CASE WHEN gate = 1 THEN 0 ELSE gate END WHERE seq = ?`,
+			ended = ?, closed = ?, log = ifnull(?, log) WHERE seq = ?`,
 		number(to), r.attempt, r.crashes, r.nonce, r.settled, blob(result), code, message, t.now, closed, r.log, r.seq)
 	if err != nil {
 		return err
