@@ -244,7 +244,7 @@ func (m *model) settle(s backend.Settle) backend.Settled {
 	}
 	switch s.To {
 	case backend.StatusSuccess:
-		t.Result = s.Result
+		t.Result, t.Error = s.Result, nil
 		t.end(s.To)
 	case backend.StatusFailed:
 		t.Error = s.Error

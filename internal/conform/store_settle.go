@@ -24,6 +24,7 @@ var settleBehaviours = []behaviour{
 		w.same("the task", w.get(t.ID), t)
 	}},
 	{"progress is guarded by the fence", progress},
+	{"success after a failed attempt leaves no error", settleClearsError},
 	{"a log replaces the one there is, and none leaves it", settleLog},
 }
 
@@ -60,6 +61,25 @@ func settleWrites(w *world) {
 	}
 	before.Status, before.Attempt, before.RunAt = backend.StatusWaiting, 0, after.RunAt
 	w.same("waiting", after, before)
+}
+
+// A task that has succeeded shows no error of an earlier attempt, wherever it is read. One that only waits again keeps it.
+func settleClearsError(w *world) {
+	failure := &backend.TaskError{Code: backend.ErrInternal, Message: "broken"}
+	id := w.add()
+	t := w.take(id, "o")
+	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying, Error: failure}, backend.SettleApplied)
+	t = w.take(id, "o")
+	w.same("the error while it runs again", t.Error, failure)
+	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusWaiting}, backend.SettleApplied)
+	w.same("the error of a snoozed task", w.get(id).Error, failure)
+	t = w.take(id, "o")
+	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusSuccess}, backend.SettleApplied)
+	w.same("the error after success", w.get(id).Error, (*backend.TaskError)(nil))
+	page, err := w.Store.List(w.ctx(), backend.TaskQuery{Queue: "q", Statuses: []backend.Status{backend.StatusSuccess}})
+	w.must(err)
+	w.same("listed", ids(page.Tasks), []string{id})
+	w.same("the error in the list", page.Tasks[0].Error, (*backend.TaskError)(nil))
 }
 
 func settleLog(w *world) {

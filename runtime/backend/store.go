@@ -171,7 +171,7 @@ type Settle struct {
 	Nonce  string // of the claim
 	To     Status
 	Result json.RawMessage
-	Error  *TaskError
+	Error  *TaskError    // success empties Task.Error
 	Delay  time.Duration // for retrying and waiting: due that long after the store's now
 	Log    []string      // lines, without newlines, that replace Task.Log; nil leaves it
 	// Payload is what the attempt has found out about the task's payload.

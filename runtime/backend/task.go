@@ -42,7 +42,8 @@ type Task struct {
 	// Fingerprint is that of the payload's type where the task was submitted.
 	Fingerprint string          `json:"fingerprint,omitempty"`
 	Result      json.RawMessage `json:"result,omitempty"` // with StatusSuccess
-	Error       *TaskError      `json:"error,omitempty"`  // of the last attempt that failed, or why it was stopped
+	// Error is that of the last attempt that failed, or why the task was stopped; nil with StatusSuccess.
+	Error *TaskError `json:"error,omitempty"`
 
 	// Progress is what a running handler has said of itself last.
 	Progress json.RawMessage `json:"progress,omitempty"`

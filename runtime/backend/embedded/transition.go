@@ -73,7 +73,7 @@ func (t *tx) asTheyAre(rows []*row) ([]backend.Task, error) {
 	return tasks, nil
 }
 
-// end ends a task's own run, or keeps it from beginning.
+// end ends a task's own run, or keeps it from beginning. why replaces the error of an earlier attempt, also if it is nil.
 func (t *tx) end(r *row, to backend.Status, result json.RawMessage, why *backend.TaskError) error {
 	var closed any
 	if r.root == "" && r.gate != held && !r.family {
@@ -81,7 +81,7 @@ func (t *tx) end(r *row, to backend.Status, result json.RawMessage, why *backend
 	}
 	code, message := errorColumns(why)
 	err := t.exec(`UPDATE task SET status = ?, place = 0, owner = NULL, stopping = 0, attempt = ?, crashes = ?, nonce = ?, settled = ?,
-			result = ifnull(?, result), error_code = ifnull(?, error_code), error_message = ifnull(?, error_message),
+			result = ifnull(?, result), error_code = ?, error_message = ?,
 			ended = ?, closed = ?, log = ifnull(?, log) WHERE seq = ?`,
 		number(to), r.attempt, r.crashes, r.nonce, r.settled, blob(result), code, message, t.now, closed, r.log, r.seq)
 	if err != nil {

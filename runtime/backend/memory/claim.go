@@ -187,7 +187,7 @@ func (s *store) settle(e *backend.Settle, now tick) backend.Settled {
 	}
 	switch e.To {
 	case backend.StatusSuccess:
-		r.Result = e.Result
+		r.Result, r.Error = e.Result, nil
 		s.move(3, r, e.To, now)
 	case backend.StatusRetrying:
 		r.Error = reasonError(e.Error, "the attempt failed")

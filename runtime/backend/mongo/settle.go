@@ -118,6 +118,7 @@ func settled(e *backend.Settle, unfit string, now int64) change {
 	switch e.To {
 	case backend.StatusSuccess:
 		u = ends(e.To, now)
+		u.unset = append(u.unset, "error")
 		if e.Result != nil {
 			u.set["result"] = []byte(e.Result)
 		}
