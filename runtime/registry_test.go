@@ -3,6 +3,7 @@ package runtime_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"testing"
@@ -209,8 +210,58 @@ func TestFinalStatusIsKnownWithoutTheStore(t *testing.T) {
 		if s, err := app.TaskStatus(t.Context(), id); s != af.StatusSuccess || err != nil {
 			t.Errorf("%s, %v", s, err)
 		}
+		world.Up()
+		world.Down(true)
+		begun := time.Now()
+		if s, err := app.TaskStatus(t.Context(), id); s != af.StatusSuccess || err != nil || time.Since(begun) > 10*time.Second {
+			t.Errorf("%s, %v after %v while the store hangs", s, err, time.Since(begun))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if s, err := app.TaskStatus(ctx, id); !errors.Is(err, af.ErrCanceled) {
+			t.Errorf("%s, %v with a context that was cancelled", s, err)
+		}
+		world.Up()
+		world.Down(false)
 		_, err := app.TaskStatus(t.Context(), other)
 		wantError(t, err, af.ErrUnavailable, af.OutcomeNotSent, "down")
 		world.Up()
+	})
+}
+
+// A status that the process remembers is never preferred to what the store says: retention deletes tasks, and an id can be used again.
+func TestStatusOfAPurgedTask(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New())
+		hold := make(chan struct{})
+		app, q := work(t, world, jobWorker, func(_ context.Context, n int) (int, error) {
+			if n == 2 {
+				<-hold
+			}
+			return n, nil
+		}, af.Retention(time.Hour, 0))
+		must(q.Submit(t.Context(), 1, af.TaskID("mine")))(t)
+		must(q.Wait(t.Context(), "mine"))(t)
+		if s := must(app.TaskStatus(t.Context(), "mine"))(t); s != af.StatusSuccess {
+			t.Errorf("status %s", s)
+		}
+		time.Sleep(2 * time.Hour)
+		if s, err := app.TaskStatus(t.Context(), "mine"); s != "" || !errors.Is(err, af.ErrNotFound) {
+			t.Errorf("status %q, %v of a task that was deleted", s, err)
+		}
+		world.Down(false)
+		if s, err := app.TaskStatus(t.Context(), "mine"); s != "" || !errors.Is(err, af.ErrUnavailable) {
+			t.Errorf("status %q, %v of a task that was known to be deleted", s, err)
+		}
+		world.Up()
+
+		time.Sleep(time.Minute) // for the pool to claim again
+		must(q.Submit(t.Context(), 2, af.TaskID("mine")))(t)
+		synctest.Wait()
+		if s := must(app.TaskStatus(t.Context(), "mine"))(t); s != af.StatusRunning {
+			t.Errorf("status %s of an id that was used again", s)
+		}
+		close(hold)
+		must(q.Wait(t.Context(), "mine"))(t)
 	})
 }

@@ -40,29 +40,37 @@ func (a *App) Tasks(ctx context.Context, q TaskQuery) (TaskPage, error) {
 	return page, err
 }
 
-// TaskStatus returns where a task stands; not_found where there is none. Final statuses never change, so the last 10,000 of
-// them are remembered in this process: asking again costs nothing and works while the store is away, also for a task that
-// retention has deleted since. Any other status is read from the store each time.
+// TaskStatus returns the status of a task as the store has it, or [ErrNotFound] if there is no such task, also once
+// retention has deleted it. Only while the store is unavailable it returns a final status that this process has read before:
+// the last 10,000 are remembered. For one of those it waits at most 10 s for the store.
 func (a *App) TaskStatus(ctx context.Context, id string) (Status, error) {
 	e, err := a.engine()
 	if err != nil {
 		return "", err
 	}
-	if s, ok := e.finals.get(id); ok {
-		return s, nil
+	remembered, ok := e.finals.get(id)
+	if ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, opTimeout)
+		defer cancel()
 	}
 	var t Task
 	err = e.ask(ctx, func(ctx context.Context) (err error) {
 		t, err = e.store.Get(ctx, id)
 		return err
 	})
-	if err == nil && t.Status.Final() {
+	switch {
+	case ok && err != nil && away(err):
+		return remembered, nil
+	case err == nil && t.Status.Final():
 		e.finals.put(id, t.Status)
+	case err == nil, CodeOf(err) == ErrNotFound:
+		e.finals.drop(id) // it was deleted, and the id may be used again
 	}
 	return t.Status, err
 }
 
-// finals are the final statuses of the tasks asked for last.
+// finals are the final statuses of the tasks asked for last, for while the store is unavailable.
 type finals struct {
 	mu   sync.Mutex
 	byID map[string]*list.Element // of order
@@ -90,7 +98,8 @@ func (f *finals) get(id string) (Status, bool) {
 func (f *finals) put(id string, s Status) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if _, ok := f.byID[id]; ok {
+	if at, ok := f.byID[id]; ok {
+		at.Value = final{id, s}
 		return
 	}
 	if f.byID == nil {
@@ -100,5 +109,14 @@ func (f *finals) put(id string, s Status) {
 	if len(f.byID) > maxFinals {
 		last := f.used.Back()
 		delete(f.byID, f.used.Remove(last).(final).id)
+	}
+}
+
+func (f *finals) drop(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if at, ok := f.byID[id]; ok {
+		delete(f.byID, id)
+		f.used.Remove(at)
 	}
 }

@@ -20,4 +20,13 @@ func TestFinalStatusesAreForgottenWhenThereAreTooMany(t *testing.T) {
 			t.Errorf("%s is remembered: %v", id, ok)
 		}
 	}
+	f.put("0", StatusSuccess) // an id that was used again
+	f.drop("2")
+	f.drop("2")
+	if s, _ := f.get("0"); s != StatusSuccess {
+		t.Errorf("0 is %s", s)
+	}
+	if _, ok := f.get("2"); ok || f.used.Len() != maxFinals-1 {
+		t.Errorf("2 is remembered: %v; %d are", ok, f.used.Len())
+	}
 }
