@@ -8,6 +8,7 @@ import (
 
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	low "go.mongodb.org/mongo-driver/v2/x/mongo/driver"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/description"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -23,8 +24,21 @@ const (
 	objectTooLargeToo    = 17419
 )
 
-// passing has those of a replica set that has no primary now, or another than it had.
-var passing = []int{exceededTimeLimit, 91, 189, 10107, 11600, 11602, 13435, 13436}
+// passing has the codes of errors that pass by themselves: of a server that starts or ends, of a replica set that has no primary
+// now or another than it had, and of one whose members or routers can't reach each other.
+var passing = []int{
+	exceededTimeLimit, 262, // ExceededTimeLimit
+	91, 11600, // ShutdownInProgress, InterruptedAtShutdown
+	94, 189, 10058, 10107, 11602, 13435, 13436, // NotYetInitialized, PrimarySteppedDown, NotPrimary…, InterruptedDueToReplStateChange
+	6, 7, 89, 133, 134, 202, 317, 9001, // HostUnreachable, HostNotFound, …
+}
+
+// What a server says of itself that takes no writes.
+var (
+	errNotPrimary = errors.New("it is not the primary of its replica set, which may have none now; " +
+		"if it has, name all members in the URI, and no directConnection")
+	errUninitiated = errors.New("its replica set is not initiated; that takes rs.initiate() once")
+)
 
 // failed turns an error of the driver into one with a code, and what to do about it. outcome is what is known of an
 // operation of which nothing else is: unknown for a write, not sent for a read, which may be repeated. The driver's own
@@ -39,7 +53,7 @@ func (c *Client) failed(ctx context.Context, err error, outcome backend.Outcome)
 	wrap := func(code backend.Code, what string, outcome backend.Outcome) error {
 		return backend.Errorf(code, "MongoDB at %s: %s: %w", c.config.Address, what, err).With(outcome)
 	}
-	_, unreachable := errors.AsType[topology.ServerSelectionError](err)
+	selection, unreachable := errors.AsType[topology.ServerSelectionError](err)
 	if unreachable {
 		outcome = backend.OutcomeNotSent
 	}
@@ -55,7 +69,9 @@ func (c *Client) failed(ctx context.Context, err error, outcome backend.Outcome)
 	case errors.Is(err, driver.ErrClientDisconnected):
 		return errClosed
 	case unreachable:
-		return wrap(backend.ErrUnavailable, "no server was found that can be written to", outcome)
+		return wrap(backend.ErrUnavailable, unwritable(selection.Desc), outcome)
+	case errors.Is(err, errNotPrimary), errors.Is(err, errUninitiated):
+		return wrap(backend.ErrUnavailable, "it takes no writes", backend.OutcomeNotSent)
 	case hasCode(err, unauthorized):
 		return wrap(backend.ErrPermissionDenied, "the user needs the role readWrite on the database, or the one in docs/servers.md", backend.OutcomeNotSent)
 	case hasCode(err, objectTooLarge, objectTooLargeToo):
@@ -67,6 +83,19 @@ func (c *Client) failed(ctx context.Context, err error, outcome backend.Outcome)
 		return wrap(backend.ErrUnavailable, "the connection failed", outcomeOf(e, outcome))
 	}
 	return wrap(backend.ErrInternal, "unexpected", outcome)
+}
+
+// unwritable returns why no server was found that can be written to.
+func unwritable(d description.Topology) string {
+	for _, s := range d.Servers {
+		switch s.Kind {
+		case description.ServerKindRSGhost:
+			return "it takes no writes: " + errUninitiated.Error()
+		case description.ServerKindRSSecondary, description.ServerKindRSArbiter, description.ServerKindRSMember:
+			return "it takes no writes: its replica set has no primary now"
+		}
+	}
+	return "no server was found that can be written to"
 }
 
 // outcomeOf is what a failed connection says: nothing was sent where it was never made.

@@ -164,9 +164,21 @@ func (c *Client) Docs() backend.Docs { return &docs{c} }
 // Mongo returns the database, for what a program keeps there besides.
 func (c *Client) Mongo() *driver.Database { return c.db }
 
-// Ping says whether the server can be reached and lets us in.
+// Ping returns nil if the server can be reached, lets us in, and takes writes. A connection to a single member of a replica set
+// is answered by any, also by one that is not the primary.
 func (c *Client) Ping(ctx context.Context) error {
-	return c.failed(ctx, c.db.RunCommand(ctx, bson.D{{Key: "ping", Value: 1}}).Err(), backend.OutcomeNotSent)
+	var hello struct {
+		Writable    *bool `bson:"isWritablePrimary"`
+		Uninitiated bool  `bson:"isreplicaset"` // it waits for replSetInitiate
+	}
+	err := c.db.RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello)
+	if err == nil && hello.Writable != nil && !*hello.Writable {
+		err = errNotPrimary
+		if hello.Uninitiated {
+			err = errUninitiated
+		}
+	}
+	return c.failed(ctx, err, backend.OutcomeNotSent)
 }
 
 // Prepare connects, reads the server's clock, checks what the user may do (permission.go) and makes what indexes are
@@ -191,7 +203,10 @@ func (c *Client) Prepare(ctx context.Context) error {
 		return refused // all who have waited for the same attempt fail with it
 	}
 	c.beginWatch()
-	err := c.clock.measure(ctx, c.db)
+	err := c.Ping(ctx)
+	if err == nil {
+		err = c.clock.measure(ctx, c.db)
+	}
 	if err == nil {
 		err = c.checkPermissions(ctx)
 	}

@@ -17,8 +17,8 @@
 //
 // # While the server is away
 //
-// A Coordinator looks for its server every second (watch.go). While that is away everything is unavailable at once, and
-// subscriptions wait for it. The driver has one log for the whole program, to which it writes each failed attempt: this
+// A Coordinator looks for its server every second (watch.go). While that is away, or takes no writes, everything is unavailable
+// at once, and subscriptions wait for it. The driver has one log for the whole program, to which it writes each failed attempt: this
 // package turns it into debug messages of slog.Default, when it is linked. redis.SetLogger, called later, has its way.
 //
 // # Permissions
@@ -225,5 +225,29 @@ func (c *Coordinator) failed(what string, err error) error {
 			code = backend.ErrPermissionDenied
 		}
 	}
-	return backend.Errorf(code, "redis at %s: %s: %w", c.client.Options().Addr, what, err)
+	return backend.Errorf(code, "redis at %s: %s%s: %w", c.client.Options().Addr, what, advice(err), err)
+}
+
+// remedies are the states in which a server answers and takes no writes, by the first word of what it answers, and what ends each.
+var remedies = []struct{ word, advice string }{
+	{"LOADING", "it is not used until it has loaded its data"},
+	{"OOM", "its memory is full; raise maxmemory, or set a maxmemory-policy that evicts keys"},
+	{"READONLY", "it is a replica; connect to the master"},
+	{"MASTERDOWN", "it is a replica that has lost its master; connect to the master"},
+	{"MISCONF", "it can't save its data; see its log, and its disk"},
+	{"NOREPLICAS", "it has fewer replicas than its min-replicas-to-write"},
+	{"BUSY", "a script keeps it busy; SCRIPT KILL ends that"},
+	{"CLUSTERDOWN", "its cluster is down"},
+}
+
+// advice returns what an operator can do about an error, to follow what was attempted, or "".
+func advice(err error) string {
+	if refused := redis.Error(nil); errors.As(err, &refused) {
+		for _, r := range remedies {
+			if redis.HasErrorPrefix(err, r.word) || strings.Contains(err.Error(), ": -"+r.word+" ") { // Redis 6, of a script
+				return ": " + r.advice
+			}
+		}
+	}
+	return ""
 }

@@ -16,6 +16,7 @@ const (
 	pingEvery    = time.Second
 	pingPatience = 2 * time.Second // for the answer
 	checkKind    = "_check"        // what permissions are tried on; it is forgotten as any presence is
+	absentKind   = "_absent"       // never announced
 )
 
 func init() { redis.SetLogger(driverLog{}) }
@@ -34,10 +35,11 @@ func (driverLog) Printf(ctx context.Context, format string, args ...any) {
 // A server that is away is looked for in the background.
 func (c *Coordinator) State() (changed <-chan struct{}, err error) { return c.reach.Get() }
 
-// Ping says whether the server answers now and lets us do what we need to.
+// Ping returns nil if the server takes writes now and lets us do what we need to. A server that only answers is of no use. So
+// this is a write, which the server refuses as it would any other, but which changes nothing: it replicates and persists nothing.
 func (c *Coordinator) Ping(ctx context.Context) error {
 	losses := c.reach.Losses()
-	err := c.failed("connecting", c.client.Ping(ctx).Err())
+	err := c.failed("connecting", c.client.ZAddXX(ctx, c.keys(absentKind)[1], redis.Z{Member: "-"}).Err())
 	if err == nil {
 		err = c.check(ctx)
 	}
