@@ -52,14 +52,17 @@ type record struct {
 
 // scanRecord reads taskColumns.
 func scanRecord(rows *sql.Rows) (*record, error) {
-	r := new(record)
+	var x struct { // one allocation for all that Scan is given the address of
+		record
+		due, deadline, started, ended, wrong         int64
+		code, message, subtasks, log, allow, suspect sql.NullString
+	}
+	r := &x.record
 	t := &r.Task
-	var due, deadline, started, ended, wrong int64
-	var code, message, subtasks, log, allow, suspect sql.NullString
-	err := rows.Scan(&r.seq, &t.ID, &t.Queue, &r.status, &t.Weight, &due, &deadline, &t.Attempt, &t.Crashes, &t.Fence,
+	err := rows.Scan(&r.seq, &t.ID, &t.Queue, &r.status, &t.Weight, &x.due, &x.deadline, &t.Attempt, &t.Crashes, &t.Fence,
 		&t.UniqueKey, &t.Source, &t.Batch, (*string)(&t.OnFailure), &t.DoneOf, &t.RetryOf, &t.Fingerprint, (*int64)(&t.Timeout),
-		&started, &ended, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &code, &message, &subtasks, &log, &t.Trace,
-		&allow, &t.RetriedBy, &wrong, &t.MaxCrashes, &suspect, (*[]byte)(&t.Payload), &t.Spawned)
+		&x.started, &x.ended, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &x.code, &x.message, &x.subtasks, &x.log, &t.Trace,
+		&x.allow, &t.RetriedBy, &x.wrong, &t.MaxCrashes, &x.suspect, (*[]byte)(&t.Payload), &t.Spawned)
 	if err != nil {
 		return nil, err
 	}
@@ -67,27 +70,27 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 		return nil, backend.Errorf(backend.ErrDataLoss, "task %q has the unknown status %d", t.ID, r.status)
 	}
 	t.Status = statuses[r.status]
-	t.Created, t.RunAt, t.Deadline = instant.Time(r.seq), instant.Time(due), instant.Time(deadline)
-	t.Started, t.Ended, t.WrongVersionSince = instant.Time(started), instant.Time(ended), instant.Time(wrong)
-	if code.Valid {
-		t.Error = &backend.TaskError{Code: backend.Code(code.String), Message: message.String}
+	t.Created, t.RunAt, t.Deadline = instant.Time(r.seq), instant.Time(x.due), instant.Time(x.deadline)
+	t.Started, t.Ended, t.WrongVersionSince = instant.Time(x.started), instant.Time(x.ended), instant.Time(x.wrong)
+	if x.code.Valid {
+		t.Error = &backend.TaskError{Code: backend.Code(x.code.String), Message: x.message.String}
 	}
-	if log.Valid {
-		t.Log = strings.Split(log.String, "\n")
+	if x.log.Valid {
+		t.Log = strings.Split(x.log.String, "\n")
 	}
-	if allow.Valid {
-		if err := json.Unmarshal([]byte(allow.String), &t.Allow); err != nil {
+	if x.allow.Valid {
+		if err := json.Unmarshal([]byte(x.allow.String), &t.Allow); err != nil {
 			return nil, backend.Errorf(backend.ErrDataLoss, "the addresses of task %q: %w", t.ID, err)
 		}
 	}
-	if t.Suspect, err = scanSuspect(t.ID, suspect); err != nil {
+	if t.Suspect, err = scanSuspect(t.ID, x.suspect); err != nil {
 		return nil, err
 	}
-	if !subtasks.Valid {
+	if !x.subtasks.Valid {
 		return r, nil
 	}
 	t.Subtasks = new(backend.SubtaskCounts)
-	if err := json.Unmarshal([]byte(subtasks.String), t.Subtasks); err != nil {
+	if err := json.Unmarshal([]byte(x.subtasks.String), t.Subtasks); err != nil {
 		return nil, backend.Errorf(backend.ErrDataLoss, "the subtasks of task %q: %w", t.ID, err)
 	}
 	return r, nil
