@@ -21,6 +21,7 @@ const (
 	autoVacuum   = "PRAGMA auto_vacuum(INCREMENTAL)"
 	maxLog       = 128 << 20              // bytes; SQLite itself begins again at 16 MB if it can, and keeps up to 64
 	checkpointIn = 500 * time.Millisecond // how long the writer waits for those who read
+	checkEvery   = 20 * time.Millisecond  // how often the writer looks at the log's size, at most
 	checkAgain   = time.Second            // after it has waited in vain
 	vacuumNow    = 64 << 20               // bytes of a file that is converted though others may have it open: a second's work
 	vacuumPages  = 256                    // that one transaction gives back
@@ -39,8 +40,12 @@ type logLimit struct {
 
 // keepShort begins the log again once it is too long. It runs between transactions, on the writer's goroutine.
 func (w *writer) keepShort() {
+	if time.Now().Before(w.limit.next) {
+		return
+	}
+	w.limit.next = time.Now().Add(checkEvery)
 	info, err := os.Stat(w.limit.file)
-	if err != nil || info.Size() <= w.limit.max || time.Now().Before(w.limit.next) {
+	if err != nil || info.Size() <= w.limit.max {
 		return // where there is no log there is nothing to bound
 	}
 	done, err := w.tx.checkpoint()
