@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -65,11 +66,7 @@ func (p *pool) start(t *Task, c backend.Claim, hints ...backend.Hint) {
 	}
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())
 	stop := func() {}
-	timeout := t.Timeout
-	if timeout <= 0 {
-		timeout = p.spec.Timeout
-	}
-	if timeout > 0 {
+	if timeout := cmp.Or(t.Timeout, p.spec.Timeout); timeout != 0 { // one below zero has passed before the handler can begin
 		a.ctx, stop = context.WithTimeoutCause(a.ctx, timeout, errTaskTimeout)
 	}
 	a.ctx = context.WithValue(a.ctx, handlingKey{}, &handling{app: p.e.app, running: &Running{
@@ -245,6 +242,7 @@ const maxBackoff = 5 * time.Minute
 // backoff is the pause before the attempt after n: the worker's, doubled each time up to 5 minutes (or the worker's, where
 // that is longer), ±20 %.
 func backoff(base time.Duration, n int) time.Duration {
+	base = min(base, longest)
 	d := float64(base) * math.Pow(2, float64(n-1))
 	return jitter(time.Duration(min(d, float64(max(maxBackoff, base)))))
 }
@@ -326,8 +324,11 @@ func permanent(err error) bool {
 	return ok
 }
 
-// Snooze is an error for Run to return: the task waits for d and then runs again, and no attempt is charged.
-func Snooze(d time.Duration) error { return &snoozeError{max(d, 0)} }
+// Snooze is an error for Run to return: the task waits for d and then runs again, and no attempt is charged. d is at least
+// 100 ms, so that a task that snoozes again and again doesn't keep the store busy.
+func Snooze(d time.Duration) error { return &snoozeError{max(d, leastSnooze)} }
+
+const leastSnooze = 100 * time.Millisecond
 
 type snoozeError struct{ d time.Duration }
 

@@ -39,7 +39,7 @@ type Call struct {
 
 // CallOptions is how a Call is to be made.
 type CallOptions struct {
-	// Timeout bounds the call besides its context's deadline; 0: it doesn't.
+	// Timeout bounds the call besides its context's deadline; 0: it doesn't. If it is negative, the time has passed already.
 	Timeout time.Duration
 	// DefaultTimeout bounds it where neither Timeout nor the context do; 0 is 30 s.
 	DefaultTimeout time.Duration
@@ -64,8 +64,9 @@ func WaitForReady() CallOption { return waitForReady{} }
 type TimeoutOption time.Duration
 
 // Timeout bounds each call of a client: its deadline is this, counted from the call, or the context's if that is
-// earlier. As an option of a task it bounds each attempt. It is ignored unless positive.
-func Timeout(d time.Duration) TimeoutOption { return TimeoutOption(max(d, 0)) }
+// earlier. As an option of a task or a job it bounds each attempt. 0 bounds nothing. Less than zero, such as
+// Timeout(time.Until(t)) after t, is a deadline that has passed: calls and attempts end as ErrDeadlineExceeded before they begin.
+func Timeout(d time.Duration) TimeoutOption { return TimeoutOption(d) }
 
 func (t TimeoutOption) applyCall(o *CallOptions) { o.Timeout = time.Duration(t) }
 

@@ -394,9 +394,12 @@ func (e *engine) publish(ctx context.Context) {
 	}
 }
 
+// longest is the longest pause: spread by jitter it still is a Duration.
+const longest = 200 * 365 * 24 * time.Hour
+
 // jitter spreads d by a fifth both ways, so that processes don't move in step.
 func jitter(d time.Duration) time.Duration {
-	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
+	return time.Duration(float64(min(d, longest)) * (0.8 + 0.4*rand.Float64()))
 }
 
 // sleep waits for d or until ctx ends, and says whether it may go on.

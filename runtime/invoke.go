@@ -102,13 +102,13 @@ func (a *App) check(ctx context.Context, call Call) *Error {
 // bound gives ctx the deadline of a call: the earlier of its own and Timeout; the default where there is neither.
 func bound(ctx context.Context, o CallOptions) (context.Context, context.CancelFunc) {
 	timeout := o.Timeout
-	if _, ok := ctx.Deadline(); !ok && timeout <= 0 {
+	if _, ok := ctx.Deadline(); !ok && timeout == 0 {
 		timeout = o.DefaultTimeout
 		if timeout <= 0 {
 			timeout = defaultTimeout
 		}
 	}
-	if timeout <= 0 {
+	if timeout == 0 {
 		return ctx, func() {}
 	}
 	return context.WithTimeout(ctx, timeout)

@@ -15,6 +15,7 @@ func Store(t *testing.T, open Open, o Options) {
 	}{
 		{"insert", insertBehaviours},
 		{"claim", claimBehaviours},
+		{"times", timeBehaviours},
 		{"settle", settleBehaviours},
 		{"versions", versionBehaviours},
 		{"owners", ownerBehaviours},

@@ -43,7 +43,7 @@ var arrows = []row{
 	{"runtime/backend/internal/reach", []string{"runtime/backend"}, nil},
 	{"runtime/backend/internal/instant", nil, nil},
 	{"runtime/backend/internal/slots", nil, nil},
-	{"runtime/backend/memory", []string{"runtime/backend", "runtime/backend/internal/news", "runtime/backend/internal/slots"}, nil},
+	{"runtime/backend/memory", []string{"runtime/backend", "runtime/backend/internal/instant", "runtime/backend/internal/news", "runtime/backend/internal/slots"}, nil},
 	{"runtime/backend/embedded/internal/mesh", []string{"runtime/backend", "runtime/backend/internal/envelope", "runtime/backend/internal/slots"}, nil},
 	{"runtime/backend/embedded", []string{"runtime/backend", "runtime/backend/internal/instant", "runtime/backend/internal/news", "runtime/backend/embedded/internal/mesh"},
 		[]string{"modernc.org/sqlite", "github.com/gofrs/flock", "golang.org/x/sys"}},

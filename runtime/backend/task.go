@@ -73,12 +73,15 @@ type Task struct {
 	// Spawned reports that it has subtasks that were committed. A [Store] sets it in what it returns.
 	Spawned bool `json:"spawned,omitempty"`
 
-	Timeout time.Duration `json:"timeout,omitempty"` // of an attempt; 0 leaves it to the worker
-	Trace   string        `json:"trace,omitempty"`   // the traceparent with which it was submitted
+	// Timeout is that of an attempt; 0 leaves it to the worker, and less than zero is one that has passed.
+	Timeout time.Duration `json:"timeout,omitempty"`
+	Trace   string        `json:"trace,omitempty"` // the traceparent with which it was submitted
 
 	// Allow are the addresses and networks, as Allowance spells them, whose instances may run it; nil is any.
 	Allow []string `json:"allow,omitempty"`
 
+	// Times are kept in nanoseconds since 1970, from -1<<62 (in 1823) to 1<<62-1 (in 2116): what is beyond is kept as the first or
+	// the last of these.
 	Created  time.Time `json:"created"`
 	RunAt    time.Time `json:"run_at"`            // not before
 	Deadline time.Time `json:"deadline,omitzero"` // not begun after

@@ -55,7 +55,7 @@ func Delay(d time.Duration) Option {
 func Backoff(base, most time.Duration) Option {
 	return func(s *settings) {
 		s.delay = func(failed int) time.Duration {
-			d := max(base, 0)
+			d, most := max(base, 0), min(most, mostPause)
 			for i := 1; i < failed && d < most; i++ {
 				d *= 2
 			}
@@ -64,11 +64,15 @@ func Backoff(base, most time.Duration) Option {
 	}
 }
 
+// mostPause bounds pauses. Its double is still a Duration.
+const mostPause = 100 * 365 * 24 * time.Hour
+
 // RetryIf says which errors are worth a retry; without it all are. It is called by several goroutines at once; where it
 // panics, the job has failed by that.
 func RetryIf(worth func(error) bool) Option { return func(s *settings) { s.retryIf = worth } }
 
-// Timeout bounds each attempt: its context ends with the cause [ErrTimeout]. Without it, or with 0, nothing does.
+// Timeout bounds each attempt: its context ends with the cause [ErrTimeout]. Without it, or with 0, nothing does. If d is less
+// than zero, that context has ended before the attempt begins.
 func Timeout(d time.Duration) Option { return func(s *settings) { s.timeout = d } }
 
 // Grace sets how long a job may take to return once its context has ended. Then a child process is killed, and a goroutine,

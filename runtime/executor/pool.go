@@ -228,7 +228,7 @@ func (p *Pool[A, R]) end(j *job[A, R], err error) {
 // attempt makes one attempt of a job and sees to what follows.
 func (p *Pool[A, R]) attempt(j *job[A, R]) {
 	ctx, stop := p.ctx, context.CancelFunc(func() {})
-	if p.set.timeout > 0 {
+	if p.set.timeout != 0 {
 		ctx, stop = context.WithTimeoutCause(ctx, p.set.timeout, ErrTimeout)
 	}
 	var value R

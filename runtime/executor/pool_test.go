@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -445,4 +446,32 @@ func TestStormOfEverything(t *testing.T) {
 			t.Errorf("%+v of %d accepted, %d runs of %d", g, accepted.Load(), runs, mine.Load())
 		}
 	}
+}
+
+// A time-out below zero has passed, as that of a context has, and the longest backoff is not a short one.
+func TestDurationsAtTheirLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := executor.Goroutines(func(ctx context.Context, _ int) (int, error) {
+			return 0, context.Cause(ctx)
+		}, executor.Timeout(-time.Second))
+		check(t, "Start", p.Start(t.Context()))
+		must(p.Submit(t.Context(), 0))(t)
+		check(t, "Shutdown", p.Shutdown(t.Context()))
+		if r := p.Results(); len(r) != 1 || !errors.Is(r[0].Err, executor.ErrTimeout) {
+			t.Errorf("results %+v", r)
+		}
+
+		var runs atomic.Int32
+		p = executor.Goroutines(func(context.Context, int) (int, error) {
+			runs.Add(1)
+			return 0, errors.New("no")
+		}, executor.Retries(100), executor.Backoff(math.MaxInt64, math.MaxInt64))
+		check(t, "Start", p.Start(t.Context()))
+		must(p.Submit(t.Context(), 0))(t)
+		time.Sleep(time.Hour)
+		if n := runs.Load(); n != 1 {
+			t.Errorf("%d runs in an hour", n)
+		}
+		check(t, "Close", p.Close())
+	})
 }

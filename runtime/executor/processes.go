@@ -226,7 +226,7 @@ func (x *processes[A, R]) run(ctx context.Context, arg A) (value R, err error) {
 		w.Kill()
 		<-w.Dead()
 	}()
-	c := call[A]{Arg: arg, Own: x.set.timeout > 0}
+	c := call[A]{Arg: arg, Own: x.set.timeout != 0}
 	if deadline, ok := ctx.Deadline(); ok {
 		c.Left = max(time.Until(deadline), 1)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -263,5 +264,16 @@ func TestInstanceAnswersPingInfoAndStats(t *testing.T) {
 	}
 	if total != 9 || failed != 1 {
 		t.Errorf("%d calls, %d not found; want 9 and 1", total, failed)
+	}
+}
+
+func TestExpirationIsNeitherZeroNorTooLong(t *testing.T) {
+	for left, want := range map[time.Duration]string{
+		1: "1", time.Millisecond: "1", time.Millisecond + 1: "2", time.Second: "1000",
+		1000 * time.Hour: "2147483647", math.MaxInt64: "2147483647", math.MaxInt64 - 1000: "2147483647",
+	} {
+		if got := expiration(left); got != want {
+			t.Errorf("%v: %s, want %s", left, got, want)
+		}
 	}
 }

@@ -42,8 +42,9 @@ func encodeRequest(req *backend.Request, id string, left time.Duration) amqp091.
 
 // expiration is how long a request may wait in its queue: whole milliseconds, since 0 would mean not at all.
 func expiration(left time.Duration) string {
-	ms := (int64(left) + int64(time.Millisecond) - 1) / int64(time.Millisecond)
-	return strconv.FormatInt(min(max(ms, 1), maxExpiration), 10)
+	left = min(left, maxExpiration*time.Millisecond)
+	ms := (left + time.Millisecond - 1) / time.Millisecond
+	return strconv.FormatInt(int64(max(ms, 1)), 10)
 }
 
 // decodeRequest returns the request in a delivery, or the answer to one that can't be understood.

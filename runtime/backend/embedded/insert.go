@@ -61,7 +61,7 @@ func (t *tx) insert(n *backend.NewTask) (r *record, isNew bool, err error) {
 	due := t.now
 	switch {
 	case n.Delay != 0:
-		due += int64(n.Delay)
+		due = instant.Add(due, n.Delay)
 	case !r.RunAt.IsZero():
 		due = instant.Of(r.RunAt)
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // Settle implements backend.Store. The fence alone guards a claim, since it belongs to no other; the nonce tells a
@@ -85,7 +86,7 @@ func (t *tx) settled(r *row, e *backend.Settle) error {
 	case backend.StatusSuccess:
 		return t.end(r, e.To, e.Result, nil)
 	case backend.StatusRetrying:
-		return t.release(r, e.To, t.now+int64(e.Delay), reasonError(e.Error, "the attempt failed"))
+		return t.release(r, e.To, instant.Add(t.now, e.Delay), reasonError(e.Error, "the attempt failed"))
 	case backend.StatusFailed:
 		return t.end(r, e.To, nil, reasonError(e.Error, "the attempt failed"))
 	case backend.StatusWaiting:
@@ -94,7 +95,7 @@ func (t *tx) settled(r *row, e *backend.Settle) error {
 		if e.Payload == backend.PayloadWrongVersion {
 			why = reasonError(e.Error, "the attempt failed")
 		}
-		return t.release(r, e.To, t.now+int64(e.Delay), why)
+		return t.release(r, e.To, instant.Add(t.now, e.Delay), why)
 	default:
 		return t.end(r, e.To, nil, reasonError(e.Error, r.reason))
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // A claim is what one nonce took and still runs.
@@ -222,7 +223,7 @@ func (r *record) applied() backend.Settled {
 }
 
 func (r *record) delay(d time.Duration, now tick) {
-	r.RunAt, r.due = now.wall.Add(d), now.at+int64(d)
+	r.runAt(instant.Time(instant.Add(instant.Of(now.wall), d)), now)
 }
 
 // MarkRetried implements backend.Store.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // A store keeps the tasks of a world.
@@ -55,13 +56,18 @@ func (s *store) now() tick {
 	return tick{int64(raw.Sub(s.start)), raw.UTC(), raw}
 }
 
-// instant is when t will be.
+// instant is when t will be: before never.
 func (n tick) instant(t time.Time) int64 {
-	d := int64(t.Sub(n.raw))
-	if d > never-1-n.at {
-		return never - 1
-	}
-	return n.at + d
+	return n.at + min(int64(t.Sub(n.raw)), never-1-n.at)
+}
+
+// kept is a time as a document keeps it.
+func kept(t time.Time) time.Time { return instant.Time(instant.Of(t)) }
+
+// runAt sets when a task is due.
+func (r *record) runAt(t time.Time, now tick) {
+	r.RunAt = kept(t)
+	r.due = now.instant(r.RunAt)
 }
 
 // A record is a task with what only the store knows of it.
@@ -148,13 +154,14 @@ func (s *store) insert(n *backend.NewTask, now tick) *record {
 	r.Created, r.Queue = now.wall, q.name
 	switch {
 	case n.Delay != 0:
-		r.RunAt, r.due = now.wall.Add(n.Delay), now.at+int64(n.Delay)
+		r.delay(n.Delay, now)
 	case r.RunAt.IsZero():
 		r.RunAt, r.due = now.wall, now.at
 	default:
-		r.due = now.instant(r.RunAt)
+		r.runAt(r.RunAt, now)
 	}
 	if !r.Deadline.IsZero() {
+		r.Deadline = kept(r.Deadline)
 		r.deadline = now.instant(r.Deadline)
 	}
 	s.tasks[r.ID] = r

@@ -59,7 +59,7 @@ func newDocument(n *backend.NewTask, created, now int64) *document {
 	}
 	switch {
 	case n.Delay != 0:
-		x.Due = now + int64(n.Delay)
+		x.Due = instant.Add(now, n.Delay)
 	case t.RunAt.IsZero():
 		x.Due = now
 	default:

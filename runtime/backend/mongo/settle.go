@@ -8,6 +8,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // Settle implements backend.Store.
@@ -130,7 +131,7 @@ func settled(e *backend.Settle, unfit string, now int64) change {
 			u = fails(e.To, now, failureOf(e.Error))
 		}
 	default:
-		u = waitsAgain(e.To).waitUntil(now+int64(e.Delay), now)
+		u = waitsAgain(e.To).waitUntil(instant.Add(now, e.Delay), now)
 		if e.To == backend.StatusRetrying {
 			u.set["error"] = failureOf(e.Error)
 		} else {

@@ -1,0 +1,112 @@
+package runtime_test
+
+import (
+	"context"
+	"errors"
+	"math"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// Durations that a program computes and does not look at: to a time that has passed, or to one that is very far away.
+
+func TestSnoozeIsNeverABusyLoop(t *testing.T) {
+	for name, c := range map[string]struct {
+		d    time.Duration
+		most int32 // runs in ten seconds
+	}{
+		"zero":     {0, 101},
+		"negative": {math.MinInt64, 101},
+		"longest":  {math.MaxInt64, 1},
+		"far":      {time.Until(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)), 1},
+		"century":  {150 * 365 * 24 * time.Hour, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				var runs atomic.Int32
+				_, q := work(t, memory.New(), jobWorker, func(context.Context, int) (int, error) {
+					if runs.Add(1) > 1000 {
+						return 0, af.Permanent(errors.New("this is a busy loop"))
+					}
+					return 0, af.Snooze(c.d)
+				})
+				id := must(q.Submit(t.Context(), 1))(t)
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				task := must(q.Get(t.Context(), id))(t)
+				if n := runs.Load(); n < 1 || n > c.most || task.Status != backend.StatusWaiting && task.Status != backend.StatusPending {
+					t.Errorf("%d runs, at most %d expected; the task is %s, due %v", n, c.most, task.Status, task.RunAt)
+				}
+			})
+		})
+	}
+}
+
+func TestLongestBackoffIsNoShortOne(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		w := jobWorker
+		w.Backoff, w.Retries = math.MaxInt64, 100
+		var runs atomic.Int32
+		_, q := work(t, memory.New(), w, func(context.Context, int) (int, error) {
+			runs.Add(1)
+			return 0, errors.New("no")
+		})
+		must(q.Submit(t.Context(), 1))(t)
+		time.Sleep(time.Hour)
+		if n := runs.Load(); n != 1 {
+			t.Errorf("%d runs in an hour", n)
+		}
+	})
+}
+
+func TestNegativeTimeoutIsADeadlineThatHasPassed(t *testing.T) {
+	past := af.Timeout(-time.Second)
+	never := func(ctx context.Context, _ int) (int, error) {
+		t.Error("the handler runs")
+		<-ctx.Done()
+		return 0, ctx.Err()
+	}
+	t.Run("task", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			w := jobWorker
+			w.Retries, w.Timeout = 1, time.Hour
+			_, q := work(t, memory.New(), w, never)
+			id := must(q.Submit(t.Context(), 1, past))(t)
+			_, err := q.Wait(t.Context(), id)
+			wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "longer than its timeout")
+			if task := must(q.Get(t.Context(), id))(t); task.Attempt != 2 || task.Timeout != -time.Second {
+				t.Errorf("%+v", task)
+			}
+		})
+	})
+	t.Run("job", func(t *testing.T) {
+		bubble(t, func(t *testing.T) {
+			app, q := work(t, memory.New(), jobWorker, never)
+			if err := q.Schedule(t.Context(), "nightly", "@every 1h", 1, past); err != nil {
+				t.Fatal(err)
+			}
+			_, err := q.Wait(t.Context(), must(app.RunJob(t.Context(), "nightly"))(t))
+			wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "longer than its timeout")
+		})
+	})
+	t.Run("call", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			app := serve(t, memory.New(), never)
+			for _, context := range []func() (context.Context, context.CancelFunc){
+				func() (context.Context, context.CancelFunc) { return context.WithCancel(t.Context()) },
+				func() (context.Context, context.CancelFunc) { return context.WithTimeout(t.Context(), time.Minute) },
+			} {
+				ctx, cancel := context()
+				_, err := call(ctx, app, 1, past)
+				wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeNotSent, "calc.Do")
+				cancel()
+			}
+		})
+	})
+}
