@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
@@ -320,6 +321,7 @@ func TestRefusedClaimIsSeen(t *testing.T) {
 		}
 		ill.Store(false)
 		must(q.Wait(t.Context(), id))(t)
+		synctest.Wait() // the task may end before its claim has returned
 		if err := app.Ready(); err != nil {
 			t.Error(err)
 		}
