@@ -111,20 +111,30 @@ func (e *engine) finish(ctx context.Context, source string) {
 
 // stopBelow stops everything under a source, and returns the sources under it whose sets may be finished now.
 func (e *engine) stopBelow(ctx context.Context, source, reason string) []string {
-	var tasks []Task
-	err := e.repeatFor(ctx, stopTimeout, func(ctx context.Context) (err error) {
-		tasks, err = e.store.Stop(ctx, backend.Stop{ID: source, Reason: reason, Below: true})
-		return err
-	})
+	var sources []string
+	stop := backend.Stop{ID: source, Reason: reason, Below: true, Each: func(tasks []Task) {
+		sources = append(sources, e.tellStopped(tasks)...)
+	}}
+	err := e.repeatFor(ctx, stopTimeout, func(ctx context.Context) error { return e.stopTasks(ctx, stop) })
 	e.leave("stop subtasks", source, err)
-	return e.tellStopped(tasks)
+	return sources
 }
 
-// stopped sees to tasks that a Stop of id has stopped or asked to stop.
-func (e *engine) stopped(id string, tasks []Task) {
-	if sources := e.tellStopped(tasks); len(sources) > 0 {
-		e.finisher.add(id, followUp{also: sources})
+// stopTasks has the store stop tasks, and passes them to s.Each, which is not nil, also if the store returns them.
+func (e *engine) stopTasks(ctx context.Context, s backend.Stop) error {
+	rest, err := e.store.Stop(ctx, s)
+	s.Report(rest)
+	return err
+}
+
+// stopAndTell stops tasks, and has done what follows from it, a part at a time.
+func (e *engine) stopAndTell(ctx context.Context, s backend.Stop) error {
+	s.Each = func(tasks []Task) {
+		if sources := e.tellStopped(tasks); len(sources) > 0 {
+			e.finisher.add(s.ID, followUp{also: sources})
+		}
 	}
+	return e.stopTasks(ctx, s)
 }
 
 // tellStopped tells who waits for tasks, and who runs them, that they were stopped or are to stop. It returns the sources whose
@@ -177,16 +187,9 @@ func (a *App) StopTask(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	var tasks []Task
-	err = e.ask(ctx, func(ctx context.Context) (err error) {
-		tasks, err = e.store.Stop(ctx, backend.Stop{ID: id, Reason: "stopped on request"})
-		return err
+	return e.ask(ctx, func(ctx context.Context) error {
+		return e.stopAndTell(ctx, backend.Stop{ID: id, Reason: "stopped on request"})
 	})
-	if err != nil {
-		return err
-	}
-	e.stopped(id, tasks)
-	return nil
 }
 
 // GetTask implements [TaskClient].

@@ -48,7 +48,15 @@ func (c pipeCalls) Serve(context.Context, backend.Endpoint, backend.Handler) (ba
 type pipeStore struct{ p *pipe }
 
 func (s pipeStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]Task, error) {
-	return opInsert.call(ctx, s.p, tasks)
+	stored := make([]Task, 0, len(tasks))
+	for part := range insertParts(tasks, child.Part()) {
+		some, err := opInsert.call(ctx, s.p, part)
+		if err != nil {
+			return nil, err
+		}
+		stored = append(stored, some...)
+	}
+	return stored, nil
 }
 
 func (s pipeStore) Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) error {
@@ -75,8 +83,10 @@ func (s pipeStore) Finish(ctx context.Context, source string) (bool, string, err
 	return f.Finished, f.Queue, err
 }
 
+// Stop returns no tasks: the parent does what follows, since this process may end before it has.
 func (s pipeStore) Stop(ctx context.Context, stop backend.Stop) ([]Task, error) {
-	return opStop.call(ctx, s.p, stop)
+	_, err := opStop.call(ctx, s.p, stop)
+	return nil, err
 }
 
 func (s pipeStore) Now(ctx context.Context) (time.Time, error) {
@@ -88,6 +98,9 @@ func (s pipeStore) Get(ctx context.Context, id string) (Task, error) {
 }
 
 func (s pipeStore) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
+	if q.Bytes == 0 || q.Bytes > child.Part() && q.Bytes <= backend.MaxPage { // what is wrong is left to the parent
+		q.Bytes = child.Part()
+	}
 	return opList.call(ctx, s.p, q)
 }
 
@@ -142,7 +155,14 @@ func (d pipeDocs) PutIf(ctx context.Context, name string, rev int64, value json.
 }
 
 func (d pipeDocs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
-	return opDocList.call(ctx, d.p, prefix)
+	var docs []backend.Doc
+	for after := ""; ; after = docs[len(docs)-1].Name {
+		part, err := opDocList.call(ctx, d.p, argsDocs{prefix, after, child.Part()})
+		docs = append(docs, part.Docs...)
+		if err != nil || !part.More || len(part.Docs) == 0 {
+			return docs, err
+		}
+	}
 }
 
 func (d pipeDocs) Delete(ctx context.Context, name string, rev int64) error {

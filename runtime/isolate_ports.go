@@ -66,6 +66,14 @@ type (
 		Rev   int64
 		Value json.RawMessage
 	}
+	argsDocs struct {
+		Prefix, After string
+		Bytes         int
+	}
+	someDocs struct {
+		Docs []backend.Doc
+		More bool
+	}
 	argsNews struct {
 		Kind, Name string
 		Body       json.RawMessage
@@ -85,7 +93,7 @@ const (
 	opDiscard   op[argsBatch, none]                     = "discard"
 	opOpen      op[string, []string]                    = "open"
 	opFinish    op[string, argsFinish]                  = "finish"
-	opStop      op[backend.Stop, []Task]                = "stop"
+	opStop      op[backend.Stop, none]                  = "stop"
 	opGet       op[string, Task]                        = "get"
 	opNow       op[none, time.Time]                     = "now"
 	opList      op[backend.TaskQuery, backend.TaskPage] = "list"
@@ -93,7 +101,7 @@ const (
 	opSnowflake op[none, string]                        = "snowflake"
 	opDocGet    op[string, backend.Doc]                 = "doc get"
 	opDocPut    op[argsDoc, int64]                      = "doc put"
-	opDocList   op[string, []backend.Doc]               = "doc list"
+	opDocList   op[argsDocs, someDocs]                  = "doc list"
 	opDocDelete op[argsDoc, none]                       = "doc delete"
 	opSend      op[argsNews, none]                      = "send"
 	opAnnounce  op[argsNews, none]                      = "announce"
@@ -108,7 +116,11 @@ func serves() map[string]serve {
 		return e.ports.Calls.Call(ctx, r)
 	})
 	on(ops, opInsert, func(ctx context.Context, e *engine, t []backend.NewTask) ([]Task, error) {
-		return e.store.Insert(ctx, t)
+		stored, err := e.store.Insert(ctx, t)
+		for i := range stored {
+			stored[i] = stored[i].Head() // should a store return more
+		}
+		return stored, err
 	})
 	on(ops, opProgress, func(ctx context.Context, e *engine, a argsProgress) (none, error) {
 		return none{}, e.store.Progress(ctx, a.ID, a.Fence, a.Progress)
@@ -129,10 +141,8 @@ func serves() map[string]serve {
 		f.Finished, f.Queue, err = e.store.Finish(ctx, source)
 		return f, err
 	})
-	on(ops, opStop, func(ctx context.Context, e *engine, s backend.Stop) ([]Task, error) {
-		tasks, err := e.store.Stop(ctx, s)
-		e.stopped(s.ID, tasks) // here, since the child may end, and they may be more than the pipe takes
-		return nil, err
+	on(ops, opStop, func(ctx context.Context, e *engine, s backend.Stop) (none, error) {
+		return none{}, e.stopAndTell(ctx, s)
 	})
 	on(ops, opGet, func(ctx context.Context, e *engine, id string) (Task, error) {
 		return e.store.Get(ctx, id)
@@ -155,8 +165,9 @@ func serves() map[string]serve {
 	on(ops, opDocPut, func(ctx context.Context, e *engine, a argsDoc) (int64, error) {
 		return e.ports.Docs.PutIf(ctx, a.Name, a.Rev, a.Value)
 	})
-	on(ops, opDocList, func(ctx context.Context, e *engine, prefix string) ([]backend.Doc, error) {
-		return e.ports.Docs.List(ctx, prefix)
+	on(ops, opDocList, func(ctx context.Context, e *engine, a argsDocs) (someDocs, error) {
+		docs, err := e.ports.Docs.List(ctx, a.Prefix)
+		return a.part(docs), err
 	})
 	on(ops, opDocDelete, func(ctx context.Context, e *engine, a argsDoc) (none, error) {
 		return none{}, e.ports.Docs.Delete(ctx, a.Name, a.Rev)
@@ -174,6 +185,22 @@ func serves() map[string]serve {
 		return none{}, e.ports.Coordinator.Broadcast(ctx, a.Name, a.Body)
 	})
 	return ops
+}
+
+// part returns what a takes of the documents after a.After, which are sorted.
+func (a argsDocs) part(docs []backend.Doc) (some someDocs) {
+	bytes := 0
+	for _, d := range docs {
+		if d.Name <= a.After && a.After != "" {
+			continue
+		}
+		bytes += len(d.Name) + len(d.Value)
+		if some.More = len(some.Docs) > 0 && bytes > a.Bytes; some.More {
+			break
+		}
+		some.Docs = append(some.Docs, d)
+	}
+	return some
 }
 
 // The notices of a child.

@@ -52,6 +52,7 @@ func registerIsolated(app, other *af.App) {
 // childMain is main in the child processes of this package's tests. It registers what isolate does.
 func childMain() int {
 	ctx := context.Background()
+	limitFrames()
 	if os.Getenv("AF_TEST_LOST") != "" {
 		fmt.Fprintln(os.Stderr, "main went another way")
 		return 7
@@ -205,6 +206,9 @@ func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
 		select {}
 	case "leave": // a process behind
 		return me, begetAndTell(ctx, r)
+	}
+	if strings.HasPrefix(d.Do, "bulk ") {
+		return w.runBulk(ctx, d)
 	}
 	return me, fmt.Errorf("no deed %q", d.Do)
 }

@@ -148,14 +148,17 @@ func (e *engine) dropFires(ctx context.Context, id string, fires []firing) error
 		tasks = append(tasks, t)
 	}
 	var stored []Task
-	if len(tasks) > 0 {
-		err = e.ask(ctx, func(ctx context.Context) (err error) {
-			stored, err = e.store.Insert(ctx, tasks)
+	for part := range insertParts(tasks, maxInsertBytes) {
+		err := e.ask(ctx, func(ctx context.Context) error {
+			some, err := e.store.Insert(ctx, part)
+			if err == nil {
+				stored = append(stored, some...)
+			}
 			return err
 		})
-	}
-	if err != nil {
-		return err
+		if err != nil {
+			return err
+		}
 	}
 	if err := e.ask(ctx, func(ctx context.Context) error { return e.note(ctx, id, notes...) }); err != nil {
 		return err
@@ -164,15 +167,12 @@ func (e *engine) dropFires(ctx context.Context, id string, fires []firing) error
 		if t.Status.Final() || t.RunAt.Before(now.AddDate(50, 0, 0)) {
 			continue
 		}
-		var stopped []Task
-		err := e.ask(ctx, func(ctx context.Context) (err error) {
-			stopped, err = e.store.Stop(ctx, backend.Stop{ID: t.ID, Reason: "its job was disabled before it was submitted"})
-			return err
+		err := e.ask(ctx, func(ctx context.Context) error {
+			return e.stopAndTell(ctx, backend.Stop{ID: t.ID, Reason: "its job was disabled before it was submitted"})
 		})
 		if err != nil && CodeOf(err) != ErrNotFound {
 			return err
 		}
-		e.stopped(t.ID, stopped)
 	}
 	return nil
 }

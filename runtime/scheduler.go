@@ -351,15 +351,17 @@ func (s *scheduler) carryOut(ctx context.Context, j *jobDoc, now time.Time, live
 	return nil
 }
 
-// insertOnce inserts up to maxInsert tasks with one try.
+// insertOnce inserts tasks with one try. After an error any of them may be stored.
 func (e *engine) insertOnce(ctx context.Context, tasks []backend.NewTask) ([]string, error) {
-	stored, err := e.store.Insert(ctx, tasks)
-	if err != nil {
-		return nil, err
-	}
-	ids := make([]string, len(stored))
-	for i, t := range stored {
-		ids[i] = t.ID
+	ids := make([]string, 0, len(tasks))
+	for part := range insertParts(tasks, maxInsertBytes) {
+		stored, err := e.store.Insert(ctx, part)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range stored {
+			ids = append(ids, t.ID)
+		}
 	}
 	return ids, nil
 }

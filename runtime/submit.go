@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"iter"
 	"strconv"
 	"strings"
 	"time"
@@ -117,19 +118,31 @@ func newTask(s Submission, i int, id string) backend.NewTask {
 	return backend.NewTask{Task: t, Gated: s.IsSubtasks}
 }
 
-// insert persists tasks, at most maxInsert or about maxInsertBytes at a time, and returns their ids; after an error those of the tasks written
-// before it. A write whose outcome is unknown is repeated: ids make that safe.
+// insertParts splits tasks into parts for one Insert each: at most maxInsert tasks, and most bytes unless one alone is larger.
+func insertParts(tasks []backend.NewTask, most int) iter.Seq[[]backend.NewTask] {
+	return func(yield func([]backend.NewTask) bool) {
+		for len(tasks) > 0 {
+			n, size := 1, tasks[0].Task.Size()
+			for n < min(len(tasks), maxInsert) && size+tasks[n].Task.Size() <= most {
+				size += tasks[n].Task.Size()
+				n++
+			}
+			if !yield(tasks[:n:n]) {
+				return
+			}
+			tasks = tasks[n:]
+		}
+	}
+}
+
+// insert persists tasks, in parts, and returns their ids; after an error those of the tasks written before it. A write whose
+// outcome is unknown is repeated: ids make that safe.
 func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string, error) {
 	ids := make([]string, 0, len(tasks))
-	for len(tasks) > 0 {
-		n, size := 1, len(tasks[0].Task.Payload)
-		for n < min(len(tasks), maxInsert) && size+len(tasks[n].Task.Payload) <= maxInsertBytes {
-			size += len(tasks[n].Task.Payload)
-			n++
-		}
+	for part := range insertParts(tasks, maxInsertBytes) {
 		var stored []Task
 		insert := func(ctx context.Context) (err error) {
-			stored, err = e.store.Insert(ctx, tasks[:n])
+			stored, err = e.store.Insert(ctx, part)
 			return err
 		}
 		var err error
@@ -144,7 +157,7 @@ func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string,
 			return ids, err
 		}
 		for i, t := range stored {
-			want := &tasks[i].Task
+			want := &part[i].Task
 			if t.ID == want.ID && t.Queue != want.Queue {
 				return ids, Errorf(ErrAlreadyExists, "task %s is in queue %q already, and can't be one of queue %q", t.ID, t.Queue,
 					want.Queue).With(OutcomeNotSent)
@@ -155,7 +168,6 @@ func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string,
 			}
 			ids = append(ids, t.ID)
 		}
-		tasks = tasks[n:]
 	}
 	return ids, nil
 }

@@ -25,7 +25,8 @@ const (
 )
 
 // Tasks lists the tasks that match q, sorted as asked, a page at a time: set q.Cursor to the page's for the next one, until
-// that is "". Tasks that come or go between two pages may be missed; those that stay are met once. A wrong query is
+// that is "". A page has q.Limit tasks (100, up to 1,000) and q.Bytes bytes (16 MiB, which is the most) at most, so it may have fewer
+// tasks than asked for with more to come; one task it has always. Tasks that come or go between two pages may be missed; those that stay are met once. A wrong query is
 // invalid_argument.
 func (a *App) Tasks(ctx context.Context, q TaskQuery) (TaskPage, error) {
 	e, err := a.engine()

@@ -75,6 +75,14 @@ func docs(tasks []*modelTask) []backend.Task {
 	return out
 }
 
+func heads(tasks []*modelTask) []backend.Task {
+	out := docs(tasks)
+	for i := range out {
+		out[i] = out[i].Head()
+	}
+	return out
+}
+
 func (t *modelTask) waits() bool   { return !t.Status.Final() && t.Status != backend.StatusRunning }
 func (t *modelTask) late() bool    { return !t.Deadline.IsZero() && !time.Now().Before(t.Deadline) }
 func (t *modelTask) isReady() bool { return t.waits() && !t.closed && !t.RunAt.After(time.Now()) }
@@ -118,7 +126,7 @@ func (m *model) Insert(_ context.Context, tasks []backend.NewTask) ([]backend.Ta
 				h.inserted = time.Now()
 			}
 		}
-		out = append(out, t.Task)
+		out = append(out, t.Head())
 	}
 	return out, nil
 }
@@ -342,7 +350,7 @@ func (m *model) Judge(_ context.Context, owner string, count int64, maxCrashes i
 			loss(t, cmp.Or(t.MaxCrashes, maxCrashes))
 		}
 	}
-	return docs(lost), nil
+	return heads(lost), nil
 }
 
 // lose returns what the loss of an owner does to each of its tasks.
@@ -438,7 +446,7 @@ func (m *model) Promote(_ context.Context, queue string, max int) ([]string, []b
 		t.hinted = time.Now()
 		ids = append(ids, t.ID)
 	}
-	return ids, docs(failed), m.nextDue(queue), nil
+	return ids, heads(failed), m.nextDue(queue), nil
 }
 
 func (m *model) Stop(_ context.Context, s backend.Stop) ([]backend.Task, error) {
@@ -458,7 +466,7 @@ func (m *model) Stop(_ context.Context, s backend.Stop) ([]backend.Task, error) 
 		}
 		out = append(out, t)
 	}
-	return docs(out), nil
+	return heads(out), nil
 }
 
 // under says whether a task is another, or below it.

@@ -59,8 +59,8 @@ func insertKeeps(w *world) {
 	}
 	want := n.Task
 	want.Created = stored.Created
-	w.same("stored", stored, want)
-	w.same("read again", w.get("full"), stored)
+	w.same("read again", w.get("full"), want)
+	w.same("stored", stored, want.Head())
 
 	due := w.insert(w.task(delay(time.Hour)))[0]
 	if d := due.RunAt.Sub(due.Created); d < time.Hour-time.Second || d > time.Hour+time.Second {
@@ -76,9 +76,16 @@ func insertTwice(w *world) {
 	stored := w.insert(w.task(id("same"), weight(7), in("elsewhere")), w.task(id("new")), w.task(id("new"), weight(7)))
 	w.same("the one that was there", stored[0], first)
 	w.same("twice in one call", stored[2], stored[1])
-	w.same("read again", w.get("same"), first)
-	w.done("same", backend.StatusSuccess)
-	w.same("after its end", w.insert(w.task(id("same")))[0], w.get("same"))
+	there := w.get("same")
+	w.same("read again", there.Head(), first)
+	t := w.take("same", "owner")
+	w.must(w.Store.Progress(w.ctx(), "same", t.Fence, json.RawMessage(`1`)))
+	w.wantSettled(backend.Settle{
+		ID: "same", Fence: t.Fence, Nonce: "n", To: backend.StatusSuccess, Result: json.RawMessage(`2`), Log: []string{"line"},
+	}, backend.SettleApplied)
+	there = w.get("same")
+	w.same("its result", there.Result, json.RawMessage(`2`))
+	w.same("after its end", w.insert(w.task(id("same")))[0], there.Head())
 }
 
 func insertUnique(w *world) {

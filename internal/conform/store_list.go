@@ -1,8 +1,10 @@
 package conform
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -11,10 +13,11 @@ import (
 var listBehaviours = []behaviour{
 	{"pages meet every task once, in order, with the total", listPages},
 	{"tasks that come between two pages disturb nothing", listWhileGrowing},
+	{"a page ends at its bytes, and has one task at least", listBytes},
 	{"filters select", listFilters},
 	{"a wrong page is refused", func(w *world) {
 		w.add()
-		for _, q := range []backend.TaskQuery{{Limit: -1}, {Limit: 1001}, {Cursor: "odd"}, {Sort: "odd"}} {
+		for _, q := range []backend.TaskQuery{{Limit: -1}, {Limit: 1001}, {Bytes: -1}, {Bytes: backend.MaxPage + 1}, {Cursor: "odd"}, {Sort: "odd"}} {
 			_, err := w.Store.List(w.ctx(), q)
 			w.wantCode(err, backend.ErrInvalidArgument)
 		}
@@ -58,6 +61,55 @@ func listPages(w *world) {
 			slices.Sort(got)
 			w.same(fmt.Sprintf("sort %q, limit %d", sort, limit), got, all)
 			w.same("and again", ids(w.list(q)), ids(tasks))
+		}
+	}
+}
+
+func listBytes(w *world) {
+	const size, most = 20 << 10, 70 << 10
+	payload := json.RawMessage(`"` + strings.Repeat("x", size) + `"`)
+	source := w.add(in("source"))
+	var tasks []backend.NewTask
+	for i := range 12 {
+		n := w.task(child(source, "b"), id(backend.SubtaskID(source, "b", i)), in("sub"))
+		n.Task.Payload = payload
+		if i == 5 {
+			n.Task.Payload = json.RawMessage(`"` + strings.Repeat("x", 2*most) + `"`)
+		}
+		tasks = append(tasks, n)
+	}
+	all := ids(w.insert(tasks...))
+	w.must(w.Store.Spawn(w.ctx(), backend.Spawn{Source: source, Batch: "b", Now: true, Count: len(tasks)}))
+	for i, name := range all {
+		if i < 9 {
+			w.done(name, backend.StatusSuccess)
+			w.o.Sleep(time.Millisecond)
+		}
+	}
+	slices.Sort(all)
+	for _, sort := range []backend.TaskSort{backend.SortNewest, backend.SortOldest, backend.SortEnded} {
+		for _, q := range []backend.TaskQuery{{Source: source}, {Queue: "sub"}} {
+			q.Sort, q.Bytes = sort, most
+			var got []string
+			for {
+				p, err := w.Store.List(w.ctx(), q)
+				w.must(err)
+				w.same("total", p.Total, len(all))
+				bytes := 0
+				for i := range p.Tasks {
+					bytes += p.Tasks[i].Size()
+				}
+				if n := len(p.Tasks); n == 0 || n > 1 && bytes > most {
+					w.Fatalf("sort %q: %d tasks of %d bytes in a page of %d", sort, n, bytes, most)
+				}
+				got = append(got, ids(p.Tasks)...)
+				if q.Cursor = p.Cursor; q.Cursor == "" {
+					break
+				}
+			}
+			w.same("in order", got, ids(w.list(backend.TaskQuery{Source: source, Sort: sort})))
+			slices.Sort(got)
+			w.same(fmt.Sprintf("sort %q", sort), got, all)
 		}
 	}
 }

@@ -62,7 +62,7 @@ func conviction(w *world) {
 	after := w.get(lost.ID)
 	want.Status, want.Attempt = backend.StatusWaiting, 0
 	want.Suspect, want.RunAt = after.Suspect, after.RunAt // as the tests of suspects say
-	w.same("returned", tasks, []backend.Task{want})
+	w.same("returned", tasks, []backend.Task{want.Head()})
 	w.same("stored", w.get(lost.ID), want)
 	w.same("another's", w.get(kept.ID), kept)
 	w.same("repeated", len(w.judge("o", 5, 3)), 0)
@@ -181,7 +181,7 @@ func convictStopping(w *world) {
 	w.must(err)
 	tasks := w.judge("o", 1, 1)
 	got := w.get(t.ID)
-	w.same("returned", tasks, []backend.Task{got})
+	w.same("returned", tasks, []backend.Task{got.Head()})
 	if got.Status != backend.StatusStopped || got.Error == nil || got.Error.Code != backend.ErrAborted || got.Ended.IsZero() {
 		w.Errorf("%+v, error %v", got, got.Error)
 	}

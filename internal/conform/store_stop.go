@@ -17,6 +17,7 @@ var stopBehaviours = []behaviour{
 	{"a task and everything under it is stopped", stopTree},
 	{"only what is under it is stopped", stopBelow},
 	{"a wide set is stopped as a whole", stopWide},
+	{"what is stopped is passed on in parts", stopInParts},
 	{"stopping against claiming: one of them wins", stopAgainstClaim},
 }
 
@@ -25,7 +26,8 @@ func (w *world) stop(id string, below bool) []string {
 	tasks, err := w.Store.Stop(w.ctx(), backend.Stop{ID: id, Reason: "enough", Below: below})
 	w.must(err)
 	for _, t := range tasks {
-		w.same("returned as it is", t, w.get(t.ID))
+		stored := w.get(t.ID)
+		w.same("returned as it is", t, stored.Head())
 	}
 	got := ids(tasks)
 	slices.Sort(got)
@@ -119,6 +121,35 @@ func stopWide(w *world) {
 	w.same("stopped", len(got), wide+1)
 	w.wantFinish(source, true, "")
 	w.same("stopped of the set", w.get(source).Subtasks.Stopped, wide)
+}
+
+func stopInParts(w *world) {
+	const wide = 2500
+	for _, below := range []bool{false, true} {
+		source := w.add()
+		want := append(w.spawn(source, "b", true, wide), source)
+		if below {
+			want = want[:wide]
+		}
+		var got []string
+		most, returned := 0, false
+		rest, err := w.Store.Stop(w.ctx(), backend.Stop{ID: source, Below: below, Each: func(tasks []backend.Task) {
+			if returned {
+				w.Error("called after its end")
+			}
+			most = max(most, len(tasks))
+			got = append(got, ids(tasks)...)
+		}})
+		returned = true
+		w.must(err)
+		slices.Sort(want)
+		slices.Sort(got)
+		w.same("stopped", got, want)
+		w.same("returned too", len(rest), 0)
+		if most > wide/2 {
+			w.Errorf("%d tasks at once", most)
+		}
+	}
 }
 
 func stopAgainstClaim(w *world) {

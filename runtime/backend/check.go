@@ -8,6 +8,9 @@ const (
 	maxPageSize = 1000
 )
 
+// MaxPage is the largest page of Store.List, in bytes, unless one task alone is larger.
+const MaxPage = 16 << 20
+
 // CheckNew says what is wrong with tasks that are to be inserted.
 func CheckNew(tasks []NewTask) error {
 	for i := range tasks {
@@ -36,18 +39,29 @@ func CheckSettles(settles []Settle) error {
 	return nil
 }
 
-// Check says what is wrong with a query, its cursor aside, and sets the Limit of one that has none.
+// Check says what is wrong with a query, its cursor aside, and sets the Limit and Bytes of one that has none.
 func (q *TaskQuery) Check() error {
 	if q.Limit == 0 {
 		q.Limit = pageSize
 	}
+	if q.Bytes == 0 {
+		q.Bytes = MaxPage
+	}
 	switch {
+	case q.Bytes < 0 || q.Bytes > MaxPage:
+		return refusal("a page has 1 to %d bytes, not %d", MaxPage, q.Bytes)
 	case q.Limit < 0 || q.Limit > maxPageSize:
 		return refusal("a page has 1 to %d tasks, not %d", maxPageSize, q.Limit)
 	case q.Sort != SortNewest && q.Sort != SortOldest && q.Sort != SortEnded:
 		return refusal("unknown order %q", q.Sort)
 	}
 	return nil
+}
+
+// Takes reports whether a page of a checked query that has so many tasks and bytes takes a task of size bytes more. The first
+// task it always takes.
+func (q *TaskQuery) Takes(tasks, bytes, size int) bool {
+	return tasks == 0 || tasks < q.Limit && bytes+size <= q.Bytes
 }
 
 func refusal(format string, args ...any) error {

@@ -13,6 +13,9 @@ import (
 // [Transitions] says, so that losing a reply and repeating the call is harmless.
 //
 // Times are the store's: it decides by its own clock what is due, and tells others only how long something takes.
+//
+// Only Claim, Get and List return tasks whole. Every other method returns their heads, as Task.Head gives them, so that the memory
+// it takes doesn't depend on payloads and results.
 type Store interface {
 	// Insert writes tasks that don't exist yet (row 1) and returns, in the order of tasks, what is stored under each id:
 	// the new task, or the one that was there; where a live task of the queue holds the unique key, that one. A nil error
@@ -99,7 +102,7 @@ type Store interface {
 
 	// Stop stops a task and everything under it, or with s.Below only what is under it: what waits at once (row 9), what
 	// runs by request, which the owner finds in its audit. It returns the tasks that it stopped or asked to stop, as they
-	// are now. Stopping again is harmless. ErrNotFound means that there is no such task.
+	// are now, or passes them to s.Each. Stopping again is harmless. ErrNotFound means that there is no such task.
 	Stop(ctx context.Context, s Stop) ([]Task, error)
 
 	// Loose finds up to max things that an interrupted process has left undone for at least age, oldest first. Reading
@@ -114,8 +117,9 @@ type Store interface {
 	// Get returns a task; ErrNotFound where there is none.
 	Get(ctx context.Context, id string) (Task, error)
 
-	// List returns the tasks that match, sorted as asked, a page at a time. Tasks that come or go between two pages may
-	// be missed; those that stay are met once.
+	// List returns the tasks that match, sorted as asked, a page at a time. A page ends at q.Limit tasks or q.Bytes bytes,
+	// whichever comes first, and has one task at least. Tasks that come or go between two pages may be missed; those that
+	// stay are met once.
 	List(ctx context.Context, q TaskQuery) (TaskPage, error)
 
 	// Purge deletes up to max tasks that ended longer than r.Age ago, or that are more than r.Max in their queue, oldest
@@ -280,6 +284,20 @@ type Stop struct {
 	ID     string
 	Reason string
 	Below  bool // only what is under it
+	// Each, unless it is nil, is called with the tasks, a part at a time; Stop returns none then. It is called on the goroutine that
+	// called Stop, and not after Stop has returned. After an error it has had what was stopped until then.
+	Each func(tasks []Task) `json:"-"`
+}
+
+// Report passes tasks to Each and returns nil, or returns them if there is no Each.
+func (s *Stop) Report(tasks []Task) []Task {
+	if s.Each == nil {
+		return tasks
+	}
+	if len(tasks) > 0 {
+		s.Each(tasks)
+	}
+	return nil
 }
 
 // A Loose end is something that must still be done.
@@ -313,6 +331,7 @@ type TaskQuery struct {
 	Before   time.Time // created before
 	Sort     TaskSort
 	Limit    int    // 1 to 1000; 0 is 100
+	Bytes    int    // 1 to MaxPage, which 0 is
 	Cursor   string // of the page before
 }
 

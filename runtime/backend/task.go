@@ -38,7 +38,7 @@ type Task struct {
 	Queue   string          `json:"queue"`
 	Status  Status          `json:"status"`
 	Weight  int             `json:"weight"`
-	Payload json.RawMessage `json:"payload"`
+	Payload json.RawMessage `json:"payload,omitempty"` // not in what Head returns
 	// Fingerprint is that of the payload's type where the task was submitted.
 	Fingerprint string          `json:"fingerprint,omitempty"`
 	Result      json.RawMessage `json:"result,omitempty"` // with StatusSuccess
@@ -93,6 +93,26 @@ type Task struct {
 
 	// Subtasks is set once the last subtask has ended.
 	Subtasks *SubtaskCounts `json:"subtasks,omitempty"`
+}
+
+// Head returns the task without what may be large: its Payload, Result, Progress and Log.
+func (t *Task) Head() Task {
+	h := *t
+	h.Payload, h.Result, h.Progress, h.Log = nil, nil, nil, nil
+	return h
+}
+
+// Size is about how many bytes the task takes in memory or as JSON.
+func (t *Task) Size() int {
+	const rest = 1 << 10 // the fields that are never large
+	n := rest + len(t.Payload) + len(t.Result) + len(t.Progress)
+	for _, line := range t.Log {
+		n += len(line)
+	}
+	if t.Error != nil {
+		n += len(t.Error.Message)
+	}
+	return n
 }
 
 // A TaskError is why an attempt failed.

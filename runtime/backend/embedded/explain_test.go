@@ -12,8 +12,8 @@ import (
 // mayScan says whether a statement may look at all tasks: it is a page of a list, or the count of one that the tally
 // doesn't know.
 func mayScan(statement string) bool {
-	page := slices.ContainsFunc([]string{"ORDER BY task.seq LIMIT ?", "ORDER BY task.seq DESC LIMIT ?", "ORDER BY ended DESC, task.seq DESC LIMIT ?"},
-		func(end string) bool { return strings.HasSuffix(statement, end) })
+	page := slices.ContainsFunc([]string{"ORDER BY task.seq LIMIT ?", "ORDER BY task.seq DESC LIMIT ?"},
+		func(end string) bool { return strings.HasSuffix(statement, end) }) || strings.Contains(statement, "ORDER BY ended DESC, task.seq DESC LIMIT ?")
 	return page && !strings.Contains(statement, "place =") || strings.HasPrefix(statement, "SELECT count(*) FROM task ")
 }
 

@@ -26,7 +26,7 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 			if err != nil {
 				return nil, err
 			}
-			stored[i] = r.Task
+			stored[i] = r.Head()
 			if !tasks[i].Gated {
 				continue
 			}
@@ -86,16 +86,19 @@ func (t *tx) insert(n *backend.NewTask) (r *record, isNew bool, err error) {
 	return r, true, t.exec("INSERT INTO payload (seq, payload) VALUES (?, ?)", seq, blob(r.Payload))
 }
 
-// standing finds the task that keeps another from being inserted.
+// standing finds the head of the task that keeps another from being inserted.
 func (t *tx) standing(n *backend.NewTask) (*record, error) {
-	r, err := t.task("WHERE id = ?", n.Task.ID)
-	if r == nil && err == nil {
-		r, err = t.task("WHERE queue = ? AND unique_key = ? AND unique_key IS NOT NULL AND status < 4", n.Task.Queue, n.Task.UniqueKey)
+	found, err := t.heads("WHERE id = ?", n.Task.ID)
+	if len(found) == 0 && err == nil {
+		found, err = t.heads("WHERE queue = ? AND unique_key = ? AND unique_key IS NOT NULL AND status < 4", n.Task.Queue, n.Task.UniqueKey)
 	}
-	if r == nil && err == nil {
-		err = backend.Errorf(backend.ErrInternal, "task %q was neither inserted nor found", n.Task.ID)
+	if err != nil {
+		return nil, err
 	}
-	return r, err
+	if len(found) == 0 {
+		return nil, backend.Errorf(backend.ErrInternal, "task %q was neither inserted nor found", n.Task.ID)
+	}
+	return found[0], nil
 }
 
 // placeOf is where a task waits whose gate is open.

@@ -45,20 +45,49 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 			return page, err
 		}
 	}
-	order := map[backend.TaskSort]string{
-		backend.SortNewest: "task.seq DESC", backend.SortOldest: "task.seq", backend.SortEnded: "ended DESC, task.seq DESC",
-	}[q.Sort]
-	found, err := readAll(ctx, s.db, scanRecord, selectTask+match.String()+"ORDER BY "+order+" LIMIT ?", append(match.args, q.Limit+1)...)
+	found, more, err := s.page(ctx, q, match)
 	if err != nil {
 		return page, err
 	}
 	page.Total = total
-	if len(found) > q.Limit {
-		found = found[:q.Limit]
-		page.Cursor = cursorOf(found[q.Limit-1])
+	if more {
+		page.Cursor = cursorOf(found[len(found)-1])
 	}
 	page.Tasks = tasksOf(found)
 	return page, nil
+}
+
+// page reads the tasks of one page, and reports whether more match. No task is read beyond the first that the page doesn't take.
+func (s *store) page(ctx context.Context, q backend.TaskQuery, match *clause) (found []*record, more bool, err error) {
+	query := selectTask + match.String()
+	switch q.Sort {
+	case backend.SortNewest:
+		query += "ORDER BY task.seq DESC LIMIT ?"
+	case backend.SortOldest:
+		query += "ORDER BY task.seq LIMIT ?"
+	case backend.SortEnded: // it sorts rows without what may be large, and reads the tasks in the order that comes of it
+		query = "SELECT " + taskColumns + "FROM (SELECT seq AS at FROM task " + match.String() + `ORDER BY ended DESC, task.seq DESC LIMIT ?) AS page
+			CROSS JOIN task ON task.seq = page.at LEFT JOIN payload ON payload.seq = task.seq`
+	}
+	rows, err := s.db.read(ctx, query, append(match.args, q.Limit+1)...)
+	if err != nil {
+		return nil, false, err
+	}
+	defer rows.Close()
+	for bytes := 0; rows.Next() && !more; {
+		r, err := scanRecord(rows)
+		if err != nil {
+			return nil, false, interrupted(ctx, err)
+		}
+		size := r.Size()
+		if more = !q.Takes(len(found), bytes, size); !more {
+			found, bytes = append(found, r), bytes+size
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, false, interrupted(ctx, err)
+	}
+	return found, more, nil
 }
 
 // matching is what a query selects by.

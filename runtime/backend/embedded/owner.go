@@ -191,7 +191,7 @@ func (s *store) Refund(ctx context.Context, owner string) error {
 		if _, err := tx.row("SELECT convicted FROM owner WHERE name = ?", []any{owner}, &convicted); err != nil || !convicted {
 			return err
 		}
-		lost, err := tx.tasks("WHERE suspect IS NOT NULL AND status < 4 AND suspect ->> '$.owner' = ?", owner)
+		lost, err := tx.heads("WHERE suspect IS NOT NULL AND status < 4 AND suspect ->> '$.owner' = ?", owner)
 		if err != nil {
 			return err
 		}

@@ -34,14 +34,17 @@ const (
 	held = 2 // not committed
 )
 
-// taskColumns are what a task is read from, payload included.
-const taskColumns = `task.seq, id, queue, status, weight, due, ifnull(deadline, 0), attempt, crashes, fence,
-	ifnull(unique_key, ''), ifnull(source, ''), batch, on_failure, done_of, retry_of, fingerprint, timeout, started, ended,
-	progress, result, error_code, error_message, subtasks, log, trace, allow,
-	retried_by, ifnull(wrong_since, 0), max_crashes, suspect, payload,
-	EXISTS (SELECT 1 FROM family WHERE family.source = task.id)`
+// What a task is read from. scanRecord reads them all, of a head NULL for what may be large.
+const (
+	plainColumns = `task.seq, id, queue, status, weight, due, ifnull(deadline, 0), attempt, crashes, fence,
+		ifnull(unique_key, ''), ifnull(source, ''), batch, on_failure, done_of, retry_of, fingerprint, timeout, started, ended,
+		error_code, error_message, subtasks, trace, allow, retried_by, ifnull(wrong_since, 0), max_crashes, suspect,
+		EXISTS (SELECT 1 FROM family WHERE family.source = task.id), `
+	taskColumns = plainColumns + "progress, result, log, payload "
 
-const selectTask = "SELECT " + taskColumns + " FROM task LEFT JOIN payload ON payload.seq = task.seq "
+	selectTask = "SELECT " + taskColumns + "FROM task LEFT JOIN payload ON payload.seq = task.seq "
+	selectHead = "SELECT " + plainColumns + "NULL, NULL, NULL, NULL FROM task "
+)
 
 // A record is a task and its row.
 type record struct {
@@ -50,7 +53,7 @@ type record struct {
 	status int
 }
 
-// scanRecord reads taskColumns.
+// scanRecord reads a row of selectTask or selectHead.
 func scanRecord(rows *sql.Rows) (*record, error) {
 	var x struct { // one allocation for all that Scan is given the address of
 		record
@@ -61,8 +64,8 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	t := &r.Task
 	err := rows.Scan(&r.seq, &t.ID, &t.Queue, &r.status, &t.Weight, &x.due, &x.deadline, &t.Attempt, &t.Crashes, &t.Fence,
 		&t.UniqueKey, &t.Source, &t.Batch, (*string)(&t.OnFailure), &t.DoneOf, &t.RetryOf, &t.Fingerprint, (*int64)(&t.Timeout),
-		&x.started, &x.ended, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &x.code, &x.message, &x.subtasks, &x.log, &t.Trace,
-		&x.allow, &t.RetriedBy, &x.wrong, &t.MaxCrashes, &x.suspect, (*[]byte)(&t.Payload), &t.Spawned)
+		&x.started, &x.ended, &x.code, &x.message, &x.subtasks, &t.Trace, &x.allow, &t.RetriedBy, &x.wrong, &t.MaxCrashes, &x.suspect,
+		&t.Spawned, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &x.log, (*[]byte)(&t.Payload))
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +110,11 @@ func tasksOf(records []*record) []backend.Task {
 // tasks reads the tasks of a query, of which where is the end.
 func (t *tx) tasks(where string, args ...any) ([]*record, error) {
 	return queryAll(t, scanRecord, selectTask+where, args...)
+}
+
+// heads is tasks without what may be large.
+func (t *tx) heads(where string, args ...any) ([]*record, error) {
+	return queryAll(t, scanRecord, selectHead+where, args...)
 }
 
 // task reads one task; nil where there is none.

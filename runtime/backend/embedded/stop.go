@@ -31,6 +31,7 @@ func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, erro
 	if err != nil {
 		return nil, err
 	}
+	stopped = st.Report(stopped)
 	// A tree may be large: it is read beside the writer.
 	under, err := readAll(ctx, s.db, scanOne[int64], `WITH RECURSIVE tree (seq, id, status) AS (
 			SELECT seq, id, status FROM task WHERE source = ? AND source IS NOT NULL
@@ -42,7 +43,7 @@ func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, erro
 		chunk := under[:min(len(under), stopChunk)]
 		under = under[len(chunk):]
 		more, err = write(ctx, s.db.writer, func(tx *tx) ([]backend.Task, error) { return tx.stop(st.Reason, chunk...) })
-		stopped = append(stopped, more...)
+		stopped = st.Report(append(stopped, more...))
 	}
 	if err != nil {
 		return nil, err

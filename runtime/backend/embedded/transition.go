@@ -55,14 +55,14 @@ func (t *tx) oneRow(id string) (*row, error) {
 	return rows[0], nil
 }
 
-// asTheyAre reads tasks whole, in the order of rows.
+// asTheyAre reads the heads of tasks, in the order of rows.
 func (t *tx) asTheyAre(rows []*row) ([]backend.Task, error) {
 	place := make(map[int64]int, len(rows))
 	seqs := make([]int64, len(rows))
 	for i, r := range rows {
 		place[r.seq], seqs[i] = i, r.seq
 	}
-	found, err := t.tasks("WHERE task.seq IN (SELECT value FROM json_each(?))", list(seqs))
+	found, err := t.heads("WHERE task.seq IN (SELECT value FROM json_each(?))", list(seqs))
 	if err != nil {
 		return nil, err
 	}

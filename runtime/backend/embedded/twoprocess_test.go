@@ -301,7 +301,7 @@ func (m mixedStore) Finish(ctx context.Context, source string) (finished bool, q
 }
 
 func (m mixedStore) Stop(ctx context.Context, s backend.Stop) (tasks []backend.Task, err error) {
-	if !m.r.other() {
+	if s.Each != nil || !m.r.other() { // a function goes to no other process
 		return m.here.Stop(ctx, s)
 	}
 	err = m.r.call(ctx, "store", "Stop", []any{s}, &tasks)

@@ -44,14 +44,16 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 		}
 		return cursorOf(b, q.Sort).compare(cursorOf(a, q.Sort))
 	})
-	more := len(found) > q.Limit
-	found = found[:min(len(found), q.Limit)]
-	page.Tasks = make([]backend.Task, len(found))
+	page.Tasks = make([]backend.Task, 0, min(len(found), q.Limit))
+	bytes := 0
 	for i, r := range found {
-		page.Tasks[i] = r.Task
-	}
-	if more {
-		page.Cursor = cursorOf(found[len(found)-1], q.Sort).String()
+		size := r.Size()
+		if !q.Takes(i, bytes, size) {
+			page.Cursor = cursorOf(found[i-1], q.Sort).String()
+			break
+		}
+		page.Tasks = append(page.Tasks, r.Task)
+		bytes += size
 	}
 	return page, nil
 }

@@ -121,7 +121,7 @@ func (s *store) Judge(ctx context.Context, name string, count int64, maxCrashes 
 	loss.Void = o.draining
 	for i, r := range lost {
 		s.orphan(r, &loss, now)
-		tasks[i] = r.Task
+		tasks[i] = r.Head()
 	}
 	return tasks, nil
 }

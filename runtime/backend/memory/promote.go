@@ -47,7 +47,7 @@ func (s *store) expire(q *queue, now tick) []backend.Task {
 		}
 		r.Error = &backend.TaskError{Code: backend.ErrDeadlineExceeded, Message: "its deadline passed before it could run"}
 		s.move(11, r, backend.StatusFailed, now)
-		failed = append(failed, r.Task)
+		failed = append(failed, r.Head())
 	}
 }
 

@@ -18,31 +18,38 @@ func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, erro
 		st.Reason = "stopped"
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	top := s.tasks[st.ID]
+	s.mu.Unlock()
 	if top == nil {
 		return nil, noTask(st.ID)
 	}
 	var stopped []backend.Task
-	todo := []*record{top}
-	for n := 1; len(todo) > 0; n++ {
-		r := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
+	for todo := []*record{top}; len(todo) > 0; {
+		stopped = st.Report(append(stopped, s.stopSome(&todo, top, st)...))
+	}
+	return stopped, nil
+}
+
+// stopSome stops the last stopChunk tasks of todo, and adds what is under them.
+func (s *store) stopSome(todo *[]*record, top *record, st backend.Stop) []backend.Task {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var stopped []backend.Task
+	for n := 0; n < stopChunk && len(*todo) > 0; n++ {
+		last := len(*todo) - 1
+		r := (*todo)[last]
+		*todo = (*todo)[:last]
 		if r.gone {
 			continue
 		}
 		if !(st.Below && r == top) && s.stop(r, st.Reason) {
-			stopped = append(stopped, r.Task)
+			stopped = append(stopped, r.Head())
 		}
 		if r.kids != nil {
-			todo = append(todo, r.kids.roll.list...)
-		}
-		if n%stopChunk == 0 {
-			s.mu.Unlock()
-			s.mu.Lock()
+			*todo = append(*todo, r.kids.roll.list...)
 		}
 	}
-	return stopped, nil
+	return stopped
 }
 
 // stop stops a task, or asks for it.

@@ -126,7 +126,7 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 	defer s.mu.Unlock()
 	now := s.now()
 	for i := range tasks {
-		stored[i] = s.insert(&tasks[i], now).Task
+		stored[i] = s.insert(&tasks[i], now).Head()
 	}
 	return stored, nil
 }

@@ -192,6 +192,16 @@ func tasksOf(found []*document) []backend.Task {
 	return tasks
 }
 
+// headsOf is tasksOf for their heads.
+func headsOf(found []*document) []backend.Task {
+	tasks := make([]backend.Task, len(found))
+	for i, x := range found {
+		t := x.task()
+		tasks[i] = t.Head()
+	}
+	return tasks
+}
+
 // keyOf is a unique key with its queue. No two pairs have the same.
 func keyOf(queue, key string) string { return fmt.Sprintf("%d:%s%s", len(queue), queue, key) }
 
@@ -201,6 +211,11 @@ func heldBy(source, batch string) string { return keyOf(source, batch) }
 // find returns all documents that match.
 func (c *Client) find(ctx context.Context, filter m, opts ...options.Lister[options.FindOptions]) ([]*document, error) {
 	return findIn[document](ctx, c, c.tasks, filter, opts...)
+}
+
+// heads is find for documents without what may be large.
+func (c *Client) heads(ctx context.Context, filter m) ([]*document, error) {
+	return c.find(ctx, filter, options.Find().SetProjection(m{"payload": 0, "result": 0, "progress": 0, "log": 0}))
 }
 
 func findIn[T any](ctx context.Context, c *Client, in *driver.Collection, filter m, opts ...options.Lister[options.FindOptions]) ([]*T, error) {

@@ -42,10 +42,10 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 	}
 	if session != nil {
 		stored, err := s.insertInTx(whole, fresh)
-		return tasksOf(stored), err
+		return headsOf(stored), err
 	}
 	stored, err := s.insert(ctx, fresh)
-	return tasksOf(stored), err
+	return headsOf(stored), err
 }
 
 // newDocument is the document of a new task (row 1).
@@ -177,7 +177,7 @@ func (c *Client) standing(ctx context.Context, fresh []*document, refused []int)
 	byID, byKey := map[string]*document{}, map[string]*document{}
 	for field, values := range map[string][]string{"_id": ids, "key": keys} {
 		err := chunks(values, func(part []string) error {
-			found, err := c.find(ctx, m{field: m{"$in": part}})
+			found, err := c.heads(ctx, m{field: m{"$in": part}})
 			for _, x := range found {
 				if field == "_id" {
 					byID[x.ID] = x

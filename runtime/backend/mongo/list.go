@@ -46,17 +46,41 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 			return page, err
 		}
 	}
-	found, err := s.find(ctx, filter, options.Find().SetSort(order).SetLimit(int64(q.Limit+1)))
+	found, more, err := s.page(ctx, q, filter, order)
 	if err != nil {
 		return page, err
 	}
 	page.Total = int(total)
-	if len(found) > q.Limit {
-		found = found[:q.Limit]
-		page.Cursor = cursorOf(found[q.Limit-1])
+	if more {
+		page.Cursor = cursorOf(found[len(found)-1])
 	}
 	page.Tasks = tasksOf(found)
 	return page, nil
+}
+
+// page reads the documents of one page, and reports whether more match. The server sends them in parts of at most 16 MiB; parts
+// beyond the page are not asked for.
+func (s *store) page(ctx context.Context, q backend.TaskQuery, filter m, order d) (found []*document, more bool, err error) {
+	cursor, err := s.tasks.Find(ctx, filter, options.Find().SetSort(order).SetLimit(int64(q.Limit+1)))
+	if err != nil {
+		return nil, false, s.failed(ctx, err, backend.OutcomeNotSent)
+	}
+	defer cursor.Close(ctx) // what is left the server forgets by itself, too
+	for bytes := 0; !more && cursor.Next(ctx); {
+		x := new(document)
+		if err := cursor.Decode(x); err != nil {
+			return nil, false, s.failed(ctx, err, backend.OutcomeNotSent)
+		}
+		t := x.task()
+		size := t.Size()
+		if more = !q.Takes(len(found), bytes, size); !more {
+			found, bytes = append(found, x), bytes+size
+		}
+	}
+	if err := cursor.Err(); err != nil {
+		return nil, false, s.failed(ctx, err, backend.OutcomeNotSent)
+	}
+	return found, more, nil
 }
 
 // matching is what a query selects by. One that doesn't restrict the status names all, which lets the indexes that begin

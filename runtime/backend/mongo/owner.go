@@ -155,7 +155,7 @@ func (s *store) Judge(ctx context.Context, owner string, count int64, maxCrashes
 			return nil, err
 		}
 		lost, err := s.free(ctx, m{"owner": owner}, &backend.Loss{Owner: owner, Void: true})
-		return tasksOf(lost), err
+		return headsOf(lost), err
 	}
 	o, err := s.decidedLoss(ctx, owner)
 	if err != nil || o == nil {
@@ -171,7 +171,7 @@ func (s *store) Judge(ctx context.Context, owner string, count int64, maxCrashes
 	if o, err = s.holder(ctx, owner); err == nil && o != nil && o.Refunded {
 		err = s.refund(ctx, owner) // perhaps while its tasks were being freed
 	}
-	return tasksOf(lost), err
+	return headsOf(lost), err
 }
 
 // changeOwner sets fields of an owner that matches, and reports whether there is one.
@@ -248,7 +248,7 @@ func (c *Client) free(ctx context.Context, filter m, l *backend.Loss) ([]*docume
 	var freed []*document
 	slices.Sort(ids)
 	return freed, chunks(slices.Compact(ids), func(part []string) error {
-		found, err := c.find(ctx, m{"_id": m{"$in": part}, "mark": mark})
+		found, err := c.heads(ctx, m{"_id": m{"$in": part}, "mark": mark})
 		freed = append(freed, found...)
 		return err
 	})

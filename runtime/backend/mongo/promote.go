@@ -38,7 +38,7 @@ func (s *store) Promote(ctx context.Context, queue string, max int) ([]string, [
 			return nil, nil, 0, err
 		}
 	}
-	return ids, tasksOf(failed), next, nil
+	return ids, headsOf(failed), next, nil
 }
 
 // expire fails what waits past its deadline (row 11), and returns how long it is until the next deadline. What runs may

@@ -27,14 +27,14 @@ func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, erro
 	if top == nil {
 		return nil, noTask(st.ID)
 	}
-	var stopped []*document
+	var stopped []backend.Task
 	mark := newMark()
 	level := []string{st.ID}
 	for first := true; len(level) > 0; first = false {
 		if !first || !st.Below {
 			err := chunks(level, func(ids []string) error {
 				some, err := s.stop(ctx, ids, st.Reason, mark)
-				stopped = append(stopped, some...)
+				stopped = st.Report(append(stopped, headsOf(some)...))
 				return err
 			})
 			if err != nil {
@@ -45,7 +45,7 @@ func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, erro
 			return nil, err
 		}
 	}
-	return tasksOf(stopped), nil
+	return stopped, nil
 }
 
 // under returns the subtasks of tasks.
@@ -84,10 +84,10 @@ func (c *Client) stop(ctx context.Context, ids []string, reason, mark string) ([
 			break
 		}
 	}
-	stopped, err := c.find(ctx, m{"_id": m{"$in": ids}, "mark": mark})
+	stopped, err := c.heads(ctx, m{"_id": m{"$in": ids}, "mark": mark})
 	if err != nil {
 		return nil, err
 	}
-	asked, err := c.find(ctx, m{"_id": m{"$in": ids}, "status": string(backend.StatusRunning), "stopping": true})
+	asked, err := c.heads(ctx, m{"_id": m{"$in": ids}, "status": string(backend.StatusRunning), "stopping": true})
 	return append(stopped, asked...), err
 }

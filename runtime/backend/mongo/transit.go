@@ -112,7 +112,7 @@ func (c *Client) transit(ctx context.Context, ids []string, guard m, u change) (
 		if matched == 0 && !again {
 			return nil
 		}
-		found, err := c.find(ctx, m{"_id": m{"$in": part}, "mark": mark})
+		found, err := c.heads(ctx, m{"_id": m{"$in": part}, "mark": mark})
 		all = append(all, found...)
 		return err
 	})

@@ -127,7 +127,7 @@ func (c *Client) insertInTx(ctx context.Context, fresh []*document) ([]*document
 	byID, byKey := map[string]*document{}, map[string]*document{}
 	for field, values := range map[string][]string{"_id": ids, "key": keys} {
 		err := chunks(values, func(part []string) error {
-			found, err := c.find(ctx, m{field: m{"$in": part}})
+			found, err := c.heads(ctx, m{field: m{"$in": part}})
 			for _, x := range found {
 				byID[x.ID] = x
 				if x.Key != "" {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -14,6 +15,21 @@ import (
 
 // MaxFrame is the largest frame, in bytes: many payloads of the largest size, and a bound.
 const MaxFrame = 64 << 20
+
+var smaller atomic.Int64
+
+// LimitFrames makes frames of this process smaller than MaxFrame, which 0 restores. It is for tests, whose children must do the same.
+func LimitFrames(n int) { smaller.Store(int64(n)) }
+
+func limit() int {
+	if n := smaller.Load(); n > 0 {
+		return int(n)
+	}
+	return MaxFrame
+}
+
+// Part is into what parts, in bytes, what is larger should be split: a frame has room for it, however it is encoded.
+func Part() int { return limit() / 4 }
 
 // A frame is what goes over the pipe at once: its length, that of its head, the head and the body, which is JSON, too, and
 // is not looked at on its way. A request has an id and an op, its reply the same id and no op, a notice an op and no id.
@@ -61,9 +77,11 @@ func (f *Fault) Err() *backend.Error {
 	return &backend.Error{Code: backend.ParseCode(string(f.Code)), Message: f.Message, Outcome: f.Outcome, Details: f.Details}
 }
 
-// errTooLarge is the error of a frame that is not sent.
-var errTooLarge = backend.Errorf(backend.ErrResourceExhausted,
-	"more than %d MiB don't go over the pipe of a child process at once", MaxFrame>>20).With(backend.OutcomeNotSent)
+// tooLarge is the error of a frame that is not sent.
+func tooLarge(n int) error {
+	return backend.Errorf(backend.ErrResourceExhausted, "%d bytes don't go over the pipe of a child process at once; at most %d do",
+		n, limit()).With(backend.OutcomeNotSent)
+}
 
 // encode returns a frame's bytes.
 func encode(f frame) ([]byte, error) {
@@ -72,8 +90,8 @@ func encode(f frame) ([]byte, error) {
 		return nil, err
 	}
 	n := 4 + len(head) + len(f.Body)
-	if n > MaxFrame {
-		return nil, errTooLarge
+	if n > limit() {
+		return nil, tooLarge(n)
 	}
 	b := make([]byte, 0, 4+n)
 	b = binary.BigEndian.AppendUint32(b, uint32(n))
@@ -88,8 +106,8 @@ func decode(r io.Reader) (f frame, err error) {
 		return f, err
 	}
 	n, head := binary.BigEndian.Uint32(lengths[:]), binary.BigEndian.Uint32(lengths[4:])
-	if n > MaxFrame || n < 4 || head > n-4 {
-		return f, fmt.Errorf("a frame of %d bytes with a head of %d; at most %d are allowed", n, head, MaxFrame)
+	if int64(n) > int64(limit()) || n < 4 || head > n-4 {
+		return f, fmt.Errorf("a frame of %d bytes with a head of %d; at most %d are allowed", n, head, limit())
 	}
 	var b bytes.Buffer
 	if _, err := io.CopyN(&b, r, int64(n-4)); err != nil {
