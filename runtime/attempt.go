@@ -5,9 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"math"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -111,7 +109,7 @@ func (a *attempt) run() {
 	defer func() {
 		if !finished {
 			if p := recover(); p != nil {
-				err = &panicError{p, debug.Stack()}
+				err = recovered(p)
 			}
 		}
 		a.report(err)
@@ -250,6 +248,9 @@ func backoff(base time.Duration, n int) time.Duration {
 // taskError is an error as a task keeps it.
 func taskError(err error) *backend.TaskError {
 	e := answer(err, false)
+	if p, ok := err.(*panicError); ok { // whoever reads the task is to find the bug
+		e.Message = p.Error() + ": " + p.String()
+	}
 	return &backend.TaskError{Code: e.Code, Message: e.Message}
 }
 
@@ -257,7 +258,7 @@ func taskError(err error) *backend.TaskError {
 func (a *attempt) report(err error) {
 	switch p, ok := err.(*panicError); {
 	case ok:
-		LoggerFrom(a.ctx).Error("panic in a worker", "panic", fmt.Sprint(p.value), "stack", string(p.stack))
+		LoggerFrom(a.ctx).Error("panic in a worker", p.attrs()...)
 	case err == error(errGoexit):
 		LoggerFrom(a.ctx).Error("a worker ended its goroutine")
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
+	"github.com/afgen/afgen/runtime/internal/stack"
 )
 
 // A task of a worker with isolation=process, from end to end: its attempt (attempt.go) calls WorkerSpec.Run, which here is
@@ -266,7 +266,7 @@ func taskFault(err error) *child.Fault {
 	a := answer(err, false)
 	f := &child.Fault{Code: a.Code, Message: a.Message, Details: a.Details}
 	if p, ok := err.(*panicError); ok {
-		f.Kind, f.Message, f.Stack = faultPanic, strings.ToValidUTF8(fmt.Sprint(p.value), "\uFFFD"), string(p.stack)
+		f.Kind, f.Message, f.At, f.Stack = faultPanic, p.Value, p.At, p.Stack
 	} else if s, ok := errors.AsType[*snoozeError](err); ok {
 		f.Kind, f.Delay = faultSnooze, s.d
 	} else if _, ok := err.(*decodeError); ok {
@@ -283,7 +283,7 @@ func taskFault(err error) *child.Fault {
 func faultError(f *child.Fault) error {
 	switch f.Kind {
 	case faultPanic:
-		return &panicError{f.Message, []byte(f.Stack)}
+		return &panicError{stack.Panic{Value: f.Message, At: f.At, Stack: f.Stack}}
 	case faultGoexit:
 		return errGoexit
 	case faultSnooze:

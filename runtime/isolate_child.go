@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"slices"
 	"sync/atomic"
 
@@ -95,7 +94,7 @@ func (a *App) runHere(r *child.Request, w WorkerSpec) {
 	defer func() {
 		if !finished {
 			if p := recover(); p != nil {
-				err = &panicError{p, debug.Stack()}
+				err = recovered(p)
 			}
 		}
 		if err != nil {

@@ -3,9 +3,7 @@ package runtime
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -236,8 +234,9 @@ func (e *engine) serveOp(r *child.Request, do serve) {
 	err := error(errGoexit)
 	defer func() {
 		if p := recover(); p != nil { // in an adapter
-			err = &panicError{p, debug.Stack()}
-			e.log.Error("panic in a port", "op", r.Op, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+			caught := recovered(p)
+			err = Errorf(ErrInternal, "the backend panicked: %s", caught)
+			e.log.Error("panic in a port", append(caught.attrs(), "op", r.Op)...)
 		}
 		if err != nil {
 			err = portFault(err)

@@ -204,7 +204,7 @@ func TestErrorsOfAChildAreThoseOfItsHandler(t *testing.T) {
 		{"coded", "too far", af.ErrOutOfRange},
 		{"plain", "plain", af.ErrUnknown},
 		{"permanent", "never", af.ErrNotFound},
-		{"panic", "the handler panicked", af.ErrInternal},
+		{"panic", "the handler panicked: secret (at isolate_worker_test.go:", af.ErrInternal},
 		{"goexit", "ended its goroutine", af.ErrInternal},
 	} {
 		_, err := do(t, q, deed{Do: c.do})

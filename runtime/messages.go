@@ -3,8 +3,6 @@ package runtime
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 	"unicode/utf8"
@@ -145,7 +143,7 @@ func (r *receiver) handle(_ context.Context, body json.RawMessage) error {
 		r.refused = 0
 		return nil
 	case panicked:
-		log.Error("panic in a receiver; its message comes again", "panic", fmt.Sprint(p.value), "stack", string(p.stack))
+		log.Error("panic in a receiver; its message comes again", p.attrs()...)
 	default:
 		log.Warn("a raw message was refused and comes again", "error", err)
 	}
@@ -158,7 +156,7 @@ func (r *receiver) handle(_ context.Context, body json.RawMessage) error {
 func (r *receiver) contain(body json.RawMessage) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = &panicError{p, debug.Stack()}
+			err = recovered(p)
 		}
 	}()
 	return sound(r.fn(r.ctx, body))

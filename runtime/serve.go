@@ -4,13 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/stack"
 )
 
 // A server answers the requests for one service of an App.
@@ -58,7 +57,7 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 	err := error(errGoexit)
 	defer func() {
 		if p := recover(); p != nil { // in middleware; handlers are contained
-			err = &panicError{p, debug.Stack()}
+			err = recovered(p)
 		}
 		s.load.end(err)
 		s.report(ctx, req, err, time.Since(begun))
@@ -108,7 +107,7 @@ func (s *server) find(ctx context.Context, req *backend.Request) (method, *Error
 // report logs how a request ended: bugs loudly, the rest for those who look.
 func (s *server) report(ctx context.Context, req *backend.Request, err error, took time.Duration) {
 	log, level := s.app.log, slog.LevelDebug
-	p, panicked := err.(*panicError)
+	p, panicked := errors.AsType[*panicError](err) // middleware may have wrapped it
 	if panicked || err == error(errGoexit) {
 		level = slog.LevelError
 	}
@@ -118,7 +117,7 @@ func (s *server) report(ctx context.Context, req *backend.Request, err error, to
 	args := []any{"service", s.name, "method", req.Method, "call", req.ID, "caller", req.Caller, "took", took}
 	switch {
 	case panicked:
-		log.Log(ctx, level, "panic in a handler", append(args, "panic", fmt.Sprint(p.value), "stack", string(p.stack))...)
+		log.Log(ctx, level, "panic in a handler", append(args, p.attrs()...)...)
 	case err != nil:
 		log.Log(ctx, level, "handled", append(args, "code", string(CodeOf(err)), "error", err)...)
 	default:
@@ -131,7 +130,7 @@ func contain(h Handler) Handler {
 	return func(ctx context.Context, req *Request) (body json.RawMessage, err error) {
 		defer func() {
 			if p := recover(); p != nil {
-				body, err = nil, &panicError{p, debug.Stack()}
+				body, err = nil, recovered(p)
 			}
 		}()
 		body, err = h(ctx, req)
@@ -139,14 +138,18 @@ func contain(h Handler) Handler {
 	}
 }
 
-// A panicError is a panic in user code. Its value and its stack stay on this side.
-type panicError struct {
-	value any
-	stack []byte
-}
+// A panicError is a panic in user code. The log has its value and its stack, the error of a task its value and where it
+// was. Its text has neither, since that is what the caller of a method gets.
+type panicError struct{ stack.Panic }
+
+// recovered returns the panic of value v. The deferred function that has recovered it calls it.
+func recovered(v any) *panicError { return &panicError{stack.Recovered(v)} }
 
 func (e *panicError) Error() string { return "the handler panicked" }
 func (e *panicError) Unwrap() error { return ErrInternal }
+
+// attrs are what the log says of it.
+func (e *panicError) attrs() []any { return []any{"panic", e.Value, "stack", e.Stack} }
 
 var errGoexit = NewError(ErrInternal, "the handler ended its goroutine")
 

@@ -3,7 +3,6 @@ package runtime
 import (
 	"context"
 	"errors"
-	"runtime/debug"
 )
 
 // sound returns an error of user code if it can be asked what it is, as all that deals with errors does. One that panics
@@ -17,7 +16,7 @@ func sound(err error) (kept error) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			kept = &panicError{p, debug.Stack()}
+			kept = recovered(p)
 		}
 	}()
 	// What a walk through its tree calls: Error, and Unwrap, Is and As.

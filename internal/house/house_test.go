@@ -29,11 +29,12 @@ var arrows = []row{
 	{"gen/contract", []string{"gen/ir"}, nil},
 	{"gen/emit", []string{"gen/ir", "gen/contract"}, []string{"github.com/dave/jennifer"}},
 
-	{"runtime", []string{"runtime/backend", "runtime/snowflake", "runtime/internal/machine", "runtime/internal/child", "runtime/cron"},
+	{"runtime", []string{"runtime/backend", "runtime/snowflake", "runtime/internal/machine", "runtime/internal/child", "runtime/internal/stack", "runtime/cron"},
 		[]string{"golang.org/x/sync"}},
 	{"runtime/internal/machine", nil, []string{"github.com/shirou/gopsutil/v4"}},
 	{"runtime/internal/child", []string{"runtime/backend"}, nil},
-	{"runtime/executor", []string{"runtime/backend", "runtime/internal/child"}, nil},
+	{"runtime/internal/stack", []string{"runtime/backend"}, nil},
+	{"runtime/executor", []string{"runtime/backend", "runtime/internal/child", "runtime/internal/stack"}, nil},
 	{"templates", nil, nil},
 
 	{"runtime/cron", nil, nil},

@@ -53,6 +53,8 @@ func oddities(w *world) {
 		t := w.ends(app, id, af.StatusFailed)
 		if t.Error == nil || !utf8.ValidString(t.Error.Message) || len(t.Error.Message) > 16<<10 {
 			w.Errorf("text %d: the task's error is %+v", n, t.Error)
+		} else if n%2 == 0 && (!strings.HasPrefix(t.Error.Message, "the handler panicked: ") || !strings.Contains(t.Error.Message, " (at refused.go:")) {
+			w.Errorf("text %d: the panic is told as %.300q", n, t.Error.Message)
 		}
 		for _, line := range t.Log {
 			if !utf8.ValidString(line) {

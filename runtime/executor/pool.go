@@ -3,11 +3,11 @@ package executor
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/stack"
 )
 
 // Why the context of a job ended; context.Cause returns one of these, or the cause of the context that Start was given.
@@ -252,7 +252,7 @@ func (p *Pool[A, R]) worth(j *job[A, R], failure error) (again bool, err error) 
 	}
 	defer func() {
 		if v := recover(); v != nil {
-			again, err = false, &PanicError{v, debug.Stack()}
+			again, err = false, recovered(v)
 		}
 	}()
 	return p.set.retryIf(failure), failure
@@ -262,7 +262,7 @@ func (p *Pool[A, R]) worth(j *job[A, R], failure error) (again bool, err error) 
 func (p *Pool[A, R]) contain(ctx context.Context, arg A) (value R, err error) {
 	defer func() {
 		if v := recover(); v != nil {
-			err = &PanicError{v, debug.Stack()}
+			err = recovered(v)
 		}
 	}()
 	value, err = p.runner.run(ctx, arg)
@@ -389,11 +389,15 @@ func (p *Pool[A, R]) pick(want func(*job[A, R]) bool, take bool) []Result[A, R] 
 	return out
 }
 
-// A PanicError is a panic in a function. From a child process Value is its text.
+// A PanicError is a panic in a function. From a child process Value is its text. Stack begins where it panicked and ends with
+// the function.
 type PanicError struct {
 	Value any
 	Stack []byte
 }
+
+// recovered returns the panic of value v. The deferred function that has recovered it calls it.
+func recovered(v any) *PanicError { return &PanicError{v, []byte(stack.Recovered(v).Stack)} }
 
 // Error tells the value; the stack is for whoever looks.
 func (e *PanicError) Error() string { return fmt.Sprintf("the function panicked: %v", e.Value) }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -87,7 +86,7 @@ func (f *Function[A, R]) serve(r *child.Request) {
 	err := error(errGoexit)
 	defer func() {
 		if v := recover(); v != nil {
-			err = &PanicError{v, debug.Stack()}
+			err = recovered(v)
 		}
 		if err != nil {
 			err = fault(err)

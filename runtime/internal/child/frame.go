@@ -46,13 +46,14 @@ const (
 	opCancel = "cancel"
 )
 
-// A Fault is an error as it crosses the pipe. Kind, Stack and Delay are what the two sides of a kind of child agree on.
+// A Fault is an error as it crosses the pipe. Kind, At, Stack and Delay are what the two sides of a kind of child agree on.
 type Fault struct {
 	Kind    string                `json:"kind,omitempty"`
 	Code    backend.Code          `json:"code"`
 	Message string                `json:"message,omitempty"`
 	Outcome backend.Outcome       `json:"outcome,omitempty"`
 	Details []backend.ErrorDetail `json:"details,omitempty"`
+	At      string                `json:"at,omitempty"`
 	Stack   string                `json:"stack,omitempty"`
 	Delay   time.Duration         `json:"delay,omitempty"`
 }

@@ -1,0 +1,236 @@
+// Package stack cuts stacks to what a user reads: the frames of the user's code and of what it called, without those of Go's
+// panics above and those of afgen below and between.
+//
+// A frame is the user's unless it is of the standard library or of afgen's runtime. The tests of afgen count as users.
+// Texts are those of [runtime.Stack]: a line with the function, and one with the file.
+package stack
+
+import (
+	"bytes"
+	"fmt"
+	"path"
+	"reflect"
+	goruntime "runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// Bounds, in bytes.
+const (
+	maxValue = 4 << 10
+	maxStack = 32 << 10
+	maxDump  = 32 << 20 // of all goroutines
+)
+
+// A Panic is a panic that was recovered. All of it is valid UTF-8 and bounded.
+type Panic struct {
+	Value string
+	At    string // the first frame of the user's code, as "file.go:12 example.com/m.(*T).Run"; "" if there is none
+	Stack string
+}
+
+// Recovered returns the panic of value v. The deferred function that has recovered it calls it.
+func Recovered(v any) Panic {
+	frames := parse(string(debug.Stack()))
+	if i := slices.IndexFunc(frames, func(f frame) bool { return f.function == "panic" }); i >= 0 {
+		frames = frames[i+1:]
+		for len(frames) > 1 && frames[0].pkg() == "runtime" { // what an index or a nil map panics in
+			frames = frames[1:]
+		}
+	}
+	return Panic{Value: backend.Text(fmt.Sprint(v), maxValue), At: here.first(frames), Stack: here.cut("", frames)}
+}
+
+// String returns the value and where it was.
+func (p Panic) String() string {
+	if p.At == "" {
+		return p.Value
+	}
+	return p.Value + " (at " + p.At + ")"
+}
+
+// ID returns the number of this goroutine, by which [Of] finds its stack. It takes microseconds.
+func ID() int64 {
+	var b [64]byte
+	return idOf(string(b[:goruntime.Stack(b[:], false)]))
+}
+
+// Of returns the stacks of those of the goroutines ids that run, cut. It stops the program for as long as it takes to write
+// down the stacks of all goroutines, at most 32 MiB: what doesn't fit is not found.
+func Of(ids ...int64) map[int64]string {
+	dump := make([]byte, min(max(64<<10, goruntime.NumGoroutine()<<11), maxDump))
+	n := goruntime.Stack(dump, true)
+	if n == len(dump) && n < maxDump {
+		dump = make([]byte, maxDump)
+		n = goruntime.Stack(dump, true)
+	}
+	found := map[int64]string{}
+	for text := range goroutines(dump[:n]) {
+		if id := idOf(text); slices.Contains(ids, id) {
+			found[id] = whole(text)
+		}
+	}
+	return found
+}
+
+// Running returns the stack, cut, of the first goroutine in a dump that a function of this name is on, such as
+// "example.com/m.(*T).Run"; "" if there is none.
+func Running(dump []byte, function string) string {
+	for text := range goroutines(dump) {
+		if strings.Contains(text, "\n"+function+"(") {
+			return whole(text)
+		}
+	}
+	return ""
+}
+
+// goroutines yields the stacks in a dump.
+func goroutines(dump []byte) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for part := range bytes.SplitSeq(dump, []byte("\n\n")) {
+			if text := string(part); idOf(text) != 0 && !yield(text) {
+				return
+			}
+		}
+	}
+}
+
+// idOf returns the number in "goroutine 12 [running]:", or 0.
+func idOf(text string) int64 {
+	number, _, _ := strings.Cut(strings.TrimPrefix(text, "goroutine "), " ")
+	id, _ := strconv.ParseInt(number, 10, 64) // 0 if it isn't one
+	return id
+}
+
+// whole cuts the stack of a goroutine, and keeps the line that says what it waits for.
+func whole(text string) string {
+	header, _, _ := strings.Cut(text, "\n")
+	return here.cut(header, parse(text))
+}
+
+// A frame is two lines of a stack.
+type frame struct {
+	function string // such as "example.com/m.(*T).Run"
+	file     string // with the line
+	text     string
+}
+
+func parse(text string) (frames []frame) {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		last := len(frames) - 1
+		switch {
+		case strings.HasPrefix(line, "goroutine "), line == "":
+		case strings.HasPrefix(line, "created by "):
+			return frames
+		case strings.HasPrefix(line, "\t") && last >= 0:
+			frames[last].text += "\n" + line
+			frames[last].file, _, _ = strings.Cut(line[1:], " +0x")
+		default:
+			function := line
+			if i := strings.LastIndexByte(line, '('); i > 0 {
+				function = line[:i]
+			}
+			frames = append(frames, frame{function: function, text: line})
+		}
+	}
+	return frames
+}
+
+// pkg returns the path of a frame's package.
+func (f frame) pkg() string {
+	slash := strings.LastIndexByte(f.function, '/') + 1
+	name, _, _ := strings.Cut(f.function[slash:], ".")
+	return f.function[:slash] + name
+}
+
+// A program is what says which frames are the user's.
+type program struct {
+	std     string   // the directory of the standard library, with a slash; "" if the program was built with -trimpath
+	afgen   string   // that of afgen's runtime
+	modules []string // the paths of the program's modules; they count with -trimpath only
+}
+
+var here = newProgram()
+
+func newProgram() *program {
+	const std, own = "runtime/", "internal/stack/"
+	p := &program{}
+	if file := fileOf(goruntime.GC); strings.LastIndex(file, std) > 0 {
+		p.std = file[:strings.LastIndex(file, std)]
+	}
+	if file := fileOf(ID); strings.LastIndex(file, own) > 0 {
+		p.afgen = file[:strings.LastIndex(file, own)]
+	}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		p.modules = append(p.modules, info.Main.Path)
+		for _, m := range info.Deps {
+			p.modules = append(p.modules, m.Path)
+		}
+	}
+	return p
+}
+
+// fileOf returns the file of a function.
+func fileOf(f any) string {
+	pc := reflect.ValueOf(f).Pointer()
+	file, _ := goruntime.FuncForPC(pc).FileLine(pc)
+	return file
+}
+
+// isAfgen reports whether a frame is of afgen's runtime. It goes by the file: a function literal that was inlined is named
+// after its caller.
+func (p *program) isAfgen(f frame) bool {
+	return p.afgen != "" && strings.HasPrefix(f.file, p.afgen) && !strings.Contains(f.file, "_test.go:")
+}
+
+// isUser reports whether a frame is of the user's code.
+func (p *program) isUser(f frame) bool {
+	switch {
+	case f.file == "", f.function == "panic", p.isAfgen(f): // without a file it says how many frames are left out
+		return false
+	case p.std != "" && !strings.HasPrefix(f.file, "<"): // <autogenerated>
+		return !strings.HasPrefix(f.file, p.std)
+	}
+	pkg := f.pkg()
+	first, _, _ := strings.Cut(pkg, "/")
+	return first == "main" || strings.ContainsAny(first, ".%") ||
+		slices.ContainsFunc(p.modules, func(m string) bool { return m != "" && within(pkg, m) })
+}
+
+func within(pkg, root string) bool {
+	return pkg == root || strings.HasPrefix(pkg, root+"/")
+}
+
+// first returns the first frame of the user's code, in short.
+func (p *program) first(frames []frame) string {
+	i := slices.IndexFunc(frames, p.isUser)
+	if i < 0 {
+		return ""
+	}
+	return backend.Text(path.Base(frames[i].file)+" "+strings.ReplaceAll(frames[i].function, "%2e", "."), maxValue)
+}
+
+// cut returns frames without afgen's below the first of the user's, and ends with the last of the user's. If none is the
+// user's it returns them all.
+func (p *program) cut(header string, frames []frame) string {
+	if begin := slices.IndexFunc(frames, p.isUser); begin >= 0 {
+		frames = slices.Concat(frames[:begin], slices.DeleteFunc(slices.Clone(frames[begin:]), p.isAfgen))
+		for !p.isUser(frames[len(frames)-1]) {
+			frames = frames[:len(frames)-1]
+		}
+	}
+	var b strings.Builder
+	b.WriteString(header)
+	for _, f := range frames {
+		if b.Len() > 0 {
+			b.WriteByte('\n')
+		}
+		b.WriteString(f.text)
+	}
+	return backend.Text(b.String(), maxStack)
+}
