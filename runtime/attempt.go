@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/stack"
 )
 
 // Why the context of a running task ended; context.Cause returns one of these.
@@ -40,6 +42,10 @@ type attempt struct {
 	stop   func()    // the timer of its timeout
 	clear  func()    // of a suspect: it is over, or cleared
 	once   sync.Once // it is settled once: by its end, or by giving up on it
+	over   atomic.Bool
+
+	goroutine atomic.Int64 // that runs the handler
+	abandoned time.Time    // when it was given up on; p.mu
 
 	begun   time.Time
 	endedAt time.Time // when the pulse first saw ctx ended; only the pulse uses it
@@ -89,7 +95,9 @@ func (p *pool) start(t *Task, c backend.Claim, hints ...backend.Hint) {
 // serve runs an attempt, and then others in the same goroutine, whose stack has grown to what handlers need. It ends with
 // the engine, or with a handler that ends its goroutine.
 func (p *pool) serve(a *attempt) {
+	id := stack.ID()
 	for {
+		a.goroutine.Store(id)
 		a.run()
 		select {
 		case a = <-p.work:
@@ -163,16 +171,41 @@ func (a *attempt) handle(ctx context.Context) (json.RawMessage, error) {
 
 // settle hands over what came of the attempt, once.
 func (a *attempt) settle(result json.RawMessage, err error) {
-	a.once.Do(func() { a.p.e.settler.add(settlement{Settle: a.verdict(result, err, context.Cause(a.ctx)), a: a}) })
+	a.once.Do(func() {
+		a.over.Store(true)
+		a.p.e.settler.add(settlement{Settle: a.verdict(result, err, context.Cause(a.ctx)), a: a})
+	})
+}
+
+// maxStacks bounds how many stacks of handlers are logged at a time.
+const maxStacks = 32
+
+// abandon gives up on attempts whose handlers don't return after their contexts have ended, and logs where those are.
+func (e *engine) abandon(attempts []*attempt) {
+	attempts = slices.DeleteFunc(attempts, func(a *attempt) bool { return a.over.Load() })
+	var ids []int64
+	for _, a := range attempts[:min(len(attempts), maxStacks)] {
+		ids = append(ids, a.goroutine.Load())
+	}
+	if len(ids) == 0 {
+		return
+	}
+	stacks := stack.Of(ids...)
+	for _, a := range attempts {
+		a.abandon(stacks[a.goroutine.Load()])
+	}
 }
 
 // abandon settles an attempt whose handler doesn't return after its context has ended. What the handler still does is
 // void, and its slot stays taken until it returns.
-func (a *attempt) abandon() {
+func (a *attempt) abandon(where string) {
 	a.once.Do(func() {
+		a.over.Store(true)
+		a.p.mu.Lock()
+		a.abandoned = time.Now()
+		a.p.mu.Unlock()
 		cause := context.Cause(a.ctx)
-		a.p.e.log.Error("a handler ignores its context; its attempt is settled without it", "queue", a.task.Queue,
-			"task", a.task.ID, "attempt", a.task.Attempt, "cause", cause)
+		LoggerFrom(a.ctx).Error("a handler ignores its context; its attempt is settled without it", "cause", cause, "stack", where)
 		err := Errorf(ErrDeadlineExceeded, "the handler ignored the end of its context: %w", cause)
 		a.p.e.settler.add(settlement{Settle: a.verdict(nil, err, cause), a: a})
 	})
@@ -195,8 +228,12 @@ func (a *attempt) leave() {
 	p.mu.Lock()
 	p.slots--
 	delete(p.running, a.key())
+	abandoned := a.abandoned
 	p.rest()
 	p.mu.Unlock()
+	if !abandoned.IsZero() {
+		LoggerFrom(a.ctx).Warn("a handler that ignored its context has returned", "after", time.Since(abandoned).Round(time.Millisecond))
+	}
 	if a.clear != nil {
 		a.clear()
 	}

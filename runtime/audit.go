@@ -10,7 +10,7 @@ import (
 // giveUp settles the attempts whose handlers have not returned long after their contexts ended, and acknowledges the
 // hints of those that run for long.
 func (p *pulse) giveUp() {
-	var long []*attempt
+	var long, stuck []*attempt
 	p.e.eachRun(func(a *attempt) {
 		if time.Since(a.begun) > ackAfter {
 			long = append(long, a)
@@ -20,9 +20,10 @@ func (p *pulse) giveUp() {
 		case a.endedAt.IsZero():
 			a.endedAt = time.Now()
 		case time.Since(a.endedAt) >= graceAfterCancel:
-			a.abandon()
+			stuck = append(stuck, a)
 		}
 	})
+	p.e.abandon(stuck)
 	for _, a := range long {
 		a.acknowledge()
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -25,6 +26,9 @@ type Health struct {
 	// are kept and written again. Results that are older than half a lease make an App that runs tasks not ready.
 	Unwritten      int       `json:"unwritten"`
 	UnwrittenSince time.Time `json:"unwritten_since,omitzero"`
+	// Abandoned is how many handlers of tasks were given up on, since they ignored the end of their contexts, and still run.
+	// Each keeps its slot until it returns; [App.Workers] has them by queue.
+	Abandoned int `json:"abandoned"`
 	// Degraded names the modes that the App is in, none where all is well; what each means stands at its condition.
 	Degraded []string `json:"degraded"`
 }
@@ -49,6 +53,21 @@ var modeUnclaimable = Condition{
 	Works: "calls; submitting; tasks of other queues, and those that are claimed by a hint", Lost: "tasks of a queue are found late, or not begun",
 }
 
+// modeSlotsLost is what an App with workers is in while handlers that were given up on keep slots, and modeNoSlots while
+// they keep all there are.
+var (
+	modeSlotsLost = Condition{
+		Name: "handlers", Mode: "slots-lost",
+		Works: "calls; tasks, in the slots that are left",
+		Lost:  "the slots of handlers that ignore the end of their contexts, until these return or the process ends",
+	}
+	modeNoSlots = Condition{
+		Name: "slots", Mode: "no-slots", Stops: []backend.Stopped{backend.StopsTasks},
+		Works: "calls; submitting; tasks at other instances",
+		Lost:  "no task is begun until a handler that ignored the end of its context returns, or the process ends",
+	}
+)
+
 // Health says how the App stands now. It goes by what is known and waits for nobody.
 func (a *App) Health() Health {
 	h := Health{
@@ -57,6 +76,7 @@ func (a *App) Health() Health {
 	}
 	if a.tasks != nil {
 		h.Unwritten, h.UnwrittenSince = a.tasks.settler.oldest()
+		h.Abandoned = a.tasks.abandoned()
 	}
 	for _, c := range h.Conditions {
 		if !c.Up {
@@ -125,6 +145,7 @@ func (a *App) conditions() []Condition {
 	}
 	if a.state.Load() == stateRunning && a.tasks != nil && len(a.workers) > 0 {
 		conditions = append(conditions, a.tasks.pulse.condition(), a.tasks.settler.condition(), a.tasks.claimsCondition())
+		conditions = append(conditions, a.tasks.slotConditions()...)
 	}
 	return conditions
 }
@@ -150,6 +171,46 @@ func (e *engine) claimsCondition() Condition {
 		}
 	}
 	return c
+}
+
+// abandoned counts the handlers that were given up on and still run.
+func (e *engine) abandoned() (n int) {
+	for _, p := range e.pools {
+		p.mu.Lock()
+		lost, _ := p.abandoned()
+		p.mu.Unlock()
+		n += lost
+	}
+	return n
+}
+
+// slotConditions reports whether handlers that were given up on keep slots, and whether they keep all.
+func (e *engine) slotConditions() []Condition {
+	some, all := modeSlotsLost, modeNoSlots
+	some.Up, all.Up = true, len(e.pools) == 0
+	var causes []string
+	for name, p := range e.pools {
+		p.mu.Lock()
+		lost, since := p.abandoned()
+		slots := p.applied.slots()
+		p.mu.Unlock()
+		if lost == 0 || lost < slots {
+			all.Up = true
+		}
+		if lost == 0 {
+			continue
+		}
+		causes = append(causes, fmt.Sprintf("queue %q: %d of %d", name, lost, slots))
+		if some.Up || since.Before(some.Since) {
+			some.Up, some.Since = false, since
+		}
+	}
+	slices.Sort(causes)
+	some.Cause = strings.Join(causes, ", ")
+	if !all.Up {
+		all.Cause, all.Since = some.Cause, some.Since
+	}
+	return []Condition{some, all}
 }
 
 // condition says whether the store takes the beats of this process.

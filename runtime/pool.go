@@ -358,6 +358,20 @@ func (e *engine) repeatFor(ctx context.Context, most time.Duration, op func(cont
 	return err
 }
 
+// abandoned counts the slots of handlers that were given up on and still run. since is when the first of them was. p.mu is
+// held.
+func (p *pool) abandoned() (n int, since time.Time) {
+	for _, a := range p.running {
+		if a.abandoned.IsZero() {
+			continue
+		}
+		if n++; n == 1 || a.abandoned.Before(since) {
+			since = a.abandoned
+		}
+	}
+	return n, since
+}
+
 // quit claims nothing more.
 func (p *pool) quit() {
 	p.mu.Lock()
@@ -395,9 +409,7 @@ func (p *pool) drain(ctx context.Context) int {
 			left = append(left, a)
 		}
 		p.mu.Unlock()
-		for _, a := range left {
-			a.abandon()
-		}
+		p.e.abandon(left)
 	}
 	return n
 }

@@ -68,6 +68,7 @@ type WorkerInfo struct {
 	Applied         int   // tasks at once as the instance keeps to
 	AppliedRevision int64 // of the Limits that those were
 	Running         int   // tasks; above Applied after it was lowered, until they end
+	Abandoned       int   // of Running: handlers that ignored the end of their contexts; each keeps its slot until it returns
 	Waiting         int   // tasks of the queue that no instance has begun: waiting, pending, retrying
 }
 
@@ -299,7 +300,7 @@ func (a *App) Workers(ctx context.Context, q WorkerQuery) (WorkerPage, error) {
 			found = append(found, WorkerInfo{
 				Queue: w.Queue, Instance: n.instance(id), Node: n.Node, Draining: n.Draining,
 				Paused: l.paused, Wanted: l.slots(), WantedRevision: l.revision,
-				Applied: w.Applied, AppliedRevision: w.Revision, Running: w.Running,
+				Applied: w.Applied, AppliedRevision: w.Revision, Running: w.Running, Abandoned: w.Abandoned,
 			})
 		}
 	}

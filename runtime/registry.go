@@ -74,13 +74,14 @@ type announcedService struct {
 }
 
 type announcedWorker struct {
-	Queue    string `json:"queue"`
-	Payload  string `json:"payload,omitempty"` // its fingerprint
-	Own      int    `json:"own"`               // the worker's own maximum
-	Applied  int    `json:"applied"`
-	Revision int64  `json:"revision,omitempty"`
-	Running  int    `json:"running,omitempty"`
-	Claims   bool   `json:"claims,omitempty"` // unless the queue is paused, which it is everywhere
+	Queue     string `json:"queue"`
+	Payload   string `json:"payload,omitempty"` // its fingerprint
+	Own       int    `json:"own"`               // the worker's own maximum
+	Applied   int    `json:"applied"`
+	Revision  int64  `json:"revision,omitempty"`
+	Running   int    `json:"running,omitempty"`
+	Abandoned int    `json:"abandoned,omitempty"` // of those that run
+	Claims    bool   `json:"claims,omitempty"`    // unless the queue is paused, which it is everywhere
 }
 
 // A load counts what a service does.
@@ -238,8 +239,9 @@ func (r *registry) facts() announcement {
 	}
 	for queue, p := range r.e.pools {
 		p.mu.Lock()
+		abandoned, _ := p.abandoned()
 		a.Workers = append(a.Workers, announcedWorker{queue, p.spec.Payload, p.spec.Max, p.applied.slots(), p.applied.revision, p.slots,
-			p.applied.known && p.applied.max > 0})
+			abandoned, p.applied.known && p.applied.max > 0})
 		p.mu.Unlock()
 	}
 	slices.SortFunc(a.Workers, func(x, y announcedWorker) int { return strings.Compare(x.Queue, y.Queue) })

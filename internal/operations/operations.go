@@ -42,6 +42,7 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"a stop reaches the whole tree, and no late success undoes it", stops},
 		{"a batch of subtasks is whole, whatever is swept away while it is inserted", batches},
 		{"bad hints and odd texts cost no task anything", oddities},
+		{"abandoned_handlers_are_counted", abandoned},
 	} {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()

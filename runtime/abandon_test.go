@@ -1,0 +1,131 @@
+package runtime_test
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// stuckUntil is where a handler hangs.
+func stuckUntil(release <-chan struct{}) { <-release }
+
+// wantStuck checks that the log has the stack of a handler that hangs in stuckUntil, without afgen's frames.
+func wantStuck(t *testing.T, lines *log, task string) {
+	t.Helper()
+	r := lines.record(t, "a handler ignores its context; its attempt is settled without it")
+	stack, _ := r["stack"].(string)
+	header, frames, _ := strings.Cut(stack, "\n")
+	if r["task"] != task || !strings.HasPrefix(header, "goroutine ") || !strings.Contains(header, "[chan receive") ||
+		!strings.HasPrefix(frames, "github.com/afgen/afgen/runtime_test.stuckUntil(") || strings.Contains(stack, "afgen/runtime.") {
+		t.Errorf("task %v is stuck at\n%s", r["task"], stack)
+	}
+}
+
+// Handlers that ignore the ends of their contexts are counted where an operator looks, until they return.
+func TestAbandonedHandlersAreCounted(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := memory.New()
+		w := jobWorker
+		w.Max, w.Timeout = 2, time.Second
+		var lines log
+		release := []chan struct{}{make(chan struct{}), make(chan struct{})}
+		app, q := work(t, world, w, func(_ context.Context, n int) (int, error) {
+			stuckUntil(release[n])
+			return n, nil
+		}, lines.option())
+		operator := openStarted(t, world)
+		check := func(abandoned int, degraded ...string) {
+			t.Helper()
+			time.Sleep(2 * time.Second) // until it is announced
+			synctest.Wait()
+			h := app.Health()
+			ready := !slices.Contains(degraded, "no-slots")
+			if h.Abandoned != abandoned || !slices.Equal(h.Degraded, append([]string{}, degraded...)) || h.Ready != ready {
+				t.Errorf("health %+v, want %d abandoned and %v", h, abandoned, degraded)
+			}
+			for _, a := range []*af.App{app, operator} {
+				workers := must(a.Workers(t.Context(), af.WorkerQuery{}))(t).Workers
+				if len(workers) != 1 || workers[0].Abandoned != abandoned || workers[0].Running != abandoned {
+					t.Errorf("workers %+v, want %d abandoned", workers, abandoned)
+				}
+			}
+		}
+		check(0)
+		first := must(q.Submit(t.Context(), 0))(t)
+		_, err := q.Wait(t.Context(), first)
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "ignored the end of its context")
+		wantStuck(t, &lines, first)
+		check(1, "slots-lost")
+		if c := condition(t, app, "slots-lost"); c.Cause != `queue "job": 1 of 2` || time.Since(c.Since) > time.Minute {
+			t.Errorf("condition %+v", c)
+		}
+
+		_, err = q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t))
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "ignored the end of its context")
+		check(2, "slots-lost", "no-slots")
+		var h struct{ Abandoned int }
+		if err := json.Unmarshal(must(json.Marshal(app.Health()))(t), &h); err != nil || h.Abandoned != 2 {
+			t.Errorf("as JSON: %+v, %v", h, err)
+		}
+		if err := app.Ready(); err == nil || !strings.Contains(err.Error(), `no-slots: queue "job": 2 of 2`) {
+			t.Errorf("ready: %v", err)
+		}
+		if n := strings.Count(lines.String(), "ignores its context"); n != 2 {
+			t.Errorf("the log says %d times that a handler ignores its context", n)
+		}
+
+		close(release[1])
+		check(1, "slots-lost")
+		close(release[0])
+		check(0)
+		if n := strings.Count(lines.String(), "a handler that ignored its context has returned"); n != 2 {
+			t.Errorf("the log says %d times that a handler has returned", n)
+		}
+	})
+}
+
+func condition(t *testing.T, app *af.App, mode string) af.Condition {
+	t.Helper()
+	all := app.Health().Conditions
+	i := slices.IndexFunc(all, func(c af.Condition) bool { return c.Mode == mode })
+	if i < 0 {
+		t.Fatalf("no condition %q among %+v", mode, all)
+	}
+	return all[i]
+}
+
+// Many handlers that hang at once are found in one dump of all stacks; the log has the stacks of some, and a line of each.
+func TestStacksOfManyAbandonedHandlers(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const n = 100
+		w := jobWorker
+		w.Max = n
+		var lines log
+		release := make(chan struct{})
+		defer close(release)
+		app, q := work(t, memory.New(), w, func(context.Context, int) (int, error) {
+			stuckUntil(release)
+			return 0, nil
+		}, lines.option())
+		for i := range n {
+			must(q.Submit(t.Context(), i))(t)
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := app.Shutdown(ctx); err == nil {
+			t.Error("Shutdown: no error")
+		}
+		told, stacks := strings.Count(lines.String(), "ignores its context"), strings.Count(lines.String(), ".stuckUntil(")
+		if told != n || stacks != 32 {
+			t.Errorf("the log tells of %d handlers, and has %d stacks", told, stacks)
+		}
+	})
+}
