@@ -55,7 +55,7 @@ func (e *engine) endings(_ context.Context, list []ending) {
 		ids[i] = t.id
 	}
 	e.waits.tell(ids)
-	e.broadcast(topicEnded, ids)
+	e.endNews.add(ids)
 	for _, t := range list {
 		if t.family {
 			e.finisher.add(t.id, familyOf(t.id, t.to))
@@ -167,7 +167,7 @@ func (e *engine) tellStopped(tasks []Task) (sources []string) {
 	}
 	if len(ended) > 0 {
 		e.waits.tell(ended)
-		e.broadcast(topicEnded, ended)
+		e.endNews.add(ended)
 	}
 	return sources
 }

@@ -21,6 +21,7 @@ import (
 //   - a pool for each worker claims tasks into free slots and runs them (pool.go, attempt.go);
 //   - the settler writes what came of them, in batches, until the store has taken it (settler.go);
 //   - the finisher stops or opens the subtasks of what has ended, and finishes their sets (finisher.go);
+//   - endNews tells other processes what has ended (endnews.go);
 //   - the pulse beats for this process, and beside that audits its claims and judges others (pulse.go, audit.go, judge.go);
 //   - the sweeper does what an interrupted process has left undone (sweeper.go);
 //   - the limiter reads how many tasks the pools may run (limits.go);
@@ -37,6 +38,7 @@ type engine struct {
 	pulse    *pulse
 	settler  *settler
 	finisher *finisher
+	endNews  *endNews
 	claims   claimsInFlight
 	suspects suspectSlot
 	sched    *scheduler
@@ -87,6 +89,7 @@ func newEngine(a *App) *engine {
 	e.pulse = newPulse(e)
 	e.settler = newSettler(e)
 	e.finisher = newFinisher(e)
+	e.endNews = newEndNews(e)
 	e.limits = newLimiter(e)
 	e.registry = newRegistry(e)
 	e.versions = newVersions(e)
@@ -120,6 +123,7 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 	for range finishers {
 		e.background(e.finisher.run)
 	}
+	e.background(e.endNews.run)
 	e.background(e.sweep)
 	e.background(e.publish)
 	e.background(e.subscribe(topicEnded, e.waits.news))
@@ -207,6 +211,7 @@ func (e *engine) stop(ctx context.Context) error {
 	if e.started {
 		publishing, cancel := context.WithTimeout(writing, publishMost)
 		e.hints.flush(publishing)
+		e.endNews.flush(publishing)
 		cancel()
 	}
 	e.end()

@@ -39,15 +39,30 @@ func (s *endStore) Finish(ctx context.Context, source string) (bool, string, err
 	return s.Store.Finish(ctx, source)
 }
 
-// A newsSize notes the size of the largest notification.
+// A newsSize notes the size of the largest notification, and holds up those of ended tasks until held, if any, is closed.
 type newsSize struct {
 	backend.Coordinator
-	most atomic.Int64
+	most, ended atomic.Int64 // ended: how many ids of ended tasks
+	held        chan struct{}
 }
 
 func (c *newsSize) Broadcast(ctx context.Context, topic string, news json.RawMessage) error {
 	if n := int64(len(news)); n > c.most.Load() {
 		c.most.Store(n)
+	}
+	if topic == "af.ended" {
+		if c.held != nil {
+			select {
+			case <-c.held:
+			case <-ctx.Done():
+				return backend.Errorf(backend.ErrDeadlineExceeded, "held: %w", ctx.Err())
+			}
+		}
+		var ids []string
+		if err := json.Unmarshal(news, &ids); err != nil {
+			return err
+		}
+		c.ended.Add(int64(len(ids)))
 	}
 	return c.Coordinator.Broadcast(ctx, topic, news)
 }
@@ -134,6 +149,39 @@ func TestStopOfManySubtasksCostsFewCalls(t *testing.T) {
 		}
 		if n := store.stops.Load() + store.opens.Load() + store.finishes.Load(); n > 10 {
 			t.Errorf("%d calls of the store for %d subtasks", n, many)
+		}
+	})
+}
+
+// A coordinator that hangs delays no result and no stop, and what waits for it is bounded.
+func TestHangingCoordinatorDelaysNoResult(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		const bound, many = 20_000, 25_000
+		store, news, b := counting()
+		close(store.held)
+		news.held = make(chan struct{})
+		app, q := work(t, b, jobWorker, same)
+		begun := time.Now()
+		for n := range 3 {
+			must(q.Wait(t.Context(), must(q.Submit(t.Context(), n))(t)))(t)
+		}
+		source := must(q.Submit(t.Context(), 1, af.RunAt(time.Now().Add(time.Hour))))(t)
+		ids := must(q.Subtasks(t.Context(), source, make([]int, many)))(t)
+		if err := app.StopTask(t.Context(), source); err != nil {
+			t.Fatal(err)
+		}
+		_, err := q.Wait(t.Context(), ids[many-1])
+		wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "stopped")
+		if took := time.Since(begun); took > 100*time.Millisecond {
+			t.Errorf("took %v", took)
+		}
+		close(news.held)
+		time.Sleep(time.Second)
+		if n := news.ended.Load(); n < bound || n > bound+2 { // one was being sent
+			t.Errorf("%d ids were told", n)
+		}
+		if n := news.most.Load(); n > 65<<10 {
+			t.Errorf("a notification of %d bytes", n)
 		}
 	})
 }

@@ -1,0 +1,85 @@
+package runtime
+
+import (
+	"context"
+	"sync"
+)
+
+// An endNews tells other processes which tasks have ended, on a goroutine of its own: a slow coordinator delays no result. What has
+// come together while the last notification was sent is sent together. Beyond maxEndNews ids the rest is dropped: waiters look for
+// themselves, every 2 s at least.
+type endNews struct {
+	e *engine
+
+	mu   sync.Mutex
+	ids  []string
+	sent chan struct{} // closed when all are sent; made by flush
+
+	some chan struct{}
+}
+
+const maxEndNews = 20_000
+
+func newEndNews(e *engine) *endNews { return &endNews{e: e, some: make(chan struct{}, 1)} }
+
+// add has other processes told. It never waits.
+func (n *endNews) add(ids []string) {
+	n.mu.Lock()
+	free := max(0, maxEndNews-len(n.ids))
+	n.ids = append(n.ids, ids[:min(len(ids), free)]...)
+	n.mu.Unlock()
+	if len(ids) > free {
+		n.e.log.Debug("not told that tasks have ended", "tasks", len(ids)-free)
+	}
+	n.signal()
+}
+
+func (n *endNews) signal() {
+	select {
+	case n.some <- struct{}{}:
+	default:
+	}
+}
+
+// take returns what must be sent. If that is nothing, a flush has ended.
+func (n *endNews) take() []string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	ids := n.ids
+	n.ids = nil
+	if len(ids) == 0 && n.sent != nil {
+		close(n.sent)
+		n.sent = nil
+	}
+	return ids
+}
+
+func (n *endNews) run(ctx context.Context) {
+	for {
+		ids := n.take()
+		if len(ids) == 0 {
+			select {
+			case <-n.some:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		n.e.broadcast(topicEnded, ids)
+	}
+}
+
+// flush waits until all is sent, or ctx ends.
+func (n *endNews) flush(ctx context.Context) {
+	n.mu.Lock()
+	if n.sent == nil {
+		n.sent = make(chan struct{})
+	}
+	sent := n.sent
+	n.mu.Unlock()
+	n.signal()
+	select {
+	case <-sent:
+	case <-ctx.Done():
+	}
+}
