@@ -48,7 +48,7 @@ type App struct {
 	snowflakes *snowflakes
 
 	state    atomic.Int32
-	started  chan struct{} // closed when Start has succeeded, or when Shutdown begins
+	started  chan struct{} // closed when Start has succeeded
 	draining chan struct{} // closed when Shutdown begins; in a child process, when that of the parent does
 
 	drainOnce sync.Once // of a child process
@@ -57,6 +57,7 @@ type App struct {
 	services []ServiceSpec
 	workers  []WorkerSpec
 	late     []error // what was registered too late
+	starting *starting
 	servings []backend.Serving
 	served   []served
 	closed   chan struct{} // when Shutdown has ended; made by the first one
@@ -138,54 +139,6 @@ func (a *App) add(typ string, register func()) {
 	a.log.Error("registered too late, not served", "type", typ)
 }
 
-// Start serves what has been registered and makes calls possible. ctx bounds the starting only. It returns all that is
-// wrong with the registrations, joined; after an error the App can only be shut down.
-//
-// In a child process, which runs one task of a worker with isolation=process, Start runs that task and the process exits:
-// nothing after Start in main runs there, no deferred call either, and everything before it does.
-func (a *App) Start(ctx context.Context) error {
-	if err := refuseNil(ctx, "Start"); err != nil {
-		return err
-	}
-	if a.pipe != nil {
-		return a.startChild()
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.state.CompareAndSwap(stateOpen, stateStarting) {
-		return NewError(ErrFailedPrecondition, "Start: the app has been started or shut down before; Run starts it, too")
-	}
-	if err := a.checkRegistrations(); err != nil {
-		return err
-	}
-	for _, s := range a.services {
-		serving, err := a.serve(ctx, s)
-		if err != nil {
-			return fmt.Errorf("serving %s: %w", s.Name, local(err))
-		}
-		a.servings = append(a.servings, serving)
-	}
-	if err := a.startTasks(ctx); err != nil {
-		return fmt.Errorf("starting the workers: %w", local(err))
-	}
-	a.state.Store(stateRunning)
-	close(a.started)
-	a.log.Info("started", "backend", a.ports.Name, "services", len(a.services),
-		"workers", len(a.workers))
-	return nil
-}
-
-// startTasks begins to run tasks, where the backend keeps any.
-func (a *App) startTasks(ctx context.Context) error {
-	if a.tasks != nil {
-		return a.tasks.start(ctx, a.workers)
-	}
-	if len(a.workers) > 0 {
-		return Errorf(ErrUnimplemented, "the backend %s keeps no tasks", a.ports.Name)
-	}
-	return nil
-}
-
 // registering is what registers a type, for errors. HandleJob makes types that no program can have.
 func registering(typ string) string {
 	if id, job := strings.CutPrefix(typ, handledType); job {
@@ -226,7 +179,8 @@ func (a *App) checkRegistrations() error {
 }
 
 // Run starts the App, waits until ctx ends or the process gets SIGINT or SIGTERM, and drains it, for [DrainTimeout] at
-// most. It returns nil after a complete drain, and within 3 s after that time whatever handlers and servers do. A second signal
+// most. It returns nil after a complete drain, and within 3 s after that time whatever handlers and servers do: also if ctx or a
+// signal ends the start, which is no error then. A second signal
 // ends the drain: the contexts of handlers are cancelled, and their tasks run again elsewhere, no attempt or crash charged. A
 // third one kills the process as it would any other.
 func (a *App) Run(ctx context.Context) error {
@@ -242,20 +196,38 @@ func (a *App) Run(ctx context.Context) error {
 	defer hurry(nil)
 	release := a.obeySignals(end, hurry)
 	defer release()
-	err := a.Start(running)
-	if err == nil {
-		<-running.Done()
-		a.log.Info("stopping", "reason", context.Cause(running))
-	}
+	err := a.runUntilEnd(running)
 	draining, cancel := context.WithTimeout(draining, a.settings.drain)
 	defer cancel()
 	return errors.Join(err, a.Shutdown(draining))
 }
 
+// runUntilEnd starts the App and waits until ctx ends, which the Start need not outlast: Shutdown ends it. An error is what
+// keeps the App from starting.
+func (a *App) runUntilEnd(ctx context.Context) error {
+	s, err := a.begin(ctx)
+	if err != nil {
+		return err
+	}
+	result := make(chan error, 1)
+	go func() { result <- a.finish(s) }()
+	select {
+	case err = <-result:
+	case <-ctx.Done():
+	}
+	if err != nil && ctx.Err() == nil {
+		return err
+	}
+	<-ctx.Done()
+	a.log.Info("stopping", "reason", context.Cause(ctx))
+	return nil
+}
+
 // Shutdown drains the App: it takes no more calls and tasks, lets those that run finish until ctx ends, cancels those
 // that still run then (their tasks go on elsewhere, no attempt charged), and closes the backend. It returns nil after a
 // complete drain. Otherwise its error says what was cancelled, and it returns at most 3 s after ctx has ended: what hangs then
-// is left behind. While it waits it logs every 5 s for what. A second Shutdown waits for the first. It never touches signals.
+// is left behind. While it waits it logs every 5 s for what. A Start that is under way is cancelled, and what it has begun is
+// drained and closed. A second Shutdown waits for the first. It never touches signals.
 func (a *App) Shutdown(ctx context.Context) error {
 	if err := refuseNil(ctx, "Shutdown"); err != nil {
 		return err
@@ -274,17 +246,15 @@ func (a *App) Shutdown(ctx context.Context) error {
 		}
 	}
 	a.closed = make(chan struct{})
-	if a.state.Swap(stateStopping) != stateRunning {
-		close(a.started)
-	}
+	a.state.Store(stateStopping)
 	close(a.draining)
-	servings, errs := a.servings, a.late
+	starting, errs := a.starting, a.late
 	a.mu.Unlock()
 
 	last, cancel := outlast(ctx, closeMost)
 	defer cancel()
 	if !await(last, func() {
-		a.closeErr = errors.Join(append(errs, a.shutdown(ctx, servings)...)...)
+		a.closeErr = errors.Join(append(errs, a.shutdown(ctx, starting)...)...)
 		close(a.closed)
 	}) {
 		return Errorf(ErrDeadlineExceeded, "the shutdown was not complete %v after its time was up: %w", closeMost, context.Cause(ctx))
@@ -292,25 +262,38 @@ func (a *App) Shutdown(ctx context.Context) error {
 	return a.closeErr
 }
 
-// shutdown drains, writes and closes, each within its time.
-func (a *App) shutdown(ctx context.Context, servings []backend.Serving) []error {
+// shutdown ends a Start, drains, writes and closes, each within its time.
+func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
+	tasks := a.tasks
+	if err := starting.end(ctx); err != nil {
+		errs = append(errs, err)
+		if tasks != nil { // only the Start that was left behind may touch what it makes
+			tasks.end()
+			tasks = nil
+		}
+	}
 	drained := make(chan struct{})
-	go a.reportDrain(ctx, drained)
-	if a.tasks != nil {
-		a.tasks.quit()
+	if len(errs) == 0 {
+		go a.reportDrain(ctx, drained)
+	}
+	if tasks != nil {
+		tasks.quit()
 	}
 	a.receivers.quit()
-	var raw, tasks error // calls, tasks and messages drain side by side
+	a.mu.Lock()
+	servings := a.servings
+	a.mu.Unlock()
+	var raw, cut error // calls, tasks and messages drain side by side
 	var wg sync.WaitGroup
 	wg.Go(func() { raw = a.receivers.drain(ctx) })
-	if a.tasks != nil {
-		wg.Go(func() { tasks = a.tasks.drain(ctx) })
+	if tasks != nil {
+		wg.Go(func() { cut = tasks.drain(ctx) })
 	}
-	errs := a.drain(ctx, servings)
+	errs = append(errs, a.drain(ctx, servings)...)
 	wg.Wait()
-	errs = append(errs, raw, tasks)
-	if a.tasks != nil {
-		errs = append(errs, a.tasks.stop(ctx))
+	errs = append(errs, raw, cut)
+	if tasks != nil {
+		errs = append(errs, tasks.stop(ctx))
 	}
 	close(drained)
 	a.state.Store(stateClosed)
@@ -363,13 +346,18 @@ func (a *App) Power() any { return a.ports.Power }
 // awaitStart holds a request back that comes while Start is still at work, so that a handler finds the services beside
 // its own. It returns false where it must not be handled.
 func (a *App) awaitStart(ctx context.Context) bool {
-	if a.state.Load() == stateStarting {
-		select {
-		case <-a.started:
-		case <-ctx.Done():
-		}
+	select {
+	case <-a.started: // before it began to drain
+		return true
+	default:
 	}
-	return a.state.Load() != stateStarting
+	select {
+	case <-a.started:
+		return true
+	case <-a.draining:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // admit says whether calls can be made now.

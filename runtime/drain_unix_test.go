@@ -17,6 +17,7 @@ import (
 
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
@@ -25,7 +26,7 @@ const signalledEnv = "AF_TEST_SIGNALLED"
 func init() { children["signalled"] = beSignalled }
 
 // beSignalled is the program that TestSignals starts. It runs one task, whose handler obeys its context, or doesn't if signalledEnv is
-// "deaf".
+// "deaf". If that is "starting", its Start hangs as long as its context lets it.
 func beSignalled() int {
 	kind := os.Getenv(signalledEnv)
 	failed := func(err error) int {
@@ -37,7 +38,11 @@ func beSignalled() int {
 	over := make(chan struct{})
 	defer close(over)
 	quiet := af.Logger(slog.New(slog.DiscardHandler))
-	app, err := af.Open(ctx, world, quiet, af.DrainTimeout(time.Hour))
+	var b af.Backend = world
+	if kind == "starting" {
+		b = altered{world, func(p *backend.Ports) { p.Calls = hangingCalls{p.Calls} }}
+	}
+	app, err := af.Open(ctx, b, quiet, af.DrainTimeout(time.Hour))
 	if err != nil {
 		return failed(err)
 	}
@@ -54,6 +59,11 @@ func beSignalled() int {
 		}
 		return 0, ctx.Err()
 	}})
+	if kind == "starting" {
+		registerCalc(app, &calc{double})
+		fmt.Println("ended", app.Run(ctx))
+		return 0
+	}
 	client, err := af.Open(ctx, world, quiet, af.NoScheduler())
 	if err != nil {
 		return failed(err)
@@ -71,6 +81,15 @@ func beSignalled() int {
 	fmt.Println("ended", task.Status, task.Attempt, task.Crashes, err != nil, gerr)
 	_ = client.Shutdown(ctx)
 	return 0
+}
+
+// hangingCalls has a Serve that waits for the end of its context.
+type hangingCalls struct{ backend.Calls }
+
+func (hangingCalls) Serve(ctx context.Context, _ backend.Endpoint, _ backend.Handler) (backend.Serving, error) {
+	fmt.Println("starting")
+	<-ctx.Done()
+	return nil, ctx.Err()
 }
 
 // A first signal drains, a second one cancels the handlers and charges nothing, a third one kills.
@@ -113,6 +132,11 @@ func TestSignals(t *testing.T) {
 	})
 	t.Run("second_releases_deaf", func(t *testing.T) {
 		if err := run(t, "deaf", "begun", syscall.SIGTERM, "draining", syscall.SIGINT, "cancelled", "ended waiting 0 0 true <nil>"); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("first_ends_start", func(t *testing.T) {
+		if err := run(t, "starting", "starting", syscall.SIGTERM, "ended <nil>"); err != nil {
 			t.Error(err)
 		}
 	})

@@ -40,28 +40,35 @@ func openChild(a *App, self *child.Child) error {
 // startChild starts the App of a child process: it runs the task that the parent hands over, and the process exits. It
 // returns only where the task is of another App's worker; then this App serves nothing and is not connected.
 func (a *App) startChild() error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.state.CompareAndSwap(stateOpen, stateRunning) {
-		return NewError(ErrFailedPrecondition, "Start: the app has been started or shut down before")
-	}
-	close(a.started)
-	if err := a.checkRegistrations(); err != nil {
+	w, err := a.ownWorker()
+	if w == nil {
 		return err
 	}
-	self := a.pipe.self
-	i := slices.IndexFunc(a.workers, func(w WorkerSpec) bool { return w.Name == self.Name })
-	if a.pipe.idle.Load() || i < 0 || !taken.CompareAndSwap(false, true) {
-		a.pipe.idle.Store(true)
-		return nil
-	}
-	w := a.workers[i]
-	a.mu.Unlock()
-	if err := self.Ready(func(r *child.Request) { a.runHere(r, w) }); err != nil {
+	if err := a.pipe.self.Ready(func(r *child.Request) { a.runHere(r, *w) }); err != nil {
 		fmt.Fprintln(os.Stderr, "child process:", err)
 		os.Exit(2)
 	}
 	select {} // until the task has ended and the process with it
+}
+
+// ownWorker returns the worker whose task this child process runs; nil if that is another App's. From now on there are no more
+// registrations.
+func (a *App) ownWorker() (*WorkerSpec, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.state.CompareAndSwap(stateOpen, stateRunning) {
+		return nil, NewError(ErrFailedPrecondition, "Start: the app has been started or shut down before")
+	}
+	close(a.started)
+	if err := a.checkRegistrations(); err != nil {
+		return nil, err
+	}
+	i := slices.IndexFunc(a.workers, func(w WorkerSpec) bool { return w.Name == a.pipe.self.Name })
+	if a.pipe.idle.Load() || i < 0 || !taken.CompareAndSwap(false, true) {
+		a.pipe.idle.Store(true)
+		return nil, nil
+	}
+	return &a.workers[i], nil
 }
 
 // runUntil is Run in a child process. Signals are left as they are.
@@ -75,9 +82,7 @@ func (a *App) runUntil(ctx context.Context) error {
 
 // closeChild is Shutdown in a child process: there is nothing to drain.
 func (a *App) closeChild() error {
-	if a.state.Swap(stateClosed) == stateOpen {
-		close(a.started)
-	}
+	a.state.Store(stateClosed)
 	return nil
 }
 

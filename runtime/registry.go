@@ -107,7 +107,7 @@ type served struct {
 	methods     []byte
 }
 
-// serves notes a service for the registry. a.mu is held.
+// serves notes a service for the registry. Only Start calls it.
 func (a *App) serves(s *server, spec ServiceSpec) {
 	infos := make([]MethodInfo, len(spec.Methods))
 	for i, m := range spec.Methods {
