@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"reflect"
+	goruntime "runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,7 +31,7 @@ func ChildMemory(bytes int64) AppOption {
 }
 
 // ChildGrace sets how long a handler in a child process may take to return once its context has ended; then its process is
-// killed. Without it, 5 s. When the claim was lost or the instance shuts down it is a second at most.
+// killed, on Unix by SIGQUIT first, so that it writes its stacks to stderr. Without it, 5 s. When the claim was lost or the instance shuts down it is a second at most.
 func ChildGrace(d time.Duration) AppOption {
 	return func(s *settings) { s.child.grace = max(d, 0) }
 }
@@ -168,7 +170,7 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 		p.Kill()
 		return nil, Errorf(CodeOf(ctx.Err()), "the child process had not begun its task: %w", context.Cause(ctx))
 	case <-begin.C:
-		p.Kill()
+		p.Quit(child.QuitMost)
 		return nil, Errorf(ErrFailedPrecondition, "the child process had not begun its task after %v: main must get to Start or Run "+
 			"of the App with this worker, also in a child; %w", childReadyMost, p.Exit())
 	}
@@ -183,9 +185,7 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 		run.Left = max(time.Until(deadline), 1)
 	}
 	var result json.RawMessage
-	err = p.Do(ctx, opRun, run, &result, func(cause error) (*child.Fault, time.Duration) {
-		return causeFault(cause), e.childGrace(cause)
-	})
+	err = p.Do(ctx, opRun, run, &result, e.childEnd)
 	if fault, ok := errors.AsType[*child.Fault](err); ok {
 		return nil, faultError(fault)
 	}
@@ -194,6 +194,7 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 	case err == nil:
 		return result, nil
 	case ok && exit.Killed && ctx.Err() != nil:
+		logHung(log, context.Cause(ctx), p, exit)
 		return nil, Errorf(CodeOf(ctx.Err()), "the handler ignored the end of its context, and its process was killed: %w", context.Cause(ctx))
 	case ok && exit.Terminated && e.app.drainsSoon():
 		return nil, Snooze(0)
@@ -203,17 +204,29 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 	return nil, Errorf(ErrInternal, "running a task in a child process: %w", err)
 }
 
-// childGrace is how long a handler may take to return after its context has ended for a cause.
-func (e *engine) childGrace(cause error) time.Duration {
-	switch grace := e.app.settings.child.grace; {
+// childEnd is how a handler's process ends after its context has ended for a cause.
+func (e *engine) childEnd(cause error) child.End {
+	end := child.End{Fault: causeFault(cause), Grace: e.app.settings.child.grace, Quit: child.QuitMost}
+	switch {
 	case errors.Is(cause, errShutdown): // before Shutdown gives up on it
-		return min(grace, abandonAfter/2)
+		end.Grace, end.Quit = min(end.Grace, abandonAfter/2), abandonAfter/4
 	case errors.Is(cause, ErrLeaseLost): // the task may run elsewhere in a moment
-		return 0
-	default:
-		return grace
+		end.Grace, end.Quit = 0, 0
 	}
+	return end
 }
+
+// logHung logs where a handler hung whose process was killed, if the process has told.
+func logHung(log *slog.Logger, cause error, p *child.Process, exit *child.ExitError) {
+	where := stack.Running(p.Stderr(), handleHereName)
+	if where == "" {
+		where = exit.Stderr
+	}
+	log.Error("a handler ignores its context; its process was killed", "cause", cause, "stack", where)
+}
+
+// handleHereName is the function that is on the stack of a handler in a child.
+var handleHereName = goruntime.FuncForPC(reflect.ValueOf((*App).handleHere).Pointer()).Name()
 
 // drainsSoon reports whether the App drains, now or within a second. A supervisor that sends SIGTERM to all processes of a
 // service reaches a child before its parent at times.

@@ -111,10 +111,18 @@ func TestTimeoutEndsTheHandlersContext(t *testing.T) {
 }
 
 func TestHandlerThatIgnoresItsTimeoutIsKilled(t *testing.T) {
-	app, q := isolate(t, nil, af.ChildGrace(50*time.Millisecond))
+	var lines log
+	app, q := isolate(t, nil, af.ChildGrace(50*time.Millisecond), lines.option())
 	id, pids := timed(t, app, q, deed{Do: "hang"})
 	_, err := q.Wait(t.Context(), id)
 	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "its process was killed: deadline_exceeded: the attempt took longer")
+	r := lines.record(t, "a handler ignores its context; its process was killed")
+	stack, _ := r["stack"].(string)
+	header, frames, _ := strings.Cut(stack, "\n")
+	if r["task"] != id || !strings.HasSuffix(header, "[select (no cases)]:") || !strings.HasPrefix(frames, "github.com/afgen/afgen/runtime_test.(*isolated).Run(") ||
+		strings.Contains(stack, "afgen/runtime.") {
+		t.Errorf("task %v hung at\n%s", r["task"], stack)
+	}
 	if !gone(pids[0]) {
 		t.Error("the task has ended, and its process has not")
 	}

@@ -75,8 +75,9 @@ func RetryIf(worth func(error) bool) Option { return func(s *settings) { s.retry
 // than zero, that context has ended before the attempt begins.
 func Timeout(d time.Duration) Option { return func(s *settings) { s.timeout = d } }
 
-// Grace sets how long a job may take to return once its context has ended. Then a child process is killed, and a goroutine,
-// which can't be, is left behind by Shutdown. 5 s without it.
+// Grace sets how long a job may take to return once its context has ended. Then a child process is killed, on Unix
+// by SIGQUIT first, so that it writes its stacks to stderr, and a goroutine, which can't be, is left behind by Shutdown. 5 s
+// without it.
 func Grace(d time.Duration) Option { return func(s *settings) { s.grace = max(d, 0) } }
 
 // Memory limits the memory of each child process, in bytes: by the kernel on Linux, elsewhere by GOMEMLIMIT only.

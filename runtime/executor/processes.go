@@ -229,7 +229,13 @@ func (x *processes[A, R]) run(ctx context.Context, arg A) (value R, err error) {
 	if deadline, ok := ctx.Deadline(); ok {
 		c.Left = max(time.Until(deadline), 1)
 	}
-	err = w.Do(ctx, opRun, c, &value, func(cause error) (*child.Fault, time.Duration) { return fault(cause), x.set.grace })
+	err = w.Do(ctx, opRun, c, &value, func(cause error) child.End {
+		end := child.End{Fault: fault(cause), Grace: x.set.grace, Quit: child.QuitMost}
+		if errors.Is(cause, ErrShutdown) {
+			end.Quit /= 4
+		}
+		return end
+	})
 	if f, ok := errors.AsType[*child.Fault](err); ok {
 		reusable = true
 		return value, unfault(f)

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,6 +29,11 @@ var mains = map[string]func(*Child){
 		})
 		select {}
 	},
+	"hang": hang,
+	"deaf": func(c *Child) { // to the signal that asks for its stacks
+		signal.Ignore(syscall.SIGQUIT)
+		hang(c)
+	},
 	"flood": func(c *Child) { // breaks the rule, but keeps the pipe open
 		c.room = make(chan struct{}, maxRequests+10)
 		for range maxRequests + 1 {
@@ -44,6 +51,11 @@ var mains = map[string]func(*Child){
 		}
 		os.Exit(1)
 	},
+}
+
+func hang(c *Child) {
+	_ = c.Ready(func(*Request) {})
+	select {}
 }
 
 func TestMain(m *testing.M) {

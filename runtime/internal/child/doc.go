@@ -15,7 +15,8 @@
 //
 // # How it ends
 //
-// A child is the leader of a process group of its own (not on Windows). [Process.Kill] kills the group, [Process.Close]
+// A child is the leader of a process group of its own (not on Windows). [Process.Kill] kills the group, [Process.Quit] does so
+// after the child has had a moment to write its stacks to stderr, [Process.Close]
 // waits a moment for the child to go by itself, kills what is left of the group and reaps the child: what the child has
 // started and not put into a session of its own is gone then, too. The group is killed before the child is reaped, while
 // its number can't be another's. When the parent dies, of whatever, the pipe closes, and the child kills its group. On

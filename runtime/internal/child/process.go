@@ -33,7 +33,8 @@ type Process struct {
 	cmd    *exec.Cmd
 	tail   *tail
 	killed atomic.Bool
-	kill   chan struct{} // closed by Kill
+	quit   chan time.Duration // has an element after Quit: how long it may take
+	kill   chan struct{}      // closed by Kill
 	once   sync.Once
 	dead   chan struct{} // closed when it has been reaped
 	exit   error         // how it ended; read it once dead is closed
@@ -51,7 +52,7 @@ func Start(c Config) (*Process, error) {
 	if c.Stderr == nil {
 		c.Stderr = os.Stderr
 	}
-	p := &Process{tail: &tail{to: c.Stderr}, kill: make(chan struct{}), dead: make(chan struct{})}
+	p := &Process{tail: &tail{to: c.Stderr}, quit: make(chan time.Duration, 1), kill: make(chan struct{}), dead: make(chan struct{})}
 	var files pipes
 	if err := files.open(); err != nil {
 		return nil, err
@@ -115,6 +116,8 @@ func (p *Process) keep(files *pipes, started chan<- error) {
 	}()
 	started <- nil
 	select {
+	case most := <-p.quit:
+		p.await(most)
 	case <-p.kill:
 	case <-p.Conn.done:
 	}
@@ -132,19 +135,43 @@ func (p *Process) keep(files *pipes, started chan<- error) {
 	close(p.dead)
 }
 
-// Do has the child do something, and waits for the reply. When ctx ends the child is told, by the Fault that why makes of
-// the cause, and may take the time that goes with it; then it is killed. The error is a *[Fault] where the child has answered
+// await has the child write its stacks down, and waits until it has ended by that.
+func (p *Process) await(most time.Duration) {
+	if !askForStacks(p.cmd) {
+		return
+	}
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-p.kill:
+	case <-p.Conn.done:
+	case <-timer.C:
+	}
+}
+
+// An End is how a request ends whose context has ended: the child is told the Fault and may take the time Grace to answer.
+// Then it is quit within Quit, or killed at once if that is 0.
+type End struct {
+	Fault *Fault
+	Grace time.Duration
+	Quit  time.Duration
+}
+
+// QuitMost is how long a child that hangs may take to write its stacks down, if nothing presses.
+const QuitMost = time.Second
+
+// Do has the child do something, and waits for the reply. When ctx ends the request is ended as end says of the cause. The error is a *[Fault] where the child has answered
 // with one, an *[ExitError] where it has gone, and any other where the request could not be made or the reply not be read.
-func (p *Process) Do(ctx context.Context, op string, in, out any, why func(cause error) (*Fault, time.Duration)) error {
+func (p *Process) Do(ctx context.Context, op string, in, out any, end func(cause error) End) error {
 	unsent := context.AfterFunc(ctx, p.Kill) // a child that doesn't read would hold up what is sent
 	pending, err := p.Begin(ctx, op, in)
 	unsent()
 	if err == nil {
 		stop := context.AfterFunc(ctx, func() {
-			fault, grace := why(context.Cause(ctx))
-			kill := time.AfterFunc(grace, p.Kill)
+			e := end(context.Cause(ctx))
+			kill := time.AfterFunc(e.Grace, func() { p.Quit(e.Quit) })
 			defer kill.Stop()
-			_ = pending.Cancel(fault) // where it doesn't get through the child is killed
+			_ = pending.Cancel(e.Fault) // where it doesn't get through the child is killed
 			<-pending.Done()
 		})
 		defer stop()
@@ -163,17 +190,38 @@ func (p *Process) Ready() <-chan struct{} { return p.ready }
 // Dead is closed when the child has gone, with what it has started, and has been reaped.
 func (p *Process) Dead() <-chan struct{} { return p.dead }
 
+// Quit ends a child that hangs: by SIGQUIT it writes the stacks of its goroutines to stderr and ends. If that takes longer
+// than most, or there is no such signal, the child is killed. Quit doesn't wait.
+func (p *Process) Quit(most time.Duration) {
+	if most <= 0 {
+		p.Kill()
+		return
+	}
+	p.markKilled()
+	select {
+	case p.quit <- most:
+	default:
+	}
+}
+
 // Kill kills the child and its group. It doesn't wait.
 func (p *Process) Kill() {
 	p.once.Do(func() {
-		select {
-		case <-p.Conn.done: // it went by itself
-		default:
-			p.killed.Store(true)
-		}
+		p.markKilled()
 		close(p.kill)
 	})
 }
+
+func (p *Process) markKilled() {
+	select {
+	case <-p.Conn.done: // it went by itself
+	default:
+		p.killed.Store(true)
+	}
+}
+
+// Stderr returns the end of what the child has written there, of 64 KiB at most.
+func (p *Process) Stderr() []byte { return p.tail.end() }
 
 // Close ends a child that has nothing to do any more, and waits until it has been reaped. It may be called again.
 func (p *Process) Close() {

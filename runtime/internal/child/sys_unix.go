@@ -32,6 +32,10 @@ func killGroup(cmd *exec.Cmd) {
 	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // where the group is empty but for the zombie there is nobody to kill
 }
 
+// askForStacks has a child that has not been reaped write the stacks of its goroutines to stderr and end. What it has started
+// gets no signal.
+func askForStacks(cmd *exec.Cmd) bool { return syscall.Kill(cmd.Process.Pid, syscall.SIGQUIT) == nil }
+
 // killOwnGroup kills this process and what it has started.
 func killOwnGroup() {
 	if syscall.Getpgrp() == os.Getpid() { // else the group is another's

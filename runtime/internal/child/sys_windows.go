@@ -33,6 +33,9 @@ func (f *pipes) hand(cmd *exec.Cmd, m *Mark) {
 // killGroup kills the child. What it has started lives on: Windows has no process groups to kill.
 func killGroup(cmd *exec.Cmd) { _ = cmd.Process.Kill() }
 
+// askForStacks reports that there is no signal for it.
+func askForStacks(*exec.Cmd) bool { return false }
+
 // killOwnGroup leaves it to the caller to exit.
 func killOwnGroup() {}
 

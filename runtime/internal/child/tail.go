@@ -36,11 +36,16 @@ func (t *tail) Write(p []byte) (int, error) {
 // long.
 var crash = regexp.MustCompile(`(?m)^(panic: |fatal error: |runtime: out of memory|SIG[A-Z]+: |unexpected fault address |WARNING: DATA RACE)`)
 
+// end returns the end of what was written.
+func (t *tail) end() []byte {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return bytes.Clone(t.b[max(0, len(t.b)-keepTail):])
+}
+
 // excerpt returns what is worth telling: from the first line of a crash on, or the end, at most 4 KiB in whole runes.
 func (t *tail) excerpt() string {
-	t.mu.Lock()
-	text := bytes.Clone(t.b[max(0, len(t.b)-keepTail):])
-	t.mu.Unlock()
+	text := t.end()
 	before, after := "", ""
 	if at := crash.FindIndex(text); at != nil {
 		if text = text[at[0]:]; len(text) > maxExcerpt {

@@ -37,12 +37,17 @@ type Panic struct {
 func Recovered(v any) Panic {
 	frames := parse(string(debug.Stack()))
 	if i := slices.IndexFunc(frames, func(f frame) bool { return f.function == "panic" }); i >= 0 {
-		frames = frames[i+1:]
-		for len(frames) > 1 && frames[0].pkg() == "runtime" { // what an index or a nil map panics in
-			frames = frames[1:]
-		}
+		frames = below(frames[i+1:])
 	}
 	return Panic{Value: backend.Text(fmt.Sprint(v), maxValue), At: here.first(frames), Stack: here.cut("", frames)}
+}
+
+// below returns frames without those of Go's runtime on top: in which an index out of range panics, or a goroutine waits.
+func below(frames []frame) []frame {
+	for len(frames) > 1 && frames[0].pkg() == "runtime" {
+		frames = frames[1:]
+	}
+	return frames
 }
 
 // String returns the value and where it was.
@@ -109,7 +114,7 @@ func idOf(text string) int64 {
 // whole cuts the stack of a goroutine, and keeps the line that says what it waits for.
 func whole(text string) string {
 	header, _, _ := strings.Cut(text, "\n")
-	return here.cut(header, parse(text))
+	return here.cut(header, below(parse(text)))
 }
 
 // A frame is two lines of a stack.

@@ -133,6 +133,10 @@ func TestStackOfAGoroutine(t *testing.T) {
 	if s := Running(dump, "github.com/afgen/afgen/runtime/internal/stack.TestStackOfAGoroutine.func1"); s == "" {
 		t.Errorf("it is not found in\n%s", dump)
 	}
+	waits := "goroutine 8 [select (no cases)]:\nruntime.gopark(0x1?)\n\t/x/proc.go:1 +0x1\nruntime.block()\n\t/x/select.go:1\nm.F(0x1)\n\t/m/f.go:1\n"
+	if s := Running([]byte("SIGQUIT: quit\n\n"+waits), "m.F"); s != "goroutine 8 [select (no cases)]:\nm.F(0x1)\n\t/m/f.go:1" {
+		t.Errorf("found %q", s)
+	}
 	if s := Running(dump, "example.com/m.F"); s != "" {
 		t.Errorf("found %q", s)
 	}
