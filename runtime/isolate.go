@@ -31,7 +31,8 @@ func ChildMemory(bytes int64) AppOption {
 }
 
 // ChildGrace sets how long a handler in a child process may take to return once its context has ended; then its process is
-// killed, on Unix by SIGQUIT first, so that it writes its stacks to stderr. Without it, 5 s. When the claim was lost or the instance shuts down it is a second at most.
+// killed, on Unix by SIGQUIT first, so that it writes its stacks to stderr. Without it, 5 s. When the claim was lost or the
+// instance shuts down it is a second at most.
 func ChildGrace(d time.Duration) AppOption {
 	return func(s *settings) { s.child.grace = max(d, 0) }
 }

@@ -160,8 +160,9 @@ type End struct {
 // QuitMost is how long a child that hangs may take to write its stacks down, if nothing presses.
 const QuitMost = time.Second
 
-// Do has the child do something, and waits for the reply. When ctx ends the request is ended as end says of the cause. The error is a *[Fault] where the child has answered
-// with one, an *[ExitError] where it has gone, and any other where the request could not be made or the reply not be read.
+// Do has the child do something, and waits for the reply. When ctx ends the request is ended as end says of the cause. The
+// error is a *[Fault] if the child has answered with one, an *[ExitError] if it has ended, and any other if the request could
+// not be made or the reply not be read.
 func (p *Process) Do(ctx context.Context, op string, in, out any, end func(cause error) End) error {
 	unsent := context.AfterFunc(ctx, p.Kill) // a child that doesn't read would hold up what is sent
 	pending, err := p.Begin(ctx, op, in)
