@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"iter"
 	"sync"
-	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -264,57 +263,6 @@ func (w *waits) remove(id string, ch chan struct{}) {
 	if w.ids[id] = list; len(list) == 0 {
 		delete(w.ids, id)
 	}
-}
-
-const (
-	waitFirst = 100 * time.Millisecond // between looks where no news comes
-	waitMost  = 2 * time.Second
-)
-
-// WaitTask implements [TaskClient]. It goes by news and looks for itself now and then.
-func (a *App) WaitTask(ctx context.Context, id string) (Task, error) {
-	e, err := a.engine()
-	if err != nil {
-		return Task{}, err
-	}
-	if err := outsideTx(ctx, "waiting for a task"); err != nil {
-		return Task{}, err
-	}
-	if a.pipe != nil { // who hears the news
-		return opWait.call(ctx, a.pipe, id)
-	}
-	ch := e.waits.add(id)
-	defer e.waits.remove(id, ch)
-	pause := waitFirst
-	for {
-		t, err := e.store.Get(ctx, id)
-		switch code := CodeOf(err); {
-		case err == nil && t.Status.Final():
-			return t, nil
-		case ctx.Err() != nil:
-			return Task{}, waited(ctx, id)
-		case err != nil && code != ErrUnavailable && code != ErrDeadlineExceeded:
-			return Task{}, local(err)
-		}
-		timer := time.NewTimer(jitter(pause))
-		select {
-		case <-ch:
-		case <-timer.C:
-			pause = min(2*pause, waitMost)
-		case <-ctx.Done():
-			timer.Stop()
-			return Task{}, waited(ctx, id)
-		case <-e.ctx.Done():
-			timer.Stop()
-			return Task{}, Errorf(ErrUnavailable, "the app was shut down while waiting for task %s", id)
-		}
-		timer.Stop()
-	}
-}
-
-// waited is the error of a wait that was cut short; the task goes on.
-func waited(ctx context.Context, id string) *Error {
-	return Errorf(CodeOf(ctx.Err()), "waiting for task %s: %w", id, context.Cause(ctx)).With(OutcomeUnknown)
 }
 
 // allSubtasks reads the subtasks of a source, a page at a time.

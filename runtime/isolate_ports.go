@@ -55,6 +55,7 @@ type (
 	}
 	argsRetried struct{ ID, From, To string }
 	argsBatch   struct{ Source, Batch string }
+	argsWait    struct{ ID, By string } // By is the task whose handler waits
 	argsFinish  struct {
 		Finished bool
 		Queue    string
@@ -95,7 +96,7 @@ const (
 	opGet       op[string, Task]                        = "get"
 	opNow       op[none, time.Time]                     = "now"
 	opList      op[backend.TaskQuery, backend.TaskPage] = "list"
-	opWait      op[string, Task]                        = "wait"
+	opWait      op[argsWait, Task]                      = "wait"
 	opSnowflake op[none, string]                        = "snowflake"
 	opDocGet    op[string, backend.Doc]                 = "doc get"
 	opDocPut    op[argsDoc, int64]                      = "doc put"
@@ -151,8 +152,8 @@ func serves() map[string]serve {
 	on(ops, opList, func(ctx context.Context, e *engine, q backend.TaskQuery) (backend.TaskPage, error) {
 		return e.store.List(ctx, q)
 	})
-	on(ops, opWait, func(ctx context.Context, e *engine, id string) (Task, error) {
-		return e.app.WaitTask(ctx, id)
+	on(ops, opWait, func(ctx context.Context, e *engine, w argsWait) (Task, error) {
+		return e.wait(ctx, w.ID, w.By)
 	})
 	on(ops, opSnowflake, func(ctx context.Context, e *engine, _ none) (string, error) {
 		return e.app.Snowflake(ctx)

@@ -3,6 +3,7 @@ package runtime_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -257,5 +258,18 @@ func TestPayloadThatDoesNotDecodeInAChild(t *testing.T) {
 			task.Error.Code != af.ErrFailedPrecondition || task.WrongVersionSince.IsZero() {
 			t.Errorf("%+v, error %+v", task, task.Error)
 		}
+	}
+}
+
+// A handler in a child process is refused to wait for what can't begin before it returns, as any other is.
+func TestIsolatedHandlersWaitForWhatCanBegin(t *testing.T) {
+	_, q := isolate(t, nil)
+	for _, what := range []string{"wait gated", "wait itself"} {
+		if _, err := do(t, q, deed{Do: what}); !errors.Is(err, af.ErrFailedPrecondition) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err := do(t, q, deed{Do: "wait now"}); err != nil {
+		t.Errorf("wait now: %v", err)
 	}
 }

@@ -128,6 +128,20 @@ func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
 			me.More, err = q.Wait(ctx, id)
 		}
 		return me, err
+	case "wait gated", "wait now", "wait itself":
+		q := af.NewQueue[deed, said](w.app, isoWorker)
+		var opts []af.SubtaskOption
+		if d.Do == "wait now" {
+			opts = append(opts, af.RunNow())
+		}
+		ids, err := q.Subtasks(ctx, r.ID, []deed{{Do: "say"}}, opts...)
+		if d.Do == "wait itself" {
+			ids = []string{r.ID}
+		}
+		if err == nil {
+			_, err = q.Wait(ctx, ids[0])
+		}
+		return me, err
 	case "store":
 		_, err := af.NewQueue[int, int](w.app, jobWorker).Submit(ctx, d.N)
 		return me, err

@@ -15,7 +15,8 @@ type TaskClient interface {
 	SubmitTasks(ctx context.Context, s Submission) ([]string, error)
 	// GetTask returns a task as it is now; not_found where there is none.
 	GetTask(ctx context.Context, id string) (Task, error)
-	// WaitTask returns a task once its own run has ended.
+	// WaitTask returns a task once its own run has ended. A handler that waits for what can't begin before it returns, such as its own
+	// gated subtask, gets ErrFailedPrecondition.
 	WaitTask(ctx context.Context, id string) (Task, error)
 	// PutJob adds or replaces a job.
 	PutJob(ctx context.Context, j JobSpec) error

@@ -88,7 +88,7 @@ func (t *modelTask) late() bool    { return !t.Deadline.IsZero() && !time.Now().
 func (t *modelTask) isReady() bool { return t.waits() && !t.closed && !t.RunAt.After(time.Now()) }
 
 func (t *modelTask) end(to backend.Status) {
-	t.Status, t.Ended, t.ended = to, time.Now().UTC(), time.Now()
+	t.Status, t.Ended, t.ended, t.Gated = to, time.Now().UTC(), time.Now(), false
 	t.owner, t.stopping = "", false
 }
 

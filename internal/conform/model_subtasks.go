@@ -47,12 +47,12 @@ func (m *model) Spawn(_ context.Context, s backend.Spawn) error {
 		}
 		set.batches, src.Spawned = append(set.batches, s.Batch), true
 		for _, t := range held {
-			t.committed, t.sinceCommit = true, time.Now()
+			t.committed, t.sinceCommit, t.Gated = true, time.Now(), !t.Status.Final()
 		}
 	}
 	for _, t := range m.committed(s.Source) {
 		if t.Batch == s.Batch && (s.Now || src.Status == backend.StatusSuccess) {
-			t.closed = false
+			t.closed, t.Gated = false, false
 		}
 	}
 	return nil
@@ -91,7 +91,7 @@ func (m *model) Open(_ context.Context, source string) ([]string, error) {
 		if t.closed && !slices.Contains(queues, t.Queue) {
 			queues = append(queues, t.Queue)
 		}
-		t.closed = false
+		t.closed, t.Gated = false, false
 	}
 	return queues, nil
 }

@@ -12,6 +12,7 @@ import (
 var subtaskBehaviours = []behaviour{
 	{"a gate opens when the batch is committed and the source has succeeded", gateOpens},
 	{"RunNow opens the gate at once", gateNow},
+	{"a task says whether it is behind a gate", gateShown},
 	{"a settle says whether there are subtasks to see to", settleFamily},
 	{"a batch committed again, or inserted again, changes nothing", spawnRepeated},
 	{"a source takes subtasks until it fails, is stopped, or its set is finished", spawnGuard},
@@ -120,6 +121,34 @@ func gateNow(w *world) {
 	w.wantClaimed("sub", later...)
 	w.spawn(source, "due", true, 1, delay(time.Hour))
 	w.wantClaimed("sub")
+}
+
+func gateShown(w *world) {
+	want := func(when string, gated bool, ids ...string) {
+		w.Helper()
+		for _, id := range ids {
+			w.same(id+" "+when, w.get(id).Gated, gated)
+		}
+	}
+	source := w.add()
+	run := w.take(source, "o")
+	held := w.add(child(source, "held"), in("sub"))
+	want("before its batch is committed", false, source, held)
+	gated, open := w.spawn(source, "later", false, 3), w.spawn(source, "now", true, 1)
+	want("behind the gate", true, gated...)
+	want("before the gate", false, append(open, source)...)
+	_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: gated[0], Reason: "r"})
+	w.must(err)
+	want("when it was stopped", false, gated[0])
+	under := w.spawn(gated[1], "b", false, 1)
+	w.settle(run, backend.StatusSuccess)
+	want("before the gate is opened", true, gated[1:]...)
+	w.open(source)
+	want("when the gate is open", false, gated...)
+	want("under a subtask that has not ended", true, under...)
+	w.done(gated[1], backend.StatusSuccess)
+	w.open(gated[1])
+	want("when that has ended", false, under...)
 }
 
 func spawnRepeated(w *world) {

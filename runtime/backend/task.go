@@ -72,6 +72,9 @@ type Task struct {
 	UniqueKey string `json:"unique_key,omitempty"`
 	// Spawned reports that it has subtasks that were committed. A [Store] sets it in what it returns.
 	Spawned bool `json:"spawned,omitempty"`
+	// Gated reports that it lives, its batch is committed, and it can't begin before its source's own run has succeeded. A [Store]
+	// sets it in what it returns.
+	Gated bool `json:"gated,omitempty"`
 
 	// Timeout is that of an attempt; 0 leaves it to the worker, and less than zero is one that has passed.
 	Timeout time.Duration `json:"timeout,omitempty"`

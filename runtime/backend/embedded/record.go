@@ -39,7 +39,7 @@ const (
 	plainColumns = `task.seq, id, queue, status, weight, due, ifnull(deadline, 0), attempt, crashes, fence,
 		ifnull(unique_key, ''), ifnull(source, ''), batch, on_failure, done_of, retry_of, fingerprint, timeout, started, ended,
 		error_code, error_message, subtasks, trace, allow, retried_by, ifnull(wrong_since, 0), max_crashes, suspect,
-		EXISTS (SELECT 1 FROM family WHERE family.source = task.id), `
+		EXISTS (SELECT 1 FROM family WHERE family.source = task.id), gate = 1 AND status < 4, `
 	taskColumns = plainColumns + "progress, result, log, payload "
 
 	selectTask = "SELECT " + taskColumns + "FROM task LEFT JOIN payload ON payload.seq = task.seq "
@@ -65,7 +65,7 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	err := rows.Scan(&r.seq, &t.ID, &t.Queue, &r.status, &t.Weight, &x.due, &x.deadline, &t.Attempt, &t.Crashes, &t.Fence,
 		&t.UniqueKey, &t.Source, &t.Batch, (*string)(&t.OnFailure), &t.DoneOf, &t.RetryOf, &t.Fingerprint, (*int64)(&t.Timeout),
 		&x.started, &x.ended, &x.code, &x.message, &x.subtasks, &t.Trace, &x.allow, &t.RetriedBy, &x.wrong, &t.MaxCrashes, &x.suspect,
-		&t.Spawned, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &x.log, (*[]byte)(&t.Payload))
+		&t.Spawned, &t.Gated, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &x.log, (*[]byte)(&t.Payload))
 	if err != nil {
 		return nil, err
 	}

@@ -205,6 +205,7 @@ func (s *store) commit(k *set, b *batch, now tick) {
 			k.ended(r, now.at)
 			continue
 		}
+		r.Gated = true
 		k.live++
 		s.reopen(root, r.open)
 	}
@@ -219,7 +220,7 @@ func (k *set) open(b *batch, now tick) []*record {
 	}
 	b.closed = nil
 	for _, r := range opened {
-		r.closed = false
+		r.closed, r.Gated = false, false
 		if !r.gone && !r.Status.Final() {
 			r.queue.enter(r, now.at)
 		}

@@ -33,7 +33,7 @@ func (s *store) move(row int, r *record, to backend.Status, now tick) {
 
 // end does what follows from the end of a task's own run.
 func (s *store) end(r *record, now tick) {
-	r.Ended = now.wall
+	r.Ended, r.Gated = now.wall, false
 	r.queue.free(r)
 	r.expired()
 	if r.of != nil && !r.held {

@@ -161,7 +161,7 @@ func (x *document) task() backend.Task {
 		Batch: x.Batch, OnFailure: backend.FailurePolicy(x.OnFailure), DoneOf: x.DoneOf, RetryOf: x.RetryOf, UniqueKey: x.UniqueKey,
 		Log: x.Log, Trace: x.Trace, Timeout: time.Duration(x.Timeout), Created: instant.Time(x.Created), RunAt: instant.Time(x.Due), Deadline: instant.Time(x.Deadline),
 		Started: instant.Time(x.Started), Ended: instant.Time(x.Ended), Allow: x.Allow, RetriedBy: x.RetriedBy, WrongVersionSince: instant.Time(x.WrongSince), MaxCrashes: x.MaxCrashes,
-		Spawned: x.SpawnRev > 0,
+		Spawned: x.SpawnRev > 0, Gated: x.Shut != "" && !isFinal(x.Status),
 	}
 	if s := x.Suspect; s != nil {
 		t.Suspect = &backend.Suspect{Losses: s.Losses, For: time.Duration(s.For), Cleared: s.Cleared, Owner: s.Owner, Charged: s.Charged}
