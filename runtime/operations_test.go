@@ -15,3 +15,7 @@ func TestOperations(t *testing.T) {
 func TestOperationsWithHints(t *testing.T) {
 	operations.Run(t, func(*testing.T) af.Backend { return memory.New(memory.HintIDs(4096)) })
 }
+
+func TestManySubtasksDelayNoOtherTask(t *testing.T) {
+	operations.ManySubtasks(t, func(*testing.T) af.Backend { return memory.New() })
+}

@@ -12,3 +12,7 @@ import (
 func TestOperations(t *testing.T) {
 	operations.Run(t, func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
 }
+
+func TestManySubtasksDelayNoOtherTask(t *testing.T) {
+	operations.ManySubtasks(t, func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
+}

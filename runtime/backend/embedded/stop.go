@@ -7,7 +7,7 @@ import (
 )
 
 // stopChunk is how many tasks one transaction stops, so that others write between.
-const stopChunk = 500
+const stopChunk = 100
 
 // Stop implements backend.Store (row 9, and the request for row 10). The task itself is stopped first, with which its
 // source takes no more subtasks; what a subtask spawns meanwhile the sweeper finds. A task that was asked before is

@@ -11,3 +11,7 @@ import (
 func TestOperations(t *testing.T) {
 	operations.Run(t, func(t *testing.T) af.Backend { return servers.From(configured(t)) })
 }
+
+func TestManySubtasksDelayNoOtherTask(t *testing.T) {
+	operations.ManySubtasks(t, func(t *testing.T) af.Backend { return servers.From(configured(t)) })
+}
