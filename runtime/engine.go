@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/child"
 )
 
 // An engine runs the tasks of an App: it submits, claims, runs, settles and looks after what others have left undone.
@@ -25,6 +26,7 @@ import (
 //   - the pulse beats for this process, and beside that audits its claims and judges others (pulse.go, audit.go, judge.go);
 //   - the sweeper does what an interrupted process has left undone (sweeper.go);
 //   - the limiter reads how many tasks the pools may run (limits.go);
+//   - as process 1 it reaps what others have left behind (package child);
 //   - the registry says that this App is there, and nodes what machine it is on (registry.go, nodes.go);
 //   - versions knows which other versions of its workers there are (versions.go);
 //   - the scheduler fires jobs (scheduler.go).
@@ -125,6 +127,7 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 	}
 	e.background(e.endNews.run)
 	e.background(e.sweep)
+	e.background(child.Reap)
 	e.background(e.publish)
 	e.background(e.subscribe(topicEnded, e.waits.news))
 	e.background(e.limits.run)

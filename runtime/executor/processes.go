@@ -180,6 +180,9 @@ type processes[A, R any] struct {
 
 	mu   sync.Mutex
 	idle []*worker
+
+	reaping context.CancelFunc
+	reaped  sync.WaitGroup
 }
 
 // A worker is a child that has run some jobs.
@@ -193,7 +196,13 @@ func (x *processes[A, R]) start() error {
 	if x.f == nil {
 		return backend.NewError(backend.ErrInvalidArgument, "Start: the function is nil")
 	}
-	return x.f.err
+	if x.f.err != nil {
+		return x.f.err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	x.reaping = cancel
+	x.reaped.Go(func() { child.Reap(ctx) })
+	return nil
 }
 
 func (x *processes[A, R]) kills() bool { return true }
@@ -209,6 +218,10 @@ func (x *processes[A, R]) close() {
 		<-w.Dead()
 	}
 	x.idle = nil
+	if x.reaping != nil {
+		x.reaping()
+		x.reaped.Wait()
+	}
 }
 
 func (x *processes[A, R]) run(ctx context.Context, arg A) (value R, err error) {
