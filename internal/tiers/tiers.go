@@ -89,7 +89,7 @@ func fuzz(duration string) []step {
 	for _, f := range []struct{ pkg, name string }{
 		{"runtime", "FuzzJobDoc"}, {"runtime", "FuzzLimitsDoc"}, {"runtime", "FuzzFireDoc"},
 		{"gen/directive", "FuzzScan"}, {"gen/contract", "FuzzParse"}, {"gen/diag", "FuzzRender"}, {"gen/scan", "FuzzSignature"},
-		{"runtime/backend/embedded", "FuzzCursor"}, {"runtime/backend/memory", "FuzzCursor"}, {"runtime/backend/mongo", "FuzzCursor"},
+		{"runtime/backend/amqp", "FuzzSieve"}, {"runtime/backend/embedded", "FuzzCursor"}, {"runtime/backend/memory", "FuzzCursor"}, {"runtime/backend/mongo", "FuzzCursor"},
 		{"runtime/backend/embedded/internal/mesh", "FuzzFrame"}, {"runtime/config", "FuzzParse"}, {"runtime/cron", "FuzzParse"},
 		{"runtime/internal/child", "FuzzFrames"}, {"runtime/timefmt", "FuzzParse"},
 	} {

@@ -13,6 +13,7 @@
 //	supervisor.go          which generation there is       generation.go  its connections, channels and goroutines
 //	outlet.go, confirm.go  publishing                      clerk.go       declaring, looking
 //	upkeep.go              what finds and heals deleted exchanges and bindings
+//	sieve.go, room.go      what keeps large bodies out of the process
 //
 // One goroutine owns each channel of the protocol. A context can't interrupt a write to a socket, so nobody who has one
 // writes: messages wait in the bounded queue of an outlet, whose goroutine publishes them, and can be withdrawn until it
@@ -101,6 +102,7 @@ type Conn struct {
 	serving  map[*serving]struct{}
 	troubles map[any]error // why servings and listeners can't consume
 
+	room      *room // for what is received
 	calls     calls
 	transport transport
 }
@@ -119,7 +121,8 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 	c := &Conn{
 		config: config, targets: targets, id: newID(), log: config.Logger,
 		changed: make(chan struct{}), serving: map[*serving]struct{}{}, troubles: map[any]error{},
-		why: backend.NewError(backend.ErrUnavailable, "RabbitMQ is not connected yet").With(backend.OutcomeNotSent),
+		room: &room{most: maxRequests, consumers: map[string]*share{}},
+		why:  backend.NewError(backend.ErrUnavailable, "RabbitMQ is not connected yet").With(backend.OutcomeNotSent),
 	}
 	c.calls = calls{conn: c, pending: map[string]*pending{}}
 	c.transport = transport{conn: c, depths: map[string]depth{}}

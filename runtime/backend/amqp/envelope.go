@@ -49,6 +49,9 @@ func expiration(left time.Duration) string {
 
 // decodeRequest returns the request in a delivery, or the answer to one that can't be understood.
 func decodeRequest(d *amqp091.Delivery, service string) (*backend.Request, *backend.Error) {
+	if cut := cutRequest(d.Body); cut != nil {
+		return nil, cut
+	}
 	req, refusal := envelope.ParseRequest(d.Type, d.ContentType, texts(d.Headers), d.Body)
 	if refusal != nil {
 		return nil, refusal
@@ -71,7 +74,12 @@ func encodeReply(id string, r *backend.Reply, most int) amqp091.Publishing {
 
 // decodeReply returns the reply in a delivery.
 func decodeReply(d *amqp091.Delivery) *backend.Reply {
-	return envelope.ParseReply(texts(d.Headers), d.Body)
+	r := envelope.ParseReply(texts(d.Headers), d.Body)
+	if v, length := cutOff(d.Body); v != taken && r.Err == nil {
+		r.Body, r.Err = nil, backend.Errorf(backend.ErrResourceExhausted, "a reply of %d bytes; at most %d are allowed", length, backend.MaxMessage).
+			With(backend.OutcomeAnswered)
+	}
+	return r
 }
 
 func table(headers map[string]string) amqp091.Table {

@@ -66,7 +66,7 @@ func (sub *subscription) leave() bool {
 	sub.line = nil
 	if !sub.cancelled && (hurry || !sub.alone || running == 0 && sub.empty) {
 		sub.cancelled = true
-		if sub.ch.Cancel(consumerTag, false) != nil {
+		if sub.ch.Cancel(sub.tag, false) != nil {
 			return true // the channel has ended
 		}
 		return false // what was on its way here still comes

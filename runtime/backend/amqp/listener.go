@@ -32,6 +32,7 @@ type hearing struct {
 	gen        *generation
 	ch         *amqp091.Channel
 	tag        string // of the consumer; "" while there is none, because the window is 0
+	share      *share // of the Conn's room, with the tag
 	window     int    // of the consumer
 	deliveries <-chan amqp091.Delivery
 
@@ -125,6 +126,7 @@ func (l *listener) subscribe(g *generation) (*hearing, error) {
 	h := &hearing{gen: g, ch: ch, window: l.window}
 	l.mu.Unlock()
 	if err = h.consume(l.queue, h.window); err != nil {
+		h.forget()
 		g.dispose(ch)
 		return nil, asError(explainQueue(l.queue, err), backend.ErrUnavailable, "listening", backend.OutcomeNotSent)
 	}
@@ -133,6 +135,7 @@ func (l *listener) subscribe(g *generation) (*hearing, error) {
 
 // consume begins to consume with a window; with one of 0 there is nothing to consume.
 func (h *hearing) consume(queue string, window int) error {
+	h.forget()
 	if window == 0 {
 		h.tag, h.window, h.deliveries = "", 0, nil
 		return nil
@@ -141,11 +144,20 @@ func (h *hearing) consume(queue string, window int) error {
 		return err
 	}
 	tag := newID() // the library keeps a tag's deliveries until they are read, so that the next needs another
+	h.share = h.gen.conn.room.open(tag, maxHintBody, false)
 	deliveries, err := h.ch.Consume(queue, tag, false, false, false, false, nil)
 	if err == nil {
 		h.tag, h.window, h.deliveries = tag, window, deliveries
 	}
 	return err
+}
+
+// forget closes the share of a consumer that has ended.
+func (h *hearing) forget() {
+	if h.share != nil {
+		h.share.close()
+		h.share = nil
+	}
 }
 
 // attend hears until the generation or the channel ends, or the listener is closed.
@@ -185,6 +197,7 @@ func (l *listener) leave(h *hearing) {
 	l.sub = nil
 	l.change()
 	l.mu.Unlock()
+	h.forget()
 	h.gen.dispose(h.ch)
 }
 
@@ -194,9 +207,15 @@ func (l *listener) change() {
 	l.changed = make(chan struct{})
 }
 
+// hold keeps a hint for Next. What is too large for one is dropped.
 func (l *listener) hold(h *hearing, d amqp091.Delivery) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if v, length := cutOff(d.Body); v != taken {
+		l.conn.log.Warn("a message that is no hint was dropped", "queue", l.queue, "bytes", length)
+		h.acks = append(h.acks, d.DeliveryTag)
+		return
+	}
 	h.held = append(h.held, d)
 	l.change()
 }

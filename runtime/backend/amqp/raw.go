@@ -115,7 +115,13 @@ func (r *receiver) receive(ctx context.Context, fn func(context.Context, json.Ra
 			if !ok {
 				return
 			}
-			if fn(ctx, d.Body) != nil {
+			if v, length := cutOff(d.Body); v != taken {
+				r.gen.conn.log.Error("a raw message is too large and was rejected: it is gone unless its queue has a dead-letter exchange",
+					"queue", d.RoutingKey, "bytes", length, "most", backend.MaxMessage)
+				if r.ch.Reject(d.DeliveryTag, false) != nil {
+					return
+				}
+			} else if fn(ctx, d.Body) != nil {
 				r.resting = append(r.resting, rest{d.DeliveryTag, time.Now().Add(redeliverAfter)})
 			} else if r.ch.Ack(d.DeliveryTag, false) != nil {
 				return

@@ -47,6 +47,8 @@ type subscription struct {
 	ch         *amqp091.Channel
 	deliveries <-chan amqp091.Delivery
 	line       []*visit // that wait for a slot, oldest first; at most the prefetch
+	tag        string   // of the consumer
+	share      *share   // of the Conn's room
 	cancelled  bool     // the consumer
 	alone      bool     // no other instance consumes, as last seen while leaving
 	empty      bool     // nothing waited in the queue then
@@ -170,7 +172,8 @@ func (s *serving) subscribe(g *generation) (*subscription, error) {
 	if err != nil {
 		return nil, err
 	}
-	sub := &subscription{serving: s, gen: g, ch: ch, alone: true}
+	sub := &subscription{serving: s, gen: g, ch: ch, alone: true, tag: newID()}
+	sub.share = s.conn.room.open(sub.tag, backend.MaxMessage, true)
 	_, err = ch.QueueDeclare(s.queue, true, true, false, false, callQueueArgs)
 	if err == nil && !there {
 		if e := s.announce(g); e != nil {
@@ -185,16 +188,15 @@ func (s *serving) subscribe(g *generation) (*subscription, error) {
 		err = ch.Qos(min(2*s.endpoint.Concurrency, 65535), 0, false)
 	}
 	if err == nil {
-		sub.deliveries, err = ch.Consume(s.queue, consumerTag, false, false, false, false, nil)
+		sub.deliveries, err = ch.Consume(s.queue, sub.tag, false, false, false, false, nil)
 	}
 	if err != nil {
+		sub.share.close()
 		g.dispose(ch)
 		return nil, asError(explainQueue(s.queue, err), backend.ErrUnavailable, "serving "+s.endpoint.Service, backend.OutcomeUnknown)
 	}
 	return sub, nil
 }
-
-const consumerTag = "calls"
 
 // attend serves until the generation or the channel has ended, or the serving has left.
 func (s *serving) attend(sub *subscription) {
@@ -245,6 +247,10 @@ func (s *serving) attend(sub *subscription) {
 func (sub *subscription) arrive(d amqp091.Delivery) {
 	s := sub.serving
 	v := &visit{sub: sub, tag: d.DeliveryTag, replyTo: d.ReplyTo, id: d.CorrelationId, key: d.AppId + "\x00" + d.CorrelationId}
+	if was, _ := cutOff(d.Body); was == taken {
+		v.size = len(d.Body)
+		sub.share.received(v.size)
+	}
 	var refusal *backend.Error
 	if v.req, refusal = decodeRequest(&d, s.endpoint.Service); refusal != nil {
 		v.refuse(refusal)
@@ -306,6 +312,7 @@ func (sub *subscription) abandon() {
 		v.refuse(errAbandoned)
 	}
 	sub.line = nil
+	sub.share.close()
 	sub.gen.dispose(sub.ch)
 }
 

@@ -4,11 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -28,6 +30,7 @@ const (
 // A target is one broker to try.
 type target struct {
 	url     string // with the password
+	uri     amqp091.URI
 	addr    string
 	vhost   string
 	timeout time.Duration
@@ -51,7 +54,7 @@ func (c *Config) targets() ([]target, error) {
 				"and reserved characters in user and password must be percent-encoded", i+1)
 		}
 		t := target{
-			url: raw, vhost: uri.Vhost, timeout: c.ConnectTimeout,
+			url: raw, uri: uri, vhost: uri.Vhost, timeout: c.ConnectTimeout,
 			addr: net.JoinHostPort(uri.Host, strconv.Itoa(uri.Port)),
 		}
 		if t.timeout <= 0 {
@@ -101,32 +104,38 @@ func (c *Conn) dial(ctx context.Context, t target, name string) (*link, error) {
 	defer cancel()
 	l := &link{}
 	var stop func() bool
+	secure, plain, err := c.secure(t)
+	if err != nil {
+		return nil, err
+	}
 	config := amqp091.Config{
 		Heartbeat:  c.config.Heartbeat,
 		Properties: amqp091.NewConnectionProperties(),
 		// The library's own dialing knows no context, and its Close waits behind a write that hangs: so the socket is ours.
-		Dial: func(network, addr string) (net.Conn, error) {
-			sock, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+		Dial: func(network, _ string) (net.Conn, error) {
+			sock, err := (&net.Dialer{}).DialContext(ctx, network, t.addr)
 			if err != nil {
 				return nil, err
 			}
 			l.sock = newSocket(sock)
 			stop = context.AfterFunc(ctx, func() { _ = sock.Close() })
 			deadline, _ := ctx.Deadline()
-			return l.sock, sock.SetDeadline(deadline)
+			if err := sock.SetDeadline(deadline); err != nil {
+				return nil, err
+			}
+			if secure == nil {
+				return newSieve(l.sock, c.room), nil
+			}
+			client := tls.Client(l.sock, secure)
+			return newSieve(client, c.room), client.Handshake()
 		},
 	}
 	if config.Heartbeat == 0 {
 		config.Heartbeat = defaultHeartbeat
 	}
-	if c.config.TLS != nil {
-		config.TLSClientConfig = c.config.TLS.Clone()
-	} else if strings.HasPrefix(t.url, "amqps:") && !strings.Contains(t.url, "?") {
-		config.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
 	config.Properties["product"] = "afgen"
 	config.Properties["connection_name"] = name
-	conn, err := amqp091.DialConfig(t.url, config)
+	conn, err := amqp091.DialConfig(plain, config)
 	if err == nil && !stop() { // the time was up between
 		_ = conn.Close()
 		err = ctx.Err()
@@ -149,6 +158,49 @@ func (c *Conn) dial(ctx context.Context, t target, name string) (*link, error) {
 	l.closes = conn.NotifyClose(make(chan *amqp091.Error, 1))
 	l.blocked = conn.NotifyBlocked(make(chan amqp091.Blocking, 16))
 	return l, nil
+}
+
+// secure returns the configuration of TLS with a target, nil for none, and the URL for the library, which is to do the rest: what it
+// reads has passed a sieve, and so was deciphered before.
+func (c *Conn) secure(t target) (*tls.Config, string, error) {
+	rest, ok := strings.CutPrefix(t.url, "amqps:")
+	if !ok {
+		return nil, t.url, nil
+	}
+	config := c.config.TLS.Clone()
+	if config == nil {
+		var err error
+		if config, err = tlsOf(t.uri); err != nil {
+			return nil, "", t.explain(err)
+		}
+	}
+	if config.ServerName == "" {
+		config.ServerName = t.uri.Host
+	}
+	return config, "amqp:" + rest, nil
+}
+
+// tlsOf returns the configuration that the parameters of an amqps:// URL amount to.
+func tlsOf(uri amqp091.URI) (*tls.Config, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: uri.ServerName}
+	if uri.CACertFile != "" {
+		pem, err := os.ReadFile(uri.CACertFile)
+		if err != nil {
+			return nil, fmt.Errorf("the CA's certificates: %w", err)
+		}
+		config.RootCAs = x509.NewCertPool()
+		if !config.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("the CA's certificates: %s has none", uri.CACertFile)
+		}
+	}
+	if uri.CertFile != "" && uri.KeyFile != "" {
+		pair, err := tls.LoadX509KeyPair(uri.CertFile, uri.KeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("the client's certificate: %w", err)
+		}
+		config.Certificates = []tls.Certificate{pair}
+	}
+	return config, nil
 }
 
 // A socket is a connection that knows when something was last read from it.

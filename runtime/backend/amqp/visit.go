@@ -24,6 +24,7 @@ type visit struct {
 	replyTo string
 	id      string // correlation
 	key     string
+	size    int // of its body, which takes of the Conn's room until it is freed; guarded
 
 	cancel   context.CancelCauseFunc // while it runs; guarded
 	dropped  bool                    // the caller gave up before it began; guarded
@@ -57,12 +58,23 @@ func (v *visit) end() {
 	v.answer(&backend.Reply{ // unless it has answered, as it must
 		Err: backend.NewError(backend.ErrInternal, "the handler gave no answer").With(backend.OutcomeAnswered),
 	})
+	v.free()
 	s := v.sub.serving
 	s.mu.Lock()
 	s.slots--
 	s.running--
 	s.mu.Unlock()
 	s.poke()
+}
+
+// free gives back the room that the request takes.
+func (v *visit) free() {
+	s := v.sub.serving
+	s.mu.Lock()
+	size := v.size
+	v.size = 0
+	s.mu.Unlock()
+	s.conn.room.free(size)
 }
 
 // answer publishes the reply, and then lets the request be acknowledged. It returns when the reply is written: the slot is
@@ -125,6 +137,7 @@ func (v *visit) drop() {
 	}
 	v.forget()
 	s.mu.Unlock()
+	v.free()
 	v.acknowledge()
 }
 
@@ -136,6 +149,7 @@ func (v *visit) aside(f func()) {
 	s.mu.Unlock()
 	go func() {
 		defer func() {
+			v.free()
 			s.mu.Lock()
 			s.running--
 			s.mu.Unlock()

@@ -1,0 +1,268 @@
+package amqp
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A stream is what a broker sends.
+type stream struct{ bytes.Buffer }
+
+func (s *stream) frame(kind byte, channel uint16, payload []byte) {
+	s.WriteByte(kind)
+	_ = binary.Write(s, binary.BigEndian, channel)
+	_ = binary.Write(s, binary.BigEndian, uint32(len(payload)))
+	s.Write(payload)
+	s.WriteByte(frameEnd)
+}
+
+// begin sends the method and the header of a message.
+func (s *stream) begin(channel uint16, tag string, length int) {
+	method := binary.BigEndian.AppendUint32(nil, deliver)
+	method = append(append(method, byte(len(tag))), tag...)
+	s.frame(frameMethod, channel, append(method, "the rest"...))
+	header := append([]byte{0, 60, 0, 0}, binary.BigEndian.AppendUint64(nil, uint64(length))...)
+	s.frame(frameHeader, channel, append(header, "properties"...))
+}
+
+func (s *stream) message(channel uint16, tag string, body []byte, pieces ...int) {
+	s.begin(channel, tag, len(body))
+	for _, n := range pieces {
+		s.frame(frameBody, channel, body[:n])
+		body = body[n:]
+	}
+	if len(body) > 0 {
+		s.frame(frameBody, channel, body)
+	}
+}
+
+// A readConn is a connection of which only reading matters.
+type readConn struct {
+	net.Conn
+	io.Reader
+}
+
+func (c readConn) Read(b []byte) (int, error) { return c.Reader.Read(b) }
+
+// Whatever the pieces are in which bytes arrive, large bodies are replaced, and all else passes as it was sent.
+func TestSieveReplacesLargeBodies(t *testing.T) {
+	large, small := bytes.Repeat([]byte("x"), backend.MaxMessage+1), bytes.Repeat([]byte("y"), 1000)
+	var sent, want stream
+	for _, s := range []*stream{&sent, &want} {
+		s.frame(frameHeartbeat, 0, nil)
+		s.message(1, "a", small, 600)
+		s.message(1, "a", nil)
+	}
+	// Two contents at once, on two channels.
+	sent.begin(1, "a", len(large))
+	sent.frame(frameBody, 1, large[:1<<20])
+	sent.message(2, "b", small)
+	sent.frame(frameBody, 1, large[1<<20:])
+	want.message(1, "a", cutBody(tooLarge, uint64(len(large))))
+	want.message(2, "b", small)
+	// One that a method interrupts: the channel was closed.
+	sent.begin(1, "a", len(large))
+	sent.frame(frameBody, 1, large[:10])
+	want.message(1, "a", cutBody(tooLarge, uint64(len(large))))
+	for _, s := range []*stream{&sent, &want} {
+		s.frame(frameMethod, 1, []byte{0, 20, 0, 41})
+		s.message(1, "a", small)
+		s.WriteString("AMQP\x00\x00\x09\x01 and so on")
+	}
+	for name, reader := range map[string]func(io.Reader) io.Reader{
+		"whole": func(r io.Reader) io.Reader { return r }, "halves": iotest.HalfReader,
+		"with the error": iotest.DataErrReader,
+	} {
+		got, err := io.ReadAll(newSieve(readConn{Reader: reader(bytes.NewReader(sent.Bytes()))}, nil))
+		if err != nil || !bytes.Equal(got, want.Bytes()) {
+			t.Errorf("%s: %d bytes, want %d; %v", name, len(got), want.Len(), err)
+		}
+	}
+	got, err := io.ReadAll(iotest.OneByteReader(newSieve(readConn{Reader: iotest.OneByteReader(bytes.NewReader(sent.Bytes()))}, nil)))
+	if err != nil || !bytes.Equal(got, want.Bytes()) {
+		t.Errorf("bytes: %d bytes, want %d; %v", len(got), want.Len(), err)
+	}
+}
+
+// What a broker sends in error is passed on, and never makes the sieve fail.
+func FuzzSieve(f *testing.F) {
+	var s stream
+	s.message(1, "a", []byte("body"))
+	f.Add(s.Bytes())
+	f.Add([]byte{frameHeader, 0, 1, 0, 0, 0, 12, 0, 60, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, frameEnd})
+	f.Add([]byte{frameMethod, 0, 1, 0xff, 0xff, 0xff, 0xff, 0, 60, 0, 60, 255})
+	f.Fuzz(func(t *testing.T, sent []byte) {
+		got, _ := io.ReadAll(newSieve(readConn{Reader: bytes.NewReader(sent)}, nil))
+		if len(got) > len(sent)+100*(1+bytes.Count(sent, []byte{frameHeader})) {
+			t.Errorf("%d bytes came of %d", len(got), len(sent))
+		}
+	})
+}
+
+// A room lets in what fits, and has all of it back in the end.
+func TestRoomHoldsNoMoreThanItHas(t *testing.T) {
+	r := &room{most: 100, consumers: map[string]*share{}}
+	a, b := r.open("a", 80, true), r.open("b", 10, false)
+	for i, c := range []struct {
+		tag    string
+		length uint64
+		want   verdict
+	}{
+		{"a", 81, tooLarge}, {"a", 60, taken}, {"a", 41, noRoom}, {"a", 40, taken}, {"a", 0, taken}, {"a", 1, noRoom},
+		{"b", 10, taken}, {"b", 11, tooLarge}, {"", 1000, taken}, {"", backend.MaxMessage + 1, tooLarge},
+	} {
+		if got := r.take(c.tag, c.length); got != c.want {
+			t.Errorf("%d: %q, want %q", i, got, c.want)
+		}
+	}
+	a.received(60)
+	a.close()
+	b.close()
+	if r.held != 60 || len(r.consumers) != 0 {
+		t.Errorf("%d held, %d consumers", r.held, len(r.consumers))
+	}
+	if r.free(60); r.held != 0 {
+		t.Errorf("%d held", r.held)
+	}
+}
+
+// A body that is too large is never read: what is made of it says so, and what comes after it is not held up.
+func TestLargeBodiesAreRefusedUnread(t *testing.T) {
+	url := devstack.AMQP(t)
+	service, queue := devstack.Name(t), devstack.Name(t)
+	c, foreign := dial(t, url), bare(t, url)
+	serve(t, c, service, 1, echo)
+	large := bytes.Repeat([]byte("x"), backend.MaxMessage+1)
+
+	replies, err := foreign.Consume(replyTo, "", true, false, false, false, nil)
+	must(t, err)
+	msg := encodeRequest(request(service), "1", 1<<40)
+	msg.Body, msg.ReplyTo = large, replyTo
+	must(t, foreign.PublishWithContext(t.Context(), exchangeCalls, service, true, false, msg))
+	d := <-replies
+	r := decodeReply(&d)
+	if r.Err == nil || r.Err.Code != backend.ErrResourceExhausted || !strings.Contains(r.Err.Message, fmt.Sprint(len(large))) {
+		t.Errorf("reply %+v", r)
+	}
+	if _, err := c.Calls().Call(t.Context(), request(service)); err != nil {
+		t.Error(err)
+	}
+
+	tr := c.Transport()
+	must(t, tr.Send(t.Context(), queue, json.RawMessage(`1`)))
+	hinted, err := tr.Hint(t.Context(), queue, []string{"first"})
+	must(t, err)
+	if !hinted[0] {
+		t.Error("the hint was not taken")
+	}
+	must(t, foreign.Confirm(false))
+	for key, body := range map[string][]byte{prefixRaw + queue: large, prefixHints + queue: large[:maxHintBody+1]} {
+		confirmed, err := foreign.PublishWithDeferredConfirmWithContext(t.Context(), "", key, true, false, amqp091.Publishing{Body: body})
+		must(t, err)
+		confirmed.Wait()
+	}
+	must(t, tr.Send(t.Context(), queue, json.RawMessage(`2`)))
+	_, err = tr.Hint(t.Context(), queue, []string{"last"})
+	must(t, err)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var got []string
+	_ = tr.Receive(ctx, queue, func(_ context.Context, body json.RawMessage) error {
+		if got = append(got, string(body)); string(body) == `2` {
+			cancel()
+		}
+		return nil
+	})
+	if fmt.Sprint(got) != "[1 2]" {
+		t.Errorf("received %.100q", got)
+	}
+	l, err := tr.Listen(t.Context(), queue, 10)
+	must(t, err)
+	defer func() { must(t, l.Close()) }()
+	for _, want := range []string{"first", "last"} {
+		hints, err := l.Next(t.Context(), 1)
+		must(t, err)
+		if hints[0].ID != want {
+			t.Errorf("hint %.100q, want %q", hints[0].ID, want)
+		}
+		hints[0].Done()
+	}
+}
+
+// now returns how many bytes of requests a Conn holds.
+func (r *room) now() int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held
+}
+
+// Requests are refused when those that are held take all the room, whatever the prefetch is, and taken again when they have ended.
+func TestRequestsAreBoundedByBytes(t *testing.T) {
+	const size, fit = 100 << 10, 3
+	url, service := devstack.AMQP(t), devstack.Name(t)
+	c, caller := dial(t, url), dial(t, url)
+	c.room.most = fit*size + size/2
+	_, began, release := hold(t, c, service, 4)
+	ask := func() chan result {
+		req := request(service)
+		req.Body = json.RawMessage(`"` + strings.Repeat("x", size-2) + `"`)
+		return calling(t.Context(), caller, req)
+	}
+	var running []chan result
+	for range fit {
+		running = append(running, ask())
+		<-began
+	}
+	for range 10 {
+		r := <-ask()
+		wantError(t, r.err, backend.ErrUnavailable, backend.OutcomeNotSent)
+		if r.err != nil && !strings.Contains(r.err.Error(), "no room") {
+			t.Error(r.err)
+		}
+	}
+	if n := c.room.now(); n != fit*size {
+		t.Errorf("%d bytes are held by %d requests of %d", n, fit, size)
+	}
+	close(release)
+	for _, r := range running {
+		if r := <-r; r.err != nil {
+			t.Error(r.err)
+		}
+	}
+	eventually(t, "all room is free", func() bool { return c.room.now() == 0 })
+	if r := <-ask(); r.err != nil {
+		t.Error(r.err)
+	}
+}
+
+// What is held when a connection is lost is given back: at once if it was on its way, else when its handler has ended.
+func TestRoomIsGivenBackAfterALostConnection(t *testing.T) {
+	url, service := devstack.AMQP(t), devstack.Name(t)
+	c, caller := dial(t, url), dial(t, url)
+	_, began, release := hold(t, c, service, 2)
+	for range 4 { // two run, and two wait for a slot
+		calling(t.Context(), caller, request(service))
+	}
+	<-began
+	<-began
+	all := 4 * int64(len(request(service).Body))
+	eventually(t, "all requests are held", func() bool { return c.room.now() == all })
+	c.await(t.Context(), nil).end(backend.NewError(backend.ErrUnavailable, "cut"))
+	eventually(t, "the requests that come again are held, too", func() bool { return c.room.now() > all/2 })
+	close(release)
+	eventually(t, "all room is free", func() bool { return c.room.now() == 0 })
+}
