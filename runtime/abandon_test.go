@@ -20,12 +20,52 @@ func stuckUntil(release <-chan struct{}) { <-release }
 func wantStuck(t *testing.T, lines *log, task string) {
 	t.Helper()
 	r := lines.record(t, "a handler ignores its context; its attempt is settled without it")
-	stack, _ := r["stack"].(string)
-	header, frames, _ := strings.Cut(stack, "\n")
-	if r["task"] != task || !strings.HasPrefix(header, "goroutine ") || !strings.Contains(header, "[chan receive") ||
-		!strings.HasPrefix(frames, "github.com/afgen/afgen/runtime_test.stuckUntil(") || strings.Contains(stack, "afgen/runtime.") {
-		t.Errorf("task %v is stuck at\n%s", r["task"], stack)
+	if r["task"] != task {
+		t.Errorf("the log tells of task %v", r["task"])
 	}
+	wantStuckIn(t, r["stack"])
+}
+
+// wantStuckIn checks that a stack is one of a handler in stuckUntil, without afgen's frames.
+func wantStuckIn(t *testing.T, logged any) {
+	t.Helper()
+	stack, _ := logged.(string)
+	header, frames, _ := strings.Cut(stack, "\n")
+	if !strings.HasPrefix(header, "goroutine ") || !strings.Contains(header, "[chan receive") ||
+		!strings.HasPrefix(frames, "github.com/afgen/afgen/runtime_test.stuckUntil(") || strings.Contains(stack, "afgen/runtime.") {
+		t.Errorf("a handler is stuck at\n%s", stack)
+	}
+}
+
+// A receiver that ignores a shutdown is logged with its stack, too.
+func TestReceiverThatIgnoresAShutdown(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var lines log
+		app := open(t, memory.New(), lines.option())
+		start(t, app)
+		if err := app.Send(t.Context(), "q", 1); err != nil {
+			t.Fatal(err)
+		}
+		release := make(chan struct{})
+		ended := make(chan error)
+		go func() {
+			ended <- app.Receive(t.Context(), "q", func(context.Context, json.RawMessage) error {
+				stuckUntil(release)
+				return nil
+			})
+		}()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := app.Shutdown(ctx); err == nil || !strings.Contains(err.Error(), "1 raw messages") {
+			t.Errorf("Shutdown: %v", err)
+		}
+		wantStuckIn(t, lines.record(t, "a receiver ignores its context; its message comes again")["stack"])
+		close(release)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Handlers that ignore the ends of their contexts are counted where an operator looks, until they return.

@@ -324,7 +324,7 @@ func (a *App) drain(ctx context.Context, servings []backend.Serving) []error {
 			grace, cancel := outlast(ctx, abandonAfter)
 			defer cancel()
 			if err := s.Drain(grace); err != nil {
-				a.log.Error("handlers ignore their context; abandoned", "error", err)
+				a.log.Error("handlers ignore their context; abandoned", "error", err, "stacks", a.served[i].server.stuck())
 			}
 		})
 	}

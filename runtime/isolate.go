@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"reflect"
-	goruntime "runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -227,7 +225,7 @@ func logHung(log *slog.Logger, cause error, p *child.Process, exit *child.ExitEr
 }
 
 // handleHereName is the function that is on the stack of a handler in a child.
-var handleHereName = goruntime.FuncForPC(reflect.ValueOf((*App).handleHere).Pointer()).Name()
+var handleHereName = stack.Name((*App).handleHere)
 
 // drainsSoon reports whether the App drains, now or within a second. A supervisor that sends SIGTERM to all processes of a
 // service reaches a child before its parent at times.

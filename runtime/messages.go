@@ -3,11 +3,13 @@ package runtime
 import (
 	"context"
 	"encoding/json"
+	"strings"
 	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/stack"
 )
 
 // How long a receiver rests after it has refused a message, besides what the backend lets the message itself rest: it
@@ -162,6 +164,9 @@ func (r *receiver) contain(body json.RawMessage) (err error) {
 	return sound(r.fn(r.ctx, body))
 }
 
+// stuck returns the stack of fn, if it runs.
+func (r *receiver) stuck() []string { return stack.On(stack.Name((*receiver).handle), r, 1) }
+
 // receivers are those of an App.
 type receivers struct {
 	mu      sync.Mutex
@@ -214,6 +219,18 @@ func (s *receivers) handling() map[string]int {
 	return n
 }
 
+// some returns receivers that have not ended, at most most.
+func (s *receivers) some(most int) (some []*receiver) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for r := range s.active {
+		if len(some) < most {
+			some = append(some, r)
+		}
+	}
+	return some
+}
+
 // drain waits until ctx ends for the messages in hand, then ends the contexts of their handlers and waits a moment longer.
 func (s *receivers) drain(ctx context.Context) error {
 	left := make(chan struct{})
@@ -237,6 +254,9 @@ func (s *receivers) drain(ctx context.Context) error {
 	select {
 	case <-left:
 	case <-grace.Done():
+		for _, r := range s.some(maxStacks) {
+			LoggerFrom(r.ctx).Error("a receiver ignores its context; its message comes again", "stack", strings.Join(r.stuck(), ""))
+		}
 	}
 	if n == 0 {
 		return nil

@@ -299,7 +299,7 @@ func outcome(t Task) error {
 	switch {
 	case !t.Status.Final():
 		return Errorf(ErrFailedPrecondition, "task %s is %s", t.ID, t.Status)
-	case t.Status == backend.StatusSuccess: // an earlier attempt may have left its error
+	case t.Status == backend.StatusSuccess: // one that an older version has stored may have the error of an earlier attempt
 		return nil
 	case t.Error == nil:
 		return Errorf(ErrUnknown, "task %s is %s", t.ID, t.Status).With(OutcomeAnswered)

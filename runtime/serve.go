@@ -138,6 +138,9 @@ func contain(h Handler) Handler {
 	}
 }
 
+// stuck returns the stacks of handlers that run.
+func (s *server) stuck() []string { return stack.On(stack.Name((*server).handle), s, maxStacks) }
+
 // A panicError is a panic in user code. The log has its value and its stack, the error of a task its value and where it
 // was. Its text has neither, since that is what the caller of a method gets.
 type panicError struct{ stack.Panic }

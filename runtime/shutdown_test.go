@@ -181,7 +181,7 @@ func TestShutdownAbandonsHandlersThatIgnoreTheirContext(t *testing.T) {
 		release := make(chan struct{})
 		var lines log
 		app := serve(t, memory.New(), func(context.Context, int) (int, error) {
-			<-release
+			stuckUntil(release)
 			return 0, nil
 		}, lines.option())
 		results := make(chan error, 1)
@@ -199,9 +199,11 @@ func TestShutdownAbandonsHandlersThatIgnoreTheirContext(t *testing.T) {
 		if took := time.Since(begun); took != 2*time.Second {
 			t.Errorf("took %v", took)
 		}
-		if !strings.Contains(lines.String(), "abandoned") {
-			t.Errorf("log: %s", lines.String())
+		stacks, _ := lines.record(t, "handlers ignore their context; abandoned")["stacks"].([]any)
+		if len(stacks) != 1 {
+			t.Fatalf("the log has the stacks %q", stacks)
 		}
+		wantStuckIn(t, stacks[0])
 		wantError(t, <-results, af.ErrUnavailable, af.OutcomeUnknown, "shut down during a call")
 		close(release)
 	})

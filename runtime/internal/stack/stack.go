@@ -67,19 +67,39 @@ func ID() int64 {
 // Of returns the stacks of those of the goroutines ids that run, cut. It stops the program for as long as it takes to write
 // down the stacks of all goroutines, at most 32 MiB: what doesn't fit is not found.
 func Of(ids ...int64) map[int64]string {
-	dump := make([]byte, min(max(64<<10, goruntime.NumGoroutine()<<11), maxDump))
-	n := goruntime.Stack(dump, true)
-	if n == len(dump) && n < maxDump {
-		dump = make([]byte, maxDump)
-		n = goruntime.Stack(dump, true)
-	}
 	found := map[int64]string{}
-	for text := range goroutines(dump[:n]) {
+	for text := range goroutines(dump()) {
 		if id := idOf(text); slices.Contains(ids, id) {
 			found[id] = whole(text)
 		}
 	}
 	return found
+}
+
+// On returns the stacks, cut, of at most most goroutines that a method is on, given by its name, with a receiver, which is a
+// pointer. One whose receiver the dump doesn't show is not found. It costs as much as [Of].
+func On(method string, receiver any, most int) (found []string) {
+	call := fmt.Sprintf("\n%s(%p", method, receiver)
+	for text := range goroutines(dump()) {
+		if len(found) < most && strings.Contains(text, call) {
+			found = append(found, whole(text))
+		}
+	}
+	return found
+}
+
+// Name returns the name of a function as stacks have it.
+func Name(f any) string { return goruntime.FuncForPC(reflect.ValueOf(f).Pointer()).Name() }
+
+// dump returns the stacks of all goroutines.
+func dump() []byte {
+	b := make([]byte, min(max(64<<10, goruntime.NumGoroutine()<<11), maxDump))
+	n := goruntime.Stack(b, true)
+	if n == len(b) && n < maxDump {
+		b = make([]byte, maxDump)
+		n = goruntime.Stack(b, true)
+	}
+	return b[:n]
 }
 
 // Running returns the stack, cut, of the first goroutine in a dump that a function of this name is on, such as

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	goruntime "runtime"
 	"strings"
+	"sync"
 	"testing"
 	"unicode/utf8"
 )
@@ -144,5 +145,35 @@ func TestStackOfAGoroutine(t *testing.T) {
 	<-ended
 	if all := Of(id); len(all) != 0 {
 		t.Errorf("it has ended: %v", all)
+	}
+}
+
+type waiter struct{ begun, end chan bool }
+
+//go:noinline
+func (w *waiter) handle() {
+	w.begun <- true
+	<-w.end
+}
+
+func TestStacksOfAMethod(t *testing.T) {
+	name := Name((*waiter).handle)
+	first, second := &waiter{make(chan bool), make(chan bool)}, &waiter{make(chan bool), make(chan bool)}
+	var all sync.WaitGroup
+	for _, w := range []*waiter{first, first, first, second} {
+		all.Go(w.handle)
+		<-w.begun
+	}
+	if got := On(name, first, 2); len(got) != 2 || !strings.Contains(got[0], ".(*waiter).handle(") {
+		t.Errorf("%s of the first: %q", name, got)
+	}
+	if got := On(name, second, 2); len(got) != 1 {
+		t.Errorf("%s of the second: %q", name, got)
+	}
+	close(first.end)
+	close(second.end)
+	all.Wait()
+	if got := On(name, first, 2); len(got) != 0 {
+		t.Errorf("they have ended: %q", got)
 	}
 }
