@@ -37,6 +37,9 @@ type pool struct {
 	skip    []backend.Version     // versions.go
 	fitted  time.Time             // the last claim with a Fingerprint
 
+	owed  bool          // the last promotion left tasks without a hint, or may have
+	spent chan struct{} // of capacity 1: all hints have been followed while owed was set
+
 	wake chan struct{} // something above has changed
 	work chan *attempt // to goroutines that have nothing to do
 }
@@ -58,7 +61,7 @@ const (
 func newPool(ctx context.Context, e *engine, w WorkerSpec) (*pool, error) {
 	p := &pool{
 		e: e, spec: w, byID: e.ports.Transport.Ids(), networks: backend.Networks(e.app.instance.IP),
-		running: map[claimed]*attempt{}, wake: make(chan struct{}, 1), work: make(chan *attempt), idle: make(chan struct{}), look: true, looked: time.Now(),
+		running: map[claimed]*attempt{}, wake: make(chan struct{}, 1), spent: make(chan struct{}, 1), work: make(chan *attempt), idle: make(chan struct{}), look: true, looked: time.Now(),
 	}
 	p.spec.Max = max(w.Max, 1)
 	if w.MaxCrashes <= 0 {
@@ -210,7 +213,12 @@ func (p *pool) reason() (free int, hints []backend.Hint, ok bool) {
 	overdue := p.urgent || time.Since(p.looked) >= netEvery
 	if n := min(free, len(p.hinted)); n > 0 && !overdue {
 		hints = append(hints, p.hinted[:n]...)
-		p.hinted = p.hinted[n:]
+		if p.hinted = p.hinted[n:]; len(p.hinted) == 0 && p.owed {
+			select {
+			case p.spent <- struct{}{}:
+			default:
+			}
+		}
 		return free, hints, true
 	}
 	p.look, p.urgent, p.looked = false, false, time.Now()
@@ -414,27 +422,44 @@ func (p *pool) drain(ctx context.Context) int {
 	return n
 }
 
-// dispatch sends the hints that are owed and fails what has missed its deadline.
+// dispatch sends the hints that are owed and fails what has missed its deadline: each second, and as soon as the hints are
+// followed while more are owed, so that a backlog larger than the transport holds is worked off at the pace of the worker.
 func (p *pool) dispatch(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for {
-		wait := jitter(time.Second)
-		if next := p.promote(ctx); next > 0 {
-			wait = min(wait, next)
-		}
-		if !sleep(ctx, wait) {
+		select {
+		case <-timer.C:
+		case <-p.spent:
+			if most := p.mayHint(ctx); most > 0 {
+				p.promote(ctx, most)
+			}
+			continue // the timer goes on: deadlines are looked at each second
+		case <-ctx.Done():
 			return
 		}
+		wait := jitter(time.Second)
+		if next := p.promote(ctx, p.mayHint(ctx)); next > 0 {
+			wait = min(wait, next)
+		}
+		timer.Reset(wait)
 	}
 }
 
-// promote hints as many tasks as the transport should hold, and returns when the next one is due.
-func (p *pool) promote(ctx context.Context) time.Duration {
-	most := 0
-	if p.byID {
-		if depth, err := p.e.ports.Transport.Depth(ctx, p.spec.Name); err == nil && depth < p.window()/2 {
-			most = p.window() - depth
-		}
+// mayHint returns how many hints the transport should hold more.
+func (p *pool) mayHint(ctx context.Context) int {
+	if !p.byID {
+		return 0
 	}
+	depth, err := p.e.ports.Transport.Depth(ctx, p.spec.Name)
+	if err != nil || depth >= p.window()/2 {
+		return 0
+	}
+	return p.window() - depth
+}
+
+// promote hints up to most tasks, and returns when the next one is due.
+func (p *pool) promote(ctx context.Context, most int) time.Duration {
 	var ids []string
 	var failed []Task
 	var next time.Duration
@@ -446,6 +471,9 @@ func (p *pool) promote(ctx context.Context) time.Duration {
 		p.e.log.Debug("nothing dispatched", "queue", p.spec.Name, "error", err)
 	}
 	p.e.ended(ctx, failed)
+	p.mu.Lock()
+	p.owed = p.byID && len(ids) == most
+	p.mu.Unlock()
 	if len(ids) > 0 {
 		p.e.wake(p.spec.Name, ids)
 	}

@@ -1,0 +1,80 @@
+package runtime_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/afgen/afgen/internal/fault"
+	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend/memory"
+)
+
+// A backlog that is larger than what the transport holds in hints is worked off at the pace of its worker.
+func TestBacklogBeyondTheHintsIsWorkedOff(t *testing.T) {
+	const tasks = 10_000
+	for name, submit := range map[string]func(t *testing.T, q af.Queue[int, int]){
+		"submitted": func(t *testing.T, q af.Queue[int, int]) { must(q.SubmitMany(t.Context(), make([]int, tasks)))(t) },
+		"stored": func(t *testing.T, q af.Queue[int, int]) {
+			for range tasks {
+				must(q.Store(t.Context(), 1))(t)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				done := make(chan bool, tasks)
+				_, q := work(t, memory.New(memory.HintIDs(4096)), jobWorker, func(context.Context, int) (int, error) {
+					time.Sleep(time.Millisecond)
+					done <- true
+					return 0, nil
+				})
+				begun := time.Now()
+				submit(t, q)
+				for range tasks {
+					<-done
+				}
+				if took := time.Since(begun); took > 5*time.Second { // four at a time: at best 2.5 s
+					t.Errorf("it took %v", took)
+				}
+			})
+		})
+	}
+}
+
+// When a process dies more hints come back than a queue takes. Nothing is lost by that, or waits for long.
+func TestMoreHintsComeBackThanAQueueTakes(t *testing.T) {
+	const tasks, running = 9000, 4500
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New(memory.HintIDs(4096)))
+		large := jobWorker
+		large.Max = running
+		var begun, done atomic.Int64
+		victim, _ := process(t, world, fault.Plan{}, large, func(ctx context.Context, n int) (int, error) {
+			begun.Add(1)
+			<-ctx.Done()
+			return 0, ctx.Err()
+		})
+		_, q := process(t, world, fault.Plan{}, jobWorker, nil)
+		must(q.SubmitMany(t.Context(), make([]int, tasks)))(t)
+		for begun.Load() < running {
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		process(t, world, fault.Plan{}, jobWorker, func(context.Context, int) (int, error) {
+			time.Sleep(time.Millisecond)
+			done.Add(1)
+			return 0, nil
+		})
+		victim.Crash()
+		died := time.Now()
+		for done.Load() < tasks && time.Since(died) < 20*time.Second { // about 3 s until it is declared dead, and 1 ms × 9,000 / 4
+			time.Sleep(100 * time.Millisecond)
+		}
+		if n := done.Load(); n != tasks {
+			t.Errorf("%d tasks of %d have run %v after the death of their process", n, tasks, time.Since(died))
+		}
+	})
+}
