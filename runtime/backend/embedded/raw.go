@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -79,16 +80,24 @@ func (t *transport) take(ctx context.Context, queue string) (m *message, rest ti
 		}
 		return nil, min(rest, lookAgain), nil
 	}
-	m, err = write(ctx, t.db.writer, func(tx *tx) (*message, error) {
+	var took *message // the writer's until it is done
+	err = change(ctx, t.db.writer, func(tx *tx) error {
 		var m message
 		found, err := tx.row("SELECT id, body FROM raw WHERE queue = ? AND taken IS NULL AND rests <= ? ORDER BY id LIMIT 1",
 			[]any{queue, tx.now}, &m.id, (*[]byte)(&m.body))
-		if err != nil || !found {
-			return nil, err
+		if took = nil; err != nil || !found {
+			return err
 		}
-		return &m, tx.exec("UPDATE raw SET taken = ? WHERE id = ?", tx.peer, m.id)
+		took = &m
+		return tx.exec("UPDATE raw SET taken = ? WHERE id = ?", tx.peer, m.id)
 	})
-	return m, 0, err
+	if err == nil {
+		return took, 0, nil
+	}
+	if errors.Is(err, errStillWriting) && t.db.writer.caughtUp() == nil && took != nil { // nobody would handle it
+		t.done(took.id, false, 0)
+	}
+	return nil, 0, err
 }
 
 // handle gives a message to fn, and puts it back unless fn returns nil, however fn ends.

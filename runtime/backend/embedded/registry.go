@@ -164,6 +164,11 @@ func (r *registry) offer(ctx context.Context, o offer, facts string, more func(*
 			}
 			return tx.registered()
 		})
+		if errors.Is(err, errStillWriting) { // it may be written yet, and nobody would take it back
+			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
+			defer cancel()
+			err = errors.Join(err, r.takeBack(undo, o, noMore))
+		}
 		if err != nil {
 			return err
 		}
@@ -180,6 +185,11 @@ func (r *registry) withdraw(ctx context.Context, o offer, more func(*tx) error) 
 		return nil
 	}
 	delete(r.offers, o)
+	return r.takeBack(ctx, o, more)
+}
+
+// takeBack deletes an offer from the file.
+func (r *registry) takeBack(ctx context.Context, o offer, more func(*tx) error) error {
 	return change(ctx, r.db.writer, func(tx *tx) error {
 		if err := tx.exec("DELETE FROM offer WHERE kind = ? AND name = ? AND peer = ?", o.kind, o.name, r.self); err != nil {
 			return err

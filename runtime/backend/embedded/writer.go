@@ -128,7 +128,7 @@ func write[R any](ctx context.Context, w *writer, run func(*tx) (R, error)) (R, 
 		if j.state.CompareAndSwap(jobWaits, jobDropped) {
 			return none, alive(ctx)
 		}
-		return none, backend.Errorf(backend.CodeOf(ctx.Err()), "still writing: %w", context.Cause(ctx))
+		return none, backend.Errorf(backend.CodeOf(ctx.Err()), "%w: %w", errStillWriting, context.Cause(ctx))
 	case <-w.ended:
 		select {
 		case err := <-j.done:
@@ -140,6 +140,14 @@ func write[R any](ctx context.Context, w *writer, run func(*tx) (R, error)) (R, 
 			return none, errClosed
 		}
 	}
+}
+
+// errStillWriting is wrapped by the error of a caller that has gone while its job is being done: it may be done yet.
+var errStillWriting = errors.New("still writing")
+
+// caughtUp returns when the jobs before it are done.
+func (w *writer) caughtUp() error {
+	return change(context.Background(), w, func(*tx) error { return nil })
 }
 
 // change is write for what returns nothing.
