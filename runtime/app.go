@@ -182,7 +182,8 @@ func (a *App) checkRegistrations() error {
 // most. It returns nil after a complete drain, and within 3 s after that time whatever handlers and servers do: also if ctx or a
 // signal ends the start, which is no error then. A second signal
 // ends the drain: the contexts of handlers are cancelled, and their tasks run again elsewhere, no attempt or crash charged. A
-// third one kills the process as it would any other.
+// third one kills the process as it would any other. While it runs SIGPIPE kills nothing: if the reader of the standard error is
+// gone, records of the log are lost, and the App goes on. [App.Start] and [App.Shutdown] touch no signals.
 func (a *App) Run(ctx context.Context) error {
 	if a.pipe != nil {
 		return a.runUntil(ctx)
@@ -196,6 +197,7 @@ func (a *App) Run(ctx context.Context) error {
 	defer hurry(nil)
 	release := a.obeySignals(end, hurry)
 	defer release()
+	defer surviveBrokenPipes()()
 	err := a.runUntilEnd(running)
 	draining, cancel := context.WithTimeout(draining, a.settings.drain)
 	defer cancel()

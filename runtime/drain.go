@@ -122,6 +122,14 @@ func (a *App) obeySignals(drain, hurry func(cause error)) (release func()) {
 	}
 }
 
+// surviveBrokenPipes lets writes to a standard output or error whose reader is gone fail with EPIPE until it is released. Without it
+// the first one kills the process: its log must not. It notifies rather than ignores, which processes that are started would inherit.
+func surviveBrokenPipes() (release func()) {
+	unread := make(chan os.Signal, 1)
+	signal.Notify(unread, syscall.SIGPIPE)
+	return func() { signal.Stop(unread) }
+}
+
 // reportDrain logs every few seconds what a drain waits for, until done is closed.
 func (a *App) reportDrain(ctx context.Context, done <-chan struct{}) {
 	tick := time.NewTicker(drainSaysEvery)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -150,4 +151,61 @@ func TestSignals(t *testing.T) {
 			t.Errorf("it ended with %v", err)
 		}
 	})
+}
+
+func init() { children["unread"] = beUnread }
+
+// beUnread is the program that TestRunSurvivesTheEndOfItsLogsReader starts: it logs to its standard error after its input has ended.
+func beUnread() int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	app, err := af.Open(ctx, memory.New(), af.Logger(slog.New(slog.NewTextHandler(os.Stderr, nil))))
+	if err != nil {
+		return 2
+	}
+	registerCalc(app, &calc{double})
+	go func() {
+		for app.Ready() != nil {
+			time.Sleep(time.Millisecond)
+		}
+		fmt.Println("running")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		for range 3 {
+			app.Logger().Info("nobody reads this")
+		}
+		fmt.Println("alive")
+		cancel()
+	}()
+	err = app.Run(ctx)
+	fmt.Println("ended", err)
+	return 0
+}
+
+// The App goes on when what reads its log is gone.
+func TestRunSurvivesTheEndOfItsLogsReader(t *testing.T) {
+	child := testkit.Command("unread")
+	in, inErr := child.StdinPipe()
+	out, outErr := child.StdoutPipe()
+	log, stderr, pipeErr := os.Pipe()
+	if err := errors.Join(inErr, outErr, pipeErr); err != nil {
+		t.Fatal(err)
+	}
+	child.Stderr = stderr
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stuck := time.AfterFunc(time.Minute, func() { _ = child.Process.Kill() })
+	defer stuck.Stop()
+	_ = stderr.Close()
+	var said []string
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		if said = append(said, lines.Text()); len(said) == 1 { // it runs
+			_ = log.Close()
+			_ = in.Close()
+		}
+	}
+	if err := child.Wait(); err != nil || strings.Join(said, ", ") != "running, alive, ended <nil>" {
+		t.Errorf("%v; it said %q", err, said)
+	}
 }

@@ -71,8 +71,9 @@ func (a *App) ownWorker() (*WorkerSpec, error) {
 	return &a.workers[i], nil
 }
 
-// runUntil is Run in a child process. Signals are left as they are.
+// runUntil is Run in a child process. It obeys no signals.
 func (a *App) runUntil(ctx context.Context) error {
+	defer surviveBrokenPipes()() // it has the parent's standard output
 	if err := a.startChild(); err != nil {
 		return err
 	}

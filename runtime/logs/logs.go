@@ -19,7 +19,8 @@
 // # When files can't be written
 //
 // [Open] says so. Later (a full disk, a folder that is gone) the program goes on: records go to the console only, which
-// gets one warning, and another line once the file is written again. What was not written is counted there, and lost.
+// gets one warning, and another line once the file is written again. What was not written is counted there, and lost. If the
+// console can't be written, since its reader is gone, the file tells so in the same way.
 //
 // # Finding what a task has logged
 //
@@ -72,12 +73,14 @@ func Open(o Options) (*Log, error) {
 	if o.Console == nil {
 		o.Console = os.Stderr
 	}
-	console := slog.NewTextHandler(o.Console, &slog.HandlerOptions{Level: o.Level})
-	f, err := openFile(o.Dir, clean(o.Name), o.Keep, slog.New(console))
+	level := &slog.HandlerOptions{Level: o.Level}
+	c := &console{w: o.Console}
+	f, err := openFile(o.Dir, clean(o.Name), o.Keep, slog.New(slog.NewTextHandler(fileConsole{c}, level)))
 	if err != nil {
 		return nil, err
 	}
-	return &Log{slog.NewMultiHandler(console, slog.NewJSONHandler(f, &slog.HandlerOptions{Level: o.Level})), f}, nil
+	c.file = slog.New(slog.NewJSONHandler(f, level))
+	return &Log{slog.NewMultiHandler(slog.NewTextHandler(c, level), slog.NewJSONHandler(f, level)), f}, nil
 }
 
 // Handler returns where records go.

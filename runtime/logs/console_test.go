@@ -1,0 +1,85 @@
+package logs
+
+import (
+	"bytes"
+	"log/slog"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+)
+
+// A breaking writer fails while it is broken.
+type breaking struct {
+	bytes.Buffer
+	broken atomic.Bool
+}
+
+func (b *breaking) Write(p []byte) (int, error) {
+	if b.broken.Load() {
+		return 0, os.ErrClosed
+	}
+	return b.Buffer.Write(p)
+}
+
+// A console whose reader is gone is one warning in the file, and a line with the number of lost records when it is back.
+func TestConsoleThatIsGoneIsOneWarning(t *testing.T) {
+	dir := t.TempDir()
+	var w breaking
+	l, err := Open(Options{Dir: dir, Console: &w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	log := slog.New(l.Handler())
+	log.Info("one")
+	w.broken.Store(true)
+	for range 100 {
+		log.Info("unseen")
+	}
+	w.broken.Store(false)
+	log.Info("two")
+	log.Info("three")
+	file := strings.Join(linesIn(t, dir), "\n")
+	for text, want := range map[string]int{
+		`"msg":"unseen"`: 100, "console can't be written": 1, `"level":"WARN"`: 1, `"msg":"the console is written again","lost":100`: 1,
+	} {
+		if n := strings.Count(file, text); n != want {
+			t.Errorf("%d times %s, want %d, in\n%s", n, text, want, file)
+		}
+	}
+	if got := w.String(); strings.Contains(got, "unseen") || strings.Count(got, "\n") != 3 {
+		t.Errorf("the console:\n%s", got)
+	}
+}
+
+// If neither can be written, logging goes on, and nothing waits for itself.
+func TestConsoleAndFileThatAreGone(t *testing.T) {
+	dir := t.TempDir()
+	var w breaking
+	l, err := Open(Options{Dir: dir, Console: &w})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	log := slog.New(l.Handler())
+	working := l.file.out
+	gone, err := os.Open(l.Path()) // not for writing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer gone.Close()
+	l.file.out = gone
+	w.broken.Store(true)
+	log.Info("lost")
+	log.Info("lost")
+	w.broken.Store(false)
+	log.Info("console only")
+	l.file.out = working
+	log.Info("both")
+	file := strings.Join(linesIn(t, dir), "\n")
+	if !strings.Contains(w.String(), "console only") || strings.Contains(w.String(), "msg=lost") || !strings.Contains(file, `"msg":"both"`) ||
+		strings.Contains(file, `"msg":"lost"`) {
+		t.Errorf("the console:\n%s\nthe file:\n%s", w.String(), file)
+	}
+}
