@@ -31,6 +31,7 @@ var arrows = []row{
 
 	{"runtime", []string{"runtime/backend", "runtime/snowflake", "runtime/internal/machine", "runtime/internal/child", "runtime/internal/stack", "runtime/cron"},
 		[]string{"golang.org/x/sync"}},
+	{"runtime/internal/oserror", []string{"runtime/backend"}, nil},
 	{"runtime/internal/machine", nil, []string{"github.com/shirou/gopsutil/v4"}},
 	{"runtime/internal/child", []string{"runtime/backend"}, nil},
 	{"runtime/internal/stack", []string{"runtime/backend"}, nil},
@@ -46,7 +47,8 @@ var arrows = []row{
 	{"runtime/backend/internal/slots", nil, nil},
 	{"runtime/backend/memory", []string{"runtime/backend", "runtime/backend/internal/instant", "runtime/backend/internal/news", "runtime/backend/internal/slots"}, nil},
 	{"runtime/backend/embedded/internal/mesh", []string{"runtime/backend", "runtime/backend/internal/envelope", "runtime/backend/internal/slots"}, nil},
-	{"runtime/backend/embedded", []string{"runtime/backend", "runtime/backend/internal/instant", "runtime/backend/internal/news", "runtime/backend/embedded/internal/mesh"},
+	{"runtime/backend/embedded", []string{"runtime/backend", "runtime/backend/internal/instant", "runtime/backend/internal/news", "runtime/backend/embedded/internal/mesh",
+		"runtime/internal/oserror"},
 		[]string{"modernc.org/sqlite", "github.com/gofrs/flock", "golang.org/x/sys"}},
 	{"runtime/backend/mongo", []string{"runtime/backend", "runtime/backend/internal/instant", "runtime/backend/internal/reach"},
 		[]string{"go.mongodb.org/mongo-driver/v2"}},
@@ -60,7 +62,7 @@ var arrows = []row{
 	{"runtime/aftest", []string{"runtime", "runtime/backend/memory"}, nil},
 	{"runtime/health", []string{"runtime"}, nil},
 	{"runtime/snowflake", []string{"runtime/backend"}, nil},
-	{"runtime/logs", []string{"runtime/backend"}, nil},
+	{"runtime/logs", []string{"runtime/backend", "runtime/internal/oserror"}, nil},
 	{"runtime/timefmt", []string{"runtime/backend"}, []string{"github.com/lestrrat-go/strftime"}},
 	{"runtime/config", nil, []string{"gopkg.in/yaml.v3"}},
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/oserror"
 )
 
 const (
@@ -194,12 +195,6 @@ func (f *file) close() error {
 
 // explain makes an error with a code of the operating system's.
 func explain(what, path string, err error) error {
-	code := backend.ErrFailedPrecondition
-	switch {
-	case errors.Is(err, fs.ErrPermission):
-		code = backend.ErrPermissionDenied
-	case isFull(err):
-		code = backend.ErrResourceExhausted
-	}
-	return backend.Errorf(code, "can't %s the log %s (logger.path): %w", what, path, err)
+	return backend.Errorf(oserror.Code(err, backend.ErrFailedPrecondition), "can't %s the log %s (logger.path): %w%s", what, path, err,
+		oserror.Remedy(err))
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"io/fs"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -14,11 +16,13 @@ import (
 	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/oserror"
 )
 
 // A database is the file, opened: one connection that writes, and some that read.
 type database struct {
 	*writer
+	file    dbFile
 	readers *sql.DB
 
 	mu    sync.Mutex
@@ -60,14 +64,14 @@ const readConnections = 4
 // openDatabase opens the file, which exists, and brings its schema up to date. peer is who opens it, turn the lock that
 // writers of several processes take turns by.
 func openDatabase(ctx context.Context, path, peer string, o options, turn *turn) (*database, error) {
-	db := &database{reads: map[string]*sql.Stmt{}}
+	db := &database{file: dbFile(path), reads: map[string]*sql.Stmt{}}
 	var err error
 	if db.writer, err = newWriter(ctx, db, path, peer, o, turn); err != nil {
 		return nil, err
 	}
 	db.readers, err = sql.Open("sqlite", dsn(path, "busy_timeout(5000)", "query_only(1)", "cache_size(-4000)"))
 	if err != nil {
-		return nil, errors.Join(failed(err), db.writer.close())
+		return nil, errors.Join(db.file.failed(err), db.writer.close())
 	}
 	db.readers.SetMaxOpenConns(readConnections)
 	db.readers.SetMaxIdleConns(readConnections)
@@ -103,11 +107,11 @@ func (db *database) read(ctx context.Context, query string, args ...any) (*sql.R
 	}
 	s, err := db.prepared(query)
 	if err != nil {
-		return nil, failed(err)
+		return nil, db.file.failed(err)
 	}
 	rows, err := s.QueryContext(ctx, args...)
 	if err != nil {
-		return nil, interrupted(ctx, err)
+		return nil, db.file.interrupted(ctx, err)
 	}
 	return rows, nil
 }
@@ -123,7 +127,7 @@ func (db *database) readRow(ctx context.Context, query string, args []any, to ..
 		err = rows.Scan(to...)
 	}
 	if err = errors.Join(err, rows.Err()); err != nil {
-		return false, interrupted(ctx, err)
+		return false, db.file.interrupted(ctx, err)
 	}
 	return found, nil
 }
@@ -136,7 +140,7 @@ func readAll[T any](ctx context.Context, db *database, scan func(*sql.Rows) (T, 
 	}
 	all, err := gather(rows, scan)
 	if err != nil {
-		return nil, interrupted(ctx, err)
+		return nil, db.file.interrupted(ctx, err)
 	}
 	return all, nil
 }
@@ -186,16 +190,19 @@ func alive(ctx context.Context) error {
 	return backend.Errorf(backend.CodeOf(ctx.Err()), "not begun: %w", context.Cause(ctx)).With(backend.OutcomeNotSent)
 }
 
+// A dbFile is the path of a file, for errors.
+type dbFile string
+
 // interrupted is failed where the reason may be that ctx has ended.
-func interrupted(ctx context.Context, err error) error {
+func (f dbFile) interrupted(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return backend.Errorf(backend.CodeOf(ctx.Err()), "reading was cut short: %w", context.Cause(ctx)).With(backend.OutcomeNotSent)
 	}
-	return failed(err)
+	return f.failed(err)
 }
 
 // failed turns an error of SQLite into one with a code, and what to do about it. Whatever failed was rolled back.
-func failed(err error) error {
+func (f dbFile) failed(err error) error {
 	if _, ok := errors.AsType[*backend.Error](err); ok || err == nil {
 		return err
 	}
@@ -212,12 +219,34 @@ func failed(err error) error {
 		return backend.Errorf(backend.ErrResourceExhausted, "too large to store: %w", err).With(backend.OutcomeNotSent)
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 		return backend.Errorf(backend.ErrDataLoss, "the file is no SQLite database, or damaged: restore it from a backup: %w", err)
-	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH:
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH:
 		return backend.Errorf(backend.ErrPermissionDenied, "the file can't be written: %w", err).With(backend.OutcomeNotSent)
+	case sqlite3.SQLITE_CANTOPEN:
+		return f.unopened(err).With(backend.OutcomeNotSent)
 	case sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_INTERRUPT:
 		return backend.Errorf(backend.ErrUnavailable, "the file can't be read or written now: %w", err)
 	}
 	return backend.Errorf(backend.ErrInternal, "SQLite: %w", err)
+}
+
+// unopened is the error if SQLite can't open the file or one beside it; it doesn't say why. The file itself isn't opened to find out:
+// closing it would let go of the locks of this process. Only a permission that is missing is for good.
+func (f dbFile) unopened(err error) *backend.Error {
+	null, full := os.Open(os.DevNull)
+	if full == nil {
+		_ = null.Close() // nothing was written
+	}
+	denied := errors.Join(accessible(string(f)), accessible(filepath.Dir(string(f))))
+	switch {
+	case oserror.Remedy(full) != "":
+		return backend.Errorf(backend.ErrUnavailable, "the file can't be opened now: %w%s", err, oserror.Remedy(full))
+	case errors.Is(denied, fs.ErrNotExist):
+		return backend.Errorf(backend.ErrUnavailable, "the file is gone: %w: restart the programs that use it", denied)
+	case oserror.Code(denied, "") == backend.ErrPermissionDenied:
+		return backend.Errorf(backend.ErrPermissionDenied, "the file, or its folder, can't be written: %w: %w", err, denied)
+	}
+	return backend.Errorf(backend.ErrUnavailable, "the file can't be opened now: %w: if this stays so, look at the limit of open files "+
+		"(ulimit -n)", err)
 }
 
 // isBusy says that somebody else holds the write lock.

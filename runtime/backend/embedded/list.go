@@ -77,7 +77,7 @@ func (s *store) page(ctx context.Context, q backend.TaskQuery, match *clause) (f
 	for bytes := 0; rows.Next() && !more; {
 		r, err := scanRecord(rows)
 		if err != nil {
-			return nil, false, interrupted(ctx, err)
+			return nil, false, s.db.file.interrupted(ctx, err)
 		}
 		size := r.Size()
 		if more = !q.Takes(len(found), bytes, size); !more {
@@ -85,7 +85,7 @@ func (s *store) page(ctx context.Context, q backend.TaskQuery, match *clause) (f
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return nil, false, interrupted(ctx, err)
+		return nil, false, s.db.file.interrupted(ctx, err)
 	}
 	return found, more, nil
 }

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/oserror"
 )
 
 // A place is where a file and what belongs to it are.
@@ -74,9 +75,6 @@ func (p place) ours(euid int) error {
 }
 
 func cannot(do string, err error) error {
-	code := backend.ErrUnavailable
-	if errors.Is(err, fs.ErrPermission) {
-		code = backend.ErrPermissionDenied
-	}
-	return backend.Errorf(code, "can't %s: %w", do, err).With(backend.OutcomeNotSent)
+	return backend.Errorf(oserror.Code(err, backend.ErrUnavailable), "can't %s: %w%s", do, err, oserror.Remedy(err)).
+		With(backend.OutcomeNotSent)
 }

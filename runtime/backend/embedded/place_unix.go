@@ -8,7 +8,17 @@ import (
 	"os/user"
 	"strconv"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
+
+// accessible returns why a file can't be read and written.
+func accessible(path string) error {
+	if err := unix.Access(path, unix.R_OK|unix.W_OK); err != nil {
+		return &fs.PathError{Op: "access", Path: path, Err: err}
+	}
+	return nil
+}
 
 // ownedBy says whether a file is that user's, and whose it is otherwise.
 func ownedBy(info fs.FileInfo, euid int) (owner string, mine bool) {

@@ -57,12 +57,12 @@ func newWriter(ctx context.Context, db *database, path, peer string, o options, 
 	}
 	pool, err := sql.Open("sqlite", dsn(path, pragmas...))
 	if err != nil {
-		return nil, failed(err)
+		return nil, db.file.failed(err)
 	}
 	pool.SetMaxOpenConns(1)
 	conn, err := connect(ctx, pool, o.patience)
 	if err != nil {
-		return nil, errors.Join(interrupted(ctx, err), pool.Close())
+		return nil, errors.Join(db.file.interrupted(ctx, err), pool.Close())
 	}
 	w := &writer{
 		db: pool, turn: turn, patience: o.patience, now: o.now, jobs: make(chan *job, maxJobs), ending: make(chan struct{}), ended: make(chan struct{}),
@@ -70,7 +70,7 @@ func newWriter(ctx context.Context, db *database, path, peer string, o options, 
 		tx:    &tx{conn: conn, db: db, peer: peer, stmts: map[string]*sql.Stmt{}},
 	}
 	if err := o.prepare(ctx, conn); err != nil {
-		return nil, errors.Join(failed(err), conn.Close(), pool.Close())
+		return nil, errors.Join(db.file.failed(err), conn.Close(), pool.Close())
 	}
 	go w.loop()
 	return w, nil
@@ -198,7 +198,7 @@ func (w *writer) group(first *job) {
 	if err != nil && len(jobs) > 1 && !isBusy(err) { // one of them may be to blame
 		for _, j := range jobs {
 			if _, err := w.transact(j, nobody); err != nil {
-				j.err = failed(err)
+				j.err = w.tx.db.file.failed(err)
 			}
 			j.done <- j.err
 		}
@@ -206,7 +206,7 @@ func (w *writer) group(first *job) {
 	}
 	for _, j := range jobs {
 		if err != nil {
-			j.err = failed(err)
+			j.err = w.tx.db.file.failed(err)
 		}
 		j.done <- j.err
 	}
