@@ -196,20 +196,31 @@ func (t *tx) forget(r *row) error {
 	return t.exec("DELETE FROM payload WHERE seq = ?", r.seq)
 }
 
+// openChunk is how many gates one transaction opens, so that others write between. Which are left shut, Loose finds.
+const openChunk = 500
+
 // Open implements backend.Store.
 func (s *store) Open(ctx context.Context, source string) ([]string, error) {
-	return write(ctx, s.db.writer, func(tx *tx) ([]string, error) {
-		r, err := tx.oneRow(source)
-		if err != nil || r == nil || statuses[r.status] != backend.StatusSuccess {
+	queues, err := readAll(ctx, s.db, scanOne[string], `SELECT DISTINCT queue FROM task WHERE source = ?1 AND gate = 1 AND gate > 0
+		AND EXISTS (SELECT 1 FROM task AS own WHERE own.id = ?1 AND own.status = 4)
+		AND EXISTS (SELECT 1 FROM family WHERE source = ?1 AND finished = 0)`, source)
+	if err != nil || len(queues) == 0 {
+		return nil, err
+	}
+	for opened := openChunk; opened == openChunk; {
+		opened, err = write(ctx, s.db.writer, func(tx *tx) (int, error) {
+			shut, err := queryAll(tx, scanOne[int64], `SELECT seq FROM task WHERE source = ?1 AND gate = 1 AND gate > 0
+				AND EXISTS (SELECT 1 FROM family WHERE source = ?1 AND finished = 0) LIMIT ?2`, source, openChunk)
+			if err != nil || len(shut) == 0 {
+				return 0, err
+			}
+			return len(shut), tx.openGates("seq IN (SELECT value FROM json_each(?2))", list(shut))
+		})
+		if err != nil {
 			return nil, err
 		}
-		queues, err := queryAll(tx, scanOne[string], `SELECT DISTINCT queue FROM task WHERE source = ?1 AND gate = 1 AND gate > 0
-			AND EXISTS (SELECT 1 FROM family WHERE source = ?1 AND finished = 0)`, source)
-		if err != nil || len(queues) == 0 {
-			return nil, err
-		}
-		return queues, tx.openGates("source = ?2 AND gate = 1 AND gate > 0", source)
-	})
+	}
+	return queues, nil
 }
 
 // A finish is what Finish returns.
