@@ -8,13 +8,15 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
 // A backlog that is larger than what the transport holds in hints is worked off at the pace of its worker.
 func TestBacklogBeyondTheHintsIsWorkedOff(t *testing.T) {
-	const tasks = 10_000
+	held := testkit.Fewer(4096, 1024) // hints that the transport holds
+	tasks := 5 * held / 2
 	for name, submit := range map[string]func(t *testing.T, q af.Queue[int, int]){
 		"submitted": func(t *testing.T, q af.Queue[int, int]) { must(q.SubmitMany(t.Context(), make([]int, tasks)))(t) },
 		"stored": func(t *testing.T, q af.Queue[int, int]) {
@@ -26,7 +28,7 @@ func TestBacklogBeyondTheHintsIsWorkedOff(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				done := make(chan bool, tasks)
-				_, q := work(t, memory.New(memory.HintIDs(4096)), jobWorker, func(context.Context, int) (int, error) {
+				_, q := work(t, memory.New(memory.HintIDs(held)), jobWorker, func(context.Context, int) (int, error) {
 					time.Sleep(time.Millisecond)
 					done <- true
 					return 0, nil
@@ -46,9 +48,10 @@ func TestBacklogBeyondTheHintsIsWorkedOff(t *testing.T) {
 
 // When a process dies more hints come back than a queue takes. Nothing is lost by that, or waits for long.
 func TestMoreHintsComeBackThanAQueueTakes(t *testing.T) {
-	const tasks, running = 9000, 4500
+	held := testkit.Fewer(4096, 1024) // hints that the transport holds
+	tasks, running := 9*held/4, 9*held/8
 	bubble(t, func(t *testing.T) {
-		world := fault.Around(memory.New(memory.HintIDs(4096)))
+		world := fault.Around(memory.New(memory.HintIDs(held)))
 		large := jobWorker
 		large.Max = running
 		var begun, done atomic.Int64
@@ -59,7 +62,7 @@ func TestMoreHintsComeBackThanAQueueTakes(t *testing.T) {
 		})
 		_, q := process(t, world, fault.Plan{}, jobWorker, nil)
 		must(q.SubmitMany(t.Context(), make([]int, tasks)))(t)
-		for begun.Load() < running {
+		for begun.Load() < int64(running) {
 			time.Sleep(time.Second)
 		}
 		synctest.Wait()
@@ -70,10 +73,10 @@ func TestMoreHintsComeBackThanAQueueTakes(t *testing.T) {
 		})
 		victim.Crash()
 		died := time.Now()
-		for done.Load() < tasks && time.Since(died) < 20*time.Second { // about 3 s until it is declared dead, and 1 ms × 9,000 / 4
+		for done.Load() < int64(tasks) && time.Since(died) < 20*time.Second { // about 3 s until it is declared dead, and 1 ms × 9,000 / 4
 			time.Sleep(100 * time.Millisecond)
 		}
-		if n := done.Load(); n != tasks {
+		if n := done.Load(); n != int64(tasks) {
 			t.Errorf("%d tasks of %d have run %v after the death of their process", n, tasks, time.Since(died))
 		}
 	})
