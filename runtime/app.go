@@ -345,8 +345,8 @@ func (a *App) NewID() string { return rand.Text() }
 // what it is: servers.Mongo(app) is how a program over the servers gets at its database.
 func (a *App) Power() any { return a.ports.Power }
 
-// awaitStart holds a request back that comes while Start is still at work, so that a handler finds the services beside
-// its own. It returns false where it must not be handled.
+// awaitStart holds a request or the first claim back while Start is at work, so that a handler finds the services beside its
+// own and may use the App. It returns false if nothing must be handled.
 func (a *App) awaitStart(ctx context.Context) bool {
 	select {
 	case <-a.started: // before it began to drain

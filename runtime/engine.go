@@ -139,7 +139,11 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 	e.background(e.subscribe(topicLimits, func(json.RawMessage) { e.limits.lookNow() }))
 	e.background(e.subscribe(topicStop, func(json.RawMessage) { e.pulse.auditNow() }))
 	for _, p := range e.pools {
-		e.background(p.claimLoop)
+		e.background(func(ctx context.Context) {
+			if e.app.awaitStart(ctx) { // a handler may use the App
+				p.claimLoop(ctx)
+			}
+		})
 		e.background(p.listen)
 		e.background(p.dispatch)
 	}

@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -94,44 +96,72 @@ func TestShutdownDoesNotWaitForADeafStart(t *testing.T) {
 	})
 }
 
-// What runs already when a Start is ended finishes, and what waits for its end is refused.
-func TestShutdownDrainsWhatAStartHasBegun(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		world := memory.New()
-		client := openStarted(t, world)
-		q := af.NewQueue[int, int](client, jobWorker)
-		id := must(q.Submit(t.Context(), 7))(t)
+// slowDocs takes slowDoc for each document that it writes, of the job that a Start declares.
+type slowDocs struct{ backend.Docs }
 
-		b := fault.New(fault.Around(world), 1, fault.Plan{})
-		app := open(t, b)
-		registerCalc(app, &calc{double})
-		af.RegisterWorker(app, jobWorker, &job{func(_ context.Context, n int) (int, error) {
-			time.Sleep(time.Minute)
-			return n, nil
-		}})
-		af.HandleJob(app, "nightly", "@every 1h", func(context.Context, struct{}) error { return nil })
-		b.Fail("Docs.PutIf", 1000, fault.Hung)
-		result := starting(app)
-		called := make(chan error, 1)
-		go func() {
-			_, err := call(t.Context(), client, 1, af.Timeout(time.Minute))
-			called <- err
-		}()
-		time.Sleep(10 * time.Second) // the first announcement waits for the documents, too
-		if task := must(q.Get(t.Context(), id))(t); task.Status != backend.StatusRunning || len(result) > 0 || len(called) > 0 {
-			t.Fatalf("the task is %s; %d, %d", task.Status, len(result), len(called))
-		}
-		if err := app.Shutdown(t.Context()); err != nil {
-			t.Error(err)
-		}
-		if got, err := q.Result(t.Context(), id); got != 7 || err != nil {
-			t.Errorf("the task: %d, %v", got, err)
-		}
-		wantError(t, <-called, af.ErrUnavailable, af.OutcomeNotSent, "no instance")
-		if err := <-result; !errors.Is(err, af.ErrFailedPrecondition) {
-			t.Errorf("Start: %v", err)
-		}
-	})
+const slowDoc = 4 * time.Second
+
+func (d slowDocs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
+	select {
+	case <-time.After(slowDoc):
+		return d.Docs.PutIf(ctx, name, rev, value)
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+// While a Start is under way no task begins, since its handler could not use the App; nor does one once the Start is ended.
+func TestNoTaskBeginsBeforeTheAppHasStarted(t *testing.T) {
+	for name, ends := range map[string]bool{"completed": false, "ended": true} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				world := memory.New()
+				client := openStarted(t, world)
+				q := af.NewQueue[int, int](client, jobWorker)
+				id := must(q.Submit(t.Context(), 7))(t)
+
+				app := open(t, altered{world, func(p *backend.Ports) { p.Docs = slowDocs{p.Docs} }})
+				registerCalc(app, &calc{double})
+				af.RegisterWorker(app, jobWorker, &job{func(ctx context.Context, n int) (int, error) {
+					_, err := call(ctx, app, n)
+					return n, err
+				}})
+				af.HandleJob(app, "nightly", "@every 1h", func(context.Context, struct{}) error { return nil })
+				result := starting(app)
+				called := make(chan error, 1)
+				go func() {
+					_, err := call(t.Context(), client, 1, af.Timeout(time.Minute))
+					called <- err
+				}()
+				time.Sleep(3 * slowDoc / 2) // the first one is the announcement
+				if task := must(q.Get(t.Context(), id))(t); task.Status.Final() || task.Fence > 0 || len(result) > 0 || len(called) > 0 {
+					t.Fatalf("the task is %s; %d, %d", task.Status, len(result), len(called))
+				}
+				if !ends {
+					if err := errors.Join(<-result, <-called); err != nil {
+						t.Fatal(err)
+					}
+					if got, err := q.Wait(t.Context(), id); got != 7 || err != nil {
+						t.Errorf("the task: %d, %v", got, err)
+					}
+					if task := must(q.Get(t.Context(), id))(t); task.Attempt != 1 {
+						t.Errorf("attempt %d", task.Attempt)
+					}
+					return
+				}
+				if err := app.Shutdown(t.Context()); err != nil {
+					t.Error(err)
+				}
+				if task := must(q.Get(t.Context(), id))(t); task.Status.Final() || task.Fence > 0 {
+					t.Errorf("the task is %s", task.Status)
+				}
+				wantError(t, <-called, af.ErrUnavailable, af.OutcomeNotSent, "no instance")
+				if err := <-result; !errors.Is(err, af.ErrFailedPrecondition) {
+					t.Errorf("Start: %v", err)
+				}
+			})
+		})
+	}
 }
 
 // held is a backend whose Serve waits: begun is closed when it does, and it goes on when release is.
@@ -154,9 +184,7 @@ func TestRunThatIsEndedWhileItStarts(t *testing.T) {
 	go func() { done <- app.Run(ctx) }()
 	<-begun
 	cancel()
-	for app.Health().State != "stopping" { // Run has noticed
-		time.Sleep(time.Millisecond)
-	}
+	testkit.Eventually(t, "Run has noticed", func() bool { return app.Health().State == "stopping" })
 	close(release)
 	if err := <-done; err != nil {
 		t.Errorf("Run: %v", err)
@@ -173,9 +201,7 @@ func TestRunThatIsShutDownWhileItStarts(t *testing.T) {
 	go func() { done <- app.Run(t.Context()) }()
 	<-begun
 	go func() { down <- app.Shutdown(t.Context()) }()
-	for app.Health().State != "stopping" {
-		time.Sleep(time.Millisecond)
-	}
+	testkit.Eventually(t, "Shutdown has begun", func() bool { return app.Health().State == "stopping" })
 	close(release)
 	if err := <-down; err != nil {
 		t.Errorf("Shutdown: %v", err)
