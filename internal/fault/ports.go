@@ -156,7 +156,10 @@ func (s store) Finish(ctx context.Context, source string) (bool, string, error) 
 	return r.all, r.queue, err
 }
 
+// Stop returns the tasks instead of passing them to st.Each: the log has to see them, and Each must not run inside of a call that
+// may be slow.
 func (s store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, error) {
+	st.Each = nil
 	return through(ctx, s.p, call{"Stop", st, toStore}, func(ctx context.Context) ([]backend.Task, error) {
 		return s.in.Stop(ctx, st)
 	})
