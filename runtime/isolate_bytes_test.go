@@ -84,7 +84,9 @@ func overBackends(t *testing.T, test func(t *testing.T, b af.Backend)) {
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
 	smallFrames(t)
 	t.Run("memory", func(t *testing.T) { test(t, memory.New()) })
-	t.Run("embedded", func(t *testing.T) { test(t, embedded.File(filepath.Join(t.TempDir(), "af.db"))) })
+	if !testing.Short() {
+		t.Run("embedded", func(t *testing.T) { test(t, embedded.File(filepath.Join(t.TempDir(), "af.db"))) })
+	}
 }
 
 // What is larger than a frame of the pipe goes over it in parts, whatever a child asks for.

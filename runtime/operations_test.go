@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/afgen/afgen/internal/operations"
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
@@ -17,5 +18,5 @@ func TestOperationsWithHints(t *testing.T) {
 }
 
 func TestManySubtasksDelayNoOtherTask(t *testing.T) {
-	operations.ManySubtasks(t, func(*testing.T) af.Backend { return memory.New() })
+	operations.ManySubtasks(t, testkit.Fewer(5_000, 1_000), func(*testing.T) af.Backend { return memory.New() })
 }

@@ -239,13 +239,13 @@ func TestStatusOfAPurgedTask(t *testing.T) {
 				<-hold
 			}
 			return n, nil
-		}, af.Retention(time.Hour, 0))
+		}, af.Retention(time.Minute, 0))
 		must(q.Submit(t.Context(), 1, af.TaskID("mine")))(t)
 		must(q.Wait(t.Context(), "mine"))(t)
 		if s := must(app.TaskStatus(t.Context(), "mine"))(t); s != af.StatusSuccess {
 			t.Errorf("status %s", s)
 		}
-		time.Sleep(2 * time.Hour)
+		time.Sleep(3 * time.Minute)
 		if s, err := app.TaskStatus(t.Context(), "mine"); s != "" || !errors.Is(err, af.ErrNotFound) {
 			t.Errorf("status %q, %v of a task that was deleted", s, err)
 		}

@@ -11,15 +11,11 @@ import (
 )
 
 // ManySubtasks checks that a source with very many subtasks delays no other task: neither while these are made, nor when it
-// fails, is stopped, or succeeds and so lets them begin.
-func ManySubtasks(t *testing.T, open func(t *testing.T) af.Backend) {
-	failed, others := 100_000, 20_000
-	if testing.Short() {
-		failed, others = 1_000, 500
-	}
-	t.Run("failed", func(t *testing.T) { (&world{T: t, backend: open(t)}).manySubtasks(failed, af.StatusFailed) })
-	t.Run("stopped", func(t *testing.T) { (&world{T: t, backend: open(t)}).manySubtasks(others, af.StatusStopped) })
-	t.Run("succeeded", func(t *testing.T) { (&world{T: t, backend: open(t)}).manySubtasks(others, af.StatusSuccess) })
+// fails, is stopped, or succeeds and so lets them begin. It has n subtasks if it fails, else a fifth.
+func ManySubtasks(t *testing.T, n int, open func(t *testing.T) af.Backend) {
+	t.Run("failed", func(t *testing.T) { (&world{T: t, backend: open(t)}).manySubtasks(n, af.StatusFailed) })
+	t.Run("stopped", func(t *testing.T) { (&world{T: t, backend: open(t)}).manySubtasks(n/5, af.StatusStopped) })
+	t.Run("succeeded", func(t *testing.T) { (&world{T: t, backend: open(t)}).manySubtasks(n/5, af.StatusSuccess) })
 }
 
 var (

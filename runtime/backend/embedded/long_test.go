@@ -8,9 +8,14 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/operations"
+	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
 
 func TestLongSoak(t *testing.T) {
 	operations.Soak(t, embedded.File(filepath.Join(t.TempDir(), "af.db")), 2*time.Minute)
+}
+
+func TestLongManySubtasksDelayNoOtherTask(t *testing.T) {
+	operations.ManySubtasks(t, 100_000, func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
 }

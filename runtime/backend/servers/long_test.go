@@ -22,6 +22,10 @@ func TestLongSoak(t *testing.T) {
 	operations.Soak(t, servers.From(configured(t)), 2*time.Minute)
 }
 
+func TestLongManySubtasksDelayNoOtherTask(t *testing.T) {
+	operations.ManySubtasks(t, 100_000, func(t *testing.T) af.Backend { return servers.From(configured(t)) })
+}
+
 // seen is a worker that remembers what it has run.
 type seen struct {
 	mu  sync.Mutex

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/afgen/afgen/internal/operations"
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
 )
@@ -13,5 +14,5 @@ func TestOperations(t *testing.T) {
 }
 
 func TestManySubtasksDelayNoOtherTask(t *testing.T) {
-	operations.ManySubtasks(t, func(t *testing.T) af.Backend { return servers.From(configured(t)) })
+	operations.ManySubtasks(t, testkit.Fewer(5_000, 1_000), func(t *testing.T) af.Backend { return servers.From(configured(t)) })
 }
