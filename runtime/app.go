@@ -183,7 +183,7 @@ func (a *App) checkRegistrations() error {
 // signal ends the start, which is no error then. A second signal
 // ends the drain: the contexts of handlers are cancelled, and their tasks run again elsewhere, no attempt or crash charged. A
 // third one kills the process as it would any other. While it runs SIGPIPE kills nothing: if the reader of the standard error is
-// gone, records of the log are lost, and the App goes on. [App.Start] and [App.Shutdown] touch no signals.
+// gone, log records are lost and the App keeps running. [App.Start] and [App.Shutdown] touch no signals.
 func (a *App) Run(ctx context.Context) error {
 	if a.pipe != nil {
 		return a.runUntil(ctx)

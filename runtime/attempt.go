@@ -285,7 +285,7 @@ func backoff(base time.Duration, n int) time.Duration {
 // taskError is an error as a task keeps it.
 func taskError(err error) *backend.TaskError {
 	e := answer(err, false)
-	if p, ok := err.(*panicError); ok { // whoever reads the task is to find the bug
+	if p, ok := err.(*panicError); ok { // a reader of the task must find the bug
 		e.Message = p.Error() + ": " + p.String()
 	}
 	return &backend.TaskError{Code: e.Code, Message: e.Message}

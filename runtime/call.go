@@ -39,7 +39,7 @@ type Call struct {
 
 // CallOptions is how a Call is to be made.
 type CallOptions struct {
-	// Timeout bounds the call besides its context's deadline; 0: it doesn't. If it is negative, the time has passed already.
+	// Timeout bounds the call, in addition to its context's deadline; 0 bounds nothing. If it is negative, the time has passed already.
 	Timeout time.Duration
 	// DefaultTimeout bounds it where neither Timeout nor the context do; 0 is 30 s.
 	DefaultTimeout time.Duration

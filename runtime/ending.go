@@ -18,8 +18,8 @@ type ending struct {
 	family bool // it has subtasks
 }
 
-// moved sees to tasks that somebody else's method has moved: those that wait are hinted, those that ended are dealt with.
-func (e *engine) moved(ctx context.Context, tasks []Task) {
+// moved handles tasks that a store method has moved: those that wait are hinted, for those that ended see endings.
+func (e *engine) moved(tasks []Task) {
 	queues := map[string][]string{}
 	for _, t := range tasks {
 		if !t.Status.Final() && t.Status != backend.StatusRunning {
@@ -29,23 +29,23 @@ func (e *engine) moved(ctx context.Context, tasks []Task) {
 	for q, ids := range queues {
 		e.wake(q, ids)
 	}
-	e.ended(ctx, tasks)
+	e.ended(tasks)
 }
 
 // ended is endings for tasks.
-func (e *engine) ended(ctx context.Context, tasks []Task) {
+func (e *engine) ended(tasks []Task) {
 	var list []ending
 	for _, t := range tasks {
 		if t.Status.Final() {
 			list = append(list, ending{t.ID, t.Status, t.Source, t.OnFailure, t.Spawned})
 		}
 	}
-	e.endings(ctx, list)
+	e.endings(list)
 }
 
-// endings sees to what follows from the end of tasks: those who wait are told, and the finisher has subtasks begun or stopped,
+// endings does what follows from the end of tasks: waiters are told, and the finisher has subtasks begun or stopped,
 // and sets finished whose last subtask this may have been. Whatever fails here, the sweeper does later.
-func (e *engine) endings(_ context.Context, list []ending) {
+func (e *engine) endings(list []ending) {
 	if len(list) == 0 {
 		return
 	}

@@ -19,7 +19,7 @@ import (
 //
 // Each background part is one goroutine with one job, started by start and ended by stop:
 //
-//   - a pool for each worker claims tasks into free slots and runs them (pool.go, attempt.go);
+//   - a pool for each worker claims tasks into free slots and runs them (pool.go, poolhints.go, attempt.go);
 //   - the settler writes what came of them, in batches, until the store has taken it (settler.go);
 //   - the finisher stops or opens the subtasks of what has ended, and finishes their sets (finisher.go);
 //   - endNews tells other processes what has ended (endnews.go);
@@ -291,7 +291,7 @@ func (e *engine) broadcast(topic string, ids []string) {
 			return
 		}
 		if topic == topicStop {
-			return // whoever hears of one looks for all
+			return // a receiver looks for all of them
 		}
 	}
 }

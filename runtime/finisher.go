@@ -13,11 +13,11 @@ import (
 type finisher struct {
 	e *engine
 
-	mu    sync.Mutex
-	todo  map[string]*followUp // by source
-	order []string             // of todo
-	busy  int                  // workers at work
-	idle  chan struct{}        // closed when there is nothing to do; made by flush
+	mu      sync.Mutex
+	pending map[string]*followUp // by source
+	order   []string             // of pending
+	busy    int                  // workers at work
+	idle    chan struct{}        // closed when there is nothing to do; made by flush
 
 	wake chan struct{}
 }
@@ -36,14 +36,14 @@ const (
 )
 
 func newFinisher(e *engine) *finisher {
-	return &finisher{e: e, todo: map[string]*followUp{}, wake: make(chan struct{}, 1)}
+	return &finisher{e: e, pending: map[string]*followUp{}, wake: make(chan struct{}, 1)}
 }
 
 // add has f done for a source. It never waits.
 func (w *finisher) add(source string, f followUp) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	old := w.todo[source]
+	old := w.pending[source]
 	switch {
 	case old != nil:
 		if old.stop == "" {
@@ -51,10 +51,10 @@ func (w *finisher) add(source string, f followUp) {
 		}
 		old.open = old.open || f.open
 		old.also = append(old.also, f.also...)
-	case len(w.todo) >= maxFollowUps:
+	case len(w.pending) >= maxFollowUps:
 		w.e.log.Debug("left to the sweeper: finish a set of subtasks", "task", source)
 	default:
-		w.todo[source] = &f
+		w.pending[source] = &f
 		w.order = append(w.order, source)
 		w.signal()
 	}
@@ -76,9 +76,9 @@ func (w *finisher) take() (source string, f *followUp) {
 		return "", nil
 	}
 	source = w.order[0]
-	f = w.todo[source]
+	f = w.pending[source]
 	w.order = w.order[1:]
-	delete(w.todo, source)
+	delete(w.pending, source)
 	w.busy++
 	if len(w.order) > 0 {
 		w.signal() // for another worker

@@ -174,5 +174,5 @@ func (p *pulse) convict(ctx context.Context, name string, count int64) {
 				"max_crashes", t.MaxCrashes)
 		}
 	}
-	p.e.moved(p.e.ctx, freed)
+	p.e.moved(freed)
 }

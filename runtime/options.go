@@ -65,7 +65,7 @@ func DrainTimeout(d time.Duration) AppOption { return func(s *settings) { s.drai
 
 // RedactErrors sends errors without a code to the callers of methods as unknown, "the handler failed", and keeps their text in
 // the server's log. With and without it a caller gets neither the value nor the stack of a panic. The errors of tasks are
-// stored as they are, for whoever may read the task.
+// stored as they are: everyone who may read the task sees them.
 func RedactErrors() AppOption { return func(s *settings) { s.redact = true } }
 
 // Version sets the version that instances report; by default that of the program's main module.

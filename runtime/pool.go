@@ -96,34 +96,6 @@ func (p *pool) signal() {
 	}
 }
 
-// listen collects hints.
-func (p *pool) listen(ctx context.Context) {
-	for {
-		hints, err := p.listener.Next(ctx, max(p.window(), 64))
-		if err != nil {
-			if ctx.Err() != nil || !sleep(ctx, jitter(pollFirst)) {
-				return
-			}
-			continue
-		}
-		p.mu.Lock()
-		for _, h := range hints {
-			if !p.byID {
-				p.look = true
-				h.Done()
-				continue
-			}
-			if !backend.ValidID(h.ID) { // any client of the broker may publish to the queue
-				p.e.dropHint(p.spec.Name, h, nil)
-				continue
-			}
-			p.hinted = append(p.hinted, h)
-		}
-		p.mu.Unlock()
-		p.signal()
-	}
-}
-
 // claimLoop claims tasks whenever there are free slots and a reason to look.
 func (p *pool) claimLoop(ctx context.Context) {
 	poll := pollFirst
@@ -343,29 +315,6 @@ func (p *pool) missed(h backend.Hint) {
 	h.Done()
 }
 
-// repeat does something repeatable on the store for the engine itself: a reply that was lost is fetched again with a
-// fresh context, a few times.
-func (e *engine) repeat(ctx context.Context, op func(context.Context) error) error {
-	return e.repeatFor(ctx, opTimeout, op)
-}
-
-// repeatFor is repeat for an operation that may take up to most.
-func (e *engine) repeatFor(ctx context.Context, most time.Duration, op func(context.Context) error) error {
-	var err error
-	for try := range maxRetries {
-		if try > 0 && !sleep(ctx, jitter(retryBase<<try)) {
-			break
-		}
-		opCtx, cancel := context.WithTimeout(ctx, most)
-		err = op(opCtx)
-		cancel()
-		if code := CodeOf(err); code != ErrUnavailable && code != ErrDeadlineExceeded {
-			break
-		}
-	}
-	return err
-}
-
 // abandoned counts the slots of handlers that were given up on and still run. since is when the first of them was. p.mu is
 // held.
 func (p *pool) abandoned() (n int, since time.Time) {
@@ -420,62 +369,4 @@ func (p *pool) drain(ctx context.Context) int {
 		p.e.abandon(left)
 	}
 	return n
-}
-
-// dispatch sends the hints that are owed and fails what has missed its deadline: each second, and as soon as the hints are
-// followed while more are owed, so that a backlog larger than the transport holds is worked off at the pace of the worker.
-func (p *pool) dispatch(ctx context.Context) {
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-timer.C:
-		case <-p.spent:
-			if most := p.mayHint(ctx); most > 0 {
-				p.promote(ctx, most)
-			}
-			continue // the timer goes on: deadlines are looked at each second
-		case <-ctx.Done():
-			return
-		}
-		wait := jitter(time.Second)
-		if next := p.promote(ctx, p.mayHint(ctx)); next > 0 {
-			wait = min(wait, next)
-		}
-		timer.Reset(wait)
-	}
-}
-
-// mayHint returns how many hints the transport should hold more.
-func (p *pool) mayHint(ctx context.Context) int {
-	if !p.byID {
-		return 0
-	}
-	depth, err := p.e.ports.Transport.Depth(ctx, p.spec.Name)
-	if err != nil || depth >= p.window()/2 {
-		return 0
-	}
-	return p.window() - depth
-}
-
-// promote hints up to most tasks, and returns when the next one is due.
-func (p *pool) promote(ctx context.Context, most int) time.Duration {
-	var ids []string
-	var failed []Task
-	var next time.Duration
-	err := p.e.repeat(ctx, func(ctx context.Context) (err error) {
-		ids, failed, next, err = p.e.store.Promote(ctx, p.spec.Name, most)
-		return err
-	})
-	if err != nil && ctx.Err() == nil {
-		p.e.log.Debug("nothing dispatched", "queue", p.spec.Name, "error", err)
-	}
-	p.e.ended(ctx, failed)
-	p.mu.Lock()
-	p.owed = p.byID && len(ids) == most
-	p.mu.Unlock()
-	if len(ids) > 0 {
-		p.e.wake(p.spec.Name, ids)
-	}
-	return next
 }

@@ -266,7 +266,7 @@ func (s *settler) applied(ctx context.Context, batch []settlement, settled []bac
 		}
 		b.a.acknowledge()
 	}
-	s.e.endings(ctx, ended)
+	s.e.endings(ended)
 	for q := range queues {
 		s.e.wake(q, nil)
 	}

@@ -63,7 +63,7 @@ func (e *engine) reclaim(ctx context.Context, owner string, count int64) {
 		return err
 	})
 	e.leave("free late claims", owner, err)
-	e.moved(ctx, freed)
+	e.moved(freed)
 }
 
 // expire fails what waits past its deadline in a queue. Its workers have done so, where it has any.
@@ -74,7 +74,7 @@ func (e *engine) expire(ctx context.Context, queue string) {
 		return err
 	})
 	e.leave("look for deadlines in", queue, err)
-	e.ended(ctx, failed)
+	e.ended(failed)
 }
 
 // purge deletes finished tasks, in small batches.

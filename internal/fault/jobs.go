@@ -74,7 +74,13 @@ func (c *jobChecker) note(e Entry, job string) {
 			Task string
 		}
 	}
-	_ = json.Unmarshal(e.Value, &h)
+	if e.Value == nil {
+		return // it was deleted
+	}
+	if err := json.Unmarshal(e.Value, &h); err != nil {
+		c.fail(e, job, "its history: %v", err)
+		return
+	}
 	seen := map[int64]bool{}
 	for _, f := range h.Fires {
 		if f.Task != "" {
@@ -110,7 +116,10 @@ func (c *jobChecker) write(e Entry, job string) {
 		c.fail(e, job, "%v", err)
 		return
 	}
-	every, _ := time.ParseDuration(strings.TrimPrefix(now.Cron, "@every "))
+	every, err := time.ParseDuration(strings.TrimPrefix(now.Cron, "@every "))
+	if err != nil {
+		c.fail(e, job, "its schedule: %v", err)
+	}
 	now.every = int64(every / time.Second)
 	c.jobs[job] = now
 	if was == nil {

@@ -145,7 +145,7 @@ func (l *Log) touched(n *Entry, c call, v any) []string {
 		n.Doc, n.Value = arg.name, arg.value
 	case backend.Retention:
 		n.Keep = arg
-		if n, _ := v.(int); n > 0 {
+		if n, ok := v.(int); ok && n > 0 {
 			ids = slices.Collect(maps.Keys(l.Tasks))
 		}
 	case string: // a queue, a source, or an owner

@@ -53,7 +53,7 @@ func TestConsoleThatIsGoneIsOneWarning(t *testing.T) {
 	}
 }
 
-// If neither can be written, logging goes on, and nothing waits for itself.
+// If neither can be written, logging continues, and nothing deadlocks.
 func TestConsoleAndFileThatAreGone(t *testing.T) {
 	dir := t.TempDir()
 	var w breaking

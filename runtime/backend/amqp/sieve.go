@@ -14,7 +14,7 @@ import (
 // prefetch counts messages; so the bodies that are too large, or for which a room has no room, are skipped here, as they arrive, and a
 // short one that says so is read in their place. The message is delivered with its properties, and can be refused and acknowledged.
 //
-// It reads plain AMQP: with TLS it stands above that. One goroutine reads.
+// It reads plain AMQP: with TLS it wraps the TLS connection. One goroutine reads.
 type sieve struct {
 	net.Conn
 	in   *bufio.Reader
@@ -170,7 +170,7 @@ const cutMark = "\x00afgen cut "
 
 func cutBody(v verdict, length uint64) []byte { return fmt.Appendf(nil, "%s%s %d", cutMark, v, length) }
 
-// cutOff returns what became of a body, and how long it was.
+// cutOff returns the verdict on a body, and its length.
 func cutOff(body []byte) (v verdict, length uint64) {
 	rest, ok := bytes.CutPrefix(body, []byte(cutMark))
 	if !ok {

@@ -11,7 +11,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
-// The broker reports a deleted queue to its consumers, but a deleted exchange or binding to nobody. So each generation sends
+// The broker reports a deleted queue to its consumers, but not a deleted exchange or binding. So each generation sends
 // messages to itself through both exchanges. One that comes back, or a channel that is closed for it, ends the generation, and
 // the next one declares everything anew; until then State reports the cause. Single bindings can't be looked at: those of
 // services are made again, which changes nothing if they are there.

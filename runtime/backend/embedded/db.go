@@ -229,7 +229,7 @@ func (f dbFile) failed(err error) error {
 	return backend.Errorf(backend.ErrInternal, "SQLite: %w", err)
 }
 
-// unopened is the error if SQLite can't open the file or one beside it; it doesn't say why. The file itself isn't opened to find out:
+// unopened is the error if SQLite can't open the file or its log; it doesn't say why. The file itself isn't opened to find out:
 // closing it would let go of the locks of this process. Only a permission that is missing is for good.
 func (f dbFile) unopened(err error) *backend.Error {
 	null, full := os.Open(os.DevNull)
@@ -243,7 +243,7 @@ func (f dbFile) unopened(err error) *backend.Error {
 	case errors.Is(denied, fs.ErrNotExist):
 		return backend.Errorf(backend.ErrUnavailable, "the file is gone: %w: restart the programs that use it", denied)
 	case oserror.Code(denied, "") == backend.ErrPermissionDenied:
-		return backend.Errorf(backend.ErrPermissionDenied, "the file, or its folder, can't be written: %w: %w", err, denied)
+		return backend.Errorf(backend.ErrPermissionDenied, "the file, or its directory, can't be written: %w: %w", err, denied)
 	}
 	return backend.Errorf(backend.ErrUnavailable, "the file can't be opened now: %w: if this stays so, look at the limit of open files "+
 		"(ulimit -n)", err)

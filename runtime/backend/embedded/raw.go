@@ -94,7 +94,7 @@ func (t *transport) take(ctx context.Context, queue string) (m *message, rest ti
 	if err == nil {
 		return took, 0, nil
 	}
-	if errors.Is(err, errStillWriting) && t.db.writer.caughtUp() == nil && took != nil { // nobody would handle it
+	if errors.Is(err, errStillWriting) && t.db.writer.caughtUp() == nil && took != nil { // it would never be handled
 		t.done(took.id, false, 0)
 	}
 	return nil, 0, err

@@ -164,7 +164,7 @@ func (r *registry) offer(ctx context.Context, o offer, facts string, more func(*
 			}
 			return tx.registered()
 		})
-		if errors.Is(err, errStillWriting) { // it may be written yet, and nobody would take it back
+		if errors.Is(err, errStillWriting) { // it may still be written, and would never be withdrawn
 			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
 			defer cancel()
 			err = errors.Join(err, r.takeBack(undo, o, noMore))

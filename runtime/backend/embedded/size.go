@@ -15,7 +15,7 @@ import (
 // Freed pages go back to the file system by incremental vacuum, a few at a time, when a purge has freed many. What is
 // deleted is overwritten with zeros (secure_delete).
 //
-// The log begins again from its start only at a moment at which nobody reads what is in it. While reads overlap there is
+// The log begins again from its start only while no reader uses it. While reads overlap there is
 // none: once the log is long the writer makes one, by writing nothing until all that read now have ended.
 const (
 	autoVacuum   = "PRAGMA auto_vacuum(INCREMENTAL)"
@@ -61,7 +61,7 @@ func (w *writer) keepShort() {
 	}
 }
 
-// checkpoint writes all of the log into the file and empties it. False means that somebody reads, or writes.
+// checkpoint writes all of the log into the file and empties it. It returns false if another connection is reading or writing.
 func (t *tx) checkpoint() (bool, error) {
 	if err := t.pragma(fmt.Sprintf("PRAGMA busy_timeout(%d)", checkpointIn.Milliseconds())); err != nil {
 		return false, err

@@ -32,7 +32,7 @@ func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, erro
 		return nil, err
 	}
 	stopped = st.Report(stopped)
-	// A tree may be large: it is read beside the writer.
+	// A tree may be large: it is read without holding up the writer.
 	under, err := readAll(ctx, s.db, scanOne[int64], `WITH RECURSIVE tree (seq, id, status) AS (
 			SELECT seq, id, status FROM task WHERE source = ? AND source IS NOT NULL
 			UNION ALL

@@ -24,21 +24,21 @@ func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, erro
 		return nil, noTask(st.ID)
 	}
 	var stopped []backend.Task
-	for todo := []*record{top}; len(todo) > 0; {
-		stopped = st.Report(append(stopped, s.stopSome(&todo, top, st)...))
+	for pending := []*record{top}; len(pending) > 0; {
+		stopped = st.Report(append(stopped, s.stopSome(&pending, top, st)...))
 	}
 	return stopped, nil
 }
 
-// stopSome stops the last stopChunk tasks of todo, and adds what is under them.
-func (s *store) stopSome(todo *[]*record, top *record, st backend.Stop) []backend.Task {
+// stopSome stops the last stopChunk tasks of pending and appends their subtasks.
+func (s *store) stopSome(pending *[]*record, top *record, st backend.Stop) []backend.Task {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var stopped []backend.Task
-	for n := 0; n < stopChunk && len(*todo) > 0; n++ {
-		last := len(*todo) - 1
-		r := (*todo)[last]
-		*todo = (*todo)[:last]
+	for n := 0; n < stopChunk && len(*pending) > 0; n++ {
+		last := len(*pending) - 1
+		r := (*pending)[last]
+		*pending = (*pending)[:last]
 		if r.gone {
 			continue
 		}
@@ -46,7 +46,7 @@ func (s *store) stopSome(todo *[]*record, top *record, st backend.Stop) []backen
 			stopped = append(stopped, r.Head())
 		}
 		if r.kids != nil {
-			*todo = append(*todo, r.kids.roll.list...)
+			*pending = append(*pending, r.kids.roll.list...)
 		}
 	}
 	return stopped

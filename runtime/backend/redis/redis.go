@@ -17,7 +17,7 @@
 //
 // # While the server is away
 //
-// A Coordinator looks for its server every second (watch.go). While that is away, or takes no writes, everything is unavailable
+// A Coordinator looks for its server every second (watch.go). While that is down, or takes no writes, everything is unavailable
 // at once, and subscriptions wait for it. The driver has one log for the whole program, to which it writes each failed attempt: this
 // package turns it into debug messages of slog.Default, when it is linked. redis.SetLogger, called later, has its way.
 //

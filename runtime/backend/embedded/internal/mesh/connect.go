@@ -86,8 +86,8 @@ func (m *Mesh) reach(a Address) (*link, error) {
 	return l, err
 }
 
-// accept takes in whoever connects and says the right hello. Of those who have not said it yet there are few: one more ends
-// the connection of whom it has waited for longest, so that silence keeps no peer out.
+// accept links every peer that connects and sends the right hello. The number of connections that have not sent one is bounded: one
+// more closes the oldest, so that silent connections keep no peer out.
 func (m *Mesh) accept() {
 	var hellos hellos
 	for {
@@ -96,7 +96,7 @@ func (m *Mesh) accept() {
 			if m.ctx.Err() != nil {
 				return
 			}
-			m.log.Warn("no connection can be accepted for now", "error", err)
+			m.log.Warn("accepting a connection failed; trying again", "error", err)
 			select {
 			case <-time.After(acceptRest):
 			case <-m.ctx.Done():

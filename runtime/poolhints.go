@@ -1,0 +1,94 @@
+package runtime
+
+import (
+	"context"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// listen collects hints.
+func (p *pool) listen(ctx context.Context) {
+	for {
+		hints, err := p.listener.Next(ctx, max(p.window(), 64))
+		if err != nil {
+			if ctx.Err() != nil || !sleep(ctx, jitter(pollFirst)) {
+				return
+			}
+			continue
+		}
+		p.mu.Lock()
+		for _, h := range hints {
+			if !p.byID {
+				p.look = true
+				h.Done()
+				continue
+			}
+			if !backend.ValidID(h.ID) { // any client of the broker may publish to the queue
+				p.e.dropHint(p.spec.Name, h, nil)
+				continue
+			}
+			p.hinted = append(p.hinted, h)
+		}
+		p.mu.Unlock()
+		p.signal()
+	}
+}
+
+// dispatch sends the hints that are owed and fails what has missed its deadline: each second, and as soon as the hints are
+// followed while more are owed, so that a backlog larger than the transport holds is worked off at the pace of the worker.
+func (p *pool) dispatch(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-p.spent:
+			if most := p.mayHint(ctx); most > 0 {
+				p.promote(ctx, most)
+			}
+			continue // the timer keeps running: deadlines are looked at each second
+		case <-ctx.Done():
+			return
+		}
+		wait := jitter(time.Second)
+		if next := p.promote(ctx, p.mayHint(ctx)); next > 0 {
+			wait = min(wait, next)
+		}
+		timer.Reset(wait)
+	}
+}
+
+// mayHint returns how many hints the transport should hold more.
+func (p *pool) mayHint(ctx context.Context) int {
+	if !p.byID {
+		return 0
+	}
+	depth, err := p.e.ports.Transport.Depth(ctx, p.spec.Name)
+	if err != nil || depth >= p.window()/2 {
+		return 0
+	}
+	return p.window() - depth
+}
+
+// promote hints up to most tasks, and returns when the next one is due.
+func (p *pool) promote(ctx context.Context, most int) time.Duration {
+	var ids []string
+	var failed []Task
+	var next time.Duration
+	err := p.e.repeat(ctx, func(ctx context.Context) (err error) {
+		ids, failed, next, err = p.e.store.Promote(ctx, p.spec.Name, most)
+		return err
+	})
+	if err != nil && ctx.Err() == nil {
+		p.e.log.Debug("nothing dispatched", "queue", p.spec.Name, "error", err)
+	}
+	p.e.ended(failed)
+	p.mu.Lock()
+	p.owed = p.byID && len(ids) == most
+	p.mu.Unlock()
+	if len(ids) > 0 {
+		p.e.wake(p.spec.Name, ids)
+	}
+	return next
+}
