@@ -102,13 +102,16 @@ var rows = map[string][]int{
 	"Insert": {1}, "Finish": {1}, "Claim": {2}, "Settle": {3, 4, 5, 6, 10}, "Judge": {7, 10}, "Promote": {8, 11}, "Stop": {9},
 }
 
+// table is the state table; Transitions copies it, which each change of a run is too often.
+var table = backend.Transitions()
+
 // Row returns the row of the state table that a change of this entry follows; 0 where there is none.
 func (e Entry) Row(ch Change) int {
 	a, b := ch.Before, ch.After
 	if e.Op == "Finish" && a.Subtasks == nil && b.Subtasks != nil {
 		return 12
 	}
-	for _, t := range backend.Transitions() {
+	for _, t := range table {
 		from := a.Status == "" && len(t.From) == 0 || slices.Contains(t.From, a.Status)
 		if slices.Contains(rows[e.Op], t.Row) && from && slices.Contains(t.To, b.Status) {
 			return t.Row
