@@ -80,6 +80,7 @@ func TestGolden(t *testing.T) {
 	})
 	t.Run("methods are short", func(t *testing.T) { short(t, good) })
 	t.Run("programs", func(t *testing.T) {
+		testkit.Long(t, "builds and runs programs")
 		for _, c := range cases {
 			if _, err := os.Stat(filepath.Join(c.dir, "run")); err == nil {
 				c.compare(t, "want:stdout", goCommand(t, c.dir, "run", "./run"))

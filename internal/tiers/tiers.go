@@ -56,6 +56,11 @@ func slowFirst(packages []string) []string {
 	return packages
 }
 
+// shortened matches the light packages whose tests do less with -short or with the race detector: make test-all runs them
+// again, without either.
+var shortened = only("cmd/afgen", "gen", "gen/emit", "gen/scan", "golden", "internal/fault", "internal/house", "runtime",
+	"runtime/backend/embedded", "runtime/backend/memory", "templates")
+
 // only matches packages by their paths.
 func only(paths ...string) func(string) bool {
 	return func(path string) bool { return slices.Contains(paths, path) }
@@ -101,20 +106,20 @@ func fuzz(duration string) []step {
 }
 
 func tiers() map[string]tier {
-	// The second look, without the race detector, is at full length.
-	full := step{name: "full length", packages: light, flags: []string{"-p=2"}}
+	full := step{name: "full length", packages: shortened, flags: []string{"-p=2"}, nice: true}
 	costs := step{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, nice: true}
 	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
 	suites := adapters("servers")
-	background := append(lane{lint, full}, fuzz("5s")[:5]...)
+	background := append(lane{lint}, fuzz("5s")[:5]...)
 	for i := range background {
 		background[i].nice = true
 	}
 	suites[0] = append(suites[0], costs)
+	suites = append(suites, background, lane{full})
 
 	return map[string]tier{
 		"test":      {phases: []phase{{{raced(lightest)}}}},
-		"all":       {phases: []phase{{{raced(light)}}, append(suites, background), {{together("servers")}}}, servers: true},
+		"all":       {phases: []phase{{{raced(light)}}, suites, {{together("servers")}}}, servers: true},
 		"rabbitmq4": {phases: []phase{rabbitmq4()}, servers: true},
 		"long":      {phases: long(), servers: true, keepGoing: true},
 	}

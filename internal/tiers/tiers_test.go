@@ -51,6 +51,35 @@ func TestAllCoversEachPackage(t *testing.T) {
 	}
 }
 
+// What a package leaves out with -short, or with the race detector, make test-all runs at full length.
+func TestAllRunsWhatShortLeavesOut(t *testing.T) {
+	shortens := regexp.MustCompile(`testing\.Short\(\)|testkit\.(Long|Fewer)\(|(?m:^//go:build !race|^\[!?short\])`)
+	all, root := packages(t), filepath.FromSlash("../..")
+	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(file, "_test.go") && !strings.HasSuffix(file, ".txt") {
+			return err
+		}
+		text, err := os.ReadFile(file)
+		if err != nil || !shortens.Match(text) {
+			return err
+		}
+		path, err := filepath.Rel(root, filepath.Dir(file))
+		if err != nil {
+			return err
+		}
+		for path != "." && !slices.Contains(all, filepath.ToSlash(path)) {
+			path = filepath.Dir(path) // testdata belongs to the package above
+		}
+		if p := filepath.ToSlash(path); p != "." && p != "internal/tiers" && light(p) && !shortened(p) {
+			t.Errorf("%s does less with -short, and make test-all does not run %s at full length", file, p)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 // Steps name packages that exist.
 func TestStepsMatchPackages(t *testing.T) {
 	all := packages(t)

@@ -53,7 +53,7 @@ func TestStoreDoesWhatMemoryDoes(t *testing.T) {
 	if race {
 		testkit.Checks(t, testkit.Fewer(10, 2))
 	} else {
-		testkit.Checks(t, testkit.Fewer(100, 10))
+		testkit.Checks(t, testkit.Fewer(30, 5))
 	}
 	conform.Differential(t, func(t *testing.T) *backend.Ports {
 		ports, err := memory.New().Open(t.Context(), backend.Env{})
