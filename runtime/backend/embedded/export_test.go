@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"database/sql"
 	"fmt"
 	"maps"
@@ -79,3 +80,15 @@ func Unshrinking() Option { return func(o *options) { o.old = true } }
 
 // Clock replaces the file's time.
 func Clock(now func() time.Time) Option { return func(o *options) { o.now = now } }
+
+// SpawnBegun commits a batch as Spawn does, as if the process died after the first transaction.
+func SpawnBegun(ctx context.Context, p *backend.Ports, sp backend.Spawn) error {
+	return change(ctx, p.Store.(*store).db.writer, func(tx *tx) error {
+		source, err := tx.oneRow(sp.Source)
+		if err != nil {
+			return err
+		}
+		_, err = tx.spawn(source, sp, true)
+		return err
+	})
+}

@@ -34,6 +34,7 @@ WITH RECURSIVE queues (name) AS (
 	SELECT 'set', source, '', '', max(ended, changed, ifnull(
 		(SELECT max(kid.ended) FROM task AS kid WHERE kid.source = sets.source AND kid.source IS NOT NULL), 0))
 	FROM sets WHERE status >= 4 AND NOT live
+		AND NOT EXISTS (SELECT 1 FROM batch WHERE batch.source = sets.source AND held = 1 AND entering)
 	UNION ALL
 	SELECT 'family', source, '', '', CASE WHEN status > 4 THEN min(ended, ifnull(culprit, ended)) ELSE culprit END
 	FROM sets WHERE unstopped AND (status > 4 OR culprit IS NOT NULL)

@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
@@ -22,52 +23,92 @@ func (t *tx) renewBatch(k batchKey) error {
 	return t.exec("UPDATE batch SET since = ? WHERE source = ? AND name = ? AND held = 1", t.now, k.source, k.name)
 }
 
-// Spawn implements backend.Store.
+// enterChunk is how many tasks of a large batch one transaction makes part of their source's set, or deletes, so that
+// others write between.
+const enterChunk = 500
+
+// Spawn implements backend.Store. A batch of more than enterChunk tasks is committed by the first transaction and enters the
+// set by those that follow. If the process dies between, Loose finds the batch, and Discard lets the rest of it enter.
 func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
-	return change(ctx, s.db.writer, func(tx *tx) error {
+	type committed struct{ entering, open bool }
+	c, err := write(ctx, s.db.writer, func(tx *tx) (c committed, err error) {
 		source, err := tx.oneRow(sp.Source)
 		if err != nil {
-			return err
+			return c, err
 		}
 		if source == nil {
-			return noTask(sp.Source)
+			return c, noTask(sp.Source)
 		}
 		if sp.Stale(statuses[source.status], source.fence) {
-			return sp.ErrorStale()
+			return c, sp.ErrorStale()
 		}
-		if err := tx.spawn(source, sp); err != nil {
-			return err
+		large, err := tx.isLarge(sp)
+		if err != nil {
+			return c, err
 		}
-		if sp.Now || statuses[source.status] == backend.StatusSuccess {
-			return tx.openGates("source = ?2 AND batch = ?3 AND gate = 1 AND gate > 0", sp.Source, sp.Batch)
+		if c.entering, err = tx.spawn(source, sp, large); err != nil {
+			return c, err
 		}
-		return nil
+		open := sp.Now || statuses[source.status] == backend.StatusSuccess
+		c.open = open && large
+		if open && !large {
+			return c, tx.openGates("source = ?2 AND batch = ?3 AND gate = 1 AND gate > 0", sp.Source, sp.Batch)
+		}
+		return c, nil
 	})
+	if err == nil && c.entering {
+		err = begun(s.enter(ctx, batchKey{sp.Source, sp.Batch}))
+	}
+	if err == nil && c.open {
+		err = begun(s.openShut(ctx, sp.Source, &sp.Batch))
+	}
+	return err
 }
 
-// spawn commits a batch, unless it is committed as a whole already.
-func (t *tx) spawn(source *row, sp backend.Spawn) error {
-	k := batchKey{sp.Source, sp.Batch}
-	var b batchState
-	if _, err := t.row("SELECT committed, held, discarded FROM batch WHERE source = ? AND name = ?", []any{k.source, k.name},
-		&b.committed, &b.held, &b.discarded); err != nil {
-		return err
+// isLarge reports whether a batch has more tasks than one transaction should change.
+func (t *tx) isLarge(sp backend.Spawn) (bool, error) {
+	if sp.Count > 0 {
+		return sp.Count > enterChunk, nil
 	}
-	if b.committed && !b.held {
-		n, err := t.countCommitted(sp)
+	return t.is("SELECT 1 FROM task WHERE source = ? AND batch = ? AND gate > 0 LIMIT 1 OFFSET ?", sp.Source, sp.Batch, enterChunk)
+}
+
+// begun returns the error of an operation of which one transaction is committed.
+func begun(err error) error {
+	if e, ok := errors.AsType[*backend.Error](err); ok && e.Outcome == backend.OutcomeNotSent {
+		return e.With(backend.OutcomeUnknown)
+	}
+	return err
+}
+
+// spawn commits a batch, unless it is committed as a whole already. It reports whether tasks of it are still to enter the set.
+func (t *tx) spawn(source *row, sp backend.Spawn, large bool) (entering bool, err error) {
+	k := batchKey{sp.Source, sp.Batch}
+	b, err := t.batch(k)
+	if err != nil {
+		return false, err
+	}
+	if b.committed && (b.entering || !b.held) {
+		n, err := t.countCommitted(sp, b.entering)
 		if err == nil && n < sp.Count {
 			err = sp.ErrorPartial(n)
 		}
-		return err
+		return b.entering, err
 	}
 	if err := t.mayCommit(source, sp, b); err != nil {
-		return err
+		return false, err
 	}
-	return t.commitBatch(source, k)
+	return large, t.commitBatch(source, k, large)
 }
 
 // A batchState is what the file says of a batch; the zero value is one that it doesn't know.
-type batchState struct{ committed, held, discarded bool }
+type batchState struct{ committed, held, entering, discarded bool }
+
+func (t *tx) batch(k batchKey) (b batchState, err error) {
+	_, err = t.row("SELECT committed, held, entering, discarded FROM batch WHERE source = ? AND name = ?", []any{k.source, k.name},
+		&b.committed, &b.held, &b.entering, &b.discarded)
+	return b, err
+}
 
 // mayCommit says why a source takes no more subtasks, or not these.
 func (t *tx) mayCommit(source *row, sp backend.Spawn, b batchState) error {
@@ -99,7 +140,7 @@ func (t *tx) mayCommit(source *row, sp backend.Spawn, b batchState) error {
 		return err
 	}
 	if b.committed {
-		n, err := t.countCommitted(sp)
+		n, err := t.countCommitted(sp, false)
 		if err != nil {
 			return err
 		}
@@ -114,8 +155,8 @@ func (t *tx) mayCommit(source *row, sp backend.Spawn, b batchState) error {
 // countChunk is how many tasks one statement counts by their ids.
 const countChunk = 10_000
 
-// countCommitted counts the tasks of a batch that are committed, up to the number that sp says.
-func (t *tx) countCommitted(sp backend.Spawn) (n int, err error) {
+// countCommitted counts the tasks of a batch that are committed, up to the number that sp says. All are, if it is entering.
+func (t *tx) countCommitted(sp backend.Spawn, entering bool) (n int, err error) {
 	ids := make([]string, 0, min(sp.Count, countChunk))
 	for i := range sp.Count {
 		ids = append(ids, backend.SubtaskID(sp.Source, sp.Batch, i))
@@ -123,8 +164,8 @@ func (t *tx) countCommitted(sp backend.Spawn) (n int, err error) {
 			continue
 		}
 		var some int
-		if _, err := t.row(`SELECT count(*) FROM task WHERE id IN (SELECT value FROM json_each(?)) AND source = ? AND batch = ? AND gate <> 2`,
-			[]any{list(ids), sp.Source, sp.Batch}, &some); err != nil {
+		if _, err := t.row(`SELECT count(*) FROM task WHERE id IN (SELECT value FROM json_each(?)) AND source = ? AND batch = ? AND (gate <> 2 OR ?)`,
+			[]any{list(ids), sp.Source, sp.Batch, entering}, &some); err != nil {
 			return 0, err
 		}
 		n, ids = n+some, ids[:0]
@@ -132,8 +173,8 @@ func (t *tx) countCommitted(sp backend.Spawn) (n int, err error) {
 	return n, nil
 }
 
-// commitBatch makes a batch part of its source's set: what is in it counts from now on.
-func (t *tx) commitBatch(source *row, k batchKey) error {
+// commitBatch makes a batch part of its source's set: what is in it counts from now on. The tasks of a large one enter later.
+func (t *tx) commitBatch(source *row, k batchKey, large bool) error {
 	root := source.root
 	if root == "" {
 		root = source.id
@@ -142,19 +183,55 @@ func (t *tx) commitBatch(source *row, k batchKey) error {
 		text string
 		args []any
 	}{
-		{`INSERT INTO batch (source, name, since, held, committed) VALUES (?1, ?2, ?3, 0, 1)
-			ON CONFLICT DO UPDATE SET held = 0, committed = 1`, []any{k.source, k.name, t.now}},
+		{`INSERT INTO batch (source, name, since, held, committed, entering) VALUES (?1, ?2, ?3, ?4, 1, ?4)
+			ON CONFLICT DO UPDATE SET held = ?4, committed = 1, entering = ?4`, []any{k.source, k.name, t.now, large}},
 		{`INSERT INTO family (source, root, changed) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET changed = ?3`,
 			[]any{k.source, root, t.now}},
 		{`UPDATE task SET closed = NULL WHERE id = ?`, []any{root}},
-		{`UPDATE task SET gate = 1, root = ? WHERE source = ? AND batch = ? AND gate = 2 AND gate > 0`,
-			[]any{root, k.source, k.name}},
 	} {
 		if err := t.exec(s.text, s.args...); err != nil {
 			return err
 		}
 	}
-	return nil
+	if large {
+		return nil
+	}
+	return t.exec("UPDATE task SET gate = 1, root = ? WHERE source = ? AND batch = ? AND gate = 2 AND gate > 0", root, k.source, k.name)
+}
+
+// enter makes the rest of a committed batch part of its source's set.
+func (s *store) enter(ctx context.Context, k batchKey) error {
+	for after := int64(0); ; {
+		last, err := write(ctx, s.db.writer, func(tx *tx) (int64, error) { return tx.enter(k, after) })
+		if err != nil || last == 0 {
+			return err
+		}
+		after = last
+	}
+}
+
+// enter makes some tasks of a batch, those created after an instant, part of the set. It returns when the last of them was
+// created, or 0 if there are no more.
+func (t *tx) enter(k batchKey, after int64) (int64, error) {
+	b, err := t.batch(k)
+	if err != nil || !b.entering {
+		return 0, err
+	}
+	seqs, err := queryAll(t, scanOne[int64], `SELECT seq FROM task WHERE source = ?1 AND batch = ?2 AND gate = 2 AND gate > 0
+		AND seq > ?3 ORDER BY seq LIMIT ?4`, k.source, k.name, after, enterChunk)
+	if err != nil {
+		return 0, err
+	}
+	if len(seqs) > 0 {
+		if err := t.exec(`UPDATE task SET gate = 1, root = (SELECT root FROM family WHERE family.source = ?1)
+			WHERE seq IN (SELECT value FROM json_each(?2))`, k.source, list(seqs)); err != nil {
+			return 0, err
+		}
+		return seqs[len(seqs)-1], nil
+	}
+	// One that was inserted meanwhile has to be committed by itself.
+	return 0, t.exec(`UPDATE batch SET entering = 0, held = EXISTS (SELECT 1 FROM task WHERE task.source = ?1 AND batch = ?2
+		AND gate = 2 AND gate > 0) WHERE source = ?1 AND name = ?2`, k.source, k.name)
 }
 
 // openGates lets those committed subtasks wait in their queues that live; where selects them, its arguments from ?2 on.
@@ -165,26 +242,49 @@ func (t *tx) openGates(where string, args ...any) error {
 
 // Discard implements backend.Store. That a batch was discarded is remembered while there is a source that might commit it.
 func (s *store) Discard(ctx context.Context, source, name string) error {
-	return change(ctx, s.db.writer, func(tx *tx) error {
-		gone, err := tx.rows("source = ? AND batch = ? AND gate = 2 AND gate > 0", source, name)
-		if err != nil {
-			return err
-		}
-		for _, r := range gone {
-			if err := tx.forget(r); err != nil {
-				return err
+	k := batchKey{source, name}
+	type discard struct{ more, entering bool }
+	for {
+		d, err := write(ctx, s.db.writer, func(tx *tx) (d discard, err error) {
+			b, err := tx.batch(k)
+			if err != nil || b.entering {
+				return discard{entering: b.entering}, err
 			}
-		}
-		there, err := tx.is("SELECT 1 FROM task WHERE id = ?", source)
-		if err != nil {
+			d.more, err = tx.discard(k)
+			return d, err
+		})
+		switch {
+		case err != nil:
 			return err
+		case d.entering: // it is committed
+			return s.enter(ctx, k)
+		case !d.more:
+			return nil
 		}
-		remember := there && len(gone) > 0
-		if err := tx.exec("UPDATE batch SET held = 0, discarded = discarded OR ? WHERE source = ? AND name = ?", remember, source, name); err != nil {
-			return err
+	}
+}
+
+// discard deletes some tasks of a batch that are not committed. It reports whether there may be more.
+func (t *tx) discard(k batchKey) (more bool, err error) {
+	gone, err := t.rows("source = ? AND batch = ? AND gate = 2 AND gate > 0 LIMIT ?", k.source, k.name, enterChunk)
+	if err != nil {
+		return false, err
+	}
+	for _, r := range gone {
+		if err := t.forget(r); err != nil {
+			return false, err
 		}
-		return tx.exec("DELETE FROM batch WHERE source = ? AND name = ? AND NOT committed AND NOT discarded", source, name)
-	})
+	}
+	more = len(gone) == enterChunk
+	there, err := t.is("SELECT 1 FROM task WHERE id = ?", k.source)
+	if err != nil {
+		return false, err
+	}
+	remember := there && len(gone) > 0
+	if err := t.exec("UPDATE batch SET held = ?, discarded = discarded OR ? WHERE source = ? AND name = ?", more, remember, k.source, k.name); err != nil {
+		return false, err
+	}
+	return more, t.exec("DELETE FROM batch WHERE source = ? AND name = ? AND NOT committed AND NOT discarded AND NOT held", k.source, k.name)
 }
 
 // forget deletes a task.
@@ -207,20 +307,24 @@ func (s *store) Open(ctx context.Context, source string) ([]string, error) {
 	if err != nil || len(queues) == 0 {
 		return nil, err
 	}
-	for opened := openChunk; opened == openChunk; {
-		opened, err = write(ctx, s.db.writer, func(tx *tx) (int, error) {
+	return queues, s.openShut(ctx, source, nil)
+}
+
+// openShut opens the gates of a source's committed subtasks: those of one batch, or all if it is nil.
+func (s *store) openShut(ctx context.Context, source string, batch *string) error {
+	for {
+		opened, err := write(ctx, s.db.writer, func(tx *tx) (int, error) {
 			shut, err := queryAll(tx, scanOne[int64], `SELECT seq FROM task WHERE source = ?1 AND gate = 1 AND gate > 0
-				AND EXISTS (SELECT 1 FROM family WHERE source = ?1 AND finished = 0) LIMIT ?2`, source, openChunk)
+				AND EXISTS (SELECT 1 FROM family WHERE source = ?1 AND finished = 0) AND (?2 IS NULL OR batch = ?2) LIMIT ?3`, source, batch, openChunk)
 			if err != nil || len(shut) == 0 {
 				return 0, err
 			}
 			return len(shut), tx.openGates("seq IN (SELECT value FROM json_each(?2))", list(shut))
 		})
-		if err != nil {
-			return nil, err
+		if err != nil || opened < openChunk {
+			return err
 		}
 	}
-	return queues, nil
 }
 
 // A finish is what Finish returns.
@@ -240,6 +344,7 @@ func (t *tx) finish(source string) (f finish, err error) {
 	var root string
 	found, err := t.row(`SELECT finished, done, fan_in, family.root, EXISTS (SELECT 1 FROM task AS kid
 			WHERE kid.root = family.root AND kid.source = family.source AND kid.root IS NOT NULL AND kid.status < 4)
+			OR EXISTS (SELECT 1 FROM batch WHERE batch.source = family.source AND held = 1 AND entering)
 		FROM family JOIN task ON task.id = family.source WHERE family.source = ?`, []any{source}, &finished, &done, &fanIn, &root, &live)
 	if err != nil || !found {
 		return f, err
