@@ -103,7 +103,7 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 	}
 	res, err := scan.Scan(ctx, scan.Config{
 		Dir: dir, Patterns: patterns, Tags: opts.Tags, Env: opts.Env,
-		OutputNames: outputNames, Generated: emit.IsGenerated,
+		OutputNames: outputNames, Generated: emit.IsOutput,
 		ClientFile: emit.ClientFile,
 	})
 	if err != nil {
@@ -205,7 +205,7 @@ func (p *Plan) compare(all []wanted, outputs []string) error {
 			p.Changes = append(p.Changes, Change{Path: path, Kind: Missing, New: content})
 		case err != nil:
 			return err
-		case !emit.IsGenerated(filepath.Base(path), old):
+		case !emit.IsOutput(path, old):
 			return fmt.Errorf("%s was replaced while afgen was at work; run it again", path)
 		case !bytes.Equal(old, content):
 			p.Changes = append(p.Changes, Change{Path: path, Kind: Stale, Old: old, New: content})

@@ -20,8 +20,6 @@ import (
 	"go/scanner"
 	"go/token"
 	"maps"
-	"path/filepath"
-	"regexp"
 	"slices"
 
 	"github.com/dave/jennifer/jen"
@@ -137,20 +135,6 @@ func comments(source []byte) []string {
 	}
 	return lines
 }
-
-// IsGenerated says whether afgen wrote content, found in a file of that name. It goes by the content, so that files are
-// recognised whatever version wrote them; the name (which may have a folder) only says what to look for.
-func IsGenerated(name string, content []byte) bool {
-	switch {
-	case filepath.Base(name) == ContractFile:
-		return contractStart.Match(content)
-	case filepath.Ext(name) == ".go":
-		return hasHeader(content)
-	}
-	return false
-}
-
-var contractStart = regexp.MustCompile(`^\s*\{\s*"afgen"\s*:`)
 
 // hasHeader says whether Header is a line of its own before the package clause.
 func hasHeader(content []byte) bool {

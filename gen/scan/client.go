@@ -3,6 +3,7 @@ package scan
 import (
 	"cmp"
 	"fmt"
+	"go/ast"
 	"go/build"
 	"go/parser"
 	"go/token"
@@ -11,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/tools/go/packages"
@@ -292,10 +294,27 @@ func (w *world) importWay(from, to string, leadsNot map[string]bool) []string {
 	}
 	leadsNot[from] = true
 	for _, written := range slices.Sorted(maps.Keys(u.pkg.Imports)) {
-		if way := w.importWay(u.pkg.Imports[written].PkgPath, to, leadsNot); way != nil {
+		way := w.importWay(u.pkg.Imports[written].PkgPath, to, leadsNot)
+		if way != nil && (!u.main || w.writes(u, written)) {
 			delete(leadsNot, from)
 			return append([]string{from}, way...)
 		}
 	}
 	return nil
+}
+
+// writes reports whether a file of a package that afgen has not written imports a path. Earlier output is replaced, so
+// what only it imports keeps nothing from being generated.
+func (w *world) writes(u *unit, importPath string) bool {
+	for _, name := range u.pkg.GoFiles {
+		src, err := os.ReadFile(name)
+		if err != nil || w.config.Generated(filepath.Base(name), src) {
+			continue
+		}
+		tree, _ := parser.ParseFile(token.NewFileSet(), name, src, parser.ImportsOnly)
+		if tree != nil && slices.ContainsFunc(tree.Imports, func(s *ast.ImportSpec) bool { return s.Path.Value == strconv.Quote(importPath) }) {
+			return true
+		}
+	}
+	return false
 }

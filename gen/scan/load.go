@@ -103,7 +103,11 @@ func (w *world) load(ctx context.Context, f *found) ([]*unit, error) {
 		return nil, fmt.Errorf("listing packages: %w", goSays(err))
 	}
 	packages.Visit(pkgs, nil, func(p *packages.Package) {
-		w.units[p.PkgPath] = &unit{pkg: p, main: p.Module != nil && p.Module.Main}
+		u := &unit{pkg: p, main: p.Module != nil && p.Module.Main}
+		w.units[p.PkgPath] = u
+		if u.main && len(p.Errors) > 0 {
+			w.rename(u)
+		}
 	})
 	var roots []*unit
 	var errs []error
@@ -123,6 +127,20 @@ func (w *world) load(ctx context.Context, f *found) ([]*unit, error) {
 		})
 	}
 	return roots, errors.Join(errs...)
+}
+
+// rename calls a package what its own files call it: the go command may have taken the name from stale output of afgen.
+func (w *world) rename(u *unit) {
+	for _, name := range u.pkg.GoFiles {
+		src, err := os.ReadFile(name)
+		if err != nil || w.config.Generated(filepath.Base(name), src) {
+			continue
+		}
+		if tree, err := parser.ParseFile(token.NewFileSet(), name, src, parser.PackageClauseOnly); err == nil {
+			u.pkg.Name = tree.Name.Name
+			return
+		}
+	}
 }
 
 // relative is dir as seen from base, or dir itself where that can't be said.
