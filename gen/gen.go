@@ -109,6 +109,9 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 	if err != nil {
 		return nil, err
 	}
+	if err := res.CheckMatches(ctx); err != nil {
+		return nil, err
+	}
 	plan = &Plan{
 		Packages: res.Packages, Skipped: res.Skipped, Diagnostics: res.Diagnostics, Annotated: len(res.Packages) > 0,
 		memory: memory, scanned: res,

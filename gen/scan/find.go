@@ -18,6 +18,7 @@ type found struct {
 	rest    []string // patterns that only the go command can expand
 	outputs []string // files that afgen generated
 	skipped []Skipped
+	code    bool // there is Go code, which build constraints may exclude here
 
 	searched map[string][]fs.DirEntry // folders, and what is in them
 	modules  []string                 // the go.mod files of other modules, where "..." stops
@@ -27,12 +28,8 @@ type found struct {
 // find expands the patterns that name folders and searches those. Other patterns (import paths) are left to the go
 // command.
 func find(cfg Config) (*found, error) {
-	patterns := cfg.Patterns
-	if len(patterns) == 0 {
-		patterns = []string{"."}
-	}
 	f := &found{searched: map[string][]fs.DirEntry{}}
-	for _, p := range patterns {
+	for _, p := range cfg.patterns() {
 		if strings.HasSuffix(p, ".go") {
 			return nil, fmt.Errorf("%s: afgen takes packages (./..., ./shop), not files", p)
 		}
@@ -173,13 +170,15 @@ func (f *found) search(cfg Config, dir string) ([]fs.DirEntry, error) {
 // classify notes what one file means for the scan.
 func (f *found) classify(cfg Config, dir, name string, content []byte) {
 	path := filepath.Join(dir, name)
+	ignored := strings.HasPrefix(name, "_") || strings.HasPrefix(name, ".")
+	f.code = f.code || strings.HasSuffix(name, ".go") && !ignored
 	switch {
 	case cfg.Generated(name, content):
 		f.outputs = append(f.outputs, path)
 	case !strings.HasSuffix(name, ".go") || !directive.MayContain(content):
 	case strings.HasSuffix(name, "_test.go"):
 		f.skip(path, content, "test files are not scanned")
-	case strings.HasPrefix(name, "_") || strings.HasPrefix(name, "."):
+	case ignored:
 		f.skip(path, content, "the go command ignores files of this name")
 	default:
 		f.dirs = append(f.dirs, dir)

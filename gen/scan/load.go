@@ -88,19 +88,9 @@ func (w *world) load(ctx context.Context, f *found) ([]*unit, error) {
 	if len(patterns) == 0 {
 		return nil, nil
 	}
-	cfg := &packages.Config{
-		Context: ctx,
-		Mode:    packages.NeedName | packages.NeedFiles | packages.NeedImports | packages.NeedDeps | packages.NeedModule,
-		Dir:     w.config.Dir,
-		Env:     w.config.Env,
-		Fset:    w.fset,
-	}
-	if w.config.Tags != "" {
-		cfg.BuildFlags = []string{"-tags=" + w.config.Tags}
-	}
-	pkgs, err := packages.Load(cfg, patterns...)
+	pkgs, err := w.list(ctx, packages.NeedName|packages.NeedFiles|packages.NeedImports|packages.NeedDeps|packages.NeedModule, patterns)
 	if err != nil {
-		return nil, fmt.Errorf("listing packages: %w", goSays(err))
+		return nil, err
 	}
 	packages.Visit(pkgs, nil, func(p *packages.Package) {
 		u := &unit{pkg: p, main: p.Module != nil && p.Module.Main}
@@ -127,6 +117,19 @@ func (w *world) load(ctx context.Context, f *found) ([]*unit, error) {
 		})
 	}
 	return roots, errors.Join(errs...)
+}
+
+// list asks the go command for packages.
+func (w *world) list(ctx context.Context, mode packages.LoadMode, patterns []string) ([]*packages.Package, error) {
+	cfg := &packages.Config{Context: ctx, Mode: mode, Dir: w.config.Dir, Env: w.config.Env, Fset: w.fset}
+	if w.config.Tags != "" {
+		cfg.BuildFlags = []string{"-tags=" + w.config.Tags}
+	}
+	pkgs, err := packages.Load(cfg, patterns...)
+	if err != nil {
+		return nil, fmt.Errorf("listing packages: %w", goSays(err))
+	}
+	return pkgs, nil
 }
 
 // rename calls a package what its own files call it: the go command may have taken the name from stale output of afgen.
@@ -161,6 +164,8 @@ func (w *world) admit(p *packages.Package) error {
 		switch {
 		case strings.Contains(e.Msg, "build constraints exclude all Go files"), e.Kind == packages.ParseError:
 			// survey names the files left out, and parses those that are broken.
+		case isFolder(p.PkgPath): // a pattern, which the go command has named
+			errs = append(errs, errors.New(e.Msg))
 		default:
 			errs = append(errs, fmt.Errorf("%s: %s", p.PkgPath, e.Msg))
 		}

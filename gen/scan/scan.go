@@ -24,7 +24,6 @@ package scan
 import (
 	"context"
 	"go/token"
-	"io/fs"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -46,6 +45,14 @@ type Config struct {
 	ClientFile func(name string) string
 }
 
+// patterns returns a copy of the patterns, or what none mean.
+func (c Config) patterns() []string {
+	if len(c.Patterns) == 0 {
+		return []string{"."}
+	}
+	return slices.Clone(c.Patterns)
+}
+
 // A Result is what a scan found.
 type Result struct {
 	Packages []Package
@@ -58,10 +65,10 @@ type Result struct {
 	// Diagnostics is all that is wrong with the code, sorted. A package that any of it concerns may be incomplete.
 	Diagnostics diag.List
 	// Inputs is what all this depends on.
-	Inputs   Inputs
-	sources  map[string][]byte
-	world    *world
-	searched map[string][]fs.DirEntry
+	Inputs  Inputs
+	sources map[string][]byte
+	world   *world
+	found   *found
 }
 
 // A Package is an annotated package, the folder it lives in and the place of its first annotation.
@@ -99,17 +106,13 @@ func (r *Result) Folder(importPath string) (dir string, ok bool) {
 
 // Searched says whether the patterns name a folder.
 func (r *Result) Searched(dir string) bool {
-	_, ok := r.searched[dir]
+	_, ok := r.found.searched[dir]
 	return ok
 }
 
 // Matches says whether the patterns name a folder, which need not be there, or a package's import path.
 func (r *Result) Matches(dir, importPath string) bool {
-	patterns := r.world.config.Patterns
-	if len(patterns) == 0 {
-		patterns = []string{"."}
-	}
-	return slices.ContainsFunc(patterns, func(p string) bool { return matches(r.world.config.Dir, p, dir, importPath) })
+	return slices.ContainsFunc(r.world.config.patterns(), func(p string) bool { return matches(r.world.config.Dir, p, dir, importPath) })
 }
 
 // Scan reads the packages that the patterns name. Its error means that they could not be loaded; what is wrong inside
@@ -140,7 +143,7 @@ func (w *world) scan(ctx context.Context) (*Result, error) {
 	}
 	slices.Sort(found.outputs)
 	res := &Result{Outputs: found.outputs, Skipped: found.skipped, sources: w.sources,
-		world: w, searched: found.searched}
+		world: w, found: found}
 	var annotated []*unit
 	for _, u := range roots {
 		if u.broken {
