@@ -29,7 +29,7 @@ func (w *world) analyze(u *unit) *ir.Package {
 	}
 	r := &reader{pkg: p}
 	for _, t := range u.types {
-		u.at = t.spec.Pos()
+		u.at, r.client = t.spec.Pos(), clientOf(u, t)
 		switch {
 		case t.broken:
 		case t.isWorker():
@@ -286,7 +286,7 @@ func unnamed(kind string, i, n int) string {
 // travels converts the type of something that is sent, or reports at d why it can't be. It returns false if ok was.
 func (w *world) travels(u *unit, r *reader, d *ast.FuncDecl, what string, t types.Type, ok bool) (ir.Type, bool) {
 	r.invalid = false
-	spelled, no := r.spell(t, what)
+	spelled, no := r.spell(w.clientSpelling(u, r.client, t), what)
 	if no != nil {
 		w.reportAt(u, d.Name, diag.CannotTravel, fmt.Sprintf("%s: %s", d.Name.Name, no), no.hint)
 		return spelled, false

@@ -240,11 +240,7 @@ func (w *world) checkClientMentions(u *unit, t *annotated, method string, mentio
 	report := func(message, hint string) {
 		w.reportAt(u, t.find(method).Name, diag.ClientType, method+": "+message, hint)
 	}
-	leadsNot := w.leadsNot[to]
-	if leadsNot == nil {
-		leadsNot = map[string]bool{}
-		w.leadsNot[to] = leadsNot
-	}
+	leadsNot := w.leading(to)
 	said := map[string]bool{}
 	for _, m := range mentioned {
 		m.Walk(func(m ir.Type) {
@@ -280,6 +276,14 @@ func mayImport(from, path string) bool {
 		}
 	}
 	return true
+}
+
+// leading returns the packages that are known not to lead to a client package.
+func (w *world) leading(to string) map[string]bool {
+	if w.leadsNot[to] == nil {
+		w.leadsNot[to] = map[string]bool{}
+	}
+	return w.leadsNot[to]
 }
 
 // importWay returns the packages by which one imports another, both included; nil where it doesn't. It keeps in leadsNot

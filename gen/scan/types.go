@@ -13,7 +13,8 @@ import (
 // imports that they need.
 type reader struct {
 	pkg     *ir.Package
-	invalid bool // a type could not be resolved; the checker has said why, or nobody has
+	client  string // the package of the client half; "" for the type's own
+	invalid bool   // a type could not be resolved; the checker has said why, or nobody has
 	// The type is only spelled and no value of it is sent: of an unexported field, or a type argument.
 	spelling bool
 	depth    int // of named types in each other
