@@ -131,7 +131,7 @@ func (c *command) compared(from *gen.Comparison, allow map[string]string) compar
 		rule, _ := contract.LookupRule(f.Rule)
 		at := from.Place(f.Package, f.Symbol)
 		one := finding{Rule: f.Rule, Severity: "error", Breaks: string(rule.Breaks), Kind: f.Kind, Name: f.Name, Method: f.Method,
-			Package: f.Package, Message: f.Message, Why: rule.Why, Allowed: f.Allowed, Line: at.Line, Column: at.Column}
+			Package: f.Package, Message: f.Message, Why: f.Why, Allowed: f.Allowed, Line: at.Line, Column: at.Column}
 		if at.File != "" {
 			one.File = shown(at.File)
 		}

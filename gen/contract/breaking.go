@@ -20,6 +20,7 @@ type Finding struct {
 	// by a dot. Symbol is "" where nothing is left; Package is the older one then.
 	Package, Symbol string
 	Message         string // a phrase
+	Why             string // that of the rule, with the names of this finding
 	Allowed         string // the reason of the //af:allow that covers it; "" where none does
 }
 
@@ -38,7 +39,7 @@ type Report struct {
 // Breaking compares the contracts of some packages, as they were, with the code of now. Services and workers are found
 // again by their names on the wire, whichever package they are in. It fails where an older contract can't be read.
 func Breaking(old []Contract, now []*ir.Package) (Report, error) {
-	c := comparison{services: map[string]nowService{}, workers: map[string]nowWorker{}, used: map[string]bool{}}
+	c := comparison{services: map[string]nowService{}, workers: map[string]nowWorker{}, known: map[string]bool{}, used: map[string]bool{}}
 	for _, p := range now {
 		made := Of(p)
 		for _, s := range p.Services {
@@ -46,6 +47,14 @@ func Breaking(old []Contract, now []*ir.Package) (Report, error) {
 		}
 		for _, w := range p.Workers {
 			c.workers[w.Name] = nowWorker{p, w, made.Workers[w.Name]}
+		}
+	}
+	for _, o := range old {
+		for name := range o.Services {
+			c.known["service "+name] = true
+		}
+		for name := range o.Workers {
+			c.known["worker "+name] = true
 		}
 	}
 	for _, o := range old {
@@ -88,6 +97,7 @@ type nowWorker struct {
 type comparison struct {
 	services map[string]nowService // of now, by name
 	workers  map[string]nowWorker
+	known    map[string]bool // "service " or "worker " and the name of what any older contract has
 	old      Contract
 	defs     *ir.Package // what old says of types
 	used     map[string]bool
@@ -128,7 +138,7 @@ func (s subject) of(method, goName string, allow []ir.Allow) subject {
 func (c *comparison) found(s subject, rule, format string, args ...any) {
 	r, _ := LookupRule(rule)
 	f := Finding{Rule: rule, Warning: r.Warning, Kind: s.kind, Name: s.name, Method: s.method, Package: s.pkg, Symbol: s.symbol,
-		Message: fmt.Sprintf(format, args...)}
+		Message: fmt.Sprintf(format, args...), Why: keeps(r, cmp.Or(s.method, s.name))}
 	for _, a := range s.allows {
 		if a.Rule == rule {
 			f.Allowed = a.Reason
@@ -171,7 +181,19 @@ func (c *comparison) service(name string, old Service) error {
 				return c.methods(name, old, other, s)
 			}
 		}
-		c.found(gone, ServiceDeleted, "service %s (type %s) is gone", name, old.Type)
+		renamed, ok := c.renamedServices()[name]
+		switch {
+		case ok && renamed.signed:
+			now := renamed.now
+			s := at("service", name, now.pkg, now.Type, now.Allow)
+			c.found(s, ServiceRenamed, "service %s (type %s) is called %s (type %s) now", name, old.Type, now.Name, now.Type)
+			return c.methods(name, old, now, s)
+		case ok:
+			c.found(gone, ServiceDeleted, "service %s (type %s) is gone; if it is %s now, //af:rpc name=%s keeps the wire name",
+				name, old.Type, renamed.now.Type, name)
+		default:
+			c.found(gone, ServiceDeleted, "service %s (type %s) is gone", name, old.Type)
+		}
 		return nil
 	}
 	s := at("service", name, now.pkg, now.Type, now.Allow)
@@ -189,23 +211,30 @@ func clientPlace(client string) string {
 }
 
 func (c *comparison) methods(service string, old Service, now nowService, s subject) error {
+	renamed := renamedMethods(old, now)
 	for _, name := range slices.Sorted(maps.Keys(old.Methods)) {
 		before := old.Methods[name]
-		goName := cmp.Or(before.Go, name)
 		i := slices.IndexFunc(now.Methods, func(m ir.Method) bool { return m.Name == name })
 		if i < 0 {
-			i = slices.IndexFunc(now.Methods, func(m ir.Method) bool {
-				_, known := old.Methods[m.Name]
-				return m.GoName == goName && !known
-			})
-			if i < 0 {
-				deleted := s
-				deleted.method = name
+			r, ok := renamed[name]
+			deleted := s
+			deleted.method = name
+			switch i = goNamed(old, name, now); {
+			case i >= 0:
+				m := now.Methods[i]
+				c.found(s.of(name, m.GoName, m.Allow), MethodRenamed, "method %s of service %s is called %s on the wire now", name, service, m.Name)
+			case ok && r.signed:
+				m := r.now
+				i = slices.IndexFunc(now.Methods, func(n ir.Method) bool { return n.Name == m.Name })
+				c.found(s.of(name, m.GoName, m.Allow), MethodRenamed, "method %s of service %s is called %s now", name, service, m.Name)
+			case ok:
+				c.found(deleted, MethodDeleted, "method %s of service %s is gone; if it is %s now, //af:method name=%s keeps the wire name",
+					name, service, r.now.GoName, name)
+				continue
+			default:
 				c.found(deleted, MethodDeleted, "method %s of service %s is gone", name, service)
 				continue
 			}
-			m := now.Methods[i]
-			c.found(s.of(name, m.GoName, m.Allow), MethodRenamed, "method %s of service %s is called %s on the wire now", name, service, m.Name)
 		}
 		m := now.Methods[i]
 		if err := c.method(before, now, m, s.of(name, m.GoName, m.Allow)); err != nil {
@@ -338,7 +367,20 @@ func (c *comparison) worker(name string, old Worker) error {
 				return c.task(old, other, s)
 			}
 		}
-		c.found(subject{kind: "worker", name: name, pkg: c.old.Package}, WorkerDeleted, "worker %s (type %s) is gone", name, old.Type)
+		gone := subject{kind: "worker", name: name, pkg: c.old.Package}
+		renamed, ok := c.renamedWorkers()[name]
+		switch {
+		case ok && renamed.signed:
+			now := renamed.now
+			s := at("worker", name, now.pkg, now.Type, now.Allow)
+			c.found(s, WorkerRenamed, "worker %s (type %s) is called %s (type %s) now", name, old.Type, now.Name, now.Type)
+			return c.task(old, now, s)
+		case ok:
+			c.found(gone, WorkerDeleted, "worker %s (type %s) is gone; if it is %s now, //af:worker name=%s keeps the name of its queue",
+				name, old.Type, renamed.now.Type, name)
+		default:
+			c.found(gone, WorkerDeleted, "worker %s (type %s) is gone", name, old.Type)
+		}
 		return nil
 	}
 	s := at("worker", name, now.pkg, now.Type, now.Allow)

@@ -90,7 +90,7 @@ var rules = []Rule{
 	{MethodDeleted, false, Callers, "a method is gone", "Older callers get unimplemented. Keep it until none calls it."},
 	{MethodNotIdempotent, false, Callers, "a method is no longer marked idempotent",
 		"Older callers go on to repeat calls of unknown outcome. Give the method another name on the wire, or rebuild all callers first."},
-	{MethodRenamed, false, Callers, "a method has another name on the wire", "Older callers get unimplemented. Keep its name by //af:method name=…."},
+	{MethodRenamed, false, Callers, "a method has another name on the wire", "Older callers get unimplemented. //af:method name=… keeps the wire name."},
 	{ParameterAdded, false, Callers, "a method has another parameter", "Older callers don't send it, so the method finds it zero. Add a method beside the old one."},
 	{ParameterRemoved, false, Callers, "a method has lost a parameter", "What older callers say there is ignored. Add a method beside the old one."},
 	{ParameterRenamed, false, Callers, "a parameter has another name", "Parameters travel by name, so the method finds it zero. Keep the name in the signature."},
@@ -111,12 +111,12 @@ var rules = []Rule{
 	{ScheduleDeleted, true, Tasks, "a job is no longer declared",
 		"A process of the newer code removes it when it starts, and one of the older code brings it back."},
 	{ServiceDeleted, false, Callers, "a service is gone", "Older callers find no instance. Keep it until none calls it."},
-	{ServiceRenamed, false, Callers, "a service has another name on the wire", "Older callers find no instance. Keep its name by //af:rpc name=…."},
+	{ServiceRenamed, false, Callers, "a service has another name on the wire", "Older callers find no instance. //af:rpc name=… keeps the wire name."},
 	{TaskResultChanged, false, Tasks, "the result of a queue is gone or of another type in JSON, at any depth",
 		"Results that are stored already, and those that older processes wait for, are read as something else. Add a worker beside the old one."},
 	{WorkerDeleted, false, Tasks, "a worker is gone", "Tasks that are still queued are never run. Keep it until its queue is empty."},
 	{WorkerRenamed, false, Tasks, "a worker's queue has another name",
-		"Tasks that are still queued are never run, and older processes submit to the old queue. Keep its name by //af:worker name=…."},
+		"Tasks that are still queued are never run, and older processes submit to the old queue. //af:worker name=… keeps the name of the queue."},
 }
 
 // RulesMarkdown returns the rules as a table, for the documentation.
