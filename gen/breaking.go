@@ -137,7 +137,7 @@ func (p *Plan) fromGit(ctx context.Context, dir, ref string) ([]contract.Contrac
 	root := filepath.FromSlash(strings.TrimRight(string(top), "\r\n"))
 	tree, err := git("rev-parse", "--verify", "--end-of-options", ref+"^{tree}")
 	if err != nil {
-		return nil, fmt.Errorf("there is no %q here: %w", ref, err)
+		return nil, fmt.Errorf("there is no %q here: %w%s", ref, err, fetchHint(git, ref))
 	}
 	id := strings.TrimSpace(string(tree))
 	list, err := git("ls-tree", "-r", "-z", "--name-only", "--full-tree", id)
@@ -168,6 +168,18 @@ func (p *Plan) fromGit(ctx context.Context, dir, ref string) ([]contract.Contrac
 		}
 	}
 	return all, nil
+}
+
+// fetchHint says, in a line of its own, how a clone gets a commit that it lacks; "" if there is nothing to fetch.
+func fetchHint(git func(...string) ([]byte, error), ref string) string {
+	if shallow, err := git("rev-parse", "--is-shallow-repository"); err == nil && strings.TrimSpace(string(shallow)) == "true" {
+		return "\nthis clone is shallow and lacks older commits: run git fetch --unshallow; in CI clone all (fetch-depth: 0, GIT_DEPTH: 0)"
+	}
+	remote, branch, ok := strings.Cut(ref, "/")
+	if _, err := git("config", "--get", "remote."+remote+".url"); ok && err == nil {
+		return fmt.Sprintf("\nif it is a branch of %s, run git fetch %[1]s %s", remote, branch)
+	}
+	return ""
 }
 
 // asSeen is a folder of the repository as the patterns see it: git resolves symbolic links, and dir may be below some.

@@ -95,6 +95,23 @@ func command(t *testing.T, dir, name string, args ...string) string {
 	return string(out)
 }
 
+// Without BASE, make check would compare a commit with itself.
+func TestCheckNeedsBase(t *testing.T) {
+	dir := t.TempDir()
+	if _, err := templates.Write(dir, options); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "make", "check")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "BASE=")
+	out, err := cmd.CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) {
+		return // TestProjectHasWhatItShould reads the Makefile
+	}
+	if err == nil || !strings.Contains(string(out), "make check needs BASE") {
+		t.Errorf("%v, and it prints %s", err, out)
+	}
+}
+
 func TestNothingIsOverwritten(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"go.mod", "shop/shop.go"} {
@@ -134,6 +151,9 @@ func TestProjectHasWhatItShould(t *testing.T) {
 	slices.Sort(names)
 	if !slices.Equal(names, want) {
 		t.Errorf("files %q, want %q", names, want)
+	}
+	if !strings.Contains(content["Makefile"], `test -n "$(BASE)"`) {
+		t.Error("make check compares with nothing if BASE is empty")
 	}
 	mod := "module example.com/x\n\ngo 1.26.1\n\nrequire github.com/afgen/afgen v1.2.3\n\ntool github.com/afgen/afgen/cmd/afgen\n"
 	if content["go.mod"] != mod {
