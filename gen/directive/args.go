@@ -244,7 +244,7 @@ func (s *scanner) strayWords(tokens []token, i int, spec Spec) int {
 
 func (s *scanner) unknownKey(t token, spec Spec) {
 	hint := takes(spec)
-	if near, ok := diag.Suggest(t.key, spec.keyNames()); ok {
+	if near, ok := spec.near(t.key); ok {
 		hint = fmt.Sprintf("did you mean %q? %s", near, hint)
 	}
 	s.report(diag.UnknownKey, t.at, t.at+len(t.key), noKey(t, spec), hint)

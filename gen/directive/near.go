@@ -1,0 +1,41 @@
+package directive
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/afgen/afgen/gen/diag"
+)
+
+// alsoCalled has other words for keys, by key: what other systems call the same, and words that are too far from the
+// key for a slip of the pen.
+var alsoCalled = map[string][]string{
+	"name":        {"queue", "service"},
+	"timeout":     {"deadline"},
+	"concurrency": {"max", "parallel", "limit"},
+	"max":         {"concurrency", "parallel", "limit", "workers", "max_workers"},
+	"retries":     {"retry", "max_retry", "max_retries", "attempts", "max_attempts", "tries"},
+	"backoff":     {"delay", "retry_delay", "interval"},
+	"weight":      {"priority"},
+	"max_crashes": {"crashes"},
+	"isolation":   {"isolate", "process"},
+	"client":      {"package", "pkg"},
+	"id":          {"name", "job"},
+	"cron":        {"schedule", "spec", "every"},
+	"tz":          {"zone", "timezone", "time_zone", "location"},
+	"allow":       {"ip", "ips", "allow_ips"},
+	"missed":      {"misfire", "catchup"},
+	"overlap":     {"concurrency"},
+	"idempotent":  {"retryable"},
+}
+
+// near returns the key that was most likely meant by an unknown one, and whether there is such a key.
+func (s Spec) near(key string) (string, bool) {
+	key = strings.ToLower(key)
+	for _, k := range s.Keys {
+		if slices.Contains(alsoCalled[k.Name], key) {
+			return k.Name, true
+		}
+	}
+	return diag.Suggest(key, s.keyNames())
+}
