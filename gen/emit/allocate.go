@@ -19,6 +19,7 @@ type plan struct {
 	workers  []worker
 	imports  map[string]string // what the file calls a package, by path
 	clauses  map[string]string // what that package calls itself
+	twice    map[string]bool   // see spelledTwice
 	origin   *ir.Package       // of a client half: the package of the type; nil else
 }
 
@@ -289,6 +290,7 @@ func (a *plan) allocateImports(taken scope) error {
 		a.clauses[importPath] = name
 		a.imports[importPath] = taken.pick(name, parentOf(importPath)+name)
 	}
+	a.twice = a.spelledTwice()
 	return nil
 }
 

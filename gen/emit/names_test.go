@@ -200,7 +200,7 @@ func TestImportsKeepTheirNameWhereItIsFree(t *testing.T) {
 			[]string{
 				`"example.com/admin/user/v2"`, `shopuser "example.com/shop/user"`, `user2 "example.com/user"`,
 				"M(context.Context, user.T, shopuser.T, user2.T) error",
-				`Signature:   "(user.T, user.T, user.T)",`,
+				`Signature:   "(example.com/admin/user/v2.T, example.com/shop/user.T, example.com/user.T)",`,
 			}},
 		{"the user has our imports' names", importing(use(), nil, "af", "context", "time", "time2"),
 			[]string{`context2 "context"`, `time3 "time"`, `af2 "github.com/afgen/afgen/runtime"`, "const _ = af2.Generated1", "Timeout:     30 * time3.Second,"}},

@@ -39,14 +39,34 @@ func (w *writer) spell(t ir.Type) string {
 	})
 }
 
-// describe spells t for people: by the names that packages give themselves, not by those that they are imported by.
+// describe spells t for people: by the names that packages give themselves, not by those that they are imported by. If two
+// types of the package's signatures would be spelled alike, it spells each with its import path.
 func (w *writer) describe(t ir.Type) string {
 	return t.Spell(func(path, name string) string {
-		if path == w.Path {
+		switch {
+		case path == w.Path:
 			return name
+		case w.twice[w.clauses[path]+"."+name]:
+			return path + "." + name
 		}
 		return w.clauses[path] + "." + name
 	})
+}
+
+// spelledTwice finds the qualified names that mean types of several packages.
+func (a *plan) spelledTwice() map[string]bool {
+	paths, twice := map[string]string{}, map[string]bool{}
+	a.Walk(func(t ir.Type) {
+		if t.Kind != ir.Named || t.Path == a.Path {
+			return
+		}
+		name := a.clauses[t.Path] + "." + t.Name
+		if other, ok := paths[name]; ok && other != t.Path {
+			twice[name] = true
+		}
+		paths[name] = t.Path
+	})
+	return twice
 }
 
 // params returns m's parameters after the context.

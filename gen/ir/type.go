@@ -86,24 +86,28 @@ func (t Type) Walk(visit func(Type)) {
 // Mentioned returns the import paths that the signatures of p mention, sorted, its own excepted.
 func (p *Package) Mentioned() []string {
 	var paths []string
-	add := func(t Type) {
+	p.Walk(func(t Type) {
 		if t.Kind == Named && t.Path != p.Path {
 			paths = append(paths, t.Path)
 		}
-	}
+	})
+	slices.Sort(paths)
+	return slices.Compact(paths)
+}
+
+// Walk calls visit for every Type that the signatures of p spell.
+func (p *Package) Walk(visit func(Type)) {
 	for _, s := range p.Services {
 		for _, m := range s.Methods {
 			for _, q := range slices.Concat(m.Params, m.Results) {
-				q.Type.Walk(add)
+				q.Type.Walk(visit)
 			}
 		}
 	}
 	for _, w := range p.Workers {
-		w.Payload.Walk(add)
+		w.Payload.Walk(visit)
 		if w.Result != nil {
-			w.Result.Walk(add)
+			w.Result.Walk(visit)
 		}
 	}
-	slices.Sort(paths)
-	return slices.Compact(paths)
 }

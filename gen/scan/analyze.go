@@ -365,7 +365,7 @@ func (w *world) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 		default:
 			w.reportAt(u, done.Name, diag.BadSubtasksDone, "SubtasksDone of "+t.name()+" has another shape than afgen calls",
 				fmt.Sprintf("it is func(ctx context.Context, payload %s, s af.Subtasks) error, with the payload of Run",
-					r.typeString(params[0].Type())))
+					r.distinct(params[0].Type(), f.Signature().Params())))
 			return out, false
 		}
 	}
@@ -408,6 +408,17 @@ func isSubtasksDone(sig *types.Signature, payload types.Type) bool {
 	p := sig.Params()
 	return isContext(p.At(0).Type()) && types.Identical(p.At(1).Type(), payload) && isSubtasks(p.At(2).Type()) &&
 		isError(sig.Results().At(0).Type())
+}
+
+// distinct spells a type in a message, with its import path if one of vars is of another type that is spelled alike.
+func (r *reader) distinct(t types.Type, vars *types.Tuple) string {
+	spelled := r.typeString(t)
+	for v := range vars.Variables() {
+		if !types.Identical(v.Type(), t) && r.typeString(v.Type()) == spelled {
+			return types.TypeString(t, nil)
+		}
+	}
+	return spelled
 }
 
 func isSubtasks(t types.Type) bool {

@@ -30,8 +30,8 @@ func (w *world) checkNames(units []*unit) {
 			}
 			key := kind + " " + nameOf(t)
 			if other := first[key]; other != nil {
-				w.problem(t, diag.DuplicateName, fmt.Sprintf("%s %q is %s already, at %s", kind, nameOf(t), other.name(), w.place(w.fset.PositionFor(other.spec.Pos(), false))),
-					"give one of them another name by name=…")
+				w.problem(t, diag.DuplicateName, fmt.Sprintf("%s %q is %s.%s already, at %s", kind, nameOf(t), packageOf(other), other.name(),
+					w.place(w.fset.PositionFor(other.spec.Pos(), false))), "give one of them another name, such as "+qualifiedName(t))
 				continue
 			}
 			first[key] = t
@@ -40,6 +40,18 @@ func (w *world) checkNames(units []*unit) {
 		w.checkGenerated(u)
 		w.inTheWay(u)
 	}
+}
+
+// packageOf is what the package of a type calls itself.
+func packageOf(t *annotated) string { return t.file.ast.Name.Name }
+
+// qualifiedName proposes a name for a type whose name another package has: by name=, made of the package and the type.
+func qualifiedName(t *annotated) string {
+	name := directive.SnakeCase(packageOf(t)) + "." + directive.SnakeCase(t.name())
+	if !directive.ValidName(name) || packageOf(t) == "main" {
+		return "name=…"
+	}
+	return "name=" + name
 }
 
 // checkJobs looks for jobs of one id; first has those of the packages before.
