@@ -36,11 +36,12 @@ func (c *command) breakingCommand() *cobra.Command {
 	var flags breakingFlags
 	cmd := &cobra.Command{
 		Use: "breaking -against FILE|FOLDER|git:REF [packages]", Short: "Say what breaks those who rely on an older contract",
-		Long: longBreaking, Example: "  afgen breaking -against git:main ./...", Args: cobra.ArbitraryArgs,
+		Long: longBreaking, Example: "  afgen breaking -against git:main ./...", Args: cobra.ArbitraryArgs, ValidArgsFunction: completePackages,
 		RunE: func(cmd *cobra.Command, patterns []string) error { return c.breaking(cmd, patterns, flags) },
 	}
 	cmd.Flags().StringVar(&flags.against, "against", "", "what to compare with: a `file`, a folder, or git:REF")
 	cmd.Flags().StringArrayVar(&flags.allow, "allow", nil, "`RULE=NAME` to pass over; repeatable")
+	_ = cmd.RegisterFlagCompletionFunc("allow", completeAllow) // it fails for flags that don't exist
 	return cmd
 }
 

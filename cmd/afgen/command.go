@@ -59,25 +59,24 @@ func (c *command) root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentFlags().StringVar(&c.options.Tags, "tags", "", "build `tags`, separated by commas")
 	root.PersistentFlags().BoolVar(&c.json, "json", false, "print for machines: diagnostics, and what list finds")
 	generate := &cobra.Command{
 		Use: "generate [packages]", Short: "Write what is missing or stale, remove what is orphaned (the default)",
-		Args: cobra.ArbitraryArgs, RunE: c.generate,
+		Args: cobra.ArbitraryArgs, RunE: c.generate, ValidArgsFunction: completePackages,
 	}
 	check := &cobra.Command{
 		Use: "check [packages]", Short: "Say what generate would change, with a diff, and change nothing",
-		Args: cobra.ArbitraryArgs, RunE: c.check,
+		Args: cobra.ArbitraryArgs, RunE: c.check, ValidArgsFunction: completePackages,
 	}
 	list := &cobra.Command{
 		Use: "list [packages]", Short: "List services, methods, workers and the next due times of jobs",
-		Args: cobra.ArbitraryArgs, RunE: c.list,
+		Args: cobra.ArbitraryArgs, RunE: c.list, ValidArgsFunction: completePackages,
 	}
 	list.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "with options, and the annotated files that are not scanned")
 	explain := &cobra.Command{
-		Use: "explain [CODE|RULE]", Short: "Explain a diagnostic, or a rule of breaking; without a code, list all diagnostics",
-		Args: cobra.ArbitraryArgs, RunE: c.explain,
+		Use: "explain [CODE|RULE]", Short: "Explain a diagnostic, or a rule of breaking; without one, list them all",
+		Args: cobra.ArbitraryArgs, RunE: c.explain, ValidArgsFunction: completeExplain,
 	}
 	version := &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
@@ -158,7 +157,7 @@ func suggestCommand(patterns []string) error {
 	if len(patterns) == 0 || strings.ContainsAny(patterns[0], "./") {
 		return nil
 	}
-	if near, ok := diag.Suggest(patterns[0], []string{"generate", "check", "breaking", "list", "explain", "init", "version", "help", "directives"}); ok {
+	if near, ok := diag.Suggest(patterns[0], []string{"generate", "check", "breaking", "list", "explain", "init", "version", "help", "directives", "completion"}); ok {
 		return fmt.Errorf("there is no command %q; did you mean %q? (A package in this folder is ./%s.)", patterns[0], near, patterns[0])
 	}
 	return nil
@@ -257,6 +256,9 @@ func (c *command) explain(_ *cobra.Command, args []string) error {
 	case len(args) == 0:
 		for _, e := range diag.Entries() {
 			fmt.Fprintf(c.stdout, "%s  %s\n", e.Code, e.Title)
+		}
+		for _, r := range contract.Rules() {
+			fmt.Fprintf(c.stdout, "%-20s  %s\n", r.ID, r.Means)
 		}
 		return nil
 	}
