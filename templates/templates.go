@@ -87,17 +87,25 @@ func Write(dir string, o Options) (names []string, err error) {
 		if err != nil {
 			names = nil
 			for _, file := range written {
-				_ = os.Remove(file) // err is the reason
+				_ = os.Remove(filepath.Join(dir, file)) // err is the reason
 			}
 		}
 	}()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir) // no link in it leads out of it
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
 	for _, f := range files {
-		file := filepath.Join(dir, filepath.FromSlash(f.Name))
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		file := filepath.FromSlash(f.Name)
+		if err := root.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			return nil, err
 		}
 		// O_EXCL: it may have come into being since.
-		out, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		out, err := root.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 		if err != nil {
 			return nil, err
 		}

@@ -135,6 +135,19 @@ func TestNothingIsOverwritten(t *testing.T) {
 	}
 }
 
+func TestNothingIsWrittenThroughLinks(t *testing.T) {
+	dir, out := t.TempDir(), t.TempDir()
+	if err := os.Symlink(out, filepath.Join(dir, "shop")); err != nil {
+		return // a system without links
+	}
+	if names, err := templates.Write(dir, options); err == nil {
+		t.Errorf("wrote %q", names)
+	}
+	if entries, err := os.ReadDir(out); err != nil || len(entries) > 0 {
+		t.Errorf("wrote %v, %v", entries, err)
+	}
+}
+
 func TestProjectHasWhatItShould(t *testing.T) {
 	files, err := templates.Files(templates.Options{Module: "example.com/x", Go: "1.26.1", Version: "v1.2.3"})
 	if err != nil {

@@ -266,6 +266,11 @@ arguments shows the same fault.`,
 package beside it. Nothing else of the folder was checked. Move the files of the other package, or
 correct the clause.`,
 		mend("a.go: package shop\nb.go: package store", "a.go: package shop\nb.go: package shop")},
+	{"AF0506", "outside the module",
+		`The directory of the package is a symbolic link, or below one, that leads out of the module. afgen
+would write af_gen.go into a directory that is not this module's, so it writes nothing. Run afgen in
+the module that the directory is in, or move the directory into this module.`,
+		mend("ln -s ../other/shop shop; afgen ./shop", "cd ../other; afgen ./shop")},
 
 	{"AF0901", "internal error of afgen",
 		`afgen has found itself at fault; your code may be entirely right. Nothing was written. Please report

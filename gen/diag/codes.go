@@ -44,6 +44,7 @@ const (
 	SyntaxError   Code = "AF0502"
 	NotLoaded     Code = "AF0503"
 	MixedPackages Code = "AF0504"
+	OutsideModule Code = "AF0506" // through a symbolic link
 
 	Internal Code = "AF0901" // a bug of afgen
 )

@@ -86,6 +86,11 @@ func (w *world) clientUnit(units []*unit, to string) *clientUnit {
 	dir, fault := w.folder(to)
 	name := ""
 	if fault == "" {
+		if _, _, err := w.inside(dir); err != nil {
+			fault = fmt.Sprintf("is at %s: %v", filepath.ToSlash(relative(w.config.Dir, dir)), err)
+		}
+	}
+	if fault == "" {
 		name, fault = w.clientName(to, dir)
 	}
 	c := &clientUnit{fault: fault, files: map[string]*annotated{}, declared: map[string]*annotated{}}

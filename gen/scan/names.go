@@ -39,6 +39,7 @@ func (w *world) checkNames(units []*unit) {
 		w.checkJobs(u, jobs)
 		w.checkGenerated(u)
 		w.inTheWay(u)
+		w.checkInside(u)
 	}
 }
 
