@@ -174,6 +174,9 @@ func (a *App) checkRegistrations() error {
 		default:
 			errs = append(errs, Errorf(ErrInvalidArgument, "%s: there is no isolation %q", registering(w.Type), w.Isolation))
 		}
+		if w.Weight < -maxWeight || w.Weight > maxWeight {
+			errs = append(errs, Errorf(ErrInvalidArgument, "%s: weight %d is out of range: -%d to %[3]d", registering(w.Type), w.Weight, maxWeight))
+		}
 	}
 	return errors.Join(append(errs, checkJobs(a.workers)...)...)
 }

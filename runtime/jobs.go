@@ -34,6 +34,20 @@ type JobOptions struct {
 	// Of HandleJob only.
 	Arguments    any
 	ChildProcess bool
+	ofHandleJob  string // the last of these that was given, whatever its value
+}
+
+// checkPut refuses options that have no effect on a job of a worker.
+func (s JobSpec) checkPut() error {
+	switch {
+	case s.Options.Arguments != nil || s.Options.ofHandleJob == "Arguments":
+		return Errorf(ErrInvalidArgument, "job %q: Arguments is an option of HandleJob; a job of queue %q has the payload that it is scheduled with",
+			s.ID, s.Worker.Name).With(OutcomeNotSent)
+	case s.Options.ChildProcess:
+		return Errorf(ErrInvalidArgument, "job %q: ChildProcess is an option of HandleJob; tasks of queue %q run in what the worker's isolation says",
+			s.ID, s.Worker.Name).With(OutcomeNotSent)
+	}
+	return nil
 }
 
 // A JobOption changes how a job is run.
@@ -89,10 +103,14 @@ func Overlap(p OverlapPolicy) JobOption { return jobOption(func(o *JobOptions) {
 func Disabled() JobOption { return jobOption(func(o *JobOptions) { o.Disabled = true }) }
 
 // Arguments sets what the function of [HandleJob] gets: a value of its parameter's type. Without it, the zero value.
-func Arguments(v any) JobOption { return jobOption(func(o *JobOptions) { o.Arguments = v }) }
+func Arguments(v any) JobOption {
+	return jobOption(func(o *JobOptions) { o.Arguments, o.ofHandleJob = v, "Arguments" })
+}
 
 // ChildProcess has the function of [HandleJob] run in a child process.
-func ChildProcess() JobOption { return jobOption(func(o *JobOptions) { o.ChildProcess = true }) }
+func ChildProcess() JobOption {
+	return jobOption(func(o *JobOptions) { o.ChildProcess, o.ofHandleJob = true, "ChildProcess" })
+}
 
 // A DeclaredJob is an //af:schedule of a worker. Generated code declares them in the [Worker].
 type DeclaredJob struct {
@@ -268,6 +286,9 @@ type FirePage struct {
 func (a *App) PutJob(ctx context.Context, spec JobSpec) error {
 	e, err := a.engine()
 	if err != nil {
+		return err
+	}
+	if err := spec.checkPut(); err != nil {
 		return err
 	}
 	return e.putJob(ctx, spec)

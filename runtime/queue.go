@@ -85,7 +85,7 @@ func (t TimeoutOption) applySubtasks(o *TaskOptions) { o.Timeout = time.Duration
 // TaskID gives a task its id, so that submitting it again is harmless: the task that is there is returned.
 func TaskID(id string) SubmitOption { return submitOption(func(o *TaskOptions) { o.ID = id }) }
 
-// Weight overrides the worker's weight: heavier tasks of a queue run first.
+// Weight overrides the worker's weight: heavier tasks of a queue run first. It is from -1000 to 1000.
 func Weight(n int) SubmitOption { return submitOption(func(o *TaskOptions) { o.Weight = &n }) }
 
 // RunAt lets a task run no earlier than t.
@@ -212,7 +212,8 @@ func (q VoidQueue[P]) wait(ctx context.Context, id string) (Task, error) {
 
 // Schedule adds or replaces the job id, which submits p at each due time of cron from now on: five fields, six with seconds
 // first, @every and a duration, or a descriptor such as @hourly, as package cron reads them. Each due time makes one task in
-// the whole cluster, job/<id>/<unix time>. Scheduling again what is there changes nothing.
+// the whole cluster, job/<id>/<unix time>. Scheduling again what is there changes nothing. [Arguments] and [ChildProcess] are
+// options of [HandleJob] and refused here: what a task gets is p, and what it runs in is the worker's isolation.
 func (q VoidQueue[P]) Schedule(ctx context.Context, id, cron string, p P, opts ...JobOption) error {
 	if q.tasks == nil {
 		return q.unmade()
@@ -226,6 +227,9 @@ func (q VoidQueue[P]) Schedule(ctx context.Context, id, cron string, p P, opts .
 		if o != nil {
 			o.applyJob(&j.Options)
 		}
+	}
+	if err := j.checkPut(); err != nil {
+		return err
 	}
 	return q.tasks.PutJob(ctx, j)
 }

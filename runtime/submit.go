@@ -56,6 +56,7 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 
 const (
 	maxName    = 255     // bytes of an id or a key that a user chooses
+	maxWeight  = 1000    // of a task, and less than zero
 	doneSuffix = "/done" // of the task that runs SubtasksDone
 )
 
@@ -83,6 +84,9 @@ func checkSubmission(s Submission) *Error {
 	}
 	if strings.HasPrefix(s.Options.ID, firePrefix) {
 		return Errorf(ErrInvalidArgument, "TaskID %q: ids that begin with %s are those of jobs", s.Options.ID, firePrefix)
+	}
+	if w := s.Options.Weight; w != nil && (*w < -maxWeight || *w > maxWeight) {
+		return Errorf(ErrInvalidArgument, "weight %d is out of range: -%d to %[2]d", *w, maxWeight)
 	}
 	switch s.Options.OnFailure {
 	case "", IgnoreFailures, FailFast, CollectFailures:

@@ -1,5 +1,7 @@
 package backend
 
+import "slices"
+
 // What every Store refuses by itself, whatever it holds, is checked here. All errors are invalid_argument, and not sent.
 
 // The page sizes of Store.List.
@@ -53,7 +55,12 @@ func (q *TaskQuery) Check() error {
 	case q.Limit < 0 || q.Limit > maxPageSize:
 		return refusal("a page has 1 to %d tasks, not %d", maxPageSize, q.Limit)
 	case q.Sort != SortNewest && q.Sort != SortOldest && q.Sort != SortEnded:
-		return refusal("unknown order %q", q.Sort)
+		return refusal("unknown order %q: it is newest first (%q), %q or %q", q.Sort, SortNewest, SortOldest, SortEnded)
+	}
+	for _, s := range q.Statuses {
+		if !slices.Contains(statuses[:], s) {
+			return refusal("unknown status %q: a task is %v", s, statuses)
+		}
 	}
 	return nil
 }

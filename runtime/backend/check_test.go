@@ -23,13 +23,14 @@ func TestWhatNoStoreTakesIsRefused(t *testing.T) {
 		"settled pending": backend.CheckSettles([]backend.Settle{{To: backend.StatusSuccess}, {To: backend.StatusPending}}),
 		"limit -1":        query(backend.TaskQuery{Limit: -1}),
 		"limit 1001":      query(backend.TaskQuery{Limit: 1001}),
+		"status done":     query(backend.TaskQuery{Statuses: []backend.Status{backend.StatusFailed, "done"}}),
 		"sort by luck":    query(backend.TaskQuery{Sort: "luck"}),
 	} {
 		if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrInvalidArgument || e.Outcome != backend.OutcomeNotSent {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	q := backend.TaskQuery{Sort: backend.SortEnded}
+	q := backend.TaskQuery{Sort: backend.SortEnded, Statuses: backend.Statuses()}
 	for _, err := range []error{
 		backend.CheckNew([]backend.NewTask{{Task: fine}, {Task: subtask, Gated: true}}),
 		backend.CheckSettles([]backend.Settle{{To: backend.StatusSuccess}, {To: backend.StatusRetrying}}),
