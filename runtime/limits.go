@@ -65,13 +65,15 @@ const (
 // stopping anything: what runs ends, and no more is claimed while as many run as are allowed.
 //
 // A nil error means that it is stored, for restarts and for instances to come. Instances learn of it at once by news, and
-// within 5 s without; [App.Workers] shows what each has applied. The name need not be that of a queue with workers now.
-// Of concurrent calls all take effect, one after the other.
-func (a *App) UpdateMaxWorkers(ctx context.Context, name, ip string, n int) error {
+// within 5 s without; [App.Workers] shows what each has applied. The queue needs no worker now. One that has neither a
+// task, a job, limits nor a worker is ErrNotFound, and so is an ip that no instance reports, no limit of the queue names and
+// no machine had within the last week; [Create] sets limits for those too. Of concurrent calls all take effect, one after
+// the other.
+func (a *App) UpdateMaxWorkers(ctx context.Context, name, ip string, n int, opts ...LimitOption) error {
 	if n < 0 || n > maxWorkers {
 		return Errorf(ErrInvalidArgument, "at most %d tasks at once: 0 to %d are possible", n, maxWorkers).With(OutcomeNotSent)
 	}
-	return a.changeLimits(ctx, name, ip, func(l *Limits) {
+	return a.changeLimits(ctx, name, ip, !limitOptionsOf(opts).create, func(l *Limits) {
 		if ip == "" {
 			l.Max, l.At = &n, nil
 			return
@@ -86,7 +88,7 @@ func (a *App) UpdateMaxWorkers(ctx context.Context, name, ip string, n int) erro
 // ResetMaxWorkers takes back what UpdateMaxWorkers has set for an ip, or with ip "" all of it: the workers' own maximum
 // counts again.
 func (a *App) ResetMaxWorkers(ctx context.Context, name, ip string) error {
-	return a.changeLimits(ctx, name, ip, func(l *Limits) {
+	return a.changeLimits(ctx, name, ip, false, func(l *Limits) {
 		if ip == "" {
 			l.Max, l.At = nil, nil
 		}
@@ -94,15 +96,16 @@ func (a *App) ResetMaxWorkers(ctx context.Context, name, ip string) error {
 	})
 }
 
-// PauseQueue lets nobody claim tasks of a queue, SubtasksDone of its tasks included, until ResumeQueue. What runs goes on,
-// and submitting does. It is stored and spread as by [App.UpdateMaxWorkers]. Pausing again is harmless.
-func (a *App) PauseQueue(ctx context.Context, name string) error {
-	return a.changeLimits(ctx, name, "", func(l *Limits) { l.Paused = true })
+// PauseQueue stops all instances from claiming tasks of a queue, SubtasksDone of its tasks included, until ResumeQueue.
+// Running tasks finish and submissions still succeed. It is stored and spread as by [App.UpdateMaxWorkers], and an unknown
+// queue is ErrNotFound as there. Pausing again is harmless.
+func (a *App) PauseQueue(ctx context.Context, name string, opts ...LimitOption) error {
+	return a.changeLimits(ctx, name, "", !limitOptionsOf(opts).create, func(l *Limits) { l.Paused = true })
 }
 
 // ResumeQueue ends a pause. The maxima are those from before it, or what was set meanwhile.
 func (a *App) ResumeQueue(ctx context.Context, name string) error {
-	return a.changeLimits(ctx, name, "", func(l *Limits) { l.Paused = false })
+	return a.changeLimits(ctx, name, "", false, func(l *Limits) { l.Paused = false })
 }
 
 // QueueLimits returns what is set for a queue; the zero Limits where nothing is.
@@ -148,8 +151,9 @@ func decodeLimits(doc backend.Doc) (Limits, error) {
 	return l, nil
 }
 
-// changeLimits changes the limits of a queue, and again where somebody else did meanwhile, and spreads the news.
-func (a *App) changeLimits(ctx context.Context, name, ip string, change func(*Limits)) error {
+// changeLimits changes the limits of a queue, once more after each concurrent change, and notifies the instances. If known
+// is set, the queue and the ip must be known.
+func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, change func(*Limits)) error {
 	e, err := a.limited()
 	if err != nil {
 		return err
@@ -164,12 +168,17 @@ func (a *App) changeLimits(ctx context.Context, name, ip string, change func(*Li
 			if err != nil {
 				return err
 			}
+			if known {
+				if err := e.checkKnown(ctx, name, ip, l); err != nil {
+					return err
+				}
+			}
 			l.At = maps.Clone(l.At)
 			if change(&l); len(l.At) > maxPlaces {
 				return Errorf(ErrResourceExhausted, "the limits of queue %q name %d ips; that is all they may", name, maxPlaces)
 			}
 			value, err := json.Marshal(l)
-			if err == nil {
+			if err == nil && (l.Revision > 0 || string(value) != "{}") {
 				_, err = e.ports.Docs.PutIf(ctx, limitsPrefix+name, l.Revision, value)
 			}
 			return err

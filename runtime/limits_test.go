@@ -113,7 +113,7 @@ func TestNothingIsClaimedBeforeTheLimitsAreKnown(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		client := openStarted(t, world)
-		if err := client.UpdateMaxWorkers(t.Context(), "job", "", 0); err != nil {
+		if err := client.UpdateMaxWorkers(t.Context(), "job", "", 0, af.Create()); err != nil {
 			t.Fatal(err)
 		}
 		must(af.NewQueue[int, int](client, jobWorker).Submit(t.Context(), 1))(t)

@@ -269,9 +269,9 @@ func (m *sim) limit(e event) {
 	w := workers[e.Pick%len(workers)]
 	m.try(e.Place, func(ctx context.Context, app *af.App) error {
 		if e.What == "pause" {
-			return app.PauseQueue(ctx, w.Name)
+			return app.PauseQueue(ctx, w.Name, af.Create())
 		}
-		return app.UpdateMaxWorkers(ctx, w.Name, "", e.Pick%(w.Max+1))
+		return app.UpdateMaxWorkers(ctx, w.Name, "", e.Pick%(w.Max+1), af.Create())
 	})
 	m.rest(e.For)
 	for !m.try(e.Place, func(ctx context.Context, app *af.App) error {

@@ -2,9 +2,11 @@ package operations
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -112,7 +114,7 @@ func limitsSurvive(w *world) {
 	var ran atomic.Int64
 	count := works(func(context.Context, int) (int, error) { ran.Add(1); return 0, nil })
 	client := w.open(nil, af.IP("192.0.2.2"))
-	w.must(client.UpdateMaxWorkers(w.Context(), "job", "192.0.2.1", 0)) // nobody is there yet
+	w.must(client.UpdateMaxWorkers(w.Context(), "job", "192.0.2.1", 0, af.Create())) // nothing is there yet
 	q := af.NewQueue[int, int](client, jobWorker)
 	id := must(q.Submit(w.Context(), 1))(w)
 	for range 2 {
@@ -137,6 +139,44 @@ func limitsSurvive(w *world) {
 	must(q.Wait(ctx, id))(w)
 }
 
+// limitsOfTheUnknown: a queue or an ip that is unknown is refused, with those that are known, unless it is to be created.
+func limitsOfTheUnknown(w *world) {
+	w.open(works(same), af.IP("192.0.2.1"))
+	client := w.open(nil, af.IP("192.0.2.3"))
+	unknown := func(err error, texts ...string) {
+		w.Helper()
+		if !errors.Is(err, af.ErrNotFound) {
+			w.Errorf("error %v", err)
+			return
+		}
+		for _, text := range texts {
+			if !strings.Contains(err.Error(), text) {
+				w.Errorf("%q doesn't say %q", err, text)
+			}
+		}
+	}
+	ctx := w.Context()
+	unknown(client.PauseQueue(ctx, "jop"), `queue "jop" is unknown`, "known are job", "af.Create()")
+	unknown(client.UpdateMaxWorkers(ctx, "jop", "", 3), `queue "jop" is unknown`)
+	unknown(client.UpdateMaxWorkers(ctx, "job", "192.0.2.99", 3), "ip 192.0.2.99 is unknown", "192.0.2.1", "192.0.2.3")
+	w.must(client.ResumeQueue(ctx, "jop"))
+	w.must(client.ResetMaxWorkers(ctx, "jop", ""))
+	if l := must(client.QueueLimits(ctx, "jop"))(w); l.Revision != 0 {
+		w.Errorf("limits that change nothing are stored: %+v", l)
+	}
+	w.must(client.UpdateMaxWorkers(ctx, "job", "192.0.2.1", 3)) // an instance reports it
+	w.must(client.UpdateMaxWorkers(ctx, "job", "192.0.2.99", 3, af.Create()))
+	w.must(client.UpdateMaxWorkers(ctx, "job", "192.0.2.99", 4)) // the limits name it
+	w.must(client.PauseQueue(ctx, "jop", af.Create()))
+	w.must(client.UpdateMaxWorkers(ctx, "jop", "", 4)) // it has limits
+	q := af.NewQueue[int, int](client, af.Worker{Name: "stored", Type: "Stored"})
+	must(q.Store(ctx, 1))(w)
+	w.must(client.PauseQueue(ctx, "stored")) // it has a task
+	daily := af.NewQueue[int, int](client, af.Worker{Name: "daily", Type: "Daily"})
+	w.must(daily.Schedule(ctx, "daily", "@daily", 1))
+	w.must(client.PauseQueue(ctx, "daily")) // it has a job
+}
+
 func limitsByIP(w *world) {
 	for _, ip := range []string{"192.0.2.1", "192.0.2.2"} {
 		w.open(works(same), af.IP(ip))
@@ -150,7 +190,7 @@ func limitsByIP(w *world) {
 	var all sync.WaitGroup
 	for i := range many {
 		all.Go(func() {
-			if err := client.UpdateMaxWorkers(w.Context(), "job", fmt.Sprintf("198.51.100.%d", i), i); err != nil {
+			if err := client.UpdateMaxWorkers(w.Context(), "job", fmt.Sprintf("198.51.100.%d", i), i, af.Create()); err != nil {
 				w.Error(err)
 			}
 		})

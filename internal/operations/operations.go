@@ -25,6 +25,7 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"limits hold in a storm of resizes and are applied within a second", limitsInAStorm},
 		{"limits survive restarts, and 0 claims nothing", limitsSurvive},
 		{"limits are an ip's or everybody's, and no change is lost", limitsByIP},
+		{"limits of what is unknown are refused, unless it is created", limitsOfTheUnknown},
 		{"a paused queue stands still everywhere, and goes on when it is resumed", pauses},
 		{"services are listed with methods and load, and gone with their instance", services},
 		{"whoever dies is gone after a lease", deaths},

@@ -1,0 +1,123 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A LimitOption changes how [App.PauseQueue] and [App.UpdateMaxWorkers] set limits.
+type LimitOption interface{ applyLimit(*limitOptions) }
+
+type limitOptions struct{ create bool }
+
+type limitOption func(*limitOptions)
+
+func (f limitOption) applyLimit(o *limitOptions) { f(o) }
+
+// Create sets limits also for a queue or an ip that is unknown, such as one that will exist after the next deployment.
+// Without it those are ErrNotFound, which tells a misspelt name from a known one.
+func Create() LimitOption { return limitOption(func(o *limitOptions) { o.create = true }) }
+
+func limitOptionsOf(opts []LimitOption) (o limitOptions) {
+	for _, opt := range opts {
+		if opt != nil {
+			opt.applyLimit(&o)
+		}
+	}
+	return o
+}
+
+// checkKnown returns an error if a queue, or an ip unless it is "", is unknown. l is what is set for the queue. A queue is
+// known if limits are set for it or it has a worker now, a task or a job; an ip if the limits name it, an instance reports
+// it now, or a machine had it within the last week.
+func (e *engine) checkKnown(ctx context.Context, queue, ip string, l Limits) error {
+	known, names, err := e.knownQueue(ctx, queue, l)
+	what := fmt.Sprintf("queue %q", queue)
+	if err == nil && known && ip != "" {
+		known, names, err = e.knownIP(ctx, ip, l)
+		what = "ip " + ip
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("checking that %s is known, which af.Create() leaves out: %w", what, err)
+	case known:
+		return nil
+	case len(names) == 0:
+		return Errorf(ErrNotFound, "%s is unknown; af.Create() sets its limit all the same", what).With(OutcomeNotSent)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	more := ""
+	if n := len(names) - maxNamed; n > 0 {
+		names, more = names[:maxNamed], fmt.Sprintf(" and %d more", n)
+	}
+	return Errorf(ErrNotFound, "%s is unknown; known are %s%s; af.Create() sets its limit all the same", what, strings.Join(names, ", "), more).
+		With(OutcomeNotSent)
+}
+
+// maxNamed is how many known names an error lists.
+const maxNamed = 20
+
+// knownQueue reports whether a queue is known. If it isn't, it returns those that have limits, workers or jobs.
+func (e *engine) knownQueue(ctx context.Context, queue string, l Limits) (bool, []string, error) {
+	if _, ours := e.pools[queue]; ours || l.Revision > 0 {
+		return true, nil, nil
+	}
+	page, err := e.store.List(ctx, backend.TaskQuery{Queue: queue, Limit: 1})
+	if err != nil || len(page.Tasks) > 0 {
+		return true, nil, err
+	}
+	limits, err := e.allLimits(ctx)
+	if err != nil {
+		return false, nil, err
+	}
+	names := slices.Collect(maps.Keys(limits))
+	jobs, err := e.readJobs(ctx, "")
+	if err != nil {
+		return false, nil, err
+	}
+	for _, j := range jobs {
+		names = append(names, j.Queue)
+	}
+	present, err := e.presentInstances(ctx)
+	for _, in := range present {
+		for _, w := range in.Workers {
+			names = append(names, w.Queue)
+		}
+	}
+	return slices.Contains(names, queue), names, err
+}
+
+// knownIP reports whether an ip is known. If it isn't, it returns those that are.
+func (e *engine) knownIP(ctx context.Context, ip string, l Limits) (bool, []string, error) {
+	if _, set := l.At[ip]; set || ip == e.app.instance.IP {
+		return true, nil, nil
+	}
+	names := slices.Collect(maps.Keys(l.At))
+	present, err := e.presentInstances(ctx)
+	for _, in := range present {
+		names = append(names, in.IP)
+	}
+	if err != nil || slices.Contains(names, ip) {
+		return true, nil, err
+	}
+	machines, err := e.nodes.all(ctx)
+	for _, n := range machines {
+		names = append(names, n.IPs...)
+	}
+	return slices.Contains(names, ip), names, err
+}
+
+// presentInstances are those that run now; none on a backend without a registry.
+func (e *engine) presentInstances(ctx context.Context) (map[string]announcement, error) {
+	if e.ports.Coordinator == nil {
+		return nil, nil
+	}
+	all, _, err := e.app.present(ctx)
+	return all, err
+}
