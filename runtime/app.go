@@ -31,18 +31,19 @@ const (
 // An App is one running instance: the [Caller], [Registrar] and [TaskClient] that generated code wants. Its methods are
 // safe for concurrent use. Whoever opened it ends it, by Run or Shutdown.
 type App struct {
-	settings settings
-	log      *slog.Logger
-	closeLog func() error // nil where the log is not the App's to close
-	instance Instance
-	ports    *backend.Ports
-	caller   Caller              // the middleware's chain, ending in a.invoke
-	inFlight *semaphore.Weighted // calls
-	pending  *semaphore.Weighted // bytes of their arguments
-	called   atomic.Uint64
-	strange  mismatches
-	tasks    *engine // nil where the backend keeps no tasks
-	pipe     *pipe   // of a child process to its parent; nil in every other
+	settings  settings
+	log       *slog.Logger
+	closeLog  func() error // nil where the log is not the App's to close
+	instance  Instance
+	ports     *backend.Ports
+	caller    Caller              // the middleware's chain, ending in a.invoke
+	inFlight  *semaphore.Weighted // calls
+	pending   *semaphore.Weighted // bytes of their arguments
+	called    atomic.Uint64
+	strange   mismatches
+	announced announced
+	tasks     *engine // nil where the backend keeps no tasks
+	pipe      *pipe   // of a child process to its parent; nil in every other
 
 	receivers  receivers
 	snowflakes *snowflakes

@@ -27,7 +27,9 @@ func (a *App) Invoke(ctx context.Context, call Call) (json.RawMessage, error) {
 }
 
 // Call makes an untyped call, for tools: args is anything that encodes to a JSON object with a member for each argument,
-// or nil for none. The reply is a JSON object with a member for each result.
+// or nil for none. The reply is a JSON object with a member for each result. A misspelt argument is
+// ErrInvalidArgument and not sent: one that no running instance takes, by what they have announced, while one that they
+// take is missing. Other arguments that none takes are ignored, as a server of an older version does.
 func (a *App) Call(ctx context.Context, service, method string, args any) (json.RawMessage, error) {
 	body := json.RawMessage("{}")
 	if args != nil {
@@ -39,6 +41,9 @@ func (a *App) Call(ctx context.Context, service, method string, args any) (json.
 		if !bytes.HasPrefix(body, []byte("{")) {
 			return nil, Errorf(ErrInvalidArgument, "the arguments of %s.%s must be a JSON object, with a member for each; they are %.20q",
 				service, method, body).With(OutcomeNotSent)
+		}
+		if err := a.checkArgs(ctx, service, method, body); err != nil {
+			return nil, err
 		}
 	}
 	reply, err := a.Invoke(ctx, Call{Service: service, Method: method, Args: body})

@@ -253,30 +253,38 @@ func (r *registry) describe(ctx context.Context, services []ServiceInfo) error {
 }
 
 func (r *registry) methods(ctx context.Context, name string) ([]MethodInfo, error) {
-	var raw json.RawMessage
-	for _, s := range r.e.app.served {
-		if contractName(s.server.name, s.contract) == name {
-			raw = s.methods
-		}
-	}
-	if raw == nil && r.e.ports.Docs != nil {
-		doc, err := r.e.ports.Docs.Get(ctx, name)
-		var c contract
-		switch {
-		case CodeOf(err) == ErrNotFound:
-			return nil, nil
-		case err != nil:
-			return nil, local(err)
-		case json.Unmarshal(doc.Value, &c) != nil:
-			return nil, Errorf(ErrDataLoss, "the document %s does not decode", name)
-		}
-		raw = c.Methods
+	c, err := r.contract(ctx, name)
+	if err != nil {
+		return nil, err
 	}
 	var methods []MethodInfo
-	if raw != nil && json.Unmarshal(raw, &methods) != nil {
+	if c.Methods != nil && json.Unmarshal(c.Methods, &methods) != nil {
 		return nil, Errorf(ErrDataLoss, "the document %s does not decode", name)
 	}
 	return methods, nil
+}
+
+// contract returns the contract of that name; an empty one if it is not stored (yet, or again).
+func (r *registry) contract(ctx context.Context, name string) (contract, error) {
+	for _, s := range r.e.app.served {
+		if contractName(s.server.name, s.contract) == name {
+			return contract{Methods: s.methods, Args: s.args}, nil
+		}
+	}
+	if r.e.ports.Docs == nil {
+		return contract{}, nil
+	}
+	doc, err := r.e.ports.Docs.Get(ctx, name)
+	var c contract
+	switch {
+	case CodeOf(err) == ErrNotFound:
+		return contract{}, nil
+	case err != nil:
+		return contract{}, local(err)
+	case json.Unmarshal(doc.Value, &c) != nil:
+		return contract{}, Errorf(ErrDataLoss, "the document %s does not decode", name)
+	}
+	return c, nil
 }
 
 // Workers lists the workers that run now and match q, one for each queue and instance: how many tasks they may run, as is

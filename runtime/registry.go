@@ -105,6 +105,7 @@ type served struct {
 	concurrency int
 	contract    string // hash of methods
 	methods     []byte
+	args        map[string][]string
 }
 
 // serves notes a service for the registry. Only Start calls it.
@@ -117,8 +118,13 @@ func (a *App) serves(s *server, spec ServiceSpec) {
 	if err != nil { // strings and a bool
 		a.log.Error("methods are not described", "service", spec.Name, "error", err)
 	}
-	sum := sha256.Sum256(methods)
-	a.served = append(a.served, served{s, max(spec.Concurrency, 1), hex.EncodeToString(sum[:8]), methods})
+	args := argumentsOf(spec.Methods)
+	all, err := json.Marshal(args)
+	if err != nil { // strings
+		a.log.Error("arguments are not described", "service", spec.Name, "error", err)
+	}
+	sum := sha256.Sum256(append(all, methods...))
+	a.served = append(a.served, served{s, max(spec.Concurrency, 1), hex.EncodeToString(sum[:8]), methods, args})
 }
 
 func newRegistry(e *engine) *registry {
@@ -265,8 +271,9 @@ func (r *registry) storeContracts(ctx context.Context) {
 
 // A contract is the document of a service's methods. Stored is for cleaning up only.
 type contract struct {
-	Methods json.RawMessage `json:"methods"`
-	Stored  time.Time       `json:"stored"`
+	Methods json.RawMessage     `json:"methods"`
+	Args    map[string][]string `json:"args,omitempty"` // the names of arguments, by method
+	Stored  time.Time           `json:"stored"`
 }
 
 func (r *registry) storeContract(ctx context.Context, s served) error {
@@ -275,7 +282,7 @@ func (r *registry) storeContract(ctx context.Context, s served) error {
 	if _, err := docs.Get(ctx, name); CodeOf(err) != ErrNotFound {
 		return err
 	}
-	value, err := json.Marshal(contract{s.methods, time.Now().UTC()})
+	value, err := json.Marshal(contract{s.methods, s.args, time.Now().UTC()})
 	if err != nil {
 		return err
 	}

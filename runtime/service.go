@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -40,6 +41,8 @@ type ServiceSpec struct {
 type MethodSpec struct {
 	Info    backend.MethodInfo
 	Handler Handler
+	// Args names the arguments on the wire. It is empty if there are none, and nil if they are unknown. App.Call refuses others.
+	Args []string
 }
 
 // A Request is the envelope of a call as a server gets it.
@@ -52,12 +55,13 @@ type Handler func(ctx context.Context, req *Request) (json.RawMessage, error)
 // A Binding is a method together with the code that calls it on a *T. Generated code makes them with [Bind].
 type Binding[T any] struct {
 	info backend.MethodInfo
+	args []string
 	to   func(impl *T) Handler
 }
 
 // Bind ties a method to the function that calls it.
 func Bind[T, A, R any](m *Method[A, R], call func(ctx context.Context, impl *T, args A) (R, error)) Binding[T] {
-	return Binding[T]{m.info(), func(impl *T) Handler {
+	return Binding[T]{m.info(), argNames(reflect.TypeFor[A]()), func(impl *T) Handler {
 		return func(ctx context.Context, req *Request) (json.RawMessage, error) {
 			var args A
 			if err := json.Unmarshal(req.Body, &args); err != nil {
@@ -95,7 +99,7 @@ func RegisterService[T any](r Registrar, s Service, impl *T, methods ...Binding[
 		spec.Err = Errorf(ErrInvalidArgument, "Register%s: the implementation is nil", s.Type)
 	}
 	for _, b := range methods {
-		spec.Methods = append(spec.Methods, MethodSpec{Info: b.info, Handler: b.to(impl)})
+		spec.Methods = append(spec.Methods, MethodSpec{Info: b.info, Handler: b.to(impl), Args: b.args})
 	}
 	slices.SortFunc(spec.Methods, func(a, b MethodSpec) int { return strings.Compare(a.Info.Name, b.Info.Name) })
 	r.AddService(spec)
