@@ -262,9 +262,9 @@ func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Sett
 	case a.undecodedHere(err):
 		a.wrongVersion(&s, err)
 	case permanent(err), a.task.Attempt > a.p.spec.Retries:
-		s.To, s.Error = backend.StatusFailed, taskError(err)
+		s.To, s.Error = backend.StatusFailed, a.failure(err)
 	default:
-		s.To, s.Error, s.Delay = backend.StatusRetrying, taskError(err), backoff(a.p.spec.Backoff, a.task.Attempt)
+		s.To, s.Error, s.Delay = backend.StatusRetrying, a.failure(err), backoff(a.p.spec.Backoff, a.task.Attempt)
 	}
 	if suspect := a.task.Suspect; suspect != nil { // one that ends by itself has killed no process
 		s.Clear = s.To != backend.StatusWaiting || time.Since(a.begun) >= suspect.Test()
@@ -282,9 +282,21 @@ func backoff(base time.Duration, n int) time.Duration {
 	return jitter(time.Duration(min(d, float64(max(maxBackoff, base)))))
 }
 
+// failure is the error of a handler as its task keeps it. What RedactErrors hides of it is logged.
+func (a *attempt) failure(err error) *backend.TaskError {
+	if !a.p.e.app.settings.redact {
+		return taskError(err)
+	}
+	e, hidden := redacted(err)
+	if _, ok := errors.AsType[*panicError](err); hidden && !ok { // report logs panics
+		errorLogFrom(a.ctx).Warn("a task failed; its error is redacted", "error", err)
+	}
+	return &backend.TaskError{Code: e.Code, Message: e.Message}
+}
+
 // taskError is an error as a task keeps it.
 func taskError(err error) *backend.TaskError {
-	e := answer(err, false)
+	e := answer(err)
 	if p, ok := err.(*panicError); ok { // a reader of the task must find the bug
 		e.Message = p.Error() + ": " + p.String()
 	}
@@ -295,7 +307,7 @@ func taskError(err error) *backend.TaskError {
 func (a *attempt) report(err error) {
 	switch p, ok := err.(*panicError); {
 	case ok:
-		LoggerFrom(a.ctx).Error("panic in a worker", p.attrs()...)
+		errorLogFrom(a.ctx).Error("panic in a worker", p.attrs()...)
 	case err == error(errGoexit):
 		LoggerFrom(a.ctx).Error("a worker ended its goroutine")
 	}

@@ -3,8 +3,10 @@ package runtime
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/child"
 )
 
 // A Code says what kind of failure an [Error] is. It is an error itself: a handler may return one as it is, and
@@ -76,16 +78,46 @@ const (
 // answer turns the error of a handler into what its caller gets: the code, message and details of the Error inside, as
 // they are. What a handler wrapped around an Error stays here; so do causes, and the Outcome of a call that the handler
 // made itself.
-func answer(err error, redact bool) *Error {
+func answer(err error) *Error {
 	a := &Error{Code: CodeOf(err), Message: err.Error(), Outcome: OutcomeAnswered}
 	if e, ok := errors.AsType[*Error](err); ok {
 		a.Code, a.Message, a.Details = backend.ParseCode(string(e.Code)), e.Message, e.Details
 	} else if c, ok := err.(Code); ok {
 		a.Message = ""
 		a.Code = backend.ParseCode(string(c))
-	} else if redact && a.Code == ErrUnknown {
-		a.Message = "the handler failed"
 	}
+	return bounded(a)
+}
+
+// redactedMessage replaces the texts that RedactErrors hides.
+const redactedMessage = "the handler failed"
+
+// redacted is answer for RedactErrors: of the texts only those of an [Error] with a code remain, which a handler returned
+// on purpose. hidden reports whether there was another.
+func redacted(err error) (a *Error, hidden bool) {
+	a = answer(err)
+	e, coded := errors.AsType[*Error](err)
+	_, panicked := errors.AsType[*panicError](err)
+	exit, crashed := errors.AsType[*child.ExitError](err)
+	switch {
+	case coded && crashed && exit.Stderr != "": // what a process wrote may be anything
+		a.Message = strings.ReplaceAll(e.Message, exit.Error(), exit.Brief())
+		return bounded(a), true
+	case coded && a.Code != ErrUnknown:
+		return a, false
+	case panicked:
+		a.Message = panickedMessage
+		return a, true
+	case !coded && (a.Message == "" || a.Message == a.Code.Error() || a.Message == context.Canceled.Error() ||
+		a.Message == context.DeadlineExceeded.Error()): // nothing is wrapped around it
+		return a, false
+	}
+	a.Message, a.Details = redactedMessage, nil
+	return a, true
+}
+
+// bounded bounds the message and the details of an answer.
+func bounded(a *Error) *Error {
 	a.Message = backend.Text(a.Message, maxErrorMessage)
 	size := 0
 	for _, d := range a.Details {

@@ -193,7 +193,7 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 	case err == nil:
 		return result, nil
 	case ok && exit.Killed && ctx.Err() != nil:
-		logHung(log, context.Cause(ctx), p, exit)
+		logHung(errorLogFrom(ctx), context.Cause(ctx), p, exit)
 		return nil, Errorf(CodeOf(ctx.Err()), "the handler ignored the end of its context, and its process was killed: %w", context.Cause(ctx))
 	case ok && exit.Terminated && e.app.drainsSoon():
 		return nil, Snooze(0)
@@ -275,8 +275,9 @@ const (
 
 // taskFault is the error of a handler as it leaves the child.
 func taskFault(err error) *child.Fault {
-	a := answer(err, false)
-	f := &child.Fault{Code: a.Code, Message: a.Message, Details: a.Details}
+	a := answer(err)
+	_, coded := errors.AsType[*Error](err)
+	f := &child.Fault{Code: a.Code, Message: a.Message, Details: a.Details, Uncoded: !coded}
 	if p, ok := err.(*panicError); ok {
 		f.Kind, f.Message, f.At, f.Stack = faultPanic, p.Value, p.At, p.Stack
 	} else if s, ok := errors.AsType[*snoozeError](err); ok {
@@ -303,10 +304,27 @@ func faultError(f *child.Fault) error {
 	case faultDecode:
 		return undecoded(f.Err())
 	case faultPermanent:
-		return Permanent(f.Err())
+		return Permanent(handlerError(f))
+	}
+	return handlerError(f)
+}
+
+// handlerError is an error that a handler returned, as it arrives in the parent.
+func handlerError(f *child.Fault) error {
+	if f.Uncoded {
+		return &uncodedError{f.Code, f.Message}
 	}
 	return f.Err()
 }
+
+// An uncodedError is an error of a child's handler that was no [Error], with the code that it wraps.
+type uncodedError struct {
+	code Code
+	text string
+}
+
+func (e *uncodedError) Error() string { return e.text }
+func (e *uncodedError) Unwrap() error { return e.code }
 
 // causeFault is why a task's context ended, as the child is told.
 func causeFault(cause error) *child.Fault {

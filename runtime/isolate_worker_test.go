@@ -175,6 +175,10 @@ func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
 		return me, fmt.Errorf("around: %w", af.NewError(af.ErrOutOfRange, "too far", deed{Do: "detail"}))
 	case "plain":
 		return me, errors.New("plain")
+	case "leak":
+		return me, fmt.Errorf("password=hunter2: %w", af.ErrNotFound)
+	case "silent":
+		os.Exit(d.N)
 	case "permanent":
 		return me, af.Permanent(af.NewError(af.ErrNotFound, "never"))
 	case "snooze":

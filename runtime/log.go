@@ -59,12 +59,27 @@ func LoggerFrom(ctx context.Context) *slog.Logger {
 	if h.app.pipe != nil { // the parent puts it on
 		return h.app.log
 	}
+	return slog.New(h.contextHandler().bind(ctx, h))
+}
+
+// errorLogFrom is LoggerFrom for texts that RedactErrors hides: with that option they are not kept with the task.
+func errorLogFrom(ctx context.Context) *slog.Logger {
+	h := handlingFrom(ctx)
+	if h == nil || h.app.pipe != nil || !h.app.settings.redact {
+		return LoggerFrom(ctx)
+	}
+	c := h.contextHandler()
+	return slog.New(c.ready.WithAttrs(h.attrs(ctx, c.has)))
+}
+
+// contextHandler returns the handler of the App's log.
+func (h *handling) contextHandler() *contextHandler {
 	c, ok := h.app.log.Handler().(*contextHandler)
 	if !ok {
 		c = newContextHandler(h.app.log.Handler())
 		c.has = keyOf("instance")
 	}
-	return slog.New(c.bind(ctx, h))
+	return c
 }
 
 // ContextHandler wraps a handler so that records logged with a handler's context say what [LoggerFrom] would. An App does

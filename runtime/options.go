@@ -63,9 +63,14 @@ func ServerMiddleware(m ...func(Handler) Handler) AppOption {
 // longer can be told at the beginning, by [Draining].
 func DrainTimeout(d time.Duration) AppOption { return func(s *settings) { s.drain = d } }
 
-// RedactErrors sends errors without a code to the callers of methods as unknown, "the handler failed", and keeps their text in
-// the server's log. With and without it a caller gets neither the value nor the stack of a panic. The errors of tasks are
-// stored as they are: everyone who may read the task sees them.
+// RedactErrors hides the texts of errors from the callers of methods and from the readers of tasks. Only the message of an
+// [Error] with a code other than [ErrUnknown] remains, which a handler returns on purpose. The text of any other error is
+// replaced by "the handler failed", also if it wraps a [Code] or an error of package context, whose code remains. The same
+// holds for the value of a task's panic and the stderr of its child process. What is hidden is logged by the instance that ran
+// the handler, at level WARN, and is not kept with the task.
+//
+// Without RedactErrors callers get the texts of errors, and tasks keep them. A caller never gets the value or the stack of a
+// panic.
 func RedactErrors() AppOption { return func(s *settings) { s.redact = true } }
 
 // Version sets the version that instances report; by default that of the program's main module.

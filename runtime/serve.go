@@ -62,7 +62,7 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 		s.load.end(err)
 		s.report(ctx, req, err, time.Since(begun))
 		if err != nil {
-			r.Body, r.Err = nil, answer(err, s.app.settings.redact)
+			r.Body, r.Err = nil, s.answer(ctx, req, err)
 			if _, other := errors.AsType[*contractError](err); other {
 				r.Err.Outcome = OutcomeNotSent
 				if req.Redelivered { // who had it before may have begun it
@@ -79,6 +79,19 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 		err = Errorf(ErrResourceExhausted, "the results of %s.%s are %d bytes; at most %d are allowed",
 			s.name, req.Method, len(r.Body), backend.MaxMessage)
 	}
+}
+
+// answer is the error of a request as its caller gets it. What RedactErrors hides of it is logged.
+func (s *server) answer(ctx context.Context, req *backend.Request, err error) *Error {
+	if !s.app.settings.redact {
+		return answer(err)
+	}
+	a, hidden := redacted(err)
+	if _, ok := errors.AsType[*panicError](err); hidden && !ok { // report logs panics
+		s.app.log.WarnContext(ctx, "a call failed; its error is redacted",
+			"service", s.name, "method", req.Method, "call", req.ID, "caller", req.Caller, "error", err)
+	}
+	return a
 }
 
 // find returns the method to call, or why none is: an error with its Outcome.
@@ -145,10 +158,12 @@ func (s *server) stuck() []string { return stack.On(stack.Name((*server).handle)
 // was. Its text has neither, since that is what the caller of a method gets.
 type panicError struct{ stack.Panic }
 
+const panickedMessage = "the handler panicked"
+
 // recovered returns the panic of value v. The deferred function that has recovered it calls it.
 func recovered(v any) *panicError { return &panicError{stack.Recovered(v)} }
 
-func (e *panicError) Error() string { return "the handler panicked" }
+func (e *panicError) Error() string { return panickedMessage }
 func (e *panicError) Unwrap() error { return ErrInternal }
 
 // attrs are what the log says of it.

@@ -56,6 +56,8 @@ type Fault struct {
 	At      string                `json:"at,omitempty"`
 	Stack   string                `json:"stack,omitempty"`
 	Delay   time.Duration         `json:"delay,omitempty"`
+	// Uncoded is set if the error was no backend.Error: its message is a text that need not be meant for its caller.
+	Uncoded bool `json:"uncoded,omitempty"`
 }
 
 // NewFault returns err as it crosses: the Error inside as it is, anything else with its code and text.

@@ -246,14 +246,19 @@ type ExitError struct {
 
 // Error says how the child ended, and ends with what it wrote to stderr.
 func (e *ExitError) Error() string {
-	text := "the child process ended: " + e.State
-	if e.Killed {
-		text = "the child process was killed"
-	}
+	text := e.Brief()
 	if e.Stderr != "" {
 		text += "; its stderr ends:\n" + e.Stderr
 	}
 	return text
+}
+
+// Brief is Error without what the child wrote.
+func (e *ExitError) Brief() string {
+	if e.Killed {
+		return "the child process was killed"
+	}
+	return "the child process ended: " + e.State
 }
 
 // Code is resource_exhausted where the child says that it had no memory, and internal otherwise.
