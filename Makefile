@@ -13,7 +13,7 @@ BENCH ?= .
 tiers = GO='$(GO)' $(GO) run ./internal/tiers
 
 .PHONY: help demo test test-all test-long test-rabbitmq4 chaos chaos-servers lint bench bench-ab bench-gen bench-servers \
-  generate stack stack-down demo-servers
+  dependencies generate stack stack-down demo-servers
 help:
 	@echo 'make demo            run the example services and their client'
 	@echo 'make test            the tests that need nothing but Go, with -race if there is a C compiler: at most 5 minutes'
@@ -28,6 +28,7 @@ help:
 	@echo 'make bench-ab        benchmarks of BEFORE=HEAD and AFTER (the working tree), run alternately; BENCH is a regexp'
 	@echo 'make bench-gen       the table of docs/generator.md: the generator beside controller-gen, which it installs'
 	@echo 'make bench-servers   benchmarks over the servers, beside the bare drivers'
+	@echo 'make dependencies    check that dependencies are current and have no known vulnerabilities'
 	@echo 'make generate        go generate ./...'
 	@echo 'make demo-servers    make demo over RabbitMQ, MongoDB and Redis, brought up as by make stack'
 	@echo 'make stack           bring up RabbitMQ, Redis and MongoDB for the tests of this checkout'
@@ -77,6 +78,10 @@ bench-gen:
 bench-servers:
 	@$(GO) test -run '^$$' -bench . -benchtime 2s ./runtime/backend/amqp
 	@$(GO) test -v -run StoreOperations -bench . -benchtime 2000x ./runtime/backend/servers
+
+# It asks the module proxy and the vulnerability database.
+dependencies:
+	@$(GO) run ./internal/dependencies
 
 generate:
 	@$(GO) generate ./...

@@ -32,6 +32,7 @@ var arrows = []row{
 	{"runtime", []string{"runtime/backend", "runtime/snowflake", "runtime/internal/machine", "runtime/internal/child", "runtime/internal/stack", "runtime/cron"},
 		[]string{"golang.org/x/sync"}},
 	{"runtime/internal/oserror", []string{"runtime/backend"}, nil},
+	{"runtime/internal/safepath", nil, nil},
 	{"runtime/internal/machine", nil, []string{"github.com/shirou/gopsutil/v4"}},
 	{"runtime/internal/child", []string{"runtime/backend"}, nil},
 	{"runtime/internal/stack", []string{"runtime/backend"}, nil},
@@ -49,7 +50,7 @@ var arrows = []row{
 	{"runtime/backend/memory", []string{"runtime/backend", "runtime/backend/internal/instant", "runtime/backend/internal/news", "runtime/backend/internal/slots"}, nil},
 	{"runtime/backend/embedded/internal/mesh", []string{"runtime/backend", "runtime/backend/internal/envelope", "runtime/backend/internal/slots"}, nil},
 	{"runtime/backend/embedded", []string{"runtime/backend", "runtime/backend/internal/instant", "runtime/backend/internal/news", "runtime/backend/embedded/internal/mesh",
-		"runtime/internal/oserror"},
+		"runtime/internal/oserror", "runtime/internal/safepath"},
 		[]string{"modernc.org/sqlite", "github.com/gofrs/flock", "golang.org/x/sys"}},
 	{"runtime/backend/mongo", []string{"runtime/backend", "runtime/backend/internal/instant", "runtime/backend/internal/reach",
 		"runtime/backend/internal/secret"},
@@ -66,7 +67,7 @@ var arrows = []row{
 	{"runtime/aftest", []string{"runtime", "runtime/backend/memory"}, nil},
 	{"runtime/health", []string{"runtime"}, nil},
 	{"runtime/snowflake", []string{"runtime/backend"}, nil},
-	{"runtime/logs", []string{"runtime/backend", "runtime/internal/oserror"}, nil},
+	{"runtime/logs", []string{"runtime/backend", "runtime/internal/oserror", "runtime/internal/safepath"}, nil},
 	{"runtime/timefmt", []string{"runtime/backend"}, []string{"github.com/lestrrat-go/strftime"}},
 	{"runtime/config", nil, []string{"gopkg.in/yaml.v3"}},
 
@@ -77,6 +78,7 @@ var arrows = []row{
 	{"internal/latency", nil, nil},
 	{"internal/testkit", nil, nil},
 	{"internal/tiers", nil, nil},
+	{"internal/dependencies", nil, []string{"golang.org/x/mod"}},
 	{"internal/devstack", nil, []string{"go.mongodb.org/mongo-driver/v2", "github.com/gofrs/flock"}},
 	{"internal/devstack/stack", []string{"internal/devstack"}, nil},
 

@@ -170,6 +170,7 @@ func long() []phase {
 		{standalone, generator},
 		{
 			{{name: "RabbitMQ 4 and Redis 8", command: []string{"make", "test-rabbitmq4"}}},
+			{{name: "dependencies", command: []string{"make", "dependencies"}}},
 			{long("two hosts", "internal/devstack/stack"), long("elections", "internal/devstack"), vet("darwin"), vet("windows")},
 		},
 	}
