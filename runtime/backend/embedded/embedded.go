@@ -10,8 +10,9 @@
 // # What is where
 //
 // The file has all that must last: tasks, documents, raw messages, and the registry of who shares it. Beside it, in the
-// folder af.db-run, each process holds a lock and listens on a socket. The file and the folders are this user's alone; a
-// path on a network file system, or of another user, is refused.
+// directory af.db-run, each process holds a lock and listens on a socket. The file and the directories are this user's alone. A
+// path on a network file system is refused, and so is one of another user, or where another user can replace the file
+// (docs/embedded.md).
 //
 // # Writing
 //
@@ -114,17 +115,17 @@ func (o options) prepare(ctx context.Context, conn *sql.Conn) error {
 }
 
 // Open implements backend.Backend. It refuses, with a message that says what to do: a file of a newer schema or of another
-// program, one of another user, a path on a network file system.
+// program, one of another user or that another user can replace, a path on a network file system.
 func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
 	if err := alive(ctx); err != nil {
 		return nil, err
 	}
-	p, err := settle(b.path, b.options)
+	o := b.options
+	o.log = env.Logger
+	p, err := settle(b.path, o)
 	if err != nil {
 		return nil, err
 	}
-	o := b.options
-	o.log = env.Logger
 	s, err := openSession(ctx, p, o, env)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p.file, err)

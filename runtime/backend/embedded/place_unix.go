@@ -32,3 +32,14 @@ func ownedBy(info fs.FileInfo, euid int) (owner string, mine bool) {
 	}
 	return "user " + id, false
 }
+
+// modeOf returns the permissions of a file.
+func modeOf(info fs.FileInfo) fs.FileMode { return info.Mode().Perm() }
+
+// links returns how many names a file has.
+func links(info fs.FileInfo) uint64 {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return uint64(stat.Nlink) // its type differs between systems
+	}
+	return 1
+}
