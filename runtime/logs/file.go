@@ -6,9 +6,6 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
-	"regexp"
-	"slices"
 	"sync"
 	"time"
 
@@ -25,7 +22,8 @@ const (
 // A file is the file of the day. Each Write to it is one line.
 type file struct {
 	dir, name string
-	keep      int
+	keep      int   // days
+	most      int64 // bytes of all files together; 0 for no limit
 	console   *slog.Logger
 	now       func() time.Time
 	open      func(path string) (writer, error)
@@ -36,6 +34,8 @@ type file struct {
 	begin, end time.Time // of its day
 	checked    time.Time
 	late       error // why the file of the day could not be opened
+	size       int64 // of the file, as last seen, and what was written since
+	unseen     int64 // of that, what was written since
 	torn       bool  // the last line was cut
 	lost       int64 // lines since failing
 	failing    bool
@@ -49,9 +49,13 @@ type writer interface {
 	Close() error
 }
 
-func openFile(dir, name string, keep int, console *slog.Logger) (*file, error) {
-	f := &file{dir: dir, name: name, keep: keep, console: console, now: time.Now, open: func(path string) (writer, error) {
-		return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+func openFile(dir, name string, keep int, most int64, console *slog.Logger) (*file, error) {
+	shared, err := checkDir(dir, console)
+	if err != nil {
+		return nil, err
+	}
+	f := &file{dir: dir, name: name, keep: keep, most: most, console: console, now: time.Now, open: func(path string) (writer, error) {
+		return openSafely(path, shared)
 	}}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -93,7 +97,7 @@ func (f *file) Write(line []byte) (int, error) {
 func (f *file) write(line []byte) error {
 	now := f.now()
 	if f.late != nil && now.Sub(f.checked).Abs() >= recheck ||
-		f.late == nil && (now.Before(f.begin) || !now.Before(f.end) || f.moved(now)) {
+		f.late == nil && (now.Before(f.begin) || !now.Before(f.end) || f.moved(now) || f.filled()) {
 		f.late = f.turn(now)
 	}
 	if err := f.append(line); err != nil {
@@ -110,6 +114,7 @@ func (f *file) append(line []byte) error {
 	n, err := f.out.Write(line)
 	if n > 0 {
 		f.torn = n < len(line)
+		f.size, f.unseen = f.size+int64(n), f.unseen+int64(n)
 	}
 	if err != nil {
 		return explain("write to", f.path, err)
@@ -120,13 +125,17 @@ func (f *file) append(line []byte) error {
 // turn opens the file of the day, and closes the one before and removes old ones then.
 func (f *file) turn(now time.Time) error {
 	f.checked = now
-	path := filepath.Join(f.dir, f.name+"-"+now.Format(day)+suffix)
 	if err := os.MkdirAll(f.dir, 0o750); err != nil {
 		return explain("make", f.dir, err)
 	}
+	path := f.part(now.Format(day))
 	out, err := f.open(path)
 	if err != nil {
 		return explain("open", path, err)
+	}
+	f.size, f.unseen = 0, 0
+	if info, err := out.Stat(); err == nil {
+		f.size = info.Size()
 	}
 	if f.out != nil {
 		_ = f.out.Close() // every line is written already
@@ -148,30 +157,9 @@ func (f *file) moved(now time.Time) bool {
 	if err != nil {
 		return errors.Is(err, fs.ErrNotExist)
 	}
+	f.size, f.unseen = is.Size(), 0
 	was, err := f.out.Stat()
 	return err == nil && !os.SameFile(is, was)
-}
-
-var dated = regexp.MustCompile(`^(.+)-(\d{4}-\d\d-\d\d)\.log$`)
-
-// prune removes all but the newest files. Other processes do the same at the same time.
-func (f *file) prune() {
-	entries, err := os.ReadDir(f.dir) // sorted, and so is what has one name by its date
-	if err != nil {
-		return // writing goes on
-	}
-	var all []string
-	for _, e := range entries {
-		if m := dated.FindStringSubmatch(e.Name()); m != nil && m[1] == f.name {
-			all = append(all, e.Name())
-		}
-	}
-	all = slices.DeleteFunc(all, func(name string) bool { return name == filepath.Base(f.path) })
-	for i := range len(all) - (f.keep - 1) {
-		if err := os.Remove(filepath.Join(f.dir, all[i])); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			f.console.Warn("an old log file can't be removed", "error", err)
-		}
-	}
 }
 
 func (f *file) current() string {

@@ -3,7 +3,6 @@ package logs
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -106,23 +105,28 @@ func entry(path, task string, line []byte) (e Entry, ok bool) {
 	return Entry{path, r.Time, r.Level, r.Msg, bytes.Clone(line)}, true
 }
 
-// daily returns the daily files of a folder, by day and then by name.
+// regular reports whether a file, or what a link leads to, is a plain one: opening another kind may wait for ever.
+func regular(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// daily returns the daily files of a directory, by day, program and part.
 func daily(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
-	type one struct{ day, name string }
-	var all []one
+	var all []logFile
 	for _, e := range entries {
-		if m := dated.FindStringSubmatch(e.Name()); m != nil && !e.IsDir() {
-			all = append(all, one{m[2], e.Name()})
+		if l, ok := parseName(e.Name()); ok && regular(filepath.Join(dir, l.name)) {
+			all = append(all, l)
 		}
 	}
-	slices.SortFunc(all, func(a, b one) int { return cmp.Or(cmp.Compare(a.day, b.day), cmp.Compare(a.name, b.name)) })
+	slices.SortFunc(all, older)
 	paths := make([]string, len(all))
-	for i, o := range all {
-		paths[i] = filepath.Join(dir, o.name)
+	for i, l := range all {
+		paths[i] = filepath.Join(dir, l.name)
 	}
 	return paths, nil
 }

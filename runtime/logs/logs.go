@@ -9,10 +9,13 @@
 //
 // # Files
 //
-// <dir>/<program>-2026-11-24.log has one JSON object a line, of a local day. The last 7 are kept. Any number of processes
-// may write to one folder, and to the same file: every record is one write that appends, a new day is a new name and
-// nothing is ever renamed, and whichever process removes old files, they are the same. A file that somebody moves away is
-// made anew within seconds.
+// <dir>/<program>-2026-11-24.log has one JSON object a line, of a local day. The last 7 days are kept, and 1 GiB at most: a
+// day's file continues in <program>-2026-11-24.1.log and so on, and the oldest are removed. Any number of processes may write to
+// one directory, and to the same file: every record is one write that appends, a new day is a new name and nothing is ever
+// renamed, and whichever process removes old files, they are the same. A file that is moved or removed is made anew within seconds.
+//
+// Files are made with mode 0640, directories with 0750. No link of another user is followed, and in a directory where every
+// user can create files, such as /tmp, no file of another user is written.
 //
 // The console (standard error) gets the same records as text.
 //
@@ -38,14 +41,18 @@ import (
 	"strings"
 )
 
-const keep = 7
+const (
+	keep    = 7
+	maxSize = 1 << 30
+)
 
 // Options is where a log goes. The zero value of each field is its default.
 type Options struct {
 	Dir     string       // of the files, made where it doesn't exist; "logs"
 	Name    string       // with which their names begin; the program's
 	Level   slog.Leveler // the least that is logged; slog.LevelInfo
-	Keep    int          // files, today's included; 7
+	Keep    int          // days, today included; 7
+	MaxSize int64        // bytes of all files of the name together; 1 GiB
 	Console io.Writer    // os.Stderr; io.Discard for none
 }
 
@@ -70,12 +77,15 @@ func Open(o Options) (*Log, error) {
 	if o.Keep <= 0 {
 		o.Keep = keep
 	}
+	if o.MaxSize <= 0 {
+		o.MaxSize = maxSize
+	}
 	if o.Console == nil {
 		o.Console = os.Stderr
 	}
 	level := &slog.HandlerOptions{Level: o.Level}
 	c := &console{w: o.Console}
-	f, err := openFile(o.Dir, clean(o.Name), o.Keep, slog.New(slog.NewTextHandler(fileConsole{c}, level)))
+	f, err := openFile(o.Dir, clean(o.Name), o.Keep, o.MaxSize, slog.New(slog.NewTextHandler(fileConsole{c}, level)))
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,8 @@
+//go:build !unix
+
+package logs
+
+const (
+	noFollow = 0
+	private  = false
+)
