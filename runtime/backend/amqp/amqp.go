@@ -1,5 +1,5 @@
 // Package amqp carries calls, hints and raw messages over RabbitMQ: the ports Calls and Transport, on amqp091-go. It is
-// written for RabbitMQ 4 and works on 3.10; what other languages need to know stands in docs/wire.md.
+// written for RabbitMQ 4 and works on 3.10; what other languages need to know is in docs/wire.md.
 //
 // # Connections
 //
@@ -28,6 +28,7 @@
 //	call.go, net.go    the caller's side, and what finds calls that nobody will answer
 //	serve.go, visit.go, leave.go   the instance's side: slots, acknowledgements, draining
 //	control.go, stats.go           cancellation, ping, info and stats over the exchange af.ctl
+//	trust.go                       which messages count, and which are dropped
 //
 // # Hints and raw messages
 //
@@ -41,6 +42,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -87,7 +89,7 @@ type Config struct {
 type Conn struct {
 	config  Config
 	targets []target
-	id      string // of this Conn among all, in correlation ids and names of queues
+	id      string // of this Conn among all, in the names of its control queues
 	log     *slog.Logger
 
 	ctx    context.Context // ends at Close
@@ -103,6 +105,7 @@ type Conn struct {
 	troubles map[any]error // why servings and listeners can't consume
 
 	room      *room // for what is received
+	rejected  [rejections]atomic.Int64
 	calls     calls
 	transport transport
 }
@@ -124,7 +127,7 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 		room: &room{most: maxRequests, consumers: map[string]*share{}},
 		why:  backend.NewError(backend.ErrUnavailable, "RabbitMQ is not connected yet").With(backend.OutcomeNotSent),
 	}
-	c.calls = calls{conn: c, pending: map[string]*pending{}}
+	c.calls = calls{conn: c, newID: newID, pending: map[string]*pending{}}
 	c.transport = transport{conn: c, depths: map[string]depth{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	first := make(chan error, 1)

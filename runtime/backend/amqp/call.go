@@ -2,9 +2,7 @@ package amqp
 
 import (
 	"context"
-	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
@@ -14,8 +12,8 @@ import (
 
 // calls is the port for calls: the caller's side, and Serve.
 type calls struct {
-	conn *Conn
-	last atomic.Uint64
+	conn  *Conn
+	newID func() string
 
 	mu      sync.Mutex
 	pending map[string]*pending // by correlation id
@@ -59,7 +57,7 @@ func (c *calls) Call(ctx context.Context, req *backend.Request) (*backend.Reply,
 	if err != nil {
 		return nil, err
 	}
-	id := c.conn.id + "-" + strconv.FormatUint(c.last.Add(1), 36)
+	id := c.newID()
 	now := time.Now()
 	p := &pending{service: req.Service, since: now, until: now.Add(req.Timeout), gen: g, came: make(chan outcome, 1)}
 	p.letter.exchange, p.letter.key, p.letter.mandatory = exchangeCalls, req.Service, true

@@ -98,7 +98,7 @@ func (g *generation) hear(ctx context.Context, service string) *backend.Error {
 // maxHeard bounds the services of which a Conn hears: names may come from anywhere.
 const maxHeard = 1024
 
-// A renewal is the body of controlNew: the correlation ids of requests from the queue before that are still answered.
+// A renewal is the body of controlNew: what keptID returns of the requests from the queue before that are still answered.
 type renewal struct {
 	Kept []string `json:"kept,omitempty"`
 }
@@ -109,7 +109,7 @@ func (s *serving) announce(g *generation) *backend.Error {
 	var n renewal
 	s.mu.Lock()
 	for _, v := range s.visits {
-		n.Kept = append(n.Kept, v.id)
+		n.Kept = append(n.Kept, keptID(v.id))
 	}
 	s.mu.Unlock()
 	body, _ := json.Marshal(n)
@@ -131,6 +131,16 @@ func cancellation(ctx context.Context, req *backend.Request, id string) *letter 
 
 // controlled does what a control message says. Unknown types belong to a later version.
 func (c *Conn) controlled(g *generation, d *amqp091.Delivery) {
+	switch {
+	case d.Type == controlHere:
+		return
+	case !came(d, exchangeControl):
+		c.reject(wrongRoute, d)
+		return
+	case !mayReply(d.ReplyTo):
+		c.reject(wrongReplyTo, d)
+		return
+	}
 	if service, ok := strings.CutPrefix(d.RoutingKey, newKey); ok {
 		if d.Type == controlNew {
 			var n renewal

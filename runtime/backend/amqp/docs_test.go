@@ -40,7 +40,8 @@ func TestDocumentedMessagesAreThoseOnTheWire(t *testing.T) {
 func exchange(t *testing.T, url string) {
 	server := dial(t, url, func(c *Config) { c.Instance.ID = "8" })
 	client := dial(t, url, func(c *Config) { c.Instance.ID = "7" })
-	client.id = "5e1f"
+	calls := 0
+	client.calls.newID = func() string { calls++; return fmt.Sprintf("5e1f9c27b0d84a6e93f2c1d87a60b4e%x", calls) }
 	began := make(chan struct{})
 	serve(t, server, "calc", 1, func(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
 		switch string(req.Body) {

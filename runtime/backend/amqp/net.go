@@ -2,7 +2,6 @@ package amqp
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -33,13 +32,17 @@ func (c *calls) watch() {
 }
 
 // renewed fails the calls that went with the queue of their service. The new queue was not bound yet when that was told, so
-// a call is in the new one only if it is younger than the news, but for the time that those took. Those in kept are still
-// answered.
+// a call is in the new one only if it is younger than the event, except for the time that this took. Those in kept are still
+// answered. (Instances of older versions name them by their ids.)
 func (c *calls) renewed(service string, kept []string, now time.Time) {
+	spared := make(map[string]bool, len(kept))
+	for _, id := range kept {
+		spared[id] = true
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id, p := range c.pending {
-		if p.service == service && now.Sub(p.since) > newsTravel && !slices.Contains(kept, id) {
+		if p.service == service && now.Sub(p.since) > newsTravel && !spared[id] && !spared[keptID(id)] {
 			p.end(outcome{err: gone(service)})
 		}
 	}

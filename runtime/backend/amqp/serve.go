@@ -251,6 +251,11 @@ func (sub *subscription) arrive(d amqp091.Delivery) {
 		v.size = len(d.Body)
 		sub.share.received(v.size)
 	}
+	if why, ok := v.suspicious(&d); ok {
+		s.conn.reject(why, &d)
+		v.discard()
+		return
+	}
 	var refusal *backend.Error
 	if v.req, refusal = decodeRequest(&d, s.endpoint.Service); refusal != nil {
 		v.refuse(refusal)

@@ -40,6 +40,7 @@ type numbers struct {
 	Calls    int64                  `json:"calls"`
 	Errors   map[backend.Code]int64 `json:"errors,omitempty"`
 	Expired  int64                  `json:"expired"`
+	Dropped  int64                  `json:"dropped"` // by the whole Conn: see trust.go
 	InFlight int                    `json:"in_flight"`
 	P50      float64                `json:"p50_ms"`
 	P99      float64                `json:"p99_ms"`
@@ -47,7 +48,7 @@ type numbers struct {
 
 func (s *serving) numbers() numbers {
 	s.mu.Lock()
-	n := numbers{Expired: s.stats.expired, InFlight: s.slots}
+	n := numbers{Expired: s.stats.expired, Dropped: s.conn.dropped(), InFlight: s.slots}
 	s.mu.Unlock()
 	t := &s.stats
 	t.mu.Lock()

@@ -2,10 +2,8 @@ package amqp
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -247,11 +245,4 @@ func (t target) explain(err error) *backend.Error {
 // refused says that a broker was reached and won't have us: it is not away.
 func refused(err error) bool {
 	return backend.CodeOf(err) != backend.ErrUnavailable
-}
-
-// newID returns a name that no other has.
-func newID() string {
-	var b [8]byte
-	_, _ = rand.Read(b[:])
-	return hex.EncodeToString(b[:])
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -137,6 +139,22 @@ func (v *visit) drop() {
 	}
 	v.forget()
 	s.mu.Unlock()
+	v.discard()
+}
+
+// suspicious returns why a request is not to be handled or answered.
+func (v *visit) suspicious(d *amqp091.Delivery) (rejection, bool) {
+	switch {
+	case !came(d, exchangeCalls) || d.RoutingKey != v.sub.serving.endpoint.Service:
+		return wrongRoute, true
+	case !mayReply(d.ReplyTo):
+		return wrongReplyTo, true
+	}
+	return 0, false
+}
+
+// discard acknowledges a request that is not handled. Its caller is told nothing.
+func (v *visit) discard() {
 	v.free()
 	v.acknowledge()
 }

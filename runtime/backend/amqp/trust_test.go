@@ -1,0 +1,252 @@
+package amqp
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+
+	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
+)
+
+// A service that was called once knows the address of the caller's replies, but not the id of any other call.
+func TestSpoofedReplyAnswersNoOtherCall(t *testing.T) {
+	url := devstack.AMQP(t)
+	client := dial(t, url)
+	mallory := bare(t, url)
+	_, err := mallory.QueueDeclare(prefixCalls+"mallory", true, true, false, false, callQueueArgs)
+	must(t, err)
+	must(t, mallory.QueueBind(prefixCalls+"mallory", "mallory", exchangeCalls, false, nil))
+	requests, err := mallory.Consume(prefixCalls+"mallory", "", true, false, false, false, nil)
+	must(t, err)
+	learned := make(chan amqp091.Delivery, 1)
+	go func() {
+		d := <-requests
+		_ = mallory.Publish("", d.ReplyTo, false, false, encodeReply(d.CorrelationId, &backend.Reply{Body: json.RawMessage(`{}`)}, maxHeaders))
+		learned <- d
+	}()
+	_, err = client.Calls().Call(t.Context(), request("mallory"))
+	must(t, err)
+	known := <-learned
+
+	_, began, release := hold(t, dial(t, url), "bank", 1)
+	call := calling(t.Context(), client, request("bank"))
+	<-began
+	next, cut := known.CorrelationId, strings.LastIndex(known.CorrelationId, "-")
+	for i := range 100 { // the ids of this caller's calls were numbered once
+		id := next[:cut+1] + string("0123456789abcdefghijklmnopqrstuvwxyz"[i%36])
+		must(t, mallory.Publish("", known.ReplyTo, false, false, encodeReply(id, &backend.Reply{Body: json.RawMessage(`{"stolen":1}`)}, maxHeaders)))
+	}
+	_, err = mallory.QueueDeclarePassive(prefixCalls+"mallory", true, true, false, false, nil) // all are published
+	must(t, err)
+	close(release)
+	r := <-call
+	must(t, r.err)
+	if string(r.reply.Body) != "{}" {
+		t.Errorf("the reply is %s", r.reply.Body)
+	}
+	if !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(known.CorrelationId) {
+		t.Errorf("a correlation id is %q, want 128 random bits", known.CorrelationId)
+	}
+	if strings.Contains(known.CorrelationId, client.id) {
+		t.Error("a correlation id tells the name of the caller's control queue")
+	}
+}
+
+func TestCorrelationIDsDiffer(t *testing.T) {
+	seen := map[string]bool{}
+	for range 10_000 {
+		id := newID()
+		if len(id) != 32 || seen[id] {
+			t.Fatalf("id %q", id)
+		}
+		seen[id] = true
+	}
+}
+
+// A journal keeps what is logged.
+type journal struct {
+	mu sync.Mutex
+	bytes.Buffer
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.Buffer.Write(b)
+}
+
+func (j *journal) count(text string) int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return strings.Count(j.String(), text)
+}
+
+func (j *journal) logs(c *Config) { c.Logger = slog.New(slog.NewTextHandler(j, nil)) }
+
+// A request whose reply_to names a queue that is not for replies is dropped: an instance could be made to write there.
+func TestForeignReplyToIsDropped(t *testing.T) {
+	url := devstack.AMQP(t)
+	var log journal
+	server := dial(t, url, log.logs)
+	began := make(chan string, 100)
+	serve(t, server, "s", 1, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
+		began <- req.ID
+		reply(&backend.Reply{Body: json.RawMessage(`{"paid":true}`)})
+	})
+	ch := bare(t, url)
+	foreign := []string{prefixRaw + "orders", prefixHints + "shop.orders", prefixCalls + "victim", "ledger", "amq.rabbitmq.reply-tox"}
+	for _, queue := range foreign {
+		_, err := ch.QueueDeclare(queue, false, true, false, false, nil)
+		if queue != "amq.rabbitmq.reply-tox" { // a name that nothing else may have
+			must(t, err)
+		} else {
+			ch = bare(t, url)
+		}
+		p := encodeRequest(request("s"), newID(), time.Minute)
+		p.ReplyTo = queue
+		must(t, ch.Publish(exchangeCalls, "s", true, false, p))
+		for _, kind := range []string{controlPing, controlInfo, controlStats} {
+			must(t, ch.Publish(exchangeControl, "s", true, false, amqp091.Publishing{
+				Type: kind, CorrelationId: "c", ReplyTo: queue, Headers: amqp091.Table{envelope.Version: envelope.V1},
+			}))
+		}
+	}
+	eventually(t, "all are dropped", func() bool { return server.dropped() == int64(4*len(foreign)) })
+
+	const own = prefixReplies + "script"
+	_, err := ch.QueueDeclare(own, false, true, true, false, nil)
+	must(t, err)
+	replies, err := ch.Consume(own, "", true, true, false, false, nil)
+	must(t, err)
+	p := encodeRequest(request("s"), "1", time.Minute)
+	p.ReplyTo, p.MessageId = own, "good"
+	must(t, ch.Publish(exchangeCalls, "s", true, false, p))
+	if d := <-replies; d.CorrelationId != "1" || string(d.Body) != `{"paid":true}` {
+		t.Errorf("%+v", d)
+	}
+	if id := <-began; id != "good" || len(began) != 0 {
+		t.Errorf("a request with a foreign reply_to was begun: %s", id)
+	}
+	for _, queue := range foreign[:4] {
+		if q, err := ch.QueueDeclarePassive(queue, false, true, false, false, nil); err != nil || q.Messages != 0 {
+			t.Errorf("%s has %d messages, %v", queue, q.Messages, err)
+		}
+	}
+	if n := log.count("dropped a message"); n != 1 {
+		t.Errorf("logged %d times, want once: %s", n, log.String())
+	}
+}
+
+// The broker checks who may publish at the exchange only, so a request is taken from there only.
+func TestRequestThatWentAroundTheExchangeIsDropped(t *testing.T) {
+	url := devstack.AMQP(t)
+	server := dial(t, url)
+	served := make(chan string, 10)
+	serve(t, server, "s", 1, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
+		served <- req.ID
+		reply(&backend.Reply{})
+	})
+	ch := bare(t, url)
+	around(t, ch, exchangeCalls, "s", prefixCalls+"s", func() amqp091.Publishing {
+		p := encodeRequest(request("s"), newID(), time.Minute)
+		p.ReplyTo = ""
+		return p
+	})
+	eventually(t, "all are dropped", func() bool { return server.dropped() == 4 })
+	p := encodeRequest(request("s"), newID(), time.Minute)
+	p.ReplyTo, p.MessageId = "", "good"
+	must(t, ch.Publish(exchangeCalls, "s", true, false, p))
+	if id := <-served; id != "good" {
+		t.Errorf("it began %s", id)
+	}
+}
+
+// around publishes to a queue in all the ways that go around the permission to publish to its exchange by its key.
+func around(t *testing.T, ch *amqp091.Channel, exchange, key, queue string, message func() amqp091.Publishing) {
+	t.Helper()
+	// By the name of the queue.
+	must(t, ch.Publish("", queue, true, false, message()))
+	// Through an exchange that is bound to the other.
+	must(t, ch.ExchangeDeclare("mallory", amqp091.ExchangeFanout, false, true, false, false, nil))
+	must(t, ch.ExchangeBind(exchange, key, "mallory", false, nil))
+	must(t, ch.Publish("mallory", key, true, false, message()))
+	// By a second key.
+	cc := message()
+	cc.Headers["CC"] = []any{key}
+	must(t, ch.Publish(exchange, "mallory", true, false, cc))
+	// As a dead letter.
+	_, err := ch.QueueDeclare("mallory", false, true, false, false, amqp091.Table{
+		"x-dead-letter-exchange": exchange, "x-dead-letter-routing-key": key, "x-message-ttl": int32(0),
+	})
+	must(t, err)
+	must(t, ch.Publish("", "mallory", true, false, message()))
+}
+
+// Control messages that went around the exchange end no call, neither by its id nor as an event.
+func TestControlMessageThatWentAroundTheExchangeIsDropped(t *testing.T) {
+	url := devstack.AMQP(t)
+	var log journal
+	server, client := dial(t, url), dial(t, url, log.logs)
+	_, began, release := hold(t, server, "s", 1)
+	call := calling(t.Context(), client, request("s"))
+	<-began
+	time.Sleep(2 * newsTravel) // an event says nothing of calls that are younger
+	around(t, bare(t, url), exchangeControl, newKey+"s", client.await(t.Context(), nil).control, func() amqp091.Publishing {
+		return amqp091.Publishing{Headers: amqp091.Table{envelope.Version: envelope.V1}, Type: controlNew, AppId: "mallory", Body: []byte("{}")}
+	})
+	eventually(t, "all are dropped", func() bool { return client.dropped() == 3 }) // one has a key that means nothing
+	select {
+	case r := <-call:
+		t.Fatalf("the call has ended: %v", r.err)
+	default:
+	}
+	close(release)
+	must(t, (<-call).err)
+	if n := log.count("dropped a message"); n != 1 {
+		t.Errorf("logged %d times, want once: %s", n, log.String())
+	}
+}
+
+// The event of a new queue tells which calls are kept without telling their ids, by which replies could be spoofed.
+func TestEventTellsNoCorrelationID(t *testing.T) {
+	proxy := newProxy(t, devstack.AMQP(t))
+	server, client := dial(t, proxy.url), dial(t, proxy.direct)
+	s, began, release := hold(t, server, "s", 1)
+	call := calling(t.Context(), client, request("s"))
+	<-began
+	ch := bare(t, proxy.direct)
+	_, err := ch.QueueDeclare("spy", false, true, true, false, nil)
+	must(t, err)
+	must(t, ch.QueueBind("spy", newKey+"#", exchangeControl, false, nil))
+	events, err := ch.Consume("spy", "", true, true, false, false, nil)
+	must(t, err)
+	var id string
+	in := s.(*serving)
+	in.mu.Lock()
+	for _, v := range in.visits {
+		id = v.id
+	}
+	in.mu.Unlock()
+	proxy.cut()
+	event := <-events
+	var n renewal
+	must(t, json.Unmarshal(event.Body, &n))
+	if len(n.Kept) != 1 || n.Kept[0] != keptID(id) || strings.Contains(string(event.Body), id) {
+		t.Errorf("the event of call %s is %s", id, event.Body)
+	}
+	close(release)
+	if r := <-call; r.err != nil && !errors.Is(r.err, backend.ErrUnavailable) {
+		t.Error(r.err)
+	}
+}
