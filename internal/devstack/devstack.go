@@ -34,7 +34,10 @@
 package devstack
 
 import (
+	"crypto/rand"
+	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -98,6 +101,30 @@ func AMQP(t testing.TB) string {
 	}
 	t.Cleanup(func() { api.deleteVHost(name) })
 	return uri
+}
+
+// AMQPUser creates a user of the RabbitMQ of a URI that [AMQP] has returned, for this test alone. It returns the URI with that user.
+func AMQPUser(t testing.TB, uri string, g Grant) string {
+	t.Helper()
+	_, s := need(t, RabbitMQ)
+	api := namedManagement()
+	if s != nil {
+		api = s.management()
+	}
+	if api == nil {
+		unavailable(t, RabbitMQ, errors.New("its HTTP API can't be used to create users"))
+	}
+	u, err := url.Parse(uri)
+	if err != nil {
+		t.Fatal("devstack: the URI of RabbitMQ is not valid")
+	}
+	name, password := Name(t), rand.Text()
+	if err := api.grant(strings.TrimPrefix(u.Path, "/"), name, password, g); err != nil {
+		t.Fatalf("devstack: creating a user: %v", err)
+	}
+	t.Cleanup(func() { api.deleteUser(name) })
+	u.User = url.UserPassword(name, password)
+	return u.String()
 }
 
 var (

@@ -53,6 +53,39 @@ func (m management) createVHost(name string) error {
 	return err
 }
 
+// A Grant is what a user of RabbitMQ may do in a virtual host: patterns, and for topic exchanges patterns of keys.
+type Grant struct {
+	Configure, Write, Read string
+	Topics                 map[string]TopicGrant // by exchange
+}
+
+// A TopicGrant is by which keys a user may publish to a topic exchange and bind to it.
+type TopicGrant struct{ Write, Read string }
+
+// grant creates a user with a password, or changes what it may do.
+func (m management) grant(vhost, user, password string, g Grant) error {
+	put := func(path string, body map[string]string) error {
+		text, err := json.Marshal(body)
+		if err == nil {
+			_, err = m.do("PUT", path, text)
+		}
+		return err
+	}
+	in := url.PathEscape(vhost) + "/" + url.PathEscape(user)
+	err := errors.Join(
+		put("users/"+url.PathEscape(user), map[string]string{"password": password, "tags": ""}),
+		put("permissions/"+in, map[string]string{"configure": g.Configure, "write": g.Write, "read": g.Read}),
+	)
+	for exchange, t := range g.Topics {
+		err = errors.Join(err, put("topic-permissions/"+in, map[string]string{"exchange": exchange, "write": t.Write, "read": t.Read}))
+	}
+	return err
+}
+
+func (m management) deleteUser(name string) {
+	_, _ = m.do("DELETE", "users/"+url.PathEscape(name), nil)
+}
+
 // deleteVHost deletes a virtual host, if the server still runs.
 func (m management) deleteVHost(name string) {
 	_, _ = m.do("DELETE", "vhosts/"+url.PathEscape(name), nil)

@@ -28,7 +28,7 @@
 //	call.go, net.go    the caller's side, and what finds calls that nobody will answer
 //	serve.go, visit.go, leave.go   the instance's side: slots, acknowledgements, draining
 //	control.go, stats.go           cancellation, ping, info and stats over the exchange af.ctl
-//	trust.go                       which messages count, and which are dropped
+//	trust.go, permit.go            which messages count, and which are dropped; what a user may do
 //
 // # Hints and raw messages
 //
@@ -104,6 +104,8 @@ type Conn struct {
 	serving  map[*serving]struct{}
 	troubles map[any]error // why servings and listeners can't consume
 
+	guarded map[string]bool // exchanges that the user may not declare; of the supervisor's goroutine
+
 	room      *room // for what is received
 	rejected  [rejections]atomic.Int64
 	calls     calls
@@ -124,8 +126,8 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 	c := &Conn{
 		config: config, targets: targets, id: newID(), log: config.Logger,
 		changed: make(chan struct{}), serving: map[*serving]struct{}{}, troubles: map[any]error{},
-		room: &room{most: maxRequests, consumers: map[string]*share{}},
-		why:  backend.NewError(backend.ErrUnavailable, "RabbitMQ is not connected yet").With(backend.OutcomeNotSent),
+		guarded: map[string]bool{}, room: &room{most: maxRequests, consumers: map[string]*share{}},
+		why: backend.NewError(backend.ErrUnavailable, "RabbitMQ is not connected yet").With(backend.OutcomeNotSent),
 	}
 	c.calls = calls{conn: c, newID: newID, pending: map[string]*pending{}}
 	c.transport = transport{conn: c, depths: map[string]depth{}}

@@ -15,8 +15,10 @@ const clerkQueue = 64
 // A clerk declares queues and looks at them, on a channel of its own: a question about a queue that isn't there closes the
 // channel that it was asked on. It uses the connection that the broker goes on reading when it is short of memory.
 type clerk struct {
-	gen  *generation
-	jobs chan job
+	gen   *generation
+	link  *link
+	brief bool // each job has a channel of its own
+	jobs  chan job
 }
 
 type job func(ch *amqp091.Channel)
@@ -36,6 +38,8 @@ func ask[T any](ctx context.Context, k *clerk, do func(ch *amqp091.Channel) (T, 
 	}:
 	case <-k.gen.lost:
 		return none, unavailable(k.gen.err)
+	case <-k.blocking():
+		return none, backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s takes no messages now", k.gen.target)
 	case <-ctx.Done():
 		return none, gaveUp(ctx, "waiting to ask RabbitMQ", backend.OutcomeNotSent)
 	}
@@ -44,9 +48,19 @@ func ask[T any](ctx context.Context, k *clerk, do func(ch *amqp091.Channel) (T, 
 		return a.value, a.err
 	case <-k.gen.lost:
 		return none, unavailable(k.gen.err)
+	case <-k.blocking():
+		return none, backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s takes no messages now", k.gen.target)
 	case <-ctx.Done():
 		return none, gaveUp(ctx, "waiting for RabbitMQ", backend.OutcomeNotSent)
 	}
+}
+
+// blocking returns a channel that is closed while the broker doesn't read what the clerk writes.
+func (k *clerk) blocking() <-chan struct{} {
+	if k.link == k.gen.publish {
+		return k.gen.blocking()
+	}
+	return nil
 }
 
 func (k *clerk) run() {
@@ -56,12 +70,16 @@ func (k *clerk) run() {
 		case do := <-k.jobs:
 			if ch == nil || ch.IsClosed() {
 				var err error
-				if ch, err = k.gen.consume.Channel(); err != nil {
+				if ch, err = k.link.Channel(); err != nil {
 					k.gen.end(backend.Errorf(backend.ErrUnavailable, "opening a channel at %s: %w", k.gen.target, err))
 					return
 				}
 			}
 			do(ch)
+			if k.brief {
+				_ = ch.Close() // or it is closed
+				ch = nil
+			}
 		case <-k.gen.lost:
 			return
 		}
@@ -118,7 +136,7 @@ func explainQueue(name string, err error) error {
 		return backend.Errorf(backend.ErrFailedPrecondition,
 			"queue %q is there with other arguments, perhaps of another kind (classic or quorum): delete it, or agree on one: %s", name, e.Reason)
 	case amqp091.AccessRefused:
-		return backend.Errorf(backend.ErrPermissionDenied, "queue %q: the user needs permission to configure, write and read ^af\\..*: %s", name, e.Reason)
+		return backend.Errorf(backend.ErrPermissionDenied, "queue %q: the user lacks a permission (docs/servers.md, Permissions): %s", name, e.Reason)
 	case amqp091.ResourceLocked:
 		return backend.Errorf(backend.ErrFailedPrecondition, "queue %q belongs to one connection only: %s", name, e.Reason)
 	}

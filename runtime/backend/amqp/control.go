@@ -78,16 +78,19 @@ func (s *serving) controlKeys() []string {
 // hear has the Conn hear when the queue of a service is a new one, from before its first call on.
 func (g *generation) hear(ctx context.Context, service string) *backend.Error {
 	g.mu.Lock()
-	known := g.heard[service] || len(g.heard) >= maxHeard
+	known, full := g.heard[service], len(g.heard) >= maxHeard
 	g.mu.Unlock()
 	if known {
 		return nil
+	}
+	if err := g.mayPublish(ctx, "calling "+service, route{exchangeCalls, service}, route{exchangeControl, service}); err != nil || full {
+		return err
 	}
 	_, err := ask(ctx, g.clerk, func(ch *amqp091.Channel) (struct{}, error) {
 		return struct{}{}, ch.QueueBind(g.control, newKey+service, exchangeControl, false, nil)
 	})
 	if err != nil {
-		return asError(err, backend.ErrUnavailable, "calling "+service, backend.OutcomeNotSent)
+		return asError(explainKey(newKey+service, err), backend.ErrUnavailable, "calling "+service, backend.OutcomeNotSent)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()

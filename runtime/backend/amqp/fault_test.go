@@ -258,24 +258,16 @@ func TestErrorsAtStartNameAddressHostAndCauseButNoSecret(t *testing.T) {
 }
 
 func TestUserWithoutPermissionIsToldAtOnce(t *testing.T) {
-	s := devstack.Start(t, devstack.RabbitMQ)
-	_, err := s.Admin("PUT", "users/meek", []byte(`{"password":"meek","tags":""}`))
-	must(t, err)
-	u, err := url.Parse(s.URI)
-	must(t, err)
-	u.User = url.UserPassword("meek", "meek")
-	permit := func(pattern string) {
-		_, err := s.Admin("PUT", "permissions/%2F/meek", []byte(`{"configure":"`+pattern+`","write":"`+pattern+`","read":"`+pattern+`"}`))
-		must(t, err)
+	url := devstack.AMQP(t)
+	user := func(pattern string) string {
+		return devstack.AMQPUser(t, url, devstack.Grant{Configure: pattern, Write: pattern, Read: pattern})
 	}
-	permit("^nothing$")
-	_, err = Dial(t.Context(), config(t, u.String(), func(c *Config) { c.Degraded = true }))
+	_, err := Dial(t.Context(), config(t, user("^nothing$"), func(c *Config) { c.Degraded = true }))
 	if backend.CodeOf(err) != backend.ErrPermissionDenied {
 		t.Errorf("%v", err)
 	}
 	// The least that is enough, as docs/wire.md says: amq.default is where hints and replies are published.
-	permit(`^(af\\..*|amq\\.default)$`)
-	l := live(t, u.String())
+	l := live(t, user(`^(af\..*|amq\.default)$`))
 	l.works()
 	close(l.release)
 }

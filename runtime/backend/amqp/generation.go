@@ -13,7 +13,7 @@ import (
 
 // The names on the broker. A permission pattern of ^af\..* covers all but amq.rabbitmq.reply-to, which needs none.
 const (
-	exchangeCalls   = "af.rpc"  // direct, durable: key = service
+	exchangeCalls   = "af.rpc"  // direct, or topic if an administrator makes it; durable: key = service
 	exchangeControl = "af.ctl"  // topic, durable: key = service or service.instance
 	prefixCalls     = "af.rpc." // queues: of services
 	prefixControl   = "af.ctl." // of each Conn: control messages
@@ -35,6 +35,7 @@ type generation struct {
 	replies          *outlet // also control messages
 	confirmed        *confirmer
 	clerk            *clerk
+	checker          *clerk // on the connection that publishes; nil: nothing needs to be checked
 	control          string // the queue of control messages
 	maxHeaders       int    // bytes of headers that fit into a frame
 
@@ -46,6 +47,7 @@ type generation struct {
 	isStuck  bool
 	declared map[string]bool // durable queues that are known to be there
 	heard    map[string]bool // services of whose new queues the Conn hears
+	allowed  map[route]bool  // where the user is known to be allowed to publish
 
 	wg sync.WaitGroup // of every goroutine of the generation
 }
@@ -53,7 +55,8 @@ type generation struct {
 // open opens a generation at a target: connections, channels, exchanges, and what consumes on them.
 func (c *Conn) open(ctx context.Context, t target, number int) (_ *generation, err error) {
 	g := &generation{
-		conn: c, number: number, target: t, born: time.Now(), lost: make(chan struct{}), blocked: make(chan struct{}), declared: map[string]bool{}, heard: map[string]bool{},
+		conn: c, number: number, target: t, born: time.Now(), lost: make(chan struct{}), blocked: make(chan struct{}), declared: map[string]bool{},
+		heard: map[string]bool{}, allowed: map[route]bool{},
 		control: fmt.Sprint(prefixControl, c.id, ".", number),
 	}
 	defer func() {
@@ -108,7 +111,10 @@ func (g *generation) attach(ctx context.Context, as **link, name string) error {
 
 // equip declares the exchanges and opens the channels that every generation has.
 func (g *generation) equip() error {
-	g.clerk = &clerk{gen: g, jobs: make(chan job, clerkQueue)}
+	g.clerk = &clerk{gen: g, link: g.consume, jobs: make(chan job, clerkQueue)}
+	if err := g.exchanges(); err != nil {
+		return err
+	}
 	channels := make([]*amqp091.Channel, 0, 3)
 	for range cap(channels) {
 		ch, err := g.publish.Channel()
@@ -116,12 +122,6 @@ func (g *generation) equip() error {
 			return err
 		}
 		channels = append(channels, ch)
-	}
-	if err := channels[0].ExchangeDeclare(exchangeCalls, amqp091.ExchangeDirect, true, false, false, false, nil); err != nil {
-		return err
-	}
-	if err := channels[0].ExchangeDeclare(exchangeControl, amqp091.ExchangeTopic, true, false, false, false, nil); err != nil {
-		return err
 	}
 	replies, err := channels[0].Consume(replyTo, "", true, false, false, false, nil)
 	if err != nil {
@@ -147,6 +147,9 @@ func (g *generation) equip() error {
 		}
 	})
 	g.begin(g.clerk.run)
+	if g.checker != nil {
+		g.begin(g.checker.run)
+	}
 	return nil
 }
 

@@ -174,7 +174,13 @@ func (s *serving) subscribe(g *generation) (*subscription, error) {
 	}
 	sub := &subscription{serving: s, gen: g, ch: ch, alone: true, tag: newID()}
 	sub.share = s.conn.room.open(sub.tag, backend.MaxMessage, true)
-	_, err = ch.QueueDeclare(s.queue, true, true, false, false, callQueueArgs)
+	if e := g.mayPublish(s.left, "serving "+s.endpoint.Service, route{exchangeControl, newKey + s.endpoint.Service},
+		route{exchangeCalls, s.endpoint.Service}, route{"", g.control}); e != nil {
+		err = e
+	}
+	if err == nil {
+		_, err = ch.QueueDeclare(s.queue, true, true, false, false, callQueueArgs)
+	}
 	if err == nil && !there {
 		if e := s.announce(g); e != nil {
 			err = e
@@ -250,6 +256,10 @@ func (sub *subscription) arrive(d amqp091.Delivery) {
 	if was, _ := cutOff(d.Body); was == taken {
 		v.size = len(d.Body)
 		sub.share.received(v.size)
+	}
+	if d.Type == controlHere { // see mayPublish
+		v.discard()
+		return
 	}
 	if why, ok := v.suspicious(&d); ok {
 		s.conn.reject(why, &d)

@@ -224,6 +224,9 @@ func (s *socket) quiet() time.Duration { return time.Since(s.begun) - time.Durat
 
 // explain says what failed, where and why.
 func (t target) explain(err error) *backend.Error {
+	if e, ok := errors.AsType[*backend.Error](err); ok {
+		return e
+	}
 	code := backend.ErrUnavailable
 	if e, ok := errors.AsType[*amqp091.Error](err); ok {
 		switch {
