@@ -117,7 +117,7 @@ func (m *Method[A, R]) Call(ctx context.Context, c Client, args A) (R, error) {
 	if err != nil {
 		return zero, local(err)
 	}
-	if err := json.Unmarshal(body, &reply); err != nil {
+	if err := decode(body, &reply); err != nil {
 		return zero, Errorf(ErrInternal, "the reply of %s.%s does not decode: %w", m.Service, m.Name, err).
 			With(OutcomeAnswered)
 	}
