@@ -56,6 +56,8 @@ type Plan struct {
 	Skipped []scan.Skipped
 	// Diagnostics is all that is wrong, sorted. Where there is any, Changes is empty.
 	Diagnostics diag.List
+	// Warnings is what is accepted and worth a look, sorted. A run that finds nothing changed has none.
+	Warnings diag.List
 	// Changes is what has to change on disk, sorted by path.
 	Changes []Change
 	// Unchanged says that an earlier run has left nothing to do and that nothing has changed since: then Packages and
@@ -113,7 +115,7 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 		return nil, err
 	}
 	plan = &Plan{
-		Packages: res.Packages, Skipped: res.Skipped, Diagnostics: res.Diagnostics, Annotated: len(res.Packages) > 0,
+		Packages: res.Packages, Skipped: res.Skipped, Diagnostics: res.Diagnostics, Warnings: res.Warnings, Annotated: len(res.Packages) > 0,
 		memory: memory, scanned: res,
 	}
 	if len(plan.Diagnostics) > 0 {

@@ -6,6 +6,7 @@
 //	want:af_gen.go            the output, one for each folder that has any; empty where it is to be removed
 //	want:af.contract.json
 //	want:diagnostics          what afgen prints; such a case has no output
+//	want:warnings             what it prints in addition to the output
 //	want:nobuild              why the output is right and yet the case can't be built
 //	want:stdout               what run/main.go prints, where the case has one
 //
@@ -118,7 +119,7 @@ func TestEveryDiagnosticHasACase(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, file := range a.Files {
-			if file.Name == "want:diagnostics" {
+			if file.Name == "want:diagnostics" || file.Name == "want:warnings" {
 				all = append(all, file.Data...)
 			}
 		}
@@ -229,6 +230,12 @@ func (c *golden) run(t *testing.T) {
 	if said.Len() > 0 {
 		t.Fatalf("unexpected diagnostics:\n%s", said.String())
 	}
+	if len(plan.Warnings) > 0 {
+		if err := diag.Render(&said, plan.Warnings, plan.Source, c.dir); err != nil {
+			t.Fatal(err)
+		}
+		c.compare(t, "want:warnings", said.Bytes())
+	}
 	c.compareOutput(t, plan)
 	if err := plan.Apply(); err != nil {
 		t.Fatal(err)
@@ -239,7 +246,7 @@ func (c *golden) run(t *testing.T) {
 // compareOutput demands each file of the plan in the archive, and nothing beside.
 func (c *golden) compareOutput(t *testing.T, plan *gen.Plan) {
 	t.Helper()
-	made := map[string]bool{"want:stdout": true, "want:nobuild": true}
+	made := map[string]bool{"want:stdout": true, "want:nobuild": true, "want:warnings": len(plan.Warnings) > 0}
 	for _, ch := range plan.Changes {
 		rel, err := filepath.Rel(c.dir, ch.Path)
 		if err != nil {

@@ -139,6 +139,18 @@ func (c *command) plan(ctx context.Context, patterns []string) (*gen.Plan, error
 	return nil, nil
 }
 
+// warn prints the warnings. They change neither the exit code nor what is written.
+func (c *command) warn(plan *gen.Plan) error {
+	dir, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	if c.json {
+		return diag.JSON(c.stdout, plan.Warnings, dir)
+	}
+	return diag.Render(c.stderr, plan.Warnings, plan.Source, dir)
+}
+
 // folders says of patterns that are folders, and were taken for import paths, how to write them.
 func folders(patterns []string) (hints []error) {
 	for _, p := range patterns {
@@ -172,8 +184,8 @@ func (c *command) generate(cmd *cobra.Command, patterns []string) error {
 	if err := plan.Apply(); err != nil {
 		return err
 	}
-	if c.json {
-		return diag.JSON(c.stdout, nil, "")
+	if err := c.warn(plan); err != nil || c.json {
+		return err
 	}
 	left := map[string]string{} // folders of annotated files that were not scanned, and the first of each
 	for _, s := range plan.Skipped {
@@ -208,6 +220,9 @@ func (c *command) check(cmd *cobra.Command, patterns []string) error {
 	}
 	if c.json {
 		return c.checkJSON(plan)
+	}
+	if err := c.warn(plan); err != nil {
+		return err
 	}
 	for _, ch := range plan.Changes {
 		c.code = exitFindings

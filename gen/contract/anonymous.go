@@ -2,10 +2,6 @@ package contract
 
 import (
 	"go/token"
-	"reflect"
-	"slices"
-	"strings"
-	"unicode"
 
 	"github.com/afgen/afgen/gen/ir"
 )
@@ -21,34 +17,18 @@ func membersOf(p *ir.Package, t ir.Type) []ir.Member {
 	return members
 }
 
-// memberOf follows the rules of encoding/json: ok is false where f isn't sent.
+// memberOf follows the rules of encoding/json: ok is false if f isn't sent.
 func memberOf(p *ir.Package, f ir.Field) (m ir.Member, ok bool) {
-	tag := reflect.StructTag(f.Tag).Get("json")
-	name, rest, _ := strings.Cut(tag, ",")
-	options := strings.Split(rest, ",")
+	tag := ir.ParseTag(f.Tag)
 	promotes := f.Embedded && isStruct(p, f.Type)
-	if tag == "-" || !token.IsExported(f.Name) && !promotes {
+	if tag.Skip || !token.IsExported(f.Name) && !promotes {
 		return ir.Member{}, false
 	}
-	m = ir.Member{
-		Optional: slices.Contains(options, "omitempty") || slices.Contains(options, "omitzero"),
-		Quoted:   slices.Contains(options, "string") && isScalar(p, f.Type),
-		Type:     f.Type,
-	}
-	switch {
-	case isName(name):
-		m.Name = name
-	case !promotes:
+	m = ir.Member{Name: tag.Name, Optional: tag.Optional, Quoted: tag.Quoted && isScalar(p, f.Type), Type: f.Type}
+	if m.Name == "" && !promotes {
 		m.Name = f.Name
 	}
 	return m, true
-}
-
-// isName says whether encoding/json takes name from a tag.
-func isName(name string) bool {
-	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
-		return !strings.ContainsRune("!#$%&()*+-./:;<=>?@[]^_{|}~ ", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)
-	})
 }
 
 // isStruct says whether an embedded t is a struct or points to one.

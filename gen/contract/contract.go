@@ -16,6 +16,8 @@
 //	                                one (omitempty, omitzero), quotes around the type of one with the string option
 //	{...T,"a":T}                    an embedded struct whose members are promoted, before the others, in source order
 //	json(time.Time)  text(a/b.ID)   a type that marshals itself to JSON or to text: its full name, as in [ir.Type.ID]
+//	std(net/mail.Address)           a struct of the standard library that is not generic: other versions of Go may have
+//	                                given it other fields
 //	{"x":int}->{"result":int}       a method: the members of its request and of its reply, sorted by name
 //	^2                              a type that was written before
 //

@@ -127,6 +127,8 @@ func (g *graph) mentionNamed(b *body, t ir.Type) {
 		b.write("unknown(" + t.ID() + ")")
 	case def.Encoding != "":
 		b.write(def.Encoding + "(" + t.ID() + ")")
+	case def.Standard && len(t.Args) == 0:
+		b.write("std(" + t.ID() + ")")
 	case def.Underlying != nil:
 		g.mention(b, *def.Underlying)
 	default:

@@ -207,11 +207,14 @@ metadata of the call. Add it, or mark the method //af:skip if it is not to be ca
 cannot. Add it, or mark the method //af:skip if it is not to be called remotely.`,
 		mend("func (c *Calc) Add(ctx context.Context, x, y int) int", "func (c *Calc) Add(ctx context.Context, x, y int) (int, error)")},
 	{"AF0303", "type cannot travel",
-		`Parameters, results and payloads travel as JSON. A channel, a function, a complex number, an
-unsafe.Pointer and an interface other than any have no JSON form, and a map's key has to be a string,
-an integer or a type with MarshalText and UnmarshalText. Exported fields count at any depth, up to a
-type that marshals and unmarshals itself. Use another type, tag the field json:"-", give the type such
-methods, or mark the method //af:skip.`,
+		`Parameters, results and payloads travel as JSON, and have to arrive as they were sent. That is decided by
+the rules of encoding/json for the place of the value: a field, an element, a map key. A channel, a
+function, a complex number, an unsafe.Pointer and an interface other than any have no JSON form. A type
+that encodes itself needs both methods of a pair, MarshalJSON and UnmarshalJSON or MarshalText and
+UnmarshalText, the latter with a pointer receiver; in a map the former needs a value receiver. A struct
+that embeds such a type has its methods, and then sends nothing else. A map's key has to be a string, an
+integer or a type with MarshalText and UnmarshalText. The table in docs/generator.md lists all cases.
+Use another type, tag the field json:"-", give the type methods, or mark the method //af:skip.`,
 		mend("type Job struct {\n\tName string\n\tDone chan bool\n}", "type Job struct {\n\tName string\n\tDone chan bool `json:\"-\"`\n}")},
 	{"AF0304", "two methods of one name",
 		`Two methods of a service have the same name on the wire, so that a call could mean either. Give one of
@@ -228,6 +231,25 @@ came to the same name. Rename one.`,
 that is not defined, an import that is missing, and the like. Until it does, afgen cannot know what to
 generate. Mistakes elsewhere, in function bodies for instance, do not matter here.`,
 		mend("func (s *Shop) Find(ctx context.Context, id string) (Itm, error)", "func (s *Shop) Find(ctx context.Context, id string) (Item, error)")},
+	{"AF0307", "field that would be lost",
+		`A field of something that travels is not sent, or not under the name that it seems to have: it is
+not exported, another field of the same name in JSON hides it, two fields of one name annul each
+other, or encoding/json ignores what its tag says. Its value would be lost without an error. Export
+it, give it a name of its own, or tag it json:"-" if it needn't be sent. An unexported field whose
+values are all equal, such as struct{}, does no harm.`,
+		mend("type Order struct {\n\tID    string\n\ttotal int\n}", "type Order struct {\n\tID    string\n\tTotal int\n}")},
+	{"AF0308", "values lose their Go types (a warning)",
+		`In any, JSON keeps its own types only: a struct arrives as map[string]any, a time as a string, an
+int as a float64. Integers beyond 2^53 keep their digits and arrive as int64, uint64 or json.Number;
+other numbers have the precision of a float64. A big.Float is read with a precision of 64 bits. The
+code is generated all the same. Use a concrete type where you can, or json.RawMessage for what is
+only passed on.`,
+		mend("func (s *Shop) Put(ctx context.Context, item map[string]any) error", "func (s *Shop) Put(ctx context.Context, item Item) error")},
+	{"AF0309", "parameter without a name (a warning)",
+		`Parameters are members of a JSON object and called as in Go. One without a name is called by its
+position: arg0, arg1 and so on. Naming or moving it later changes the wire and breaks older callers.
+The code is generated all the same. Give it a name.`,
+		mend("func (c *Calc) Add(context.Context, int, int) (int, error)", "func (c *Calc) Add(ctx context.Context, x, y int) (int, error)")},
 
 	{"AF0401", "worker without Run",
 		`A worker's Run handles one task of its queue; the type has no such method of its own. Declare one on

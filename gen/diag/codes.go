@@ -35,6 +35,10 @@ const (
 	DuplicateMethod Code = "AF0304" // one wire name
 	DuplicateMember Code = "AF0305" // one wire name, of parameters or results
 	TypeError       Code = "AF0306" // in an annotated signature or a payload
+	FieldLost       Code = "AF0307" // encoding/json doesn't send it, or under another name
+
+	LosesTypes       Code = "AF0308" // a warning: any
+	UnnamedParameter Code = "AF0309" // a warning
 
 	NoRun           Code = "AF0401"
 	BadRun          Code = "AF0402"

@@ -48,8 +48,10 @@ type Diagnostic struct {
 	Width int
 	// Message says what is wrong, in a phrase without a full stop.
 	Message string
-	// Hint says how to mend it; it may be empty.
+	// Hint says how to fix it; it may be empty.
 	Hint string
+	// Warning marks what does not keep afgen from writing.
+	Warning bool
 }
 
 // A List is the diagnostics of a run or of a part of it, in any order.

@@ -30,7 +30,7 @@ func Render(w io.Writer, list List, src func(file string) ([]byte, error), rel s
 	}
 	for _, d := range list {
 		var b strings.Builder
-		b.WriteString(place(d.Pos, rel) + string(d.Code) + ": " + indented(d.Message, "    ") + "\n")
+		b.WriteString(place(d.Pos, rel) + string(d.Code) + ": " + severity(d) + indented(d.Message, "    ") + "\n")
 		if d.Pos.Line > 0 {
 			if line, ok := lineOf(content(d.Pos.File), d.Pos.Line); ok {
 				b.WriteString(excerpt(line, d.Pos, d.Width))
@@ -46,8 +46,15 @@ func Render(w io.Writer, list List, src func(file string) ([]byte, error), rel s
 	return nil
 }
 
+func severity(d Diagnostic) string {
+	if d.Warning {
+		return "warning: "
+	}
+	return ""
+}
+
 // JSON writes the list, in its order, as one JSON array of objects with the members code, file, line, column, width,
-// message and hint, all always present; files are named as Render does. The error is that of w.
+// message and hint, all always present, and warning, which is true or absent; files are named as Render does. The error is that of w.
 func JSON(w io.Writer, list List, rel string) error {
 	type object struct {
 		Code    Code   `json:"code"`
@@ -57,10 +64,11 @@ func JSON(w io.Writer, list List, rel string) error {
 		Width   int    `json:"width"`
 		Message string `json:"message"`
 		Hint    string `json:"hint"`
+		Warning bool   `json:"warning,omitempty"`
 	}
 	objects := make([]object, len(list)) // not nil: an empty list is []
 	for i, d := range list {
-		objects[i] = object{d.Code, display(d.Pos.File, rel), d.Pos.Line, d.Pos.Column, max(d.Width, 1), d.Message, d.Hint}
+		objects[i] = object{d.Code, display(d.Pos.File, rel), d.Pos.Line, d.Pos.Column, max(d.Width, 1), d.Message, d.Hint, d.Warning}
 	}
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)

@@ -162,6 +162,8 @@ type Def struct {
 	Encoding   string   `json:"encoding,omitempty"`
 	Members    []Member `json:"members,omitempty"`
 	Underlying *Type    `json:"underlying,omitempty"` // where it is not a struct
+	// Standard reports a struct of the standard library, which may have other fields in other versions of Go.
+	Standard bool `json:"standard,omitempty"`
 }
 
 // A Member is one exported field of a Def that is a struct, in source order.

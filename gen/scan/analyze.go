@@ -27,7 +27,7 @@ func (w *world) analyze(u *unit) *ir.Package {
 		Taken:       slices.Sorted(maps.Keys(u.taken)),
 		ImportNames: slices.Sorted(maps.Keys(u.importNames)),
 	}
-	r := &reader{pkg: p}
+	r := &reader{pkg: p, world: w, accepted: map[string]position{}}
 	for _, t := range u.types {
 		u.at, r.client = t.spec.Pos(), clientOf(u, t)
 		switch {
@@ -258,6 +258,10 @@ func (w *world) members(u *unit, r *reader, d *ast.FuncDecl, kind string, vars [
 		if p.Name == "" || p.Name == "_" {
 			p.Name, p.Member = "", unnamed(kind, i, len(vars))
 			what = p.Member
+			if kind == "parameter" {
+				r.at = v.Pos()
+				r.warn(&unnamedRule, p.Member, d.Name.Name, i+1)
+			}
 		}
 		if seen[p.Member] {
 			w.reportAt(u, d.Name, diag.DuplicateMember, fmt.Sprintf("two %ss of %s are called %q on the wire", kind, d.Name.Name, p.Member),
@@ -265,7 +269,7 @@ func (w *world) members(u *unit, r *reader, d *ast.FuncDecl, kind string, vars [
 			ok = false
 		}
 		seen[p.Member] = true
-		if p.Type, ok = w.travels(u, r, d, what, v.Type(), ok); ok {
+		if p.Type, ok = w.travels(u, r, d, what, v, ok); ok {
 			*out = append(*out, p)
 		}
 	}
@@ -283,12 +287,23 @@ func unnamed(kind string, i, n int) string {
 	return "result" + strconv.Itoa(i)
 }
 
-// travels converts the type of something that is sent, or reports at d why it can't be. It returns false if ok was.
-func (w *world) travels(u *unit, r *reader, d *ast.FuncDecl, what string, t types.Type, ok bool) (ir.Type, bool) {
-	r.invalid = false
-	spelled, no := r.spell(w.clientSpelling(u, r.client, t), what)
+// travels converts the type of something that is sent, or reports why it can't be: at a field or at v itself. It returns
+// false if ok was.
+func (w *world) travels(u *unit, r *reader, d *ast.FuncDecl, what string, v *types.Var, ok bool) (ir.Type, bool) {
+	r.invalid, r.at = false, v.Pos()
+	spelled, no := r.spell(w.clientSpelling(u, r.client, v.Type()), what, addressable)
+	for _, warning := range r.warnings {
+		if !w.warned[warning.at] { // however many methods send a field
+			w.warned[warning.at] = true
+			w.warnings = append(w.warnings, w.diagnostic(d, warning))
+		}
+	}
+	r.warnings = nil
 	if no != nil {
-		w.reportAt(u, d.Name, diag.CannotTravel, fmt.Sprintf("%s: %s", d.Name.Name, no), no.hint)
+		problem := w.diagnostic(d, *no)
+		if no.at == v.Pos() || !w.reported(problem.Pos) {
+			w.problems = append(w.problems, problem)
+		}
 		return spelled, false
 	}
 	if r.invalid {
@@ -302,6 +317,45 @@ func (w *world) travels(u *unit, r *reader, d *ast.FuncDecl, what string, t type
 		return spelled, false
 	}
 	return spelled, ok
+}
+
+// diagnostic is a refusal or warning about a parameter or result of d.
+func (w *world) diagnostic(d *ast.FuncDecl, no refusal) diag.Diagnostic {
+	at := w.fset.PositionFor(no.at, false)
+	text := no.text
+	if no.rule != &unnamedRule {
+		text = d.Name.Name + ": " + text
+	}
+	return diag.Diagnostic{Code: no.rule.code, Pos: diag.Pos{File: at.Filename, Line: at.Line, Column: max(at.Column, 1)},
+		Width: max(w.wordAt(at), 1), Message: text, Hint: no.hint,
+		Warning: no.rule.code == diag.LosesTypes || no.rule.code == diag.UnnamedParameter}
+}
+
+// reported reports whether there is a diagnostic at a field: one is enough, however many methods send it.
+func (w *world) reported(at diag.Pos) bool {
+	return slices.ContainsFunc(w.problems, func(d diag.Diagnostic) bool { return d.Pos == at })
+}
+
+// isStandard reports whether a type is declared by the standard library.
+func (w *world) isStandard(t types.Type) bool {
+	var obj *types.TypeName
+	switch t := t.(type) {
+	case *types.Named:
+		obj = t.Obj()
+	case *types.Alias:
+		obj = t.Obj()
+	}
+	if obj == nil || obj.Pkg() == nil {
+		return false
+	}
+	u := w.units[obj.Pkg().Path()]
+	return u != nil && u.pkg.Module == nil
+}
+
+// isUsers reports whether a package is of the main module or the workspace, so that its code is the user's to change.
+func (w *world) isUsers(path string) bool {
+	u := w.units[path]
+	return u != nil && u.main
 }
 
 // explained says whether it has been reported already why a type can't be resolved: it has, at its place, if the mistake
@@ -346,10 +400,10 @@ func (w *world) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 			"it is func(ctx context.Context, payload P) error, or with a result: (R, error)")
 		return out, false
 	}
-	out.Payload, ok = w.travels(u, r, run, "payload", params[0].Type(), true)
+	out.Payload, ok = w.travels(u, r, run, "payload", params[0], true)
 	if len(results) == 1 {
 		var result ir.Type
-		if result, ok = w.travels(u, r, run, "result", results[0].Type(), ok); ok {
+		if result, ok = w.travels(u, r, run, "result", results[0], ok); ok {
 			out.Result = &result
 		}
 	}

@@ -30,6 +30,8 @@ type world struct {
 	units    map[string]*unit // by import path: all that were listed
 	sources  map[string][]byte
 	problems diag.List
+	warnings diag.List
+	warned   map[token.Pos]bool // by warnings
 	skipped  []Skipped
 	modules  []moduleDir                // see folder
 	leadsNot map[string]map[string]bool // see importWay

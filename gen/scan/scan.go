@@ -64,6 +64,8 @@ type Result struct {
 	Skipped []Skipped
 	// Diagnostics is all that is wrong with the code, sorted. A package that any of it concerns may be incomplete.
 	Diagnostics diag.List
+	// Warnings is what is accepted and worth a look, sorted.
+	Warnings diag.List
 	// Inputs is what all this depends on.
 	Inputs  Inputs
 	sources map[string][]byte
@@ -123,7 +125,7 @@ func Scan(ctx context.Context, cfg Config) (*Result, error) {
 
 func newWorld(cfg Config) *world {
 	return &world{config: cfg, fset: token.NewFileSet(), units: map[string]*unit{}, sources: map[string][]byte{},
-		leadsNot: map[string]map[string]bool{}}
+		leadsNot: map[string]map[string]bool{}, warned: map[token.Pos]bool{}}
 }
 
 // scan goes through the phases.
@@ -168,6 +170,8 @@ func (w *world) scan(ctx context.Context) (*Result, error) {
 	res.Skipped = append(res.Skipped, w.skipped...)
 	res.Diagnostics = w.problems
 	res.Diagnostics.Sort()
+	res.Warnings = w.warnings
+	res.Warnings.Sort()
 	slices.SortFunc(res.Packages, func(a, b Package) int { return strings.Compare(a.IR.Path, b.IR.Path) })
 	slices.SortFunc(res.Skipped, func(a, b Skipped) int { return strings.Compare(a.File, b.File) })
 	return res, nil

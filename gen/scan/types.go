@@ -2,8 +2,8 @@ package scan
 
 import (
 	"fmt"
+	"go/token"
 	"go/types"
-	"reflect"
 	"strings"
 
 	"github.com/afgen/afgen/gen/ir"
@@ -14,63 +14,96 @@ import (
 type reader struct {
 	pkg     *ir.Package
 	client  string // the package of the client half; "" for the type's own
-	invalid bool   // a type could not be resolved; the checker has said why, or nobody has
+	invalid bool   // a type could not be resolved; the checker has reported why, or the cause is in another package
 	// The type is only spelled and no value of it is sent: of an unexported field, or a type argument.
 	spelling bool
 	depth    int // of named types in each other
+
+	world    *world
+	at       token.Pos // the parameter, result or field being read
+	accepted map[string]position
+	warnings []refusal
 }
+
+// A position is where a value is encoded from. Encoding/json calls methods with pointer receivers only where it can
+// take an address.
+type position int
+
+const (
+	// Parameters, results and payloads, and what pointers and slices hold. Fields and array elements are where their
+	// struct or array is.
+	addressable position = iota + 1
+	// inMap is for the values of maps.
+	inMap
+)
 
 // maxDepth bounds how deep named types may be nested: a generic type that mentions ever larger instances of itself,
 // which the checker has reported, has no end.
 const maxDepth = 100
 
-// A refusal says why a type can't travel: path leads to the culprit, what describes it.
+// A refusal is why a type can't travel: text leads to the culprit and describes it.
 type refusal struct {
-	path string
-	what string
+	rule *rule
+	at   token.Pos
+	text string
 	hint string
 }
 
+// refuse makes a refusal at the field or parameter being read.
+func (r *reader) refuse(rule *rule, path string, args ...any) *refusal {
+	hint := rule.hint
+	if strings.Contains(hint, "%") {
+		hint = fmt.Sprintf(hint, append([]any{path}, args...)...)
+	}
+	return &refusal{rule, r.at, fmt.Sprintf(rule.message, append([]any{path}, args...)...), hint}
+}
+
+// warn notes a rule that lets the type travel.
+func (r *reader) warn(rule *rule, path string, args ...any) {
+	if !r.spelling {
+		r.warnings = append(r.warnings, *r.refuse(rule, path, args...))
+	}
+}
+
 // spell converts the spelling of a type, and refuses what can't be sent as a value of it.
-func (r *reader) spell(t types.Type, path string) (ir.Type, *refusal) {
+func (r *reader) spell(t types.Type, path string, from position) (ir.Type, *refusal) {
 	switch t := t.(type) {
 	case *types.Basic:
 		return r.basic(t, path)
 	case *types.Alias:
 		if t.Obj().Pkg() == nil { // any
+			r.warn(&anyRule, path)
 			return ir.Type{Kind: ir.Any, Name: t.Obj().Name()}, nil
 		}
-		return r.named(t, t.Obj(), t.TypeArgs(), path)
+		return r.named(t, t.Obj(), t.TypeArgs(), path, from)
 	case *types.Named:
-		return r.named(t, t.Obj(), t.TypeArgs(), path)
+		return r.named(t, t.Obj(), t.TypeArgs(), path, from)
 	case *types.Pointer:
-		return r.around(ir.Type{Kind: ir.Pointer}, t.Elem(), path)
+		return r.around(ir.Type{Kind: ir.Pointer}, t.Elem(), path, addressable)
 	case *types.Slice:
-		return r.around(ir.Type{Kind: ir.Slice}, t.Elem(), path+"[]")
+		return r.around(ir.Type{Kind: ir.Slice}, t.Elem(), path+"[]", addressable)
 	case *types.Array:
-		return r.around(ir.Type{Kind: ir.Array, Len: t.Len()}, t.Elem(), path+"[]")
+		return r.around(ir.Type{Kind: ir.Array, Len: t.Len()}, t.Elem(), path+"[]", from)
 	case *types.Map:
-		if no := r.mapKey(t.Key(), path); no != nil {
-			return ir.Type{}, no
-		}
-		key, no := r.spell(t.Key(), "a key of "+path)
+		key, no := r.key(t.Key(), path)
 		if no != nil {
 			return ir.Type{}, no
 		}
-		return r.around(ir.Type{Kind: ir.Map, Key: &key}, t.Elem(), path+"[]")
+		return r.around(ir.Type{Kind: ir.Map, Key: &key}, t.Elem(), path+"[]", inMap)
 	case *types.Struct:
-		return r.anonymous(t, path)
+		return r.anonymous(t, path, from)
 	case *types.Interface:
 		if t.Empty() {
+			r.warn(&anyRule, path)
 			return ir.Type{Kind: ir.Any, Name: "interface{}"}, nil
 		}
-		return ir.Type{}, &refusal{path, "an interface", "a reader of JSON can't know what is inside: use a struct, or any"}
+		return ir.Type{}, r.refuse(&interfaceRule, path)
 	case *types.Chan:
-		return ir.Type{}, &refusal{path, "a channel", "send what is read from it, as a slice"}
+		return ir.Type{}, r.refuse(&chanRule, path)
 	case *types.Signature:
-		return ir.Type{}, &refusal{path, "a func", "code can't be sent"}
+		return ir.Type{}, r.refuse(&funcRule, path)
 	}
-	return ir.Type{}, &refusal{path, "of type " + r.typeString(t), ""}
+	return ir.Type{}, r.refuse(&otherRule, path, r.typeString(t))
 }
 
 func (r *reader) basic(t *types.Basic, path string) (ir.Type, *refusal) {
@@ -79,16 +112,16 @@ func (r *reader) basic(t *types.Basic, path string) (ir.Type, *refusal) {
 		r.invalid = true
 		return ir.Type{Kind: ir.Any, Name: "any"}, nil
 	case t.Info()&types.IsComplex != 0:
-		return ir.Type{}, &refusal{path, "a complex number", "JSON has none: send two floats"}
+		return ir.Type{}, r.refuse(&complexRule, path)
 	case t.Kind() == types.UnsafePointer:
-		return ir.Type{}, &refusal{path, "an unsafe.Pointer", "memory can't be sent"}
+		return ir.Type{}, r.refuse(&unsafeRule, path)
 	}
 	return ir.Type{Kind: ir.Basic, Name: t.Name()}, nil
 }
 
 // around converts a type made of one other.
-func (r *reader) around(outer ir.Type, elem types.Type, path string) (ir.Type, *refusal) {
-	e, no := r.spell(elem, path)
+func (r *reader) around(outer ir.Type, elem types.Type, path string, from position) (ir.Type, *refusal) {
+	e, no := r.spell(elem, path, from)
 	if no != nil {
 		return ir.Type{}, no
 	}
@@ -96,13 +129,13 @@ func (r *reader) around(outer ir.Type, elem types.Type, path string) (ir.Type, *
 	return outer, nil
 }
 
-// named converts a defined type or alias, and defines it where that hasn't been done.
-func (r *reader) named(t types.Type, obj *types.TypeName, args *types.TypeList, path string) (ir.Type, *refusal) {
+// named converts a defined type or alias, and defines it unless that has been done.
+func (r *reader) named(t types.Type, obj *types.TypeName, args *types.TypeList, path string, from position) (ir.Type, *refusal) {
 	if obj.Pkg() == nil { // error, comparable
-		return ir.Type{}, &refusal{path, "an " + obj.Name(), "send its text, or a struct that says what failed"}
+		return ir.Type{}, r.refuse(&errorRule, path, obj.Name())
 	}
 	if obj.Pkg().Path() == "context" && obj.Name() == "Context" {
-		return ir.Type{}, &refusal{path, "a context.Context", "the context is the first parameter and nothing else"}
+		return ir.Type{}, r.refuse(&contextRule, path)
 	}
 	out := ir.Type{Kind: ir.Named, Path: obj.Pkg().Path(), Name: obj.Name()}
 	for a := range args.Types() {
@@ -111,8 +144,8 @@ func (r *reader) named(t types.Type, obj *types.TypeName, args *types.TypeList, 
 			if r.spelling {
 				return ir.Type{}, no
 			}
-			if _, inside := r.definition(t, path); inside != nil {
-				no = inside // says where in the type the argument is sent
+			if _, inside := r.definition(t, path, from); inside != nil {
+				no = inside // names the place in the type where the argument is sent
 			}
 			return ir.Type{}, no
 		}
@@ -124,7 +157,7 @@ func (r *reader) named(t types.Type, obj *types.TypeName, args *types.TypeList, 
 	if r.spelling {
 		return out, nil
 	}
-	return out, r.define(out.ID(), t, path)
+	return out, r.define(out.ID(), t, path, from)
 }
 
 // spellOnly converts the spelling of a type of which no value is sent. What has no spelling in the representation is
@@ -133,118 +166,69 @@ func (r *reader) spellOnly(t types.Type, path string) (ir.Type, *refusal) {
 	before := r.spelling
 	r.spelling = true
 	defer func() { r.spelling = before }()
-	return r.spell(t, path)
+	return r.spell(t, path, addressable)
 }
 
-// define says what encoding/json makes of a named type, once.
-func (r *reader) define(id string, t types.Type, path string) *refusal {
-	if _, known := r.pkg.Defs[id]; known {
+// define describes what encoding/json makes of a named type, once for each position.
+func (r *reader) define(id string, t types.Type, path string, from position) *refusal {
+	if r.accepted[id] >= from {
 		return nil
 	}
-	if r.depth == maxDepth {
+	if r.depth == maxDepth || pointsToItself(t) {
 		root, _, _ := strings.Cut(path, ".")
-		return &refusal{root, "of a type without end", "a generic type that mentions ever larger instances of itself can't be described"}
+		return r.refuse(&endlessRule, root)
 	}
 	r.depth++
 	defer func() { r.depth-- }()
-	r.pkg.Defs[id] = ir.Def{} // for types that mention themselves
-	def, no := r.definition(t, path)
+	if _, known := r.pkg.Defs[id]; !known {
+		r.pkg.Defs[id] = ir.Def{} // for types that mention themselves
+	}
+	r.accepted[id] = from
+	def, no := r.definition(t, path, from)
 	if no != nil {
-		// Whoever mentions it next is to be refused too.
+		// The next type that mentions it must be refused too.
 		delete(r.pkg.Defs, id)
+		delete(r.accepted, id)
 		return no
 	}
 	r.pkg.Defs[id] = def
 	return nil
 }
 
-func (r *reader) definition(t types.Type, path string) (ir.Def, *refusal) {
+// pointsToItself reports whether a type is a pointer to itself, directly or not.
+func pointsToItself(t types.Type) bool {
+	seen := map[types.Type]bool{}
+	for !seen[t] {
+		p, ok := t.Underlying().(*types.Pointer)
+		if !ok {
+			return false
+		}
+		seen[t] = true
+		t = types.Unalias(p.Elem())
+	}
+	return true
+}
+
+func (r *reader) definition(t types.Type, path string, from position) (ir.Def, *refusal) {
+	standard := r.world.isStandard(t)
 	if alias, ok := t.(*types.Alias); ok {
-		target, no := r.spell(alias.Rhs(), path)
+		// What the standard library calls by an alias may have been a type before, and the other way round.
+		if enc := methodsOf(t).encoding(); standard && enc != "" {
+			return ir.Def{Encoding: enc}, nil
+		}
+		target, no := r.spell(alias.Rhs(), path, from)
 		return ir.Def{Underlying: &target}, no
 	}
-	if enc := marshalsItself(t); enc != "" {
-		return ir.Def{Encoding: enc}, nil
+	enc, no := r.encoding(t, path, from)
+	if no != nil || enc != "" {
+		return ir.Def{Encoding: enc}, no
 	}
 	if s, ok := t.Underlying().(*types.Struct); ok {
-		members, no := r.members(s, path)
-		return ir.Def{Members: members}, no
+		members, no := r.members(s, r.typeString(t), path, from)
+		return ir.Def{Members: members, Standard: standard}, no
 	}
-	under, no := r.spell(t.Underlying(), path)
+	under, no := r.spell(t.Underlying(), path, from)
 	return ir.Def{Underlying: &under}, no
-}
-
-// members converts what encoding/json sends of a struct.
-func (r *reader) members(s *types.Struct, path string) ([]ir.Member, *refusal) {
-	var members []ir.Member
-	for i := range s.NumFields() {
-		f := s.Field(i)
-		tag := reflect.StructTag(s.Tag(i)).Get("json")
-		if tag == "-" {
-			continue
-		}
-		name, options, _ := strings.Cut(tag, ",")
-		at := path + "." + f.Name()
-		promoted := f.Embedded() && name == "" && isStruct(f.Type())
-		if !f.Exported() && !promoted {
-			continue
-		}
-		if _, ptr := f.Type().Underlying().(*types.Pointer); ptr && promoted && !f.Exported() {
-			return nil, &refusal{at, "an embedded pointer to an unexported struct", "encoding/json can't fill it: embed the struct itself"}
-		}
-		t, no := r.spell(f.Type(), at)
-		if no != nil {
-			return nil, no
-		}
-		m := ir.Member{Name: name, Type: t}
-		if name == "" && !promoted {
-			m.Name = f.Name()
-		}
-		for o := range strings.SplitSeq(options, ",") {
-			m.Optional = m.Optional || o == "omitempty" || o == "omitzero"
-			m.Quoted = m.Quoted || o == "string"
-		}
-		members = append(members, m)
-	}
-	return members, nil
-}
-
-// anonymous converts a struct without a name. Its unexported fields don't travel, but it can't be spelled without them.
-func (r *reader) anonymous(s *types.Struct, path string) (ir.Type, *refusal) {
-	out := ir.Type{Kind: ir.Struct}
-	for i := range s.NumFields() {
-		f := s.Field(i)
-		spell := r.spell
-		if !f.Exported() && !f.Embedded() || reflect.StructTag(s.Tag(i)).Get("json") == "-" {
-			spell = r.spellOnly
-		}
-		t, no := spell(f.Type(), path+"."+f.Name())
-		if no != nil {
-			return ir.Type{}, no
-		}
-		out.Fields = append(out.Fields, ir.Field{Name: f.Name(), Embedded: f.Embedded(), Tag: s.Tag(i), Type: t})
-	}
-	return out, nil
-}
-
-// isStruct says whether t is a struct, or a pointer to one, whose fields would be promoted in JSON.
-func isStruct(t types.Type) bool {
-	if p, ok := t.Underlying().(*types.Pointer); ok {
-		t = p.Elem()
-	}
-	_, ok := t.Underlying().(*types.Struct)
-	return ok && marshalsItself(t) == ""
-}
-
-// mapKey refuses a map key that encoding/json does.
-func (r *reader) mapKey(t types.Type, path string) *refusal {
-	if b, ok := t.Underlying().(*types.Basic); ok && b.Info()&(types.IsString|types.IsInteger) != 0 || isInvalid(t) {
-		return nil
-	}
-	if has(t, "MarshalText", isMarshal) && has(types.NewPointer(t), "UnmarshalText", isUnmarshal) {
-		return nil
-	}
-	return &refusal{path, "a map with keys of type " + r.typeString(t), "JSON keys are strings: use a string, an integer or a type that marshals itself to text"}
 }
 
 // typeString spells a type in a message as the package itself would.
@@ -262,30 +246,12 @@ func isInvalid(t types.Type) bool {
 	return ok && b.Kind() == types.Invalid
 }
 
-// marshalsItself says how t is sent by methods of its own, in both directions; "" where it isn't.
-func marshalsItself(t types.Type) string {
-	p := types.NewPointer(t)
-	switch {
-	case has(p, "MarshalJSON", isMarshal) && has(p, "UnmarshalJSON", isUnmarshal):
-		return ir.EncodingJSON
-	case has(p, "MarshalText", isMarshal) && has(p, "UnmarshalText", isUnmarshal):
-		return ir.EncodingText
-	}
-	return ""
-}
-
-func has(t types.Type, name string, shape func(*types.Signature) bool) bool {
-	obj, _, _ := types.LookupFieldOrMethod(t, true, nil, name)
-	f, ok := obj.(*types.Func)
-	return ok && shape(f.Signature())
-}
-
-// isMarshal says whether a method is func() ([]byte, error).
+// isMarshal reports whether a method is func() ([]byte, error).
 func isMarshal(s *types.Signature) bool {
 	return s.Params().Len() == 0 && s.Results().Len() == 2 && isBytes(s.Results().At(0).Type()) && isError(s.Results().At(1).Type())
 }
 
-// isUnmarshal says whether a method is func([]byte) error.
+// isUnmarshal reports whether a method is func([]byte) error.
 func isUnmarshal(s *types.Signature) bool {
 	return s.Params().Len() == 1 && s.Results().Len() == 1 && isBytes(s.Params().At(0).Type()) && isError(s.Results().At(0).Type())
 }
@@ -301,9 +267,4 @@ func isError(t types.Type) bool {
 func isContext(t types.Type) bool {
 	n, ok := types.Unalias(t).(*types.Named)
 	return ok && n.Obj().Pkg() != nil && n.Obj().Pkg().Path() == "context" && n.Obj().Name() == "Context"
-}
-
-// String is the refusal as the end of a message.
-func (n *refusal) String() string {
-	return fmt.Sprintf("%s is %s, which can't be sent", n.path, n.what)
 }

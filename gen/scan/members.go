@@ -1,0 +1,259 @@
+package scan
+
+import (
+	"go/types"
+	"strings"
+
+	"github.com/afgen/afgen/gen/ir"
+)
+
+// A sentField is what encoding/json makes of one field of a struct.
+type sentField struct {
+	tag      ir.Tag
+	skip     bool // it is not sent, and nothing is lost
+	promoted bool // an embedded struct, whose members are sent as those of the outer one
+}
+
+// field classifies a field, and refuses one whose value would be lost. Owner is the struct's name in messages.
+func (r *reader) field(s *types.Struct, i int, owner, path string) (sentField, *refusal) {
+	f := s.Field(i)
+	out := sentField{tag: ir.ParseTag(s.Tag(i))}
+	structural := isStruct(f.Type())
+	switch {
+	case out.tag.Skip || f.Name() == "_":
+		out.skip = true
+	case !f.Embedded() && !f.Exported(), !f.Exported() && !structural:
+		out.skip = true
+		if !holdsNothing(f.Type(), 0) {
+			rule := &unexportedRule
+			if f.Pkg() == nil || !r.world.isUsers(f.Pkg().Path()) {
+				rule = &foreignRule
+			}
+			return out, r.refuse(rule, path, f.Name(), owner)
+		}
+	case !f.Exported() && isPointer(f.Type()):
+		return out, r.refuse(&embeddedPointerRule, path)
+	case !f.Exported() && out.tag.Given != "":
+		return out, r.refuse(&taggedUnexportedRule, path, f.Name())
+	case out.tag.Given != out.tag.Name:
+		return out, r.refuse(&tagNameRule, path, out.tag.Given, f.Name())
+	default:
+		out.promoted = f.Embedded() && structural && out.tag.Name == ""
+	}
+	if out.skip {
+		return out, nil
+	}
+	for _, option := range out.tag.Options {
+		name, _, _ := strings.Cut(option, ":")
+		if name == "unknown" || name == "format" || name == "inline" && !out.promoted {
+			return out, r.refuse(&tagOptionRule, path, option)
+		}
+	}
+	if m := methodsOf(f.Type()); out.promoted && !m.none() {
+		return out, r.refuse(&ambiguousRule, path, owner, r.typeString(f.Type()), m.any())
+	}
+	if out.tag.Quoted && isScalar(f.Type()) {
+		if m := methodsOf(pointed(f.Type())); !m.none() {
+			return out, r.refuse(&quotedRule, path, r.typeString(f.Type()), m.any())
+		}
+	}
+	return out, nil
+}
+
+// members converts what encoding/json sends of a struct, which is called owner in messages.
+func (r *reader) members(s *types.Struct, owner, path string, from position) ([]ir.Member, *refusal) {
+	var members []ir.Member
+	for i := range s.NumFields() {
+		f := s.Field(i)
+		at := path + "." + f.Name()
+		restore := r.enter(f)
+		sent, no := r.field(s, i, owner, at)
+		if no != nil {
+			return nil, no
+		}
+		if sent.skip {
+			restore()
+			continue
+		}
+		t, no := r.spell(f.Type(), at, from)
+		if no != nil {
+			return nil, no
+		}
+		restore()
+		m := ir.Member{Name: sent.tag.Name, Type: t, Optional: sent.tag.Optional, Quoted: sent.tag.Quoted && isScalar(f.Type())}
+		if m.Name == "" && !sent.promoted {
+			m.Name = f.Name()
+		}
+		members = append(members, m)
+	}
+	return members, r.names(s, owner, path)
+}
+
+// anonymous converts a struct without a name. Its unexported fields don't travel, but it can't be spelled without them.
+func (r *reader) anonymous(s *types.Struct, path string, from position) (ir.Type, *refusal) {
+	if m := methodsOf(s); !r.spelling && !m.none() {
+		return ir.Type{}, r.refuse(&anonymousRule, path, m.any())
+	}
+	out := ir.Type{Kind: ir.Struct}
+	for i := range s.NumFields() {
+		f := s.Field(i)
+		at := path + "." + f.Name()
+		restore := r.enter(f)
+		sent, no := r.field(s, i, "the struct", at)
+		if no != nil && !r.spelling {
+			return ir.Type{}, no
+		}
+		spell := func() (ir.Type, *refusal) { return r.spell(f.Type(), at, from) }
+		if sent.skip {
+			spell = func() (ir.Type, *refusal) { return r.spellOnly(f.Type(), at) }
+		}
+		t, no := spell()
+		if no != nil {
+			return ir.Type{}, no
+		}
+		restore()
+		out.Fields = append(out.Fields, ir.Field{Name: f.Name(), Embedded: f.Embedded(), Tag: s.Tag(i), Type: t})
+	}
+	if r.spelling {
+		return out, nil
+	}
+	return out, r.names(s, "the struct", path)
+}
+
+// enter makes a field the place of what is refused next, if it is in the user's code and of the type that is written
+// there. The function that it returns leaves the field again; after a refusal there is no need to.
+func (r *reader) enter(f *types.Var) (restore func()) {
+	before := r.at
+	if f.Pkg() != nil && f.Origin() == f && r.world.isUsers(f.Pkg().Path()) {
+		r.at = f.Pos()
+	}
+	return func() { r.at = before }
+}
+
+// A sentName is a member of a struct, or one that an embedded struct brings along.
+type sentName struct {
+	field  *types.Var
+	path   string
+	depth  int
+	tagged bool
+}
+
+// names refuses members of one name: encoding/json sends one of them, or none.
+func (r *reader) names(s *types.Struct, owner, path string) *refusal {
+	plain := true // then Go keeps the names apart
+	for i := range s.NumFields() {
+		plain = plain && !s.Field(i).Embedded() && s.Tag(i) == ""
+	}
+	if plain {
+		return nil
+	}
+	n := namer{reader: r, owner: owner, sent: map[string]sentName{}, open: map[types.Type]bool{}, empty: map[types.Type]bool{}}
+	_, no := n.add(s, path, 0)
+	return no
+}
+
+// A namer collects the members of one struct.
+type namer struct {
+	*reader
+	owner string
+	sent  map[string]sentName
+	open  map[types.Type]bool // the embedded structs being read
+	empty map[types.Type]bool // those that have no members
+}
+
+// add collects the members of s and returns how many there are.
+func (n *namer) add(s *types.Struct, path string, depth int) (count int, no *refusal) {
+	for i := range s.NumFields() {
+		f := s.Field(i)
+		at := path + "." + f.Name()
+		sent, no := n.field(s, i, n.owner, at)
+		switch t := pointed(f.Type()); {
+		case no != nil:
+			return 0, no
+		case sent.skip || sent.promoted && n.empty[t]:
+		case sent.promoted && n.open[t]:
+			n.enter(f)
+			return 0, n.refuse(&embedsItselfRule, at, n.typeString(t))
+		case sent.promoted:
+			n.open[t] = true
+			brought, no := n.add(t.Underlying().(*types.Struct), at, depth+1)
+			if no != nil {
+				return 0, no
+			}
+			delete(n.open, t)
+			n.empty[t] = brought == 0
+			count += brought
+		default:
+			count++
+			this := sentName{f, at, depth, sent.tag.Name != ""}
+			name := sent.tag.Name
+			if name == "" {
+				name = f.Name()
+			}
+			if other, clash := n.sent[name]; clash {
+				return 0, n.clash(name, other, this)
+			}
+			n.sent[name] = this
+		}
+	}
+	return count, nil
+}
+
+// clash refuses two members of one name.
+func (n *namer) clash(name string, a, b sentName) *refusal {
+	if a.depth > b.depth || a.depth == b.depth && !a.tagged && b.tagged {
+		a, b = b, a
+	}
+	n.enter(b.field)
+	if a.depth == b.depth && a.tagged == b.tagged {
+		return n.refuse(&annulledRule, b.path, a.path, name)
+	}
+	return n.refuse(&hiddenRule, b.path, a.path, name)
+}
+
+// isStruct reports whether t is a struct, or a pointer to one.
+func isStruct(t types.Type) bool {
+	_, ok := pointed(t).Underlying().(*types.Struct)
+	return ok
+}
+
+func isPointer(t types.Type) bool {
+	_, ok := types.Unalias(t).(*types.Pointer)
+	return ok
+}
+
+// pointed returns what a pointer without a name points to; any other type is itself.
+func pointed(t types.Type) types.Type {
+	t = types.Unalias(t)
+	if p, ok := t.(*types.Pointer); ok {
+		return types.Unalias(p.Elem())
+	}
+	return t
+}
+
+// isScalar reports whether the string option has an effect on t.
+func isScalar(t types.Type) bool {
+	b, ok := pointed(t).Underlying().(*types.Basic)
+	return ok && b.Info()&(types.IsBoolean|types.IsNumeric|types.IsString) != 0 && b.Info()&types.IsComplex == 0
+}
+
+// holdsNothing reports whether all values of t are equal.
+func holdsNothing(t types.Type, depth int) bool {
+	if depth == maxDepth {
+		return false
+	}
+	switch u := t.Underlying().(type) {
+	case *types.Struct:
+		for f := range u.Fields() {
+			if !holdsNothing(f.Type(), depth+1) {
+				return false
+			}
+		}
+		return true
+	case *types.Array:
+		return u.Len() == 0 || holdsNothing(u.Elem(), depth+1)
+	case *types.Basic:
+		return u.Kind() == types.Invalid // the checker reports it
+	}
+	return false
+}
