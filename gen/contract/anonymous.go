@@ -45,7 +45,8 @@ func isScalar(p *ir.Package, t ir.Type) bool {
 	if t.Kind == ir.Pointer {
 		t = *t.Elem
 	}
-	return underlying(p, t).Kind == ir.Basic
+	t = underlying(p, t)
+	return t.Kind == ir.Basic || t.Path == "encoding/json" && t.Name == "Number"
 }
 
 // underlying looks through the names of t. Only structs and types that marshal themselves keep theirs.

@@ -308,3 +308,42 @@ func TestTextIsNotMuchLongerThanTheTypes(t *testing.T) {
 		})
 	}
 }
+
+// Another version of Go may have given fields to a struct of the standard library. A generic one is written by its
+// members, since these are of the user's types.
+func TestStandardStructsAreWrittenByName(t *testing.T) {
+	address := ir.Type{Kind: ir.Named, Path: "net/mail", Name: "Address"}
+	older := shop(map[string]ir.Def{"net/mail.Address": {Standard: true, Members: []ir.Member{member("Name", text)}}})
+	newer := shop(map[string]ir.Def{"net/mail.Address": {Standard: true, Members: []ir.Member{member("Name", text), member("New", text)}}})
+	if got := typeText(older, pointer(address)); got != "*std(net/mail.Address)" {
+		t.Errorf("spelled %s", got)
+	}
+	if TypeFingerprint(older, address) != TypeFingerprint(newer, address) {
+		t.Error("the fingerprint depends on the version of Go")
+	}
+	null := ir.Type{Kind: ir.Named, Path: "database/sql", Name: "Null", Args: []ir.Type{integer}}
+	generic := shop(map[string]ir.Def{null.ID(): {Standard: true, Members: []ir.Member{member("V", integer)}}})
+	if got := typeText(generic, null); got != `{"V":int}` {
+		t.Errorf("spelled %s", got)
+	}
+}
+
+// Contracts of older versions call json.Number a string, and those made with GOEXPERIMENT=jsonv2 json.RawMessage by what
+// it is an alias of there. Neither is a change.
+func TestOlderDescriptionsOfJSONTypesBreakNothing(t *testing.T) {
+	number, raw := ir.Type{Kind: ir.Named, Path: "encoding/json", Name: "Number"}, ir.Type{Kind: ir.Named, Path: "encoding/json", Name: "RawMessage"}
+	now := shop(map[string]ir.Def{number.ID(): {Encoding: ir.EncodingJSON}, raw.ID(): {Encoding: ir.EncodingJSON}})
+	now.Services = []ir.Service{{Type: "Shop", Name: "shop", Methods: []ir.Method{{GoName: "Put", Name: "Put", Params: []ir.Param{
+		param("n", number), param("r", raw),
+	}}}}}
+	old := Of(now)
+	old.Types = map[string]Type{
+		"encoding/json.Number":         {Underlying: "string"},
+		"encoding/json.RawMessage":     {Underlying: "encoding/json/jsontext.Value"},
+		"encoding/json/jsontext.Value": {Encoding: ir.EncodingJSON},
+	}
+	report, err := Breaking([]Contract{old}, []*ir.Package{now})
+	if err != nil || len(report.Findings) > 0 {
+		t.Errorf("%v, %v", report.Findings, err)
+	}
+}

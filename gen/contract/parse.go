@@ -41,6 +41,9 @@ func (c Contract) defs() (*ir.Package, error) {
 			}
 			def.Members = append(def.Members, ir.Member{Name: member, Optional: m.Optional, Quoted: m.Quoted, Type: e})
 		}
+		if id := t.ID(); id == "encoding/json.Number" || id == "encoding/json.RawMessage" {
+			def = ir.Def{Encoding: ir.EncodingJSON} // whatever an older afgen, or one of another Go, has written
+		}
 		p.Defs[t.ID()] = def
 	}
 	return p, nil

@@ -319,45 +319,6 @@ func (w *world) travels(u *unit, r *reader, d *ast.FuncDecl, what string, v *typ
 	return spelled, ok
 }
 
-// diagnostic is a refusal or warning about a parameter or result of d.
-func (w *world) diagnostic(d *ast.FuncDecl, no refusal) diag.Diagnostic {
-	at := w.fset.PositionFor(no.at, false)
-	text := no.text
-	if no.rule != &unnamedRule {
-		text = d.Name.Name + ": " + text
-	}
-	return diag.Diagnostic{Code: no.rule.code, Pos: diag.Pos{File: at.Filename, Line: at.Line, Column: max(at.Column, 1)},
-		Width: max(w.wordAt(at), 1), Message: text, Hint: no.hint,
-		Warning: no.rule.code == diag.LosesTypes || no.rule.code == diag.UnnamedParameter}
-}
-
-// reported reports whether there is a diagnostic at a field: one is enough, however many methods send it.
-func (w *world) reported(at diag.Pos) bool {
-	return slices.ContainsFunc(w.problems, func(d diag.Diagnostic) bool { return d.Pos == at })
-}
-
-// isStandard reports whether a type is declared by the standard library.
-func (w *world) isStandard(t types.Type) bool {
-	var obj *types.TypeName
-	switch t := t.(type) {
-	case *types.Named:
-		obj = t.Obj()
-	case *types.Alias:
-		obj = t.Obj()
-	}
-	if obj == nil || obj.Pkg() == nil {
-		return false
-	}
-	u := w.units[obj.Pkg().Path()]
-	return u != nil && u.pkg.Module == nil
-}
-
-// isUsers reports whether a package is of the main module or the workspace, so that its code is the user's to change.
-func (w *world) isUsers(path string) bool {
-	u := w.units[path]
-	return u != nil && u.main
-}
-
 // explained says whether it has been reported already why a type can't be resolved: it has, at its place, if the mistake
 // is in the user's code and not in a package it uses.
 func (w *world) explained() bool {

@@ -108,7 +108,7 @@ func (r *reader) encoding(t types.Type, path string, from position) (string, *re
 	enc, marshal := m.marshal(false)
 	dec, unmarshal := m.unmarshal()
 	switch {
-	case enc == "":
+	case enc == "" || enc == ir.EncodingText && dec == ir.EncodingJSON:
 		return "", r.refuse(&unreadableRule, path, name, unmarshal.name, counterpart(dec, "Marshal"))
 	case dec == "" || enc == ir.EncodingJSON && dec == ir.EncodingText:
 		return "", r.refuse(&oneWayRule, path, name, marshal.name, counterpart(enc, "Unmarshal"))
@@ -177,7 +177,7 @@ func (r *reader) key(t types.Type, path string) (ir.Type, *refusal) {
 }
 
 // mapKey refuses a key by encoding/json's rules for keys: strings are written as they are, all others by MarshalText of
-// the value or as an integer. UnmarshalText of the pointer reads them all.
+// the value or as an integer. A pointer to a key with UnmarshalText reads it, by UnmarshalJSON if it has that, too.
 func (r *reader) mapKey(t types.Type, path string) *refusal {
 	b, _ := t.Underlying().(*types.Basic)
 	if b != nil && b.Kind() == types.Invalid {
@@ -205,6 +205,8 @@ func (r *reader) mapKey(t types.Type, path string) *refusal {
 		return r.refuse(&keyRule, path, name)
 	case unmarshal == nil:
 		return r.refuse(&unreadableKeyRule, path, name, "MarshalText", "UnmarshalText")
+	case m.unmarshalJSON != nil && !r.world.isStandard(t):
+		return r.refuse(&jsonKeyRule, path, name)
 	case !unmarshal.pointer:
 		return r.refuse(&valueReceiverRule, path, name, unmarshal.name)
 	}
@@ -232,7 +234,7 @@ func (r *reader) defineKey(spelled ir.Type, t types.Type) *refusal {
 	}
 	m := methodsOf(t)
 	switch {
-	case m.marshalJSON != nil && m.unmarshalJSON != nil:
+	case m.marshalJSON != nil && m.unmarshalJSON != nil, r.world.isStandard(t) && r.typeString(t) == jsonNumber:
 		r.pkg.Defs[id] = ir.Def{Encoding: ir.EncodingJSON}
 	case m.marshalText != nil && m.unmarshalText != nil:
 		r.pkg.Defs[id] = ir.Def{Encoding: ir.EncodingText}

@@ -59,6 +59,10 @@ var (
 	unreadableKeyRule = rule{code: diag.CannotTravel, about: "map key with one of `MarshalText` and `UnmarshalText`",
 		message: "%s is a map with keys of type %s, which has %s and no %s", why: "keys are not read as they are written",
 		hint: "give %[2]s %[4]s too", fix: "give it both methods"}
+	jsonKeyRule = rule{code: diag.CannotTravel, about: "map key with `UnmarshalText` and `UnmarshalJSON`, except those of the standard library",
+		message: "%s is a map with keys of type %s, which are written by MarshalText and read by UnmarshalJSON",
+		why:     "keys are written by `MarshalText`, and read by `UnmarshalJSON` if there is one",
+		hint:    "use string as the key, or a type with MarshalText and UnmarshalText only"}
 )
 
 // Types that encode themselves.
@@ -157,7 +161,7 @@ func TypesMarkdown() string {
 		{"travels, warning", []*rule{&anyRule, &bigFloatRule, &unnamedRule}},
 		{"refused", []*rule{
 			&chanRule, &funcRule, &complexRule, &unsafeRule, &interfaceRule, &errorRule, &contextRule, &endlessRule,
-			&keyRule, &stringKeyRule, &pointerKeyRule, &unreadableKeyRule,
+			&keyRule, &stringKeyRule, &pointerKeyRule, &unreadableKeyRule, &jsonKeyRule,
 			&oneWayRule, &unreadableRule, &valueReceiverRule, &pointerReceiverRule, &promotedRule, &promotedPointerRule, &anonymousRule,
 			&ambiguousRule, &quotedRule,
 			&unexportedRule, &foreignRule, &embeddedPointerRule, &taggedUnexportedRule, &tagNameRule, &tagOptionRule, &hiddenRule, &annulledRule, &embedsItselfRule,

@@ -1,7 +1,6 @@
 package scan
 
 import (
-	"fmt"
 	"go/token"
 	"go/types"
 	"strings"
@@ -40,30 +39,6 @@ const (
 // maxDepth bounds how deep named types may be nested: a generic type that mentions ever larger instances of itself,
 // which the checker has reported, has no end.
 const maxDepth = 100
-
-// A refusal is why a type can't travel: text leads to the culprit and describes it.
-type refusal struct {
-	rule *rule
-	at   token.Pos
-	text string
-	hint string
-}
-
-// refuse makes a refusal at the field or parameter being read.
-func (r *reader) refuse(rule *rule, path string, args ...any) *refusal {
-	hint := rule.hint
-	if strings.Contains(hint, "%") {
-		hint = fmt.Sprintf(hint, append([]any{path}, args...)...)
-	}
-	return &refusal{rule, r.at, fmt.Sprintf(rule.message, append([]any{path}, args...)...), hint}
-}
-
-// warn notes a rule that lets the type travel.
-func (r *reader) warn(rule *rule, path string, args ...any) {
-	if !r.spelling {
-		r.warnings = append(r.warnings, *r.refuse(rule, path, args...))
-	}
-}
 
 // spell converts the spelling of a type, and refuses what can't be sent as a value of it.
 func (r *reader) spell(t types.Type, path string, from position) (ir.Type, *refusal) {
@@ -209,6 +184,9 @@ func pointsToItself(t types.Type) bool {
 	return true
 }
 
+// jsonNumber is a string type that encoding/json writes as a number.
+const jsonNumber = "json.Number"
+
 func (r *reader) definition(t types.Type, path string, from position) (ir.Def, *refusal) {
 	standard := r.world.isStandard(t)
 	if alias, ok := t.(*types.Alias); ok {
@@ -218,6 +196,9 @@ func (r *reader) definition(t types.Type, path string, from position) (ir.Def, *
 		}
 		target, no := r.spell(alias.Rhs(), path, from)
 		return ir.Def{Underlying: &target}, no
+	}
+	if standard && r.typeString(t) == jsonNumber {
+		return ir.Def{Encoding: ir.EncodingJSON}, nil
 	}
 	enc, no := r.encoding(t, path, from)
 	if no != nil || enc != "" {

@@ -1,0 +1,75 @@
+package scan
+
+import (
+	"fmt"
+	"go/ast"
+	"go/token"
+	"go/types"
+	"slices"
+	"strings"
+
+	"github.com/afgen/afgen/gen/diag"
+)
+
+// A refusal is why a type can't travel: text leads to the culprit and describes it.
+type refusal struct {
+	rule *rule
+	at   token.Pos
+	text string
+	hint string
+}
+
+// refuse makes a refusal at the field or parameter being read.
+func (r *reader) refuse(rule *rule, path string, args ...any) *refusal {
+	hint := rule.hint
+	if strings.Contains(hint, "%") {
+		hint = fmt.Sprintf(hint, append([]any{path}, args...)...)
+	}
+	return &refusal{rule, r.at, fmt.Sprintf(rule.message, append([]any{path}, args...)...), hint}
+}
+
+// warn notes a rule that lets the type travel.
+func (r *reader) warn(rule *rule, path string, args ...any) {
+	if !r.spelling {
+		r.warnings = append(r.warnings, *r.refuse(rule, path, args...))
+	}
+}
+
+// diagnostic is a refusal or warning about a parameter or result of d.
+func (w *world) diagnostic(d *ast.FuncDecl, no refusal) diag.Diagnostic {
+	at := w.fset.PositionFor(no.at, false)
+	text := no.text
+	if no.rule != &unnamedRule {
+		text = d.Name.Name + ": " + text
+	}
+	return diag.Diagnostic{Code: no.rule.code, Pos: diag.Pos{File: at.Filename, Line: at.Line, Column: max(at.Column, 1)},
+		Width: max(w.wordAt(at), 1), Message: text, Hint: no.hint,
+		Warning: no.rule.code == diag.LosesTypes || no.rule.code == diag.UnnamedParameter}
+}
+
+// reported reports whether there is a diagnostic at a field: one is enough, however many methods send it.
+func (w *world) reported(at diag.Pos) bool {
+	return slices.ContainsFunc(w.problems, func(d diag.Diagnostic) bool { return d.Pos == at })
+}
+
+// isStandard reports whether a type is declared by the standard library.
+func (w *world) isStandard(t types.Type) bool {
+	var obj *types.TypeName
+	switch t := t.(type) {
+	case *types.Named:
+		obj = t.Obj()
+	case *types.Alias:
+		obj = t.Obj()
+	}
+	if obj == nil || obj.Pkg() == nil {
+		return false
+	}
+	u := w.units[obj.Pkg().Path()]
+	return u != nil && u.pkg.Module == nil
+}
+
+// isUsers reports whether a package is of the main module or the workspace, so that its code is the user's to change.
+func (w *world) isUsers(path string) bool {
+	u := w.units[path]
+	return u != nil && u.main
+}
