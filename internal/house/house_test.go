@@ -39,7 +39,7 @@ var arrows = []row{
 	{"runtime/executor", []string{"runtime/backend", "runtime/internal/child", "runtime/internal/stack"}, nil},
 	{"templates", nil, nil},
 
-	{"runtime/cron", nil, nil},
+	{"runtime/cron", nil, []string{"github.com/robfig/cron/v3"}},
 	{"runtime/backend", nil, nil},
 	{"runtime/backend/internal/news", []string{"runtime/backend"}, nil},
 	{"runtime/backend/internal/envelope", []string{"runtime/backend"}, nil},
@@ -128,7 +128,7 @@ func TestEveryImportFollowsTheArrows(t *testing.T) {
 // driver. Every App describes its machine, whatever it runs on, so that all link gopsutil: pure Go, and no driver.
 func TestBackendLinksNoOtherBackendsDriver(t *testing.T) {
 	machine := []string{"golang.org/x/sync", "golang.org/x/sys", "github.com/shirou/gopsutil/v4", "github.com/tklauser/...",
-		"github.com/ebitengine/purego", "github.com/yusufpapurcu/wmi", "github.com/go-ole/go-ole"}
+		"github.com/ebitengine/purego", "github.com/robfig/cron/v3", "github.com/yusufpapurcu/wmi", "github.com/go-ole/go-ole"}
 	for backend, allowed := range map[string][]string{
 		"memory": nil,
 		"embedded": {"modernc.org/...", "github.com/gofrs/flock",

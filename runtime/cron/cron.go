@@ -1,5 +1,7 @@
-// Package cron reads cron expressions and says when they are due. The generator checks directives by it and the runtime
-// fires jobs by it, so that both mean the same; it imports nothing but the standard library, the time zones included.
+// Package cron reads cron expressions and computes when they are due. The generator checks directives by it and the runtime
+// fires jobs by it, so that both mean the same. The grammar of a field and the set of its values are those of
+// [robfig/cron], whose scheduler isn't used. This package adds where in an expression a mistake is, time zones and what
+// happens when clocks are changed, and the time zones' data.
 //
 //	s, err := cron.Parse("0 30 9 * * mon-fri", zone)
 //	due := s.Next(time.Now())
@@ -12,6 +14,11 @@
 // @midnight and @hourly are short for what they say. @every and a duration is that long after the one before, counted
 // from an instant that [Schedule.From] sets.
 //
+// A few things are stricter than in robfig/cron: a number has no sign, * has no end, no value of a list is empty, a step is
+// not greater than the field's largest value, and an @every has whole seconds. Three are wider: 7 is Sunday too, a range may
+// end on Sunday (fri-sun), and n/s of the day of week goes up to Sunday. A field that begins with * has no restriction for
+// the rule of days below, also with a step.
+//
 // As in cron, a day has to suit both of day of month and day of week where one of these begins with *, and either of
 // them where none does: "0 0 1,15 * mon" is the first, the fifteenth and every Monday.
 //
@@ -21,6 +28,8 @@
 // the clock on the wall: a time that is skipped is due at the first instant after the gap (several of them once), and
 // one that comes twice is due the first time. Where the hour is not fixed, time goes on as it does in truth: what the
 // clock skips isn't due, and what it shows twice is due twice. So an hourly job stays hourly.
+//
+// [robfig/cron]: https://pkg.go.dev/github.com/robfig/cron/v3
 package cron
 
 import (
@@ -29,6 +38,8 @@ import (
 	"strings"
 	"time"
 	_ "time/tzdata" // a machine without zone files has the zones all the same
+
+	robfig "github.com/robfig/cron/v3"
 )
 
 // An Error says what is wrong with an expression, and where in it.
@@ -192,14 +203,15 @@ func Parse(expr string, zone *time.Location) (Schedule, error) {
 	case first.text == "@every":
 		return s.parseEvery(words)
 	case strings.HasPrefix(first.text, "@"):
-		fields, ok := shorthands[first.text]
-		if !ok {
+		t, err := descriptors.Parse(first.text)
+		if err != nil {
 			return s, first.wrong("there is no %s: it is @every and a duration, @yearly, @monthly, @weekly, @daily or @hourly", first.text)
 		}
 		if len(words) > 1 {
 			return s, words[1].wrong("nothing follows %s", first.text)
 		}
-		words = split(fields)
+		s.take(t.(*robfig.SpecSchedule))
+		return s, nil
 	}
 	if err := s.parseFields(words); err != nil {
 		return s, err
@@ -210,9 +222,15 @@ func Parse(expr string, zone *time.Location) (Schedule, error) {
 	return s, nil
 }
 
-var shorthands = map[string]string{
-	"@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *", "@monthly": "0 0 1 * *", "@weekly": "0 0 * * 0",
-	"@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@hourly": "0 * * * *",
+// descriptors reads @yearly, @daily and the like.
+var descriptors = robfig.NewParser(robfig.Descriptor)
+
+// take sets the schedule's sets to those of a table.
+func (s *Schedule) take(t *robfig.SpecSchedule) {
+	s.second, s.minute, s.hour = t.Second&^star, t.Minute&^star, t.Hour&^star
+	s.day, s.month, s.week = t.Dom&^star, t.Month&^star, t.Dow&^star
+	s.anyDay, s.anyWeek = t.Dom&star != 0, t.Dow&star != 0
+	s.fixed = s.hour != allHours
 }
 
 func (s Schedule) parseEvery(words []word) (Schedule, error) {
@@ -231,7 +249,7 @@ func (s Schedule) parseEvery(words []word) (Schedule, error) {
 	case d%time.Second != 0:
 		return s, words[1].wrong("%s is not in whole seconds", words[1].text)
 	}
-	s.every, s.from = d, time.Unix(0, 0).UTC()
+	s.every, s.from = robfig.Every(d).Delay, time.Unix(0, 0).UTC()
 	return s, nil
 }
 

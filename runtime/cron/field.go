@@ -2,8 +2,11 @@ package cron
 
 import (
 	"fmt"
+	"math/bits"
 	"strconv"
 	"strings"
+
+	robfig "github.com/robfig/cron/v3"
 )
 
 // A word is a part of an expression, and where it stands.
@@ -41,16 +44,23 @@ func split(expr string) []word {
 // A field is what there is to know of one of the six.
 type field struct {
 	name     string
-	min, max int
-	names    string // of the values from min on, three letters each
+	min, max int           // of the values that may be written
+	names    robfig.Parser // of the field alone, if its values have names
 }
 
 var fields = [...]field{
-	{"second", 0, 59, ""}, {"minute", 0, 59, ""}, {"hour", 0, 23, ""}, {"day of month", 1, 31, ""},
-	{"month", 1, 12, "janfebmaraprmayjunjulaugsepoctnovdec"}, {"day of week", 0, 7, "sunmontuewedthufrisat"},
+	{name: "second", max: 59}, {name: "minute", max: 59}, {name: "hour", max: 23}, {name: "day of month", min: 1, max: 31},
+	{"month", 1, 12, robfig.NewParser(robfig.Month)}, {"day of week", 0, sunday, robfig.NewParser(robfig.Dow)},
 }
 
-const allHours = 1<<24 - 1
+// table reads all six fields.
+var table = robfig.NewParser(robfig.Second | robfig.Minute | robfig.Hour | robfig.Dom | robfig.Month | robfig.Dow)
+
+const (
+	allHours = 1<<24 - 1
+	star     = 1 << 63 // set by robfig/cron for a field that is *
+	sunday   = 7       // as the last day of a week; robfig/cron knows it as 0 only
+)
 
 func (s *Schedule) parseFields(words []word) error {
 	switch n := len(words); {
@@ -64,90 +74,119 @@ func (s *Schedule) parseFields(words []word) error {
 	case n > 6:
 		return words[6].wrong("there are %d fields: five, or six with seconds first, are all", n)
 	}
-	s.second = 1
-	into := []*uint64{&s.second, &s.minute, &s.hour, &s.day, &s.month, &s.week}
-	skip := len(fields) - len(words)
+	expr := ""
+	if len(words) == 5 {
+		expr = "0"
+	}
 	for i, w := range words {
-		set, err := fields[skip+i].parse(w)
+		f, err := fields[len(fields)-len(words)+i].normal(w)
 		if err != nil {
 			return err
 		}
-		*into[skip+i] = set
+		expr += " " + f
 	}
+	t, err := table.Parse(expr)
+	if err != nil { // of what has been checked
+		return words[0].wrong("%v", err)
+	}
+	s.take(t.(*robfig.SpecSchedule))
 	n := len(words)
 	s.anyDay, s.anyWeek = isAny(words[n-3]), isAny(words[n-1])
 	s.fixed = !isAny(words[n-4]) && s.hour != allHours
-	s.week = s.week&0x7f | s.week>>7
 	return nil
 }
 
-// isAny says whether a field begins with * (or ?): then it doesn't restrict the day, in steps neither, and the hour
+// isAny reports whether a field begins with * (or ?): then it doesn't restrict the day, in steps neither, and the hour
 // isn't fixed.
 func isAny(w word) bool { return w.text[0] == '*' || w.text[0] == '?' }
 
-// parse returns the values of a field as bits.
-func (f field) parse(w word) (uint64, error) {
-	var set uint64
+// normal returns a field as robfig/cron reads it. It finds the place of a mistake, and refuses what robfig/cron reads
+// loosely.
+func (f field) normal(w word) (string, error) {
+	var b strings.Builder
 	for rest, more := w, true; more; {
 		var item word
 		item, rest, more = rest.cut(",")
-		part, err := f.item(item)
-		if err != nil {
-			return 0, err
+		if b.Len() > 0 {
+			b.WriteByte(',')
 		}
-		set |= part
+		if err := f.item(&b, item); err != nil {
+			return "", err
+		}
 	}
-	return set, nil
+	return b.String(), nil
 }
 
-// item is one of a field's list: a value, a range or *, perhaps with a step.
-func (f field) item(w word) (uint64, error) {
+// item writes one of a field's list: a value, a range or *, perhaps with a step.
+func (f field) item(b *strings.Builder, w word) error {
 	span, stepText, stepped := w.cut("/")
 	from, to, ranged := span.cut("-")
-	low, high, step := f.min, f.max, 1
+	if w.text == "" {
+		return w.wrong("a value of the %s is missing", f.name)
+	}
+	anyValue := span.text == "*" || span.text == "?"
+	step, low, high := 1, 0, 0
 	var err error
-	switch {
-	case w.text == "":
-		return 0, w.wrong("a value of the %s is missing", f.name)
-	case span.text == "*" || span.text == "?":
-		if f.max == 7 {
-			high = 6 // Sunday is 0 already
-		}
-	default:
+	if !anyValue {
 		if low, err = f.value(from); err != nil {
-			return 0, err
+			return err
 		}
-		switch {
+		switch high = low; {
 		case ranged:
 			if high, err = f.value(to); err != nil {
-				return 0, err
+				return err
 			}
-			if f.max == 7 && high == 0 && to.text != "0" {
-				high = 7 // fri-sun
+			if f.max == sunday && high == 0 && to.text != "0" {
+				high = sunday // fri-sun
 			}
-		case !stepped:
-			high = low
+		case stepped:
+			high = f.max
 		}
-	}
-	if low > high {
-		return 0, span.wrong("the range of the %s goes backwards", f.name)
+		if low > high {
+			return span.wrong("the range of the %s goes backwards", f.name)
+		}
 	}
 	if stepped {
 		if step, err = strconv.Atoi(stepText.text); err != nil || step < 1 || step > f.max {
-			return 0, stepText.wrong("the step %q of the %s is not a number from 1 to %d", stepText.text, f.name, f.max)
+			return stepText.wrong("the step %q of the %s is not a number from 1 to %d", stepText.text, f.name, f.max)
 		}
 	}
-	var set uint64
-	for v := low; v <= high; v += step {
-		set |= 1 << v
+	if f.max == sunday && high == sunday {
+		if (sunday-low)%step == 0 {
+			b.WriteByte('0')
+			if low < sunday {
+				b.WriteByte(',')
+			}
+		}
+		if high--; low > high {
+			return nil
+		}
 	}
-	return set, nil
+	switch {
+	case anyValue:
+		b.WriteByte('*')
+	case low == high:
+		b.WriteString(strconv.Itoa(low))
+		return nil
+	default:
+		b.WriteString(strconv.Itoa(low) + "-" + strconv.Itoa(high))
+	}
+	if step > 1 {
+		b.WriteString("/" + strconv.Itoa(step))
+	}
+	return nil
 }
 
 // value is a number or a name.
 func (f field) value(w word) (int, error) {
-	if i := strings.Index(f.names, strings.ToLower(w.text)); len(w.text) == 3 && i >= 0 && i%3 == 0 {
-		return f.min + i/3, nil
+	if f.names != (robfig.Parser{}) && strings.Trim(strings.ToLower(w.text), "abcdefghijklmnopqrstuvwxyz") == "" {
+		if t, err := f.names.Parse(w.text); err == nil {
+			set := t.(*robfig.SpecSchedule).Month
+			if f.max == sunday {
+				set = t.(*robfig.SpecSchedule).Dow
+			}
+			return bits.TrailingZeros64(set), nil
+		}
 	}
 	n, err := strconv.ParseUint(w.text, 10, 16)
 	switch {
