@@ -1,6 +1,7 @@
 package scan
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -13,26 +14,33 @@ import (
 // Inside returns where a directory really is, symbolic links followed: the directory of its module, and its path in
 // that. The directory need not exist. It fails if a link leads out of the module. For a directory of no module that is
 // known, root is the directory itself.
-func (r *Result) Inside(dir string) (root, rel string, err error) { return r.world.inside(dir) }
+func (r *Result) Inside(dir string) (root, rel string, err error) {
+	return r.world.within(links{}, dir)
+}
 
-func (w *world) inside(dir string) (root, rel string, err error) {
+// inside is the same, by what was read of links before.
+func (w *world) inside(dir string) (root, rel string, err error) { return w.within(w.links, dir) }
+
+func (w *world) within(l links, dir string) (root, rel string, err error) {
 	if w.modules == nil {
 		w.modules = w.findModules()
 	}
-	real, err := followed(dir)
+	real, err := l.follow(dir)
 	if err != nil {
 		return "", "", err
 	}
 	in := ""
-	for _, m := range append(w.modules[:len(w.modules):len(w.modules)], moduleDir{"", w.above("go.mod")}) {
-		if rel, err := filepath.Rel(m.dir, dir); m.dir != "" && err == nil && filepath.IsLocal(rel) && len(m.dir) > len(in) {
+	for _, m := range w.modules {
+		if below(m.dir, dir) && len(m.dir) > len(in) {
 			in = m.dir
 		}
 	}
-	if in == "" {
-		return real, ".", nil
+	if in == "" { // the go command may know the module by another path
+		if in = w.above("go.mod"); in == "" || !below(in, dir) {
+			return real, ".", nil
+		}
 	}
-	if root, err = followed(in); err != nil {
+	if root, err = l.follow(in); err != nil {
 		return "", "", err
 	}
 	rel, err = filepath.Rel(root, real)
@@ -50,17 +58,39 @@ func (w *world) inside(dir string) (root, rel string, err error) {
 	return root, rel, nil
 }
 
-// followed is a path with symbolic links followed, as far as it exists.
-func followed(path string) (string, error) {
-	real, err := filepath.EvalSymlinks(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return real, err
+// below reports whether a directory is another or in it, as the paths are written.
+func below(root, dir string) bool {
+	rel, err := filepath.Rel(root, dir)
+	return err == nil && filepath.IsLocal(rel)
+}
+
+// links remembers where paths lead.
+type links map[string]string
+
+// follow returns a path with symbolic links followed, as far as it exists.
+func (l links) follow(path string) (string, error) {
+	parent := filepath.Dir(path)
+	if real, ok := l[path]; ok || path == parent {
+		return cmp.Or(real, path), nil
 	}
-	if _, err := os.Lstat(path); err == nil {
-		return "", fmt.Errorf("%s is a symbolic link to what doesn't exist", path)
+	real := ""
+	switch info, err := os.Lstat(path); {
+	case err == nil && info.Mode()&fs.ModeSymlink != 0:
+		if real, err = filepath.EvalSymlinks(path); errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("%s is a symbolic link to what doesn't exist", path)
+		} else if err != nil {
+			return "", err
+		}
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+		if real, err = l.follow(parent); err != nil {
+			return "", err
+		}
+		real = filepath.Join(real, filepath.Base(path))
+	default:
+		return "", err
 	}
-	parent, err := followed(filepath.Dir(path))
-	return filepath.Join(parent, filepath.Base(path)), err
+	l[path] = real
+	return real, nil
 }
 
 // checkInside reports a package whose directory is outside the module: its files would be written there.

@@ -35,6 +35,7 @@ type world struct {
 	skipped  []Skipped
 	modules  []moduleDir                // see folder
 	leadsNot map[string]map[string]bool // see importWay
+	links    links                      // see inside
 }
 
 // A unit is one package: listed always, parsed and checked only when something needs it.

@@ -125,7 +125,7 @@ func Scan(ctx context.Context, cfg Config) (*Result, error) {
 
 func newWorld(cfg Config) *world {
 	return &world{config: cfg, fset: token.NewFileSet(), units: map[string]*unit{}, sources: map[string][]byte{},
-		leadsNot: map[string]map[string]bool{}, warned: map[token.Pos]bool{}}
+		leadsNot: map[string]map[string]bool{}, links: links{}, warned: map[token.Pos]bool{}}
 }
 
 // scan goes through the phases.
