@@ -25,7 +25,7 @@
 // back at once where there is none. The reply comes straight to the channel that the request left by (direct reply-to).
 //
 //	envelope.go        Request and Reply as properties and headers
-//	call.go, net.go    the caller's side, and what finds calls that nobody will answer
+//	call.go, net.go, renewal.go    the caller's side, and what finds calls that will not be answered
 //	serve.go, visit.go, leave.go   the instance's side: slots, acknowledgements, draining
 //	control.go, stats.go           cancellation, ping, info and stats over the exchange af.ctl
 //	trust.go, permit.go            which messages count, and which are dropped; what a user may do
@@ -129,7 +129,7 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 		guarded: map[string]bool{}, room: &room{most: maxRequests, consumers: map[string]*share{}},
 		why: backend.NewError(backend.ErrUnavailable, "RabbitMQ is not connected yet").With(backend.OutcomeNotSent),
 	}
-	c.calls = calls{conn: c, newID: newID, pending: map[string]*pending{}}
+	c.calls = calls{conn: c, newID: newID, pending: map[string]*pending{}, confirming: map[route]bool{}}
 	c.transport = transport{conn: c, depths: map[string]depth{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	first := make(chan error, 1)

@@ -15,13 +15,14 @@ type calls struct {
 	conn  *Conn
 	newID func() string
 
-	mu      sync.Mutex
-	pending map[string]*pending // by correlation id
+	mu         sync.Mutex
+	pending    map[string]*pending // by correlation id
+	confirming map[route]bool      // instances that are asked about an event
 }
 
 // A pending call waits for what becomes of it.
 type pending struct {
-	service string
+	service string // "": it asks an instance about an event
 	since   time.Time
 	until   time.Time // its time is up
 	gen     *generation
@@ -58,8 +59,7 @@ func (c *calls) Call(ctx context.Context, req *backend.Request) (*backend.Reply,
 		return nil, err
 	}
 	id := c.newID()
-	now := time.Now()
-	p := &pending{service: req.Service, since: now, until: now.Add(req.Timeout), gen: g, came: make(chan outcome, 1)}
+	p := &pending{service: req.Service, until: time.Now().Add(req.Timeout), gen: g, came: make(chan outcome, 1)}
 	p.letter.exchange, p.letter.key, p.letter.mandatory = exchangeCalls, req.Service, true
 	p.letter.msg = encodeRequest(req, id, req.Timeout)
 	if n := size(p.letter.msg.Headers); n > g.maxHeaders {
@@ -69,18 +69,25 @@ func (c *calls) Call(ctx context.Context, req *backend.Request) (*backend.Reply,
 	if err := g.hear(ctx, req.Service); err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	c.pending[id] = p
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		delete(c.pending, id)
-		c.mu.Unlock()
-	}()
+	p.since = time.Now() // hear may have taken a while
+	c.add(id, p)
+	defer c.remove(id)
 	if err := g.requests.send(ctx, &p.letter); err != nil {
 		return nil, err
 	}
 	return c.wait(ctx, g, req, p, id)
+}
+
+func (c *calls) add(id string, p *pending) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.pending[id] = p
+}
+
+func (c *calls) remove(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.pending, id)
 }
 
 func name(req *backend.Request) string { return req.Service + "." + req.Method }

@@ -101,27 +101,6 @@ func (g *generation) hear(ctx context.Context, service string) *backend.Error {
 // maxHeard bounds the services of which a Conn hears: names may come from anywhere.
 const maxHeard = 1024
 
-// A renewal is the body of controlNew: what keptID returns of the requests from the queue before that are still answered.
-type renewal struct {
-	Kept []string `json:"kept,omitempty"`
-}
-
-// announce tells callers that the queue of the service is a new one. It is not bound yet, so that no request can be in it
-// of a caller that will hear this.
-func (s *serving) announce(g *generation) *backend.Error {
-	var n renewal
-	s.mu.Lock()
-	for _, v := range s.visits {
-		n.Kept = append(n.Kept, keptID(v.id))
-	}
-	s.mu.Unlock()
-	body, _ := json.Marshal(n)
-	return g.confirmed.send(s.left, []*parcel{{letter: letter{exchange: exchangeControl, key: newKey + s.endpoint.Service, msg: amqp091.Publishing{
-		Headers: amqp091.Table{envelope.Version: envelope.V1}, ContentType: envelope.JSON, DeliveryMode: amqp091.Transient, Type: controlNew,
-		AppId: s.endpoint.Instance.ID, Body: body,
-	}}}})
-}
-
 // cancellation tells the instances of a service that a caller gave up. The one that has the call ends it.
 func cancellation(ctx context.Context, req *backend.Request, id string) *letter {
 	return &letter{exchange: exchangeControl, key: req.Service, msg: amqp091.Publishing{
@@ -146,10 +125,7 @@ func (c *Conn) controlled(g *generation, d *amqp091.Delivery) {
 	}
 	if service, ok := strings.CutPrefix(d.RoutingKey, newKey); ok {
 		if d.Type == controlNew {
-			var n renewal
-			if json.Unmarshal(d.Body, &n) == nil {
-				c.calls.renewed(service, n.Kept, time.Now())
-			}
+			c.calls.renewed(g, d, service)
 		}
 		return
 	}
@@ -196,10 +172,20 @@ type info struct {
 	IP          string               `json:"ip,omitempty"`
 	Version     string               `json:"version,omitempty"`
 	Concurrency int                  `json:"concurrency"`
+	QueueAge    *float64             `json:"queue_ms,omitempty"` // since it made the service's queue, if it did
 	Methods     []backend.MethodInfo `json:"methods"`
 }
 
 func (s *serving) info() info {
 	e := s.endpoint
-	return info{e.Service, e.Instance.ID, e.Instance.IP, e.Instance.Version, e.Concurrency, e.Methods}
+	i := info{
+		Service: e.Service, Instance: e.Instance.ID, IP: e.Instance.IP, Version: e.Instance.Version, Concurrency: e.Concurrency, Methods: e.Methods,
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.made.IsZero() {
+		age := float64(time.Since(s.made).Microseconds()) / 1000
+		i.QueueAge = &age
+	}
+	return i
 }

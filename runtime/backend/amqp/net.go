@@ -31,23 +31,6 @@ func (c *calls) watch() {
 	}
 }
 
-// renewed fails the calls that went with the queue of their service. The new queue was not bound yet when that was told, so
-// a call is in the new one only if it is younger than the event, except for the time that this took. Those in kept are still
-// answered. (Instances of older versions name them by their ids.)
-func (c *calls) renewed(service string, kept []string, now time.Time) {
-	spared := make(map[string]bool, len(kept))
-	for _, id := range kept {
-		spared[id] = true
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for id, p := range c.pending {
-		if p.service == service && now.Sub(p.since) > newsTravel && !spared[id] && !spared[keptID(id)] {
-			p.end(outcome{err: gone(service)})
-		}
-	}
-}
-
 func gone(service string) *backend.Error {
 	return backend.Errorf(backend.ErrUnavailable, "the last instance of service %q has gone during the call", service)
 }
@@ -60,7 +43,7 @@ func (c *calls) look(now time.Time) {
 		if now.After(p.until.Add(lateGrace)) {
 			p.end(outcome{err: backend.Errorf(backend.ErrDeadlineExceeded, "a call of service %q was not answered: %w",
 				p.service, context.DeadlineExceeded).With(p.letter.outcome())})
-		} else if now.Sub(p.since) >= lookAfter {
+		} else if p.service != "" && now.Sub(p.since) >= lookAfter {
 			old[p.service] = append(old[p.service], p)
 		}
 	}

@@ -215,7 +215,7 @@ func TestUserOfAnotherServiceIsRefused(t *testing.T) {
 			t.Errorf("%s: %v, want it refused", name, err)
 		}
 	}
-	// The broker lets these pass. (By a second key: RabbitMQ 3.10 does, 4 doesn't.)
+	// The broker lets these pass: the first in some versions only.
 	_ = attack(func(ch *amqp091.Channel) error {
 		e := event()
 		e.Headers["CC"] = []any{newKey + "orders"}

@@ -34,6 +34,7 @@ type serving struct {
 	visits  map[string]*visit // that wait or run, by caller and correlation id
 	slots   int               // taken by handlers
 	running int               // goroutines that answer: handlers, refusals, what is handed on
+	made    time.Time         // when this instance made the queue; zero: another did
 	hurry   bool              // it doesn't wait for what runs before it leaves the broker
 
 	left  context.Context // ends when it takes no more calls
@@ -181,13 +182,22 @@ func (s *serving) subscribe(g *generation) (*subscription, error) {
 	if err == nil {
 		_, err = ch.QueueDeclare(s.queue, true, true, false, false, callQueueArgs)
 	}
+	if err == nil {
+		err = sub.bindControl(false)
+	}
+	s.mu.Lock()
+	s.made = time.Time{}
+	if err == nil && !there {
+		s.made = time.Now()
+	}
+	s.mu.Unlock()
 	if err == nil && !there {
 		if e := s.announce(g); e != nil {
 			err = e
 		}
 	}
 	if err == nil {
-		err = sub.bind(false)
+		err = sub.bindCalls(false)
 	}
 	// Per consumer, and never global: RabbitMQ 4 refuses that.
 	if err == nil {
@@ -226,7 +236,7 @@ func (s *serving) attend(sub *subscription) {
 		case <-s.wake:
 		case <-tick:
 		case <-rebind.C:
-			if !s.hasLeft() && sub.bind(true) != nil {
+			if !s.hasLeft() && (sub.bindControl(true) != nil || sub.bindCalls(true) != nil) {
 				return // the channel has ended
 			}
 		case <-left:

@@ -218,6 +218,47 @@ func TestControlMessageThatWentAroundTheExchangeIsDropped(t *testing.T) {
 	}
 }
 
+// A program that may publish events fails no calls by them: the instance is asked.
+func TestForgedEventFailsNoCall(t *testing.T) {
+	url := devstack.AMQP(t)
+	server, client := dial(t, url), dial(t, url)
+	_, began, release := hold(t, server, "s", 1)
+	call := calling(t.Context(), client, request("s"))
+	<-began
+	waits := calling(t.Context(), client, request("s"))
+	eventually(t, "it is pending", func() bool { return client.calls.waiting() == 2 })
+	time.Sleep(2 * newsTravel) // an event says nothing of calls that are younger
+	ch := bare(t, url)
+	generation := client.await(t.Context(), nil)
+	for _, instance := range []string{server.config.Instance.ID, "mallory", "", strings.Repeat("x", 255), "#"} {
+		for range 20 {
+			must(t, ch.Publish(exchangeControl, newKey+"s", true, false, amqp091.Publishing{
+				Headers: amqp091.Table{envelope.Version: envelope.V1}, Type: controlNew, AppId: instance, Body: []byte("{}"),
+			}))
+		}
+	}
+	must(t, ch.Publish("", generation.control, true, false, amqp091.Publishing{Type: controlNew})) // the last, which is dropped
+	eventually(t, "all have come", func() bool { return client.dropped() == 1 })
+	eventually(t, "all are confirmed, or not", func() bool {
+		client.calls.mu.Lock()
+		defer client.calls.mu.Unlock()
+		return len(client.calls.confirming) == 0
+	})
+	for _, c := range []chan result{call, waits} {
+		select {
+		case r := <-c:
+			t.Fatalf("a call has ended: %v", r.err)
+		default:
+		}
+	}
+	close(release)
+	must(t, (<-call).err)
+	must(t, (<-waits).err)
+	if generation.hasEnded() {
+		t.Errorf("the connection has ended: %v", generation.err)
+	}
+}
+
 // The event of a new queue tells which calls are kept without telling their ids, by which replies could be spoofed.
 func TestEventTellsNoCorrelationID(t *testing.T) {
 	proxy := newProxy(t, devstack.AMQP(t))

@@ -114,11 +114,14 @@ func (g *generation) rebind(ctx context.Context) {
 	}
 }
 
-// bind binds the service's queue, and the control queue for the service. With noWait errors close the channel.
-func (sub *subscription) bind(noWait bool) error {
-	s := sub.serving
-	err := sub.ch.QueueBind(s.queue, s.endpoint.Service, exchangeCalls, noWait, nil)
-	for _, key := range s.controlKeys() {
+// bindCalls binds the service's queue. With noWait errors close the channel.
+func (sub *subscription) bindCalls(noWait bool) error {
+	return sub.ch.QueueBind(sub.serving.queue, sub.serving.endpoint.Service, exchangeCalls, noWait, nil)
+}
+
+// bindControl binds the control queue for the service. With noWait errors close the channel.
+func (sub *subscription) bindControl(noWait bool) (err error) {
+	for _, key := range sub.serving.controlKeys() {
 		if err == nil {
 			err = sub.ch.QueueBind(sub.gen.control, key, exchangeControl, noWait, nil)
 		}
