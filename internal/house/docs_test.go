@@ -4,9 +4,11 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -29,7 +31,7 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 		t.Fatal(files, err)
 	}
 	found := 0
-	for _, file := range append(files, filepath.Join(root, "README.md")) {
+	for _, file := range append(files, filepath.Join(root, "README.md"), filepath.Join(root, "SECURITY.md")) {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -50,6 +52,33 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 	}
 	if found < 200 {
 		t.Errorf("only %d names were found", found)
+	}
+}
+
+// No example listens on all interfaces: probes and dashboards are not for the public, and examples are copied.
+func TestExamplesListenOnOneInterface(t *testing.T) {
+	root := "../.."
+	all := regexp.MustCompile(`Listen\w*\(([^()]*, *)?"(0\.0\.0\.0|\[::\]|)?:\d*"`)
+	if !all.MatchString(`http.ListenAndServe(":8081", nil)`) || !all.MatchString(`net.Listen("tcp", "0.0.0.0:80")`) || all.MatchString(`Listen("127.0.0.1:1")`) {
+		t.Fatal(all)
+	}
+	read := 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != ".." {
+			return filepath.SkipDir
+		}
+		if err != nil || d.IsDir() || !slices.Contains([]string{".go", ".md", ".tmpl", ".txt"}, filepath.Ext(path)) || strings.HasSuffix(path, "house/docs_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		read++
+		if m := all.Find(text); m != nil {
+			t.Errorf("%s: %s", path, m)
+		}
+		return err
+	})
+	if err != nil || read < 300 {
+		t.Fatalf("%v after %d files", err, read)
 	}
 }
 

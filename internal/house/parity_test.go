@@ -78,7 +78,7 @@ func TestParityAndOtherDocumentsHaveNoDeadLinks(t *testing.T) {
 	if err != nil || len(pages) == 0 {
 		t.Fatal(pages, err)
 	}
-	for _, page := range append(pages, root+"/README.md") {
+	for _, page := range append(pages, root+"/README.md", root+"/SECURITY.md") {
 		page, err := filepath.Rel(root, page)
 		if err != nil {
 			t.Fatal(err)
