@@ -3,7 +3,7 @@
 // side by side.
 //
 //	uri := devstack.Mongo(t) // a database of its own, dropped when the test ends
-//	uri := devstack.AMQP(t)  // a virtual host of its own, deleted when the test ends
+//	uri := devstack.AMQP(t)  // a virtual host of its own, deleted when the test ends; AMQPUser makes users for it
 //	uri := devstack.Redis(t) // shared: prefix keys and channels with devstack.Name(t)
 //
 // # Shared servers

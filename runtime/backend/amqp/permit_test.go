@@ -260,6 +260,16 @@ func TestRefusalOfTheBrokerDisturbsNoOtherCall(t *testing.T) {
 	}
 	close(release)
 	must(t, (<-call).err)
+
+	unable := documented(t, "orders") // to publish by a queue's name
+	unable.Write = documented(t, "web").Write
+	worker := dial(t, devstack.AMQPUser(t, u.admin, unable), shop)
+	generation = worker.await(t.Context(), nil)
+	_, err = worker.Transport().Hint(ctx, "convert", []string{"id"})
+	wantError(t, err, backend.ErrPermissionDenied, backend.OutcomeNotSent)
+	if generation.hasEnded() {
+		t.Errorf("the worker's connection has ended: %v", generation.err)
+	}
 }
 
 // Without exchanges, a user who may not create them is told so.

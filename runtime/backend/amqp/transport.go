@@ -107,6 +107,9 @@ func (t *transport) publish(ctx context.Context, g *generation, name string, arg
 	if err := g.durable(ctx, name, args); err != nil {
 		return err
 	}
+	if err := g.mayPublish(ctx, "publishing to queue "+name, route{"", g.control}); err != nil {
+		return err
+	}
 	if err := g.confirmed.send(ctx, parcels); err != nil {
 		return err
 	}
