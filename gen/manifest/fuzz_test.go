@@ -1,0 +1,36 @@
+package manifest
+
+import (
+	"bytes"
+	"testing"
+)
+
+// A manifest's file may hold anything, with a sum that fits: it is read or not, takes memory in proportion, and what was read is
+// the same when it is written and read again.
+func FuzzManifest(f *testing.F) {
+	const key = Key("0123")
+	m := take(f, tree(f))
+	m.Emitted = map[Sum]map[string]Sum{SumOf([]byte("a")): {"af_gen.go": SumOf([]byte("b"))}}
+	whole := m.encode(key)
+	f.Add(whole[:len(whole)-len(Sum{})])
+	empty := (&Manifest{}).encode(key)
+	f.Add(empty[:len(empty)-len(Sum{})])
+	f.Add(append(bytes.Clone(empty[:len(format)+5]), 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f))
+	f.Fuzz(func(t *testing.T, content []byte) {
+		if _, err := decode(key, content); err == nil && len(content) < len(Sum{}) {
+			t.Error("what has no sum was read")
+		}
+		sum := SumOf(content)
+		m, err := decode(key, append(bytes.Clone(content), sum[:]...))
+		if err != nil {
+			return
+		}
+		again, err := decode(key, m.encode(key))
+		if err != nil {
+			t.Fatalf("%+v was written and not read: %v", m, err)
+		}
+		if a, b := m.encode(key), again.encode(key); !bytes.Equal(a, b) {
+			t.Errorf("%x became %x", a, b)
+		}
+	})
+}

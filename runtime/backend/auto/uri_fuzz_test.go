@@ -1,0 +1,169 @@
+package auto_test
+
+import (
+	"encoding/json"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	amqp091 "github.com/rabbitmq/amqp091-go"
+	"github.com/redis/go-redis/v9"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/afgen/afgen/runtime/config"
+)
+
+// A parsedURI is what a driver reads in a URI.
+type parsedURI struct {
+	hosts    []string // with ports
+	username string
+	password string
+	path     string // virtual host or database
+}
+
+// drivers read the URIs as the servers' drivers do.
+var drivers = map[string]func(uri string) (parsedURI, error){
+	"rabbitmq": func(uri string) (parsedURI, error) {
+		u, err := amqp091.ParseURI(uri)
+		return parsedURI{[]string{net.JoinHostPort(u.Host, itoa(u.Port))}, u.Username, u.Password, u.Vhost}, err
+	},
+	"redis": func(uri string) (parsedURI, error) {
+		o, err := redis.ParseURL(uri)
+		if err != nil {
+			return parsedURI{}, err
+		}
+		return parsedURI{[]string{o.Addr}, o.Username, o.Password, itoa(o.DB)}, nil
+	},
+	"mongodb": func(uri string) (parsedURI, error) {
+		o := options.Client().ApplyURI(uri)
+		if err := o.Validate(); err != nil {
+			return parsedURI{}, err
+		}
+		p := parsedURI{}
+		for _, h := range o.Hosts {
+			if _, _, err := net.SplitHostPort(h); err != nil {
+				h = net.JoinHostPort(strings.Trim(h, "[]"), "27017")
+			}
+			p.hosts = append(p.hosts, h)
+		}
+		if o.Auth != nil {
+			p.username, p.password = o.Auth.Username, o.Auth.Password
+		}
+		return p, nil
+	},
+}
+
+func itoa(n int) string {
+	text, _ := json.Marshal(n)
+	return string(text)
+}
+
+// withURI returns the configuration of a file with a URI.
+func withURI(section, uri string) (config.Config, error) {
+	text, _ := json.Marshal(strings.ReplaceAll(uri, "${", "$${")) // a string encodes
+	file := "mongodb: {}\nredis: {}\nrabbitmq: {}\n"
+	return config.Parse("c.yaml", []byte(strings.Replace(file, section+": {}", section+": {uri: "+string(text)+"}", 1)), nil)
+}
+
+// What the configuration accepts its driver accepts, unless an option is wrong, and connects with the host that messages name. No
+// message and no address shows a password.
+func FuzzURI(f *testing.F) {
+	for _, s := range []string{
+		"amqp://u:p%40w@broker:5673/v%2Fh?heartbeat=5", "amqps://[fe80::1%25eth0]", "amqp://h", "amqp://u@h:1//", "redis://:p%3Aw@10.0.0.1/3", "rediss://u:p@[::1]:7/",
+		"redis://h/0?dial_timeout=3s", "mongodb://u:p%2Fw@a:1,b,[::1]:3/db?tls=true&authSource=admin", "mongodb://h", "mongodb://%2Ftmp%2Fm.sock/",
+		"mongodb://u:@h/", "amqp://u:p@h:0", "redis://h:070", "AMQP://h", "amqp://u:p@w@h", "mongodb://a,,b",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, uri string) {
+		section := map[string]string{"amqp": "rabbitmq", "amqps": "rabbitmq", "redis": "redis", "rediss": "redis", "mongodb": "mongodb"}[scheme(uri)]
+		if section == "" {
+			return
+		}
+		c, err := withURI(section, uri)
+		password := passwordOf(uri)
+		if err != nil {
+			if len(password) > 3 && strings.Contains(err.Error(), password) {
+				t.Errorf("%q: the message shows the password: %v", uri, err)
+			}
+			return
+		}
+		address := map[string]func() string{
+			"rabbitmq": c.RabbitMQ.Address, "redis": c.Redis.Address, "mongodb": c.MongoDB.Address,
+		}[section]()
+		got, err := drivers[section](uri)
+		if err != nil {
+			if !strings.Contains(uri, "?") {
+				t.Errorf("%q is accepted, and the driver refuses it: %v", uri, err)
+			}
+			return
+		}
+		if hosts := strings.Join(got.hosts, ","); hosts != address {
+			t.Errorf("%q connects with %s, and messages name %s", uri, hosts, address)
+		}
+		if len(got.password) > 3 && !strings.Contains(strings.Join(got.hosts, ","), got.password) && strings.Contains(address, got.password) {
+			t.Errorf("%q: %s shows the password", uri, address)
+		}
+	})
+}
+
+func scheme(uri string) string {
+	name, _, _ := strings.Cut(uri, "://")
+	return name
+}
+
+// passwordOf is the text between the first : and the last @ of a URI's authority, however that is read.
+func passwordOf(uri string) string {
+	_, rest, _ := strings.Cut(uri, "://")
+	i := strings.LastIndex(rest, "@")
+	if i < 0 {
+		return ""
+	}
+	_, password, _ := strings.Cut(rest[:i], ":")
+	return password
+}
+
+// Whatever user, password, virtual host and database are, a driver reads in the URI what was put in.
+func FuzzConnURI(f *testing.F) {
+	f.Add("h", 5672, "user", "p@ss:w/rd?#%[]", "orders/eu", true)
+	f.Add("::1", 1, "ü ", "\x00\xff+&=", "/", false)
+	f.Add("10.0.0.1", 65535, "a@b", "", "", false)
+	f.Fuzz(func(t *testing.T, host string, port int, username, password, path string, tls bool) {
+		if !slices.Contains([]string{"h", "10.0.0.1", "::1", "fe80::1", "a.example.com"}, host) || port < 1 || port > 65535 || username == "" {
+			return // the configuration has checked these
+		}
+		want := parsedURI{[]string{net.JoinHostPort(host, itoa(port))}, username, password, path}
+		secure := config.TLS{Enabled: tls}
+		rabbit := config.RabbitMQ{Host: host, Port: port, VHost: path, Username: username, Password: config.Secret(password), TLS: secure}
+		cache := config.Redis{Host: host, Port: port, DB: len(path), Username: username, Password: config.Secret(password), TLS: secure}
+		store := config.MongoDB{Host: host, Port: port, DB: "db", Username: username, Password: config.Secret(password), TLS: secure}
+		if path == "" {
+			want.path = "/"
+		}
+		check(t, "rabbitmq", want, rabbit.ConnURI())
+		if password != "" { // without one ConnectionURI has no colon, and the driver takes guest's
+			check(t, "rabbitmq", want, rabbit.ConnectionURI())
+		}
+		want.path = itoa(len(path))
+		check(t, "redis", want, cache.ConnURI(), cache.ConnectionURI())
+		want.path = ""
+		check(t, "mongodb", want, store.ConnURI(), store.ConnectionURI())
+	})
+}
+
+func check(t *testing.T, section string, want parsedURI, uris ...config.Secret) {
+	t.Helper()
+	for _, uri := range uris {
+		got, err := drivers[section](uri.Reveal())
+		if err != nil {
+			t.Errorf("%q: %v", uri.Reveal(), err)
+		} else if !slices.Equal(got.hosts, want.hosts) || got.username != want.username || got.password != want.password || got.path != want.path {
+			t.Errorf("%q is read as %+v, want %+v", uri.Reveal(), got, want)
+		}
+		if u, err := url.Parse(uri.Reveal()); err != nil || u.User.Username() != want.username {
+			t.Errorf("%q: %v", uri.Reveal(), err)
+		}
+	}
+}

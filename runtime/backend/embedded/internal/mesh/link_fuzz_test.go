@@ -1,0 +1,109 @@
+package mesh
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/envelope"
+)
+
+// frames makes the bytes of frames of a program: four bytes of it are the kind, the id, the headers and the body of each. It ends
+// with a byte beyond the kinds, and what follows is sent as it is.
+func frames(program []byte) []byte {
+	kinds := []string{kindHello, kindRequest, kindCancel, kindPass, kindReply, kindRefuse, kindBusy, kindFree, kindNotice, kindGap, "later"}
+	ids := []string{"1", "2", "3", "out", ""}
+	headers := []map[string]string{
+		nil, {envelope.Version: "1", envelope.Timeout: "60000"}, {envelope.Version: "1", envelope.Timeout: "0.001"}, {envelope.Version: "2"},
+		{envelope.Version: "1", envelope.Timeout: "1e300", "h": "v", envelope.Metadata + "m": ""},
+		{envelope.Code: "not_found", envelope.Message: "m", envelope.Outcome: "not_sent"},
+		{envelope.Code: "\x00", envelope.Details: `[{"type":1}]`, envelope.Outcome: "later"},
+	}
+	types := []string{"s/M", "none/M", "s", ""}
+	bodies := []string{"{}", "hold", "", "panic"}
+	var out []byte
+	for len(program) >= 4 && int(program[0]) < len(kinds) {
+		h := &header{
+			Kind: kinds[program[0]], CorrelationID: ids[int(program[1])%len(ids)], ContentType: envelope.JSON, AppID: "s", MessageID: "call",
+			Headers: headers[int(program[2])%len(headers)], Type: types[int(program[2])/len(headers)%len(types)],
+		}
+		body := []byte(bodies[int(program[3])%len(bodies)])
+		head, err := encode(h, body)
+		if err != nil {
+			panic(err) // none of these is too long
+		}
+		out, program = append(append(out, head...), body...), program[4:]
+	}
+	return append(out, program...)
+}
+
+// A peer that has said hello may send anything: each request is answered once at most, its own call ends once, frames that go out
+// are frames, and nothing is left when the connection has ended.
+func FuzzLink(f *testing.F) {
+	f.Add([]byte{1, 0, 1, 0, 1, 1, 1, 1, 1, 2, 1, 0, 2, 1, 5, 0, 3, 2, 0, 0, 8, 0, 0, 0, 9, 0, 0, 0})
+	f.Add([]byte{1, 0, 1, 1, 1, 0, 1, 0, 1, 1, 1, 0, 7, 3, 0, 0, 6, 3, 0, 0, 7, 3, 0, 0, 5, 3, 5, 0})
+	f.Add([]byte{4, 3, 0, 0, 4, 3, 6, 0, 10, 0, 0, 0, 0, 0, 0, 0, 255, 0, 0, 0, 5})
+	f.Add([]byte{1, 0, 2, 1, 1, 1, 3, 0, 1, 2, 8, 3, 1, 4, 4, 2, 255})
+	f.Fuzz(func(t *testing.T, program []byte) {
+		if len(program) > 4<<10 {
+			return
+		}
+		synctest.Test(t, func(t *testing.T) { overLink(t, frames(program)) })
+	})
+}
+
+func overLink(t *testing.T, sent []byte) {
+	m := bare(t, Options{ID: "m", Resolve: always("s")})
+	serve(m, 2, func(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
+		if string(req.Body) == "hold" {
+			<-ctx.Done()
+		}
+		reply(&backend.Reply{Body: req.Body})
+		reply(&backend.Reply{Err: backend.NewError(backend.ErrInternal, "a second answer")})
+	})
+	s := meet(t, m, "s")
+	call := calling(t.Context(), m, "out")
+	asked := map[string]int{}
+	for r := newFrameReader(bytes.NewReader(sent)); ; {
+		h, _, err := r.next(maxFrame)
+		if err != nil {
+			break
+		}
+		if h.Kind == kindRequest {
+			asked[h.CorrelationID]++
+		}
+	}
+	heard := make(chan error)
+	go func() {
+		for {
+			h, _, err := s.in.next(maxFrame)
+			if err != nil {
+				heard <- err
+				return
+			}
+			if h.Kind != kindReply && h.Kind != kindRefuse {
+				continue
+			}
+			if asked[h.CorrelationID]--; asked[h.CorrelationID] < 0 {
+				t.Errorf("more answers than requests: %+v", h)
+			}
+		}
+	}()
+	_, _ = s.conn.Write(sent) // the link may end before all is read
+	synctest.Wait()
+	time.Sleep(2 * reservedFor) // of the bubble
+	_ = s.conn.Close()
+	if err := <-heard; errors.Is(err, errMalformed) {
+		t.Errorf("the link has sent what is no frame: %v", err)
+	}
+	select {
+	case <-call:
+	case <-time.After(2 * time.Minute): // of the bubble; the call has less
+		t.Error("a call did not end")
+	}
+	wantIdle(t, m)
+}
