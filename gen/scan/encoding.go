@@ -22,10 +22,10 @@ type methods struct {
 // methodsOf looks for the methods of t and of a pointer to it.
 func methodsOf(t types.Type) methods {
 	t = types.Unalias(t)
-	if _, named := t.(*types.Named); !named {
-		if s, ok := t.(*types.Struct); !ok || !hasEmbedded(s) {
-			return methods{}
-		}
+	named, _ := t.(*types.Named)
+	s, isStruct := t.Underlying().(*types.Struct)
+	if embeds := isStruct && hasEmbedded(s); !embeds && (named == nil || named.NumMethods() == 0) {
+		return methods{} // most types: there is nothing to look up
 	}
 	return methods{
 		lookup(t, "MarshalJSON", isMarshal), lookup(t, "UnmarshalJSON", isUnmarshal),
@@ -67,12 +67,6 @@ func (m methods) any() string {
 		}
 	}
 	return ""
-}
-
-// encoding returns the encoding of an addressable value: "" for that of encoding/json.
-func (m methods) encoding() string {
-	enc, _ := m.marshal(false)
-	return enc
 }
 
 // marshal returns the method that encodes a value; where its address can't be taken, inValue is set.

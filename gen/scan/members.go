@@ -14,8 +14,8 @@ type sentField struct {
 	promoted bool // an embedded struct, whose members are sent as those of the outer one
 }
 
-// field classifies a field, and refuses one whose value would be lost. Owner is the struct's name in messages.
-func (r *reader) field(s *types.Struct, i int, owner, path string) (sentField, *refusal) {
+// field classifies a field of a struct of type owner, and refuses one whose value would be lost.
+func (r *reader) field(s *types.Struct, i int, owner types.Type, path string) (sentField, *refusal) {
 	f := s.Field(i)
 	out := sentField{tag: ir.ParseTag(s.Tag(i))}
 	structural := isStruct(f.Type())
@@ -29,7 +29,7 @@ func (r *reader) field(s *types.Struct, i int, owner, path string) (sentField, *
 			if f.Pkg() == nil || !r.world.isUsers(f.Pkg().Path()) {
 				rule = &foreignRule
 			}
-			return out, r.refuse(rule, path, f.Name(), owner)
+			return out, r.refuse(rule, path, f.Name(), r.ownerString(owner))
 		}
 	case !f.Exported() && isPointer(f.Type()):
 		return out, r.refuse(&embeddedPointerRule, path)
@@ -50,7 +50,7 @@ func (r *reader) field(s *types.Struct, i int, owner, path string) (sentField, *
 		}
 	}
 	if m := methodsOf(f.Type()); out.promoted && !m.none() {
-		return out, r.refuse(&ambiguousRule, path, owner, r.typeString(f.Type()), m.any())
+		return out, r.refuse(&ambiguousRule, path, r.ownerString(owner), r.typeString(f.Type()), m.any())
 	}
 	if out.tag.Quoted && isScalar(f.Type()) {
 		if m := methodsOf(pointed(f.Type())); !m.none() {
@@ -60,8 +60,16 @@ func (r *reader) field(s *types.Struct, i int, owner, path string) (sentField, *
 	return out, nil
 }
 
-// members converts what encoding/json sends of a struct, which is called owner in messages.
-func (r *reader) members(s *types.Struct, owner, path string, from position) ([]ir.Member, *refusal) {
+// ownerString spells the type of a struct in a message.
+func (r *reader) ownerString(t types.Type) string {
+	if _, anonymous := t.(*types.Struct); anonymous {
+		return "the struct"
+	}
+	return r.typeString(t)
+}
+
+// members converts what encoding/json sends of a struct of type owner.
+func (r *reader) members(s *types.Struct, owner types.Type, path string, from position) ([]ir.Member, *refusal) {
 	var members []ir.Member
 	for i := range s.NumFields() {
 		f := s.Field(i)
@@ -99,7 +107,7 @@ func (r *reader) anonymous(s *types.Struct, path string, from position) (ir.Type
 		f := s.Field(i)
 		at := path + "." + f.Name()
 		restore := r.enter(f)
-		sent, no := r.field(s, i, "the struct", at)
+		sent, no := r.field(s, i, s, at)
 		if no != nil && !r.spelling {
 			return ir.Type{}, no
 		}
@@ -117,11 +125,11 @@ func (r *reader) anonymous(s *types.Struct, path string, from position) (ir.Type
 	if r.spelling {
 		return out, nil
 	}
-	return out, r.names(s, "the struct", path)
+	return out, r.names(s, s, path)
 }
 
-// enter makes a field the place of what is refused next, if it is in the user's code and of the type that is written
-// there. The function that it returns leaves the field again; after a refusal there is no need to.
+// enter makes a field the place of the next refusals, if the user's code declares it. The field of an instance of a generic
+// type is not: its type argument is the cause. Restore leaves the field again; after a refusal this isn't needed.
 func (r *reader) enter(f *types.Var) (restore func()) {
 	before := r.at
 	if f.Pkg() != nil && f.Origin() == f && r.world.isUsers(f.Pkg().Path()) {
@@ -139,7 +147,7 @@ type sentName struct {
 }
 
 // names refuses members of one name: encoding/json sends one of them, or none.
-func (r *reader) names(s *types.Struct, owner, path string) *refusal {
+func (r *reader) names(s *types.Struct, owner types.Type, path string) *refusal {
 	plain := true // then Go keeps the names apart
 	for i := range s.NumFields() {
 		plain = plain && !s.Field(i).Embedded() && s.Tag(i) == ""
@@ -155,7 +163,7 @@ func (r *reader) names(s *types.Struct, owner, path string) *refusal {
 // A namer collects the members of one struct.
 type namer struct {
 	*reader
-	owner string
+	owner types.Type
 	sent  map[string]sentName
 	open  map[types.Type]bool // the embedded structs being read
 	empty map[types.Type]bool // those that have no members

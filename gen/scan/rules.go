@@ -145,7 +145,7 @@ var travels = []row{
 	{"`[]byte`, slices of a type of kind `uint8` without methods", "travels", "as base64", ""},
 	{"slice, array, pointer, map", "travels", "as what it holds; a nil pointer, slice or map is `null`, and so is a pointer to one, which arrives as nil", ""},
 	{"struct", "travels", "by its exported fields and those of embedded structs; with `omitempty` an empty slice or map arrives as nil, " +
-		"and an embedded pointer to a struct that sends nothing too", ""},
+		"and an embedded pointer to a struct that sends nothing too; with `omitzero` the `IsZero` of the field's type decides", ""},
 	{"field tagged `json:\"-\"`", "travels", "without it", ""},
 	{"type with both methods of a pair, `MarshalJSON` and `UnmarshalJSON` or `MarshalText` and `UnmarshalText`", "travels", "as they encode it", ""},
 	{"struct that is nothing but an embedded type of that kind", "travels", "as the embedded type", ""},

@@ -11,7 +11,8 @@
 //     is mentioned.
 //   - check: type-check each package touched, pruned to the declarations needed, without function bodies. A package
 //     that no signature mentions is not even parsed.
-//   - analyze: turn the checked signatures into an [ir.Package].
+//   - analyze: turn the checked signatures into an [ir.Package]. Types that don't arrive as they are sent are refused:
+//     rules has the reasons, encoding and members apply encoding/json's rules for the position of each value.
 //   - client: find the packages that client halves go into, and whether they can.
 //
 // So the cost follows what signatures mention, not what the module imports. And code that doesn't compile yet, because

@@ -190,9 +190,10 @@ const jsonNumber = "json.Number"
 func (r *reader) definition(t types.Type, path string, from position) (ir.Def, *refusal) {
 	standard := r.world.isStandard(t)
 	if alias, ok := t.(*types.Alias); ok {
-		// What the standard library calls by an alias may have been a type before, and the other way round.
-		if enc := methodsOf(t).encoding(); standard && enc != "" {
-			return ir.Def{Encoding: enc}, nil
+		if standard { // in another version of Go the type may be what the alias is of, and the alias the type
+			if enc, no := r.encoding(types.Unalias(t), path, from); no != nil || enc != "" {
+				return ir.Def{Encoding: enc}, no
+			}
 		}
 		target, no := r.spell(alias.Rhs(), path, from)
 		return ir.Def{Underlying: &target}, no
@@ -205,7 +206,7 @@ func (r *reader) definition(t types.Type, path string, from position) (ir.Def, *
 		return ir.Def{Encoding: enc}, no
 	}
 	if s, ok := t.Underlying().(*types.Struct); ok {
-		members, no := r.members(s, r.typeString(t), path, from)
+		members, no := r.members(s, t, path, from)
 		return ir.Def{Members: members, Standard: standard}, no
 	}
 	under, no := r.spell(t.Underlying(), path, from)
