@@ -2,10 +2,12 @@ package runtime
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -33,8 +35,8 @@ func limitOptionsOf(opts []LimitOption) (o limitOptions) {
 }
 
 // checkKnown returns an error if a queue, or an ip unless it is "", is unknown. l is what is set for the queue. A queue is
-// known if limits are set for it or it has a worker now, a task or a job; an ip if the limits name it, an instance reports
-// it now, or a machine had it within the last week.
+// known if limits are set for it, it has a task or a job, or has or had a worker; an ip if the limits name it, an instance
+// reports it now, or a machine had it within the last week.
 func (e *engine) checkKnown(ctx context.Context, queue, ip string, l Limits) error {
 	known, names, err := e.knownQueue(ctx, queue, l)
 	what := fmt.Sprintf("queue %q", queue)
@@ -63,7 +65,7 @@ func (e *engine) checkKnown(ctx context.Context, queue, ip string, l Limits) err
 // maxNamed is how many known names an error lists.
 const maxNamed = 20
 
-// knownQueue reports whether a queue is known. If it isn't, it returns those that have limits, workers or jobs.
+// knownQueue reports whether a queue is known. If it isn't, it returns those that are, but for those that only have tasks.
 func (e *engine) knownQueue(ctx context.Context, queue string, l Limits) (bool, []string, error) {
 	if _, ours := e.pools[queue]; ours || l.Revision > 0 {
 		return true, nil, nil
@@ -83,6 +85,14 @@ func (e *engine) knownQueue(ctx context.Context, queue string, l Limits) (bool, 
 	}
 	for _, j := range jobs {
 		names = append(names, j.Queue)
+	}
+	served, _, err := e.servedQueues(ctx)
+	if err != nil {
+		return false, nil, err
+	}
+	names = slices.AppendSeq(names, maps.Keys(served))
+	if slices.Contains(names, queue) {
+		return true, nil, nil
 	}
 	present, err := e.presentInstances(ctx)
 	for _, in := range present {
@@ -120,4 +130,60 @@ func (e *engine) presentInstances(ctx context.Context) (map[string]announcement,
 	}
 	all, _, err := e.app.present(ctx)
 	return all, err
+}
+
+// The document of the queues that have or had a worker: when that was seen last, in seconds since 1970, by queue.
+const (
+	queuesDoc     = "queues"
+	maxQueueNames = 1000 // in it; the latest
+	queueSeenFor  = 24 * time.Hour
+)
+
+// servedQueues returns the queues that have or had a worker, and the revision of their document.
+func (e *engine) servedQueues(ctx context.Context) (map[string]int64, int64, error) {
+	doc, err := e.ports.Docs.Get(ctx, queuesDoc)
+	if CodeOf(err) == ErrNotFound {
+		return nil, 0, nil
+	}
+	if err != nil {
+		return nil, 0, local(err)
+	}
+	var seen map[string]int64
+	if json.Unmarshal(doc.Value, &seen) != nil {
+		return nil, 0, Errorf(ErrDataLoss, "the document %s does not decode", queuesDoc)
+	}
+	return seen, doc.Revision, nil
+}
+
+// storeQueues notes the queues of this App's workers, so that they stay known while no worker runs.
+func (r *registry) storeQueues(ctx context.Context) error {
+	if len(r.e.pools) == 0 {
+		return nil
+	}
+	seen, revision, err := r.e.servedQueues(ctx)
+	if err != nil {
+		return err
+	}
+	now, changed := time.Now(), false
+	for queue := range r.e.pools {
+		if now.Sub(time.Unix(seen[queue], 0)) < queueSeenFor {
+			continue
+		}
+		if seen == nil {
+			seen = map[string]int64{}
+		}
+		seen[queue], changed = now.Unix(), true
+	}
+	if !changed {
+		return nil
+	}
+	names := slices.SortedFunc(maps.Keys(seen), func(a, b string) int { return int(seen[b] - seen[a]) })
+	for _, name := range names[min(len(names), maxQueueNames):] {
+		delete(seen, name)
+	}
+	value, err := json.Marshal(seen)
+	if err == nil {
+		_, err = r.e.ports.Docs.PutIf(ctx, queuesDoc, revision, value)
+	}
+	return err
 }

@@ -66,7 +66,7 @@ const (
 //
 // A nil error means that it is stored, for restarts and for instances to come. Instances learn of it at once by news, and
 // within 5 s without; [App.Workers] shows what each has applied. The queue needs no worker now. One that has neither a
-// task, a job, limits nor a worker is ErrNotFound, and so is an ip that no instance reports, no limit of the queue names and
+// task, a job nor limits and never had a worker is ErrNotFound, and so is an ip that no instance reports, no limit of the queue names and
 // no machine had within the last week; [Create] sets limits for those too. Of concurrent calls all take effect, one after
 // the other.
 func (a *App) UpdateMaxWorkers(ctx context.Context, name, ip string, n int, opts ...LimitOption) error {

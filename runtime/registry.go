@@ -254,7 +254,7 @@ func (r *registry) facts() announcement {
 	return a
 }
 
-// storeContracts stores the methods of this App's services, where no instance with the same has done it.
+// storeContracts stores the methods of this App's services, if no instance with the same has done it, and its queues.
 func (r *registry) storeContracts(ctx context.Context) {
 	if r.e.ports.Docs == nil {
 		r.checkedAt = time.Now()
@@ -265,6 +265,10 @@ func (r *registry) storeContracts(ctx context.Context) {
 			r.failed(ctx, err)
 			return // in a second again
 		}
+	}
+	if err := r.storeQueues(ctx); err != nil {
+		r.failed(ctx, err)
+		return
 	}
 	r.checkedAt = time.Now()
 }

@@ -172,6 +172,11 @@ func limitsOfTheUnknown(w *world) {
 	q := af.NewQueue[int, int](client, af.Worker{Name: "stored", Type: "Stored"})
 	must(q.Store(ctx, 1))(w)
 	w.must(client.PauseQueue(ctx, "stored")) // it has a task
+	once := w.open(func(app *af.App) {
+		af.RegisterWorker(app, af.Worker{Name: "once", Type: "Once", Max: 1, Backoff: time.Second, Weight: 1}, &job{same})
+	})
+	w.close(once)
+	w.must(client.PauseQueue(ctx, "once")) // it had a worker
 	daily := af.NewQueue[int, int](client, af.Worker{Name: "daily", Type: "Daily"})
 	w.must(daily.Schedule(ctx, "daily", "@daily", 1))
 	w.must(client.PauseQueue(ctx, "daily")) // it has a job
