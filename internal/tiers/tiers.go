@@ -99,7 +99,7 @@ func fuzz(duration string) []step {
 		{"runtime/internal/child", "FuzzFrames"}, {"runtime/timefmt", "FuzzParse"}, {"gen/manifest", "FuzzManifest"},
 		{"runtime/backend/internal/envelope", "FuzzEnvelope"}, {"runtime/backend/embedded/internal/mesh", "FuzzLink"},
 		{"runtime/backend/amqp", "FuzzRequest"}, {"runtime/backend/amqp", "FuzzFieldsURL"},
-		{"runtime/backend/auto", "FuzzURI"}, {"runtime/backend/auto", "FuzzConnURI"},
+		{"runtime/backend/servers", "FuzzURI"}, {"runtime/backend/servers", "FuzzConnURI"},
 	} {
 		steps = append(steps, step{
 			name: "fuzz " + f.pkg, packages: only(f.pkg), flags: []string{"-run=^$", "-fuzz=^" + f.name + "$", "-fuzztime=" + duration},
