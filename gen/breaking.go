@@ -52,6 +52,11 @@ func (p *Plan) Breaking(ctx context.Context, dir, against string) (*Comparison, 
 			c.places[pkg.IR.Path+" "+symbol] = at
 		}
 	}
+	for i, o := range old { // what can't be analysed here stays as it is
+		if dir, ok := p.scanned.Folder(o.Package); ok && p.scanned.Keeps(dir) {
+			old[i], _ = without(o, p.typesKept(dir))
+		}
+	}
 	c.Report, err = contract.Breaking(old, now)
 	return c, err
 }

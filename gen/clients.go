@@ -26,8 +26,8 @@ type clientFiles struct {
 // A place is where the sum of a file stands: in which contract file, under which name.
 type place struct{ contract, name string }
 
-// emitClients emits the files of client packages.
-func emitClients(res *scan.Result) (*clientFiles, error) {
+// emitClients emits the files of client packages, but of packages whose output stays as it is.
+func emitClients(res *scan.Result, stays map[string]bool) (*clientFiles, error) {
 	all := &clientFiles{nil, map[string]map[string][]byte{}, map[string]place{}}
 	var pkgs []*ir.Package
 	folders := map[string]string{}
@@ -43,6 +43,9 @@ func emitClients(res *scan.Result) (*clientFiles, error) {
 		w := wanted{dir: c.Dir, files: map[string]manifest.Sum{}, contents: map[string][]byte{}}
 		for _, f := range files {
 			origin, file, name := emit.Origin(f.Content), filepath.Join(c.Dir, f.Name), c.IR.Path+"/"+f.Name
+			if stays[origin] {
+				continue
+			}
 			if all.from[origin] == nil {
 				all.from[origin] = map[string][]byte{}
 			}
@@ -58,7 +61,7 @@ func emitClients(res *scan.Result) (*clientFiles, error) {
 
 // ownOutputs are the earlier outputs that this run may remove where it doesn't want them any more: those in the folders
 // that were searched, but for client halves of packages that were not, and client halves elsewhere of packages that
-// were, as the contract files on disk tell.
+// were, as the contract files on disk tell. What has been generated for files that can't be analysed here isn't among them.
 func ownOutputs(res *scan.Result) ([]string, error) {
 	var own []string
 	for _, path := range res.Outputs {
@@ -66,7 +69,7 @@ func ownOutputs(res *scan.Result) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if filepath.Base(path) == emit.ContractFile {
+		if filepath.Base(path) == emit.ContractFile && !res.Keeps(filepath.Dir(path)) {
 			files, err := elsewhere(res, content)
 			if err != nil {
 				return nil, err
@@ -77,7 +80,7 @@ func ownOutputs(res *scan.Result) ([]string, error) {
 		if dir, ok := res.Folder(origin); ok && origin != "" {
 			res.Inputs.Paths = append(res.Inputs.Paths, dir) // where it goes, the file does
 		}
-		if origin == "" || answersFor(res, origin) {
+		if !res.Keeps(filepath.Dir(path)) && (origin == "" || answersFor(res, origin)) {
 			own = append(own, path)
 		}
 	}
@@ -92,7 +95,7 @@ func answersFor(res *scan.Result, pkg string) bool {
 		return false
 	}
 	_, err := os.Stat(dir)
-	return errors.Is(err, fs.ErrNotExist) || res.Searched(dir)
+	return errors.Is(err, fs.ErrNotExist) || res.Searched(dir) && !res.Keeps(dir)
 }
 
 // elsewhere lists the client halves of a package in folders that were not searched, by its contract as it is on disk.

@@ -54,6 +54,8 @@ type Plan struct {
 	Packages []scan.Package
 	// Skipped are the files that carry annotations and were not scanned.
 	Skipped []scan.Skipped
+	// Kept are those among them whose output stays as it is, because they can't be analysed here.
+	Kept []scan.Kept
 	// Diagnostics is all that is wrong, sorted. Where there is any, Changes is empty.
 	Diagnostics diag.List
 	// Warnings is what is accepted and worth a look, sorted. A run that finds nothing changed has none.
@@ -106,7 +108,7 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 	res, err := scan.Scan(ctx, scan.Config{
 		Dir: dir, Patterns: patterns, Tags: opts.Tags, Env: opts.Env,
 		OutputNames: outputNames, Generated: emit.IsOutput,
-		ClientFile: emit.ClientFile,
+		ConstrainedFile: emit.ConstrainedFile, ClientFile: emit.ClientFile,
 	})
 	if err != nil {
 		return nil, err
@@ -115,17 +117,21 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 		return nil, err
 	}
 	plan = &Plan{
-		Packages: res.Packages, Skipped: res.Skipped, Diagnostics: res.Diagnostics, Warnings: res.Warnings, Annotated: len(res.Packages) > 0,
+		Packages: res.Packages, Skipped: res.Skipped, Kept: res.Kept, Diagnostics: res.Diagnostics, Warnings: res.Warnings, Annotated: len(res.Packages) > 0,
 		memory: memory, scanned: res,
 	}
 	if len(plan.Diagnostics) > 0 {
 		return plan, nil
 	}
-	clients, err := emitClients(res)
+	stays, err := plan.keep()
+	if err != nil || len(plan.Diagnostics) > 0 {
+		return plan, err
+	}
+	clients, err := emitClients(res, stays)
 	if err != nil {
 		return nil, err
 	}
-	wanted, err := plan.emit(clients)
+	wanted, err := plan.emit(clients, stays)
 	if err != nil || len(plan.Diagnostics) > 0 {
 		return plan, err
 	}
@@ -138,7 +144,9 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 		return nil, err
 	}
 	plan.tellEdited(clients.places)
-	memory.take(dir, res.Inputs, wanted)
+	if len(plan.Kept) == 0 { // the next run reports them again
+		memory.take(dir, res.Inputs, wanted)
+	}
 	return plan, nil
 }
 
@@ -156,11 +164,14 @@ type wanted struct {
 }
 
 // emit makes the files of all packages. Formatting is most of a run's work, and packages don't share any of it.
-func (p *Plan) emit(clients *clientFiles) ([]wanted, error) {
+func (p *Plan) emit(clients *clientFiles, stays map[string]bool) ([]wanted, error) {
 	out, bugs := make([]wanted, len(p.Packages)), make([]error, len(p.Packages))
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, pkg := range p.Packages {
+		if stays[pkg.IR.Path] {
+			continue
+		}
 		group.Go(func() error {
 			elsewhere := clients.from[pkg.IR.Path]
 			// The contract has sums of those.

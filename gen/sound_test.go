@@ -81,8 +81,8 @@ func newSandbox(t *testing.T, random *rand.Rand) *sandbox {
 	more := func(pkg, constraint, method string) string {
 		return constraint + "package " + pkg + "\n\nimport \"context\"\n\nfunc (A) " + method + "(context.Context) error { return nil }\n"
 	}
-	service := func(pkg string) string {
-		return "package " + pkg + "\n\nimport \"context\"\n\n//af:rpc\ntype B struct{}\n\nfunc (B) Do(context.Context) error { return nil }\n"
+	service := func(pkg, name string) string {
+		return "package " + pkg + "\n\nimport \"context\"\n\n//af:rpc\ntype " + name + " struct{}\n\nfunc (" + name + ") Do(context.Context) error { return nil }\n"
 	}
 	mod := func(dep, rest string) string {
 		return "module x.test\n\ngo 1.26\n\nrequire (\n\tdep.test v0.0.0\n\tgithub.com/afgen/afgen v0.0.0\n)\n\nreplace (\n\tdep.test => ../" + dep +
@@ -96,18 +96,22 @@ func newSandbox(t *testing.T, random *rand.Rand) *sandbox {
 				strings.Replace(a, "(int, error)", "(any, error)", 1), strings.Replace(a, "item.Item", "item.More", 1),
 				strings.Replace(a, "//af:rpc", "//af:rcp", 1), strings.Replace(a, "//af:rpc", "// af rp", 1), strings.Replace(a, ", error", "", 1)}},
 			{name: "m/a/more.go", variants: []string{"", more("a", "", "More"), more("a", "", "Mere"), "package a\n\nfunc {"}},
-			{name: "m/a/more_windows.go", variants: []string{more("a", "", "Windows"), ""}},
-			{name: "m/a/tagged.go", variants: []string{more("a", "//go:build special\n\n", "Special"), ""}},
-			{name: "m/a/cgo.go", variants: []string{more("a", "//go:build cgo\n\n", "WithC"), ""}},
+			// Services behind constraints: they are the same wherever afgen runs, and a file that can't be analysed keeps its output.
+			{name: "m/a/more_windows.go", variants: []string{"", service("a", "Windows"), more("a", "", "Windows"), service("a", "Special")}},
+			{name: "m/a/tagged.go", variants: []string{"//go:build special\n\n" + service("a", "Special"), "", "//go:build bespoke\n\n" + service("a", "Special"),
+				"//go:build go1.999\n\n" + service("a", "Special"), "//go:build ignore\n\n" + service("a", "Special"), service("a", "Special")}},
+			{name: "m/a/cgo.go", variants: []string{"", "//go:build cgo\n\n" + service("a", "WithC"), "//go:build linux\n\n" + service("a", "WithC"),
+				"//go:build !cgo\n\n" + more("a", "", "Pure"), "//go:build cgo\n\n" + more("a", "", "WithC")}},
+			{name: "m/a/sort_linux.go", variants: []string{"", "package a\n\ntype Sort int\n", "package a\n\ntype Sort bool\n"}},
 			{name: "m/a/a_test.go", variants: []string{"", "package a\n\nfunc afAAdd() {}\n", "package a\n"}},
 			{name: "m/a/.hidden.go", variants: []string{"", "package a\n"}},
 			{name: "m/item/item.go", variants: []string{anItem, strings.Replace(anItem, "int8", "bool", 1), strings.Replace(anItem, "N int8", "M int8", 1),
 				strings.Replace(anItem, "int8", "chan int8", 1), ""}},
 			{name: "m/item/more.go", variants: []string{"", "package item\n\ntype More int\n", "package item\n\ntype More bool\n"}},
-			{name: "m/b/b.go", variants: []string{"", service("b"), service("bb")}},
+			{name: "m/b/b.go", variants: []string{"", service("b", "B"), service("bb", "B")}},
 			{name: "m/b/go.mod", variants: []string{"", "module b.test\n\ngo 1.26\n"}},
-			{name: "m/b/c/c.go", variants: []string{"", service("c")}},
-			{name: "m/testdata/t.go", variants: []string{"", service("t")}},
+			{name: "m/b/c/c.go", variants: []string{"", service("c", "B")}},
+			{name: "m/testdata/t.go", variants: []string{"", service("t", "B")}},
 			{name: "m/vendor/modules.txt", variants: []string{"", "", "# none\n"}},
 			{name: "m/go.work", variants: []string{"", strings.Replace(work, "./m", ".", 1), strings.Replace(work, "./m", "(\n\t.\n\t../w\n)", 1)}},
 			{name: "go.work", variants: []string{"", work, work + "\nreplace dep.test => ./dep2\n"}},
@@ -285,6 +289,9 @@ func (s *sandbox) sneak() {
 func outputs() (all []string) {
 	for _, dir := range []string{"m/a", "m/b", "m/item", "m/b/c"} {
 		all = append(all, dir+"/af_gen.go", dir+"/af.contract.json")
+	}
+	for _, constraint := range []string{"windows", "special", "bespoke", "cgo", "linux", "go1.999"} {
+		all = append(all, "m/a/"+emit.ConstrainedFile(constraint))
 	}
 	return all
 }

@@ -334,8 +334,7 @@ func (c *golden) outputs(t *testing.T) []string {
 }
 
 func isOutput(name string) bool {
-	base := filepath.Base(name)
-	return base == emit.GoFile || base == emit.ContractFile || strings.HasPrefix(base, "af_") && strings.HasSuffix(base, "_gen.go")
+	return emit.IsOutput(name, nil)
 }
 
 // goCommand runs the go command and returns what it printed.

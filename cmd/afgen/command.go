@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/directive"
 	"github.com/afgen/afgen/gen/manifest"
+	"github.com/afgen/afgen/gen/scan"
 )
 
 // Exit codes.
@@ -187,6 +189,7 @@ func (c *command) generate(cmd *cobra.Command, patterns []string) error {
 	if err := c.warn(plan); err != nil || c.json {
 		return err
 	}
+	c.tellKept(plan)
 	left := map[string]string{} // folders of annotated files that were not scanned, and the first of each
 	for _, s := range plan.Skipped {
 		if dir := filepath.Dir(s.File); left[dir] == "" {
@@ -213,6 +216,15 @@ func (c *command) generate(cmd *cobra.Command, patterns []string) error {
 	return nil
 }
 
+// tellKept names the files that can't be analysed here, and whose output stays as it is.
+func (c *command) tellKept(plan *gen.Plan) {
+	for _, s := range plan.Skipped {
+		if slices.ContainsFunc(plan.Kept, func(k scan.Kept) bool { return k.File == s.File }) {
+			fmt.Fprintf(c.stderr, "afgen: %s is not scanned: %s; what is generated for it stays as it is\n", shown(s.File), s.Reason)
+		}
+	}
+}
+
 func (c *command) check(cmd *cobra.Command, patterns []string) error {
 	plan, err := c.plan(cmd.Context(), patterns)
 	if plan == nil || err != nil {
@@ -224,6 +236,7 @@ func (c *command) check(cmd *cobra.Command, patterns []string) error {
 	if err := c.warn(plan); err != nil {
 		return err
 	}
+	c.tellKept(plan)
 	for _, ch := range plan.Changes {
 		c.code = exitFindings
 		fmt.Fprintf(c.stdout, "%s: %s\n%s", shown(ch.Path), ch.Kind, difference(ch))

@@ -155,7 +155,7 @@ func (c *command) ifVerbose(s string) string {
 }
 
 func serviceOptions(s ir.Service) string {
-	return fmt.Sprintf("timeout=%v concurrency=%d", s.Timeout, s.Concurrency) + clientOption(s.Client)
+	return fmt.Sprintf("timeout=%v concurrency=%d", s.Timeout, s.Concurrency) + clientOption(s.Client) + constraintOption(s.Constraint)
 }
 
 func methodOptions(s ir.Service, m ir.Method) string {
@@ -175,7 +175,7 @@ func workerOptions(w ir.Worker) string {
 	if w.MaxCrashes != 0 {
 		options += fmt.Sprintf(" max_crashes=%d", w.MaxCrashes)
 	}
-	return options + clientOption(w.Client)
+	return options + clientOption(w.Client) + constraintOption(w.Constraint)
 }
 
 func clientOption(client string) string {
@@ -183,6 +183,14 @@ func clientOption(client string) string {
 		return ""
 	}
 	return " client=" + client
+}
+
+// constraintOption is the build constraint of what isn't compiled everywhere.
+func constraintOption(constraint string) string {
+	if constraint == "" {
+		return ""
+	}
+	return fmt.Sprintf(" constraint=%q", constraint)
 }
 
 func timeoutText(d time.Duration) string {

@@ -61,7 +61,8 @@ type Contract struct {
 // A Service is one service.
 type Service struct {
 	Type        string            `json:"type"`
-	Client      string            `json:"client,omitempty"` // the package of its client half; "" for the type's own
+	Client      string            `json:"client,omitempty"`     // the package of its client half; "" for the type's own
+	Constraint  string            `json:"constraint,omitempty"` // the build constraint of its source, as in a //go:build line
 	Timeout     Duration          `json:"timeout,omitempty"`
 	Concurrency int               `json:"concurrency,omitempty"`
 	Methods     map[string]Method `json:"methods,omitempty"` // by name on the wire
@@ -83,7 +84,8 @@ type Method struct {
 // A Worker is one worker.
 type Worker struct {
 	Type       string   `json:"type"`
-	Client     string   `json:"client,omitempty"` // as of a Service
+	Client     string   `json:"client,omitempty"`     // as of a Service
+	Constraint string   `json:"constraint,omitempty"` // as of a Service
 	Max        int      `json:"max,omitempty"`
 	Timeout    Duration `json:"timeout,omitempty"` // 0: none
 	Retries    int      `json:"retries,omitempty"`

@@ -41,6 +41,7 @@ func (s speller) service(service ir.Service) (name string, _ Service) {
 	return service.Name, Service{
 		Type:        service.Type,
 		Client:      service.Client,
+		Constraint:  service.Constraint,
 		Timeout:     Duration(service.Timeout),
 		Concurrency: service.Concurrency,
 		Methods:     index(service.Methods, s.method),
@@ -80,6 +81,7 @@ func (s speller) worker(w ir.Worker) (queue string, _ Worker) {
 	worker := Worker{
 		Type:       w.Type,
 		Client:     w.Client,
+		Constraint: w.Constraint,
 		Max:        w.Max,
 		Timeout:    Duration(w.Timeout),
 		Retries:    w.Retries,

@@ -288,11 +288,35 @@ arguments shows the same fault.`,
 package beside it. Nothing else of the folder was checked. Move the files of the other package, or
 correct the clause.`,
 		mend("a.go: package shop\nb.go: package store", "a.go: package shop\nb.go: package shop")},
+
+	{"AF0505", "a method that is not on all systems of its type",
+		`A remote method is in a file with a build constraint (a //go:build line, a name such as calc_linux.go,
+import "C"), and its type is also compiled where that file isn't. Each instance of a service has all of
+its methods, so the contract can't depend on where afgen or the instance runs. Declare the method for the
+other systems, too, move the type behind the same constraint, or mark the method //af:skip.`,
+		mend("calc.go: type Calc struct{}\ncalc_linux.go: func (c *Calc) Load(…) error",
+			"calc.go: type Calc struct{}\ncalc_linux.go: func (c *Calc) Load(…) error\ncalc_other.go: //go:build !linux\n              func (c *Calc) Load(…) error")},
+
 	{"AF0506", "outside the module",
 		`The directory of the package is a symbolic link, or below one, that leads out of the module. afgen
 would write af_gen.go into a directory that is not this module's, so it writes nothing. Run afgen in
 the module that the directory is in, or move the directory into this module.`,
 		mend("ln -s ../other/shop shop; afgen ./shop", "cd ../other; afgen ./shop")},
+
+	{"AF0507", "another declaration on another system",
+		`Several files declare a service, a worker, a remote method or a type that is sent, each for other
+systems by its build constraint, and not alike. Callers and instances on different systems would have
+different contracts, and afgen check would find other files out of date on each. Give all declarations
+the same options, methods, parameters, results and members, or give them different names.`,
+		mend("calc_linux.go: func (c *Calc) Load(ctx context.Context, path string) error\ncalc_other.go: func (c *Calc) Load(ctx context.Context, file string) error",
+			"calc_linux.go: func (c *Calc) Load(ctx context.Context, path string) error\ncalc_other.go: func (c *Calc) Load(ctx context.Context, path string) error")},
+
+	{"AF0508", "output depends on a file that can't be analysed here",
+		`The package has an annotated file whose build constraint no system satisfies that this go command
+knows (a newer Go version, for one), and output that was generated for it. That stays as it is, but other
+code of the package has changed, and its output shares files with it. Run afgen with a Go version that
+compiles the file, or remove the file.`,
+		mend("go.mod: go 1.26\nnext.go: //go:build go1.27", "go.mod: go 1.27\nnext.go: //go:build go1.27")},
 
 	{"AF0901", "internal error of afgen",
 		`afgen has found itself at fault; your code may be entirely right. Nothing was written. Please report

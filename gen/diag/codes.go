@@ -48,7 +48,10 @@ const (
 	SyntaxError   Code = "AF0502"
 	NotLoaded     Code = "AF0503"
 	MixedPackages Code = "AF0504"
+	NotEverywhere Code = "AF0505" // a method that is not on all systems of its type
 	OutsideModule Code = "AF0506" // through a symbolic link
+	Differs       Code = "AF0507" // a declaration that is not the same on another system
+	NotHere       Code = "AF0508" // what has to change depends on a file that can't be analysed here
 
 	Internal Code = "AF0901" // a bug of afgen
 )

@@ -21,6 +21,8 @@ type plan struct {
 	clauses  map[string]string // what that package calls itself
 	twice    map[string]bool   // see spelledTwice
 	origin   *ir.Package       // of a client half: the package of the type; nil else
+	// The build constraint of the file; "" for none.
+	constraint string
 }
 
 // A side says for which side of the wire a file has the half of a service or worker. The zero value is both.
@@ -38,6 +40,7 @@ func (s side) calls() bool  { return s != serverSide }
 type service struct {
 	ir.Service
 	side
+	leaves bool   // what both sides know is in the file of the other
 	helper string // the af.Service
 	// The client in all its methods: no parameter of any has that name.
 	receiver string
@@ -76,6 +79,7 @@ func (s service) names() []string {
 type worker struct {
 	ir.Worker
 	side
+	leaves bool   // as of a service
 	helper string // the af.Worker
 }
 

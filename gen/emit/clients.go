@@ -6,6 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/afgen/afgen/gen/ir"
 )
@@ -14,7 +15,8 @@ import (
 func ClientFile(name string) string { return "af_" + name + "_gen.go" }
 
 // Clients returns the files that belong into the client package c: one for each name that a service or worker has among
-// those of from whose client half goes there, sorted by file name. Where c is an annotated package itself it has to be
+// those of from whose client half goes there (one more if only one of the two is behind a build constraint), sorted by
+// file name. Where c is an annotated package itself it has to be
 // among from, too, so that no name is declared twice. No two packages may have one file's name; scan sees to that. An
 // error means that from isn't what package scan makes, or a bug in this package.
 func Clients(c ir.Client, from []*ir.Package) (files []File, err error) {
@@ -58,6 +60,7 @@ func allocateClients(c ir.Client, from []*ir.Package) (map[string]*plan, error) 
 				return nil, err
 			}
 			a.origin = p
+			a.constraint = constraintOf(halves[file])
 			plans[file] = a
 		}
 	}
@@ -72,8 +75,11 @@ func allocateClients(c ir.Client, from []*ir.Package) (map[string]*plan, error) 
 // clientHalves returns, by file name, what of p belongs into c, as packages at c's place.
 func clientHalves(c ir.Client, p *ir.Package) map[string]*ir.Package {
 	halves := map[string]*ir.Package{}
-	half := func(name string) *ir.Package {
+	half := func(name, constraint string) *ir.Package {
 		file := ClientFile(name)
+		if constraint != "" {
+			file = strings.TrimSuffix(file, "_gen.go") + "_" + digits(constraint) + "_gen.go"
+		}
 		if halves[file] == nil {
 			halves[file] = &ir.Package{Path: c.Path, Name: c.Name, Defs: p.Defs, Imports: p.Imports}
 		}
@@ -81,17 +87,25 @@ func clientHalves(c ir.Client, p *ir.Package) map[string]*ir.Package {
 	}
 	for _, s := range p.Services {
 		if s.Client == c.Path {
-			h := half(s.Name)
+			h := half(s.Name, s.ClientConstraint)
 			h.Services = append(h.Services, s)
 		}
 	}
 	for _, w := range p.Workers {
 		if w.Client == c.Path {
-			h := half(w.Name)
+			h := half(w.Name, w.ClientConstraint)
 			h.Workers = append(h.Workers, w)
 		}
 	}
 	return halves
+}
+
+// constraintOf returns the constraint of client halves, which all have the same.
+func constraintOf(p *ir.Package) string {
+	for _, s := range p.Services {
+		return s.ClientConstraint
+	}
+	return p.Workers[0].ClientConstraint
 }
 
 // generatedFrom says where the other half is.

@@ -1,4 +1,5 @@
-// Package emit writes the files that belong to an annotated package: af_gen.go and af.contract.json.
+// Package emit writes the files that belong to an annotated package: af_gen.go and af.contract.json, and one
+// af_gen_<8 hex>.go for each build constraint that services and workers are behind.
 //
 // [Package], and [Clients] for client halves in packages of their own, are all of it: plain data in, file contents out,
 // the same bytes for the same data on every machine. They go through two phases. allocate decides every identifier that the Go file declares or imports by (allocate.go);
@@ -28,7 +29,7 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// The names of the files that [Package] returns.
+// The names of the files that [Package] returns. What is behind a build constraint is in files of [ConstrainedFile].
 const (
 	GoFile       = "af_gen.go"
 	ContractFile = contract.FileName
@@ -52,9 +53,9 @@ type File struct {
 	Content []byte
 }
 
-// Package returns the files for p, which needs at least one service or worker: GoFile and ContractFile, in this order.
-// Client halves that go into other packages are left to [Clients]; these come first, since the contract has sums of them:
-// elsewhere has their content by import path and name.
+// Package returns the files for p, which needs at least one service or worker: Go files, GoFile first if there is one, and
+// ContractFile. Client halves that go into other packages are left to [Clients]; these come first, since the contract has
+// sums of them: elsewhere has their content by import path and name.
 // An error means that p isn't what package scan makes, or a bug in this package.
 func Package(p *ir.Package, elsewhere map[string][]byte) (files []File, err error) {
 	defer func() {
@@ -63,7 +64,7 @@ func Package(p *ir.Package, elsewhere map[string][]byte) (files []File, err erro
 			files, err = nil, fmt.Errorf("emit %s: %v", p.Path, r)
 		}
 	}()
-	goFile, err := source(p)
+	files, err = sources(p)
 	if err != nil {
 		return nil, fmt.Errorf("emit %s: %w", p.Path, err)
 	}
@@ -71,21 +72,30 @@ func Package(p *ir.Package, elsewhere map[string][]byte) (files []File, err erro
 	if written == nil {
 		written = map[string][]byte{}
 	}
-	written[GoFile] = goFile
+	for _, f := range files {
+		written[f.Name] = f.Content
+	}
 	contractFile, err := contract.MarshalWith(contract.Of(p), written)
 	if err != nil {
 		return nil, fmt.Errorf("emit %s: %w", p.Path, err)
 	}
-	return []File{{GoFile, goFile}, {ContractFile, contractFile}}, nil
+	return append(files, File{ContractFile, contractFile}), nil
 }
 
-// source returns the Go file.
-func source(p *ir.Package) ([]byte, error) {
+// sources returns the Go files.
+func sources(p *ir.Package) (files []File, err error) {
 	allocated, err := allocate(p)
 	if err != nil {
 		return nil, err
 	}
-	return allocated.source()
+	for _, part := range allocated.byConstraint() {
+		content, err := part.source()
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, File{ConstrainedFile(part.constraint), content})
+	}
+	return files, nil
 }
 
 // source spells the Go file of a plan.
@@ -106,7 +116,11 @@ func (a *plan) source() ([]byte, error) {
 	if err := file.Render(&b); err != nil {
 		return nil, err
 	}
-	return formatted(b.Bytes())
+	source := b.Bytes()
+	if a.constraint != "" {
+		source = bytes.Replace(source, []byte(Header+"\n"), []byte(Header+"\n\n//go:build "+a.constraint+"\n"), 1)
+	}
+	return formatted(source)
 }
 
 // formatted formats source. Once isn't always enough: gofmt takes some doc comments for other than what it has just made

@@ -27,8 +27,8 @@ func (w *writer) declarations() []declaration {
 	all := []declaration{w.handshake()}
 	if w.origin != nil {
 		all = append(all, w.generatedFrom())
-	} else {
-		all = append(all, w.assertions())
+	} else if lines := w.assertions(); lines != nil {
+		all = append(all, lines)
 	}
 	for _, s := range w.services {
 		all = append(all, w.service(s)...)
@@ -40,7 +40,9 @@ func (w *writer) declarations() []declaration {
 		if k.serves() {
 			all = append(all, w.registerWorker(k))
 		}
-		all = append(all, w.workerValue(k))
+		if !k.leaves {
+			all = append(all, w.workerValue(k))
+		}
 	}
 	return all
 }
@@ -57,8 +59,10 @@ func (w *writer) service(s service) (all []declaration) {
 		all = append(all, w.registerService(s), w.serviceValue(s))
 	}
 	for _, m := range s.methods {
-		all = append(all, w.methodValue(s, m))
-		all = append(all, w.methodStructs(m)...)
+		if !s.leaves {
+			all = append(all, w.methodValue(s, m))
+			all = append(all, w.methodStructs(m)...)
+		}
 		if s.serves() {
 			all = append(all, w.handler(s, m))
 		}
@@ -98,13 +102,22 @@ func (w *writer) assertions() declaration {
 	var lines []jen.Code
 	for _, s := range w.services {
 		for _, m := range s.methods {
+			if !s.serves() {
+				break
+			}
 			lines = append(lines, jen.Id(w.assertion(s.Type, m.GoName, w.declared(m.Method))))
 		}
 	}
 	for _, k := range w.workers {
 		for _, m := range workerMethods(k) {
+			if !k.serves() {
+				break
+			}
 			lines = append(lines, jen.Id(w.assertion(k.Type, m.GoName, w.declared(m))))
 		}
+	}
+	if lines == nil {
+		return nil
 	}
 	return declaration{
 		comment("What this file was generated from. Where one of these doesn't compile, the annotated code has changed: run go generate."),

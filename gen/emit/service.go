@@ -24,7 +24,7 @@ func (w *writer) apiAssertions(s service) declaration {
 	assert := func(typ string) jen.Code {
 		return jen.Id("_").Id(s.api()).Op("=").Parens(jen.Op("*").Id(typ)).Parens(jen.Nil())
 	}
-	if !s.serves() {
+	if !s.serves() { // the type is elsewhere
 		return declaration{jen.Var().Add(assert(s.client()))}
 	}
 	return declaration{jen.Var().Defs(assert(s.Type), assert(s.client()))}

@@ -51,6 +51,10 @@ type Service struct {
 	Client      string        `json:"client,omitempty"` // the Path of the Client for its client half; "" for its own package
 	Methods     []Method      `json:"methods"`          // sorted by GoName
 	Allow       []Allow       `json:"allow,omitempty"`
+	// Constraint is the build constraint of its source, as a //go:build line spells it; "" for none. ClientConstraint is
+	// that of its client half: the same if a type that its methods mention is behind a constraint, else "".
+	Constraint       string `json:"constraint,omitempty"`
+	ClientConstraint string `json:"clientConstraint,omitempty"`
 }
 
 // A Method is a remote method of a Service.
@@ -97,6 +101,9 @@ type Worker struct {
 	Allow        []Allow `json:"allow,omitempty"`
 	// Jobs are its //af:schedule directives, sorted by ID.
 	Jobs []Job `json:"jobs,omitempty"`
+	// Constraint and ClientConstraint are as those of a Service.
+	Constraint       string `json:"constraint,omitempty"`
+	ClientConstraint string `json:"clientConstraint,omitempty"`
 }
 
 // An Allow lets afgen breaking pass over what it finds by one rule, at a service and all its methods, a method, or a

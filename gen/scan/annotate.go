@@ -3,6 +3,7 @@ package scan
 import (
 	"fmt"
 	"go/ast"
+	"go/build/constraint"
 	"go/parser"
 	"go/token"
 	"slices"
@@ -25,6 +26,10 @@ type annotated struct {
 	methods   []*method        // exported ones declared on the type, by name
 	allow     []ir.Allow
 	broken    bool // something is wrong with the type itself: its methods are not looked at
+
+	constraints []constraint.Expr // of the files that declare it
+	constraint  constraint.Expr   // of them together: where the type is
+	confined    bool              // what its signatures mention isn't there on every system
 }
 
 // A job is an //af:schedule and what it says.

@@ -104,6 +104,20 @@ package calc
 
 //af:worker
 type Special struct{}
+-- ignored.go --
+//go:build ignore
+
+package calc
+
+//af:rpc
+type Ignored struct{}
+-- script.go --
+//go:build ignore
+
+package main
+
+//af:rpc
+type Script struct{}
 -- calc_test.go --
 package calc
 
@@ -126,26 +140,17 @@ package calc
 		}
 		return out
 	}
-	const excluded, test = "excluded by build constraints", "test files are not scanned"
+	// Files for other systems and of other tags are scanned, on a system that has them.
 	want := map[string]string{
-		"calc_plan9.go": excluded, "tagged.go": excluded, "calc_test.go": test,
-		"_draft.go": "the go command ignores files of this name",
+		"ignored.go": "no system that this go command knows satisfies its build constraint ignore", "calc_test.go": "test files are not scanned",
+		"script.go": "excluded by build constraints, and of another package", "_draft.go": "the go command ignores files of this name",
 	}
-	if d := cmp.Diff(want, reasons(config(dir, "./..."))); d != "" {
-		t.Error(d)
-	}
-	tagged := config(dir, ".")
-	tagged.Tags = "special"
-	delete(want, "tagged.go")
-	if d := cmp.Diff(want, reasons(tagged)); d != "" {
-		t.Errorf("with its tag: %s", d)
-	}
-	plan9 := config(dir, ".")
-	plan9.Env = append(os.Environ(), "GOOS=plan9")
-	want["tagged.go"] = excluded
-	delete(want, "calc_plan9.go")
-	if d := cmp.Diff(want, reasons(plan9)); d != "" {
-		t.Errorf("for its system: %s", d)
+	tagged, plan9 := config(dir, "."), config(dir, ".")
+	tagged.Tags, plan9.Env = "special", append(os.Environ(), "GOOS=plan9")
+	for _, cfg := range []scan.Config{config(dir, "./..."), tagged, plan9} {
+		if d := cmp.Diff(want, reasons(cfg)); d != "" {
+			t.Error(d)
+		}
 	}
 }
 

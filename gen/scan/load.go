@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"go/ast"
+	"go/build/constraint"
 	"go/parser"
 	"go/scanner"
 	"go/token"
@@ -36,6 +37,12 @@ type world struct {
 	modules  []moduleDir                // see folder
 	leadsNot map[string]map[string]bool // see importWay
 	links    links                      // see inside
+
+	annotated   []*unit
+	excluded    []excluded
+	kept        []Kept
+	constraints map[string]constraint.Expr // of files
+	setsTags    bool                       // config.Tags are all tags, even if there are none: $GOFLAGS may have others
 }
 
 // A unit is one package: listed always, parsed and checked only when something needs it.
@@ -54,7 +61,8 @@ type unit struct {
 	// Of any file in the folder: the names declared at package level, and those imported by.
 	taken, importNames map[string]token.Position
 
-	types []*annotated // by name
+	types  []*annotated // by name
+	hidden []hidden     // methods in files that are excluded
 
 	need    map[string]level
 	ranges  []ast.Node      // what was needed: mistakes inside are reported
@@ -125,7 +133,7 @@ func (w *world) load(ctx context.Context, f *found) ([]*unit, error) {
 // list asks the go command for packages.
 func (w *world) list(ctx context.Context, mode packages.LoadMode, patterns []string) ([]*packages.Package, error) {
 	cfg := &packages.Config{Context: ctx, Mode: mode, Dir: w.config.Dir, Env: w.config.Env, Fset: w.fset}
-	if w.config.Tags != "" {
+	if w.config.Tags != "" || w.setsTags {
 		cfg.BuildFlags = []string{"-tags=" + w.config.Tags}
 	}
 	pkgs, err := packages.Load(cfg, patterns...)

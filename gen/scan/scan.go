@@ -13,6 +13,8 @@
 //     that no signature mentions is not even parsed.
 //   - analyze: turn the checked signatures into an [ir.Package]. Types that don't arrive as they are sent are refused:
 //     rules has the reasons, encoding and members apply encoding/json's rules for the position of each value.
+//   - elsewhere: for annotated files that build constraints exclude, all this again on another system that includes them.
+//   - merge: one package of what all systems have of it, with the constraints of its services and workers.
 //   - client: find the packages that client halves go into, and whether they can.
 //
 // So the cost follows what signatures mention, not what the module imports. And code that doesn't compile yet, because
@@ -24,6 +26,7 @@ package scan
 
 import (
 	"context"
+	"go/build/constraint"
 	"go/token"
 	"runtime/debug"
 	"slices"
@@ -42,6 +45,8 @@ type Config struct {
 	// OutputNames are what afgen calls its outputs; Generated says whether a file is one.
 	OutputNames []string
 	Generated   func(name string, content []byte) bool
+	// ConstrainedFile returns the name of the file for what is behind a build constraint; nil if there is none.
+	ConstrainedFile func(constraint string) string
 	// ClientFile is what the file for the client half of a service or worker of that name is called.
 	ClientFile func(name string) string
 }
@@ -61,8 +66,9 @@ type Result struct {
 	Clients []Client
 	// Outputs are the files that afgen generated earlier, in any folder that the patterns name.
 	Outputs []string
-	// Skipped are the files that carry annotations and are not scanned.
+	// Skipped are the files that carry annotations and are not scanned. Kept are those among them whose output stays.
 	Skipped []Skipped
+	Kept    []Kept
 	// Diagnostics is all that is wrong with the code, sorted. A package that any of it concerns may be incomplete.
 	Diagnostics diag.List
 	// Warnings is what is accepted and worth a look, sorted.
@@ -113,6 +119,12 @@ func (r *Result) Searched(dir string) bool {
 	return ok
 }
 
+// Keeps reports whether a directory has annotated files that can't be analysed here, so that output in it may belong to
+// them.
+func (r *Result) Keeps(dir string) bool {
+	return slices.ContainsFunc(r.Kept, func(k Kept) bool { return k.Dir == dir })
+}
+
 // Matches says whether the patterns name a folder, which need not be there, or a package's import path.
 func (r *Result) Matches(dir, importPath string) bool {
 	return slices.ContainsFunc(r.world.config.patterns(), func(p string) bool { return matches(r.world.config.Dir, p, dir, importPath) })
@@ -126,7 +138,7 @@ func Scan(ctx context.Context, cfg Config) (*Result, error) {
 
 func newWorld(cfg Config) *world {
 	return &world{config: cfg, fset: token.NewFileSet(), units: map[string]*unit{}, sources: map[string][]byte{},
-		leadsNot: map[string]map[string]bool{}, links: links{}, warned: map[token.Pos]bool{}}
+		leadsNot: map[string]map[string]bool{}, links: links{}, warned: map[token.Pos]bool{}, constraints: map[string]constraint.Expr{}}
 }
 
 // scan goes through the phases.
@@ -147,28 +159,30 @@ func (w *world) scan(ctx context.Context) (*Result, error) {
 	slices.Sort(found.outputs)
 	res := &Result{Outputs: found.outputs, Skipped: found.skipped, sources: w.sources,
 		world: w, found: found}
-	var annotated []*unit
 	for _, u := range roots {
 		if u.broken {
 			continue // its files are not what they are meant to be, and a syntax error brings about many others
 		}
 		if w.guard(u, func() { w.annotate(u) }); len(u.types) > 0 {
-			annotated = append(annotated, u)
+			w.annotated = append(w.annotated, u)
 		}
 	}
-	for _, u := range annotated {
-		w.guard(u, func() { w.needSignatures(u) })
+	parts := w.analyzeAll()
+	others, err := w.elsewhere(ctx)
+	if err != nil {
+		return nil, err
 	}
-	for _, u := range annotated {
-		w.guard(u, func() {
-			w.check(u)
-			res.Packages = append(res.Packages, Package{Dir: u.pkg.Dir, IR: w.analyze(u), Pos: u.types[0].directive.Pos, Places: w.places(u)})
-		})
+	for _, o := range others {
+		parts = append(parts, o.analyzeAll()...)
+		w.adopt(o)
 	}
+	var annotated []*unit
+	annotated, res.Packages = w.merge(parts)
 	w.checkNames(annotated)
+	w.checkPayloads()
 	res.Clients = w.clients(annotated, res.Packages)
 	res.Inputs = w.inputs(found, res.Clients)
-	res.Skipped = append(res.Skipped, w.skipped...)
+	res.Skipped, res.Kept = append(res.Skipped, w.skipped...), w.kept
 	res.Diagnostics = w.problems
 	res.Diagnostics.Sort()
 	res.Warnings = w.warnings

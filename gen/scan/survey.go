@@ -13,7 +13,7 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// survey looks at every Go file in a root's folder: which names are taken, which annotated files were left out, and
+// survey looks at every Go file in a root's folder: which names are taken, what excluded files declare, and
 // which files the go command could not read.
 func (w *world) survey(u *unit) {
 	u.taken, u.importNames = map[string]token.Position{}, map[string]token.Position{}
@@ -42,8 +42,8 @@ func (w *world) survey(u *unit) {
 func (w *world) surveyFile(u *unit, name string, src []byte, read bool) {
 	ignored := slices.Contains(u.pkg.IgnoredFiles, name)
 	test := strings.HasSuffix(name, "_test.go")
-	if ignored && !test && annotates(src) {
-		w.skipped = append(w.skipped, Skipped{name, "excluded by build constraints"})
+	if ignored && !test {
+		w.exclude(u, name, src)
 	}
 	tree, err := parser.ParseFile(w.fset, name, src, parser.SkipObjectResolution)
 	if !ignored && !test {
@@ -89,7 +89,13 @@ func (w *world) takeNames(u *unit, tree *ast.File) {
 
 // inTheWay reports the files of an annotated package that have the names of afgen's output and aren't.
 func (w *world) inTheWay(u *unit) {
-	for _, base := range w.config.OutputNames {
+	names := slices.Clone(w.config.OutputNames)
+	for _, t := range u.types {
+		if w.config.ConstrainedFile != nil && t.constraint != nil {
+			names = append(names, w.config.ConstrainedFile(spell(t.constraint)))
+		}
+	}
+	for _, base := range names {
 		name := filepath.Join(u.pkg.Dir, base)
 		content, err := os.ReadFile(name)
 		if err != nil || w.config.Generated(base, content) {

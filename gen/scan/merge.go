@@ -1,0 +1,359 @@
+package scan
+
+import (
+	"cmp"
+	"fmt"
+	"go/ast"
+	"go/build/constraint"
+	"go/types"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/gen/ir"
+)
+
+// A part is what one world has found out of one package.
+type part struct {
+	unit *unit
+	pkg  Package
+}
+
+// analyzeAll goes through the phases from need to analyze with the annotated units of a world.
+func (w *world) analyzeAll() (parts []part) {
+	for _, u := range w.annotated {
+		w.guard(u, func() { w.needSignatures(u) })
+	}
+	for _, u := range w.annotated {
+		w.guard(u, func() {
+			w.check(u)
+			pkg := Package{Dir: u.pkg.Dir, IR: w.analyze(u), Pos: u.types[0].directive.Pos, Places: w.places(u)}
+			for _, t := range u.types {
+				if x := w.constraintOf(t.file); x != nil {
+					t.constraints = []constraint.Expr{x}
+					t.confined = w.confined(pkg.IR, t.name())
+				} else {
+					t.constraints = []constraint.Expr{nil}
+				}
+			}
+			parts = append(parts, part{u, pkg})
+		})
+	}
+	return parts
+}
+
+// confined reports whether the signatures of a type mention one that is declared behind a build constraint.
+func (w *world) confined(p *ir.Package, name string) (confined bool) {
+	look := func(t ir.Type) {
+		t.Walk(func(t ir.Type) {
+			if u := w.units[t.Path]; t.Kind == ir.Named && u != nil && !confined {
+				d := u.names[t.Name]
+				confined = d != nil && w.constraintOf(d.file) != nil
+			}
+		})
+	}
+	for _, s := range p.Services {
+		for _, m := range s.Methods {
+			for _, q := range slices.Concat(m.Params, m.Results) {
+				if s.Type == name {
+					look(q.Type)
+				}
+			}
+		}
+	}
+	for _, k := range p.Workers {
+		if k.Type == name {
+			look(k.Payload)
+			if k.Result != nil {
+				look(*k.Result)
+			}
+		}
+	}
+	return confined
+}
+
+// merge makes one package of the parts that worlds have found of it, and gives services and workers their constraints.
+func (w *world) merge(parts []part) (units []*unit, pkgs []Package) {
+	var merged []part
+	for _, p := range parts {
+		i := slices.IndexFunc(merged, func(m part) bool { return m.pkg.IR.Path == p.pkg.IR.Path })
+		if i < 0 {
+			merged = append(merged, p)
+			continue
+		}
+		w.join(&merged[i], p)
+	}
+	for i := range merged {
+		w.constrain(&merged[i])
+		w.checkEverywhere(merged[i].unit, merged[i].pkg.IR)
+		units, pkgs = append(units, merged[i].unit), append(pkgs, merged[i].pkg)
+	}
+	return units, pkgs
+}
+
+// join adds what another system has of a package. A type that is there already must be the same on both.
+func (w *world) join(to *part, from part) {
+	a, b := to.pkg.IR, from.pkg.IR
+	for _, t := range from.unit.types {
+		i := slices.IndexFunc(to.unit.types, func(o *annotated) bool { return o.name() == t.name() })
+		if i < 0 {
+			to.unit.types = append(to.unit.types, t)
+			a.Services = append(a.Services, services(b, t.name())...)
+			a.Workers = append(a.Workers, workers(b, t.name())...)
+			continue
+		}
+		o := to.unit.types[i]
+		alike := o.broken || t.broken || sameContract(a, b, t.name())
+		constraints, confined := slices.Concat(o.constraints, t.constraints), o.confined || t.confined
+		if t.file.name < o.file.name { // the first file has the say, wherever afgen runs
+			setDoc(a, t.name(), docText(docOf(t.gen, t.spec)))
+			to.unit.types[i], t, o = t, o, t
+		}
+		o.constraints, o.confined = constraints, confined
+		if !alike {
+			w.problem(t, diag.Differs, fmt.Sprintf("%s is another than at %s", t.name(), w.place(w.fset.PositionFor(o.spec.Pos(), false))),
+				"a contract is the same on every system: give both the same options, methods, parameters and results, or the types other names")
+		}
+	}
+	for id, def := range b.Defs {
+		other, ok := a.Defs[id]
+		path, _, _ := strings.Cut(id, "[")
+		path = path[:strings.LastIndexByte(path, '.')]
+		of := w.units[path]
+		if ok && !reflect.DeepEqual(def, other) && !(of != nil && of.main) { // checkPayloads has the user's own
+			w.problem(from.unit.types[0], diag.Differs, fmt.Sprintf("what %s sends is not the same on every system", id),
+				"a contract is the same on every system: declare the type alike in all files, or give the types other names")
+		}
+		if a.Defs == nil {
+			a.Defs = map[string]ir.Def{}
+		}
+		a.Defs[id] = def
+	}
+	if a.Imports == nil {
+		a.Imports = b.Imports
+	}
+	maps.Copy(a.Imports, b.Imports)
+	a.Taken = union(a.Taken, b.Taken)
+	a.ImportNames = union(a.ImportNames, b.ImportNames)
+	for name, at := range from.pkg.Places {
+		if _, ok := to.pkg.Places[name]; !ok {
+			to.pkg.Places[name] = at
+		}
+	}
+	slices.SortFunc(to.unit.types, func(a, b *annotated) int { return strings.Compare(a.name(), b.name()) })
+	slices.SortFunc(a.Services, func(a, b ir.Service) int { return strings.Compare(a.Type, b.Type) })
+	slices.SortFunc(a.Workers, func(a, b ir.Worker) int { return strings.Compare(a.Type, b.Type) })
+	to.pkg.Pos = to.unit.types[0].directive.Pos
+}
+
+func union(a, b []string) []string {
+	all := slices.Sorted(slices.Values(slices.Concat(a, b)))
+	return slices.Compact(all)
+}
+
+func services(p *ir.Package, name string) []ir.Service {
+	return slices.DeleteFunc(slices.Clone(p.Services), func(s ir.Service) bool { return s.Type != name })
+}
+
+func workers(p *ir.Package, name string) []ir.Worker {
+	return slices.DeleteFunc(slices.Clone(p.Workers), func(k ir.Worker) bool { return k.Type != name })
+}
+
+// sameContract reports whether two packages have the same of a type, but for comments and names that no caller sees.
+func sameContract(a, b *ir.Package, name string) bool {
+	plain := func(all []ir.Service) []ir.Service {
+		for i := range all {
+			all[i].Doc = ""
+			all[i].Methods = slices.Clone(all[i].Methods)
+			for j := range all[i].Methods {
+				m := &all[i].Methods[j]
+				m.Doc, m.Ctx, m.Err, m.Named = "", "", "", false
+			}
+		}
+		return all
+	}
+	plainWorkers := func(all []ir.Worker) []ir.Worker {
+		for i := range all {
+			all[i].Doc = ""
+		}
+		return all
+	}
+	alike := func(a, b any) bool { return reflect.DeepEqual(a, b) }
+	return slices.EqualFunc(plain(services(a, name)), plain(services(b, name)), func(a, b ir.Service) bool { return alike(a, b) }) &&
+		slices.EqualFunc(plainWorkers(workers(a, name)), plainWorkers(workers(b, name)), func(a, b ir.Worker) bool { return alike(a, b) })
+}
+
+func setDoc(p *ir.Package, name, doc string) {
+	for i := range p.Services {
+		if p.Services[i].Type == name {
+			p.Services[i].Doc = doc
+		}
+	}
+	for i := range p.Workers {
+		if p.Workers[i].Type == name {
+			p.Workers[i].Doc = doc
+		}
+	}
+}
+
+// constrain sets the constraints of services and workers.
+func (w *world) constrain(p *part) {
+	for _, t := range p.unit.types {
+		t.constraint = eitherOf(t.constraints)
+		text, client := spell(t.constraint), ""
+		if t.confined {
+			client = text
+		}
+		for i := range p.pkg.IR.Services {
+			if s := &p.pkg.IR.Services[i]; s.Type == t.name() {
+				s.Constraint, s.ClientConstraint = text, client
+			}
+		}
+		for i := range p.pkg.IR.Workers {
+			if k := &p.pkg.IR.Workers[i]; k.Type == t.name() {
+				k.Constraint, k.ClientConstraint = text, client
+			}
+		}
+	}
+}
+
+// A variant is one declaration of a method.
+type variant struct {
+	fn         *ast.FuncDecl
+	constraint constraint.Expr
+}
+
+// checkEverywhere demands that a type has the same remote methods on all systems that have the type: each instance of a
+// service must have all of them.
+func (w *world) checkEverywhere(u *unit, p *ir.Package) {
+	here := w.units[u.pkg.PkgPath] // it has seen the files of all systems
+	if here == nil || here.broken {
+		return
+	}
+	for _, t := range u.types {
+		if t.broken {
+			continue
+		}
+		methods := map[string][]variant{}
+		note := func(fn *ast.FuncDecl, x constraint.Expr) {
+			if fn.Name.IsExported() && !says(fn.Doc, "skip") && (!t.isWorker() || isWorkerMethod(fn)) {
+				methods[fn.Name.Name] = append(methods[fn.Name.Name], variant{fn, x})
+			}
+		}
+		for _, fn := range here.method[t.name()] {
+			note(fn, w.constraintOf(here.fileAt(fn.Pos())))
+		}
+		for _, h := range here.hidden {
+			if h.base == t.name() {
+				note(h.fn, h.constraint)
+			}
+		}
+		for _, name := range slices.Sorted(maps.Keys(methods)) {
+			w.checkVariants(u, t, methods[name])
+			if len(methods[name]) > 1 {
+				setNames(p, t.name(), methods[name][0].fn)
+			}
+		}
+	}
+}
+
+// checkVariants looks at all declarations of one method.
+func (w *world) checkVariants(u *unit, t *annotated, all []variant) {
+	slices.SortFunc(all, func(a, b variant) int {
+		return cmp.Compare(w.fset.PositionFor(a.fn.Pos(), false).Filename, w.fset.PositionFor(b.fn.Pos(), false).Filename)
+	})
+	var constraints []constraint.Expr
+	for _, v := range all {
+		constraints = append(constraints, v.constraint)
+	}
+	name := all[0].fn.Name
+	if x := eitherOf(constraints); !implies(t.constraint, x) {
+		behind := "is not"
+		if t.constraint != nil {
+			behind = "is behind " + spell(t.constraint)
+		}
+		w.reportAt(u, name, diag.NotEverywhere, fmt.Sprintf("method %s of %s is behind the build constraint %s, and %[2]s %[4]s", name.Name, t.name(), spell(x), behind),
+			fmt.Sprintf("each instance has all methods: declare %s for all systems of %s, put %[2]s behind the same build constraint, or mark %[1]s //af:skip",
+				name.Name, t.name()))
+		return
+	}
+	for _, v := range all[1:] {
+		if spell(v.constraint) != spell(all[0].constraint) && wireOf(v.fn) != wireOf(all[0].fn) { // else the compiler says it
+			w.reportAt(u, v.fn.Name, diag.Differs, fmt.Sprintf("method %s of %s is another than at %s", v.fn.Name.Name, t.name(), w.place(w.fset.PositionFor(name.Pos(), false))),
+				"a contract is the same on every system: give both the same parameters, results and directives")
+		}
+	}
+}
+
+// setNames takes what callers don't see of a method from one of its declarations.
+func setNames(p *ir.Package, typ string, fn *ast.FuncDecl) {
+	i := slices.IndexFunc(p.Services, func(s ir.Service) bool { return s.Type == typ })
+	if i < 0 {
+		return
+	}
+	j := slices.IndexFunc(p.Services[i].Methods, func(m ir.Method) bool { return m.GoName == fn.Name.Name })
+	if j < 0 {
+		return // something is wrong with it
+	}
+	m := &p.Services[i].Methods[j]
+	m.Doc = docText(fn.Doc)
+	m.Ctx, _ = nameIn(fn.Type.Params, 0)
+	m.Err, m.Named = nameIn(fn.Type.Results, fn.Type.Results.NumFields()-1)
+}
+
+// nameIn returns the name of a parameter or result, "" for the blank one, and whether it has one.
+func nameIn(list *ast.FieldList, index int) (name string, named bool) {
+	for _, f := range fieldsOf(list) {
+		for _, id := range f.Names {
+			if index == 0 && id.Name != "_" {
+				return id.Name, true
+			}
+			if index == 0 {
+				return "", true
+			}
+			index--
+		}
+		if len(f.Names) == 0 {
+			index--
+		}
+	}
+	return "", false
+}
+
+// wireOf spells what the declaration of a method says of the wire: all but the names of its context and error.
+func wireOf(fn *ast.FuncDecl) string {
+	var b strings.Builder
+	list := func(fields *ast.FieldList, unnamed int) {
+		b.WriteByte('(')
+		i := 0
+		for _, f := range fieldsOf(fields) {
+			for n := range max(1, len(f.Names)) {
+				if len(f.Names) > 0 && i != unnamed {
+					b.WriteString(f.Names[n].Name + " ")
+				}
+				b.WriteString(types.ExprString(f.Type) + ",")
+				i++
+			}
+		}
+		b.WriteByte(')')
+	}
+	list(fn.Type.Params, 0)
+	list(fn.Type.Results, fn.Type.Results.NumFields()-1)
+	if fn.Doc != nil {
+		for _, c := range fn.Doc.List {
+			if strings.HasPrefix(c.Text, "//af:") {
+				b.WriteString("\n" + c.Text)
+			}
+		}
+	}
+	return b.String()
+}
+
+func fieldsOf(list *ast.FieldList) []*ast.Field {
+	if list == nil {
+		return nil
+	}
+	return list.List
+}

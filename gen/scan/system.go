@@ -1,0 +1,191 @@
+package scan
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"go/build"
+	"go/build/constraint"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// A system is what build constraints are evaluated for.
+type system struct {
+	goos, goarch string
+	cgo          bool
+	tags         []string // sorted
+	minor        int      // of the Go version: go1.1 to go1.minor are tags
+}
+
+// key identifies a system among those of one run.
+func (s system) key() string {
+	return fmt.Sprintf("%s/%s cgo=%v tags=%s", s.goos, s.goarch, s.cgo, strings.Join(s.tags, ","))
+}
+
+// platforms are the systems that Go supports, as of go tool dist list, the usual ones first.
+var platforms = strings.Fields(`
+linux/amd64 darwin/arm64 windows/amd64 linux/arm64 darwin/amd64 linux/386 linux/arm freebsd/amd64 openbsd/amd64 netbsd/amd64
+dragonfly/amd64 solaris/amd64 illumos/amd64 aix/ppc64 plan9/amd64 android/arm64 ios/arm64 js/wasm wasip1/wasm windows/arm64
+windows/386 linux/riscv64 linux/loong64 linux/ppc64 linux/ppc64le linux/s390x linux/mips linux/mipsle linux/mips64
+linux/mips64le android/386 android/amd64 android/arm freebsd/386 freebsd/arm freebsd/arm64 freebsd/riscv64 ios/amd64 netbsd/386
+netbsd/arm netbsd/arm64 openbsd/386 openbsd/arm openbsd/arm64 openbsd/ppc64 openbsd/riscv64 plan9/386 plan9/arm`)
+
+// on returns the system with another platform.
+func (s system) on(platform string) system {
+	s.goos, s.goarch, _ = strings.Cut(platform, "/")
+	return s
+}
+
+var (
+	// Some systems satisfy the tag of another.
+	also   = map[string]string{"android": "linux", "illumos": "solaris", "ios": "darwin"}
+	unixes = []string{"aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "linux", "netbsd", "openbsd", "solaris"}
+)
+
+// has reports whether a tag is satisfied, by the rules of package go/build.
+func (s system) has(tag string) bool {
+	switch {
+	case tag == s.goos, tag == s.goarch, tag == also[s.goos], tag == "gc":
+		return true
+	case tag == "unix":
+		return slices.Contains(unixes, s.goos)
+	case tag == "cgo":
+		return s.cgo
+	}
+	if minor, ok := release(tag); ok && minor <= s.minor {
+		return true
+	}
+	return slices.Contains(s.tags, tag)
+}
+
+func (s system) satisfies(x constraint.Expr) bool { return x == nil || x.Eval(s.has) }
+
+// release returns n of a tag go1.n.
+func release(tag string) (minor int, ok bool) {
+	text, ok := strings.CutPrefix(tag, "go1.")
+	minor, err := strconv.Atoi(text)
+	return minor, ok && err == nil
+}
+
+// maxTags bounds how many tags of its own an expression may have: all of their combinations are tried.
+const maxTags = 8
+
+// variants calls yield with systems like s, all combinations of the free tags, cgo and platforms, s itself first; until it
+// returns false.
+func (s system) variants(platforms, free []string, yield func(system) bool) {
+	first := slices.Concat([]string{s.goos + "/" + s.goarch}, platforms)
+	for i, p := range first {
+		for j := range 2 {
+			for mask := range 1 << len(free) {
+				v := s.on(p)
+				v.cgo = (j == 1) != (s.cgo && i == 0) // elsewhere there rarely is a C compiler
+				v.tags = slices.Clone(s.tags)
+				for bit, tag := range free {
+					if mask&(1<<bit) == 0 {
+						continue
+					}
+					if at, found := slices.BinarySearch(v.tags, tag); found {
+						v.tags = slices.Delete(v.tags, at, at+1)
+					} else {
+						v.tags = slices.Insert(v.tags, at, tag)
+					}
+				}
+				if !yield(v) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// nearest returns the system most like s that satisfies an expression; false if none does. The tag ignore is never set: it
+// is how files are excluded from every build.
+func (s system) nearest(x constraint.Expr) (near system, ok bool) {
+	free := slices.DeleteFunc(tagsOf(x), func(tag string) bool {
+		_, isRelease := release(tag)
+		return isRelease || decided[tag] || tag == "ignore" || isGOOS(tag) || isGOARCH(tag)
+	})
+	if len(free) > maxTags {
+		return s, false
+	}
+	s.variants(platforms, free, func(v system) bool {
+		if v.satisfies(x) {
+			near, ok = v, true
+		}
+		return !ok
+	})
+	return near, ok
+}
+
+// decided are the tags that a platform, cgo or the compiler decides.
+var decided = map[string]bool{"unix": true, "cgo": true, "gc": true, "gccgo": true}
+
+// implies reports whether each system that satisfies a satisfies b, too; nil is satisfied by all. Of expressions with too
+// many tags it reports false.
+func implies(a, b constraint.Expr) bool {
+	if b == nil || a != nil && a.String() == b.String() {
+		return true
+	}
+	free := slices.DeleteFunc(tagsOf(a, b), func(tag string) bool { return decided[tag] || isGOOS(tag) || isGOARCH(tag) })
+	if len(free) > maxTags {
+		return false
+	}
+	holds := true
+	system{}.on(platforms[0]).variants(platforms[1:], free, func(v system) bool {
+		holds = !v.satisfies(a) || v.satisfies(b)
+		return holds
+	})
+	return holds
+}
+
+// here returns the system that this run is for, by go env.
+func (w *world) here(ctx context.Context) (system, error) {
+	cmd := exec.CommandContext(ctx, "go", "env", "-json", "GOOS", "GOARCH", "CGO_ENABLED", "GOVERSION", "GOFLAGS")
+	cmd.Dir, cmd.Env = w.config.Dir, w.config.Env
+	out, err := cmd.Output()
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return system{}, fmt.Errorf("go env: %w: %s", err, strings.TrimSpace(string(exit.Stderr)))
+	}
+	var env struct{ GOOS, GOARCH, CGO_ENABLED, GOVERSION, GOFLAGS string }
+	if err == nil {
+		err = json.Unmarshal(out, &env)
+	}
+	if err != nil {
+		return system{}, fmt.Errorf("go env: %w", err)
+	}
+	s := system{goos: env.GOOS, goarch: env.GOARCH, cgo: env.CGO_ENABLED == "1"}
+	version, _, _ := strings.Cut(strings.TrimPrefix(env.GOVERSION, "go1."), ".")
+	digits := strings.IndexFunc(version+" ", func(r rune) bool { return r < '0' || r > '9' })
+	if s.minor, err = strconv.Atoi(version[:digits]); err != nil { // a development version
+		s.minor = len(build.Default.ReleaseTags)
+	}
+	tags := w.config.Tags
+	for flag := range strings.FieldsSeq(env.GOFLAGS) {
+		if value, ok := strings.CutPrefix(strings.TrimLeft(flag, "-"), "tags="); ok && w.config.Tags == "" {
+			tags = value
+		}
+	}
+	s.tags = slices.Sorted(strings.FieldsFuncSeq(tags, func(r rune) bool { return r == ',' || r == ' ' }))
+	s.tags = slices.Compact(s.tags)
+	return s, nil
+}
+
+// configFor returns the configuration of a scan for another system.
+func (w *world) configFor(s system) Config {
+	cfg := w.config
+	if cfg.Env == nil {
+		cfg.Env = os.Environ()
+	}
+	cgo := "0"
+	if s.cgo {
+		cgo = "1"
+	}
+	cfg.Env = append(slices.Clip(cfg.Env), "GOOS="+s.goos, "GOARCH="+s.goarch, "CGO_ENABLED="+cgo)
+	cfg.Tags = strings.Join(s.tags, ",")
+	return cfg
+}
