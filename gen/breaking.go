@@ -54,7 +54,7 @@ func (p *Plan) Breaking(ctx context.Context, dir, against string) (*Comparison, 
 	}
 	for i, o := range old { // what can't be analysed here stays as it is
 		if dir, ok := p.scanned.Folder(o.Package); ok && p.scanned.Keeps(dir) {
-			old[i], _ = without(o, p.typesKept(dir))
+			old[i], _ = without(o, typesKept(p.Kept, dir))
 		}
 	}
 	c.Report, err = contract.Breaking(old, now)

@@ -117,7 +117,7 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 		return nil, err
 	}
 	plan = &Plan{
-		Packages: res.Packages, Skipped: res.Skipped, Kept: res.Kept, Diagnostics: res.Diagnostics, Warnings: res.Warnings, Annotated: len(res.Packages) > 0,
+		Packages: res.Packages, Skipped: res.Skipped, Diagnostics: res.Diagnostics, Warnings: res.Warnings, Annotated: len(res.Packages) > 0,
 		memory: memory, scanned: res,
 	}
 	if len(plan.Diagnostics) > 0 {

@@ -16,10 +16,13 @@ import (
 )
 
 // keep returns the packages, by import path, whose output stays as it is: some of it was generated for annotated files that
-// can't be analysed here. If the rest of such a package has changed, that is a diagnostic.
+// can't be analysed here. If the rest of such a package has changed, that is a diagnostic. Files with the tag ignore for
+// which nothing was generated are meant to be left out: they are not among Kept any more.
 func (p *Plan) keep() (stays map[string]bool, err error) {
 	stays = map[string]bool{}
-	for _, k := range p.Kept {
+	all := p.scanned.Kept
+	p.Kept = slices.DeleteFunc(slices.Clone(all), func(k scan.Kept) bool { return k.Ignored })
+	for _, k := range all {
 		file := filepath.Join(k.Dir, emit.ContractFile)
 		content, err := os.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -29,28 +32,39 @@ func (p *Plan) keep() (stays map[string]bool, err error) {
 			return nil, err
 		}
 		written, err := contract.Unmarshal(content)
-		if err != nil {
-			return nil, fmt.Errorf("%s can't be analysed here, and so its output can't be made anew: %s: %w", k.File, file, err)
+		if err != nil && k.Ignored {
+			continue
 		}
-		rest, has := without(written, p.typesKept(k.Dir))
-		i := slices.IndexFunc(p.Packages, func(pkg scan.Package) bool { return pkg.Dir == k.Dir })
-		switch {
-		case !has:
-		case i < 0 || same(contract.Of(p.Packages[i].IR), rest):
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w; restore it: %s can't be analysed here, and only this file tells what was generated for it", file, err, k.File)
+		}
+		if _, has := without(written, k.Types); !has {
+			continue
+		}
+		if k.Ignored {
+			p.Kept = append(p.Kept, k)
+		}
+		rest, _ := without(written, typesKept(all, k.Dir))
+		var now contract.Contract
+		if i := slices.IndexFunc(p.Packages, func(pkg scan.Package) bool { return pkg.Dir == k.Dir }); i >= 0 {
+			now = contract.Of(p.Packages[i].IR)
+		}
+		if same(now, rest) {
 			stays[k.Package] = true
-		default:
+		} else {
 			p.Diagnostics = append(p.Diagnostics, diag.Diagnostic{Code: diag.NotHere, Pos: diag.Pos{File: k.File, Line: 1, Column: 1}, Width: 1,
 				Message: fmt.Sprintf("the output of package %s has to change, and this file can't be analysed here", k.Package),
 				Hint:    "run afgen with a Go version that compiles it"})
 		}
 	}
 	p.Diagnostics.Sort()
+	p.scanned.Kept = p.Kept
 	return stays, nil
 }
 
 // typesKept lists the annotated types in the files of a directory that can't be analysed.
-func (p *Plan) typesKept(dir string) (types []string) {
-	for _, k := range p.Kept {
+func typesKept(all []scan.Kept, dir string) (types []string) {
+	for _, k := range all {
 		if k.Dir == dir {
 			types = append(types, k.Types...)
 		}

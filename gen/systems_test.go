@@ -125,6 +125,7 @@ func TestOutputOfFilesThatCantBeAnalysedStays(t *testing.T) {
 	// As if a newer Go version had generated it.
 	put(t, dir, "a/next.go", aService("next && go1.999", "a", "Next", "Text."))
 	put(t, dir, "only/next.go", aService("next && go1.999", "only", "Only", "Text."))
+	put(t, dir, "a/ignored.go", aService("ignore", "a", "Ignored", "Text."))
 	put(t, dir, "new/next.go", aService("go1.999", "fresh", "New", "Text."))
 	put(t, dir, "new/new.go", aService("", "fresh", "Fresh", "Text."))
 	store := gen.Options{Manifests: manifest.Store(t.TempDir())}

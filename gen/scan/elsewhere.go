@@ -30,6 +30,7 @@ type Kept struct {
 	Dir     string
 	Package string   // the import path
 	Types   []string // that are annotated
+	Ignored bool     // by the tag ignore, which is how files are excluded from every build
 }
 
 // A hidden is a method in a file that build constraints exclude.
@@ -123,7 +124,7 @@ func (w *world) keep(e excluded) {
 	reason := "no system that this go command knows satisfies its build constraint " + spell(e.constraint)
 	w.skipped = append(w.skipped, Skipped{e.file, reason})
 	if len(e.types) > 0 {
-		w.kept = append(w.kept, Kept{File: e.file, Dir: e.unit.pkg.Dir, Package: e.unit.pkg.PkgPath, Types: e.types})
+		w.kept = append(w.kept, Kept{File: e.file, Dir: e.unit.pkg.Dir, Package: e.unit.pkg.PkgPath, Types: e.types, Ignored: ignored(e.constraint)})
 	}
 }
 

@@ -113,7 +113,7 @@ func (w *world) join(to *part, from part) {
 		}
 		o.constraints, o.confined = constraints, confined
 		if !alike {
-			w.problem(t, diag.Differs, fmt.Sprintf("%s is another than at %s", t.name(), w.place(w.fset.PositionFor(o.spec.Pos(), false))),
+			w.problem(t, diag.Differs, fmt.Sprintf("%s differs from its declaration at %s", t.name(), w.place(w.fset.PositionFor(o.spec.Pos(), false))),
 				"a contract is the same on every system: give both the same options, methods, parameters and results, or the types other names")
 		}
 	}
@@ -281,7 +281,7 @@ func (w *world) checkVariants(u *unit, t *annotated, all []variant) {
 	}
 	for _, v := range all[1:] {
 		if spell(v.constraint) != spell(all[0].constraint) && wireOf(v.fn) != wireOf(all[0].fn) { // else the compiler says it
-			w.reportAt(u, v.fn.Name, diag.Differs, fmt.Sprintf("method %s of %s is another than at %s", v.fn.Name.Name, t.name(), w.place(w.fset.PositionFor(name.Pos(), false))),
+			w.reportAt(u, v.fn.Name, diag.Differs, fmt.Sprintf("method %s of %s differs from its declaration at %s", v.fn.Name.Name, t.name(), w.place(w.fset.PositionFor(name.Pos(), false))),
 				"a contract is the same on every system: give both the same parameters, results and directives")
 		}
 	}

@@ -78,7 +78,7 @@ func (w *world) checkAlike(u *unit, a, b *ast.TypeSpec) {
 	if first.Filename > second.Filename { // wherever afgen runs
 		first, second = second, first
 	}
-	w.report(u, second, len(a.Name.Name), diag.Differs, fmt.Sprintf("type %s is another than at %s", a.Name.Name, w.place(first)),
+	w.report(u, second, len(a.Name.Name), diag.Differs, fmt.Sprintf("type %s differs from its declaration at %s", a.Name.Name, w.place(first)),
 		"a contract is the same on every system: give both the same members, or the types other names")
 }
 
