@@ -102,7 +102,8 @@ func fuzz(duration string) []step {
 		{"runtime/backend/servers", "FuzzURI"}, {"runtime/backend/servers", "FuzzConnURI"},
 	} {
 		steps = append(steps, step{
-			name: "fuzz " + f.pkg, packages: only(f.pkg), flags: []string{"-run=^$", "-fuzz=^" + f.name + "$", "-fuzztime=" + duration},
+			name: "fuzz " + f.pkg, packages: only(f.pkg), flags: []string{"-run=^$", "-fuzz=^" + f.name + "$", "-fuzztime=" + duration,
+				"-fuzzminimizetime=10x"}, // or most of the time goes into making inputs shorter
 		})
 	}
 	return steps

@@ -139,7 +139,7 @@ func parseHost(s string) (string, string) {
 		}
 	}
 	if opened || strings.Contains(inner, ":") {
-		if _, err := netip.ParseAddr(inner); err != nil {
+		if addr, err := netip.ParseAddr(inner); err != nil || strings.ContainsFunc(addr.Zone(), notInHost) {
 			return "", "must be a host name or an IP address alone; the port has a key of its own, and a whole URI goes under uri"
 		}
 		return inner, ""
@@ -150,7 +150,8 @@ func parseHost(s string) (string, string) {
 	return inner, ""
 }
 
-// notInHost reports whether r can be in no host name, whatever the server: it would end the host within a URI.
+// notInHost reports whether r can be in no host name, whatever the server: it would end the host within a URI, or, as a plus does,
+// be read as another character by a driver.
 func notInHost(r rune) bool {
-	return r <= ' ' || r == 0x7f || strings.ContainsRune(`/\?#@[]<>"^{|}%,`+"`", r)
+	return r <= ' ' || r == 0x7f || strings.ContainsRune(`/\?#@[]<>"^{|}%,+`+"`", r)
 }

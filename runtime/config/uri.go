@@ -13,6 +13,8 @@ type dialect struct {
 	schemes []scheme
 	// secure is the scheme that means TLS, "" where the scheme doesn't say.
 	secure string
+	// named is set if what stands before an @ must begin with a user name.
+	named bool
 	// path checks what follows the host, unescaped and without its slash.
 	path func(string) (problem string)
 }
@@ -25,7 +27,7 @@ type scheme struct {
 }
 
 var (
-	mongoDialect = dialect{schemes: []scheme{{"mongodb", 27017, true}, {"mongodb+srv", 0, false}}, path: func(p string) string {
+	mongoDialect = dialect{schemes: []scheme{{"mongodb", 27017, true}, {"mongodb+srv", 0, false}}, named: true, path: func(p string) string {
 		if p == "" {
 			return ""
 		}
@@ -77,6 +79,9 @@ func (d dialect) parse(raw string) (t target, problem string) {
 	// These would be read differently by different drivers, and the wrong way round a password becomes a host.
 	if strings.Contains(user, "@") || strings.Count(user, ":") > 1 || strings.ContainsAny(tail, "@#") {
 		return target{}, "has one of : / ? # @ where none may be; in a user name or password write them as %3A %2F %3F %23 %40"
+	}
+	if username, _, _ := strings.Cut(user, ":"); hasUser && d.named && username == "" {
+		return target{}, "must have a user name before the @"
 	}
 	t.scheme = name
 	for h := range splitHosts(hosts, d.schemes[i].many) {

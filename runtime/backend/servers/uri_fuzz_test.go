@@ -74,7 +74,7 @@ func FuzzURI(f *testing.F) {
 	for _, s := range []string{
 		"amqp://u:p%40w@broker:5673/v%2Fh?heartbeat=5", "amqps://[fe80::1%25eth0]", "amqp://h", "amqp://u@h:1//", "redis://:p%3Aw@10.0.0.1/3", "rediss://u:p@[::1]:7/",
 		"redis://h/0?dial_timeout=3s", "mongodb://u:p%2Fw@a:1,b,[::1]:3/db?tls=true&authSource=admin", "mongodb://h", "mongodb://%2Ftmp%2Fm.sock/",
-		"mongodb://u:@h/", "amqp://u:p@h:0", "redis://h:070", "AMQP://h", "amqp://u:p@w@h", "mongodb://a,,b",
+		"mongodb://u:@h/", "amqp://u:p@h:0", "redis://h:070", "AMQP://h", "amqp://u:p@w@h", "mongodb://a,,b", "mongodb://a+b", "mongodb://:p@h", "amqps://[fe80::1%25e]x%25e]",
 	} {
 		f.Add(s)
 	}
