@@ -75,10 +75,18 @@ func tasks(w *world) {
 func retries(w *world) {
 	var fail atomic.Bool
 	fail.Store(true)
+	const lives = 1 // the payload of a task that runs until release
+	release := make(chan struct{})
 	app := w.open(func(app *af.App) {
-		af.RegisterWorker(app, jobWorker, &fan{job{func(_ context.Context, n int) (int, error) {
+		af.RegisterWorker(app, jobWorker, &fan{job{func(ctx context.Context, n int) (int, error) {
 			if fail.Load() {
 				return 0, af.Permanent(errors.New("not now"))
+			}
+			if n == lives {
+				select {
+				case <-release:
+				case <-ctx.Done():
+				}
 			}
 			return 2 * n, nil
 		}}, func() {}})
@@ -110,8 +118,7 @@ func retries(w *world) {
 	if _, err := app.RetryTask(ctx, "nosuch"); !errors.Is(err, af.ErrNotFound) {
 		w.Errorf("a task that isn't: %v", err)
 	}
-	w.must(app.PauseQueue(ctx, "job"))
-	live := must(q.Submit(ctx, 1, af.UniqueKey("k")))(w)
+	live := must(q.Submit(ctx, lives, af.UniqueKey("k")))(w)
 	if _, err := app.RetryTask(ctx, live); !errors.Is(err, af.ErrFailedPrecondition) {
 		w.Errorf("a task that has not ended: %v", err)
 	}
@@ -121,7 +128,7 @@ func retries(w *world) {
 	if t := must(q.Get(ctx, again))(w); t.RetriedBy != "" {
 		w.Errorf("it was refused, and is retried by %q", t.RetriedBy)
 	}
-	w.must(app.ResumeQueue(ctx, "job"))
+	close(release)
 	must(q.Wait(ctx, live))(w)
 
 	// SubtasksDone is retried as that, not as a run.
