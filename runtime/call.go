@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/exact"
 )
 
 // A Caller makes calls. The App is one, and client middleware wraps one in another.
@@ -117,7 +118,7 @@ func (m *Method[A, R]) Call(ctx context.Context, c Client, args A) (R, error) {
 	if err != nil {
 		return zero, local(err)
 	}
-	if err := decode(body, &reply); err != nil {
+	if err := exact.Unmarshal(body, &reply); err != nil {
 		return zero, Errorf(ErrInternal, "the reply of %s.%s does not decode: %w", m.Service, m.Name, err).
 			With(OutcomeAnswered)
 	}

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/exact"
 	"github.com/afgen/afgen/runtime/internal/stack"
 )
 
@@ -92,7 +93,7 @@ func ReceiveAs[T any](ctx context.Context, a *App, queue string, fn func(ctx con
 	}
 	return a.Receive(ctx, queue, func(ctx context.Context, body json.RawMessage) error {
 		var message T
-		if err := decode(body, &message); err != nil {
+		if err := exact.Unmarshal(body, &message); err != nil {
 			return Errorf(ErrInvalidArgument, "a message of queue %q does not decode: %w", queue, err)
 		}
 		return fn(ctx, message)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/exact"
 )
 
 // Generated1 is the version of generated code that this runtime fits. Each generated file mentions the one it was
@@ -64,7 +65,7 @@ func Bind[T, A, R any](m *Method[A, R], call func(ctx context.Context, impl *T, 
 	return Binding[T]{m.info(), argNames(reflect.TypeFor[A]()), func(impl *T) Handler {
 		return func(ctx context.Context, req *Request) (json.RawMessage, error) {
 			var args A
-			if err := decode(req.Body, &args); err != nil {
+			if err := exact.Unmarshal(req.Body, &args); err != nil {
 				if req.Fingerprint != "" && req.Fingerprint != m.Fingerprint {
 					return nil, &contractError{Errorf(ErrFailedPrecondition, "the caller has another version of %s.%s: the fingerprint of "+
 						"its contract is %s, that of this instance %s, and the arguments do not decode: %w", m.Service, m.Name,

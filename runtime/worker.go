@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/exact"
 )
 
 // A Task is the document of one task; [ResultOf] decodes its result.
@@ -32,7 +33,7 @@ func ResultOf[R any](t Task) (R, error) {
 	if t.Status != backend.StatusSuccess {
 		return result, Errorf(ErrFailedPrecondition, "task %s is %s", t.ID, t.Status)
 	}
-	if err := decode(t.Result, &result); err != nil {
+	if err := exact.Unmarshal(t.Result, &result); err != nil {
 		var zero R
 		return zero, Errorf(ErrDataLoss, "the result of task %s does not decode: %w", t.ID, err)
 	}
@@ -149,7 +150,7 @@ func addWorker[P, T any](r Registrar, worker Worker, w *T, run func(context.Cont
 
 func decodePayload[P any](worker Worker, raw json.RawMessage) (P, error) {
 	var payload, zero P
-	if err := decode(raw, &payload); err != nil {
+	if err := exact.Unmarshal(raw, &payload); err != nil {
 		return zero, undecoded(Errorf(ErrInvalidArgument, "the payload of queue %s does not decode: %w", worker.Name, err))
 	}
 	return payload, nil

@@ -2,7 +2,6 @@ package executor
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
+	"github.com/afgen/afgen/runtime/internal/exact"
 )
 
 // An ExitError is the end of a child process in the middle of a job: find it with errors.As.
@@ -96,7 +96,7 @@ func (f *Function[A, R]) serve(r *child.Request) {
 		}
 	}()
 	var c call[A]
-	if derr := json.Unmarshal(r.Body, &c); derr != nil {
+	if derr := exact.Unmarshal(r.Body, &c); derr != nil {
 		err = backend.Errorf(backend.ErrInvalidArgument, "the argument of %s does not decode: %w", f.name, derr)
 		return
 	}

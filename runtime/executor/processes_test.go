@@ -80,6 +80,24 @@ func errandsHere(ctx context.Context, e errand) (trip, error) {
 
 var odd = executor.Register("odd", func(context.Context, int) (func(), error) { return func() {}, nil })
 
+var echo = executor.Register("echo", func(_ context.Context, v any) (any, error) { return v, nil })
+
+// There and back, an integer that no float64 holds keeps its digits.
+func TestIntegersInAnyKeepTheirDigits(t *testing.T) {
+	t.Setenv("GORACE", "atexit_sleep_ms=0")
+	p := executor.Processes(echo)
+	check(t, "Start", p.Start(context.Background()))
+	defer p.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	const n = int64(1)<<53 + 1
+	must(p.Submit(ctx, n))(t)
+	check(t, "Wait", p.Wait(ctx))
+	if all := p.Take(); len(all) != 1 || all[0].Err != nil || all[0].Value != n {
+		t.Errorf("%+v", all)
+	}
+}
+
 func processes(t *testing.T, opts ...executor.Option) *executor.Pool[errand, trip] {
 	t.Helper()
 	t.Setenv("GORACE", "atexit_sleep_ms=0")

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/exact"
 )
 
 // maxRequests is how many requests of one side the other serves at once.
@@ -257,7 +258,7 @@ func (p *Pending) Reply(v any) error {
 	if p.err != nil || v == nil || len(p.body) == 0 {
 		return p.err
 	}
-	return json.Unmarshal(p.body, v)
+	return exact.Unmarshal(p.body, v)
 }
 
 // Cancel asks the other side to give the request up, for a reason; it still answers.

@@ -1,4 +1,6 @@
-package runtime
+// Package exact decodes JSON without losing the digits of integers: encoding/json puts each number in an any into a float64,
+// which holds integers up to 2^53.
+package exact
 
 import (
 	"bytes"
@@ -11,14 +13,14 @@ import (
 	"sync"
 )
 
-// exact is the largest integer up to which a float64 holds all of them.
-const exact = 1 << 53
+// most is the largest integer up to which a float64 holds all of them.
+const most = 1 << 53
 
-// decode unmarshals data into *v. Numbers in any arrive as float64, as from json.Unmarshal, except for integers beyond
-// ±2^53 and what no float64 holds: these keep their digits, as int64, uint64 or json.Number.
-func decode[T any](data []byte, v *T) error {
-	t := reflect.TypeFor[T]()
-	if !holdsAny(t) {
+// Unmarshal is [json.Unmarshal], except for numbers in any: integers beyond ±2^53 and what no float64 holds keep their digits,
+// as int64, uint64 or json.Number. All others arrive as float64, as from json.Unmarshal.
+func Unmarshal(data []byte, v any) error {
+	t := reflect.TypeOf(v)
+	if t == nil || t.Kind() != reflect.Pointer || !holdsAny(t.Elem()) {
 		return json.Unmarshal(data, v)
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -26,14 +28,14 @@ func decode[T any](data []byte, v *T) error {
 	if err := d.Decode(v); err != nil {
 		return err
 	}
-	if _, err := d.Token(); err != io.EOF { // more than one value: it knows the message
+	if _, err := d.Token(); err != io.EOF { // more than one value: json.Unmarshal knows the message
 		return json.Unmarshal(data, v)
 	}
 	settleNumbers(reflect.ValueOf(v).Elem())
 	return nil
 }
 
-// anyHolders remembers the types that decode has seen: true for those with an any inside.
+// anyHolders remembers the types that Unmarshal has seen: true for those with an any inside.
 var anyHolders sync.Map
 
 func holdsAny(t reflect.Type) bool {
@@ -137,7 +139,7 @@ func number(n json.Number) any {
 	text := string(n)
 	if !strings.ContainsAny(text, ".eE") {
 		i, err := strconv.ParseInt(text, 10, 64)
-		if err == nil && (i < -exact || i > exact) {
+		if err == nil && (i < -most || i > most) {
 			return i
 		}
 		if err != nil {

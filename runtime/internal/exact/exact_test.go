@@ -1,4 +1,4 @@
-package runtime
+package exact
 
 import (
 	"encoding/json"
@@ -23,7 +23,7 @@ type holder struct {
 
 type hidden struct{ Inside any }
 
-func TestDecodeKeepsIntegersInAny(t *testing.T) {
+func TestUnmarshalKeepsIntegersInAny(t *testing.T) {
 	const text = `9007199254740993`
 	big := json.Number("123456789012345678901234567890")
 	in := `{"Any":` + text + `,"List":[1,1.5,-9007199254740993,18446744073709551615,` + string(big) + `,[` + text + `],null,"x",true,1e400],
@@ -41,7 +41,7 @@ func TestDecodeKeepsIntegersInAny(t *testing.T) {
 		Number: text, Int: n, Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 	}
 	var got holder
-	if err := decode([]byte(in), &got); err != nil {
+	if err := Unmarshal([]byte(in), &got); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -49,22 +49,22 @@ func TestDecodeKeepsIntegersInAny(t *testing.T) {
 	}
 }
 
-func TestDecodeLeavesExactIntegersAsFloats(t *testing.T) {
+func TestUnmarshalLeavesExactIntegersAsFloats(t *testing.T) {
 	for text, want := range map[string]any{
 		"0": 0.0, "-0": math.Copysign(0, -1), "9007199254740992": 9007199254740992.0, "-9007199254740992": -9007199254740992.0,
 		"9007199254740993": int64(9007199254740993), "1e3": 1000.0, "12.0": 12.0,
 	} {
 		var got any
-		if err := decode([]byte(" "+text+"\n"), &got); err != nil || got != want {
+		if err := Unmarshal([]byte(" "+text+"\n"), &got); err != nil || got != want {
 			t.Errorf("%s: %T %v, %v; want %T %v", text, got, got, err, want, want)
 		}
 	}
 }
 
-func TestDecodeRefusesWhatUnmarshalRefuses(t *testing.T) {
+func TestUnmarshalRefusesWhatJSONRefuses(t *testing.T) {
 	for _, text := range []string{"", "1 2", "{", "[1,]", `{"a":1}}`} {
 		var got, reference any
-		err, want := decode([]byte(text), &got), json.Unmarshal([]byte(text), &reference)
+		err, want := Unmarshal([]byte(text), &got), json.Unmarshal([]byte(text), &reference)
 		if err == nil || want == nil {
 			t.Errorf("%q: %v; json.Unmarshal: %v", text, err, want)
 		}
