@@ -100,13 +100,20 @@ func (s *Server) initiate(members ...*Server) error {
 
 // admin calls f with the admin database of this server alone, whatever replica set it is in.
 func (s *Server) admin(f func(ctx context.Context, db *mongo.Database) error) error {
-	return withMongo(s.URI, s.TLS, func(ctx context.Context, c *mongo.Client) error { return f(ctx, c.Database("admin")) })
+	return withMongo(s.URI, s.TLS, mayBeDown, func(ctx context.Context, c *mongo.Client) error { return f(ctx, c.Database("admin")) })
 }
 
-func withMongo(uri string, secure *tls.Config, f func(ctx context.Context, c *mongo.Client) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+// How long a server may take to be found.
+const (
+	mayBeDown = 2 * time.Second
+	runs      = 30 * time.Second // on a busy machine, so that no test fails for that
+)
+
+// withMongo calls f with a client, whose server is found within patience.
+func withMongo(uri string, secure *tls.Config, patience time.Duration, f func(ctx context.Context, c *mongo.Client) error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience+10*time.Second)
 	defer cancel()
-	o := options.Client().ApplyURI(uri).SetServerSelectionTimeout(2 * time.Second)
+	o := options.Client().ApplyURI(uri).SetServerSelectionTimeout(patience)
 	if len(o.Hosts) == 1 {
 		o.SetDirect(true)
 	}
@@ -140,7 +147,7 @@ func WithDatabase(uri, name string) string {
 
 // Empty deletes all documents of a database, and keeps its collections and indexes.
 func Empty(uri string) error {
-	return withDatabase(uri, func(ctx context.Context, db *mongo.Database) error {
+	return withDatabase(uri, runs, func(ctx context.Context, db *mongo.Database) error {
 		names, err := db.ListCollectionNames(ctx, bson.D{})
 		for _, name := range names {
 			if err == nil {
@@ -152,14 +159,14 @@ func Empty(uri string) error {
 }
 
 // withDatabase calls f with the database that a URI names.
-func withDatabase(uri string, f func(ctx context.Context, db *mongo.Database) error) error {
+func withDatabase(uri string, patience time.Duration, f func(ctx context.Context, db *mongo.Database) error) error {
 	base, _, _ := strings.Cut(uri, "?")
-	return withMongo(uri, nil, func(ctx context.Context, c *mongo.Client) error {
+	return withMongo(uri, nil, patience, func(ctx context.Context, c *mongo.Client) error {
 		return f(ctx, c.Database(base[strings.LastIndex(base, "/")+1:]))
 	})
 }
 
 // dropDatabase removes what a test has left, if the server still runs.
 func dropDatabase(uri string) {
-	_ = withDatabase(uri, func(ctx context.Context, db *mongo.Database) error { return db.Drop(ctx) })
+	_ = withDatabase(uri, mayBeDown, func(ctx context.Context, db *mongo.Database) error { return db.Drop(ctx) })
 }
