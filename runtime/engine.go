@@ -333,16 +333,21 @@ func (h *hints) signal() {
 	}
 }
 
-// take returns what is to be published. If that is nothing, a flush has ended.
-func (h *hints) take() map[string][]string {
+// take returns what has to be published, in exchange for what it returned before and is published. If it is nothing, a
+// flush has ended.
+func (h *hints) take(published map[string][]string) map[string][]string {
+	clear(published)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	queues := h.queues
-	h.queues = map[string][]string{}
-	if len(queues) == 0 && h.sent != nil {
-		close(h.sent)
-		h.sent = nil
+	if len(h.queues) == 0 {
+		if h.sent != nil {
+			close(h.sent)
+			h.sent = nil
+		}
+		return published
 	}
+	queues := h.queues
+	h.queues = published
 	return queues
 }
 
@@ -364,9 +369,9 @@ func (h *hints) flush(ctx context.Context) {
 // publish sends hints: what has come together while those before were sent. What could not be sent is sent again once the
 // transport is back, or after a pause: who owes these hints may have noted that they were sent.
 func (e *engine) publish(ctx context.Context) {
-	pause := pollFirst
+	pause, queues := pollFirst, map[string][]string{}
 	for {
-		queues := e.hints.take()
+		queues = e.hints.take(queues)
 		if len(queues) == 0 {
 			select {
 			case <-e.hints.some:
