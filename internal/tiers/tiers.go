@@ -56,10 +56,13 @@ func slowFirst(packages []string) []string {
 	return packages
 }
 
-// shortened matches the light packages whose tests do less with -short or with the race detector: make test-all runs them
-// again, without either.
-var shortened = only("cmd/afgen", "gen", "gen/emit", "gen/scan", "golden", "internal/fault", "internal/house", "runtime",
-	"runtime/backend/embedded", "runtime/backend/memory", "templates")
+// The light packages whose tests do less with -short.
+var (
+	// Mostly they wait for go commands: make test-all runs them once, at full length with the race detector.
+	building = only("cmd/afgen", "gen/emit", "golden", "templates")
+	// The others do less with the race detector, too, or take too long with it: make test-all runs them again without.
+	shortened = only("gen", "gen/scan", "internal/fault", "internal/house", "runtime", "runtime/backend/embedded", "runtime/backend/memory")
+)
 
 // only matches packages by their paths.
 func only(paths ...string) func(string) bool {
@@ -89,7 +92,11 @@ func together(name string, env ...string) step {
 	return step{name: name, packages: only("runtime/backend/servers"), race: true, env: env}
 }
 
-func fuzz(duration string) []step {
+// linksLittle are the packages whose tests compile fast with the instructions that fuzzing adds to all that they import.
+var linksLittle = regexp.MustCompile(`^(gen/(contract|diag|directive)|runtime/(cron|timefmt|backend/internal/envelope))$`)
+
+// fuzz runs each fuzz target of some packages for a while.
+func fuzz(duration string, packages func(path string) bool) []step {
 	var steps []step
 	for _, f := range []struct{ pkg, name string }{
 		{"runtime", "FuzzJobDoc"}, {"runtime", "FuzzLimitsDoc"}, {"runtime", "FuzzFireDoc"},
@@ -101,6 +108,9 @@ func fuzz(duration string) []step {
 		{"runtime/backend/amqp", "FuzzRequest"}, {"runtime/backend/amqp", "FuzzFieldsURL"},
 		{"runtime/backend/servers", "FuzzURI"}, {"runtime/backend/servers", "FuzzConnURI"},
 	} {
+		if !packages(f.pkg) {
+			continue
+		}
 		steps = append(steps, step{
 			name: "fuzz " + f.pkg, packages: only(f.pkg), flags: []string{"-run=^$", "-fuzz=^" + f.name + "$", "-fuzztime=" + duration,
 				"-fuzzminimizetime=10x"}, // or most of the time goes into making inputs shorter
@@ -111,10 +121,12 @@ func fuzz(duration string) []step {
 
 func tiers() map[string]tier {
 	full := step{name: "full length", packages: shortened, flags: []string{"-p=2"}, nice: true}
+	builds := step{name: "race detector, full length", packages: building, race: true, flags: []string{"-p=2"}}
+	rest := raced(func(path string) bool { return light(path) && !building(path) })
 	costs := step{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, nice: true}
 	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
 	suites := adapters("servers")
-	background := append(lane{lint}, fuzz("5s")[:5]...)
+	background := append(lane{lint}, fuzz("3s", func(path string) bool { return linksLittle.MatchString(path) })...)
 	for i := range background {
 		background[i].nice = true
 	}
@@ -123,7 +135,7 @@ func tiers() map[string]tier {
 
 	return map[string]tier{
 		"test":      {phases: []phase{{{raced(lightest)}}}},
-		"all":       {phases: []phase{{{raced(light)}}, suites, {{together("servers")}}}, servers: true},
+		"all":       {phases: []phase{{{rest}, {builds}}, suites, {{together("servers")}}}, servers: true},
 		"rabbitmq4": {phases: []phase{rabbitmq4()}, servers: true},
 		"long":      {phases: long(), servers: true, keepGoing: true},
 	}
@@ -145,7 +157,7 @@ func long() []phase {
 	}
 	const topology = "AF_TEST_TOPOLOGY=standalone"
 	standalone := append(slices.Concat(adapters("standalone MongoDB", topology)...), together("standalone MongoDB", topology))
-	fuzzing := fuzz("60s")
+	fuzzing := fuzz("60s", func(string) bool { return true })
 	for i := range fuzzing { // the other lanes mostly wait
 		fuzzing[i].nice = true
 	}
