@@ -162,6 +162,7 @@ func (r *reader) promoted(t types.Type, m *marshaler, path, name string, from po
 func (r *reader) key(t types.Type, path string) (ir.Type, *refusal) {
 	spelled, no := r.spellOnly(t, "a key of "+path)
 	if no != nil || r.spelling {
+		r.invalid = r.invalid || !types.Comparable(t) // the checker has reported that
 		return spelled, no
 	}
 	if no := r.mapKey(t, path); no != nil {
