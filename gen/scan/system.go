@@ -20,6 +20,7 @@ type system struct {
 	cgo          bool
 	tags         []string // sorted
 	minor        int      // of the Go version: go1.1 to go1.minor are tags
+	goflags      string   // that every system takes
 }
 
 // key identifies a system among those of one run.
@@ -172,7 +173,17 @@ func (w *world) here(ctx context.Context) (system, error) {
 	}
 	s.tags = slices.Sorted(strings.FieldsFuncSeq(tags, func(r rune) bool { return r == ',' || r == ' ' }))
 	s.tags = slices.Compact(s.tags)
+	s.goflags = portable(env.GOFLAGS)
 	return s, nil
+}
+
+// portable returns GOFLAGS without what another system may not have: the race detector and sanitizers.
+func portable(goflags string) string {
+	flags := slices.DeleteFunc(strings.Fields(goflags), func(flag string) bool {
+		name, _, _ := strings.Cut(strings.TrimLeft(flag, "-"), "=")
+		return name == "race" || name == "msan" || name == "asan"
+	})
+	return strings.Join(flags, " ")
 }
 
 // configFor returns the configuration of a scan for another system.
@@ -185,7 +196,7 @@ func (w *world) configFor(s system) Config {
 	if s.cgo {
 		cgo = "1"
 	}
-	cfg.Env = append(slices.Clip(cfg.Env), "GOOS="+s.goos, "GOARCH="+s.goarch, "CGO_ENABLED="+cgo)
+	cfg.Env = append(slices.Clip(cfg.Env), "GOOS="+s.goos, "GOARCH="+s.goarch, "CGO_ENABLED="+cgo, "GOFLAGS="+s.goflags)
 	cfg.Tags = strings.Join(s.tags, ",")
 	return cfg
 }
