@@ -53,6 +53,7 @@ func (s *S) Document(ctx context.Context, d Document, p Page[json.RawMessage], q
 `
 
 func TestContractsDoNotDependOnJSONv2(t *testing.T) {
+	testkit.Long(t, "reads the standard library twice more")
 	env := func(experiment string) []string {
 		return append(os.Environ(), "GOEXPERIMENT="+experiment, "GOWORK=off", "GOFLAGS=-mod=mod")
 	}

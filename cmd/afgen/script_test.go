@@ -4,10 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/mod/modfile"
+
+	"github.com/afgen/afgen/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -22,10 +25,11 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{
+		Cmds:               map[string]func(*testscript.TestScript, bool, []string){"go": goCommand},
 		Dir:                filepath.Join("testdata", "script"),
 		RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
-			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOSUMDB", "GONOSUMDB", "HOME", "PATH"} {
+			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOSUMDB", "GONOSUMDB", "HOME", "PATH", "CGO_ENABLED"} {
 				if v, ok := os.LookupEnv(name); ok {
 					env.Setenv(name, v)
 				}
@@ -39,6 +43,20 @@ func TestScripts(t *testing.T) {
 			return writeModule(root, env.WorkDir)
 		},
 	})
+}
+
+// goCommand is the go command in a script. It builds with what was compiled for this test.
+func goCommand(ts *testscript.TestScript, neg bool, args []string) {
+	before := ts.Getenv("GOFLAGS")
+	ts.Setenv("GOFLAGS", strings.TrimSpace(before+" "+testkit.GoFlags()))
+	err := ts.Exec("go", args...)
+	ts.Setenv("GOFLAGS", before)
+	switch {
+	case err != nil && !neg:
+		ts.Fatalf("go %s: %v", strings.Join(args, " "), err)
+	case err == nil && neg:
+		ts.Fatalf("go %s succeeds", strings.Join(args, " "))
+	}
 }
 
 // writeModule makes dir a module that requires what afgen does, at the same versions.

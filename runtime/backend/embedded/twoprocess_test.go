@@ -163,6 +163,7 @@ func two(t *testing.T) (conform.Open, conform.Options) {
 }
 
 func TestStoreConformsOnTwoProcesses(t *testing.T) {
+	testkit.Long(t, "each call of the suite may be one to another process")
 	t.Parallel()
 	open, o := two(t)
 	conform.Store(t, open, o)
