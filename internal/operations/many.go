@@ -74,8 +74,9 @@ func (w *world) manySubtasks(n int, end af.Status) {
 		begun := time.Now()
 		during := run(f, done)
 		usual, most := during[len(during)/2], during[len(during)-1]
-		w.Logf("%d subtasks are %s in %v; %d other tasks take %v, %v at most; before %v, %v at most", n, what,
-			time.Since(begun).Round(time.Millisecond), len(during), usual, most, before[len(before)/2], before[len(before)-1])
+		w.Logf("%d subtasks are %s in %v; %d other tasks take %v, 99 %% of them at most %v, all %v; before %v, all at most %v", n, what,
+			time.Since(begun).Round(time.Millisecond), len(during), usual, during[len(during)*99/100], most, before[len(before)/2],
+			before[len(before)-1])
 		// On an idle machine it is 100 ms. The median, since a loaded one may stall once; a few have none.
 		limit := 250*time.Millisecond + 4*before[len(before)/2]
 		if len(during) < 5 {

@@ -92,12 +92,7 @@ func (c *Client) countSubtasks(ctx context.Context, source string) (*counts, err
 
 // afterSet does what follows from a finished set, and returns the queue in which SubtasksDone is to run.
 func (c *Client) afterSet(ctx context.Context, source *document) (queue string, err error) {
-	if source.OpenSet {
-		// Nothing that lives is behind its gates.
-		if err := c.openGates(ctx, m{"shut": source.ID}); err != nil {
-			return "", err
-		}
-	}
+	// Nothing that lives is behind its gates, which are left as they are: there may be very many.
 	wanted := source.Status == string(backend.StatusSuccess) && source.FanIn
 	if wanted {
 		done, err := c.doneTask(ctx, source)
