@@ -139,7 +139,7 @@ func limitsSurvive(w *world) {
 	must(q.Wait(ctx, id))(w)
 }
 
-// limitsOfTheUnknown: a queue or an ip that is unknown is refused, with those that are known, unless it is to be created.
+// limitsOfTheUnknown: a queue or an ip that is unknown is refused, with those that are known, unless Create is given.
 func limitsOfTheUnknown(w *world) {
 	w.open(works(same), af.IP("192.0.2.1"))
 	client := w.open(nil, af.IP("192.0.2.3"))

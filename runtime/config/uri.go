@@ -13,7 +13,7 @@ type dialect struct {
 	schemes []scheme
 	// secure is the scheme that means TLS, "" where the scheme doesn't say.
 	secure string
-	// named is set if what stands before an @ must begin with a user name.
+	// named is set if what precedes an @ must begin with a user name.
 	named bool
 	// path checks what follows the host, unescaped and without its slash.
 	path func(string) (problem string)

@@ -193,6 +193,14 @@ func around(t *testing.T, ch *amqp091.Channel, exchange, key, queue string, mess
 	must(t, ch.Publish("", "mallory", true, false, message()))
 }
 
+// wantDoubtful waits until an event could end so many calls of service s: it says nothing of those that are younger.
+func wantDoubtful(t *testing.T, client *Conn, n int) {
+	t.Helper()
+	eventually(t, "the calls are older than an event may be under way", func() bool {
+		return len(client.calls.doubtful("s", nil, time.Now())) == n
+	})
+}
+
 // Control messages that went around the exchange end no call, neither by its id nor as an event.
 func TestControlMessageThatWentAroundTheExchangeIsDropped(t *testing.T) {
 	url := devstack.AMQP(t)
@@ -201,7 +209,7 @@ func TestControlMessageThatWentAroundTheExchangeIsDropped(t *testing.T) {
 	_, began, release := hold(t, server, "s", 1)
 	call := calling(t.Context(), client, request("s"))
 	<-began
-	time.Sleep(2 * newsTravel) // an event says nothing of calls that are younger
+	wantDoubtful(t, client, 1)
 	around(t, bare(t, url), exchangeControl, newKey+"s", client.await(t.Context(), nil).control, func() amqp091.Publishing {
 		return amqp091.Publishing{Headers: amqp091.Table{envelope.Version: envelope.V1}, Type: controlNew, AppId: "mallory", Body: []byte("{}")}
 	})
@@ -227,7 +235,7 @@ func TestForgedEventFailsNoCall(t *testing.T) {
 	<-began
 	waits := calling(t.Context(), client, request("s"))
 	eventually(t, "it is pending", func() bool { return client.calls.waiting() == 2 })
-	time.Sleep(2 * newsTravel) // an event says nothing of calls that are younger
+	wantDoubtful(t, client, 2)
 	ch := bare(t, url)
 	generation := client.await(t.Context(), nil)
 	for _, instance := range []string{server.config.Instance.ID, "mallory", "", strings.Repeat("x", 255), "#"} {

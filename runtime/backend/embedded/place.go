@@ -93,11 +93,11 @@ func (o options) warn(message string, args ...any) {
 }
 
 // The names of what SQLite keeps next to the file. It writes to the file what it finds in some of them.
-var besides = []string{"-wal", "-shm", "-journal"}
+var sidecars = []string{"-wal", "-shm", "-journal"}
 
 // ours refuses what is no plain file of this user's, or what every user may write.
 func (p place) ours(o options) error {
-	for _, path := range append([]string{p.file, p.run}, p.besides()...) {
+	for _, path := range append([]string{p.file, p.run}, p.sidecars()...) {
 		info, err := os.Lstat(path)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && path != p.file && path != p.run:
@@ -127,8 +127,8 @@ func (p place) ours(o options) error {
 	return nil
 }
 
-func (p place) besides() (all []string) {
-	for _, suffix := range besides {
+func (p place) sidecars() (all []string) {
+	for _, suffix := range sidecars {
 		all = append(all, p.file+suffix)
 	}
 	return all
