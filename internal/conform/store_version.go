@@ -15,6 +15,7 @@ var versionBehaviours = []behaviour{
 	{"a_payload_that_does_not_decode_is_noted_and_uncharged", versionNoted},
 	{"a_fitting_claim_does_not_wait", versionFits},
 	{"a_fitting_claim_keeps_when_a_task_was_due", versionDue},
+	{"a_fitting_claim_does_not_wait_for_what_was_lost", versionLost},
 	{"one_of_many_marks_a_task_as_retried", markRetried},
 }
 
@@ -174,6 +175,28 @@ func versionDue(w *world) {
 	claimed := w.claimAs("one", 9, nil)
 	w.same("claimed", ids(claimed), []string{id})
 	w.same("due", w.get(id).RunAt, due)
+}
+
+// versionLost claims what did not decode and was then lost with its owner, which delays it: as a suspect, and refunded.
+func versionLost(w *world) {
+	wrong := func(owner string) string {
+		id := w.add(fingerprint("one"))
+		t := w.take(id, "o")
+		w.wantSettled(backend.Settle{
+			ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusWaiting, Payload: backend.PayloadWrongVersion,
+		}, backend.SettleApplied)
+		w.beat(owner)
+		w.take(id, owner)
+		w.lose(owner)
+		return id
+	}
+	suspect := wrong("first")
+	tasks, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: "q", Owner: "o", Nonce: "suspects", Max: 9, Fingerprint: "one", Suspects: 1})
+	w.must(err)
+	w.same("as a suspect", ids(tasks), []string{suspect})
+	refunded := wrong("second")
+	w.must(w.Store.Refund(w.ctx(), "second"))
+	w.same("refunded", ids(w.claimAs("one", 9, nil)), []string{refunded})
 }
 
 func markRetried(w *world) {

@@ -208,9 +208,6 @@ func (s *store) settle(e *backend.Settle, now tick) backend.Settled {
 		r.Error = reasonError(e.Error, r.reason)
 		s.move(10, r, e.To, now)
 	}
-	if r.place == inDelayed && !r.WrongVersionSince.IsZero() {
-		r.queue.leaveUnfit(r)
-	}
 	return r.applied()
 }
 

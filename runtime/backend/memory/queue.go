@@ -53,6 +53,9 @@ func (q *queue) enter(r *record, now int64) {
 	case r.due > now:
 		r.place = inDelayed
 		q.delayed.push(r, r.due)
+		if !r.WrongVersionSince.IsZero() {
+			q.noteUnfit(r)
+		}
 	default:
 		q.makeReady(r, now)
 	}
@@ -175,8 +178,8 @@ func (q *queue) take(now int64, c *backend.Claim) *record {
 	}
 }
 
-// leaveUnfit notes a task that waits since its payload did not decode.
-func (q *queue) leaveUnfit(r *record) {
+// noteUnfit notes a task that waits and whose payload did not decode.
+func (q *queue) noteUnfit(r *record) {
 	if len(q.unfit) > slack && len(q.unfit) == cap(q.unfit) {
 		q.unfit = slices.DeleteFunc(q.unfit, slot.stale)
 	}
