@@ -292,6 +292,21 @@ func (m *members) members(name string) map[string]contract.Member {
 	return all
 }
 
+// note keeps which members of a struct were on the wire, and so those of structs that it embeds.
+func (m *members) note(name string, members ...string) {
+	if m.sent[name] == nil {
+		m.sent[name] = map[string]bool{}
+	}
+	for _, member := range members {
+		m.sent[name][member] = true
+		for _, embedded := range m.contract.Types[name].Embeds {
+			if _, ok := m.members(embedded)[member]; ok {
+				m.note(strings.TrimPrefix(embedded, "*"), member)
+			}
+		}
+	}
+}
+
 // types returns the types of a struct's members.
 func (m *members) types(t ir.Type) map[string]ir.Type {
 	if t.Kind == ir.Pointer {
@@ -380,9 +395,7 @@ func (m *members) object(t ir.Type, sent json.RawMessage, path string) {
 		m.t.Errorf("%s, %s: %v: %s", path, name, err, sent)
 		return
 	}
-	if m.sent[name] == nil {
-		m.sent[name] = map[string]bool{}
-	}
+	m.note(name)
 	if strings.Count(path, ".")+strings.Count(path, "[]") <= 3 {
 		m.shallow[name] = true
 	}
@@ -400,7 +413,7 @@ func (m *members) object(t ir.Type, sent json.RawMessage, path string) {
 		default:
 			m.check(types[member], value, path+"."+member)
 		}
-		m.sent[name][member] = true
+		m.note(name, member)
 	}
 	for member, p := range promised {
 		if _, ok := object[member]; !ok && !p.Optional {
