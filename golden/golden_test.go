@@ -337,12 +337,17 @@ func isOutput(name string) bool {
 	return emit.IsOutput(name, nil)
 }
 
+// goEnv is the environment of the go command in a module of a test.
+func goEnv() []string {
+	return append(os.Environ(), "GOFLAGS=-mod=mod "+testkit.GoFlags(), "GOWORK=off")
+}
+
 // goCommand runs the go command and returns what it printed.
 func goCommand(t *testing.T, dir string, args ...string) []byte {
 	t.Helper()
 	cmd := exec.Command("go", args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod "+testkit.GoFlags(), "GOWORK=off")
+	cmd.Env = goEnv()
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

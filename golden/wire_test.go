@@ -55,8 +55,14 @@ func TestRandomTypesArriveAsTheyWereSent(t *testing.T) {
 // sendBatch generates for some types, sends values of those that are accepted, and returns how many there are.
 func sendBatch(t *testing.T, first, count int, codes map[diag.Code]int) (accepted int) {
 	t.Helper()
+	return send(t, acceptedTypes(t, module(t), drawWireTypes(first, count), nil, codes))
+}
+
+// send sends values of types, and returns of how many. It leaves out those on which the Go compiler itself fails, such as
+// (in Go 1.26) a struct with a field of a generic type that is instantiated with an alias for a map of that struct.
+func send(t *testing.T, sendable []drawn) int {
+	t.Helper()
 	dir := module(t)
-	sendable := acceptedTypes(t, dir, drawWireTypes(first, count), nil, codes)
 	writeWireProgram(t, dir, sendable)
 	plan, err := gen.Generate(t.Context(), dir, []string{"."}, gen.Options{})
 	if err != nil || len(plan.Diagnostics) > 0 {
@@ -72,7 +78,19 @@ func sendBatch(t *testing.T, first, count int, codes map[diag.Code]int) (accepte
 		}
 		testkit.Write(t, filepath.Join(dir, file+".go"), string(source))
 	}
-	goCommand(t, dir, "build", "-gcflags=-N -l", "-ldflags=-s -w", "-o", "wire", ".")
+	build := exec.CommandContext(t.Context(), "go", "build", "-gcflags=-N -l", "-ldflags=-s -w", "-o", "wire", ".")
+	build.Dir, build.Env = dir, goEnv()
+	switch out, err := build.CombinedOutput(); {
+	case err == nil:
+	case !bytes.Contains(out, []byte("internal compiler error")):
+		t.Fatalf("go build: %v\n%s", err, out)
+	case len(sendable) == 1:
+		t.Logf("the compiler fails on type %d:\n%s%s", sendable[0].index, sendable[0].decls, sendable[0].expr)
+		return 0
+	default:
+		half := len(sendable) / 2
+		return send(t, sendable[:half]) + send(t, sendable[half:])
+	}
 	cmd := exec.CommandContext(t.Context(), "./wire")
 	cmd.Dir = dir
 	var stdout, stderr bytes.Buffer
