@@ -179,7 +179,7 @@ func (s countedStore) Claim(ctx context.Context, c backend.Claim) ([]backend.Tas
 func (s countedStore) Settle(ctx context.Context, settles []backend.Settle) ([]backend.Settled, error) {
 	settled, err := s.Store.Settle(s.count(ctx, opSettle), settles)
 	for _, r := range settled {
-		if r == backend.SettleApplied {
+		if r == backend.SettledApplied {
 			s.calls.settled.Add(1)
 		}
 	}

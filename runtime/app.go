@@ -345,9 +345,14 @@ func (a *App) Instance() Instance { return a.instance }
 // ids that sort by time.
 func (a *App) NewID() string { return rand.Text() }
 
-// Power returns what the backend hands out beyond its ports, nil where that is nothing. The package of the backend knows
-// what it is: servers.Mongo(app) is how a program over the servers gets at its database.
-func (a *App) Power() any { return a.ports.Power }
+// Native returns the backend's own handle, or nil if the backend has none. Only the backend's package can use it: a program
+// that runs on servers gets its database by servers.Mongo(app).
+func (a *App) Native() any { return a.ports.Native }
+
+// Power returns the same as Native.
+//
+// Deprecated: use [App.Native].
+func (a *App) Power() any { return a.Native() }
 
 // awaitStart holds a request or the first claim back while Start is at work, so that a handler finds the services beside its
 // own and may use the App. It returns false if nothing must be handled.

@@ -271,7 +271,7 @@ func (a alarmedTransport) Listen(ctx context.Context, queue string, window int) 
 func (a alarmedListener) Next(ctx context.Context, _ int) ([]backend.Hint, error) {
 	select {
 	case id := <-a.alarms:
-		return []backend.Hint{{ID: id, Suspicion: true, Done: func() {}}}, nil
+		return []backend.Hint{{ID: id, Redelivered: true, Done: func() {}}}, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -304,7 +304,7 @@ func convict(t *testing.T, world *fault.World) backend.Store {
 	t.Helper()
 	store := must(world.Open(t.Context(), backend.Env{}))(t).Store
 	for name, count := range must(store.Owners(t.Context()))(t) {
-		must(store.Judge(t.Context(), name, count, 3))(t)
+		must(store.ExpireOwner(t.Context(), name, count, 3))(t)
 	}
 	return store
 }
@@ -326,11 +326,11 @@ func (u unwritableStore) Beat(ctx context.Context, owner string, count int64) er
 	return u.Store.Beat(ctx, owner, count)
 }
 
-func (u unwritableStore) Judge(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
+func (u unwritableStore) ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
 	if u.away.Load() {
 		return nil, errAway
 	}
-	return u.Store.Judge(ctx, owner, count, maxCrashes)
+	return u.Store.ExpireOwner(ctx, owner, count, maxCrashes)
 }
 
 // Whoever can't beat sees the others' counters stand still for the same reason.

@@ -77,11 +77,11 @@ func (d degradedCoordinator) Announce(ctx context.Context, kind, name string, fa
 	return d.Coordinator.Announce(ctx, kind, name, facts)
 }
 
-func (d degradedCoordinator) Broadcast(ctx context.Context, topic string, news json.RawMessage) error {
+func (d degradedCoordinator) Publish(ctx context.Context, topic string, news json.RawMessage) error {
 	if d.away.Load() {
 		return errAway
 	}
-	return d.Coordinator.Broadcast(ctx, topic, news)
+	return d.Coordinator.Publish(ctx, topic, news)
 }
 
 func (d degradedCoordinator) Subscribe(ctx context.Context, topic string, fn func(json.RawMessage)) error {
@@ -300,7 +300,7 @@ func (s suspiciousTransport) Listen(ctx context.Context, queue string, window in
 func (s suspiciousListener) Next(ctx context.Context, max int) ([]backend.Hint, error) {
 	hints, err := s.Listener.Next(ctx, max)
 	for i := range hints {
-		hints[i].Suspicion = true
+		hints[i].Redelivered = true
 	}
 	return hints, err
 }

@@ -284,7 +284,7 @@ func (e *engine) broadcast(topic string, ids []string) {
 			return
 		}
 		ctx, cancel := context.WithTimeout(e.ctx, opTimeout)
-		err = e.ports.Coordinator.Broadcast(ctx, topic, news)
+		err = e.ports.Coordinator.Publish(ctx, topic, news)
 		cancel()
 		if err != nil {
 			e.log.Debug("news not spread", "topic", topic, "error", err)

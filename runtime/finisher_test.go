@@ -46,7 +46,7 @@ type newsSize struct {
 	held        chan struct{}
 }
 
-func (c *newsSize) Broadcast(ctx context.Context, topic string, news json.RawMessage) error {
+func (c *newsSize) Publish(ctx context.Context, topic string, news json.RawMessage) error {
 	if n := int64(len(news)); n > c.most.Load() {
 		c.most.Store(n)
 	}
@@ -64,7 +64,7 @@ func (c *newsSize) Broadcast(ctx context.Context, topic string, news json.RawMes
 		}
 		c.ended.Add(int64(len(ids)))
 	}
-	return c.Coordinator.Broadcast(ctx, topic, news)
+	return c.Coordinator.Publish(ctx, topic, news)
 }
 
 // counting is the memory backend with these around it.

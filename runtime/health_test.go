@@ -35,7 +35,7 @@ func (l leaning) Open(ctx context.Context, env backend.Env) (*backend.Ports, err
 		return nil, err
 	}
 	ports.Store = unwritableStore{ports.Store, l.storeAway}
-	ports.MayBeAway = l.mayBeAway
+	ports.AllowUnavailable = l.mayBeAway
 	condition := func(name string, down *atomic.Bool, stops backend.Stopped) backend.Condition {
 		c := backend.Condition{Name: name, Up: !down.Load(), Mode: "without-" + name, Stops: []backend.Stopped{stops}}
 		if !c.Up {

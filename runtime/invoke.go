@@ -205,7 +205,7 @@ func repeatable(err error, o CallOptions) bool {
 	}
 	switch e.Outcome {
 	case OutcomeNotSent:
-		return !errors.Is(err, backend.ErrNoInstance) && !errors.Is(err, backend.ErrAway)
+		return !errors.Is(err, backend.ErrNoInstance) && !errors.Is(err, backend.ErrServerDown)
 	case OutcomeUnknown:
 		return o.Idempotent
 	}

@@ -120,8 +120,8 @@ func (s pipeStore) Owners(context.Context) (map[string]int64, error) { return ni
 
 func (s pipeStore) Refund(context.Context, string) error { return notHere("Refund") }
 
-func (s pipeStore) Judge(context.Context, string, int64, int) ([]Task, error) {
-	return nil, notHere("Judge")
+func (s pipeStore) ExpireOwner(context.Context, string, int64, int) ([]Task, error) {
+	return nil, notHere("ExpireOwner")
 }
 
 func (s pipeStore) Owned(context.Context, string) ([]backend.Owned, error) {
@@ -136,8 +136,8 @@ func (s pipeStore) MarkRetried(ctx context.Context, id, from, to string) (string
 	return opRetried.call(ctx, s.p, argsRetried{id, from, to})
 }
 
-func (s pipeStore) Loose(context.Context, time.Duration, int) ([]backend.Loose, error) {
-	return nil, notHere("Loose")
+func (s pipeStore) Unfinished(context.Context, time.Duration, int) ([]backend.Unfinished, error) {
+	return nil, notHere("Unfinished")
 }
 
 func (s pipeStore) Purge(context.Context, backend.Retention, int) (int, error) {
@@ -207,7 +207,7 @@ func (c pipeCoordinator) Present(ctx context.Context, kind string) (map[string]j
 	return opPresent.call(ctx, c.p, kind)
 }
 
-func (c pipeCoordinator) Broadcast(ctx context.Context, topic string, news json.RawMessage) error {
+func (c pipeCoordinator) Publish(ctx context.Context, topic string, news json.RawMessage) error {
 	_, err := opBroadcast.call(ctx, c.p, argsNews{Name: topic, Body: news})
 	return err
 }

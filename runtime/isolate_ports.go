@@ -181,7 +181,7 @@ func serves() map[string]serve {
 		return e.ports.Coordinator.Present(ctx, kind)
 	})
 	on(ops, opBroadcast, func(ctx context.Context, e *engine, a argsNews) (none, error) {
-		return none{}, e.ports.Coordinator.Broadcast(ctx, a.Name, a.Body)
+		return none{}, e.ports.Coordinator.Publish(ctx, a.Name, a.Body)
 	})
 	return ops
 }

@@ -14,7 +14,7 @@ func (p *pulse) look(ctx context.Context) {
 	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
 	var deaths <-chan struct{}
-	if w, ok := p.e.store.(backend.Witness); ok {
+	if w, ok := p.e.store.(backend.ProcessWatcher); ok {
 		deaths = w.Deaths()
 	}
 	var hurry <-chan time.Time
@@ -85,7 +85,7 @@ func (p *pulse) judge(ctx context.Context) (doubt bool) {
 			delete(p.watched, name)
 		}
 	}
-	_, sees := p.e.ports.Transport.(backend.Lookout)
+	_, sees := p.e.ports.Transport.(backend.ConnectionChecker)
 	var quiet []string
 	for name, count := range counts {
 		w, ok := p.watched[name]
@@ -113,7 +113,7 @@ func (p *pulse) judge(ctx context.Context) (doubt bool) {
 // absent returns which of the owners' instances have not been connected with the transport for absentFor, while their counters were
 // unchanged.
 func (p *pulse) absent(ctx context.Context, owners []string) []string {
-	l, ok := p.e.ports.Transport.(backend.Lookout)
+	l, ok := p.e.ports.Transport.(backend.ConnectionChecker)
 	if !ok || len(owners) == 0 {
 		return nil
 	}
@@ -147,7 +147,7 @@ func (p *pulse) absent(ctx context.Context, owners []string) []string {
 
 // dead asks a store that is a witness which of the others' processes have ended.
 func (p *pulse) dead(ctx context.Context, others map[string]int64) []string {
-	w, ok := p.e.store.(backend.Witness)
+	w, ok := p.e.store.(backend.ProcessWatcher)
 	if !ok || len(others) == 0 {
 		return nil
 	}
@@ -160,7 +160,7 @@ func (p *pulse) dead(ctx context.Context, others map[string]int64) []string {
 
 // convict ends an owner whose counter is still count, and sees to the tasks that it ran.
 func (p *pulse) convict(ctx context.Context, name string, count int64) {
-	freed, err := p.e.store.Judge(ctx, name, count, p.e.app.settings.maxCrashes)
+	freed, err := p.e.store.ExpireOwner(ctx, name, count, p.e.app.settings.maxCrashes)
 	if err != nil {
 		return // next second again
 	}

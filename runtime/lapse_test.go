@@ -50,7 +50,7 @@ func TestSettleWhoseReplyWasLostIsApplied(t *testing.T) {
 
 // Calls that get no reply are given up on and repeated: a process that goes on hanging would never run anything again.
 func TestCallThatNeverReturnsHoldsNothingUpForLong(t *testing.T) {
-	for _, op := range []string{"Claim", "Settle", "Beat", "Owned", "Owners", "Promote", "Loose", "Finish", "Hint", "Depth", "Announce", "Broadcast"} {
+	for _, op := range []string{"Claim", "Settle", "Beat", "Owned", "Owners", "Promote", "Unfinished", "Finish", "Hint", "Depth", "Announce", "Publish"} {
 		t.Run(op, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				b, q := process(t, fault.Around(memory.New(memory.HintIDs(4096))), fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) {

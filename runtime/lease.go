@@ -15,7 +15,7 @@ import (
 //
 //	evidence       declared dead after                            the owner has cancelled, since
 //	lease          the counter unchanged for the owner's lease    it cancels cancelAfter(lease) after its last accepted heartbeat
-//	absence        the counter unchanged for absentAfter, and     others may be unable to see it (backend.Lookout), and it cancels
+//	absence        the counter unchanged for absentAfter, and     others may be unable to see it (backend.ConnectionChecker), and it cancels
 //	               not connected for absentFor, both at once      unseenAfter after its last accepted heartbeat
 //	process lock   its process has ended                          its contexts ended with it
 //
@@ -93,7 +93,7 @@ func (p *pulse) span(d time.Duration) time.Duration {
 
 // visible is the transport's Visible. blind reports that the transport sees no instances, so that absence is no evidence.
 func (p *pulse) visible() (since time.Time, changed <-chan struct{}, blind bool) {
-	l, ok := p.e.ports.Transport.(backend.Lookout)
+	l, ok := p.e.ports.Transport.(backend.ConnectionChecker)
 	if !ok {
 		return time.Time{}, nil, true
 	}

@@ -60,7 +60,7 @@ const (
 
 func newPool(ctx context.Context, e *engine, w WorkerSpec) (*pool, error) {
 	p := &pool{
-		e: e, spec: w, byID: e.ports.Transport.Ids(), networks: backend.Networks(e.app.instance.IP),
+		e: e, spec: w, byID: e.ports.Transport.Ids(), networks: backend.AllowedBy(e.app.instance.IP),
 		running: map[claimed]*attempt{}, wake: make(chan struct{}, 1), spent: make(chan struct{}, 1), work: make(chan *attempt), idle: make(chan struct{}), look: true, looked: time.Now(),
 	}
 	p.spec.Max = max(w.Max, 1)
@@ -225,7 +225,7 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 	}
 	for _, h := range hints {
 		if first, twice := byID[h.ID]; twice { // one of them is enough
-			h.Suspicion = h.Suspicion || first.Suspicion
+			h.Redelivered = h.Redelivered || first.Redelivered
 			first.Done()
 		} else {
 			c.IDs = append(c.IDs, h.ID)
@@ -309,7 +309,7 @@ func (p *pool) missed(h backend.Hint) {
 		}
 	}
 	p.mu.Unlock()
-	if h.Suspicion {
+	if h.Redelivered {
 		p.e.pulse.alarm()
 	}
 	h.Done()

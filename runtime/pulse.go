@@ -106,7 +106,7 @@ func (p *pulse) cutOff() bool {
 // until a beat is accepted.
 func (p *pulse) begin(ctx context.Context) error {
 	err := p.e.ask(ctx, p.beat)
-	if err != nil && p.e.ports.MayBeAway && ctx.Err() == nil && away(err) {
+	if err != nil && p.e.ports.AllowUnavailable && ctx.Err() == nil && away(err) {
 		p.heard(err)
 		return nil
 	}
@@ -164,7 +164,7 @@ func (p *pulse) finish(ctx context.Context) {
 	var freed []Task
 	err = p.e.repeat(ctx, func(ctx context.Context) (err error) {
 		if err = p.e.store.Beat(ctx, name, count); err == nil {
-			freed, err = p.e.store.Judge(ctx, name, count, p.e.app.settings.maxCrashes)
+			freed, err = p.e.store.ExpireOwner(ctx, name, count, p.e.app.settings.maxCrashes)
 		}
 		return err
 	})

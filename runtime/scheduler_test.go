@@ -124,7 +124,7 @@ func TestJobOfWhichThereWasNoNewsIsFired(t *testing.T) {
 		must(0, q.Schedule(t.Context(), "other", "@yearly", 1))(t)
 		followLeader(t, leader, fault.New(world, 2, fault.Plan{}), af.Lease(3*time.Second))
 		time.Sleep(10 * time.Second)
-		dies.Fail("Broadcast", 1000, fault.Refused)
+		dies.Fail("Publish", 1000, fault.Refused)
 		from := time.Now()
 		must(0, q.Schedule(t.Context(), "j", "@every 1s", 1, af.Missed(af.MissedSkip)))(t)
 		dies.Crash()

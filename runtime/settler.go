@@ -250,16 +250,16 @@ func (s *settler) applied(ctx context.Context, batch []settlement, settled []bac
 	queues := map[string]bool{}
 	for i, b := range batch {
 		switch settled[i] {
-		case backend.SettleStopping:
+		case backend.SettledStopping:
 			b.To, b.Result, b.Error, b.Delay = backend.StatusStopped, nil, taskError(ErrTaskStopped), 0
 			s.add(b)
 			continue
-		case backend.SettleLost:
+		case backend.SettledLost:
 			s.e.lost.Add(1)
 			s.e.log.Warn("the claim was lost; what this attempt did is void", "task", b.ID, "fence", b.Fence)
 		default:
 			if b.To.Final() {
-				ended = append(ended, ending{id: b.ID, to: b.To, source: b.a.task.Source, policy: b.a.task.OnFailure, family: settled[i] == backend.SettleFamily})
+				ended = append(ended, ending{id: b.ID, to: b.To, source: b.a.task.Source, policy: b.a.task.OnFailure, family: settled[i] == backend.SettledWithSubtasks})
 			} else {
 				queues[b.a.task.Queue] = true
 			}

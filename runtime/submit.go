@@ -199,7 +199,7 @@ func (e *engine) ask(ctx context.Context, op func(context.Context) error) error 
 		}
 		coded := asCoded(err)
 		unknown = unknown || coded.Outcome == OutcomeUnknown
-		again := coded.Code == ErrUnavailable && try < maxRetries && !errors.Is(err, backend.ErrAway) && !e.pulse.cutOff()
+		again := coded.Code == ErrUnavailable && try < maxRetries && !errors.Is(err, backend.ErrServerDown) && !e.pulse.cutOff()
 		if unknown && (coded.Code == ErrUnavailable || coded.Code == ErrDeadlineExceeded) {
 			again = bounded || time.Since(begun) < unboundedAsk
 		}

@@ -28,28 +28,28 @@ func (e *engine) sweep(ctx context.Context) {
 	}
 }
 
-// tieUp deals with loose ends.
+// tieUp deals with unfinished work.
 func (e *engine) tieUp(ctx context.Context) {
-	var loose []backend.Loose
+	var unfinished []backend.Unfinished
 	err := e.repeat(ctx, func(ctx context.Context) (err error) {
-		loose, err = e.store.Loose(ctx, looseAge, looseMax)
+		unfinished, err = e.store.Unfinished(ctx, looseAge, looseMax)
 		return err
 	})
-	e.leave("look for loose ends", "", err)
-	for _, l := range loose {
+	e.leave("look for unfinished work", "", err)
+	for _, l := range unfinished {
 		switch l.What {
-		case backend.LooseBatch:
+		case backend.UnfinishedBatch:
 			err := e.repeat(ctx, func(ctx context.Context) error { return e.store.Discard(ctx, l.Source, l.Batch) })
 			e.leave("discard a batch", l.Source, err)
-		case backend.LooseGate:
+		case backend.UnfinishedGate:
 			e.follow(ctx, l.Source, followUp{open: true})
-		case backend.LooseSet:
+		case backend.UnfinishedSet:
 			e.finish(ctx, l.Source)
-		case backend.LooseFamily:
+		case backend.UnfinishedSubtasks:
 			e.finisher.add(l.Source, followUp{stop: "its source or a sibling has failed"})
-		case backend.LooseClaims:
+		case backend.UnfinishedClaims:
 			e.reclaim(ctx, l.Owner, l.Count)
-		case backend.LooseLate:
+		case backend.UnfinishedOverdue:
 			e.expire(ctx, l.Queue)
 		}
 	}
@@ -59,7 +59,7 @@ func (e *engine) tieUp(ctx context.Context) {
 func (e *engine) reclaim(ctx context.Context, owner string, count int64) {
 	var freed []Task
 	err := e.repeat(ctx, func(ctx context.Context) (err error) {
-		freed, err = e.store.Judge(ctx, owner, count, e.app.settings.maxCrashes)
+		freed, err = e.store.ExpireOwner(ctx, owner, count, e.app.settings.maxCrashes)
 		return err
 	})
 	e.leave("free late claims", owner, err)

@@ -155,7 +155,7 @@ func (v *versions) versioned(facts json.RawMessage) versioned {
 		}
 	}
 	if len(one.others) > 0 {
-		one.networks = backend.Networks(a.IP)
+		one.networks = backend.AllowedBy(a.IP)
 	}
 	return one
 }

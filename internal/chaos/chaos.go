@@ -21,7 +21,7 @@
 //
 // [Main] runs scenarios that seeds make: what happens at which moment is not seeded, so the log is what tells. [Begin] gives
 // a test a fleet of its own, for what must happen at a certain step: it is driven by the methods in drive.go and judged by
-// [Fleet.Judge].
+// [Fleet.Check].
 package chaos
 
 import (

@@ -27,9 +27,8 @@ func Begin(t *testing.T, s Scenario, world World) *Fleet {
 	return f
 }
 
-// Judge waits until all that was submitted has come to its end, ends the processes, and fails the test where the log shows
-// that a promise was broken.
-func (f *Fleet) Judge() {
+// Check waits until every submitted task has ended, ends the processes, and fails the test if the log shows a broken promise.
+func (f *Fleet) Check() {
 	f.t.Helper()
 	var all tally
 	f.becalm()
@@ -63,7 +62,7 @@ func (f *Fleet) While(what string, d time.Duration, do func()) {
 	time.Sleep(time.Until(begun.Add(d)))
 }
 
-// Go does something in the background; Judge waits for it.
+// Go does something in the background; Check waits for it.
 func (f *Fleet) Go(do func()) { f.busy.Go(do) }
 
 // Submit makes the process in a place submit, and returns the ids; a code where it answers with an error, and

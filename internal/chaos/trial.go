@@ -170,15 +170,15 @@ func (t *trial) claims() {
 			if convicted[e.Owner] && !t.void(i) {
 				t.fail("owner", id, "%s was claimed by %s, which had been declared dead", id, e.Owner)
 			}
-		case "Settle", "Judge":
+		case "Settle", "ExpireOwner":
 			running[owner+c.After.Queue]--
 			if e.Op == "Settle" && !strings.HasPrefix(owner, e.Instance) {
 				t.fail("I2", id, "%s was settled by %s, and its claim was %s's", id, e.Instance, owner)
 			}
-			if e.Op == "Judge" && t.fleet.Kind == Rolling && c.After.Crashes > c.Before.Crashes && !t.couldNot(owner) {
+			if e.Op == "ExpireOwner" && t.fleet.Kind == Rolling && c.After.Crashes > c.Before.Crashes && !t.couldNot(owner) {
 				t.fail("rolling", id, "%s was charged a crash for %s", id, owner)
 			}
-			if e.Op == "Judge" && !convicted[owner] {
+			if e.Op == "ExpireOwner" && !convicted[owner] {
 				t.fail("conviction", id, "%s was taken from %s, which was not convicted", id, owner)
 			}
 		}
@@ -237,7 +237,7 @@ func (t *trial) handlers() {
 func (t *trial) convictions() {
 	lost := map[string]bool{}
 	for i := range t.Log.Entries {
-		if e := &t.Log.Entries[i]; e.Op == "Judge" && len(e.Changes) > 0 {
+		if e := &t.Log.Entries[i]; e.Op == "ExpireOwner" && len(e.Changes) > 0 {
 			lost[t.Owners[e]] = true
 		}
 	}
@@ -289,7 +289,7 @@ func (t *trial) crashes() {
 		}
 		c := e.Changes[0].After
 		switch p := t.process(t.Owners[e]); {
-		case e.Op == "Judge" && p != nil && p.killed && !c.Status.Final():
+		case e.Op == "ExpireOwner" && p != nil && p.killed && !c.Status.Final():
 			open[c.ID] = crash{
 				id: c.ID, queue: c.Queue, killed: p.leaves, wait: max(c.RunAt.Sub(t.fleet.begun.Add(e.At)), 0), others: len(open) > 0,
 			}
@@ -359,7 +359,7 @@ func (t *trial) freeIn(p *process, c crash, to time.Time) bool {
 		case len(e.Changes) == 0 || e.Changes[0].After.Queue != c.queue:
 		case e.Op == "Claim" && t.process(e.Owner) == p:
 			n++
-		case (e.Op == "Settle" || e.Op == "Judge") && t.process(t.Owners[e]) == p:
+		case (e.Op == "Settle" || e.Op == "ExpireOwner") && t.process(t.Owners[e]) == p:
 			n--
 		}
 	}

@@ -217,7 +217,7 @@ func (w *world) settle(t backend.Task, to backend.Status) {
 	s := backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: w.next("nonce"), To: to}
 	came, err := w.Store.Settle(w.ctx(), []backend.Settle{s})
 	w.must(err)
-	if len(came) != 1 || came[0] != backend.SettleApplied && came[0] != backend.SettleFamily {
+	if len(came) != 1 || came[0] != backend.SettledApplied && came[0] != backend.SettledWithSubtasks {
 		w.Errorf("settling %s as %s with fence %d: %v", s.ID, s.To, s.Fence, came)
 	}
 }

@@ -77,7 +77,7 @@ func (w *world) subscribe(ctx context.Context, topic string, fn func(news string
 		})
 	}()
 	w.eventually("the first news", func() bool {
-		w.must(w.Coordinator.Broadcast(w.ctx(), topic, json.RawMessage(`"probe"`)))
+		w.must(w.Coordinator.Publish(w.ctx(), topic, json.RawMessage(`"probe"`)))
 		select {
 		case <-first:
 			return true
@@ -104,7 +104,7 @@ func newsReach(w *world) {
 	w.subscribe(w.ctx(), "t", collect("b"))
 	w.subscribe(w.ctx(), "u", collect("c"))
 	for i := range 5 {
-		w.must(w.Coordinator.Broadcast(w.ctx(), "t", json.RawMessage(fmt.Sprint(i))))
+		w.must(w.Coordinator.Publish(w.ctx(), "t", json.RawMessage(fmt.Sprint(i))))
 	}
 	w.eventually("the news", func() bool {
 		mu.Lock()
@@ -130,7 +130,7 @@ func newsEnd(w *world) {
 	})
 	cancel()
 	<-over
-	w.must(w.Coordinator.Broadcast(w.ctx(), "t", json.RawMessage(`1`)))
+	w.must(w.Coordinator.Publish(w.ctx(), "t", json.RawMessage(`1`)))
 	w.o.Sleep(w.o.Tick)
 	mu.Lock()
 	defer mu.Unlock()
@@ -149,7 +149,7 @@ func newsGap(w *world) {
 	})
 	const n = 5000
 	for i := range n {
-		w.must(w.Coordinator.Broadcast(w.ctx(), "t", json.RawMessage(fmt.Sprint(i))))
+		w.must(w.Coordinator.Publish(w.ctx(), "t", json.RawMessage(fmt.Sprint(i))))
 	}
 	close(release)
 	last := fmt.Sprint(n - 1)

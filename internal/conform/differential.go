@@ -107,7 +107,7 @@ func (m *machine) both(f func(s backend.Store) any) {
 	}
 	opts := []cmp.Option{
 		cmpopts.EquateEmpty(),
-		cmpopts.SortSlices(func(a, b backend.Loose) bool { return fmt.Sprint(a) < fmt.Sprint(b) }),
+		cmpopts.SortSlices(func(a, b backend.Unfinished) bool { return fmt.Sprint(a) < fmt.Sprint(b) }),
 		cmpopts.SortSlices(func(a, b backend.Owned) bool { return a.ID < b.ID }),
 	}
 	if !m.o.Virtual {
@@ -264,7 +264,7 @@ func (m *machine) claim(c backend.Claim, exact bool) {
 // skip picks the versions to which a claim leaves tasks: mostly none.
 func (op operation) skip() []backend.Version {
 	return pick(op.B+op.C, nil, nil, nil, []backend.Version{{Fingerprint: "f1"}},
-		[]backend.Version{{Fingerprint: "f2", Networks: backend.Networks("10.1.2.3")}, {Fingerprint: "f1", Networks: backend.Networks("10.1.2.3")}})
+		[]backend.Version{{Fingerprint: "f2", Networks: backend.AllowedBy("10.1.2.3")}, {Fingerprint: "f1", Networks: backend.AllowedBy("10.1.2.3")}})
 }
 
 func doMarkRetried(m *machine, op operation) {
@@ -280,7 +280,7 @@ func doClaim(m *machine, op operation) {
 	m.claim(backend.Claim{
 		// A nonce is one claim's: another queue's has another.
 		Queue: queue, Owner: fmt.Sprint("o", op.B%5), Nonce: pick(op.C, "", "", "", "n"+queue), Max: pick(op.D, 1, 2, 3, 10, 0),
-		FanIn: op.A < 9, Networks: pick(op.B, nil, backend.Networks("10.1.2.3")), Fingerprint: pick(op.D, "", "f1", "f2"), Skip: op.skip(),
+		FanIn: op.A < 9, Networks: pick(op.B, nil, backend.AllowedBy("10.1.2.3")), Fingerprint: pick(op.D, "", "f1", "f2"), Skip: op.skip(),
 		Suspects: pick(op.C, 1, 0), MaxCrashes: op.A % 3,
 	}, op.C%4 != 3 && m.o.Overtake == 0)
 }
@@ -343,7 +343,7 @@ func doJudge(m *machine, op operation) {
 		return // how long suspects wait depends on the clock
 	}
 	m.both(func(s backend.Store) any {
-		tasks, err := s.Judge(context.Background(), name, counts[name]+int64(op.B/10), 1+op.C%3)
+		tasks, err := s.ExpireOwner(context.Background(), name, counts[name]+int64(op.B/10), 1+op.C%3)
 		return outcome(err, byID(tasks))
 	})
 }
@@ -377,7 +377,7 @@ func doLook(m *machine, op operation) {
 		if m.o.Virtual {
 			age = pick(op.B, 0, time.Millisecond, 5*time.Second)
 		}
-		loose, err3 := s.Loose(ctx, age, 100)
+		unfinished, err3 := s.Unfinished(ctx, age, 100)
 		var tasks []backend.Task
 		q := backend.TaskQuery{
 			Queue: pick(op.C, "", "q", "p"), Source: pick(op.D, "", "", "t0"), Limit: 1000,
@@ -385,7 +385,7 @@ func doLook(m *machine, op operation) {
 		}
 		p, err4 := s.List(ctx, q)
 		tasks = byID(p.Tasks)
-		return []any{owners, owned, loose, tasks, p.Total, err == nil, err2 == nil, err3 == nil, err4 == nil}
+		return []any{owners, owned, unfinished, tasks, p.Total, err == nil, err2 == nil, err3 == nil, err4 == nil}
 	})
 }
 

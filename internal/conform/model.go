@@ -222,15 +222,15 @@ func (m *model) settle(s backend.Settle) backend.Settled {
 	t := m.find(s.ID)
 	switch {
 	case t == nil || t.Fence != s.Fence:
-		return backend.SettleLost
+		return backend.SettledLost
 	case t.Status != backend.StatusRunning && t.settled == s.Nonce+".":
 		return m.applied(t)
 	case t.Status != backend.StatusRunning:
-		return backend.SettleLost
+		return backend.SettledLost
 	case t.stopping && s.To != backend.StatusStopped:
-		return backend.SettleStopping
+		return backend.SettledStopping
 	case !t.stopping && s.To == backend.StatusStopped:
-		return backend.SettleLost
+		return backend.SettledLost
 	}
 	t.settled = s.Nonce + "."
 	if s.Clear {
@@ -273,9 +273,9 @@ func (m *model) settle(s backend.Settle) backend.Settled {
 
 func (m *model) applied(t *modelTask) backend.Settled {
 	if len(m.set(t.ID).batches) > 0 {
-		return backend.SettleFamily
+		return backend.SettledWithSubtasks
 	}
-	return backend.SettleApplied
+	return backend.SettledApplied
 }
 
 func (m *model) MarkRetried(_ context.Context, id, from, to string) (string, error) {

@@ -40,7 +40,7 @@ func (m *model) Owners(context.Context) (map[string]int64, error) {
 	return out, nil
 }
 
-func (m *model) Judge(_ context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
+func (m *model) ExpireOwner(_ context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
 	o := m.owners[owner]
 	if o == nil || o.count != count {
 		return nil, nil

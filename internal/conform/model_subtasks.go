@@ -134,12 +134,12 @@ func (m *model) Finish(_ context.Context, source string) (bool, string, error) {
 	return true, "", nil
 }
 
-func (m *model) Loose(_ context.Context, age time.Duration, _ int) ([]backend.Loose, error) {
-	var out []backend.Loose
-	add := func(what backend.LooseEnd, source, batch string, since time.Time) {
-		l := backend.Loose{What: what, Source: source, Batch: batch}
+func (m *model) Unfinished(_ context.Context, age time.Duration, _ int) ([]backend.Unfinished, error) {
+	var out []backend.Unfinished
+	add := func(what backend.UnfinishedKind, source, batch string, since time.Time) {
+		l := backend.Unfinished{What: what, Source: source, Batch: batch}
 		least := age
-		if what == backend.LooseBatch {
+		if what == backend.UnfinishedBatch {
 			least *= backend.BatchAges
 		}
 		if time.Since(since) >= least && !slices.Contains(out, l) {
@@ -152,7 +152,7 @@ func (m *model) Loose(_ context.Context, age time.Duration, _ int) ([]backend.Lo
 			for _, h := range m.held(t.Source, t.Batch) {
 				since = latest(since, h.inserted)
 			}
-			add(backend.LooseBatch, t.Source, t.Batch, since)
+			add(backend.UnfinishedBatch, t.Source, t.Batch, since)
 		}
 	}
 	late := map[string]time.Time{}
@@ -163,7 +163,7 @@ func (m *model) Loose(_ context.Context, age time.Duration, _ int) ([]backend.Lo
 	}
 	for queue, since := range late {
 		if time.Since(since) >= age {
-			out = append(out, backend.Loose{What: backend.LooseLate, Queue: queue})
+			out = append(out, backend.Unfinished{What: backend.UnfinishedOverdue, Queue: queue})
 		}
 	}
 	for id, set := range m.sets {
@@ -175,17 +175,17 @@ func (m *model) Loose(_ context.Context, age time.Duration, _ int) ([]backend.Lo
 		for _, t := range m.committed(id) {
 			quiet = latest(quiet, latest(t.ended, t.sinceCommit))
 			if t.closed && src.Status == backend.StatusSuccess {
-				add(backend.LooseGate, id, "", ended)
+				add(backend.UnfinishedGate, id, "", ended)
 			}
 			if t.Status == backend.StatusFailed && t.OnFailure == backend.FailFast && m.unasked(id) {
-				add(backend.LooseFamily, id, "", latest(t.ended, t.sinceCommit))
+				add(backend.UnfinishedSubtasks, id, "", latest(t.ended, t.sinceCommit))
 			}
 		}
 		if src.Status.Final() && set.finished.IsZero() && len(m.live(id)) == 0 {
-			add(backend.LooseSet, id, "", quiet)
+			add(backend.UnfinishedSet, id, "", quiet)
 		}
 		if (src.Status == backend.StatusFailed || src.Status == backend.StatusStopped) && m.unasked(id) {
-			add(backend.LooseFamily, id, "", ended)
+			add(backend.UnfinishedSubtasks, id, "", ended)
 		}
 	}
 	return out, nil

@@ -43,7 +43,7 @@ func allow(list ...string) func(*backend.NewTask) {
 func (w *world) claimAt(ip string, max int, only ...string) []string {
 	w.Helper()
 	tasks, next, err := w.Store.Claim(w.ctx(), backend.Claim{
-		Queue: "q", Owner: "o", Nonce: w.next("nonce"), Max: max, IDs: only, Networks: backend.Networks(ip),
+		Queue: "q", Owner: "o", Nonce: w.next("nonce"), Max: max, IDs: only, Networks: backend.AllowedBy(ip),
 	})
 	w.must(err)
 	if next != 0 {

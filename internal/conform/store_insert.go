@@ -82,7 +82,7 @@ func insertTwice(w *world) {
 	w.must(w.Store.Progress(w.ctx(), "same", t.Fence, json.RawMessage(`1`)))
 	w.wantSettled(backend.Settle{
 		ID: "same", Fence: t.Fence, Nonce: "n", To: backend.StatusSuccess, Result: json.RawMessage(`2`), Log: []string{"line"},
-	}, backend.SettleApplied)
+	}, backend.SettledApplied)
 	there = w.get("same")
 	w.same("its result", there.Result, json.RawMessage(`2`))
 	w.same("after its end", w.insert(w.task(id("same")))[0], there.Head())
@@ -96,7 +96,7 @@ func insertUnique(w *world) {
 	}
 	t := w.take(holder, "owner")
 	w.same("running is live", w.add(unique("k")), holder)
-	w.wantSettled(backend.Settle{ID: holder, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying}, backend.SettleApplied)
+	w.wantSettled(backend.Settle{ID: holder, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying}, backend.SettledApplied)
 	w.same("retrying is live", w.add(unique("k")), holder)
 	w.done(holder, backend.StatusFailed)
 	second := w.add(unique("k"))
@@ -152,26 +152,26 @@ func endedContext(w *world) {
 	cancel()
 	s := w.Store
 	calls := map[string]func() error{
-		"Insert":   func() error { _, err := s.Insert(ctx, []backend.NewTask{w.task()}); return err },
-		"Claim":    func() error { _, _, err := s.Claim(ctx, backend.Claim{Queue: "q", Owner: "o", Max: 1}); return err },
-		"Settle":   func() error { _, err := s.Settle(ctx, []backend.Settle{{To: backend.StatusFailed}}); return err },
-		"Progress": func() error { return s.Progress(ctx, "x", 1, nil) },
-		"Beat":     func() error { return s.Beat(ctx, "o", 1) },
-		"Owners":   func() error { _, err := s.Owners(ctx); return err },
-		"Refund":   func() error { return s.Refund(ctx, "o") },
-		"Judge":    func() error { _, err := s.Judge(ctx, "o", 1, 1); return err },
-		"Owned":    func() error { _, err := s.Owned(ctx, "o"); return err },
-		"Promote":  func() error { _, _, _, err := s.Promote(ctx, "q", 1); return err },
-		"Spawn":    func() error { return s.Spawn(ctx, backend.Spawn{Source: "x"}) },
-		"Discard":  func() error { return s.Discard(ctx, "x", "b") },
-		"Open":     func() error { _, err := s.Open(ctx, "x"); return err },
-		"Finish":   func() error { _, _, err := s.Finish(ctx, "x"); return err },
-		"Stop":     func() error { _, err := s.Stop(ctx, backend.Stop{ID: "x"}); return err },
-		"Loose":    func() error { _, err := s.Loose(ctx, 0, 1); return err },
-		"Now":      func() error { _, err := s.Now(ctx); return err },
-		"Get":      func() error { _, err := s.Get(ctx, "x"); return err },
-		"List":     func() error { _, err := s.List(ctx, backend.TaskQuery{}); return err },
-		"Purge":    func() error { _, err := s.Purge(ctx, backend.Retention{Max: 1}, 1); return err },
+		"Insert":      func() error { _, err := s.Insert(ctx, []backend.NewTask{w.task()}); return err },
+		"Claim":       func() error { _, _, err := s.Claim(ctx, backend.Claim{Queue: "q", Owner: "o", Max: 1}); return err },
+		"Settle":      func() error { _, err := s.Settle(ctx, []backend.Settle{{To: backend.StatusFailed}}); return err },
+		"Progress":    func() error { return s.Progress(ctx, "x", 1, nil) },
+		"Beat":        func() error { return s.Beat(ctx, "o", 1) },
+		"Owners":      func() error { _, err := s.Owners(ctx); return err },
+		"Refund":      func() error { return s.Refund(ctx, "o") },
+		"ExpireOwner": func() error { _, err := s.ExpireOwner(ctx, "o", 1, 1); return err },
+		"Owned":       func() error { _, err := s.Owned(ctx, "o"); return err },
+		"Promote":     func() error { _, _, _, err := s.Promote(ctx, "q", 1); return err },
+		"Spawn":       func() error { return s.Spawn(ctx, backend.Spawn{Source: "x"}) },
+		"Discard":     func() error { return s.Discard(ctx, "x", "b") },
+		"Open":        func() error { _, err := s.Open(ctx, "x"); return err },
+		"Finish":      func() error { _, _, err := s.Finish(ctx, "x"); return err },
+		"Stop":        func() error { _, err := s.Stop(ctx, backend.Stop{ID: "x"}); return err },
+		"Unfinished":  func() error { _, err := s.Unfinished(ctx, 0, 1); return err },
+		"Now":         func() error { _, err := s.Now(ctx); return err },
+		"Get":         func() error { _, err := s.Get(ctx, "x"); return err },
+		"List":        func() error { _, err := s.List(ctx, backend.TaskQuery{}); return err },
+		"Purge":       func() error { _, err := s.Purge(ctx, backend.Retention{Max: 1}, 1); return err },
 	}
 	for name, call := range calls {
 		if err := call(); backend.CodeOf(err) != backend.ErrCanceled {

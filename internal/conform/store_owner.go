@@ -23,7 +23,7 @@ var ownerBehaviours = []behaviour{
 
 func (w *world) judge(owner string, count int64, maxCrashes int) []backend.Task {
 	w.Helper()
-	tasks, err := w.Store.Judge(w.ctx(), owner, count, maxCrashes)
+	tasks, err := w.Store.ExpireOwner(w.ctx(), owner, count, maxCrashes)
 	w.must(err)
 	return tasks
 }
@@ -71,7 +71,7 @@ func conviction(w *world) {
 	w.wantCode(w.Store.Beat(w.ctx(), "o", 6), backend.ErrAborted)
 	_, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: "q", Owner: "o", Nonce: w.next("n"), Max: 1})
 	w.wantCode(err, backend.ErrAborted)
-	w.wantSettled(backend.Settle{ID: lost.ID, Fence: lost.Fence, Nonce: "n", To: backend.StatusSuccess}, backend.SettleLost)
+	w.wantSettled(backend.Settle{ID: lost.ID, Fence: lost.Fence, Nonce: "n", To: backend.StatusSuccess}, backend.SettledLost)
 	w.wantCode(w.Store.Progress(w.ctx(), lost.ID, lost.Fence, []byte(`1`)), backend.ErrAborted)
 	w.same("after all that", w.get(lost.ID), want)
 	w.due(lost.ID)
@@ -120,11 +120,11 @@ func beatAgainstJudge(w *world) {
 func crashes(w *world) {
 	id := w.add()
 	t := w.take(id, "first")
-	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying}, backend.SettleApplied)
+	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying}, backend.SettledApplied)
 	w.must(w.Store.Beat(w.ctx(), "second", 1))
 	t = w.take(id, "second")
 	w.judge("second", 1, 3)
-	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying}, backend.SettleLost)
+	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying}, backend.SettledLost)
 	got := w.get(id)
 	if got.Attempt != 1 || got.Crashes != 0 || got.Fence != 2 || got.Status != backend.StatusWaiting {
 		w.Errorf("attempt %d, crashes %d, fence %d, %s", got.Attempt, got.Crashes, got.Fence, got.Status)

@@ -34,7 +34,7 @@ func settleWrites(w *world) {
 		before = w.take(w.add(), "o")
 		w.wantSettled(backend.Settle{
 			ID: before.ID, Fence: before.Fence, Nonce: "n", To: to, Result: result, Error: err, Delay: delay,
-		}, backend.SettleApplied)
+		}, backend.SettledApplied)
 		return before, w.get(before.ID)
 	}
 	before, after := end(backend.StatusSuccess, nil, 0)
@@ -68,13 +68,13 @@ func settleClearsError(w *world) {
 	failure := &backend.TaskError{Code: backend.ErrInternal, Message: "broken"}
 	id := w.add()
 	t := w.take(id, "o")
-	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying, Error: failure}, backend.SettleApplied)
+	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying, Error: failure}, backend.SettledApplied)
 	t = w.take(id, "o")
 	w.same("the error while it runs again", t.Error, failure)
-	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusWaiting}, backend.SettleApplied)
+	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusWaiting}, backend.SettledApplied)
 	w.same("the error of a snoozed task", w.get(id).Error, failure)
 	t = w.take(id, "o")
-	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusSuccess}, backend.SettleApplied)
+	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusSuccess}, backend.SettledApplied)
 	w.same("the error after success", w.get(id).Error, (*backend.TaskError)(nil))
 	page, err := w.Store.List(w.ctx(), backend.TaskQuery{Queue: "q", Statuses: []backend.Status{backend.StatusSuccess}})
 	w.must(err)
@@ -85,11 +85,11 @@ func settleClearsError(w *world) {
 func settleLog(w *world) {
 	t := w.take(w.add(), "o")
 	for i, log := range [][]string{nil, {"one", "two words"}, nil, {"three"}, nil} {
-		w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying, Log: log}, backend.SettleApplied)
+		w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying, Log: log}, backend.SettledApplied)
 		w.same("the log", w.get(t.ID).Log, [][]string{nil, {"one", "two words"}, {"one", "two words"}, {"three"}, {"three"}}[i])
 		t = w.take(t.ID, "o")
 	}
-	w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusSuccess, Log: []string{"four"}}, backend.SettleApplied)
+	w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusSuccess, Log: []string{"four"}}, backend.SettledApplied)
 	w.same("the log", w.get(t.ID).Log, []string{"four"})
 }
 
@@ -103,23 +103,23 @@ func settleRepeated(w *world) {
 			w.must(err)
 		}
 		s := backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: to, Result: json.RawMessage(`1`)}
-		w.wantSettled(s, backend.SettleApplied)
+		w.wantSettled(s, backend.SettledApplied)
 		after := w.get(t.ID)
-		w.wantSettled(s, backend.SettleApplied)
+		w.wantSettled(s, backend.SettledApplied)
 		w.same(string(to)+", repeated", w.get(t.ID), after)
 		if !to.Final() {
 			again := w.take(t.ID, "o")
-			w.wantSettled(s, backend.SettleLost)
+			w.wantSettled(s, backend.SettledLost)
 			w.same("claimed again", w.get(t.ID), again)
 		}
 	}
 	// A repeat is applied also after somebody else has moved the task without a claim.
 	t := w.take(w.add(), "o")
 	s := backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying}
-	w.wantSettled(s, backend.SettleApplied)
+	w.wantSettled(s, backend.SettledApplied)
 	_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: t.ID})
 	w.must(err)
-	w.wantSettled(s, backend.SettleApplied)
+	w.wantSettled(s, backend.SettledApplied)
 	w.wantStatus(backend.StatusStopped, t.ID)
 }
 
@@ -128,13 +128,13 @@ func settleStale(w *world) {
 	first := w.take(id, "o")
 	w.settle(first, backend.StatusRetrying)
 	second := w.take(id, "o")
-	w.wantSettled(backend.Settle{ID: id, Fence: first.Fence, Nonce: "n", To: backend.StatusSuccess}, backend.SettleLost)
+	w.wantSettled(backend.Settle{ID: id, Fence: first.Fence, Nonce: "n", To: backend.StatusSuccess}, backend.SettledLost)
 	w.same("an old fence", w.get(id), second)
-	w.wantSettled(backend.Settle{ID: id, Fence: second.Fence, Nonce: "mine", To: backend.StatusSuccess}, backend.SettleApplied)
+	w.wantSettled(backend.Settle{ID: id, Fence: second.Fence, Nonce: "mine", To: backend.StatusSuccess}, backend.SettledApplied)
 	done := w.get(id)
-	w.wantSettled(backend.Settle{ID: id, Fence: second.Fence, Nonce: "other", To: backend.StatusFailed}, backend.SettleLost)
+	w.wantSettled(backend.Settle{ID: id, Fence: second.Fence, Nonce: "other", To: backend.StatusFailed}, backend.SettledLost)
 	w.same("another nonce", w.get(id), done)
-	w.wantSettled(backend.Settle{ID: "nobody", Fence: 1, Nonce: "n", To: backend.StatusFailed}, backend.SettleLost)
+	w.wantSettled(backend.Settle{ID: "nobody", Fence: 1, Nonce: "n", To: backend.StatusFailed}, backend.SettledLost)
 }
 
 func settleAtOnce(w *world) {
@@ -145,13 +145,13 @@ func settleAtOnce(w *world) {
 			came, err := w.Store.Settle(w.ctx(), []backend.Settle{{ID: t.ID, Fence: t.Fence, Nonce: w.next("n"), To: to}})
 			if err != nil {
 				w.Error(err)
-				return backend.SettleLost
+				return backend.SettledLost
 			}
 			return came[0]
 		})
 		applied := 0
 		for _, c := range got {
-			if c == backend.SettleApplied {
+			if c == backend.SettledApplied {
 				applied++
 			}
 		}
@@ -167,10 +167,10 @@ func settleStopping(w *world) {
 	for _, to := range []backend.Status{
 		backend.StatusSuccess, backend.StatusFailed, backend.StatusRetrying, backend.StatusWaiting,
 	} {
-		w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: to, Result: json.RawMessage(`1`)}, backend.SettleStopping)
+		w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: to, Result: json.RawMessage(`1`)}, backend.SettledStopping)
 	}
 	w.same("the task", w.get(t.ID), t)
-	w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusStopped, Result: json.RawMessage(`1`)}, backend.SettleApplied)
+	w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusStopped, Result: json.RawMessage(`1`)}, backend.SettledApplied)
 	want := t
 	want.Status, want.Ended = backend.StatusStopped, w.get(t.ID).Ended
 	want.Error = &backend.TaskError{Code: backend.ErrAborted, Message: "enough"}
@@ -183,7 +183,7 @@ func settleLostClaim(w *world) {
 	owned, err := w.Store.Owned(w.ctx(), "o")
 	w.must(err)
 	w.same("owned", owned, []backend.Owned{{ID: id, Queue: "q", Fence: 1}})
-	w.wantSettled(backend.Settle{ID: id, Fence: owned[0].Fence, Nonce: "made for the audit", To: backend.StatusWaiting}, backend.SettleApplied)
+	w.wantSettled(backend.Settle{ID: id, Fence: owned[0].Fence, Nonce: "made for the audit", To: backend.StatusWaiting}, backend.SettledApplied)
 	w.same("attempts", w.get(id).Attempt, 0)
 	w.take(id, "another")
 }
@@ -201,7 +201,7 @@ func settleBatch(w *world) {
 	came, err := w.Store.Settle(w.ctx(), settles)
 	w.must(err)
 	w.same("came", came, []backend.Settled{
-		backend.SettleApplied, backend.SettleLost, backend.SettleStopping, backend.SettleApplied,
+		backend.SettledApplied, backend.SettledLost, backend.SettledStopping, backend.SettledApplied,
 	})
 	none, err := w.Store.Settle(w.ctx(), nil)
 	w.must(err)

@@ -101,16 +101,16 @@ func settleFamily(w *world) {
 		w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "end", To: backend.StatusSuccess}, want)
 		w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "end", To: backend.StatusSuccess}, want)
 	}
-	end(w.add(), backend.SettleApplied)
+	end(w.add(), backend.SettledApplied)
 	source := w.add()
 	w.spawn(source, "b", false, 1)
-	end(source, backend.SettleFamily)
+	end(source, backend.SettledWithSubtasks)
 	empty := w.add()
 	w.spawn(empty, "b", false, 0)
-	end(empty, backend.SettleFamily)
+	end(empty, backend.SettledWithSubtasks)
 	uncommitted := w.add()
 	w.add(child(uncommitted, "b"))
-	end(uncommitted, backend.SettleApplied)
+	end(uncommitted, backend.SettledApplied)
 }
 
 func gateNow(w *world) {

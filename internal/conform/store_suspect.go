@@ -259,7 +259,7 @@ func settleClears(w *world) {
 	for _, clears := range []bool{false, true} {
 		for _, to := range []backend.Status{backend.StatusWaiting, backend.StatusRetrying, backend.StatusFailed, backend.StatusSuccess} {
 			t := w.take(w.suspect(in(string(to))), "o")
-			w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: to, Clear: clears}, backend.SettleApplied)
+			w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: to, Clear: clears}, backend.SettledApplied)
 			if got := w.get(t.ID); got.Status != to || (got.Suspect == nil) != clears {
 				w.Errorf("%s, clear %v: it is %s, %+v", to, clears, got.Status, got.Suspect)
 			}

@@ -89,7 +89,7 @@ func farSettle(w *world) {
 			if len(t) != 1 {
 				w.Fatalf("nothing to claim before a delay of %v", d)
 			}
-			w.wantSettled(backend.Settle{ID: t[0].ID, Fence: t[0].Fence, Nonce: w.next("n"), To: to, Delay: d}, backend.SettleApplied)
+			w.wantSettled(backend.Settle{ID: t[0].ID, Fence: t[0].Fence, Nonce: w.next("n"), To: to, Delay: d}, backend.SettledApplied)
 		}
 		w.wantLater(string(to))
 	}

@@ -72,10 +72,10 @@ func versionAllowed(w *world) {
 	claim := func(at ...string) []string {
 		var theirs []string
 		for _, ip := range at {
-			theirs = append(theirs, backend.Networks(ip)...)
+			theirs = append(theirs, backend.AllowedBy(ip)...)
 		}
 		tasks, _, err := w.Store.Claim(w.ctx(), backend.Claim{
-			Queue: "q", Owner: "o", Nonce: w.next("nonce"), Max: 9, Networks: backend.Networks("10.0.0.1"),
+			Queue: "q", Owner: "o", Nonce: w.next("nonce"), Max: 9, Networks: backend.AllowedBy("10.0.0.1"),
 			Skip: []backend.Version{{Fingerprint: "one", Networks: theirs}},
 		})
 		w.must(err)
@@ -106,7 +106,7 @@ func versionNoted(w *world) {
 	settle := func(to backend.Status, is backend.PayloadState) (before, after backend.Task) {
 		w.Helper()
 		before = w.take(id, "o")
-		w.wantSettled(backend.Settle{ID: id, Fence: before.Fence, Nonce: "n", To: to, Error: failure, Payload: is}, backend.SettleApplied)
+		w.wantSettled(backend.Settle{ID: id, Fence: before.Fence, Nonce: "n", To: to, Error: failure, Payload: is}, backend.SettledApplied)
 		return before, w.get(id)
 	}
 	before, after := settle(backend.StatusWaiting, backend.PayloadWrongVersion)
@@ -138,7 +138,7 @@ func versionFits(w *world) {
 		t := w.take(id, "o")
 		w.wantSettled(backend.Settle{
 			ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusWaiting, Payload: is, Delay: time.Hour,
-		}, backend.SettleApplied)
+		}, backend.SettledApplied)
 	}
 	one, two, snoozed := w.add(fingerprint("one")), w.add(fingerprint("two")), w.add(fingerprint("one"))
 	later, elsewhere := w.add(fingerprint("one"), delay(time.Hour)), w.add(fingerprint("one"), in("elsewhere"))
@@ -169,7 +169,7 @@ func versionDue(w *world) {
 	t := w.take(id, "o")
 	w.wantSettled(backend.Settle{
 		ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusWaiting, Payload: backend.PayloadWrongVersion, Delay: w.o.Tick,
-	}, backend.SettleApplied)
+	}, backend.SettledApplied)
 	due := w.get(id).RunAt
 	w.o.Sleep(2 * w.o.Tick)
 	claimed := w.claimAs("one", 9, nil)
@@ -184,7 +184,7 @@ func versionLost(w *world) {
 		t := w.take(id, "o")
 		w.wantSettled(backend.Settle{
 			ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusWaiting, Payload: backend.PayloadWrongVersion,
-		}, backend.SettleApplied)
+		}, backend.SettledApplied)
 		w.beat(owner)
 		w.take(id, owner)
 		w.lose(owner)

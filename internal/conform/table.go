@@ -113,7 +113,7 @@ func situations(w *world) []situation {
 	}
 	retry := func(d time.Duration) func(w *world, t backend.Task) {
 		return func(w *world, t backend.Task) {
-			w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: retrying, Delay: d}, backend.SettleApplied)
+			w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: retrying, Delay: d}, backend.SettledApplied)
 		}
 	}
 	end := func(to backend.Status) func(w *world, q, o string) string {
@@ -231,7 +231,7 @@ func child2(t backend.Task) func(*backend.NewTask) {
 
 func judge(count int64, maxCrashes int) func(*world, backend.Task, string, string) {
 	return func(w *world, _ backend.Task, _, owner string) {
-		_, err := w.Store.Judge(w.ctx(), owner, count, maxCrashes)
+		_, err := w.Store.ExpireOwner(w.ctx(), owner, count, maxCrashes)
 		w.must(err)
 	}
 }

@@ -104,7 +104,7 @@ func hintWakes(w *world) {
 	go func() { got <- w.hints(l, 1) }()
 	w.hint("q", "a")
 	h := (<-got)[0]
-	if (h.ID == "a") != w.Transport.Ids() || h.Suspicion || h.Done == nil {
+	if (h.ID == "a") != w.Transport.Ids() || h.Redelivered || h.Done == nil {
 		w.Errorf("%+v", h)
 	}
 	h.Done()
@@ -188,7 +188,7 @@ func hintSuspicion(w *world) {
 	again := w.hints(w.listen("q", 10), 2)
 	w.same("again", names(again), []string{"a", "c"})
 	for _, h := range again {
-		if !h.Suspicion {
+		if !h.Redelivered {
 			w.Errorf("%s comes again without suspicion", h.ID)
 		}
 	}

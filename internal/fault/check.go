@@ -99,7 +99,7 @@ func (c *checker) change(e Entry, ch Change) {
 
 // rows are those that each operation may follow.
 var rows = map[string][]int{
-	"Insert": {1}, "Finish": {1}, "Claim": {2}, "Settle": {3, 4, 5, 6, 10}, "Judge": {7, 10}, "Promote": {8, 11}, "Stop": {9},
+	"Insert": {1}, "Finish": {1}, "Claim": {2}, "Settle": {3, 4, 5, 6, 10}, "ExpireOwner": {7, 10}, "Promote": {8, 11}, "Stop": {9},
 }
 
 // table is the state table; Transitions copies it, which each change of a run is too often.
@@ -140,7 +140,7 @@ func (c *checker) move(e Entry, ch Change) {
 	switch {
 	case e.Op == "Claim":
 		c.charged[b.ID]++
-	case a.Status == backend.StatusRunning && b.Status == backend.StatusWaiting, e.Op == "Judge" && b.Status == backend.StatusFailed:
+	case a.Status == backend.StatusRunning && b.Status == backend.StatusWaiting, e.Op == "ExpireOwner" && b.Status == backend.StatusFailed:
 		c.charged[b.ID]--
 	}
 	if b.Attempt != c.charged[b.ID] {

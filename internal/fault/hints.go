@@ -158,9 +158,9 @@ func (c coordinator) Present(ctx context.Context, kind string) (map[string]json.
 	})
 }
 
-func (c coordinator) Broadcast(ctx context.Context, topic string, news json.RawMessage) error {
-	return only(ctx, c.b, call{"Broadcast", topic, toOther}, func(ctx context.Context) error {
-		return c.in.Broadcast(ctx, topic, news)
+func (c coordinator) Publish(ctx context.Context, topic string, news json.RawMessage) error {
+	return only(ctx, c.b, call{"Publish", topic, toOther}, func(ctx context.Context) error {
+		return c.in.Publish(ctx, topic, news)
 	})
 }
 

@@ -40,7 +40,7 @@ type seeingTransport struct {
 	w *World
 }
 
-// Absent implements [backend.Lookout].
+// Absent implements [backend.ConnectionChecker].
 func (t seeingTransport) Absent(ctx context.Context, instances []string) ([]string, error) {
 	return through(ctx, t.b, call{"Absent", nil, toOther}, func(context.Context) ([]string, error) {
 		var absent []string
@@ -60,7 +60,7 @@ func (b *Backend) connected() bool {
 	return !b.crashed() && !b.line.lost(time.Now())
 }
 
-// Visible implements [backend.Lookout].
+// Visible implements [backend.ConnectionChecker].
 func (t seeingTransport) Visible() (time.Time, <-chan struct{}) {
 	t.b.mu.Lock()
 	defer t.b.mu.Unlock()
@@ -73,4 +73,4 @@ func (t seeingTransport) Visible() (time.Time, <-chan struct{}) {
 	return t.b.line.since, nil
 }
 
-var _ backend.Lookout = seeingTransport{}
+var _ backend.ConnectionChecker = seeingTransport{}

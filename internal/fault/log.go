@@ -29,8 +29,8 @@ type Entry struct {
 	Now      time.Time
 	Instance string
 	Op       string
-	Owner    string        // of Claim and Judge
-	Convicts bool          // a Judge that ended its owner
+	Owner    string        // of Claim and ExpireOwner
+	Convicts bool          // an ExpireOwner that ended its owner
 	Spawn    backend.Spawn // that was not refused
 	Commits  string        // its source, where it was the first to commit this batch
 	Changes  []Change
@@ -166,7 +166,7 @@ func (l *Log) touched(n *Entry, c call, v any) []string {
 	return ids
 }
 
-// count follows the owners' counters, by Beat and Judge.
+// count follows the owners' counters, by Beat and ExpireOwner.
 func (l *Log) count(n *Entry, op string, arg counter) []string {
 	if op == "Beat" {
 		o := l.owner(arg.owner)

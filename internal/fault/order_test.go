@@ -103,7 +103,7 @@ func runChildren(s backend.Store, n int) error {
 	}
 	for _, t := range tasks {
 		set, err := s.Settle(ctx, []backend.Settle{{ID: t.ID, Fence: t.Fence, Nonce: "x", To: backend.StatusSuccess}})
-		if err != nil || set[0] == backend.SettleLost {
+		if err != nil || set[0] == backend.SettledLost {
 			return fmt.Errorf("settling %s: %v, %w", t.ID, set, err)
 		}
 		if src, err := s.Get(ctx, "s"); err != nil || src.Subtasks != nil {
@@ -120,20 +120,20 @@ func claims(s backend.Store) []backend.Task {
 	return page.Tasks
 }
 
-// sweepUp does what a sweeper does with whatever is loose, until nothing is and nothing can run.
+// sweepUp does what a sweeper does with whatever is unfinished, until nothing is and nothing can run.
 func sweepUp(s backend.Store) error {
 	for range 10 {
-		loose, err := s.Loose(ctx, 0, 100)
+		unfinished, err := s.Unfinished(ctx, 0, 100)
 		if err != nil {
 			return err
 		}
-		for _, l := range loose {
+		for _, l := range unfinished {
 			switch l.What {
-			case backend.LooseBatch:
+			case backend.UnfinishedBatch:
 				err = s.Discard(ctx, l.Source, l.Batch)
-			case backend.LooseGate:
+			case backend.UnfinishedGate:
 				_, err = s.Open(ctx, l.Source)
-			case backend.LooseSet:
+			case backend.UnfinishedSet:
 				_, _, err = s.Finish(ctx, l.Source)
 			}
 			if err != nil {

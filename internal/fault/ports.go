@@ -74,7 +74,7 @@ func (s store) Progress(ctx context.Context, id string, fence int64, progress js
 	})
 }
 
-// A counter is an owner with its counter, as Beat and Judge name them.
+// A counter is an owner with its counter, as Beat and ExpireOwner name them.
 type counter struct {
 	owner string
 	count int64
@@ -94,9 +94,9 @@ func (s store) Owners(ctx context.Context) (map[string]int64, error) {
 	return through(ctx, s.p, call{"Owners", nil, toStore}, s.in.Owners)
 }
 
-func (s store) Judge(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
-	return through(ctx, s.p, call{"Judge", counter{owner, count}, toStore}, func(ctx context.Context) ([]backend.Task, error) {
-		return s.in.Judge(ctx, owner, count, maxCrashes)
+func (s store) ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
+	return through(ctx, s.p, call{"ExpireOwner", counter{owner, count}, toStore}, func(ctx context.Context) ([]backend.Task, error) {
+		return s.in.ExpireOwner(ctx, owner, count, maxCrashes)
 	})
 }
 
@@ -165,9 +165,9 @@ func (s store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, error
 	})
 }
 
-func (s store) Loose(ctx context.Context, age time.Duration, max int) ([]backend.Loose, error) {
-	return through(ctx, s.p, call{"Loose", nil, toStore}, func(ctx context.Context) ([]backend.Loose, error) {
-		return s.in.Loose(ctx, age, max)
+func (s store) Unfinished(ctx context.Context, age time.Duration, max int) ([]backend.Unfinished, error) {
+	return through(ctx, s.p, call{"Unfinished", nil, toStore}, func(ctx context.Context) ([]backend.Unfinished, error) {
+		return s.in.Unfinished(ctx, age, max)
 	})
 }
 

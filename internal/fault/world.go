@@ -132,7 +132,7 @@ func (e *edge) awaitUp(ctx context.Context, c call) error {
 // reads says that a call changes nothing that the log follows.
 func (c call) reads() bool {
 	switch c.op {
-	case "Insert", "Claim", "Settle", "Beat", "Judge", "Refund", "Promote", "Spawn", "Discard", "Finish", "Stop", "Purge",
+	case "Insert", "Claim", "Settle", "Beat", "ExpireOwner", "Refund", "Promote", "Spawn", "Discard", "Finish", "Stop", "Purge",
 		"Docs.PutIf", "Docs.Delete":
 		return false
 	}

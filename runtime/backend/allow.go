@@ -19,7 +19,7 @@ func Allowance(text string) (string, bool) {
 
 // Networks returns whatever an allowance may say so that it holds for an address: the address, and every network that
 // it is in. There are none for what is no address.
-func Networks(ip string) []string {
+func AllowedBy(ip string) []string {
 	a, err := netip.ParseAddr(ip)
 	if err != nil {
 		return nil

@@ -17,11 +17,11 @@ func TestAllowance(t *testing.T) {
 		if ok != (want != "") || ok && got != want {
 			t.Errorf("%q: %q, %v; want %q", text, got, ok, want)
 		}
-		if ok && !slices.Contains(backend.Networks("10.1.2.3"), got) && !slices.Contains(backend.Networks("fd00::1"), got) && got != "fe80::1" {
+		if ok && !slices.Contains(backend.AllowedBy("10.1.2.3"), got) && !slices.Contains(backend.AllowedBy("fd00::1"), got) && got != "fe80::1" {
 			t.Errorf("%q is no network of either address", got)
 		}
 	}
-	if n := backend.Networks("nowhere"); n != nil {
+	if n := backend.AllowedBy("nowhere"); n != nil {
 		t.Error(n)
 	}
 }

@@ -57,11 +57,11 @@ type Ports struct {
 	Health func() []Condition
 	// ClockRate is how fast the monotonic clock of this process runs, compared with true time; 0 is 1. Simulations set it.
 	ClockRate float64
-	// MayBeAway says that the backend was opened though something can't be reached, and that an App shall start all the
+	// AllowUnavailable is set if the backend was opened although a server can't be reached, and that an App shall start all the
 	// same.
-	MayBeAway bool
-	// Power is what the backend hands out beyond its ports; its package says what, and how to get at it.
-	Power any
+	AllowUnavailable bool
+	// Native is the backend's own handle, beyond its ports. Only the backend's package knows its type.
+	Native any
 	// Close releases everything. Calls in flight fail as unavailable, outcome unknown. It is called once, after all
 	// Servings are drained or closed; ctx bounds it.
 	Close func(ctx context.Context) error

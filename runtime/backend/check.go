@@ -13,8 +13,8 @@ const (
 // MaxPage is the largest page of Store.List, in bytes, unless one task alone is larger.
 const MaxPage = 16 << 20
 
-// CheckNew says what is wrong with tasks that are to be inserted.
-func CheckNew(tasks []NewTask) error {
+// ValidateInsert returns an error if any of the tasks can't be inserted.
+func ValidateInsert(tasks []NewTask) error {
 	for i := range tasks {
 		t := &tasks[i].Task
 		switch {
@@ -31,8 +31,8 @@ func CheckNew(tasks []NewTask) error {
 	return nil
 }
 
-// CheckSettles says what is wrong with settles.
-func CheckSettles(settles []Settle) error {
+// ValidateSettle returns an error if any of the settles is invalid.
+func ValidateSettle(settles []Settle) error {
 	for i := range settles {
 		if !Allowed(StatusRunning, settles[i].To) {
 			return refusal("task %q can't be settled as %q", settles[i].ID, settles[i].To)

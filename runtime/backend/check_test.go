@@ -13,14 +13,14 @@ func TestWhatNoStoreTakesIsRefused(t *testing.T) {
 	subtask.Source = "s"
 	query := func(q backend.TaskQuery) error { return q.Check() }
 	for what, err := range map[string]error{
-		"no id":           backend.CheckNew([]backend.NewTask{{Task: fine}, {Task: backend.Task{Queue: "q", Status: backend.StatusWaiting}}}),
-		"no queue":        backend.CheckNew([]backend.NewTask{{Task: backend.Task{ID: "a", Status: backend.StatusWaiting}}}),
-		"id not UTF-8":    backend.CheckNew([]backend.NewTask{{Task: backend.Task{ID: "a\xff", Queue: "q", Status: backend.StatusWaiting}}}),
-		"id with a NUL":   backend.CheckNew([]backend.NewTask{{Task: backend.Task{ID: "a\x00", Queue: "q", Status: backend.StatusWaiting}}}),
-		"runs at once":    backend.CheckNew([]backend.NewTask{{Task: backend.Task{ID: "a", Queue: "q", Status: backend.StatusRunning}}}),
-		"ungated subtask": backend.CheckNew([]backend.NewTask{{Task: subtask}}),
-		"gated, alone":    backend.CheckNew([]backend.NewTask{{Task: fine, Gated: true}}),
-		"settled pending": backend.CheckSettles([]backend.Settle{{To: backend.StatusSuccess}, {To: backend.StatusPending}}),
+		"no id":           backend.ValidateInsert([]backend.NewTask{{Task: fine}, {Task: backend.Task{Queue: "q", Status: backend.StatusWaiting}}}),
+		"no queue":        backend.ValidateInsert([]backend.NewTask{{Task: backend.Task{ID: "a", Status: backend.StatusWaiting}}}),
+		"id not UTF-8":    backend.ValidateInsert([]backend.NewTask{{Task: backend.Task{ID: "a\xff", Queue: "q", Status: backend.StatusWaiting}}}),
+		"id with a NUL":   backend.ValidateInsert([]backend.NewTask{{Task: backend.Task{ID: "a\x00", Queue: "q", Status: backend.StatusWaiting}}}),
+		"runs at once":    backend.ValidateInsert([]backend.NewTask{{Task: backend.Task{ID: "a", Queue: "q", Status: backend.StatusRunning}}}),
+		"ungated subtask": backend.ValidateInsert([]backend.NewTask{{Task: subtask}}),
+		"gated, alone":    backend.ValidateInsert([]backend.NewTask{{Task: fine, Gated: true}}),
+		"settled pending": backend.ValidateSettle([]backend.Settle{{To: backend.StatusSuccess}, {To: backend.StatusPending}}),
 		"limit -1":        query(backend.TaskQuery{Limit: -1}),
 		"limit 1001":      query(backend.TaskQuery{Limit: 1001}),
 		"status done":     query(backend.TaskQuery{Statuses: []backend.Status{backend.StatusFailed, "done"}}),
@@ -32,8 +32,8 @@ func TestWhatNoStoreTakesIsRefused(t *testing.T) {
 	}
 	q := backend.TaskQuery{Sort: backend.SortEnded, Statuses: backend.Statuses()}
 	for _, err := range []error{
-		backend.CheckNew([]backend.NewTask{{Task: fine}, {Task: subtask, Gated: true}}),
-		backend.CheckSettles([]backend.Settle{{To: backend.StatusSuccess}, {To: backend.StatusRetrying}}),
+		backend.ValidateInsert([]backend.NewTask{{Task: fine}, {Task: subtask, Gated: true}}),
+		backend.ValidateSettle([]backend.Settle{{To: backend.StatusSuccess}, {To: backend.StatusRetrying}}),
 		q.Check(),
 	} {
 		if err != nil {

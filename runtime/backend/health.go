@@ -32,5 +32,5 @@ const (
 // ErrStoreFull is wrapped by the errors of a store that has no room for anything: no item is to blame.
 var ErrStoreFull = errors.New("the store is full")
 
-// ErrAway is wrapped by the errors of operations on a server that is known to be away: repeating them at once is of no use.
-var ErrAway = errors.New("the server is away")
+// ErrServerDown is wrapped by the errors of operations on a server that is known to be unavailable: retrying at once is pointless.
+var ErrServerDown = errors.New("the server is away")

@@ -6,13 +6,13 @@ import "slices"
 type Actor string
 
 const (
-	Submitter  Actor = "submitter"  // whoever inserts
-	Worker     Actor = "worker"     // a process that claims
-	Owner      Actor = "owner"      // the process whose claim it is
-	Judge      Actor = "judge"      // any process that has seen the owner's counter stand still
-	Dispatcher Actor = "dispatcher" // who sends hints
-	Anyone     Actor = "anyone"     // who stops a task
-	Sweeper    Actor = "sweeper"    // who looks for what is overdue
+	Submitter       Actor = "submitter"        // whoever inserts
+	Worker          Actor = "worker"           // a process that claims
+	Owner           Actor = "owner"            // the process whose claim it is
+	FailureDetector Actor = "failure detector" // any process that has seen the owner's counter unchanged for a lease
+	Dispatcher      Actor = "dispatcher"       // who sends hints
+	Anyone          Actor = "anyone"           // who stops a task
+	Sweeper         Actor = "sweeper"          // who looks for what is overdue
 )
 
 // A Guard is a condition that a transition's one conditional write checks, besides the task's id and its status.
@@ -26,8 +26,8 @@ const (
 	GateOpen      Guard = "gate open" // the source of a subtask lets it run
 	NotStopping   Guard = "no stop requested"
 	Stopping      Guard = "stop requested"
-	SameFence     Guard = "fence"           // of the claim that writes
-	Convicted     Guard = "owner convicted" // its counter is the one it was judged by
+	SameFence     Guard = "fence"         // of the claim that writes
+	OwnerExpired  Guard = "owner expired" // its counter has not changed since it was read
 	Poison        Guard = "the only suspect there, and crashes+1 ≥ max_crashes"
 	HintOwed      Guard = "no hint, or one older than 5 s × 2ⁿ"
 	InTime        Guard = "deadline not passed"
@@ -74,11 +74,11 @@ var transitions = [...]Transition{
 		"attempt−1 (release at shutdown, snooze, payload of another version); hint emptied",
 	},
 	{
-		7, []Status{StatusRunning}, []Status{StatusWaiting}, []Actor{Judge}, []Guard{Convicted},
+		7, []Status{StatusRunning}, []Status{StatusWaiting}, []Actor{FailureDetector}, []Guard{OwnerExpired},
 		"attempt−1; unless the owner was draining, a suspect, due in 1 s × 2ⁿ, and crashes+1 if it was the only suspect there",
 	},
 	{
-		7, []Status{StatusRunning}, []Status{StatusFailed}, []Actor{Judge}, []Guard{Convicted, Poison},
+		7, []Status{StatusRunning}, []Status{StatusFailed}, []Actor{FailureDetector}, []Guard{OwnerExpired, Poison},
 		"attempt−1, crashes+1, error, ended",
 	},
 	{
@@ -94,7 +94,7 @@ var transitions = [...]Transition{
 		"reason",
 	},
 	{
-		10, []Status{StatusRunning}, []Status{StatusStopped}, []Actor{Owner, Judge}, []Guard{SameFence, Stopping},
+		10, []Status{StatusRunning}, []Status{StatusStopped}, []Actor{Owner, FailureDetector}, []Guard{SameFence, Stopping},
 		"reason; the result is discarded",
 	},
 	{

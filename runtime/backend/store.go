@@ -26,7 +26,7 @@ type Store interface {
 	// Claim takes up to c.Max due tasks of one queue for an owner (row 2), best weight first, then oldest; where c.IDs is
 	// set, only from those. next is how long until another task of the queue is due, 0 where none is known; what was due
 	// and left because of Max doesn't count. A claim repeated with the same nonce returns what that nonce took and still
-	// runs. An owner that has been convicted gets ErrAborted.
+	// runs. An owner that has been declared dead gets ErrAborted.
 	Claim(ctx context.Context, c Claim) (tasks []Task, next time.Duration, err error)
 
 	// Settle ends claims (rows 3 to 6 and 10) and says of each, in order, what came of it. A settle repeated with the same
@@ -41,24 +41,24 @@ type Store interface {
 	// Progress notes how far a running task has come, guarded by its fence; ErrAborted where that has moved.
 	Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) error
 
-	// Beat sets an owner's counter, which only rises. ErrAborted means that the owner has been convicted: whatever it
-	// runs is no longer its own, and it must go on under another name.
+	// Beat sets an owner's counter, which only rises. ErrAborted means that the owner has been declared dead: it no longer
+	// owns what it runs, and must continue under another name.
 	Beat(ctx context.Context, owner string, count int64) error
 
-	// Drain notes that an owner is shutting down: should it be declared dead from now on, Judge charges no crash for what it
+	// Drain notes that an owner is shutting down: if it is declared dead from now on, ExpireOwner charges no crash for what it
 	// ran. It is no error if the owner is not known; ErrAborted means that it has been declared dead already.
 	Drain(ctx context.Context, owner string) error
 
-	// Owners returns the counters of all owners that have not been convicted, for judges to watch.
+	// Owners returns the counters of all owners that have not been declared dead, for failure detectors to watch.
 	Owners(ctx context.Context) (map[string]int64, error)
 
-	// Judge convicts an owner whose counter is still count, once and for all, and ends its claims as a [Loss] says: they wait
+	// ExpireOwner declares an owner dead for good if its counter is still count, and ends its claims as a [Loss] says: they wait
 	// again, some as suspects, or fail (row 7), or stop where that was requested (row 10). maxCrashes is for tasks whose
 	// claims didn't name theirs. What an owner ran that was draining waits again, and nothing is counted. It returns the tasks
 	// as they are now. With another count, or an owner that is unknown, it does nothing and returns none. Repeated, it finishes
 	// what an interrupted one has left, as that one had decided, and ends claims that were granted meanwhile; these never ran,
 	// and nothing is counted against them.
-	Judge(ctx context.Context, owner string, count int64, maxCrashes int) ([]Task, error)
+	ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) ([]Task, error)
 
 	// Refund takes back what the loss of an owner that was declared dead has counted against tasks that are not final, since that owner
 	// is alive after all. Repeating is safe; an owner that was not declared dead is left alone.
@@ -105,11 +105,11 @@ type Store interface {
 	// are now, or passes them to s.Each. Stopping again is harmless. ErrNotFound means that there is no such task.
 	Stop(ctx context.Context, s Stop) ([]Task, error)
 
-	// Loose finds up to max things that an interrupted process has left undone for at least age, oldest first. Reading
-	// changes nothing: the caller does them by the methods above, and may find that one has been done. A batch that isn't
+	// Unfinished returns up to max pieces of work that an interrupted process has left undone for at least age, oldest first.
+	// It changes nothing: the caller does them with the methods above, and may find that one has been done. A batch that isn't
 	// committed is as old as its newest Insert, one of tasks that exist already included, and is left alone for BatchAges
 	// times age: inserting a large batch may take minutes, with outages of the store in between.
-	Loose(ctx context.Context, age time.Duration, max int) ([]Loose, error)
+	Unfinished(ctx context.Context, age time.Duration, max int) ([]Unfinished, error)
 
 	// Now is the store's time. It is close enough to that of all others who ask for it to tell seconds by.
 	Now(ctx context.Context) (time.Time, error)
@@ -151,7 +151,7 @@ type Claim struct {
 	Skip []Version
 	// Suspects is how many tasks that are suspected (see [Suspect]) it may take, 0 or 1; others are taken in their place.
 	Suspects   int
-	MaxCrashes int // of the tasks that it takes; 0 leaves it to Judge
+	MaxCrashes int // of the tasks that it takes; 0 leaves it to ExpireOwner
 }
 
 // A Version is all live workers of a queue whose payload has one fingerprint.
@@ -200,14 +200,14 @@ const (
 type Settled int
 
 const (
-	// SettleLost: the fence has moved on, and what this claim did is void.
-	SettleLost Settled = iota
-	// SettleApplied: by this call, or by an earlier one whose reply was lost.
-	SettleApplied
-	// SettleFamily: applied as SettleApplied, and the task has subtasks, whose gate and set are to be seen to.
-	SettleFamily
-	// SettleStopping: the task still is the claim's, but it is to stop: settle it as stopped.
-	SettleStopping
+	// SettledLost: the fence has moved on, and what this claim did is void.
+	SettledLost Settled = iota
+	// SettledApplied: by this call, or by an earlier one whose reply was lost.
+	SettledApplied
+	// SettledWithSubtasks: applied as SettledApplied, and the task has subtasks, whose gate and set must be handled.
+	SettledWithSubtasks
+	// SettledStopping: the claim is still valid, but a stop was requested: settle the task as stopped.
+	SettledStopping
 )
 
 // Owned is one claim as the store sees it.
@@ -300,26 +300,26 @@ func (s *Stop) Report(tasks []Task) []Task {
 	return nil
 }
 
-// A Loose end is something that must still be done.
-type Loose struct {
-	What   LooseEnd
-	Source string // the source's id; "" with LooseLate and LooseClaims
-	Batch  string // with LooseBatch
-	Queue  string // with LooseLate
-	Owner  string // with LooseClaims
+// Unfinished is work that an interrupted process left undone.
+type Unfinished struct {
+	What   UnfinishedKind
+	Source string // the source's id; "" with UnfinishedOverdue and UnfinishedClaims
+	Batch  string // with UnfinishedBatch
+	Queue  string // with UnfinishedOverdue
+	Owner  string // with UnfinishedClaims
 	Count  int64  // its counter
 }
 
-// A LooseEnd says what has to be done.
-type LooseEnd string
+// An UnfinishedKind is the operation that is missing.
+type UnfinishedKind string
 
 const (
-	LooseBatch  LooseEnd = "batch"  // gated tasks that were never committed: Discard
-	LooseGate   LooseEnd = "gate"   // committed subtasks of a source that has succeeded: Open
-	LooseSet    LooseEnd = "set"    // a set without live subtasks, or one that lacks its done task: Finish
-	LooseFamily LooseEnd = "family" // live subtasks of a source that failed or was stopped, or with a failed sibling under FailFast: Stop below
-	LooseClaims LooseEnd = "claims" // what an owner claimed while it was declared dead: Judge it again
-	LooseLate   LooseEnd = "late"   // tasks that wait past their deadline, perhaps where nobody works: Promote of their queue, with max 0
+	UnfinishedBatch    UnfinishedKind = "batch"  // gated tasks that were never committed: Discard
+	UnfinishedGate     UnfinishedKind = "gate"   // committed subtasks of a source that has succeeded: Open
+	UnfinishedSet      UnfinishedKind = "set"    // a set without live subtasks, or one that lacks its done task: Finish
+	UnfinishedSubtasks UnfinishedKind = "family" // live subtasks of a source that failed or was stopped, or with a failed sibling under FailFast: Stop below
+	UnfinishedClaims   UnfinishedKind = "claims" // what an owner claimed while it was declared dead: ExpireOwner again
+	UnfinishedOverdue  UnfinishedKind = "late"   // tasks that wait past their deadline, even in queues without workers: Promote of their queue, with max 0
 )
 
 // A TaskQuery selects tasks; zero fields don't restrict.
@@ -377,9 +377,9 @@ type Doc struct {
 	Value    json.RawMessage
 }
 
-// A Witness is a [Store] that learns from the operating system when a process has ended, without waiting for a lease. It is
-// an optional power of a Store.
-type Witness interface {
+// A ProcessWatcher is a [Store] that learns from the operating system when a process has ended, without waiting for a lease.
+// A Store may implement it.
+type ProcessWatcher interface {
 	// Dead returns those of the owners whose processes have ended for certain. Others may have, too.
 	Dead(ctx context.Context, owners []string) ([]string, error)
 	// Deaths has an element when a process may just have ended, so that whoever judges need not wait to look.

@@ -28,8 +28,8 @@ type Transport interface {
 	State() (up bool, changed <-chan struct{})
 }
 
-// A Lookout is a [Transport] that sees which instances are connected to it. It is an optional power of a Transport.
-type Lookout interface {
+// A ConnectionChecker is a [Transport] that knows which instances are connected to it. A Transport may implement it.
+type ConnectionChecker interface {
 	// Absent returns those of the instances that are not connected now: each has died, has left, or is cut off. An error
 	// means that this is not known, as when others may not have had time to connect again.
 	Absent(ctx context.Context, instances []string) ([]string, error)
@@ -53,9 +53,9 @@ type Listener interface {
 
 // A Hint is one received hint. Done acknowledges it and may be called more than once.
 type Hint struct {
-	ID        string
-	Suspicion bool // it was delivered before: its receiver may have died, which others look into
-	Done      func()
+	ID          string
+	Redelivered bool // it was delivered before: its first receiver may have died, so failure detectors check now
+	Done        func()
 }
 
 // Coordinator knows who is there and spreads news. All of it may be forgotten at any time: no correctness rests on it.
@@ -64,8 +64,8 @@ type Coordinator interface {
 	Announce(ctx context.Context, kind, name string, facts json.RawMessage) error
 	// Present lists who was announced lately.
 	Present(ctx context.Context, kind string) (map[string]json.RawMessage, error)
-	// Broadcast spreads news; there is no telling whom it reaches.
-	Broadcast(ctx context.Context, topic string, news json.RawMessage) error
+	// Publish sends an event to all subscribers that are connected now. Delivery is not guaranteed.
+	Publish(ctx context.Context, topic string, news json.RawMessage) error
 	// Subscribe calls fn with the news of a topic and returns when ctx ends, or with an error when it can't go on. After a
 	// gap fn gets nil: read again what matters.
 	Subscribe(ctx context.Context, topic string, fn func(news json.RawMessage)) error

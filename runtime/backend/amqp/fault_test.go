@@ -136,7 +136,7 @@ func (l *life) connectionsClosed(do func() error) {
 		hints, err := l.listener.Next(t.Context(), 1)
 		must(t, err)
 		hints[0].Done()
-		return hints[0].ID == "out" && hints[0].Suspicion
+		return hints[0].ID == "out" && hints[0].Redelivered
 	})
 	l.release <- struct{}{} // what ran there goes on, and nobody hears of it
 	l.works()

@@ -302,7 +302,7 @@ func (l *listener) take(most int) []backend.Hint {
 	for i := range hints {
 		d := &h.held[i]
 		tag, once := d.DeliveryTag, sync.Once{}
-		hints[i] = backend.Hint{ID: string(d.Body), Suspicion: d.Redelivered, Done: func() { once.Do(func() { l.done(h, tag) }) }}
+		hints[i] = backend.Hint{ID: string(d.Body), Redelivered: d.Redelivered, Done: func() { once.Do(func() { l.done(h, tag) }) }}
 	}
 	h.held = append(h.held[:0:0], h.held[n:]...)
 	h.out += n

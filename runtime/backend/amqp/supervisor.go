@@ -98,7 +98,7 @@ func (c *Conn) fail(err error) {
 // away is e as the error of what is not worth repeating at once. A connection that has only just ended is none of these: the
 // next one may be open in a moment.
 func away(e *backend.Error) *backend.Error {
-	a := backend.Errorf(e.Code, "%w", errors.Join(backend.ErrAway, e))
+	a := backend.Errorf(e.Code, "%w", errors.Join(backend.ErrServerDown, e))
 	a.Message = e.Message
 	return a.With(backend.OutcomeNotSent)
 }

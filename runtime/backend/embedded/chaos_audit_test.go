@@ -109,7 +109,7 @@ func (r auditRow) op() string {
 	case a.Status == rowRunning && b.Settled != 0:
 		return "Settle"
 	case a.Status == rowRunning:
-		return "Judge"
+		return "ExpireOwner"
 	case b.Status == rowFailed:
 		return "Promote"
 	case b.Status == rowStopped:
@@ -212,7 +212,7 @@ func (w fileWorld) Audit(begun time.Time) (*chaos.Audit, error) {
 			e.Op, e.Commits = "Spawn", r.after.Source
 			e.Spawn = backend.Spawn{Source: r.after.Source, Batch: r.after.Batch, Now: chaos.RunsNow(stored[r.after.Source], r.after.Batch)}
 		case "owner":
-			e.Op, e.Owner, e.Convicts = "Judge", r.after.Owner, true
+			e.Op, e.Owner, e.Convicts = "ExpireOwner", r.after.Owner, true
 		}
 		entries, owners = append(entries, e), append(owners, owner)
 	}

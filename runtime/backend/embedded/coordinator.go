@@ -55,8 +55,8 @@ func (c *coordinator) Present(ctx context.Context, kind string) (map[string]json
 	return present, nil
 }
 
-// Broadcast implements backend.Coordinator.
-func (c *coordinator) Broadcast(ctx context.Context, topic string, news json.RawMessage) error {
+// Publish implements backend.Coordinator.
+func (c *coordinator) Publish(ctx context.Context, topic string, news json.RawMessage) error {
 	if err := alive(ctx); err != nil {
 		return err
 	}

@@ -31,7 +31,7 @@
 //
 // Calls, wake-ups and news go over sockets (package mesh), whose addresses stand in the file. A process that dies lets go
 // of its lock, whatever it dies of: the others see that at once, fail the calls that it was handling, and convict it as the
-// owner of its tasks without waiting for its lease ([backend.Witness]). One that is merely stopped keeps its lock, and is
+// owner of its tasks without waiting for its lease ([backend.ProcessWatcher]). One that is merely stopped keeps its lock, and is
 // judged by its counter as on any backend.
 //
 // # What it can't do

@@ -57,7 +57,7 @@ func (c *cutOff) insert(tasks ...backend.NewTask) {
 func (c *cutOff) succeed() {
 	c.Helper()
 	done, err := c.Settle(c.Context(), []backend.Settle{{ID: "s", Fence: c.run.Fence, Nonce: "n", To: backend.StatusSuccess}})
-	if err != nil || len(done) != 1 || done[0] != backend.SettleFamily {
+	if err != nil || len(done) != 1 || done[0] != backend.SettledWithSubtasks {
 		c.Fatal(done, err)
 	}
 }
@@ -66,18 +66,18 @@ func (c *cutOff) succeed() {
 func (c *cutOff) sweep() (found []string) {
 	c.Helper()
 	c.clock.Sleep(time.Hour)
-	loose, err := c.Loose(c.Context(), time.Second, 10)
+	unfinished, err := c.Unfinished(c.Context(), time.Second, 10)
 	if err != nil {
 		c.Fatal(err)
 	}
-	for _, l := range loose {
+	for _, l := range unfinished {
 		found = append(found, string(l.What))
 		switch l.What {
-		case backend.LooseBatch:
+		case backend.UnfinishedBatch:
 			err = c.Discard(c.Context(), l.Source, l.Batch)
-		case backend.LooseGate:
+		case backend.UnfinishedGate:
 			_, err = c.Open(c.Context(), l.Source)
-		case backend.LooseSet:
+		case backend.UnfinishedSet:
 			_, _, err = c.Finish(c.Context(), l.Source)
 		}
 		if err != nil {
@@ -123,7 +123,7 @@ func TestBatchEntersItsSetThoughItsProcessDied(t *testing.T) {
 		if n := c.claimable(); n != 0 {
 			t.Errorf("%d subtasks may run before the batch is part of the set", n)
 		}
-		if found := c.sweep(); len(found) != 1 || found[0] != string(backend.LooseBatch) {
+		if found := c.sweep(); len(found) != 1 || found[0] != string(backend.UnfinishedBatch) {
 			t.Errorf("the sweeper finds %q", found)
 		}
 		c.wantUnfinished()

@@ -15,7 +15,7 @@ type store struct {
 
 // Insert implements backend.Store.
 func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
-	if err := backend.CheckNew(tasks); err != nil {
+	if err := backend.ValidateInsert(tasks); err != nil {
 		return nil, err
 	}
 	return write(ctx, s.db.writer, func(tx *tx) ([]backend.Task, error) {

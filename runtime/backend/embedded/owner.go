@@ -73,7 +73,7 @@ func (s *store) Owners(ctx context.Context) (map[string]int64, error) {
 	return counts, nil
 }
 
-// Dead implements backend.Witness: an owner is dead whose peer is, or has been removed.
+// Dead implements backend.ProcessWatcher: an owner is dead whose peer is, or has been removed.
 func (s *store) Dead(ctx context.Context, owners []string) ([]string, error) {
 	type owner struct {
 		name, peer string
@@ -93,11 +93,11 @@ func (s *store) Dead(ctx context.Context, owners []string) ([]string, error) {
 	return dead, err
 }
 
-// Deaths implements backend.Witness.
+// Deaths implements backend.ProcessWatcher.
 func (s *store) Deaths() <-chan struct{} { return s.peers.deaths }
 
-// Judge implements backend.Store.
-func (s *store) Judge(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
+// ExpireOwner implements backend.Store.
+func (s *store) ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
 	return write(ctx, s.db.writer, func(tx *tx) ([]backend.Task, error) {
 		n, err := tx.affect("UPDATE owner SET convicted = 1 WHERE name = ? AND count = ?", owner, count)
 		if err != nil || n == 0 {

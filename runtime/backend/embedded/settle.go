@@ -12,7 +12,7 @@ import (
 // Settle implements backend.Store. The fence alone guards a claim, since it belongs to no other; the nonce tells a
 // repeated settle from a stranger's.
 func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend.Settled, error) {
-	if err := backend.CheckSettles(settles); err != nil {
+	if err := backend.ValidateSettle(settles); err != nil {
 		return nil, err
 	}
 	ids := make([]string, len(settles))
@@ -43,16 +43,16 @@ func (t *tx) settle(r *row, e *backend.Settle) (backend.Settled, error) {
 	stop := e.To == backend.StatusStopped
 	switch {
 	case r == nil || r.fence != e.Fence:
-		return backend.SettleLost, nil
+		return backend.SettledLost, nil
 	case statuses[r.status] != backend.StatusRunning:
 		if r.settled && r.nonce == e.Nonce {
 			return r.applied(), nil
 		}
-		return backend.SettleLost, nil
+		return backend.SettledLost, nil
 	case r.stopping && !stop:
-		return backend.SettleStopping, nil
+		return backend.SettledStopping, nil
 	case stop && !r.stopping:
-		return backend.SettleLost, nil // it may not stop
+		return backend.SettledLost, nil // it may not stop
 	}
 	r.settled, r.nonce = true, e.Nonce
 	if e.Log != nil {
@@ -63,7 +63,7 @@ func (t *tx) settle(r *row, e *backend.Settle) (backend.Settled, error) {
 	}
 	if e.Clear && r.suspect.Valid {
 		if err := t.setSuspect(r.seq, &backend.Task{}); err != nil {
-			return backend.SettleLost, err
+			return backend.SettledLost, err
 		}
 	}
 	return r.applied(), t.settled(r, e)
@@ -104,9 +104,9 @@ func (t *tx) settled(r *row, e *backend.Settle) error {
 // applied says that a settle was applied, and whether there are subtasks to be seen to.
 func (r *row) applied() backend.Settled {
 	if r.family {
-		return backend.SettleFamily
+		return backend.SettledWithSubtasks
 	}
-	return backend.SettleApplied
+	return backend.SettledApplied
 }
 
 // MarkRetried implements backend.Store.

@@ -28,7 +28,7 @@ func (t *tx) renewBatch(k batchKey) error {
 const enterChunk = 500
 
 // Spawn implements backend.Store. A batch of more than enterChunk tasks is committed by the first transaction and enters the
-// set by those that follow. If the process dies between, Loose finds the batch, and Discard lets the rest of it enter.
+// set by those that follow. If the process dies between, Unfinished finds the batch, and Discard lets the rest of it enter.
 func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 	type committed struct{ entering, open bool }
 	c, err := write(ctx, s.db.writer, func(tx *tx) (c committed, err error) {
@@ -296,7 +296,7 @@ func (t *tx) forget(r *row) error {
 	return t.exec("DELETE FROM payload WHERE seq = ?", r.seq)
 }
 
-// openChunk is how many gates one transaction opens, so that others write between. Which are left shut, Loose finds.
+// openChunk is how many gates one transaction opens, so that others write between. Which are left shut, Unfinished finds.
 const openChunk = 500
 
 // Open implements backend.Store.

@@ -235,11 +235,11 @@ func (m mixedStore) Owners(ctx context.Context) (counts map[string]int64, err er
 	return counts, err
 }
 
-func (m mixedStore) Judge(ctx context.Context, owner string, count int64, maxCrashes int) (tasks []backend.Task, err error) {
+func (m mixedStore) ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) (tasks []backend.Task, err error) {
 	if !m.r.other() {
-		return m.here.Judge(ctx, owner, count, maxCrashes)
+		return m.here.ExpireOwner(ctx, owner, count, maxCrashes)
 	}
-	err = m.r.call(ctx, "store", "Judge", []any{owner, count, maxCrashes}, &tasks)
+	err = m.r.call(ctx, "store", "ExpireOwner", []any{owner, count, maxCrashes}, &tasks)
 	return tasks, err
 }
 
@@ -309,12 +309,12 @@ func (m mixedStore) Stop(ctx context.Context, s backend.Stop) (tasks []backend.T
 	return tasks, err
 }
 
-func (m mixedStore) Loose(ctx context.Context, age time.Duration, max int) (loose []backend.Loose, err error) {
+func (m mixedStore) Unfinished(ctx context.Context, age time.Duration, max int) (unfinished []backend.Unfinished, err error) {
 	if !m.r.other() {
-		return m.here.Loose(ctx, age, max)
+		return m.here.Unfinished(ctx, age, max)
 	}
-	err = m.r.call(ctx, "store", "Loose", []any{age, max}, &loose)
-	return loose, err
+	err = m.r.call(ctx, "store", "Unfinished", []any{age, max}, &unfinished)
+	return unfinished, err
 }
 
 func (m mixedStore) Now(ctx context.Context) (time.Time, error) { return m.here.Now(ctx) }

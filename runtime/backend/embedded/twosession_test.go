@@ -45,7 +45,7 @@ func acquaint(t *testing.T, here, there *backend.Ports) {
 		})
 	})
 	testkit.Eventually(t, "the two hear each other", func() bool {
-		if err := there.Coordinator.Broadcast(t.Context(), "hello", json.RawMessage(`1`)); err != nil {
+		if err := there.Coordinator.Publish(t.Context(), "hello", json.RawMessage(`1`)); err != nil {
 			t.Fatal(err)
 		}
 		return ctx.Err() != nil

@@ -141,7 +141,7 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 	if err := alive(ctx); err != nil {
 		return nil, err
 	}
-	if err := backend.CheckSettles(settles); err != nil {
+	if err := backend.ValidateSettle(settles); err != nil {
 		return nil, err
 	}
 	came := make([]backend.Settled, len(settles))
@@ -157,19 +157,19 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 func (s *store) settle(e *backend.Settle, now tick) backend.Settled {
 	r := s.tasks[e.ID]
 	if r == nil || r.Fence != e.Fence {
-		return backend.SettleLost
+		return backend.SettledLost
 	}
 	if r.Status != backend.StatusRunning {
 		if r.settled && r.nonce == maphash.String(s.seed, e.Nonce) {
 			return r.applied()
 		}
-		return backend.SettleLost
+		return backend.SettledLost
 	}
 	switch stop := e.To == backend.StatusStopped; {
 	case r.stopping && !stop:
-		return backend.SettleStopping
+		return backend.SettledStopping
 	case stop && !r.stopping:
-		return backend.SettleLost // it may not stop
+		return backend.SettledLost // it may not stop
 	}
 	r.settled, r.nonce = true, maphash.String(s.seed, e.Nonce)
 	if e.Log != nil {
@@ -214,9 +214,9 @@ func (s *store) settle(e *backend.Settle, now tick) backend.Settled {
 // applied says that a settle was applied, and whether there are subtasks to be seen to.
 func (r *record) applied() backend.Settled {
 	if r.kids != nil && r.kids.rev > 0 {
-		return backend.SettleFamily
+		return backend.SettledWithSubtasks
 	}
-	return backend.SettleApplied
+	return backend.SettledApplied
 }
 
 func (r *record) delay(d time.Duration, now tick) {

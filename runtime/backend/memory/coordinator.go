@@ -60,8 +60,8 @@ func (p *presence) Present(ctx context.Context, kind string) (map[string]json.Ra
 	return present, nil
 }
 
-// Broadcast implements backend.Coordinator.
-func (p *presence) Broadcast(ctx context.Context, topic string, news json.RawMessage) error {
+// Publish implements backend.Coordinator.
+func (p *presence) Publish(ctx context.Context, topic string, news json.RawMessage) error {
 	if err := alive(ctx); err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ func Checked() Option {
 func (b *Backend) Kept() map[string]int {
 	s := b.store
 	kept := map[string]int{
-		"tasks": len(s.tasks), "sets": len(s.sets), "loose sets": len(s.loose),
+		"tasks": len(s.tasks), "sets": len(s.sets), "unfinished sets": len(s.unfinished),
 	}
 	slots := func(l *line) (n int) {
 		for _, w := range l.weights {

@@ -53,7 +53,7 @@ func TestBoundedQueueRefusesHintsAndTakesThemBackWhenASessionCloses(t *testing.T
 		}
 		var seen []string
 		for _, h := range hints {
-			seen = append(seen, fmt.Sprint(h.ID, h.Suspicion))
+			seen = append(seen, fmt.Sprint(h.ID, h.Redelivered))
 		}
 		if want := []string{"1true", "2true", "3false"}; !slices.Equal(seen, want) {
 			t.Errorf("hints %v, want %v", seen, want)
@@ -78,7 +78,7 @@ func TestSlowSubscriberGetsOneGapForAllItMissed(t *testing.T) {
 		}()
 		synctest.Wait() // it is busy with the gap before it came
 		for i := range 70 {
-			if err := ports.Coordinator.Broadcast(ctx, "t", json.RawMessage(strconv.Itoa(i))); err != nil {
+			if err := ports.Coordinator.Publish(ctx, "t", json.RawMessage(strconv.Itoa(i))); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -292,7 +292,7 @@ func TestSubtasksDoneDoesNotComeAgainWhileItsFamilyIsPurged(t *testing.T) {
 	})
 }
 
-// What the sweeper reads is what is loose now, not all that ever was; and a task has one deadline, however often it waits.
+// What the sweeper reads is what is unfinished now, not all that ever was; and a task has one deadline, however often it waits.
 func TestWhatIsNoLongerLooseIsNotKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for what, mend := range map[string]func(s backend.Store) error{
@@ -319,8 +319,8 @@ func TestWhatIsNoLongerLooseIsNotKept(t *testing.T) {
 			if err := mend(s); err != nil {
 				t.Fatal(err)
 			}
-			if n := world.Kept()["loose sets"]; n != 0 {
-				t.Errorf("%s is kept as loose", what)
+			if n := world.Kept()["unfinished sets"]; n != 0 {
+				t.Errorf("%s is kept as unfinished", what)
 			}
 		}
 		world := memory.New(memory.Checked())

@@ -98,8 +98,8 @@ func (s *store) Owners(ctx context.Context) (map[string]int64, error) {
 	return counts, nil
 }
 
-// Judge implements backend.Store.
-func (s *store) Judge(ctx context.Context, name string, count int64, maxCrashes int) ([]backend.Task, error) {
+// ExpireOwner implements backend.Store.
+func (s *store) ExpireOwner(ctx context.Context, name string, count int64, maxCrashes int) ([]backend.Task, error) {
 	if err := alive(ctx); err != nil {
 		return nil, err
 	}

@@ -137,7 +137,7 @@ func (s *store) purge(root *record, max int) int {
 				continue
 			}
 			delete(s.sets, r.ID)
-			delete(s.loose, r.kids)
+			delete(s.unfinished, r.kids)
 		}
 		s.forget(r)
 		if r.held {

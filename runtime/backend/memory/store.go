@@ -13,28 +13,28 @@ import (
 
 // A store keeps the tasks of a world.
 type store struct {
-	mu     sync.Mutex
-	start  time.Time // instant 0: the first use
-	seq    int64
-	tasks  map[string]*record
-	queues map[string]*queue
-	owners map[string]*owner
-	sets   map[string]*set // by source, which may not exist
-	loose  map[*set]struct{}
-	spare  []record
-	seed   maphash.Seed // of the hashes of nonces
+	mu         sync.Mutex
+	start      time.Time // instant 0: the first use
+	seq        int64
+	tasks      map[string]*record
+	queues     map[string]*queue
+	owners     map[string]*owner
+	sets       map[string]*set // by source, which may not exist
+	unfinished map[*set]struct{}
+	spare      []record
+	seed       maphash.Seed // of the hashes of nonces
 
 	check func(row int, from, to backend.Status) // for tests; sees every transition
 }
 
 func newStore() *store {
 	return &store{
-		tasks:  map[string]*record{},
-		queues: map[string]*queue{},
-		owners: map[string]*owner{},
-		sets:   map[string]*set{},
-		loose:  map[*set]struct{}{},
-		seed:   maphash.MakeSeed(),
+		tasks:      map[string]*record{},
+		queues:     map[string]*queue{},
+		owners:     map[string]*owner{},
+		sets:       map[string]*set{},
+		unfinished: map[*set]struct{}{},
+		seed:       maphash.MakeSeed(),
 	}
 }
 
@@ -118,7 +118,7 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 	if err := alive(ctx); err != nil {
 		return nil, err
 	}
-	if err := backend.CheckNew(tasks); err != nil {
+	if err := backend.ValidateInsert(tasks); err != nil {
 		return nil, err
 	}
 	stored := make([]backend.Task, len(tasks))

@@ -243,7 +243,7 @@ func (l *listener) leave() {
 	var back []backend.Hint
 	for delivery := 1; delivery <= l.last && len(l.unacked) > 0; delivery++ {
 		if id, ok := l.unacked[delivery]; ok {
-			back = append(back, backend.Hint{ID: id, Suspicion: true})
+			back = append(back, backend.Hint{ID: id, Redelivered: true})
 			delete(l.unacked, delivery)
 		}
 	}

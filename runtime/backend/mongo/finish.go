@@ -10,7 +10,7 @@ import (
 )
 
 // Finish implements backend.Store (row 12). The set stays open_set until all of it is done, so that an interrupted Finish
-// is found by Loose.
+// is found by Unfinished.
 func (s *store) Finish(ctx context.Context, source string) (bool, string, error) {
 	ctx, done, err := s.begin(ctx)
 	defer done()

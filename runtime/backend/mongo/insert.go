@@ -14,7 +14,7 @@ import (
 
 // Insert implements backend.Store. One insert of all; where some are there already, one or two reads more.
 func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
-	if err := backend.CheckNew(tasks); err != nil {
+	if err := backend.ValidateInsert(tasks); err != nil {
 		return nil, err
 	}
 	session, err := s.inTx(ctx, tasks)

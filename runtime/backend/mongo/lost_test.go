@@ -99,7 +99,7 @@ func TestRepeatedAfterALostReplyNothingHappensTwice(t *testing.T) {
 		came, err := s.Settle(ctx, []backend.Settle{
 			{ID: "a", Fence: 1, Nonce: "x", To: backend.StatusSuccess}, {ID: "b", Fence: 1, Nonce: "x", To: backend.StatusRetrying},
 		})
-		if want := []backend.Settled{backend.SettleFamily, backend.SettleApplied}; err == nil && !slices.Equal(came, want) {
+		if want := []backend.Settled{backend.SettledWithSubtasks, backend.SettledApplied}; err == nil && !slices.Equal(came, want) {
 			t.Errorf("settled %v, want %v", came, want)
 		}
 		return err
@@ -112,7 +112,7 @@ func TestRepeatedAfterALostReplyNothingHappensTwice(t *testing.T) {
 	_, _, err = s.Claim(ctx, claim)
 	must(t, err)
 	cutter.twice(t, "update", func() error {
-		_, err := s.Judge(ctx, "o", 1, 3)
+		_, err := s.ExpireOwner(ctx, "o", 1, 3)
 		return err
 	})
 	if kid := get("a/0"); kid.Status != backend.StatusWaiting || kid.Suspect == nil || kid.Suspect.Losses != 1 || kid.Attempt != 0 {
@@ -197,7 +197,7 @@ func TestWhatAnInterruptedJudgeHasLeftIsFreedByTheNext(t *testing.T) {
 	_, _, err = s.Claim(ctx, backend.Claim{Queue: "q", Owner: "o", Nonce: "n", Max: 1, IDs: []string{"a"}})
 	must(t, err)
 	cutter.loseNext("update")
-	if _, err := s.Judge(ctx, "o", 4, 3); err == nil {
+	if _, err := s.ExpireOwner(ctx, "o", 4, 3); err == nil {
 		t.Fatal("nothing was lost")
 	}
 	if err := s.Beat(ctx, "o", 5); backend.CodeOf(err) != backend.ErrAborted {
@@ -208,7 +208,7 @@ func TestWhatAnInterruptedJudgeHasLeftIsFreedByTheNext(t *testing.T) {
 	if owners["o"] != 4 {
 		t.Errorf("owners %v", owners)
 	}
-	freed, err := s.Judge(ctx, "o", 4, 3)
+	freed, err := s.ExpireOwner(ctx, "o", 4, 3)
 	must(t, err)
 	if len(freed) != 1 || freed[0].Status != backend.StatusWaiting || freed[0].Suspect == nil || freed[0].Suspect.Losses != 1 {
 		t.Errorf("freed %+v", freed)
@@ -242,15 +242,15 @@ func TestInterruptedJudgeChargesTheSameTask(t *testing.T) {
 		_, err := s.Insert(ctx, []backend.NewTask{newTask(suspect), newTask(other)})
 		must(t, err)
 		claim(first, suspect)
-		_, err = s.Judge(ctx, first, 1, 3)
+		_, err = s.ExpireOwner(ctx, first, 1, 3)
 		must(t, err)
 		clock.Sleep(2 * time.Second)
 		claim(second, suspect, other)
 		cutter.loseAfter(n, "update")
-		if _, err := s.Judge(ctx, second, 1, 3); err == nil {
+		if _, err := s.ExpireOwner(ctx, second, 1, 3); err == nil {
 			t.Fatalf("nothing was lost after %d updates", n)
 		}
-		_, err = s.Judge(ctx, second, 1, 3)
+		_, err = s.ExpireOwner(ctx, second, 1, 3)
 		must(t, err)
 		for id, want := range map[string]backend.Suspect{
 			suspect: {Losses: 2, Owner: second, Charged: true}, other: {Losses: 1, Owner: second},
@@ -300,7 +300,7 @@ func TestLateClaimsOfADeadOwnerAreFreed(t *testing.T) {
 	must(t, s.Beat(ctx, "o", 4))
 	_, err := s.Insert(ctx, []backend.NewTask{newTask("a"), newTask("b")})
 	must(t, err)
-	_, err = s.Judge(ctx, "o", 4, 3)
+	_, err = s.ExpireOwner(ctx, "o", 4, 3)
 	must(t, err)
 	_, err = c.Mongo().Collection("tasks").UpdateOne(ctx, bson.D{{Key: "_id", Value: "a"}}, bson.D{
 		{Key: "$set", Value: bson.D{{Key: "status", Value: "running"}, {Key: "owner", Value: "o"}, {Key: "nonce", Value: "n"}, {Key: "started", Value: int64(1)}}},
@@ -308,17 +308,17 @@ func TestLateClaimsOfADeadOwnerAreFreed(t *testing.T) {
 		{Key: "$unset", Value: bson.D{{Key: "place", Value: ""}}},
 	})
 	must(t, err)
-	loose, err := s.Loose(ctx, 0, 10)
+	unfinished, err := s.Unfinished(ctx, 0, 10)
 	must(t, err)
-	if want := (backend.Loose{What: backend.LooseClaims, Owner: "o", Count: 4}); len(loose) != 1 || loose[0] != want {
-		t.Fatalf("loose: %+v", loose)
+	if want := (backend.Unfinished{What: backend.UnfinishedClaims, Owner: "o", Count: 4}); len(unfinished) != 1 || unfinished[0] != want {
+		t.Fatalf("unfinished: %+v", unfinished)
 	}
-	freed, err := s.Judge(ctx, loose[0].Owner, loose[0].Count, 3)
+	freed, err := s.ExpireOwner(ctx, unfinished[0].Owner, unfinished[0].Count, 3)
 	must(t, err)
 	if len(freed) != 1 || freed[0].ID != "a" || freed[0].Status != backend.StatusWaiting || freed[0].Crashes != 0 || freed[0].Attempt != 0 {
 		t.Errorf("freed %+v", freed)
 	}
-	if loose, err := s.Loose(ctx, 0, 10); err != nil || len(loose) != 0 {
-		t.Errorf("loose %+v, %v", loose, err)
+	if unfinished, err := s.Unfinished(ctx, 0, 10); err != nil || len(unfinished) != 0 {
+		t.Errorf("unfinished %+v, %v", unfinished, err)
 	}
 }

@@ -14,7 +14,7 @@
 // what the state table demands. A write that many documents share, such as a claim, carries a mark of its own, by which
 // what it changed is found afterwards (transit.go): that is exact also where the reply was lost, or others did the same at
 // once. What follows from a transition is a write to another document and may be interrupted; it is repeated by whoever
-// finds it undone (Loose, Judge, Finish), and each step is harmless when repeated.
+// finds it undone (Unfinished, ExpireOwner, Finish), and each step is harmless when repeated.
 //
 // Fields that a query looks for are there only while they matter: key while the task lives, owner while it runs, live
 // while it is a subtask that has not ended. So unique and sparse indexes stay small (indexes.go), and a transition that

@@ -134,9 +134,9 @@ func (s *store) Owners(ctx context.Context) (map[string]int64, error) {
 	return counts, err
 }
 
-// Judge implements backend.Store: one conditional write on the owner, one of what that means for its tasks, then one on each of
+// ExpireOwner implements backend.Store: one conditional write on the owner, one of what that means for its tasks, then one on each of
 // them. So an interrupted one is finished as it was begun, whatever the tasks are by then.
-func (s *store) Judge(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
+func (s *store) ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
 	ctx, done, err := s.begin(ctx)
 	defer done()
 	if err != nil {

@@ -55,7 +55,7 @@ func TestFullDocumentHoldsUpNoOther(t *testing.T) {
 			}
 			came, err := s.Settle(t.Context(), settles)
 			must(t, err)
-			if !slices.Equal(came, []backend.Settled{backend.SettleApplied, backend.SettleApplied}) {
+			if !slices.Equal(came, []backend.Settled{backend.SettledApplied, backend.SettledApplied}) {
 				t.Errorf("settled %v", came)
 			}
 		},
@@ -67,7 +67,7 @@ func TestFullDocumentHoldsUpNoOther(t *testing.T) {
 				must(t, err)
 			}
 			fill(t, c, "a")
-			freed, err := s.Judge(t.Context(), "o", 1, 1)
+			freed, err := s.ExpireOwner(t.Context(), "o", 1, 1)
 			must(t, err)
 			if len(freed) != 2 {
 				t.Errorf("freed %d tasks", len(freed))
@@ -119,7 +119,7 @@ func TestFullDocumentHoldsUpNoOther(t *testing.T) {
 			must(t, s.Spawn(t.Context(), backend.Spawn{Source: "a", Batch: "b"}))
 			came, err := s.Settle(t.Context(), []backend.Settle{{ID: "a", Fence: 1, Nonce: "n", To: backend.StatusSuccess}})
 			must(t, err)
-			if came[0] != backend.SettleFamily {
+			if came[0] != backend.SettledWithSubtasks {
 				t.Errorf("settled %v", came)
 			}
 			fill(t, c, "a")

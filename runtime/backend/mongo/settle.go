@@ -20,7 +20,7 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 	if ctx.Err() != nil {
 		return nil, notBegun(ctx)
 	}
-	if err := backend.CheckSettles(settles); err != nil {
+	if err := backend.ValidateSettle(settles); err != nil {
 		return nil, err
 	}
 	ctx, done, err := s.begin(ctx)
@@ -46,7 +46,7 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 		}
 		if all && round == 0 {
 			for _, i := range remaining {
-				came[i] = backend.SettleApplied
+				came[i] = backend.SettledApplied
 			}
 			return came, nil
 		}
@@ -183,17 +183,17 @@ func (c *Client) readBack(ctx context.Context, settles []backend.Settle, which [
 		stop := e.To == backend.StatusStopped
 		switch {
 		case x == nil || x.Fence != e.Fence:
-			came[i] = backend.SettleLost
+			came[i] = backend.SettledLost
 		case x.Status != string(backend.StatusRunning) && x.Settled != e.Nonce:
-			came[i] = backend.SettleLost
+			came[i] = backend.SettledLost
 		case x.Status != string(backend.StatusRunning) && x.SpawnRev > 0:
-			came[i] = backend.SettleFamily
+			came[i] = backend.SettledWithSubtasks
 		case x.Status != string(backend.StatusRunning):
-			came[i] = backend.SettleApplied
+			came[i] = backend.SettledApplied
 		case x.Stopping && !stop:
-			came[i] = backend.SettleStopping
+			came[i] = backend.SettledStopping
 		case !x.Stopping && stop:
-			came[i] = backend.SettleLost // it may not stop
+			came[i] = backend.SettledLost // it may not stop
 		default:
 			remaining = append(remaining, i) // it has subtasks
 		}

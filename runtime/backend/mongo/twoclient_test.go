@@ -85,8 +85,8 @@ func (s *inTurnStore) Owners(ctx context.Context) (map[string]int64, error) {
 	return s.next().Owners(ctx)
 }
 
-func (s *inTurnStore) Judge(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
-	return s.next().Judge(ctx, owner, count, maxCrashes)
+func (s *inTurnStore) ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
+	return s.next().ExpireOwner(ctx, owner, count, maxCrashes)
 }
 
 func (s *inTurnStore) Refund(ctx context.Context, owner string) error {
@@ -123,8 +123,8 @@ func (s *inTurnStore) Stop(ctx context.Context, st backend.Stop) ([]backend.Task
 	return s.next().Stop(ctx, st)
 }
 
-func (s *inTurnStore) Loose(ctx context.Context, age time.Duration, max int) ([]backend.Loose, error) {
-	return s.next().Loose(ctx, age, max)
+func (s *inTurnStore) Unfinished(ctx context.Context, age time.Duration, max int) ([]backend.Unfinished, error) {
+	return s.next().Unfinished(ctx, age, max)
 }
 
 func (s *inTurnStore) Get(ctx context.Context, id string) (backend.Task, error) {

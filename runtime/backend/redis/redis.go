@@ -197,8 +197,8 @@ func (c *Coordinator) Present(ctx context.Context, kind string) (map[string]json
 	return all, nil
 }
 
-// Broadcast implements backend.Coordinator.
-func (c *Coordinator) Broadcast(ctx context.Context, topic string, news json.RawMessage) error {
+// Publish implements backend.Coordinator.
+func (c *Coordinator) Publish(ctx context.Context, topic string, news json.RawMessage) error {
 	return c.do(ctx, "spreading news of "+topic, func(ctx context.Context) error {
 		return c.client.Publish(ctx, c.channel(topic), []byte(news)).Err()
 	})

@@ -131,7 +131,7 @@ func TestServerThatComesBackIsUsedAgain(t *testing.T) {
 	for range 2 {
 		await(false)
 		begun := time.Now()
-		if _, err := c.Present(ctx, "worker"); !errors.Is(err, backend.ErrUnavailable) || !errors.Is(err, backend.ErrAway) {
+		if _, err := c.Present(ctx, "worker"); !errors.Is(err, backend.ErrUnavailable) || !errors.Is(err, backend.ErrServerDown) {
 			t.Errorf("away: %v", err)
 		}
 		if took := time.Since(begun); took > 100*time.Millisecond {
@@ -145,7 +145,7 @@ func TestServerThatComesBackIsUsedAgain(t *testing.T) {
 			t.Error(err)
 		}
 		testkit.Eventually(t, "news are heard", func() bool {
-			if err := c.Broadcast(ctx, "topic", json.RawMessage(`1`)); err != nil {
+			if err := c.Publish(ctx, "topic", json.RawMessage(`1`)); err != nil {
 				t.Error(err)
 			}
 			heard := false

@@ -32,7 +32,7 @@ func (s *stack) Audit(begun time.Time) (*chaos.Audit, error) {
 	for _, r := range rows {
 		e := fault.Entry{At: r.at.Sub(begun), Now: r.at, Instance: r.who}
 		if r.owner != nil {
-			e.Op, e.Owner, e.Convicts = "Judge", r.owner.Name, true
+			e.Op, e.Owner, e.Convicts = "ExpireOwner", r.owner.Name, true
 			add(e, "")
 			continue
 		}
@@ -158,7 +158,7 @@ func (r row) op() string {
 	case a.Status == running && a.Suspect == b.Suspect && strings.HasPrefix(a.Owner, r.who):
 		return "Settle" // a claim of which its owner knows nothing is given back
 	case a.Status == running:
-		return "Judge"
+		return "ExpireOwner"
 	case b.Status == failed, b.Status == pending:
 		return "Promote"
 	case b.Status == stopped:

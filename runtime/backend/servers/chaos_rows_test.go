@@ -81,7 +81,7 @@ func brokerFails(t *testing.T) {
 		r.t.Logf("1,000 tasks had ended %v after it was back", r.ended(2*time.Minute).Round(time.Millisecond))
 	})
 	r.row("it is stopped", func(r *rig) { r.While(rabbitStops, 8*time.Second, found(r)) })
-	r.Judge()
+	r.Check()
 }
 
 func storeFails(t *testing.T) {
@@ -183,5 +183,5 @@ func storeFails(t *testing.T) {
 		r.Boot(0)
 		r.ended(40 * time.Second)
 	})
-	r.Judge()
+	r.Check()
 }

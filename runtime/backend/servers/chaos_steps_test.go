@@ -196,7 +196,7 @@ func processesFail(t *testing.T) {
 	})
 	r.row("workers are killed while they run tasks", killedWhileRunning)
 	r.row("a worker is stopped beyond its lease, and goes on", stoppedWhileRunning)
-	r.Judge()
+	r.Check()
 }
 
 // repeated makes another client submit the same again: it is the task that is there, if one is.

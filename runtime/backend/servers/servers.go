@@ -18,7 +18,7 @@
 // without-rabbitmq, without-mongodb and without-redis (health.go). App.Health has them; the log says it once when one is
 // entered and once when it is left.
 //
-// # Power
+// # Native access
 //
 // [Mongo] hands out the driver's own database.
 package servers
@@ -96,16 +96,16 @@ func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, er
 	}
 	s.monitor = watch(env.Logger, [...]look{s.rabbit.State, s.mongo.State, s.redis.State})
 	return &backend.Ports{
-		Name:        "servers",
-		Calls:       s.rabbit.Calls(),
-		Store:       s.mongo.Store(),
-		Docs:        s.mongo.Docs(),
-		Transport:   s.rabbit.Transport(),
-		Coordinator: s.redis,
-		Health:      s.monitor.health,
-		MayBeAway:   b.options.degraded,
-		Power:       s,
-		Close:       s.close,
+		Name:             "servers",
+		Calls:            s.rabbit.Calls(),
+		Store:            s.mongo.Store(),
+		Docs:             s.mongo.Docs(),
+		Transport:        s.rabbit.Transport(),
+		Coordinator:      s.redis,
+		Health:           s.monitor.health,
+		AllowUnavailable: b.options.degraded,
+		Native:           s,
+		Close:            s.close,
 	}, nil
 }
 

@@ -50,7 +50,7 @@ func (s *State) Lost(why error) {
 	code := backend.CodeOf(why)
 	e := backend.Errorf(code, "%w", why)
 	if code == backend.ErrUnavailable || code == backend.ErrDeadlineExceeded || code == backend.ErrCanceled {
-		e = backend.Errorf(backend.ErrUnavailable, "%w", fmt.Errorf("%w: %w", backend.ErrAway, why))
+		e = backend.Errorf(backend.ErrUnavailable, "%w", fmt.Errorf("%w: %w", backend.ErrServerDown, why))
 	}
 	if text, ok := errors.AsType[*backend.Error](why); ok {
 		e.Message = text.Message
@@ -92,7 +92,7 @@ func (s *State) change() {
 }
 
 // Guard begins an operation: where the server is away the error says so, with OutcomeNotSent, and wraps
-// [backend.ErrAway]; else the context ends with ctx, or when the server goes ([Away] tells). done, which is never nil,
+// [backend.ErrServerDown]; else the context ends with ctx, or when the server goes ([Away] tells). done, which is never nil,
 // ends the operation.
 func (s *State) Guard(ctx context.Context) (_ context.Context, done context.CancelFunc, err error) {
 	s.mu.Lock()

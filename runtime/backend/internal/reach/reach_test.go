@@ -31,7 +31,7 @@ func TestOperationsEndWhenTheServerGoesAndFailWhileItIsAway(t *testing.T) {
 	_, done, err = s.Guard(t.Context())
 	done()
 	if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrUnavailable || e.Outcome != backend.OutcomeNotSent ||
-		!errors.Is(err, backend.ErrAway) || e.Message != errRefused.Message {
+		!errors.Is(err, backend.ErrServerDown) || e.Message != errRefused.Message {
 		t.Errorf("while it is away: %v", err)
 	}
 	s.Found(s.Losses())
@@ -69,7 +69,7 @@ func TestServerThatRefusesIsNotAway(t *testing.T) {
 	if e := reach.Away(ctx); e == nil || e.Code != backend.ErrUnauthenticated {
 		t.Error(context.Cause(ctx))
 	}
-	if _, err := s.Get(); !errors.Is(err, backend.ErrUnauthenticated) || errors.Is(err, backend.ErrAway) {
+	if _, err := s.Get(); !errors.Is(err, backend.ErrUnauthenticated) || errors.Is(err, backend.ErrServerDown) {
 		t.Error(err)
 	}
 }

@@ -18,9 +18,9 @@ func (s *store) review(k *set) {
 		}
 	}
 	if k.isLoose() {
-		s.loose[k] = struct{}{}
+		s.unfinished[k] = struct{}{}
 	} else {
-		delete(s.loose, k)
+		delete(s.unfinished, k)
 	}
 }
 
@@ -50,21 +50,21 @@ func (k *set) remembers() bool {
 	return false
 }
 
-// A looseEnd is one with the instant from which on it was loose.
-type looseEnd struct {
-	backend.Loose
+// A unfinishedSince is one with the instant from which on it was unfinished.
+type unfinishedSince struct {
+	backend.Unfinished
 	since int64
 }
 
-// ends appends the loose ends of a set.
-func (k *set) ends(to []looseEnd) []looseEnd {
-	add := func(what backend.LooseEnd, batch string, since int64) {
-		to = append(to, looseEnd{backend.Loose{What: what, Source: k.id, Batch: batch}, since})
+// ends appends the unfinished work of a set.
+func (k *set) ends(to []unfinishedSince) []unfinishedSince {
+	add := func(what backend.UnfinishedKind, batch string, since int64) {
+		to = append(to, unfinishedSince{backend.Unfinished{What: what, Source: k.id, Batch: batch}, since})
 	}
 	if k.held > 0 {
 		for key, b := range k.batches {
 			if len(b.held) > 0 {
-				add(backend.LooseBatch, key, b.since)
+				add(backend.UnfinishedBatch, key, b.since)
 			}
 		}
 	}
@@ -73,10 +73,10 @@ func (k *set) ends(to []looseEnd) []looseEnd {
 	}
 	status := k.source.Status
 	if k.shut > 0 && status == backend.StatusSuccess {
-		add(backend.LooseGate, "", k.sourceEnded)
+		add(backend.UnfinishedGate, "", k.sourceEnded)
 	}
 	if !k.finished && k.complete() {
-		add(backend.LooseSet, "", max(k.sourceEnded, k.quiet))
+		add(backend.UnfinishedSet, "", max(k.sourceEnded, k.quiet))
 	}
 	if k.live > k.stopping {
 		since := k.failedFast
@@ -84,42 +84,42 @@ func (k *set) ends(to []looseEnd) []looseEnd {
 			since = min(since, k.sourceEnded)
 		}
 		if since != never {
-			add(backend.LooseFamily, "", since)
+			add(backend.UnfinishedSubtasks, "", since)
 		}
 	}
 	return to
 }
 
-// Loose implements backend.Store.
-func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backend.Loose, error) {
+// Unfinished implements backend.Store.
+func (s *store) Unfinished(ctx context.Context, age time.Duration, max int) ([]backend.Unfinished, error) {
 	if err := alive(ctx); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	var ends []looseEnd
-	for k := range s.loose {
+	var ends []unfinishedSince
+	for k := range s.unfinished {
 		ends = k.ends(ends)
 	}
 	for name, q := range s.queues {
 		if since := q.lateSince(now.at); since != never {
-			ends = append(ends, looseEnd{backend.Loose{What: backend.LooseLate, Queue: name}, since})
+			ends = append(ends, unfinishedSince{backend.Unfinished{What: backend.UnfinishedOverdue, Queue: name}, since})
 		}
 	}
-	ends = slices.DeleteFunc(ends, func(e looseEnd) bool {
-		if e.What == backend.LooseBatch {
+	ends = slices.DeleteFunc(ends, func(e unfinishedSince) bool {
+		if e.What == backend.UnfinishedBatch {
 			return now.at-e.since < int64(backend.BatchAges*age)
 		}
 		return now.at-e.since < int64(age)
 	})
-	slices.SortFunc(ends, func(a, b looseEnd) int {
+	slices.SortFunc(ends, func(a, b unfinishedSince) int {
 		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.Source, b.Source), cmp.Compare(a.What, b.What), cmp.Compare(a.Batch, b.Batch),
 			cmp.Compare(a.Queue, b.Queue))
 	})
-	loose := make([]backend.Loose, min(len(ends), max))
-	for i := range loose {
-		loose[i] = ends[i].Loose
+	unfinished := make([]backend.Unfinished, min(len(ends), max))
+	for i := range unfinished {
+		unfinished[i] = ends[i].Unfinished
 	}
-	return loose, nil
+	return unfinished, nil
 }

@@ -9,9 +9,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// looseEnds selects what is loose with the instant since when it is, of sets that are not finished and of batches that
+// unfinishedWork selects what is unfinished with the instant since when it is, of sets that are not finished and of batches that
 // are not committed, and in queues that have tasks with a deadline. Only they are looked at, whatever else there is.
-const looseEnds = `
+const unfinishedWork = `
 WITH RECURSIVE queues (name) AS (
 	SELECT min(queue) FROM task WHERE deadline IS NOT NULL AND status < 4
 	UNION ALL
@@ -45,10 +45,10 @@ WITH RECURSIVE queues (name) AS (
 )
 SELECT what, source, name, queue FROM ends WHERE ?1 - since >= CASE WHEN what = 'batch' THEN ?4 ELSE ?2 END ORDER BY since, source, what, name, queue LIMIT ?3`
 
-// Loose implements backend.Store.
-func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backend.Loose, error) {
-	return readAll(ctx, s.db, func(rows *sql.Rows) (l backend.Loose, err error) {
+// Unfinished implements backend.Store.
+func (s *store) Unfinished(ctx context.Context, age time.Duration, max int) ([]backend.Unfinished, error) {
+	return readAll(ctx, s.db, func(rows *sql.Rows) (l backend.Unfinished, err error) {
 		err = rows.Scan((*string)(&l.What), &l.Source, &l.Batch, &l.Queue)
 		return l, err
-	}, looseEnds, instant.Of(s.db.now()), int64(age), max, int64(backend.BatchAges*age))
+	}, unfinishedWork, instant.Of(s.db.now()), int64(age), max, int64(backend.BatchAges*age))
 }

@@ -28,10 +28,10 @@ var looseBehaviours = []behaviour{
 		for _, more := range []backend.NewTask{young, young, old} {
 			w.insert(more)
 			w.o.Sleep(age / 2)
-			loose, err := w.Store.Loose(w.ctx(), w.o.Tick, 10)
+			unfinished, err := w.Store.Unfinished(w.ctx(), w.o.Tick, 10)
 			w.must(err)
 			if took := w.o.Now().Sub(begun); took < age {
-				w.same("loose though it was added to", len(loose), 0)
+				w.same("unfinished though it was added to", len(unfinished), 0)
 			}
 			begun = w.o.Now()
 		}
@@ -43,7 +43,7 @@ var looseBehaviours = []behaviour{
 		w.spawn(source, "b", false, 2)
 		w.wantLoose()
 		w.done(source, backend.StatusSuccess)
-		w.wantLoose(backend.Loose{What: backend.LooseGate, Source: source})
+		w.wantLoose(backend.Unfinished{What: backend.UnfinishedGate, Source: source})
 		w.open(source)
 		w.wantLoose()
 	}},
@@ -54,7 +54,7 @@ var looseBehaviours = []behaviour{
 		w.done(kids[1], backend.StatusSuccess)
 		w.wantLoose()
 		w.done(source, backend.StatusSuccess)
-		w.wantLoose(backend.Loose{What: backend.LooseSet, Source: source})
+		w.wantLoose(backend.Unfinished{What: backend.UnfinishedSet, Source: source})
 		w.wantFinish(source, true, "q")
 		w.wantLoose()
 	}},
@@ -64,14 +64,14 @@ var looseBehaviours = []behaviour{
 		kids := w.spawn(source, "b", true, 3)
 		running := w.take(kids[0], "o")
 		w.settle(run, backend.StatusFailed)
-		w.wantLoose(backend.Loose{What: backend.LooseFamily, Source: source})
+		w.wantLoose(backend.Unfinished{What: backend.UnfinishedSubtasks, Source: source})
 		w.stop(source, true)
 		w.settle(running, backend.StatusStopped)
-		w.wantLoose(backend.Loose{What: backend.LooseSet, Source: source})
+		w.wantLoose(backend.Unfinished{What: backend.UnfinishedSet, Source: source})
 		w.wantFinish(source, true, "")
 		w.wantLoose()
 	}},
-	{"what was asked to stop is not loose, and what was not is", func(w *world) {
+	{"what was asked to stop is not unfinished, and what was not is", func(w *world) {
 		source := w.add()
 		kids := w.spawn(source, "b", true, 3)
 		first, second := w.take(kids[0], "o"), w.take(kids[1], "o")
@@ -79,11 +79,11 @@ var looseBehaviours = []behaviour{
 		w.stop(kids[0], false)
 		w.settle(first, backend.StatusStopped)
 		w.stop(kids[2], false)
-		w.wantLoose(backend.Loose{What: backend.LooseFamily, Source: source})
+		w.wantLoose(backend.Unfinished{What: backend.UnfinishedSubtasks, Source: source})
 		w.stop(kids[1], false)
 		w.wantLoose()
 		w.settle(second, backend.StatusStopped)
-		w.wantLoose(backend.Loose{What: backend.LooseSet, Source: source})
+		w.wantLoose(backend.Unfinished{What: backend.UnfinishedSet, Source: source})
 	}},
 	{"siblings of one that failed, where that matters", func(w *world) {
 		for _, policy := range []backend.FailurePolicy{"", backend.IgnoreFailures, backend.CollectFailures, backend.FailFast} {
@@ -94,7 +94,7 @@ var looseBehaviours = []behaviour{
 				w.wantLoose()
 				continue
 			}
-			w.wantLoose(backend.Loose{What: backend.LooseFamily, Source: source})
+			w.wantLoose(backend.Unfinished{What: backend.UnfinishedSubtasks, Source: source})
 			w.stop(source, true)
 			w.wantLoose()
 		}
@@ -105,9 +105,9 @@ var looseBehaviours = []behaviour{
 		w.done(kids[0], backend.StatusFailed)
 		w.o.Sleep(looseAge(w))
 		w.done(kids[1], backend.StatusFailed)
-		got, err := w.Store.Loose(w.ctx(), 2*w.o.Tick, 10)
+		got, err := w.Store.Unfinished(w.ctx(), 2*w.o.Tick, 10)
 		w.must(err)
-		w.same("loose", got, []backend.Loose{{What: backend.LooseFamily, Source: source}})
+		w.same("unfinished", got, []backend.Unfinished{{What: backend.UnfinishedSubtasks, Source: source}})
 	}},
 	{"queues in which something waits past its deadline", func(w *world) {
 		running := w.take(w.add(w.deadline(4*w.o.Tick), in("runs")), "o")
@@ -139,10 +139,10 @@ var looseBehaviours = []behaviour{
 			w.o.Sleep(w.o.Tick)
 		}
 		w.o.Sleep(looseAge(w))
-		got, err := w.Store.Loose(w.ctx(), 0, 2)
+		got, err := w.Store.Unfinished(w.ctx(), 0, 2)
 		w.must(err)
-		w.same("two", got, []backend.Loose{
-			{What: backend.LooseGate, Source: sources[0]}, {What: backend.LooseGate, Source: sources[1]},
+		w.same("two", got, []backend.Unfinished{
+			{What: backend.UnfinishedGate, Source: sources[0]}, {What: backend.UnfinishedGate, Source: sources[1]},
 		})
 	}},
 }
@@ -153,12 +153,12 @@ func looseAge(w *world) time.Duration { return 3 * w.o.Tick }
 func (w *world) wantLooseIn(want ...string) {
 	w.Helper()
 	w.o.Sleep(5 * w.o.Tick)
-	loose, err := w.Store.Loose(w.ctx(), w.o.Tick, 10)
+	unfinished, err := w.Store.Unfinished(w.ctx(), w.o.Tick, 10)
 	w.must(err)
 	got := []string{}
-	for _, l := range loose {
-		if l.What == backend.LooseLate {
-			w.same("its queue alone", l, backend.Loose{What: backend.LooseLate, Queue: l.Queue})
+	for _, l := range unfinished {
+		if l.What == backend.UnfinishedOverdue {
+			w.same("its queue alone", l, backend.Unfinished{What: backend.UnfinishedOverdue, Queue: l.Queue})
 			got = append(got, l.Queue)
 		}
 	}
@@ -167,21 +167,21 @@ func (w *world) wantLooseIn(want ...string) {
 	w.same("late", got, append([]string{}, want...))
 }
 
-// wantLooseBatch checks that one batch is loose, and nothing else: not before it is BatchAges times as old as other things.
+// wantLooseBatch checks that one batch is unfinished, and nothing else: not before it is BatchAges times as old as other things.
 func (w *world) wantLooseBatch(source, batch string) {
 	w.Helper()
 	w.o.Sleep(backend.BatchAges * w.o.Tick)
-	w.wantLoose(backend.Loose{What: backend.LooseBatch, Source: source, Batch: batch})
+	w.wantLoose(backend.Unfinished{What: backend.UnfinishedBatch, Source: source, Batch: batch})
 }
 
-// wantLoose checks what is loose: nothing before its age, then this.
-func (w *world) wantLoose(want ...backend.Loose) {
+// wantLoose checks what is unfinished: nothing before its age, then this.
+func (w *world) wantLoose(want ...backend.Unfinished) {
 	w.Helper()
-	young, err := w.Store.Loose(w.ctx(), time.Hour, 10)
+	young, err := w.Store.Unfinished(w.ctx(), time.Hour, 10)
 	w.must(err)
 	w.same("too young", len(young), 0)
 	w.o.Sleep(looseAge(w))
-	got, err := w.Store.Loose(w.ctx(), w.o.Tick, 10)
+	got, err := w.Store.Unfinished(w.ctx(), w.o.Tick, 10)
 	w.must(err)
-	w.same("loose", append([]backend.Loose{}, got...), append([]backend.Loose{}, want...))
+	w.same("unfinished", append([]backend.Unfinished{}, got...), append([]backend.Unfinished{}, want...))
 }

@@ -13,7 +13,7 @@ import (
 // those of the others, who try again within backoffMost, and may take a while to get through.
 const gathering = backoffMost + defaultConnectTimeout
 
-// Absent implements backend.Lookout. The queue of control messages of a Conn is exclusive, and ends with its connection: in
+// Absent implements backend.ConnectionChecker. The queue of control messages of a Conn is exclusive, and ends with its connection: in
 // milliseconds when its process dies. A message that nobody can hear comes back.
 func (t *transport) Absent(ctx context.Context, instances []string) ([]string, error) {
 	g, e := t.conn.usable()
@@ -42,7 +42,7 @@ func (t *transport) Absent(ctx context.Context, instances []string) ([]string, e
 	return absent, nil
 }
 
-// Visible implements backend.Lookout. Others see this Conn while its queue of control messages is there. When the broker closes the
+// Visible implements backend.ConnectionChecker. Others see this Conn while its queue of control messages is there. When the broker closes the
 // connection or deletes the queue it says so. When it drops the connection since it hears nothing, it may be unable to say so: then
 // nothing has been read from it for longer than silence.
 func (t *transport) Visible() (since time.Time, changed <-chan struct{}) {
@@ -66,4 +66,4 @@ func silence(heartbeat time.Duration) time.Duration {
 	return heartbeat*95/100 + 700*time.Millisecond
 }
 
-var _ backend.Lookout = (*transport)(nil)
+var _ backend.ConnectionChecker = (*transport)(nil)

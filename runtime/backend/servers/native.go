@@ -13,8 +13,8 @@ import (
 // its options, by which writes wait for the journals of a majority; it lives as long as the App. Being the driver's, it knows
 // nothing of degraded modes: while MongoDB is away an operation waits for 3 s. app is an *af.App; one over another backend
 // is an error, unimplemented.
-func Mongo(app interface{ Power() any }) (*driver.Database, error) {
-	s, ok := app.Power().(*session)
+func Mongo(app interface{ Native() any }) (*driver.Database, error) {
+	s, ok := app.Native().(*session)
 	if !ok {
 		return nil, backend.NewError(backend.ErrUnimplemented, "this App has no MongoDB: it doesn't run over the servers")
 	}
@@ -45,8 +45,8 @@ func Mongo(app interface{ Power() any }) (*driver.Database, error) {
 // waiting for a task, making subtasks, RetryTask and RunJob are refused (failed_precondition), and all other operations happen outside of the
 // transaction. With the context of a transaction that isn't InTx's, submitting is refused, too. A standalone server has no
 // transactions: failed_precondition.
-func InTx(ctx context.Context, app interface{ Power() any }, fn func(ctx context.Context) error) error {
-	s, ok := app.Power().(*session)
+func InTx(ctx context.Context, app interface{ Native() any }, fn func(ctx context.Context) error) error {
+	s, ok := app.Native().(*session)
 	switch {
 	case !ok:
 		return backend.NewError(backend.ErrUnimplemented, "InTx: this App has no MongoDB: it doesn't run over the servers").With(backend.OutcomeNotSent)

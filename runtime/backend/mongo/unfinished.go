@@ -11,30 +11,30 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// An end is a loose one, and since when it is.
+// An end is a unfinished one, and since when it is.
 type end struct {
-	backend.Loose
+	backend.Unfinished
 	since int64
 }
 
-// Loose implements backend.Store. It looks at the sources whose sets are not finished, and at what is not committed:
+// Unfinished implements backend.Store. It looks at the sources whose sets are not finished, and at what is not committed:
 // indexes have just these.
-func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backend.Loose, error) {
+func (s *store) Unfinished(ctx context.Context, age time.Duration, max int) ([]backend.Unfinished, error) {
 	ctx, done, err := s.begin(ctx)
 	defer done()
 	if err != nil {
 		return nil, err
 	}
-	ends, err := s.looseBatches(ctx)
+	ends, err := s.unfinishedBatches(ctx)
 	if err != nil {
 		return nil, err
 	}
-	late, err := s.looseDeadlines(ctx, max)
+	late, err := s.unfinishedDeadlines(ctx, max)
 	if err != nil {
 		return nil, err
 	}
 	ends = append(ends, late...)
-	claims, err := s.looseClaims(ctx)
+	claims, err := s.unfinishedClaims(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backen
 		return nil, err
 	}
 	err = chunks(sources, func(part []*document) error {
-		some, err := s.looseSets(ctx, part)
+		some, err := s.unfinishedSets(ctx, part)
 		ends = append(ends, some...)
 		return err
 	})
@@ -54,7 +54,7 @@ func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backen
 	}
 	now := s.clock.now()
 	ends = slices.DeleteFunc(ends, func(e end) bool {
-		if e.What == backend.LooseBatch {
+		if e.What == backend.UnfinishedBatch {
 			return now-e.since < int64(backend.BatchAges*age)
 		}
 		return now-e.since < int64(age)
@@ -63,15 +63,15 @@ func (s *store) Loose(ctx context.Context, age time.Duration, max int) ([]backen
 		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.Source, b.Source), cmp.Compare(a.What, b.What), cmp.Compare(a.Batch, b.Batch),
 			cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.Owner, b.Owner))
 	})
-	loose := make([]backend.Loose, min(len(ends), max))
-	for i := range loose {
-		loose[i] = ends[i].Loose
+	unfinished := make([]backend.Unfinished, min(len(ends), max))
+	for i := range unfinished {
+		unfinished[i] = ends[i].Unfinished
 	}
-	return loose, nil
+	return unfinished, nil
 }
 
-// looseBatches finds batches that were not committed, as old as their last insert.
-func (c *Client) looseBatches(ctx context.Context) ([]end, error) {
+// unfinishedBatches finds batches that were not committed, as old as their last insert.
+func (c *Client) unfinishedBatches(ctx context.Context) ([]end, error) {
 	type batch struct {
 		ID             struct{ Source, Batch string } `bson:"_id"`
 		Since, Renewed int64
@@ -80,14 +80,14 @@ func (c *Client) looseBatches(ctx context.Context) ([]end, error) {
 		m{"since": m{"$max": "$created"}, "renewed": m{"$max": "$renewed"}})
 	ends := make([]end, len(batches))
 	for i, b := range batches {
-		ends[i] = end{backend.Loose{What: backend.LooseBatch, Source: b.ID.Source, Batch: b.ID.Batch}, max(b.Since, b.Renewed)}
+		ends[i] = end{backend.Unfinished{What: backend.UnfinishedBatch, Source: b.ID.Source, Batch: b.ID.Batch}, max(b.Since, b.Renewed)}
 	}
 	return ends, err
 }
 
-// looseDeadlines finds queues with what waits past its deadline, as old as the first one that has passed. Where very many
+// unfinishedDeadlines finds queues with what waits past its deadline, as old as the first one that has passed. Where very many
 // have, some queues may be left for the next time.
-func (c *Client) looseDeadlines(ctx context.Context, max int) ([]end, error) {
+func (c *Client) unfinishedDeadlines(ctx context.Context, max int) ([]end, error) {
 	late, err := c.find(ctx, m{"expires.at": m{"$lte": c.clock.now()}, "status": m{"$in": waits}},
 		options.Find().SetSort(d{asc("expires.at")}).SetLimit(int64(10*max)).SetProjection(m{"expires": 1}))
 	var ends []end
@@ -95,7 +95,7 @@ func (c *Client) looseDeadlines(ctx context.Context, max int) ([]end, error) {
 	for _, x := range late {
 		if q := x.Expires.Queue; !seen[q] {
 			seen[q] = true
-			ends = append(ends, end{backend.Loose{What: backend.LooseLate, Queue: q}, x.Expires.At})
+			ends = append(ends, end{backend.Unfinished{What: backend.UnfinishedOverdue, Queue: q}, x.Expires.At})
 		}
 	}
 	return ends, err
@@ -104,9 +104,9 @@ func (c *Client) looseDeadlines(ctx context.Context, max int) ([]end, error) {
 // lateFor is for how long after an owner was declared dead its late claims are looked for here. Purge finds what comes later.
 const lateFor = 2 * lateClaim
 
-// looseClaims finds owners that were declared dead lately, all of whose claims were freed, and for whom something runs all the
+// unfinishedClaims finds owners that were declared dead lately, all of whose claims were freed, and for whom something runs all the
 // same: a claim was under way, and what it took could not be given back.
-func (c *Client) looseClaims(ctx context.Context) ([]end, error) {
+func (c *Client) unfinishedClaims(ctx context.Context) ([]end, error) {
 	dead, err := findIn[holder](ctx, c, c.owners, m{"freed": true, "at": m{"$gt": c.clock.now() - int64(lateFor)}})
 	if err != nil || len(dead) == 0 {
 		return nil, err
@@ -121,7 +121,7 @@ func (c *Client) looseClaims(ctx context.Context) ([]end, error) {
 		late, err := c.find(ctx, m{"owner": m{"$in": part}}, options.Find().SetProjection(m{"owner": 1, "started": 1}))
 		for _, x := range late {
 			if _, ok := counts[x.Owner]; ok {
-				ends = append(ends, end{backend.Loose{What: backend.LooseClaims, Owner: x.Owner, Count: counts[x.Owner]}, x.Started})
+				ends = append(ends, end{backend.Unfinished{What: backend.UnfinishedClaims, Owner: x.Owner, Count: counts[x.Owner]}, x.Started})
 				delete(counts, x.Owner)
 			}
 		}
@@ -130,8 +130,8 @@ func (c *Client) looseClaims(ctx context.Context) ([]end, error) {
 	return ends, err
 }
 
-// looseSets finds what is loose of the sets of sources, which are not finished.
-func (c *Client) looseSets(ctx context.Context, sources []*document) ([]end, error) {
+// unfinishedSets finds what is unfinished of the sets of sources, which are not finished.
+func (c *Client) unfinishedSets(ctx context.Context, sources []*document) ([]end, error) {
 	ids := idsOf(sources)
 	live, unasked, err := c.living(ctx, ids)
 	if err != nil {
@@ -148,19 +148,19 @@ func (c *Client) looseSets(ctx context.Context, sources []*document) ([]end, err
 	var ends []end
 	for _, x := range sources {
 		since := max(x.Ended, x.Quiet)
-		add := func(what backend.LooseEnd, since int64) {
-			ends = append(ends, end{backend.Loose{What: what, Source: x.ID}, since})
+		add := func(what backend.UnfinishedKind, since int64) {
+			ends = append(ends, end{backend.Unfinished{What: what, Source: x.ID}, since})
 		}
 		status := backend.Status(x.Status)
 		if status == backend.StatusSuccess && shut[x.ID] {
-			add(backend.LooseGate, since)
+			add(backend.UnfinishedGate, since)
 		}
 		if status.Final() && live[x.ID] == 0 {
 			last, err := c.lastEnd(ctx, x.ID)
 			if err != nil {
 				return nil, err
 			}
-			add(backend.LooseSet, max(since, last))
+			add(backend.UnfinishedSet, max(since, last))
 		}
 		trouble, found := culprits[x.ID]
 		if status == backend.StatusFailed || status == backend.StatusStopped {
@@ -169,7 +169,7 @@ func (c *Client) looseSets(ctx context.Context, sources []*document) ([]end, err
 			}
 		}
 		if found && unasked[x.ID] > 0 {
-			add(backend.LooseFamily, trouble)
+			add(backend.UnfinishedSubtasks, trouble)
 		}
 	}
 	return ends, nil
