@@ -3,20 +3,20 @@ package runtime_test
 import (
 	"testing"
 
-	"github.com/afgen/afgen/internal/operations"
+	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
 func TestOperations(t *testing.T) {
-	operations.Run(t, func(*testing.T) af.Backend { return memory.New() })
+	apptest.Run(t, func(*testing.T) af.Backend { return memory.New() })
 }
 
 func TestOperationsWithHints(t *testing.T) {
-	operations.Run(t, func(*testing.T) af.Backend { return memory.New(memory.HintIDs(4096)) })
+	apptest.Run(t, func(*testing.T) af.Backend { return memory.New(memory.HintIDs(4096)) })
 }
 
 func TestManySubtasksDelayNoOtherTask(t *testing.T) {
-	operations.ManySubtasks(t, testkit.Fewer(5_000, 1_000), func(*testing.T) af.Backend { return memory.New() })
+	apptest.ManySubtasks(t, testkit.Fewer(5_000, 1_000), func(*testing.T) af.Backend { return memory.New() })
 }

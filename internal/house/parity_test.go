@@ -27,7 +27,7 @@ var (
 // docs/parity.md names no test that isn't there, and a test for each feature and backend.
 func TestParityNamesTestsThatExist(t *testing.T) {
 	text := read(t, "docs/parity.md")
-	known, suites := map[string]names{}, namesIn(t, "internal/conform", "internal/operations")
+	known, suites := map[string]names{}, namesIn(t, "internal/conform", "internal/apptest")
 	for _, m := range testName.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
 		dir, ok := known[m[1]]
 		if !ok {
@@ -126,7 +126,7 @@ func namesIn(t *testing.T, dirs ...string) names {
 	found := names{map[string]bool{}, map[string]bool{}}
 	for _, dir := range dirs {
 		pattern := "*_test.go"
-		if dir == "internal/conform" || dir == "internal/operations" {
+		if dir == "internal/conform" || dir == "internal/apptest" {
 			pattern = "*.go" // suites
 		}
 		files, err := filepath.Glob(filepath.Join(root, dir, pattern))

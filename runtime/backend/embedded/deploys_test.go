@@ -8,20 +8,20 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/afgen/afgen/internal/operations"
+	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
 
 func init() {
-	children["deployed"] = func() int { return operations.Deployed(embedded.File(os.Getenv("AF_TEST_FILE"))) }
-	children["poisoned"] = func() int { return operations.PoisonedMain(embedded.File(os.Getenv("AF_TEST_FILE"))) }
+	children["deployed"] = func() int { return apptest.Deployed(embedded.File(os.Getenv("AF_TEST_FILE"))) }
+	children["poisoned"] = func() int { return apptest.PoisonedMain(embedded.File(os.Getenv("AF_TEST_FILE"))) }
 }
 
 func TestDeploysChargeNothing(t *testing.T) {
 	testkit.Long(t, "it waits for eight drains")
 	file := filepath.Join(t.TempDir(), "af.db")
-	operations.Deploys(t, embedded.File(file), func(t *testing.T, env string) (*exec.Cmd, func(string)) {
+	apptest.Deploys(t, embedded.File(file), func(t *testing.T, env string) (*exec.Cmd, func(string)) {
 		child := testkit.Start(t, "deployed", "AF_TEST_FILE="+file, env)
 		return child.Cmd, func(want string) { child.Says(t, want) }
 	})
@@ -30,5 +30,5 @@ func TestDeploysChargeNothing(t *testing.T) {
 func TestPoisonFailsAlone(t *testing.T) {
 	testkit.Long(t, "a process dies four times, and what ran in it is tested one task at a time")
 	file := filepath.Join(t.TempDir(), "af.db")
-	operations.Poison(t, embedded.File(file), func() *exec.Cmd { return testkit.Command("poisoned", "AF_TEST_FILE="+file) })
+	apptest.Poison(t, embedded.File(file), func() *exec.Cmd { return testkit.Command("poisoned", "AF_TEST_FILE="+file) })
 }

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/afgen/afgen/internal/operations"
+	"github.com/afgen/afgen/internal/apptest"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 	"github.com/afgen/afgen/runtime/internal/child"
@@ -22,25 +22,25 @@ var jobsFor = flag.Duration("jobs", 6*time.Second, "how long to kill and restart
 
 func init() {
 	children["jobs"] = func() int {
-		if err := operations.Scheduler(embedded.File(os.Getenv("AF_TEST_PATH")), os.Stdin); err != nil {
+		if err := apptest.Scheduler(embedded.File(os.Getenv("AF_TEST_PATH")), os.Stdin); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		return 0
 	}
 	if child.Self() != nil { // of a job that runs in child processes
-		fmt.Fprintln(os.Stderr, operations.JobChild(embedded.File("")))
+		fmt.Fprintln(os.Stderr, apptest.JobChild(embedded.File("")))
 		os.Exit(1)
 	}
 }
 
 func TestJobs(t *testing.T) {
-	operations.Jobs(t, func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
+	apptest.Jobs(t, func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
 }
 
 func TestKilledSchedulersMissNoSecondAndDoubleNone(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	operations.KilledSchedulers(t, embedded.File(path), func() *exec.Cmd {
+	apptest.KilledSchedulers(t, embedded.File(path), func() *exec.Cmd {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "AF_TEST_CHILD=jobs", "AF_TEST_PATH="+path)
 		cmd.Stderr = os.Stderr

@@ -7,15 +7,15 @@ import (
 	"testing"
 	"time"
 
-	"github.com/afgen/afgen/internal/operations"
+	"github.com/afgen/afgen/internal/apptest"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
 
 func TestLongSoak(t *testing.T) {
-	operations.Soak(t, embedded.File(filepath.Join(t.TempDir(), "af.db")), 2*time.Minute)
+	apptest.Soak(t, embedded.File(filepath.Join(t.TempDir(), "af.db")), 2*time.Minute)
 }
 
 func TestLongManySubtasksDelayNoOtherTask(t *testing.T) {
-	operations.ManySubtasks(t, 100_000, func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
+	apptest.ManySubtasks(t, 100_000, func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
 }

@@ -8,15 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/devstack"
-	"github.com/afgen/afgen/internal/operations"
 	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend/servers"
 )
 
 func TestLongPoisonFailsAlone(t *testing.T) {
 	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), devstack.Redis(t), devstack.AMQP(t))
-	operations.Poison(t, servers.From(parse(t, text)), func() *exec.Cmd { return testkit.Command("poisoned", "AF_TEST_CONFIG="+text) })
+	apptest.Poison(t, servers.From(parse(t, text)), func() *exec.Cmd { return testkit.Command("poisoned", "AF_TEST_CONFIG="+text) })
 }
 
 // By default a drain takes 25 s: with what follows that is less than the 30 s of a grace period of Kubernetes.

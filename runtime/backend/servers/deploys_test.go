@@ -8,8 +8,8 @@ import (
 	"os/exec"
 	"testing"
 
+	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/devstack"
-	"github.com/afgen/afgen/internal/operations"
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
@@ -17,7 +17,7 @@ import (
 )
 
 func init() {
-	for name, main := range map[string]func(af.Backend) int{"deployed": operations.Deployed, "poisoned": operations.PoisonedMain} {
+	for name, main := range map[string]func(af.Backend) int{"deployed": apptest.Deployed, "poisoned": apptest.PoisonedMain} {
 		children[name] = func() int {
 			cfg, err := config.Parse("config.yaml", []byte(os.Getenv("AF_TEST_CONFIG")), nil)
 			if err != nil {
@@ -31,7 +31,7 @@ func init() {
 
 func TestDeploysChargeNothing(t *testing.T) {
 	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), devstack.Redis(t), devstack.AMQP(t))
-	operations.Deploys(t, servers.From(parse(t, text)), func(t *testing.T, env string) (*exec.Cmd, func(string)) {
+	apptest.Deploys(t, servers.From(parse(t, text)), func(t *testing.T, env string) (*exec.Cmd, func(string)) {
 		child := testkit.Start(t, "deployed", "AF_TEST_CONFIG="+text, env)
 		return child.Cmd, func(want string) { child.Says(t, want) }
 	})

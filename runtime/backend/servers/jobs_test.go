@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/internal/fault"
-	"github.com/afgen/afgen/internal/operations"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
 	"github.com/afgen/afgen/runtime/config"
@@ -27,7 +27,7 @@ func init() {
 	children["jobs"] = func() int {
 		cfg, err := config.Parse("env", []byte(os.Getenv("AF_TEST_CONFIG")), nil)
 		if err == nil {
-			err = operations.Scheduler(servers.From(cfg), os.Stdin)
+			err = apptest.Scheduler(servers.From(cfg), os.Stdin)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -38,19 +38,19 @@ func init() {
 	if child.Self() == nil {
 		return
 	}
-	if err := operations.JobChild(servers.From(config.Config{})); err != nil { // else it is another test's child
+	if err := apptest.JobChild(servers.From(config.Config{})); err != nil { // else it is another test's child
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
 func TestJobs(t *testing.T) {
-	operations.Jobs(t, func(t *testing.T) af.Backend { return servers.From(configured(t)) })
+	apptest.Jobs(t, func(t *testing.T) af.Backend { return servers.From(configured(t)) })
 }
 
 func TestKilledSchedulersMissNoSecondAndDoubleNone(t *testing.T) {
 	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), devstack.Redis(t), devstack.AMQP(t))
-	operations.KilledSchedulers(t, servers.From(parse(t, text)), func() *exec.Cmd {
+	apptest.KilledSchedulers(t, servers.From(parse(t, text)), func() *exec.Cmd {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "AF_TEST_CHILD=jobs", "AF_TEST_CONFIG="+text)
 		cmd.Stderr = os.Stderr

@@ -12,18 +12,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/devstack"
-	"github.com/afgen/afgen/internal/operations"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
 )
 
 func TestLongSoak(t *testing.T) {
-	operations.Soak(t, servers.From(configured(t)), 2*time.Minute)
+	apptest.Soak(t, servers.From(configured(t)), 2*time.Minute)
 }
 
 func TestLongManySubtasksDelayNoOtherTask(t *testing.T) {
-	operations.ManySubtasks(t, 100_000, func(t *testing.T) af.Backend { return servers.From(configured(t)) })
+	apptest.ManySubtasks(t, 100_000, func(t *testing.T) af.Backend { return servers.From(configured(t)) })
 }
 
 // seen is a worker that remembers what it has run.

@@ -3,16 +3,16 @@ package servers_test
 import (
 	"testing"
 
-	"github.com/afgen/afgen/internal/operations"
+	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
 )
 
 func TestOperations(t *testing.T) {
-	operations.Run(t, func(t *testing.T) af.Backend { return servers.From(configured(t)) })
+	apptest.Run(t, func(t *testing.T) af.Backend { return servers.From(configured(t)) })
 }
 
 func TestManySubtasksDelayNoOtherTask(t *testing.T) {
-	operations.ManySubtasks(t, testkit.Fewer(5_000, 1_000), func(t *testing.T) af.Backend { return servers.From(configured(t)) })
+	apptest.ManySubtasks(t, testkit.Fewer(5_000, 1_000), func(t *testing.T) af.Backend { return servers.From(configured(t)) })
 }

@@ -1,11 +1,11 @@
-// Package operations checks, on any backend, what those who operate a system rely on: limits and pauses, the registry,
+// Package apptest checks, on any backend, what those who operate a system rely on: limits and pauses, the registry,
 // nodes, families of tasks, and what can be asked about tasks; and jobs. Each behaviour opens Apps of its own in one world:
 //
-//	operations.Run(t, func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
-//	operations.Jobs(t, …)
+//	apptest.Run(t, func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
+//	apptest.Jobs(t, …)
 //
 // Time is real, and deadlines are generous: what must happen within a time is in the behaviour's name.
-package operations
+package apptest
 
 import (
 	"context"
