@@ -55,7 +55,7 @@ chaos:
 chaos-servers:
 	@$(GO) test -v ./runtime/backend/servers -run Chaos -chaos $(CHAOS) -timeout 0 $(TESTFLAGS)
 
-# That the code compiles for other systems is a test (internal/house); make test-long runs go vet for them.
+# That the code compiles for other systems is a test (internal/archtest); make test-long runs go vet for them.
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 	  if [ -n "$$unformatted" ]; then echo "not gofmt-clean:"; echo "$$unformatted"; exit 1; fi

@@ -61,7 +61,7 @@ var (
 	// Mostly they wait for go commands: make test-all runs them once, at full length with the race detector.
 	building = only("cmd/afgen", "gen/emit", "golden", "templates")
 	// The others do less with the race detector, too, or take too long with it: make test-all runs them again without.
-	shortened = only("gen", "gen/scan", "internal/fault", "internal/house", "runtime", "runtime/backend/embedded", "runtime/backend/memory")
+	shortened = only("gen", "gen/scan", "internal/fault", "internal/archtest", "runtime", "runtime/backend/embedded", "runtime/backend/memory")
 )
 
 // only matches packages by their paths.

@@ -1,4 +1,4 @@
-package house_test
+package archtest_test
 
 import (
 	"go/ast"
@@ -67,7 +67,7 @@ func TestExamplesListenOnOneInterface(t *testing.T) {
 		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != ".." {
 			return filepath.SkipDir
 		}
-		if err != nil || d.IsDir() || !slices.Contains([]string{".go", ".md", ".tmpl", ".txt"}, filepath.Ext(path)) || strings.HasSuffix(path, "house/docs_test.go") {
+		if err != nil || d.IsDir() || !slices.Contains([]string{".go", ".md", ".tmpl", ".txt"}, filepath.Ext(path)) || strings.HasSuffix(path, "archtest/docs_test.go") {
 			return err
 		}
 		text, err := os.ReadFile(path)

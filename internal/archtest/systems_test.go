@@ -1,6 +1,6 @@
 //go:build !race
 
-package house
+package archtest
 
 import (
 	"os"

@@ -1,5 +1,5 @@
-// Package house holds the project to its architecture: who may import whom.
-package house
+// Package archtest checks the architecture of the project: which package may import which.
+package archtest
 
 import (
 	"encoding/json"
