@@ -1,4 +1,4 @@
-package archtest_test
+package archtest
 
 import (
 	"go/ast"
@@ -13,10 +13,9 @@ import (
 	"testing"
 )
 
-// Whatever README and docs say of our packages is there: af.Weight, executor.Processes, app.StopTask. It goes by names
-// alone; what a snippet means, its reader must try.
-func TestDocumentsNameWhatThereIs(t *testing.T) {
-	root := "../.."
+// README, SECURITY and docs mention only exported names that exist, such as af.Weight, executor.Processes or app.StopTask.
+// Names alone are checked; snippets are not compiled.
+func TestDocumentsMentionExistingNames(t *testing.T) {
 	packages := map[string]string{
 		"af": "runtime", "executor": "runtime/executor", "timefmt": "runtime/timefmt", "snowflake": "runtime/snowflake",
 		"logs": "runtime/logs", "health": "runtime/health", "aftest": "runtime/aftest", "memory": "runtime/backend/memory",
@@ -24,7 +23,7 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 	}
 	declared := map[string]map[string]bool{}
 	for name, dir := range packages {
-		declared[name] = names(t, filepath.Join(root, dir))
+		declared[name] = exported(t, filepath.Join(root, dir))
 	}
 	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
 	if err != nil || len(files) < 10 {
@@ -46,18 +45,17 @@ func TestDocumentsNameWhatThereIs(t *testing.T) {
 				continue
 			}
 			if found++; !known[name] {
-				t.Errorf("%s: there is no %s.%s", filepath.Base(file), m[2], m[3])
+				t.Errorf("%s: %s.%s does not exist", filepath.Base(file), m[2], m[3])
 			}
 		}
 	}
 	if found < 200 {
-		t.Errorf("only %d names were found", found)
+		t.Errorf("found only %d names", found)
 	}
 }
 
-// No example listens on all interfaces: probes and dashboards are not for the public, and examples are copied.
+// No example listens on all interfaces: examples are copied, and probes and dashboards must not be public.
 func TestExamplesListenOnOneInterface(t *testing.T) {
-	root := "../.."
 	all := regexp.MustCompile(`Listen\w*\(([^()]*, *)?"(0\.0\.0\.0|\[::\]|)?:\d*"`)
 	if !all.MatchString(`http.ListenAndServe(":8081", nil)`) || !all.MatchString(`net.Listen("tcp", "0.0.0.0:80")`) || all.MatchString(`Listen("127.0.0.1:1")`) {
 		t.Fatal(all)
@@ -82,8 +80,8 @@ func TestExamplesListenOnOneInterface(t *testing.T) {
 	}
 }
 
-// names are the exported names of a package, and Type.Method for methods.
-func names(t *testing.T, dir string) map[string]bool {
+// exported returns the names that a package declares at its top level, and Type.Method for methods.
+func exported(t *testing.T, dir string) map[string]bool {
 	t.Helper()
 	out := map[string]bool{}
 	files, err := filepath.Glob(filepath.Join(dir, "*.go"))

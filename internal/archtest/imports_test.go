@@ -4,6 +4,7 @@ package archtest
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os/exec"
 	"slices"
@@ -13,8 +14,9 @@ import (
 
 const module = "github.com/afgen/afgen"
 
-// arrows says which packages of the project each package may import, and which modules of others. A name that ends in
-// /... means the package and all below. A package that isn't here fails the test: give it a room first.
+// arrows lists, for each package, the packages of the project and the third-party packages that it may import. A name
+// that ends in /... matches the package and all packages below it; the first row that matches counts. A package without a
+// row fails the test: decide where it belongs in the layout first.
 var arrows = []row{
 	{"cmd/afgen", []string{"gen/...", "templates", "runtime/cron"},
 		[]string{"github.com/spf13/cobra", "github.com/rogpeppe/go-internal"}},
@@ -88,9 +90,9 @@ var arrows = []row{
 }
 
 type row struct {
-	pkg   string
-	may   []string
-	needs []string
+	pkg     string
+	imports []string // packages of this project
+	modules []string // third-party modules, or packages of them
 }
 
 type pkg struct {
@@ -102,32 +104,85 @@ type pkg struct {
 }
 
 func TestEveryImportFollowsTheArrows(t *testing.T) {
-	for _, p := range list(t, "./...") {
-		if len(p.GoFiles) == 0 {
-			continue // tests only
-		}
-		i := slices.IndexFunc(arrows, func(r row) bool { return matches(r.pkg, inside(p.ImportPath)) })
-		if i < 0 {
-			t.Errorf("package %s has no row in the table of arrows", p.ImportPath)
-			continue
-		}
-		for _, imp := range p.Imports {
-			switch {
-			case strings.HasPrefix(imp, module):
-				if !slices.ContainsFunc(arrows[i].may, func(m string) bool { return matches(m, inside(imp)) }) {
-					t.Errorf("%s imports %s: a forbidden arrow", p.ImportPath, imp)
-				}
-			case strings.Contains(strings.Split(imp, "/")[0], "."):
-				if !slices.ContainsFunc(arrows[i].needs, func(m string) bool { return imp == m || strings.HasPrefix(imp, m+"/") }) {
-					t.Errorf("%s imports %s, which its row doesn't list", p.ImportPath, imp)
-				}
-			}
-		}
+	for _, problem := range checkImports(arrows, list(t, "./...")) {
+		t.Error(problem)
 	}
 }
 
-// A program links what it runs on and nothing else: on memory no driver and no parser, on the embedded file no server's
-// driver. Every App describes its machine, whatever it runs on, so that all link gopsutil: pure Go, and no driver.
+func TestForbiddenImportsAreFound(t *testing.T) {
+	rows := []row{
+		{"runtime", []string{"runtime/backend", "runtime/internal/..."}, []string{"golang.org/x/sync"}},
+		{"runtime/backend", nil, nil},
+		{"runtime/internal/...", []string{"runtime/backend"}, nil},
+	}
+	for _, tt := range []struct {
+		name    string
+		pkg     string
+		imports []string
+		want    string // part of the only problem; "" if there is none
+	}{
+		{"listed", "runtime", []string{"context", module + "/runtime/backend", module + "/runtime/internal/tasks", "golang.org/x/sync/errgroup"}, ""},
+		{"up", "runtime/internal/tasks", []string{module + "/runtime/backend", module + "/runtime"}, "runtime/internal/tasks must not import runtime"},
+		{"sideways", "runtime/internal/tasks", []string{module + "/runtime/internal/jobs"}, "must not import runtime/internal/jobs"},
+		{"driver", "runtime", []string{"modernc.org/sqlite"}, "must not import modernc.org/sqlite"},
+		{"similar_name", "runtime", []string{"golang.org/x/syncx", "net/http"}, "must not import golang.org/x/syncx"},
+		{"no_row", "gen", nil, "gen has no row"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := pkg{ImportPath: module + "/" + tt.pkg, GoFiles: []string{"a.go"}, Imports: tt.imports}
+			got := checkImports(rows, []pkg{p, {ImportPath: module + "/tests"}})
+			got = slices.DeleteFunc(got, func(problem string) bool { return strings.HasPrefix(problem, "no package matches") })
+			if tt.want == "" && len(got) > 0 || tt.want != "" && (len(got) != 1 || !strings.Contains(got[0], tt.want)) {
+				t.Errorf("%q, want %q", got, tt.want)
+			}
+		})
+	}
+	if got := checkImports(rows, nil); len(got) != len(rows) || !strings.Contains(got[0], "no package matches the row of runtime") {
+		t.Errorf("rows without packages: %q", got)
+	}
+}
+
+// checkImports returns what is wrong with the imports of packages: one line for each forbidden import, each package without
+// a row and each row without a package. Packages that consist of tests may import anything.
+func checkImports(rows []row, pkgs []pkg) (problems []string) {
+	used := make([]bool, len(rows))
+	for _, p := range pkgs {
+		if len(p.GoFiles) == 0 {
+			continue // tests only
+		}
+		name := inside(p.ImportPath)
+		i := slices.IndexFunc(rows, func(r row) bool { return matches(r.pkg, name) })
+		if i < 0 {
+			problems = append(problems, fmt.Sprintf("package %s has no row in the table of arrows", name))
+			continue
+		}
+		used[i] = true
+		for _, imp := range p.Imports {
+			if !rows[i].allows(imp) {
+				problems = append(problems, fmt.Sprintf("%s must not import %s: its row does not list it", name, inside(imp)))
+			}
+		}
+	}
+	for i, r := range rows {
+		if !used[i] {
+			problems = append(problems, fmt.Sprintf("no package matches the row of %s", r.pkg))
+		}
+	}
+	return problems
+}
+
+func (r row) allows(imp string) bool {
+	switch host, _, _ := strings.Cut(imp, "/"); {
+	case imp == module || strings.HasPrefix(imp, module+"/"):
+		return slices.ContainsFunc(r.imports, func(m string) bool { return matches(m, inside(imp)) })
+	case strings.Contains(host, "."):
+		return slices.ContainsFunc(r.modules, func(m string) bool { return imp == m || strings.HasPrefix(imp, m+"/") })
+	}
+	return true // the standard library
+}
+
+// A program links only the backend that it uses: on memory no driver and no parser, on the embedded file no driver of a
+// server. Every App describes its machine, so that all programs link gopsutil, which is pure Go.
 func TestBackendLinksNoOtherBackendsDriver(t *testing.T) {
 	machine := []string{"golang.org/x/sync", "golang.org/x/sys", "github.com/shirou/gopsutil/v4", "github.com/tklauser/...",
 		"github.com/ebitengine/purego", "github.com/robfig/cron/v3", "github.com/yusufpapurcu/wmi", "github.com/go-ole/go-ole"}
@@ -149,6 +204,7 @@ func TestBackendLinksNoOtherBackendsDriver(t *testing.T) {
 	}
 }
 
+// inside returns the path of one of the project's packages within it; other paths are returned unchanged.
 func inside(importPath string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/")
 }

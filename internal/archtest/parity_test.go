@@ -14,7 +14,7 @@ import (
 
 const root = "../.."
 
-// features is how many rows the table of docs/parity.md has: none is dropped unseen.
+// features is the number of rows in the table of docs/parity.md, so that no row is dropped unnoticed.
 const features = 35
 
 var (
@@ -24,7 +24,7 @@ var (
 	link     = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 )
 
-// docs/parity.md names no test that isn't there, and a test for each feature and backend.
+// Each test that docs/parity.md names exists, and each feature has a test on each backend.
 func TestParityNamesTestsThatExist(t *testing.T) {
 	text := read(t, "docs/parity.md")
 	known, suites := map[string]names{}, namesIn(t, "internal/conform", "internal/apptest")
@@ -35,7 +35,7 @@ func TestParityNamesTestsThatExist(t *testing.T) {
 			known[m[1]] = dir
 		}
 		if !dir.funcs[m[2]] {
-			t.Errorf("%s: there is no %s in %s", m[0], m[2], m[1])
+			t.Errorf("%s: %s does not declare %s", m[0], m[1], m[2])
 		}
 		for _, part := range strings.Split(m[3], "/")[1:] {
 			if !dir.strings[part] && !suites.strings[part] {
@@ -61,7 +61,7 @@ func TestParityNamesTestsThatExist(t *testing.T) {
 		}
 		for _, cell := range cells[2:] {
 			if !testName.MatchString(cell) && !strings.HasPrefix(cell, "no backend") && !strings.HasPrefix(cell, "none yet") {
-				t.Errorf("neither a test nor why there is none: %s: %q", cells[0], cell)
+				t.Errorf("neither a test nor a reason: %s: %q", cells[0], cell)
 			}
 		}
 	}
@@ -72,8 +72,8 @@ func TestParityNamesTestsThatExist(t *testing.T) {
 	}
 }
 
-// Links between the documents, and from them to the code, lead somewhere.
-func TestParityAndOtherDocumentsHaveNoDeadLinks(t *testing.T) {
+// Links between documents, and from documents to code, lead to existing files.
+func TestDocumentsHaveNoDeadLinks(t *testing.T) {
 	pages, err := filepath.Glob(root + "/docs/*.md")
 	if err != nil || len(pages) == 0 {
 		t.Fatal(pages, err)
@@ -117,10 +117,10 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
-// names are the functions of tests, and the strings in them, among which are the names of subtests.
+// names holds the functions that test files declare, and their string literals, which include the names of subtests.
 type names struct{ funcs, strings map[string]bool }
 
-// namesIn reads the test files of folders; of the suites, all files.
+// namesIn reads the test files of directories; of the suites, which tests of other packages run, it reads all files.
 func namesIn(t *testing.T, dirs ...string) names {
 	t.Helper()
 	found := names{map[string]bool{}, map[string]bool{}}
