@@ -80,6 +80,7 @@ var arrows = []row{
 	{"internal/fault", []string{"runtime/backend"}, nil},
 	{"internal/chaos", []string{"runtime", "runtime/backend", "internal/fault", "internal/testkit"}, []string{"go.uber.org/goleak"}},
 	{"internal/latency", nil, nil},
+	{"internal/mongoproxy", []string{"internal/testkit"}, []string{"go.mongodb.org/mongo-driver/v2"}},
 	{"internal/testkit", nil, nil},
 	{"internal/tiers", nil, nil},
 	{"internal/dependencies", nil, []string{"golang.org/x/mod"}},

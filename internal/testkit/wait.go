@@ -1,6 +1,6 @@
-// Package testkit is what the tests of several packages share: waiting for what gives no signal ([Eventually],
-// [Succeeds]), processes of their own, which can be killed ([Children], [Child]), files ([Write]), and the parts of documents
-// that tests make ([Section]).
+// Package testkit holds what the tests of several packages share: waiting for what gives no signal ([Eventually],
+// [Succeeds]), child processes that a test can kill ([Children], [Child]), networks that it can break ([Proxy], [Link]), files
+// ([Write]), and the parts of documents that tests generate ([Section]).
 package testkit
 
 import (

@@ -28,7 +28,7 @@ func TestAbsentIsWhoHasNoConnection(t *testing.T) {
 	closes(t, goes)
 	eventually(t, "who left is absent", func() bool { return slices.Equal(absent(), []string{of(goes), "never"}) })
 	first := looks.await(t.Context(), nil)
-	proxy.cut()
+	proxy.Cut()
 	second := looks.await(t.Context(), first)
 	_, err := looks.transport.Absent(t.Context(), all)
 	wantError(t, err, backend.ErrUnavailable, backend.OutcomeUnknown) // others may not be there yet
@@ -65,7 +65,7 @@ func TestVisible(t *testing.T) {
 
 	g := c.await(t.Context(), nil)
 	_, changed := c.transport.Visible()
-	proxy.cut()
+	proxy.Cut()
 	<-changed
 	if at := since(); !at.IsZero() && !at.After(first) {
 		t.Errorf("after a cut visible since %v, before since %v", at, first)

@@ -310,7 +310,7 @@ func TestInstanceThatLosesItsConnectionStillAnswers(t *testing.T) {
 		defer s.mu.Unlock()
 		return len(s.visits) == 2
 	})
-	proxy.cut()
+	proxy.Cut()
 	cut := time.Now()
 	for _, d := range others {
 		r := <-d

@@ -20,7 +20,7 @@ func TestRequestThatRunsForLongIsAcknowledged(t *testing.T) {
 	_, second, released := hold(t, dial(t, proxy.direct), "s", 4)
 	close(released)
 	time.Sleep(20 * ackAfter) // it would be acknowledged in the meantime
-	proxy.cut()
+	proxy.Cut()
 	select {
 	case id := <-second:
 		t.Errorf("%s has come again", id)

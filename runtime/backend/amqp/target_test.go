@@ -3,14 +3,12 @@ package amqp
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"io"
-	"net"
 	"net/http/httptest"
 	"net/url"
-	"sync"
 	"testing"
 
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -49,29 +47,8 @@ func TestConnectionsByTLS(t *testing.T) {
 	roots.AddCert(s.Certificate())
 	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: s.TLS.Certificates})
 	must(t, err)
-	host := u.Host
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer in.Close()
-				out, err := net.Dial("tcp", host)
-				if err != nil {
-					return
-				}
-				defer out.Close()
-				wg.Go(func() { _, _ = io.Copy(out, in); _ = out.Close() })
-				_, _ = io.Copy(in, out)
-			})
-		}
-	})
-	defer wg.Wait()
-	defer l.Close()
-	u.Scheme, u.Host = "amqps", l.Addr().String()
+	p := testkit.NewProxy(t, u.Host, testkit.ProxyConfig{Listener: l})
+	u.Scheme, u.Host = "amqps", p.Addr
 	t.Run("trusted", func(t *testing.T) {
 		c := dial(t, u.String(), func(c *Config) { c.TLS = &tls.Config{RootCAs: roots} })
 		serve(t, c, "s", 1, echo)

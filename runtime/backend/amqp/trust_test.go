@@ -287,7 +287,7 @@ func TestEventTellsNoCorrelationID(t *testing.T) {
 		id = v.id
 	}
 	in.mu.Unlock()
-	proxy.cut()
+	proxy.Cut()
 	event := <-events
 	var n renewal
 	must(t, json.Unmarshal(event.Body, &n))

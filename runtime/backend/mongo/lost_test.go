@@ -12,6 +12,7 @@ import (
 
 	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/mongoproxy"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -32,18 +33,19 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// twice does something whose first reply is lost, and does it again: that must have come of it which comes of it once.
-func (c *cutter) twice(t *testing.T, command string, do func() error) {
+// loseReply loses the reply to the next command of a name.
+func loseReply(p *mongoproxy.Proxy, command string) *mongoproxy.Trap {
+	return p.Trap(mongoproxy.After, mongoproxy.Named(command), nil)
+}
+
+// twice calls do, of which the first reply is lost, and calls it again: the result must be that of one call.
+func twice(t *testing.T, p *mongoproxy.Proxy, command string, do func() error) {
 	t.Helper()
-	c.mu.Lock()
-	before := c.lost
-	c.mu.Unlock()
-	c.loseNext(command)
+	lost := loseReply(p, command)
 	err := do()
-	c.mu.Lock()
-	lost := c.lost > before
-	c.mu.Unlock()
-	if !lost {
+	select {
+	case <-lost.Sprung():
+	default:
 		t.Fatalf("no %s was sent", command)
 	}
 	if backend.CodeOf(err) != backend.ErrUnavailable {
@@ -57,8 +59,8 @@ func (c *cutter) twice(t *testing.T, command string, do func() error) {
 
 // A write whose reply is lost may be repeated, whichever it is.
 func TestRepeatedAfterALostReplyNothingHappensTwice(t *testing.T) {
-	cutter, uri := cut(t, devstack.Mongo(t))
-	s := join(t, uri).Store()
+	proxy := mongoproxy.New(t, devstack.Mongo(t), mongoproxy.Config{})
+	s := join(t, proxy.URI()).Store()
 	ctx := t.Context()
 	get := func(id string) backend.Task {
 		t.Helper()
@@ -67,7 +69,7 @@ func TestRepeatedAfterALostReplyNothingHappensTwice(t *testing.T) {
 		return task
 	}
 
-	cutter.twice(t, "insert", func() error {
+	twice(t, proxy, "insert", func() error {
 		stored, err := s.Insert(ctx, []backend.NewTask{newTask("a"), newTask("b")})
 		if err == nil && (len(stored) != 2 || stored[0].ID != "a" || stored[1].ID != "b") {
 			t.Errorf("stored %v", stored)
@@ -77,14 +79,14 @@ func TestRepeatedAfterALostReplyNothingHappensTwice(t *testing.T) {
 	must(t, s.Beat(ctx, "o", 1))
 	var claimed []backend.Task
 	claim := backend.Claim{Queue: "q", Owner: "o", Nonce: "n", Max: 2, IDs: []string{"a", "b"}, FanIn: true}
-	cutter.twice(t, "update", func() (err error) {
+	twice(t, proxy, "update", func() (err error) {
 		claimed, _, err = s.Claim(ctx, claim)
 		return err
 	})
 	if len(claimed) != 2 || claimed[0].Fence != 1 || claimed[1].Fence != 1 {
 		t.Fatalf("claimed %+v", claimed)
 	}
-	cutter.twice(t, "find", func() (err error) {
+	twice(t, proxy, "find", func() (err error) {
 		claimed, _, err = s.Claim(ctx, claim)
 		return err
 	})
@@ -94,8 +96,8 @@ func TestRepeatedAfterALostReplyNothingHappensTwice(t *testing.T) {
 
 	_, err := s.Insert(ctx, []backend.NewTask{newChild("a/0", "a")})
 	must(t, err)
-	cutter.twice(t, "update", func() error { return s.Spawn(ctx, backend.Spawn{Source: "a", Batch: "b", Now: true}) })
-	cutter.twice(t, "update", func() error {
+	twice(t, proxy, "update", func() error { return s.Spawn(ctx, backend.Spawn{Source: "a", Batch: "b", Now: true}) })
+	twice(t, proxy, "update", func() error {
 		came, err := s.Settle(ctx, []backend.Settle{
 			{ID: "a", Fence: 1, Nonce: "x", To: backend.StatusSuccess}, {ID: "b", Fence: 1, Nonce: "x", To: backend.StatusRetrying},
 		})
@@ -111,18 +113,18 @@ func TestRepeatedAfterALostReplyNothingHappensTwice(t *testing.T) {
 	claim = backend.Claim{Queue: "q", Owner: "o", Nonce: "kid", Max: 1, IDs: []string{"a/0"}}
 	_, _, err = s.Claim(ctx, claim)
 	must(t, err)
-	cutter.twice(t, "update", func() error {
+	twice(t, proxy, "update", func() error {
 		_, err := s.ExpireOwner(ctx, "o", 1, 3)
 		return err
 	})
 	if kid := get("a/0"); kid.Status != backend.StatusWaiting || kid.Suspect == nil || kid.Suspect.Losses != 1 || kid.Attempt != 0 {
 		t.Errorf("%+v", kid)
 	}
-	cutter.twice(t, "update", func() error {
+	twice(t, proxy, "update", func() error {
 		_, err := s.Stop(ctx, backend.Stop{ID: "a/0", Reason: "enough"})
 		return err
 	})
-	cutter.twice(t, "update", func() error {
+	twice(t, proxy, "update", func() error {
 		finished, _, err := s.Finish(ctx, "a")
 		if err == nil && !finished {
 			t.Error("not finished")
@@ -154,8 +156,8 @@ func TestWhatAnInterruptedCommitHasLeftIsCompleted(t *testing.T) {
 		"by discarding": func(ctx context.Context, s backend.Store) error { return s.Discard(ctx, "a", "b") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			cutter, uri := cut(t, devstack.Mongo(t))
-			s := join(t, uri).Store()
+			proxy := mongoproxy.New(t, devstack.Mongo(t), mongoproxy.Config{})
+			s := join(t, proxy.URI()).Store()
 			ctx := t.Context()
 			_, err := s.Insert(ctx, []backend.NewTask{newTask("a")})
 			must(t, err)
@@ -165,7 +167,7 @@ func TestWhatAnInterruptedCommitHasLeftIsCompleted(t *testing.T) {
 			must(t, err)
 			_, err = s.Insert(ctx, []backend.NewTask{newChild("a/0", "a")})
 			must(t, err)
-			cutter.loseNext("update")
+			loseReply(proxy, "update")
 			if err := s.Spawn(ctx, backend.Spawn{Source: "a", Batch: "b"}); err == nil {
 				t.Fatal("nothing was lost")
 			}
@@ -188,15 +190,15 @@ func TestWhatAnInterruptedCommitHasLeftIsCompleted(t *testing.T) {
 
 // A judge that ends before it has freed all leaves its owner among those to be judged.
 func TestWhatAnInterruptedJudgeHasLeftIsFreedByTheNext(t *testing.T) {
-	cutter, uri := cut(t, devstack.Mongo(t))
-	s := join(t, uri).Store()
+	proxy := mongoproxy.New(t, devstack.Mongo(t), mongoproxy.Config{})
+	s := join(t, proxy.URI()).Store()
 	ctx := t.Context()
 	must(t, s.Beat(ctx, "o", 4))
 	_, err := s.Insert(ctx, []backend.NewTask{newTask("a")})
 	must(t, err)
 	_, _, err = s.Claim(ctx, backend.Claim{Queue: "q", Owner: "o", Nonce: "n", Max: 1, IDs: []string{"a"}})
 	must(t, err)
-	cutter.loseNext("update")
+	loseReply(proxy, "update")
 	if _, err := s.ExpireOwner(ctx, "o", 4, 3); err == nil {
 		t.Fatal("nothing was lost")
 	}
@@ -220,8 +222,8 @@ func TestWhatAnInterruptedJudgeHasLeftIsFreedByTheNext(t *testing.T) {
 
 // Wherever a judge is interrupted, the next one charges whom it would have charged: that is decided before any task is freed.
 func TestInterruptedJudgeChargesTheSameTask(t *testing.T) {
-	cutter, uri := cut(t, devstack.Mongo(t))
-	c := join(t, uri)
+	proxy := mongoproxy.New(t, devstack.Mongo(t), mongoproxy.Config{})
+	c := join(t, proxy.URI())
 	s := c.Store()
 	var clock conform.Skip
 	skipping(c, &clock)
@@ -246,7 +248,7 @@ func TestInterruptedJudgeChargesTheSameTask(t *testing.T) {
 		must(t, err)
 		clock.Sleep(2 * time.Second)
 		claim(second, suspect, other)
-		cutter.loseAfter(n, "update")
+		proxy.Trap(mongoproxy.After, mongoproxy.AfterFirst(n, mongoproxy.Named("update")), nil)
 		if _, err := s.ExpireOwner(ctx, second, 1, 3); err == nil {
 			t.Fatalf("nothing was lost after %d updates", n)
 		}

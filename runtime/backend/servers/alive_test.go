@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
 )
@@ -25,21 +26,21 @@ func cutOff(t *testing.T, mongo string) {
 	for _, c := range []struct {
 		name    string
 		lease   time.Duration
-		cut     func(mongo, amqp *wire)
+		cut     func(mongo, amqp *testkit.Proxy)
 		atMost  time.Duration // until everything runs elsewhere
 		atLeast time.Duration
 	}{
 		// The transport sees that it is gone, and it is told so.
-		{"store_cut_transport_closed", 10 * time.Second, func(mongo, amqp *wire) {
-			mongo.cut(requests)
-			mongo.cut(replies)
-			amqp.close()
+		{"store_cut_transport_closed", 10 * time.Second, func(mongo, amqp *testkit.Proxy) {
+			mongo.Block(testkit.Requests)
+			mongo.Block(testkit.Replies)
+			amqp.Refuse()
 		}, 5 * time.Second, time.Second},
 		// The broker drops the connection between 3 and 6 s later (a heartbeat of 2 s), and can't say so.
-		{"network_lost", time.Minute, func(mongo, amqp *wire) {
-			for _, w := range []*wire{mongo, amqp} {
-				w.cut(requests)
-				w.cut(replies)
+		{"network_lost", time.Minute, func(mongo, amqp *testkit.Proxy) {
+			for _, w := range []*testkit.Proxy{mongo, amqp} {
+				w.Block(testkit.Requests)
+				w.Block(testkit.Replies)
 			}
 		}, 12 * time.Second, 3 * time.Second},
 	} {
@@ -47,9 +48,10 @@ func cutOff(t *testing.T, mongo string) {
 			t.Parallel()
 			redis, amqp := devstack.Redis(t), devstack.AMQP(t)
 			direct := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", mongo, redis, amqp)
-			viaMongo, viaAMQP := newWire(t, mongo), newWire(t, amqp)
+			viaMongo, mongoURI := testkit.NewProxyURI(t, mongo, testkit.ProxyConfig{})
+			viaAMQP, amqpURI := testkit.NewProxyURI(t, amqp, testkit.ProxyConfig{})
 			cut := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
-				viaMongo.url+and(viaMongo.url)+"directConnection=true", redis, viaAMQP.url+and(viaAMQP.url)+"heartbeat=2")
+				mongoURI+and(mongoURI)+"directConnection=true", redis, amqpURI+and(amqpURI)+"heartbeat=2")
 
 			const tasks = 6
 			runs := &overlaps{inside: map[string]map[*context.Context]bool{}, first: make(chan struct{}, tasks)}
@@ -86,8 +88,8 @@ func cutOff(t *testing.T, mongo string) {
 			if found := runs.overlapping(); len(found) > 0 {
 				t.Errorf("%d of %d tasks ran in two processes with contexts that had not ended:\n%s", len(found), tasks, strings.Join(found, "\n"))
 			}
-			viaMongo.mend()
-			viaAMQP.mend()
+			viaMongo.Restore()
+			viaAMQP.Restore()
 			_ = victim.Shutdown(ctx) // RabbitMQ may be unavailable to it
 		})
 	}

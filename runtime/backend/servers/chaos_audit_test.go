@@ -10,8 +10,11 @@ import (
 	"strings"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+
 	"github.com/afgen/afgen/internal/chaos"
 	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/internal/mongoproxy"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/mongo"
 )
@@ -22,18 +25,24 @@ func (s *stack) Audit(begun time.Time) (*chaos.Audit, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.scribe.account()
+	changes, err := s.mongoProxy.Changes()
 	if err != nil {
 		return nil, err
 	}
 	var entries []fault.Entry
 	var owners []string
 	add := func(e fault.Entry, owner string) { entries, owners = append(entries, e), append(owners, owner) }
-	for _, r := range rows {
+	for _, c := range changes {
+		r, err := newRow(c)
+		if err != nil {
+			return nil, err
+		}
 		e := fault.Entry{At: r.at.Sub(begun), Now: r.at, Instance: r.who}
-		if r.owner != nil {
-			e.Op, e.Owner, e.Convicts = "ExpireOwner", r.owner.Name, true
-			add(e, "")
+		if c.Collection == "owners" {
+			if r.convicted != "" {
+				e.Op, e.Owner, e.Convicts = "ExpireOwner", r.convicted, true
+				add(e, "")
+			}
 			continue
 		}
 		for _, batch := range r.commits() {
@@ -67,7 +76,7 @@ func (s *stack) stored() (map[string]backend.Task, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	client, err := mongo.New(mongo.Config{
-		URI: "mongodb://" + s.scribe.server + "/", Database: s.scribe.db.Name(), Logger: slog.New(slog.DiscardHandler),
+		URI: "mongodb://" + s.mongoProxy.Server() + "/", Database: s.mongoProxy.Database().Name(), Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return nil, err
@@ -87,6 +96,97 @@ func (s *stack) stored() (map[string]backend.Task, error) {
 			return stored, nil
 		}
 	}
+}
+
+// instanceOf returns the instance that connects to MongoDB under a name.
+func instanceOf(application string) string { return strings.TrimPrefix(application, "afgen ") }
+
+// A row is one change of a document.
+type row struct {
+	at            time.Time
+	who           string
+	before, after *taskDoc
+	convicted     string // the owner that the change convicts
+}
+
+// newRow decodes a change.
+func newRow(c mongoproxy.Change) (row, error) {
+	r := row{at: c.At, who: instanceOf(c.Application)}
+	var err error
+	switch c.Collection {
+	case "tasks":
+		if r.before, err = decode[taskDoc](c.Before); err == nil {
+			r.after, err = decode[taskDoc](c.After)
+		}
+	case "owners":
+		var was, is *ownerDoc
+		if was, err = decode[ownerDoc](c.Before); err != nil {
+			break
+		}
+		if is, err = decode[ownerDoc](c.After); err == nil && is != nil && is.Convicted && (was == nil || !was.Convicted) {
+			r.convicted = is.Name
+		}
+	}
+	return r, err
+}
+
+// decode returns nil for no document.
+func decode[T any](document bson.Raw) (*T, error) {
+	if document == nil {
+		return nil, nil
+	}
+	x := new(T)
+	return x, bson.Unmarshal(document, x)
+}
+
+// A taskDoc is what the audit needs of a task's document.
+type taskDoc struct {
+	ID        string   `bson:"_id"`
+	Queue     string   `bson:"queue"`
+	Status    string   `bson:"status"`
+	Attempt   int      `bson:"attempt"`
+	Crashes   int      `bson:"crashes"`
+	Fence     int64    `bson:"fence"`
+	Suspect   suspect  `bson:"suspect"`
+	Batch     string   `bson:"batch"`
+	OnFailure string   `bson:"on_failure"`
+	DoneOf    string   `bson:"done_of"`
+	UniqueKey string   `bson:"unique_key"`
+	Due       int64    `bson:"due"`
+	Deadline  int64    `bson:"deadline"`
+	Started   int64    `bson:"started"`
+	Ended     int64    `bson:"ended"`
+	Result    []byte   `bson:"result"`
+	Subtasks  *sums    `bson:"subtasks"`
+	Kin       *kin     `bson:"kin"`
+	Settled   string   `bson:"settled"`
+	Owner     string   `bson:"owner"`
+	FanIn     bool     `bson:"fan_in"`
+	Batches   []string `bson:"batches"`
+	Held      string   `bson:"held"`
+}
+
+type sums struct {
+	Total     int   `bson:"total"`
+	Succeeded int   `bson:"succeeded"`
+	Failed    int   `bson:"failed"`
+	Stopped   int   `bson:"stopped"`
+	Finished  int64 `bson:"finished"`
+}
+
+// A suspect is what each loss changes of a task that is suspected.
+type suspect struct {
+	Losses  int `bson:"losses"`
+	Cleared int `bson:"cleared"`
+}
+
+type kin struct {
+	Source string `bson:"source"`
+}
+
+type ownerDoc struct {
+	Name      string `bson:"_id"`
+	Convicted bool   `bson:"convicted"`
 }
 
 func (x *taskDoc) task() backend.Task {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/afgen/afgen/internal/chaos"
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/mongoproxy"
 	af "github.com/afgen/afgen/runtime"
 )
 
@@ -99,14 +100,14 @@ func storeFails(t *testing.T) {
 		}
 	}
 	r.row("replies to writes are lost", func(r *rig) {
-		var traps []*trap
-		for _, what := range []func(*command) bool{inserts, claims, settles} {
-			traps = append(traps, r.stack.scribe.set(after, what, nil))
+		var traps []*mongoproxy.Trap
+		for _, match := range []mongoproxy.Matcher{inserts, claims, settles} {
+			traps = append(traps, r.stack.mongoProxy.Trap(mongoproxy.After, match, nil))
 		}
 		r.many(50)
 		r.ended(30 * time.Second)
 		for _, tr := range traps {
-			tr.await(r.t, 10*time.Second)
+			tr.Await(r.t, 10*time.Second)
 		}
 	})
 	r.row("the store is slow", func(r *rig) {
@@ -177,9 +178,9 @@ func storeFails(t *testing.T) {
 		for range 6 {
 			running(r, 3*time.Second)
 		}
-		tr := r.stack.scribe.set(after, judges, r.kill)
+		tr := r.stack.mongoProxy.Trap(mongoproxy.After, judges, r.kill)
 		r.Kill(0)
-		tr.await(r.t, 20*time.Second)
+		tr.Await(r.t, 20*time.Second)
 		r.Boot(0)
 		r.ended(40 * time.Second)
 	})

@@ -10,11 +10,12 @@ import (
 
 	"github.com/afgen/afgen/internal/chaos"
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/mongoproxy"
 	af "github.com/afgen/afgen/runtime"
 )
 
 // The rows of the failure table (docs/servers.md) over the servers, each at least once and at the step that it is about: for
-// what chance would seldom meet, the scribe waits for the command in question and the process that sent it is killed right
+// what chance would seldom meet, mongoproxy waits for the command in question and the process that sent it is killed right
 // before it reaches the server, or right after it had its effect and before its reply. Each fleet is judged in the end.
 func TestFailuresOverTheServers(t *testing.T) {
 	t.Parallel()
@@ -43,7 +44,7 @@ const (
 
 func newRig(t *testing.T, lease time.Duration, own ...devstack.Kind) *rig {
 	all := []int{0, 1, 2, chaos.Bulk}
-	s := newStack(t, own...)
+	s := newStack(t, journal, own...)
 	return &rig{t: t, stack: s, Fleet: chaos.Begin(t, chaos.Scenario{
 		Workers: [][]int{all, all, all}, Clients: 2, Lease: lease, Drain: 5 * time.Second,
 	}, s)}
@@ -99,24 +100,24 @@ func (r *rig) works() {
 	}
 }
 
-// kill is what a trap does: it kills whose command has gone into it, and has another take that place.
-func (r *rig) kill(c *command) {
-	if place := r.KillInstance(c.who); place >= 0 {
+// kill is what a trap does: it kills the instance that sent the command, and starts another in its place.
+func (r *rig) kill(c *mongoproxy.Command) {
+	if place := r.KillInstance(instanceOf(c.Application)); place >= 0 {
 		r.Go(func() { r.Boot(place) })
 	}
 }
 
 // killed sets a trap that kills, submits, and returns the task once the trap has sprung, and when that was.
-func (r *rig) killed(when moment, what func(*command) bool, u chaos.Submit) (string, time.Time) {
+func (r *rig) killed(when mongoproxy.Moment, match mongoproxy.Matcher, u chaos.Submit) (string, time.Time) {
 	r.t.Helper()
-	r.stack.scribe.took()
-	tr := r.stack.scribe.set(when, about(u.ID, what), r.kill)
+	r.stack.mongoProxy.Spent()
+	tr := r.stack.mongoProxy.Trap(when, mongoproxy.WithID(u.ID, match), r.kill)
 	code := make(chan af.Code, 1)
 	go func() {
 		_, c := r.Submit(u)
 		code <- c
 	}()
-	tr.await(r.t, 20*time.Second)
+	tr.Await(r.t, 20*time.Second)
 	at := time.Now()
 	if c := <-code; c != "" && u.Place != firstClient {
 		r.t.Fatalf("submitting: %s", c)
@@ -130,9 +131,9 @@ const lease = 10 * time.Second
 // waiting; the rest is some thirty operations on the store, one after the other, which on a busy machine take what they take.
 func (r *rig) soon() time.Duration {
 	n, took := 0, time.Duration(0)
-	for what, sp := range r.stack.scribe.took() {
+	for what, s := range r.stack.mongoProxy.Spent() {
 		if what != "connection" {
-			n, took = n+sp.n, took+sp.took
+			n, took = n+s.Commands, took+s.Took
 		}
 	}
 	if n == 0 {
@@ -155,19 +156,19 @@ func processesFail(t *testing.T) {
 	r := newRig(t, lease)
 	second := func(o chaos.Order) chaos.Submit { return r.order("submit", secondClient, o) }
 	r.row("a worker is killed before its claim", func(r *rig) {
-		id, at := r.killed(before, claims, second(chaos.Order{}))
+		id, at := r.killed(mongoproxy.Before, claims, second(chaos.Order{}))
 		r.again(id, 1, at)
 	})
 	r.row("a worker is killed after its claim", func(r *rig) {
-		id, at := r.killed(after, claims, second(chaos.Order{}))
+		id, at := r.killed(mongoproxy.After, claims, second(chaos.Order{}))
 		r.again(id, 1, at)
 	})
 	r.row("a worker is killed after the effect and before it settles", func(r *rig) {
-		id, at := r.killed(before, settles, second(chaos.Order{}))
+		id, at := r.killed(mongoproxy.Before, settles, second(chaos.Order{}))
 		r.again(id, 2, at)
 	})
 	r.row("a worker is killed after it has settled and before it acknowledges", func(r *rig) {
-		id, _ := r.killed(after, settles, second(chaos.Order{}))
+		id, _ := r.killed(mongoproxy.After, settles, second(chaos.Order{}))
 		r.works()
 		if runs := r.Runs(id); len(runs) != 1 {
 			r.t.Errorf("it ran %d times", len(runs))
@@ -175,12 +176,12 @@ func processesFail(t *testing.T) {
 	})
 	r.row("a submitter is killed before its insert", func(r *rig) {
 		u := r.order("submit", firstClient, chaos.Order{})
-		r.killed(before, inserts, u)
+		r.killed(mongoproxy.Before, inserts, u)
 		r.repeated(u)
 	})
 	r.row("a submitter is killed between insert and hint", func(r *rig) {
 		u := r.order("submit", firstClient, chaos.Order{})
-		id, at := r.killed(after, inserts, u)
+		id, at := r.killed(mongoproxy.After, inserts, u)
 		run := r.AwaitRuns(r.t, id, 1, 20*time.Second)[0]
 		if took := run.At.Sub(at); took > 7*time.Second {
 			r.t.Errorf("it ran after %v", took)
@@ -188,7 +189,7 @@ func processesFail(t *testing.T) {
 		r.repeated(u)
 	})
 	r.row("a dispatcher is killed between the mark of a hint and the hint", func(r *rig) {
-		id, at := r.killed(after, hints, r.order("store", secondClient, chaos.Order{}))
+		id, at := r.killed(mongoproxy.After, hints, r.order("store", secondClient, chaos.Order{}))
 		run := r.AwaitRuns(r.t, id, 1, 20*time.Second)[0]
 		if took := run.At.Sub(at); took > 12*time.Second {
 			r.t.Errorf("it ran after %v", took)
@@ -240,7 +241,7 @@ func (r *rig) spread(n int, each time.Duration) (place int, there []string) {
 // at a time.
 func killedWhileRunning(r *rig) {
 	var all []time.Duration
-	r.stack.scribe.took()
+	r.stack.mongoProxy.Spent()
 	for range 3 {
 		place, there := r.spread(6, 2*time.Second)
 		at := time.Now()

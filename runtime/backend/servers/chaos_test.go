@@ -15,8 +15,8 @@ func TestChaosOverTheServersKeepsThePromises(t *testing.T) {
 	t.Parallel()
 	chaos.Main(t, "./runtime/backend/servers", []chaos.Kind{chaos.Everything}, func(t *testing.T, _ string) chaos.World {
 		if chaos.Long() {
-			return newStack(t, devstack.Kinds()...)
+			return newStack(t, journal, devstack.Kinds()...)
 		}
-		return newStack(t)
+		return newStack(t, journal)
 	})
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/afgen/afgen/internal/chaos"
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/mongoproxy"
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/servers"
 	"github.com/afgen/afgen/runtime/config"
@@ -40,20 +42,20 @@ func (a address) yaml() string {
 	return fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", a.Mongo, a.Redis, a.AMQP)
 }
 
-// A stack is the three servers as processes share them. Those that are a test's own can be stopped; the others are shared
-// with other tests, and only the way to them can be broken.
+// A stack is the three servers as processes share them. A test can stop those that are its own; the others it shares with
+// other tests, and it can only break the network before them.
 type stack struct {
 	address
-	scribe               *scribe
-	wire                 *wire            // before Redis
+	mongoProxy           *mongoproxy.Proxy
+	redisProxy           *testkit.Proxy
 	mongo, redis, rabbit *devstack.Server // nil where shared
 	broker               *devstack.Server // where the queues are; nil where that isn't ours
 	vhost                string
 	again                time.Duration
 }
 
-// newStack returns a stack of which these servers are the test's own.
-func newStack(t testing.TB, own ...devstack.Kind) *stack {
+// newStack returns a stack of which these servers are the test's own. With a journal it can be audited.
+func newStack(t testing.TB, journal map[string]mongoproxy.Matcher, own ...devstack.Kind) *stack {
 	t.Helper()
 	s := &stack{again: 15 * time.Second, vhost: "/"}
 	started := make([]*devstack.Server, len(own))
@@ -83,9 +85,9 @@ func newStack(t testing.TB, own ...devstack.Kind) *stack {
 		}
 		s.broker, _ = devstack.Up(devstack.RabbitMQ)
 	}
-	s.scribe, s.Mongo = newScribe(t, s.Mongo)
-	s.wire = newWire(t, s.Redis)
-	s.Redis = s.wire.url
+	s.mongoProxy = mongoproxy.New(t, s.Mongo, mongoproxy.Config{Purpose: purpose, Journal: journal})
+	s.Mongo = s.mongoProxy.URI()
+	s.redisProxy, s.Redis = testkit.NewProxyURI(t, s.Redis, testkit.ProxyConfig{})
 	return s
 }
 
@@ -153,24 +155,25 @@ func (s *stack) Happen(what string, d time.Duration, calm <-chan struct{}) error
 		wait()
 		return start()
 	}
-	broken := func(f *faults, begin func()) error {
+	broken := func(l *testkit.Link, begin func()) error {
 		begin()
 		wait()
-		f.mend()
+		l.Restore()
 		return nil
 	}
+	onMongo, onRedis := &s.mongoProxy.Link, &s.redisProxy.Link
 	switch what {
 	case mongoStops:
 		return away(s.mongo.Stop, s.mongo.Start)
 	case mongoMute:
-		return broken(&s.scribe.faults, func() { s.scribe.cut(requests) })
+		return broken(onMongo, func() { onMongo.Block(testkit.Requests) })
 	case mongoDeaf:
-		return broken(&s.scribe.faults, func() { s.scribe.cut(replies) })
+		return broken(onMongo, func() { onMongo.Block(testkit.Replies) })
 	case mongoSlow:
-		return broken(&s.scribe.faults, func() { s.scribe.slow(100 * time.Millisecond) })
+		return broken(onMongo, func() { onMongo.Delay(100 * time.Millisecond) })
 	case mongoForgets:
-		for _, what := range []func(*command) bool{inserts, claims, settles, judges, hints} {
-			s.scribe.set(after, what, nil)
+		for _, match := range []mongoproxy.Matcher{inserts, claims, settles, judges, hints} {
+			s.mongoProxy.Trap(mongoproxy.After, match, nil)
 		}
 		return nil
 	case redisStops:
@@ -184,9 +187,9 @@ func (s *stack) Happen(what string, d time.Duration, calm <-chan struct{}) error
 		defer c.Close()
 		return c.FlushAll(context.Background()).Err()
 	case redisMute:
-		return broken(&s.wire.faults, func() { s.wire.cut(requests) })
+		return broken(onRedis, func() { onRedis.Block(testkit.Requests) })
 	case redisDeaf:
-		return broken(&s.wire.faults, func() { s.wire.cut(replies) })
+		return broken(onRedis, func() { onRedis.Block(testkit.Replies) })
 	case rabbitStops:
 		return away(s.rabbit.Stop, s.rabbit.Start)
 	case rabbitKilled:
@@ -211,7 +214,7 @@ func (s *stack) Happen(what string, d time.Duration, calm <-chan struct{}) error
 // eachHintQueue does something to each queue of hints, by its path in the HTTP API. One that isn't there is no error.
 func (s *stack) eachHintQueue(do func(path string) error) error {
 	for _, queue := range []string{"a", "b", "c", "d"} {
-		err := do("queues/" + url.PathEscape(s.vhost) + "/af.hint." + s.scribe.db.Name() + "." + queue)
+		err := do("queues/" + url.PathEscape(s.vhost) + "/af.hint." + s.mongoProxy.Database().Name() + "." + queue)
 		if err != nil && !strings.Contains(err.Error(), "404") {
 			return err
 		}
@@ -227,7 +230,7 @@ func (s *stack) Left(ctx context.Context) (int, error) {
 		{{Key: "open_set", Value: true}},
 		{{Key: "held", Value: bson.D{{Key: "$gt", Value: ""}}}},
 	} {
-		n, err := s.scribe.db.Collection("tasks").CountDocuments(ctx, filter)
+		n, err := s.mongoProxy.Database().Collection("tasks").CountDocuments(ctx, filter)
 		if err != nil {
 			return 0, err
 		}
@@ -283,7 +286,7 @@ func (s *stack) Remains() ([]string, error) {
 		"owners":                   {"owners", bson.D{{Key: "convicted", Value: bson.D{{Key: "$ne", Value: true}}}}},
 		"convicted owners whose tasks were not freed": {"owners", bson.D{{Key: "freed", Value: bson.D{{Key: "$ne", Value: true}}}}},
 	} {
-		n, err := s.scribe.db.Collection(in.collection).CountDocuments(ctx, in.filter)
+		n, err := s.mongoProxy.Database().Collection(in.collection).CountDocuments(ctx, in.filter)
 		if err != nil {
 			return nil, err
 		}

@@ -18,6 +18,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/mongoproxy"
 	af "github.com/afgen/afgen/runtime"
 	adapter "github.com/afgen/afgen/runtime/backend/mongo"
 )
@@ -70,24 +71,23 @@ func (l *load) submit(t testing.TB, n, batch int) {
 // What a task costs the store, under load: one write to insert it where it comes alone, and a share of the batches in which
 // tasks are inserted together, claimed and settled.
 func TestStoreOperationsOfATaskUnderLoad(t *testing.T) {
-	s := newStack(t)
-	s.scribe.blind = true
+	s := newStack(t, nil)
 	l := newLoad(t, s.address)
 	l.submit(t, 50, 1) // whatever is done once
 	for _, test := range []struct {
 		tasks, batch int
 		most         float64 // operations a task, those of liveness and looking around not counted
 	}{{100, 1, 3}, {500, 250, 0.6}} {
-		s.scribe.took()
+		s.mongoProxy.Spent()
 		begun := time.Now()
 		l.submit(t, test.tasks, test.batch)
 		took := time.Since(begun)
-		spent := s.scribe.took()
+		spent := s.mongoProxy.Spent()
 		var own, all int
 		for what, sp := range spent {
-			all += sp.n
+			all += sp.Commands
 			if what != "connection" && !strings.Contains(what, "owners") && !strings.Contains(what, "aggregate") {
-				own += sp.n
+				own += sp.Commands
 			}
 		}
 		perTask := float64(own) / float64(test.tasks)
@@ -101,12 +101,12 @@ func TestStoreOperationsOfATaskUnderLoad(t *testing.T) {
 }
 
 // table says what was sent to the store, and how long it took of the time that all took.
-func table(spent map[string]spending, tasks int, took time.Duration) string {
+func table(spent map[string]mongoproxy.Spent, tasks int, took time.Duration) string {
 	var b strings.Builder
 	for _, what := range slices.Sorted(maps.Keys(spent)) {
 		sp := spent[what]
-		fmt.Fprintf(&b, "  %-20s %6d  %.3f a task  %8v each  under way for %3.0f %% of the time\n", what, sp.n,
-			float64(sp.n)/float64(tasks), (sp.took / time.Duration(sp.n)).Round(10*time.Microsecond), 100*sp.took.Seconds()/took.Seconds())
+		fmt.Fprintf(&b, "  %-20s %6d  %.3f a task  %8v each  under way for %3.0f %% of the time\n", what, sp.Commands,
+			float64(sp.Commands)/float64(tasks), (sp.Took / time.Duration(sp.Commands)).Round(10*time.Microsecond), 100*sp.Took.Seconds()/took.Seconds())
 	}
 	return b.String()
 }
@@ -123,15 +123,14 @@ func BenchmarkTasks(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
 		})
 		b.Run(fmt.Sprintf("batch=%d/where", batch), func(b *testing.B) {
-			s := newStack(b)
-			s.scribe.blind = true
+			s := newStack(b, nil)
 			l := newLoad(b, s.address)
 			l.submit(b, 50, 1)
-			s.scribe.took()
+			s.mongoProxy.Spent()
 			b.ResetTimer()
 			l.submit(b, b.N, batch)
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
-			b.Logf("%d tasks\n%s", b.N, table(s.scribe.took(), b.N, b.Elapsed()))
+			b.Logf("%d tasks\n%s", b.N, table(s.mongoProxy.Spent(), b.N, b.Elapsed()))
 		})
 		b.Run(fmt.Sprintf("batch=%d/bare", batch), func(b *testing.B) { bare(b, batch) })
 	}

@@ -1,0 +1,3 @@
+package mongoproxy
+
+var Parse = parse

@@ -1,0 +1,210 @@
+package testkit
+
+import (
+	"io"
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+// A Proxy accepts TCP connections and forwards each to a server. A test breaks the network between its own clients and a
+// server that it shares with others: by the [Link], or by ending connections. The proxy ends with its test.
+type Proxy struct {
+	Link
+	Addr string // host and port at which it listens
+
+	server string
+	config ProxyConfig
+
+	mu       sync.Mutex
+	conns    map[net.Conn]struct{} // open ones, of both sides
+	accepted int
+	refusing bool
+	dropping bool
+	dropped  chan struct{}
+}
+
+// A ProxyConfig changes what a Proxy does.
+type ProxyConfig struct {
+	// Listener accepts clients. The default is a free port of the loopback interface.
+	Listener net.Listener
+	// Carry forwards one connection until either side ends. The default copies bytes in both directions.
+	Carry func(client, server net.Conn)
+	// Sent gets a copy of the bytes that clients send, with the number of the connection, from 0. It is called by several
+	// goroutines, and not with a Carry.
+	Sent func(conn int, data []byte)
+}
+
+// NewProxy starts a proxy before a server, which is a host and a port.
+func NewProxy(t testing.TB, server string, config ProxyConfig) *Proxy {
+	t.Helper()
+	l := config.Listener
+	if l == nil {
+		var err error
+		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := &Proxy{
+		Addr: l.Addr().String(), server: server, config: config,
+		conns: map[net.Conn]struct{}{}, dropped: make(chan struct{}, 1000),
+	}
+	var open sync.WaitGroup
+	open.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return // the test has ended
+			}
+			open.Go(func() { p.serve(client) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.Restore()
+		p.Refuse()
+		open.Wait()
+	})
+	return p
+}
+
+// NewProxyURI starts a proxy before the server of a URI, and returns the URI that leads through it.
+func NewProxyURI(t testing.TB, uri string, config ProxyConfig) (p *Proxy, through string) {
+	t.Helper()
+	u, err := url.Parse(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p = NewProxy(t, u.Host, config)
+	u.Host = p.Addr
+	return p, u.String()
+}
+
+// Accepted returns how many connections clients have opened.
+func (p *Proxy) Accepted() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.accepted
+}
+
+// Cut ends all connections. Clients can connect again.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		_ = c.Close() // it may be closed
+	}
+}
+
+// Refuse ends all connections, and from now on each new one at once.
+func (p *Proxy) Refuse() {
+	p.mu.Lock()
+	p.refusing = true
+	p.mu.Unlock()
+	p.Cut()
+}
+
+// Drop makes the network lose all data without ending connections, or ends that. A connection that has lost data, or that
+// was opened meanwhile, stays silent for ever.
+func (p *Proxy) Drop(drop bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dropping = drop
+}
+
+// Dropped receives an element for each connection that is opened while data is dropped.
+func (p *Proxy) Dropped() <-chan struct{} { return p.dropped }
+
+func (p *Proxy) isDropping() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dropping
+}
+
+func (p *Proxy) serve(client net.Conn) {
+	defer p.close(client)
+	number, ok := p.accept(client)
+	if !ok {
+		return
+	}
+	if p.isDropping() {
+		select {
+		case p.dropped <- struct{}{}:
+		default: // the test does not count them
+		}
+		_, _ = io.Copy(io.Discard, client)
+		return
+	}
+	server, err := net.Dial("tcp", p.server)
+	if err != nil {
+		return // the client sees its connection end
+	}
+	defer p.close(server)
+	if !p.open(server) {
+		return
+	}
+	if p.config.Carry != nil {
+		p.config.Carry(client, server)
+		return
+	}
+	var lost atomic.Bool // data of this connection
+	var both sync.WaitGroup
+	both.Go(func() {
+		p.copy(Requests, client, server, &lost, func(data []byte) {
+			if p.config.Sent != nil {
+				p.config.Sent(number, data)
+			}
+		})
+	})
+	both.Go(func() { p.copy(Replies, server, client, &lost, func([]byte) {}) })
+	both.Wait()
+}
+
+// copy copies bytes until either side ends, and ends both.
+func (p *Proxy) copy(d Direction, from, to net.Conn, lost *atomic.Bool, sent func([]byte)) {
+	defer from.Close()
+	defer to.Close()
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		if err != nil {
+			return
+		}
+		if p.isDropping() {
+			lost.Store(true)
+		}
+		if lost.Load() {
+			continue
+		}
+		p.Pass(d)
+		sent(buffer[:n])
+		if _, err := to.Write(buffer[:n]); err != nil {
+			return
+		}
+	}
+}
+
+// accept counts a client's connection. It returns the connection's number, and false if the proxy refuses connections.
+func (p *Proxy) accept(client net.Conn) (number int, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.accepted++
+	p.conns[client] = struct{}{}
+	return p.accepted - 1, !p.refusing
+}
+
+func (p *Proxy) open(server net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.conns[server] = struct{}{}
+	return !p.refusing
+}
+
+func (p *Proxy) close(c net.Conn) {
+	_ = c.Close() // it may be closed
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.conns, c)
+}
