@@ -22,28 +22,28 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		name string
 		do   func(w *world)
 	}{
-		{"limits hold in a storm of resizes and are applied within a second", limitsInAStorm},
-		{"limits survive restarts, and 0 claims nothing", limitsSurvive},
-		{"limits are an ip's or everybody's, and no change is lost", limitsByIP},
-		{"limits of what is unknown are refused, unless it is created", limitsOfTheUnknown},
-		{"a paused queue stands still everywhere, and goes on when it is resumed", pauses},
-		{"services are listed with methods and load, and gone with their instance", services},
-		{"whoever dies is gone after a lease", deaths},
-		{"nodes say what machine they are, once", nodes},
-		{"tasks are listed by filters, sort and page, and their status is known", tasks},
-		{"a finished task is retried by hand, and no other", retries},
-		{"retried_once_however_often_it_is_asked_for", retriedOnce},
-		{"versions_run_their_own_tasks_in_a_rolling_deploy", rollingDeploy},
-		{"a_task_of_no_present_version_waits_for_it", waitsForVersion},
-		{"calls_of_another_version_go_to_its_instance", versionCalls},
-		{"RequireWorker knows who is there", requireWorker},
-		{"what nobody works on is kept, and runs once when a worker comes", unserved},
-		{"a set of subtasks is finished once, with its counts", families},
-		{"a source that fails stops those of its subtasks that wait, and no others", failures},
-		{"a stop reaches the whole tree, and no late success undoes it", stops},
-		{"a batch of subtasks is whole, whatever is swept away while it is inserted", batches},
-		{"bad hints and odd texts cost no task anything", oddities},
-		{"abandoned_handlers_are_counted", abandoned},
+		{"limits_hold_in_resize_storm", limitsInAStorm},    // they are applied within a second
+		{"limits_survive_restarts", limitsSurvive},         // a limit of 0 claims nothing
+		{"limits_by_ip", limitsByIP},                       // limits are an ip's or for all, and no change is lost
+		{"limits_of_unknown_queue", limitsOfTheUnknown},    // they are refused, unless the queue is created
+		{"pause", pauses},                                  // a paused queue stops on all instances until it is resumed
+		{"services", services},                             // services are listed with methods and load, until their instance ends
+		{"dead_instance_disappears", deaths},               // it takes one lease
+		{"nodes", nodes},                                   // nodes describe their machine, once
+		{"tasks", tasks},                                   // tasks are listed by filter, order and page, and have a status
+		{"retry", retries},                                 // only finished tasks can be retried
+		{"retried_once", retriedOnce},                      // a retry can be asked for again
+		{"rolling_deploy", rollingDeploy},                  // versions run their own tasks
+		{"waits_for_version", waitsForVersion},             // a task waits until its version is present
+		{"calls_by_version", versionCalls},                 // a call goes to an instance of its version
+		{"require_worker", requireWorker},                  // RequireWorker fails unless a worker is present
+		{"no_worker", unserved},                            // a task waits for a worker, and runs once
+		{"subtasks_finish_once", families},                 // a finished set has its counts
+		{"failed_source_stops_waiting_subtasks", failures}, // it stops no others
+		{"stop_reaches_tree", stops},                       // no late success undoes it
+		{"batch_survives_sweeps", batches},                 // sweeps run while it is inserted
+		{"bad_hints_and_odd_texts", oddities},              // they cost no task an attempt
+		{"abandoned_handlers", abandoned},                  // they are counted
 	} {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()

@@ -26,19 +26,19 @@ func Jobs(t *testing.T, open func(t *testing.T) af.Backend) {
 		name string
 		do   func(w *jobs)
 	}{
-		{"what was missed while no App ran comes to what the policy says", missedWithoutApp},
-		{"seconds missed while the scheduler was stopped are made up for, one task each", missedSeconds},
-		{"a due time while the task before has not ended is skipped, fired, or waits", overlaps},
-		{"a run by hand is an earlier task to the others, and no policy keeps it", runsByHand},
-		{"a_retried_fire_is_an_earlier_task_to_the_others", retriedFire},
-		{"a disabled job is not fired, across restarts, and nothing of that was missed", disabled},
-		{"what differs replaces a job, and its time table only if that differs", replaced},
-		{"what is removed is gone with its history, and can come again", removed},
-		{"jobs and fires are listed by filters, sort and page", listed},
-		{"the scheduler of a running App is stopped and started", stoppedAndStarted},
-		{"two Apps that both lead make one task of a due time", twoLeaders},
-		{"a function is a job with arguments of its own type", functions},
-		{"a function is a job in a child process", childProcesses},
+		{"missed_while_down", missedWithoutApp},           // the policy decides how due times are made up for
+		{"missed_seconds", missedSeconds},                 // the scheduler is stopped; each second becomes one task
+		{"overlap_policies", overlaps},                    // a due time while the last task runs is skipped, fired, or waits
+		{"manual_run", runsByHand},                        // it counts as an earlier task, and no policy delays it
+		{"retried_fire", retriedFire},                     // it counts as an earlier task
+		{"disabled", disabled},                            // a disabled job does not fire, across restarts, and nothing counts as missed
+		{"replaced", replaced},                            // a job is replaced if it differs, and its timetable if the schedule differs
+		{"removed", removed},                              // a removed job loses its history, and can be added again
+		{"lists", listed},                                 // jobs and fires are listed by filter, order and page
+		{"scheduler_stops_and_starts", stoppedAndStarted}, // while the App runs
+		{"two_leaders", twoLeaders},                       // they make one task of a due time
+		{"functions", functions},                          // they have arguments of their own type
+		{"functions_in_child_process", childProcesses},
 	} {
 		all.Go(func() { // side by side whatever -parallel says, for they mostly wait
 			t.Run(b.name, func(t *testing.T) {

@@ -16,19 +16,19 @@ import (
 // Calls checks a carrier of calls.
 func Calls(t *testing.T, open Open, o Options) {
 	run(t, open, o, []behaviour{
-		{"request and reply arrive as they were sent", callCarries},
-		{"an error is an answer", callAnswersError},
-		{"a service without an instance is unavailable at once", callNobody},
-		{"no more than its concurrency run at once, and the others wait", callConcurrency},
-		{"a caller that gives up waiting was not sent", callGivesUpWaiting},
-		{"the handler's context ends when the caller gives up, with a cause", callCanceled},
-		{"the handler's context ends at the request's deadline", callDeadline},
-		{"a handler that ends its goroutine leaves its slot free", callGoexit},
-		{"instances share the calls", callShared},
-		{"an instance that is busy has no more calls wait for it than it runs at once", callAround},
-		{"draining waits for what runs and takes no more", callDrain},
-		{"closing ends the contexts of what runs, with its cause", callClose},
-		{"of many calls at once each gets its own answer", callMany},
+		{"carries_request_and_reply", callCarries},
+		{"error_is_an_answer", callAnswersError},
+		{"no_instance_is_unavailable", callNobody},    // the call fails at once
+		{"concurrency_limit", callConcurrency},        // calls beyond the limit wait
+		{"waiting_call_not_sent", callGivesUpWaiting}, // a caller that gives up waiting learns that its call was not sent
+		{"cancelled_with_cause", callCanceled},        // the handler's context ends when the caller gives up
+		{"deadline_reaches_handler", callDeadline},
+		{"goexit_frees_slot", callGoexit}, // a handler may end its goroutine
+		{"instances_share_calls", callShared},
+		{"busy_instance_gets_bounded_queue", callAround}, // no more calls wait for an instance than it runs at once
+		{"drain", callDrain},                             // an instance that drains finishes its calls and accepts no more
+		{"close_cancels_with_cause", callClose},          // closing ends the contexts of running handlers
+		{"many_calls_get_own_answers", callMany},
 	})
 }
 

@@ -13,11 +13,11 @@ import (
 // Coordinator checks a coordinator.
 func Coordinator(t *testing.T, open Open, o Options) {
 	run(t, open, o, []behaviour{
-		{"who was announced is present, with the last facts", announced},
-		{"who is not announced again is gone in the end", announcedOnce},
-		{"news reaches every subscriber of its topic, in order", newsReach},
-		{"a subscription ends with its context", newsEnd},
-		{"a slow subscriber holds up nobody, and learns of the gap", newsGap},
+		{"announced_is_present", announced},       // a member has the facts that it announced last
+		{"unannounced_disappears", announcedOnce}, // a member that is not announced again disappears
+		{"events_reach_subscribers", newsReach},   // every subscriber of a topic gets its events, in order
+		{"subscription_ends_with_context", newsEnd},
+		{"slow_subscriber_gets_gap", newsGap}, // a slow subscriber delays no others
 	})
 }
 

@@ -12,12 +12,12 @@ import (
 // Docs checks a keeper of documents.
 func Docs(t *testing.T, open Open, o Options) {
 	run(t, open, o, []behaviour{
-		{"a write raises the revision and is read again", docsPut},
-		{"a write against another revision is aborted and changes nothing", docsConflict},
-		{"of many writers of one revision, one writes", docsAtOnce},
-		{"a counter that many raise loses nothing", docsCounter},
-		{"list has those with the prefix, by name", docsList},
-		{"deletes this revision only, and what isn't there without complaint", docsDelete},
+		{"write_raises_revision", docsPut},
+		{"write_of_old_revision_is_aborted", docsConflict}, // it changes nothing
+		{"one_of_many_writers", docsAtOnce},                // of many writers of one revision, one succeeds
+		{"counter_loses_nothing", docsCounter},             // many raise it at once
+		{"list_by_prefix", docsList},                       // documents are sorted by name
+		{"delete", docsDelete},                             // only the given revision is deleted; a missing document is no error
 	})
 }
 

@@ -7,7 +7,7 @@ import (
 // Store checks a store: the state table, each method's promise, and what many may do at once.
 func Store(t *testing.T, open Open, o Options) {
 	t.Run("transitions", func(t *testing.T) {
-		run(t, open, o, []behaviour{{"only what the state table allows happens", everyPair}})
+		run(t, open, o, []behaviour{{"only_allowed_transitions", everyPair}})
 	})
 	for _, group := range []struct {
 		name       string

@@ -11,21 +11,21 @@ import (
 )
 
 var claimBehaviours = []behaviour{
-	{"sets what a claim writes", claimWrites},
-	{"claims by many never overlap", claimsDontOverlap},
-	{"fences rise by one a claim", fencesRise},
-	{"repeated with its nonce returns what it took and still runs", claimRepeated},
-	{"takes the best weight first, then the oldest", claimOrder},
-	{"takes the best of the ids it names and no others", claimIDs},
-	{"takes what is due, and says when another will be", claimDue},
-	{"takes nothing past its deadline", claimInTime},
-	{"takes only what may run where the claimer is", claimAllowed},
-	{"what may not run here is in nobody's way", claimAround},
-	{"takes nothing of another queue", func(w *world) {
+	{"claim_writes", claimWrites}, // a claim sets all of its fields
+	{"claims_never_overlap", claimsDontOverlap},
+	{"fences_rise", fencesRise},            // each claim raises the fence by one
+	{"repeated_with_nonce", claimRepeated}, // a repeated claim returns the tasks that it took and that still run
+	{"order", claimOrder},                  // best weight first, then the oldest
+	{"by_ids", claimIDs},                   // a claim takes the best of the named tasks and no others
+	{"due", claimDue},                      // a claim takes due tasks and returns when the next one is due
+	{"past_deadline", claimInTime},         // such a task is never claimed
+	{"allowed_address", claimAllowed},      // a claim takes only tasks that may run at the claimer's address
+	{"disallowed_tasks_block_none", claimAround},
+	{"other_queue", func(w *world) { // a claim takes no task of another queue
 		w.add(in("a"))
 		w.same("claimed", ids(w.claim("b", "o", 10)), []string{})
 	}},
-	{"takes no more than asked", func(w *world) {
+	{"max", func(w *world) { // a claim takes no more than asked
 		for range 10 {
 			w.add()
 		}

@@ -10,12 +10,12 @@ import (
 )
 
 var insertBehaviours = []behaviour{
-	{"keeps the document as it was given", insertKeeps},
-	{"an id that exists returns what is there and overwrites nothing", insertTwice},
-	{"one live task per unique key and queue, free again when it ends", insertUnique},
-	{"of many who insert one unique key at once, one task comes", insertUniqueAtOnce},
-	{"of many who insert one id at once, one task comes", insertAtOnce},
-	{"refuses what can't begin so", func(w *world) {
+	{"keeps_document", insertKeeps},            // a task is stored as it was given
+	{"existing_id", insertTwice},               // an insert returns the stored task and overwrites nothing
+	{"unique_key", insertUnique},               // a queue has one live task of a key; the key is free when the task ends
+	{"unique_key_at_once", insertUniqueAtOnce}, // many inserts make one task
+	{"same_id_at_once", insertAtOnce},          // many inserts make one task
+	{"invalid_first_status", func(w *world) { // it is refused
 		for _, with := range []func(*backend.NewTask){
 			id(""), in(""), status(""), status(backend.StatusRunning), status(backend.StatusRetrying), status(backend.StatusSuccess),
 			func(n *backend.NewTask) { n.Gated = true },
@@ -27,12 +27,12 @@ var insertBehaviours = []behaviour{
 		_, err := w.Store.Get(w.ctx(), "fine")
 		w.wantCode(err, backend.ErrNotFound)
 	}},
-	{"its time is that by which it dates tasks", insertDated},
-	{"an unknown task is not found", func(w *world) {
+	{"store_time", insertDated}, // tasks are dated by the time that the store returns
+	{"unknown_task", func(w *world) { // it is not found
 		_, err := w.Store.Get(w.ctx(), "nobody")
 		w.wantCode(err, backend.ErrNotFound)
 	}},
-	{"a context that has ended stops every method", endedContext},
+	{"ended_context", endedContext}, // it stops every method
 }
 
 func insertDated(w *world) {

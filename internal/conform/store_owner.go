@@ -9,16 +9,16 @@ import (
 )
 
 var ownerBehaviours = []behaviour{
-	{"counters only rise", counters},
-	{"a beat saves an owner", beatSaves},
-	{"a conviction ends its claims, and is remembered", conviction},
-	{"of many judges one convicts", judgesAtOnce},
-	{"a beat and a judge at once: one of them wins", beatAgainstJudge},
-	{"the attempt of a crash is not charged", crashes},
-	{"what an owner ran that was draining is not charged", drainCharges},
-	{"a task that kills its owners fails in the end", poison},
-	{"what should stop is stopped by the conviction", convictStopping},
-	{"lists what an owner runs, and what of it should stop", ownedLists},
+	{"counters_only_rise", counters},
+	{"beat_saves_owner", beatSaves},
+	{"expiry_ends_claims", conviction},        // a dead owner is remembered
+	{"one_of_many_detectors", judgesAtOnce},   // of many failure detectors, one declares an owner dead
+	{"beat_against_expiry", beatAgainstJudge}, // one of the two wins
+	{"crash_not_charged", crashes},            // the attempt that ends in a crash does not count
+	{"drain_not_charged", drainCharges},       // tasks of a draining owner are not charged
+	{"poison_fails", poison},                  // a task that kills its owners fails in the end
+	{"expiry_stops", convictStopping},         // tasks that were asked to stop are stopped when their owner is declared dead
+	{"owned", ownedLists},                     // a list has the tasks of an owner, and those that should stop
 }
 
 func (w *world) judge(owner string, count int64, maxCrashes int) []backend.Task {

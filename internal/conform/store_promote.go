@@ -8,12 +8,12 @@ import (
 )
 
 var promoteBehaviours = []behaviour{
-	{"picks the best that are due and owed a hint, once", promotePicks},
-	{"says when another will be due", promoteNext},
-	{"a hint that went unheard is owed again, later each time", promoteAgain},
-	{"a settled or lost claim empties the hint", promoteEmptied},
-	{"of many who promote at once, each task goes to one", promoteAtOnce},
-	{"fails what is past its deadline and frees its unique key", func(w *world) {
+	{"picks_best_once", promotePicks},         // due tasks without a hint are picked once, the best first
+	{"next_due", promoteNext},                 // a promotion returns when the next task is due
+	{"lost_hint_again", promoteAgain},         // a lost hint is sent again, later each time
+	{"claim_end_clears_hint", promoteEmptied}, // a claim that ends, settled or lost, clears the hint
+	{"promote_at_once", promoteAtOnce},        // each task goes to one of many
+	{"deadline_fails", func(w *world) { // a task past its deadline fails and frees its unique key
 		late := w.add(w.deadline(2*w.o.Tick), unique("k"))
 		gated := w.add(w.deadline(2*w.o.Tick), child(w.add(in("sources")), "b"))
 		w.o.Sleep(3 * w.o.Tick)

@@ -8,32 +8,32 @@ import (
 )
 
 var purgeBehaviours = []behaviour{
-	{"deletes what ended long ago", purgeAge},
-	{"deletes what is too many in its queue, the oldest first", purgeMax},
-	{"deletes no more than asked", purgeBatches},
-	{"a source and its subtasks go together", purgeFamilies},
-	{"a family that lives again is not one too many", func(w *world) {
+	{"age", purgeAge},           // tasks that ended long ago are deleted
+	{"max", purgeMax},           // what is too many in a queue is deleted, the oldest first
+	{"batches", purgeBatches},   // no more are deleted than asked
+	{"families", purgeFamilies}, // a source and its subtasks are deleted together
+	{"living_family_stays", func(w *world) { // a family that lives again does not count
 		source := w.add()
 		w.done(source, backend.StatusSuccess)
 		w.done(w.add(), backend.StatusSuccess)
 		w.spawn(source, "b", true, 1)
 		w.same("purged", w.purge(backend.Retention{Max: 1}, 10), 0)
 	}},
-	{"families that still live hold up no others", purgeBehindLiving},
-	{"a subtask's first subtasks come while its family is deleted", purgeAgainstSpawn},
-	{"a retry of SubtasksDone is of no family, and goes by itself", func(w *world) {
+	{"living_families_block_none", purgeBehindLiving},
+	{"against_spawn", purgeAgainstSpawn}, // a subtask gets subtasks while its family is deleted
+	{"done_retry_alone", func(w *world) { // a retry of SubtasksDone has no family
 		w.done(w.add(func(n *backend.NewTask) { n.Task.DoneOf, n.Task.RetryOf = "source", "source/done" }), backend.StatusSuccess)
 		w.o.Sleep(3 * w.o.Tick)
 		w.same("purged", w.purge(backend.Retention{Age: w.o.Tick}, 10), 1)
 	}},
-	{"what is deleted leaves its unique key to who has it now", func(w *world) {
+	{"unique_key_stays", func(w *world) { // a deleted task leaves its unique key to the task that has it now
 		w.done(w.add(unique("k")), backend.StatusSuccess)
 		holder := w.add(unique("k"))
 		w.o.Sleep(3 * w.o.Tick)
 		w.same("purged", w.purge(backend.Retention{Age: w.o.Tick}, 10), 1)
 		w.same("the live one comes back", w.add(unique("k")), holder)
 	}},
-	{"without limits everything stays", func(w *world) {
+	{"no_limits", func(w *world) { // nothing is deleted
 		w.done(w.add(), backend.StatusSuccess)
 		w.same("purged", w.purge(backend.Retention{}, 10), 0)
 	}},

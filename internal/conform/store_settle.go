@@ -8,14 +8,14 @@ import (
 )
 
 var settleBehaviours = []behaviour{
-	{"writes what its row says", settleWrites},
-	{"one whose reply was lost is applied when repeated, for ever", settleRepeated},
-	{"a stale one is lost", settleStale},
-	{"of many settles of one claim, one is applied", settleAtOnce},
-	{"a stop request beats success", settleStopping},
-	{"a claim whose reply was lost is given back by what Owned says", settleLostClaim},
-	{"says of each what came of it", settleBatch},
-	{"refuses a status that no row leads to", func(w *world) {
+	{"writes", settleWrites},     // a settle sets the fields of its row in the state table
+	{"repeated", settleRepeated}, // a settle whose reply was lost is reported as applied, for ever
+	{"stale_is_lost", settleStale},
+	{"one_of_many", settleAtOnce}, // of many settles of one claim, one is applied
+	{"stop_beats_success", settleStopping},
+	{"lost_claim", settleLostClaim}, // a claim whose reply was lost is released with what Owned returns
+	{"batch", settleBatch},          // the outcome of each settle is returned
+	{"invalid_status", func(w *world) { // it is refused
 		t := w.take(w.add(), "o")
 		for _, to := range []backend.Status{backend.StatusPending, backend.StatusRunning, "", "odd"} {
 			_, err := w.Store.Settle(w.ctx(), []backend.Settle{{ID: t.ID, Fence: t.Fence, Nonce: "n", To: to}})
@@ -23,9 +23,9 @@ var settleBehaviours = []behaviour{
 		}
 		w.same("the task", w.get(t.ID), t)
 	}},
-	{"progress is guarded by the fence", progress},
-	{"success after a failed attempt leaves no error", settleClearsError},
-	{"a log replaces the one there is, and none leaves it", settleLog},
+	{"progress_needs_fence", progress},
+	{"success_clears_error", settleClearsError},
+	{"log", settleLog}, // a log replaces the stored one; no log leaves it
 }
 
 func settleWrites(w *world) {

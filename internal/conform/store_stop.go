@@ -8,17 +8,17 @@ import (
 )
 
 var stopBehaviours = []behaviour{
-	{"what waits is stopped at once, and why is kept", stopWaiting},
-	{"stopping again, or what has ended, is harmless", stopAgain},
-	{"an unknown task is not found", func(w *world) {
+	{"waiting", stopWaiting}, // a waiting task is stopped at once, and keeps the reason
+	{"again", stopAgain},     // stopping twice, or an ended task, is harmless
+	{"unknown_task", func(w *world) { // it is not found
 		_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: "nobody"})
 		w.wantCode(err, backend.ErrNotFound)
 	}},
-	{"a task and everything under it is stopped", stopTree},
-	{"only what is under it is stopped", stopBelow},
-	{"a wide set is stopped as a whole", stopWide},
-	{"what is stopped is passed on in parts", stopInParts},
-	{"stopping against claiming: one of them wins", stopAgainstClaim},
+	{"tree", stopTree},                  // a task and all of its descendants are stopped
+	{"below", stopBelow},                // only descendants are stopped
+	{"wide_set", stopWide},              // it is stopped as a whole
+	{"parts", stopInParts},              // stopped tasks are passed on in parts
+	{"against_claim", stopAgainstClaim}, // one of the two wins
 }
 
 func (w *world) stop(id string, below bool) []string {

@@ -10,23 +10,23 @@ import (
 )
 
 var subtaskBehaviours = []behaviour{
-	{"a gate opens when the batch is committed and the source has succeeded", gateOpens},
-	{"RunNow opens the gate at once", gateNow},
-	{"a task says whether it is behind a gate", gateShown},
-	{"a settle says whether there are subtasks to see to", settleFamily},
-	{"a batch committed again, or inserted again, changes nothing", spawnRepeated},
-	{"a source takes subtasks until it fails, is stopped, or its set is finished", spawnGuard},
-	{"what was not committed is discarded, and nothing else", discard},
-	{"a set is finished once, when nothing of it lives", finishOnce},
-	{"an empty batch is a set too", finishEmpty},
-	{"SubtasksDone runs only for a source that succeeded and asked for it", finishWithout},
-	{"children settled by many at once finish the set exactly once", finishAtOnce},
-	{"spawning against finishing: a set that is finished has no live subtask", spawnAgainstFinish},
-	{"subtasks have subtasks", grandchildren},
-	{"a batch is committed whole or not at all", batchWhole},
-	{"a batch whose parts are discarded while it is inserted is whole or refused", batchAgainstDiscard},
-	{"only the present attempt of a source adds subtasks", batchFenced},
-	{"a source takes a bounded number of batches", batchesBounded},
+	{"gate_opens", gateOpens}, // a gate opens when the batch is committed and the source has succeeded
+	{"run_now", gateNow},      // RunNow opens the gate at once
+	{"gated_is_shown", gateShown},
+	{"settle_reports_subtasks", settleFamily},
+	{"repeated_batch", spawnRepeated},            // a batch that is committed or inserted again changes nothing
+	{"spawn_guard", spawnGuard},                  // a source takes subtasks until it fails or is stopped, or its set is finished
+	{"discard", discard},                         // uncommitted subtasks are discarded, and nothing else
+	{"finished_once", finishOnce},                // a set is finished once, when none of its subtasks lives
+	{"empty_batch", finishEmpty},                 // it is a set, too
+	{"done_only_on_success", finishWithout},      // SubtasksDone runs if the source succeeded and asked for it
+	{"finished_once_by_many", finishAtOnce},      // subtasks are settled by many at once
+	{"spawn_against_finish", spawnAgainstFinish}, // a finished set has no live subtask
+	{"subtasks_of_subtasks", grandchildren},
+	{"batch_is_atomic", batchWhole},
+	{"batch_against_discard", batchAgainstDiscard}, // a batch that is discarded while it is inserted is whole or refused
+	{"batch_needs_fence", batchFenced},             // only the current attempt of a source adds subtasks
+	{"bounded_batches", batchesBounded},
 }
 
 // spawn inserts and commits a batch and returns its ids.

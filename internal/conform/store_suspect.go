@@ -8,23 +8,23 @@ import (
 )
 
 var suspectBehaviours = []behaviour{
-	{"a lost owner makes suspects and charges none", lossSuspects},
-	{"the only suspect is charged", onlySuspectCharged},
-	{"of several suspects none is charged", severalSuspects},
-	{"a task fails by its own MaxCrashes", ownMaxCrashes},
-	{"a suspect that ran for long enough is cleared", suspectCleared},
-	{"a later claim shows that a suspect is cleared", clearedByClaim},
-	{"time that no beat has shown clears nobody", notClearedBySilence},
-	{"a cleared task is suspected again in the end", clearedTooOften},
-	{"a suspect that is to stop is the one that is charged", stoppingSuspect},
-	{"suspects wait ever longer", suspectsWait},
-	{"a claim takes one suspect at most", claimSuspects},
-	{"suspects are not in the way of others", claimAroundSuspects},
-	{"a settle clears only if it says so", settleClears},
-	{"an owner that is alive gets its losses back", refund},
-	{"a refund makes claimable what waits as a suspect", refundWaiting},
-	{"a refund changes nothing that is final", refundFinal},
-	{"a refund of another owner changes nothing", refundOther},
+	{"loss_makes_suspects", lossSuspects}, // the loss of an owner charges no task
+	{"only_suspect_is_charged", onlySuspectCharged},
+	{"several_not_charged", severalSuspects},
+	{"own_max_crashes", ownMaxCrashes},
+	{"cleared_by_running", suspectCleared}, // a suspect that ran for long enough is cleared
+	{"later_claim_shows_cleared", clearedByClaim},
+	{"silence_clears_none", notClearedBySilence}, // only time between heartbeats counts
+	{"cleared_too_often", clearedTooOften},       // a cleared task is suspected again in the end
+	{"stopping_is_charged", stoppingSuspect},     // of several suspects, the one that should stop
+	{"waits_grow", suspectsWait},
+	{"one_per_claim", claimSuspects},           // a claim takes one suspect at most
+	{"block_none", claimAroundSuspects},        // suspects do not delay other tasks
+	{"settle_clears_on_request", settleClears}, // it clears only if it is asked to
+	{"refund", refund},                         // an owner that proves alive gets its losses back
+	{"refund_makes_claimable", refundWaiting},  // a task that waits as a suspect
+	{"refund_leaves_final", refundFinal},
+	{"refund_of_other_owner", refundOther}, // it changes nothing
 }
 
 // lose declares an owner dead.

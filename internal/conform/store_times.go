@@ -10,11 +10,11 @@ import (
 // Times and durations that no store can keep as they are.
 
 var timeBehaviours = []behaviour{
-	{"a due time beyond all instants is the last or the first one", farRunAt},
-	{"a delay beyond all instants ends at the last or the first one", farDelay},
-	{"a task that waits again waits for however long it is told", farSettle},
-	{"a deadline beyond all instants is in time or has passed", farDeadline},
-	{"a query takes any time", farQuery},
+	{"far_run_at", farRunAt},      // a due time beyond all instants is the last or the first one
+	{"far_delay", farDelay},       // a delay beyond all instants ends at the last or the first one
+	{"far_settle", farSettle},     // a task can wait again for any delay
+	{"far_deadline", farDeadline}, // a deadline beyond all instants is in time or has passed
+	{"far_query", farQuery},
 }
 
 // The first and the last instant: see backend.Task.

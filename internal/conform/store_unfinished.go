@@ -8,7 +8,7 @@ import (
 )
 
 var looseBehaviours = []behaviour{
-	{"a batch that was never committed", func(w *world) {
+	{"uncommitted_batch", func(w *world) {
 		source := w.add()
 		w.add(child(source, "b"))
 		w.wantLooseBatch(source, "b")
@@ -17,7 +17,7 @@ var looseBehaviours = []behaviour{
 		w.add(child("nobody", "b"))
 		w.wantLooseBatch("nobody", "b")
 	}},
-	{"a batch is as old as its last insert", func(w *world) {
+	{"batch_age", func(w *world) { // a batch is as old as its last insert
 		// Ages are measured with a tick that a slow machine doesn't take for an insert.
 		age := backend.BatchAges * w.o.Tick
 		source := w.add()
@@ -38,7 +38,7 @@ var looseBehaviours = []behaviour{
 		w.o.Sleep(age)
 		w.wantLooseBatch(source, "b")
 	}},
-	{"a gate that was not opened", func(w *world) {
+	{"closed_gate", func(w *world) { // its source has succeeded
 		source := w.add()
 		w.spawn(source, "b", false, 2)
 		w.wantLoose()
@@ -47,7 +47,7 @@ var looseBehaviours = []behaviour{
 		w.open(source)
 		w.wantLoose()
 	}},
-	{"a set that was not finished", func(w *world) {
+	{"unfinished_set", func(w *world) {
 		source := w.add()
 		kids := w.spawn(source, "b", true, 2)
 		w.done(kids[0], backend.StatusSuccess)
@@ -58,7 +58,7 @@ var looseBehaviours = []behaviour{
 		w.wantFinish(source, true, "q")
 		w.wantLoose()
 	}},
-	{"subtasks of a source that failed", func(w *world) {
+	{"subtasks_of_failed_source", func(w *world) {
 		source := w.add()
 		run := w.take(source, "o")
 		kids := w.spawn(source, "b", true, 3)
@@ -71,7 +71,7 @@ var looseBehaviours = []behaviour{
 		w.wantFinish(source, true, "")
 		w.wantLoose()
 	}},
-	{"what was asked to stop is not unfinished, and what was not is", func(w *world) {
+	{"stopping", func(w *world) { // what was asked to stop is no unfinished work; what was not, is
 		source := w.add()
 		kids := w.spawn(source, "b", true, 3)
 		first, second := w.take(kids[0], "o"), w.take(kids[1], "o")
@@ -85,7 +85,7 @@ var looseBehaviours = []behaviour{
 		w.settle(second, backend.StatusStopped)
 		w.wantLoose(backend.Unfinished{What: backend.UnfinishedSet, Source: source})
 	}},
-	{"siblings of one that failed, where that matters", func(w *world) {
+	{"siblings_of_failed", func(w *world) { // they are found if the failure policy stops them
 		for _, policy := range []backend.FailurePolicy{"", backend.IgnoreFailures, backend.CollectFailures, backend.FailFast} {
 			source := w.add()
 			kids := w.spawn(source, "b", true, 2, onFailure(policy))
@@ -99,7 +99,7 @@ var looseBehaviours = []behaviour{
 			w.wantLoose()
 		}
 	}},
-	{"siblings of several that failed, since the first did", func(w *world) {
+	{"siblings_of_several", func(w *world) { // they are as old as the first failure
 		source := w.add()
 		kids := w.spawn(source, "b", true, 3, onFailure(backend.FailFast))
 		w.done(kids[0], backend.StatusFailed)
@@ -109,7 +109,7 @@ var looseBehaviours = []behaviour{
 		w.must(err)
 		w.same("unfinished", got, []backend.Unfinished{{What: backend.UnfinishedSubtasks, Source: source}})
 	}},
-	{"queues in which something waits past its deadline", func(w *world) {
+	{"past_deadline", func(w *world) { // queues with a waiting task past its deadline are found
 		running := w.take(w.add(w.deadline(4*w.o.Tick), in("runs")), "o")
 		w.add(w.deadline(time.Hour), in("later"))
 		first := w.add(w.deadline(2*w.o.Tick), in("late"))
@@ -129,7 +129,7 @@ var looseBehaviours = []behaviour{
 		}
 		w.wantLooseIn()
 	}},
-	{"the oldest first, and no more than asked", func(w *world) {
+	{"oldest_first", func(w *world) { // no more are returned than asked
 		var sources []string
 		for range 4 {
 			source := w.add()

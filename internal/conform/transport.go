@@ -15,24 +15,24 @@ import (
 // Transport checks a transport: hints as it says of itself, with ids or without, and raw messages.
 func Transport(t *testing.T, open Open, o Options) {
 	run(t, open, o, []behaviour{
-		{"says that it is up", func(w *world) {
+		{"up", func(w *world) {
 			if up, changed := w.Transport.State(); !up || changed == nil {
 				w.Errorf("up is %v, changed %v", up, changed)
 			}
 		}},
-		{"a hint wakes a listener", hintWakes},
-		{"a hint that came before the listener is not forgotten", hintBefore},
-		{"Next ends with its context, and with its listener", nextEnds},
-		{"hints of another queue wake nobody", hintElsewhere},
-		{"ids: no more than the window are unacknowledged", withIDs(hintWindow)},
-		{"ids: who has no window leaves hints to others, and none comes again", withIDs(hintNoWindow)},
-		{"ids: what a listener leaves unacknowledged goes on under suspicion", withIDs(hintSuspicion)},
-		{"ids: each hint goes to one listener", withIDs(hintsShared)},
-		{"ids: the depth is what waits", withIDs(hintDepth)},
-		{"a raw message is received once, with the others", rawOnce},
-		{"a raw message waits for its receiver", rawWaits},
-		{"a raw message that fails comes again", rawAgain},
-		{"receivers share the messages", rawShared},
+		{"hint_wakes", hintWakes},
+		{"hint_before_listener", hintBefore},        // it is not lost
+		{"next_ends", nextEnds},                     // Next ends with its context, and with its listener
+		{"other_queue", hintElsewhere},              // a hint of another queue wakes no listener
+		{"ids_window", withIDs(hintWindow)},         // at most as many hints are unacknowledged
+		{"ids_no_window", withIDs(hintNoWindow)},    // hints are left to other listeners, and none is redelivered
+		{"ids_redelivered", withIDs(hintSuspicion)}, // an unacknowledged hint is passed on as redelivered
+		{"ids_shared", withIDs(hintsShared)},        // each hint goes to one listener
+		{"ids_depth", withIDs(hintDepth)},           // the depth is the number of waiting hints
+		{"raw_once", rawOnce},                       // a raw message is received once
+		{"raw_waits", rawWaits},                     // a raw message waits for its receiver
+		{"raw_again", rawAgain},                     // a raw message that fails is delivered again
+		{"raw_shared", rawShared},                   // receivers share the raw messages
 	})
 }
 

@@ -35,17 +35,17 @@ func TestMongoIsFitForAStore(t *testing.T) {
 	})
 	db := client.Database(strings.Split(strings.TrimPrefix(uri, "mongodb://"), "/")[1])
 	for name, probe := range map[string]func(*testing.T, *mongo.Collection){
-		"of many who claim one task, one wins":               probeClaimRace,
-		"of many who claim several by a nonce, none overlap": probeNonce,
-		"of many who compare and set, one wins":              probeCompareAndSet,
-		"increments lose nothing":                            probeInc,
-		"unique, compound and sparse indexes hold":           probeIndexes,
-		"unordered bulk writes say what matched":             probeBulk,
-		"a dotted field is set, raised and unset":            probeDotted,
-		"the server's time can be read, and written":         probeClock,
-		"binary values, large numbers and sorts":             probeValues,
-		"explain names the index":                            probeExplain,
-		"claims with 2,000 pending":                          probeSpeed,
+		"one_claim_wins":           probeClaimRace,
+		"claims_by_nonce":          probeNonce,
+		"one_compare_and_set_wins": probeCompareAndSet,
+		"increments":               probeInc,
+		"indexes":                  probeIndexes,
+		"bulk_writes":              probeBulk,
+		"dotted_fields":            probeDotted,
+		"server_time":              probeClock,
+		"values_and_sorts":         probeValues,
+		"explain_names_index":      probeExplain,
+		"claims_with_2000_pending": probeSpeed,
 	} {
 		t.Run(name, func(t *testing.T) {
 			probe(t, db.Collection(strings.Map(func(r rune) rune {

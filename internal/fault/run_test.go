@@ -46,7 +46,7 @@ func TestFleetKeepsItsPromisesInAStorm(t *testing.T) {
 		}
 	})
 	for shard := range uint64(shards) {
-		t.Run(fmt.Sprintf("shard %d", shard), func(t *testing.T) {
+		t.Run(fmt.Sprintf("shard_%d", shard), func(t *testing.T) {
 			t.Parallel()
 			for s := *first + shard; s < *first+n && !t.Failed(); s += shards {
 				simulate(t, s, &seen)
