@@ -1,7 +1,6 @@
 package scan_test
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/afgen/afgen/gen/scan"
+	"github.com/afgen/afgen/internal/testkit"
 )
 
 // nested is a module with annotated packages in places that "..." matches, and in some that it doesn't.
@@ -182,10 +182,9 @@ func TestLinksAreFollowedWhereTheGoCommandDoes(t *testing.T) {
 	t.Parallel()
 	dir := nested(t)
 	link := filepath.Join(t.TempDir(), "link")
-	if err := errors.Join(os.Symlink(dir, link), os.Symlink("b", filepath.Join(dir, "linked")),
-		os.Symlink("somebody@somewhere.1234", filepath.Join(dir, "a", ".#a.go"))); err != nil {
-		t.Skip("no symbolic links here: ", err)
-	}
+	testkit.Symlink(t, dir, link)
+	testkit.Symlink(t, "b", filepath.Join(dir, "linked"))
+	testkit.Symlink(t, "somebody@somewhere.1234", filepath.Join(dir, "a", ".#a.go"))
 	res := run(t, config(link, "./..."))
 	if d := cmp.Diff([]string{"x.test", "x.test/a", "x.test/a/in", "x.test/b"}, paths(res)); d != "" {
 		t.Error(d)

@@ -4,17 +4,15 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 )
 
 // abandoned has a handler ignore the end of its context: another instance sees that it keeps a slot, until it returns.
 func abandoned(w *world) {
-	if testing.Short() {
-		w.Skip("long: waits until a handler that ignores its context is given up on")
-	}
+	testkit.Long(w, "waits until a handler that ignores its context is abandoned")
 	worker := jobWorker
 	worker.Timeout = 100 * time.Millisecond
 	release := make(chan struct{})

@@ -3,8 +3,8 @@ package apptest
 import (
 	"context"
 	"sync/atomic"
-	"testing"
 
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -54,10 +54,7 @@ func (s hastyStore) Spawn(ctx context.Context, sp backend.Spawn) error {
 
 // batches makes a batch that takes several inserts, while sweepers take it for abandoned and replies are lost.
 func batches(w *world) {
-	n := 2500
-	if testing.Short() {
-		n = 1200 // two inserts, too
-	}
+	n := testkit.Fewer(2500, 1200) // two inserts at least
 	for sweeps := range int64(4) {
 		var left atomic.Int64
 		left.Store(sweeps)

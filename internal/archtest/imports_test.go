@@ -75,8 +75,8 @@ var arrows = []row{
 	{"runtime/timefmt", []string{"runtime/backend"}, []string{"github.com/lestrrat-go/strftime"}},
 	{"runtime/config", nil, []string{"gopkg.in/yaml.v3"}},
 
-	{"internal/apptest", []string{"runtime", "runtime/backend"}, nil},
-	{"internal/conform", []string{"runtime/backend"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp"}},
+	{"internal/apptest", []string{"runtime", "runtime/backend", "internal/testkit"}, nil},
+	{"internal/conform", []string{"runtime/backend", "internal/testkit"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp"}},
 	{"internal/fault", []string{"runtime/backend"}, nil},
 	{"internal/chaos", []string{"runtime", "runtime/backend", "internal/fault", "internal/testkit"}, []string{"go.uber.org/goleak"}},
 	{"internal/latency", nil, nil},

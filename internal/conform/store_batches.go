@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
-	"testing"
 
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -166,9 +166,7 @@ func batchesBounded(w *world) {
 	if w.o.SlowSpawn {
 		return // the store has a test of its own, with a source that is made by other means
 	}
-	if testing.Short() {
-		w.Skip("long: it commits ten thousand batches")
-	}
+	testkit.Long(w.T, "commits ten thousand batches")
 	source := w.add()
 	for i := range backend.MaxBatches {
 		w.must(w.commit(source, fmt.Sprint(i), 0))
