@@ -52,7 +52,7 @@ func (p *Plan) Apply() error {
 		}
 		delete(temps, c.Path)
 	}
-	p.memory.applied(p.Changes)
+	p.session.save(p.Changes)
 	return nil
 }
 

@@ -31,7 +31,7 @@ type Comparison struct {
 func (c *Comparison) Place(pkg, symbol string) diag.Pos { return c.places[pkg+" "+symbol] }
 
 // Breaking compares the packages of a plan with older contracts: those in a file (one or several after each other), those
-// in all contract files below a folder, or with git:REF those that the repository has at a commit, a branch or a tag. Of
+// in all contract files below a directory, or with git:REF those that the repository has at a commit, a branch or a tag. Of
 // several it takes those of the packages that the plan's patterns name. The plan must have no diagnostics.
 func (p *Plan) Breaking(ctx context.Context, dir, against string) (*Comparison, error) {
 	var old []contract.Contract
@@ -53,7 +53,7 @@ func (p *Plan) Breaking(ctx context.Context, dir, against string) (*Comparison, 
 		}
 	}
 	for i, o := range old { // what can't be analysed here stays as it is
-		if dir, ok := p.scanned.Folder(o.Package); ok && p.scanned.Keeps(dir) {
+		if dir, ok := p.scanned.Dir(o.Package); ok && p.scanned.Keeps(dir) {
 			old[i], _ = without(o, typesKept(p.Kept, dir))
 		}
 	}
@@ -61,7 +61,7 @@ func (p *Plan) Breaking(ctx context.Context, dir, against string) (*Comparison, 
 	return c, err
 }
 
-// fromFiles reads a file of contracts, or all contract files below a folder.
+// fromFiles reads a file of contracts, or all contract files below a directory.
 func (p *Plan) fromFiles(dir, against string) ([]contract.Contract, error) {
 	if !filepath.IsAbs(against) {
 		against = filepath.Join(dir, against)
@@ -81,7 +81,7 @@ func (p *Plan) fromFiles(dir, against string) ([]contract.Contract, error) {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 		for _, c := range some {
-			if folder, ok := p.scanned.Folder(c.Package); !ok || p.scanned.Matches(folder, c.Package) {
+			if folder, ok := p.scanned.Dir(c.Package); !ok || p.scanned.Matches(folder, c.Package) {
 				all = append(all, c)
 			}
 		}
@@ -127,11 +127,11 @@ func (p *Plan) fromGit(ctx context.Context, dir, ref string) ([]contract.Contrac
 	git := func(args ...string) ([]byte, error) {
 		cmd := exec.CommandContext(ctx, "git", args...)
 		cmd.Dir = dir
-		var said bytes.Buffer
-		cmd.Stderr = &said
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
 		out, err := cmd.Output()
 		if err != nil {
-			return nil, fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(said.String()))
+			return nil, fmt.Errorf("git %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
 		}
 		return out, nil
 	}
@@ -187,7 +187,7 @@ func fetchHint(git func(...string) ([]byte, error), ref string) string {
 	return ""
 }
 
-// asSeen is a folder of the repository as the patterns see it: git resolves symbolic links, and dir may be below some.
+// asSeen is a directory of the repository as the patterns see it: git resolves symbolic links, and dir may be below some.
 func (p *Plan) asSeen(dir, root, folder string) (string, error) {
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {

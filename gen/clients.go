@@ -59,7 +59,7 @@ func emitClients(res *scan.Result, stays map[string]bool) (*clientFiles, error) 
 	return all, nil
 }
 
-// ownOutputs are the earlier outputs that this run may remove where it doesn't want them any more: those in the folders
+// ownOutputs are the earlier outputs that this run may remove where it doesn't want them any more: those in the directories
 // that were searched, but for client halves of packages that were not, and client halves elsewhere of packages that
 // were, as the contract files on disk tell. What has been generated for files that can't be analysed here isn't among them.
 func ownOutputs(res *scan.Result) ([]string, error) {
@@ -70,14 +70,14 @@ func ownOutputs(res *scan.Result) ([]string, error) {
 			return nil, err
 		}
 		if filepath.Base(path) == emit.ContractFile && !res.Keeps(filepath.Dir(path)) {
-			files, err := elsewhere(res, content)
+			files, err := unsearchedClients(res, content)
 			if err != nil {
 				return nil, err
 			}
 			own = append(own, files...)
 		}
 		origin := emit.Origin(content)
-		if dir, ok := res.Folder(origin); ok && origin != "" {
+		if dir, ok := res.Dir(origin); ok && origin != "" {
 			res.Inputs.Paths = append(res.Inputs.Paths, dir) // where it goes, the file does
 		}
 		if !res.Keeps(filepath.Dir(path)) && (origin == "" || answersFor(res, origin)) {
@@ -88,9 +88,9 @@ func ownOutputs(res *scan.Result) ([]string, error) {
 	return slices.Compact(own), nil
 }
 
-// answersFor says whether this run has seen all that there is of a package, or that there is nothing any more.
+// answersFor reports whether this run has seen all that there is of a package, or that there is nothing any more.
 func answersFor(res *scan.Result, pkg string) bool {
-	dir, ok := res.Folder(pkg)
+	dir, ok := res.Dir(pkg)
 	if !ok {
 		return false
 	}
@@ -98,11 +98,11 @@ func answersFor(res *scan.Result, pkg string) bool {
 	return errors.Is(err, fs.ErrNotExist) || res.Searched(dir) && !res.Keeps(dir)
 }
 
-// elsewhere lists the client halves of a package in folders that were not searched, by its contract as it is on disk.
-func elsewhere(res *scan.Result, contractFile []byte) (files []string, err error) {
+// unsearchedClients lists the client halves of a package in directories that were not searched, by its contract as it is on disk.
+func unsearchedClients(res *scan.Result, contractFile []byte) (files []string, err error) {
 	pkg, clients := contract.ClientPackages(contractFile)
 	for _, c := range clients {
-		dir, ok := res.Folder(c)
+		dir, ok := res.Dir(c)
 		if !ok || res.Searched(dir) {
 			continue
 		}

@@ -39,7 +39,7 @@ import (
 	"github.com/afgen/afgen/gen/scan"
 )
 
-// Options is how to generate. The zero value reads the folder as the go command would with no flags.
+// Options is how to generate. The zero value reads the directory as the go command would with no flags.
 type Options struct {
 	Tags string   // build tags, as for go build -tags
 	Env  []string // of the go command; nil is the process's
@@ -63,11 +63,11 @@ type Plan struct {
 	// Changes is what has to change on disk, sorted by path.
 	Changes []Change
 	// Unchanged says that an earlier run has left nothing to do and that nothing has changed since: then Packages and
-	// Skipped are not looked up, and Annotated alone says whether there are any of the former.
+	// Skipped are not looked up, and Annotated alone reports whether there are any of the former.
 	Unchanged bool
 	Annotated bool
 
-	memory  *memory
+	session *session
 	scanned *scan.Result
 }
 
@@ -101,8 +101,8 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 	if err != nil {
 		return nil, err
 	}
-	memory := remember(dir, patterns, opts)
-	if plan := memory.unchanged(); plan != nil {
+	session := openSession(dir, patterns, opts)
+	if plan := session.unchanged(); plan != nil {
 		return plan, nil
 	}
 	res, err := scan.Scan(ctx, scan.Config{
@@ -118,12 +118,12 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 	}
 	plan = &Plan{
 		Packages: res.Packages, Skipped: res.Skipped, Diagnostics: res.Diagnostics, Warnings: res.Warnings, Annotated: len(res.Packages) > 0,
-		memory: memory, scanned: res,
+		session: session, scanned: res,
 	}
 	if len(plan.Diagnostics) > 0 {
 		return plan, nil
 	}
-	stays, err := plan.keep()
+	stays, err := plan.keepOutputs()
 	if err != nil || len(plan.Diagnostics) > 0 {
 		return plan, err
 	}
@@ -143,9 +143,9 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 	if err := plan.compare(wanted, outputs); err != nil {
 		return nil, err
 	}
-	plan.tellEdited(clients.places)
+	plan.markEdited(clients.places)
 	if len(plan.Kept) == 0 { // the next run reports them again
-		memory.take(dir, res.Inputs, wanted)
+		session.record(dir, res.Inputs, wanted)
 	}
 	return plan, nil
 }
@@ -180,7 +180,7 @@ func (p *Plan) emit(clients *clientFiles, stays map[string]bool) ([]wanted, erro
 				return err
 			}
 			out[i].dir, out[i].ir = pkg.Dir, manifest.SumOf(data)
-			if out[i].files = p.memory.still(pkg.Dir, out[i].ir); out[i].files != nil {
+			if out[i].files = p.session.upToDate(pkg.Dir, out[i].ir); out[i].files != nil {
 				return nil
 			}
 			var files []emit.File

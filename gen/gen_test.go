@@ -27,7 +27,7 @@ type Calc struct{}
 func (Calc) Add(ctx context.Context, x, y int) (int, error) { return x + y, nil }
 `
 
-// tree writes files below a new module and returns its folder.
+// tree writes files below a new module and returns its directory.
 func tree(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -131,7 +131,7 @@ func TestFilesOfOthersAreNeverTouched(t *testing.T) {
 func TestApplyThatFailsLeavesWholeFilesAndNoOthers(t *testing.T) {
 	dir := tree(t, map[string]string{"a/a.go": strings.Replace(calc, "package calc", "package a", 1), "b/b.go": strings.Replace(strings.Replace(calc, "package calc", "package b", 1), "//af:rpc", "//af:rpc name=b", 1)})
 	p := plan(t, dir)
-	// The folder of the second package vanishes between plan and apply.
+	// The directory of the second package vanishes between plan and apply.
 	if err := os.RemoveAll(filepath.Join(dir, "b")); err != nil {
 		t.Fatal(err)
 	}

@@ -15,10 +15,10 @@ import (
 	"github.com/afgen/afgen/gen/scan"
 )
 
-// keep returns the packages, by import path, whose output stays as it is: some of it was generated for annotated files that
+// keepOutputs returns the packages, by import path, whose output stays as it is: some of it was generated for annotated files that
 // can't be analysed here. If the rest of such a package has changed, that is a diagnostic. Files with the tag ignore for
 // which nothing was generated are meant to be left out: they are not among Kept any more.
-func (p *Plan) keep() (stays map[string]bool, err error) {
+func (p *Plan) keepOutputs() (stays map[string]bool, err error) {
 	stays = map[string]bool{}
 	all := p.scanned.Kept
 	p.Kept = slices.DeleteFunc(slices.Clone(all), func(k scan.Kept) bool { return k.Ignored })

@@ -145,7 +145,7 @@ func newSandbox(t *testing.T, random *rand.Rand) *sandbox {
 	return s
 }
 
-// compare runs with a manifest and without, and may apply what the former says. It says whether the manifest was of
+// compare runs with a manifest and without, and may apply what the former says. It reports whether the manifest was of
 // use.
 func (s *sandbox) compare(when string, apply bool) bool {
 	s.t.Helper()

@@ -105,7 +105,7 @@ func findings(t *testing.T, c *gen.Comparison, dir string) string {
 		}
 		b.WriteByte('\n')
 	}
-	for _, n := range c.Report.Needless {
+	for _, n := range c.Report.UnusedAllows {
 		fmt.Fprintf(&b, "needless: %s at %s.%s\n", n.Rule, n.Package, n.Symbol)
 	}
 	return b.String()

@@ -64,11 +64,11 @@ type finding struct {
 
 // A comparison is what it prints.
 type comparison struct {
-	Findings []finding  `json:"findings"`
-	Needless []needless `json:"needless"`
+	Findings     []finding     `json:"findings"`
+	UnusedAllows []unusedAllow `json:"needless"`
 }
 
-type needless struct {
+type unusedAllow struct {
 	Rule    string `json:"rule"`
 	Package string `json:"package"`
 	Symbol  string `json:"symbol"`
@@ -127,7 +127,7 @@ func parseAllow(flags []string) (map[string]string, error) {
 
 // compared makes what is printed of a comparison, and sets the exit code.
 func (c *command) compared(from *gen.Comparison, allow map[string]string) comparison {
-	out := comparison{Findings: []finding{}, Needless: []needless{}}
+	out := comparison{Findings: []finding{}, UnusedAllows: []unusedAllow{}}
 	for _, f := range from.Report.Findings {
 		rule, _ := contract.LookupRule(f.Rule)
 		at := from.Place(f.Package, f.Symbol)
@@ -151,9 +151,9 @@ func (c *command) compared(from *gen.Comparison, allow map[string]string) compar
 		}
 		out.Findings = append(out.Findings, one)
 	}
-	for _, n := range from.Report.Needless {
+	for _, n := range from.Report.UnusedAllows {
 		at := from.Place(n.Package, n.Symbol)
-		out.Needless = append(out.Needless, needless{n.Rule, n.Package, n.Symbol, shown(at.File), at.Line, at.Column})
+		out.UnusedAllows = append(out.UnusedAllows, unusedAllow{n.Rule, n.Package, n.Symbol, shown(at.File), at.Line, at.Column})
 	}
 	return out
 }
@@ -177,7 +177,7 @@ func (c *command) printBreaking(out comparison) {
 		}
 		fmt.Fprintf(c.stdout, "%s: %s: %s%s\n  breaks %s: %s\n", place, f.Rule, severity, f.Message, f.Breaks, f.Why)
 	}
-	for _, n := range out.Needless {
+	for _, n := range out.UnusedAllows {
 		fmt.Fprintf(c.stdout, "%s:%d:%d: warning: //af:allow %s at %s allows nothing: remove it\n", n.File, n.Line, n.Column, n.Rule, n.Symbol)
 	}
 	if errors > 0 {

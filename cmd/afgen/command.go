@@ -125,7 +125,7 @@ func (c *command) plan(ctx context.Context, patterns []string) (*gen.Plan, error
 	}
 	plan, err := gen.Generate(ctx, dir, patterns, c.options)
 	if err != nil {
-		return nil, errors.Join(append([]error{err}, folders(patterns)...)...)
+		return nil, errors.Join(append([]error{err}, directoryHints(patterns)...)...)
 	}
 	if len(plan.Diagnostics) == 0 {
 		return plan, nil
@@ -153,8 +153,8 @@ func (c *command) warn(plan *gen.Plan) error {
 	return diag.Render(c.stderr, plan.Warnings, plan.Source, dir)
 }
 
-// folders says of patterns that are folders, and were taken for import paths, how to write them.
-func folders(patterns []string) (hints []error) {
+// directoryHints says of patterns that are directoryHints, and were taken for import paths, how to write them.
+func directoryHints(patterns []string) (hints []error) {
 	for _, p := range patterns {
 		if strings.HasPrefix(p, ".") || filepath.IsAbs(p) {
 			continue
@@ -189,8 +189,8 @@ func (c *command) generate(cmd *cobra.Command, patterns []string) error {
 	if err := c.warn(plan); err != nil || c.json {
 		return err
 	}
-	c.tellKept(plan)
-	left := map[string]string{} // folders of annotated files that were not scanned, and the first of each
+	c.printKept(plan)
+	left := map[string]string{} // directories of annotated files that were not scanned, and the first of each
 	for _, s := range plan.Skipped {
 		if dir := filepath.Dir(s.File); left[dir] == "" {
 			left[dir] = fmt.Sprintf("%s has annotations and is not scanned: %s", shown(s.File), s.Reason)
@@ -216,8 +216,8 @@ func (c *command) generate(cmd *cobra.Command, patterns []string) error {
 	return nil
 }
 
-// tellKept names the files that can't be analysed here, and whose output stays as it is.
-func (c *command) tellKept(plan *gen.Plan) {
+// printKept names the files that can't be analysed here, and whose output stays as it is.
+func (c *command) printKept(plan *gen.Plan) {
 	for _, s := range plan.Skipped {
 		if slices.ContainsFunc(plan.Kept, func(k scan.Kept) bool { return k.File == s.File }) {
 			fmt.Fprintf(c.stderr, "afgen: %s is not scanned: %s; what is generated for it stays as it is\n", shown(s.File), s.Reason)
@@ -236,7 +236,7 @@ func (c *command) check(cmd *cobra.Command, patterns []string) error {
 	if err := c.warn(plan); err != nil {
 		return err
 	}
-	c.tellKept(plan)
+	c.printKept(plan)
 	for _, ch := range plan.Changes {
 		c.code = exitFindings
 		fmt.Fprintf(c.stdout, "%s: %s\n%s", shown(ch.Path), ch.Kind, difference(ch))
@@ -310,7 +310,7 @@ func (c *command) explain(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// shown is a path as this folder sees it.
+// shown is a path as this directory sees it.
 func shown(path string) string {
 	dir, err := os.Getwd()
 	if err != nil {

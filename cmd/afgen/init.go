@@ -75,7 +75,7 @@ config.yaml says how to run it over RabbitMQ, MongoDB and Redis; compose.yaml br
 	return nil
 }
 
-// shellWord is a folder as one types it after cd.
+// shellWord is a directory as one types it after cd.
 func shellWord(dir string) string {
 	if runtime.GOOS == "windows" || !regexp.MustCompile(`[^A-Za-z0-9._/~+,:@%-]`).MatchString(dir) {
 		return dir
@@ -93,7 +93,7 @@ func goVersion() string {
 	return "1.26"
 }
 
-// checkout is the folder of afgen's source that this command was built from; "" where it is not there, or not known. Only
+// checkout is the directory of afgen's source that this command was built from; "" where it is not there, or not known. Only
 // from there can a project have an afgen that is no release.
 func checkout() string {
 	_, file, _, ok := runtime.Caller(0)

@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"afgen": main})
 }
 
-// Each script is a story about the command as a user types it. Its folder is a module, example.com/m, that builds
+// Each script is a story about the command as a user types it. Its directory is a module, example.com/m, that builds
 // against this afgen; a script that brings a go.mod has its own.
 func TestScripts(t *testing.T) {
 	root, err := filepath.Abs("../..")

@@ -31,7 +31,7 @@ func memberOf(p *ir.Package, f ir.Field) (m ir.Member, ok bool) {
 	return m, true
 }
 
-// isStruct says whether an embedded t is a struct or points to one.
+// isStruct reports whether an embedded t is a struct or points to one.
 func isStruct(p *ir.Package, t ir.Type) bool {
 	if t.Kind == ir.Pointer {
 		t = *t.Elem
@@ -40,7 +40,7 @@ func isStruct(p *ir.Package, t ir.Type) bool {
 	return t.Kind == ir.Struct || t.Kind == ir.Named
 }
 
-// isScalar says whether the string option has an effect on t.
+// isScalar reports whether the string option has an effect on t.
 func isScalar(p *ir.Package, t ir.Type) bool {
 	if t.Kind == ir.Pointer {
 		t = *t.Elem

@@ -24,16 +24,16 @@ type Finding struct {
 	Allowed         string // the reason of the //af:allow that covers it; "" where none does
 }
 
-// A Needless is an //af:allow that covers no finding.
-type Needless struct {
+// A UnusedAllow is an //af:allow that covers no finding.
+type UnusedAllow struct {
 	Package, Symbol string // as of a Finding
 	Rule            string
 }
 
 // A Report is what a comparison has found, sorted by package, symbol, name and rule.
 type Report struct {
-	Findings []Finding
-	Needless []Needless
+	Findings     []Finding
+	UnusedAllows []UnusedAllow
 }
 
 // Breaking compares the contracts of some packages, as they were, with the code of now. Services and workers are found
@@ -74,7 +74,7 @@ func Breaking(old []Contract, now []*ir.Package) (Report, error) {
 			}
 		}
 	}
-	c.needless(now)
+	c.unusedAllows(now)
 	slices.SortStableFunc(c.report.Findings, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(a.Package, b.Package), cmp.Compare(a.Symbol, b.Symbol), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Rule, b.Rule))
 	})
@@ -138,7 +138,7 @@ func (s subject) of(method, goName string, allow []ir.Allow) subject {
 func (c *comparison) found(s subject, rule, format string, args ...any) {
 	r, _ := LookupRule(rule)
 	f := Finding{Rule: rule, Warning: r.Warning, Kind: s.kind, Name: s.name, Method: s.method, Package: s.pkg, Symbol: s.symbol,
-		Message: fmt.Sprintf(format, args...), Why: keeps(r, cmp.Or(s.method, s.name))}
+		Message: fmt.Sprintf(format, args...), Why: advice(r, cmp.Or(s.method, s.name))}
 	for _, a := range s.allows {
 		if a.Rule == rule {
 			f.Allowed = a.Reason
@@ -148,13 +148,13 @@ func (c *comparison) found(s subject, rule, format string, args ...any) {
 	c.report.Findings = append(c.report.Findings, f)
 }
 
-// needless finds what is allowed and not needed.
-func (c *comparison) needless(now []*ir.Package) {
+// unusedAllows finds what is allowed and not needed.
+func (c *comparison) unusedAllows(now []*ir.Package) {
 	for _, p := range now {
 		look := func(symbol string, allow []ir.Allow) {
 			for _, a := range allow {
 				if !c.used[p.Path+" "+symbol+" "+a.Rule] {
-					c.report.Needless = append(c.report.Needless, Needless{p.Path, symbol, a.Rule})
+					c.report.UnusedAllows = append(c.report.UnusedAllows, UnusedAllow{p.Path, symbol, a.Rule})
 				}
 			}
 		}
@@ -305,7 +305,7 @@ func (c *comparison) values(v values, old map[string]string, order string, now *
 			c.found(s, v.added, "%s (%s) of %s is new", v.named(p.Member), spelling(now, p.Type), s.full())
 		}
 	}
-	if a, b := exchanged(strings.Split(order, ", "), params); a != "" {
+	if a, b := swapped(strings.Split(order, ", "), params); a != "" {
 		c.found(s, v.rearranged, "%ss %s and %s of %s are of one type and have changed places", v.what, a, b, s.full())
 	}
 	return nil
@@ -339,8 +339,8 @@ func (c *comparison) changes(v values, member string, changes []change, s subjec
 	}
 }
 
-// exchanged returns two neighbours of one type that have changed places; "" where there are none.
-func exchanged(order []string, params []ir.Param) (first, second string) {
+// swapped returns two neighbours of one type that have changed places; "" where there are none.
+func swapped(order []string, params []ir.Param) (first, second string) {
 	place := map[string]int{}
 	for i, member := range order {
 		place[member] = i

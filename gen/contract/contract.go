@@ -54,7 +54,7 @@ type Contract struct {
 	Workers  map[string]Worker  `json:"workers,omitempty"`  // by queue
 	Types    map[string]Type    `json:"types,omitempty"`    // every named type that the above reach, as it is spelled there
 	// Generated has a sum of each file that was written with the contract, by name, or by import path and name where it is
-	// in another package: so it can be told whether somebody has edited it. The contract's own is of what comes before.
+	// in another package: so it can be told whether someone has edited it. The contract's own is of what comes before.
 	Generated map[string]string `json:"generated,omitempty"`
 }
 

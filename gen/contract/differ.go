@@ -40,11 +40,11 @@ func differences(old, now *ir.Package, o, n ir.Type) []change {
 	return d.changes
 }
 
-// same says whether there are none.
+// same reports whether there are none.
 func same(old, now *ir.Package, o, n ir.Type) bool { return len(differences(old, now, o, n)) == 0 }
 
 func (d *differ) compare(o, n ir.Type, path string) {
-	o, n = bare(d.old, o), bare(d.now, n)
+	o, n = resolveNames(d.old, o), resolveNames(d.now, n)
 	pair := o.ID() + " " + n.ID()
 	if d.seen[pair] {
 		return // said already, or being compared further up
@@ -110,8 +110,8 @@ func inString(m ir.Member) string {
 // spelling spells a type as its own package would.
 func spelling(p *ir.Package, t ir.Type) string { return speller{pkg: p}.spelling(t) }
 
-// bare looks through pointers, and through the names of what is no struct and doesn't marshal itself.
-func bare(p *ir.Package, t ir.Type) ir.Type {
+// resolveNames looks through pointers, and through the names of what is no struct and doesn't marshal itself.
+func resolveNames(p *ir.Package, t ir.Type) ir.Type {
 	for range 100 { // types of pointers to themselves have no end
 		switch {
 		case t.Kind == ir.Pointer:
@@ -160,7 +160,7 @@ func promote(p *ir.Package, members []ir.Member, all map[string]ir.Member, depth
 	}
 	for _, m := range members {
 		if m.Name == "" {
-			inner, _ := membersIn(p, bare(p, m.Type))
+			inner, _ := membersIn(p, resolveNames(p, m.Type))
 			promote(p, inner, all, depth+1)
 		}
 	}

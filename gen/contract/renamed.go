@@ -8,8 +8,8 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// keeps fills the name of the older contract in the advice of a rule: "name=…" becomes "name=Sub".
-func keeps(r Rule, name string) string { return strings.Replace(r.Why, "name=…", "name="+name, 1) }
+// advice fills the name of the older contract in the advice of a rule: "name=…" becomes "name=Sub".
+func advice(r Rule, name string) string { return strings.Replace(r.Why, "name=…", "name="+name, 1) }
 
 // A pair is what has gone and the one new thing that could be the same under another name.
 type pair[T any] struct {

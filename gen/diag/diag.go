@@ -20,7 +20,7 @@
 // family: 01 directives, 02 annotated types, 03 methods and what they carry, 04 workers, 05 files and packages, 09 afgen
 // itself.
 //
-// Suggest finds what somebody meant to type; hints are made with it.
+// Suggest finds what someone meant to type; hints are made with it.
 //
 // The package knows nothing of Go's type checker: positions are plain data, counted as go/token counts them.
 package diag

@@ -202,7 +202,7 @@ func (s *scanner) continues(t *token, next token, spec Spec, k Key) bool {
 		return false
 	}
 	value := s.line[t.valueAt:next.end]
-	if _, ok := k.mend(value); !ok {
+	if _, ok := k.fixDuration(value); !ok {
 		return false
 	}
 	t.value, t.end = value, next.end

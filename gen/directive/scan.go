@@ -8,7 +8,7 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// Scan looks at one comment, as it stands in the source from its // or /* on, that begins at pos. is says whether it has
+// Scan looks at one comment, as it stands in the source from its // or /* on, that begins at pos. is reports whether it has
 // to do with afgen: whether it is a directive, or was meant as one. If not, nothing else is returned.
 //
 // d is the directive, also where problems says that it is misspelt, so that what belongs to it need not be reported as

@@ -125,15 +125,15 @@ func (k Key) duration(text string) (any, *fault) {
 		return nil, bad("is not positive", hint)
 	}
 	hint := commaHint(text)
-	if meant, ok := k.mend(text); ok {
-		hint = fmt.Sprintf("did you mean %s? %s%s", meant, strings.ToUpper(write[:1]), write[1:])
+	if fixed, ok := k.fixDuration(text); ok {
+		hint = fmt.Sprintf("did you mean %s? %s%s", fixed, strings.ToUpper(write[:1]), write[1:])
 	}
 	return nil, bad("is not a duration", or(hint, write))
 }
 
-// mend returns the duration, within the key's limits, that somebody may have meant by a text that is none: one without
+// fixDuration returns the duration, within the key's limits, that the user may have meant by a text that is none: one without
 // a unit, with blanks, or with a unit that Go does not have.
-func (k Key) mend(text string) (string, bool) {
+func (k Key) fixDuration(text string) (string, bool) {
 	s := strings.ToLower(strings.NewReplacer(" ", "", "\t", "", "_", "").Replace(text))
 	unit := strings.TrimLeft(s, "0123456789.")
 	number := strings.TrimSuffix(s, unit)

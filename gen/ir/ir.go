@@ -25,8 +25,8 @@ type Package struct {
 	// Imports has the package name (as its clause says, not as its path suggests) of every import path that a Type
 	// mentions, its own package excepted.
 	Imports map[string]string `json:"imports,omitempty"`
-	// Taken lists, sorted, the identifiers declared at package level in any file of the folder: generated package-level
-	// names and import names must avoid them. ImportNames lists those that files of the folder import by: only generated
+	// Taken lists, sorted, the identifiers declared at package level in any file of the directory: generated package-level
+	// names and import names must avoid them. ImportNames lists those that files of the directory import by: only generated
 	// package-level names must avoid these.
 	Taken       []string `json:"taken,omitempty"`
 	ImportNames []string `json:"importNames,omitempty"`

@@ -64,7 +64,7 @@ func (t Type) spell(b *strings.Builder, qualify func(path, name string) string) 
 	}
 }
 
-// Equal says whether t and u are spelled alike.
+// Equal reports whether t and u are spelled alike.
 func (t Type) Equal(u Type) bool { return t.ID() == u.ID() }
 
 // Walk calls visit for t and every Type inside it, its own spelling only: it does not look into Defs.

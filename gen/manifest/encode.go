@@ -20,8 +20,8 @@ func (m *Manifest) encode(k Key) []byte {
 	for _, o := range m.rules.outputs {
 		w.string(o)
 	}
-	w.number(len(m.folders))
-	for _, f := range m.folders {
+	w.number(len(m.directories))
+	for _, f := range m.directories {
 		w.string(f.path)
 		w.entries(f.entries)
 	}
@@ -90,9 +90,9 @@ func decode(k Key, data []byte) (*Manifest, error) {
 		m.rules.outputs = append(m.rules.outputs, r.string())
 	}
 	count := r.count()
-	m.folders = make([]folder, 0, count)
+	m.directories = make([]directory, 0, count)
 	for range count {
-		m.folders = append(m.folders, folder{r.string(), r.entries()})
+		m.directories = append(m.directories, directory{r.string(), r.entries()})
 	}
 	m.paths = r.entries()
 	for range r.count() {

@@ -1,7 +1,7 @@
 // Package manifest remembers what a run of the generator has read and found in order, so that the next one can tell
 // without starting a process that nothing has changed.
 //
-// A Manifest lists all that the outcome of a run depends on: folders with the names in them, so that a new file is
+// A Manifest lists all that the outcome of a run depends on: directories with the names in them, so that a new file is
 // seen, and for each file whose content matters its stamp (size, times, inode) and the hash of its content. What is not
 // in files is in the Key, which a manifest is found by: where and what for the run was asked, the environment of the go
 // command, and which build of the tool it was.
@@ -23,7 +23,7 @@
 // What remains: a file system without a ctime of its own (FAT, some network mounts) whose mtime is set back after an edit
 // that keeps the size, and clocks of file servers that are behind by more than the time between an edit and the run.
 //
-// Manifests are a cache, in a folder of the user's: bounded in number, size and age, replaced atomically, and whatever is
+// Manifests are a cache, in a directory of the user's: bounded in number, size and age, replaced atomically, and whatever is
 // wrong with one (missing, cut off, of another version, no permission) only means a whole run.
 package manifest
 
@@ -42,23 +42,23 @@ func SumOf(content []byte) Sum { return sha256.Sum256(content) }
 // A Manifest is what one run has read, and what it has found out that the next may use. It is not safe for concurrent
 // use.
 type Manifest struct {
-	// Annotated says whether there were annotated packages at all.
+	// Annotated reports whether there were annotated packages at all.
 	Annotated bool
 	// Emitted has the sum of each file that was made of an intermediate representation, by that one's sum.
 	Emitted map[Sum]map[string]Sum
 
-	folders []folder // by path
-	paths   []entry  // by name, an absolute path
-	rules   rules
+	directories []directory // by path
+	paths       []entry     // by name, an absolute path
+	rules       rules
 }
 
-// A folder is what there is in one, as far as it matters.
-type folder struct {
+// A directory is what there is in one, as far as it matters.
+type directory struct {
 	path    string
 	entries []entry // by name
 }
 
-// An entry is a file, a folder or nothing of a name.
+// An entry is a file, a directory or nothing of a name.
 type entry struct {
 	name  string
 	kind  kind
@@ -85,7 +85,7 @@ func margin(s stamp) time.Duration {
 	return 20 * time.Millisecond
 }
 
-// before says whether a file has surely not been changed since a point in time.
+// before reports whether a file has surely not been changed since a point in time.
 func (s stamp) before(t time.Time) bool {
 	return s.newest() < t.Add(-margin(s)).UnixNano()
 }

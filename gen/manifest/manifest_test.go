@@ -18,7 +18,7 @@ func later() time.Time { return time.Now().Add(time.Hour) }
 
 var put = testkit.Write
 
-// tree is a module with a folder in it, and what a run over it has read.
+// tree is a module with a directory in it, and what a run over it has read.
 func tree(t testing.TB) Inputs {
 	t.Setenv("GOENV", "off")
 	t.Setenv("GOWORK", "")
@@ -30,7 +30,7 @@ func tree(t testing.TB) Inputs {
 	put(t, filepath.Join(dir, "y", "go.mod"), "module y.test\n")
 	put(t, filepath.Join(dir, "goroot", "VERSION"), "go1.26\n")
 	return Inputs{
-		Dir: dir, Folders: []string{dir, filepath.Join(dir, "a")}, Modules: []string{dir}, Paths: []string{filepath.Join(dir, "b")},
+		Dir: dir, Dirs: []string{dir, filepath.Join(dir, "a")}, Modules: []string{dir}, Paths: []string{filepath.Join(dir, "b")},
 		GOROOT: filepath.Join(dir, "goroot"), Outputs: []string{"af.contract.json"},
 	}
 }
@@ -60,7 +60,7 @@ func TestEveryEditThatMattersIsSeenAndNoOther(t *testing.T) {
 		{"a file that no rule names", false, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "notes.md"), nil, 0o644) }},
 		{"an edit of such a file", false, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "notes.txt"), nil, 0o644) }},
 		{"the mark of an editor", false, func(dir string) error { return os.Symlink("x@y.1", filepath.Join(dir, "a", ".#a.go")) }},
-		{"a hidden folder", false, func(dir string) error { return os.Mkdir(filepath.Join(dir, ".git"), 0o755) }},
+		{"a hidden directory", false, func(dir string) error { return os.Mkdir(filepath.Join(dir, ".git"), 0o755) }},
 		{"the same content anew", false, func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "a", "a.go"), []byte("package a\n"), 0o644)
 		}},
@@ -99,9 +99,9 @@ func TestEveryEditThatMattersIsSeenAndNoOther(t *testing.T) {
 		{"a file renamed", true, func(dir string) error {
 			return os.Rename(filepath.Join(dir, "a", "a.go"), filepath.Join(dir, "a", "b.go"))
 		}},
-		{"a folder removed", true, func(dir string) error { return os.RemoveAll(filepath.Join(dir, "a")) }},
-		{"a new folder", true, func(dir string) error { return os.Mkdir(filepath.Join(dir, "c"), 0o755) }},
-		{"a folder in place of a file", true, func(dir string) error {
+		{"a directory removed", true, func(dir string) error { return os.RemoveAll(filepath.Join(dir, "a")) }},
+		{"a new directory", true, func(dir string) error { return os.Mkdir(filepath.Join(dir, "c"), 0o755) }},
+		{"a directory in place of a file", true, func(dir string) error {
 			path := filepath.Join(dir, "a", "a.go")
 			if err := os.Remove(path); err != nil {
 				return err
@@ -118,7 +118,7 @@ func TestEveryEditThatMattersIsSeenAndNoOther(t *testing.T) {
 		{"a go.sum", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "go.sum"), nil, 0o644) }},
 		{"a go.work", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "go.work"), nil, 0o644) }},
 		{"a go.work above", true, func(dir string) error { return os.WriteFile(filepath.Join(filepath.Dir(dir), "go.work"), nil, 0o644) }},
-		{"a module of a folder", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "go.mod"), nil, 0o644) }},
+		{"a module of a directory", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "go.mod"), nil, 0o644) }},
 		{"vendoring", true, func(dir string) error { return os.Mkdir(filepath.Join(dir, "vendor"), 0o755) }},
 		{"the go.mod of a replacement", true, func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "y", "go.mod"), []byte("module y.test\n\ngo 1.26\n"), 0o644)
@@ -237,7 +237,7 @@ func TestEveryManifestReadsBackAndNoOther(t *testing.T) {
 		if _, err := decode("key", bad); err == nil {
 			t.Fatalf("byte %d is another: no error", i)
 		}
-		// Nor may a manifest that somebody has made up take the process down.
+		// Nor may a manifest that someone has made up take the process down.
 		sum := SumOf(bad[:len(bad)-len(Sum{})])
 		decode("key", append(bad[:len(bad)-len(Sum{})], sum[:]...))
 	}
@@ -257,12 +257,12 @@ func TestAStoreIsBoundedAndForgivesEverything(t *testing.T) {
 		t.Error("what was saved isn't found, or something else is")
 	}
 	put(t, s.path("key"), "damaged")
-	put(t, s.path("folder")+"/file", "")
-	if s.Load("key") != nil || s.Load("folder") != nil {
+	put(t, s.path("directory")+"/file", "")
+	if s.Load("key") != nil || s.Load("directory") != nil {
 		t.Error("something is made of what is no manifest")
 	}
-	if err := s.Save("folder", m); err == nil {
-		t.Error("a folder was replaced")
+	if err := s.Save("directory", m); err == nil {
+		t.Error("a directory was replaced")
 	}
 	put(t, filepath.Join(dir, "in the way"), "")
 	if err := Store(filepath.Join(dir, "in the way")).Save("key", m); err == nil {
@@ -308,7 +308,7 @@ func TestRunsAtTheSameTimeShareAStore(t *testing.T) {
 	for range 8 {
 		workers.Go(func() {
 			for range 50 {
-				if err := s.Save("key", &Manifest{folders: m.folders, paths: m.paths, rules: m.rules}); err != nil {
+				if err := s.Save("key", &Manifest{directories: m.directories, paths: m.paths, rules: m.rules}); err != nil {
 					t.Error(err)
 					return
 				}
@@ -342,7 +342,7 @@ func TestTheKeyTellsCircumstancesApart(t *testing.T) {
 		seen[k] = what
 	}
 	look("nothing", key("/d", ""))
-	look("a folder", key("/e", ""))
+	look("a directory", key("/e", ""))
 	look("tags", key("/d", "a"))
 	look("a pattern", key("/d", "", "a"))
 	look("patterns", key("/d", "", "a", "b"))
@@ -412,10 +412,10 @@ func BenchmarkUnchanged(b *testing.B) {
 	for i := range 1000 {
 		dir := filepath.Join(in.Dir, "p"+string(rune('a'+i/10%26))+string(rune('a'+i/260)))
 		put(b, filepath.Join(dir, "f"+string(rune('a'+i%10))+".go"), "package p\n")
-		in.Folders = append(in.Folders, dir)
+		in.Dirs = append(in.Dirs, dir)
 	}
-	slices.Sort(in.Folders)
-	in.Folders = slices.Compact(in.Folders)
+	slices.Sort(in.Dirs)
+	in.Dirs = slices.Compact(in.Dirs)
 	m := take(b, in)
 	now := later()
 	data := m.encode("key")

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// modules returns the paths of all files that say what modules there are, as keys: those above the folder of the run and
-// of modules that were listed, those of a workspace, and those of modules that are replaced by a folder, needed or not,
+// modules returns the paths of all files that say what modules there are, as keys: those above the directory of the run and
+// of modules that were listed, those of a workspace, and those of modules that are replaced by a directory, needed or not,
 // since each has a say in which versions are selected.
 func modules(in Inputs) (map[string]bool, error) {
 	c := &collector{files: map[string]bool{}}
@@ -41,7 +41,7 @@ type collector struct {
 	errs  []error
 }
 
-// module notes the files of the module that may be rooted in a folder.
+// module notes the files of the module that may be rooted in a directory.
 func (c *collector) module(dir string) {
 	mod := filepath.Join(dir, "go.mod")
 	if c.files[mod] {
@@ -52,7 +52,7 @@ func (c *collector) module(dir string) {
 	if content == nil {
 		return
 	}
-	c.beside(dir, "go.sum")
+	c.addChecksums(dir, "go.sum")
 	parsed, err := modfile.Parse(mod, content, nil)
 	if err != nil {
 		c.errs = append(c.errs, err)
@@ -72,7 +72,7 @@ func (c *collector) workspace(work string) {
 		return
 	}
 	dir := filepath.Dir(work)
-	c.beside(dir, "go.work.sum")
+	c.addChecksums(dir, "go.work.sum")
 	parsed, err := modfile.ParseWork(work, content, nil)
 	if err != nil {
 		c.errs = append(c.errs, err)
@@ -95,8 +95,8 @@ func (c *collector) defaults(env string) {
 	}
 }
 
-// beside notes what belongs to a go.mod or go.work: checksums, and what is vendored.
-func (c *collector) beside(dir, sum string) {
+// addChecksums notes what belongs to a go.mod or go.work: checksums, and what is vendored.
+func (c *collector) addChecksums(dir, sum string) {
 	vendor := filepath.Join(dir, "vendor")
 	for _, path := range []string{filepath.Join(dir, sum), vendor, filepath.Join(vendor, "modules.txt")} {
 		c.files[path] = true
@@ -105,7 +105,7 @@ func (c *collector) beside(dir, sum string) {
 
 func (c *collector) replaced(dir string, replace []*modfile.Replace) {
 	for _, r := range replace {
-		if r.New.Version == "" { // by a folder
+		if r.New.Version == "" { // by a directory
 			c.files[filepath.Join(from(dir, r.New.Path), "go.mod")] = true
 		}
 	}

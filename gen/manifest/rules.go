@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// rules say what in a folder matters.
+// rules say what in a directory matters.
 type rules struct {
 	outputs []string // names of the generator's files
 }
 
-// kindOf says how much of an entry of a folder matters; absent: nothing.
+// kindOf says how much of an entry of a directory matters; absent: nothing.
 func (r rules) kindOf(e fs.DirEntry) kind {
 	name := e.Name()
 	switch {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A Store is a folder of manifests. Several processes may use it at the same time.
+// A Store is a directory of manifests. Several processes may use it at the same time.
 type Store string
 
 // What a Store holds at most, beside what is being saved.

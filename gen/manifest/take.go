@@ -15,8 +15,8 @@ import (
 // Inputs is what a run has read.
 type Inputs struct {
 	Dir     string   // where it was started
-	Folders []string // whose Go files, and names, it has read
-	Modules []string // folders of modules that may change
+	Dirs    []string // whose Go files, and names, it has read
+	Modules []string // directories of modules that may change
 	Paths   []string // that it has looked at, and found or not
 	GOROOT  string   // of the standard library; "" where it wasn't used
 	Outputs []string // names of the generator's files
@@ -32,12 +32,12 @@ func Take(start time.Time, in Inputs, old *Manifest) (*Manifest, error) {
 	t := &taker{start: start, rules: rules{outputs: in.Outputs}, known: map[string]*entry{}}
 	t.learn(old)
 	m := &Manifest{Emitted: map[Sum]map[string]Sum{}, rules: t.rules}
-	for _, dir := range slices.Sorted(slices.Values(in.Folders)) {
-		f, err := t.folder(dir)
+	for _, dir := range slices.Sorted(slices.Values(in.Dirs)) {
+		f, err := t.readDir(dir)
 		if err != nil {
 			return nil, err
 		}
-		m.folders = append(m.folders, f)
+		m.directories = append(m.directories, f)
 	}
 	for _, p := range in.Paths {
 		files[p] = true
@@ -62,33 +62,33 @@ func (t *taker) learn(old *Manifest) {
 	if old == nil {
 		return
 	}
-	for _, f := range old.folders {
+	for _, f := range old.directories {
 		for i, e := range f.entries {
 			t.known[filepath.Join(f.path, e.name)] = &f.entries[i]
 		}
 	}
 }
 
-func (t *taker) folder(dir string) (folder, error) {
+func (t *taker) readDir(dir string) (directory, error) {
 	info, err := os.Stat(dir)
 	if err != nil {
-		return folder{}, err
+		return directory{}, err
 	}
 	if !settled(info, t.start) {
-		return folder{}, fmt.Errorf("%s has just been changed", dir) // names may have come or gone
+		return directory{}, fmt.Errorf("%s has just been changed", dir) // names may have come or gone
 	}
 	entries, err := t.rules.names(dir)
 	if err != nil {
-		return folder{}, err
+		return directory{}, err
 	}
 	for i := range entries {
 		if entries[i].kind == file {
 			if err := t.fill(&entries[i], filepath.Join(dir, entries[i].name)); err != nil {
-				return folder{}, err
+				return directory{}, err
 			}
 		}
 	}
-	return folder{dir, entries}, nil
+	return directory{dir, entries}, nil
 }
 
 // path lists something that may or may not be there.
@@ -127,7 +127,7 @@ func (t *taker) fill(e *entry, path string) error {
 	return nil
 }
 
-// settled says whether a file or folder has surely not been changed since a point in time.
+// settled reports whether a file or directory has surely not been changed since a point in time.
 func settled(info fs.FileInfo, t time.Time) bool {
 	s := stampOf(info)
 	if s == (stamp{}) {
@@ -137,15 +137,15 @@ func settled(info fs.FileInfo, t time.Time) bool {
 }
 
 // Wrote tells that a file has been given new content since Take; nil: that it has been removed. False means that the
-// manifest doesn't list its folder.
+// manifest doesn't list its directory.
 func (m *Manifest) Wrote(path string, content []byte) bool {
 	dir, name := filepath.Split(path)
 	dir = filepath.Clean(dir)
-	i, ok := slices.BinarySearchFunc(m.folders, dir, func(f folder, dir string) int { return strings.Compare(f.path, dir) })
+	i, ok := slices.BinarySearchFunc(m.directories, dir, func(f directory, dir string) int { return strings.Compare(f.path, dir) })
 	if !ok {
 		return false
 	}
-	f := &m.folders[i]
+	f := &m.directories[i]
 	at, ok := slices.BinarySearchFunc(f.entries, name, func(e entry, name string) int { return strings.Compare(e.name, name) })
 	switch e := (entry{name: name, kind: file, sum: SumOf(content)}); {
 	case content == nil && ok:

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// Unchanged says whether all that the manifest lists is as it was; now is the present time, taken before the call. It
-// learns the stamps of files whose content it had to look at; learned says whether the manifest is worth saving again.
+// Unchanged reports whether all that the manifest lists is as it was; now is the present time, taken before the call. It
+// learns the stamps of files whose content it had to look at; learned reports whether the manifest is worth saving again.
 func (m *Manifest) Unchanged(now time.Time) (unchanged, learned bool) {
 	var next atomic.Int64
 	var changed, news atomic.Bool
 	var workers sync.WaitGroup
-	n := int64(len(m.folders))
+	n := int64(len(m.directories))
 	for range min(runtime.GOMAXPROCS(0), 8) {
 		workers.Go(func() {
 			for i := next.Add(1) - 1; i <= n && !changed.Load(); i = next.Add(1) - 1 {
@@ -26,7 +26,7 @@ func (m *Manifest) Unchanged(now time.Time) (unchanged, learned bool) {
 				if i == n {
 					same, learned = sameEntries("", m.paths, now)
 				} else {
-					same, learned = m.rules.sameFolder(&m.folders[i], now)
+					same, learned = m.rules.sameDirectory(&m.directories[i], now)
 				}
 				if !same {
 					changed.Store(true)
@@ -41,8 +41,8 @@ func (m *Manifest) Unchanged(now time.Time) (unchanged, learned bool) {
 	return !changed.Load(), news.Load()
 }
 
-// sameFolder compares a folder with what is on disk.
-func (r rules) sameFolder(f *folder, now time.Time) (same, learned bool) {
+// sameDirectory compares a directory with what is on disk.
+func (r rules) sameDirectory(f *directory, now time.Time) (same, learned bool) {
 	names, err := r.names(f.path)
 	alike := func(a, b entry) bool { return a.name == b.name && a.kind == b.kind }
 	if err != nil || !slices.EqualFunc(f.entries, names, alike) {
@@ -51,7 +51,7 @@ func (r rules) sameFolder(f *folder, now time.Time) (same, learned bool) {
 	return sameEntries(f.path, f.entries, now)
 }
 
-// names lists what matters in a folder, without stamps and sums.
+// names lists what matters in a directory, without stamps and sums.
 func (r rules) names(dir string) ([]entry, error) {
 	all, err := os.ReadDir(dir)
 	if err != nil {
@@ -66,7 +66,7 @@ func (r rules) names(dir string) ([]entry, error) {
 	return out, nil
 }
 
-// sameEntries compares entries of a folder with what is on disk. Of those in a folder listed by names, only contents are
+// sameEntries compares entries of a directory with what is on disk. Of those in a directory listed by names, only contents are
 // left to compare.
 func sameEntries(dir string, entries []entry, now time.Time) (same, learned bool) {
 	for i := range entries {

@@ -10,7 +10,7 @@ import (
 )
 
 // annotateAllow applies an //af:allow, or says why it doesn't apply.
-func (w *world) annotateAllow(u *unit, n note) {
+func (w *loader) annotateAllow(u *unit, n note) {
 	d := n.directive
 	report := func(code diag.Code, pos diag.Pos, width int, message, hint string) {
 		w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: pos, Width: width, Message: message, Hint: hint})
@@ -20,28 +20,28 @@ func (w *world) annotateAllow(u *unit, n note) {
 		report(diag.Misplaced, d.Pos, d.Width, "//af:allow stands at "+where, "it belongs on "+belongsOn(d))
 		return
 	}
-	said := d.Allow()
-	if said.Rule == "" || said.Reason == "" {
+	allow := d.Allow()
+	if allow.Rule == "" || allow.Reason == "" {
 		return // Scan has said so
 	}
-	if _, ok := contract.LookupRule(said.Rule); !ok {
+	if _, ok := contract.LookupRule(allow.Rule); !ok {
 		rule, _ := d.Arg("rule")
 		hint := "docs/breaking.md lists the rules; afgen breaking names those that it has found something by"
-		if near, ok := diag.Suggest(said.Rule, contract.RuleIDs()); ok {
+		if near, ok := diag.Suggest(allow.Rule, contract.RuleIDs()); ok {
 			hint = "did you mean " + near + "?"
 		}
-		report(diag.UnknownRule, rule.Pos, rule.Width, "afgen breaking has no rule "+said.Rule, hint)
+		report(diag.UnknownRule, rule.Pos, rule.Width, "afgen breaking has no rule "+allow.Rule, hint)
 		return
 	}
-	if slices.ContainsFunc(*to, func(a ir.Allow) bool { return a.Rule == said.Rule }) {
-		report(diag.Conflict, d.Pos, d.Width, fmt.Sprintf("%s is allowed twice", said.Rule), "keep one of them")
+	if slices.ContainsFunc(*to, func(a ir.Allow) bool { return a.Rule == allow.Rule }) {
+		report(diag.Conflict, d.Pos, d.Width, fmt.Sprintf("%s is allowed twice", allow.Rule), "keep one of them")
 		return
 	}
-	*to = append(*to, ir.Allow{Rule: said.Rule, Reason: said.Reason})
+	*to = append(*to, ir.Allow{Rule: allow.Rule, Reason: allow.Reason})
 }
 
 // allowsOf is the list of the type or method that a note stands at; else it says what it stands at.
-func (w *world) allowsOf(u *unit, n note) (to *[]ir.Allow, where string) {
+func (w *loader) allowsOf(u *unit, n note) (to *[]ir.Allow, where string) {
 	if n.spec != nil {
 		for _, t := range u.types {
 			if t.spec == n.spec {

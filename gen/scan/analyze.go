@@ -18,7 +18,7 @@ const runtimePath = "github.com/afgen/afgen/runtime"
 
 // analyze turns a checked package into intermediate representation. What is wrong goes to the diagnostics, and what
 // that concerns is left out.
-func (w *world) analyze(u *unit) *ir.Package {
+func (w *loader) analyze(u *unit) *ir.Package {
 	p := &ir.Package{
 		Path:        u.pkg.PkgPath,
 		Name:        u.pkg.Name,
@@ -27,7 +27,7 @@ func (w *world) analyze(u *unit) *ir.Package {
 		Taken:       slices.Sorted(maps.Keys(u.taken)),
 		ImportNames: slices.Sorted(maps.Keys(u.importNames)),
 	}
-	r := &reader{pkg: p, world: w, accepted: map[string]position{}}
+	r := &reader{pkg: p, loader: w, accepted: map[string]position{}}
 	for _, t := range u.types {
 		u.at, r.client = t.spec.Pos(), clientOf(u, t)
 		switch {
@@ -50,7 +50,7 @@ func (w *world) analyze(u *unit) *ir.Package {
 }
 
 // places says where the annotated types of a package and their methods are.
-func (w *world) places(u *unit) map[string]diag.Pos {
+func (w *loader) places(u *unit) map[string]diag.Pos {
 	all := map[string]diag.Pos{}
 	note := func(name string, id *ast.Ident) {
 		at := w.fset.PositionFor(id.Pos(), false)
@@ -77,7 +77,7 @@ func nameOf(t *annotated) string {
 	return name
 }
 
-func (w *world) service(u *unit, r *reader, t *annotated) ir.Service {
+func (w *loader) service(u *unit, r *reader, t *annotated) ir.Service {
 	s := ir.Service{
 		Type:        t.name(),
 		Name:        nameOf(t),
@@ -122,14 +122,14 @@ func (w *world) service(u *unit, r *reader, t *annotated) ir.Service {
 }
 
 // method converts one remote method; false where something is wrong with it.
-func (w *world) method(u *unit, r *reader, t *annotated, m *method) (ir.Method, bool) {
+func (w *loader) method(u *unit, r *reader, t *annotated, m *method) (ir.Method, bool) {
 	d := m.decl
 	out := ir.Method{
 		GoName:     d.Name.Name,
-		Name:       m.said.Name,
+		Name:       m.options.Name,
 		Doc:        docText(d.Doc),
-		Timeout:    m.said.Timeout,
-		Idempotent: m.said.Idempotent,
+		Timeout:    m.options.Timeout,
+		Idempotent: m.options.Idempotent,
 		Allow:      m.allow,
 	}
 	if out.Name == "" {
@@ -161,7 +161,7 @@ func (w *world) method(u *unit, r *reader, t *annotated, m *method) (ir.Method, 
 
 // checkShape demands a context first and an error last. Where a type could not be resolved it may be one: its own
 // mistake has been reported.
-func (w *world) checkShape(u *unit, d *ast.FuncDecl, sig *types.Signature) bool {
+func (w *loader) checkShape(u *unit, d *ast.FuncDecl, sig *types.Signature) bool {
 	name := d.Name.Name
 	skip := ", or mark it //af:skip if it is not remote"
 	noContext, noError := lacksContext(sig), lacksError(sig)
@@ -201,7 +201,7 @@ func anyOf(vars *types.Tuple, is func(types.Type) bool) bool {
 	return false
 }
 
-// isStray says whether a parameter or result is a context or an error, or made of one.
+// isStray reports whether a parameter or result is a context or an error, or made of one.
 func isStray(v *types.Var) bool {
 	t := v.Type()
 	for {
@@ -236,7 +236,7 @@ func contextName(sig *types.Signature) string {
 	return sig.Params().At(0).Name()
 }
 
-// resultNames says whether results are named, and what the error is called.
+// resultNames reports whether results are named, and what the error is called.
 func resultNames(sig *types.Signature) (named bool, err string) {
 	n := sig.Results().Len()
 	if n == 0 || sig.Results().At(n-1).Name() == "" {
@@ -249,7 +249,7 @@ func resultNames(sig *types.Signature) (named bool, err string) {
 }
 
 // members converts parameters or results to members of a JSON object. It reports each one that can't travel.
-func (w *world) members(u *unit, r *reader, d *ast.FuncDecl, kind string, vars []*types.Var, out *[]ir.Param) bool {
+func (w *loader) members(u *unit, r *reader, d *ast.FuncDecl, kind string, vars []*types.Var, out *[]ir.Param) bool {
 	ok := true
 	seen := map[string]bool{}
 	for i, v := range vars {
@@ -269,7 +269,7 @@ func (w *world) members(u *unit, r *reader, d *ast.FuncDecl, kind string, vars [
 			ok = false
 		}
 		seen[p.Member] = true
-		if p.Type, ok = w.travels(u, r, d, what, v, ok); ok {
+		if p.Type, ok = w.convertType(u, r, d, what, v, ok); ok {
 			*out = append(*out, p)
 		}
 	}
@@ -287,9 +287,9 @@ func unnamed(kind string, i, n int) string {
 	return "result" + strconv.Itoa(i)
 }
 
-// travels converts the type of something that is sent, or reports why it can't be: at a field or at v itself. It returns
+// convertType converts the type of something that is sent, or reports why it can't be: at a field or at v itself. It returns
 // false if ok was.
-func (w *world) travels(u *unit, r *reader, d *ast.FuncDecl, what string, v *types.Var, ok bool) (ir.Type, bool) {
+func (w *loader) convertType(u *unit, r *reader, d *ast.FuncDecl, what string, v *types.Var, ok bool) (ir.Type, bool) {
 	r.invalid, r.at = false, v.Pos()
 	spelled, no := r.spell(w.clientSpelling(u, r.client, v.Type()), what, addressable)
 	for _, warning := range r.warnings {
@@ -319,24 +319,24 @@ func (w *world) travels(u *unit, r *reader, d *ast.FuncDecl, what string, v *typ
 	return spelled, ok
 }
 
-// explained says whether it has been reported already why a type can't be resolved: it has, at its place, if the mistake
+// explained reports whether it has been reported already why a type can't be resolved: it has, at its place, if the mistake
 // is in the user's code and not in a package it uses.
-func (w *world) explained() bool {
+func (w *loader) explained() bool {
 	return slices.ContainsFunc(w.problems, func(p diag.Diagnostic) bool {
 		return p.Code == diag.TypeError || p.Code == diag.NotLoaded || p.Code == diag.SyntaxError
 	})
 }
 
 // worker converts a worker; false where something is wrong with it.
-func (w *world) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
-	said := t.worker
+func (w *loader) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
+	options := t.worker
 	out := ir.Worker{
 		Type: t.name(), Name: nameOf(t), Doc: docText(docOf(t.gen, t.spec)),
-		Max: said.Max, Timeout: said.Timeout, Retries: said.Retries, MaxCrashes: said.MaxCrashes, Backoff: said.Backoff, Weight: said.Weight,
-		Isolation: said.Isolation, Client: clientOf(u, t), Allow: t.allow,
+		Max: options.Max, Timeout: options.Timeout, Retries: options.Retries, MaxCrashes: options.MaxCrashes, Backoff: options.Backoff, Weight: options.Weight,
+		Isolation: options.Isolation, Client: clientOf(u, t), Allow: t.allow,
 	}
 	for _, j := range t.jobs {
-		out.Jobs = append(out.Jobs, ir.Job(j.said))
+		out.Jobs = append(out.Jobs, ir.Job(j.options))
 	}
 	slices.SortFunc(out.Jobs, func(a, b ir.Job) int { return strings.Compare(a.ID, b.ID) })
 	run := t.find("Run")
@@ -361,10 +361,10 @@ func (w *world) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 			"it is func(ctx context.Context, payload P) error, or with a result: (R, error)")
 		return out, false
 	}
-	out.Payload, ok = w.travels(u, r, run, "payload", params[0], true)
+	out.Payload, ok = w.convertType(u, r, run, "payload", params[0], true)
 	if len(results) == 1 {
 		var result ir.Type
-		if result, ok = w.travels(u, r, run, "result", results[0], ok); ok {
+		if result, ok = w.convertType(u, r, run, "result", results[0], ok); ok {
 			out.Result = &result
 		}
 	}

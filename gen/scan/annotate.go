@@ -35,7 +35,7 @@ type annotated struct {
 // A job is an //af:schedule and what it says.
 type job struct {
 	directive *directive.Directive
-	said      directive.Schedule
+	options   directive.Schedule
 }
 
 func (t *annotated) name() string   { return t.spec.Name.Name }
@@ -43,10 +43,10 @@ func (t *annotated) isWorker() bool { return t.directive.Name == "worker" }
 
 // A method is an exported method of an annotated type and what its directives say.
 type method struct {
-	decl *ast.FuncDecl
-	skip bool
-	said directive.Method
-	by   *directive.Directive // the first of its directives
+	decl    *ast.FuncDecl
+	skip    bool
+	options directive.Method
+	by      *directive.Directive // the first of its directives
 
 	allow []ir.Allow
 }
@@ -61,7 +61,7 @@ type note struct {
 }
 
 // annotate finds the directives of a package and the types they make services and workers of.
-func (w *world) annotate(u *unit) {
+func (w *loader) annotate(u *unit) {
 	var notes []note
 	for _, f := range u.files {
 		if strings.HasSuffix(f.name, ".go") {
@@ -106,7 +106,7 @@ func (w *world) annotate(u *unit) {
 }
 
 // notes returns the directives of a file that are where they may be, and reports the others.
-func (w *world) notes(u *unit, f *file) []note {
+func (w *loader) notes(u *unit, f *file) []note {
 	owners := ownersOf(f.ast)
 	var notes []note
 	for _, group := range f.ast.Comments {
@@ -165,7 +165,7 @@ func docOf(d *ast.GenDecl, spec *ast.TypeSpec) *ast.CommentGroup {
 	return spec.Doc
 }
 
-// annotates says whether a file that is not scanned carries annotations.
+// annotates reports whether a file that is not scanned carries annotations.
 func annotates(src []byte) bool {
 	if !directive.MayContain(src) {
 		return false
@@ -184,7 +184,7 @@ func annotates(src []byte) bool {
 
 // misplaced reports a directive that belongs to no type and no func, and says what it stands at instead. It returns what
 // the directive was plainly meant for, so that nothing is reported in consequence.
-func (w *world) misplaced(f *file, group *ast.CommentGroup, d *directive.Directive, owners map[*ast.CommentGroup]note) note {
+func (w *loader) misplaced(f *file, group *ast.CommentGroup, d *directive.Directive, owners map[*ast.CommentGroup]note) note {
 	on := belongsOn(d)
 	report := func(code diag.Code, message, hint string) {
 		w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
@@ -249,7 +249,7 @@ func article(tok token.Token) string {
 	return "a " + tok.String()
 }
 
-func (w *world) sameLine(a, b token.Pos) bool {
+func (w *loader) sameLine(a, b token.Pos) bool {
 	return w.fset.PositionFor(a, false).Line == w.fset.PositionFor(b, false).Line
 }
 
@@ -273,7 +273,7 @@ func describe(d ast.Decl) string {
 }
 
 // annotateType makes a service or worker of a type, or says why not.
-func (w *world) annotateType(u *unit, n note) {
+func (w *loader) annotateType(u *unit, n note) {
 	d, id := n.directive, n.spec.Name
 	report := func(code diag.Code, message, hint string) {
 		w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
@@ -322,7 +322,7 @@ func (w *world) annotateType(u *unit, n note) {
 }
 
 // annotateJob adds a job to its worker, or says why not.
-func (w *world) annotateJob(u *unit, n note) {
+func (w *loader) annotateJob(u *unit, n note) {
 	d := n.directive
 	i := slices.IndexFunc(u.types, func(t *annotated) bool { return t.spec == n.spec })
 	if i < 0 || !u.types[i].isWorker() {
@@ -330,13 +330,13 @@ func (w *world) annotateJob(u *unit, n note) {
 			Message: fmt.Sprintf("//af:schedule stands at type %s, which has no //af:worker", n.spec.Name.Name), Hint: "it belongs on " + belongsOn(d)})
 		return
 	}
-	said, problems := d.Schedule()
+	options, problems := d.Schedule()
 	w.problems = append(w.problems, problems...)
-	u.types[i].jobs = append(u.types[i].jobs, job{d, said})
+	u.types[i].jobs = append(u.types[i].jobs, job{d, options})
 }
 
 // annotateMethod applies //af:method and //af:skip, or says why they don't apply.
-func (w *world) annotateMethod(u *unit, n note) {
+func (w *loader) annotateMethod(u *unit, n note) {
 	d, id := n.directive, n.fn.Name
 	report := func(code diag.Code, message, hint string) {
 		w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
@@ -385,7 +385,7 @@ func (w *world) annotateMethod(u *unit, n note) {
 		return
 	}
 	var problems diag.List
-	m.said, problems = d.Method()
+	m.options, problems = d.Method()
 	w.problems = append(w.problems, problems...)
 }
 

@@ -37,7 +37,7 @@ func depMode(u *unit) parser.Mode {
 }
 
 // check type-checks what is needed of a package, and of those it mentions.
-func (w *world) check(u *unit) *types.Package {
+func (w *loader) check(u *unit) *types.Package {
 	if u.state != unchecked {
 		return u.checked
 	}
@@ -71,7 +71,7 @@ func (w *world) check(u *unit) *types.Package {
 }
 
 // goarch is the architecture to generate for; it matters for the length of an array at most.
-func (w *world) goarch() string {
+func (w *loader) goarch() string {
 	for _, kv := range slices.Backward(w.config.Env) {
 		if arch, ok := cutEnv(kv, "GOARCH"); ok {
 			return arch
@@ -92,7 +92,7 @@ func cutEnv(kv, key string) (string, bool) {
 
 // An importer gives a unit the packages that its needed declarations mention; prune has removed all other imports.
 type importer struct {
-	w *world
+	w *loader
 	u *unit
 }
 
@@ -119,7 +119,7 @@ func (i importer) Import(path string) (*types.Package, error) {
 }
 
 // prune returns a file with nothing but the declarations that are needed.
-func (w *world) prune(u *unit, f *file) *ast.File {
+func (w *loader) prune(u *unit, f *file) *ast.File {
 	pruned := *f.ast
 	pruned.Decls = nil
 	for _, d := range f.ast.Decls {
@@ -137,7 +137,7 @@ func (w *world) prune(u *unit, f *file) *ast.File {
 	return &pruned
 }
 
-// keepMethod says whether a method may matter: how its type marshals itself, or because it is remote.
+// keepMethod reports whether a method may matter: how its type marshals itself, or because it is remote.
 func (u *unit) keepMethod(d *ast.FuncDecl) bool {
 	switch d.Name.Name {
 	case "MarshalJSON", "UnmarshalJSON", "MarshalText", "UnmarshalText":
@@ -184,7 +184,7 @@ func (u *unit) pruneGen(d *ast.GenDecl) *ast.GenDecl {
 
 // reportTypeErrors reports the mistakes in what is needed. There are others, in methods that nobody asked for: those
 // are the compiler's. And where a file could not be parsed, most would only follow from that.
-func (w *world) reportTypeErrors(u *unit) {
+func (w *loader) reportTypeErrors(u *unit) {
 	for path := range u.imports {
 		if dep := w.units[path]; dep != nil && dep.broken {
 			return
@@ -226,9 +226,9 @@ func (u *unit) importAt(pos token.Pos) *ast.ImportSpec {
 // importFault says why a package could not be imported, without what differs from machine to machine.
 func importFault(spec *ast.ImportSpec, msg string) (message, hint string) {
 	_, why, _ := strings.Cut(msg, " (")
-	why, mend, ok := strings.Cut(strings.TrimSuffix(why, ")"), "; to add it:")
+	why, fix, ok := strings.Cut(strings.TrimSuffix(why, ")"), "; to add it:")
 	if ok {
-		hint = "run " + strings.TrimSpace(mend)
+		hint = "run " + strings.TrimSpace(fix)
 	}
 	why, _, _ = strings.Cut(why, " (") // the folders searched
 	if path := strings.Trim(spec.Path.Value, "\"`"); !strings.Contains(why, path) {
@@ -238,7 +238,7 @@ func importFault(spec *ast.ImportSpec, msg string) (message, hint string) {
 }
 
 // wordAt is how long the identifier at a position is.
-func (w *world) wordAt(at token.Position) int {
+func (w *loader) wordAt(at token.Position) int {
 	src := w.sources[at.Filename]
 	n := 0
 	for _, r := range string(src[min(at.Offset, len(src)):]) {

@@ -33,7 +33,7 @@ func clientOf(u *unit, t *annotated) string {
 	return client
 }
 
-// A clientUnit is a package that client halves go into: its folder, its name, and what is taken there.
+// A clientUnit is a package that client halves go into: its directory, its name, and what is taken there.
 type clientUnit struct {
 	*unit
 	fault    string                // why it can't have any; then the others are empty
@@ -42,7 +42,7 @@ type clientUnit struct {
 }
 
 // clients finds the packages that client halves go into, and reports what keeps them from it.
-func (w *world) clients(units []*unit, pkgs []Package) []Client {
+func (w *loader) clients(units []*unit, pkgs []Package) []Client {
 	found := map[string]*clientUnit{}
 	for _, u := range slices.SortedFunc(slices.Values(units), func(a, b *unit) int { return cmp.Compare(a.pkg.PkgPath, b.pkg.PkgPath) }) {
 		for _, t := range u.types {
@@ -76,14 +76,14 @@ func (w *world) clients(units []*unit, pkgs []Package) []Client {
 }
 
 // clientProblem reports at the value of client=.
-func (w *world) clientProblem(t *annotated, code diag.Code, message, hint string) {
+func (w *loader) clientProblem(t *annotated, code diag.Code, message, hint string) {
 	a, _ := t.directive.Arg("client")
 	w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: a.ValuePos, Width: a.ValueWidth, Message: message, Hint: hint})
 }
 
-// clientUnit looks at the folder of a client package.
-func (w *world) clientUnit(units []*unit, to string) *clientUnit {
-	dir, fault := w.folder(to)
+// clientUnit looks at the directory of a client package.
+func (w *loader) clientUnit(units []*unit, to string) *clientUnit {
+	dir, fault := w.dirOfPackage(to)
 	name := ""
 	if fault == "" {
 		if _, _, err := w.inside(dir); err != nil {
@@ -120,9 +120,9 @@ func (w *world) clientUnit(units []*unit, to string) *clientUnit {
 	return c
 }
 
-// handwritten lists the Go files of a folder that the go command reads and afgen has not written.
-func (w *world) handwritten(dir string) []string {
-	entries, _ := os.ReadDir(dir) // a folder that isn't there has no files
+// handwritten lists the Go files of a directory that the go command reads and afgen has not written.
+func (w *loader) handwritten(dir string) []string {
+	entries, _ := os.ReadDir(dir) // a directory that isn't there has no files
 	var names []string
 	for _, e := range entries {
 		name := e.Name()
@@ -138,7 +138,7 @@ func (w *world) handwritten(dir string) []string {
 
 // clientName is what a client package is called: as its files say, else as its path suggests. The second result says
 // what is wrong with that.
-func (w *world) clientName(to, dir string) (name, why string) {
+func (w *loader) clientName(to, dir string) (name, why string) {
 	ignored := []string{}
 	for _, file := range w.handwritten(dir) {
 		tree, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, file), nil, parser.PackageClauseOnly)
@@ -187,7 +187,7 @@ func clientHint(u *unit) string {
 }
 
 // checkClientFile demands that a client half has a file for itself, on every file system.
-func (w *world) checkClientFile(u *unit, t *annotated, c *clientUnit) {
+func (w *loader) checkClientFile(u *unit, t *annotated, c *clientUnit) {
 	name := w.config.ClientFile(nameOf(t))
 	key := strings.ToLower(name)
 	if other := c.files[key]; other != nil && (!slices.Contains(u.types, other) || nameOf(other) != nameOf(t)) {
@@ -205,7 +205,7 @@ func (w *world) checkClientFile(u *unit, t *annotated, c *clientUnit) {
 }
 
 // checkClientTypes looks at the types that client halves would mention.
-func (w *world) checkClientTypes(units []*unit, pkgs []Package) {
+func (w *loader) checkClientTypes(units []*unit, pkgs []Package) {
 	for _, p := range pkgs {
 		u := units[slices.IndexFunc(units, func(u *unit) bool { return u.pkg.PkgPath == p.IR.Path })]
 		for _, s := range p.IR.Services {
@@ -237,7 +237,7 @@ func typesOf(params []ir.Param) []ir.Type {
 }
 
 // checkClientMentions looks at what one method would make the client half of t mention.
-func (w *world) checkClientMentions(u *unit, t *annotated, method string, mentioned []ir.Type) {
+func (w *loader) checkClientMentions(u *unit, t *annotated, method string, mentioned []ir.Type) {
 	to := clientOf(u, t)
 	if to == "" {
 		return
@@ -246,11 +246,11 @@ func (w *world) checkClientMentions(u *unit, t *annotated, method string, mentio
 		w.reportAt(u, t.find(method).Name, diag.ClientType, method+": "+message, hint)
 	}
 	leadsNot := w.leading(to)
-	said := map[string]bool{}
+	reported := map[string]bool{}
 	for _, m := range mentioned {
 		m.Walk(func(m ir.Type) {
 			switch {
-			case said[m.ID()]:
+			case reported[m.ID()]:
 				return
 			case m.Kind == ir.Named && m.Path == u.pkg.PkgPath:
 				report(fmt.Sprintf("%s is of the service's own package, which clients in %s must not link", m.Name, to),
@@ -266,12 +266,12 @@ func (w *world) checkClientMentions(u *unit, t *annotated, method string, mentio
 			case m.Kind == ir.Struct && slices.ContainsFunc(m.Fields, func(f ir.Field) bool { return !token.IsExported(f.Name) }):
 				report("a struct without a name has unexported fields, and elsewhere it would be another type", "give it a name, in a package that both sides import")
 			}
-			said[m.ID()] = true
+			reported[m.ID()] = true
 		})
 	}
 }
 
-// mayImport says whether Go's rule of internal packages lets a package import another.
+// mayImport reports whether Go's rule of internal packages lets a package import another.
 func mayImport(from, path string) bool {
 	elements := strings.Split(path, "/")
 	for i, e := range elements {
@@ -284,7 +284,7 @@ func mayImport(from, path string) bool {
 }
 
 // leading returns the packages that are known not to lead to a client package.
-func (w *world) leading(to string) map[string]bool {
+func (w *loader) leading(to string) map[string]bool {
 	if w.leadsNot[to] == nil {
 		w.leadsNot[to] = map[string]bool{}
 	}
@@ -293,7 +293,7 @@ func (w *world) leading(to string) map[string]bool {
 
 // importWay returns the packages by which one imports another, both included; nil where it doesn't. It keeps in leadsNot
 // those of which that is known.
-func (w *world) importWay(from, to string, leadsNot map[string]bool) []string {
+func (w *loader) importWay(from, to string, leadsNot map[string]bool) []string {
 	if from == to {
 		return []string{to}
 	}
@@ -314,7 +314,7 @@ func (w *world) importWay(from, to string, leadsNot map[string]bool) []string {
 
 // writes reports whether a file of a package that afgen has not written imports a path. Earlier output is replaced, so
 // what only it imports keeps nothing from being generated.
-func (w *world) writes(u *unit, importPath string) bool {
+func (w *loader) writes(u *unit, importPath string) bool {
 	for _, name := range u.pkg.GoFiles {
 		src, err := os.ReadFile(name)
 		if err != nil || w.config.Generated(filepath.Base(name), src) {

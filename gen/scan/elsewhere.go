@@ -41,7 +41,7 @@ type hidden struct {
 }
 
 // exclude notes what an excluded file declares that other systems have.
-func (w *world) exclude(u *unit, name string, src []byte) {
+func (w *loader) exclude(u *unit, name string, src []byte) {
 	tree, _ := parser.ParseFile(w.fset, name, src, parser.ParseComments|parser.SkipObjectResolution)
 	if tree == nil {
 		return
@@ -64,7 +64,7 @@ func (w *world) exclude(u *unit, name string, src []byte) {
 	}
 	var types []string
 	for doc, n := range ownersOf(tree) {
-		if n.spec != nil && (says(doc, "rpc") || says(doc, "worker")) {
+		if n.spec != nil && (hasDirective(doc, "rpc") || hasDirective(doc, "worker")) {
 			types = append(types, n.spec.Name.Name)
 		}
 	}
@@ -75,21 +75,21 @@ func (w *world) exclude(u *unit, name string, src []byte) {
 // ignored reports whether a constraint excludes a file from every build, by the tag that is meant for that.
 func ignored(x constraint.Expr) bool { return slices.Contains(tagsOf(x), "ignore") }
 
-// says reports whether a comment has a directive.
-func says(doc *ast.CommentGroup, name string) bool {
+// hasDirective reports whether a comment has a directive.
+func hasDirective(doc *ast.CommentGroup, name string) bool {
 	return doc != nil && slices.ContainsFunc(doc.List, func(c *ast.Comment) bool {
 		d, is, _ := directive.Scan(c.Text, diag.Pos{Line: 1, Column: 1})
 		return is && d != nil && d.Name == name
 	})
 }
 
-// elsewhere reads the annotated files that are excluded here, on systems that include them: the nearest each, and as few
-// as possible. It returns what each such world has annotated in these files.
-func (w *world) elsewhere(ctx context.Context) ([]*world, error) {
+// loadOthers reads the annotated files that are excluded here, on systems that include them: the nearest each, and as few
+// as possible. It returns what each such loader has annotated in these files.
+func (w *loader) loadOthers(ctx context.Context) ([]*loader, error) {
 	if len(w.excluded) == 0 {
 		return nil, nil
 	}
-	here, err := w.here(ctx)
+	here, err := w.currentSystem(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func (w *world) elsewhere(ctx context.Context) ([]*world, error) {
 		if i < 0 {
 			s, ok := here.nearest(e.constraint)
 			if !ok {
-				w.keep(e)
+				w.keepFile(e)
 				continue
 			}
 			i, systems = len(systems), append(systems, s)
@@ -108,9 +108,9 @@ func (w *world) elsewhere(ctx context.Context) ([]*world, error) {
 		key := systems[i].key()
 		files[key] = append(files[key], e)
 	}
-	var others []*world
+	var others []*loader
 	for _, s := range systems {
-		o, err := w.world(ctx, s, files[s.key()])
+		o, err := w.loadOn(ctx, s, files[s.key()])
 		if err != nil {
 			return nil, fmt.Errorf("for %s: %w", s.key(), err)
 		}
@@ -119,8 +119,8 @@ func (w *world) elsewhere(ctx context.Context) ([]*world, error) {
 	return others, nil
 }
 
-// keep notes a file that can't be analysed.
-func (w *world) keep(e excluded) {
+// keepFile notes a file that can't be analysed.
+func (w *loader) keepFile(e excluded) {
 	reason := "no system that this go command knows satisfies its build constraint " + spell(e.constraint)
 	w.skipped = append(w.skipped, Skipped{e.file, reason})
 	if len(e.types) > 0 {
@@ -128,9 +128,9 @@ func (w *world) keep(e excluded) {
 	}
 }
 
-// world reads some files on another system.
-func (w *world) world(ctx context.Context, s system, files []excluded) (*world, error) {
-	o := newWorld(w.configFor(s))
+// loadOn reads some files on another system.
+func (w *loader) loadOn(ctx context.Context, s system, files []excluded) (*loader, error) {
+	o := newLoader(w.configFor(s))
 	o.fset, o.sources, o.setsTags = w.fset, w.sources, true
 	f := &found{}
 	wanted := map[string]bool{}
@@ -147,7 +147,7 @@ func (w *world) world(ctx context.Context, s system, files []excluded) (*world, 
 	for _, u := range roots {
 		for _, e := range files {
 			if e.unit.pkg.Dir == u.pkg.Dir && slices.Contains(u.pkg.IgnoredFiles, e.file) {
-				w.keep(e)
+				w.keepFile(e)
 			}
 		}
 		if u.broken {
@@ -162,8 +162,8 @@ func (w *world) world(ctx context.Context, s system, files []excluded) (*world, 
 	return o, nil
 }
 
-// adopt takes over what another world has read and found wrong.
-func (w *world) adopt(o *world) {
+// absorb takes over what another loader has read and reported.
+func (w *loader) absorb(o *loader) {
 	for path, u := range o.units {
 		if w.units[path] == nil {
 			w.units[path] = u
@@ -174,7 +174,7 @@ func (w *world) adopt(o *world) {
 }
 
 // constraintOf returns the build constraint of a file.
-func (w *world) constraintOf(f *file) constraint.Expr {
+func (w *loader) constraintOf(f *file) constraint.Expr {
 	x, ok := w.constraints[f.name]
 	if !ok {
 		src, read := w.sources[f.name]

@@ -12,7 +12,7 @@ import (
 	"github.com/afgen/afgen/gen/directive"
 )
 
-// found is what the byte search over the folders says.
+// found is what the byte search over the directories says.
 type found struct {
 	dirs    []string // with annotations in files that may be scanned; absolute
 	rest    []string // patterns that only the go command can expand
@@ -20,12 +20,12 @@ type found struct {
 	skipped []Skipped
 	code    bool // there is Go code, which build constraints may exclude here
 
-	searched map[string][]fs.DirEntry // folders, and what is in them
+	searched map[string][]fs.DirEntry // directories, and what is in them
 	modules  []string                 // the go.mod files of other modules, where "..." stops
 	ignored  func(dir string) bool    // whether it stops there because go.mod says so
 }
 
-// find expands the patterns that name folders and searches those. Other patterns (import paths) are left to the go
+// find expands the patterns that name directories and searches those. Other patterns (import paths) are left to the go
 // command.
 func find(cfg Config) (*found, error) {
 	f := &found{searched: map[string][]fs.DirEntry{}}
@@ -33,7 +33,7 @@ func find(cfg Config) (*found, error) {
 		if strings.HasSuffix(p, ".go") {
 			return nil, fmt.Errorf("%s: afgen takes packages (./..., ./shop), not files", p)
 		}
-		base, deep, ok := folderOfPattern(cfg.Dir, p)
+		base, deep, ok := dirOfPattern(cfg.Dir, p)
 		if !ok {
 			f.rest = append(f.rest, p)
 			continue
@@ -47,13 +47,13 @@ func find(cfg Config) (*found, error) {
 	return f, nil
 }
 
-// folderOfPattern is the folder that a pattern names, and whether it means those below, too; false for import paths.
-func folderOfPattern(dir, pattern string) (base string, deep, ok bool) {
+// dirOfPattern is the directory that a pattern names, and whether it means those below, too; false for import paths.
+func dirOfPattern(dir, pattern string) (base string, deep, ok bool) {
 	base, deep = strings.CutSuffix(pattern, "/...")
 	if pattern == "..." {
 		base, deep = ".", true
 	}
-	if !isFolder(base) || strings.Contains(base, "...") {
+	if !isDirPattern(base) || strings.Contains(base, "...") {
 		return "", false, false
 	}
 	base = filepath.FromSlash(base)
@@ -63,9 +63,9 @@ func folderOfPattern(dir, pattern string) (base string, deep, ok bool) {
 	return base, deep, true
 }
 
-// matches says whether a pattern names a folder, which need not be there, or the import path of its package.
+// matches reports whether a pattern names a directory, which need not be there, or the import path of its package.
 func matches(from, pattern, dir, importPath string) bool {
-	base, deep, ok := folderOfPattern(from, pattern)
+	base, deep, ok := dirOfPattern(from, pattern)
 	if !ok {
 		prefix, deep := strings.CutSuffix(pattern, "...")
 		return pattern == importPath || pattern == "all" || deep && strings.HasPrefix(importPath+"/", prefix)
@@ -85,12 +85,12 @@ func matches(from, pattern, dir, importPath string) bool {
 	return true
 }
 
-// isFolder says whether a pattern means a folder, by the go command's rule.
-func isFolder(p string) bool {
+// isDirPattern reports whether a pattern means a directory, by the go command's rule.
+func isDirPattern(p string) bool {
 	return p == "." || p == ".." || strings.HasPrefix(p, "./") || strings.HasPrefix(p, "../") || filepath.IsAbs(p)
 }
 
-// walk searches a folder, and those below that the go command would match with "...".
+// walk searches a directory, and those below that the go command would match with "...".
 func (f *found) walk(cfg Config, root string, deep bool) error {
 	info, err := os.Stat(root)
 	if err != nil {
@@ -105,7 +105,7 @@ func (f *found) walk(cfg Config, root string, deep bool) error {
 	return f.visit(cfg, root, deep)
 }
 
-// visit searches a folder and, if deep, those below that "..." matches. Only the first may be a symbolic link.
+// visit searches a directory and, if deep, those below that "..." matches. Only the first may be a symbolic link.
 func (f *found) visit(cfg Config, dir string, deep bool) error {
 	entries, err := f.search(cfg, dir)
 	if err != nil || !deep {
@@ -135,12 +135,12 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// outside says whether "..." stops at a folder of this name. It stops at another module, too.
+// outside reports whether "..." stops at a directory of this name. It stops at another module, too.
 func outside(name string) bool {
 	return name == "testdata" || name == "vendor" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_")
 }
 
-// search looks into the files of one folder, once, and returns what is in it.
+// search looks into the files of one directory, once, and returns what is in it.
 func (f *found) search(cfg Config, dir string) ([]fs.DirEntry, error) {
 	if entries, ok := f.searched[dir]; ok {
 		return entries, nil

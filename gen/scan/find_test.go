@@ -63,7 +63,7 @@ func TestPatternsMeanWhatTheyMeanToTheGoCommand(t *testing.T) {
 				t.Error(d)
 			}
 			if len(res.Diagnostics) > 0 {
-				t.Error(said(dir, res.Diagnostics))
+				t.Error(textsOf(dir, res.Diagnostics))
 			}
 		})
 	}
@@ -172,12 +172,12 @@ func TestOutputsAreFoundWhereNothingIsAnnotatedAnyMore(t *testing.T) {
 			t.Errorf("%s: skipped %v", patterns, res.Skipped)
 		}
 		if len(res.Diagnostics) > 0 {
-			t.Error(said(dir, res.Diagnostics))
+			t.Error(textsOf(dir, res.Diagnostics))
 		}
 	}
 }
 
-// A shell may be in a folder by a symbolic link; and editors mark open files by links that lead nowhere.
+// A shell may be in a directory by a symbolic link; and editors mark open files by links that lead nowhere.
 func TestLinksAreFollowedWhereTheGoCommandDoes(t *testing.T) {
 	t.Parallel()
 	dir := nested(t)

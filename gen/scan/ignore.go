@@ -8,7 +8,7 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// ignoredBy returns the rule by which the module of a folder has folders left out of "...": the ignore lines of its
+// ignoredBy returns the rule by which the module of a directory has directories left out of "...": the ignore lines of its
 // go.mod. What is wrong with that file the go command says.
 func ignoredBy(dir string) func(dir string) bool {
 	for root := dir; ; root = filepath.Dir(root) {
@@ -27,7 +27,7 @@ func ignoredBy(dir string) func(dir string) bool {
 	return func(string) bool { return false }
 }
 
-// ignores says whether lines are about a folder or one above it. Those that begin with ./ are about one folder, others
+// ignores reports whether lines are about a directory or one above it. Those that begin with ./ are about one directory, others
 // about all of that name.
 func ignores(lines []*modfile.Ignore, rel string) bool {
 	rel = "/" + rel + "/"

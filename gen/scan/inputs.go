@@ -10,22 +10,22 @@ import (
 )
 
 // Inputs is what the result of a scan depends on, beside the environment and what the files of modules say (go.mod and
-// the like): the Go files in Folders, and what there is and isn't at Paths. The standard library and the module cache
+// the like): the Go files in Dirs, and what there is and isn't at Paths. The standard library and the module cache
 // are taken for fixed.
 type Inputs struct {
 	// Unknown says why the rest is not all of it; "" where it is.
 	Unknown string
-	// Folders were searched, or hold packages that were listed; sorted. Modules are the roots of the latter's modules.
-	Folders []string
+	// Dirs were searched, or hold packages that were listed; sorted. Modules are the roots of the latter's modules.
+	Dirs    []string
 	Modules []string
-	// Paths are looked at by the go command in order to know which module a folder belongs to.
+	// Paths are looked at by the go command in order to know which module a directory belongs to.
 	Paths []string
 	// GOROOT is where the standard library was found; "" where nothing was listed.
 	GOROOT string
 }
 
 // inputs says what the scan depended on.
-func (w *world) inputs(f *found, clients []Client) Inputs {
+func (w *loader) inputs(f *found, clients []Client) Inputs {
 	in := &inputs{folders: map[string]bool{}, modules: map[string]*packages.Module{}, paths: map[string]bool{}}
 	if len(f.rest) > 0 {
 		in.unknown = "patterns that name no folders" // the go command alone knows where it has looked for such packages
@@ -40,15 +40,15 @@ func (w *world) inputs(f *found, clients []Client) Inputs {
 		in.paths[mod] = true
 	}
 	if u := w.units["context"]; u != nil {
-		in.goroot = strings.TrimSuffix(folderOf(u.pkg), filepath.FromSlash("/src/context"))
+		in.goroot = strings.TrimSuffix(dirOf(u.pkg), filepath.FromSlash("/src/context"))
 	}
 	for _, u := range w.units {
 		in.add(u.pkg)
 	}
 	for _, u := range w.units {
-		in.rivals(u.pkg)
+		in.addAmbiguous(u.pkg)
 	}
-	for dir := range in.folders { // of which module a folder is: of the next go.mod above it
+	for dir := range in.folders { // of which module a directory is: of the next go.mod above it
 		for dir != filepath.Dir(dir) {
 			dir = filepath.Dir(dir)
 			if in.folders[dir] || in.paths[filepath.Join(dir, "go.mod")] {
@@ -58,7 +58,7 @@ func (w *world) inputs(f *found, clients []Client) Inputs {
 		}
 	}
 	return Inputs{
-		Unknown: in.unknown, GOROOT: in.goroot, Folders: slices.Sorted(maps.Keys(in.folders)),
+		Unknown: in.unknown, GOROOT: in.goroot, Dirs: slices.Sorted(maps.Keys(in.folders)),
 		Modules: slices.Sorted(maps.Keys(in.modules)), Paths: slices.Sorted(maps.Keys(in.paths)),
 	}
 }
@@ -67,13 +67,13 @@ type inputs struct {
 	unknown string
 	goroot  string
 	folders map[string]bool
-	modules map[string]*packages.Module // by folder: those whose files may change
+	modules map[string]*packages.Module // by directory: those whose files may change
 	paths   map[string]bool
 }
 
 // add notes where a package was found.
 func (in *inputs) add(p *packages.Package) {
-	dir := folderOf(p)
+	dir := dirOf(p)
 	switch m := p.Module; {
 	case p.PkgPath == "unsafe" || p.PkgPath == "C":
 	case dir == "":
@@ -90,7 +90,7 @@ func (in *inputs) add(p *packages.Package) {
 	}
 }
 
-// fixed says whether a module is in the module cache, whose content never changes.
+// fixed reports whether a module is in the module cache, whose content never changes.
 func fixed(m *packages.Module) bool {
 	if m.Replace != nil {
 		m = m.Replace
@@ -108,8 +108,8 @@ func rootOf(m *packages.Module) string {
 	return "" // vendored
 }
 
-// rivals notes the folders of other modules that would hold a package if they were there: it would be ambiguous then.
-func (in *inputs) rivals(p *packages.Package) {
+// addAmbiguous notes the directories of other modules that would hold a package if they were there: it would be ambiguous then.
+func (in *inputs) addAmbiguous(p *packages.Package) {
 	if p.Module == nil {
 		return
 	}

@@ -15,13 +15,13 @@ import (
 // that. The directory need not exist. It fails if a link leads out of the module. For a directory of no module that is
 // known, root is the directory itself.
 func (r *Result) Inside(dir string) (root, rel string, err error) {
-	return r.world.within(links{}, dir)
+	return r.loader.within(links{}, dir)
 }
 
 // inside is the same, by what was read of links before.
-func (w *world) inside(dir string) (root, rel string, err error) { return w.within(w.links, dir) }
+func (w *loader) inside(dir string) (root, rel string, err error) { return w.within(w.links, dir) }
 
-func (w *world) within(l links, dir string) (root, rel string, err error) {
+func (w *loader) within(l links, dir string) (root, rel string, err error) {
 	if w.modules == nil {
 		w.modules = w.findModules()
 	}
@@ -36,7 +36,7 @@ func (w *world) within(l links, dir string) (root, rel string, err error) {
 		}
 	}
 	if in == "" { // the go command may know the module by another path
-		if in = w.above("go.mod"); in == "" || !below(in, dir) {
+		if in = w.findUp("go.mod"); in == "" || !below(in, dir) {
 			return real, ".", nil
 		}
 	}
@@ -94,7 +94,7 @@ func (l links) follow(path string) (string, error) {
 }
 
 // checkInside reports a package whose directory is outside the module: its files would be written there.
-func (w *world) checkInside(u *unit) {
+func (w *loader) checkInside(u *unit) {
 	if _, _, err := w.inside(u.pkg.Dir); err != nil {
 		w.problem(u.types[0], diag.OutsideModule, fmt.Sprintf("nothing is written to %s: %v", relative(w.config.Dir, u.pkg.Dir), err),
 			"run afgen in the module that the directory is in, or move the directory into this one")

@@ -24,8 +24,8 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// A world is everything one scan knows.
-type world struct {
+// A loader is everything one scan knows.
+type loader struct {
 	config   Config
 	fset     *token.FileSet
 	units    map[string]*unit // by import path: all that were listed
@@ -34,7 +34,7 @@ type world struct {
 	warnings diag.List
 	warned   map[token.Pos]bool // by warnings
 	skipped  []Skipped
-	modules  []moduleDir                // see folder
+	modules  []moduleDir                // see directory
 	leadsNot map[string]map[string]bool // see importWay
 	links    links                      // see inside
 
@@ -58,7 +58,7 @@ type unit struct {
 	funcs  []*ast.FuncDecl            // with a receiver
 	method map[string][]*ast.FuncDecl // those by the name of the receiver's type
 
-	// Of any file in the folder: the names declared at package level, and those imported by.
+	// Of any file in the directory: the names declared at package level, and those imported by.
 	taken, importNames map[string]token.Position
 
 	types  []*annotated // by name
@@ -90,8 +90,8 @@ type decl struct {
 	fn   *ast.FuncDecl
 }
 
-// load lists the annotated folders and all they import, and parses the former.
-func (w *world) load(ctx context.Context, f *found) ([]*unit, error) {
+// load lists the annotated directories and all they import, and parses the former.
+func (w *loader) load(ctx context.Context, f *found) ([]*unit, error) {
 	patterns := slices.Clone(f.rest)
 	for _, dir := range f.dirs {
 		patterns = append(patterns, "."+string(filepath.Separator)+relative(w.config.Dir, dir))
@@ -107,7 +107,7 @@ func (w *world) load(ctx context.Context, f *found) ([]*unit, error) {
 		u := &unit{pkg: p, main: p.Module != nil && p.Module.Main}
 		w.units[p.PkgPath] = u
 		if u.main && len(p.Errors) > 0 {
-			w.rename(u)
+			w.fixPackageName(u)
 		}
 	})
 	var roots []*unit
@@ -118,7 +118,7 @@ func (w *world) load(ctx context.Context, f *found) ([]*unit, error) {
 			continue
 		}
 		u := w.units[p.PkgPath]
-		if u.pkg.Dir = folderOf(p); u.pkg.Dir == "" {
+		if u.pkg.Dir = dirOf(p); u.pkg.Dir == "" {
 			continue
 		}
 		w.guard(u, func() {
@@ -131,20 +131,20 @@ func (w *world) load(ctx context.Context, f *found) ([]*unit, error) {
 }
 
 // list asks the go command for packages.
-func (w *world) list(ctx context.Context, mode packages.LoadMode, patterns []string) ([]*packages.Package, error) {
+func (w *loader) list(ctx context.Context, mode packages.LoadMode, patterns []string) ([]*packages.Package, error) {
 	cfg := &packages.Config{Context: ctx, Mode: mode, Dir: w.config.Dir, Env: w.config.Env, Fset: w.fset}
 	if w.config.Tags != "" || w.setsTags {
 		cfg.BuildFlags = []string{"-tags=" + w.config.Tags}
 	}
 	pkgs, err := packages.Load(cfg, patterns...)
 	if err != nil {
-		return nil, fmt.Errorf("listing packages: %w", goSays(err))
+		return nil, fmt.Errorf("listing packages: %w", goError(err))
 	}
 	return pkgs, nil
 }
 
-// rename calls a package what its own files call it: the go command may have taken the name from stale output of afgen.
-func (w *world) rename(u *unit) {
+// fixPackageName calls a package what its own files call it: the go command may have taken the name from stale output of afgen.
+func (w *loader) fixPackageName(u *unit) {
 	for _, name := range u.pkg.GoFiles {
 		src, err := os.ReadFile(name)
 		if err != nil || w.config.Generated(filepath.Base(name), src) {
@@ -166,7 +166,7 @@ func relative(base, dir string) string {
 }
 
 // admit says why a package that was asked for can't be scanned at all.
-func (w *world) admit(p *packages.Package) error {
+func (w *loader) admit(p *packages.Package) error {
 	if len(p.GoFiles) > 0 || len(p.Errors) == 0 {
 		return nil
 	}
@@ -175,7 +175,7 @@ func (w *world) admit(p *packages.Package) error {
 		switch {
 		case strings.Contains(e.Msg, "build constraints exclude all Go files"), e.Kind == packages.ParseError:
 			// survey names the files left out, and parses those that are broken.
-		case isFolder(p.PkgPath): // a pattern, which the go command has named
+		case isDirPattern(p.PkgPath): // a pattern, which the go command has named
 			errs = append(errs, errors.New(e.Msg))
 		default:
 			errs = append(errs, fmt.Errorf("%s: %s", p.PkgPath, e.Msg))
@@ -184,8 +184,8 @@ func (w *world) admit(p *packages.Package) error {
 	return errors.Join(errs...)
 }
 
-// folderOf is the folder a package's files are in.
-func folderOf(p *packages.Package) string {
+// dirOf is the directory a package's files are in.
+func dirOf(p *packages.Package) string {
 	if p.Dir != "" {
 		return p.Dir
 	}
@@ -196,7 +196,7 @@ func folderOf(p *packages.Package) string {
 }
 
 // parse reads the files of a unit, once, and indexes what they declare. afgen's own output is left out.
-func (w *world) parse(u *unit, mode parser.Mode) {
+func (w *loader) parse(u *unit, mode parser.Mode) {
 	if u.parsed {
 		return
 	}
@@ -229,7 +229,7 @@ func (w *world) parse(u *unit, mode parser.Mode) {
 }
 
 // reportSyntax reports the first syntax errors of a file, if there are any; the rest tends to follow from them.
-func (w *world) reportSyntax(u *unit, err error) bool {
+func (w *loader) reportSyntax(u *unit, err error) bool {
 	var list scanner.ErrorList
 	if !errors.As(err, &list) {
 		return false
@@ -258,8 +258,8 @@ func line(src []byte, n int) []byte {
 	return nil
 }
 
-// goSays is an error of go list as the go command says it, without what the library puts before.
-func goSays(err error) error {
+// goError is an error of go list as the go command says it, without what the library puts before.
+func goError(err error) error {
 	if m := driverError.FindStringSubmatchIndex(err.Error()); m != nil {
 		return errors.New(strings.TrimPrefix(strings.TrimSpace(err.Error()[m[1]:]), "go: "))
 	}
@@ -382,7 +382,7 @@ func (u *unit) importName(spec *ast.ImportSpec, resolved string) string {
 }
 
 // report adds a diagnostic at a position.
-func (w *world) report(u *unit, at token.Position, width int, code diag.Code, message, hint string) {
+func (w *loader) report(u *unit, at token.Position, width int, code diag.Code, message, hint string) {
 	w.problems = append(w.problems, diag.Diagnostic{
 		Code:    code,
 		Pos:     diag.Pos{File: at.Filename, Line: at.Line, Column: max(at.Column, 1)},
@@ -393,6 +393,6 @@ func (w *world) report(u *unit, at token.Position, width int, code diag.Code, me
 }
 
 // reportAt adds a diagnostic at an identifier.
-func (w *world) reportAt(u *unit, id *ast.Ident, code diag.Code, message, hint string) {
+func (w *loader) reportAt(u *unit, id *ast.Ident, code diag.Code, message, hint string) {
 	w.report(u, w.fset.PositionFor(id.Pos(), false), len(id.Name), code, message, hint)
 }

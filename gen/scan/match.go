@@ -15,7 +15,7 @@ import (
 // outside of modules, in a directory without Go files. A run that looks at nothing must not pass for one that finds
 // nothing wrong. The error is what the go command reports. Packages without annotations are no error.
 func (r *Result) CheckMatches(ctx context.Context) error {
-	w, f := r.world, r.found
+	w, f := r.loader, r.found
 	bare := f.bare(w.config)
 	if len(bare) == 0 {
 		return nil
@@ -51,7 +51,7 @@ func (f *found) bare(cfg Config) []string {
 // matchesAny reports whether one of some patterns names a directory.
 func matchesAny(cfg Config, patterns []string, dir string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool {
-		base, deep, ok := folderOfPattern(cfg.Dir, p)
+		base, deep, ok := dirOfPattern(cfg.Dir, p)
 		return ok && (dir == base || deep && strings.HasPrefix(dir, strings.TrimSuffix(base, string(filepath.Separator))+string(filepath.Separator)))
 	})
 }

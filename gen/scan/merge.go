@@ -15,14 +15,14 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A part is what one world has found out of one package.
+// A part is what one loader has found in one package.
 type part struct {
 	unit *unit
 	pkg  Package
 }
 
-// analyzeAll goes through the phases from need to analyze with the annotated units of a world.
-func (w *world) analyzeAll() (parts []part) {
+// analyzeAll goes through the phases from need to analyze with the annotated units of a loader.
+func (w *loader) analyzeAll() (parts []part) {
 	for _, u := range w.annotated {
 		w.guard(u, func() { w.needSignatures(u) })
 	}
@@ -45,7 +45,7 @@ func (w *world) analyzeAll() (parts []part) {
 }
 
 // confined reports whether the signatures of a type mention one that is declared behind a build constraint.
-func (w *world) confined(p *ir.Package, name string) (confined bool) {
+func (w *loader) confined(p *ir.Package, name string) (confined bool) {
 	look := func(t ir.Type) {
 		t.Walk(func(t ir.Type) {
 			if u := w.units[t.Path]; t.Kind == ir.Named && u != nil && !confined {
@@ -74,8 +74,8 @@ func (w *world) confined(p *ir.Package, name string) (confined bool) {
 	return confined
 }
 
-// merge makes one package of the parts that worlds have found of it, and gives services and workers their constraints.
-func (w *world) merge(parts []part) (units []*unit, pkgs []Package) {
+// merge makes one package of the parts that loaders have found of it, and gives services and workers their constraints.
+func (w *loader) merge(parts []part) (units []*unit, pkgs []Package) {
 	var merged []part
 	for _, p := range parts {
 		i := slices.IndexFunc(merged, func(m part) bool { return m.pkg.IR.Path == p.pkg.IR.Path })
@@ -94,7 +94,7 @@ func (w *world) merge(parts []part) (units []*unit, pkgs []Package) {
 }
 
 // join adds what another system has of a package. A type that is there already must be the same on both.
-func (w *world) join(to *part, from part) {
+func (w *loader) join(to *part, from part) {
 	a, b := to.pkg.IR, from.pkg.IR
 	for _, t := range from.unit.types {
 		i := slices.IndexFunc(to.unit.types, func(o *annotated) bool { return o.name() == t.name() })
@@ -199,7 +199,7 @@ func setDoc(p *ir.Package, name, doc string) {
 }
 
 // constrain sets the constraints of services and workers.
-func (w *world) constrain(p *part) {
+func (w *loader) constrain(p *part) {
 	for _, t := range p.unit.types {
 		t.constraint = eitherOf(t.constraints)
 		text, client := spell(t.constraint), ""
@@ -227,7 +227,7 @@ type variant struct {
 
 // checkEverywhere demands that a type has the same remote methods on all systems that have the type: each instance of a
 // service must have all of them.
-func (w *world) checkEverywhere(u *unit, p *ir.Package) {
+func (w *loader) checkEverywhere(u *unit, p *ir.Package) {
 	here := w.units[u.pkg.PkgPath] // it has seen the files of all systems
 	if here == nil || here.broken {
 		return
@@ -238,7 +238,7 @@ func (w *world) checkEverywhere(u *unit, p *ir.Package) {
 		}
 		methods := map[string][]variant{}
 		note := func(fn *ast.FuncDecl, x constraint.Expr) {
-			if fn.Name.IsExported() && !says(fn.Doc, "skip") && (!t.isWorker() || isWorkerMethod(fn)) {
+			if fn.Name.IsExported() && !hasDirective(fn.Doc, "skip") && (!t.isWorker() || isWorkerMethod(fn)) {
 				methods[fn.Name.Name] = append(methods[fn.Name.Name], variant{fn, x})
 			}
 		}
@@ -260,7 +260,7 @@ func (w *world) checkEverywhere(u *unit, p *ir.Package) {
 }
 
 // checkVariants looks at all declarations of one method.
-func (w *world) checkVariants(u *unit, t *annotated, all []variant) {
+func (w *loader) checkVariants(u *unit, t *annotated, all []variant) {
 	slices.SortFunc(all, func(a, b variant) int {
 		return cmp.Compare(w.fset.PositionFor(a.fn.Pos(), false).Filename, w.fset.PositionFor(b.fn.Pos(), false).Filename)
 	})

@@ -12,9 +12,9 @@ import (
 // A moduleDir is a module that afgen may write to.
 type moduleDir struct{ path, dir string }
 
-// folder says where the package of an import path is, or would be, among the modules of this run: the main module, or
+// dirOfPackage says where the package of an import path is, or would be, among the modules of this run: the main module, or
 // those of the workspace. The second result says why nowhere.
-func (w *world) folder(importPath string) (dir, why string) {
+func (w *loader) dirOfPackage(importPath string) (dir, why string) {
 	if w.modules == nil {
 		w.modules = w.findModules()
 	}
@@ -38,7 +38,7 @@ func (w *world) folder(importPath string) (dir, why string) {
 }
 
 // findModules lists the modules of the packages that were loaded, and all others of the workspace.
-func (w *world) findModules() []moduleDir {
+func (w *loader) findModules() []moduleDir {
 	all := []moduleDir{}
 	seen := map[string]bool{}
 	add := func(path, dir string) {
@@ -55,7 +55,7 @@ func (w *world) findModules() []moduleDir {
 	work := w.workFile()
 	content, err := os.ReadFile(work)
 	if err != nil { // no workspace; and where nothing was loaded, nothing has told of the module
-		if dir := w.above("go.mod"); dir != "" {
+		if dir := w.findUp("go.mod"); dir != "" {
 			mod, _ := os.ReadFile(filepath.Join(dir, "go.mod"))
 			add(modfile.ModulePath(mod), dir)
 		}
@@ -77,7 +77,7 @@ func (w *world) findModules() []moduleDir {
 }
 
 // workFile is where go.work is; "" where there is none.
-func (w *world) workFile() string {
+func (w *loader) workFile() string {
 	switch work := w.getenv("GOWORK"); work {
 	case "off":
 		return ""
@@ -85,14 +85,14 @@ func (w *world) workFile() string {
 	default:
 		return work
 	}
-	if dir := w.above("go.work"); dir != "" {
+	if dir := w.findUp("go.work"); dir != "" {
 		return filepath.Join(dir, "go.work")
 	}
 	return ""
 }
 
-// above is the nearest folder that has a file of that name, from where afgen runs upwards; "" where none has.
-func (w *world) above(file string) string {
+// findUp is the nearest directory that has a file of that name, from where afgen runs upwards; "" where none has.
+func (w *loader) findUp(file string) string {
 	for dir := w.config.Dir; ; {
 		if info, err := os.Stat(filepath.Join(dir, file)); err == nil && !info.IsDir() {
 			return dir
@@ -106,7 +106,7 @@ func (w *world) above(file string) string {
 }
 
 // getenv is a variable as the go command sees it.
-func (w *world) getenv(key string) string {
+func (w *loader) getenv(key string) string {
 	if w.config.Env == nil {
 		return os.Getenv(key)
 	}

@@ -13,7 +13,7 @@ import (
 
 // checkNames looks for names that meet: of services and workers all over the run, and of what is to be generated in
 // each package.
-func (w *world) checkNames(units []*unit) {
+func (w *loader) checkNames(units []*unit) {
 	units = slices.Clone(units)
 	slices.SortFunc(units, func(a, b *unit) int { return cmp.Compare(a.pkg.PkgPath, b.pkg.PkgPath) })
 	first, jobs := map[string]*annotated{}, map[string]*directive.Directive{}
@@ -38,7 +38,7 @@ func (w *world) checkNames(units []*unit) {
 		}
 		w.checkJobs(u, jobs)
 		w.checkGenerated(u)
-		w.inTheWay(u)
+		w.checkOutputNames(u)
 		w.checkInside(u)
 	}
 }
@@ -56,18 +56,18 @@ func qualifiedName(t *annotated) string {
 }
 
 // checkJobs looks for jobs of one id; first has those of the packages before.
-func (w *world) checkJobs(u *unit, first map[string]*directive.Directive) {
+func (w *loader) checkJobs(u *unit, first map[string]*directive.Directive) {
 	for _, t := range u.types {
 		for _, j := range t.jobs {
-			other := first[j.said.ID]
+			other := first[j.options.ID]
 			switch {
-			case j.said.ID == "":
+			case j.options.ID == "":
 			case other == nil:
-				first[j.said.ID] = j.directive
+				first[j.options.ID] = j.directive
 			default:
 				id, _ := j.directive.Arg("id")
 				w.problems = append(w.problems, diag.Diagnostic{Code: diag.DuplicateJob, Pos: id.ValuePos, Width: id.ValueWidth,
-					Message: fmt.Sprintf("there is a job %q already, at %s", j.said.ID,
+					Message: fmt.Sprintf("there is a job %q already, at %s", j.options.ID,
 						w.place(token.Position{Filename: other.Pos.File, Line: other.Pos.Line, Column: other.Pos.Column})),
 					Hint: "give one of them another id"})
 			}
@@ -76,17 +76,17 @@ func (w *world) checkJobs(u *unit, first map[string]*directive.Directive) {
 }
 
 // place spells a position in a message, as seen from where afgen runs, like those that diagnostics begin with.
-func (w *world) place(at token.Position) string {
+func (w *loader) place(at token.Position) string {
 	return fmt.Sprintf("%s:%d:%d", filepath.ToSlash(relative(w.config.Dir, at.Filename)), at.Line, at.Column)
 }
 
-func (w *world) problem(t *annotated, code diag.Code, message, hint string) {
+func (w *loader) problem(t *annotated, code diag.Code, message, hint string) {
 	d := t.directive
 	w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
 }
 
 // checkGenerated looks for exported names that would be declared twice in the packages' own files.
-func (w *world) checkGenerated(u *unit) {
+func (w *loader) checkGenerated(u *unit) {
 	by := map[string]*annotated{}
 	for _, t := range u.types {
 		if !t.broken {
@@ -96,7 +96,7 @@ func (w *world) checkGenerated(u *unit) {
 }
 
 // checkDeclared looks for names for t that package u has already, or that another type has brought about.
-func (w *world) checkDeclared(u *unit, t *annotated, names []string, by map[string]*annotated) {
+func (w *loader) checkDeclared(u *unit, t *annotated, names []string, by map[string]*annotated) {
 	for _, name := range names {
 		at, ok := u.taken[name]
 		if !ok {
@@ -115,7 +115,7 @@ func (w *world) checkDeclared(u *unit, t *annotated, names []string, by map[stri
 }
 
 // seenFrom names another type in a message about t.
-func (w *world) seenFrom(t, other *annotated) string {
+func (w *loader) seenFrom(t, other *annotated) string {
 	if filepath.Dir(t.file.name) == filepath.Dir(other.file.name) {
 		return other.name()
 	}

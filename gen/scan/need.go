@@ -17,7 +17,7 @@ const (
 )
 
 // needSignatures asks for all that the signatures of a package's annotated types mention.
-func (w *world) needSignatures(u *unit) {
+func (w *loader) needSignatures(u *unit) {
 	for _, t := range u.types {
 		if t.broken {
 			continue
@@ -35,12 +35,12 @@ func (w *world) needSignatures(u *unit) {
 	}
 }
 
-// isWorkerMethod says whether afgen cares for a worker's method.
+// isWorkerMethod reports whether afgen cares for a worker's method.
 func isWorkerMethod(d *ast.FuncDecl) bool {
 	return d.Name.Name == "Run" || d.Name.Name == "SubtasksDone"
 }
 
-func (w *world) needSignature(u *unit, d *ast.FuncDecl) {
+func (w *loader) needSignature(u *unit, d *ast.FuncDecl) {
 	i := slices.IndexFunc(u.files, func(f *file) bool {
 		return f.ast.FileStart <= d.Pos() && d.Pos() < f.ast.FileEnd
 	})
@@ -50,7 +50,7 @@ func (w *world) needSignature(u *unit, d *ast.FuncDecl) {
 }
 
 // needName asks for a package-level name of a package, and through it for all that its declaration mentions.
-func (w *world) needName(u *unit, name string, l level) {
+func (w *loader) needName(u *unit, name string, l level) {
 	d := u.names[name]
 	if d == nil || u.need[name] >= l {
 		return
@@ -79,7 +79,7 @@ func (w *world) needName(u *unit, name string, l level) {
 }
 
 // needFrom asks for a name of another package.
-func (w *world) needFrom(u *unit, path, name string) {
+func (w *loader) needFrom(u *unit, path, name string) {
 	u.imports[path] = true
 	dep := w.units[path]
 	if dep == nil || path == "unsafe" {
@@ -95,7 +95,7 @@ func (w *world) needFrom(u *unit, path, name string) {
 
 // needNode asks for every name that a piece of a declaration uses. It asks too often rather than too rarely: a type
 // parameter may have the name of a type.
-func (w *world) needNode(u *unit, f *file, n ast.Node) {
+func (w *loader) needNode(u *unit, f *file, n ast.Node) {
 	ast.Inspect(n, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.FuncLit:

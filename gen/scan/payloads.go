@@ -16,7 +16,7 @@ import (
 // checkPayloads demands that types that are sent and declared behind a build constraint are declared alike in the files for
 // other systems: otherwise the contract would depend on where afgen runs. Only the user's own packages are looked at, and
 // only what signatures mention.
-func (w *world) checkPayloads() {
+func (w *loader) checkPayloads() {
 	for _, u := range w.units {
 		if !u.main || u.broken || len(u.pkg.IgnoredFiles) == 0 {
 			continue
@@ -45,7 +45,7 @@ func (u *unit) marshals(name string) bool {
 }
 
 // checkVariantsOf compares types with their declarations in files that are excluded here.
-func (w *world) checkVariantsOf(u *unit, names []string) {
+func (w *loader) checkVariantsOf(u *unit, names []string) {
 	for _, name := range u.pkg.IgnoredFiles {
 		src, err := os.ReadFile(name)
 		if err != nil || w.config.Generated(name, src) || strings.HasSuffix(name, "_test.go") {
@@ -70,7 +70,7 @@ func (w *world) checkVariantsOf(u *unit, names []string) {
 	}
 }
 
-func (w *world) checkAlike(u *unit, a, b *ast.TypeSpec) {
+func (w *loader) checkAlike(u *unit, a, b *ast.TypeSpec) {
 	if sent(a) == sent(b) {
 		return
 	}

@@ -36,7 +36,7 @@ func (r *reader) warn(rule *rule, path string, args ...any) {
 }
 
 // diagnostic is a refusal or warning about a parameter or result of d.
-func (w *world) diagnostic(d *ast.FuncDecl, no refusal) diag.Diagnostic {
+func (w *loader) diagnostic(d *ast.FuncDecl, no refusal) diag.Diagnostic {
 	at := w.fset.PositionFor(no.at, false)
 	text := no.text
 	if no.rule != &unnamedRule {
@@ -48,12 +48,12 @@ func (w *world) diagnostic(d *ast.FuncDecl, no refusal) diag.Diagnostic {
 }
 
 // reported reports whether there is a diagnostic at a field: one is enough, however many methods send it.
-func (w *world) reported(at diag.Pos) bool {
+func (w *loader) reported(at diag.Pos) bool {
 	return slices.ContainsFunc(w.problems, func(d diag.Diagnostic) bool { return d.Pos == at })
 }
 
 // isStandard reports whether a type is declared by the standard library.
-func (w *world) isStandard(t types.Type) bool {
+func (w *loader) isStandard(t types.Type) bool {
 	var obj *types.TypeName
 	switch t := t.(type) {
 	case *types.Named:
@@ -69,7 +69,7 @@ func (w *world) isStandard(t types.Type) bool {
 }
 
 // isUsers reports whether a package is of the main module or the workspace, so that its code is the user's to change.
-func (w *world) isUsers(path string) bool {
+func (w *loader) isUsers(path string) bool {
 	u := w.units[path]
 	return u != nil && u.main
 }

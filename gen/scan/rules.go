@@ -139,8 +139,8 @@ var (
 // A row of the table of what travels.
 type row struct{ about, result, why, fix string }
 
-// travels lists what is sent as it is.
-var travels = []row{
+// sentAsIs lists what is sent as it is.
+var sentAsIs = []row{
 	{"`bool`, integers, floats, `string`", "travels", "NaN and infinities fail when they are sent; bytes that are no UTF-8 become U+FFFD", ""},
 	{"`[]byte`, slices of a type of kind `uint8` without methods", "travels", "as base64", ""},
 	{"slice, array, pointer, map", "travels", "as what it holds; a nil pointer, slice or map is `null`, and so is a pointer to one, which arrives as nil", ""},
@@ -153,7 +153,7 @@ var travels = []row{
 
 // TypesMarkdown returns what travels and what is refused as a table, for the documentation.
 func TypesMarkdown() string {
-	rows := travels
+	rows := sentAsIs
 	for _, group := range []struct {
 		result string
 		rules  []*rule

@@ -3,9 +3,9 @@
 //
 // # Phases, one a file
 //
-//   - find: expand the patterns to folders and pick, by a byte search for af:, those worth loading.
+//   - find: expand the patterns to directories and pick, by a byte search for af:, those worth loading.
 //   - load: one packages.Load lists those and all they import; no type information is asked for.
-//   - survey: look at the other files of their folders, for names that are taken and for what is broken.
+//   - survey: look at the other files of their directories, for names that are taken and for what is broken.
 //   - annotate: match every directive in the files with the declaration it belongs to.
 //   - need: from the annotated signatures on, follow each name to its declaration, through packages, until nothing new
 //     is mentioned.
@@ -42,7 +42,7 @@ type Config struct {
 	Patterns []string // as the go command's; none is "."
 	Tags     string   // build tags, as for go build -tags
 	Env      []string // of the go command; nil is the process's
-	// OutputNames are what afgen calls its outputs; Generated says whether a file is one.
+	// OutputNames are what afgen calls its outputs; Generated reports whether a file is one.
 	OutputNames []string
 	Generated   func(name string, content []byte) bool
 	// ConstrainedFile returns the name of the file for what is behind a build constraint; nil if there is none.
@@ -64,7 +64,7 @@ type Result struct {
 	Packages []Package
 	// Clients are the packages that client halves of Packages go into.
 	Clients []Client
-	// Outputs are the files that afgen generated earlier, in any folder that the patterns name.
+	// Outputs are the files that afgen generated earlier, in any directory that the patterns name.
 	Outputs []string
 	// Skipped are the files that carry annotations and are not scanned. Kept are those among them whose output stays.
 	Skipped []Skipped
@@ -76,11 +76,11 @@ type Result struct {
 	// Inputs is what all this depends on.
 	Inputs  Inputs
 	sources map[string][]byte
-	world   *world
+	loader  *loader
 	found   *found
 }
 
-// A Package is an annotated package, the folder it lives in and the place of its first annotation.
+// A Package is an annotated package, the directory it lives in and the place of its first annotation.
 type Package struct {
 	Dir string
 	IR  *ir.Package
@@ -89,7 +89,7 @@ type Package struct {
 	Places map[string]diag.Pos
 }
 
-// A Client is a package for client halves and the folder it lives in, or will.
+// A Client is a package for client halves and the directory it lives in, or will.
 type Client struct {
 	Dir string
 	IR  ir.Client
@@ -107,13 +107,13 @@ func (r *Result) Source(file string) ([]byte, bool) {
 	return src, ok
 }
 
-// Folder returns where the package of an import path is, or would be, if that is in a module that afgen may write to.
-func (r *Result) Folder(importPath string) (dir string, ok bool) {
-	dir, why := r.world.folder(importPath)
+// Dir returns where the package of an import path is, or would be, if that is in a module that afgen may write to.
+func (r *Result) Dir(importPath string) (dir string, ok bool) {
+	dir, why := r.loader.dirOfPackage(importPath)
 	return dir, why == ""
 }
 
-// Searched says whether the patterns name a folder.
+// Searched reports whether the patterns name a directory.
 func (r *Result) Searched(dir string) bool {
 	_, ok := r.found.searched[dir]
 	return ok
@@ -125,24 +125,24 @@ func (r *Result) Keeps(dir string) bool {
 	return slices.ContainsFunc(r.Kept, func(k Kept) bool { return k.Dir == dir })
 }
 
-// Matches says whether the patterns name a folder, which need not be there, or a package's import path.
+// Matches reports whether the patterns name a directory, which need not be there, or a package's import path.
 func (r *Result) Matches(dir, importPath string) bool {
-	return slices.ContainsFunc(r.world.config.patterns(), func(p string) bool { return matches(r.world.config.Dir, p, dir, importPath) })
+	return slices.ContainsFunc(r.loader.config.patterns(), func(p string) bool { return matches(r.loader.config.Dir, p, dir, importPath) })
 }
 
 // Scan reads the packages that the patterns name. Its error means that they could not be loaded; what is wrong inside
 // them is in the Result.
 func Scan(ctx context.Context, cfg Config) (*Result, error) {
-	return newWorld(cfg).scan(ctx)
+	return newLoader(cfg).scan(ctx)
 }
 
-func newWorld(cfg Config) *world {
-	return &world{config: cfg, fset: token.NewFileSet(), units: map[string]*unit{}, sources: map[string][]byte{},
+func newLoader(cfg Config) *loader {
+	return &loader{config: cfg, fset: token.NewFileSet(), units: map[string]*unit{}, sources: map[string][]byte{},
 		leadsNot: map[string]map[string]bool{}, links: links{}, warned: map[token.Pos]bool{}, constraints: map[string]constraint.Expr{}}
 }
 
 // scan goes through the phases.
-func (w *world) scan(ctx context.Context) (*Result, error) {
+func (w *loader) scan(ctx context.Context) (*Result, error) {
 	found, err := find(w.config)
 	if err != nil {
 		return nil, err
@@ -158,7 +158,7 @@ func (w *world) scan(ctx context.Context) (*Result, error) {
 	}
 	slices.Sort(found.outputs)
 	res := &Result{Outputs: found.outputs, Skipped: found.skipped, sources: w.sources,
-		world: w, found: found}
+		loader: w, found: found}
 	for _, u := range roots {
 		if u.broken {
 			continue // its files are not what they are meant to be, and a syntax error brings about many others
@@ -168,13 +168,13 @@ func (w *world) scan(ctx context.Context) (*Result, error) {
 		}
 	}
 	parts := w.analyzeAll()
-	others, err := w.elsewhere(ctx)
+	others, err := w.loadOthers(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, o := range others {
 		parts = append(parts, o.analyzeAll()...)
-		w.adopt(o)
+		w.absorb(o)
 	}
 	var annotated []*unit
 	annotated, res.Packages = w.merge(parts)
@@ -194,7 +194,7 @@ func (w *world) scan(ctx context.Context) (*Result, error) {
 
 // guard does a part of the work on one package. If that panics, afgen is at fault: it says so at the declaration it was
 // at, and the other packages are still looked at. What is left to do on this one is not done.
-func (w *world) guard(u *unit, work func()) {
+func (w *loader) guard(u *unit, work func()) {
 	if u.failed {
 		return
 	}
@@ -208,7 +208,7 @@ func (w *world) guard(u *unit, work func()) {
 }
 
 // where is the declaration of a package that is being worked on.
-func (w *world) where(u *unit) diag.Pos {
+func (w *loader) where(u *unit) diag.Pos {
 	pos := u.at
 	for i := 0; !pos.IsValid() && i < len(u.files); i++ {
 		pos = u.files[i].ast.Package

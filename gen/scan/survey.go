@@ -13,13 +13,13 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// survey looks at every Go file in a root's folder: which names are taken, what excluded files declare, and
+// survey looks at every Go file in a root's directory: which names are taken, what excluded files declare, and
 // which files the go command could not read.
-func (w *world) survey(u *unit) {
+func (w *loader) survey(u *unit) {
 	u.taken, u.importNames = map[string]token.Position{}, map[string]token.Position{}
 	entries, err := os.ReadDir(u.pkg.Dir)
 	if err != nil {
-		return // the folder was there a moment ago; load would have failed
+		return // the directory was there a moment ago; load would have failed
 	}
 	for _, e := range entries {
 		name := filepath.Join(u.pkg.Dir, e.Name())
@@ -39,7 +39,7 @@ func (w *world) survey(u *unit) {
 	}
 }
 
-func (w *world) surveyFile(u *unit, name string, src []byte, read bool) {
+func (w *loader) surveyFile(u *unit, name string, src []byte, read bool) {
 	ignored := slices.Contains(u.pkg.IgnoredFiles, name)
 	test := strings.HasSuffix(name, "_test.go")
 	if ignored && !test {
@@ -64,7 +64,7 @@ func (w *world) surveyFile(u *unit, name string, src []byte, read bool) {
 }
 
 // takeNames notes what a file declares at package level and what it imports by.
-func (w *world) takeNames(u *unit, tree *ast.File) {
+func (w *loader) takeNames(u *unit, tree *ast.File) {
 	take := func(id *ast.Ident) { u.taken[id.Name] = w.fset.PositionFor(id.Pos(), false) }
 	for _, spec := range tree.Imports {
 		if n := u.importName(spec, u.resolve(spec)); n != "." && n != "_" {
@@ -87,8 +87,8 @@ func (w *world) takeNames(u *unit, tree *ast.File) {
 	}
 }
 
-// inTheWay reports the files of an annotated package that have the names of afgen's output and aren't.
-func (w *world) inTheWay(u *unit) {
+// checkOutputNames reports the files of an annotated package that have the names of afgen's output and aren't.
+func (w *loader) checkOutputNames(u *unit) {
 	names := slices.Clone(w.config.OutputNames)
 	for _, t := range u.types {
 		if w.config.ConstrainedFile != nil && t.constraint != nil {

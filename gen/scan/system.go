@@ -144,8 +144,8 @@ func implies(a, b constraint.Expr) bool {
 	return holds
 }
 
-// here returns the system that this run is for, by go env.
-func (w *world) here(ctx context.Context) (system, error) {
+// currentSystem returns the system that this run is for, by go env.
+func (w *loader) currentSystem(ctx context.Context) (system, error) {
 	cmd := exec.CommandContext(ctx, "go", "env", "-json", "GOOS", "GOARCH", "CGO_ENABLED", "GOVERSION", "GOFLAGS")
 	cmd.Dir, cmd.Env = w.config.Dir, w.config.Env
 	out, err := cmd.Output()
@@ -187,7 +187,7 @@ func portable(goflags string) string {
 }
 
 // configFor returns the configuration of a scan for another system.
-func (w *world) configFor(s system) Config {
+func (w *loader) configFor(s system) Config {
 	cfg := w.config
 	if cfg.Env == nil {
 		cfg.Env = os.Environ()

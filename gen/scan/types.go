@@ -18,7 +18,7 @@ type reader struct {
 	spelling bool
 	depth    int // of named types in each other
 
-	world    *world
+	loader   *loader
 	at       token.Pos // the parameter, result or field being read
 	accepted map[string]position
 	warnings []refusal
@@ -54,17 +54,17 @@ func (r *reader) spell(t types.Type, path string, from position) (ir.Type, *refu
 	case *types.Named:
 		return r.named(t, t.Obj(), t.TypeArgs(), path, from)
 	case *types.Pointer:
-		return r.around(ir.Type{Kind: ir.Pointer}, t.Elem(), path, addressable)
+		return r.composite(ir.Type{Kind: ir.Pointer}, t.Elem(), path, addressable)
 	case *types.Slice:
-		return r.around(ir.Type{Kind: ir.Slice}, t.Elem(), path+"[]", addressable)
+		return r.composite(ir.Type{Kind: ir.Slice}, t.Elem(), path+"[]", addressable)
 	case *types.Array:
-		return r.around(ir.Type{Kind: ir.Array, Len: t.Len()}, t.Elem(), path+"[]", from)
+		return r.composite(ir.Type{Kind: ir.Array, Len: t.Len()}, t.Elem(), path+"[]", from)
 	case *types.Map:
 		key, no := r.key(t.Key(), path)
 		if no != nil {
 			return ir.Type{}, no
 		}
-		return r.around(ir.Type{Kind: ir.Map, Key: &key}, t.Elem(), path+"[]", inMap)
+		return r.composite(ir.Type{Kind: ir.Map, Key: &key}, t.Elem(), path+"[]", inMap)
 	case *types.Struct:
 		return r.anonymous(t, path, from)
 	case *types.Interface:
@@ -94,8 +94,8 @@ func (r *reader) basic(t *types.Basic, path string) (ir.Type, *refusal) {
 	return ir.Type{Kind: ir.Basic, Name: t.Name()}, nil
 }
 
-// around converts a type made of one other.
-func (r *reader) around(outer ir.Type, elem types.Type, path string, from position) (ir.Type, *refusal) {
+// composite converts a type made of one other.
+func (r *reader) composite(outer ir.Type, elem types.Type, path string, from position) (ir.Type, *refusal) {
 	e, no := r.spell(elem, path, from)
 	if no != nil {
 		return ir.Type{}, no
@@ -188,7 +188,7 @@ func pointsToItself(t types.Type) bool {
 const jsonNumber = "json.Number"
 
 func (r *reader) definition(t types.Type, path string, from position) (ir.Def, *refusal) {
-	standard := r.world.isStandard(t)
+	standard := r.loader.isStandard(t)
 	if alias, ok := t.(*types.Alias); ok {
 		if standard { // in another version of Go the type may be what the alias is of, and the alias the type
 			if enc, no := r.encoding(types.Unalias(t), path, from); no != nil || enc != "" {

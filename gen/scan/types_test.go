@@ -144,15 +144,15 @@ func TestRandomTypesAreRefusedOrSpelledAsTheyWere(t *testing.T) {
 		pkg := res.Packages[0].IR
 		for i, typ := range types {
 			spelled := spelling(pkg, fmt.Sprintf("M%d", i))
-			said := problems[i]
-			if len(said) == 0 && spelled == "" && inside {
-				said = []diag.Code{diag.CannotTravel}
+			codes := problems[i]
+			if len(codes) == 0 && spelled == "" && inside {
+				codes = []diag.Code{diag.CannotTravel}
 			}
 			switch {
-			case (len(said) == 0) == (spelled == ""):
-				rt.Errorf("%s: diagnostics %v, spelled %q", typ.source, said, spelled)
-			case typ.verdict == accepted && len(said) > 0, typ.verdict >= refused && len(said) == 0:
-				rt.Errorf("%s: diagnostics %v, verdict %d", typ.source, said, typ.verdict)
+			case (len(codes) == 0) == (spelled == ""):
+				rt.Errorf("%s: diagnostics %v, spelled %q", typ.source, codes, spelled)
+			case typ.verdict == accepted && len(codes) > 0, typ.verdict >= refused && len(codes) == 0:
+				rt.Errorf("%s: diagnostics %v, verdict %d", typ.source, codes, typ.verdict)
 			case spelled != "" && spelled != typ.source:
 				rt.Errorf("%s is spelled %s", typ.source, spelled)
 			}
