@@ -13,6 +13,7 @@ import (
 
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/directive"
+	"github.com/afgen/afgen/gen/scan/internal/buildtag"
 )
 
 // An excluded is an annotated file that build constraints exclude on the system of this run.
@@ -47,8 +48,8 @@ func (w *loader) exclude(u *unit, name string, src []byte) {
 		return
 	}
 	importsC := slices.ContainsFunc(tree.Imports, func(s *ast.ImportSpec) bool { return s.Path.Value == `"C"` })
-	x := constraintOf(name, src, importsC)
-	if (u.pkg.Name == "" || u.pkg.Name == tree.Name.Name) && !ignored(x) {
+	x := buildtag.Of(name, src, importsC)
+	if (u.pkg.Name == "" || u.pkg.Name == tree.Name.Name) && !buildtag.Ignored(x) {
 		for _, d := range tree.Decls {
 			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv != nil && fn.Name.IsExported() && len(fn.Recv.List) == 1 {
 				u.hidden = append(u.hidden, hidden{baseName(fn.Recv.List[0].Type), fn, x})
@@ -72,9 +73,6 @@ func (w *loader) exclude(u *unit, name string, src []byte) {
 	w.excluded = append(w.excluded, excluded{u, name, x, types})
 }
 
-// ignored reports whether a constraint excludes a file from every build, by the tag that is meant for that.
-func ignored(x constraint.Expr) bool { return slices.Contains(tagsOf(x), "ignore") }
-
 // hasDirective reports whether a comment has a directive.
 func hasDirective(doc *ast.CommentGroup, name string) bool {
 	return doc != nil && slices.ContainsFunc(doc.List, func(c *ast.Comment) bool {
@@ -89,30 +87,30 @@ func (w *loader) loadOthers(ctx context.Context) ([]*loader, error) {
 	if len(w.excluded) == 0 {
 		return nil, nil
 	}
-	here, err := w.currentSystem(ctx)
+	here, err := buildtag.Current(ctx, w.config.Dir, w.config.Env, w.config.Tags)
 	if err != nil {
 		return nil, err
 	}
-	var systems []system
+	var systems []buildtag.System
 	files := map[string][]excluded{} // by the system's key
 	for _, e := range w.excluded {
-		i := slices.IndexFunc(systems, func(s system) bool { return s.satisfies(e.constraint) })
+		i := slices.IndexFunc(systems, func(s buildtag.System) bool { return s.Satisfies(e.constraint) })
 		if i < 0 {
-			s, ok := here.nearest(e.constraint)
+			s, ok := here.Nearest(e.constraint)
 			if !ok {
 				w.keepFile(e)
 				continue
 			}
 			i, systems = len(systems), append(systems, s)
 		}
-		key := systems[i].key()
+		key := systems[i].String()
 		files[key] = append(files[key], e)
 	}
 	var others []*loader
 	for _, s := range systems {
-		o, err := w.loadOn(ctx, s, files[s.key()])
+		o, err := w.loadOn(ctx, s, files[s.String()])
 		if err != nil {
-			return nil, fmt.Errorf("for %s: %w", s.key(), err)
+			return nil, fmt.Errorf("for %s: %w", s, err)
 		}
 		others = append(others, o)
 	}
@@ -121,16 +119,18 @@ func (w *loader) loadOthers(ctx context.Context) ([]*loader, error) {
 
 // keepFile notes a file that can't be analysed.
 func (w *loader) keepFile(e excluded) {
-	reason := "no system that this go command knows satisfies its build constraint " + spell(e.constraint)
+	reason := "no system that this go command knows satisfies its build constraint " + buildtag.String(e.constraint)
 	w.skipped = append(w.skipped, Skipped{e.file, reason})
 	if len(e.types) > 0 {
-		w.kept = append(w.kept, Kept{File: e.file, Dir: e.unit.pkg.Dir, Package: e.unit.pkg.PkgPath, Types: e.types, Ignored: ignored(e.constraint)})
+		w.kept = append(w.kept, Kept{File: e.file, Dir: e.unit.pkg.Dir, Package: e.unit.pkg.PkgPath, Types: e.types, Ignored: buildtag.Ignored(e.constraint)})
 	}
 }
 
 // loadOn reads some files on another system.
-func (w *loader) loadOn(ctx context.Context, s system, files []excluded) (*loader, error) {
-	o := newLoader(w.configFor(s))
+func (w *loader) loadOn(ctx context.Context, s buildtag.System, files []excluded) (*loader, error) {
+	cfg := w.config
+	cfg.Env, cfg.Tags = s.Env(cfg.Env), s.Tags()
+	o := newLoader(cfg)
 	o.fset, o.sources, o.setsTags = w.fset, w.sources, true
 	f := &found{}
 	wanted := map[string]bool{}
@@ -181,7 +181,7 @@ func (w *loader) constraintOf(f *file) constraint.Expr {
 		if !read {
 			src, _ = os.ReadFile(f.name) // it has been parsed
 		}
-		x = constraintOf(f.name, src, slices.Contains(importsOf(f), "C"))
+		x = buildtag.Of(f.name, src, slices.Contains(importsOf(f), "C"))
 		w.constraints[f.name] = x
 	}
 	return x

@@ -13,6 +13,7 @@ import (
 
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/ir"
+	"github.com/afgen/afgen/gen/scan/internal/buildtag"
 )
 
 // A part is what one loader has found in one package.
@@ -201,8 +202,8 @@ func setDoc(p *ir.Package, name, doc string) {
 // constrain sets the constraints of services and workers.
 func (w *loader) constrain(p *part) {
 	for _, t := range p.unit.types {
-		t.constraint = eitherOf(t.constraints)
-		text, client := spell(t.constraint), ""
+		t.constraint = buildtag.Either(t.constraints)
+		text, client := buildtag.String(t.constraint), ""
 		if t.confined {
 			client = text
 		}
@@ -269,18 +270,18 @@ func (w *loader) checkVariants(u *unit, t *annotated, all []variant) {
 		constraints = append(constraints, v.constraint)
 	}
 	name := all[0].fn.Name
-	if x := eitherOf(constraints); !implies(t.constraint, x) {
+	if x := buildtag.Either(constraints); !buildtag.Implies(t.constraint, x) {
 		behind := "is not"
 		if t.constraint != nil {
-			behind = "is behind " + spell(t.constraint)
+			behind = "is behind " + buildtag.String(t.constraint)
 		}
-		w.reportAt(u, name, diag.NotEverywhere, fmt.Sprintf("method %s of %s is behind the build constraint %s, and %[2]s %[4]s", name.Name, t.name(), spell(x), behind),
+		w.reportAt(u, name, diag.NotEverywhere, fmt.Sprintf("method %s of %s is behind the build constraint %s, and %[2]s %[4]s", name.Name, t.name(), buildtag.String(x), behind),
 			fmt.Sprintf("each instance has all methods: declare %s for all systems of %s, put %[2]s behind the same build constraint, or mark %[1]s //af:skip",
 				name.Name, t.name()))
 		return
 	}
 	for _, v := range all[1:] {
-		if spell(v.constraint) != spell(all[0].constraint) && wireOf(v.fn) != wireOf(all[0].fn) { // else the compiler says it
+		if buildtag.String(v.constraint) != buildtag.String(all[0].constraint) && wireOf(v.fn) != wireOf(all[0].fn) { // else the compiler says it
 			w.reportAt(u, v.fn.Name, diag.Differs, fmt.Sprintf("method %s of %s differs from its declaration at %s", v.fn.Name.Name, t.name(), w.place(w.fset.PositionFor(name.Pos(), false))),
 				"a contract is the same on every system: give both the same parameters, results and directives")
 		}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/gen/scan/internal/buildtag"
 )
 
 // checkPayloads demands that types that are sent and declared behind a build constraint are declared alike in the files for
@@ -52,7 +53,7 @@ func (w *loader) checkVariantsOf(u *unit, names []string) {
 			continue
 		}
 		tree, _ := parser.ParseFile(w.fset, name, src, parser.SkipObjectResolution)
-		if tree == nil || tree.Name.Name != u.pkg.Name || ignored(constraintOf(name, src, false)) {
+		if tree == nil || tree.Name.Name != u.pkg.Name || buildtag.Ignored(buildtag.Of(name, src, false)) {
 			continue
 		}
 		w.sources[name] = src

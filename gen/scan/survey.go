@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/gen/scan/internal/buildtag"
 )
 
 // survey looks at every Go file in a root's directory: which names are taken, what excluded files declare, and
@@ -92,7 +93,7 @@ func (w *loader) checkOutputNames(u *unit) {
 	names := slices.Clone(w.config.OutputNames)
 	for _, t := range u.types {
 		if w.config.ConstrainedFile != nil && t.constraint != nil {
-			names = append(names, w.config.ConstrainedFile(spell(t.constraint)))
+			names = append(names, w.config.ConstrainedFile(buildtag.String(t.constraint)))
 		}
 	}
 	for _, base := range names {

@@ -1,4 +1,10 @@
-package scan
+// Package buildtag says which systems compile a Go file: what its build constraint is, whether one constraint implies
+// another, and which system, of those that Go supports, satisfies one.
+//
+// A constraint is a [constraint.Expr]; nil is the one that every system satisfies. A [System] is a platform with its tags.
+// [Current] asks the go command for the one of this run, and [System.Nearest] finds the one most like it that compiles a
+// file.
+package buildtag
 
 import (
 	"bytes"
@@ -12,9 +18,9 @@ import (
 	"strings"
 )
 
-// constraintOf returns the constraint under which the go command compiles a file, as one expression of its name, its
+// Of returns the constraint under which the go command compiles a file, as one expression of its name, its
 // //go:build line, and cgo if it imports "C"; nil if there is none.
-func constraintOf(name string, src []byte, importsC bool) constraint.Expr {
+func Of(name string, src []byte, importsC bool) constraint.Expr {
 	parts := append(nameConstraint(filepath.Base(name)), conjuncts(lineConstraint(src))...)
 	if importsC {
 		parts = append(parts, &constraint.TagExpr{Tag: "cgo"})
@@ -117,9 +123,9 @@ func allOf(parts []constraint.Expr) (x constraint.Expr) {
 	return x
 }
 
-// eitherOf joins the constraints of the declarations of one thing: the order doesn't matter. It returns nil if the thing is
+// Either joins the constraints of the declarations of one thing: the order doesn't matter. It returns nil if the thing is
 // declared on every system.
-func eitherOf(parts []constraint.Expr) (x constraint.Expr) {
+func Either(parts []constraint.Expr) (x constraint.Expr) {
 	if slices.Contains(parts, nil) {
 		return nil
 	}
@@ -131,14 +137,17 @@ func eitherOf(parts []constraint.Expr) (x constraint.Expr) {
 			x = &constraint.OrExpr{X: x, Y: part}
 		}
 	}
-	if implies(nil, x) {
+	if Implies(nil, x) {
 		return nil
 	}
 	return x
 }
 
-// spell spells a constraint as in a //go:build line; "" for none.
-func spell(x constraint.Expr) string {
+// Ignored reports whether a constraint excludes a file from every build, by the tag that is meant for that.
+func Ignored(x constraint.Expr) bool { return slices.Contains(tagsOf(x), "ignore") }
+
+// String returns a constraint as it is written in a //go:build line, or "" for nil.
+func String(x constraint.Expr) string {
 	if x == nil {
 		return ""
 	}

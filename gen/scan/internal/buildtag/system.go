@@ -1,4 +1,4 @@
-package scan
+package buildtag
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"strings"
 )
 
-// A system is what build constraints are evaluated for.
-type system struct {
+// A System is what build constraints are evaluated for.
+type System struct {
 	goos, goarch string
 	cgo          bool
 	tags         []string // sorted
@@ -23,8 +23,8 @@ type system struct {
 	goflags      string   // that every system takes
 }
 
-// key identifies a system among those of one run.
-func (s system) key() string {
+// String identifies a system among those of one run.
+func (s System) String() string {
 	return fmt.Sprintf("%s/%s cgo=%v tags=%s", s.goos, s.goarch, s.cgo, strings.Join(s.tags, ","))
 }
 
@@ -37,7 +37,7 @@ linux/mips64le android/386 android/amd64 android/arm freebsd/386 freebsd/arm fre
 netbsd/arm netbsd/arm64 openbsd/386 openbsd/arm openbsd/arm64 openbsd/ppc64 openbsd/riscv64 plan9/386 plan9/arm`)
 
 // on returns the system with another platform.
-func (s system) on(platform string) system {
+func (s System) on(platform string) System {
 	s.goos, s.goarch, _ = strings.Cut(platform, "/")
 	return s
 }
@@ -49,7 +49,7 @@ var (
 )
 
 // has reports whether a tag is satisfied, by the rules of package go/build.
-func (s system) has(tag string) bool {
+func (s System) has(tag string) bool {
 	switch {
 	case tag == s.goos, tag == s.goarch, tag == also[s.goos], tag == "gc":
 		return true
@@ -64,7 +64,8 @@ func (s system) has(tag string) bool {
 	return slices.Contains(s.tags, tag)
 }
 
-func (s system) satisfies(x constraint.Expr) bool { return x == nil || x.Eval(s.has) }
+// Satisfies reports whether the system satisfies a constraint.
+func (s System) Satisfies(x constraint.Expr) bool { return x == nil || x.Eval(s.has) }
 
 // release returns n of a tag go1.n.
 func release(tag string) (minor int, ok bool) {
@@ -78,7 +79,7 @@ const maxTags = 8
 
 // variants calls yield with systems like s, all combinations of the free tags, cgo and platforms, s itself first; until it
 // returns false.
-func (s system) variants(platforms, free []string, yield func(system) bool) {
+func (s System) variants(platforms, free []string, yield func(System) bool) {
 	first := slices.Concat([]string{s.goos + "/" + s.goarch}, platforms)
 	for i, p := range first {
 		for j := range 2 {
@@ -104,9 +105,9 @@ func (s system) variants(platforms, free []string, yield func(system) bool) {
 	}
 }
 
-// nearest returns the system most like s that satisfies an expression; false if none does. The tag ignore is never set: it
+// Nearest returns the system most like s that satisfies an expression; false if none does. The tag ignore is never set: it
 // is how files are excluded from every build.
-func (s system) nearest(x constraint.Expr) (near system, ok bool) {
+func (s System) Nearest(x constraint.Expr) (near System, ok bool) {
 	free := slices.DeleteFunc(tagsOf(x), func(tag string) bool {
 		_, isRelease := release(tag)
 		return isRelease || decided[tag] || tag == "ignore" || isGOOS(tag) || isGOARCH(tag)
@@ -114,8 +115,8 @@ func (s system) nearest(x constraint.Expr) (near system, ok bool) {
 	if len(free) > maxTags {
 		return s, false
 	}
-	s.variants(platforms, free, func(v system) bool {
-		if v.satisfies(x) {
+	s.variants(platforms, free, func(v System) bool {
+		if v.Satisfies(x) {
 			near, ok = v, true
 		}
 		return !ok
@@ -126,9 +127,9 @@ func (s system) nearest(x constraint.Expr) (near system, ok bool) {
 // decided are the tags that a platform, cgo or the compiler decides.
 var decided = map[string]bool{"unix": true, "cgo": true, "gc": true, "gccgo": true}
 
-// implies reports whether each system that satisfies a satisfies b, too; nil is satisfied by all. Of expressions with too
+// Implies reports whether each system that satisfies a satisfies b, too; nil is satisfied by all. Of expressions with too
 // many tags it reports false.
-func implies(a, b constraint.Expr) bool {
+func Implies(a, b constraint.Expr) bool {
 	if b == nil || a != nil && a.String() == b.String() {
 		return true
 	}
@@ -137,37 +138,38 @@ func implies(a, b constraint.Expr) bool {
 		return false
 	}
 	holds := true
-	system{}.on(platforms[0]).variants(platforms[1:], free, func(v system) bool {
-		holds = !v.satisfies(a) || v.satisfies(b)
+	System{}.on(platforms[0]).variants(platforms[1:], free, func(v System) bool {
+		holds = !v.Satisfies(a) || v.Satisfies(b)
 		return holds
 	})
 	return holds
 }
 
-// currentSystem returns the system that this run is for, by go env.
-func (w *loader) currentSystem(ctx context.Context) (system, error) {
+// Current returns the system that the go command compiles for in a directory, by go env. The command's environment is environ,
+// or the process's if that is nil; tags are those of its flag -tags, or "" if it has none.
+func Current(ctx context.Context, dir string, environ []string, tags string) (System, error) {
 	cmd := exec.CommandContext(ctx, "go", "env", "-json", "GOOS", "GOARCH", "CGO_ENABLED", "GOVERSION", "GOFLAGS")
-	cmd.Dir, cmd.Env = w.config.Dir, w.config.Env
+	cmd.Dir, cmd.Env = dir, environ
 	out, err := cmd.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
-		return system{}, fmt.Errorf("go env: %w: %s", err, strings.TrimSpace(string(exit.Stderr)))
+		return System{}, fmt.Errorf("go env: %w: %s", err, strings.TrimSpace(string(exit.Stderr)))
 	}
 	var env struct{ GOOS, GOARCH, CGO_ENABLED, GOVERSION, GOFLAGS string }
 	if err == nil {
 		err = json.Unmarshal(out, &env)
 	}
 	if err != nil {
-		return system{}, fmt.Errorf("go env: %w", err)
+		return System{}, fmt.Errorf("go env: %w", err)
 	}
-	s := system{goos: env.GOOS, goarch: env.GOARCH, cgo: env.CGO_ENABLED == "1"}
+	s := System{goos: env.GOOS, goarch: env.GOARCH, cgo: env.CGO_ENABLED == "1"}
 	version, _, _ := strings.Cut(strings.TrimPrefix(env.GOVERSION, "go1."), ".")
 	digits := strings.IndexFunc(version+" ", func(r rune) bool { return r < '0' || r > '9' })
 	if s.minor, err = strconv.Atoi(version[:digits]); err != nil { // a development version
 		s.minor = len(build.Default.ReleaseTags)
 	}
-	tags := w.config.Tags
+	given := tags != ""
 	for flag := range strings.FieldsSeq(env.GOFLAGS) {
-		if value, ok := strings.CutPrefix(strings.TrimLeft(flag, "-"), "tags="); ok && w.config.Tags == "" {
+		if value, ok := strings.CutPrefix(strings.TrimLeft(flag, "-"), "tags="); ok && !given {
 			tags = value
 		}
 	}
@@ -177,6 +179,21 @@ func (w *loader) currentSystem(ctx context.Context) (system, error) {
 	return s, nil
 }
 
+// Tags returns all tags of the system that are set by -tags, as that flag takes them.
+func (s System) Tags() string { return strings.Join(s.tags, ",") }
+
+// Env returns an environment in which the go command compiles for the system: environ, nil for the process's, and more.
+func (s System) Env(environ []string) []string {
+	if environ == nil {
+		environ = os.Environ()
+	}
+	cgo := "0"
+	if s.cgo {
+		cgo = "1"
+	}
+	return append(slices.Clip(environ), "GOOS="+s.goos, "GOARCH="+s.goarch, "CGO_ENABLED="+cgo, "GOFLAGS="+s.goflags)
+}
+
 // portable returns GOFLAGS without what another system may not have: the race detector and sanitizers.
 func portable(goflags string) string {
 	flags := slices.DeleteFunc(strings.Fields(goflags), func(flag string) bool {
@@ -184,19 +201,4 @@ func portable(goflags string) string {
 		return name == "race" || name == "msan" || name == "asan"
 	})
 	return strings.Join(flags, " ")
-}
-
-// configFor returns the configuration of a scan for another system.
-func (w *loader) configFor(s system) Config {
-	cfg := w.config
-	if cfg.Env == nil {
-		cfg.Env = os.Environ()
-	}
-	cgo := "0"
-	if s.cgo {
-		cgo = "1"
-	}
-	cfg.Env = append(slices.Clip(cfg.Env), "GOOS="+s.goos, "GOARCH="+s.goarch, "CGO_ENABLED="+cgo, "GOFLAGS="+s.goflags)
-	cfg.Tags = strings.Join(s.tags, ",")
-	return cfg
 }

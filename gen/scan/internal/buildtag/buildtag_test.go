@@ -1,4 +1,4 @@
-package scan
+package buildtag
 
 import (
 	"go/build"
@@ -35,9 +35,9 @@ func TestConstraintsMeanWhatTheyMeanToTheGoCommand(t *testing.T) {
 		src := one("", "", "//go:build "+expr(0)+"\n\n", "//go:build "+expr(0)+"\n", "// Text.\n\n//go:build "+expr(0)+"\n\n",
 			"// +build "+word()+" "+word()+"\n\n", "// +build "+word()+"\n// +build "+word()+"\n\n", "// +build "+word()+"\n",
 			"/* Text. */\n\n//go:build "+expr(0)+"\n\n") + "package p\n" + one("", "\n//go:build "+word()+"\n")
-		x := constraintOf("/dir/"+name, []byte(src), false)
+		x := Of("/dir/"+name, []byte(src), false)
 		for range 10 {
-			s := system{minor: len(build.Default.ReleaseTags), cgo: random.IntN(2) == 0}.on(platforms[random.IntN(len(platforms))])
+			s := System{minor: len(build.Default.ReleaseTags), cgo: random.IntN(2) == 0}.on(platforms[random.IntN(len(platforms))])
 			if random.IntN(2) == 0 {
 				s.tags = []string{"special"}
 			}
@@ -47,8 +47,8 @@ func TestConstraintsMeanWhatTheyMeanToTheGoCommand(t *testing.T) {
 			if err != nil || strings.HasPrefix(name, "_") {
 				continue
 			}
-			if got := s.satisfies(x); got != want {
-				t.Fatalf("%s on %s: %v, the go command: %v; %q is %q", name, s.key(), got, want, src, spell(x))
+			if got := s.Satisfies(x); got != want {
+				t.Fatalf("%s on %s: %v, the go command: %v; %q is %q", name, s.String(), got, want, src, String(x))
 			}
 		}
 	}
@@ -86,7 +86,7 @@ func TestImplications(t *testing.T) {
 		{"linux && windows", "plan9", true},
 		{"a && b && c && d && e && f && g && h && i", "a", false}, // too many to try
 	} {
-		if got := implies(parse(test.a), parse(test.b)); got != test.want {
+		if got := Implies(parse(test.a), parse(test.b)); got != test.want {
 			t.Errorf("%q implies %q: %v", test.a, test.b, got)
 		}
 	}
@@ -100,7 +100,7 @@ func TestImplications(t *testing.T) {
 		for _, text := range parts {
 			all = append(all, parse(text))
 		}
-		if got := spell(eitherOf(all)); got != want && got != "(b && !c) || cgo" {
+		if got := String(Either(all)); got != want && got != "(b && !c) || cgo" {
 			t.Errorf("either of %q is %q", parts, got)
 		}
 	}
@@ -108,7 +108,7 @@ func TestImplications(t *testing.T) {
 
 func TestTheNearestSystemSatisfies(t *testing.T) {
 	t.Parallel()
-	here := system{goos: "linux", goarch: "amd64", cgo: true, tags: []string{"special"}, minor: 26}
+	here := System{goos: "linux", goarch: "amd64", cgo: true, tags: []string{"special"}, minor: 26}
 	for text, want := range map[string]string{
 		"linux":                     "linux/amd64 cgo=true tags=special",
 		"!cgo":                      "linux/amd64 cgo=false tags=special",
@@ -130,8 +130,8 @@ func TestTheNearestSystemSatisfies(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, ok := here.nearest(x)
-		if got := s.key(); ok != (want != "") || ok && got != want {
+		s, ok := here.Nearest(x)
+		if got := s.String(); ok != (want != "") || ok && got != want {
 			t.Errorf("%s: %s, %v", text, got, ok)
 		}
 	}
