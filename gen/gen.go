@@ -6,8 +6,8 @@
 // Before all that, package manifest is asked whether anything has changed since an earlier run that left nothing to do:
 // Options.Manifests.
 //
-// Each phase is a function on plain values. Packages below this one do the work: scan reads code and makes intermediate
-// representation (package ir), emit and contract turn that into files, diag says what is wrong. [Generate] runs all of
+// The phases hand each other plain values. Packages below this one do the work: scan loads and reads code and makes
+// intermediate representation (package ir), emit and contract turn that into files, diag describes what is wrong. [Generate] runs all of
 // it and returns a [Plan]: the diagnostics, and what would change on disk. It writes nothing. [Plan.Apply] writes. So
 // generate, check, diff and the golden tests are one path.
 //

@@ -5,16 +5,16 @@ import "go/types"
 // clientSpelling returns t as the client half in package to can spell it: an alias that it can't mention is replaced by
 // what the alias denotes. Aliases that it can mention stay as they are written. For a client half in the service's own
 // package it returns t.
-func (w *loader) clientSpelling(u *unit, to string, t types.Type) types.Type {
+func (sc *scanner) clientSpelling(u *unit, to string, t types.Type) types.Type {
 	if to == "" {
 		return t
 	}
-	return (&clientSpeller{w, u.pkg.PkgPath, to}).spell(t)
+	return (&clientSpeller{sc, u.Pkg.PkgPath, to}).spell(t)
 }
 
 // A clientSpeller replaces aliases for one client package.
 type clientSpeller struct {
-	loader  *loader
+	scanner *scanner
 	own, to string
 }
 
@@ -91,5 +91,5 @@ func (c *clientSpeller) structure(t *types.Struct) types.Type {
 
 // mentions reports whether the client package may import the package of path, which isn't the service's own.
 func (c *clientSpeller) mentions(path string) bool {
-	return path == c.to || path != c.own && mayImport(c.to, path) && c.loader.importWay(path, c.to, c.loader.leading(c.to)) == nil
+	return path == c.to || path != c.own && mayImport(c.to, path) && c.scanner.importWay(path, c.to, c.scanner.leading(c.to)) == nil
 }

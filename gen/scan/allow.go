@@ -10,12 +10,12 @@ import (
 )
 
 // annotateAllow applies an //af:allow, or says why it doesn't apply.
-func (w *loader) annotateAllow(u *unit, n note) {
+func (sc *scanner) annotateAllow(u *unit, n note) {
 	d := n.directive
 	report := func(code diag.Code, pos diag.Pos, width int, message, hint string) {
-		w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: pos, Width: width, Message: message, Hint: hint})
+		sc.problems = append(sc.problems, diag.Diagnostic{Code: code, Pos: pos, Width: width, Message: message, Hint: hint})
 	}
-	to, where := w.allowsOf(u, n)
+	to, where := sc.allowsOf(u, n)
 	if to == nil {
 		report(diag.Misplaced, d.Pos, d.Width, "//af:allow stands at "+where, "it belongs on "+belongsOn(d))
 		return
@@ -41,7 +41,7 @@ func (w *loader) annotateAllow(u *unit, n note) {
 }
 
 // allowsOf is the list of the type or method that a note stands at; else it says what it stands at.
-func (w *loader) allowsOf(u *unit, n note) (to *[]ir.Allow, where string) {
+func (sc *scanner) allowsOf(u *unit, n note) (to *[]ir.Allow, where string) {
 	if n.spec != nil {
 		for _, t := range u.types {
 			if t.spec == n.spec {
@@ -54,7 +54,7 @@ func (w *loader) allowsOf(u *unit, n note) (to *[]ir.Allow, where string) {
 	if n.fn.Recv == nil {
 		return nil, "func " + id.Name
 	}
-	base := u.receiver(n.fn)
+	base := u.Receiver(n.fn)
 	for _, t := range u.types {
 		if t.name() != base || t.isWorker() {
 			continue

@@ -12,32 +12,34 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/directive"
 	"github.com/afgen/afgen/gen/ir"
+	"github.com/afgen/afgen/gen/scan/internal/load"
 )
 
 const runtimePath = "github.com/afgen/afgen/runtime"
 
 // analyze turns a checked package into intermediate representation. What is wrong goes to the diagnostics, and what
 // that concerns is left out.
-func (w *loader) analyze(u *unit) *ir.Package {
+func (sc *scanner) analyze(u *unit) *ir.Package {
 	p := &ir.Package{
-		Path:        u.pkg.PkgPath,
-		Name:        u.pkg.Name,
+		Path:        u.Pkg.PkgPath,
+		Name:        u.Pkg.Name,
 		Defs:        map[string]ir.Def{},
 		Imports:     map[string]string{},
-		Taken:       slices.Sorted(maps.Keys(u.taken)),
-		ImportNames: slices.Sorted(maps.Keys(u.importNames)),
+		Taken:       slices.Sorted(maps.Keys(u.Taken)),
+		ImportNames: slices.Sorted(maps.Keys(u.ImportNames)),
 	}
-	r := &reader{pkg: p, loader: w, accepted: map[string]position{}}
+	r := &reader{pkg: p, scanner: sc, accepted: map[string]position{}}
 	for _, t := range u.types {
-		u.at, r.client = t.spec.Pos(), clientOf(u, t)
+		u.WorkOn(t.spec.Pos())
+		r.client = clientOf(u, t)
 		switch {
 		case t.broken:
 		case t.isWorker():
-			if wk, ok := w.worker(u, r, t); ok {
+			if wk, ok := sc.worker(u, r, t); ok {
 				p.Workers = append(p.Workers, wk)
 			}
 		default:
-			p.Services = append(p.Services, w.service(u, r, t))
+			p.Services = append(p.Services, sc.service(u, r, t))
 		}
 	}
 	if len(p.Imports) == 0 {
@@ -50,10 +52,10 @@ func (w *loader) analyze(u *unit) *ir.Package {
 }
 
 // places says where the annotated types of a package and their methods are.
-func (w *loader) places(u *unit) map[string]diag.Pos {
+func (sc *scanner) places(u *unit) map[string]diag.Pos {
 	all := map[string]diag.Pos{}
 	note := func(name string, id *ast.Ident) {
-		at := w.fset.PositionFor(id.Pos(), false)
+		at := sc.Position(id.Pos())
 		all[name] = diag.Pos{File: at.Filename, Line: at.Line, Column: at.Column}
 	}
 	for _, t := range u.types {
@@ -77,7 +79,7 @@ func nameOf(t *annotated) string {
 	return name
 }
 
-func (w *loader) service(u *unit, r *reader, t *annotated) ir.Service {
+func (sc *scanner) service(u *unit, r *reader, t *annotated) ir.Service {
 	s := ir.Service{
 		Type:        t.name(),
 		Name:        nameOf(t),
@@ -94,8 +96,8 @@ func (w *loader) service(u *unit, r *reader, t *annotated) ir.Service {
 			continue
 		}
 		remote++
-		u.at = m.decl.Name.Pos()
-		im, ok := w.method(u, r, t, m)
+		u.WorkOn(m.decl.Name.Pos())
+		im, ok := sc.method(u, r, t, m)
 		if !ok {
 			continue
 		}
@@ -104,7 +106,7 @@ func (w *loader) service(u *unit, r *reader, t *annotated) ir.Service {
 			continue // declared twice: the checker has said so
 		}
 		if other != nil {
-			w.reportAt(u, m.decl.Name, diag.DuplicateMethod,
+			sc.ReportAt(m.decl.Name, diag.DuplicateMethod,
 				fmt.Sprintf("method %q of service %s is %s already", im.Name, s.Name, other.decl.Name.Name),
 				"give one of them another name by //af:method name=…")
 			continue
@@ -114,7 +116,7 @@ func (w *loader) service(u *unit, r *reader, t *annotated) ir.Service {
 	}
 	if remote == 0 {
 		d := t.directive
-		w.problems = append(w.problems, diag.Diagnostic{Code: diag.NoMethods, Pos: d.Pos, Width: d.Width,
+		sc.problems = append(sc.problems, diag.Diagnostic{Code: diag.NoMethods, Pos: d.Pos, Width: d.Width,
 			Message: fmt.Sprintf("service %s has no remote method", s.Type),
 			Hint:    "declare an exported method on " + s.Type + ": func(ctx context.Context, …) (…, error)"})
 	}
@@ -122,7 +124,7 @@ func (w *loader) service(u *unit, r *reader, t *annotated) ir.Service {
 }
 
 // method converts one remote method; false where something is wrong with it.
-func (w *loader) method(u *unit, r *reader, t *annotated, m *method) (ir.Method, bool) {
+func (sc *scanner) method(u *unit, r *reader, t *annotated, m *method) (ir.Method, bool) {
 	d := m.decl
 	out := ir.Method{
 		GoName:     d.Name.Name,
@@ -138,30 +140,30 @@ func (w *loader) method(u *unit, r *reader, t *annotated, m *method) (ir.Method,
 	if out.Timeout == 0 {
 		out.Timeout = t.rpc.Timeout
 	}
-	f, ok := u.defs[d.Name].(*types.Func)
+	f, ok := u.Defs[d.Name].(*types.Func)
 	if !ok {
 		return out, false // declared twice: the compiler says so
 	}
 	if !directive.ValidName(out.Name) {
-		w.reportAt(u, d.Name, diag.BadValue, fmt.Sprintf("method %s would be called %q, which is not a name", out.GoName, out.Name),
+		sc.ReportAt(d.Name, diag.BadValue, fmt.Sprintf("method %s would be called %q, which is not a name", out.GoName, out.Name),
 			"give it one by //af:method name=…: "+directive.NameRule)
 	}
 	sig := f.Signature()
-	fine := w.checkShape(u, d, sig)
+	fine := sc.checkShape(u, d, sig)
 	params, results := payloadOf(sig)
 	if !fine { // and of a context or error in the wrong place, that says enough
 		params, results = slices.DeleteFunc(params, isStray), slices.DeleteFunc(results, isStray)
 	}
 	out.Ctx, out.Variadic = contextName(sig), sig.Variadic()
 	out.Named, out.Err = resultNames(sig)
-	ok = w.members(u, r, d, "parameter", params, &out.Params) && fine
-	ok = w.members(u, r, d, "result", results, &out.Results) && ok
+	ok = sc.members(u, r, d, "parameter", params, &out.Params) && fine
+	ok = sc.members(u, r, d, "result", results, &out.Results) && ok
 	return out, ok
 }
 
 // checkShape demands a context first and an error last. Where a type could not be resolved it may be one: its own
 // mistake has been reported.
-func (w *loader) checkShape(u *unit, d *ast.FuncDecl, sig *types.Signature) bool {
+func (sc *scanner) checkShape(u *unit, d *ast.FuncDecl, sig *types.Signature) bool {
 	name := d.Name.Name
 	skip := ", or mark it //af:skip if it is not remote"
 	noContext, noError := lacksContext(sig), lacksError(sig)
@@ -170,14 +172,14 @@ func (w *loader) checkShape(u *unit, d *ast.FuncDecl, sig *types.Signature) bool
 		if anyOf(sig.Params(), isContext) {
 			message, hint = fmt.Sprintf("the context.Context of %s is not its first parameter", name), "move it to the front:"
 		}
-		w.reportAt(u, d.Name, diag.NoContext, message, fmt.Sprintf("%s func %s(ctx context.Context, …)%s", hint, name, skip))
+		sc.ReportAt(d.Name, diag.NoContext, message, fmt.Sprintf("%s func %s(ctx context.Context, …)%s", hint, name, skip))
 	}
 	if noError {
 		message, hint := fmt.Sprintf("the last result of %s is not an error", name), "every call can fail: return an error last"
 		if anyOf(sig.Results(), isError) {
 			message, hint = fmt.Sprintf("the error of %s is not its last result", name), "move it to the end"
 		}
-		w.reportAt(u, d.Name, diag.NoError, message, hint+skip)
+		sc.ReportAt(d.Name, diag.NoError, message, hint+skip)
 	}
 	return !noContext && !noError
 }
@@ -249,7 +251,7 @@ func resultNames(sig *types.Signature) (named bool, err string) {
 }
 
 // members converts parameters or results to members of a JSON object. It reports each one that can't travel.
-func (w *loader) members(u *unit, r *reader, d *ast.FuncDecl, kind string, vars []*types.Var, out *[]ir.Param) bool {
+func (sc *scanner) members(u *unit, r *reader, d *ast.FuncDecl, kind string, vars []*types.Var, out *[]ir.Param) bool {
 	ok := true
 	seen := map[string]bool{}
 	for i, v := range vars {
@@ -264,12 +266,12 @@ func (w *loader) members(u *unit, r *reader, d *ast.FuncDecl, kind string, vars 
 			}
 		}
 		if seen[p.Member] {
-			w.reportAt(u, d.Name, diag.DuplicateMember, fmt.Sprintf("two %ss of %s are called %q on the wire", kind, d.Name.Name, p.Member),
+			sc.ReportAt(d.Name, diag.DuplicateMember, fmt.Sprintf("two %ss of %s are called %q on the wire", kind, d.Name.Name, p.Member),
 				"an unnamed one is called by its position: give it a name")
 			ok = false
 		}
 		seen[p.Member] = true
-		if p.Type, ok = w.convertType(u, r, d, what, v, ok); ok {
+		if p.Type, ok = sc.convertType(u, r, d, what, v, ok); ok {
 			*out = append(*out, p)
 		}
 	}
@@ -289,30 +291,30 @@ func unnamed(kind string, i, n int) string {
 
 // convertType converts the type of something that is sent, or reports why it can't be: at a field or at v itself. It returns
 // false if ok was.
-func (w *loader) convertType(u *unit, r *reader, d *ast.FuncDecl, what string, v *types.Var, ok bool) (ir.Type, bool) {
+func (sc *scanner) convertType(u *unit, r *reader, d *ast.FuncDecl, what string, v *types.Var, ok bool) (ir.Type, bool) {
 	r.invalid, r.at = false, v.Pos()
-	spelled, no := r.spell(w.clientSpelling(u, r.client, v.Type()), what, addressable)
+	spelled, no := r.spell(sc.clientSpelling(u, r.client, v.Type()), what, addressable)
 	for _, warning := range r.warnings {
-		if !w.warned[warning.at] { // however many methods send a field
-			w.warned[warning.at] = true
-			w.warnings = append(w.warnings, w.diagnostic(d, warning))
+		if !sc.warned[warning.at] { // however many methods send a field
+			sc.warned[warning.at] = true
+			sc.warnings = append(sc.warnings, sc.diagnostic(d, warning))
 		}
 	}
 	r.warnings = nil
 	if no != nil {
-		problem := w.diagnostic(d, *no)
-		if no.at == v.Pos() || !w.reported(problem.Pos) {
-			w.problems = append(w.problems, problem)
+		problem := sc.diagnostic(d, *no)
+		if no.at == v.Pos() || !sc.reported(problem.Pos) {
+			sc.problems = append(sc.problems, problem)
 		}
 		return spelled, false
 	}
 	if r.invalid {
-		if !w.explained() {
+		if !sc.explained() {
 			hint := "go build says why"
-			if slices.ContainsFunc(u.files, func(f *file) bool { return f.imports["C"] != "" }) {
+			if slices.ContainsFunc(u.Files, func(f *load.File) bool { return f.Imports["C"] != "" }) {
 				hint = "types of C don't travel: use Go's, and convert"
 			}
-			w.reportAt(u, d.Name, diag.TypeError, fmt.Sprintf("%s: the type of %s can't be resolved", d.Name.Name, what), hint)
+			sc.ReportAt(d.Name, diag.TypeError, fmt.Sprintf("%s: the type of %s can't be resolved", d.Name.Name, what), hint)
 		}
 		return spelled, false
 	}
@@ -321,14 +323,14 @@ func (w *loader) convertType(u *unit, r *reader, d *ast.FuncDecl, what string, v
 
 // explained reports whether it has been reported already why a type can't be resolved: it has, at its place, if the mistake
 // is in the user's code and not in a package it uses.
-func (w *loader) explained() bool {
-	return slices.ContainsFunc(w.problems, func(p diag.Diagnostic) bool {
+func (sc *scanner) explained() bool {
+	return slices.ContainsFunc(sc.problems, func(p diag.Diagnostic) bool {
 		return p.Code == diag.TypeError || p.Code == diag.NotLoaded || p.Code == diag.SyntaxError
 	})
 }
 
 // worker converts a worker; false where something is wrong with it.
-func (w *loader) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
+func (sc *scanner) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 	options := t.worker
 	out := ir.Worker{
 		Type: t.name(), Name: nameOf(t), Doc: docText(docOf(t.gen, t.spec)),
@@ -342,43 +344,43 @@ func (w *loader) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 	run := t.find("Run")
 	if run == nil {
 		d := t.directive
-		w.problems = append(w.problems, diag.Diagnostic{Code: diag.NoRun, Pos: d.Pos, Width: d.Width,
+		sc.problems = append(sc.problems, diag.Diagnostic{Code: diag.NoRun, Pos: d.Pos, Width: d.Width,
 			Message: fmt.Sprintf("worker %s has no method Run", t.name()),
 			Hint:    fmt.Sprintf("declare func (w *%s) Run(ctx context.Context, payload P) error, or (R, error)", t.name())})
 		return out, false
 	}
-	f, ok := u.defs[run.Name].(*types.Func)
+	f, ok := u.Defs[run.Name].(*types.Func)
 	if !ok {
 		return out, false
 	}
 	sig := f.Signature()
 	params, results := payloadOf(sig)
-	if w.explained() && (anyOf(sig.Params(), isInvalid) || anyOf(sig.Results(), isInvalid)) {
+	if sc.explained() && (anyOf(sig.Params(), isInvalid) || anyOf(sig.Results(), isInvalid)) {
 		return out, false
 	}
 	if why := runFault(sig, params, results); why != "" {
-		w.reportAt(u, run.Name, diag.BadRun, "Run of "+t.name()+" "+why,
+		sc.ReportAt(run.Name, diag.BadRun, "Run of "+t.name()+" "+why,
 			"it is func(ctx context.Context, payload P) error, or with a result: (R, error)")
 		return out, false
 	}
-	out.Payload, ok = w.convertType(u, r, run, "payload", params[0], true)
+	out.Payload, ok = sc.convertType(u, r, run, "payload", params[0], true)
 	if len(results) == 1 {
 		var result ir.Type
-		if result, ok = w.convertType(u, r, run, "result", results[0], ok); ok {
+		if result, ok = sc.convertType(u, r, run, "result", results[0], ok); ok {
 			out.Result = &result
 		}
 	}
 	if done := t.find("SubtasksDone"); done != nil {
 		out.SubtasksDone = true
-		f, _ := u.defs[done.Name].(*types.Func)
+		f, _ := u.Defs[done.Name].(*types.Func)
 		switch {
 		case f == nil:
 			return out, false // declared twice
 		case isSubtasksDone(f.Signature(), params[0].Type()):
-		case w.explained() && anyOf(f.Signature().Params(), isInvalid):
+		case sc.explained() && anyOf(f.Signature().Params(), isInvalid):
 			return out, false
 		default:
-			w.reportAt(u, done.Name, diag.BadSubtasksDone, "SubtasksDone of "+t.name()+" has another shape than afgen calls",
+			sc.ReportAt(done.Name, diag.BadSubtasksDone, "SubtasksDone of "+t.name()+" has another shape than afgen calls",
 				fmt.Sprintf("it is func(ctx context.Context, payload %s, s af.Subtasks) error, with the payload of Run",
 					r.distinct(params[0].Type(), f.Signature().Params())))
 			return out, false

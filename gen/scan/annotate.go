@@ -12,11 +12,12 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/directive"
 	"github.com/afgen/afgen/gen/ir"
+	"github.com/afgen/afgen/gen/scan/internal/load"
 )
 
 // An annotated is a type with //af:rpc or //af:worker.
 type annotated struct {
-	file      *file
+	file      *load.File
 	gen       *ast.GenDecl
 	spec      *ast.TypeSpec
 	directive *directive.Directive
@@ -54,18 +55,18 @@ type method struct {
 // A note is a directive with the declaration it belongs to.
 type note struct {
 	directive *directive.Directive
-	file      *file
+	file      *load.File
 	gen       *ast.GenDecl
 	spec      *ast.TypeSpec // for a type
 	fn        *ast.FuncDecl // for a func or method
 }
 
 // annotate finds the directives of a package and the types they make services and workers of.
-func (w *loader) annotate(u *unit) {
+func (sc *scanner) annotate(u *unit) {
 	var notes []note
-	for _, f := range u.files {
-		if strings.HasSuffix(f.name, ".go") {
-			notes = append(notes, w.notes(u, f)...)
+	for _, f := range u.Files {
+		if strings.HasSuffix(f.Name, ".go") {
+			notes = append(notes, sc.notes(u, f)...)
 		}
 	}
 	var allows []note
@@ -78,17 +79,17 @@ func (w *loader) annotate(u *unit) {
 	})
 	for _, n := range notes {
 		if n.spec != nil && n.directive.Name != "schedule" {
-			w.annotateType(u, n)
+			sc.annotateType(u, n)
 		}
 	}
 	for _, n := range notes {
 		if n.spec != nil && n.directive.Name == "schedule" {
-			w.annotateJob(u, n)
+			sc.annotateJob(u, n)
 		}
 	}
 	slices.SortFunc(u.types, func(a, b *annotated) int { return strings.Compare(a.name(), b.name()) })
 	for _, t := range u.types {
-		for _, d := range u.method[t.name()] {
+		for _, d := range u.Methods[t.name()] {
 			if d.Name.IsExported() {
 				t.methods = append(t.methods, &method{decl: d})
 			}
@@ -97,29 +98,29 @@ func (w *loader) annotate(u *unit) {
 	}
 	for _, n := range notes {
 		if n.fn != nil {
-			w.annotateMethod(u, n)
+			sc.annotateMethod(u, n)
 		}
 	}
 	for _, n := range allows {
-		w.annotateAllow(u, n)
+		sc.annotateAllow(u, n)
 	}
 }
 
 // notes returns the directives of a file that are where they may be, and reports the others.
-func (w *loader) notes(u *unit, f *file) []note {
-	owners := ownersOf(f.ast)
+func (sc *scanner) notes(u *unit, f *load.File) []note {
+	owners := ownersOf(f.AST)
 	var notes []note
-	for _, group := range f.ast.Comments {
+	for _, group := range f.AST.Comments {
 		for _, c := range group.List {
-			at := w.fset.PositionFor(c.Pos(), false)
+			at := sc.Position(c.Pos())
 			d, is, problems := directive.Scan(c.Text, diag.Pos{File: at.Filename, Line: at.Line, Column: at.Column})
-			w.problems = append(w.problems, problems...)
+			sc.problems = append(sc.problems, problems...)
 			if !is || d == nil {
 				continue
 			}
 			n := owners[group]
 			if n.spec == nil && n.fn == nil {
-				n = w.misplaced(f, group, d, owners)
+				n = sc.misplaced(f, group, d, owners)
 			}
 			if n.directive, n.file = d, f; n.spec != nil || n.fn != nil {
 				notes = append(notes, n)
@@ -184,10 +185,10 @@ func annotates(src []byte) bool {
 
 // misplaced reports a directive that belongs to no type and no func, and says what it stands at instead. It returns what
 // the directive was plainly meant for, so that nothing is reported in consequence.
-func (w *loader) misplaced(f *file, group *ast.CommentGroup, d *directive.Directive, owners map[*ast.CommentGroup]note) note {
+func (sc *scanner) misplaced(f *load.File, group *ast.CommentGroup, d *directive.Directive, owners map[*ast.CommentGroup]note) note {
 	on := belongsOn(d)
 	report := func(code diag.Code, message, hint string) {
-		w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
+		sc.problems = append(sc.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
 	}
 	if owner, ok := owners[group]; ok { // a GenDecl
 		if owner.gen.Lparen.IsValid() && owner.gen.Tok == token.TYPE {
@@ -198,28 +199,28 @@ func (w *loader) misplaced(f *file, group *ast.CommentGroup, d *directive.Direct
 		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at %s declaration", d.Name, article(owner.gen.Tok)), "it belongs on "+on)
 		return note{}
 	}
-	if group == f.ast.Doc || group.End() < f.ast.Package {
+	if group == f.AST.Doc || group.End() < f.AST.Package {
 		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at the package clause", d.Name), "it belongs on "+on)
 		return note{}
 	}
-	for _, decl := range f.ast.Decls {
-		if decl.Pos() <= group.Pos() && group.Pos() <= decl.End() || w.sameLine(decl.End(), group.Pos()) {
+	for _, decl := range f.AST.Decls {
+		if decl.Pos() <= group.Pos() && group.Pos() <= decl.End() || sc.sameLine(decl.End(), group.Pos()) {
 			report(diag.Misplaced, fmt.Sprintf("//af:%s stands inside another declaration or behind it", d.Name), "it belongs on "+on+
 				", in the comment right above it")
 			return note{}
 		}
 	}
-	i := slices.IndexFunc(f.ast.Decls, func(decl ast.Decl) bool { return decl.Pos() > group.End() })
+	i := slices.IndexFunc(f.AST.Decls, func(decl ast.Decl) bool { return decl.Pos() > group.End() })
 	if i < 0 {
 		report(diag.Detached, fmt.Sprintf("no declaration follows //af:%s", d.Name), "it belongs on "+on)
 		return note{}
 	}
-	meant, ok := intended(d, f.ast.Decls[i])
+	meant, ok := intended(d, f.AST.Decls[i])
 	if !ok {
 		report(diag.Detached, fmt.Sprintf("no declaration follows //af:%s that it could belong to", d.Name), "it belongs on "+on)
 		return note{}
 	}
-	report(diag.Detached, fmt.Sprintf("a blank line cuts //af:%s off from %s", d.Name, describe(f.ast.Decls[i])), "remove the blank line")
+	report(diag.Detached, fmt.Sprintf("a blank line cuts //af:%s off from %s", d.Name, describe(f.AST.Decls[i])), "remove the blank line")
 	return meant
 }
 
@@ -249,8 +250,8 @@ func article(tok token.Token) string {
 	return "a " + tok.String()
 }
 
-func (w *loader) sameLine(a, b token.Pos) bool {
-	return w.fset.PositionFor(a, false).Line == w.fset.PositionFor(b, false).Line
+func (sc *scanner) sameLine(a, b token.Pos) bool {
+	return sc.Position(a).Line == sc.Position(b).Line
 }
 
 // describe names a declaration in a message.
@@ -263,7 +264,7 @@ func describe(d ast.Decl) string {
 		return "func " + d.Name.Name
 	case *ast.GenDecl:
 		for _, s := range d.Specs {
-			if names := declared(s); len(names) > 0 {
+			if names := load.Declared(s); len(names) > 0 {
 				return d.Tok.String() + " " + names[0].Name
 			}
 		}
@@ -273,10 +274,10 @@ func describe(d ast.Decl) string {
 }
 
 // annotateType makes a service or worker of a type, or says why not.
-func (w *loader) annotateType(u *unit, n note) {
+func (sc *scanner) annotateType(u *unit, n note) {
 	d, id := n.directive, n.spec.Name
 	report := func(code diag.Code, message, hint string) {
-		w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
+		sc.problems = append(sc.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
 	}
 	if d.Name != "rpc" && d.Name != "worker" {
 		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at type %s", d.Name, id.Name), "it belongs on "+belongsOn(d))
@@ -299,7 +300,7 @@ func (w *loader) annotateType(u *unit, n note) {
 	} else {
 		t.rpc, problems = d.RPC()
 	}
-	w.problems = append(w.problems, problems...)
+	sc.problems = append(sc.problems, problems...)
 	u.types = append(u.types, t)
 
 	_, isStruct := n.spec.Type.(*ast.StructType)
@@ -322,24 +323,24 @@ func (w *loader) annotateType(u *unit, n note) {
 }
 
 // annotateJob adds a job to its worker, or says why not.
-func (w *loader) annotateJob(u *unit, n note) {
+func (sc *scanner) annotateJob(u *unit, n note) {
 	d := n.directive
 	i := slices.IndexFunc(u.types, func(t *annotated) bool { return t.spec == n.spec })
 	if i < 0 || !u.types[i].isWorker() {
-		w.problems = append(w.problems, diag.Diagnostic{Code: diag.Misplaced, Pos: d.Pos, Width: d.Width,
+		sc.problems = append(sc.problems, diag.Diagnostic{Code: diag.Misplaced, Pos: d.Pos, Width: d.Width,
 			Message: fmt.Sprintf("//af:schedule stands at type %s, which has no //af:worker", n.spec.Name.Name), Hint: "it belongs on " + belongsOn(d)})
 		return
 	}
 	options, problems := d.Schedule()
-	w.problems = append(w.problems, problems...)
+	sc.problems = append(sc.problems, problems...)
 	u.types[i].jobs = append(u.types[i].jobs, job{d, options})
 }
 
 // annotateMethod applies //af:method and //af:skip, or says why they don't apply.
-func (w *loader) annotateMethod(u *unit, n note) {
+func (sc *scanner) annotateMethod(u *unit, n note) {
 	d, id := n.directive, n.fn.Name
 	report := func(code diag.Code, message, hint string) {
-		w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
+		sc.problems = append(sc.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
 	}
 	if d.Name != "method" && d.Name != "skip" || n.fn.Recv == nil {
 		what := "func"
@@ -349,7 +350,7 @@ func (w *loader) annotateMethod(u *unit, n note) {
 		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at %s %s", d.Name, what, id.Name), "it belongs on "+belongsOn(d))
 		return
 	}
-	base := u.receiver(n.fn)
+	base := u.Receiver(n.fn)
 	i := slices.IndexFunc(u.types, func(t *annotated) bool { return t.name() == base })
 	switch {
 	case i < 0:
@@ -386,7 +387,7 @@ func (w *loader) annotateMethod(u *unit, n note) {
 	}
 	var problems diag.List
 	m.options, problems = d.Method()
-	w.problems = append(w.problems, problems...)
+	sc.problems = append(sc.problems, problems...)
 }
 
 // belongsOn says where a directive may stand.

@@ -15,10 +15,10 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/tools/go/packages"
-
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/ir"
+	"github.com/afgen/afgen/gen/scan/internal/load"
+	"github.com/afgen/afgen/gen/scan/internal/pattern"
 )
 
 // clientOf is the package that the client half of a type goes into; "" for its own.
@@ -27,7 +27,7 @@ func clientOf(u *unit, t *annotated) string {
 	if t.isWorker() {
 		client = t.worker.Client
 	}
-	if client == u.pkg.PkgPath {
+	if client == u.Pkg.PkgPath {
 		return ""
 	}
 	return client
@@ -42,9 +42,9 @@ type clientUnit struct {
 }
 
 // clients finds the packages that client halves go into, and reports what keeps them from it.
-func (w *loader) clients(units []*unit, pkgs []Package) []Client {
+func (sc *scanner) clients(units []*unit, pkgs []Package) []Client {
 	found := map[string]*clientUnit{}
-	for _, u := range slices.SortedFunc(slices.Values(units), func(a, b *unit) int { return cmp.Compare(a.pkg.PkgPath, b.pkg.PkgPath) }) {
+	for _, u := range slices.SortedFunc(slices.Values(units), func(a, b *unit) int { return cmp.Compare(a.Pkg.PkgPath, b.Pkg.PkgPath) }) {
 		for _, t := range u.types {
 			to := clientOf(u, t)
 			if to == "" || t.broken {
@@ -52,23 +52,23 @@ func (w *loader) clients(units []*unit, pkgs []Package) []Client {
 			}
 			c := found[to]
 			if c == nil {
-				c = w.clientUnit(units, to)
+				c = sc.clientUnit(units, to)
 				found[to] = c
 			}
 			if c.fault != "" {
-				w.clientProblem(t, diag.ClientPackage, fmt.Sprintf("client=%s %s", to, c.fault), clientHint(u))
+				sc.clientProblem(t, diag.ClientPackage, fmt.Sprintf("client=%s %s", to, c.fault), clientHint(u))
 				continue
 			}
-			w.checkClientFile(u, t, c)
-			w.checkDeclared(c.unit, t, clientNames(t), c.declared)
+			sc.checkClientFile(u, t, c)
+			sc.checkDeclared(c.unit, t, clientNames(t), c.declared)
 		}
 	}
-	w.checkClientTypes(units, pkgs)
+	sc.checkClientTypes(units, pkgs)
 	var all []Client
 	for _, to := range slices.Sorted(maps.Keys(found)) {
 		if c := found[to]; c.fault == "" {
-			all = append(all, Client{Dir: c.pkg.Dir, IR: ir.Client{
-				Path: to, Name: c.pkg.Name, Taken: slices.Sorted(maps.Keys(c.taken)), ImportNames: slices.Sorted(maps.Keys(c.importNames)),
+			all = append(all, Client{Dir: c.Pkg.Dir, IR: ir.Client{
+				Path: to, Name: c.Pkg.Name, Taken: slices.Sorted(maps.Keys(c.Taken)), ImportNames: slices.Sorted(maps.Keys(c.ImportNames)),
 			}})
 		}
 	}
@@ -76,28 +76,28 @@ func (w *loader) clients(units []*unit, pkgs []Package) []Client {
 }
 
 // clientProblem reports at the value of client=.
-func (w *loader) clientProblem(t *annotated, code diag.Code, message, hint string) {
+func (sc *scanner) clientProblem(t *annotated, code diag.Code, message, hint string) {
 	a, _ := t.directive.Arg("client")
-	w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: a.ValuePos, Width: a.ValueWidth, Message: message, Hint: hint})
+	sc.problems = append(sc.problems, diag.Diagnostic{Code: code, Pos: a.ValuePos, Width: a.ValueWidth, Message: message, Hint: hint})
 }
 
 // clientUnit looks at the directory of a client package.
-func (w *loader) clientUnit(units []*unit, to string) *clientUnit {
-	dir, fault := w.dirOfPackage(to)
+func (sc *scanner) clientUnit(units []*unit, to string) *clientUnit {
+	dir, fault := sc.DirOfPackage(to)
 	name := ""
 	if fault == "" {
-		if _, _, err := w.inside(dir); err != nil {
-			fault = fmt.Sprintf("is at %s: %v", filepath.ToSlash(relative(w.config.Dir, dir)), err)
+		if _, _, err := sc.Inside(sc.links, dir); err != nil {
+			fault = fmt.Sprintf("is at %s: %v", filepath.ToSlash(pattern.Relative(sc.config.Dir, dir)), err)
 		}
 	}
 	if fault == "" {
-		name, fault = w.clientName(to, dir)
+		name, fault = sc.clientName(to, dir)
 	}
 	c := &clientUnit{fault: fault, files: map[string]*annotated{}, declared: map[string]*annotated{}}
 	if fault != "" {
 		return c
 	}
-	i := slices.IndexFunc(units, func(u *unit) bool { return u.pkg.PkgPath == to })
+	i := slices.IndexFunc(units, func(u *unit) bool { return u.Pkg.PkgPath == to })
 	if i >= 0 {
 		c.unit = units[i]
 		for _, t := range c.types {
@@ -107,21 +107,21 @@ func (w *loader) clientUnit(units []*unit, to string) *clientUnit {
 		}
 		return c
 	}
-	c.unit = &unit{pkg: &packages.Package{PkgPath: to, Name: name, Dir: dir}, taken: map[string]token.Position{}, importNames: map[string]token.Position{}}
-	if listed := w.units[to]; listed != nil {
-		c.pkg.Imports = listed.pkg.Imports
+	c.unit = &unit{Unit: load.NewUnit(to, name, dir)}
+	if listed := sc.Unit(to); listed != nil {
+		c.Pkg.Imports = listed.Pkg.Imports
 	}
-	for _, name := range w.handwritten(dir) {
-		tree, _ := parser.ParseFile(w.fset, filepath.Join(dir, name), nil, parser.SkipObjectResolution)
-		if tree != nil && tree.Name.Name == c.pkg.Name {
-			w.takeNames(c.unit, tree)
+	for _, name := range sc.handwritten(dir) {
+		tree, _ := parser.ParseFile(sc.Fset, filepath.Join(dir, name), nil, parser.SkipObjectResolution)
+		if tree != nil && tree.Name.Name == c.Pkg.Name {
+			sc.TakeNames(c.Unit, tree)
 		}
 	}
 	return c
 }
 
 // handwritten lists the Go files of a directory that the go command reads and afgen has not written.
-func (w *loader) handwritten(dir string) []string {
+func (sc *scanner) handwritten(dir string) []string {
 	entries, _ := os.ReadDir(dir) // a directory that isn't there has no files
 	var names []string
 	for _, e := range entries {
@@ -129,7 +129,7 @@ func (w *loader) handwritten(dir string) []string {
 		if e.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasPrefix(name, "_") || strings.HasPrefix(name, ".") {
 			continue
 		}
-		if content, err := os.ReadFile(filepath.Join(dir, name)); err == nil && !w.config.Generated(name, content) {
+		if content, err := os.ReadFile(filepath.Join(dir, name)); err == nil && !sc.config.Generated(name, content) {
 			names = append(names, name)
 		}
 	}
@@ -138,9 +138,9 @@ func (w *loader) handwritten(dir string) []string {
 
 // clientName is what a client package is called: as its files say, else as its path suggests. The second result says
 // what is wrong with that.
-func (w *loader) clientName(to, dir string) (name, why string) {
+func (sc *scanner) clientName(to, dir string) (name, why string) {
 	ignored := []string{}
-	for _, file := range w.handwritten(dir) {
+	for _, file := range sc.handwritten(dir) {
 		tree, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, file), nil, parser.PackageClauseOnly)
 		if err != nil {
 			continue
@@ -180,38 +180,38 @@ func isMajorVersion(element string) bool {
 
 // clientHint proposes a package beside the service's.
 func clientHint(u *unit) string {
-	if m := u.pkg.Module; m != nil {
-		return "name a package of module " + m.Path + ", such as " + path.Join(u.pkg.PkgPath, "client")
+	if m := u.Pkg.Module; m != nil {
+		return "name a package of module " + m.Path + ", such as " + path.Join(u.Pkg.PkgPath, "client")
 	}
 	return "name a package of the module"
 }
 
 // checkClientFile demands that a client half has a file for itself, on every file system.
-func (w *loader) checkClientFile(u *unit, t *annotated, c *clientUnit) {
-	name := w.config.ClientFile(nameOf(t))
+func (sc *scanner) checkClientFile(u *unit, t *annotated, c *clientUnit) {
+	name := sc.config.ClientFile(nameOf(t))
 	key := strings.ToLower(name)
 	if other := c.files[key]; other != nil && (!slices.Contains(u.types, other) || nameOf(other) != nameOf(t)) {
-		w.clientProblem(t, diag.ClientPackage, fmt.Sprintf("the client halves of %s and %s would both be %s", w.seenFrom(t, other), t.name(), name),
+		sc.clientProblem(t, diag.ClientPackage, fmt.Sprintf("the client halves of %s and %s would both be %s", sc.seenFrom(t, other), t.name(), name),
 			"give one of them another name by name=…, or another package")
 		return
 	}
 	c.files[key] = t
-	file := filepath.Join(c.pkg.Dir, name)
-	if content, err := os.ReadFile(file); err == nil && !w.config.Generated(name, content) {
-		w.sources[file] = content
-		w.report(c.unit, token.Position{Filename: file, Line: 1, Column: 1}, 1, diag.FileInTheWay, name+" exists and afgen didn't write it",
+	file := filepath.Join(c.Pkg.Dir, name)
+	if content, err := os.ReadFile(file); err == nil && !sc.config.Generated(name, content) {
+		sc.Sources[file] = content
+		sc.Report(token.Position{Filename: file, Line: 1, Column: 1}, 1, diag.FileInTheWay, name+" exists and afgen didn't write it",
 			"afgen needs this name: rename the file, or remove it")
 	}
 }
 
 // checkClientTypes looks at the types that client halves would mention.
-func (w *loader) checkClientTypes(units []*unit, pkgs []Package) {
+func (sc *scanner) checkClientTypes(units []*unit, pkgs []Package) {
 	for _, p := range pkgs {
-		u := units[slices.IndexFunc(units, func(u *unit) bool { return u.pkg.PkgPath == p.IR.Path })]
+		u := units[slices.IndexFunc(units, func(u *unit) bool { return u.Pkg.PkgPath == p.IR.Path })]
 		for _, s := range p.IR.Services {
 			t := u.annotated(s.Type)
 			for _, m := range s.Methods {
-				w.checkClientMentions(u, t, m.GoName, slices.Concat(typesOf(m.Params), typesOf(m.Results)))
+				sc.checkClientMentions(u, t, m.GoName, slices.Concat(typesOf(m.Params), typesOf(m.Results)))
 			}
 		}
 		for _, k := range p.IR.Workers {
@@ -219,7 +219,7 @@ func (w *loader) checkClientTypes(units []*unit, pkgs []Package) {
 			if k.Result != nil {
 				mentioned = append(mentioned, *k.Result)
 			}
-			w.checkClientMentions(u, u.annotated(k.Type), "Run", mentioned)
+			sc.checkClientMentions(u, u.annotated(k.Type), "Run", mentioned)
 		}
 	}
 }
@@ -237,30 +237,30 @@ func typesOf(params []ir.Param) []ir.Type {
 }
 
 // checkClientMentions looks at what one method would make the client half of t mention.
-func (w *loader) checkClientMentions(u *unit, t *annotated, method string, mentioned []ir.Type) {
+func (sc *scanner) checkClientMentions(u *unit, t *annotated, method string, mentioned []ir.Type) {
 	to := clientOf(u, t)
 	if to == "" {
 		return
 	}
 	report := func(message, hint string) {
-		w.reportAt(u, t.find(method).Name, diag.ClientType, method+": "+message, hint)
+		sc.ReportAt(t.find(method).Name, diag.ClientType, method+": "+message, hint)
 	}
-	leadsNot := w.leading(to)
+	leadsNot := sc.leading(to)
 	reported := map[string]bool{}
 	for _, m := range mentioned {
 		m.Walk(func(m ir.Type) {
 			switch {
 			case reported[m.ID()]:
 				return
-			case m.Kind == ir.Named && m.Path == u.pkg.PkgPath:
+			case m.Kind == ir.Named && m.Path == u.Pkg.PkgPath:
 				report(fmt.Sprintf("%s is of the service's own package, which clients in %s must not link", m.Name, to),
 					fmt.Sprintf("move %s to %s, or to another package that both sides import; or leave out client=", m.Name, to))
 			case m.Kind == ir.Named && m.Path != to && !mayImport(to, m.Path):
 				report(fmt.Sprintf("%s is of the internal package %s, which %s may not import", m.Name, m.Path, to),
 					"move it to where both sides can import it")
 			case m.Kind == ir.Named && m.Path != to:
-				if way := w.importWay(m.Path, to, leadsNot); way != nil {
-					w.clientProblem(t, diag.ClientCycle, fmt.Sprintf("%s would import itself: by %s of %s, through %s", to, m.Name, method, strings.Join(way, ", ")),
+				if way := sc.importWay(m.Path, to, leadsNot); way != nil {
+					sc.clientProblem(t, diag.ClientCycle, fmt.Sprintf("%s would import itself: by %s of %s, through %s", to, m.Name, method, strings.Join(way, ", ")),
 						"move "+m.Name+" to a package that does not import the client's, or name another package for the client")
 				}
 			case m.Kind == ir.Struct && slices.ContainsFunc(m.Fields, func(f ir.Field) bool { return !token.IsExported(f.Name) }):
@@ -284,27 +284,27 @@ func mayImport(from, path string) bool {
 }
 
 // leading returns the packages that are known not to lead to a client package.
-func (w *loader) leading(to string) map[string]bool {
-	if w.leadsNot[to] == nil {
-		w.leadsNot[to] = map[string]bool{}
+func (sc *scanner) leading(to string) map[string]bool {
+	if sc.leadsNot[to] == nil {
+		sc.leadsNot[to] = map[string]bool{}
 	}
-	return w.leadsNot[to]
+	return sc.leadsNot[to]
 }
 
 // importWay returns the packages by which one imports another, both included; nil where it doesn't. It keeps in leadsNot
 // those of which that is known.
-func (w *loader) importWay(from, to string, leadsNot map[string]bool) []string {
+func (sc *scanner) importWay(from, to string, leadsNot map[string]bool) []string {
 	if from == to {
 		return []string{to}
 	}
-	u := w.units[from]
+	u := sc.Unit(from)
 	if u == nil || leadsNot[from] {
 		return nil
 	}
 	leadsNot[from] = true
-	for _, written := range slices.Sorted(maps.Keys(u.pkg.Imports)) {
-		way := w.importWay(u.pkg.Imports[written].PkgPath, to, leadsNot)
-		if way != nil && (!u.main || w.writes(u, written)) {
+	for _, written := range slices.Sorted(maps.Keys(u.Pkg.Imports)) {
+		way := sc.importWay(u.Pkg.Imports[written].PkgPath, to, leadsNot)
+		if way != nil && (!u.Main || sc.writes(u, written)) {
 			delete(leadsNot, from)
 			return append([]string{from}, way...)
 		}
@@ -314,10 +314,10 @@ func (w *loader) importWay(from, to string, leadsNot map[string]bool) []string {
 
 // writes reports whether a file of a package that afgen has not written imports a path. Earlier output is replaced, so
 // what only it imports keeps nothing from being generated.
-func (w *loader) writes(u *unit, importPath string) bool {
-	for _, name := range u.pkg.GoFiles {
+func (sc *scanner) writes(u *load.Unit, importPath string) bool {
+	for _, name := range u.Pkg.GoFiles {
 		src, err := os.ReadFile(name)
-		if err != nil || w.config.Generated(filepath.Base(name), src) {
+		if err != nil || sc.config.Generated(filepath.Base(name), src) {
 			continue
 		}
 		tree, _ := parser.ParseFile(token.NewFileSet(), name, src, parser.ImportsOnly)

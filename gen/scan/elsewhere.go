@@ -6,7 +6,6 @@ import (
 	"go/ast"
 	"go/build/constraint"
 	"go/parser"
-	"go/token"
 	"os"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/directive"
 	"github.com/afgen/afgen/gen/scan/internal/buildtag"
+	"github.com/afgen/afgen/gen/scan/internal/load"
 )
 
 // An excluded is an annotated file that build constraints exclude on the system of this run.
@@ -42,25 +42,25 @@ type hidden struct {
 }
 
 // exclude notes what an excluded file declares that other systems have.
-func (w *loader) exclude(u *unit, name string, src []byte) {
-	tree, _ := parser.ParseFile(w.fset, name, src, parser.ParseComments|parser.SkipObjectResolution)
+func (sc *scanner) exclude(u *unit, name string, src []byte) {
+	tree, _ := parser.ParseFile(sc.Fset, name, src, parser.ParseComments|parser.SkipObjectResolution)
 	if tree == nil {
 		return
 	}
 	importsC := slices.ContainsFunc(tree.Imports, func(s *ast.ImportSpec) bool { return s.Path.Value == `"C"` })
 	x := buildtag.Of(name, src, importsC)
-	if (u.pkg.Name == "" || u.pkg.Name == tree.Name.Name) && !buildtag.Ignored(x) {
+	if (u.Pkg.Name == "" || u.Pkg.Name == tree.Name.Name) && !buildtag.Ignored(x) {
 		for _, d := range tree.Decls {
 			if fn, ok := d.(*ast.FuncDecl); ok && fn.Recv != nil && fn.Name.IsExported() && len(fn.Recv.List) == 1 {
-				u.hidden = append(u.hidden, hidden{baseName(fn.Recv.List[0].Type), fn, x})
+				u.hidden = append(u.hidden, hidden{load.BaseName(fn.Recv.List[0].Type), fn, x})
 			}
 		}
 	}
 	if !annotates(src) {
 		return
 	}
-	if u.pkg.Name != "" && u.pkg.Name != tree.Name.Name {
-		w.skipped = append(w.skipped, Skipped{name, "excluded by build constraints, and of another package"})
+	if u.Pkg.Name != "" && u.Pkg.Name != tree.Name.Name {
+		sc.skipped = append(sc.skipped, Skipped{name, "excluded by build constraints, and of another package"})
 		return
 	}
 	var types []string
@@ -70,7 +70,7 @@ func (w *loader) exclude(u *unit, name string, src []byte) {
 		}
 	}
 	slices.Sort(types)
-	w.excluded = append(w.excluded, excluded{u, name, x, types})
+	sc.excluded = append(sc.excluded, excluded{u, name, x, types})
 }
 
 // hasDirective reports whether a comment has a directive.
@@ -83,22 +83,22 @@ func hasDirective(doc *ast.CommentGroup, name string) bool {
 
 // loadOthers reads the annotated files that are excluded here, on systems that include them: the nearest each, and as few
 // as possible. It returns what each such loader has annotated in these files.
-func (w *loader) loadOthers(ctx context.Context) ([]*loader, error) {
-	if len(w.excluded) == 0 {
+func (sc *scanner) loadOthers(ctx context.Context) ([]*scanner, error) {
+	if len(sc.excluded) == 0 {
 		return nil, nil
 	}
-	here, err := buildtag.Current(ctx, w.config.Dir, w.config.Env, w.config.Tags)
+	here, err := buildtag.Current(ctx, sc.config.Dir, sc.config.Env, sc.config.Tags)
 	if err != nil {
 		return nil, err
 	}
 	var systems []buildtag.System
 	files := map[string][]excluded{} // by the system's key
-	for _, e := range w.excluded {
+	for _, e := range sc.excluded {
 		i := slices.IndexFunc(systems, func(s buildtag.System) bool { return s.Satisfies(e.constraint) })
 		if i < 0 {
 			s, ok := here.Nearest(e.constraint)
 			if !ok {
-				w.keepFile(e)
+				sc.keepFile(e)
 				continue
 			}
 			i, systems = len(systems), append(systems, s)
@@ -106,9 +106,9 @@ func (w *loader) loadOthers(ctx context.Context) ([]*loader, error) {
 		key := systems[i].String()
 		files[key] = append(files[key], e)
 	}
-	var others []*loader
+	var others []*scanner
 	for _, s := range systems {
-		o, err := w.loadOn(ctx, s, files[s.String()])
+		o, err := sc.loadOn(ctx, s, files[s.String()])
 		if err != nil {
 			return nil, fmt.Errorf("for %s: %w", s, err)
 		}
@@ -118,43 +118,42 @@ func (w *loader) loadOthers(ctx context.Context) ([]*loader, error) {
 }
 
 // keepFile notes a file that can't be analysed.
-func (w *loader) keepFile(e excluded) {
+func (sc *scanner) keepFile(e excluded) {
 	reason := "no system that this go command knows satisfies its build constraint " + buildtag.String(e.constraint)
-	w.skipped = append(w.skipped, Skipped{e.file, reason})
+	sc.skipped = append(sc.skipped, Skipped{e.file, reason})
 	if len(e.types) > 0 {
-		w.kept = append(w.kept, Kept{File: e.file, Dir: e.unit.pkg.Dir, Package: e.unit.pkg.PkgPath, Types: e.types, Ignored: buildtag.Ignored(e.constraint)})
+		sc.kept = append(sc.kept, Kept{File: e.file, Dir: e.unit.Pkg.Dir, Package: e.unit.Pkg.PkgPath, Types: e.types, Ignored: buildtag.Ignored(e.constraint)})
 	}
 }
 
 // loadOn reads some files on another system.
-func (w *loader) loadOn(ctx context.Context, s buildtag.System, files []excluded) (*loader, error) {
-	cfg := w.config
+func (sc *scanner) loadOn(ctx context.Context, s buildtag.System, files []excluded) (*scanner, error) {
+	cfg := sc.config
 	cfg.Env, cfg.Tags = s.Env(cfg.Env), s.Tags()
-	o := newLoader(cfg)
-	o.fset, o.sources, o.setsTags = w.fset, w.sources, true
-	f := &found{}
+	o := newScanner(cfg, sc.Loader, true)
+	var dirs []string
 	wanted := map[string]bool{}
 	for _, e := range files {
 		wanted[e.file] = true
-		if !slices.Contains(f.dirs, e.unit.pkg.Dir) {
-			f.dirs = append(f.dirs, e.unit.pkg.Dir)
+		if !slices.Contains(dirs, e.unit.Pkg.Dir) {
+			dirs = append(dirs, e.unit.Pkg.Dir)
 		}
 	}
-	roots, err := o.load(ctx, f)
+	roots, err := o.load(ctx, dirs, nil)
 	if err != nil {
 		return nil, err
 	}
 	for _, u := range roots {
 		for _, e := range files {
-			if e.unit.pkg.Dir == u.pkg.Dir && slices.Contains(u.pkg.IgnoredFiles, e.file) {
-				w.keepFile(e)
+			if e.unit.Pkg.Dir == u.Pkg.Dir && slices.Contains(u.Pkg.IgnoredFiles, e.file) {
+				sc.keepFile(e)
 			}
 		}
-		if u.broken {
+		if u.Broken {
 			continue
 		}
-		o.guard(u, func() { o.annotate(u) })
-		u.types = slices.DeleteFunc(u.types, func(t *annotated) bool { return !wanted[t.file.name] })
+		o.Guard(u.Unit, func() { o.annotate(u) })
+		u.types = slices.DeleteFunc(u.types, func(t *annotated) bool { return !wanted[t.file.Name] })
 		if len(u.types) > 0 {
 			o.annotated = append(o.annotated, u)
 		}
@@ -163,39 +162,34 @@ func (w *loader) loadOn(ctx context.Context, s buildtag.System, files []excluded
 }
 
 // absorb takes over what another loader has read and reported.
-func (w *loader) absorb(o *loader) {
-	for path, u := range o.units {
-		if w.units[path] == nil {
-			w.units[path] = u
+func (sc *scanner) absorb(o *scanner) {
+	sc.Adopt(o.Loader)
+	for path, u := range o.roots {
+		if sc.roots[path] == nil {
+			sc.roots[path] = u
 		}
 	}
-	w.problems = append(w.problems, o.problems...)
-	w.warnings = append(w.warnings, o.warnings...)
+	sc.problems = append(sc.problems, o.problems...)
+	sc.warnings = append(sc.warnings, o.warnings...)
 }
 
 // constraintOf returns the build constraint of a file.
-func (w *loader) constraintOf(f *file) constraint.Expr {
-	x, ok := w.constraints[f.name]
+func (sc *scanner) constraintOf(f *load.File) constraint.Expr {
+	x, ok := sc.constraints[f.Name]
 	if !ok {
-		src, read := w.sources[f.name]
+		src, read := sc.Sources[f.Name]
 		if !read {
-			src, _ = os.ReadFile(f.name) // it has been parsed
+			src, _ = os.ReadFile(f.Name) // it has been parsed
 		}
-		x = buildtag.Of(f.name, src, slices.Contains(importsOf(f), "C"))
-		w.constraints[f.name] = x
+		x = buildtag.Of(f.Name, src, slices.Contains(importsOf(f), "C"))
+		sc.constraints[f.Name] = x
 	}
 	return x
 }
 
-func importsOf(f *file) (paths []string) {
-	for _, s := range f.ast.Imports {
+func importsOf(f *load.File) (paths []string) {
+	for _, s := range f.AST.Imports {
 		paths = append(paths, strings.Trim(s.Path.Value, "\"`"))
 	}
 	return paths
-}
-
-// fileAt returns the file of a unit that a declaration is in.
-func (u *unit) fileAt(pos token.Pos) *file {
-	i := slices.IndexFunc(u.files, func(f *file) bool { return f.ast.FileStart <= pos && pos < f.ast.FileEnd })
-	return u.files[i]
 }

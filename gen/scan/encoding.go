@@ -200,7 +200,7 @@ func (r *reader) mapKey(t types.Type, path string) *refusal {
 		return r.refuse(&keyRule, path, name)
 	case unmarshal == nil:
 		return r.refuse(&unreadableKeyRule, path, name, "MarshalText", "UnmarshalText")
-	case m.unmarshalJSON != nil && !r.loader.isStandard(t):
+	case m.unmarshalJSON != nil && !r.scanner.isStandard(t):
 		return r.refuse(&jsonKeyRule, path, name)
 	case !unmarshal.pointer:
 		return r.refuse(&valueReceiverRule, path, name, unmarshal.name)
@@ -229,7 +229,7 @@ func (r *reader) defineKey(spelled ir.Type, t types.Type) *refusal {
 	}
 	m := methodsOf(t)
 	switch {
-	case m.marshalJSON != nil && m.unmarshalJSON != nil, r.loader.isStandard(t) && r.typeString(t) == jsonNumber:
+	case m.marshalJSON != nil && m.unmarshalJSON != nil, r.scanner.isStandard(t) && r.typeString(t) == jsonNumber:
 		r.pkg.Defs[id] = ir.Def{Encoding: ir.EncodingJSON}
 	case m.marshalText != nil && m.unmarshalText != nil:
 		r.pkg.Defs[id] = ir.Def{Encoding: ir.EncodingText}

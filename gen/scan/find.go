@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/afgen/afgen/gen/directive"
+	"github.com/afgen/afgen/gen/scan/internal/pattern"
 )
 
 // found is what the byte search over the directories says.
@@ -33,7 +34,7 @@ func find(cfg Config) (*found, error) {
 		if strings.HasSuffix(p, ".go") {
 			return nil, fmt.Errorf("%s: afgen takes packages (./..., ./shop), not files", p)
 		}
-		base, deep, ok := dirOfPattern(cfg.Dir, p)
+		base, deep, ok := pattern.Dir(cfg.Dir, p)
 		if !ok {
 			f.rest = append(f.rest, p)
 			continue
@@ -47,49 +48,6 @@ func find(cfg Config) (*found, error) {
 	return f, nil
 }
 
-// dirOfPattern is the directory that a pattern names, and whether it means those below, too; false for import paths.
-func dirOfPattern(dir, pattern string) (base string, deep, ok bool) {
-	base, deep = strings.CutSuffix(pattern, "/...")
-	if pattern == "..." {
-		base, deep = ".", true
-	}
-	if !isDirPattern(base) || strings.Contains(base, "...") {
-		return "", false, false
-	}
-	base = filepath.FromSlash(base)
-	if !filepath.IsAbs(base) {
-		base = filepath.Join(dir, base)
-	}
-	return base, deep, true
-}
-
-// matches reports whether a pattern names a directory, which need not be there, or the import path of its package.
-func matches(from, pattern, dir, importPath string) bool {
-	base, deep, ok := dirOfPattern(from, pattern)
-	if !ok {
-		prefix, deep := strings.CutSuffix(pattern, "...")
-		return pattern == importPath || pattern == "all" || deep && strings.HasPrefix(importPath+"/", prefix)
-	}
-	rel, err := filepath.Rel(base, dir)
-	if err != nil || rel != "." && (!deep || !filepath.IsLocal(rel)) {
-		return false
-	}
-	ignored := ignoredBy(base)
-	for rel != "." {
-		at := filepath.Join(base, rel)
-		if outside(filepath.Base(rel)) || ignored(at) || exists(filepath.Join(at, "go.mod")) {
-			return false
-		}
-		rel = filepath.Dir(rel)
-	}
-	return true
-}
-
-// isDirPattern reports whether a pattern means a directory, by the go command's rule.
-func isDirPattern(p string) bool {
-	return p == "." || p == ".." || strings.HasPrefix(p, "./") || strings.HasPrefix(p, "../") || filepath.IsAbs(p)
-}
-
 // walk searches a directory, and those below that the go command would match with "...".
 func (f *found) walk(cfg Config, root string, deep bool) error {
 	info, err := os.Stat(root)
@@ -100,7 +58,7 @@ func (f *found) walk(cfg Config, root string, deep bool) error {
 		return fmt.Errorf("%s is not a folder", root)
 	}
 	if deep {
-		f.ignored = ignoredBy(root)
+		f.ignored = pattern.IgnoredBy(root)
 	}
 	return f.visit(cfg, root, deep)
 }
@@ -112,15 +70,15 @@ func (f *found) visit(cfg Config, dir string, deep bool) error {
 		return err
 	}
 	for _, e := range entries {
-		if !e.IsDir() || outside(e.Name()) {
+		if !e.IsDir() || pattern.Outside(e.Name()) {
 			continue
 		}
 		path := filepath.Join(dir, e.Name())
 		if f.ignored(path) {
 			continue
 		}
-		if mod := filepath.Join(path, "go.mod"); exists(mod) {
-			f.modules = append(f.modules, mod)
+		if pattern.IsModule(path) {
+			f.modules = append(f.modules, filepath.Join(path, "go.mod"))
 			continue
 		}
 		if err := f.visit(cfg, path, true); err != nil {
@@ -128,16 +86,6 @@ func (f *found) visit(cfg Config, dir string, deep bool) error {
 		}
 	}
 	return nil
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
-
-// outside reports whether "..." stops at a directory of this name. It stops at another module, too.
-func outside(name string) bool {
-	return name == "testdata" || name == "vendor" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_")
 }
 
 // search looks into the files of one directory, once, and returns what is in it.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/afgen/afgen/gen/scan/internal/load"
 	"golang.org/x/tools/go/packages"
 )
 
@@ -25,7 +26,7 @@ type Inputs struct {
 }
 
 // inputs says what the scan depended on.
-func (w *loader) inputs(f *found, clients []Client) Inputs {
+func (sc *scanner) inputs(f *found, clients []Client) Inputs {
 	in := &inputs{folders: map[string]bool{}, modules: map[string]*packages.Module{}, paths: map[string]bool{}}
 	if len(f.rest) > 0 {
 		in.unknown = "patterns that name no folders" // the go command alone knows where it has looked for such packages
@@ -39,14 +40,14 @@ func (w *loader) inputs(f *found, clients []Client) Inputs {
 	for _, mod := range f.modules {
 		in.paths[mod] = true
 	}
-	if u := w.units["context"]; u != nil {
-		in.goroot = strings.TrimSuffix(dirOf(u.pkg), filepath.FromSlash("/src/context"))
+	if u := sc.Unit("context"); u != nil {
+		in.goroot = strings.TrimSuffix(load.DirOf(u.Pkg), filepath.FromSlash("/src/context"))
 	}
-	for _, u := range w.units {
-		in.add(u.pkg)
+	for u := range sc.Units() {
+		in.add(u.Pkg)
 	}
-	for _, u := range w.units {
-		in.addAmbiguous(u.pkg)
+	for u := range sc.Units() {
+		in.addAmbiguous(u.Pkg)
 	}
 	for dir := range in.folders { // of which module a directory is: of the next go.mod above it
 		for dir != filepath.Dir(dir) {
@@ -73,7 +74,7 @@ type inputs struct {
 
 // add notes where a package was found.
 func (in *inputs) add(p *packages.Package) {
-	dir := dirOf(p)
+	dir := load.DirOf(p)
 	switch m := p.Module; {
 	case p.PkgPath == "unsafe" || p.PkgPath == "C":
 	case dir == "":

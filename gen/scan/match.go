@@ -8,28 +8,27 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/tools/go/packages"
+	"github.com/afgen/afgen/gen/scan/internal/pattern"
 )
 
 // CheckMatches fails if patterns that lead to no annotated package match no package at all: in the directory of go.work,
 // outside of modules, in a directory without Go files. A run that looks at nothing must not pass for one that finds
 // nothing wrong. The error is what the go command reports. Packages without annotations are no error.
 func (r *Result) CheckMatches(ctx context.Context) error {
-	w, f := r.loader, r.found
-	bare := f.bare(w.config)
+	sc, f := r.scanner, r.found
+	bare := f.bare(sc.config)
 	if len(bare) == 0 {
 		return nil
 	}
-	pkgs, err := w.list(ctx, packages.NeedName|packages.NeedFiles, bare)
+	pkgs, err := sc.Match(ctx, bare)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, p := range pkgs {
-		err := w.admit(p)
-		leftovers := len(p.GoFiles) == 0 && slices.ContainsFunc(f.outputs, func(o string) bool { return matchesAny(w.config, bare, filepath.Dir(o)) })
-		if err != nil && !(leftovers && strings.Contains(err.Error(), "no Go files in")) {
-			errs = append(errs, err)
+		leftovers := p.Empty && slices.ContainsFunc(f.outputs, func(o string) bool { return pattern.AnyNames(sc.config.Dir, bare, filepath.Dir(o)) })
+		if p.Err != nil && !(leftovers && strings.Contains(p.Err.Error(), "no Go files in")) {
+			errs = append(errs, p.Err)
 		}
 	}
 	if len(pkgs) == 0 && !f.code && len(f.rest)+len(f.outputs) == 0 {
@@ -44,14 +43,6 @@ func (r *Result) CheckMatches(ctx context.Context) error {
 func (f *found) bare(cfg Config) []string {
 	return slices.DeleteFunc(cfg.patterns(), func(p string) bool {
 		return slices.Contains(f.rest, p) ||
-			slices.ContainsFunc(f.dirs, func(dir string) bool { return matchesAny(cfg, []string{p}, dir) })
-	})
-}
-
-// matchesAny reports whether one of some patterns names a directory.
-func matchesAny(cfg Config, patterns []string, dir string) bool {
-	return slices.ContainsFunc(patterns, func(p string) bool {
-		base, deep, ok := dirOfPattern(cfg.Dir, p)
-		return ok && (dir == base || deep && strings.HasPrefix(dir, strings.TrimSuffix(base, string(filepath.Separator))+string(filepath.Separator)))
+			slices.ContainsFunc(f.dirs, func(dir string) bool { return pattern.AnyNames(cfg.Dir, []string{p}, dir) })
 	})
 }

@@ -26,7 +26,7 @@ func (r *reader) field(s *types.Struct, i int, owner types.Type, path string) (s
 		out.skip = true
 		if !holdsNothing(f.Type(), 0) {
 			rule := &unexportedRule
-			if f.Pkg() == nil || !r.loader.isUsers(f.Pkg().Path()) {
+			if f.Pkg() == nil || !r.scanner.isUsers(f.Pkg().Path()) {
 				rule = &foreignRule
 			}
 			return out, r.refuse(rule, path, f.Name(), r.ownerString(owner))
@@ -132,7 +132,7 @@ func (r *reader) anonymous(s *types.Struct, path string, from position) (ir.Type
 // type is not: its type argument is the cause. Restore leaves the field again; after a refusal this isn't needed.
 func (r *reader) enter(f *types.Var) (restore func()) {
 	before := r.at
-	if f.Pkg() != nil && f.Origin() == f && r.loader.isUsers(f.Pkg().Path()) {
+	if f.Pkg() != nil && f.Origin() == f && r.scanner.isUsers(f.Pkg().Path()) {
 		r.at = f.Pos()
 	}
 	return func() { r.at = before }

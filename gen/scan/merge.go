@@ -22,19 +22,19 @@ type part struct {
 	pkg  Package
 }
 
-// analyzeAll goes through the phases from need to analyze with the annotated units of a loader.
-func (w *loader) analyzeAll() (parts []part) {
-	for _, u := range w.annotated {
-		w.guard(u, func() { w.needSignatures(u) })
+// analyzeAll goes through the phases from need to analyze with the annotated units of a scanner.
+func (sc *scanner) analyzeAll() (parts []part) {
+	for _, u := range sc.annotated {
+		sc.Guard(u.Unit, func() { sc.needSignatures(u) })
 	}
-	for _, u := range w.annotated {
-		w.guard(u, func() {
-			w.check(u)
-			pkg := Package{Dir: u.pkg.Dir, IR: w.analyze(u), Pos: u.types[0].directive.Pos, Places: w.places(u)}
+	for _, u := range sc.annotated {
+		sc.Guard(u.Unit, func() {
+			sc.Check(u.Unit)
+			pkg := Package{Dir: u.Pkg.Dir, IR: sc.analyze(u), Pos: u.types[0].directive.Pos, Places: sc.places(u)}
 			for _, t := range u.types {
-				if x := w.constraintOf(t.file); x != nil {
+				if x := sc.constraintOf(t.file); x != nil {
 					t.constraints = []constraint.Expr{x}
-					t.confined = w.confined(pkg.IR, t.name())
+					t.confined = sc.confined(pkg.IR, t.name())
 				} else {
 					t.constraints = []constraint.Expr{nil}
 				}
@@ -46,12 +46,12 @@ func (w *loader) analyzeAll() (parts []part) {
 }
 
 // confined reports whether the signatures of a type mention one that is declared behind a build constraint.
-func (w *loader) confined(p *ir.Package, name string) (confined bool) {
+func (sc *scanner) confined(p *ir.Package, name string) (confined bool) {
 	look := func(t ir.Type) {
 		t.Walk(func(t ir.Type) {
-			if u := w.units[t.Path]; t.Kind == ir.Named && u != nil && !confined {
-				d := u.names[t.Name]
-				confined = d != nil && w.constraintOf(d.file) != nil
+			if u := sc.Unit(t.Path); t.Kind == ir.Named && u != nil && !confined {
+				d := u.Names[t.Name]
+				confined = d != nil && sc.constraintOf(d.File) != nil
 			}
 		})
 	}
@@ -76,7 +76,7 @@ func (w *loader) confined(p *ir.Package, name string) (confined bool) {
 }
 
 // merge makes one package of the parts that loaders have found of it, and gives services and workers their constraints.
-func (w *loader) merge(parts []part) (units []*unit, pkgs []Package) {
+func (sc *scanner) merge(parts []part) (units []*unit, pkgs []Package) {
 	var merged []part
 	for _, p := range parts {
 		i := slices.IndexFunc(merged, func(m part) bool { return m.pkg.IR.Path == p.pkg.IR.Path })
@@ -84,18 +84,18 @@ func (w *loader) merge(parts []part) (units []*unit, pkgs []Package) {
 			merged = append(merged, p)
 			continue
 		}
-		w.join(&merged[i], p)
+		sc.join(&merged[i], p)
 	}
 	for i := range merged {
-		w.constrain(&merged[i])
-		w.checkEverywhere(merged[i].unit, merged[i].pkg.IR)
+		sc.constrain(&merged[i])
+		sc.checkEverywhere(merged[i].unit, merged[i].pkg.IR)
 		units, pkgs = append(units, merged[i].unit), append(pkgs, merged[i].pkg)
 	}
 	return units, pkgs
 }
 
 // join adds what another system has of a package. A type that is there already must be the same on both.
-func (w *loader) join(to *part, from part) {
+func (sc *scanner) join(to *part, from part) {
 	a, b := to.pkg.IR, from.pkg.IR
 	for _, t := range from.unit.types {
 		i := slices.IndexFunc(to.unit.types, func(o *annotated) bool { return o.name() == t.name() })
@@ -108,13 +108,13 @@ func (w *loader) join(to *part, from part) {
 		o := to.unit.types[i]
 		alike := o.broken || t.broken || sameContract(a, b, t.name())
 		constraints, confined := slices.Concat(o.constraints, t.constraints), o.confined || t.confined
-		if t.file.name < o.file.name { // the first file has the say, wherever afgen runs
+		if t.file.Name < o.file.Name { // the first file has the say, wherever afgen runs
 			setDoc(a, t.name(), docText(docOf(t.gen, t.spec)))
 			to.unit.types[i], t, o = t, o, t
 		}
 		o.constraints, o.confined = constraints, confined
 		if !alike {
-			w.problem(t, diag.Differs, fmt.Sprintf("%s differs from its declaration at %s", t.name(), w.place(w.fset.PositionFor(o.spec.Pos(), false))),
+			sc.problem(t, diag.Differs, fmt.Sprintf("%s differs from its declaration at %s", t.name(), sc.place(sc.Position(o.spec.Pos()))),
 				"a contract is the same on every system: give both the same options, methods, parameters and results, or the types other names")
 		}
 	}
@@ -122,9 +122,9 @@ func (w *loader) join(to *part, from part) {
 		other, ok := a.Defs[id]
 		path, _, _ := strings.Cut(id, "[")
 		path = path[:strings.LastIndexByte(path, '.')]
-		of := w.units[path]
-		if ok && !reflect.DeepEqual(def, other) && !(of != nil && of.main) { // checkPayloads has the user's own
-			w.problem(from.unit.types[0], diag.Differs, fmt.Sprintf("what %s sends is not the same on every system", id),
+		of := sc.Unit(path)
+		if ok && !reflect.DeepEqual(def, other) && !(of != nil && of.Main) { // checkPayloads has the user's own
+			sc.problem(from.unit.types[0], diag.Differs, fmt.Sprintf("what %s sends is not the same on every system", id),
 				"a contract is the same on every system: declare the type alike in all files, or give the types other names")
 		}
 		if a.Defs == nil {
@@ -200,7 +200,7 @@ func setDoc(p *ir.Package, name, doc string) {
 }
 
 // constrain sets the constraints of services and workers.
-func (w *loader) constrain(p *part) {
+func (sc *scanner) constrain(p *part) {
 	for _, t := range p.unit.types {
 		t.constraint = buildtag.Either(t.constraints)
 		text, client := buildtag.String(t.constraint), ""
@@ -220,6 +220,31 @@ func (w *loader) constrain(p *part) {
 	}
 }
 
+// needSignatures asks for all that the signatures of a package's annotated types mention. Of a service it matters only that
+// there is such a type: its fields don't travel.
+func (sc *scanner) needSignatures(u *unit) {
+	for _, t := range u.types {
+		if t.broken {
+			continue
+		}
+		sc.NeedName(u.Unit, t.name())
+		for _, m := range t.methods {
+			switch {
+			case m.skip:
+			case t.isWorker() && !isWorkerMethod(m.decl):
+				sc.Keep(u.Unit, m.decl)
+			default:
+				sc.NeedMethod(u.Unit, m.decl)
+			}
+		}
+	}
+}
+
+// isWorkerMethod reports whether afgen uses a worker's method.
+func isWorkerMethod(d *ast.FuncDecl) bool {
+	return d.Name.Name == "Run" || d.Name.Name == "SubtasksDone"
+}
+
 // A variant is one declaration of a method.
 type variant struct {
 	fn         *ast.FuncDecl
@@ -228,9 +253,9 @@ type variant struct {
 
 // checkEverywhere demands that a type has the same remote methods on all systems that have the type: each instance of a
 // service must have all of them.
-func (w *loader) checkEverywhere(u *unit, p *ir.Package) {
-	here := w.units[u.pkg.PkgPath] // it has seen the files of all systems
-	if here == nil || here.broken {
+func (sc *scanner) checkEverywhere(u *unit, p *ir.Package) {
+	here := sc.roots[u.Pkg.PkgPath] // it has seen the files of all systems
+	if here == nil || here.Broken {
 		return
 	}
 	for _, t := range u.types {
@@ -243,8 +268,8 @@ func (w *loader) checkEverywhere(u *unit, p *ir.Package) {
 				methods[fn.Name.Name] = append(methods[fn.Name.Name], variant{fn, x})
 			}
 		}
-		for _, fn := range here.method[t.name()] {
-			note(fn, w.constraintOf(here.fileAt(fn.Pos())))
+		for _, fn := range here.Methods[t.name()] {
+			note(fn, sc.constraintOf(here.FileAt(fn.Pos())))
 		}
 		for _, h := range here.hidden {
 			if h.base == t.name() {
@@ -252,7 +277,7 @@ func (w *loader) checkEverywhere(u *unit, p *ir.Package) {
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(methods)) {
-			w.checkVariants(u, t, methods[name])
+			sc.checkVariants(u, t, methods[name])
 			if len(methods[name]) > 1 {
 				setNames(p, t.name(), methods[name][0].fn)
 			}
@@ -261,9 +286,9 @@ func (w *loader) checkEverywhere(u *unit, p *ir.Package) {
 }
 
 // checkVariants looks at all declarations of one method.
-func (w *loader) checkVariants(u *unit, t *annotated, all []variant) {
+func (sc *scanner) checkVariants(u *unit, t *annotated, all []variant) {
 	slices.SortFunc(all, func(a, b variant) int {
-		return cmp.Compare(w.fset.PositionFor(a.fn.Pos(), false).Filename, w.fset.PositionFor(b.fn.Pos(), false).Filename)
+		return cmp.Compare(sc.Position(a.fn.Pos()).Filename, sc.Position(b.fn.Pos()).Filename)
 	})
 	var constraints []constraint.Expr
 	for _, v := range all {
@@ -275,14 +300,14 @@ func (w *loader) checkVariants(u *unit, t *annotated, all []variant) {
 		if t.constraint != nil {
 			behind = "is behind " + buildtag.String(t.constraint)
 		}
-		w.reportAt(u, name, diag.NotEverywhere, fmt.Sprintf("method %s of %s is behind the build constraint %s, and %[2]s %[4]s", name.Name, t.name(), buildtag.String(x), behind),
+		sc.ReportAt(name, diag.NotEverywhere, fmt.Sprintf("method %s of %s is behind the build constraint %s, and %[2]s %[4]s", name.Name, t.name(), buildtag.String(x), behind),
 			fmt.Sprintf("each instance has all methods: declare %s for all systems of %s, put %[2]s behind the same build constraint, or mark %[1]s //af:skip",
 				name.Name, t.name()))
 		return
 	}
 	for _, v := range all[1:] {
 		if buildtag.String(v.constraint) != buildtag.String(all[0].constraint) && wireOf(v.fn) != wireOf(all[0].fn) { // else the compiler says it
-			w.reportAt(u, v.fn.Name, diag.Differs, fmt.Sprintf("method %s of %s differs from its declaration at %s", v.fn.Name.Name, t.name(), w.place(w.fset.PositionFor(name.Pos(), false))),
+			sc.ReportAt(v.fn.Name, diag.Differs, fmt.Sprintf("method %s of %s differs from its declaration at %s", v.fn.Name.Name, t.name(), sc.place(sc.Position(name.Pos()))),
 				"a contract is the same on every system: give both the same parameters, results and directives")
 		}
 	}

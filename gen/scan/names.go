@@ -4,18 +4,21 @@ import (
 	"cmp"
 	"fmt"
 	"go/token"
+	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/directive"
+	"github.com/afgen/afgen/gen/scan/internal/buildtag"
+	"github.com/afgen/afgen/gen/scan/internal/pattern"
 )
 
 // checkNames looks for names that meet: of services and workers all over the run, and of what is to be generated in
 // each package.
-func (w *loader) checkNames(units []*unit) {
+func (sc *scanner) checkNames(units []*unit) {
 	units = slices.Clone(units)
-	slices.SortFunc(units, func(a, b *unit) int { return cmp.Compare(a.pkg.PkgPath, b.pkg.PkgPath) })
+	slices.SortFunc(units, func(a, b *unit) int { return cmp.Compare(a.Pkg.PkgPath, b.Pkg.PkgPath) })
 	first, jobs := map[string]*annotated{}, map[string]*directive.Directive{}
 	for _, u := range units {
 		for _, t := range u.types {
@@ -24,27 +27,27 @@ func (w *loader) checkNames(units []*unit) {
 				kind = "worker"
 			}
 			if name := nameOf(t); !t.broken && !directive.ValidName(name) {
-				w.problem(t, diag.BadValue, fmt.Sprintf("%s %s would be called %q, which is not a name", kind, t.name(), name),
+				sc.problem(t, diag.BadValue, fmt.Sprintf("%s %s would be called %q, which is not a name", kind, t.name(), name),
 					"give it one by name=…: "+directive.NameRule)
 				continue
 			}
 			key := kind + " " + nameOf(t)
 			if other := first[key]; other != nil {
-				w.problem(t, diag.DuplicateName, fmt.Sprintf("%s %q is %s.%s already, at %s", kind, nameOf(t), packageOf(other), other.name(),
-					w.place(w.fset.PositionFor(other.spec.Pos(), false))), "give one of them another name, such as "+qualifiedName(t))
+				sc.problem(t, diag.DuplicateName, fmt.Sprintf("%s %q is %s.%s already, at %s", kind, nameOf(t), packageOf(other), other.name(),
+					sc.place(sc.Position(other.spec.Pos()))), "give one of them another name, such as "+qualifiedName(t))
 				continue
 			}
 			first[key] = t
 		}
-		w.checkJobs(u, jobs)
-		w.checkGenerated(u)
-		w.checkOutputNames(u)
-		w.checkInside(u)
+		sc.checkJobs(u, jobs)
+		sc.checkGenerated(u)
+		sc.checkOutputNames(u)
+		sc.checkInside(u)
 	}
 }
 
 // packageOf is what the package of a type calls itself.
-func packageOf(t *annotated) string { return t.file.ast.Name.Name }
+func packageOf(t *annotated) string { return t.file.AST.Name.Name }
 
 // qualifiedName proposes a name for a type whose name another package has: by name=, made of the package and the type.
 func qualifiedName(t *annotated) string {
@@ -56,7 +59,7 @@ func qualifiedName(t *annotated) string {
 }
 
 // checkJobs looks for jobs of one id; first has those of the packages before.
-func (w *loader) checkJobs(u *unit, first map[string]*directive.Directive) {
+func (sc *scanner) checkJobs(u *unit, first map[string]*directive.Directive) {
 	for _, t := range u.types {
 		for _, j := range t.jobs {
 			other := first[j.options.ID]
@@ -66,9 +69,9 @@ func (w *loader) checkJobs(u *unit, first map[string]*directive.Directive) {
 				first[j.options.ID] = j.directive
 			default:
 				id, _ := j.directive.Arg("id")
-				w.problems = append(w.problems, diag.Diagnostic{Code: diag.DuplicateJob, Pos: id.ValuePos, Width: id.ValueWidth,
+				sc.problems = append(sc.problems, diag.Diagnostic{Code: diag.DuplicateJob, Pos: id.ValuePos, Width: id.ValueWidth,
 					Message: fmt.Sprintf("there is a job %q already, at %s", j.options.ID,
-						w.place(token.Position{Filename: other.Pos.File, Line: other.Pos.Line, Column: other.Pos.Column})),
+						sc.place(token.Position{Filename: other.Pos.File, Line: other.Pos.Line, Column: other.Pos.Column})),
 					Hint: "give one of them another id"})
 			}
 		}
@@ -76,38 +79,38 @@ func (w *loader) checkJobs(u *unit, first map[string]*directive.Directive) {
 }
 
 // place spells a position in a message, as seen from where afgen runs, like those that diagnostics begin with.
-func (w *loader) place(at token.Position) string {
-	return fmt.Sprintf("%s:%d:%d", filepath.ToSlash(relative(w.config.Dir, at.Filename)), at.Line, at.Column)
+func (sc *scanner) place(at token.Position) string {
+	return fmt.Sprintf("%s:%d:%d", filepath.ToSlash(pattern.Relative(sc.config.Dir, at.Filename)), at.Line, at.Column)
 }
 
-func (w *loader) problem(t *annotated, code diag.Code, message, hint string) {
+func (sc *scanner) problem(t *annotated, code diag.Code, message, hint string) {
 	d := t.directive
-	w.problems = append(w.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
+	sc.problems = append(sc.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
 }
 
 // checkGenerated looks for exported names that would be declared twice in the packages' own files.
-func (w *loader) checkGenerated(u *unit) {
+func (sc *scanner) checkGenerated(u *unit) {
 	by := map[string]*annotated{}
 	for _, t := range u.types {
 		if !t.broken {
-			w.checkDeclared(u, t, ownNames(u, t), by)
+			sc.checkDeclared(u, t, ownNames(u, t), by)
 		}
 	}
 }
 
 // checkDeclared looks for names for t that package u has already, or that another type has brought about.
-func (w *loader) checkDeclared(u *unit, t *annotated, names []string, by map[string]*annotated) {
+func (sc *scanner) checkDeclared(u *unit, t *annotated, names []string, by map[string]*annotated) {
 	for _, name := range names {
-		at, ok := u.taken[name]
+		at, ok := u.Taken[name]
 		if !ok {
-			at, ok = u.importNames[name]
+			at, ok = u.ImportNames[name]
 		}
 		if ok {
-			w.problem(t, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s, and %s has that name", name, t.name(), w.place(at)),
+			sc.problem(t, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s, and %s has that name", name, t.name(), sc.place(at)),
 				"rename one of them")
 		}
 		if other := by[name]; other != nil {
-			w.problem(t, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s and for %s", name, w.seenFrom(t, other), t.name()),
+			sc.problem(t, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s and for %s", name, sc.seenFrom(t, other), t.name()),
 				"rename one of the types")
 		}
 		by[name] = t
@@ -115,11 +118,11 @@ func (w *loader) checkDeclared(u *unit, t *annotated, names []string, by map[str
 }
 
 // seenFrom names another type in a message about t.
-func (w *loader) seenFrom(t, other *annotated) string {
-	if filepath.Dir(t.file.name) == filepath.Dir(other.file.name) {
+func (sc *scanner) seenFrom(t, other *annotated) string {
+	if filepath.Dir(t.file.Name) == filepath.Dir(other.file.Name) {
 		return other.name()
 	}
-	return fmt.Sprintf("%s (at %s)", other.name(), w.place(w.fset.PositionFor(other.spec.Pos(), false)))
+	return fmt.Sprintf("%s (at %s)", other.name(), sc.place(sc.Position(other.spec.Pos())))
 }
 
 // ownNames are the exported package-level names that a type brings about in its own package; helpers give way by
@@ -139,4 +142,24 @@ func clientNames(t *annotated) []string {
 		return []string{n + "Queue", "New" + n + "Queue"}
 	}
 	return []string{n + "API", n + "Client", "New" + n + "Client"}
+}
+
+// checkOutputNames reports the files of an annotated package that have the names of afgen's output and aren't.
+func (sc *scanner) checkOutputNames(u *unit) {
+	names := slices.Clone(sc.config.OutputNames)
+	for _, t := range u.types {
+		if sc.config.ConstrainedFile != nil && t.constraint != nil {
+			names = append(names, sc.config.ConstrainedFile(buildtag.String(t.constraint)))
+		}
+	}
+	for _, base := range names {
+		name := filepath.Join(u.Pkg.Dir, base)
+		content, err := os.ReadFile(name)
+		if err != nil || sc.config.Generated(base, content) {
+			continue
+		}
+		sc.Sources[name] = content
+		sc.Report(token.Position{Filename: name, Line: 1, Column: 1}, 1, diag.FileInTheWay, base+" exists and afgen didn't write it",
+			"afgen needs this name: rename the file, or remove it")
+	}
 }

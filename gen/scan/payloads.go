@@ -12,51 +12,52 @@ import (
 
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/scan/internal/buildtag"
+	"github.com/afgen/afgen/gen/scan/internal/load"
 )
 
 // checkPayloads demands that types that are sent and declared behind a build constraint are declared alike in the files for
 // other systems: otherwise the contract would depend on where afgen runs. Only the user's own packages are looked at, and
 // only what signatures mention.
-func (w *loader) checkPayloads() {
-	for _, u := range w.units {
-		if !u.main || u.broken || len(u.pkg.IgnoredFiles) == 0 {
+func (sc *scanner) checkPayloads() {
+	for u := range sc.Units() {
+		if !u.Main || u.Broken || len(u.Pkg.IgnoredFiles) == 0 {
 			continue
 		}
 		var names []string
-		for name, l := range u.need {
-			d := u.names[name]
-			if l < whole || d == nil || w.constraintOf(d.file) == nil || u.marshals(name) {
+		for name := range u.Needed() {
+			d := u.Names[name]
+			if d == nil || sc.constraintOf(d.File) == nil || marshals(u, name) {
 				continue
 			}
-			if spec, ok := d.spec.(*ast.TypeSpec); ok && !spec.Assign.IsValid() {
+			if spec, ok := d.Spec.(*ast.TypeSpec); ok && !spec.Assign.IsValid() {
 				names = append(names, name)
 			}
 		}
 		if len(names) > 0 {
-			w.checkVariantsOf(u, names)
+			sc.checkVariantsOf(u, names)
 		}
 	}
 }
 
 // marshals reports whether a type has an encoding of its own, so that what it is made of isn't sent.
-func (u *unit) marshals(name string) bool {
-	return slices.ContainsFunc(u.method[name], func(d *ast.FuncDecl) bool {
+func marshals(u *load.Unit, name string) bool {
+	return slices.ContainsFunc(u.Methods[name], func(d *ast.FuncDecl) bool {
 		return d.Name.Name == "MarshalJSON" || d.Name.Name == "MarshalText"
 	})
 }
 
 // checkVariantsOf compares types with their declarations in files that are excluded here.
-func (w *loader) checkVariantsOf(u *unit, names []string) {
-	for _, name := range u.pkg.IgnoredFiles {
+func (sc *scanner) checkVariantsOf(u *load.Unit, names []string) {
+	for _, name := range u.Pkg.IgnoredFiles {
 		src, err := os.ReadFile(name)
-		if err != nil || w.config.Generated(name, src) || strings.HasSuffix(name, "_test.go") {
+		if err != nil || sc.config.Generated(name, src) || strings.HasSuffix(name, "_test.go") {
 			continue
 		}
-		tree, _ := parser.ParseFile(w.fset, name, src, parser.SkipObjectResolution)
-		if tree == nil || tree.Name.Name != u.pkg.Name || buildtag.Ignored(buildtag.Of(name, src, false)) {
+		tree, _ := parser.ParseFile(sc.Fset, name, src, parser.SkipObjectResolution)
+		if tree == nil || tree.Name.Name != u.Pkg.Name || buildtag.Ignored(buildtag.Of(name, src, false)) {
 			continue
 		}
-		w.sources[name] = src
+		sc.Sources[name] = src
 		for _, d := range tree.Decls {
 			gen, ok := d.(*ast.GenDecl)
 			if !ok || gen.Tok != token.TYPE {
@@ -64,22 +65,22 @@ func (w *loader) checkVariantsOf(u *unit, names []string) {
 			}
 			for _, s := range gen.Specs {
 				if spec := s.(*ast.TypeSpec); slices.Contains(names, spec.Name.Name) {
-					w.checkAlike(u, u.names[spec.Name.Name].spec.(*ast.TypeSpec), spec)
+					sc.checkAlike(u.Names[spec.Name.Name].Spec.(*ast.TypeSpec), spec)
 				}
 			}
 		}
 	}
 }
 
-func (w *loader) checkAlike(u *unit, a, b *ast.TypeSpec) {
+func (sc *scanner) checkAlike(a, b *ast.TypeSpec) {
 	if sent(a) == sent(b) {
 		return
 	}
-	first, second := w.fset.PositionFor(a.Name.Pos(), false), w.fset.PositionFor(b.Name.Pos(), false)
+	first, second := sc.Position(a.Name.Pos()), sc.Position(b.Name.Pos())
 	if first.Filename > second.Filename { // wherever afgen runs
 		first, second = second, first
 	}
-	w.report(u, second, len(a.Name.Name), diag.Differs, fmt.Sprintf("type %s differs from its declaration at %s", a.Name.Name, w.place(first)),
+	sc.Report(second, len(a.Name.Name), diag.Differs, fmt.Sprintf("type %s differs from its declaration at %s", a.Name.Name, sc.place(first)),
 		"a contract is the same on every system: give both the same members, or the types other names")
 }
 

@@ -36,24 +36,24 @@ func (r *reader) warn(rule *rule, path string, args ...any) {
 }
 
 // diagnostic is a refusal or warning about a parameter or result of d.
-func (w *loader) diagnostic(d *ast.FuncDecl, no refusal) diag.Diagnostic {
-	at := w.fset.PositionFor(no.at, false)
+func (sc *scanner) diagnostic(d *ast.FuncDecl, no refusal) diag.Diagnostic {
+	at := sc.Position(no.at)
 	text := no.text
 	if no.rule != &unnamedRule {
 		text = d.Name.Name + ": " + text
 	}
 	return diag.Diagnostic{Code: no.rule.code, Pos: diag.Pos{File: at.Filename, Line: at.Line, Column: max(at.Column, 1)},
-		Width: max(w.wordAt(at), 1), Message: text, Hint: no.hint,
+		Width: max(sc.WordAt(at), 1), Message: text, Hint: no.hint,
 		Warning: no.rule.code == diag.LosesTypes || no.rule.code == diag.UnnamedParameter}
 }
 
 // reported reports whether there is a diagnostic at a field: one is enough, however many methods send it.
-func (w *loader) reported(at diag.Pos) bool {
-	return slices.ContainsFunc(w.problems, func(d diag.Diagnostic) bool { return d.Pos == at })
+func (sc *scanner) reported(at diag.Pos) bool {
+	return slices.ContainsFunc(sc.problems, func(d diag.Diagnostic) bool { return d.Pos == at })
 }
 
 // isStandard reports whether a type is declared by the standard library.
-func (w *loader) isStandard(t types.Type) bool {
+func (sc *scanner) isStandard(t types.Type) bool {
 	var obj *types.TypeName
 	switch t := t.(type) {
 	case *types.Named:
@@ -64,12 +64,12 @@ func (w *loader) isStandard(t types.Type) bool {
 	if obj == nil || obj.Pkg() == nil {
 		return false
 	}
-	u := w.units[obj.Pkg().Path()]
-	return u != nil && u.pkg.Module == nil
+	u := sc.Unit(obj.Pkg().Path())
+	return u != nil && u.Pkg.Module == nil
 }
 
 // isUsers reports whether a package is of the main module or the workspace, so that its code is the user's to change.
-func (w *loader) isUsers(path string) bool {
-	u := w.units[path]
-	return u != nil && u.main
+func (sc *scanner) isUsers(path string) bool {
+	u := sc.Unit(path)
+	return u != nil && u.Main
 }

@@ -1,25 +1,26 @@
 // Package scan reads Go code: it finds the annotated packages, type-checks what their signatures mention and nothing
 // else, and returns what it found as intermediate representation.
 //
-// # Phases, one a file
+// # Phases
+//
+// A scanner goes through them in this order. Each is in the file of its name, unless a package has it:
 //
 //   - find: expand the patterns to directories and pick, by a byte search for af:, those worth loading.
-//   - load: one packages.Load lists those and all they import; no type information is asked for.
-//   - survey: look at the other files of their directories, for names that are taken and for what is broken.
+//   - load (package load): one packages.Load lists those and all they import; no type information is asked for. The other
+//     files of their directories are looked at, for names that are taken and for what is broken.
 //   - annotate: match every directive in the files with the declaration it belongs to.
-//   - need: from the annotated signatures on, follow each name to its declaration, through packages, until nothing new
-//     is mentioned.
-//   - check: type-check each package touched, pruned to the declarations needed, without function bodies. A package
-//     that no signature mentions is not even parsed.
+//   - need and check (package load): from the annotated signatures on, follow each name to its declaration, and type-check
+//     each package touched, pruned to the declarations needed. A package that no signature mentions is not even parsed.
 //   - analyze: turn the checked signatures into an [ir.Package]. Types that don't arrive as they are sent are refused:
 //     rules has the reasons, encoding and members apply encoding/json's rules for the position of each value.
-//   - elsewhere: for annotated files that build constraints exclude, all this again on another system that includes them.
+//   - elsewhere: for annotated files that build constraints exclude, all this again on another system that includes them
+//     (package buildtag finds it).
 //   - merge: one package of what all systems have of it, with the constraints of its services and workers.
 //   - client: find the packages that client halves go into, and whether they can.
 //
 // So the cost follows what signatures mention, not what the module imports. And code that doesn't compile yet, because
 // it uses what is still to be generated or is being edited, is read all the same, while a mistake inside an annotated
-// signature is reported at its place. afgen's own output is never read.
+// signature is reported at its place. Afgen's own output is never read.
 //
 // All that is wrong with the code is in the diagnostics; an error means that it could not be read at all.
 package scan
@@ -28,12 +29,13 @@ import (
 	"context"
 	"go/build/constraint"
 	"go/token"
-	"runtime/debug"
 	"slices"
 	"strings"
 
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/ir"
+	"github.com/afgen/afgen/gen/scan/internal/load"
+	"github.com/afgen/afgen/gen/scan/internal/pattern"
 )
 
 // Config is what to scan.
@@ -76,7 +78,7 @@ type Result struct {
 	// Inputs is what all this depends on.
 	Inputs  Inputs
 	sources map[string][]byte
-	loader  *loader
+	scanner *scanner
 	found   *found
 }
 
@@ -109,7 +111,7 @@ func (r *Result) Source(file string) ([]byte, bool) {
 
 // Dir returns where the package of an import path is, or would be, if that is in a module that afgen may write to.
 func (r *Result) Dir(importPath string) (dir string, ok bool) {
-	dir, why := r.loader.dirOfPackage(importPath)
+	dir, why := r.scanner.DirOfPackage(importPath)
 	return dir, why == ""
 }
 
@@ -127,95 +129,117 @@ func (r *Result) Keeps(dir string) bool {
 
 // Matches reports whether the patterns name a directory, which need not be there, or a package's import path.
 func (r *Result) Matches(dir, importPath string) bool {
-	return slices.ContainsFunc(r.loader.config.patterns(), func(p string) bool { return matches(r.loader.config.Dir, p, dir, importPath) })
+	return slices.ContainsFunc(r.scanner.config.patterns(), func(p string) bool { return pattern.Matches(r.scanner.config.Dir, p, dir, importPath) })
 }
 
 // Scan reads the packages that the patterns name. Its error means that they could not be loaded; what is wrong inside
 // them is in the Result.
 func Scan(ctx context.Context, cfg Config) (*Result, error) {
-	return newLoader(cfg).scan(ctx)
+	return newScanner(cfg, nil, false).scan(ctx)
 }
 
-func newLoader(cfg Config) *loader {
-	return &loader{config: cfg, fset: token.NewFileSet(), units: map[string]*unit{}, sources: map[string][]byte{},
-		leadsNot: map[string]map[string]bool{}, links: links{}, warned: map[token.Pos]bool{}, constraints: map[string]constraint.Expr{}}
+// A scanner is at work on one scan: what it has loaded, and what it has found there.
+type scanner struct {
+	*load.Loader
+	config   Config
+	links    load.Links
+	problems diag.List
+	warnings diag.List
+	warned   map[token.Pos]bool // by warnings
+	skipped  []Skipped
+	leadsNot map[string]map[string]bool // see importWay
+
+	roots       map[string]*unit // the packages that were asked for, by import path
+	annotated   []*unit
+	excluded    []excluded
+	kept        []Kept
+	constraints map[string]constraint.Expr // of files
 }
 
-// scan goes through the phases.
-func (w *loader) scan(ctx context.Context) (*Result, error) {
-	found, err := find(w.config)
+// A unit is a package that was asked for, and what is annotated in it.
+type unit struct {
+	*load.Unit
+	types  []*annotated // by name
+	hidden []hidden     // methods in files that are excluded
+}
+
+// newScanner returns a scanner that has loaded nothing. Share is one that has its files and positions in common with it; it
+// may be nil. AllTags says that the tags of cfg are all tags.
+func newScanner(cfg Config, share *load.Loader, allTags bool) *scanner {
+	sc := &scanner{config: cfg, leadsNot: map[string]map[string]bool{}, links: load.Links{}, warned: map[token.Pos]bool{},
+		roots: map[string]*unit{}, constraints: map[string]constraint.Expr{}}
+	sc.Loader = load.New(load.Config{Dir: cfg.Dir, Tags: cfg.Tags, Env: cfg.Env, AllTags: allTags, OutputNames: cfg.OutputNames, Generated: cfg.Generated,
+		Report: func(d diag.Diagnostic) { sc.problems = append(sc.problems, d) }, Share: share})
+	return sc
+}
+
+// load loads directories and patterns, and notes what the files of the former say that are excluded here.
+func (sc *scanner) load(ctx context.Context, dirs, patterns []string) ([]*unit, error) {
+	loaded, err := sc.Load(ctx, dirs, patterns)
 	if err != nil {
 		return nil, err
 	}
-	roots, err := w.load(ctx, found)
+	var roots []*unit
+	for _, l := range loaded {
+		u := &unit{Unit: l}
+		sc.Guard(l, func() {
+			for _, e := range l.Excluded {
+				sc.exclude(u, e.Name, e.Content)
+			}
+			roots = append(roots, u)
+			sc.roots[l.Pkg.PkgPath] = u
+		})
+	}
+	return roots, nil
+}
+
+// scan goes through the phases.
+func (sc *scanner) scan(ctx context.Context) (*Result, error) {
+	found, err := find(sc.config)
+	if err != nil {
+		return nil, err
+	}
+	roots, err := sc.load(ctx, found.dirs, found.rest)
 	if err != nil {
 		return nil, err
 	}
 	for _, u := range roots { // those that only the go command could find are still to be searched
-		if _, err := found.search(w.config, u.pkg.Dir); err != nil {
+		if _, err := found.search(sc.config, u.Pkg.Dir); err != nil {
 			return nil, err
 		}
 	}
 	slices.Sort(found.outputs)
-	res := &Result{Outputs: found.outputs, Skipped: found.skipped, sources: w.sources,
-		loader: w, found: found}
+	res := &Result{Outputs: found.outputs, Skipped: found.skipped, sources: sc.Sources,
+		scanner: sc, found: found}
 	for _, u := range roots {
-		if u.broken {
+		if u.Broken {
 			continue // its files are not what they are meant to be, and a syntax error brings about many others
 		}
-		if w.guard(u, func() { w.annotate(u) }); len(u.types) > 0 {
-			w.annotated = append(w.annotated, u)
+		if sc.Guard(u.Unit, func() { sc.annotate(u) }); len(u.types) > 0 {
+			sc.annotated = append(sc.annotated, u)
 		}
 	}
-	parts := w.analyzeAll()
-	others, err := w.loadOthers(ctx)
+	parts := sc.analyzeAll()
+	others, err := sc.loadOthers(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, o := range others {
 		parts = append(parts, o.analyzeAll()...)
-		w.absorb(o)
+		sc.absorb(o)
 	}
 	var annotated []*unit
-	annotated, res.Packages = w.merge(parts)
-	w.checkNames(annotated)
-	w.checkPayloads()
-	res.Clients = w.clients(annotated, res.Packages)
-	res.Inputs = w.inputs(found, res.Clients)
-	res.Skipped, res.Kept = append(res.Skipped, w.skipped...), w.kept
-	res.Diagnostics = w.problems
+	annotated, res.Packages = sc.merge(parts)
+	sc.checkNames(annotated)
+	sc.checkPayloads()
+	res.Clients = sc.clients(annotated, res.Packages)
+	res.Inputs = sc.inputs(found, res.Clients)
+	res.Skipped, res.Kept = append(res.Skipped, sc.skipped...), sc.kept
+	res.Diagnostics = sc.problems
 	res.Diagnostics.Sort()
-	res.Warnings = w.warnings
+	res.Warnings = sc.warnings
 	res.Warnings.Sort()
 	slices.SortFunc(res.Packages, func(a, b Package) int { return strings.Compare(a.IR.Path, b.IR.Path) })
 	slices.SortFunc(res.Skipped, func(a, b Skipped) int { return strings.Compare(a.File, b.File) })
 	return res, nil
-}
-
-// guard does a part of the work on one package. If that panics, afgen is at fault: it says so at the declaration it was
-// at, and the other packages are still looked at. What is left to do on this one is not done.
-func (w *loader) guard(u *unit, work func()) {
-	if u.failed {
-		return
-	}
-	defer func() {
-		if p := recover(); p != nil {
-			u.failed = true
-			w.problems = append(w.problems, diag.Bug(w.where(u), "package "+u.pkg.PkgPath, p, debug.Stack()))
-		}
-	}()
-	work()
-}
-
-// where is the declaration of a package that is being worked on.
-func (w *loader) where(u *unit) diag.Pos {
-	pos := u.at
-	for i := 0; !pos.IsValid() && i < len(u.files); i++ {
-		pos = u.files[i].ast.Package
-	}
-	if !pos.IsValid() {
-		return diag.Pos{File: u.pkg.Dir}
-	}
-	at := w.fset.PositionFor(pos, false)
-	return diag.Pos{File: at.Filename, Line: at.Line, Column: at.Column}
 }

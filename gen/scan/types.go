@@ -18,7 +18,7 @@ type reader struct {
 	spelling bool
 	depth    int // of named types in each other
 
-	loader   *loader
+	scanner  *scanner
 	at       token.Pos // the parameter, result or field being read
 	accepted map[string]position
 	warnings []refusal
@@ -188,7 +188,7 @@ func pointsToItself(t types.Type) bool {
 const jsonNumber = "json.Number"
 
 func (r *reader) definition(t types.Type, path string, from position) (ir.Def, *refusal) {
-	standard := r.loader.isStandard(t)
+	standard := r.scanner.isStandard(t)
 	if alias, ok := t.(*types.Alias); ok {
 		if standard { // in another version of Go the type may be what the alias is of, and the alias the type
 			if enc, no := r.encoding(types.Unalias(t), path, from); no != nil || enc != "" {

@@ -1,4 +1,4 @@
-package scan
+package pattern
 
 import (
 	"os"
@@ -8,9 +8,9 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// ignoredBy returns the rule by which the module of a directory has directories left out of "...": the ignore lines of its
+// IgnoredBy returns the rule by which the module of a directory has directories left out of "...": the ignore lines of its
 // go.mod. What is wrong with that file the go command says.
-func ignoredBy(dir string) func(dir string) bool {
+func IgnoredBy(dir string) func(dir string) bool {
 	for root := dir; ; root = filepath.Dir(root) {
 		path := filepath.Join(root, "go.mod")
 		if content, err := os.ReadFile(path); err == nil {
@@ -18,7 +18,7 @@ func ignoredBy(dir string) func(dir string) bool {
 			if err != nil || len(mod.Ignore) == 0 {
 				break
 			}
-			return func(dir string) bool { return ignores(mod.Ignore, filepath.ToSlash(relative(root, dir))) }
+			return func(dir string) bool { return ignores(mod.Ignore, filepath.ToSlash(Relative(root, dir))) }
 		}
 		if root == filepath.Dir(root) {
 			break

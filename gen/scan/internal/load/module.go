@@ -1,4 +1,4 @@
-package scan
+package load
 
 import (
 	"fmt"
@@ -7,19 +7,22 @@ import (
 	"strings"
 
 	"golang.org/x/mod/modfile"
+
+	"github.com/afgen/afgen/gen/scan/internal/pattern"
 )
 
 // A moduleDir is a module that afgen may write to.
 type moduleDir struct{ path, dir string }
 
-// dirOfPackage says where the package of an import path is, or would be, among the modules of this run: the main module, or
-// those of the workspace. The second result says why nowhere.
-func (w *loader) dirOfPackage(importPath string) (dir, why string) {
-	if w.modules == nil {
-		w.modules = w.findModules()
+// DirOfPackage returns the directory where the package of an import path is, or would be, among the modules of this run: the
+// main module, or
+// those of the workspace. If it is in none of them, why is the reason.
+func (l *Loader) DirOfPackage(importPath string) (dir, why string) {
+	if l.modules == nil {
+		l.modules = l.findModules()
 	}
 	var best moduleDir
-	for _, m := range w.modules {
+	for _, m := range l.modules {
 		if (importPath == m.path || strings.HasPrefix(importPath, m.path+"/")) && len(m.path) > len(best.path) {
 			best = m
 		}
@@ -31,14 +34,14 @@ func (w *loader) dirOfPackage(importPath string) (dir, why string) {
 	for element := range strings.SplitSeq(strings.TrimPrefix(strings.TrimPrefix(importPath, best.path), "/"), "/") {
 		dir = filepath.Join(dir, element)
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil && dir != best.dir {
-			return "", fmt.Sprintf("is in another module, that of %s", filepath.ToSlash(relative(w.config.Dir, filepath.Join(dir, "go.mod"))))
+			return "", fmt.Sprintf("is in another module, that of %s", filepath.ToSlash(pattern.Relative(l.config.Dir, filepath.Join(dir, "go.mod"))))
 		}
 	}
 	return dir, ""
 }
 
 // findModules lists the modules of the packages that were loaded, and all others of the workspace.
-func (w *loader) findModules() []moduleDir {
+func (l *Loader) findModules() []moduleDir {
 	all := []moduleDir{}
 	seen := map[string]bool{}
 	add := func(path, dir string) {
@@ -47,15 +50,15 @@ func (w *loader) findModules() []moduleDir {
 			all = append(all, moduleDir{path, dir})
 		}
 	}
-	for _, u := range w.units {
-		if m := u.pkg.Module; m != nil && m.Main {
+	for _, u := range l.units {
+		if m := u.Pkg.Module; m != nil && m.Main {
 			add(m.Path, m.Dir)
 		}
 	}
-	work := w.workFile()
+	work := l.workFile()
 	content, err := os.ReadFile(work)
 	if err != nil { // no workspace; and where nothing was loaded, nothing has told of the module
-		if dir := w.findUp("go.mod"); dir != "" {
+		if dir := l.findUp("go.mod"); dir != "" {
 			mod, _ := os.ReadFile(filepath.Join(dir, "go.mod"))
 			add(modfile.ModulePath(mod), dir)
 		}
@@ -77,23 +80,23 @@ func (w *loader) findModules() []moduleDir {
 }
 
 // workFile is where go.work is; "" where there is none.
-func (w *loader) workFile() string {
-	switch work := w.getenv("GOWORK"); work {
+func (l *Loader) workFile() string {
+	switch work := l.getenv("GOWORK"); work {
 	case "off":
 		return ""
 	case "": // the nearest one
 	default:
 		return work
 	}
-	if dir := w.findUp("go.work"); dir != "" {
+	if dir := l.findUp("go.work"); dir != "" {
 		return filepath.Join(dir, "go.work")
 	}
 	return ""
 }
 
 // findUp is the nearest directory that has a file of that name, from where afgen runs upwards; "" where none has.
-func (w *loader) findUp(file string) string {
-	for dir := w.config.Dir; ; {
+func (l *Loader) findUp(file string) string {
+	for dir := l.config.Dir; ; {
 		if info, err := os.Stat(filepath.Join(dir, file)); err == nil && !info.IsDir() {
 			return dir
 		}
@@ -106,12 +109,12 @@ func (w *loader) findUp(file string) string {
 }
 
 // getenv is a variable as the go command sees it.
-func (w *loader) getenv(key string) string {
-	if w.config.Env == nil {
+func (l *Loader) getenv(key string) string {
+	if l.config.Env == nil {
 		return os.Getenv(key)
 	}
 	value := ""
-	for _, kv := range w.config.Env {
+	for _, kv := range l.config.Env {
 		if v, ok := cutEnv(kv, key); ok {
 			value = v
 		}

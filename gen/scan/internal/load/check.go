@@ -1,4 +1,4 @@
-package scan
+package load
 
 import (
 	"errors"
@@ -29,55 +29,56 @@ const (
 )
 
 // depMode is how a package is parsed that is only mentioned.
-func depMode(u *unit) parser.Mode {
-	if u.main {
+func depMode(u *Unit) parser.Mode {
+	if u.Main {
 		return parser.SkipObjectResolution | parser.AllErrors
 	}
 	return parser.SkipObjectResolution
 }
 
-// check type-checks what is needed of a package, and of those it mentions.
-func (w *loader) check(u *unit) *types.Package {
+// Check type-checks what is needed of a package, and of those it mentions. It reports mistakes in what is needed, and sets
+// Defs.
+func (l *Loader) Check(u *Unit) *types.Package {
 	if u.state != unchecked {
 		return u.checked
 	}
 	u.state = checking
-	u.defs = map[*ast.Ident]types.Object{}
+	u.Defs = map[*ast.Ident]types.Object{}
 	conf := types.Config{
 		IgnoreFuncBodies: true,
 		FakeImportC:      true,
-		Importer:         importer{w, u},
-		Sizes:            types.SizesFor("gc", w.goarch()),
+		Importer:         importer{l, u},
+		Sizes:            types.SizesFor("gc", l.goarch()),
 		Error: func(err error) {
 			if e, ok := errors.AsType[types.Error](err); ok {
 				u.errs = append(u.errs, e)
 			}
 		},
 	}
-	if m := u.pkg.Module; m != nil && m.GoVersion != "" {
+	if m := u.Pkg.Module; m != nil && m.GoVersion != "" {
 		conf.GoVersion = "go" + m.GoVersion
 	}
 	var files []*ast.File
-	for _, f := range u.files {
-		files = append(files, w.prune(u, f))
+	for _, f := range u.Files {
+		files = append(files, l.prune(u, f))
 	}
 	// The error is the first of those that went to conf.Error.
-	u.checked, _ = conf.Check(u.pkg.PkgPath, w.fset, files, &types.Info{Defs: u.defs})
+	u.checked, _ = conf.Check(u.Pkg.PkgPath, l.Fset, files, &types.Info{Defs: u.Defs})
 	u.state = done
-	if u.main {
-		w.reportTypeErrors(u)
+	if u.Main {
+		l.reportTypeErrors(u)
 	}
 	return u.checked
 }
 
 // goarch is the architecture to generate for; it matters for the length of an array at most.
-func (w *loader) goarch() string {
-	for _, kv := range slices.Backward(w.config.Env) {
+func (l *Loader) goarch() string {
+	for _, kv := range slices.Backward(l.config.Env) {
 		if arch, ok := cutEnv(kv, "GOARCH"); ok {
 			return arch
 		}
 	}
-	if arch := os.Getenv("GOARCH"); arch != "" && w.config.Env == nil {
+	if arch := os.Getenv("GOARCH"); arch != "" && l.config.Env == nil {
 		return arch
 	}
 	return runtime.GOARCH
@@ -92,37 +93,37 @@ func cutEnv(kv, key string) (string, bool) {
 
 // An importer gives a unit the packages that its needed declarations mention; prune has removed all other imports.
 type importer struct {
-	w *loader
-	u *unit
+	l *Loader
+	u *Unit
 }
 
 func (i importer) Import(path string) (*types.Package, error) {
 	if path == "unsafe" {
 		return types.Unsafe, nil
 	}
-	dep := i.u.pkg.Imports[path]
+	dep := i.u.Pkg.Imports[path]
 	if dep == nil {
 		return nil, fmt.Errorf("package %s is not listed", path)
 	}
-	u := i.w.units[dep.PkgPath]
-	i.w.parse(u, depMode(u))
-	if len(u.files) == 0 {
-		if len(u.pkg.Errors) > 0 {
-			return nil, errors.New(u.pkg.Errors[0].Msg)
+	u := i.l.units[dep.PkgPath]
+	i.l.parse(u, depMode(u))
+	if len(u.Files) == 0 {
+		if len(u.Pkg.Errors) > 0 {
+			return nil, errors.New(u.Pkg.Errors[0].Msg)
 		}
 		return nil, fmt.Errorf("package %s has no Go files", path)
 	}
-	if p := i.w.check(u); p != nil {
+	if p := i.l.Check(u); p != nil {
 		return p, nil
 	}
 	return nil, errors.New("import cycle")
 }
 
 // prune returns a file with nothing but the declarations that are needed.
-func (w *loader) prune(u *unit, f *file) *ast.File {
-	pruned := *f.ast
+func (l *Loader) prune(u *Unit, f *File) *ast.File {
+	pruned := *f.AST
 	pruned.Decls = nil
-	for _, d := range f.ast.Decls {
+	for _, d := range f.AST.Decls {
 		switch d := d.(type) {
 		case *ast.FuncDecl:
 			if d.Recv != nil && u.keepMethod(d) {
@@ -137,19 +138,17 @@ func (w *loader) prune(u *unit, f *file) *ast.File {
 	return &pruned
 }
 
-// keepMethod reports whether a method may matter: how its type marshals itself, or because it is remote.
-func (u *unit) keepMethod(d *ast.FuncDecl) bool {
+// keepMethod reports whether a method may matter: how its type marshals itself, or because its caller keeps it.
+func (u *Unit) keepMethod(d *ast.FuncDecl) bool {
 	switch d.Name.Name {
 	case "MarshalJSON", "UnmarshalJSON", "MarshalText", "UnmarshalText":
-		return u.need[u.receiver(d)] > 0
+		return u.need[u.Receiver(d)] > 0
 	}
-	return slices.ContainsFunc(u.types, func(t *annotated) bool {
-		return !t.broken && slices.ContainsFunc(t.methods, func(m *method) bool { return m.decl == d && !m.skip })
-	})
+	return u.kept[d]
 }
 
 // pruneGen returns a declaration with nothing but the specs that are needed; nil where none is.
-func (u *unit) pruneGen(d *ast.GenDecl) *ast.GenDecl {
+func (u *Unit) pruneGen(d *ast.GenDecl) *ast.GenDecl {
 	pruned := *d
 	pruned.Specs = nil
 	for _, s := range d.Specs {
@@ -182,39 +181,39 @@ func (u *unit) pruneGen(d *ast.GenDecl) *ast.GenDecl {
 	return &pruned
 }
 
-// reportTypeErrors reports the mistakes in what is needed. There are others, in methods that nobody asked for: those
-// are the compiler's. And where a file could not be parsed, most would only follow from that.
-func (w *loader) reportTypeErrors(u *unit) {
+// reportTypeErrors reports the mistakes in what is needed. The compiler reports all others, such as those in
+// methods that were not asked for. And where a file could not be parsed, most would only follow from that.
+func (l *Loader) reportTypeErrors(u *Unit) {
 	for path := range u.imports {
-		if dep := w.units[path]; dep != nil && dep.broken {
+		if dep := l.units[path]; dep != nil && dep.Broken {
 			return
 		}
 	}
-	if u.broken {
+	if u.Broken {
 		return
 	}
 	for _, e := range u.errs {
 		if spec := u.importAt(e.Pos); spec != nil {
 			if u.imports[u.resolve(spec)] {
 				message, hint := importFault(spec, e.Msg)
-				w.report(u, w.fset.PositionFor(spec.Path.Pos(), false), len(spec.Path.Value), diag.NotLoaded, message, hint)
+				l.Report(l.Fset.PositionFor(spec.Path.Pos(), false), len(spec.Path.Value), diag.NotLoaded, message, hint)
 			}
 			continue
 		}
 		inside := slices.ContainsFunc(u.ranges, func(n ast.Node) bool { return n.Pos() <= e.Pos && e.Pos < n.End() })
 		if inside && !e.Soft {
-			at := w.fset.PositionFor(e.Pos, false)
+			at := l.Fset.PositionFor(e.Pos, false)
 			// The checker mentions other places by whole paths.
-			message := strings.ReplaceAll(e.Msg, w.config.Dir+string(filepath.Separator), "")
-			w.report(u, at, w.wordAt(at), diag.TypeError, message, u.suggest(e.Msg))
+			message := strings.ReplaceAll(e.Msg, l.config.Dir+string(filepath.Separator), "")
+			l.Report(at, l.WordAt(at), diag.TypeError, message, u.suggest(e.Msg))
 		}
 	}
 }
 
 // importAt is the import at a position, if there is one.
-func (u *unit) importAt(pos token.Pos) *ast.ImportSpec {
-	for _, f := range u.files {
-		for _, spec := range f.ast.Imports {
+func (u *Unit) importAt(pos token.Pos) *ast.ImportSpec {
+	for _, f := range u.Files {
+		for _, spec := range f.AST.Imports {
 			if spec.Pos() <= pos && pos < spec.End() {
 				return spec
 			}
@@ -237,9 +236,9 @@ func importFault(spec *ast.ImportSpec, msg string) (message, hint string) {
 	return why, hint
 }
 
-// wordAt is how long the identifier at a position is.
-func (w *loader) wordAt(at token.Position) int {
-	src := w.sources[at.Filename]
+// WordAt returns how long the identifier at a position is.
+func (l *Loader) WordAt(at token.Position) int {
+	src := l.Sources[at.Filename]
 	n := 0
 	for _, r := range string(src[min(at.Offset, len(src)):]) {
 		if r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) {
@@ -251,7 +250,7 @@ func (w *loader) wordAt(at token.Position) int {
 }
 
 // suggest is a hint for a name that is not declared.
-func (u *unit) suggest(msg string) string {
+func (u *Unit) suggest(msg string) string {
 	name, ok := strings.CutPrefix(msg, "undefined: ")
 	if !ok || strings.Contains(name, ".") {
 		return ""
@@ -264,20 +263,20 @@ func (u *unit) suggest(msg string) string {
 }
 
 // typeNames are the types that are predeclared or declared by the package, and the names of its imports.
-func (u *unit) typeNames() map[string]bool {
+func (u *Unit) typeNames() map[string]bool {
 	names := map[string]bool{}
 	for _, name := range types.Universe.Names() {
 		if _, ok := types.Universe.Lookup(name).(*types.TypeName); ok {
 			names[name] = true
 		}
 	}
-	for name, d := range u.names {
-		if _, ok := d.spec.(*ast.TypeSpec); ok {
+	for name, d := range u.Names {
+		if _, ok := d.Spec.(*ast.TypeSpec); ok {
 			names[name] = true
 		}
 	}
-	for _, f := range u.files {
-		for name := range f.imports {
+	for _, f := range u.Files {
+		for name := range f.Imports {
 			names[name] = true
 		}
 	}
