@@ -19,8 +19,9 @@ type plan struct {
 	workers  []worker
 	imports  map[string]string // what the file calls a package, by path
 	clauses  map[string]string // what that package calls itself
-	twice    map[string]bool   // see spelledTwice
-	origin   *ir.Package       // of a client half: the package of the type; nil else
+	// The qualified names, by clauses, that mean types of several packages.
+	ambiguous map[string]bool
+	origin    *ir.Package // of a client half: the package of the type; nil otherwise
 	// The build constraint of the file; "" for none.
 	constraint string
 }
@@ -55,14 +56,12 @@ func (s service) register() string  { return "Register" + s.Type }
 type method struct {
 	ir.Method
 	helper  string // the af.Method
-	args    string // the struct of the arguments; noStruct where there are none
-	reply   string // the struct of the results; noStruct where there are none
+	args    string // the struct of the arguments; "" if there are none
+	reply   string // the struct of the results; "" if there are none
 	handler string // the function that calls the implementation
 	// The fields of args and reply, one for each of Params and Results.
 	argFields, replyFields []string
 }
-
-const noStruct = "struct{}"
 
 // names are those that it declares at package level for all to use.
 func (s service) names() []string {
@@ -238,8 +237,6 @@ func nameMethod(m ir.Method, wish string, s side, pick func(string) string) meth
 	named := method{
 		Method:      m,
 		helper:      helper,
-		args:        noStruct,
-		reply:       noStruct,
 		argFields:   fieldNames(m.Params),
 		replyFields: fieldNames(m.Results),
 	}
@@ -294,7 +291,7 @@ func (a *plan) allocateImports(taken scope) error {
 		a.clauses[importPath] = name
 		a.imports[importPath] = taken.pick(name, parentOf(importPath)+name)
 	}
-	a.twice = a.spelledTwice()
+	a.ambiguous = a.ambiguousNames()
 	return nil
 }
 

@@ -98,15 +98,17 @@ func sources(p *ir.Package) (files []File, err error) {
 	return files, nil
 }
 
-// source spells the Go file of a plan.
+// source returns the Go file of a plan.
 func (a *plan) source() ([]byte, error) {
-	w := &writer{plan: a, used: map[string]bool{}}
-	file := jen.NewFile(a.Name)
-	file.HeaderComment(Header)
+	file := jen.NewFilePathName(a.Path, a.Name)
 	file.NoFormat = true
-	declarations := w.declarations()
-	file.Add(w.importDecl()) // after the declarations: they say what they import
-	for _, d := range declarations {
+	header := Header
+	if a.constraint != "" {
+		header += "\n\n//go:build " + a.constraint
+	}
+	file.HeaderComment(header)
+	a.nameImports(file)
+	for _, d := range (&writer{a}).declarations() {
 		file.Line()
 		for _, lines := range d {
 			file.Add(lines)
@@ -116,11 +118,7 @@ func (a *plan) source() ([]byte, error) {
 	if err := file.Render(&b); err != nil {
 		return nil, err
 	}
-	source := b.Bytes()
-	if a.constraint != "" {
-		source = bytes.Replace(source, []byte(Header+"\n"), []byte(Header+"\n\n//go:build "+a.constraint+"\n"), 1)
-	}
-	return formatted(source)
+	return formatted(groupImports(b.Bytes()))
 }
 
 // formatted formats source. Once isn't always enough: gofmt takes some doc comments for other than what it has just made

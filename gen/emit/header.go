@@ -3,8 +3,6 @@ package emit
 import (
 	"fmt"
 	"go/build/constraint"
-	"maps"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -14,10 +12,7 @@ import (
 )
 
 // A writer spells the declarations of a plan.
-type writer struct {
-	*plan
-	used map[string]bool // import paths
-}
+type writer struct{ *plan }
 
 // A declaration is one at package level, its comment first, each item on lines of its own.
 type declaration []jen.Code
@@ -70,30 +65,10 @@ func (w *writer) service(s service) (all []declaration) {
 	return all
 }
 
-// importDecl imports what the declarations have used, the standard library's packages first. It spells the names that
-// allocate gave; jennifer's own imports would be one block, and it renames what it holds for reserved.
-func (w *writer) importDecl() jen.Code {
-	var standard, others []jen.Code
-	for _, path := range slices.Sorted(maps.Keys(w.used)) {
-		spec := jen.Lit(path)
-		if name := w.imports[path]; path == runtimePath || name != w.clauses[path] {
-			spec = jen.Id(name).Lit(path)
-		}
-		if first, _, _ := strings.Cut(path, "/"); strings.Contains(first, ".") {
-			others = append(others, spec)
-		} else {
-			standard = append(standard, spec)
-		}
-	}
-	specs := slices.Concat(standard, []jen.Code{jen.Line()}, others)
-	return jen.Custom(jen.Options{Open: "import (", Close: ")", Multi: true}, specs...)
-}
-
 func (w *writer) handshake() declaration {
-	version := w.af(Version)
 	return declaration{
-		comment("This file and the runtime must fit: where %s is undefined, run go generate with the afgen of the runtime's version.", version),
-		jen.Const().Id("_").Op("=").Id(version),
+		comment("This file and the runtime must fit: where %s is undefined, run go generate with the afgen of the runtime's version.", w.qualify(runtimePath, Version)),
+		jen.Const().Id("_").Op("=").Add(af(Version)),
 	}
 }
 
@@ -105,7 +80,7 @@ func (w *writer) assertions() declaration {
 			if !s.serves() {
 				break
 			}
-			lines = append(lines, jen.Id(w.assertion(s.Type, m.GoName, w.declared(m.Method))))
+			lines = append(lines, w.assertion(s.Type, m.Method))
 		}
 	}
 	for _, k := range w.workers {
@@ -113,7 +88,7 @@ func (w *writer) assertions() declaration {
 			if !k.serves() {
 				break
 			}
-			lines = append(lines, jen.Id(w.assertion(k.Type, m.GoName, w.declared(m))))
+			lines = append(lines, w.assertion(k.Type, m))
 		}
 	}
 	if lines == nil {

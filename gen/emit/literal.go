@@ -3,10 +3,11 @@ package emit
 import (
 	"go/token"
 	"strconv"
-	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/dave/jennifer/jen"
 )
 
 // exported makes the name of an exported field of the name of a member.
@@ -18,10 +19,10 @@ func exported(member string) string {
 	return "X" + member
 }
 
-// duration spells d exactly, in the largest unit that divides it.
-func (w *writer) duration(d time.Duration) string {
+// duration is d exactly, in the largest unit that divides it.
+func duration(d time.Duration) *jen.Statement {
 	if d == 0 {
-		return "0"
+		return jen.Lit(0)
 	}
 	units := []struct {
 		size time.Duration
@@ -38,35 +39,22 @@ func (w *writer) duration(d time.Duration) string {
 	for d%units[i].size != 0 {
 		i++
 	}
-	unit := w.qualify("time", units[i].name)
+	unit := jen.Qual("time", units[i].name)
 	if n := int64(d / units[i].size); n != 1 {
-		return strconv.FormatInt(n, 10) + " * " + unit
+		return integer(n).Op("*").Add(unit)
 	}
 	return unit
 }
 
-// maxLine is the width, tabs counted as four, beyond which a list is broken into lines.
-const maxLine = 120
+// integer is an untyped constant. (jen.Lit writes an int64 as a conversion, and an int may have only 32 bits.)
+func integer(n int64) *jen.Statement { return jen.Id(strconv.FormatInt(n, 10)) }
 
-// list spells items between brackets: on one line where that is short enough with the other columns of the line, else
-// on lines of their own, as many items on each as fit.
-func list(open string, items []string, shut string, others int) string {
-	line := open + strings.Join(items, ", ") + shut
-	if len(items) == 0 || others+utf8.RuneCountInString(line) <= maxLine {
-		return line
-	}
-	const indent = 8
-	var b strings.Builder
-	b.WriteString(open)
-	column := maxLine
-	for _, item := range items {
-		width := utf8.RuneCountInString(item) + len(", ")
-		if column+width > maxLine {
-			b.WriteByte('\n')
-			column = indent
-		}
-		b.WriteString(item + ", ")
-		column += width
-	}
-	return b.String() + "\n" + shut
+// field is a field of a composite literal.
+func field(name string, value jen.Code) jen.Code {
+	return jen.Id(name).Op(":").Add(value)
+}
+
+// multiline is the body of a composite literal with a field a line. (jen.Dict would sort the fields.)
+func multiline(fields []jen.Code) jen.Code {
+	return jen.Custom(jen.Options{Open: "{", Close: "}", Separator: ",", Multi: true}, fields...)
 }

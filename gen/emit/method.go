@@ -2,7 +2,6 @@ package emit
 
 import (
 	"fmt"
-	"unicode/utf8"
 
 	"github.com/dave/jennifer/jen"
 
@@ -40,13 +39,13 @@ func nameLocals(s service, m method) locals {
 // clientMethod declares the method of the client that calls m.
 func (w *writer) clientMethod(s service, m method) declaration {
 	l := nameLocals(s, m)
-	sig := w.declared(m.Method)
+	sig := declared(m.Method)
+	sig.namedParams = true
 	sig.params[0].name = l.ctx
 	for i, name := range l.params {
 		sig.params[i+1].name = name
 	}
-	receiver := fmt.Sprintf("(%s *%s) ", l.receiver, s.client())
-	head := receiver + m.GoName + sig.spell(utf8.RuneCountInString("func "+receiver+m.GoName+" {"))
+	head := w.signatureCode(sig, columns("func (%s *%s) %s {", l.receiver, s.client(), m.GoName))
 
 	reply, assign := l.reply, ":="
 	if len(m.Results) == 0 {
@@ -55,14 +54,22 @@ func (w *writer) clientMethod(s service, m method) declaration {
 			assign = "="
 		}
 	}
-	call := fmt.Sprintf("%s, %s %s %s.Call(%s, %s.client, ", reply, l.err, assign, m.helper, l.ctx, l.receiver)
-	args := list(m.args+"{", l.params, "}", utf8.RuneCountInString("    "+call+")"))
+	args := w.local(m.args)
+	others := columns("    %s, %s %s %s.Call(%s, %s.client, %s)", reply, l.err, assign, m.helper, l.ctx, l.receiver, w.spell(args))
+	var fields []element
+	for _, name := range l.params {
+		fields = append(fields, identifier(name))
+	}
 	var results []jen.Code
 	for _, name := range m.replyFields {
 		results = append(results, jen.Id(l.reply).Dot(name))
 	}
 	results = append(results, jen.Id(l.err))
-	return append(doc(m.Doc), jen.Func().Id(head).Block(jen.Id(call+args+")"), jen.Return(results...)))
+	return append(doc(m.Doc), jen.Func().Params(jen.Id(l.receiver).Op("*").Id(s.client())).Id(m.GoName).Add(head).Block(
+		jen.List(jen.Id(reply), jen.Id(l.err)).Op(assign).Id(m.helper).Dot("Call").
+			Call(jen.Id(l.ctx), jen.Id(l.receiver).Dot("client"), typeCode(args).Add(list("{", fields, "}", others))),
+		jen.Return(results...),
+	))
 }
 
 // methodValue declares what both sides know of m.
@@ -71,24 +78,24 @@ func (w *writer) methodValue(s service, m method) declaration {
 		field("Service", jen.Lit(s.Name)),
 		field("Name", jen.Lit(m.Name)),
 		field("Signature", jen.Lit(w.description(m.Method))),
-		field("Timeout", jen.Id(w.duration(m.Timeout))),
+		field("Timeout", duration(m.Timeout)),
 	}
 	if m.Idempotent {
 		fields = append(fields, field("Idempotent", jen.True()))
 	}
 	fields = append(fields, field("Fingerprint", jen.Lit(contract.MethodFingerprint(w.Package, m.Method))))
-	typ := w.af("Method")
-	structs := list("[", []string{m.args, m.reply}, "]", utf8.RuneCountInString("var "+m.helper+" = "+typ+"{"))
-	return declaration{jen.Var().Id(m.helper).Op("=").Id(typ + structs).Add(multiline(fields))}
+	structs := []element{w.typeElement(w.local(m.args)), w.typeElement(w.local(m.reply))}
+	types := list("[", structs, "]", columns("var %s = %s{", m.helper, w.qualify(runtimePath, "Method")))
+	return declaration{jen.Var().Id(m.helper).Op("=").Add(af("Method"), types, multiline(fields))}
 }
 
 // methodStructs declares the structs that m's arguments and results travel in, where there are any.
 func (w *writer) methodStructs(m method) []declaration {
 	var structs []declaration
-	if m.args != noStruct {
+	if m.args != "" {
 		structs = append(structs, w.methodStruct(m.args, m.argFields, m.Params))
 	}
-	if m.reply != noStruct {
+	if m.reply != "" {
 		structs = append(structs, w.methodStruct(m.reply, m.replyFields, m.Results))
 	}
 	return structs
@@ -97,43 +104,49 @@ func (w *writer) methodStructs(m method) []declaration {
 func (w *writer) methodStruct(name string, fields []string, params []ir.Param) declaration {
 	members := make([]jen.Code, len(params))
 	for i, p := range params {
-		members[i] = jen.Id(fields[i]).Id(w.spell(p.Type)).Tag(map[string]string{"json": p.Member})
+		members[i] = jen.Id(fields[i]).Add(typeCode(p.Type)).Tag(map[string]string{"json": p.Member})
 	}
 	return declaration{jen.Type().Id(name).Struct(members...)}
 }
 
 // handler declares the function that calls the implementation.
 func (w *writer) handler(s service, m method) declaration {
-	args, reply := variable{"a", m.args}, variable{"r", m.reply}
-	if m.args == noStruct {
+	args, reply := variable{name: "a", typ: w.local(m.args)}, variable{name: "r", typ: w.local(m.reply)}
+	if m.args == "" {
 		args.name = ""
 	}
+	impl := w.local(s.Type)
 	sig := signature{
-		params:  []variable{{"ctx", w.qualify("context", "Context")}, {"s", "*" + s.Type}, args},
-		results: []variable{reply, {"err", "error"}},
-		named:   m.reply != noStruct,
+		params:       []variable{contextVariable("ctx"), {name: "s", typ: ir.Type{Kind: ir.Pointer, Elem: &impl}}, args},
+		results:      []variable{reply, errorVariable("err")},
+		namedParams:  true,
+		namedResults: m.reply != "",
 	}
-	head := m.handler + sig.spell(utf8.RuneCountInString("func "+m.handler+" {"))
+	head := jen.Func().Id(m.handler).Add(w.signatureCode(sig, columns("func %s {", m.handler)))
 
-	values := []string{"ctx"}
+	values := []element{identifier("ctx")}
 	for _, name := range m.argFields {
-		values = append(values, "a."+name)
+		values = append(values, element{jen.Id("a").Dot(name), columns("a.%s", name)})
 	}
 	if m.Variadic {
-		values[len(values)-1] += "..."
+		last := &values[len(values)-1]
+		last.code.Op("...")
+		last.width += len("...")
 	}
-	call := "s." + m.GoName
-	if m.reply == noStruct {
-		before := "return " + noStruct + "{}, " + call
-		return declaration{jen.Func().Id(head).Block(jen.Id(before + list("(", values, ")", len("    ")+len(before))))}
+	call := jen.Id("s").Dot(m.GoName)
+	if m.reply == "" {
+		others := len("    return struct{}{}, s.") + len(m.GoName) // bytes, not columns: generated files keep their lines
+		return declaration{head.Block(jen.Return(typeCode(reply.typ).Values(), call.Add(list("(", values, ")", others))))}
 	}
-	before := ""
+	var results []jen.Code
+	others := columns("    err = s.%s", m.GoName)
 	for _, name := range m.replyFields {
-		before += "r." + name + ", "
+		results = append(results, jen.Id("r").Dot(name))
+		others += columns("r.%s, ", name)
 	}
-	before += "err = " + call
-	return declaration{jen.Func().Id(head).Block(
-		jen.Id(before+list("(", values, ")", utf8.RuneCountInString("    "+before))),
+	results = append(results, jen.Id("err"))
+	return declaration{head.Block(
+		jen.List(results...).Op("=").Add(call).Add(list("(", values, ")", others)),
 		jen.Return(jen.Id("r"), jen.Id("err")),
 	)}
 }

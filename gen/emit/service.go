@@ -1,10 +1,7 @@
 package emit
 
 import (
-	"fmt"
 	"slices"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/dave/jennifer/jen"
 )
@@ -14,7 +11,7 @@ func (w *writer) api(s service) declaration {
 	var lines []jen.Code
 	for _, m := range s.methods {
 		lines = append(lines, doc(m.Doc)...)
-		lines = append(lines, jen.Id(m.GoName+w.declared(m.Method).spell(utf8.RuneCountInString("    "+m.GoName))))
+		lines = append(lines, jen.Id(m.GoName).Add(w.signatureCode(declared(m.Method), columns("    %s", m.GoName))))
 	}
 	about := comment("%s is the service %s as its callers see it: both *%s and *%s have its methods.", s.api(), s.Name, w.original(s.Type), s.client())
 	return slices.Concat(declaration{about}, paragraph(s.Doc), declaration{jen.Type().Id(s.api()).Interface(lines...)})
@@ -33,16 +30,16 @@ func (w *writer) apiAssertions(s service) declaration {
 func (w *writer) client(s service) declaration {
 	return declaration{
 		comment("%s calls the service %s. It is safe for concurrent use and needs no closing.", s.client(), s.Name),
-		jen.Type().Id(s.client()).Id("struct{ client " + w.af("Client") + " }"),
+		jen.Type().Id(s.client()).Add(structOf(jen.Id("client").Add(af("Client")))),
 	}
 }
 
 func (w *writer) newClient(s service) declaration {
-	client := jen.Id(w.af("NewClient")).Call(jen.Id("c"), jen.Id("opts").Op("..."))
+	client := af("NewClient").Call(jen.Id("c"), jen.Id("opts").Op("..."))
 	return declaration{
-		comment("%s returns a client of %s over c, usually an *%s; opts hold for all its calls. It does no I/O.", s.newClient(), s.Name, w.af("App")),
+		comment("%s returns a client of %s over c, usually an *%s; opts hold for all its calls. It does no I/O.", s.newClient(), s.Name, w.qualify(runtimePath, "App")),
 		jen.Func().Id(s.newClient()).
-			Params(jen.Id("c").Id(w.af("Caller")), jen.Id("opts").Op("...").Id(w.af("CallOption"))).
+			Params(jen.Id("c").Add(af("Caller")), jen.Id("opts").Op("...").Add(af("CallOption"))).
 			Op("*").Id(s.client()).
 			Block(jen.Return(jen.Op("&").Id(s.client()).Values(client))),
 	}
@@ -50,35 +47,24 @@ func (w *writer) newClient(s service) declaration {
 
 // registerService declares the function that brings the handlers in: a program that only calls links none of them.
 func (w *writer) registerService(s service) declaration {
-	call := w.af("RegisterService") + "(r, " + s.helper + ", impl"
-	var bindings strings.Builder
+	args := []jen.Code{jen.Id("r"), jen.Id(s.helper), jen.Id("impl")}
 	for _, m := range s.methods {
-		fmt.Fprintf(&bindings, ",\n%s(&%s, %s)", w.af("Bind"), m.helper, m.handler)
+		args = append(args, jen.Line().Add(af("Bind")).Call(jen.Op("&").Id(m.helper), jen.Id(m.handler)))
 	}
 	if len(s.methods) > 0 {
-		bindings.WriteString(",\n")
+		args = append(args, jen.Line())
 	}
 	return declaration{
 		comment("%s has r serve %s with impl. What is wrong with it, a nil impl for one, is returned when r starts.", s.register(), s.Name),
-		jen.Func().Id(s.register()).Params(jen.Id("r").Id(w.af("Registrar")), jen.Id("impl").Op("*").Id(s.Type)).
-			Block(jen.Id(call + bindings.String() + ")")),
+		jen.Func().Id(s.register()).Params(jen.Id("r").Add(af("Registrar")), jen.Id("impl").Op("*").Id(s.Type)).
+			Block(af("RegisterService").Call(args...)),
 	}
 }
 
 func (w *writer) serviceValue(s service) declaration {
-	return declaration{jen.Var().Id(s.helper).Op("=").Id(w.af("Service")).Values(
+	return declaration{jen.Var().Id(s.helper).Op("=").Add(af("Service")).Values(
 		field("Name", jen.Lit(s.Name)),
 		field("Type", jen.Lit(s.Type)),
 		field("Concurrency", jen.Lit(s.Concurrency)),
 	)}
-}
-
-// field is a field of a composite literal.
-func field(name string, value jen.Code) jen.Code {
-	return jen.Id(name).Op(":").Add(value)
-}
-
-// multiline is the body of a composite literal with a field a line. (jen.Dict would sort the fields.)
-func multiline(fields []jen.Code) jen.Code {
-	return jen.Custom(jen.Options{Open: "{", Close: "}", Separator: ",", Multi: true}, fields...)
 }

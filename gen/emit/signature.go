@@ -1,113 +1,67 @@
 package emit
 
 import (
-	"fmt"
+	"cmp"
+	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/dave/jennifer/jen"
 
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A variable is one parameter or result as it is spelled; the name is "" where it has none.
-type variable struct{ name, typ string }
+// A variable is one parameter or result.
+type variable struct {
+	name     string // "" if it has none
+	typ      ir.Type
+	variadic bool // typ is the slice
+	grouped  bool // the type follows the name of a later variable, like that of x in x, y int
+}
 
-// A signature is that of a function, context and error included.
+// A signature is that of a function, including the context and the error.
 type signature struct {
-	params, results []variable
-	named           bool // the results are
-}
-
-// A spelling turns a type into Go source.
-type spelling func(ir.Type) string
-
-// qualify spells something of another package and sees that it is imported.
-func (w *writer) qualify(path, name string) string {
-	w.used[path] = true
-	return w.imports[path] + "." + name
-}
-
-// af spells something of the runtime.
-func (w *writer) af(name string) string { return w.qualify(runtimePath, name) }
-
-// spell spells t as this file must.
-func (w *writer) spell(t ir.Type) string {
-	return t.Spell(func(path, name string) string {
-		if path == w.Path {
-			return name
-		}
-		return w.qualify(path, name)
-	})
-}
-
-// describe spells t for people: by the names that packages give themselves, not by those that they are imported by. If two
-// types of the package's signatures would be spelled alike, it spells each with its import path.
-func (w *writer) describe(t ir.Type) string {
-	return t.Spell(func(path, name string) string {
-		switch {
-		case path == w.Path:
-			return name
-		case w.twice[w.clauses[path]+"."+name]:
-			return path + "." + name
-		}
-		return w.clauses[path] + "." + name
-	})
-}
-
-// spelledTwice finds the qualified names that mean types of several packages.
-func (a *plan) spelledTwice() map[string]bool {
-	paths, twice := map[string]string{}, map[string]bool{}
-	a.Walk(func(t ir.Type) {
-		if t.Kind != ir.Named || t.Path == a.Path {
-			return
-		}
-		name := a.clauses[t.Path] + "." + t.Name
-		if other, ok := paths[name]; ok && other != t.Path {
-			twice[name] = true
-		}
-		paths[name] = t.Path
-	})
-	return twice
+	params, results           []variable
+	namedParams, namedResults bool
 }
 
 // params returns m's parameters after the context.
-func params(m ir.Method, spell spelling) []variable {
-	vars := variables(m.Params, spell)
+func params(m ir.Method) []variable {
+	vars := variables(m.Params)
 	if m.Variadic {
-		last := m.Params[len(m.Params)-1].Type
-		vars[len(vars)-1].typ = "..." + spell(*last.Elem)
+		vars[len(vars)-1].variadic = true
 	}
 	return vars
 }
 
-func variables(params []ir.Param, spell spelling) []variable {
+func variables(params []ir.Param) []variable {
 	vars := make([]variable, len(params))
 	for i, p := range params {
-		vars[i] = variable{p.Name, spell(p.Type)}
+		vars[i] = variable{name: p.Name, typ: p.Type}
 	}
 	return vars
+}
+
+func contextVariable(name string) variable {
+	return variable{name: name, typ: ir.Type{Kind: ir.Named, Path: "context", Name: "Context"}}
+}
+
+func errorVariable(name string) variable {
+	return variable{name: name, typ: ir.Type{Kind: ir.Basic, Name: "error"}}
 }
 
 // declared returns m's signature as the user declared it.
-func (w *writer) declared(m ir.Method) signature {
-	ctx := variable{m.Ctx, w.qualify("context", "Context")}
+func declared(m ir.Method) signature {
+	params := append([]variable{contextVariable(m.Ctx)}, params(m)...)
 	return signature{
-		params:  append([]variable{ctx}, params(m, w.spell)...),
-		results: append(variables(m.Results, w.spell), variable{m.Err, "error"}),
-		named:   m.Named,
+		params:       params,
+		results:      append(variables(m.Results), errorVariable(m.Err)),
+		namedParams:  isNamed(params),
+		namedResults: m.Named,
 	}
 }
 
-// spell spells s after the name of a function or method; others is how many columns of the line are spoken for.
-func (s signature) spell(others int) string {
-	results := spellVariables(s.results, s.named)
-	shut := ") (" + strings.Join(results, ", ") + ")"
-	if len(results) == 1 && !s.named {
-		shut = ") " + results[0]
-	}
-	return list("(", spellVariables(s.params, isNamed(s.params)), shut, others)
-}
-
-// isNamed says whether vars are named in the source: with one that is, the others are blank.
+// isNamed reports whether vars are named in the source. If one is, those without a name are blank.
 func isNamed(vars []variable) bool {
 	for _, v := range vars {
 		if v.name != "" {
@@ -117,48 +71,88 @@ func isNamed(vars []variable) bool {
 	return false
 }
 
-// spellVariables spells vars, neighbours of one type together where they are named.
-func spellVariables(vars []variable, named bool) []string {
-	var spelled []string
-	for i, v := range vars {
+// spelled returns vars as they appear in a list, and the text of each with its type spelled by spell. If the list is
+// named, each has a name, and consecutive variables of one type are grouped; otherwise none has.
+func spelled(vars []variable, named bool, spell func(ir.Type) string) ([]variable, []string) {
+	list, texts := slices.Clone(vars), make([]string, len(vars))
+	next := ""
+	for i := len(list) - 1; i >= 0; i-- {
+		v := &list[i]
+		typ := ""
+		if v.variadic {
+			typ = "..." + spell(*v.typ.Elem)
+		} else {
+			typ = spell(v.typ)
+		}
+		v.name = cmp.Or(v.name, "_")
+		v.grouped = named && typ == next
+		next = typ
 		switch {
 		case !named:
-			spelled = append(spelled, v.typ)
-			continue
-		case v.name == "":
-			v.name = "_"
+			v.name, texts[i] = "", typ
+		case v.grouped:
+			texts[i] = v.name
+		default:
+			texts[i] = v.name + " " + typ
 		}
-		if i+1 < len(vars) && vars[i+1].typ == v.typ {
-			spelled = append(spelled, v.name)
-			continue
-		}
-		spelled = append(spelled, v.name+" "+v.typ)
 	}
-	return spelled
+	return list, texts
 }
 
-// description spells m's signature for people, without the context and the error.
+func (v variable) code() *jen.Statement {
+	code := &jen.Statement{}
+	if v.name != "" {
+		code.Id(v.name)
+	}
+	switch {
+	case v.grouped:
+		return code
+	case v.variadic:
+		return code.Op("...").Add(typeCode(*v.typ.Elem))
+	}
+	return code.Add(typeCode(v.typ))
+}
+
+func (w *writer) elements(vars []variable, named bool) []element {
+	list, texts := spelled(vars, named, w.spell)
+	elements := make([]element, len(list))
+	for i, v := range list {
+		elements[i] = element{v.code(), utf8.RuneCountInString(texts[i])}
+	}
+	return elements
+}
+
+// signatureCode returns what follows the name of a function with the signature s. The rest of its line is others columns
+// wide.
+func (w *writer) signatureCode(s signature, others int) *jen.Statement {
+	results := w.elements(s.results, s.namedResults)
+	others += len(" ") + width(results)
+	result := results[0].code
+	if len(results) > 1 || s.namedResults {
+		others += len("()")
+		result = jen.Params(codes(results)...)
+	}
+	return list("(", w.elements(s.params, s.namedParams), ")", others).Add(result)
+}
+
+// description is m's signature for people, without the context and the error.
 func (w *writer) description(m ir.Method) string {
-	in, out := params(m, w.describe), variables(m.Results, w.describe)
-	text := "(" + strings.Join(spellVariables(in, isNamed(in)), ", ") + ")"
+	in, out := params(m), variables(m.Results)
+	_, texts := spelled(in, isNamed(in), w.describe)
+	text := "(" + strings.Join(texts, ", ") + ")"
 	if len(out) > 0 {
-		text += " (" + strings.Join(spellVariables(out, m.Named), ", ") + ")"
+		_, texts = spelled(out, m.Named, w.describe)
+		text += " (" + strings.Join(texts, ", ") + ")"
 	}
 	return text
 }
 
-// assertion declares that the method of a type is still of the signature that it was generated from.
-func (w *writer) assertion(typ, method string, s signature) string {
-	shut := fmt.Sprintf(" = (*%s).%s", typ, method)
-	s.params = append([]variable{{"", "*" + typ}}, s.params...)
-	unnamed := signature{params: unname(s.params), results: unname(s.results)}
-	return "_ func" + unnamed.spell(len("    _ func")+utf8.RuneCountInString(shut)) + shut
-}
-
-func unname(vars []variable) []variable {
-	types := make([]variable, len(vars))
-	for i, v := range vars {
-		types[i].typ = v.typ
-	}
-	return types
+// assertion declares that the method of a type still has the signature that it was generated from.
+func (w *writer) assertion(typ string, m ir.Method) jen.Code {
+	receiver := w.local(typ)
+	s := declared(m)
+	s.params = append([]variable{{typ: ir.Type{Kind: ir.Pointer, Elem: &receiver}}}, s.params...)
+	s.namedParams, s.namedResults = false, false
+	others := columns("    _ func = (*%s).%s", typ, m.GoName)
+	return jen.Id("_").Func().Add(w.signatureCode(s, others)).Op("=").Parens(jen.Op("*").Id(typ)).Dot(m.GoName)
 }

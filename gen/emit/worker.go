@@ -9,26 +9,26 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// queueOf spells the runtime's queue type for k, or a function about it, with its type arguments.
-func (w *writer) queueOf(k worker, prefix string) string {
+// queueOf is the runtime's queue type for k, or a function about it, with its type arguments.
+func queueOf(k worker, prefix string) *jen.Statement {
 	if k.Result == nil {
-		return w.af(prefix+"VoidQueue") + "[" + w.spell(k.Payload) + "]"
+		return af(prefix + "VoidQueue").Types(typeCode(k.Payload))
 	}
-	return w.af(prefix+"Queue") + "[" + w.spell(k.Payload) + ", " + w.spell(*k.Result) + "]"
+	return af(prefix+"Queue").Types(typeCode(k.Payload), typeCode(*k.Result))
 }
 
 func (w *writer) queue(k worker) declaration {
 	about := comment("%s is the queue %s: it submits tasks for the worker %s and follows them.", k.queue(), k.Name, w.original(k.Type))
-	typ := jen.Type().Id(k.queue()).Id("struct{ " + w.queueOf(k, "") + " }")
+	typ := jen.Type().Id(k.queue()).Add(structOf(queueOf(k, "")))
 	return slices.Concat(declaration{about}, paragraph(k.Doc), declaration{typ})
 }
 
 func (w *writer) newQueue(k worker) declaration {
 	tasks := w.tasksParam(k)
-	queue := jen.Id(w.queueOf(k, "New")).Call(jen.Id(tasks), jen.Id(k.helper))
+	queue := queueOf(k, "New").Call(jen.Id(tasks), jen.Id(k.helper))
 	return declaration{
-		comment("%s returns the queue %s of %s, usually an *%s. It does no I/O.", k.newQueue(), k.Name, tasks, w.af("App")),
-		jen.Func().Id(k.newQueue()).Params(jen.Id(tasks).Id(w.af("TaskClient"))).Op("*").Id(k.queue()).
+		comment("%s returns the queue %s of %s, usually an *%s. It does no I/O.", k.newQueue(), k.Name, tasks, w.qualify(runtimePath, "App")),
+		jen.Func().Id(k.newQueue()).Params(jen.Id(tasks).Add(af("TaskClient"))).Op("*").Id(k.queue()).
 			Block(jen.Return(jen.Op("&").Id(k.queue()).Values(queue))),
 	}
 }
@@ -52,14 +52,14 @@ func (w *writer) tasksParam(k worker) string {
 }
 
 func (w *writer) registerWorker(k worker) declaration {
-	register := w.af("RegisterWorker")
+	register := "RegisterWorker"
 	if k.Result == nil {
-		register = w.af("RegisterVoidWorker")
+		register = "RegisterVoidWorker"
 	}
 	return declaration{
 		comment("%s has r run the tasks of %s with w. What is wrong with it, a nil w for one, is returned when r starts.", k.register(), k.Name),
-		jen.Func().Id(k.register()).Params(jen.Id("r").Id(w.af("Registrar")), jen.Id("w").Op("*").Id(k.Type)).
-			Block(jen.Id(register).Call(jen.Id("r"), jen.Id(k.helper), jen.Id("w"))),
+		jen.Func().Id(k.register()).Params(jen.Id("r").Add(af("Registrar")), jen.Id("w").Op("*").Id(k.Type)).
+			Block(af(register).Call(jen.Id("r"), jen.Id(k.helper), jen.Id("w"))),
 	}
 }
 
@@ -75,9 +75,9 @@ func (w *writer) workerValue(k worker) declaration {
 	add(true, "Type", jen.Lit(k.Type))
 	add(true, "Signature", jen.Lit(w.description(workerMethods(k)[0])))
 	add(true, "Max", jen.Lit(k.Max))
-	add(k.Timeout != 0, "Timeout", jen.Id(w.duration(k.Timeout)))
+	add(k.Timeout != 0, "Timeout", duration(k.Timeout))
 	add(k.Retries != 0, "Retries", jen.Lit(k.Retries))
-	add(true, "Backoff", jen.Id(w.duration(k.Backoff)))
+	add(true, "Backoff", duration(k.Backoff))
 	add(true, "Weight", jen.Lit(k.Weight))
 	add(k.MaxCrashes != 0, "MaxCrashes", jen.Lit(k.MaxCrashes))
 	add(k.Isolation == "process", "Isolation", jen.Lit(k.Isolation))
@@ -86,7 +86,7 @@ func (w *writer) workerValue(k worker) declaration {
 		add(true, "Result", jen.Lit(contract.TypeFingerprint(w.Package, *k.Result)))
 	}
 	add(len(k.Jobs) > 0, "Jobs", w.jobs(k.Jobs))
-	return declaration{jen.Var().Id(k.helper).Op("=").Id(w.af("Worker")).Add(multiline(fields))}
+	return declaration{jen.Var().Id(k.helper).Op("=").Add(af("Worker")).Add(multiline(fields))}
 }
 
 // jobs lists the jobs that are declared with a worker. What is by default so is left out.
@@ -114,5 +114,5 @@ func (w *writer) jobs(jobs []ir.Job) jen.Code {
 		add(j.Overlap != "allow", "Overlap", jen.Lit(j.Overlap))
 		list = append(list, jen.Values(fields...))
 	}
-	return jen.Index().Id(w.af("DeclaredJob")).Add(multiline(list))
+	return jen.Index().Add(af("DeclaredJob")).Add(multiline(list))
 }

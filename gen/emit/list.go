@@ -1,0 +1,64 @@
+package emit
+
+import (
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/dave/jennifer/jen"
+)
+
+// maxLine is the width, with tabs counted as four columns, above which a list is broken into lines.
+const maxLine = 120
+
+// An element is one of a list: its code, and how many columns that takes. Jennifer neither breaks long lines nor measures
+// code, so both are ours.
+type element struct {
+	code  *jen.Statement
+	width int
+}
+
+func identifier(name string) element { return element{jen.Id(name), utf8.RuneCountInString(name)} }
+
+// columns returns the width of a formatted text.
+func columns(format string, args ...any) int {
+	return utf8.RuneCountInString(fmt.Sprintf(format, args...))
+}
+
+// list returns elements between brackets: on one line if that fits together with the others columns of the line,
+// otherwise on lines of their own, each with as many elements as fit.
+func list(opening string, elements []element, closing string, others int) *jen.Statement {
+	options := jen.Options{Open: opening, Close: closing, Separator: ","}
+	if len(elements) == 0 || others+len(opening)+width(elements)+len(closing) <= maxLine {
+		return jen.Custom(options, codes(elements)...)
+	}
+	const indent = 8
+	var lines []jen.Code
+	first, column := 0, indent
+	for i, e := range elements {
+		withComma := e.width + len(", ")
+		if column+withComma > maxLine && i > first {
+			lines = append(lines, jen.List(codes(elements[first:i])...))
+			first, column = i, indent
+		}
+		column += withComma
+	}
+	options.Multi = true
+	return jen.Custom(options, append(lines, jen.List(codes(elements[first:])...))...)
+}
+
+// width returns the width of at least one element on one line.
+func width(elements []element) int {
+	sum := len(", ") * (len(elements) - 1)
+	for _, e := range elements {
+		sum += e.width
+	}
+	return sum
+}
+
+func codes(elements []element) []jen.Code {
+	list := make([]jen.Code, len(elements))
+	for i, e := range elements {
+		list[i] = e.code
+	}
+	return list
+}

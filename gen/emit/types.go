@@ -1,0 +1,113 @@
+package emit
+
+import (
+	"unicode/utf8"
+
+	"github.com/dave/jennifer/jen"
+
+	"github.com/afgen/afgen/gen/ir"
+)
+
+// typeCode returns the code of t.
+func typeCode(t ir.Type) *jen.Statement {
+	switch t.Kind {
+	case ir.Named:
+		if len(t.Args) == 0 {
+			return jen.Qual(t.Path, t.Name)
+		}
+		args := make([]jen.Code, len(t.Args))
+		for i, a := range t.Args {
+			args[i] = typeCode(a)
+		}
+		return jen.Qual(t.Path, t.Name).Types(args...)
+	case ir.Pointer:
+		return jen.Op("*").Add(typeCode(*t.Elem))
+	case ir.Slice:
+		return jen.Index().Add(typeCode(*t.Elem))
+	case ir.Array:
+		return jen.Index(integer(t.Len)).Add(typeCode(*t.Elem))
+	case ir.Map:
+		return jen.Map(typeCode(*t.Key)).Add(typeCode(*t.Elem))
+	case ir.Struct:
+		fields := make([]jen.Code, len(t.Fields))
+		for i, f := range t.Fields {
+			fields[i] = fieldCode(f)
+		}
+		return structOf(fields...)
+	}
+	return jen.Id(t.Name)
+}
+
+func fieldCode(f ir.Field) *jen.Statement {
+	code := &jen.Statement{}
+	if !f.Embedded {
+		code.Id(f.Name)
+	}
+	code.Add(typeCode(f.Type))
+	if f.Tag != "" {
+		code.Lit(f.Tag)
+	}
+	return code
+}
+
+// structOf is a struct type on one line. (jen.Struct gives each field a line of its own, and gofmt keeps that.)
+func structOf(fields ...jen.Code) *jen.Statement {
+	return jen.Custom(jen.Options{Open: "struct{", Close: "}", Separator: ";"}, fields...)
+}
+
+// local is the type called name of the file's package, or struct{} if name is "".
+func (w *writer) local(name string) ir.Type {
+	if name == "" {
+		return ir.Type{Kind: ir.Struct}
+	}
+	return ir.Type{Kind: ir.Named, Path: w.Path, Name: name}
+}
+
+// af is something of the runtime.
+func af(name string) *jen.Statement { return jen.Qual(runtimePath, name) }
+
+// qualify spells something of a package as this file must.
+func (w *writer) qualify(path, name string) string {
+	if path == w.Path {
+		return name
+	}
+	return w.imports[path] + "." + name
+}
+
+// spell spells t as this file must, which tells how wide its code is.
+func (w *writer) spell(t ir.Type) string { return t.Spell(w.qualify) }
+
+// typeElement is t in a list.
+func (w *writer) typeElement(t ir.Type) element {
+	return element{typeCode(t), utf8.RuneCountInString(w.spell(t))}
+}
+
+// describe spells t for people: by the names that packages give themselves, not by those that they are imported by. If two
+// types of the package's signatures would be spelled alike, it spells each with its import path.
+func (w *writer) describe(t ir.Type) string {
+	return t.Spell(func(path, name string) string {
+		switch {
+		case path == w.Path:
+			return name
+		case w.ambiguous[w.clauses[path]+"."+name]:
+			return path + "." + name
+		}
+		return w.clauses[path] + "." + name
+	})
+}
+
+// ambiguousNames returns the qualified names that mean types of several packages.
+func (a *plan) ambiguousNames() map[string]bool {
+	paths, ambiguous := map[string]string{}, map[string]bool{}
+	a.Walk(func(t ir.Type) {
+		if t.Kind != ir.Named || t.Path == a.Path {
+			return
+		}
+		name := a.clauses[t.Path] + "." + t.Name
+		if other, ok := paths[name]; ok && other != t.Path {
+			ambiguous[name] = true
+		}
+		paths[name] = t.Path
+	})
+	return ambiguous
+}
