@@ -108,7 +108,7 @@ func (a *plan) source() ([]byte, error) {
 	}
 	file.HeaderComment(header)
 	a.nameImports(file)
-	for _, d := range (&writer{a}).declarations() {
+	for _, d := range (&writer{a, map[string]element{}}).declarations() {
 		file.Line()
 		for _, lines := range d {
 			file.Add(lines)

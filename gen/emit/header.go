@@ -12,7 +12,10 @@ import (
 )
 
 // A writer spells the declarations of a plan.
-type writer struct{ *plan }
+type writer struct {
+	*plan
+	known map[string]element // by text; see element
+}
 
 // A declaration is one at package level, its comment first, each item on lines of its own.
 type declaration []jen.Code

@@ -1,7 +1,6 @@
 package emit
 
 import (
-	"fmt"
 	"unicode/utf8"
 
 	"github.com/dave/jennifer/jen"
@@ -13,15 +12,31 @@ const maxLine = 120
 // An element is one of a list: its code, and how many columns that takes. Jennifer neither breaks long lines nor measures
 // code, so both are ours.
 type element struct {
-	code  *jen.Statement
+	code  jen.Code
 	width int
 }
 
-func identifier(name string) element { return element{jen.Id(name), utf8.RuneCountInString(name)} }
+// element returns the element with a text, and calls build for its code unless an earlier one has the same text. As they
+// share the code, none may append to it.
+func (w *writer) element(text string, build func() jen.Code) element {
+	e, ok := w.known[text]
+	if !ok {
+		e = element{build(), columns(text)}
+		w.known[text] = e
+	}
+	return e
+}
 
-// columns returns the width of a formatted text.
-func columns(format string, args ...any) int {
-	return utf8.RuneCountInString(fmt.Sprintf(format, args...))
+func (w *writer) identifier(name string) element {
+	return w.element(name, func() jen.Code { return jen.Id(name) })
+}
+
+// columns returns the width of texts in a row.
+func columns(texts ...string) (sum int) {
+	for _, text := range texts {
+		sum += utf8.RuneCountInString(text)
+	}
+	return sum
 }
 
 // list returns elements between brackets: on one line if that fits together with the others columns of the line,

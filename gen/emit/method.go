@@ -45,7 +45,7 @@ func (w *writer) clientMethod(s service, m method) declaration {
 	for i, name := range l.params {
 		sig.params[i+1].name = name
 	}
-	head := w.signatureCode(sig, columns("func (%s *%s) %s {", l.receiver, s.client(), m.GoName))
+	head := w.signatureCode(sig, columns("func (", l.receiver, " *", s.client(), ") ", m.GoName, " {"))
 
 	reply, assign := l.reply, ":="
 	if len(m.Results) == 0 {
@@ -54,11 +54,11 @@ func (w *writer) clientMethod(s service, m method) declaration {
 			assign = "="
 		}
 	}
-	args := w.local(m.args)
-	others := columns("    %s, %s %s %s.Call(%s, %s.client, %s)", reply, l.err, assign, m.helper, l.ctx, l.receiver, w.spell(args))
+	args := w.typeElement(w.local(m.args))
+	others := args.width + columns("    ", reply, ", ", l.err, " ", assign, " ", m.helper, ".Call(", l.ctx, ", ", l.receiver, ".client, )")
 	var fields []element
 	for _, name := range l.params {
-		fields = append(fields, identifier(name))
+		fields = append(fields, w.identifier(name))
 	}
 	var results []jen.Code
 	for _, name := range m.replyFields {
@@ -67,7 +67,7 @@ func (w *writer) clientMethod(s service, m method) declaration {
 	results = append(results, jen.Id(l.err))
 	return append(doc(m.Doc), jen.Func().Params(jen.Id(l.receiver).Op("*").Id(s.client())).Id(m.GoName).Add(head).Block(
 		jen.List(jen.Id(reply), jen.Id(l.err)).Op(assign).Id(m.helper).Dot("Call").
-			Call(jen.Id(l.ctx), jen.Id(l.receiver).Dot("client"), typeCode(args).Add(list("{", fields, "}", others))),
+			Call(jen.Id(l.ctx), jen.Id(l.receiver).Dot("client"), jen.Add(args.code, list("{", fields, "}", others))),
 		jen.Return(results...),
 	))
 }
@@ -85,7 +85,7 @@ func (w *writer) methodValue(s service, m method) declaration {
 	}
 	fields = append(fields, field("Fingerprint", jen.Lit(contract.MethodFingerprint(w.Package, m.Method))))
 	structs := []element{w.typeElement(w.local(m.args)), w.typeElement(w.local(m.reply))}
-	types := list("[", structs, "]", columns("var %s = %s{", m.helper, w.qualify(runtimePath, "Method")))
+	types := list("[", structs, "]", columns("var ", m.helper, " = ", w.qualify(runtimePath, "Method"), "{"))
 	return declaration{jen.Var().Id(m.helper).Op("=").Add(af("Method"), types, multiline(fields))}
 }
 
@@ -104,7 +104,7 @@ func (w *writer) methodStructs(m method) []declaration {
 func (w *writer) methodStruct(name string, fields []string, params []ir.Param) declaration {
 	members := make([]jen.Code, len(params))
 	for i, p := range params {
-		members[i] = jen.Id(fields[i]).Add(typeCode(p.Type)).Tag(map[string]string{"json": p.Member})
+		members[i] = jen.Id(fields[i]).Add(w.typeElement(p.Type).code).Tag(map[string]string{"json": p.Member})
 	}
 	return declaration{jen.Type().Id(name).Struct(members...)}
 }
@@ -122,16 +122,15 @@ func (w *writer) handler(s service, m method) declaration {
 		namedParams:  true,
 		namedResults: m.reply != "",
 	}
-	head := jen.Func().Id(m.handler).Add(w.signatureCode(sig, columns("func %s {", m.handler)))
+	head := jen.Func().Id(m.handler).Add(w.signatureCode(sig, columns("func ", m.handler, " {")))
 
-	values := []element{identifier("ctx")}
-	for _, name := range m.argFields {
-		values = append(values, element{jen.Id("a").Dot(name), columns("a.%s", name)})
-	}
-	if m.Variadic {
-		last := &values[len(values)-1]
-		last.code.Op("...")
-		last.width += len("...")
+	values := []element{w.identifier("ctx")}
+	for i, name := range m.argFields {
+		value, width := jen.Id("a").Dot(name), columns("a.", name)
+		if m.Variadic && i == len(m.argFields)-1 {
+			value, width = value.Op("..."), width+len("...")
+		}
+		values = append(values, element{value, width})
 	}
 	call := jen.Id("s").Dot(m.GoName)
 	if m.reply == "" {
@@ -139,10 +138,10 @@ func (w *writer) handler(s service, m method) declaration {
 		return declaration{head.Block(jen.Return(typeCode(reply.typ).Values(), call.Add(list("(", values, ")", others))))}
 	}
 	var results []jen.Code
-	others := columns("    err = s.%s", m.GoName)
+	others := columns("    err = s.", m.GoName)
 	for _, name := range m.replyFields {
 		results = append(results, jen.Id("r").Dot(name))
-		others += columns("r.%s, ", name)
+		others += columns("r.", name, ", ")
 	}
 	results = append(results, jen.Id("err"))
 	return declaration{head.Block(

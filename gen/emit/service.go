@@ -11,7 +11,7 @@ func (w *writer) api(s service) declaration {
 	var lines []jen.Code
 	for _, m := range s.methods {
 		lines = append(lines, doc(m.Doc)...)
-		lines = append(lines, jen.Id(m.GoName).Add(w.signatureCode(declared(m.Method), columns("    %s", m.GoName))))
+		lines = append(lines, jen.Id(m.GoName).Add(w.signatureCode(declared(m.Method), columns("    ", m.GoName))))
 	}
 	about := comment("%s is the service %s as its callers see it: both *%s and *%s have its methods.", s.api(), s.Name, w.original(s.Type), s.client())
 	return slices.Concat(declaration{about}, paragraph(s.Doc), declaration{jen.Type().Id(s.api()).Interface(lines...)})

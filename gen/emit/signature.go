@@ -2,9 +2,7 @@ package emit
 
 import (
 	"cmp"
-	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/dave/jennifer/jen"
 
@@ -16,7 +14,6 @@ type variable struct {
 	name     string // "" if it has none
 	typ      ir.Type
 	variadic bool // typ is the slice
-	grouped  bool // the type follows the name of a later variable, like that of x in x, y int
 }
 
 // A signature is that of a function, including the context and the error.
@@ -71,53 +68,57 @@ func isNamed(vars []variable) bool {
 	return false
 }
 
-// spelled returns vars as they appear in a list, and the text of each with its type spelled by spell. If the list is
-// named, each has a name, and consecutive variables of one type are grouped; otherwise none has.
-func spelled(vars []variable, named bool, spell func(ir.Type) string) ([]variable, []string) {
-	list, texts := slices.Clone(vars), make([]string, len(vars))
-	next := ""
-	for i := len(list) - 1; i >= 0; i-- {
-		v := &list[i]
-		typ := ""
+// A spelling is the text of a variable in a list.
+type spelling struct {
+	name string // "" if the list is not named
+	typ  string // "" if it follows the name of a later variable, like that of x in x, y int
+}
+
+func (s spelling) String() string {
+	if s.name == "" || s.typ == "" {
+		return s.name + s.typ
+	}
+	return s.name + " " + s.typ
+}
+
+// spellAll returns the texts of vars in a list, with each type spelled by spell.
+func spellAll(vars []variable, named bool, spell func(ir.Type) string) []spelling {
+	spellings := make([]spelling, len(vars))
+	for i, v := range vars {
+		s := &spellings[i]
 		if v.variadic {
-			typ = "..." + spell(*v.typ.Elem)
+			s.typ = "..." + spell(*v.typ.Elem)
 		} else {
-			typ = spell(v.typ)
+			s.typ = spell(v.typ)
 		}
-		v.name = cmp.Or(v.name, "_")
-		v.grouped = named && typ == next
-		next = typ
-		switch {
-		case !named:
-			v.name, texts[i] = "", typ
-		case v.grouped:
-			texts[i] = v.name
-		default:
-			texts[i] = v.name + " " + typ
+		if !named {
+			continue
+		}
+		s.name = cmp.Or(v.name, "_")
+		if i > 0 && spellings[i-1].typ == s.typ {
+			spellings[i-1].typ = ""
 		}
 	}
-	return list, texts
+	return spellings
 }
 
-func (v variable) code() *jen.Statement {
-	code := &jen.Statement{}
-	if v.name != "" {
-		code.Id(v.name)
-	}
-	switch {
-	case v.grouped:
-		return code
-	case v.variadic:
-		return code.Op("...").Add(typeCode(*v.typ.Elem))
-	}
-	return code.Add(typeCode(v.typ))
-}
-
+// elements returns vars as elements of a list.
 func (w *writer) elements(vars []variable, named bool) []element {
-	list, texts := spelled(vars, named, w.spell)
-	elements := make([]element, len(list))
-	for i, v := range list {
-		elements[i] = element{v.code(), utf8.RuneCountInString(texts[i])}
+	elements := make([]element, len(vars))
+	for i, s := range spellAll(vars, named, w.spell) {
+		elements[i] = w.element(s.String(), func() jen.Code {
+			code := &jen.Statement{}
+			if s.name != "" {
+				code.Id(s.name)
+			}
+			switch {
+			case s.typ == "":
+				return code
+			case vars[i].variadic:
+				return code.Op("...").Add(typeCode(*vars[i].typ.Elem))
+			}
+			return code.Add(typeCode(vars[i].typ))
+		})
 	}
 	return elements
 }
@@ -138,13 +139,19 @@ func (w *writer) signatureCode(s signature, others int) *jen.Statement {
 // description is m's signature for people, without the context and the error.
 func (w *writer) description(m ir.Method) string {
 	in, out := params(m), variables(m.Results)
-	_, texts := spelled(in, isNamed(in), w.describe)
-	text := "(" + strings.Join(texts, ", ") + ")"
+	text := "(" + join(spellAll(in, isNamed(in), w.describe)) + ")"
 	if len(out) > 0 {
-		_, texts = spelled(out, m.Named, w.describe)
-		text += " (" + strings.Join(texts, ", ") + ")"
+		text += " (" + join(spellAll(out, m.Named, w.describe)) + ")"
 	}
 	return text
+}
+
+func join(spellings []spelling) string {
+	texts := make([]string, len(spellings))
+	for i, s := range spellings {
+		texts[i] = s.String()
+	}
+	return strings.Join(texts, ", ")
 }
 
 // assertion declares that the method of a type still has the signature that it was generated from.
@@ -153,6 +160,6 @@ func (w *writer) assertion(typ string, m ir.Method) jen.Code {
 	s := declared(m)
 	s.params = append([]variable{{typ: ir.Type{Kind: ir.Pointer, Elem: &receiver}}}, s.params...)
 	s.namedParams, s.namedResults = false, false
-	others := columns("    _ func = (*%s).%s", typ, m.GoName)
+	others := columns("    _ func = (*", typ, ").", m.GoName)
 	return jen.Id("_").Func().Add(w.signatureCode(s, others)).Op("=").Parens(jen.Op("*").Id(typ)).Dot(m.GoName)
 }

@@ -1,8 +1,6 @@
 package emit
 
 import (
-	"unicode/utf8"
-
 	"github.com/dave/jennifer/jen"
 
 	"github.com/afgen/afgen/gen/ir"
@@ -77,9 +75,9 @@ func (w *writer) qualify(path, name string) string {
 // spell spells t as this file must, which tells how wide its code is.
 func (w *writer) spell(t ir.Type) string { return t.Spell(w.qualify) }
 
-// typeElement is t in a list.
+// typeElement returns t as an element of a list.
 func (w *writer) typeElement(t ir.Type) element {
-	return element{typeCode(t), utf8.RuneCountInString(w.spell(t))}
+	return w.element(w.spell(t), func() jen.Code { return typeCode(t) })
 }
 
 // describe spells t for people: by the names that packages give themselves, not by those that they are imported by. If two
