@@ -41,8 +41,8 @@ func (s side) calls() bool  { return s != serverSide }
 type service struct {
 	ir.Service
 	side
-	leaves bool   // what both sides know is in the file of the other
-	helper string // the af.Service
+	sharedElsewhere bool   // what both sides know is in the file of the other
+	helper          string // the af.Service
 	// The client in all its methods: no parameter of any has that name.
 	receiver string
 	methods  []method
@@ -78,8 +78,8 @@ func (s service) names() []string {
 type worker struct {
 	ir.Worker
 	side
-	leaves bool   // as of a service
-	helper string // the af.Worker
+	sharedElsewhere bool   // as of a service
+	helper          string // the af.Worker
 }
 
 func (w worker) queue() string    { return w.Type + "Queue" }
@@ -121,13 +121,13 @@ func (s scope) pick(wishes ...string) string {
 }
 
 // names are the identifiers of one package: those taken at package level, and those that its other files import by.
-type names struct{ taken, elsewhere scope }
+type names struct{ taken, importNames scope }
 
 func newNames(taken, importNames []string) names {
 	n := names{scope{}, scope{}}
 	takeUniverse(n.taken)
 	n.taken.take(taken...)
-	n.elsewhere.take(importNames...)
+	n.importNames.take(importNames...)
 	return n
 }
 
@@ -188,7 +188,7 @@ func (a *plan) takeExported(n names) error {
 		all = append(all, w.names()...)
 	}
 	for _, name := range all {
-		if n.taken[name] || n.elsewhere[name] {
+		if n.taken[name] || n.importNames[name] {
 			return fmt.Errorf("the name %s is taken", name)
 		}
 		n.taken.take(name)
@@ -200,7 +200,7 @@ func (a *plan) takeExported(n names) error {
 // import by, and the names of parameters and results, which would hide helpers in the bodies of client methods. Both
 // stay free for imports: those are per file, and no such body mentions one.
 func (a *plan) allocateHelpers(n names) {
-	avoid := maps.Clone(n.elsewhere)
+	avoid := maps.Clone(n.importNames)
 	for _, s := range a.services {
 		for _, m := range s.Methods {
 			avoid.take(namesIn(m)...)
@@ -296,8 +296,8 @@ func (a *plan) allocateImports(taken scope) error {
 }
 
 var (
-	majorVersion = regexp.MustCompile(`^v[0-9]+$`)
-	plainFolder  = regexp.MustCompile(`^[a-z][a-z0-9]*$`)
+	majorVersion   = regexp.MustCompile(`^v[0-9]+$`)
+	plainDirectory = regexp.MustCompile(`^[a-z][a-z0-9]*$`)
 )
 
 // parentOf returns the folder above that of importPath, which tells packages of one name apart: admin for
@@ -307,7 +307,7 @@ func parentOf(importPath string) string {
 		importPath = path.Dir(importPath)
 	}
 	parent := path.Base(path.Dir(importPath))
-	if !plainFolder.MatchString(parent) {
+	if !plainDirectory.MatchString(parent) {
 		return ""
 	}
 	return parent

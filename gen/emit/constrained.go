@@ -37,14 +37,14 @@ func (a *plan) byConstraint() []*plan {
 	for _, s := range a.services {
 		for _, h := range halves(s.side, s.Constraint, s.ClientConstraint) {
 			half := s
-			half.side, half.leaves = h.side, h.leaves
+			half.side, half.sharedElsewhere = h.side, h.sharedElsewhere
 			file(h.constraint).services = append(file(h.constraint).services, half)
 		}
 	}
 	for _, w := range a.workers {
 		for _, h := range halves(w.side, w.Constraint, w.ClientConstraint) {
 			half := w
-			half.side, half.leaves = h.side, h.leaves
+			half.side, half.sharedElsewhere = h.side, h.sharedElsewhere
 			file(h.constraint).workers = append(file(h.constraint).workers, half)
 		}
 	}
@@ -59,7 +59,7 @@ func (a *plan) byConstraint() []*plan {
 type half struct {
 	constraint string
 	side
-	leaves bool
+	sharedElsewhere bool
 }
 
 // halves returns what files have of a service or worker whose package has some sides of it.
@@ -67,5 +67,5 @@ func halves(sides side, server, client string) []half {
 	if sides != bothSides || server == client {
 		return []half{{constraint: server, side: sides}}
 	}
-	return []half{{constraint: client, side: clientSide}, {constraint: server, side: serverSide, leaves: true}}
+	return []half{{constraint: client, side: clientSide}, {constraint: server, side: serverSide, sharedElsewhere: true}}
 }

@@ -38,7 +38,7 @@ func (w *writer) declarations() []declaration {
 		if k.serves() {
 			all = append(all, w.registerWorker(k))
 		}
-		if !k.leaves {
+		if !k.sharedElsewhere {
 			all = append(all, w.workerValue(k))
 		}
 	}
@@ -57,7 +57,7 @@ func (w *writer) service(s service) (all []declaration) {
 		all = append(all, w.registerService(s), w.serviceValue(s))
 	}
 	for _, m := range s.methods {
-		if !s.leaves {
+		if !s.sharedElsewhere {
 			all = append(all, w.methodValue(s, m))
 			all = append(all, w.methodStructs(m)...)
 		}

@@ -30,9 +30,9 @@ func IsOutput(name string, content []byte) bool {
 	content = bytes.Trim(content, " \t\r\n\x00")
 	switch name = filepath.Base(name); {
 	case name == ContractFile:
-		return cutOff(bytes.Join(bytes.Fields(content), nil), `{"afgen":`) || conflict(content, contractLine)
+		return isTruncated(bytes.Join(bytes.Fields(content), nil), `{"afgen":`) || isConflict(content, contractLine)
 	case outputName.MatchString(name):
-		return cutOff(content, Header) || conflict(content, headerLine)
+		return isTruncated(content, Header) || isConflict(content, headerLine)
 	}
 	return false
 }
@@ -43,10 +43,10 @@ var (
 	contractLine = regexp.MustCompile(`(?m)^\s*"afgen"\s*:`)
 )
 
-// cutOff reports whether content is less than what a file of ours starts with.
-func cutOff(content []byte, start string) bool { return bytes.HasPrefix([]byte(start), content) }
+// isTruncated reports whether content is less than what a file of ours starts with.
+func isTruncated(content []byte, start string) bool { return bytes.HasPrefix([]byte(start), content) }
 
-// conflict reports whether content begins with the mark of a merge conflict and has a line that only ours have.
-func conflict(content []byte, ours *regexp.Regexp) bool {
+// isConflict reports whether content begins with the mark of a merge conflict and has a line that only ours have.
+func isConflict(content []byte, ours *regexp.Regexp) bool {
 	return bytes.HasPrefix(content, []byte("<<<<<<< ")) && ours.Match(content)
 }
