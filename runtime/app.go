@@ -100,11 +100,11 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 		return a, openChild(a, self)
 	}
 	if err := a.openLog(); err != nil {
-		return nil, fmt.Errorf("opening the log: %w", local(err))
+		return nil, fmt.Errorf("opening the log: %w", backend.AsError(err))
 	}
 	ports, err := b.Open(ctx, backend.Env{Instance: a.instance, Logger: a.log})
 	if err != nil {
-		err = fmt.Errorf("opening the backend: %w", local(err))
+		err = fmt.Errorf("opening the backend: %w", backend.AsError(err))
 		if a.closeLog != nil {
 			err = errors.Join(err, a.closeLog())
 		}

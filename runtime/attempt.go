@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/guard"
+	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/stack"
 )
 
@@ -111,28 +113,20 @@ func (a *attempt) key() claimed { return claimed{a.task.ID, a.task.Fence} }
 
 // run runs the handler and settles. The slot is its own until the handler has returned.
 func (a *attempt) run() {
-	finished := false
 	var result json.RawMessage
-	err := error(errGoexit)
-	defer func() {
-		if !finished {
-			if p := recover(); p != nil {
-				err = recovered(p)
-			}
+	guard.Do(func() (err error) {
+		if cause := context.Cause(a.ctx); cause != nil { // before it could begin
+			return cause
 		}
+		result, err = a.handle(a.ctx)
+		return err
+	}, func(err error) {
 		a.report(err)
 		a.settle(result, err)
 		a.stop()
 		a.cancel(nil)
 		a.leave()
-	}()
-	if cause := context.Cause(a.ctx); cause != nil { // before it could begin
-		err = cause
-	} else {
-		result, err = a.handle(a.ctx)
-		err = sound(err)
-	}
-	finished = true
+	})
 }
 
 // handle calls the worker: Run, or SubtasksDone for a task that stands for that.
@@ -152,12 +146,12 @@ func (a *attempt) handle(ctx context.Context) (json.RawMessage, error) {
 		return nil, nil // this version of the worker has none
 	}
 	var source Task
-	err := a.p.e.repeat(ctx, func(ctx context.Context) (err error) {
+	err := retry.Do(ctx, opTimeout, func(ctx context.Context) (err error) {
 		source, err = a.p.e.store.Get(ctx, t.DoneOf)
 		return err
 	})
 	if code := CodeOf(err); code == ErrUnavailable || code == ErrDeadlineExceeded {
-		return nil, Snooze(pollMost) // not the worker's failure: no attempt is charged
+		return nil, Snooze(retry.MaxPoll) // not the worker's failure: no attempt is charged
 	}
 	if err != nil {
 		return nil, err
@@ -243,7 +237,7 @@ func (a *attempt) leave() {
 // verdict says how an attempt ends: by its result, its error, or why its context ended.
 func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Settle {
 	s := backend.Settle{ID: a.task.ID, Fence: a.task.Fence, Nonce: a.nonce, Log: TaskFrom(a.ctx).log.kept()}
-	var snooze *snoozeError
+	var snooze *guard.SnoozeError
 	if !a.task.WrongVersionSince.IsZero() && cause == nil {
 		s.Payload = backend.PayloadDecoded
 	}
@@ -258,10 +252,10 @@ func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Sett
 	case errors.Is(cause, ErrLeaseLost), errors.Is(cause, errShutdown):
 		s.To, s.Error = backend.StatusWaiting, a.task.Error
 	case errors.As(err, &snooze):
-		s.To, s.Delay, s.Error = backend.StatusWaiting, snooze.d, a.task.Error
+		s.To, s.Delay, s.Error = backend.StatusWaiting, snooze.Delay, a.task.Error
 	case a.undecodedHere(err):
 		a.wrongVersion(&s, err)
-	case permanent(err), a.task.Attempt > a.p.spec.Retries:
+	case guard.IsPermanent(err), a.task.Attempt > a.p.spec.Retries:
 		s.To, s.Error = backend.StatusFailed, a.failure(err)
 	default:
 		s.To, s.Error, s.Delay = backend.StatusRetrying, a.failure(err), backoff(a.p.spec.Backoff, a.task.Attempt)
@@ -277,9 +271,9 @@ const maxBackoff = 5 * time.Minute
 // backoff is the pause before the attempt after n: the worker's, doubled each time up to 5 minutes (or the worker's, where
 // that is longer), ±20 %.
 func backoff(base time.Duration, n int) time.Duration {
-	base = min(base, longest)
+	base = min(base, retry.Longest)
 	d := float64(base) * math.Pow(2, float64(n-1))
-	return jitter(time.Duration(min(d, float64(max(maxBackoff, base)))))
+	return retry.Jitter(time.Duration(min(d, float64(max(maxBackoff, base)))))
 }
 
 // failure is the error of a handler as its task keeps it. What RedactErrors hides of it is logged.
@@ -288,7 +282,7 @@ func (a *attempt) failure(err error) *backend.TaskError {
 		return taskError(err)
 	}
 	e, hidden := redacted(err)
-	if _, ok := errors.AsType[*panicError](err); hidden && !ok { // report logs panics
+	if _, ok := errors.AsType[*guard.PanicError](err); hidden && !ok { // report logs panics
 		errorLogFrom(a.ctx).Warn("a task failed; its error is redacted", "error", err)
 	}
 	return &backend.TaskError{Code: e.Code, Message: e.Message}
@@ -297,7 +291,7 @@ func (a *attempt) failure(err error) *backend.TaskError {
 // taskError is an error as a task keeps it.
 func taskError(err error) *backend.TaskError {
 	e := answer(err)
-	if p, ok := err.(*panicError); ok { // a reader of the task must find the bug
+	if p, ok := err.(*guard.PanicError); ok { // a reader of the task must find the bug
 		e.Message = p.Error() + ": " + p.String()
 	}
 	return &backend.TaskError{Code: e.Code, Message: e.Message}
@@ -305,10 +299,10 @@ func taskError(err error) *backend.TaskError {
 
 // report logs what is the worker's fault, and not an error that it returned.
 func (a *attempt) report(err error) {
-	switch p, ok := err.(*panicError); {
+	switch p, ok := err.(*guard.PanicError); {
 	case ok:
-		errorLogFrom(a.ctx).Error("panic in a worker", p.attrs()...)
-	case err == error(errGoexit):
+		errorLogFrom(a.ctx).Error("panic in a worker", p.Attrs()...)
+	case err == error(guard.ErrGoexit):
 		LoggerFrom(a.ctx).Error("a worker ended its goroutine")
 	}
 }
@@ -343,7 +337,7 @@ func (r *Running) Progress(ctx context.Context, v any) error {
 			maxProgress).With(OutcomeNotSent)
 	}
 	if err := r.e.store.Progress(ctx, r.ID, r.Fence, progress); err != nil {
-		return local(err)
+		return backend.AsError(err)
 	}
 	return nil
 }
@@ -357,29 +351,8 @@ func TaskFrom(ctx context.Context) *Running {
 }
 
 // Permanent marks an error that a further attempt would not mend: the task fails at once.
-func Permanent(err error) error {
-	if err == nil {
-		return nil
-	}
-	return &permanentError{err}
-}
-
-type permanentError struct{ err error }
-
-func (e *permanentError) Error() string { return e.err.Error() }
-func (e *permanentError) Unwrap() error { return e.err }
-
-func permanent(err error) bool {
-	_, ok := errors.AsType[*permanentError](err)
-	return ok
-}
+func Permanent(err error) error { return guard.Permanent(err) }
 
 // Snooze is an error for Run to return: the task waits for d and then runs again, and no attempt is charged. d is at least
 // 100 ms, so that a task that snoozes again and again doesn't keep the store busy.
-func Snooze(d time.Duration) error { return &snoozeError{max(d, leastSnooze)} }
-
-const leastSnooze = 100 * time.Millisecond
-
-type snoozeError struct{ d time.Duration }
-
-func (e *snoozeError) Error() string { return "snoozed for " + e.d.String() }
+func Snooze(d time.Duration) error { return guard.Snooze(d) }

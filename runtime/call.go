@@ -116,7 +116,7 @@ func (m *Method[A, R]) Call(ctx context.Context, c Client, args A) (R, error) {
 	call.Options.Idempotent = m.Idempotent
 	body, err = c.caller.Invoke(ctx, call)
 	if err != nil {
-		return zero, local(err)
+		return zero, backend.AsError(err)
 	}
 	if err := exact.Unmarshal(body, &reply); err != nil {
 		return zero, Errorf(ErrInternal, "the reply of %s.%s does not decode: %w", m.Service, m.Name, err).

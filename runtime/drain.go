@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
 )
 
 // Once the context of a Shutdown has ended, all that remains must be over within closeMost, whatever handlers and servers
@@ -208,7 +210,7 @@ func closeWithin(ctx context.Context, what string, f func() error) error {
 		return Errorf(ErrDeadlineExceeded, "closing %s took too long", what)
 	}
 	if err := <-result; err != nil {
-		return fmt.Errorf("closing %s: %w", what, local(err))
+		return fmt.Errorf("closing %s: %w", what, backend.AsError(err))
 	}
 	return nil
 }

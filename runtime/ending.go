@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // An ending is a task whose own run has ended.
@@ -86,7 +87,7 @@ func (e *engine) lookAfter(ctx context.Context, t Task) {
 // openBelow opens the gate of the subtasks of a source that has succeeded.
 func (e *engine) openBelow(ctx context.Context, source string) {
 	var queues []string
-	err := e.repeat(ctx, func(ctx context.Context) (err error) {
+	err := retry.Do(ctx, opTimeout, func(ctx context.Context) (err error) {
 		queues, err = e.store.Open(ctx, source)
 		return err
 	})
@@ -98,7 +99,7 @@ func (e *engine) openBelow(ctx context.Context, source string) {
 
 func (e *engine) finish(ctx context.Context, source string) {
 	var queue string
-	err := e.repeat(ctx, func(ctx context.Context) (err error) {
+	err := retry.Do(ctx, opTimeout, func(ctx context.Context) (err error) {
 		_, queue, err = e.store.Finish(ctx, source)
 		return err
 	})
@@ -114,7 +115,7 @@ func (e *engine) stopBelow(ctx context.Context, source, reason string) []string 
 	stop := backend.Stop{ID: source, Reason: reason, Below: true, Each: func(tasks []Task) {
 		sources = append(sources, e.tellStopped(tasks)...)
 	}}
-	err := e.repeatFor(ctx, stopTimeout, func(ctx context.Context) error { return e.stopTasks(ctx, stop) })
+	err := retry.Do(ctx, stopTimeout, func(ctx context.Context) error { return e.stopTasks(ctx, stop) })
 	e.leave("stop subtasks", source, err)
 	return sources
 }
@@ -186,7 +187,7 @@ func (a *App) StopTask(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	return e.ask(ctx, func(ctx context.Context) error {
+	return e.requests.Do(ctx, func(ctx context.Context) error {
 		return e.stopAndTell(ctx, backend.Stop{ID: id, Reason: "stopped on request"})
 	})
 }
@@ -199,7 +200,7 @@ func (a *App) GetTask(ctx context.Context, id string) (Task, error) {
 	}
 	t, err := e.store.Get(ctx, id)
 	if err != nil {
-		return Task{}, local(err)
+		return Task{}, backend.AsError(err)
 	}
 	return t, nil
 }
@@ -272,12 +273,12 @@ func (e *engine) allSubtasks(source string) func(context.Context) iter.Seq2[Task
 			q := backend.TaskQuery{Source: source, Sort: backend.SortOldest, Limit: 500}
 			for {
 				var page backend.TaskPage
-				err := e.repeat(ctx, func(ctx context.Context) (err error) {
+				err := retry.Do(ctx, opTimeout, func(ctx context.Context) (err error) {
 					page, err = e.store.List(ctx, q)
 					return err
 				})
 				if err != nil {
-					yield(Task{}, local(err))
+					yield(Task{}, backend.AsError(err))
 					return
 				}
 				for _, t := range page.Tasks {

@@ -5,13 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // An engine runs the tasks of an App: it submits, claims, runs, settles and looks after what others have left undone.
@@ -38,6 +38,7 @@ type engine struct {
 	pools    map[string]*pool
 	waits    waits
 	pulse    *pulse
+	requests *retry.Requester // of callers, to the store
 	settler  *settler
 	finisher *finisher
 	endNews  *endNews
@@ -89,6 +90,7 @@ func newEngine(a *App) *engine {
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.waits.ids = map[string][]chan struct{}{}
 	e.pulse = newPulse(e)
+	e.requests = retry.NewRequester(e.ctx, e.pulse.cutOff)
 	e.settler = newSettler(e)
 	e.finisher = newFinisher(e)
 	e.endNews = newEndNews(e)
@@ -254,7 +256,7 @@ func (e *engine) subscribe(topic string, fn func(json.RawMessage)) func(context.
 			}
 			e.log.Debug("not subscribed", "topic", topic, "error", err)
 			fn(nil) // what was missed is read again
-			if !sleep(ctx, jitter(pollMost)) {
+			if !retry.Sleep(ctx, retry.Jitter(retry.MaxPoll)) {
 				return
 			}
 		}
@@ -369,7 +371,7 @@ func (h *hints) flush(ctx context.Context) {
 // publish sends hints: what has come together while those before were sent. What could not be sent is sent again once the
 // transport is back, or after a pause: who owes these hints may have noted that they were sent.
 func (e *engine) publish(ctx context.Context) {
-	pause, queues := pollFirst, map[string][]string{}
+	pause, queues := retry.MinPoll, map[string][]string{}
 	for {
 		queues = e.hints.take(queues)
 		if len(queues) == 0 {
@@ -397,36 +399,16 @@ func (e *engine) publish(ctx context.Context) {
 			}
 		}
 		if !failed {
-			pause = pollFirst
+			pause = retry.MinPoll
 			continue
 		}
-		timer := time.NewTimer(jitter(pause))
+		timer := time.NewTimer(retry.Jitter(pause))
 		select {
 		case <-changed:
 		case <-timer.C:
 		case <-ctx.Done():
 		}
 		timer.Stop()
-		pause = min(2*pause, pollMost)
-	}
-}
-
-// longest is the longest pause: spread by jitter it still is a Duration.
-const longest = 200 * 365 * 24 * time.Hour
-
-// jitter spreads d by a fifth both ways, so that processes don't move in step.
-func jitter(d time.Duration) time.Duration {
-	return time.Duration(float64(min(d, longest)) * (0.8 + 0.4*rand.Float64()))
-}
-
-// sleep waits for d or until ctx ends, and says whether it may go on.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
+		pause = min(2*pause, retry.MaxPoll)
 	}
 }

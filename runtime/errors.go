@@ -7,6 +7,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
+	"github.com/afgen/afgen/runtime/internal/guard"
 )
 
 // A Code says what kind of failure an [Error] is. It is an error itself: a handler may return one as it is, and
@@ -97,7 +98,7 @@ const redactedMessage = "the handler failed"
 func redacted(err error) (a *Error, hidden bool) {
 	a = answer(err)
 	e, coded := errors.AsType[*Error](err)
-	_, panicked := errors.AsType[*panicError](err)
+	_, panicked := errors.AsType[*guard.PanicError](err)
 	exit, crashed := errors.AsType[*child.ExitError](err)
 	switch {
 	case coded && crashed && exit.Stderr != "": // what a process wrote may be anything
@@ -106,7 +107,7 @@ func redacted(err error) (a *Error, hidden bool) {
 	case coded && a.Code != ErrUnknown:
 		return a, false
 	case panicked:
-		a.Message = panickedMessage
+		a.Message = guard.PanicMessage
 		return a, true
 	case !coded && (a.Message == "" || a.Message == a.Code.Error() || a.Message == context.Canceled.Error() ||
 		a.Message == context.DeadlineExceeded.Error()): // nothing is wrapped around it
@@ -128,14 +129,6 @@ func bounded(a *Error) *Error {
 		a.Message += " (details over 64 kB left out)"
 	}
 	return a
-}
-
-// local turns an error of this side of a call into an *Error: middleware and contexts may produce others.
-func local(err error) error {
-	if _, ok := errors.AsType[*Error](err); ok {
-		return err
-	}
-	return Errorf(CodeOf(err), "%w", err)
 }
 
 // expired is the error of a call that ended before it was sent.

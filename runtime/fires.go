@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // A fireDoc is the document fires/<id>: the history of a job, latest last. N numbers its fires.
@@ -28,11 +30,9 @@ func (e *engine) note(ctx context.Context, id string, notes ...fireNote) error {
 	if len(notes) == 0 {
 		return nil
 	}
-	var err error
-	for range maxTries {
-		var h fireDoc
-		var rev int64
-		if h, rev, err = e.history(ctx, id); err != nil {
+	return retry.Update(ctx, func(ctx context.Context) error {
+		h, rev, err := e.history(ctx, id)
+		if err != nil {
 			return err
 		}
 		is := map[int64]bool{}
@@ -56,11 +56,9 @@ func (e *engine) note(ctx context.Context, id string, notes ...fireNote) error {
 		if merr != nil {
 			return Errorf(ErrInternal, "the history of job %q does not encode: %w", id, merr)
 		}
-		if _, err = e.ports.Docs.PutIf(ctx, fireDocs+id, rev, value); CodeOf(err) != ErrAborted {
-			return err
-		}
-	}
-	return err
+		_, err = e.ports.Docs.PutIf(ctx, fireDocs+id, rev, value)
+		return err
+	})
 }
 
 // history reads the history of a job; an empty one where there is none.
@@ -126,7 +124,7 @@ func (e *engine) histories(ctx context.Context, id string) (map[string]fireDoc, 
 		return nil, noDocs(e.ports.Name)
 	}
 	all := map[string]fireDoc{}
-	return all, e.ask(ctx, func(ctx context.Context) error {
+	return all, e.requests.Do(ctx, func(ctx context.Context) error {
 		if id != "" {
 			h, _, err := e.history(ctx, id)
 			all[id] = h

@@ -24,11 +24,11 @@ func (a *App) Snowflake(ctx context.Context) (string, error) {
 	}
 	g, err := a.snowflakes.get(ctx, a.ports.Docs)
 	if err != nil {
-		return "", local(err)
+		return "", backend.AsError(err)
 	}
 	id, err := g.Next(ctx)
 	if err != nil {
-		return "", local(err)
+		return "", backend.AsError(err)
 	}
 	return id.String(), nil
 }

@@ -10,13 +10,12 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 const (
 	defaultTimeout = 30 * time.Second
-	maxRetries     = 3
-	retryBase      = 50 * time.Millisecond // of the first pause; it doubles, with full jitter
-	readyFirst     = 2 * time.Millisecond  // WaitForReady looks again after this, doubling
+	readyFirst     = 2 * time.Millisecond // WaitForReady looks again after this, doubling
 	readyMost      = 100 * time.Millisecond
 	maxMisfits     = 5 // repeats of a request that has met only one instance, of another version
 )
@@ -48,7 +47,7 @@ func (a *App) Call(ctx context.Context, service, method string, args any) (json.
 	}
 	reply, err := a.Invoke(ctx, Call{Service: service, Method: method, Args: body})
 	if err != nil {
-		return nil, local(err)
+		return nil, backend.AsError(err)
 	}
 	return reply, nil
 }
@@ -158,11 +157,11 @@ func (a *App) carry(ctx context.Context, req *backend.Request, o CallOptions) (*
 		case o.WaitForReady && notReady(err):
 			wait = pause
 			pause = min(2*pause, readyMost)
-		case retries < maxRetries && repeatable(err, o):
-			wait = rand.N(retryBase << retries)
+		case retries < retry.Tries && repeatable(err, o):
+			wait = rand.N(retry.Base << retries)
 			retries++
 		default:
-			return nil, local(err)
+			return nil, backend.AsError(err)
 		}
 		select {
 		case <-time.After(wait):

@@ -12,6 +12,8 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
+	"github.com/afgen/afgen/runtime/internal/guard"
+	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/stack"
 )
 
@@ -152,7 +154,7 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 	})
 	if err != nil { // not the worker's failure: no attempt is charged
 		log.Warn("no child process could be started; the task waits", "error", err)
-		return nil, Snooze(pollMost)
+		return nil, Snooze(retry.MaxPoll)
 	}
 	defer e.children.end(p)
 
@@ -278,15 +280,15 @@ func taskFault(err error) *child.Fault {
 	a := answer(err)
 	_, coded := errors.AsType[*Error](err)
 	f := &child.Fault{Code: a.Code, Message: a.Message, Details: a.Details, Uncoded: !coded}
-	if p, ok := err.(*panicError); ok {
+	if p, ok := err.(*guard.PanicError); ok {
 		f.Kind, f.Message, f.At, f.Stack = faultPanic, p.Value, p.At, p.Stack
-	} else if s, ok := errors.AsType[*snoozeError](err); ok {
-		f.Kind, f.Delay = faultSnooze, s.d
+	} else if s, ok := errors.AsType[*guard.SnoozeError](err); ok {
+		f.Kind, f.Delay = faultSnooze, s.Delay
 	} else if _, ok := err.(*decodeError); ok {
 		f.Kind = faultDecode
-	} else if permanent(err) {
+	} else if guard.IsPermanent(err) {
 		f.Kind = faultPermanent
-	} else if err == error(errGoexit) {
+	} else if err == error(guard.ErrGoexit) {
 		f.Kind = faultGoexit
 	}
 	return f
@@ -296,9 +298,9 @@ func taskFault(err error) *child.Fault {
 func faultError(f *child.Fault) error {
 	switch f.Kind {
 	case faultPanic:
-		return &panicError{stack.Panic{Value: f.Message, At: f.At, Stack: f.Stack}}
+		return &guard.PanicError{Panic: stack.Panic{Value: f.Message, At: f.At, Stack: f.Stack}}
 	case faultGoexit:
-		return errGoexit
+		return guard.ErrGoexit
 	case faultSnooze:
 		return Snooze(f.Delay)
 	case faultDecode:
@@ -383,7 +385,7 @@ func portError(err error) error {
 	case errors.Is(err, child.ErrGone):
 		return Errorf(ErrUnavailable, "%w", err)
 	}
-	return local(err)
+	return backend.AsError(err)
 }
 
 // faultOf is a fault that was of a known kind.

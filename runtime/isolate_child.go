@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/afgen/afgen/runtime/internal/child"
+	"github.com/afgen/afgen/runtime/internal/guard"
 )
 
 // taken says that an App of this child process has its task. A child has one task, whatever Apps its main opens.
@@ -95,14 +96,13 @@ func (a *App) runHere(r *child.Request, w WorkerSpec) {
 	}
 	var run childRun
 	var result json.RawMessage
-	finished := false
-	err := error(errGoexit)
-	defer func() {
-		if !finished {
-			if p := recover(); p != nil {
-				err = recovered(p)
-			}
+	guard.Do(func() (err error) {
+		if err := json.Unmarshal(r.Body, &run); err != nil {
+			return err
 		}
+		result, err = a.handleHere(r.Context, run, w)
+		return err
+	}, func(err error) {
 		if err != nil {
 			err = taskFault(err)
 		}
@@ -111,14 +111,7 @@ func (a *App) runHere(r *child.Request, w WorkerSpec) {
 			os.Exit(2)
 		}
 		os.Exit(0)
-	}()
-	if derr := json.Unmarshal(r.Body, &run); derr != nil {
-		err = derr
-	} else {
-		result, err = a.handleHere(r.Context, run, w)
-		err = sound(err)
-	}
-	finished = true
+	})
 }
 
 // handleHere calls the worker, in a context that ends as that of the parent's attempt.

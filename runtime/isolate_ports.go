@@ -8,6 +8,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
+	"github.com/afgen/afgen/runtime/internal/guard"
 )
 
 // The App of a child process stands on ports that pass each operation on to the ports of the App that started it: the
@@ -232,17 +233,17 @@ func (e *engine) serveChild(ctx context.Context, h slog.Handler) child.Handler {
 // serveOp does one operation for a child. What comes of its reply a child that has gone need not know.
 func (e *engine) serveOp(r *child.Request, do serve) {
 	var v any
-	err := error(errGoexit)
-	defer func() {
-		if p := recover(); p != nil { // in an adapter
-			caught := recovered(p)
-			err = Errorf(ErrInternal, "the backend panicked: %s", caught)
-			e.log.Error("panic in a port", append(caught.attrs(), "op", r.Op)...)
+	guard.Do(func() (err error) {
+		v, err = do(r.Context, e, r.Body)
+		return err
+	}, func(err error) {
+		if p, ok := err.(*guard.PanicError); ok { // in an adapter
+			err = Errorf(ErrInternal, "the backend panicked: %s", p)
+			e.log.Error("panic in a port", append(p.Attrs(), "op", r.Op)...)
 		}
 		if err != nil {
 			err = portFault(err)
 		}
 		_ = r.Reply(v, err) // or the child has ended, which its task tells
-	}()
-	v, err = do(r.Context, e, r.Body)
+	})
 }

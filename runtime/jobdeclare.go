@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // checkJobs returns what is wrong with the jobs that workers declare.
@@ -73,7 +75,7 @@ func (e *engine) declareJobs(ctx context.Context, workers []WorkerSpec, declared
 
 // declareLater goes on declaring jobs until it has succeeded, or can't.
 func (e *engine) declareLater(ctx context.Context, workers []WorkerSpec, declared map[string]bool) {
-	for sleep(ctx, jitter(pollMost)) {
+	for retry.Sleep(ctx, retry.Jitter(retry.MaxPoll)) {
 		opCtx, cancel := context.WithTimeout(ctx, opTimeout)
 		errs := e.declareJobs(opCtx, workers, declared)
 		cancel()

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // removeJob removes a job, if mayGo says so of it as it is now.
@@ -30,13 +31,13 @@ func (e *engine) removeJob(ctx context.Context, id string, mayGo func(*jobDoc) b
 		err = e.ports.Docs.Delete(ctx, jobDocs+id, j.revision)
 		switch CodeOf(err) {
 		case ErrAborted, ErrUnavailable:
-			if !sleep(ctx, jitter(retryBase)) {
-				return local(err)
+			if !retry.Sleep(ctx, retry.Jitter(retry.Base)) {
+				return backend.AsError(err)
 			}
 			continue
 		}
 		if err != nil {
-			return local(err)
+			return backend.AsError(err)
 		}
 		e.dropHistory(ctx, id)
 		e.sched.look(id)
@@ -149,7 +150,7 @@ func (e *engine) dropFires(ctx context.Context, id string, fires []firing) error
 	}
 	var stored []Task
 	for part := range insertParts(tasks, maxInsertBytes) {
-		err := e.ask(ctx, func(ctx context.Context) error {
+		err := e.requests.Do(ctx, func(ctx context.Context) error {
 			some, err := e.store.Insert(ctx, part)
 			if err == nil {
 				stored = append(stored, some...)
@@ -160,14 +161,14 @@ func (e *engine) dropFires(ctx context.Context, id string, fires []firing) error
 			return err
 		}
 	}
-	if err := e.ask(ctx, func(ctx context.Context) error { return e.note(ctx, id, notes...) }); err != nil {
+	if err := e.requests.Do(ctx, func(ctx context.Context) error { return e.note(ctx, id, notes...) }); err != nil {
 		return err
 	}
 	for _, t := range stored {
 		if t.Status.Final() || t.RunAt.Before(now.AddDate(50, 0, 0)) {
 			continue
 		}
-		err := e.ask(ctx, func(ctx context.Context) error {
+		err := e.requests.Do(ctx, func(ctx context.Context) error {
 			return e.stopAndTell(ctx, backend.Stop{ID: t.ID, Reason: "its job was disabled before it was submitted"})
 		})
 		if err != nil && CodeOf(err) != ErrNotFound {

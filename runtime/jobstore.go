@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 const (
@@ -19,7 +20,7 @@ const (
 
 // now is the store's time.
 func (e *engine) now(ctx context.Context) (now time.Time, err error) {
-	err = e.ask(ctx, func(ctx context.Context) error {
+	err = e.requests.Do(ctx, func(ctx context.Context) error {
 		now, err = e.store.Now(ctx)
 		return err
 	})
@@ -32,7 +33,7 @@ func (e *engine) readJob(ctx context.Context, id string) (*jobDoc, error) {
 		return nil, noDocs(e.ports.Name)
 	}
 	var j *jobDoc
-	err := e.ask(ctx, func(ctx context.Context) (err error) {
+	err := e.requests.Do(ctx, func(ctx context.Context) (err error) {
 		j, err = e.loadJob(ctx, id)
 		return err
 	})
@@ -60,7 +61,7 @@ func (e *engine) readJobs(ctx context.Context, prefix string) ([]*jobDoc, error)
 		return nil, noDocs(e.ports.Name)
 	}
 	var docs []backend.Doc
-	err := e.ask(ctx, func(ctx context.Context) (err error) {
+	err := e.requests.Do(ctx, func(ctx context.Context) (err error) {
 		docs, err = e.ports.Docs.List(ctx, jobDocs+prefix)
 		return err
 	})
@@ -107,8 +108,8 @@ func (e *engine) editJob(ctx context.Context, id string, change func(j *jobDoc, 
 		return err
 	}
 	wrote := false
-	for range maxTries {
-		err = e.ask(ctx, func(ctx context.Context) error {
+	err = retry.Update(ctx, func(ctx context.Context) error {
+		return e.requests.Do(ctx, func(ctx context.Context) error {
 			j, err := e.loadJob(ctx, id)
 			if CodeOf(err) == ErrNotFound {
 				j, err = &jobDoc{id: id}, nil
@@ -123,16 +124,12 @@ func (e *engine) editJob(ctx context.Context, id string, change func(j *jobDoc, 
 			wrote = true // perhaps: then a repeat may find nothing to change
 			return e.writeJob(ctx, j)
 		})
-		switch {
-		case CodeOf(err) == ErrAborted && sleep(ctx, jitter(retryBase)): // another process changed it
-			continue
-		case err == nil && wrote:
-			e.sched.look(id)
-			e.broadcast(topicJobs, []string{id})
-		}
-		return err
+	})
+	if err == nil && wrote {
+		e.sched.look(id)
+		e.broadcast(topicJobs, []string{id})
 	}
-	return Errorf(ErrUnavailable, "job %q: others change it all the time", id)
+	return err
 }
 
 func (e *engine) putJob(ctx context.Context, spec JobSpec) error {

@@ -146,7 +146,7 @@ func (e *engine) servedQueues(ctx context.Context) (map[string]int64, int64, err
 		return nil, 0, nil
 	}
 	if err != nil {
-		return nil, 0, local(err)
+		return nil, 0, backend.AsError(err)
 	}
 	var seen map[string]int64
 	if json.Unmarshal(doc.Value, &seen) != nil {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // Limits say how many tasks of one queue each instance may run at once. They are one document of the store: they survive
@@ -115,7 +116,7 @@ func (a *App) QueueLimits(ctx context.Context, name string) (Limits, error) {
 		return Limits{}, err
 	}
 	var l Limits
-	err = e.ask(ctx, func(ctx context.Context) (err error) {
+	err = e.requests.Do(ctx, func(ctx context.Context) (err error) {
 		l, err = e.readLimits(ctx, name)
 		return err
 	})
@@ -162,8 +163,8 @@ func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, cha
 		return Errorf(ErrInvalidArgument, "limits of queue %.80q at %.80q: the name must not be empty, and neither longer than %d bytes",
 			name, ip, maxName).With(OutcomeNotSent)
 	}
-	for try := 1; ; try++ {
-		err := e.ask(ctx, func(ctx context.Context) error {
+	err = retry.Update(ctx, func(ctx context.Context) error {
+		return e.requests.Do(ctx, func(ctx context.Context) error {
 			l, err := e.readLimits(ctx, name)
 			if err != nil {
 				return err
@@ -183,18 +184,16 @@ func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, cha
 			}
 			return err
 		})
-		switch {
-		case CodeOf(err) == ErrAborted && sleep(ctx, jitter(min(time.Duration(try), 20)*2*time.Millisecond)):
-			continue
-		case CodeOf(err) == ErrAborted:
-			return Errorf(CodeOf(ctx.Err()), "changing the limits of queue %q: %w", name, context.Cause(ctx))
-		case err != nil:
-			return err
-		}
-		e.limits.lookNow()
-		e.broadcast(topicLimits, []string{name})
-		return nil
+	})
+	switch {
+	case CodeOf(err) == ErrAborted && ctx.Err() != nil:
+		return Errorf(CodeOf(ctx.Err()), "changing the limits of queue %q: %w", name, context.Cause(ctx))
+	case err != nil:
+		return err
 	}
+	e.limits.lookNow()
+	e.broadcast(topicLimits, []string{name})
+	return nil
 }
 
 // A limiter reads the limits of this App's queues, when there is news of them and now and then, and passes them to the
@@ -242,9 +241,9 @@ func (l *limiter) run(ctx context.Context) {
 		wait := limitsEvery
 		if err := l.load(ctx); err != nil && ctx.Err() == nil {
 			l.e.log.Debug("the limits can't be read", "error", err)
-			wait = pollFirst
+			wait = retry.MinPoll
 		}
-		timer := time.NewTimer(jitter(wait))
+		timer := time.NewTimer(retry.Jitter(wait))
 		select {
 		case <-l.look:
 		case <-timer.C:
@@ -278,7 +277,7 @@ func (e *engine) allLimits(ctx context.Context) (map[string]Limits, error) {
 	defer cancel()
 	docs, err := e.ports.Docs.List(ctx, limitsPrefix)
 	if err != nil {
-		return nil, local(err)
+		return nil, backend.AsError(err)
 	}
 	for _, doc := range docs {
 		limits, err := decodeLimits(doc)

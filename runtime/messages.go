@@ -10,6 +10,8 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/exact"
+	"github.com/afgen/afgen/runtime/internal/guard"
+	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/stack"
 )
 
@@ -38,7 +40,7 @@ func (a *App) Send(ctx context.Context, queue string, v any) error {
 	ctx, cancel := bound(ctx, CallOptions{})
 	defer cancel()
 	if err := a.ports.Transport.Send(ctx, queue, body); err != nil {
-		return local(err)
+		return backend.AsError(err)
 	}
 	return nil
 }
@@ -78,10 +80,10 @@ func (a *App) Receive(ctx context.Context, queue string, fn func(ctx context.Con
 		case taking.Err() != nil:
 			return nil
 		case CodeOf(err) != ErrUnavailable:
-			return local(err)
+			return backend.AsError(err)
 		}
 		a.log.Warn("receiving was interrupted and goes on", "queue", queue, "error", err)
-		sleep(taking, jitter(refusedMost))
+		retry.Sleep(taking, retry.Jitter(refusedMost))
 	}
 }
 
@@ -134,35 +136,25 @@ type receiver struct {
 
 // handle gives fn a message and says whether it is done with.
 func (r *receiver) handle(_ context.Context, body json.RawMessage) error {
-	err := r.contain(body)
+	err := guard.Call(func() error { return r.fn(r.ctx, body) })
 	if err == nil {
 		r.refused = 0
 		return nil
 	}
 	log := LoggerFrom(r.ctx)
-	switch p, panicked := err.(*panicError); {
-	case permanent(err):
+	switch p, panicked := err.(*guard.PanicError); {
+	case guard.IsPermanent(err):
 		log.Error("a raw message was refused for good and is dropped", "bytes", len(body), "error", err)
 		r.refused = 0
 		return nil
 	case panicked:
-		log.Error("panic in a receiver; its message comes again", p.attrs()...)
+		log.Error("panic in a receiver; its message comes again", p.Attrs()...)
 	default:
 		log.Warn("a raw message was refused and comes again", "error", err)
 	}
-	sleep(r.taking, jitter(min(refusedFirst<<min(r.refused, 10), refusedMost)))
+	retry.Sleep(r.taking, retry.Jitter(min(refusedFirst<<min(r.refused, 10), refusedMost)))
 	r.refused++
 	return err
-}
-
-// contain turns a panic in fn into an error.
-func (r *receiver) contain(body json.RawMessage) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = recovered(p)
-		}
-	}()
-	return sound(r.fn(r.ctx, body))
 }
 
 // stuck returns the stack of fn, if it runs.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/machine"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // A Node is a machine on which Apps run, as it has last described itself. In a container memory, CPUs and load are those
@@ -142,7 +143,7 @@ func (a *App) NodeHistory(ctx context.Context, id string) ([]NodeSample, error) 
 		}
 	}
 	if err != nil {
-		return nil, local(err)
+		return nil, backend.AsError(err)
 	}
 	if err := json.Unmarshal(doc.Value, &samples); err != nil {
 		return nil, Errorf(ErrDataLoss, "the document %s does not decode: %w", doc.Name, err)
@@ -183,10 +184,10 @@ func (n *nodes) run(ctx context.Context) {
 		opCtx, cancel := context.WithTimeout(ctx, opTimeout)
 		if err := n.report(opCtx); err != nil && ctx.Err() == nil {
 			n.e.log.Debug("the node is not reported", "error", err)
-			wait = pollMost
+			wait = retry.MaxPoll
 		}
 		cancel()
-		if !sleep(ctx, jitter(wait)) {
+		if !retry.Sleep(ctx, retry.Jitter(wait)) {
 			return
 		}
 	}
@@ -285,7 +286,7 @@ func (n *nodes) all(ctx context.Context) (map[string]*Node, error) {
 	}
 	docs, err := n.e.ports.Docs.List(ctx, nodesPrefix)
 	if err != nil {
-		return nil, local(err)
+		return nil, backend.AsError(err)
 	}
 	for _, doc := range docs {
 		var r report

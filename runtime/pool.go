@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // A pool runs the tasks of one worker: it claims no more than it has free slots for.
@@ -51,10 +52,8 @@ type claimed struct {
 }
 
 const (
-	maxClaim  = 64                     // tasks a claim
-	maxWindow = 4096                   // unacknowledged hints
-	pollFirst = 250 * time.Millisecond // where the transport is away
-	pollMost  = 2 * time.Second
+	maxClaim  = 64              // tasks a claim
+	maxWindow = 4096            // unacknowledged hints
 	netEvery  = 5 * time.Second // the net under hints and timers
 )
 
@@ -98,7 +97,7 @@ func (p *pool) signal() {
 
 // claimLoop claims tasks whenever there are free slots and a reason to look.
 func (p *pool) claimLoop(ctx context.Context) {
-	poll := pollFirst
+	poll := retry.MinPoll
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -129,16 +128,16 @@ func (p *pool) claimLoop(ctx context.Context) {
 				p.e.log.Error("the store refuses to claim tasks", "queue", p.spec.Name, "error", err)
 			}
 			p.lookAgain()
-			if !sleep(ctx, jitter(poll)) {
+			if !retry.Sleep(ctx, retry.Jitter(poll)) {
 				return
 			}
-			poll = min(2*poll, pollMost)
+			poll = min(2*poll, retry.MaxPoll)
 			continue
 		case full && (!p.byID || !up || p.mixed()): // there may be more, and no hint will say so
 			p.lookAgain()
 		}
 		p.refusal.Store(nil)
-		poll = pollFirst
+		poll = retry.MinPoll
 		timer.Reset(p.nap(next))
 	}
 }
@@ -146,11 +145,11 @@ func (p *pool) claimLoop(ctx context.Context) {
 // nap is how long to sleep when nothing is known to be ready. Hints carry ids only where somebody dispatches; there a
 // broken transport makes the pool poll.
 func (p *pool) nap(next time.Duration) time.Duration {
-	d := jitter(netEvery)
+	d := retry.Jitter(netEvery)
 	if up, _ := p.e.ports.Transport.State(); !up {
-		d = jitter(pollMost / 2)
+		d = retry.Jitter(retry.MaxPoll / 2)
 	} else if p.mixed() {
-		d = jitter(beatEvery)
+		d = retry.Jitter(beatEvery)
 	}
 	if next > 0 {
 		d = min(d, next)
@@ -235,7 +234,7 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 	p.forVersion(&c)
 	defer p.e.claims.end(p.e.claims.begin())
 	var tasks []Task
-	err = p.e.repeat(ctx, func(ctx context.Context) (err error) {
+	err = retry.Do(ctx, opTimeout, func(ctx context.Context) (err error) {
 		tasks, next, err = p.e.store.Claim(ctx, c)
 		return err
 	})

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // listen collects hints.
@@ -12,7 +13,7 @@ func (p *pool) listen(ctx context.Context) {
 	for {
 		hints, err := p.listener.Next(ctx, max(p.window(), 64))
 		if err != nil {
-			if ctx.Err() != nil || !sleep(ctx, jitter(pollFirst)) {
+			if ctx.Err() != nil || !retry.Sleep(ctx, retry.Jitter(retry.MinPoll)) {
 				return
 			}
 			continue
@@ -51,7 +52,7 @@ func (p *pool) dispatch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		wait := jitter(time.Second)
+		wait := retry.Jitter(time.Second)
 		if next := p.promote(ctx, p.mayHint(ctx)); next > 0 {
 			wait = min(wait, next)
 		}
@@ -76,7 +77,7 @@ func (p *pool) promote(ctx context.Context, most int) time.Duration {
 	var ids []string
 	var failed []Task
 	var next time.Duration
-	err := p.e.repeat(ctx, func(ctx context.Context) (err error) {
+	err := retry.Do(ctx, opTimeout, func(ctx context.Context) (err error) {
 		ids, failed, next, err = p.e.store.Promote(ctx, p.spec.Name, most)
 		return err
 	})

@@ -280,7 +280,7 @@ func (r *registry) contract(ctx context.Context, name string) (contract, error) 
 	case CodeOf(err) == ErrNotFound:
 		return contract{}, nil
 	case err != nil:
-		return contract{}, local(err)
+		return contract{}, backend.AsError(err)
 	case json.Unmarshal(doc.Value, &c) != nil:
 		return contract{}, Errorf(ErrDataLoss, "the document %s does not decode", name)
 	}
@@ -337,7 +337,7 @@ func (e *engine) waiting(ctx context.Context, queue string) (int, error) {
 		Queue: queue, Statuses: []Status{StatusWaiting, StatusPending, StatusRetrying}, Limit: 1,
 	})
 	if err != nil {
-		return 0, local(err)
+		return 0, backend.AsError(err)
 	}
 	return page.Total, nil
 }
@@ -353,7 +353,7 @@ func (a *App) present(ctx context.Context) (map[string]announcement, *engine, er
 	}
 	raw, err := e.ports.Coordinator.Present(ctx, presentInstance)
 	if err != nil {
-		return nil, nil, local(err)
+		return nil, nil, backend.AsError(err)
 	}
 	e.forgetDead(ctx, raw)
 	all := make(map[string]announcement, len(raw))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // A pulse shows that this process lives, and looks whether others do.
@@ -105,7 +106,7 @@ func (p *pulse) cutOff() bool {
 // begin beats for the first time. An App doesn't start without its store, unless it was told to: then it claims nothing
 // until a beat is accepted.
 func (p *pulse) begin(ctx context.Context) error {
-	err := p.e.ask(ctx, p.beat)
+	err := p.e.requests.Do(ctx, p.beat)
 	if err != nil && p.e.ports.AllowUnavailable && ctx.Err() == nil && away(err) {
 		p.heard(err)
 		return nil
@@ -136,7 +137,7 @@ func (p *pulse) drain(ctx context.Context) {
 		opCtx, cancel := context.WithTimeout(ctx, p.lease/4)
 		err := p.e.store.Drain(opCtx, p.owner())
 		cancel()
-		if err == nil || CodeOf(err) == ErrAborted || !sleep(ctx, jitter(pollFirst)) {
+		if err == nil || CodeOf(err) == ErrAborted || !retry.Sleep(ctx, retry.Jitter(retry.MinPoll)) {
 			return
 		}
 	}
@@ -149,7 +150,7 @@ func (p *pulse) finish(ctx context.Context) {
 	p.count++ // one more: whether the last one arrived is not known
 	name, count := p.name, p.count
 	p.mu.Unlock()
-	err := p.e.repeat(ctx, func(ctx context.Context) error {
+	err := retry.Do(ctx, opTimeout, func(ctx context.Context) error {
 		owned, err := p.e.store.Owned(ctx, name)
 		if err != nil || len(owned) == 0 {
 			return err
@@ -162,7 +163,7 @@ func (p *pulse) finish(ctx context.Context) {
 	})
 	p.e.leave("give claims back", name, err)
 	var freed []Task
-	err = p.e.repeat(ctx, func(ctx context.Context) (err error) {
+	err = retry.Do(ctx, opTimeout, func(ctx context.Context) (err error) {
 		if err = p.e.store.Beat(ctx, name, count); err == nil {
 			freed, err = p.e.store.ExpireOwner(ctx, name, count, p.e.app.settings.maxCrashes)
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // A registry says that this App is there: what it serves and works on, and how busy it is.
@@ -169,10 +170,10 @@ func (r *registry) run(ctx context.Context) {
 		return
 	}
 	for {
-		if !sleep(ctx, announceGap) {
+		if !retry.Sleep(ctx, announceGap) {
 			return
 		}
-		timer := time.NewTimer(jitter(beatEvery - announceGap))
+		timer := time.NewTimer(retry.Jitter(beatEvery - announceGap))
 		select {
 		case <-r.soon:
 		case <-timer.C:

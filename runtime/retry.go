@@ -51,12 +51,12 @@ func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (s
 	if err := checkSubmission(s); err != nil {
 		return "", err.With(OutcomeNotSent)
 	}
-	return e.retry(ctx, &old, s)
+	return e.retryTask(ctx, &old, s)
 }
 
-// retry marks a task as retried by a new one, and then makes that. Who marks it first decides which one that is; who finds
+// retryTask marks a task as retried by a new one, and then makes that. Who marks it first decides which one that is; who finds
 // a mark without its task makes that task. So there is one retry, wherever this is interrupted or done twice.
-func (e *engine) retry(ctx context.Context, old *Task, s Submission) (string, error) {
+func (e *engine) retryTask(ctx context.Context, old *Task, s Submission) (string, error) {
 	job, err := e.jobOf(ctx, old)
 	if err != nil {
 		return "", err
@@ -115,7 +115,7 @@ func (e *engine) insertRetry(ctx context.Context, old *Task, s Submission, id st
 	t := newTask(s, 0, id)
 	t.Task.ID, t.Task.RetryOf, t.Task.DoneOf, t.Task.Allow = id, old.ID, old.DoneOf, old.Allow
 	var stored []Task
-	err := e.ask(ctx, func(ctx context.Context) (err error) {
+	err := e.requests.Do(ctx, func(ctx context.Context) (err error) {
 		stored, err = e.store.Insert(ctx, []backend.NewTask{t})
 		return err
 	})
@@ -126,7 +126,7 @@ func (e *engine) insertRetry(ctx context.Context, old *Task, s Submission, id st
 }
 
 func (e *engine) getTask(ctx context.Context, id string) (t Task, err error) {
-	err = e.ask(ctx, func(ctx context.Context) (err error) {
+	err = e.requests.Do(ctx, func(ctx context.Context) (err error) {
 		t, err = e.store.Get(ctx, id)
 		return err
 	})
@@ -134,7 +134,7 @@ func (e *engine) getTask(ctx context.Context, id string) (t Task, err error) {
 }
 
 func (e *engine) markRetried(ctx context.Context, id, from, to string) (by string, err error) {
-	err = e.ask(ctx, func(ctx context.Context) (err error) {
+	err = e.requests.Do(ctx, func(ctx context.Context) (err error) {
 		by, err = e.store.MarkRetried(ctx, id, from, to)
 		return err
 	})

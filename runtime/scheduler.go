@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // A scheduler fires the jobs of the whole cluster, beside those of all other Apps. What keeps a due time to one task
@@ -167,7 +168,7 @@ func (s *scheduler) run(ctx context.Context) {
 		pause, err := s.pass(ctx)
 		if err != nil && ctx.Err() == nil {
 			s.again()
-			pause = jitter(pollFirst)
+			pause = retry.Jitter(retry.MinPoll)
 			s.failed(err)
 		}
 		timer.Reset(pause)
@@ -197,7 +198,7 @@ func (s *scheduler) pass(ctx context.Context) (time.Duration, error) {
 	if !now.IsZero() && !s.clock.trusts(s.e.log, now, time.Now()) {
 		return time.Second, nil
 	}
-	pause, queued := jitter(relist), false
+	pause, queued := retry.Jitter(relist), false
 	for _, j := range s.jobs {
 		if ctx.Err() != nil {
 			return 0, ctx.Err()

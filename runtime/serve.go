@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/stack"
 )
 
@@ -31,7 +32,7 @@ func (a *App) serve(ctx context.Context, spec ServiceSpec) (backend.Serving, err
 	a.serves(s, spec)
 	e := backend.Endpoint{Service: spec.Name, Instance: a.instance, Concurrency: max(spec.Concurrency, 1)}
 	for _, m := range spec.Methods {
-		h := contain(m.Handler)
+		h := recoverPanics(m.Handler)
 		for i := len(a.settings.server) - 1; i >= 0; i-- {
 			if h = a.settings.server[i](h); h == nil {
 				return nil, NewError(ErrInvalidArgument, "a server middleware has returned nil")
@@ -52,13 +53,16 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 	}
 	begun := time.Now()
 	s.load.begin()
-	// Goexit runs the deferred call and nothing after the handler's, so what they say must hold before.
 	r := &backend.Reply{Server: s.app.instance.ID}
-	err := error(errGoexit)
-	defer func() {
-		if p := recover(); p != nil { // in middleware; handlers are contained
-			err = recovered(p)
+	guard.Do(func() (err error) { // panics of middleware; those of handlers are recovered before
+		ctx := context.WithValue(ctx, handlingKey{}, &handling{app: s.app, request: req})
+		r.Body, err = m.handler(ctx, req)
+		if err == nil && len(r.Body) > backend.MaxMessage {
+			err = Errorf(ErrResourceExhausted, "the results of %s.%s are %d bytes; at most %d are allowed",
+				s.name, req.Method, len(r.Body), backend.MaxMessage)
 		}
+		return err
+	}, func(err error) {
 		s.load.end(err)
 		s.report(ctx, req, err, time.Since(begun))
 		if err != nil {
@@ -71,14 +75,7 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 			}
 		}
 		reply(r)
-	}()
-	ctx = context.WithValue(ctx, handlingKey{}, &handling{app: s.app, request: req})
-	body, failure := m.handler(ctx, req)
-	r.Body, err = body, sound(failure) // once more: middleware has errors of its own
-	if err == nil && len(r.Body) > backend.MaxMessage {
-		err = Errorf(ErrResourceExhausted, "the results of %s.%s are %d bytes; at most %d are allowed",
-			s.name, req.Method, len(r.Body), backend.MaxMessage)
-	}
+	})
 }
 
 // answer is the error of a request as its caller gets it. What RedactErrors hides of it is logged.
@@ -87,7 +84,7 @@ func (s *server) answer(ctx context.Context, req *backend.Request, err error) *E
 		return answer(err)
 	}
 	a, hidden := redacted(err)
-	if _, ok := errors.AsType[*panicError](err); hidden && !ok { // report logs panics
+	if _, ok := errors.AsType[*guard.PanicError](err); hidden && !ok { // report logs panics
 		s.app.log.WarnContext(ctx, "a call failed; its error is redacted",
 			"service", s.name, "method", req.Method, "call", req.ID, "caller", req.Caller, "error", err)
 	}
@@ -120,8 +117,8 @@ func (s *server) find(ctx context.Context, req *backend.Request) (method, *Error
 // report logs how a request ended: bugs loudly, the rest for those who look.
 func (s *server) report(ctx context.Context, req *backend.Request, err error, took time.Duration) {
 	log, level := s.app.log, slog.LevelDebug
-	p, panicked := errors.AsType[*panicError](err) // middleware may have wrapped it
-	if panicked || err == error(errGoexit) {
+	p, panicked := errors.AsType[*guard.PanicError](err) // middleware may have wrapped it
+	if panicked || err == error(guard.ErrGoexit) {
 		level = slog.LevelError
 	}
 	if !log.Enabled(ctx, level) {
@@ -130,7 +127,7 @@ func (s *server) report(ctx context.Context, req *backend.Request, err error, to
 	args := []any{"service", s.name, "method", req.Method, "call", req.ID, "caller", req.Caller, "took", took}
 	switch {
 	case panicked:
-		log.Log(ctx, level, "panic in a handler", append(args, p.attrs()...)...)
+		log.Log(ctx, level, "panic in a handler", append(args, p.Attrs()...)...)
 	case err != nil:
 		log.Log(ctx, level, "handled", append(args, "code", string(CodeOf(err)), "error", err)...)
 	default:
@@ -138,38 +135,19 @@ func (s *server) report(ctx context.Context, req *backend.Request, err error, to
 	}
 }
 
-// contain turns a panic in h into an error, so that middleware sees one too.
-func contain(h Handler) Handler {
+// recoverPanics turns a panic in h into an error, so that middleware sees one too.
+func recoverPanics(h Handler) Handler {
 	return func(ctx context.Context, req *Request) (body json.RawMessage, err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				body, err = nil, recovered(p)
-			}
-		}()
-		body, err = h(ctx, req)
-		return body, sound(err)
+		err = guard.Call(func() (err error) {
+			body, err = h(ctx, req)
+			return err
+		})
+		return body, err
 	}
 }
 
 // stuck returns the stacks of handlers that run.
 func (s *server) stuck() []string { return stack.On(stack.Name((*server).handle), s, maxStacks) }
-
-// A panicError is a panic in user code. The log has its value and its stack, the error of a task its value and where it
-// was. Its text has neither, since that is what the caller of a method gets.
-type panicError struct{ stack.Panic }
-
-const panickedMessage = "the handler panicked"
-
-// recovered returns the panic of value v. The deferred function that has recovered it calls it.
-func recovered(v any) *panicError { return &panicError{stack.Recovered(v)} }
-
-func (e *panicError) Error() string { return panickedMessage }
-func (e *panicError) Unwrap() error { return ErrInternal }
-
-// attrs are what the log says of it.
-func (e *panicError) attrs() []any { return []any{"panic", e.Value, "stack", e.Stack} }
-
-var errGoexit = NewError(ErrInternal, "the handler ended its goroutine")
 
 // mismatches remembers which strange contracts were reported, so that each is once; beyond its bound none are.
 type mismatches struct {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // A settler writes what came of attempts, in batches: all that has come together while the batch before was written. A
@@ -90,7 +91,7 @@ func (s *settler) oldest() (n int, since time.Time) {
 }
 
 func (s *settler) run(ctx context.Context) {
-	pause, failing := retryBase, false
+	pause, failing := retry.Base, false
 	again := time.NewTicker(asideFirst)
 	defer again.Stop()
 	for {
@@ -113,13 +114,13 @@ func (s *settler) run(ctx context.Context) {
 				failing = true
 				s.e.logAway("results not written yet; they are kept", err, "tasks", len(left))
 			}
-			if !sleep(ctx, jitter(pause)) {
+			if !retry.Sleep(ctx, retry.Jitter(pause)) {
 				return
 			}
-			pause = min(2*pause, pollMost)
+			pause = min(2*pause, retry.MaxPoll)
 			continue
 		}
-		pause, failing = retryBase, false
+		pause, failing = retry.Base, false
 	}
 }
 
@@ -182,7 +183,7 @@ func (b *settlement) reduced(why error) []settlement {
 	failure := less
 	failure.To, failure.Delay = backend.StatusFailed, 0
 	failure.Error = taskError(Errorf(CodeOf(why), "the store refused the result of attempt %d: %s", b.a.task.Attempt,
-		backend.Text(asCoded(why).Message, maxRefusal)))
+		backend.Text(backend.Coded(why).Message, maxRefusal)))
 	if b.To == backend.StatusSuccess {
 		return []settlement{failure}
 	}

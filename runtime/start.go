@@ -3,6 +3,8 @@ package runtime
 import (
 	"context"
 	"fmt"
+
+	"github.com/afgen/afgen/runtime/backend"
 )
 
 // A starting is a Start that holds no lock over I/O, so that Shutdown can end it.
@@ -79,7 +81,7 @@ func (a *App) serveAll(ctx context.Context) error {
 	for _, s := range a.services {
 		serving, err := a.serve(ctx, s)
 		if err != nil {
-			return fmt.Errorf("serving %s: %w", s.Name, local(err))
+			return fmt.Errorf("serving %s: %w", s.Name, backend.AsError(err))
 		}
 		a.mu.Lock()
 		a.servings = append(a.servings, serving)
@@ -98,7 +100,7 @@ func (a *App) startTasks(ctx context.Context) error {
 		err = Errorf(ErrUnimplemented, "the backend %s keeps no tasks", a.ports.Name)
 	}
 	if err != nil {
-		return fmt.Errorf("starting the workers: %w", local(err))
+		return fmt.Errorf("starting the workers: %w", backend.AsError(err))
 	}
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"iter"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -40,7 +39,7 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 		tasks[i] = newTask(s, i, a.NewID())
 	}
 	ids, err := e.insert(ctx, tasks)
-	if err != nil && len(tasks) == 1 && asCoded(err).Outcome == OutcomeUnknown {
+	if err != nil && len(tasks) == 1 && backend.Coded(err).Outcome == OutcomeUnknown {
 		err = &submitError{err, tasks[0].Task.ID}
 	}
 	if err != nil && len(ids) > 0 { // whatever became of the write that failed, repeating all would make tasks twice
@@ -155,7 +154,7 @@ func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string,
 				return nil, err
 			}
 		} else {
-			err = e.ask(ctx, insert)
+			err = e.requests.Do(ctx, insert)
 		}
 		if err != nil {
 			return ids, err
@@ -184,53 +183,6 @@ func outsideTx(ctx context.Context, doing string) error {
 	return Errorf(ErrFailedPrecondition, "%s in a transaction: do it after the commit, with another context", doing).With(OutcomeNotSent)
 }
 
-// ask does something repeatable on the store for a caller. While nothing has been sent it tries a few times, or once if the
-// store has been unavailable for a lease, so that the caller need not wait for what will not come. After a try whose outcome is
-// unknown it repeats until the store answers, the App ends or ctx does (without a deadline: for 30 s), since only the store can
-// tell whether that try had an effect. An error after such a try has OutcomeUnknown, whatever the last try reports.
-func (e *engine) ask(ctx context.Context, op func(context.Context) error) error {
-	unknown := false
-	begun := time.Now()
-	_, bounded := ctx.Deadline()
-	for try := 0; ; try++ {
-		err := op(ctx)
-		if err == nil {
-			return nil
-		}
-		coded := asCoded(err)
-		unknown = unknown || coded.Outcome == OutcomeUnknown
-		again := coded.Code == ErrUnavailable && try < maxRetries && !errors.Is(err, backend.ErrServerDown) && !e.pulse.cutOff()
-		if unknown && (coded.Code == ErrUnavailable || coded.Code == ErrDeadlineExceeded) {
-			again = bounded || time.Since(begun) < unboundedAsk
-		}
-		if again && e.pause(ctx, min(retryBase<<min(try, 6), pollMost)) {
-			continue
-		}
-		if unknown {
-			copied := *coded // errors may be shared
-			return copied.With(OutcomeUnknown)
-		}
-		return local(err)
-	}
-}
-
-// unboundedAsk is how long the outcome of a request is asked for if the caller's context has no deadline.
-const unboundedAsk = 30 * time.Second
-
-// pause sleeps for about d. It reports false if ctx or the engine ends first.
-func (e *engine) pause(ctx context.Context, d time.Duration) bool {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(e.ctx, cancel)()
-	return sleep(ctx, jitter(d))
-}
-
-// asCoded returns the *Error in err, or one made of it.
-func asCoded(err error) *Error {
-	e, _ := errors.AsType[*Error](local(err))
-	return e
-}
-
 // A submitError is the error of a submission that may have stored its task.
 type submitError struct {
 	error
@@ -252,7 +204,7 @@ func SubmittedID(err error) string {
 func (e *engine) requireWorker(ctx context.Context, queue string) error {
 	present, err := e.ports.Coordinator.Present(ctx, presentWorker+queue)
 	if err != nil {
-		return local(err)
+		return backend.AsError(err)
 	}
 	e.forgetDead(ctx, present)
 	if len(present) == 0 {
@@ -288,7 +240,7 @@ func (e *engine) subtasks(ctx context.Context, s Submission) ([]string, error) {
 		// An attempt before has inserted more, and has died before it committed that.
 		if err := e.store.Discard(ctx, s.Source, batch); err != nil {
 			undo()
-			return nil, local(err)
+			return nil, backend.AsError(err)
 		}
 	}
 	switch CodeOf(err) {
@@ -316,7 +268,7 @@ func (e *engine) spawn(ctx context.Context, s backend.Spawn, tasks []backend.New
 	if err != nil {
 		return nil, err
 	}
-	return ids, e.ask(ctx, func(ctx context.Context) error { return e.store.Spawn(ctx, s) })
+	return ids, e.requests.Do(ctx, func(ctx context.Context) error { return e.store.Spawn(ctx, s) })
 }
 
 // fenceOf returns the fence of the attempt of source that ctx is of; 0 outside its handler.

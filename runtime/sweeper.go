@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 const (
@@ -19,7 +20,7 @@ const (
 // are harmless: every step is conditional.
 func (e *engine) sweep(ctx context.Context) {
 	purged := time.Now()
-	for sleep(ctx, jitter(sweepEvery)) {
+	for retry.Sleep(ctx, retry.Jitter(sweepEvery)) {
 		e.tieUp(ctx)
 		if time.Since(purged) >= purgeEvery {
 			purged = time.Now()
@@ -31,7 +32,7 @@ func (e *engine) sweep(ctx context.Context) {
 // tieUp deals with unfinished work.
 func (e *engine) tieUp(ctx context.Context) {
 	var unfinished []backend.Unfinished
-	err := e.repeat(ctx, func(ctx context.Context) (err error) {
+	err := retry.Do(ctx, opTimeout, func(ctx context.Context) (err error) {
 		unfinished, err = e.store.Unfinished(ctx, looseAge, looseMax)
 		return err
 	})
@@ -39,7 +40,7 @@ func (e *engine) tieUp(ctx context.Context) {
 	for _, l := range unfinished {
 		switch l.What {
 		case backend.UnfinishedBatch:
-			err := e.repeat(ctx, func(ctx context.Context) error { return e.store.Discard(ctx, l.Source, l.Batch) })
+			err := retry.Do(ctx, opTimeout, func(ctx context.Context) error { return e.store.Discard(ctx, l.Source, l.Batch) })
 			e.leave("discard a batch", l.Source, err)
 		case backend.UnfinishedGate:
 			e.follow(ctx, l.Source, followUp{open: true})
@@ -58,7 +59,7 @@ func (e *engine) tieUp(ctx context.Context) {
 // reclaim frees what an owner has claimed that had been declared dead by then.
 func (e *engine) reclaim(ctx context.Context, owner string, count int64) {
 	var freed []Task
-	err := e.repeat(ctx, func(ctx context.Context) (err error) {
+	err := retry.Do(ctx, opTimeout, func(ctx context.Context) (err error) {
 		freed, err = e.store.ExpireOwner(ctx, owner, count, e.app.settings.maxCrashes)
 		return err
 	})
@@ -69,7 +70,7 @@ func (e *engine) reclaim(ctx context.Context, owner string, count int64) {
 // expire fails what waits past its deadline in a queue. Its workers have done so, where it has any.
 func (e *engine) expire(ctx context.Context, queue string) {
 	var failed []Task
-	err := e.repeat(ctx, func(ctx context.Context) (err error) {
+	err := retry.Do(ctx, opTimeout, func(ctx context.Context) (err error) {
 		_, failed, _, err = e.store.Promote(ctx, queue, 0)
 		return err
 	})

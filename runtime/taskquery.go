@@ -34,7 +34,7 @@ func (a *App) Tasks(ctx context.Context, q TaskQuery) (TaskPage, error) {
 		return TaskPage{}, err
 	}
 	var page TaskPage
-	err = e.ask(ctx, func(ctx context.Context) (err error) {
+	err = e.requests.Do(ctx, func(ctx context.Context) (err error) {
 		page, err = e.store.List(ctx, q)
 		return err
 	})
@@ -56,7 +56,7 @@ func (a *App) TaskStatus(ctx context.Context, id string) (Status, error) {
 		defer cancel()
 	}
 	var t Task
-	err = e.ask(ctx, func(ctx context.Context) (err error) {
+	err = e.requests.Do(ctx, func(ctx context.Context) (err error) {
 		t, err = e.store.Get(ctx, id)
 		return err
 	})

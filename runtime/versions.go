@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // A version of a worker is told by the fingerprint of its payload. While an instance with another version of a worker is
@@ -82,7 +83,7 @@ func (v *versions) run(ctx context.Context) {
 		if v.mixed {
 			wait = beatEvery
 		}
-		timer := time.NewTimer(jitter(wait))
+		timer := time.NewTimer(retry.Jitter(wait))
 		select {
 		case <-v.news:
 		case <-timer.C:
@@ -241,7 +242,7 @@ func (e *engine) spreadLooks(ctx context.Context) {
 		clear(e.looks.queues)
 		e.looks.mu.Unlock()
 		e.broadcast(topicLook, queues)
-		if !sleep(ctx, looksEvery) {
+		if !retry.Sleep(ctx, looksEvery) {
 			return
 		}
 	}
@@ -279,7 +280,7 @@ func (a *attempt) wrongVersion(s *backend.Settle, err error) {
 		waited = max(t.Started.Sub(t.WrongVersionSince), 0) // both by the store's clock
 	}
 	s.Payload, s.To = backend.PayloadWrongVersion, backend.StatusWaiting
-	s.Delay = jitter(min(time.Second+waited, maxBackoff))
+	s.Delay = retry.Jitter(min(time.Second+waited, maxBackoff))
 	why := Errorf(ErrFailedPrecondition, "the task was submitted by another version: the fingerprint of its payload is %s, that of the "+
 		"worker %s, and the payload does not decode: %s; it waits for a worker of its version", t.Fingerprint, ours, err)
 	if waited >= longest {

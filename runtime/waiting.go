@@ -3,6 +3,9 @@ package runtime
 import (
 	"context"
 	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 const (
@@ -52,9 +55,9 @@ func (e *engine) wait(ctx context.Context, id, by string) (Task, error) {
 		case ctx.Err() != nil:
 			return Task{}, waited(ctx, id)
 		case err != nil && code != ErrUnavailable && code != ErrDeadlineExceeded:
-			return Task{}, local(err)
+			return Task{}, backend.AsError(err)
 		}
-		timer := time.NewTimer(jitter(pause))
+		timer := time.NewTimer(retry.Jitter(pause))
 		select {
 		case <-ch:
 		case <-timer.C:

@@ -178,6 +178,20 @@ func CodeOf(err error) Code {
 	return ErrUnknown
 }
 
+// AsError returns err itself if it has an [*Error] in its tree, else an Error with its code that wraps it.
+func AsError(err error) error {
+	if _, ok := errors.AsType[*Error](err); ok {
+		return err
+	}
+	return Errorf(CodeOf(err), "%w", err)
+}
+
+// Coded returns the [*Error] in err, or one with its code that wraps it.
+func Coded(err error) *Error {
+	e, _ := errors.AsType[*Error](AsError(err))
+	return e
+}
+
 // Detail returns the first detail of type T in err.
 func Detail[T any](err error) (T, bool) {
 	var zero T
