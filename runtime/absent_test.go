@@ -79,10 +79,10 @@ func TestAbsenceConvictsOnlyWhoStandsStill(t *testing.T) {
 		atLeast, atMost time.Duration
 	}{
 		// Seen up to a second after its last heartbeat, declared dead after 2.25 s more and run again after one more.
-		"absent and dead":  {absent: true, crashes: true, atLeast: 400 * time.Millisecond, atMost: 5 * time.Second},
-		"there and still":  {crashes: true, atLeast: 9 * time.Second, atMost: 14 * time.Second},
-		"nobody sees":      {absent: true, crashes: true, blind: errAway, atLeast: 9 * time.Second, atMost: 14 * time.Second},
-		"absent and beats": {absent: true, atLeast: 54 * time.Second, atMost: 56 * time.Second},
+		"absent_and_dead":    {absent: true, crashes: true, atLeast: 400 * time.Millisecond, atMost: 5 * time.Second},
+		"present_and_silent": {crashes: true, atLeast: 9 * time.Second, atMost: 14 * time.Second},
+		"unseen":             {absent: true, crashes: true, blind: errAway, atLeast: 9 * time.Second, atMost: 14 * time.Second},
+		"absent_and_beats":   {absent: true, atLeast: 54 * time.Second, atMost: 56 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

@@ -121,10 +121,10 @@ func TestDeadlineIsTheEarlierOfContextAndTimeoutElseTheMethods(t *testing.T) {
 	}{
 		{"neither", 0, 0, 5 * time.Second},
 		{"context", 2 * time.Second, 0, 2 * time.Second},
-		{"context later than the method's", hour, 0, hour},
+		{"context_later_than_method", hour, 0, hour},
 		{"timeout", 0, 3 * time.Second, 3 * time.Second},
-		{"context first", time.Second, 3 * time.Second, time.Second},
-		{"timeout first", 4 * time.Second, 3 * time.Second, 3 * time.Second},
+		{"context_first", time.Second, 3 * time.Second, time.Second},
+		{"timeout_first", 4 * time.Second, 3 * time.Second, 3 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

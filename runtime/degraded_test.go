@@ -92,7 +92,7 @@ func (d degradedCoordinator) Subscribe(ctx context.Context, topic string, fn fun
 }
 
 func TestWithoutTransportSubmitsSucceedAndWorkersPoll(t *testing.T) {
-	for name, opts := range map[string][]memory.Option{"wake-ups": nil, "hints with ids": {memory.HintIDs(4096)}} {
+	for name, opts := range map[string][]memory.Option{"wake-ups": nil, "hints_with_ids": {memory.HintIDs(4096)}} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				d := degrade(opts...)
@@ -323,7 +323,7 @@ func (w witness) Dead(_ context.Context, owners []string) ([]string, error) {
 
 func TestProcessKnownToBeDeadLosesItsTasksAtOnce(t *testing.T) {
 	t.Run("told", func(t *testing.T) { deadProcess(t, true) })
-	t.Run("at the next look", func(t *testing.T) { deadProcess(t, false) })
+	t.Run("at_next_look", func(t *testing.T) { deadProcess(t, false) })
 }
 
 func deadProcess(t *testing.T, told bool) {

@@ -59,8 +59,8 @@ func TestAppIsReadyWhileItCanDoSomethingOfWhatItIsThereFor(t *testing.T) {
 	}{
 		"serves":           {serveCalc, "without-broker: broker is gone", "", "without-broker"},
 		"works":            {runJobs, "", "without-store: store is gone", "without-store"},
-		"serves and works": {func(a *af.App) { serveCalc(a); runJobs(a) }, "", "", "without-broker: broker is gone; without-store: store is gone"},
-		"only asks":        {func(*af.App) {}, "", "", "without-broker: broker is gone; without-store: store is gone"},
+		"serves_and_works": {func(a *af.App) { serveCalc(a); runJobs(a) }, "", "", "without-broker: broker is gone; without-store: store is gone"},
+		"only_asks":        {func(*af.App) {}, "", "", "without-broker: broker is gone; without-store: store is gone"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := lean()

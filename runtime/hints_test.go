@@ -22,7 +22,7 @@ import (
 // what tells of the process's death.
 func TestHintOfARunningTaskComesBackWhenItsProcessDies(t *testing.T) {
 	for _, byHint := range []bool{true, false} {
-		t.Run(fmt.Sprint("claimed by its hint: ", byHint), func(t *testing.T) {
+		t.Run(fmt.Sprintf("by_hint=%v", byHint), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				world := fault.Around(memory.New(memory.HintIDs(4096)))
 				begun := make(chan struct{}, 1)
@@ -85,7 +85,7 @@ func (l ledgerListener) Next(ctx context.Context, max int) ([]backend.Hint, erro
 
 // I9: when everything has ended no hint is left unacknowledged, of whatever kind and whatever became of its task.
 func TestNoHintIsLeftUnacknowledged(t *testing.T) {
-	for name, opts := range map[string][]memory.Option{"wake-ups": nil, "hints with ids": {memory.HintIDs(4096)}} {
+	for name, opts := range map[string][]memory.Option{"wake-ups": nil, "hints_with_ids": {memory.HintIDs(4096)}} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				var open atomic.Int64

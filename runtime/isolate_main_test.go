@@ -28,7 +28,7 @@ func TestProgramWithIsolatedTasks(t *testing.T) {
 		}
 		return string(out)
 	}
-	t.Run("main ends once", func(t *testing.T) {
+	t.Run("main_ends_once", func(t *testing.T) {
 		if got, want := run(t, "-do", "something"), "result: did something with \nend of main\n"; got != want {
 			t.Errorf("got\n%swant\n%s", got, want)
 		}
@@ -46,7 +46,7 @@ func TestProgramWithIsolatedTasks(t *testing.T) {
 			t.Errorf("within the limit: %s", got)
 		}
 	})
-	t.Run("the parent is killed", func(t *testing.T) {
+	t.Run("parent_killed", func(t *testing.T) {
 		cmd := exec.Command(bin, "-do", "linger", "-file", filepath.Join(t.TempDir(), "af.db"))
 		out, err := cmd.StdoutPipe()
 		if err != nil {

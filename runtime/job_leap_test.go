@@ -74,8 +74,8 @@ func TestJobDocumentWithImpossibleInstants(t *testing.T) {
 		"none": {"0", "0"}, "year_1": {"-62135596800", "-62135596800"}, "least": {least, least}, "most": {most, most},
 		"apart": {least, most}, "apart_too": {most, least},
 	} {
-		for _, cron := range []string{"@every 60s", "* * * * *", "0 0 29 2 *"} {
-			t.Run(name+"/"+cron[:4], func(t *testing.T) {
+		for schedule, cron := range map[string]string{"every_60s": "@every 60s", "minutes": "* * * * *", "leap_days": "0 0 29 2 *"} {
+			t.Run(name+"/"+schedule, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					b := memory.New()
 					app, q := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })

@@ -103,15 +103,15 @@ func TestMissedDueTimes(t *testing.T) {
 		fired   []int
 		skipped int
 	}{
-		"skip":            {"*/2 * * * *", []af.JobOption{af.Missed(af.MissedSkip)}, nil, 5},
-		"once":            {"*/2 * * * *", nil, []int{600}, 4},
-		"all":             {"*/2 * * * *", []af.JobOption{af.Missed(af.MissedAll)}, []int{120, 240, 360, 480, 600}, 0},
-		"window":          {"*/2 * * * *", []af.JobOption{af.MissedWindow(5 * time.Minute)}, []int{480, 600}, 3},
-		"skip, just due":  {"*/1 * * * *", []af.JobOption{af.Missed(af.MissedSkip)}, []int{660}, 10},
-		"once, just due":  {"*/1 * * * *", nil, []int{660}, 10},
-		"all, often":      {"* * * * * *", []af.JobOption{af.Missed(af.MissedAll)}, eachSecond(1, 661, 1), 0},
-		"once, every day": {"0 0 * * *", nil, nil, 0},
-		"none waits":      {"@every 1h", []af.JobOption{af.Missed(af.MissedAll)}, nil, 0},
+		"skip":           {"*/2 * * * *", []af.JobOption{af.Missed(af.MissedSkip)}, nil, 5},
+		"once":           {"*/2 * * * *", nil, []int{600}, 4},
+		"all":            {"*/2 * * * *", []af.JobOption{af.Missed(af.MissedAll)}, []int{120, 240, 360, 480, 600}, 0},
+		"window":         {"*/2 * * * *", []af.JobOption{af.MissedWindow(5 * time.Minute)}, []int{480, 600}, 3},
+		"skip_just_due":  {"*/1 * * * *", []af.JobOption{af.Missed(af.MissedSkip)}, []int{660}, 10},
+		"once_just_due":  {"*/1 * * * *", nil, []int{660}, 10},
+		"all_often":      {"* * * * * *", []af.JobOption{af.Missed(af.MissedAll)}, eachSecond(1, 661, 1), 0},
+		"once_every_day": {"0 0 * * *", nil, nil, 0},
+		"none_waits":     {"@every 1h", []af.JobOption{af.Missed(af.MissedAll)}, nil, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -185,7 +185,7 @@ func TestOverlappingTasks(t *testing.T) {
 
 // Only the instance at the address runs the job, at once, and the others do without claiming it.
 func TestJobRunsOnlyWhereItMay(t *testing.T) {
-	for name, opts := range map[string][]memory.Option{"hints without ids": nil, "hints with ids": {memory.HintIDs(4096)}} {
+	for name, opts := range map[string][]memory.Option{"hints_without_ids": nil, "hints_with_ids": {memory.HintIDs(4096)}} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				b := memory.New(opts...)

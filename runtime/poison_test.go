@@ -145,7 +145,7 @@ func crewWorker(slots int) af.Worker {
 }
 
 // hintings are the two ways in which tasks are found.
-var hintings = map[string][]memory.Option{"hints": nil, "hints with ids": {memory.HintIDs(4096)}}
+var hintings = map[string][]memory.Option{"hints": nil, "hints_with_ids": {memory.HintIDs(4096)}}
 
 // A task that kills its process fails after one death more than it may cause, and none of those that ran with it is charged.
 func TestPoisonFailsAlone(t *testing.T) {
@@ -154,7 +154,7 @@ func TestPoisonFailsAlone(t *testing.T) {
 		times := []time.Duration{100 * time.Millisecond, 3 * time.Second, 20 * time.Second}
 		for _, after := range times[:testkit.Fewer(3, 2)] {
 			for name, first := range map[string]bool{"first": true, "last": false} {
-				t.Run(fmt.Sprint(hinting, " ", after, " ", name), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s_%v_%s", hinting, after, name), func(t *testing.T) {
 					bubble(t, func(t *testing.T) { poisonFailsAlone(newCrew(t, 1, crewWorker(101), opts...), after, first) })
 				})
 			}

@@ -27,8 +27,8 @@ func unsound() map[string]error {
 	var pointer *pointerError
 	var coded *af.Error
 	return map[string]error{
-		"nil pointer": pointer, "wrapped": fmt.Errorf("%w", walkError{}), "joined": errors.Join(errors.New("x"), coded),
-		"nil *af.Error": coded, "Is": walkError{}, "permanent": af.Permanent(pointer),
+		"nil_pointer": pointer, "wrapped": fmt.Errorf("%w", walkError{}), "joined": errors.Join(errors.New("x"), coded),
+		"nil_error": coded, "Is": walkError{}, "permanent": af.Permanent(pointer),
 	}
 }
 

@@ -68,13 +68,13 @@ func TestDefaultIsWhatEmptyFilesMean(t *testing.T) {
 		"empty":          "",
 		"blank":          "\n \n",
 		"comments":       "# nothing\n\n# here\n",
-		"byte order":     "\ufeff",
-		"document start": "# c\n---\n",
+		"byte_order":     "\ufeff",
+		"document_start": "# c\n---\n",
 		"null":           "~\n",
-		"empty mapping":  "{}",
-		"empty sections": "logger:\nembedded: ~\ntasks: {}\n",
+		"empty_mapping":  "{}",
+		"empty_sections": "logger:\nembedded: ~\ntasks: {}\n",
 		"deeper":         "tasks: {retention: }\n",
-		"empty texts":    "tasks: {ip: ''}\n",
+		"empty_texts":    "tasks: {ip: ''}\n",
 	} {
 		t.Run(name, func(t *testing.T) { equal(t, parse(t, data, nil), defaults()) })
 	}
@@ -168,11 +168,11 @@ rabbitmq: {uri: "amqps://broker/%2F", heartbeat: 3s}
 	equal(t, got, want)
 
 	for name, test := range map[string]struct{ body, want string }{
-		"the key wins":     {"  uri: mongodb://h/path\n  db: key\n", "key"},
-		"neither says":     {"  uri: mongodb://h/?a=b\n", "afgen"},
-		"an empty uri":     {"  uri: ''\n  host: h\n", "afgen"},
-		"an escaped path":  {"  uri: mongodb://h/p%C3%A4th\n", "päth"},
-		"mongodb+srv path": {"  uri: mongodb+srv://c.example.com/path\n", "path"},
+		"key_wins":         {"  uri: mongodb://h/path\n  db: key\n", "key"},
+		"neither":          {"  uri: mongodb://h/?a=b\n", "afgen"},
+		"empty_uri":        {"  uri: ''\n  host: h\n", "afgen"},
+		"escaped_path":     {"  uri: mongodb://h/p%C3%A4th\n", "päth"},
+		"mongodb+srv_path": {"  uri: mongodb+srv://c.example.com/path\n", "path"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := parse(t, servers("mongodb", test.body), nil).MongoDB.DB; got != test.want {
@@ -278,7 +278,7 @@ func TestEnvironmentVariables(t *testing.T) {
 			t.Errorf("got %+v", *c.Redis)
 		}
 	})
-	t.Run("of the process", func(t *testing.T) {
+	t.Run("process_environment", func(t *testing.T) {
 		t.Setenv("AF_CONFIG_TEST", "there")
 		c, err := config.Parse("", []byte("logger: {path: '${AF_CONFIG_TEST}'}"), nil)
 		if err != nil || c.Logger.Path != "there" {

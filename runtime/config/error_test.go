@@ -160,7 +160,7 @@ func TestBrokenReferencesToTheEnvironment(t *testing.T) {
 	} {
 		t.Run(text, func(t *testing.T) { wrong(t, "logger:\n  path: '"+text+"'\n", "c.yaml:2:9: "+want) })
 	}
-	t.Run("two in one value", func(t *testing.T) {
+	t.Run("two_in_one_value", func(t *testing.T) {
 		wrong(t, "logger: {path: '${A}${B}'}",
 			"c.yaml:1:16: logger.path: environment variable A is not set; ${A:-…} would give a default",
 			"c.yaml:1:16: logger.path: environment variable B is not set; ${B:-…} would give a default")
@@ -172,23 +172,23 @@ func TestKeysThatExcludeOrNeedEachOther(t *testing.T) {
 		section, body string
 		want          []string
 	}{
-		"uri beside parts": {"mongodb", "  uri: mongodb://h\n  host: h\n  db: d\n  username: u\n  password: p\n", []string{
+		"uri_and_parts": {"mongodb", "  uri: mongodb://h\n  host: h\n  db: d\n  username: u\n  password: p\n", []string{
 			"mongodb.host can't stand beside mongodb.uri (line 2), which says it too",
 			"mongodb.username can't stand beside mongodb.uri (line 2), which says it too",
 			"mongodb.password can't stand beside mongodb.uri (line 2), which says it too",
 		}},
-		"a bad uri beside parts": {"redis", "  port: 1\n  db: 1\n  uri: http://h\n  tls: {ca_file: x}\n", []string{
+		"bad_uri_and_parts": {"redis", "  port: 1\n  db: 1\n  uri: http://h\n  tls: {ca_file: x}\n", []string{
 			"redis.port can't stand beside redis.uri (line 5), which says it too",
 			"redis.db can't stand beside redis.uri (line 5), which says it too",
 			"redis.uri must begin with redis:// or rediss://",
 		}},
-		"uri beside vhost":      {"rabbitmq", "  uri: amqp://h\n  vhost: v\n", []string{"rabbitmq.vhost can't stand beside rabbitmq.uri (line 4), which says it too"}},
-		"password of nobody":    {"mongodb", "  password: p\n", []string{"mongodb.password needs mongodb.username"}},
-		"certificate alone":     {"redis", "  tls: {enabled: true, cert_file: c}\n", []string{"redis.tls.cert_file needs redis.tls.key_file"}},
-		"key alone":             {"redis", "  tls: {enabled: true, key_file: c, cert_file: ''}\n", []string{"redis.tls.key_file needs redis.tls.cert_file"}},
-		"tls neither on or off": {"redis", "  tls: {ca_file: c, server_name: s}\n", []string{"redis.tls.ca_file needs redis.tls.enabled beside it, true or false"}},
-		"tls against rediss":    {"redis", "  uri: rediss://h\n  tls: {enabled: false}\n", []string{"redis.tls.enabled contradicts the scheme of redis.uri"}},
-		"tls against amqp":      {"rabbitmq", "  uri: amqp://h\n  tls: {enabled: true}\n", []string{"rabbitmq.tls.enabled contradicts the scheme of rabbitmq.uri"}},
+		"uri_and_vhost":         {"rabbitmq", "  uri: amqp://h\n  vhost: v\n", []string{"rabbitmq.vhost can't stand beside rabbitmq.uri (line 4), which says it too"}},
+		"password_without_user": {"mongodb", "  password: p\n", []string{"mongodb.password needs mongodb.username"}},
+		"certificate_alone":     {"redis", "  tls: {enabled: true, cert_file: c}\n", []string{"redis.tls.cert_file needs redis.tls.key_file"}},
+		"key_alone":             {"redis", "  tls: {enabled: true, key_file: c, cert_file: ''}\n", []string{"redis.tls.key_file needs redis.tls.cert_file"}},
+		"tls_invalid":           {"redis", "  tls: {ca_file: c, server_name: s}\n", []string{"redis.tls.ca_file needs redis.tls.enabled beside it, true or false"}},
+		"tls_against_rediss":    {"redis", "  uri: rediss://h\n  tls: {enabled: false}\n", []string{"redis.tls.enabled contradicts the scheme of redis.uri"}},
+		"tls_against_amqp":      {"rabbitmq", "  uri: amqp://h\n  tls: {enabled: true}\n", []string{"rabbitmq.tls.enabled contradicts the scheme of rabbitmq.uri"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := config.Parse("c.yaml", []byte(servers(test.section, test.body)), nil)
@@ -202,8 +202,8 @@ func TestKeysThatExcludeOrNeedEachOther(t *testing.T) {
 			equal(t, got, test.want)
 		})
 	}
-	t.Run("a redis password without a user is usual", func(t *testing.T) { parse(t, servers("redis", "  password: p\n"), nil) })
-	t.Run("tls switched off for now", func(t *testing.T) {
+	t.Run("redis_password_only", func(t *testing.T) { parse(t, servers("redis", "  password: p\n"), nil) })
+	t.Run("tls_off", func(t *testing.T) {
 		parse(t, servers("redis", "  tls: {enabled: false, ca_file: c}\n"), nil)
 	})
 }
@@ -238,26 +238,26 @@ func TestYAMLThatIsNoConfiguration(t *testing.T) {
 	}{
 		"list":              {"- a\n- b\n", []string{"1:1: " + sections + "a list"}},
 		"text":              {"\nredis\n", []string{"2:1: " + sections + "a single value"}},
-		"section as text":   {"logger: logs\n", []string{"1:9: logger must be a mapping, not a single value"}},
-		"key is a list":     {"logger:\n  ? [a]\n  : b\n", []string{"2:5: " + plain}},
-		"key is strange":    {"logger:\n  'a b': c\n", []string{"2:3: " + plain}},
-		"key is an alias":   {"logger: {path: &a level, *a : info}\n", []string{"1:26: " + plain}},
-		"merge key":         {"logger:\n  <<: {path: x}\n", []string{"2:3: merge keys (<<) in logger are not supported: write the keys out, or use an alias for a whole mapping"}},
-		"section twice":     {"logger: {path: a}\nlogger: {path: 1, b: c}\n", []string{"2:1: logger is written twice, first in line 1"}},
-		"two documents":     {"logger:\n---\nlogger:\n", []string{"2:1: a second YAML document begins here: only one is allowed"}},
-		"a broken second":   {"logger: {path: ''}\n---\na: {\n", []string{"1:16: logger.path must not be empty", "4:1: YAML: did not find expected node content"}},
-		"alias of itself":   {"logger: &l\n  path: p\n  l: *l\n", []string{`3:3: unknown key "l" in logger`}},
-		"no such anchor":    {"a: b\nredis: {ä: c, password: *secret}\n", []string{"2:25: a value that begins with * stands for a YAML anchor, and there is none of this name: quote the value"}},
-		"special character": {"a: b\nredis:\n  password: @foo\n", []string{"3:1: YAML: found character that cannot start any token: quote a value that begins with a special character, and indent with spaces"}},
+		"section_as_text":   {"logger: logs\n", []string{"1:9: logger must be a mapping, not a single value"}},
+		"key_is_list":       {"logger:\n  ? [a]\n  : b\n", []string{"2:5: " + plain}},
+		"key_is_strange":    {"logger:\n  'a b': c\n", []string{"2:3: " + plain}},
+		"key_is_alias":      {"logger: {path: &a level, *a : info}\n", []string{"1:26: " + plain}},
+		"merge_key":         {"logger:\n  <<: {path: x}\n", []string{"2:3: merge keys (<<) in logger are not supported: write the keys out, or use an alias for a whole mapping"}},
+		"section_twice":     {"logger: {path: a}\nlogger: {path: 1, b: c}\n", []string{"2:1: logger is written twice, first in line 1"}},
+		"two_documents":     {"logger:\n---\nlogger:\n", []string{"2:1: a second YAML document begins here: only one is allowed"}},
+		"broken_second":     {"logger: {path: ''}\n---\na: {\n", []string{"1:16: logger.path must not be empty", "4:1: YAML: did not find expected node content"}},
+		"alias_of_itself":   {"logger: &l\n  path: p\n  l: *l\n", []string{`3:3: unknown key "l" in logger`}},
+		"no_such_anchor":    {"a: b\nredis: {ä: c, password: *secret}\n", []string{"2:25: a value that begins with * stands for a YAML anchor, and there is none of this name: quote the value"}},
+		"special_character": {"a: b\nredis:\n  password: @foo\n", []string{"3:1: YAML: found character that cannot start any token: quote a value that begins with a special character, and indent with spaces"}},
 		"tab":               {"a: b\nredis:\n\tport: 1\n", []string{"3:1: YAML: found character that cannot start any token: quote a value that begins with a special character, and indent with spaces"}},
 		"indentation":       {"redis:\n  host: a\n port: 1\n", []string{"3:1: YAML: did not find expected key: check the indentation of this line and those below it"}},
 		"colon":             {"# c\nredis:\n  host: a\n  password: 1: 2\n", []string{"4:1: YAML: mapping values are not allowed in this context: check the indentation, and quote a value with a colon in it"}},
-		"open brace":        {"a: b\nredis: {host: a\nlogger: x\n", []string{"2:1: YAML: did not find expected ',' or '}': close the brace, and quote a value with braces in it, such as \"${NAME}\""}},
-		"first line":        {"k: }\n", []string{"1:1: YAML: did not find expected node content"}},
-		"control character": {"a: b\nc: ä\x01\n", []string{"2:5: there is a byte that is not UTF-8, or a control character"}},
-		"not UTF-8":         {"a: \xff", []string{"1:4: there is a byte that is not UTF-8, or a control character"}},
+		"open_brace":        {"a: b\nredis: {host: a\nlogger: x\n", []string{"2:1: YAML: did not find expected ',' or '}': close the brace, and quote a value with braces in it, such as \"${NAME}\""}},
+		"first_line":        {"k: }\n", []string{"1:1: YAML: did not find expected node content"}},
+		"control_character": {"a: b\nc: ä\x01\n", []string{"2:5: there is a byte that is not UTF-8, or a control character"}},
+		"not_utf8":          {"a: \xff", []string{"1:4: there is a byte that is not UTF-8, or a control character"}},
 		"UTF-16":            {"\xff\xfea\x00", []string{"1:1: there is a byte that is not UTF-8, or a control character"}},
-		"too large":         {strings.Repeat("#\n", 1<<19) + "#", []string{"1:1: the file is larger than 1 MiB"}},
+		"too_large":         {strings.Repeat("#\n", 1<<19) + "#", []string{"1:1: the file is larger than 1 MiB"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for i, w := range test.want {
@@ -266,7 +266,7 @@ func TestYAMLThatIsNoConfiguration(t *testing.T) {
 			wrong(t, test.data, test.want...)
 		})
 	}
-	t.Run("exactly 1 MiB", func(t *testing.T) { parse(t, strings.Repeat("#\n", 1<<19), nil) })
+	t.Run("exactly_1MiB", func(t *testing.T) { parse(t, strings.Repeat("#\n", 1<<19), nil) })
 }
 
 func TestAliasBombsCostNothing(t *testing.T) {

@@ -30,22 +30,22 @@ rabbitmq: {uri: "amqp://u:hunter2-%C2%A7@h"}
 	uris.Redis.URI, uris.RabbitMQ.URI = "redis://u:"+hidden+"@h", "amqp://u:"+hidden+"@h"
 	values := map[string]any{
 		"secret":         config.Secret(hidden),
-		"connection uri": parts.MongoDB.ConnectionURI(),
+		"connection_uri": parts.MongoDB.ConnectionURI(),
 		"slice":          []config.Secret{hidden},
 		"map":            map[string]config.Secret{"k": hidden},
 	}
 	for name, c := range map[string]config.Config{"parts": parts, "uris": uris} {
 		values[name] = c
-		values[name+" pointer"] = &c
-		values[name+" mongodb"], values[name+" mongodb pointer"] = *c.MongoDB, c.MongoDB
-		values[name+" redis"], values[name+" redis pointer"] = *c.Redis, c.Redis
-		values[name+" rabbitmq"], values[name+" rabbitmq pointer"] = *c.RabbitMQ, c.RabbitMQ
-		values[name+" in a struct"] = struct {
+		values[name+"_pointer"] = &c
+		values[name+"_mongodb"], values[name+"_mongodb_pointer"] = *c.MongoDB, c.MongoDB
+		values[name+"_redis"], values[name+"_redis_pointer"] = *c.Redis, c.Redis
+		values[name+"_rabbitmq"], values[name+"_rabbitmq_pointer"] = *c.RabbitMQ, c.RabbitMQ
+		values[name+"_in_struct"] = struct {
 			C config.Config
 			P *config.Redis
 			V config.RabbitMQ
 		}{c, c.Redis, *c.RabbitMQ}
-		values[name+" unexported"] = struct {
+		values[name+"_unexported"] = struct {
 			c config.Config
 			p *config.Redis
 		}{c, c.Redis}
@@ -144,32 +144,32 @@ func TestConfigsPrintWhole(t *testing.T) {
 func TestErrorsNeverShowSecrets(t *testing.T) {
 	vars := map[string]string{"PW": hidden}
 	files := map[string]string{
-		"variable under another key": "redis: {port: '${PW}', host: 'a b ${PW}', tls: {enabled: '${PW}'}}\nlogger: {level: '${PW}'}\n",
-		"variable and a default":     "logger: {level: '${NOT_SET:-hunter2-§}'}\n",
-		"reference cut short":        "redis: {password: '${PW} hunter2 ${hunter2-§'}\n",
-		"unset after the secret":     "redis: {password: 'hunter2-§ ${PW}${OTHER}'}\n",
+		"variable_under_another_key": "redis: {port: '${PW}', host: 'a b ${PW}', tls: {enabled: '${PW}'}}\nlogger: {level: '${PW}'}\n",
+		"variable_and_default":       "logger: {level: '${NOT_SET:-hunter2-§}'}\n",
+		"reference_cut_short":        "redis: {password: '${PW} hunter2 ${hunter2-§'}\n",
+		"unset_after_secret":         "redis: {password: 'hunter2-§ ${PW}${OTHER}'}\n",
 		"host":                       "redis: {host: 'redis://:hunter2-§@h'}\n",
 		"section":                    "redis: redis://:hunter2-§@h\n",
 		"top":                        "redis://:hunter2-§@h\n",
 		"list":                       "redis: {password: [hunter2-§]}\n",
 		"mapping":                    "redis: {password: {hunter2: §}}\n",
 		"key":                        "redis: {'redis://:hunter2-§@h': x, 'hunter2 §': y}\n",
-		"value of an unknown key":    "redis: {passwort: hunter2-§}\n",
+		"value_of_unknown_key":       "redis: {passwort: hunter2-§}\n",
 		"tag":                        "redis: {password: !hunter2-§ x}\n",
 		"anchor":                     "redis: {password: &hunter2}\n",
-		"unknown alias":              "redis: {password: *hunter2}\n",
-		"special character":          "redis:\n  password: @hunter2-§\n",
+		"unknown_alias":              "redis: {password: *hunter2}\n",
+		"special_character":          "redis:\n  password: @hunter2-§\n",
 		"colon":                      "redis:\n  password: hunter2-§: x\n",
 		"quotes":                     "redis:\n  password: 'hunter2-§' hunter2\n",
-		"alias under another key":    "redis: {password: &p hunter2-§, port: *p, db: *p}\nlogger: {level: *p}\n",
-		"alias of an unknown key":    "redis: {passwort: &p hunter2-§, port: *p}\n",
-		"alias the other way":        "redis: {port: &p hunter2-§, password: *p}\n",
-		"the same text twice":        "redis: {password: hunter2-§, port: hunter2-§}\n",
-		"part of the secret":         "redis: {password: my-hunter2-§, port: hunter2-§}\n",
-		"written twice":              "redis: {password: a, password: hunter2-§, port: hunter2-§}\n",
-		"under an unknown section":   "rediss: {password: [hunter2-§]}\nlogger: {level: hunter2-§}\n",
-		"out of the environment":     "redis: {password: '${PW}', port: hunter2-§}\n",
-		"beside a uri":               "redis: {uri: redis://h, password: hunter2-§}\n",
+		"alias_under_another_key":    "redis: {password: &p hunter2-§, port: *p, db: *p}\nlogger: {level: *p}\n",
+		"alias_of_unknown_key":       "redis: {passwort: &p hunter2-§, port: *p}\n",
+		"alias_reversed":             "redis: {port: &p hunter2-§, password: *p}\n",
+		"same_text_twice":            "redis: {password: hunter2-§, port: hunter2-§}\n",
+		"part_of_secret":             "redis: {password: my-hunter2-§, port: hunter2-§}\n",
+		"written_twice":              "redis: {password: a, password: hunter2-§, port: hunter2-§}\n",
+		"under_unknown_section":      "rediss: {password: [hunter2-§]}\nlogger: {level: hunter2-§}\n",
+		"from_environment":           "redis: {password: '${PW}', port: hunter2-§}\n",
+		"next_to_uri":                "redis: {uri: redis://h, password: hunter2-§}\n",
 	}
 	for i, uri := range []string{
 		"redis://:hunter2-§%@h", "redis://:hunter2-§%zz@h", "redis://:hunter2-§/x@h", "redis://:hunter2-§#x@h", "redis://:hunter2-§?x@h",

@@ -17,24 +17,24 @@ func TestURIsAreMadeOfParts(t *testing.T) {
 		}
 		uri, address string
 	}{
-		"mongodb, zero":   {config.MongoDB{}, "mongodb://127.0.0.1:27017/", "127.0.0.1:27017"},
-		"redis, zero":     {config.Redis{}, "redis://127.0.0.1:6379/0", "127.0.0.1:6379"},
-		"rabbitmq, zero":  {config.RabbitMQ{}, "amqp://127.0.0.1:5672/%2F", "127.0.0.1:5672"},
+		"mongodb_zero":    {config.MongoDB{}, "mongodb://127.0.0.1:27017/", "127.0.0.1:27017"},
+		"redis_zero":      {config.Redis{}, "redis://127.0.0.1:6379/0", "127.0.0.1:6379"},
+		"rabbitmq_zero":   {config.RabbitMQ{}, "amqp://127.0.0.1:5672/%2F", "127.0.0.1:5672"},
 		"mongodb":         {config.MongoDB{Host: "h", Port: 1, DB: "d", Username: "u", Password: "p:/?#[]@%+ ä"}, "mongodb://u:p%3A%2F%3F%23%5B%5D%40%25%2B%20%C3%A4@h:1/", "h:1"},
 		"redis":           {config.Redis{Host: "h", Port: 1, DB: 2, Password: "p@/"}, "redis://:p%40%2F@h:1/2", "h:1"},
 		"rabbitmq":        {config.RabbitMQ{Host: "h", Port: 1, VHost: "a/b c", Username: "u@x"}, "amqp://u%40x@h:1/a%2Fb%20c", "h:1"},
-		"mongodb, tls":    {config.MongoDB{TLS: config.TLS{Enabled: true}}, "mongodb://127.0.0.1:27017/?tls=true", "127.0.0.1:27017"},
-		"redis, tls":      {config.Redis{TLS: config.TLS{Enabled: true}}, "rediss://127.0.0.1:6379/0", "127.0.0.1:6379"},
-		"rabbitmq, tls":   {config.RabbitMQ{TLS: config.TLS{Enabled: true}}, "amqps://127.0.0.1:5671/%2F", "127.0.0.1:5671"},
+		"mongodb_tls":     {config.MongoDB{TLS: config.TLS{Enabled: true}}, "mongodb://127.0.0.1:27017/?tls=true", "127.0.0.1:27017"},
+		"redis_tls":       {config.Redis{TLS: config.TLS{Enabled: true}}, "rediss://127.0.0.1:6379/0", "127.0.0.1:6379"},
+		"rabbitmq_tls":    {config.RabbitMQ{TLS: config.TLS{Enabled: true}}, "amqps://127.0.0.1:5671/%2F", "127.0.0.1:5671"},
 		"IPv6":            {config.Redis{Host: "2001:db8::1", Port: 1}, "redis://[2001:db8::1]:1/0", "[2001:db8::1]:1"},
-		"IPv6 with zone":  {config.RabbitMQ{Host: "fe80::1%eth0", Port: 1}, "amqp://[fe80::1%25eth0]:1/%2F", "[fe80::1%eth0]:1"},
-		"a uri as it is":  {config.MongoDB{URI: "mongodb://u:p@a,b:1/x?y=z", Host: "h"}, "mongodb://u:p@a,b:1/x?y=z", "a:27017,b:1"},
+		"ipv6_with_zone":  {config.RabbitMQ{Host: "fe80::1%eth0", Port: 1}, "amqp://[fe80::1%25eth0]:1/%2F", "[fe80::1%eth0]:1"},
+		"uri_as_it_is":    {config.MongoDB{URI: "mongodb://u:p@a,b:1/x?y=z", Host: "h"}, "mongodb://u:p@a,b:1/x?y=z", "a:27017,b:1"},
 		"mongodb+srv":     {config.MongoDB{URI: "mongodb+srv://u:p@c.example.com/x"}, "mongodb+srv://u:p@c.example.com/x", "c.example.com"},
-		"redis uri":       {config.Redis{URI: "rediss://:p@[::1]"}, "rediss://:p@[::1]", "[::1]:6379"},
-		"rabbitmq uri":    {config.RabbitMQ{URI: "amqps://u:p@b"}, "amqps://u:p@b", "b:5671"},
-		"no uri at all":   {config.Redis{URI: "redis://:pa/ss@h"}, "redis://:pa/ss@h", ""},
-		"a foreign uri":   {config.Redis{URI: "amqp://u:p@h"}, "amqp://u:p@h", ""},
-		"bracketed hosts": {config.MongoDB{URI: "mongodb://[::1]:1,[fe80::1%25eth0]"}, "mongodb://[::1]:1,[fe80::1%25eth0]", "[::1]:1,[fe80::1%eth0]:27017"},
+		"redis_uri":       {config.Redis{URI: "rediss://:p@[::1]"}, "rediss://:p@[::1]", "[::1]:6379"},
+		"rabbitmq_uri":    {config.RabbitMQ{URI: "amqps://u:p@b"}, "amqps://u:p@b", "b:5671"},
+		"no_uri":          {config.Redis{URI: "redis://:pa/ss@h"}, "redis://:pa/ss@h", ""},
+		"foreign_uri":     {config.Redis{URI: "amqp://u:p@h"}, "amqp://u:p@h", ""},
+		"bracketed_hosts": {config.MongoDB{URI: "mongodb://[::1]:1,[fe80::1%25eth0]"}, "mongodb://[::1]:1,[fe80::1%25eth0]", "[::1]:1,[fe80::1%eth0]:27017"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := test.server.ConnectionURI().Reveal(); got != test.uri {

@@ -26,5 +26,5 @@ func bench(b *testing.B, p *executor.Pool[errand, trip]) {
 func BenchmarkJob(b *testing.B) {
 	b.Run("goroutine", func(b *testing.B) { bench(b, executor.Goroutines(errandsHere)) })
 	b.Run("child", func(b *testing.B) { bench(b, executor.Processes(errands, executor.Workers(1))) })
-	b.Run("child each", func(b *testing.B) { bench(b, executor.Processes(errands, executor.Workers(1), executor.Recycle(1))) })
+	b.Run("child_each", func(b *testing.B) { bench(b, executor.Processes(errands, executor.Workers(1), executor.Recycle(1))) })
 }

@@ -47,7 +47,7 @@ func TestProbesSayWhatTheAppSays(t *testing.T) {
 		{asked{unready, "running"}, "/healthz", 503, `"reason":"unavailable: not ready`},
 		{asked{nil, "running"}, "/", 404, ""},
 	} {
-		t.Run(test.path+" "+test.app.state, func(t *testing.T) {
+		t.Run(test.app.state+test.path, func(t *testing.T) {
 			w := httptest.NewRecorder()
 			health.Handler(test.app).ServeHTTP(w, httptest.NewRequest(http.MethodGet, test.path, nil))
 			if w.Code != test.status || !strings.Contains(w.Body.String(), test.want) {

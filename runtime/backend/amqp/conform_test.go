@@ -22,12 +22,12 @@ func (b between) Serve(ctx context.Context, e backend.Endpoint, h backend.Handle
 }
 
 func TestCallsConform(t *testing.T) {
-	t.Run("one Conn", func(t *testing.T) {
+	t.Run("one_conn", func(t *testing.T) {
 		conform.Calls(t, func(t *testing.T) *backend.Ports {
 			return &backend.Ports{Calls: dial(t, devstack.AMQP(t)).Calls()}
 		}, conform.Options{})
 	})
-	t.Run("two Conns", func(t *testing.T) {
+	t.Run("two_conns", func(t *testing.T) {
 		conform.Calls(t, func(t *testing.T) *backend.Ports {
 			url := devstack.AMQP(t)
 			return &backend.Ports{Calls: between{dial(t, url).Calls(), dial(t, url).Calls()}}
@@ -72,12 +72,12 @@ func TestTransportConforms(t *testing.T) {
 		"classic": func(*Config) {},
 		"quorum":  func(c *Config) { c.Quorum = true },
 	} {
-		t.Run(name+", one Conn", func(t *testing.T) {
+		t.Run(name+"_one_conn", func(t *testing.T) {
 			conform.Transport(t, func(t *testing.T) *backend.Ports {
 				return &backend.Ports{Transport: named{dial(t, devstack.AMQP(t), change).Transport(), devstack.Name(t)}}
 			}, conform.Options{})
 		})
-		t.Run(name+", two Conns", func(t *testing.T) {
+		t.Run(name+"_two_conns", func(t *testing.T) {
 			conform.Transport(t, func(t *testing.T) *backend.Ports {
 				url := devstack.AMQP(t)
 				both := across{dial(t, url, change).Transport(), dial(t, url, change).Transport()}

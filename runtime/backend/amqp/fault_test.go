@@ -96,13 +96,13 @@ func TestFaultsOfTheBroker(t *testing.T) {
 	s := devstack.Start(t, devstack.RabbitMQ)
 	l := live(t, s.URI)
 	l.works()
-	t.Run("connections are closed from outside", func(t *testing.T) {
+	t.Run("connections_closed", func(t *testing.T) {
 		l.of(t).connectionsClosed(func() error { return s.Ctl("close_all_connections", "a test") })
 	})
-	t.Run("it is stopped and started", func(t *testing.T) { l.of(t).away(s.Stop, s.Start) })
-	t.Run("it is killed and started", func(t *testing.T) { l.of(t).away(s.Kill, s.Start) })
-	t.Run("it is short of memory", func(t *testing.T) { l.of(t).blocked(s) })
-	t.Run("it is away when a Conn is opened", func(t *testing.T) { opensWhileAway(t, s) })
+	t.Run("stopped_and_started", func(t *testing.T) { l.of(t).away(s.Stop, s.Start) })
+	t.Run("killed_and_started", func(t *testing.T) { l.of(t).away(s.Kill, s.Start) })
+	t.Run("out_of_memory", func(t *testing.T) { l.of(t).blocked(s) })
+	t.Run("unavailable_at_dial", func(t *testing.T) { opensWhileAway(t, s) })
 	close(l.release)
 }
 
@@ -231,12 +231,12 @@ func TestErrorsAtStartNameAddressHostAndCauseButNoSecret(t *testing.T) {
 		code backend.Code
 		says []string
 	}{
-		"nobody listens": {with(func(u *url.URL) { u.Host = "127.0.0.1:1" }), backend.ErrUnavailable, []string{"127.0.0.1:1", "vhost", "refused"}},
-		"wrong password": {with(func(u *url.URL) { u.User = url.UserPassword("guest", "sesame") }), backend.ErrUnauthenticated,
+		"no_listener": {with(func(u *url.URL) { u.Host = "127.0.0.1:1" }), backend.ErrUnavailable, []string{"127.0.0.1:1", "vhost", "refused"}},
+		"wrong_password": {with(func(u *url.URL) { u.User = url.UserPassword("guest", "sesame") }), backend.ErrUnauthenticated,
 			[]string{u.Host, "vhost", "username or password"}},
-		"no such vhost":  {with(func(u *url.URL) { u.Path = "/nowhere" }), backend.ErrNotFound, []string{u.Host, "nowhere"}},
-		"no url":         {"amqp://guest:sesame%zz@127.0.0.1", backend.ErrInvalidArgument, []string{"URL 1"}},
-		"another scheme": {"http://guest:sesame@127.0.0.1", backend.ErrInvalidArgument, []string{"amqps://"}},
+		"no_such_vhost":  {with(func(u *url.URL) { u.Path = "/nowhere" }), backend.ErrNotFound, []string{u.Host, "nowhere"}},
+		"no_url":         {"amqp://guest:sesame%zz@127.0.0.1", backend.ErrInvalidArgument, []string{"URL 1"}},
+		"another_scheme": {"http://guest:sesame@127.0.0.1", backend.ErrInvalidArgument, []string{"amqps://"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, degraded := range []bool{false, true} {

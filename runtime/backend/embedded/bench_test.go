@@ -83,9 +83,9 @@ func BenchmarkTasksEndToEnd(b *testing.B) {
 // in another on the same file, which shares nothing else with it.
 func BenchmarkIdleLatency(b *testing.B) {
 	for _, elsewhere := range []bool{false, true} {
-		name := "same app"
+		name := "same_app"
 		if elsewhere {
-			name = "other app"
+			name = "other_app"
 		}
 		b.Run(name, func(b *testing.B) {
 			path := filepath.Join(b.TempDir(), "af.db")

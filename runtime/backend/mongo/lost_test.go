@@ -142,18 +142,18 @@ func TestRepeatedAfterALostReplyNothingHappensTwice(t *testing.T) {
 // A process that ends between two writes leaves a state that others complete.
 func TestWhatAnInterruptedCommitHasLeftIsCompleted(t *testing.T) {
 	for name, complete := range map[string]func(ctx context.Context, s backend.Store) error{
-		"by spawning again": func(ctx context.Context, s backend.Store) error {
+		"spawning_again": func(ctx context.Context, s backend.Store) error {
 			return s.Spawn(ctx, backend.Spawn{Source: "a", Batch: "b"})
 		},
-		"by finishing": func(ctx context.Context, s backend.Store) error {
+		"finishing": func(ctx context.Context, s backend.Store) error {
 			finished, _, err := s.Finish(ctx, "a")
 			if finished {
 				return backend.NewError(backend.ErrInternal, "it was finished over a subtask that lives")
 			}
 			return err
 		},
-		"by opening":    func(ctx context.Context, s backend.Store) error { _, err := s.Open(ctx, "a"); return err },
-		"by discarding": func(ctx context.Context, s backend.Store) error { return s.Discard(ctx, "a", "b") },
+		"opening":    func(ctx context.Context, s backend.Store) error { _, err := s.Open(ctx, "a"); return err },
+		"discarding": func(ctx context.Context, s backend.Store) error { return s.Discard(ctx, "a", "b") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			proxy := mongoproxy.New(t, devstack.Mongo(t), mongoproxy.Config{})

@@ -55,7 +55,7 @@ func brokerFails(t *testing.T) {
 			r.AwaitRuns(r.t, u.ID, 1, 5*time.Second)
 		}
 	}
-	r.row("it closes all connections", func(r *rig) {
+	r.row("closes_connections", func(r *rig) {
 		long := r.submit(chaos.Order{For: 3 * time.Second})
 		r.AwaitRuns(r.t, long, 1, 10*time.Second)
 		r.Happen(chaos.Event{What: rabbitCloses})
@@ -65,23 +65,23 @@ func brokerFails(t *testing.T) {
 			r.t.Errorf("what ran meanwhile ran %d times", len(runs))
 		}
 	})
-	r.row("its queues are purged", func(r *rig) {
+	r.row("queues_purged", func(r *rig) {
 		r.many(200)
 		r.Happen(chaos.Event{What: rabbitPurged})
 		r.ended(30 * time.Second)
 	})
-	r.row("its queues are deleted", func(r *rig) {
+	r.row("queues_deleted", func(r *rig) {
 		r.many(200)
 		r.Happen(chaos.Event{What: rabbitDeleted})
 		r.ended(30 * time.Second)
 	})
-	r.row("it is short of memory", func(r *rig) { r.While(rabbitFull, 6*time.Second, found(r)) })
-	r.row("it is killed with 1,000 tasks queued", func(r *rig) {
+	r.row("out_of_memory", func(r *rig) { r.While(rabbitFull, 6*time.Second, found(r)) })
+	r.row("killed_with_1000_queued", func(r *rig) {
 		r.many(1000)
 		r.While(rabbitKilled, 2*time.Second, found(r))
 		r.t.Logf("1,000 tasks had ended %v after it was back", r.ended(2*time.Minute).Round(time.Millisecond))
 	})
-	r.row("it is stopped", func(r *rig) { r.While(rabbitStops, 8*time.Second, found(r)) })
+	r.row("stopped", func(r *rig) { r.While(rabbitStops, 8*time.Second, found(r)) })
 	r.Check()
 }
 
@@ -99,7 +99,7 @@ func storeFails(t *testing.T) {
 			r.t.Errorf("what ran meanwhile ran %d times", len(runs))
 		}
 	}
-	r.row("replies to writes are lost", func(r *rig) {
+	r.row("lost_replies", func(r *rig) {
 		var traps []*mongoproxy.Trap
 		for _, match := range []mongoproxy.Matcher{inserts, claims, settles} {
 			traps = append(traps, r.stack.mongoProxy.Trap(mongoproxy.After, match, nil))
@@ -110,11 +110,11 @@ func storeFails(t *testing.T) {
 			tr.Await(r.t, 10*time.Second)
 		}
 	})
-	r.row("the store is slow", func(r *rig) {
+	r.row("slow_store", func(r *rig) {
 		r.While(mongoSlow, 3*time.Second, func() { r.many(20) })
 		r.ended(30 * time.Second)
 	})
-	r.row("the store is stopped for 3 s", func(r *rig) {
+	r.row("store_stopped_3s", func(r *rig) {
 		id := running(r, 4*time.Second)
 		begun := time.Now()
 		r.While(mongoStops, 3*time.Second, func() {})
@@ -126,21 +126,21 @@ func storeFails(t *testing.T) {
 		}
 		once(r, id)
 	})
-	r.row("the store gets no requests for 3 s", func(r *rig) {
+	r.row("store_without_requests_3s", func(r *rig) {
 		id := running(r, 2*time.Second)
 		r.While(mongoMute, 3*time.Second, func() {})
 		once(r, id)
 	})
-	r.row("the store's replies don't arrive for 3 s", func(r *rig) {
+	r.row("store_without_replies_3s", func(r *rig) {
 		id := running(r, 2*time.Second)
 		r.While(mongoDeaf, 3*time.Second, func() {})
 		once(r, id)
 	})
-	r.row("redis is flushed, and its replies don't arrive for 3 s", func(r *rig) {
+	r.row("redis_flushed_without_replies", func(r *rig) {
 		r.Happen(chaos.Event{What: redisFlush})
 		r.While(redisDeaf, 3*time.Second, r.works)
 	})
-	r.row("redis is stopped for 15 s, and a worker beyond its lease", func(r *rig) {
+	r.row("redis_stopped_15s", func(r *rig) { // and a worker is stopped for longer than its lease
 		var all []string
 		for range 6 {
 			all = append(all, running(r, 20*time.Second))
@@ -158,7 +158,7 @@ func storeFails(t *testing.T) {
 		})
 		r.ended(30 * time.Second)
 	})
-	r.row("the store is stopped for 15 s", func(r *rig) {
+	r.row("store_stopped_15s", func(r *rig) {
 		id := running(r, 25*time.Second)
 		r.While(mongoStops, 15*time.Second, func() {
 			time.Sleep(lease - 15*time.Second/4 + time.Second) // until it has been away for a lease
@@ -174,7 +174,7 @@ func storeFails(t *testing.T) {
 		}
 		r.ended(30 * time.Second)
 	})
-	r.row("a judge is killed between a conviction and what follows", func(r *rig) {
+	r.row("detector_killed_after_expiry", func(r *rig) { // and before it frees the tasks
 		for range 6 {
 			running(r, 3*time.Second)
 		}

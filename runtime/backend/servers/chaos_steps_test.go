@@ -20,7 +20,7 @@ import (
 func TestFailuresOverTheServers(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]func(*testing.T){
-		"processes": processesFail, "the broker": brokerFails, "the store and redis": storeFails,
+		"processes": processesFail, "broker": brokerFails, "store_and_redis": storeFails,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -152,34 +152,35 @@ func (r *rig) again(id string, runs int, killed time.Time) time.Duration {
 	return took
 }
 
+// processesFail kills processes of each kind, before and after the commands that matter.
 func processesFail(t *testing.T) {
 	r := newRig(t, lease)
 	second := func(o chaos.Order) chaos.Submit { return r.order("submit", secondClient, o) }
-	r.row("a worker is killed before its claim", func(r *rig) {
+	r.row("worker_before_claim", func(r *rig) {
 		id, at := r.killed(mongoproxy.Before, claims, second(chaos.Order{}))
 		r.again(id, 1, at)
 	})
-	r.row("a worker is killed after its claim", func(r *rig) {
+	r.row("worker_after_claim", func(r *rig) {
 		id, at := r.killed(mongoproxy.After, claims, second(chaos.Order{}))
 		r.again(id, 1, at)
 	})
-	r.row("a worker is killed after the effect and before it settles", func(r *rig) {
+	r.row("worker_before_settle", func(r *rig) { // the handler has returned
 		id, at := r.killed(mongoproxy.Before, settles, second(chaos.Order{}))
 		r.again(id, 2, at)
 	})
-	r.row("a worker is killed after it has settled and before it acknowledges", func(r *rig) {
+	r.row("worker_before_ack", func(r *rig) { // it has settled
 		id, _ := r.killed(mongoproxy.After, settles, second(chaos.Order{}))
 		r.works()
 		if runs := r.Runs(id); len(runs) != 1 {
 			r.t.Errorf("it ran %d times", len(runs))
 		}
 	})
-	r.row("a submitter is killed before its insert", func(r *rig) {
+	r.row("submitter_before_insert", func(r *rig) {
 		u := r.order("submit", firstClient, chaos.Order{})
 		r.killed(mongoproxy.Before, inserts, u)
 		r.repeated(u)
 	})
-	r.row("a submitter is killed between insert and hint", func(r *rig) {
+	r.row("submitter_before_hint", func(r *rig) {
 		u := r.order("submit", firstClient, chaos.Order{})
 		id, at := r.killed(mongoproxy.After, inserts, u)
 		run := r.AwaitRuns(r.t, id, 1, 20*time.Second)[0]
@@ -188,15 +189,15 @@ func processesFail(t *testing.T) {
 		}
 		r.repeated(u)
 	})
-	r.row("a dispatcher is killed between the mark of a hint and the hint", func(r *rig) {
+	r.row("dispatcher_before_hint", func(r *rig) { // it has marked the hint as sent
 		id, at := r.killed(mongoproxy.After, hints, r.order("store", secondClient, chaos.Order{}))
 		run := r.AwaitRuns(r.t, id, 1, 20*time.Second)[0]
 		if took := run.At.Sub(at); took > 12*time.Second {
 			r.t.Errorf("it ran after %v", took)
 		}
 	})
-	r.row("workers are killed while they run tasks", killedWhileRunning)
-	r.row("a worker is stopped beyond its lease, and goes on", stoppedWhileRunning)
+	r.row("workers_killed_while_running", killedWhileRunning)
+	r.row("worker_stopped_beyond_lease", stoppedWhileRunning)
 	r.Check()
 }
 

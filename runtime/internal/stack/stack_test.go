@@ -29,7 +29,7 @@ func TestRecovered(t *testing.T) {
 	}{
 		"error":   {failing, "it failed", ".failing", ".failing("},
 		"index":   {func() { _ = []int{}[len(t.Name())] }, "index out of range", ".TestRecovered.func", ".TestRecovered.func"},
-		"nil map": {func() { set(nil) }, "nil map", ".set", ".set("},
+		"nil_map": {func() { set(nil) }, "nil map", ".set", ".set("},
 		"pointer": {func() { _ = *(*int)(nil) }, "nil pointer", ".TestRecovered.func", ".TestRecovered.func"},
 		"library": {func() { _ = strings.Repeat("x", -1) }, "negative Repeat", ".TestRecovered.func", "strings.Repeat("},
 		"nil":     {func() { panic(nil) }, "panic called with nil", ".TestRecovered.func", ".TestRecovered.func"},

@@ -105,11 +105,11 @@ func TestRequestThatNoInstanceCouldReadIsRefusedAtOnce(t *testing.T) {
 		code  backend.Code
 		spoil func(*backend.Request)
 	}{
-		"a body too large":  {backend.ErrResourceExhausted, func(r *backend.Request) { r.Body = make(json.RawMessage, backend.MaxMessage+1) }},
-		"a reserved header": {backend.ErrInvalidArgument, func(r *backend.Request) { r.Headers = map[string]string{"af-code": "x"} }},
-		"a slash":           {backend.ErrInvalidArgument, func(r *backend.Request) { r.Service = "a/b" }},
-		"no method":         {backend.ErrInvalidArgument, func(r *backend.Request) { r.Method = "" }},
-		"a long name":       {backend.ErrInvalidArgument, func(r *backend.Request) { r.Method = strings.Repeat("x", envelope.MaxShort) }},
+		"body_too_large":  {backend.ErrResourceExhausted, func(r *backend.Request) { r.Body = make(json.RawMessage, backend.MaxMessage+1) }},
+		"reserved_header": {backend.ErrInvalidArgument, func(r *backend.Request) { r.Headers = map[string]string{"af-code": "x"} }},
+		"slash":           {backend.ErrInvalidArgument, func(r *backend.Request) { r.Service = "a/b" }},
+		"no_method":       {backend.ErrInvalidArgument, func(r *backend.Request) { r.Method = "" }},
+		"long_name":       {backend.ErrInvalidArgument, func(r *backend.Request) { r.Method = strings.Repeat("x", envelope.MaxShort) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := request()

@@ -21,7 +21,7 @@ import (
 // The wire is public: these bytes don't change within a version.
 func TestFramesOnTheWire(t *testing.T) {
 	for _, f := range examples() {
-		t.Run(f.title, func(t *testing.T) {
+		t.Run(f.name, func(t *testing.T) {
 			if got := string(append(f.head, f.body...)); got != f.want {
 				t.Errorf("%q, want\n%q", got, f.want)
 			}
@@ -31,40 +31,41 @@ func TestFramesOnTheWire(t *testing.T) {
 
 // An example is a frame of docs/wire.md.
 type example struct {
-	title      string
+	name       string
+	title      string // in the document
 	head, body []byte
 	want       string
 }
 
 func examples() []example {
-	frame := func(title string, h *header, body string, want string) example {
+	frame := func(name, title string, h *header, body string, want string) example {
 		head, err := encode(h, []byte(body))
 		if err != nil {
 			panic(err)
 		}
-		return example{title, head, []byte(body), want}
+		return example{name, title, head, []byte(body), want}
 	}
-	reply := func(title, id string, r *backend.Reply, want string) example {
+	reply := func(name, title, id string, r *backend.Reply, want string) example {
 		head, body := encodeReply(id, r)
-		return example{title, head, body, want}
+		return example{name, title, head, body, want}
 	}
 	req := &backend.Request{
 		Service: "calc", Method: "Div", ID: "7-1", Caller: "7", Fingerprint: "9f2c",
 		Metadata: map[string]string{"user": "ann"}, Headers: map[string]string{"traceparent": "00-1-2-01"},
 	}
 	return []example{
-		frame("7 → 8: hello, with the first half of the token", hello("7", "LEFTHALF"), "",
+		frame("hello", "7 → 8: hello, with the first half of the token", hello("7", "LEFTHALF"), "",
 			"\x00\x00\x00\x4e\x00\x00\x00\x4a"+`{"kind":"hello","app_id":"7","headers":{"af-token":"LEFTHALF","af-v":"1"}}`),
-		frame("8 → 7: hello, with the second half", hello("8", "THEOTHER"), "",
+		frame("hello_back", "8 → 7: hello, with the second half", hello("8", "THEOTHER"), "",
 			"\x00\x00\x00\x4e\x00\x00\x00\x4a"+`{"kind":"hello","app_id":"8","headers":{"af-token":"THEOTHER","af-v":"1"}}`),
-		frame("7 → 8: the request `Div(6, 3)`, with 2.5 ms left, one piece of metadata and a trace", requestHeader(req, "1", 2500*time.Microsecond), `{"x":6,"y":3}`,
+		frame("request", "7 → 8: the request `Div(6, 3)`, with 2.5 ms left, one piece of metadata and a trace", requestHeader(req, "1", 2500*time.Microsecond), `{"x":6,"y":3}`,
 			"\x00\x00\x00\xfb\x00\x00\x00\xea"+`{"kind":"request","type":"calc/Div","content_type":"application/json",`+
 				`"correlation_id":"1","message_id":"7-1","app_id":"7","headers":{"af-contract":"9f2c","af-md-user":"ann",`+
 				`"af-timeout-ms":"2.5","af-v":"1","traceparent":"00-1-2-01"}}`+`{"x":6,"y":3}`),
-		reply("8 → 7: its reply, 2", "1", &backend.Reply{Server: "8", Body: json.RawMessage(`{"result":2}`)},
+		reply("reply", "8 → 7: its reply, 2", "1", &backend.Reply{Server: "8", Body: json.RawMessage(`{"result":2}`)},
 			"\x00\x00\x00\x7b\x00\x00\x00\x6b"+`{"kind":"reply","content_type":"application/json","correlation_id":"1",`+
 				`"headers":{"af-srv":"8","af-v":"1"}}`+`{"result":2}`),
-		reply("8 → 7: the reply to `Div(6, 0)`, whose id was 2: an error", "2", &backend.Reply{Server: "8", Err: backend.NewError(backend.ErrInvalidArgument, "y is 0").With(backend.OutcomeAnswered)},
+		reply("error", "8 → 7: the reply to `Div(6, 0)`, whose id was 2: an error", "2", &backend.Reply{Server: "8", Err: backend.NewError(backend.ErrInvalidArgument, "y is 0").With(backend.OutcomeAnswered)},
 			"\x00\x00\x00\x9e\x00\x00\x00\x9a"+`{"kind":"reply","content_type":"application/json","correlation_id":"2",`+
 				`"headers":{"af-code":"invalid_argument","af-msg":"y is 0","af-srv":"8","af-v":"1"}}`),
 	}
@@ -122,9 +123,9 @@ func TestErrorThatDoesNotFitIsCut(t *testing.T) {
 	for name, e := range map[string]*backend.Error{
 		"details":  backend.NewError(backend.ErrAborted, "short", strings.Repeat("x", maxHeader)),
 		"message":  backend.NewError(backend.ErrAborted, "short"+strings.Repeat("ü\x00", maxHeader)),
-		"no code":  {Message: "short"},
-		"odd code": {Code: "odd", Message: "short"},
-		"no UTF-8": {Code: backend.ErrAborted, Message: "short\xff"},
+		"no_code":  {Message: "short"},
+		"odd_code": {Code: "odd", Message: "short"},
+		"not_utf8": {Code: backend.ErrAborted, Message: "short\xff"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			head, _ := encodeReply("1", &backend.Reply{Err: e, Server: strings.Repeat("s", maxHeader)})
@@ -146,13 +147,13 @@ func TestErrorThatDoesNotFitIsCut(t *testing.T) {
 
 func TestLengthsAreCheckedBeforeAnythingIsRead(t *testing.T) {
 	for name, l := range map[string][2]uint32{
-		"frame too large":          {maxFrame + 1, 2},
-		"body too large":           {4 + 2 + backend.MaxMessage + 1, 2},
-		"header too large":         {4 + maxHeader + 1, maxHeader + 1},
-		"header beyond the frame":  {10, 7},
-		"no room for a length":     {3, 0},
-		"nothing":                  {0, 0},
-		"the largest there can be": {math.MaxUint32, math.MaxUint32},
+		"frame_too_large":     {maxFrame + 1, 2},
+		"body_too_large":      {4 + 2 + backend.MaxMessage + 1, 2},
+		"header_too_large":    {4 + maxHeader + 1, maxHeader + 1},
+		"header_beyond_frame": {10, 7},
+		"no_room_for_length":  {3, 0},
+		"nothing":             {0, 0},
+		"largest_possible":    {math.MaxUint32, math.MaxUint32},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(nil, l[0]), l[1])

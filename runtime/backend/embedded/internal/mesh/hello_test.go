@@ -39,14 +39,14 @@ func TestWhoeverSaysTheWrongHelloHearsNothing(t *testing.T) {
 		huge := make([]byte, 8)
 		binary.BigEndian.PutUint32(huge, maxHello+1)
 		for name, first := range map[string][]byte{
-			"a wrong token":           bytesOf(t, hello("x", strings.Repeat("A", len(say))), nil),
-			"no token":                bytesOf(t, &header{Kind: kindHello, AppID: "x"}, nil),
-			"the other half":          bytesOf(t, hello("x", hear), nil),
-			"half of the token":       bytesOf(t, hello("x", say[:5]), nil),
-			"a request with a token":  bytesOf(t, &header{Kind: kindRequest, Type: "s/M", Headers: map[string]string{hToken: say}}, nil),
-			"garbage":                 []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-			"a frame that is too big": huge,
-			"nothing":                 nil,
+			"wrong_token":        bytesOf(t, hello("x", strings.Repeat("A", len(say))), nil),
+			"no_token":           bytesOf(t, &header{Kind: kindHello, AppID: "x"}, nil),
+			"other_half":         bytesOf(t, hello("x", hear), nil),
+			"half_token":         bytesOf(t, hello("x", say[:5]), nil),
+			"request_with_token": bytesOf(t, &header{Kind: kindRequest, Type: "s/M", Headers: map[string]string{hToken: say}}, nil),
+			"garbage":            []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+			"frame_too_large":    huge,
+			"nothing":            nil,
 		} {
 			t.Run(a.Network+"/"+name, func(t *testing.T) {
 				conn, err := net.Dial(a.Network, a.Addr)
@@ -128,12 +128,12 @@ func TestWhoeverAnswersMustKnowTheTokenToo(t *testing.T) {
 	token := newToken()
 	say, hear := halves(token)
 	for name, answer := range map[string]*header{
-		"nothing of it":      hello("x", ""),
-		"what it has heard":  hello("x", say),
-		"another instance":   hello("y", hear),
-		"another version":    {Kind: kindHello, AppID: "x", Headers: map[string]string{envelope.Version: "2", hToken: hear}},
-		"a refusal":          refusedHello("not today"),
-		"not even an answer": nil,
+		"no_answer":        hello("x", ""),
+		"echo":             hello("x", say),
+		"another_instance": hello("y", hear),
+		"another_version":  {Kind: kindHello, AppID: "x", Headers: map[string]string{envelope.Version: "2", hToken: hear}},
+		"refusal":          refusedHello("not today"),
+		"no_reply":         nil,
 	} {
 		t.Run(name, func(t *testing.T) {
 			l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -160,7 +160,7 @@ func TestWhoeverAnswersMustKnowTheTokenToo(t *testing.T) {
 			m := start(t, Options{ID: "m"})
 			err = m.Connect(t.Context(), Address{ID: "x", Network: "tcp", Addr: l.Addr().String(), Token: token})
 			wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
-			if name == "a refusal" && !strings.Contains(err.Error(), "not today") {
+			if name == "refusal" && !strings.Contains(err.Error(), "not today") {
 				t.Errorf("%v", err)
 			}
 			if len(m.Connected()) > 0 {

@@ -31,14 +31,14 @@ func TestCallsConform(t *testing.T) {
 		open    conform.Open
 		options conform.Options
 	}{
-		{"one mesh", func(t *testing.T) *backend.Ports { return near(t) }, conform.Options{}},
-		{"unix socket", func(t *testing.T) *backend.Ports { return across(t, false) }, conform.Options{}},
+		{"one_mesh", func(t *testing.T) *backend.Ports { return near(t) }, conform.Options{}},
+		{"unix_socket", func(t *testing.T) *backend.Ports { return across(t, false) }, conform.Options{}},
 		{"loopback", func(t *testing.T) *backend.Ports { return across(t, true) }, conform.Options{}},
-		{"one mesh, in virtual time", func(t *testing.T) *backend.Ports {
+		{"one_mesh_virtual_time", func(t *testing.T) *backend.Ports {
 			m := bare(t, Options{ID: "a"})
 			return &backend.Ports{Calls: calls{m, m}}
 		}, conform.Options{Around: synctest.Test, Virtual: true}},
-		{"pipe, in virtual time", func(t *testing.T) *backend.Ports {
+		{"pipe_virtual_time", func(t *testing.T) *backend.Ports {
 			a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b", Resolve: always("a")})
 			join(t, b, a)
 			return &backend.Ports{Calls: calls{a, b}}
@@ -91,9 +91,9 @@ func TestSocketIsForItsUserOnly(t *testing.T) {
 
 func TestLoopbackWhereNoSocketCanBe(t *testing.T) {
 	for name, o := range map[string]Options{
-		"asked for":     {ID: "a", Loopback: true},
-		"path too long": {ID: strings.Repeat("a", 120)},
-		"no folder":     {ID: "a", Dir: filepath.Join(os.TempDir(), "mesh-that-is-not-there")},
+		"asked_for":     {ID: "a", Loopback: true},
+		"path_too_long": {ID: strings.Repeat("a", 120)},
+		"no_folder":     {ID: "a", Dir: filepath.Join(os.TempDir(), "mesh-that-is-not-there")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if a := start(t, o).Address(); a.Network != "tcp" || !strings.HasPrefix(a.Addr, "127.0.0.1:") {
