@@ -297,11 +297,7 @@ func (c *command) explain(_ *cobra.Command, args []string) error {
 	}
 	e, ok := diag.Lookup(diag.Code(name))
 	if !ok {
-		var rules []string
-		for _, r := range contract.Rules() {
-			rules = append(rules, r.ID)
-		}
-		if near, ok := diag.Suggest(name, rules); ok {
+		if near, ok := diag.Suggest(name, contract.RuleIDs()); ok {
 			return fmt.Errorf("there is no rule %s; did you mean %s?", args[0], near)
 		}
 		return fmt.Errorf("there is no diagnostic or rule %s; afgen explain lists the diagnostics, docs/breaking.md the rules", args[0])

@@ -14,9 +14,8 @@ import (
 // A moduleDir is a module that afgen may write to.
 type moduleDir struct{ path, dir string }
 
-// DirOfPackage returns the directory where the package of an import path is, or would be, among the modules of this run: the
-// main module, or
-// those of the workspace. If it is in none of them, why is the reason.
+// DirOfPackage returns the directory where the package of an import path is, or would be, among the modules of this
+// run: the main module, or those of the workspace. If it is in none of them, why is the reason.
 func (l *Loader) DirOfPackage(importPath string) (dir, why string) {
 	if l.modules == nil {
 		l.modules = l.findModules()
