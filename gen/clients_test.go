@@ -33,7 +33,7 @@ func TestClientHalvesOfFoldersThatCannotBeRead(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Run("the client's", func(t *testing.T) {
+	t.Run("client_package", func(t *testing.T) {
 		dir := made(t)
 		put(t, dir, "calc/calc.go", calc)
 		unreadable(t, filepath.Join(dir, "clients"))
@@ -41,7 +41,7 @@ func TestClientHalvesOfFoldersThatCannotBeRead(t *testing.T) {
 			t.Errorf("%v, %+v", err, p)
 		}
 	})
-	t.Run("the service's", func(t *testing.T) {
+	t.Run("service_package", func(t *testing.T) {
 		dir := made(t)
 		unreadable(t, filepath.Join(dir, "calc"))
 		p, err := generate(dir, "./clients")

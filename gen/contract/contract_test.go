@@ -115,13 +115,13 @@ func TestFileRoundTrips(t *testing.T) {
 
 func TestUnmarshalRefusesWhatItCouldMisread(t *testing.T) {
 	tests := []struct{ name, content, want string }{
-		{"no JSON", `afgen: 1`, "contract: invalid character"},
-		{"no version", `{"package": "shop"}`, `no member "afgen"`},
-		{"newer version", `{"afgen": 2, "novelty": {}}`, "format version 2, this afgen reads 1"},
-		{"version that is no number", `{"afgen": "1"}`, "contract: json: cannot unmarshal"},
-		{"unknown member", `{"afgen": 1, "novelty": {}}`, `unknown field "novelty"`},
-		{"bad duration", `{"afgen": 1, "services": {"s": {"timeout": "soon"}}}`, `duration "soon"`},
-		{"two contracts", `{"afgen": 1} {"afgen": 1}`, "contract: "},
+		{"not_json", `afgen: 1`, "contract: invalid character"},
+		{"no_version", `{"package": "shop"}`, `no member "afgen"`},
+		{"newer_version", `{"afgen": 2, "novelty": {}}`, "format version 2, this afgen reads 1"},
+		{"version_not_number", `{"afgen": "1"}`, "contract: json: cannot unmarshal"},
+		{"unknown_member", `{"afgen": 1, "novelty": {}}`, `unknown field "novelty"`},
+		{"bad_duration", `{"afgen": 1, "services": {"s": {"timeout": "soon"}}}`, `duration "soon"`},
+		{"two_contracts", `{"afgen": 1} {"afgen": 1}`, "contract: "},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

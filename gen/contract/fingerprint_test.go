@@ -53,10 +53,10 @@ func TestTypeTextSpellsWhatIsSent(t *testing.T) {
 		{"byte", nil, slice(ir.Type{Kind: ir.Basic, Name: "byte"}), `[]uint8`},
 		{"rune", nil, ir.Type{Kind: ir.Basic, Name: "rune"}, `int32`},
 		{"any", nil, ir.Type{Kind: ir.Any, Name: "interface{}"}, `any`},
-		{"array of pointers", nil, ir.Type{Kind: ir.Array, Len: 3, Elem: new(pointer(text))}, `[3]*string`},
+		{"array_of_pointers", nil, ir.Type{Kind: ir.Array, Len: 3, Elem: new(pointer(text))}, `[3]*string`},
 		{"map", nil, mapOf(text, slice(integer)), `map[string][]int`},
-		{"members sorted by name", map[string]ir.Def{"Item": item}, named("Item"), `{"count":int,"name":string}`},
-		{"empty struct", map[string]ir.Def{"None": {}}, named("None"), `{}`},
+		{"members_sorted_by_name", map[string]ir.Def{"Item": item}, named("Item"), `{"count":int,"name":string}`},
+		{"empty_struct", map[string]ir.Def{"None": {}}, named("None"), `{}`},
 		{
 			"optional and quoted",
 			map[string]ir.Def{"T": structOf(
@@ -84,25 +84,25 @@ func TestTypeTextSpellsWhatIsSent(t *testing.T) {
 			},
 			named("T"), `{"at":json(time.Time),"id":text(shop.ID)}`,
 		},
-		{"named basic", map[string]ir.Def{"Level": alias(integer)}, named("Level"), `int`},
-		{"alias of a struct", map[string]ir.Def{"A": alias(named("Item")), "Item": item}, named("A"), `{"count":int,"name":string}`},
-		{"a struct that was written before", map[string]ir.Def{
+		{"named_basic", map[string]ir.Def{"Level": alias(integer)}, named("Level"), `int`},
+		{"alias_of_a_struct", map[string]ir.Def{"A": alias(named("Item")), "Item": item}, named("A"), `{"count":int,"name":string}`},
+		{"struct_that_was_written_before", map[string]ir.Def{
 			"T":    structOf(member("a", named("Item")), member("b", slice(named("Item")))),
 			"Item": item,
 		}, named("T"), `{"a":{"count":int,"name":string},"b":[]^1}`},
-		{"a slice that was written before", map[string]ir.Def{
+		{"slice_that_was_written_before", map[string]ir.Def{
 			"T": structOf(member("a", slice(text)), member("b", slice(text))),
 		}, named("T"), `{"a":[]string,"b":[]string}`},
-		{"recursive struct", map[string]ir.Def{
+		{"recursive_struct", map[string]ir.Def{
 			"Node": structOf(ir.Member{Name: "next", Type: pointer(named("Node")), Optional: true}, member("Tags", slice(text))),
 		}, named("Node"), `{"Tags":[]string,"next"?:*^0}`},
-		{"recursive map", map[string]ir.Def{"Tree": alias(mapOf(text, named("Tree")))}, named("Tree"), `map[string]^0`},
-		{"recursive pointer", map[string]ir.Def{"P": alias(pointer(named("P")))}, named("P"), `*^0`},
-		{"mutually recursive", map[string]ir.Def{
+		{"recursive_map", map[string]ir.Def{"Tree": alias(mapOf(text, named("Tree")))}, named("Tree"), `map[string]^0`},
+		{"recursive_pointer", map[string]ir.Def{"P": alias(pointer(named("P")))}, named("P"), `*^0`},
+		{"mutually_recursive", map[string]ir.Def{
 			"A": structOf(member("b", pointer(named("B")))),
 			"B": structOf(member("a", slice(named("A"))), member("n", integer)),
 		}, named("A"), `{"b":*{"a":[]^0,"n":int}}`},
-		{"recursive through an alias", map[string]ir.Def{
+		{"recursive_through_an_alias", map[string]ir.Def{
 			"Node":  structOf(member("next", pointer(named("Alias")))),
 			"Alias": alias(named("Node")),
 		}, named("Node"), `{"next":*^0}`},
@@ -111,7 +111,7 @@ func TestTypeTextSpellsWhatIsSent(t *testing.T) {
 			"Item":                 item,
 		}, ir.Type{Kind: ir.Named, Path: "shop", Name: "Page", Args: []ir.Type{named("Item")}},
 			`{"items":[]{"count":int,"name":string}}`},
-		{"anonymous struct", map[string]ir.Def{"Level": alias(integer), "Base": structOf(member("b", text))}, ir.Type{
+		{"anonymous_struct", map[string]ir.Def{"Level": alias(integer), "Base": structOf(member("b", text))}, ir.Type{
 			Kind: ir.Struct, Fields: []ir.Field{
 				{Name: "Plain", Type: integer},
 				{Name: "hidden", Type: integer},
@@ -149,7 +149,7 @@ func TestMethodTextSpellsRequestAndReply(t *testing.T) {
 			Variadic: true,
 			Results:  []ir.Param{param("sum", integer)},
 		}, `{"more":[]int,"x":int}->{"sum":int}`},
-		{"one numbering for both", ir.Method{
+		{"one_numbering", ir.Method{
 			Params:  []ir.Param{param("item", named("Item"))},
 			Results: []ir.Param{param("item", pointer(named("Item")))},
 		}, `{"item":{"n":int}}->{"item":*^0}`},
@@ -185,31 +185,31 @@ func TestFingerprintIsKept(t *testing.T) {
 		payload string
 		change  func(defs map[string]ir.Def, m *ir.Method)
 	}{
-		{"by a renamed type", "Purchase", func(defs map[string]ir.Def, _ *ir.Method) {
+		{"renamed_type", "Purchase", func(defs map[string]ir.Def, _ *ir.Method) {
 			defs["Purchase"] = defs["Order"]
 			defs["Item"] = structOf(member("name", text), member("parent", pointer(named("Purchase"))))
 			delete(defs, "Order")
 		}},
-		{"by an alias", "Alias", func(defs map[string]ir.Def, _ *ir.Method) { defs["Alias"] = alias(named("Order")) }},
-		{"by a type split in two alike", "Order", func(defs map[string]ir.Def, _ *ir.Method) {
+		{"alias", "Alias", func(defs map[string]ir.Def, _ *ir.Method) { defs["Alias"] = alias(named("Order")) }},
+		{"type_split_in_two", "Order", func(defs map[string]ir.Def, _ *ir.Method) {
 			defs["Article"] = defs["Item"]
 			defs["Order"] = structOf(member("id", text), member("items", slice(named("Item"))), member("first", named("Article")))
 		}},
-		{"by a recursion that takes two rounds", "Order", func(defs map[string]ir.Def, _ *ir.Method) {
+		{"recursion_in_two_rounds", "Order", func(defs map[string]ir.Def, _ *ir.Method) {
 			defs["Parent"] = defs["Order"]
 			defs["Item"] = structOf(member("name", text), member("parent", pointer(named("Parent"))))
 		}},
-		{"by a name for a slice", "Order", func(defs map[string]ir.Def, _ *ir.Method) {
+		{"named_slice", "Order", func(defs map[string]ir.Def, _ *ir.Method) {
 			defs["Items"] = alias(slice(named("Item")))
 			defs["Order"] = structOf(member("id", text), member("items", named("Items")), member("first", named("Item")))
 		}},
-		{"by reordered fields", "Order", func(defs map[string]ir.Def, _ *ir.Method) {
+		{"reordered_fields", "Order", func(defs map[string]ir.Def, _ *ir.Method) {
 			defs["Order"] = structOf(member("first", named("Item")), member("items", slice(named("Item"))), member("id", text))
 		}},
-		{"by reordered parameters", "Order", func(_ map[string]ir.Def, m *ir.Method) {
+		{"reordered_parameters", "Order", func(_ map[string]ir.Def, m *ir.Method) {
 			m.Params[0], m.Params[1] = m.Params[1], m.Params[0]
 		}},
-		{"by everything that isn't sent", "Order", func(_ map[string]ir.Def, m *ir.Method) {
+		{"all_that_is_not_sent", "Order", func(_ map[string]ir.Def, m *ir.Method) {
 			m.GoName, m.Name, m.Doc, m.Idempotent, m.Ctx, m.Named = "M", "m", "M does.", true, "ctx", true
 		}},
 	}
@@ -231,23 +231,23 @@ func TestFingerprintIsChanged(t *testing.T) {
 		name   string
 		change func(defs map[string]ir.Def, m *ir.Method)
 	}{
-		{"by a renamed parameter", func(_ map[string]ir.Def, m *ir.Method) { m.Params[1].Member = "count" }},
-		{"by a retyped parameter", func(_ map[string]ir.Def, m *ir.Method) { m.Params[1].Type.Name = "int64" }},
-		{"by another parameter", func(_ map[string]ir.Def, m *ir.Method) { m.Params = append(m.Params, param("more", text)) }},
-		{"by a removed parameter", func(_ map[string]ir.Def, m *ir.Method) { m.Params = m.Params[:1] }},
-		{"by a pointer", func(_ map[string]ir.Def, m *ir.Method) { m.Params[1].Type = pointer(integer) }},
-		{"by a renamed result", func(_ map[string]ir.Def, m *ir.Method) { m.Results[0].Member = "result" }},
-		{"by a renamed member", func(defs map[string]ir.Def, _ *ir.Method) { defs["Item"].Members[0].Name = "title" }},
-		{"by an optional member", func(defs map[string]ir.Def, _ *ir.Method) { defs["Item"].Members[0].Optional = true }},
-		{"by a quoted member", func(defs map[string]ir.Def, _ *ir.Method) { defs["Item"].Members[0].Quoted = true }},
-		{"by an added member", func(defs map[string]ir.Def, _ *ir.Method) {
+		{"renamed_parameter", func(_ map[string]ir.Def, m *ir.Method) { m.Params[1].Member = "count" }},
+		{"retyped_parameter", func(_ map[string]ir.Def, m *ir.Method) { m.Params[1].Type.Name = "int64" }},
+		{"added_parameter", func(_ map[string]ir.Def, m *ir.Method) { m.Params = append(m.Params, param("more", text)) }},
+		{"removed_parameter", func(_ map[string]ir.Def, m *ir.Method) { m.Params = m.Params[:1] }},
+		{"pointer", func(_ map[string]ir.Def, m *ir.Method) { m.Params[1].Type = pointer(integer) }},
+		{"renamed_result", func(_ map[string]ir.Def, m *ir.Method) { m.Results[0].Member = "result" }},
+		{"renamed_member", func(defs map[string]ir.Def, _ *ir.Method) { defs["Item"].Members[0].Name = "title" }},
+		{"optional_member", func(defs map[string]ir.Def, _ *ir.Method) { defs["Item"].Members[0].Optional = true }},
+		{"quoted_member", func(defs map[string]ir.Def, _ *ir.Method) { defs["Item"].Members[0].Quoted = true }},
+		{"added_member", func(defs map[string]ir.Def, _ *ir.Method) {
 			defs["Item"] = structOf(append(defs["Item"].Members, member("more", text))...)
 		}},
-		{"by a member moved into an embedded struct", func(defs map[string]ir.Def, _ *ir.Method) {
+		{"member_moved_into_embedded", func(defs map[string]ir.Def, _ *ir.Method) {
 			defs["Base"] = structOf(defs["Order"].Members[0])
 			defs["Order"] = structOf(append(defs["Order"].Members[1:], member("", named("Base")))...)
 		}},
-		{"by a type that comes to marshal itself", func(defs map[string]ir.Def, _ *ir.Method) {
+		{"type_marshals_itself", func(defs map[string]ir.Def, _ *ir.Method) {
 			defs["Item"] = ir.Def{Encoding: ir.EncodingJSON}
 		}},
 	}

@@ -70,27 +70,27 @@ func TestRenderUnderlinesWhatThePlaceSays(t *testing.T) {
 		column, width int
 		want          string // the excerpt
 	}{
-		{"a width below one counts as one", "abc", 2, 0, "  1 | abc\n    |  ^\n"},
-		{"a width past the end stops there", "abc", 2, 99, "  1 | abc\n    |  ^^\n"},
-		{"the end of the line", "abc", 4, 1, "  1 | abc\n    |    ^\n"},
-		{"past the end of the line", "abc", 40, 3, "  1 | abc\n    |    ^\n"},
-		{"an empty line", "", 1, 1, "  1 |\n    | ^\n"},
-		{"no column", "abc", 0, 1, "  1 | abc\n"},
-		{"a huge column and width", "abc", 1 << 62, 1 << 62, "  1 | abc\n    |    ^\n"},
-		{"tabs before the place", "\tx\ty", 4, 1, "  1 | \tx\ty\n    | \t \t^\n"},
-		{"a tab inside the place", "a\tb", 1, 3, "  1 | a\tb\n    | ^\t^\n"},
-		{"a tab as the place", "a\tb", 2, 1, "  1 | a\tb\n    |  ^\n"},
-		{"a carriage return before the line end", "abc\r", 1, 3, "  1 | abc\n    | ^^^\n"},
-		{"columns are bytes", "größe x", 9, 1, "  1 | größe x\n    |       ^\n"},
-		{"a column inside a character", "größe x", 4, 1, "  1 | größe x\n    |   ^\n"},
-		{"wide characters", "日本 x", 8, 1, "  1 | 日本 x\n    |      ^\n"},
-		{"combining marks", "e\u0301 x", 5, 1, "  1 | e\u0301 x\n    |   ^\n"},
-		{"a combining mark as the place", "e\u0301x", 2, 2, "  1 | e\u0301x\n    |  ^\n"},
-		{"escapes are as wide as they look", "a\x1bb", 3, 1, "  1 | a\\x1bb\n    |      ^\n"},
-		{"an escape as the place", "a\x1bb", 2, 1, "  1 | a\\x1bb\n    |  ^^^^\n"},
-		{"bytes that are not UTF-8", "a\xff\xfeb", 4, 1, "  1 | a\\xff\\xfeb\n    |          ^\n"},
-		{"direction overrides", "a\u202eb", 5, 1, "  1 | a\\u202eb\n    |        ^\n"},
-		{"private use of a high plane", "\U0010fffdb", 5, 1, "  1 | \\U0010fffdb\n    |           ^\n"},
+		{"width_zero", "abc", 2, 0, "  1 | abc\n    |  ^\n"},
+		{"width_past_end", "abc", 2, 99, "  1 | abc\n    |  ^^\n"},
+		{"end_of_line", "abc", 4, 1, "  1 | abc\n    |    ^\n"},
+		{"past_end_of_line", "abc", 40, 3, "  1 | abc\n    |    ^\n"},
+		{"empty_line", "", 1, 1, "  1 |\n    | ^\n"},
+		{"no_column", "abc", 0, 1, "  1 | abc\n"},
+		{"huge_column_and_width", "abc", 1 << 62, 1 << 62, "  1 | abc\n    |    ^\n"},
+		{"tabs_before", "\tx\ty", 4, 1, "  1 | \tx\ty\n    | \t \t^\n"},
+		{"tab_inside", "a\tb", 1, 3, "  1 | a\tb\n    | ^\t^\n"},
+		{"tab_alone", "a\tb", 2, 1, "  1 | a\tb\n    |  ^\n"},
+		{"carriage_return", "abc\r", 1, 3, "  1 | abc\n    | ^^^\n"},
+		{"columns_are_bytes", "größe x", 9, 1, "  1 | größe x\n    |       ^\n"},
+		{"column_inside_character", "größe x", 4, 1, "  1 | größe x\n    |   ^\n"},
+		{"wide_characters", "日本 x", 8, 1, "  1 | 日本 x\n    |      ^\n"},
+		{"combining_marks", "e\u0301 x", 5, 1, "  1 | e\u0301 x\n    |   ^\n"},
+		{"combining_mark_alone", "e\u0301x", 2, 2, "  1 | e\u0301x\n    |  ^\n"},
+		{"escape_width", "a\x1bb", 3, 1, "  1 | a\\x1bb\n    |      ^\n"},
+		{"escape_alone", "a\x1bb", 2, 1, "  1 | a\\x1bb\n    |  ^^^^\n"},
+		{"not_utf8", "a\xff\xfeb", 4, 1, "  1 | a\\xff\\xfeb\n    |          ^\n"},
+		{"direction_overrides", "a\u202eb", 5, 1, "  1 | a\\u202eb\n    |        ^\n"},
+		{"private_use", "\U0010fffdb", 5, 1, "  1 | \\U0010fffdb\n    |           ^\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := diag.Diagnostic{Code: "AF0101", Pos: diag.Pos{File: "a.go", Line: 1, Column: c.column}, Width: c.width, Message: "m"}
@@ -110,12 +110,12 @@ func TestRenderCutsWideLinesAroundThePlace(t *testing.T) {
 		column, width int
 		under         string // what the carets are under
 	}{
-		{"at the start", "PLACE" + long(30), 1, 5, "PLACE"},
-		{"in the middle", long(30) + "PLACE" + long(30), 301, 5, "PLACE"},
-		{"at the end", long(30) + "PLACE", 301, 5, "PLACE"},
-		{"after the end", long(30), 301, 5, ""},
-		{"a place wider than the cut", long(10) + long(30), 101, 300, long(12)[:114-15]},
-		{"after tabs", strings.Repeat("\t", 40) + "PLACE", 41, 5, "PLACE"},
+		{"at_the_start", "PLACE" + long(30), 1, 5, "PLACE"},
+		{"in_the_middle", long(30) + "PLACE" + long(30), 301, 5, "PLACE"},
+		{"at_the_end", long(30) + "PLACE", 301, 5, "PLACE"},
+		{"after_the_end", long(30), 301, 5, ""},
+		{"wider_than_cut", long(10) + long(30), 101, 300, long(12)[:114-15]},
+		{"after_tabs", strings.Repeat("\t", 40) + "PLACE", 41, 5, "PLACE"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d := diag.Diagnostic{Code: "AF0101", Pos: diag.Pos{File: "a.go", Line: 7, Column: c.column}, Width: c.width, Message: "m"}
@@ -155,12 +155,12 @@ func TestRenderShowsWhatThereIs(t *testing.T) {
 		src  func(string) ([]byte, error)
 		want string
 	}{
-		{"no place", diag.Pos{}, unreadable, "AF0503: m\n  hint: h\n"},
-		{"a file without a line", diag.Pos{File: "a.go"}, unreadable, "a.go: AF0503: m\n  hint: h\n"},
-		{"a line without a column", diag.Pos{File: "a.go", Line: 2}, unreadable, "a.go:2: AF0503: m\n  hint: h\n"},
-		{"a file that cannot be read", diag.Pos{File: "a.go", Line: 2, Column: 3}, unreadable, "a.go:2:3: AF0503: m\n  hint: h\n"},
-		{"no source at all", diag.Pos{File: "a.go", Line: 2, Column: 3}, nil, "a.go:2:3: AF0503: m\n  hint: h\n"},
-		{"a line after the last", diag.Pos{File: "a.go", Line: 2, Column: 1},
+		{"no_place", diag.Pos{}, unreadable, "AF0503: m\n  hint: h\n"},
+		{"no_line", diag.Pos{File: "a.go"}, unreadable, "a.go: AF0503: m\n  hint: h\n"},
+		{"no_column", diag.Pos{File: "a.go", Line: 2}, unreadable, "a.go:2: AF0503: m\n  hint: h\n"},
+		{"unreadable_file", diag.Pos{File: "a.go", Line: 2, Column: 3}, unreadable, "a.go:2:3: AF0503: m\n  hint: h\n"},
+		{"no_source", diag.Pos{File: "a.go", Line: 2, Column: 3}, nil, "a.go:2:3: AF0503: m\n  hint: h\n"},
+		{"line_after_last", diag.Pos{File: "a.go", Line: 2, Column: 1},
 			func(string) ([]byte, error) { return []byte("one\n"), nil }, "a.go:2:1: AF0503: m\n  hint: h\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -180,12 +180,12 @@ func TestFilesAreNamedRelativeToTheDirectoryTheyAreIn(t *testing.T) {
 	root := t.TempDir()
 	for _, c := range []struct{ name, file, rel, want string }{
 		{"inside", filepath.Join(root, "a", "b.go"), root, "a/b.go"},
-		{"directly inside", filepath.Join(root, "b.go"), root, "b.go"},
+		{"directly_inside", filepath.Join(root, "b.go"), root, "b.go"},
 		{"outside", filepath.Join(root, "b.go"), filepath.Join(root, "a"), filepath.ToSlash(filepath.Join(root, "b.go"))},
-		{"a sibling with the same beginning", filepath.Join(root, "ab", "c.go"), filepath.Join(root, "a"), filepath.ToSlash(filepath.Join(root, "ab", "c.go"))},
-		{"no directory", filepath.Join(root, "b.go"), "", filepath.ToSlash(filepath.Join(root, "b.go"))},
-		{"relative already", filepath.Join("a", "b.go"), root, "a/b.go"},
-		{"no file", "", root, ""},
+		{"sibling_with_same_prefix", filepath.Join(root, "ab", "c.go"), filepath.Join(root, "a"), filepath.ToSlash(filepath.Join(root, "ab", "c.go"))},
+		{"no_directory", filepath.Join(root, "b.go"), "", filepath.ToSlash(filepath.Join(root, "b.go"))},
+		{"relative", filepath.Join("a", "b.go"), root, "a/b.go"},
+		{"no_file", "", root, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var b bytes.Buffer
@@ -243,8 +243,8 @@ func TestJSONIsOneArray(t *testing.T) {
 		list diag.List
 		want string
 	}{
-		{"of nothing", nil, "[]\n"},
-		{"of everything there is", diag.List{{Code: "AF0302", Pos: diag.Pos{File: "a.go", Line: 3, Column: 7}, Width: 4, Message: "a <b> \x1b", Hint: "h"}},
+		{"empty", nil, "[]\n"},
+		{"all_fields", diag.List{{Code: "AF0302", Pos: diag.Pos{File: "a.go", Line: 3, Column: 7}, Width: 4, Message: "a <b> \x1b", Hint: "h"}},
 			`[
   {
     "code": "AF0302",
@@ -257,7 +257,7 @@ func TestJSONIsOneArray(t *testing.T) {
   }
 ]
 `},
-		{"of what may be missing", diag.List{{Code: "AF0901"}},
+		{"zero_fields", diag.List{{Code: "AF0901"}},
 			`[
   {
     "code": "AF0901",

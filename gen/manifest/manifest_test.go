@@ -56,18 +56,18 @@ func TestEveryEditThatMattersIsSeenAndNoOther(t *testing.T) {
 		edit    func(dir string) error
 	}{
 		{"nothing", false, func(string) error { return nil }},
-		{"a touch", false, func(dir string) error { return os.Chtimes(filepath.Join(dir, "a", "a.go"), time.Now(), time.Now()) }},
-		{"a file that no rule names", false, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "notes.md"), nil, 0o644) }},
-		{"an edit of such a file", false, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "notes.txt"), nil, 0o644) }},
-		{"the mark of an editor", false, func(dir string) error { return os.Symlink("x@y.1", filepath.Join(dir, "a", ".#a.go")) }},
-		{"a hidden directory", false, func(dir string) error { return os.Mkdir(filepath.Join(dir, ".git"), 0o755) }},
-		{"the same content anew", false, func(dir string) error {
+		{"touched", false, func(dir string) error { return os.Chtimes(filepath.Join(dir, "a", "a.go"), time.Now(), time.Now()) }},
+		{"file_without_rule", false, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "notes.md"), nil, 0o644) }},
+		{"edit_without_rule", false, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "notes.txt"), nil, 0o644) }},
+		{"editor_lock", false, func(dir string) error { return os.Symlink("x@y.1", filepath.Join(dir, "a", ".#a.go")) }},
+		{"hidden_directory", false, func(dir string) error { return os.Mkdir(filepath.Join(dir, ".git"), 0o755) }},
+		{"same_content_rewritten", false, func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "a", "a.go"), []byte("package a\n"), 0o644)
 		}},
-		{"an edit", true, func(dir string) error {
+		{"edited", true, func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "a", "a.go"), []byte("package ab\n"), 0o644)
 		}},
-		{"an edit that keeps size and time", true, func(dir string) error {
+		{"edit_keeps_size_and_time", true, func(dir string) error {
 			path := filepath.Join(dir, "a", "a.go")
 			info, err := os.Stat(path)
 			if err != nil {
@@ -78,7 +78,7 @@ func TestEveryEditThatMattersIsSeenAndNoOther(t *testing.T) {
 			}
 			return os.Chtimes(path, info.ModTime(), info.ModTime())
 		}},
-		{"another file of that name, size and time", true, func(dir string) error {
+		{"replaced_with_same_name_size_time", true, func(dir string) error {
 			path := filepath.Join(dir, "a", "a.go")
 			info, err := os.Stat(path)
 			if err != nil {
@@ -92,39 +92,39 @@ func TestEveryEditThatMattersIsSeenAndNoOther(t *testing.T) {
 			}
 			return os.Rename(path+".new", path)
 		}},
-		{"a new file", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "b.go"), nil, 0o644) }},
-		{"a new file of C", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "b.c"), nil, 0o644) }},
-		{"a new test", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "a_test.go"), nil, 0o644) }},
-		{"a file removed", true, func(dir string) error { return os.Remove(filepath.Join(dir, "a", "a.go")) }},
-		{"a file renamed", true, func(dir string) error {
+		{"new_file", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "b.go"), nil, 0o644) }},
+		{"new_c_file", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "b.c"), nil, 0o644) }},
+		{"new_test", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "a_test.go"), nil, 0o644) }},
+		{"file_removed", true, func(dir string) error { return os.Remove(filepath.Join(dir, "a", "a.go")) }},
+		{"file_renamed", true, func(dir string) error {
 			return os.Rename(filepath.Join(dir, "a", "a.go"), filepath.Join(dir, "a", "b.go"))
 		}},
-		{"a directory removed", true, func(dir string) error { return os.RemoveAll(filepath.Join(dir, "a")) }},
-		{"a new directory", true, func(dir string) error { return os.Mkdir(filepath.Join(dir, "c"), 0o755) }},
-		{"a directory in place of a file", true, func(dir string) error {
+		{"directory_removed", true, func(dir string) error { return os.RemoveAll(filepath.Join(dir, "a")) }},
+		{"new_directory", true, func(dir string) error { return os.Mkdir(filepath.Join(dir, "c"), 0o755) }},
+		{"directory_replaces_file", true, func(dir string) error {
 			path := filepath.Join(dir, "a", "a.go")
 			if err := os.Remove(path); err != nil {
 				return err
 			}
 			return os.Mkdir(path, 0o755)
 		}},
-		{"an output by hand", true, func(dir string) error {
+		{"output_edited", true, func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "a", "af.contract.json"), []byte("[]\n"), 0o644)
 		}},
-		{"an output removed", true, func(dir string) error { return os.Remove(filepath.Join(dir, "a", "af.contract.json")) }},
-		{"go.mod", true, func(dir string) error {
+		{"output_removed", true, func(dir string) error { return os.Remove(filepath.Join(dir, "a", "af.contract.json")) }},
+		{"go_mod_edited", true, func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module x.test\n\ngo 1.27\n"), 0o644)
 		}},
-		{"a go.sum", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "go.sum"), nil, 0o644) }},
-		{"a go.work", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "go.work"), nil, 0o644) }},
-		{"a go.work above", true, func(dir string) error { return os.WriteFile(filepath.Join(filepath.Dir(dir), "go.work"), nil, 0o644) }},
-		{"a module of a directory", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "go.mod"), nil, 0o644) }},
+		{"new_go_sum", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "go.sum"), nil, 0o644) }},
+		{"new_go_work", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "go.work"), nil, 0o644) }},
+		{"new_go_work_above", true, func(dir string) error { return os.WriteFile(filepath.Join(filepath.Dir(dir), "go.work"), nil, 0o644) }},
+		{"directory_becomes_module", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "go.mod"), nil, 0o644) }},
 		{"vendoring", true, func(dir string) error { return os.Mkdir(filepath.Join(dir, "vendor"), 0o755) }},
-		{"the go.mod of a replacement", true, func(dir string) error {
+		{"go_mod_of_replacement", true, func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "y", "go.mod"), []byte("module y.test\n\ngo 1.26\n"), 0o644)
 		}},
-		{"a path that was looked at", true, func(dir string) error { return os.Mkdir(filepath.Join(dir, "b"), 0o755) }},
-		{"another Go", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "goroot", "VERSION"), nil, 0o644) }},
+		{"path_that_was_missing", true, func(dir string) error { return os.Mkdir(filepath.Join(dir, "b"), 0o755) }},
+		{"other_go_version", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "goroot", "VERSION"), nil, 0o644) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			in := tree(t)

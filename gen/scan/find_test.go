@@ -36,27 +36,28 @@ func TestPatternsMeanWhatTheyMeanToTheGoCommand(t *testing.T) {
 	t.Parallel()
 	dir := nested(t)
 	for _, tc := range []struct {
+		name     string
 		from     string
 		patterns []string
 		want     []string
 	}{
-		{".", nil, []string{"x.test"}},
-		{".", []string{"."}, []string{"x.test"}},
-		{".", []string{"./..."}, []string{"x.test", "x.test/a", "x.test/a/in", "x.test/b"}},
-		{".", []string{"..."}, []string{"x.test", "x.test/a", "x.test/a/in", "x.test/b"}},
-		{".", []string{"./a/..."}, []string{"x.test/a", "x.test/a/in"}},
-		{".", []string{"./a", "./b/", "./a"}, []string{"x.test/a", "x.test/b"}},
-		{".", []string{"x.test/a/..."}, []string{"x.test/a", "x.test/a/in"}},
-		{".", []string{"x.test/b", "./b"}, []string{"x.test/b"}},
-		{".", []string{"./plain"}, nil},
-		{"a", []string{"./..."}, []string{"x.test/a", "x.test/a/in"}},
-		{"a", []string{"../b"}, []string{"x.test/b"}},
-		{"plain", []string{"../..."}, []string{"x.test", "x.test/a", "x.test/a/in", "x.test/b"}},
-		{"a", []string{filepath.Join(dir, "b")}, []string{"x.test/b"}},
-		{".", []string{"./a/testdata/data"}, []string{"x.test/a/testdata/data"}},
-		{"nested", []string{"./..."}, []string{"nested.test/other"}},
+		{"none", ".", nil, []string{"x.test"}},
+		{"dot", ".", []string{"."}, []string{"x.test"}},
+		{"dots", ".", []string{"./..."}, []string{"x.test", "x.test/a", "x.test/a/in", "x.test/b"}},
+		{"bare_dots", ".", []string{"..."}, []string{"x.test", "x.test/a", "x.test/a/in", "x.test/b"}},
+		{"below", ".", []string{"./a/..."}, []string{"x.test/a", "x.test/a/in"}},
+		{"several", ".", []string{"./a", "./b/", "./a"}, []string{"x.test/a", "x.test/b"}},
+		{"import_path_dots", ".", []string{"x.test/a/..."}, []string{"x.test/a", "x.test/a/in"}},
+		{"import_path_twice", ".", []string{"x.test/b", "./b"}, []string{"x.test/b"}},
+		{"not_annotated", ".", []string{"./plain"}, nil},
+		{"from_below", "a", []string{"./..."}, []string{"x.test/a", "x.test/a/in"}},
+		{"from_sibling", "a", []string{"../b"}, []string{"x.test/b"}},
+		{"dots_above", "plain", []string{"../..."}, []string{"x.test", "x.test/a", "x.test/a/in", "x.test/b"}},
+		{"absolute", "a", []string{filepath.Join(dir, "b")}, []string{"x.test/b"}},
+		{"testdata_by_name", ".", []string{"./a/testdata/data"}, []string{"x.test/a/testdata/data"}},
+		{"nested_module", "nested", []string{"./..."}, []string{"nested.test/other"}},
 	} {
-		t.Run(tc.from+" "+strings.Join(tc.patterns, " "), func(t *testing.T) {
+		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			res := run(t, config(filepath.Join(dir, tc.from), tc.patterns...))
 			if d := cmp.Diff(tc.want, paths(res)); d != "" {
@@ -72,18 +73,18 @@ func TestPatternsMeanWhatTheyMeanToTheGoCommand(t *testing.T) {
 func TestPatternsThatMeanNothingAreErrors(t *testing.T) {
 	t.Parallel()
 	dir := nested(t)
-	for pattern, want := range map[string]string{
-		"./missing":      "missing",
-		"./missing/...":  "missing",
-		"./a/a.go":       "not files",
-		"x.test/none":    "x.test/none",
-		"./nested/other": "nested",
+	for _, test := range []struct{ name, pattern, want string }{
+		{"missing", "./missing", "missing"},
+		{"missing_dots", "./missing/...", "missing"},
+		{"file", "./a/a.go", "not files"},
+		{"import_path", "x.test/none", "x.test/none"},
+		{"other_module", "./nested/other", "nested"},
 	} {
-		t.Run(pattern, func(t *testing.T) {
+		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := scan.Scan(t.Context(), config(dir, pattern))
-			if err == nil || !strings.Contains(err.Error(), want) {
-				t.Errorf("error %v, want one with %q", err, want)
+			_, err := scan.Scan(t.Context(), config(dir, test.pattern))
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("error %v, want one with %q", err, test.want)
 			}
 		})
 	}
