@@ -89,12 +89,12 @@ func typeCheck(t fataler, p *ir.Package, files []emit.File) {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	world := sources{map[string]string{"context": contextSource, "time": timeSource}, map[string]*types.Package{}}
-	maps.Copy(world.files, declareOthers(p))
-	world.files[runtimePath] = string(stub)
+	packages := sources{map[string]string{"context": contextSource, "time": timeSource}, map[string]*types.Package{}}
+	maps.Copy(packages.files, declareOthers(p))
+	packages.files[runtimePath] = string(stub)
 	user, generated := declareOwn(p), files[0].Content
 	all := map[string][]byte{"user.go": []byte(user), "imports.go": []byte(declareImports(p)), files[0].Name: generated}
-	if _, err := world.check(p.Path, all); err != nil {
+	if _, err := packages.check(p.Path, all); err != nil {
 		t.Fatalf("%v\n--- user.go\n%s\n--- %s\n%s", err, user, files[0].Name, generated)
 	}
 	formatted, err := format.Source(generated)

@@ -70,9 +70,9 @@ func TestHalvesCompileWhateverThingsAreCalled(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v", err)
 		}
-		world := sources{map[string]string{"context": contextSource, "time": timeSource}, map[string]*types.Package{}}
-		maps.Copy(world.files, declareOthers(p))
-		world.files[runtimePath] = string(stub)
+		packages := sources{map[string]string{"context": contextSource, "time": timeSource}, map[string]*types.Package{}}
+		maps.Copy(packages.files, declareOthers(p))
+		packages.files[runtimePath] = string(stub)
 		all := map[string][]byte{"user.go": []byte(declareOwn(p)), "imports.go": []byte(declareImports(p))}
 		for _, f := range files {
 			all[f.Name] = f.Content
@@ -80,7 +80,7 @@ func TestHalvesCompileWhateverThingsAreCalled(t *testing.T) {
 				t.Fatalf("not recognised:\n%s", f.Content)
 			}
 		}
-		if _, err := world.check(c.Path, all); err != nil {
+		if _, err := packages.check(c.Path, all); err != nil {
 			t.Fatalf("%v\n%s", err, all)
 		}
 		if len(files) != len(origin.Services)+len(origin.Workers) {

@@ -123,9 +123,9 @@ func TestOtherVersionsOfTheRuntimeDoNotCompile(t *testing.T) {
 			only := strings.Join(lines[:at+1], "\n")
 			only = strings.ReplaceAll(strings.ReplaceAll(only, `"a.b/x"`, ""), `"time"`, "")
 			only = strings.ReplaceAll(only, `"context"`, "")
-			world := sources{map[string]string{"context": contextSource, "time": timeSource,
+			packages := sources{map[string]string{"context": contextSource, "time": timeSource,
 				runtimePath: strings.Replace(string(stub), emit.Version, other, 1)}, map[string]*types.Package{}}
-			_, err := world.check("p", map[string][]byte{"af_gen.go": []byte(only)})
+			_, err := packages.check("p", map[string][]byte{"af_gen.go": []byte(only)})
 			if err == nil || !strings.Contains(err.Error(), "undefined: af."+emit.Version) {
 				t.Errorf("with %s: %v", other, err)
 			}
