@@ -12,21 +12,21 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A plan is a package with every identifier decided that its generated file declares at package level or imports by.
+// A plan is a package and every identifier that its generated file declares at package level or uses for an import.
 type plan struct {
 	*ir.Package
 	services []service
 	workers  []worker
-	imports  map[string]string // what the file calls a package, by path
-	clauses  map[string]string // what that package calls itself
-	// The qualified names, by clauses, that mean types of several packages.
+	imports  map[string]string // the name by which the file imports a package, by path
+	clauses  map[string]string // the name in the package's own clause, by path
+	// The qualified names, spelled with clauses, that denote types of more than one package.
 	ambiguous map[string]bool
-	origin    *ir.Package // of a client half: the package of the type; nil otherwise
-	// The build constraint of the file; "" for none.
+	origin    *ir.Package // of a client half: the package of the service or worker; otherwise nil
+	// The build constraint of the file, or "".
 	constraint string
 }
 
-// A side says for which side of the wire a file has the half of a service or worker. The zero value is both.
+// A side is the side of the wire whose half of a service or worker a file contains. The zero value is both.
 type side int
 
 const (
@@ -41,9 +41,9 @@ func (s side) calls() bool  { return s != serverSide }
 type service struct {
 	ir.Service
 	side
-	sharedElsewhere bool   // what both sides know is in the file of the other
+	sharedElsewhere bool   // the file of the other side declares what both need
 	helper          string // the af.Service
-	// The client in all its methods: no parameter of any has that name.
+	// The receiver of the client's methods. No parameter of any method has this name.
 	receiver string
 	methods  []method
 }
@@ -63,7 +63,7 @@ type method struct {
 	argFields, replyFields []string
 }
 
-// names are those that it declares at package level for all to use.
+// names returns the promised names that s declares at package level.
 func (s service) names() []string {
 	var names []string
 	if s.calls() {
@@ -78,7 +78,7 @@ func (s service) names() []string {
 type worker struct {
 	ir.Worker
 	side
-	sharedElsewhere bool   // as of a service
+	sharedElsewhere bool   // as in service
 	helper          string // the af.Worker
 }
 
@@ -97,7 +97,7 @@ func (w worker) names() []string {
 	return names
 }
 
-// A scope hands out identifiers, none twice.
+// A scope is a set of identifiers that are taken. It hands out each identifier once.
 type scope map[string]bool
 
 func (s scope) take(names ...string) {
@@ -106,7 +106,8 @@ func (s scope) take(names ...string) {
 	}
 }
 
-// pick returns the first of the wishes that is free, or the last one with the lowest digit from 2 that makes it free.
+// pick takes and returns the first free name of wishes. If none is free, it returns the last one with a number
+// appended, the lowest from 2 that makes it free.
 func (s scope) pick(wishes ...string) string {
 	last := wishes[len(wishes)-1]
 	for i := 2; ; i++ {
@@ -120,7 +121,8 @@ func (s scope) pick(wishes ...string) string {
 	}
 }
 
-// names are the identifiers of one package: those taken at package level, and those that its other files import by.
+// names are the identifiers of one package: those declared at package level, and those that its files import packages
+// by.
 type names struct{ taken, importNames scope }
 
 func newNames(taken, importNames []string) names {
@@ -131,7 +133,7 @@ func newNames(taken, importNames []string) names {
 	return n
 }
 
-// allocate decides the identifiers.
+// allocate chooses the identifiers of the files of p.
 func allocate(p *ir.Package) (*plan, error) {
 	n := newNames(p.Taken, p.ImportNames)
 	a, err := allocateNames(p, n, bothSides)
@@ -141,8 +143,8 @@ func allocate(p *ir.Package) (*plan, error) {
 	return a, a.allocateImports(n.taken)
 }
 
-// allocateNames decides what the file declares at package level. Of services and workers whose client half goes elsewhere
-// a file for bothSides has the server's.
+// allocateNames chooses what a file for side s declares at package level. If the client half of a service or worker
+// belongs to another package, a file for bothSides has only the server half.
 func allocateNames(p *ir.Package, n names, s side) (*plan, error) {
 	if len(p.Services)+len(p.Workers) == 0 {
 		return nil, fmt.Errorf("neither a service nor a worker")
@@ -167,8 +169,8 @@ func allocateNames(p *ir.Package, n names, s side) (*plan, error) {
 	return a, nil
 }
 
-// takeUniverse takes what no generated name may hide, what Go doesn't let be declared, and err, which would be hidden in
-// most functions.
+// takeUniverse takes the identifiers that no generated name may shadow, those that Go doesn't allow to declare, and
+// err, which most functions would shadow.
 func takeUniverse(taken scope) {
 	taken.take("_", "init", "main", "err")
 	taken.take(types.Universe.Names()...)
@@ -177,8 +179,8 @@ func takeUniverse(taken scope) {
 	}
 }
 
-// takeExported takes the promised names. They are not for us to change, so it fails where one isn't free. What other
-// files import by is taken at package level, but not for imports.
+// takeExported takes the promised names. They can't be changed, so it fails if one is not free. Names of imports in
+// other files conflict with declarations at package level, but not with imports of this file.
 func (a *plan) takeExported(n names) error {
 	var all []string
 	for _, s := range a.services {
@@ -196,9 +198,9 @@ func (a *plan) takeExported(n names) error {
 	return nil
 }
 
-// allocateHelpers names what the generated file declares for itself. Besides what is taken it avoids what other files
-// import by, and the names of parameters and results, which would hide helpers in the bodies of client methods. Both
-// stay free for imports: those are per file, and no such body mentions one.
+// allocateHelpers names the package-level declarations that users don't call. It avoids the import names of other
+// files, and the names of parameters and results, which would shadow helpers in client methods. Imports may use either:
+// import names are per file, and no client method mentions an import.
 func (a *plan) allocateHelpers(n names) {
 	avoid := maps.Clone(n.importNames)
 	for _, s := range a.services {
@@ -252,7 +254,7 @@ func nameMethod(m ir.Method, wish string, s side, pick func(string) string) meth
 	return named
 }
 
-// namesIn returns the user's names in the signature of m.
+// namesIn returns the names in the signature of m that the user chose.
 func namesIn(m ir.Method) []string {
 	names := []string{m.Ctx, m.Err}
 	for _, list := range [][]ir.Param{m.Params, m.Results} {
@@ -263,7 +265,7 @@ func namesIn(m ir.Method) []string {
 	return names
 }
 
-// fieldNames names the field of each member.
+// fieldNames returns the name of the struct field for each of params.
 func fieldNames(params []ir.Param) []string {
 	taken := scope{}
 	var names []string
@@ -273,7 +275,7 @@ func fieldNames(params []ir.Param) []string {
 	return names
 }
 
-// allocateImports names the imports, those that every file may need first.
+// allocateImports names the imports, beginning with those that any file may need.
 func (a *plan) allocateImports(taken scope) error {
 	a.clauses = map[string]string{runtimePath: "af", "context": "context", "time": "time"}
 	a.imports = map[string]string{}
@@ -300,8 +302,8 @@ var (
 	plainDirectory = regexp.MustCompile(`^[a-z][a-z0-9]*$`)
 )
 
-// parentOf returns the folder above that of importPath, which tells packages of one name apart: admin for
-// example.com/admin/user/v2. It returns "" where that is no name that one would give.
+// parentOf returns the name of the directory above that of importPath, which distinguishes packages of the same name:
+// admin for example.com/admin/user/v2. It returns "" if that name is no plain identifier.
 func parentOf(importPath string) string {
 	if majorVersion.MatchString(path.Base(importPath)) {
 		importPath = path.Dir(importPath)

@@ -11,14 +11,14 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// ClientFile is what the file is called that has the client half of a service or worker in another package.
+// ClientFile returns the name of the file for the client half of a service or worker in another package.
 func ClientFile(name string) string { return "af_" + name + "_gen.go" }
 
-// Clients returns the files that belong into the client package c: one for each name that a service or worker has among
-// those of from whose client half goes there (one more if only one of the two is behind a build constraint), sorted by
-// file name. Where c is an annotated package itself it has to be
-// among from, too, so that no name is declared twice. No two packages may have one file's name; scan sees to that. An
-// error means that from isn't what package scan makes, or a bug in this package.
+// Clients returns the files for the client package c, sorted by file name. Each holds the client halves of the services
+// and workers of one name in from that belong to c; if only some of those are behind a build constraint, they get a
+// file of their own. If c is an annotated package itself, it must be among from, so that no name is declared twice.
+// Package scan guarantees that no two packages use the same file name. An error means that from is not the output of
+// package scan, or that this package has a bug.
 func Clients(c ir.Client, from []*ir.Package) (files []File, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -39,8 +39,8 @@ func Clients(c ir.Client, from []*ir.Package) (files []File, err error) {
 	return files, nil
 }
 
-// allocateClients decides the identifiers of all files of a client package, by file name: package level is common to
-// them, and only then each chooses what it imports by.
+// allocateClients chooses the identifiers of all files of a client package, by file name. The files share the package
+// level, so each chooses its import names after all declarations have names.
 func allocateClients(c ir.Client, from []*ir.Package) (map[string]*plan, error) {
 	from = slices.SortedFunc(slices.Values(from), func(a, b *ir.Package) int { return cmp.Compare(a.Path, b.Path) })
 	n := newNames(c.Taken, c.ImportNames)
@@ -72,7 +72,7 @@ func allocateClients(c ir.Client, from []*ir.Package) (map[string]*plan, error) 
 	return plans, nil
 }
 
-// clientHalves returns, by file name, what of p belongs into c, as packages at c's place.
+// clientHalves returns, by file name, the parts of p that belong to c, as packages with the path of c.
 func clientHalves(c ir.Client, p *ir.Package) map[string]*ir.Package {
 	halves := map[string]*ir.Package{}
 	half := func(name, constraint string) *ir.Package {
@@ -100,7 +100,7 @@ func clientHalves(c ir.Client, p *ir.Package) map[string]*ir.Package {
 	return halves
 }
 
-// constraintOf returns the constraint of client halves, which all have the same.
+// constraintOf returns the constraint that all client halves of p have.
 func constraintOf(p *ir.Package) string {
 	for _, s := range p.Services {
 		return s.ClientConstraint
@@ -108,14 +108,14 @@ func constraintOf(p *ir.Package) string {
 	return p.Workers[0].ClientConstraint
 }
 
-// generatedFrom says where the other half is.
+// generatedFrom names the package of the other half.
 func (w *writer) generatedFrom() declaration {
 	return declaration{comment("Generated from %s, where the server's half is.", w.origin.Path)}
 }
 
 var generatedFrom = regexp.MustCompile(`(?m)^// Generated from (\S+), where the server's half is\.\r?$`)
 
-// Origin returns the import path of the package that a file made by [Clients] was generated from; "" for other content.
+// Origin returns the import path of the package from which [Clients] generated a file, or "" for other content.
 func Origin(content []byte) string {
 	m := generatedFrom.FindSubmatch(content)
 	if m == nil || !hasHeader(content) {
@@ -124,7 +124,7 @@ func Origin(content []byte) string {
 	return string(m[1])
 }
 
-// original spells an annotated type as people would beside this file.
+// original returns the name of an annotated type for a comment in this file.
 func (w *writer) original(typ string) string {
 	if w.origin == nil {
 		return typ

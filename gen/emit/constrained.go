@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// ConstrainedFile returns the name of the Go file for what is behind a build constraint: GoFile, or one with the first
-// eight hex digits of the SHA-256 of the constraint. The go command takes no such digits for a system.
+// ConstrainedFile returns the name of the Go file for a build constraint: GoFile if it is "", otherwise one with the
+// first eight hex digits of the constraint's SHA-256. The go command reads no such digits as an operating system or
+// architecture.
 func ConstrainedFile(constraint string) string {
 	if constraint == "" {
 		return GoFile
@@ -22,8 +23,8 @@ func digits(constraint string) string {
 	return hex.EncodeToString(sum[:4])
 }
 
-// byConstraint splits a plan into one for each file. Client halves that need no constraint are in the file without one, and
-// with them what both sides know.
+// byConstraint splits a plan into one for each file. Client halves without a constraint are in the file without one,
+// together with the declarations that both sides need.
 func (a *plan) byConstraint() []*plan {
 	files := map[string]*plan{}
 	file := func(constraint string) *plan {
@@ -55,14 +56,14 @@ func (a *plan) byConstraint() []*plan {
 	return parts
 }
 
-// A half is what a file has of a service or worker.
+// A half is the part of a service or worker that one file contains.
 type half struct {
 	constraint string
 	side
 	sharedElsewhere bool
 }
 
-// halves returns what files have of a service or worker whose package has some sides of it.
+// halves returns the parts of a service or worker by file. The package contains the given sides of it.
 func halves(sides side, server, client string) []half {
 	if sides != bothSides || server == client {
 		return []half{{constraint: server, side: sides}}

@@ -11,16 +11,16 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A writer spells the declarations of a plan.
+// A writer builds the declarations of a plan.
 type writer struct {
 	*plan
 	known map[string]element // by text; see element
 }
 
-// A declaration is one at package level, its comment first, each item on lines of its own.
+// A declaration is the code of one declaration at package level, including its comment. Each item has lines of its own.
 type declaration []jen.Code
 
-// declarations returns the file after its imports.
+// declarations returns everything in the file after the imports.
 func (w *writer) declarations() []declaration {
 	all := []declaration{w.handshake()}
 	if w.origin != nil {
@@ -45,7 +45,7 @@ func (w *writer) declarations() []declaration {
 	return all
 }
 
-// service returns the declarations of one service, or of its half.
+// service returns the declarations of a service, or of the half of it that belongs to the file.
 func (w *writer) service(s service) (all []declaration) {
 	if s.calls() {
 		all = append(all, w.api(s), w.apiAssertions(s), w.client(s), w.newClient(s))
@@ -75,7 +75,7 @@ func (w *writer) handshake() declaration {
 	}
 }
 
-// assertions fail to compile where the annotated code has changed since.
+// assertions returns a declaration that doesn't compile if the annotated code has changed since, or nil.
 func (w *writer) assertions() declaration {
 	var lines []jen.Code
 	for _, s := range w.services {
@@ -103,7 +103,7 @@ func (w *writer) assertions() declaration {
 	}
 }
 
-// workerMethods returns the methods by which the runtime knows a worker.
+// workerMethods returns the methods of a worker that the runtime calls.
 func workerMethods(k worker) []ir.Method {
 	run := ir.Method{GoName: "Run", Params: []ir.Param{{Type: k.Payload}}}
 	if k.Result != nil {
@@ -116,7 +116,7 @@ func workerMethods(k worker) []ir.Method {
 	return []ir.Method{run, {GoName: "SubtasksDone", Params: []ir.Param{{Type: k.Payload}, {Type: subtasks}}}}
 }
 
-// comment is a comment in our words: one line, or where that would be long a line for each sentence.
+// comment returns a generated comment: one line, or one line per sentence if that would be too long.
 func comment(format string, args ...any) jen.Code {
 	text := "// " + fmt.Sprintf(format, args...)
 	if utf8.RuneCountInString(text) > maxLine {
@@ -125,7 +125,7 @@ func comment(format string, args ...any) jen.Code {
 	return jen.Comment(text)
 }
 
-// doc is a comment in the user's words.
+// doc returns the user's doc comment.
 func doc(text string) declaration {
 	var lines declaration
 	for line := range strings.SplitSeq(text, "\n") {
@@ -133,18 +133,18 @@ func doc(text string) declaration {
 		if line == "" && lines == nil {
 			continue
 		}
-		if line != "" && line[0] != '\t' { // gofmt has preformatted text follow the slashes at once
+		if line != "" && line[0] != '\t' { // preformatted text follows the slashes directly
 			line = " " + line
 		}
 		if constraint.IsPlusBuild("//" + line) {
-			continue // gofmt would make it a build constraint of the file
+			continue // gofmt would move it to the top as a build constraint
 		}
 		lines = append(lines, jen.Comment("//"+line))
 	}
 	return lines
 }
 
-// paragraph is doc as a further paragraph of a comment.
+// paragraph returns the user's doc comment as another paragraph of a generated one.
 func paragraph(text string) declaration {
 	lines := doc(text)
 	if lines == nil {

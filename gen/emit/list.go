@@ -9,15 +9,15 @@ import (
 // maxLine is the width, with tabs counted as four columns, above which a list is broken into lines.
 const maxLine = 120
 
-// An element is one of a list: its code, and how many columns that takes. Jennifer neither breaks long lines nor measures
-// code, so both are ours.
+// An element is one of a list: its code, and how many columns that takes. Jennifer neither breaks long lines nor
+// measures code, so both are ours.
 type element struct {
 	code  jen.Code
 	width int
 }
 
-// element returns the element with a text, and calls build for its code unless an earlier one has the same text. As they
-// share the code, none may append to it.
+// element returns the element with a text, and calls build for its code unless an earlier one has the same text. As
+// they share the code, none may append to it.
 func (w *writer) element(text string, build func() jen.Code) element {
 	e, ok := w.known[text]
 	if !ok {

@@ -10,7 +10,7 @@ import (
 	"github.com/dave/jennifer/jen"
 )
 
-// exported makes the name of an exported field of the name of a member.
+// exported returns the name of the exported field for a member.
 func exported(member string) string {
 	first, size := utf8.DecodeRuneInString(member)
 	if name := string(unicode.ToUpper(first)) + member[size:]; token.IsExported(name) {
@@ -19,7 +19,7 @@ func exported(member string) string {
 	return "X" + member
 }
 
-// duration is d exactly, in the largest unit that divides it.
+// duration returns the code of exactly d, in the largest unit that divides it.
 func duration(d time.Duration) *jen.Statement {
 	if d == 0 {
 		return jen.Lit(0)
@@ -46,15 +46,16 @@ func duration(d time.Duration) *jen.Statement {
 	return unit
 }
 
-// integer is an untyped constant. (jen.Lit writes an int64 as a conversion, and an int may have only 32 bits.)
+// integer returns the code of an untyped constant. (jen.Lit writes an int64 as a conversion, and an int may have 32
+// bits.)
 func integer(n int64) *jen.Statement { return jen.Id(strconv.FormatInt(n, 10)) }
 
-// field is a field of a composite literal.
+// field returns a field of a composite literal.
 func field(name string, value jen.Code) jen.Code {
 	return jen.Id(name).Op(":").Add(value)
 }
 
-// multiline is the body of a composite literal with a field a line. (jen.Dict would sort the fields.)
+// multiline returns the body of a composite literal with one field per line. (jen.Dict would sort the fields.)
 func multiline(fields []jen.Code) jen.Code {
 	return jen.Custom(jen.Options{Open: "{", Close: "}", Separator: ",", Multi: true}, fields...)
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// locals are the identifiers in a client's method.
+// locals are the identifiers in a client method.
 type locals struct {
 	receiver, ctx string
 	params        []string
 	reply, err    string
 }
 
-// nameLocals keeps the user's names; those that the method needs besides give way to them.
+// nameLocals returns the names that the user chose, and names for the rest that differ from them.
 func nameLocals(s service, m method) locals {
 	taken := scope{}
 	taken.take(namesIn(m.Method)...)
@@ -36,7 +36,7 @@ func nameLocals(s service, m method) locals {
 	return l
 }
 
-// clientMethod declares the method of the client that calls m.
+// clientMethod declares the client's method for m.
 func (w *writer) clientMethod(s service, m method) declaration {
 	l := nameLocals(s, m)
 	sig := declared(m.Method)
@@ -50,7 +50,7 @@ func (w *writer) clientMethod(s service, m method) declaration {
 	reply, assign := l.reply, ":="
 	if len(m.Results) == 0 {
 		reply = "_"
-		if m.Err != "" { // nothing is left to be declared
+		if m.Err != "" { // a named result, so := would declare nothing
 			assign = "="
 		}
 	}
@@ -72,7 +72,7 @@ func (w *writer) clientMethod(s service, m method) declaration {
 	))
 }
 
-// methodValue declares what both sides know of m.
+// methodValue declares the description of m that both sides need.
 func (w *writer) methodValue(s service, m method) declaration {
 	fields := []jen.Code{
 		field("Service", jen.Lit(s.Name)),
@@ -89,7 +89,7 @@ func (w *writer) methodValue(s service, m method) declaration {
 	return declaration{jen.Var().Id(m.helper).Op("=").Add(af("Method"), types, multiline(fields))}
 }
 
-// methodStructs declares the structs that m's arguments and results travel in, where there are any.
+// methodStructs declares the structs that carry the arguments and results of m, if it has any.
 func (w *writer) methodStructs(m method) []declaration {
 	var structs []declaration
 	if m.args != "" {

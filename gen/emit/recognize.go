@@ -6,8 +6,8 @@ import (
 	"regexp"
 )
 
-// IsGenerated reports whether afgen wrote content, found in a file of that name. The content decides, so that a file is
-// recognized whatever version wrote it; the name, which may have a directory, only selects what to look for.
+// IsGenerated reports whether afgen wrote a file with this name and content. It recognizes the output of every version
+// by its content. The name, which may include a directory, only selects what to look for.
 func IsGenerated(name string, content []byte) bool {
 	switch {
 	case filepath.Base(name) == ContractFile:
@@ -20,9 +20,9 @@ func IsGenerated(name string, content []byte) bool {
 
 var contractStart = regexp.MustCompile(`^\s*\{\s*"afgen"\s*:`)
 
-// IsOutput reports whether afgen may replace or remove a file: one that [IsGenerated] recognizes, or one with the name of
-// afgen's output that is empty, cut off before the end of its first line, as a crash or a full disk leaves it, or begins
-// with the mark of a merge conflict.
+// IsOutput reports whether afgen may replace or remove a file: one that [IsGenerated] recognizes, or one that has the
+// name of an output and is empty, is truncated within its first line (after a crash or on a full disk), or begins with
+// a merge conflict marker.
 func IsOutput(name string, content []byte) bool {
 	if IsGenerated(name, content) {
 		return true
@@ -43,10 +43,10 @@ var (
 	contractLine = regexp.MustCompile(`(?m)^\s*"afgen"\s*:`)
 )
 
-// isTruncated reports whether content is less than what a file of ours starts with.
+// isTruncated reports whether content is only a part of what generated files start with.
 func isTruncated(content []byte, start string) bool { return bytes.HasPrefix([]byte(start), content) }
 
-// isConflict reports whether content begins with the mark of a merge conflict and has a line that only ours have.
+// isConflict reports whether content begins with a merge conflict marker and has a line that only generated files have.
 func isConflict(content []byte, ours *regexp.Regexp) bool {
 	return bytes.HasPrefix(content, []byte("<<<<<<< ")) && ours.Match(content)
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/dave/jennifer/jen"
 )
 
-// api declares the interface of a service, its methods exactly as the user declared them.
+// api declares the interface of a service. Its methods have the signatures that the user declared.
 func (w *writer) api(s service) declaration {
 	var lines []jen.Code
 	for _, m := range s.methods {
@@ -21,7 +21,7 @@ func (w *writer) apiAssertions(s service) declaration {
 	assert := func(typ string) jen.Code {
 		return jen.Id("_").Id(s.api()).Op("=").Parens(jen.Op("*").Id(typ)).Parens(jen.Nil())
 	}
-	if !s.serves() { // the type is elsewhere
+	if !s.serves() { // the type is in another package
 		return declaration{jen.Var().Add(assert(s.client()))}
 	}
 	return declaration{jen.Var().Defs(assert(s.Type), assert(s.client()))}
@@ -45,7 +45,8 @@ func (w *writer) newClient(s service) declaration {
 	}
 }
 
-// registerService declares the function that brings the handlers in: a program that only calls links none of them.
+// registerService declares the function that registers an implementation. Only it mentions the handlers, so a program
+// that only calls the service doesn't link them.
 func (w *writer) registerService(s service) declaration {
 	args := []jen.Code{jen.Id("r"), jen.Id(s.helper), jen.Id("impl")}
 	for _, m := range s.methods {

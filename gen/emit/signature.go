@@ -81,7 +81,7 @@ func (s spelling) String() string {
 	return s.name + " " + s.typ
 }
 
-// spellAll returns the texts of vars in a list, with each type spelled by spell.
+// spellAll returns the texts of vars in a list, with types as spell spells them.
 func spellAll(vars []variable, named bool, spell func(ir.Type) string) []spelling {
 	spellings := make([]spelling, len(vars))
 	for i, v := range vars {
@@ -123,8 +123,8 @@ func (w *writer) elements(vars []variable, named bool) []element {
 	return elements
 }
 
-// signatureCode returns what follows the name of a function with the signature s. The rest of its line is others columns
-// wide.
+// signatureCode returns the code that follows the name of a function with the signature s. The rest of its line is
+// others columns wide.
 func (w *writer) signatureCode(s signature, others int) *jen.Statement {
 	results := w.elements(s.results, s.namedResults)
 	others += len(" ") + width(results)
@@ -136,7 +136,7 @@ func (w *writer) signatureCode(s signature, others int) *jen.Statement {
 	return list("(", w.elements(s.params, s.namedParams), ")", others).Add(result)
 }
 
-// description is m's signature for people, without the context and the error.
+// description returns the signature of m for people, without the context and the error.
 func (w *writer) description(m ir.Method) string {
 	in, out := params(m), variables(m.Results)
 	text := "(" + join(spellAll(in, isNamed(in), w.describe)) + ")"
@@ -154,7 +154,8 @@ func join(spellings []spelling) string {
 	return strings.Join(texts, ", ")
 }
 
-// assertion declares that the method of a type still has the signature that it was generated from.
+// assertion returns an assignment that compiles only if a method still has the signature that the file was generated
+// from.
 func (w *writer) assertion(typ string, m ir.Method) jen.Code {
 	receiver := w.local(typ)
 	s := declared(m)

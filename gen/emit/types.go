@@ -48,12 +48,12 @@ func fieldCode(f ir.Field) *jen.Statement {
 	return code
 }
 
-// structOf is a struct type on one line. (jen.Struct gives each field a line of its own, and gofmt keeps that.)
+// structOf returns a struct type on one line. (jen.Struct gives each field its own line, and gofmt keeps that.)
 func structOf(fields ...jen.Code) *jen.Statement {
 	return jen.Custom(jen.Options{Open: "struct{", Close: "}", Separator: ";"}, fields...)
 }
 
-// local is the type called name of the file's package, or struct{} if name is "".
+// local returns the named type of the file's own package, or struct{} if name is "".
 func (w *writer) local(name string) ir.Type {
 	if name == "" {
 		return ir.Type{Kind: ir.Struct}
@@ -61,10 +61,10 @@ func (w *writer) local(name string) ir.Type {
 	return ir.Type{Kind: ir.Named, Path: w.Path, Name: name}
 }
 
-// af is something of the runtime.
+// af returns the code of an identifier of the runtime.
 func af(name string) *jen.Statement { return jen.Qual(runtimePath, name) }
 
-// qualify spells something of a package as this file must.
+// qualify returns an identifier of a package as it appears in this file.
 func (w *writer) qualify(path, name string) string {
 	if path == w.Path {
 		return name
@@ -72,7 +72,7 @@ func (w *writer) qualify(path, name string) string {
 	return w.imports[path] + "." + name
 }
 
-// spell spells t as this file must, which tells how wide its code is.
+// spell returns t as it appears in this file. Its length is the width of its code.
 func (w *writer) spell(t ir.Type) string { return t.Spell(w.qualify) }
 
 // typeElement returns t as an element of a list.
@@ -80,8 +80,8 @@ func (w *writer) typeElement(t ir.Type) element {
 	return w.element(w.spell(t), func() jen.Code { return typeCode(t) })
 }
 
-// describe spells t for people: by the names that packages give themselves, not by those that they are imported by. If two
-// types of the package's signatures would be spelled alike, it spells each with its import path.
+// describe returns t as people know it, with packages by the names in their clauses, whatever they are imported by. If
+// two types in the package's signatures would read alike, both appear with their import paths.
 func (w *writer) describe(t ir.Type) string {
 	return t.Spell(func(path, name string) string {
 		switch {
@@ -94,7 +94,7 @@ func (w *writer) describe(t ir.Type) string {
 	})
 }
 
-// ambiguousNames returns the qualified names that mean types of several packages.
+// ambiguousNames returns the qualified names that denote types of more than one package.
 func (a *plan) ambiguousNames() map[string]bool {
 	paths, ambiguous := map[string]string{}, map[string]bool{}
 	a.Walk(func(t ir.Type) {

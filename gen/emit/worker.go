@@ -9,7 +9,7 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// queueOf is the runtime's queue type for k, or a function about it, with its type arguments.
+// queueOf returns the runtime's queue type for k, or with the prefix New its constructor, with type arguments.
 func queueOf(k worker, prefix string) *jen.Statement {
 	if k.Result == nil {
 		return af(prefix + "VoidQueue").Types(typeCode(k.Payload))
@@ -33,7 +33,8 @@ func (w *writer) newQueue(k worker) declaration {
 	}
 }
 
-// tasksParam names the parameter of newQueue, whose body spells the user's types: it must hide none of them.
+// tasksParam returns the name of newQueue's parameter. It differs from the names of the user's types, which the body
+// mentions.
 func (w *writer) tasksParam(k worker) string {
 	taken := scope{}
 	take := func(t ir.Type) {
@@ -63,7 +64,7 @@ func (w *writer) registerWorker(k worker) declaration {
 	}
 }
 
-// workerValue declares what both sides know of k. Options that say nothing are left out.
+// workerValue declares the description of k that both sides need, without options that have their default value.
 func (w *writer) workerValue(k worker) declaration {
 	var fields []jen.Code
 	add := func(present bool, name string, value jen.Code) {
@@ -89,7 +90,7 @@ func (w *writer) workerValue(k worker) declaration {
 	return declaration{jen.Var().Id(k.helper).Op("=").Add(af("Worker")).Add(multiline(fields))}
 }
 
-// jobs lists the jobs that are declared with a worker. What is by default so is left out.
+// jobs returns the jobs that a worker declares, without options that have their default value.
 func (w *writer) jobs(jobs []ir.Job) jen.Code {
 	if len(jobs) == 0 {
 		return nil
