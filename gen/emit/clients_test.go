@@ -115,6 +115,20 @@ func TestHalvesGiveWayToThePackagesOwnOutput(t *testing.T) {
 	}
 }
 
+// A single import is laid out like several.
+func TestClientsMayImportOnlyTheRuntime(t *testing.T) {
+	p := worker(basic("int"), nil)
+	p.Workers[0].Client = "example.com/clients"
+	files, err := emit.Clients(ir.Client{Path: "example.com/clients", Name: "clients"}, []*ir.Package{p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "package clients\n\nimport (\n\taf \"" + runtimePath + "\"\n)\n\n"
+	if got := string(files[0].Content); !strings.Contains(got, want) {
+		t.Errorf("no\n%s\nin\n%s", want, got)
+	}
+}
+
 func TestClientsThatScanWouldNotMakeAreAnError(t *testing.T) {
 	c, origin := split(shop())
 	c.Taken = []string{"CalcClient"}

@@ -55,7 +55,8 @@ func (w *writer) clientMethod(s service, m method) declaration {
 		}
 	}
 	args := w.typeElement(w.local(m.args))
-	others := args.width + columns("    ", reply, ", ", l.err, " ", assign, " ", m.helper, ".Call(", l.ctx, ", ", l.receiver, ".client, )")
+	others := args.width +
+		columns("    ", reply, ", ", l.err, " ", assign, " ", m.helper, ".Call(", l.ctx, ", ", l.receiver, ".client, )")
 	var fields []element
 	for _, name := range l.params {
 		fields = append(fields, w.identifier(name))
