@@ -141,7 +141,7 @@ func (a *attempt) handle(ctx context.Context) (json.RawMessage, error) {
 	}
 	if spec.SubtasksDone == nil {
 		if a.otherVersion() {
-			return nil, undecoded(Errorf(ErrInvalidArgument, "the worker of queue %s has no SubtasksDone", spec.Name))
+			return nil, guard.Undecoded(Errorf(ErrInvalidArgument, "the worker of queue %s has no SubtasksDone", spec.Name))
 		}
 		return nil, nil // this version of the worker has none
 	}
@@ -243,10 +243,10 @@ func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Sett
 	}
 	switch {
 	case errors.Is(cause, ErrTaskStopped):
-		s.To, s.Error = backend.StatusStopped, taskError(ErrTaskStopped)
+		s.To, s.Error = backend.StatusStopped, guard.TaskError(ErrTaskStopped)
 	case err == nil && len(result) > backend.MaxMessage:
 		s.To = backend.StatusFailed
-		s.Error = taskError(Errorf(ErrResourceExhausted, "the result is %d bytes; at most %d are allowed", len(result), backend.MaxMessage))
+		s.Error = guard.TaskError(Errorf(ErrResourceExhausted, "the result is %d bytes; at most %d are allowed", len(result), backend.MaxMessage))
 	case err == nil:
 		s.To, s.Result = backend.StatusSuccess, result
 	case errors.Is(cause, ErrLeaseLost), errors.Is(cause, errShutdown):
@@ -279,20 +279,11 @@ func backoff(base time.Duration, n int) time.Duration {
 // failure is the error of a handler as its task keeps it. What RedactErrors hides of it is logged.
 func (a *attempt) failure(err error) *backend.TaskError {
 	if !a.p.e.app.settings.redact {
-		return taskError(err)
+		return guard.TaskError(err)
 	}
 	e, hidden := redacted(err)
 	if _, ok := errors.AsType[*guard.PanicError](err); hidden && !ok { // report logs panics
 		errorLogFrom(a.ctx).Warn("a task failed; its error is redacted", "error", err)
-	}
-	return &backend.TaskError{Code: e.Code, Message: e.Message}
-}
-
-// taskError is an error as a task keeps it.
-func taskError(err error) *backend.TaskError {
-	e := answer(err)
-	if p, ok := err.(*guard.PanicError); ok { // a reader of the task must find the bug
-		e.Message = p.Error() + ": " + p.String()
 	}
 	return &backend.TaskError{Code: e.Code, Message: e.Message}
 }

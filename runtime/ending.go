@@ -163,7 +163,7 @@ func (e *engine) tellStopped(tasks []Task) (sources []string) {
 	}
 	if len(running) > 0 {
 		e.pulse.auditNow()
-		e.broadcast(topicStop, running)
+		e.bus.PublishFirst(topicStop, running)
 	}
 	if len(ended) > 0 {
 		e.waits.tell(ended)

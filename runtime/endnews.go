@@ -65,7 +65,7 @@ func (n *endNews) run(ctx context.Context) {
 				return
 			}
 		}
-		n.e.broadcast(topicEnded, ids)
+		n.e.bus.Publish(topicEnded, ids)
 	}
 }
 

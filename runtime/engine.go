@@ -11,6 +11,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
+	"github.com/afgen/afgen/runtime/internal/pubsub"
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
@@ -39,6 +40,7 @@ type engine struct {
 	waits    waits
 	pulse    *pulse
 	requests *retry.Requester // of callers, to the store
+	bus      *pubsub.Bus
 	settler  *settler
 	finisher *finisher
 	endNews  *endNews
@@ -89,6 +91,7 @@ func newEngine(a *App) *engine {
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.waits.ids = map[string][]chan struct{}{}
+	e.bus = pubsub.New(e.ctx, a.ports.Coordinator, a.log, opTimeout)
 	e.pulse = newPulse(e)
 	e.requests = retry.NewRequester(e.ctx, e.pulse.cutOff)
 	e.settler = newSettler(e)
@@ -131,15 +134,15 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 	e.background(e.sweep)
 	e.background(child.Reap)
 	e.background(e.publish)
-	e.background(e.subscribe(topicEnded, e.waits.news))
+	e.background(e.bus.Subscribe(topicEnded, e.waits.news))
 	e.background(e.limits.run)
 	e.background(e.registry.run)
 	e.background(e.versions.run)
 	e.background(e.spreadLooks)
-	e.background(e.subscribe(topicWorkers, e.versions.heard))
+	e.background(e.bus.Subscribe(topicWorkers, e.versions.heard))
 	e.background(e.nodes.run)
-	e.background(e.subscribe(topicLimits, func(json.RawMessage) { e.limits.lookNow() }))
-	e.background(e.subscribe(topicStop, func(json.RawMessage) { e.pulse.auditNow() }))
+	e.background(e.bus.Subscribe(topicLimits, func(json.RawMessage) { e.limits.lookNow() }))
+	e.background(e.bus.Subscribe(topicStop, func(json.RawMessage) { e.pulse.auditNow() }))
 	for _, p := range e.pools {
 		e.background(func(ctx context.Context) {
 			if e.app.awaitStart(ctx) { // a handler may use the App
@@ -149,7 +152,7 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 		e.background(p.listen)
 		e.background(p.dispatch)
 	}
-	e.background(e.subscribe(topicLook, e.lookAgain))
+	e.background(e.bus.Subscribe(topicLook, e.lookAgain))
 	return e.startJobs(ctx, workers)
 }
 
@@ -246,57 +249,10 @@ func (e *engine) stop(ctx context.Context) error {
 	return errors.Join(cut...)
 }
 
-// subscribe listens to news until ctx ends. News may be lost; whatever depends on it looks for itself too.
-func (e *engine) subscribe(topic string, fn func(json.RawMessage)) func(context.Context) {
-	return func(ctx context.Context) {
-		for {
-			err := e.ports.Coordinator.Subscribe(ctx, topic, fn)
-			if ctx.Err() != nil {
-				return
-			}
-			e.log.Debug("not subscribed", "topic", topic, "error", err)
-			fn(nil) // what was missed is read again
-			if !retry.Sleep(ctx, retry.Jitter(retry.MaxPoll)) {
-				return
-			}
-		}
-	}
-}
-
 const (
 	topicEnded = "af.ended"
 	topicStop  = "af.stop"
 )
-
-// maxNews bounds a notification, in bytes of ids.
-const maxNews = 64 << 10
-
-// broadcast spreads news, in parts of bounded size. Its errors only delay those who would have heard.
-func (e *engine) broadcast(topic string, ids []string) {
-	for len(ids) > 0 {
-		n, size := 0, 0
-		for n < len(ids) && (n == 0 || size+len(ids[n])+3 <= maxNews) {
-			size += len(ids[n]) + 3
-			n++
-		}
-		part := ids[:n]
-		ids = ids[n:]
-		news, err := json.Marshal(part)
-		if err != nil {
-			return
-		}
-		ctx, cancel := context.WithTimeout(e.ctx, opTimeout)
-		err = e.ports.Coordinator.Publish(ctx, topic, news)
-		cancel()
-		if err != nil {
-			e.log.Debug("news not spread", "topic", topic, "error", err)
-			return
-		}
-		if topic == topicStop {
-			return // a receiver looks for all of them
-		}
-	}
-}
 
 // wake hints that tasks of a queue may be ready. It never waits; what it drops the dispatcher hints.
 func (e *engine) wake(queue string, ids []string) {

@@ -71,39 +71,20 @@ func CodeOf(err error) Code { return backend.CodeOf(err) }
 //	if quota, ok := af.Detail[shop.Quota](err); ok { … }
 func Detail[T any](err error) (T, bool) { return backend.Detail[T](err) }
 
-const (
-	maxErrorMessage = 16 << 10
-	maxErrorDetails = 64 << 10
-)
-
-// answer turns the error of a handler into what its caller gets: the code, message and details of the Error inside, as
-// they are. What a handler wrapped around an Error stays here; so do causes, and the Outcome of a call that the handler
-// made itself.
-func answer(err error) *Error {
-	a := &Error{Code: CodeOf(err), Message: err.Error(), Outcome: OutcomeAnswered}
-	if e, ok := errors.AsType[*Error](err); ok {
-		a.Code, a.Message, a.Details = backend.ParseCode(string(e.Code)), e.Message, e.Details
-	} else if c, ok := err.(Code); ok {
-		a.Message = ""
-		a.Code = backend.ParseCode(string(c))
-	}
-	return bounded(a)
-}
-
 // redactedMessage replaces the texts that RedactErrors hides.
 const redactedMessage = "the handler failed"
 
 // redacted is answer for RedactErrors: of the texts only those of an [Error] with a code remain, which a handler returned
 // on purpose. hidden reports whether there was another.
 func redacted(err error) (a *Error, hidden bool) {
-	a = answer(err)
+	a = guard.ToWireError(err)
 	e, coded := errors.AsType[*Error](err)
 	_, panicked := errors.AsType[*guard.PanicError](err)
 	exit, crashed := errors.AsType[*child.ExitError](err)
 	switch {
 	case coded && crashed && exit.Stderr != "": // what a process wrote may be anything
 		a.Message = strings.ReplaceAll(e.Message, exit.Error(), exit.Brief())
-		return bounded(a), true
+		return guard.Bounded(a), true
 	case coded && a.Code != ErrUnknown:
 		return a, false
 	case panicked:
@@ -115,20 +96,6 @@ func redacted(err error) (a *Error, hidden bool) {
 	}
 	a.Message, a.Details = redactedMessage, nil
 	return a, true
-}
-
-// bounded bounds the message and the details of an answer.
-func bounded(a *Error) *Error {
-	a.Message = backend.Text(a.Message, maxErrorMessage)
-	size := 0
-	for _, d := range a.Details {
-		size += len(d.Type) + len(d.Value)
-	}
-	if size > maxErrorDetails {
-		a.Details = nil
-		a.Message += " (details over 64 kB left out)"
-	}
-	return a
 }
 
 // expired is the error of a call that ended before it was sent.

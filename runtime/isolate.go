@@ -277,14 +277,14 @@ const (
 
 // taskFault is the error of a handler as it leaves the child.
 func taskFault(err error) *child.Fault {
-	a := answer(err)
+	a := guard.ToWireError(err)
 	_, coded := errors.AsType[*Error](err)
 	f := &child.Fault{Code: a.Code, Message: a.Message, Details: a.Details, Uncoded: !coded}
 	if p, ok := err.(*guard.PanicError); ok {
 		f.Kind, f.Message, f.At, f.Stack = faultPanic, p.Value, p.At, p.Stack
 	} else if s, ok := errors.AsType[*guard.SnoozeError](err); ok {
 		f.Kind, f.Delay = faultSnooze, s.Delay
-	} else if _, ok := err.(*decodeError); ok {
+	} else if guard.IsUndecoded(err) {
 		f.Kind = faultDecode
 	} else if guard.IsPermanent(err) {
 		f.Kind = faultPermanent
@@ -304,7 +304,7 @@ func faultError(f *child.Fault) error {
 	case faultSnooze:
 		return Snooze(f.Delay)
 	case faultDecode:
-		return undecoded(f.Err())
+		return guard.Undecoded(f.Err())
 	case faultPermanent:
 		return Permanent(handlerError(f))
 	}

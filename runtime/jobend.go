@@ -41,7 +41,7 @@ func (e *engine) removeJob(ctx context.Context, id string, mayGo func(*jobDoc) b
 		}
 		e.dropHistory(ctx, id)
 		e.sched.look(id)
-		e.broadcast(topicJobs, []string{id})
+		e.bus.Publish(topicJobs, []string{id})
 		return nil
 	}
 	return Errorf(ErrUnavailable, "job %q: others change it all the time, or the store is away", id)

@@ -127,7 +127,7 @@ func (e *engine) editJob(ctx context.Context, id string, change func(j *jobDoc, 
 	})
 	if err == nil && wrote {
 		e.sched.look(id)
-		e.broadcast(topicJobs, []string{id})
+		e.bus.Publish(topicJobs, []string{id})
 	}
 	return err
 }
@@ -234,7 +234,7 @@ func (j *jobDoc) live(ids ...string) {
 func (e *engine) wakeJob(j *jobDoc, ids []string) {
 	e.wake(j.Queue, ids)
 	if len(j.Allow) > 0 {
-		e.broadcast(topicLook, []string{j.Queue})
+		e.bus.Publish(topicLook, []string{j.Queue})
 	}
 }
 

@@ -192,7 +192,7 @@ func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, cha
 		return err
 	}
 	e.limits.lookNow()
-	e.broadcast(topicLimits, []string{name})
+	e.bus.Publish(topicLimits, []string{name})
 	return nil
 }
 

@@ -221,7 +221,7 @@ func (r *registry) announce(ctx context.Context) {
 	r.last, r.lastAt = facts, time.Now()
 	if c := said.claimers(); c != r.claimers {
 		r.claimers = c
-		r.e.broadcast(topicWorkers, []string{id})
+		r.e.bus.Publish(topicWorkers, []string{id})
 	}
 }
 

@@ -105,7 +105,7 @@ func (e *engine) retryTask(ctx context.Context, old *Task, s Submission) (string
 	}
 	e.wake(old.Queue, []string{by})
 	if len(old.Allow) > 0 {
-		e.broadcast(topicLook, []string{old.Queue})
+		e.bus.Publish(topicLook, []string{old.Queue})
 	}
 	return by, nil
 }

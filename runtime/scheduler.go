@@ -73,7 +73,7 @@ func (s *scheduler) start() {
 			<-before
 		}
 		var parts sync.WaitGroup
-		parts.Go(func() { s.e.subscribe(topicJobs, s.heard)(ctx) })
+		parts.Go(func() { s.e.bus.Subscribe(topicJobs, s.heard)(ctx) })
 		s.run(ctx)
 		parts.Wait()
 	}()

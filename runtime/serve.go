@@ -66,7 +66,7 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 		s.load.end(err)
 		s.report(ctx, req, err, time.Since(begun))
 		if err != nil {
-			r.Body, r.Err = nil, s.answer(ctx, req, err)
+			r.Body, r.Err = nil, s.toWireError(ctx, req, err)
 			if _, other := errors.AsType[*contractError](err); other {
 				r.Err.Outcome = OutcomeNotSent
 				if req.Redelivered { // who had it before may have begun it
@@ -78,10 +78,10 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 	})
 }
 
-// answer is the error of a request as its caller gets it. What RedactErrors hides of it is logged.
-func (s *server) answer(ctx context.Context, req *backend.Request, err error) *Error {
+// toWireError is the error of a request as its caller gets it. What RedactErrors hides of it is logged.
+func (s *server) toWireError(ctx context.Context, req *backend.Request, err error) *Error {
 	if !s.app.settings.redact {
-		return answer(err)
+		return guard.ToWireError(err)
 	}
 	a, hidden := redacted(err)
 	if _, ok := errors.AsType[*guard.PanicError](err); hidden && !ok { // report logs panics

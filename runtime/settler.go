@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
@@ -182,7 +183,7 @@ func (b *settlement) reduced(why error) []settlement {
 	less.Result, less.Log = nil, nil
 	failure := less
 	failure.To, failure.Delay = backend.StatusFailed, 0
-	failure.Error = taskError(Errorf(CodeOf(why), "the store refused the result of attempt %d: %s", b.a.task.Attempt,
+	failure.Error = guard.TaskError(Errorf(CodeOf(why), "the store refused the result of attempt %d: %s", b.a.task.Attempt,
 		backend.Text(backend.Coded(why).Message, maxRefusal)))
 	if b.To == backend.StatusSuccess {
 		return []settlement{failure}
@@ -252,7 +253,7 @@ func (s *settler) applied(ctx context.Context, batch []settlement, settled []bac
 	for i, b := range batch {
 		switch settled[i] {
 		case backend.SettledStopping:
-			b.To, b.Result, b.Error, b.Delay = backend.StatusStopped, nil, taskError(ErrTaskStopped), 0
+			b.To, b.Result, b.Error, b.Delay = backend.StatusStopped, nil, guard.TaskError(ErrTaskStopped), 0
 			s.add(b)
 			continue
 		case backend.SettledLost:

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
@@ -241,26 +242,16 @@ func (e *engine) spreadLooks(ctx context.Context) {
 		}
 		clear(e.looks.queues)
 		e.looks.mu.Unlock()
-		e.broadcast(topicLook, queues)
+		e.bus.Publish(topicLook, queues)
 		if !retry.Sleep(ctx, looksEvery) {
 			return
 		}
 	}
 }
 
-// A decodeError is the error of a payload that does not decode.
-type decodeError struct{ err error }
-
-func (e *decodeError) Error() string { return e.err.Error() }
-func (e *decodeError) Unwrap() error { return e.err }
-
-// undecoded returns the error of a payload that does not decode, which a further attempt would not change.
-func undecoded(err error) error { return &decodeError{Permanent(err)} }
-
 // undecodedHere reports whether an attempt has failed because the payload is that of another version.
 func (a *attempt) undecodedHere(err error) bool {
-	_, undecoded := err.(*decodeError)
-	return undecoded && a.otherVersion()
+	return guard.IsUndecoded(err) && a.otherVersion()
 }
 
 // otherVersion reports whether the task was submitted with another type of payload than the worker has.
@@ -289,7 +280,7 @@ func (a *attempt) wrongVersion(s *backend.Settle, err error) {
 			"worker %s, and the payload does not decode: %s; no worker of its version has come for %v", t.Fingerprint, ours, err,
 			waited.Round(time.Second))
 	}
-	s.Error = taskError(why)
+	s.Error = guard.TaskError(why)
 	if a.p.e.app.strange.first("undecoded " + a.p.spec.Name + " " + t.Fingerprint) {
 		a.p.e.log.Warn("tasks of another version do not decode; they wait for a worker of their version", "queue", t.Queue, "task", t.ID,
 			"theirs", t.Fingerprint, "ours", ours)

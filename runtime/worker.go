@@ -8,6 +8,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/exact"
+	"github.com/afgen/afgen/runtime/internal/guard"
 )
 
 // A Task is the document of one task; [ResultOf] decodes its result.
@@ -151,7 +152,7 @@ func addWorker[P, T any](r Registrar, worker Worker, w *T, run func(context.Cont
 func decodePayload[P any](worker Worker, raw json.RawMessage) (P, error) {
 	var payload, zero P
 	if err := exact.Unmarshal(raw, &payload); err != nil {
-		return zero, undecoded(Errorf(ErrInvalidArgument, "the payload of queue %s does not decode: %w", worker.Name, err))
+		return zero, guard.Undecoded(Errorf(ErrInvalidArgument, "the payload of queue %s does not decode: %w", worker.Name, err))
 	}
 	return payload, nil
 }
