@@ -14,6 +14,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
+	"github.com/afgen/afgen/runtime/internal/heartbeat"
 )
 
 // A Backend is what an App stands on; packages below runtime/backend make one.
@@ -85,7 +86,7 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 			o(&s)
 		}
 	}
-	if err := checkLease(s.lease); err != nil {
+	if err := heartbeat.CheckLease(s.lease); err != nil {
 		return nil, err
 	}
 	a := &App{settings: s, log: slog.Default(), instance: newInstance(s), started: make(chan struct{}), draining: make(chan struct{}), snowflakes: newSnowflakes()}

@@ -50,7 +50,7 @@ type attempt struct {
 	abandoned time.Time    // when it was given up on; p.mu
 
 	begun   time.Time
-	endedAt time.Time // when the pulse first saw ctx ended; only the pulse uses it
+	endedAt time.Time // when abandonStuck first saw ctx ended; only it uses this
 }
 
 // start runs a claimed task in a slot of its own. It goes back if its claim was under way when the pool began to close, or if it is a
@@ -67,7 +67,7 @@ func (p *pool) start(t *Task, c backend.Claim, hints ...backend.Hint) {
 		if a.clear != nil {
 			a.clear()
 		}
-		p.e.settler.add(settlement{Settle: backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: c.Nonce, To: backend.StatusWaiting}, a: a})
+		p.e.settler.add(settlement{Settle: backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: c.Nonce, To: backend.StatusWaiting}, task: t, claim: a})
 		return
 	}
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())
@@ -84,7 +84,7 @@ func (p *pool) start(t *Task, c backend.Claim, hints ...backend.Hint) {
 	p.running[a.key()] = a
 	p.mu.Unlock()
 	a.stop = stop
-	if !p.e.pulse.holds(c.Owner) { // the reply to the claim came too late: from now on the guard handles it
+	if !p.e.heartbeat.Holds(c.Owner) { // the reply to the claim came too late: from now on the guard handles it
 		a.cancel(ErrLeaseLost)
 	}
 	select {
@@ -167,7 +167,7 @@ func (a *attempt) handle(ctx context.Context) (json.RawMessage, error) {
 func (a *attempt) settle(result json.RawMessage, err error) {
 	a.once.Do(func() {
 		a.over.Store(true)
-		a.p.e.settler.add(settlement{Settle: a.verdict(result, err, context.Cause(a.ctx)), a: a})
+		a.p.e.settler.add(settlement{Settle: a.verdict(result, err, context.Cause(a.ctx)), task: a.task, claim: a})
 	})
 }
 
@@ -201,7 +201,7 @@ func (a *attempt) abandon(where string) {
 		cause := context.Cause(a.ctx)
 		LoggerFrom(a.ctx).Error("a handler ignores its context; its attempt is settled without it", "cause", cause, "stack", where)
 		err := Errorf(ErrDeadlineExceeded, "the handler ignored the end of its context: %w", cause)
-		a.p.e.settler.add(settlement{Settle: a.verdict(nil, err, cause), a: a})
+		a.p.e.settler.add(settlement{Settle: a.verdict(nil, err, cause), task: a.task, claim: a})
 	})
 }
 

@@ -162,7 +162,7 @@ func (e *engine) tellStopped(tasks []Task) (sources []string) {
 		}
 	}
 	if len(running) > 0 {
-		e.pulse.auditNow()
+		e.reconciler.now()
 		e.bus.PublishFirst(topicStop, running)
 	}
 	if len(ended) > 0 {

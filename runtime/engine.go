@@ -11,6 +11,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
+	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/pubsub"
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
@@ -24,7 +25,8 @@ import (
 //   - the settler writes what came of them, in batches, until the store has taken it (settler.go);
 //   - the finisher stops or opens the subtasks of what has ended, and finishes their sets (finisher.go);
 //   - endNews tells other processes what has ended (endnews.go);
-//   - the pulse beats for this process, and beside that audits its claims and judges others (pulse.go, audit.go, judge.go);
+//   - the heartbeat shows that this process is alive, and detects others that are not (package heartbeat);
+//   - the reconciler compares what the store says this process runs with what it runs (reconcile.go);
 //   - the sweeper does what an interrupted process has left undone (sweeper.go);
 //   - the limiter reads how many tasks the pools may run (limits.go);
 //   - as process 1 it reaps what others have left behind (package child);
@@ -32,21 +34,22 @@ import (
 //   - versions knows which other versions of its workers there are (versions.go);
 //   - the scheduler fires jobs (scheduler.go).
 type engine struct {
-	app      *App
-	log      *slog.Logger
-	ports    *backend.Ports
-	store    backend.Store
-	pools    map[string]*pool
-	waits    waits
-	pulse    *pulse
-	requests *retry.Requester // of callers, to the store
-	bus      *pubsub.Bus
-	settler  *settler
-	finisher *finisher
-	endNews  *endNews
-	claims   claimsInFlight
-	suspects suspectSlot
-	sched    *scheduler
+	app        *App
+	log        *slog.Logger
+	ports      *backend.Ports
+	store      backend.Store
+	pools      map[string]*pool
+	waits      waits
+	heartbeat  *heartbeat.Heartbeat
+	reconciler *reconciler
+	requests   *retry.Requester // of callers, to the store
+	bus        *pubsub.Bus
+	settler    *settler
+	finisher   *finisher
+	endNews    *endNews
+	claims     claimsInFlight
+	suspects   suspectSlot
+	sched      *scheduler
 
 	limits   *limiter
 	registry *registry
@@ -92,8 +95,9 @@ func newEngine(a *App) *engine {
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.waits.ids = map[string][]chan struct{}{}
 	e.bus = pubsub.New(e.ctx, a.ports.Coordinator, a.log, opTimeout)
-	e.pulse = newPulse(e)
-	e.requests = retry.NewRequester(e.ctx, e.pulse.cutOff)
+	e.heartbeat = newHeartbeat(e)
+	e.reconciler = newReconciler(e)
+	e.requests = retry.NewRequester(e.ctx, e.heartbeat.StoreLost)
 	e.settler = newSettler(e)
 	e.finisher = newFinisher(e)
 	e.endNews = newEndNews(e)
@@ -108,7 +112,7 @@ func newEngine(a *App) *engine {
 
 // start begins to run tasks. ctx bounds the starting only. After an error stop undoes what has begun.
 func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
-	if err := e.pulse.begin(ctx); err != nil {
+	if err := e.heartbeat.Start(ctx); err != nil {
 		return err
 	}
 	e.limits.begin(ctx)
@@ -122,10 +126,11 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 	e.started = true
 	e.registry.begin(ctx)
 	e.versions.begin(ctx)
-	e.pulse.renew(ctx)
-	e.background(e.pulse.run)
-	e.background(e.pulse.guard)
-	e.background(e.pulse.look)
+	e.heartbeat.Renew(ctx)
+	e.background(e.heartbeat.Run)
+	e.background(e.heartbeat.Guard)
+	e.background(e.heartbeat.Detect)
+	e.background(e.reconciler.run)
 	e.background(e.settler.run)
 	for range finishers {
 		e.background(e.finisher.run)
@@ -142,7 +147,7 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 	e.background(e.bus.Subscribe(topicWorkers, e.versions.heard))
 	e.background(e.nodes.run)
 	e.background(e.bus.Subscribe(topicLimits, func(json.RawMessage) { e.limits.lookNow() }))
-	e.background(e.bus.Subscribe(topicStop, func(json.RawMessage) { e.pulse.auditNow() }))
+	e.background(e.bus.Subscribe(topicStop, func(json.RawMessage) { e.reconciler.now() }))
 	for _, p := range e.pools {
 		e.background(func(ctx context.Context) {
 			if e.app.awaitStart(ctx) { // a handler may use the App
@@ -154,6 +159,30 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 	}
 	e.background(e.bus.Subscribe(topicLook, e.lookAgain))
 	return e.startJobs(ctx, workers)
+}
+
+func newHeartbeat(e *engine) *heartbeat.Heartbeat {
+	return heartbeat.New(heartbeat.Config{
+		Store: e.store, Transport: e.ports.Transport, Log: e.log, Instance: e.app.instance.ID, Lease: e.app.settings.lease,
+		ClockRate: e.ports.ClockRate, MaxCrashes: e.app.settings.maxCrashes, AllowUnavailable: e.ports.AllowUnavailable,
+		Request:     func(ctx context.Context, op func(context.Context) error) error { return e.requests.Do(ctx, op) },
+		Unavailable: func(message string, err error) { e.logAway(message, err) },
+		Available: func(message string, err error, args ...any) {
+			e.log.Log(e.ctx, e.levelOf(err, slog.LevelInfo), message, args...)
+		},
+		Cancel:    func() { e.cancelRuns(ErrLeaseLost) },
+		Reconcile: func() { e.reconciler.now() },
+		Moved:     e.moved,
+		Beaten: func() {
+			e.abandonStuck()
+			e.signalPools() // they may have waited for a heartbeat to be accepted
+		},
+		Refunded: func() {
+			for _, p := range e.pools { // what was suspected may run together with anything again
+				p.lookSoon()
+			}
+		},
+	})
 }
 
 // background runs a part until the engine's context ends.
@@ -176,7 +205,7 @@ func (e *engine) quit() {
 	}
 	e.registry.quit()
 	if e.started && len(e.pools) > 0 {
-		e.background(e.pulse.drain)
+		e.background(e.heartbeat.Drain)
 	}
 }
 
@@ -234,7 +263,8 @@ func (e *engine) stop(ctx context.Context) error {
 	// A time of its own: where the store was too slow for the results, what is given back must not be charged besides.
 	last, cancel := context.WithTimeout(ending, opTimeout/2)
 	defer cancel()
-	e.pulse.finish(last)
+	e.leave("give claims back", e.heartbeat.Owner(), e.reconciler.giveAllBack(last))
+	e.leave("end an owner", e.heartbeat.Owner(), e.heartbeat.Finish(last, opTimeout))
 	closing, cancel := outlast(ctx, closedMost)
 	defer cancel()
 	closing, cancel = context.WithTimeout(closing, opTimeout/2)

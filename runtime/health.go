@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // A Condition is how something that an App rests on stands, such as a server, as last seen.
@@ -31,13 +32,6 @@ type Health struct {
 	Abandoned int `json:"abandoned"`
 	// Degraded names the modes that the App is in, none where all is well; what each means stands at its condition.
 	Degraded []string `json:"degraded"`
-}
-
-// modeUnclaiming is what an App with workers is in whose beats the store doesn't take.
-var modeUnclaiming = Condition{
-	Name: "beats", Mode: "not-claiming", Stops: []backend.Stopped{backend.StopsTasks},
-	Works: "calls; submitting, where the store answers at all",
-	Lost:  "no task is begun until the store takes a sign of life of this process; after most of a lease what runs is stopped",
 }
 
 // modeUnwritten is what an App with workers is in that has results which the store doesn't take.
@@ -144,7 +138,7 @@ func (a *App) conditions() []Condition {
 		conditions = append(conditions, a.ports.Health()...)
 	}
 	if a.state.Load() == stateRunning && a.tasks != nil && len(a.workers) > 0 {
-		conditions = append(conditions, a.tasks.pulse.condition(), a.tasks.settler.condition(), a.tasks.claimsCondition())
+		conditions = append(conditions, a.tasks.heartbeat.Condition(), a.tasks.settler.condition(), a.tasks.claimsCondition())
 		conditions = append(conditions, a.tasks.slotConditions()...)
 	}
 	return conditions
@@ -154,7 +148,7 @@ func (a *App) conditions() []Condition {
 func (s *settler) condition() Condition {
 	c := modeUnwritten
 	n, since := s.oldest()
-	if c.Up = n == 0 || time.Since(since) < s.e.pulse.lease/2; !c.Up {
+	if c.Up = n == 0 || time.Since(since) < s.e.heartbeat.Lease/2; !c.Up {
 		c.Since = since
 		c.Cause = fmt.Sprintf("%d results are not written, the oldest for %v", n, time.Since(since).Round(time.Second))
 	}
@@ -213,50 +207,10 @@ func (e *engine) slotConditions() []Condition {
 	return []Condition{some, all}
 }
 
-// condition says whether the store takes the beats of this process.
-func (p *pulse) condition() Condition {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	c := modeUnclaiming
-	c.Up, c.Since = true, p.since
-	if time.Since(p.accepted) >= p.lease/2 {
-		c.Up, c.Since, c.Cause = false, p.missed, "no beat is accepted"
-		if p.refusal != nil {
-			c.Cause += ": " + p.refusal.Error()
-		}
-	}
-	return c
-}
-
-// heard notes what came of a beat, and logs the first of several that were not accepted, and the first that is again.
-func (p *pulse) heard(err error) {
-	p.mu.Lock()
-	before := p.refusal
-	if p.refusal = err; err == nil && before != nil {
-		p.since = time.Now()
-	} else if err != nil && before == nil {
-		p.missed = time.Now()
-	}
-	missed := p.missed
-	p.mu.Unlock()
-	switch {
-	case err != nil && before == nil:
-		p.e.logAway("a beat was not accepted; nothing is claimed until one is", err)
-	case err == nil && before != nil:
-		p.e.log.Log(p.e.ctx, p.e.levelOf(before, slog.LevelInfo), "beats are accepted again", "after", time.Since(missed).Round(time.Millisecond))
-	}
-}
-
-// away says that an error means no more than that a server is away, or slow.
-func away(err error) bool {
-	code := CodeOf(err)
-	return code == ErrUnavailable || code == ErrDeadlineExceeded
-}
-
 // levelOf is the level at which to speak of an error: that of debugging where a server is away and the backend itself says
 // so in the log, once.
 func (e *engine) levelOf(err error, otherwise slog.Level) slog.Level {
-	if e.ports.Health != nil && away(err) {
+	if e.ports.Health != nil && retry.Unavailable(err) {
 		return slog.LevelDebug
 	}
 	return otherwise

@@ -90,7 +90,7 @@ func (e *engine) declareLater(ctx context.Context, workers []WorkerSpec, declare
 
 // hopeless says whether something will not come right by waiting.
 func hopeless(errs []error) bool {
-	return slices.ContainsFunc(errs, func(err error) bool { return !away(err) })
+	return slices.ContainsFunc(errs, func(err error) bool { return !retry.Unavailable(err) })
 }
 
 // dropJobs removes the declared jobs of workers that are no longer declared.

@@ -216,7 +216,7 @@ func (l *limiter) lookNow() {
 
 // begin reads the limits for the pools to begin with. Where that fails they claim nothing until it succeeds.
 func (l *limiter) begin(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, l.e.pulse.lease/4)
+	ctx, cancel := context.WithTimeout(ctx, l.e.heartbeat.Lease/4)
 	defer cancel()
 	var err error
 	if l.first, err = l.e.allLimits(ctx); err != nil {

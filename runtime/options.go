@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/heartbeat"
 )
 
 // An AppOption changes an App as it is opened.
@@ -33,7 +34,7 @@ type settings struct {
 func defaults() settings {
 	return settings{
 		drain: 25 * time.Second, maxCalls: 256, maxPending: 16 << 20,
-		lease: defaultLease, retention: backend.Retention{Age: 7 * 24 * time.Hour, Max: 100_000},
+		lease: heartbeat.DefaultLease, retention: backend.Retention{Age: 7 * 24 * time.Hour, Max: 100_000},
 		wrongVersion: 24 * time.Hour, maxCrashes: 3,
 		child: childSettings{grace: childGrace},
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
@@ -149,7 +150,7 @@ func (p *pool) nap(next time.Duration) time.Duration {
 	if up, _ := p.e.ports.Transport.State(); !up {
 		d = retry.Jitter(retry.MaxPoll / 2)
 	} else if p.mixed() {
-		d = retry.Jitter(beatEvery)
+		d = retry.Jitter(heartbeat.Every)
 	}
 	if next > 0 {
 		d = min(d, next)
@@ -176,7 +177,7 @@ func (p *pool) reason() (free int, hints []backend.Hint, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	free = min(p.applied.slots()-p.slots, maxClaim)
-	if p.closing || free <= 0 || !p.look && len(p.hinted) == 0 || !p.e.pulse.healthy() || p.e.settler.backlog() > settleBacklog {
+	if p.closing || free <= 0 || !p.look && len(p.hinted) == 0 || !p.e.heartbeat.CanClaim() || p.e.settler.backlog() > settleBacklog {
 		return 0, nil, false
 	}
 	p.busy = true
@@ -213,7 +214,7 @@ func (p *pool) rest() {
 
 // claim claims tasks and starts them.
 func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next time.Duration, full bool, err error) {
-	c := backend.Claim{Queue: p.spec.Name, Owner: p.e.pulse.owner(), Nonce: rand.Text(), Max: free, FanIn: p.spec.SubtasksDone != nil,
+	c := backend.Claim{Queue: p.spec.Name, Owner: p.e.heartbeat.Owner(), Nonce: rand.Text(), Max: free, FanIn: p.spec.SubtasksDone != nil,
 		Networks: p.networks, MaxCrashes: p.spec.MaxCrashes}
 	if p.e.suspects.isFree() {
 		c.Suspects = 1
@@ -239,7 +240,7 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 		return err
 	})
 	if CodeOf(err) == ErrAborted {
-		p.e.pulse.convicted(c.Owner)
+		p.e.heartbeat.Lost(c.Owner)
 	}
 	for i := range tasks {
 		if h, hinted := byID[tasks[i].ID]; hinted {
@@ -309,7 +310,7 @@ func (p *pool) missed(h backend.Hint) {
 	}
 	p.mu.Unlock()
 	if h.Redelivered {
-		p.e.pulse.alarm()
+		p.e.heartbeat.Suspect()
 	}
 	h.Done()
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/heartbeat"
 )
 
 // A MethodInfo describes a remote method: its name, its signature with the types of Go, its fingerprint.
@@ -381,7 +382,7 @@ func (e *engine) forgetDead(ctx context.Context, present map[string]json.RawMess
 	}
 	alive := map[string]bool{e.app.instance.ID: true}
 	for owner := range owners {
-		alive[instanceOf(owner)] = true
+		alive[heartbeat.InstanceOf(owner)] = true
 	}
 	for id := range present {
 		if !alive[id] {

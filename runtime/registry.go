@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
@@ -136,7 +137,7 @@ func newRegistry(e *engine) *registry {
 // the coordinator is away run goes on trying.
 func (r *registry) begin(ctx context.Context) {
 	r.started = time.Now()
-	ctx, cancel := context.WithTimeout(ctx, r.e.pulse.lease/4)
+	ctx, cancel := context.WithTimeout(ctx, r.e.heartbeat.Lease/4)
 	defer cancel()
 	r.storeContracts(ctx)
 	r.announce(ctx)
@@ -173,7 +174,7 @@ func (r *registry) run(ctx context.Context) {
 		if !retry.Sleep(ctx, announceGap) {
 			return
 		}
-		timer := time.NewTimer(retry.Jitter(beatEvery - announceGap))
+		timer := time.NewTimer(retry.Jitter(heartbeat.Every - announceGap))
 		select {
 		case <-r.soon:
 		case <-timer.C:

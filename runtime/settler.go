@@ -31,11 +31,15 @@ type settler struct {
 
 type settlement struct {
 	backend.Settle
-	a        *attempt
+	task     *Task // as it was claimed
+	claim    claim // is told when it has ended, or was lost; may be nil
 	since    time.Time
 	refusals int       // by the store, of this one alone
 	next     time.Time // when it is written again after that
 }
+
+// A claim is one that a settlement ends.
+type claim interface{ acknowledge() }
 
 const (
 	settleBatch   = 200
@@ -157,7 +161,7 @@ func (s *settler) settleRefused(ctx context.Context, b settlement, err error) (l
 			settled, err := s.write(ctx, []settlement{less})
 			switch {
 			case err == nil:
-				s.e.log.Error("the store refuses the result of a task; it is settled without", "queue", b.a.task.Queue, "task", b.ID,
+				s.e.log.Error("the store refuses the result of a task; it is settled without", "queue", b.task.Queue, "task", b.ID,
 					"fence", b.Fence, "was", b.To, "is", less.To, "error", less.Error)
 				s.applied(ctx, []settlement{less}, settled)
 				return nil, nil
@@ -167,7 +171,7 @@ func (s *settler) settleRefused(ctx context.Context, b settlement, err error) (l
 		}
 	}
 	if b.refusals <= 2 {
-		s.e.log.Warn("the store refuses the result of a task; it is kept and written again", "queue", b.a.task.Queue, "task", b.ID,
+		s.e.log.Warn("the store refuses the result of a task; it is kept and written again", "queue", b.task.Queue, "task", b.ID,
 			"fence", b.Fence, "to", b.To, "error", err)
 	}
 	s.mu.Lock()
@@ -183,7 +187,7 @@ func (b *settlement) reduced(why error) []settlement {
 	less.Result, less.Log = nil, nil
 	failure := less
 	failure.To, failure.Delay = backend.StatusFailed, 0
-	failure.Error = guard.TaskError(Errorf(CodeOf(why), "the store refused the result of attempt %d: %s", b.a.task.Attempt,
+	failure.Error = guard.TaskError(Errorf(CodeOf(why), "the store refused the result of attempt %d: %s", b.task.Attempt,
 		backend.Text(backend.Coded(why).Message, maxRefusal)))
 	if b.To == backend.StatusSuccess {
 		return []settlement{failure}
@@ -261,12 +265,14 @@ func (s *settler) applied(ctx context.Context, batch []settlement, settled []bac
 			s.e.log.Warn("the claim was lost; what this attempt did is void", "task", b.ID, "fence", b.Fence)
 		default:
 			if b.To.Final() {
-				ended = append(ended, ending{id: b.ID, to: b.To, source: b.a.task.Source, policy: b.a.task.OnFailure, family: settled[i] == backend.SettledWithSubtasks})
+				ended = append(ended, ending{id: b.ID, to: b.To, source: b.task.Source, policy: b.task.OnFailure, family: settled[i] == backend.SettledWithSubtasks})
 			} else {
-				queues[b.a.task.Queue] = true
+				queues[b.task.Queue] = true
 			}
 		}
-		b.a.acknowledge()
+		if b.claim != nil {
+			b.claim.acknowledge()
+		}
 	}
 	s.e.endings(ended)
 	for q := range queues {
@@ -279,14 +285,10 @@ func (s *settler) unwritten() map[claimed]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := map[claimed]bool{}
-	for _, p := range s.pending {
-		out[p.a.key()] = true
-	}
-	for _, p := range s.batch {
-		out[p.a.key()] = true
-	}
-	for _, p := range s.aside {
-		out[p.a.key()] = true
+	for _, list := range [][]settlement{s.pending, s.batch, s.aside} {
+		for _, b := range list {
+			out[claimed{b.ID, b.Fence}] = true
+		}
 	}
 	return out
 }

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // A TaskQuery selects tasks; zero fields don't restrict.
@@ -61,7 +62,7 @@ func (a *App) TaskStatus(ctx context.Context, id string) (Status, error) {
 		return err
 	})
 	switch {
-	case ok && err != nil && away(err):
+	case ok && err != nil && retry.Unavailable(err):
 		return remembered, nil
 	case err == nil && t.Status.Final():
 		e.finals.put(id, t.Status)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/guard"
+	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
@@ -58,7 +59,7 @@ func (v *versions) begin(ctx context.Context) {
 	if !v.needed() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, v.e.pulse.lease/4)
+	ctx, cancel := context.WithTimeout(ctx, v.e.heartbeat.Lease/4)
 	defer cancel()
 	v.look(ctx)
 }
@@ -82,7 +83,7 @@ func (v *versions) run(ctx context.Context) {
 	for {
 		wait := versionsEvery
 		if v.mixed {
-			wait = beatEvery
+			wait = heartbeat.Every
 		}
 		timer := time.NewTimer(retry.Jitter(wait))
 		select {

@@ -35,10 +35,11 @@ var arrows = []row{
 	{"gen/emit", []string{"gen/ir", "gen/contract"}, []string{"github.com/dave/jennifer"}},
 
 	{"runtime", []string{"runtime/backend", "runtime/snowflake", "runtime/internal/machine", "runtime/internal/child", "runtime/internal/stack", "runtime/internal/exact",
-		"runtime/internal/retry", "runtime/internal/guard", "runtime/internal/pubsub", "runtime/cron"},
+		"runtime/internal/retry", "runtime/internal/guard", "runtime/internal/pubsub", "runtime/internal/heartbeat", "runtime/cron"},
 		[]string{"golang.org/x/sync"}},
 	{"runtime/internal/retry", []string{"runtime/backend"}, nil},
 	{"runtime/internal/pubsub", []string{"runtime/backend", "runtime/internal/retry"}, nil},
+	{"runtime/internal/heartbeat", []string{"runtime/backend", "runtime/internal/retry"}, nil},
 	{"runtime/internal/guard", []string{"runtime/backend", "runtime/internal/stack"}, nil},
 	{"runtime/internal/oserror", []string{"runtime/backend"}, nil},
 	{"runtime/internal/safepath", nil, nil},

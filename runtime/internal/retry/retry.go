@@ -58,7 +58,7 @@ func (r *Requester) Do(ctx context.Context, op func(context.Context) error) erro
 		coded := backend.Coded(err)
 		unknown = unknown || coded.Outcome == backend.OutcomeUnknown
 		again := coded.Code == backend.ErrUnavailable && try < Tries && !errors.Is(err, backend.ErrServerDown) && !r.storeLost()
-		if unknown && (coded.Code == backend.ErrUnavailable || coded.Code == backend.ErrDeadlineExceeded) {
+		if unknown && Unavailable(err) {
 			again = bounded || time.Since(begun) < unbounded
 		}
 		if again && r.pause(ctx, min(Base<<min(try, 6), MaxPoll)) {
@@ -91,7 +91,7 @@ func Do(ctx context.Context, timeout time.Duration, op func(context.Context) err
 		opCtx, cancel := context.WithTimeout(ctx, timeout)
 		err = op(opCtx)
 		cancel()
-		if code := backend.CodeOf(err); code != backend.ErrUnavailable && code != backend.ErrDeadlineExceeded {
+		if !Unavailable(err) {
 			break
 		}
 	}
@@ -107,6 +107,12 @@ func Update(ctx context.Context, op func(context.Context) error) error {
 			return err
 		}
 	}
+}
+
+// Unavailable reports whether an error means no more than that a server is unavailable, or slow.
+func Unavailable(err error) bool {
+	code := backend.CodeOf(err)
+	return code == backend.ErrUnavailable || code == backend.ErrDeadlineExceeded
 }
 
 // Jitter spreads d by a fifth both ways, so that processes don't move in step.

@@ -1,15 +1,17 @@
-package runtime
+package heartbeat
 
 import (
 	"testing"
 	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
 )
 
 // For each kind of evidence the owner cancels what it runs before the earliest moment at which others may act on it, for every lease
 // that is accepted.
 func TestOwnerCancelsInTime(t *testing.T) {
-	for _, lease := range []time.Duration{leastLease, 4 * time.Second, defaultLease, time.Minute, time.Hour} {
-		if err := checkLease(lease); err != nil {
+	for _, lease := range []time.Duration{MinLease, 4 * time.Second, DefaultLease, time.Minute, time.Hour} {
+		if err := CheckLease(lease); err != nil {
 			t.Errorf("%v: %v", lease, err)
 		}
 		if !inTime(cancelAfter(lease), lease) {
@@ -22,8 +24,8 @@ func TestOwnerCancelsInTime(t *testing.T) {
 	if !inTime(0, absentFor) {
 		t.Errorf("absence: a closed connection is noticed up to %v later, and others wait %v", guardEvery, absentFor)
 	}
-	for _, lease := range []time.Duration{-1, 0, time.Second, leastLease - 1} {
-		if err := checkLease(lease); CodeOf(err) != ErrInvalidArgument {
+	for _, lease := range []time.Duration{-1, 0, time.Second, MinLease - 1} {
+		if err := CheckLease(lease); backend.CodeOf(err) != backend.ErrInvalidArgument {
 			t.Errorf("%v: %v", lease, err)
 		}
 	}
@@ -34,10 +36,10 @@ func TestOwnerNameSaysItsLease(t *testing.T) {
 	for _, c := range []struct {
 		lease time.Duration
 		want  string
-	}{{defaultLease, "AB-C-3"}, {time.Minute, "AB-C-3l60000"}, {leastLease, "AB-C-3l3000"}} {
+	}{{DefaultLease, "AB-C-3"}, {time.Minute, "AB-C-3l60000"}, {MinLease, "AB-C-3l3000"}} {
 		name := ownerName("AB-C", 3, c.lease)
-		if name != c.want || instanceOf(name) != "AB-C" || leaseOf(name, defaultLease) != c.lease {
-			t.Errorf("%v: %q of %q, %v", c.lease, name, instanceOf(name), leaseOf(name, defaultLease))
+		if name != c.want || InstanceOf(name) != "AB-C" || leaseOf(name, DefaultLease) != c.lease {
+			t.Errorf("%v: %q of %q, %v", c.lease, name, InstanceOf(name), leaseOf(name, DefaultLease))
 		}
 	}
 	for _, name := range []string{"", "x", "x-1", "x-1l", "x-1l-5", "x-1l0", "x-1lx", "x-1l99999999999999"} {

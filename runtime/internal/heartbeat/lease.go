@@ -1,4 +1,4 @@
-package runtime
+package heartbeat
 
 import (
 	"context"
@@ -24,17 +24,18 @@ import (
 // what clocks and schedulers do. Handlers that ignore the end of their contexts are the exception; those that run in a process of
 // their own (isolation=process) are killed.
 const (
-	defaultLease = 10 * time.Second
-	leastLease   = 3 * time.Second
+	// DefaultLease and MinLease are for how long an owner may be silent, by default and at least.
+	DefaultLease = 10 * time.Second
+	MinLease     = 3 * time.Second
 
 	// absentAfter is for how long the counter of an owner that is not connected must have been unchanged, and absentFor for how
 	// long it must have been seen to be unconnected: the notice of a connection that was closed takes a moment to arrive.
-	absentAfter = 2*beatEvery + beatEvery/4
-	absentFor   = beatEvery / 2
+	absentAfter = 2*Every + Every/4
+	absentFor   = Every / 2
 	// unseenAfter is how long a process that others may be unable to see runs on without an accepted heartbeat.
-	unseenAfter = 2*beatEvery - beatEvery/5
+	unseenAfter = 2*Every - Every/5
 	// guardEvery is how late the guard may notice that others can't see this process, or cancel what it runs.
-	guardEvery = beatEvery / 4
+	guardEvery = Every / 4
 	// clockError is by how much the rate of a clock may be wrong, in percent.
 	clockError = 2
 )
@@ -48,10 +49,10 @@ func inTime(cancels, declared time.Duration) bool {
 	return cancels*(100+clockError)/100+guardEvery <= declared*(100-clockError)/100
 }
 
-// checkLease refuses a lease that is too short for the inequality, or for the heartbeats in it.
-func checkLease(lease time.Duration) *Error {
-	if lease < leastLease || !inTime(cancelAfter(lease), lease) {
-		return Errorf(ErrInvalidArgument, "a lease of %v is too short: at least %v", lease, leastLease)
+// CheckLease refuses a lease that is too short for the inequality, or for the heartbeats in it.
+func CheckLease(lease time.Duration) *backend.Error {
+	if lease < MinLease || !inTime(cancelAfter(lease), lease) {
+		return backend.Errorf(backend.ErrInvalidArgument, "a lease of %v is too short: at least %v", lease, MinLease)
 	}
 	return nil
 }
@@ -60,7 +61,7 @@ func checkLease(lease time.Duration) *Error {
 // the lease that this process keeps to.
 func ownerName(instance string, n int, lease time.Duration) string {
 	name := instance + "-" + strconv.Itoa(n)
-	if lease != defaultLease {
+	if lease != DefaultLease {
 		name += leaseMark + strconv.FormatInt(lease.Milliseconds(), 10)
 	}
 	return name
@@ -68,12 +69,12 @@ func ownerName(instance string, n int, lease time.Duration) string {
 
 const leaseMark = "l"
 
-// instanceOf returns the id of the instance that an owner is of.
-func instanceOf(owner string) string { return owner[:max(0, strings.LastIndexByte(owner, '-'))] }
+// InstanceOf returns the id of the instance that an owner is of.
+func InstanceOf(owner string) string { return owner[:max(0, strings.LastIndexByte(owner, '-'))] }
 
 // leaseOf returns the lease of an owner, or otherwise if its name doesn't say.
 func leaseOf(owner string, otherwise time.Duration) time.Duration {
-	_, ms, _ := strings.Cut(owner[len(instanceOf(owner)):], leaseMark)
+	_, ms, _ := strings.Cut(owner[len(InstanceOf(owner)):], leaseMark)
 	if n, err := strconv.ParseInt(ms, 10, 64); err == nil && n > 0 && n <= int64(maxLease/time.Millisecond) {
 		return time.Duration(n) * time.Millisecond
 	}
@@ -84,16 +85,16 @@ func leaseOf(owner string, otherwise time.Duration) time.Duration {
 const maxLease = 24 * time.Hour
 
 // span returns d as the clock of this process measures it.
-func (p *pulse) span(d time.Duration) time.Duration {
-	if rate := p.e.ports.ClockRate; rate > 0 {
+func (h *Heartbeat) span(d time.Duration) time.Duration {
+	if rate := h.ClockRate; rate > 0 {
 		return time.Duration(float64(d) / rate)
 	}
 	return d
 }
 
 // visible is the transport's Visible. blind reports that the transport sees no instances, so that absence is no evidence.
-func (p *pulse) visible() (since time.Time, changed <-chan struct{}, blind bool) {
-	l, ok := p.e.ports.Transport.(backend.ConnectionChecker)
+func (h *Heartbeat) visible() (since time.Time, changed <-chan struct{}, blind bool) {
+	l, ok := h.Transport.(backend.ConnectionChecker)
 	if !ok {
 		return time.Time{}, nil, true
 	}
@@ -103,35 +104,35 @@ func (p *pulse) visible() (since time.Time, changed <-chan struct{}, blind bool)
 
 // deadline returns when what runs here must be cancelled unless a heartbeat is accepted before. unseen reports that others may have
 // been unable to see this process since its last accepted heartbeat was sent.
-func (p *pulse) deadline() (at time.Time, unseen bool, changed <-chan struct{}) {
-	since, changed, blind := p.visible()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if unseen = !blind && (since.IsZero() || since.After(p.accepted)); unseen {
-		return p.accepted.Add(p.span(min(unseenAfter, cancelAfter(p.lease)))), true, changed
+func (h *Heartbeat) deadline() (at time.Time, unseen bool, changed <-chan struct{}) {
+	since, changed, blind := h.visible()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if unseen = !blind && (since.IsZero() || since.After(h.accepted)); unseen {
+		return h.accepted.Add(h.span(min(unseenAfter, cancelAfter(h.Lease)))), true, changed
 	}
-	return p.accepted.Add(p.span(cancelAfter(p.lease))), false, changed
+	return h.accepted.Add(h.span(cancelAfter(h.Lease))), false, changed
 }
 
-// holds reports whether what an owner has claimed may run here: this process still is that owner, and others can't have declared it
+// Holds reports whether what an owner has claimed may run here: this process still is that owner, and others can't have declared it
 // dead yet.
-func (p *pulse) holds(owner string) bool {
-	at, _, _ := p.deadline()
-	return p.owner() == owner && time.Now().Before(at)
+func (h *Heartbeat) Holds(owner string) bool {
+	at, _, _ := h.deadline()
+	return h.Owner() == owner && time.Now().Before(at)
 }
 
-// guard cancels what runs here before others may declare this process dead. It waits for nothing but time, so that a store or a
+// Guard cancels what runs here before others may declare this process dead. It waits for nothing but time, so that a store or a
 // transport that hangs doesn't delay it. While others may be unable to see this process it asks for heartbeats that come faster.
-func (p *pulse) guard(ctx context.Context) {
-	_, _, blind := p.visible()
+func (h *Heartbeat) Guard(ctx context.Context) {
+	_, _, blind := h.visible()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var noticed time.Time // that it is unseen
 	for {
-		at, unseen, changed := p.deadline()
+		at, unseen, changed := h.deadline()
 		left := time.Until(at)
 		if left <= 0 {
-			p.e.cancelRuns(func(*attempt) error { return ErrLeaseLost })
+			h.Cancel()
 		}
 		switch {
 		case !unseen:
@@ -139,11 +140,11 @@ func (p *pulse) guard(ctx context.Context) {
 		case noticed.IsZero():
 			noticed = time.Now()
 		}
-		if unseen && p.overdue(noticed) {
-			p.beatSoon()
+		if unseen && h.overdue(noticed) {
+			h.beatSoon()
 		}
-		if left <= 0 || !blind && left > p.span(guardEvery) {
-			left = p.span(guardEvery)
+		if left <= 0 || !blind && left > h.span(guardEvery) {
+			left = h.span(guardEvery)
 		}
 		timer.Reset(left)
 		select {
@@ -156,16 +157,13 @@ func (p *pulse) guard(ctx context.Context) {
 }
 
 // overdue reports whether a heartbeat should be sent out of turn, since no one was for half a period, or after a moment.
-func (p *pulse) overdue(after time.Time) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.sent.Before(after) || time.Since(p.sent) >= p.span(beatEvery/2)
+func (h *Heartbeat) overdue(after time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sent.Before(after) || time.Since(h.sent) >= h.span(Every/2)
 }
 
 // beatSoon asks for a heartbeat out of turn.
-func (p *pulse) beatSoon() {
-	select {
-	case p.hurry <- struct{}{}:
-	default:
-	}
+func (h *Heartbeat) beatSoon() {
+	signal(h.hurry)
 }

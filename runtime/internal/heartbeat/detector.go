@@ -1,0 +1,181 @@
+package heartbeat
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// A detector is what the failure detector knows. Only Detect uses it.
+type detector struct {
+	watched map[string]watch
+	looked  time.Time // when it last saw all counters
+}
+
+// A watch is an owner's counter, since when it has been that, and since when its instance has been absent as well.
+type watch struct {
+	count  int64
+	since  time.Time
+	absent time.Time // zero while it isn't
+}
+
+// suspectEvery is how often counters are read after a hint was delivered again, or while one of them is unchanged: a period
+// between two looks would add up to two more until a process that was killed is declared dead.
+const suspectEvery = Every / 4
+
+// Detect declares dead the owners whose processes have ended or hang, until ctx ends.
+func (h *Heartbeat) Detect(ctx context.Context) {
+	tick := time.NewTicker(Every)
+	defer tick.Stop()
+	var deaths <-chan struct{}
+	if w, ok := h.Store.(backend.ProcessWatcher); ok {
+		deaths = w.Deaths()
+	}
+	var hurry <-chan time.Time
+	var alarmed time.Time
+	detect := func() {
+		if doubt := h.detect(ctx); doubt || time.Since(alarmed) < absentAfter+Every {
+			hurry = time.After(suspectEvery)
+		}
+	}
+	for {
+		select {
+		case <-tick.C:
+			h.refundTasks(ctx)
+			detect()
+		case <-h.alarms:
+			if alarmed = time.Now(); hurry == nil {
+				detect()
+			}
+		case <-hurry:
+			hurry = nil
+			detect()
+		case <-h.refund:
+			h.refundTasks(ctx)
+		case <-deaths:
+			detect()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Suspect has the counters watched closely for a while: the hint of a task that runs elsewhere was delivered again, which
+// happens when its receiver has died.
+func (h *Heartbeat) Suspect() { signal(h.alarms) }
+
+// detect declares dead the owners whose counters have been unchanged for their lease, or for less if their instances are not connected
+// either, and those that the store knows to be dead. After an outage of the store the watch starts afresh, so that no owner is
+// declared dead for it. doubt reports that it is worth looking again before the next heartbeat.
+func (h *Heartbeat) detect(ctx context.Context) (doubt bool) {
+	opCtx, cancel := context.WithTimeout(ctx, h.Lease/4)
+	defer cancel()
+	counts, err := h.Store.Owners(opCtx)
+	now := time.Now()
+	if err != nil || now.Sub(h.detector.looked) > h.Lease/2 || !h.CanClaim() {
+		clear(h.detector.watched) // also if this process, or a call of it, has hung, or can't beat: others may have been unable to
+	}
+	if err != nil {
+		return false
+	}
+	h.detector.looked = now
+	delete(counts, h.Owner())
+	for name := range h.detector.watched {
+		if _, ok := counts[name]; !ok {
+			delete(h.detector.watched, name)
+		}
+	}
+	_, sees := h.Transport.(backend.ConnectionChecker)
+	var quiet []string
+	for name, count := range counts {
+		w, ok := h.detector.watched[name]
+		if !ok || w.count != count {
+			w = watch{count: count, since: now}
+			h.detector.watched[name] = w
+		}
+		doubt = doubt || sees && now.Sub(w.since) > Every/2
+		if now.Sub(w.since) >= h.span(absentAfter-absentFor-suspectEvery) {
+			quiet = append(quiet, name)
+		}
+	}
+	dead := h.dead(opCtx, counts)
+	absent := h.absent(opCtx, quiet)
+	for name, count := range counts {
+		still := now.Sub(h.detector.watched[name].since)
+		switch {
+		case slices.Contains(dead, name), still >= h.span(leaseOf(name, h.Lease)), still >= h.span(absentAfter) && slices.Contains(absent, name):
+			h.expire(opCtx, name, count)
+		}
+	}
+	return doubt
+}
+
+// absent returns which of the owners' instances have not been connected with the transport for absentFor, while their counters were
+// unchanged.
+func (h *Heartbeat) absent(ctx context.Context, owners []string) []string {
+	l, ok := h.Transport.(backend.ConnectionChecker)
+	if !ok || len(owners) == 0 {
+		return nil
+	}
+	instances := make([]string, len(owners))
+	for i, name := range owners {
+		instances[i] = InstanceOf(name)
+	}
+	asked := time.Now()
+	var gone, absent []string
+	if h.storeFast() { // if the store is slow, a late counter says little about who sends it
+		var err error
+		if gone, err = l.Absent(ctx, instances); err != nil {
+			h.Log.Debug("not known which instances are connected", "error", err)
+			gone = nil
+		}
+	}
+	for _, name := range owners {
+		w := h.detector.watched[name]
+		switch {
+		case !slices.Contains(gone, InstanceOf(name)):
+			w.absent = time.Time{}
+		case w.absent.IsZero():
+			w.absent = time.Now()
+		case asked.Sub(w.absent) >= h.span(absentFor):
+			absent = append(absent, name)
+		}
+		h.detector.watched[name] = w
+	}
+	return absent
+}
+
+// dead returns which of the other owners' processes have ended for certain, if the store knows.
+func (h *Heartbeat) dead(ctx context.Context, others map[string]int64) []string {
+	w, ok := h.Store.(backend.ProcessWatcher)
+	if !ok || len(others) == 0 {
+		return nil
+	}
+	dead, err := w.Dead(ctx, slices.Collect(maps.Keys(others)))
+	if err != nil {
+		h.Log.Debug("whose process has ended is not known", "error", err)
+	}
+	return dead
+}
+
+// expire declares an owner dead if its counter is still count, and handles the tasks that it ran.
+func (h *Heartbeat) expire(ctx context.Context, name string, count int64) {
+	freed, err := h.Store.ExpireOwner(ctx, name, count, h.MaxCrashes)
+	if err != nil {
+		return // again in a second
+	}
+	delete(h.detector.watched, name)
+	if len(freed) > 0 {
+		h.Log.Warn("a process is dead; its tasks go on elsewhere", "owner", name, "tasks", len(freed))
+	}
+	for _, t := range freed {
+		if t.Suspect != nil && t.Suspect.Charged && t.Suspect.Owner == name {
+			h.Log.Warn("a task was the only suspect in a process that died", "task", t.ID, "queue", t.Queue, "crashes", t.Crashes,
+				"max_crashes", t.MaxCrashes)
+		}
+	}
+	h.Moved(freed)
+}
