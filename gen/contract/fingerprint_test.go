@@ -67,7 +67,7 @@ func TestTypeTextSpellsWhatIsSent(t *testing.T) {
 			named("T"), `{"a"?:int,"b":"int","c"?:"int"}`,
 		},
 		{
-			"embedded structs first, in source order",
+			"embedded_structs", // first, in source order
 			map[string]ir.Def{
 				"T": structOf(member("a", integer), member("", named("Y")), member("", pointer(named("X")))),
 				"X": structOf(member("x", integer)),
@@ -76,7 +76,7 @@ func TestTypeTextSpellsWhatIsSent(t *testing.T) {
 			named("T"), `{...{"y":int},...*{"x":int},"a":int}`,
 		},
 		{
-			"self-marshalling",
+			"self_marshalling",
 			map[string]ir.Def{
 				"T":         structOf(member("at", ir.Type{Kind: ir.Named, Path: "time", Name: "Time"}), member("id", named("ID"))),
 				"time.Time": {Encoding: ir.EncodingJSON},

@@ -70,8 +70,8 @@ func TestRenderUnderlinesWhatThePlaceSays(t *testing.T) {
 		column, width int
 		want          string // the excerpt
 	}{
-		{"width_zero", "abc", 2, 0, "  1 | abc\n    |  ^\n"},
-		{"width_past_end", "abc", 2, 99, "  1 | abc\n    |  ^^\n"},
+		{"width_zero", "abc", 2, 0, "  1 | abc\n    |  ^\n"},       // counts as one
+		{"width_past_end", "abc", 2, 99, "  1 | abc\n    |  ^^\n"}, // stops there
 		{"end_of_line", "abc", 4, 1, "  1 | abc\n    |    ^\n"},
 		{"past_end_of_line", "abc", 40, 3, "  1 | abc\n    |    ^\n"},
 		{"empty_line", "", 1, 1, "  1 |\n    | ^\n"},
@@ -86,6 +86,7 @@ func TestRenderUnderlinesWhatThePlaceSays(t *testing.T) {
 		{"wide_characters", "日本 x", 8, 1, "  1 | 日本 x\n    |      ^\n"},
 		{"combining_marks", "e\u0301 x", 5, 1, "  1 | e\u0301 x\n    |   ^\n"},
 		{"combining_mark_alone", "e\u0301x", 2, 2, "  1 | e\u0301x\n    |  ^\n"},
+		// Escapes are as wide as they look.
 		{"escape_width", "a\x1bb", 3, 1, "  1 | a\\x1bb\n    |      ^\n"},
 		{"escape_alone", "a\x1bb", 2, 1, "  1 | a\\x1bb\n    |  ^^^^\n"},
 		{"not_utf8", "a\xff\xfeb", 4, 1, "  1 | a\\xff\\xfeb\n    |          ^\n"},

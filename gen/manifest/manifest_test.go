@@ -57,8 +57,10 @@ func TestEveryEditThatMattersIsSeenAndNoOther(t *testing.T) {
 	}{
 		{"nothing", false, func(string) error { return nil }},
 		{"touched", false, func(dir string) error { return os.Chtimes(filepath.Join(dir, "a", "a.go"), time.Now(), time.Now()) }},
+		// No rule names such files.
 		{"file_without_rule", false, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "notes.md"), nil, 0o644) }},
 		{"edit_without_rule", false, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "notes.txt"), nil, 0o644) }},
+		// By such links editors mark what is open.
 		{"editor_lock", false, func(dir string) error { return os.Symlink("x@y.1", filepath.Join(dir, "a", ".#a.go")) }},
 		{"hidden_directory", false, func(dir string) error { return os.Mkdir(filepath.Join(dir, ".git"), 0o755) }},
 		{"same_content_rewritten", false, func(dir string) error {
