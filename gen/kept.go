@@ -75,41 +75,32 @@ func typesKept(all []scan.Kept, dir string) (types []string) {
 // without removes the services and workers of some types from a contract, and reports whether it had any.
 func without(c contract.Contract, types []string) (rest contract.Contract, had bool) {
 	rest = c
-	rest.Services, rest.Workers = map[string]contract.Service{}, map[string]contract.Worker{}
-	for name, s := range c.Services {
-		if slices.Contains(types, s.Type) {
-			had = true
-		} else {
-			rest.Services[name] = s
+	rest.Services = withoutTypes(c.Services, types, func(s contract.Service) string { return s.Type })
+	rest.Workers = withoutTypes(c.Workers, types, func(w contract.Worker) string { return w.Type })
+	return rest, len(rest.Services)+len(rest.Workers) < len(c.Services)+len(c.Workers)
+}
+
+func withoutTypes[T any](all map[string]T, types []string, typeOf func(T) string) map[string]T {
+	rest := map[string]T{}
+	for name, one := range all {
+		if !slices.Contains(types, typeOf(one)) {
+			rest[name] = one
 		}
 	}
-	for name, w := range c.Workers {
-		if slices.Contains(types, w.Type) {
-			had = true
-		} else {
-			rest.Workers[name] = w
-		}
-	}
-	return rest, had
+	return rest
 }
 
 // same reports whether a contract has the same services and workers as another, which may have types that they don't reach.
 func same(now, written contract.Contract) bool {
-	if len(now.Services) != len(written.Services) || len(now.Workers) != len(written.Workers) {
-		return false
-	}
-	for name, s := range now.Services {
-		if !reflect.DeepEqual(s, written.Services[name]) {
-			return false
-		}
-	}
-	for name, w := range now.Workers {
-		if !reflect.DeepEqual(w, written.Workers[name]) {
-			return false
-		}
-	}
-	for name, t := range now.Types {
-		if other, ok := written.Types[name]; !ok || !reflect.DeepEqual(t, other) {
+	return len(now.Services) == len(written.Services) && includes(written.Services, now.Services) &&
+		len(now.Workers) == len(written.Workers) && includes(written.Workers, now.Workers) &&
+		includes(written.Types, now.Types)
+}
+
+// includes reports whether all that is in some is in all, too, and equal.
+func includes[T any](all, some map[string]T) bool {
+	for name, one := range some {
+		if other, ok := all[name]; !ok || !reflect.DeepEqual(one, other) {
 			return false
 		}
 	}

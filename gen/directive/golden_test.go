@@ -66,14 +66,20 @@ func TestMessages(t *testing.T) {
 }
 
 // check returns what is wrong with a directive's values.
-func check(d *directive.Directive) (problems diag.List) {
+func check(d *directive.Directive) diag.List {
+	_, problems := options(d)
+	return problems
+}
+
+// options returns what a directive says, and what is wrong with its values.
+func options(d *directive.Directive) (v any, problems diag.List) {
 	switch d.Name {
 	case "rpc":
-		_, problems = d.RPC()
+		v, problems = d.RPC()
 	case "method":
-		_, problems = d.Method()
+		v, problems = d.Method()
 	case "worker":
-		_, problems = d.Worker()
+		v, problems = d.Worker()
 	}
-	return problems
+	return v, problems
 }

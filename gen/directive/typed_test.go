@@ -19,15 +19,7 @@ func typed(t *testing.T, line string) (any, []diag.Code) {
 	if !is || len(problems) > 0 {
 		t.Fatalf("%s: %v, %v", line, is, problems)
 	}
-	var v any
-	switch d.Name {
-	case "rpc":
-		v, problems = d.RPC()
-	case "method":
-		v, problems = d.Method()
-	case "worker":
-		v, problems = d.Worker()
-	}
+	v, problems := options(d)
 	var codes []diag.Code
 	for _, p := range problems {
 		codes = append(codes, p.Code)

@@ -44,11 +44,7 @@ type collector struct {
 // module notes the files of the module that may be rooted in a directory.
 func (c *collector) module(dir string) {
 	mod := filepath.Join(dir, "go.mod")
-	if c.files[mod] {
-		return
-	}
-	c.files[mod] = true
-	content := c.read(mod)
+	content := c.readOnce(mod)
 	if content == nil {
 		return
 	}
@@ -63,11 +59,7 @@ func (c *collector) module(dir string) {
 
 // workspace notes the files of the workspace that a go.work may define.
 func (c *collector) workspace(work string) {
-	if c.files[work] {
-		return
-	}
-	c.files[work] = true
-	content := c.read(work)
+	content := c.readOnce(work)
 	if content == nil {
 		return
 	}
@@ -109,6 +101,15 @@ func (c *collector) replaced(dir string, replace []*modfile.Replace) {
 			c.files[filepath.Join(from(dir, r.New.Path), "go.mod")] = true
 		}
 	}
+}
+
+// readOnce notes a file and returns its content; nil if it was noted before, or isn't there.
+func (c *collector) readOnce(path string) []byte {
+	if c.files[path] {
+		return nil
+	}
+	c.files[path] = true
+	return c.read(path)
 }
 
 // read returns the content of a file, nil where there is none.

@@ -12,12 +12,9 @@ import (
 // annotateAllow applies an //af:allow, or says why it doesn't apply.
 func (sc *scanner) annotateAllow(u *unit, n note) {
 	d := n.directive
-	report := func(code diag.Code, pos diag.Pos, width int, message, hint string) {
-		sc.problems = append(sc.problems, diag.Diagnostic{Code: code, Pos: pos, Width: width, Message: message, Hint: hint})
-	}
 	to, where := sc.allowsOf(u, n)
 	if to == nil {
-		report(diag.Misplaced, d.Pos, d.Width, "//af:allow stands at "+where, "it belongs on "+belongsOn(d))
+		sc.reportDirective(d, diag.Misplaced, "//af:allow stands at "+where, "it belongs on "+belongsOn(d))
 		return
 	}
 	allow := d.Allow()
@@ -30,11 +27,12 @@ func (sc *scanner) annotateAllow(u *unit, n note) {
 		if near, ok := diag.Suggest(allow.Rule, contract.RuleIDs()); ok {
 			hint = "did you mean " + near + "?"
 		}
-		report(diag.UnknownRule, rule.Pos, rule.Width, "afgen breaking has no rule "+allow.Rule, hint)
+		sc.problems = append(sc.problems, diag.Diagnostic{Code: diag.UnknownRule, Pos: rule.Pos, Width: rule.Width,
+			Message: "afgen breaking has no rule " + allow.Rule, Hint: hint})
 		return
 	}
 	if slices.ContainsFunc(*to, func(a ir.Allow) bool { return a.Rule == allow.Rule }) {
-		report(diag.Conflict, d.Pos, d.Width, fmt.Sprintf("%s is allowed twice", allow.Rule), "keep one of them")
+		sc.reportDirective(d, diag.Conflict, fmt.Sprintf("%s is allowed twice", allow.Rule), "keep one of them")
 		return
 	}
 	*to = append(*to, ir.Allow{Rule: allow.Rule, Reason: allow.Reason})

@@ -55,8 +55,7 @@ func (sc *scanner) analyze(u *unit) *ir.Package {
 func (sc *scanner) places(u *unit) map[string]diag.Pos {
 	all := map[string]diag.Pos{}
 	note := func(name string, id *ast.Ident) {
-		at := sc.Position(id.Pos())
-		all[name] = diag.Pos{File: at.Filename, Line: at.Line, Column: at.Column}
+		all[name] = load.Pos(sc.Position(id.Pos()))
 	}
 	for _, t := range u.types {
 		note(t.name(), t.spec.Name)
@@ -115,10 +114,8 @@ func (sc *scanner) service(u *unit, r *reader, t *annotated) ir.Service {
 		s.Methods = append(s.Methods, im)
 	}
 	if remote == 0 {
-		d := t.directive
-		sc.problems = append(sc.problems, diag.Diagnostic{Code: diag.NoMethods, Pos: d.Pos, Width: d.Width,
-			Message: fmt.Sprintf("service %s has no remote method", s.Type),
-			Hint:    "declare an exported method on " + s.Type + ": func(ctx context.Context, …) (…, error)"})
+		sc.reportDirective(t.directive, diag.NoMethods, fmt.Sprintf("service %s has no remote method", s.Type),
+			"declare an exported method on "+s.Type+": func(ctx context.Context, …) (…, error)")
 	}
 	return s
 }
@@ -343,10 +340,8 @@ func (sc *scanner) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 	slices.SortFunc(out.Jobs, func(a, b ir.Job) int { return strings.Compare(a.ID, b.ID) })
 	run := t.find("Run")
 	if run == nil {
-		d := t.directive
-		sc.problems = append(sc.problems, diag.Diagnostic{Code: diag.NoRun, Pos: d.Pos, Width: d.Width,
-			Message: fmt.Sprintf("worker %s has no method Run", t.name()),
-			Hint:    fmt.Sprintf("declare func (w *%s) Run(ctx context.Context, payload P) error, or (R, error)", t.name())})
+		sc.reportDirective(t.directive, diag.NoRun, fmt.Sprintf("worker %s has no method Run", t.name()),
+			fmt.Sprintf("declare func (w *%s) Run(ctx context.Context, payload P) error, or (R, error)", t.name()))
 		return out, false
 	}
 	f, ok := u.Defs[run.Name].(*types.Func)

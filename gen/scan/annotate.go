@@ -112,8 +112,7 @@ func (sc *scanner) notes(u *unit, f *load.File) []note {
 	var notes []note
 	for _, group := range f.AST.Comments {
 		for _, c := range group.List {
-			at := sc.Position(c.Pos())
-			d, is, problems := directive.Scan(c.Text, diag.Pos{File: at.Filename, Line: at.Line, Column: at.Column})
+			d, is, problems := directive.Scan(c.Text, load.Pos(sc.Position(c.Pos())))
 			sc.problems = append(sc.problems, problems...)
 			if !is || d == nil {
 				continue
@@ -187,9 +186,7 @@ func annotates(src []byte) bool {
 // the directive was plainly meant for, so that nothing is reported in consequence.
 func (sc *scanner) misplaced(f *load.File, group *ast.CommentGroup, d *directive.Directive, owners map[*ast.CommentGroup]note) note {
 	on := belongsOn(d)
-	report := func(code diag.Code, message, hint string) {
-		sc.problems = append(sc.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
-	}
+	report := func(code diag.Code, message, hint string) { sc.reportDirective(d, code, message, hint) }
 	if owner, ok := owners[group]; ok { // a GenDecl
 		if owner.gen.Lparen.IsValid() && owner.gen.Tok == token.TYPE {
 			report(diag.Misplaced, fmt.Sprintf("//af:%s stands at a group of types", d.Name),
@@ -276,9 +273,7 @@ func describe(d ast.Decl) string {
 // annotateType makes a service or worker of a type, or says why not.
 func (sc *scanner) annotateType(u *unit, n note) {
 	d, id := n.directive, n.spec.Name
-	report := func(code diag.Code, message, hint string) {
-		sc.problems = append(sc.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
-	}
+	report := func(code diag.Code, message, hint string) { sc.reportDirective(d, code, message, hint) }
 	if d.Name != "rpc" && d.Name != "worker" {
 		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at type %s", d.Name, id.Name), "it belongs on "+belongsOn(d))
 		return
@@ -327,8 +322,8 @@ func (sc *scanner) annotateJob(u *unit, n note) {
 	d := n.directive
 	i := slices.IndexFunc(u.types, func(t *annotated) bool { return t.spec == n.spec })
 	if i < 0 || !u.types[i].isWorker() {
-		sc.problems = append(sc.problems, diag.Diagnostic{Code: diag.Misplaced, Pos: d.Pos, Width: d.Width,
-			Message: fmt.Sprintf("//af:schedule stands at type %s, which has no //af:worker", n.spec.Name.Name), Hint: "it belongs on " + belongsOn(d)})
+		sc.reportDirective(d, diag.Misplaced, fmt.Sprintf("//af:schedule stands at type %s, which has no //af:worker", n.spec.Name.Name),
+			"it belongs on "+belongsOn(d))
 		return
 	}
 	options, problems := d.Schedule()
@@ -339,9 +334,7 @@ func (sc *scanner) annotateJob(u *unit, n note) {
 // annotateMethod applies //af:method and //af:skip, or says why they don't apply.
 func (sc *scanner) annotateMethod(u *unit, n note) {
 	d, id := n.directive, n.fn.Name
-	report := func(code diag.Code, message, hint string) {
-		sc.problems = append(sc.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
-	}
+	report := func(code diag.Code, message, hint string) { sc.reportDirective(d, code, message, hint) }
 	if d.Name != "method" && d.Name != "skip" || n.fn.Recv == nil {
 		what := "func"
 		if n.fn.Recv != nil {

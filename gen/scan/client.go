@@ -78,7 +78,7 @@ func (sc *scanner) clients(units []*unit, pkgs []Package) []Client {
 // clientProblem reports at the value of client=.
 func (sc *scanner) clientProblem(t *annotated, code diag.Code, message, hint string) {
 	a, _ := t.directive.Arg("client")
-	sc.problems = append(sc.problems, diag.Diagnostic{Code: code, Pos: a.ValuePos, Width: a.ValueWidth, Message: message, Hint: hint})
+	sc.reportValue(a, code, message, hint)
 }
 
 // clientUnit looks at the directory of a client package.

@@ -18,7 +18,7 @@ func (r *Result) Inside(dir string) (root, rel string, err error) {
 // checkInside reports a package whose directory is outside the module: its files would be written there.
 func (sc *scanner) checkInside(u *unit) {
 	if _, _, err := sc.Inside(sc.links, u.Pkg.Dir); err != nil {
-		sc.problem(u.types[0], diag.OutsideModule, fmt.Sprintf("nothing is written to %s: %v", pattern.Relative(sc.config.Dir, u.Pkg.Dir), err),
+		sc.reportDirective(u.types[0].directive, diag.OutsideModule, fmt.Sprintf("nothing is written to %s: %v", pattern.Relative(sc.config.Dir, u.Pkg.Dir), err),
 			"run afgen in the module that the directory is in, or move the directory into this one")
 	}
 }

@@ -109,12 +109,14 @@ func (sc *scanner) join(to *part, from part) {
 		alike := o.broken || t.broken || sameContract(a, b, t.name())
 		constraints, confined := slices.Concat(o.constraints, t.constraints), o.confined || t.confined
 		if t.file.Name < o.file.Name { // the first file has the say, wherever afgen runs
-			setDoc(a, t.name(), docText(docOf(t.gen, t.spec)))
+			for _, e := range entries(a, t.name()) {
+				*e.doc = docText(docOf(t.gen, t.spec))
+			}
 			to.unit.types[i], t, o = t, o, t
 		}
 		o.constraints, o.confined = constraints, confined
 		if !alike {
-			sc.problem(t, diag.Differs, fmt.Sprintf("%s differs from its declaration at %s", t.name(), sc.place(sc.Position(o.spec.Pos()))),
+			sc.reportDirective(t.directive, diag.Differs, fmt.Sprintf("%s differs from its declaration at %s", t.name(), sc.place(sc.Position(o.spec.Pos()))),
 				"a contract is the same on every system: give both the same options, methods, parameters and results, or the types other names")
 		}
 	}
@@ -124,7 +126,7 @@ func (sc *scanner) join(to *part, from part) {
 		path = path[:strings.LastIndexByte(path, '.')]
 		of := sc.Unit(path)
 		if ok && !reflect.DeepEqual(def, other) && !(of != nil && of.Main) { // checkPayloads has the user's own
-			sc.problem(from.unit.types[0], diag.Differs, fmt.Sprintf("what %s sends is not the same on every system", id),
+			sc.reportDirective(from.unit.types[0].directive, diag.Differs, fmt.Sprintf("what %s sends is not the same on every system", id),
 				"a contract is the same on every system: declare the type alike in all files, or give the types other names")
 		}
 		if a.Defs == nil {
@@ -162,59 +164,62 @@ func workers(p *ir.Package, name string) []ir.Worker {
 	return slices.DeleteFunc(slices.Clone(p.Workers), func(k ir.Worker) bool { return k.Type != name })
 }
 
-// sameContract reports whether two packages have the same of a type, but for comments and names that no caller sees.
-func sameContract(a, b *ir.Package, name string) bool {
-	plain := func(all []ir.Service) []ir.Service {
-		for i := range all {
-			all[i].Doc = ""
-			all[i].Methods = slices.Clone(all[i].Methods)
-			for j := range all[i].Methods {
-				m := &all[i].Methods[j]
-				m.Doc, m.Ctx, m.Err, m.Named = "", "", "", false
-			}
-		}
-		return all
-	}
-	plainWorkers := func(all []ir.Worker) []ir.Worker {
-		for i := range all {
-			all[i].Doc = ""
-		}
-		return all
-	}
-	alike := func(a, b any) bool { return reflect.DeepEqual(a, b) }
-	return slices.EqualFunc(plain(services(a, name)), plain(services(b, name)), func(a, b ir.Service) bool { return alike(a, b) }) &&
-		slices.EqualFunc(plainWorkers(workers(a, name)), plainWorkers(workers(b, name)), func(a, b ir.Worker) bool { return alike(a, b) })
-}
+// An entry is the service or worker of a type: those fields that are set when packages are merged.
+type entry struct{ doc, constraint, clientConstraint *string }
 
-func setDoc(p *ir.Package, name, doc string) {
+// entries returns the services and workers of a type.
+func entries(p *ir.Package, name string) (all []entry) {
 	for i := range p.Services {
-		if p.Services[i].Type == name {
-			p.Services[i].Doc = doc
+		if s := &p.Services[i]; s.Type == name {
+			all = append(all, entry{&s.Doc, &s.Constraint, &s.ClientConstraint})
 		}
 	}
 	for i := range p.Workers {
-		if p.Workers[i].Type == name {
-			p.Workers[i].Doc = doc
+		if k := &p.Workers[i]; k.Type == name {
+			all = append(all, entry{&k.Doc, &k.Constraint, &k.ClientConstraint})
 		}
 	}
+	return all
+}
+
+// sameContract reports whether two packages have the same of a type, but for comments and names that no caller sees.
+func sameContract(a, b *ir.Package, name string) bool {
+	return allEqual(plainServices(a, name), plainServices(b, name)) && allEqual(plainWorkers(a, name), plainWorkers(b, name))
+}
+
+func plainServices(p *ir.Package, name string) []ir.Service {
+	all := services(p, name)
+	for i := range all {
+		all[i].Doc = ""
+		all[i].Methods = slices.Clone(all[i].Methods)
+		for j := range all[i].Methods {
+			m := &all[i].Methods[j]
+			m.Doc, m.Ctx, m.Err, m.Named = "", "", "", false
+		}
+	}
+	return all
+}
+
+func plainWorkers(p *ir.Package, name string) []ir.Worker {
+	all := workers(p, name)
+	for i := range all {
+		all[i].Doc = ""
+	}
+	return all
+}
+
+func allEqual[T any](a, b []T) bool {
+	return slices.EqualFunc(a, b, func(a, b T) bool { return reflect.DeepEqual(a, b) })
 }
 
 // constrain sets the constraints of services and workers.
 func (sc *scanner) constrain(p *part) {
 	for _, t := range p.unit.types {
 		t.constraint = buildtag.Either(t.constraints)
-		text, client := buildtag.String(t.constraint), ""
-		if t.confined {
-			client = text
-		}
-		for i := range p.pkg.IR.Services {
-			if s := &p.pkg.IR.Services[i]; s.Type == t.name() {
-				s.Constraint, s.ClientConstraint = text, client
-			}
-		}
-		for i := range p.pkg.IR.Workers {
-			if k := &p.pkg.IR.Workers[i]; k.Type == t.name() {
-				k.Constraint, k.ClientConstraint = text, client
+		for _, e := range entries(p.pkg.IR, t.name()) {
+			*e.constraint, *e.clientConstraint = buildtag.String(t.constraint), ""
+			if t.confined {
+				*e.clientConstraint = *e.constraint
 			}
 		}
 	}

@@ -27,13 +27,13 @@ func (sc *scanner) checkNames(units []*unit) {
 				kind = "worker"
 			}
 			if name := nameOf(t); !t.broken && !directive.ValidName(name) {
-				sc.problem(t, diag.BadValue, fmt.Sprintf("%s %s would be called %q, which is not a name", kind, t.name(), name),
+				sc.reportDirective(t.directive, diag.BadValue, fmt.Sprintf("%s %s would be called %q, which is not a name", kind, t.name(), name),
 					"give it one by name=…: "+directive.NameRule)
 				continue
 			}
 			key := kind + " " + nameOf(t)
 			if other := first[key]; other != nil {
-				sc.problem(t, diag.DuplicateName, fmt.Sprintf("%s %q is %s.%s already, at %s", kind, nameOf(t), packageOf(other), other.name(),
+				sc.reportDirective(t.directive, diag.DuplicateName, fmt.Sprintf("%s %q is %s.%s already, at %s", kind, nameOf(t), packageOf(other), other.name(),
 					sc.place(sc.Position(other.spec.Pos()))), "give one of them another name, such as "+qualifiedName(t))
 				continue
 			}
@@ -69,10 +69,8 @@ func (sc *scanner) checkJobs(u *unit, first map[string]*directive.Directive) {
 				first[j.options.ID] = j.directive
 			default:
 				id, _ := j.directive.Arg("id")
-				sc.problems = append(sc.problems, diag.Diagnostic{Code: diag.DuplicateJob, Pos: id.ValuePos, Width: id.ValueWidth,
-					Message: fmt.Sprintf("there is a job %q already, at %s", j.options.ID,
-						sc.place(token.Position{Filename: other.Pos.File, Line: other.Pos.Line, Column: other.Pos.Column})),
-					Hint: "give one of them another id"})
+				sc.reportValue(id, diag.DuplicateJob, fmt.Sprintf("there is a job %q already, at %s", j.options.ID,
+					sc.place(token.Position{Filename: other.Pos.File, Line: other.Pos.Line, Column: other.Pos.Column})), "give one of them another id")
 			}
 		}
 	}
@@ -83,9 +81,14 @@ func (sc *scanner) place(at token.Position) string {
 	return fmt.Sprintf("%s:%d:%d", filepath.ToSlash(pattern.Relative(sc.config.Dir, at.Filename)), at.Line, at.Column)
 }
 
-func (sc *scanner) problem(t *annotated, code diag.Code, message, hint string) {
-	d := t.directive
+// reportDirective reports a diagnostic at a directive.
+func (sc *scanner) reportDirective(d *directive.Directive, code diag.Code, message, hint string) {
 	sc.problems = append(sc.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
+}
+
+// reportValue reports a diagnostic at the value of an argument of a directive.
+func (sc *scanner) reportValue(a directive.Arg, code diag.Code, message, hint string) {
+	sc.problems = append(sc.problems, diag.Diagnostic{Code: code, Pos: a.ValuePos, Width: a.ValueWidth, Message: message, Hint: hint})
 }
 
 // checkGenerated looks for exported names that would be declared twice in the packages' own files.
@@ -106,11 +109,11 @@ func (sc *scanner) checkDeclared(u *unit, t *annotated, names []string, by map[s
 			at, ok = u.ImportNames[name]
 		}
 		if ok {
-			sc.problem(t, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s, and %s has that name", name, t.name(), sc.place(at)),
+			sc.reportDirective(t.directive, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s, and %s has that name", name, t.name(), sc.place(at)),
 				"rename one of them")
 		}
 		if other := by[name]; other != nil {
-			sc.problem(t, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s and for %s", name, sc.seenFrom(t, other), t.name()),
+			sc.reportDirective(t.directive, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s and for %s", name, sc.seenFrom(t, other), t.name()),
 				"rename one of the types")
 		}
 		by[name] = t

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/afgen/afgen/gen/diag"
+	"github.com/afgen/afgen/gen/scan/internal/load"
 )
 
 // A refusal is why a type can't travel: text leads to the culprit and describes it.
@@ -42,7 +43,7 @@ func (sc *scanner) diagnostic(d *ast.FuncDecl, no refusal) diag.Diagnostic {
 	if no.rule != &unnamedRule {
 		text = d.Name.Name + ": " + text
 	}
-	return diag.Diagnostic{Code: no.rule.code, Pos: diag.Pos{File: at.Filename, Line: at.Line, Column: max(at.Column, 1)},
+	return diag.Diagnostic{Code: no.rule.code, Pos: load.Pos(at),
 		Width: max(sc.WordAt(at), 1), Message: text, Hint: no.hint,
 		Warning: no.rule.code == diag.LosesTypes || no.rule.code == diag.UnnamedParameter}
 }

@@ -1,6 +1,7 @@
 package load
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"go/ast"
@@ -8,7 +9,6 @@ import (
 	"go/token"
 	"go/types"
 	"maps"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -72,24 +72,7 @@ func (l *Loader) Check(u *Unit) *types.Package {
 }
 
 // goarch is the architecture to generate for; it matters for the length of an array at most.
-func (l *Loader) goarch() string {
-	for _, kv := range slices.Backward(l.config.Env) {
-		if arch, ok := cutEnv(kv, "GOARCH"); ok {
-			return arch
-		}
-	}
-	if arch := os.Getenv("GOARCH"); arch != "" && l.config.Env == nil {
-		return arch
-	}
-	return runtime.GOARCH
-}
-
-func cutEnv(kv, key string) (string, bool) {
-	if len(kv) > len(key)+1 && kv[:len(key)] == key && kv[len(key)] == '=' {
-		return kv[len(key)+1:], true
-	}
-	return "", false
-}
+func (l *Loader) goarch() string { return cmp.Or(l.getenv("GOARCH"), runtime.GOARCH) }
 
 // An importer gives a unit the packages that its needed declarations mention; prune has removed all other imports.
 type importer struct {

@@ -217,11 +217,16 @@ var driverError = regexp.MustCompile(`^err: exit status \d+: stderr: `)
 // Position returns a position in the file that it is in, whatever //line directives say.
 func (l *Loader) Position(pos token.Pos) token.Position { return l.Fset.PositionFor(pos, false) }
 
+// Pos returns a position as diagnostics have it.
+func Pos(at token.Position) diag.Pos {
+	return diag.Pos{File: at.Filename, Line: at.Line, Column: max(at.Column, 1)}
+}
+
 // Report reports a diagnostic at a position.
 func (l *Loader) Report(at token.Position, width int, code diag.Code, message, hint string) {
 	l.config.Report(diag.Diagnostic{
 		Code:    code,
-		Pos:     diag.Pos{File: at.Filename, Line: at.Line, Column: max(at.Column, 1)},
+		Pos:     Pos(at),
 		Width:   max(width, 1),
 		Message: message,
 		Hint:    hint,
@@ -257,6 +262,5 @@ func (l *Loader) workedOn(u *Unit) diag.Pos {
 	if !pos.IsValid() {
 		return diag.Pos{File: u.Pkg.Dir}
 	}
-	at := l.Position(pos)
-	return diag.Pos{File: at.Filename, Line: at.Line, Column: at.Column}
+	return Pos(l.Position(pos))
 }

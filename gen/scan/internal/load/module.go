@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/mod/modfile"
@@ -107,16 +108,15 @@ func (l *Loader) findUp(file string) string {
 	}
 }
 
-// getenv is a variable as the go command sees it.
+// getenv returns a variable as the go command sees it.
 func (l *Loader) getenv(key string) string {
 	if l.config.Env == nil {
 		return os.Getenv(key)
 	}
-	value := ""
-	for _, kv := range l.config.Env {
-		if v, ok := cutEnv(kv, key); ok {
-			value = v
+	for _, kv := range slices.Backward(l.config.Env) {
+		if value, ok := strings.CutPrefix(kv, key+"="); ok && value != "" {
+			return value
 		}
 	}
-	return value
+	return ""
 }
