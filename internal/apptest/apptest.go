@@ -1,10 +1,11 @@
-// Package apptest checks, on any backend, what those who operate a system rely on: limits and pauses, the registry,
-// nodes, families of tasks, and what can be asked about tasks; and jobs. Each behaviour opens Apps of its own in one world:
+// Package apptest holds the suites that Apps pass on every backend. [Run] covers limits and pauses, the lists of services,
+// instances, nodes and tasks, subtasks, and versions. [Jobs] covers the schedules of jobs. Both open several Apps on one
+// backend:
 //
 //	apptest.Run(t, func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
-//	apptest.Jobs(t, …)
 //
-// Time is real, and deadlines are generous: what must happen within a time is in the behaviour's name.
+// The others need real processes, which they start by a function of the caller: [Deploys], [Poison] and [KilledSchedulers].
+// [Soak] and [ManySubtasks] take long. Time is real, and deadlines are generous.
 package apptest
 
 import (

@@ -178,7 +178,7 @@ func storeFails(t *testing.T) {
 		for range 6 {
 			running(r, 3*time.Second)
 		}
-		tr := r.stack.mongoProxy.Trap(mongoproxy.After, judges, r.kill)
+		tr := r.stack.mongoProxy.Trap(mongoproxy.After, expiries, r.kill)
 		r.Kill(0)
 		tr.Await(r.t, 20*time.Second)
 		r.Boot(0)

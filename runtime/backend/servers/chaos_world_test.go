@@ -172,7 +172,7 @@ func (s *stack) Happen(what string, d time.Duration, calm <-chan struct{}) error
 	case mongoSlow:
 		return broken(onMongo, func() { onMongo.Delay(100 * time.Millisecond) })
 	case mongoForgets:
-		for _, match := range []mongoproxy.Matcher{inserts, claims, settles, judges, hints} {
+		for _, match := range []mongoproxy.Matcher{inserts, claims, settles, expiries, hints} {
 			s.mongoProxy.Trap(mongoproxy.After, match, nil)
 		}
 		return nil

@@ -6,15 +6,15 @@ import "github.com/afgen/afgen/internal/mongoproxy"
 
 // The commands that tests wait for.
 var (
-	inserts = mongoproxy.Inserts("tasks")
-	claims  = mongoproxy.Sets("tasks", "status", "running")
-	settles = mongoproxy.Sets("tasks", "settled")
-	judges  = mongoproxy.Sets("owners", "convicted")
-	hints   = mongoproxy.Sets("tasks", "hints")
+	inserts  = mongoproxy.Inserts("tasks")
+	claims   = mongoproxy.Sets("tasks", "status", "running")
+	settles  = mongoproxy.Sets("tasks", "settled")
+	expiries = mongoproxy.Sets("owners", "convicted")
+	hints    = mongoproxy.Sets("tasks", "hints")
 )
 
 // The journal has all changes of tasks; of owners, it leaves out heartbeats.
-var journal = map[string]mongoproxy.Matcher{"tasks": mongoproxy.Writes("tasks"), "owners": judges}
+var journal = map[string]mongoproxy.Matcher{"tasks": mongoproxy.Writes("tasks"), "owners": expiries}
 
 // purpose returns what a command is for.
 func purpose(c *mongoproxy.Command) string {

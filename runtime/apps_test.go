@@ -9,11 +9,11 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-func TestOperations(t *testing.T) {
+func TestApps(t *testing.T) {
 	apptest.Run(t, func(*testing.T) af.Backend { return memory.New() })
 }
 
-func TestOperationsWithHints(t *testing.T) {
+func TestAppsWithHints(t *testing.T) {
 	apptest.Run(t, func(*testing.T) af.Backend { return memory.New(memory.HintIDs(4096)) })
 }
 

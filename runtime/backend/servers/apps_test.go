@@ -9,7 +9,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/servers"
 )
 
-func TestOperations(t *testing.T) {
+func TestApps(t *testing.T) {
 	apptest.Run(t, func(t *testing.T) af.Backend { return servers.From(configured(t)) })
 }
 

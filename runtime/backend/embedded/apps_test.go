@@ -10,7 +10,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
 
-func TestOperations(t *testing.T) {
+func TestApps(t *testing.T) {
 	apptest.Run(t, func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
 }
 
