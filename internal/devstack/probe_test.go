@@ -17,6 +17,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/testkit"
 )
 
 // What a store of tasks relies on. A server that speaks MongoDB's protocol can be used if it passes:
@@ -68,12 +69,7 @@ func many(n int, f func(i int)) {
 	wg.Wait()
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = testkit.Must
 
 func probeClaimRace(t *testing.T, c *mongo.Collection) {
 	for round := range 20 {

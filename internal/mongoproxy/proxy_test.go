@@ -54,43 +54,27 @@ func d(key string, value any) bson.D { return bson.D{{Key: key, Value: value}} }
 // server starts a server that sends each message back, and returns a proxy before it and the names that the server gets.
 func server(t *testing.T) (*mongoproxy.Proxy, func() []string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var mu sync.Mutex
 	var names []string
-	var open sync.WaitGroup
-	open.Go(func() {
+	addr := testkit.Serve(t, func(c net.Conn) {
 		for {
-			c, err := l.Accept()
+			m, err := read(c)
+			if err != nil || binary.LittleEndian.Uint32(m[12:]) != 2013 {
+				return // the proxy's own client
+			}
+			name, err := bson.Raw(m[21:]).IndexErr(0)
 			if err != nil {
 				return
 			}
-			open.Go(func() {
-				defer c.Close()
-				for {
-					m, err := read(c)
-					if err != nil || binary.LittleEndian.Uint32(m[12:]) != 2013 {
-						return // the proxy's own client
-					}
-					name, err := bson.Raw(m[21:]).IndexErr(0)
-					if err != nil {
-						return
-					}
-					mu.Lock()
-					names = append(names, name.Key())
-					mu.Unlock()
-					if _, err := c.Write(m); err != nil {
-						return
-					}
-				}
-			})
+			mu.Lock()
+			names = append(names, name.Key())
+			mu.Unlock()
+			if _, err := c.Write(m); err != nil {
+				return
+			}
 		}
 	})
-	t.Cleanup(open.Wait) // after the proxy's
-	t.Cleanup(func() { _ = l.Close() })
-	return mongoproxy.New(t, "mongodb://"+l.Addr().String()+"/test", mongoproxy.Config{}), func() []string {
+	return mongoproxy.New(t, "mongodb://"+addr+"/test", mongoproxy.Config{}), func() []string {
 		mu.Lock()
 		defer mu.Unlock()
 		return slices.Clone(names)

@@ -42,32 +42,64 @@ func NewProxy(t testing.TB, server string, config ProxyConfig) *Proxy {
 	t.Helper()
 	l := config.Listener
 	if l == nil {
-		var err error
-		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-			t.Fatal(err)
-		}
+		l = listen(t)
 	}
 	p := &Proxy{
 		Addr: l.Addr().String(), server: server, config: config,
 		conns: map[net.Conn]struct{}{}, dropped: make(chan struct{}, 1000),
 	}
+	serve(t, l, p.serve)
+	t.Cleanup(func() {
+		p.Restore()
+		p.Refuse()
+	})
+	return p
+}
+
+// Serve starts a server on a free port of the loopback interface, and returns its host and port. handle is called for each
+// connection, which is closed when it returns. The server ends with the test, once all calls have returned.
+func Serve(t testing.TB, handle func(net.Conn)) (addr string) {
+	t.Helper()
+	l := listen(t)
+	serve(t, l, handle)
+	return l.Addr().String()
+}
+
+// FreeAddr returns a host and port of the loopback interface at which nothing listens.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	l := listen(t)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func serve(t testing.TB, l net.Listener, handle func(net.Conn)) {
 	var open sync.WaitGroup
 	open.Go(func() {
 		for {
-			client, err := l.Accept()
+			c, err := l.Accept()
 			if err != nil {
 				return // the test has ended
 			}
-			open.Go(func() { p.serve(client) })
+			open.Go(func() {
+				defer c.Close()
+				handle(c)
+			})
 		}
 	})
 	t.Cleanup(func() {
 		_ = l.Close()
-		p.Restore()
-		p.Refuse()
 		open.Wait()
 	})
-	return p
 }
 
 // NewProxyURI starts a proxy before the server of a URI, and returns the URI that leads through it.

@@ -15,26 +15,7 @@ import (
 // echo starts a server that sends back what it gets, and returns a proxy before it.
 func echo(t *testing.T, config testkit.ProxyConfig) *testkit.Proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var open sync.WaitGroup
-	open.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			open.Go(func() {
-				defer c.Close()
-				_, _ = io.Copy(c, c)
-			})
-		}
-	})
-	t.Cleanup(open.Wait) // after the proxy's
-	t.Cleanup(func() { _ = l.Close() })
-	return testkit.NewProxy(t, l.Addr().String(), config)
+	return testkit.NewProxy(t, testkit.Serve(t, func(c net.Conn) { _, _ = io.Copy(c, c) }), config)
 }
 
 func dial(t *testing.T, p *testkit.Proxy) net.Conn {

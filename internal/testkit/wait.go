@@ -39,3 +39,11 @@ func Succeeds(t testing.TB, what string, try func() error) {
 		}
 	}
 }
+
+// Must ends the test with an error, if there is one.
+func Must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

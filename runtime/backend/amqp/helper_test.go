@@ -65,12 +65,7 @@ func bare(t testing.TB, url string) *amqp091.Channel {
 	return ch
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = testkit.Must
 
 func request(service string) *backend.Request {
 	return &backend.Request{Service: service, Method: "M", ID: "call-" + newID(), Caller: "me", Timeout: 30 * time.Second, Body: json.RawMessage(`{}`)}

@@ -49,16 +49,8 @@ func TestWrongConfigIsRefusedAndNoSecretTold(t *testing.T) {
 	}
 }
 
-// closedPort is an address at which nobody listens.
-func closedPort(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	must(t, l.Close())
-	return l.Addr().String()
-}
-
 func TestServerThatIsAwayIsUnavailableAndNothingWasSent(t *testing.T) {
-	address := closedPort(t)
+	address := testkit.FreeAddr(t)
 	c := open(t, mongo.Config{URI: "mongodb://u:geheim@" + address + "/", Address: address, Database: "d", Patience: 200 * time.Millisecond})
 	for name, do := range map[string]func() error{
 		"prepare": func() error { return c.Prepare(t.Context()) },

@@ -13,6 +13,7 @@ import (
 	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/internal/mongoproxy"
+	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -26,12 +27,7 @@ func newChild(id, source string) backend.NewTask {
 	return n
 }
 
-func must(t *testing.T, err error) {
-	t.Helper()
-	if err != nil {
-		t.Fatal(err)
-	}
-}
+var must = testkit.Must
 
 // loseReply loses the reply to the next command of a name.
 func loseReply(p *mongoproxy.Proxy, command string) *mongoproxy.Trap {

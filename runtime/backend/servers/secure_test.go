@@ -28,6 +28,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
 )
@@ -181,9 +182,8 @@ func startAll(t *testing.T, all ...*devstack.Server) {
 }
 
 func freePort(t *testing.T) int {
-	l := must(net.Listen("tcp", "127.0.0.1:0"))(t)
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
+	_, port, _ := net.SplitHostPort(testkit.FreeAddr(t))
+	return must(strconv.Atoi(port))(t)
 }
 
 // config is of these users for RabbitMQ, MongoDB and Redis, with a file of authorities and a certificate, or none.
