@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/afgen/afgen/internal/workload"
 )
 
 // A book is what the parent was told: which submits were acknowledged, which handlers ran.
 type book struct {
 	mu     sync.Mutex
-	acks   []string
+	acks   workload.Acks
 	asked  map[string]bool // to be stopped
 	runs   map[string]int  // handlers begun, by id#fence
 	order  []Run
@@ -36,22 +38,6 @@ func (b *book) heard(r report, place int) {
 	case "over":
 		b.broken = append(b.broken, "I8: one process ran "+r.Text)
 	}
-}
-
-func (b *book) acked(ids []string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.acks = append(b.acks, ids...)
-}
-
-// some returns a task that was acknowledged, by chance.
-func (b *book) some(n int) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.acks) == 0 {
-		return ""
-	}
-	return b.acks[n%len(b.acks)]
 }
 
 func (b *book) stops(id string) {

@@ -150,7 +150,7 @@ func (n *tally) count(tr *trial, settled time.Duration) {
 	defer n.mu.Unlock()
 	n.scenarios++
 	n.processes += len(tr.fleet.processes())
-	n.acks += len(tr.fleet.book.acks)
+	n.acks += len(tr.fleet.book.acks.All())
 	for _, e := range tr.Log.Entries {
 		for _, c := range e.Changes {
 			n.rows[e.Row(c)]++

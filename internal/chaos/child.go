@@ -206,19 +206,7 @@ func (c *child) carryOut(ctx context.Context, cmd command) ([]string, error) {
 }
 
 func (u Submit) options() []af.SubmitOption {
-	opts := []af.SubmitOption{af.Weight(u.Weight)}
-	if u.ID != "" {
-		opts = append(opts, af.TaskID(u.ID))
-	}
-	if u.Key != "" {
-		opts = append(opts, af.UniqueKey(u.Key))
-	}
-	if u.RunIn > 0 {
-		opts = append(opts, af.RunAt(time.Now().Add(u.RunIn)))
-	}
-	if u.Deadline > 0 {
-		opts = append(opts, af.Deadline(time.Now().Add(u.Deadline)))
-	}
+	opts := u.SubmitOptions()
 	if len(u.Orders) == 1 && u.Orders[0].Do == "hang" {
 		opts = append(opts, af.Timeout(delays))
 	}

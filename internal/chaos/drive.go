@@ -80,7 +80,7 @@ func (f *Fleet) Submit(u Submit) ([]string, af.Code) {
 		f.book.note("%s in place %d: %s", u.How, u.Place, r.Text)
 		return nil, r.Code
 	}
-	f.book.acked(r.IDs)
+	f.book.acks.Add(r.IDs...)
 	return r.IDs, ""
 }
 

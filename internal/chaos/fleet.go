@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/afgen/afgen/internal/workload"
 )
 
 // A process is a child as its parent sees it.
@@ -263,14 +265,7 @@ func (f *Fleet) take(place int) *process {
 }
 
 // rest waits for d, or until the storm is over.
-func (f *Fleet) rest(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-f.calm:
-	}
-}
+func (f *Fleet) rest(d time.Duration) { workload.Rest(d, f.calm) }
 
 // happen makes one Event happen, and returns when it is over.
 func (f *Fleet) happen(e Event) {
@@ -337,7 +332,7 @@ func (f *Fleet) restart(place int) {
 func (f *Fleet) submit(n int, u Submit) {
 	c := command{N: n, Submit: u}
 	if u.How == "subtasks" || u.How == "stop" {
-		if c.Target = f.book.some(u.Pick); c.Target == "" {
+		if c.Target = f.book.acks.Pick(u.Pick); c.Target == "" {
 			return
 		}
 	}
@@ -355,7 +350,7 @@ func (f *Fleet) submit(n int, u Submit) {
 		}
 		r, answered := p.ask(c)
 		if answered && r.Code == "" {
-			f.book.acked(r.IDs)
+			f.book.acks.Add(r.IDs...)
 			return
 		}
 		f.book.note("%s %s: answered %v: %s", u.How, c.Target, answered, r.Text)

@@ -5,12 +5,12 @@ package chaos
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/afgen/afgen/internal/workload"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -74,18 +74,14 @@ type Scenario struct {
 
 // A Submit is one call of a process, and what that is told of it.
 type Submit struct {
-	At       time.Duration `json:",omitzero"`
-	Place    int           `json:",omitzero"`
-	Queue    int           `json:",omitzero"`
-	How      string        `json:",omitzero"` // submit, store, many, subtasks, stop
-	Orders   []Order       `json:",omitzero"`
-	ID       string        `json:",omitzero"` // repeated until it is known to be there
-	Key      string        `json:",omitzero"`
-	Weight   int           `json:",omitzero"`
-	RunIn    time.Duration `json:",omitzero"`
-	Deadline time.Duration `json:",omitzero"`
-	Pick     int           `json:",omitzero"` // the source of subtasks, or what is to be stopped
-	Family   Family        `json:",omitzero"`
+	At     time.Duration `json:",omitzero"`
+	Place  int           `json:",omitzero"`
+	Queue  int           `json:",omitzero"`
+	How    string        `json:",omitzero"` // submit, store, many, subtasks, stop
+	Orders []Order       `json:",omitzero"`
+	workload.Submission
+	Pick   int    `json:",omitzero"` // the source of subtasks, or what is to be stopped
+	Family Family `json:",omitzero"`
 }
 
 // An Event is something that happens to processes, or to what they share.
@@ -98,23 +94,17 @@ type Event struct {
 
 // A draw makes random choices.
 type draw struct {
-	*rand.Rand
+	workload.Draw
 	kind    Kind
 	tickets int
 }
 
-func (d *draw) chance(p float64) bool { return d.Float64() < p }
-
-func (d *draw) span(from, to time.Duration) time.Duration {
-	return from + time.Duration(d.Int64N(int64(to-from)+1))
-}
-
 // NewScenario draws a scenario, in which such faults of what the processes share happen, too.
 func NewScenario(kind Kind, seed uint64, storm time.Duration, faults []string) Scenario {
-	d := &draw{Rand: rand.New(rand.NewPCG(seed, uint64(kind))), kind: kind}
+	d := &draw{Draw: workload.NewDraw(seed, uint64(kind)), kind: kind}
 	s := Scenario{
 		Seed: seed, Kind: kind, Clients: 1 + d.IntN(2), Storm: storm, Lease: shortLease,
-		Drain: d.span(100*time.Millisecond, 2*time.Second), Workers: [][]int{{0, 1, 2}, {0, 1, 2}},
+		Drain: d.Span(100*time.Millisecond, 2*time.Second), Workers: [][]int{{0, 1, 2}, {0, 1, 2}},
 	}
 	for range d.IntN(3) {
 		two := [][]int{{0, 1}, {1, 2}, {0, 2}, {0, 1, 2}}
@@ -141,17 +131,17 @@ func (s *Scenario) places() int { return len(s.Workers) + s.Clients }
 // order draws a task; deep says how many generations may follow.
 func (d *draw) order(deep int) Order {
 	d.tickets++
-	o := Order{Ticket: d.tickets, For: d.span(0, 300*time.Millisecond)}
-	if d.chance(0.15) {
-		o.For = d.span(500*time.Millisecond, 2500*time.Millisecond)
+	o := Order{Ticket: d.tickets, For: d.Span(0, 300*time.Millisecond)}
+	if d.Chance(0.15) {
+		o.For = d.Span(500*time.Millisecond, 2500*time.Millisecond)
 	}
-	if d.chance(0.4) {
+	if d.Chance(0.4) {
 		o.Do = []string{"fail", "permanent", "snooze", "panic", "fail"}[d.IntN(5)]
-		if o.Do == "snooze" || d.chance(0.6) {
+		if o.Do == "snooze" || d.Chance(0.6) {
 			o.N = 1 + d.IntN(2)
 		}
 	}
-	for deep > 0 && len(o.Kids) < 2 && d.chance(0.3) {
+	for deep > 0 && len(o.Kids) < 2 && d.Chance(0.3) {
 		o.Kids = append(o.Kids, d.family(deep-1))
 	}
 	return o
@@ -161,7 +151,7 @@ func (d *draw) order(deep int) Order {
 const nowMark = "-now"
 
 func (d *draw) family(deep int) Family {
-	f := Family{Queue: d.IntN(drawn), Now: d.chance(0.4)}
+	f := Family{Queue: d.IntN(drawn), Now: d.Chance(0.4)}
 	f.Policy = []af.FailurePolicy{"", af.IgnoreFailures, af.FailFast, af.CollectFailures}[d.IntN(4)]
 	for range d.IntN(4) {
 		f.Orders = append(f.Orders, d.order(deep))
@@ -176,10 +166,10 @@ func (d *draw) family(deep int) Family {
 
 func (d *draw) submit(s *Scenario) Submit {
 	u := Submit{
-		At: d.span(0, s.Storm*9/10), Place: len(s.Workers) + d.IntN(s.Clients), Queue: d.IntN(drawn), Weight: d.IntN(4),
+		At: d.Span(0, s.Storm*9/10), Place: len(s.Workers) + d.IntN(s.Clients), Queue: d.IntN(drawn), Submission: workload.Submission{Weight: d.IntN(4)},
 		How: []string{"submit", "submit", "store", "many", "many", "subtasks", "stop"}[d.IntN(7)], Pick: d.IntN(1 << 20), Family: d.family(1),
 	}
-	if d.chance(0.1) {
+	if d.Chance(0.1) {
 		u.Place = d.IntN(len(s.Workers))
 	}
 	n := 1
@@ -192,20 +182,20 @@ func (d *draw) submit(s *Scenario) Submit {
 			u.Orders = append(u.Orders, d.order(2))
 		}
 	}
-	if (u.How == "submit" || u.How == "store") && d.chance(0.05) {
+	if (u.How == "submit" || u.How == "store") && d.Chance(0.05) {
 		u.Orders = []Order{{Ticket: u.Orders[0].Ticket, Do: "hang"}}
 	}
-	if n == 1 && d.chance(0.4) {
+	if n == 1 && d.Chance(0.4) {
 		u.ID = fmt.Sprintf("t%d", d.IntN(20))
 	}
-	if n == 1 && d.chance(0.3) {
+	if n == 1 && d.Chance(0.3) {
 		u.Key = fmt.Sprintf("k%d", d.IntN(3))
 	}
-	if d.chance(0.2) {
-		u.RunIn = d.span(0, 3*time.Second)
+	if d.Chance(0.2) {
+		u.RunIn = d.Span(0, 3*time.Second)
 	}
-	if d.chance(0.15) {
-		u.Deadline = d.span(0, 3*time.Second)
+	if d.Chance(0.15) {
+		u.Deadline = d.Span(0, 3*time.Second)
 	}
 	return u
 }
@@ -213,7 +203,7 @@ func (d *draw) submit(s *Scenario) Submit {
 // events draws what happens to the processes.
 func (d *draw) events(s *Scenario) {
 	if s.Kind == Rolling {
-		for at := d.span(500*time.Millisecond, time.Second); at < s.Storm; at += d.span(time.Second, 3*time.Second) {
+		for at := d.Span(500*time.Millisecond, time.Second); at < s.Storm; at += d.Span(time.Second, 3*time.Second) {
 			s.Events = append(s.Events, Event{At: at, What: "roll", Places: d.Perm(s.places())})
 		}
 		return
@@ -222,11 +212,11 @@ func (d *draw) events(s *Scenario) {
 	if s.Kind == Everything {
 		whats = append(whats, "stop long", "stop long", "stop", "stop", "restart", "restart", "roll")
 	}
-	for at := d.span(300*time.Millisecond, time.Second); at < s.Storm; at += d.span(300*time.Millisecond, 2*time.Second) {
+	for at := d.Span(300*time.Millisecond, time.Second); at < s.Storm; at += d.Span(300*time.Millisecond, 2*time.Second) {
 		s.Events = append(s.Events, d.event(s, at, whats[d.IntN(len(whats))]))
 	}
 	if s.Kind == Everything { // one at least, early enough to last beyond a lease
-		s.Events = append(s.Events, d.event(s, d.span(300*time.Millisecond, s.Storm/3), "stop long"))
+		s.Events = append(s.Events, d.event(s, d.Span(300*time.Millisecond, s.Storm/3), "stop long"))
 	}
 	slices.SortStableFunc(s.Events, func(a, b Event) int { return int(a.At - b.At) })
 }
@@ -236,10 +226,10 @@ func (d *draw) faults(s *Scenario, whats []string) {
 	if len(whats) == 0 {
 		return
 	}
-	for at := d.span(500*time.Millisecond, 2*time.Second); at < s.Storm; {
-		e := Event{At: at, What: whats[d.IntN(len(whats))], For: d.span(200*time.Millisecond, 6*time.Second)}
+	for at := d.Span(500*time.Millisecond, 2*time.Second); at < s.Storm; {
+		e := Event{At: at, What: whats[d.IntN(len(whats))], For: d.Span(200*time.Millisecond, 6*time.Second)}
 		s.Events = append(s.Events, e)
-		if at += d.span(time.Second, 4*time.Second); !d.chance(0.2) {
+		if at += d.Span(time.Second, 4*time.Second); !d.Chance(0.2) {
 			at += e.For
 		}
 	}
@@ -256,16 +246,16 @@ func (d *draw) event(s *Scenario, at time.Duration, what string) Event {
 	case "kill all", "roll":
 		e.Places = d.Perm(s.places())
 	case "stop long": // beyond the lease
-		e.Places, e.For = []int{d.IntN(len(s.Workers))}, d.span(5*time.Second, 7*time.Second)
+		e.Places, e.For = []int{d.IntN(len(s.Workers))}, d.Span(5*time.Second, 7*time.Second)
 	case "stop":
-		e.For = d.span(10*time.Millisecond, time.Second)
+		e.For = d.Span(10*time.Millisecond, time.Second)
 	case "kill":
-		e.Places, e.For = []int{d.IntN(len(s.Workers))}, d.span(0, time.Second)
-		if d.chance(0.2) {
+		e.Places, e.For = []int{d.IntN(len(s.Workers))}, d.Span(0, time.Second)
+		if d.Chance(0.2) {
 			e.Places = []int{len(s.Workers) + d.IntN(s.Clients)}
 		}
 	case "abort":
-		e.For = d.span(0, 500*time.Millisecond)
+		e.For = d.Span(0, 500*time.Millisecond)
 	}
 	return e
 }
@@ -275,7 +265,7 @@ func (d *draw) ballast(s *Scenario, at time.Duration) {
 	u := Submit{At: at, Place: len(s.Workers), How: "many", Queue: d.IntN(2)}
 	for range 2 * len(s.Workers) {
 		d.tickets++
-		u.Orders = append(u.Orders, Order{Ticket: d.tickets, For: d.span(time.Second, 3*time.Second)})
+		u.Orders = append(u.Orders, Order{Ticket: d.tickets, For: d.Span(time.Second, 3*time.Second)})
 	}
 	s.Submits = append(s.Submits, u)
 }

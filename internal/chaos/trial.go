@@ -56,7 +56,7 @@ func (t *trial) judge() {
 	for _, text := range t.fleet.book.broken {
 		t.fail("book", "", "%s", text)
 	}
-	for _, id := range t.fleet.book.acks {
+	for _, id := range t.fleet.book.acks.All() {
 		if _, ok := t.Stored[id]; !ok {
 			t.fail("I1", id, "task %s was acknowledged and is not there", id)
 		}

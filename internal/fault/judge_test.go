@@ -23,7 +23,7 @@ func (m *sim) judge() []fault.Violation {
 	for _, text := range m.book.broken {
 		fail("book", "", "%s", text)
 	}
-	for _, id := range m.book.acks {
+	for _, id := range m.book.acks.All() {
 		if m.world.Births(id) == 0 {
 			fail("I1", id, "task %s was acknowledged and is not there", id)
 		}

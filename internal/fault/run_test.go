@@ -12,11 +12,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/afgen/afgen/internal/fault"
 	"github.com/afgen/afgen/internal/testkit"
+	"github.com/afgen/afgen/internal/workload"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
-
-	"github.com/afgen/afgen/internal/fault"
 )
 
 var (
@@ -166,25 +166,13 @@ func (m *sim) submit(u submit) {
 
 func (m *sim) call(ctx context.Context, p *process, u submit) error {
 	q := p.queues[u.Queue]
-	opts := []af.SubmitOption{af.Weight(u.Weight)}
-	if u.ID != "" {
-		opts = append(opts, af.TaskID(u.ID))
-	}
-	if u.Key != "" {
-		opts = append(opts, af.UniqueKey(u.Key))
-	}
-	if u.RunIn > 0 {
-		opts = append(opts, af.RunAt(time.Now().Add(u.RunIn)))
-	}
-	if u.Deadline > 0 {
-		opts = append(opts, af.Deadline(time.Now().Add(u.Deadline)))
-	}
+	opts := u.SubmitOptions()
 	var ids []string
 	var id string
 	var err error
 	switch u.How {
 	case "subtasks":
-		source := m.book.some(u.Pick)
+		source := m.book.acks.Pick(u.Pick)
 		if source == "" {
 			return nil
 		}
@@ -256,7 +244,7 @@ func (m *sim) happen(e event) {
 		p.fault.Cut(fault.Neither)
 		p.fault.Connect()
 	case "stop":
-		if id := m.book.some(e.Pick); id != "" {
+		if id := m.book.acks.Pick(e.Pick); id != "" {
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 			defer cancel()
 			_ = p.app.StopTask(ctx, id)
@@ -301,14 +289,7 @@ func (m *sim) with(place int, do func(ctx context.Context, p *process) error) bo
 }
 
 // rest waits for d, or until the storm is over.
-func (m *sim) rest(d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-m.calm:
-	}
-}
+func (m *sim) rest(d time.Duration) { workload.Rest(d, m.calm) }
 
 // settle waits until all is done, and returns what is still to be done after the longest time that it may take: a hint
 // that was lost several times is owed again after minutes.

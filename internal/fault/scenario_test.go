@@ -3,14 +3,13 @@ package fault_test
 import (
 	"encoding/json"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
 
-	af "github.com/afgen/afgen/runtime"
-
 	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/internal/workload"
+	af "github.com/afgen/afgen/runtime"
 )
 
 // A kind is what a scenario is about.
@@ -47,18 +46,14 @@ type scenario struct {
 
 // A submit is one call of a client.
 type submit struct {
-	At       time.Duration `json:",omitzero"`
-	Place    int           `json:",omitzero"`
-	Queue    int           `json:",omitzero"`
-	How      string        `json:",omitzero"` // submit, store, many, subtasks, gone
-	Orders   []order       `json:",omitzero"`
-	ID       string        `json:",omitzero"` // repeated until it is known to be there
-	Key      string        `json:",omitzero"`
-	Weight   int           `json:",omitzero"`
-	RunIn    time.Duration `json:",omitzero"`
-	Deadline time.Duration `json:",omitzero"`
-	Pick     int           `json:",omitzero"` // the source of subtasks
-	Family   family        `json:",omitzero"`
+	At     time.Duration `json:",omitzero"`
+	Place  int           `json:",omitzero"`
+	Queue  int           `json:",omitzero"`
+	How    string        `json:",omitzero"` // submit, store, many, subtasks, gone
+	Orders []order       `json:",omitzero"`
+	workload.Submission
+	Pick   int    `json:",omitzero"` // the source of subtasks
+	Family family `json:",omitzero"`
 }
 
 // An event is something that happens to the fleet.
@@ -73,27 +68,21 @@ type event struct {
 }
 
 // A draw makes random choices.
-type draw struct{ *rand.Rand }
-
-func (d draw) chance(p float64) bool { return d.Float64() < p }
-
-func (d draw) span(from, to time.Duration) time.Duration {
-	return from + time.Duration(d.Int64N(int64(to-from)+1))
-}
+type draw struct{ workload.Draw }
 
 func (d draw) rate(most float64) float64 {
-	if d.chance(0.4) {
+	if d.Chance(0.4) {
 		return 0
 	}
 	return most * d.Float64()
 }
 
 func newScenario(seed uint64) scenario {
-	d := draw{rand.New(rand.NewPCG(seed, 1))}
+	d := draw{workload.NewDraw(seed, 1)}
 	s := scenario{
-		Seed: seed, IDs: d.chance(0.4), Workers: 2 + d.IntN(4), Clients: 1 + d.IntN(2), Storm: d.span(20*time.Second, 45*time.Second),
+		Seed: seed, IDs: d.Chance(0.4), Workers: 2 + d.IntN(4), Clients: 1 + d.IntN(2), Storm: d.Span(20*time.Second, 45*time.Second),
 	}
-	s.Mixed = d.chance(0.3)
+	s.Mixed = d.Chance(0.3)
 	switch n := d.IntN(22); {
 	case n >= 20:
 		s.Kind = poisoned
@@ -113,9 +102,9 @@ func newScenario(seed uint64) scenario {
 	}
 	if s.Kind == everything {
 		s.Plan.Refuse, s.Plan.LoseReply, s.Plan.Repeat = d.rate(0.1), d.rate(0.15), d.rate(0.1)
-		s.Plan.Delay, s.Plan.MostDelay = d.rate(0.15), d.span(10*time.Millisecond, 12*time.Second)
+		s.Plan.Delay, s.Plan.MostDelay = d.rate(0.15), d.Span(10*time.Millisecond, 12*time.Second)
 	}
-	if s.Kind == rolling && d.chance(0.5) {
+	if s.Kind == rolling && d.Chance(0.5) {
 		// No repeats: a claim that arrives again after its process has given everything back is a crash, and no
 		// process can know of it.
 		s.Plan = fault.Plan{LoseReply: 0.05, Delay: 0.3, MostDelay: time.Second}
@@ -123,14 +112,14 @@ func newScenario(seed uint64) scenario {
 	for range 3 + d.IntN(14) {
 		s.Submits = append(s.Submits, d.submit(&s))
 	}
-	if d.chance(0.03) { // a batch of several inserts
+	if d.Chance(0.03) { // a batch of several inserts
 		u := submit{At: s.Storm / 2, How: "subtasks", Pick: d.IntN(1000), Place: d.IntN(s.Workers + s.Clients)}
-		u.Family = family{Queue: d.IntN(2), Orders: make([]order, 1001+d.IntN(1500)), Now: d.chance(0.4)}
+		u.Family = family{Queue: d.IntN(2), Orders: make([]order, 1001+d.IntN(1500)), Now: d.Chance(0.4)}
 		s.Submits = append(s.Submits, u)
 	}
 	if s.Kind == poisoned {
 		for range 1 + d.IntN(2) {
-			at, work := d.span(0, s.Storm/2), d.span(0, 4*time.Second)
+			at, work := d.Span(0, s.Storm/2), d.Span(0, 4*time.Second)
 			s.Submits = append(s.Submits, submit{At: at, Place: s.Workers, Queue: d.IntN(len(workers)), How: "submit", Orders: []order{{Do: "kill", For: work}}})
 		}
 	}
@@ -141,27 +130,27 @@ func newScenario(seed uint64) scenario {
 
 // order draws a task; deep says how many generations may follow.
 func (d draw) order(s *scenario, deep int) order {
-	o := order{For: d.span(0, 3*time.Second)}
-	if d.chance(0.3) {
+	o := order{For: d.Span(0, 3*time.Second)}
+	if d.Chance(0.3) {
 		o.For = 0
 	}
-	if s.Kind != rolling && d.chance(0.1) {
-		o.For = d.span(5*time.Second, 25*time.Second)
+	if s.Kind != rolling && d.Chance(0.1) {
+		o.For = d.Span(5*time.Second, 25*time.Second)
 	}
-	if s.Kind != rolling && s.Kind != poisoned && d.chance(0.4) {
+	if s.Kind != rolling && s.Kind != poisoned && d.Chance(0.4) {
 		o.Do = []string{"fail", "permanent", "snooze", "panic", "goexit", "ignore", "fail"}[d.IntN(7)]
-		if o.Do == "snooze" || o.Do == "fail" && d.chance(0.7) {
+		if o.Do == "snooze" || o.Do == "fail" && d.Chance(0.7) {
 			o.N = 1 + d.IntN(3)
 		}
 	}
-	for deep > 0 && len(o.Kids) < 3 && d.chance(0.35) {
+	for deep > 0 && len(o.Kids) < 3 && d.Chance(0.35) {
 		o.Kids = append(o.Kids, d.family(s, deep-1))
 	}
 	return o
 }
 
 func (d draw) family(s *scenario, deep int) family {
-	f := family{Queue: d.IntN(len(workers)), Now: d.chance(0.4)}
+	f := family{Queue: d.IntN(len(workers)), Now: d.Chance(0.4)}
 	f.Policy = []af.FailurePolicy{"", af.IgnoreFailures, af.FailFast, af.CollectFailures}[d.IntN(4)]
 	for range d.IntN(4) {
 		f.Orders = append(f.Orders, d.order(s, deep))
@@ -171,7 +160,7 @@ func (d draw) family(s *scenario, deep int) family {
 
 func (d draw) submit(s *scenario) submit {
 	u := submit{
-		At: d.span(0, s.Storm*8/10), Place: d.IntN(s.Workers + s.Clients), Queue: d.IntN(len(workers)), Weight: d.IntN(5),
+		At: d.Span(0, s.Storm*8/10), Place: d.IntN(s.Workers + s.Clients), Queue: d.IntN(len(workers)), Submission: workload.Submission{Weight: d.IntN(5)},
 		How: []string{"submit", "store", "many", "subtasks"}[d.IntN(4)], Pick: d.IntN(1000), Family: d.family(s, 1),
 	}
 	n := 1
@@ -181,19 +170,19 @@ func (d draw) submit(s *scenario) submit {
 	for range n {
 		u.Orders = append(u.Orders, d.order(s, 2))
 	}
-	if n == 1 && d.chance(0.4) {
+	if n == 1 && d.Chance(0.4) {
 		u.ID = fmt.Sprintf("t%d", d.IntN(8))
 	}
-	if n == 1 && d.chance(0.3) {
+	if n == 1 && d.Chance(0.3) {
 		u.Key = fmt.Sprintf("k%d", d.IntN(3))
 	}
-	if d.chance(0.25) {
-		u.RunIn = d.span(0, 30*time.Second)
+	if d.Chance(0.25) {
+		u.RunIn = d.Span(0, 30*time.Second)
 	}
-	if s.Kind != rolling && d.chance(0.15) {
-		u.Deadline = d.span(0, 30*time.Second)
+	if s.Kind != rolling && d.Chance(0.15) {
+		u.Deadline = d.Span(0, 30*time.Second)
 	}
-	if d.chance(0.3) {
+	if d.Chance(0.3) {
 		u.Family.Batch = fmt.Sprintf("b%d", d.IntN(3))
 	}
 	return u
@@ -216,13 +205,13 @@ func (d draw) events(s *scenario) {
 	}
 	for range 1 + d.IntN(10) {
 		e := event{
-			At: d.span(0, s.Storm), What: whats[d.IntN(len(whats))], Place: d.IntN(s.Workers + s.Clients), Pick: d.IntN(1000),
-			For: d.span(0, 4*time.Second), Dir: fault.Direction(1 + d.IntN(3)), Hang: d.chance(0.5),
+			At: d.Span(0, s.Storm), What: whats[d.IntN(len(whats))], Place: d.IntN(s.Workers + s.Clients), Pick: d.IntN(1000),
+			For: d.Span(0, 4*time.Second), Dir: fault.Direction(1 + d.IntN(3)), Hang: d.Chance(0.5),
 		}
-		if d.chance(0.4) && e.What != "restart" {
-			e.For = d.span(5*time.Second, 25*time.Second)
+		if d.Chance(0.4) && e.What != "restart" {
+			e.For = d.Span(5*time.Second, 25*time.Second)
 		}
-		if e.What == "stop" && d.chance(0.3) { // a storm of them
+		if e.What == "stop" && d.Chance(0.3) { // a storm of them
 			for range 8 {
 				again := e
 				again.Pick = d.IntN(1000)

@@ -14,11 +14,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/internal/workload"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
-
-	"github.com/afgen/afgen/internal/fault"
 )
 
 // An order is a payload: what its handler is to do.
@@ -194,7 +194,7 @@ func (p *process) sleep(ctx context.Context, d time.Duration) bool {
 // A book is what the simulation itself has seen: which submits were acknowledged, which handlers ran.
 type book struct {
 	mu      sync.Mutex
-	acks    []string
+	acks    workload.Acks
 	runs    map[string]int
 	dones   map[string][][4]int        // by the id of the done task
 	claims  map[string]*visit          // by id#fence
@@ -212,7 +212,7 @@ func (b *book) acked(ids []string, err error) {
 		b.refused++
 		return
 	}
-	b.acks = append(b.acks, ids...)
+	b.acks.Add(ids...)
 }
 
 // A visit is one run of a task's handler.
@@ -291,16 +291,6 @@ func (b *book) violated(format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.broken = append(b.broken, fmt.Sprintf(format, args...))
-}
-
-// some returns a task that was acknowledged, by chance.
-func (b *book) some(n int) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.acks) == 0 {
-		return ""
-	}
-	return b.acks[n%len(b.acks)]
 }
 
 // A sim is one scenario at work.

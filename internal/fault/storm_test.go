@@ -5,14 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
+	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/internal/workload"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
-
-	"github.com/afgen/afgen/internal/fault"
 )
 
 // A job is a schedule with what is done to it, in this order.
@@ -35,21 +34,21 @@ type silence struct {
 
 // more draws jobs, retention and payloads of one version only. Its choices do not change what else a seed stands for.
 func (s *scenario) more() {
-	d := draw{rand.New(rand.NewPCG(s.Seed, 2))}
-	if d.chance(0.4) {
+	d := draw{workload.NewDraw(s.Seed, 2)}
+	if d.Chance(0.4) {
 		for i := range 1 + d.IntN(3) {
 			s.Jobs = append(s.Jobs, d.job(s, i))
 		}
-		if s.Kind == everything && d.chance(0.15) { // long enough for due times to be missed
+		if s.Kind == everything && d.Chance(0.15) { // long enough for due times to be missed
 			s.Storm = 45 * time.Second
-			e := event{At: d.span(0, 3*time.Second), What: "outage", For: d.span(32*time.Second, 40*time.Second), Hang: d.chance(0.5)}
+			e := event{At: d.Span(0, 3*time.Second), What: "outage", For: d.Span(32*time.Second, 40*time.Second), Hang: d.Chance(0.5)}
 			s.Events = append(s.Events, e)
 		}
 	}
-	if s.Kind != rolling && s.Kind != poisoned && d.chance(0.25) {
+	if s.Kind != rolling && s.Kind != poisoned && d.Chance(0.25) {
 		// What is kept is kept for longer than any request is under way, and any outage: a fire that was carried out, and could not be
 		// taken from its job's document before its task was removed, comes again.
-		s.Keep = d.span(5*time.Second, 12*time.Second)
+		s.Keep = d.Span(5*time.Second, 12*time.Second)
 		s.Plan.MostDelay = min(s.Plan.MostDelay, time.Second)
 		for i := range s.Events {
 			if what := s.Events[i].What; what == "freeze" || what == "outage" {
@@ -57,14 +56,14 @@ func (s *scenario) more() {
 			}
 		}
 	}
-	if s.Mixed && d.chance(0.7) {
+	if s.Mixed && d.Chance(0.7) {
 		for i := range s.Submits {
 			d.strict(s.Submits[i].Orders)
 			d.strict(s.Submits[i].Family.Orders)
 		}
 		for range d.IntN(4) {
 			s.Submits = append(s.Submits, submit{
-				At: d.span(0, s.Storm*8/10), Place: d.IntN(s.Workers + s.Clients), Queue: d.IntN(len(workers)), How: "gone",
+				At: d.Span(0, s.Storm*8/10), Place: d.IntN(s.Workers + s.Clients), Queue: d.IntN(len(workers)), How: "gone",
 				Orders: []order{{Strict: true}},
 			})
 		}
@@ -74,7 +73,7 @@ func (s *scenario) more() {
 // strict has some tasks decode with workers of the submitter's version only.
 func (d draw) strict(orders []order) {
 	for i := range orders {
-		orders[i].Strict = orders[i].Do != "kill" && d.chance(0.4)
+		orders[i].Strict = orders[i].Do != "kill" && d.Chance(0.4)
 		for k := range orders[i].Kids {
 			d.strict(orders[i].Kids[k].Orders)
 		}
@@ -83,27 +82,27 @@ func (d draw) strict(orders []order) {
 
 func (d draw) job(s *scenario, i int) job {
 	j := job{
-		ID: fmt.Sprintf("j%d", i), Queue: d.IntN(len(workers)), Every: 1 + d.IntN(9), Declared: d.chance(0.4),
+		ID: fmt.Sprintf("j%d", i), Queue: d.IntN(len(workers)), Every: 1 + d.IntN(9), Declared: d.Chance(0.4),
 		Missed:  []af.MissedPolicy{af.MissedSkip, af.MissedOnce, af.MissedAll}[d.IntN(3)],
 		Overlap: []af.OverlapPolicy{af.OverlapSkip, af.OverlapAllow, af.OverlapQueue}[d.IntN(3)],
 	}
 	if !j.Declared {
-		j.Order = order{For: d.span(0, time.Duration(min(j.Every, 6))*time.Second), Strict: s.Mixed && d.chance(0.3)}
-		if s.Kind != rolling && d.chance(0.3) {
+		j.Order = order{For: d.Span(0, time.Duration(min(j.Every, 6))*time.Second), Strict: s.Mixed && d.Chance(0.3)}
+		if s.Kind != rolling && d.Chance(0.3) {
 			j.Order.Do, j.Order.N = "fail", 1
 		}
-		j.Events = append(j.Events, event{What: "put", Place: d.IntN(s.Workers + s.Clients), At: d.span(0, 5*time.Second)})
+		j.Events = append(j.Events, event{What: "put", Place: d.IntN(s.Workers + s.Clients), At: d.Span(0, 5*time.Second)})
 	}
 	for range d.IntN(6) {
 		e := event{
 			What:  []string{"disable", "disable", "enable", "enable", "put", "run", "remove"}[d.IntN(7)],
-			Place: d.IntN(s.Workers + s.Clients), At: d.span(5*time.Second, s.Storm), Pick: d.IntN(8),
+			Place: d.IntN(s.Workers + s.Clients), At: d.Span(5*time.Second, s.Storm), Pick: d.IntN(8),
 		}
 		if e.What == "put" && j.Declared {
 			e.What = "disable"
 		}
-		if e.What == "disable" && d.chance(0.7) { // just as it is being fired
-			e.At = e.At.Truncate(time.Second) + d.span(0, 20*time.Millisecond)
+		if e.What == "disable" && d.Chance(0.7) { // just as it is being fired
+			e.At = e.At.Truncate(time.Second) + d.Span(0, 20*time.Millisecond)
 		}
 		j.Events = append(j.Events, e)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/afgen/afgen/internal/chaos"
 	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/internal/mongoproxy"
+	"github.com/afgen/afgen/internal/workload"
 	af "github.com/afgen/afgen/runtime"
 )
 
@@ -68,7 +69,9 @@ func (r *rig) order(how string, place int, o chaos.Order) chaos.Submit {
 	for end := time.Now().Add(20 * time.Second); r.Instance(place) == "" && time.Now().Before(end); {
 		time.Sleep(5 * time.Millisecond) // it was killed just now
 	}
-	return chaos.Submit{How: how, Place: place, Orders: []chaos.Order{o}, ID: fmt.Sprint("task", o.Ticket)}
+	return chaos.Submit{
+		How: how, Place: place, Orders: []chaos.Order{o}, Submission: workload.Submission{ID: fmt.Sprint("task", o.Ticket)},
+	}
 }
 
 // submit submits a task, which must succeed.
