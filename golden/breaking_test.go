@@ -1,7 +1,6 @@
 package golden
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -43,13 +42,7 @@ func TestBreaking(t *testing.T) {
 
 func breakingCase(t *testing.T, file, before, after string) string {
 	t.Helper()
-	a, err := txtar.ParseFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(bytes.TrimSpace(a.Comment)) == 0 {
-		t.Errorf("%s: a case says in its comment what it shows", file)
-	}
+	a := parse(t, file)
 	name := strings.TrimSuffix(filepath.Base(file), ".txtar")
 	want := ""
 	for _, f := range a.Files {

@@ -169,16 +169,23 @@ func module(t *testing.T) string {
 	return dir
 }
 
-// read lays a case out in the module it belongs to.
-func read(t *testing.T, file, good, bad, unbuilt string) *golden {
+// parse reads the archive of a case.
+func parse(t *testing.T, file string) *txtar.Archive {
 	t.Helper()
 	a, err := txtar.ParseFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(bytes.TrimSpace(a.Comment)) == 0 {
-		t.Errorf("%s: a case says in its comment what it shows", file)
+		t.Errorf("%s: the comment of a case must tell what it shows", file)
 	}
+	return a
+}
+
+// read lays a case out in the module it belongs to.
+func read(t *testing.T, file, good, bad, unbuilt string) *golden {
+	t.Helper()
+	a := parse(t, file)
 	c := &golden{file: file, name: strings.TrimSuffix(file, ".txtar"), archive: a}
 	has := func(name string) bool {
 		return slices.ContainsFunc(a.Files, func(f txtar.File) bool { return f.Name == name })

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,19 +54,7 @@ func BenchmarkTasksEndToEnd(b *testing.B) {
 			q := benchQueue(b, func(int) { done.Done() })
 			submit := func(n, submitters int) {
 				done.Add(n)
-				var left atomic.Int64
-				left.Store(int64(n))
-				var wg sync.WaitGroup
-				for range submitters {
-					wg.Go(func() {
-						for left.Add(-1) >= 0 {
-							if _, err := q.Submit(b.Context(), 1); err != nil {
-								b.Error(err)
-							}
-						}
-					})
-				}
-				wg.Wait()
+				latency.Parallel(b, submitters, n, func(int) error { _, err := q.Submit(b.Context(), 1); return err })
 				done.Wait()
 			}
 			submit(stored, 8)
@@ -98,23 +85,13 @@ func BenchmarkBareChannel(b *testing.B) {
 			}
 		}()
 	}
-	var left atomic.Int64
-	left.Store(int64(b.N))
 	b.ReportAllocs()
 	b.ResetTimer()
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for left.Add(-1) >= 0 {
-				raw, err := json.Marshal(1)
-				if err != nil {
-					b.Error(err)
-				}
-				payloads <- raw
-			}
-		})
-	}
-	wg.Wait()
+	latency.Parallel(b, 8, b.N, func(int) error {
+		raw, err := json.Marshal(1)
+		payloads <- raw
+		return err
+	})
 	done.Wait()
 	close(payloads)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")

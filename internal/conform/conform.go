@@ -112,6 +112,14 @@ func (w *world) wantCode(err error, code backend.Code) {
 	}
 }
 
+// WantError checks the error of a call.
+func WantError(t testing.TB, err error, code backend.Code, outcome backend.Outcome) {
+	t.Helper()
+	if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != code || e.Outcome != outcome {
+		t.Errorf("error %v, want %s, %v", err, code, outcome)
+	}
+}
+
 // same checks that two values are equal.
 func (w *world) same(what string, got, want any) {
 	w.Helper()

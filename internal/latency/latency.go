@@ -1,8 +1,9 @@
-// Package latency is how this project's benchmarks report what single calls took, beside what testing reports of all:
+// Package latency makes the calls of this project's benchmarks, and reports how long single calls take, in addition to what
+// package testing reports of all of them:
 //
 //	latency.Calls(b, 64, func() error { return client.Ping(ctx) })
 //
-// or, where a benchmark has a loop of its own, [Report] of what it has measured.
+// A benchmark with a loop of its own calls [Report] with what it has measured. [Parallel] makes calls without measuring them.
 package latency
 
 import (
@@ -21,26 +22,36 @@ func Calls(b *testing.B, callers int, call func() error) {
 		b.Fatal(err)
 	}
 	took := make([]time.Duration, b.N)
-	var next atomic.Int64
-	var wg sync.WaitGroup
 	b.ReportAllocs()
 	b.ResetTimer()
+	Parallel(b, callers, b.N, func(i int) error {
+		begun := time.Now()
+		err := call()
+		took[i] = time.Since(begun)
+		return err
+	})
+	b.StopTimer()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
+	Report(b, took)
+}
+
+// Parallel calls do with each number below n, from so many goroutines at once, and returns when all calls have returned. A
+// goroutine whose call fails ends, and so does the test.
+func Parallel(t testing.TB, callers, n int, do func(i int) error) {
+	t.Helper()
+	var next atomic.Int64
+	var wg sync.WaitGroup
 	for range callers {
 		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(b.N); i = next.Add(1) - 1 {
-				begun := time.Now()
-				if err := call(); err != nil {
-					b.Error(err)
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				if err := do(int(i)); err != nil {
+					t.Error(err)
 					return
 				}
-				took[i] = time.Since(begun)
 			}
 		})
 	}
 	wg.Wait()
-	b.StopTimer()
-	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "calls/s")
-	Report(b, took)
 }
 
 // Report sorts what calls took, and reports in microseconds their median and what one in a hundred takes longer than. It

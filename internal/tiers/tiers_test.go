@@ -168,15 +168,15 @@ func TestReport(t *testing.T) {
 			wants: []string{"FAIL p: TestB", "wrong", "1 passed, 1 failed\n"}},
 		{name: "skip", events: events("TestC", "skip", "    c_test.go:1: NOT TESTED: no server\n--- SKIP: TestC (0.00s)\n"), ok: true,
 			wants: []string{"OK, BUT NOT TESTED: p.TestC: NOT TESTED: no server\n"}},
-		{name: "skip required", events: events("TestC", "skip", "    c_test.go:1: no server\n"), require: true,
+		{name: "skip_required", events: events("TestC", "skip", "    c_test.go:1: no server\n"), require: true,
 			wants: []string{"FAILED: NOT TESTED", "p.TestC: no server"}},
-		{name: "higher tier", events: events("TestD", "skip", "    d_test.go:7: long: runs staticcheck\n--- SKIP: TestD (0.00s)\n"), ok: true,
+		{name: "higher_tier", events: events("TestD", "skip", "    d_test.go:7: long: runs staticcheck\n--- SKIP: TestD (0.00s)\n"), ok: true,
 			require: true, wants: []string{"1 tests are left to make test-all\n"}, lacks: []string{"NOT TESTED"}},
 		{name: "build", events: `{"ImportPath":"p","Action":"build-output","Output":"p.go:1: syntax error\n"}` + "\n" +
 			`{"ImportPath":"p","Action":"build-fail"}` + "\n", ok: true, wants: []string{"FAIL p\np.go:1: syntax error\n"}},
-		{name: "no event", events: "go: go.mod file not found\n", ok: true, wants: []string{"FAIL step: go: go.mod file not found\n"}},
+		{name: "no_event", events: "go: go.mod file not found\n", ok: true, wants: []string{"FAIL step: go: go.mod file not found\n"}},
 	} {
-		t.Run(strings.ReplaceAll(c.name, " ", "_"), func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			var out strings.Builder
 			r := newReport(&out)
 			if err := r.read(strings.NewReader(c.events), "step"); err != nil {

@@ -33,14 +33,21 @@ func holder() int {
 	select {}
 }
 
+// holding starts a holder, and makes calls to it of which it has begun two.
+func holding(t *testing.T, url string, calls int) (holder *testkit.Child, client *Conn, done []chan result) {
+	t.Helper()
+	holder = testkit.Start(t, "holder", "AF_TEST_URL="+url)
+	holder.Says(t, "serves")
+	client = dial(t, url)
+	done = queued(t, client, "s", calls, nil, 0)
+	holder.Says(t, "began")
+	holder.Says(t, "began")
+	return holder, client, done
+}
+
 func TestCallsAtTheOnlyInstanceEndSoonAfterItIsKilled(t *testing.T) {
 	url := devstack.AMQP(t)
-	c := testkit.Start(t, "holder", "AF_TEST_URL="+url)
-	c.Says(t, "serves")
-	client := dial(t, url)
-	done := queued(t, client, "s", 100, nil, 0)
-	c.Says(t, "began")
-	c.Says(t, "began")
+	c, client, done := holding(t, url, 100)
 	must(t, c.Process.Kill())
 	begun := time.Now()
 	for _, d := range done {
@@ -61,12 +68,7 @@ func TestCallsAtTheOnlyInstanceEndSoonAfterItIsKilled(t *testing.T) {
 
 func TestCallsOfAnInstanceThatIsKilledGoOnAsDeliveredBefore(t *testing.T) {
 	url := devstack.AMQP(t)
-	c := testkit.Start(t, "holder", "AF_TEST_URL="+url)
-	c.Says(t, "serves")
-	client := dial(t, url)
-	done := queued(t, client, "s", 2, nil, 0)
-	c.Says(t, "began")
-	c.Says(t, "began")
+	c, _, done := holding(t, url, 2)
 	again := make(chan bool, 2)
 	serve(t, dial(t, url), "s", 2, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
 		again <- req.Redelivered
@@ -84,12 +86,7 @@ func TestCallsOfAnInstanceThatIsKilledGoOnAsDeliveredBefore(t *testing.T) {
 // What was begun at an instance that was killed is not "not sent" because the next one hasn't begun it.
 func TestRefusalOfARequestThatCameBeforeLeavesItsOutcomeUnknown(t *testing.T) {
 	url := devstack.AMQP(t)
-	c := testkit.Start(t, "holder", "AF_TEST_URL="+url)
-	c.Says(t, "serves")
-	client := dial(t, url)
-	done := queued(t, client, "s", 2, nil, 0)
-	c.Says(t, "began")
-	c.Says(t, "began")
+	c, _, done := holding(t, url, 2)
 	s, began, release := hold(t, dial(t, url), "s", 1)
 	must(t, c.Process.Kill())
 	<-began

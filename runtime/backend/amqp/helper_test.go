@@ -11,6 +11,7 @@ import (
 
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
+	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/internal/testkit"
 	"github.com/afgen/afgen/runtime/backend"
 )
@@ -115,13 +116,6 @@ func calling(ctx context.Context, c *Conn, req *backend.Request) chan result {
 	return done
 }
 
-// wantError checks the error of a call.
-func wantError(t testing.TB, err error, code backend.Code, o backend.Outcome) {
-	t.Helper()
-	e, ok := errors.AsType[*backend.Error](err)
-	if !ok || e.Code != code || e.Outcome != o {
-		t.Errorf("error %v, want %s, %v", err, code, o)
-	}
-}
+var wantError = conform.WantError
 
 var eventually = testkit.Eventually

@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,21 +57,9 @@ func BenchmarkTasksEndToEnd(b *testing.B) {
 			af.RegisterWorker(app, noopWorker, &noop{done.Done})
 			start(b, app)
 			q := af.NewQueue[int, int](app, noopWorker)
-			var left atomic.Int64
-			left.Store(int64(b.N))
 			b.ReportAllocs()
 			b.ResetTimer()
-			var wg sync.WaitGroup
-			for range 8 {
-				wg.Go(func() {
-					for left.Add(-1) >= 0 {
-						if _, err := q.Submit(b.Context(), 1); err != nil {
-							b.Error(err)
-						}
-					}
-				})
-			}
-			wg.Wait()
+			latency.Parallel(b, 8, b.N, func(int) error { _, err := q.Submit(b.Context(), 1); return err })
 			done.Wait()
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
 		})

@@ -3,7 +3,6 @@ package mesh
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net"
 	"os"
 	"sync"
@@ -12,6 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/afgen/afgen/internal/conform"
 	"github.com/afgen/afgen/runtime/backend"
 )
 
@@ -205,10 +205,4 @@ func calling(ctx context.Context, m *Mesh, id string) chan result {
 	return done
 }
 
-// wantError checks the error of a call.
-func wantError(t testing.TB, err error, code backend.Code, o backend.Outcome) {
-	t.Helper()
-	if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != code || e.Outcome != o {
-		t.Errorf("%v, want %s, %s", err, code, o)
-	}
-}
+var wantError = conform.WantError
