@@ -80,7 +80,7 @@ func (j *jobDoc) rewind(now time.Time) {
 // clamp brings all instants into the range that schedules are made for, whatever was stored.
 func (j *jobDoc) clamp() {
 	instants := []*int64{&j.Created, &j.Done, &j.Fired, &j.Decided, &j.Held}
-	for _, list := range [][]firing{j.Owed, j.Dropped} {
+	for _, list := range [][]firing{j.Pending, j.Dropped} {
 		for i := range list {
 			instants = append(instants, &list[i].Due)
 		}

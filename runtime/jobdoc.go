@@ -16,18 +16,18 @@ import (
 // A jobDoc is the document jobs/<id>. Instants are Unix seconds by the store's clock.
 //
 // A due time goes through it in two writes. The first decides, for all schedulers that may be at work: it raises Done
-// past the due time and says in Owed what is to come of it, guarded by the document's revision. Then that is carried
+// past the due time and says in Pending what is to come of it, guarded by the document's revision. Then that is carried
 // out, which may be repeated by anybody, since a fire's task has the due time in its id; the second write takes it from
-// Owed.
+// Pending.
 type jobDoc struct {
 	jobContent
 	Created  int64    `json:"created"` // of this time table
 	Disabled bool     `json:"disabled,omitempty"`
 	Done     int64    `json:"done"`            // due times up to this one are decided
 	Fired    int64    `json:"fired,omitempty"` // the last one of which came a task
-	Owed     []firing `json:"owed,omitempty"`  // decided, and not known to be carried out
+	Pending  []firing `json:"owed,omitempty"`  // decided, and not known to be carried out
 	Decided  int64    `json:"decided,omitempty"`
-	Dropped  []firing `json:"dropped,omitempty"` // were owed when the job was disabled; see dropFires
+	Dropped  []firing `json:"dropped,omitempty"` // were pending when the job was disabled; see dropFires
 	Live     []string `json:"live,omitempty"`    // tasks that may not have ended; not with OverlapAllow
 	Held     int64    `json:"held,omitempty"`    // until then those of Live that don't exist are about to be inserted
 
@@ -70,7 +70,7 @@ const (
 	onTime        = 30 * time.Second // a due time so late was not missed: a leader may have died
 	defaultWindow = 24 * time.Hour
 	maxMissed     = 1000 // due times that are made up for at once
-	maxOwed       = 1000 // due times that wait with OverlapQueue
+	maxPending    = 1000 // due times that wait with OverlapQueue
 	maxFires      = 200  // that are kept of a job
 	maxLive       = 100
 	maxJobName    = 200
@@ -238,14 +238,14 @@ func (j *jobDoc) decide(now time.Time, live bool) bool {
 	case j.Missed == MissedOnce && late == len(due):
 		lost--
 	}
-	var owed []firing
+	var pending []firing
 	if lost > 0 {
-		owed = append(owed, firing{Due: due[lost-1], Skip: SkippedMissed, More: lost - 1})
+		pending = append(pending, firing{Due: due[lost-1], Skip: SkippedMissed, More: lost - 1})
 	} else if before > 0 {
-		owed = append(owed, firing{Due: before, Skip: SkippedMissed})
+		pending = append(pending, firing{Due: before, Skip: SkippedMissed})
 	}
 	waiting := 0
-	for _, f := range j.Owed {
+	for _, f := range j.Pending {
 		if f.Skip == "" {
 			waiting++
 		}
@@ -255,7 +255,7 @@ func (j *jobDoc) decide(now time.Time, live bool) bool {
 		switch {
 		case j.Overlap == OverlapSkip && (live || waiting > 0):
 			skip = SkippedOverlap
-		case waiting >= maxOwed:
+		case waiting >= maxPending:
 			skip = SkippedFull
 		default:
 			waiting++
@@ -263,13 +263,13 @@ func (j *jobDoc) decide(now time.Time, live bool) bool {
 				j.Fired = d
 			}
 		}
-		if n := len(owed); skip != "" && n > 0 && owed[n-1].Skip == skip {
-			owed[n-1].Due, owed[n-1].More = d, owed[n-1].More+1
+		if n := len(pending); skip != "" && n > 0 && pending[n-1].Skip == skip {
+			pending[n-1].Due, pending[n-1].More = d, pending[n-1].More+1
 			continue
 		}
-		owed = append(owed, firing{Due: d, Skip: skip})
+		pending = append(pending, firing{Due: d, Skip: skip})
 	}
-	j.Owed = append(j.Owed, owed...)
+	j.Pending = append(j.Pending, pending...)
 	j.Done, j.Decided = due[len(due)-1], now.Unix()
 	return true
 }
@@ -301,7 +301,7 @@ func (j *jobDoc) public() Job {
 	if j.Fired != 0 {
 		out.Fired = time.Unix(j.Fired, 0).UTC()
 	}
-	for _, f := range j.Owed {
+	for _, f := range j.Pending {
 		if f.Skip == "" {
 			out.Waiting++
 		}

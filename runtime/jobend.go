@@ -22,7 +22,7 @@ func (e *engine) removeJob(ctx context.Context, id string, mayGo func(*jobDoc) b
 		if !mayGo(j) {
 			return nil
 		}
-		if len(j.Owed)+len(j.Dropped) > 0 { // a scheduler may be about to submit these
+		if len(j.Pending)+len(j.Dropped) > 0 { // a scheduler may be about to submit these
 			if err := e.disableJob(ctx, id); err != nil && CodeOf(err) != ErrNotFound {
 				return err
 			}
@@ -51,10 +51,10 @@ func (e *engine) removeJob(ctx context.Context, id string, mayGo func(*jobDoc) b
 func (e *engine) disableJob(ctx context.Context, id string) error {
 	var dropped []firing
 	err := e.changeJob(ctx, id, func(j *jobDoc, _ time.Time) bool {
-		changes := !j.Disabled || len(j.Owed) > 0
+		changes := !j.Disabled || len(j.Pending) > 0
 		j.Disabled = true
 		first := true
-		for _, f := range j.Owed {
+		for _, f := range j.Pending {
 			switch {
 			case f.Skip != "": // to be noted
 			case first:
@@ -64,7 +64,7 @@ func (e *engine) disableJob(ctx context.Context, id string) error {
 			}
 			j.Dropped = append(j.Dropped, f)
 		}
-		j.Owed, dropped = nil, j.Dropped
+		j.Pending, dropped = nil, j.Dropped
 		return changes
 	})
 	if err != nil || len(dropped) == 0 {

@@ -198,7 +198,7 @@ func (e *engine) countFire(ctx context.Context, job, id string) error {
 			return false, nil
 		}
 		var busy string
-		for _, f := range j.Owed {
+		for _, f := range j.Pending {
 			if f.Skip == "" {
 				busy = fireID(job, f.Due)
 			}

@@ -210,7 +210,7 @@ func (s *scheduler) pass(ctx context.Context) (time.Duration, error) {
 		if e != nil {
 			err = e
 		}
-		pause, queued = min(pause, wait), queued || len(j.Owed) > 0
+		pause, queued = min(pause, wait), queued || len(j.Pending) > 0
 	}
 	s.queued.Store(queued)
 	if err == nil {
@@ -227,7 +227,7 @@ func (s *scheduler) due(j *jobDoc, now time.Time) bool {
 
 // open says whether there is anything that this scheduler would do for a job.
 func (s *scheduler) open(j *jobDoc, now time.Time) bool {
-	return s.due(j, now) || len(j.Owed) > 0 && s.mine(j, now)
+	return s.due(j, now) || len(j.Pending) > 0 && s.mine(j, now)
 }
 
 // mine says whether what is decided of a job is this scheduler's to carry out: what it has decided itself, or what has
@@ -249,7 +249,7 @@ func (s *scheduler) see(ctx context.Context, j *jobDoc, now time.Time) (time.Dur
 		if next := j.next(); !next.IsZero() {
 			wait = min(wait, next.Add(s.lag()).Sub(now))
 		}
-		if len(j.Owed) > 0 {
+		if len(j.Pending) > 0 {
 			wait = min(wait, lagBehind)
 		}
 		return wait, nil
@@ -288,7 +288,7 @@ func (s *scheduler) fire(ctx context.Context, j *jobDoc, now time.Time) (time.Du
 		return 0, err
 	}
 	wait := relist
-	if len(j.Owed) > 0 {
+	if len(j.Pending) > 0 {
 		wait = waitQueued
 	}
 	if next := j.next(); !next.IsZero() {
@@ -313,8 +313,8 @@ func (s *scheduler) carryOut(ctx context.Context, j *jobDoc, now time.Time, live
 	var tasks []backend.NewTask
 	var notes []fireNote
 	n, fired := 0, j.Fired
-	for ; n < len(j.Owed); n++ {
-		f := j.Owed[n]
+	for ; n < len(j.Pending); n++ {
+		f := j.Pending[n]
 		if f.Skip == "" {
 			if j.Overlap == OverlapQueue && (live || len(tasks) > 0) {
 				break
@@ -344,7 +344,7 @@ func (s *scheduler) carryOut(ctx context.Context, j *jobDoc, now time.Time, live
 	if err := s.e.note(ctx, j.id, notes...); err != nil {
 		return err
 	}
-	j.Owed, j.Fired = j.Owed[n:], fired
+	j.Pending, j.Fired = j.Pending[n:], fired
 	if err := s.e.writeJob(ctx, j); err != nil {
 		return err
 	}
