@@ -79,7 +79,6 @@ type hints struct {
 }
 
 const (
-	maxInsert      = 1000             // tasks an Insert
 	maxInsertBytes = 16 << 20         // an Insert, unless one task alone is larger
 	opTimeout      = 10 * time.Second // of one operation of the engine's own on the store
 	hintBacklog    = 4096             // hints of a queue not yet published

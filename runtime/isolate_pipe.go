@@ -49,7 +49,7 @@ type pipeStore struct{ p *pipe }
 
 func (s pipeStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]Task, error) {
 	stored := make([]Task, 0, len(tasks))
-	for part := range insertParts(tasks, child.Part()) {
+	for part := range backend.SplitInsert(tasks, child.Part()) {
 		some, err := opInsert.call(ctx, s.p, part)
 		if err != nil {
 			return nil, err

@@ -149,7 +149,7 @@ func (e *engine) dropFires(ctx context.Context, id string, fires []firing) error
 		tasks = append(tasks, t)
 	}
 	var stored []Task
-	for part := range insertParts(tasks, maxInsertBytes) {
+	for part := range backend.SplitInsert(tasks, maxInsertBytes) {
 		err := e.requests.Do(ctx, func(ctx context.Context) error {
 			some, err := e.store.Insert(ctx, part)
 			if err == nil {

@@ -355,7 +355,7 @@ func (s *scheduler) carryOut(ctx context.Context, j *jobDoc, now time.Time, live
 // insertOnce inserts tasks with one try. After an error any of them may be stored.
 func (e *engine) insertOnce(ctx context.Context, tasks []backend.NewTask) ([]string, error) {
 	ids := make([]string, 0, len(tasks))
-	for part := range insertParts(tasks, maxInsertBytes) {
+	for part := range backend.SplitInsert(tasks, maxInsertBytes) {
 		stored, err := e.store.Insert(ctx, part)
 		if err != nil {
 			return nil, err

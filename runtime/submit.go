@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"iter"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -121,28 +120,11 @@ func newTask(s Submission, i int, id string) backend.NewTask {
 	return backend.NewTask{Task: t, Gated: s.IsSubtasks}
 }
 
-// insertParts splits tasks into parts for one Insert each: at most maxInsert tasks, and most bytes unless one alone is larger.
-func insertParts(tasks []backend.NewTask, most int) iter.Seq[[]backend.NewTask] {
-	return func(yield func([]backend.NewTask) bool) {
-		for len(tasks) > 0 {
-			n, size := 1, tasks[0].Task.Size()
-			for n < min(len(tasks), maxInsert) && size+tasks[n].Task.Size() <= most {
-				size += tasks[n].Task.Size()
-				n++
-			}
-			if !yield(tasks[:n:n]) {
-				return
-			}
-			tasks = tasks[n:]
-		}
-	}
-}
-
 // insert persists tasks, in parts, and returns their ids; after an error those of the tasks written before it. A write whose
 // outcome is unknown is repeated: ids make that safe.
 func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string, error) {
 	ids := make([]string, 0, len(tasks))
-	for part := range insertParts(tasks, maxInsertBytes) {
+	for part := range backend.SplitInsert(tasks, maxInsertBytes) {
 		var stored []Task
 		insert := func(ctx context.Context) (err error) {
 			stored, err = e.store.Insert(ctx, part)

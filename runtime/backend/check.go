@@ -1,6 +1,9 @@
 package backend
 
-import "slices"
+import (
+	"iter"
+	"slices"
+)
 
 // What every Store refuses by itself, whatever it holds, is checked here. All errors are invalid_argument, and not sent.
 
@@ -12,6 +15,27 @@ const (
 
 // MaxPage is the largest page of Store.List, in bytes, unless one task alone is larger.
 const MaxPage = 16 << 20
+
+// maxInsert is how many tasks an Insert of [SplitInsert] has at most.
+const maxInsert = 1000
+
+// SplitInsert splits tasks into parts for one Store.Insert each. A part has at most 1000 tasks and maxBytes bytes, unless one
+// task alone is larger.
+func SplitInsert(tasks []NewTask, maxBytes int) iter.Seq[[]NewTask] {
+	return func(yield func([]NewTask) bool) {
+		for len(tasks) > 0 {
+			n, size := 1, tasks[0].Task.Size()
+			for n < min(len(tasks), maxInsert) && size+tasks[n].Task.Size() <= maxBytes {
+				size += tasks[n].Task.Size()
+				n++
+			}
+			if !yield(tasks[:n:n]) {
+				return
+			}
+			tasks = tasks[n:]
+		}
+	}
+}
 
 // ValidateInsert returns an error if any of the tasks can't be inserted.
 func ValidateInsert(tasks []NewTask) error {

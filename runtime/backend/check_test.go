@@ -2,6 +2,7 @@ package backend_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -42,5 +43,20 @@ func TestWhatNoStoreTakesIsRefused(t *testing.T) {
 	}
 	if q.Limit != 100 {
 		t.Errorf("limit %d", q.Limit)
+	}
+}
+
+func TestSplitInsert(t *testing.T) {
+	tasks := make([]backend.NewTask, 2005)
+	for i := range tasks {
+		tasks[i].Task.ID = "task"
+	}
+	tasks[1].Task.Payload = make([]byte, 5<<20) // larger than a part
+	var sizes []int
+	for part := range backend.SplitInsert(tasks, 4<<20) {
+		sizes = append(sizes, len(part))
+	}
+	if want := []int{1, 1, 1000, 1000, 3}; !slices.Equal(sizes, want) {
+		t.Errorf("parts of %v tasks, want %v", sizes, want)
 	}
 }
