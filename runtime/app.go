@@ -44,7 +44,7 @@ type App struct {
 	strange   mismatches
 	announced announced
 	tasks     *engine // nil where the backend keeps no tasks
-	pipe      *pipe   // of a child process to its parent; nil in every other
+	process   process
 
 	receivers  receivers
 	snowflakes *snowflakes
@@ -52,8 +52,6 @@ type App struct {
 	state    atomic.Int32
 	started  chan struct{} // closed when Start has succeeded
 	draining chan struct{} // closed when Shutdown begins; in a child process, when that of the parent does
-
-	drainOnce sync.Once // of a child process
 
 	mu       sync.Mutex
 	services []ServiceSpec
@@ -91,6 +89,7 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	}
 	a := &App{settings: s, log: slog.Default(), instance: newInstance(s), started: make(chan struct{}), draining: make(chan struct{}), snowflakes: newSnowflakes()}
 	a.inFlight, a.pending = semaphore.NewWeighted(s.maxCalls), semaphore.NewWeighted(s.maxPending)
+	a.process = ownProcess{a}
 	a.caller = CallerFunc(a.invoke)
 	for i := len(s.client) - 1; i >= 0; i-- {
 		if a.caller = s.client[i](a.caller); a.caller == nil {
@@ -190,12 +189,14 @@ func (a *App) checkRegistrations() error {
 // third one kills the process as it would any other. While it runs SIGPIPE kills nothing: if the reader of the standard error is
 // gone, log records are lost and the App keeps running. [App.Start] and [App.Shutdown] touch no signals.
 func (a *App) Run(ctx context.Context) error {
-	if a.pipe != nil {
-		return a.runUntil(ctx)
-	}
 	if err := refuseNil(ctx, "Run"); err != nil {
 		return err
 	}
+	return a.process.run(ctx)
+}
+
+func (p ownProcess) run(ctx context.Context) error {
+	a := p.app
 	running, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	draining, hurry := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -239,9 +240,11 @@ func (a *App) Shutdown(ctx context.Context) error {
 	if err := refuseNil(ctx, "Shutdown"); err != nil {
 		return err
 	}
-	if a.pipe != nil {
-		return a.closeChild()
-	}
+	return a.process.shutdown(ctx)
+}
+
+func (p ownProcess) shutdown(ctx context.Context) error {
+	a := p.app
 	a.mu.Lock()
 	if closed := a.closed; closed != nil {
 		a.mu.Unlock()

@@ -285,12 +285,7 @@ const (
 
 // wake hints that tasks of a queue may be ready. It never waits; what it drops the dispatcher hints.
 func (e *engine) wake(queue string, ids []string) {
-	if e.app.pipe != nil {
-		e.app.pipe.wake(queue, ids)
-		return
-	}
-	e.hints.add(queue, ids, e.ports.Transport.Ids())
-	e.hints.signal()
+	e.app.process.Wake(queue, ids)
 }
 
 // wakeFor is wake for tasks that were submitted with ctx: in a transaction of the submitter's it waits for the commit.

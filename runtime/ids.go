@@ -16,9 +16,11 @@ func (a *App) Snowflake(ctx context.Context) (string, error) {
 	if err := a.admit(); err != nil {
 		return "", err
 	}
-	if a.pipe != nil { // a node number for each child would be too much
-		return opSnowflake.call(ctx, a.pipe, none{})
-	}
+	return a.process.Snowflake(ctx)
+}
+
+func (p ownProcess) Snowflake(ctx context.Context) (string, error) {
+	a := p.app
 	if a.ports.Docs == nil {
 		return "", Errorf(ErrUnimplemented, "the backend %s keeps no documents", a.ports.Name)
 	}

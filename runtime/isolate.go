@@ -43,6 +43,38 @@ func InProcess() AppOption {
 	return func(s *settings) { s.child.off = true }
 }
 
+// A process is what an App does differently in a child process than in a process of its own. Open decides which it is.
+type process interface {
+	parent
+	start(ctx context.Context) error
+	run(ctx context.Context) error
+	shutdown(ctx context.Context) error
+	logger(ctx context.Context, h *handling) *slog.Logger // with what ctx knows
+}
+
+// ownProcess is the process of an App that no other App has started.
+type ownProcess struct{ app *App }
+
+func (p ownProcess) Ports() *backend.Ports { return p.app.ports }
+
+func (p ownProcess) Wake(queue string, ids []string) {
+	e := p.app.tasks
+	e.hints.add(queue, ids, e.ports.Transport.Ids())
+	e.hints.signal()
+}
+
+func (p ownProcess) StopTasks(ctx context.Context, s backend.Stop) error {
+	return p.app.tasks.stopAndTell(ctx, s)
+}
+
+func (p ownProcess) WaitTask(ctx context.Context, id, by string) (Task, error) {
+	return p.app.tasks.wait(ctx, id, by)
+}
+
+func (p ownProcess) logger(ctx context.Context, h *handling) *slog.Logger {
+	return slog.New(h.contextHandler().bind(ctx, h))
+}
+
 type childSettings struct {
 	memory int64
 	grace  time.Duration
@@ -149,7 +181,7 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 	}
 	log := LoggerFrom(ctx)
 	p, err := e.children.start(child.Config{
-		Kind: childTask, Name: r.Queue, Memory: e.app.settings.child.memory, Handle: e.serveChild(ctx, log.Handler()),
+		Kind: childTask, Name: r.Queue, Memory: e.app.settings.child.memory, Handle: serveChild(ctx, e.app.process, log.Handler(), e.log),
 		Data: childData{Instance: e.app.instance, Backend: e.ports.Name, Number: e.children.started.Add(1), Level: lowest(ctx, log)},
 	})
 	if err != nil { // not the worker's failure: no attempt is charged

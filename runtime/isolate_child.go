@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/afgen/afgen/runtime/internal/child"
@@ -17,12 +18,20 @@ import (
 // taken says that an App of this child process has its task. A child has one task, whatever Apps its main opens.
 var taken atomic.Bool
 
+// childProcess is a child process that runs one task for the App of its parent.
+type childProcess struct {
+	*pipe
+	app *App
+}
+
 // openChild makes the App of a child process. It opens no backend: what it is asked for it has done by its parent.
 func openChild(a *App, self *child.Child) error {
-	a.pipe = &pipe{self: self}
+	p := newPipe(self)
+	a.process = childProcess{p, a}
 	if self.Kind != childTask { // a child of an executor; its main may open Apps on its way
-		a.pipe.idle.Store(true)
-		a.ports = a.pipe.ports("none")
+		p.idle.Store(true)
+		p.ports.Name = "none"
+		a.ports = p.ports
 		a.tasks = newEngine(a)
 		return nil
 	}
@@ -32,29 +41,38 @@ func openChild(a *App, self *child.Child) error {
 	}
 	a.instance = data.Instance
 	a.called.Store(data.Number << 32) // so that no call has the id of one of the parent's or of another child's
-	a.log = slog.New(&pipeLog{pipe: a.pipe, level: data.Level})
-	a.ports = a.pipe.ports(data.Backend)
+	a.log = slog.New(&pipeLog{pipe: p, level: data.Level})
+	p.ports.Name = data.Backend
+	a.ports = p.ports
 	a.tasks = newEngine(a)
 	return nil
 }
 
-// startChild starts the App of a child process: it runs the task that the parent hands over, and the process exits. It
+// start starts the App of a child process: it runs the task that the parent hands over, and the process exits. It
 // returns only where the task is of another App's worker; then this App serves nothing and is not connected.
-func (a *App) startChild() error {
-	w, err := a.ownWorker()
+func (p childProcess) start(context.Context) error {
+	w, err := p.worker()
 	if w == nil {
 		return err
 	}
-	if err := a.pipe.self.Ready(func(r *child.Request) { a.runHere(r, *w) }); err != nil {
+	var drain sync.Once
+	if err := p.self.Ready(func(r *child.Request) {
+		if r.Op == noticeDrain {
+			drain.Do(func() { close(p.app.draining) })
+			return
+		}
+		p.app.runHere(r, *w)
+	}); err != nil {
 		fmt.Fprintln(os.Stderr, "child process:", err)
 		os.Exit(2)
 	}
 	select {} // until the task has ended and the process with it
 }
 
-// ownWorker returns the worker whose task this child process runs; nil if that is another App's. From now on there are no more
+// worker returns the worker whose task this child process runs; nil if that is another App's. From now on there are no more
 // registrations.
-func (a *App) ownWorker() (*WorkerSpec, error) {
+func (p childProcess) worker() (*WorkerSpec, error) {
+	a := p.app
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.state.CompareAndSwap(stateOpen, stateRunning) {
@@ -64,36 +82,35 @@ func (a *App) ownWorker() (*WorkerSpec, error) {
 	if err := a.checkRegistrations(); err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(a.workers, func(w WorkerSpec) bool { return w.Name == a.pipe.self.Name })
-	if a.pipe.idle.Load() || i < 0 || !taken.CompareAndSwap(false, true) {
-		a.pipe.idle.Store(true)
+	i := slices.IndexFunc(a.workers, func(w WorkerSpec) bool { return w.Name == p.self.Name })
+	if p.idle.Load() || i < 0 || !taken.CompareAndSwap(false, true) {
+		p.idle.Store(true)
 		return nil, nil
 	}
 	return &a.workers[i], nil
 }
 
-// runUntil is Run in a child process. It obeys no signals.
-func (a *App) runUntil(ctx context.Context) error {
+// run obeys no signals.
+func (p childProcess) run(ctx context.Context) error {
 	defer surviveBrokenPipes()() // it has the parent's standard output
-	if err := a.startChild(); err != nil {
+	if err := p.start(ctx); err != nil {
 		return err
 	}
 	<-ctx.Done()
 	return nil
 }
 
-// closeChild is Shutdown in a child process: there is nothing to drain.
-func (a *App) closeChild() error {
-	a.state.Store(stateClosed)
+// shutdown has nothing to drain.
+func (p childProcess) shutdown(context.Context) error {
+	p.app.state.Store(stateClosed)
 	return nil
 }
 
+// logger returns the App's logger: the parent adds what the context of its attempt knows.
+func (p childProcess) logger(context.Context, *handling) *slog.Logger { return p.app.log }
+
 // runHere runs the task of this child process, reports what came of it and ends the process.
 func (a *App) runHere(r *child.Request, w WorkerSpec) {
-	if r.Op == noticeDrain {
-		a.drainOnce.Do(func() { close(a.draining) })
-		return
-	}
 	var run childRun
 	var result json.RawMessage
 	guard.Do(func() (err error) {

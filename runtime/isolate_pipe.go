@@ -10,22 +10,45 @@ import (
 	"github.com/afgen/afgen/runtime/internal/child"
 )
 
-// A pipe is the way of a child's App to the App that started it. The ports of the child stand on it.
+// A pipe passes on what the App of a child process asks of its parent.
 type pipe struct {
-	self *child.Child
-	idle atomic.Bool // this App doesn't run the child's task, and isn't connected
+	self  *child.Child
+	idle  atomic.Bool // this App doesn't run the child's task, and isn't connected
+	ports *backend.Ports
 }
 
-// ports are the ports of a child's App.
-func (p *pipe) ports(name string) *backend.Ports {
-	return &backend.Ports{
-		Name: name, Calls: pipeCalls{p}, Store: pipeStore{p}, Docs: pipeDocs{p}, Transport: pipeTransport{p}, Coordinator: pipeCoordinator{p},
+var _ parent = (*pipe)(nil)
+
+func newPipe(self *child.Child) *pipe {
+	p := &pipe{self: self}
+	p.ports = &backend.Ports{
+		Calls: pipeCalls{p}, Store: pipeStore{p}, Docs: pipeDocs{p}, Transport: pipeTransport{p}, Coordinator: pipeCoordinator{p},
 		Close: func(context.Context) error { return nil },
 	}
+	return p
 }
 
-// wake passes a hint on. It is sent before what the task returns, and lost only with the parent.
-func (p *pipe) wake(queue string, ids []string) {
+// Ports returns the ports of the child's App.
+func (p *pipe) Ports() *backend.Ports { return p.ports }
+
+// StopTasks implements parent. It passes no tasks to s.Each.
+func (p *pipe) StopTasks(ctx context.Context, s backend.Stop) error {
+	_, err := opStop.call(ctx, p, s)
+	return err
+}
+
+// WaitTask implements parent.
+func (p *pipe) WaitTask(ctx context.Context, id, by string) (Task, error) {
+	return opWait.call(ctx, p, argsWait{ID: id, By: by})
+}
+
+// Snowflake implements parent.
+func (p *pipe) Snowflake(ctx context.Context) (string, error) {
+	return opSnowflake.call(ctx, p, none{})
+}
+
+// Wake passes a hint on. It is sent before what the task returns, and lost only with the parent.
+func (p *pipe) Wake(queue string, ids []string) {
 	ids = ids[:min(len(ids), hintBacklog)] // what is beyond it would be dropped there
 	_ = p.self.Notify(noticeWake, argsWake{queue, ids})
 }
@@ -85,8 +108,7 @@ func (s pipeStore) Finish(ctx context.Context, source string) (bool, string, err
 
 // Stop returns no tasks: the parent does what follows, since this process may end before it has.
 func (s pipeStore) Stop(ctx context.Context, stop backend.Stop) ([]Task, error) {
-	_, err := opStop.call(ctx, s.p, stop)
-	return nil, err
+	return nil, s.p.StopTasks(ctx, stop)
 }
 
 func (s pipeStore) Now(ctx context.Context) (time.Time, error) {

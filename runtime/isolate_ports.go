@@ -33,17 +33,30 @@ func (o op[A, R]) call(ctx context.Context, p *pipe, a A) (R, error) {
 	return r, nil
 }
 
+// A parent is the App of a parent process as its children see it; in a child it passes everything on.
+type parent interface {
+	Ports() *backend.Ports
+	// Wake hints that tasks of a queue may be ready. It never waits.
+	Wake(queue string, ids []string)
+	// StopTasks stops tasks and does what follows from it.
+	StopTasks(ctx context.Context, s backend.Stop) error
+	// WaitTask waits for a task, for the handler of the task by unless that is empty.
+	WaitTask(ctx context.Context, id, by string) (Task, error)
+	// Snowflake returns an id that sorts by time.
+	Snowflake(ctx context.Context) (string, error)
+}
+
 // A serve does an operation for a child.
-type serve func(ctx context.Context, e *engine, body json.RawMessage) (any, error)
+type serve func(ctx context.Context, p parent, body json.RawMessage) (any, error)
 
 // on ties an operation to what does it.
-func on[A, R any](ops map[string]serve, o op[A, R], do func(ctx context.Context, e *engine, a A) (R, error)) {
-	ops[string(o)] = func(ctx context.Context, e *engine, body json.RawMessage) (any, error) {
+func on[A, R any](ops map[string]serve, o op[A, R], do func(ctx context.Context, p parent, a A) (R, error)) {
+	ops[string(o)] = func(ctx context.Context, p parent, body json.RawMessage) (any, error) {
 		var a A
 		if err := json.Unmarshal(body, &a); err != nil {
 			return nil, err
 		}
-		return do(ctx, e, a)
+		return do(ctx, p, a)
 	}
 }
 
@@ -112,77 +125,77 @@ const (
 // serves is what a parent does for its children, by name.
 func serves() map[string]serve {
 	ops := map[string]serve{}
-	on(ops, opCall, func(ctx context.Context, e *engine, r *backend.Request) (*backend.Reply, error) {
-		return e.ports.Calls.Call(ctx, r)
+	on(ops, opCall, func(ctx context.Context, p parent, r *backend.Request) (*backend.Reply, error) {
+		return p.Ports().Calls.Call(ctx, r)
 	})
-	on(ops, opInsert, func(ctx context.Context, e *engine, t []backend.NewTask) ([]Task, error) {
-		stored, err := e.store.Insert(ctx, t)
+	on(ops, opInsert, func(ctx context.Context, p parent, t []backend.NewTask) ([]Task, error) {
+		stored, err := p.Ports().Store.Insert(ctx, t)
 		for i := range stored {
 			stored[i] = stored[i].Head() // should a store return more
 		}
 		return stored, err
 	})
-	on(ops, opProgress, func(ctx context.Context, e *engine, a argsProgress) (none, error) {
-		return none{}, e.store.Progress(ctx, a.ID, a.Fence, a.Progress)
+	on(ops, opProgress, func(ctx context.Context, p parent, a argsProgress) (none, error) {
+		return none{}, p.Ports().Store.Progress(ctx, a.ID, a.Fence, a.Progress)
 	})
-	on(ops, opRetried, func(ctx context.Context, e *engine, a argsRetried) (string, error) {
-		return e.store.MarkRetried(ctx, a.ID, a.From, a.To)
+	on(ops, opRetried, func(ctx context.Context, p parent, a argsRetried) (string, error) {
+		return p.Ports().Store.MarkRetried(ctx, a.ID, a.From, a.To)
 	})
-	on(ops, opSpawn, func(ctx context.Context, e *engine, s backend.Spawn) (none, error) {
-		return none{}, e.store.Spawn(ctx, s)
+	on(ops, opSpawn, func(ctx context.Context, p parent, s backend.Spawn) (none, error) {
+		return none{}, p.Ports().Store.Spawn(ctx, s)
 	})
-	on(ops, opDiscard, func(ctx context.Context, e *engine, a argsBatch) (none, error) {
-		return none{}, e.store.Discard(ctx, a.Source, a.Batch)
+	on(ops, opDiscard, func(ctx context.Context, p parent, a argsBatch) (none, error) {
+		return none{}, p.Ports().Store.Discard(ctx, a.Source, a.Batch)
 	})
-	on(ops, opOpen, func(ctx context.Context, e *engine, source string) ([]string, error) {
-		return e.store.Open(ctx, source)
+	on(ops, opOpen, func(ctx context.Context, p parent, source string) ([]string, error) {
+		return p.Ports().Store.Open(ctx, source)
 	})
-	on(ops, opFinish, func(ctx context.Context, e *engine, source string) (f argsFinish, err error) {
-		f.Finished, f.Queue, err = e.store.Finish(ctx, source)
+	on(ops, opFinish, func(ctx context.Context, p parent, source string) (f argsFinish, err error) {
+		f.Finished, f.Queue, err = p.Ports().Store.Finish(ctx, source)
 		return f, err
 	})
-	on(ops, opStop, func(ctx context.Context, e *engine, s backend.Stop) (none, error) {
-		return none{}, e.stopAndTell(ctx, s)
+	on(ops, opStop, func(ctx context.Context, p parent, s backend.Stop) (none, error) {
+		return none{}, p.StopTasks(ctx, s)
 	})
-	on(ops, opGet, func(ctx context.Context, e *engine, id string) (Task, error) {
-		return e.store.Get(ctx, id)
+	on(ops, opGet, func(ctx context.Context, p parent, id string) (Task, error) {
+		return p.Ports().Store.Get(ctx, id)
 	})
-	on(ops, opNow, func(ctx context.Context, e *engine, _ none) (time.Time, error) {
-		return e.store.Now(ctx)
+	on(ops, opNow, func(ctx context.Context, p parent, _ none) (time.Time, error) {
+		return p.Ports().Store.Now(ctx)
 	})
-	on(ops, opList, func(ctx context.Context, e *engine, q backend.TaskQuery) (backend.TaskPage, error) {
-		return e.store.List(ctx, q)
+	on(ops, opList, func(ctx context.Context, p parent, q backend.TaskQuery) (backend.TaskPage, error) {
+		return p.Ports().Store.List(ctx, q)
 	})
-	on(ops, opWait, func(ctx context.Context, e *engine, w argsWait) (Task, error) {
-		return e.wait(ctx, w.ID, w.By)
+	on(ops, opWait, func(ctx context.Context, p parent, w argsWait) (Task, error) {
+		return p.WaitTask(ctx, w.ID, w.By)
 	})
-	on(ops, opSnowflake, func(ctx context.Context, e *engine, _ none) (string, error) {
-		return e.app.Snowflake(ctx)
+	on(ops, opSnowflake, func(ctx context.Context, p parent, _ none) (string, error) {
+		return p.Snowflake(ctx)
 	})
-	on(ops, opDocGet, func(ctx context.Context, e *engine, name string) (backend.Doc, error) {
-		return e.ports.Docs.Get(ctx, name)
+	on(ops, opDocGet, func(ctx context.Context, p parent, name string) (backend.Doc, error) {
+		return p.Ports().Docs.Get(ctx, name)
 	})
-	on(ops, opDocPut, func(ctx context.Context, e *engine, a argsDoc) (int64, error) {
-		return e.ports.Docs.PutIf(ctx, a.Name, a.Rev, a.Value)
+	on(ops, opDocPut, func(ctx context.Context, p parent, a argsDoc) (int64, error) {
+		return p.Ports().Docs.PutIf(ctx, a.Name, a.Rev, a.Value)
 	})
-	on(ops, opDocList, func(ctx context.Context, e *engine, a argsDocs) (someDocs, error) {
-		docs, err := e.ports.Docs.List(ctx, a.Prefix)
+	on(ops, opDocList, func(ctx context.Context, p parent, a argsDocs) (someDocs, error) {
+		docs, err := p.Ports().Docs.List(ctx, a.Prefix)
 		return a.part(docs), err
 	})
-	on(ops, opDocDelete, func(ctx context.Context, e *engine, a argsDoc) (none, error) {
-		return none{}, e.ports.Docs.Delete(ctx, a.Name, a.Rev)
+	on(ops, opDocDelete, func(ctx context.Context, p parent, a argsDoc) (none, error) {
+		return none{}, p.Ports().Docs.Delete(ctx, a.Name, a.Rev)
 	})
-	on(ops, opSend, func(ctx context.Context, e *engine, a argsNews) (none, error) {
-		return none{}, e.ports.Transport.Send(ctx, a.Name, a.Body)
+	on(ops, opSend, func(ctx context.Context, p parent, a argsNews) (none, error) {
+		return none{}, p.Ports().Transport.Send(ctx, a.Name, a.Body)
 	})
-	on(ops, opAnnounce, func(ctx context.Context, e *engine, a argsNews) (none, error) {
-		return none{}, e.ports.Coordinator.Announce(ctx, a.Kind, a.Name, a.Body)
+	on(ops, opAnnounce, func(ctx context.Context, p parent, a argsNews) (none, error) {
+		return none{}, p.Ports().Coordinator.Announce(ctx, a.Kind, a.Name, a.Body)
 	})
-	on(ops, opPresent, func(ctx context.Context, e *engine, kind string) (map[string]json.RawMessage, error) {
-		return e.ports.Coordinator.Present(ctx, kind)
+	on(ops, opPresent, func(ctx context.Context, p parent, kind string) (map[string]json.RawMessage, error) {
+		return p.Ports().Coordinator.Present(ctx, kind)
 	})
-	on(ops, opBroadcast, func(ctx context.Context, e *engine, a argsNews) (none, error) {
-		return none{}, e.ports.Coordinator.Publish(ctx, a.Name, a.Body)
+	on(ops, opBroadcast, func(ctx context.Context, p parent, a argsNews) (none, error) {
+		return none{}, p.Ports().Coordinator.Publish(ctx, a.Name, a.Body)
 	})
 	return ops
 }
@@ -210,17 +223,18 @@ const (
 	noticeLog   = "log"
 )
 
-// serveChild returns what serves the requests of the child that runs the task whose context ctx is. It logs to h.
-func (e *engine) serveChild(ctx context.Context, h slog.Handler) child.Handler {
+// serveChild returns what serves the requests of the child that runs the task whose context ctx is. The child logs to h, and
+// what fails here is logged to log.
+func serveChild(ctx context.Context, p parent, h slog.Handler, log *slog.Logger) child.Handler {
 	ops := serves()
 	return func(r *child.Request) {
 		switch do, ok := ops[r.Op]; {
 		case ok:
-			e.serveOp(r, do)
+			serveOp(p, r, do, log)
 		case r.Op == noticeWake:
 			var w argsWake
 			if json.Unmarshal(r.Body, &w) == nil {
-				e.wake(w.Queue, w.IDs)
+				p.Wake(w.Queue, w.IDs)
 			}
 		case r.Op == noticeLog:
 			logRecord(ctx, h, r.Body)
@@ -231,15 +245,15 @@ func (e *engine) serveChild(ctx context.Context, h slog.Handler) child.Handler {
 }
 
 // serveOp does one operation for a child. What comes of its reply a child that has gone need not know.
-func (e *engine) serveOp(r *child.Request, do serve) {
+func serveOp(p parent, r *child.Request, do serve, log *slog.Logger) {
 	var v any
 	guard.Do(func() (err error) {
-		v, err = do(r.Context, e, r.Body)
+		v, err = do(r.Context, p, r.Body)
 		return err
 	}, func(err error) {
-		if p, ok := err.(*guard.PanicError); ok { // in an adapter
-			err = Errorf(ErrInternal, "the backend panicked: %s", p)
-			e.log.Error("panic in a port", append(p.Attrs(), "op", r.Op)...)
+		if v, ok := err.(*guard.PanicError); ok { // in an adapter
+			err = Errorf(ErrInternal, "the backend panicked: %s", v)
+			log.Error("panic in a port", append(v.Attrs(), "op", r.Op)...)
 		}
 		if err != nil {
 			err = portFault(err)

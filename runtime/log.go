@@ -56,16 +56,13 @@ func LoggerFrom(ctx context.Context) *slog.Logger {
 	if h == nil {
 		return slog.Default()
 	}
-	if h.app.pipe != nil { // the parent puts it on
-		return h.app.log
-	}
-	return slog.New(h.contextHandler().bind(ctx, h))
+	return h.app.process.logger(ctx, h)
 }
 
 // errorLogFrom is LoggerFrom for texts that RedactErrors hides: with that option they are not kept with the task.
 func errorLogFrom(ctx context.Context) *slog.Logger {
 	h := handlingFrom(ctx)
-	if h == nil || h.app.pipe != nil || !h.app.settings.redact {
+	if h == nil || !h.app.settings.redact {
 		return LoggerFrom(ctx)
 	}
 	c := h.contextHandler()

@@ -26,14 +26,15 @@ func (a *App) Start(ctx context.Context) error {
 	if err := refuseNil(ctx, "Start"); err != nil {
 		return err
 	}
-	if a.pipe != nil {
-		return a.startChild()
-	}
-	s, err := a.begin(ctx)
+	return a.process.start(ctx)
+}
+
+func (p ownProcess) start(ctx context.Context) error {
+	s, err := p.app.begin(ctx)
 	if err != nil {
 		return err
 	}
-	return a.finish(s)
+	return p.app.finish(s)
 }
 
 // begin is the part of Start without I/O. From now on there are no more registrations.

@@ -18,8 +18,7 @@ const (
 // with ErrFailedPrecondition, to wait for what can't begin before the handler returns: the task itself, and what is behind the gate
 // of its subtasks.
 func (a *App) WaitTask(ctx context.Context, id string) (Task, error) {
-	e, err := a.engine()
-	if err != nil {
+	if _, err := a.engine(); err != nil {
 		return Task{}, err
 	}
 	if err := outsideTx(ctx, "waiting for a task"); err != nil {
@@ -33,10 +32,7 @@ func (a *App) WaitTask(ctx context.Context, id string) (Task, error) {
 		return Task{}, Errorf(ErrFailedPrecondition, "the handler of task %s waits for its own task, which can't end before the handler "+
 			"returns", id).With(OutcomeNotSent)
 	}
-	if a.pipe != nil { // the parent gets the notifications
-		return opWait.call(ctx, a.pipe, argsWait{ID: id, By: by})
-	}
-	return e.wait(ctx, id, by)
+	return a.process.WaitTask(ctx, id, by)
 }
 
 // wait waits for a task, for the handler of the task by if that isn't empty.
