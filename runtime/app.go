@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/afgen/afgen/runtime/backend"
-	"github.com/afgen/afgen/runtime/internal/child"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
+	"github.com/afgen/afgen/runtime/internal/pipe"
 )
 
 // A Backend is what an App stands on; packages below runtime/backend make one.
@@ -96,8 +96,13 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 			return nil, NewError(ErrInvalidArgument, "Open: a client middleware has returned nil")
 		}
 	}
-	if self := child.Self(); self != nil {
-		return a, openChild(a, self)
+	c, err := pipe.Connect()
+	if err != nil {
+		return nil, err
+	}
+	if c != nil {
+		a.openChild(c)
+		return a, nil
 	}
 	if err := a.openLog(); err != nil {
 		return nil, fmt.Errorf("opening the log: %w", backend.AsError(err))

@@ -12,6 +12,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
+	"github.com/afgen/afgen/runtime/internal/pipe"
 	"github.com/afgen/afgen/runtime/internal/pubsub"
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
@@ -57,7 +58,7 @@ type engine struct {
 	looks    looks
 	nodes    *nodes
 	finals   finals
-	children children
+	children pipe.Children
 
 	ctx  context.Context // of the background parts
 	end  context.CancelFunc
@@ -235,7 +236,7 @@ func (e *engine) stop(ctx context.Context) error {
 	defer cancel()
 	ending, cancel := outlast(ctx, endMost)
 	defer cancel()
-	await(writing, e.children.endAll)
+	await(writing, e.children.Close)
 	if e.started {
 		flushing, cancel := writing, func() {}
 		if _, ok := ctx.Deadline(); !ok {

@@ -1,4 +1,4 @@
-package runtime
+package pipe
 
 import (
 	"context"
@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// A pipeLog is the slog.Handler of a child process: its records are the parent's, who knows the task and where to log.
-type pipeLog struct {
-	pipe  *pipe
+// A logHandler is the slog.Handler of a child process: its records are the parent's, who knows the task and where to log.
+type logHandler struct {
+	c     *Client
 	level slog.Level
 	with  []with // in the order in which they were given
 }
@@ -42,25 +42,25 @@ type wireAttr struct {
 	Group []wireAttr     `json:"group,omitempty"`
 }
 
-func (h *pipeLog) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
+func (h *logHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.level }
 
-func (h *pipeLog) WithAttrs(attrs []slog.Attr) slog.Handler {
+func (h *logHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	return h.and(with{attrs: attrs})
 }
 
-func (h *pipeLog) WithGroup(name string) slog.Handler {
+func (h *logHandler) WithGroup(name string) slog.Handler {
 	if name == "" {
 		return h
 	}
 	return h.and(with{group: name})
 }
 
-func (h *pipeLog) and(w with) slog.Handler {
-	return &pipeLog{h.pipe, h.level, append(slices.Clip(h.with), w)}
+func (h *logHandler) and(w with) slog.Handler {
+	return &logHandler{h.c, h.level, append(slices.Clip(h.with), w)}
 }
 
 // Handle sends a record. It waits where the parent is slow to log.
-func (h *pipeLog) Handle(_ context.Context, r slog.Record) error {
+func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	attrs := make([]slog.Attr, 0, r.NumAttrs())
 	r.Attrs(func(a slog.Attr) bool {
 		attrs = append(attrs, a)
@@ -73,7 +73,7 @@ func (h *pipeLog) Handle(_ context.Context, r slog.Record) error {
 			attrs = append(slices.Clip(w.attrs), attrs...)
 		}
 	}
-	return h.pipe.self.Notify(noticeLog, wireRecord{r.Time, r.Level, r.Message, toWire(attrs)})
+	return h.c.self.Notify(noticeLog, wireRecord{r.Time, r.Level, r.Message, toWire(attrs)})
 }
 
 func toWire(attrs []slog.Attr) []wireAttr {
@@ -102,8 +102,8 @@ func toWire(attrs []slog.Attr) []wireAttr {
 			w.Time = &t
 		default: // floats that JSON doesn't have, errors and what doesn't encode go as text
 			if _, isErr := v.Any().(error); !isErr {
-				if text, err := encode(v.Any()); err == nil {
-					w.JSON = text
+				if text, err := json.Marshal(v.Any()); err == nil {
+					w.JSON = json.RawMessage(text)
 					break
 				}
 			}
@@ -147,4 +147,14 @@ func logRecord(ctx context.Context, h slog.Handler, body json.RawMessage) {
 	r := slog.NewRecord(w.Time, w.Level, w.Message, 0)
 	r.AddAttrs(fromWire(w.Attrs)...)
 	_ = h.Handle(ctx, r) // as slog does: there is nobody to tell
+}
+
+// lowest returns the least level that a handler takes.
+func lowest(ctx context.Context, h slog.Handler) slog.Level {
+	for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if h.Enabled(ctx, l) {
+			return l
+		}
+	}
+	return slog.LevelError + 1
 }

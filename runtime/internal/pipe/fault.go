@@ -1,0 +1,156 @@
+package pipe
+
+import (
+	"errors"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/child"
+	"github.com/afgen/afgen/runtime/internal/guard"
+	"github.com/afgen/afgen/runtime/internal/stack"
+)
+
+// The kinds of faults on the pipe.
+const (
+	faultPanic      = "panic"
+	faultGoexit     = "goexit"
+	faultPermanent  = "permanent"
+	faultDecode     = "decode"
+	faultSnooze     = "snooze"
+	faultNoInstance = "no instance" // of the service called
+	faultStale      = "stale fence"
+
+	causeStopped  = "stopped"
+	causeLease    = "lease"
+	causeTimeout  = "timeout"
+	causeShutdown = "shutdown"
+)
+
+// taskFault is the error of a handler as it leaves the child.
+func taskFault(err error) *child.Fault {
+	a := guard.ToWireError(err)
+	_, coded := errors.AsType[*backend.Error](err)
+	f := &child.Fault{Code: a.Code, Message: a.Message, Details: a.Details, Uncoded: !coded}
+	if p, ok := err.(*guard.PanicError); ok {
+		f.Kind, f.Message, f.At, f.Stack = faultPanic, p.Value, p.At, p.Stack
+	} else if s, ok := errors.AsType[*guard.SnoozeError](err); ok {
+		f.Kind, f.Delay = faultSnooze, s.Delay
+	} else if guard.IsUndecoded(err) {
+		f.Kind = faultDecode
+	} else if guard.IsPermanent(err) {
+		f.Kind = faultPermanent
+	} else if err == error(guard.ErrGoexit) {
+		f.Kind = faultGoexit
+	}
+	return f
+}
+
+// taskError is the error of a handler as it arrives in the parent.
+func taskError(f *child.Fault) error {
+	switch f.Kind {
+	case faultPanic:
+		return &guard.PanicError{Panic: stack.Panic{Value: f.Message, At: f.At, Stack: f.Stack}}
+	case faultGoexit:
+		return guard.ErrGoexit
+	case faultSnooze:
+		return guard.Snooze(f.Delay)
+	case faultDecode:
+		return guard.Undecoded(f.Err())
+	case faultPermanent:
+		return guard.Permanent(returned(f))
+	}
+	return returned(f)
+}
+
+// returned is an error that a handler returned, as it arrives in the parent.
+func returned(f *child.Fault) error {
+	if f.Uncoded {
+		return &uncodedError{f.Code, f.Message}
+	}
+	return f.Err()
+}
+
+// An uncodedError is an error of a child's handler that was no [backend.Error], with the code that it wraps.
+type uncodedError struct {
+	code backend.Code
+	text string
+}
+
+func (e *uncodedError) Error() string { return e.text }
+func (e *uncodedError) Unwrap() error { return e.code }
+
+// Causes are the errors for which the context of a handler ends. A handler compares the cause with them, so both processes must
+// have the same.
+type Causes struct {
+	Stopped   error
+	LeaseLost error
+	Timeout   error
+	Shutdown  error
+}
+
+// fault is the cause as the child is told.
+func (c *Causes) fault(cause error) *child.Fault {
+	f := child.NewFault(cause)
+	switch {
+	case errors.Is(cause, c.Stopped):
+		f.Kind = causeStopped
+	case errors.Is(cause, c.LeaseLost):
+		f.Kind = causeLease
+	case errors.Is(cause, c.Timeout):
+		f.Kind = causeTimeout
+	case errors.Is(cause, c.Shutdown):
+		f.Kind = causeShutdown
+	}
+	return f
+}
+
+// err is the cause as it arrives in the child.
+func (c *Causes) err(f *child.Fault) error {
+	switch f.Kind {
+	case causeStopped:
+		return c.Stopped
+	case causeLease:
+		return c.LeaseLost
+	case causeTimeout:
+		return c.Timeout
+	case causeShutdown:
+		return c.Shutdown
+	}
+	return f.Err()
+}
+
+// portFault is the error of a port as it leaves the parent.
+func portFault(err error) error {
+	f := child.NewFault(err)
+	if errors.Is(err, backend.ErrNoInstance) {
+		f.Kind = faultNoInstance
+	}
+	if errors.Is(err, backend.ErrStaleFence) {
+		f.Kind = faultStale
+	}
+	return f
+}
+
+// portError is the error of a port as it arrives in the child.
+func portError(err error) error {
+	f, ok := errors.AsType[*child.Fault](err)
+	switch {
+	case err == nil:
+		return nil
+	case ok && f.Kind == faultNoInstance:
+		return wrapping(f, backend.ErrNoInstance)
+	case ok && f.Kind == faultStale:
+		return wrapping(f, backend.ErrStaleFence)
+	case ok:
+		return f.Err()
+	case errors.Is(err, child.ErrGone):
+		return backend.Errorf(backend.ErrUnavailable, "%w", err)
+	}
+	return backend.AsError(err)
+}
+
+// wrapping is the error of a fault that was an error of this kind.
+func wrapping(f *child.Fault, kind error) error {
+	e := backend.Errorf(f.Code, "%w", kind).With(f.Outcome)
+	e.Message = f.Message
+	return e
+}

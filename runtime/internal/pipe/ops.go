@@ -1,0 +1,102 @@
+package pipe
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// An op is an operation that a child has done by its parent, by its name on the pipe.
+type op[A, R any] string
+
+type none struct{}
+
+// call has the parent do it.
+func (o op[A, R]) call(ctx context.Context, c *Client, a A) (R, error) {
+	var r, zero R
+	if c.disconnected.Load() {
+		return zero, backend.NewError(backend.ErrFailedPrecondition, "this process is a child that runs a task of another App; this one is not connected").
+			With(backend.OutcomeNotSent)
+	}
+	if err := portError(c.self.Call(ctx, string(o), a, &r)); err != nil {
+		return zero, err
+	}
+	return r, nil
+}
+
+// The arguments of operations that have several.
+type (
+	argsProgress struct {
+		ID       string
+		Fence    int64
+		Progress json.RawMessage
+	}
+	argsRetried struct{ ID, From, To string }
+	argsBatch   struct{ Source, Batch string }
+	argsWait    struct{ ID, By string } // By is the task whose handler waits
+	argsFinish  struct {
+		Finished bool
+		Queue    string
+	}
+	argsDoc struct {
+		Name  string
+		Rev   int64
+		Value json.RawMessage
+	}
+	argsDocs struct {
+		Prefix, After string
+		Bytes         int
+	}
+	someDocs struct {
+		Docs []backend.Doc
+		More bool
+	}
+	argsMessage struct {
+		Kind, Name string
+		Body       json.RawMessage
+	}
+	argsWake struct {
+		Queue string
+		IDs   []string
+	}
+)
+
+const (
+	opCall      op[*backend.Request, *backend.Reply]    = "call"
+	opInsert    op[[]backend.NewTask, []backend.Task]   = "insert"
+	opProgress  op[argsProgress, none]                  = "progress"
+	opRetried   op[argsRetried, string]                 = "retried"
+	opSpawn     op[backend.Spawn, none]                 = "spawn"
+	opDiscard   op[argsBatch, none]                     = "discard"
+	opOpen      op[string, []string]                    = "open"
+	opFinish    op[string, argsFinish]                  = "finish"
+	opStop      op[backend.Stop, none]                  = "stop"
+	opGet       op[string, backend.Task]                = "get"
+	opNow       op[none, time.Time]                     = "now"
+	opList      op[backend.TaskQuery, backend.TaskPage] = "list"
+	opWait      op[argsWait, backend.Task]              = "wait"
+	opSnowflake op[none, string]                        = "snowflake"
+	opDocGet    op[string, backend.Doc]                 = "doc get"
+	opDocPut    op[argsDoc, int64]                      = "doc put"
+	opDocList   op[argsDocs, someDocs]                  = "doc list"
+	opDocDelete op[argsDoc, none]                       = "doc delete"
+	opSend      op[argsMessage, none]                   = "send"
+	opAnnounce  op[argsMessage, none]                   = "announce"
+	opPresent   op[string, map[string]json.RawMessage]  = "present"
+	opPublish   op[argsMessage, none]                   = "publish"
+)
+
+// opRun is the one request to a child: to run a [Task].
+const opRun = "run"
+
+// The notices, which have no reply.
+const (
+	noticeWake  = "wake"
+	noticeLog   = "log"
+	noticeDrain = "drain" // to the child
+)
+
+// maxWake is how many ids a wake carries: an App keeps no more hints of a queue.
+const maxWake = 4096
