@@ -259,7 +259,7 @@ func (sc *scanner) members(u *unit, r *reader, d *ast.FuncDecl, kind string, var
 			what = p.Member
 			if kind == "parameter" {
 				r.at = v.Pos()
-				r.warn(&unnamedRule, p.Member, d.Name.Name, i+1)
+				r.apply(unnamedParameter{d.Name.Name, i + 1}, p.Member)
 			}
 		}
 		if seen[p.Member] {

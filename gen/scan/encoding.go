@@ -98,36 +98,18 @@ func (r *reader) encoding(t types.Type, path string, from position) (string, *re
 	if m.none() || types.IsInterface(t) {
 		return "", nil
 	}
-	name := r.typeString(t)
-	enc, marshal := m.marshal(false)
-	dec, unmarshal := m.unmarshal()
-	switch {
-	case enc == "" || enc == ir.EncodingText && dec == ir.EncodingJSON:
-		return "", r.refuse(&unreadableRule, path, name, unmarshal.name, counterpart(dec, "Marshal"))
-	case dec == "" || enc == ir.EncodingJSON && dec == ir.EncodingText:
-		return "", r.refuse(&oneWayRule, path, name, marshal.name, counterpart(enc, "Unmarshal"))
-	case !unmarshal.pointer:
-		return "", r.refuse(&valueReceiverRule, path, name, unmarshal.name)
+	e := ownEncoding{methods: m, name: r.typeString(t), from: from}
+	e.enc, e.marshal = m.marshal(false)
+	e.dec, e.unmarshal = m.unmarshal()
+	if no := r.apply(e, path); no != nil {
+		return "", no
 	}
-	if at, _ := m.marshal(true); from == inMap && at != enc {
-		return "", r.refuse(&pointerReceiverRule, path, name, marshal.name)
-	}
-	if name == "big.Float" {
-		r.warn(&bigFloatRule, path)
-	}
-	for _, used := range []*marshaler{marshal, unmarshal} {
-		if no := r.promoted(t, used, path, name, from); no != nil {
+	for _, used := range []*marshaler{e.marshal, e.unmarshal} {
+		if no := r.promoted(t, used, path, e.name, from); no != nil {
 			return "", no
 		}
 	}
-	return enc, nil
-}
-
-func counterpart(encoding, verb string) string {
-	if encoding == ir.EncodingJSON {
-		return verb + "JSON"
-	}
-	return verb + "Text"
+	return e.enc, nil
 }
 
 // promoted refuses a method that a struct has from an embedded field, unless that is all there is to the struct.
@@ -139,22 +121,19 @@ func (r *reader) promoted(t types.Type, m *marshaler, path, name string, from po
 	if !ok {
 		return nil // of an interface
 	}
-	field := s.Field(m.index[0])
+	p := promotion{name: name, method: m.name, field: s.Field(m.index[0])}
 	for i := range s.NumFields() {
 		f := s.Field(i)
-		if f == field || f.Name() == "_" || ir.ParseTag(s.Tag(i)).Skip || holdsNothing(f.Type(), 0) {
-			continue
+		if p.other == nil && f != p.field && f.Name() != "_" && !ir.ParseTag(s.Tag(i)).Skip && !holdsNothing(f.Type(), 0) {
+			p.other = f
 		}
-		r.enter(field)
-		return r.refuse(&promotedRule, path, name, m.name, field.Name(), f.Name())
 	}
-	if isPointer(field.Type()) {
-		r.enter(field)
-		return r.refuse(&promotedPointerRule, path, name, m.name, field.Name())
+	restore := r.enter(p.field)
+	if no := r.apply(p, path); no != nil {
+		return no
 	}
-	before := r.enter(field)
-	defer before()
-	_, no := r.spell(field.Type(), path+"."+field.Name(), from)
+	defer restore()
+	_, no := r.spell(p.field.Type(), path+"."+p.field.Name(), from)
 	return no
 }
 
@@ -178,35 +157,15 @@ func (r *reader) mapKey(t types.Type, path string) *refusal {
 	if b != nil && b.Kind() == types.Invalid {
 		return nil
 	}
-	m := methodsOf(t)
-	marshal, unmarshal := m.marshalText, m.unmarshalText
-	name := r.typeString(t)
-	isString := b != nil && b.Info()&types.IsString != 0
-	isInteger := b != nil && b.Info()&types.IsInteger != 0
-	switch {
-	case types.IsInterface(t):
-		return r.refuse(&keyRule, path, name)
-	case isString && unmarshal != nil:
-		return r.refuse(&stringKeyRule, path, name)
-	case isString || isInteger && marshal == nil && unmarshal == nil:
-		return nil
-	case marshal != nil && !marshal.value && (unmarshal != nil || !isInteger):
-		return r.refuse(&pointerKeyRule, path, name)
-	case isInteger && marshal != nil && !marshal.value:
-		return nil // both ways as an integer
-	case isInteger && marshal == nil:
-		return r.refuse(&unreadableKeyRule, path, name, "UnmarshalText", "MarshalText")
-	case marshal == nil:
-		return r.refuse(&keyRule, path, name)
-	case unmarshal == nil:
-		return r.refuse(&unreadableKeyRule, path, name, "MarshalText", "UnmarshalText")
-	case m.unmarshalJSON != nil && !r.scanner.isStandard(t):
-		return r.refuse(&jsonKeyRule, path, name)
-	case !unmarshal.pointer:
-		return r.refuse(&valueReceiverRule, path, name, unmarshal.name)
+	k := mapKey{
+		methods: methodsOf(t), typ: t, name: r.typeString(t), standard: r.scanner.isStandard(t),
+		isString: b != nil && b.Info()&types.IsString != 0, isInteger: b != nil && b.Info()&types.IsInteger != 0,
 	}
-	for _, used := range []*marshaler{marshal, unmarshal} {
-		if no := r.promoted(t, used, path, name, inMap); no != nil {
+	if no := r.apply(k, path); no != nil || !k.byValue() {
+		return no
+	}
+	for _, used := range []*marshaler{k.marshalText, k.unmarshalText} {
+		if no := r.promoted(t, used, path, k.name, inMap); no != nil {
 			return no
 		}
 	}

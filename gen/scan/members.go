@@ -2,7 +2,6 @@ package scan
 
 import (
 	"go/types"
-	"strings"
 
 	"github.com/afgen/afgen/gen/ir"
 )
@@ -17,55 +16,11 @@ type sentField struct {
 // field classifies a field of a struct of type owner, and refuses one whose value would be lost.
 func (r *reader) field(s *types.Struct, i int, owner types.Type, path string) (sentField, *refusal) {
 	f := s.Field(i)
-	out := sentField{tag: ir.ParseTag(s.Tag(i))}
 	structural := isStruct(f.Type())
-	switch {
-	case out.tag.Skip || f.Name() == "_":
-		out.skip = true
-	case !f.Embedded() && !f.Exported(), !f.Exported() && !structural:
-		out.skip = true
-		if !holdsNothing(f.Type(), 0) {
-			rule := &unexportedRule
-			if f.Pkg() == nil || !r.scanner.isUsers(f.Pkg().Path()) {
-				rule = &foreignRule
-			}
-			return out, r.refuse(rule, path, f.Name(), r.ownerString(owner))
-		}
-	case !f.Exported() && isPointer(f.Type()):
-		return out, r.refuse(&embeddedPointerRule, path)
-	case !f.Exported() && out.tag.Given != "":
-		return out, r.refuse(&taggedUnexportedRule, path, f.Name())
-	case out.tag.Given != out.tag.Name:
-		return out, r.refuse(&tagNameRule, path, out.tag.Given, f.Name())
-	default:
-		out.promoted = f.Embedded() && structural && out.tag.Name == ""
-	}
-	if out.skip {
-		return out, nil
-	}
-	for _, option := range out.tag.Options {
-		name, _, _ := strings.Cut(option, ":")
-		if name == "unknown" || name == "format" || name == "inline" && !out.promoted {
-			return out, r.refuse(&tagOptionRule, path, option)
-		}
-	}
-	if m := methodsOf(f.Type()); out.promoted && !m.none() {
-		return out, r.refuse(&ambiguousRule, path, r.ownerString(owner), r.typeString(f.Type()), m.any())
-	}
-	if out.tag.Quoted && isScalar(f.Type()) {
-		if m := methodsOf(pointed(f.Type())); !m.none() {
-			return out, r.refuse(&quotedRule, path, r.typeString(f.Type()), m.any())
-		}
-	}
-	return out, nil
-}
-
-// ownerString spells the type of a struct in a message.
-func (r *reader) ownerString(t types.Type) string {
-	if _, anonymous := t.(*types.Struct); anonymous {
-		return "the struct"
-	}
-	return r.typeString(t)
+	out := sentField{tag: ir.ParseTag(s.Tag(i))}
+	out.skip = out.tag.Skip || f.Name() == "_" || !f.Exported() && !(f.Embedded() && structural)
+	out.promoted = !out.skip && f.Embedded() && structural && out.tag.Name == ""
+	return out, r.apply(structField{f, out, r, owner}, path)
 }
 
 // members converts what encoding/json sends of a struct of type owner.
@@ -99,8 +54,10 @@ func (r *reader) members(s *types.Struct, owner types.Type, path string, from po
 
 // anonymous converts a struct without a name. Its unexported fields don't travel, but it can't be spelled without them.
 func (r *reader) anonymous(s *types.Struct, path string, from position) (ir.Type, *refusal) {
-	if m := methodsOf(s); !r.spelling && !m.none() {
-		return ir.Type{}, r.refuse(&anonymousRule, path, m.any())
+	if !r.spelling {
+		if no := r.apply(unnamedStruct{methodsOf(s)}, path); no != nil {
+			return ir.Type{}, no
+		}
 	}
 	out := ir.Type{Kind: ir.Struct}
 	for i := range s.NumFields() {
@@ -181,7 +138,7 @@ func (n *namer) add(s *types.Struct, path string, depth int) (count int, no *ref
 		case sent.skip || sent.promoted && n.empty[t]:
 		case sent.promoted && n.open[t]:
 			n.enter(f)
-			return 0, n.refuse(&embedsItselfRule, at, n.typeString(t))
+			return 0, n.apply(selfEmbedding{n.typeString(t)}, at)
 		case sent.promoted:
 			n.open[t] = true
 			brought, no := n.add(t.Underlying().(*types.Struct), at, depth+1)
@@ -213,10 +170,7 @@ func (n *namer) clash(name string, a, b sentName) *refusal {
 		a, b = b, a
 	}
 	n.enter(b.field)
-	if a.depth == b.depth && a.tagged == b.tagged {
-		return n.refuse(&annulledRule, b.path, a.path, name)
-	}
-	return n.refuse(&hiddenRule, b.path, a.path, name)
+	return n.apply(clash{name, a, b}, b.path)
 }
 
 // isStruct reports whether t is a struct, or a pointer to one.

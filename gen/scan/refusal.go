@@ -29,23 +29,16 @@ func (r *reader) refuse(rule *rule, path string, args ...any) *refusal {
 	return &refusal{rule, r.at, fmt.Sprintf(rule.message, append([]any{path}, args...)...), hint}
 }
 
-// warn notes a rule that lets the type travel.
-func (r *reader) warn(rule *rule, path string, args ...any) {
-	if !r.spelling {
-		r.warnings = append(r.warnings, *r.refuse(rule, path, args...))
-	}
-}
-
 // diagnostic is a refusal or warning about a parameter or result of d.
 func (sc *scanner) diagnostic(d *ast.FuncDecl, no refusal) diag.Diagnostic {
 	at := sc.Position(no.at)
 	text := no.text
-	if no.rule != &unnamedRule {
+	if no.rule.code != diag.UnnamedParameter {
 		text = d.Name.Name + ": " + text
 	}
 	return diag.Diagnostic{Code: no.rule.code, Pos: load.Pos(at),
 		Width: max(sc.WordAt(at), 1), Message: text, Hint: no.hint,
-		Warning: no.rule.code == diag.LosesTypes || no.rule.code == diag.UnnamedParameter}
+		Warning: no.rule.warns()}
 }
 
 // reported reports whether there is a diagnostic at a field: one is enough, however many methods send it.

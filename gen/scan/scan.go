@@ -12,7 +12,7 @@
 //   - need and check (package load): from the annotated signatures on, follow each name to its declaration, and type-check
 //     each package touched, pruned to the declarations needed. A package that no signature mentions is not even parsed.
 //   - analyze: turn the checked signatures into an [ir.Package]. Types that don't arrive as they are sent are refused:
-//     rules has the reasons, encoding and members apply encoding/json's rules for the position of each value.
+//     rules has the reasons, each with its check; encoding and members apply encoding/json's rules for the position of each value.
 //   - elsewhere: for annotated files that build constraints exclude, all this again on another system that includes them
 //     (package buildtag finds it).
 //   - merge: one package of what all systems have of it, with the constraints of its services and workers.

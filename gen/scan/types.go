@@ -42,12 +42,14 @@ const maxDepth = 100
 
 // spell converts the spelling of a type, and refuses what can't be sent as a value of it.
 func (r *reader) spell(t types.Type, path string, from position) (ir.Type, *refusal) {
+	if no := r.apply(sentType{r, t}, path); no != nil {
+		return ir.Type{}, no
+	}
 	switch t := t.(type) {
 	case *types.Basic:
-		return r.basic(t, path)
+		return r.basic(t), nil
 	case *types.Alias:
-		if t.Obj().Pkg() == nil { // any
-			r.warn(&anyRule, path)
+		if isAny(t) {
 			return ir.Type{Kind: ir.Any, Name: t.Obj().Name()}, nil
 		}
 		return r.named(t, t.Obj(), t.TypeArgs(), path, from)
@@ -67,31 +69,16 @@ func (r *reader) spell(t types.Type, path string, from position) (ir.Type, *refu
 		return r.composite(ir.Type{Kind: ir.Map, Key: &key}, t.Elem(), path+"[]", inMap)
 	case *types.Struct:
 		return r.anonymous(t, path, from)
-	case *types.Interface:
-		if t.Empty() {
-			r.warn(&anyRule, path)
-			return ir.Type{Kind: ir.Any, Name: "interface{}"}, nil
-		}
-		return ir.Type{}, r.refuse(&interfaceRule, path)
-	case *types.Chan:
-		return ir.Type{}, r.refuse(&chanRule, path)
-	case *types.Signature:
-		return ir.Type{}, r.refuse(&funcRule, path)
 	}
-	return ir.Type{}, r.refuse(&otherRule, path, r.typeString(t))
+	return ir.Type{Kind: ir.Any, Name: "interface{}"}, nil // all other types have been refused
 }
 
-func (r *reader) basic(t *types.Basic, path string) (ir.Type, *refusal) {
-	switch {
-	case t.Kind() == types.Invalid:
+func (r *reader) basic(t *types.Basic) ir.Type {
+	if t.Kind() == types.Invalid {
 		r.invalid = true
-		return ir.Type{Kind: ir.Any, Name: "any"}, nil
-	case t.Info()&types.IsComplex != 0:
-		return ir.Type{}, r.refuse(&complexRule, path)
-	case t.Kind() == types.UnsafePointer:
-		return ir.Type{}, r.refuse(&unsafeRule, path)
+		return ir.Type{Kind: ir.Any, Name: "any"}
 	}
-	return ir.Type{Kind: ir.Basic, Name: t.Name()}, nil
+	return ir.Type{Kind: ir.Basic, Name: t.Name()}
 }
 
 // composite converts a type made of one other.
@@ -106,12 +93,6 @@ func (r *reader) composite(outer ir.Type, elem types.Type, path string, from pos
 
 // named converts a defined type or alias, and defines it unless that has been done.
 func (r *reader) named(t types.Type, obj *types.TypeName, args *types.TypeList, path string, from position) (ir.Type, *refusal) {
-	if obj.Pkg() == nil { // error, comparable
-		return ir.Type{}, r.refuse(&errorRule, path, obj.Name())
-	}
-	if obj.Pkg().Path() == "context" && obj.Name() == "Context" {
-		return ir.Type{}, r.refuse(&contextRule, path)
-	}
 	out := ir.Type{Kind: ir.Named, Path: obj.Pkg().Path(), Name: obj.Name()}
 	for a := range args.Types() {
 		arg, no := r.spellOnly(a, "a type argument of "+path)
@@ -149,9 +130,9 @@ func (r *reader) define(id string, t types.Type, path string, from position) *re
 	if r.accepted[id] >= from {
 		return nil
 	}
-	if r.depth == maxDepth || pointsToItself(t) {
-		root, _, _ := strings.Cut(path, ".")
-		return r.refuse(&endlessRule, root)
+	root, _, _ := strings.Cut(path, ".")
+	if no := r.apply(nesting{t, r.depth}, root); no != nil {
+		return no
 	}
 	r.depth++
 	defer func() { r.depth-- }()
