@@ -86,7 +86,7 @@ func (p *Plan) targets() (map[string]target, func(), error) {
 	return all, done, nil
 }
 
-// writeTemp writes the new content beside the file, under a name that the go command ignores, and with its mode.
+// writeTemp writes the new content next to the file, under a name that the go command ignores, and with its mode.
 func (t target) writeTemp(c Change) (temp target, err error) {
 	mode := fs.FileMode(0o644)
 	if info, err := os.Stat(c.Path); err == nil {

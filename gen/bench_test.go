@@ -33,7 +33,7 @@ func BenchmarkTable(b *testing.B) {
 
 const controllerGenVersion = "v0.23.0"
 
-// controllerGen installs it; "" where it can't be had.
+// controllerGen installs it; "" if it can't be installed.
 func controllerGen(bin string) string {
 	cmd := exec.Command("go", "install", "sigs.k8s.io/controller-tools/cmd/controller-gen@"+controllerGenVersion)
 	cmd.Env = append(os.Environ(), "GOBIN="+bin, "GOFLAGS=")

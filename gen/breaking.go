@@ -27,7 +27,7 @@ type Comparison struct {
 	places    map[string]diag.Pos // by import path and symbol
 }
 
-// Place says where in the code of now a symbol of a package is; the zero Pos where nothing is left.
+// Place returns where a symbol of a package is in the code of now, or the zero Pos if nothing is left.
 func (c *Comparison) Place(pkg, symbol string) diag.Pos { return c.places[pkg+" "+symbol] }
 
 // Breaking compares the packages of a plan with older contracts: those in a file (one or several after each other), those
@@ -99,7 +99,7 @@ func (p *Plan) fromFiles(dir, against string) ([]contract.Contract, error) {
 	return all, err
 }
 
-// contractsIn reads contracts that stand after each other.
+// contractsIn reads contracts that follow each other.
 func contractsIn(content []byte) ([]contract.Contract, error) {
 	var all []contract.Contract
 	d := json.NewDecoder(bytes.NewReader(content))

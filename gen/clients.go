@@ -23,7 +23,7 @@ type clientFiles struct {
 	places map[string]place             // by path
 }
 
-// A place is where the sum of a file stands: in which contract file, under which name.
+// A place is where the sum of a file is: in which contract file, under which name.
 type place struct{ contract, name string }
 
 // emitClients emits the files of client packages, but of packages whose output stays as it is.
@@ -53,15 +53,15 @@ func emitClients(res *scan.Result, stays map[string]bool) (*clientFiles, error) 
 			w.files[file], w.contents[file] = manifest.SumOf(f.Content), f.Content
 			all.places[file] = place{filepath.Join(folders[origin], emit.ContractFile), name}
 		}
-		w.ir = manifest.SumOf([]byte(c.Dir)) // nobody asks for it: client files are made each time
+		w.ir = manifest.SumOf([]byte(c.Dir)) // it is never looked up: client files are made each time
 		all.wanted = append(all.wanted, w)
 	}
 	return all, nil
 }
 
-// ownOutputs are the earlier outputs that this run may remove where it doesn't want them any more: those in the directories
+// ownOutputs are the earlier outputs that this run may remove if it doesn't want them any more: those in the directories
 // that were searched, but for client halves of packages that were not, and client halves elsewhere of packages that
-// were, as the contract files on disk tell. What has been generated for files that can't be analysed here isn't among them.
+// were, according to the contract files on disk. What has been generated for files that can't be analysed here isn't among them.
 func ownOutputs(res *scan.Result) ([]string, error) {
 	var own []string
 	for _, path := range res.Outputs {

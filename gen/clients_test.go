@@ -11,7 +11,7 @@ import (
 	"github.com/afgen/afgen/gen"
 )
 
-// A directory that can't be read is not one that is gone: nothing is removed, or taken for removed, because of it.
+// A directory that can't be read is not considered missing: nothing is removed, or considered removed, because of it.
 func TestClientHalvesOfFoldersThatCannotBeRead(t *testing.T) {
 	generate := func(dir, pattern string) (*gen.Plan, error) {
 		return gen.Generate(context.Background(), dir, []string{pattern}, gen.Options{})

@@ -8,9 +8,9 @@ import (
 	"github.com/afgen/afgen/gen/emit"
 )
 
-// markEdited finds those files to be changed that someone has edited. The contract beside them, as it is on disk, has
+// markEdited finds those files to be changed that were edited. The contract next to them, as it is on disk, has
 // sums of what was written with it: one that holds means that the code has changed since, one that doesn't that the file
-// has. Contracts are small and the sums need no more than the repository, so that it is told alike on every machine.
+// has. Contracts are small and the sums need no more than the repository, so that the result is the same on every machine.
 func (p *Plan) markEdited(elsewhere map[string]place) {
 	for i, c := range p.Changes {
 		if c.Kind != Stale {

@@ -1,4 +1,4 @@
-// Package gen is afgen's generator as a library: it reads annotated Go packages and plans the files that belong beside
+// Package gen is afgen's generator as a library: it reads annotated Go packages and plans the files that belong next to
 // them.
 //
 //	Scan → Load → Analyze → IR → Emit → Plan → Apply
@@ -11,7 +11,7 @@
 // it and returns a [Plan]: the diagnostics, and what would change on disk. It writes nothing. [Plan.Apply] writes. So
 // generate, check, diff and the golden tests are one path.
 //
-// With a single diagnostic a Plan changes nothing: half of a module's new code beside half of its old is worse than
+// With a single diagnostic a Plan changes nothing: half of a module's new code with half of its old is worse than
 // either.
 package gen
 
@@ -62,7 +62,7 @@ type Plan struct {
 	Warnings diag.List
 	// Changes is what has to change on disk, sorted by path.
 	Changes []Change
-	// Unchanged says that an earlier run has left nothing to do and that nothing has changed since: then Packages and
+	// Unchanged reports that an earlier run has left nothing to do and that nothing has changed since: then Packages and
 	// Skipped are not looked up, and Annotated alone reports whether there are any of the former.
 	Unchanged bool
 	Annotated bool
@@ -71,13 +71,13 @@ type Plan struct {
 	scanned *scan.Result
 }
 
-// A Kind says why a file has to change.
+// A Kind is why a file has to change.
 type Kind string
 
 const (
 	Missing  Kind = "missing"  // it isn't there
 	Stale    Kind = "stale"    // the code has changed since afgen wrote it
-	Edited   Kind = "edited"   // it is not as afgen wrote it, by hand or by a merge
+	Edited   Kind = "edited"   // it is not as afgen wrote it, because of an edit or a merge
 	Orphaned Kind = "orphaned" // afgen wrote it, and no annotation asks for it any more
 )
 

@@ -159,7 +159,7 @@ func (m *large) command(name string, args ...string) *exec.Cmd {
 func (m *large) find(t *testing.T) {
 	cmd := m.command("go", "list", "-f", "{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}\n{{end}}", "./...")
 	var problems strings.Builder
-	cmd.Stderr = &problems // where it also says what it downloads
+	cmd.Stderr = &problems // in which it also reports downloads
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &problems)

@@ -21,7 +21,7 @@ func settle() {
 	}
 }
 
-// module is a tree that can be told unchanged: its generated code has a runtime.
+// module is a tree that can be recognized as unchanged: its generated code has a runtime.
 func module(t testing.TB, files map[string]string) string {
 	dir := tree(t, files)
 	put(t, dir, "rt/go.mod", "module github.com/afgen/afgen\n\ngo 1.26\n")

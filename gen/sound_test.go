@@ -44,7 +44,7 @@ func TestAManifestNeverHidesAChange(t *testing.T) {
 		}
 		for i := range 3 {
 			kind := s.random.IntN(kinds)
-			if i == 0 { // the one that nothing else can give away
+			if i == 0 { // the one that nothing else can reveal
 				kind = round % kinds
 			}
 			s.edit(kind)
@@ -296,7 +296,7 @@ func outputs() (all []string) {
 	return all
 }
 
-// output edits an output by hand, removes it, or puts one where none belongs.
+// output edits an output, removes it, or adds one that doesn't belong there.
 func (s *sandbox) output() {
 	name := outputs()[s.random.IntN(len(outputs()))]
 	path := filepath.Join(s.top, filepath.FromSlash(name))

@@ -56,7 +56,7 @@ type finding struct {
 	Package  string `json:"package"`
 	Message  string `json:"message"`
 	Why      string `json:"why"`
-	Allowed  string `json:"allowed"` // the reason, where it is
+	Allowed  string `json:"allowed"` // the reason, if it is
 	File     string `json:"file"`    // where to look, if anything is left there
 	Line     int    `json:"line"`
 	Column   int    `json:"column"`

@@ -114,7 +114,7 @@ func (c *command) fail(err error) int {
 	return exitFailure
 }
 
-// plan reads the packages and prints the diagnostics; nil where there are any.
+// plan reads the packages and prints the diagnostics. The plan is nil if there are any.
 func (c *command) plan(ctx context.Context, patterns []string) (*gen.Plan, error) {
 	if err := suggestCommand(patterns); err != nil {
 		return nil, err
@@ -153,7 +153,7 @@ func (c *command) warn(plan *gen.Plan) error {
 	return diag.Render(c.stderr, plan.Warnings, plan.Source, dir)
 }
 
-// directoryHints says of patterns that are directoryHints, and were taken for import paths, how to write them.
+// directoryHints returns, for patterns that are import paths and also name directories, how to write the latter.
 func directoryHints(patterns []string) (hints []error) {
 	for _, p := range patterns {
 		if strings.HasPrefix(p, ".") || filepath.IsAbs(p) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Scripts tell success from failure only; these are the codes.
+// Scripts only distinguish success from failure; these are the codes.
 func TestExitCodes(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {

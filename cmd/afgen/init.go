@@ -93,7 +93,7 @@ func goVersion() string {
 	return "1.26"
 }
 
-// checkout is the directory of afgen's source that this command was built from; "" where it is not there, or not known. Only
+// checkout is the directory of afgen's source that this command was built from; "" if it is not there, or not known. Only
 // from there can a project have an afgen that is no release.
 func checkout() string {
 	_, file, _, ok := runtime.Caller(0)

@@ -35,7 +35,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return c.code
 }
 
-// clock is the time, or what SOURCE_DATE_EPOCH says that it is.
+// clock is the time, or that of SOURCE_DATE_EPOCH.
 func clock() time.Time {
 	if s, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
 		return time.Unix(s, 0)

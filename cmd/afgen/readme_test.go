@@ -70,7 +70,7 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// block returns a fenced block of the README by what stands before it.
+// block returns a fenced block of the README by the text before it.
 func block(t *testing.T, readme []byte, after string) string {
 	t.Helper()
 	_, rest, ok := strings.Cut(string(readme), after)

@@ -14,15 +14,15 @@ type Finding struct {
 	Warning bool
 	// What it is about: Kind is "service" or "worker", Name its name on the wire, Method that of a method, or "".
 	Kind, Name, Method string
-	// Package and Symbol say where to look in the code of now: an import path, and a type, or a type and its method, joined
-	// by a dot. Symbol is "" where nothing is left; Package is the older one then.
+	// Package and Symbol are where to look in the code of now: an import path, and a type, or a type and its method, joined
+	// by a dot. Symbol is "" if nothing is left; Package is the older one then.
 	Package, Symbol string
 	Message         string // a phrase
 	Why             string // that of the rule, with the names of this finding
-	Allowed         string // the reason of the //af:allow that covers it; "" where none does
+	Allowed         string // the reason of the //af:allow that covers it; "" if none does
 }
 
-// A UnusedAllow is an //af:allow that covers no finding.
+// An UnusedAllow is an //af:allow that covers no finding.
 type UnusedAllow struct {
 	Package, Symbol string // as of a Finding
 	Rule            string

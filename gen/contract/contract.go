@@ -1,4 +1,4 @@
-// Package contract says what an annotated package promises on the wire, so that a change of the promise is seen.
+// Package contract describes what an annotated package promises on the wire, so that a change of the promise is seen.
 //
 // It has two faces. [Of] is the whole promise as plain data, which [Marshal] writes as af.contract.json, one fact a
 // line, and [Unmarshal] reads back. [MethodFingerprint] and [TypeFingerprint] are the promise of one method, payload
@@ -54,7 +54,7 @@ type Contract struct {
 	Workers  map[string]Worker  `json:"workers,omitempty"`  // by queue
 	Types    map[string]Type    `json:"types,omitempty"`    // every named type that the above reach, as it is spelled there
 	// Generated has a sum of each file that was written with the contract, by name, or by import path and name where it is
-	// in another package: so it can be told whether someone has edited it. The contract's own is of what comes before.
+	// in another package: so an edit can be detected. The contract's own is of what comes before.
 	Generated map[string]string `json:"generated,omitempty"`
 }
 
@@ -70,13 +70,13 @@ type Service struct {
 
 // A Method is one method. Its members are types by name; a variadic parameter is a slice.
 type Method struct {
-	Go          string            `json:"go,omitempty"` // its name in Go, where that is another
+	Go          string            `json:"go,omitempty"` // its name in Go, if that is another
 	Idempotent  bool              `json:"idempotent,omitempty"`
 	Timeout     Duration          `json:"timeout,omitempty"`
 	Fingerprint string            `json:"fingerprint"`
 	Params      map[string]string `json:"params,omitempty"`
 	Results     map[string]string `json:"results,omitempty"`
-	// The members in the order of the Go signature, where there are several: "x, y".
+	// The members in the order of the Go signature, if there are several: "x, y".
 	ParamOrder  string `json:"paramOrder,omitempty"`
 	ResultOrder string `json:"resultOrder,omitempty"`
 }

@@ -57,7 +57,7 @@ func (d *differ) compare(o, n ir.Type, path string) {
 		d.members(was, is, path)
 	case isStruct || stillStruct || o.Kind != n.Kind || o.Len != n.Len:
 		d.retyped(o, n, path)
-	case o.Kind == ir.Named: // they marshal themselves, or nobody knows
+	case o.Kind == ir.Named: // they marshal themselves, or nothing is known of them
 		if o.ID() != n.ID() || d.old.Defs[o.ID()].Encoding != d.now.Defs[n.ID()].Encoding {
 			d.retyped(o, n, path)
 		}

@@ -22,7 +22,7 @@ type endpoint struct {
 	name   string // on the wire
 	typ    string
 	client string // the package of its client half; "" for the type's own
-	// Sends spells what it carries. Equal ones may be one endpoint under two names, and distinct says that this is certain.
+	// Sends spells what it carries. Equal ones may be one endpoint under two names, and distinct that this is certain.
 	sends    string
 	distinct bool
 

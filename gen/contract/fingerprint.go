@@ -48,7 +48,7 @@ func object(params []ir.Param) []ir.Member {
 }
 
 // A graph has a node for every compound type that a text mentions. It may have cycles, and types of several names for
-// one and the same structure; text sees to both.
+// one and the same structure; text handles both.
 type graph struct {
 	pkg   *ir.Package
 	nodes []node

@@ -18,7 +18,7 @@ func Of(p *ir.Package) Contract {
 	}
 }
 
-// index makes a map of items, nil where there are none, as reading the file makes it.
+// index makes a map of items, nil if there are none, as reading the file makes it.
 func index[T, V any](items []T, entry func(T) (string, V)) map[string]V {
 	if len(items) == 0 {
 		return nil

@@ -149,7 +149,7 @@ func (p *parser) name() (ir.Type, error) {
 	return p.args(ir.Type{Kind: ir.Named, Path: p.contract.Package, Name: word})
 }
 
-// args reads the type arguments of a named type, where it has some.
+// args reads the type arguments of a named type, if it has any.
 func (p *parser) args(t ir.Type) (ir.Type, error) {
 	if !p.skip("[") {
 		return t, nil

@@ -75,7 +75,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// An older contract that someone has edited is an error, and no absence of findings.
+// An older contract that was edited is an error, and not an absence of findings.
 func TestContractThatCannotBeReadIsAnError(t *testing.T) {
 	method := func(typ string) map[string]Service {
 		return map[string]Service{"s": {Type: "S", Methods: map[string]Method{"M": {Params: map[string]string{"x": typ}}}}}

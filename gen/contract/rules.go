@@ -8,11 +8,11 @@ import (
 // A Rule is one way to break those who rely on a contract.
 type Rule struct {
 	ID string
-	// Warning says that a finding is worth a look and no failure.
+	// Warning reports whether a finding is only worth a look, and no failure.
 	Warning bool
-	// Breaks says whom: peers and stored tasks that were built from the older contract, or code to be rebuilt.
+	// Breaks is who is affected: peers and stored tasks that were built from the older contract, or code to be rebuilt.
 	Breaks Side
-	// Means says in a phrase what has happened, Why what comes of it and what to do instead.
+	// Means is a phrase for what has happened; Why is the consequence, and what to do instead.
 	Means, Why string
 }
 

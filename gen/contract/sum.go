@@ -24,7 +24,7 @@ func MarshalWith(c Contract, files map[string][]byte) ([]byte, error) {
 	return Marshal(c)
 }
 
-// Edited says, by the content of a contract file of any version, whether someone has changed a file since it was
+// Edited reports, by the content of a contract file of any version, whether a file has been changed since it was
 // written with that contract; name is as in Contract.Generated. It reports no also where the contract doesn't know. Line
 // ends of Windows are no change.
 func Edited(contractFile []byte, name string, content []byte) bool {

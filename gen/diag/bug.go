@@ -6,7 +6,7 @@ import (
 )
 
 // Bug is the diagnostic for a panic or an error that only afgen can be to blame for: where and on what it was at work,
-// what went wrong, and the stack, as far as it helps to find the place; nil where there is none.
+// what went wrong, and the stack, as far as it helps to find the place, or nil.
 func Bug(at Pos, on string, what any, stack []byte) Diagnostic {
 	message := fmt.Sprintf("a bug of afgen, in %s: %v", on, what)
 	if place := origin(stack); place != "" {

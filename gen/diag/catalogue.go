@@ -10,7 +10,7 @@ type Entry struct {
 	Code Code
 	// Title is a short phrase.
 	Title string
-	// Explanation says what the mistake is, why it is one, and how to mend it, in lines of at most 100 columns.
+	// Explanation is what the mistake is, why it is one, and how to fix it, in lines of at most 100 columns.
 	Explanation string
 	// Example shows a wrong piece of Go and the same piece mended, each indented under its heading.
 	Example string

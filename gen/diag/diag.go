@@ -1,8 +1,8 @@
-// Package diag is how afgen talks about mistakes: where one is, what it is called, how it is shown and how to mend it.
+// Package diag describes mistakes: where one is, what it is called, how it is shown and how to fix it.
 //
 // A Diagnostic is data: a Code from the catalogue, a Pos, the number of bytes to underline, a message that says what is
-// wrong and a hint that says what to do. Every phase of the generator returns a List and goes on, so that one run
-// reports all there is; nobody prints or panics on the way. At the end the command sorts the List and hands it to
+// wrong and a hint that says what to do. Every phase of the generator returns a List and continues, so that one run
+// reports everything; nothing is printed before the end. At the end the command sorts the List and hands it to
 // Render, for people, or to JSON, for machines.
 //
 // Render shows, as compilers do, the place, then the line and carets under it:
@@ -12,7 +12,7 @@
 //	     |                    ^^^^^^
 //	  hint: did you mean "timeout"? It takes name, timeout, concurrency and client.
 //
-// Source lines come from files that anybody may have written, so whatever is not printable reaches a terminal only as
+// Source lines come from files of unknown authors, so whatever is not printable reaches a terminal only as
 // an escape such as \x1b.
 //
 // The catalogue has one Entry per Code: a title, an explanation and an example before and after, which is what
@@ -20,7 +20,7 @@
 // family: 01 directives, 02 annotated types, 03 methods and what they carry, 04 workers, 05 files and packages, 09 afgen
 // itself.
 //
-// Suggest finds what someone meant to type; hints are made with it.
+// Suggest finds what the user meant to type; hints are made with it.
 //
 // The package knows nothing of Go's type checker: positions are plain data, counted as go/token counts them.
 package diag

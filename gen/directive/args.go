@@ -8,7 +8,7 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// A token is one argument as it is written, before anybody has asked whether the directive knows it. Offsets are those
+// A token is one argument as it is written, before it is looked up in the table. Offsets are those
 // of the line.
 type token struct {
 	key     string // empty where a value or a = has none
@@ -92,7 +92,7 @@ func (s *scanner) value(t *token, i int, spec Spec) {
 	}
 }
 
-// missing deals with a = that a blank or nothing follows. If what comes next looks like the value, it is taken for it, so
+// missing deals with a = that a blank or nothing follows. If what comes next looks like the value, it is considered the value, so
 // that it is not reported as well.
 func (s *scanner) missing(t *token, i int, spec Spec) {
 	next := s.next(i, blank)
@@ -209,7 +209,7 @@ func (s *scanner) continues(t *token, next token, spec Spec, k Key) bool {
 	return true
 }
 
-// strayWords reports the unknown word tokens[i]. If it resembles no key, the stray words after it are taken for part of
+// strayWords reports the unknown word tokens[i]. If it resembles no key, the stray words after it are considered part of
 // the same remark. It returns the index of the last token it has dealt with.
 func (s *scanner) strayWords(tokens []token, i int, spec Spec) int {
 	t := tokens[i]

@@ -15,11 +15,11 @@
 //
 // Parsing takes two steps. Scan looks at one comment: whether it has to do with afgen at all, which directive it is,
 // which arguments it has, and whether the directive knows them. Then RPC, Method, Worker and Schedule take the values: they check
-// them and put defaults where there are none. Each step reports what it finds, at the column of what is wrong, and goes
+// them and set defaults for those that are missing. Each step reports what it finds, at the column of what is wrong, and continues
 // on with the rest.
 //
 // Scan also finds what was meant as a directive and is none, such as //af:rcp, //AF:rpc or // af:rpc, because a type
-// without a client is a bad way to learn of a slip. A spaced comment is taken for one only if nothing but arguments
+// without a client is a bad way to learn of a slip. A spaced comment is considered one only if nothing but arguments
 // follows, since comments may well talk about directives. MayContain tells quickly whether a file has anything that
 // Scan would look at.
 package directive

@@ -58,7 +58,7 @@ func (s Spec) remarks() string {
 	return ""
 }
 
-// takes says what the values of a key are.
+// takes describes the values of a key.
 func (k Key) takes() string {
 	switch k.Kind {
 	case Int:

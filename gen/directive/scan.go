@@ -8,10 +8,10 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// Scan looks at one comment, as it stands in the source from its // or /* on, that begins at pos. is reports whether it has
+// Scan looks at one comment, as it is in the source from its // or /* on, that begins at pos. is reports whether it has
 // to do with afgen: whether it is a directive, or was meant as one. If not, nothing else is returned.
 //
-// d is the directive, also where problems says that it is misspelt, so that what belongs to it need not be reported as
+// d is the directive, even if problems says that it is misspelt, so that what belongs to it need not be reported as
 // astray; it is nil if there is no telling which one was meant. Arguments that are wrong in themselves are in problems
 // only. Values have yet to be checked, by RPC, Method and Worker.
 func Scan(line string, pos diag.Pos) (d *Directive, is bool, problems diag.List) {
@@ -82,7 +82,7 @@ func (s *scanner) report(code diag.Code, from, to int, message, hint string) {
 // A heading is a comment up to a directive's name, all in offsets of the line.
 type heading struct {
 	start  int    // where the comment begins; where af does if that is in a later line
-	prefix string // what stands before the word: "//af:", "// af:", "/*AF : "
+	prefix string // what is before the word: "//af:", "// af:", "/*AF : "
 	at     int    // of the word
 	word   string // of letters, digits, _ and - only
 	end    int    // of everything up to the next blank: after the word, unless other characters follow it at once

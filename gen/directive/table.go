@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A Kind says what the values of a key are.
+// A Kind is the kind of a key's values.
 type Kind string
 
 // The kinds of keys.
@@ -26,11 +26,11 @@ const (
 type Spec struct {
 	// Name is what follows //af:.
 	Name string
-	// On says what it belongs to, as a phrase that fits behind "on": "an exported, non-generic struct type".
+	// On is what it belongs to, as a phrase that fits behind "on": "an exported, non-generic struct type".
 	On string
-	// Doc says what it does, in sentences.
+	// Doc is what it does, in sentences.
 	Doc string
-	// Repeatable says that a declaration may have it several times.
+	// Repeatable reports whether a declaration may have it several times.
 	Repeatable bool
 	Keys       []Key
 	// Words says of a directive that takes words instead of keys what those are; "" for others. They become arguments, too,
@@ -50,7 +50,7 @@ type Key struct {
 	Min, Max int64
 	// Choices has the values of a Choice.
 	Choices []string
-	// Doc says what it means, in a phrase.
+	// Doc is what it means, in a phrase.
 	Doc string
 }
 

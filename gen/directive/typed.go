@@ -119,7 +119,7 @@ func (d *Directive) values() (map[string]any, diag.List) {
 	return of, problems
 }
 
-// within is where a part of the value stands; the whole value where the part is empty or can't be told.
+// within returns where a part of the value is, or the whole value if the part is empty or can't be found.
 func (a Arg) within(at, width int) (diag.Pos, int) {
 	quotes := (a.ValueWidth - len(a.Value)) / 2
 	if width == 0 || a.ValueWidth != len(a.Value)+2*quotes || quotes > 1 { // there are escapes
@@ -130,7 +130,7 @@ func (a Arg) within(at, width int) (diag.Pos, int) {
 	return pos, width
 }
 
-// value returns the value of a key, zero where it has none.
+// value returns the value of a key, zero if it has none.
 func value[T any](of map[string]any, key string) T {
 	v, _ := of[key].(T)
 	return v

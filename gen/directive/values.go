@@ -13,7 +13,7 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// A fault says what is wrong with a value: problem continues `key="value"`. Where width isn't 0 it is about that part
+// A fault is what is wrong with a value: problem continues `key="value"`. If width isn't 0 it is about that part
 // of the value.
 type fault struct {
 	code          diag.Code
@@ -25,7 +25,7 @@ func bad(problem, hint string) *fault {
 	return &fault{code: diag.BadValue, problem: problem, hint: hint}
 }
 
-// parse returns the value that text stands for: a string, an int, a bool or a time.Duration, by the key's kind.
+// parse returns the value of a text: a string, an int, a bool or a time.Duration, by the key's kind.
 func (k Key) parse(text string) (any, *fault) {
 	switch k.Kind {
 	case Name:
@@ -67,7 +67,7 @@ func nameFault(text string) *fault {
 	return nil
 }
 
-// importPathFault says why text is no import path of a package that could be written. Which one it is, is for others.
+// importPathFault returns why text is no import path of a package that could be written. It does not look for the package.
 func importPathFault(text string) *fault {
 	const write = "write the whole path, as in an import: example.com/shop/client"
 	switch {

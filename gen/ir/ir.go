@@ -1,7 +1,7 @@
 // Package ir is the generator's intermediate representation: what the annotated Go code says, as plain data.
 //
 // It holds no go/types objects and no positions, so it marshals to JSON and back without loss, compares with
-// reflect.DeepEqual and means the same on every machine. Package scan makes it; emit and contract read it; nobody
+// reflect.DeepEqual and means the same on every machine. Package scan makes it; emit and contract read it; nothing
 // changes it in between. Everything that needs a position (diagnostics) has been said before an ir.Package exists, so
 // its readers may rely on what scan has checked: names are valid and unique, types can travel.
 //
@@ -68,7 +68,7 @@ type Method struct {
 	Params     []Param       `json:"params,omitempty"`
 	Variadic   bool          `json:"variadic,omitempty"` // the last Param is variadic; its Type is the slice
 	Results    []Param       `json:"results,omitempty"`  // without the error
-	// Named says that the results are named in the source; Err is the error's name then ("" for the blank one).
+	// Named reports whether the results are named in the source; Err is the error's name then ("" for the blank one).
 	Named bool    `json:"named,omitempty"`
 	Err   string  `json:"err,omitempty"`
 	Allow []Allow `json:"allow,omitempty"`
@@ -96,7 +96,7 @@ type Worker struct {
 	Client     string        `json:"client,omitempty"` // as of Service
 	Payload    Type          `json:"payload"`
 	Result     *Type         `json:"result,omitempty"` // nil where Run returns only an error
-	// SubtasksDone says that the type has the optional method of that name, in its one right shape.
+	// SubtasksDone reports whether the type has the optional method of that name, in its one right shape.
 	SubtasksDone bool    `json:"subtasksDone,omitempty"`
 	Allow        []Allow `json:"allow,omitempty"`
 	// Jobs are its //af:schedule directives, sorted by ID.
@@ -168,7 +168,7 @@ const (
 type Def struct {
 	Encoding   string   `json:"encoding,omitempty"`
 	Members    []Member `json:"members,omitempty"`
-	Underlying *Type    `json:"underlying,omitempty"` // where it is not a struct
+	Underlying *Type    `json:"underlying,omitempty"` // if it is not a struct
 	// Standard reports a struct of the standard library, which may have other fields in other versions of Go.
 	Standard bool `json:"standard,omitempty"`
 }

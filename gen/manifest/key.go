@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// A Key stands for what a run is asked for and for its circumstances beyond the files of the code.
+// A Key identifies what a run is asked for and its circumstances beyond the files of the code.
 type Key string
 
 // format is part of every Key: another format's manifests are other manifests.
@@ -25,8 +25,8 @@ type Question struct {
 	Tags     string
 }
 
-// KeyOf returns the key of a run by this process in its present environment. An error says that in this environment no
-// manifest can tell whether something has changed.
+// KeyOf returns the key of a run by this process in its present environment. It fails if no manifest can detect changes in
+// this environment.
 func KeyOf(q Question) (Key, error) {
 	build, err := buildID()
 	if err != nil {
@@ -49,12 +49,12 @@ func KeyOf(q Question) (Key, error) {
 	write("environment", env.variables...)
 	write("go env", string(env.file))
 	write("go", identity("go"))
-	// Without CGO_ENABLED or CC, the go command enables cgo where it finds a compiler.
+	// Without CGO_ENABLED or CC, the go command enables cgo if it finds a compiler.
 	write("compilers", identity("gcc"), identity("clang"))
 	return Key(hex.EncodeToString(h.Sum(nil))), nil
 }
 
-// identity names a program in PATH and the version of its file; "" where there is none.
+// identity names a program in PATH and the version of its file, or "" if there is none.
 func identity(program string) string {
 	path, err := exec.LookPath(program)
 	if err != nil {
@@ -64,7 +64,7 @@ func identity(program string) string {
 	return id
 }
 
-// version tells a program apart from others, and from what it was.
+// version distinguishes a program from others, and from its earlier versions.
 func version(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -82,8 +82,8 @@ type environment struct {
 }
 
 var (
-	byFile = []string{"GOFILE", "GOLINE", "GOPACKAGE", "GOCOVERDIR"} // which go generate sets for each, and nobody reads
-	more   = []string{"CC", "HOME", "USERPROFILE"}                   // beside GO… and CGO_…
+	byFile = []string{"GOFILE", "GOLINE", "GOPACKAGE", "GOCOVERDIR"} // which go generate sets for each, and nothing reads
+	more   = []string{"CC", "HOME", "USERPROFILE"}                   // and GO… and CGO_…
 )
 
 func circumstances() environment {
@@ -130,7 +130,7 @@ func (e environment) get(name string) string {
 	return value
 }
 
-// trusted says why the go command may read files here that no manifest lists.
+// trusted returns why the go command may read files here that no manifest lists, or nil.
 func (e environment) trusted() error {
 	if e.err != nil {
 		return e.err

@@ -7,7 +7,7 @@
 // command, and which build of the tool it was.
 //
 //	key, err := manifest.KeyOf(question)          // an error means: not in this environment
-//	m := store.Load(key)                          // nil where there is none, or none that can be read
+//	m := store.Load(key)                          // nil if there is none, or none that can be read
 //	m.Unchanged(time.Now())                       // true: the outcome is what it was
 //	m, err = manifest.Take(start, inputs, old)    // after a whole run; an error means: not this time
 //	store.Save(key, m)
@@ -15,8 +15,8 @@
 // # Why it can be trusted
 //
 // Take is called after a run that began at start, and refuses if anything it lists has been changed since then, or so
-// shortly before that the clock of the file system can't tell. So what it lists is what the run has read. And since each
-// stamp is older than the run, any later change gives a file another stamp: on Unix the system sets ctime, which nobody
+// shortly before that the clock of the file system can't distinguish. So what it lists is what the run has read. And since each
+// stamp is older than the run, any later change gives a file another stamp: on Unix the system sets ctime, which nothing
 // can set back. Where there is no such time, or where a stamp is not known (of files just written), Unchanged reads and
 // hashes the content.
 //
@@ -66,12 +66,12 @@ type entry struct {
 	sum   Sum   // of a file
 }
 
-// A kind says what an entry is, and so how it is compared.
+// A kind is what an entry is, and so how it is compared.
 type kind uint8
 
 const (
 	absent  kind = iota // it must not be there
-	present             // it must be there; nobody reads it
+	present             // it must be there; its content doesn't matter
 	file                // its content matters
 	kinds
 )
@@ -90,5 +90,5 @@ func (s stamp) before(t time.Time) bool {
 	return s.newest() < t.Add(-margin(s)).UnixNano()
 }
 
-// newest is when the file was last changed: mtime, which anybody can set, only counts where there is no ctime.
+// newest is when the file was last changed: mtime, which any process can set, only counts if there is no ctime.
 func (s stamp) newest() int64 { return cmp.Or(s.ctime, s.mtime) }

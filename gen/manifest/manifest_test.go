@@ -239,7 +239,7 @@ func TestEveryManifestReadsBackAndNoOther(t *testing.T) {
 		if _, err := decode("key", bad); err == nil {
 			t.Fatalf("byte %d is another: no error", i)
 		}
-		// Nor may a manifest that someone has made up take the process down.
+		// Nor may a made-up manifest crash the process.
 		sum := SumOf(bad[:len(bad)-len(Sum{})])
 		decode("key", append(bad[:len(bad)-len(Sum{})], sum[:]...))
 	}

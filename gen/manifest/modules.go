@@ -11,7 +11,7 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// modules returns the paths of all files that say what modules there are, as keys: those above the directory of the run and
+// modules returns the paths of all files that define what modules there are, as keys: those above the directory of the run and
 // of modules that were listed, those of a workspace, and those of modules that are replaced by a directory, needed or not,
 // since each has a say in which versions are selected.
 func modules(in Inputs) (map[string]bool, error) {
@@ -112,7 +112,7 @@ func (c *collector) readOnce(path string) []byte {
 	return c.read(path)
 }
 
-// read returns the content of a file, nil where there is none.
+// read returns the content of a file, or nil if there is none.
 func (c *collector) read(path string) []byte {
 	content, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

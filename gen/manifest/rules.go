@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// rules say what in a directory matters.
+// rules are what in a directory matters.
 type rules struct {
 	outputs []string // names of the generator's files
 }
 
-// kindOf says how much of an entry of a directory matters; absent: nothing.
+// kindOf returns how much of an entry of a directory matters; absent: nothing.
 func (r rules) kindOf(e fs.DirEntry) kind {
 	name := e.Name()
 	switch {
@@ -31,10 +31,10 @@ func (r rules) kindOf(e fs.DirEntry) kind {
 	return absent
 }
 
-// moduleFiles say what modules there are.
+// moduleFiles define what modules there are.
 var moduleFiles = []string{"go.mod", "go.sum", "go.work", "go.work.sum"}
 
-// others are the files that the go command counts to a package; what is in them matters to nobody here.
+// others are the files that the go command counts to a package; their content doesn't matter here.
 var others = []string{
 	".c", ".cc", ".cpp", ".cxx", ".m", ".h", ".hh", ".hpp", ".hxx", ".f", ".F", ".for", ".f90", ".s", ".S", ".sx", ".swig",
 	".swigcxx", ".syso",

@@ -13,7 +13,7 @@ import (
 // A Store is a directory of manifests. Several processes may use it at the same time.
 type Store string
 
-// What a Store holds at most, beside what is being saved.
+// What a Store holds at most, in addition to what is being saved.
 const (
 	maxSize  = 16 << 20 // of one manifest
 	maxTotal = 64 << 20

@@ -18,7 +18,7 @@ type Inputs struct {
 	Dirs    []string // whose Go files, and names, it has read
 	Modules []string // directories of modules that may change
 	Paths   []string // that it has looked at, and found or not
-	GOROOT  string   // of the standard library; "" where it wasn't used
+	GOROOT  string   // of the standard library; "" if it wasn't used
 	Outputs []string // names of the generator's files
 }
 
@@ -136,7 +136,7 @@ func settled(info fs.FileInfo, t time.Time) bool {
 	return s.before(t)
 }
 
-// Wrote tells that a file has been given new content since Take; nil: that it has been removed. False means that the
+// Wrote notes that a file has new content since Take, or with nil that it has been removed. It returns false if the
 // manifest doesn't list its directory.
 func (m *Manifest) Wrote(path string, content []byte) bool {
 	dir, name := filepath.Split(path)

@@ -9,7 +9,7 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// annotateAllow applies an //af:allow, or says why it doesn't apply.
+// annotateAllow applies an //af:allow, or reports why it doesn't apply.
 func (sc *scanner) annotateAllow(u *unit, n note) {
 	d := n.directive
 	to, where := sc.allowsOf(u, n)
@@ -38,7 +38,7 @@ func (sc *scanner) annotateAllow(u *unit, n note) {
 	*to = append(*to, ir.Allow{Rule: allow.Rule, Reason: allow.Reason})
 }
 
-// allowsOf is the list of the type or method that a note stands at; else it says what it stands at.
+// allowsOf returns the list of the type or method that a note belongs to; if there is none, where the note is.
 func (sc *scanner) allowsOf(u *unit, n note) (to *[]ir.Allow, where string) {
 	if n.spec != nil {
 		for _, t := range u.types {

@@ -51,7 +51,7 @@ func (sc *scanner) analyze(u *unit) *ir.Package {
 	return p
 }
 
-// places says where the annotated types of a package and their methods are.
+// places returns where the annotated types of a package and their methods are.
 func (sc *scanner) places(u *unit) map[string]diag.Pos {
 	all := map[string]diag.Pos{}
 	note := func(name string, id *ast.Ident) {
@@ -394,7 +394,7 @@ func (t *annotated) find(name string) *ast.FuncDecl {
 	return nil
 }
 
-// runFault says what is wrong with the shape of a worker's Run; "" where nothing is.
+// runFault returns what is wrong with the shape of a worker's Run, or "".
 func runFault(sig *types.Signature, params, results []*types.Var) string {
 	switch {
 	case lacksContext(sig):

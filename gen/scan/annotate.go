@@ -182,7 +182,7 @@ func annotates(src []byte) bool {
 	})
 }
 
-// misplaced reports a directive that belongs to no type and no func, and says what it stands at instead. It returns what
+// misplaced reports a directive that belongs to no type and no func, and where it is instead. It returns what
 // the directive was plainly meant for, so that nothing is reported in consequence.
 func (sc *scanner) misplaced(f *load.File, group *ast.CommentGroup, d *directive.Directive, owners map[*ast.CommentGroup]note) note {
 	on := belongsOn(d)
@@ -221,7 +221,7 @@ func (sc *scanner) misplaced(f *load.File, group *ast.CommentGroup, d *directive
 	return meant
 }
 
-// intended is the declaration that a directive was meant for which stands above it, if it could belong there.
+// intended returns the declaration below a directive that it was meant for, if it could belong there.
 func intended(d *directive.Directive, decl ast.Decl) (note, bool) {
 	forType := d.Name == "rpc" || d.Name == "worker" || d.Name == "schedule"
 	if d.Name == "allow" {
@@ -270,7 +270,7 @@ func describe(d ast.Decl) string {
 	return "the declaration"
 }
 
-// annotateType makes a service or worker of a type, or says why not.
+// annotateType makes a service or worker of a type, or reports why not.
 func (sc *scanner) annotateType(u *unit, n note) {
 	d, id := n.directive, n.spec.Name
 	report := func(code diag.Code, message, hint string) { sc.reportDirective(d, code, message, hint) }
@@ -317,7 +317,7 @@ func (sc *scanner) annotateType(u *unit, n note) {
 	t.broken = true
 }
 
-// annotateJob adds a job to its worker, or says why not.
+// annotateJob adds a job to its worker, or reports why not.
 func (sc *scanner) annotateJob(u *unit, n note) {
 	d := n.directive
 	i := slices.IndexFunc(u.types, func(t *annotated) bool { return t.spec == n.spec })
@@ -331,7 +331,7 @@ func (sc *scanner) annotateJob(u *unit, n note) {
 	u.types[i].jobs = append(u.types[i].jobs, job{d, options})
 }
 
-// annotateMethod applies //af:method and //af:skip, or says why they don't apply.
+// annotateMethod applies //af:method and //af:skip, or reports why they don't apply.
 func (sc *scanner) annotateMethod(u *unit, n note) {
 	d, id := n.directive, n.fn.Name
 	report := func(code diag.Code, message, hint string) { sc.reportDirective(d, code, message, hint) }
@@ -383,7 +383,7 @@ func (sc *scanner) annotateMethod(u *unit, n note) {
 	sc.problems = append(sc.problems, problems...)
 }
 
-// belongsOn says where a directive may stand.
+// belongsOn returns where a directive may be.
 func belongsOn(d *directive.Directive) string {
 	spec, _ := directive.Lookup(d.Name) // Scan returns none that isn't in the table
 	return spec.On

@@ -7,8 +7,8 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A check decides whether something that a reader has come to breaks a rule, and returns what the rule's message says of it
-// besides the path. It may rely on the refusals before it in the table: they have not been broken by the same thing.
+// A check decides whether something that a reader has come to breaks a rule, and returns the arguments of the rule's message
+// after the path. It may rely on the refusals before it in the table: they have not been broken by the same thing.
 type check func(found any) (args []any, broken bool)
 
 // with makes a check for what is of one type.

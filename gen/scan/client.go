@@ -178,7 +178,7 @@ func isMajorVersion(element string) bool {
 	return len(element) > 1 && element[0] == 'v' && strings.Trim(element[1:], "0123456789") == ""
 }
 
-// clientHint proposes a package beside the service's.
+// clientHint proposes a package next to the service's.
 func clientHint(u *unit) string {
 	if m := u.Pkg.Module; m != nil {
 		return "name a package of module " + m.Path + ", such as " + path.Join(u.Pkg.PkgPath, "client")
@@ -291,7 +291,7 @@ func (sc *scanner) leading(to string) map[string]bool {
 	return sc.leadsNot[to]
 }
 
-// importWay returns the packages by which one imports another, both included; nil where it doesn't. It keeps in leadsNot
+// importWay returns the packages by which one imports another, both included; nil if it doesn't. It keeps in leadsNot
 // those of which that is known.
 func (sc *scanner) importWay(from, to string, leadsNot map[string]bool) []string {
 	if from == to {

@@ -10,22 +10,22 @@ import (
 	"golang.org/x/tools/go/packages"
 )
 
-// Inputs is what the result of a scan depends on, beside the environment and what the files of modules say (go.mod and
+// Inputs is what the result of a scan depends on, apart from the environment and what the files of modules say (go.mod and
 // the like): the Go files in Dirs, and what there is and isn't at Paths. The standard library and the module cache
-// are taken for fixed.
+// are considered fixed.
 type Inputs struct {
-	// Unknown says why the rest is not all of it; "" where it is.
+	// Unknown is why the rest is not all of it; "" if it is.
 	Unknown string
 	// Dirs were searched, or hold packages that were listed; sorted. Modules are the roots of the latter's modules.
 	Dirs    []string
 	Modules []string
 	// Paths are looked at by the go command in order to know which module a directory belongs to.
 	Paths []string
-	// GOROOT is where the standard library was found; "" where nothing was listed.
+	// GOROOT is where the standard library was found; "" if nothing was listed.
 	GOROOT string
 }
 
-// inputs says what the scan depended on.
+// inputs returns what the scan depended on.
 func (sc *scanner) inputs(f *found, clients []Client) Inputs {
 	in := &inputs{folders: map[string]bool{}, modules: map[string]*packages.Module{}, paths: map[string]bool{}}
 	if len(f.rest) > 0 {
@@ -78,7 +78,7 @@ func (in *inputs) add(p *packages.Package) {
 	switch m := p.Module; {
 	case p.PkgPath == "unsafe" || p.PkgPath == "C":
 	case dir == "":
-		in.unknown = "no folder of package " + p.PkgPath // and if it appears, nobody knows where
+		in.unknown = "no folder of package " + p.PkgPath // and if it appears, its place is unknown
 	case m == nil:
 		if in.goroot == "" || !strings.HasPrefix(dir, filepath.Join(in.goroot, "src")+string(filepath.Separator)) {
 			in.unknown = "package " + p.PkgPath + " has no module"

@@ -87,7 +87,7 @@ type Package struct {
 	Dir string
 	IR  *ir.Package
 	Pos diag.Pos
-	// Places says where annotated types are declared, by name, and their remote methods, as Type.Method.
+	// Places is where annotated types are declared, by name, and their remote methods, as Type.Method.
 	Places map[string]diag.Pos
 }
 
@@ -164,7 +164,7 @@ type unit struct {
 }
 
 // newScanner returns a scanner that has loaded nothing. Share is one that has its files and positions in common with it; it
-// may be nil. AllTags says that the tags of cfg are all tags.
+// may be nil. AllTags is as in load.Config.
 func newScanner(cfg Config, share *load.Loader, allTags bool) *scanner {
 	sc := &scanner{config: cfg, leadsNot: map[string]map[string]bool{}, links: load.Links{}, warned: map[token.Pos]bool{},
 		roots: map[string]*unit{}, constraints: map[string]constraint.Expr{}}
@@ -173,7 +173,7 @@ func newScanner(cfg Config, share *load.Loader, allTags bool) *scanner {
 	return sc
 }
 
-// load loads directories and patterns, and notes what the files of the former say that are excluded here.
+// load loads directories and patterns, and notes what the excluded files in them declare.
 func (sc *scanner) load(ctx context.Context, dirs, patterns []string) ([]*unit, error) {
 	loaded, err := sc.Load(ctx, dirs, patterns)
 	if err != nil {

@@ -24,7 +24,7 @@ type reader struct {
 	warnings []refusal
 }
 
-// A position is where a value is encoded from. Encoding/json calls methods with pointer receivers only where it can
+// A position is where a value is encoded from. Encoding/json calls methods with pointer receivers only if it can
 // take an address.
 type position int
 

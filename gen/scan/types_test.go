@@ -113,7 +113,7 @@ func drawType(t *rapid.T, depth int) expression {
 	}
 }
 
-// Each method is a line of its own, so that diagnostics tell which one they are about.
+// Each method is a line of its own, so that the line of a diagnostic identifies it.
 func TestRandomTypesAreRefusedOrSpelledAsTheyWere(t *testing.T) {
 	t.Parallel()
 	testkit.Checks(t, testkit.Fewer(100, 15))
@@ -161,7 +161,7 @@ func TestRandomTypesAreRefusedOrSpelledAsTheyWere(t *testing.T) {
 	})
 }
 
-// spelling is the one type that a method carries, as Go source; "" where there is no such method.
+// spelling is the one type that a method carries, as Go source; "" if there is no such method.
 func spelling(p *ir.Package, method string) string {
 	i := slices.IndexFunc(p.Services[0].Methods, func(m ir.Method) bool { return m.GoName == method })
 	if i < 0 {
@@ -188,7 +188,7 @@ func stable(t interface{ Errorf(string, ...any) }, p *ir.Package) {
 	}
 }
 
-// Whatever stands where a type should be, the scan says what is wrong with it or takes it, and doesn't panic.
+// Whatever is written as a type, the scan accepts it or reports what is wrong with it, and doesn't panic.
 func FuzzSignature(f *testing.F) {
 	for _, seed := range []string{
 		"int", "[]map[string]*Tree", "...Item", "Page[Page[ID[func()]]]", "[len(\"x\")]int", "[1 << 40]int", "[-1]int", "[x]int", "[...]int",

@@ -130,7 +130,7 @@ func (u *Unit) keepMethod(d *ast.FuncDecl) bool {
 	return u.kept[d]
 }
 
-// pruneGen returns a declaration with nothing but the specs that are needed; nil where none is.
+// pruneGen returns a declaration with nothing but the specs that are needed; nil if none is.
 func (u *Unit) pruneGen(d *ast.GenDecl) *ast.GenDecl {
 	pruned := *d
 	pruned.Specs = nil
@@ -205,14 +205,14 @@ func (u *Unit) importAt(pos token.Pos) *ast.ImportSpec {
 	return nil
 }
 
-// importFault says why a package could not be imported, without what differs from machine to machine.
+// importFault returns why a package could not be imported, without what differs from machine to machine.
 func importFault(spec *ast.ImportSpec, msg string) (message, hint string) {
 	_, why, _ := strings.Cut(msg, " (")
 	why, fix, ok := strings.Cut(strings.TrimSuffix(why, ")"), "; to add it:")
 	if ok {
 		hint = "run " + strings.TrimSpace(fix)
 	}
-	why, _, _ = strings.Cut(why, " (") // the folders searched
+	why, _, _ = strings.Cut(why, " (") // the directories searched
 	if path := strings.Trim(spec.Path.Value, "\"`"); !strings.Contains(why, path) {
 		why = fmt.Sprintf("package %s can't be loaded: %s", path, why)
 	}

@@ -41,12 +41,12 @@ type Config struct {
 	Dir  string   // where the go command runs
 	Tags string   // build tags, as for go build -tags
 	Env  []string // of the go command; nil is the process's
-	// AllTags says that Tags are all tags, even if there are none: $GOFLAGS may have others.
+	// AllTags reports whether Tags are all tags, even if there are none: $GOFLAGS may have others.
 	AllTags bool
 	// OutputNames are what afgen calls its outputs; Generated reports whether a file is one.
 	OutputNames []string
 	Generated   func(name string, content []byte) bool
-	// Report is told what is wrong with the code.
+	// Report is called with what is wrong with the code.
 	Report func(diag.Diagnostic)
 	// Share is a Loader whose Fset and Sources this one uses, too; nil if it has its own.
 	Share *Loader

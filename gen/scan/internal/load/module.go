@@ -57,7 +57,7 @@ func (l *Loader) findModules() []moduleDir {
 	}
 	work := l.workFile()
 	content, err := os.ReadFile(work)
-	if err != nil { // no workspace; and where nothing was loaded, nothing has told of the module
+	if err != nil { // no workspace; and if nothing was loaded, the module is unknown
 		if dir := l.findUp("go.mod"); dir != "" {
 			mod, _ := os.ReadFile(filepath.Join(dir, "go.mod"))
 			add(modfile.ModulePath(mod), dir)
@@ -79,7 +79,7 @@ func (l *Loader) findModules() []moduleDir {
 	return all
 }
 
-// workFile is where go.work is; "" where there is none.
+// workFile returns where go.work is, or "" if there is none.
 func (l *Loader) workFile() string {
 	switch work := l.getenv("GOWORK"); work {
 	case "off":
@@ -94,7 +94,7 @@ func (l *Loader) workFile() string {
 	return ""
 }
 
-// findUp is the nearest directory that has a file of that name, from where afgen runs upwards; "" where none has.
+// findUp returns the nearest directory that has a file of that name, from where afgen runs upwards, or "".
 func (l *Loader) findUp(file string) string {
 	for dir := l.config.Dir; ; {
 		if info, err := os.Stat(filepath.Join(dir, file)); err == nil && !info.IsDir() {
