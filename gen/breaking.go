@@ -154,7 +154,7 @@ func (p *Plan) fromGit(ctx context.Context, dir, ref string) ([]contract.Contrac
 		if path.Base(file) != contract.FileName {
 			continue
 		}
-		folder, err := p.asSeen(dir, root, path.Dir(file))
+		folder, err := p.dirInPatterns(dir, root, path.Dir(file))
 		if err != nil {
 			return nil, err
 		}
@@ -187,8 +187,8 @@ func fetchHint(git func(...string) ([]byte, error), ref string) string {
 	return ""
 }
 
-// asSeen is a directory of the repository as the patterns see it: git resolves symbolic links, and dir may be below some.
-func (p *Plan) asSeen(dir, root, folder string) (string, error) {
+// dirInPatterns returns a directory of the repository as the patterns see it: git resolves symbolic links, and dir may be below some.
+func (p *Plan) dirInPatterns(dir, root, folder string) (string, error) {
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return "", err

@@ -80,7 +80,7 @@ func ownOutputs(res *scan.Result) ([]string, error) {
 		if dir, ok := res.Dir(origin); ok && origin != "" {
 			res.Inputs.Paths = append(res.Inputs.Paths, dir) // where it goes, the file does
 		}
-		if !res.Keeps(filepath.Dir(path)) && (origin == "" || answersFor(res, origin)) {
+		if !res.Keeps(filepath.Dir(path)) && (origin == "" || coversPackage(res, origin)) {
 			own = append(own, path)
 		}
 	}
@@ -88,8 +88,8 @@ func ownOutputs(res *scan.Result) ([]string, error) {
 	return slices.Compact(own), nil
 }
 
-// answersFor reports whether this run has seen all that there is of a package, or that there is nothing any more.
-func answersFor(res *scan.Result, pkg string) bool {
+// coversPackage reports whether this run has seen all that there is of a package, or that there is nothing any more.
+func coversPackage(res *scan.Result, pkg string) bool {
 	dir, ok := res.Dir(pkg)
 	if !ok {
 		return false

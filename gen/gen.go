@@ -140,7 +140,7 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 	if err != nil {
 		return nil, err
 	}
-	if err := plan.compare(wanted, outputs); err != nil {
+	if err := plan.compareWithDisk(wanted, outputs); err != nil {
 		return nil, err
 	}
 	plan.markEdited(clients.places)
@@ -205,8 +205,8 @@ func (p *Plan) emit(clients *clientFiles, stays map[string]bool) ([]wanted, erro
 	return out, nil
 }
 
-// compare sets what has to change so that the disk has what is wanted and nothing older.
-func (p *Plan) compare(all []wanted, outputs []string) error {
+// compareWithDisk sets what has to change so that the disk has what is wanted and nothing older.
+func (p *Plan) compareWithDisk(all []wanted, outputs []string) error {
 	contents, known := map[string][]byte{}, map[string]bool{}
 	for _, w := range all {
 		maps.Copy(contents, w.contents)

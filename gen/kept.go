@@ -49,7 +49,7 @@ func (p *Plan) keepOutputs() (stays map[string]bool, err error) {
 		if i := slices.IndexFunc(p.Packages, func(pkg scan.Package) bool { return pkg.Dir == k.Dir }); i >= 0 {
 			now = contract.Of(p.Packages[i].IR)
 		}
-		if same(now, rest) {
+		if sameContract(now, rest) {
 			stays[k.Package] = true
 		} else {
 			p.Diagnostics = append(p.Diagnostics, diag.Diagnostic{Code: diag.NotHere, Pos: diag.Pos{File: k.File, Line: 1, Column: 1}, Width: 1,
@@ -90,8 +90,8 @@ func withoutTypes[T any](all map[string]T, types []string, typeOf func(T) string
 	return rest
 }
 
-// same reports whether a contract has the same services and workers as another, which may have types that they don't reach.
-func same(now, written contract.Contract) bool {
+// sameContract reports whether a contract has the same services and workers as another, which may have types that they don't reach.
+func sameContract(now, written contract.Contract) bool {
 	return len(now.Services) == len(written.Services) && includes(written.Services, now.Services) &&
 		len(now.Workers) == len(written.Workers) && includes(written.Workers, now.Workers) &&
 		includes(written.Types, now.Types)

@@ -134,7 +134,7 @@ func (c *command) compared(from *gen.Comparison, allow map[string]string) compar
 		one := finding{Rule: f.Rule, Severity: "error", Breaks: string(rule.Breaks), Kind: f.Kind, Name: f.Name, Method: f.Method,
 			Package: f.Package, Message: f.Message, Why: f.Why, Allowed: f.Allowed, Line: at.Line, Column: at.Column}
 		if at.File != "" {
-			one.File = shown(at.File)
+			one.File = relativePath(at.File)
 		}
 		if f.Warning {
 			one.Severity = "warning"
@@ -153,7 +153,7 @@ func (c *command) compared(from *gen.Comparison, allow map[string]string) compar
 	}
 	for _, n := range from.Report.UnusedAllows {
 		at := from.Place(n.Package, n.Symbol)
-		out.UnusedAllows = append(out.UnusedAllows, unusedAllow{n.Rule, n.Package, n.Symbol, shown(at.File), at.Line, at.Column})
+		out.UnusedAllows = append(out.UnusedAllows, unusedAllow{n.Rule, n.Package, n.Symbol, relativePath(at.File), at.Line, at.Column})
 	}
 	return out
 }

@@ -106,8 +106,8 @@ func (c *command) root() *cobra.Command {
 	return root
 }
 
-// fail reports an error that kept the command from running and returns the exit code.
-func (c *command) fail(err error) int {
+// reportFailure reports an error that kept the command from running and returns the exit code.
+func (c *command) reportFailure(err error) int {
 	for line := range strings.Lines(err.Error()) {
 		fmt.Fprintf(c.stderr, "afgen: %s\n", strings.TrimRight(line, "\n"))
 	}
@@ -141,8 +141,8 @@ func (c *command) plan(ctx context.Context, patterns []string) (*gen.Plan, error
 	return nil, nil
 }
 
-// warn prints the warnings. They change neither the exit code nor what is written.
-func (c *command) warn(plan *gen.Plan) error {
+// printWarnings prints the warnings. They change neither the exit code nor what is written.
+func (c *command) printWarnings(plan *gen.Plan) error {
 	dir, err := os.Getwd()
 	if err != nil {
 		return err
@@ -186,14 +186,14 @@ func (c *command) generate(cmd *cobra.Command, patterns []string) error {
 	if err := plan.Apply(); err != nil {
 		return err
 	}
-	if err := c.warn(plan); err != nil || c.json {
+	if err := c.printWarnings(plan); err != nil || c.json {
 		return err
 	}
 	c.printKept(plan)
 	left := map[string]string{} // directories of annotated files that were not scanned, and the first of each
 	for _, s := range plan.Skipped {
 		if dir := filepath.Dir(s.File); left[dir] == "" {
-			left[dir] = fmt.Sprintf("%s has annotations and is not scanned: %s", shown(s.File), s.Reason)
+			left[dir] = fmt.Sprintf("%s has annotations and is not scanned: %s", relativePath(s.File), s.Reason)
 		}
 	}
 	for _, ch := range plan.Changes {
@@ -201,9 +201,9 @@ func (c *command) generate(cmd *cobra.Command, patterns []string) error {
 		if ch.Kind == gen.Orphaned {
 			verb = "removed"
 		}
-		fmt.Fprintln(c.stdout, verb, shown(ch.Path))
+		fmt.Fprintln(c.stdout, verb, relativePath(ch.Path))
 		if ch.Kind == gen.Edited {
-			fmt.Fprintf(c.stderr, "afgen: %s had been edited; it is as generated again\n", shown(ch.Path))
+			fmt.Fprintf(c.stderr, "afgen: %s had been edited; it is as generated again\n", relativePath(ch.Path))
 		}
 		if why := left[filepath.Dir(ch.Path)]; why != "" && ch.Kind == gen.Orphaned {
 			fmt.Fprintf(c.stderr, "afgen: %s\n", why)
@@ -220,7 +220,7 @@ func (c *command) generate(cmd *cobra.Command, patterns []string) error {
 func (c *command) printKept(plan *gen.Plan) {
 	for _, s := range plan.Skipped {
 		if slices.ContainsFunc(plan.Kept, func(k scan.Kept) bool { return k.File == s.File }) {
-			fmt.Fprintf(c.stderr, "afgen: %s is not scanned: %s; what is generated for it stays as it is\n", shown(s.File), s.Reason)
+			fmt.Fprintf(c.stderr, "afgen: %s is not scanned: %s; what is generated for it stays as it is\n", relativePath(s.File), s.Reason)
 		}
 	}
 }
@@ -233,13 +233,13 @@ func (c *command) check(cmd *cobra.Command, patterns []string) error {
 	if c.json {
 		return c.checkJSON(plan)
 	}
-	if err := c.warn(plan); err != nil {
+	if err := c.printWarnings(plan); err != nil {
 		return err
 	}
 	c.printKept(plan)
 	for _, ch := range plan.Changes {
 		c.code = exitFindings
-		fmt.Fprintf(c.stdout, "%s: %s\n%s", shown(ch.Path), ch.Kind, difference(ch))
+		fmt.Fprintf(c.stdout, "%s: %s\n%s", relativePath(ch.Path), ch.Kind, difference(ch))
 	}
 	if n := len(plan.Changes); n > 0 {
 		fmt.Fprintf(c.stderr, "afgen: %s out of date; run go generate, or afgen %s\n", count(n, "file"), patternsText(patterns))
@@ -252,7 +252,7 @@ func difference(ch gen.Change) string {
 	if ch.Kind == gen.Orphaned {
 		return ""
 	}
-	name := shown(ch.Path)
+	name := relativePath(ch.Path)
 	return string(diff.Diff(name, ch.Old, name+" (as generated)", ch.New))
 }
 
@@ -265,7 +265,7 @@ func (c *command) checkJSON(plan *gen.Plan) error {
 	changes := []change{}
 	for _, ch := range plan.Changes {
 		c.code = exitFindings
-		changes = append(changes, change{shown(ch.Path), ch.Kind, difference(ch)})
+		changes = append(changes, change{relativePath(ch.Path), ch.Kind, difference(ch)})
 	}
 	return c.printJSON(changes)
 }
@@ -306,8 +306,8 @@ func (c *command) explain(_ *cobra.Command, args []string) error {
 	return nil
 }
 
-// shown is a path as this directory sees it.
-func shown(path string) string {
+// relativePath returns a path as seen from the current directory.
+func relativePath(path string) string {
 	dir, err := os.Getwd()
 	if err != nil {
 		return path

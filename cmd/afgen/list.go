@@ -101,7 +101,7 @@ func (c *command) listJSON(plan *gen.Plan) (err error) {
 		}
 	}
 	for i := range l.Skipped {
-		l.Skipped[i].File = shown(l.Skipped[i].File)
+		l.Skipped[i].File = relativePath(l.Skipped[i].File)
 	}
 	return c.printJSON(l)
 }
@@ -138,7 +138,7 @@ func (c *command) listText(plan *gen.Plan, patterns []string) error {
 	}
 	if c.verbose {
 		for _, s := range plan.Skipped {
-			fmt.Fprintf(c.stdout, "not scanned: %s: %s\n", shown(s.File), s.Reason)
+			fmt.Fprintf(c.stdout, "not scanned: %s: %s\n", relativePath(s.File), s.Reason)
 		}
 	}
 	if len(plan.Packages) == 0 {

@@ -55,7 +55,7 @@ func Breaking(old []Contract, now []*ir.Package) (Report, error) {
 		}
 		c.old, c.defs = o, defs
 		for _, e := range o.endpoints() {
-			if err := c.compare(e); err != nil {
+			if err := c.compareEndpoint(e); err != nil {
 				return Report{}, err
 			}
 		}
@@ -78,14 +78,14 @@ type comparison struct {
 	report Report
 }
 
-// compare has the rules check an endpoint of the older contract and all that it has.
-func (c *comparison) compare(old endpoint) error {
-	p := c.find(old)
+// compareEndpoint has the rules check an endpoint of the older contract and all that it has.
+func (c *comparison) compareEndpoint(old endpoint) error {
+	p := c.findEndpoint(old)
 	s := subject{kind: old.kind, name: old.name, pkg: c.old.Package}
 	if p.fate < maybe {
 		s = subject{kind: old.kind, name: old.name, pkg: p.now.pkg.Path, symbol: p.now.typ}.allowing(p.now.allow)
 	}
-	c.check(s, p)
+	c.applyRules(s, p)
 	switch {
 	case p.fate >= maybe:
 		return nil
@@ -93,13 +93,13 @@ func (c *comparison) compare(old endpoint) error {
 		return c.compareMethods(p, s)
 	}
 	for _, j := range jobPairs(p) {
-		c.check(s, j)
+		c.applyRules(s, j)
 	}
 	task, err := c.task(p)
 	if err != nil {
 		return err
 	}
-	c.check(s, task)
+	c.applyRules(s, task)
 	return nil
 }
 
@@ -108,30 +108,30 @@ func (c *comparison) compareMethods(p endpointPair, s subject) error {
 		if m.fate >= maybe {
 			deleted := s
 			deleted.method = m.name
-			c.check(deleted, m)
+			c.applyRules(deleted, m)
 			continue
 		}
-		s := s.of(m.name, m.now.GoName, m.now.Allow)
-		c.check(s, m)
+		s := s.ofMethod(m.name, m.now.GoName, m.now.Allow)
+		c.applyRules(s, m)
 		params, err := c.values(parameter, s.full(), m.old.Params, m.old.ParamOrder, p.now.pkg, m.now.Params)
 		if err != nil {
 			return err
 		}
-		c.check(s, params)
+		c.applyRules(s, params)
 		results, err := c.values(result, s.full(), m.old.Results, m.old.ResultOrder, p.now.pkg, m.now.Results)
 		if err != nil {
 			return err
 		}
-		c.check(s, results)
+		c.applyRules(s, results)
 	}
 	return nil
 }
 
-// check reports what all rules find in something that was compared.
-func (c *comparison) check(s subject, compared any) {
+// applyRules reports what all rules find in something that was compared.
+func (c *comparison) applyRules(s subject, compared any) {
 	for _, r := range rules {
 		for _, message := range r.check(compared) {
-			c.add(s, r.Rule, message)
+			c.addFinding(s, r.Rule, message)
 		}
 	}
 }
@@ -155,8 +155,8 @@ func (s subject) allowing(allow []ir.Allow) subject {
 	return s
 }
 
-// of is a method of a subject.
-func (s subject) of(method, goName string, allow []ir.Allow) subject {
+// ofMethod is a method of a subject.
+func (s subject) ofMethod(method, goName string, allow []ir.Allow) subject {
 	s.method, s.symbol = method, s.symbol+"."+goName
 	s.allows = slices.Clip(s.allows)
 	return s.allowing(allow)
@@ -165,8 +165,8 @@ func (s subject) of(method, goName string, allow []ir.Allow) subject {
 // full names the subject in a message.
 func (s subject) full() string { return s.name + "." + s.method }
 
-// add reports a finding, and notes the //af:allow that covers it.
-func (c *comparison) add(s subject, r Rule, message string) {
+// addFinding reports a finding, and notes the //af:allow that covers it.
+func (c *comparison) addFinding(s subject, r Rule, message string) {
 	f := Finding{Rule: r.ID, Warning: r.Warning, Kind: s.kind, Name: s.name, Method: s.method, Package: s.pkg, Symbol: s.symbol,
 		Message: message, Why: advice(r, cmp.Or(s.method, s.name))}
 	for _, a := range s.allows {

@@ -35,15 +35,15 @@ type differ struct {
 // differences returns the changes from one type to another, in order of their paths.
 func differences(old, now *ir.Package, o, n ir.Type) []change {
 	d := &differ{old: old, now: now, seen: map[string]bool{}}
-	d.compare(o, n, "")
+	d.compareTypes(o, n, "")
 	slices.SortStableFunc(d.changes, func(a, b change) int { return strings.Compare(a.path, b.path) })
 	return d.changes
 }
 
-// same reports whether there are none.
-func same(old, now *ir.Package, o, n ir.Type) bool { return len(differences(old, now, o, n)) == 0 }
+// sameWire reports whether there are no differences.
+func sameWire(old, now *ir.Package, o, n ir.Type) bool { return len(differences(old, now, o, n)) == 0 }
 
-func (d *differ) compare(o, n ir.Type, path string) {
+func (d *differ) compareTypes(o, n ir.Type, path string) {
 	o, n = resolveNames(d.old, o), resolveNames(d.now, n)
 	pair := o.ID() + " " + n.ID()
 	if d.seen[pair] {
@@ -54,33 +54,33 @@ func (d *differ) compare(o, n ir.Type, path string) {
 	is, stillStruct := structMembers(d.now, n)
 	switch {
 	case isStruct && stillStruct:
-		d.members(was, is, path)
+		d.compareMembers(was, is, path)
 	case isStruct || stillStruct || o.Kind != n.Kind || o.Len != n.Len:
-		d.retyped(o, n, path)
+		d.addRetyped(o, n, path)
 	case o.Kind == ir.Named: // they marshal themselves, or nothing is known of them
 		if o.ID() != n.ID() || d.old.Defs[o.ID()].Encoding != d.now.Defs[n.ID()].Encoding {
-			d.retyped(o, n, path)
+			d.addRetyped(o, n, path)
 		}
 	case o.Kind == ir.Basic:
 		if basic(o.Name) != basic(n.Name) {
-			d.retyped(o, n, path)
+			d.addRetyped(o, n, path)
 		}
 	case o.Kind == ir.Map:
-		if !same(d.old, d.now, *o.Key, *n.Key) {
-			d.retyped(o, n, path)
+		if !sameWire(d.old, d.now, *o.Key, *n.Key) {
+			d.addRetyped(o, n, path)
 			return
 		}
-		d.compare(*o.Elem, *n.Elem, path+"[]")
+		d.compareTypes(*o.Elem, *n.Elem, path+"[]")
 	case o.Elem != nil:
-		d.compare(*o.Elem, *n.Elem, path+"[]")
+		d.compareTypes(*o.Elem, *n.Elem, path+"[]")
 	}
 }
 
-func (d *differ) retyped(o, n ir.Type, path string) {
+func (d *differ) addRetyped(o, n ir.Type, path string) {
 	d.changes = append(d.changes, change{retyped, path, spelling(d.old, o), spelling(d.now, n)})
 }
 
-func (d *differ) members(was, is map[string]ir.Member, path string) {
+func (d *differ) compareMembers(was, is map[string]ir.Member, path string) {
 	for _, name := range slices.Sorted(maps.Keys(was)) {
 		at := path + "." + name
 		o, n := was[name], is[name]
@@ -90,7 +90,7 @@ func (d *differ) members(was, is map[string]ir.Member, path string) {
 		case o.Quoted != n.Quoted:
 			d.changes = append(d.changes, change{retyped, at, spelling(d.old, o.Type) + inString(o), spelling(d.now, n.Type) + inString(n)})
 		default:
-			d.compare(o.Type, n.Type, at)
+			d.compareTypes(o.Type, n.Type, at)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(is)) {

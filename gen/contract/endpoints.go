@@ -158,8 +158,8 @@ func (p endpointPair) renamed() []string {
 	return nil
 }
 
-// find looks for an endpoint of the older contract in the code of now.
-func (c *comparison) find(old endpoint) endpointPair {
+// findEndpoint looks for an endpoint of the older contract in the code of now.
+func (c *comparison) findEndpoint(old endpoint) endpointPair {
 	if now, ok := c.now[old.id()]; ok {
 		return endpointPair{kept, old, now}
 	}

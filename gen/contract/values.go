@@ -73,7 +73,7 @@ func (c *comparison) values(kind, of string, old map[string]string, order string
 func (v values) renamedMember() map[string]string {
 	lost := slices.DeleteFunc(slices.Sorted(maps.Keys(v.was)), func(name string) bool { _, ok := v.is[name]; return ok })
 	fresh := slices.DeleteFunc(slices.Sorted(maps.Keys(v.is)), func(name string) bool { _, ok := v.was[name]; return ok })
-	if len(lost) == 1 && len(fresh) == 1 && same(v.defs, v.nowDefs, v.was[lost[0]], v.is[fresh[0]]) {
+	if len(lost) == 1 && len(fresh) == 1 && sameWire(v.defs, v.nowDefs, v.was[lost[0]], v.is[fresh[0]]) {
 		return map[string]string{lost[0]: fresh[0]}
 	}
 	return nil

@@ -17,21 +17,21 @@ import (
 func modules(in Inputs) (map[string]bool, error) {
 	c := &collector{files: map[string]bool{}}
 	for dir := in.Dir; ; dir = filepath.Dir(dir) {
-		c.module(dir)
-		c.workspace(filepath.Join(dir, "go.work"))
+		c.addModule(dir)
+		c.addWorkspace(filepath.Join(dir, "go.work"))
 		if dir == filepath.Dir(dir) {
 			break
 		}
 	}
 	for _, dir := range in.Modules {
-		c.module(dir)
+		c.addModule(dir)
 	}
 	if work := circumstances().get("GOWORK"); work != "" && work != "off" {
-		c.workspace(work)
+		c.addWorkspace(work)
 	}
 	if in.GOROOT != "" {
 		c.files[filepath.Join(in.GOROOT, "VERSION")] = true
-		c.defaults(filepath.Join(in.GOROOT, "go.env"))
+		c.addDefaults(filepath.Join(in.GOROOT, "go.env"))
 	}
 	return c.files, errors.Join(c.errs...)
 }
@@ -41,8 +41,8 @@ type collector struct {
 	errs  []error
 }
 
-// module notes the files of the module that may be rooted in a directory.
-func (c *collector) module(dir string) {
+// addModule notes the files of the module that may be rooted in a directory.
+func (c *collector) addModule(dir string) {
 	mod := filepath.Join(dir, "go.mod")
 	content := c.readOnce(mod)
 	if content == nil {
@@ -54,11 +54,11 @@ func (c *collector) module(dir string) {
 		c.errs = append(c.errs, err)
 		return
 	}
-	c.replaced(dir, parsed.Replace)
+	c.addReplaced(dir, parsed.Replace)
 }
 
-// workspace notes the files of the workspace that a go.work may define.
-func (c *collector) workspace(work string) {
+// addWorkspace notes the files of the workspace that a go.work may define.
+func (c *collector) addWorkspace(work string) {
 	content := c.readOnce(work)
 	if content == nil {
 		return
@@ -71,13 +71,13 @@ func (c *collector) workspace(work string) {
 		return
 	}
 	for _, use := range parsed.Use {
-		c.module(from(dir, use.Path))
+		c.addModule(from(dir, use.Path))
 	}
-	c.replaced(dir, parsed.Replace)
+	c.addReplaced(dir, parsed.Replace)
 }
 
-// defaults notes the file of the environment's defaults. Those of a distribution name no files.
-func (c *collector) defaults(env string) {
+// addDefaults notes the file of the environment's defaults. Those of a distribution name no files.
+func (c *collector) addDefaults(env string) {
 	c.files[env] = true
 	for line := range strings.Lines(string(c.read(env))) {
 		switch name, _, _ := strings.Cut(line, "="); strings.TrimSpace(name) {
@@ -95,7 +95,7 @@ func (c *collector) addChecksums(dir, sum string) {
 	}
 }
 
-func (c *collector) replaced(dir string, replace []*modfile.Replace) {
+func (c *collector) addReplaced(dir string, replace []*modfile.Replace) {
 	for _, r := range replace {
 		if r.New.Version == "" { // by a directory
 			c.files[filepath.Join(from(dir, r.New.Path), "go.mod")] = true

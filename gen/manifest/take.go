@@ -30,7 +30,7 @@ func Take(start time.Time, in Inputs, old *Manifest) (*Manifest, error) {
 		return nil, err
 	}
 	t := &taker{start: start, rules: rules{outputs: in.Outputs}, known: map[string]*entry{}}
-	t.learn(old)
+	t.learnFrom(old)
 	m := &Manifest{Emitted: map[Sum]map[string]Sum{}, rules: t.rules}
 	for _, dir := range slices.Sorted(slices.Values(in.Dirs)) {
 		f, err := t.readDir(dir)
@@ -43,7 +43,7 @@ func Take(start time.Time, in Inputs, old *Manifest) (*Manifest, error) {
 		files[p] = true
 	}
 	for _, p := range slices.Sorted(maps.Keys(files)) {
-		e, err := t.path(p)
+		e, err := t.pathEntry(p)
 		if err != nil {
 			return nil, err
 		}
@@ -58,7 +58,7 @@ type taker struct {
 	known map[string]*entry // of an older manifest, by path
 }
 
-func (t *taker) learn(old *Manifest) {
+func (t *taker) learnFrom(old *Manifest) {
 	if old == nil {
 		return
 	}
@@ -74,7 +74,7 @@ func (t *taker) readDir(dir string) (directory, error) {
 	if err != nil {
 		return directory{}, err
 	}
-	if !settled(info, t.start) {
+	if !unchangedSince(info, t.start) {
 		return directory{}, fmt.Errorf("%s has just been changed", dir) // names may have come or gone
 	}
 	entries, err := t.rules.names(dir)
@@ -83,7 +83,7 @@ func (t *taker) readDir(dir string) (directory, error) {
 	}
 	for i := range entries {
 		if entries[i].kind == file {
-			if err := t.fill(&entries[i], filepath.Join(dir, entries[i].name)); err != nil {
+			if err := t.fillEntry(&entries[i], filepath.Join(dir, entries[i].name)); err != nil {
 				return directory{}, err
 			}
 		}
@@ -91,8 +91,8 @@ func (t *taker) readDir(dir string) (directory, error) {
 	return directory{dir, entries}, nil
 }
 
-// path lists something that may or may not be there.
-func (t *taker) path(path string) (entry, error) {
+// pathEntry lists something that may or may not be there.
+func (t *taker) pathEntry(path string) (entry, error) {
 	e := entry{name: path}
 	switch info, err := os.Stat(path); {
 	case errors.Is(err, fs.ErrNotExist):
@@ -104,11 +104,11 @@ func (t *taker) path(path string) (entry, error) {
 		return e, nil
 	}
 	e.kind = file
-	return e, t.fill(&e, path)
+	return e, t.fillEntry(&e, path)
 }
 
-// fill sets the stamp and sum of a file.
-func (t *taker) fill(e *entry, path string) error {
+// fillEntry sets the stamp and sum of a file.
+func (t *taker) fillEntry(e *entry, path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
 		return err
@@ -121,14 +121,14 @@ func (t *taker) fill(e *entry, path string) error {
 		return err
 	}
 	e.stamp = stampOf(info)
-	if !settled(info, t.start) {
+	if !unchangedSince(info, t.start) {
 		return fmt.Errorf("%s has just been changed", path)
 	}
 	return nil
 }
 
-// settled reports whether a file or directory has surely not been changed since a point in time.
-func settled(info fs.FileInfo, t time.Time) bool {
+// unchangedSince reports whether a file or directory has surely not been changed since a point in time.
+func unchangedSince(info fs.FileInfo, t time.Time) bool {
 	s := stampOf(info)
 	if s == (stamp{}) {
 		s.mtime = info.ModTime().UnixNano()

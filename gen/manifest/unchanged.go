@@ -78,7 +78,7 @@ func sameEntries(dir string, entries []entry, now time.Time) (same, learned bool
 			}
 			path = dir + string(filepath.Separator) + e.name
 		}
-		switch same, news := e.same(path, now); {
+		switch same, news := e.sameOnDisk(path, now); {
 		case !same:
 			return false, learned
 		case news:
@@ -88,8 +88,8 @@ func sameEntries(dir string, entries []entry, now time.Time) (same, learned bool
 	return true, learned
 }
 
-// same compares one entry with what is on disk.
-func (e *entry) same(path string, now time.Time) (same, learned bool) {
+// sameOnDisk compares one entry with what is on disk.
+func (e *entry) sameOnDisk(path string, now time.Time) (same, learned bool) {
 	info, err := os.Stat(path)
 	switch {
 	case e.kind == absent:

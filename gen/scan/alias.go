@@ -9,7 +9,7 @@ func (sc *scanner) clientSpelling(u *unit, to string, t types.Type) types.Type {
 	if to == "" {
 		return t
 	}
-	return (&clientSpeller{sc, u.Pkg.PkgPath, to}).spell(t)
+	return (&clientSpeller{sc, u.Pkg.PkgPath, to}).replaceAliases(t)
 }
 
 // A clientSpeller replaces aliases for one client package.
@@ -18,32 +18,32 @@ type clientSpeller struct {
 	own, to string
 }
 
-func (c *clientSpeller) spell(t types.Type) types.Type {
+func (c *clientSpeller) replaceAliases(t types.Type) types.Type {
 	switch t := t.(type) {
 	case *types.Alias:
 		if t.Obj().Pkg() == nil { // any
 			return t
 		}
 		if !c.mentions(t.Obj().Pkg().Path()) {
-			return c.spell(t.Rhs())
+			return c.replaceAliases(t.Rhs())
 		}
 		return c.instance(t, t.Origin(), t.TypeArgs())
 	case *types.Named:
 		return c.instance(t, t.Origin(), t.TypeArgs())
 	case *types.Pointer:
-		if elem := c.spell(t.Elem()); elem != t.Elem() {
+		if elem := c.replaceAliases(t.Elem()); elem != t.Elem() {
 			return types.NewPointer(elem)
 		}
 	case *types.Slice:
-		if elem := c.spell(t.Elem()); elem != t.Elem() {
+		if elem := c.replaceAliases(t.Elem()); elem != t.Elem() {
 			return types.NewSlice(elem)
 		}
 	case *types.Array:
-		if elem := c.spell(t.Elem()); elem != t.Elem() {
+		if elem := c.replaceAliases(t.Elem()); elem != t.Elem() {
 			return types.NewArray(elem, t.Len())
 		}
 	case *types.Map:
-		if key, elem := c.spell(t.Key()), c.spell(t.Elem()); key != t.Key() || elem != t.Elem() {
+		if key, elem := c.replaceAliases(t.Key()), c.replaceAliases(t.Elem()); key != t.Key() || elem != t.Elem() {
 			return types.NewMap(key, elem)
 		}
 	case *types.Struct:
@@ -57,7 +57,7 @@ func (c *clientSpeller) instance(t, origin types.Type, args *types.TypeList) typ
 	changed := false
 	var spelled []types.Type
 	for a := range args.Types() {
-		s := c.spell(a)
+		s := c.replaceAliases(a)
 		spelled, changed = append(spelled, s), changed || s != a
 	}
 	if !changed {
@@ -78,7 +78,7 @@ func (c *clientSpeller) structure(t *types.Struct) types.Type {
 		f := t.Field(i)
 		s := f.Type()
 		if !f.Embedded() { // an embedded alias gives its name to the field
-			s = c.spell(s)
+			s = c.replaceAliases(s)
 		}
 		changed = changed || s != f.Type()
 		fields, tags = append(fields, types.NewField(f.Pos(), f.Pkg(), f.Name(), s, f.Embedded())), append(tags, t.Tag(i))
@@ -91,5 +91,5 @@ func (c *clientSpeller) structure(t *types.Struct) types.Type {
 
 // mentions reports whether the client package may import the package of path, which isn't the service's own.
 func (c *clientSpeller) mentions(path string) bool {
-	return path == c.to || path != c.own && mayImport(c.to, path) && c.scanner.importWay(path, c.to, c.scanner.leading(c.to)) == nil
+	return path == c.to || path != c.own && mayImport(c.to, path) && c.scanner.importWay(path, c.to, c.scanner.notLeading(c.to)) == nil
 }

@@ -153,8 +153,8 @@ func (sc *scanner) method(u *unit, r *reader, t *annotated, m *method) (ir.Metho
 	}
 	out.Ctx, out.Variadic = contextName(sig), sig.Variadic()
 	out.Named, out.Err = resultNames(sig)
-	ok = sc.members(u, r, d, "parameter", params, &out.Params) && fine
-	ok = sc.members(u, r, d, "result", results, &out.Results) && ok
+	ok = sc.convertMembers(u, r, d, "parameter", params, &out.Params) && fine
+	ok = sc.convertMembers(u, r, d, "result", results, &out.Results) && ok
 	return out, ok
 }
 
@@ -247,8 +247,8 @@ func resultNames(sig *types.Signature) (named bool, err string) {
 	return true, err
 }
 
-// members converts parameters or results to members of a JSON object. It reports each one that can't travel.
-func (sc *scanner) members(u *unit, r *reader, d *ast.FuncDecl, kind string, vars []*types.Var, out *[]ir.Param) bool {
+// convertMembers converts parameters or results to members of a JSON object. It reports each one that can't travel.
+func (sc *scanner) convertMembers(u *unit, r *reader, d *ast.FuncDecl, kind string, vars []*types.Var, out *[]ir.Param) bool {
 	ok := true
 	seen := map[string]bool{}
 	for i, v := range vars {
@@ -290,7 +290,7 @@ func unnamed(kind string, i, n int) string {
 // false if ok was.
 func (sc *scanner) convertType(u *unit, r *reader, d *ast.FuncDecl, what string, v *types.Var, ok bool) (ir.Type, bool) {
 	r.invalid, r.at = false, v.Pos()
-	spelled, no := r.spell(sc.clientSpelling(u, r.client, v.Type()), what, addressable)
+	spelled, no := r.spellType(sc.clientSpelling(u, r.client, v.Type()), what, addressable)
 	for _, warning := range r.warnings {
 		if !sc.warned[warning.at] { // however many methods send a field
 			sc.warned[warning.at] = true
@@ -306,7 +306,7 @@ func (sc *scanner) convertType(u *unit, r *reader, d *ast.FuncDecl, what string,
 		return spelled, false
 	}
 	if r.invalid {
-		if !sc.explained() {
+		if !sc.typeErrorReported() {
 			hint := "go build says why"
 			if slices.ContainsFunc(u.Files, func(f *load.File) bool { return f.Imports["C"] != "" }) {
 				hint = "types of C don't travel: use Go's, and convert"
@@ -318,9 +318,9 @@ func (sc *scanner) convertType(u *unit, r *reader, d *ast.FuncDecl, what string,
 	return spelled, ok
 }
 
-// explained reports whether it has been reported already why a type can't be resolved: it has, at its place, if the mistake
+// typeErrorReported reports whether a diagnostic says why a type can't be resolved: there is one, at its place, if the mistake
 // is in the user's code and not in a package it uses.
-func (sc *scanner) explained() bool {
+func (sc *scanner) typeErrorReported() bool {
 	return slices.ContainsFunc(sc.problems, func(p diag.Diagnostic) bool {
 		return p.Code == diag.TypeError || p.Code == diag.NotLoaded || p.Code == diag.SyntaxError
 	})
@@ -338,7 +338,7 @@ func (sc *scanner) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 		out.Jobs = append(out.Jobs, ir.Job(j.options))
 	}
 	slices.SortFunc(out.Jobs, func(a, b ir.Job) int { return strings.Compare(a.ID, b.ID) })
-	run := t.find("Run")
+	run := t.methodNamed("Run")
 	if run == nil {
 		sc.reportDirective(t.directive, diag.NoRun, fmt.Sprintf("worker %s has no method Run", t.name()),
 			fmt.Sprintf("declare func (w *%s) Run(ctx context.Context, payload P) error, or (R, error)", t.name()))
@@ -350,7 +350,7 @@ func (sc *scanner) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 	}
 	sig := f.Signature()
 	params, results := payloadOf(sig)
-	if sc.explained() && (anyOf(sig.Params(), isInvalid) || anyOf(sig.Results(), isInvalid)) {
+	if sc.typeErrorReported() && (anyOf(sig.Params(), isInvalid) || anyOf(sig.Results(), isInvalid)) {
 		return out, false
 	}
 	if why := runFault(sig, params, results); why != "" {
@@ -365,14 +365,14 @@ func (sc *scanner) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 			out.Result = &result
 		}
 	}
-	if done := t.find("SubtasksDone"); done != nil {
+	if done := t.methodNamed("SubtasksDone"); done != nil {
 		out.SubtasksDone = true
 		f, _ := u.Defs[done.Name].(*types.Func)
 		switch {
 		case f == nil:
 			return out, false // declared twice
 		case isSubtasksDone(f.Signature(), params[0].Type()):
-		case sc.explained() && anyOf(f.Signature().Params(), isInvalid):
+		case sc.typeErrorReported() && anyOf(f.Signature().Params(), isInvalid):
 			return out, false
 		default:
 			sc.ReportAt(done.Name, diag.BadSubtasksDone, "SubtasksDone of "+t.name()+" has another shape than afgen calls",
@@ -384,8 +384,8 @@ func (sc *scanner) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 	return out, ok
 }
 
-// find returns a method by name.
-func (t *annotated) find(name string) *ast.FuncDecl {
+// methodNamed returns the declaration of a method, or nil.
+func (t *annotated) methodNamed(name string) *ast.FuncDecl {
 	for _, m := range t.methods {
 		if m.decl.Name.Name == name {
 			return m.decl

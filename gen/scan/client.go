@@ -243,9 +243,9 @@ func (sc *scanner) checkClientMentions(u *unit, t *annotated, method string, men
 		return
 	}
 	report := func(message, hint string) {
-		sc.ReportAt(t.find(method).Name, diag.ClientType, method+": "+message, hint)
+		sc.ReportAt(t.methodNamed(method).Name, diag.ClientType, method+": "+message, hint)
 	}
-	leadsNot := sc.leading(to)
+	leadsNot := sc.notLeading(to)
 	reported := map[string]bool{}
 	for _, m := range mentioned {
 		m.Walk(func(m ir.Type) {
@@ -283,8 +283,8 @@ func mayImport(from, path string) bool {
 	return true
 }
 
-// leading returns the packages that are known not to lead to a client package.
-func (sc *scanner) leading(to string) map[string]bool {
+// notLeading returns the packages that are known not to lead to a client package.
+func (sc *scanner) notLeading(to string) map[string]bool {
 	if sc.leadsNot[to] == nil {
 		sc.leadsNot[to] = map[string]bool{}
 	}

@@ -133,7 +133,7 @@ func (r *reader) promoted(t types.Type, m *marshaler, path, name string, from po
 		return no
 	}
 	defer restore()
-	_, no := r.spell(p.field.Type(), path+"."+p.field.Name(), from)
+	_, no := r.spellType(p.field.Type(), path+"."+p.field.Name(), from)
 	return no
 }
 

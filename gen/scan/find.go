@@ -39,7 +39,7 @@ func find(cfg Config) (*found, error) {
 			f.rest = append(f.rest, p)
 			continue
 		}
-		if err := f.walk(cfg, base, deep); err != nil {
+		if err := f.walkDir(cfg, base, deep); err != nil {
 			return nil, err
 		}
 	}
@@ -48,8 +48,8 @@ func find(cfg Config) (*found, error) {
 	return f, nil
 }
 
-// walk searches a directory, and those below that the go command would match with "...".
-func (f *found) walk(cfg Config, root string, deep bool) error {
+// walkDir searches a directory, and those below that the go command would match with "...".
+func (f *found) walkDir(cfg Config, root string, deep bool) error {
 	info, err := os.Stat(root)
 	if err != nil {
 		return err
@@ -60,12 +60,12 @@ func (f *found) walk(cfg Config, root string, deep bool) error {
 	if deep {
 		f.ignored = pattern.IgnoredBy(root)
 	}
-	return f.visit(cfg, root, deep)
+	return f.visitDir(cfg, root, deep)
 }
 
-// visit searches a directory and, if deep, those below that "..." matches. Only the first may be a symbolic link.
-func (f *found) visit(cfg Config, dir string, deep bool) error {
-	entries, err := f.search(cfg, dir)
+// visitDir searches a directory and, if deep, those below that "..." matches. Only the first may be a symbolic link.
+func (f *found) visitDir(cfg Config, dir string, deep bool) error {
+	entries, err := f.searchDir(cfg, dir)
 	if err != nil || !deep {
 		return err
 	}
@@ -81,15 +81,15 @@ func (f *found) visit(cfg Config, dir string, deep bool) error {
 			f.modules = append(f.modules, filepath.Join(path, "go.mod"))
 			continue
 		}
-		if err := f.visit(cfg, path, true); err != nil {
+		if err := f.visitDir(cfg, path, true); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// search looks into the files of one directory, once, and returns what is in it.
-func (f *found) search(cfg Config, dir string) ([]fs.DirEntry, error) {
+// searchDir looks into the files of one directory, once, and returns what is in it.
+func (f *found) searchDir(cfg Config, dir string) ([]fs.DirEntry, error) {
 	if entries, ok := f.searched[dir]; ok {
 		return entries, nil
 	}
@@ -110,13 +110,13 @@ func (f *found) search(cfg Config, dir string) ([]fs.DirEntry, error) {
 		if err != nil {
 			return nil, err
 		}
-		f.classify(cfg, dir, name, content)
+		f.classifyFile(cfg, dir, name, content)
 	}
 	return entries, nil
 }
 
-// classify notes what one file means for the scan.
-func (f *found) classify(cfg Config, dir, name string, content []byte) {
+// classifyFile notes what one file means for the scan.
+func (f *found) classifyFile(cfg Config, dir, name string, content []byte) {
 	path := filepath.Join(dir, name)
 	ignored := strings.HasPrefix(name, "_") || strings.HasPrefix(name, ".")
 	f.code = f.code || strings.HasSuffix(name, ".go") && !ignored
@@ -125,16 +125,16 @@ func (f *found) classify(cfg Config, dir, name string, content []byte) {
 		f.outputs = append(f.outputs, path)
 	case !strings.HasSuffix(name, ".go") || !directive.MayContain(content):
 	case strings.HasSuffix(name, "_test.go"):
-		f.skip(path, content, "test files are not scanned")
+		f.skipFile(path, content, "test files are not scanned")
 	case ignored:
-		f.skip(path, content, "the go command ignores files of this name")
+		f.skipFile(path, content, "the go command ignores files of this name")
 	default:
 		f.dirs = append(f.dirs, dir)
 	}
 }
 
-// skip notes a file that is not scanned, if that means anything.
-func (f *found) skip(path string, content []byte, reason string) {
+// skipFile notes a file that is not scanned, if that means anything.
+func (f *found) skipFile(path string, content []byte, reason string) {
 	if annotates(content) {
 		f.skipped = append(f.skipped, Skipped{path, reason})
 	}

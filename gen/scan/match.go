@@ -16,7 +16,7 @@ import (
 // nothing wrong. The error is what the go command reports. Packages without annotations are no error.
 func (r *Result) CheckMatches(ctx context.Context) error {
 	sc, f := r.scanner, r.found
-	bare := f.bare(sc.config)
+	bare := f.unannotated(sc.config)
 	if len(bare) == 0 {
 		return nil
 	}
@@ -39,8 +39,8 @@ func (r *Result) CheckMatches(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// bare lists the patterns for directories that hold no annotations.
-func (f *found) bare(cfg Config) []string {
+// unannotated lists the patterns for directories that hold no annotations.
+func (f *found) unannotated(cfg Config) []string {
 	return slices.DeleteFunc(cfg.patterns(), func(p string) bool {
 		return slices.Contains(f.rest, p) ||
 			slices.ContainsFunc(f.dirs, func(dir string) bool { return pattern.AnyNames(cfg.Dir, []string{p}, dir) })

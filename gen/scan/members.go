@@ -23,8 +23,8 @@ func (r *reader) field(s *types.Struct, i int, owner types.Type, path string) (s
 	return out, r.apply(structField{f, out, r, owner}, path)
 }
 
-// members converts what encoding/json sends of a struct of type owner.
-func (r *reader) members(s *types.Struct, owner types.Type, path string, from position) ([]ir.Member, *refusal) {
+// structMembers converts what encoding/json sends of a struct of type owner.
+func (r *reader) structMembers(s *types.Struct, owner types.Type, path string, from position) ([]ir.Member, *refusal) {
 	var members []ir.Member
 	for i := range s.NumFields() {
 		f := s.Field(i)
@@ -38,7 +38,7 @@ func (r *reader) members(s *types.Struct, owner types.Type, path string, from po
 			restore()
 			continue
 		}
-		t, no := r.spell(f.Type(), at, from)
+		t, no := r.spellType(f.Type(), at, from)
 		if no != nil {
 			return nil, no
 		}
@@ -68,7 +68,7 @@ func (r *reader) anonymous(s *types.Struct, path string, from position) (ir.Type
 		if no != nil && !r.spelling {
 			return ir.Type{}, no
 		}
-		spell := func() (ir.Type, *refusal) { return r.spell(f.Type(), at, from) }
+		spell := func() (ir.Type, *refusal) { return r.spellType(f.Type(), at, from) }
 		if sent.skip {
 			spell = func() (ir.Type, *refusal) { return r.spellOnly(f.Type(), at) }
 		}

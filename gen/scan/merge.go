@@ -75,8 +75,8 @@ func (sc *scanner) confined(p *ir.Package, name string) (confined bool) {
 	return confined
 }
 
-// merge makes one package of the parts that loaders have found of it, and gives services and workers their constraints.
-func (sc *scanner) merge(parts []part) (units []*unit, pkgs []Package) {
+// mergeParts makes one package of the parts that loaders have found of it, and gives services and workers their constraints.
+func (sc *scanner) mergeParts(parts []part) (units []*unit, pkgs []Package) {
 	var merged []part
 	for _, p := range parts {
 		i := slices.IndexFunc(merged, func(m part) bool { return m.pkg.IR.Path == p.pkg.IR.Path })
@@ -84,18 +84,18 @@ func (sc *scanner) merge(parts []part) (units []*unit, pkgs []Package) {
 			merged = append(merged, p)
 			continue
 		}
-		sc.join(&merged[i], p)
+		sc.joinPart(&merged[i], p)
 	}
 	for i := range merged {
-		sc.constrain(&merged[i])
+		sc.setConstraints(&merged[i])
 		sc.checkEverywhere(merged[i].unit, merged[i].pkg.IR)
 		units, pkgs = append(units, merged[i].unit), append(pkgs, merged[i].pkg)
 	}
 	return units, pkgs
 }
 
-// join adds what another system has of a package. A type that is there already must be the same on both.
-func (sc *scanner) join(to *part, from part) {
+// joinPart adds what another system has of a package. A type that is there already must be the same on both.
+func (sc *scanner) joinPart(to *part, from part) {
 	a, b := to.pkg.IR, from.pkg.IR
 	for _, t := range from.unit.types {
 		i := slices.IndexFunc(to.unit.types, func(o *annotated) bool { return o.name() == t.name() })
@@ -212,8 +212,8 @@ func allEqual[T any](a, b []T) bool {
 	return slices.EqualFunc(a, b, func(a, b T) bool { return reflect.DeepEqual(a, b) })
 }
 
-// constrain sets the constraints of services and workers.
-func (sc *scanner) constrain(p *part) {
+// setConstraints sets the constraints of services and workers.
+func (sc *scanner) setConstraints(p *part) {
 	for _, t := range p.unit.types {
 		t.constraint = buildtag.Either(t.constraints)
 		for _, e := range entries(p.pkg.IR, t.name()) {

@@ -204,7 +204,7 @@ func (sc *scanner) scan(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	for _, u := range roots { // those that only the go command could find are still to be searched
-		if _, err := found.search(sc.config, u.Pkg.Dir); err != nil {
+		if _, err := found.searchDir(sc.config, u.Pkg.Dir); err != nil {
 			return nil, err
 		}
 	}
@@ -229,7 +229,7 @@ func (sc *scanner) scan(ctx context.Context) (*Result, error) {
 		sc.absorb(o)
 	}
 	var annotated []*unit
-	annotated, res.Packages = sc.merge(parts)
+	annotated, res.Packages = sc.mergeParts(parts)
 	sc.checkNames(annotated)
 	sc.checkPayloads()
 	res.Clients = sc.clients(annotated, res.Packages)

@@ -40,8 +40,8 @@ const (
 // which the checker has reported, has no end.
 const maxDepth = 100
 
-// spell converts the spelling of a type, and refuses what can't be sent as a value of it.
-func (r *reader) spell(t types.Type, path string, from position) (ir.Type, *refusal) {
+// spellType converts the spelling of a type, and refuses what can't be sent as a value of it.
+func (r *reader) spellType(t types.Type, path string, from position) (ir.Type, *refusal) {
 	if no := r.apply(sentType{r, t}, path); no != nil {
 		return ir.Type{}, no
 	}
@@ -83,7 +83,7 @@ func (r *reader) basic(t *types.Basic) ir.Type {
 
 // composite converts a type made of one other.
 func (r *reader) composite(outer ir.Type, elem types.Type, path string, from position) (ir.Type, *refusal) {
-	e, no := r.spell(elem, path, from)
+	e, no := r.spellType(elem, path, from)
 	if no != nil {
 		return ir.Type{}, no
 	}
@@ -122,7 +122,7 @@ func (r *reader) spellOnly(t types.Type, path string) (ir.Type, *refusal) {
 	before := r.spelling
 	r.spelling = true
 	defer func() { r.spelling = before }()
-	return r.spell(t, path, addressable)
+	return r.spellType(t, path, addressable)
 }
 
 // define describes what encoding/json makes of a named type, once for each position.
@@ -176,7 +176,7 @@ func (r *reader) definition(t types.Type, path string, from position) (ir.Def, *
 				return ir.Def{Encoding: enc}, no
 			}
 		}
-		target, no := r.spell(alias.Rhs(), path, from)
+		target, no := r.spellType(alias.Rhs(), path, from)
 		return ir.Def{Underlying: &target}, no
 	}
 	if standard && r.typeString(t) == jsonNumber {
@@ -187,10 +187,10 @@ func (r *reader) definition(t types.Type, path string, from position) (ir.Def, *
 		return ir.Def{Encoding: enc}, no
 	}
 	if s, ok := t.Underlying().(*types.Struct); ok {
-		members, no := r.members(s, t, path, from)
+		members, no := r.structMembers(s, t, path, from)
 		return ir.Def{Members: members, Standard: standard}, no
 	}
-	under, no := r.spell(t.Underlying(), path, from)
+	under, no := r.spellType(t.Underlying(), path, from)
 	return ir.Def{Underlying: &under}, no
 }
 
