@@ -70,16 +70,16 @@ func TestGolden(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	t.Run("all build and vet together", func(t *testing.T) {
+	t.Run("build_and_vet", func(t *testing.T) {
 		testkit.Long(t, "builds and vets all packages")
 		goCommand(t, good, "build", "./...")
 		goCommand(t, good, "vet", "./...")
 	})
-	t.Run("linters find nothing", func(t *testing.T) {
+	t.Run("linters", func(t *testing.T) {
 		testkit.Long(t, "runs staticcheck")
 		lint(t, good)
 	})
-	t.Run("methods are short", func(t *testing.T) { short(t, good) })
+	t.Run("short_methods", func(t *testing.T) { short(t, good) })
 	t.Run("programs", func(t *testing.T) {
 		testkit.Long(t, "builds and runs programs")
 		for _, c := range cases {
@@ -88,7 +88,7 @@ func TestGolden(t *testing.T) {
 			}
 		}
 	})
-	t.Run("without input the output is orphaned", func(t *testing.T) {
+	t.Run("orphaned_output", func(t *testing.T) {
 		for _, c := range cases {
 			if !c.bad {
 				c.orphan(t)

@@ -105,6 +105,20 @@ func (w *jobs) app(opts ...af.AppOption) (*af.App, af.VoidQueue[errand]) {
 	return app, af.NewVoidQueue[errand](app, errandWorker)
 }
 
+// operator opens an App that fires no jobs.
+func (w *jobs) operator() *af.App {
+	w.Helper()
+	return w.open(nil, af.IP("192.0.2.2"), af.NoScheduler())
+}
+
+// latch returns a channel and what closes it: at the latest the end of the test, before its Apps shut down.
+func (w *jobs) latch() (end chan struct{}, release func()) {
+	end = make(chan struct{})
+	release = sync.OnceFunc(func() { close(end) })
+	w.Cleanup(release)
+	return end, release
+}
+
 // schedule puts a job for errands of its name.
 func (w *jobs) schedule(q af.VoidQueue[errand], id, cron string, opts ...af.JobOption) {
 	w.Helper()

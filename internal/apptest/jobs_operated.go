@@ -11,7 +11,7 @@ import (
 // disabled has one job disabled and enabled while another goes on, by which it is known that time has passed.
 func disabled(w *jobs) {
 	app, q := w.app()
-	client := w.open(nil, af.IP("192.0.2.2"), af.NoScheduler())
+	client := w.operator()
 	w.schedule(q, "goes on", "@every 1s")
 	w.schedule(q, "j", "@every 1s", af.Missed(af.MissedAll))
 	w.schedule(q, "never", "@every 1s", af.Disabled())
@@ -98,7 +98,7 @@ func replaced(w *jobs) {
 // removed has one job removed and put again while another goes on.
 func removed(w *jobs) {
 	app, q := w.app()
-	client := w.open(nil, af.IP("192.0.2.2"), af.NoScheduler())
+	client := w.operator()
 	ctx := w.Context()
 	w.schedule(q, "goes on", "@every 1s")
 	w.schedule(q, "j", "@every 1s")
@@ -140,7 +140,7 @@ func removed(w *jobs) {
 // listed asks for jobs and fires in each way, from an App that doesn't work on them.
 func listed(w *jobs) {
 	_, q := w.app()
-	client := w.open(nil, af.IP("192.0.2.2"), af.NoScheduler())
+	client := w.operator()
 	ctx := w.Context()
 	w.schedule(q, "often/a", "@every 1s", af.AllowIPs("192.0.2.1", "10.0.0.9/8"))
 	w.schedule(q, "often/b", "@every 2s")

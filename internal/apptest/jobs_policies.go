@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -86,9 +85,8 @@ func missedSeconds(w *jobs) {
 func overlaps(w *jobs) {
 	app, q := w.app()
 	hold := func(id string, policy af.OverlapPolicy) (began chan string, end chan struct{}, all func()) {
-		began, end = make(chan string, 1000), make(chan struct{})
-		all = sync.OnceFunc(func() { close(end) })
-		w.Cleanup(all) // before the App is closed
+		began = make(chan string, 1000)
+		end, all = w.latch()
 		w.on(id, func(ctx context.Context, _ errand) error {
 			began <- af.TaskFrom(ctx).ID
 			select {
@@ -156,10 +154,8 @@ func overlaps(w *jobs) {
 // runsByHand has the task of a run by hand stand in the way of due times.
 func runsByHand(w *jobs) {
 	app, q := w.app()
-	client := w.open(nil, af.IP("192.0.2.2"), af.NoScheduler()) // an App that isn't the one that fires
-	end := make(chan struct{})
-	all := sync.OnceFunc(func() { close(end) })
-	w.Cleanup(all) // before the App is closed
+	client := w.operator()
+	end, all := w.latch()
 	var runs atomic.Int32
 	w.on("j", func(ctx context.Context, _ errand) error {
 		runs.Add(1)
@@ -193,10 +189,8 @@ func runsByHand(w *jobs) {
 // retriedFire retries tasks of a job that have failed: the retry counts as they did.
 func retriedFire(w *jobs) {
 	app, q := w.app()
-	client := w.open(nil, af.IP("192.0.2.2"), af.NoScheduler()) // an App that isn't the one that fires
-	end := make(chan struct{})
-	all := sync.OnceFunc(func() { close(end) })
-	w.Cleanup(all) // before the App is closed
+	client := w.operator()
+	end, all := w.latch()
 	var hold atomic.Bool
 	var running, most, runs atomic.Int32
 	w.on("j", func(ctx context.Context, _ errand) error {
