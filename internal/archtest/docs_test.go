@@ -4,11 +4,9 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 )
@@ -51,32 +49,6 @@ func TestDocumentsMentionExistingNames(t *testing.T) {
 	}
 	if found < 200 {
 		t.Errorf("found only %d names", found)
-	}
-}
-
-// No example listens on all interfaces: examples are copied, and probes and dashboards must not be public.
-func TestExamplesListenOnOneInterface(t *testing.T) {
-	all := regexp.MustCompile(`Listen\w*\(([^()]*, *)?"(0\.0\.0\.0|\[::\]|)?:\d*"`)
-	if !all.MatchString(`http.ListenAndServe(":8081", nil)`) || !all.MatchString(`net.Listen("tcp", "0.0.0.0:80")`) || all.MatchString(`Listen("127.0.0.1:1")`) {
-		t.Fatal(all)
-	}
-	read := 0
-	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != ".." {
-			return filepath.SkipDir
-		}
-		if err != nil || d.IsDir() || !slices.Contains([]string{".go", ".md", ".tmpl", ".txt"}, filepath.Ext(path)) || strings.HasSuffix(path, "archtest/docs_test.go") {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		read++
-		if m := all.Find(text); m != nil {
-			t.Errorf("%s: %s", path, m)
-		}
-		return err
-	})
-	if err != nil || read < 300 {
-		t.Fatalf("%v after %d files", err, read)
 	}
 }
 

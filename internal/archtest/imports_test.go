@@ -1,4 +1,6 @@
-// Package archtest checks the architecture of the project: which package may import which.
+// Package archtest checks what no single package can: which package may import which (imports_test.go), that documents name
+// what exists (docs_test.go, parity_test.go), that all packages compile on other systems (systems_test.go), and rules that hold
+// in every file (files_test.go). It consists of tests.
 package archtest
 
 import (

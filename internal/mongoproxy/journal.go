@@ -22,7 +22,7 @@ type Change struct {
 
 // A journal records what commands change.
 //
-// It lets one of its commands run at a time; all others run beside it. It knows which documents a command may change: the
+// It lets one of its commands run at a time; all others run at the same time. It knows which documents a command may change: the
 // filter names them, or matches them while nothing else can change. It has these documents as they were, and reads them
 // afterwards over a connection of its own. So what it records has happened in the store, command by command and in order,
 // whether or not a client ever got the reply.

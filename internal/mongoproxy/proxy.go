@@ -28,7 +28,7 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// A Config says what a proxy does besides forwarding.
+// A Config selects what a proxy does in addition to forwarding.
 type Config struct {
 	// Purpose returns what a command is counted as. The default is [Command.Purpose].
 	Purpose func(*Command) string

@@ -10,13 +10,14 @@ import (
 	"testing"
 )
 
-// kind is the variable that says which child a process is.
+// kind is the environment variable that names the child that a process is.
 const kind = "AF_TEST_CHILD"
 
-// Children are what a test binary can be besides its tests, by name: processes of their own. Each returns its exit code.
+// Children are the programs, by name, that a test binary can be instead of running its tests. Each returns its exit code.
 type Children map[string]func() int
 
-// Run runs the child that this process is to be, and exits. Where it is none Run returns: TestMain calls it first.
+// Run runs the child that the environment names, and exits. It returns if the environment names none. TestMain calls it
+// first.
 func (c Children) Run() {
 	name := os.Getenv(kind)
 	if name == "" {
@@ -24,13 +25,13 @@ func (c Children) Run() {
 	}
 	run, ok := c[name]
 	if !ok {
-		fmt.Fprintf(os.Stderr, "%s is %q, and there is no such child\n", kind, name)
+		fmt.Fprintf(os.Stderr, "%s: unknown child %q\n", kind, name)
 		os.Exit(2)
 	}
 	os.Exit(run())
 }
 
-// A Child is a process of this binary. What it writes to its standard error is the test's.
+// A Child is a process of this test binary. It shares the test's standard error.
 type Child struct {
 	*exec.Cmd
 	In  io.WriteCloser // its standard input
@@ -47,8 +48,8 @@ func Command(name string, env ...string) *exec.Cmd {
 	return cmd
 }
 
-// Start starts the child of this name, with variables such as "NAME=value" besides the test's own. At the end of the test it
-// is killed, unless somebody has waited for it.
+// Start starts the child of this name, with additional environment variables such as "NAME=value". At the end of the test
+// the child is killed, unless the test has waited for it.
 func Start(t testing.TB, name string, env ...string) *Child {
 	t.Helper()
 	c := &Child{Cmd: Command(name, env...)}
@@ -70,11 +71,11 @@ func Start(t testing.TB, name string, env ...string) *Child {
 	return c
 }
 
-// Says checks the next line that the child writes.
+// Says reads the next line that the child writes, and ends the test unless it is the wanted one.
 func (c *Child) Says(t testing.TB, want string) {
 	t.Helper()
 	if line, err := c.Out.ReadString('\n'); line != want+"\n" {
-		t.Fatalf("the child says %q, want %q: %v", line, want, err)
+		t.Fatalf("the child wrote %q, want %q: %v", line, want, err)
 	}
 }
 

@@ -25,6 +25,6 @@ func Section(t *testing.T, file, begin, end, want string, update bool) {
 			t.Fatal(err)
 		}
 	default:
-		t.Errorf("%s is stale; the same test with -update mends it:\n%s", file, want)
+		t.Errorf("%s is stale; run the test with -update to fix it:\n%s", file, want)
 	}
 }

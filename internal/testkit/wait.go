@@ -14,7 +14,7 @@ const (
 	pause    = 5 * time.Millisecond
 )
 
-// Eventually waits until cond holds, and fails the test where that doesn't come. It is for what gives no signal to wait for.
+// Eventually waits until cond holds, and fails the test after a minute. It is for conditions without a signal to wait for.
 func Eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	never := errors.New("never came")
@@ -26,7 +26,7 @@ func Eventually(t testing.TB, what string, cond func() bool) {
 	})
 }
 
-// Succeeds tries until there is no error, and fails the test with the last one where that doesn't come.
+// Succeeds calls try until it returns no error, and fails the test with its last error after a minute.
 func Succeeds(t testing.TB, what string, try func() error) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(pause) {

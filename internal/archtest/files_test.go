@@ -1,0 +1,72 @@
+package archtest
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// No example listens on all interfaces: examples are copied, and probes and dashboards must not be public.
+func TestExamplesListenOnOneInterface(t *testing.T) {
+	all := regexp.MustCompile(`Listen\w*\(([^()]*, *)?"(0\.0\.0\.0|\[::\]|)?:\d*"`)
+	if !all.MatchString(`http.ListenAndServe(":8081", nil)`) || !all.MatchString(`net.Listen("tcp", "0.0.0.0:80")`) || all.MatchString(`Listen("127.0.0.1:1")`) {
+		t.Fatal(all)
+	}
+	eachFile(t, []string{".go", ".md", ".tmpl", ".txt"}, func(path, text string) {
+		if m := all.FindString(text); m != "" {
+			t.Errorf("%s: %s", path, m)
+		}
+	})
+}
+
+// Tests that take long are skipped by testkit.Long alone, so that each of them runs in make test-all.
+func TestOnlyTestkitSkipsLongTests(t *testing.T) {
+	skip := regexp.MustCompile(`\.Skipf?\("long`)
+	if !skip.MatchString(`t.Skip("long: waits")`) {
+		t.Fatal(skip)
+	}
+	eachFile(t, []string{".go"}, func(path, text string) {
+		if m := skip.FindString(text); m != "" && !strings.HasSuffix(path, "testkit/tier.go") {
+			t.Errorf("%s: %s: call testkit.Long", path, m)
+		}
+	})
+}
+
+// A subtest's name has no spaces and no commas, so that -run selects it as it is written.
+func TestSubtestsHaveNamesForRun(t *testing.T) {
+	name := regexp.MustCompile(`\bt\.Run\("[^"]*[ ,][^"]*"`)
+	if !name.MatchString(`t.Run("a stop wins", f)`) || name.MatchString(`t.Run("stop_wins", f)`) {
+		t.Fatal(name)
+	}
+	eachFile(t, []string{".go"}, func(path, text string) {
+		if m := name.FindString(text); m != "" {
+			t.Errorf("%s: %s", path, m)
+		}
+	})
+}
+
+// eachFile calls fn with the path below the root and the text of each file that has one of these extensions, except for this
+// one.
+func eachFile(t *testing.T, extensions []string, fn func(path, text string)) {
+	t.Helper()
+	read := 0
+	err := filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != ".." {
+			return filepath.SkipDir
+		}
+		if err != nil || d.IsDir() || !slices.Contains(extensions, filepath.Ext(path)) || strings.HasSuffix(path, "archtest/files_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		read++
+		fn(path, string(text))
+		return err
+	})
+	if err != nil || read < 300 {
+		t.Fatalf("%v after %d files", err, read)
+	}
+}
