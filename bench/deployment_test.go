@@ -1,15 +1,13 @@
 package bench
 
 import (
-	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
+	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/devstack"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -90,18 +88,7 @@ func serversConfig(tb testing.TB) config.Config {
 // ends.
 func (d *deployment) open(tb testing.TB, register func(*af.App)) *af.App {
 	tb.Helper()
-	app, err := af.Open(tb.Context(), d.backend, af.Logger(slog.New(slog.DiscardHandler)), af.MaxInFlight(1024, 64<<20),
-		af.Retention(0, 0))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-		defer cancel()
-		if err := app.Shutdown(ctx); err != nil {
-			tb.Error(err)
-		}
-	})
+	app := apptest.Open(tb, d.backend, af.MaxInFlight(1024, 64<<20), af.Retention(0, 0))
 	if register != nil {
 		register(app)
 	}

@@ -4,11 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/latency"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -30,19 +30,7 @@ var noopWorker = af.Worker{Name: "noop", Type: "Noop", Max: 100, Backoff: time.S
 // benchQueue starts an App with a worker that calls ran, and returns its queue.
 func benchQueue(b *testing.B, ran func(int)) af.Queue[int, int] {
 	b.Helper()
-	app, err := af.Open(b.Context(), memory.New(), af.Logger(slog.New(slog.DiscardHandler)), af.Retention(0, 0))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := app.Shutdown(context.Background()); err != nil {
-			b.Error(err)
-		}
-	})
-	af.RegisterWorker(app, noopWorker, &noop{ran})
-	if err := app.Start(b.Context()); err != nil {
-		b.Fatal(err)
-	}
+	app := apptest.Start(b, memory.New(), func(app *af.App) { af.RegisterWorker(app, noopWorker, &noop{ran}) }, af.Retention(0, 0))
 	return af.NewQueue[int, int](app, noopWorker)
 }
 
@@ -100,29 +88,14 @@ func BenchmarkBareChannel(b *testing.B) {
 // BenchmarkDrain: what 100 workers make of tasks that are stored already.
 func BenchmarkDrain(b *testing.B) {
 	world := memory.New()
-	open := func(opts ...af.AppOption) *af.App {
-		app, err := af.Open(b.Context(), world, append(opts, af.Logger(slog.New(slog.DiscardHandler)))...)
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(func() {
-			if err := app.Shutdown(context.Background()); err != nil {
-				b.Error(err)
-			}
-		})
-		return app
-	}
-	submitter := open()
-	if err := submitter.Start(b.Context()); err != nil {
-		b.Fatal(err)
-	}
+	submitter := apptest.Start(b, world, nil)
 	q := af.NewQueue[int, int](submitter, noopWorker)
 	if _, err := q.SubmitMany(b.Context(), make([]int, b.N)); err != nil {
 		b.Fatal(err)
 	}
 	var done sync.WaitGroup
 	done.Add(b.N)
-	app := open()
+	app := apptest.Open(b, world)
 	af.RegisterWorker(app, noopWorker, &noop{func(int) { done.Done() }})
 	b.ReportAllocs()
 	b.ResetTimer()

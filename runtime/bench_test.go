@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"log/slog"
 	"net"
 	"net/rpc"
 	"net/rpc/jsonrpc"
@@ -13,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/latency"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -42,20 +42,10 @@ func (Echo) Echo(args EchoArgs, reply *EchoReply) error {
 
 func serveEcho(b *testing.B) af.Client {
 	b.Helper()
-	app, err := af.Open(b.Context(), memory.New(), af.Logger(slog.New(slog.DiscardHandler)), af.MaxInFlight(1024, 64<<20))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := app.Shutdown(context.Background()); err != nil {
-			b.Error(err)
-		}
-	})
-	af.RegisterService(app, af.Service{Name: "echo", Type: "Echo", Concurrency: 1024}, &Echo{},
-		af.Bind(&echoEcho, func(_ context.Context, _ *Echo, a EchoArgs) (EchoReply, error) { return EchoReply{a.S}, nil }))
-	if err := app.Start(b.Context()); err != nil {
-		b.Fatal(err)
-	}
+	app := apptest.Start(b, memory.New(), func(app *af.App) {
+		af.RegisterService(app, af.Service{Name: "echo", Type: "Echo", Concurrency: 1024}, &Echo{},
+			af.Bind(&echoEcho, func(_ context.Context, _ *Echo, a EchoArgs) (EchoReply, error) { return EchoReply{a.S}, nil }))
+	}, af.MaxInFlight(1024, 64<<20))
 	return af.NewClient(app)
 }
 

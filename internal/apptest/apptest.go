@@ -10,7 +10,6 @@ package apptest
 
 import (
 	"context"
-	"log/slog"
 	"testing"
 	"time"
 
@@ -64,24 +63,10 @@ const patience = 30 * time.Second
 // open opens an App that registers something and is started. It is shut down at the end of the test.
 func (w *world) open(register func(*af.App), opts ...af.AppOption) *af.App {
 	w.Helper()
-	opts = append([]af.AppOption{af.Logger(slog.New(slog.DiscardHandler)), af.IP("192.0.2.1"), af.Version("v1")}, opts...)
-	app, err := af.Open(w.Context(), w.backend, opts...)
-	w.must(err)
-	w.Cleanup(func() { w.close(app) })
-	if register != nil {
-		register(app)
-	}
-	w.must(app.Start(w.Context()))
-	return app
+	return Start(w, w.backend, register, append([]af.AppOption{af.IP("192.0.2.1"), af.Version("v1")}, opts...)...)
 }
 
-func (w *world) close(app *af.App) {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := app.Shutdown(ctx); err != nil {
-		w.Errorf("shutdown: %v", err)
-	}
-}
+func (w *world) close(app *af.App) { shutDown(w, app) }
 
 func (w *world) must(err error) {
 	w.Helper()

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/latency"
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
@@ -78,8 +79,7 @@ func BenchmarkCallAcrossProcesses(b *testing.B) {
 	child := testkit.Start(b, "adder", "AF_TEST_FILE="+path)
 	defer child.End(b)
 	child.Says(b, "ready")
-	app := openApp(b, path)
-	start(b, app)
+	app := apptest.Start(b, embedded.File(path), nil, af.Retention(0, 0))
 	client := af.NewClient(app)
 	b.Run("afgen", func(b *testing.B) {
 		eachCall(b, func(i int) (int, error) {

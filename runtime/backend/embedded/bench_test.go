@@ -2,12 +2,12 @@ package embedded_test
 
 import (
 	"context"
-	"log/slog"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/latency"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/embedded"
@@ -22,28 +22,6 @@ func (w *noop) Run(_ context.Context, n int) (int, error) {
 
 var noopWorker = af.Worker{Name: "noop", Type: "Noop", Max: 100, Backoff: time.Second, Weight: 1}
 
-// openApp opens an App on a file and shuts it down when the benchmark ends.
-func openApp(b *testing.B, path string, opts ...embedded.Option) *af.App {
-	b.Helper()
-	app, err := af.Open(b.Context(), embedded.File(path, opts...), af.Logger(slog.New(slog.DiscardHandler)), af.Retention(0, 0))
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() {
-		if err := app.Shutdown(context.Background()); err != nil {
-			b.Error(err)
-		}
-	})
-	return app
-}
-
-func start(b *testing.B, app *af.App) {
-	b.Helper()
-	if err := app.Start(b.Context()); err != nil {
-		b.Fatal(err)
-	}
-}
-
 // BenchmarkTasksEndToEnd: 8 submitters and 100 workers at once, from the first Submit to the end of the last run.
 func BenchmarkTasksEndToEnd(b *testing.B) {
 	for _, durability := range []struct {
@@ -51,11 +29,11 @@ func BenchmarkTasksEndToEnd(b *testing.B) {
 		opts []embedded.Option
 	}{{"normal", nil}, {"full", []embedded.Option{embedded.FullSync()}}} {
 		b.Run(durability.name, func(b *testing.B) {
-			app := openApp(b, filepath.Join(b.TempDir(), "af.db"), durability.opts...)
 			var done sync.WaitGroup
 			done.Add(b.N)
-			af.RegisterWorker(app, noopWorker, &noop{done.Done})
-			start(b, app)
+			app := apptest.Start(b, embedded.File(filepath.Join(b.TempDir(), "af.db"), durability.opts...), func(app *af.App) {
+				af.RegisterWorker(app, noopWorker, &noop{done.Done})
+			}, af.Retention(0, 0))
 			q := af.NewQueue[int, int](app, noopWorker)
 			b.ReportAllocs()
 			b.ResetTimer()
@@ -76,13 +54,12 @@ func BenchmarkIdleLatency(b *testing.B) {
 		}
 		b.Run(name, func(b *testing.B) {
 			path := filepath.Join(b.TempDir(), "af.db")
-			app := openApp(b, path)
 			started := make(chan time.Time, 1)
-			af.RegisterWorker(app, noopWorker, &noop{func() { started <- time.Now() }})
-			start(b, app)
+			app := apptest.Start(b, embedded.File(path), func(app *af.App) {
+				af.RegisterWorker(app, noopWorker, &noop{func() { started <- time.Now() }})
+			}, af.Retention(0, 0))
 			if elsewhere {
-				app = openApp(b, path)
-				start(b, app)
+				app = apptest.Start(b, embedded.File(path), nil, af.Retention(0, 0))
 			}
 			q := af.NewQueue[int, int](app, noopWorker)
 			var took []time.Duration

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
@@ -128,15 +129,7 @@ func TestFullDiskRefusesAndLosesNothing(t *testing.T) {
 	}
 	wantWhole(t, path)
 
-	app, err := af.Open(t.Context(), embedded.File(path), af.Logger(slog.New(slog.DiscardHandler)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer app.Shutdown(context.Background())
-	af.RegisterWorker(app, worker, &length{})
-	if err := app.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	app := apptest.Start(t, embedded.File(path), func(app *af.App) { af.RegisterWorker(app, worker, &length{}) })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for _, id := range acked {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/embedded"
@@ -39,7 +40,7 @@ func receiveForEver() int {
 // What a receiver had in hand when it was killed comes again, elsewhere, and once it was handled no more.
 func TestMessageOfAKilledReceiverComesAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	app := openStarted(t, path)
+	app := apptest.Start(t, embedded.File(path), nil)
 	child := testkit.Start(t, "receiver", "AF_TEST_FILE="+path)
 	for n := range 3 {
 		if err := app.Send(t.Context(), "orders", n); err != nil {
@@ -71,34 +72,17 @@ func TestMessageOfAKilledReceiverComesAgain(t *testing.T) {
 	})
 }
 
-func openStarted(t *testing.T, path string) *af.App {
-	t.Helper()
-	app, err := af.Open(t.Context(), embedded.File(path), af.Logger(slog.New(slog.DiscardHandler)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := app.Shutdown(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
-	if err := app.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return app
-}
-
 // A message survives the App that sent it, a refusal and a panic; Shutdown waits for the one in hand.
 func TestMessagesOutliveTheirApps(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	sender := openStarted(t, path)
+	sender := apptest.Start(t, embedded.File(path), nil)
 	if err := sender.Send(t.Context(), "orders", "first"); err != nil {
 		t.Fatal(err)
 	}
 	if err := sender.Shutdown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	app := openStarted(t, path)
+	app := apptest.Start(t, embedded.File(path), nil)
 	inHand, tries := make(chan struct{}), 0
 	done := make(chan error, 1)
 	go func() {
@@ -124,7 +108,7 @@ func TestMessagesOutliveTheirApps(t *testing.T) {
 }
 
 func TestSnowflakesWorkOnTheFile(t *testing.T) {
-	app := openStarted(t, filepath.Join(t.TempDir(), "af.db"))
+	app := apptest.Start(t, embedded.File(filepath.Join(t.TempDir(), "af.db")), nil)
 	a, err := app.Snowflake(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -2,11 +2,11 @@ package mongo_test
 
 import (
 	"context"
-	"log/slog"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/devstack"
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
@@ -39,17 +39,9 @@ func (w *doubling) Run(_ context.Context, n int) (int, error) {
 func TestEngineRunsOnIt(t *testing.T) {
 	var k counter
 	client := join(t, devstack.Mongo(t), k.watch)
-	app, err := af.Open(t.Context(), half{portsOf(client), memory.New(memory.HintIDs(4096))}, af.Logger(slog.New(slog.DiscardHandler)))
-	must(t, err)
 	worker := af.Worker{Name: "doubling", Type: "Doubling", Max: 16, Backoff: time.Second, Weight: 1}
 	w := &doubling{}
-	af.RegisterWorker(app, worker, w)
-	must(t, app.Start(t.Context()))
-	t.Cleanup(func() {
-		if err := app.Shutdown(context.Background()); err != nil {
-			t.Error(err)
-		}
-	})
+	app := apptest.Start(t, half{portsOf(client), memory.New(memory.HintIDs(4096))}, func(app *af.App) { af.RegisterWorker(app, worker, w) })
 	q := af.NewQueue[int, int](app, worker)
 	const tasks = 100
 	var numbers []int

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/afgen/afgen/internal/apptest"
 	"github.com/afgen/afgen/internal/devstack"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/servers"
@@ -33,24 +34,7 @@ func parse(t testing.TB, text string) config.Config {
 
 func open(t testing.TB, cfg config.Config, register func(*af.App)) *af.App {
 	t.Helper()
-	app, err := af.Open(t.Context(), servers.From(cfg), af.Logger(slog.New(slog.NewTextHandler(t.Output(), nil))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		if err := app.Shutdown(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	if register != nil {
-		register(app)
-	}
-	if err := app.Start(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return app
+	return apptest.Start(t, servers.From(cfg), register, af.Logger(slog.New(slog.NewTextHandler(t.Output(), nil))))
 }
 
 type adder struct{}
