@@ -81,7 +81,7 @@ var arrows = []row{
 	{"runtime/backend/auto", []string{"runtime", "runtime/backend", "runtime/backend/embedded", "runtime/backend/servers", "runtime/config", "runtime/logs"}, nil},
 	{"runtime/aftest", []string{"runtime", "runtime/backend/memory"}, nil},
 	{"runtime/health", []string{"runtime"}, nil},
-	{"runtime/snowflake", []string{"runtime/backend"}, nil},
+	{"runtime/snowflake", []string{"runtime/backend", "runtime/internal/retry"}, nil},
 	{"runtime/logs", []string{"runtime/backend", "runtime/internal/oserror", "runtime/internal/safepath"}, nil},
 	{"runtime/timefmt", []string{"runtime/backend"}, []string{"github.com/lestrrat-go/strftime"}},
 	{"runtime/config", nil, []string{"gopkg.in/yaml.v3"}},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 const (
@@ -58,7 +59,7 @@ func New(ctx context.Context, docs backend.Docs) (*Generator, error) {
 		if err == nil {
 			break
 		}
-		if backend.CodeOf(err) != backend.ErrResourceExhausted || !sleep(ctx, lease/8) {
+		if backend.CodeOf(err) != backend.ErrResourceExhausted || !retry.Sleep(ctx, lease/8) {
 			return nil, err
 		}
 	}
@@ -92,7 +93,7 @@ func (g *Generator) Next(ctx context.Context) (ID, error) {
 		case need.err != nil:
 			return 0, need.err
 		case need.wait > 0:
-			sleep(ctx, need.wait)
+			retry.Sleep(ctx, need.wait)
 		case need.reservation:
 			g.wake()
 			select {
@@ -182,17 +183,5 @@ func (g *Generator) wake() {
 	select {
 	case g.wakeup <- struct{}{}:
 	default:
-	}
-}
-
-// sleep waits for d or until ctx ends, and says whether it may go on.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
