@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 
+	"github.com/afgen/afgen/gen/contract"
 	"github.com/afgen/afgen/gen/ir"
 )
 
@@ -21,7 +22,8 @@ type plan struct {
 	clauses  map[string]string // the name in the package's own clause, by path
 	// The qualified names, spelled with clauses, that denote types of more than one package.
 	ambiguous map[string]bool
-	origin    *ir.Package // of a client half: the package of the service or worker; otherwise nil
+	origin    *ir.Package       // of a client half: the package of the service or worker; otherwise nil
+	contract  contract.Contract // has the fingerprints
 	// The build constraint of the file, or "".
 	constraint string
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/afgen/afgen/gen/contract"
 	"github.com/afgen/afgen/gen/ir"
 )
 
@@ -60,6 +61,7 @@ func allocateClients(c ir.Client, from []*ir.Package) (map[string]*plan, error) 
 				return nil, err
 			}
 			a.origin = p
+			a.contract = contract.Of(halves[file])
 			a.constraint = constraintOf(halves[file])
 			plans[file] = a
 		}

@@ -68,7 +68,8 @@ func Package(p *ir.Package, elsewhere map[string][]byte) (files []File, err erro
 			files, err = nil, fmt.Errorf("emit %s: %v", p.Path, r)
 		}
 	}()
-	files, err = sources(p)
+	promise := contract.Of(p)
+	files, err = sources(p, promise)
 	if err != nil {
 		return nil, fmt.Errorf("emit %s: %w", p.Path, err)
 	}
@@ -79,19 +80,20 @@ func Package(p *ir.Package, elsewhere map[string][]byte) (files []File, err erro
 	for _, f := range files {
 		written[f.Name] = f.Content
 	}
-	contractFile, err := contract.MarshalWith(contract.Of(p), written)
+	contractFile, err := contract.MarshalWith(promise, written)
 	if err != nil {
 		return nil, fmt.Errorf("emit %s: %w", p.Path, err)
 	}
 	return append(files, File{ContractFile, contractFile}), nil
 }
 
-// sources returns the Go files.
-func sources(p *ir.Package) (files []File, err error) {
+// sources returns the Go files of p. They contain fingerprints of promise, the contract of p.
+func sources(p *ir.Package, promise contract.Contract) (files []File, err error) {
 	allocated, err := allocate(p)
 	if err != nil {
 		return nil, err
 	}
+	allocated.contract = promise
 	for _, part := range allocated.byConstraint() {
 		content, err := part.source()
 		if err != nil {

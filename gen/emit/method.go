@@ -5,7 +5,6 @@ import (
 
 	"github.com/dave/jennifer/jen"
 
-	"github.com/afgen/afgen/gen/contract"
 	"github.com/afgen/afgen/gen/ir"
 )
 
@@ -84,7 +83,8 @@ func (w *writer) methodValue(s service, m method) declaration {
 	if m.Idempotent {
 		fields = append(fields, field("Idempotent", jen.True()))
 	}
-	fields = append(fields, field("Fingerprint", jen.Lit(contract.MethodFingerprint(w.Package, m.Method))))
+	fingerprint := w.contract.Services[s.Name].Methods[m.Name].Fingerprint
+	fields = append(fields, field("Fingerprint", jen.Lit(fingerprint)))
 	structs := []element{w.typeElement(w.local(m.args)), w.typeElement(w.local(m.reply))}
 	types := list("[", structs, "]", columns("var ", m.helper, " = ", w.qualify(runtimePath, "Method"), "{"))
 	return declaration{jen.Var().Id(m.helper).Op("=").Add(af("Method"), types, multiline(fields))}

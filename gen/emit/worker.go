@@ -5,7 +5,6 @@ import (
 
 	"github.com/dave/jennifer/jen"
 
-	"github.com/afgen/afgen/gen/contract"
 	"github.com/afgen/afgen/gen/ir"
 )
 
@@ -82,9 +81,10 @@ func (w *writer) workerValue(k worker) declaration {
 	add(true, "Weight", jen.Lit(k.Weight))
 	add(k.MaxCrashes != 0, "MaxCrashes", jen.Lit(k.MaxCrashes))
 	add(k.Isolation == "process", "Isolation", jen.Lit(k.Isolation))
-	add(true, "Payload", jen.Lit(contract.TypeFingerprint(w.Package, k.Payload)))
-	if k.Result != nil {
-		add(true, "Result", jen.Lit(contract.TypeFingerprint(w.Package, *k.Result)))
+	promise := w.contract.Workers[k.Name]
+	add(true, "Payload", jen.Lit(promise.Payload.Fingerprint))
+	if promise.Result != nil {
+		add(true, "Result", jen.Lit(promise.Result.Fingerprint))
 	}
 	add(len(k.Jobs) > 0, "Jobs", w.jobs(k.Jobs))
 	return declaration{jen.Var().Id(k.helper).Op("=").Add(af("Worker")).Add(multiline(fields))}
