@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 )
 
 // FileName is what the file is called that has a package's contract.
@@ -20,8 +21,10 @@ func MarshalWith(c Contract, files map[string][]byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Generated[FileName] = sum(facts(content))
-	return Marshal(c)
+	before := facts(content)
+	const own = `"` + FileName + `": "`
+	sums := bytes.Replace(content[len(before):], []byte(own), []byte(own+sum(before)), 1)
+	return slices.Concat(before, sums), nil
 }
 
 // Edited reports, by the content of a contract file of any version, whether a file has been changed since it was
