@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/pipe"
 )
@@ -266,13 +267,13 @@ func (p ownProcess) shutdown(ctx context.Context) error {
 	starting, errs := a.starting, a.late
 	a.mu.Unlock()
 
-	last, cancel := outlast(ctx, closeMost)
+	last, cancel := grace.Outlast(ctx, grace.Total)
 	defer cancel()
-	if !await(last, func() {
+	if !grace.Await(last, func() {
 		a.closeErr = errors.Join(append(errs, a.shutdown(ctx, starting)...)...)
 		close(a.closed)
 	}) {
-		return Errorf(ErrDeadlineExceeded, "the shutdown was not complete %v after its time was up: %w", closeMost, context.Cause(ctx))
+		return Errorf(ErrDeadlineExceeded, "the shutdown was not complete %v after its time was up: %w", grace.Total, context.Cause(ctx))
 	}
 	return a.closeErr
 }
@@ -283,7 +284,7 @@ func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
 	if err := starting.end(ctx); err != nil {
 		errs = append(errs, err)
 		if tasks != nil { // only the Start that was left behind may touch what it makes
-			tasks.end()
+			tasks.tasks.Close()
 			tasks = nil
 		}
 	}
@@ -302,7 +303,7 @@ func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
 	var wg sync.WaitGroup
 	wg.Go(func() { raw = a.receivers.drain(ctx) })
 	if tasks != nil {
-		wg.Go(func() { cut = tasks.drain(ctx) })
+		wg.Go(func() { cut = tasks.tasks.Drain(ctx) })
 	}
 	errs = append(errs, a.drain(ctx, servings)...)
 	wg.Wait()
@@ -313,15 +314,15 @@ func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
 	close(drained)
 	a.state.Store(stateClosed)
 	// The backend gets a moment even where the drain has used up the time.
-	closing, cancel := outlast(ctx, closedMost)
+	closing, cancel := grace.Outlast(ctx, grace.Closed)
 	defer cancel()
-	closing, cancel = context.WithTimeout(closing, closeMost)
+	closing, cancel = context.WithTimeout(closing, grace.Total)
 	defer cancel()
 	a.snowflakes.close(closing, a.log)
-	errs = append(errs, closeWithin(closing, "the backend", func() error { return a.ports.Close(closing) }))
+	errs = append(errs, grace.Close(closing, "the backend", func() error { return a.ports.Close(closing) }))
 	a.log.Info("stopped")
 	if a.closeLog != nil {
-		errs = append(errs, closeWithin(closing, "the log", a.closeLog))
+		errs = append(errs, grace.Close(closing, "the log", a.closeLog))
 	}
 	return errs
 }
@@ -336,7 +337,7 @@ func (a *App) drain(ctx context.Context, servings []backend.Serving) []error {
 				return
 			}
 			s.Close(NewError(ErrUnavailable, "the instance is shutting down"))
-			grace, cancel := outlast(ctx, abandonAfter)
+			grace, cancel := grace.Outlast(ctx, grace.Abandon)
 			defer cancel()
 			if err := s.Drain(grace); err != nil {
 				a.log.Error("handlers ignore their context; abandoned", "error", err, "stacks", a.served[i].server.stuck())

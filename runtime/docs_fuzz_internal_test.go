@@ -76,7 +76,7 @@ func FuzzLimitsDoc(f *testing.F) {
 			}
 			return
 		}
-		if n := l.at(ip, 10).slots(); n < 0 || n > maxWorkers || l.Paused && n != 0 {
+		if n := l.at(ip, 10).Slots(); n < 0 || n > maxWorkers || l.Paused && n != 0 {
 			t.Errorf("%d slots by %s", n, value)
 		}
 	})

@@ -9,25 +9,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Once the context of a Shutdown has ended, all that remains must be over within closeMost, whatever handlers and servers
-// do. Each phase ends at its own time after that context, so that a slow one takes nothing from those after it.
 const (
-	// closeMost is how much longer than its context Shutdown takes at most.
-	closeMost = 3 * time.Second
-	// abandonAfter is how long Shutdown waits for handlers whose contexts it has cancelled.
-	abandonAfter = time.Second
-	// writeMost is when it stops writing results and hints, and endMost when it stops giving back what could not be written.
-	writeMost = 1900 * time.Millisecond
-	endMost   = 2400 * time.Millisecond
-	// publishMost is how long hints may take that were not published when all results are written.
-	publishMost = time.Second
-	// closedMost is when connections and the log must be closed.
-	closedMost = 2900 * time.Millisecond
-
 	// drainSaysEvery is how often a drain logs what it waits for.
 	drainSaysEvery = 5 * time.Second
 	drainSaysIDs   = 3 // of a queue
@@ -48,39 +32,6 @@ func Draining(ctx context.Context) <-chan struct{} {
 func (a *App) isDraining() bool {
 	select {
 	case <-a.draining:
-		return true
-	default:
-		return false
-	}
-}
-
-// outlast returns a context that ends d after ctx has.
-func outlast(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.AfterFunc(d, cancel)
-		context.AfterFunc(longer, func() { timer.Stop() })
-	})
-	return longer, func() {
-		stop()
-		cancel()
-	}
-}
-
-// await calls f and waits until it has returned. It reports false if ctx ends before; f is left behind then.
-func await(ctx context.Context, f func()) bool {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	select {
-	case <-done:
-		return true
-	case <-ctx.Done():
-	}
-	select { // both may be ready
-	case <-done:
 		return true
 	default:
 		return false
@@ -161,20 +112,14 @@ func (a *App) reportDrain(ctx context.Context, done <-chan struct{}) {
 func (a *App) unfinished() []any {
 	var tasks, calls, messages, out []any
 	if a.tasks != nil {
-		for queue, p := range a.tasks.pools {
-			p.mu.Lock()
-			n, ids := len(p.running), make([]string, 0, len(p.running))
-			for key := range p.running {
-				ids = append(ids, key.id)
-			}
-			p.mu.Unlock()
+		for _, q := range a.tasks.tasks.State(true) {
+			n, ids := len(q.Running), q.Running
 			if n > 0 {
-				slices.Sort(ids)
 				more := ""
 				if n > drainSaysIDs {
 					ids, more = ids[:drainSaysIDs], " …"
 				}
-				tasks = append(tasks, fmt.Sprintf("%s: %d (%s%s)", queue, n, strings.Join(ids, " "), more))
+				tasks = append(tasks, fmt.Sprintf("%s: %d (%s%s)", q.Queue, n, strings.Join(ids, " "), more))
 			}
 		}
 	}
@@ -196,21 +141,9 @@ func (a *App) unfinished() []any {
 		}
 	}
 	if a.tasks != nil {
-		if n := a.tasks.settler.backlog(); n > 0 {
+		if n, _ := a.tasks.tasks.Unwritten(); n > 0 {
 			out = append(out, "results", n)
 		}
 	}
 	return out
-}
-
-// closeWithin closes something that takes no context.
-func closeWithin(ctx context.Context, what string, f func() error) error {
-	result := make(chan error, 1)
-	if !await(ctx, func() { result <- f() }) {
-		return Errorf(ErrDeadlineExceeded, "closing %s took too long", what)
-	}
-	if err := <-result; err != nil {
-		return fmt.Errorf("closing %s: %w", what, backend.AsError(err))
-	}
-	return nil
 }

@@ -11,9 +11,11 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
+	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/pipe"
 	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/stack"
+	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
 // A task of a worker with isolation=process, from end to end: its attempt (attempt.go) calls WorkerSpec.Run, which is
@@ -53,7 +55,7 @@ const (
 )
 
 // causes are why the context of a handler in a child process ends.
-var causes = pipe.Causes{Stopped: ErrTaskStopped, LeaseLost: ErrLeaseLost, Timeout: errTaskTimeout, Shutdown: errShutdown}
+var causes = pipe.Causes{Stopped: ErrTaskStopped, LeaseLost: ErrLeaseLost, Timeout: tasks.ErrTimeout, Shutdown: tasks.ErrShutdown}
 
 // A process is what an App does differently in a child process than in a process of its own. Open decides which it is.
 type process interface {
@@ -72,17 +74,15 @@ type ownProcess struct{ app *App }
 func (p ownProcess) Ports() *backend.Ports { return p.app.ports }
 
 func (p ownProcess) Wake(queue string, ids []string) {
-	e := p.app.tasks
-	e.hints.add(queue, ids, e.ports.Transport.Ids())
-	e.hints.signal()
+	p.app.tasks.client.Wake(queue, ids)
 }
 
 func (p ownProcess) StopTasks(ctx context.Context, s backend.Stop) error {
-	return p.app.tasks.stopAndTell(ctx, s)
+	return p.app.tasks.tasks.StopTask(ctx, s)
 }
 
 func (p ownProcess) WaitTask(ctx context.Context, id, by string) (Task, error) {
-	return p.app.tasks.wait(ctx, id, by)
+	return p.app.tasks.tasks.Wait(ctx, id, by)
 }
 
 func (p ownProcess) logger(ctx context.Context, h *handling) *slog.Logger {
@@ -104,7 +104,7 @@ func (a *App) openChild(c *pipe.Client) {
 		a.called.Store(c.Number << 32) // so that no call has the id of one of the parent's or of another child's
 		a.log = slog.New(c.Logs())
 	}
-	a.tasks = newEngine(a)
+	a.tasks = newChildEngine(a, a.process.Wake)
 }
 
 // start runs the task that the parent hands over, and the process exits. It returns only if the task is of another App's
@@ -167,7 +167,7 @@ func (p childProcess) logger(context.Context, *handling) *slog.Logger { return p
 // handleHere calls the worker of a task in this child process.
 func (a *App) handleHere(ctx context.Context, t pipe.Task, w *WorkerSpec) (json.RawMessage, error) {
 	ctx = context.WithValue(ctx, handlingKey{}, &handling{app: a, running: &Running{
-		ID: t.ID, Queue: t.Queue, Attempt: t.Attempt, Fence: t.Fence, Source: t.Source, e: a.tasks, trace: t.Trace,
+		ID: t.ID, Queue: t.Queue, Attempt: t.Attempt, Fence: t.Fence, Source: t.Source, store: a.ports.Store, trace: t.Trace,
 	}})
 	if t.Done == nil {
 		return w.Run(ctx, t.Payload)
@@ -176,7 +176,7 @@ func (a *App) handleHere(ctx context.Context, t pipe.Task, w *WorkerSpec) (json.
 		return nil, nil
 	}
 	s := Subtasks{
-		Total: t.Done.Total, Succeeded: t.Done.Succeeded, Failed: t.Done.Failed, Stopped: t.Done.Stopped, all: a.tasks.allSubtasks(t.DoneOf),
+		Total: t.Done.Total, Succeeded: t.Done.Succeeded, Failed: t.Done.Failed, Stopped: t.Done.Stopped, all: a.tasks.client.AllSubtasks(t.DoneOf),
 	}
 	return nil, w.SubtasksDone(ctx, t.Payload, s)
 }
@@ -207,7 +207,7 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 	t := pipe.Task{ID: r.ID, Queue: r.Queue, Attempt: r.Attempt, Fence: r.Fence, Source: r.Source, Trace: r.trace, Payload: payload}
 	if done != nil {
 		t.Done = &backend.SubtaskCounts{Total: done.Total, Succeeded: done.Succeeded, Failed: done.Failed, Stopped: done.Stopped}
-		t.DoneOf = strings.TrimSuffix(r.ID, doneSuffix)
+		t.DoneOf = strings.TrimSuffix(r.ID, tasks.DoneSuffix)
 	}
 	log := LoggerFrom(ctx)
 	p, err := e.children.Start(ctx, pipe.Config{
@@ -263,15 +263,15 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 
 // childEnd returns how long a handler's process may take to end after its context has ended for a cause, and then to write
 // its stacks.
-func (e *engine) childEnd(cause error) (grace, quit time.Duration) {
-	grace, quit = e.app.settings.child.grace, child.QuitMost
+func (e *engine) childEnd(cause error) (end, quit time.Duration) {
+	end, quit = e.app.settings.child.grace, child.QuitMost
 	switch {
-	case errors.Is(cause, errShutdown): // before Shutdown gives up on it
-		grace, quit = min(grace, abandonAfter/2), abandonAfter/4
+	case errors.Is(cause, tasks.ErrShutdown): // before Shutdown gives up on it
+		end, quit = min(end, grace.Abandon/2), grace.Abandon/4
 	case errors.Is(cause, ErrLeaseLost): // the task may run elsewhere in a moment
-		grace, quit = 0, 0
+		end, quit = 0, 0
 	}
-	return grace, quit
+	return end, quit
 }
 
 // logHung logs where a handler hung whose process was killed, if the process has told.

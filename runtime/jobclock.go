@@ -4,6 +4,8 @@ import (
 	"context"
 	"log/slog"
 	"time"
+
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 const (
@@ -94,7 +96,7 @@ func (j *jobDoc) clamp() {
 
 // repair writes a job whose instants can't be, or are far ahead, as it continues from now on.
 func (s *scheduler) repair(ctx context.Context, j *jobDoc, now time.Time) error {
-	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	ctx, cancel := context.WithTimeout(ctx, retry.Timeout)
 	defer cancel()
 	fixed := *j
 	fixed.clamped = false

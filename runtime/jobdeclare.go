@@ -47,8 +47,8 @@ func (e *engine) startJobs(ctx context.Context, workers []WorkerSpec) error {
 		return errors.Join(errs...)
 	}
 	if len(errs) > 0 {
-		e.logAway("the declared jobs are not put yet; trying again", errors.Join(errs...))
-		e.background(func(ctx context.Context) { e.declareLater(ctx, workers, declared) })
+		e.tasks.LogUnavailable("the declared jobs are not put yet; trying again", errors.Join(errs...))
+		e.tasks.Go(func(ctx context.Context) { e.declareLater(ctx, workers, declared) })
 	}
 	if !e.app.settings.idle {
 		e.sched.start()
@@ -76,7 +76,7 @@ func (e *engine) declareJobs(ctx context.Context, workers []WorkerSpec, declared
 // declareLater goes on declaring jobs until it has succeeded, or can't.
 func (e *engine) declareLater(ctx context.Context, workers []WorkerSpec, declared map[string]bool) {
 	for retry.Sleep(ctx, retry.Jitter(retry.MaxPoll)) {
-		opCtx, cancel := context.WithTimeout(ctx, opTimeout)
+		opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
 		errs := e.declareJobs(opCtx, workers, declared)
 		cancel()
 		if ctx.Err() == nil && hopeless(errs) {

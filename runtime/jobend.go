@@ -169,7 +169,7 @@ func (e *engine) dropFires(ctx context.Context, id string, fires []firing) error
 			continue
 		}
 		err := e.requests.Do(ctx, func(ctx context.Context) error {
-			return e.stopAndTell(ctx, backend.Stop{ID: t.ID, Reason: "its job was disabled before it was submitted"})
+			return e.stopTask(ctx, backend.Stop{ID: t.ID, Reason: "its job was disabled before it was submitted"})
 		})
 		if err != nil && CodeOf(err) != ErrNotFound {
 			return err

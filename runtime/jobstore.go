@@ -10,11 +10,14 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/tasks"
 )
+
+// maxInsertBytes is the size of an Insert.
+const maxInsertBytes = tasks.MaxInsertBytes
 
 const (
 	topicJobs = "af.jobs" // jobs have changed
-	topicLook = "af.look" // queues in which something waits that not everybody may claim
 	maxTries  = 20        // of a change that others get in the way of
 )
 
@@ -207,7 +210,7 @@ func (e *engine) runJob(ctx context.Context, id string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	ids, err := e.insert(ctx, []backend.NewTask{j.task(firePrefix + id + "/run-" + e.app.NewID())})
+	ids, err := e.client.Insert(ctx, []backend.NewTask{j.task(firePrefix + id + "/run-" + e.app.NewID())})
 	if err != nil {
 		return "", err
 	}
@@ -217,10 +220,10 @@ func (e *engine) runJob(ctx context.Context, id string) (string, error) {
 			j.live(ids...)
 			return true
 		})
-		e.leave("remember a run by hand", ids[0], err)
+		e.client.DeferToSweeper("remember a run by hand", ids[0], err)
 	}
 	err = e.note(ctx, id, fireNote{At: now.Unix(), Task: ids[0]})
-	e.leave("note a run by hand", ids[0], err)
+	e.client.DeferToSweeper("note a run by hand", ids[0], err)
 	return ids[0], nil
 }
 
@@ -232,20 +235,8 @@ func (j *jobDoc) live(ids ...string) {
 
 // wakeJob hints at new tasks of a job. Who may not claim them would answer the hint in vain, so all look.
 func (e *engine) wakeJob(j *jobDoc, ids []string) {
-	e.wake(j.Queue, ids)
+	e.client.Wake(j.Queue, ids)
 	if len(j.Allow) > 0 {
-		e.bus.Publish(topicLook, []string{j.Queue})
-	}
-}
-
-// lookAgain lets the pools of some queues claim whatever there is; nil, after a gap, all.
-func (e *engine) lookAgain(news json.RawMessage) {
-	var queues []string
-	all := news == nil || json.Unmarshal(news, &queues) != nil
-	for name, p := range e.pools {
-		if all || slices.Contains(queues, name) {
-			p.lookAgain()
-			p.signal()
-		}
+		e.lookEverywhere(j.Queue)
 	}
 }

@@ -3,11 +3,13 @@ package runtime
 import (
 	"context"
 	"time"
+
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // prepare brings what is known of the jobs up to date, and returns the store's time.
 func (s *scheduler) prepare(ctx context.Context) (time.Time, error) {
-	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	ctx, cancel := context.WithTimeout(ctx, retry.Timeout)
 	defer cancel()
 	began := time.Now()
 	s.mu.Lock()

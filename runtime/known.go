@@ -67,7 +67,7 @@ const maxNamed = 20
 
 // knownQueue reports whether a queue is known. If it isn't, it returns those that are, but for those that only have tasks.
 func (e *engine) knownQueue(ctx context.Context, queue string, l Limits) (bool, []string, error) {
-	if _, ours := e.pools[queue]; ours || l.Revision > 0 {
+	if slices.Contains(e.queues(), queue) || l.Revision > 0 {
 		return true, nil, nil
 	}
 	page, err := e.store.List(ctx, backend.TaskQuery{Queue: queue, Limit: 1})
@@ -157,7 +157,7 @@ func (e *engine) servedQueues(ctx context.Context) (map[string]int64, int64, err
 
 // storeQueues notes the queues of this App's workers, so that they stay known while no worker runs.
 func (r *registry) storeQueues(ctx context.Context) error {
-	if len(r.e.pools) == 0 {
+	if len(r.e.queues()) == 0 {
 		return nil
 	}
 	seen, revision, err := r.e.servedQueues(ctx)
@@ -165,7 +165,7 @@ func (r *registry) storeQueues(ctx context.Context) error {
 		return err
 	}
 	now, changed := time.Now(), false
-	for queue := range r.e.pools {
+	for _, queue := range r.e.queues() {
 		if now.Sub(time.Unix(seen[queue], 0)) < queueSeenFor {
 			continue
 		}

@@ -4,11 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"maps"
-	"sync"
-	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
 // Limits say how many tasks of one queue each instance may run at once. They are one document of the store: they survive
@@ -25,7 +24,7 @@ type Limits struct {
 }
 
 // at returns what the limits mean for a worker whose own maximum is own, at an instance with an ip.
-func (l Limits) at(ip string, own int) limit {
+func (l Limits) at(ip string, own int) tasks.Limit {
 	most := own
 	if l.Max != nil {
 		most = *l.Max
@@ -34,29 +33,11 @@ func (l Limits) at(ip string, own int) limit {
 		most = n
 	}
 	most = min(max(most, 0), maxWorkers) // whatever is in the document
-	return limit{max: most, paused: l.Paused, revision: l.Revision, known: true}
-}
-
-// A limit is what Limits mean for one worker of one instance.
-type limit struct {
-	max      int
-	paused   bool
-	revision int64
-	known    bool // the limits have been read: nothing is claimed before
-}
-
-// slots is how many tasks may run at once.
-func (l limit) slots() int {
-	if l.paused || !l.known {
-		return 0
-	}
-	return l.max
+	return tasks.Limit{Max: most, Paused: l.Paused, Revision: l.Revision, Known: true}
 }
 
 const (
 	limitsPrefix = "limits/" // of documents
-	topicLimits  = "af.limits"
-	limitsEvery  = 4 * time.Second // the net under the news: within 5 s with its jitter
 	maxWorkers   = 1_000_000
 	maxPlaces    = 1000 // ips in the limits of one queue
 )
@@ -191,80 +172,17 @@ func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, cha
 	case err != nil:
 		return err
 	}
-	e.limits.lookNow()
-	e.bus.Publish(topicLimits, []string{name})
+	e.bus.Publish(tasks.TopicLimits, []string{name})
 	return nil
 }
 
-// A limiter reads the limits of this App's queues, when there is news of them and now and then, and passes them to the
-// pools.
-type limiter struct {
-	e     *engine
-	first map[string]Limits // as they were when the App was started; nil where they could not be read
-	look  chan struct{}
-	once  sync.Once // it is said once that some don't decode
-}
-
-func newLimiter(e *engine) *limiter { return &limiter{e: e, look: make(chan struct{}, 1)} }
-
-func (l *limiter) lookNow() {
-	select {
-	case l.look <- struct{}{}:
-	default:
-	}
-}
-
-// begin reads the limits for the pools to begin with. Where that fails they claim nothing until it succeeds.
-func (l *limiter) begin(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, l.e.heartbeat.Lease/4)
-	defer cancel()
-	var err error
-	if l.first, err = l.e.allLimits(ctx); err != nil {
-		l.e.logAway("the limits can't be read yet", err)
-	}
-}
-
-// of returns the limit that a pool begins with.
-func (l *limiter) of(w WorkerSpec) limit {
-	if l.first == nil {
-		return limit{}
-	}
-	return l.first[w.Name].at(l.e.app.instance.IP, w.Max)
-}
-
-// run reads the limits until ctx ends.
-func (l *limiter) run(ctx context.Context) {
-	if len(l.e.pools) == 0 {
-		return
-	}
-	for {
-		wait := limitsEvery
-		if err := l.load(ctx); err != nil && ctx.Err() == nil {
-			l.e.log.Debug("the limits can't be read", "error", err)
-			wait = retry.MinPoll
-		}
-		timer := time.NewTimer(retry.Jitter(wait))
-		select {
-		case <-l.look:
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		if timer.Stop(); ctx.Err() != nil {
-			return
-		}
-	}
-}
-
-// load reads the limits and tells the pools.
-func (l *limiter) load(ctx context.Context) error {
-	all, err := l.e.allLimits(ctx)
+// limitOf reads the limits of all queues, as they are at this instance.
+func (e *engine) limitOf(ctx context.Context) (tasks.LimitOf, error) {
+	all, err := e.allLimits(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	for name, p := range l.e.pools {
-		p.limitTo(all[name].at(l.e.app.instance.IP, p.spec.Max))
-	}
-	return nil
+	return func(queue string, own int) tasks.Limit { return all[queue].at(e.app.instance.IP, own) }, nil
 }
 
 // allLimits reads the limits of all queues. One that doesn't decode is left out, and logged.
@@ -273,7 +191,7 @@ func (e *engine) allLimits(ctx context.Context) (map[string]Limits, error) {
 	if e.ports.Docs == nil {
 		return all, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	ctx, cancel := context.WithTimeout(ctx, retry.Timeout)
 	defer cancel()
 	docs, err := e.ports.Docs.List(ctx, limitsPrefix)
 	if err != nil {
@@ -282,66 +200,10 @@ func (e *engine) allLimits(ctx context.Context) (map[string]Limits, error) {
 	for _, doc := range docs {
 		limits, err := decodeLimits(doc)
 		if err != nil {
-			e.limits.once.Do(func() { e.log.Error("limits are ignored", "error", err) })
+			e.badLimits.Do(func() { e.log.Error("limits are ignored", "error", err) })
 			continue
 		}
 		all[doc.Name[len(limitsPrefix):]] = limits
 	}
 	return all, nil
-}
-
-// limitTo says how many tasks the pool may run. The claim loop applies it between two claims, so that it is exact: none
-// is under way that counted on more slots.
-func (p *pool) limitTo(l limit) {
-	p.mu.Lock()
-	changed := p.wanted != l
-	p.wanted = l
-	p.mu.Unlock()
-	if changed {
-		p.signal()
-	}
-}
-
-// fit applies the limit that is wanted: the number of slots, and the window of the listener. Hints beyond that go to
-// others. Only the claim loop calls it, while it claims nothing.
-func (p *pool) fit(ctx context.Context) {
-	p.mu.Lock()
-	if p.wanted == p.applied {
-		p.mu.Unlock()
-		return
-	}
-	more := p.wanted.slots() > p.applied.slots()
-	p.applied = p.wanted
-	if more {
-		p.look, p.fitted = true, time.Time{}
-	}
-	window := windowOf(p.applied.slots())
-	var excess []backend.Hint
-	if len(p.hinted) > window {
-		excess = p.hinted[window:]
-		p.hinted = p.hinted[:window:window]
-	}
-	p.mu.Unlock()
-	p.e.registry.announceNow()
-	if err := p.listener.Resize(ctx, window); err != nil && ctx.Err() == nil {
-		p.e.log.Debug("window not changed", "queue", p.spec.Name, "error", err)
-	}
-	p.passOn(ctx, excess)
-}
-
-// passOn hints others at what this pool will not claim soon. If that fails, the dispatcher does it later.
-func (p *pool) passOn(ctx context.Context, hints []backend.Hint) {
-	if len(hints) == 0 {
-		return
-	}
-	ids := make([]string, len(hints))
-	for i, h := range hints {
-		ids[i] = h.ID
-	}
-	if _, err := p.e.ports.Transport.Hint(ctx, p.spec.Name, ids); err != nil && ctx.Err() == nil {
-		p.e.log.Debug("hints not passed on", "queue", p.spec.Name, "error", err)
-	}
-	for _, h := range hints {
-		h.Done()
-	}
 }

@@ -10,9 +10,11 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/exact"
+	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/stack"
+	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
 // How long a receiver rests after it has refused a message, besides what the backend lets the message itself rest: it
@@ -239,15 +241,15 @@ func (s *receivers) drain(ctx context.Context) error {
 	s.mu.Lock()
 	n := len(s.active)
 	for r := range s.active {
-		r.cut(errShutdown)
+		r.cut(tasks.ErrShutdown)
 	}
 	s.mu.Unlock()
-	grace, cancel := outlast(ctx, abandonAfter)
+	grace, cancel := grace.Outlast(ctx, grace.Abandon)
 	defer cancel()
 	select {
 	case <-left:
 	case <-grace.Done():
-		for _, r := range s.some(maxStacks) {
+		for _, r := range s.some(stack.Most) {
 			LoggerFrom(r.ctx).Error("a receiver ignores its context; its message comes again", "stack", strings.Join(r.stuck(), ""))
 		}
 	}

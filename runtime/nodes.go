@@ -181,7 +181,7 @@ func (n *nodes) run(ctx context.Context) {
 	}
 	for {
 		wait := reportEvery
-		opCtx, cancel := context.WithTimeout(ctx, opTimeout)
+		opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
 		if err := n.report(opCtx); err != nil && ctx.Err() == nil {
 			n.e.log.Debug("the node is not reported", "error", err)
 			wait = retry.MaxPoll

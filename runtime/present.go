@@ -308,7 +308,7 @@ func (a *App) Workers(ctx context.Context, q WorkerQuery) (WorkerPage, error) {
 			l := limits[w.Queue].at(n.IP, w.Own)
 			found = append(found, WorkerInfo{
 				Queue: w.Queue, Instance: n.instance(id), Node: n.Node, Draining: n.Draining,
-				Paused: l.paused, Wanted: l.slots(), WantedRevision: l.revision,
+				Paused: l.Paused, Wanted: l.Slots(), WantedRevision: l.Revision,
 				Applied: w.Applied, AppliedRevision: w.Revision, Running: w.Running, Abandoned: w.Abandoned,
 			})
 		}

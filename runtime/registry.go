@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -137,7 +136,7 @@ func newRegistry(e *engine) *registry {
 // the coordinator is away run goes on trying.
 func (r *registry) begin(ctx context.Context) {
 	r.started = time.Now()
-	ctx, cancel := context.WithTimeout(ctx, r.e.heartbeat.Lease/4)
+	ctx, cancel := context.WithTimeout(ctx, r.e.app.settings.lease/4)
 	defer cancel()
 	r.storeContracts(ctx)
 	r.announce(ctx)
@@ -181,7 +180,7 @@ func (r *registry) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		timer.Stop()
-		opCtx, cancel := context.WithTimeout(ctx, opTimeout)
+		opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
 		if time.Since(r.checkedAt) >= contractsEvery {
 			r.storeContracts(opCtx)
 		}
@@ -198,7 +197,7 @@ func (r *registry) announce(ctx context.Context) {
 	id := r.e.app.instance.ID
 	if time.Since(r.queuesAt) >= announceEvery && !r.isDraining() {
 		r.queuesAt = time.Now()
-		for queue := range r.e.pools { // by queue, for RequireWorker to look up
+		for _, queue := range r.e.queues() { // by queue, for RequireWorker to look up
 			if err := r.e.ports.Coordinator.Announce(ctx, presentWorker+queue, id, []byte("{}")); err != nil {
 				r.queuesAt = time.Time{}
 				r.failed(ctx, err)
@@ -245,14 +244,10 @@ func (r *registry) facts() announcement {
 			s.server.name, s.contract, s.concurrency, l.inFlight.Load(), l.calls.Load(), l.errors.Load(),
 		})
 	}
-	for queue, p := range r.e.pools {
-		p.mu.Lock()
-		abandoned, _ := p.abandoned()
-		a.Workers = append(a.Workers, announcedWorker{queue, p.spec.Payload, p.spec.Max, p.applied.slots(), p.applied.revision, p.slots,
-			abandoned, p.applied.known && p.applied.max > 0})
-		p.mu.Unlock()
+	for _, q := range r.e.tasks.State(false) {
+		a.Workers = append(a.Workers, announcedWorker{q.Queue, q.Fingerprint, q.Own, q.Applied.Slots(), q.Applied.Revision, q.Slots,
+			q.Abandoned, q.Applied.Known && q.Applied.Max > 0})
 	}
-	slices.SortFunc(a.Workers, func(x, y announcedWorker) int { return strings.Compare(x.Queue, y.Queue) })
 	return a
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // RetryTask submits a finished task again, as a new one with the same queue, payload, weight, timeout, unique key and
@@ -103,9 +104,9 @@ func (e *engine) retryTask(ctx context.Context, old *Task, s Submission) (string
 			return "", err
 		}
 	}
-	e.wake(old.Queue, []string{by})
+	e.client.Wake(old.Queue, []string{by})
 	if len(old.Allow) > 0 {
-		e.bus.Publish(topicLook, []string{old.Queue})
+		e.lookEverywhere(old.Queue)
 	}
 	return by, nil
 }
@@ -143,7 +144,7 @@ func (e *engine) markRetried(ctx context.Context, id, from, to string) (by strin
 
 // unmarkRetried takes back the mark of a retry that was refused, unless another call has made that task meanwhile.
 func (e *engine) unmarkRetried(ctx context.Context, id, by string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retry.Timeout)
 	defer cancel()
 	_, err := e.markRetried(ctx, id, by, "")
 	if err == nil {

@@ -181,9 +181,9 @@ func (s *scheduler) failed(err error) {
 	s.failing = err
 	switch {
 	case err != nil && before == nil:
-		s.e.logAway("jobs are not fired; trying again", err)
+		s.e.tasks.LogUnavailable("jobs are not fired; trying again", err)
 	case err == nil && before != nil:
-		s.e.log.Log(s.e.ctx, s.e.levelOf(before, slog.LevelInfo), "jobs are fired again")
+		s.e.log.Log(s.e.ctx, s.e.tasks.LevelOf(before, slog.LevelInfo), "jobs are fired again")
 	}
 }
 
@@ -267,7 +267,7 @@ func (s *scheduler) see(ctx context.Context, j *jobDoc, now time.Time) (time.Dur
 // stopped.
 func (s *scheduler) fire(ctx context.Context, j *jobDoc, now time.Time) (time.Duration, error) {
 	stopped := ctx
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retry.Timeout)
 	defer cancel()
 	defer context.AfterFunc(stopped, func() { time.AfterFunc(endWithin, cancel) })()
 	live := false

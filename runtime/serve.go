@@ -147,7 +147,7 @@ func recoverPanics(h Handler) Handler {
 }
 
 // stuck returns the stacks of handlers that run.
-func (s *server) stuck() []string { return stack.On(stack.Name((*server).handle), s, maxStacks) }
+func (s *server) stuck() []string { return stack.On(stack.Name((*server).handle), s, stack.Most) }
 
 // mismatches remembers which strange contracts were reported, so that each is once; beyond its bound none are.
 type mismatches struct {

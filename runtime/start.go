@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/grace"
 )
 
 // A starting is a Start that holds no lock over I/O, so that Shutdown can end it.
@@ -106,13 +107,13 @@ func (a *App) startTasks(ctx context.Context) error {
 	return nil
 }
 
-// end cancels a Start and waits until it has returned, for abandonAfter longer than ctx at most. s may be nil.
+// end cancels a Start and waits until it has returned, for grace.Abandon longer than ctx at most. s may be nil.
 func (s *starting) end(ctx context.Context) error {
 	if s == nil {
 		return nil
 	}
 	s.cancel(errStartEnded)
-	longer, cancel := outlast(ctx, abandonAfter)
+	longer, cancel := grace.Outlast(ctx, grace.Abandon)
 	defer cancel()
 	select {
 	case <-s.over:

@@ -4,12 +4,12 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
 // SubmitTasks implements [TaskClient].
@@ -37,7 +37,7 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 	for i := range s.Payloads {
 		tasks[i] = newTask(s, i, a.NewID())
 	}
-	ids, err := e.insert(ctx, tasks)
+	ids, err := e.client.Insert(ctx, tasks)
 	if err != nil && len(tasks) == 1 && backend.Coded(err).Outcome == OutcomeUnknown {
 		err = &submitError{err, tasks[0].Task.ID}
 	}
@@ -45,17 +45,16 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 		err = Errorf(CodeOf(err), "the first %d of %d tasks are kept, and maybe more: %w", len(ids), len(tasks), err)
 	}
 	if len(ids) > 0 && !s.Stored {
-		e.wakeFor(ctx, s.Worker.Name, ids)
+		e.client.WakeFor(ctx, s.Worker.Name, ids)
 	} else if len(ids) > 0 && !e.ports.Transport.Ids() {
-		e.wakeFor(ctx, s.Worker.Name, nil) // nothing else would tell a pool that sleeps
+		e.client.WakeFor(ctx, s.Worker.Name, nil) // nothing else would tell a pool that sleeps
 	}
 	return ids, err
 }
 
 const (
-	maxName    = 255     // bytes of an id or a key that a user chooses
-	maxWeight  = 1000    // of a task, and less than zero
-	doneSuffix = "/done" // of the task that runs SubtasksDone
+	maxName   = 255  // bytes of an id or a key that a user chooses
+	maxWeight = 1000 // of a task, and less than zero
 )
 
 // checkSubmission returns what is wrong with a submission in itself.
@@ -77,8 +76,8 @@ func checkSubmission(s Submission) *Error {
 			return Errorf(ErrInvalidArgument, "%s %q has a NUL byte", what, text)
 		}
 	}
-	if strings.HasSuffix(s.Options.ID, doneSuffix) {
-		return Errorf(ErrInvalidArgument, "TaskID %q: ids that end in %s are those of SubtasksDone", s.Options.ID, doneSuffix)
+	if strings.HasSuffix(s.Options.ID, tasks.DoneSuffix) {
+		return Errorf(ErrInvalidArgument, "TaskID %q: ids that end in %s are those of SubtasksDone", s.Options.ID, tasks.DoneSuffix)
 	}
 	if strings.HasPrefix(s.Options.ID, firePrefix) {
 		return Errorf(ErrInvalidArgument, "TaskID %q: ids that begin with %s are those of jobs", s.Options.ID, firePrefix)
@@ -120,43 +119,6 @@ func newTask(s Submission, i int, id string) backend.NewTask {
 	return backend.NewTask{Task: t, Gated: s.IsSubtasks}
 }
 
-// insert persists tasks, in parts, and returns their ids; after an error those of the tasks written before it. A write whose
-// outcome is unknown is repeated: ids make that safe.
-func (e *engine) insert(ctx context.Context, tasks []backend.NewTask) ([]string, error) {
-	ids := make([]string, 0, len(tasks))
-	for part := range backend.SplitInsert(tasks, maxInsertBytes) {
-		var stored []Task
-		insert := func(ctx context.Context) (err error) {
-			stored, err = e.store.Insert(ctx, part)
-			return err
-		}
-		var err error
-		if backend.TxFrom(ctx) != nil { // after an error only the whole transaction can be tried again, by the caller that began it
-			if err = insert(ctx); err != nil {
-				return nil, err
-			}
-		} else {
-			err = e.requests.Do(ctx, insert)
-		}
-		if err != nil {
-			return ids, err
-		}
-		for i, t := range stored {
-			want := &part[i].Task
-			if t.ID == want.ID && t.Queue != want.Queue {
-				return ids, Errorf(ErrAlreadyExists, "task %s is in queue %q already, and can't be one of queue %q", t.ID, t.Queue,
-					want.Queue).With(OutcomeNotSent)
-			}
-			if want.Source != "" && (t.Source != want.Source || t.Batch != want.Batch) {
-				return ids, Errorf(ErrAlreadyExists, "task %s is there already, and isn't a subtask of %s in its batch %q", t.ID,
-					want.Source, want.Batch).With(OutcomeNotSent)
-			}
-			ids = append(ids, t.ID)
-		}
-	}
-	return ids, nil
-}
-
 // outsideTx refuses what can't take part in a transaction of the caller's.
 func outsideTx(ctx context.Context, doing string) error {
 	if backend.TxFrom(ctx) == nil {
@@ -195,62 +157,21 @@ func (e *engine) requireWorker(ctx context.Context, queue string) error {
 	return nil
 }
 
-// maxRespawns is how often a batch of subtasks is inserted again because a part of it was discarded or isn't this call's.
-const maxRespawns = 5
-
-// subtasks persists a batch of subtasks: inserted gated, then committed to the source as a whole, then open. Whatever is
-// interrupted in between is either finished by repeating it or never runs.
+// subtasks persists a batch of subtasks.
 func (e *engine) subtasks(ctx context.Context, s Submission) ([]string, error) {
 	batch, undo := batchOf(ctx, s)
-	tasks := make([]backend.NewTask, len(s.Payloads))
+	all := make([]backend.NewTask, len(s.Payloads))
 	for i := range s.Payloads {
-		tasks[i] = newTask(s, i, backend.SubtaskID(s.Source, batch, i))
-		tasks[i].Task.Batch = batch
+		all[i] = newTask(s, i, backend.SubtaskID(s.Source, batch, i))
+		all[i].Task.Batch = batch
 	}
-	spawn := backend.Spawn{Source: s.Source, Batch: batch, Now: s.Options.RunNow, Count: len(tasks), Fence: fenceOf(ctx, s.Source)}
-	var ids []string
-	var err error
-	for try := 0; ; try++ {
-		ids, err = e.spawn(ctx, spawn, tasks)
-		// The sweeper may have taken the batch for abandoned: then a part of it is missing.
-		if CodeOf(err) != ErrAborted || errors.Is(err, backend.ErrStaleFence) || try == maxRespawns {
-			break
-		}
-		if try == 0 {
-			continue
-		}
-		// An attempt before has inserted more, and has died before it committed that.
-		if err := e.store.Discard(ctx, s.Source, batch); err != nil {
-			undo()
-			return nil, backend.AsError(err)
-		}
-	}
-	switch CodeOf(err) {
-	case ErrFailedPrecondition, ErrNotFound, ErrResourceExhausted:
-		if derr := e.store.Discard(ctx, s.Source, batch); derr != nil {
-			e.log.Warn("refused subtasks are left to the sweeper", "source", s.Source, "batch", batch, "error", derr)
-		}
-	}
+	ids, err := e.client.Subtasks(ctx, backend.Spawn{
+		Source: s.Source, Batch: batch, Now: s.Options.RunNow, Count: len(all), Fence: fenceOf(ctx, s.Source),
+	}, s.Worker.Name, all)
 	if err != nil {
 		undo()
-		return nil, fmt.Errorf("subtasks of %s: %w", s.Source, err)
 	}
-	// The source may have succeeded while the batch was committed; then nobody else opens its gate, or finishes an
-	// empty set.
-	if t, err := e.store.Get(ctx, s.Source); err == nil && t.Status.Final() {
-		e.lookAfter(ctx, t)
-	}
-	e.wake(s.Worker.Name, ids)
-	return ids, nil
-}
-
-// spawn inserts a batch of subtasks and commits it.
-func (e *engine) spawn(ctx context.Context, s backend.Spawn, tasks []backend.NewTask) ([]string, error) {
-	ids, err := e.insert(ctx, tasks)
-	if err != nil {
-		return nil, err
-	}
-	return ids, e.requests.Do(ctx, func(ctx context.Context) error { return e.store.Spawn(ctx, s) })
+	return ids, err
 }
 
 // fenceOf returns the fence of the attempt of source that ctx is of; 0 outside its handler.

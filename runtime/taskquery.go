@@ -53,7 +53,7 @@ func (a *App) TaskStatus(ctx context.Context, id string) (Status, error) {
 	remembered, ok := e.finals.get(id)
 	if ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, opTimeout)
+		ctx, cancel = context.WithTimeout(ctx, retry.Timeout)
 		defer cancel()
 	}
 	var t Task

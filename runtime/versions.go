@@ -4,14 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
-	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
@@ -48,8 +45,6 @@ const (
 	topicWorkers  = "af.workers"    // some have come, gone, or begun or ceased to claim
 	versionsEvery = 5 * time.Second // the net under news
 	versionsStale = 15 * time.Second
-	fitEvery      = 3 * time.Second // a pool asks for tasks that wait for its version, at most
-	looksEvery    = 50 * time.Millisecond
 )
 
 func newVersions(e *engine) *versions { return &versions{e: e, news: make(chan struct{}, 1)} }
@@ -59,15 +54,15 @@ func (v *versions) begin(ctx context.Context) {
 	if !v.needed() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, v.e.heartbeat.Lease/4)
+	ctx, cancel := context.WithTimeout(ctx, v.e.app.settings.lease/4)
 	defer cancel()
 	v.look(ctx)
 }
 
-func (v *versions) needed() bool { return v.e.ports.Coordinator != nil && len(v.e.pools) > 0 }
+func (v *versions) needed() bool { return v.e.ports.Coordinator != nil && len(v.e.queues()) > 0 }
 
-// heard has run look.
-func (v *versions) heard(json.RawMessage) {
+// lookNow makes run look. It never waits.
+func (v *versions) lookNow() {
 	select {
 	case v.news <- struct{}{}:
 	default:
@@ -94,7 +89,7 @@ func (v *versions) run(ctx context.Context) {
 		if timer.Stop(); ctx.Err() != nil {
 			return
 		}
-		opCtx, cancel := context.WithTimeout(ctx, opTimeout)
+		opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
 		v.look(opCtx)
 		cancel()
 	}
@@ -134,14 +129,14 @@ func (v *versions) look(ctx context.Context) {
 		}
 	}
 	v.mixed = len(byQueue) > 0
-	for queue, p := range v.e.pools {
+	for _, queue := range v.e.queues() {
 		var skip []backend.Version
 		for fingerprint, networks := range byQueue[queue] {
 			slices.Sort(networks)
 			skip = append(skip, backend.Version{Fingerprint: fingerprint, Networks: slices.Compact(networks)})
 		}
 		slices.SortFunc(skip, func(a, b backend.Version) int { return strings.Compare(a.Fingerprint, b.Fingerprint) })
-		p.leaveTo(skip)
+		v.e.tasks.LeaveTo(queue, skip)
 	}
 }
 
@@ -165,8 +160,8 @@ func (v *versions) versioned(facts json.RawMessage) versioned {
 
 // differs reports whether a worker of another instance claims tasks of another version than this App's.
 func (v *versions) differs(w announcedWorker) bool {
-	p := v.e.pools[w.Queue]
-	return p != nil && w.Claims && w.Payload != "" && w.Payload != p.spec.Payload
+	ours, ok := v.e.tasks.Fingerprint(w.Queue)
+	return ok && w.Claims && w.Payload != "" && w.Payload != ours
 }
 
 // claimers describes which versions of which workers an instance claims for: when that changes others look.
@@ -178,112 +173,4 @@ func (a *announcement) claimers() string {
 		}
 	}
 	return all.String()
-}
-
-// leaveTo sets the versions to which the pool leaves their tasks.
-func (p *pool) leaveTo(skip []backend.Version) {
-	p.mu.Lock()
-	changed := !reflect.DeepEqual(p.skip, skip)
-	if changed {
-		p.skip, p.look = skip, true
-	}
-	p.mu.Unlock()
-	if changed {
-		p.signal()
-	}
-}
-
-// mixed reports whether other versions of the worker are present.
-func (p *pool) mixed() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.skip) > 0
-}
-
-// forVersion completes a claim. One that looks for itself asks now and then for what waits for this version.
-func (p *pool) forVersion(c *backend.Claim) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	c.Skip = p.skip
-	if len(c.IDs) == 0 && time.Since(p.fitted) >= fitEvery {
-		c.Fingerprint, p.fitted = p.spec.Payload, time.Now()
-	}
-}
-
-// looks are queues that all pools are to look at, since hints came to nothing.
-type looks struct {
-	mu     sync.Mutex
-	queues map[string]bool
-	some   chan struct{}
-}
-
-// tellToLook has the pools of a queue look, everywhere. It never waits.
-func (e *engine) tellToLook(queue string) {
-	e.looks.mu.Lock()
-	e.looks.queues[queue] = true
-	e.looks.mu.Unlock()
-	select {
-	case e.looks.some <- struct{}{}:
-	default:
-	}
-}
-
-// spreadLooks broadcasts the queues to look at, at most every looksEvery.
-func (e *engine) spreadLooks(ctx context.Context) {
-	for {
-		select {
-		case <-e.looks.some:
-		case <-ctx.Done():
-			return
-		}
-		e.looks.mu.Lock()
-		var queues []string
-		for q := range e.looks.queues {
-			queues = append(queues, q)
-		}
-		clear(e.looks.queues)
-		e.looks.mu.Unlock()
-		e.bus.Publish(topicLook, queues)
-		if !retry.Sleep(ctx, looksEvery) {
-			return
-		}
-	}
-}
-
-// undecodedHere reports whether an attempt has failed because the payload is that of another version.
-func (a *attempt) undecodedHere(err error) bool {
-	return guard.IsUndecoded(err) && a.otherVersion()
-}
-
-// otherVersion reports whether the task was submitted with another type of payload than the worker has.
-func (a *attempt) otherVersion() bool {
-	return a.task.Fingerprint != "" && a.task.Fingerprint != a.p.spec.Payload
-}
-
-// wrongVersion completes the settlement of an attempt whose payload is that of another version: the task waits for that,
-// uncharged, twice as long each time; or it fails if it has done so for long enough.
-func (a *attempt) wrongVersion(s *backend.Settle, err error) {
-	t, ours, longest := a.task, a.p.spec.Payload, a.p.e.app.settings.wrongVersion
-	if ours == "" {
-		ours = "unknown"
-	}
-	waited := time.Duration(0)
-	if !t.WrongVersionSince.IsZero() {
-		waited = max(t.Started.Sub(t.WrongVersionSince), 0) // both by the store's clock
-	}
-	s.Payload, s.To = backend.PayloadWrongVersion, backend.StatusWaiting
-	s.Delay = retry.Jitter(min(time.Second+waited, maxBackoff))
-	why := Errorf(ErrFailedPrecondition, "the task was submitted by another version: the fingerprint of its payload is %s, that of the "+
-		"worker %s, and the payload does not decode: %s; it waits for a worker of its version", t.Fingerprint, ours, err)
-	if waited >= longest {
-		s.To, s.Delay = backend.StatusFailed, 0
-		why = Errorf(ErrFailedPrecondition, "the task was submitted by another version: the fingerprint of its payload is %s, that of the "+
-			"worker %s, and the payload does not decode: %s; no worker of its version has come for %v", t.Fingerprint, ours, err,
-			waited.Round(time.Second))
-	}
-	s.Error = guard.TaskError(why)
-	if a.p.e.app.strange.first("undecoded " + a.p.spec.Name + " " + t.Fingerprint) {
-		a.p.e.log.Warn("tasks of another version do not decode; they wait for a worker of their version", "queue", t.Queue, "task", t.ID,
-			"theirs", t.Fingerprint, "ours", ours)
-	}
 }

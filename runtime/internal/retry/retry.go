@@ -18,6 +18,8 @@ import (
 const (
 	// Tries is how often an operation of the runtime is tried, and how often a request is tried again.
 	Tries = 3
+	// Timeout is for one operation of the runtime's own on the store.
+	Timeout = 10 * time.Second
 	// Base is the first pause between two tries. It doubles.
 	Base = 50 * time.Millisecond
 	// MinPoll and MaxPoll bound the pauses between looks at something that is unavailable.

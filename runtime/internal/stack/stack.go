@@ -64,6 +64,9 @@ func ID() int64 {
 	return idOf(string(b[:goruntime.Stack(b[:], false)]))
 }
 
+// Most is how many stacks of handlers are logged at a time.
+const Most = 32
+
 // Of returns the stacks of those of the goroutines ids that run, cut. It stops the program for as long as it takes to write
 // down the stacks of all goroutines, at most 32 MiB: what doesn't fit is not found.
 func Of(ids ...int64) map[int64]string {

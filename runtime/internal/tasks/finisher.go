@@ -1,17 +1,15 @@
-package runtime
+package tasks
 
 import (
 	"context"
-	"slices"
 	"sync"
-	"time"
 )
 
 // A finisher stops or opens the subtasks of sources that have ended, and finishes sets of subtasks. It does so on goroutines
 // of its own, so that no source, however many subtasks it has, delays the results of other tasks. What is asked for one
 // source several times is done once. Beyond maxFollowUps sources, the rest is left to the sweeper.
 type finisher struct {
-	e *engine
+	e *Engine
 
 	mu      sync.Mutex
 	pending map[string]*followUp // by source
@@ -22,20 +20,12 @@ type finisher struct {
 	wake chan struct{}
 }
 
-// A followUp is what must be done for a source. Its set is finished in any case.
-type followUp struct {
-	stop string   // stop its subtasks, for this reason
-	open bool     // open their gate
-	also []string // other sources whose sets may be finished
-}
-
 const (
 	finishers    = 4
 	maxFollowUps = 10_000
-	stopTimeout  = time.Minute // of one Stop, which may be of very many tasks
 )
 
-func newFinisher(e *engine) *finisher {
+func newFinisher(e *Engine) *finisher {
 	return &finisher{e: e, pending: map[string]*followUp{}, wake: make(chan struct{}, 1)}
 }
 
@@ -52,7 +42,7 @@ func (w *finisher) add(source string, f followUp) {
 		old.open = old.open || f.open
 		old.also = append(old.also, f.also...)
 	case len(w.pending) >= maxFollowUps:
-		w.e.log.Debug("left to the sweeper: finish a set of subtasks", "task", source)
+		w.e.Log.Debug("left to the sweeper: finish a set of subtasks", "task", source)
 	default:
 		w.pending[source] = &f
 		w.order = append(w.order, source)
@@ -72,7 +62,7 @@ func (w *finisher) take() (source string, f *followUp) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.order) == 0 {
-		w.rest()
+		w.closeIfIdle()
 		return "", nil
 	}
 	source = w.order[0]
@@ -90,11 +80,11 @@ func (w *finisher) done() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.busy--
-	w.rest()
+	w.closeIfIdle()
 }
 
-// rest ends a flush once there is nothing to do. w.mu is held.
-func (w *finisher) rest() {
+// closeIfIdle ends a flush once there is nothing to do. w.mu is held.
+func (w *finisher) closeIfIdle() {
 	if w.idle != nil && w.busy == 0 && len(w.order) == 0 {
 		close(w.idle)
 		w.idle = nil
@@ -132,22 +122,5 @@ func (w *finisher) flush(ctx context.Context) {
 	select {
 	case <-idle:
 	case <-ctx.Done():
-	}
-}
-
-// follow does what f says for a source.
-func (e *engine) follow(ctx context.Context, source string, f followUp) {
-	sources := append([]string{source}, f.also...)
-	if f.stop != "" {
-		sources = append(sources, e.stopBelow(ctx, source, f.stop)...)
-	} else if f.open {
-		e.openBelow(ctx, source)
-	}
-	slices.Sort(sources)
-	for _, id := range slices.Compact(sources) {
-		if ctx.Err() != nil {
-			return
-		}
-		e.finish(ctx, id)
 	}
 }

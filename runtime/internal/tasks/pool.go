@@ -1,4 +1,4 @@
-package runtime
+package tasks
 
 import (
 	"cmp"
@@ -10,14 +10,15 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
 // A pool runs the tasks of one worker: it claims no more than it has free slots for.
 type pool struct {
-	e        *engine
-	spec     WorkerSpec
+	e        *Engine
+	worker   Worker
 	listener backend.Listener
 	byID     bool // hints carry ids
 	networks []string
@@ -33,10 +34,10 @@ type pool struct {
 	closing bool
 	busy    bool // a claim is under way
 
-	wanted, applied limit // limits.go
+	wanted, applied Limit // limit.go
 
 	refusal atomic.Pointer[error] // by which the store refuses to claim; nil while it doesn't
-	skip    []backend.Version     // versions.go
+	skip    []backend.Version     // version.go
 	fitted  time.Time             // the last claim with a Fingerprint
 
 	owed  bool          // the last promotion left tasks without a hint, or may have
@@ -58,19 +59,19 @@ const (
 	netEvery  = 5 * time.Second // the net under hints and timers
 )
 
-func newPool(ctx context.Context, e *engine, w WorkerSpec) (*pool, error) {
+func newPool(ctx context.Context, e *Engine, w Worker) (*pool, error) {
 	p := &pool{
-		e: e, spec: w, byID: e.ports.Transport.Ids(), networks: backend.AllowedBy(e.app.instance.IP),
+		e: e, worker: w, byID: e.Ports.Transport.Ids(), networks: backend.AllowedBy(e.Instance.IP),
 		running: map[claimed]*attempt{}, wake: make(chan struct{}, 1), spent: make(chan struct{}, 1), work: make(chan *attempt), idle: make(chan struct{}), look: true, looked: time.Now(),
 	}
-	p.spec.Max = max(w.Max, 1)
+	p.worker.Max = max(w.Max, 1)
 	if w.MaxCrashes <= 0 {
-		p.spec.MaxCrashes = e.app.settings.maxCrashes
+		p.worker.MaxCrashes = e.MaxCrashes
 	}
-	p.applied = e.limits.of(p.spec)
+	p.applied = e.limits.of(p.worker)
 	p.wanted = p.applied
 	var err error
-	p.listener, err = e.ports.Transport.Listen(ctx, w.Name, p.window())
+	p.listener, err = e.Ports.Transport.Listen(ctx, w.Queue, p.window())
 	return p, err
 }
 
@@ -78,7 +79,7 @@ func newPool(ctx context.Context, e *engine, w WorkerSpec) (*pool, error) {
 func (p *pool) window() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return windowOf(p.applied.slots())
+	return windowOf(p.applied.Slots())
 }
 
 func windowOf(slots int) int {
@@ -96,24 +97,27 @@ func (p *pool) signal() {
 	}
 }
 
-// claimLoop claims tasks whenever there are free slots and a reason to look.
-func (p *pool) claimLoop(ctx context.Context) {
+// run claims tasks whenever there are free slots and a reason to look, once handlers may use the App.
+func (p *pool) run(ctx context.Context) {
+	if !p.e.AwaitStart(ctx) {
+		return
+	}
 	poll := retry.MinPoll
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
-		up, changed := p.e.ports.Transport.State()
-		p.fit(ctx)
-		free, hints, ok := p.reason()
+		up, changed := p.e.Ports.Transport.State()
+		p.applyLimit(ctx)
+		free, hints, ok := p.nextWork()
 		if !ok {
 			select {
 			case <-p.wake:
 			case <-changed: // without hints the next look must come sooner
 				p.lookAgain()
-				timer.Reset(p.nap(0))
+				timer.Reset(p.pollInterval(0))
 			case <-timer.C:
 				p.lookAgain()
-				timer.Reset(p.nap(0))
+				timer.Reset(p.pollInterval(0))
 			case <-ctx.Done():
 				return
 			}
@@ -126,7 +130,7 @@ func (p *pool) claimLoop(ctx context.Context) {
 			return
 		case err != nil:
 			if refused(err) && p.refusal.Swap(&err) == nil {
-				p.e.log.Error("the store refuses to claim tasks", "queue", p.spec.Name, "error", err)
+				p.e.Log.Error("the store refuses to claim tasks", "queue", p.worker.Queue, "error", err)
 			}
 			p.lookAgain()
 			if !retry.Sleep(ctx, retry.Jitter(poll)) {
@@ -139,15 +143,15 @@ func (p *pool) claimLoop(ctx context.Context) {
 		}
 		p.refusal.Store(nil)
 		poll = retry.MinPoll
-		timer.Reset(p.nap(next))
+		timer.Reset(p.pollInterval(next))
 	}
 }
 
-// nap is how long to sleep when nothing is known to be ready. Hints carry ids only where somebody dispatches; there a
+// pollInterval is how long to sleep when nothing is known to be ready. Hints carry ids only where somebody dispatches; there a
 // broken transport makes the pool poll.
-func (p *pool) nap(next time.Duration) time.Duration {
+func (p *pool) pollInterval(next time.Duration) time.Duration {
 	d := retry.Jitter(netEvery)
-	if up, _ := p.e.ports.Transport.State(); !up {
+	if up, _ := p.e.Ports.Transport.State(); !up {
 		d = retry.Jitter(retry.MaxPoll / 2)
 	} else if p.mixed() {
 		d = retry.Jitter(heartbeat.Every)
@@ -172,11 +176,11 @@ func (p *pool) lookSoon() {
 	p.signal()
 }
 
-// reason says whether there is a free slot and something to claim, and takes the hints to claim by.
-func (p *pool) reason() (free int, hints []backend.Hint, ok bool) {
+// nextWork reports whether there is a free slot and something to claim, and takes the hints to claim by.
+func (p *pool) nextWork() (free int, hints []backend.Hint, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	free = min(p.applied.slots()-p.slots, maxClaim)
+	free = min(p.applied.Slots()-p.slots, maxClaim)
 	if p.closing || free <= 0 || !p.look && len(p.hinted) == 0 || !p.e.heartbeat.CanClaim() || p.e.settler.backlog() > settleBacklog {
 		return 0, nil, false
 	}
@@ -202,11 +206,11 @@ func (p *pool) claimEnded() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.busy = false
-	p.rest()
+	p.closeIfIdle()
 }
 
-// rest closes idle once nothing runs any more and nothing can begin. p.mu is held.
-func (p *pool) rest() {
+// closeIfIdle closes idle once nothing runs any more and nothing can begin. p.mu is held.
+func (p *pool) closeIfIdle() {
 	if p.closing && p.slots == 0 && !p.busy {
 		close(p.idle)
 	}
@@ -214,8 +218,8 @@ func (p *pool) rest() {
 
 // claim claims tasks and starts them.
 func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next time.Duration, full bool, err error) {
-	c := backend.Claim{Queue: p.spec.Name, Owner: p.e.heartbeat.Owner(), Nonce: rand.Text(), Max: free, FanIn: p.spec.SubtasksDone != nil,
-		Networks: p.networks, MaxCrashes: p.spec.MaxCrashes}
+	c := backend.Claim{Queue: p.worker.Queue, Owner: p.e.heartbeat.Owner(), Nonce: rand.Text(), Max: free, FanIn: p.worker.FanIn,
+		Networks: p.networks, MaxCrashes: p.worker.MaxCrashes}
 	if p.e.suspects.isFree() {
 		c.Suspects = 1
 	}
@@ -234,12 +238,12 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 	}
 	p.forVersion(&c)
 	defer p.e.claims.end(p.e.claims.begin())
-	var tasks []Task
-	err = retry.Do(ctx, opTimeout, func(ctx context.Context) (err error) {
-		tasks, next, err = p.e.store.Claim(ctx, c)
+	var tasks []backend.Task
+	err = retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
+		tasks, next, err = p.e.Ports.Store.Claim(ctx, c)
 		return err
 	})
-	if CodeOf(err) == ErrAborted {
+	if backend.CodeOf(err) == backend.ErrAborted {
 		p.e.heartbeat.Lost(c.Owner)
 	}
 	for i := range tasks {
@@ -252,7 +256,7 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 	}
 	switch {
 	case refused(err) && len(hints) == 1:
-		p.e.dropHint(p.spec.Name, hints[0], err)
+		p.e.dropHint(p.worker.Queue, hints[0], err)
 		return next, false, nil
 	case refused(err) && len(hints) > 1:
 		return p.claimSingly(ctx, hints)
@@ -265,10 +269,10 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 		return next, false, err
 	}
 	for _, h := range byID {
-		p.missed(h)
+		p.hintNotClaimed(h)
 	}
 	if len(byID) > 0 && len(c.Skip) > 0 {
-		p.e.tellToLook(p.spec.Name)
+		p.e.lookEverywhere(p.worker.Queue)
 	}
 	return next, len(tasks) == free, err
 }
@@ -285,7 +289,7 @@ func (p *pool) claimSingly(ctx context.Context, hints []backend.Hint) (next time
 
 // dropHint drops a hint that no task can have, or that the store refuses to claim by. If there is such a task, it is found
 // without a hint. The first one is logged, then each tenth as many.
-func (e *engine) dropHint(queue string, h backend.Hint, err error) {
+func (e *Engine) dropHint(queue string, h backend.Hint, err error) {
 	h.Done()
 	n := e.badHints.Add(1)
 	for ; n%10 == 0; n /= 10 {
@@ -293,13 +297,13 @@ func (e *engine) dropHint(queue string, h backend.Hint, err error) {
 	if n != 1 {
 		return
 	}
-	e.log.Warn("a hint was dropped: no task can have its id, or the store refuses it", "queue", queue, "id", fmt.Sprintf("%+.80q", h.ID),
+	e.Log.Warn("a hint was dropped: no task can have its id, or the store refuses it", "queue", queue, "id", fmt.Sprintf("%+.80q", h.ID),
 		"error", err, "dropped", e.badHints.Load())
 }
 
-// missed deals with a hint whose task was not claimed. If it runs here, the hint stays with it: it is what comes back
+// hintNotClaimed handles a hint whose task was not claimed. If it runs here, the hint stays with it: it is what comes back
 // should this process die. Else somebody else has the task, or it isn't due.
-func (p *pool) missed(h backend.Hint) {
+func (p *pool) hintNotClaimed(h backend.Hint) {
 	p.mu.Lock()
 	for key, a := range p.running {
 		if key.id == h.ID && !a.acked && len(a.hints) == 0 {
@@ -338,7 +342,7 @@ func (p *pool) quit() {
 	}
 	p.closing = true
 	p.hinted = nil // unacknowledged, so they go to another listener when this one closes
-	p.rest()
+	p.closeIfIdle()
 }
 
 // drain waits for what runs until ctx ends, then cancels it with a cause and waits a moment longer. It returns how many
@@ -352,10 +356,10 @@ func (p *pool) drain(ctx context.Context) int {
 	p.mu.Lock()
 	n := len(p.running)
 	for _, a := range p.running {
-		a.cancel(errShutdown)
+		a.cancel(ErrShutdown)
 	}
 	p.mu.Unlock()
-	grace, cancel := outlast(ctx, abandonAfter)
+	grace, cancel := grace.Outlast(ctx, grace.Abandon)
 	defer cancel()
 	select {
 	case <-p.idle:

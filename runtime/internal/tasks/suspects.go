@@ -1,4 +1,4 @@
-package runtime
+package tasks
 
 import (
 	"sync"
@@ -16,7 +16,7 @@ func (s *suspectSlot) isFree() bool { return !s.taken.Load() }
 
 // holdSuspect takes the slot for a suspect that is about to run, or returns nil if it is taken. It is free again once the suspect has
 // run for test, which clears it, or when the returned function is called.
-func (e *engine) holdSuspect(test time.Duration) func() {
+func (e *Engine) holdSuspect(test time.Duration) func() {
 	if !e.suspects.taken.CompareAndSwap(false, true) {
 		return nil
 	}

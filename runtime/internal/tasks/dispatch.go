@@ -1,4 +1,4 @@
-package runtime
+package tasks
 
 import (
 	"context"
@@ -26,7 +26,7 @@ func (p *pool) listen(ctx context.Context) {
 				continue
 			}
 			if !backend.ValidID(h.ID) { // any client of the broker may publish to the queue
-				p.e.dropHint(p.spec.Name, h, nil)
+				p.e.dropHint(p.worker.Queue, h, nil)
 				continue
 			}
 			p.hinted = append(p.hinted, h)
@@ -65,7 +65,7 @@ func (p *pool) mayHint(ctx context.Context) int {
 	if !p.byID {
 		return 0
 	}
-	depth, err := p.e.ports.Transport.Depth(ctx, p.spec.Name)
+	depth, err := p.e.Ports.Transport.Depth(ctx, p.worker.Queue)
 	if err != nil || depth >= p.window()/2 {
 		return 0
 	}
@@ -75,21 +75,21 @@ func (p *pool) mayHint(ctx context.Context) int {
 // promote hints up to most tasks, and returns when the next one is due.
 func (p *pool) promote(ctx context.Context, most int) time.Duration {
 	var ids []string
-	var failed []Task
+	var failed []backend.Task
 	var next time.Duration
-	err := retry.Do(ctx, opTimeout, func(ctx context.Context) (err error) {
-		ids, failed, next, err = p.e.store.Promote(ctx, p.spec.Name, most)
+	err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
+		ids, failed, next, err = p.e.Ports.Store.Promote(ctx, p.worker.Queue, most)
 		return err
 	})
 	if err != nil && ctx.Err() == nil {
-		p.e.log.Debug("nothing dispatched", "queue", p.spec.Name, "error", err)
+		p.e.Log.Debug("nothing dispatched", "queue", p.worker.Queue, "error", err)
 	}
 	p.e.ended(failed)
 	p.mu.Lock()
 	p.owed = p.byID && len(ids) == most
 	p.mu.Unlock()
 	if len(ids) > 0 {
-		p.e.wake(p.spec.Name, ids)
+		p.e.Wake(p.worker.Queue, ids)
 	}
 	return next
 }

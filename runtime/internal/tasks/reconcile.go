@@ -1,4 +1,4 @@
-package runtime
+package tasks
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 // A reconciler compares what the store says this process runs with what it runs: it cancels attempts whose claim was lost or
 // whose task must stop, and gives back claims whose replies were lost.
 type reconciler struct {
-	e     *engine
+	e     *Engine
 	soon  chan struct{}
 	owner string // to whom unclaimed belongs
 	// unclaimed are claims that were missing here at the last look, with the number of the next claim when first missed.
@@ -25,7 +25,7 @@ const (
 	ackAfter = time.Minute
 )
 
-func newReconciler(e *engine) *reconciler { return &reconciler{e: e, soon: make(chan struct{}, 1)} }
+func newReconciler(e *Engine) *reconciler { return &reconciler{e: e, soon: make(chan struct{}, 1)} }
 
 // now asks for a comparison. It never waits.
 func (r *reconciler) now() {
@@ -58,7 +58,7 @@ func (r *reconciler) reconcile(ctx context.Context) {
 	e.eachRun(func(a *attempt) { before[a.key()] = true })
 	opCtx, cancel := context.WithTimeout(ctx, e.heartbeat.Lease/4)
 	defer cancel()
-	owned, err := e.store.Owned(opCtx, owner)
+	owned, err := e.Ports.Store.Owned(opCtx, owner)
 	if err != nil || owner != e.heartbeat.Owner() {
 		return
 	}
@@ -76,7 +76,7 @@ func (r *reconciler) reconcile(ctx context.Context) {
 		o, ok := theirs[key]
 		switch {
 		case ok && o.Stopping:
-			a.cancel(ErrTaskStopped)
+			a.cancel(ErrStopped)
 		case !ok && before[key] && !here[key]:
 			a.cancel(ErrLeaseLost) // the fence has moved on
 		}
@@ -102,7 +102,7 @@ func (r *reconciler) giveBackLost(theirs map[claimed]backend.Owned, here map[cla
 		case !seen:
 			unclaimed[key] = next
 		case first <= ended:
-			r.e.settler.add(settlement{Settle: giveBack(o), task: &Task{ID: o.ID, Queue: o.Queue, Fence: o.Fence}})
+			r.e.settler.add(settlement{Settle: giveBack(o), task: &backend.Task{ID: o.ID, Queue: o.Queue, Fence: o.Fence}})
 		default:
 			unclaimed[key] = first
 		}
@@ -113,8 +113,8 @@ func (r *reconciler) giveBackLost(theirs map[claimed]backend.Owned, here map[cla
 // giveAllBack gives back, uncharged, all that the store says this process runs: what is left at the end are claims whose
 // replies were lost.
 func (r *reconciler) giveAllBack(ctx context.Context) error {
-	return retry.Do(ctx, opTimeout, func(ctx context.Context) error {
-		owned, err := r.e.store.Owned(ctx, r.e.heartbeat.Owner())
+	return retry.Do(ctx, retry.Timeout, func(ctx context.Context) error {
+		owned, err := r.e.Ports.Store.Owned(ctx, r.e.heartbeat.Owner())
 		if err != nil || len(owned) == 0 {
 			return err
 		}
@@ -137,7 +137,7 @@ func giveBack(o backend.Owned) backend.Settle {
 
 // abandonStuck settles the attempts whose handlers have not returned long after their contexts ended, and acknowledges the
 // hints of those that run for long.
-func (e *engine) abandonStuck() {
+func (e *Engine) abandonStuck() {
 	var long, stuck []*attempt
 	e.eachRun(func(a *attempt) {
 		if time.Since(a.begun) > ackAfter {
@@ -158,7 +158,7 @@ func (e *engine) abandonStuck() {
 }
 
 // eachRun calls fn for every attempt that runs here.
-func (e *engine) eachRun(fn func(*attempt)) {
+func (e *Engine) eachRun(fn func(*attempt)) {
 	for _, p := range e.pools {
 		p.mu.Lock()
 		for _, a := range p.running {
@@ -169,6 +169,6 @@ func (e *engine) eachRun(fn func(*attempt)) {
 }
 
 // cancelRuns cancels every attempt that runs here.
-func (e *engine) cancelRuns(cause error) {
+func (e *Engine) cancelRuns(cause error) {
 	e.eachRun(func(a *attempt) { a.cancel(cause) })
 }

@@ -1,4 +1,4 @@
-package runtime
+package tasks
 
 import (
 	"context"
@@ -18,10 +18,10 @@ const (
 
 // sweep does what an interrupted process has left undone, and deletes what has been kept long enough. Several sweepers
 // are harmless: every step is conditional.
-func (e *engine) sweep(ctx context.Context) {
+func (e *Engine) sweep(ctx context.Context) {
 	purged := time.Now()
 	for retry.Sleep(ctx, retry.Jitter(sweepEvery)) {
-		e.tieUp(ctx)
+		e.repair(ctx)
 		if time.Since(purged) >= purgeEvery {
 			purged = time.Now()
 			e.purge(ctx)
@@ -29,19 +29,19 @@ func (e *engine) sweep(ctx context.Context) {
 	}
 }
 
-// tieUp deals with unfinished work.
-func (e *engine) tieUp(ctx context.Context) {
+// repair handles unfinished work.
+func (e *Engine) repair(ctx context.Context) {
 	var unfinished []backend.Unfinished
-	err := retry.Do(ctx, opTimeout, func(ctx context.Context) (err error) {
-		unfinished, err = e.store.Unfinished(ctx, looseAge, looseMax)
+	err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
+		unfinished, err = e.Ports.Store.Unfinished(ctx, looseAge, looseMax)
 		return err
 	})
-	e.leave("look for unfinished work", "", err)
+	e.DeferToSweeper("look for unfinished work", "", err)
 	for _, l := range unfinished {
 		switch l.What {
 		case backend.UnfinishedBatch:
-			err := retry.Do(ctx, opTimeout, func(ctx context.Context) error { return e.store.Discard(ctx, l.Source, l.Batch) })
-			e.leave("discard a batch", l.Source, err)
+			err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) error { return e.Ports.Store.Discard(ctx, l.Source, l.Batch) })
+			e.DeferToSweeper("discard a batch", l.Source, err)
 		case backend.UnfinishedGate:
 			e.follow(ctx, l.Source, followUp{open: true})
 		case backend.UnfinishedSet:
@@ -57,36 +57,36 @@ func (e *engine) tieUp(ctx context.Context) {
 }
 
 // reclaim frees what an owner has claimed that had been declared dead by then.
-func (e *engine) reclaim(ctx context.Context, owner string, count int64) {
-	var freed []Task
-	err := retry.Do(ctx, opTimeout, func(ctx context.Context) (err error) {
-		freed, err = e.store.ExpireOwner(ctx, owner, count, e.app.settings.maxCrashes)
+func (e *Engine) reclaim(ctx context.Context, owner string, count int64) {
+	var freed []backend.Task
+	err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
+		freed, err = e.Ports.Store.ExpireOwner(ctx, owner, count, e.MaxCrashes)
 		return err
 	})
-	e.leave("free late claims", owner, err)
+	e.DeferToSweeper("free late claims", owner, err)
 	e.moved(freed)
 }
 
 // expire fails what waits past its deadline in a queue. Its workers have done so, where it has any.
-func (e *engine) expire(ctx context.Context, queue string) {
-	var failed []Task
-	err := retry.Do(ctx, opTimeout, func(ctx context.Context) (err error) {
-		_, failed, _, err = e.store.Promote(ctx, queue, 0)
+func (e *Engine) expire(ctx context.Context, queue string) {
+	var failed []backend.Task
+	err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
+		_, failed, _, err = e.Ports.Store.Promote(ctx, queue, 0)
 		return err
 	})
-	e.leave("look for deadlines in", queue, err)
+	e.DeferToSweeper("look for deadlines in", queue, err)
 	e.ended(failed)
 }
 
 // purge deletes finished tasks, in small batches.
-func (e *engine) purge(ctx context.Context) {
-	r := e.app.settings.retention
+func (e *Engine) purge(ctx context.Context) {
+	r := e.Retention
 	for ctx.Err() == nil {
-		opCtx, cancel := context.WithTimeout(ctx, opTimeout)
-		n, err := e.store.Purge(opCtx, r, purgeMax)
+		opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
+		n, err := e.Ports.Store.Purge(opCtx, r, purgeMax)
 		cancel()
 		if err != nil {
-			e.leave("purge", "", err)
+			e.DeferToSweeper("purge", "", err)
 		}
 		if err != nil || n < purgeMax {
 			return

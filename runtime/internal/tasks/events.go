@@ -1,15 +1,15 @@
-package runtime
+package tasks
 
 import (
 	"context"
 	"sync"
 )
 
-// An endNews tells other processes which tasks have ended, on a goroutine of its own: a slow coordinator delays no result. What has
-// come together while the last notification was sent is sent together. Beyond maxEndNews ids the rest is dropped: waiters look for
+// An endEvents tells other processes which tasks have ended, on a goroutine of its own: a slow coordinator delays no result. What has
+// come together while the last notification was sent is sent together. Beyond maxEndEvents ids the rest is dropped: waiters look for
 // themselves, every 2 s at least.
-type endNews struct {
-	e *engine
+type endEvents struct {
+	e *Engine
 
 	mu   sync.Mutex
 	ids  []string
@@ -18,23 +18,23 @@ type endNews struct {
 	some chan struct{}
 }
 
-const maxEndNews = 20_000
+const maxEndEvents = 20_000
 
-func newEndNews(e *engine) *endNews { return &endNews{e: e, some: make(chan struct{}, 1)} }
+func newEndEvents(e *Engine) *endEvents { return &endEvents{e: e, some: make(chan struct{}, 1)} }
 
 // add has other processes told. It never waits.
-func (n *endNews) add(ids []string) {
+func (n *endEvents) add(ids []string) {
 	n.mu.Lock()
-	free := max(0, maxEndNews-len(n.ids))
+	free := max(0, maxEndEvents-len(n.ids))
 	n.ids = append(n.ids, ids[:min(len(ids), free)]...)
 	n.mu.Unlock()
 	if len(ids) > free {
-		n.e.log.Debug("not told that tasks have ended", "tasks", len(ids)-free)
+		n.e.Log.Debug("not told that tasks have ended", "tasks", len(ids)-free)
 	}
 	n.signal()
 }
 
-func (n *endNews) signal() {
+func (n *endEvents) signal() {
 	select {
 	case n.some <- struct{}{}:
 	default:
@@ -42,7 +42,7 @@ func (n *endNews) signal() {
 }
 
 // take returns what must be sent. If that is nothing, a flush has ended.
-func (n *endNews) take() []string {
+func (n *endEvents) take() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	ids := n.ids
@@ -54,7 +54,7 @@ func (n *endNews) take() []string {
 	return ids
 }
 
-func (n *endNews) run(ctx context.Context) {
+func (n *endEvents) run(ctx context.Context) {
 	for {
 		ids := n.take()
 		if len(ids) == 0 {
@@ -70,7 +70,7 @@ func (n *endNews) run(ctx context.Context) {
 }
 
 // flush waits until all is sent, or ctx ends.
-func (n *endNews) flush(ctx context.Context) {
+func (n *endEvents) flush(ctx context.Context) {
 	n.mu.Lock()
 	if n.sent == nil {
 		n.sent = make(chan struct{})

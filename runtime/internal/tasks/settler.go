@@ -1,4 +1,4 @@
-package runtime
+package tasks
 
 import (
 	"context"
@@ -18,7 +18,7 @@ import (
 // one is set aside for a second, and then written reduced: as a failure with a short error, if the attempt has succeeded. While
 // the store refuses that, too, it is written again now and then, and seen in App.Health.
 type settler struct {
-	e *engine
+	e *Engine
 
 	mu      sync.Mutex
 	pending []settlement
@@ -31,8 +31,8 @@ type settler struct {
 
 type settlement struct {
 	backend.Settle
-	task     *Task // as it was claimed
-	claim    claim // is told when it has ended, or was lost; may be nil
+	task     *backend.Task // as it was claimed
+	claim    claim         // is told when it has ended, or was lost; may be nil
 	since    time.Time
 	refusals int       // by the store, of this one alone
 	next     time.Time // when it is written again after that
@@ -49,7 +49,7 @@ const (
 	maxRefusal    = 1 << 10          // bytes of the error of a settlement that was reduced
 )
 
-func newSettler(e *engine) *settler { return &settler{e: e, wake: make(chan struct{}, 1)} }
+func newSettler(e *Engine) *settler { return &settler{e: e, wake: make(chan struct{}, 1)} }
 
 // add takes what came of an attempt. It never waits: the number of attempts bounds it.
 func (s *settler) add(v settlement) {
@@ -117,7 +117,7 @@ func (s *settler) run(ctx context.Context) {
 			s.putBack(left)
 			if ctx.Err() == nil && !failing {
 				failing = true
-				s.e.logAway("results not written yet; they are kept", err, "tasks", len(left))
+				s.e.LogUnavailable("results not written yet; they are kept", err, "tasks", len(left))
 			}
 			if !retry.Sleep(ctx, retry.Jitter(pause)) {
 				return
@@ -161,7 +161,7 @@ func (s *settler) settleRefused(ctx context.Context, b settlement, err error) (l
 			settled, err := s.write(ctx, []settlement{less})
 			switch {
 			case err == nil:
-				s.e.log.Error("the store refuses the result of a task; it is settled without", "queue", b.task.Queue, "task", b.ID,
+				s.e.Log.Error("the store refuses the result of a task; it is settled without", "queue", b.task.Queue, "task", b.ID,
 					"fence", b.Fence, "was", b.To, "is", less.To, "error", less.Error)
 				s.applied(ctx, []settlement{less}, settled)
 				return nil, nil
@@ -171,7 +171,7 @@ func (s *settler) settleRefused(ctx context.Context, b settlement, err error) (l
 		}
 	}
 	if b.refusals <= 2 {
-		s.e.log.Warn("the store refuses the result of a task; it is kept and written again", "queue", b.task.Queue, "task", b.ID,
+		s.e.Log.Warn("the store refuses the result of a task; it is kept and written again", "queue", b.task.Queue, "task", b.ID,
 			"fence", b.Fence, "to", b.To, "error", err)
 	}
 	s.mu.Lock()
@@ -187,7 +187,7 @@ func (b *settlement) reduced(why error) []settlement {
 	less.Result, less.Log = nil, nil
 	failure := less
 	failure.To, failure.Delay = backend.StatusFailed, 0
-	failure.Error = guard.TaskError(Errorf(CodeOf(why), "the store refused the result of attempt %d: %s", b.task.Attempt,
+	failure.Error = guard.TaskError(backend.Errorf(backend.CodeOf(why), "the store refused the result of attempt %d: %s", b.task.Attempt,
 		backend.Text(backend.Coded(why).Message, maxRefusal)))
 	if b.To == backend.StatusSuccess {
 		return []settlement{failure}
@@ -221,9 +221,9 @@ func (s *settler) write(ctx context.Context, batch []settlement) ([]backend.Sett
 	for i, b := range batch {
 		settles[i] = b.Settle
 	}
-	ctx, cancel := context.WithTimeout(ctx, opTimeout)
+	ctx, cancel := context.WithTimeout(ctx, retry.Timeout)
 	defer cancel()
-	return s.e.store.Settle(ctx, settles)
+	return s.e.Ports.Store.Settle(ctx, settles)
 }
 
 func (s *settler) take() []settlement {
@@ -252,20 +252,19 @@ func (s *settler) putBack(batch []settlement) {
 
 // applied sees to what follows from a batch.
 func (s *settler) applied(ctx context.Context, batch []settlement, settled []backend.Settled) {
-	var ended []ending
+	var ended []completion
 	queues := map[string]bool{}
 	for i, b := range batch {
 		switch settled[i] {
 		case backend.SettledStopping:
-			b.To, b.Result, b.Error, b.Delay = backend.StatusStopped, nil, guard.TaskError(ErrTaskStopped), 0
+			b.To, b.Result, b.Error, b.Delay = backend.StatusStopped, nil, guard.TaskError(ErrStopped), 0
 			s.add(b)
 			continue
 		case backend.SettledLost:
-			s.e.lost.Add(1)
-			s.e.log.Warn("the claim was lost; what this attempt did is void", "task", b.ID, "fence", b.Fence)
+			s.e.Log.Warn("the claim was lost; what this attempt did is void", "task", b.ID, "fence", b.Fence)
 		default:
 			if b.To.Final() {
-				ended = append(ended, ending{id: b.ID, to: b.To, source: b.task.Source, policy: b.task.OnFailure, family: settled[i] == backend.SettledWithSubtasks})
+				ended = append(ended, completion{id: b.ID, to: b.To, source: b.task.Source, policy: b.task.OnFailure, subtasks: settled[i] == backend.SettledWithSubtasks})
 			} else {
 				queues[b.task.Queue] = true
 			}
@@ -274,9 +273,9 @@ func (s *settler) applied(ctx context.Context, batch []settlement, settled []bac
 			b.claim.acknowledge()
 		}
 	}
-	s.e.endings(ended)
+	s.e.complete(ended)
 	for q := range queues {
-		s.e.wake(q, nil)
+		s.e.Wake(q, nil)
 	}
 }
 

@@ -1,0 +1,71 @@
+package tasks
+
+import (
+	"context"
+	"iter"
+	"log/slog"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
+)
+
+// A Client submits tasks and reads them. An [Engine] has one over its own ports; a child process, which runs no tasks but the
+// one that it was started for, has one over its pipe. Its methods are safe for concurrent use.
+type Client struct {
+	store    backend.Store
+	log      *slog.Logger
+	requests *retry.Requester
+	wake     func(queue string, ids []string)
+	// stopped handles tasks that were stopped, or must stop, and returns the sources whose sets may be finished now.
+	stopped func(tasks []backend.Task) (sources []string)
+}
+
+// NewClient returns the Client of a child process. wake passes on hints.
+func NewClient(store backend.Store, log *slog.Logger, requests *retry.Requester, wake func(queue string, ids []string)) *Client {
+	return &Client{store, log, requests, wake, func([]backend.Task) []string { return nil }} // the parent handles them
+}
+
+// Requests repeats operations on the store for callers.
+func (c *Client) Requests() *retry.Requester { return c.requests }
+
+// Wake hints that tasks of a queue may be ready. It never waits; what it drops the dispatcher hints.
+func (c *Client) Wake(queue string, ids []string) {
+	c.wake(queue, ids)
+}
+
+// WakeFor is Wake for tasks that were submitted with ctx: in a transaction of the submitter's it waits for the commit.
+func (c *Client) WakeFor(ctx context.Context, queue string, ids []string) {
+	if tx := backend.TxFrom(ctx); tx != nil {
+		tx.AfterCommit(func() { c.Wake(queue, ids) })
+		return
+	}
+	c.Wake(queue, ids)
+}
+
+// AllSubtasks reads the subtasks of a source, a page at a time.
+func (c *Client) AllSubtasks(source string) func(context.Context) iter.Seq2[backend.Task, error] {
+	return func(ctx context.Context) iter.Seq2[backend.Task, error] {
+		return func(yield func(backend.Task, error) bool) {
+			q := backend.TaskQuery{Source: source, Sort: backend.SortOldest, Limit: 500}
+			for {
+				var page backend.TaskPage
+				err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
+					page, err = c.store.List(ctx, q)
+					return err
+				})
+				if err != nil {
+					yield(backend.Task{}, backend.AsError(err))
+					return
+				}
+				for _, t := range page.Tasks {
+					if !yield(t, nil) {
+						return
+					}
+				}
+				if q.Cursor = page.Cursor; q.Cursor == "" {
+					return
+				}
+			}
+		}
+	}
+}

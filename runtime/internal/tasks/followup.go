@@ -1,0 +1,100 @@
+package tasks
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
+)
+
+// A followUp is what must be done for a source. Its set is finished in any case.
+type followUp struct {
+	stop string   // stop its subtasks, for this reason
+	open bool     // open their gate
+	also []string // other sources whose sets may be finished
+}
+
+// followUpOf is what must be done for a source that has ended.
+func followUpOf(id string, status backend.Status) followUp {
+	if status != backend.StatusSuccess {
+		return followUp{stop: "its source " + id + " has " + string(status)}
+	}
+	return followUp{open: true}
+}
+
+// followUpOn does what follows from the end of a source that has been read, at once.
+func (c *Client) followUpOn(ctx context.Context, t backend.Task) {
+	c.follow(ctx, t.ID, followUpOf(t.ID, t.Status))
+}
+
+// openGate opens the gate of the subtasks of a source that has succeeded.
+func (c *Client) openGate(ctx context.Context, source string) {
+	var queues []string
+	err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
+		queues, err = c.store.Open(ctx, source)
+		return err
+	})
+	c.DeferToSweeper("open subtasks", source, err)
+	for _, q := range queues {
+		c.Wake(q, nil)
+	}
+}
+
+func (c *Client) finish(ctx context.Context, source string) {
+	var queue string
+	err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
+		_, queue, err = c.store.Finish(ctx, source)
+		return err
+	})
+	c.DeferToSweeper("finish a set of subtasks", source, err)
+	if queue != "" {
+		c.Wake(queue, []string{source + DoneSuffix})
+	}
+}
+
+// stopDescendants stops everything under a source, and returns the sources under it whose sets may be finished now.
+func (c *Client) stopDescendants(ctx context.Context, source, reason string) []string {
+	var sources []string
+	stop := backend.Stop{ID: source, Reason: reason, Below: true, Each: func(tasks []backend.Task) {
+		sources = append(sources, c.stopped(tasks)...)
+	}}
+	err := retry.Do(ctx, stopTimeout, func(ctx context.Context) error { return c.stopTasks(ctx, stop) })
+	c.DeferToSweeper("stop subtasks", source, err)
+	return sources
+}
+
+// stopTasks has the store stop tasks, and passes them to s.Each, which is not nil, also if the store returns them.
+func (c *Client) stopTasks(ctx context.Context, s backend.Stop) error {
+	rest, err := c.store.Stop(ctx, s)
+	s.Report(rest)
+	return err
+}
+
+// follow does what f says for a source.
+func (c *Client) follow(ctx context.Context, source string, f followUp) {
+	sources := append([]string{source}, f.also...)
+	if f.stop != "" {
+		sources = append(sources, c.stopDescendants(ctx, source, f.stop)...)
+	} else if f.open {
+		c.openGate(ctx, source)
+	}
+	slices.Sort(sources)
+	for _, id := range slices.Compact(sources) {
+		if ctx.Err() != nil {
+			return
+		}
+		c.finish(ctx, id)
+	}
+}
+
+// DeferToSweeper notes what is left to the sweeper.
+func (c *Client) DeferToSweeper(what, id string, err error) {
+	if err != nil {
+		c.log.Debug("left to the sweeper: "+what, "task", id, "error", err)
+	}
+}
+
+// stopTimeout is for one Stop, which may be of very many tasks.
+const stopTimeout = time.Minute

@@ -1,0 +1,120 @@
+package tasks
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
+)
+
+// hints are what is to be published, by queue: ids where the transport carries them, else only that there is something.
+type hints struct {
+	mu     sync.Mutex
+	queues map[string][]string
+	some   chan struct{}
+	sent   chan struct{} // closed when all are published, or could not be; made by flush
+}
+
+// queueHint keeps a hint to be published. It never waits; what it drops the dispatcher hints.
+func (e *Engine) queueHint(queue string, ids []string) {
+	e.hints.add(queue, ids, e.Ports.Transport.Ids())
+	e.hints.signal()
+}
+
+// add keeps hints to be published. Those beyond hintBacklog are dropped.
+func (h *hints) add(queue string, ids []string, byID bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	waiting := h.queues[queue]
+	if byID {
+		waiting = append(waiting, ids[:min(len(ids), max(0, hintBacklog-len(waiting)))]...)
+	}
+	h.queues[queue] = waiting
+}
+
+func (h *hints) signal() {
+	select {
+	case h.some <- struct{}{}:
+	default:
+	}
+}
+
+// take returns what has to be published, in exchange for what it returned before and is published. If it is nothing, a
+// flush has ended.
+func (h *hints) take(published map[string][]string) map[string][]string {
+	clear(published)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.queues) == 0 {
+		if h.sent != nil {
+			close(h.sent)
+			h.sent = nil
+		}
+		return published
+	}
+	queues := h.queues
+	h.queues = published
+	return queues
+}
+
+// flush waits until all hints have been published, or ctx ends.
+func (h *hints) flush(ctx context.Context) {
+	h.mu.Lock()
+	if h.sent == nil {
+		h.sent = make(chan struct{})
+	}
+	sent := h.sent
+	h.mu.Unlock()
+	h.signal()
+	select {
+	case <-sent:
+	case <-ctx.Done():
+	}
+}
+
+// publishHints sends hints: what has come together while those before were sent. What could not be sent is sent again once the
+// transport is back, or after a pause: who owes these hints may have noted that they were sent.
+func (e *Engine) publishHints(ctx context.Context) {
+	pause, queues := retry.MinPoll, map[string][]string{}
+	for {
+		queues = e.hints.take(queues)
+		if len(queues) == 0 {
+			select {
+			case <-e.hints.some:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		failed := false
+		_, changed := e.Ports.Transport.State()
+		for queue, ids := range queues {
+			if len(ids) == 0 && e.Ports.Transport.Ids() {
+				continue // the dispatcher knows which
+			}
+			_, err := e.Ports.Transport.Hint(ctx, queue, ids)
+			if err == nil || ctx.Err() != nil {
+				continue
+			}
+			e.Log.Debug("hints not sent", "queue", queue, "error", err)
+			if code := backend.CodeOf(err); code == backend.ErrUnavailable || code == backend.ErrDeadlineExceeded {
+				e.hints.add(queue, ids, e.Ports.Transport.Ids())
+				failed = true
+			}
+		}
+		if !failed {
+			pause = retry.MinPoll
+			continue
+		}
+		timer := time.NewTimer(retry.Jitter(pause))
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		pause = min(2*pause, retry.MaxPoll)
+	}
+}

@@ -1,0 +1,159 @@
+package tasks
+
+import (
+	"context"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
+)
+
+// A Limit is how many tasks of a queue this instance may run at once. The zero Limit, of limits that have not been read, lets
+// nothing be claimed.
+type Limit struct {
+	Max      int
+	Paused   bool
+	Revision int64
+	Known    bool // the limits have been read
+}
+
+// limitsEvery is how often limits are read without an event: within 5 s with its jitter.
+const limitsEvery = 4 * time.Second
+
+// A LimitOf returns the limit of a queue whose worker has a maximum of its own.
+type LimitOf func(queue string, own int) Limit
+
+// Slots returns how many tasks may run at once.
+func (l Limit) Slots() int {
+	if l.Paused || !l.Known {
+		return 0
+	}
+	return l.Max
+}
+
+// A limiter reads the limits of this App's queues, when there is news of them and now and then, and passes them to the
+// pools.
+type limiter struct {
+	e     *Engine
+	first LimitOf // as they were at the start; nil if they could not be read
+	look  chan struct{}
+}
+
+func newLimiter(e *Engine) *limiter { return &limiter{e: e, look: make(chan struct{}, 1)} }
+
+// now asks for the limits to be read. It never waits.
+func (l *limiter) now() {
+	select {
+	case l.look <- struct{}{}:
+	default:
+	}
+}
+
+// begin reads the limits for the pools to begin with. Where that fails they claim nothing until it succeeds.
+func (l *limiter) begin(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, l.e.heartbeat.Lease/4)
+	defer cancel()
+	var err error
+	if l.first, err = l.e.ReadLimits(ctx); err != nil {
+		l.e.LogUnavailable("the limits can't be read yet", err)
+	}
+}
+
+// of returns the limit that a pool begins with.
+func (l *limiter) of(w Worker) Limit {
+	if l.first == nil {
+		return Limit{}
+	}
+	return l.first(w.Queue, w.Max)
+}
+
+// run reads the limits until ctx ends.
+func (l *limiter) run(ctx context.Context) {
+	if len(l.e.pools) == 0 {
+		return
+	}
+	for {
+		wait := limitsEvery
+		if err := l.load(ctx); err != nil && ctx.Err() == nil {
+			l.e.Log.Debug("the limits can't be read", "error", err)
+			wait = retry.MinPoll
+		}
+		timer := time.NewTimer(retry.Jitter(wait))
+		select {
+		case <-l.look:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		if timer.Stop(); ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// load reads the limits and tells the pools.
+func (l *limiter) load(ctx context.Context) error {
+	limitOf, err := l.e.ReadLimits(ctx)
+	if err != nil {
+		return err
+	}
+	for name, p := range l.e.pools {
+		p.limitTo(limitOf(name, p.worker.Max))
+	}
+	return nil
+}
+
+// limitTo says how many tasks the pool may run. The claim loop applies it between two claims, so that it is exact: none
+// is under way that counted on more slots.
+func (p *pool) limitTo(l Limit) {
+	p.mu.Lock()
+	changed := p.wanted != l
+	p.wanted = l
+	p.mu.Unlock()
+	if changed {
+		p.signal()
+	}
+}
+
+// applyLimit applies the limit that is wanted: the number of slots, and the window of the listener. Hints beyond that go to
+// others. Only the claim loop calls it, while it claims nothing.
+func (p *pool) applyLimit(ctx context.Context) {
+	p.mu.Lock()
+	if p.wanted == p.applied {
+		p.mu.Unlock()
+		return
+	}
+	more := p.wanted.Slots() > p.applied.Slots()
+	p.applied = p.wanted
+	if more {
+		p.look, p.fitted = true, time.Time{}
+	}
+	window := windowOf(p.applied.Slots())
+	var excess []backend.Hint
+	if len(p.hinted) > window {
+		excess = p.hinted[window:]
+		p.hinted = p.hinted[:window:window]
+	}
+	p.mu.Unlock()
+	p.e.LimitApplied()
+	if err := p.listener.Resize(ctx, window); err != nil && ctx.Err() == nil {
+		p.e.Log.Debug("window not changed", "queue", p.worker.Queue, "error", err)
+	}
+	p.passOn(ctx, excess)
+}
+
+// passOn hints others at what this pool will not claim soon. If that fails, the dispatcher does it later.
+func (p *pool) passOn(ctx context.Context, hints []backend.Hint) {
+	if len(hints) == 0 {
+		return
+	}
+	ids := make([]string, len(hints))
+	for i, h := range hints {
+		ids[i] = h.ID
+	}
+	if _, err := p.e.Ports.Transport.Hint(ctx, p.worker.Queue, ids); err != nil && ctx.Err() == nil {
+		p.e.Log.Debug("hints not passed on", "queue", p.worker.Queue, "error", err)
+	}
+	for _, h := range hints {
+		h.Done()
+	}
+}

@@ -1,0 +1,96 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+// Insert persists tasks, in parts, and returns their ids; after an error those of the tasks written before it. A write whose
+// outcome is unknown is repeated: ids make that safe.
+func (c *Client) Insert(ctx context.Context, tasks []backend.NewTask) ([]string, error) {
+	ids := make([]string, 0, len(tasks))
+	for part := range backend.SplitInsert(tasks, MaxInsertBytes) {
+		var stored []backend.Task
+		insert := func(ctx context.Context) (err error) {
+			stored, err = c.store.Insert(ctx, part)
+			return err
+		}
+		var err error
+		if backend.TxFrom(ctx) != nil { // after an error only the whole transaction can be tried again, by the caller that began it
+			if err = insert(ctx); err != nil {
+				return nil, err
+			}
+		} else {
+			err = c.requests.Do(ctx, insert)
+		}
+		if err != nil {
+			return ids, err
+		}
+		for i, t := range stored {
+			want := &part[i].Task
+			if t.ID == want.ID && t.Queue != want.Queue {
+				return ids, backend.Errorf(backend.ErrAlreadyExists, "task %s is in queue %q already, and can't be one of queue %q", t.ID, t.Queue,
+					want.Queue).With(backend.OutcomeNotSent)
+			}
+			if want.Source != "" && (t.Source != want.Source || t.Batch != want.Batch) {
+				return ids, backend.Errorf(backend.ErrAlreadyExists, "task %s is there already, and isn't a subtask of %s in its batch %q", t.ID,
+					want.Source, want.Batch).With(backend.OutcomeNotSent)
+			}
+			ids = append(ids, t.ID)
+		}
+	}
+	return ids, nil
+}
+
+// maxRespawns is how often a batch of subtasks is inserted again because a part of it was discarded or isn't this call's.
+const maxRespawns = 5
+
+// Subtasks persists a batch of subtasks of one queue: it is inserted gated, then committed to the source as a whole, then
+// opened. Whatever is interrupted in between is either finished by repeating it or never runs. After an error nothing of the
+// batch is committed, unless its outcome is unknown.
+func (c *Client) Subtasks(ctx context.Context, s backend.Spawn, queue string, tasks []backend.NewTask) ([]string, error) {
+	var ids []string
+	var err error
+	for try := 0; ; try++ {
+		ids, err = c.spawn(ctx, s, tasks)
+		// The sweeper may have taken the batch for abandoned: then a part of it is missing.
+		if backend.CodeOf(err) != backend.ErrAborted || errors.Is(err, backend.ErrStaleFence) || try == maxRespawns {
+			break
+		}
+		if try == 0 {
+			continue
+		}
+		// An attempt before has inserted more, and has died before it committed that.
+		if err := c.store.Discard(ctx, s.Source, s.Batch); err != nil {
+			return nil, backend.AsError(err)
+		}
+	}
+	switch backend.CodeOf(err) {
+	case backend.ErrFailedPrecondition, backend.ErrNotFound, backend.ErrResourceExhausted:
+		if derr := c.store.Discard(ctx, s.Source, s.Batch); derr != nil {
+			c.log.Warn("refused subtasks are left to the sweeper", "source", s.Source, "batch", s.Batch, "error", derr)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("subtasks of %s: %w", s.Source, err)
+	}
+	// The source may have succeeded while the batch was committed; then no other process opens its gate, or finishes an
+	// empty set.
+	if t, err := c.store.Get(ctx, s.Source); err == nil && t.Status.Final() {
+		c.followUpOn(ctx, t)
+	}
+	c.Wake(queue, ids)
+	return ids, nil
+}
+
+// spawn inserts a batch of subtasks and commits it.
+func (c *Client) spawn(ctx context.Context, s backend.Spawn, tasks []backend.NewTask) ([]string, error) {
+	ids, err := c.Insert(ctx, tasks)
+	if err != nil {
+		return nil, err
+	}
+	return ids, c.requests.Do(ctx, func(ctx context.Context) error { return c.store.Spawn(ctx, s) })
+}

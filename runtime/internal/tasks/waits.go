@@ -1,0 +1,135 @@
+package tasks
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
+)
+
+const (
+	waitFirst = 100 * time.Millisecond // between looks without a notification
+	waitMost  = 2 * time.Second
+	maxDepth  = 1000 // levels of subtasks that a wait looks through
+)
+
+// Wait waits for a task, for the handler of the task by if that isn't empty.
+func (e *Engine) Wait(ctx context.Context, id, by string) (backend.Task, error) {
+	ch := e.waits.add(id)
+	defer e.waits.remove(id, ch)
+	pause := waitFirst
+	for {
+		t, err := e.Ports.Store.Get(ctx, id)
+		switch code := backend.CodeOf(err); {
+		case err == nil && t.Status.Final():
+			return t, nil
+		case err == nil && by != "" && t.Gated && e.needs(ctx, t, by):
+			return backend.Task{}, backend.Errorf(backend.ErrFailedPrecondition, "the handler of task %[2]s waits for task %[1]s, which is a subtask under it and "+
+				"can't begin before the handler returns: use SubtasksDone, or submit it with RunNow", id, by).With(backend.OutcomeNotSent)
+		case ctx.Err() != nil:
+			return backend.Task{}, waited(ctx, id)
+		case err != nil && code != backend.ErrUnavailable && code != backend.ErrDeadlineExceeded:
+			return backend.Task{}, backend.AsError(err)
+		}
+		timer := time.NewTimer(retry.Jitter(pause))
+		select {
+		case <-ch:
+		case <-timer.C:
+			pause = min(2*pause, waitMost)
+		case <-ctx.Done():
+			timer.Stop()
+			return backend.Task{}, waited(ctx, id)
+		case <-e.ctx.Done():
+			timer.Stop()
+			return backend.Task{}, backend.Errorf(backend.ErrUnavailable, "the app was shut down while waiting for task %s", id)
+		}
+		timer.Stop()
+	}
+}
+
+// waited is the error of a wait that was cut short; the task goes on.
+func waited(ctx context.Context, id string) *backend.Error {
+	return backend.Errorf(backend.CodeOf(ctx.Err()), "waiting for task %s: %w", id, context.Cause(ctx)).With(backend.OutcomeUnknown)
+}
+
+// needs reports whether a gated task can't begin before the handler of the task by has returned: all gates from it up to by are shut.
+// If that can't be read now, the next look tells.
+func (e *Engine) needs(ctx context.Context, t backend.Task, by string) bool {
+	for range maxDepth {
+		source, err := e.Ports.Store.Get(ctx, t.Source)
+		switch {
+		case err != nil, source.Status.Final(): // the gate is about to open
+			return false
+		case source.ID == by:
+			return true
+		case !source.Gated:
+			return false
+		}
+		t = source
+	}
+	return false
+}
+
+// waits are those who wait for tasks to end.
+type waits struct {
+	mu   sync.Mutex
+	ids  map[string][]chan struct{}
+	also func(ids []string) // hears of all
+}
+
+// notify wakes those who wait for ids.
+func (w *waits) notify(ids []string) {
+	w.also(ids)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.ids) == 0 {
+		return
+	}
+	for _, id := range ids {
+		for _, ch := range w.ids[id] {
+			select {
+			case ch <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// heard is notify for an event of another process. Nil, after events were missed, wakes all.
+func (w *waits) heard(event json.RawMessage) {
+	var ids []string
+	if event == nil || json.Unmarshal(event, &ids) != nil {
+		w.mu.Lock()
+		for id := range w.ids {
+			ids = append(ids, id)
+		}
+		w.mu.Unlock()
+	}
+	w.notify(ids)
+}
+
+func (w *waits) add(id string) chan struct{} {
+	ch := make(chan struct{}, 1)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ids[id] = append(w.ids[id], ch)
+	return ch
+}
+
+func (w *waits) remove(id string, ch chan struct{}) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	list := w.ids[id]
+	for i := range list {
+		if list[i] == ch {
+			list = append(list[:i:i], list[i+1:]...)
+			break
+		}
+	}
+	if w.ids[id] = list; len(list) == 0 {
+		delete(w.ids, id)
+	}
+}
