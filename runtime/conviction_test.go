@@ -241,7 +241,7 @@ func TestWhoWakesFirstConvictsNobody(t *testing.T) {
 			time.Sleep(1500 * time.Millisecond)
 		}
 		time.Sleep(30 * time.Second)
-		if list := world.Log().Convictions(); len(list) > 0 {
+		if list := world.Log().Expiries(); len(list) > 0 {
 			t.Errorf("convicted: %+v", list)
 		}
 		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t)

@@ -1,7 +1,7 @@
 //go:build unix
 
-// Package chaos kills, stops and restarts processes, and what they share, and judges from a log of what has really happened
-// to their tasks whether the promises were kept: invariants I1 to I5 and I7 to I9 of docs/tasks.md's states.
+// Package chaos kills, stops and restarts processes, and what they share. From a log of what has really happened to their
+// tasks it checks that the promises were kept: invariants I1 to I5 and I7 to I9 of docs/tasks.md's states.
 //
 //	func TestMain(m *testing.M) // runs chaos.Child where AF_TEST_CHILD is "chaos"
 //	func TestChaos(t *testing.T) {
@@ -20,7 +20,7 @@
 // # Two ways to use it
 //
 // [Main] runs scenarios that seeds make: what happens at which moment is not seeded, so the log is what tells. [Begin] gives
-// a test a fleet of its own, for what must happen at a certain step: it is driven by the methods in drive.go and judged by
+// a test a fleet of its own, for what must happen at a certain step: it is driven by the methods in drive.go and checked by
 // [Fleet.Check].
 package chaos
 
@@ -101,7 +101,7 @@ func Main(t *testing.T, pkg string, short []Kind, world func(t *testing.T, folde
 		w := world(t, folder)
 		f := Begin(t, NewScenario(kind, seed, storm, w.Faults()), w)
 		f.storm()
-		f.judge(folder, &all, fmt.Sprintf("go test %s -run Chaos -chaos-kind %v -chaos-seed %d (what happens at which moment is not seeded)",
+		f.finish(folder, &all, fmt.Sprintf("go test %s -run Chaos -chaos-kind %v -chaos-seed %d (what happens at which moment is not seeded)",
 			pkg, kind, seed))
 	}
 	if !Long() {
@@ -183,8 +183,8 @@ func quantiles(all []time.Duration) string {
 	return fmt.Sprintf("(%d) p50 %v p90 %v max %v", len(all), at(50), at(90), at(100))
 }
 
-// judge ends a fleet whose storm is over and fails its test where a promise was broken; how says how it is repeated.
-func (f *Fleet) judge(folder string, all *tally, how string) {
+// finish ends a fleet whose storm is over and fails its test where a promise was broken; how says how it is repeated.
+func (f *Fleet) finish(folder string, all *tally, how string) {
 	f.t.Helper()
 	settled := f.settle()
 	f.end()
@@ -195,7 +195,7 @@ func (f *Fleet) judge(folder string, all *tally, how string) {
 		f.t.Fatalf("%v: %v", broken, err)
 	}
 	tr := newTrial(a, f, hunger)
-	tr.judge()
+	tr.check()
 	all.count(tr, settled)
 	if len(tr.broken) == 0 && !f.t.Failed() && !*chaosKeep {
 		_ = os.RemoveAll(folder)

@@ -32,7 +32,7 @@ func (f *Fleet) Check() {
 	f.t.Helper()
 	var all tally
 	f.becalm()
-	f.judge(tempFolder(f.t), &all, f.t.Name())
+	f.finish(tempFolder(f.t), &all, f.t.Name())
 	f.t.Log(all.String())
 }
 

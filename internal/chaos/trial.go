@@ -27,7 +27,7 @@ func limits(queue string) fault.Limits {
 	return fault.Limits{}
 }
 
-// A trial judges what has happened in a scenario.
+// A trial checks what has happened in a scenario.
 type trial struct {
 	*Audit
 	fleet    *Fleet
@@ -51,7 +51,7 @@ func (t *trial) fail(rule, id, format string, args ...any) {
 	t.broken = append(t.broken, fault.Violation{Rule: rule, Tasks: []string{id}, Text: fmt.Sprintf(format, args...)})
 }
 
-func (t *trial) judge() {
+func (t *trial) check() {
 	t.broken = append(t.Log.Check(limits), t.Log.CheckEnd(slices.Collect(maps.Values(t.Stored)))...)
 	for _, text := range t.fleet.book.broken {
 		t.fail("book", "", "%s", text)
@@ -66,7 +66,7 @@ func (t *trial) judge() {
 	}
 	t.claims()
 	t.handlers()
-	t.convictions()
+	t.expiries()
 	t.crashes()
 }
 
@@ -145,14 +145,14 @@ func (t *trial) fanIn(task backend.Task) {
 	}
 }
 
-// claims checks who begins and ends claims: an owner itself, or whoever ends those of a convicted one.
+// claims checks who begins and ends claims: an owner itself, or the process that frees the claims of an expired one.
 func (t *trial) claims() {
-	convicted := map[string]bool{}
+	expired := map[string]bool{}
 	running := map[string]int{}
 	for i := range t.Log.Entries {
 		e := &t.Log.Entries[i]
-		if e.Convicts {
-			convicted[e.Owner] = true
+		if e.Expires {
+			expired[e.Owner] = true
 			continue
 		}
 		if len(e.Changes) == 0 {
@@ -167,7 +167,7 @@ func (t *trial) claims() {
 			if !strings.HasPrefix(e.Owner, e.Instance) {
 				t.fail("owner", id, "%s was claimed by %s for %s", id, e.Instance, e.Owner)
 			}
-			if convicted[e.Owner] && !t.void(i) {
+			if expired[e.Owner] && !t.void(i) {
 				t.fail("owner", id, "%s was claimed by %s, which had been declared dead", id, e.Owner)
 			}
 		case "Settle", "ExpireOwner":
@@ -178,8 +178,8 @@ func (t *trial) claims() {
 			if e.Op == "ExpireOwner" && t.fleet.Kind == Rolling && c.After.Crashes > c.Before.Crashes && !t.couldNot(owner) {
 				t.fail("rolling", id, "%s was charged a crash for %s", id, owner)
 			}
-			if e.Op == "ExpireOwner" && !convicted[owner] {
-				t.fail("conviction", id, "%s was taken from %s, which was not convicted", id, owner)
+			if e.Op == "ExpireOwner" && !expired[owner] {
+				t.fail("expiry", id, "%s was taken from %s, which had not expired", id, owner)
 			}
 		}
 	}
@@ -233,26 +233,26 @@ func (t *trial) handlers() {
 	}
 }
 
-// convictions checks that nobody was taken for dead who had not given cause.
-func (t *trial) convictions() {
+// expiries checks that no owner was declared dead without a cause.
+func (t *trial) expiries() {
 	lost := map[string]bool{}
 	for i := range t.Log.Entries {
 		if e := &t.Log.Entries[i]; e.Op == "ExpireOwner" && len(e.Changes) > 0 {
 			lost[t.Owners[e]] = true
 		}
 	}
-	for _, e := range t.Log.Convictions() {
+	for _, e := range t.Log.Expiries() {
 		p, at := t.process(e.Owner), t.fleet.begun.Add(e.At)
 		switch {
 		case p == nil:
-			t.fail("conviction", "", "%s took %s for dead, who is nobody", e.Instance, e.Owner)
+			t.fail("expiry", "", "%s declared %s dead, which is unknown", e.Instance, e.Owner)
 		case !p.leaves.IsZero() && p.leaves.Before(at) && (p.killed || p.code == exitBroken || p.code == exitUnwritten || !lost[e.Owner]):
 		case slices.ContainsFunc(p.stops, func(s stretch) bool { // stopped beyond a lease, as seen from a beat on
 			return s.to.Sub(s.from) > t.fleet.Lease-beatSlack && s.overlaps(at.Add(-2*t.fleet.Lease), at)
 		}):
 		case t.hungry(at.Add(-2*t.fleet.Lease), at):
 		default:
-			t.fail("conviction", "", "%s took %s for dead at %v; leaves at %v, killed %v, stopped %v", e.Instance, e.Owner, e.At,
+			t.fail("expiry", "", "%s declared %s dead at %v; leaves at %v, killed %v, stopped %v", e.Instance, e.Owner, e.At,
 				p.leaves.Sub(t.fleet.begun), p.killed, p.stops)
 		}
 	}

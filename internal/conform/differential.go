@@ -84,7 +84,7 @@ var kinds = func() []operation {
 		{1, operation{name: "progress", do: doProgress}},
 		{1, operation{name: "mark retried", do: doMarkRetried}},
 		{1, operation{name: "beat", do: doBeat}},
-		{2, operation{name: "judge", do: doJudge}},
+		{2, operation{name: "expire", do: doExpire}},
 		{1, operation{name: "drain", do: doDrain}},
 		{1, operation{name: "refund", do: doRefund}},
 		{3, operation{name: "promote", do: doPromote}},
@@ -333,7 +333,7 @@ func doDrain(m *machine, op operation) {
 	m.both(func(s backend.Store) any { return outcome(s.Drain(context.Background(), fmt.Sprint("o", op.A%5))) })
 }
 
-func doJudge(m *machine, op operation) {
+func doExpire(m *machine, op operation) {
 	name := fmt.Sprint("o", op.A%5)
 	counts, err := m.a.Owners(context.Background())
 	if err != nil {

@@ -36,9 +36,9 @@ type modelTask struct {
 }
 
 type modelOwner struct {
-	count               int64
-	heard               time.Time
-	convicted, draining bool
+	count             int64
+	heard             time.Time
+	expired, draining bool
 }
 
 type modelSet struct {
@@ -163,7 +163,7 @@ func (m *model) owner(name string) *modelOwner {
 }
 
 func (m *model) Claim(_ context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
-	if m.owner(c.Owner).convicted {
+	if m.owner(c.Owner).expired {
 		return nil, 0, backend.NewError(backend.ErrAborted, "")
 	}
 	next := m.nextDue(c.Queue)

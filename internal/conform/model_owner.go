@@ -10,7 +10,7 @@ import (
 
 func (m *model) Beat(_ context.Context, owner string, count int64) error {
 	o := m.owner(owner)
-	if o.convicted {
+	if o.expired {
 		return backend.NewError(backend.ErrAborted, "")
 	}
 	if count > o.count {
@@ -22,7 +22,7 @@ func (m *model) Beat(_ context.Context, owner string, count int64) error {
 func (m *model) Drain(_ context.Context, owner string) error {
 	switch o := m.owners[owner]; {
 	case o == nil:
-	case o.convicted:
+	case o.expired:
 		return backend.NewError(backend.ErrAborted, "")
 	default:
 		o.draining = true
@@ -33,7 +33,7 @@ func (m *model) Drain(_ context.Context, owner string) error {
 func (m *model) Owners(context.Context) (map[string]int64, error) {
 	out := map[string]int64{}
 	for name, o := range m.owners {
-		if !o.convicted {
+		if !o.expired {
 			out[name] = o.count
 		}
 	}
@@ -45,7 +45,7 @@ func (m *model) ExpireOwner(_ context.Context, owner string, count int64, maxCra
 	if o == nil || o.count != count {
 		return nil, nil
 	}
-	o.convicted = true
+	o.expired = true
 	lost := m.where(func(t *modelTask) bool { return t.owner == owner })
 	loss := m.lose(owner, lost, o.heard)
 	for _, t := range lost {
@@ -108,7 +108,7 @@ func (m *model) lose(owner string, ran []*modelTask, heard time.Time) func(t *mo
 }
 
 func (m *model) Refund(_ context.Context, owner string) error {
-	if o := m.owners[owner]; o == nil || !o.convicted {
+	if o := m.owners[owner]; o == nil || !o.expired {
 		return nil
 	}
 	for _, t := range m.tasks {

@@ -23,7 +23,7 @@ func Store(t *testing.T, open Open, o Options) {
 		{"promote", promoteBehaviours},
 		{"subtasks", subtaskBehaviours},
 		{"stop", stopBehaviours},
-		{"unfinished", looseBehaviours},
+		{"unfinished", unfinishedBehaviours},
 		{"list", listBehaviours},
 		{"purge", purgeBehaviours},
 	} {

@@ -11,17 +11,17 @@ import (
 var ownerBehaviours = []behaviour{
 	{"counters_only_rise", counters},
 	{"beat_saves_owner", beatSaves},
-	{"expiry_ends_claims", conviction},        // a dead owner is remembered
-	{"one_of_many_detectors", judgesAtOnce},   // of many failure detectors, one declares an owner dead
-	{"beat_against_expiry", beatAgainstJudge}, // one of the two wins
-	{"crash_not_charged", crashes},            // the attempt that ends in a crash does not count
-	{"drain_not_charged", drainCharges},       // tasks of a draining owner are not charged
-	{"poison_fails", poison},                  // a task that kills its owners fails in the end
-	{"expiry_stops", convictStopping},         // tasks that were asked to stop are stopped when their owner is declared dead
-	{"owned", ownedLists},                     // a list has the tasks of an owner, and those that should stop
+	{"expiry_ends_claims", expiry},             // a dead owner is remembered
+	{"one_of_many_detectors", detectorsAtOnce}, // of many failure detectors, one declares an owner dead
+	{"beat_against_expiry", beatAgainstExpiry}, // one of the two wins
+	{"crash_not_charged", crashes},             // the attempt that ends in a crash does not count
+	{"drain_not_charged", drainCharges},        // tasks of a draining owner are not charged
+	{"poison_fails", poison},                   // a task that kills its owners fails in the end
+	{"expiry_stops", expireStopping},           // tasks that were asked to stop are stopped when their owner is declared dead
+	{"owned", ownedLists},                      // a list has the tasks of an owner, and those that should stop
 }
 
-func (w *world) judge(owner string, count int64, maxCrashes int) []backend.Task {
+func (w *world) expire(owner string, count int64, maxCrashes int) []backend.Task {
 	w.Helper()
 	tasks, err := w.Store.ExpireOwner(w.ctx(), owner, count, maxCrashes)
 	w.must(err)
@@ -46,18 +46,18 @@ func beatSaves(w *world) {
 	w.must(w.Store.Beat(w.ctx(), "o", 1))
 	t := w.take(w.add(), "o")
 	w.must(w.Store.Beat(w.ctx(), "o", 2))
-	w.same("judged", len(w.judge("o", 1, 3)), 0)
-	w.same("an unknown owner", len(w.judge("nobody", 0, 3)), 0)
+	w.same("expired", len(w.expire("o", 1, 3)), 0)
+	w.same("an unknown owner", len(w.expire("nobody", 0, 3)), 0)
 	w.same("the task", w.get(t.ID), t)
 	w.must(w.Store.Beat(w.ctx(), "o", 3))
 	w.same("owners", w.owners(), map[string]int64{"o": 3})
 }
 
-func conviction(w *world) {
+func expiry(w *world) {
 	w.must(w.Store.Beat(w.ctx(), "o", 5))
 	w.must(w.Store.Beat(w.ctx(), "other", 1))
 	lost, kept := w.take(w.add(), "o"), w.take(w.add(), "other")
-	tasks := w.judge("o", 5, 3)
+	tasks := w.expire("o", 5, 3)
 	want := lost
 	after := w.get(lost.ID)
 	want.Status, want.Attempt = backend.StatusWaiting, 0
@@ -65,7 +65,7 @@ func conviction(w *world) {
 	w.same("returned", tasks, []backend.Task{want.Head()})
 	w.same("stored", w.get(lost.ID), want)
 	w.same("another's", w.get(kept.ID), kept)
-	w.same("repeated", len(w.judge("o", 5, 3)), 0)
+	w.same("repeated", len(w.expire("o", 5, 3)), 0)
 	w.same("owners", w.owners(), map[string]int64{"other": 1})
 
 	w.wantCode(w.Store.Beat(w.ctx(), "o", 6), backend.ErrAborted)
@@ -78,7 +78,7 @@ func conviction(w *world) {
 	w.same("the next fence", w.take(lost.ID, "other").Fence, lost.Fence+1)
 }
 
-func judgesAtOnce(w *world) {
+func detectorsAtOnce(w *world) {
 	for i := range 5 {
 		owner := fmt.Sprint("o", i)
 		w.must(w.Store.Beat(w.ctx(), owner, 1))
@@ -86,7 +86,7 @@ func judgesAtOnce(w *world) {
 			w.take(w.add(), owner)
 		}
 		returned := map[string]int{}
-		for _, tasks := range many(w, func(int) []backend.Task { return w.judge(owner, 1, 100) }) {
+		for _, tasks := range many(w, func(int) []backend.Task { return w.expire(owner, 1, 100) }) {
 			for _, t := range tasks {
 				returned[t.ID]++
 			}
@@ -100,19 +100,19 @@ func judgesAtOnce(w *world) {
 	}
 }
 
-func beatAgainstJudge(w *world) {
+func beatAgainstExpiry(w *world) {
 	for i := range 20 {
 		owner := fmt.Sprint("o", i)
 		w.must(w.Store.Beat(w.ctx(), owner, 1))
 		t := w.take(w.add(), owner)
 		refused := make(chan error, 1)
 		go func() { refused <- w.Store.Beat(w.ctx(), owner, 2) }()
-		w.judge(owner, 1, 100)
+		w.expire(owner, 1, 100)
 		if err := <-refused; err == nil {
 			w.same("saved", w.get(t.ID).Status, backend.StatusRunning)
 		} else {
 			w.wantCode(err, backend.ErrAborted)
-			w.same("convicted", w.get(t.ID).Status, backend.StatusWaiting)
+			w.same("expired", w.get(t.ID).Status, backend.StatusWaiting)
 		}
 	}
 }
@@ -123,7 +123,7 @@ func crashes(w *world) {
 	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying}, backend.SettledApplied)
 	w.must(w.Store.Beat(w.ctx(), "second", 1))
 	t = w.take(id, "second")
-	w.judge("second", 1, 3)
+	w.expire("second", 1, 3)
 	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying}, backend.SettledLost)
 	got := w.get(id)
 	if got.Attempt != 1 || got.Crashes != 0 || got.Fence != 2 || got.Status != backend.StatusWaiting {
@@ -143,15 +143,15 @@ func drainCharges(w *world) {
 	w.must(w.Store.Drain(w.ctx(), "o"))
 	w.must(w.Store.Drain(w.ctx(), "o"))
 	w.must(w.Store.Beat(w.ctx(), "o", 2)) // it goes on beating
-	w.same("judged too early", len(w.judge("o", 1, 1)), 0)
-	w.same("ended", len(w.judge("o", 2, 1)), 2)
+	w.same("expired too early", len(w.expire("o", 1, 1)), 0)
+	w.same("ended", len(w.expire("o", 2, 1)), 2)
 	want := lost
 	want.Status, want.Attempt = backend.StatusWaiting, 0
 	w.same("lost", w.get(lost.ID), want)
 	w.same("stopping", w.get(stopping.ID).Status, backend.StatusStopped)
 	w.wantCode(w.Store.Drain(w.ctx(), "o"), backend.ErrAborted)
 	w.same("the next attempt", w.take(lost.ID, "other").Attempt, 1)
-	w.judge("other", 1, 3)
+	w.expire("other", 1, 3)
 	got := w.get(kept.ID)
 	w.same("another's is a suspect", got.Suspected(), true)
 }
@@ -163,7 +163,7 @@ func poison(w *world) {
 		w.must(w.Store.Beat(w.ctx(), owner, 1))
 		w.due(id)
 		w.take(id, owner)
-		w.judge(owner, 1, 3)
+		w.expire(owner, 1, 3)
 	}
 	t := w.get(id)
 	if t.Status != backend.StatusFailed || t.Crashes != 3 || t.Attempt != 0 || t.Error == nil || t.Ended.IsZero() {
@@ -174,12 +174,12 @@ func poison(w *world) {
 	}
 }
 
-func convictStopping(w *world) {
+func expireStopping(w *world) {
 	w.must(w.Store.Beat(w.ctx(), "o", 1))
 	t := w.take(w.add(), "o")
 	_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: t.ID, Reason: "enough"})
 	w.must(err)
-	tasks := w.judge("o", 1, 1)
+	tasks := w.expire("o", 1, 1)
 	got := w.get(t.ID)
 	w.same("returned", tasks, []backend.Task{got.Head()})
 	if got.Status != backend.StatusStopped || got.Error == nil || got.Error.Code != backend.ErrAborted || got.Ended.IsZero() {

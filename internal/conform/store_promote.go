@@ -101,7 +101,7 @@ func promoteEmptied(w *world) {
 	for _, end := range []func(t backend.Task){
 		func(t backend.Task) { w.settle(t, backend.StatusRetrying) },
 		func(t backend.Task) { w.settle(t, backend.StatusWaiting) },
-		func(backend.Task) { w.judge("lost", 1, 100) },
+		func(backend.Task) { w.expire("lost", 1, 100) },
 	} {
 		w.same("owed", w.promote("q", 10), []string{id})
 		w.same("not owed", len(w.promote("q", 10)), 0)

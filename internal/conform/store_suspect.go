@@ -30,7 +30,7 @@ var suspectBehaviours = []behaviour{
 // lose declares an owner dead.
 func (w *world) lose(owner string) []backend.Task {
 	w.Helper()
-	return w.judge(owner, w.owners()[owner], 3)
+	return w.expire(owner, w.owners()[owner], 3)
 }
 
 // beat lets an owner be heard of.
@@ -94,7 +94,7 @@ func lossSuspects(w *world) {
 		w.wantStatus(backend.StatusWaiting, id)
 		w.same("attempt", w.get(id).Attempt, 0)
 	}
-	w.same("repeated", len(w.judge("o", 1, 3)), 0)
+	w.same("repeated", len(w.expire("o", 1, 3)), 0)
 	w.wantSuspect(a.ID, 0, &backend.Suspect{Losses: 1, Owner: "o"})
 }
 
@@ -204,7 +204,7 @@ func suspectsWait(w *world) {
 		w.beat(owner)
 		w.take(a, owner)
 		before := w.o.Now()
-		w.judge(owner, 1, 100)
+		w.expire(owner, 1, 100)
 		w.same("at once", w.claimSuspects(1, 1), []string{})
 		wait := time.Second << n
 		if got := w.get(a).RunAt.Sub(before); got < wait-w.o.Tick || got > wait+time.Second/2 {
@@ -301,7 +301,7 @@ func refundFinal(w *world) {
 	a := w.suspect()
 	w.beat("o")
 	w.take(a, "o")
-	w.judge("o", 1, 1)
+	w.expire("o", 1, 1)
 	w.wantStatus(backend.StatusFailed, a)
 	before := w.get(a)
 	w.must(w.Store.Refund(w.ctx(), "o"))

@@ -7,15 +7,15 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-var looseBehaviours = []behaviour{
+var unfinishedBehaviours = []behaviour{
 	{"uncommitted_batch", func(w *world) {
 		source := w.add()
 		w.add(child(source, "b"))
-		w.wantLooseBatch(source, "b")
+		w.wantUnfinishedBatch(source, "b")
 		w.must(w.Store.Discard(w.ctx(), source, "b"))
-		w.wantLoose()
+		w.wantUnfinished()
 		w.add(child("nobody", "b"))
-		w.wantLooseBatch("nobody", "b")
+		w.wantUnfinishedBatch("nobody", "b")
 	}},
 	{"batch_age", func(w *world) { // a batch is as old as its last insert
 		// Ages are measured with a tick that a slow machine doesn't take for an insert.
@@ -36,27 +36,27 @@ var looseBehaviours = []behaviour{
 			begun = w.o.Now()
 		}
 		w.o.Sleep(age)
-		w.wantLooseBatch(source, "b")
+		w.wantUnfinishedBatch(source, "b")
 	}},
 	{"closed_gate", func(w *world) { // its source has succeeded
 		source := w.add()
 		w.spawn(source, "b", false, 2)
-		w.wantLoose()
+		w.wantUnfinished()
 		w.done(source, backend.StatusSuccess)
-		w.wantLoose(backend.Unfinished{What: backend.UnfinishedGate, Source: source})
+		w.wantUnfinished(backend.Unfinished{What: backend.UnfinishedGate, Source: source})
 		w.open(source)
-		w.wantLoose()
+		w.wantUnfinished()
 	}},
 	{"unfinished_set", func(w *world) {
 		source := w.add()
 		kids := w.spawn(source, "b", true, 2)
 		w.done(kids[0], backend.StatusSuccess)
 		w.done(kids[1], backend.StatusSuccess)
-		w.wantLoose()
+		w.wantUnfinished()
 		w.done(source, backend.StatusSuccess)
-		w.wantLoose(backend.Unfinished{What: backend.UnfinishedSet, Source: source})
+		w.wantUnfinished(backend.Unfinished{What: backend.UnfinishedSet, Source: source})
 		w.wantFinish(source, true, "q")
-		w.wantLoose()
+		w.wantUnfinished()
 	}},
 	{"subtasks_of_failed_source", func(w *world) {
 		source := w.add()
@@ -64,12 +64,12 @@ var looseBehaviours = []behaviour{
 		kids := w.spawn(source, "b", true, 3)
 		running := w.take(kids[0], "o")
 		w.settle(run, backend.StatusFailed)
-		w.wantLoose(backend.Unfinished{What: backend.UnfinishedSubtasks, Source: source})
+		w.wantUnfinished(backend.Unfinished{What: backend.UnfinishedSubtasks, Source: source})
 		w.stop(source, true)
 		w.settle(running, backend.StatusStopped)
-		w.wantLoose(backend.Unfinished{What: backend.UnfinishedSet, Source: source})
+		w.wantUnfinished(backend.Unfinished{What: backend.UnfinishedSet, Source: source})
 		w.wantFinish(source, true, "")
-		w.wantLoose()
+		w.wantUnfinished()
 	}},
 	{"stopping", func(w *world) { // what was asked to stop is no unfinished work; what was not, is
 		source := w.add()
@@ -79,11 +79,11 @@ var looseBehaviours = []behaviour{
 		w.stop(kids[0], false)
 		w.settle(first, backend.StatusStopped)
 		w.stop(kids[2], false)
-		w.wantLoose(backend.Unfinished{What: backend.UnfinishedSubtasks, Source: source})
+		w.wantUnfinished(backend.Unfinished{What: backend.UnfinishedSubtasks, Source: source})
 		w.stop(kids[1], false)
-		w.wantLoose()
+		w.wantUnfinished()
 		w.settle(second, backend.StatusStopped)
-		w.wantLoose(backend.Unfinished{What: backend.UnfinishedSet, Source: source})
+		w.wantUnfinished(backend.Unfinished{What: backend.UnfinishedSet, Source: source})
 	}},
 	{"siblings_of_failed", func(w *world) { // they are found if the failure policy stops them
 		for _, policy := range []backend.FailurePolicy{"", backend.IgnoreFailures, backend.CollectFailures, backend.FailFast} {
@@ -91,19 +91,19 @@ var looseBehaviours = []behaviour{
 			kids := w.spawn(source, "b", true, 2, onFailure(policy))
 			w.done(kids[0], backend.StatusFailed)
 			if policy != backend.FailFast {
-				w.wantLoose()
+				w.wantUnfinished()
 				continue
 			}
-			w.wantLoose(backend.Unfinished{What: backend.UnfinishedSubtasks, Source: source})
+			w.wantUnfinished(backend.Unfinished{What: backend.UnfinishedSubtasks, Source: source})
 			w.stop(source, true)
-			w.wantLoose()
+			w.wantUnfinished()
 		}
 	}},
 	{"siblings_of_several", func(w *world) { // they are as old as the first failure
 		source := w.add()
 		kids := w.spawn(source, "b", true, 3, onFailure(backend.FailFast))
 		w.done(kids[0], backend.StatusFailed)
-		w.o.Sleep(looseAge(w))
+		w.o.Sleep(unfinishedAge(w))
 		w.done(kids[1], backend.StatusFailed)
 		got, err := w.Store.Unfinished(w.ctx(), 2*w.o.Tick, 10)
 		w.must(err)
@@ -115,19 +115,19 @@ var looseBehaviours = []behaviour{
 		first := w.add(w.deadline(2*w.o.Tick), in("late"))
 		w.add(w.deadline(3*w.o.Tick), in("late"))
 		w.add(w.deadline(3*w.o.Tick), in("gated"), child(w.add(in("sources")), "b"))
-		w.wantLooseIn("late", "gated")
+		w.wantUnfinishedIn("late", "gated")
 		_, failed, _, err := w.Store.Promote(w.ctx(), "late", 0)
 		w.must(err)
 		w.same("failed", len(failed), 2)
 		w.same("the first", w.get(first).Status, backend.StatusFailed)
-		w.wantLooseIn("gated")
+		w.wantUnfinishedIn("gated")
 		w.settle(running, backend.StatusRetrying)
-		w.wantLooseIn("gated", "runs")
+		w.wantUnfinishedIn("gated", "runs")
 		for _, q := range []string{"gated", "runs"} {
 			_, _, _, err = w.Store.Promote(w.ctx(), q, 0)
 			w.must(err)
 		}
-		w.wantLooseIn()
+		w.wantUnfinishedIn()
 	}},
 	{"oldest_first", func(w *world) { // no more are returned than asked
 		var sources []string
@@ -138,7 +138,7 @@ var looseBehaviours = []behaviour{
 			sources = append(sources, source)
 			w.o.Sleep(w.o.Tick)
 		}
-		w.o.Sleep(looseAge(w))
+		w.o.Sleep(unfinishedAge(w))
 		got, err := w.Store.Unfinished(w.ctx(), 0, 2)
 		w.must(err)
 		w.same("two", got, []backend.Unfinished{
@@ -147,10 +147,10 @@ var looseBehaviours = []behaviour{
 	}},
 }
 
-func looseAge(w *world) time.Duration { return 3 * w.o.Tick }
+func unfinishedAge(w *world) time.Duration { return 3 * w.o.Tick }
 
-// wantLooseIn checks in which queues something waits past its deadline.
-func (w *world) wantLooseIn(want ...string) {
+// wantUnfinishedIn checks in which queues something waits past its deadline.
+func (w *world) wantUnfinishedIn(want ...string) {
 	w.Helper()
 	w.o.Sleep(5 * w.o.Tick)
 	unfinished, err := w.Store.Unfinished(w.ctx(), w.o.Tick, 10)
@@ -167,20 +167,20 @@ func (w *world) wantLooseIn(want ...string) {
 	w.same("late", got, append([]string{}, want...))
 }
 
-// wantLooseBatch checks that one batch is unfinished, and nothing else: not before it is BatchAges times as old as other things.
-func (w *world) wantLooseBatch(source, batch string) {
+// wantUnfinishedBatch checks that one batch is unfinished, and nothing else: not before it is BatchAges times as old as other things.
+func (w *world) wantUnfinishedBatch(source, batch string) {
 	w.Helper()
 	w.o.Sleep(backend.BatchAges * w.o.Tick)
-	w.wantLoose(backend.Unfinished{What: backend.UnfinishedBatch, Source: source, Batch: batch})
+	w.wantUnfinished(backend.Unfinished{What: backend.UnfinishedBatch, Source: source, Batch: batch})
 }
 
-// wantLoose checks what is unfinished: nothing before its age, then this.
-func (w *world) wantLoose(want ...backend.Unfinished) {
+// wantUnfinished checks what is unfinished: nothing before its age, then this.
+func (w *world) wantUnfinished(want ...backend.Unfinished) {
 	w.Helper()
 	young, err := w.Store.Unfinished(w.ctx(), time.Hour, 10)
 	w.must(err)
 	w.same("too young", len(young), 0)
-	w.o.Sleep(looseAge(w))
+	w.o.Sleep(unfinishedAge(w))
 	got, err := w.Store.Unfinished(w.ctx(), w.o.Tick, 10)
 	w.must(err)
 	w.same("unfinished", append([]backend.Unfinished{}, got...), append([]backend.Unfinished{}, want...))

@@ -187,9 +187,9 @@ func attempts() []attempt {
 			_, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: "other", Owner: o, Nonce: "other", Max: 10, IDs: []string{t.ID}})
 			w.must(err)
 		}},
-		{"judge", []step{{10, stopped}, {7, failed}, {7, waiting}}, []backend.Guard{backend.Poison}, judge(1, 100)},
-		{"judge after too many crashes", []step{{10, stopped}, {7, failed}, {7, waiting}}, nil, judge(1, 1)},
-		{"judge by another count", nil, nil, judge(2, 1)},
+		{"expire", []step{{10, stopped}, {7, failed}, {7, waiting}}, []backend.Guard{backend.Poison}, expire(1, 100)},
+		{"expire after too many crashes", []step{{10, stopped}, {7, failed}, {7, waiting}}, nil, expire(1, 1)},
+		{"expire by another count", nil, nil, expire(2, 1)},
 		{"promote", []step{{11, failed}, {8, backend.StatusPending}, {8, backend.StatusRetrying}}, nil, promote(10)},
 		{"promote none", []step{{11, failed}}, nil, promote(0)},
 		{"stop", []step{{9, stopped}}, nil, func(w *world, t backend.Task, _, _ string) {
@@ -229,7 +229,7 @@ func child2(t backend.Task) func(*backend.NewTask) {
 	}
 }
 
-func judge(count int64, maxCrashes int) func(*world, backend.Task, string, string) {
+func expire(count int64, maxCrashes int) func(*world, backend.Task, string, string) {
 	return func(w *world, _ backend.Task, _, owner string) {
 		_, err := w.Store.ExpireOwner(w.ctx(), owner, count, maxCrashes)
 		w.must(err)

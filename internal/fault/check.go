@@ -297,11 +297,11 @@ func (l *Log) CheckEnd(stored []backend.Task) []Violation {
 	return found
 }
 
-// Convictions returns the owners that others took for dead.
-func (l *Log) Convictions() []Entry {
+// Expiries returns the entries in which an owner was declared dead by another.
+func (l *Log) Expiries() []Entry {
 	var list []Entry
 	for _, e := range l.Entries {
-		if e.Convicts && !strings.HasPrefix(e.Owner, e.Instance) {
+		if e.Expires && !strings.HasPrefix(e.Owner, e.Instance) {
 			list = append(list, e)
 		}
 	}

@@ -5,7 +5,7 @@
 //
 // A [World] goes around the backend that is under test and stands for the servers, which all processes share: its store
 // can be down for everybody, and its [Log] records every operation that changed a task, with the effect that it really
-// had. Nothing that the runtime says of itself goes into the log, so [Log.Check] judges by what has happened.
+// had. Nothing that the runtime says of itself goes into the log, so [Log.Check] goes by what has happened.
 //
 // A [Backend] goes around the World for one process, an App, and stands for that process and its network: requests are
 // refused, replies lost, both delayed and repeated as its [Plan] says; it can be crashed, frozen, thawed and cut off.

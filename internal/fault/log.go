@@ -30,7 +30,7 @@ type Entry struct {
 	Instance string
 	Op       string
 	Owner    string        // of Claim and ExpireOwner
-	Convicts bool          // an ExpireOwner that ended its owner
+	Expires  bool          // an ExpireOwner that ended its owner
 	Spawn    backend.Spawn // that was not refused
 	Commits  string        // its source, where it was the first to commit this batch
 	Changes  []Change
@@ -45,9 +45,9 @@ type Entry struct {
 type Change struct{ Before, After backend.Task }
 
 type owner struct {
-	count     int64
-	convicted bool
-	runs      map[string]bool
+	count   int64
+	expired bool
+	runs    map[string]bool
 }
 
 func newLog() *Log {
@@ -103,7 +103,7 @@ func (l *Log) note(e *edge, c call, v any, err error) {
 			}
 		}
 	}
-	if len(n.Changes) > 0 || len(n.Left) > 0 || n.Convicts || n.Spawn.Source != "" || n.Doc != "" {
+	if len(n.Changes) > 0 || len(n.Left) > 0 || n.Expires || n.Spawn.Source != "" || n.Doc != "" {
 		l.Entries = append(l.Entries, n)
 	}
 }
@@ -177,8 +177,8 @@ func (l *Log) count(n *Entry, op string, arg counter) []string {
 	if o == nil || o.count != arg.count {
 		return nil
 	}
-	n.Owner, n.Convicts = arg.owner, !o.convicted
-	o.convicted = true
+	n.Owner, n.Expires = arg.owner, !o.expired
+	o.expired = true
 	return slices.Sorted(maps.Keys(o.runs))
 }
 
@@ -263,13 +263,13 @@ func (l *Log) String(ids ...string) string {
 				parts = append(parts, c.String())
 			}
 		}
-		if len(parts) > 0 || len(ids) == 0 || e.Convicts || slices.Contains(ids, e.Commits) || e.Doc != "" && slices.Contains(ids, e.Doc) {
-			if len(e.Changes) == 0 && !e.Convicts && e.Commits == "" && e.Doc == "" {
+		if len(parts) > 0 || len(ids) == 0 || e.Expires || slices.Contains(ids, e.Commits) || e.Doc != "" && slices.Contains(ids, e.Doc) {
+			if len(e.Changes) == 0 && !e.Expires && e.Commits == "" && e.Doc == "" {
 				continue // a batch committed again
 			}
 			fmt.Fprintf(&b, "%10.3fs %.6s %s", e.At.Seconds(), e.Instance, e.Op)
-			if e.Convicts {
-				fmt.Fprintf(&b, " convicts %.6s%s", e.Owner, e.Owner[min(26, len(e.Owner)):])
+			if e.Expires {
+				fmt.Fprintf(&b, " expires %.6s%s", e.Owner, e.Owner[min(26, len(e.Owner)):])
 			}
 			if e.Commits != "" {
 				fmt.Fprintf(&b, " commits to %s", e.Commits)

@@ -68,7 +68,7 @@ func (n *tally) count(log *fault.Log) {
 	for _, e := range log.Entries {
 		for _, c := range e.Changes {
 			n.rows[e.Row(c)]++
-			if e.Convicts {
+			if e.Expires {
 				n.lost++
 			}
 		}
@@ -88,7 +88,7 @@ func simulate(t *testing.T, seed uint64, seen *tally) {
 		for _, v := range m.shutdown() {
 			broken = append(broken, fault.Violation{Rule: "shutdown", Text: v})
 		}
-		broken = append(broken, m.judge()...)
+		broken = append(broken, m.violations()...)
 		seen.count(m.world.Log())
 		if len(broken) == 0 {
 			return

@@ -17,7 +17,7 @@ type kind int
 
 const (
 	everything kind = iota // all faults at once
-	outages                // the store is away now and then; nobody may be convicted
+	outages                // the store is away now and then; no owner may expire
 	rolling                // graceful restarts; no attempt may be charged
 	messages               // hints and news are lost, repeated, late
 	quiet                  // no faults at all

@@ -212,7 +212,7 @@ func (w fileWorld) Audit(begun time.Time) (*chaos.Audit, error) {
 			e.Op, e.Commits = "Spawn", r.after.Source
 			e.Spawn = backend.Spawn{Source: r.after.Source, Batch: r.after.Batch, Now: chaos.RunsNow(stored[r.after.Source], r.after.Batch)}
 		case "owner":
-			e.Op, e.Owner, e.Convicts = "ExpireOwner", r.after.Owner, true
+			e.Op, e.Owner, e.Expires = "ExpireOwner", r.after.Owner, true
 		}
 		entries, owners = append(entries, e), append(owners, owner)
 	}

@@ -184,8 +184,8 @@ func TestWhatAnInterruptedCommitHasLeftIsCompleted(t *testing.T) {
 	}
 }
 
-// A judge that ends before it has freed all leaves its owner among those to be judged.
-func TestWhatAnInterruptedJudgeHasLeftIsFreedByTheNext(t *testing.T) {
+// A process that ends before it has freed all tasks of an expired owner leaves the owner to the next one.
+func TestInterruptedExpiryIsFinishedByTheNext(t *testing.T) {
 	proxy := mongoproxy.New(t, devstack.Mongo(t), mongoproxy.Config{})
 	s := join(t, proxy.URI()).Store()
 	ctx := t.Context()
@@ -199,7 +199,7 @@ func TestWhatAnInterruptedJudgeHasLeftIsFreedByTheNext(t *testing.T) {
 		t.Fatal("nothing was lost")
 	}
 	if err := s.Beat(ctx, "o", 5); backend.CodeOf(err) != backend.ErrAborted {
-		t.Errorf("a beat of who is convicted: %v", err)
+		t.Errorf("a beat of an expired owner: %v", err)
 	}
 	owners, err := s.Owners(ctx)
 	must(t, err)
@@ -216,8 +216,8 @@ func TestWhatAnInterruptedJudgeHasLeftIsFreedByTheNext(t *testing.T) {
 	}
 }
 
-// Wherever a judge is interrupted, the next one charges whom it would have charged: that is decided before any task is freed.
-func TestInterruptedJudgeChargesTheSameTask(t *testing.T) {
+// The next process charges the same task, wherever the first was interrupted: that is decided before any task is freed.
+func TestInterruptedExpiryChargesTheSameTask(t *testing.T) {
 	proxy := mongoproxy.New(t, devstack.Mongo(t), mongoproxy.Config{})
 	c := join(t, proxy.URI())
 	s := c.Store()
@@ -235,7 +235,7 @@ func TestInterruptedJudgeChargesTheSameTask(t *testing.T) {
 			}
 		}
 	}
-	for n := range 4 { // the owner is convicted, what that means is decided, its tasks are freed, the owner is done with
+	for n := range 4 { // the owner expires, the charge is decided, its tasks are freed, the owner is marked as freed
 		suspect, other, first, second := fmt.Sprint("s", n), fmt.Sprint("o", n), fmt.Sprint("first", n), fmt.Sprint("second", n)
 		_, err := s.Insert(ctx, []backend.NewTask{newTask(suspect), newTask(other)})
 		must(t, err)
@@ -263,7 +263,7 @@ func TestInterruptedJudgeChargesTheSameTask(t *testing.T) {
 	}
 }
 
-// A claim that came after its owner was convicted, of a process that has ended since, is found in the end.
+// A claim that came after its owner expired, of a process that has ended since, is found in the end.
 func TestClaimForNobodyIsFreedByPurge(t *testing.T) {
 	c := join(t, devstack.Mongo(t))
 	s := c.Store()

@@ -39,8 +39,8 @@ func (s *stack) Audit(begun time.Time) (*chaos.Audit, error) {
 		}
 		e := fault.Entry{At: r.at.Sub(begun), Now: r.at, Instance: r.who}
 		if c.Collection == "owners" {
-			if r.convicted != "" {
-				e.Op, e.Owner, e.Convicts = "ExpireOwner", r.convicted, true
+			if r.expired != "" {
+				e.Op, e.Owner, e.Expires = "ExpireOwner", r.expired, true
 				add(e, "")
 			}
 			continue
@@ -106,7 +106,7 @@ type row struct {
 	at            time.Time
 	who           string
 	before, after *taskDoc
-	convicted     string // the owner that the change convicts
+	expired       string // the owner that the change declares dead
 }
 
 // newRow decodes a change.
@@ -124,7 +124,7 @@ func newRow(c mongoproxy.Change) (row, error) {
 			break
 		}
 		if is, err = decode[ownerDoc](c.After); err == nil && is != nil && is.Convicted && (was == nil || !was.Convicted) {
-			r.convicted = is.Name
+			r.expired = is.Name
 		}
 	}
 	return r, err

@@ -17,7 +17,7 @@ import (
 
 // The rows of the failure table (docs/servers.md) over the servers, each at least once and at the step that it is about: for
 // what chance would seldom meet, mongoproxy waits for the command in question and the process that sent it is killed right
-// before it reaches the server, or right after it had its effect and before its reply. Each fleet is judged in the end.
+// before it reaches the server, or right after it had its effect and before its reply. Each fleet is checked in the end.
 func TestFailuresOverTheServers(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]func(*testing.T){

@@ -284,7 +284,7 @@ func (s *stack) Remains() ([]string, error) {
 		"tasks that run":           {"tasks", bson.D{{Key: "status", Value: "running"}}},
 		"tasks that have an owner": {"tasks", bson.D{{Key: "owner", Value: bson.D{{Key: "$gt", Value: ""}}}}},
 		"owners":                   {"owners", bson.D{{Key: "convicted", Value: bson.D{{Key: "$ne", Value: true}}}}},
-		"convicted owners whose tasks were not freed": {"owners", bson.D{{Key: "freed", Value: bson.D{{Key: "$ne", Value: true}}}}},
+		"expired owners whose tasks were not freed": {"owners", bson.D{{Key: "freed", Value: bson.D{{Key: "$ne", Value: true}}}}},
 	} {
 		n, err := s.mongoProxy.Database().Collection(in.collection).CountDocuments(ctx, in.filter)
 		if err != nil {

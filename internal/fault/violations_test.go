@@ -13,8 +13,8 @@ import (
 	"github.com/afgen/afgen/internal/fault"
 )
 
-// judge checks what has happened.
-func (m *sim) judge() []fault.Violation {
+// violations returns what has happened that must not happen.
+func (m *sim) violations() []fault.Violation {
 	log := m.world.Log()
 	broken := log.Check(limits)
 	fail := func(rule, id, format string, args ...any) {
@@ -78,11 +78,11 @@ func (m *sim) judge() []fault.Violation {
 		}
 	}
 	if m.s.Kind != everything && m.s.Kind != poisoned {
-		for _, e := range log.Convictions() {
+		for _, e := range log.Expiries() {
 			if m.s.Kind == rolling && !slices.ContainsFunc(e.Changes, counted) {
 				continue // replies were lost or late, and the time to end its owner was up: nothing is counted for it
 			}
-			fail("conviction", "", "%s took %s for dead at %v", e.Instance, e.Owner, e.At)
+			fail("expiry", "", "%s declared %s dead at %v", e.Instance, e.Owner, e.At)
 		}
 	}
 	if m.s.Kind == poisoned {
@@ -141,7 +141,7 @@ func (m *sim) poisoned(log *fault.Log, tasks map[string]backend.Task) (broken []
 			fail(id, "is %s after %d crashes", task.Status, task.Crashes)
 		}
 	}
-	for _, e := range log.Convictions() {
+	for _, e := range log.Expiries() {
 		if slices.ContainsFunc(e.Changes, surprises) {
 			continue
 		}
