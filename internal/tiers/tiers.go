@@ -32,7 +32,7 @@ type step struct {
 }
 
 // serverPackages are the packages whose tests need servers.
-var serverPackages = regexp.MustCompile(`^(internal/devstack(/.*)?|runtime/backend/(amqp|mongo|redis|servers))$`)
+var serverPackages = regexp.MustCompile(`^(internal/(devstack(/.*)?|mongoproxy)|runtime/backend/(amqp|mongo|redis|servers))$`)
 
 // driverPackages are the packages whose tests need no server, and compile all the drivers.
 var driverPackages = regexp.MustCompile(`^(examples(/.*)?|runtime/backend/auto)$`)
@@ -80,7 +80,7 @@ func adapters(name string, env ...string) []lane {
 	return []lane{
 		{{name: name, packages: only("runtime/backend/amqp"), race: true, env: env}},
 		{
-			{name: name, packages: only("runtime/backend/mongo", "runtime/backend/redis"), race: true, env: env, flags: []string{"-p=2"}},
+			{name: name, packages: only("runtime/backend/mongo", "runtime/backend/redis", "internal/mongoproxy"), race: true, env: env, flags: []string{"-p=2"}},
 			{name: name, packages: only("internal/devstack", "internal/devstack/stack"), race: true, env: env, flags: []string{"-p=1"}},
 		},
 	}
