@@ -9,6 +9,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
 	"github.com/afgen/afgen/runtime/internal/grace"
+	"github.com/afgen/afgen/runtime/internal/jobs"
 	"github.com/afgen/afgen/runtime/internal/pipe"
 	"github.com/afgen/afgen/runtime/internal/pubsub"
 	"github.com/afgen/afgen/runtime/internal/retry"
@@ -19,7 +20,7 @@ import (
 //
 //   - the registry, which announces this App, and nodes, which describe its machine (registry.go, nodes.go);
 //   - versions, which knows which other versions of its workers there are (versions.go);
-//   - the scheduler, which fires jobs (scheduler.go);
+//   - the scheduler, which fires jobs (package jobs);
 //   - as process 1, a reaper of what others have left behind (package child).
 type engine struct {
 	app      *App
@@ -32,7 +33,8 @@ type engine struct {
 	bus      *pubsub.Bus
 	ctx      context.Context // of the background parts
 
-	sched    *scheduler
+	jobs     *jobs.Catalog
+	sched    *jobs.Scheduler
 	registry *registry
 	versions *versions
 	nodes    *nodes
@@ -49,7 +51,7 @@ func newEngine(a *App) *engine {
 		Retention: a.settings.retention, WrongVersionAfter: a.settings.wrongVersion,
 		AwaitStart: a.awaitStart, WarnOnce: a.strange.first, ReadLimits: e.limitOf,
 		LimitApplied: func() { e.registry.announceNow() },
-		Ended:        func(ids []string) { e.sched.tasksEnded(ids) },
+		Ended:        func(ids []string) { e.sched.TasksEnded(ids) },
 		EndChildren:  e.children.Close,
 	})
 	e.ctx, e.client, e.bus = e.tasks.Context(), e.tasks.Client, e.tasks.Bus()
@@ -71,7 +73,7 @@ func (e *engine) finishNew() {
 	e.registry = newRegistry(e)
 	e.versions = newVersions(e)
 	e.nodes = newNodes(e)
-	e.sched = newScheduler(e)
+	e.jobs, e.sched = jobs.New(jobsConfig(e), jobsTasks{e})
 }
 
 // queues returns the queues whose tasks this process runs.
@@ -95,7 +97,7 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 	} {
 		e.tasks.Go(part)
 	}
-	return e.startJobs(ctx, workers)
+	return e.sched.Declare(ctx, programOf(workers))
 }
 
 // taskWorkers returns workers as package tasks runs them.
@@ -114,7 +116,7 @@ func (e *engine) taskWorkers(specs []WorkerSpec) []tasks.Worker {
 
 // quit takes nothing more, and says so.
 func (e *engine) quit() {
-	e.sched.end()
+	e.sched.Close()
 	e.registry.quit()
 	e.tasks.Quit()
 }
@@ -124,6 +126,6 @@ func (e *engine) stop(ctx context.Context) error {
 	ending, cancel := grace.Outlast(ctx, grace.End)
 	defer cancel()
 	err := e.tasks.Shutdown(ctx)
-	grace.Await(ending, e.sched.wait)
+	grace.Await(ending, e.sched.Wait)
 	return err
 }

@@ -5,39 +5,39 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/jobs"
 )
 
-// A JobSpec is a cron entry that submits a task of a queue at each due time.
+// A JobSpec describes a cron entry that submits a task of a queue at each due time.
 type JobSpec struct {
 	ID      string
-	Cron    string // as package cron reads it
+	Cron    string // in the syntax of package cron
 	Worker  Worker
 	Payload json.RawMessage
 	Options JobOptions
 
-	// Declared says that the program declares it with the worker: it is removed by a program that registers the worker
-	// without it.
+	// Declared is set if the program declares the job with the worker. A program that registers the worker without the
+	// job removes it when it starts.
 	Declared bool
 }
 
-// JobOptions is how a job is to be run. Zero fields are the defaults.
+// JobOptions are the options of a job. Zero fields mean the defaults.
 type JobOptions struct {
-	Zone     string        // an IANA name; UTC
-	Allow    []string      // addresses and networks; any
-	Missed   MissedPolicy  // once
-	Window   time.Duration // of MissedAll; 24 h
-	Overlap  OverlapPolicy // allow
-	Timeout  time.Duration // of an attempt; the worker's
-	Disabled bool          // when it is made
+	Zone     string        // an IANA name; default UTC
+	Allow    []string      // addresses and networks; default any
+	Missed   MissedPolicy  // default MissedOnce
+	Window   time.Duration // of MissedAll; default 24 h
+	Overlap  OverlapPolicy // default OverlapAllow
+	Timeout  time.Duration // of an attempt; default the worker's
+	Disabled bool          // when the job is created
 
-	// Of HandleJob only.
+	// For HandleJob only.
 	Arguments    any
 	ChildProcess bool
-	ofHandleJob  string // the last of these that was given, whatever its value
+	ofHandleJob  string // the last of these two options, whatever its value
 }
 
-// checkPut refuses options that have no effect on a job of a worker.
+// checkPut returns an error if options are set that have no effect on a job of a worker.
 func (s JobSpec) checkPut() error {
 	switch {
 	case s.Options.Arguments != nil || s.Options.ofHandleJob == "Arguments":
@@ -50,6 +50,43 @@ func (s JobSpec) checkPut() error {
 	return nil
 }
 
+// internal converts a spec for package jobs.
+func (s JobSpec) internal() jobs.Spec {
+	o := s.Options
+	return jobs.Spec{ID: s.ID, Disabled: o.Disabled, Content: jobs.Content{
+		Cron: s.Cron, Zone: o.Zone, Queue: s.Worker.Name, Payload: s.Payload, Fingerprint: s.Worker.Payload, Weight: s.Worker.Weight,
+		Timeout: o.Timeout, Allow: o.Allow, Missed: string(o.Missed), Window: o.Window, Overlap: string(o.Overlap), Declared: s.Declared,
+	}}
+}
+
+// checkJobs returns the errors in the jobs that workers declare.
+func checkJobs(workers []WorkerSpec) (errs []error) {
+	queues := map[string]string{}
+	for _, w := range workers {
+		for _, j := range w.Jobs {
+			if err := j.internal().Check(); err != nil {
+				errs = append(errs, err)
+			}
+			if other, twice := queues[j.ID]; twice {
+				errs = append(errs, Errorf(ErrAlreadyExists, "job %q is declared twice: for the queues %q and %q", j.ID, other, w.Name))
+			}
+			queues[j.ID] = w.Name
+		}
+	}
+	return errs
+}
+
+// programOf returns what a program with these workers declares.
+func programOf(workers []WorkerSpec) (p jobs.Program) {
+	for _, w := range workers {
+		p.Queues = append(p.Queues, w.Name)
+		for _, j := range w.Jobs {
+			p.Jobs = append(p.Jobs, j.internal())
+		}
+	}
+	return p
+}
+
 // A JobOption changes how a job is run.
 type JobOption interface{ applyJob(*JobOptions) }
 
@@ -59,60 +96,61 @@ func (f jobOption) applyJob(o *JobOptions) { f(o) }
 
 func (t TimeoutOption) applyJob(o *JobOptions) { o.Timeout = time.Duration(t) }
 
-// Zone sets the time zone in which a job's cron expression is meant, by its IANA name; UTC without it.
+// Zone sets the time zone of a job's cron expression, by its IANA name. The default is UTC.
 func Zone(name string) JobOption { return jobOption(func(o *JobOptions) { o.Zone = name }) }
 
-// AllowIPs lets a job's tasks run only on instances with one of these addresses, or in one of these networks, such as
-// 10.1.0.0/16. Its tasks wait until such an instance claims them.
+// AllowIPs restricts a job's tasks to instances that have one of these addresses or are in one of these networks, such
+// as 10.1.0.0/16. The tasks wait until such an instance claims them.
 func AllowIPs(ips ...string) JobOption {
 	return jobOption(func(o *JobOptions) { o.Allow = append(o.Allow, ips...) })
 }
 
-// A MissedPolicy says what becomes of due times at which no scheduler could fire, for more than 30 s.
+// A MissedPolicy determines what happens to due times that no scheduler could fire within 30 s.
 type MissedPolicy string
 
 // The policies for missed due times.
 const (
-	MissedSkip MissedPolicy = "skip" // nothing
+	MissedSkip MissedPolicy = "skip" // no task
 	MissedOnce MissedPolicy = "once" // one task for all of them, if none is due just now; the default
 	MissedAll  MissedPolicy = "all"  // a task for each within the window, up to 1000
 )
 
-// Missed sets what becomes of due times that were missed; MissedOnce without it.
+// Missed sets the policy for missed due times. The default is MissedOnce.
 func Missed(p MissedPolicy) JobOption { return jobOption(func(o *JobOptions) { o.Missed = p }) }
 
-// MissedWindow is Missed(MissedAll) for due times no older than d, which is 24 h without it.
+// MissedWindow is Missed(MissedAll) for due times that are at most d old. The default window is 24 h.
 func MissedWindow(d time.Duration) JobOption {
 	return jobOption(func(o *JobOptions) { o.Missed, o.Window = MissedAll, d })
 }
 
-// An OverlapPolicy says what happens at a due time when the task of an earlier one has not ended.
+// An OverlapPolicy determines what happens at a due time if the task of an earlier one has not ended.
 type OverlapPolicy string
 
 // The policies for overlapping tasks.
 const (
-	OverlapSkip  OverlapPolicy = "skip"  // nothing
-	OverlapAllow OverlapPolicy = "allow" // they run side by side; the default
-	OverlapQueue OverlapPolicy = "queue" // the next is submitted when the one before has ended; up to 1000 wait
+	OverlapSkip  OverlapPolicy = "skip"  // no task
+	OverlapAllow OverlapPolicy = "allow" // both run at the same time; the default
+	OverlapQueue OverlapPolicy = "queue" // a task is submitted when the one before has ended; up to 1000 due times wait
 )
 
-// Overlap sets what happens at a due time when the task of an earlier one has not ended; OverlapAllow without it.
+// Overlap sets the policy for overlapping tasks. The default is OverlapAllow.
 func Overlap(p OverlapPolicy) JobOption { return jobOption(func(o *JobOptions) { o.Overlap = p }) }
 
-// Disabled makes a job that is not fired before EnableJob. A job that exists keeps being what it is.
+// Disabled creates a job that is not fired before EnableJob. It has no effect on a job that exists.
 func Disabled() JobOption { return jobOption(func(o *JobOptions) { o.Disabled = true }) }
 
-// Arguments sets what the function of [HandleJob] gets: a value of its parameter's type. Without it, the zero value.
+// Arguments sets the argument of the function of [HandleJob]: a value of its parameter's type. The default is the zero
+// value.
 func Arguments(v any) JobOption {
 	return jobOption(func(o *JobOptions) { o.Arguments, o.ofHandleJob = v, "Arguments" })
 }
 
-// ChildProcess has the function of [HandleJob] run in a child process.
+// ChildProcess runs the function of [HandleJob] in a child process.
 func ChildProcess() JobOption {
 	return jobOption(func(o *JobOptions) { o.ChildProcess, o.ofHandleJob = true, "ChildProcess" })
 }
 
-// A DeclaredJob is an //af:schedule of a worker. Generated code declares them in the [Worker].
+// A DeclaredJob is an //af:schedule of a worker. Generated code lists them in the [Worker].
 type DeclaredJob struct {
 	ID      string
 	Cron    string
@@ -122,7 +160,7 @@ type DeclaredJob struct {
 	Overlap OverlapPolicy
 }
 
-// declared makes specs of a worker's declared jobs. They submit the payload's zero value.
+// declared returns the specs of a worker's declared jobs. They submit the zero value of the payload.
 func declared[P any](w Worker) ([]JobSpec, error) {
 	if len(w.Jobs) == 0 {
 		return nil, nil
@@ -140,10 +178,10 @@ func declared[P any](w Worker) ([]JobSpec, error) {
 	return specs, nil
 }
 
-// HandleJob has r run fn as the job id, at the due times of cron: with what [Arguments] says, in a goroutine or, with
-// [ChildProcess], in a child process. Each due time makes one task of the queue "job.<id>", which runs at least once,
-// as any task does; fn submits tasks of other queues and makes calls with what it closes over. What is wrong with it is
-// returned when r starts.
+// HandleJob registers fn as the job id, which runs at the due times of cron: with the value of [Arguments], in a
+// goroutine or, with [ChildProcess], in a child process. Each due time submits one task of the queue "job.<id>", which
+// runs at least once, as any task does. To submit tasks of other queues and make calls, fn uses what it closes over.
+// Errors, such as a nil fn, are returned when r starts.
 func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context, args A) error, opts ...JobOption) {
 	w := Worker{
 		Name: handledQueue + id, Type: handledType + id, Signature: "func(context.Context, A) error", Max: 10, Backoff: time.Second,
@@ -188,11 +226,11 @@ func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context,
 
 const (
 	handledQueue = "job."
-	handledType  = "Job " // and the id: of the worker that HandleJob makes
+	handledType  = "Job " // of the workers that HandleJob registers; the id follows
 )
 
-// PutJob implements [TaskClient]. The job's due times are those after now; where one of that id has the same time
-// table, they go on as they are, and where nothing differs nothing is written. A job that is disabled stays so.
+// PutJob implements [TaskClient]. The first due time is after now; if a job of that id has the same time table, its due
+// times continue. If nothing differs, nothing is written. A disabled job stays disabled.
 func (a *App) PutJob(ctx context.Context, spec JobSpec) error {
 	e, err := a.engine()
 	if err != nil {
@@ -201,42 +239,42 @@ func (a *App) PutJob(ctx context.Context, spec JobSpec) error {
 	if err := spec.checkPut(); err != nil {
 		return err
 	}
-	return e.putJob(ctx, spec)
+	return e.jobs.Put(ctx, spec.internal())
 }
 
-// RemoveJob removes a job and its history; tasks that it has submitted stay. Removing one that isn't there is harmless.
-// A job that a program declares comes back when such a program starts: disable it instead.
+// RemoveJob removes a job and its history, but not the tasks that it has submitted. Removing a job that doesn't exist
+// is no error. A job that a program declares is put again when the program starts: disable it instead.
 func (a *App) RemoveJob(ctx context.Context, id string) error {
 	e, err := a.engine()
 	if err != nil {
 		return err
 	}
-	return e.removeJob(ctx, id, func(*jobDoc) bool { return true })
+	return e.jobs.Remove(ctx, id)
 }
 
-// EnableJob lets a job be fired again: at its due times from now on. A job whose due times were decided more than an hour
-// ahead, since the store's clock was wrong then, also continues from now on.
+// EnableJob lets a job be fired again, at its due times from now on. It also lets a job continue from now on whose due
+// times were decided more than an hour ahead, because the store's clock was wrong.
 func (a *App) EnableJob(ctx context.Context, id string) error {
 	e, err := a.engine()
 	if err != nil {
 		return err
 	}
-	return e.enableJob(ctx, id)
+	return e.jobs.Enable(ctx, id)
 }
 
-// DisableJob keeps a job from being fired, across restarts, until EnableJob. Tasks that it has submitted stay. Once it has
-// returned nil no scheduler of any process submits a task of the job any more, not even one that was about to. A due time that
-// was decided and whose task was not submitted yet has a stopped task instead.
+// DisableJob keeps a job from being fired until EnableJob, also across restarts. Tasks that it has submitted are not
+// stopped. After it has returned nil, no scheduler of any process submits a task of the job, not even one that was
+// about to. A due time that was decided, and whose task was not submitted yet, gets a stopped task instead.
 func (a *App) DisableJob(ctx context.Context, id string) error {
 	e, err := a.engine()
 	if err != nil {
 		return err
 	}
-	return e.disableJob(ctx, id)
+	return e.jobs.Disable(ctx, id)
 }
 
-// RunJob submits a task of a job now, whether it is disabled or not and whatever its policies, and returns the task's
-// id.
+// RunJob submits a task of a job now and returns the task's id. It ignores the job's policies and that it may be
+// disabled.
 func (a *App) RunJob(ctx context.Context, id string) (string, error) {
 	e, err := a.engine()
 	if err != nil {
@@ -245,36 +283,28 @@ func (a *App) RunJob(ctx context.Context, id string) (string, error) {
 	if err := outsideTx(ctx, "running a job"); err != nil {
 		return "", err
 	}
-	return e.runJob(ctx, id)
+	return e.jobs.Run(ctx, id)
 }
 
-// StartScheduler has this App fire jobs, as it does from Start on unless [NoScheduler] was given. Any number of Apps
-// may: each due time makes one task. Starting it again is harmless.
+// StartScheduler starts this App's scheduler, which fires jobs. Start does so unless [NoScheduler] is given. Any number
+// of Apps may run one: each due time submits one task. Starting it again is harmless.
 func (a *App) StartScheduler(context.Context) error {
 	e, err := a.engine()
 	if err != nil {
 		return err
 	}
-	if e.ports.Docs == nil {
-		return noDocs(e.ports.Name)
-	}
-	e.sched.start()
-	return nil
+	return e.sched.Start()
 }
 
-// StopScheduler keeps this App from firing jobs until StartScheduler; other Apps go on. It returns when nothing is
-// under way any more, or when ctx ends. Stopping it again is harmless.
+// StopScheduler stops this App's scheduler until StartScheduler; the schedulers of other Apps keep running. It returns
+// when the scheduler has ended, or when ctx ends. Stopping it again is harmless.
 func (a *App) StopScheduler(ctx context.Context) error {
 	e, err := a.engine()
 	if err != nil {
 		return err
 	}
-	return e.sched.stop(ctx)
+	return e.sched.Stop(ctx)
 }
 
-// NoScheduler opens an App that doesn't fire jobs before StartScheduler. Others do.
+// NoScheduler opens an App that fires no jobs before StartScheduler. Other Apps fire them.
 func NoScheduler() AppOption { return func(s *settings) { s.idle = true } }
-
-func noDocs(name string) *Error {
-	return Errorf(backend.ErrUnimplemented, "the backend %s keeps no jobs", name).With(OutcomeNotSent)
-}

@@ -1,12 +1,17 @@
 package runtime
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"time"
+
+	"github.com/afgen/afgen/runtime/internal/jobs"
 )
 
-// A Job is a job as it stands.
+// A Job is the current state of a job.
 type Job struct {
 	ID       string
 	Cron     string
@@ -20,19 +25,19 @@ type Job struct {
 	Timeout  time.Duration
 	Disabled bool
 	Declared bool      // by a program, with its worker
-	Created  time.Time // or changed to another time table: what @every is counted from
+	Created  time.Time // when it got its time table, from which @every is counted
 	Fired    time.Time // the due time of the last fire; zero before the first
-	Next     time.Time // due time; zero while it is disabled
-	Waiting  int       // due times whose tasks are yet to be submitted, with OverlapQueue
+	Next     time.Time // the next due time; zero if there is none, or the job is disabled
+	Waiting  int       // due times whose tasks are not submitted yet, with OverlapQueue
 }
 
-// A Fire is a due time of a job that has passed, or a run by hand.
+// A Fire is a due time of a job that has passed, or a manual run.
 type Fire struct {
 	Job     string
-	Due     time.Time // zero for a run by hand
+	Due     time.Time // zero for a manual run
 	At      time.Time // when it was fired
-	TaskID  string    // "" where it was skipped
-	Skipped string    // why: SkippedMissed, SkippedOverlap, SkippedFull
+	TaskID  string    // "" if it was skipped
+	Skipped string    // why: SkippedMissed, SkippedOverlap or SkippedFull
 	More    int       // how many due times before this one were skipped with it
 }
 
@@ -59,7 +64,7 @@ type JobSort string
 // The orders of jobs.
 const (
 	JobsByID   JobSort = ""     // by id
-	JobsByNext JobSort = "next" // by their next due time; those that have none last
+	JobsByNext JobSort = "next" // by their next due time; jobs without one last
 )
 
 // A JobPage is one page of jobs.
@@ -96,34 +101,155 @@ type FirePage struct {
 	Cursor string // of the next page; "" at the end
 }
 
-// Job returns a job; not_found where there is none.
+// Job returns a job, or [ErrNotFound].
 func (a *App) Job(ctx context.Context, id string) (Job, error) {
 	e, err := a.engine()
 	if err != nil {
 		return Job{}, err
 	}
-	j, err := e.readJob(ctx, id)
+	j, err := e.jobs.Get(ctx, id)
 	if err != nil {
 		return Job{}, err
 	}
-	return j.public(), nil
+	return publicJob(j), nil
 }
 
-// Fires returns the history of a job, or of all, a page at a time: the latest 200 fires of each are kept. A job that isn't
-// there is not_found.
+// Fires returns a page of the history of a job, or of all jobs. The last 200 fires of each are kept. If there is no
+// such job, it returns [ErrNotFound].
 func (a *App) Fires(ctx context.Context, q FireQuery) (FirePage, error) {
 	e, err := a.engine()
 	if err != nil {
 		return FirePage{}, err
 	}
-	return e.listFires(ctx, q)
+	switch q.Sort {
+	case FiresLatest, FiresOldest:
+	default:
+		return FirePage{}, Errorf(ErrInvalidArgument, "there is no order %q of fires", q.Sort).With(OutcomeNotSent)
+	}
+	all, err := e.jobs.Histories(ctx, q.Job)
+	if err != nil {
+		return FirePage{}, err
+	}
+	fires := sortFires(all, q)
+	page := FirePage{Total: len(fires)}
+	list, cursor, err := pageOf(fires, keyedFire.by, q.Cursor, q.Limit)
+	page.Cursor = cursor
+	for _, f := range list {
+		page.Fires = append(page.Fires, f.Fire)
+	}
+	return page, err
 }
 
-// Jobs returns the jobs that match, a page at a time.
+// Jobs returns a page of the jobs that match q.
 func (a *App) Jobs(ctx context.Context, q JobQuery) (JobPage, error) {
 	e, err := a.engine()
 	if err != nil {
 		return JobPage{}, err
 	}
-	return e.listJobs(ctx, q)
+	all, err := e.jobs.All(ctx, q.Prefix)
+	if err != nil {
+		return JobPage{}, err
+	}
+	var list []Job
+	for _, j := range all {
+		if q.Queue != "" && q.Queue != j.Queue || q.Disabled != nil && *q.Disabled != j.Disabled {
+			continue
+		}
+		list = append(list, publicJob(j))
+	}
+	key := func(j Job) string { return j.ID }
+	switch q.Sort {
+	case JobsByID:
+	case JobsByNext:
+		key = func(j Job) string {
+			if j.Next.IsZero() {
+				return "~" + j.ID
+			}
+			return j.Next.UTC().Format(time.RFC3339) + " " + j.ID
+		}
+	default:
+		return JobPage{}, Errorf(ErrInvalidArgument, "there is no order %q of jobs", q.Sort).With(OutcomeNotSent)
+	}
+	slices.SortFunc(list, func(a, b Job) int { return cmp.Compare(key(a), key(b)) })
+	page := JobPage{Total: len(list)}
+	page.Jobs, page.Cursor, err = pageOf(list, key, q.Cursor, q.Limit)
+	return page, err
+}
+
+// pageOf returns the page of a sorted list that follows the cursor, which is a key, and the cursor of the next page.
+func pageOf[T any](list []T, key func(T) string, cursor string, limit int) ([]T, string, error) {
+	switch {
+	case limit < 0 || limit > 1000:
+		return nil, "", Errorf(ErrInvalidArgument, "a page of %d: 1 to 1000 are allowed", limit).With(OutcomeNotSent)
+	case limit == 0:
+		limit = 100
+	}
+	i := 0
+	if cursor != "" {
+		for i < len(list) && key(list[i]) <= cursor {
+			i++
+		}
+	}
+	rest := list[i:]
+	if len(rest) <= limit {
+		return rest, "", nil
+	}
+	return rest[:limit], key(rest[limit-1]), nil
+}
+
+// publicJob converts a job of package jobs.
+func publicJob(j *jobs.Document) Job {
+	out := Job{
+		ID: j.ID(), Cron: j.Cron, Zone: j.Zone, Queue: j.Queue, Payload: j.Payload, Allow: j.Allow, Missed: MissedPolicy(j.Missed),
+		Window: j.Window, Overlap: OverlapPolicy(j.Overlap), Timeout: j.Timeout, Disabled: j.Disabled, Declared: j.Declared,
+		Created: time.Unix(j.Created, 0).UTC(), Next: j.Next(), Waiting: j.Waiting(),
+	}
+	if out.Zone == "" {
+		out.Zone = "UTC"
+	}
+	if j.Fired != 0 {
+		out.Fired = time.Unix(j.Fired, 0).UTC()
+	}
+	return out
+}
+
+// A keyedFire is a fire with the key by which fires are sorted.
+type keyedFire struct {
+	Fire
+	key string
+}
+
+func (f keyedFire) by() string { return f.key }
+
+// sortFires returns the fires that a query selects, in its order.
+func sortFires(all map[string]jobs.History, q FireQuery) []keyedFire {
+	var fires []keyedFire
+	for job, h := range all {
+		for _, n := range h.Fires {
+			f := publicFire(job, n)
+			if !q.After.IsZero() && f.At.Before(q.After) || !q.Before.IsZero() && !f.At.Before(q.Before) ||
+				q.Skipped != nil && *q.Skipped != (f.Skipped != "") {
+				continue
+			}
+			at, number := n.At, n.N
+			if q.Sort == FiresLatest {
+				at, number = 1<<62-at, 1<<62-number
+			}
+			fires = append(fires, keyedFire{f, fmt.Sprintf("%020d %020d %s", at, number, job)})
+		}
+	}
+	slices.SortFunc(fires, func(a, b keyedFire) int { return cmp.Compare(a.key, b.key) })
+	return fires
+}
+
+// publicFire converts an entry of a job's history.
+func publicFire(job string, n jobs.HistoryEntry) Fire {
+	f := Fire{Job: job, At: time.Unix(n.At, 0).UTC(), TaskID: n.Task, Skipped: n.Skip, More: n.More}
+	if n.Task == "" {
+		f.Due = time.Unix(n.Due, 0).UTC()
+		if n.Skip == "" {
+			f.TaskID = jobs.FireID(job, n.Due)
+		}
+	}
+	return f
 }

@@ -79,7 +79,7 @@ func (e *engine) knownQueue(ctx context.Context, queue string, l Limits) (bool, 
 		return false, nil, err
 	}
 	names := slices.Collect(maps.Keys(limits))
-	jobs, err := e.readJobs(ctx, "")
+	jobs, err := e.jobs.All(ctx, "")
 	if err != nil {
 		return false, nil, err
 	}

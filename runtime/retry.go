@@ -3,11 +3,9 @@ package runtime
 import (
 	"context"
 	"encoding/json"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/jobs"
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
@@ -65,7 +63,7 @@ func (e *engine) retryTask(ctx context.Context, old *Task, s Submission) (string
 	id, joined := s.Options.ID, true
 	if id == "" {
 		if id = e.app.NewID(); job != "" {
-			id = firePrefix + job + "/retry-" + id
+			id = jobs.RetryID(job, id)
 		}
 	}
 	by := old.RetriedBy
@@ -89,7 +87,7 @@ func (e *engine) retryTask(ctx context.Context, old *Task, s Submission) (string
 			return "", err
 		}
 	}
-	err = e.countFire(ctx, job, by)
+	err = e.jobs.CountTask(ctx, job, by)
 	if err == nil {
 		err = e.insertRetry(ctx, old, s, by)
 	}
@@ -167,8 +165,8 @@ func (e *engine) jobOf(ctx context.Context, t *Task) (string, error) {
 		if is.Source != "" || is.DoneOf != "" {
 			return "", nil
 		}
-		if fire, ok := strings.CutPrefix(is.ID, firePrefix); ok {
-			return fire[:max(strings.LastIndexByte(fire, '/'), 0)], nil
+		if job, ok := jobs.JobOf(is.ID); ok {
+			return job, nil
 		}
 		if is.RetryOf == "" {
 			return "", nil
@@ -183,59 +181,4 @@ func (e *engine) jobOf(ctx context.Context, t *Task) (string, error) {
 		is = before
 	}
 	return "", nil
-}
-
-// heldFor is how long a task that is about to be inserted counts as a live one of its job.
-const heldFor = 30 * time.Second
-
-// countFire makes a task that is about to be inserted one of a job's live tasks, which later due times look at. It is
-// failed_precondition if another one has not ended. A job without an overlap policy, or that is gone, counts none.
-func (e *engine) countFire(ctx context.Context, job, id string) error {
-	if job == "" || e.ports.Docs == nil {
-		return nil
-	}
-	return e.editJob(ctx, job, func(j *jobDoc, now time.Time) (bool, error) {
-		if j.revision == 0 || j.Overlap == OverlapAllow {
-			return false, nil
-		}
-		var busy string
-		for _, f := range j.Pending {
-			if f.Skip == "" {
-				busy = fireID(job, f.Due)
-			}
-		}
-		if busy == "" {
-			left, err := e.liveFires(ctx, j, now)
-			if err != nil {
-				return false, err
-			}
-			left = slices.DeleteFunc(left, func(other string) bool { return other == id })
-			if len(left) > 0 {
-				busy = left[0]
-			}
-		}
-		if busy != "" {
-			return false, Errorf(ErrFailedPrecondition, "job %q has overlap %s, and its task %s has not ended", job, j.Overlap, busy).
-				With(OutcomeNotSent)
-		}
-		j.Live, j.Held = []string{id}, now.Add(heldFor).Unix()
-		return true, nil
-	})
-}
-
-// liveFires returns those of a job's tasks that have not ended. One that is about to be inserted is among them.
-func (e *engine) liveFires(ctx context.Context, j *jobDoc, now time.Time) (left []string, err error) {
-	for _, id := range j.Live {
-		t, err := e.store.Get(ctx, id)
-		switch {
-		case CodeOf(err) == ErrNotFound && now.Unix() < j.Held:
-			left = append(left, id)
-		case CodeOf(err) == ErrNotFound, err == nil && t.Status.Final():
-		case err != nil:
-			return nil, err
-		default:
-			left = append(left, id)
-		}
-	}
-	return left, nil
 }

@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/jobs"
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
@@ -79,8 +80,8 @@ func checkSubmission(s Submission) *Error {
 	if strings.HasSuffix(s.Options.ID, tasks.DoneSuffix) {
 		return Errorf(ErrInvalidArgument, "TaskID %q: ids that end in %s are those of SubtasksDone", s.Options.ID, tasks.DoneSuffix)
 	}
-	if strings.HasPrefix(s.Options.ID, firePrefix) {
-		return Errorf(ErrInvalidArgument, "TaskID %q: ids that begin with %s are those of jobs", s.Options.ID, firePrefix)
+	if strings.HasPrefix(s.Options.ID, jobs.TaskPrefix) {
+		return Errorf(ErrInvalidArgument, "TaskID %q: ids that begin with %s are those of jobs", s.Options.ID, jobs.TaskPrefix)
 	}
 	if w := s.Options.Weight; w != nil && (*w < -maxWeight || *w > maxWeight) {
 		return Errorf(ErrInvalidArgument, "weight %d is out of range: -%d to %[2]d", *w, maxWeight)

@@ -38,8 +38,7 @@ var arrows = []row{
 
 	{"runtime", []string{"runtime/backend", "runtime/snowflake", "runtime/internal/machine", "runtime/internal/child", "runtime/internal/stack", "runtime/internal/exact",
 		"runtime/internal/retry", "runtime/internal/guard", "runtime/internal/pubsub", "runtime/internal/heartbeat", "runtime/internal/pipe",
-		"runtime/internal/grace", "runtime/internal/tasks",
-		"runtime/cron"},
+		"runtime/internal/grace", "runtime/internal/tasks", "runtime/internal/jobs"},
 		[]string{"golang.org/x/sync"}},
 	{"runtime/internal/retry", []string{"runtime/backend"}, nil},
 	{"runtime/internal/pubsub", []string{"runtime/backend", "runtime/internal/retry"}, nil},
@@ -47,6 +46,7 @@ var arrows = []row{
 	{"runtime/internal/grace", []string{"runtime/backend"}, nil},
 	{"runtime/internal/tasks", []string{"runtime/backend", "runtime/internal/grace", "runtime/internal/guard", "runtime/internal/heartbeat",
 		"runtime/internal/pubsub", "runtime/internal/retry", "runtime/internal/stack"}, nil},
+	{"runtime/internal/jobs", []string{"runtime/backend", "runtime/cron", "runtime/internal/retry", "runtime/internal/pubsub"}, nil},
 	{"runtime/internal/guard", []string{"runtime/backend", "runtime/internal/stack"}, nil},
 	{"runtime/internal/pipe", []string{"runtime/backend", "runtime/internal/child", "runtime/internal/guard", "runtime/internal/stack"}, nil},
 	{"runtime/internal/oserror", []string{"runtime/backend"}, nil},

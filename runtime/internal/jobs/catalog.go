@@ -1,0 +1,204 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
+)
+
+// A Catalog reads and changes the stored jobs of a cluster for callers. If the backend stores no documents, its methods
+// return ErrUnimplemented. They are safe for concurrent use.
+type Catalog struct {
+	cfg     Config
+	tasks   Tasks
+	changed func(ids ...string) // tells the scheduler of this process
+}
+
+func (c *Catalog) unimplemented() *backend.Error {
+	return backend.Errorf(backend.ErrUnimplemented, "the backend %s keeps no jobs", c.cfg.Backend).With(backend.OutcomeNotSent)
+}
+
+// publish tells the schedulers of all processes that a job has changed.
+func (c *Catalog) publish(id string) {
+	c.changed(id)
+	c.cfg.Bus.Publish(topicJobs, []string{id})
+}
+
+// now returns the store's time.
+func (c *Catalog) now(ctx context.Context) (now time.Time, err error) {
+	err = c.cfg.Requests.Do(ctx, func(ctx context.Context) error {
+		now, err = c.tasks.Now(ctx)
+		return err
+	})
+	return now, err
+}
+
+// Get returns a job, or ErrNotFound.
+func (c *Catalog) Get(ctx context.Context, id string) (*Document, error) {
+	if c.cfg.Docs == nil {
+		return nil, c.unimplemented()
+	}
+	var j *Document
+	err := c.cfg.Requests.Do(ctx, func(ctx context.Context) (err error) {
+		j, err = c.load(ctx, id)
+		return err
+	})
+	return j, err
+}
+
+// load is Get with one try.
+func (c *Catalog) load(ctx context.Context, id string) (*Document, error) {
+	if c.cfg.Docs == nil {
+		return nil, c.unimplemented()
+	}
+	d, err := c.cfg.Docs.Get(ctx, docPrefix+id)
+	switch {
+	case backend.CodeOf(err) == backend.ErrNotFound:
+		return nil, backend.Errorf(backend.ErrNotFound, "there is no job %q", id)
+	case err != nil:
+		return nil, err
+	}
+	return decodeDocument(d)
+}
+
+// All returns the jobs whose ids begin with prefix. A job that can't be decoded is logged and left out.
+func (c *Catalog) All(ctx context.Context, prefix string) ([]*Document, error) {
+	if c.cfg.Docs == nil {
+		return nil, c.unimplemented()
+	}
+	var docs []backend.Doc
+	err := c.cfg.Requests.Do(ctx, func(ctx context.Context) (err error) {
+		docs, err = c.cfg.Docs.List(ctx, docPrefix+prefix)
+		return err
+	})
+	jobs := make([]*Document, 0, len(docs))
+	for _, d := range docs {
+		j, err := decodeDocument(d)
+		if err != nil {
+			c.cfg.Log.Error("a job can't be read, and is not fired", "job", strings.TrimPrefix(d.Name, docPrefix), "error", err)
+			continue
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs, err
+}
+
+// write stores a job if its revision has not changed since it was read, or else returns ErrAborted.
+func (c *Catalog) write(ctx context.Context, j *Document) error {
+	value, err := json.Marshal(j)
+	if err != nil {
+		return backend.Errorf(backend.ErrInternal, "job %q does not encode: %w", j.id, err)
+	}
+	rev, err := c.cfg.Docs.PutIf(ctx, docPrefix+j.id, j.revision, value)
+	if err == nil {
+		j.revision = rev
+	}
+	return err
+}
+
+// change changes a job that exists. fn reports whether there is anything to write, and may be called several times.
+func (c *Catalog) change(ctx context.Context, id string, fn func(j *Document, now time.Time) bool) error {
+	return c.edit(ctx, id, func(j *Document, now time.Time) (bool, error) {
+		if j.revision == 0 {
+			return false, backend.Errorf(backend.ErrNotFound, "there is no job %q", id)
+		}
+		return fn(j, now), nil
+	})
+}
+
+// edit is change for a job that may not exist: fn gets an empty one with revision 0 then. After a write whose outcome
+// is unknown it reads the job again, until the store answers or ctx ends.
+func (c *Catalog) edit(ctx context.Context, id string, fn func(j *Document, now time.Time) (bool, error)) error {
+	now, err := c.now(ctx)
+	if err != nil {
+		return err
+	}
+	wrote := false
+	err = retry.Update(ctx, func(ctx context.Context) error {
+		return c.cfg.Requests.Do(ctx, func(ctx context.Context) error {
+			j, err := c.load(ctx, id)
+			if backend.CodeOf(err) == backend.ErrNotFound {
+				j, err = &Document{id: id}, nil
+			}
+			if err != nil {
+				return err
+			}
+			changes, err := fn(j, now)
+			if err != nil || !changes {
+				return err
+			}
+			wrote = true // or perhaps not: a repeat may find nothing to change
+			return c.write(ctx, j)
+		})
+	})
+	if err == nil && wrote {
+		c.publish(id)
+	}
+	return err
+}
+
+// Put creates a job or changes an existing one to what a spec asks for. It writes nothing if nothing differs. The due
+// times of a job whose time table does not change continue.
+func (c *Catalog) Put(ctx context.Context, spec Spec) error {
+	content, wrong := spec.content()
+	if wrong != nil {
+		return wrong
+	}
+	return c.edit(ctx, spec.ID, func(j *Document, now time.Time) (bool, error) {
+		if j.revision == 0 {
+			j.Disabled = spec.Disabled
+		}
+		return j.replace(content, now), nil
+	})
+}
+
+// Run submits a task of a job now, whatever its policies, and returns the task's id.
+func (c *Catalog) Run(ctx context.Context, id string) (string, error) {
+	j, err := c.Get(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	now, err := c.now(ctx)
+	if err != nil {
+		return "", err
+	}
+	task := runID(id, c.cfg.NewID())
+	err = c.cfg.Requests.Do(ctx, func(ctx context.Context) error {
+		_, err := c.tasks.Insert(ctx, []backend.NewTask{j.task(task)})
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	c.wake(j, []string{task})
+	if j.Overlap != OverlapAllow {
+		err := c.change(ctx, id, func(j *Document, _ time.Time) bool {
+			j.addLive(task)
+			return true
+		})
+		c.logUnnoted(task, err)
+	}
+	err = c.addHistory(ctx, id, HistoryEntry{At: now.Unix(), Task: task})
+	c.logUnnoted(task, err)
+	return task, nil
+}
+
+// logUnnoted logs that a task of Run is not in its job's documents.
+func (c *Catalog) logUnnoted(task string, err error) {
+	if err != nil {
+		c.cfg.Log.Debug("a manual run is not noted in its job", "task", task, "error", err)
+	}
+}
+
+// wake publishes hints for new tasks of a job. A process that may not claim them would waste a hint, so all processes
+// look.
+func (c *Catalog) wake(j *Document, ids []string) {
+	c.tasks.Wake(j.Queue, ids)
+	if len(j.Allow) > 0 {
+		c.tasks.LookAgain(j.Queue)
+	}
+}

@@ -1,0 +1,245 @@
+package jobs
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/cron"
+)
+
+// A Document is the document jobs/<id>: a job and how far it has been fired. Instants are Unix seconds of the store's
+// clock. The package comment describes how a due time changes it.
+type Document struct {
+	Content
+	Created  int64    `json:"created"` // when this time table was set
+	Disabled bool     `json:"disabled,omitempty"`
+	Done     int64    `json:"done"`              // due times up to this one are decided
+	Fired    int64    `json:"fired,omitempty"`   // the last due time for which a task was decided
+	Pending  []Firing `json:"owed,omitempty"`    // decided, and not known to be carried out
+	Decided  int64    `json:"decided,omitempty"` // when Pending was last added to
+	Dropped  []Firing `json:"dropped,omitempty"` // were pending when the job was disabled; see [Catalog.Disable]
+	Live     []string `json:"live,omitempty"`    // tasks that may not have ended; unused with OverlapAllow
+	Held     int64    `json:"held,omitempty"`    // until then, those of Live that don't exist may be about to be inserted
+
+	id       string
+	revision int64     // 0 if the job is not stored
+	clamped  bool      // an impossible instant was stored
+	read     time.Time // when the scheduler began to read it
+	table    cron.Schedule
+	due      time.Time // cache of Next: the first due time after dueAfter
+	dueAfter int64
+}
+
+// A Firing is the result of a due time: a task, or a reason to skip it.
+type Firing struct {
+	Due  int64  `json:"due"`
+	Skip string `json:"skip,omitempty"` // why there is no task
+	More int    `json:"more,omitempty"` // how many due times before it were skipped with it
+}
+
+// Why due times are skipped.
+const (
+	SkippedMissed  = "missed"
+	SkippedOverlap = "overlap"
+	SkippedFull    = "queue full"
+)
+
+const (
+	docPrefix = "jobs/" // of the names of documents
+
+	onTime       = 30 * time.Second // a due time is missed if it is decided later than this: a leader may have died meanwhile
+	maxMissed    = 1000             // due times that are decided at once
+	maxPending   = 1000             // due times that wait with OverlapQueue
+	maxLive      = 100
+	changeWithin = time.Minute // how far Done may be ahead of a change that began before it was decided
+
+	maxAhead     = time.Hour    // of a job's instants, before the store's clock was wrong when they were written
+	latestSecond = 253402300799 // of the year 9999
+)
+
+// replace sets the content of a job and reports whether that changes anything. A new time table begins now.
+func (j *Document) replace(c Content, now time.Time) bool {
+	if reflect.DeepEqual(j.Content, c) {
+		return false
+	}
+	if j.Cron != c.Cron || j.Zone != c.Zone {
+		decided := j.Done - now.Unix() // positive if a due time was decided after now was read, or the store's clock was wrong
+		j.Created, j.Done = now.Unix(), now.Unix()
+		if decided > 0 && decided <= int64(changeWithin/time.Second) {
+			j.Done += decided
+		}
+	}
+	j.Content = c
+	return true
+}
+
+// decodeDocument decodes a stored job. Impossible instants are corrected; anything else that is wrong is ErrDataLoss.
+func decodeDocument(d backend.Doc) (*Document, error) {
+	j := &Document{id: strings.TrimPrefix(d.Name, docPrefix), revision: d.Revision}
+	err := json.Unmarshal(d.Value, j)
+	if err == nil {
+		err = j.prepare()
+	}
+	if err != nil {
+		return nil, backend.Errorf(backend.ErrDataLoss, "the document of job %q: %w", j.id, err)
+	}
+	return j, nil
+}
+
+// prepare corrects the instants of a document and parses its time table.
+func (j *Document) prepare() error {
+	j.clamp()
+	zone, err := cron.Zone(j.Zone)
+	if err != nil {
+		return err
+	}
+	j.table, err = cron.Parse(j.Cron, zone)
+	j.table = j.table.From(time.Unix(j.Created, 0))
+	return err
+}
+
+// Next returns the first due time that is not decided, or the zero time if there is none or the job is disabled. It
+// caches the result in j, so it is not safe for concurrent use.
+func (j *Document) Next() time.Time {
+	if j.Disabled {
+		return time.Time{}
+	}
+	if j.due.IsZero() || j.dueAfter != j.Done {
+		j.due, j.dueAfter = j.table.Next(time.Unix(j.Done, 0)), j.Done
+	}
+	return j.due
+}
+
+// latest returns the due times after one instant and up to another, oldest first: at most max, the latest ones. before
+// is the due time before them, or 0 if there is none.
+func latest(table cron.Schedule, after, upTo time.Time, max int) (due []int64, before int64) {
+	for span := int64(max); ; span *= 4 { // seconds: a Duration ends after 292 years
+		from := time.Unix(upTo.Unix()-span, 0)
+		whole := !from.After(after)
+		if whole {
+			from = after
+		}
+		due = due[:0]
+		for t := table.Next(from); !t.IsZero() && !t.After(upTo); t = table.Next(t) {
+			due = append(due, t.Unix())
+		}
+		if n := len(due) - max; n > 0 {
+			return due[n:], due[n-1]
+		}
+		if whole {
+			return due, 0
+		}
+	}
+}
+
+// decide adds the results of the due times that have passed to Pending, and reports whether there are any. live reports
+// that the task of an earlier due time has not ended.
+func (j *Document) decide(now time.Time, live bool) bool {
+	due, before := latest(j.table, time.Unix(j.Done, 0), now, maxMissed)
+	if len(due) == 0 {
+		return false
+	}
+	late := 0 // how many were missed
+	for late < len(due) && due[late] < now.Add(-onTime).Unix() {
+		late++
+	}
+	lost := late // how many of them are skipped
+	switch {
+	case j.Missed == MissedAll:
+		for lost = 0; lost < late && due[lost] < now.Add(-j.Window).Unix(); {
+			lost++
+		}
+	case j.Missed == MissedOnce && late == len(due):
+		lost--
+	}
+	var pending []Firing
+	if lost > 0 {
+		pending = append(pending, Firing{Due: due[lost-1], Skip: SkippedMissed, More: lost - 1})
+	} else if before > 0 {
+		pending = append(pending, Firing{Due: before, Skip: SkippedMissed})
+	}
+	waiting := j.Waiting()
+	for _, d := range due[lost:] {
+		skip := ""
+		switch {
+		case j.Overlap == OverlapSkip && (live || waiting > 0):
+			skip = SkippedOverlap
+		case waiting >= maxPending:
+			skip = SkippedFull
+		default:
+			waiting++
+			if j.Overlap != OverlapQueue { // a queued one may still be dropped
+				j.Fired = d
+			}
+		}
+		if n := len(pending); skip != "" && n > 0 && pending[n-1].Skip == skip {
+			pending[n-1].Due, pending[n-1].More = d, pending[n-1].More+1
+			continue
+		}
+		pending = append(pending, Firing{Due: d, Skip: skip})
+	}
+	j.Pending = append(j.Pending, pending...)
+	j.Done, j.Decided = due[len(due)-1], now.Unix()
+	return true
+}
+
+// task returns a task of the job.
+func (j *Document) task(id string) backend.NewTask {
+	return backend.NewTask{Task: backend.Task{
+		ID: id, Queue: j.Queue, Status: backend.StatusPending, Weight: j.Weight, Payload: j.Payload,
+		Fingerprint: j.Fingerprint, Timeout: j.Timeout, Allow: j.Allow,
+	}}
+}
+
+// ahead reports whether a job's instants are so far ahead that the clock was wrong when they were written: the job
+// would not fire until then. If they are less far ahead, the job waits for the clock to catch up, so that nothing is
+// fired twice.
+func (j *Document) ahead(now time.Time) bool {
+	return max(j.Created, j.Done, j.Decided, j.Held) > now.Add(maxAhead).Unix()
+}
+
+// rewind lets a job continue from now on.
+func (j *Document) rewind(now time.Time) {
+	for _, at := range []*int64{&j.Created, &j.Done, &j.Decided, &j.Held} {
+		*at = min(*at, now.Unix())
+	}
+	j.table = j.table.From(time.Unix(j.Created, 0))
+	j.due = time.Time{}
+}
+
+// clamp brings all instants into the range for which schedules are defined.
+func (j *Document) clamp() {
+	instants := []*int64{&j.Created, &j.Done, &j.Fired, &j.Decided, &j.Held}
+	for _, list := range [][]Firing{j.Pending, j.Dropped} {
+		for i := range list {
+			instants = append(instants, &list[i].Due)
+		}
+	}
+	for _, at := range instants {
+		if in := min(max(*at, 0), latestSecond); in != *at {
+			*at, j.clamped = in, true
+		}
+	}
+}
+
+// addLive adds tasks that have not ended.
+func (j *Document) addLive(ids ...string) {
+	j.Live = append(j.Live, ids...)
+	j.Live = j.Live[max(0, len(j.Live)-maxLive):]
+}
+
+// ID returns the id of the job.
+func (j *Document) ID() string { return j.id }
+
+// Waiting returns how many pending due times will submit a task.
+func (j *Document) Waiting() (n int) {
+	for _, f := range j.Pending {
+		if f.Skip == "" {
+			n++
+		}
+	}
+	return n
+}

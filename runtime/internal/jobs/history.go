@@ -1,0 +1,147 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
+)
+
+const (
+	historyPrefix = "fires/" // of the names of documents
+	maxFires      = 200      // entries of a history
+	maxFireNumber = 1 << 60
+)
+
+// A History is the document fires/<id>: the last 200 fires of a job, the latest one last.
+type History struct {
+	N     int64          `json:"n"` // the number of the last fire
+	Fires []HistoryEntry `json:"fires"`
+}
+
+// A HistoryEntry is a due time that was carried out, or a task of [Catalog.Run].
+type HistoryEntry struct {
+	Firing        // zero for a task of Run
+	N      int64  `json:"n"`              // rises with each entry
+	At     int64  `json:"at"`             // when it was fired
+	Task   string `json:"task,omitempty"` // the id of a task of Run
+}
+
+// addHistory adds entries to the history of a job, but for due times that are in it already.
+func (c *Catalog) addHistory(ctx context.Context, id string, entries ...HistoryEntry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	return retry.Update(ctx, func(ctx context.Context) error {
+		h, rev, err := c.history(ctx, id)
+		if err != nil {
+			return err
+		}
+		known := map[int64]bool{} // due times
+		for _, f := range h.Fires {
+			known[f.Due] = f.Task == "" || known[f.Due]
+		}
+		before := h.N
+		for _, f := range entries {
+			if f.Task == "" && known[f.Due] {
+				continue
+			}
+			h.N++
+			f.N = h.N
+			h.Fires = append(h.Fires, f)
+		}
+		if h.N == before {
+			return nil
+		}
+		h.Fires = h.Fires[max(0, len(h.Fires)-maxFires):]
+		value, merr := json.Marshal(h)
+		if merr != nil {
+			return backend.Errorf(backend.ErrInternal, "the history of job %q does not encode: %w", id, merr)
+		}
+		_, err = c.cfg.Docs.PutIf(ctx, historyPrefix+id, rev, value)
+		return err
+	})
+}
+
+// history returns the history of a job and its revision: an empty one and 0 if none is stored.
+func (c *Catalog) history(ctx context.Context, id string) (h History, rev int64, err error) {
+	d, err := c.cfg.Docs.Get(ctx, historyPrefix+id)
+	switch {
+	case backend.CodeOf(err) == backend.ErrNotFound:
+		return h, 0, nil
+	case err != nil:
+		return h, 0, err
+	}
+	h, err = DecodeHistory(id, d.Value)
+	return h, d.Revision, err
+}
+
+// DecodeHistory decodes the stored history of a job, or returns ErrDataLoss. Impossible instants are corrected. If the
+// numbers of the entries don't rise, it numbers them again, since pages are cut by them.
+func DecodeHistory(job string, value []byte) (h History, err error) {
+	if err := json.Unmarshal(value, &h); err != nil {
+		return h, backend.Errorf(backend.ErrDataLoss, "the history of job %q: %w", job, err)
+	}
+	rises := true
+	for i := range h.Fires {
+		f := &h.Fires[i]
+		f.Due, f.At = min(max(f.Due, 0), latestSecond), min(max(f.At, 0), latestSecond)
+		rises = rises && f.N >= 0 && f.N < maxFireNumber && (i == 0 || h.Fires[i-1].N < f.N)
+	}
+	for i := range h.Fires {
+		if !rises {
+			h.Fires[i].N = int64(i) + 1
+		}
+	}
+	last := int64(0)
+	if n := len(h.Fires); n > 0 {
+		last = h.Fires[n-1].N
+	}
+	if h.N < last || h.N >= maxFireNumber {
+		h.N = last
+	}
+	return h, nil
+}
+
+// deleteHistory deletes the history of a job that was removed.
+func (c *Catalog) deleteHistory(ctx context.Context, id string) {
+	d, err := c.cfg.Docs.Get(ctx, historyPrefix+id)
+	if err == nil {
+		err = c.cfg.Docs.Delete(ctx, d.Name, d.Revision)
+	}
+	if err != nil && backend.CodeOf(err) != backend.ErrNotFound {
+		c.cfg.Log.Debug("the history of a job that is gone is not deleted", "job", id, "error", err)
+	}
+}
+
+// Histories returns the history of a job, or ErrNotFound if there is no such job. With an empty id it returns the
+// histories of all jobs. The keys are ids of jobs.
+func (c *Catalog) Histories(ctx context.Context, id string) (map[string]History, error) {
+	if id != "" {
+		if _, err := c.Get(ctx, id); err != nil {
+			return nil, err
+		}
+	} else if c.cfg.Docs == nil {
+		return nil, c.unimplemented()
+	}
+	all := map[string]History{}
+	return all, c.cfg.Requests.Do(ctx, func(ctx context.Context) error {
+		if id != "" {
+			h, _, err := c.history(ctx, id)
+			all[id] = h
+			return err
+		}
+		docs, err := c.cfg.Docs.List(ctx, historyPrefix)
+		for _, d := range docs {
+			job := strings.TrimPrefix(d.Name, historyPrefix)
+			h, err := DecodeHistory(job, d.Value)
+			if err != nil {
+				return err
+			}
+			all[job] = h
+		}
+		return err
+	})
+}

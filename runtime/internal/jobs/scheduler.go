@@ -1,0 +1,213 @@
+package jobs
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/retry"
+)
+
+// A Scheduler fires the jobs of the whole cluster, together with the schedulers of all other processes. All of them
+// receive events about changed jobs and read those jobs again. Since events may be lost, the leader also reads all jobs
+// every 5 s, and the others every 15 s.
+//
+// Its exported methods are safe for concurrent use.
+type Scheduler struct {
+	catalog *Catalog
+
+	mu     sync.Mutex
+	cancel context.CancelFunc // ends the last loop
+	done   chan struct{}      // closed when that loop has ended; nil before the first
+	wanted bool               // Start was called after the last Stop
+	closed bool
+	stale  map[string]bool // jobs to read again; nil means all
+
+	changes    chan struct{}  // of capacity 1: jobs have changed, or a task has ended
+	queued     atomic.Bool    // a due time waits for an earlier task to end
+	background sync.WaitGroup // what Declare has left running
+
+	// Only the loop uses these.
+	jobs    map[string]*Document
+	wrote   map[string]int64 // the revisions that this scheduler has written
+	listed  time.Time        // when all jobs were read
+	leader  leader
+	clock   storeClock
+	failing error // of the last pass
+}
+
+// Start begins to fire in the background, unless that has begun already or Close was called.
+func (s *Scheduler) Start() error {
+	if s.catalog.cfg.Docs == nil {
+		return s.catalog.unimplemented()
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.wanted {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(s.catalog.cfg.Context)
+	before, done := s.done, make(chan struct{})
+	s.cancel, s.done, s.wanted = cancel, done, true
+	go func() {
+		defer close(done)
+		if before != nil {
+			<-before
+		}
+		var parts sync.WaitGroup
+		parts.Go(func() { s.catalog.cfg.Bus.Subscribe(topicJobs, s.jobsChanged)(ctx) })
+		s.run(ctx)
+		parts.Wait()
+	}()
+	return nil
+}
+
+// Stop ends firing until the next Start. It returns when nothing runs any more, or with an error when ctx ends.
+func (s *Scheduler) Stop(ctx context.Context) error {
+	s.mu.Lock()
+	cancel, done := s.cancel, s.done
+	s.wanted = false
+	s.mu.Unlock()
+	if done == nil {
+		return nil
+	}
+	cancel()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return backend.Errorf(backend.CodeOf(ctx.Err()), "waiting for the scheduler to stop: %w", context.Cause(ctx))
+	}
+}
+
+// Close ends firing for good. It does not block.
+func (s *Scheduler) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.cancel != nil {
+		s.cancel()
+	}
+}
+
+// Wait waits until nothing runs in the background any more. Call it after Close and after the Config's Context has
+// ended.
+func (s *Scheduler) Wait() {
+	_ = s.Stop(context.Background())
+	s.background.Wait()
+}
+
+// TasksEnded tells the scheduler that tasks have ended: due times of their jobs may wait for that. It does not block.
+func (s *Scheduler) TasksEnded(ids []string) {
+	if s.queued.Load() && slices.ContainsFunc(ids, func(id string) bool { return strings.HasPrefix(id, TaskPrefix) }) {
+		s.wake()
+	}
+}
+
+// jobsChanged handles an event: the ids of changed jobs, or nil after a gap in the events.
+func (s *Scheduler) jobsChanged(event json.RawMessage) {
+	var ids []string
+	if event != nil && json.Unmarshal(event, &ids) != nil {
+		ids = nil
+	}
+	s.readAgain(ids...)
+}
+
+// readAgain has the loop read jobs again now; all of them if there are no ids.
+func (s *Scheduler) readAgain(ids ...string) {
+	s.markStale(ids...)
+	s.wake()
+}
+
+// markStale has the loop read jobs again in its next pass; all of them if there are no ids.
+func (s *Scheduler) markStale(ids ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(ids) == 0 || len(s.stale)+len(ids) > maxReads {
+		s.stale = nil
+	}
+	for _, id := range ids {
+		if s.stale != nil {
+			s.stale[id] = true
+		}
+	}
+}
+
+func (s *Scheduler) wake() {
+	select {
+	case s.changes <- struct{}{}:
+	default:
+	}
+}
+
+// run fires jobs until ctx ends.
+func (s *Scheduler) run(ctx context.Context) {
+	s.jobs, s.leader.announced, s.wrote = nil, time.Time{}, map[string]int64{}
+	s.markStale()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-s.changes:
+		case <-ctx.Done():
+			return
+		}
+		pause, err := s.pass(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.markStale()
+			pause = retry.Jitter(retry.MinPoll)
+			s.setFailing(err)
+		}
+		timer.Reset(pause)
+	}
+}
+
+// setFailing logs the first of several failures in a row, and the first success after them.
+func (s *Scheduler) setFailing(err error) {
+	before := s.failing
+	s.failing = err
+	switch {
+	case err != nil && before == nil:
+		s.catalog.cfg.Unavailable("jobs are not fired; trying again", err)
+	case err == nil && before != nil:
+		s.catalog.cfg.Available("jobs are fired again", before)
+	}
+}
+
+// pass fires what is due and returns the time until the next pass. A job that fails does not keep others from being
+// fired.
+func (s *Scheduler) pass(ctx context.Context) (time.Duration, error) {
+	began := time.Now()
+	now, err := s.refresh(ctx)
+	if err != nil {
+		return 0, err
+	}
+	if !now.IsZero() && !s.clock.trusts(s.catalog.cfg.Log, now, time.Now()) {
+		return time.Second, nil
+	}
+	pause, queued := retry.Jitter(relist), false
+	for _, j := range s.jobs {
+		if ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+		wait, e := s.process(ctx, j, now)
+		if backend.CodeOf(e) == backend.ErrAborted { // another process has changed the job
+			wait, e = 0, nil
+		}
+		if e != nil {
+			err = e
+		}
+		pause, queued = min(pause, wait), queued || len(j.Pending) > 0
+	}
+	s.queued.Store(queued)
+	if err == nil {
+		s.setFailing(nil)
+	}
+	return max(pause-time.Since(began), 0), err
+}
