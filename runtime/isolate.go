@@ -184,7 +184,7 @@ func (a *App) handleHere(ctx context.Context, t pipe.Task, w *WorkerSpec) (json.
 // handleHereName is the function that is on the stack of a handler in a child.
 var handleHereName = stack.Name((*App).handleHere)
 
-// isolated is a worker as it is to be run: one with isolation=process gets functions that run a child.
+// isolated returns a worker as the engine runs it: one with isolation=process gets functions that run a child.
 func (e *engine) isolated(w WorkerSpec) WorkerSpec {
 	if w.Isolation != "process" || e.app.settings.child.off {
 		return w
@@ -201,7 +201,7 @@ func (e *engine) isolated(w WorkerSpec) WorkerSpec {
 	return w
 }
 
-// runChild runs one task in a child of its own, which is no more when it returns.
+// runChild runs one task in a child of its own, which has been reaped when it returns.
 func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Subtasks) (json.RawMessage, error) {
 	r := TaskFrom(ctx)
 	t := pipe.Task{ID: r.ID, Queue: r.Queue, Attempt: r.Attempt, Fence: r.Fence, Source: r.Source, Trace: r.trace, Payload: payload}
@@ -274,7 +274,7 @@ func (e *engine) childEnd(cause error) (end, quit time.Duration) {
 	return end, quit
 }
 
-// logHung logs where a handler hung whose process was killed, if the process has told.
+// logHung logs where a handler hung whose process was killed, if the process has written its stacks.
 func logHung(log *slog.Logger, cause error, p *pipe.Process, exit *child.ExitError) {
 	where := stack.Running(p.Stderr(), handleHereName)
 	if where == "" {
@@ -283,8 +283,8 @@ func logHung(log *slog.Logger, cause error, p *pipe.Process, exit *child.ExitErr
 	log.Error("a handler ignores its context; its process was killed", "cause", cause, "stack", where)
 }
 
-// drainsSoon reports whether the App drains, now or within a second. A supervisor that sends SIGTERM to all processes of a
-// service reaches a child before its parent at times.
+// drainsSoon reports whether the App drains, now or within a second: a SIGTERM that a supervisor sends to all processes of a
+// service may reach a child before its parent.
 func (a *App) drainsSoon() bool {
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()

@@ -29,8 +29,8 @@ var _ Parent = (*Client)(nil)
 // claimed is set once an App of this child process runs its task. There is one task, but main may open several Apps.
 var claimed atomic.Bool
 
-// Connect returns the pipe to the parent of this process for one App. It returns nil if this process is not a child. In a
-// child of another kind, such as an executor's, the App is not connected.
+// Connect returns the pipe to the parent of this process for one App. It returns nil if this process is not a child. In
+// a child of another kind, such as an executor's, the App is not connected.
 func Connect() (*Client, error) {
 	self := child.Self()
 	if self == nil {
@@ -55,8 +55,8 @@ func (c *Client) HasTask() bool { return c.self.Kind == kindTask }
 // Queue returns the queue of the task.
 func (c *Client) Queue() string { return c.self.Name }
 
-// Claim reports whether the App shall run the process's task: it is connected, and no other App of this process has claimed
-// the task before.
+// Claim reports whether the App shall run the process's task: it is connected, and no other App of this process has
+// claimed the task before.
 func (c *Client) Claim() bool {
 	return !c.disconnected.Load() && claimed.CompareAndSwap(false, true)
 }
@@ -138,7 +138,8 @@ func (h *Handler) serve(r *child.Request) {
 	})
 }
 
-// context returns the context of a handler: it ends after left, unless that is 0, or for the cause of the parent's context.
+// context returns the context of a handler: it ends after left, unless that is 0, or for the cause of the parent's
+// context.
 func (h *Handler) context(parent context.Context, left time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	stop := func() {}

@@ -78,8 +78,8 @@ type uncodedError struct {
 func (e *uncodedError) Error() string { return e.text }
 func (e *uncodedError) Unwrap() error { return e.code }
 
-// Causes are the errors for which the context of a handler ends. A handler compares the cause with them, so both processes must
-// have the same.
+// Causes are the errors for which the context of a handler ends. A handler compares the cause with them, so both
+// processes must have the same.
 type Causes struct {
 	Stopped   error
 	LeaseLost error

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A logHandler is the slog.Handler of a child process: its records are the parent's, who knows the task and where to log.
+// A logHandler sends the log records of a child process to the parent, which knows the task and where to log.
 type logHandler struct {
 	c     *Client
 	level slog.Level
@@ -59,7 +59,7 @@ func (h *logHandler) and(w with) slog.Handler {
 	return &logHandler{h.c, h.level, append(slices.Clip(h.with), w)}
 }
 
-// Handle sends a record. It waits where the parent is slow to log.
+// Handle sends a record. It waits if the parent is slow to log.
 func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	attrs := make([]slog.Attr, 0, r.NumAttrs())
 	r.Attrs(func(a slog.Attr) bool {
@@ -146,7 +146,7 @@ func logRecord(ctx context.Context, h slog.Handler, body json.RawMessage) {
 	}
 	r := slog.NewRecord(w.Time, w.Level, w.Message, 0)
 	r.AddAttrs(fromWire(w.Attrs)...)
-	_ = h.Handle(ctx, r) // as slog does: there is nobody to tell
+	_ = h.Handle(ctx, r) // slog ignores it, too
 }
 
 // lowest returns the least level that a handler takes.

@@ -8,17 +8,17 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// An op is an operation that a child has done by its parent, by its name on the pipe.
+// An op is the name of an operation on the pipe, which the parent does for its child. A is its argument, R its result.
 type op[A, R any] string
 
 type none struct{}
 
-// call has the parent do it.
+// call requests the operation and waits for the result.
 func (o op[A, R]) call(ctx context.Context, c *Client, a A) (R, error) {
 	var r, zero R
 	if c.disconnected.Load() {
-		return zero, backend.NewError(backend.ErrFailedPrecondition, "this process is a child that runs a task of another App; this one is not connected").
-			With(backend.OutcomeNotSent)
+		return zero, backend.NewError(backend.ErrFailedPrecondition,
+			"this process is a child that runs a task of another App; this one is not connected").With(backend.OutcomeNotSent)
 	}
 	if err := portError(c.self.Call(ctx, string(o), a, &r)); err != nil {
 		return zero, err
@@ -26,7 +26,7 @@ func (o op[A, R]) call(ctx context.Context, c *Client, a A) (R, error) {
 	return r, nil
 }
 
-// The arguments of operations that have several.
+// The arguments of operations and notices that have several.
 type (
 	argsProgress struct {
 		ID       string
@@ -36,11 +36,7 @@ type (
 	argsRetried struct{ ID, From, To string }
 	argsBatch   struct{ Source, Batch string }
 	argsWait    struct{ ID, By string } // By is the task whose handler waits
-	argsFinish  struct {
-		Finished bool
-		Queue    string
-	}
-	argsDoc struct {
+	argsDoc     struct {
 		Name  string
 		Rev   int64
 		Value json.RawMessage
@@ -48,10 +44,6 @@ type (
 	argsDocs struct {
 		Prefix, After string
 		Bytes         int
-	}
-	someDocs struct {
-		Docs []backend.Doc
-		More bool
 	}
 	argsMessage struct {
 		Kind, Name string
@@ -63,6 +55,18 @@ type (
 	}
 )
 
+// The results of operations that have several.
+type (
+	resultFinish struct {
+		Finished bool
+		Queue    string
+	}
+	someDocs struct {
+		Docs []backend.Doc
+		More bool
+	}
+)
+
 const (
 	opCall      op[*backend.Request, *backend.Reply]    = "call"
 	opInsert    op[[]backend.NewTask, []backend.Task]   = "insert"
@@ -71,7 +75,7 @@ const (
 	opSpawn     op[backend.Spawn, none]                 = "spawn"
 	opDiscard   op[argsBatch, none]                     = "discard"
 	opOpen      op[string, []string]                    = "open"
-	opFinish    op[string, argsFinish]                  = "finish"
+	opFinish    op[string, resultFinish]                = "finish"
 	opStop      op[backend.Stop, none]                  = "stop"
 	opGet       op[string, backend.Task]                = "get"
 	opNow       op[none, time.Time]                     = "now"

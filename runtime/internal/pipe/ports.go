@@ -9,8 +9,8 @@ import (
 	"github.com/afgen/afgen/runtime/internal/child"
 )
 
-// newPorts returns the ports of an App in a child process. Each operation is a request to the parent, but those that only an
-// App needs that claims tasks, or serves calls, are refused.
+// newPorts returns the ports of an App in a child process. Each operation is a request to the parent. Those that only
+// an App needs that claims tasks or serves calls are refused.
 func newPorts(c *Client, name string) *backend.Ports {
 	return &backend.Ports{
 		Name: name, Calls: calls{c}, Store: store{c}, Docs: docs{c}, Transport: transport{c}, Coordinator: coordinator{c},
@@ -71,7 +71,7 @@ func (p store) Finish(ctx context.Context, source string) (bool, string, error) 
 	return f.Finished, f.Queue, err
 }
 
-// Stop returns no tasks, nor passes them to Each: the parent does what follows from it, since this process may end before.
+// Stop returns no tasks and passes none to Each: the parent does what follows, since this process may end before.
 func (p store) Stop(ctx context.Context, stop backend.Stop) ([]backend.Task, error) {
 	return nil, p.c.StopTasks(ctx, stop)
 }

@@ -61,12 +61,14 @@ type Children struct {
 
 var errClosed = backend.NewError(backend.ErrUnavailable, "the instance is shutting down")
 
-// Start starts a child that logs in ctx. An error means that there is none, and says nothing about its task. End must be called
-// for the child.
+// Start starts a child whose records are logged in ctx. After an error there is no child, and the task can be tried
+// again. The caller must call End for the child.
 func (c *Children) Start(ctx context.Context, cfg Config) (*Process, error) {
 	start := child.Config{
 		Kind: kindTask, Name: cfg.Queue, Memory: cfg.Memory, Handle: serveChild(ctx, cfg),
-		Data: Data{Instance: cfg.Instance, Backend: cfg.Parent.Ports().Name, Number: c.started.Add(1), Level: lowest(ctx, cfg.Logs)},
+		Data: Data{
+			Instance: cfg.Instance, Backend: cfg.Parent.Ports().Name, Number: c.started.Add(1), Level: lowest(ctx, cfg.Logs),
+		},
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -113,11 +115,15 @@ type Process struct {
 // Drain tells the child that the parent begins to shut down.
 func (p *Process) Drain() { _ = p.Notify(noticeDrain, none{}) } // it fails only with the child
 
-// Run has the child run a task, once it is ready, and returns the result or the error of the handler. When ctx ends the child is
-// told the cause, and is ended if it doesn't reply within the times that end returns for it (see [child.End]).
+// Run has the child run a task and returns the result or the error of the handler. The child must be ready. When ctx
+// ends the child is told the cause, and is ended if it doesn't reply within the times that end returns for the cause
+// (see [child.End]).
 //
-// If the child has ended the error is a *[child.ExitError]. If the task can't be sent or the result not be read, it is ErrInternal.
-func (p *Process) Run(ctx context.Context, t Task, end func(cause error) (grace, quit time.Duration)) (json.RawMessage, error) {
+// If the child has ended, the error is a *[child.ExitError]. If the task can't be sent or the result not be read, it is
+// ErrInternal.
+func (p *Process) Run(
+	ctx context.Context, t Task, end func(cause error) (grace, quit time.Duration),
+) (json.RawMessage, error) {
 	var result json.RawMessage
 	err := p.Do(ctx, opRun, t, &result, func(cause error) child.End {
 		grace, quit := end(cause)

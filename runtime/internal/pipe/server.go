@@ -24,10 +24,10 @@ type Parent interface {
 	Snowflake(ctx context.Context) (string, error)
 }
 
-// A serve does an operation for a child.
+// A serve does an operation for a child. It decodes the argument from body.
 type serve func(ctx context.Context, p Parent, body json.RawMessage) (any, error)
 
-// on ties an operation to what does it.
+// on adds an operation that do serves.
 func on[A, R any](ops map[string]serve, o op[A, R], do func(ctx context.Context, p Parent, a A) (R, error)) {
 	ops[string(o)] = func(ctx context.Context, p Parent, body json.RawMessage) (any, error) {
 		var a A
@@ -38,7 +38,7 @@ func on[A, R any](ops map[string]serve, o op[A, R], do func(ctx context.Context,
 	}
 }
 
-// serves is what a parent does for its children, by name.
+// serves returns the operations that a parent does for its children, by name.
 func serves() map[string]serve {
 	ops := map[string]serve{}
 	on(ops, opCall, func(ctx context.Context, p Parent, r *backend.Request) (*backend.Reply, error) {
@@ -66,7 +66,7 @@ func serves() map[string]serve {
 	on(ops, opOpen, func(ctx context.Context, p Parent, source string) ([]string, error) {
 		return p.Ports().Store.Open(ctx, source)
 	})
-	on(ops, opFinish, func(ctx context.Context, p Parent, source string) (f argsFinish, err error) {
+	on(ops, opFinish, func(ctx context.Context, p Parent, source string) (f resultFinish, err error) {
 		f.Finished, f.Queue, err = p.Ports().Store.Finish(ctx, source)
 		return f, err
 	})
@@ -147,7 +147,8 @@ func serveChild(ctx context.Context, cfg Config) child.Handler {
 		case r.Op == noticeLog:
 			logRecord(ctx, cfg.Logs, r.Body)
 		default:
-			_ = r.Reply(nil, backend.Errorf(backend.ErrUnimplemented, "a child process asks for %q", r.Op)) // it fails only if the child has ended
+			// Reply fails only if the child has ended.
+			_ = r.Reply(nil, backend.Errorf(backend.ErrUnimplemented, "a child process asks for %q", r.Op))
 		}
 	}
 }
@@ -166,6 +167,6 @@ func (cfg *Config) serve(r *child.Request, do serve) {
 		if err != nil {
 			err = portFault(err)
 		}
-		_ = r.Reply(v, err) // it fails only if the child has ended, which Process.Run reports
+		_ = r.Reply(v, err) // fails only if the child has ended, which Process.Run reports
 	})
 }
