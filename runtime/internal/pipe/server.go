@@ -3,6 +3,7 @@ package pipe
 import (
 	"context"
 	"encoding/json"
+	"sync"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -38,8 +39,8 @@ func on[A, R any](ops map[string]serve, o op[A, R], do func(ctx context.Context,
 	}
 }
 
-// serves returns the operations that a parent does for its children, by name.
-func serves() map[string]serve {
+// operations are what a parent does for its children, by name.
+var operations = sync.OnceValue(func() map[string]serve {
 	ops := map[string]serve{}
 	on(ops, opCall, func(ctx context.Context, p Parent, r *backend.Request) (*backend.Reply, error) {
 		return p.Ports().Calls.Call(ctx, r)
@@ -114,7 +115,7 @@ func serves() map[string]serve {
 		return none{}, p.Ports().Coordinator.Publish(ctx, a.Name, a.Body)
 	})
 	return ops
-}
+})
 
 // part returns what a takes of the documents after a.After, which are sorted.
 func (a argsDocs) part(docs []backend.Doc) (some someDocs) {
@@ -134,7 +135,7 @@ func (a argsDocs) part(docs []backend.Doc) (some someDocs) {
 
 // serveChild returns what serves the requests of a child, whose records it logs in ctx.
 func serveChild(ctx context.Context, cfg Config) child.Handler {
-	ops := serves()
+	ops := operations()
 	return func(r *child.Request) {
 		switch do, ok := ops[r.Op]; {
 		case ok:
