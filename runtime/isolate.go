@@ -18,7 +18,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// A task of a worker with isolation=process, from end to end: its attempt (attempt.go) calls WorkerSpec.Run, which is
+// A task of a worker with isolation=process, from end to end: its attempt (package tasks) calls WorkerSpec.Run, which is
 // runChild here. That starts this program again (package pipe), whose main opens and starts an App: openChild and
 // childProcess.start. handleHere calls the worker that was registered there, and the process ends.
 
