@@ -4,9 +4,8 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"slices"
-	"strings"
+	"strconv"
 
 	"github.com/afgen/afgen/gen/ir"
 )
@@ -24,18 +23,12 @@ func digest(text string) string {
 
 func methodText(p *ir.Package, m ir.Method) string {
 	g := newGraph(p)
-	var root body
-	g.members(&root, object(m.Params))
-	root.write("->")
-	g.members(&root, object(m.Results))
-	return g.text(root)
+	return g.text(g.method(m))
 }
 
 func typeText(p *ir.Package, t ir.Type) string {
 	g := newGraph(p)
-	var root body
-	g.mention(&root, t)
-	return g.text(root)
+	return g.text(g.value(t))
 }
 
 // object returns what a request or reply has as members.
@@ -48,11 +41,12 @@ func object(params []ir.Param) []ir.Member {
 }
 
 // A graph has a node for every compound type that a text mentions. It may have cycles, and types of several names for
-// one and the same structure; text handles both.
+// one and the same structure; text handles both. Texts may share a graph: a node of another one changes none.
 type graph struct {
-	pkg   *ir.Package
-	nodes []node
-	index map[string]int // from the ID of the type
+	pkg     *ir.Package
+	nodes   []node
+	index   map[string]int // from the ID of the type
+	classes []int          // see classify
 }
 
 // A node is one compound type.
@@ -61,37 +55,62 @@ type node struct {
 	isStruct bool
 }
 
-// A body is a piece of text with references to nodes in it: one after each piece but the last.
+// A body is a piece of text with references to nodes in it.
 type body struct {
-	pieces []string
-	refs   []int
+	text []byte
+	refs []ref
 }
 
-func (b *body) write(s string) {
-	if len(b.pieces) == len(b.refs) {
-		b.pieces = append(b.pieces, "")
+// A ref is a reference to a node, in front of the rest of the text.
+type ref struct{ offset, node int }
+
+func (b *body) write(s string) { b.text = append(b.text, s...) }
+
+func (b *body) refer(to int) { b.refs = append(b.refs, ref{len(b.text), to}) }
+
+// expand appends the body to text, with what replace appends for each reference.
+func (b *body) expand(text []byte, replace func(text []byte, node int) []byte) []byte {
+	begin := 0
+	for _, r := range b.refs {
+		text = append(text, b.text[begin:r.offset]...)
+		text = replace(text, r.node)
+		begin = r.offset
 	}
-	b.pieces[len(b.refs)] += s
-}
-
-func (b *body) refer(to int) {
-	b.write("")
-	b.refs = append(b.refs, to)
-}
-
-// expand returns the body with each reference replaced.
-func (b *body) expand(replace func(ref int) string) string {
-	var text strings.Builder
-	for i, piece := range b.pieces {
-		text.WriteString(piece)
-		if i < len(b.refs) {
-			text.WriteString(replace(b.refs[i]))
-		}
-	}
-	return text.String()
+	return append(text, b.text[begin:]...)
 }
 
 func newGraph(p *ir.Package) *graph { return &graph{pkg: p, index: map[string]int{}} }
+
+// sharedGraph returns a graph with the nodes of all that p sends.
+func sharedGraph(p *ir.Package) *graph {
+	g := newGraph(p)
+	for _, s := range p.Services {
+		for _, m := range s.Methods {
+			g.method(m)
+		}
+	}
+	for _, w := range p.Workers {
+		g.value(w.Payload)
+		if w.Result != nil {
+			g.value(*w.Result)
+		}
+	}
+	return g
+}
+
+// method returns m's request and reply.
+func (g *graph) method(m ir.Method) (root body) {
+	g.members(&root, object(m.Params))
+	root.write("->")
+	g.members(&root, object(m.Results))
+	return root
+}
+
+// value returns a payload or result.
+func (g *graph) value(t ir.Type) (root body) {
+	g.mention(&root, t)
+	return root
+}
 
 // mention writes t into b: in full where it has no parts, else as a reference to its node.
 func (g *graph) mention(b *body, t ir.Type) {
@@ -107,7 +126,7 @@ func (g *graph) mention(b *body, t ir.Type) {
 	case ir.Slice:
 		b.refer(g.node(t, func(b *body) { b.write("[]"); g.mention(b, *t.Elem) }))
 	case ir.Array:
-		b.refer(g.node(t, func(b *body) { b.write(fmt.Sprintf("[%d]", t.Len)); g.mention(b, *t.Elem) }))
+		b.refer(g.node(t, func(b *body) { b.write("[" + strconv.FormatInt(t.Len, 10) + "]"); g.mention(b, *t.Elem) }))
 	case ir.Map:
 		b.refer(g.node(t, func(b *body) {
 			b.write("map[")
@@ -194,43 +213,53 @@ func (g *graph) members(b *body, members []ir.Member) {
 
 // text spells root and all that it refers to.
 func (g *graph) text(root body) string {
-	class := g.classify()
+	if len(g.classes) != len(g.nodes) {
+		g.classify()
+	}
 	number := map[int]int{} // by class, in order of appearance
 	open := map[int]bool{}
-	var write func(ref int) string
-	write = func(ref int) string {
-		c := class[ref]
+	var write func(text []byte, node int) []byte
+	write = func(text []byte, node int) []byte {
+		c := g.classes[node]
 		n, begun := number[c]
-		if begun && (g.nodes[ref].isStruct || open[c]) {
-			return fmt.Sprintf("^%d", n)
+		if begun && (g.nodes[node].isStruct || open[c]) {
+			return appendNumber(text, n)
 		}
 		if !begun {
 			number[c] = len(number)
 		}
 		open[c] = true
 		defer delete(open, c)
-		return g.nodes[ref].expand(write)
+		return g.nodes[node].expand(text, write)
 	}
-	return root.expand(write)
+	return string(root.expand(nil, write))
 }
 
-// classify returns the class of each node, the same for nodes that send the same. It begins with the assumption that
-// all do and splits classes until nodes of one class agree in their text and in the classes of all that they refer to.
-func (g *graph) classify() []int {
-	class := make([]int, len(g.nodes))
+func appendNumber(text []byte, n int) []byte {
+	return strconv.AppendInt(append(text, '^'), int64(n), 10)
+}
+
+// classify sets the class of each node, the same for nodes that send the same. It begins with the assumption that all
+// do and splits classes until nodes of one class agree in their text and in the classes of all that they refer to.
+func (g *graph) classify() {
+	g.classes = make([]int, len(g.nodes))
+	appendClass := func(text []byte, node int) []byte { return appendNumber(text, g.classes[node]) }
+	var text []byte
 	for count := 0; ; {
 		seen := map[string]int{}
 		next := make([]int, len(g.nodes))
 		for i, n := range g.nodes {
-			text := n.expand(func(ref int) string { return fmt.Sprintf("^%d", class[ref]) })
-			if _, ok := seen[text]; !ok {
-				seen[text] = len(seen)
+			text = n.expand(text[:0], appendClass)
+			class, ok := seen[string(text)]
+			if !ok {
+				class = len(seen)
+				seen[string(text)] = class
 			}
-			next[i] = seen[text]
+			next[i] = class
 		}
-		class = next
+		g.classes = next
 		if len(seen) == count {
-			return class
+			return
 		}
 		count = len(seen)
 	}

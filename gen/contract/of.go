@@ -8,7 +8,7 @@ import (
 
 // Of returns the contract of p.
 func Of(p *ir.Package) Contract {
-	s := speller{pkg: p, types: map[string]Type{}}
+	s := speller{pkg: p, graph: sharedGraph(p), types: map[string]Type{}}
 	return Contract{
 		Version:  Version,
 		Package:  p.Path,
@@ -34,6 +34,7 @@ func index[T, V any](items []T, entry func(T) (string, V)) map[string]V {
 // A speller spells types and collects what the named ones among them are.
 type speller struct {
 	pkg   *ir.Package
+	graph *graph // of the fingerprints
 	types map[string]Type
 }
 
@@ -52,7 +53,7 @@ func (s speller) method(m ir.Method) (name string, _ Method) {
 	method := Method{
 		Idempotent:  m.Idempotent,
 		Timeout:     Duration(m.Timeout),
-		Fingerprint: MethodFingerprint(s.pkg, m),
+		Fingerprint: digest(s.graph.text(s.graph.method(m))),
 		Params:      index(m.Params, s.param),
 		Results:     index(m.Results, s.param),
 		ParamOrder:  orderOf(m.Params),
@@ -102,7 +103,7 @@ func (s speller) worker(w ir.Worker) (queue string, _ Worker) {
 }
 
 func (s speller) value(t ir.Type) Value {
-	return Value{Type: s.spell(t), Fingerprint: TypeFingerprint(s.pkg, t)}
+	return Value{Type: s.spell(t), Fingerprint: digest(s.graph.text(s.graph.value(t)))}
 }
 
 // spell spells t and collects the named types in it.

@@ -91,3 +91,19 @@ func TestFingerprintDependsOnStructureAlone(t *testing.T) {
 		}
 	})
 }
+
+func TestFingerprintDoesNotDependOnOtherValues(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		types := drawTypes(t)
+		p := define(types, 1, rand.New(rand.NewPCG(0, 0)))
+		for i := range types {
+			name := fmt.Sprintf("T%d_0", i)
+			p.Workers = append(p.Workers, ir.Worker{Name: name, Payload: named(name)})
+		}
+		for name, w := range Of(p).Workers {
+			if want := TypeFingerprint(p, named(name)); w.Payload.Fingerprint != want {
+				t.Fatalf("the fingerprint of %s is %s in the contract, %s alone", name, w.Payload.Fingerprint, want)
+			}
+		}
+	})
+}
