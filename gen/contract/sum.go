@@ -44,7 +44,7 @@ func Edited(contractFile []byte, name string, content []byte) bool {
 
 // facts is a contract file up to its sums.
 func facts(content []byte) []byte {
-	content = bytes.ReplaceAll(content, []byte("\r\n"), []byte("\n"))
+	content = unixLines(content)
 	if i := bytes.LastIndex(content, []byte("\n  \"generated\": {\n")); i >= 0 {
 		return content[:i]
 	}
@@ -52,6 +52,14 @@ func facts(content []byte) []byte {
 }
 
 func sum(content []byte) string {
-	s := sha256.Sum256(bytes.ReplaceAll(content, []byte("\r\n"), []byte("\n")))
+	s := sha256.Sum256(unixLines(content))
 	return hex.EncodeToString(s[:6])
+}
+
+// unixLines returns content with line ends of Unix. It is content itself if it has them.
+func unixLines(content []byte) []byte {
+	if !bytes.Contains(content, []byte("\r\n")) {
+		return content
+	}
+	return bytes.ReplaceAll(content, []byte("\r\n"), []byte("\n"))
 }
