@@ -14,6 +14,12 @@ func (t Type) ID() string {
 
 // Spell spells t as Go source. qualify turns the import path and name of a Named type into what the source should say.
 func (t Type) Spell(qualify func(path, name string) string) string {
+	switch { // most types need no builder
+	case t.Kind == Basic, t.Kind == Any:
+		return t.Name
+	case t.Kind == Named && len(t.Args) == 0:
+		return qualify(t.Path, t.Name)
+	}
 	var b strings.Builder
 	t.spell(&b, qualify)
 	return b.String()
@@ -99,8 +105,10 @@ func (p *Package) Mentioned() []string {
 func (p *Package) Walk(visit func(Type)) {
 	for _, s := range p.Services {
 		for _, m := range s.Methods {
-			for _, q := range slices.Concat(m.Params, m.Results) {
-				q.Type.Walk(visit)
+			for _, list := range [][]Param{m.Params, m.Results} {
+				for _, q := range list {
+					q.Type.Walk(visit)
+				}
 			}
 		}
 	}
