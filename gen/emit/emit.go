@@ -114,12 +114,12 @@ func (a *plan) source() ([]byte, error) {
 	}
 	file.HeaderComment(header)
 	a.nameImports(file)
-	for _, d := range (&writer{a, map[string]element{}}).declarations() {
-		file.Line()
-		for _, lines := range d {
-			file.Add(lines)
-		}
+	var lines []jen.Code
+	blank := jen.Line()
+	for _, d := range (&writer{a, map[spelling]element{}}).declarations() {
+		lines = append(append(lines, blank), d...)
 	}
+	file.Add(jen.Custom(jen.Options{Multi: true}, lines...))
 	var b bytes.Buffer
 	if err := file.Render(&b); err != nil {
 		return nil, err
@@ -135,7 +135,7 @@ func formatted(source []byte) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("a bug in afgen, the generated code does not parse: %w\n%s", err, source)
 		}
-		settled := slices.Equal(comments(source), comments(next))
+		settled := slices.EqualFunc(comments(source), comments(next), bytes.Equal)
 		if source = next; settled {
 			break
 		}
@@ -144,11 +144,11 @@ func formatted(source []byte) ([]byte, error) {
 }
 
 // comments returns the comment lines of source.
-func comments(source []byte) []string {
-	var lines []string
+func comments(source []byte) [][]byte {
+	var lines [][]byte
 	for line := range bytes.Lines(source) {
 		if line = bytes.TrimSpace(line); bytes.HasPrefix(line, []byte("//")) {
-			lines = append(lines, string(line))
+			lines = append(lines, line)
 		}
 	}
 	return lines

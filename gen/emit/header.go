@@ -14,7 +14,7 @@ import (
 // A writer builds the declarations of a plan.
 type writer struct {
 	*plan
-	known map[string]element // by text; see element
+	known map[spelling]element // see element
 }
 
 // A declaration is the code of one declaration at package level, including its comment. Each item has lines of its own.
@@ -71,7 +71,7 @@ func (w *writer) service(s service) (all []declaration) {
 func (w *writer) handshake() declaration {
 	return declaration{
 		comment("This file and the runtime must fit: where %s is undefined, run go generate with the afgen of the runtime's version.", w.qualify(runtimePath, Version)),
-		jen.Const().Id("_").Op("=").Add(af(Version)),
+		jen.Const().Id("_").Op("=").Add(w.af(Version)),
 	}
 }
 

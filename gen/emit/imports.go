@@ -3,6 +3,7 @@ package emit
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/dave/jennifer/jen"
 )
@@ -34,5 +35,6 @@ func groupImports(source []byte) []byte {
 		}
 		fmt.Fprintf(group, "%s\n", bytes.TrimSpace(spec))
 	}
-	return fmt.Appendf(nil, "%s\nimport (\n%s\n%s)\n\n%s", clause, &standard, &others, body)
+	declaration := fmt.Appendf(nil, "\nimport (\n%s\n%s)\n\n", &standard, &others)
+	return slices.Concat(clause, declaration, body)
 }

@@ -16,19 +16,45 @@ type element struct {
 	width int
 }
 
-// element returns the element with a text, and calls build for its code unless an earlier one has the same text. As
-// they share the code, none may append to it.
-func (w *writer) element(text string, build func() jen.Code) element {
-	e, ok := w.known[text]
+// A spelling is the text of an element or other code that recurs: a name, a type or both.
+type spelling struct {
+	name string // "" for a type
+	typ  string // "" for an identifier or selector, and if it follows a later name, like that of x in x, y int
+}
+
+func (s spelling) String() string {
+	if s.name == "" || s.typ == "" {
+		return s.name + s.typ
+	}
+	return s.name + " " + s.typ
+}
+
+func (s spelling) width() int {
+	width := columns(s.name, s.typ)
+	if s.name != "" && s.typ != "" {
+		width += len(" ")
+	}
+	return width
+}
+
+// element returns the element that s spells, and calls build for its code unless an earlier one has the same spelling.
+// As they share the code, none may append to it.
+func (w *writer) element(s spelling, build func() jen.Code) element {
+	e, ok := w.known[s]
 	if !ok {
-		e = element{build(), columns(text)}
-		w.known[text] = e
+		e = element{build(), s.width()}
+		w.known[s] = e
 	}
 	return e
 }
 
 func (w *writer) identifier(name string) element {
-	return w.element(name, func() jen.Code { return jen.Id(name) })
+	return w.element(spelling{name: name}, func() jen.Code { return jen.Id(name) })
+}
+
+// selector returns x.name.
+func (w *writer) selector(x, name string) element {
+	return w.element(spelling{name: x + "." + name}, func() jen.Code { return jen.Id(x).Dot(name) })
 }
 
 // columns returns the width of texts in a row.

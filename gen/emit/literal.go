@@ -20,7 +20,7 @@ func exported(member string) string {
 }
 
 // duration returns the code of exactly d, in the largest unit that divides it.
-func duration(d time.Duration) *jen.Statement {
+func (w *writer) duration(d time.Duration) jen.Code {
 	if d == 0 {
 		return jen.Lit(0)
 	}
@@ -39,7 +39,7 @@ func duration(d time.Duration) *jen.Statement {
 	for d%units[i].size != 0 {
 		i++
 	}
-	unit := jen.Qual("time", units[i].name)
+	unit := w.qualified("time", units[i].name)
 	if n := int64(d / units[i].size); n != 1 {
 		return integer(n).Op("*").Add(unit)
 	}
@@ -51,8 +51,9 @@ func duration(d time.Duration) *jen.Statement {
 func integer(n int64) *jen.Statement { return jen.Id(strconv.FormatInt(n, 10)) }
 
 // field returns a field of a composite literal.
-func field(name string, value jen.Code) jen.Code {
-	return jen.Id(name).Op(":").Add(value)
+func (w *writer) field(name string, value jen.Code) jen.Code {
+	key := w.element(spelling{name, ":"}, func() jen.Code { return jen.Id(name).Op(":") })
+	return jen.Add(key.code, value)
 }
 
 // multiline returns the body of a composite literal with one field per line. (jen.Dict would sort the fields.)

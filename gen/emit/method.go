@@ -1,7 +1,7 @@
 package emit
 
 import (
-	"fmt"
+	"strconv"
 
 	"github.com/dave/jennifer/jen"
 
@@ -28,7 +28,8 @@ func nameLocals(s service, m method) locals {
 	}
 	l := locals{receiver: s.receiver, ctx: or(m.Ctx, "ctx", "callCtx")}
 	for i, p := range m.Params {
-		l.params = append(l.params, or(p.Name, fmt.Sprintf("arg%d", i), fmt.Sprintf("param%d", i)))
+		number := strconv.Itoa(i)
+		l.params = append(l.params, or(p.Name, "arg"+number, "param"+number))
 	}
 	l.err = or(m.Err, "err", "callErr")
 	l.reply = taken.pick("r", "reply")
@@ -44,7 +45,10 @@ func (w *writer) clientMethod(s service, m method) declaration {
 	for i, name := range l.params {
 		sig.params[i+1].name = name
 	}
-	head := w.signatureCode(sig, columns("func (", l.receiver, " *", s.client(), ") ", m.GoName, " {"))
+	receiver := w.element(spelling{l.receiver, "*" + s.client()}, func() jen.Code {
+		return jen.Id(l.receiver).Op("*").Id(s.client())
+	})
+	head := w.signatureCode(sig, columns("func (", ") ", m.GoName, " {")+receiver.width)
 
 	reply, assign := l.reply, ":="
 	if len(m.Results) == 0 {
@@ -62,12 +66,12 @@ func (w *writer) clientMethod(s service, m method) declaration {
 	}
 	var results []jen.Code
 	for _, name := range m.replyFields {
-		results = append(results, jen.Id(l.reply).Dot(name))
+		results = append(results, w.selector(l.reply, name).code)
 	}
-	results = append(results, jen.Id(l.err))
-	return append(doc(m.Doc), jen.Func().Params(jen.Id(l.receiver).Op("*").Id(s.client())).Id(m.GoName).Add(head).Block(
-		jen.List(jen.Id(reply), jen.Id(l.err)).Op(assign).Id(m.helper).Dot("Call").
-			Call(jen.Id(l.ctx), jen.Id(l.receiver).Dot("client"), jen.Add(args.code, list("{", fields, "}", others))),
+	results = append(results, w.identifier(l.err).code)
+	return append(doc(m.Doc), jen.Func().Params(receiver.code).Id(m.GoName).Add(head).Block(
+		jen.List(w.identifier(reply).code, w.identifier(l.err).code).Op(assign).Id(m.helper).Dot("Call").
+			Call(w.identifier(l.ctx).code, w.selector(l.receiver, "client").code, jen.Add(args.code, list("{", fields, "}", others))),
 		jen.Return(results...),
 	))
 }
@@ -75,19 +79,19 @@ func (w *writer) clientMethod(s service, m method) declaration {
 // methodValue declares the description of m that both sides need.
 func (w *writer) methodValue(s service, m method) declaration {
 	fields := []jen.Code{
-		field("Service", jen.Lit(s.Name)),
-		field("Name", jen.Lit(m.Name)),
-		field("Signature", jen.Lit(w.description(m.Method))),
-		field("Timeout", duration(m.Timeout)),
+		w.field("Service", jen.Lit(s.Name)),
+		w.field("Name", jen.Lit(m.Name)),
+		w.field("Signature", jen.Lit(w.description(m.Method))),
+		w.field("Timeout", w.duration(m.Timeout)),
 	}
 	if m.Idempotent {
-		fields = append(fields, field("Idempotent", jen.True()))
+		fields = append(fields, w.field("Idempotent", jen.True()))
 	}
 	fingerprint := w.contract.Services[s.Name].Methods[m.Name].Fingerprint
-	fields = append(fields, field("Fingerprint", jen.Lit(fingerprint)))
+	fields = append(fields, w.field("Fingerprint", jen.Lit(fingerprint)))
 	structs := []element{w.typeElement(w.local(m.args)), w.typeElement(w.local(m.reply))}
 	types := list("[", structs, "]", columns("var ", m.helper, " = ", w.qualify(runtimePath, "Method"), "{"))
-	return declaration{jen.Var().Id(m.helper).Op("=").Add(af("Method"), types, multiline(fields))}
+	return declaration{jen.Var().Id(m.helper).Op("=").Add(w.af("Method"), types, multiline(fields))}
 }
 
 // methodStructs declares the structs that carry the arguments and results of m, if it has any.
@@ -104,10 +108,18 @@ func (w *writer) methodStructs(m method) []declaration {
 
 func (w *writer) methodStruct(name string, fields []string, params []ir.Param) declaration {
 	members := make([]jen.Code, len(params))
-	for i, p := range params {
-		members[i] = jen.Id(fields[i]).Add(w.typeElement(p.Type).code).Tag(map[string]string{"json": p.Member})
+	for i := range params {
+		p := &params[i]
+		members[i] = jen.Add(w.identifier(fields[i]).code, w.typeElement(&p.Type).code, w.tag(p.Member))
 	}
 	return declaration{jen.Type().Id(name).Struct(members...)}
+}
+
+// tag returns the tag of the field for a member.
+func (w *writer) tag(member string) jen.Code {
+	return w.element(spelling{name: "json:", typ: member}, func() jen.Code {
+		return jen.Tag(map[string]string{"json": member})
+	}).code
 }
 
 // handler declares the function that calls the implementation.
@@ -116,10 +128,10 @@ func (w *writer) handler(s service, m method) declaration {
 	if m.args == "" {
 		args.name = ""
 	}
-	impl := w.local(s.Type)
+	impl := &ir.Type{Kind: ir.Pointer, Elem: w.local(s.Type)}
 	sig := signature{
-		params:       []variable{contextVariable("ctx"), {name: "s", typ: ir.Type{Kind: ir.Pointer, Elem: &impl}}, args},
-		results:      []variable{reply, errorVariable("err")},
+		params:       []variable{{name: "ctx", typ: contextType}, {name: "s", typ: impl}, args},
+		results:      []variable{reply, {name: "err", typ: errorType}},
 		namedParams:  true,
 		namedResults: m.reply != "",
 	}
@@ -127,26 +139,27 @@ func (w *writer) handler(s service, m method) declaration {
 
 	values := []element{w.identifier("ctx")}
 	for i, name := range m.argFields {
-		value, width := jen.Id("a").Dot(name), columns("a.", name)
+		value := w.selector("a", name)
 		if m.Variadic && i == len(m.argFields)-1 {
-			value, width = value.Op("..."), width+len("...")
+			value = element{jen.Add(value.code).Op("..."), value.width + len("...")}
 		}
-		values = append(values, element{value, width})
+		values = append(values, value)
 	}
-	call := jen.Id("s").Dot(m.GoName)
+	call := w.selector("s", m.GoName)
 	if m.reply == "" {
 		others := len("    return struct{}{}, s.") + len(m.GoName) // bytes, not columns: generated files keep their lines
-		return declaration{head.Block(jen.Return(typeCode(reply.typ).Values(), call.Add(list("(", values, ")", others))))}
+		return declaration{head.Block(jen.Return(jen.Add(w.typeElement(reply.typ).code).Values(), jen.Add(call.code, list("(", values, ")", others))))}
 	}
 	var results []jen.Code
 	others := columns("    err = s.", m.GoName)
 	for _, name := range m.replyFields {
-		results = append(results, jen.Id("r").Dot(name))
-		others += columns("r.", name, ", ")
+		result := w.selector("r", name)
+		results = append(results, result.code)
+		others += result.width + len(", ")
 	}
-	results = append(results, jen.Id("err"))
+	results = append(results, w.identifier("err").code)
 	return declaration{head.Block(
-		jen.List(results...).Op("=").Add(call).Add(list("(", values, ")", others)),
-		jen.Return(jen.Id("r"), jen.Id("err")),
+		jen.List(results...).Op("=").Add(call.code, list("(", values, ")", others)),
+		jen.Return(w.identifier("r").code, w.identifier("err").code),
 	)}
 }

@@ -30,16 +30,16 @@ func (w *writer) apiAssertions(s service) declaration {
 func (w *writer) client(s service) declaration {
 	return declaration{
 		comment("%s calls the service %s. It is safe for concurrent use and needs no closing.", s.client(), s.Name),
-		jen.Type().Id(s.client()).Add(structOf(jen.Id("client").Add(af("Client")))),
+		jen.Type().Id(s.client()).Add(structOf(jen.Id("client").Add(w.af("Client")))),
 	}
 }
 
 func (w *writer) newClient(s service) declaration {
-	client := af("NewClient").Call(jen.Id("c"), jen.Id("opts").Op("..."))
+	client := jen.Add(w.af("NewClient")).Call(jen.Id("c"), jen.Id("opts").Op("..."))
 	return declaration{
 		comment("%s returns a client of %s over c, usually an *%s; opts hold for all its calls. It does no I/O.", s.newClient(), s.Name, w.qualify(runtimePath, "App")),
 		jen.Func().Id(s.newClient()).
-			Params(jen.Id("c").Add(af("Caller")), jen.Id("opts").Op("...").Add(af("CallOption"))).
+			Params(jen.Id("c").Add(w.af("Caller")), jen.Id("opts").Op("...").Add(w.af("CallOption"))).
 			Op("*").Id(s.client()).
 			Block(jen.Return(jen.Op("&").Id(s.client()).Values(client))),
 	}
@@ -50,22 +50,22 @@ func (w *writer) newClient(s service) declaration {
 func (w *writer) registerService(s service) declaration {
 	args := []jen.Code{jen.Id("r"), jen.Id(s.helper), jen.Id("impl")}
 	for _, m := range s.methods {
-		args = append(args, jen.Line().Add(af("Bind")).Call(jen.Op("&").Id(m.helper), jen.Id(m.handler)))
+		args = append(args, jen.Line().Add(w.af("Bind")).Call(jen.Op("&").Id(m.helper), jen.Id(m.handler)))
 	}
 	if len(s.methods) > 0 {
 		args = append(args, jen.Line())
 	}
 	return declaration{
 		comment("%s has r serve %s with impl. What is wrong with it, a nil impl for one, is returned when r starts.", s.register(), s.Name),
-		jen.Func().Id(s.register()).Params(jen.Id("r").Add(af("Registrar")), jen.Id("impl").Op("*").Id(s.Type)).
-			Block(af("RegisterService").Call(args...)),
+		jen.Func().Id(s.register()).Params(jen.Id("r").Add(w.af("Registrar")), jen.Id("impl").Op("*").Id(s.Type)).
+			Block(jen.Add(w.af("RegisterService")).Call(args...)),
 	}
 }
 
 func (w *writer) serviceValue(s service) declaration {
-	return declaration{jen.Var().Id(s.helper).Op("=").Add(af("Service")).Values(
-		field("Name", jen.Lit(s.Name)),
-		field("Type", jen.Lit(s.Type)),
-		field("Concurrency", jen.Lit(s.Concurrency)),
+	return declaration{jen.Var().Id(s.helper).Op("=").Add(w.af("Service")).Values(
+		w.field("Name", jen.Lit(s.Name)),
+		w.field("Type", jen.Lit(s.Type)),
+		w.field("Concurrency", jen.Lit(s.Concurrency)),
 	)}
 }

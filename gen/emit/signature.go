@@ -12,7 +12,7 @@ import (
 // A variable is one parameter or result.
 type variable struct {
 	name     string // "" if it has none
-	typ      ir.Type
+	typ      *ir.Type
 	variadic bool // typ is the slice
 }
 
@@ -33,26 +33,23 @@ func params(m ir.Method) []variable {
 
 func variables(params []ir.Param) []variable {
 	vars := make([]variable, len(params))
-	for i, p := range params {
-		vars[i] = variable{name: p.Name, typ: p.Type}
+	for i := range params {
+		vars[i] = variable{name: params[i].Name, typ: &params[i].Type}
 	}
 	return vars
 }
 
-func contextVariable(name string) variable {
-	return variable{name: name, typ: ir.Type{Kind: ir.Named, Path: "context", Name: "Context"}}
-}
-
-func errorVariable(name string) variable {
-	return variable{name: name, typ: ir.Type{Kind: ir.Basic, Name: "error"}}
-}
+var (
+	contextType = &ir.Type{Kind: ir.Named, Path: "context", Name: "Context"}
+	errorType   = &ir.Type{Kind: ir.Basic, Name: "error"}
+)
 
 // declared returns m's signature as the user declared it.
 func declared(m ir.Method) signature {
-	params := append([]variable{contextVariable(m.Ctx)}, params(m)...)
+	params := append([]variable{{name: m.Ctx, typ: contextType}}, params(m)...)
 	return signature{
 		params:       params,
-		results:      append(variables(m.Results), errorVariable(m.Err)),
+		results:      append(variables(m.Results), variable{name: m.Err, typ: errorType}),
 		namedParams:  isNamed(params),
 		namedResults: m.Named,
 	}
@@ -68,26 +65,13 @@ func isNamed(vars []variable) bool {
 	return false
 }
 
-// A spelling is the text of a variable in a list.
-type spelling struct {
-	name string // "" if the list is not named
-	typ  string // "" if it follows the name of a later variable, like that of x in x, y int
-}
-
-func (s spelling) String() string {
-	if s.name == "" || s.typ == "" {
-		return s.name + s.typ
-	}
-	return s.name + " " + s.typ
-}
-
 // spellAll returns the texts of vars in a list, with types as spell spells them.
-func spellAll(vars []variable, named bool, spell func(ir.Type) string) []spelling {
+func spellAll(vars []variable, named bool, spell func(*ir.Type) string) []spelling {
 	spellings := make([]spelling, len(vars))
 	for i, v := range vars {
 		s := &spellings[i]
 		if v.variadic {
-			s.typ = "..." + spell(*v.typ.Elem)
+			s.typ = "..." + spell(v.typ.Elem)
 		} else {
 			s.typ = spell(v.typ)
 		}
@@ -106,21 +90,24 @@ func spellAll(vars []variable, named bool, spell func(ir.Type) string) []spellin
 func (w *writer) elements(vars []variable, named bool) []element {
 	elements := make([]element, len(vars))
 	for i, s := range spellAll(vars, named, w.spell) {
-		elements[i] = w.element(s.String(), func() jen.Code {
-			code := &jen.Statement{}
-			if s.name != "" {
-				code.Id(s.name)
-			}
-			switch {
-			case s.typ == "":
-				return code
-			case vars[i].variadic:
-				return code.Op("...").Add(typeCode(*vars[i].typ.Elem))
-			}
-			return code.Add(typeCode(vars[i].typ))
-		})
+		elements[i] = w.variableElement(s, vars[i])
 	}
 	return elements
+}
+
+// variableElement returns v as an element that s spells.
+func (w *writer) variableElement(s spelling, v variable) element {
+	return w.element(s, func() jen.Code {
+		switch {
+		case s.typ == "":
+			return jen.Id(s.name)
+		case s.name != "":
+			return jen.Id(s.name).Add(w.variableElement(spelling{typ: s.typ}, v).code)
+		case v.variadic:
+			return jen.Op("...").Add(w.typeElement(v.typ.Elem).code)
+		}
+		return typeCode(v.typ)
+	})
 }
 
 // signatureCode returns the code that follows the name of a function with the signature s. The rest of its line is
@@ -157,10 +144,10 @@ func join(spellings []spelling) string {
 // assertion returns an assignment that compiles only if a method still has the signature that the file was generated
 // from.
 func (w *writer) assertion(typ string, m ir.Method) jen.Code {
-	receiver := w.local(typ)
+	receiver := &ir.Type{Kind: ir.Pointer, Elem: w.local(typ)}
 	s := declared(m)
-	s.params = append([]variable{{typ: ir.Type{Kind: ir.Pointer, Elem: &receiver}}}, s.params...)
+	s.params = append([]variable{{typ: receiver}}, s.params...)
 	s.namedParams, s.namedResults = false, false
 	others := columns("    _ func = (*", typ, ").", m.GoName)
-	return jen.Id("_").Func().Add(w.signatureCode(s, others)).Op("=").Parens(jen.Op("*").Id(typ)).Dot(m.GoName)
+	return jen.Id("_").Func().Add(w.signatureCode(s, others)).Op("=").Parens(w.typeElement(receiver).code).Dot(m.GoName)
 }

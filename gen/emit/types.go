@@ -7,25 +7,25 @@ import (
 )
 
 // typeCode returns the code of t.
-func typeCode(t ir.Type) *jen.Statement {
+func typeCode(t *ir.Type) *jen.Statement {
 	switch t.Kind {
 	case ir.Named:
 		if len(t.Args) == 0 {
 			return jen.Qual(t.Path, t.Name)
 		}
 		args := make([]jen.Code, len(t.Args))
-		for i, a := range t.Args {
-			args[i] = typeCode(a)
+		for i := range t.Args {
+			args[i] = typeCode(&t.Args[i])
 		}
 		return jen.Qual(t.Path, t.Name).Types(args...)
 	case ir.Pointer:
-		return jen.Op("*").Add(typeCode(*t.Elem))
+		return jen.Op("*").Add(typeCode(t.Elem))
 	case ir.Slice:
-		return jen.Index().Add(typeCode(*t.Elem))
+		return jen.Index().Add(typeCode(t.Elem))
 	case ir.Array:
-		return jen.Index(integer(t.Len)).Add(typeCode(*t.Elem))
+		return jen.Index(integer(t.Len)).Add(typeCode(t.Elem))
 	case ir.Map:
-		return jen.Map(typeCode(*t.Key)).Add(typeCode(*t.Elem))
+		return jen.Map(typeCode(t.Key)).Add(typeCode(t.Elem))
 	case ir.Struct:
 		fields := make([]jen.Code, len(t.Fields))
 		for i, f := range t.Fields {
@@ -41,7 +41,7 @@ func fieldCode(f ir.Field) *jen.Statement {
 	if !f.Embedded {
 		code.Id(f.Name)
 	}
-	code.Add(typeCode(f.Type))
+	code.Add(typeCode(&f.Type))
 	if f.Tag != "" {
 		code.Lit(f.Tag)
 	}
@@ -54,15 +54,21 @@ func structOf(fields ...jen.Code) *jen.Statement {
 }
 
 // local returns the named type of the file's own package, or struct{} if name is "".
-func (w *writer) local(name string) ir.Type {
+func (w *writer) local(name string) *ir.Type {
 	if name == "" {
-		return ir.Type{Kind: ir.Struct}
+		return &ir.Type{Kind: ir.Struct}
 	}
-	return ir.Type{Kind: ir.Named, Path: w.Path, Name: name}
+	return &ir.Type{Kind: ir.Named, Path: w.Path, Name: name}
 }
 
 // af returns the code of an identifier of the runtime.
-func af(name string) *jen.Statement { return jen.Qual(runtimePath, name) }
+func (w *writer) af(name string) jen.Code { return w.qualified(runtimePath, name) }
+
+// qualified returns the code of an identifier of a package. (It is spelled like a type.)
+func (w *writer) qualified(path, name string) jen.Code {
+	s := spelling{typ: w.qualify(path, name)}
+	return w.element(s, func() jen.Code { return jen.Qual(path, name) }).code
+}
 
 // qualify returns an identifier of a package as it appears in this file.
 func (w *writer) qualify(path, name string) string {
@@ -73,16 +79,16 @@ func (w *writer) qualify(path, name string) string {
 }
 
 // spell returns t as it appears in this file. Its length is the width of its code.
-func (w *writer) spell(t ir.Type) string { return t.Spell(w.qualify) }
+func (w *writer) spell(t *ir.Type) string { return t.Spell(w.qualify) }
 
 // typeElement returns t as an element of a list.
-func (w *writer) typeElement(t ir.Type) element {
-	return w.element(w.spell(t), func() jen.Code { return typeCode(t) })
+func (w *writer) typeElement(t *ir.Type) element {
+	return w.element(spelling{typ: w.spell(t)}, func() jen.Code { return typeCode(t) })
 }
 
 // describe returns t as people know it, with packages by the names in their clauses, whatever they are imported by. If
 // two types in the package's signatures would read alike, both appear with their import paths.
-func (w *writer) describe(t ir.Type) string {
+func (w *writer) describe(t *ir.Type) string {
 	return t.Spell(func(path, name string) string {
 		switch {
 		case path == w.Path:

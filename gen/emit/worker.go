@@ -9,25 +9,25 @@ import (
 )
 
 // queueOf returns the runtime's queue type for k, or with the prefix New its constructor, with type arguments.
-func queueOf(k worker, prefix string) *jen.Statement {
+func (w *writer) queueOf(k worker, prefix string) *jen.Statement {
 	if k.Result == nil {
-		return af(prefix + "VoidQueue").Types(typeCode(k.Payload))
+		return jen.Add(w.af(prefix + "VoidQueue")).Types(w.typeElement(&k.Payload).code)
 	}
-	return af(prefix+"Queue").Types(typeCode(k.Payload), typeCode(*k.Result))
+	return jen.Add(w.af(prefix+"Queue")).Types(w.typeElement(&k.Payload).code, w.typeElement(k.Result).code)
 }
 
 func (w *writer) queue(k worker) declaration {
 	about := comment("%s is the queue %s: it submits tasks for the worker %s and follows them.", k.queue(), k.Name, w.original(k.Type))
-	typ := jen.Type().Id(k.queue()).Add(structOf(queueOf(k, "")))
+	typ := jen.Type().Id(k.queue()).Add(structOf(w.queueOf(k, "")))
 	return slices.Concat(declaration{about}, paragraph(k.Doc), declaration{typ})
 }
 
 func (w *writer) newQueue(k worker) declaration {
 	tasks := w.tasksParam(k)
-	queue := queueOf(k, "New").Call(jen.Id(tasks), jen.Id(k.helper))
+	queue := w.queueOf(k, "New").Call(jen.Id(tasks), jen.Id(k.helper))
 	return declaration{
 		comment("%s returns the queue %s of %s, usually an *%s. It does no I/O.", k.newQueue(), k.Name, tasks, w.qualify(runtimePath, "App")),
-		jen.Func().Id(k.newQueue()).Params(jen.Id(tasks).Add(af("TaskClient"))).Op("*").Id(k.queue()).
+		jen.Func().Id(k.newQueue()).Params(jen.Id(tasks).Add(w.af("TaskClient"))).Op("*").Id(k.queue()).
 			Block(jen.Return(jen.Op("&").Id(k.queue()).Values(queue))),
 	}
 }
@@ -58,8 +58,8 @@ func (w *writer) registerWorker(k worker) declaration {
 	}
 	return declaration{
 		comment("%s has r run the tasks of %s with w. What is wrong with it, a nil w for one, is returned when r starts.", k.register(), k.Name),
-		jen.Func().Id(k.register()).Params(jen.Id("r").Add(af("Registrar")), jen.Id("w").Op("*").Id(k.Type)).
-			Block(af(register).Call(jen.Id("r"), jen.Id(k.helper), jen.Id("w"))),
+		jen.Func().Id(k.register()).Params(jen.Id("r").Add(w.af("Registrar")), jen.Id("w").Op("*").Id(k.Type)).
+			Block(jen.Add(w.af(register)).Call(jen.Id("r"), jen.Id(k.helper), jen.Id("w"))),
 	}
 }
 
@@ -68,16 +68,16 @@ func (w *writer) workerValue(k worker) declaration {
 	var fields []jen.Code
 	add := func(present bool, name string, value jen.Code) {
 		if present {
-			fields = append(fields, field(name, value))
+			fields = append(fields, w.field(name, value))
 		}
 	}
 	add(true, "Name", jen.Lit(k.Name))
 	add(true, "Type", jen.Lit(k.Type))
 	add(true, "Signature", jen.Lit(w.description(workerMethods(k)[0])))
 	add(true, "Max", jen.Lit(k.Max))
-	add(k.Timeout != 0, "Timeout", duration(k.Timeout))
+	add(k.Timeout != 0, "Timeout", w.duration(k.Timeout))
 	add(k.Retries != 0, "Retries", jen.Lit(k.Retries))
-	add(true, "Backoff", duration(k.Backoff))
+	add(true, "Backoff", w.duration(k.Backoff))
 	add(true, "Weight", jen.Lit(k.Weight))
 	add(k.MaxCrashes != 0, "MaxCrashes", jen.Lit(k.MaxCrashes))
 	add(k.Isolation == "process", "Isolation", jen.Lit(k.Isolation))
@@ -87,7 +87,7 @@ func (w *writer) workerValue(k worker) declaration {
 		add(true, "Result", jen.Lit(promise.Result.Fingerprint))
 	}
 	add(len(k.Jobs) > 0, "Jobs", w.jobs(k.Jobs))
-	return declaration{jen.Var().Id(k.helper).Op("=").Add(af("Worker")).Add(multiline(fields))}
+	return declaration{jen.Var().Id(k.helper).Op("=").Add(w.af("Worker")).Add(multiline(fields))}
 }
 
 // jobs returns the jobs that a worker declares, without options that have their default value.
@@ -97,10 +97,10 @@ func (w *writer) jobs(jobs []ir.Job) jen.Code {
 	}
 	var list []jen.Code
 	for _, j := range jobs {
-		fields := []jen.Code{field("ID", jen.Lit(j.ID)), field("Cron", jen.Lit(j.Cron))}
+		fields := []jen.Code{w.field("ID", jen.Lit(j.ID)), w.field("Cron", jen.Lit(j.Cron))}
 		add := func(present bool, name string, value jen.Code) {
 			if present {
-				fields = append(fields, field(name, value))
+				fields = append(fields, w.field(name, value))
 			}
 		}
 		add(j.Zone != "UTC", "Zone", jen.Lit(j.Zone))
@@ -115,5 +115,5 @@ func (w *writer) jobs(jobs []ir.Job) jen.Code {
 		add(j.Overlap != "allow", "Overlap", jen.Lit(j.Overlap))
 		list = append(list, jen.Values(fields...))
 	}
-	return jen.Index().Add(af("DeclaredJob")).Add(multiline(list))
+	return jen.Index().Add(w.af("DeclaredJob")).Add(multiline(list))
 }
