@@ -164,3 +164,24 @@ func TestHintOfALongRunIsAcknowledgedAfterAMinute(t *testing.T) {
 		}
 	})
 }
+
+// A listener whose window could not be changed gets it later: after a pause it would get no hint any more.
+func TestWindowIsChangedUntilThatSucceeds(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		world := fault.Around(memory.New(memory.HintIDs(4096)))
+		b := fault.New(world, 1, fault.Plan{})
+		app, q := work(t, b, jobWorker, same)
+		must(0, app.PauseQueue(t.Context(), jobWorker.Name))(t)
+		time.Sleep(10 * time.Second)
+		b.Fail("Resize", 3, fault.Refused)
+		must(0, app.ResumeQueue(t.Context(), jobWorker.Name))(t)
+		time.Sleep(10 * time.Second)
+		for range 10 {
+			begun := time.Now()
+			must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t)
+			if took := time.Since(begun); took > 100*time.Millisecond {
+				t.Fatalf("took %v: no hint came", took)
+			}
+		}
+	})
+}

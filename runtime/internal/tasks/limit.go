@@ -117,6 +117,7 @@ func (p *pool) limitTo(l Limit) {
 // applyLimit applies the limit that is wanted: the number of slots, and the window of the listener. Hints beyond that go to
 // others. Only the claim loop calls it, while it claims nothing.
 func (p *pool) applyLimit(ctx context.Context) {
+	defer p.resize(ctx)
 	p.mu.Lock()
 	if p.wanted == p.applied {
 		p.mu.Unlock()
@@ -135,10 +136,26 @@ func (p *pool) applyLimit(ctx context.Context) {
 	}
 	p.mu.Unlock()
 	p.e.LimitApplied()
-	if err := p.listener.Resize(ctx, window); err != nil && ctx.Err() == nil {
-		p.e.Log.Debug("window not changed", "queue", p.worker.Queue, "error", err)
-	}
 	p.passOn(ctx, excess)
+}
+
+// resize gives the listener the window of the limit. While that fails it is tried again: a listener whose window is too small
+// gets too few hints, or none. Only the claim loop calls it.
+func (p *pool) resize(ctx context.Context) {
+	window := p.window()
+	if window == p.listening || time.Since(p.resized) < retry.MinPoll {
+		return
+	}
+	p.resized = time.Now()
+	opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
+	defer cancel()
+	if err := p.listener.Resize(opCtx, window); err != nil {
+		if ctx.Err() == nil {
+			p.e.Log.Debug("window not changed", "queue", p.worker.Queue, "error", err)
+		}
+		return
+	}
+	p.listening, p.resized = window, time.Time{}
 }
 
 // passOn hints others at what this pool will not claim soon. If that fails, the dispatcher does it later.

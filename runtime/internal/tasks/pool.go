@@ -36,6 +36,9 @@ type pool struct {
 
 	wanted, applied Limit // limit.go
 
+	listening int       // the window of the listener; only the claim loop uses it and resized
+	resized   time.Time // when another window was last tried
+
 	refusal atomic.Pointer[error] // by which the store refuses to claim; nil while it doesn't
 	skip    []backend.Version     // version.go
 	fitted  time.Time             // the last claim with a Fingerprint
@@ -70,8 +73,9 @@ func newPool(ctx context.Context, e *Engine, w Worker) (*pool, error) {
 	}
 	p.applied = e.limits.of(p.worker)
 	p.wanted = p.applied
+	p.listening = p.window()
 	var err error
-	p.listener, err = e.Ports.Transport.Listen(ctx, w.Queue, p.window())
+	p.listener, err = e.Ports.Transport.Listen(ctx, w.Queue, p.listening)
 	return p, err
 }
 
@@ -155,6 +159,9 @@ func (p *pool) pollInterval(next time.Duration) time.Duration {
 		d = retry.Jitter(retry.MaxPoll / 2)
 	} else if p.mixed() {
 		d = retry.Jitter(heartbeat.Every)
+	}
+	if p.listening != p.window() {
+		d = min(d, retry.Jitter(retry.MinPoll))
 	}
 	if next > 0 {
 		d = min(d, next)
