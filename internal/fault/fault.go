@@ -32,6 +32,7 @@ package fault
 
 import (
 	"context"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -86,7 +87,7 @@ type Backend struct {
 	thawed chan struct{}        // closed by Thaw; nil while not frozen
 	cut    Direction
 	line   line
-	open   map[backend.Listener]struct{}
+	open   map[*listener]struct{}
 
 	dead chan struct{} // closed by Crash
 	kill sync.Once
@@ -96,7 +97,7 @@ type Backend struct {
 func New(b backend.Backend, seed uint64, plan Plan) *Backend {
 	return &Backend{
 		inner: b, plan: plan, rand: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)),
-		fails: map[string][]Failure{}, open: map[backend.Listener]struct{}{}, dead: make(chan struct{}),
+		fails: map[string][]Failure{}, open: map[*listener]struct{}{}, dead: make(chan struct{}),
 	}
 }
 
@@ -144,11 +145,11 @@ func (b *Backend) Crash() {
 	b.kill.Do(func() {
 		close(b.dead)
 		b.mu.Lock()
-		open := b.open
-		b.open = map[backend.Listener]struct{}{}
+		open := b.listening()
+		b.open = map[*listener]struct{}{}
 		b.mu.Unlock()
-		for l := range open {
-			_ = l.Close() // a connection that breaks
+		for _, in := range open {
+			_ = in.Close() // a connection that breaks
 		}
 	})
 }
@@ -202,23 +203,34 @@ func (b *Backend) Cut(d Direction) {
 	b.line.set(d == Neither, time.Now())
 }
 
-// Disconnect closes the connection with the transport, and nothing else, until Connect: what the process listened to goes to others,
-// who see that it is not connected, and it knows.
+// Disconnect closes the connection with the transport, and nothing else, until Connect: what the process listened to goes to
+// others, who see that it is not connected, and it knows.
 func (b *Backend) Disconnect() {
 	b.mu.Lock()
 	b.line.closed = true
-	open := b.open
-	b.open = map[backend.Listener]struct{}{}
+	open := b.listening()
 	b.mu.Unlock()
-	for l := range open {
-		_ = l.Close()
+	for _, in := range open {
+		_ = in.Close()
 	}
 }
 
-// Connect ends what Disconnect has begun. Listeners stay closed: a process that was disconnected hears of no hint any more.
+// listening returns the listeners that are open. b.mu is held.
+func (b *Backend) listening() (open []backend.Listener) {
+	for l := range b.open {
+		open = append(open, l.in)
+	}
+	return open
+}
+
+// Connect ends what Disconnect has begun, and opens the listeners again.
 func (b *Backend) Connect() {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	b.line.closed = false
 	b.line.since = time.Now()
+	open := slices.Collect(maps.Keys(b.open))
+	b.mu.Unlock()
+	for _, l := range open {
+		l.reopen()
+	}
 }

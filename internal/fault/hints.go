@@ -76,10 +76,11 @@ func (t transport) Listen(ctx context.Context, queue string, window int) (backen
 		if err != nil {
 			return nil, err
 		}
+		l := &listener{in: in, b: t.b, t: t.in, queue: queue, window: window, changed: make(chan struct{})}
 		t.b.mu.Lock()
-		t.b.open[in] = struct{}{}
+		t.b.open[l] = struct{}{}
 		t.b.mu.Unlock()
-		return listener{in, t.b}, nil
+		return l, nil
 	})
 }
 
@@ -103,42 +104,84 @@ func (t transport) Receive(ctx context.Context, queue string, fn func(context.Co
 	})
 }
 
+// A listener is one that is opened again after its process was disconnected. b.mu guards in, window, closed and changed.
 type listener struct {
-	in backend.Listener
-	b  *Backend
+	b       *Backend
+	t       backend.Transport
+	queue   string
+	in      backend.Listener // closed while the process is disconnected
+	window  int
+	closed  bool
+	changed chan struct{} // closed when in has changed
 }
 
-func (l listener) Next(ctx context.Context, max int) ([]backend.Hint, error) {
-	l.b.Pause()
-	if l.b.crashed() {
-		return nil, gone(call{op: "Next"})
+// reopen opens the listener again.
+func (l *listener) reopen() {
+	l.b.mu.Lock()
+	defer l.b.mu.Unlock()
+	if in, err := l.t.Listen(context.Background(), l.queue, l.window); err == nil && !l.closed {
+		l.in = in
+		close(l.changed)
+		l.changed = make(chan struct{})
 	}
-	hints, err := l.in.Next(ctx, max) // Crash closes l.in
-	l.b.Pause()
-	if l.b.crashed() {
-		return nil, gone(call{op: "Next"})
-	}
-	for i := range hints {
-		done := hints[i].Done
-		hints[i].Done = func() {
-			if l.b.Pause(); !l.b.crashed() {
-				done()
+}
+
+func (l *listener) Next(ctx context.Context, max int) ([]backend.Hint, error) {
+	for {
+		l.b.Pause()
+		if l.b.crashed() {
+			return nil, gone(call{op: "Next"})
+		}
+		l.b.mu.Lock()
+		in, changed := l.in, l.changed
+		l.b.mu.Unlock()
+		hints, err := in.Next(ctx, max) // Crash and Disconnect close in
+		l.b.Pause()
+		if l.b.crashed() {
+			return nil, gone(call{op: "Next"})
+		}
+		if err != nil && ctx.Err() == nil && !l.b.connected() {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+			case <-l.b.dead:
+			}
+			continue
+		}
+		for i := range hints {
+			done := hints[i].Done
+			hints[i].Done = func() {
+				if l.b.Pause(); !l.b.crashed() {
+					done()
+				}
 			}
 		}
+		return hints, err
 	}
-	return hints, err
 }
 
-func (l listener) Resize(ctx context.Context, window int) error {
-	return only(ctx, l.b, call{"Resize", window, toOther}, func(ctx context.Context) error { return l.in.Resize(ctx, window) })
+func (l *listener) Resize(ctx context.Context, window int) error {
+	return only(ctx, l.b, call{"Resize", window, toOther}, func(ctx context.Context) error {
+		l.b.mu.Lock()
+		in := l.in
+		l.window = window
+		l.b.mu.Unlock()
+		err := in.Resize(ctx, window)
+		if err != nil && !l.b.connected() {
+			return nil // it is opened again with this window
+		}
+		return err
+	})
 }
 
-func (l listener) Close() error {
+func (l *listener) Close() error {
 	l.b.Pause()
 	l.b.mu.Lock()
-	delete(l.b.open, l.in)
+	delete(l.b.open, l)
+	l.closed = true
+	in := l.in
 	l.b.mu.Unlock()
-	return l.in.Close()
+	return in.Close()
 }
 
 type coordinator struct {
