@@ -262,13 +262,17 @@ func (m *sim) limit(e event) {
 		return app.UpdateMaxWorkers(ctx, w.Name, "", e.Pick%(w.Max+1), af.Create())
 	})
 	m.rest(e.For)
-	for !m.try(e.Place, func(ctx context.Context, app *af.App) error {
-		if e.What == "pause" {
-			return app.ResumeQueue(ctx, w.Name)
+	// Once more after the longest delay: the first call may have had no outcome yet, and be written after the second one.
+	for _, late := range []time.Duration{0, m.s.Plan.MostDelay} {
+		time.Sleep(late)
+		for !m.try(e.Place, func(ctx context.Context, app *af.App) error {
+			if e.What == "pause" {
+				return app.ResumeQueue(ctx, w.Name)
+			}
+			return app.ResetMaxWorkers(ctx, w.Name, "")
+		}) {
+			time.Sleep(time.Second)
 		}
-		return app.ResetMaxWorkers(ctx, w.Name, "")
-	}) {
-		time.Sleep(time.Second)
 	}
 }
 
