@@ -1,9 +1,14 @@
 package runtime
 
 import (
+	"container/list"
 	"context"
+	"encoding/json"
+	"sync"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/jobs"
+	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
@@ -72,3 +77,291 @@ func (a *App) WaitTask(ctx context.Context, id string) (Task, error) {
 
 // lookEverywhere makes the workers of a queue look at all instances.
 func (e *engine) lookEverywhere(queue string) { e.bus.Publish(tasks.TopicLook, []string{queue}) }
+
+// A TaskQuery selects tasks; zero fields don't restrict.
+type TaskQuery = backend.TaskQuery
+
+// A TaskPage is one page of tasks; its Cursor is that of the next page.
+type TaskPage = backend.TaskPage
+
+// A TaskSort is an order of tasks; ids break ties.
+type TaskSort = backend.TaskSort
+
+// The orders of tasks.
+const (
+	TasksByNewest TaskSort = backend.SortNewest // by creation, newest first
+	TasksByOldest TaskSort = backend.SortOldest // by creation, oldest first
+	TasksByEnd    TaskSort = backend.SortEnded  // by end, latest first; those that have not ended last
+)
+
+// Tasks lists the tasks that match q, sorted as asked, a page at a time: set q.Cursor to the page's for the next one, until
+// that is "". A page has q.Limit tasks (100, up to 1,000) and q.Bytes bytes (16 MiB, which is the most) at most, so it may have fewer
+// tasks than asked for with more to come; one task it has always. Tasks that come or go between two pages may be missed; those that stay are met once. A wrong query is
+// invalid_argument.
+func (a *App) Tasks(ctx context.Context, q TaskQuery) (TaskPage, error) {
+	e, err := a.engine()
+	if err != nil {
+		return TaskPage{}, err
+	}
+	var page TaskPage
+	err = e.requests.Do(ctx, func(ctx context.Context) (err error) {
+		page, err = e.store.List(ctx, q)
+		return err
+	})
+	return page, err
+}
+
+// TaskStatus returns the status of a task as the store has it, or [ErrNotFound] if there is no such task, also once
+// retention has deleted it. Only while the store is unavailable it returns a final status that this process has read before:
+// the last 10,000 are remembered. For one of those it waits at most 10 s for the store.
+func (a *App) TaskStatus(ctx context.Context, id string) (Status, error) {
+	e, err := a.engine()
+	if err != nil {
+		return "", err
+	}
+	remembered, ok := e.finals.get(id)
+	if ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, retry.Timeout)
+		defer cancel()
+	}
+	var t Task
+	err = e.requests.Do(ctx, func(ctx context.Context) (err error) {
+		t, err = e.store.Get(ctx, id)
+		return err
+	})
+	switch {
+	case ok && err != nil && retry.Unavailable(err):
+		return remembered, nil
+	case err == nil && t.Status.Final():
+		e.finals.put(id, t.Status)
+	case err == nil, CodeOf(err) == ErrNotFound:
+		e.finals.drop(id) // it was deleted, and the id may be used again
+	}
+	return t.Status, err
+}
+
+// finals are the final statuses of the tasks asked for last, for while the store is unavailable.
+type finals struct {
+	mu   sync.Mutex
+	byID map[string]*list.Element // of order
+	used list.List                // of final, the last used first
+}
+
+type final struct {
+	id     string
+	status Status
+}
+
+const maxFinals = 10_000
+
+func (f *finals) get(id string) (Status, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	at, ok := f.byID[id]
+	if !ok {
+		return "", false
+	}
+	f.used.MoveToFront(at)
+	return at.Value.(final).status, true
+}
+
+func (f *finals) put(id string, s Status) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if at, ok := f.byID[id]; ok {
+		at.Value = final{id, s}
+		return
+	}
+	if f.byID == nil {
+		f.byID = map[string]*list.Element{}
+	}
+	f.byID[id] = f.used.PushFront(final{id, s})
+	if len(f.byID) > maxFinals {
+		last := f.used.Back()
+		delete(f.byID, f.used.Remove(last).(final).id)
+	}
+}
+
+func (f *finals) drop(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if at, ok := f.byID[id]; ok {
+		delete(f.byID, id)
+		f.used.Remove(at)
+	}
+}
+
+// RetryTask submits a finished task again, as a new one with the same queue, payload, weight, timeout, unique key and
+// allowed addresses, whose RetryOf names the old one, and returns its id. The options override what is taken over; the new
+// task is no subtask, whatever the old one was, and has all its attempts before it.
+//
+// The old task stays as it is, but for its RetriedBy, which names the new one. A task is retried once: another call, also
+// at the same time and with other options, returns the id of the task that RetriedBy names. To run it once more, retry that
+// one. Only if retention has deleted that, another call makes it again, with the same id. So repeating a call is safe.
+//
+// The retry of a job's task counts as a task of the job: with [OverlapSkip] and [OverlapQueue] later due times are skipped
+// or wait until it has ended, and while another task of the job has not ended it is failed_precondition.
+//
+// A task that has not ended is failed_precondition, and one whose unique key a live task holds already_exists.
+func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (string, error) {
+	e, err := a.engine()
+	if err != nil {
+		return "", err
+	}
+	if err := outsideTx(ctx, "retrying a task"); err != nil {
+		return "", err
+	}
+	old, err := e.getTask(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	if !old.Status.Final() {
+		return "", Errorf(ErrFailedPrecondition, "task %s is %s; only one that has ended can be retried", id, old.Status).With(OutcomeNotSent)
+	}
+	s := Submission{
+		Worker:   Worker{Name: old.Queue, Weight: old.Weight, Payload: old.Fingerprint},
+		Payloads: []json.RawMessage{old.Payload},
+		Options:  submitOptions(opts),
+	}
+	if s.Options.UniqueKey == "" {
+		s.Options.UniqueKey = old.UniqueKey
+	}
+	if s.Options.Timeout == 0 {
+		s.Options.Timeout = old.Timeout
+	}
+	if err := checkSubmission(s); err != nil {
+		return "", err.With(OutcomeNotSent)
+	}
+	return e.retryTask(ctx, &old, s)
+}
+
+// retryTask marks a task as retried by a new one, and then makes that. Who marks it first decides which one that is; who finds
+// a mark without its task makes that task. So there is one retry, wherever this is interrupted or done twice.
+func (e *engine) retryTask(ctx context.Context, old *Task, s Submission) (string, error) {
+	job, err := e.jobOf(ctx, old)
+	if err != nil {
+		return "", err
+	}
+	id, joined := s.Options.ID, true
+	if id == "" {
+		if id = e.app.NewID(); job != "" {
+			id = jobs.RetryID(job, id)
+		}
+	}
+	by := old.RetriedBy
+	if by == "" && s.Options.RequireWorker {
+		if err := e.requireWorker(ctx, old.Queue); err != nil {
+			return "", err
+		}
+	}
+	if by == "" {
+		if by, err = e.markRetried(ctx, old.ID, "", id); err != nil {
+			return "", err
+		}
+		joined = by != id
+	}
+	if joined {
+		t, err := e.getTask(ctx, by)
+		if err == nil && t.RetryOf == old.ID {
+			return by, nil
+		}
+		if err != nil && CodeOf(err) != ErrNotFound {
+			return "", err
+		}
+	}
+	err = e.jobs.CountTask(ctx, job, by)
+	if err == nil {
+		err = e.insertRetry(ctx, old, s, by)
+	}
+	if err != nil {
+		if code := CodeOf(err); code != ErrUnavailable && code != ErrDeadlineExceeded && code != ErrCanceled {
+			e.unmarkRetried(ctx, old.ID, by)
+		}
+		return "", err
+	}
+	if joined { // the call that set the mark may have taken it back
+		if _, err := e.markRetried(ctx, old.ID, "", by); err != nil && CodeOf(err) != ErrNotFound {
+			return "", err
+		}
+	}
+	e.client.Wake(old.Queue, []string{by})
+	if len(old.Allow) > 0 {
+		e.lookEverywhere(old.Queue)
+	}
+	return by, nil
+}
+
+// insertRetry makes the task that repeats a finished one.
+func (e *engine) insertRetry(ctx context.Context, old *Task, s Submission, id string) error {
+	t := newTask(s, 0, id)
+	t.Task.ID, t.Task.RetryOf, t.Task.DoneOf, t.Task.Allow = id, old.ID, old.DoneOf, old.Allow
+	var stored []Task
+	err := e.requests.Do(ctx, func(ctx context.Context) (err error) {
+		stored, err = e.store.Insert(ctx, []backend.NewTask{t})
+		return err
+	})
+	if err == nil && (stored[0].RetryOf != old.ID || stored[0].ID != id) {
+		return Errorf(ErrAlreadyExists, "task %s holds the id or the unique key, and is no retry of %s", stored[0].ID, old.ID).With(OutcomeNotSent)
+	}
+	return err
+}
+
+func (e *engine) getTask(ctx context.Context, id string) (t Task, err error) {
+	err = e.requests.Do(ctx, func(ctx context.Context) (err error) {
+		t, err = e.store.Get(ctx, id)
+		return err
+	})
+	return t, err
+}
+
+func (e *engine) markRetried(ctx context.Context, id, from, to string) (by string, err error) {
+	err = e.requests.Do(ctx, func(ctx context.Context) (err error) {
+		by, err = e.store.MarkRetried(ctx, id, from, to)
+		return err
+	})
+	return by, err
+}
+
+// unmarkRetried takes back the mark of a retry that was refused, unless another call has made that task meanwhile.
+func (e *engine) unmarkRetried(ctx context.Context, id, by string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retry.Timeout)
+	defer cancel()
+	_, err := e.markRetried(ctx, id, by, "")
+	if err == nil {
+		if t, gerr := e.getTask(ctx, by); gerr == nil && t.RetryOf == id {
+			_, err = e.markRetried(ctx, id, "", by)
+		}
+	}
+	if err != nil {
+		e.log.Warn("a task is marked as retried by one that does not exist", "task", id, "by", by, "error", err)
+	}
+}
+
+// maxRetryChain is how many retries of retries are looked through for the job that made the first task.
+const maxRetryChain = 100
+
+// jobOf returns the job that made a task or what it is a retry of; "" if none did.
+func (e *engine) jobOf(ctx context.Context, t *Task) (string, error) {
+	is := *t
+	for range maxRetryChain {
+		if is.Source != "" || is.DoneOf != "" {
+			return "", nil
+		}
+		if job, ok := jobs.JobOf(is.ID); ok {
+			return job, nil
+		}
+		if is.RetryOf == "" {
+			return "", nil
+		}
+		before, err := e.getTask(ctx, is.RetryOf)
+		if CodeOf(err) == ErrNotFound {
+			return "", nil
+		}
+		if err != nil {
+			return "", err
+		}
+		is = before
+	}
+	return "", nil
+}
