@@ -81,10 +81,6 @@ func (p ownProcess) StopTasks(ctx context.Context, s backend.Stop) error {
 	return p.app.tasks.tasks.StopTask(ctx, s)
 }
 
-func (p ownProcess) WaitTask(ctx context.Context, id, by string) (Task, error) {
-	return p.app.tasks.tasks.Wait(ctx, id, by)
-}
-
 func (p ownProcess) logger(ctx context.Context, h *handling) *slog.Logger {
 	return slog.New(h.contextHandler().bind(ctx, h))
 }

@@ -78,6 +78,10 @@ func (a *App) WaitTask(ctx context.Context, id string) (Task, error) {
 // lookEverywhere makes the workers of a queue look at all instances.
 func (e *engine) lookEverywhere(queue string) { e.bus.Publish(tasks.TopicLook, []string{queue}) }
 
+func (p ownProcess) WaitTask(ctx context.Context, id, by string) (Task, error) {
+	return p.app.tasks.tasks.Wait(ctx, id, by)
+}
+
 // A TaskQuery selects tasks; zero fields don't restrict.
 type TaskQuery = backend.TaskQuery
 

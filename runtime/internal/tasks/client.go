@@ -28,20 +28,6 @@ func NewClient(store backend.Store, log *slog.Logger, requests *retry.Requester,
 // Requests repeats operations on the store for callers.
 func (c *Client) Requests() *retry.Requester { return c.requests }
 
-// Wake hints that tasks of a queue may be ready. It never waits; what it drops the dispatcher hints.
-func (c *Client) Wake(queue string, ids []string) {
-	c.wake(queue, ids)
-}
-
-// WakeFor is Wake for tasks that were submitted with ctx: in a transaction of the submitter's it waits for the commit.
-func (c *Client) WakeFor(ctx context.Context, queue string, ids []string) {
-	if tx := backend.TxFrom(ctx); tx != nil {
-		tx.AfterCommit(func() { c.Wake(queue, ids) })
-		return
-	}
-	c.Wake(queue, ids)
-}
-
 // AllSubtasks reads the subtasks of a source, a page at a time.
 func (c *Client) AllSubtasks(source string) func(context.Context) iter.Seq2[backend.Task, error] {
 	return func(ctx context.Context) iter.Seq2[backend.Task, error] {

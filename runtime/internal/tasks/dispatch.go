@@ -8,34 +8,6 @@ import (
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
-// listen collects hints.
-func (p *pool) listen(ctx context.Context) {
-	for {
-		hints, err := p.listener.Next(ctx, max(p.window(), 64))
-		if err != nil {
-			if ctx.Err() != nil || !retry.Sleep(ctx, retry.Jitter(retry.MinPoll)) {
-				return
-			}
-			continue
-		}
-		p.mu.Lock()
-		for _, h := range hints {
-			if !p.byID {
-				p.look = true
-				h.Done()
-				continue
-			}
-			if !backend.ValidID(h.ID) { // any client of the broker may publish to the queue
-				p.e.dropHint(p.worker.Queue, h, nil)
-				continue
-			}
-			p.hinted = append(p.hinted, h)
-		}
-		p.mu.Unlock()
-		p.signal()
-	}
-}
-
 // dispatch sends the hints that are owed and fails what has missed its deadline: each second, and as soon as the hints are
 // followed while more are owed, so that a backlog larger than the transport holds is worked off at the pace of the worker.
 func (p *pool) dispatch(ctx context.Context) {

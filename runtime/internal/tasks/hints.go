@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -117,4 +118,46 @@ func (e *Engine) publishHints(ctx context.Context) {
 		timer.Stop()
 		pause = min(2*pause, retry.MaxPoll)
 	}
+}
+
+// listen collects hints.
+func (p *pool) listen(ctx context.Context) {
+	for {
+		hints, err := p.listener.Next(ctx, max(p.window(), 64))
+		if err != nil {
+			if ctx.Err() != nil || !retry.Sleep(ctx, retry.Jitter(retry.MinPoll)) {
+				return
+			}
+			continue
+		}
+		p.mu.Lock()
+		for _, h := range hints {
+			if !p.byID {
+				p.look = true
+				h.Done()
+				continue
+			}
+			if !backend.ValidID(h.ID) { // any client of the broker may publish to the queue
+				p.e.dropHint(p.worker.Queue, h, nil)
+				continue
+			}
+			p.hinted = append(p.hinted, h)
+		}
+		p.mu.Unlock()
+		p.signal()
+	}
+}
+
+// dropHint drops a hint that no task can have, or that the store refuses to claim by. If there is such a task, it is found
+// without a hint. The first one is logged, then each tenth as many.
+func (e *Engine) dropHint(queue string, h backend.Hint, err error) {
+	h.Done()
+	n := e.badHints.Add(1)
+	for ; n%10 == 0; n /= 10 {
+	}
+	if n != 1 {
+		return
+	}
+	e.Log.Warn("a hint was dropped: no task can have its id, or the store refuses it", "queue", queue, "id", fmt.Sprintf("%+.80q", h.ID),
+		"error", err, "dropped", e.badHints.Load())
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -292,20 +291,6 @@ func (p *pool) claimSingly(ctx context.Context, hints []backend.Hint) (next time
 		err = cmp.Or(err, e)
 	}
 	return 0, false, err
-}
-
-// dropHint drops a hint that no task can have, or that the store refuses to claim by. If there is such a task, it is found
-// without a hint. The first one is logged, then each tenth as many.
-func (e *Engine) dropHint(queue string, h backend.Hint, err error) {
-	h.Done()
-	n := e.badHints.Add(1)
-	for ; n%10 == 0; n /= 10 {
-	}
-	if n != 1 {
-		return
-	}
-	e.Log.Warn("a hint was dropped: no task can have its id, or the store refuses it", "queue", queue, "id", fmt.Sprintf("%+.80q", h.ID),
-		"error", err, "dropped", e.badHints.Load())
 }
 
 // hintNotClaimed handles a hint whose task was not claimed. If it runs here, the hint stays with it: it is what comes back

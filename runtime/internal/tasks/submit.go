@@ -94,3 +94,17 @@ func (c *Client) spawn(ctx context.Context, s backend.Spawn, tasks []backend.New
 	}
 	return ids, c.requests.Do(ctx, func(ctx context.Context) error { return c.store.Spawn(ctx, s) })
 }
+
+// Wake hints that tasks of a queue may be ready. It never waits; what it drops the dispatcher hints.
+func (c *Client) Wake(queue string, ids []string) {
+	c.wake(queue, ids)
+}
+
+// WakeFor is Wake for tasks that were submitted with ctx: in a transaction of the submitter's it waits for the commit.
+func (c *Client) WakeFor(ctx context.Context, queue string, ids []string) {
+	if tx := backend.TxFrom(ctx); tx != nil {
+		tx.AfterCommit(func() { c.Wake(queue, ids) })
+		return
+	}
+	c.Wake(queue, ids)
+}
