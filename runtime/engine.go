@@ -16,7 +16,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// An engine is what an App has if its backend keeps tasks. Package tasks runs them; beside it there are:
+// An engine is what an App has if its backend keeps tasks. Package tasks runs them. The other parts are:
 //
 //   - the registry, which announces this App, and nodes, which describe its machine (registry.go, nodes.go);
 //   - versions, which knows which other versions of its workers there are (versions.go);

@@ -65,7 +65,7 @@ func TaskFrom(ctx context.Context) *Running {
 	return nil
 }
 
-// Permanent marks an error that a further attempt would not mend: the task fails at once.
+// Permanent marks an error that another attempt can't fix: the task fails at once.
 func Permanent(err error) error { return guard.Permanent(err) }
 
 // Snooze is an error for Run to return: the task waits for d and then runs again, and no attempt is charged. d is at least

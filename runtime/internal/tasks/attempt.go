@@ -55,8 +55,8 @@ type attempt struct {
 	endedAt time.Time // when abandonStuck first saw ctx ended; only it uses this
 }
 
-// start runs a claimed task in a slot of its own. It goes back if its claim was under way when the pool began to close, or if it is a
-// suspect and another pool has got one at the same moment.
+// start runs a claimed task in a slot of its own. It gives the task back if the pool began to close during the claim, or if
+// the task is a suspect and another pool has claimed one at the same moment.
 func (p *pool) start(t *backend.Task, c backend.Claim, hints ...backend.Hint) {
 	a := &attempt{p: p, task: t, nonce: c.Nonce, hints: hints, begun: time.Now()}
 	p.mu.Lock()
@@ -93,8 +93,8 @@ func (p *pool) start(t *backend.Task, c backend.Claim, hints ...backend.Hint) {
 	}
 }
 
-// serve runs an attempt, and then others in the same goroutine, whose stack has grown to what handlers need. It ends with
-// the engine, or with a handler that ends its goroutine.
+// serve runs an attempt, and then others on the same goroutine, whose stack has grown to the size that handlers need. It
+// returns when the engine ends, or a handler ends the goroutine.
 func (p *pool) serve(a *attempt) {
 	id := stack.ID()
 	for {
@@ -110,7 +110,7 @@ func (p *pool) serve(a *attempt) {
 
 func (a *attempt) key() claimed { return claimed{a.task.ID, a.task.Fence} }
 
-// run runs the handler and settles. The slot is its own until the handler has returned.
+// run runs the handler and settles the task. It keeps the slot until the handler has returned.
 func (a *attempt) run() {
 	var result json.RawMessage
 	guard.Do(func() (err error) {
@@ -124,11 +124,11 @@ func (a *attempt) run() {
 		a.settle(result, err)
 		a.stop()
 		a.cancel(nil)
-		a.leave()
+		a.leaveSlot()
 	})
 }
 
-// settle hands over what came of the attempt, once.
+// settle passes the result of the attempt to the settler, once.
 func (a *attempt) settle(result json.RawMessage, err error) {
 	a.once.Do(func() {
 		a.over.Store(true)
@@ -167,7 +167,7 @@ func (a *attempt) abandon(where string) {
 	})
 }
 
-// acknowledge lets the hints of the attempt go.
+// acknowledge acknowledges the hints of the attempt.
 func (a *attempt) acknowledge() {
 	a.p.mu.Lock()
 	hints := a.hints
@@ -178,8 +178,8 @@ func (a *attempt) acknowledge() {
 	}
 }
 
-// leave gives the slot back.
-func (a *attempt) leave() {
+// leaveSlot gives the slot back.
+func (a *attempt) leaveSlot() {
 	p := a.p
 	p.mu.Lock()
 	p.slots--
@@ -196,7 +196,7 @@ func (a *attempt) leave() {
 	p.signal()
 }
 
-// verdict says how an attempt ends: by its result, its error, or why its context ended.
+// verdict returns how an attempt ends: by its result, its error, or the cause of its context.
 func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Settle {
 	s := backend.Settle{ID: a.task.ID, Fence: a.task.Fence, Nonce: a.nonce, Log: a.handler.Lines()}
 	var snooze *guard.SnoozeError

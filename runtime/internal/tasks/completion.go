@@ -15,7 +15,7 @@ type completion struct {
 	subtasks bool // it has subtasks
 }
 
-// moved handles tasks that a store method has moved: those that wait are hinted, for those that ended see complete.
+// moved handles tasks that a store method has moved. It hints those that are waiting and completes those that ended.
 func (e *Engine) moved(tasks []backend.Task) {
 	queues := map[string][]string{}
 	for _, t := range tasks {
@@ -29,7 +29,7 @@ func (e *Engine) moved(tasks []backend.Task) {
 	e.ended(tasks)
 }
 
-// ended is complete for tasks.
+// ended completes the tasks that have ended.
 func (e *Engine) ended(tasks []backend.Task) {
 	var list []completion
 	for _, t := range tasks {
@@ -40,8 +40,8 @@ func (e *Engine) ended(tasks []backend.Task) {
 	e.complete(list)
 }
 
-// complete does what follows from the end of tasks: waiters are told, and the finisher has subtasks begun or stopped,
-// and sets finished whose last subtask this may have been. Whatever fails here, the sweeper does later.
+// complete handles the end of tasks: it notifies waiters, and lets the finisher begin or stop their subtasks and finish the
+// sets whose last subtask may have ended. The sweeper repeats later what fails here.
 func (e *Engine) complete(list []completion) {
 	if len(list) == 0 {
 		return
@@ -67,19 +67,19 @@ func (e *Engine) complete(list []completion) {
 	}
 }
 
-// StopTask stops tasks, and has done what follows from it, a part at a time.
+// StopTask stops tasks and handles their end, a part at a time.
 func (e *Engine) StopTask(ctx context.Context, s backend.Stop) error {
 	s.Each = func(tasks []backend.Task) {
-		if sources := e.tellStopped(tasks); len(sources) > 0 {
+		if sources := e.notifyStopped(tasks); len(sources) > 0 {
 			e.finisher.add(s.ID, followUp{also: sources})
 		}
 	}
 	return e.stopTasks(ctx, s)
 }
 
-// tellStopped tells who waits for tasks, and who runs them, that they were stopped or are to stop. It returns the sources whose
-// sets may be finished now: those among the tasks that have subtasks, and the tasks' own. What is under them was stopped with them.
-func (e *Engine) tellStopped(tasks []backend.Task) (sources []string) {
+// notifyStopped notifies those who wait for tasks or run them that these were stopped, or must stop. It returns the sources
+// whose sets may be finished now: tasks that have subtasks, and the tasks' own sources. Their descendants were stopped, too.
+func (e *Engine) notifyStopped(tasks []backend.Task) (sources []string) {
 	var running, ended []string
 	seen := map[string]bool{"": true}
 	add := func(id string) {

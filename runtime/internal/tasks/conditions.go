@@ -37,7 +37,7 @@ var (
 	}
 )
 
-// condition says whether the store takes results: as soon as it is slower with them than with beats before nothing is claimed.
+// condition reports whether the store accepts results. If it takes longer than heartbeats may take, nothing is claimed.
 func (s *settler) condition() backend.Condition {
 	c := modeUnwritten
 	n, since := s.oldest()
@@ -48,7 +48,7 @@ func (s *settler) condition() backend.Condition {
 	return c
 }
 
-// claimsCondition says whether the store refuses to claim from a queue.
+// claimsCondition reports whether the store refuses to claim from a queue.
 func (e *Engine) claimsCondition() backend.Condition {
 	c := modeUnclaimable
 	c.Up = true

@@ -8,8 +8,9 @@ import (
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
-// dispatch sends the hints that are owed and fails what has missed its deadline: each second, and as soon as the hints are
-// followed while more are owed, so that a backlog larger than the transport holds is worked off at the pace of the worker.
+// dispatch publishes the hints that are owed and fails tasks that have missed their deadline. It does so every second, and
+// as soon as all hints have been followed while more are owed: a backlog larger than the transport holds is then worked off
+// at the pace of the worker.
 func (p *pool) dispatch(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -32,7 +33,7 @@ func (p *pool) dispatch(ctx context.Context) {
 	}
 }
 
-// mayHint returns how many hints the transport should hold more.
+// mayHint returns how many more hints the transport should hold.
 func (p *pool) mayHint(ctx context.Context) int {
 	if !p.byID {
 		return 0
@@ -44,7 +45,7 @@ func (p *pool) mayHint(ctx context.Context) int {
 	return p.window() - depth
 }
 
-// promote hints up to most tasks, and returns when the next one is due.
+// promote hints up to most tasks, and returns how long until the next one is due.
 func (p *pool) promote(ctx context.Context, most int) time.Duration {
 	var ids []string
 	var failed []backend.Task

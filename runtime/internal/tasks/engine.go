@@ -126,7 +126,7 @@ func New(cfg Config) *Engine {
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.bus = pubsub.New(e.ctx, cfg.Ports.Coordinator, cfg.Log, retry.Timeout)
 	e.heartbeat = e.newHeartbeat()
-	e.Client = &Client{cfg.Ports.Store, cfg.Log, retry.NewRequester(e.ctx, e.heartbeat.StoreLost), e.queueHint, e.tellStopped}
+	e.Client = &Client{cfg.Ports.Store, cfg.Log, retry.NewRequester(e.ctx, e.heartbeat.StoreLost), e.queueHint, e.notifyStopped}
 	e.reconciler = newReconciler(e)
 	e.settler = newSettler(e)
 	e.finisher = newFinisher(e)

@@ -6,15 +6,15 @@ import (
 )
 
 // A finisher stops or opens the subtasks of sources that have ended, and finishes sets of subtasks. It does so on goroutines
-// of its own, so that no source, however many subtasks it has, delays the results of other tasks. What is asked for one
-// source several times is done once. Beyond maxFollowUps sources, the rest is left to the sweeper.
+// of its own, so that no source, however many subtasks it has, delays the results of other tasks. Requests for the same
+// source are merged. Requests beyond maxFollowUps sources are left to the sweeper.
 type finisher struct {
 	e *Engine
 
 	mu      sync.Mutex
 	pending map[string]*followUp // by source
 	order   []string             // of pending
-	busy    int                  // workers at work
+	busy    int                  // goroutines at work
 	idle    chan struct{}        // closed when there is nothing to do; made by flush
 
 	wake chan struct{}
@@ -29,7 +29,7 @@ func newFinisher(e *Engine) *finisher {
 	return &finisher{e: e, pending: map[string]*followUp{}, wake: make(chan struct{}, 1)}
 }
 
-// add has f done for a source. It never waits.
+// add requests f for a source. It never waits.
 func (w *finisher) add(source string, f followUp) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -57,7 +57,7 @@ func (w *finisher) signal() {
 	}
 }
 
-// take returns what is to be done next. A worker calls done after it.
+// take returns the next request. The goroutine calls done after it.
 func (w *finisher) take() (source string, f *followUp) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -71,7 +71,7 @@ func (w *finisher) take() (source string, f *followUp) {
 	delete(w.pending, source)
 	w.busy++
 	if len(w.order) > 0 {
-		w.signal() // for another worker
+		w.signal() // for another goroutine
 	}
 	return source, f
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
-// A followUp is what must be done for a source. Its set is finished in any case.
+// A followUp is what the end of a source, or of one of its subtasks, requires. The set is finished in any case.
 type followUp struct {
 	stop string   // stop its subtasks, for this reason
 	open bool     // open their gate
 	also []string // other sources whose sets may be finished
 }
 
-// followUpOf is what must be done for a source that has ended.
+// followUpOf returns what the end of a source requires.
 func followUpOf(id string, status backend.Status) followUp {
 	if status != backend.StatusSuccess {
 		return followUp{stop: "its source " + id + " has " + string(status)}
@@ -24,7 +24,7 @@ func followUpOf(id string, status backend.Status) followUp {
 	return followUp{open: true}
 }
 
-// followUpOn does what follows from the end of a source that has been read, at once.
+// followUpOn handles the end of a source at once.
 func (c *Client) followUpOn(ctx context.Context, t backend.Task) {
 	c.follow(ctx, t.ID, followUpOf(t.ID, t.Status))
 }
@@ -54,7 +54,7 @@ func (c *Client) finish(ctx context.Context, source string) {
 	}
 }
 
-// stopDescendants stops everything under a source, and returns the sources under it whose sets may be finished now.
+// stopDescendants stops all descendants of a source, and returns those of them whose sets may be finished now.
 func (c *Client) stopDescendants(ctx context.Context, source, reason string) []string {
 	var sources []string
 	stop := backend.Stop{ID: source, Reason: reason, Below: true, Each: func(tasks []backend.Task) {
@@ -65,14 +65,14 @@ func (c *Client) stopDescendants(ctx context.Context, source, reason string) []s
 	return sources
 }
 
-// stopTasks has the store stop tasks, and passes them to s.Each, which is not nil, also if the store returns them.
+// stopTasks stops tasks in the store and passes them to s.Each, which must not be nil, even if the store returns them.
 func (c *Client) stopTasks(ctx context.Context, s backend.Stop) error {
 	rest, err := c.store.Stop(ctx, s)
 	s.Report(rest)
 	return err
 }
 
-// follow does what f says for a source.
+// follow carries out f for a source.
 func (c *Client) follow(ctx context.Context, source string, f followUp) {
 	sources := append([]string{source}, f.also...)
 	if f.stop != "" {
@@ -89,12 +89,12 @@ func (c *Client) follow(ctx context.Context, source string, f followUp) {
 	}
 }
 
-// DeferToSweeper notes what is left to the sweeper.
+// DeferToSweeper logs an error after which the sweeper will do what is missing.
 func (c *Client) DeferToSweeper(what, id string, err error) {
 	if err != nil {
 		c.log.Debug("left to the sweeper: "+what, "task", id, "error", err)
 	}
 }
 
-// stopTimeout is for one Stop, which may be of very many tasks.
+// stopTimeout is for one Stop, which may stop very many tasks.
 const stopTimeout = time.Minute

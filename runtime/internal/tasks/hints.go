@@ -10,7 +10,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
-// hints are what is to be published, by queue: ids where the transport carries them, else only that there is something.
+// hints are the hints to be published, by queue: with ids if the transport carries them.
 type hints struct {
 	mu     sync.Mutex
 	queues map[string][]string

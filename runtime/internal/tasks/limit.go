@@ -31,8 +31,7 @@ func (l Limit) Slots() int {
 	return l.Max
 }
 
-// A limiter reads the limits of this App's queues, when there is news of them and now and then, and passes them to the
-// pools.
+// A limiter reads the limits of this App's queues, on events and every limitsEvery, and passes them to the pools.
 type limiter struct {
 	e     *Engine
 	first LimitOf // as they were at the start; nil if they could not be read

@@ -49,7 +49,7 @@ type pool struct {
 	work chan *attempt // to goroutines that have nothing to do
 }
 
-// A claimed is one claim of a task: after its owner was convicted the same process may claim it again.
+// A claimed is one claim of a task: after its owner was declared dead the same process may claim it again.
 type claimed struct {
 	id    string
 	fence int64
@@ -150,8 +150,7 @@ func (p *pool) run(ctx context.Context) {
 	}
 }
 
-// pollInterval is how long to sleep when nothing is known to be ready. Hints carry ids only where somebody dispatches; there a
-// broken transport makes the pool poll.
+// pollInterval returns how long to sleep if nothing is known to be ready. While the transport is unavailable the pool polls.
 func (p *pool) pollInterval(next time.Duration) time.Duration {
 	d := retry.Jitter(netEvery)
 	if up, _ := p.e.Ports.Transport.State(); !up {
@@ -267,7 +266,7 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 	case refused(err) && len(hints) > 1:
 		return p.claimSingly(ctx, hints)
 	}
-	if err != nil { // whether somebody has them is not known
+	if err != nil { // whether their tasks were claimed is unknown
 		p.mu.Lock()
 		p.hinted = append(hints, p.hinted...)
 		p.fitted = time.Time{}
@@ -293,8 +292,8 @@ func (p *pool) claimSingly(ctx context.Context, hints []backend.Hint) (next time
 	return 0, false, err
 }
 
-// hintNotClaimed handles a hint whose task was not claimed. If it runs here, the hint stays with it: it is what comes back
-// should this process die. Else somebody else has the task, or it isn't due.
+// hintNotClaimed handles a hint whose task was not claimed. If the task runs here, the hint stays with it and is delivered
+// again if this process dies. Otherwise another process has the task, or it isn't due.
 func (p *pool) hintNotClaimed(h backend.Hint) {
 	p.mu.Lock()
 	for key, a := range p.running {

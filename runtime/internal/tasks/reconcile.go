@@ -21,7 +21,7 @@ type reconciler struct {
 
 const (
 	reconcileEvery = 5 * heartbeat.Every
-	// ackAfter is how long a hint is kept unacknowledged: it is an alarm, and brokers have their patience too.
+	// ackAfter is how long a hint is kept unacknowledged: it tells of the death of this process, but brokers expect an acknowledgement in time.
 	ackAfter = time.Minute
 )
 

@@ -7,9 +7,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// refused reports whether an error of the store is for good: asking again for the same is of no use, and asking for less may
-// help, since one of several items may be to blame. An error that says nothing about the items isn't one: the store can't be
-// reached, is full, or lets this process do nothing.
+// refused reports whether an error of the store is permanent: repeating the request is pointless, but a smaller one may
+// succeed, since one of several items may be the reason. It is false for errors that don't depend on the items: the store is
+// unavailable, full, or denies this process everything.
 func refused(err error) bool {
 	switch backend.CodeOf(err) {
 	case backend.ErrInvalidArgument, backend.ErrResourceExhausted, backend.ErrInternal, backend.ErrOutOfRange, backend.ErrFailedPrecondition, backend.ErrDataLoss, backend.ErrUnimplemented,

@@ -11,12 +11,12 @@ import (
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
-// A settler writes what came of attempts, in batches: all that has come together while the batch before was written. A
-// batch whose outcome is unknown is written again, with a fresh context, until the store has said what came of it.
+// A settler writes the results of attempts, in batches: those that were added while the last batch was written. A batch
+// whose outcome is unknown is written again, with a fresh context, until the store answers.
 //
-// A batch that the store refuses is divided until the settlement is found that it refuses, so that no other waits for it. That
-// one is set aside for a second, and then written reduced: as a failure with a short error, if the attempt has succeeded. While
-// the store refuses that, too, it is written again now and then, and seen in App.Health.
+// A batch that the store refuses is divided until the refused settlement is found, so that no other waits for it. That one is
+// set aside for a second, and then written reduced: as a failure with a short error, if the attempt succeeded. While the store
+// refuses that as well, it is written again from time to time, and is visible in App.Health.
 type settler struct {
 	e *Engine
 
@@ -51,7 +51,7 @@ const (
 
 func newSettler(e *Engine) *settler { return &settler{e: e, wake: make(chan struct{}, 1)} }
 
-// add takes what came of an attempt. It never waits: the number of attempts bounds it.
+// add adds the result of an attempt. It never waits: the number of attempts bounds the backlog.
 func (s *settler) add(v settlement) {
 	if v.since.IsZero() {
 		v.since = time.Now()
@@ -201,7 +201,7 @@ func (b *settlement) reduced(why error) []settlement {
 	return []settlement{less, failure}
 }
 
-// takeAside takes what is refused, and due again or all of it, among what is to be written.
+// takeAside adds refused settlements to those to be written: all of them, or those that are due again.
 func (s *settler) takeAside(all bool) {
 	now := time.Now()
 	s.mu.Lock()
@@ -250,7 +250,7 @@ func (s *settler) putBack(batch []settlement) {
 	s.batch = nil
 }
 
-// applied sees to what follows from a batch.
+// applied handles what follows from a batch.
 func (s *settler) applied(ctx context.Context, batch []settlement, settled []backend.Settled) {
 	var ended []completion
 	queues := map[string]bool{}

@@ -9,11 +9,11 @@ import (
 )
 
 const (
-	sweepEvery = 5 * time.Second
-	looseAge   = 5 * time.Second // younger ones are somebody's who is still at it
-	looseMax   = 100
-	purgeEvery = time.Minute
-	purgeMax   = 500
+	sweepEvery    = 5 * time.Second
+	unfinishedAge = 5 * time.Second // younger work may be that of a live process
+	unfinishedMax = 100
+	purgeEvery    = time.Minute
+	purgeMax      = 500
 )
 
 // sweep does what an interrupted process has left undone, and deletes what has been kept long enough. Several sweepers
@@ -33,7 +33,7 @@ func (e *Engine) sweep(ctx context.Context) {
 func (e *Engine) repair(ctx context.Context) {
 	var unfinished []backend.Unfinished
 	err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
-		unfinished, err = e.Ports.Store.Unfinished(ctx, looseAge, looseMax)
+		unfinished, err = e.Ports.Store.Unfinished(ctx, unfinishedAge, unfinishedMax)
 		return err
 	})
 	e.DeferToSweeper("look for unfinished work", "", err)

@@ -33,7 +33,7 @@ func (p *pool) mixed() bool {
 	return len(p.skip) > 0
 }
 
-// forVersion completes a claim. One that looks for itself asks now and then for what waits for this version.
+// forVersion sets the versions of a claim. Every fitEvery, a claim without hints asks for tasks that wait for this version.
 func (p *pool) forVersion(c *backend.Claim) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -43,14 +43,14 @@ func (p *pool) forVersion(c *backend.Claim) {
 	}
 }
 
-// looks are queues that all pools are to look at, since hints came to nothing.
+// looks are queues at which all pools must look, since their hints led to no claim.
 type looks struct {
 	mu     sync.Mutex
 	queues map[string]bool
 	some   chan struct{}
 }
 
-// lookEverywhere has the pools of a queue look, everywhere. It never waits.
+// lookEverywhere makes the pools of a queue look at all instances. It never waits.
 func (e *Engine) lookEverywhere(queue string) {
 	e.looks.mu.Lock()
 	e.looks.queues[queue] = true
@@ -61,7 +61,7 @@ func (e *Engine) lookEverywhere(queue string) {
 	}
 }
 
-// spreadLooks broadcasts the queues to look at, at most every looksEvery.
+// spreadLooks publishes the queues to look at, at most every looksEvery.
 func (e *Engine) spreadLooks(ctx context.Context) {
 	for {
 		select {
@@ -94,7 +94,7 @@ func (a *attempt) otherVersion() bool {
 }
 
 // wrongVersion completes the settlement of an attempt whose payload is that of another version: the task waits for that,
-// uncharged, twice as long each time; or it fails if it has done so for long enough.
+// uncharged, twice as long each time, and fails when it has waited for long enough.
 func (a *attempt) wrongVersion(s *backend.Settle, err error) {
 	t, ours, longest := a.task, a.p.worker.Fingerprint, a.p.e.WrongVersionAfter
 	if ours == "" {

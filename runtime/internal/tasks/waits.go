@@ -50,7 +50,7 @@ func (e *Engine) Wait(ctx context.Context, id, by string) (backend.Task, error) 
 	}
 }
 
-// waited is the error of a wait that was cut short; the task goes on.
+// waited returns the error of a wait that was cut short. The task is not affected.
 func waited(ctx context.Context, id string) *backend.Error {
 	return backend.Errorf(backend.CodeOf(ctx.Err()), "waiting for task %s: %w", id, context.Cause(ctx)).With(backend.OutcomeUnknown)
 }
