@@ -11,6 +11,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/jobs"
 	"github.com/afgen/afgen/runtime/internal/pipe"
+	"github.com/afgen/afgen/runtime/internal/presence"
 	"github.com/afgen/afgen/runtime/internal/pubsub"
 	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/tasks"
@@ -18,7 +19,7 @@ import (
 
 // An engine is what an App has if its backend keeps tasks. Package tasks runs them. The other parts are:
 //
-//   - the registry, which announces this App, and nodes, which describe its machine (registry.go, nodes.go);
+//   - the registry, which announces this App (registry.go), and nodes, which reports its machine (package presence);
 //   - versions, which knows which other versions of its workers there are (versions.go);
 //   - the scheduler, which fires jobs (package jobs);
 //   - as process 1, a reaper of what others have left behind (package child).
@@ -37,7 +38,7 @@ type engine struct {
 	sched    *jobs.Scheduler
 	registry *registry
 	versions *versions
-	nodes    *nodes
+	nodes    *presence.Nodes
 	finals   finals
 	children pipe.Children
 
@@ -72,7 +73,7 @@ func (e *engine) finishNew() {
 	e.requests = e.client.Requests()
 	e.registry = newRegistry(e)
 	e.versions = newVersions(e)
-	e.nodes = newNodes(e)
+	e.nodes = presence.NewNodes(presence.NodesConfig{Docs: e.ports.Docs, Log: e.log, Describe: e.app.settings.describeNode})
 	e.jobs, e.sched = jobs.New(jobsConfig(e), jobsTasks{e})
 }
 
@@ -93,7 +94,7 @@ func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
 	e.versions.begin(ctx)
 	e.tasks.Start(ctx)
 	for _, part := range []func(context.Context){
-		child.Reap, e.registry.run, e.versions.run, e.bus.Subscribe(topicWorkers, func(json.RawMessage) { e.versions.lookNow() }), e.nodes.run,
+		child.Reap, e.registry.run, e.versions.run, e.bus.Subscribe(topicWorkers, func(json.RawMessage) { e.versions.lookNow() }), e.nodes.Run,
 	} {
 		e.tasks.Go(part)
 	}

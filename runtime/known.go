@@ -116,7 +116,7 @@ func (e *engine) knownIP(ctx context.Context, ip string, l Limits) (bool, []stri
 	if err != nil || slices.Contains(names, ip) {
 		return true, nil, err
 	}
-	machines, err := e.nodes.all(ctx)
+	machines, err := e.nodes.All(ctx)
 	for _, n := range machines {
 		names = append(names, n.IPs...)
 	}

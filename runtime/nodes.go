@@ -3,15 +3,12 @@ package runtime
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"net"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/machine"
-	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/presence"
 )
 
 // A Node is a machine on which Apps run, as it has last described itself. In a container memory, CPUs and load are those
@@ -73,15 +70,36 @@ type NodePage struct {
 	Total int // of all pages
 }
 
-const (
-	nodesPrefix   = "machines/"        // of documents: the latest report
-	historyPrefix = "machine-history/" // of documents
-	reportEvery   = 20 * time.Second
-	sampleEvery   = 3   // reports
-	historyLength = 180 // samples: three hours
-	tidyEvery     = 30  // reports of this App
-	goneFor       = 7 * 24 * time.Hour
-)
+// NodeFacts sets what the App reports of its machine: describe returns a Node with the facts and the load, of which fields
+// left zero are unknown. ID, Host, OS, Arch and CPUs have defaults; IPs, Time and Instances are ignored. describe is called
+// every 20 s, by one goroutine at a time, and must return the same ID and Host each time.
+//
+// Without NodeFacts the App reads /proc on Linux. On other systems it reports ID, Host, OS, Arch and CPUs only, unless it is
+// opened with auto.Options, which reads all facts on each system.
+func NodeFacts(describe func(context.Context) Node) AppOption {
+	return func(s *settings) { s.nodeFacts = describe }
+}
+
+// describeNode returns the machine's report.
+func (s *settings) describeNode(ctx context.Context) presence.Node {
+	if s.nodeFacts == nil {
+		return presence.Describe(ctx, machine.Local)
+	}
+	n, f := s.nodeFacts(ctx), machine.Local.Describe(ctx)
+	return presence.Node{
+		ID: cmp.Or(n.ID, f.ID), Host: cmp.Or(n.Host, f.Host), OS: cmp.Or(n.OS, f.OS), Platform: n.Platform, PlatformVersion: n.PlatformVersion,
+		Kernel: n.Kernel, Arch: cmp.Or(n.Arch, f.Arch), CPUs: cmp.Or(n.CPUs, f.CPUs), CPUModel: n.CPUModel, MemoryTotal: n.MemoryTotal,
+		DiskTotal: n.DiskTotal, Sample: presence.Sample(n.NodeSample),
+	}
+}
+
+// publicNode converts a report.
+func publicNode(n presence.Node) *Node {
+	return &Node{
+		ID: n.ID, Host: n.Host, IPs: n.IPs, OS: n.OS, Platform: n.Platform, PlatformVersion: n.PlatformVersion, Kernel: n.Kernel, Arch: n.Arch,
+		CPUs: n.CPUs, CPUModel: n.CPUModel, MemoryTotal: n.MemoryTotal, DiskTotal: n.DiskTotal, NodeSample: NodeSample(n.Sample),
+	}
+}
 
 // Nodes lists the machines on which Apps run now and that match q, each as it was 20 seconds ago or later. It is
 // unavailable while the coordinator or the store is.
@@ -90,9 +108,13 @@ func (a *App) Nodes(ctx context.Context, q NodeQuery) (NodePage, error) {
 	if err != nil {
 		return NodePage{}, err
 	}
-	known, err := e.nodes.all(ctx)
+	reports, err := e.nodes.All(ctx)
 	if err != nil {
 		return NodePage{}, err
+	}
+	known := make(map[string]*Node, len(reports))
+	for id, r := range reports {
+		known[id] = publicNode(r)
 	}
 	for id, n := range all {
 		node, ok := known[n.Node]
@@ -135,192 +157,13 @@ func (a *App) NodeHistory(ctx context.Context, id string) ([]NodeSample, error) 
 	if err != nil {
 		return nil, err
 	}
-	var samples []NodeSample
-	doc, err := e.ports.Docs.Get(ctx, historyPrefix+id)
-	if CodeOf(err) == ErrNotFound {
-		if _, err = e.ports.Docs.Get(ctx, nodesPrefix+id); err == nil {
-			return []NodeSample{}, nil
-		}
-	}
+	history, err := e.nodes.History(ctx, id)
 	if err != nil {
-		return nil, backend.AsError(err)
+		return nil, err
 	}
-	if err := json.Unmarshal(doc.Value, &samples); err != nil {
-		return nil, Errorf(ErrDataLoss, "the document %s does not decode: %w", doc.Name, err)
+	samples := make([]NodeSample, len(history))
+	for i, s := range history {
+		samples[i] = NodeSample(s)
 	}
 	return samples, nil
-}
-
-// A nodes reports on this machine. Of several Apps on one, in one process or not, one reports each time: whoever finds
-// that the last report is none of its own, and that it is new, leaves it at that. So no clocks are compared, and when an
-// App ends the next one takes over.
-type nodes struct {
-	e     *engine
-	facts func(context.Context) machine.Facts // machine.Describe, but in a test of several machines
-
-	// Only run uses these.
-	seen    int64 // revision of the last report
-	reports int   // of this App
-}
-
-// A report is the document of a node.
-type report struct {
-	Node
-	Count int `json:"count"` // of reports
-}
-
-func newNodes(e *engine) *nodes { return &nodes{e: e, facts: machine.Describe} }
-
-func (n *nodes) id() string   { return n.facts(n.e.ctx).ID }
-func (n *nodes) host() string { return n.facts(n.e.ctx).Host }
-
-// run reports until ctx ends.
-func (n *nodes) run(ctx context.Context) {
-	if n.e.ports.Docs == nil {
-		return
-	}
-	for {
-		wait := reportEvery
-		opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
-		if err := n.report(opCtx); err != nil && ctx.Err() == nil {
-			n.e.log.Debug("the node is not reported", "error", err)
-			wait = retry.MaxPoll
-		}
-		cancel()
-		if !retry.Sleep(ctx, retry.Jitter(wait)) {
-			return
-		}
-	}
-}
-
-// report stores how the machine is, unless somebody else just has.
-func (n *nodes) report(ctx context.Context) error {
-	docs, name := n.e.ports.Docs, nodesPrefix+n.id()
-	doc, err := docs.Get(ctx, name)
-	var r report
-	switch {
-	case CodeOf(err) == ErrNotFound:
-	case err != nil:
-		return err
-	case n.reports > 0 && doc.Revision != n.seen:
-		n.seen = doc.Revision
-		return nil
-	default:
-		_ = json.Unmarshal(doc.Value, &r) // only for the count
-	}
-	r.Node, r.Count = describeNode(n.facts(ctx), machine.Measure(ctx)), r.Count+1
-	value, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	n.reports++
-	if n.seen, err = docs.PutIf(ctx, name, doc.Revision, value); err != nil {
-		if CodeOf(err) == ErrAborted {
-			return nil // somebody else was quicker
-		}
-		return err
-	}
-	if r.Count%sampleEvery == 1 {
-		if err := n.remember(ctx, r.Node); err != nil {
-			return err
-		}
-	}
-	if n.reports%tidyEvery == 0 {
-		return n.tidy(ctx)
-	}
-	return nil
-}
-
-// describeNode is a node as its machine is.
-func describeNode(f machine.Facts, u machine.Usage) Node {
-	return Node{
-		ID: f.ID, Host: f.Host, IPs: localIPs(), OS: f.OS, Platform: f.Platform, PlatformVersion: f.Version, Kernel: f.Kernel,
-		Arch: f.Arch, CPUs: f.CPUs, CPUModel: f.CPUModel, MemoryTotal: u.MemoryTotal, DiskTotal: u.DiskTotal,
-		NodeSample: NodeSample{time.Now().UTC().Round(time.Millisecond), u.CPU, u.Load1, u.Load5, u.Load15, u.MemoryUsed, u.DiskUsed},
-	}
-}
-
-// maxIPs is how many addresses a node reports: with containers it may have very many.
-const maxIPs = 32
-
-// localIPs returns the addresses of the interfaces that are not for this machine only.
-func localIPs() []string {
-	addrs, err := net.InterfaceAddrs()
-	if err != nil {
-		return nil
-	}
-	var ips []string
-	for _, a := range addrs {
-		if ipnet, ok := a.(*net.IPNet); ok && ipnet.IP.IsGlobalUnicast() && len(ips) < maxIPs {
-			ips = append(ips, ipnet.IP.String())
-		}
-	}
-	return ips
-}
-
-// remember adds a sample to the node's history.
-func (n *nodes) remember(ctx context.Context, node Node) error {
-	docs, name := n.e.ports.Docs, historyPrefix+node.ID
-	doc, err := docs.Get(ctx, name)
-	if err != nil && CodeOf(err) != ErrNotFound {
-		return err
-	}
-	var samples []NodeSample
-	_ = json.Unmarshal(doc.Value, &samples) // one that doesn't decode begins anew
-	samples = append(samples, node.NodeSample)
-	value, err := json.Marshal(samples[max(len(samples)-historyLength, 0):])
-	if err == nil {
-		_, err = docs.PutIf(ctx, name, doc.Revision, value)
-	}
-	if CodeOf(err) == ErrAborted {
-		return nil
-	}
-	return err
-}
-
-// all returns the nodes that have ever reported and are kept, by id.
-func (n *nodes) all(ctx context.Context) (map[string]*Node, error) {
-	all := map[string]*Node{}
-	if n.e.ports.Docs == nil {
-		return all, nil
-	}
-	docs, err := n.e.ports.Docs.List(ctx, nodesPrefix)
-	if err != nil {
-		return nil, backend.AsError(err)
-	}
-	for _, doc := range docs {
-		var r report
-		if err := json.Unmarshal(doc.Value, &r); err != nil {
-			n.e.log.Debug("a node does not decode", "document", doc.Name, "error", err)
-			continue
-		}
-		all[r.ID] = &r.Node
-	}
-	return all, nil
-}
-
-// tidy deletes what is known of nodes that have been gone for long. Here clocks of machines are compared, for nothing
-// depends on it: who is deleted too soon reports again.
-func (n *nodes) tidy(ctx context.Context) error {
-	docs, err := n.e.ports.Docs.List(ctx, nodesPrefix)
-	if err != nil {
-		return err
-	}
-	for _, doc := range docs {
-		var r report
-		if json.Unmarshal(doc.Value, &r) == nil && time.Since(r.Time) < goneFor {
-			continue
-		}
-		for _, d := range []backend.Doc{doc, {Name: historyPrefix + strings.TrimPrefix(doc.Name, nodesPrefix)}} {
-			if d.Revision == 0 {
-				if d, err = n.e.ports.Docs.Get(ctx, d.Name); err != nil {
-					continue // there is none
-				}
-			}
-			if err := n.e.ports.Docs.Delete(ctx, d.Name, d.Revision); err != nil && CodeOf(err) != ErrAborted {
-				return err
-			}
-		}
-	}
-	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend/memory"
-	"github.com/afgen/afgen/runtime/internal/machine"
 )
 
 // Of two machines each reports, of itself, again and again; and one that is gone is missed by nobody else.
@@ -16,12 +15,11 @@ func TestEveryMachineReports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		world, apps := memory.New(), map[string]*App{}
 		for id, cpus := range map[string]int{"ant": 2, "bee": 16} {
-			app, err := Open(t.Context(), world, Logger(slog.New(slog.DiscardHandler)), IP("192.0.2.1"))
+			app, err := Open(t.Context(), world, Logger(slog.New(slog.DiscardHandler)), IP("192.0.2.1"), NodeFacts(func(context.Context) Node {
+				return Node{ID: id, Host: "host of " + id, OS: "linux", CPUs: cpus}
+			}))
 			if err != nil {
 				t.Fatal(err)
-			}
-			app.tasks.nodes.facts = func(context.Context) machine.Facts {
-				return machine.Facts{ID: id, Host: "host of " + id, OS: "linux", CPUs: cpus}
 			}
 			if err := app.Start(t.Context()); err != nil {
 				t.Fatal(err)

@@ -1,6 +1,7 @@
 package runtime
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
@@ -19,6 +20,7 @@ type settings struct {
 	drain      time.Duration
 	redact     bool
 	version    string
+	nodeFacts  func(context.Context) Node // nil: package machine
 	ip         string
 	maxCalls   int64
 	maxPending int64

@@ -234,8 +234,9 @@ func (r *registry) failed(ctx context.Context, err error) {
 // facts describes this App as it is now.
 func (r *registry) facts() announcement {
 	app := r.e.app
+	node, host := r.e.nodes.Self(r.e.ctx)
 	a := announcement{
-		IP: app.instance.IP, Version: app.instance.Version, Node: r.e.nodes.id(), Host: r.e.nodes.host(), PID: r.pid,
+		IP: app.instance.IP, Version: app.instance.Version, Node: node, Host: host, PID: r.pid,
 		Started: r.started.UTC().Round(time.Millisecond), Draining: r.isDraining(),
 	}
 	for _, s := range app.served {

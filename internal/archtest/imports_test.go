@@ -38,8 +38,9 @@ var arrows = []row{
 
 	{"runtime", []string{"runtime/backend", "runtime/snowflake", "runtime/internal/machine", "runtime/internal/child", "runtime/internal/stack", "runtime/internal/exact",
 		"runtime/internal/retry", "runtime/internal/guard", "runtime/internal/pubsub", "runtime/internal/heartbeat", "runtime/internal/pipe",
-		"runtime/internal/grace", "runtime/internal/tasks", "runtime/internal/jobs"},
+		"runtime/internal/grace", "runtime/internal/tasks", "runtime/internal/jobs", "runtime/internal/presence"},
 		[]string{"golang.org/x/sync"}},
+	{"runtime/internal/presence", []string{"runtime/backend", "runtime/internal/machine", "runtime/internal/retry"}, nil},
 	{"runtime/internal/retry", []string{"runtime/backend"}, nil},
 	{"runtime/internal/pubsub", []string{"runtime/backend", "runtime/internal/retry"}, nil},
 	{"runtime/internal/heartbeat", []string{"runtime/backend", "runtime/internal/retry"}, nil},
@@ -51,7 +52,8 @@ var arrows = []row{
 	{"runtime/internal/pipe", []string{"runtime/backend", "runtime/internal/child", "runtime/internal/guard", "runtime/internal/stack"}, nil},
 	{"runtime/internal/oserror", []string{"runtime/backend"}, nil},
 	{"runtime/internal/safepath", nil, nil},
-	{"runtime/internal/machine", nil, []string{"github.com/shirou/gopsutil/v4"}},
+	{"runtime/internal/machine", nil, nil},
+	{"runtime/internal/machine/full", []string{"runtime/internal/machine"}, []string{"github.com/shirou/gopsutil/v4"}},
 	{"runtime/internal/exact", nil, nil},
 	{"runtime/internal/child", []string{"runtime/backend", "runtime/internal/exact"}, nil},
 	{"runtime/internal/stack", []string{"runtime/backend"}, nil},
@@ -82,7 +84,8 @@ var arrows = []row{
 		[]string{"github.com/redis/go-redis/v9"}},
 	{"runtime/backend/servers", []string{"runtime/backend", "runtime/backend/amqp", "runtime/backend/mongo", "runtime/backend/redis", "runtime/config"},
 		[]string{"go.mongodb.org/mongo-driver/v2"}}, // it hands out the driver's database
-	{"runtime/backend/auto", []string{"runtime", "runtime/backend", "runtime/backend/embedded", "runtime/backend/servers", "runtime/config", "runtime/logs"}, nil},
+	{"runtime/backend/auto", []string{"runtime", "runtime/backend", "runtime/backend/embedded", "runtime/backend/servers", "runtime/config",
+		"runtime/internal/machine/full", "runtime/logs"}, nil},
 	{"runtime/aftest", []string{"runtime", "runtime/backend/memory"}, nil},
 	{"runtime/health", []string{"runtime"}, nil},
 	{"runtime/snowflake", []string{"runtime/backend", "runtime/internal/retry"}, nil},
@@ -199,22 +202,25 @@ func (r row) allows(imp string) bool {
 }
 
 // A program links only the backend that it uses: on memory no driver and no parser, on the embedded file no driver of a
-// server. Every App describes its machine, so that all programs link gopsutil, which is pure Go.
+// server, on the servers no SQLite. None of them links gopsutil, which only package auto does.
 func TestBackendLinksNoOtherBackendsDriver(t *testing.T) {
-	machine := []string{"golang.org/x/sync", "golang.org/x/sys", "github.com/shirou/gopsutil/v4", "github.com/tklauser/...",
-		"github.com/ebitengine/purego", "github.com/robfig/cron/v3", "github.com/yusufpapurcu/wmi", "github.com/go-ole/go-ole"}
+	core := []string{"golang.org/x/sync", "github.com/robfig/cron/v3"}
 	for backend, allowed := range map[string][]string{
 		"memory": nil,
-		"embedded": {"modernc.org/...", "github.com/gofrs/flock",
+		"embedded": {"modernc.org/...", "github.com/gofrs/flock", "golang.org/x/sys",
 			// of modernc.org's:
 			"github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/mattn/go-isatty", "github.com/ncruces/go-strftime",
 			"github.com/remyoudompheng/bigfft"},
+		"servers": {"go.mongodb.org/mongo-driver/v2", "github.com/rabbitmq/amqp091-go", "github.com/redis/go-redis/v9", "gopkg.in/yaml.v3",
+			// of the drivers':
+			"golang.org/x/crypto", "golang.org/x/text", "golang.org/x/sys", "github.com/youmark/pkcs8", "github.com/klauspost/compress",
+			"github.com/xdg-go/...", "go.uber.org/atomic", "github.com/cespare/xxhash/v2"},
 	} {
 		for _, p := range list(t, "-deps", "./runtime", "./runtime/backend/"+backend) {
 			if p.Standard || p.Module == nil || p.Module.Path == module {
 				continue
 			}
-			if !slices.ContainsFunc(slices.Concat(machine, allowed), func(a string) bool { return matches(a, p.Module.Path) }) {
+			if !slices.ContainsFunc(slices.Concat(core, allowed), func(a string) bool { return matches(a, p.Module.Path) }) {
 				t.Errorf("a program on %s links %s", backend, p.ImportPath)
 			}
 		}

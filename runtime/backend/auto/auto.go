@@ -16,6 +16,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/embedded"
 	"github.com/afgen/afgen/runtime/backend/servers"
 	"github.com/afgen/afgen/runtime/config"
+	"github.com/afgen/afgen/runtime/internal/machine/full"
 	"github.com/afgen/afgen/runtime/logs"
 )
 
@@ -52,11 +53,11 @@ func From(cfg config.Config) af.Backend {
 }
 
 // Options returns what cfg says of the App itself: how long finished tasks are kept, the lease, the address that instances
-// report, and the log: to the console and to daily files in logger.path, as package logs has it, opened with the App and
+// report, the facts of the machine, and the log: to the console and to daily files in logger.path, as package logs has it, opened with the App and
 // closed by its Shutdown. An af.Logger after these takes its place, and then no files are written.
 func Options(cfg config.Config) []af.AppOption {
 	opts := []af.AppOption{af.Retention(cfg.Tasks.Retention.Age, cfg.Tasks.Retention.Max), af.Lease(cfg.Tasks.Lease),
-		af.WrongVersionAfter(cfg.Tasks.WrongVersionAfter),
+		af.WrongVersionAfter(cfg.Tasks.WrongVersionAfter), af.NodeFacts(describeNode),
 		af.LogTo(func() (slog.Handler, func() error, error) {
 			l, err := logs.Open(logs.Options{Dir: cfg.Logger.Path, Level: cfg.Logger.Level})
 			if err != nil {
@@ -68,6 +69,16 @@ func Options(cfg config.Config) []af.AppOption {
 		opts = append(opts, af.IP(cfg.Tasks.IP))
 	}
 	return opts
+}
+
+// describeNode describes this machine, on each operating system.
+func describeNode(ctx context.Context) af.Node {
+	f, u := full.Local.Describe(ctx), full.Local.Measure(ctx)
+	return af.Node{
+		ID: f.ID, Host: f.Host, OS: f.OS, Platform: f.Platform, PlatformVersion: f.Version, Kernel: f.Kernel, Arch: f.Arch,
+		CPUs: f.CPUs, CPUModel: f.CPUModel, MemoryTotal: u.MemoryTotal, DiskTotal: u.DiskTotal,
+		NodeSample: af.NodeSample{CPU: u.CPU, Load1: u.Load1, Load5: u.Load5, Load15: u.Load15, MemoryUsed: u.MemoryUsed, DiskUsed: u.DiskUsed},
+	}
 }
 
 // refused is a backend that can't be opened.

@@ -1,6 +1,7 @@
 package auto_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -8,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/auto"
@@ -78,6 +80,29 @@ func TestLogGoesWhereTheConfigurationSays(t *testing.T) {
 	}
 	if _, err := os.Stat("elsewhere"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("files of another logger: %v", err)
+	}
+}
+
+func TestMachineIsReported(t *testing.T) {
+	cfg := parse(t, "embedded: {path: "+filepath.Join(t.TempDir(), "af.db")+"}\n")
+	app, err := af.Open(t.Context(), auto.From(cfg), append(auto.Options(cfg), af.Logger(slog.New(slog.DiscardHandler)))...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = app.Shutdown(context.Background()) }()
+	if err := app.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		page, err := app.Nodes(t.Context(), af.NodeQuery{})
+		if err != nil || page.Total != 1 {
+			t.Fatalf("%+v, %v", page, err)
+		}
+		if n := page.Nodes[0]; n.MemoryTotal > 0 && n.Platform != "" && n.Kernel != "" && n.DiskTotal > 0 && n.Load1+n.CPU > 0 {
+			return
+		} else if time.Now().After(deadline) {
+			t.Fatalf("%+v", n)
+		}
 	}
 }
 

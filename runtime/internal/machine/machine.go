@@ -1,10 +1,11 @@
-// Package machine says what machine this is and how busy it is. It is all that the project has of gopsutil, which knows how
-// to ask each operating system; what one doesn't tell, or a container hides, stays zero.
+// Package machine describes the machine that the process runs on and measures its load, with the standard library alone: on
+// Linux from /proc, elsewhere only what package runtime of Go knows. Facts that the system doesn't tell are zero. Package full
+// does the same with gopsutil, which covers all systems; only programs that import it link gopsutil.
 //
-//	facts := machine.Describe(ctx) // asked once a process
-//	usage := machine.Measure(ctx)  // asked at most every few seconds, however many Apps there are
+//	facts := machine.Local.Describe(ctx) // read once per process
+//	usage := machine.Local.Measure(ctx)  // read every few seconds at most, whatever the number of Apps
 //
-// In a container memory, CPUs and load are those of the machine beneath it, not the container's share; the name is the
+// In a container memory, CPUs and load are those of the machine beneath it, not the container's share. The name is the
 // container's own, and so is the ID, which is made from it.
 package machine
 
@@ -14,20 +15,13 @@ import (
 	"encoding/hex"
 	"os"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
-
-	"github.com/shirou/gopsutil/v4/cpu"
-	"github.com/shirou/gopsutil/v4/disk"
-	"github.com/shirou/gopsutil/v4/host"
-	"github.com/shirou/gopsutil/v4/load"
-	"github.com/shirou/gopsutil/v4/mem"
 )
 
-// Facts are what doesn't change while a machine is up.
+// Facts don't change while a machine is up.
 type Facts struct {
-	ID       string // the name, and a hash of what the system identifies the machine by: the same for all its users
+	ID       string // the name, and a hash of the system's identifier of the machine: the same for all users of it
 	Host     string // the name
 	OS       string // as GOOS
 	Platform string // such as debian
@@ -38,7 +32,7 @@ type Facts struct {
 	CPUModel string
 }
 
-// Usage is how busy a machine is.
+// Usage is the load of a machine.
 type Usage struct {
 	MemoryTotal, MemoryUsed uint64 // bytes
 	DiskTotal, DiskUsed     uint64 // bytes, of the root's (on Windows the system's) file system
@@ -46,95 +40,77 @@ type Usage struct {
 	Load1, Load5, Load15    float64 // as uptime prints it
 }
 
-// again is for how long a measurement counts. It also is the least time over which CPU is averaged, but for the first.
+// A Reading is what a system reports at one moment: the usage, but for CPU, and the seconds of CPU time since it was started.
+type Reading struct {
+	Usage
+	Busy, Total float64
+}
+
+// again is how long a measurement is valid. CPU is averaged over at least this time, except in the first measurement.
 const again = 5 * time.Second
 
-var (
+// A Machine reads the facts and the usage of this machine, and keeps them for the next reader. Its methods are safe for
+// concurrent use.
+type Machine struct {
+	describe func(context.Context) Facts
+	read     func(context.Context) Reading
+
 	mu       sync.Mutex
 	facts    *Facts
 	usage    Usage
 	measured time.Time
-	busy     float64 // seconds of CPU since the machine started, as last read
+	busy     float64 // of the last reading
 	total    float64
-)
-
-// Describe returns the facts.
-func Describe(ctx context.Context) Facts {
-	mu.Lock()
-	defer mu.Unlock()
-	if facts == nil {
-		f := describe(ctx)
-		facts = &f
-	}
-	return *facts
 }
 
-// describe asks the system. What it doesn't tell stays empty.
-func describe(ctx context.Context) Facts {
+// Local is this machine, read with the standard library.
+var Local = New(describe, read)
+
+// New returns a Machine that reads the facts with describe, once, and the usage with read. Neither is called concurrently.
+func New(describe func(context.Context) Facts, read func(context.Context) Reading) *Machine {
+	return &Machine{describe: describe, read: read}
+}
+
+// Describe returns the facts.
+func (m *Machine) Describe(ctx context.Context) Facts {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.facts == nil {
+		f := m.describe(ctx)
+		m.facts = &f
+	}
+	return *m.facts
+}
+
+// Measure returns the load of the machine. CPU is the share of all its CPUs, 0 to 1, in use since the measurement before; in
+// the first measurement, since the machine was started.
+func (m *Machine) Measure(ctx context.Context) Usage {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	if age := now.Sub(m.measured); age >= 0 && age < again {
+		return m.usage
+	}
+	m.measured = now
+	r := m.read(ctx)
+	r.CPU = m.usage.CPU
+	if r.Total > m.total {
+		r.CPU = min(max((r.Busy-m.busy)/(r.Total-m.total), 0), 1)
+		m.busy, m.total = r.Busy, r.Total
+	}
+	m.usage = r.Usage
+	return m.usage
+}
+
+// Basics returns the facts that Go's runtime knows, and an ID from the system's identifier of the machine, which is not
+// revealed.
+func Basics(identity string) Facts {
 	f := Facts{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU()}
 	f.Host, _ = os.Hostname()
 	if f.Host == "" {
 		f.Host = "localhost"
 	}
-	f.Platform, _, f.Version, _ = host.PlatformInformationWithContext(ctx)
-	f.Kernel, _ = host.KernelVersionWithContext(ctx)
-	if n, err := cpu.CountsWithContext(ctx, true); err == nil && n > 0 {
-		f.CPUs = n
-	}
-	if info, err := cpu.InfoWithContext(ctx); err == nil && len(info) > 0 {
-		f.CPUModel = info[0].ModelName
-	}
-	sum := sha256.Sum256([]byte(identity(ctx)))
+	sum := sha256.Sum256([]byte(identity))
 	f.ID = f.Host + "-" + hex.EncodeToString(sum[:4])
 	return f
-}
-
-// identity is what the system identifies the machine by. It is not to be shown. What gopsutil prefers only root may read,
-// so that users would disagree.
-func identity(ctx context.Context) string {
-	if id, err := os.ReadFile("/etc/machine-id"); err == nil && len(strings.TrimSpace(string(id))) > 0 {
-		return strings.TrimSpace(string(id))
-	}
-	id, _ := host.HostIDWithContext(ctx)
-	return id
-}
-
-// Measure returns how busy the machine is: CPU as a share of all its CPUs, 0 to 1, since the measurement before, and since
-// the machine was started where there is none.
-func Measure(ctx context.Context) Usage {
-	mu.Lock()
-	defer mu.Unlock()
-	now := time.Now()
-	if age := now.Sub(measured); age >= 0 && age < again {
-		return usage
-	}
-	measured = now
-	u := Usage{CPU: usage.CPU}
-	if m, err := mem.VirtualMemoryWithContext(ctx); err == nil {
-		u.MemoryTotal, u.MemoryUsed = m.Total, m.Used
-	}
-	if d, err := disk.UsageWithContext(ctx, root()); err == nil {
-		u.DiskTotal, u.DiskUsed = d.Total, d.Used
-	}
-	if l, err := load.AvgWithContext(ctx); err == nil {
-		u.Load1, u.Load5, u.Load15 = l.Load1, l.Load5, l.Load15
-	}
-	if times, err := cpu.TimesWithContext(ctx, false); err == nil && len(times) == 1 {
-		t := times[0]
-		idle := t.Idle + t.Iowait
-		worked := t.User + t.System + t.Nice + t.Irq + t.Softirq + t.Steal // guests are counted in User and Nice
-		if all := worked + idle; all > total {
-			u.CPU = min(max((worked-busy)/(all-total), 0), 1)
-			busy, total = worked, all
-		}
-	}
-	usage = u
-	return u
-}
-
-func root() string {
-	if runtime.GOOS == "windows" {
-		return os.Getenv("SystemDrive") + `\`
-	}
-	return "/"
 }
