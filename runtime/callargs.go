@@ -120,7 +120,7 @@ func (a *App) announcedArgs(ctx context.Context, service, method string) []strin
 				continue
 			}
 			read[s.Contract] = true
-			c, err := e.registry.contract(ctx, contractName(service, s.Contract))
+			c, err := e.registry.contract(ctx, service, s.Contract)
 			args, known := c.Args[method]
 			if err != nil || !known {
 				return nil

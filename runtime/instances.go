@@ -10,6 +10,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
+	"github.com/afgen/afgen/runtime/internal/presence"
 )
 
 // A MethodInfo describes a remote method: its name, its signature with the types of Go, its fingerprint.
@@ -235,11 +236,11 @@ func (r *registry) describe(ctx context.Context, services []ServiceInfo) error {
 		newest := &s.Instances[0]
 		for j := range s.Instances {
 			in := &s.Instances[j]
-			name := contractName(s.Name, in.Contract)
+			name := s.Name + "/" + in.Contract
 			methods, ok := known[name]
 			if !ok {
 				var err error
-				if methods, err = r.methods(ctx, name); err != nil {
+				if methods, err = r.methods(ctx, s.Name, in.Contract); err != nil {
 					return err
 				}
 				known[name] = methods
@@ -253,39 +254,23 @@ func (r *registry) describe(ctx context.Context, services []ServiceInfo) error {
 	return nil
 }
 
-func (r *registry) methods(ctx context.Context, name string) ([]MethodInfo, error) {
-	c, err := r.contract(ctx, name)
+// methods returns the methods of a contract.
+func (r *registry) methods(ctx context.Context, service, hash string) ([]MethodInfo, error) {
+	c, err := r.contract(ctx, service, hash)
 	if err != nil {
 		return nil, err
 	}
-	var methods []MethodInfo
-	if c.Methods != nil && json.Unmarshal(c.Methods, &methods) != nil {
-		return nil, Errorf(ErrDataLoss, "the document %s does not decode", name)
-	}
-	return methods, nil
+	return presence.MethodsOf(service, hash, c)
 }
 
-// contract returns the contract of that name; an empty one if it is not stored (yet, or again).
-func (r *registry) contract(ctx context.Context, name string) (contract, error) {
+// contract returns a contract; an empty one if it is not stored (yet, or again).
+func (r *registry) contract(ctx context.Context, service, hash string) (presence.Contract, error) {
 	for _, s := range r.e.app.served {
-		if contractName(s.server.name, s.contract) == name {
-			return contract{Methods: s.methods, Args: s.args}, nil
+		if s.server.name == service && s.contract == hash {
+			return presence.Contract{Methods: s.methods, Args: s.args}, nil
 		}
 	}
-	if r.e.ports.Docs == nil {
-		return contract{}, nil
-	}
-	doc, err := r.e.ports.Docs.Get(ctx, name)
-	var c contract
-	switch {
-	case CodeOf(err) == ErrNotFound:
-		return contract{}, nil
-	case err != nil:
-		return contract{}, backend.AsError(err)
-	case json.Unmarshal(doc.Value, &c) != nil:
-		return contract{}, Errorf(ErrDataLoss, "the document %s does not decode", name)
-	}
-	return c, nil
+	return r.contracts.Get(ctx, service, hash)
 }
 
 // Workers lists the workers that run now and match q, one for each queue and instance: how many tasks they may run, as is

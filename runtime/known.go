@@ -2,14 +2,13 @@ package runtime
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/presence"
 )
 
 // A LimitOption changes how [App.PauseQueue] and [App.UpdateMaxWorkers] set limits.
@@ -86,11 +85,11 @@ func (e *engine) knownQueue(ctx context.Context, queue string, l Limits) (bool, 
 	for _, j := range jobs {
 		names = append(names, j.Queue)
 	}
-	served, _, err := e.servedQueues(ctx)
+	served, err := presence.ServedQueues(ctx, e.ports.Docs)
 	if err != nil {
 		return false, nil, err
 	}
-	names = slices.AppendSeq(names, maps.Keys(served))
+	names = append(names, served...)
 	if slices.Contains(names, queue) {
 		return true, nil, nil
 	}
@@ -130,60 +129,4 @@ func (e *engine) presentInstances(ctx context.Context) (map[string]announcement,
 	}
 	all, _, err := e.app.present(ctx)
 	return all, err
-}
-
-// The document of the queues that have or had a worker: when that was seen last, in seconds since 1970, by queue.
-const (
-	queuesDoc     = "queues"
-	maxQueueNames = 1000 // in it; the latest
-	queueSeenFor  = 24 * time.Hour
-)
-
-// servedQueues returns the queues that have or had a worker, and the revision of their document.
-func (e *engine) servedQueues(ctx context.Context) (map[string]int64, int64, error) {
-	doc, err := e.ports.Docs.Get(ctx, queuesDoc)
-	if CodeOf(err) == ErrNotFound {
-		return nil, 0, nil
-	}
-	if err != nil {
-		return nil, 0, backend.AsError(err)
-	}
-	var seen map[string]int64
-	if json.Unmarshal(doc.Value, &seen) != nil {
-		return nil, 0, Errorf(ErrDataLoss, "the document %s does not decode", queuesDoc)
-	}
-	return seen, doc.Revision, nil
-}
-
-// storeQueues notes the queues of this App's workers, so that they stay known while no worker runs.
-func (r *registry) storeQueues(ctx context.Context) error {
-	if len(r.e.queues()) == 0 {
-		return nil
-	}
-	seen, revision, err := r.e.servedQueues(ctx)
-	if err != nil {
-		return err
-	}
-	now, changed := time.Now(), false
-	for _, queue := range r.e.queues() {
-		if now.Sub(time.Unix(seen[queue], 0)) < queueSeenFor {
-			continue
-		}
-		if seen == nil {
-			seen = map[string]int64{}
-		}
-		seen[queue], changed = now.Unix(), true
-	}
-	if !changed {
-		return nil
-	}
-	names := slices.SortedFunc(maps.Keys(seen), func(a, b string) int { return int(seen[b] - seen[a]) })
-	for _, name := range names[min(len(names), maxQueueNames):] {
-		delete(seen, name)
-	}
-	value, err := json.Marshal(seen)
-	if err == nil {
-		_, err = r.e.ports.Docs.PutIf(ctx, queuesDoc, revision, value)
-	}
-	return err
 }

@@ -7,13 +7,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"os"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
+	"github.com/afgen/afgen/runtime/internal/presence"
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
@@ -24,9 +23,10 @@ import (
 // service's methods, stands in a document that all instances with the same contract share, and the announcement names
 // it. So what a hundred instances of fifty methods say every few seconds is a few kilobytes.
 type registry struct {
-	e       *engine
-	started time.Time
-	pid     int
+	e         *engine
+	contracts presence.Contracts
+	started   time.Time
+	pid       int
 
 	soon chan struct{}
 
@@ -46,10 +46,7 @@ const (
 	presentWorker   = "worker/" // and the queue
 	announceEvery   = 5 * time.Second
 	announceGap     = 200 * time.Millisecond
-
-	contractsPrefix = "contracts/" // of documents: and the service, and a hash of its methods
 	contractsEvery  = 10 * time.Minute
-	maxContracts    = 20 // of a service
 )
 
 // An announcement is what an instance says of itself.
@@ -129,7 +126,7 @@ func (a *App) serves(s *server, spec ServiceSpec) {
 }
 
 func newRegistry(e *engine) *registry {
-	return &registry{e: e, started: time.Now(), pid: os.Getpid(), soon: make(chan struct{}, 1)}
+	return &registry{e: e, contracts: presence.Contracts{Docs: e.ports.Docs}, started: time.Now(), pid: os.Getpid(), soon: make(chan struct{}, 1)}
 }
 
 // begin announces for the first time, so that whoever looks once the App has started finds it. It fails nothing: where
@@ -259,65 +256,14 @@ func (r *registry) storeContracts(ctx context.Context) {
 		return
 	}
 	for _, s := range r.e.app.served {
-		if err := r.storeContract(ctx, s); err != nil {
+		if err := r.contracts.Store(ctx, s.server.name, s.contract, presence.Contract{Methods: s.methods, Args: s.args}); err != nil {
 			r.failed(ctx, err)
 			return // in a second again
 		}
 	}
-	if err := r.storeQueues(ctx); err != nil {
+	if err := presence.StoreQueues(ctx, r.e.ports.Docs, r.e.queues()); err != nil {
 		r.failed(ctx, err)
 		return
 	}
 	r.checkedAt = time.Now()
 }
-
-// A contract is the document of a service's methods. Stored is for cleaning up only.
-type contract struct {
-	Methods json.RawMessage     `json:"methods"`
-	Args    map[string][]string `json:"args,omitempty"` // the names of arguments, by method
-	Stored  time.Time           `json:"stored"`
-}
-
-func (r *registry) storeContract(ctx context.Context, s served) error {
-	docs := r.e.ports.Docs
-	name := contractName(s.server.name, s.contract)
-	if _, err := docs.Get(ctx, name); CodeOf(err) != ErrNotFound {
-		return err
-	}
-	value, err := json.Marshal(contract{s.methods, s.args, time.Now().UTC()})
-	if err != nil {
-		return err
-	}
-	if _, err := docs.PutIf(ctx, name, 0, value); err != nil {
-		if CodeOf(err) == ErrAborted {
-			return nil // somebody else was quicker
-		}
-		return err
-	}
-	return r.forgetContracts(ctx, s)
-}
-
-// forgetContracts deletes the oldest contracts of a service that has had many. Should somebody still have one of them, it
-// is stored again within [contractsEvery].
-func (r *registry) forgetContracts(ctx context.Context, s served) error {
-	docs, err := r.e.ports.Docs.List(ctx, contractName(s.server.name, ""))
-	if err != nil || len(docs) <= maxContracts {
-		return err
-	}
-	stored := func(d backend.Doc) time.Time {
-		var c contract
-		if json.Unmarshal(d.Value, &c) != nil {
-			return time.Time{}
-		}
-		return c.Stored
-	}
-	slices.SortFunc(docs, func(a, b backend.Doc) int { return stored(a).Compare(stored(b)) })
-	for _, d := range docs[:len(docs)-maxContracts] {
-		if err := r.e.ports.Docs.Delete(ctx, d.Name, d.Revision); err != nil && CodeOf(err) != ErrAborted {
-			return err
-		}
-	}
-	return nil
-}
-
-func contractName(service, hash string) string { return contractsPrefix + service + "/" + hash }

@@ -3,6 +3,9 @@
 // [Nodes] keeps one document per machine: the latest report, and one with the history of its load. Of several Apps on a
 // machine one reports each time. An App that finds a new report that isn't its own skips its turn, so no clocks are compared,
 // and when an App ends the next one takes over.
+//
+// [Contracts] keeps the signatures of services: one document per contract, however many instances serve it. [StoreQueues] keeps
+// the names of the queues that have or had a worker.
 package presence
 
 import (

@@ -1,0 +1,101 @@
+package presence
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+const (
+	contractsPrefix = "contracts/" // of documents: and the service, and a hash of its methods
+	maxContracts    = 20           // of a service
+)
+
+// A Contract is the document of a service's methods, which all instances with the same methods share. Stored is for deleting
+// old contracts only.
+type Contract struct {
+	Methods json.RawMessage     `json:"methods"`
+	Args    map[string][]string `json:"args,omitempty"` // the names of arguments, by method
+	Stored  time.Time           `json:"stored"`
+}
+
+// Contracts stores and reads contracts.
+type Contracts struct {
+	Docs backend.Docs // nil if the backend keeps none
+}
+
+// Store stores the contract of a service under the hash of its methods, unless another instance has.
+func (c Contracts) Store(ctx context.Context, service, hash string, contract Contract) error {
+	name := contractName(service, hash)
+	if _, err := c.Docs.Get(ctx, name); backend.CodeOf(err) != backend.ErrNotFound {
+		return err
+	}
+	contract.Stored = time.Now().UTC()
+	value, err := json.Marshal(contract)
+	if err != nil {
+		return err
+	}
+	if _, err := c.Docs.PutIf(ctx, name, 0, value); err != nil {
+		return unlessAborted(err) // another instance was quicker
+	}
+	return c.forget(ctx, service)
+}
+
+// forget deletes the oldest contracts of a service that has had many. An instance that still has one stores it again.
+func (c Contracts) forget(ctx context.Context, service string) error {
+	docs, err := c.Docs.List(ctx, contractName(service, ""))
+	if err != nil || len(docs) <= maxContracts {
+		return err
+	}
+	stored := func(d backend.Doc) time.Time {
+		var c Contract
+		if json.Unmarshal(d.Value, &c) != nil {
+			return time.Time{}
+		}
+		return c.Stored
+	}
+	slices.SortFunc(docs, func(a, b backend.Doc) int { return stored(a).Compare(stored(b)) })
+	for _, d := range docs[:len(docs)-maxContracts] {
+		if err := unlessAborted(c.Docs.Delete(ctx, d.Name, d.Revision)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Get returns a contract, or an empty one if it is not stored, yet or again.
+func (c Contracts) Get(ctx context.Context, service, hash string) (Contract, error) {
+	if c.Docs == nil {
+		return Contract{}, nil
+	}
+	name := contractName(service, hash)
+	doc, err := c.Docs.Get(ctx, name)
+	var contract Contract
+	switch {
+	case backend.CodeOf(err) == backend.ErrNotFound:
+		return Contract{}, nil
+	case err != nil:
+		return Contract{}, backend.AsError(err)
+	case json.Unmarshal(doc.Value, &contract) != nil:
+		return Contract{}, undecoded(name)
+	}
+	return contract, nil
+}
+
+// MethodsOf decodes the methods of a contract, of which an empty one has none.
+func MethodsOf(service, hash string, c Contract) ([]backend.MethodInfo, error) {
+	var methods []backend.MethodInfo
+	if c.Methods != nil && json.Unmarshal(c.Methods, &methods) != nil {
+		return nil, undecoded(contractName(service, hash))
+	}
+	return methods, nil
+}
+
+func undecoded(name string) error {
+	return backend.Errorf(backend.ErrDataLoss, "the document %s does not decode", name)
+}
+
+func contractName(service, hash string) string { return contractsPrefix + service + "/" + hash }

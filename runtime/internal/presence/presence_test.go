@@ -1,0 +1,88 @@
+package presence_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/memory"
+	"github.com/afgen/afgen/runtime/internal/presence"
+)
+
+func docsOf(t *testing.T) backend.Docs {
+	t.Helper()
+	ports, err := memory.New().Open(t.Context(), backend.Env{Instance: backend.Instance{ID: "i"}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ports.Close(context.Background()) })
+	return ports.Docs
+}
+
+// Of two Apps on one machine one reports each time; the other takes over when that one ends.
+func TestOneAppOfAMachineReports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		docs, reports := docsOf(t), map[string]*atomic.Int64{"first": {}, "second": {}}
+		run := func(app string) context.CancelFunc {
+			n := presence.NewNodes(presence.NodesConfig{Docs: docs, Log: slog.New(slog.DiscardHandler), Describe: func(context.Context) presence.Node {
+				reports[app].Add(1)
+				return presence.Node{ID: "ant", Host: "ant"}
+			}})
+			ctx, cancel := context.WithCancel(t.Context())
+			go n.Run(ctx)
+			synctest.Wait()
+			return cancel
+		}
+		first := run("first")
+		defer run("second")()
+		time.Sleep(10 * time.Minute)
+		if n := reports["first"].Load() + reports["second"].Load(); n < 15 || n > 45 { // one each 20 s is 30
+			t.Errorf("%d reports", n)
+		}
+		first()
+		before := reports["second"].Load()
+		time.Sleep(10 * time.Minute)
+		if n := reports["second"].Load() - before; n < 15 || n > 45 {
+			t.Errorf("%d reports of the second", n)
+		}
+	})
+}
+
+func TestOldestContractsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := presence.Contracts{Docs: docsOf(t)}
+		for i := range 25 {
+			methods := json.RawMessage(fmt.Sprintf(`[{"name":"M%d"}]`, i))
+			if err := c.Store(t.Context(), "s", fmt.Sprint(i), presence.Contract{Methods: methods}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		for i, kept := range map[int]bool{0: false, 4: false, 5: true, 24: true} {
+			got, err := c.Get(t.Context(), "s", fmt.Sprint(i))
+			if err != nil || (got.Methods != nil) != kept {
+				t.Errorf("contract %d: %+v, %v", i, got, err)
+			}
+		}
+	})
+}
+
+func TestQueuesStayKnown(t *testing.T) {
+	docs := docsOf(t)
+	for _, queues := range [][]string{{"a", "b"}, {"c"}, {"a"}} {
+		if err := presence.StoreQueues(t.Context(), docs, queues); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := presence.ServedQueues(t.Context(), docs)
+	if slices.Sort(got); err != nil || !slices.Equal(got, []string{"a", "b", "c"}) {
+		t.Errorf("%q, %v", got, err)
+	}
+}
