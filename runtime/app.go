@@ -18,7 +18,10 @@ import (
 	"github.com/afgen/afgen/runtime/internal/pipe"
 )
 
-// A Backend is what an App stands on; packages below runtime/backend make one.
+// A Backend connects an [App] to other processes and stores its tasks. The packages below runtime/backend each create one:
+// memory (one process), embedded (one machine), servers (RabbitMQ, MongoDB and Redis) and auto (as configured). Its methods:
+//
+//	Open(ctx context.Context, env backend.Env) (*backend.Ports, error) // called by Open
 type Backend = backend.Backend
 
 // The states of an App. They only rise.

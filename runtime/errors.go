@@ -10,45 +10,71 @@ import (
 	"github.com/afgen/afgen/runtime/internal/guard"
 )
 
-// A Code says what kind of failure an [Error] is. It is an error itself: a handler may return one as it is, and
-// errors.Is(err, af.ErrNotFound) holds for every Error of that code, also on the other side of a wire. ErrCanceled and
-// ErrDeadlineExceeded match context.Canceled and context.DeadlineExceeded too.
+// A Code is the kind of failure that an [Error] reports. A Code is itself an error, so a handler may return one.
+// errors.Is(err, af.ErrNotFound) matches every Error with that code, also in another process. ErrCanceled and
+// ErrDeadlineExceeded also match context.Canceled and context.DeadlineExceeded.
+//
+// Its values are [ErrCanceled], [ErrUnknown], [ErrInvalidArgument], [ErrDeadlineExceeded], [ErrNotFound], [ErrAlreadyExists],
+// [ErrPermissionDenied], [ErrResourceExhausted], [ErrFailedPrecondition], [ErrAborted], [ErrOutOfRange], [ErrUnimplemented],
+// [ErrInternal], [ErrUnavailable], [ErrDataLoss] and [ErrUnauthenticated]. Its methods:
+//
+//	Error() string        // the code's name, such as not_found
+//	Is(target error) bool // used by errors.Is to match the errors of package context
 type Code = backend.Code
 
 // The sixteen canonical codes.
 const (
-	ErrCanceled           = backend.ErrCanceled           // the caller gave up
-	ErrUnknown            = backend.ErrUnknown            // an error without a code
-	ErrInvalidArgument    = backend.ErrInvalidArgument    // wrong whatever the state of the system
-	ErrDeadlineExceeded   = backend.ErrDeadlineExceeded   // the time was up
-	ErrNotFound           = backend.ErrNotFound           // no such thing
-	ErrAlreadyExists      = backend.ErrAlreadyExists      // there is such a thing
-	ErrPermissionDenied   = backend.ErrPermissionDenied   // known, but not allowed
-	ErrResourceExhausted  = backend.ErrResourceExhausted  // a quota, a size limit, space
-	ErrFailedPrecondition = backend.ErrFailedPrecondition // the state of the system forbids it
-	ErrAborted            = backend.ErrAborted            // a conflict; retry the whole
-	ErrOutOfRange         = backend.ErrOutOfRange         // past the end
-	ErrUnimplemented      = backend.ErrUnimplemented      // not here, not in this version
-	ErrInternal           = backend.ErrInternal           // a bug, a panic
-	ErrUnavailable        = backend.ErrUnavailable        // not now; a retry may help
-	ErrDataLoss           = backend.ErrDataLoss           // broken beyond repair
-	ErrUnauthenticated    = backend.ErrUnauthenticated    // unknown who is asking
+	ErrCanceled           Code = backend.ErrCanceled           // the caller cancelled
+	ErrUnknown            Code = backend.ErrUnknown            // an error without a code
+	ErrInvalidArgument    Code = backend.ErrInvalidArgument    // an argument is wrong in any state of the system
+	ErrDeadlineExceeded   Code = backend.ErrDeadlineExceeded   // the deadline passed first
+	ErrNotFound           Code = backend.ErrNotFound           // does not exist
+	ErrAlreadyExists      Code = backend.ErrAlreadyExists      // exists already
+	ErrPermissionDenied   Code = backend.ErrPermissionDenied   // the caller is known, but not allowed
+	ErrResourceExhausted  Code = backend.ErrResourceExhausted  // a quota, a size limit or space is used up
+	ErrFailedPrecondition Code = backend.ErrFailedPrecondition // the system is in the wrong state; retrying does not help
+	ErrAborted            Code = backend.ErrAborted            // a conflict; retry the whole operation
+	ErrOutOfRange         Code = backend.ErrOutOfRange         // past the end
+	ErrUnimplemented      Code = backend.ErrUnimplemented      // not supported here
+	ErrInternal           Code = backend.ErrInternal           // a bug, such as a panic
+	ErrUnavailable        Code = backend.ErrUnavailable        // not possible now; a retry may succeed
+	ErrDataLoss           Code = backend.ErrDataLoss           // stored data is damaged
+	ErrUnauthenticated    Code = backend.ErrUnauthenticated    // the caller is not known
 )
 
-// An Error is what every failed call returns: a Code, a Message, typed Details and the Outcome.
+// An Error is the error of every failed call and operation: get it with errors.As, or compare its code with errors.Is.
+// [NewError] and [Errorf] create one. Its fields:
+//
+//	Code    Code          // the kind of failure
+//	Message string        // for people
+//	Outcome Outcome       // whether the operation may have taken effect; set by the receiver
+//	Details []ErrorDetail // typed values; read them with Detail
+//
+// Its methods:
+//
+//	Error() string         // the code and the message
+//	Is(target error) bool  // used by errors.Is: matches its Code, and context errors as the Code does
+//	Unwrap() error         // the cause, in the process where the error occurred
+//	With(o Outcome) *Error // sets Outcome and returns the same Error
 type Error = backend.Error
 
-// An ErrorDetail is a typed value attached to an Error; read it with [Detail].
+// An ErrorDetail is a typed value attached to an [Error]. [Detail] decodes it. Its fields:
+//
+//	Type  string          // import path and name of the Go type
+//	Value json.RawMessage // the value
 type ErrorDetail = backend.ErrorDetail
 
-// An Outcome says what is known about a request that failed.
+// An Outcome reports what is known about the effect of an operation that failed. Its values are [OutcomeUnknown],
+// [OutcomeNotSent] and [OutcomeAnswered]. Its methods:
+//
+//	String() string // unknown, not sent or answered
 type Outcome = backend.Outcome
 
-// The outcomes.
+// The outcomes of a failed operation.
 const (
-	OutcomeUnknown  = backend.OutcomeUnknown  // it may have had its effect: repeat it only if it is idempotent
-	OutcomeNotSent  = backend.OutcomeNotSent  // nobody began to handle it: repeating is always safe
-	OutcomeAnswered = backend.OutcomeAnswered // it was handled, and the error is the answer
+	OutcomeUnknown  Outcome = backend.OutcomeUnknown  // it may have taken effect: repeat it only if it is idempotent
+	OutcomeNotSent  Outcome = backend.OutcomeNotSent  // it was not begun: repeating it is always safe
+	OutcomeAnswered Outcome = backend.OutcomeAnswered // it was handled, and this error is the answer
 )
 
 // NewError returns an Error for a handler to return. Its details cross the wire as JSON, at most 64 kB together; the

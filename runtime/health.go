@@ -7,7 +7,16 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A Condition is how something that an App rests on stands, such as a server, as last seen.
+// A Condition is the last known state of something that the App depends on, such as a server: see [App.Health]. Its fields:
+//
+//	Name  string            // such as rabbitmq
+//	Up    bool              // whether it works
+//	Since time.Time         // when Up last changed, by this machine's clock
+//	Cause string            // why it is down; may contain addresses, never secrets
+//	Mode  string            // the name of the degraded mode that the App is in while it is down
+//	Works string            // what works in that mode
+//	Lost  string            // what does not work in that mode
+//	Stops []backend.Stopped // what stops altogether: calls, tasks or both
 type Condition = backend.Condition
 
 // Health is how an App stands. It is plain data, and made for JSON.

@@ -8,10 +8,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// An Instance is one running App: one copy of the services and workers registered with it.
+// An Instance identifies one running [App]: see [App.Instance] and [InstanceFrom]. Its fields:
+//
+//	ID      string // new each time that an App is opened
+//	IP      string // the address that it reports; see the option IP
+//	Version string // the version of its program; see the option Version
 type Instance = backend.Instance
 
-// handling is what a handler's context knows: one value for all that InstanceFrom, MetadataFrom and the others tell.
+// handling is the value in a handler's context that InstanceFrom, MetadataFrom and similar functions read.
 type handling struct {
 	app     *App
 	request *backend.Request // of a call; nil for a task
@@ -26,7 +30,7 @@ func handlingFrom(ctx context.Context) *handling {
 	return h
 }
 
-// InstanceFrom returns the instance that runs the handler whose context ctx is; the zero Instance outside of one.
+// InstanceFrom returns the instance running the handler that owns ctx, or the zero Instance outside a handler.
 func InstanceFrom(ctx context.Context) Instance {
 	if h := handlingFrom(ctx); h != nil {
 		return h.app.instance
@@ -34,7 +38,7 @@ func InstanceFrom(ctx context.Context) Instance {
 	return Instance{}
 }
 
-// newInstance describes this process. An id is new for every App, so that a restart is told from what ran before.
+// newInstance describes this process. Each App has a new id, which distinguishes a restarted process from the one before.
 func newInstance(s settings) Instance {
 	in := Instance{ID: rand.Text(), IP: s.ip, Version: s.version}
 	if in.IP == "" {

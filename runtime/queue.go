@@ -51,14 +51,15 @@ type TaskOptions struct {
 	OnFailure FailurePolicy
 }
 
-// A FailurePolicy says what the failure of a subtask means for the others.
+// A FailurePolicy determines what the failure of a subtask does to its siblings: see [OnFailure]. Its values are [IgnoreFailures],
+// [FailFast] and [CollectFailures].
 type FailurePolicy = backend.FailurePolicy
 
 // The failure policies.
 const (
-	IgnoreFailures  = backend.IgnoreFailures  // they are counted; the default
-	FailFast        = backend.FailFast        // the first one stops the siblings
-	CollectFailures = backend.CollectFailures // SubtasksDone gets every result and error
+	IgnoreFailures  FailurePolicy = backend.IgnoreFailures  // failures are counted; the default
+	FailFast        FailurePolicy = backend.FailFast        // the first failure stops the siblings
+	CollectFailures FailurePolicy = backend.CollectFailures // SubtasksDone reads every result and error
 )
 
 // A SubtaskOption changes how one call to Subtasks submits.

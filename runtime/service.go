@@ -46,7 +46,18 @@ type MethodSpec struct {
 	Args []string
 }
 
-// A Request is the envelope of a call as a server gets it.
+// A Request is a call as the server receives it; [ServerMiddleware] sees it. It must not be modified. Its fields:
+//
+//	Service     string            // name of the service
+//	Method      string            // name of the method
+//	ID          string            // of the call; retries of a call have the same ID
+//	Caller      string            // id of the calling instance
+//	Timeout     time.Duration     // time left until the caller's deadline when the call was sent
+//	Fingerprint string            // of the method's contract at the caller; "" if the caller does not know it
+//	Metadata    map[string]string // as set by the caller with WithMetadata; MetadataFrom returns it
+//	Headers     map[string]string // set by client middleware: traceparent, tracestate, baggage
+//	Body        json.RawMessage   // the arguments: a JSON object with a member for each
+//	Redelivered bool              // another instance may have begun to handle it
 type Request = backend.Request
 
 // A Handler handles a request: it decodes the arguments in req.Body, calls, and returns the encoded results. Server

@@ -11,21 +11,64 @@ import (
 	"github.com/afgen/afgen/runtime/internal/guard"
 )
 
-// A Task is the document of one task; [ResultOf] decodes its result.
+// A Task is the stored state of one task: see [App.GetTask] and [App.Tasks]. [ResultOf] decodes its Result. Its times are
+// those of the store's clock. Its fields:
+//
+//	ID                string                 // unique on the backend
+//	Queue             string                 // the worker's name
+//	Status            Status                 // waiting, pending, running, retrying, success, failed or stopped
+//	Weight            int                    // -1000 to 1000; heavier tasks of a queue run first
+//	Payload           json.RawMessage        // the argument of Run
+//	Result            json.RawMessage        // the result of Run; nil unless Status is StatusSuccess
+//	Error             *backend.TaskError     // Code and Message of the last failed attempt or the stop; nil after success
+//	Progress          json.RawMessage        // the last value given to Running.Progress
+//	Log               []string               // the last 20 lines that the handler logged, of attempts that have ended
+//	Attempt           int                    // attempts begun; a snoozed or released attempt does not count
+//	Crashes           int                    // processes that died while running it, as far as it is held responsible
+//	MaxCrashes        int                    // crashes that fail it; 0 before its first run
+//	Suspect           *backend.Suspect       // set while it may have killed its process; see also Suspected
+//	Fence             int64                  // raised each time that a process claims it
+//	Source            string                 // id of the task that has it as a subtask; "" for other tasks
+//	Batch             string                 // the call to Subtasks that submitted it
+//	OnFailure         FailurePolicy          // what its failure does to its sibling subtasks
+//	Spawned           bool                   // it has subtasks
+//	Subtasks          *backend.SubtaskCounts // Total, Succeeded, Failed, Stopped, Finished; nil until the last has ended
+//	DoneOf            string                 // id of the task for which it runs SubtasksDone; "" for other tasks
+//	Gated             bool                   // it can't start before its source has succeeded
+//	UniqueKey         string                 // as set by UniqueKey
+//	RetryOf           string                 // id of the task that it retries; see App.RetryTask
+//	RetriedBy         string                 // id of the task that retries it
+//	Timeout           time.Duration          // of each attempt; 0 is the worker's, a negative one has expired
+//	Deadline          time.Time              // it fails unless it starts before; zero for none
+//	Allow             []string               // addresses and networks of the instances that may run it; nil for any
+//	Trace             string                 // the submitter's W3C traceparent
+//	Created           time.Time              // when it was submitted
+//	RunAt             time.Time              // it starts no earlier
+//	Started           time.Time              // the start of the last attempt; zero before the first
+//	Ended             time.Time              // when Status became final; zero before
+//	Fingerprint       string                 // of the payload's type in the submitting program
+//	WrongVersionSince time.Time              // when a worker of another version could not decode Payload; zero if none
+//
+// Its methods:
+//
+//	Suspected() bool // reports whether it may have killed the process that ran it
 type Task = backend.Task
 
-// A Status is where a task stands.
+// A Status is the state of a task. Its values are [StatusWaiting], [StatusPending], [StatusRunning], [StatusRetrying] and the
+// final ones [StatusSuccess], [StatusFailed] and [StatusStopped]. Its methods:
+//
+//	Final() bool // reports whether the task has ended: success, failed or stopped
 type Status = backend.Status
 
-// The seven statuses. The last three are final.
+// The statuses of a task. The last three are final.
 const (
-	StatusWaiting  = backend.StatusWaiting  // persisted
-	StatusPending  = backend.StatusPending  // a hint is out or about to be
-	StatusRunning  = backend.StatusRunning  // claimed
-	StatusRetrying = backend.StatusRetrying // an attempt failed, the next is due at RunAt
-	StatusSuccess  = backend.StatusSuccess
-	StatusFailed   = backend.StatusFailed
-	StatusStopped  = backend.StatusStopped
+	StatusWaiting  Status = backend.StatusWaiting  // stored, and not due or not dispatched yet
+	StatusPending  Status = backend.StatusPending  // a worker is being woken for it
+	StatusRunning  Status = backend.StatusRunning  // claimed by an instance
+	StatusRetrying Status = backend.StatusRetrying // an attempt failed, the next one is due at RunAt
+	StatusSuccess  Status = backend.StatusSuccess  // Run returned nil
+	StatusFailed   Status = backend.StatusFailed   // no attempts are left, or the error was permanent
+	StatusStopped  Status = backend.StatusStopped  // by App.StopTask, or by its source or siblings
 )
 
 // ResultOf returns the result of a task that succeeded; failed_precondition for any other.
