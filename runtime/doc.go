@@ -1,43 +1,158 @@
-// Package runtime is what generated code stands on and what users call: transport, tasks and scheduling for services and
-// workers that afgen has read. Import it as af, so that nobody takes it for the standard library's:
+// Package runtime runs services, workers and cron jobs. afgen generates the code that connects them to it. Import it as
+// af:
 //
 //	import af "github.com/afgen/afgen/runtime"
 //
-// # A program
-//
-// An [App] is one running instance. It is opened on a backend, takes registrations, and runs until its context ends or
-// the process is told to stop:
+// An [App] is one running instance of a program. Open it on a backend, register services and workers, and run it:
 //
 //	app, err := af.Open(ctx, memory.New())
-//	shop.RegisterCalc(app, &shop.Calc{})
-//	err = app.Run(ctx)
+//	shop.RegisterOrders(app, &shop.Orders{}) // a service: methods that other processes call
+//	shop.RegisterResize(app, &shop.Resize{}) // a worker: runs the tasks of one queue
+//	err = app.Run(ctx)                       // until ctx ends or SIGTERM, then drains
 //
-// A process that only calls registers nothing. Clients and queues are generated; they cost nothing, do no I/O when they
-// are made and may be made before the App starts:
+// Any process with an App makes calls and submits tasks, through generated clients and queues:
 //
-//	sum, err := shop.NewCalcClient(app).Add(ctx, 1, 2)
+//	order, err := shop.NewOrdersClient(app).Get(ctx, 42)
+//	id, err := shop.NewResizeQueue(app).Submit(ctx, picture)
 //
-// # A call, from end to end
+// The rest of this comment is an index of the package by task.
 //
-// The generated method encodes its arguments into a [Call] and hands that to a [Caller]. The App's Caller passes it
-// through client middleware, bounds it (deadline, size, calls in flight), puts it into an envelope and lets the
-// backend's Calls port carry it to one instance. There it passes server middleware and reaches the [Handler] that the
-// dispatch table has for the method, which decodes, calls your code and encodes the results. A panic in between is an
-// error of that call and nothing else.
+// # Programs
 //
-// # Jobs
+//   - [Open] opens an App on a [Backend] with options, each an [AppOption]. Packages memory, embedded, servers and auto
+//     provide backends.
+//   - [App.Run] starts the App, waits for a signal and drains it. [App.Start] and [App.Shutdown] do so without signals.
+//   - [DrainTimeout] limits the time for draining. [Draining] tells handlers that it has begun.
+//   - [App.Instance] returns the [Instance] that an App is to others, [InstanceFrom] that of a handler. [IP] and
+//     [Version] set what it reports.
+//   - [App.NewID] returns a random id, [App.Snowflake] one that sorts by time.
+//   - [App.Native] returns the handle of the backend, such as a database. [App.Power] is its old name.
 //
-// A job submits a task at set times: by //af:schedule, by Schedule on a queue, or a function by [HandleJob]. Every App fires
-// jobs, and each due time makes one task in the cluster. [App.Jobs], [App.Fires] and their neighbours operate them.
+// # Calls
+//
+// A generated client sends a call to one instance of the service. If no instance is running the call fails at once with
+// [ErrUnavailable]. The caller's deadline and cancellation reach the handler. A call passes the client middleware,
+// travels to an instance, and passes the server middleware there, before the handler decodes the arguments and calls
+// your method. A panic of the method fails that call only.
+//
+//   - [Timeout] and [WaitForReady] are options of a generated client, each a [CallOption]. Timeout is a
+//     [TimeoutOption], which is an option of tasks and jobs, too.
+//   - [App.Call] calls a method by its name, without a generated client.
+//   - [WithMetadata] adds [Metadata] to the calls made with a context. [MetadataFrom] returns it in the handler.
+//   - [ClientMiddleware] wraps the [Caller] that sends each [Call]. [ServerMiddleware] wraps the [Handler] that handles
+//     each [Request].
+//   - [MaxInFlight] limits the calls in flight.
+//
+// # Tasks
+//
+// A generated queue embeds a [Queue], or a [VoidQueue] if the worker has no result. A submitted [Task] is stored. It
+// runs at least once: if the process that runs it dies, another one runs it again.
+//
+// Submit:
+//
+//   - [VoidQueue.Submit], [VoidQueue.Store] and [VoidQueue.SubmitMany] submit tasks.
+//   - [RunAt], [Deadline], [Weight], [UniqueKey], [TaskID], [RequireWorker] and Timeout are their options, each a
+//     [SubmitOption].
+//   - [SubmittedID] returns the id with which a submission can be repeated if its outcome is unknown.
+//
+// Split into subtasks:
+//
+//   - [VoidQueue.Subtasks] submits subtasks of a task. They run once the task itself has succeeded.
+//   - [RunNow], [Batch] and [OnFailure], which takes a [FailurePolicy], are its options, each a [SubtaskOption]. It
+//     also takes the options of Submit, except for TaskID and UniqueKey.
+//   - [Subtasks] is what the worker's SubtasksDone gets when all of them have ended.
+//
+// Handle:
+//
+//   - [TaskFrom] returns the [Running] task of a handler: its id, its attempt, its fence. [Running.Progress] stores its
+//     progress.
+//   - [Snooze] and [Permanent] are errors for Run to return: run later, and do not retry.
+//   - [ErrTaskStopped] and [ErrLeaseLost] are causes with which a handler's context ends.
+//   - [Lease], [MaxCrashes] and [WrongVersionAfter] determine when a task runs again or fails. [ChildMemory] and
+//     [ChildGrace] limit child processes.
+//
+// Wait and read:
+//
+//   - [Queue.Wait] and [Queue.Result] return the result of a task, [VoidQueue.Wait] and [VoidQueue.Result] its error.
+//     [VoidQueue.Get] returns the task.
+//   - [App.WaitTask], [App.GetTask] and [App.TaskStatus], which returns a [Status], do so for any queue. [ResultOf]
+//     decodes the result of a task.
+//   - [App.Tasks] lists tasks: see [TaskQuery], [TaskSort] and [TaskPage]. [Retention] determines how long finished
+//     ones are kept.
+//
+// Stop and retry:
+//
+//   - [App.StopTask] stops a task and its subtasks.
+//   - [App.RetryTask] submits a finished task again.
+//
+// # Schedules
+//
+// A [Job] submits a task at each due time of a cron expression, or calls a function. All instances together submit one
+// task for each due time, even if processes die. A worker declares its jobs by //af:schedule.
+//
+//   - [VoidQueue.Schedule] puts a job that submits tasks of a queue. [HandleJob] registers a function as a job.
+//   - [Zone], [AllowIPs], [Missed] with a [MissedPolicy], [MissedWindow], [Overlap] with an [OverlapPolicy], [Disabled]
+//     and Timeout are their options, each a [JobOption]. HandleJob also has [Arguments] and [ChildProcess].
+//   - [App.Job] returns a job. [App.Jobs] lists jobs: see [JobQuery], [JobSort] and [JobPage].
+//   - [App.Fires] lists each [Fire] of a job, that is, its past due times: see [FireQuery], [FireSort] and [FirePage].
+//   - [App.RunJob] runs a job now. [App.EnableJob], [App.DisableJob] and [App.RemoveJob] change whether it runs at all.
+//   - [App.StartScheduler] and [App.StopScheduler] control the App's scheduler. [NoScheduler] opens an App without one.
+//
+// # Messages
+//
+//   - [App.Send] sends a raw message to a named queue, for programs without generated code.
+//   - [App.Receive] and [ReceiveAs] receive the messages of a queue.
+//
+// # Logs and traces
+//
+//   - [Logger] and [LogTo] set where an App logs. [App.Logger] returns its logger.
+//   - [LoggerFrom] returns a handler's logger, which adds the call or task to each record. [ContextHandler] does so for
+//     a logger of your own.
+//   - [WithTrace] and [TraceFrom] set and return the W3C traceparent of a context. It travels with calls and tasks.
+//
+// # Operating
+//
+//   - [App.Ready] reports whether the App can be given work. [App.Health] returns its [Health], with a [Condition] for
+//     each server that it depends on.
+//   - [App.PauseQueue] and [App.ResumeQueue] pause a queue on all instances.
+//   - [App.UpdateMaxWorkers] and [App.ResetMaxWorkers] change how many of its tasks run at once. [Create] is a
+//     [LimitOption] for queues that do not exist yet. [App.QueueLimits] returns the [Limits] that are set.
+//   - [App.Instances] lists each [InstanceInfo]: see [InstanceQuery], [InstanceSort] and [InstancePage].
+//   - [App.Services] lists each [ServiceInfo], with its methods ([MethodInfo]), instances ([ServiceInstance]) and load
+//     ([ServiceLoad]): see [ServiceQuery], [ServiceSort] and [ServicePage].
+//   - [App.Workers] lists each [WorkerInfo]: see [WorkerQuery], [WorkerSort] and [WorkerPage].
+//   - [App.Nodes] lists each [Node], that is, each machine: see [NodeQuery], [NodeSort] and [NodePage].
+//     [App.NodeHistory] returns each [NodeSample] of one.
+//
+// Package health serves Ready and Health over HTTP, for probes.
+//
+// # Testing
+//
+//   - Package aftest runs a test with an App in virtual time: a retry after an hour takes microseconds.
+//   - [InProcess] runs tasks in the test's own process that otherwise run in child processes.
 //
 // # Errors
 //
-// Every call fails with an [*Error]: a [Code], a message, typed details, and an [Outcome] that says whether repeating is
-// safe. errors.Is works against codes and against the two errors of package context, on both sides of a wire.
+// Every failed call and operation returns an [*Error], or an error that wraps one. errors.Is(err, af.ErrNotFound)
+// compares its [Code], also if the error occurred in another process. It works with the errors of package context, too.
 //
-// # Middleware
+//   - [NewError] and [Errorf] create an Error for a handler to return. A handler may also return a Code, or any other
+//     error.
+//   - [CodeOf] returns the Code of any error.
+//   - [Detail] returns a typed detail of an error, which travels as an [ErrorDetail].
+//   - [Outcome] reports whether the operation may have taken effect, that is, whether it is safe to repeat.
+//   - [RedactErrors] hides the texts of unexpected errors from callers.
 //
-// [ClientMiddleware] wraps a Caller and [ServerMiddleware] wraps a Handler, as plain functions. Tracing needs no more:
-// the client side adds traceparent to [Call.Headers], the server side reads it from [Request], and each sees its context,
-// its result and its error.
+// # Plumbing for generated code
+//
+// Generated code uses the following. Programs seldom need it.
+//
+//   - Clients: [NewClient], [Client], [Method], [CallOptions] and [CallerFunc]. [App.Invoke] makes the App a Caller.
+//   - Services: [RegisterService], [Service], [ServiceSpec], [MethodSpec], [Bind] and [Binding].
+//   - Queues: [NewQueue], [NewVoidQueue], [TaskClient], [Submission] and [TaskOptions]. [App.SubmitTasks] and
+//     [App.PutJob] make the App a TaskClient.
+//   - Workers: [RegisterWorker], [RegisterVoidWorker], [Worker], [WorkerSpec], [DeclaredJob], [JobSpec] and
+//     [JobOptions].
+//   - Registration: [App.AddService] and [App.AddWorker] make the App a [Registrar].
+//   - Versions: [Generated1].
 package runtime
