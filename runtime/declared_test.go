@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -205,40 +204,6 @@ func (s hangingStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]ba
 	}
 	s.h.mu.Unlock()
 	return s.Store.Insert(ctx, tasks)
-}
-
-// An Example of what a job may do: it submits a task, and makes a call.
-func ExampleHandleJob() {
-	app, err := af.Open(context.Background(), memory.New(), af.Logger(slog.New(slog.DiscardHandler)))
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	resize := af.NewQueue[string, string](app, af.Worker{Name: "resize", Type: "Resize", Max: 1, Weight: 1}) // generated: NewResizeQueue(app)
-	submitted := make(chan string, 1)
-	af.HandleJob(app, "thumbnails", "@every 1s", func(ctx context.Context, folder string) error {
-		id, err := resize.Submit(ctx, folder+"/new.png", af.TaskID("resize/"+af.TaskFrom(ctx).ID))
-		if err == nil {
-			_, err = app.Call(ctx, "index", "Refresh", map[string]string{"folder": folder}) // generated: NewIndexClient(app).Refresh(ctx, folder)
-		}
-		if af.CodeOf(err) == af.ErrUnavailable || af.CodeOf(err) == af.ErrNotFound {
-			err = nil // nobody serves the index in this example
-		}
-		select {
-		case submitted <- strings.Split(id, "/")[2]:
-		default:
-		}
-		return err
-	}, af.Arguments("/pictures"), af.Zone("Europe/Berlin"), af.Missed(af.MissedSkip), af.Overlap(af.OverlapSkip))
-	if err := app.Start(context.Background()); err != nil {
-		fmt.Println(err)
-		return
-	}
-	fmt.Println("submitted by the job", <-submitted)
-	if err := app.Shutdown(context.Background()); err != nil {
-		fmt.Println(err)
-	}
-	// Output: submitted by the job thumbnails
 }
 
 type registrar struct{ workers []af.WorkerSpec }

@@ -1,5 +1,5 @@
 // Package aftest runs tests of services and workers on the memory backend in virtual time: a retry after an hour, a
-// timeout, a nightly task take microseconds, and the clock stands still while anything can run.
+// timeout or a nightly task takes microseconds. The clock advances only when nothing can run.
 //
 //	func TestResize(t *testing.T) {
 //		aftest.Run(t, func(t *testing.T, app *af.App) {
@@ -14,8 +14,8 @@
 //		})
 //	}
 //
-// It stands on testing/synctest, whose rules hold: everything that the test starts must end with it, and what blocks on
-// the outside world (sockets, files that wait, processes) doesn't let time pass.
+// It uses [testing/synctest], whose rules apply: goroutines that the test starts must end with it, and while one of them
+// waits for something outside of the test (a socket, a file, a process), time does not advance.
 package aftest
 
 import (
@@ -29,10 +29,10 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// Run calls test in a bubble of virtual time with an App on a memory backend of its own. The test registers what it
-// needs and starts the App; Run shuts it down afterwards, for a minute of virtual time at most, and fails the test if
-// something still runs then. The App logs to the test's output; opts come after that, so they may log elsewhere. Workers
-// with isolation=process run their tasks in goroutines ([af.InProcess]).
+// Run calls test in a bubble of virtual time with an App on a memory backend of its own. The test registers what it needs
+// and starts the App. Run shuts the App down afterwards and fails the test if that takes more than a minute of virtual
+// time. The App logs to the test's output. opts are applied after these defaults and may override them. Workers with
+// isolation=process run their tasks in goroutines ([af.InProcess]).
 func Run(t *testing.T, test func(t *testing.T, app *af.App), opts ...af.AppOption) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -41,7 +41,7 @@ func Run(t *testing.T, test func(t *testing.T, app *af.App), opts ...af.AppOptio
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Also after t.FailNow, which ends the goroutine: a bubble with something running in it never ends.
+		// Deferred, so that it also runs after t.FailNow: a bubble ends only when all of its goroutines have ended.
 		defer func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 			defer cancel()
