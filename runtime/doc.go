@@ -121,7 +121,8 @@
 //   - [App.Services] lists each [ServiceInfo], with its methods ([MethodInfo]), instances ([ServiceInstance]) and load
 //     ([ServiceLoad]): see [ServiceQuery], [ServiceSort] and [ServicePage].
 //   - [App.Workers] lists each [WorkerInfo]: see [WorkerQuery], [WorkerSort] and [WorkerPage].
-//   - [App.Nodes] lists each [Node], that is, each machine: see [NodeQuery], [NodeSort] and [NodePage].
+//   - [App.Nodes] lists each [Node], that is, each machine: see [NodeQuery], [NodeSort] and [NodePage]. [NodeFacts] sets what
+//     an App reports of its machine.
 //     [App.NodeHistory] returns each [NodeSample] of one.
 //
 // Package health serves Ready and Health over HTTP, for probes.
