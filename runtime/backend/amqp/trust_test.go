@@ -234,7 +234,7 @@ func TestForgedEventFailsNoCall(t *testing.T) {
 	call := calling(t.Context(), client, request("s"))
 	<-began
 	waits := calling(t.Context(), client, request("s"))
-	eventually(t, "it is pending", func() bool { return client.calls.waiting() == 2 })
+	eventually(t, "it is sent", func() bool { return client.calls.sent() == 2 })
 	wantDoubtful(t, client, 2)
 	ch := bare(t, url)
 	generation := client.await(t.Context(), nil)
