@@ -13,7 +13,12 @@ import (
 	"github.com/afgen/afgen/runtime/internal/presence"
 )
 
-// A MethodInfo describes a remote method: its name, its signature with the types of Go, its fingerprint.
+// A MethodInfo describes a method of a service: see [ServiceInfo]. Its fields:
+//
+//	Name        string // such as Add
+//	Signature   string // its parameters and results with their Go types
+//	Fingerprint string // of its contract: differs if the two sides of a call may not understand each other
+//	Idempotent  bool   // it may be called again if the outcome of a call is unknown
 type MethodInfo = backend.MethodInfo
 
 // An InstanceInfo is a running App as the registry knows it. All that is said there is a second old at most while the

@@ -82,20 +82,34 @@ func (p ownProcess) WaitTask(ctx context.Context, id, by string) (Task, error) {
 	return p.app.tasks.tasks.Wait(ctx, id, by)
 }
 
-// A TaskQuery selects tasks; zero fields don't restrict.
+// A TaskQuery selects tasks for [App.Tasks]. A zero field does not restrict. Its fields:
+//
+//	Queue    string    // of this queue
+//	Source   string    // subtasks of this task
+//	Statuses []Status  // with one of these statuses
+//	After    time.Time // created at this time or later
+//	Before   time.Time // created before this time
+//	Sort     TaskSort  // the order
+//	Limit    int       // tasks on a page: 1 to 1000; 0 means 100
+//	Bytes    int       // size of a page: 1 to 16 MiB; 0 means 16 MiB
+//	Cursor   string    // the Cursor of the previous page; "" for the first page
 type TaskQuery = backend.TaskQuery
 
-// A TaskPage is one page of tasks; its Cursor is that of the next page.
+// A TaskPage is one page of the tasks that [App.Tasks] lists. Its fields:
+//
+//	Tasks  []Task // the tasks of this page
+//	Total  int    // number of tasks on all pages
+//	Cursor string // for TaskQuery.Cursor, to get the next page; "" on the last page
 type TaskPage = backend.TaskPage
 
-// A TaskSort is an order of tasks; ids break ties.
+// A TaskSort is an order of tasks; ids break ties. Its values are [TasksByNewest], [TasksByOldest] and [TasksByEnd].
 type TaskSort = backend.TaskSort
 
 // The orders of tasks.
 const (
 	TasksByNewest TaskSort = backend.SortNewest // by creation, newest first
 	TasksByOldest TaskSort = backend.SortOldest // by creation, oldest first
-	TasksByEnd    TaskSort = backend.SortEnded  // by end, latest first; those that have not ended last
+	TasksByEnd    TaskSort = backend.SortEnded  // by end, latest first; tasks that have not ended come last
 )
 
 // Tasks lists the tasks that match q, sorted as asked, a page at a time: set q.Cursor to the page's for the next one, until
