@@ -18,13 +18,14 @@ import (
 	"github.com/afgen/afgen/runtime/internal/pipe"
 )
 
-// A Backend connects an [App] to other processes and stores its tasks. The packages below runtime/backend each create one:
-// memory (one process), embedded (one machine), servers (RabbitMQ, MongoDB and Redis) and auto (as configured). Its methods:
+// A Backend connects an [App] to other processes and stores its tasks. The packages below runtime/backend each create
+// one: memory (one process), embedded (one machine), servers (RabbitMQ, MongoDB and Redis) and auto (as configured).
+// Its methods:
 //
 //	Open(ctx context.Context, env backend.Env) (*backend.Ports, error) // called by Open
 type Backend = backend.Backend
 
-// The states of an App. They only rise.
+// The states of an App, in the order in which it passes them.
 const (
 	stateOpen int32 = iota
 	stateStarting
@@ -33,12 +34,12 @@ const (
 	stateClosed
 )
 
-// An App is one running instance: the [Caller], [Registrar] and [TaskClient] that generated code wants. Its methods are
-// safe for concurrent use. Whoever opened it ends it, by Run or Shutdown.
+// An App is one running instance of a program. Generated code uses it as a [Caller], [Registrar] and [TaskClient]. Its
+// methods are safe for concurrent use. The code that opened it must call Run or Shutdown.
 type App struct {
 	settings  settings
 	log       *slog.Logger
-	closeLog  func() error // nil where the log is not the App's to close
+	closeLog  func() error // nil if the App does not own its log
 	instance  Instance
 	ports     *backend.Ports
 	caller    Caller              // the middleware's chain, ending in a.invoke
@@ -47,7 +48,7 @@ type App struct {
 	called    atomic.Uint64
 	strange   mismatches
 	announced announced
-	tasks     *engine // nil where the backend keeps no tasks
+	tasks     *engine // nil if the backend stores no tasks
 	process   process
 
 	receivers  receivers
@@ -60,11 +61,11 @@ type App struct {
 	mu       sync.Mutex
 	services []ServiceSpec
 	workers  []WorkerSpec
-	late     []error // what was registered too late
+	late     []error // of registrations after Start
 	starting *starting
 	servings []backend.Serving
 	served   []served
-	closed   chan struct{} // when Shutdown has ended; made by the first one
+	closed   chan struct{} // closed when Shutdown has ended; made by the first Shutdown
 	closeErr error
 }
 
@@ -74,7 +75,8 @@ var (
 	_ TaskClient = (*App)(nil)
 )
 
-// Open opens an App on a backend. ctx bounds the opening, connecting included, and nothing after it.
+// Open opens an App on a backend. ctx limits the time for opening, including connecting. It has no effect after Open
+// has returned.
 func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	if err := refuseNil(ctx, "Open"); err != nil {
 		return nil, err
@@ -126,17 +128,18 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	return a, nil
 }
 
-// AddService takes a service to serve from Start on. Generated RegisterX functions call it.
+// AddService implements [Registrar]. Generated RegisterX functions call it.
 func (a *App) AddService(s ServiceSpec) {
 	a.add(s.Type, func() { a.services = append(a.services, s) })
 }
 
-// AddWorker takes a worker to run from Start on. Generated RegisterX functions call it.
+// AddWorker implements [Registrar]. Generated RegisterX functions call it.
 func (a *App) AddWorker(w WorkerSpec) {
 	a.add(w.Type, func() { a.workers = append(a.workers, w) })
 }
 
-// add records a registration, which can't return its error: one that comes too late is logged, and Shutdown returns it.
+// add records a registration. Since it can't return an error, it logs a registration after Start, and Shutdown returns
+// the error.
 func (a *App) add(typ string, register func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -149,7 +152,8 @@ func (a *App) add(typ string, register func()) {
 	a.log.Error("registered too late, not served", "type", typ)
 }
 
-// registering is what registers a type, for errors. HandleJob makes types that no program can have.
+// registering returns the name of the function that registers a type, for errors. HandleJob makes types that no program
+// can have.
 func registering(typ string) string {
 	if id, job := strings.CutPrefix(typ, handledType); job {
 		return fmt.Sprintf("HandleJob %q", id)
@@ -157,7 +161,7 @@ func registering(typ string) string {
 	return "Register" + typ
 }
 
-// checkRegistrations returns all that is wrong with what was registered.
+// checkRegistrations returns all errors in the registrations.
 func (a *App) checkRegistrations() error {
 	var errs []error
 	seen := map[string]string{}
@@ -191,12 +195,15 @@ func (a *App) checkRegistrations() error {
 	return errors.Join(append(errs, checkJobs(a.workers)...)...)
 }
 
-// Run starts the App, waits until ctx ends or the process gets SIGINT or SIGTERM, and drains it, for [DrainTimeout] at
-// most. It returns nil after a complete drain, and within 3 s after that time whatever handlers and servers do: also if ctx or a
-// signal ends the start, which is no error then. A second signal
-// ends the drain: the contexts of handlers are cancelled, and their tasks run again elsewhere, no attempt or crash charged. A
-// third one kills the process as it would any other. While it runs SIGPIPE kills nothing: if the reader of the standard error is
-// gone, log records are lost and the App keeps running. [App.Start] and [App.Shutdown] touch no signals.
+// Run starts the App, waits until ctx ends or the process receives SIGINT or SIGTERM, and then drains it for at most
+// [DrainTimeout]. It returns nil after a complete drain, also if ctx or a signal ended the start. It returns at most 3
+// s after DrainTimeout, even if handlers or servers hang.
+//
+// A second signal ends the drain: the contexts of handlers are cancelled, and their tasks run again on another instance
+// without being charged an attempt or a crash. A third signal kills the process.
+//
+// While Run runs, SIGPIPE does not kill the process: if the reader of its standard error is gone, log records are lost
+// and the App keeps running. [App.Start] and [App.Shutdown] do not handle signals.
 func (a *App) Run(ctx context.Context) error {
 	if err := refuseNil(ctx, "Run"); err != nil {
 		return err
@@ -219,8 +226,8 @@ func (p ownProcess) run(ctx context.Context) error {
 	return errors.Join(err, a.Shutdown(draining))
 }
 
-// runUntilEnd starts the App and waits until ctx ends, which the Start need not outlast: Shutdown ends it. An error is what
-// keeps the App from starting.
+// runUntilEnd starts the App and waits until ctx ends. If ctx ends during the start, it returns and Shutdown ends the
+// start. It returns an error if the App can't start.
 func (a *App) runUntilEnd(ctx context.Context) error {
 	s, err := a.begin(ctx)
 	if err != nil {
@@ -240,11 +247,14 @@ func (a *App) runUntilEnd(ctx context.Context) error {
 	return nil
 }
 
-// Shutdown drains the App: it takes no more calls and tasks, lets those that run finish until ctx ends, cancels those
-// that still run then (their tasks go on elsewhere, no attempt charged), and closes the backend. It returns nil after a
-// complete drain. Otherwise its error says what was cancelled, and it returns at most 3 s after ctx has ended: what hangs then
-// is left behind. While it waits it logs every 5 s for what. A Start that is under way is cancelled, and what it has begun is
-// drained and closed. A second Shutdown waits for the first. It never touches signals.
+// Shutdown drains the App and closes the backend. The App accepts no more calls and tasks. Running handlers may finish
+// until ctx ends. Then their contexts are cancelled, and their tasks run again on another instance without being
+// charged an attempt.
+//
+// It returns nil after a complete drain. Otherwise its error names what was cancelled. It returns at most 3 s after ctx
+// has ended, even if handlers or servers hang. While it waits, it logs every 5 s what it waits for. If Start is
+// running, Shutdown cancels it, and drains and closes what it has started. A second Shutdown waits for the first.
+// Shutdown does not handle signals.
 func (a *App) Shutdown(ctx context.Context) error {
 	if err := refuseNil(ctx, "Shutdown"); err != nil {
 		return err
@@ -281,12 +291,12 @@ func (p ownProcess) shutdown(ctx context.Context) error {
 	return a.closeErr
 }
 
-// shutdown ends a Start, drains, writes and closes, each within its time.
+// shutdown ends a Start, drains, writes results and closes the backend, each within its time limit.
 func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
 	tasks := a.tasks
 	if err := starting.end(ctx); err != nil {
 		errs = append(errs, err)
-		if tasks != nil { // only the Start that was left behind may touch what it makes
+		if tasks != nil { // what the Start has made belongs to it, as it still runs
 			tasks.tasks.Close()
 			tasks = nil
 		}
@@ -302,7 +312,7 @@ func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
 	a.mu.Lock()
 	servings := a.servings
 	a.mu.Unlock()
-	var raw, cut error // calls, tasks and messages drain side by side
+	var raw, cut error // calls, tasks and messages drain concurrently
 	var wg sync.WaitGroup
 	wg.Go(func() { raw = a.receivers.drain(ctx) })
 	if tasks != nil {
@@ -316,7 +326,7 @@ func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
 	}
 	close(drained)
 	a.state.Store(stateClosed)
-	// The backend gets a moment even where the drain has used up the time.
+	// The backend gets some time even if the drain has used up ctx's.
 	closing, cancel := grace.Outlast(ctx, grace.Closed)
 	defer cancel()
 	closing, cancel = context.WithTimeout(closing, grace.Total)
@@ -330,7 +340,7 @@ func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
 	return errs
 }
 
-// drain ends all servings side by side and returns what could not be ended in time.
+// drain ends all servings concurrently and returns the errors of those that did not end in time.
 func (a *App) drain(ctx context.Context, servings []backend.Serving) []error {
 	errs := make([]error, len(servings))
 	var wg sync.WaitGroup
@@ -351,24 +361,24 @@ func (a *App) drain(ctx context.Context, servings []backend.Serving) []error {
 	return errs
 }
 
-// Instance returns what this App is to others.
+// Instance returns the Instance that other processes see of this App.
 func (a *App) Instance() Instance { return a.instance }
 
-// NewID returns an id that no other call anywhere returns: 26 letters and digits, random, without I/O. [App.Snowflake] makes
-// ids that sort by time.
+// NewID returns a unique random id of 26 letters and digits. It does no I/O. [App.Snowflake] returns ids that sort by
+// time.
 func (a *App) NewID() string { return rand.Text() }
 
-// Native returns the backend's own handle, or nil if the backend has none. Only the backend's package can use it: a program
-// that runs on servers gets its database by servers.Mongo(app).
+// Native returns the backend's own handle, or nil if the backend has none. Only the backend's package can use it: a
+// program on package servers gets its database by servers.Mongo(app).
 func (a *App) Native() any { return a.ports.Native }
 
-// Power returns the same as Native.
+// Power is the old name of [App.Native].
 //
 // Deprecated: use [App.Native].
 func (a *App) Power() any { return a.Native() }
 
-// awaitStart holds a request or the first claim back while Start is at work, so that a handler finds the services beside its
-// own and may use the App. It returns false if nothing must be handled.
+// awaitStart blocks a request or the first claim until Start has ended, so that the handler finds all services of its
+// instance and can use the App. It returns false if the request must not be handled.
 func (a *App) awaitStart(ctx context.Context) bool {
 	select {
 	case <-a.started: // before it began to drain
@@ -384,7 +394,7 @@ func (a *App) awaitStart(ctx context.Context) bool {
 	return false
 }
 
-// admit says whether calls can be made now.
+// admit returns an error if the App is not in a state in which it can make calls.
 func (a *App) admit() *Error {
 	switch a.state.Load() {
 	case stateOpen, stateStarting:

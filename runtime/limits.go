@@ -10,20 +10,20 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// Limits say how many tasks of one queue each instance may run at once. They are one document of the store: they survive
-// restarts, hold for queues that no worker serves yet, and each change raises their Revision.
+// Limits are the numbers of tasks of one queue that each instance may run at once. They are stored, so they survive
+// restarts, and they may be set before a worker of the queue runs.
 type Limits struct {
-	// Paused: no task of the queue is claimed anywhere, whatever the numbers say.
+	// Paused reports that no instance claims tasks of the queue, whatever the numbers are.
 	Paused bool `json:"paused,omitempty"`
-	// Max is for every instance that At doesn't name; nil leaves it to the worker.
+	// Max is the number for each instance whose ip is not in At; nil means the worker's own.
 	Max *int `json:"max,omitempty"`
-	// At is for the instances that report an ip.
+	// At are the numbers for the instances that report an ip, by ip.
 	At map[string]int `json:"at,omitempty"`
-	// Revision is 0 where nothing was ever set.
+	// Revision is raised by each change; 0 means that no limits were ever set.
 	Revision int64 `json:"-"`
 }
 
-// at returns what the limits mean for a worker whose own maximum is own, at an instance with an ip.
+// at returns the limit for a worker with the maximum own, on an instance with this ip.
 func (l Limits) at(ip string, own int) tasks.Limit {
 	most := own
 	if l.Max != nil {
@@ -42,15 +42,16 @@ const (
 	maxPlaces    = 1000 // ips in the limits of one queue
 )
 
-// UpdateMaxWorkers sets how many tasks of the queue name each instance that reports ip runs at once from now on; with ip
-// "" every instance, and limits set for single ips before are forgotten. 0 claims nothing more there. It lowers without
-// stopping anything: what runs ends, and no more is claimed while as many run as are allowed.
+// UpdateMaxWorkers sets to n the number of tasks of the queue name that each instance reporting ip may run at once. If
+// ip is "", it sets n for all instances and removes the limits of single ips. With n = 0 nothing is claimed. Running
+// tasks are not stopped: if more than n are running, no task is claimed until fewer than n are.
 //
-// A nil error means that it is stored, for restarts and for instances to come. Instances learn of it at once by news, and
-// within 5 s without; [App.Workers] shows what each has applied. The queue needs no worker now. One that has neither a
-// task, a job nor limits and never had a worker is ErrNotFound, and so is an ip that no instance reports, no limit of the queue names and
-// no machine had within the last week; [Create] sets limits for those too. Of concurrent calls all take effect, one after
-// the other.
+// After a nil error the limit is stored, also for instances that start later. Running instances apply it at once, or
+// within 5 s if the notification is lost. [App.Workers] shows what each has applied.
+//
+// An unknown queue or ip is [ErrNotFound], unless [Create] is given. A queue is known if it has a task, a job or
+// limits, or has or had a worker. An ip is known if an instance reports it, a limit of the queue names it, or a machine
+// had it within the last week. Concurrent calls take effect one after the other.
 func (a *App) UpdateMaxWorkers(ctx context.Context, name, ip string, n int, opts ...LimitOption) error {
 	if n < 0 || n > maxWorkers {
 		return Errorf(ErrInvalidArgument, "at most %d tasks at once: 0 to %d are possible", n, maxWorkers).With(OutcomeNotSent)
@@ -67,8 +68,8 @@ func (a *App) UpdateMaxWorkers(ctx context.Context, name, ip string, n int, opts
 	})
 }
 
-// ResetMaxWorkers takes back what UpdateMaxWorkers has set for an ip, or with ip "" all of it: the workers' own maximum
-// counts again.
+// ResetMaxWorkers removes the limit that UpdateMaxWorkers has set for an ip, or all limits of the queue if ip is "".
+// The worker's own maximum applies again.
 func (a *App) ResetMaxWorkers(ctx context.Context, name, ip string) error {
 	return a.changeLimits(ctx, name, ip, false, func(l *Limits) {
 		if ip == "" {
@@ -78,19 +79,20 @@ func (a *App) ResetMaxWorkers(ctx context.Context, name, ip string) error {
 	})
 }
 
-// PauseQueue stops all instances from claiming tasks of a queue, SubtasksDone of its tasks included, until ResumeQueue.
-// Running tasks finish and submissions still succeed. It is stored and spread as by [App.UpdateMaxWorkers], and an unknown
-// queue is ErrNotFound as there. Pausing again is harmless.
+// PauseQueue stops all instances from claiming tasks of a queue, and from calling SubtasksDone of its tasks, until
+// ResumeQueue. Running tasks finish and submissions still succeed. It is stored and takes effect as described at
+// [App.UpdateMaxWorkers]. An unknown queue is [ErrNotFound], unless [Create] is given. Pausing a paused queue has no
+// effect.
 func (a *App) PauseQueue(ctx context.Context, name string, opts ...LimitOption) error {
 	return a.changeLimits(ctx, name, "", !limitOptionsOf(opts).create, func(l *Limits) { l.Paused = true })
 }
 
-// ResumeQueue ends a pause. The maxima are those from before it, or what was set meanwhile.
+// ResumeQueue ends a pause. The limits are those from before it, unless they were changed during the pause.
 func (a *App) ResumeQueue(ctx context.Context, name string) error {
 	return a.changeLimits(ctx, name, "", false, func(l *Limits) { l.Paused = false })
 }
 
-// QueueLimits returns what is set for a queue; the zero Limits where nothing is.
+// QueueLimits returns the limits of a queue, or zero Limits if none are set.
 func (a *App) QueueLimits(ctx context.Context, name string) (Limits, error) {
 	e, err := a.limited()
 	if err != nil {
@@ -104,7 +106,7 @@ func (a *App) QueueLimits(ctx context.Context, name string) (Limits, error) {
 	return l, err
 }
 
-// limited returns the engine where the backend can keep limits.
+// limited returns the engine, or an error if the backend can't store limits.
 func (a *App) limited() (*engine, error) {
 	e, err := a.engine()
 	if err == nil && e.ports.Docs == nil {
@@ -133,8 +135,8 @@ func decodeLimits(doc backend.Doc) (Limits, error) {
 	return l, nil
 }
 
-// changeLimits changes the limits of a queue, once more after each concurrent change, and notifies the instances. If known
-// is set, the queue and the ip must be known.
+// changeLimits changes the limits of a queue and notifies the instances. It starts again after a concurrent change. If
+// known is set, the queue and the ip must be known.
 func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, change func(*Limits)) error {
 	e, err := a.limited()
 	if err != nil {
@@ -176,7 +178,7 @@ func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, cha
 	return nil
 }
 
-// limitOf reads the limits of all queues, as they are at this instance.
+// limitOf reads the limits of all queues on this instance.
 func (e *engine) limitOf(ctx context.Context) (tasks.LimitOf, error) {
 	all, err := e.allLimits(ctx)
 	if err != nil {
@@ -185,7 +187,7 @@ func (e *engine) limitOf(ctx context.Context) (tasks.LimitOf, error) {
 	return func(queue string, own int) tasks.Limit { return all[queue].at(e.app.instance.IP, own) }, nil
 }
 
-// allLimits reads the limits of all queues. One that doesn't decode is left out, and logged.
+// allLimits reads the limits of all queues. It logs and skips those that can't be decoded.
 func (e *engine) allLimits(ctx context.Context) (map[string]Limits, error) {
 	all := map[string]Limits{}
 	if e.ports.Docs == nil {

@@ -9,34 +9,36 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A TaskClient keeps tasks for queues. The App is one.
+// A TaskClient stores the tasks and jobs of queues. [App] implements it.
 type TaskClient interface {
-	// SubmitTasks persists tasks and returns their ids in order; with an error those of the first that are kept for certain.
+	// SubmitTasks stores tasks and returns their ids in order. With an error it returns the ids of the first tasks that
+	// are certainly stored.
 	SubmitTasks(ctx context.Context, s Submission) ([]string, error)
-	// GetTask returns a task as it is now; not_found where there is none.
+	// GetTask returns the current state of a task, or [ErrNotFound].
 	GetTask(ctx context.Context, id string) (Task, error)
-	// WaitTask returns a task once its own run has ended. A handler that waits for what can't begin before it returns, such as its own
-	// gated subtask, gets ErrFailedPrecondition.
+	// WaitTask blocks until a task has ended and returns it. The task's subtasks may still be running. If a handler
+	// waits for a task that can't start before the handler returns, such as its own subtask, it gets
+	// [ErrFailedPrecondition].
 	WaitTask(ctx context.Context, id string) (Task, error)
 	// PutJob adds or replaces a job.
 	PutJob(ctx context.Context, j JobSpec) error
 }
 
-// A Submission is tasks of one queue as plain data.
+// A Submission describes the tasks of one queue that a [TaskClient] stores.
 type Submission struct {
 	Worker   Worker
 	Payloads []json.RawMessage
-	// Stored leaves the dispatching to the dispatcher; else a hint is sent at once.
+	// Stored is set for tasks that wait for the dispatcher. If it is not set, a worker is woken at once.
 	Stored bool
-	// Source is the task whose subtasks these are; IsSubtasks says so where the list is empty too.
+	// Source is the id of the task that the subtasks belong to. IsSubtasks is set for subtasks, even without payloads.
 	Source     string
 	IsSubtasks bool
 	Options    TaskOptions
 
-	trace string // of whoever submits
+	trace string // the submitter's traceparent
 }
 
-// TaskOptions is how tasks are to be run. Nil and zero fields leave it to the worker.
+// TaskOptions are the options of tasks. Nil and zero fields mean the worker's defaults.
 type TaskOptions struct {
 	ID            string
 	UniqueKey     string
@@ -51,8 +53,8 @@ type TaskOptions struct {
 	OnFailure FailurePolicy
 }
 
-// A FailurePolicy determines what the failure of a subtask does to its siblings: see [OnFailure]. Its values are [IgnoreFailures],
-// [FailFast] and [CollectFailures].
+// A FailurePolicy determines what the failure of a subtask does to its siblings: see [OnFailure]. Its values are
+// [IgnoreFailures], [FailFast] and [CollectFailures].
 type FailurePolicy = backend.FailurePolicy
 
 // The failure policies.
@@ -62,7 +64,7 @@ const (
 	CollectFailures FailurePolicy = backend.CollectFailures // SubtasksDone reads every result and error
 )
 
-// A SubtaskOption changes how one call to Subtasks submits.
+// A SubtaskOption changes how [VoidQueue.Subtasks] submits.
 type SubtaskOption interface{ applySubtasks(*TaskOptions) }
 
 // A SubmitOption changes how tasks are submitted, subtasks included.
@@ -83,41 +85,45 @@ func (f subtaskOption) applySubtasks(o *TaskOptions) { f(o) }
 func (t TimeoutOption) applySubmit(o *TaskOptions)   { o.Timeout = time.Duration(t) }
 func (t TimeoutOption) applySubtasks(o *TaskOptions) { o.Timeout = time.Duration(t) }
 
-// TaskID gives a task its id, so that submitting it again is harmless: the task that is there is returned.
+// TaskID sets the id of a task. If a task with this id exists already, submitting returns its id and stores nothing, so
+// that a submission can be repeated safely.
 func TaskID(id string) SubmitOption { return submitOption(func(o *TaskOptions) { o.ID = id }) }
 
-// Weight overrides the worker's weight: heavier tasks of a queue run first. It is from -1000 to 1000.
+// Weight overrides the worker's weight. Heavier tasks of a queue run first. n is from -1000 to 1000.
 func Weight(n int) SubmitOption { return submitOption(func(o *TaskOptions) { o.Weight = &n }) }
 
-// RunAt lets a task run no earlier than t.
+// RunAt delays a task: it starts no earlier than t.
 func RunAt(t time.Time) SubmitOption { return submitOption(func(o *TaskOptions) { o.RunAt = t }) }
 
-// UniqueKey makes submitting return the live task of that key, where there is one.
+// UniqueKey submits a task only if the queue has no task with this key that has not ended. If it has one,
+// submitting returns its id.
 func UniqueKey(key string) SubmitOption {
 	return submitOption(func(o *TaskOptions) { o.UniqueKey = key })
 }
 
-// Deadline fails a task that has not begun by t.
+// Deadline fails a task that has not started by t.
 func Deadline(t time.Time) SubmitOption { return submitOption(func(o *TaskOptions) { o.Deadline = t }) }
 
-// RequireWorker refuses a task whose queue has no worker now.
+// RequireWorker makes submitting fail with [ErrFailedPrecondition] if no worker of the queue is running.
 func RequireWorker() SubmitOption {
 	return submitOption(func(o *TaskOptions) { o.RequireWorker = true })
 }
 
-// Batch names a call to Subtasks, so that repeating it creates nothing twice. Several goroutines of one handler need it.
+// Batch names a call to Subtasks, so that repeating the call submits nothing twice. Without it, calls are numbered in
+// the order in which a handler makes them. Handlers that call Subtasks from several goroutines must set it.
 func Batch(key string) SubtaskOption { return subtaskOption(func(o *TaskOptions) { o.Batch = key }) }
 
-// RunNow lets subtasks run before their source's own run has succeeded.
+// RunNow lets subtasks start at once. By default they wait until their source has succeeded.
 func RunNow() SubtaskOption { return subtaskOption(func(o *TaskOptions) { o.RunNow = true }) }
 
-// OnFailure sets what the failure of a subtask means for the others.
+// OnFailure sets what the failure of a subtask does to the other subtasks of its source. The default is
+// [IgnoreFailures].
 func OnFailure(p FailurePolicy) SubtaskOption {
 	return subtaskOption(func(o *TaskOptions) { o.OnFailure = p })
 }
 
-// VoidQueue is a queue of tasks with payload P and no result. A generated queue embeds one. Its methods are safe for
-// concurrent use; they need an App that has been started.
+// A VoidQueue submits tasks with payload P and no result. Generated queues embed one. Its methods are safe for
+// concurrent use and need a started App.
 type VoidQueue[P any] struct {
 	tasks  TaskClient
 	worker Worker
@@ -126,26 +132,32 @@ type VoidQueue[P any] struct {
 // NewVoidQueue returns the queue of a worker. Generated code calls it.
 func NewVoidQueue[P any](t TaskClient, w Worker) VoidQueue[P] { return VoidQueue[P]{t, w} }
 
-// Submit persists a task and sends a hint at once. A nil error means that the task will run, whatever fails from now on.
+// Submit stores a task, wakes a worker and returns the task's id. After a nil error the task will run, whatever fails
+// from now on. If the error has [OutcomeUnknown], the task may have been stored: see [SubmittedID].
 func (q VoidQueue[P]) Submit(ctx context.Context, p P, opts ...SubmitOption) (string, error) {
 	return first(q.submit(ctx, []P{p}, Submission{Options: submitOptions(opts)}))
 }
 
-// Store persists a task; the dispatcher sends it on, by weight.
+// Store stores a task as Submit does, but wakes no worker for it: the task waits for the dispatcher, which takes the
+// heaviest tasks first.
 func (q VoidQueue[P]) Store(ctx context.Context, p P, opts ...SubmitOption) (string, error) {
 	return first(q.submit(ctx, []P{p}, Submission{Stored: true, Options: submitOptions(opts)}))
 }
 
-// SubmitMany persists tasks, up to 1000 in one write, and returns their ids in order. An error is that of all where no id is
-// returned with it; where some are, those of the first tasks, these are kept, and what became of the next 1000 is unknown.
+// SubmitMany stores tasks, up to 1000 with each write, and returns their ids in order. If a write fails, it returns the
+// ids of the tasks before that write, which are stored. With no ids, the error's Outcome is that of all tasks. With
+// ids, it is not known whether the next 1000 tasks are stored.
 func (q VoidQueue[P]) SubmitMany(ctx context.Context, ps []P, opts ...SubmitOption) ([]string, error) {
 	return q.submit(ctx, ps, Submission{Options: submitOptions(opts)})
 }
 
-// Subtasks persists subtasks of the task source in one batch and returns their ids in order. They run after the
-// source's own run has succeeded, unless RunNow is given. A batch is whole or not at all: a nil error means that all of it is
-// stored. An attempt of the source that has lost its claim adds none and gets ErrAborted; a source that has 10,000 batches
-// takes no more, which is ErrResourceExhausted.
+// Subtasks stores subtasks of the task source and returns their ids in order. They start after the source has
+// succeeded, or at once with [RunNow]. If the source fails or is stopped, they are stopped. They are stored as one
+// batch: all or none. When the source and all of its subtasks have ended, SubtasksDone of the source's worker is called
+// once, if it has that method.
+//
+// If the caller is an attempt of the source that has lost its claim, Subtasks stores nothing and returns [ErrAborted].
+// A source can have 10,000 batches. After that Subtasks returns [ErrResourceExhausted].
 func (q VoidQueue[P]) Subtasks(ctx context.Context, source string, ps []P, opts ...SubtaskOption) ([]string, error) {
 	var o TaskOptions
 	for _, opt := range opts {
@@ -156,7 +168,7 @@ func (q VoidQueue[P]) Subtasks(ctx context.Context, source string, ps []P, opts 
 	return q.submit(ctx, ps, Submission{Source: source, IsSubtasks: true, Options: o})
 }
 
-// Get returns a task as it is now; not_found where there is none.
+// Get returns the current state of a task, or [ErrNotFound].
 func (q VoidQueue[P]) Get(ctx context.Context, id string) (Task, error) {
 	if q.tasks == nil {
 		return Task{}, q.unmade()
@@ -164,8 +176,8 @@ func (q VoidQueue[P]) Get(ctx context.Context, id string) (Task, error) {
 	return q.tasks.GetTask(ctx, id)
 }
 
-// Result returns nil if the task has succeeded, its error if it has failed or was stopped, failed_precondition while it has
-// not ended, and invalid_argument if it is in another queue.
+// Result returns nil if the task has succeeded, and the task's error if it has failed or was stopped. If the task has
+// not ended it returns [ErrFailedPrecondition], and if the task is in another queue, [ErrInvalidArgument].
 func (q VoidQueue[P]) Result(ctx context.Context, id string) error {
 	_, err := q.result(ctx, id)
 	return err
@@ -190,8 +202,9 @@ func (q VoidQueue[P]) owns(t Task) error {
 	return Errorf(ErrInvalidArgument, "task %s is in queue %q, not in %q", t.ID, t.Queue, q.worker.Name)
 }
 
-// Wait blocks until the task's own run has ended and returns as [VoidQueue.Result] does. When ctx ends first the error
-// says so, with OutcomeUnknown; the task goes on.
+// Wait blocks until the task has ended and returns the same as [VoidQueue.Result]. The task's subtasks may still be
+// running. If ctx ends first, Wait returns an error with the code of ctx's and [OutcomeUnknown], and the task keeps
+// running.
 func (q VoidQueue[P]) Wait(ctx context.Context, id string) error {
 	_, err := q.wait(ctx, id)
 	return err
@@ -211,10 +224,12 @@ func (q VoidQueue[P]) wait(ctx context.Context, id string) (Task, error) {
 	return t, err
 }
 
-// Schedule adds or replaces the job id, which submits p at each due time of cron from now on: five fields, six with seconds
-// first, @every and a duration, or a descriptor such as @hourly, as package cron reads them. Each due time makes one task in
-// the whole cluster, job/<id>/<unix time>. Scheduling again what is there changes nothing. [Arguments] and [ChildProcess] are
-// options of [HandleJob] and refused here: what a task gets is p, and what it runs in is the worker's isolation.
+// Schedule adds or replaces the job id, which submits a task with payload p at each due time of cron. cron has five
+// fields, or six with seconds first, or is @every and a duration, or a descriptor such as @hourly: see package cron.
+// All instances together submit one task for each due time. Its id is job/<id>/<unix time>. Scheduling the same job
+// again changes nothing.
+//
+// [Arguments] and [ChildProcess], which are options of [HandleJob], return [ErrInvalidArgument].
 func (q VoidQueue[P]) Schedule(ctx context.Context, id, cron string, p P, opts ...JobOption) error {
 	if q.tasks == nil {
 		return q.unmade()
@@ -268,8 +283,8 @@ func (q VoidQueue[P]) unmade() *Error {
 	return NewError(ErrFailedPrecondition, "the queue has no TaskClient; make it with its New function").With(OutcomeNotSent)
 }
 
-// Queue is a queue of tasks with payload P and result R. A generated queue embeds one. Its methods are safe for
-// concurrent use; they need an App that has been started.
+// A Queue submits tasks with payload P and result R. Generated queues embed one. Its methods are safe for concurrent
+// use and need a started App. Those that do not concern the result are methods of [VoidQueue].
 type Queue[P, R any] struct{ VoidQueue[P] }
 
 // NewQueue returns the queue of a worker. Generated code calls it.
@@ -277,15 +292,16 @@ func NewQueue[P, R any](t TaskClient, w Worker) Queue[P, R] {
 	return Queue[P, R]{NewVoidQueue[P](t, w)}
 }
 
-// Result returns the result of a task that has succeeded, its error if it has failed or was stopped, failed_precondition
-// while it has not ended, and invalid_argument if it is in another queue.
+// Result returns the result of a task that has succeeded, and the task's error if it has failed or was stopped. If the
+// task has not ended it returns [ErrFailedPrecondition], and if the task is in another queue, [ErrInvalidArgument].
 func (q Queue[P, R]) Result(ctx context.Context, id string) (R, error) {
 	t, err := q.result(ctx, id)
 	return resultOf[R](t, err)
 }
 
-// Wait blocks until the task's own run has ended and returns as [Queue.Result] does. When ctx ends first the error says
-// so, with OutcomeUnknown; the task goes on.
+// Wait blocks until the task has ended and returns the same as [Queue.Result]. The task's subtasks may still be
+// running. If ctx ends first, Wait returns an error with the code of ctx's and [OutcomeUnknown], and the task keeps
+// running.
 func (q Queue[P, R]) Wait(ctx context.Context, id string) (R, error) {
 	t, err := q.wait(ctx, id)
 	return resultOf[R](t, err)
@@ -299,12 +315,12 @@ func resultOf[R any](t Task, err error) (R, error) {
 	return ResultOf[R](t)
 }
 
-// outcome turns how a task stands into what Result and Wait return for it.
+// outcome returns the error that Result and Wait return for a task.
 func outcome(t Task) error {
 	switch {
 	case !t.Status.Final():
 		return Errorf(ErrFailedPrecondition, "task %s is %s", t.ID, t.Status)
-	case t.Status == backend.StatusSuccess: // one that an older version has stored may have the error of an earlier attempt
+	case t.Status == backend.StatusSuccess: // older versions stored it with the error of an earlier attempt
 		return nil
 	case t.Error == nil:
 		return Errorf(ErrUnknown, "task %s is %s", t.ID, t.Status).With(OutcomeAnswered)
