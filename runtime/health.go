@@ -7,7 +7,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A Condition is the last known state of something that the App depends on, such as a server: see [App.Health]. Its fields:
+// A Condition is the last known state of something that the App depends on, such as a server: see [App.Health]. Its
+// fields:
 //
 //	Name  string            // such as rabbitmq
 //	Up    bool              // whether it works
@@ -19,27 +20,29 @@ import (
 //	Stops []backend.Stopped // what stops altogether: calls, tasks or both
 type Condition = backend.Condition
 
-// Health is how an App stands. It is plain data, and made for JSON.
+// A Health is the state of an App. It encodes to JSON.
 type Health struct {
 	State    string   `json:"state"` // open, starting, running, stopping or closed
 	Ready    bool     `json:"ready"`
 	Reason   string   `json:"reason,omitempty"` // why it is not ready
 	Instance Instance `json:"instance"`
 	Backend  string   `json:"backend"`
-	// Conditions are those of what the backend rests on, and of an App with workers whether the store takes its beats.
+	// Conditions has one entry for each dependency of the backend. On an App with workers it also has one for the
+	// heartbeats that the App writes to the store.
 	Conditions []Condition `json:"conditions"`
-	// Unwritten is how many results of tasks the store doesn't have yet, and UnwrittenSince when the first of them came. They
-	// are kept and written again. Results that are older than half a lease make an App that runs tasks not ready.
+	// Unwritten is the number of task results that are not stored yet, and UnwrittenSince the time of the first one.
+	// They are kept in memory and written again. An App with workers is not ready if a result is older than half a
+	// lease.
 	Unwritten      int       `json:"unwritten"`
 	UnwrittenSince time.Time `json:"unwritten_since,omitzero"`
-	// Abandoned is how many handlers of tasks were given up on, since they ignored the end of their contexts, and still run.
-	// Each keeps its slot until it returns; [App.Workers] has them by queue.
+	// Abandoned is the number of task handlers that still run long after their contexts ended. Each occupies a slot of
+	// its worker until it returns. [App.Workers] has the numbers by queue.
 	Abandoned int `json:"abandoned"`
-	// Degraded names the modes that the App is in, none where all is well; what each means stands at its condition.
+	// Degraded has the modes of the conditions that are down. It is empty if all are up.
 	Degraded []string `json:"degraded"`
 }
 
-// Health says how the App stands now. It goes by what is known and waits for nobody.
+// Health returns the last known state of the App. It never blocks.
 func (a *App) Health() Health {
 	h := Health{
 		State:    [...]string{"open", "starting", "running", "stopping", "closed"}[a.state.Load()],
@@ -62,12 +65,13 @@ func (a *App) Health() Health {
 	return h
 }
 
-// Ready says whether the App can be given work: nil means that it has started, is not stopping, and that of what it is
-// there for something can be done. Answering calls is what one with services is there for, running tasks one with
-// workers, and making calls and submitting tasks one with neither. So an App that answers calls and runs tasks is ready
-// while one of the two is impossible, and in a degraded mode ([App.Health]); one that only answers calls is not while no
-// call can reach it. The error is failed_precondition before the start and from the beginning of Shutdown, and else
-// unavailable, and names what is missing. Ready goes by what is known and waits for nobody.
+// Ready returns nil if the App can be given work: it has started, is not shutting down, and can do something of what it
+// is for. An App with services is for answering calls, one with workers is for running tasks, and one with neither is
+// for making calls and submitting tasks. An App with services and workers is ready if one of the two works, in a
+// degraded mode: see [App.Health].
+//
+// Before the start and after the beginning of Shutdown it returns [ErrFailedPrecondition]. Otherwise it returns
+// [ErrUnavailable] with a message that names what is missing. It reports the last known state and never blocks.
 func (a *App) Ready() error {
 	if err := a.ready(a.conditions()); err != nil {
 		return err
@@ -84,7 +88,7 @@ func (a *App) ready(conditions []Condition) *Error {
 	case stateClosed:
 		return NewError(ErrFailedPrecondition, "the app has been shut down")
 	}
-	var purposes []backend.Stopped // registrations don't change while it runs
+	var purposes []backend.Stopped // registrations do not change after Start
 	if len(a.services) > 0 {
 		purposes = append(purposes, backend.StopsCalls)
 	}
@@ -108,7 +112,7 @@ func (a *App) ready(conditions []Condition) *Error {
 	return Errorf(ErrUnavailable, "not ready: %s", reason)
 }
 
-// conditions are those of the backend and of the engine.
+// conditions returns the conditions of the backend and of the engine.
 func (a *App) conditions() []Condition {
 	conditions := []Condition{}
 	if a.ports.Health != nil {

@@ -14,34 +14,35 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// Why the context of a running task ended; context.Cause returns one of these.
+// Causes with which the context of a running task ends: see context.Cause.
 var (
-	// ErrTaskStopped: the task was stopped.
+	// ErrTaskStopped means that the task was stopped.
 	ErrTaskStopped = tasks.ErrStopped
-	// ErrLeaseLost: this process could not show that it is alive, and the task may be running elsewhere.
+	// ErrLeaseLost means that this process sent no heartbeat for too long. The task may already run on another
+	// instance.
 	ErrLeaseLost = tasks.ErrLeaseLost
 )
 
-// A Running is a task as its handler sees it.
+// A Running is a running task, as [TaskFrom] returns it to the handler.
 type Running struct {
 	ID      string
 	Queue   string
 	Attempt int    // from 1
-	Fence   int64  // rises with every claim: a write guarded by it loses to that of a later attempt
-	Source  string // the task whose subtask this is
+	Fence   int64  // raised by each claim; use it to reject writes of earlier attempts
+	Source  string // id of the task that has it as a subtask; "" for other tasks
 
 	store   backend.Store
 	batches atomic.Int64
 	trace   string
-	before  []string // lines of the attempts before
+	before  []string // log lines of earlier attempts
 	log     taskLog
 }
 
-// maxProgress bounds what Progress takes: it is part of the task's document, which is read and written as a whole.
+// maxProgress limits the size of progress, which is part of the task's document and is read and written with it.
 const maxProgress = 64 << 10
 
-// Progress notes how far the task has come; every reader of the task sees it. It is ErrAborted where the claim was lost, and
-// ErrResourceExhausted, without anything being sent, if v encodes to more than 64 KiB.
+// Progress stores v, encoded as JSON, as the task's progress. Everyone who reads the task sees it. If the claim was
+// lost it returns [ErrAborted]. If the JSON exceeds 64 KiB it returns [ErrResourceExhausted] and stores nothing.
 func (r *Running) Progress(ctx context.Context, v any) error {
 	progress, err := encode(v)
 	if err != nil {
@@ -57,7 +58,7 @@ func (r *Running) Progress(ctx context.Context, v any) error {
 	return nil
 }
 
-// TaskFrom returns the task that the handler whose context ctx is runs; nil outside of one.
+// TaskFrom returns the task run by the handler that owns ctx, or nil outside the handler of a task.
 func TaskFrom(ctx context.Context) *Running {
 	if h := handlingFrom(ctx); h != nil {
 		return h.running
@@ -65,14 +66,14 @@ func TaskFrom(ctx context.Context) *Running {
 	return nil
 }
 
-// Permanent marks an error that another attempt can't fix: the task fails at once.
+// Permanent wraps an error that retrying would not fix. The task fails at once.
 func Permanent(err error) error { return guard.Permanent(err) }
 
-// Snooze is an error for Run to return: the task waits for d and then runs again, and no attempt is charged. d is at least
-// 100 ms, so that a task that snoozes again and again doesn't keep the store busy.
+// Snooze returns an error for Run to return: the task runs again after d, and no attempt is charged. d is at least 100
+// ms; a shorter one is raised to that, to protect the store.
 func Snooze(d time.Duration) error { return guard.Snooze(d) }
 
-// A taskRun is one attempt of a task, as package tasks runs it.
+// A taskRun is one attempt of a task. It implements tasks.Run.
 type taskRun struct {
 	handling
 	worker *WorkerSpec
@@ -90,7 +91,7 @@ func (e *engine) beginRun(ctx context.Context, w *WorkerSpec, t *Task) (context.
 	return context.WithValue(ctx, handlingKey{}, &r.handling), r
 }
 
-// Handle implements tasks.Run. It calls Run, or SubtasksDone for the task that represents that.
+// Handle implements tasks.Run. It calls Run, or SubtasksDone for a task that represents it.
 func (r *taskRun) Handle(ctx context.Context) (json.RawMessage, error) {
 	e, w, t := r.app.tasks, r.worker, r.task
 	otherVersion := t.Fingerprint != "" && t.Fingerprint != w.Payload
@@ -105,7 +106,7 @@ func (r *taskRun) Handle(ctx context.Context) (json.RawMessage, error) {
 		if otherVersion {
 			return nil, guard.Undecoded(Errorf(ErrInvalidArgument, "the worker of queue %s has no SubtasksDone", w.Name))
 		}
-		return nil, nil // this version of the worker has none
+		return nil, nil // this version of the worker has no SubtasksDone
 	}
 	var source Task
 	err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
@@ -113,7 +114,7 @@ func (r *taskRun) Handle(ctx context.Context) (json.RawMessage, error) {
 		return err
 	})
 	if retry.Unavailable(err) {
-		return nil, Snooze(retry.MaxPoll) // not the worker's failure: no attempt is charged
+		return nil, Snooze(retry.MaxPoll) // no attempt is charged, as the worker has not failed
 	}
 	if err != nil {
 		return nil, err
@@ -128,7 +129,7 @@ func (r *taskRun) Handle(ctx context.Context) (json.RawMessage, error) {
 // Lines implements tasks.Run.
 func (r *taskRun) Lines() []string { return r.is.log.kept() }
 
-// Failure implements tasks.Run. What RedactErrors hides is logged.
+// Failure implements tasks.Run. It logs what RedactErrors hides.
 func (r *taskRun) Failure(ctx context.Context, err error) *backend.TaskError {
 	if !r.app.settings.redact {
 		return guard.TaskError(err)

@@ -11,38 +11,38 @@ import (
 	"github.com/afgen/afgen/runtime/internal/exact"
 )
 
-// Generated1 is the version of generated code that this runtime fits. Each generated file mentions the one it was
-// written for, so that a file and a runtime that don't fit fail the build instead of the program.
+// Generated1 is the version of generated code that this runtime supports. Each generated file refers to the version
+// that it was written for, so that a mismatch fails the build.
 const Generated1 = true
 
-// A Registrar takes the services and workers that a process offers. The App is one.
+// A Registrar accepts services and workers. [App] implements it.
 type Registrar interface {
-	// AddService takes one service. What is wrong with it Start returns.
+	// AddService registers a service. Start returns errors in it.
 	AddService(ServiceSpec)
 
-	// AddWorker takes one worker. What is wrong with it Start returns.
+	// AddWorker registers a worker. Start returns errors in it.
 	AddWorker(WorkerSpec)
 }
 
-// A Service is what the generator knows of a service besides its methods. Generated code declares one for each.
+// A Service describes a service, except for its methods. Generated code declares one for each service.
 type Service struct {
 	Name        string
-	Type        string // of Go
-	Concurrency int    // calls at once per instance
+	Type        string // its Go type
+	Concurrency int    // calls handled at once by each instance
 }
 
-// A ServiceSpec is a service ready to be served. Err says what is wrong with it: the App's Start returns it.
+// A ServiceSpec is a service that a [Registrar] can serve. If Err is set, the App's Start returns it.
 type ServiceSpec struct {
 	Service
 	Methods []MethodSpec // sorted by name
 	Err     error
 }
 
-// A MethodSpec is a method ready to be served.
+// A MethodSpec is a method of a [ServiceSpec].
 type MethodSpec struct {
 	Info    backend.MethodInfo
 	Handler Handler
-	// Args names the arguments on the wire. It is empty if there are none, and nil if they are unknown. App.Call refuses others.
+	// Args has the names of the arguments as JSON members; nil if they are unknown. App.Call refuses other names.
 	Args []string
 }
 
@@ -60,18 +60,18 @@ type MethodSpec struct {
 //	Redelivered bool              // another instance may have begun to handle it
 type Request = backend.Request
 
-// A Handler handles a request: it decodes the arguments in req.Body, calls, and returns the encoded results. Server
-// middleware wraps one in another.
+// A Handler handles a request: it decodes the arguments in req.Body, calls the method and returns the encoded results.
+// [ServerMiddleware] wraps a Handler in another.
 type Handler func(ctx context.Context, req *Request) (json.RawMessage, error)
 
-// A Binding is a method together with the code that calls it on a *T. Generated code makes them with [Bind].
+// A Binding is a method with the function that calls it on a *T. Generated code makes them with [Bind].
 type Binding[T any] struct {
 	info backend.MethodInfo
 	args []string
 	to   func(impl *T) Handler
 }
 
-// Bind ties a method to the function that calls it.
+// Bind returns the Binding of a method and the function that calls it.
 func Bind[T, A, R any](m *Method[A, R], call func(ctx context.Context, impl *T, args A) (R, error)) Binding[T] {
 	return Binding[T]{m.info(), argNames(reflect.TypeFor[A]()), func(impl *T) Handler {
 		return func(ctx context.Context, req *Request) (json.RawMessage, error) {
@@ -97,14 +97,14 @@ func Bind[T, A, R any](m *Method[A, R], call func(ctx context.Context, impl *T, 
 	}}
 }
 
-// A contractError is the error of a request that was not begun: its caller has another version of the method, and its
-// arguments do not decode.
+// A contractError is the error of a request that was not handled, since its caller has another version of the method
+// and its arguments do not decode.
 type contractError struct{ err *Error }
 
 func (e *contractError) Error() string { return e.err.Error() }
 func (e *contractError) Unwrap() error { return e.err }
 
-// RegisterService has r serve impl. Generated code calls it.
+// RegisterService registers impl as a service with r. Generated code calls it.
 func RegisterService[T any](r Registrar, s Service, impl *T, methods ...Binding[T]) {
 	spec := ServiceSpec{Service: s}
 	if impl == nil {

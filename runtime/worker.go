@@ -11,8 +11,8 @@ import (
 	"github.com/afgen/afgen/runtime/internal/guard"
 )
 
-// A Task is the stored state of one task: see [App.GetTask] and [App.Tasks]. [ResultOf] decodes its Result. Its times are
-// those of the store's clock. Its fields:
+// A Task is the stored state of one task: see [App.GetTask] and [App.Tasks]. [ResultOf] decodes its Result. Its times
+// are those of the store's clock. Its fields:
 //
 //	ID                string                 // unique on the backend
 //	Queue             string                 // the worker's name
@@ -54,8 +54,8 @@ import (
 //	Suspected() bool // reports whether it may have killed the process that ran it
 type Task = backend.Task
 
-// A Status is the state of a task. Its values are [StatusWaiting], [StatusPending], [StatusRunning], [StatusRetrying] and the
-// final ones [StatusSuccess], [StatusFailed] and [StatusStopped]. Its methods:
+// A Status is the state of a task. Its values are [StatusWaiting], [StatusPending], [StatusRunning], [StatusRetrying]
+// and the final ones [StatusSuccess], [StatusFailed] and [StatusStopped]. Its methods:
 //
 //	Final() bool // reports whether the task has ended: success, failed or stopped
 type Status = backend.Status
@@ -71,7 +71,7 @@ const (
 	StatusStopped  Status = backend.StatusStopped  // by App.StopTask, or by its source or siblings
 )
 
-// ResultOf returns the result of a task that succeeded; failed_precondition for any other.
+// ResultOf returns the result of a task that has succeeded. For any other task it returns [ErrFailedPrecondition].
 func ResultOf[R any](t Task) (R, error) {
 	var result R
 	if t.Status != backend.StatusSuccess {
@@ -84,37 +84,36 @@ func ResultOf[R any](t Task) (R, error) {
 	return result, nil
 }
 
-// A Worker is what the generator knows of a worker. Generated code declares one for each.
+// A Worker describes a worker to the runtime. Generated code declares one for each worker, from its directive.
 type Worker struct {
-	Name      string // of its queue
-	Type      string // of Go
-	Signature string // of Run
-	Max       int    // tasks running at once per instance
-	Timeout   time.Duration
-	Retries   int
-	Backoff   time.Duration
-	Weight    int
-	// MaxCrashes is how many processes may die with a task as their only suspect before it fails; 0 leaves it to the App.
-	MaxCrashes int
-	Isolation  string // "" or "goroutine"; "process"
-	Payload    string // fingerprint
-	Result     string // fingerprint; "" where there is none
+	Name       string        // of its queue
+	Type       string        // its Go type
+	Signature  string        // of Run
+	Max        int           // tasks running at once on each instance
+	Timeout    time.Duration // of an attempt; 0 for none
+	Retries    int           // attempts after the first
+	Backoff    time.Duration // before the first retry
+	Weight     int           // of its tasks, unless submitted with another
+	MaxCrashes int           // crashes that fail a task; 0 is the App's MaxCrashes
+	Isolation  string        // goroutine or process; "" is goroutine
+	Payload    string        // fingerprint of the payload's type
+	Result     string        // fingerprint of the result's type; "" without a result
 	Jobs       []DeclaredJob
 }
 
-// A WorkerSpec is a worker ready to run tasks. Err says what is wrong with it: the App's Start returns it.
+// A WorkerSpec is a worker that a [Registrar] can run. If Err is set, the App's Start returns it.
 type WorkerSpec struct {
 	Worker
-	// Run decodes the payload, runs the worker and encodes its result (nil where there is none).
+	// Run decodes the payload, runs the worker and encodes its result. Without a result it returns nil.
 	Run func(ctx context.Context, payload json.RawMessage) (json.RawMessage, error)
-	// SubtasksDone is nil where the worker has no such method.
+	// SubtasksDone is nil if the worker has no such method.
 	SubtasksDone func(ctx context.Context, payload json.RawMessage, s Subtasks) error
-	// Jobs are those that the program declares with the worker.
+	// Jobs are the jobs that the program declares with the worker.
 	Jobs []JobSpec
 	Err  error
 }
 
-// Subtasks is the finished set of a task's subtasks.
+// Subtasks are the subtasks of a task after all of them have ended, as SubtasksDone receives them.
 type Subtasks struct {
 	Total     int
 	Succeeded int
@@ -124,7 +123,7 @@ type Subtasks struct {
 	all func(ctx context.Context) iter.Seq2[Task, error]
 }
 
-// All reads the subtasks, a page at a time. It ends after the first error.
+// All iterates over the subtasks, reading a page at a time. It ends after the first error.
 func (s Subtasks) All(ctx context.Context) iter.Seq2[Task, error] {
 	if s.all == nil {
 		return func(func(Task, error) bool) {}
@@ -132,7 +131,7 @@ func (s Subtasks) All(ctx context.Context) iter.Seq2[Task, error] {
 	return s.all(ctx)
 }
 
-// RegisterWorker has r run the tasks of a queue with w. Generated code calls it.
+// RegisterWorker registers w, which runs the tasks of a queue, with r. Generated code calls it.
 func RegisterWorker[W interface {
 	*T
 	Run(ctx context.Context, payload P) (R, error)
@@ -160,7 +159,7 @@ func RegisterVoidWorker[W interface {
 	})
 }
 
-// addWorker gives r what a worker of either shape needs.
+// addWorker registers a worker whose Run has either signature.
 func addWorker[P, T any](r Registrar, worker Worker, w *T, run func(context.Context, P) (json.RawMessage, error)) {
 	spec := WorkerSpec{Worker: worker}
 	if w == nil {
