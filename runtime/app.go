@@ -15,6 +15,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
+	"github.com/afgen/afgen/runtime/internal/interrupt"
 	"github.com/afgen/afgen/runtime/internal/pipe"
 )
 
@@ -217,9 +218,9 @@ func (p ownProcess) run(ctx context.Context) error {
 	defer end(nil)
 	draining, hurry := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer hurry(nil)
-	release := a.obeySignals(end, hurry)
+	release := interrupt.Handler{Log: a.log, Draining: a.isDraining, Drain: end, Hurry: hurry}.Handle()
 	defer release()
-	defer surviveBrokenPipes()()
+	defer interrupt.SurviveBrokenPipes()()
 	err := a.runUntilEnd(running)
 	draining, cancel := context.WithTimeout(draining, a.settings.drain)
 	defer cancel()

@@ -3,11 +3,8 @@ package runtime
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/signal"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -36,51 +33,6 @@ func (a *App) isDraining() bool {
 	default:
 		return false
 	}
-}
-
-// A stopSignal is a signal as the cause of a context's end.
-type stopSignal struct{ os.Signal }
-
-func (s stopSignal) Error() string { return s.String() + " signal received" }
-
-// obeySignals handles SIGINT and SIGTERM until it is released. The first one calls drain, unless a drain is under way already;
-// the next one calls hurry; the one after that kills the process as if it had not been handled.
-func (a *App) obeySignals(drain, hurry func(cause error)) (release func()) {
-	signals := make(chan os.Signal, 3)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	released := make(chan struct{})
-	go func() {
-		hurried := false
-		for begun := false; ; begun = true {
-			select {
-			case s := <-signals:
-				switch {
-				case hurried:
-					dieOf(s)
-				case begun || a.isDraining():
-					hurried = true
-					a.log.Warn("another signal: cancelling running handlers; one more kills the process", "signal", s.String())
-					hurry(stopSignal{s})
-				default:
-					drain(stopSignal{s})
-				}
-			case <-released:
-				return
-			}
-		}
-	}()
-	return func() {
-		signal.Stop(signals)
-		close(released)
-	}
-}
-
-// surviveBrokenPipes lets writes to a standard output or error whose reader is gone fail with EPIPE until it is released. Without it
-// the first one kills the process: its log must not. It notifies rather than ignores, which processes that are started would inherit.
-func surviveBrokenPipes() (release func()) {
-	unread := make(chan os.Signal, 1)
-	signal.Notify(unread, syscall.SIGPIPE)
-	return func() { signal.Stop(unread) }
 }
 
 // reportDrain logs every few seconds what a drain waits for, until done is closed.

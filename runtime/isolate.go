@@ -12,6 +12,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
 	"github.com/afgen/afgen/runtime/internal/grace"
+	"github.com/afgen/afgen/runtime/internal/interrupt"
 	"github.com/afgen/afgen/runtime/internal/pipe"
 	"github.com/afgen/afgen/runtime/internal/retry"
 	"github.com/afgen/afgen/runtime/internal/stack"
@@ -143,7 +144,7 @@ func (p childProcess) worker() (*WorkerSpec, error) {
 
 // run obeys no signals.
 func (p childProcess) run(ctx context.Context) error {
-	defer surviveBrokenPipes()() // it has the parent's standard output
+	defer interrupt.SurviveBrokenPipes()() // it has the parent's standard output
 	if err := p.start(ctx); err != nil {
 		return err
 	}

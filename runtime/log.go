@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+
+	"github.com/afgen/afgen/runtime/internal/tasklog"
 )
 
 // LogTo has the App open its log when it is opened itself, and close it as the last thing that Shutdown does: open returns
@@ -237,6 +239,9 @@ func (h *handling) attrs(ctx context.Context, has keys) []slog.Attr {
 // keep keeps a record with the task that runs, if one does.
 func (h *handling) keep(ctx context.Context, since []change, r slog.Record) {
 	if h != nil && h.running != nil {
-		h.running.log.add(ctx, h, since, r)
+		kept := h.running.log.Handler(ctx, tasklog.Attempt{
+			Number: h.running.Attempt, Instance: h.app.instance.ID, IP: h.app.instance.IP, Before: h.running.before,
+		})
+		_ = replay(kept, since).Handle(ctx, r) // it can't fail
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/tasklog"
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
@@ -35,7 +36,7 @@ type Running struct {
 	batches atomic.Int64
 	trace   string
 	before  []string // log lines of earlier attempts
-	log     taskLog
+	log     tasklog.Log
 }
 
 // maxProgress limits the size of progress, which is part of the task's document and is read and written with it.
@@ -127,7 +128,7 @@ func (r *taskRun) Handle(ctx context.Context) (json.RawMessage, error) {
 }
 
 // Lines implements tasks.Run.
-func (r *taskRun) Lines() []string { return r.is.log.kept() }
+func (r *taskRun) Lines() []string { return r.is.log.Lines() }
 
 // Failure implements tasks.Run. It logs what RedactErrors hides.
 func (r *taskRun) Failure(ctx context.Context, err error) *backend.TaskError {

@@ -1,6 +1,6 @@
 //go:build unix
 
-package runtime
+package interrupt
 
 import (
 	"os"
@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// dieOf ends the process as a signal does that is not handled, and as its parent sees it.
-func dieOf(s os.Signal) {
+// die ends the process as a signal does that is not handled, and as its parent sees it.
+func die(s os.Signal) {
 	signal.Reset(s)
 	if number, ok := s.(syscall.Signal); ok {
 		_ = syscall.Kill(os.Getpid(), number)
