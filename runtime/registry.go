@@ -14,6 +14,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/presence"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // A registry says that this App is there: what it serves and works on, and how busy it is.
@@ -28,7 +29,7 @@ type registry struct {
 	started   time.Time
 	pid       int
 
-	soon chan struct{}
+	soon signal.Signal
 
 	mu       sync.Mutex
 	draining bool
@@ -126,7 +127,7 @@ func (a *App) serves(s *server, spec ServiceSpec) {
 }
 
 func newRegistry(e *engine) *registry {
-	return &registry{e: e, contracts: presence.Contracts{Docs: e.ports.Docs}, started: time.Now(), pid: os.Getpid(), soon: make(chan struct{}, 1)}
+	return &registry{e: e, contracts: presence.Contracts{Docs: e.ports.Docs}, started: time.Now(), pid: os.Getpid(), soon: signal.New()}
 }
 
 // begin announces for the first time, so that whoever looks once the App has started finds it. It fails nothing: where
@@ -141,10 +142,7 @@ func (r *registry) begin(ctx context.Context) {
 
 // announceNow announces ahead of time: something has changed that others may wait for.
 func (r *registry) announceNow() {
-	select {
-	case r.soon <- struct{}{}:
-	default:
-	}
+	r.soon.Set()
 }
 
 // quit says that this App takes nothing more.
@@ -172,7 +170,7 @@ func (r *registry) run(ctx context.Context) {
 		}
 		timer := time.NewTimer(retry.Jitter(heartbeat.Every - announceGap))
 		select {
-		case <-r.soon:
+		case <-r.soon.C():
 		case <-timer.C:
 		case <-ctx.Done():
 		}

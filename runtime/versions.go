@@ -11,6 +11,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // A version of a worker is told by the fingerprint of its payload. While an instance with another version of a worker is
@@ -26,7 +27,7 @@ import (
 // hints came to nothing has all others look.
 type versions struct {
 	e    *engine
-	news chan struct{}
+	news signal.Signal
 
 	// Only begin and then run use these.
 	mixed bool                 // there are others
@@ -47,7 +48,7 @@ const (
 	versionsStale = 15 * time.Second
 )
 
-func newVersions(e *engine) *versions { return &versions{e: e, news: make(chan struct{}, 1)} }
+func newVersions(e *engine) *versions { return &versions{e: e, news: signal.New()} }
 
 // begin looks before anything is claimed.
 func (v *versions) begin(ctx context.Context) {
@@ -63,10 +64,7 @@ func (v *versions) needed() bool { return v.e.ports.Coordinator != nil && len(v.
 
 // lookNow makes run look. It never waits.
 func (v *versions) lookNow() {
-	select {
-	case v.news <- struct{}{}:
-	default:
-	}
+	v.news.Set()
 }
 
 // run looks at news and now and then: more often while there are several versions, since no news tells of a process that
@@ -82,7 +80,7 @@ func (v *versions) run(ctx context.Context) {
 		}
 		timer := time.NewTimer(retry.Jitter(wait))
 		select {
-		case <-v.news:
+		case <-v.news.C():
 		case <-timer.C:
 		case <-ctx.Done():
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 const (
@@ -38,7 +39,7 @@ type Generator struct {
 	owner  string // that this generator is in its number's document
 	rev    int64  // of that document
 	seen   map[int64]sighting
-	wakeup chan struct{} // the keeper is wanted
+	wakeup signal.Signal // the keeper is wanted
 	end    context.CancelFunc
 	ended  chan struct{}
 }
@@ -72,7 +73,7 @@ func New(ctx context.Context, docs backend.Docs) (*Generator, error) {
 func newGenerator(docs backend.Docs, c clock) *Generator {
 	return &Generator{
 		docs: docs, clock: c, nodes: nodes,
-		tried: make(chan struct{}), seen: map[int64]sighting{}, wakeup: make(chan struct{}, 1),
+		tried: make(chan struct{}), seen: map[int64]sighting{}, wakeup: signal.New(),
 	}
 }
 
@@ -95,7 +96,7 @@ func (g *Generator) Next(ctx context.Context) (ID, error) {
 		case need.wait > 0:
 			retry.Sleep(ctx, need.wait)
 		case need.reservation:
-			g.wake()
+			g.wakeup.Set()
 			select {
 			case <-tried:
 				asked = true
@@ -176,12 +177,4 @@ func (g *Generator) Close(ctx context.Context) error {
 	g.end()
 	<-g.ended
 	return g.release(ctx)
-}
-
-// wake lets the keeper try at once.
-func (g *Generator) wake() {
-	select {
-	case g.wakeup <- struct{}{}:
-	default:
-	}
 }

@@ -42,7 +42,7 @@ func (g *Generator) keep(ctx context.Context) {
 			if ticks++; ticks%6 == 0 {
 				g.recover(ctx)
 			}
-		case <-g.wakeup:
+		case <-g.wakeup.C():
 		case <-ctx.Done():
 			return
 		}

@@ -42,7 +42,7 @@ func (s *serving) depart(hurry bool) {
 	s.hurry = s.hurry || hurry
 	s.mu.Unlock()
 	s.leave()
-	s.poke()
+	s.wake.Set()
 }
 
 func (s *serving) hasLeft() bool { return s.left.Err() != nil }
@@ -97,7 +97,7 @@ func (s *serving) settle() {
 			return
 		}
 		select {
-		case <-s.wake:
+		case <-s.wake.C():
 		case <-s.conn.ctx.Done(): // Close waits for no handler
 			return
 		}

@@ -8,6 +8,7 @@ import (
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // A listener receives the hints of a queue, through all generations.
@@ -18,7 +19,7 @@ type listener struct {
 	ctx   context.Context // ends at Close
 	close context.CancelFunc
 	ended chan struct{} // closed when its goroutine has ended
-	wake  chan struct{} // of capacity 1: its goroutine has something to do
+	wake  signal.Signal // its goroutine has something to do
 
 	mu      sync.Mutex
 	window  int
@@ -51,7 +52,7 @@ func (t *transport) Listen(ctx context.Context, queue string, window int) (backe
 	}
 	l := &listener{
 		conn: t.conn, args: t.hintArgs(), queue: t.hintPrefix() + queue, window: max(window, 0),
-		ended: make(chan struct{}), wake: make(chan struct{}, 1), changed: make(chan struct{}),
+		ended: make(chan struct{}), wake: signal.New(), changed: make(chan struct{}),
 	}
 	l.ctx, l.close = context.WithCancel(t.conn.ctx)
 	first := make(chan error, 1)
@@ -171,7 +172,7 @@ func (l *listener) attend(h *hearing) {
 				return // the queue was deleted, or the channel has ended
 			}
 			l.hold(h, d)
-		case <-l.wake:
+		case <-l.wake.C():
 		case <-h.gen.lost:
 			return
 		case <-l.ctx.Done():
@@ -319,14 +320,7 @@ func (l *listener) done(h *hearing, tag uint64) {
 	}
 	h.acks = append(h.acks, tag)
 	l.change()
-	l.poke()
-}
-
-func (l *listener) poke() {
-	select {
-	case l.wake <- struct{}{}:
-	default:
-	}
+	l.wake.Set()
 }
 
 // Resize implements backend.Listener. A nil error means that Next keeps to the new window; the broker follows.
@@ -341,7 +335,7 @@ func (l *listener) Resize(ctx context.Context, window int) error {
 	defer l.mu.Unlock()
 	l.window = max(window, 0)
 	l.change()
-	l.poke()
+	l.wake.Set()
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // callQueueArgs make the queue of a service. It is shared and goes with its last consumer (auto-delete), and it is durable:
@@ -27,7 +28,7 @@ type serving struct {
 	ctx      context.Context // parent of its handlers' contexts
 	cancel   context.CancelCauseFunc
 	idle     chan struct{} // closed when it has left and nothing runs or remains to be sent
-	wake     chan struct{} // of capacity 1: its goroutine has something to do
+	wake     signal.Signal // its goroutine has something to do
 	stats    stats
 
 	mu      sync.Mutex
@@ -67,7 +68,7 @@ func (c *calls) Serve(ctx context.Context, e backend.Endpoint, h backend.Handler
 	}
 	s := &serving{
 		conn: c.conn, endpoint: e, handler: h, queue: queue, visits: map[string]*visit{},
-		idle: make(chan struct{}), wake: make(chan struct{}, 1),
+		idle: make(chan struct{}), wake: signal.New(),
 	}
 	s.endpoint.Concurrency = max(e.Concurrency, 1)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
@@ -101,14 +102,6 @@ func (s *serving) gone() {
 	delete(s.conn.serving, s)
 	s.conn.mu.Unlock()
 	close(s.idle)
-}
-
-// poke has the serving's goroutine look at what there is to do.
-func (s *serving) poke() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
 }
 
 // run serves in one generation after the other. first gets what came of the first attempt: nil also when the broker went
@@ -233,7 +226,7 @@ func (s *serving) attend(sub *subscription) {
 				break
 			}
 			sub.arrive(d)
-		case <-s.wake:
+		case <-s.wake.C():
 		case <-tick:
 		case <-rebind.C:
 			if !s.hasLeft() && (sub.bindControl(true) != nil || sub.bindCalls(true) != nil) {

@@ -66,7 +66,7 @@ func (v *visit) end() {
 	s.slots--
 	s.running--
 	s.mu.Unlock()
-	s.poke()
+	s.wake.Set()
 }
 
 // free gives back the room that the request takes.
@@ -120,7 +120,7 @@ func (v *visit) acknowledge() {
 		v.sub.acks = append(v.sub.acks, v.tag)
 	}
 	s.mu.Unlock()
-	s.poke()
+	s.wake.Set()
 }
 
 // forget takes the visit out of those that can be cancelled. The caller holds mu.
@@ -171,7 +171,7 @@ func (v *visit) aside(f func()) {
 			s.mu.Lock()
 			s.running--
 			s.mu.Unlock()
-			s.poke()
+			s.wake.Set()
 		}()
 		f()
 	}()

@@ -18,7 +18,7 @@ func (r *registry) bury(ctx context.Context, p peer) {
 	if removed {
 		r.log.Info("a process has died", "peer", p.ID)
 	}
-	poke(r.deaths)
+	r.deaths.Set()
 	r.discard(lockFile(r.run, p.ID))
 	if p.Network == "unix" {
 		r.discard(p.Addr)

@@ -94,7 +94,7 @@ func (s *store) Dead(ctx context.Context, owners []string) ([]string, error) {
 }
 
 // Deaths implements backend.ProcessWatcher.
-func (s *store) Deaths() <-chan struct{} { return s.peers.deaths }
+func (s *store) Deaths() <-chan struct{} { return s.peers.deaths.C() }
 
 // ExpireOwner implements backend.Store.
 func (s *store) ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {

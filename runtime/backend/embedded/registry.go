@@ -15,6 +15,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/embedded/internal/mesh"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // A registry knows who shares the file, and what they offer. Rows in the file say it, and each peer holds a lock while it
@@ -40,8 +41,8 @@ type registry struct {
 
 	custody *custody // only watch uses it
 
-	lost   chan struct{} // a connection has ended
-	deaths chan struct{} // a peer was found dead
+	lost   signal.Signal // a connection has ended
+	deaths signal.Signal // a peer was found dead
 }
 
 // A view is what a registry says at one generation. It is never changed.
@@ -294,7 +295,7 @@ func (r *registry) watch(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-		case <-r.lost:
+		case <-r.lost.C():
 		case <-ctx.Done():
 			return
 		}
@@ -306,15 +307,7 @@ func (r *registry) watch(ctx context.Context) {
 }
 
 // connectionLost makes watch look at once: whose connection ends may be dead.
-func (r *registry) connectionLost(string) { poke(r.lost) }
-
-// poke puts an element into a channel of one, unless it has one.
-func poke(ch chan struct{}) {
-	select {
-	case ch <- struct{}{}:
-	default:
-	}
-}
+func (r *registry) connectionLost(string) { r.lost.Set() }
 
 // reconcile looks after the peers with whom there is no connection. Of two the younger one dials.
 func (r *registry) reconcile(ctx context.Context) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/embedded/internal/mesh"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // A session is one opening of the file: a peer among those that share it.
@@ -58,7 +59,7 @@ func openSession(ctx context.Context, p place, o options, env backend.Env) (_ *s
 	}
 	undo = append(undo, s.db.close)
 
-	s.peers = &registry{db: s.db, self: id, run: p.run, lock: lock, log: env.Logger, lost: make(chan struct{}, 1), deaths: make(chan struct{}, 1), offers: map[offer]int{}}
+	s.peers = &registry{db: s.db, self: id, run: p.run, lock: lock, log: env.Logger, lost: signal.New(), deaths: signal.New(), offers: map[offer]int{}}
 	s.peers.custody = newCustody(p.file, lockFile(p.run, id))
 	s.transport = &transport{
 		db: s.db, peers: s.peers, closed: make(chan struct{}), listeners: map[offer]map[*listener]struct{}{},

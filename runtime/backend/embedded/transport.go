@@ -7,6 +7,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/embedded/internal/mesh"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // A transport carries wake-ups, in this process and over the mesh, and raw messages, which lie in the file.
@@ -108,13 +109,13 @@ func (t *transport) wakeAll() {
 type listener struct {
 	transport *transport
 	offer     offer
-	woken     chan struct{} // has an element where Next has something to return
+	woken     signal.Signal // set where Next has something to return
 	closed    chan struct{}
 	once      sync.Once
 	err       error
 }
 
-func (l *listener) wake() { poke(l.woken) }
+func (l *listener) wake() { l.woken.Set() }
 
 // Listen implements backend.Transport.
 func (t *transport) Listen(ctx context.Context, queue string, _ int) (backend.Listener, error) {
@@ -125,7 +126,7 @@ func (t *transport) listen(ctx context.Context, o offer) (*listener, error) {
 	if up, _ := t.State(); !up {
 		return nil, errClosed
 	}
-	l := &listener{transport: t, offer: o, woken: make(chan struct{}, 1), closed: make(chan struct{})}
+	l := &listener{transport: t, offer: o, woken: signal.New(), closed: make(chan struct{})}
 	t.add(l)
 	unheard := 0
 	err := t.peers.offer(ctx, o, "", func(tx *tx) (err error) {
@@ -168,7 +169,7 @@ func (l *listener) Next(ctx context.Context, _ int) ([]backend.Hint, error) {
 	select {
 	case <-l.closed:
 	case <-l.transport.closed:
-	case <-l.woken:
+	case <-l.woken.C():
 		return []backend.Hint{{Done: func() {}}}, nil
 	case <-ctx.Done():
 		return nil, alive(ctx)

@@ -44,6 +44,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/news"
 	"github.com/afgen/afgen/runtime/backend/internal/reach"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // A Config says how to reach a server. Zero fields leave it to the driver.
@@ -70,7 +71,7 @@ type Coordinator struct {
 	log    *slog.Logger
 	topics news.Topics
 	reach  *reach.State
-	doubts chan struct{} // of capacity 1: something failed as if the server were away
+	doubts signal.Signal // something failed as if the server were away
 
 	mu         sync.Mutex
 	pubsub     *redis.PubSub
@@ -116,7 +117,7 @@ func Open(c Config) (*Coordinator, error) {
 	o.MaxRetries, o.DialerRetries = -1, 1 // whoever calls knows whether to repeat
 	co := &Coordinator{
 		client: redis.NewClient(o), prefix: c.Prefix, log: c.Logger, subscribed: map[string]int{},
-		reach: reach.New(), doubts: make(chan struct{}, 1),
+		reach: reach.New(), doubts: signal.New(),
 	}
 	if co.prefix == "" {
 		co.prefix = "af:"

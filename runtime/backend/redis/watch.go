@@ -93,10 +93,7 @@ func (c *Coordinator) checkSubscribing(ctx context.Context) error {
 
 // doubt lets watch look at once.
 func (c *Coordinator) doubt() {
-	select {
-	case c.doubts <- struct{}{}:
-	default:
-	}
+	c.doubts.Set()
 }
 
 // watch looks for the server every second, and where something failed.
@@ -106,7 +103,7 @@ func (c *Coordinator) watch(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-		case <-c.doubts:
+		case <-c.doubts.C():
 		case <-ctx.Done():
 			return
 		}

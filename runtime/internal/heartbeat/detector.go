@@ -46,14 +46,14 @@ func (h *Heartbeat) Detect(ctx context.Context) {
 		case <-tick.C:
 			h.refundTasks(ctx)
 			detect()
-		case <-h.alarms:
+		case <-h.alarms.C():
 			if alarmed = time.Now(); hurry == nil {
 				detect()
 			}
 		case <-hurry:
 			hurry = nil
 			detect()
-		case <-h.refund:
+		case <-h.refund.C():
 			h.refundTasks(ctx)
 		case <-deaths:
 			detect()
@@ -65,7 +65,7 @@ func (h *Heartbeat) Detect(ctx context.Context) {
 
 // Suspect has the counters watched closely for a while: the hint of a task that runs elsewhere was delivered again, which
 // happens when its receiver has died.
-func (h *Heartbeat) Suspect() { signal(h.alarms) }
+func (h *Heartbeat) Suspect() { h.alarms.Set() }
 
 // detect declares dead the owners whose counters have been unchanged for their lease, or for less if their instances are not connected
 // either, and those that the store knows to be dead. After an outage of the store the watch starts afresh, so that no owner is

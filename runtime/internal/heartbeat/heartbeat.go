@@ -29,6 +29,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // A Config is what a Heartbeat needs. All fields but ClockRate, AllowUnavailable and MaxCrashes are required.
@@ -79,9 +80,9 @@ type Heartbeat struct {
 	refunds  []string  // names under which this process was declared dead although it is alive
 
 	detector detector
-	refund   chan struct{} // has an element when refunds has
-	alarms   chan struct{} // has an element when a hint was delivered again
-	hurry    chan struct{} // has an element when a heartbeat is wanted out of turn
+	refund   signal.Signal // set when refunds has
+	alarms   signal.Signal // set when a hint was delivered again
+	hurry    signal.Signal // set when a heartbeat is wanted out of turn
 }
 
 // Every is the time between two heartbeats.
@@ -92,7 +93,7 @@ func New(cfg Config) *Heartbeat {
 	h := &Heartbeat{
 		Config:   cfg,
 		detector: detector{watched: map[string]watch{}},
-		refund:   make(chan struct{}, 1), alarms: make(chan struct{}, 1), hurry: make(chan struct{}, 1),
+		refund:   signal.New(), alarms: signal.New(), hurry: signal.New(),
 	}
 	h.nextOwner()
 	return h
@@ -206,7 +207,7 @@ func (h *Heartbeat) Run(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
-		case <-h.hurry:
+		case <-h.hurry.C():
 		case <-ctx.Done():
 			return
 		}
@@ -258,7 +259,7 @@ func (h *Heartbeat) Lost(name string) {
 	h.Log.Error("this process was taken for dead; what it runs is stopped", "owner", name)
 	h.Cancel()
 	h.beatSoon() // nothing is claimed before the new owner is known
-	signal(h.refund)
+	h.refund.Set()
 	h.Reconcile()
 }
 
@@ -317,12 +318,4 @@ func (h *Heartbeat) Condition() backend.Condition {
 		}
 	}
 	return c
-}
-
-// signal puts an element into a channel of capacity 1 unless it has one.
-func signal(ch chan struct{}) {
-	select {
-	case ch <- struct{}{}:
-	default:
-	}
 }

@@ -165,5 +165,5 @@ func (h *Heartbeat) overdue(after time.Time) bool {
 
 // beatSoon asks for a heartbeat out of turn.
 func (h *Heartbeat) beatSoon() {
-	signal(h.hurry)
+	h.hurry.Set()
 }

@@ -45,6 +45,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/pubsub"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // Tasks is what jobs need of the tasks that they submit. Each method is tried once; its errors are those of the store.
@@ -94,7 +95,7 @@ const (
 func New(c Config, tasks Tasks) (*Catalog, *Scheduler) {
 	catalog := &Catalog{cfg: c, tasks: tasks}
 	s := &Scheduler{
-		catalog: catalog, changes: make(chan struct{}, 1),
+		catalog: catalog, changes: signal.New(),
 		leader: leader{coordinator: c.Coordinator, self: c.Instance},
 	}
 	catalog.changed = s.readAgain

@@ -11,6 +11,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // A Scheduler fires the jobs of the whole cluster, together with the schedulers of all other processes. All of them
@@ -28,7 +29,7 @@ type Scheduler struct {
 	closed bool
 	stale  map[string]bool // jobs to read again; nil means all
 
-	changes    chan struct{}  // of capacity 1: jobs have changed, or a task has ended
+	changes    signal.Signal  // jobs have changed, or a task has ended
 	queued     atomic.Bool    // a due time waits for an earlier task to end
 	background sync.WaitGroup // what Declare has left running
 
@@ -105,7 +106,7 @@ func (s *Scheduler) Wait() {
 // TasksEnded tells the scheduler that tasks have ended: due times of their jobs may wait for that. It does not block.
 func (s *Scheduler) TasksEnded(ids []string) {
 	if s.queued.Load() && slices.ContainsFunc(ids, func(id string) bool { return strings.HasPrefix(id, TaskPrefix) }) {
-		s.wake()
+		s.changes.Set()
 	}
 }
 
@@ -121,7 +122,7 @@ func (s *Scheduler) jobsChanged(event json.RawMessage) {
 // readAgain has the loop read jobs again now; all of them if there are no ids.
 func (s *Scheduler) readAgain(ids ...string) {
 	s.markStale(ids...)
-	s.wake()
+	s.changes.Set()
 }
 
 // markStale has the loop read jobs again in its next pass; all of them if there are no ids.
@@ -138,13 +139,6 @@ func (s *Scheduler) markStale(ids ...string) {
 	}
 }
 
-func (s *Scheduler) wake() {
-	select {
-	case s.changes <- struct{}{}:
-	default:
-	}
-}
-
 // run fires jobs until ctx ends.
 func (s *Scheduler) run(ctx context.Context) {
 	s.jobs, s.leader.announced, s.wrote = nil, time.Time{}, map[string]int64{}
@@ -154,7 +148,7 @@ func (s *Scheduler) run(ctx context.Context) {
 	for {
 		select {
 		case <-timer.C:
-		case <-s.changes:
+		case <-s.changes.C():
 		case <-ctx.Done():
 			return
 		}

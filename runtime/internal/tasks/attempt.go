@@ -193,7 +193,7 @@ func (a *attempt) leaveSlot() {
 	if a.clear != nil {
 		a.clear()
 	}
-	p.signal()
+	p.wake.Set()
 }
 
 // verdict returns how an attempt ends: by its result, its error, or the cause of its context.

@@ -17,7 +17,7 @@ func (p *pool) dispatch(ctx context.Context) {
 	for {
 		select {
 		case <-timer.C:
-		case <-p.spent:
+		case <-p.spent.C():
 			if most := p.mayHint(ctx); most > 0 {
 				p.promote(ctx, most)
 			}

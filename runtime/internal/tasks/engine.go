@@ -38,6 +38,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/pubsub"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // A Config is what an Engine needs of the App. All fields are required.
@@ -119,9 +120,9 @@ const (
 func New(cfg Config) *Engine {
 	e := &Engine{
 		Config: cfg, pools: map[string]*pool{},
-		hints: hints{queues: map[string][]string{}, some: make(chan struct{}, 1)},
-		looks: looks{queues: map[string]bool{}, some: make(chan struct{}, 1)},
-		waits: waits{ids: map[string][]chan struct{}{}, also: cfg.Ended},
+		hints: hints{queues: map[string][]string{}, some: signal.New()},
+		looks: looks{queues: map[string]bool{}, some: signal.New()},
+		waits: waits{ids: map[string][]signal.Signal{}, also: cfg.Ended},
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.bus = pubsub.New(e.ctx, cfg.Ports.Coordinator, cfg.Log, retry.Timeout)
@@ -277,7 +278,7 @@ func (e *Engine) preparePools(ctx context.Context) error {
 // signalPools makes all pools look again.
 func (e *Engine) signalPools() {
 	for _, p := range e.pools {
-		p.signal()
+		p.wake.Set()
 	}
 }
 

@@ -3,6 +3,8 @@ package tasks
 import (
 	"context"
 	"sync"
+
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // An endEvents tells other processes which tasks have ended, on a goroutine of its own: a slow coordinator delays no result. What has
@@ -15,12 +17,12 @@ type endEvents struct {
 	ids  []string
 	sent chan struct{} // closed when all are sent; made by flush
 
-	some chan struct{}
+	some signal.Signal
 }
 
 const maxEndEvents = 20_000
 
-func newEndEvents(e *Engine) *endEvents { return &endEvents{e: e, some: make(chan struct{}, 1)} }
+func newEndEvents(e *Engine) *endEvents { return &endEvents{e: e, some: signal.New()} }
 
 // add has other processes told. It never waits.
 func (n *endEvents) add(ids []string) {
@@ -31,14 +33,7 @@ func (n *endEvents) add(ids []string) {
 	if len(ids) > free {
 		n.e.Log.Debug("not told that tasks have ended", "tasks", len(ids)-free)
 	}
-	n.signal()
-}
-
-func (n *endEvents) signal() {
-	select {
-	case n.some <- struct{}{}:
-	default:
-	}
+	n.some.Set()
 }
 
 // take returns what must be sent. If that is nothing, a flush has ended.
@@ -59,7 +54,7 @@ func (n *endEvents) run(ctx context.Context) {
 		ids := n.take()
 		if len(ids) == 0 {
 			select {
-			case <-n.some:
+			case <-n.some.C():
 				continue
 			case <-ctx.Done():
 				return
@@ -77,7 +72,7 @@ func (n *endEvents) flush(ctx context.Context) {
 	}
 	sent := n.sent
 	n.mu.Unlock()
-	n.signal()
+	n.some.Set()
 	select {
 	case <-sent:
 	case <-ctx.Done():

@@ -3,6 +3,8 @@ package tasks
 import (
 	"context"
 	"sync"
+
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // A finisher stops or opens the subtasks of sources that have ended, and finishes sets of subtasks. It does so on goroutines
@@ -17,7 +19,7 @@ type finisher struct {
 	busy    int                  // goroutines at work
 	idle    chan struct{}        // closed when there is nothing to do; made by flush
 
-	wake chan struct{}
+	wake signal.Signal
 }
 
 const (
@@ -26,7 +28,7 @@ const (
 )
 
 func newFinisher(e *Engine) *finisher {
-	return &finisher{e: e, pending: map[string]*followUp{}, wake: make(chan struct{}, 1)}
+	return &finisher{e: e, pending: map[string]*followUp{}, wake: signal.New()}
 }
 
 // add requests f for a source. It never waits.
@@ -46,14 +48,7 @@ func (w *finisher) add(source string, f followUp) {
 	default:
 		w.pending[source] = &f
 		w.order = append(w.order, source)
-		w.signal()
-	}
-}
-
-func (w *finisher) signal() {
-	select {
-	case w.wake <- struct{}{}:
-	default:
+		w.wake.Set()
 	}
 }
 
@@ -71,7 +66,7 @@ func (w *finisher) take() (source string, f *followUp) {
 	delete(w.pending, source)
 	w.busy++
 	if len(w.order) > 0 {
-		w.signal() // for another goroutine
+		w.wake.Set() // for another goroutine
 	}
 	return source, f
 }
@@ -96,7 +91,7 @@ func (w *finisher) run(ctx context.Context) {
 		source, f := w.take()
 		if f == nil {
 			select {
-			case <-w.wake:
+			case <-w.wake.C():
 				continue
 			case <-ctx.Done():
 				return

@@ -8,20 +8,21 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // hints are the hints to be published, by queue: with ids if the transport carries them.
 type hints struct {
 	mu     sync.Mutex
 	queues map[string][]string
-	some   chan struct{}
+	some   signal.Signal
 	sent   chan struct{} // closed when all are published, or could not be; made by flush
 }
 
 // queueHint keeps a hint to be published. It never waits; what it drops the dispatcher hints.
 func (e *Engine) queueHint(queue string, ids []string) {
 	e.hints.add(queue, ids, e.Ports.Transport.Ids())
-	e.hints.signal()
+	e.hints.some.Set()
 }
 
 // add keeps hints to be published. Those beyond hintBacklog are dropped.
@@ -33,13 +34,6 @@ func (h *hints) add(queue string, ids []string, byID bool) {
 		waiting = append(waiting, ids[:min(len(ids), max(0, hintBacklog-len(waiting)))]...)
 	}
 	h.queues[queue] = waiting
-}
-
-func (h *hints) signal() {
-	select {
-	case h.some <- struct{}{}:
-	default:
-	}
 }
 
 // take returns what has to be published, in exchange for what it returned before and is published. If it is nothing, a
@@ -68,7 +62,7 @@ func (h *hints) flush(ctx context.Context) {
 	}
 	sent := h.sent
 	h.mu.Unlock()
-	h.signal()
+	h.some.Set()
 	select {
 	case <-sent:
 	case <-ctx.Done():
@@ -83,7 +77,7 @@ func (e *Engine) publishHints(ctx context.Context) {
 		queues = e.hints.take(queues)
 		if len(queues) == 0 {
 			select {
-			case <-e.hints.some:
+			case <-e.hints.some.C():
 				continue
 			case <-ctx.Done():
 				return
@@ -144,7 +138,7 @@ func (p *pool) listen(ctx context.Context) {
 			p.hinted = append(p.hinted, h)
 		}
 		p.mu.Unlock()
-		p.signal()
+		p.wake.Set()
 	}
 }
 

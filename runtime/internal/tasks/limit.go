@@ -6,6 +6,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // A Limit is how many tasks of a queue this instance may run at once. The zero Limit, of limits that have not been read, lets
@@ -35,17 +36,14 @@ func (l Limit) Slots() int {
 type limiter struct {
 	e     *Engine
 	first LimitOf // as they were at the start; nil if they could not be read
-	look  chan struct{}
+	look  signal.Signal
 }
 
-func newLimiter(e *Engine) *limiter { return &limiter{e: e, look: make(chan struct{}, 1)} }
+func newLimiter(e *Engine) *limiter { return &limiter{e: e, look: signal.New()} }
 
 // now asks for the limits to be read. It never waits.
 func (l *limiter) now() {
-	select {
-	case l.look <- struct{}{}:
-	default:
-	}
+	l.look.Set()
 }
 
 // begin reads the limits for the pools to begin with. Where that fails they claim nothing until it succeeds.
@@ -79,7 +77,7 @@ func (l *limiter) run(ctx context.Context) {
 		}
 		timer := time.NewTimer(retry.Jitter(wait))
 		select {
-		case <-l.look:
+		case <-l.look.C():
 		case <-timer.C:
 		case <-ctx.Done():
 		}
@@ -109,7 +107,7 @@ func (p *pool) limitTo(l Limit) {
 	p.wanted = l
 	p.mu.Unlock()
 	if changed {
-		p.signal()
+		p.wake.Set()
 	}
 }
 

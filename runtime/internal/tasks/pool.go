@@ -12,6 +12,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/grace"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // A pool runs the tasks of one worker: it claims no more than it has free slots for.
@@ -43,9 +44,9 @@ type pool struct {
 	fitted  time.Time             // the last claim with a Fingerprint
 
 	owed  bool          // the last promotion left tasks without a hint, or may have
-	spent chan struct{} // of capacity 1: all hints have been followed while owed was set
+	spent signal.Signal // all hints have been followed while owed was set
 
-	wake chan struct{} // something above has changed
+	wake signal.Signal // something above has changed
 	work chan *attempt // to goroutines that have nothing to do
 }
 
@@ -64,7 +65,7 @@ const (
 func newPool(ctx context.Context, e *Engine, w Worker) (*pool, error) {
 	p := &pool{
 		e: e, worker: w, byID: e.Ports.Transport.Ids(), networks: backend.AllowedBy(e.Instance.IP),
-		running: map[claimed]*attempt{}, wake: make(chan struct{}, 1), spent: make(chan struct{}, 1), work: make(chan *attempt), idle: make(chan struct{}), look: true, looked: time.Now(),
+		running: map[claimed]*attempt{}, wake: signal.New(), spent: signal.New(), work: make(chan *attempt), idle: make(chan struct{}), look: true, looked: time.Now(),
 	}
 	p.worker.Max = max(w.Max, 1)
 	if w.MaxCrashes <= 0 {
@@ -92,14 +93,6 @@ func windowOf(slots int) int {
 	return min(max(2*slots, 64), maxWindow)
 }
 
-// signal lets the claim loop look again.
-func (p *pool) signal() {
-	select {
-	case p.wake <- struct{}{}:
-	default:
-	}
-}
-
 // run claims tasks whenever there are free slots and a reason to look, once handlers may use the App.
 func (p *pool) run(ctx context.Context) {
 	if !p.e.AwaitStart(ctx) {
@@ -114,7 +107,7 @@ func (p *pool) run(ctx context.Context) {
 		free, hints, ok := p.nextWork()
 		if !ok {
 			select {
-			case <-p.wake:
+			case <-p.wake.C():
 			case <-changed: // without hints the next look must come sooner
 				p.lookAgain()
 				timer.Reset(p.pollInterval(0))
@@ -178,7 +171,7 @@ func (p *pool) lookSoon() {
 	p.mu.Lock()
 	p.look, p.urgent = true, true
 	p.mu.Unlock()
-	p.signal()
+	p.wake.Set()
 }
 
 // nextWork reports whether there is a free slot and something to claim, and takes the hints to claim by.
@@ -195,10 +188,7 @@ func (p *pool) nextWork() (free int, hints []backend.Hint, ok bool) {
 	if n := min(free, len(p.hinted)); n > 0 && !overdue {
 		hints = append(hints, p.hinted[:n]...)
 		if p.hinted = p.hinted[n:]; len(p.hinted) == 0 && p.owed {
-			select {
-			case p.spent <- struct{}{}:
-			default:
-			}
+			p.spent.Set()
 		}
 		return free, hints, true
 	}

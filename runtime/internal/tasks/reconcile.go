@@ -7,13 +7,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // A reconciler compares what the store says this process runs with what it runs: it cancels attempts whose claim was lost or
 // whose task must stop, and gives back claims whose replies were lost.
 type reconciler struct {
 	e     *Engine
-	soon  chan struct{}
+	soon  signal.Signal
 	owner string // to whom unclaimed belongs
 	// unclaimed are claims that were missing here at the last look, with the number of the next claim when first missed.
 	unclaimed map[claimed]int64
@@ -25,14 +26,11 @@ const (
 	ackAfter = time.Minute
 )
 
-func newReconciler(e *Engine) *reconciler { return &reconciler{e: e, soon: make(chan struct{}, 1)} }
+func newReconciler(e *Engine) *reconciler { return &reconciler{e: e, soon: signal.New()} }
 
 // now asks for a comparison. It never waits.
 func (r *reconciler) now() {
-	select {
-	case r.soon <- struct{}{}:
-	default:
-	}
+	r.soon.Set()
 }
 
 // run compares now and then, and when it is asked to, until ctx ends.
@@ -43,7 +41,7 @@ func (r *reconciler) run(ctx context.Context) {
 		select {
 		case <-timer.C:
 			timer.Reset(reconcileEvery)
-		case <-r.soon:
+		case <-r.soon.C():
 		case <-ctx.Done():
 			return
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // A settler writes the results of attempts, in batches: those that were added while the last batch was written. A batch
@@ -26,7 +27,7 @@ type settler struct {
 	aside   []settlement  // refused; written again in time
 	empty   chan struct{} // closed when nothing is pending; made by flush
 
-	wake chan struct{}
+	wake signal.Signal
 }
 
 type settlement struct {
@@ -49,7 +50,7 @@ const (
 	maxRefusal    = 1 << 10          // bytes of the error of a settlement that was reduced
 )
 
-func newSettler(e *Engine) *settler { return &settler{e: e, wake: make(chan struct{}, 1)} }
+func newSettler(e *Engine) *settler { return &settler{e: e, wake: signal.New()} }
 
 // add adds the result of an attempt. It never waits: the number of attempts bounds the backlog.
 func (s *settler) add(v settlement) {
@@ -59,14 +60,7 @@ func (s *settler) add(v settlement) {
 	s.mu.Lock()
 	s.pending = append(s.pending, v)
 	s.mu.Unlock()
-	s.signal()
-}
-
-func (s *settler) signal() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	s.wake.Set()
 }
 
 func (s *settler) backlog() int {
@@ -103,7 +97,7 @@ func (s *settler) run(ctx context.Context) {
 		batch := s.take()
 		if len(batch) == 0 {
 			select {
-			case <-s.wake:
+			case <-s.wake.C():
 			case <-again.C:
 				s.takeAside(false)
 			case <-ctx.Done():
@@ -302,7 +296,7 @@ func (s *settler) flush(ctx context.Context) int {
 		empty := s.empty
 		s.mu.Unlock()
 		s.takeAside(true)
-		s.signal()
+		s.wake.Set()
 		select {
 		case <-empty:
 		case <-ctx.Done():

@@ -11,6 +11,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/guard"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // leaveTo sets the versions to which the pool leaves their tasks.
@@ -22,7 +23,7 @@ func (p *pool) leaveTo(skip []backend.Version) {
 	}
 	p.mu.Unlock()
 	if changed {
-		p.signal()
+		p.wake.Set()
 	}
 }
 
@@ -47,7 +48,7 @@ func (p *pool) forVersion(c *backend.Claim) {
 type looks struct {
 	mu     sync.Mutex
 	queues map[string]bool
-	some   chan struct{}
+	some   signal.Signal
 }
 
 // lookEverywhere makes the pools of a queue look at all instances. It never waits.
@@ -55,17 +56,14 @@ func (e *Engine) lookEverywhere(queue string) {
 	e.looks.mu.Lock()
 	e.looks.queues[queue] = true
 	e.looks.mu.Unlock()
-	select {
-	case e.looks.some <- struct{}{}:
-	default:
-	}
+	e.looks.some.Set()
 }
 
 // spreadLooks publishes the queues to look at, at most every looksEvery.
 func (e *Engine) spreadLooks(ctx context.Context) {
 	for {
 		select {
-		case <-e.looks.some:
+		case <-e.looks.some.C():
 		case <-ctx.Done():
 			return
 		}
@@ -128,7 +126,7 @@ func (e *Engine) heardLook(event json.RawMessage) {
 	for name, p := range e.pools {
 		if all || slices.Contains(queues, name) {
 			p.lookAgain()
-			p.signal()
+			p.wake.Set()
 		}
 	}
 }

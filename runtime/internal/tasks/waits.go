@@ -8,6 +8,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/retry"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 const (
@@ -76,7 +77,7 @@ func (e *Engine) needs(ctx context.Context, t backend.Task, by string) bool {
 // waits are those who wait for tasks to end.
 type waits struct {
 	mu   sync.Mutex
-	ids  map[string][]chan struct{}
+	ids  map[string][]signal.Signal
 	also func(ids []string) // hears of all
 }
 
@@ -90,10 +91,7 @@ func (w *waits) notify(ids []string) {
 	}
 	for _, id := range ids {
 		for _, ch := range w.ids[id] {
-			select {
-			case ch <- struct{}{}:
-			default:
-			}
+			ch.Set()
 		}
 	}
 }
@@ -111,15 +109,15 @@ func (w *waits) heard(event json.RawMessage) {
 	w.notify(ids)
 }
 
-func (w *waits) add(id string) chan struct{} {
-	ch := make(chan struct{}, 1)
+func (w *waits) add(id string) signal.Signal {
+	ch := signal.New()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ids[id] = append(w.ids[id], ch)
 	return ch
 }
 
-func (w *waits) remove(id string, ch chan struct{}) {
+func (w *waits) remove(id string, ch signal.Signal) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	list := w.ids[id]

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // buffer is how many news wait for one subscriber; beyond, they become a gap.
@@ -22,10 +23,10 @@ type Topics struct {
 	topics map[string]map[*subscriber]struct{}
 }
 
-// A subscriber is one Subscribe. ready has an element while news is not empty. Topics.mu guards news.
+// A subscriber is one Subscribe. ready is set while news is not empty. Topics.mu guards news.
 type subscriber struct {
 	news  []json.RawMessage
-	ready chan struct{}
+	ready signal.Signal
 }
 
 // tell adds news; nil is a gap. Those that a slow subscriber has not taken become one gap.
@@ -35,10 +36,7 @@ func (s *subscriber) tell(news json.RawMessage) {
 	} else {
 		s.news = append(s.news, news)
 	}
-	select {
-	case s.ready <- struct{}{}:
-	default:
-	}
+	s.ready.Set()
 }
 
 // Tell gives news to all subscribers of a topic. It never waits for them.
@@ -64,12 +62,12 @@ func (t *Topics) Gap() {
 // Subscribe calls fn, on its own goroutine, with the news of a topic, and returns when ctx ends. All that came before it is
 // a gap: fn gets nil first.
 func (t *Topics) Subscribe(ctx context.Context, topic string, fn func(json.RawMessage)) error {
-	s := &subscriber{ready: make(chan struct{}, 1)}
+	s := &subscriber{ready: signal.New()}
 	t.join(topic, s)
 	defer t.leave(topic, s)
 	for {
 		select {
-		case <-s.ready:
+		case <-s.ready.C():
 		case <-ctx.Done():
 			return backend.Errorf(backend.CodeOf(ctx.Err()), "subscription of %q ended: %w", topic, context.Cause(ctx))
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 // lookAgain is how often a call that waits in line asks whether there are more instances.
@@ -27,7 +28,7 @@ type call struct {
 	open  []*try // those that could be tried now; of the last look
 
 	mu   sync.Mutex    // guards what the tries hear
-	wake chan struct{} // has an element when they heard something
+	wake signal.Signal // set when they heard something
 }
 
 // Call brings req to one instance of its service, as backend.Calls says.
@@ -41,7 +42,7 @@ func (m *Mesh) Call(ctx context.Context, req *backend.Request) (*backend.Reply, 
 	if ctx.Err() != nil {
 		return nil, backend.Errorf(backend.CodeOf(ctx.Err()), "not begun: %w", context.Cause(ctx)).With(backend.OutcomeNotSent)
 	}
-	c := &call{mesh: m, ctx: ctx, req: req, until: time.Now().Add(req.Timeout), wake: make(chan struct{}, 1)}
+	c := &call{mesh: m, ctx: ctx, req: req, until: time.Now().Add(req.Timeout), wake: signal.New()}
 	if err := c.resolve(false); err != nil {
 		return nil, err
 	}
@@ -210,7 +211,7 @@ func (c *call) reach(t *try) {
 			c.mesh.log.Debug("an instance can't be reached", "peer", t.peer, "service", c.req.Service, "error", err)
 		}
 		t.set(untried)
-		c.poke()
+		c.wake.Set()
 	})
 	if !begun {
 		t.set(refused)
@@ -230,7 +231,7 @@ func (c *call) wait(s stand) error {
 		tick = c.timer.C
 	}
 	select {
-	case <-c.wake:
+	case <-c.wake.C():
 	case <-tick:
 		if !time.Now().Before(c.until) {
 			return c.late()
@@ -247,14 +248,6 @@ func (c *call) wait(s stand) error {
 		return backend.Errorf(backend.ErrUnavailable, "this app shut down during a call of %s.%s", c.req.Service, c.req.Method)
 	}
 	return nil
-}
-
-// poke says that there is news.
-func (c *call) poke() {
-	select {
-	case c.wake <- struct{}{}:
-	default:
-	}
 }
 
 // leave takes the call out of wherever it still waits.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+
+	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
 const (
@@ -49,13 +51,13 @@ type outbox struct {
 	notices int
 	gapped  bool // a gap ends the notices of the queue
 	closed  bool
-	ready   chan struct{} // has an element while the writer has something to do
+	ready   signal.Signal // set while the writer has something to do
 	empty   chan struct{} // closed when all that was queued is written, or the outbox closed; nil while no caller waits
 	writing bool          // a batch is being written
 	room    chan struct{} // closed when bytes have been written, or the outbox closed; nil while no caller waits
 }
 
-func newOutbox() *outbox { return &outbox{ready: make(chan struct{}, 1)} }
+func newOutbox() *outbox { return &outbox{ready: signal.New()} }
 
 var errLinkEnded = errors.New("the connection has ended")
 
@@ -119,17 +121,14 @@ func (o *outbox) tell(p, gap *packet) {
 
 func (o *outbox) add(p *packet) {
 	o.queue = append(o.queue, p)
-	select {
-	case o.ready <- struct{}{}:
-	default:
-	}
+	o.ready.Set()
 }
 
 // take returns everything that is queued, or nil when the outbox is closed. It waits for one of the two. empty is a
 // slice to use again.
 func (o *outbox) take(empty []*packet) []*packet {
 	for {
-		<-o.ready
+		<-o.ready.C()
 		o.mu.Lock()
 		if o.closed {
 			o.mu.Unlock()

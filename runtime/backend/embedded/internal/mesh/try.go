@@ -74,7 +74,7 @@ func (t *try) hear(n news) {
 		n = news{state: refused, err: r.Err} // it has another version of the method: the call is tried at other instances
 	}
 	t.state, t.reply, t.err = n.state, n.reply, n.err
-	c.poke()
+	c.wake.Set()
 }
 
 // end says that the connection has ended. Unless the instance may have begun the call, it may be tried once more.
@@ -88,7 +88,7 @@ func (t *try) end() {
 	case t.state == sent || t.state == inLine || t.state == offered:
 		t.state = untried
 	}
-	c.poke()
+	c.wake.Set()
 }
 
 // carry notes the packet that carries the request.
