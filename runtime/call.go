@@ -9,14 +9,14 @@ import (
 	"github.com/afgen/afgen/runtime/internal/exact"
 )
 
-// A Caller makes calls. The App is one, and client middleware wraps one in another.
+// A Caller makes calls. [App] implements it. [ClientMiddleware] wraps a Caller in another.
 type Caller interface {
-	// Invoke makes one call and returns the reply's body: a JSON object with a member for each result. Its error is an
-	// *Error, or wraps one.
+	// Invoke makes one call and returns the results: a JSON object with a member for each. Its error is an *Error, or
+	// wraps one.
 	Invoke(ctx context.Context, call Call) (json.RawMessage, error)
 }
 
-// CallerFunc is a function that is a [Caller].
+// A CallerFunc is a function that implements [Caller].
 type CallerFunc func(ctx context.Context, call Call) (json.RawMessage, error)
 
 // Invoke calls f.
@@ -24,54 +24,55 @@ func (f CallerFunc) Invoke(ctx context.Context, call Call) (json.RawMessage, err
 	return f(ctx, call)
 }
 
-// A Call is one call as plain data.
+// A Call describes one call. Client middleware sees it.
 type Call struct {
 	Service string
 	Method  string
 	// Args is a JSON object with a member for each argument. It must not be modified.
 	Args json.RawMessage
-	// Fingerprint is that of the method's contract as the caller knows it; "" where it knows none.
+	// Fingerprint identifies the method's contract as the caller knows it; "" if the caller does not know it.
 	Fingerprint string
-	// Headers travel in the envelope, for middleware: traceparent, tracestate, baggage. With the context's metadata they
-	// may have 8 kB. Middleware that adds one must copy the map.
+	// Headers are for middleware: traceparent, tracestate, baggage. They travel with the call. Together with the
+	// context's metadata they have at most 8 kB. Middleware that adds a header must copy the map.
 	Headers map[string]string
 	Options CallOptions
 }
 
-// CallOptions is how a Call is to be made.
+// CallOptions are the options of a [Call].
 type CallOptions struct {
-	// Timeout bounds the call, in addition to its context's deadline; 0 bounds nothing. If it is negative, the time has passed already.
+	// Timeout limits the call, in addition to its context's deadline; 0 is no limit, and a negative Timeout has
+	// expired.
 	Timeout time.Duration
-	// DefaultTimeout bounds it where neither Timeout nor the context do; 0 is 30 s.
+	// DefaultTimeout limits a call that neither Timeout nor the context limits; 0 is 30 s.
 	DefaultTimeout time.Duration
-	// Idempotent lets the client repeat the call when its outcome is unknown.
+	// Idempotent allows the client to repeat the call if its outcome is unknown.
 	Idempotent bool
-	// WaitForReady makes the call wait for an instance where there is none.
+	// WaitForReady makes the call wait for an instance if none is running.
 	WaitForReady bool
 }
 
-// A CallOption changes how the calls of one client are made.
+// A CallOption changes how a client makes its calls.
 type CallOption interface{ applyCall(*CallOptions) }
 
 type waitForReady struct{}
 
 func (waitForReady) applyCall(o *CallOptions) { o.WaitForReady = true }
 
-// WaitForReady makes calls wait, until their deadline, for an instance of the service, where they would otherwise fail
-// at once as unavailable.
+// WaitForReady makes calls wait until their deadline if no instance of the service is running. Without it such calls
+// fail at once with [ErrUnavailable].
 func WaitForReady() CallOption { return waitForReady{} }
 
-// A TimeoutOption is what [Timeout] returns: it fits wherever options of calls or of tasks are taken.
+// A TimeoutOption is a [CallOption], a [SubmitOption], a [SubtaskOption] and a [JobOption]: see [Timeout].
 type TimeoutOption time.Duration
 
-// Timeout bounds each call of a client: its deadline is this, counted from the call, or the context's if that is
-// earlier. As an option of a task or a job it bounds each attempt. 0 bounds nothing. Less than zero, such as
-// Timeout(time.Until(t)) after t, is a deadline that has passed: calls and attempts end as ErrDeadlineExceeded before they begin.
+// Timeout limits each call of a client to d, or less if the context's deadline is earlier. As an option of a task or a
+// job it limits each attempt. 0 is no limit. A negative d, such as time.Until of a past time, has expired: calls and
+// attempts end with [ErrDeadlineExceeded] before they begin.
 func Timeout(d time.Duration) TimeoutOption { return TimeoutOption(d) }
 
 func (t TimeoutOption) applyCall(o *CallOptions) { o.Timeout = time.Duration(t) }
 
-// A Client is what a generated client stands on: a Caller and the options of its calls.
+// A Client is a [Caller] with the options of its calls. Generated clients contain one.
 type Client struct {
 	caller  Caller
 	options CallOptions
@@ -88,8 +89,8 @@ func NewClient(c Caller, opts ...CallOption) Client {
 	return client
 }
 
-// A Method is a remote method as both sides know it; A and R are the structs of its arguments and results. Generated
-// code declares one for each method. It must not be changed.
+// A Method describes a method of a service to both sides of a call. A and R are structs of its arguments and results.
+// Generated code declares one for each method. It must not be modified.
 type Method[A, R any] struct {
 	Service     string
 	Name        string
@@ -99,7 +100,7 @@ type Method[A, R any] struct {
 	Fingerprint string
 }
 
-// Call calls the method. The reply is zero with an error, which is an *Error or wraps one.
+// Call calls the method. Its error is an *Error, or wraps one.
 func (m *Method[A, R]) Call(ctx context.Context, c Client, args A) (R, error) {
 	var reply, zero R
 	if c.caller == nil {

@@ -7,13 +7,13 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Metadata is what travels beside the arguments of a call: names and values, 8 kB together at most.
+// Metadata are names and values that travel with the arguments of a call. Together they have at most 8 kB.
 type Metadata map[string]string
 
 type metadataKey struct{}
 
-// WithMetadata returns a context whose calls carry name, besides what ctx carries already. A handler's own metadata
-// ([MetadataFrom]) is not passed on by itself.
+// WithMetadata returns a context that adds name to the metadata of calls made with it. The metadata of a handler's own
+// call ([MetadataFrom]) is not forwarded automatically.
 func WithMetadata(ctx context.Context, name, value string) context.Context {
 	old, _ := ctx.Value(metadataKey{}).(Metadata)
 	md := make(Metadata, len(old)+1)
@@ -22,8 +22,8 @@ func WithMetadata(ctx context.Context, name, value string) context.Context {
 	return context.WithValue(ctx, metadataKey{}, md)
 }
 
-// MetadataFrom returns the metadata of the call that a handler handles; nil outside of one and where there is none. It
-// must not be modified.
+// MetadataFrom returns the metadata of the call handled by the handler that owns ctx, or nil outside the handler of a
+// call. It must not be modified.
 func MetadataFrom(ctx context.Context) Metadata {
 	if h := handlingFrom(ctx); h != nil && h.request != nil {
 		return h.request.Metadata
@@ -31,13 +31,13 @@ func MetadataFrom(ctx context.Context) Metadata {
 	return nil
 }
 
-// outgoing returns the metadata that calls made with ctx carry.
+// outgoing returns the metadata of calls made with ctx.
 func outgoing(ctx context.Context) Metadata {
 	md, _ := ctx.Value(metadataKey{}).(Metadata)
 	return md
 }
 
-// checkMetadata bounds what travels in the envelope.
+// checkMetadata returns an error if metadata is too large or has no name.
 func checkMetadata(mds ...map[string]string) *Error {
 	size := 0
 	for _, md := range mds {

@@ -12,7 +12,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// engine returns what runs tasks, where there is one and it has been started.
+// engine returns the App's engine, or an error if the App is not started or the backend stores no tasks.
 func (a *App) engine() (*engine, error) {
 	if err := a.admit(); err != nil {
 		return nil, err
@@ -23,9 +23,10 @@ func (a *App) engine() (*engine, error) {
 	return a.tasks, nil
 }
 
-// StopTask stops a task and everything under it: what waits never runs, and the context of what runs ends with
-// [ErrTaskStopped] as its cause. It returns once that is recorded; a handler may take a moment to see it, and its result
-// no longer counts. Stopping what has ended is harmless; ErrNotFound says that there is no such task.
+// StopTask stops a task and all of its subtasks. Tasks that are waiting never run. The contexts of running handlers are
+// cancelled with the cause [ErrTaskStopped], and their results are discarded. StopTask returns once the stop is stored,
+// which may be before handlers return. Stopping a task that has ended has no effect. If there is no such task, it
+// returns [ErrNotFound].
 func (a *App) StopTask(ctx context.Context, id string) error {
 	e, err := a.engine()
 	if err != nil {
@@ -36,12 +37,12 @@ func (a *App) StopTask(ctx context.Context, id string) error {
 	})
 }
 
-// stopTask stops tasks in the store and handles what follows from it.
+// stopTask stops tasks in the store and handles the consequences.
 func (e *engine) stopTask(ctx context.Context, s backend.Stop) error {
 	return e.app.process.StopTasks(ctx, s)
 }
 
-// GetTask implements [TaskClient].
+// GetTask returns the current state of a task, or [ErrNotFound]. It implements [TaskClient].
 func (a *App) GetTask(ctx context.Context, id string) (Task, error) {
 	e, err := a.engine()
 	if err != nil {
@@ -54,9 +55,9 @@ func (a *App) GetTask(ctx context.Context, id string) (Task, error) {
 	return t, nil
 }
 
-// WaitTask implements [TaskClient]. It goes by notifications and looks for itself now and then. In the handler of a task it refuses,
-// with ErrFailedPrecondition, to wait for what can't begin before the handler returns: the task itself, and what is behind the gate
-// of its subtasks.
+// WaitTask blocks until a task has ended and returns it. It implements [TaskClient]. It is notified when the task ends,
+// and also polls the store now and then. In the handler of a task it returns [ErrFailedPrecondition] for tasks that
+// can't start or end before the handler returns: the task itself, and its subtasks that wait for it to succeed.
 func (a *App) WaitTask(ctx context.Context, id string) (Task, error) {
 	if _, err := a.engine(); err != nil {
 		return Task{}, err
@@ -75,7 +76,7 @@ func (a *App) WaitTask(ctx context.Context, id string) (Task, error) {
 	return a.process.WaitTask(ctx, id, by)
 }
 
-// lookEverywhere makes the workers of a queue look at all instances.
+// lookEverywhere makes the workers of a queue poll the store, on all instances.
 func (e *engine) lookEverywhere(queue string) { e.bus.Publish(tasks.TopicLook, []string{queue}) }
 
 func (p ownProcess) WaitTask(ctx context.Context, id, by string) (Task, error) {
@@ -112,10 +113,12 @@ const (
 	TasksByEnd    TaskSort = backend.SortEnded  // by end, latest first; tasks that have not ended come last
 )
 
-// Tasks lists the tasks that match q, sorted as asked, a page at a time: set q.Cursor to the page's for the next one, until
-// that is "". A page has q.Limit tasks (100, up to 1,000) and q.Bytes bytes (16 MiB, which is the most) at most, so it may have fewer
-// tasks than asked for with more to come; one task it has always. Tasks that come or go between two pages may be missed; those that stay are met once. A wrong query is
-// invalid_argument.
+// Tasks returns a page of the tasks that match q, in the order of q.Sort. To read the next page, set q.Cursor to the
+// Cursor of this one, which is "" on the last page. A page has at most q.Limit tasks and q.Bytes bytes, but at least
+// one task if any is left. So it may have fewer tasks than q.Limit although more pages follow.
+//
+// A task that exists during the whole iteration is returned once. One that is submitted or deleted meanwhile may be
+// missed. If q is not valid, Tasks returns [ErrInvalidArgument].
 func (a *App) Tasks(ctx context.Context, q TaskQuery) (TaskPage, error) {
 	e, err := a.engine()
 	if err != nil {
@@ -129,9 +132,9 @@ func (a *App) Tasks(ctx context.Context, q TaskQuery) (TaskPage, error) {
 	return page, err
 }
 
-// TaskStatus returns the status of a task as the store has it, or [ErrNotFound] if there is no such task, also once
-// retention has deleted it. Only while the store is unavailable it returns a final status that this process has read before:
-// the last 10,000 are remembered. For one of those it waits at most 10 s for the store.
+// TaskStatus returns the status of a task, or [ErrNotFound] if there is no such task, also after [Retention] has deleted it.
+// It reads the store. If the store is unavailable, it returns after at most 10 s the final status that this process has
+// read before, if any. The last 10,000 of them are remembered.
 func (a *App) TaskStatus(ctx context.Context, id string) (Status, error) {
 	e, err := a.engine()
 	if err != nil {
@@ -159,7 +162,7 @@ func (a *App) TaskStatus(ctx context.Context, id string) (Status, error) {
 	return t.Status, err
 }
 
-// finals are the final statuses of the tasks asked for last, for while the store is unavailable.
+// finals remembers the final statuses that were read last, for times when the store is unavailable.
 type finals struct {
 	mu   sync.Mutex
 	byID map[string]*list.Element // of order
@@ -210,18 +213,22 @@ func (f *finals) drop(id string) {
 	}
 }
 
-// RetryTask submits a finished task again, as a new one with the same queue, payload, weight, timeout, unique key and
-// allowed addresses, whose RetryOf names the old one, and returns its id. The options override what is taken over; the new
-// task is no subtask, whatever the old one was, and has all its attempts before it.
+// RetryTask submits a task that has ended again, as a new task, and returns the new task's id. The new task has the
+// same queue, payload, weight, timeout, unique key and allowed addresses, unless the options override them. Its
+// attempts are counted from zero. It is not a subtask, even if the old task is one. Its RetryOf is the id of the old
+// task.
 //
-// The old task stays as it is, but for its RetriedBy, which names the new one. A task is retried once: another call, also
-// at the same time and with other options, returns the id of the task that RetriedBy names. To run it once more, retry that
-// one. Only if retention has deleted that, another call makes it again, with the same id. So repeating a call is safe.
+// The old task does not change, except that its RetriedBy is set to the id of the new task. A task is retried once:
+// another call, even a concurrent one with other options, returns the id in RetriedBy, so repeating a call is safe. To
+// run the task once more, retry the new task. If [Retention] has deleted the new task, another call submits it again
+// with the same id.
 //
-// The retry of a job's task counts as a task of the job: with [OverlapSkip] and [OverlapQueue] later due times are skipped
-// or wait until it has ended, and while another task of the job has not ended it is failed_precondition.
+// The retry of a job's task counts as a task of the job: with [OverlapSkip] and [OverlapQueue], later due times are
+// skipped or wait until it has ended. If another task of the job has not ended, RetryTask returns
+// [ErrFailedPrecondition].
 //
-// A task that has not ended is failed_precondition, and one whose unique key a live task holds already_exists.
+// If the task has not ended, RetryTask returns [ErrFailedPrecondition]. If another task with its unique key has not
+// ended, it returns [ErrAlreadyExists].
 func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (string, error) {
 	e, err := a.engine()
 	if err != nil {
@@ -254,8 +261,8 @@ func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (s
 	return e.retryTask(ctx, &old, s)
 }
 
-// retryTask marks a task as retried by a new one, and then makes that. Who marks it first decides which one that is; who finds
-// a mark without its task makes that task. So there is one retry, wherever this is interrupted or done twice.
+// retryTask marks a task as retried by a new one, and then makes that. Who marks it first decides which one that is;
+// who finds a mark without its task makes that task. So there is one retry, wherever this is interrupted or done twice.
 func (e *engine) retryTask(ctx context.Context, old *Task, s Submission) (string, error) {
 	job, err := e.jobOf(ctx, old)
 	if err != nil {

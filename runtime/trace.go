@@ -14,9 +14,9 @@ var traceParent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-
 
 type traceKey struct{}
 
-// WithTrace returns a context with a trace, in the form of the W3C's traceparent; anything else is ignored. Calls made with
-// it say so in their headers, tasks submitted with it run with it, and logs have its id. A handler's context has that of
-// its call or task by itself.
+// WithTrace returns a context with a W3C traceparent. An invalid traceparent is ignored. It travels in the headers of
+// calls and with tasks that are submitted, and its trace id is added to log records. The context of a handler has the
+// traceparent of its call or task.
 func WithTrace(ctx context.Context, traceparent string) context.Context {
 	if !traceParent.MatchString(traceparent) {
 		return ctx
@@ -24,8 +24,7 @@ func WithTrace(ctx context.Context, traceparent string) context.Context {
 	return context.WithValue(ctx, traceKey{}, traceparent)
 }
 
-// TraceFrom returns the traceparent of ctx: that of WithTrace, else of the call or task that its handler handles; "" where
-// there is none.
+// TraceFrom returns the traceparent of ctx: that of WithTrace, or else that of the handler's call or task, or else "".
 func TraceFrom(ctx context.Context) string {
 	trace, ok := ctx.Value(traceKey{}).(string)
 	h := handlingFrom(ctx)
