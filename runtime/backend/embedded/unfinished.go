@@ -9,8 +9,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// unfinishedWork selects what is unfinished with the instant since when it is, of sets that are not finished and of batches that
-// are not committed, and in queues that have tasks with a deadline. Only they are looked at, whatever else there is.
+// unfinishedWork selects what is unfinished for at least an age, with the instant since when it is: of sets that are not
+// finished, of batches that are not committed, and of queues that have tasks with a deadline. It reads only these.
 const unfinishedWork = `
 WITH RECURSIVE queues (name) AS (
 	SELECT min(queue) FROM task WHERE deadline IS NOT NULL AND status < 4
@@ -43,12 +43,17 @@ WITH RECURSIVE queues (name) AS (
 		WHERE queue = name AND deadline <= ?1 AND deadline IS NOT NULL AND status < 4 AND status <> 2) AS since FROM queues WHERE name IS NOT NULL)
 	WHERE since IS NOT NULL
 )
-SELECT what, source, name, queue FROM ends WHERE ?1 - since >= CASE WHEN what = 'batch' THEN ?4 ELSE ?2 END ORDER BY since, source, what, name, queue LIMIT ?3`
+SELECT what, source, name, queue, since FROM ends WHERE ?1 - since >= ?2`
 
 // Unfinished implements backend.Store.
 func (s *store) Unfinished(ctx context.Context, age time.Duration, max int) ([]backend.Unfinished, error) {
-	return readAll(ctx, s.db, func(rows *sql.Rows) (l backend.Unfinished, err error) {
-		err = rows.Scan((*string)(&l.What), &l.Source, &l.Batch, &l.Queue)
-		return l, err
-	}, unfinishedWork, instant.Of(s.db.now()), int64(age), max, int64(backend.BatchAges*age))
+	now := instant.Of(s.db.now())
+	work, err := readAll(ctx, s.db, func(rows *sql.Rows) (u backend.UnfinishedSince, err error) {
+		err = rows.Scan((*string)(&u.What), &u.Source, &u.Batch, &u.Queue, &u.Since)
+		return u, err
+	}, unfinishedWork, now, int64(age))
+	if err != nil {
+		return nil, err
+	}
+	return backend.OldestUnfinished(work, now, age, max), nil
 }

@@ -1,9 +1,7 @@
 package memory
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -50,16 +48,10 @@ func (k *set) remembers() bool {
 	return false
 }
 
-// A unfinishedSince is one with the instant from which on it was unfinished.
-type unfinishedSince struct {
-	backend.Unfinished
-	since int64
-}
-
 // ends appends the unfinished work of a set.
-func (k *set) ends(to []unfinishedSince) []unfinishedSince {
+func (k *set) ends(to []backend.UnfinishedSince) []backend.UnfinishedSince {
 	add := func(what backend.UnfinishedKind, batch string, since int64) {
-		to = append(to, unfinishedSince{backend.Unfinished{What: what, Source: k.id, Batch: batch}, since})
+		to = append(to, backend.UnfinishedSince{Unfinished: backend.Unfinished{What: what, Source: k.id, Batch: batch}, Since: since})
 	}
 	if k.held > 0 {
 		for key, b := range k.batches {
@@ -98,28 +90,14 @@ func (s *store) Unfinished(ctx context.Context, age time.Duration, max int) ([]b
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	var ends []unfinishedSince
+	var ends []backend.UnfinishedSince
 	for k := range s.unfinished {
 		ends = k.ends(ends)
 	}
 	for name, q := range s.queues {
 		if since := q.lateSince(now.at); since != never {
-			ends = append(ends, unfinishedSince{backend.Unfinished{What: backend.UnfinishedOverdue, Queue: name}, since})
+			ends = append(ends, backend.UnfinishedSince{Unfinished: backend.Unfinished{What: backend.UnfinishedOverdue, Queue: name}, Since: since})
 		}
 	}
-	ends = slices.DeleteFunc(ends, func(e unfinishedSince) bool {
-		if e.What == backend.UnfinishedBatch {
-			return now.at-e.since < int64(backend.BatchAges*age)
-		}
-		return now.at-e.since < int64(age)
-	})
-	slices.SortFunc(ends, func(a, b unfinishedSince) int {
-		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.Source, b.Source), cmp.Compare(a.What, b.What), cmp.Compare(a.Batch, b.Batch),
-			cmp.Compare(a.Queue, b.Queue))
-	})
-	unfinished := make([]backend.Unfinished, min(len(ends), max))
-	for i := range unfinished {
-		unfinished[i] = ends[i].Unfinished
-	}
-	return unfinished, nil
+	return backend.OldestUnfinished(ends, now.at, age, max), nil
 }

@@ -1,21 +1,13 @@
 package mongo
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/afgen/afgen/runtime/backend"
 )
-
-// An end is a unfinished one, and since when it is.
-type end struct {
-	backend.Unfinished
-	since int64
-}
 
 // Unfinished implements backend.Store. It looks at the sources whose sets are not finished, and at what is not committed:
 // indexes have just these.
@@ -52,50 +44,35 @@ func (s *store) Unfinished(ctx context.Context, age time.Duration, max int) ([]b
 	if err != nil {
 		return nil, err
 	}
-	now := s.clock.now()
-	ends = slices.DeleteFunc(ends, func(e end) bool {
-		if e.What == backend.UnfinishedBatch {
-			return now-e.since < int64(backend.BatchAges*age)
-		}
-		return now-e.since < int64(age)
-	})
-	slices.SortFunc(ends, func(a, b end) int {
-		return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(a.Source, b.Source), cmp.Compare(a.What, b.What), cmp.Compare(a.Batch, b.Batch),
-			cmp.Compare(a.Queue, b.Queue), cmp.Compare(a.Owner, b.Owner))
-	})
-	unfinished := make([]backend.Unfinished, min(len(ends), max))
-	for i := range unfinished {
-		unfinished[i] = ends[i].Unfinished
-	}
-	return unfinished, nil
+	return backend.OldestUnfinished(ends, s.clock.now(), age, max), nil
 }
 
 // unfinishedBatches finds batches that were not committed, as old as their last insert.
-func (c *Client) unfinishedBatches(ctx context.Context) ([]end, error) {
+func (c *Client) unfinishedBatches(ctx context.Context) ([]backend.UnfinishedSince, error) {
 	type batch struct {
 		ID             struct{ Source, Batch string } `bson:"_id"`
 		Since, Renewed int64
 	}
 	batches, err := group[batch](ctx, c, m{"held": m{"$gt": ""}}, m{"source": "$kin.source", "batch": "$batch"},
 		m{"since": m{"$max": "$created"}, "renewed": m{"$max": "$renewed"}})
-	ends := make([]end, len(batches))
+	ends := make([]backend.UnfinishedSince, len(batches))
 	for i, b := range batches {
-		ends[i] = end{backend.Unfinished{What: backend.UnfinishedBatch, Source: b.ID.Source, Batch: b.ID.Batch}, max(b.Since, b.Renewed)}
+		ends[i] = backend.UnfinishedSince{Unfinished: backend.Unfinished{What: backend.UnfinishedBatch, Source: b.ID.Source, Batch: b.ID.Batch}, Since: max(b.Since, b.Renewed)}
 	}
 	return ends, err
 }
 
 // unfinishedDeadlines finds queues with what waits past its deadline, as old as the first one that has passed. Where very many
 // have, some queues may be left for the next time.
-func (c *Client) unfinishedDeadlines(ctx context.Context, max int) ([]end, error) {
+func (c *Client) unfinishedDeadlines(ctx context.Context, max int) ([]backend.UnfinishedSince, error) {
 	late, err := c.find(ctx, m{"expires.at": m{"$lte": c.clock.now()}, "status": m{"$in": waits}},
 		options.Find().SetSort(d{asc("expires.at")}).SetLimit(int64(10*max)).SetProjection(m{"expires": 1}))
-	var ends []end
+	var ends []backend.UnfinishedSince
 	seen := map[string]bool{}
 	for _, x := range late {
 		if q := x.Expires.Queue; !seen[q] {
 			seen[q] = true
-			ends = append(ends, end{backend.Unfinished{What: backend.UnfinishedOverdue, Queue: q}, x.Expires.At})
+			ends = append(ends, backend.UnfinishedSince{Unfinished: backend.Unfinished{What: backend.UnfinishedOverdue, Queue: q}, Since: x.Expires.At})
 		}
 	}
 	return ends, err
@@ -106,7 +83,7 @@ const lateFor = 2 * lateClaim
 
 // unfinishedClaims finds owners that were declared dead lately, all of whose claims were freed, and for whom something runs all the
 // same: a claim was under way, and what it took could not be given back.
-func (c *Client) unfinishedClaims(ctx context.Context) ([]end, error) {
+func (c *Client) unfinishedClaims(ctx context.Context) ([]backend.UnfinishedSince, error) {
 	dead, err := findIn[holder](ctx, c, c.owners, m{"freed": true, "at": m{"$gt": c.clock.now() - int64(lateFor)}})
 	if err != nil || len(dead) == 0 {
 		return nil, err
@@ -116,12 +93,12 @@ func (c *Client) unfinishedClaims(ctx context.Context) ([]end, error) {
 	for i, o := range dead {
 		counts[o.Name], names[i] = o.Count, o.Name
 	}
-	var ends []end
+	var ends []backend.UnfinishedSince
 	err = chunks(names, func(part []string) error {
 		late, err := c.find(ctx, m{"owner": m{"$in": part}}, options.Find().SetProjection(m{"owner": 1, "started": 1}))
 		for _, x := range late {
 			if _, ok := counts[x.Owner]; ok {
-				ends = append(ends, end{backend.Unfinished{What: backend.UnfinishedClaims, Owner: x.Owner, Count: counts[x.Owner]}, x.Started})
+				ends = append(ends, backend.UnfinishedSince{Unfinished: backend.Unfinished{What: backend.UnfinishedClaims, Owner: x.Owner, Count: counts[x.Owner]}, Since: x.Started})
 				delete(counts, x.Owner)
 			}
 		}
@@ -131,7 +108,7 @@ func (c *Client) unfinishedClaims(ctx context.Context) ([]end, error) {
 }
 
 // unfinishedSets finds what is unfinished of the sets of sources, which are not finished.
-func (c *Client) unfinishedSets(ctx context.Context, sources []*document) ([]end, error) {
+func (c *Client) unfinishedSets(ctx context.Context, sources []*document) ([]backend.UnfinishedSince, error) {
 	ids := idsOf(sources)
 	live, unasked, err := c.living(ctx, ids)
 	if err != nil {
@@ -145,11 +122,11 @@ func (c *Client) unfinishedSets(ctx context.Context, sources []*document) ([]end
 	if err != nil {
 		return nil, err
 	}
-	var ends []end
+	var ends []backend.UnfinishedSince
 	for _, x := range sources {
 		since := max(x.Ended, x.Quiet)
 		add := func(what backend.UnfinishedKind, since int64) {
-			ends = append(ends, end{backend.Unfinished{What: what, Source: x.ID}, since})
+			ends = append(ends, backend.UnfinishedSince{Unfinished: backend.Unfinished{What: what, Source: x.ID}, Since: since})
 		}
 		status := backend.Status(x.Status)
 		if status == backend.StatusSuccess && shut[x.ID] {
