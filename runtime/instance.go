@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/internal/machine"
 )
 
 // An Instance identifies one running [App]: see [App.Instance] and [InstanceFrom]. Its fields:
@@ -42,7 +43,7 @@ func InstanceFrom(ctx context.Context) Instance {
 func newInstance(s settings) Instance {
 	in := Instance{ID: rand.Text(), IP: s.ip, Version: s.version}
 	if in.IP == "" {
-		in.IP = localIP()
+		in.IP = machine.LocalIP()
 	}
 	if info, ok := debug.ReadBuildInfo(); ok && in.Version == "" {
 		in.Version = info.Main.Version

@@ -1,13 +1,13 @@
-package runtime
+package machine
 
 import "net"
 
-// localIP returns the address that this machine is reached at, as well as it can tell by itself: that from which it would
-// reach others, where it has a route to them; else the first of an interface that is up; else the loopback address. It sends
+// LocalIP returns the address that this machine is reached at, as well as it can tell by itself: that from which it would
+// reach others if it has a route to them; else the first of an interface that is up; else the loopback address. It sends
 // nothing.
-func localIP() string { return chooseIP(routedIP, interfaceIPs) }
+func LocalIP() string { return chooseIP(routedIP, interfaceIPs) }
 
-// chooseIP is localIP on some machine.
+// chooseIP is LocalIP on some machine.
 func chooseIP(routed func() net.IP, interfaces func() []net.IP) string {
 	if ip := routed(); ip.IsGlobalUnicast() {
 		return ip.String()
@@ -28,7 +28,7 @@ func chooseIP(routed func() net.IP, interfaces func() []net.IP) string {
 	return best.String()
 }
 
-// routedIP returns the source address of the default route; nil where there is none. To connect a UDP socket sends nothing;
+// routedIP returns the source address of the default route; nil if there is none. To connect a UDP socket sends nothing;
 // the addresses are those that documentation has.
 func routedIP() net.IP {
 	for _, to := range [][2]string{{"udp4", "192.0.2.1:9"}, {"udp6", "[2001:db8::1]:9"}} {
