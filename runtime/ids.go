@@ -9,9 +9,9 @@ import (
 	"github.com/afgen/afgen/runtime/snowflake"
 )
 
-// Snowflake returns an id of 19 decimal digits that no other call on this backend returns, and that sorts by time:
-// package snowflake has the layout, what it promises, and [snowflake.Parse] to take one apart. The first call takes a node
-// number, by a write to the backend; the others take no I/O. Use [App.NewID] for ids that can't be guessed.
+// Snowflake returns an id of 19 decimal digits that is unique on the backend and sorts by time. Package snowflake
+// documents its layout and guarantees, and [snowflake.Parse] decodes it. The first call reserves a node number by a
+// write to the backend. Further calls do no I/O. Use [App.NewID] for ids that can't be guessed.
 func (a *App) Snowflake(ctx context.Context) (string, error) {
 	if err := a.admit(); err != nil {
 		return "", err
@@ -35,10 +35,10 @@ func (p ownProcess) Snowflake(ctx context.Context) (string, error) {
 	return id.String(), nil
 }
 
-// snowflakes is the App's generator, once somebody has wanted an id.
+// snowflakes is the App's generator of ids. The first id creates it.
 type snowflakes struct {
 	made   atomic.Pointer[snowflake.Generator]
-	turn   chan struct{} // of one element, for whoever makes it or closes it
+	turn   chan struct{} // of one element: a lock to create or close the generator
 	closed atomic.Bool
 }
 
@@ -73,14 +73,14 @@ func (s *snowflakes) get(ctx context.Context, docs backend.Docs) (*snowflake.Gen
 	return g, nil
 }
 
-// close gives the node number back; where that fails, it is free after a while.
+// close releases the node number. If that fails, the number becomes free after a while.
 func (s *snowflakes) close(ctx context.Context, log *slog.Logger) {
 	s.closed.Store(true)
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
-		return // whoever makes it closes it
+		return // the goroutine that holds the lock closes it
 	}
 	if g := s.made.Load(); g != nil {
 		if err := g.Close(ctx); err != nil {

@@ -8,8 +8,9 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasklog"
 )
 
-// LogTo has the App open its log when it is opened itself, and close it as the last thing that Shutdown does: open returns
-// where records go and what closes that. Its error is Open's. Of LogTo and [Logger] the last one given counts.
+// LogTo makes the App open its own log, and close it at the end of Shutdown. open returns a handler for the records and
+// a function that closes it. If open fails, [Open] returns its error. If both LogTo and [Logger] are given, the last
+// one applies.
 func LogTo(open func() (slog.Handler, func() error, error)) AppOption {
 	return func(s *settings) { s.openLog = open }
 }
@@ -27,7 +28,8 @@ func (a *App) openLog() error {
 		}
 	}
 	if fmt.Sprintf("%T", h) == "*slog.defaultHandler" {
-		// Not wrapped: where this logger is made the default, package slog must know its own handler, or waits for itself.
+		// Not wrapped: where this logger is made the default, package slog must know its own handler, or waits for
+		// itself.
 		a.log = a.log.With("instance", a.instance.ID)
 		return nil
 	}
@@ -40,19 +42,20 @@ func (a *App) openLog() error {
 	return nil
 }
 
-// Logger returns the App's logger. Its records say which instance they are of; those logged with a context
-// (slog.Logger.InfoContext and the like) say what [LoggerFrom] would. For all of a program to log so, make it the default:
+// Logger returns the App's logger, which adds the instance to each record. Records logged with a handler's context
+// (slog.Logger.InfoContext and similar methods) also have the attributes that [LoggerFrom] adds. To log so in all of
+// the program, make it the default:
 //
 //	slog.SetDefault(app.Logger())
 //
-// Without [Logger] and [LogTo] it is slog.Default as that was when the App was opened; where that still is package slog's own,
-// contexts add nothing, and only LoggerFrom does.
+// Without the options [Logger] and [LogTo] it is based on slog.Default at the time of [Open]. If that is package slog's
+// own default logger, contexts add no attributes, and only LoggerFrom does.
 func (a *App) Logger() *slog.Logger { return a.log }
 
-// LoggerFrom returns a logger that puts what ctx knows on each record: within a handler, the instance and service, method
-// and call, or queue, task and attempt; and the id of the trace, where there is one. What the handler of a task logs with
-// it, or with ctx and the App's logger, is kept with the task, too: its last 20 lines. Outside of a handler it is
-// slog.Default.
+// LoggerFrom returns a logger that adds attributes of the handler that owns ctx to each record: the instance; the
+// service, method and call, or the queue, task and attempt; and the trace id, if any. The last 20 lines that the
+// handler of a task logs with it, or with ctx and the App's logger, are also stored with the task. Outside a handler it
+// returns slog.Default.
 func LoggerFrom(ctx context.Context) *slog.Logger {
 	h := handlingFrom(ctx)
 	if h == nil {
@@ -81,8 +84,8 @@ func (h *handling) contextHandler() *contextHandler {
 	return c
 }
 
-// ContextHandler wraps a handler so that records logged with a handler's context say what [LoggerFrom] would. An App does
-// that with the logger it is given; this is for others.
+// ContextHandler wraps h so that records logged with the context of an App's handler have the attributes that
+// [LoggerFrom] adds. An App does so with its own logger. Use ContextHandler for other loggers.
 func ContextHandler(h slog.Handler) slog.Handler {
 	if c, ok := h.(*contextHandler); ok {
 		return c
@@ -90,8 +93,8 @@ func ContextHandler(h slog.Handler) slog.Handler {
 	return newContextHandler(h)
 }
 
-// A contextHandler adds to records what their context knows. The attributes stand at the top, whatever groups a logger has
-// opened, and what the logger or the record says itself is not said again.
+// A contextHandler adds to records what their context knows. The attributes stand at the top, whatever groups a logger
+// has opened, and what the logger or the record says itself is not said again.
 type contextHandler struct {
 	base    slog.Handler
 	since   []change     // what has been added to base

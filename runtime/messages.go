@@ -17,16 +17,16 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// How long a receiver rests after it has refused a message, besides what the backend lets the message itself rest: it
-// doubles with each refusal in a row. So what can't be handled comes again about once a second and hurts nobody.
+// The pause of a receiver after a message was refused, in addition to the backend's delay of the message. It doubles
+// with each consecutive refusal. So a message that can't be handled is redelivered about once a second.
 const (
 	refusedFirst = 50 * time.Millisecond
 	refusedMost  = time.Second
 )
 
-// Send sends v, as JSON of at most 4 MiB, to a queue of raw messages. A nil error means that the message is safely kept until
-// somebody has received it; after an error its Outcome says whether it may be. The queue need not exist, and has nothing
-// to do with a worker's queue of the same name. Where ctx has no deadline, Send gives up after 30 s.
+// Send sends v, as JSON of at most 4 MiB, to a queue of raw messages. After a nil error the message is stored until it
+// is received. After an error, its [Outcome] reports whether the message may be stored. The queue need not exist. It is
+// independent of a worker's queue of the same name. If ctx has no deadline, Send gives up after 30 s.
 func (a *App) Send(ctx context.Context, queue string, v any) error {
 	if err := a.rawQueue("sending to", queue); err != nil {
 		return err
@@ -47,15 +47,16 @@ func (a *App) Send(ctx context.Context, queue string, v any) error {
 	return nil
 }
 
-// Receive calls fn with one raw message of a queue after the other, until ctx ends or the App is shut down; call it from
-// several goroutines to handle several at once. fn's context is ctx, with what [InstanceFrom] and [LoggerFrom] tell.
+// Receive calls fn with the raw messages of a queue, one after the other, until ctx ends or the App is shut down. To
+// handle several at once, call Receive from several goroutines. fn's context is derived from ctx; [InstanceFrom] and
+// [LoggerFrom] work in it.
 //
-// A message is gone once fn has returned nil. It comes again, here or elsewhere, after any other error, a panic, or the
-// death of this process: each is delivered at least once. While fn fails, the receiver rests between messages, for up to a
-// second. A message that fn refuses with [Permanent] is dropped, and the log says so.
+// A message is delivered at least once. It is removed when fn returns nil. If fn returns an error or panics, or this
+// process dies, it is delivered again, here or to another process. While fn fails, Receive pauses between messages for
+// up to a second. If fn returns an error wrapped by [Permanent], the message is logged and dropped.
 //
-// Shutdown takes no further messages and lets fn finish; fn's context ends when the time for that is up. Receive returns
-// nil after a Shutdown, an error with the code of ctx's where that ended, and else what keeps the backend from receiving.
+// Shutdown takes no further messages and lets fn finish. fn's context ends when the time for the drain is over. Receive
+// returns nil after Shutdown, an error with the code of ctx's if ctx ended, or else the backend's error.
 func (a *App) Receive(ctx context.Context, queue string, fn func(ctx context.Context, body json.RawMessage) error) error {
 	if err := a.rawQueue("receiving from", queue); err != nil {
 		return err
@@ -89,8 +90,8 @@ func (a *App) Receive(ctx context.Context, queue string, fn func(ctx context.Con
 	}
 }
 
-// ReceiveAs is [App.Receive] for messages of one type. What doesn't decode is refused, and comes again: to drop it, use
-// Receive and [Permanent].
+// ReceiveAs is [App.Receive] for messages of one type. A message that can't be decoded is refused and delivered again.
+// To drop it, use Receive and [Permanent].
 func ReceiveAs[T any](ctx context.Context, a *App, queue string, fn func(ctx context.Context, message T) error) error {
 	if fn == nil {
 		return a.Receive(ctx, queue, nil)
@@ -104,9 +105,9 @@ func ReceiveAs[T any](ctx context.Context, a *App, queue string, fn func(ctx con
 	})
 }
 
-const maxRawName = 240 // bytes; RabbitMQ allows 255, with what stands before it
+const maxRawName = 240 // bytes; RabbitMQ allows 255, including our prefix
 
-// rawQueue returns what keeps raw messages of a queue from being sent or received at all.
+// rawQueue returns an error if raw messages can't be sent to or received from a queue.
 func (a *App) rawQueue(doing, queue string) error {
 	if err := a.admit(); err != nil {
 		return err
@@ -123,12 +124,12 @@ func (a *App) rawQueue(doing, queue string) error {
 	return nil
 }
 
-// A receiver is one Receive under way.
+// A receiver is one running Receive.
 type receiver struct {
 	app    *App
 	queue  string
 	fn     func(context.Context, json.RawMessage) error
-	taking context.Context // ends when no further message is to be taken
+	taking context.Context // ends when no further message must be taken
 	quit   context.CancelFunc
 	ctx    context.Context // fn's
 	cut    context.CancelCauseFunc
@@ -136,7 +137,7 @@ type receiver struct {
 	refused int // in a row; only handle uses it
 }
 
-// handle gives fn a message and says whether it is done with.
+// handle calls fn with a message. It returns nil if the message must be removed.
 func (r *receiver) handle(_ context.Context, body json.RawMessage) error {
 	err := guard.Call(func() error { return r.fn(r.ctx, body) })
 	if err == nil {
@@ -202,8 +203,8 @@ func (s *receivers) quit() {
 	}
 }
 
-// handling returns how many receivers of each queue have not ended. Once they are to quit, these are the ones with a message
-// in hand.
+// handling returns how many receivers of each queue have not ended. Once they are to quit, these are the ones with a
+// message in hand.
 func (s *receivers) handling() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -226,7 +227,8 @@ func (s *receivers) some(most int) (some []*receiver) {
 	return some
 }
 
-// drain waits until ctx ends for the messages in hand, then ends the contexts of their handlers and waits a moment longer.
+// drain waits until ctx ends for the messages in hand, then ends the contexts of their handlers and waits a moment
+// longer.
 func (s *receivers) drain(ctx context.Context) error {
 	left := make(chan struct{})
 	go func() {

@@ -9,11 +9,11 @@ import (
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
 )
 
-// An AppOption changes an App as it is opened.
+// An AppOption is an option of [Open].
 type AppOption func(*settings)
 
 type settings struct {
-	log        *slog.Logger // nil: slog.Default
+	log        *slog.Logger // nil means slog.Default
 	openLog    func() (slog.Handler, func() error, error)
 	client     []func(Caller) Caller
 	server     []func(Handler) Handler
@@ -42,50 +42,51 @@ func defaults() settings {
 	}
 }
 
-// Logger sets where the App logs; nil leaves slog.Default.
+// Logger sets the App's logger. The default, and nil, is slog.Default.
 func Logger(l *slog.Logger) AppOption {
 	return func(s *settings) {
 		s.log, s.openLog = l, nil
 	}
 }
 
-// ClientMiddleware wraps the App's Caller: the first one given sees a call first and its result last. A middleware sees
-// each call once, however often it is repeated; it may change the Call, answer it itself, or add Headers.
+// ClientMiddleware wraps the [Caller] through which the App sends its calls. The first middleware sees a call first and
+// its result last. Each sees a call once, even if the App retries it. It may change the [Call], add Headers, or return
+// a result itself.
 func ClientMiddleware(m ...func(Caller) Caller) AppOption {
 	return func(s *settings) { s.client = append(s.client, given(m)...) }
 }
 
-// ServerMiddleware wraps the handler of every method: the first one given sees a request first and its result last. A
-// panic in a handler reaches it as an error of code ErrInternal.
+// ServerMiddleware wraps the [Handler] of every method that the App serves. The first middleware sees a request first
+// and its result last. It sees a panic of a handler as an error with the code [ErrInternal].
 func ServerMiddleware(m ...func(Handler) Handler) AppOption {
 	return func(s *settings) { s.server = append(s.server, given(m)...) }
 }
 
-// DrainTimeout bounds the drain at the end of [App.Run]; 25 s where it is not given. Run returns 3 s later at the latest, so a
-// supervisor should wait at least this long plus 5 s before it kills the process: see docs/operations.md. Handlers that take
-// longer can be told at the beginning, by [Draining].
+// DrainTimeout limits the drain at the end of [App.Run]. The default is 25 s. Run returns at most 3 s after it, so a
+// supervisor should wait at least 5 s longer than d before it kills the process: see docs/operations.md. Handlers that
+// take longer can use [Draining].
 func DrainTimeout(d time.Duration) AppOption { return func(s *settings) { s.drain = d } }
 
-// RedactErrors hides the texts of errors from the callers of methods and from the readers of tasks. Only the message of an
-// [Error] with a code other than [ErrUnknown] remains, which a handler returns on purpose. The text of any other error is
-// replaced by "the handler failed", also if it wraps a [Code] or an error of package context, whose code remains. The same
-// holds for the value of a task's panic and the stderr of its child process. What is hidden is logged by the instance that ran
-// the handler, at level WARN, and is not kept with the task.
+// RedactErrors hides the texts of errors from the callers of methods and from the readers of tasks. Only the message of
+// an [Error] with a code other than [ErrUnknown] remains, which a handler returns on purpose. The text of any other
+// error is replaced by "the handler failed", also if it wraps a [Code] or an error of package context, whose code
+// remains. The same holds for the value of a task's panic and the stderr of its child process. What is hidden is logged
+// by the instance that ran the handler, at level WARN, and is not kept with the task.
 //
-// Without RedactErrors callers get the texts of errors, and tasks keep them. A caller never gets the value or the stack of a
-// panic.
+// Without RedactErrors callers get the texts of errors, and tasks keep them. A caller never gets the value or the stack
+// of a panic.
 func RedactErrors() AppOption { return func(s *settings) { s.redact = true } }
 
-// Version sets the version that instances report; by default that of the program's main module.
+// Version sets the version that the App reports. The default is the version of the program's main module.
 func Version(v string) AppOption { return func(s *settings) { s.version = v } }
 
-// IP sets the address that instances report; by default that from which this machine reaches others, or the first of an
-// interface that is up where it has no route.
+// IP sets the address that the App reports. The default is the source address of the machine's default route, or if it
+// has none, the first address of an interface that is up.
 func IP(ip string) AppOption { return func(s *settings) { s.ip = ip } }
 
-// MaxInFlight bounds the calls that an App has in flight, and the bytes of their arguments; further ones wait. Without
-// it, 256 and 16 MiB. Calls that a handler makes are not counted: the service's concurrency bounds those, and waiting
-// for its own callers would be a deadlock.
+// MaxInFlight limits the number of calls that the App has in flight, and the total size of their arguments in bytes.
+// Further calls wait. The default is 256 calls and 16 MiB. Calls made by handlers are not counted, since waiting for
+// their own callers would be a deadlock. The service's concurrency limits them.
 func MaxInFlight(calls, bytes int) AppOption {
 	return func(s *settings) {
 		s.maxCalls = int64(max(calls, 1))
@@ -93,25 +94,27 @@ func MaxInFlight(calls, bytes int) AppOption {
 	}
 }
 
-// Lease sets how long this process may send no heartbeat before others declare it dead and run its tasks: 10 s by default.
-// [Open] refuses less than 3 s. The process itself cancels its tasks after 0.8 leases, with [ErrLeaseLost].
+// Lease sets the time without a heartbeat after which other processes declare this one dead and run its tasks. The
+// default is 10 s. [Open] refuses less than 3 s. If this process can't send a heartbeat for 0.8 leases, it cancels its
+// own tasks with [ErrLeaseLost].
 func Lease(d time.Duration) AppOption { return func(s *settings) { s.lease = d } }
 
-// MaxCrashes sets by how many processes a task fails that died while it was the only suspect in them, for workers that don't
-// say max_crashes themselves; 3 where it is not given, 1 to 1000.
+// MaxCrashes sets the number of crashes after which a task fails: of processes that died while the task was the only
+// suspected one among those they ran. It applies to workers without max_crashes. The default is 3. n is from 1 to 1000.
 func MaxCrashes(n int) AppOption {
 	return func(s *settings) { s.maxCrashes = min(max(n, 1), 1000) }
 }
 
-// Retention sets how long finished tasks are kept: for an age, and up to a number in each queue, whichever is less; 0
-// doesn't limit. Without it, 7 days and 100,000.
+// Retention sets how long finished tasks are kept: until they reach an age, or until their queue has more than most of
+// them. 0 is no limit. The default is 7 days and 100,000.
 func Retention(age time.Duration, most int) AppOption {
 	return func(s *settings) { s.retention = backend.Retention{Age: age, Max: most} }
 }
 
-// WrongVersionAfter sets how long a task waits for a worker of its version. A task whose payload does not decode, and has
-// another fingerprint than that of the worker which has claimed it, was submitted by another version of the program: it
-// waits, uncharged, and fails with [ErrFailedPrecondition] once that has been so for d. Without it, 24 h.
+// WrongVersionAfter sets how long a task waits for a worker of its version. If a worker can't decode a task's payload,
+// and the payload's type has another fingerprint, another version of the program has submitted the task. The task then
+// waits for a worker that can decode it, without being charged an attempt. After d it fails with
+// [ErrFailedPrecondition]. The default is 24 h.
 func WrongVersionAfter(d time.Duration) AppOption {
 	return func(s *settings) { s.wrongVersion = max(d, 0) }
 }

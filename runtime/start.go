@@ -17,12 +17,12 @@ type starting struct {
 
 var errStartEnded = NewError(ErrFailedPrecondition, "the app was shut down while it was starting")
 
-// Start serves what has been registered and makes calls possible. ctx bounds the starting only. It returns all that is
-// wrong with the registrations, joined; after an error the App can only be shut down. A Shutdown ends a Start that is under way,
-// which then returns ErrFailedPrecondition.
+// Start starts the registered services and workers, and makes calls possible. ctx limits the start only. If
+// registrations are wrong, Start returns all of their errors, joined. After an error the App can only be shut down. If
+// Shutdown is called while Start is running, Start returns [ErrFailedPrecondition].
 //
-// In a child process, which runs one task of a worker with isolation=process, Start runs that task and the process exits:
-// nothing after Start in main runs there, no deferred call either, and everything before it does.
+// In a child process, which runs one task of a worker with isolation=process, Start runs that task and exits the
+// process: code of main before Start runs, code after it and deferred calls do not.
 func (a *App) Start(ctx context.Context) error {
 	if err := refuseNil(ctx, "Start"); err != nil {
 		return err
