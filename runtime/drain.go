@@ -14,10 +14,10 @@ const (
 	drainSaysIDs   = 3 // of a queue
 )
 
-// Draining returns a channel that is closed when the App that runs the handler owning ctx begins to shut down. The handler's
-// context ends later, when [DrainTimeout] is over: a handler that takes longer can save its progress and return, or return
-// [Snooze] to run again elsewhere. It works in the handlers of calls, tasks, jobs and raw messages, also in a child process.
-// Outside of a handler it returns nil, a channel that is never ready.
+// Draining returns a channel that is closed when the App running the handler that owns ctx begins to shut down. The
+// handler's context ends later, after [DrainTimeout]. A handler that takes longer can save its progress and return, or
+// return [Snooze] to run again on another instance. Draining works in the handlers of calls, tasks, jobs and raw
+// messages, also in a child process. Outside a handler it returns nil.
 func Draining(ctx context.Context) <-chan struct{} {
 	if h := handlingFrom(ctx); h != nil {
 		return h.app.draining
@@ -58,9 +58,9 @@ func (a *App) reportDrain(ctx context.Context, done <-chan struct{}) {
 	}
 }
 
-// unfinished describes what a drain waits for, as attributes of a log line: "tasks" is the number of running tasks of each
-// queue with the ids of some, "calls" and "messages" the number of running handlers of each service and raw queue, "results"
-// the number of results that are not written.
+// unfinished describes what a drain waits for, as attributes of a log line: "tasks" is the number of running tasks of
+// each queue with the ids of some, "calls" and "messages" the number of running handlers of each service and raw queue,
+// "results" the number of results that are not written.
 func (a *App) unfinished() []any {
 	var tasks, calls, messages, out []any
 	if a.tasks != nil {

@@ -14,9 +14,10 @@ import (
 // errors.Is(err, af.ErrNotFound) matches every Error with that code, also in another process. ErrCanceled and
 // ErrDeadlineExceeded also match context.Canceled and context.DeadlineExceeded.
 //
-// Its values are [ErrCanceled], [ErrUnknown], [ErrInvalidArgument], [ErrDeadlineExceeded], [ErrNotFound], [ErrAlreadyExists],
-// [ErrPermissionDenied], [ErrResourceExhausted], [ErrFailedPrecondition], [ErrAborted], [ErrOutOfRange], [ErrUnimplemented],
-// [ErrInternal], [ErrUnavailable], [ErrDataLoss] and [ErrUnauthenticated]. Its methods:
+// Its values are [ErrCanceled], [ErrUnknown], [ErrInvalidArgument], [ErrDeadlineExceeded], [ErrNotFound],
+// [ErrAlreadyExists], [ErrPermissionDenied], [ErrResourceExhausted], [ErrFailedPrecondition], [ErrAborted],
+// [ErrOutOfRange], [ErrUnimplemented], [ErrInternal], [ErrUnavailable], [ErrDataLoss] and [ErrUnauthenticated]. Its
+// methods:
 //
 //	Error() string        // the code's name, such as not_found
 //	Is(target error) bool // used by errors.Is to match the errors of package context
@@ -77,22 +78,22 @@ const (
 	OutcomeAnswered Outcome = backend.OutcomeAnswered // it was handled, and this error is the answer
 )
 
-// NewError returns an Error for a handler to return. Its details cross the wire as JSON, at most 64 kB together; the
-// caller reads them with [Detail].
+// NewError returns an Error for a handler to return. Its details travel to the caller as JSON, with at most 64 kB
+// together. The caller reads them with [Detail].
 func NewError(code Code, message string, details ...any) *Error {
 	return backend.NewError(code, message, details...)
 }
 
-// Errorf returns an Error with a formatted message. What %w wraps becomes its cause, which errors.Is and errors.As
-// find in this process only.
+// Errorf returns an Error with a formatted message. An error wrapped by %w becomes its cause, which errors.Is and
+// errors.As find in this process only.
 func Errorf(code Code, format string, args ...any) *Error {
 	return backend.Errorf(code, format, args...)
 }
 
-// CodeOf returns the code of err: "" for nil, ErrUnknown for an error without one.
+// CodeOf returns the code of err, "" if err is nil, or [ErrUnknown] if it has no code.
 func CodeOf(err error) Code { return backend.CodeOf(err) }
 
-// Detail returns the first detail of type T in err.
+// Detail returns the first detail of type T in err, and whether there is one.
 //
 //	if quota, ok := af.Detail[shop.Quota](err); ok { … }
 func Detail[T any](err error) (T, bool) { return backend.Detail[T](err) }
@@ -100,15 +101,15 @@ func Detail[T any](err error) (T, bool) { return backend.Detail[T](err) }
 // redactedMessage replaces the texts that RedactErrors hides.
 const redactedMessage = "the handler failed"
 
-// redacted is answer for RedactErrors: of the texts only those of an [Error] with a code remain, which a handler returned
-// on purpose. hidden reports whether there was another.
+// redacted converts an error for the wire, as RedactErrors does: it keeps only the text of an [Error] with a code,
+// which a handler returned on purpose. hidden reports whether it removed another text.
 func redacted(err error) (a *Error, hidden bool) {
 	a = guard.ToWireError(err)
 	e, coded := errors.AsType[*Error](err)
 	_, panicked := errors.AsType[*guard.PanicError](err)
 	exit, crashed := errors.AsType[*child.ExitError](err)
 	switch {
-	case coded && crashed && exit.Stderr != "": // what a process wrote may be anything
+	case coded && crashed && exit.Stderr != "": // the text has what the process wrote
 		a.Message = strings.ReplaceAll(e.Message, exit.Error(), exit.Brief())
 		return guard.Bounded(a), true
 	case coded && a.Code != ErrUnknown:
@@ -117,7 +118,7 @@ func redacted(err error) (a *Error, hidden bool) {
 		a.Message = guard.PanicMessage
 		return a, true
 	case !coded && (a.Message == "" || a.Message == a.Code.Error() || a.Message == context.Canceled.Error() ||
-		a.Message == context.DeadlineExceeded.Error()): // nothing is wrapped around it
+		a.Message == context.DeadlineExceeded.Error()): // the text is the code's or context's own
 		return a, false
 	}
 	a.Message, a.Details = redactedMessage, nil

@@ -19,27 +19,27 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// A task of a worker with isolation=process, from end to end: its attempt (package tasks) calls WorkerSpec.Run, which is
-// runChild here. That starts this program again (package pipe), whose main opens and starts an App: openChild and
+// A task of a worker with isolation=process, from end to end: its attempt (package tasks) calls WorkerSpec.Run, which
+// is runChild here. That starts this program again (package pipe), whose main opens and starts an App: openChild and
 // childProcess.start. handleHere calls the worker that was registered there, and the process ends.
 
-// ChildMemory limits the memory of each child process that runs a task of a worker with isolation=process, in bytes. On
-// Linux what it may write to is limited by the kernel, besides that of each process it starts; elsewhere, and before that
-// limit is reached, the garbage collector works harder (GOMEMLIMIT is nine tenths of it). Without it, or with 0, nothing
-// is limited. A Go program needs 64 MiB to be of much use. In a program built with -race the kernel's limit can't be met.
+// ChildMemory limits the memory, in bytes, of each child process that runs a task of a worker with isolation=process.
+// On Linux the kernel limits the writable memory of the child, and of each process that it starts. On all systems the
+// garbage collector works harder as the limit comes near: GOMEMLIMIT is nine tenths of it. 0, the default, is no limit.
+// A Go program needs at least 64 MiB. A program built with -race can't run within the kernel's limit.
 func ChildMemory(bytes int64) AppOption {
 	return func(s *settings) { s.child.memory = max(bytes, 0) }
 }
 
-// ChildGrace sets how long a handler in a child process may take to return once its context has ended; then its process is
-// killed, on Unix by SIGQUIT first, so that it writes its stacks to stderr. Without it, 5 s. When the claim was lost or the
-// instance shuts down it is a second at most.
+// ChildGrace sets how long a handler in a child process may run after its context has ended. Then its process is
+// killed, on Unix by SIGQUIT first, so that it writes its stacks to stderr. The default is 5 s. If the claim was lost
+// or the instance is shutting down, it is at most 1 s.
 func ChildGrace(d time.Duration) AppOption {
 	return func(s *settings) { s.child.grace = max(d, 0) }
 }
 
-// InProcess runs the tasks of workers with isolation=process in goroutines, as those of any other: for tests, whose binary
-// has no main to run again, and in whose virtual time a process would not live.
+// InProcess runs the tasks of workers with isolation=process in goroutines. It is for tests: a test binary has no main
+// to run in a child process, and processes do not run in virtual time.
 func InProcess() AppOption {
 	return func(s *settings) { s.child.off = true }
 }
@@ -104,8 +104,8 @@ func (a *App) openChild(c *pipe.Client) {
 	a.tasks = newChildEngine(a, a.process.Wake)
 }
 
-// start runs the task that the parent hands over, and the process exits. It returns only if the task is of another App's
-// worker; then this App serves nothing and is not connected.
+// start runs the task that the parent hands over, and the process exits. It returns only if the task is of another
+// App's worker; then this App serves nothing and is not connected.
 func (p childProcess) start(context.Context) error {
 	w, err := p.worker()
 	if w == nil {
@@ -258,8 +258,8 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 	return nil, crashed(exit, "")
 }
 
-// childEnd returns how long a handler's process may take to end after its context has ended for a cause, and then to write
-// its stacks.
+// childEnd returns how long a handler's process may take to end after its context has ended for a cause, and then to
+// write its stacks.
 func (e *engine) childEnd(cause error) (end, quit time.Duration) {
 	end, quit = e.app.settings.child.grace, child.QuitMost
 	switch {
@@ -280,8 +280,8 @@ func logHung(log *slog.Logger, cause error, p *pipe.Process, exit *child.ExitErr
 	log.Error("a handler ignores its context; its process was killed", "cause", cause, "stack", where)
 }
 
-// drainsSoon reports whether the App drains, now or within a second: a SIGTERM that a supervisor sends to all processes of a
-// service may reach a child before its parent.
+// drainsSoon reports whether the App drains, now or within a second: a SIGTERM that a supervisor sends to all processes
+// of a service may reach a child before its parent.
 func (a *App) drainsSoon() bool {
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()

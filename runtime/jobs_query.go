@@ -25,7 +25,7 @@ type Job struct {
 	Timeout  time.Duration
 	Disabled bool
 	Declared bool      // by a program, with its worker
-	Created  time.Time // when it got its time table, from which @every is counted
+	Created  time.Time // when its time table was set, from which @every is counted
 	Fired    time.Time // the due time of the last fire; zero before the first
 	Next     time.Time // the next due time; zero if there is none, or the job is disabled
 	Waiting  int       // due times whose tasks are not submitted yet, with OverlapQueue
@@ -48,14 +48,14 @@ const (
 	SkippedFull    = "queue full" // too many wait for an earlier task to end
 )
 
-// A JobQuery selects jobs; zero fields don't restrict.
+// A JobQuery selects jobs for [App.Jobs]. A zero field does not restrict.
 type JobQuery struct {
 	Prefix   string // of their ids
 	Queue    string
 	Disabled *bool
 	Sort     JobSort
-	Limit    int    // 1 to 1000; 0 is 100
-	Cursor   string // of the page before
+	Limit    int    // jobs on a page: 1 to 1000; 0 means 100
+	Cursor   string // the Cursor of the previous page; "" for the first page
 }
 
 // A JobSort is an order of jobs; ids break ties.
@@ -70,19 +70,19 @@ const (
 // A JobPage is one page of jobs.
 type JobPage struct {
 	Jobs   []Job
-	Total  int    // of all pages
-	Cursor string // of the next page; "" at the end
+	Total  int    // number of jobs on all pages
+	Cursor string // for JobQuery.Cursor, to get the next page; "" on the last page
 }
 
-// A FireQuery selects fires; zero fields don't restrict.
+// A FireQuery selects fires for [App.Fires]. A zero field does not restrict.
 type FireQuery struct {
 	Job     string
 	After   time.Time // fired at or after
 	Before  time.Time // fired before
 	Skipped *bool
 	Sort    FireSort
-	Limit   int    // 1 to 1000; 0 is 100
-	Cursor  string // of the page before, in the same order
+	Limit   int    // fires on a page: 1 to 1000; 0 means 100
+	Cursor  string // the Cursor of the previous page, in the same order; "" for the first page
 }
 
 // A FireSort is an order of fires.
@@ -97,8 +97,8 @@ const (
 // A FirePage is one page of fires.
 type FirePage struct {
 	Fires  []Fire
-	Total  int    // of all pages
-	Cursor string // of the next page; "" at the end
+	Total  int    // number of fires on all pages
+	Cursor string // for FireQuery.Cursor, to get the next page; "" on the last page
 }
 
 // Job returns a job, or [ErrNotFound].

@@ -13,7 +13,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// SubmitTasks implements [TaskClient].
+// SubmitTasks implements [TaskClient]. Generated queues call it.
 func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 	e, err := a.engine()
 	if err != nil {
@@ -42,13 +42,13 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 	if err != nil && len(tasks) == 1 && backend.Coded(err).Outcome == OutcomeUnknown {
 		err = &submitError{err, tasks[0].Task.ID}
 	}
-	if err != nil && len(ids) > 0 { // whatever became of the write that failed, repeating all would make tasks twice
+	if err != nil && len(ids) > 0 { // repeating all would submit the first ones twice
 		err = Errorf(CodeOf(err), "the first %d of %d tasks are kept, and maybe more: %w", len(ids), len(tasks), err)
 	}
 	if len(ids) > 0 && !s.Stored {
 		e.client.WakeFor(ctx, s.Worker.Name, ids)
 	} else if len(ids) > 0 && !e.ports.Transport.Ids() {
-		e.client.WakeFor(ctx, s.Worker.Name, nil) // nothing else would tell a pool that sleeps
+		e.client.WakeFor(ctx, s.Worker.Name, nil) // nothing else would wake an idle pool
 	}
 	return ids, err
 }
@@ -58,7 +58,7 @@ const (
 	maxWeight = 1000 // of a task, and less than zero
 )
 
-// checkSubmission returns what is wrong with a submission in itself.
+// checkSubmission returns an error if a submission is not valid.
 func checkSubmission(s Submission) *Error {
 	for _, p := range s.Payloads {
 		if len(p) > backend.MaxMessage {
@@ -100,7 +100,7 @@ func checkSubmission(s Submission) *Error {
 	return nil
 }
 
-// newTask is one task of a submission.
+// newTask returns the i-th task of a submission.
 func newTask(s Submission, i int, id string) backend.NewTask {
 	o := s.Options
 	t := Task{
@@ -120,7 +120,7 @@ func newTask(s Submission, i int, id string) backend.NewTask {
 	return backend.NewTask{Task: t, Gated: s.IsSubtasks}
 }
 
-// outsideTx refuses what can't take part in a transaction of the caller's.
+// outsideTx returns an error if ctx has a transaction of the caller, for operations that can't be part of one.
 func outsideTx(ctx context.Context, doing string) error {
 	if backend.TxFrom(ctx) == nil {
 		return nil
@@ -136,8 +136,9 @@ type submitError struct {
 
 func (e *submitError) Unwrap() error { return e.error }
 
-// SubmittedID returns the id of the task that a failed Submit or Store may have stored: its error has [OutcomeUnknown]. To
-// submit again with this id, by [TaskID], makes one task whatever became of the first try. For any other error it returns "".
+// SubmittedID returns the id of the task that a failed Submit or Store may have stored. err is its error, which then
+// has [OutcomeUnknown]. Submitting again with this id, by [TaskID], stores the task once in any case. For any other
+// error SubmittedID returns "".
 func SubmittedID(err error) string {
 	if e, ok := errors.AsType[*submitError](err); ok {
 		return e.id
@@ -145,7 +146,7 @@ func SubmittedID(err error) string {
 	return ""
 }
 
-// requireWorker refuses a queue without a worker.
+// requireWorker returns an error if no worker of a queue is running.
 func (e *engine) requireWorker(ctx context.Context, queue string) error {
 	present, err := e.ports.Coordinator.Present(ctx, presentWorker+queue)
 	if err != nil {
@@ -158,7 +159,7 @@ func (e *engine) requireWorker(ctx context.Context, queue string) error {
 	return nil
 }
 
-// subtasks persists a batch of subtasks.
+// subtasks stores a batch of subtasks.
 func (e *engine) subtasks(ctx context.Context, s Submission) ([]string, error) {
 	batch, undo := batchOf(ctx, s)
 	all := make([]backend.NewTask, len(s.Payloads))
@@ -175,7 +176,7 @@ func (e *engine) subtasks(ctx context.Context, s Submission) ([]string, error) {
 	return ids, err
 }
 
-// fenceOf returns the fence of the attempt of source that ctx is of; 0 outside its handler.
+// fenceOf returns the fence of the attempt of source whose handler owns ctx, or 0 if there is none.
 func fenceOf(ctx context.Context, source string) int64 {
 	if r := TaskFrom(ctx); r != nil && r.ID == source {
 		return r.Fence
@@ -183,8 +184,8 @@ func fenceOf(ctx context.Context, source string) int64 {
 	return 0
 }
 
-// batchOf names a batch so that a handler that runs again makes the same ones. undo is for a call that failed: a repeat of it, in the
-// same run, is the same batch, since the first call may have been kept.
+// batchOf returns the name of a batch, which is the same if a handler runs again. undo must be called if the call
+// fails: a repeated call in the same run then has the same name, since the first call may have stored the batch.
 func batchOf(ctx context.Context, s Submission) (batch string, undo func()) {
 	undo = func() {}
 	if s.Options.Batch != "" {
