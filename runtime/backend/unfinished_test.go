@@ -9,7 +9,9 @@ import (
 
 func TestOldestUnfinishedComesFirst(t *testing.T) {
 	const now = int64(time.Hour)
-	since := func(age time.Duration, u Unfinished) UnfinishedSince { return UnfinishedSince{Unfinished: u, Since: now - int64(age)} }
+	since := func(age time.Duration, u Unfinished) UnfinishedSince {
+		return UnfinishedSince{Unfinished: u, Since: now - int64(age)}
+	}
 	ordered := []UnfinishedSince{
 		since(30*time.Minute, Unfinished{What: UnfinishedSet, Source: "z"}),
 		since(time.Minute*BatchAges, Unfinished{What: UnfinishedBatch, Source: "y", Batch: "b"}), // just old enough
