@@ -70,8 +70,8 @@ func TaskFrom(ctx context.Context) *Running {
 // Permanent wraps an error that retrying would not fix. The task fails at once.
 func Permanent(err error) error { return guard.Permanent(err) }
 
-// Snooze returns an error for Run to return: the task runs again after d, and no attempt is charged. d is at least 100
-// ms; a shorter one is raised to that, to protect the store.
+// Snooze returns an error for Run to return: the task runs again after d, and no attempt is charged. To protect the
+// store, a d below 100 ms is raised to that.
 func Snooze(d time.Duration) error { return guard.Snooze(d) }
 
 // A taskRun is one attempt of a task. It implements tasks.Run.
