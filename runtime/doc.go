@@ -121,9 +121,8 @@
 //   - [App.Services] lists each [ServiceInfo], with its methods ([MethodInfo]), instances ([ServiceInstance]) and load
 //     ([ServiceLoad]): see [ServiceQuery], [ServiceSort] and [ServicePage].
 //   - [App.Workers] lists each [WorkerInfo]: see [WorkerQuery], [WorkerSort] and [WorkerPage].
-//   - [App.Nodes] lists each [Node], that is, each machine: see [NodeQuery], [NodeSort] and [NodePage]. [NodeFacts] sets what
-//     an App reports of its machine.
-//     [App.NodeHistory] returns each [NodeSample] of one.
+//   - [App.Nodes] lists each [Node], that is, each machine: see [NodeQuery], [NodeSort] and [NodePage]. [App.NodeHistory]
+//     returns each [NodeSample] of a machine. [NodeFacts] sets what an App reports of its own.
 //
 // Package health serves Ready and Health over HTTP, for probes.
 //

@@ -16,8 +16,8 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// An alias is a type of package backend under a name of package runtime. go doc shows neither its fields nor its methods, so
-// its doc comment lists them. notForUsers are the exported ones that it leaves out.
+// An alias is a type of package backend under a name of package runtime. go doc shows neither its fields nor its
+// methods, so its doc comment lists them. notForUsers are the exported ones that it leaves out.
 type alias struct {
 	typ         reflect.Type
 	notForUsers []string
@@ -100,7 +100,8 @@ func TestAliasCommentsListFieldsAndMethods(t *testing.T) {
 	}
 }
 
-// listed returns what the code blocks of a type's comment list: fields with their types and methods with their signatures.
+// listed returns what the code blocks of a type's comment list: fields with their types and methods with their
+// signatures.
 func listed(t *testing.T, pkg *doc.Package, typ *doc.Type) map[string]string {
 	t.Helper()
 	list := map[string]string{}

@@ -25,10 +25,12 @@ func (a *App) Invoke(ctx context.Context, call Call) (json.RawMessage, error) {
 	return a.caller.Invoke(ctx, call)
 }
 
-// Call makes an untyped call, for tools: args is anything that encodes to a JSON object with a member for each argument,
-// or nil for none. The reply is a JSON object with a member for each result. A misspelt argument is
-// ErrInvalidArgument and not sent: one that no running instance takes, by what they have announced, while one that they
-// take is missing. Other arguments that none takes are ignored, as a server of an older version does.
+// Call calls a method without a generated client, for tools. args encodes to a JSON object with a member for each
+// argument; nil means no arguments. The reply is a JSON object with a member for each result.
+//
+// If an argument is misspelt, Call returns [ErrInvalidArgument] and sends nothing. An argument is considered misspelt
+// if no running instance has an argument of that name and one of the method's arguments is missing. Other unknown
+// arguments are ignored, as by a server of an older version.
 func (a *App) Call(ctx context.Context, service, method string, args any) (json.RawMessage, error) {
 	body := json.RawMessage("{}")
 	if args != nil {
@@ -149,8 +151,8 @@ func (a *App) carry(ctx context.Context, req *backend.Request, o CallOptions) (*
 		var wait time.Duration
 		switch {
 		case reply != nil && otherVersion(reply.Err) && misfits < maxMisfits && (misfit == "" || misfit == reply.Server):
-			// Another instance may have the caller's version. Whose turn it is at the transport is not ours to say: so once more
-			// for each time that it is the same one's.
+			// Another instance may have the caller's version. Whose turn it is at the transport is not ours to say: so
+			// once more for each time that it is the same one's.
 			wait = rand.N(time.Millisecond << misfits)
 			misfit = reply.Server
 			misfits++

@@ -132,9 +132,9 @@ func (a *App) Tasks(ctx context.Context, q TaskQuery) (TaskPage, error) {
 	return page, err
 }
 
-// TaskStatus returns the status of a task, or [ErrNotFound] if there is no such task, also after [Retention] has deleted it.
-// It reads the store. If the store is unavailable, it returns after at most 10 s the final status that this process has
-// read before, if any. The last 10,000 of them are remembered.
+// TaskStatus returns the status of a task, or [ErrNotFound] if there is no such task, also after [Retention] has
+// deleted it. It reads the store. If the store is unavailable, it returns after at most 10 s the final status that this
+// process has read before, if any. The last 10,000 of them are remembered.
 func (a *App) TaskStatus(ctx context.Context, id string) (Status, error) {
 	e, err := a.engine()
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 //	Weight            int                    // -1000 to 1000; heavier tasks of a queue run first
 //	Payload           json.RawMessage        // the argument of Run
 //	Result            json.RawMessage        // the result of Run; nil unless Status is StatusSuccess
-//	Error             *backend.TaskError     // Code and Message of the last failed attempt or the stop; nil after success
+//	Error             *backend.TaskError     // Code and Message of the last failure or the stop; nil after success
 //	Progress          json.RawMessage        // the last value given to Running.Progress
 //	Log               []string               // the last 20 lines that the handler logged, of attempts that have ended
 //	Attempt           int                    // attempts begun; a snoozed or released attempt does not count
@@ -32,7 +32,7 @@ import (
 //	Batch             string                 // the call to Subtasks that submitted it
 //	OnFailure         FailurePolicy          // what its failure does to its sibling subtasks
 //	Spawned           bool                   // it has subtasks
-//	Subtasks          *backend.SubtaskCounts // Total, Succeeded, Failed, Stopped, Finished; nil until the last has ended
+//	Subtasks          *backend.SubtaskCounts // Total, Succeeded, Failed, Stopped, Finished; nil until all ended
 //	DoneOf            string                 // id of the task for which it runs SubtasksDone; "" for other tasks
 //	Gated             bool                   // it can't start before its source has succeeded
 //	UniqueKey         string                 // as set by UniqueKey

@@ -10,8 +10,8 @@ import (
 	"github.com/afgen/afgen/runtime/aftest"
 )
 
-// Mailer is a worker. In a program it has the directive "af:worker name=mail retries=3 backoff=1h", and afgen generates what
-// is at the end of this example.
+// Mailer is a worker. In a program it has the directive "af:worker name=mail retries=3 backoff=1h", and afgen generates
+// what is at the end of this example.
 type Mailer struct{ down bool }
 
 func (m *Mailer) Run(_ context.Context, to string) (string, error) {
