@@ -5,6 +5,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/jobs"
+	"github.com/afgen/afgen/runtime/internal/pages"
 )
 
 // FuzzLimitsDoc: whatever is stored as limits, they are refused, or are a number of tasks that a pool can have.
@@ -44,13 +45,13 @@ func FuzzFireDoc(f *testing.F) {
 			return
 		}
 		for _, order := range []FireSort{FiresLatest, FiresOldest} {
-			fires := sortFires(map[string]jobs.History{"j": h}, FireQuery{Sort: order})
-			if _, _, err := pageOf(fires, keyedFire.by, cursor, int(size)); err != nil {
+			fires := keyedFires(map[string]jobs.History{"j": h}, FireQuery{Sort: order})
+			if _, _, err := pages.Of(fires, pages.Query{Cursor: cursor, Limit: int(size)}, keyedFire.by); err != nil && CodeOf(err) != ErrInvalidArgument {
 				t.Fatal(err)
 			}
 			seen, at := 0, ""
 			for {
-				page, next, err := pageOf(fires, keyedFire.by, at, int(size)+1)
+				page, next, err := pages.Of(fires, pages.Query{Cursor: at, Limit: int(size) + 1}, keyedFire.by)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/heartbeat"
+	"github.com/afgen/afgen/runtime/internal/pages"
 	"github.com/afgen/afgen/runtime/internal/presence"
 )
 
@@ -85,8 +85,13 @@ type InstanceQuery struct {
 	Service               string // they serve it
 	Queue                 string // they have its worker
 	Sort                  InstanceSort
-	Limit                 int // of the page, 1 to 1000; 0 is 100
-	Skip                  int // instances before the page
+	Limit                 int    // of the page, 1 to 1000; 0 is 100
+	Cursor                string // the Cursor of the previous page, in the same order; "" for the first page
+
+	// Skip is a number of instances to leave out after the cursor. Some are missed or listed twice if others come or go.
+	//
+	// Deprecated: use Cursor.
+	Skip int
 }
 
 // An InstanceSort is an order of instances; ids break ties.
@@ -103,7 +108,8 @@ const (
 // An InstancePage is one page of instances.
 type InstancePage struct {
 	Instances []InstanceInfo
-	Total     int // of all pages
+	Total     int    // of all pages
+	Cursor    string // for InstanceQuery.Cursor, to get the next page; "" on the last page
 }
 
 // A ServiceQuery selects services by their instances, of which only those that match are listed; zero fields don't
@@ -112,8 +118,13 @@ type ServiceQuery struct {
 	Name              string
 	IP, Version, Node string
 	Sort              ServiceSort
-	Limit             int // of the page, 1 to 1000; 0 is 100
-	Skip              int // services before the page
+	Limit             int    // of the page, 1 to 1000; 0 is 100
+	Cursor            string // the Cursor of the previous page, in the same order; "" for the first page
+
+	// Skip is a number of services to leave out after the cursor. Some are missed or listed twice if others come or go.
+	//
+	// Deprecated: use Cursor.
+	Skip int
 }
 
 // A ServiceSort is an order of services; names break ties.
@@ -129,15 +140,21 @@ const (
 // A ServicePage is one page of services.
 type ServicePage struct {
 	Services []ServiceInfo
-	Total    int // of all pages
+	Total    int    // of all pages
+	Cursor   string // for ServiceQuery.Cursor, to get the next page; "" on the last page
 }
 
 // A WorkerQuery selects workers; zero fields don't restrict.
 type WorkerQuery struct {
 	Queue, IP, Instance, Node string
 	Sort                      WorkerSort
-	Limit                     int // of the page, 1 to 1000; 0 is 100
-	Skip                      int // workers before the page
+	Limit                     int    // of the page, 1 to 1000; 0 is 100
+	Cursor                    string // the Cursor of the previous page, in the same order; "" for the first page
+
+	// Skip is a number of workers to leave out after the cursor. Some are missed or listed twice if others come or go.
+	//
+	// Deprecated: use Cursor.
+	Skip int
 }
 
 // A WorkerSort is an order of workers; queues and then instances break ties.
@@ -153,7 +170,8 @@ const (
 // A WorkerPage is one page of workers.
 type WorkerPage struct {
 	Workers []WorkerInfo
-	Total   int // of all pages
+	Total   int    // of all pages
+	Cursor  string // for WorkerQuery.Cursor, to get the next page; "" on the last page
 }
 
 // Instances lists the Apps that run now and match q. It is unavailable while the coordinator is.
@@ -180,14 +198,15 @@ func (a *App) Instances(ctx context.Context, q InstanceQuery) (InstancePage, err
 			found = append(found, in)
 		}
 	}
-	order := map[InstanceSort]func(a, b InstanceInfo) int{
-		InstancesByID:      func(a, b InstanceInfo) int { return 0 },
-		InstancesByStart:   func(a, b InstanceInfo) int { return b.Started.Compare(a.Started) },
-		InstancesByIP:      func(a, b InstanceInfo) int { return strings.Compare(a.IP, b.IP) },
-		InstancesByVersion: func(a, b InstanceInfo) int { return strings.Compare(a.Version, b.Version) },
+	page := InstancePage{Total: len(found)}
+	key := map[InstanceSort]func(InstanceInfo) string{
+		InstancesByID:      func(n InstanceInfo) string { return n.ID },
+		InstancesByStart:   func(n InstanceInfo) string { return pages.Latest(n.Started) + n.ID },
+		InstancesByIP:      func(n InstanceInfo) string { return pages.Text(n.IP) + n.ID },
+		InstancesByVersion: func(n InstanceInfo) string { return pages.Text(n.Version) + n.ID },
 	}[q.Sort]
-	page, err := paged(found, string(q.Sort), order, func(a, b InstanceInfo) int { return strings.Compare(a.ID, b.ID) }, q.Limit, q.Skip)
-	return InstancePage{page, len(found)}, err
+	page.Instances, page.Cursor, err = pages.Of(found, pages.Query{Sort: string(q.Sort), Limit: q.Limit, Cursor: q.Cursor, Skip: q.Skip}, key)
+	return page, err
 }
 
 // Services lists the services that some instance serves now and that match q. It is unavailable while the coordinator is.
@@ -221,16 +240,17 @@ func (a *App) Services(ctx context.Context, q ServiceQuery) (ServicePage, error)
 		slices.SortFunc(s.Instances, func(a, b ServiceInstance) int { return strings.Compare(a.ID, b.ID) })
 		found = append(found, *s)
 	}
-	order := map[ServiceSort]func(a, b ServiceInfo) int{
-		ServicesByName:      func(a, b ServiceInfo) int { return 0 },
-		ServicesByLoad:      func(a, b ServiceInfo) int { return cmp.Compare(b.Load.InFlight, a.Load.InFlight) },
-		ServicesByInstances: func(a, b ServiceInfo) int { return cmp.Compare(len(b.Instances), len(a.Instances)) },
+	page := ServicePage{Total: len(found)}
+	key := map[ServiceSort]func(ServiceInfo) string{
+		ServicesByName:      func(s ServiceInfo) string { return s.Name },
+		ServicesByLoad:      func(s ServiceInfo) string { return pages.Most(s.Load.InFlight) + s.Name },
+		ServicesByInstances: func(s ServiceInfo) string { return pages.Most(len(s.Instances)) + s.Name },
 	}[q.Sort]
-	page, err := paged(found, string(q.Sort), order, func(a, b ServiceInfo) int { return strings.Compare(a.Name, b.Name) }, q.Limit, q.Skip)
+	page.Services, page.Cursor, err = pages.Of(found, pages.Query{Sort: string(q.Sort), Limit: q.Limit, Cursor: q.Cursor, Skip: q.Skip}, key)
 	if err == nil {
-		err = e.registry.describe(ctx, page)
+		err = e.registry.describe(ctx, page.Services)
 	}
-	return ServicePage{page, len(found)}, err
+	return page, err
 }
 
 // describe reads the methods of services. Those of a contract that is not stored (yet, or again) are left empty.
@@ -303,23 +323,23 @@ func (a *App) Workers(ctx context.Context, q WorkerQuery) (WorkerPage, error) {
 			})
 		}
 	}
-	order := map[WorkerSort]func(a, b WorkerInfo) int{
-		WorkersByQueue:   func(a, b WorkerInfo) int { return 0 },
-		WorkersByIP:      func(a, b WorkerInfo) int { return strings.Compare(a.Instance.IP, b.Instance.IP) },
-		WorkersByRunning: func(a, b WorkerInfo) int { return cmp.Compare(b.Running, a.Running) },
+	id := func(w WorkerInfo) string { return pages.Text(w.Queue) + w.Instance.ID }
+	page := WorkerPage{Total: len(found)}
+	key := map[WorkerSort]func(WorkerInfo) string{
+		WorkersByQueue:   id,
+		WorkersByIP:      func(w WorkerInfo) string { return pages.Text(w.Instance.IP) + id(w) },
+		WorkersByRunning: func(w WorkerInfo) string { return pages.Most(w.Running) + id(w) },
 	}[q.Sort]
-	page, err := paged(found, string(q.Sort), order, func(a, b WorkerInfo) int {
-		return cmp.Or(strings.Compare(a.Queue, b.Queue), strings.Compare(a.Instance.ID, b.Instance.ID))
-	}, q.Limit, q.Skip)
+	page.Workers, page.Cursor, err = pages.Of(found, pages.Query{Sort: string(q.Sort), Limit: q.Limit, Cursor: q.Cursor, Skip: q.Skip}, key)
 	waiting := map[string]int{}
-	for i := range page {
-		queue := page[i].Queue
+	for i := range page.Workers {
+		queue := page.Workers[i].Queue
 		if _, ok := waiting[queue]; !ok && err == nil {
 			waiting[queue], err = e.waiting(ctx, queue)
 		}
-		page[i].Waiting = waiting[queue]
+		page.Workers[i].Waiting = waiting[queue]
 	}
-	return WorkerPage{page, len(found)}, err
+	return page, err
 }
 
 // waiting counts the tasks of a queue that have not begun.
@@ -390,21 +410,3 @@ func (n *announcement) matches(ip, version, node string) bool {
 }
 
 func matches(want, is string) bool { return want == "" || want == is }
-
-// paged sorts all by an order, which is nil where there is none of that name, and returns a page: never nil.
-func paged[T any](all []T, sort string, order, ties func(a, b T) int, limit, skip int) ([]T, error) {
-	const most = 1000
-	switch {
-	case order == nil:
-		return nil, Errorf(ErrInvalidArgument, "unknown order %q", sort)
-	case limit < 0 || limit > most:
-		return nil, Errorf(ErrInvalidArgument, "a page has 1 to %d entries, not %d", most, limit)
-	case skip < 0:
-		return nil, Errorf(ErrInvalidArgument, "%d entries can't be skipped", skip)
-	case limit == 0:
-		limit = 100
-	}
-	slices.SortFunc(all, func(a, b T) int { return cmp.Or(order(a, b), ties(a, b)) })
-	all = all[min(skip, len(all)):]
-	return append([]T{}, all[:min(limit, len(all))]...), nil
-}

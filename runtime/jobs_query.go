@@ -1,14 +1,13 @@
 package runtime
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/afgen/afgen/runtime/internal/jobs"
+	"github.com/afgen/afgen/runtime/internal/pages"
 )
 
 // A Job is the current state of a job.
@@ -55,7 +54,7 @@ type JobQuery struct {
 	Disabled *bool
 	Sort     JobSort
 	Limit    int    // jobs on a page: 1 to 1000; 0 means 100
-	Cursor   string // the Cursor of the previous page; "" for the first page
+	Cursor   string // the Cursor of the previous page, in the same order; "" for the first page
 }
 
 // A JobSort is an order of jobs; ids break ties.
@@ -121,18 +120,16 @@ func (a *App) Fires(ctx context.Context, q FireQuery) (FirePage, error) {
 	if err != nil {
 		return FirePage{}, err
 	}
-	switch q.Sort {
-	case FiresLatest, FiresOldest:
-	default:
-		return FirePage{}, Errorf(ErrInvalidArgument, "there is no order %q of fires", q.Sort).With(OutcomeNotSent)
-	}
 	all, err := e.jobs.Histories(ctx, q.Job)
 	if err != nil {
 		return FirePage{}, err
 	}
-	fires := sortFires(all, q)
+	fires := keyedFires(all, q)
 	page := FirePage{Total: len(fires)}
-	list, cursor, err := pageOf(fires, keyedFire.by, q.Cursor, q.Limit)
+	key := map[FireSort]func(keyedFire) string{
+		FiresLatest: keyedFire.by, FiresOldest: keyedFire.by,
+	}[q.Sort]
+	list, cursor, err := pages.Of(fires, pages.Query{Sort: string(q.Sort), Limit: q.Limit, Cursor: q.Cursor}, key)
 	page.Cursor = cursor
 	for _, f := range list {
 		page.Fires = append(page.Fires, f.Fire)
@@ -157,44 +154,18 @@ func (a *App) Jobs(ctx context.Context, q JobQuery) (JobPage, error) {
 		}
 		list = append(list, publicJob(j))
 	}
-	key := func(j Job) string { return j.ID }
-	switch q.Sort {
-	case JobsByID:
-	case JobsByNext:
-		key = func(j Job) string {
+	page := JobPage{Total: len(list)}
+	key := map[JobSort]func(Job) string{
+		JobsByID: func(j Job) string { return j.ID },
+		JobsByNext: func(j Job) string {
 			if j.Next.IsZero() {
 				return "~" + j.ID
 			}
 			return j.Next.UTC().Format(time.RFC3339) + " " + j.ID
-		}
-	default:
-		return JobPage{}, Errorf(ErrInvalidArgument, "there is no order %q of jobs", q.Sort).With(OutcomeNotSent)
-	}
-	slices.SortFunc(list, func(a, b Job) int { return cmp.Compare(key(a), key(b)) })
-	page := JobPage{Total: len(list)}
-	page.Jobs, page.Cursor, err = pageOf(list, key, q.Cursor, q.Limit)
+		},
+	}[q.Sort]
+	page.Jobs, page.Cursor, err = pages.Of(list, pages.Query{Sort: string(q.Sort), Limit: q.Limit, Cursor: q.Cursor}, key)
 	return page, err
-}
-
-// pageOf returns the page of a sorted list that follows the cursor, which is a key, and the cursor of the next page.
-func pageOf[T any](list []T, key func(T) string, cursor string, limit int) ([]T, string, error) {
-	switch {
-	case limit < 0 || limit > 1000:
-		return nil, "", Errorf(ErrInvalidArgument, "a page of %d: 1 to 1000 are allowed", limit).With(OutcomeNotSent)
-	case limit == 0:
-		limit = 100
-	}
-	i := 0
-	if cursor != "" {
-		for i < len(list) && key(list[i]) <= cursor {
-			i++
-		}
-	}
-	rest := list[i:]
-	if len(rest) <= limit {
-		return rest, "", nil
-	}
-	return rest[:limit], key(rest[limit-1]), nil
 }
 
 // publicJob converts a job of package jobs.
@@ -221,8 +192,8 @@ type keyedFire struct {
 
 func (f keyedFire) by() string { return f.key }
 
-// sortFires returns the fires that a query selects, in its order.
-func sortFires(all map[string]jobs.History, q FireQuery) []keyedFire {
+// keyedFires returns the fires that a query selects, with keys in its order.
+func keyedFires(all map[string]jobs.History, q FireQuery) []keyedFire {
 	var fires []keyedFire
 	for job, h := range all {
 		for _, n := range h.Fires {
@@ -238,7 +209,6 @@ func sortFires(all map[string]jobs.History, q FireQuery) []keyedFire {
 			fires = append(fires, keyedFire{f, fmt.Sprintf("%020d %020d %s", at, number, job)})
 		}
 	}
-	slices.SortFunc(fires, func(a, b keyedFire) int { return cmp.Compare(a.key, b.key) })
 	return fires
 }
 

@@ -4,10 +4,10 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/afgen/afgen/runtime/internal/machine"
+	"github.com/afgen/afgen/runtime/internal/pages"
 	"github.com/afgen/afgen/runtime/internal/presence"
 )
 
@@ -48,8 +48,13 @@ type NodeQuery struct {
 	ID, Host, IP, OS string
 	Gone             bool // also those on which no App runs now, as long as they are kept
 	Sort             NodeSort
-	Limit            int // of the page, 1 to 1000; 0 is 100
-	Skip             int // nodes before the page
+	Limit            int    // of the page, 1 to 1000; 0 is 100
+	Cursor           string // the Cursor of the previous page, in the same order; "" for the first page
+
+	// Skip is a number of nodes to leave out after the cursor. Some are missed or listed twice if others come or go.
+	//
+	// Deprecated: use Cursor.
+	Skip int
 }
 
 // A NodeSort is an order of nodes; ids break ties.
@@ -66,8 +71,9 @@ const (
 
 // A NodePage is one page of nodes.
 type NodePage struct {
-	Nodes []Node
-	Total int // of all pages
+	Nodes  []Node
+	Total  int    // of all pages
+	Cursor string // for NodeQuery.Cursor, to get the next page; "" on the last page
 }
 
 // NodeFacts sets what the App reports of its machine: describe returns a Node with the facts and the load, of which fields
@@ -136,18 +142,16 @@ func (a *App) Nodes(ctx context.Context, q NodeQuery) (NodePage, error) {
 			found = append(found, *n)
 		}
 	}
-	most := func(of func(n Node) float64) func(a, b Node) int {
-		return func(a, b Node) int { return cmp.Compare(of(b), of(a)) }
-	}
-	order := map[NodeSort]func(a, b Node) int{
-		NodesByID:     func(a, b Node) int { return 0 },
-		NodesByCPU:    most(func(n Node) float64 { return n.CPU }),
-		NodesByMemory: most(func(n Node) float64 { return float64(n.MemoryUsed) / float64(max(n.MemoryTotal, 1)) }),
-		NodesByDisk:   most(func(n Node) float64 { return float64(n.DiskUsed) / float64(max(n.DiskTotal, 1)) }),
-		NodesByLoad:   most(func(n Node) float64 { return n.Load1 / float64(max(n.CPUs, 1)) }),
+	page := NodePage{Total: len(found)}
+	key := map[NodeSort]func(Node) string{
+		NodesByID:     func(n Node) string { return n.ID },
+		NodesByCPU:    func(n Node) string { return pages.Most(n.CPU) + n.ID },
+		NodesByMemory: func(n Node) string { return pages.Most(float64(n.MemoryUsed)/float64(max(n.MemoryTotal, 1))) + n.ID },
+		NodesByDisk:   func(n Node) string { return pages.Most(float64(n.DiskUsed)/float64(max(n.DiskTotal, 1))) + n.ID },
+		NodesByLoad:   func(n Node) string { return pages.Most(n.Load1/float64(max(n.CPUs, 1))) + n.ID },
 	}[q.Sort]
-	page, err := paged(found, string(q.Sort), order, func(a, b Node) int { return strings.Compare(a.ID, b.ID) }, q.Limit, q.Skip)
-	return NodePage{page, len(found)}, err
+	page.Nodes, page.Cursor, err = pages.Of(found, pages.Query{Sort: string(q.Sort), Limit: q.Limit, Cursor: q.Cursor, Skip: q.Skip}, key)
+	return page, err
 }
 
 // NodeHistory returns how busy a node was, oldest first: a sample about every minute, for three hours back. It is not_found

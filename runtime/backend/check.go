@@ -95,6 +95,9 @@ func (q *TaskQuery) Takes(tasks, bytes, size int) bool {
 	return tasks == 0 || tasks < q.Limit && bytes+size <= q.Bytes
 }
 
-func refusal(format string, args ...any) error {
+// BadCursor returns the error of a query whose cursor is none, or is one of another order.
+func BadCursor(cursor string) *Error { return refusal("%q is no cursor", cursor) }
+
+func refusal(format string, args ...any) *Error {
 	return Errorf(ErrInvalidArgument, format, args...).With(OutcomeNotSent)
 }

@@ -151,7 +151,7 @@ func (c *clause) from(q backend.TaskQuery) error {
 	ended, err := strconv.ParseInt(first, 36, 64)
 	seq, err2 := strconv.ParseInt(second, 36, 64)
 	if err != nil || err2 != nil {
-		return refusal("%q is no cursor", q.Cursor)
+		return backend.BadCursor(q.Cursor)
 	}
 	switch q.Sort {
 	case backend.SortOldest:

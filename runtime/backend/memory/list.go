@@ -190,7 +190,7 @@ func parseCursor(text string) (cursor, error) {
 	at, id, ok := strings.Cut(text, " ")
 	n, err := strconv.ParseInt(at, 36, 64)
 	if !ok || err != nil || id == "" {
-		return cursor{}, backend.Errorf(backend.ErrInvalidArgument, "%q is no cursor", text).With(backend.OutcomeNotSent)
+		return cursor{}, backend.BadCursor(text)
 	}
 	return cursor{n, id}, nil
 }

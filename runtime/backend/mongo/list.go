@@ -141,12 +141,12 @@ func narrow(filter m, field, bound string, at int64) {
 func after(filter m, q backend.TaskQuery, created string) ([]m, error) {
 	parts := strings.SplitN(q.Cursor, " ", 3)
 	if len(parts) != 3 {
-		return nil, refusal("%q is no cursor", q.Cursor)
+		return nil, backend.BadCursor(q.Cursor)
 	}
 	ended, err := strconv.ParseInt(parts[0], 36, 64)
 	at, err2 := strconv.ParseInt(parts[1], 36, 64)
 	if err != nil || err2 != nil {
-		return nil, refusal("%q is no cursor", q.Cursor)
+		return nil, backend.BadCursor(q.Cursor)
 	}
 	beyond := "$lt"
 	if q.Sort == backend.SortOldest {

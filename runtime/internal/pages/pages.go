@@ -1,0 +1,107 @@
+// Package pages cuts the lists of package runtime into pages. All lists that are not read from the task store use it.
+//
+// A list is sorted by a key, a string made of [Text], [Most] and [Latest], which ends in what makes it unique. The cursor of a
+// page is the key of its last entry, so that entries that stay are listed once, whatever comes and goes between two pages. An
+// entry whose key changes, such as its load, may be missed or listed twice.
+package pages
+
+import (
+	"cmp"
+	"encoding/base32"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/afgen/afgen/runtime/backend"
+)
+
+const (
+	most  = 1000 // entries of a page
+	usual = 100
+)
+
+// A Query selects the page of a list.
+type Query struct {
+	Sort   string // the order of the list
+	Limit  int    // entries of the page, 1 to 1000; 0 is 100
+	Cursor string // of the page before, in the same order
+	Skip   int    // entries after the cursor and before the page
+}
+
+// Of returns the page of a list, never nil, and the cursor of the next page, or "" at the end. key returns the key of an entry
+// in the order q.Sort; it is nil if there is no such order. The list may be in any order. A wrong query is ErrInvalidArgument.
+func Of[T any](list []T, q Query, key func(T) string) ([]T, string, error) {
+	after, ok := decode(q.Cursor, q.Sort)
+	switch {
+	case key == nil:
+		return nil, "", refusal("unknown order %q", q.Sort)
+	case q.Limit < 0 || q.Limit > most:
+		return nil, "", refusal("a page has 1 to %d entries, not %d", most, q.Limit)
+	case q.Skip < 0:
+		return nil, "", refusal("%d entries can't be skipped", q.Skip)
+	case !ok:
+		return nil, "", backend.BadCursor(q.Cursor)
+	}
+	type entry struct {
+		key   string
+		value T
+	}
+	var rest []entry
+	for _, v := range list {
+		if k := key(v); q.Cursor == "" || k > after {
+			rest = append(rest, entry{k, v})
+		}
+	}
+	slices.SortFunc(rest, func(a, b entry) int { return cmp.Compare(a.key, b.key) })
+	rest = rest[min(q.Skip, len(rest)):]
+	n := min(cmp.Or(q.Limit, usual), len(rest))
+	entries := make([]T, n)
+	for i, e := range rest[:n] {
+		entries[i] = e.value
+	}
+	if n == len(rest) {
+		return entries, "", nil
+	}
+	return entries, encode(rest[n-1].key, q.Sort), nil
+}
+
+func refusal(format string, args ...any) error {
+	return backend.Errorf(backend.ErrInvalidArgument, format, args...).With(backend.OutcomeNotSent)
+}
+
+// encoding keeps the order of keys, and its letters need no escaping anywhere.
+var encoding = base32.HexEncoding.WithPadding(base32.NoPadding)
+
+// encode returns the cursor of a key.
+func encode(key, sort string) string { return encoding.EncodeToString([]byte(sort + "\x00" + key)) }
+
+// decode returns the key of a cursor, and false if it is none of this order.
+func decode(cursor, sort string) (key string, ok bool) {
+	if cursor == "" {
+		return "", true
+	}
+	text, err := encoding.DecodeString(cursor)
+	if err != nil {
+		return "", false
+	}
+	return strings.CutPrefix(string(text), sort+"\x00")
+}
+
+// Text returns a part of a key: by text, ascending.
+func Text(s string) string { return s + "\x00" }
+
+// Most returns a part of a key: by a number, the largest first.
+func Most[N int | int64 | float64](n N) string {
+	bits := math.Float64bits(float64(n))
+	if bits>>63 == 0 {
+		bits ^= 1<<63 - 1
+	}
+	return fmt.Sprintf("%016x", bits)
+}
+
+// Latest returns a part of a key: by time, to the microsecond, the latest first.
+func Latest(t time.Time) string {
+	return fmt.Sprintf("%016x", uint64(1<<63-1)-uint64(t.UnixMicro()))
+}
