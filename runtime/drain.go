@@ -64,7 +64,7 @@ func (a *App) reportDrain(ctx context.Context, done <-chan struct{}) {
 func (a *App) unfinished() []any {
 	var tasks, calls, messages, out []any
 	if a.tasks != nil {
-		for _, q := range a.tasks.tasks.State(true) {
+		for _, q := range a.tasks.state(true) {
 			n, ids := len(q.Running), q.Running
 			if n > 0 {
 				more := ""
@@ -93,7 +93,7 @@ func (a *App) unfinished() []any {
 		}
 	}
 	if a.tasks != nil {
-		if n, _ := a.tasks.tasks.Unwritten(); n > 0 {
+		if n, _ := a.tasks.unwritten(); n > 0 {
 			out = append(out, "results", n)
 		}
 	}

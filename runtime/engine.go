@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/internal/child"
@@ -63,7 +64,7 @@ func newEngine(a *App) *engine {
 // newChildEngine returns the engine of a child process, which runs no background parts.
 func newChildEngine(a *App, wake func(queue string, ids []string)) *engine {
 	e := &engine{app: a, log: a.log, ports: a.ports, store: a.ports.Store, ctx: context.Background()}
-	e.client = tasks.NewClient(e.store, e.log, retry.NewRequester(e.ctx, func() bool { return false }), wake)
+	e.client = tasks.NewClient(e.ports, e.log, retry.NewRequester(e.ctx, func() bool { return false }), wake)
 	e.bus = pubsub.New(e.ctx, e.ports.Coordinator, e.log, retry.Timeout)
 	e.finishNew()
 	return e
@@ -83,6 +84,22 @@ func (e *engine) queues() []string {
 		return nil
 	}
 	return e.tasks.Queues()
+}
+
+// state returns what this process does for its queues: nothing in a child process.
+func (e *engine) state(withIDs bool) []tasks.QueueState {
+	if e.tasks == nil {
+		return nil
+	}
+	return e.tasks.State(withIDs)
+}
+
+// unwritten returns how many results of this process's tasks are not written, and since when: none in a child process.
+func (e *engine) unwritten() (n int, since time.Time) {
+	if e.tasks == nil {
+		return 0, time.Time{}
+	}
+	return e.tasks.Unwritten()
 }
 
 // start begins to run tasks. ctx bounds the starting only. After an error stop undoes what has begun.

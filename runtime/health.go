@@ -49,8 +49,10 @@ func (a *App) Health() Health {
 		Instance: a.instance, Backend: a.ports.Name, Conditions: a.conditions(), Degraded: []string{},
 	}
 	if a.tasks != nil {
-		h.Unwritten, h.UnwrittenSince = a.tasks.tasks.Unwritten()
-		h.Abandoned = a.tasks.tasks.Abandoned()
+		h.Unwritten, h.UnwrittenSince = a.tasks.unwritten()
+		for _, q := range a.tasks.state(false) {
+			h.Abandoned += q.Abandoned
+		}
 	}
 	for _, c := range h.Conditions {
 		if !c.Up {
@@ -118,7 +120,7 @@ func (a *App) conditions() []Condition {
 	if a.ports.Health != nil {
 		conditions = append(conditions, a.ports.Health()...)
 	}
-	if a.state.Load() == stateRunning && a.tasks != nil && len(a.workers) > 0 {
+	if a.state.Load() == stateRunning && a.tasks != nil && a.tasks.tasks != nil && len(a.workers) > 0 {
 		conditions = append(conditions, a.tasks.tasks.Conditions()...)
 	}
 	return conditions

@@ -62,6 +62,15 @@ func TestProcessTasksRunInAChildEach(t *testing.T) {
 	}
 }
 
+// An App in a child process runs no tasks but has all methods: none panics there.
+func TestAllMethodsOfAnAppInAChild(t *testing.T) {
+	_, q := isolate(t, nil)
+	got, err := do(t, q, deed{Do: "all methods"})
+	if err != nil || !strings.Contains(got.Text, "Call ") || !strings.Contains(got.Text, "Workers") {
+		t.Errorf("called %s, %v", got.Text, err)
+	}
+}
+
 func TestInProcessNeedsNoChild(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := open(t, memory.New(), af.InProcess())

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"reflect"
 	goruntime "runtime"
 	"runtime/debug"
 	"strconv"
@@ -86,6 +87,38 @@ func isolate(t *testing.T, with func(app *af.App), opts ...af.AppOption) (*af.Ap
 	return app, af.NewQueue[deed, said](app, isoWorker)
 }
 
+// callAllMethods calls the methods of an App, but for those that start and end it, with zero values for their arguments, and
+// returns which were called.
+func callAllMethods(ctx context.Context, app *af.App) string {
+	var called []string
+	v := reflect.ValueOf(app)
+	for i := range v.NumMethod() {
+		name := v.Type().Method(i).Name
+		switch name {
+		case "Run", "Start", "Shutdown", "AddService", "AddWorker":
+			continue
+		}
+		func() {
+			ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+			defer cancel()
+			typ := v.Method(i).Type()
+			args := make([]reflect.Value, typ.NumIn())
+			for n := range args {
+				args[n] = reflect.Zero(typ.In(n))
+				if typ.In(n) == reflect.TypeFor[context.Context]() {
+					args[n] = reflect.ValueOf(ctx)
+				}
+			}
+			if typ.IsVariadic() {
+				args = args[:len(args)-1]
+			}
+			v.Method(i).Call(args)
+		}()
+		called = append(called, name)
+	}
+	return strings.Join(called, " ")
+}
+
 func do(t *testing.T, q af.Queue[deed, said], d deed, opts ...af.SubmitOption) (said, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -142,6 +175,9 @@ func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
 			_, err = q.Wait(ctx, ids[0])
 		}
 		return me, err
+	case "all methods":
+		me.Text = callAllMethods(ctx, w.app)
+		return me, nil
 	case "store":
 		_, err := af.NewQueue[int, int](w.app, jobWorker).Submit(ctx, d.N)
 		return me, err

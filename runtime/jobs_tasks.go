@@ -16,8 +16,8 @@ func jobsConfig(e *engine) jobs.Config {
 		Docs: e.ports.Docs, Coordinator: e.ports.Coordinator, Backend: e.ports.Name,
 		Instance: e.app.instance.ID, Idle: e.app.settings.idle,
 		Context: e.ctx, Requests: e.requests, Bus: e.bus, Log: e.log, NewID: e.app.NewID,
-		Unavailable: func(message string, err error) { e.tasks.LogUnavailable(message, err) },
-		Available:   func(message string, err error) { e.log.Log(e.ctx, e.tasks.LevelOf(err, slog.LevelInfo), message) },
+		Unavailable: func(message string, err error) { e.client.LogUnavailable(e.ctx, message, err) },
+		Available:   func(message string, err error) { e.log.Log(e.ctx, e.client.LevelOf(err, slog.LevelInfo), message) },
 	}
 }
 

@@ -240,7 +240,7 @@ func (r *registry) facts() announcement {
 			s.server.name, s.contract, s.concurrency, l.inFlight.Load(), l.calls.Load(), l.errors.Load(),
 		})
 	}
-	for _, q := range r.e.tasks.State(false) {
+	for _, q := range r.e.state(false) {
 		a.Workers = append(a.Workers, announcedWorker{q.Queue, q.Fingerprint, q.Own, q.Applied.Slots(), q.Applied.Revision, q.Slots,
 			q.Abandoned, q.Applied.Known && q.Applied.Max > 0})
 	}

@@ -12,6 +12,7 @@ import (
 // A Client submits tasks and reads them. An [Engine] has one over its own ports; a child process, which runs no tasks but the
 // one that it was started for, has one over its pipe. Its methods are safe for concurrent use.
 type Client struct {
+	ports    *backend.Ports
 	store    backend.Store
 	log      *slog.Logger
 	requests *retry.Requester
@@ -21,8 +22,8 @@ type Client struct {
 }
 
 // NewClient returns the Client of a child process. wake passes on hints.
-func NewClient(store backend.Store, log *slog.Logger, requests *retry.Requester, wake func(queue string, ids []string)) *Client {
-	return &Client{store, log, requests, wake, func([]backend.Task) []string { return nil }} // the parent handles them
+func NewClient(ports *backend.Ports, log *slog.Logger, requests *retry.Requester, wake func(queue string, ids []string)) *Client {
+	return &Client{ports, ports.Store, log, requests, wake, func([]backend.Task) []string { return nil }} // the parent handles them
 }
 
 // Requests repeats operations on the store for callers.
@@ -54,4 +55,18 @@ func (c *Client) AllSubtasks(source string) func(context.Context) iter.Seq2[back
 			}
 		}
 	}
+}
+
+// LevelOf returns the level at which to log an error: that of debugging if a server is unavailable and the backend itself
+// logs that, once.
+func (c *Client) LevelOf(err error, otherwise slog.Level) slog.Level {
+	if c.ports.Health != nil && retry.Unavailable(err) {
+		return slog.LevelDebug
+	}
+	return otherwise
+}
+
+// LogUnavailable warns of something that failed on the store and will be tried again.
+func (c *Client) LogUnavailable(ctx context.Context, message string, err error, args ...any) {
+	c.log.Log(ctx, c.LevelOf(err, slog.LevelWarn), message, append(args, "error", err)...)
 }

@@ -127,7 +127,7 @@ func New(cfg Config) *Engine {
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.bus = pubsub.New(e.ctx, cfg.Ports.Coordinator, cfg.Log, retry.Timeout)
 	e.heartbeat = e.newHeartbeat()
-	e.Client = &Client{cfg.Ports.Store, cfg.Log, retry.NewRequester(e.ctx, e.heartbeat.StoreLost), e.queueHint, e.notifyStopped}
+	e.Client = &Client{cfg.Ports, cfg.Ports.Store, cfg.Log, retry.NewRequester(e.ctx, e.heartbeat.StoreLost), e.queueHint, e.notifyStopped}
 	e.reconciler = newReconciler(e)
 	e.settler = newSettler(e)
 	e.finisher = newFinisher(e)
@@ -141,7 +141,7 @@ func (e *Engine) newHeartbeat() *heartbeat.Heartbeat {
 		Store: e.Ports.Store, Transport: e.Ports.Transport, Log: e.Log, Instance: e.Instance.ID, Lease: e.Lease,
 		ClockRate: e.Ports.ClockRate, MaxCrashes: e.MaxCrashes, AllowUnavailable: e.Ports.AllowUnavailable,
 		Request:     func(ctx context.Context, op func(context.Context) error) error { return e.requests.Do(ctx, op) },
-		Unavailable: func(message string, err error) { e.LogUnavailable(message, err) },
+		Unavailable: func(message string, err error) { e.LogUnavailable(e.ctx, message, err) },
 		Available: func(message string, err error, args ...any) {
 			e.Log.Log(e.ctx, e.LevelOf(err, slog.LevelInfo), message, args...)
 		},
@@ -168,20 +168,6 @@ func (e *Engine) Bus() *pubsub.Bus { return e.bus }
 
 // Close ends the background parts without waiting for anything: for an Engine that another goroutine may still be starting.
 func (e *Engine) Close() { e.end() }
-
-// LevelOf returns the level at which to log an error: that of debugging if a server is unavailable and the backend itself
-// logs that, once.
-func (e *Engine) LevelOf(err error, otherwise slog.Level) slog.Level {
-	if e.Ports.Health != nil && retry.Unavailable(err) {
-		return slog.LevelDebug
-	}
-	return otherwise
-}
-
-// LogUnavailable warns of something that failed on the store and will be tried again.
-func (e *Engine) LogUnavailable(message string, err error, args ...any) {
-	e.Log.Log(e.ctx, e.LevelOf(err, slog.LevelWarn), message, append(args, "error", err)...)
-}
 
 // A phase is one step of starting and stopping. Phases are prepared in order and stopped in reverse order.
 type phase struct {

@@ -52,7 +52,7 @@ func (l *limiter) begin(ctx context.Context) {
 	defer cancel()
 	var err error
 	if l.first, err = l.e.ReadLimits(ctx); err != nil {
-		l.e.LogUnavailable("the limits can't be read yet", err)
+		l.e.LogUnavailable(ctx, "the limits can't be read yet", err)
 	}
 }
 

@@ -51,11 +51,3 @@ func (e *Engine) State(withIDs bool) []QueueState {
 
 // Unwritten returns how many results the store doesn't have yet, and since when the first of them is waiting.
 func (e *Engine) Unwritten() (n int, since time.Time) { return e.settler.oldest() }
-
-// Abandoned returns how many handlers were given up on and still run.
-func (e *Engine) Abandoned() (n int) {
-	for _, s := range e.State(false) {
-		n += s.Abandoned
-	}
-	return n
-}

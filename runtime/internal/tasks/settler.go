@@ -111,7 +111,7 @@ func (s *settler) run(ctx context.Context) {
 			s.putBack(left)
 			if ctx.Err() == nil && !failing {
 				failing = true
-				s.e.LogUnavailable("results not written yet; they are kept", err, "tasks", len(left))
+				s.e.LogUnavailable(ctx, "results not written yet; they are kept", err, "tasks", len(left))
 			}
 			if !retry.Sleep(ctx, retry.Jitter(pause)) {
 				return
