@@ -49,7 +49,7 @@ type App struct {
 	called    atomic.Uint64
 	strange   mismatches
 	announced announced
-	tasks     *engine // nil if the backend stores no tasks
+	core      *core // nil if the backend stores no tasks
 	process   process
 
 	receivers  receivers
@@ -124,7 +124,7 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	}
 	a.ports = ports
 	if ports.Store != nil {
-		a.tasks = newEngine(a)
+		a.core = newCore(a)
 	}
 	return a, nil
 }
@@ -294,20 +294,20 @@ func (p ownProcess) shutdown(ctx context.Context) error {
 
 // shutdown ends a Start, drains, writes results and closes the backend, each within its time limit.
 func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
-	tasks := a.tasks
+	c := a.core
 	if err := starting.end(ctx); err != nil {
 		errs = append(errs, err)
-		if tasks != nil { // what the Start has made belongs to it, as it still runs
-			tasks.tasks.Close()
-			tasks = nil
+		if c != nil { // what the Start has made belongs to it, as it still runs
+			c.tasks.Close()
+			c = nil
 		}
 	}
 	drained := make(chan struct{})
 	if len(errs) == 0 {
 		go a.reportDrain(ctx, drained)
 	}
-	if tasks != nil {
-		tasks.quit()
+	if c != nil {
+		c.quit()
 	}
 	a.receivers.quit()
 	a.mu.Lock()
@@ -316,14 +316,14 @@ func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
 	var raw, cut error // calls, tasks and messages drain concurrently
 	var wg sync.WaitGroup
 	wg.Go(func() { raw = a.receivers.drain(ctx) })
-	if tasks != nil {
-		wg.Go(func() { cut = tasks.tasks.Drain(ctx) })
+	if c != nil {
+		wg.Go(func() { cut = c.tasks.Drain(ctx) })
 	}
 	errs = append(errs, a.drain(ctx, servings)...)
 	wg.Wait()
 	errs = append(errs, raw, cut)
-	if tasks != nil {
-		errs = append(errs, tasks.stop(ctx))
+	if c != nil {
+		errs = append(errs, c.stop(ctx))
 	}
 	close(drained)
 	a.state.Store(stateClosed)

@@ -63,8 +63,8 @@ func (a *App) reportDrain(ctx context.Context, done <-chan struct{}) {
 // "results" the number of results that are not written.
 func (a *App) unfinished() []any {
 	var tasks, calls, messages, out []any
-	if a.tasks != nil {
-		for _, q := range a.tasks.state(true) {
+	if a.core != nil {
+		for _, q := range a.core.state(true) {
 			n, ids := len(q.Running), q.Running
 			if n > 0 {
 				more := ""
@@ -92,8 +92,8 @@ func (a *App) unfinished() []any {
 			out = append(out, kind.name, strings.Trim(fmt.Sprint(kind.items), "[]"))
 		}
 	}
-	if a.tasks != nil {
-		if n, _ := a.tasks.unwritten(); n > 0 {
+	if a.core != nil {
+		if n, _ := a.core.unwritten(); n > 0 {
 			out = append(out, "results", n)
 		}
 	}

@@ -48,9 +48,9 @@ func (a *App) Health() Health {
 		State:    [...]string{"open", "starting", "running", "stopping", "closed"}[a.state.Load()],
 		Instance: a.instance, Backend: a.ports.Name, Conditions: a.conditions(), Degraded: []string{},
 	}
-	if a.tasks != nil {
-		h.Unwritten, h.UnwrittenSince = a.tasks.unwritten()
-		for _, q := range a.tasks.state(false) {
+	if a.core != nil {
+		h.Unwritten, h.UnwrittenSince = a.core.unwritten()
+		for _, q := range a.core.state(false) {
 			h.Abandoned += q.Abandoned
 		}
 	}
@@ -114,14 +114,14 @@ func (a *App) ready(conditions []Condition) *Error {
 	return Errorf(ErrUnavailable, "not ready: %s", reason)
 }
 
-// conditions returns the conditions of the backend and of the engine.
+// conditions returns the conditions of the backend and of the tasks.
 func (a *App) conditions() []Condition {
 	conditions := []Condition{}
 	if a.ports.Health != nil {
 		conditions = append(conditions, a.ports.Health()...)
 	}
-	if a.state.Load() == stateRunning && a.tasks != nil && a.tasks.tasks != nil && len(a.workers) > 0 {
-		conditions = append(conditions, a.tasks.tasks.Conditions()...)
+	if a.state.Load() == stateRunning && a.core != nil && a.core.tasks != nil && len(a.workers) > 0 {
+		conditions = append(conditions, a.core.tasks.Conditions()...)
 	}
 	return conditions
 }

@@ -211,7 +211,7 @@ func (a *App) Instances(ctx context.Context, q InstanceQuery) (InstancePage, err
 
 // Services lists the services that some instance serves now and that match q. It is unavailable while the coordinator is.
 func (a *App) Services(ctx context.Context, q ServiceQuery) (ServicePage, error) {
-	all, e, err := a.present(ctx)
+	all, c, err := a.present(ctx)
 	if err != nil {
 		return ServicePage{}, err
 	}
@@ -248,7 +248,7 @@ func (a *App) Services(ctx context.Context, q ServiceQuery) (ServicePage, error)
 	}[q.Sort]
 	page.Services, page.Cursor, err = pages.Of(found, pages.Query{Sort: string(q.Sort), Limit: q.Limit, Cursor: q.Cursor, Skip: q.Skip}, key)
 	if err == nil {
-		err = e.registry.describe(ctx, page.Services)
+		err = c.registry.describe(ctx, page.Services)
 	}
 	return page, err
 }
@@ -290,7 +290,7 @@ func (r *registry) methods(ctx context.Context, service, hash string) ([]MethodI
 
 // contract returns a contract; an empty one if it is not stored (yet, or again).
 func (r *registry) contract(ctx context.Context, service, hash string) (presence.Contract, error) {
-	for _, s := range r.e.app.served {
+	for _, s := range r.core.app.served {
 		if s.server.name == service && s.contract == hash {
 			return presence.Contract{Methods: s.methods, Args: s.args}, nil
 		}
@@ -301,11 +301,11 @@ func (r *registry) contract(ctx context.Context, service, hash string) (presence
 // Workers lists the workers that run now and match q, one for each queue and instance: how many tasks they may run, as is
 // wanted and as they keep to, and how many they do. It is unavailable while the coordinator is.
 func (a *App) Workers(ctx context.Context, q WorkerQuery) (WorkerPage, error) {
-	all, e, err := a.present(ctx)
+	all, c, err := a.present(ctx)
 	if err != nil {
 		return WorkerPage{}, err
 	}
-	limits, err := e.allLimits(ctx)
+	limits, err := c.allLimits(ctx)
 	if err != nil {
 		return WorkerPage{}, err
 	}
@@ -335,7 +335,7 @@ func (a *App) Workers(ctx context.Context, q WorkerQuery) (WorkerPage, error) {
 	for i := range page.Workers {
 		queue := page.Workers[i].Queue
 		if _, ok := waiting[queue]; !ok && err == nil {
-			waiting[queue], err = e.waiting(ctx, queue)
+			waiting[queue], err = c.waiting(ctx, queue)
 		}
 		page.Workers[i].Waiting = waiting[queue]
 	}
@@ -343,8 +343,8 @@ func (a *App) Workers(ctx context.Context, q WorkerQuery) (WorkerPage, error) {
 }
 
 // waiting counts the tasks of a queue that have not begun.
-func (e *engine) waiting(ctx context.Context, queue string) (int, error) {
-	page, err := e.store.List(ctx, backend.TaskQuery{
+func (c *core) waiting(ctx context.Context, queue string) (int, error) {
+	page, err := c.store.List(ctx, backend.TaskQuery{
 		Queue: queue, Statuses: []Status{StatusWaiting, StatusPending, StatusRetrying}, Limit: 1,
 	})
 	if err != nil {
@@ -354,43 +354,43 @@ func (e *engine) waiting(ctx context.Context, queue string) (int, error) {
 }
 
 // present returns what the instances that live say of themselves; this one as it is now.
-func (a *App) present(ctx context.Context) (map[string]announcement, *engine, error) {
-	e, err := a.engine()
+func (a *App) present(ctx context.Context) (map[string]announcement, *core, error) {
+	c, err := a.active()
 	if err != nil {
 		return nil, nil, err
 	}
-	if e.ports.Coordinator == nil {
+	if c.ports.Coordinator == nil {
 		return nil, nil, Errorf(ErrUnimplemented, "the backend %s has no registry", a.ports.Name).With(OutcomeNotSent)
 	}
-	raw, err := e.ports.Coordinator.Present(ctx, presentInstance)
+	raw, err := c.ports.Coordinator.Present(ctx, presentInstance)
 	if err != nil {
 		return nil, nil, backend.AsError(err)
 	}
-	e.forgetDead(ctx, raw)
+	c.forgetDead(ctx, raw)
 	all := make(map[string]announcement, len(raw))
 	for id, facts := range raw {
 		var n announcement
 		if err := json.Unmarshal(facts, &n); err != nil {
-			e.log.Debug("an announcement does not decode", "instance", id, "error", err)
+			c.log.Debug("an announcement does not decode", "instance", id, "error", err)
 			continue
 		}
 		all[id] = n
 	}
-	all[a.instance.ID] = e.registry.facts()
-	return all, e, nil
+	all[a.instance.ID] = c.registry.facts()
+	return all, c, nil
 }
 
 // forgetDead removes the instances whose owners have ended: the store knows that sooner than an announcement expires.
 // Where the store can't be asked none are removed.
-func (e *engine) forgetDead(ctx context.Context, present map[string]json.RawMessage) {
+func (c *core) forgetDead(ctx context.Context, present map[string]json.RawMessage) {
 	if len(present) == 0 {
 		return
 	}
-	owners, err := e.store.Owners(ctx)
+	owners, err := c.store.Owners(ctx)
 	if err != nil {
 		return
 	}
-	alive := map[string]bool{e.app.instance.ID: true}
+	alive := map[string]bool{c.app.instance.ID: true}
 	for owner := range owners {
 		alive[heartbeat.InstanceOf(owner)] = true
 	}

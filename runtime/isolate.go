@@ -75,11 +75,11 @@ type ownProcess struct{ app *App }
 func (p ownProcess) Ports() *backend.Ports { return p.app.ports }
 
 func (p ownProcess) Wake(queue string, ids []string) {
-	p.app.tasks.client.Wake(queue, ids)
+	p.app.core.client.Wake(queue, ids)
 }
 
 func (p ownProcess) StopTasks(ctx context.Context, s backend.Stop) error {
-	return p.app.tasks.tasks.StopTask(ctx, s)
+	return p.app.core.tasks.StopTask(ctx, s)
 }
 
 func (p ownProcess) logger(ctx context.Context, h *handling) *slog.Logger {
@@ -101,7 +101,7 @@ func (a *App) openChild(c *pipe.Client) {
 		a.called.Store(c.Number << 32) // so that no call has the id of one of the parent's or of another child's
 		a.log = slog.New(c.Logs())
 	}
-	a.tasks = newChildEngine(a, a.process.Wake)
+	a.core = newChildCore(a, a.process.Wake)
 }
 
 // start runs the task that the parent hands over, and the process exits. It returns only if the task is of another
@@ -173,7 +173,7 @@ func (a *App) handleHere(ctx context.Context, t pipe.Task, w *WorkerSpec) (json.
 		return nil, nil
 	}
 	s := Subtasks{
-		Total: t.Done.Total, Succeeded: t.Done.Succeeded, Failed: t.Done.Failed, Stopped: t.Done.Stopped, all: a.tasks.client.AllSubtasks(t.DoneOf),
+		Total: t.Done.Total, Succeeded: t.Done.Succeeded, Failed: t.Done.Failed, Stopped: t.Done.Stopped, all: a.core.client.AllSubtasks(t.DoneOf),
 	}
 	return nil, w.SubtasksDone(ctx, t.Payload, s)
 }
@@ -181,17 +181,17 @@ func (a *App) handleHere(ctx context.Context, t pipe.Task, w *WorkerSpec) (json.
 // handleHereName is the function that is on the stack of a handler in a child.
 var handleHereName = stack.Name((*App).handleHere)
 
-// isolated returns a worker as the engine runs it: one with isolation=process gets functions that run a child.
-func (e *engine) isolated(w WorkerSpec) WorkerSpec {
-	if w.Isolation != "process" || e.app.settings.child.off {
+// isolated returns a worker as package tasks runs it: one with isolation=process gets functions that run a child.
+func (c *core) isolated(w WorkerSpec) WorkerSpec {
+	if w.Isolation != "process" || c.app.settings.child.off {
 		return w
 	}
 	w.Run = func(ctx context.Context, payload json.RawMessage) (json.RawMessage, error) {
-		return e.runChild(ctx, payload, nil)
+		return c.runChild(ctx, payload, nil)
 	}
 	if w.SubtasksDone != nil {
 		w.SubtasksDone = func(ctx context.Context, payload json.RawMessage, s Subtasks) error {
-			_, err := e.runChild(ctx, payload, &s)
+			_, err := c.runChild(ctx, payload, &s)
 			return err
 		}
 	}
@@ -199,7 +199,7 @@ func (e *engine) isolated(w WorkerSpec) WorkerSpec {
 }
 
 // runChild runs one task in a child of its own, which has been reaped when it returns.
-func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Subtasks) (json.RawMessage, error) {
+func (c *core) runChild(ctx context.Context, payload json.RawMessage, done *Subtasks) (json.RawMessage, error) {
 	r := TaskFrom(ctx)
 	t := pipe.Task{ID: r.ID, Queue: r.Queue, Attempt: r.Attempt, Fence: r.Fence, Source: r.Source, Trace: r.trace, Payload: payload}
 	if done != nil {
@@ -207,22 +207,22 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 		t.DoneOf = strings.TrimSuffix(r.ID, tasks.DoneSuffix)
 	}
 	log := LoggerFrom(ctx)
-	p, err := e.children.Start(ctx, pipe.Config{
-		Queue: r.Queue, Instance: e.app.instance, Memory: e.app.settings.child.memory, Parent: e.app.process, Causes: causes,
-		Logs: log.Handler(), Errors: e.log,
+	p, err := c.children.Start(ctx, pipe.Config{
+		Queue: r.Queue, Instance: c.app.instance, Memory: c.app.settings.child.memory, Parent: c.app.process, Causes: causes,
+		Logs: log.Handler(), Errors: c.log,
 	})
 	if err != nil { // not the worker's failure: no attempt is charged
 		log.Warn("no child process could be started; the task waits", "error", err)
 		return nil, Snooze(retry.MaxPoll)
 	}
-	defer e.children.End(p)
+	defer c.children.End(p)
 
 	begin := time.NewTimer(childReadyMost)
 	defer begin.Stop()
 	select {
 	case <-p.Ready():
 	case <-p.Dead():
-		if p.Exit().Terminated && e.app.drainsSoon() {
+		if p.Exit().Terminated && c.app.drainsSoon() {
 			return nil, Snooze(0)
 		}
 		return nil, crashed(p.Exit(), "before it had begun its task: main must get to Start or Run of the App with this worker")
@@ -236,7 +236,7 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 	}
 	go func() {
 		select {
-		case <-e.app.draining:
+		case <-c.app.draining:
 			p.Drain()
 		case <-p.Dead():
 		}
@@ -244,7 +244,7 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 	if deadline, ok := ctx.Deadline(); ok {
 		t.Left = max(time.Until(deadline), 1)
 	}
-	result, err := p.Run(ctx, t, e.childEnd)
+	result, err := p.Run(ctx, t, c.childEnd)
 	exit, ended := errors.AsType[*child.ExitError](err)
 	switch {
 	case !ended:
@@ -252,7 +252,7 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 	case exit.Killed && ctx.Err() != nil:
 		logHung(errorLogFrom(ctx), context.Cause(ctx), p, exit)
 		return nil, Errorf(CodeOf(ctx.Err()), "the handler ignored the end of its context, and its process was killed: %w", context.Cause(ctx))
-	case exit.Terminated && e.app.drainsSoon():
+	case exit.Terminated && c.app.drainsSoon():
 		return nil, Snooze(0)
 	}
 	return nil, crashed(exit, "")
@@ -260,8 +260,8 @@ func (e *engine) runChild(ctx context.Context, payload json.RawMessage, done *Su
 
 // childEnd returns how long a handler's process may take to end after its context has ended for a cause, and then to
 // write its stacks.
-func (e *engine) childEnd(cause error) (end, quit time.Duration) {
-	end, quit = e.app.settings.child.grace, child.QuitMost
+func (c *core) childEnd(cause error) (end, quit time.Duration) {
+	end, quit = c.app.settings.child.grace, child.QuitMost
 	switch {
 	case errors.Is(cause, tasks.ErrShutdown): // before Shutdown gives up on it
 		end, quit = min(end, grace.Abandon/2), grace.Abandon/4

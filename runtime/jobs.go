@@ -232,78 +232,78 @@ const (
 // PutJob implements [TaskClient]. The first due time is after now; if a job of that id has the same time table, its due
 // times continue. If nothing differs, nothing is written. A disabled job stays disabled.
 func (a *App) PutJob(ctx context.Context, spec JobSpec) error {
-	e, err := a.engine()
+	c, err := a.active()
 	if err != nil {
 		return err
 	}
 	if err := spec.checkPut(); err != nil {
 		return err
 	}
-	return e.jobs.Put(ctx, spec.internal())
+	return c.jobs.Put(ctx, spec.internal())
 }
 
 // RemoveJob removes a job and its history, but not the tasks that it has submitted. Removing a job that doesn't exist
 // is no error. A job that a program declares is put again when the program starts: disable it instead.
 func (a *App) RemoveJob(ctx context.Context, id string) error {
-	e, err := a.engine()
+	c, err := a.active()
 	if err != nil {
 		return err
 	}
-	return e.jobs.Remove(ctx, id)
+	return c.jobs.Remove(ctx, id)
 }
 
 // EnableJob lets a job be fired again, at its due times from now on. It also lets a job continue from now on whose due
 // times were decided more than an hour ahead, because the store's clock was wrong.
 func (a *App) EnableJob(ctx context.Context, id string) error {
-	e, err := a.engine()
+	c, err := a.active()
 	if err != nil {
 		return err
 	}
-	return e.jobs.Enable(ctx, id)
+	return c.jobs.Enable(ctx, id)
 }
 
 // DisableJob keeps a job from being fired until EnableJob, also across restarts. Tasks that it has submitted are not
 // stopped. After it has returned nil, no scheduler of any process submits a task of the job, not even one that was
 // about to. A due time that was decided, and whose task was not submitted yet, gets a stopped task instead.
 func (a *App) DisableJob(ctx context.Context, id string) error {
-	e, err := a.engine()
+	c, err := a.active()
 	if err != nil {
 		return err
 	}
-	return e.jobs.Disable(ctx, id)
+	return c.jobs.Disable(ctx, id)
 }
 
 // RunJob submits a task of a job now and returns the task's id. It ignores the job's policies and that it may be
 // disabled.
 func (a *App) RunJob(ctx context.Context, id string) (string, error) {
-	e, err := a.engine()
+	c, err := a.active()
 	if err != nil {
 		return "", err
 	}
 	if err := outsideTx(ctx, "running a job"); err != nil {
 		return "", err
 	}
-	return e.jobs.Run(ctx, id)
+	return c.jobs.Run(ctx, id)
 }
 
 // StartScheduler starts this App's scheduler, which fires jobs. Start does so unless [NoScheduler] is given. Any number
 // of Apps may run one: each due time submits one task. Starting it again is harmless.
 func (a *App) StartScheduler(context.Context) error {
-	e, err := a.engine()
+	c, err := a.active()
 	if err != nil {
 		return err
 	}
-	return e.sched.Start()
+	return c.sched.Start()
 }
 
 // StopScheduler stops this App's scheduler until StartScheduler; the schedulers of other Apps keep running. It returns
 // when the scheduler has ended, or when ctx ends. Stopping it again is harmless.
 func (a *App) StopScheduler(ctx context.Context) error {
-	e, err := a.engine()
+	c, err := a.active()
 	if err != nil {
 		return err
 	}
-	return e.sched.Stop(ctx)
+	return c.sched.Stop(ctx)
 }
 
 // NoScheduler opens an App that fires no jobs before StartScheduler. Other Apps fire them.

@@ -102,11 +102,11 @@ type FirePage struct {
 
 // Job returns a job, or [ErrNotFound].
 func (a *App) Job(ctx context.Context, id string) (Job, error) {
-	e, err := a.engine()
+	c, err := a.active()
 	if err != nil {
 		return Job{}, err
 	}
-	j, err := e.jobs.Get(ctx, id)
+	j, err := c.jobs.Get(ctx, id)
 	if err != nil {
 		return Job{}, err
 	}
@@ -116,11 +116,11 @@ func (a *App) Job(ctx context.Context, id string) (Job, error) {
 // Fires returns a page of the history of a job, or of all jobs. The last 200 fires of each are kept. If there is no
 // such job, it returns [ErrNotFound].
 func (a *App) Fires(ctx context.Context, q FireQuery) (FirePage, error) {
-	e, err := a.engine()
+	c, err := a.active()
 	if err != nil {
 		return FirePage{}, err
 	}
-	all, err := e.jobs.Histories(ctx, q.Job)
+	all, err := c.jobs.Histories(ctx, q.Job)
 	if err != nil {
 		return FirePage{}, err
 	}
@@ -139,11 +139,11 @@ func (a *App) Fires(ctx context.Context, q FireQuery) (FirePage, error) {
 
 // Jobs returns a page of the jobs that match q.
 func (a *App) Jobs(ctx context.Context, q JobQuery) (JobPage, error) {
-	e, err := a.engine()
+	c, err := a.active()
 	if err != nil {
 		return JobPage{}, err
 	}
-	all, err := e.jobs.All(ctx, q.Prefix)
+	all, err := c.jobs.All(ctx, q.Prefix)
 	if err != nil {
 		return JobPage{}, err
 	}

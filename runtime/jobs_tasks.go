@@ -10,28 +10,28 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// jobsConfig is what package jobs needs of an engine, but for its tasks.
-func jobsConfig(e *engine) jobs.Config {
+// jobsConfig is what package jobs needs of a core, but for its tasks.
+func jobsConfig(c *core) jobs.Config {
 	return jobs.Config{
-		Docs: e.ports.Docs, Coordinator: e.ports.Coordinator, Backend: e.ports.Name,
-		Instance: e.app.instance.ID, Idle: e.app.settings.idle,
-		Context: e.ctx, Requests: e.requests, Bus: e.bus, Log: e.log, NewID: e.app.NewID,
-		Unavailable: func(message string, err error) { e.client.LogUnavailable(e.ctx, message, err) },
-		Available:   func(message string, err error) { e.log.Log(e.ctx, e.client.LevelOf(err, slog.LevelInfo), message) },
+		Docs: c.ports.Docs, Coordinator: c.ports.Coordinator, Backend: c.ports.Name,
+		Instance: c.app.instance.ID, Idle: c.app.settings.idle,
+		Context: c.ctx, Requests: c.requests, Bus: c.bus, Log: c.log, NewID: c.app.NewID,
+		Unavailable: func(message string, err error) { c.client.LogUnavailable(c.ctx, message, err) },
+		Available:   func(message string, err error) { c.log.Log(c.ctx, c.client.LevelOf(err, slog.LevelInfo), message) },
 	}
 }
 
 // jobsTasks implements [jobs.Tasks].
-type jobsTasks struct{ e *engine }
+type jobsTasks struct{ c *core }
 
-func (t jobsTasks) Now(ctx context.Context) (time.Time, error) { return t.e.store.Now(ctx) }
+func (t jobsTasks) Now(ctx context.Context) (time.Time, error) { return t.c.store.Now(ctx) }
 
-func (t jobsTasks) Get(ctx context.Context, id string) (Task, error) { return t.e.store.Get(ctx, id) }
+func (t jobsTasks) Get(ctx context.Context, id string) (Task, error) { return t.c.store.Get(ctx, id) }
 
 func (t jobsTasks) Insert(ctx context.Context, all []backend.NewTask) ([]Task, error) {
 	var stored []Task
 	for part := range backend.SplitInsert(all, tasks.MaxInsertBytes) {
-		some, err := t.e.store.Insert(ctx, part)
+		some, err := t.c.store.Insert(ctx, part)
 		if err != nil {
 			return stored, err
 		}
@@ -40,10 +40,10 @@ func (t jobsTasks) Insert(ctx context.Context, all []backend.NewTask) ([]Task, e
 	return stored, nil
 }
 
-func (t jobsTasks) Wake(queue string, ids []string) { t.e.client.Wake(queue, ids) }
+func (t jobsTasks) Wake(queue string, ids []string) { t.c.client.Wake(queue, ids) }
 
-func (t jobsTasks) LookAgain(queue string) { t.e.lookEverywhere(queue) }
+func (t jobsTasks) LookAgain(queue string) { t.c.lookEverywhere(queue) }
 
 func (t jobsTasks) Stop(ctx context.Context, id, reason string) error {
-	return t.e.stopTask(ctx, backend.Stop{ID: id, Reason: reason})
+	return t.c.stopTask(ctx, backend.Stop{ID: id, Reason: reason})
 }

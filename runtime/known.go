@@ -36,11 +36,11 @@ func limitOptionsOf(opts []LimitOption) (o limitOptions) {
 // checkKnown returns an error if a queue, or an ip unless it is "", is unknown. l is what is set for the queue. A queue is
 // known if limits are set for it, it has a task or a job, or has or had a worker; an ip if the limits name it, an instance
 // reports it now, or a machine had it within the last week.
-func (e *engine) checkKnown(ctx context.Context, queue, ip string, l Limits) error {
-	known, names, err := e.knownQueue(ctx, queue, l)
+func (c *core) checkKnown(ctx context.Context, queue, ip string, l Limits) error {
+	known, names, err := c.knownQueue(ctx, queue, l)
 	what := fmt.Sprintf("queue %q", queue)
 	if err == nil && known && ip != "" {
-		known, names, err = e.knownIP(ctx, ip, l)
+		known, names, err = c.knownIP(ctx, ip, l)
 		what = "ip " + ip
 	}
 	switch {
@@ -65,27 +65,27 @@ func (e *engine) checkKnown(ctx context.Context, queue, ip string, l Limits) err
 const maxNamed = 20
 
 // knownQueue reports whether a queue is known. If it isn't, it returns those that are, but for those that only have tasks.
-func (e *engine) knownQueue(ctx context.Context, queue string, l Limits) (bool, []string, error) {
-	if slices.Contains(e.queues(), queue) || l.Revision > 0 {
+func (c *core) knownQueue(ctx context.Context, queue string, l Limits) (bool, []string, error) {
+	if slices.Contains(c.queues(), queue) || l.Revision > 0 {
 		return true, nil, nil
 	}
-	page, err := e.store.List(ctx, backend.TaskQuery{Queue: queue, Limit: 1})
+	page, err := c.store.List(ctx, backend.TaskQuery{Queue: queue, Limit: 1})
 	if err != nil || len(page.Tasks) > 0 {
 		return true, nil, err
 	}
-	limits, err := e.allLimits(ctx)
+	limits, err := c.allLimits(ctx)
 	if err != nil {
 		return false, nil, err
 	}
 	names := slices.Collect(maps.Keys(limits))
-	jobs, err := e.jobs.All(ctx, "")
+	jobs, err := c.jobs.All(ctx, "")
 	if err != nil {
 		return false, nil, err
 	}
 	for _, j := range jobs {
 		names = append(names, j.Queue)
 	}
-	served, err := presence.ServedQueues(ctx, e.ports.Docs)
+	served, err := presence.ServedQueues(ctx, c.ports.Docs)
 	if err != nil {
 		return false, nil, err
 	}
@@ -93,7 +93,7 @@ func (e *engine) knownQueue(ctx context.Context, queue string, l Limits) (bool, 
 	if slices.Contains(names, queue) {
 		return true, nil, nil
 	}
-	present, err := e.presentInstances(ctx)
+	present, err := c.presentInstances(ctx)
 	for _, in := range present {
 		for _, w := range in.Workers {
 			names = append(names, w.Queue)
@@ -103,19 +103,19 @@ func (e *engine) knownQueue(ctx context.Context, queue string, l Limits) (bool, 
 }
 
 // knownIP reports whether an ip is known. If it isn't, it returns those that are.
-func (e *engine) knownIP(ctx context.Context, ip string, l Limits) (bool, []string, error) {
-	if _, set := l.At[ip]; set || ip == e.app.instance.IP {
+func (c *core) knownIP(ctx context.Context, ip string, l Limits) (bool, []string, error) {
+	if _, set := l.At[ip]; set || ip == c.app.instance.IP {
 		return true, nil, nil
 	}
 	names := slices.Collect(maps.Keys(l.At))
-	present, err := e.presentInstances(ctx)
+	present, err := c.presentInstances(ctx)
 	for _, in := range present {
 		names = append(names, in.IP)
 	}
 	if err != nil || slices.Contains(names, ip) {
 		return true, nil, err
 	}
-	machines, err := e.nodes.All(ctx)
+	machines, err := c.nodes.All(ctx)
 	for _, n := range machines {
 		names = append(names, n.IPs...)
 	}
@@ -123,10 +123,10 @@ func (e *engine) knownIP(ctx context.Context, ip string, l Limits) (bool, []stri
 }
 
 // presentInstances are those that run now; none on a backend without a registry.
-func (e *engine) presentInstances(ctx context.Context) (map[string]announcement, error) {
-	if e.ports.Coordinator == nil {
+func (c *core) presentInstances(ctx context.Context) (map[string]announcement, error) {
+	if c.ports.Coordinator == nil {
 		return nil, nil
 	}
-	all, _, err := e.app.present(ctx)
+	all, _, err := c.app.present(ctx)
 	return all, err
 }

@@ -94,29 +94,29 @@ func (a *App) ResumeQueue(ctx context.Context, name string) error {
 
 // QueueLimits returns the limits of a queue, or zero Limits if none are set.
 func (a *App) QueueLimits(ctx context.Context, name string) (Limits, error) {
-	e, err := a.limited()
+	c, err := a.limited()
 	if err != nil {
 		return Limits{}, err
 	}
 	var l Limits
-	err = e.requests.Do(ctx, func(ctx context.Context) (err error) {
-		l, err = e.readLimits(ctx, name)
+	err = c.requests.Do(ctx, func(ctx context.Context) (err error) {
+		l, err = c.readLimits(ctx, name)
 		return err
 	})
 	return l, err
 }
 
-// limited returns the engine, or an error if the backend can't store limits.
-func (a *App) limited() (*engine, error) {
-	e, err := a.engine()
-	if err == nil && e.ports.Docs == nil {
+// limited returns the core, or an error if the backend can't store limits.
+func (a *App) limited() (*core, error) {
+	c, err := a.active()
+	if err == nil && c.ports.Docs == nil {
 		err = Errorf(ErrUnimplemented, "the backend %s keeps no documents", a.ports.Name).With(OutcomeNotSent)
 	}
-	return e, err
+	return c, err
 }
 
-func (e *engine) readLimits(ctx context.Context, queue string) (Limits, error) {
-	doc, err := e.ports.Docs.Get(ctx, limitsPrefix+queue)
+func (c *core) readLimits(ctx context.Context, queue string) (Limits, error) {
+	doc, err := c.ports.Docs.Get(ctx, limitsPrefix+queue)
 	if CodeOf(err) == ErrNotFound {
 		return Limits{}, nil
 	}
@@ -138,7 +138,7 @@ func decodeLimits(doc backend.Doc) (Limits, error) {
 // changeLimits changes the limits of a queue and notifies the instances. It starts again after a concurrent change. If
 // known is set, the queue and the ip must be known.
 func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, change func(*Limits)) error {
-	e, err := a.limited()
+	c, err := a.limited()
 	if err != nil {
 		return err
 	}
@@ -147,13 +147,13 @@ func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, cha
 			name, ip, maxName).With(OutcomeNotSent)
 	}
 	err = retry.Update(ctx, func(ctx context.Context) error {
-		return e.requests.Do(ctx, func(ctx context.Context) error {
-			l, err := e.readLimits(ctx, name)
+		return c.requests.Do(ctx, func(ctx context.Context) error {
+			l, err := c.readLimits(ctx, name)
 			if err != nil {
 				return err
 			}
 			if known {
-				if err := e.checkKnown(ctx, name, ip, l); err != nil {
+				if err := c.checkKnown(ctx, name, ip, l); err != nil {
 					return err
 				}
 			}
@@ -163,7 +163,7 @@ func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, cha
 			}
 			value, err := json.Marshal(l)
 			if err == nil && (l.Revision > 0 || string(value) != "{}") {
-				_, err = e.ports.Docs.PutIf(ctx, limitsPrefix+name, l.Revision, value)
+				_, err = c.ports.Docs.PutIf(ctx, limitsPrefix+name, l.Revision, value)
 			}
 			return err
 		})
@@ -174,35 +174,35 @@ func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, cha
 	case err != nil:
 		return err
 	}
-	e.bus.Publish(tasks.TopicLimits, []string{name})
+	c.bus.Publish(tasks.TopicLimits, []string{name})
 	return nil
 }
 
 // limitOf reads the limits of all queues on this instance.
-func (e *engine) limitOf(ctx context.Context) (tasks.LimitOf, error) {
-	all, err := e.allLimits(ctx)
+func (c *core) limitOf(ctx context.Context) (tasks.LimitOf, error) {
+	all, err := c.allLimits(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return func(queue string, own int) tasks.Limit { return all[queue].at(e.app.instance.IP, own) }, nil
+	return func(queue string, own int) tasks.Limit { return all[queue].at(c.app.instance.IP, own) }, nil
 }
 
 // allLimits reads the limits of all queues. It logs and skips those that can't be decoded.
-func (e *engine) allLimits(ctx context.Context) (map[string]Limits, error) {
+func (c *core) allLimits(ctx context.Context) (map[string]Limits, error) {
 	all := map[string]Limits{}
-	if e.ports.Docs == nil {
+	if c.ports.Docs == nil {
 		return all, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, retry.Timeout)
 	defer cancel()
-	docs, err := e.ports.Docs.List(ctx, limitsPrefix)
+	docs, err := c.ports.Docs.List(ctx, limitsPrefix)
 	if err != nil {
 		return nil, backend.AsError(err)
 	}
 	for _, doc := range docs {
 		limits, err := decodeLimits(doc)
 		if err != nil {
-			e.badLimits.Do(func() { e.log.Error("limits are ignored", "error", err) })
+			c.badLimits.Do(func() { c.log.Error("limits are ignored", "error", err) })
 			continue
 		}
 		all[doc.Name[len(limitsPrefix):]] = limits

@@ -110,11 +110,11 @@ func publicNode(n presence.Node) *Node {
 // Nodes lists the machines on which Apps run now and that match q, each as it was 20 seconds ago or later. It is
 // unavailable while the coordinator or the store is.
 func (a *App) Nodes(ctx context.Context, q NodeQuery) (NodePage, error) {
-	all, e, err := a.present(ctx)
+	all, c, err := a.present(ctx)
 	if err != nil {
 		return NodePage{}, err
 	}
-	reports, err := e.nodes.All(ctx)
+	reports, err := c.nodes.All(ctx)
 	if err != nil {
 		return NodePage{}, err
 	}
@@ -157,11 +157,11 @@ func (a *App) Nodes(ctx context.Context, q NodeQuery) (NodePage, error) {
 // NodeHistory returns how busy a node was, oldest first: a sample about every minute, for three hours back. It is not_found
 // where nothing is known of the node.
 func (a *App) NodeHistory(ctx context.Context, id string) ([]NodeSample, error) {
-	e, err := a.limited()
+	c, err := a.limited()
 	if err != nil {
 		return nil, err
 	}
-	history, err := e.nodes.History(ctx, id)
+	history, err := c.nodes.History(ctx, id)
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ import (
 // service's methods, stands in a document that all instances with the same contract share, and the announcement names
 // it. So what a hundred instances of fifty methods say every few seconds is a few kilobytes.
 type registry struct {
-	e         *engine
+	core      *core
 	contracts presence.Contracts
 	started   time.Time
 	pid       int
@@ -126,15 +126,15 @@ func (a *App) serves(s *server, spec ServiceSpec) {
 	a.served = append(a.served, served{s, max(spec.Concurrency, 1), hex.EncodeToString(sum[:8]), methods, args})
 }
 
-func newRegistry(e *engine) *registry {
-	return &registry{e: e, contracts: presence.Contracts{Docs: e.ports.Docs}, started: time.Now(), pid: os.Getpid(), soon: signal.New()}
+func newRegistry(c *core) *registry {
+	return &registry{core: c, contracts: presence.Contracts{Docs: c.ports.Docs}, started: time.Now(), pid: os.Getpid(), soon: signal.New()}
 }
 
 // begin announces for the first time, so that whoever looks once the App has started finds it. It fails nothing: where
 // the coordinator is away run goes on trying.
 func (r *registry) begin(ctx context.Context) {
 	r.started = time.Now()
-	ctx, cancel := context.WithTimeout(ctx, r.e.app.settings.lease/4)
+	ctx, cancel := context.WithTimeout(ctx, r.core.app.settings.lease/4)
 	defer cancel()
 	r.storeContracts(ctx)
 	r.announce(ctx)
@@ -161,7 +161,7 @@ func (r *registry) isDraining() bool {
 
 // run announces until ctx ends. That the App is gone then is known from the store, where its owner ends.
 func (r *registry) run(ctx context.Context) {
-	if r.e.ports.Coordinator == nil {
+	if r.core.ports.Coordinator == nil {
 		return
 	}
 	for {
@@ -186,14 +186,14 @@ func (r *registry) run(ctx context.Context) {
 
 // announce says what there is to say, unless it was said just now.
 func (r *registry) announce(ctx context.Context) {
-	if r.e.ports.Coordinator == nil {
+	if r.core.ports.Coordinator == nil {
 		return
 	}
-	id := r.e.app.instance.ID
+	id := r.core.app.instance.ID
 	if time.Since(r.queuesAt) >= announceEvery && !r.isDraining() {
 		r.queuesAt = time.Now()
-		for _, queue := range r.e.queues() { // by queue, for RequireWorker to look up
-			if err := r.e.ports.Coordinator.Announce(ctx, presentWorker+queue, id, []byte("{}")); err != nil {
+		for _, queue := range r.core.queues() { // by queue, for RequireWorker to look up
+			if err := r.core.ports.Coordinator.Announce(ctx, presentWorker+queue, id, []byte("{}")); err != nil {
 				r.queuesAt = time.Time{}
 				r.failed(ctx, err)
 				break
@@ -209,27 +209,27 @@ func (r *registry) announce(ctx context.Context) {
 	if bytes.Equal(facts, r.last) && time.Since(r.lastAt) < announceEvery {
 		return
 	}
-	if err := r.e.ports.Coordinator.Announce(ctx, presentInstance, id, facts); err != nil {
+	if err := r.core.ports.Coordinator.Announce(ctx, presentInstance, id, facts); err != nil {
 		r.failed(ctx, err)
 		return
 	}
 	r.last, r.lastAt = facts, time.Now()
 	if c := said.claimers(); c != r.claimers {
 		r.claimers = c
-		r.e.bus.Publish(topicWorkers, []string{id})
+		r.core.bus.Publish(topicWorkers, []string{id})
 	}
 }
 
 func (r *registry) failed(ctx context.Context, err error) {
 	if ctx.Err() == nil {
-		r.e.log.Debug("not announced", "error", err)
+		r.core.log.Debug("not announced", "error", err)
 	}
 }
 
 // facts describes this App as it is now.
 func (r *registry) facts() announcement {
-	app := r.e.app
-	node, host := r.e.nodes.Self(r.e.ctx)
+	app := r.core.app
+	node, host := r.core.nodes.Self(r.core.ctx)
 	a := announcement{
 		IP: app.instance.IP, Version: app.instance.Version, Node: node, Host: host, PID: r.pid,
 		Started: r.started.UTC().Round(time.Millisecond), Draining: r.isDraining(),
@@ -240,7 +240,7 @@ func (r *registry) facts() announcement {
 			s.server.name, s.contract, s.concurrency, l.inFlight.Load(), l.calls.Load(), l.errors.Load(),
 		})
 	}
-	for _, q := range r.e.state(false) {
+	for _, q := range r.core.state(false) {
 		a.Workers = append(a.Workers, announcedWorker{q.Queue, q.Fingerprint, q.Own, q.Applied.Slots(), q.Applied.Revision, q.Slots,
 			q.Abandoned, q.Applied.Known && q.Applied.Max > 0})
 	}
@@ -249,17 +249,17 @@ func (r *registry) facts() announcement {
 
 // storeContracts stores the methods of this App's services, if no instance with the same has done it, and its queues.
 func (r *registry) storeContracts(ctx context.Context) {
-	if r.e.ports.Docs == nil {
+	if r.core.ports.Docs == nil {
 		r.checkedAt = time.Now()
 		return
 	}
-	for _, s := range r.e.app.served {
+	for _, s := range r.core.app.served {
 		if err := r.contracts.Store(ctx, s.server.name, s.contract, presence.Contract{Methods: s.methods, Args: s.args}); err != nil {
 			r.failed(ctx, err)
 			return // in a second again
 		}
 	}
-	if err := presence.StoreQueues(ctx, r.e.ports.Docs, r.e.queues()); err != nil {
+	if err := presence.StoreQueues(ctx, r.core.ports.Docs, r.core.queues()); err != nil {
 		r.failed(ctx, err)
 		return
 	}

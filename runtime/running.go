@@ -83,18 +83,18 @@ type taskRun struct {
 }
 
 // beginRun prepares the attempt of a claimed task.
-func (e *engine) beginRun(ctx context.Context, w *WorkerSpec, t *Task) (context.Context, tasks.Run) {
+func (c *core) beginRun(ctx context.Context, w *WorkerSpec, t *Task) (context.Context, tasks.Run) {
 	r := &taskRun{worker: w, task: t, is: Running{
 		ID: t.ID, Queue: t.Queue, Attempt: t.Attempt, Fence: t.Fence, Source: t.Source, trace: t.Trace, before: t.Log,
-		store: e.store,
+		store: c.store,
 	}}
-	r.handling = handling{app: e.app, running: &r.is}
+	r.handling = handling{app: c.app, running: &r.is}
 	return context.WithValue(ctx, handlingKey{}, &r.handling), r
 }
 
 // Handle implements tasks.Run. It calls Run, or SubtasksDone for a task that represents it.
 func (r *taskRun) Handle(ctx context.Context) (json.RawMessage, error) {
-	e, w, t := r.app.tasks, r.worker, r.task
+	e, w, t := r.app.core, r.worker, r.task
 	otherVersion := t.Fingerprint != "" && t.Fingerprint != w.Payload
 	if otherVersion && e.app.strange.first(w.Name+" "+t.Fingerprint) {
 		e.log.Warn("a task was submitted with another type of payload; unknown members are ignored, missing ones are zero",

@@ -96,8 +96,8 @@ func (a *App) serveAll(ctx context.Context) error {
 func (a *App) startTasks(ctx context.Context) error {
 	var err error
 	switch {
-	case a.tasks != nil:
-		err = a.tasks.start(ctx, a.workers)
+	case a.core != nil:
+		err = a.core.start(ctx, a.workers)
 	case len(a.workers) > 0:
 		err = Errorf(ErrUnimplemented, "the backend %s keeps no tasks", a.ports.Name)
 	}

@@ -15,7 +15,7 @@ import (
 
 // SubmitTasks implements [TaskClient]. Generated queues call it.
 func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
-	e, err := a.engine()
+	c, err := a.active()
 	if err != nil {
 		return nil, err
 	}
@@ -24,7 +24,7 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 	}
 	s.trace = TraceFrom(ctx)
 	if s.Options.RequireWorker {
-		if err := e.requireWorker(ctx, s.Worker.Name); err != nil {
+		if err := c.requireWorker(ctx, s.Worker.Name); err != nil {
 			return nil, err
 		}
 	}
@@ -32,13 +32,13 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 		if err := outsideTx(ctx, "submitting subtasks"); err != nil {
 			return nil, err
 		}
-		return e.subtasks(ctx, s)
+		return c.subtasks(ctx, s)
 	}
 	tasks := make([]backend.NewTask, len(s.Payloads))
 	for i := range s.Payloads {
 		tasks[i] = newTask(s, i, a.NewID())
 	}
-	ids, err := e.client.Insert(ctx, tasks)
+	ids, err := c.client.Insert(ctx, tasks)
 	if err != nil && len(tasks) == 1 && backend.Coded(err).Outcome == OutcomeUnknown {
 		err = &submitError{err, tasks[0].Task.ID}
 	}
@@ -46,9 +46,9 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 		err = Errorf(CodeOf(err), "the first %d of %d tasks are kept, and maybe more: %w", len(ids), len(tasks), err)
 	}
 	if len(ids) > 0 && !s.Stored {
-		e.client.WakeFor(ctx, s.Worker.Name, ids)
-	} else if len(ids) > 0 && !e.ports.Transport.Ids() {
-		e.client.WakeFor(ctx, s.Worker.Name, nil) // nothing else would wake an idle pool
+		c.client.WakeFor(ctx, s.Worker.Name, ids)
+	} else if len(ids) > 0 && !c.ports.Transport.Ids() {
+		c.client.WakeFor(ctx, s.Worker.Name, nil) // nothing else would wake an idle pool
 	}
 	return ids, err
 }
@@ -147,12 +147,12 @@ func SubmittedID(err error) string {
 }
 
 // requireWorker returns an error if no worker of a queue is running.
-func (e *engine) requireWorker(ctx context.Context, queue string) error {
-	present, err := e.ports.Coordinator.Present(ctx, presentWorker+queue)
+func (c *core) requireWorker(ctx context.Context, queue string) error {
+	present, err := c.ports.Coordinator.Present(ctx, presentWorker+queue)
 	if err != nil {
 		return backend.AsError(err)
 	}
-	e.forgetDead(ctx, present)
+	c.forgetDead(ctx, present)
 	if len(present) == 0 {
 		return Errorf(ErrFailedPrecondition, "no worker of queue %q is running", queue).With(OutcomeNotSent)
 	}
@@ -160,14 +160,14 @@ func (e *engine) requireWorker(ctx context.Context, queue string) error {
 }
 
 // subtasks stores a batch of subtasks.
-func (e *engine) subtasks(ctx context.Context, s Submission) ([]string, error) {
+func (c *core) subtasks(ctx context.Context, s Submission) ([]string, error) {
 	batch, undo := batchOf(ctx, s)
 	all := make([]backend.NewTask, len(s.Payloads))
 	for i := range s.Payloads {
 		all[i] = newTask(s, i, backend.SubtaskID(s.Source, batch, i))
 		all[i].Task.Batch = batch
 	}
-	ids, err := e.client.Subtasks(ctx, backend.Spawn{
+	ids, err := c.client.Subtasks(ctx, backend.Spawn{
 		Source: s.Source, Batch: batch, Now: s.Options.RunNow, Count: len(all), Fence: fenceOf(ctx, s.Source),
 	}, s.Worker.Name, all)
 	if err != nil {

@@ -12,15 +12,15 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// engine returns the App's engine, or an error if the App is not started or the backend stores no tasks.
-func (a *App) engine() (*engine, error) {
+// active returns the App's core, or an error if the App is not started or the backend stores no tasks.
+func (a *App) active() (*core, error) {
 	if err := a.admit(); err != nil {
 		return nil, err
 	}
-	if a.tasks == nil {
+	if a.core == nil {
 		return nil, Errorf(ErrUnimplemented, "the backend %s keeps no tasks", a.ports.Name).With(OutcomeNotSent)
 	}
-	return a.tasks, nil
+	return a.core, nil
 }
 
 // StopTask stops a task and all of its subtasks. Tasks that are waiting never run. The contexts of running handlers are
@@ -28,27 +28,27 @@ func (a *App) engine() (*engine, error) {
 // which may be before handlers return. Stopping a task that has ended has no effect. If there is no such task, it
 // returns [ErrNotFound].
 func (a *App) StopTask(ctx context.Context, id string) error {
-	e, err := a.engine()
+	c, err := a.active()
 	if err != nil {
 		return err
 	}
-	return e.requests.Do(ctx, func(ctx context.Context) error {
-		return e.stopTask(ctx, backend.Stop{ID: id, Reason: "stopped on request"})
+	return c.requests.Do(ctx, func(ctx context.Context) error {
+		return c.stopTask(ctx, backend.Stop{ID: id, Reason: "stopped on request"})
 	})
 }
 
 // stopTask stops tasks in the store and handles the consequences.
-func (e *engine) stopTask(ctx context.Context, s backend.Stop) error {
-	return e.app.process.StopTasks(ctx, s)
+func (c *core) stopTask(ctx context.Context, s backend.Stop) error {
+	return c.app.process.StopTasks(ctx, s)
 }
 
 // GetTask returns the current state of a task, or [ErrNotFound]. It implements [TaskClient].
 func (a *App) GetTask(ctx context.Context, id string) (Task, error) {
-	e, err := a.engine()
+	c, err := a.active()
 	if err != nil {
 		return Task{}, err
 	}
-	t, err := e.store.Get(ctx, id)
+	t, err := c.store.Get(ctx, id)
 	if err != nil {
 		return Task{}, backend.AsError(err)
 	}
@@ -59,7 +59,7 @@ func (a *App) GetTask(ctx context.Context, id string) (Task, error) {
 // and also polls the store now and then. In the handler of a task it returns [ErrFailedPrecondition] for tasks that
 // can't start or end before the handler returns: the task itself, and its subtasks that wait for it to succeed.
 func (a *App) WaitTask(ctx context.Context, id string) (Task, error) {
-	if _, err := a.engine(); err != nil {
+	if _, err := a.active(); err != nil {
 		return Task{}, err
 	}
 	if err := outsideTx(ctx, "waiting for a task"); err != nil {
@@ -77,10 +77,10 @@ func (a *App) WaitTask(ctx context.Context, id string) (Task, error) {
 }
 
 // lookEverywhere makes the workers of a queue poll the store, on all instances.
-func (e *engine) lookEverywhere(queue string) { e.bus.Publish(tasks.TopicLook, []string{queue}) }
+func (c *core) lookEverywhere(queue string) { c.bus.Publish(tasks.TopicLook, []string{queue}) }
 
 func (p ownProcess) WaitTask(ctx context.Context, id, by string) (Task, error) {
-	return p.app.tasks.tasks.Wait(ctx, id, by)
+	return p.app.core.tasks.Wait(ctx, id, by)
 }
 
 // A TaskQuery selects tasks for [App.Tasks]. A zero field does not restrict. Its fields:
@@ -120,13 +120,13 @@ const (
 // A task that exists during the whole iteration is returned once. One that is submitted or deleted meanwhile may be
 // missed. If q is not valid, Tasks returns [ErrInvalidArgument].
 func (a *App) Tasks(ctx context.Context, q TaskQuery) (TaskPage, error) {
-	e, err := a.engine()
+	c, err := a.active()
 	if err != nil {
 		return TaskPage{}, err
 	}
 	var page TaskPage
-	err = e.requests.Do(ctx, func(ctx context.Context) (err error) {
-		page, err = e.store.List(ctx, q)
+	err = c.requests.Do(ctx, func(ctx context.Context) (err error) {
+		page, err = c.store.List(ctx, q)
 		return err
 	})
 	return page, err
@@ -136,28 +136,28 @@ func (a *App) Tasks(ctx context.Context, q TaskQuery) (TaskPage, error) {
 // deleted it. It reads the store. If the store is unavailable, it returns after at most 10 s the final status that this
 // process has read before, if any. The last 10,000 of them are remembered.
 func (a *App) TaskStatus(ctx context.Context, id string) (Status, error) {
-	e, err := a.engine()
+	c, err := a.active()
 	if err != nil {
 		return "", err
 	}
-	remembered, ok := e.finals.get(id)
+	remembered, ok := c.finals.get(id)
 	if ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, retry.Timeout)
 		defer cancel()
 	}
 	var t Task
-	err = e.requests.Do(ctx, func(ctx context.Context) (err error) {
-		t, err = e.store.Get(ctx, id)
+	err = c.requests.Do(ctx, func(ctx context.Context) (err error) {
+		t, err = c.store.Get(ctx, id)
 		return err
 	})
 	switch {
 	case ok && err != nil && retry.Unavailable(err):
 		return remembered, nil
 	case err == nil && t.Status.Final():
-		e.finals.put(id, t.Status)
+		c.finals.put(id, t.Status)
 	case err == nil, CodeOf(err) == ErrNotFound:
-		e.finals.drop(id) // it was deleted, and the id may be used again
+		c.finals.drop(id) // it was deleted, and the id may be used again
 	}
 	return t.Status, err
 }
@@ -230,14 +230,14 @@ func (f *finals) drop(id string) {
 // If the task has not ended, RetryTask returns [ErrFailedPrecondition]. If another task with its unique key has not
 // ended, it returns [ErrAlreadyExists].
 func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (string, error) {
-	e, err := a.engine()
+	c, err := a.active()
 	if err != nil {
 		return "", err
 	}
 	if err := outsideTx(ctx, "retrying a task"); err != nil {
 		return "", err
 	}
-	old, err := e.getTask(ctx, id)
+	old, err := c.getTask(ctx, id)
 	if err != nil {
 		return "", err
 	}
@@ -258,36 +258,36 @@ func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (s
 	if err := checkSubmission(s); err != nil {
 		return "", err.With(OutcomeNotSent)
 	}
-	return e.retryTask(ctx, &old, s)
+	return c.retryTask(ctx, &old, s)
 }
 
 // retryTask marks a task as retried by a new one, and then makes that. Who marks it first decides which one that is;
 // who finds a mark without its task makes that task. So there is one retry, wherever this is interrupted or done twice.
-func (e *engine) retryTask(ctx context.Context, old *Task, s Submission) (string, error) {
-	job, err := e.jobOf(ctx, old)
+func (c *core) retryTask(ctx context.Context, old *Task, s Submission) (string, error) {
+	job, err := c.jobOf(ctx, old)
 	if err != nil {
 		return "", err
 	}
 	id, joined := s.Options.ID, true
 	if id == "" {
-		if id = e.app.NewID(); job != "" {
+		if id = c.app.NewID(); job != "" {
 			id = jobs.RetryID(job, id)
 		}
 	}
 	by := old.RetriedBy
 	if by == "" && s.Options.RequireWorker {
-		if err := e.requireWorker(ctx, old.Queue); err != nil {
+		if err := c.requireWorker(ctx, old.Queue); err != nil {
 			return "", err
 		}
 	}
 	if by == "" {
-		if by, err = e.markRetried(ctx, old.ID, "", id); err != nil {
+		if by, err = c.markRetried(ctx, old.ID, "", id); err != nil {
 			return "", err
 		}
 		joined = by != id
 	}
 	if joined {
-		t, err := e.getTask(ctx, by)
+		t, err := c.getTask(ctx, by)
 		if err == nil && t.RetryOf == old.ID {
 			return by, nil
 		}
@@ -295,35 +295,35 @@ func (e *engine) retryTask(ctx context.Context, old *Task, s Submission) (string
 			return "", err
 		}
 	}
-	err = e.jobs.CountTask(ctx, job, by)
+	err = c.jobs.CountTask(ctx, job, by)
 	if err == nil {
-		err = e.insertRetry(ctx, old, s, by)
+		err = c.insertRetry(ctx, old, s, by)
 	}
 	if err != nil {
 		if code := CodeOf(err); code != ErrUnavailable && code != ErrDeadlineExceeded && code != ErrCanceled {
-			e.unmarkRetried(ctx, old.ID, by)
+			c.unmarkRetried(ctx, old.ID, by)
 		}
 		return "", err
 	}
 	if joined { // the call that set the mark may have taken it back
-		if _, err := e.markRetried(ctx, old.ID, "", by); err != nil && CodeOf(err) != ErrNotFound {
+		if _, err := c.markRetried(ctx, old.ID, "", by); err != nil && CodeOf(err) != ErrNotFound {
 			return "", err
 		}
 	}
-	e.client.Wake(old.Queue, []string{by})
+	c.client.Wake(old.Queue, []string{by})
 	if len(old.Allow) > 0 {
-		e.lookEverywhere(old.Queue)
+		c.lookEverywhere(old.Queue)
 	}
 	return by, nil
 }
 
 // insertRetry makes the task that repeats a finished one.
-func (e *engine) insertRetry(ctx context.Context, old *Task, s Submission, id string) error {
+func (c *core) insertRetry(ctx context.Context, old *Task, s Submission, id string) error {
 	t := newTask(s, 0, id)
 	t.Task.ID, t.Task.RetryOf, t.Task.DoneOf, t.Task.Allow = id, old.ID, old.DoneOf, old.Allow
 	var stored []Task
-	err := e.requests.Do(ctx, func(ctx context.Context) (err error) {
-		stored, err = e.store.Insert(ctx, []backend.NewTask{t})
+	err := c.requests.Do(ctx, func(ctx context.Context) (err error) {
+		stored, err = c.store.Insert(ctx, []backend.NewTask{t})
 		return err
 	})
 	if err == nil && (stored[0].RetryOf != old.ID || stored[0].ID != id) {
@@ -332,34 +332,34 @@ func (e *engine) insertRetry(ctx context.Context, old *Task, s Submission, id st
 	return err
 }
 
-func (e *engine) getTask(ctx context.Context, id string) (t Task, err error) {
-	err = e.requests.Do(ctx, func(ctx context.Context) (err error) {
-		t, err = e.store.Get(ctx, id)
+func (c *core) getTask(ctx context.Context, id string) (t Task, err error) {
+	err = c.requests.Do(ctx, func(ctx context.Context) (err error) {
+		t, err = c.store.Get(ctx, id)
 		return err
 	})
 	return t, err
 }
 
-func (e *engine) markRetried(ctx context.Context, id, from, to string) (by string, err error) {
-	err = e.requests.Do(ctx, func(ctx context.Context) (err error) {
-		by, err = e.store.MarkRetried(ctx, id, from, to)
+func (c *core) markRetried(ctx context.Context, id, from, to string) (by string, err error) {
+	err = c.requests.Do(ctx, func(ctx context.Context) (err error) {
+		by, err = c.store.MarkRetried(ctx, id, from, to)
 		return err
 	})
 	return by, err
 }
 
 // unmarkRetried takes back the mark of a retry that was refused, unless another call has made that task meanwhile.
-func (e *engine) unmarkRetried(ctx context.Context, id, by string) {
+func (c *core) unmarkRetried(ctx context.Context, id, by string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retry.Timeout)
 	defer cancel()
-	_, err := e.markRetried(ctx, id, by, "")
+	_, err := c.markRetried(ctx, id, by, "")
 	if err == nil {
-		if t, gerr := e.getTask(ctx, by); gerr == nil && t.RetryOf == id {
-			_, err = e.markRetried(ctx, id, "", by)
+		if t, gerr := c.getTask(ctx, by); gerr == nil && t.RetryOf == id {
+			_, err = c.markRetried(ctx, id, "", by)
 		}
 	}
 	if err != nil {
-		e.log.Warn("a task is marked as retried by one that does not exist", "task", id, "by", by, "error", err)
+		c.log.Warn("a task is marked as retried by one that does not exist", "task", id, "by", by, "error", err)
 	}
 }
 
@@ -367,7 +367,7 @@ func (e *engine) unmarkRetried(ctx context.Context, id, by string) {
 const maxRetryChain = 100
 
 // jobOf returns the job that made a task or what it is a retry of; "" if none did.
-func (e *engine) jobOf(ctx context.Context, t *Task) (string, error) {
+func (c *core) jobOf(ctx context.Context, t *Task) (string, error) {
 	is := *t
 	for range maxRetryChain {
 		if is.Source != "" || is.DoneOf != "" {
@@ -379,7 +379,7 @@ func (e *engine) jobOf(ctx context.Context, t *Task) (string, error) {
 		if is.RetryOf == "" {
 			return "", nil
 		}
-		before, err := e.getTask(ctx, is.RetryOf)
+		before, err := c.getTask(ctx, is.RetryOf)
 		if CodeOf(err) == ErrNotFound {
 			return "", nil
 		}

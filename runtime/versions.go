@@ -26,7 +26,7 @@ import (
 // version's worker claims nothing. So pools look for themselves after each full claim and once a second, and a pool whose
 // hints came to nothing has all others look.
 type versions struct {
-	e    *engine
+	core *core
 	news signal.Signal
 
 	// Only begin and then run use these.
@@ -48,19 +48,19 @@ const (
 	versionsStale = 15 * time.Second
 )
 
-func newVersions(e *engine) *versions { return &versions{e: e, news: signal.New()} }
+func newVersions(c *core) *versions { return &versions{core: c, news: signal.New()} }
 
 // begin looks before anything is claimed.
 func (v *versions) begin(ctx context.Context) {
 	if !v.needed() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, v.e.app.settings.lease/4)
+	ctx, cancel := context.WithTimeout(ctx, v.core.app.settings.lease/4)
 	defer cancel()
 	v.look(ctx)
 }
 
-func (v *versions) needed() bool { return v.e.ports.Coordinator != nil && len(v.e.queues()) > 0 }
+func (v *versions) needed() bool { return v.core.ports.Coordinator != nil && len(v.core.queues()) > 0 }
 
 // lookNow makes run look. It never waits.
 func (v *versions) lookNow() {
@@ -95,14 +95,14 @@ func (v *versions) run(ctx context.Context) {
 
 // look reads which versions are present and tells the pools. Where that can't be read, what was known holds for a while.
 func (v *versions) look(ctx context.Context) {
-	raw, err := v.e.ports.Coordinator.Present(ctx, presentInstance)
+	raw, err := v.core.ports.Coordinator.Present(ctx, presentInstance)
 	switch {
 	case err == nil:
 		v.read = time.Now()
 	case time.Since(v.read) < versionsStale:
 		return
 	}
-	delete(raw, v.e.app.instance.ID)
+	delete(raw, v.core.app.instance.ID)
 	known := make(map[string]versioned, len(raw))
 	for id, facts := range raw {
 		one, ok := v.known[id]
@@ -115,7 +115,7 @@ func (v *versions) look(ctx context.Context) {
 		}
 	}
 	v.known = known
-	v.e.forgetDead(ctx, raw)
+	v.core.forgetDead(ctx, raw)
 	byQueue := map[string]map[string][]string{} // networks by queue and fingerprint
 	for id := range raw {
 		one := known[id]
@@ -127,14 +127,14 @@ func (v *versions) look(ctx context.Context) {
 		}
 	}
 	v.mixed = len(byQueue) > 0
-	for _, queue := range v.e.queues() {
+	for _, queue := range v.core.queues() {
 		var skip []backend.Version
 		for fingerprint, networks := range byQueue[queue] {
 			slices.Sort(networks)
 			skip = append(skip, backend.Version{Fingerprint: fingerprint, Networks: slices.Compact(networks)})
 		}
 		slices.SortFunc(skip, func(a, b backend.Version) int { return strings.Compare(a.Fingerprint, b.Fingerprint) })
-		v.e.tasks.LeaveTo(queue, skip)
+		v.core.tasks.LeaveTo(queue, skip)
 	}
 }
 
@@ -158,7 +158,7 @@ func (v *versions) versioned(facts json.RawMessage) versioned {
 
 // differs reports whether a worker of another instance claims tasks of another version than this App's.
 func (v *versions) differs(w announcedWorker) bool {
-	ours, ok := v.e.tasks.Fingerprint(w.Queue)
+	ours, ok := v.core.tasks.Fingerprint(w.Queue)
 	return ok && w.Claims && w.Payload != "" && w.Payload != ours
 }
 

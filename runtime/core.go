@@ -18,13 +18,13 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// An engine is what an App has if its backend keeps tasks. Package tasks runs them. The other parts are:
+// A core is what an App has if its backend keeps tasks. Package tasks runs them. The other parts are:
 //
 //   - the registry, which announces this App (registry.go), and nodes, which reports its machine (package presence);
 //   - versions, which knows which other versions of its workers there are (versions.go);
 //   - the scheduler, which fires jobs (package jobs);
 //   - as process 1, a reaper of what others have left behind (package child).
-type engine struct {
+type core struct {
 	app      *App
 	log      *slog.Logger
 	ports    *backend.Ports
@@ -46,8 +46,8 @@ type engine struct {
 	badLimits sync.Once // it is logged once that some don't decode
 }
 
-func newEngine(a *App) *engine {
-	e := &engine{app: a, log: a.log, ports: a.ports, store: a.ports.Store}
+func newCore(a *App) *core {
+	e := &core{app: a, log: a.log, ports: a.ports, store: a.ports.Store}
 	e.tasks = tasks.New(tasks.Config{
 		Ports: a.ports, Log: a.log, Instance: a.instance, Lease: a.settings.lease, MaxCrashes: a.settings.maxCrashes,
 		Retention: a.settings.retention, WrongVersionAfter: a.settings.wrongVersion,
@@ -61,89 +61,89 @@ func newEngine(a *App) *engine {
 	return e
 }
 
-// newChildEngine returns the engine of a child process, which runs no background parts.
-func newChildEngine(a *App, wake func(queue string, ids []string)) *engine {
-	e := &engine{app: a, log: a.log, ports: a.ports, store: a.ports.Store, ctx: context.Background()}
+// newChildCore returns the core of a child process, which runs no background parts.
+func newChildCore(a *App, wake func(queue string, ids []string)) *core {
+	e := &core{app: a, log: a.log, ports: a.ports, store: a.ports.Store, ctx: context.Background()}
 	e.client = tasks.NewClient(e.ports, e.log, retry.NewRequester(e.ctx, func() bool { return false }), wake)
 	e.bus = pubsub.New(e.ctx, e.ports.Coordinator, e.log, retry.Timeout)
 	e.finishNew()
 	return e
 }
 
-func (e *engine) finishNew() {
-	e.requests = e.client.Requests()
-	e.registry = newRegistry(e)
-	e.versions = newVersions(e)
-	e.nodes = presence.NewNodes(presence.NodesConfig{Docs: e.ports.Docs, Log: e.log, Describe: e.app.settings.describeNode})
-	e.jobs, e.sched = jobs.New(jobsConfig(e), jobsTasks{e})
+func (c *core) finishNew() {
+	c.requests = c.client.Requests()
+	c.registry = newRegistry(c)
+	c.versions = newVersions(c)
+	c.nodes = presence.NewNodes(presence.NodesConfig{Docs: c.ports.Docs, Log: c.log, Describe: c.app.settings.describeNode})
+	c.jobs, c.sched = jobs.New(jobsConfig(c), jobsTasks{c})
 }
 
 // queues returns the queues whose tasks this process runs.
-func (e *engine) queues() []string {
-	if e.tasks == nil {
+func (c *core) queues() []string {
+	if c.tasks == nil {
 		return nil
 	}
-	return e.tasks.Queues()
+	return c.tasks.Queues()
 }
 
 // state returns what this process does for its queues: nothing in a child process.
-func (e *engine) state(withIDs bool) []tasks.QueueState {
-	if e.tasks == nil {
+func (c *core) state(withIDs bool) []tasks.QueueState {
+	if c.tasks == nil {
 		return nil
 	}
-	return e.tasks.State(withIDs)
+	return c.tasks.State(withIDs)
 }
 
 // unwritten returns how many results of this process's tasks are not written, and since when: none in a child process.
-func (e *engine) unwritten() (n int, since time.Time) {
-	if e.tasks == nil {
+func (c *core) unwritten() (n int, since time.Time) {
+	if c.tasks == nil {
 		return 0, time.Time{}
 	}
-	return e.tasks.Unwritten()
+	return c.tasks.Unwritten()
 }
 
 // start begins to run tasks. ctx bounds the starting only. After an error stop undoes what has begun.
-func (e *engine) start(ctx context.Context, workers []WorkerSpec) error {
-	if err := e.tasks.Prepare(ctx, e.taskWorkers(workers)); err != nil {
+func (c *core) start(ctx context.Context, workers []WorkerSpec) error {
+	if err := c.tasks.Prepare(ctx, c.taskWorkers(workers)); err != nil {
 		return err
 	}
-	e.registry.begin(ctx)
-	e.versions.begin(ctx)
-	e.tasks.Start(ctx)
+	c.registry.begin(ctx)
+	c.versions.begin(ctx)
+	c.tasks.Start(ctx)
 	for _, part := range []func(context.Context){
-		child.Reap, e.registry.run, e.versions.run, e.bus.Subscribe(topicWorkers, func(json.RawMessage) { e.versions.lookNow() }), e.nodes.Run,
+		child.Reap, c.registry.run, c.versions.run, c.bus.Subscribe(topicWorkers, func(json.RawMessage) { c.versions.lookNow() }), c.nodes.Run,
 	} {
-		e.tasks.Go(part)
+		c.tasks.Go(part)
 	}
-	return e.sched.Declare(ctx, programOf(workers))
+	return c.sched.Declare(ctx, programOf(workers))
 }
 
 // taskWorkers returns workers as package tasks runs them.
-func (e *engine) taskWorkers(specs []WorkerSpec) []tasks.Worker {
+func (c *core) taskWorkers(specs []WorkerSpec) []tasks.Worker {
 	workers := make([]tasks.Worker, len(specs))
 	for i := range specs {
-		w := e.isolated(specs[i])
+		w := c.isolated(specs[i])
 		workers[i] = tasks.Worker{
 			Queue: w.Name, Max: w.Max, Retries: w.Retries, MaxCrashes: w.MaxCrashes, Timeout: w.Timeout, Backoff: w.Backoff,
 			FanIn: w.SubtasksDone != nil, Fingerprint: w.Payload,
-			Begin: func(ctx context.Context, t *Task) (context.Context, tasks.Run) { return e.beginRun(ctx, &w, t) },
+			Begin: func(ctx context.Context, t *Task) (context.Context, tasks.Run) { return c.beginRun(ctx, &w, t) },
 		}
 	}
 	return workers
 }
 
 // quit takes nothing more, and says so.
-func (e *engine) quit() {
-	e.sched.Close()
-	e.registry.quit()
-	e.tasks.Quit()
+func (c *core) quit() {
+	c.sched.Close()
+	c.registry.quit()
+	c.tasks.Quit()
 }
 
 // stop ends what has been drained.
-func (e *engine) stop(ctx context.Context) error {
+func (c *core) stop(ctx context.Context) error {
 	ending, cancel := grace.Outlast(ctx, grace.End)
 	defer cancel()
-	err := e.tasks.Shutdown(ctx)
-	grace.Await(ending, e.sched.Wait)
+	err := c.tasks.Shutdown(ctx)
+	grace.Await(ending, c.sched.Wait)
 	return err
 }
