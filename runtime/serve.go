@@ -54,15 +54,12 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 	begun := time.Now()
 	s.load.begin()
 	r := &backend.Reply{Server: s.app.instance.ID}
-	guard.Do(func() (err error) { // panics of middleware; those of handlers are recovered before
-		ctx := context.WithValue(ctx, handlingKey{}, &handling{app: s.app, request: req})
-		r.Body, err = m.handler(ctx, req)
-		if err == nil && len(r.Body) > backend.MaxMessage {
-			err = Errorf(ErrResourceExhausted, "the results of %s.%s are %d bytes; at most %d are allowed",
-				s.name, req.Method, len(r.Body), backend.MaxMessage)
+	err := error(guard.ErrGoexit)
+	// Not by guard.Do: another frame below the handler may be one too many for the stack that a new goroutine has.
+	defer func() {
+		if p := recover(); p != nil { // in middleware; the panics of handlers are recovered before
+			err = guard.Recovered(p)
 		}
-		return err
-	}, func(err error) {
 		s.load.end(err)
 		s.report(ctx, req, err, time.Since(begun))
 		if err != nil {
@@ -75,7 +72,14 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 			}
 		}
 		reply(r)
-	})
+	}()
+	ctx = context.WithValue(ctx, handlingKey{}, &handling{app: s.app, request: req})
+	body, failure := m.handler(ctx, req)
+	r.Body, err = body, guard.Check(failure) // once more: middleware has errors of its own
+	if err == nil && len(r.Body) > backend.MaxMessage {
+		err = Errorf(ErrResourceExhausted, "the results of %s.%s are %d bytes; at most %d are allowed",
+			s.name, req.Method, len(r.Body), backend.MaxMessage)
+	}
 }
 
 // toWireError is the error of a request as its caller gets it. What RedactErrors hides of it is logged.
@@ -138,11 +142,9 @@ func (s *server) report(ctx context.Context, req *backend.Request, err error, to
 // recoverPanics turns a panic in h into an error, so that middleware sees one too.
 func recoverPanics(h Handler) Handler {
 	return func(ctx context.Context, req *Request) (body json.RawMessage, err error) {
-		err = guard.Call(func() (err error) {
-			body, err = h(ctx, req)
-			return err
-		})
-		return body, err
+		defer guard.Recover(&err)
+		body, err = h(ctx, req)
+		return body, guard.Check(err)
 	}
 }
 

@@ -51,6 +51,13 @@ func Do(fn func() error, done func(err error)) {
 	finished = true
 }
 
+// Recover sets *err to the panic of the function that has deferred Recover, if it has panicked.
+func Recover(err *error) {
+	if p := recover(); p != nil {
+		*err = Recovered(p)
+	}
+}
+
 // Call calls fn and returns its checked error, or its panic. If fn ends its goroutine, Call doesn't return.
 func Call(fn func() error) (err error) {
 	defer func() {
