@@ -33,7 +33,7 @@ const wireBatch = 400
 func TestRandomTypesArriveAsTheyWereSent(t *testing.T) {
 	n := *wireTypes
 	if n == 0 {
-		n = testkit.Fewer(wireBatch, 100)
+		n = testkit.Fewer(wireBatch, 50)
 	}
 	accepted, codes := 0, map[diag.Code]int{}
 	for first := *wireFirst; first < *wireFirst+n; first += wireBatch {

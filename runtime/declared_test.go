@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -28,6 +29,7 @@ func deployJobs(t *testing.T, b af.Backend, jobs ...af.DeclaredJob) *af.App {
 }
 
 func TestDeclaredJobsFollowTheProgram(t *testing.T) {
+	testkit.Long(t, "takes seconds with the race detector")
 	bubble(t, func(t *testing.T) {
 		b := memory.New()
 		ports := must(b.Open(t.Context(), backend.Env{}))(t)

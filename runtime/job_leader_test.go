@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/internal/fault"
+	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -149,6 +150,7 @@ func (x stumblingDocs) Get(ctx context.Context, name string) (backend.Doc, error
 // Requests are refused, replies lost, calls repeated much later; processes die and come back; the one that leads hangs.
 // A job every second has one task for each.
 func TestStormLosesNoDueTimeAndDoublesNone(t *testing.T) {
+	testkit.Long(t, "takes seconds with the race detector")
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {

@@ -191,6 +191,7 @@ func TestBacklogOfOneVersionDoesNotHoldUpTheOther(t *testing.T) {
 }
 
 func TestWithoutAFittingWorkerATaskWaitsUncharged(t *testing.T) {
+	testkit.Long(t, "takes seconds with the race detector")
 	eachTransport(t, func(t *testing.T, b af.Backend) {
 		var r versionRuns
 		app := r.workNew(t, b, newWorker)
@@ -342,6 +343,7 @@ func TestOrderByWeightHoldsAmongTheTasksOfAVersion(t *testing.T) {
 
 // SubtasksDone gets the source's payload, and goes the same way: also at a worker that has none.
 func TestSubtasksDoneRunsAtItsVersion(t *testing.T) {
+	testkit.Long(t, "takes seconds with the race detector")
 	never := func(context.Context, int, af.Subtasks) error { return nil }
 	for name, register := range map[string]func(*af.App){
 		"with":    func(app *af.App) { af.RegisterWorker(app, oldWorker, &fanJob{job{same}, never}) },
