@@ -27,15 +27,15 @@ type Inputs struct {
 
 // inputs returns what the scan depended on.
 func (sc *scanner) inputs(f *found, clients []Client) Inputs {
-	in := &inputs{folders: map[string]bool{}, modules: map[string]*packages.Module{}, paths: map[string]bool{}}
+	in := &inputs{dirs: map[string]bool{}, modules: map[string]*packages.Module{}, paths: map[string]bool{}}
 	if len(f.rest) > 0 {
 		in.unknown = "patterns that name no folders" // the go command alone knows where it has looked for such packages
 	}
 	for dir := range f.searched {
-		in.folders[dir] = true
+		in.dirs[dir] = true
 	}
 	for _, c := range clients {
-		in.folders[c.Dir] = true
+		in.dirs[c.Dir] = true
 	}
 	for _, mod := range f.modules {
 		in.paths[mod] = true
@@ -49,17 +49,17 @@ func (sc *scanner) inputs(f *found, clients []Client) Inputs {
 	for u := range sc.Units() {
 		in.addAmbiguous(u.Pkg)
 	}
-	for dir := range in.folders { // of which module a directory is: of the next go.mod above it
+	for dir := range in.dirs { // of which module a directory is: of the next go.mod above it
 		for dir != filepath.Dir(dir) {
 			dir = filepath.Dir(dir)
-			if in.folders[dir] || in.paths[filepath.Join(dir, "go.mod")] {
+			if in.dirs[dir] || in.paths[filepath.Join(dir, "go.mod")] {
 				break // the rest of the way is another's
 			}
 			in.paths[filepath.Join(dir, "go.mod")] = true
 		}
 	}
 	return Inputs{
-		Unknown: in.unknown, GOROOT: in.goroot, Dirs: slices.Sorted(maps.Keys(in.folders)),
+		Unknown: in.unknown, GOROOT: in.goroot, Dirs: slices.Sorted(maps.Keys(in.dirs)),
 		Modules: slices.Sorted(maps.Keys(in.modules)), Paths: slices.Sorted(maps.Keys(in.paths)),
 	}
 }
@@ -67,7 +67,7 @@ func (sc *scanner) inputs(f *found, clients []Client) Inputs {
 type inputs struct {
 	unknown string
 	goroot  string
-	folders map[string]bool
+	dirs    map[string]bool
 	modules map[string]*packages.Module // by directory: those whose files may change
 	paths   map[string]bool
 }
@@ -84,7 +84,7 @@ func (in *inputs) add(p *packages.Package) {
 			in.unknown = "package " + p.PkgPath + " has no module"
 		}
 	case !fixed(m):
-		in.folders[dir] = true
+		in.dirs[dir] = true
 		if root := rootOf(m); root != "" {
 			in.modules[root] = m
 		}

@@ -16,7 +16,7 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// Run checks an App on the backends that open returns: each call returns a world that nobody else is in.
+// Run checks an App on the backends that open returns: each call returns a world of its own.
 func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 	for _, b := range []struct {
 		name string
@@ -96,7 +96,7 @@ func (w *world) within(d time.Duration, what string, holds func() bool) time.Dur
 	return time.Since(begun)
 }
 
-// job is a worker by hand.
+// job is a hand-written worker.
 type job struct {
 	run func(ctx context.Context, n int) (int, error)
 }

@@ -184,7 +184,7 @@ func quantiles(all []time.Duration) string {
 }
 
 // finish ends a fleet whose storm is over and fails its test where a promise was broken; how says how it is repeated.
-func (f *Fleet) finish(folder string, all *tally, how string) {
+func (f *Fleet) finish(dir string, all *tally, how string) {
 	f.t.Helper()
 	settled := f.settle()
 	f.end()
@@ -198,16 +198,16 @@ func (f *Fleet) finish(folder string, all *tally, how string) {
 	tr.check()
 	all.count(tr, settled)
 	if len(tr.broken) == 0 && !f.t.Failed() && !*chaosKeep {
-		_ = os.RemoveAll(folder)
+		_ = os.RemoveAll(dir)
 		return
 	}
-	report := tr.report(folder)
+	report := tr.report(dir)
 	if len(tr.broken) == 0 {
-		f.t.Logf("the log and what each process has logged stand in %s", folder)
+		f.t.Logf("the log and what each process has logged stand in %s", dir)
 		return
 	}
 	f.t.Errorf("%s\n%d broken promises; the whole log and what each process has logged stand in %s\n%s%ssettled after %v", how,
-		len(tr.broken), folder, report, f.Scenario.String(), settled)
+		len(tr.broken), dir, report, f.Scenario.String(), settled)
 }
 
 // report writes down all there is, in a folder, and returns what concerns the broken promises.

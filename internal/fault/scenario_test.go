@@ -17,7 +17,7 @@ type kind int
 
 const (
 	everything kind = iota // all faults at once
-	outages                // the store is away now and then; no owner may expire
+	outages                // the store is unavailable at times; no owner may expire
 	rolling                // graceful restarts; no attempt may be charged
 	messages               // hints and news are lost, repeated, late
 	quiet                  // no faults at all

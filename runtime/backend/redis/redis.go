@@ -71,7 +71,7 @@ type Coordinator struct {
 	log    *slog.Logger
 	topics news.Topics
 	reach  *reach.State
-	doubts signal.Signal // something failed as if the server were away
+	doubts signal.Signal // something failed as if the server were unavailable
 
 	mu         sync.Mutex
 	pubsub     *redis.PubSub
