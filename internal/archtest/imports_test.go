@@ -106,6 +106,7 @@ var arrows = []row{
 	{"internal/mongoproxy", []string{"internal/testkit"}, []string{"go.mongodb.org/mongo-driver/v2"}},
 	{"internal/testkit", nil, nil},
 	{"internal/tiers", nil, nil},
+	{"internal/wordlist", nil, nil},
 	{"internal/workload", []string{"runtime"}, nil},
 	{"internal/dependencies", nil, []string{"golang.org/x/mod"}},
 	{"internal/devstack", nil, []string{"go.mongodb.org/mongo-driver/v2", "github.com/gofrs/flock"}},
