@@ -99,6 +99,7 @@ const (
 	MaxInsertBytes = 16 << 20
 
 	hintBacklog = 4096            // hints of a queue not yet published
+	hintBatch   = 256             // hints of a queue published before those of other queues
 	fitEvery    = 3 * time.Second // a pool asks for tasks that wait for its version, at most
 	looksEvery  = 50 * time.Millisecond
 

@@ -36,8 +36,8 @@ func (h *hints) add(queue string, ids []string, byID bool) {
 	h.queues[queue] = waiting
 }
 
-// take returns what has to be published, in exchange for what it returned before and is published. If it is nothing, a
-// flush has ended.
+// take returns what to publish next, in exchange for what it returned before and is published: at most hintBatch hints of each
+// queue, so that a queue with many hints doesn't delay those of others. If nothing is left, a flush has ended.
 func (h *hints) take(published map[string][]string) map[string][]string {
 	clear(published)
 	h.mu.Lock()
@@ -51,6 +51,11 @@ func (h *hints) take(published map[string][]string) map[string][]string {
 	}
 	queues := h.queues
 	h.queues = published
+	for queue, ids := range queues {
+		if len(ids) > hintBatch {
+			queues[queue], h.queues[queue] = ids[:hintBatch:hintBatch], ids[hintBatch:]
+		}
+	}
 	return queues
 }
 

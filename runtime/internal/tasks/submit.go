@@ -77,12 +77,15 @@ func (c *Client) Subtasks(ctx context.Context, s backend.Spawn, queue string, ta
 	if err != nil {
 		return nil, fmt.Errorf("subtasks of %s: %w", s.Source, err)
 	}
-	// The source may have succeeded while the batch was committed; then no other process opens its gate, or finishes an
+	// The source may have succeeded while the batch was committed. Then no other process opens the gate, or finishes an
 	// empty set.
-	if t, err := c.store.Get(ctx, s.Source); err == nil && t.Status.Final() {
-		c.followUpOn(ctx, t)
+	source, err := c.store.Get(ctx, s.Source)
+	if err == nil && source.Status.Final() {
+		c.followUpOn(ctx, source)
 	}
-	c.Wake(queue, ids)
+	if s.Now || err != nil || source.Status.Final() { // otherwise the gate is shut, and a hint would cost a claim
+		c.Wake(queue, ids)
+	}
 	return ids, nil
 }
 
