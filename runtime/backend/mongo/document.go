@@ -1,6 +1,7 @@
 package mongo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -218,7 +219,9 @@ func (c *Client) heads(ctx context.Context, filter m) ([]*document, error) {
 	return c.find(ctx, filter, options.Find().SetProjection(m{"payload": 0, "result": 0, "progress": 0, "log": 0}))
 }
 
-func findIn[T any](ctx context.Context, c *Client, in *driver.Collection, filter m, opts ...options.Lister[options.FindOptions]) ([]*T, error) {
+func findIn[T any](
+	ctx context.Context, c *Client, in collection, filter m, opts ...options.Lister[options.FindOptions],
+) ([]*T, error) {
 	cursor, err := in.Find(ctx, filter, opts...)
 	if err != nil {
 		return nil, c.failed(ctx, err, backend.OutcomeNotSent)
@@ -228,6 +231,30 @@ func findIn[T any](ctx context.Context, c *Client, in *driver.Collection, filter
 		return nil, c.failed(ctx, err, backend.OutcomeNotSent)
 	}
 	return found, nil
+}
+
+// inParts calls f with the documents that match, a chunk at a time, so that other operations run in between. The documents
+// have their ids and queues only. f may change them, and others that match.
+func (c *Client) inParts(ctx context.Context, filter m, f func(part []*document) error) (err error) {
+	cursor, err := c.tasks.Find(ctx, filter, options.Find().SetBatchSize(chunk).SetProjection(m{"queue": 1}))
+	if err != nil {
+		return c.failed(ctx, err, backend.OutcomeNotSent)
+	}
+	defer func() { err = cmp.Or(err, c.failed(ctx, cursor.Close(ctx), backend.OutcomeNotSent)) }()
+	var part []*document
+	for cursor.Next(ctx) {
+		x := new(document)
+		if err := cursor.Decode(x); err != nil {
+			return c.failed(ctx, err, backend.OutcomeNotSent)
+		}
+		if part = append(part, x); cursor.RemainingBatchLength() == 0 {
+			if err := f(part); err != nil {
+				return err
+			}
+			part = part[:0]
+		}
+	}
+	return c.failed(ctx, cursor.Err(), backend.OutcomeNotSent)
 }
 
 // one returns the document of an id; nil where there is none.

@@ -51,6 +51,7 @@ func (c *Client) failed(ctx context.Context, err error, outcome backend.Outcome)
 		return err
 	}
 	wrap := func(code backend.Code, what string, outcome backend.Outcome) error {
+		outcome = outcomeIn(ctx, outcome)
 		return backend.Errorf(code, "MongoDB at %s: %s: %w", c.config.Address, what, err).With(outcome)
 	}
 	selection, unreachable := errors.AsType[topology.ServerSelectionError](err)
@@ -67,6 +68,9 @@ func (c *Client) failed(ctx context.Context, err error, outcome backend.Outcome)
 	case ctx.Err() != nil:
 		return wrap(backend.CodeOf(ctx.Err()), "cut short: "+context.Cause(ctx).Error(), outcome)
 	case errors.Is(err, driver.ErrClientDisconnected):
+		if outcomeIn(ctx, backend.OutcomeNotSent) != backend.OutcomeNotSent {
+			return wrap(backend.ErrUnavailable, errClosed.Message, outcome)
+		}
 		return errClosed
 	case unreachable:
 		return wrap(backend.ErrUnavailable, unwritable(selection.Desc), outcome)

@@ -80,9 +80,9 @@ type Client struct {
 	config Config
 	client *driver.Client
 	db     *driver.Database
-	tasks  *driver.Collection
-	owners *driver.Collection
-	papers *driver.Collection // the documents of Docs
+	tasks  collection
+	owners collection
+	papers collection // the documents of Docs
 
 	clock clock
 	reach *reach.State
@@ -150,7 +150,8 @@ func New(c Config) (*Client, error) {
 		return nil, refusal("mongodb: %s can't be used with these options", c.Address)
 	}
 	client.db = client.client.Database(c.Database)
-	client.tasks, client.owners, client.papers = client.db.Collection("tasks"), client.db.Collection("owners"), client.db.Collection("docs")
+	client.tasks, client.owners = collection{client.db.Collection("tasks")}, collection{client.db.Collection("owners")}
+	client.papers = collection{client.db.Collection("docs")}
 	client.alive, client.end = context.WithCancel(context.Background())
 	return client, nil
 }
@@ -256,7 +257,8 @@ func (c *Client) begin(ctx context.Context) (_ context.Context, done context.Can
 			return ctx, func() {}, err
 		}
 	}
-	return c.reach.Guard(ctx)
+	ctx, done, err = c.reach.Guard(ctx)
+	return &operation{Context: ctx}, done, err
 }
 
 func notBegun(ctx context.Context) error {

@@ -29,7 +29,8 @@ func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 		}
 	}
 	if sp.Now || source.Status == string(backend.StatusSuccess) {
-		return s.openGates(ctx, m{"shut": sp.Source, "batch": sp.Batch})
+		_, err = s.openGates(ctx, m{"shut": sp.Source, "batch": sp.Batch})
+		return err
 	}
 	return nil
 }
@@ -198,41 +199,60 @@ func (c *Client) count(ctx context.Context, filter m) (int, error) {
 // makeLive makes the tasks of a committed batch part of the set, behind a gate that is shut.
 func (c *Client) makeLive(ctx context.Context, source, batch string) error {
 	now := c.clock.now()
-	// Those that live first; what ends meanwhile is found by the second update.
-	for _, u := range []struct {
-		status []string
-		set    m
-	}{
-		{lives, m{"live": source, "shut": source, "committed": now}},
-		{ended, m{"shut": source, "committed": now}},
-	} {
-		_, err := c.tasks.UpdateMany(ctx, m{"held": heldBy(source, batch), "status": m{"$in": u.status}},
-			m{"$set": u.set, "$unset": m{"held": ""}})
-		if err != nil {
-			return c.failed(ctx, err, backend.OutcomeUnknown)
+	held := heldBy(source, batch)
+	err := c.inParts(ctx, m{"held": held}, func(part []*document) error {
+		var models []driver.WriteModel
+		// Those that live first. Those that end meanwhile are found by the second update.
+		for _, u := range []struct {
+			status []string
+			set    m
+		}{
+			{lives, m{"live": source, "shut": source, "committed": now}},
+			{ended, m{"shut": source, "committed": now}},
+		} {
+			models = append(models, driver.NewUpdateManyModel().SetHint("_id_").
+				SetFilter(m{"_id": m{"$in": idsOf(part)}, "held": held, "status": m{"$in": u.status}}).
+				SetUpdate(m{"$set": u.set, "$unset": m{"held": ""}}))
 		}
+		_, err := c.tasks.BulkWrite(ctx, models)
+		return c.failed(ctx, err, backend.OutcomeUnknown)
+	})
+	if err != nil {
+		return err
 	}
-	_, err := c.tasks.UpdateOne(ctx, m{"_id": source}, m{"$pull": m{"opening": batch}})
+	_, err = c.tasks.UpdateOne(ctx, m{"_id": source}, m{"$pull": m{"opening": batch}})
 	return c.failed(ctx, err, backend.OutcomeUnknown)
 }
 
-// openGates lets those of the committed subtasks that match wait in their queues, if they live.
-func (c *Client) openGates(ctx context.Context, filter m) error {
+// openGates opens the gates of those of the committed subtasks that match, so that they wait in their queues if they live. It
+// returns the queues.
+func (c *Client) openGates(ctx context.Context, filter m) ([]string, error) {
 	now := c.clock.now()
-	for _, u := range []struct {
-		guard m
-		change
-	}{
-		{m{"status": m{"$in": waits}, "due": m{"$lte": now}}, change{set: m{"place": inLine}, unset: []string{"shut", "wake"}}},
-		{m{"status": m{"$in": waits}, "due": m{"$gt": now}}, change{set: m{"place": delayed}, unset: []string{"shut"}}},
-		{m{}, change{unset: []string{"shut"}}},
-	} {
-		maps.Copy(u.guard, filter)
-		if _, err := c.tasks.UpdateMany(ctx, u.guard, u.update()); err != nil {
-			return c.failed(ctx, err, backend.OutcomeUnknown)
+	queues := map[string]bool{}
+	err := c.inParts(ctx, filter, func(part []*document) error {
+		var models []driver.WriteModel
+		for _, u := range []struct {
+			guard m
+			change
+		}{
+			{
+				m{"status": m{"$in": waits}, "due": m{"$lte": now}},
+				change{set: m{"place": inLine}, unset: []string{"shut", "wake"}},
+			},
+			{m{"status": m{"$in": waits}, "due": m{"$gt": now}}, change{set: m{"place": delayed}, unset: []string{"shut"}}},
+			{m{}, change{unset: []string{"shut"}}},
+		} {
+			maps.Copy(u.guard, filter)
+			u.guard["_id"] = m{"$in": idsOf(part)}
+			models = append(models, driver.NewUpdateManyModel().SetHint("_id_").SetFilter(u.guard).SetUpdate(u.update()))
 		}
-	}
-	return nil
+		for _, x := range part {
+			queues[x.Queue] = true
+		}
+		_, err := c.tasks.BulkWrite(ctx, models)
+		return c.failed(ctx, err, backend.OutcomeUnknown)
+	})
+	return slices.Sorted(maps.Keys(queues)), err
 }
 
 // Discard implements backend.Store. That a batch was discarded is noted on its source before anything is deleted, by a
@@ -272,8 +292,11 @@ func (s *store) Discard(ctx context.Context, source, batch string) error {
 			}
 			generation = x.Discards
 		}
-		_, err = s.tasks.DeleteMany(ctx, m{"held": held, "generation": m{"$not": m{"$gt": generation}}})
-		return s.failed(ctx, err, backend.OutcomeUnknown)
+		doomed := m{"held": held, "generation": m{"$not": m{"$gt": generation}}}
+		return s.inParts(ctx, doomed, func(part []*document) error {
+			_, err := s.tasks.DeleteMany(ctx, m{"_id": m{"$in": idsOf(part)}, "held": held, "generation": doomed["generation"]})
+			return s.failed(ctx, err, backend.OutcomeUnknown)
+		})
 	}
 }
 
@@ -301,16 +324,5 @@ func (s *store) Open(ctx context.Context, source string) ([]string, error) {
 			return nil, err
 		}
 	}
-	type queue struct {
-		Name string `bson:"_id"`
-	}
-	queues, err := group[queue](ctx, s.Client, m{"shut": source}, "$queue", nil)
-	if err != nil || len(queues) == 0 {
-		return nil, err
-	}
-	names := make([]string, len(queues))
-	for i, q := range queues {
-		names[i] = q.Name
-	}
-	return names, s.openGates(ctx, m{"shut": source})
+	return s.openGates(ctx, m{"shut": source})
 }
