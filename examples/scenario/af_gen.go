@@ -9,11 +9,10 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// This file and the runtime must fit: where af.Generated1 is undefined, run go generate with the afgen of the runtime's version.
+// If af.Generated1 is undefined, run go generate with the version of afgen that matches the runtime.
 const _ = af.Generated1
 
-// What this file was generated from.
-// Where one of these doesn't compile, the annotated code has changed: run go generate.
+// The annotated code must have these signatures. If one doesn't compile, run go generate.
 var (
 	_ func(*SubTestServer, context.Context) (string, error)             = (*SubTestServer).GetServiceName
 	_ func(*SubTestServer, context.Context, int, int) (int, int, error) = (*SubTestServer).TestFunc
@@ -23,7 +22,8 @@ var (
 	_ func(*TestWorker, context.Context, Job) error                     = (*TestWorker).Run
 )
 
-// SubTestServerAPI is the service scenario_sub_server as its callers see it: both *SubTestServer and *SubTestServerClient have its methods.
+// SubTestServerAPI has the methods of service scenario_sub_server.
+// Both *SubTestServer and *SubTestServerClient implement it.
 //
 // SubTestServer answers calls, too.
 type SubTestServerAPI interface {
@@ -38,11 +38,11 @@ var (
 	_ SubTestServerAPI = (*SubTestServerClient)(nil)
 )
 
-// SubTestServerClient calls the service scenario_sub_server. It is safe for concurrent use and needs no closing.
+// SubTestServerClient calls service scenario_sub_server. It is safe for concurrent use and doesn't need to be closed.
 type SubTestServerClient struct{ client af.Client }
 
-// NewSubTestServerClient returns a client of scenario_sub_server over c, usually an *af.App; opts hold for all its calls.
-// It does no I/O.
+// NewSubTestServerClient returns a client of scenario_sub_server over c, usually an *af.App, without doing I/O.
+// All its calls use opts.
 func NewSubTestServerClient(c af.Caller, opts ...af.CallOption) *SubTestServerClient {
 	return &SubTestServerClient{af.NewClient(c, opts...)}
 }
@@ -59,8 +59,8 @@ func (c *SubTestServerClient) TestFunc(ctx context.Context, x, y int) (int, int,
 	return r.Result0, r.Result1, err
 }
 
-// RegisterSubTestServer has r serve scenario_sub_server with impl.
-// What is wrong with it, a nil impl for one, is returned when r starts.
+// RegisterSubTestServer registers impl with r as service scenario_sub_server.
+// Errors, such as a nil impl, are reported by Start.
 func RegisterSubTestServer(r af.Registrar, impl *SubTestServer) {
 	af.RegisterService(r, afSubTestServer, impl,
 		af.Bind(&afSubTestServerGetServiceName, afSubTestServerGetServiceNameHandler),
@@ -114,7 +114,7 @@ func afSubTestServerTestFuncHandler(
 	return r, err
 }
 
-// TestServerAPI is the service scenario_server as its callers see it: both *TestServer and *TestServerClient have its methods.
+// TestServerAPI has the methods of service scenario_server. Both *TestServer and *TestServerClient implement it.
 //
 // TestServer answers calls.
 type TestServerAPI interface {
@@ -129,11 +129,11 @@ var (
 	_ TestServerAPI = (*TestServerClient)(nil)
 )
 
-// TestServerClient calls the service scenario_server. It is safe for concurrent use and needs no closing.
+// TestServerClient calls service scenario_server. It is safe for concurrent use and doesn't need to be closed.
 type TestServerClient struct{ client af.Client }
 
-// NewTestServerClient returns a client of scenario_server over c, usually an *af.App; opts hold for all its calls.
-// It does no I/O.
+// NewTestServerClient returns a client of scenario_server over c, usually an *af.App, without doing I/O.
+// All its calls use opts.
 func NewTestServerClient(c af.Caller, opts ...af.CallOption) *TestServerClient {
 	return &TestServerClient{af.NewClient(c, opts...)}
 }
@@ -150,8 +150,8 @@ func (c *TestServerClient) TestFunc(ctx context.Context, x, y int) (int, int, er
 	return r.Result0, r.Result1, err
 }
 
-// RegisterTestServer has r serve scenario_server with impl.
-// What is wrong with it, a nil impl for one, is returned when r starts.
+// RegisterTestServer registers impl with r as service scenario_server.
+// Errors, such as a nil impl, are reported by Start.
 func RegisterTestServer(r af.Registrar, impl *TestServer) {
 	af.RegisterService(r, afTestServer, impl,
 		af.Bind(&afTestServerGetServiceName, afTestServerGetServiceNameHandler),
@@ -205,18 +205,18 @@ func afTestServerTestFuncHandler(
 	return r, err
 }
 
-// SubTestWorkerQueue is the queue scenario_sub_server: it submits tasks for the worker SubTestWorker and follows them.
+// SubTestWorkerQueue submits and tracks tasks of queue scenario_sub_server, which worker SubTestWorker runs.
 //
 // SubTestWorker works for three seconds.
 type SubTestWorkerQueue struct{ af.VoidQueue[Job] }
 
-// NewSubTestWorkerQueue returns the queue scenario_sub_server of t, usually an *af.App. It does no I/O.
+// NewSubTestWorkerQueue returns queue scenario_sub_server over t, usually an *af.App, without doing I/O.
 func NewSubTestWorkerQueue(t af.TaskClient) *SubTestWorkerQueue {
 	return &SubTestWorkerQueue{af.NewVoidQueue[Job](t, afSubTestWorker)}
 }
 
-// RegisterSubTestWorker has r run the tasks of scenario_sub_server with w.
-// What is wrong with it, a nil w for one, is returned when r starts.
+// RegisterSubTestWorker registers w with r to run tasks of queue scenario_sub_server.
+// Errors, such as a nil w, are reported by Start.
 func RegisterSubTestWorker(r af.Registrar, w *SubTestWorker) {
 	af.RegisterVoidWorker(r, afSubTestWorker, w)
 }
@@ -231,18 +231,18 @@ var afSubTestWorker = af.Worker{
 	Payload:   "35883d526d5e",
 }
 
-// TestWorkerQueue is the queue scenario_server: it submits tasks for the worker TestWorker and follows them.
+// TestWorkerQueue submits and tracks tasks of queue scenario_server, which worker TestWorker runs.
 //
 // TestWorker works for five seconds.
 type TestWorkerQueue struct{ af.VoidQueue[Job] }
 
-// NewTestWorkerQueue returns the queue scenario_server of t, usually an *af.App. It does no I/O.
+// NewTestWorkerQueue returns queue scenario_server over t, usually an *af.App, without doing I/O.
 func NewTestWorkerQueue(t af.TaskClient) *TestWorkerQueue {
 	return &TestWorkerQueue{af.NewVoidQueue[Job](t, afTestWorker)}
 }
 
-// RegisterTestWorker has r run the tasks of scenario_server with w.
-// What is wrong with it, a nil w for one, is returned when r starts.
+// RegisterTestWorker registers w with r to run tasks of queue scenario_server.
+// Errors, such as a nil w, are reported by Start.
 func RegisterTestWorker(r af.Registrar, w *TestWorker) {
 	af.RegisterVoidWorker(r, afTestWorker, w)
 }

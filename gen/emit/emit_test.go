@@ -97,7 +97,7 @@ func TestDocsAreTheUsers(t *testing.T) {
 	p.Services[0].Doc = "S serves.\nDeprecated: no."
 	got := mustEmit(t, p)
 	for _, want := range []string{
-		"have its methods.\n//\n// S serves.\n// Deprecated: no.\ntype SAPI",
+		"implement it.\n//\n// S serves.\n// Deprecated: no.\ntype SAPI",
 		"\n\t// A does.\n\t//\n\t// For example:\n\t//\n\t//\tcode()\n\t//\n\t// Or:\n\t//\n\t//   - one\n\t//   - two\n\tA(",
 		"\n// A does.\n//\n// For example:\n//\n//\tcode()\n//\n// Or:\n//\n//   - one\n//   - two\nfunc (c *SClient) A(",
 		"\n\tB(context.Context) error\n\t// go:generate rm -rf\n\t// line a.go:1\n\t// */ %d\n\tC(",

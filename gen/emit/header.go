@@ -70,7 +70,8 @@ func (w *writer) service(s service) (all []declaration) {
 
 func (w *writer) handshake() declaration {
 	return declaration{
-		comment("This file and the runtime must fit: where %s is undefined, run go generate with the afgen of the runtime's version.", w.qualify(runtimePath, Version)),
+		comment("If %s is undefined, run go generate with the version of afgen that matches the runtime.",
+			w.qualify(runtimePath, Version)),
 		jen.Const().Id("_").Op("=").Add(w.af(Version)),
 	}
 }
@@ -98,7 +99,7 @@ func (w *writer) assertions() declaration {
 		return nil
 	}
 	return declaration{
-		comment("What this file was generated from. Where one of these doesn't compile, the annotated code has changed: run go generate."),
+		comment("The annotated code must have these signatures. If one doesn't compile, run go generate."),
 		jen.Var().Defs(lines...),
 	}
 }

@@ -248,7 +248,7 @@ func TestQueuesParameterHidesNoTypeOfThePayload(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			wants(t, test.pkg,
-				"// NewWQueue returns the queue w of tasks, usually an *af.App. It does no I/O.",
+				"// NewWQueue returns queue w over tasks, usually an *af.App, without doing I/O.",
 				"func NewWQueue(tasks af.TaskClient) *WQueue {")
 		})
 	}

@@ -13,7 +13,8 @@ func (w *writer) api(s service) declaration {
 		lines = append(lines, doc(m.Doc)...)
 		lines = append(lines, jen.Id(m.GoName).Add(w.signatureCode(declared(m.Method), columns("    ", m.GoName))))
 	}
-	about := comment("%s is the service %s as its callers see it: both *%s and *%s have its methods.", s.api(), s.Name, w.original(s.Type), s.client())
+	about := comment("%s has the methods of service %s. Both *%s and *%s implement it.",
+		s.api(), s.Name, w.original(s.Type), s.client())
 	return slices.Concat(declaration{about}, paragraph(s.Doc), declaration{jen.Type().Id(s.api()).Interface(lines...)})
 }
 
@@ -29,7 +30,7 @@ func (w *writer) apiAssertions(s service) declaration {
 
 func (w *writer) client(s service) declaration {
 	return declaration{
-		comment("%s calls the service %s. It is safe for concurrent use and needs no closing.", s.client(), s.Name),
+		comment("%s calls service %s. It is safe for concurrent use and doesn't need to be closed.", s.client(), s.Name),
 		jen.Type().Id(s.client()).Add(structOf(jen.Id("client").Add(w.af("Client")))),
 	}
 }
@@ -37,7 +38,8 @@ func (w *writer) client(s service) declaration {
 func (w *writer) newClient(s service) declaration {
 	client := jen.Add(w.af("NewClient")).Call(jen.Id("c"), jen.Id("opts").Op("..."))
 	return declaration{
-		comment("%s returns a client of %s over c, usually an *%s; opts hold for all its calls. It does no I/O.", s.newClient(), s.Name, w.qualify(runtimePath, "App")),
+		comment("%s returns a client of %s over c, usually an *%s, without doing I/O. All its calls use opts.",
+			s.newClient(), s.Name, w.qualify(runtimePath, "App")),
 		jen.Func().Id(s.newClient()).
 			Params(jen.Id("c").Add(w.af("Caller")), jen.Id("opts").Op("...").Add(w.af("CallOption"))).
 			Op("*").Id(s.client()).
@@ -56,7 +58,8 @@ func (w *writer) registerService(s service) declaration {
 		args = append(args, jen.Line())
 	}
 	return declaration{
-		comment("%s has r serve %s with impl. What is wrong with it, a nil impl for one, is returned when r starts.", s.register(), s.Name),
+		comment("%s registers impl with r as service %s. Errors, such as a nil impl, are reported by Start.",
+			s.register(), s.Name),
 		jen.Func().Id(s.register()).Params(jen.Id("r").Add(w.af("Registrar")), jen.Id("impl").Op("*").Id(s.Type)).
 			Block(jen.Add(w.af("RegisterService")).Call(args...)),
 	}

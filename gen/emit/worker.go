@@ -17,7 +17,8 @@ func (w *writer) queueOf(k worker, prefix string) *jen.Statement {
 }
 
 func (w *writer) queue(k worker) declaration {
-	about := comment("%s is the queue %s: it submits tasks for the worker %s and follows them.", k.queue(), k.Name, w.original(k.Type))
+	about := comment("%s submits and tracks tasks of queue %s, which worker %s runs.",
+		k.queue(), k.Name, w.original(k.Type))
 	typ := jen.Type().Id(k.queue()).Add(structOf(w.queueOf(k, "")))
 	return slices.Concat(declaration{about}, paragraph(k.Doc), declaration{typ})
 }
@@ -26,7 +27,8 @@ func (w *writer) newQueue(k worker) declaration {
 	tasks := w.tasksParam(k)
 	queue := w.queueOf(k, "New").Call(jen.Id(tasks), jen.Id(k.helper))
 	return declaration{
-		comment("%s returns the queue %s of %s, usually an *%s. It does no I/O.", k.newQueue(), k.Name, tasks, w.qualify(runtimePath, "App")),
+		comment("%s returns queue %s over %s, usually an *%s, without doing I/O.",
+			k.newQueue(), k.Name, tasks, w.qualify(runtimePath, "App")),
 		jen.Func().Id(k.newQueue()).Params(jen.Id(tasks).Add(w.af("TaskClient"))).Op("*").Id(k.queue()).
 			Block(jen.Return(jen.Op("&").Id(k.queue()).Values(queue))),
 	}
@@ -57,7 +59,8 @@ func (w *writer) registerWorker(k worker) declaration {
 		register = "RegisterVoidWorker"
 	}
 	return declaration{
-		comment("%s has r run the tasks of %s with w. What is wrong with it, a nil w for one, is returned when r starts.", k.register(), k.Name),
+		comment("%s registers w with r to run tasks of queue %s. Errors, such as a nil w, are reported by Start.",
+			k.register(), k.Name),
 		jen.Func().Id(k.register()).Params(jen.Id("r").Add(w.af("Registrar")), jen.Id("w").Op("*").Id(k.Type)).
 			Block(jen.Add(w.af(register)).Call(jen.Id("r"), jen.Id(k.helper), jen.Id("w"))),
 	}

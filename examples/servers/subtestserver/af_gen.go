@@ -9,18 +9,18 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// This file and the runtime must fit: where af.Generated1 is undefined, run go generate with the afgen of the runtime's version.
+// If af.Generated1 is undefined, run go generate with the version of afgen that matches the runtime.
 const _ = af.Generated1
 
-// What this file was generated from.
-// Where one of these doesn't compile, the annotated code has changed: run go generate.
+// The annotated code must have these signatures. If one doesn't compile, run go generate.
 var (
 	_ func(*SubTestServer, context.Context) (Info, error)          = (*SubTestServer).GetServiceName
 	_ func(*SubTestServer, context.Context, int, int) (int, error) = (*SubTestServer).TestFunc
 	_ func(*SubTestWorker, context.Context, Job) (Receipt, error)  = (*SubTestWorker).Run
 )
 
-// SubTestServerAPI is the service sub_test_server as its callers see it: both *SubTestServer and *SubTestServerClient have its methods.
+// SubTestServerAPI has the methods of service sub_test_server.
+// Both *SubTestServer and *SubTestServerClient implement it.
 //
 // SubTestServer answers calls.
 type SubTestServerAPI interface {
@@ -35,11 +35,11 @@ var (
 	_ SubTestServerAPI = (*SubTestServerClient)(nil)
 )
 
-// SubTestServerClient calls the service sub_test_server. It is safe for concurrent use and needs no closing.
+// SubTestServerClient calls service sub_test_server. It is safe for concurrent use and doesn't need to be closed.
 type SubTestServerClient struct{ client af.Client }
 
-// NewSubTestServerClient returns a client of sub_test_server over c, usually an *af.App; opts hold for all its calls.
-// It does no I/O.
+// NewSubTestServerClient returns a client of sub_test_server over c, usually an *af.App, without doing I/O.
+// All its calls use opts.
 func NewSubTestServerClient(c af.Caller, opts ...af.CallOption) *SubTestServerClient {
 	return &SubTestServerClient{af.NewClient(c, opts...)}
 }
@@ -56,8 +56,8 @@ func (c *SubTestServerClient) TestFunc(ctx context.Context, x, y int) (sum int, 
 	return r.Sum, err
 }
 
-// RegisterSubTestServer has r serve sub_test_server with impl.
-// What is wrong with it, a nil impl for one, is returned when r starts.
+// RegisterSubTestServer registers impl with r as service sub_test_server.
+// Errors, such as a nil impl, are reported by Start.
 func RegisterSubTestServer(r af.Registrar, impl *SubTestServer) {
 	af.RegisterService(r, afSubTestServer, impl,
 		af.Bind(&afSubTestServerGetServiceName, afSubTestServerGetServiceNameHandler),
@@ -111,18 +111,18 @@ func afSubTestServerTestFuncHandler(
 	return r, err
 }
 
-// SubTestWorkerQueue is the queue sub_test_server: it submits tasks for the worker SubTestWorker and follows them.
+// SubTestWorkerQueue submits and tracks tasks of queue sub_test_server, which worker SubTestWorker runs.
 //
 // SubTestWorker runs the tasks of the queue sub_test_server.
 type SubTestWorkerQueue struct{ af.Queue[Job, Receipt] }
 
-// NewSubTestWorkerQueue returns the queue sub_test_server of t, usually an *af.App. It does no I/O.
+// NewSubTestWorkerQueue returns queue sub_test_server over t, usually an *af.App, without doing I/O.
 func NewSubTestWorkerQueue(t af.TaskClient) *SubTestWorkerQueue {
 	return &SubTestWorkerQueue{af.NewQueue[Job, Receipt](t, afSubTestWorker)}
 }
 
-// RegisterSubTestWorker has r run the tasks of sub_test_server with w.
-// What is wrong with it, a nil w for one, is returned when r starts.
+// RegisterSubTestWorker registers w with r to run tasks of queue sub_test_server.
+// Errors, such as a nil w, are reported by Start.
 func RegisterSubTestWorker(r af.Registrar, w *SubTestWorker) {
 	af.RegisterWorker(r, afSubTestWorker, w)
 }

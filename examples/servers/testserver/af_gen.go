@@ -9,11 +9,10 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// This file and the runtime must fit: where af.Generated1 is undefined, run go generate with the afgen of the runtime's version.
+// If af.Generated1 is undefined, run go generate with the version of afgen that matches the runtime.
 const _ = af.Generated1
 
-// What this file was generated from.
-// Where one of these doesn't compile, the annotated code has changed: run go generate.
+// The annotated code must have these signatures. If one doesn't compile, run go generate.
 var (
 	_ func(*TestServer, context.Context) (Info, error)          = (*TestServer).GetServiceName
 	_ func(*TestServer, context.Context, int, int) (int, error) = (*TestServer).TestFunc
@@ -21,7 +20,7 @@ var (
 	_ func(*TickWorker, context.Context, Tick) error            = (*TickWorker).Run
 )
 
-// TestServerAPI is the service test_server as its callers see it: both *TestServer and *TestServerClient have its methods.
+// TestServerAPI has the methods of service test_server. Both *TestServer and *TestServerClient implement it.
 //
 // TestServer answers calls.
 type TestServerAPI interface {
@@ -36,11 +35,11 @@ var (
 	_ TestServerAPI = (*TestServerClient)(nil)
 )
 
-// TestServerClient calls the service test_server. It is safe for concurrent use and needs no closing.
+// TestServerClient calls service test_server. It is safe for concurrent use and doesn't need to be closed.
 type TestServerClient struct{ client af.Client }
 
-// NewTestServerClient returns a client of test_server over c, usually an *af.App; opts hold for all its calls.
-// It does no I/O.
+// NewTestServerClient returns a client of test_server over c, usually an *af.App, without doing I/O.
+// All its calls use opts.
 func NewTestServerClient(c af.Caller, opts ...af.CallOption) *TestServerClient {
 	return &TestServerClient{af.NewClient(c, opts...)}
 }
@@ -57,8 +56,7 @@ func (c *TestServerClient) TestFunc(ctx context.Context, x, y int) (sum int, err
 	return r.Sum, err
 }
 
-// RegisterTestServer has r serve test_server with impl.
-// What is wrong with it, a nil impl for one, is returned when r starts.
+// RegisterTestServer registers impl with r as service test_server. Errors, such as a nil impl, are reported by Start.
 func RegisterTestServer(r af.Registrar, impl *TestServer) {
 	af.RegisterService(r, afTestServer, impl,
 		af.Bind(&afTestServerGetServiceName, afTestServerGetServiceNameHandler),
@@ -112,18 +110,18 @@ func afTestServerTestFuncHandler(
 	return r, err
 }
 
-// TestWorkerQueue is the queue test_server: it submits tasks for the worker TestWorker and follows them.
+// TestWorkerQueue submits and tracks tasks of queue test_server, which worker TestWorker runs.
 //
 // TestWorker runs the tasks of the queue test_server.
 type TestWorkerQueue struct{ af.Queue[Job, Receipt] }
 
-// NewTestWorkerQueue returns the queue test_server of t, usually an *af.App. It does no I/O.
+// NewTestWorkerQueue returns queue test_server over t, usually an *af.App, without doing I/O.
 func NewTestWorkerQueue(t af.TaskClient) *TestWorkerQueue {
 	return &TestWorkerQueue{af.NewQueue[Job, Receipt](t, afTestWorker)}
 }
 
-// RegisterTestWorker has r run the tasks of test_server with w.
-// What is wrong with it, a nil w for one, is returned when r starts.
+// RegisterTestWorker registers w with r to run tasks of queue test_server.
+// Errors, such as a nil w, are reported by Start.
 func RegisterTestWorker(r af.Registrar, w *TestWorker) {
 	af.RegisterWorker(r, afTestWorker, w)
 }
@@ -139,18 +137,17 @@ var afTestWorker = af.Worker{
 	Result:    "eb3d53a90c1c",
 }
 
-// TickWorkerQueue is the queue tick: it submits tasks for the worker TickWorker and follows them.
+// TickWorkerQueue submits and tracks tasks of queue tick, which worker TickWorker runs.
 //
 // TickWorker runs the tasks of a job: every two seconds there is one, however many servers run.
 type TickWorkerQueue struct{ af.VoidQueue[Tick] }
 
-// NewTickWorkerQueue returns the queue tick of t, usually an *af.App. It does no I/O.
+// NewTickWorkerQueue returns queue tick over t, usually an *af.App, without doing I/O.
 func NewTickWorkerQueue(t af.TaskClient) *TickWorkerQueue {
 	return &TickWorkerQueue{af.NewVoidQueue[Tick](t, afTickWorker)}
 }
 
-// RegisterTickWorker has r run the tasks of tick with w.
-// What is wrong with it, a nil w for one, is returned when r starts.
+// RegisterTickWorker registers w with r to run tasks of queue tick. Errors, such as a nil w, are reported by Start.
 func RegisterTickWorker(r af.Registrar, w *TickWorker) {
 	af.RegisterVoidWorker(r, afTickWorker, w)
 }

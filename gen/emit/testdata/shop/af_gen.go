@@ -9,11 +9,10 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// This file and the runtime must fit: where af.Generated1 is undefined, run go generate with the afgen of the runtime's version.
+// If af.Generated1 is undefined, run go generate with the version of afgen that matches the runtime.
 const _ = af.Generated1
 
-// What this file was generated from.
-// Where one of these doesn't compile, the annotated code has changed: run go generate.
+// The annotated code must have these signatures. If one doesn't compile, run go generate.
 var (
 	_ func(*Calc, context.Context, int, ...int) (int, error)     = (*Calc).Add
 	_ func(*Calc, context.Context) error                         = (*Calc).Reset
@@ -21,7 +20,7 @@ var (
 	_ func(*Resize, context.Context, Picture, af.Subtasks) error = (*Resize).SubtasksDone
 )
 
-// CalcAPI is the service calc as its callers see it: both *Calc and *CalcClient have its methods.
+// CalcAPI has the methods of service calc. Both *Calc and *CalcClient implement it.
 //
 // Calc calculates.
 type CalcAPI interface {
@@ -35,10 +34,10 @@ var (
 	_ CalcAPI = (*CalcClient)(nil)
 )
 
-// CalcClient calls the service calc. It is safe for concurrent use and needs no closing.
+// CalcClient calls service calc. It is safe for concurrent use and doesn't need to be closed.
 type CalcClient struct{ client af.Client }
 
-// NewCalcClient returns a client of calc over c, usually an *af.App; opts hold for all its calls. It does no I/O.
+// NewCalcClient returns a client of calc over c, usually an *af.App, without doing I/O. All its calls use opts.
 func NewCalcClient(c af.Caller, opts ...af.CallOption) *CalcClient {
 	return &CalcClient{af.NewClient(c, opts...)}
 }
@@ -54,7 +53,7 @@ func (c *CalcClient) Reset(ctx context.Context) error {
 	return err
 }
 
-// RegisterCalc has r serve calc with impl. What is wrong with it, a nil impl for one, is returned when r starts.
+// RegisterCalc registers impl with r as service calc. Errors, such as a nil impl, are reported by Start.
 func RegisterCalc(r af.Registrar, impl *Calc) {
 	af.RegisterService(r, afCalc, impl,
 		af.Bind(&afCalcAdd, afCalcAddHandler),
@@ -99,18 +98,17 @@ func afCalcResetHandler(ctx context.Context, s *Calc, _ struct{}) (struct{}, err
 	return struct{}{}, s.Reset(ctx)
 }
 
-// ResizeQueue is the queue resize: it submits tasks for the worker Resize and follows them.
+// ResizeQueue submits and tracks tasks of queue resize, which worker Resize runs.
 //
 // Resize shrinks one picture.
 type ResizeQueue struct{ af.Queue[Picture, Thumb] }
 
-// NewResizeQueue returns the queue resize of t, usually an *af.App. It does no I/O.
+// NewResizeQueue returns queue resize over t, usually an *af.App, without doing I/O.
 func NewResizeQueue(t af.TaskClient) *ResizeQueue {
 	return &ResizeQueue{af.NewQueue[Picture, Thumb](t, afResize)}
 }
 
-// RegisterResize has r run the tasks of resize with w.
-// What is wrong with it, a nil w for one, is returned when r starts.
+// RegisterResize registers w with r to run tasks of queue resize. Errors, such as a nil w, are reported by Start.
 func RegisterResize(r af.Registrar, w *Resize) {
 	af.RegisterWorker(r, afResize, w)
 }

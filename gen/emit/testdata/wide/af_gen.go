@@ -9,11 +9,10 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// This file and the runtime must fit: where af.Generated1 is undefined, run go generate with the afgen of the runtime's version.
+// If af.Generated1 is undefined, run go generate with the version of afgen that matches the runtime.
 const _ = af.Generated1
 
-// What this file was generated from.
-// Where one of these doesn't compile, the annotated code has changed: run go generate.
+// The annotated code must have these signatures. If one doesn't compile, run go generate.
 var (
 	_ func(
 		*InventoryService, context.Context, ID, ID, ID, ID, ID, ID, ID, ID, map[string]Item, ...Item,
@@ -21,7 +20,8 @@ var (
 	_ func(*InventoryService, context.Context, ID, ID) error = (*InventoryService).Sum
 )
 
-// InventoryServiceAPI is the service inventory_service as its callers see it: both *InventoryService and *InventoryServiceClient have its methods.
+// InventoryServiceAPI has the methods of service inventory_service.
+// Both *InventoryService and *InventoryServiceClient implement it.
 type InventoryServiceAPI interface {
 	ReserveForCustomer(
 		ctx context.Context, customer, warehouse, reservation, confirmation, quantity, priority, reason, approvedBy ID,
@@ -35,11 +35,11 @@ var (
 	_ InventoryServiceAPI = (*InventoryServiceClient)(nil)
 )
 
-// InventoryServiceClient calls the service inventory_service. It is safe for concurrent use and needs no closing.
+// InventoryServiceClient calls service inventory_service. It is safe for concurrent use and doesn't need to be closed.
 type InventoryServiceClient struct{ client af.Client }
 
-// NewInventoryServiceClient returns a client of inventory_service over c, usually an *af.App; opts hold for all its calls.
-// It does no I/O.
+// NewInventoryServiceClient returns a client of inventory_service over c, usually an *af.App, without doing I/O.
+// All its calls use opts.
 func NewInventoryServiceClient(c af.Caller, opts ...af.CallOption) *InventoryServiceClient {
 	return &InventoryServiceClient{af.NewClient(c, opts...)}
 }
@@ -59,8 +59,8 @@ func (c *InventoryServiceClient) Sum(ctx context.Context, arg0, arg1 ID) error {
 	return err
 }
 
-// RegisterInventoryService has r serve inventory_service with impl.
-// What is wrong with it, a nil impl for one, is returned when r starts.
+// RegisterInventoryService registers impl with r as service inventory_service.
+// Errors, such as a nil impl, are reported by Start.
 func RegisterInventoryService(r af.Registrar, impl *InventoryService) {
 	af.RegisterService(r, afInventoryService, impl,
 		af.Bind(&afInventoryServiceReserveForCustomer, afInventoryServiceReserveForCustomerHandler),
