@@ -38,7 +38,7 @@ func emitClients(res *scan.Result, stays map[string]bool) (*clientFiles, error) 
 	for _, c := range res.Clients {
 		files, err := emit.Clients(c.IR, pkgs)
 		if err != nil {
-			return nil, fmt.Errorf("%s: a bug of afgen in package %s: %w", diag.Internal, c.IR.Path, err)
+			return nil, fmt.Errorf("%s: bug in afgen, package %s: %w", diag.Internal, c.IR.Path, err)
 		}
 		w := wanted{dir: c.Dir, files: map[string]manifest.Sum{}, contents: map[string][]byte{}}
 		for _, f := range files {

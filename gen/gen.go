@@ -94,7 +94,7 @@ type Change struct {
 func Generate(ctx context.Context, dir string, patterns []string, opts Options) (plan *Plan, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			plan, err = nil, fmt.Errorf("%s: a bug of afgen: %v\n%s", diag.Internal, p, debug.Stack())
+			plan, err = nil, fmt.Errorf("%s: bug in afgen: %v\n%s", diag.Internal, p, debug.Stack())
 		}
 	}()
 	dir, err = filepath.Abs(dir)

@@ -187,7 +187,7 @@ func TestABugOfTheEmitterIsReportedAtItsPackage(t *testing.T) {
 	}
 	d := p.Diagnostics[0]
 	if d.Code != diag.Internal || d.Pos.File != filepath.Join(dir, "other", "other.go") || d.Pos.Line != 7 ||
-		d.Message != "a bug of afgen, in package example.com/m/other: one thing is another" {
+		d.Message != "bug in afgen: package example.com/m/other: one thing is another" {
 		t.Errorf("%+v", d)
 	}
 }

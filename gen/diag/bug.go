@@ -5,18 +5,18 @@ import (
 	"strings"
 )
 
-// Bug is the diagnostic for a panic or an error that only afgen can be to blame for: where and on what it was at work,
-// what went wrong, and the stack, as far as it helps to find the place, or nil.
+// Bug returns the diagnostic for a panic or error that only a bug of afgen can cause. on names the declaration at the
+// position at, and what is the panic value or error. stack is the stack trace of a panic, or nil.
 func Bug(at Pos, on string, what any, stack []byte) Diagnostic {
-	message := fmt.Sprintf("a bug of afgen, in %s: %v", on, what)
+	message := fmt.Sprintf("bug in afgen: %s: %v", on, what)
 	if place := origin(stack); place != "" {
 		message += " (" + place + ")"
 	}
 	return Diagnostic{Code: Internal, Pos: at, Width: 1, Message: message,
-		Hint: "the code may be right: please report this, with the declaration that is shown"}
+		Hint: "your code may be correct; please report this together with the declaration shown"}
 }
 
-// origin is the first place of this project in a stack, below the panic.
+// origin returns the first position in this project below the panic in a stack trace.
 func origin(stack []byte) string {
 	_, below, _ := strings.Cut(string(stack), "\npanic(")
 	for line := range strings.Lines(below) {

@@ -39,7 +39,7 @@ func constants(t *testing.T) []diag.Code {
 	return codes
 }
 
-func TestConstantsAndCatalogueAgree(t *testing.T) {
+func TestCatalogueHasAllCodes(t *testing.T) {
 	var table []diag.Code
 	for _, e := range diag.Entries() {
 		table = append(table, e.Code)
@@ -55,7 +55,7 @@ func TestConstantsAndCatalogueAgree(t *testing.T) {
 	}
 }
 
-func TestEveryEntryExplainsItself(t *testing.T) {
+func TestEntriesAreComplete(t *testing.T) {
 	code := regexp.MustCompile(`^AF\d{4}$`)
 	for _, e := range diag.Entries() {
 		t.Run(string(e.Code), func(t *testing.T) {
@@ -80,7 +80,7 @@ func TestEveryEntryExplainsItself(t *testing.T) {
 	}
 }
 
-func TestLookupFindsEveryEntryAndNoOther(t *testing.T) {
+func TestLookup(t *testing.T) {
 	for _, e := range diag.Entries() {
 		got, ok := diag.Lookup(e.Code)
 		if d := cmp.Diff(e, got); !ok || d != "" {
@@ -94,19 +94,18 @@ func TestLookupFindsEveryEntryAndNoOther(t *testing.T) {
 	}
 }
 
-func TestEntriesMayBeChangedByTheCaller(t *testing.T) {
+func TestEntriesReturnsACopy(t *testing.T) {
 	diag.Entries()[0].Title = "changed"
 	if e := diag.Entries()[0]; e.Title == "changed" {
 		t.Error("the catalogue itself was changed")
 	}
 }
 
-func TestAnEntryPrintsAsATextOfItsOwn(t *testing.T) {
+func TestEntryString(t *testing.T) {
 	e, _ := diag.Lookup(diag.RepeatedKey)
 	want := `AF0107: key given twice
 
-A key has one value. Were the last one to win, an old value could hide behind a new one. Keep the one
-that you mean.
+Each key has one value. If the last one won, it could hide an outdated one. Keep the intended value.
 
 before:
     //af:rpc timeout=5s timeout=10s

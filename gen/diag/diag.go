@@ -1,28 +1,23 @@
-// Package diag describes mistakes: where one is, what it is called, how it is shown and how to fix it.
+// Package diag defines the problems that afgen reports, and prints them.
 //
-// A Diagnostic is data: a Code from the catalogue, a Pos, the number of bytes to underline, a message that says what is
-// wrong and a hint that says what to do. Every phase of the generator returns a List and continues, so that one run
-// reports everything; nothing is printed before the end. At the end the command sorts the List and hands it to
-// Render, for people, or to JSON, for machines.
+// A [Diagnostic] has a [Code] from the catalogue, a [Pos], a message and a hint. Each phase of the generator returns a
+// [List] and continues, so that one run reports all problems. At the end, the command sorts the list and prints it with
+// [Render] for people or [JSON] for programs.
 //
-// Render shows, as compilers do, the place, then the line and carets under it:
+// Render prints the position and message, the source line with carets below it, and the hint:
 //
 //	shop/calc.go:12:20: AF0105: //af:rpc has no key "timout"
 //	  12 | //af:rpc name=calc timout=5s
 //	     |                    ^^^^^^
 //	  hint: did you mean "timeout"? It takes name, timeout, concurrency and client.
 //
-// Source lines come from files of unknown authors, so whatever is not printable reaches a terminal only as
-// an escape such as \x1b.
+// Source files are not trusted: unprintable characters are printed as escapes such as \x1b.
 //
-// The catalogue has one Entry per Code: a title, an explanation and an example before and after, which is what
-// `afgen explain CODE` prints. A Code is never reused for something else once released. Its first two digits tell its
-// family: 01 directives, 02 annotated types, 03 methods and what they carry, 04 workers, 05 files and packages, 09 afgen
-// itself.
+// The catalogue has an [Entry] for each Code, which `afgen explain CODE` prints. A released Code is never reused. Its
+// first two digits are its family: 01 directives, 02 annotated types, 03 methods and their types, 04 workers, 05 files
+// and packages, 09 afgen itself.
 //
-// Suggest finds what the user meant to type; hints are made with it.
-//
-// The package knows nothing of Go's type checker: positions are plain data, counted as go/token counts them.
+// [Suggest] finds the word that a misspelled one was probably meant to be, for hints.
 package diag
 
 import (
@@ -30,35 +25,34 @@ import (
 	"slices"
 )
 
-// A Pos is a place in a file. The zero Pos means no place at all, Line 0 the file as a whole.
+// A Pos is a position in a file. The zero Pos is no position. If only Line is 0, it is the whole file.
 type Pos struct {
 	File   string // absolute, or relative to the working directory
 	Line   int    // from 1
-	Column int    // in bytes, from 1; 0 means the line as a whole
+	Column int    // in bytes, from 1; 0 is the whole line
 }
 
-// A Code names one kind of mistake: AF and four digits.
+// A Code identifies a kind of problem. It is AF and four digits.
 type Code string
 
-// A Diagnostic is one mistake at one place.
+// A Diagnostic is one problem at one position.
 type Diagnostic struct {
 	Code Code
 	Pos  Pos
-	// Width is how many bytes to underline, from Pos on; less than 1 counts as 1.
+	// Width is the number of bytes to underline, starting at Pos. Values below 1 count as 1.
 	Width int
-	// Message says what is wrong, in a phrase without a full stop.
+	// Message describes the problem, without a final period.
 	Message string
-	// Hint says how to fix it; it may be empty.
+	// Hint describes how to fix it. It may be empty.
 	Hint string
-	// Warning marks what does not keep afgen from writing.
+	// Warning is set if afgen writes its output anyway.
 	Warning bool
 }
 
-// A List is the diagnostics of a run or of a part of it, in any order.
+// A List holds the diagnostics of a run or a part of one, in any order.
 type List []Diagnostic
 
-// Sort orders the list by file, line, column, code and message, and removes what would be reported twice: of those
-// alike in all five it keeps one, always the same.
+// Sort sorts the list by file, line, column, code and message. Of diagnostics that are equal in all five, it keeps one.
 func (l *List) Sort() {
 	slices.SortFunc(*l, func(a, b Diagnostic) int {
 		return cmp.Or(compare(a, b), cmp.Compare(a.Width, b.Width), cmp.Compare(a.Hint, b.Hint))

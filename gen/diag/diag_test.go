@@ -12,7 +12,7 @@ func at(file string, line, column int, code diag.Code, message string) diag.Diag
 	return diag.Diagnostic{Code: code, Pos: diag.Pos{File: file, Line: line, Column: column}, Width: 1, Message: message}
 }
 
-func TestSortOrdersByFileLineColumnCodeMessage(t *testing.T) {
+func TestSort(t *testing.T) {
 	want := diag.List{
 		at("", 0, 0, diag.Internal, "m"),
 		at("a.go", 1, 9, diag.BadValue, "m"),
@@ -30,7 +30,7 @@ func TestSortOrdersByFileLineColumnCodeMessage(t *testing.T) {
 	}
 }
 
-func TestSortKeepsOneOfTwoAlikeWhateverTheirOrder(t *testing.T) {
+func TestSortRemovesDuplicates(t *testing.T) {
 	one, other := at("a.go", 1, 1, diag.BadValue, "m"), at("a.go", 1, 1, diag.BadValue, "m")
 	one.Hint, other.Hint = "do this", "do that"
 	forth, back := diag.List{one, other, one}, diag.List{other, one}
@@ -44,7 +44,7 @@ func TestSortKeepsOneOfTwoAlikeWhateverTheirOrder(t *testing.T) {
 	}
 }
 
-func TestSortOfNothingIsNothing(t *testing.T) {
+func TestSortEmpty(t *testing.T) {
 	var l diag.List
 	l.Sort()
 	if len(l) != 0 {

@@ -25,6 +25,6 @@ func TestDocumentationIsCurrent(t *testing.T) {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(strings.ReplaceAll(string(page), "\r\n", "\n"), diag.Markdown()); d != "" {
-		t.Errorf("%s is not what the catalogue says; go test ./gen/diag -update rewrites it:\n%s", file, d)
+		t.Errorf("%s is out of date; go test ./gen/diag -update rewrites it:\n%s", file, d)
 	}
 }

@@ -7,17 +7,17 @@ import (
 	"unicode/utf8"
 )
 
-// excerptColumns is how wide an excerpted line may be before it is cut around its place.
+// excerptColumns is the maximum width of an excerpt. Longer lines are cut.
 const excerptColumns = 120
 
-// A cell is one character of a source line as it is shown.
+// A cell is one character of a source line as it is printed.
 type cell struct {
 	text  string
 	width int // columns on a terminal
-	at    int // its offset in the line, in bytes
+	at    int // offset in the line, in bytes
 }
 
-// excerpt returns the line under its number, and a line of carets if p has a column.
+// excerpt returns the line with its number, followed by a line of carets if p has a column.
 func excerpt(line string, p Pos, width int) string {
 	number := strconv.Itoa(p.Line)
 	gutter := "  " + strings.Repeat(" ", len(number)) + " | "
@@ -49,7 +49,7 @@ func excerpt(line string, p Pos, width int) string {
 	return out + gutter + padding + carets(cells[from:max(from, min(to, last))]) + "\n"
 }
 
-// padding returns blanks as wide as the cell. A tab is as wide as a tab, whatever the terminal makes of it.
+// padding returns spaces as wide as the cell. A tab's padding is a tab, because its width depends on the terminal.
 func (c cell) padding() string {
 	if c.text == "\t" {
 		return c.text
@@ -57,7 +57,7 @@ func (c cell) padding() string {
 	return strings.Repeat(" ", c.width)
 }
 
-// carets returns what to write under the underlined cells: at least one caret, also for a place at the end of a line.
+// carets returns the underline of cells, which has at least one caret, even at the end of a line.
 func carets(cells []cell) string {
 	var b strings.Builder
 	for i, c := range cells {
@@ -74,8 +74,8 @@ func carets(cells []cell) string {
 	return b.String() + "^"
 }
 
-// underlined returns the cells [from, to) that the bytes from column on, width of them, belong to. A place after the
-// end is the end.
+// underlined returns the range [from, to) of cells that contain the width bytes at column. A column after the end counts
+// as the end.
 func underlined(cells []cell, length, column, width int) (from, to int) {
 	start := min(max(column-1, 0), length)
 	end := start + min(max(width, 1), length-start)
@@ -92,7 +92,7 @@ func underlined(cells []cell, length, column, width int) (from, to int) {
 	return from, to
 }
 
-// window returns the cells [first, last) to show: all if they fit, else those around the underlined ones.
+// window returns the range [first, last) of cells to print: all if they fit, otherwise those around the underlined ones.
 func window(cells []cell, from, to int) (first, last int) {
 	room := excerptColumns
 	for _, c := range cells {
@@ -104,7 +104,7 @@ func window(cells []cell, from, to int) (first, last int) {
 	room = excerptColumns - len("...")*2
 	first, last = from, from
 	fits := func(c cell) bool { room -= c.width; return room >= 0 }
-	for last < to && room > excerptColumns/4 && fits(cells[last]) { // what comes before is worth seeing, too
+	for last < to && room > excerptColumns/4 && fits(cells[last]) { // leave space for cells before it
 		last++
 	}
 	for grown := true; grown; {
@@ -121,7 +121,7 @@ func window(cells []cell, from, to int) (first, last int) {
 	return first, last
 }
 
-// cellsOf splits a line into what is shown of it. Only tabs and printable characters are shown as they are.
+// cellsOf splits a line into cells. It escapes all characters except tabs and printable ones.
 func cellsOf(line string) []cell {
 	cells := make([]cell, 0, len(line))
 	for i := 0; i < len(line); {
@@ -141,7 +141,7 @@ func cellsOf(line string) []cell {
 	return cells
 }
 
-// printable returns s with everything escaped that is neither a tab nor a printable character.
+// printable escapes all characters of s except tabs and printable ones.
 func printable(s string) string {
 	var b strings.Builder
 	for _, c := range cellsOf(s) {
@@ -150,7 +150,7 @@ func printable(s string) string {
 	return b.String()
 }
 
-// escape spells the rune r, or the byte first where that does not begin a rune, as a Go string would.
+// escape returns the Go escape sequence of the rune r, or of the byte first if r is not valid UTF-8.
 func escape(r rune, first byte) string {
 	if r == utf8.RuneError || r < utf8.RuneSelf {
 		return `\x` + hex(uint64(first), 2)
@@ -166,8 +166,8 @@ func hex(n uint64, digits int) string {
 	return strings.Repeat("0", digits-len(s)) + s
 }
 
-// columns estimates how many columns of a terminal a printable rune takes: none for a mark that combines with the
-// letter before it, two for the wide characters of East Asia and emoji, one for others.
+// columns estimates the width of a printable rune on a terminal: 0 for combining marks, 2 for East Asian wide characters
+// and emoji, otherwise 1.
 func columns(r rune) int {
 	switch {
 	case r < 0x300:

@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// Render writes the list for people, in its order: per diagnostic its place, code and message, the source line with
-// carets under the place, and the hint. There are no colours in it.
+// Render writes the list to w for people, without colors and in the order of the list. For each diagnostic it writes the
+// position, code and message, the source line with carets below it, and the hint.
 //
-// src returns the content of a file, by Pos.File; it is called once a file. Where it fails, or is nil, and where the
-// place has no line, there is no excerpt. Files inside the directory rel are named relative to it, others as they
-// are, all with forward slashes; rel may be empty. The error is that of w.
+// src returns the content of the file Pos.File and is called once per file. A diagnostic has no excerpt if src is nil or
+// fails, or if its position has no line. Names of files inside the directory rel, which may be empty, are relative to
+// it. All names have forward slashes. Render returns only errors of w.
 func Render(w io.Writer, list List, src func(file string) ([]byte, error), rel string) error {
 	files := map[string][]byte{}
 	content := func(file string) []byte {
@@ -23,7 +23,7 @@ func Render(w io.Writer, list List, src func(file string) ([]byte, error), rel s
 		}
 		text, ok := files[file]
 		if !ok {
-			text, _ = src(file) // a file that cannot be read has no excerpts, which is all there is to say
+			text, _ = src(file) // no excerpt if it fails
 			files[file] = text
 		}
 		return text
@@ -53,8 +53,9 @@ func severity(d Diagnostic) string {
 	return ""
 }
 
-// JSON writes the list, in its order, as one JSON array of objects with the members code, file, line, column, width,
-// message and hint, all always present, and warning, which is true or absent; files are named as Render does. The error is that of w.
+// JSON writes the list to w as a JSON array, in the order of the list. The objects always have the members code, file,
+// line, column, width, message and hint. The member warning is true or absent. Files are named as by [Render]. JSON
+// returns only errors of w.
 func JSON(w io.Writer, list List, rel string) error {
 	type object struct {
 		Code    Code   `json:"code"`
@@ -68,7 +69,9 @@ func JSON(w io.Writer, list List, rel string) error {
 	}
 	objects := make([]object, len(list)) // not nil: an empty list is []
 	for i, d := range list {
-		objects[i] = object{d.Code, display(d.Pos.File, rel), d.Pos.Line, d.Pos.Column, max(d.Width, 1), d.Message, d.Hint, d.Warning}
+		objects[i] = object{
+			d.Code, display(d.Pos.File, rel), d.Pos.Line, d.Pos.Column, max(d.Width, 1), d.Message, d.Hint, d.Warning,
+		}
 	}
 	e := json.NewEncoder(w)
 	e.SetEscapeHTML(false)
@@ -76,7 +79,7 @@ func JSON(w io.Writer, list List, rel string) error {
 	return e.Encode(objects)
 }
 
-// place returns "file:line:column: ", or as much of it as there is.
+// place returns "file:line:column: ", without the parts that p lacks.
 func place(p Pos, rel string) string {
 	if p.File == "" {
 		return ""
@@ -91,7 +94,7 @@ func place(p Pos, rel string) string {
 	return s + " "
 }
 
-// display names a file relative to the directory rel if it is inside.
+// display returns the name of a file, relative to the directory rel if the file is inside.
 func display(file, rel string) string {
 	if rel != "" {
 		if r, err := filepath.Rel(rel, file); err == nil && filepath.IsLocal(r) {
@@ -101,7 +104,7 @@ func display(file, rel string) string {
 	return filepath.ToSlash(file)
 }
 
-// indented escapes a text of possibly several lines (the go command's errors have them) and indents all but the first.
+// indented escapes a text and indents all lines but the first. Errors of the go command may have several lines.
 func indented(text, by string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	for i, line := range lines {
@@ -110,7 +113,7 @@ func indented(text, by string) string {
 	return strings.Join(lines, "\n"+by)
 }
 
-// lineOf returns line n of text without its line end, and whether there is such a line.
+// lineOf returns line n of text without its line end, and reports whether it exists.
 func lineOf(text []byte, n int) (string, bool) {
 	for ; n > 1; n-- {
 		i := bytes.IndexByte(text, '\n')
@@ -120,7 +123,7 @@ func lineOf(text []byte, n int) (string, bool) {
 		text = text[i+1:]
 	}
 	if len(text) == 0 {
-		return "", false // after the last line end, or no text at all
+		return "", false // after the last line end, or text is empty
 	}
 	line, _, _ := bytes.Cut(text, []byte("\n"))
 	return string(bytes.TrimRight(line, "\r")), true

@@ -26,7 +26,7 @@ func render(t *testing.T, d diag.Diagnostic, text string) string {
 	return b.String()
 }
 
-func TestRenderShowsPlaceLineCaretsAndHint(t *testing.T) {
+func TestRender(t *testing.T) {
 	root := t.TempDir()
 	file := filepath.Join(root, "shop", "calc.go")
 	text := strings.Repeat("\n", 11) + "//af:rpc name=calc timout=5s\ntype Calc struct{}\n"
@@ -63,7 +63,7 @@ shop/calc.go:13:6: AF0206: service Calc has no methods
 	}
 }
 
-func TestRenderUnderlinesWhatThePlaceSays(t *testing.T) {
+func TestRenderUnderlines(t *testing.T) {
 	for _, c := range []struct {
 		name          string
 		line          string
@@ -103,7 +103,7 @@ func TestRenderUnderlinesWhatThePlaceSays(t *testing.T) {
 	}
 }
 
-func TestRenderCutsWideLinesAroundThePlace(t *testing.T) {
+func TestRenderCutsLongLines(t *testing.T) {
 	long := func(n int) string { return strings.Repeat("0123456789", n) }
 	for _, c := range []struct {
 		name          string
@@ -126,7 +126,7 @@ func TestRenderCutsWideLinesAroundThePlace(t *testing.T) {
 				t.Errorf("%d columns: %s", n, shown)
 			}
 			if !strings.Contains(shown, "...") {
-				t.Errorf("does not say that it is cut: %s", shown)
+				t.Errorf("no ... in %s", shown)
 			}
 			from, to := strings.Index(carets, "^"), strings.LastIndex(carets, "^")+1
 			if c.under == "" {
@@ -140,7 +140,7 @@ func TestRenderCutsWideLinesAroundThePlace(t *testing.T) {
 	}
 }
 
-func TestALineThatFitsIsNotCut(t *testing.T) {
+func TestRenderKeepsLinesThatFit(t *testing.T) {
 	line := strings.Repeat("x", 120)
 	d := diag.Diagnostic{Code: "AF0101", Pos: diag.Pos{File: "a.go", Line: 1, Column: 1}, Message: "m"}
 	if got := render(t, d, line); !strings.Contains(got, " | "+line+"\n") {
@@ -148,7 +148,7 @@ func TestALineThatFitsIsNotCut(t *testing.T) {
 	}
 }
 
-func TestRenderShowsWhatThereIs(t *testing.T) {
+func TestRenderWithoutSource(t *testing.T) {
 	unreadable := func(string) ([]byte, error) { return nil, fs.ErrNotExist }
 	for _, c := range []struct {
 		name string
@@ -177,7 +177,7 @@ func TestRenderShowsWhatThereIs(t *testing.T) {
 	}
 }
 
-func TestFilesAreNamedRelativeToTheDirectoryTheyAreIn(t *testing.T) {
+func TestFilesAreRelativeToDirectory(t *testing.T) {
 	root := t.TempDir()
 	for _, c := range []struct{ name, file, rel, want string }{
 		{"inside", filepath.Join(root, "a", "b.go"), root, "a/b.go"},
@@ -200,7 +200,7 @@ func TestFilesAreNamedRelativeToTheDirectoryTheyAreIn(t *testing.T) {
 	}
 }
 
-func TestMessagesOfSeveralLinesAreIndented(t *testing.T) {
+func TestRenderIndentsLongMessages(t *testing.T) {
 	d := diag.Diagnostic{Code: diag.NotLoaded, Message: "go list failed:\r\n\tno module\n", Hint: "run\ngo mod tidy"}
 	want := "AF0503: go list failed:\n    \tno module\n  hint: run\n        go mod tidy\n"
 	if d := cmp.Diff(want, render(t, d, "")); d != "" {
@@ -208,7 +208,7 @@ func TestMessagesOfSeveralLinesAreIndented(t *testing.T) {
 	}
 }
 
-func TestNothingUnprintableReachesTheTerminal(t *testing.T) {
+func TestRenderEscapesUnprintable(t *testing.T) {
 	evil := "\x1b]0;owned\a\x00\x7f\u009b31m\u202e\u2066\u200b\ufeff\xc3(\r"
 	d := diag.Diagnostic{Code: "AF0101", Pos: diag.Pos{File: "a" + evil + ".go", Line: 1, Column: 2}, Message: evil, Hint: evil}
 	got := render(t, d, evil+"\n")
@@ -217,12 +217,12 @@ func TestNothingUnprintableReachesTheTerminal(t *testing.T) {
 	}
 	for _, r := range got {
 		if r != '\n' && !unicode.IsPrint(r) {
-			t.Errorf("%q is shown as it is in %q", r, got)
+			t.Errorf("unescaped %q in %q", r, got)
 		}
 	}
 }
 
-func TestTheWritersErrorIsReturned(t *testing.T) {
+func TestErrorsOfWriter(t *testing.T) {
 	list := diag.List{{Code: "AF0101", Message: "m"}}
 	if err := diag.Render(full{}, list, nil, ""); !errors.Is(err, errFull) {
 		t.Errorf("Render: %v", err)
@@ -238,7 +238,7 @@ type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errFull }
 
-func TestJSONIsOneArray(t *testing.T) {
+func TestJSON(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		list diag.List
@@ -293,7 +293,7 @@ func FuzzRender(f *testing.F) {
 		got := render(t, d, line)
 		for _, r := range got {
 			if r != '\n' && r != '\t' && !unicode.IsPrint(r) {
-				t.Fatalf("%q is shown as it is in %q", r, got)
+				t.Fatalf("unescaped %q in %q", r, got)
 			}
 		}
 		if line != "" && line[0] != '\n' && column > 0 && !strings.Contains(got, "^") {

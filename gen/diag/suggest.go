@@ -2,9 +2,9 @@ package diag
 
 import "strings"
 
-// Suggest returns the one of among that word is most likely a slip of: the nearest by insertions, deletions, changes of
-// a letter and exchanges of two neighbours, letter case set aside. Of several equally near it is the first. It reports
-// false if none is near, that is, if more than about a third of the letters would have to change.
+// Suggest returns the element of among that word is most likely a misspelling of. It compares by the number of inserted,
+// deleted, changed and transposed letters and ignores case; the first of equally near elements wins. It reports false if
+// more than about a third of the letters differ from all elements.
 func Suggest(word string, among []string) (string, bool) {
 	w := []rune(strings.ToLower(word))
 	best, least := "", -1
@@ -12,7 +12,7 @@ func Suggest(word string, among []string) (string, bool) {
 		c := []rune(strings.ToLower(candidate))
 		limit := (max(len(w), len(c)) + 1) / 3
 		if max(len(w)-len(c), len(c)-len(w)) > limit {
-			continue // at least that many letters differ; it also keeps a very long word from costing anything
+			continue // at least that many letters differ; long words cost nothing
 		}
 		if d := distance(w, c); d <= limit && (least < 0 || d < least) {
 			best, least = candidate, d
@@ -21,9 +21,9 @@ func Suggest(word string, among []string) (string, bool) {
 	return best, least >= 0
 }
 
-// distance is the Damerau-Levenshtein distance in its restricted form: no piece is edited twice.
+// distance returns the restricted Damerau-Levenshtein distance: no substring is edited twice.
 func distance(a, b []rune) int {
-	// Rows i-2, i-1 and i of the usual table, in turn.
+	// Rows i-2, i-1 and i of the table.
 	before, above, row := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range above {
 		above[j] = j

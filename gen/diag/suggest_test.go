@@ -7,7 +7,7 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-func TestSuggestFindsTheNearestWord(t *testing.T) {
+func TestSuggest(t *testing.T) {
 	directives := []string{"rpc", "method", "skip", "worker", "schedule"}
 	keys := []string{"name", "max", "timeout", "retries", "backoff", "weight", "isolation", "client"}
 	for _, c := range []struct {

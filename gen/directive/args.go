@@ -8,23 +8,22 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// A token is one argument as it is written, before it is looked up in the table. Offsets are those
-// of the line.
+// A token is one argument as written, not yet looked up in the table. Its positions are offsets in the line.
 type token struct {
-	key     string // empty where a value or a = has none
+	key     string // "" if it is missing
 	at, end int
-	pair    bool   // there is a =, or ought to be one
+	pair    bool   // there is a =, or there should be one
 	value   string // without quotes
 	valueAt int
 	quoted  bool
 
-	// What is wrong with the way it is written, if anything: a message, a hint and what to underline.
+	// The syntax error, if any: a message, a hint and the bytes to underline.
 	fault, hint      string
 	faultAt, faultTo int
 }
 
-// tokens splits the text from an offset on, up to its end or a remark. It needs the spec only to tell, where a blank
-// stands in the wrong place, a key from a value.
+// tokens splits the text from an offset to its end or a comment. It needs the spec to tell keys from values if a space is
+// misplaced.
 func (s *scanner) tokens(i int, spec Spec) []token {
 	var all []token
 	for {
@@ -40,7 +39,7 @@ func (s *scanner) tokens(i int, spec Spec) []token {
 
 func (s *scanner) remark(i int) bool { return strings.HasPrefix(s.line[i:s.end], "//") }
 
-// token reads one argument. Its end is after its beginning.
+// token parses one argument. Its end is after its beginning.
 func (s *scanner) token(i int, spec Spec) token {
 	end := s.next(i, func(c byte) bool { return !blank(c) && c != '=' && !quoteMark(c) })
 	t := token{key: s.line[i:end], at: i, end: end}
@@ -51,29 +50,29 @@ func (s *scanner) token(i int, spec Spec) token {
 		t.pair = true
 		s.value(&t, end+1, spec)
 		if t.key == "" {
-			t.wrong(i, i+1, `a key is missing before the "="`, "write key=value")
+			t.wrong(i, i+1, `missing key before "="`, "write key=value")
 		}
 	case quoteMark(s.line[end]):
 		t.pair = t.key != ""
 		s.value(&t, end, spec)
-		t.wrong(end, t.end, `a "=" is missing before the value`, "write "+or(t.key, "key")+"="+clip(spell(t.value)))
+		t.wrong(end, t.end, `missing "=" before the value`, "write "+or(t.key, "key")+"="+clip(spell(t.value)))
 		if t.key == "" {
-			t.fault = "a value without a key"
+			t.fault = "value without a key"
 		}
 	case ahead < s.end && s.line[ahead] == '=':
 		t.pair = true
 		s.value(&t, s.next(ahead+1, blank), spec)
-		t.wrong(end, ahead+1, `a blank before the "="`, "write "+t.key+"="+or(clip(spell(t.value)), "value")+", without blanks")
+		t.wrong(end, ahead+1, `space before "="`, "write "+t.key+"="+or(clip(spell(t.value)), "value")+", without spaces")
 	}
 	return t
 }
 
-// wrong notes what is wrong with a token.
+// wrong sets the syntax error of a token.
 func (t *token) wrong(from, to int, fault, hint string) {
 	t.fault, t.hint, t.faultAt, t.faultTo = fault, hint, from, to
 }
 
-// value reads the value at i, which follows the token's =, and sets the token's end.
+// value parses the value at i, after the token's =, and sets the token's end.
 func (s *scanner) value(t *token, i int, spec Spec) {
 	t.valueAt, t.end = i, i
 	switch {
@@ -85,27 +84,27 @@ func (s *scanner) value(t *token, i int, spec Spec) {
 		t.end = s.next(i, func(c byte) bool { return !blank(c) })
 		t.value = s.line[i:t.end]
 		if q := strings.IndexAny(t.value, "\"`"); q >= 0 {
-			t.wrong(i+q, i+q+1, "a quotation mark inside a value", "quote the whole value, as a Go string")
+			t.wrong(i+q, i+q+1, "quotation mark inside a value", "quote the whole value, as a Go string")
 		} else if t.value[0] == '\'' {
-			t.wrong(i, i+1, "a value in single quotes", "use double quotes or back quotes, as for a Go string")
+			t.wrong(i, i+1, "value in single quotes", "use double quotes or back quotes, as for a Go string")
 		}
 	}
 }
 
-// missing deals with a = that a blank or nothing follows. If what comes next looks like the value, it is considered the value, so
-// that it is not reported as well.
+// missing handles a = without a value directly after it. If the next word looks like the value, it is used as such, so that
+// it isn't reported as well.
 func (s *scanner) missing(t *token, i int, spec Spec) {
 	next := s.next(i, blank)
 	word := s.line[next:s.next(next, func(c byte) bool { return !blank(c) })]
 	if _, isKey := spec.Key(word); word == "" || isKey || s.remark(next) || strings.Contains(word, "=") {
-		t.wrong(t.at, i, t.key+" has no value", "write "+t.key+"=value, or leave it out")
+		t.wrong(t.at, i, t.key+" has no value", "write "+t.key+"=value, or omit it")
 		return
 	}
 	s.value(t, next, spec)
-	t.wrong(i-1, next, `a blank after the "="`, "write "+t.key+"="+clip(spell(t.value))+", without blanks")
+	t.wrong(i-1, next, `space after "="`, "write "+t.key+"="+clip(spell(t.value))+", without spaces")
 }
 
-// quotedValue reads the quoted Go string at i.
+// quotedValue parses the quoted Go string at i.
 func (s *scanner) quotedValue(t *token, i int) {
 	t.quoted = true
 	mark := s.line[i]
@@ -118,7 +117,7 @@ func (s *scanner) quotedValue(t *token, i int) {
 	}
 	if end >= s.end {
 		t.end = s.end
-		t.wrong(i, i+1, "the quotation mark is not closed", "end the value with "+string(mark))
+		t.wrong(i, i+1, "unterminated string", "end the value with "+string(mark))
 		return
 	}
 	end++
@@ -127,17 +126,18 @@ func (s *scanner) quotedValue(t *token, i int) {
 	t.value = value
 	switch {
 	case err != nil:
-		t.wrong(i, end, clip(s.line[i:end])+" is not a Go string", `in double quotes, write \\ for \ and \" for "; between back quotes, all is as it stands`)
+		t.wrong(i, end, clip(s.line[i:end])+" is not a Go string",
+			`in double quotes, write \\ for \ and \" for "; back quotes need no escapes`)
 	case t.end > end:
-		t.wrong(end, t.end, "a blank is missing after the quoted value", "separate arguments by blanks")
+		t.wrong(end, t.end, "missing space after the quoted value", "separate arguments by spaces")
 	}
 }
 
 func quoteMark(c byte) bool { return c == '"' || c == '`' }
 
-// onlyArguments reports whether nothing but arguments and a remark follows: pairs and the flags of that directive.
+// onlyArguments reports whether only arguments, which are pairs and flags of that directive, and a comment follow.
 func (s *scanner) onlyArguments(i int, spec Spec) bool {
-	if spec.Words != "" { // the first is in capitals, or it is prose
+	if spec.Words != "" { // the first word of a directive is in capitals
 		word := s.line[s.next(i, blank):s.end]
 		return word != "" && word[0] >= 'A' && word[0] <= 'Z' && strings.Contains(strings.Fields(word)[0], "_")
 	}
@@ -150,8 +150,7 @@ func (s *scanner) onlyArguments(i int, spec Spec) bool {
 	return true
 }
 
-// args checks the tokens against the spec and returns those arguments that are right as far as can be told without
-// looking at values.
+// args checks the tokens against the spec and returns the valid arguments. It doesn't check values.
 func (s *scanner) args(tokens []token, spec Spec) []Arg {
 	var args []Arg
 	first := map[string]token{}
@@ -172,7 +171,7 @@ func (s *scanner) args(tokens []token, spec Spec) []Arg {
 		case !known:
 			s.unknownKey(t, spec)
 		case !t.pair && k.Kind != Flag:
-			s.report(diag.BadSyntax, t.at, t.end, t.key+" has no value", "write "+t.key+"=value, or leave it out")
+			s.report(diag.BadSyntax, t.at, t.end, t.key+" has no value", "write "+t.key+"=value, or omit it")
 		case again:
 			s.report(diag.RepeatedKey, t.at, t.at+len(t.key), t.key+" is given twice",
 				fmt.Sprintf("keep one; the first is at column %d", s.at(before.at).Column))
@@ -195,8 +194,8 @@ func (s *scanner) arg(t token) Arg {
 	return a
 }
 
-// continues adds next to the value of t if that makes a duration of the two but for the blank, as in "5 s" and "1h 30m",
-// so that one thing is reported and not two.
+// continues appends next to the value of t if both form a duration with a space in it, such as "5 s" or "1h 30m". So one
+// problem is reported, not two.
 func (s *scanner) continues(t *token, next token, spec Spec, k Key) bool {
 	if _, isKey := spec.Key(next.key); isKey || next.pair || next.fault != "" {
 		return false
@@ -209,13 +208,14 @@ func (s *scanner) continues(t *token, next token, spec Spec, k Key) bool {
 	return true
 }
 
-// strayWords reports the unknown word tokens[i]. If it resembles no key, the stray words after it are considered part of
-// the same remark. It returns the index of the last token it has dealt with.
+// strayWords reports the unknown word tokens[i]. If it resembles no key, the report includes the unknown words after it.
+// strayWords returns the index of the last token of the report.
 func (s *scanner) strayWords(tokens []token, i int, spec Spec) int {
 	t := tokens[i]
 	if key, value, ok := strings.Cut(t.key, ":"); ok {
 		if _, isKey := spec.Key(key); isKey {
-			s.report(diag.BadSyntax, t.at+len(key), t.at+len(key)+1, `a ":" where a "=" belongs`, "write "+key+"="+clip(or(value, "value")))
+			s.report(diag.BadSyntax, t.at+len(key), t.at+len(key)+1, `":" instead of "="`,
+				"write "+key+"="+clip(or(value, "value")))
 			return i
 		}
 	}
@@ -238,7 +238,7 @@ func (s *scanner) strayWords(tokens []token, i int, spec Spec) int {
 		}
 		last++
 	}
-	s.report(diag.UnknownKey, t.at, tokens[last].end, noKey(t, spec), takes(spec)+" A remark goes behind another //.")
+	s.report(diag.UnknownKey, t.at, tokens[last].end, noKey(t, spec), takes(spec)+" Write // before a comment.")
 	return last
 }
 

@@ -1,27 +1,25 @@
-// Package directive is the grammar of afgen's comments: //af:rpc, //af:method, //af:skip, //af:worker, //af:schedule,
+// Package directive parses afgen's comments: //af:rpc, //af:method, //af:skip, //af:worker, //af:schedule and
 // //af:allow.
 //
-// One table says what there is: a Spec per directive and in it a Key per key, with kind, default, limits and a line of
-// documentation. Everything else is made from it: Scan and the typed results parse by it, Help and Markdown print it,
-// and a new key is a new row (and, if the generator is to use it, a field of RPC, Method, Worker or Schedule).
+// One table defines the directives. It has a [Spec] for each directive and in it a [Key] for each key, with kind, default,
+// limits and documentation. [Scan] and the typed results parse by the table, and [Help] and [Markdown] print it. To add a
+// key, add a row, and a field of RPC, Method, Worker or Schedule if the generator uses it.
 //
-// A directive is its name and then its arguments, separated by blanks:
+// A directive is its name followed by arguments, separated by spaces:
 //
-//	//af:worker name=resize timeout="30s" backoff=`1s` // a remark
+//	//af:worker name=resize timeout="30s" backoff=`1s` // a comment
 //	//af:method idempotent name=Get
 //
-// An argument is key=value, the value a bare word or a quoted Go string, or a single word, which is a flag. A blank and
-// // begin a remark, which ends the directive. Only //af:allow has words instead, a rule and then a text.
+// An argument is key=value or a flag, which is a single word. Values are words or quoted Go strings. A space and //
+// begin a comment, which ends the directive. Only //af:allow has words instead, a rule and then a text.
 //
-// Parsing takes two steps. Scan looks at one comment: whether it has to do with afgen at all, which directive it is,
-// which arguments it has, and whether the directive knows them. Then RPC, Method, Worker and Schedule take the values: they check
-// them and set defaults for those that are missing. Each step reports what it finds, at the column of what is wrong, and continues
-// on with the rest.
+// Parsing takes two steps. [Scan] takes one comment. It decides whether that is a directive, and checks its name and the
+// keys of its arguments. Then [Directive.RPC], [Directive.Method], [Directive.Worker] and [Directive.Schedule] check the
+// values and add defaults. Both steps report all problems, at their columns.
 //
-// Scan also finds what was meant as a directive and is none, such as //af:rcp, //AF:rpc or // af:rpc, because a type
-// without a client is a bad way to learn of a slip. A spaced comment is considered one only if nothing but arguments
-// follows, since comments may well talk about directives. MayContain tells quickly whether a file has anything that
-// Scan would look at.
+// Scan also reports comments that are probably meant as directives, such as //af:rcp, //AF:rpc or // af:rpc. Without a
+// report, the user would only notice that the client is missing. Since comments may mention directives, a comment with
+// a space counts only if nothing but arguments follows. [MayContain] quickly rules out most files.
 package directive
 
 import (
@@ -35,29 +33,30 @@ import (
 
 // A Directive is one //af: comment.
 type Directive struct {
-	// Name is that of a Spec: rpc, method, ….
+	// Name is the name of a Spec: rpc, method, ….
 	Name string
-	// Pos is where its comment begins, Width how many bytes from there reach to the end of its name.
+	// Pos is the start of its comment. Width is the number of bytes up to the end of its name.
 	Pos   diag.Pos
 	Width int
-	// Args has its arguments in source order, each with a key that the directive knows and supports, at most once each.
+	// Args are its valid arguments in source order. Each key is one of the directive's and occurs once.
 	Args []Arg
 }
 
 // An Arg is one argument of a directive.
 type Arg struct {
 	Key string
-	// Value is the value without quotes, not yet checked; "true" for a flag alone.
+	// Value is the unquoted value, which is not yet checked. For a flag without a value it is "true".
 	Value string
-	// Pos and Width are those of the key.
+	// Pos and Width are the position of the key.
 	Pos   diag.Pos
 	Width int
-	// ValuePos and ValueWidth are those of the value, quotes included; for a flag alone those of the key.
+	// ValuePos and ValueWidth are the position of the value including quotes. For a flag without a value they are that of
+	// the key.
 	ValuePos   diag.Pos
 	ValueWidth int
 }
 
-// Arg returns the argument of that key, and whether it was given.
+// Arg returns the argument with that key and reports whether there is one.
 func (d *Directive) Arg(key string) (Arg, bool) {
 	for _, a := range d.Args {
 		if a.Key == key {
@@ -67,7 +66,7 @@ func (d *Directive) Arg(key string) (Arg, bool) {
 	return Arg{}, false
 }
 
-// String returns the directive as one would write it. Scan reads it back.
+// String returns the directive as source text. [Scan] parses it back.
 func (d *Directive) String() string {
 	var b strings.Builder
 	b.WriteString("//af:" + d.Name)
@@ -86,7 +85,7 @@ func (d *Directive) String() string {
 	return b.String()
 }
 
-// spell returns a value as it is written after the =: quoted only if it has to be.
+// spell returns a value as source text, quoted only if necessary.
 func spell(value string) string {
 	bare := value != "" && utf8.ValidString(value)
 	for _, r := range value {

@@ -29,15 +29,15 @@ func golden(t *testing.T, name, got string) {
 		t.Fatal(err)
 	}
 	if d := cmp.Diff(strings.ReplaceAll(string(want), "\r\n", "\n"), got); d != "" {
-		t.Errorf("%s (run with -update after reading this):\n%s", name, d)
+		t.Errorf("%s (review the difference and run with -update):\n%s", name, d)
 	}
 }
 
-func TestHelpListsTheWholeTable(t *testing.T) { golden(t, "help.txt", directive.Help()) }
+func TestHelp(t *testing.T) { golden(t, "help.txt", directive.Help()) }
 
-func TestMarkdownListsTheWholeTable(t *testing.T) { golden(t, "directives.md", directive.Markdown()) }
+func TestMarkdown(t *testing.T) { golden(t, "directives.md", directive.Markdown()) }
 
-// TestMessages shows what users see for each line of testdata/lines.txt: the review of the texts is that file's.
+// TestMessages compares the output for each line of testdata/lines.txt with testdata/messages.txt.
 func TestMessages(t *testing.T) {
 	lines, err := os.ReadFile(filepath.Join("testdata", "lines.txt"))
 	if err != nil {
@@ -65,13 +65,13 @@ func TestMessages(t *testing.T) {
 	golden(t, "messages.txt", b.String())
 }
 
-// check returns what is wrong with a directive's values.
+// check returns the problems of a directive's values.
 func check(d *directive.Directive) diag.List {
 	_, problems := options(d)
 	return problems
 }
 
-// options returns what a directive says, and what is wrong with its values.
+// options returns the values of a directive and their problems.
 func options(d *directive.Directive) (v any, problems diag.List) {
 	switch d.Name {
 	case "rpc":

@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-// Help returns a plain text of all directives with their keys, defaults and limits, for a terminal.
+// Help returns a plain text that documents all directives with their keys, defaults and limits.
 func Help() string {
 	var b strings.Builder
-	b.WriteString(`A directive is a comment right above the declaration that it is about, with no blank after its //. Its
-arguments are separated by blanks: key=value, or a flag alone. A value with blanks is quoted as a Go string.
-A blank and // begin a remark.
+	b.WriteString(`A directive is a comment directly above its declaration, without a space after //. Its arguments are separated
+by spaces. Each is key=value or a flag. A value that contains spaces is a quoted Go string. A space and // begin
+a comment.
 ` + strings.ToUpper(NameRule[:1]) + NameRule[1:] + ".\n")
 	for _, s := range table {
 		fmt.Fprintf(&b, "\n//af:%s  on %s%s\n  %s\n", s.usage(), s.On, s.remarks(), s.Doc)
@@ -23,12 +23,12 @@ A blank and // begin a remark.
 		for _, k := range s.Keys {
 			fmt.Fprintf(w, "    %s\t%s\t%s\t%s\n", k.Name, k.takes(), or(k.Default, k.Absent), k.Doc)
 		}
-		w.Flush() // a strings.Builder takes everything
+		w.Flush() // a strings.Builder never fails
 	}
 	return b.String()
 }
 
-// Markdown returns the same as Help, without the introduction, as a section of Markdown for each directive.
+// Markdown returns the text of [Help] without its introduction as Markdown, with a section for each directive.
 func Markdown() string {
 	var b strings.Builder
 	for i, s := range table {
@@ -47,10 +47,10 @@ func Markdown() string {
 	return b.String()
 }
 
-// usage is the name, and the words where it takes such.
+// usage returns the name and the words, if any.
 func (s Spec) usage() string { return strings.TrimSpace(s.Name + " " + s.Words) }
 
-// remarks returns what is special about a directive, to go behind what it is on.
+// remarks returns the text after s.On.
 func (s Spec) remarks() string {
 	if s.Repeatable {
 		return ", any number of times"

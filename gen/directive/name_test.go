@@ -7,7 +7,7 @@ import (
 	"github.com/afgen/afgen/gen/directive"
 )
 
-func TestSnakeCaseSeparatesWords(t *testing.T) {
+func TestSnakeCase(t *testing.T) {
 	for goName, want := range map[string]string{
 		"": "", "A": "a", "AB": "ab", "Ab": "ab", "TestServer": "test_server", "HTTPServer": "http_server", "ServerHTTP": "server_http",
 		"UserV2": "user_v2", "V2": "v2", "ID3Tag": "id3_tag", "HTTP2Server": "http2_server", "ABTest": "ab_test", "S3": "s3",
@@ -20,7 +20,7 @@ func TestSnakeCaseSeparatesWords(t *testing.T) {
 	}
 }
 
-func TestSnakeCaseLeavesItsOwnResultsAlone(t *testing.T) {
+func TestSnakeCaseIsIdempotent(t *testing.T) {
 	for _, name := range []string{"HTTPServer", "UserV2", "ID3Tag", "ÄrgerÜber", "aBcD", "日本Server"} {
 		once := directive.SnakeCase(name)
 		if twice := directive.SnakeCase(once); twice != once {
@@ -29,7 +29,7 @@ func TestSnakeCaseLeavesItsOwnResultsAlone(t *testing.T) {
 	}
 }
 
-func TestValidNames(t *testing.T) {
+func TestValidName(t *testing.T) {
 	for name, want := range map[string]bool{
 		"a": true, "Z": true, "test_server": true, "test-server.v2": true, "a.1": true, "a__b--c": true, strings.Repeat("x", 100): true,
 		"": false, "_a": false, "1a": false, "-a": false, ".a": false, "a.": false, "a..b": false, "a b": false, "a/b": false,

@@ -7,8 +7,8 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// alsoCalled has other words for keys, by key: what other systems call the same, and words that are too far from the
-// key for a slip of the pen.
+// alsoCalled has synonyms of keys, by key, such as names that other systems use. They are too different to be found as
+// misspellings.
 var alsoCalled = map[string][]string{
 	"name":        {"queue", "service"},
 	"timeout":     {"deadline"},
@@ -29,7 +29,7 @@ var alsoCalled = map[string][]string{
 	"idempotent":  {"retryable"},
 }
 
-// near returns the key that was most likely meant by an unknown one, and whether there is such a key.
+// near returns the key that an unknown one most likely means and reports whether there is one.
 func (s Spec) near(key string) (string, bool) {
 	key = strings.ToLower(key)
 	for _, k := range s.Keys {

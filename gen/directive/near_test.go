@@ -2,7 +2,7 @@ package directive
 
 import "testing"
 
-func TestOtherWordsForKeys(t *testing.T) {
+func TestSynonymsOfKeys(t *testing.T) {
 	known := map[string]bool{}
 	for _, s := range table {
 		for _, k := range s.Keys {

@@ -8,12 +8,12 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// Scan looks at one comment, as it is in the source from its // or /* on, that begins at pos. is reports whether it has
-// to do with afgen: whether it is a directive, or was meant as one. If not, nothing else is returned.
+// Scan parses one comment that begins at pos. line is its source text from // or /* on. Scan reports in is whether the
+// comment is a directive or is probably meant as one. If not, the other results are zero.
 //
-// d is the directive, even if problems says that it is misspelt, so that what belongs to it need not be reported as
-// astray; it is nil if there is no telling which one was meant. Arguments that are wrong in themselves are in problems
-// only. Values have yet to be checked, by RPC, Method and Worker.
+// d is the directive. It is set even if the directive is misspelled, so that the declarations that depend on it are not
+// reported too. It is nil if the intended directive is unknown. Invalid arguments are only in problems. Values are not
+// checked; [Directive.RPC] and the other methods check them.
 func Scan(line string, pos diag.Pos) (d *Directive, is bool, problems diag.List) {
 	s := scanner{line: line, pos: pos}
 	h, ok := s.heading()
@@ -32,8 +32,8 @@ func Scan(line string, pos diag.Pos) (d *Directive, is bool, problems diag.List)
 	return d, true, s.problems
 }
 
-// MayContain reports whether Scan might have to do with a comment of a Go file, so that files and packages in which it
-// has not need not be parsed. It is quick, and says yes too often rather than too rarely.
+// MayContain reports whether a Go file may contain comments that [Scan] accepts. Other files need not be parsed. It is
+// fast, and may return true for a file without directives, but never false for one with a directive.
 func MayContain(src []byte) bool {
 	for {
 		i := bytes.IndexByte(src, ':')
@@ -52,7 +52,7 @@ func hasSuffixFold(s []byte, suffix string) bool {
 	return len(s) >= len(suffix) && strings.EqualFold(string(s[len(s)-len(suffix):]), suffix)
 }
 
-// A scanner is at work on one comment.
+// A scanner parses one comment.
 type scanner struct {
 	line     string
 	pos      diag.Pos
@@ -72,33 +72,33 @@ func (s *scanner) at(offset int) diag.Pos {
 	return p
 }
 
-// report notes a problem with the bytes [from, to) of the line.
+// report adds a problem with the bytes [from, to) of the line.
 func (s *scanner) report(code diag.Code, from, to int, message, hint string) {
 	s.problems = append(s.problems, diag.Diagnostic{
 		Code: code, Pos: s.at(from), Width: max(to-from, 1), Message: message, Hint: hint,
 	})
 }
 
-// A heading is a comment up to a directive's name, all in offsets of the line.
+// A heading is the part of a comment up to a directive's name. Its positions are offsets in the line.
 type heading struct {
-	start  int    // where the comment begins; where af does if that is in a later line
-	prefix string // what is before the word: "//af:", "// af:", "/*AF : "
+	start  int    // of the comment, or of af if that is in a later line
+	prefix string // before the word: "//af:", "// af:", "/*AF : "
 	at     int    // of the word
-	word   string // of letters, digits, _ and - only
-	end    int    // of everything up to the next blank: after the word, unless other characters follow it at once
+	word   string // letters, digits, _ and - only
+	end    int    // before the next space: after the word, unless other characters follow directly
 }
 
-// exact reports whether the word belongs to afgen whatever it is.
+// exact reports whether any word with this prefix is a directive.
 func (h heading) exact() bool { return h.prefix == "//af:" }
 
 // block reports whether the comment is a block comment.
 func (h heading) block() bool { return h.prefix[1] == '*' }
 
-// spaced reports whether a blank follows the opening of the comment.
+// spaced reports whether a space follows the opening of the comment.
 func (h heading) spaced() bool { return blank(h.prefix[2]) }
 
-// open finds the comment's text, without what opens and closes it and without the blanks around it: it sets s.end and
-// returns where the text begins. It reports false if the text cannot have been meant as a directive, by its form.
+// open finds the text of the comment, without its delimiters and surrounding spaces. It sets s.end and returns the start
+// of the text. It reports false if the text can't be meant as a directive because of its form.
 func (s *scanner) open() (from int, ok bool) {
 	switch {
 	case strings.HasPrefix(s.line, "//"):
@@ -110,12 +110,12 @@ func (s *scanner) open() (from int, ok bool) {
 		text := strings.TrimRight(strings.TrimSuffix(s.line[2:], "*/"), blanks)
 		s.end = 2 + len(text)
 		from = s.end - len(strings.TrimLeft(text, blanks))
-		return from, !strings.Contains(s.line[from:s.end], "\n") // several lines are prose, or code put aside
+		return from, !strings.Contains(s.line[from:s.end], "\n") // several lines are text, or disabled code
 	}
 	return 0, false
 }
 
-// heading takes the comment's beginning apart. It reports false if that is not of the form af:word or close to it.
+// heading parses the beginning of the comment. It reports false if that doesn't resemble af:word.
 func (s *scanner) heading() (h heading, ok bool) {
 	from, ok := s.open()
 	if !ok {
@@ -127,7 +127,7 @@ func (s *scanner) heading() (h heading, ok bool) {
 		return h, false
 	}
 	prefix = strings.TrimRight(prefix, " \t")
-	if !strings.EqualFold(prefix, "af") && !strings.EqualFold(prefix, "afgen") { // the latter is an easy slip
+	if !strings.EqualFold(prefix, "af") && !strings.EqualFold(prefix, "afgen") { // a likely mistake
 		return h, false
 	}
 	if strings.Contains(s.line[:from], "\n") {
@@ -140,7 +140,7 @@ func (s *scanner) heading() (h heading, ok bool) {
 	return h, true
 }
 
-// next returns the first offset from i on at which the text ends or has a byte that is not in the class.
+// next returns the first offset from i on where the text ends or has a byte outside the class.
 func (s *scanner) next(i int, class func(byte) bool) int {
 	for i < s.end && class(s.line[i]) {
 		i++
@@ -152,7 +152,7 @@ const blanks = " \t\r\n"
 
 func blank(c byte) bool { return c == ' ' || c == '\t' || c == '\r' }
 
-// directive makes the directive that spec describes, and parses its arguments.
+// directive returns a directive of spec with its arguments.
 func (s *scanner) directive(h heading, spec Spec) *Directive {
 	end := h.at + len(h.word)
 	d := &Directive{Name: spec.Name, Pos: s.at(h.start), Width: end - h.start}
@@ -161,9 +161,9 @@ func (s *scanner) directive(h heading, spec Spec) *Directive {
 		if spec.Words != "" {
 			hint = "write //af:" + spec.Name + " " + spec.Words
 		} else if len(spec.Keys) > 0 {
-			hint = fmt.Sprintf("write arguments after a blank, as key=value: //af:%s name=NAME", spec.Name)
+			hint = fmt.Sprintf("write arguments after a space, as key=value: //af:%s name=NAME", spec.Name)
 		}
-		s.report(diag.BadSyntax, end, h.end, "//af:"+spec.Name+" has to be followed by a blank", hint)
+		s.report(diag.BadSyntax, end, h.end, "//af:"+spec.Name+" must be followed by a space", hint)
 	}
 	if spec.Words != "" {
 		if h.end == end {
@@ -175,7 +175,7 @@ func (s *scanner) directive(h heading, spec Spec) *Directive {
 	return d
 }
 
-// words takes what follows the heading for the directive's words. A word that is missing is reported at the name.
+// words returns the words after the heading as arguments. It reports a missing word at the name.
 func (s *scanner) words(h heading, spec Spec) []Arg {
 	var args []Arg
 	i := h.end
@@ -186,21 +186,25 @@ func (s *scanner) words(h heading, spec Spec) []Arg {
 			end = s.end
 		}
 		if i == end || s.remark(i) {
-			s.report(diag.BadSyntax, h.start, h.end, "//af:"+spec.Name+" lacks its "+k.Name, "write //af:"+spec.Name+" "+spec.Words)
+			s.report(diag.BadSyntax, h.start, h.end, "//af:"+spec.Name+" has no "+k.Name,
+				"write //af:"+spec.Name+" "+spec.Words)
 			return args
 		}
-		args = append(args, Arg{Key: k.Name, Value: s.line[i:end], Pos: s.at(i), Width: end - i, ValuePos: s.at(i), ValueWidth: end - i})
+		args = append(args, Arg{
+			Key: k.Name, Value: s.line[i:end],
+			Pos: s.at(i), Width: end - i, ValuePos: s.at(i), ValueWidth: end - i,
+		})
 		i = end
 	}
 	return args
 }
 
-// unknown reports a word behind //af: that is no directive. It returns the directive that it resembles, or nil.
+// unknown reports an unknown word after //af:. It returns the directive with the most similar name, or nil.
 func (s *scanner) unknown(h heading) *Directive {
 	all := names()
 	hint := "the directives are " + join("//af:", all, "and")
 	if h.end == h.at {
-		s.report(diag.Misspelt, 0, h.end, "//af: names no directive", hint)
+		s.report(diag.Misspelt, 0, h.end, "//af: is followed by no directive", hint)
 		return nil
 	}
 	near, ok := diag.Suggest(h.word, all)
@@ -213,26 +217,28 @@ func (s *scanner) unknown(h heading) *Directive {
 	return s.directive(h, spec)
 }
 
-// meant decides whether a comment that does not begin with //af: and a word was meant as a directive. What Go takes for
-// prose has to consist of nothing but a directive and arguments, and so has what is only similar to a directive.
+// meant returns the directive that a comment which doesn't begin with //af: and a word is probably meant to be. Plain
+// comments, and those with an unknown word, count only if they consist of a directive and arguments.
 func (s *scanner) meant(h heading) (d *Directive, is bool, problems diag.List) {
 	spec, known := Lookup(strings.ToLower(h.word))
 	if !known && !blank(s.line[h.at-1]) {
 		near, _ := diag.Suggest(h.word, names())
 		spec, _ = Lookup(near)
 	}
-	prose := h.block() || h.spaced()
-	if spec.Name == "" || h.end != h.at+len(h.word) || (prose || !known) && !s.onlyArguments(h.end, spec) {
+	text := h.block() || h.spaced()
+	if spec.Name == "" || h.end != h.at+len(h.word) || (text || !known) && !s.onlyArguments(h.end, spec) {
 		return nil, false, nil
 	}
-	spelt := s.line[h.start:h.end]
+	written := s.line[h.start:h.end]
 	switch {
 	case h.block():
-		s.report(diag.NotDirective, h.start, h.end, "a block comment is not a directive", "write //af:"+spec.Name+" in a line of its own")
+		s.report(diag.NotDirective, h.start, h.end, "a block comment is not a directive",
+			"write //af:"+spec.Name+" on its own line")
 	case h.spaced():
-		s.report(diag.NotDirective, h.start, h.end, spelt+" is a plain comment, not a directive", "write //af:"+spec.Name+", without a blank after the //")
+		s.report(diag.NotDirective, h.start, h.end, written+" is a plain comment, not a directive",
+			"write //af:"+spec.Name+", without a space after the //")
 	default:
-		s.report(diag.Misspelt, h.start, h.end, spelt+" is not a directive", "did you mean //af:"+spec.Name+"?")
+		s.report(diag.Misspelt, h.start, h.end, written+" is not a directive", "did you mean //af:"+spec.Name+"?")
 	}
 	d = s.directive(h, spec)
 	return d, true, s.problems

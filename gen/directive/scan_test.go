@@ -12,8 +12,8 @@ import (
 	"github.com/afgen/afgen/gen/directive"
 )
 
-// scan scans one comment in column 1 of line 1 and returns its directive as text ("" for none) and its problems as
-// code, column and underlined text.
+// scan parses one comment at line 1, column 1. It returns the directive as text, or "", and the problems as code, column
+// and underlined text.
 func scan(t *testing.T, line string) (d string, is bool, problems []string) {
 	t.Helper()
 	got, is, list := directive.Scan(line, diag.Pos{File: "a.go", Line: 1, Column: 1})
@@ -47,11 +47,11 @@ func (c scanCase) test(t *testing.T) {
 		t.Errorf("%s:\n%s", c.line, d)
 	}
 	if is && !directive.MayContain([]byte("package a\n\n"+c.line+"\n")) {
-		t.Errorf("%s: MayContain would not have had it scanned", c.line)
+		t.Errorf("%s: MayContain returns false", c.line)
 	}
 }
 
-func TestDirectivesAreRead(t *testing.T) {
+func TestScanValid(t *testing.T) {
 	for _, c := range []scanCase{
 		{line: "//af:rpc", want: "//af:rpc"},
 		{line: "//af:skip", want: "//af:skip"},
@@ -72,7 +72,7 @@ func TestDirectivesAreRead(t *testing.T) {
 	}
 }
 
-func TestOtherCommentsAreLeftAlone(t *testing.T) {
+func TestScanIgnoresOtherComments(t *testing.T) {
 	for _, line := range []string{
 		"", "/", "//", "/**/", "/*/", "/*", "// Calc adds.", "//go:generate go tool afgen ./...", "//nolint:all",
 		"// af:rpc structs are scanned", "// af:rpc, af:worker and others", "// af:rpc.", "// af:rpc name=x and more",
@@ -86,7 +86,7 @@ func TestOtherCommentsAreLeftAlone(t *testing.T) {
 	}
 }
 
-func TestMisspeltDirectivesAreFound(t *testing.T) {
+func TestScanMisspelled(t *testing.T) {
 	for _, c := range []scanCase{
 		{"//af:rcp", "//af:rpc", []string{"AF0101 6 rcp"}},
 		{"//af:rcp name=x", "//af:rpc name=x", []string{"AF0101 6 rcp"}},
@@ -111,7 +111,7 @@ func TestMisspeltDirectivesAreFound(t *testing.T) {
 	}
 }
 
-func TestDirectivesThatGoTakesForProseAreFound(t *testing.T) {
+func TestScanPlainComments(t *testing.T) {
 	for _, c := range []scanCase{
 		{"// af:rpc", "//af:rpc", []string{"AF0102 1 // af:rpc"}},
 		{"//  af:rpc", "//af:rpc", []string{"AF0102 1 //  af:rpc"}},
@@ -130,7 +130,7 @@ func TestDirectivesThatGoTakesForProseAreFound(t *testing.T) {
 	}
 }
 
-func TestABlockCommentIsReportedInTheLineOfTheDirective(t *testing.T) {
+func TestScanBlockComment(t *testing.T) {
 	d, is, problems := directive.Scan("/*\n\n  af:rpc nme=x\n*/", diag.Pos{File: "a.go", Line: 5, Column: 3})
 	if !is || d == nil || len(problems) != 2 {
 		t.Fatal(d, is, problems)
@@ -141,7 +141,7 @@ func TestABlockCommentIsReportedInTheLineOfTheDirective(t *testing.T) {
 	}
 }
 
-func TestFaultsOfArgumentsAreFoundWhereTheyAre(t *testing.T) {
+func TestScanInvalidArguments(t *testing.T) {
 	for _, c := range []scanCase{
 		{"//af:rpc timout=5s name=x", "//af:rpc name=x", []string{"AF0105 10 timout"}},
 		{"//af:skip name=x", "//af:skip", []string{"AF0105 11 name"}},
@@ -186,7 +186,7 @@ func TestFaultsOfArgumentsAreFoundWhereTheyAre(t *testing.T) {
 	}
 }
 
-func TestPositionsCountFromWhereTheCommentIs(t *testing.T) {
+func TestScanPositions(t *testing.T) {
 	d, _, problems := directive.Scan("//af:rpc name=`x` nme=y", diag.Pos{File: "a.go", Line: 9, Column: 4})
 	at := func(column int) diag.Pos { return diag.Pos{File: "a.go", Line: 9, Column: column} }
 	want := &directive.Directive{Name: "rpc", Pos: at(4), Width: 8, Args: []directive.Arg{
@@ -206,11 +206,11 @@ func TestPositionsCountFromWhereTheCommentIs(t *testing.T) {
 	}
 }
 
-func TestMayContainSaysNoToOrdinaryFiles(t *testing.T) {
+func TestMayContain(t *testing.T) {
 	for _, src := range []string{
 		"", ":", "f:", "af", "package a\n\nvar x = map[string]int{\"a\": 1}\n\n//go:build linux\n\nfunc f() { s := t[1:2]; leaf: for {} }\n",
 	} {
-		want := strings.Contains(src, "leaf:") // too often rather than too rarely
+		want := strings.Contains(src, "leaf:") // a false positive
 		if got := directive.MayContain([]byte(src)); got != want {
 			t.Errorf("%q: %v", src, got)
 		}
@@ -232,18 +232,18 @@ func FuzzScan(f *testing.F) {
 		d, is, problems := directive.Scan(line, start)
 		if !is {
 			if d != nil || problems != nil {
-				t.Fatalf("not a directive, and yet %v, %v", d, problems)
+				t.Fatalf("not a directive, but got %v, %v", d, problems)
 			}
 			return
 		}
 		if !directive.MayContain([]byte(line)) {
-			t.Fatal("MayContain says no")
+			t.Fatal("MayContain returns false")
 		}
 		wellFormed := len(problems) == 0
 		lines := strings.Split(line, "\n")
 		inside := func(p diag.Pos, width int) {
 			if p.Line < 1 || p.Line > len(lines) || p.Column < 1 || width < 1 || p.Column-1+width > len(lines[p.Line-1]) {
-				t.Fatalf("%v, %d bytes, is outside of %q", p, width, line)
+				t.Fatalf("%v, %d bytes, is outside %q", p, width, line)
 			}
 		}
 		if d != nil {
@@ -265,7 +265,7 @@ func FuzzScan(f *testing.F) {
 		}
 		again, is, problems := directive.Scan(d.String(), start)
 		if !is || len(problems) > 0 {
-			t.Fatalf("%q reads back as %v, %v", d, is, problems)
+			t.Fatalf("%q parses as %v, %v", d, is, problems)
 		}
 		ignore := cmpopts.IgnoreFields(directive.Arg{}, "Pos", "Width", "ValuePos", "ValueWidth")
 		if d := cmp.Diff(d, again, ignore, cmpopts.IgnoreFields(directive.Directive{}, "Pos", "Width")); d != "" {

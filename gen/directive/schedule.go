@@ -9,7 +9,7 @@ import (
 	"github.com/afgen/afgen/runtime/cron"
 )
 
-// Schedule is what an //af:schedule directive says.
+// A Schedule holds the values of an //af:schedule directive.
 type Schedule struct {
 	ID      string
 	Cron    string
@@ -19,8 +19,8 @@ type Schedule struct {
 	Overlap string   // skip, allow or queue
 }
 
-// Schedule returns what d says, defaults included, d being an //af:schedule directive, and what is wrong with its
-// values. A wrong value counts as not given.
+// Schedule returns the values of d, an //af:schedule directive, including defaults, and the problems of its values. An
+// invalid value counts as missing.
 func (d *Directive) Schedule() (Schedule, diag.List) {
 	of, problems := d.values()
 	return Schedule{
@@ -39,8 +39,9 @@ func cronFault(text string) *fault {
 	if !ok {
 		return nil
 	}
-	return &fault{diag.BadCron, "is not a time table: " + e.Problem,
-		`write minute, hour, day, month and weekday, such as cron="30 6 * * mon-fri", seconds before them if need be, cron="@every 90s" or cron=@hourly`,
+	return &fault{diag.BadCron, "is not a cron expression: " + e.Problem,
+		`write minute, hour, day, month and weekday, optionally with seconds first, such as cron="30 6 * * mon-fri"; ` +
+			`or cron="@every 90s" or cron=@hourly`,
 		e.Offset, e.Length}
 }
 
@@ -51,7 +52,7 @@ func zoneFault(text string) *fault {
 	return &fault{code: diag.BadZone, problem: "is not a time zone", hint: "write an IANA name, such as tz=Europe/Berlin"}
 }
 
-// addresses reads a list of addresses and networks, and returns each in its one spelling.
+// addresses parses a list of addresses and networks and returns each in canonical form.
 func addresses(text string) (any, *fault) {
 	var all []string
 	for at := 0; at <= len(text); {
@@ -63,8 +64,8 @@ func addresses(text string) (any, *fault) {
 			if word == "" {
 				from, word = at, item
 			}
-			return nil, &fault{diag.BadAddress, "names " + quote(word) + ", which is neither an ip nor a network",
-				"write addresses and networks, separated by commas, such as allow=10.0.0.7,10.1.0.0/16", from, len(word)}
+			return nil, &fault{diag.BadAddress, "contains " + quote(word) + ", which is neither an address nor a network",
+				"write IP addresses and networks separated by commas, such as allow=10.0.0.7,10.1.0.0/16", from, len(word)}
 		}
 		all = append(all, a)
 		at += len(item) + 1

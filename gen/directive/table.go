@@ -10,51 +10,50 @@ type Kind string
 
 // The kinds of keys.
 const (
-	Name       Kind = "name"        // as ValidName says
-	Duration   Kind = "duration"    // as time.ParseDuration reads it
-	Int        Kind = "number"      // a whole number
-	Flag       Kind = "flag"        // the key alone, or true or false
+	Name       Kind = "name"        // see ValidName
+	Duration   Kind = "duration"    // see time.ParseDuration
+	Int        Kind = "number"      // an integer
+	Flag       Kind = "flag"        // the key without a value, or true or false
 	Choice     Kind = "choice"      // one of Choices
 	ImportPath Kind = "import path" // of a Go package
-	String     Kind = "text"        // anything but nothing
-	Cron       Kind = "cron"        // as package cron reads it
+	String     Kind = "text"        // not empty
+	Cron       Kind = "cron"        // see package cron
 	Zone       Kind = "time zone"   // an IANA name
 	Addresses  Kind = "ips"         // addresses and networks, separated by commas
 )
 
-// A Spec is what there is to know of one directive.
+// A Spec describes one directive.
 type Spec struct {
-	// Name is what follows //af:.
+	// Name is the text after //af:.
 	Name string
-	// On is what it belongs to, as a phrase that fits behind "on": "an exported, non-generic struct type".
+	// On names the declarations that it applies to, in a phrase that follows "on": "an exported, non-generic struct type".
 	On string
-	// Doc is what it does, in sentences.
+	// Doc describes its effect, in sentences.
 	Doc string
-	// Repeatable reports whether a declaration may have it several times.
+	// Repeatable is set if a declaration may have several.
 	Repeatable bool
 	Keys       []Key
-	// Words says of a directive that takes words instead of keys what those are; "" for others. They become arguments, too,
-	// by the names of Keys in order, and the last takes all that is left.
+	// Words is the usage of a directive that takes words instead of keys, or "". The words become arguments with the names
+	// of Keys in order. The last one contains the rest of the text.
 	Words string
 }
 
-// A Key is what there is to know of one key of a directive.
+// A Key describes one key of a directive.
 type Key struct {
 	Name string
 	Kind Kind
-	// Default is the value where the key is not given. Where it is empty, Absent says in words what holds then, or
-	// required, for a key that has to be given.
+	// Default is the value of a missing key. If it is "", Absent describes the default, or is "required".
 	Default string
 	Absent  string
-	// Min and Max bound an Int, and a Duration in nanoseconds; both belong to what is allowed.
+	// Min and Max are the inclusive limits of an Int, or of a Duration in nanoseconds.
 	Min, Max int64
-	// Choices has the values of a Choice.
+	// Choices are the values of a Choice.
 	Choices []string
-	// Doc is what it means, in a phrase.
+	// Doc describes its meaning, in a phrase.
 	Doc string
 }
 
-// Specs returns all directives, in the order in which to explain them. The caller may change the result.
+// Specs returns all directives in the order of the documentation. The caller may change the result.
 func Specs() []Spec {
 	specs := slices.Clone(table)
 	for i, s := range specs {
@@ -66,7 +65,7 @@ func Specs() []Spec {
 	return specs
 }
 
-// Lookup returns the directive of that name, and whether there is one. The result is not to be changed.
+// Lookup returns the directive with that name and reports whether it exists. The caller must not change the result.
 func Lookup(name string) (Spec, bool) {
 	for _, s := range table {
 		if s.Name == name {
@@ -76,7 +75,7 @@ func Lookup(name string) (Spec, bool) {
 	return Spec{}, false
 }
 
-// Key returns the directive's key of that name, and whether there is one.
+// Key returns the directive's key with that name and reports whether it exists.
 func (s Spec) Key(name string) (Key, bool) {
 	for _, k := range s.Keys {
 		if k.Name == name {
@@ -109,57 +108,57 @@ const (
 	required = "required"
 )
 
-// The table. It is never changed.
+// table is never modified.
 var table = []Spec{
 	{
 		Name: "rpc", On: "an exported, non-generic struct type",
 		Doc: "Makes the type a service: its exported methods can be called from other processes.",
 		Keys: []Key{
-			{Name: "name", Kind: Name, Absent: "the type's name in snake case", Doc: "what the service is called on the wire"},
-			{Name: "timeout", Kind: Duration, Default: "30s", Min: 1, Max: int64(day), Doc: "the deadline of a call whose context has none"},
-			{Name: "concurrency", Kind: Int, Default: "256", Min: 1, Max: 65536, Doc: "calls that one instance handles at once"},
+			{Name: "name", Kind: Name, Absent: "the type's name in snake case", Doc: "the service's name on the wire"},
+			{Name: "timeout", Kind: Duration, Default: "30s", Min: 1, Max: int64(day), Doc: "the timeout of a call whose context has no deadline"},
+			{Name: "concurrency", Kind: Int, Default: "256", Min: 1, Max: 65536, Doc: "maximum number of concurrent calls per instance"},
 			client,
 		},
 	},
 	{
 		Name: "method", On: "an exported method of an //af:rpc type",
-		Doc: "Says more about a remote method; without it, it is remote all the same.",
+		Doc: "Sets options of a remote method. Methods without it are remote as well.",
 		Keys: []Key{
-			{Name: "name", Kind: Name, Absent: "the name in Go", Doc: "what the method is called on the wire"},
-			{Name: "timeout", Kind: Duration, Absent: "the service's", Min: 1, Max: int64(day), Doc: "the deadline of a call whose context has none"},
-			{Name: "idempotent", Kind: Flag, Default: "false", Doc: "a call may be repeated when its outcome is unknown"},
+			{Name: "name", Kind: Name, Absent: "the name in Go", Doc: "the method's name on the wire"},
+			{Name: "timeout", Kind: Duration, Absent: "the service's", Min: 1, Max: int64(day), Doc: "the timeout of a call whose context has no deadline"},
+			{Name: "idempotent", Kind: Flag, Default: "false", Doc: "whether a call may be repeated if its outcome is unknown"},
 		},
 	},
 	{
 		Name: "skip", On: "an exported method of an //af:rpc type",
-		Doc: "Keeps the method local: it cannot be called from other processes.",
+		Doc: "Keeps the method local: it can't be called from other processes.",
 	},
 	{
 		Name: "worker", On: "an exported, non-generic struct type",
-		Doc: "Makes the type a worker: its Run handles the tasks of one queue.",
+		Doc: "Makes the type a worker: its Run method handles the tasks of one queue.",
 		Keys: []Key{
-			{Name: "name", Kind: Name, Absent: "the type's name in snake case", Doc: "what its queue is called"},
-			{Name: "max", Kind: Int, Default: "10", Min: 1, Max: 10000, Doc: "tasks that one instance runs at once"},
-			{Name: "timeout", Kind: Duration, Absent: "none", Min: 1, Max: int64(30 * day), Doc: "how long one attempt may take"},
-			{Name: "retries", Kind: Int, Default: "0", Min: 0, Max: 1000, Doc: "attempts after the first has failed"},
-			{Name: "backoff", Kind: Duration, Default: "1s", Min: 1, Max: int64(day), Doc: "wait before the first retry; doubles each time, up to 5m"},
-			{Name: "weight", Kind: Int, Default: "1", Min: -1000, Max: 1000, Doc: "which tasks go first: those of the higher weight"},
-			{Name: "max_crashes", Kind: Int, Absent: "the App's, 3", Min: 1, Max: 1000, Doc: "deaths of processes, as the only suspect, by which a task fails"},
-			{Name: "isolation", Kind: Choice, Default: "goroutine", Choices: []string{"goroutine", "process"}, Doc: "what a task runs in"},
+			{Name: "name", Kind: Name, Absent: "the type's name in snake case", Doc: "the name of its queue"},
+			{Name: "max", Kind: Int, Default: "10", Min: 1, Max: 10000, Doc: "maximum number of concurrent tasks per instance"},
+			{Name: "timeout", Kind: Duration, Absent: "none", Min: 1, Max: int64(30 * day), Doc: "the timeout of each attempt"},
+			{Name: "retries", Kind: Int, Default: "0", Min: 0, Max: 1000, Doc: "number of attempts after the first one fails"},
+			{Name: "backoff", Kind: Duration, Default: "1s", Min: 1, Max: int64(day), Doc: "delay before the first retry; doubles with each retry, up to 5m"},
+			{Name: "weight", Kind: Int, Default: "1", Min: -1000, Max: 1000, Doc: "default weight of tasks; those with a higher weight run first"},
+			{Name: "max_crashes", Kind: Int, Absent: "the App's, 3", Min: 1, Max: 1000, Doc: "crashes with the task as the only suspect until it fails"},
+			{Name: "isolation", Kind: Choice, Default: "goroutine", Choices: []string{"goroutine", "process"}, Doc: "whether tasks run in a goroutine or in a child process"},
 			client,
 		},
 	},
 	{
 		Name: "schedule", On: "an //af:worker type",
-		Doc:        "Submits the zero value of the worker's payload at set times.",
+		Doc:        "Submits a task with the zero payload at each due time.",
 		Repeatable: true,
 		Keys: []Key{
-			{Name: "id", Kind: Name, Absent: required, Doc: "what tells the job from all others"},
-			{Name: "cron", Kind: Cron, Absent: required, Doc: "when: five fields, six with seconds first, @every 90s, or @hourly and the like"},
+			{Name: "id", Kind: Name, Absent: required, Doc: "the job's unique id"},
+			{Name: "cron", Kind: Cron, Absent: required, Doc: "five fields, six with seconds first, @every 90s, or a name such as @hourly"},
 			{Name: "tz", Kind: Zone, Default: "UTC", Doc: "the time zone of cron"},
-			{Name: "allow", Kind: Addresses, Absent: "any ip", Doc: "the addresses and networks whose instances may run it"},
-			{Name: "missed", Kind: Choice, Default: "once", Choices: []string{"skip", "once", "all"}, Doc: "what becomes of due times while no scheduler ran: nothing, one task, one each"},
-			{Name: "overlap", Kind: Choice, Default: "allow", Choices: []string{"skip", "allow", "queue"}, Doc: "what happens at a due time while the task before has not ended"},
+			{Name: "allow", Kind: Addresses, Absent: "any ip", Doc: "addresses and networks of the instances that may run it"},
+			{Name: "missed", Kind: Choice, Default: "once", Choices: []string{"skip", "once", "all"}, Doc: "tasks for due times without a running scheduler: none, one, or one each"},
+			{Name: "overlap", Kind: Choice, Default: "allow", Choices: []string{"skip", "allow", "queue"}, Doc: "what happens at a due time if an earlier task has not ended"},
 		},
 	},
 	allow,
@@ -167,14 +166,14 @@ var table = []Spec{
 
 var allow = Spec{
 	Name: "allow", On: "an //af:rpc or //af:worker type, or a remote method",
-	Doc:        "Lets afgen breaking pass over what it finds by one rule, for a reason.",
+	Doc:        "Makes afgen breaking ignore the findings of one rule.",
 	Repeatable: true, Words: "RULE reason",
 	Keys: []Key{
-		{Name: "rule", Kind: String, Absent: required, Doc: "which rule of afgen breaking, such as METHOD_DELETED"},
-		{Name: "reason", Kind: String, Absent: required, Doc: "why it may be broken, for those who read it later"},
+		{Name: "rule", Kind: String, Absent: required, Doc: "a rule of afgen breaking, such as METHOD_DELETED"},
+		{Name: "reason", Kind: String, Absent: required, Doc: "why the change is safe"},
 	},
 }
 
 var client = Key{
-	Name: "client", Kind: ImportPath, Absent: "the type's own package", Doc: "the package to generate the client into",
+	Name: "client", Kind: ImportPath, Absent: "the type's own package", Doc: "the package for the generated client",
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/afgen/afgen/gen/directive"
 )
 
-func TestTheTableIsSound(t *testing.T) {
+func TestTableIsComplete(t *testing.T) {
 	seen := map[string]bool{}
 	for _, s := range directive.Specs() {
 		if s.Name == "" || s.On == "" || !strings.HasSuffix(s.Doc, ".") || seen[s.Name] {
@@ -24,7 +24,7 @@ func TestTheTableIsSound(t *testing.T) {
 			}
 			keys[k.Name] = true
 			if (k.Default == "") == (k.Absent == "") {
-				t.Errorf("%s: %s has to have a default or a word for its absence, and not both", s.Name, k.Name)
+				t.Errorf("%s: %s needs either Default or Absent", s.Name, k.Name)
 			}
 			if bounded := k.Kind == directive.Int || k.Kind == directive.Duration; bounded != (k.Min < k.Max) {
 				t.Errorf("%s: limits of %s: %d to %d", s.Name, k.Name, k.Min, k.Max)
@@ -36,8 +36,7 @@ func TestTheTableIsSound(t *testing.T) {
 	}
 }
 
-// Defaults are read by the same rules as what users write, so they have to pass them.
-func TestDefaultsAreGoodValues(t *testing.T) {
+func TestDefaultsAreValid(t *testing.T) {
 	for _, s := range directive.Specs() {
 		d := &directive.Directive{Name: s.Name}
 		for _, k := range s.Keys {
@@ -51,7 +50,7 @@ func TestDefaultsAreGoodValues(t *testing.T) {
 	}
 }
 
-func TestLimitsAreThoseOfTheDesign(t *testing.T) {
+func TestLimits(t *testing.T) {
 	type limits struct{ Min, Max int64 }
 	const day = int64(24 * time.Hour)
 	want := map[string]limits{
@@ -72,7 +71,7 @@ func TestLimitsAreThoseOfTheDesign(t *testing.T) {
 	}
 }
 
-func TestSpecsMayBeChangedByTheCaller(t *testing.T) {
+func TestSpecsReturnsACopy(t *testing.T) {
 	want := directive.Specs()
 	changed := directive.Specs()
 	for i := range changed {
@@ -85,11 +84,11 @@ func TestSpecsMayBeChangedByTheCaller(t *testing.T) {
 		}
 	}
 	if d := cmp.Diff(want, directive.Specs()); d != "" {
-		t.Errorf("the table itself was changed:\n%s", d)
+		t.Errorf("the table changed:\n%s", d)
 	}
 }
 
-func TestLookupKnowsNoOthers(t *testing.T) {
+func TestLookupUnknown(t *testing.T) {
 	if s, ok := directive.Lookup("rcp"); ok {
 		t.Error(s)
 	}

@@ -6,50 +6,50 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// RPC is what an //af:rpc directive says.
+// RPC holds the values of an //af:rpc directive.
 type RPC struct {
-	Name        string // of the service; "" to derive it from the type's
+	Name        string // of the service; "" to derive it from the type
 	Timeout     time.Duration
 	Concurrency int
-	Client      string // import path of the package for its client half; "" for the type's own
+	Client      string // import path of the package for its client half; "" for the type's package
 }
 
-// Method is what an //af:method directive says.
+// A Method holds the values of an //af:method directive.
 type Method struct {
-	Name       string        // on the wire; "" for that in Go
+	Name       string        // on the wire; "" for the name in Go
 	Timeout    time.Duration // 0 for the service's
 	Idempotent bool
 }
 
-// Worker is what an //af:worker directive says.
+// A Worker holds the values of an //af:worker directive.
 type Worker struct {
-	Name    string // of its queue; "" to derive it from the type's
+	Name    string // of its queue; "" to derive it from the type
 	Max     int
 	Timeout time.Duration // 0 for none
 	Retries int
 	Backoff time.Duration
 	Weight  int
-	// MaxCrashes is 0 where the App decides.
+	// MaxCrashes is 0 for the default of the App.
 	MaxCrashes int
 	Isolation  string // goroutine or process
-	Client     string // as of RPC
+	Client     string // as in RPC
 }
 
-// Allow is what an //af:allow directive says.
+// Allow holds the values of an //af:allow directive.
 type Allow struct {
-	Rule   string // as it is written; whether there is such a rule is for others to say
+	Rule   string // not checked
 	Reason string
 }
 
-// Allow returns what d says, d being an //af:allow directive. Scan has reported what it lacks.
+// Allow returns the values of d, an //af:allow directive. [Scan] has reported missing ones.
 func (d *Directive) Allow() Allow {
 	rule, _ := d.Arg("rule")
 	reason, _ := d.Arg("reason")
 	return Allow{rule.Value, reason.Value}
 }
 
-// RPC returns what d says, defaults included, d being an //af:rpc directive, and what is wrong with its values. A wrong
-// value counts as not given.
+// RPC returns the values of d, an //af:rpc directive, including defaults, and the problems of its values. An invalid value
+// counts as missing.
 func (d *Directive) RPC() (RPC, diag.List) {
 	of, problems := d.values()
 	return RPC{
@@ -60,8 +60,8 @@ func (d *Directive) RPC() (RPC, diag.List) {
 	}, problems
 }
 
-// Method returns what d says, defaults included, d being an //af:method directive, and what is wrong with its values. A
-// wrong value counts as not given.
+// Method returns the values of d, an //af:method directive, including defaults, and the problems of its values. An
+// invalid value counts as missing.
 func (d *Directive) Method() (Method, diag.List) {
 	of, problems := d.values()
 	return Method{
@@ -71,8 +71,8 @@ func (d *Directive) Method() (Method, diag.List) {
 	}, problems
 }
 
-// Worker returns what d says, defaults included, d being an //af:worker directive, and what is wrong with its values. A
-// wrong value counts as not given.
+// Worker returns the values of d, an //af:worker directive, including defaults, and the problems of its values. An
+// invalid value counts as missing.
 func (d *Directive) Worker() (Worker, diag.List) {
 	of, problems := d.values()
 	return Worker{
@@ -95,7 +95,7 @@ func (d *Directive) values() (map[string]any, diag.List) {
 	spec, _ := Lookup(d.Name)
 	for _, k := range spec.Keys {
 		if k.Default != "" {
-			of[k.Name], _ = k.parse(k.Default) // the table's own, which TestDefaultsAreGoodValues looks at
+			of[k.Name], _ = k.parse(k.Default) // TestDefaultsAreValid parses all defaults
 		}
 		a, given := d.Arg(k.Name)
 		if !given {
@@ -119,7 +119,7 @@ func (d *Directive) values() (map[string]any, diag.List) {
 	return of, problems
 }
 
-// within returns where a part of the value is, or the whole value if the part is empty or can't be found.
+// within returns the position and width of a part of the value, or of the whole value if the part is empty or unknown.
 func (a Arg) within(at, width int) (diag.Pos, int) {
 	quotes := (a.ValueWidth - len(a.Value)) / 2
 	if width == 0 || a.ValueWidth != len(a.Value)+2*quotes || quotes > 1 { // there are escapes
@@ -130,7 +130,7 @@ func (a Arg) within(at, width int) (diag.Pos, int) {
 	return pos, width
 }
 
-// value returns the value of a key, zero if it has none.
+// value returns the value of a key, or the zero value.
 func value[T any](of map[string]any, key string) T {
 	v, _ := of[key].(T)
 	return v

@@ -12,7 +12,7 @@ import (
 	"github.com/afgen/afgen/gen/directive"
 )
 
-// typed returns what a directive says, and the codes of what is wrong with its values.
+// typed returns the values of a directive and the codes of their problems.
 func typed(t *testing.T, line string) (any, []diag.Code) {
 	t.Helper()
 	d, is, problems := directive.Scan(line, diag.Pos{File: "a.go", Line: 1, Column: 1})
@@ -55,7 +55,7 @@ func TestValuesAndDefaults(t *testing.T) {
 	}
 }
 
-func TestAWrongValueIsReportedAndCountsAsNotGiven(t *testing.T) {
+func TestInvalidValuesCountAsMissing(t *testing.T) {
 	long := strings.Repeat("x", 101)
 	for _, c := range []struct {
 		arg  string
@@ -82,7 +82,7 @@ func TestAWrongValueIsReportedAndCountsAsNotGiven(t *testing.T) {
 	}
 }
 
-func TestHintsSayWhatDurationWasMeant(t *testing.T) {
+func TestHintsForDurations(t *testing.T) {
 	for _, c := range []struct{ value, want string }{
 		{"5", "5s"}, {"0.5", "0.5s"}, {"5 s", "5s"}, {"5S", "5s"}, {"5sec", "5s"}, {"5 seconds", "5s"}, {"5min", "5m"},
 		{"2 hours", "2h"}, {"1 day", "24h"}, {"1.5d", "36h"}, {"2weeks", "336h"}, {"300millis", "300ms"}, {"1h 30m", "1h30m"}, {"1_000", "1000s"},
@@ -104,7 +104,7 @@ func TestHintsSayWhatDurationWasMeant(t *testing.T) {
 	}
 }
 
-// The typed results and the table must not drift apart: a key has a field of its name, and the other way round.
+// Each key has a field with its name, and each field a key.
 func TestEveryKeyHasAField(t *testing.T) {
 	for name, v := range map[string]any{"rpc": directive.RPC{}, "method": directive.Method{}, "worker": directive.Worker{}} {
 		spec, ok := directive.Lookup(name)

@@ -13,8 +13,8 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// A fault is what is wrong with a value: problem continues `key="value"`. If width isn't 0 it is about that part
-// of the value.
+// A fault describes why a value is invalid. Its problem is the text after `key="value"`. If width isn't 0, the fault is in
+// that part of the value.
 type fault struct {
 	code          diag.Code
 	problem, hint string
@@ -25,7 +25,7 @@ func bad(problem, hint string) *fault {
 	return &fault{code: diag.BadValue, problem: problem, hint: hint}
 }
 
-// parse returns the value of a text: a string, an int, a bool or a time.Duration, by the key's kind.
+// parse returns the value of a text. By the key's kind, that is a string, an int, a bool, a []string or a time.Duration.
 func (k Key) parse(text string) (any, *fault) {
 	switch k.Kind {
 	case Name:
@@ -36,7 +36,7 @@ func (k Key) parse(text string) (any, *fault) {
 		return k.int(text)
 	case Flag:
 		if text != "true" && text != "false" {
-			return nil, bad("is neither true nor false", fmt.Sprintf("write %s alone, %[1]s=true or %[1]s=false", k.Name))
+			return nil, bad("is neither true nor false", fmt.Sprintf("write %s, %[1]s=true or %[1]s=false", k.Name))
 		}
 		return text == "true", nil
 	case Choice:
@@ -51,7 +51,7 @@ func (k Key) parse(text string) (any, *fault) {
 		return addresses(text)
 	default: // String
 		if text == "" {
-			return nil, bad("is empty", "write a value, or leave the key out")
+			return nil, bad("is empty", "write a value, or omit the key")
 		}
 		return text, nil
 	}
@@ -60,21 +60,23 @@ func (k Key) parse(text string) (any, *fault) {
 func nameFault(text string) *fault {
 	switch {
 	case strings.HasPrefix(text, "_af"):
-		return &fault{code: diag.ReservedName, problem: "is a reserved name", hint: "names that begin with _af are afgen's own; choose another"}
+		return &fault{code: diag.ReservedName, problem: "is a reserved name",
+			hint: "names that begin with _af are reserved for afgen; choose another name"}
 	case !ValidName(text):
-		return bad("is not a name", or(commaHint(text), NameRule))
+		return bad("is not a valid name", or(commaHint(text), NameRule))
 	}
 	return nil
 }
 
-// importPathFault returns why text is no import path of a package that could be written. It does not look for the package.
+// importPathFault returns why text is not the import path of a package that can be written, or nil. It doesn't check
+// whether the package exists.
 func importPathFault(text string) *fault {
-	const write = "write the whole path, as in an import: example.com/shop/client"
+	const write = "write the complete import path, such as example.com/shop/client"
 	switch {
 	case strings.HasPrefix(text, "."):
 		return bad("is a relative path", write)
 	case strings.Contains(text, `\`) || path.IsAbs(text):
-		return bad("is a path of files", write)
+		return bad("is a file path", write)
 	case text == "" || path.Clean(text) != text || strings.ContainsFunc(text, func(r rune) bool {
 		return r > unicode.MaxASCII || !wordByte(byte(r)) && !strings.ContainsRune("/.~+", r)
 	}):
@@ -96,12 +98,12 @@ func (k Key) choice(text string) (any, *fault) {
 
 func (k Key) int(text string) (any, *fault) {
 	n, err := strconv.ParseInt(text, 10, 0)
-	hint := fmt.Sprintf("write a whole number from %d to %d", k.Min, k.Max)
+	hint := fmt.Sprintf("write an integer from %d to %d", k.Min, k.Max)
 	switch {
 	case errors.Is(err, strconv.ErrRange), err == nil && (n < k.Min || n > k.Max):
 		return nil, bad("is out of range", hint)
 	case err != nil:
-		return nil, bad("is not a whole number", or(commaHint(text), hint))
+		return nil, bad("is not an integer", or(commaHint(text), hint))
 	}
 	return int(n), nil
 }
@@ -117,7 +119,7 @@ func (k Key) duration(text string) (any, *fault) {
 	case err == nil, text == "none", text == "never", text == "off":
 		hint := "write more than 0, at most " + short(time.Duration(k.Max))
 		if k.Absent != "" {
-			hint += fmt.Sprintf(", or leave %s out to have %s", k.Name, k.Absent)
+			hint += fmt.Sprintf(", or omit %s for the default (%s)", k.Name, k.Absent)
 		}
 		if err != nil {
 			return nil, bad("is not a duration", hint)
@@ -131,8 +133,8 @@ func (k Key) duration(text string) (any, *fault) {
 	return nil, bad("is not a duration", or(hint, write))
 }
 
-// fixDuration returns the duration, within the key's limits, that the user may have meant by a text that is none: one without
-// a unit, with blanks, or with a unit that Go does not have.
+// fixDuration returns the duration within the key's limits that an invalid text probably means. The text may lack a unit,
+// contain spaces, or have a unit that Go doesn't know.
 func (k Key) fixDuration(text string) (string, bool) {
 	s := strings.ToLower(strings.NewReplacer(" ", "", "\t", "", "_", "").Replace(text))
 	unit := strings.TrimLeft(s, "0123456789.")
@@ -157,10 +159,10 @@ func (k Key) fixDuration(text string) (string, bool) {
 	return s, err == nil && int64(d) >= k.Min && int64(d) <= k.Max
 }
 
-// commaHint is for values that have swallowed the next argument because of a comma; it is empty for others.
+// commaHint returns a hint for a value that contains the next argument after a comma, or "" for others.
 func commaHint(text string) string {
 	if i := strings.IndexByte(text, ','); i >= 0 && (i+1 == len(text) || letter(text[i+1])) {
-		return "separate arguments by blanks, without commas"
+		return "separate arguments by spaces, without commas"
 	}
 	return ""
 }
@@ -172,7 +174,7 @@ func or(a, b string) string {
 	return b
 }
 
-// join lists words, each behind a prefix, with a conjunction before the last: "a, b and c".
+// join lists words, each with a prefix, and a conjunction before the last: "a, b and c".
 func join(prefix string, words []string, conjunction string) string {
 	var b strings.Builder
 	for i, w := range words {
@@ -188,7 +190,7 @@ func join(prefix string, words []string, conjunction string) string {
 	return b.String()
 }
 
-// short is d without units that are zero: 24h rather than 24h0m0s.
+// short returns d without units that are zero: 24h, not 24h0m0s.
 func short(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
@@ -203,7 +205,7 @@ func short(d time.Duration) string {
 // quote quotes a word for a message.
 func quote(word string) string { return strconv.Quote(clip(word)) }
 
-// clip cuts a word for a message if it is very long.
+// clip shortens a very long word for a message.
 func clip(word string) string {
 	const most = 60
 	if len(word) <= most {

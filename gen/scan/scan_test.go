@@ -410,7 +410,7 @@ func TestABugIsReportedAtWhatItConcerns(t *testing.T) {
 	}
 	got := run(t, cfg).Diagnostics
 	if len(got) != 2 || got[0].Code != diag.Internal || got[0].Pos.File != filepath.Join(dir, "a", "a.go") || got[0].Pos.Line != 10 ||
-		!strings.HasPrefix(got[0].Message, "a bug of afgen, in package x.test/a: of the test (gen/scan/") || got[1].Code != diag.NoError {
+		!strings.HasPrefix(got[0].Message, "bug in afgen: package x.test/a: of the test (gen/scan/") || got[1].Code != diag.NoError {
 		t.Errorf("%+v", got)
 	}
 }
