@@ -60,7 +60,7 @@ func TestReceiverThatIgnoresAShutdown(t *testing.T) {
 		if err := app.Shutdown(ctx); err == nil || !strings.Contains(err.Error(), "1 raw messages") {
 			t.Errorf("Shutdown: %v", err)
 		}
-		wantStuckIn(t, lines.record(t, "a receiver ignores its context; its message comes again")["stack"])
+		wantStuckIn(t, lines.record(t, "receiver ignores its context, message will be redelivered")["stack"])
 		close(release)
 		if err := <-ended; err != nil {
 			t.Error(err)

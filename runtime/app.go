@@ -100,7 +100,7 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	a.caller = CallerFunc(a.invoke)
 	for i := len(s.client) - 1; i >= 0; i-- {
 		if a.caller = s.client[i](a.caller); a.caller == nil {
-			return nil, NewError(ErrInvalidArgument, "Open: a client middleware has returned nil")
+			return nil, NewError(ErrInvalidArgument, "Open: a client middleware returned nil")
 		}
 	}
 	c, err := pipe.Connect()
@@ -148,9 +148,9 @@ func (a *App) add(typ string, register func()) {
 		register()
 		return
 	}
-	err := Errorf(ErrFailedPrecondition, "%s: the app has been started; register first", registering(typ))
+	err := Errorf(ErrFailedPrecondition, "%s: the app has been started; register before Start", registering(typ))
 	a.late = append(a.late, err)
-	a.log.Error("registered too late, not served", "type", typ)
+	a.log.Error("registered after Start, not served", "type", typ)
 }
 
 // registering returns the name of the function that registers a type, for errors. HandleJob makes types that no program
@@ -174,7 +174,7 @@ func (a *App) checkRegistrations() error {
 			errs = append(errs, Errorf(ErrInvalidArgument, "%s: the %s has no name", registering(typ), kind))
 		}
 		if other, ok := seen[kind+" "+name]; ok {
-			errs = append(errs, Errorf(ErrAlreadyExists, "%s: %s %q is registered already, by %s",
+			errs = append(errs, Errorf(ErrAlreadyExists, "%s: %s %q is already registered by %s",
 				registering(typ), kind, name, registering(other)))
 		}
 		seen[kind+" "+name] = typ
@@ -187,10 +187,11 @@ func (a *App) checkRegistrations() error {
 		switch w.Isolation {
 		case "", "goroutine", "process":
 		default:
-			errs = append(errs, Errorf(ErrInvalidArgument, "%s: there is no isolation %q", registering(w.Type), w.Isolation))
+			errs = append(errs, Errorf(ErrInvalidArgument, "%s: unknown isolation %q", registering(w.Type), w.Isolation))
 		}
 		if w.Weight < -maxWeight || w.Weight > maxWeight {
-			errs = append(errs, Errorf(ErrInvalidArgument, "%s: weight %d is out of range: -%d to %[3]d", registering(w.Type), w.Weight, maxWeight))
+			errs = append(errs, Errorf(ErrInvalidArgument, "%s: weight %d out of range [-%d, %[3]d]",
+				registering(w.Type), w.Weight, maxWeight))
 		}
 	}
 	return errors.Join(append(errs, checkJobs(a.workers)...)...)
@@ -287,7 +288,7 @@ func (p ownProcess) shutdown(ctx context.Context) error {
 		a.closeErr = errors.Join(append(errs, a.shutdown(ctx, starting)...)...)
 		close(a.closed)
 	}) {
-		return Errorf(ErrDeadlineExceeded, "the shutdown was not complete %v after its time was up: %w", grace.Total, context.Cause(ctx))
+		return Errorf(ErrDeadlineExceeded, "the shutdown did not complete within %v of its deadline: %w", grace.Total, context.Cause(ctx))
 	}
 	return a.closeErr
 }
@@ -354,7 +355,7 @@ func (a *App) drain(ctx context.Context, servings []backend.Serving) []error {
 			grace, cancel := grace.Outlast(ctx, grace.Abandon)
 			defer cancel()
 			if err := s.Drain(grace); err != nil {
-				a.log.Error("handlers ignore their context; abandoned", "error", err, "stacks", a.served[i].server.stuck())
+				a.log.Error("handlers ignore their contexts, abandoned", "error", err, "stacks", a.served[i].server.stuck())
 			}
 		})
 	}

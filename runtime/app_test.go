@@ -32,10 +32,10 @@ func TestStartReturnsAllThatIsWrongWithTheRegistrations(t *testing.T) {
 	}
 	for _, text := range []string{
 		"RegisterCalc: the implementation is nil",
-		`RegisterCalc: service "calc" is registered already, by RegisterCalc`,
+		`RegisterCalc: service "calc" is already registered by RegisterCalc`,
 		"RegisterW: the worker is nil",
-		`RegisterV: worker "w" is registered already, by RegisterW`,
-		`RegisterP: there is no isolation "thread"`,
+		`RegisterV: worker "w" is already registered by RegisterW`,
+		`RegisterP: unknown isolation "thread"`,
 	} {
 		if !strings.Contains(err.Error(), text) {
 			t.Errorf("%q is missing in:\n%v", text, err)
@@ -69,7 +69,7 @@ func TestRegistrationAfterStartIsNotSilent(t *testing.T) {
 	if err := app.Shutdown(t.Context()); err == nil || !strings.Contains(err.Error(), "RegisterCalc: the app has been started") {
 		t.Errorf("Shutdown: %v", err)
 	}
-	if !strings.Contains(lines.String(), "registered too late") {
+	if !strings.Contains(lines.String(), "registered after Start") {
 		t.Errorf("log: %s", lines.String())
 	}
 }
@@ -321,7 +321,7 @@ func TestAnotherContractIsLoggedOnceAPeer(t *testing.T) {
 			t.Errorf("got %v, %v", got, err)
 		}
 	}
-	if n := strings.Count(lines.String(), "another contract"); n != 1 {
+	if n := strings.Count(lines.String(), "another version of the method"); n != 1 {
 		t.Errorf("logged %d times:\n%s", n, lines.String())
 	}
 }
@@ -340,11 +340,11 @@ func TestQueuesSayThatTheBackendKeepsNoTasks(t *testing.T) {
 	wantError(t, err, af.ErrFailedPrecondition, af.OutcomeNotSent, "not been started")
 	start(t, app)
 	_, err = q.Submit(t.Context(), 1, af.Weight(3), af.Timeout(time.Second))
-	wantError(t, err, af.ErrUnimplemented, af.OutcomeNotSent, "the backend callsonly keeps no tasks")
+	wantError(t, err, af.ErrUnimplemented, af.OutcomeNotSent, "backend \"callsonly\" does not support tasks")
 	_, err = q.Subtasks(t.Context(), "id", []int{1}, af.Weight(3), af.Batch("b"), af.RunNow(), af.OnFailure(af.FailFast))
-	wantError(t, err, af.ErrUnimplemented, af.OutcomeNotSent, "keeps no tasks")
+	wantError(t, err, af.ErrUnimplemented, af.OutcomeNotSent, "does not support tasks")
 	_, err = q.SubmitMany(t.Context(), []int{1, 2}, af.TaskID("x"))
-	wantError(t, err, af.ErrInvalidArgument, af.OutcomeNotSent, "2 payloads")
+	wantError(t, err, af.ErrInvalidArgument, af.OutcomeNotSent, "one payload, not 2")
 	worker := open(t, callsOnly())
 	af.RegisterWorker(worker, jobWorker, &job{})
 	if err := worker.Start(t.Context()); !errors.Is(err, af.ErrUnimplemented) {

@@ -130,7 +130,7 @@ func TestPayloadThatDoesNotDecodeFailsWithoutRetryAndIsKept(t *testing.T) {
 		app, q := work(t, memory.New(), w, func(context.Context, int) (int, error) { t.Error("it ran"); return 0, nil })
 		id := must(af.NewQueue[string, int](app, w).Submit(t.Context(), "no number"))(t)
 		_, err := q.Wait(t.Context(), id)
-		wantError(t, err, af.ErrInvalidArgument, af.OutcomeAnswered, "does not decode")
+		wantError(t, err, af.ErrInvalidArgument, af.OutcomeAnswered, "decoding a payload")
 		if task := must(q.Get(t.Context(), id))(t); task.Attempt != 1 || string(task.Payload) != `"no number"` {
 			t.Errorf("task %+v", task)
 		}
@@ -151,7 +151,7 @@ func TestAnotherTypeOfPayloadIsLoggedOnceAndRuns(t *testing.T) {
 				t.Errorf("got %d, %v", got, err)
 			}
 		}
-		if r := lines.String(); strings.Count(r, "another type of payload") != 1 || !strings.Contains(r, `"theirs":"older","ours":"newer"`) {
+		if r := lines.String(); strings.Count(r, "another version of the payload") != 1 || !strings.Contains(r, `"theirs":"older","ours":"newer"`) {
 			t.Errorf("logged:\n%s", r)
 		}
 	})

@@ -104,12 +104,12 @@ type Method[A, R any] struct {
 func (m *Method[A, R]) Call(ctx context.Context, c Client, args A) (R, error) {
 	var reply, zero R
 	if c.caller == nil {
-		return zero, Errorf(ErrFailedPrecondition, "calling %s.%s: the client has no Caller; make it with its New function",
+		return zero, Errorf(ErrFailedPrecondition, "calling %s.%s: the client has no Caller; create it with its New function",
 			m.Service, m.Name).With(OutcomeNotSent)
 	}
 	body, err := encode(&args)
 	if err != nil {
-		return zero, Errorf(ErrInvalidArgument, "the arguments of %s.%s do not encode: %w", m.Service, m.Name, err).
+		return zero, Errorf(ErrInvalidArgument, "encoding the arguments of %s.%s: %w", m.Service, m.Name, err).
 			With(OutcomeNotSent)
 	}
 	call := Call{Service: m.Service, Method: m.Name, Args: body, Fingerprint: m.Fingerprint, Options: c.options}
@@ -120,7 +120,7 @@ func (m *Method[A, R]) Call(ctx context.Context, c Client, args A) (R, error) {
 		return zero, backend.AsError(err)
 	}
 	if err := exact.Unmarshal(body, &reply); err != nil {
-		return zero, Errorf(ErrInternal, "the reply of %s.%s does not decode: %w", m.Service, m.Name, err).
+		return zero, Errorf(ErrInternal, "decoding the reply of %s.%s: %w", m.Service, m.Name, err).
 			With(OutcomeAnswered)
 	}
 	return reply, nil

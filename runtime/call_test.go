@@ -37,7 +37,7 @@ func TestUntypedCallTakesAnythingThatIsAnObject(t *testing.T) {
 	_, err := app.Call(t.Context(), "calc", "Do", []int{4})
 	wantError(t, err, af.ErrInvalidArgument, af.OutcomeNotSent, "must be a JSON object")
 	_, err = app.Call(t.Context(), "calc", "Do", func() {})
-	wantError(t, err, af.ErrInvalidArgument, af.OutcomeNotSent, "do not encode")
+	wantError(t, err, af.ErrInvalidArgument, af.OutcomeNotSent, "encoding the arguments")
 	_, err = app.Call(t.Context(), "", "Do", nil)
 	wantError(t, err, af.ErrInvalidArgument, af.OutcomeNotSent, "needs a service and a method")
 }
@@ -85,7 +85,7 @@ func TestBodyThatDoesNotDecodeIsInvalidArgument(t *testing.T) {
 	app := serve(t, memory.New(), double)
 	for _, args := range []string{`{"x":"four"}`, `{"x":`, `{"x":1e400}`} {
 		_, err := app.Invoke(t.Context(), af.Call{Service: "calc", Method: "Do", Args: json.RawMessage(args)})
-		wantError(t, err, af.ErrInvalidArgument, af.OutcomeAnswered, "do not decode")
+		wantError(t, err, af.ErrInvalidArgument, af.OutcomeAnswered, "decoding the arguments")
 	}
 	if _, err := call(t.Context(), app, 1); err != nil {
 		t.Errorf("the server did not go on: %v", err)
@@ -99,7 +99,7 @@ func TestReplyThatDoesNotDecodeIsInternal(t *testing.T) {
 		}
 	}))
 	got, err := call(t.Context(), app, 1)
-	wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "the reply of calc.Do does not decode")
+	wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "decoding the reply of calc.Do")
 	if got != 0 {
 		t.Errorf("got %d with an error", got)
 	}

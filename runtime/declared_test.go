@@ -93,8 +93,8 @@ func TestDeclaredJobThatMakesNoSenseIsReturnedByStart(t *testing.T) {
 		af.HandleJob(app, "chan", "@daily", func(context.Context, chan int) error { return nil }, af.Arguments(make(chan int)))
 		err := app.Start(t.Context())
 		for _, says := range []string{
-			"function is nil", "its function takes int, and the arguments are string", "do not encode", "there is no @never", `job "b" is declared twice`,
-			`HandleJob "nil": worker "job.nil" is registered already, by HandleJob "nil"`,
+			"function is nil", "the function takes int, but Arguments is string", "encoding the arguments", "there is no @never", `job "b" is declared twice`,
+			`HandleJob "nil": worker "job.nil" is already registered by HandleJob "nil"`,
 		} { // all at once
 			if err == nil || !strings.Contains(err.Error(), says) {
 				t.Errorf("%v, want it to say %q", err, says)

@@ -22,7 +22,7 @@ func (a *App) Snowflake(ctx context.Context) (string, error) {
 func (p ownProcess) Snowflake(ctx context.Context) (string, error) {
 	a := p.app
 	if a.ports.Docs == nil {
-		return "", Errorf(ErrUnimplemented, "the backend %s keeps no documents", a.ports.Name)
+		return "", Errorf(ErrUnimplemented, "backend %q does not support documents", a.ports.Name)
 	}
 	g, err := a.snowflakes.get(ctx, a.ports.Docs)
 	if err != nil {
@@ -52,7 +52,7 @@ func (s *snowflakes) get(ctx context.Context, docs backend.Docs) (*snowflake.Gen
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
-		return nil, Errorf(CodeOf(ctx.Err()), "waiting for a node number: %w", context.Cause(ctx))
+		return nil, Errorf(CodeOf(ctx.Err()), "waiting for a node number for snowflake ids: %w", context.Cause(ctx))
 	}
 	if g := s.made.Load(); g != nil {
 		return g, nil
@@ -84,7 +84,7 @@ func (s *snowflakes) close(ctx context.Context, log *slog.Logger) {
 	}
 	if g := s.made.Load(); g != nil {
 		if err := g.Close(ctx); err != nil {
-			log.Warn("the node number of ids is not given back; it is free after a while", "error", err)
+			log.Warn("could not release the node number of snowflake ids, it expires later", "error", err)
 		}
 	}
 }

@@ -360,7 +360,7 @@ func (a *App) present(ctx context.Context) (map[string]announcement, *core, erro
 		return nil, nil, err
 	}
 	if c.ports.Coordinator == nil {
-		return nil, nil, Errorf(ErrUnimplemented, "the backend %s has no registry", a.ports.Name).With(OutcomeNotSent)
+		return nil, nil, Errorf(ErrUnimplemented, "backend %q does not support a registry of instances", a.ports.Name).With(OutcomeNotSent)
 	}
 	raw, err := c.ports.Coordinator.Present(ctx, presentInstance)
 	if err != nil {
@@ -371,7 +371,7 @@ func (a *App) present(ctx context.Context) (map[string]announcement, *core, erro
 	for id, facts := range raw {
 		var n announcement
 		if err := json.Unmarshal(facts, &n); err != nil {
-			c.log.Debug("an announcement does not decode", "instance", id, "error", err)
+			c.log.Debug("announcement ignored", "instance", id, "error", err)
 			continue
 		}
 		all[id] = n

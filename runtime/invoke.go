@@ -36,11 +36,11 @@ func (a *App) Call(ctx context.Context, service, method string, args any) (json.
 	if args != nil {
 		var err error
 		if body, err = encode(args); err != nil {
-			return nil, Errorf(ErrInvalidArgument, "the arguments of %s.%s do not encode: %w", service, method, err).
+			return nil, Errorf(ErrInvalidArgument, "encoding the arguments of %s.%s: %w", service, method, err).
 				With(OutcomeNotSent)
 		}
 		if !bytes.HasPrefix(body, []byte("{")) {
-			return nil, Errorf(ErrInvalidArgument, "the arguments of %s.%s must be a JSON object, with a member for each; they are %.20q",
+			return nil, Errorf(ErrInvalidArgument, "the arguments of %s.%s must be a JSON object with a member for each, not %.20q",
 				service, method, body).With(OutcomeNotSent)
 		}
 		if err := a.checkArgs(ctx, service, method, body); err != nil {
@@ -96,7 +96,7 @@ func (a *App) check(ctx context.Context, call Call) *Error {
 		return err
 	}
 	if call.Service == "" || call.Method == "" {
-		return Errorf(ErrInvalidArgument, "a call needs a service and a method; they are %q and %q", call.Service, call.Method)
+		return Errorf(ErrInvalidArgument, "a call needs a service and a method, not %q and %q", call.Service, call.Method)
 	}
 	if len(call.Args) > backend.MaxMessage {
 		return Errorf(ErrResourceExhausted, "the arguments of %s.%s are %d bytes; at most %d are allowed",
@@ -129,7 +129,7 @@ func (a *App) acquire(ctx context.Context, call Call) (release func(), err error
 		}
 		a.inFlight.Release(1)
 	}
-	return nil, Errorf(CodeOf(ctx.Err()), "too many calls in flight to begin %s.%s: %w", call.Service, call.Method,
+	return nil, Errorf(CodeOf(ctx.Err()), "calling %s.%s: too many calls in flight: %w", call.Service, call.Method,
 		context.Cause(ctx)).With(OutcomeNotSent)
 }
 
@@ -182,7 +182,7 @@ func gaveUp(ctx context.Context, req *backend.Request, last error) *Error {
 	if e, ok := errors.AsType[*Error](last); ok {
 		o = e.Outcome
 	}
-	return Errorf(CodeOf(ctx.Err()), "calling %s.%s: %w; the last attempt: %w", req.Service, req.Method,
+	return Errorf(CodeOf(ctx.Err()), "calling %s.%s: %w; last attempt: %w", req.Service, req.Method,
 		context.Cause(ctx), last).With(o)
 }
 

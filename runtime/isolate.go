@@ -128,7 +128,7 @@ func (p childProcess) worker() (*WorkerSpec, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.state.CompareAndSwap(stateOpen, stateRunning) {
-		return nil, NewError(ErrFailedPrecondition, "Start: the app has been started or shut down before")
+		return nil, NewError(ErrFailedPrecondition, "Start: the app has already been started or shut down")
 	}
 	close(a.started)
 	if err := a.checkRegistrations(); err != nil {
@@ -212,7 +212,7 @@ func (c *core) runChild(ctx context.Context, payload json.RawMessage, done *Subt
 		Logs: log.Handler(), Errors: c.log,
 	})
 	if err != nil { // not the worker's failure: no attempt is charged
-		log.Warn("no child process could be started; the task waits", "error", err)
+		log.Warn("could not start a child process, task snoozed", "error", err)
 		return nil, Snooze(retry.MaxPoll)
 	}
 	defer c.children.End(p)
@@ -225,14 +225,14 @@ func (c *core) runChild(ctx context.Context, payload json.RawMessage, done *Subt
 		if p.Exit().Terminated && c.app.drainsSoon() {
 			return nil, Snooze(0)
 		}
-		return nil, crashed(p.Exit(), "before it had begun its task: main must get to Start or Run of the App with this worker")
+		return nil, crashed(p.Exit(), "the child process did not begin its task: main must call Start or Run of the App with this worker")
 	case <-ctx.Done():
 		p.Kill()
-		return nil, Errorf(CodeOf(ctx.Err()), "the child process had not begun its task: %w", context.Cause(ctx))
+		return nil, Errorf(CodeOf(ctx.Err()), "the child process did not begin its task: %w", context.Cause(ctx))
 	case <-begin.C:
 		p.Quit(child.QuitMost)
-		return nil, Errorf(ErrFailedPrecondition, "the child process had not begun its task after %v: main must get to Start or Run "+
-			"of the App with this worker, also in a child; %w", childReadyMost, p.Exit())
+		return nil, Errorf(ErrFailedPrecondition, "the child process did not begin its task within %v: main must call Start or Run "+
+			"of the App with this worker, also in a child process; %w", childReadyMost, p.Exit())
 	}
 	go func() {
 		select {
@@ -251,7 +251,7 @@ func (c *core) runChild(ctx context.Context, payload json.RawMessage, done *Subt
 		return result, err
 	case exit.Killed && ctx.Err() != nil:
 		logHung(errorLogFrom(ctx), context.Cause(ctx), p, exit)
-		return nil, Errorf(CodeOf(ctx.Err()), "the handler ignored the end of its context, and its process was killed: %w", context.Cause(ctx))
+		return nil, Errorf(CodeOf(ctx.Err()), "the handler ignored its context and its process was killed: %w", context.Cause(ctx))
 	case exit.Terminated && c.app.drainsSoon():
 		return nil, Snooze(0)
 	}
@@ -277,7 +277,7 @@ func logHung(log *slog.Logger, cause error, p *pipe.Process, exit *child.ExitErr
 	if where == "" {
 		where = exit.Stderr
 	}
-	log.Error("a handler ignores its context; its process was killed", "cause", cause, "stack", where)
+	log.Error("handler ignored its context, child process killed", "cause", cause, "stack", where)
 }
 
 // drainsSoon reports whether the App drains, now or within a second: a SIGTERM that a supervisor sends to all processes

@@ -244,7 +244,7 @@ func TestMainThatDoesNotGetToStartFailsTheAttempt(t *testing.T) {
 	_, q := isolate(t, nil)
 	t.Setenv("AF_TEST_LOST", "1")
 	_, err := do(t, q, deed{Do: "say"})
-	wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "main must get to Start")
+	wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "main must call Start")
 	if !strings.Contains(err.Error(), "exit status 7; its stderr ends:\nmain went another way") {
 		t.Error(err)
 	}
@@ -259,7 +259,7 @@ func TestPayloadThatDoesNotDecodeInAChild(t *testing.T) {
 		q := af.NewVoidQueue[int](app, w)
 		id := must(q.Submit(t.Context(), 7))(t)
 		if w.Payload == "" {
-			wantError(t, q.Wait(t.Context(), id), af.ErrInvalidArgument, af.OutcomeAnswered, "does not decode")
+			wantError(t, q.Wait(t.Context(), id), af.ErrInvalidArgument, af.OutcomeAnswered, "decoding a payload")
 			continue
 		}
 		testkit.Eventually(t, "it was tried", func() bool { return must(q.Get(t.Context(), id))(t).Error != nil })

@@ -41,10 +41,10 @@ type JobOptions struct {
 func (s JobSpec) checkPut() error {
 	switch {
 	case s.Options.Arguments != nil || s.Options.ofHandleJob == "Arguments":
-		return Errorf(ErrInvalidArgument, "job %q: Arguments is an option of HandleJob; a job of queue %q has the payload that it is scheduled with",
+		return Errorf(ErrInvalidArgument, "job %q: Arguments is an option of HandleJob; a job of queue %q gets its payload from Schedule",
 			s.ID, s.Worker.Name).With(OutcomeNotSent)
 	case s.Options.ChildProcess:
-		return Errorf(ErrInvalidArgument, "job %q: ChildProcess is an option of HandleJob; tasks of queue %q run in what the worker's isolation says",
+		return Errorf(ErrInvalidArgument, "job %q: ChildProcess is an option of HandleJob; for queue %q, set the isolation of its worker",
 			s.ID, s.Worker.Name).With(OutcomeNotSent)
 	}
 	return nil
@@ -68,7 +68,7 @@ func checkJobs(workers []WorkerSpec) (errs []error) {
 				errs = append(errs, err)
 			}
 			if other, twice := queues[j.ID]; twice {
-				errs = append(errs, Errorf(ErrAlreadyExists, "job %q is declared twice: for the queues %q and %q", j.ID, other, w.Name))
+				errs = append(errs, Errorf(ErrAlreadyExists, "job %q is declared twice, for queues %q and %q", j.ID, other, w.Name))
 			}
 			queues[j.ID] = w.Name
 		}
@@ -168,7 +168,7 @@ func declared[P any](w Worker) ([]JobSpec, error) {
 	var zero P
 	payload, err := encode(&zero)
 	if err != nil {
-		return nil, Errorf(ErrInvalidArgument, "Register%s: the zero value of the payload does not encode: %w", w.Type, err)
+		return nil, Errorf(ErrInvalidArgument, "Register%s: encoding the zero value of the payload: %w", w.Type, err)
 	}
 	specs := make([]JobSpec, len(w.Jobs))
 	for i, j := range w.Jobs {
@@ -201,14 +201,14 @@ func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context,
 	if given := j.Options.Arguments; given != nil {
 		v, ok := given.(A)
 		if !ok {
-			spec.Err = Errorf(ErrInvalidArgument, "HandleJob %q: its function takes %T, and the arguments are %T", id, args, given)
+			spec.Err = Errorf(ErrInvalidArgument, "HandleJob %q: the function takes %T, but Arguments is %T", id, args, given)
 		}
 		args = v
 	}
 	var err error
 	j.Worker = spec.Worker
 	if j.Payload, err = encode(&args); err != nil {
-		spec.Err = Errorf(ErrInvalidArgument, "HandleJob %q: the arguments do not encode: %w", id, err)
+		spec.Err = Errorf(ErrInvalidArgument, "HandleJob %q: encoding the arguments: %w", id, err)
 	}
 	if fn == nil {
 		spec.Err = Errorf(ErrInvalidArgument, "HandleJob %q: the function is nil", id)

@@ -45,11 +45,11 @@ func (c *core) checkKnown(ctx context.Context, queue, ip string, l Limits) error
 	}
 	switch {
 	case err != nil:
-		return fmt.Errorf("checking that %s is known, which af.Create() leaves out: %w", what, err)
+		return fmt.Errorf("checking whether %s exists, which af.Create() skips: %w", what, err)
 	case known:
 		return nil
 	case len(names) == 0:
-		return Errorf(ErrNotFound, "%s is unknown; af.Create() sets its limit all the same", what).With(OutcomeNotSent)
+		return Errorf(ErrNotFound, "unknown %s; use af.Create() to set its limits anyway", what).With(OutcomeNotSent)
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
@@ -57,8 +57,8 @@ func (c *core) checkKnown(ctx context.Context, queue, ip string, l Limits) error
 	if n := len(names) - maxNamed; n > 0 {
 		names, more = names[:maxNamed], fmt.Sprintf(" and %d more", n)
 	}
-	return Errorf(ErrNotFound, "%s is unknown; known are %s%s; af.Create() sets its limit all the same", what, strings.Join(names, ", "), more).
-		With(OutcomeNotSent)
+	return Errorf(ErrNotFound, "unknown %s, known are %s%s; use af.Create() to set its limits anyway", what,
+		strings.Join(names, ", "), more).With(OutcomeNotSent)
 }
 
 // maxNamed is how many known names an error lists.

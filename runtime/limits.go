@@ -54,7 +54,7 @@ const (
 // had it within the last week. Concurrent calls take effect one after the other.
 func (a *App) UpdateMaxWorkers(ctx context.Context, name, ip string, n int, opts ...LimitOption) error {
 	if n < 0 || n > maxWorkers {
-		return Errorf(ErrInvalidArgument, "at most %d tasks at once: 0 to %d are possible", n, maxWorkers).With(OutcomeNotSent)
+		return Errorf(ErrInvalidArgument, "queue %.80q: max workers %d out of range [0, %d]", name, n, maxWorkers).With(OutcomeNotSent)
 	}
 	return a.changeLimits(ctx, name, ip, !limitOptionsOf(opts).create, func(l *Limits) {
 		if ip == "" {
@@ -110,7 +110,7 @@ func (a *App) QueueLimits(ctx context.Context, name string) (Limits, error) {
 func (a *App) limited() (*core, error) {
 	c, err := a.active()
 	if err == nil && c.ports.Docs == nil {
-		err = Errorf(ErrUnimplemented, "the backend %s keeps no documents", a.ports.Name).With(OutcomeNotSent)
+		err = Errorf(ErrUnimplemented, "backend %q does not support documents", a.ports.Name).With(OutcomeNotSent)
 	}
 	return c, err
 }
@@ -129,7 +129,7 @@ func (c *core) readLimits(ctx context.Context, queue string) (Limits, error) {
 func decodeLimits(doc backend.Doc) (Limits, error) {
 	var l Limits
 	if err := json.Unmarshal(doc.Value, &l); err != nil {
-		return Limits{}, Errorf(ErrDataLoss, "the document %s does not decode: %w", doc.Name, err)
+		return Limits{}, Errorf(ErrDataLoss, "decoding document %q: %w", doc.Name, err)
 	}
 	l.Revision = doc.Revision
 	return l, nil
@@ -143,7 +143,7 @@ func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, cha
 		return err
 	}
 	if name == "" || len(name) > maxName || len(ip) > maxName {
-		return Errorf(ErrInvalidArgument, "limits of queue %.80q at %.80q: the name must not be empty, and neither longer than %d bytes",
+		return Errorf(ErrInvalidArgument, "limits of queue %.80q at ip %.80q: the name must not be empty, name and ip at most %d bytes",
 			name, ip, maxName).With(OutcomeNotSent)
 	}
 	err = retry.Update(ctx, func(ctx context.Context) error {
@@ -159,7 +159,7 @@ func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, cha
 			}
 			l.At = maps.Clone(l.At)
 			if change(&l); len(l.At) > maxPlaces {
-				return Errorf(ErrResourceExhausted, "the limits of queue %q name %d ips; that is all they may", name, maxPlaces)
+				return Errorf(ErrResourceExhausted, "queue %q: limits for more than %d ips", name, maxPlaces)
 			}
 			value, err := json.Marshal(l)
 			if err == nil && (l.Revision > 0 || string(value) != "{}") {
@@ -202,7 +202,7 @@ func (c *core) allLimits(ctx context.Context) (map[string]Limits, error) {
 	for _, doc := range docs {
 		limits, err := decodeLimits(doc)
 		if err != nil {
-			c.badLimits.Do(func() { c.log.Error("limits are ignored", "error", err) })
+			c.badLimits.Do(func() { c.log.Error("queue limits ignored", "error", err) })
 			continue
 		}
 		all[doc.Name[len(limitsPrefix):]] = limits

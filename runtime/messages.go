@@ -33,7 +33,7 @@ func (a *App) Send(ctx context.Context, queue string, v any) error {
 	}
 	body, err := encode(v)
 	if err != nil {
-		return Errorf(ErrInvalidArgument, "a message for queue %q does not encode: %w", queue, err).With(OutcomeNotSent)
+		return Errorf(ErrInvalidArgument, "encoding a message for queue %q: %w", queue, err).With(OutcomeNotSent)
 	}
 	if len(body) > backend.MaxMessage {
 		return Errorf(ErrResourceExhausted, "a message for queue %q is %d bytes; at most %d are allowed", queue, len(body),
@@ -85,7 +85,7 @@ func (a *App) Receive(ctx context.Context, queue string, fn func(ctx context.Con
 		case CodeOf(err) != ErrUnavailable:
 			return backend.AsError(err)
 		}
-		a.log.Warn("receiving was interrupted and goes on", "queue", queue, "error", err)
+		a.log.Warn("receiving interrupted, retrying", "queue", queue, "error", err)
 		retry.Sleep(taking, retry.Jitter(refusedMost))
 	}
 }
@@ -99,7 +99,7 @@ func ReceiveAs[T any](ctx context.Context, a *App, queue string, fn func(ctx con
 	return a.Receive(ctx, queue, func(ctx context.Context, body json.RawMessage) error {
 		var message T
 		if err := exact.Unmarshal(body, &message); err != nil {
-			return Errorf(ErrInvalidArgument, "a message of queue %q does not decode: %w", queue, err)
+			return Errorf(ErrInvalidArgument, "decoding a message from queue %q: %w", queue, err)
 		}
 		return fn(ctx, message)
 	})
@@ -113,13 +113,14 @@ func (a *App) rawQueue(doing, queue string) error {
 		return err
 	}
 	if queue == "" {
-		return Errorf(ErrInvalidArgument, "%s a queue without a name", doing).With(OutcomeNotSent)
+		return Errorf(ErrInvalidArgument, "%s a queue: the name is empty", doing).With(OutcomeNotSent)
 	}
 	if len(queue) > maxRawName || !utf8.ValidString(queue) {
-		return Errorf(ErrInvalidArgument, "%s queue %+.80q: a name is UTF-8, of at most %d bytes", doing, queue, maxRawName).With(OutcomeNotSent)
+		return Errorf(ErrInvalidArgument, "%s queue %+.80q: the name must be UTF-8 of at most %d bytes", doing, queue,
+			maxRawName).With(OutcomeNotSent)
 	}
 	if a.ports.Transport == nil {
-		return Errorf(ErrUnimplemented, "the backend %s carries no messages", a.ports.Name).With(OutcomeNotSent)
+		return Errorf(ErrUnimplemented, "backend %q does not support raw messages", a.ports.Name).With(OutcomeNotSent)
 	}
 	return nil
 }
@@ -147,13 +148,13 @@ func (r *receiver) handle(_ context.Context, body json.RawMessage) error {
 	log := LoggerFrom(r.ctx)
 	switch p, panicked := err.(*guard.PanicError); {
 	case guard.IsPermanent(err):
-		log.Error("a raw message was refused for good and is dropped", "bytes", len(body), "error", err)
+		log.Error("raw message rejected permanently, dropped", "bytes", len(body), "error", err)
 		r.refused = 0
 		return nil
 	case panicked:
-		log.Error("panic in a receiver; its message comes again", p.Attrs()...)
+		log.Error("panic in a receiver, message will be redelivered", p.Attrs()...)
 	default:
-		log.Warn("a raw message was refused and comes again", "error", err)
+		log.Warn("raw message rejected, will be redelivered", "error", err)
 	}
 	retry.Sleep(r.taking, retry.Jitter(min(refusedFirst<<min(r.refused, 10), refusedMost)))
 	r.refused++
@@ -252,11 +253,12 @@ func (s *receivers) drain(ctx context.Context) error {
 	case <-left:
 	case <-grace.Done():
 		for _, r := range s.some(stack.Most) {
-			LoggerFrom(r.ctx).Error("a receiver ignores its context; its message comes again", "stack", strings.Join(r.stuck(), ""))
+			LoggerFrom(r.ctx).Error("receiver ignores its context, message will be redelivered",
+				"stack", strings.Join(r.stuck(), ""))
 		}
 	}
 	if n == 0 {
 		return nil
 	}
-	return Errorf(ErrDeadlineExceeded, "%d raw messages were still being handled; they come again unless that succeeds", n)
+	return Errorf(ErrDeadlineExceeded, "%d raw messages were still being handled; they are redelivered unless their handlers succeed", n)
 }

@@ -94,7 +94,7 @@ func TestRefusedMessageComesAgainWithPauses(t *testing.T) {
 		if n := seen[`"poison"`]; n < 40 || n > 90 {
 			t.Errorf("what can't be handled came %d times in a minute", n)
 		}
-		for _, text := range []string{"panic in a receiver", "comes again", "refused for good", `"raw":"q"`, app.Instance().ID} {
+		for _, text := range []string{"panic in a receiver", "will be redelivered", "rejected permanently", `"raw":"q"`, app.Instance().ID} {
 			if !strings.Contains(lines.String(), text) {
 				t.Errorf("the log lacks %q", text)
 			}
@@ -109,8 +109,8 @@ func TestReceiverIsRefusedWhereItCannotWork(t *testing.T) {
 		wantError(t, app.Send(t.Context(), "q", 1), af.ErrFailedPrecondition, af.OutcomeNotSent, "not been started")
 		wantError(t, app.Receive(t.Context(), "q", fine), af.ErrFailedPrecondition, af.OutcomeNotSent, "not been started")
 		start(t, app)
-		wantError(t, app.Send(t.Context(), "", 1), af.ErrInvalidArgument, af.OutcomeNotSent, "without a name")
-		wantError(t, app.Send(t.Context(), "q", func() {}), af.ErrInvalidArgument, af.OutcomeNotSent, "does not encode")
+		wantError(t, app.Send(t.Context(), "", 1), af.ErrInvalidArgument, af.OutcomeNotSent, "the name is empty")
+		wantError(t, app.Send(t.Context(), "q", func() {}), af.ErrInvalidArgument, af.OutcomeNotSent, "encoding a message")
 		wantError(t, app.Send(t.Context(), "q", strings.Repeat("x", 4<<20)), af.ErrResourceExhausted, af.OutcomeNotSent, "at most 4194304")
 		wantError(t, app.Receive(t.Context(), "q", nil), af.ErrInvalidArgument, af.OutcomeNotSent, "fn is nil")
 		ctx, cancel := context.WithCancel(t.Context())
@@ -226,7 +226,7 @@ func TestMessageOfAnotherTypeIsRefused(t *testing.T) {
 		}
 		time.Sleep(10 * time.Second)
 		shutdown(t, app)
-		if sum != 4 || !strings.Contains(lines.String(), "does not decode") {
+		if sum != 4 || !strings.Contains(lines.String(), "decoding a message") {
 			t.Errorf("sum %d, log %s", sum, lines.String())
 		}
 	})

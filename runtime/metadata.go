@@ -43,13 +43,13 @@ func checkMetadata(mds ...map[string]string) *Error {
 	for _, md := range mds {
 		for name, value := range md {
 			if name == "" {
-				return NewError(ErrInvalidArgument, "metadata without a name")
+				return NewError(ErrInvalidArgument, "metadata with an empty name")
 			}
 			size += len(name) + len(value)
 		}
 	}
 	if size > backend.MaxMetadata {
-		return Errorf(ErrResourceExhausted, "%d bytes of metadata; at most %d are allowed", size, backend.MaxMetadata)
+		return Errorf(ErrResourceExhausted, "the metadata is %d bytes; at most %d are allowed", size, backend.MaxMetadata)
 	}
 	return nil
 }

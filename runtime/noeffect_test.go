@@ -30,20 +30,20 @@ func TestOptionsWithoutEffectAreRefused(t *testing.T) {
 
 		for _, n := range []int{-1001, 1001, 1 << 40} {
 			_, err := q.Submit(t.Context(), 1, af.Weight(n))
-			refused(err, "is out of range: -1000 to 1000")
+			refused(err, "out of range [-1000, 1000]")
 		}
 		for _, n := range []int{-1000, 1000} {
 			must(q.Submit(t.Context(), 1, af.Weight(n)))(t)
 		}
 
 		_, err := app.Tasks(t.Context(), af.TaskQuery{Statuses: []af.Status{"done"}})
-		refused(err, `unknown status "done": a task is [waiting pending running retrying success failed stopped]`)
+		refused(err, `unknown status "done": want one of [waiting pending running retrying success failed stopped]`)
 	})
 	heavy := jobWorker
 	heavy.Weight = 1001
 	app := open(t, memory.New())
 	af.RegisterWorker(app, heavy, &job{})
-	if err := app.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "weight 1001 is out of range: -1000 to 1000") {
+	if err := app.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "weight 1001 out of range [-1000, 1000]") {
 		t.Errorf("a worker of weight 1001 starts: %v", err)
 	}
 }

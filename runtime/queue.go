@@ -255,7 +255,7 @@ func (q VoidQueue[P]) submit(ctx context.Context, ps []P, s Submission) ([]strin
 		return nil, q.unmade()
 	}
 	if len(ps) > 1 && (s.Options.ID != "" || s.Options.UniqueKey != "") {
-		return nil, Errorf(ErrInvalidArgument, "TaskID and UniqueKey name one task; there are %d payloads", len(ps)).
+		return nil, Errorf(ErrInvalidArgument, "TaskID and UniqueKey need exactly one payload, not %d", len(ps)).
 			With(OutcomeNotSent)
 	}
 	s.Worker = q.worker
@@ -273,14 +273,14 @@ func (q VoidQueue[P]) submit(ctx context.Context, ps []P, s Submission) ([]strin
 func (q VoidQueue[P]) encode(p P) (json.RawMessage, error) {
 	payload, err := encode(&p)
 	if err != nil {
-		return nil, Errorf(ErrInvalidArgument, "the payload for queue %s does not encode: %w", q.worker.Name, err).
+		return nil, Errorf(ErrInvalidArgument, "encoding a payload for queue %q: %w", q.worker.Name, err).
 			With(OutcomeNotSent)
 	}
 	return payload, nil
 }
 
 func (q VoidQueue[P]) unmade() *Error {
-	return NewError(ErrFailedPrecondition, "the queue has no TaskClient; make it with its New function").With(OutcomeNotSent)
+	return NewError(ErrFailedPrecondition, "the queue has no TaskClient; create it with its New function").With(OutcomeNotSent)
 }
 
 // A Queue submits tasks with payload P and result R. Generated queues embed one. Its methods are safe for concurrent
@@ -334,7 +334,7 @@ func first(ids []string, err error) (string, error) {
 		return "", err
 	}
 	if len(ids) != 1 {
-		return "", Errorf(ErrInternal, "%d ids for one task", len(ids))
+		return "", Errorf(ErrInternal, "got %d ids for one task", len(ids))
 	}
 	return ids[0], nil
 }

@@ -43,7 +43,7 @@ func TestRedactedErrorsOfCalls(t *testing.T) {
 			t.Errorf("%s: the caller gets %q, want %q", l.name, e.Message, l.message)
 		}
 	}
-	r := lines.record(t, "a call failed; its error is redacted")
+	r := lines.record(t, "call failed, error redacted")
 	if r["error"] != hidden || r["service"] != "calc" || r["call"] == nil {
 		t.Errorf("the log has %v", r)
 	}
@@ -74,7 +74,7 @@ func TestRedactedErrorsOfTasks(t *testing.T) {
 				t.Errorf("error %d: kept with the task: %q", x, task.Log)
 			}
 		}
-		r := lines.record(t, "a task failed; its error is redacted")
+		r := lines.record(t, "task failed, error redacted")
 		if r["error"] != hidden || r["queue"] != "job" || r["task"] == nil || r["attempt"] != 1.0 {
 			t.Errorf("the log has %v", r)
 		}

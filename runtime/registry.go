@@ -115,12 +115,12 @@ func (a *App) serves(s *server, spec ServiceSpec) {
 	}
 	methods, err := json.Marshal(infos)
 	if err != nil { // strings and a bool
-		a.log.Error("methods are not described", "service", spec.Name, "error", err)
+		a.log.Error("encoding methods failed", "service", spec.Name, "error", err)
 	}
 	args := argumentsOf(spec.Methods)
 	all, err := json.Marshal(args)
 	if err != nil { // strings
-		a.log.Error("arguments are not described", "service", spec.Name, "error", err)
+		a.log.Error("encoding arguments failed", "service", spec.Name, "error", err)
 	}
 	sum := sha256.Sum256(append(all, methods...))
 	a.served = append(a.served, served{s, max(spec.Concurrency, 1), hex.EncodeToString(sum[:8]), methods, args})
@@ -222,7 +222,7 @@ func (r *registry) announce(ctx context.Context) {
 
 func (r *registry) failed(ctx context.Context, err error) {
 	if ctx.Err() == nil {
-		r.core.log.Debug("not announced", "error", err)
+		r.core.log.Debug("announcing failed", "error", err)
 	}
 }
 

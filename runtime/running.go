@@ -47,7 +47,7 @@ const maxProgress = 64 << 10
 func (r *Running) Progress(ctx context.Context, v any) error {
 	progress, err := encode(v)
 	if err != nil {
-		return Errorf(ErrInvalidArgument, "the progress of task %s does not encode: %w", r.ID, err).With(OutcomeNotSent)
+		return Errorf(ErrInvalidArgument, "encoding the progress of task %s: %w", r.ID, err).With(OutcomeNotSent)
 	}
 	if len(progress) > maxProgress {
 		return Errorf(ErrResourceExhausted, "the progress of task %s is %d bytes; at most %d are allowed", r.ID, len(progress),
@@ -97,7 +97,7 @@ func (r *taskRun) Handle(ctx context.Context) (json.RawMessage, error) {
 	e, w, t := r.app.core, r.worker, r.task
 	otherVersion := t.Fingerprint != "" && t.Fingerprint != w.Payload
 	if otherVersion && e.app.strange.first(w.Name+" "+t.Fingerprint) {
-		e.log.Warn("a task was submitted with another type of payload; unknown members are ignored, missing ones are zero",
+		e.log.Warn("task has another version of the payload; unknown members are ignored, missing ones are zero",
 			"queue", w.Name, "task", t.ID, "theirs", t.Fingerprint, "ours", w.Payload)
 	}
 	if t.DoneOf == "" {
@@ -105,7 +105,7 @@ func (r *taskRun) Handle(ctx context.Context) (json.RawMessage, error) {
 	}
 	if w.SubtasksDone == nil {
 		if otherVersion {
-			return nil, guard.Undecoded(Errorf(ErrInvalidArgument, "the worker of queue %s has no SubtasksDone", w.Name))
+			return nil, guard.Undecoded(Errorf(ErrInvalidArgument, "the worker of queue %q has no SubtasksDone", w.Name))
 		}
 		return nil, nil // this version of the worker has no SubtasksDone
 	}
@@ -137,7 +137,7 @@ func (r *taskRun) Failure(ctx context.Context, err error) *backend.TaskError {
 	}
 	e, hidden := redacted(err)
 	if _, ok := errors.AsType[*guard.PanicError](err); hidden && !ok { // Report logs panics
-		errorLogFrom(ctx).Warn("a task failed; its error is redacted", "error", err)
+		errorLogFrom(ctx).Warn("task failed, error redacted", "error", err)
 	}
 	return &backend.TaskError{Code: e.Code, Message: e.Message}
 }
@@ -148,7 +148,7 @@ func (r *taskRun) Report(ctx context.Context, err error) {
 	case ok:
 		errorLogFrom(ctx).Error("panic in a worker", p.Attrs()...)
 	case err == error(guard.ErrGoexit):
-		LoggerFrom(ctx).Error("a worker ended its goroutine")
+		LoggerFrom(ctx).Error("worker ended its goroutine")
 	}
 }
 

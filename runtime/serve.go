@@ -35,7 +35,7 @@ func (a *App) serve(ctx context.Context, spec ServiceSpec) (backend.Serving, err
 		h := recoverPanics(m.Handler)
 		for i := len(a.settings.server) - 1; i >= 0; i-- {
 			if h = a.settings.server[i](h); h == nil {
-				return nil, NewError(ErrInvalidArgument, "a server middleware has returned nil")
+				return nil, NewError(ErrInvalidArgument, "a server middleware returned nil")
 			}
 		}
 		s.methods[m.Info.Name] = method{m.Info, h}
@@ -89,7 +89,7 @@ func (s *server) toWireError(ctx context.Context, req *backend.Request, err erro
 	}
 	a, hidden := redacted(err)
 	if _, ok := errors.AsType[*guard.PanicError](err); hidden && !ok { // report logs panics
-		s.app.log.WarnContext(ctx, "a call failed; its error is redacted",
+		s.app.log.WarnContext(ctx, "call failed, error redacted",
 			"service", s.name, "method", req.Method, "call", req.ID, "caller", req.Caller, "error", err)
 	}
 	return a
@@ -112,7 +112,7 @@ func (s *server) find(ctx context.Context, req *backend.Request) (method, *Error
 			With(OutcomeUnknown)
 	}
 	if req.Fingerprint != "" && req.Fingerprint != m.info.Fingerprint && s.app.strange.first(req.Caller+" "+s.name+"."+req.Method) {
-		s.app.log.Warn("a caller has another contract of the method; unknown members are ignored, missing ones are zero",
+		s.app.log.Warn("caller has another version of the method; unknown members are ignored, missing ones are zero",
 			"service", s.name, "method", req.Method, "caller", req.Caller, "theirs", req.Fingerprint, "ours", m.info.Fingerprint)
 	}
 	return m, nil

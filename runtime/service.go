@@ -78,11 +78,10 @@ func Bind[T, A, R any](m *Method[A, R], call func(ctx context.Context, impl *T, 
 			var args A
 			if err := exact.Unmarshal(req.Body, &args); err != nil {
 				if req.Fingerprint != "" && req.Fingerprint != m.Fingerprint {
-					return nil, &contractError{Errorf(ErrFailedPrecondition, "the caller has another version of %s.%s: the fingerprint of "+
-						"its contract is %s, that of this instance %s, and the arguments do not decode: %w", m.Service, m.Name,
-						req.Fingerprint, m.Fingerprint, err)}
+					return nil, &contractError{Errorf(ErrFailedPrecondition, "decoding the arguments of %s.%s: %w; the caller has another "+
+						"version of the method (contract %s, here %s)", m.Service, m.Name, err, req.Fingerprint, m.Fingerprint)}
 				}
-				return nil, Errorf(ErrInvalidArgument, "the arguments of %s.%s do not decode: %w", m.Service, m.Name, err)
+				return nil, Errorf(ErrInvalidArgument, "decoding the arguments of %s.%s: %w", m.Service, m.Name, err)
 			}
 			reply, err := call(ctx, impl, args)
 			if err != nil {
@@ -90,7 +89,7 @@ func Bind[T, A, R any](m *Method[A, R], call func(ctx context.Context, impl *T, 
 			}
 			body, err := encode(&reply)
 			if err != nil {
-				return nil, Errorf(ErrInternal, "the results of %s.%s do not encode: %w", m.Service, m.Name, err)
+				return nil, Errorf(ErrInternal, "encoding the results of %s.%s: %w", m.Service, m.Name, err)
 			}
 			return body, nil
 		}

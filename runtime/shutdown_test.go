@@ -199,7 +199,7 @@ func TestShutdownAbandonsHandlersThatIgnoreTheirContext(t *testing.T) {
 		if took := time.Since(begun); took != 2*time.Second {
 			t.Errorf("took %v", took)
 		}
-		stacks, _ := lines.record(t, "handlers ignore their context; abandoned")["stacks"].([]any)
+		stacks, _ := lines.record(t, "handlers ignore their contexts, abandoned")["stacks"].([]any)
 		if len(stacks) != 1 {
 			t.Fatalf("the log has the stacks %q", stacks)
 		}

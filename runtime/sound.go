@@ -7,7 +7,7 @@ import (
 // refuseNil refuses a nil context where what would panic on it leaves something half done.
 func refuseNil(ctx context.Context, method string) error {
 	if ctx == nil {
-		return Errorf(ErrInvalidArgument, "%s: the context is nil; context.Background() is one without an end", method)
+		return Errorf(ErrInvalidArgument, "%s: the context is nil; use context.Background()", method)
 	}
 	return nil
 }

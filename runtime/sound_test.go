@@ -119,8 +119,8 @@ func TestNilMiddleware(t *testing.T) {
 		t.Error(n, err)
 	}
 	_, err := af.Open(t.Context(), memory.New(), af.ClientMiddleware(func(af.Caller) af.Caller { return nil }))
-	wantError(t, err, af.ErrInvalidArgument, af.OutcomeUnknown, "client middleware has returned nil")
+	wantError(t, err, af.ErrInvalidArgument, af.OutcomeUnknown, "client middleware returned nil")
 	app = open(t, memory.New(), af.ServerMiddleware(func(af.Handler) af.Handler { return nil }))
 	registerCalc(app, &calc{double})
-	wantError(t, app.Start(t.Context()), af.ErrInvalidArgument, af.OutcomeUnknown, "server middleware has returned nil")
+	wantError(t, app.Start(t.Context()), af.ErrInvalidArgument, af.OutcomeUnknown, "server middleware returned nil")
 }

@@ -43,7 +43,7 @@ func (a *App) begin(ctx context.Context) (*starting, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.state.CompareAndSwap(stateOpen, stateStarting) {
-		return nil, NewError(ErrFailedPrecondition, "Start: the app has been started or shut down before; Run starts it, too")
+		return nil, NewError(ErrFailedPrecondition, "Start: the app has already been started, by Start or Run, or shut down")
 	}
 	if err := a.checkRegistrations(); err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ func (a *App) startTasks(ctx context.Context) error {
 	case a.core != nil:
 		err = a.core.start(ctx, a.workers)
 	case len(a.workers) > 0:
-		err = Errorf(ErrUnimplemented, "the backend %s keeps no tasks", a.ports.Name)
+		err = Errorf(ErrUnimplemented, "backend %q does not support tasks", a.ports.Name)
 	}
 	if err != nil {
 		return fmt.Errorf("starting the workers: %w", backend.AsError(err))
@@ -120,5 +120,5 @@ func (s *starting) end(ctx context.Context) error {
 		return nil
 	case <-longer.Done():
 	}
-	return Errorf(ErrDeadlineExceeded, "Start ignores that its context has ended; it was left behind: %w", context.Cause(ctx))
+	return Errorf(ErrDeadlineExceeded, "Start ignores its context, abandoned: %w", context.Cause(ctx))
 }

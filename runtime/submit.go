@@ -43,7 +43,7 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 		err = &submitError{err, tasks[0].Task.ID}
 	}
 	if err != nil && len(ids) > 0 { // repeating all would submit the first ones twice
-		err = Errorf(CodeOf(err), "the first %d of %d tasks are kept, and maybe more: %w", len(ids), len(tasks), err)
+		err = Errorf(CodeOf(err), "the first %d of %d tasks are stored, possibly more: %w", len(ids), len(tasks), err)
 	}
 	if len(ids) > 0 && !s.Stored {
 		c.client.WakeFor(ctx, s.Worker.Name, ids)
@@ -68,34 +68,34 @@ func checkSubmission(s Submission) *Error {
 	}
 	for what, text := range map[string]string{"TaskID": s.Options.ID, "UniqueKey": s.Options.UniqueKey, "Batch": s.Options.Batch} {
 		if len(text) > maxName {
-			return Errorf(ErrInvalidArgument, "%s of %d bytes; at most %d are allowed", what, len(text), maxName)
+			return Errorf(ErrInvalidArgument, "%s is %d bytes; at most %d are allowed", what, len(text), maxName)
 		}
 		if !utf8.ValidString(text) { // neither JSON nor every store would keep it as it is
 			return Errorf(ErrInvalidArgument, "%s %+q is not UTF-8", what, text)
 		}
 		if strings.IndexByte(text, 0) >= 0 {
-			return Errorf(ErrInvalidArgument, "%s %q has a NUL byte", what, text)
+			return Errorf(ErrInvalidArgument, "%s %q contains a NUL byte", what, text)
 		}
 	}
 	if strings.HasSuffix(s.Options.ID, tasks.DoneSuffix) {
-		return Errorf(ErrInvalidArgument, "TaskID %q: ids that end in %s are those of SubtasksDone", s.Options.ID, tasks.DoneSuffix)
+		return Errorf(ErrInvalidArgument, "TaskID %q: ids that end in %s are reserved for SubtasksDone", s.Options.ID, tasks.DoneSuffix)
 	}
 	if strings.HasPrefix(s.Options.ID, jobs.TaskPrefix) {
-		return Errorf(ErrInvalidArgument, "TaskID %q: ids that begin with %s are those of jobs", s.Options.ID, jobs.TaskPrefix)
+		return Errorf(ErrInvalidArgument, "TaskID %q: ids that begin with %s are reserved for jobs", s.Options.ID, jobs.TaskPrefix)
 	}
 	if w := s.Options.Weight; w != nil && (*w < -maxWeight || *w > maxWeight) {
-		return Errorf(ErrInvalidArgument, "weight %d is out of range: -%d to %[2]d", *w, maxWeight)
+		return Errorf(ErrInvalidArgument, "weight %d out of range [-%d, %[2]d]", *w, maxWeight)
 	}
 	switch s.Options.OnFailure {
 	case "", IgnoreFailures, FailFast, CollectFailures:
 	default:
-		return Errorf(ErrInvalidArgument, "there is no failure policy %q", s.Options.OnFailure)
+		return Errorf(ErrInvalidArgument, "unknown failure policy %q", s.Options.OnFailure)
 	}
 	if s.IsSubtasks && (s.Options.ID != "" || s.Options.UniqueKey != "") {
-		return NewError(ErrInvalidArgument, "subtasks get their ids from their source: TaskID and UniqueKey don't go with them")
+		return NewError(ErrInvalidArgument, "Subtasks does not support TaskID and UniqueKey: ids of subtasks are derived from their source")
 	}
 	if s.IsSubtasks && s.Source == "" {
-		return NewError(ErrInvalidArgument, "subtasks need the id of their source")
+		return NewError(ErrInvalidArgument, "Subtasks: the id of the source is empty")
 	}
 	return nil
 }
@@ -125,7 +125,8 @@ func outsideTx(ctx context.Context, doing string) error {
 	if backend.TxFrom(ctx) == nil {
 		return nil
 	}
-	return Errorf(ErrFailedPrecondition, "%s in a transaction: do it after the commit, with another context", doing).With(OutcomeNotSent)
+	return Errorf(ErrFailedPrecondition, "%s is not possible in a transaction: do it after the commit, with another context", doing).
+		With(OutcomeNotSent)
 }
 
 // A submitError is the error of a submission that may have stored its task.

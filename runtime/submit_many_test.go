@@ -44,7 +44,7 @@ func TestSubmitManyThatIsCutShortSaysWhatIsKept(t *testing.T) {
 		b.left.Store(2)
 		_, q := work(t, b, jobWorker, double)
 		ids, err := q.SubmitMany(t.Context(), make([]int, 2500))
-		wantError(t, err, af.ErrResourceExhausted, af.OutcomeUnknown, "the first 2000 of 2500 tasks are kept")
+		wantError(t, err, af.ErrResourceExhausted, af.OutcomeUnknown, "the first 2000 of 2500 tasks are stored")
 		if len(ids) != 2000 {
 			t.Fatalf("%d ids", len(ids))
 		}

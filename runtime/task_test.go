@@ -204,13 +204,13 @@ func TestSubmissionsThatCannotBeAreRefused(t *testing.T) {
 		q := af.NewQueue[int, int](app, jobWorker)
 		long := strings.Repeat("x", 256)
 		for text, submit := range map[string]func() error{
-			"TaskID of 256 bytes":    func() error { _, err := q.Submit(t.Context(), 1, af.TaskID(long)); return err },
-			"UniqueKey of 256 bytes": func() error { _, err := q.Submit(t.Context(), 1, af.UniqueKey(long)); return err },
-			"SubtasksDone":           func() error { _, err := q.Submit(t.Context(), 1, af.TaskID("x/done")); return err },
-			"2 payloads":             func() error { _, err := q.SubmitMany(t.Context(), []int{1, 2}, af.TaskID("x")); return err },
-			"no failure policy":      func() error { _, err := q.Subtasks(t.Context(), "x", nil, af.OnFailure("?")); return err },
-			"id of their source":     func() error { _, err := q.Subtasks(t.Context(), "", []int{1}); return err },
-			"TaskID and UniqueKey":   func() error { _, err := q.Subtasks(t.Context(), "x", []int{1}, af.UniqueKey("k")); return err },
+			"TaskID is 256 bytes":       func() error { _, err := q.Submit(t.Context(), 1, af.TaskID(long)); return err },
+			"UniqueKey is 256 bytes":    func() error { _, err := q.Submit(t.Context(), 1, af.UniqueKey(long)); return err },
+			"SubtasksDone":              func() error { _, err := q.Submit(t.Context(), 1, af.TaskID("x/done")); return err },
+			"one payload, not 2":        func() error { _, err := q.SubmitMany(t.Context(), []int{1, 2}, af.TaskID("x")); return err },
+			"unknown failure policy":    func() error { _, err := q.Subtasks(t.Context(), "x", nil, af.OnFailure("?")); return err },
+			"id of the source is empty": func() error { _, err := q.Subtasks(t.Context(), "", []int{1}); return err },
+			"TaskID and UniqueKey":      func() error { _, err := q.Subtasks(t.Context(), "x", []int{1}, af.UniqueKey("k")); return err },
 		} {
 			wantError(t, submit(), af.ErrInvalidArgument, af.OutcomeNotSent, text)
 		}

@@ -18,7 +18,7 @@ func (a *App) active() (*core, error) {
 		return nil, err
 	}
 	if a.core == nil {
-		return nil, Errorf(ErrUnimplemented, "the backend %s keeps no tasks", a.ports.Name).With(OutcomeNotSent)
+		return nil, Errorf(ErrUnimplemented, "backend %q does not support tasks", a.ports.Name).With(OutcomeNotSent)
 	}
 	return a.core, nil
 }
@@ -70,8 +70,7 @@ func (a *App) WaitTask(ctx context.Context, id string) (Task, error) {
 		by = r.ID
 	}
 	if by == id {
-		return Task{}, Errorf(ErrFailedPrecondition, "the handler of task %s waits for its own task, which can't end before the handler "+
-			"returns", id).With(OutcomeNotSent)
+		return Task{}, Errorf(ErrFailedPrecondition, "task %s can't wait for itself: it ends when its handler returns", id).With(OutcomeNotSent)
 	}
 	return a.process.WaitTask(ctx, id, by)
 }
@@ -242,7 +241,8 @@ func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (s
 		return "", err
 	}
 	if !old.Status.Final() {
-		return "", Errorf(ErrFailedPrecondition, "task %s is %s; only one that has ended can be retried", id, old.Status).With(OutcomeNotSent)
+		return "", Errorf(ErrFailedPrecondition, "task %s is %s; only finished tasks can be retried", id, old.Status).
+			With(OutcomeNotSent)
 	}
 	s := Submission{
 		Worker:   Worker{Name: old.Queue, Weight: old.Weight, Payload: old.Fingerprint},
@@ -327,7 +327,8 @@ func (c *core) insertRetry(ctx context.Context, old *Task, s Submission, id stri
 		return err
 	})
 	if err == nil && (stored[0].RetryOf != old.ID || stored[0].ID != id) {
-		return Errorf(ErrAlreadyExists, "task %s holds the id or the unique key, and is no retry of %s", stored[0].ID, old.ID).With(OutcomeNotSent)
+		return Errorf(ErrAlreadyExists, "task %s has the same id or unique key, but is not a retry of %s", stored[0].ID, old.ID).
+			With(OutcomeNotSent)
 	}
 	return err
 }
@@ -359,7 +360,7 @@ func (c *core) unmarkRetried(ctx context.Context, id, by string) {
 		}
 	}
 	if err != nil {
-		c.log.Warn("a task is marked as retried by one that does not exist", "task", id, "by", by, "error", err)
+		c.log.Warn("task is marked as retried, but its retry does not exist", "task", id, "by", by, "error", err)
 	}
 }
 

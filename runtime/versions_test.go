@@ -271,7 +271,7 @@ func TestPayloadOfTheSameVersionThatDoesNotDecodeFails(t *testing.T) {
 			q := af.NewQueue[int, int](app, w)
 			id := must(q.Submit(t.Context(), 7))(t)
 			_, err := q.Wait(t.Context(), id)
-			wantError(t, err, af.ErrInvalidArgument, af.OutcomeAnswered, "does not decode")
+			wantError(t, err, af.ErrInvalidArgument, af.OutcomeAnswered, "decoding a payload")
 			if task := must(q.Get(t.Context(), id))(t); task.Attempt != 1 || !task.WrongVersionSince.IsZero() {
 				t.Errorf("%+v", task)
 			}

@@ -79,7 +79,7 @@ func ResultOf[R any](t Task) (R, error) {
 	}
 	if err := exact.Unmarshal(t.Result, &result); err != nil {
 		var zero R
-		return zero, Errorf(ErrDataLoss, "the result of task %s does not decode: %w", t.ID, err)
+		return zero, Errorf(ErrDataLoss, "decoding the result of task %s: %w", t.ID, err)
 	}
 	return result, nil
 }
@@ -143,7 +143,7 @@ func RegisterWorker[W interface {
 		}
 		body, err := encode(&result)
 		if err != nil {
-			return nil, Errorf(ErrInternal, "the result of %s does not encode: %w", worker.Type, err)
+			return nil, Errorf(ErrInternal, "encoding the result of %s: %w", worker.Type, err)
 		}
 		return body, nil
 	})
@@ -194,7 +194,7 @@ func addWorker[P, T any](r Registrar, worker Worker, w *T, run func(context.Cont
 func decodePayload[P any](worker Worker, raw json.RawMessage) (P, error) {
 	var payload, zero P
 	if err := exact.Unmarshal(raw, &payload); err != nil {
-		return zero, guard.Undecoded(Errorf(ErrInvalidArgument, "the payload of queue %s does not decode: %w", worker.Name, err))
+		return zero, guard.Undecoded(Errorf(ErrInvalidArgument, "decoding a payload of queue %q: %w", worker.Name, err))
 	}
 	return payload, nil
 }

@@ -156,9 +156,9 @@ func limitsOfTheUnknown(w *world) {
 		}
 	}
 	ctx := w.Context()
-	unknown(client.PauseQueue(ctx, "jop"), `queue "jop" is unknown`, "known are job", "af.Create()")
-	unknown(client.UpdateMaxWorkers(ctx, "jop", "", 3), `queue "jop" is unknown`)
-	unknown(client.UpdateMaxWorkers(ctx, "job", "192.0.2.99", 3), "ip 192.0.2.99 is unknown", "192.0.2.1", "192.0.2.3")
+	unknown(client.PauseQueue(ctx, "jop"), `unknown queue "jop"`, "known are job", "af.Create()")
+	unknown(client.UpdateMaxWorkers(ctx, "jop", "", 3), `unknown queue "jop"`)
+	unknown(client.UpdateMaxWorkers(ctx, "job", "192.0.2.99", 3), "unknown ip 192.0.2.99", "192.0.2.1", "192.0.2.3")
 	w.must(client.ResumeQueue(ctx, "jop"))
 	w.must(client.ResetMaxWorkers(ctx, "jop", ""))
 	if l := must(client.QueueLimits(ctx, "jop"))(w); l.Revision != 0 {

@@ -75,15 +75,15 @@ func (q *TaskQuery) Check() error {
 	}
 	switch {
 	case q.Bytes < 0 || q.Bytes > MaxPage:
-		return refusal("a page has 1 to %d bytes, not %d", MaxPage, q.Bytes)
+		return refusal("page size of %d bytes out of range [1, %d]", q.Bytes, MaxPage)
 	case q.Limit < 0 || q.Limit > maxPageSize:
-		return refusal("a page has 1 to %d tasks, not %d", maxPageSize, q.Limit)
+		return refusal("page limit %d out of range [1, %d]", q.Limit, maxPageSize)
 	case q.Sort != SortNewest && q.Sort != SortOldest && q.Sort != SortEnded:
-		return refusal("unknown order %q: it is newest first (%q), %q or %q", q.Sort, SortNewest, SortOldest, SortEnded)
+		return refusal("unknown order %q: want %q, %q or %q", q.Sort, SortNewest, SortOldest, SortEnded)
 	}
 	for _, s := range q.Statuses {
 		if !slices.Contains(statuses[:], s) {
-			return refusal("unknown status %q: a task is %v", s, statuses)
+			return refusal("unknown status %q: want one of %v", s, statuses)
 		}
 	}
 	return nil
@@ -95,8 +95,8 @@ func (q *TaskQuery) Takes(tasks, bytes, size int) bool {
 	return tasks == 0 || tasks < q.Limit && bytes+size <= q.Bytes
 }
 
-// BadCursor returns the error of a query whose cursor is none, or is one of another order.
-func BadCursor(cursor string) *Error { return refusal("%q is no cursor", cursor) }
+// BadCursor returns the error of a query with a cursor that is malformed or belongs to another order.
+func BadCursor(cursor string) *Error { return refusal("invalid cursor %q", cursor) }
 
 func refusal(format string, args ...any) *Error {
 	return Errorf(ErrInvalidArgument, format, args...).With(OutcomeNotSent)

@@ -38,9 +38,9 @@ func Of[T any](list []T, q Query, key func(T) string) ([]T, string, error) {
 	case key == nil:
 		return nil, "", refusal("unknown order %q", q.Sort)
 	case q.Limit < 0 || q.Limit > most:
-		return nil, "", refusal("a page has 1 to %d entries, not %d", most, q.Limit)
+		return nil, "", refusal("page limit %d out of range [1, %d]", q.Limit, most)
 	case q.Skip < 0:
-		return nil, "", refusal("%d entries can't be skipped", q.Skip)
+		return nil, "", refusal("skip %d is negative", q.Skip)
 	case !ok:
 		return nil, "", backend.BadCursor(q.Cursor)
 	}
