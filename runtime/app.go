@@ -43,13 +43,13 @@ type App struct {
 	closeLog  func() error // nil if the App does not own its log
 	instance  Instance
 	ports     *backend.Ports
-	caller    Caller              // the middleware's chain, ending in a.invoke
+	caller    Caller              // the chain of middleware, ending in a.invoke
 	inFlight  *semaphore.Weighted // calls
 	pending   *semaphore.Weighted // bytes of their arguments
 	called    atomic.Uint64
-	strange   mismatches
+	warned    warnings
 	announced announced
-	core      *core // nil if the backend stores no tasks
+	core      *core // nil if the backend doesn't support tasks
 	process   process
 
 	receivers  receivers
@@ -57,7 +57,7 @@ type App struct {
 
 	state    atomic.Int32
 	started  chan struct{} // closed when Start has succeeded
-	draining chan struct{} // closed when Shutdown begins; in a child process, when that of the parent does
+	draining chan struct{} // closed when Shutdown begins; in a child process, when the parent's Shutdown begins
 
 	mu       sync.Mutex
 	services []ServiceSpec
@@ -66,7 +66,7 @@ type App struct {
 	starting *starting
 	servings []backend.Serving
 	served   []served
-	closed   chan struct{} // closed when Shutdown has ended; made by the first Shutdown
+	closed   chan struct{} // closed when Shutdown has ended; created by the first Shutdown
 	closeErr error
 }
 
@@ -79,7 +79,7 @@ var (
 // Open opens an App on a backend. ctx limits the time for opening, including connecting. It has no effect after Open
 // has returned.
 func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
-	if err := refuseNil(ctx, "Open"); err != nil {
+	if err := checkContext(ctx, "Open"); err != nil {
 		return nil, err
 	}
 	if b == nil {
@@ -94,7 +94,10 @@ func Open(ctx context.Context, b Backend, opts ...AppOption) (*App, error) {
 	if err := heartbeat.CheckLease(s.lease); err != nil {
 		return nil, err
 	}
-	a := &App{settings: s, log: slog.Default(), instance: newInstance(s), started: make(chan struct{}), draining: make(chan struct{}), snowflakes: newSnowflakes()}
+	a := &App{
+		settings: s, log: slog.Default(), instance: newInstance(s), snowflakes: newSnowflakes(),
+		started: make(chan struct{}), draining: make(chan struct{}),
+	}
 	a.inFlight, a.pending = semaphore.NewWeighted(s.maxCalls), semaphore.NewWeighted(s.maxPending)
 	a.process = ownProcess{a}
 	a.caller = CallerFunc(a.invoke)
@@ -153,8 +156,8 @@ func (a *App) add(typ string, register func()) {
 	a.log.Error("registered after Start, not served", "type", typ)
 }
 
-// registering returns the name of the function that registers a type, for errors. HandleJob makes types that no program
-// can have.
+// registering returns the name of the function that registered a type, for errors. HandleJob registers types whose
+// names are not Go identifiers.
 func registering(typ string) string {
 	if id, job := strings.CutPrefix(typ, handledType); job {
 		return fmt.Sprintf("HandleJob %q", id)
@@ -207,7 +210,7 @@ func (a *App) checkRegistrations() error {
 // While Run runs, SIGPIPE does not kill the process: if the reader of its standard error is gone, log records are lost
 // and the App keeps running. [App.Start] and [App.Shutdown] do not handle signals.
 func (a *App) Run(ctx context.Context) error {
-	if err := refuseNil(ctx, "Run"); err != nil {
+	if err := checkContext(ctx, "Run"); err != nil {
 		return err
 	}
 	return a.process.run(ctx)
@@ -255,10 +258,10 @@ func (a *App) runUntilEnd(ctx context.Context) error {
 //
 // It returns nil after a complete drain. Otherwise its error names what was cancelled. It returns at most 3 s after ctx
 // has ended, even if handlers or servers hang. While it waits, it logs every 5 s what it waits for. If Start is
-// running, Shutdown cancels it, and drains and closes what it has started. A second Shutdown waits for the first.
-// Shutdown does not handle signals.
+// running, Shutdown cancels it, and drains and closes what it has started. A second call of Shutdown waits for the
+// first and returns its error. Shutdown does not handle signals.
 func (a *App) Shutdown(ctx context.Context) error {
-	if err := refuseNil(ctx, "Shutdown"); err != nil {
+	if err := checkContext(ctx, "Shutdown"); err != nil {
 		return err
 	}
 	return a.process.shutdown(ctx)
@@ -288,17 +291,18 @@ func (p ownProcess) shutdown(ctx context.Context) error {
 		a.closeErr = errors.Join(append(errs, a.shutdown(ctx, starting)...)...)
 		close(a.closed)
 	}) {
-		return Errorf(ErrDeadlineExceeded, "the shutdown did not complete within %v of its deadline: %w", grace.Total, context.Cause(ctx))
+		return Errorf(ErrDeadlineExceeded, "the shutdown did not complete within %v of its deadline: %w", grace.Total,
+			context.Cause(ctx))
 	}
 	return a.closeErr
 }
 
-// shutdown ends a Start, drains, writes results and closes the backend, each within its time limit.
+// shutdown cancels a running Start, drains, writes results and closes the backend, each within its time limit.
 func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
 	c := a.core
 	if err := starting.end(ctx); err != nil {
 		errs = append(errs, err)
-		if c != nil { // what the Start has made belongs to it, as it still runs
+		if c != nil { // Start is still running and owns what it has created
 			c.tasks.Close()
 			c = nil
 		}
@@ -342,7 +346,7 @@ func (a *App) shutdown(ctx context.Context, starting *starting) (errs []error) {
 	return errs
 }
 
-// drain ends all servings concurrently and returns the errors of those that did not end in time.
+// drain drains all servings concurrently and returns the errors of those that did not end in time.
 func (a *App) drain(ctx context.Context, servings []backend.Serving) []error {
 	errs := make([]error, len(servings))
 	var wg sync.WaitGroup
@@ -379,11 +383,11 @@ func (a *App) Native() any { return a.ports.Native }
 // Deprecated: use [App.Native].
 func (a *App) Power() any { return a.Native() }
 
-// awaitStart blocks a request or the first claim until Start has ended, so that the handler finds all services of its
-// instance and can use the App. It returns false if the request must not be handled.
+// awaitStart blocks a request or the first claim until Start has succeeded, so that the handler can use the App and
+// call all services of its instance. It returns false if the request must not be handled.
 func (a *App) awaitStart(ctx context.Context) bool {
 	select {
-	case <-a.started: // before it began to drain
+	case <-a.started: // even if the App is draining now
 		return true
 	default:
 	}

@@ -30,7 +30,7 @@ type Call struct {
 	Method  string
 	// Args is a JSON object with a member for each argument. It must not be modified.
 	Args json.RawMessage
-	// Fingerprint identifies the method's contract as the caller knows it; "" if the caller does not know it.
+	// Fingerprint identifies the caller's version of the method's contract; "" if the caller does not know it.
 	Fingerprint string
 	// Headers are for middleware: traceparent, tracestate, baggage. They travel with the call. Together with the
 	// context's metadata they have at most 8 kB. Middleware that adds a header must copy the map.
@@ -40,10 +40,10 @@ type Call struct {
 
 // CallOptions are the options of a [Call].
 type CallOptions struct {
-	// Timeout limits the call, in addition to its context's deadline; 0 is no limit, and a negative Timeout has
+	// Timeout limits the call, in addition to its context's deadline. 0 means no limit, and a negative Timeout has
 	// expired.
 	Timeout time.Duration
-	// DefaultTimeout limits a call that neither Timeout nor the context limits; 0 is 30 s.
+	// DefaultTimeout limits a call that has neither a Timeout nor a context with a deadline; 0 means 30 s.
 	DefaultTimeout time.Duration
 	// Idempotent allows the client to repeat the call if its outcome is unknown.
 	Idempotent bool

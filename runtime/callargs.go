@@ -13,8 +13,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// argNames returns the members that encoding/json reads into the arguments of a method, never nil; nil if they can't be
-// told from the type alone.
+// argNames returns the JSON members that encoding/json decodes into the arguments of a method. It returns nil if they
+// can't be derived from the type, and an empty slice if there are none.
 func argNames(args reflect.Type) []string {
 	if args.Kind() != reflect.Struct {
 		return nil
@@ -36,7 +36,8 @@ func argNames(args reflect.Type) []string {
 	return names
 }
 
-// argumentsOf returns the names of the arguments of a service's methods, by method; those that are unknown are missing.
+// argumentsOf returns the names of the arguments of a service's methods, by method. Methods with unknown arguments are
+// omitted.
 func argumentsOf(methods []MethodSpec) map[string][]string {
 	args := map[string][]string{}
 	for _, m := range methods {
@@ -47,28 +48,28 @@ func argumentsOf(methods []MethodSpec) map[string][]string {
 	return args
 }
 
-// announced are the arguments of methods that an App has called untyped, as instances announce them.
+// announced caches the announced arguments of the methods that were called by [App.Call].
 type announced struct {
 	mu      sync.Mutex
 	methods map[string]*announcedArgs // by service, slash, method
 }
 
 type announcedArgs struct {
-	names []string  // of any instance; nil if unknown
+	names []string  // that at least one instance takes; nil if unknown
 	at    time.Time // when they were read
 }
 
 const (
-	maxAnnounced   = 1024             // methods remembered
-	announcedFor   = 10 * time.Second // what was read is good for so long, also that nothing could be read
+	maxAnnounced   = 1024             // methods in the cache
+	announcedFor   = 10 * time.Second // how long an entry is valid, also if reading failed
 	announcedMost  = time.Second      // how long a call waits for the registry
 	maxListedNames = 20               // in an error
 )
 
-// checkArgs refuses a call with a misspelt argument: one that no instance which serves the method takes, while one that
-// they take is missing. It goes by what instances have announced. If that can't be told, since the registry is unavailable or
-// an instance is of an older version of afgen, every argument passes. Servers never check: an older one ignores what a newer
-// caller sends.
+// checkArgs returns an error if an argument of a call is misspelt: no instance that serves the method has announced it,
+// and one of the announced arguments is missing. If the arguments are unknown, because the registry is unavailable or
+// an instance was built with an older version of afgen, checkArgs accepts all. Only callers check: servers ignore
+// unknown arguments, so that newer callers can call older servers.
 func (a *App) checkArgs(ctx context.Context, service, method string, body json.RawMessage) error {
 	var args map[string]json.RawMessage
 	if len(body) > backend.MaxMessage || json.Unmarshal(body, &args) != nil || len(args) == 0 {
@@ -89,7 +90,7 @@ func (a *App) checkArgs(ctx context.Context, service, method string, body json.R
 		strings.Join(known.names[:min(len(known.names), maxListedNames)], ", ")).With(OutcomeNotSent)
 }
 
-// misspelt returns the first of the arguments that is none of those known, if one of those is missing. encoding/json ignores
+// misspelt returns the first unknown argument, if one of the known arguments is missing. Like encoding/json, it ignores
 // case.
 func (k announcedArgs) misspelt(args map[string]json.RawMessage) (string, bool) {
 	given := slices.Sorted(maps.Keys(args))
@@ -104,13 +105,13 @@ func containsFold(names []string, name string) bool {
 	return slices.ContainsFunc(names, func(n string) bool { return strings.EqualFold(n, name) })
 }
 
-// announcedArgs returns the arguments that a method takes at any of the instances that serve it now; nil if unknown.
+// announcedArgs returns the arguments that at least one running instance of a method takes, or nil if unknown.
 func (a *App) announcedArgs(ctx context.Context, service, method string) []string {
 	ctx, cancel := context.WithTimeout(ctx, announcedMost)
 	defer cancel()
 	all, e, err := a.present(ctx)
 	if err != nil {
-		return nil // the call will tell, if that is no matter of the registry alone
+		return nil // if more than the registry is unavailable, the call fails itself
 	}
 	var names []string
 	read := map[string]bool{}

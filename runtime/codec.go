@@ -8,10 +8,10 @@ import (
 
 var encodeBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// maxPooledBuffer keeps one large message from being held for ever.
+// maxPooledBuffer is the largest buffer returned to the pool, so that one large message is not retained.
 const maxPooledBuffer = 64 << 10
 
-// encode marshals v without escaping HTML, which other languages' readers need not undo.
+// encode marshals v to JSON without escaping HTML.
 func encode(v any) (json.RawMessage, error) {
 	b := encodeBuffers.Get().(*bytes.Buffer)
 	defer func() {

@@ -18,12 +18,13 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// A core is what an App has if its backend keeps tasks. Package tasks runs them. The other parts are:
+// A core runs the background parts of an App whose backend supports tasks. Package tasks runs the tasks themselves. The
+// other parts are:
 //
 //   - the registry, which announces this App (registry.go), and nodes, which reports its machine (package presence);
-//   - versions, which knows which other versions of its workers there are (versions.go);
+//   - versions, which tracks other versions of this App's workers (versions.go);
 //   - the scheduler, which fires jobs (package jobs);
-//   - as process 1, a reaper of what others have left behind (package child).
+//   - as process 1, a reaper of orphaned processes (package child).
 type core struct {
 	app      *App
 	log      *slog.Logger
@@ -43,7 +44,7 @@ type core struct {
 	finals   finals
 	children pipe.Children
 
-	badLimits sync.Once // it is logged once that some don't decode
+	badLimits sync.Once // logs once that limits can't be decoded
 }
 
 func newCore(a *App) *core {
@@ -51,7 +52,7 @@ func newCore(a *App) *core {
 	e.tasks = tasks.New(tasks.Config{
 		Ports: a.ports, Log: a.log, Instance: a.instance, Lease: a.settings.lease, MaxCrashes: a.settings.maxCrashes,
 		Retention: a.settings.retention, WrongVersionAfter: a.settings.wrongVersion,
-		AwaitStart: a.awaitStart, WarnOnce: a.strange.first, ReadLimits: e.limitOf,
+		AwaitStart: a.awaitStart, WarnOnce: a.warned.once, ReadLimits: e.limitOf,
 		LimitApplied: func() { e.registry.announceNow() },
 		Ended:        func(ids []string) { e.sched.TasksEnded(ids) },
 		EndChildren:  e.children.Close,
@@ -74,7 +75,9 @@ func (c *core) finishNew() {
 	c.requests = c.client.Requests()
 	c.registry = newRegistry(c)
 	c.versions = newVersions(c)
-	c.nodes = presence.NewNodes(presence.NodesConfig{Docs: c.ports.Docs, Log: c.log, Describe: c.app.settings.describeNode})
+	c.nodes = presence.NewNodes(presence.NodesConfig{
+		Docs: c.ports.Docs, Log: c.log, Describe: c.app.settings.describeNode,
+	})
 	c.jobs, c.sched = jobs.New(jobsConfig(c), jobsTasks{c})
 }
 
@@ -86,7 +89,7 @@ func (c *core) queues() []string {
 	return c.tasks.Queues()
 }
 
-// state returns what this process does for its queues: nothing in a child process.
+// state returns the state of this process's queues, or nil in a child process.
 func (c *core) state(withIDs bool) []tasks.QueueState {
 	if c.tasks == nil {
 		return nil
@@ -94,7 +97,8 @@ func (c *core) state(withIDs bool) []tasks.QueueState {
 	return c.tasks.State(withIDs)
 }
 
-// unwritten returns how many results of this process's tasks are not written, and since when: none in a child process.
+// unwritten returns how many results of this process's tasks are not written, and since when. In a child process it
+// returns 0.
 func (c *core) unwritten() (n int, since time.Time) {
 	if c.tasks == nil {
 		return 0, time.Time{}
@@ -102,7 +106,7 @@ func (c *core) unwritten() (n int, since time.Time) {
 	return c.tasks.Unwritten()
 }
 
-// start begins to run tasks. ctx bounds the starting only. After an error stop undoes what has begun.
+// start starts all parts. ctx limits the start only. After an error, stop must be called.
 func (c *core) start(ctx context.Context, workers []WorkerSpec) error {
 	if err := c.tasks.Prepare(ctx, c.taskWorkers(workers)); err != nil {
 		return err
@@ -111,14 +115,15 @@ func (c *core) start(ctx context.Context, workers []WorkerSpec) error {
 	c.versions.begin(ctx)
 	c.tasks.Start(ctx)
 	for _, part := range []func(context.Context){
-		child.Reap, c.registry.run, c.versions.run, c.bus.Subscribe(topicWorkers, func(json.RawMessage) { c.versions.lookNow() }), c.nodes.Run,
+		child.Reap, c.registry.run, c.versions.run, c.nodes.Run,
+		c.bus.Subscribe(topicWorkers, func(json.RawMessage) { c.versions.refreshSoon() }),
 	} {
 		c.tasks.Go(part)
 	}
 	return c.sched.Declare(ctx, programOf(workers))
 }
 
-// taskWorkers returns workers as package tasks runs them.
+// taskWorkers converts workers for package tasks.
 func (c *core) taskWorkers(specs []WorkerSpec) []tasks.Worker {
 	workers := make([]tasks.Worker, len(specs))
 	for i := range specs {
@@ -132,14 +137,14 @@ func (c *core) taskWorkers(specs []WorkerSpec) []tasks.Worker {
 	return workers
 }
 
-// quit takes nothing more, and says so.
+// quit stops taking work and announces it.
 func (c *core) quit() {
 	c.sched.Close()
 	c.registry.quit()
 	c.tasks.Quit()
 }
 
-// stop ends what has been drained.
+// stop stops all parts after the drain.
 func (c *core) stop(ctx context.Context) error {
 	ending, cancel := grace.Outlast(ctx, grace.End)
 	defer cancel()

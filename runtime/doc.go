@@ -15,7 +15,7 @@
 //	order, err := shop.NewOrdersClient(app).Get(ctx, 42)
 //	id, err := shop.NewResizeQueue(app).Submit(ctx, picture)
 //
-// The rest of this comment is an index of the package by task.
+// The rest of this comment is an index of the package by topic.
 //
 // # Programs
 //
@@ -26,7 +26,7 @@
 //   - [App.Instance] returns the [Instance] that an App is to others, [InstanceFrom] that of a handler. [IP] and
 //     [Version] set what it reports.
 //   - [App.NewID] returns a random id, [App.Snowflake] one that sorts by time.
-//   - [App.Native] returns the handle of the backend, such as a database. [App.Power] is its old name.
+//   - [App.Native] returns the backend's own handle, such as a database. [App.Power] is its old name.
 //
 // # Calls
 //
@@ -68,8 +68,8 @@
 //     progress.
 //   - [Snooze] and [Permanent] are errors for Run to return: run later, and do not retry.
 //   - [ErrTaskStopped] and [ErrLeaseLost] are causes with which a handler's context ends.
-//   - [Lease], [MaxCrashes] and [WrongVersionAfter] determine when a task runs again or fails. [ChildMemory] and
-//     [ChildGrace] limit child processes.
+//   - [Lease], [MaxCrashes] and [WrongVersionAfter] determine when a task runs again and when it fails. [ChildMemory]
+//     and [ChildGrace] limit child processes.
 //
 // Wait and read:
 //
@@ -90,12 +90,13 @@
 // A [Job] submits a task at each due time of a cron expression, or calls a function. All instances together submit one
 // task for each due time, even if processes die. A worker declares its jobs by //af:schedule.
 //
-//   - [VoidQueue.Schedule] puts a job that submits tasks of a queue. [HandleJob] registers a function as a job.
+//   - [VoidQueue.Schedule] adds a job that submits tasks of a queue. [HandleJob] registers a function as a job.
 //   - [Zone], [AllowIPs], [Missed] with a [MissedPolicy], [MissedWindow], [Overlap] with an [OverlapPolicy], [Disabled]
 //     and Timeout are their options, each a [JobOption]. HandleJob also has [Arguments] and [ChildProcess].
 //   - [App.Job] returns a job. [App.Jobs] lists jobs: see [JobQuery], [JobSort] and [JobPage].
 //   - [App.Fires] lists each [Fire] of a job, that is, its past due times: see [FireQuery], [FireSort] and [FirePage].
-//   - [App.RunJob] runs a job now. [App.EnableJob], [App.DisableJob] and [App.RemoveJob] change whether it runs at all.
+//   - [App.RunJob] runs a job now. [App.DisableJob] pauses it, [App.EnableJob] resumes it, and [App.RemoveJob] removes
+//     it.
 //   - [App.StartScheduler] and [App.StopScheduler] control the App's scheduler. [NoScheduler] opens an App without one.
 //
 // # Messages
@@ -121,8 +122,8 @@
 //   - [App.Services] lists each [ServiceInfo], with its methods ([MethodInfo]), instances ([ServiceInstance]) and load
 //     ([ServiceLoad]): see [ServiceQuery], [ServiceSort] and [ServicePage].
 //   - [App.Workers] lists each [WorkerInfo]: see [WorkerQuery], [WorkerSort] and [WorkerPage].
-//   - [App.Nodes] lists each [Node], that is, each machine: see [NodeQuery], [NodeSort] and [NodePage]. [App.NodeHistory]
-//     returns each [NodeSample] of a machine. [NodeFacts] sets what an App reports of its own.
+//   - [App.Nodes] lists each [Node], that is, each machine: see [NodeQuery], [NodeSort] and [NodePage].
+//     [App.NodeHistory] returns each [NodeSample] of a machine. [NodeFacts] sets what an App reports of its machine.
 //
 // Package health serves Ready and Health over HTTP, for probes.
 //

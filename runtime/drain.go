@@ -9,9 +9,8 @@ import (
 )
 
 const (
-	// drainSaysEvery is how often a drain logs what it waits for.
-	drainSaysEvery = 5 * time.Second
-	drainSaysIDs   = 3 // of a queue
+	drainLogInterval = 5 * time.Second
+	drainLogIDs      = 3 // ids of running tasks that are logged for each queue
 )
 
 // Draining returns a channel that is closed when the App running the handler that owns ctx begins to shut down. The
@@ -35,9 +34,9 @@ func (a *App) isDraining() bool {
 	}
 }
 
-// reportDrain logs every few seconds what a drain waits for, until done is closed.
+// reportDrain logs every drainLogInterval what a drain waits for, until done is closed.
 func (a *App) reportDrain(ctx context.Context, done <-chan struct{}) {
-	tick := time.NewTicker(drainSaysEvery)
+	tick := time.NewTicker(drainLogInterval)
 	defer tick.Stop()
 	begun := time.Now()
 	for {
@@ -68,8 +67,8 @@ func (a *App) unfinished() []any {
 			n, ids := len(q.Running), q.Running
 			if n > 0 {
 				more := ""
-				if n > drainSaysIDs {
-					ids, more = ids[:drainSaysIDs], " …"
+				if n > drainLogIDs {
+					ids, more = ids[:drainLogIDs], " …"
 				}
 				tasks = append(tasks, fmt.Sprintf("%s: %d (%s%s)", q.Queue, n, strings.Join(ids, " "), more))
 			}

@@ -102,14 +102,14 @@ func Detail[T any](err error) (T, bool) { return backend.Detail[T](err) }
 const redactedMessage = "the handler failed"
 
 // redacted converts an error for the wire, as RedactErrors does: it keeps only the text of an [Error] with a code,
-// which a handler returned on purpose. hidden reports whether it removed another text.
+// which a handler returned on purpose. hidden reports whether it removed any other text.
 func redacted(err error) (a *Error, hidden bool) {
 	a = guard.ToWireError(err)
 	e, coded := errors.AsType[*Error](err)
 	_, panicked := errors.AsType[*guard.PanicError](err)
 	exit, crashed := errors.AsType[*child.ExitError](err)
 	switch {
-	case coded && crashed && exit.Stderr != "": // the text has what the process wrote
+	case coded && crashed && exit.Stderr != "": // the text contains the stderr of the process
 		a.Message = strings.ReplaceAll(e.Message, exit.Error(), exit.Brief())
 		return guard.Bounded(a), true
 	case coded && a.Code != ErrUnknown:
@@ -118,7 +118,7 @@ func redacted(err error) (a *Error, hidden bool) {
 		a.Message = guard.PanicMessage
 		return a, true
 	case !coded && (a.Message == "" || a.Message == a.Code.Error() || a.Message == context.Canceled.Error() ||
-		a.Message == context.DeadlineExceeded.Error()): // the text is the code's or context's own
+		a.Message == context.DeadlineExceeded.Error()): // the text is that of a code or of package context
 		return a, false
 	}
 	a.Message, a.Details = redactedMessage, nil
@@ -127,5 +127,6 @@ func redacted(err error) (a *Error, hidden bool) {
 
 // expired is the error of a call that ended before it was sent.
 func expired(ctx context.Context, call Call) *Error {
-	return Errorf(CodeOf(ctx.Err()), "calling %s.%s: %w", call.Service, call.Method, context.Cause(ctx)).With(OutcomeNotSent)
+	return Errorf(CodeOf(ctx.Err()), "calling %s.%s: %w", call.Service, call.Method, context.Cause(ctx)).
+		With(OutcomeNotSent)
 }

@@ -67,10 +67,9 @@ func (a *App) Health() Health {
 	return h
 }
 
-// Ready returns nil if the App can be given work: it has started, is not shutting down, and can do something of what it
-// is for. An App with services is for answering calls, one with workers is for running tasks, and one with neither is
-// for making calls and submitting tasks. An App with services and workers is ready if one of the two works, in a
-// degraded mode: see [App.Health].
+// Ready returns nil if the App can be given work: it has started, is not shutting down, and at least one of its
+// purposes works. The purpose of services is to answer calls, that of workers to run tasks. An App with neither makes
+// calls and submits tasks. So an App with services and workers may be ready in a degraded mode: see [App.Health].
 //
 // Before the start and after the beginning of Shutdown it returns [ErrFailedPrecondition]. Otherwise it returns
 // [ErrUnavailable] with a message that names what is missing. It reports the last known state and never blocks.

@@ -35,22 +35,22 @@ func (p ownProcess) Snowflake(ctx context.Context) (string, error) {
 	return id.String(), nil
 }
 
-// snowflakes is the App's generator of ids. The first id creates it.
+// snowflakes creates the App's generator of ids when the first id is requested.
 type snowflakes struct {
 	made   atomic.Pointer[snowflake.Generator]
-	turn   chan struct{} // of one element: a lock to create or close the generator
+	lock   chan struct{} // has capacity 1; held to create or close the generator
 	closed atomic.Bool
 }
 
-func newSnowflakes() *snowflakes { return &snowflakes{turn: make(chan struct{}, 1)} }
+func newSnowflakes() *snowflakes { return &snowflakes{lock: make(chan struct{}, 1)} }
 
 func (s *snowflakes) get(ctx context.Context, docs backend.Docs) (*snowflake.Generator, error) {
 	if g := s.made.Load(); g != nil {
 		return g, nil
 	}
 	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
+	case s.lock <- struct{}{}:
+		defer func() { <-s.lock }()
 	case <-ctx.Done():
 		return nil, Errorf(CodeOf(ctx.Err()), "waiting for a node number for snowflake ids: %w", context.Cause(ctx))
 	}
@@ -68,17 +68,17 @@ func (s *snowflakes) get(ctx context.Context, docs backend.Docs) (*snowflake.Gen
 	}
 	s.made.Store(g)
 	if s.closed.Load() {
-		_ = g.Close(ctx) // close has not waited for it
+		_ = g.Close(ctx) // close did not wait for it
 	}
 	return g, nil
 }
 
-// close releases the node number. If that fails, the number becomes free after a while.
+// close releases the node number. If that fails, the number becomes free when its reservation expires.
 func (s *snowflakes) close(ctx context.Context, log *slog.Logger) {
 	s.closed.Store(true)
 	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
+	case s.lock <- struct{}{}:
+		defer func() { <-s.lock }()
 	case <-ctx.Done():
 		return // the goroutine that holds the lock closes it
 	}

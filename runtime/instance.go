@@ -16,7 +16,7 @@ import (
 //	Version string // the version of its program; see the option Version
 type Instance = backend.Instance
 
-// handling is the value in a handler's context that InstanceFrom, MetadataFrom and similar functions read.
+// handling is the value in a handler's context that InstanceFrom, MetadataFrom and similar functions return parts of.
 type handling struct {
 	app     *App
 	request *backend.Request // of a call; nil for a task
@@ -39,7 +39,8 @@ func InstanceFrom(ctx context.Context) Instance {
 	return Instance{}
 }
 
-// newInstance describes this process. Each App has a new id, which distinguishes a restarted process from the one before.
+// newInstance returns the Instance of a new App. Its id is new, which distinguishes a restarted process from the
+// previous one.
 func newInstance(s settings) Instance {
 	in := Instance{ID: rand.Text(), IP: s.ip, Version: s.version}
 	if in.IP == "" {

@@ -17,20 +17,20 @@ import (
 //
 //	Name        string // such as Add
 //	Signature   string // its parameters and results with their Go types
-//	Fingerprint string // of its contract: differs if the two sides of a call may not understand each other
+//	Fingerprint string // of its contract: differs if the two sides of a call may be incompatible
 //	Idempotent  bool   // it may be called again if the outcome of a call is unknown
 type MethodInfo = backend.MethodInfo
 
-// An InstanceInfo is a running App as the registry knows it. All that is said there is a second old at most while the
-// instance lives. One whose process has died is gone once its owner is convicted: at once on the embedded backend, within
-// [Lease] and a few seconds on others, and at once after a Shutdown.
+// An InstanceInfo describes a running App. It is at most a second old while the instance is alive. After a Shutdown the
+// instance is removed at once. If its process dies, it is removed when its lease has expired: at once on the embedded
+// backend, and within [Lease] and a few seconds on others.
 type InstanceInfo struct {
 	Instance
 	Node     string    // the machine's id: see [App.Nodes]
 	Host     string    // the machine's name
 	PID      int       // of the process
 	Started  time.Time // by the instance's clock
-	Draining bool      // it takes no more calls and tasks
+	Draining bool      // it accepts no more calls and tasks
 	Services []string  // sorted
 	Queues   []string  // sorted
 }
@@ -39,8 +39,8 @@ type InstanceInfo struct {
 type ServiceInfo struct {
 	Name      string
 	Methods   []MethodInfo      // of the instance that was started last
-	Instances []ServiceInstance // by id
-	Load      ServiceLoad       // of all instances
+	Instances []ServiceInstance // sorted by id
+	Load      ServiceLoad       // sum of all instances
 }
 
 // A ServiceInstance is a service as one instance serves it.
@@ -48,47 +48,48 @@ type ServiceInstance struct {
 	Instance
 	Node        string
 	Started     time.Time    // by the instance's clock
-	Draining    bool         // it takes no more calls
-	Concurrency int          // calls at once
+	Draining    bool         // it accepts no more calls
+	Concurrency int          // calls handled at once
 	Contract    string       // the same for all instances with the same methods
-	Methods     []MethodInfo // by name. It must not be changed
+	Methods     []MethodInfo // sorted by name; must not be modified
 	Load        ServiceLoad
 }
 
-// A ServiceLoad counts calls, since the instance was started.
+// A ServiceLoad counts calls since the instance was started.
 type ServiceLoad struct {
-	InFlight int64
-	Calls    int64 // begun
-	Errors   int64 // that the handler answered with an error
+	InFlight int64 // calls being handled now
+	Calls    int64 // calls begun
+	Errors   int64 // calls for which the handler returned an error
 }
 
-// A WorkerInfo is a queue's worker at one instance.
+// A WorkerInfo describes the worker of a queue on one instance.
 type WorkerInfo struct {
 	Queue    string
 	Instance Instance
 	Node     string
-	Draining bool // it claims nothing more, since its App is shutting down
+	Draining bool // its App is shutting down and claims no more tasks
 
-	Paused          bool  // the queue is
-	Wanted          int   // tasks at once as is wanted; 0 while the queue is paused
-	WantedRevision  int64 // of the queue's Limits
-	Applied         int   // tasks at once as the instance keeps to
-	AppliedRevision int64 // of the Limits that those were
-	Running         int   // tasks; above Applied after it was lowered, until they end
-	Abandoned       int   // of Running: handlers that ignored the end of their contexts; each keeps its slot until it returns
-	Waiting         int   // tasks of the queue that no instance has begun: waiting, pending, retrying
+	Paused          bool  // the queue is paused
+	Wanted          int   // the limit that is set for the instance; 0 while the queue is paused
+	WantedRevision  int64 // of the Limits that set Wanted
+	Applied         int   // the limit that the instance applies
+	AppliedRevision int64 // of the Limits that set Applied
+	Running         int   // running tasks; for a while above Applied after that was lowered
+	Abandoned       int   // running tasks whose handlers ignore the end of their contexts; each occupies a slot
+	Waiting         int   // tasks of the queue that no instance has started: waiting, pending or retrying
 }
 
-// An InstanceQuery selects instances; zero fields don't restrict.
+// An InstanceQuery selects instances for [App.Instances]. A zero field does not restrict.
 type InstanceQuery struct {
 	ID, IP, Version, Node string
-	Service               string // they serve it
-	Queue                 string // they have its worker
+	Service               string // instances that serve this service
+	Queue                 string // instances with the worker of this queue
 	Sort                  InstanceSort
-	Limit                 int    // of the page, 1 to 1000; 0 is 100
+	Limit                 int    // instances on a page: 1 to 1000; 0 means 100
 	Cursor                string // the Cursor of the previous page, in the same order; "" for the first page
 
-	// Skip is a number of instances to leave out after the cursor. Some are missed or listed twice if others come or go.
+	// Skip is the number of instances to skip after the cursor. If others are added or removed meanwhile, some may be
+	// missed or returned twice.
 	//
 	// Deprecated: use Cursor.
 	Skip int
@@ -100,7 +101,7 @@ type InstanceSort string
 // The orders of instances.
 const (
 	InstancesByID      InstanceSort = ""
-	InstancesByStart   InstanceSort = "started" // the latest first
+	InstancesByStart   InstanceSort = "started" // latest first
 	InstancesByIP      InstanceSort = "ip"
 	InstancesByVersion InstanceSort = "version"
 )
@@ -108,20 +109,21 @@ const (
 // An InstancePage is one page of instances.
 type InstancePage struct {
 	Instances []InstanceInfo
-	Total     int    // of all pages
+	Total     int    // number of instances on all pages
 	Cursor    string // for InstanceQuery.Cursor, to get the next page; "" on the last page
 }
 
-// A ServiceQuery selects services by their instances, of which only those that match are listed; zero fields don't
-// restrict.
+// A ServiceQuery selects services for [App.Services]. A zero field does not restrict. IP, Version and Node select
+// instances: services without a matching instance are left out, and only matching instances are listed.
 type ServiceQuery struct {
 	Name              string
 	IP, Version, Node string
 	Sort              ServiceSort
-	Limit             int    // of the page, 1 to 1000; 0 is 100
+	Limit             int    // services on a page: 1 to 1000; 0 means 100
 	Cursor            string // the Cursor of the previous page, in the same order; "" for the first page
 
-	// Skip is a number of services to leave out after the cursor. Some are missed or listed twice if others come or go.
+	// Skip is the number of services to skip after the cursor. If others are added or removed meanwhile, some may be
+	// missed or returned twice.
 	//
 	// Deprecated: use Cursor.
 	Skip int
@@ -140,18 +142,19 @@ const (
 // A ServicePage is one page of services.
 type ServicePage struct {
 	Services []ServiceInfo
-	Total    int    // of all pages
+	Total    int    // number of services on all pages
 	Cursor   string // for ServiceQuery.Cursor, to get the next page; "" on the last page
 }
 
-// A WorkerQuery selects workers; zero fields don't restrict.
+// A WorkerQuery selects workers for [App.Workers]. A zero field does not restrict.
 type WorkerQuery struct {
 	Queue, IP, Instance, Node string
 	Sort                      WorkerSort
-	Limit                     int    // of the page, 1 to 1000; 0 is 100
+	Limit                     int    // workers on a page: 1 to 1000; 0 means 100
 	Cursor                    string // the Cursor of the previous page, in the same order; "" for the first page
 
-	// Skip is a number of workers to leave out after the cursor. Some are missed or listed twice if others come or go.
+	// Skip is the number of workers to skip after the cursor. If others are added or removed meanwhile, some may be missed
+	// or returned twice.
 	//
 	// Deprecated: use Cursor.
 	Skip int
@@ -170,11 +173,12 @@ const (
 // A WorkerPage is one page of workers.
 type WorkerPage struct {
 	Workers []WorkerInfo
-	Total   int    // of all pages
+	Total   int    // number of workers on all pages
 	Cursor  string // for WorkerQuery.Cursor, to get the next page; "" on the last page
 }
 
-// Instances lists the Apps that run now and match q. It is unavailable while the coordinator is.
+// Instances returns a page of the running Apps that match q. If the coordinator is unavailable, it returns
+// [ErrUnavailable].
 func (a *App) Instances(ctx context.Context, q InstanceQuery) (InstancePage, error) {
 	all, _, err := a.present(ctx)
 	if err != nil {
@@ -193,11 +197,13 @@ func (a *App) Instances(ctx context.Context, q InstanceQuery) (InstancePage, err
 			in.Queues = append(in.Queues, w.Queue)
 		}
 		slices.Sort(in.Services)
-		if matches(q.ID, id) && n.matches(q.IP, q.Version, q.Node) && (q.Service == "" || slices.Contains(in.Services, q.Service)) &&
+		if matches(q.ID, id) && n.matches(q.IP, q.Version, q.Node) &&
+			(q.Service == "" || slices.Contains(in.Services, q.Service)) &&
 			(q.Queue == "" || slices.Contains(in.Queues, q.Queue)) {
 			found = append(found, in)
 		}
 	}
+	cut := pages.Query{Sort: string(q.Sort), Limit: q.Limit, Cursor: q.Cursor, Skip: q.Skip}
 	page := InstancePage{Total: len(found)}
 	key := map[InstanceSort]func(InstanceInfo) string{
 		InstancesByID:      func(n InstanceInfo) string { return n.ID },
@@ -205,11 +211,12 @@ func (a *App) Instances(ctx context.Context, q InstanceQuery) (InstancePage, err
 		InstancesByIP:      func(n InstanceInfo) string { return pages.Text(n.IP) + n.ID },
 		InstancesByVersion: func(n InstanceInfo) string { return pages.Text(n.Version) + n.ID },
 	}[q.Sort]
-	page.Instances, page.Cursor, err = pages.Of(found, pages.Query{Sort: string(q.Sort), Limit: q.Limit, Cursor: q.Cursor, Skip: q.Skip}, key)
+	page.Instances, page.Cursor, err = pages.Of(found, cut, key)
 	return page, err
 }
 
-// Services lists the services that some instance serves now and that match q. It is unavailable while the coordinator is.
+// Services returns a page of the services that match q and are served by at least one running instance. If the
+// coordinator is unavailable, it returns [ErrUnavailable].
 func (a *App) Services(ctx context.Context, q ServiceQuery) (ServicePage, error) {
 	all, c, err := a.present(ctx)
 	if err != nil {
@@ -240,20 +247,21 @@ func (a *App) Services(ctx context.Context, q ServiceQuery) (ServicePage, error)
 		slices.SortFunc(s.Instances, func(a, b ServiceInstance) int { return strings.Compare(a.ID, b.ID) })
 		found = append(found, *s)
 	}
+	cut := pages.Query{Sort: string(q.Sort), Limit: q.Limit, Cursor: q.Cursor, Skip: q.Skip}
 	page := ServicePage{Total: len(found)}
 	key := map[ServiceSort]func(ServiceInfo) string{
 		ServicesByName:      func(s ServiceInfo) string { return s.Name },
 		ServicesByLoad:      func(s ServiceInfo) string { return pages.Most(s.Load.InFlight) + s.Name },
 		ServicesByInstances: func(s ServiceInfo) string { return pages.Most(len(s.Instances)) + s.Name },
 	}[q.Sort]
-	page.Services, page.Cursor, err = pages.Of(found, pages.Query{Sort: string(q.Sort), Limit: q.Limit, Cursor: q.Cursor, Skip: q.Skip}, key)
+	page.Services, page.Cursor, err = pages.Of(found, cut, key)
 	if err == nil {
 		err = c.registry.describe(ctx, page.Services)
 	}
 	return page, err
 }
 
-// describe reads the methods of services. Those of a contract that is not stored (yet, or again) are left empty.
+// describe reads the methods of services. A contract that is not stored, such as that of a new instance, has none.
 func (r *registry) describe(ctx context.Context, services []ServiceInfo) error {
 	known := map[string][]MethodInfo{}
 	for i := range services {
@@ -288,7 +296,7 @@ func (r *registry) methods(ctx context.Context, service, hash string) ([]MethodI
 	return presence.MethodsOf(service, hash, c)
 }
 
-// contract returns a contract; an empty one if it is not stored (yet, or again).
+// contract returns a contract, or an empty one if it is not stored.
 func (r *registry) contract(ctx context.Context, service, hash string) (presence.Contract, error) {
 	for _, s := range r.core.app.served {
 		if s.server.name == service && s.contract == hash {
@@ -298,8 +306,8 @@ func (r *registry) contract(ctx context.Context, service, hash string) (presence
 	return r.contracts.Get(ctx, service, hash)
 }
 
-// Workers lists the workers that run now and match q, one for each queue and instance: how many tasks they may run, as is
-// wanted and as they keep to, and how many they do. It is unavailable while the coordinator is.
+// Workers returns a page of the running workers that match q, one for each queue and instance, with their limits and
+// numbers of tasks. If the coordinator is unavailable, it returns [ErrUnavailable].
 func (a *App) Workers(ctx context.Context, q WorkerQuery) (WorkerPage, error) {
 	all, c, err := a.present(ctx)
 	if err != nil {
@@ -324,13 +332,14 @@ func (a *App) Workers(ctx context.Context, q WorkerQuery) (WorkerPage, error) {
 		}
 	}
 	id := func(w WorkerInfo) string { return pages.Text(w.Queue) + w.Instance.ID }
+	cut := pages.Query{Sort: string(q.Sort), Limit: q.Limit, Cursor: q.Cursor, Skip: q.Skip}
 	page := WorkerPage{Total: len(found)}
 	key := map[WorkerSort]func(WorkerInfo) string{
 		WorkersByQueue:   id,
 		WorkersByIP:      func(w WorkerInfo) string { return pages.Text(w.Instance.IP) + id(w) },
 		WorkersByRunning: func(w WorkerInfo) string { return pages.Most(w.Running) + id(w) },
 	}[q.Sort]
-	page.Workers, page.Cursor, err = pages.Of(found, pages.Query{Sort: string(q.Sort), Limit: q.Limit, Cursor: q.Cursor, Skip: q.Skip}, key)
+	page.Workers, page.Cursor, err = pages.Of(found, cut, key)
 	waiting := map[string]int{}
 	for i := range page.Workers {
 		queue := page.Workers[i].Queue
@@ -342,7 +351,7 @@ func (a *App) Workers(ctx context.Context, q WorkerQuery) (WorkerPage, error) {
 	return page, err
 }
 
-// waiting counts the tasks of a queue that have not begun.
+// waiting returns the number of tasks of a queue that have not been started.
 func (c *core) waiting(ctx context.Context, queue string) (int, error) {
 	page, err := c.store.List(ctx, backend.TaskQuery{
 		Queue: queue, Statuses: []Status{StatusWaiting, StatusPending, StatusRetrying}, Limit: 1,
@@ -353,14 +362,15 @@ func (c *core) waiting(ctx context.Context, queue string) (int, error) {
 	return page.Total, nil
 }
 
-// present returns what the instances that live say of themselves; this one as it is now.
+// present returns the announcements of the running instances, by id. That of this instance is current.
 func (a *App) present(ctx context.Context) (map[string]announcement, *core, error) {
 	c, err := a.active()
 	if err != nil {
 		return nil, nil, err
 	}
 	if c.ports.Coordinator == nil {
-		return nil, nil, Errorf(ErrUnimplemented, "backend %q does not support a registry of instances", a.ports.Name).With(OutcomeNotSent)
+		return nil, nil, Errorf(ErrUnimplemented, "backend %q does not support a registry of instances", a.ports.Name).
+			With(OutcomeNotSent)
 	}
 	raw, err := c.ports.Coordinator.Present(ctx, presentInstance)
 	if err != nil {
@@ -380,8 +390,8 @@ func (a *App) present(ctx context.Context) (map[string]announcement, *core, erro
 	return all, c, nil
 }
 
-// forgetDead removes the instances whose owners have ended: the store knows that sooner than an announcement expires.
-// Where the store can't be asked none are removed.
+// forgetDead removes the instances whose owners have ended, which the store knows before their announcements expire. If
+// the store is unavailable, it removes none.
 func (c *core) forgetDead(ctx context.Context, present map[string]json.RawMessage) {
 	if len(present) == 0 {
 		return

@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	defaultTimeout = 30 * time.Second
-	readyFirst     = 2 * time.Millisecond // WaitForReady looks again after this, doubling
-	readyMost      = 100 * time.Millisecond
-	maxMisfits     = 5 // repeats of a request that has met only one instance, of another version
+	defaultTimeout    = 30 * time.Second
+	readyFirst        = 2 * time.Millisecond // the first pause of WaitForReady; it doubles up to readyMost
+	readyMost         = 100 * time.Millisecond
+	maxVersionRetries = 5 // retries of a request if all replies came from one instance, of another version
 )
 
 // Invoke makes one call, through the client middleware. See [Caller].
@@ -40,8 +40,8 @@ func (a *App) Call(ctx context.Context, service, method string, args any) (json.
 				With(OutcomeNotSent)
 		}
 		if !bytes.HasPrefix(body, []byte("{")) {
-			return nil, Errorf(ErrInvalidArgument, "the arguments of %s.%s must be a JSON object with a member for each, not %.20q",
-				service, method, body).With(OutcomeNotSent)
+			return nil, Errorf(ErrInvalidArgument, "the arguments of %s.%s must be a JSON object, not %.20q", service, method,
+				body).With(OutcomeNotSent)
 		}
 		if err := a.checkArgs(ctx, service, method, body); err != nil {
 			return nil, err
@@ -54,9 +54,9 @@ func (a *App) Call(ctx context.Context, service, method string, args any) (json.
 	return reply, nil
 }
 
-// invoke is the end of the client middleware's chain.
+// invoke sends a call. It is the end of the chain of client middleware.
 func (a *App) invoke(ctx context.Context, call Call) (json.RawMessage, error) {
-	if err := a.check(ctx, call); err != nil {
+	if err := a.checkCall(ctx, call); err != nil {
 		return nil, err.With(OutcomeNotSent)
 	}
 	ctx, cancel := bound(ctx, call.Options)
@@ -71,7 +71,7 @@ func (a *App) invoke(ctx context.Context, call Call) (json.RawMessage, error) {
 		}
 		defer release()
 	}
-	reply, err := a.carry(ctx, &backend.Request{
+	reply, err := a.sendWithRetries(ctx, &backend.Request{
 		Service:     call.Service,
 		Method:      call.Method,
 		ID:          a.callID(),
@@ -87,11 +87,11 @@ func (a *App) invoke(ctx context.Context, call Call) (json.RawMessage, error) {
 	return reply.Body, nil
 }
 
-// callID returns an id for one call.
+// callID returns the id of a new call.
 func (a *App) callID() string { return a.instance.ID + "-" + strconv.FormatUint(a.called.Add(1), 36) }
 
-// check returns what keeps a call from being made at all.
-func (a *App) check(ctx context.Context, call Call) *Error {
+// checkCall returns an error if a call can't be sent.
+func (a *App) checkCall(ctx context.Context, call Call) *Error {
 	if err := a.admit(); err != nil {
 		return err
 	}
@@ -105,7 +105,8 @@ func (a *App) check(ctx context.Context, call Call) *Error {
 	return checkMetadata(outgoing(ctx), call.Headers)
 }
 
-// bound gives ctx the deadline of a call: the earlier of its own and Timeout; the default where there is neither.
+// bound returns ctx with the deadline of a call: the earlier of its own and Timeout, or the default if there is
+// neither.
 func bound(ctx context.Context, o CallOptions) (context.Context, context.CancelFunc) {
 	timeout := o.Timeout
 	if _, ok := ctx.Deadline(); !ok && timeout == 0 {
@@ -120,7 +121,7 @@ func bound(ctx context.Context, o CallOptions) (context.Context, context.CancelF
 	return context.WithTimeout(ctx, timeout)
 }
 
-// acquire waits for a place among the calls in flight and returns what gives it back.
+// acquire waits until MaxInFlight allows the call. The caller must call release.
 func (a *App) acquire(ctx context.Context, call Call) (release func(), err error) {
 	size := min(int64(len(call.Args)), a.settings.maxPending)
 	if a.inFlight.Acquire(ctx, 1) == nil {
@@ -133,11 +134,11 @@ func (a *App) acquire(ctx context.Context, call Call) (release func(), err error
 		context.Cause(ctx)).With(OutcomeNotSent)
 }
 
-// carry sends the request, again where that is safe and asked for, and returns an answer that is not an error.
-func (a *App) carry(ctx context.Context, req *backend.Request, o CallOptions) (*backend.Reply, error) {
+// sendWithRetries sends a request, retries it where that is safe or requested, and returns a successful reply.
+func (a *App) sendWithRetries(ctx context.Context, req *backend.Request, o CallOptions) (*backend.Reply, error) {
 	pause, retries := readyFirst, 0
-	var misfits int // instances of another version that the request has met
-	var misfit string
+	var mismatches int    // replies of an instance of another version
+	var mismatched string // id of that instance
 	for {
 		deadline, _ := ctx.Deadline()
 		req.Timeout = time.Until(deadline)
@@ -150,12 +151,13 @@ func (a *App) carry(ctx context.Context, req *backend.Request, o CallOptions) (*
 		}
 		var wait time.Duration
 		switch {
-		case reply != nil && otherVersion(reply.Err) && misfits < maxMisfits && (misfit == "" || misfit == reply.Server):
-			// Another instance may have the caller's version. Whose turn it is at the transport is not ours to say: so
-			// once more for each time that it is the same one's.
-			wait = rand.N(time.Millisecond << misfits)
-			misfit = reply.Server
-			misfits++
+		case reply != nil && otherVersion(reply.Err) && mismatches < maxVersionRetries &&
+			(mismatched == "" || mismatched == reply.Server):
+			// Another instance may have the caller's version. The transport chooses the instance, so retry while it
+			// chooses the same one.
+			wait = rand.N(time.Millisecond << mismatches)
+			mismatched = reply.Server
+			mismatches++
 		case o.WaitForReady && notReady(err):
 			wait = pause
 			pause = min(2*pause, readyMost)
@@ -168,16 +170,16 @@ func (a *App) carry(ctx context.Context, req *backend.Request, o CallOptions) (*
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return nil, gaveUp(ctx, req, err)
+			return nil, timedOut(ctx, req, err)
 		}
-		// A copy: the one that was sent may still be read.
+		// Copy the request: the transport may still be reading the one that was sent.
 		again := *req
 		req = &again
 	}
 }
 
-// gaveUp is the error of a call whose time ended between two attempts; the last one says whether it was sent.
-func gaveUp(ctx context.Context, req *backend.Request, last error) *Error {
+// timedOut returns the error of a call that timed out between two attempts. Its outcome is that of the last attempt.
+func timedOut(ctx context.Context, req *backend.Request, last error) *Error {
 	o := OutcomeUnknown
 	if e, ok := errors.AsType[*Error](last); ok {
 		o = e.Outcome
@@ -186,19 +188,19 @@ func gaveUp(ctx context.Context, req *backend.Request, last error) *Error {
 		context.Cause(ctx), last).With(o)
 }
 
-// otherVersion reports whether an instance has refused a request since it has another version of the method.
+// otherVersion reports whether an instance refused a request because it has another version of the method.
 func otherVersion(err *Error) bool {
 	return err != nil && err.Code == ErrFailedPrecondition && err.Outcome == OutcomeNotSent
 }
 
-// notReady says that nobody could take the request now.
+// notReady reports whether no instance could accept the request now.
 func notReady(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	return ok && e.Code == ErrUnavailable && e.Outcome == OutcomeNotSent
 }
 
-// repeatable says that the request may be sent again: it was not begun, though there are instances, or it is idempotent
-// and its outcome unknown.
+// repeatable reports whether the request can be sent again: either it was not begun although instances are running, or
+// it is idempotent and its outcome is unknown.
 func repeatable(err error, o CallOptions) bool {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || e.Code != ErrUnavailable {

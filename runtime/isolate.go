@@ -19,21 +19,21 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// A task of a worker with isolation=process, from end to end: its attempt (package tasks) calls WorkerSpec.Run, which
-// is runChild here. That starts this program again (package pipe), whose main opens and starts an App: openChild and
-// childProcess.start. handleHere calls the worker that was registered there, and the process ends.
+// How a task of a worker with isolation=process runs: package tasks calls WorkerSpec.Run, which is runChild. It starts
+// this program again in a child process (package pipe). There, main opens and starts an App: openChild and
+// childProcess.start. handleHere calls the registered worker, and the process exits.
 
 // ChildMemory limits the memory, in bytes, of each child process that runs a task of a worker with isolation=process.
-// On Linux the kernel limits the writable memory of the child, and of each process that it starts. On all systems the
-// garbage collector works harder as the limit comes near: GOMEMLIMIT is nine tenths of it. 0, the default, is no limit.
+// On Linux the kernel limits the writable memory of the child and of each process that it starts. On all systems
+// GOMEMLIMIT of the child is nine tenths of the limit. 0, the default, means no limit.
 // A Go program needs at least 64 MiB. A program built with -race can't run within the kernel's limit.
 func ChildMemory(bytes int64) AppOption {
 	return func(s *settings) { s.child.memory = max(bytes, 0) }
 }
 
 // ChildGrace sets how long a handler in a child process may run after its context has ended. Then its process is
-// killed, on Unix by SIGQUIT first, so that it writes its stacks to stderr. The default is 5 s. If the claim was lost
-// or the instance is shutting down, it is at most 1 s.
+// killed. On Unix it gets SIGQUIT first, so that it writes its stacks to stderr. The default is 5 s. If the lease was
+// lost or the instance is shutting down, the grace is at most 1 s.
 func ChildGrace(d time.Duration) AppOption {
 	return func(s *settings) { s.child.grace = max(d, 0) }
 }
@@ -52,24 +52,26 @@ type childSettings struct {
 
 const (
 	childGrace     = 5 * time.Second
-	childReadyMost = time.Minute // for main to get to Start
+	childReadyMost = time.Minute // until main calls Start
 )
 
-// causes are why the context of a handler in a child process ends.
-var causes = pipe.Causes{Stopped: ErrTaskStopped, LeaseLost: ErrLeaseLost, Timeout: tasks.ErrTimeout, Shutdown: tasks.ErrShutdown}
+// causes are the causes with which the context of a handler in a child process ends.
+var causes = pipe.Causes{
+	Stopped: ErrTaskStopped, LeaseLost: ErrLeaseLost, Timeout: tasks.ErrTimeout, Shutdown: tasks.ErrShutdown,
+}
 
-// A process is what an App does differently in a child process than in a process of its own. Open decides which it is.
+// A process has the operations of an App that differ in a child process. Open chooses the implementation.
 type process interface {
 	pipe.Parent // of the App's children; in a child process, of the App itself
 
 	start(ctx context.Context) error
 	run(ctx context.Context) error
 	shutdown(ctx context.Context) error
-	// logger returns a logger that adds what ctx knows, which is that of the handler h, to each record.
+	// logger returns a logger that adds the attributes of the handler h, which owns ctx, to each record.
 	logger(ctx context.Context, h *handling) *slog.Logger
 }
 
-// ownProcess is the process of an App that no other App has started.
+// ownProcess implements process for an App that is not in a child process.
 type ownProcess struct{ app *App }
 
 func (p ownProcess) Ports() *backend.Ports { return p.app.ports }
@@ -86,26 +88,27 @@ func (p ownProcess) logger(ctx context.Context, h *handling) *slog.Logger {
 	return slog.New(h.contextHandler().bind(ctx, h))
 }
 
-// childProcess is a child process, which runs one task for its parent and has no connections of its own.
+// childProcess implements process for an App in a child process. It runs one task for its parent and reaches the
+// backend through it.
 type childProcess struct {
 	*pipe.Client
 	app *App
 }
 
-// openChild makes the App that of a child process. It opens no backend.
+// openChild prepares the App of a child process. It opens no backend.
 func (a *App) openChild(c *pipe.Client) {
 	a.process = childProcess{c, a}
 	a.ports = c.Ports()
 	if c.HasTask() {
 		a.instance = c.Instance
-		a.called.Store(c.Number << 32) // so that no call has the id of one of the parent's or of another child's
+		a.called.Store(c.Number << 32) // keeps ids of calls distinct from those of the parent and other children
 		a.log = slog.New(c.Logs())
 	}
 	a.core = newChildCore(a, a.process.Wake)
 }
 
-// start runs the task that the parent hands over, and the process exits. It returns only if the task is of another
-// App's worker; then this App serves nothing and is not connected.
+// start runs the task that the parent sends and exits the process. It returns only if another App of the program has
+// the task's worker. Then this App serves nothing and is disconnected.
 func (p childProcess) start(context.Context) error {
 	w, err := p.worker()
 	if w == nil {
@@ -121,8 +124,8 @@ func (p childProcess) start(context.Context) error {
 	return nil
 }
 
-// worker returns the worker whose task this process runs; nil if that is another App's. From now on there are no more
-// registrations.
+// worker returns the worker whose task this process runs, or nil if another App has it. It ends the registration of
+// workers.
 func (p childProcess) worker() (*WorkerSpec, error) {
 	a := p.app
 	a.mu.Lock()
@@ -142,9 +145,9 @@ func (p childProcess) worker() (*WorkerSpec, error) {
 	return &a.workers[i], nil
 }
 
-// run obeys no signals.
+// run starts the App. It ignores signals: the parent ends the process.
 func (p childProcess) run(ctx context.Context) error {
-	defer interrupt.SurviveBrokenPipes()() // it has the parent's standard output
+	defer interrupt.SurviveBrokenPipes()() // the standard output is the parent's
 	if err := p.start(ctx); err != nil {
 		return err
 	}
@@ -152,16 +155,16 @@ func (p childProcess) run(ctx context.Context) error {
 	return nil
 }
 
-// shutdown has nothing to drain.
+// shutdown only changes the state: there is nothing to drain.
 func (p childProcess) shutdown(context.Context) error {
 	p.app.state.Store(stateClosed)
 	return nil
 }
 
-// logger returns the App's logger: the parent adds what its own context of the task knows.
+// logger returns the App's logger. The parent adds the attributes of the task.
 func (p childProcess) logger(context.Context, *handling) *slog.Logger { return p.app.log }
 
-// handleHere calls the worker of a task in this child process.
+// handleHere calls the worker of a task, in a child process.
 func (a *App) handleHere(ctx context.Context, t pipe.Task, w *WorkerSpec) (json.RawMessage, error) {
 	ctx = context.WithValue(ctx, handlingKey{}, &handling{app: a, running: &Running{
 		ID: t.ID, Queue: t.Queue, Attempt: t.Attempt, Fence: t.Fence, Source: t.Source, store: a.ports.Store, trace: t.Trace,
@@ -173,15 +176,16 @@ func (a *App) handleHere(ctx context.Context, t pipe.Task, w *WorkerSpec) (json.
 		return nil, nil
 	}
 	s := Subtasks{
-		Total: t.Done.Total, Succeeded: t.Done.Succeeded, Failed: t.Done.Failed, Stopped: t.Done.Stopped, all: a.core.client.AllSubtasks(t.DoneOf),
+		Total: t.Done.Total, Succeeded: t.Done.Succeeded, Failed: t.Done.Failed, Stopped: t.Done.Stopped,
+		all: a.core.client.AllSubtasks(t.DoneOf),
 	}
 	return nil, w.SubtasksDone(ctx, t.Payload, s)
 }
 
-// handleHereName is the function that is on the stack of a handler in a child.
+// handleHereName is the name of the function that is on the stack of a handler in a child process.
 var handleHereName = stack.Name((*App).handleHere)
 
-// isolated returns a worker as package tasks runs it: one with isolation=process gets functions that run a child.
+// isolated returns w, for isolation=process with functions that run its tasks in child processes.
 func (c *core) isolated(w WorkerSpec) WorkerSpec {
 	if w.Isolation != "process" || c.app.settings.child.off {
 		return w
@@ -198,12 +202,16 @@ func (c *core) isolated(w WorkerSpec) WorkerSpec {
 	return w
 }
 
-// runChild runs one task in a child of its own, which has been reaped when it returns.
+// runChild runs one task in a new child process, which has been reaped when runChild returns.
 func (c *core) runChild(ctx context.Context, payload json.RawMessage, done *Subtasks) (json.RawMessage, error) {
 	r := TaskFrom(ctx)
-	t := pipe.Task{ID: r.ID, Queue: r.Queue, Attempt: r.Attempt, Fence: r.Fence, Source: r.Source, Trace: r.trace, Payload: payload}
+	t := pipe.Task{
+		ID: r.ID, Queue: r.Queue, Attempt: r.Attempt, Fence: r.Fence, Source: r.Source, Trace: r.trace, Payload: payload,
+	}
 	if done != nil {
-		t.Done = &backend.SubtaskCounts{Total: done.Total, Succeeded: done.Succeeded, Failed: done.Failed, Stopped: done.Stopped}
+		t.Done = &backend.SubtaskCounts{
+			Total: done.Total, Succeeded: done.Succeeded, Failed: done.Failed, Stopped: done.Stopped,
+		}
 		t.DoneOf = strings.TrimSuffix(r.ID, tasks.DoneSuffix)
 	}
 	log := LoggerFrom(ctx)
@@ -211,7 +219,7 @@ func (c *core) runChild(ctx context.Context, payload json.RawMessage, done *Subt
 		Queue: r.Queue, Instance: c.app.instance, Memory: c.app.settings.child.memory, Parent: c.app.process, Causes: causes,
 		Logs: log.Handler(), Errors: c.log,
 	})
-	if err != nil { // not the worker's failure: no attempt is charged
+	if err != nil { // not a failure of the worker, so no attempt is charged
 		log.Warn("could not start a child process, task snoozed", "error", err)
 		return nil, Snooze(retry.MaxPoll)
 	}
@@ -225,14 +233,15 @@ func (c *core) runChild(ctx context.Context, payload json.RawMessage, done *Subt
 		if p.Exit().Terminated && c.app.drainsSoon() {
 			return nil, Snooze(0)
 		}
-		return nil, crashed(p.Exit(), "the child process did not begin its task: main must call Start or Run of the App with this worker")
+		return nil, crashed(p.Exit(), "the child process did not begin its task: main must call Start or Run "+
+			"of the App with this worker")
 	case <-ctx.Done():
 		p.Kill()
 		return nil, Errorf(CodeOf(ctx.Err()), "the child process did not begin its task: %w", context.Cause(ctx))
 	case <-begin.C:
 		p.Quit(child.QuitMost)
-		return nil, Errorf(ErrFailedPrecondition, "the child process did not begin its task within %v: main must call Start or Run "+
-			"of the App with this worker, also in a child process; %w", childReadyMost, p.Exit())
+		return nil, Errorf(ErrFailedPrecondition, "the child process did not begin its task within %v: main must call Start "+
+			"or Run of the App with this worker, also in a child process; %w", childReadyMost, p.Exit())
 	}
 	go func() {
 		select {
@@ -251,27 +260,28 @@ func (c *core) runChild(ctx context.Context, payload json.RawMessage, done *Subt
 		return result, err
 	case exit.Killed && ctx.Err() != nil:
 		logHung(errorLogFrom(ctx), context.Cause(ctx), p, exit)
-		return nil, Errorf(CodeOf(ctx.Err()), "the handler ignored its context and its process was killed: %w", context.Cause(ctx))
+		return nil, Errorf(CodeOf(ctx.Err()), "the handler ignored its context and its process was killed: %w",
+			context.Cause(ctx))
 	case exit.Terminated && c.app.drainsSoon():
 		return nil, Snooze(0)
 	}
 	return nil, crashed(exit, "")
 }
 
-// childEnd returns how long a handler's process may take to end after its context has ended for a cause, and then to
-// write its stacks.
+// childEnd returns how long a child process may run after its context has ended with a cause, and how long it may then
+// take to write its stacks.
 func (c *core) childEnd(cause error) (end, quit time.Duration) {
 	end, quit = c.app.settings.child.grace, child.QuitMost
 	switch {
-	case errors.Is(cause, tasks.ErrShutdown): // before Shutdown gives up on it
+	case errors.Is(cause, tasks.ErrShutdown): // Shutdown abandons it after grace.Abandon
 		end, quit = min(end, grace.Abandon/2), grace.Abandon/4
-	case errors.Is(cause, ErrLeaseLost): // the task may run elsewhere in a moment
+	case errors.Is(cause, ErrLeaseLost): // the task may soon run on another instance
 		end, quit = 0, 0
 	}
 	return end, quit
 }
 
-// logHung logs where a handler hung whose process was killed, if the process has written its stacks.
+// logHung logs that a child process was killed, with the stack of its handler if the process has written it.
 func logHung(log *slog.Logger, cause error, p *pipe.Process, exit *child.ExitError) {
 	where := stack.Running(p.Stderr(), handleHereName)
 	if where == "" {
@@ -280,8 +290,8 @@ func logHung(log *slog.Logger, cause error, p *pipe.Process, exit *child.ExitErr
 	log.Error("handler ignored its context, child process killed", "cause", cause, "stack", where)
 }
 
-// drainsSoon reports whether the App drains, now or within a second: a SIGTERM that a supervisor sends to all processes
-// of a service may reach a child before its parent.
+// drainsSoon reports whether the App is draining or begins to within a second. A SIGTERM that a supervisor sends to all
+// processes of a service may reach a child before its parent.
 func (a *App) drainsSoon() bool {
 	timer := time.NewTimer(time.Second)
 	defer timer.Stop()
@@ -292,7 +302,7 @@ func (a *App) drainsSoon() bool {
 	return a.isDraining()
 }
 
-// crashed is the error of an attempt whose process has ended by itself.
+// crashed returns the error of an attempt whose child process exited unexpectedly.
 func crashed(exit *child.ExitError, when string) error {
 	if when != "" {
 		return Errorf(exit.Code(), "%s: %w", when, exit)

@@ -16,8 +16,8 @@ type JobSpec struct {
 	Payload json.RawMessage
 	Options JobOptions
 
-	// Declared is set if the program declares the job with the worker. A program that registers the worker without the
-	// job removes it when it starts.
+	// Declared is set if the program declares the job with its worker. A program that registers the worker without the
+	// job removes the job when it starts.
 	Declared bool
 }
 
@@ -34,18 +34,18 @@ type JobOptions struct {
 	// For HandleJob only.
 	Arguments    any
 	ChildProcess bool
-	ofHandleJob  string // the last of these two options, whatever its value
+	ofHandleJob  string // the last of these two options that was given
 }
 
-// checkPut returns an error if options are set that have no effect on a job of a worker.
+// checkPut returns an error if options are set that only HandleJob supports.
 func (s JobSpec) checkPut() error {
 	switch {
 	case s.Options.Arguments != nil || s.Options.ofHandleJob == "Arguments":
-		return Errorf(ErrInvalidArgument, "job %q: Arguments is an option of HandleJob; a job of queue %q gets its payload from Schedule",
+		return Errorf(ErrInvalidArgument, "job %q: Arguments is an option of HandleJob; jobs of queue %q have a payload",
 			s.ID, s.Worker.Name).With(OutcomeNotSent)
 	case s.Options.ChildProcess:
-		return Errorf(ErrInvalidArgument, "job %q: ChildProcess is an option of HandleJob; for queue %q, set the isolation of its worker",
-			s.ID, s.Worker.Name).With(OutcomeNotSent)
+		return Errorf(ErrInvalidArgument, "job %q: ChildProcess is an option of HandleJob; the worker of queue %q has "+
+			"its own isolation", s.ID, s.Worker.Name).With(OutcomeNotSent)
 	}
 	return nil
 }
@@ -54,12 +54,13 @@ func (s JobSpec) checkPut() error {
 func (s JobSpec) internal() jobs.Spec {
 	o := s.Options
 	return jobs.Spec{ID: s.ID, Disabled: o.Disabled, Content: jobs.Content{
-		Cron: s.Cron, Zone: o.Zone, Queue: s.Worker.Name, Payload: s.Payload, Fingerprint: s.Worker.Payload, Weight: s.Worker.Weight,
-		Timeout: o.Timeout, Allow: o.Allow, Missed: string(o.Missed), Window: o.Window, Overlap: string(o.Overlap), Declared: s.Declared,
+		Cron: s.Cron, Zone: o.Zone, Queue: s.Worker.Name, Payload: s.Payload, Fingerprint: s.Worker.Payload,
+		Weight: s.Worker.Weight, Timeout: o.Timeout, Allow: o.Allow, Missed: string(o.Missed), Window: o.Window,
+		Overlap: string(o.Overlap), Declared: s.Declared,
 	}}
 }
 
-// checkJobs returns the errors in the jobs that workers declare.
+// checkJobs returns all errors in the declared jobs of workers.
 func checkJobs(workers []WorkerSpec) (errs []error) {
 	queues := map[string]string{}
 	for _, w := range workers {
@@ -76,7 +77,7 @@ func checkJobs(workers []WorkerSpec) (errs []error) {
 	return errs
 }
 
-// programOf returns what a program with these workers declares.
+// programOf returns the queues and declared jobs of a program with these workers.
 func programOf(workers []WorkerSpec) (p jobs.Program) {
 	for _, w := range workers {
 		p.Queues = append(p.Queues, w.Name)
@@ -111,7 +112,7 @@ type MissedPolicy string
 // The policies for missed due times.
 const (
 	MissedSkip MissedPolicy = "skip" // no task
-	MissedOnce MissedPolicy = "once" // one task for all of them, if none is due just now; the default
+	MissedOnce MissedPolicy = "once" // one task for all of them, unless a due time is now; the default
 	MissedAll  MissedPolicy = "all"  // a task for each within the window, up to 1000
 )
 
@@ -130,13 +131,13 @@ type OverlapPolicy string
 const (
 	OverlapSkip  OverlapPolicy = "skip"  // no task
 	OverlapAllow OverlapPolicy = "allow" // both run at the same time; the default
-	OverlapQueue OverlapPolicy = "queue" // a task is submitted when the one before has ended; up to 1000 due times wait
+	OverlapQueue OverlapPolicy = "queue" // the task is submitted when the previous one has ended; up to 1000 wait
 )
 
 // Overlap sets the policy for overlapping tasks. The default is OverlapAllow.
 func Overlap(p OverlapPolicy) JobOption { return jobOption(func(o *JobOptions) { o.Overlap = p }) }
 
-// Disabled creates a job that is not fired before EnableJob. It has no effect on a job that exists.
+// Disabled creates a job that does not fire until [App.EnableJob]. It has no effect on an existing job.
 func Disabled() JobOption { return jobOption(func(o *JobOptions) { o.Disabled = true }) }
 
 // Arguments sets the argument of the function of [HandleJob]: a value of its parameter's type. The default is the zero
@@ -178,14 +179,14 @@ func declared[P any](w Worker) ([]JobSpec, error) {
 	return specs, nil
 }
 
-// HandleJob registers fn as the job id, which runs at the due times of cron: with the value of [Arguments], in a
+// HandleJob registers fn as the job id. It is called at the due times of cron with the value of [Arguments], in a
 // goroutine or, with [ChildProcess], in a child process. Each due time submits one task of the queue "job.<id>", which
-// runs at least once, as any task does. To submit tasks of other queues and make calls, fn uses what it closes over.
-// Errors, such as a nil fn, are returned when r starts.
+// runs at least once, like any task. To make calls and submit other tasks, fn uses variables that it closes over. Start
+// returns errors in the registration, such as a nil fn.
 func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context, args A) error, opts ...JobOption) {
 	w := Worker{
-		Name: handledQueue + id, Type: handledType + id, Signature: "func(context.Context, A) error", Max: 10, Backoff: time.Second,
-		Weight: 1,
+		Name: handledQueue + id, Type: handledType + id, Signature: "func(context.Context, A) error",
+		Max: 10, Backoff: time.Second, Weight: 1,
 	}
 	spec := WorkerSpec{Worker: w}
 	j := JobSpec{ID: id, Cron: cron, Declared: true}
@@ -226,11 +227,12 @@ func HandleJob[A any](r Registrar, id, cron string, fn func(ctx context.Context,
 
 const (
 	handledQueue = "job."
-	handledType  = "Job " // of the workers that HandleJob registers; the id follows
+	handledType  = "Job " // followed by the id; not a Go identifier
 )
 
-// PutJob implements [TaskClient]. The first due time is after now; if a job of that id has the same time table, its due
-// times continue. If nothing differs, nothing is written. A disabled job stays disabled.
+// PutJob adds or replaces a job. It implements [TaskClient]. The first due time is in the future. If a job with the
+// same id has the same timetable, its due times continue. If the job is unchanged, nothing is written. A disabled job
+// stays disabled.
 func (a *App) PutJob(ctx context.Context, spec JobSpec) error {
 	c, err := a.active()
 	if err != nil {
@@ -243,7 +245,7 @@ func (a *App) PutJob(ctx context.Context, spec JobSpec) error {
 }
 
 // RemoveJob removes a job and its history, but not the tasks that it has submitted. Removing a job that doesn't exist
-// is no error. A job that a program declares is put again when the program starts: disable it instead.
+// has no effect. A program adds its declared jobs again when it starts: disable these instead.
 func (a *App) RemoveJob(ctx context.Context, id string) error {
 	c, err := a.active()
 	if err != nil {
@@ -252,8 +254,8 @@ func (a *App) RemoveJob(ctx context.Context, id string) error {
 	return c.jobs.Remove(ctx, id)
 }
 
-// EnableJob lets a job be fired again, at its due times from now on. It also lets a job continue from now on whose due
-// times were decided more than an hour ahead, because the store's clock was wrong.
+// EnableJob resumes a job, which fires at its due times from now on. It also resumes a job whose due times were decided
+// more than an hour ahead because the store's clock was wrong.
 func (a *App) EnableJob(ctx context.Context, id string) error {
 	c, err := a.active()
 	if err != nil {
@@ -262,9 +264,9 @@ func (a *App) EnableJob(ctx context.Context, id string) error {
 	return c.jobs.Enable(ctx, id)
 }
 
-// DisableJob keeps a job from being fired until EnableJob, also across restarts. Tasks that it has submitted are not
-// stopped. After it has returned nil, no scheduler of any process submits a task of the job, not even one that was
-// about to. A due time that was decided, and whose task was not submitted yet, gets a stopped task instead.
+// DisableJob pauses a job until EnableJob, also across restarts. Tasks that it has submitted are not stopped. After
+// DisableJob has returned nil, no scheduler of any process submits a task of the job. A due time that was decided, but
+// whose task was not submitted yet, gets a stopped task instead.
 func (a *App) DisableJob(ctx context.Context, id string) error {
 	c, err := a.active()
 	if err != nil {
@@ -273,8 +275,8 @@ func (a *App) DisableJob(ctx context.Context, id string) error {
 	return c.jobs.Disable(ctx, id)
 }
 
-// RunJob submits a task of a job now and returns the task's id. It ignores the job's policies and that it may be
-// disabled.
+// RunJob submits a task of a job now and returns the task's id. It ignores the job's policies and works even if the job
+// is disabled.
 func (a *App) RunJob(ctx context.Context, id string) (string, error) {
 	c, err := a.active()
 	if err != nil {
@@ -287,7 +289,7 @@ func (a *App) RunJob(ctx context.Context, id string) (string, error) {
 }
 
 // StartScheduler starts this App's scheduler, which fires jobs. Start does so unless [NoScheduler] is given. Any number
-// of Apps may run one: each due time submits one task. Starting it again is harmless.
+// of Apps may run one: each due time submits one task. Starting a running scheduler has no effect.
 func (a *App) StartScheduler(context.Context) error {
 	c, err := a.active()
 	if err != nil {
@@ -297,7 +299,7 @@ func (a *App) StartScheduler(context.Context) error {
 }
 
 // StopScheduler stops this App's scheduler until StartScheduler; the schedulers of other Apps keep running. It returns
-// when the scheduler has ended, or when ctx ends. Stopping it again is harmless.
+// when the scheduler has ended, or when ctx ends. Stopping a stopped scheduler has no effect.
 func (a *App) StopScheduler(ctx context.Context) error {
 	c, err := a.active()
 	if err != nil {
@@ -306,5 +308,5 @@ func (a *App) StopScheduler(ctx context.Context) error {
 	return c.sched.Stop(ctx)
 }
 
-// NoScheduler opens an App that fires no jobs before StartScheduler. Other Apps fire them.
+// NoScheduler opens an App whose scheduler does not run before [App.StartScheduler]. Other Apps fire the jobs.
 func NoScheduler() AppOption { return func(s *settings) { s.idle = true } }

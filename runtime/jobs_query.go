@@ -24,7 +24,7 @@ type Job struct {
 	Timeout  time.Duration
 	Disabled bool
 	Declared bool      // by a program, with its worker
-	Created  time.Time // when its time table was set, from which @every is counted
+	Created  time.Time // when its timetable was set, from which @every is counted
 	Fired    time.Time // the due time of the last fire; zero before the first
 	Next     time.Time // the next due time; zero if there is none, or the job is disabled
 	Waiting  int       // due times whose tasks are not submitted yet, with OverlapQueue
@@ -37,14 +37,14 @@ type Fire struct {
 	At      time.Time // when it was fired
 	TaskID  string    // "" if it was skipped
 	Skipped string    // why: SkippedMissed, SkippedOverlap or SkippedFull
-	More    int       // how many due times before this one were skipped with it
+	More    int       // earlier due times that were skipped together with this one
 }
 
-// Why due times are skipped.
+// Reasons for skipping due times.
 const (
 	SkippedMissed  = "missed"     // by the missed-run policy
 	SkippedOverlap = "overlap"    // an earlier task has not ended
-	SkippedFull    = "queue full" // too many wait for an earlier task to end
+	SkippedFull    = "queue full" // too many due times wait for an earlier task
 )
 
 // A JobQuery selects jobs for [App.Jobs]. A zero field does not restrict.
@@ -63,7 +63,7 @@ type JobSort string
 // The orders of jobs.
 const (
 	JobsByID   JobSort = ""     // by id
-	JobsByNext JobSort = "next" // by their next due time; jobs without one last
+	JobsByNext JobSort = "next" // by the next due time; jobs without one come last
 )
 
 // A JobPage is one page of jobs.
@@ -76,8 +76,8 @@ type JobPage struct {
 // A FireQuery selects fires for [App.Fires]. A zero field does not restrict.
 type FireQuery struct {
 	Job     string
-	After   time.Time // fired at or after
-	Before  time.Time // fired before
+	After   time.Time // fired at this time or later
+	Before  time.Time // fired before this time
 	Skipped *bool
 	Sort    FireSort
 	Limit   int    // fires on a page: 1 to 1000; 0 means 100
@@ -89,8 +89,8 @@ type FireSort string
 
 // The orders of fires.
 const (
-	FiresLatest FireSort = ""       // the latest first
-	FiresOldest FireSort = "oldest" // the oldest first
+	FiresLatest FireSort = ""       // latest first
+	FiresOldest FireSort = "oldest" // oldest first
 )
 
 // A FirePage is one page of fires.
@@ -171,8 +171,9 @@ func (a *App) Jobs(ctx context.Context, q JobQuery) (JobPage, error) {
 // publicJob converts a job of package jobs.
 func publicJob(j *jobs.Document) Job {
 	out := Job{
-		ID: j.ID(), Cron: j.Cron, Zone: j.Zone, Queue: j.Queue, Payload: j.Payload, Allow: j.Allow, Missed: MissedPolicy(j.Missed),
-		Window: j.Window, Overlap: OverlapPolicy(j.Overlap), Timeout: j.Timeout, Disabled: j.Disabled, Declared: j.Declared,
+		ID: j.ID(), Cron: j.Cron, Zone: j.Zone, Queue: j.Queue, Payload: j.Payload, Allow: j.Allow,
+		Missed: MissedPolicy(j.Missed), Window: j.Window, Overlap: OverlapPolicy(j.Overlap), Timeout: j.Timeout,
+		Disabled: j.Disabled, Declared: j.Declared,
 		Created: time.Unix(j.Created, 0).UTC(), Next: j.Next(), Waiting: j.Waiting(),
 	}
 	if out.Zone == "" {
@@ -192,7 +193,7 @@ type keyedFire struct {
 
 func (f keyedFire) by() string { return f.key }
 
-// keyedFires returns the fires that a query selects, with keys in its order.
+// keyedFires returns the fires selected by a query, with keys for its order.
 func keyedFires(all map[string]jobs.History, q FireQuery) []keyedFire {
 	var fires []keyedFire
 	for job, h := range all {

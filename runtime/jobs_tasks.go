@@ -10,7 +10,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// jobsConfig is what package jobs needs of a core, but for its tasks.
+// jobsConfig returns the configuration of package jobs.
 func jobsConfig(c *core) jobs.Config {
 	return jobs.Config{
 		Docs: c.ports.Docs, Coordinator: c.ports.Coordinator, Backend: c.ports.Name,
@@ -42,7 +42,7 @@ func (t jobsTasks) Insert(ctx context.Context, all []backend.NewTask) ([]Task, e
 
 func (t jobsTasks) Wake(queue string, ids []string) { t.c.client.Wake(queue, ids) }
 
-func (t jobsTasks) LookAgain(queue string) { t.c.lookEverywhere(queue) }
+func (t jobsTasks) LookAgain(queue string) { t.c.pollEverywhere(queue) }
 
 func (t jobsTasks) Stop(ctx context.Context, id, reason string) error {
 	return t.c.stopTask(ctx, backend.Stop{ID: id, Reason: reason})

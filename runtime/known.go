@@ -20,8 +20,8 @@ type limitOption func(*limitOptions)
 
 func (f limitOption) applyLimit(o *limitOptions) { f(o) }
 
-// Create sets limits also for a queue or an ip that is unknown, such as one that will exist after the next deployment.
-// Without it those are ErrNotFound, which tells a misspelt name from a known one.
+// Create also sets limits for an unknown queue or ip, such as one that will exist after the next deployment. Without
+// it, an unknown name is considered a mistake and [ErrNotFound] is returned.
 func Create() LimitOption { return limitOption(func(o *limitOptions) { o.create = true }) }
 
 func limitOptionsOf(opts []LimitOption) (o limitOptions) {
@@ -33,9 +33,8 @@ func limitOptionsOf(opts []LimitOption) (o limitOptions) {
 	return o
 }
 
-// checkKnown returns an error if a queue, or an ip unless it is "", is unknown. l is what is set for the queue. A queue is
-// known if limits are set for it, it has a task or a job, or has or had a worker; an ip if the limits name it, an instance
-// reports it now, or a machine had it within the last week.
+// checkKnown returns ErrNotFound if the queue is unknown, or the ip if it is not "". l has the limits of the queue. See
+// [App.UpdateMaxWorkers] for which are known.
 func (c *core) checkKnown(ctx context.Context, queue, ip string, l Limits) error {
 	known, names, err := c.knownQueue(ctx, queue, l)
 	what := fmt.Sprintf("queue %q", queue)
@@ -61,10 +60,11 @@ func (c *core) checkKnown(ctx context.Context, queue, ip string, l Limits) error
 		strings.Join(names, ", "), more).With(OutcomeNotSent)
 }
 
-// maxNamed is how many known names an error lists.
+// maxNamed is the number of known names that an error lists.
 const maxNamed = 20
 
-// knownQueue reports whether a queue is known. If it isn't, it returns those that are, but for those that only have tasks.
+// knownQueue reports whether a queue is known. If it isn't, it returns the known queues, except for those that have
+// tasks only.
 func (c *core) knownQueue(ctx context.Context, queue string, l Limits) (bool, []string, error) {
 	if slices.Contains(c.queues(), queue) || l.Revision > 0 {
 		return true, nil, nil
@@ -102,7 +102,7 @@ func (c *core) knownQueue(ctx context.Context, queue string, l Limits) (bool, []
 	return slices.Contains(names, queue), names, err
 }
 
-// knownIP reports whether an ip is known. If it isn't, it returns those that are.
+// knownIP reports whether an ip is known. If it isn't, it returns the known ips.
 func (c *core) knownIP(ctx context.Context, ip string, l Limits) (bool, []string, error) {
 	if _, set := l.At[ip]; set || ip == c.app.instance.IP {
 		return true, nil, nil
@@ -122,7 +122,7 @@ func (c *core) knownIP(ctx context.Context, ip string, l Limits) (bool, []string
 	return slices.Contains(names, ip), names, err
 }
 
-// presentInstances are those that run now; none on a backend without a registry.
+// presentInstances returns the running instances, or none if the backend doesn't support a registry.
 func (c *core) presentInstances(ctx context.Context) (map[string]announcement, error) {
 	if c.ports.Coordinator == nil {
 		return nil, nil

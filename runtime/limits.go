@@ -10,16 +10,16 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// Limits are the numbers of tasks of one queue that each instance may run at once. They are stored, so they survive
-// restarts, and they may be set before a worker of the queue runs.
+// Limits limit how many tasks of a queue each instance runs at once. They are stored, so they survive restarts and can
+// be set before a worker of the queue runs.
 type Limits struct {
-	// Paused reports that no instance claims tasks of the queue, whatever the numbers are.
+	// Paused is set if no instance claims tasks of the queue, whatever Max and At are.
 	Paused bool `json:"paused,omitempty"`
-	// Max is the number for each instance whose ip is not in At; nil means the worker's own.
+	// Max applies to each instance whose ip is not in At. nil means the worker's own maximum.
 	Max *int `json:"max,omitempty"`
-	// At are the numbers for the instances that report an ip, by ip.
+	// At has the limits of single ips. Each applies to every instance that reports the ip.
 	At map[string]int `json:"at,omitempty"`
-	// Revision is raised by each change; 0 means that no limits were ever set.
+	// Revision is raised by each change; 0 means that no limits have been set.
 	Revision int64 `json:"-"`
 }
 
@@ -32,29 +32,30 @@ func (l Limits) at(ip string, own int) tasks.Limit {
 	if n, ok := l.At[ip]; ok {
 		most = n
 	}
-	most = min(max(most, 0), maxWorkers) // whatever is in the document
+	most = min(max(most, 0), maxWorkers) // the document may have been edited
 	return tasks.Limit{Max: most, Paused: l.Paused, Revision: l.Revision, Known: true}
 }
 
 const (
-	limitsPrefix = "limits/" // of documents
-	maxWorkers   = 1_000_000
-	maxPlaces    = 1000 // ips in the limits of one queue
+	limitsPrefix  = "limits/" // of documents
+	maxWorkers    = 1_000_000
+	maxLimitedIPs = 1000 // of one queue
 )
 
-// UpdateMaxWorkers sets to n the number of tasks of the queue name that each instance reporting ip may run at once. If
-// ip is "", it sets n for all instances and removes the limits of single ips. With n = 0 nothing is claimed. Running
-// tasks are not stopped: if more than n are running, no task is claimed until fewer than n are.
+// UpdateMaxWorkers limits each instance that reports ip to n tasks of a queue at once. If ip is "", the limit applies
+// to all instances, and the limits of single ips are removed. With n = 0 no task is claimed. Running tasks are not
+// stopped: if more than n are running, no task is claimed until fewer than n are.
 //
 // After a nil error the limit is stored, also for instances that start later. Running instances apply it at once, or
 // within 5 s if the notification is lost. [App.Workers] shows what each has applied.
 //
-// An unknown queue or ip is [ErrNotFound], unless [Create] is given. A queue is known if it has a task, a job or
-// limits, or has or had a worker. An ip is known if an instance reports it, a limit of the queue names it, or a machine
-// had it within the last week. Concurrent calls take effect one after the other.
+// If the queue or the ip is unknown, it returns [ErrNotFound], unless [Create] is given. A queue is known if it has a
+// task, a job or limits, or has or had a worker. An ip is known if an instance reports it, a limit of the queue names
+// it, or a machine had it within the last week. Concurrent calls take effect one after the other.
 func (a *App) UpdateMaxWorkers(ctx context.Context, name, ip string, n int, opts ...LimitOption) error {
 	if n < 0 || n > maxWorkers {
-		return Errorf(ErrInvalidArgument, "queue %.80q: max workers %d out of range [0, %d]", name, n, maxWorkers).With(OutcomeNotSent)
+		return Errorf(ErrInvalidArgument, "queue %.80q: max workers %d out of range [0, %d]", name, n, maxWorkers).
+			With(OutcomeNotSent)
 	}
 	return a.changeLimits(ctx, name, ip, !limitOptionsOf(opts).create, func(l *Limits) {
 		if ip == "" {
@@ -68,7 +69,7 @@ func (a *App) UpdateMaxWorkers(ctx context.Context, name, ip string, n int, opts
 	})
 }
 
-// ResetMaxWorkers removes the limit that UpdateMaxWorkers has set for an ip, or all limits of the queue if ip is "".
+// ResetMaxWorkers removes the limit that UpdateMaxWorkers set for an ip, or all limits of the queue if ip is "".
 // The worker's own maximum applies again.
 func (a *App) ResetMaxWorkers(ctx context.Context, name, ip string) error {
 	return a.changeLimits(ctx, name, ip, false, func(l *Limits) {
@@ -80,14 +81,14 @@ func (a *App) ResetMaxWorkers(ctx context.Context, name, ip string) error {
 }
 
 // PauseQueue stops all instances from claiming tasks of a queue, and from calling SubtasksDone of its tasks, until
-// ResumeQueue. Running tasks finish and submissions still succeed. It is stored and takes effect as described at
-// [App.UpdateMaxWorkers]. An unknown queue is [ErrNotFound], unless [Create] is given. Pausing a paused queue has no
-// effect.
+// ResumeQueue. Running tasks finish and submissions still succeed. The pause is stored and takes effect as described at
+// [App.UpdateMaxWorkers]. If the queue is unknown, it returns [ErrNotFound], unless [Create] is given. Pausing a paused
+// queue has no effect.
 func (a *App) PauseQueue(ctx context.Context, name string, opts ...LimitOption) error {
 	return a.changeLimits(ctx, name, "", !limitOptionsOf(opts).create, func(l *Limits) { l.Paused = true })
 }
 
-// ResumeQueue ends a pause. The limits are those from before it, unless they were changed during the pause.
+// ResumeQueue ends a pause. The queue's limits apply again, including changes made during the pause.
 func (a *App) ResumeQueue(ctx context.Context, name string) error {
 	return a.changeLimits(ctx, name, "", false, func(l *Limits) { l.Paused = false })
 }
@@ -135,16 +136,16 @@ func decodeLimits(doc backend.Doc) (Limits, error) {
 	return l, nil
 }
 
-// changeLimits changes the limits of a queue and notifies the instances. It starts again after a concurrent change. If
-// known is set, the queue and the ip must be known.
+// changeLimits changes the limits of a queue and notifies the instances. After a concurrent change it retries. If known
+// is set, the queue and the ip must be known.
 func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, change func(*Limits)) error {
 	c, err := a.limited()
 	if err != nil {
 		return err
 	}
 	if name == "" || len(name) > maxName || len(ip) > maxName {
-		return Errorf(ErrInvalidArgument, "limits of queue %.80q at ip %.80q: the name must not be empty, name and ip at most %d bytes",
-			name, ip, maxName).With(OutcomeNotSent)
+		return Errorf(ErrInvalidArgument, "limits of queue %.80q, ip %.80q: the name must not be empty, and neither "+
+			"may exceed %d bytes", name, ip, maxName).With(OutcomeNotSent)
 	}
 	err = retry.Update(ctx, func(ctx context.Context) error {
 		return c.requests.Do(ctx, func(ctx context.Context) error {
@@ -158,8 +159,8 @@ func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, cha
 				}
 			}
 			l.At = maps.Clone(l.At)
-			if change(&l); len(l.At) > maxPlaces {
-				return Errorf(ErrResourceExhausted, "queue %q: limits for more than %d ips", name, maxPlaces)
+			if change(&l); len(l.At) > maxLimitedIPs {
+				return Errorf(ErrResourceExhausted, "queue %q: limits for more than %d ips", name, maxLimitedIPs)
 			}
 			value, err := json.Marshal(l)
 			if err == nil && (l.Revision > 0 || string(value) != "{}") {
@@ -178,7 +179,7 @@ func (a *App) changeLimits(ctx context.Context, name, ip string, known bool, cha
 	return nil
 }
 
-// limitOf reads the limits of all queues on this instance.
+// limitOf reads the limits of all queues and returns a function with those of this instance.
 func (c *core) limitOf(ctx context.Context) (tasks.LimitOf, error) {
 	all, err := c.allLimits(ctx)
 	if err != nil {

@@ -183,7 +183,7 @@ func TestLimitsThatCannotBeAreRefused(t *testing.T) {
 		app := openStarted(t, memory.New())
 		wantError(t, app.UpdateMaxWorkers(t.Context(), "job", "", -1), af.ErrInvalidArgument, af.OutcomeNotSent, "max workers -1 out of range")
 		wantError(t, app.UpdateMaxWorkers(t.Context(), "", "", 1), af.ErrInvalidArgument, af.OutcomeNotSent, "must not be empty")
-		wantError(t, app.PauseQueue(t.Context(), strings.Repeat("x", 256)), af.ErrInvalidArgument, af.OutcomeNotSent, "at most 255 bytes")
+		wantError(t, app.PauseQueue(t.Context(), strings.Repeat("x", 256)), af.ErrInvalidArgument, af.OutcomeNotSent, "exceed 255 bytes")
 		if l := must(app.QueueLimits(t.Context(), "job"))(t); l.Revision != 0 || l.Max != nil || l.Paused || l.At != nil {
 			t.Errorf("limits %+v", l)
 		}

@@ -28,8 +28,7 @@ func (a *App) openLog() error {
 		}
 	}
 	if fmt.Sprintf("%T", h) == "*slog.defaultHandler" {
-		// Not wrapped: where this logger is made the default, package slog must know its own handler, or waits for
-		// itself.
+		// Don't wrap the handler: if the wrapped one became slog's default, writing a record would deadlock.
 		a.log = a.log.With("instance", a.instance.ID)
 		return nil
 	}
@@ -43,8 +42,8 @@ func (a *App) openLog() error {
 }
 
 // Logger returns the App's logger, which adds the instance to each record. Records logged with a handler's context
-// (slog.Logger.InfoContext and similar methods) also have the attributes that [LoggerFrom] adds. To log so in all of
-// the program, make it the default:
+// (slog.Logger.InfoContext and similar methods) also have the attributes that [LoggerFrom] adds. To use it in the whole
+// program, make it the default:
 //
 //	slog.SetDefault(app.Logger())
 //
@@ -64,7 +63,7 @@ func LoggerFrom(ctx context.Context) *slog.Logger {
 	return h.app.process.logger(ctx, h)
 }
 
-// errorLogFrom is LoggerFrom for texts that RedactErrors hides: with that option they are not kept with the task.
+// errorLogFrom returns a logger for texts that RedactErrors hides: with that option they are not stored with the task.
 func errorLogFrom(ctx context.Context) *slog.Logger {
 	h := handlingFrom(ctx)
 	if h == nil || !h.app.settings.redact {
@@ -93,18 +92,18 @@ func ContextHandler(h slog.Handler) slog.Handler {
 	return newContextHandler(h)
 }
 
-// A contextHandler adds to records what their context knows. The attributes stand at the top, whatever groups a logger
-// has opened, and what the logger or the record says itself is not said again.
+// A contextHandler adds the attributes of a record's context to it. They are at the top level, outside of the groups
+// that the logger has opened. Attributes that the logger or the record already has are not repeated.
 type contextHandler struct {
 	base    slog.Handler
-	since   []change     // what has been added to base
-	ready   slog.Handler // base with that
+	since   []change     // calls of WithAttrs and WithGroup after base was made
+	ready   slog.Handler // base after these calls
 	grouped bool
-	has     keys      // on base, at the top
-	of      *handling // whose attributes base has already; nil for those of each record's context
+	has     keys      // top-level attributes of ready
+	of      *handling // the handler whose attributes base has; nil to add those of each record's context
 }
 
-// A change is a WithAttrs or a WithGroup.
+// A change is a call of WithAttrs or WithGroup.
 type change struct {
 	attrs []slog.Attr
 	group string
@@ -112,7 +111,7 @@ type change struct {
 
 func newContextHandler(h slog.Handler) *contextHandler { return &contextHandler{base: h, ready: h} }
 
-// bind returns a handler that has what ctx knows.
+// bind returns a handler with the attributes of ctx.
 func (c *contextHandler) bind(ctx context.Context, h *handling) *contextHandler {
 	attrs := h.attrs(ctx, c.has)
 	n := newContextHandler(c.ready)
@@ -187,7 +186,7 @@ func replay(h slog.Handler, changes []change) slog.Handler {
 	return h
 }
 
-// keys is a set of the keys that contexts add.
+// keys is a set of attribute keys that contexts add.
 type keys uint16
 
 var keyBits = map[string]keys{
@@ -205,7 +204,7 @@ func keysOf(r slog.Record) (k keys) {
 	return k
 }
 
-// attrs is what a record of the handler is to say, besides what it has. h may be nil.
+// attrs returns the attributes to add to a record that already has those in has. h may be nil.
 func (h *handling) attrs(ctx context.Context, has keys) []slog.Attr {
 	trace := traceID(TraceFrom(ctx))
 	if h == nil && trace == "" {
@@ -239,7 +238,7 @@ func (h *handling) attrs(ctx context.Context, has keys) []slog.Attr {
 	return attrs
 }
 
-// keep keeps a record with the task that runs, if one does.
+// keep adds a record to the log of the running task, if there is one.
 func (h *handling) keep(ctx context.Context, since []change, r slog.Record) {
 	if h != nil && h.running != nil {
 		kept := h.running.log.Handler(ctx, tasklog.Attempt{

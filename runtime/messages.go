@@ -17,16 +17,16 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// The pause of a receiver after a message was refused, in addition to the backend's delay of the message. It doubles
-// with each consecutive refusal. So a message that can't be handled is redelivered about once a second.
+// The pause of a receiver after it rejected a message, in addition to the backend's delay of the message. It doubles
+// with each consecutive rejection, so a message that can't be handled is redelivered about once a second.
 const (
-	refusedFirst = 50 * time.Millisecond
-	refusedMost  = time.Second
+	rejectedFirst = 50 * time.Millisecond
+	rejectedMost  = time.Second
 )
 
 // Send sends v, as JSON of at most 4 MiB, to a queue of raw messages. After a nil error the message is stored until it
 // is received. After an error, its [Outcome] reports whether the message may be stored. The queue need not exist. It is
-// independent of a worker's queue of the same name. If ctx has no deadline, Send gives up after 30 s.
+// independent of a worker's queue of the same name. If ctx has no deadline, Send times out after 30 s.
 func (a *App) Send(ctx context.Context, queue string, v any) error {
 	if err := a.rawQueue("sending to", queue); err != nil {
 		return err
@@ -48,16 +48,19 @@ func (a *App) Send(ctx context.Context, queue string, v any) error {
 }
 
 // Receive calls fn with the raw messages of a queue, one after the other, until ctx ends or the App is shut down. To
-// handle several at once, call Receive from several goroutines. fn's context is derived from ctx; [InstanceFrom] and
-// [LoggerFrom] work in it.
+// handle several at once, call Receive from several goroutines. fn's context is derived from ctx and works with
+// [InstanceFrom] and [LoggerFrom].
 //
 // A message is delivered at least once. It is removed when fn returns nil. If fn returns an error or panics, or this
-// process dies, it is delivered again, here or to another process. While fn fails, Receive pauses between messages for
-// up to a second. If fn returns an error wrapped by [Permanent], the message is logged and dropped.
+// process dies, it is redelivered, here or to another process. While fn fails, Receive pauses between messages for up
+// to a second. If fn returns an error wrapped by [Permanent], the message is logged and dropped.
 //
-// Shutdown takes no further messages and lets fn finish. fn's context ends when the time for the drain is over. Receive
-// returns nil after Shutdown, an error with the code of ctx's if ctx ended, or else the backend's error.
-func (a *App) Receive(ctx context.Context, queue string, fn func(ctx context.Context, body json.RawMessage) error) error {
+// Shutdown takes no further messages and lets fn finish. fn's context ends when the drain times out. Receive returns
+// nil after Shutdown. If ctx ends first, its error has the code of ctx's error. Otherwise it returns the backend's
+// error.
+func (a *App) Receive(
+	ctx context.Context, queue string, fn func(ctx context.Context, body json.RawMessage) error,
+) error {
 	if err := a.rawQueue("receiving from", queue); err != nil {
 		return err
 	}
@@ -71,10 +74,10 @@ func (a *App) Receive(ctx context.Context, queue string, fn func(ctx context.Con
 	r.ctx, r.cut = context.WithCancelCause(ctx)
 	defer r.cut(nil)
 	r.ctx = context.WithValue(r.ctx, handlingKey{}, &handling{app: a, raw: queue})
-	if !a.receivers.enter(r) {
+	if !a.receivers.add(r) {
 		return Errorf(ErrFailedPrecondition, "receiving from queue %q: the app is shutting down", queue).With(OutcomeNotSent)
 	}
-	defer a.receivers.leave(r)
+	defer a.receivers.remove(r)
 	for {
 		err := a.ports.Transport.Receive(taking, queue, r.handle)
 		switch {
@@ -86,12 +89,12 @@ func (a *App) Receive(ctx context.Context, queue string, fn func(ctx context.Con
 			return backend.AsError(err)
 		}
 		a.log.Warn("receiving interrupted, retrying", "queue", queue, "error", err)
-		retry.Sleep(taking, retry.Jitter(refusedMost))
+		retry.Sleep(taking, retry.Jitter(rejectedMost))
 	}
 }
 
-// ReceiveAs is [App.Receive] for messages of one type. A message that can't be decoded is refused and delivered again.
-// To drop it, use Receive and [Permanent].
+// ReceiveAs is [App.Receive] for messages of one type. A message that can't be decoded is rejected and redelivered. To
+// drop it, use Receive and [Permanent].
 func ReceiveAs[T any](ctx context.Context, a *App, queue string, fn func(ctx context.Context, message T) error) error {
 	if fn == nil {
 		return a.Receive(ctx, queue, nil)
@@ -130,41 +133,41 @@ type receiver struct {
 	app    *App
 	queue  string
 	fn     func(context.Context, json.RawMessage) error
-	taking context.Context // ends when no further message must be taken
+	taking context.Context // ends when no further message may be taken
 	quit   context.CancelFunc
 	ctx    context.Context // fn's
 	cut    context.CancelCauseFunc
 
-	refused int // in a row; only handle uses it
+	rejected int // consecutive rejections; only handle uses it
 }
 
-// handle calls fn with a message. It returns nil if the message must be removed.
+// handle calls fn with a message. It returns nil if the message can be removed.
 func (r *receiver) handle(_ context.Context, body json.RawMessage) error {
 	err := guard.Call(func() error { return r.fn(r.ctx, body) })
 	if err == nil {
-		r.refused = 0
+		r.rejected = 0
 		return nil
 	}
 	log := LoggerFrom(r.ctx)
 	switch p, panicked := err.(*guard.PanicError); {
 	case guard.IsPermanent(err):
 		log.Error("raw message rejected permanently, dropped", "bytes", len(body), "error", err)
-		r.refused = 0
+		r.rejected = 0
 		return nil
 	case panicked:
 		log.Error("panic in a receiver, message will be redelivered", p.Attrs()...)
 	default:
 		log.Warn("raw message rejected, will be redelivered", "error", err)
 	}
-	retry.Sleep(r.taking, retry.Jitter(min(refusedFirst<<min(r.refused, 10), refusedMost)))
-	r.refused++
+	retry.Sleep(r.taking, retry.Jitter(min(rejectedFirst<<min(r.rejected, 10), rejectedMost)))
+	r.rejected++
 	return err
 }
 
-// stuck returns the stack of fn, if it runs.
+// stuck returns the stack of fn if it is running.
 func (r *receiver) stuck() []string { return stack.On(stack.Name((*receiver).handle), r, 1) }
 
-// receivers are those of an App.
+// receivers has the running receivers of an App.
 type receivers struct {
 	mu      sync.Mutex
 	active  map[*receiver]bool
@@ -172,8 +175,8 @@ type receivers struct {
 	left    sync.WaitGroup
 }
 
-// enter takes a receiver, unless they are to end.
-func (s *receivers) enter(r *receiver) bool {
+// add adds a receiver. It returns false if the App is shutting down.
+func (s *receivers) add(r *receiver) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
@@ -187,14 +190,14 @@ func (s *receivers) enter(r *receiver) bool {
 	return true
 }
 
-func (s *receivers) leave(r *receiver) {
+func (s *receivers) remove(r *receiver) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.active, r)
 	s.left.Done()
 }
 
-// quit takes no further messages.
+// quit stops all receivers from taking further messages.
 func (s *receivers) quit() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,8 +207,8 @@ func (s *receivers) quit() {
 	}
 }
 
-// handling returns how many receivers of each queue have not ended. Once they are to quit, these are the ones with a
-// message in hand.
+// handling returns the number of running receivers of each queue. After quit these are the ones that are handling a
+// message.
 func (s *receivers) handling() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -216,7 +219,7 @@ func (s *receivers) handling() map[string]int {
 	return n
 }
 
-// some returns receivers that have not ended, at most most.
+// some returns up to most running receivers.
 func (s *receivers) some(most int) (some []*receiver) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -228,12 +231,12 @@ func (s *receivers) some(most int) (some []*receiver) {
 	return some
 }
 
-// drain waits until ctx ends for the messages in hand, then ends the contexts of their handlers and waits a moment
-// longer.
+// drain waits until all messages are handled or ctx ends. Then it cancels the contexts of the remaining handlers and
+// waits for up to grace.Abandon.
 func (s *receivers) drain(ctx context.Context) error {
 	left := make(chan struct{})
 	go func() {
-		s.left.Wait() // ends with the last handler, which is its caller's
+		s.left.Wait() // may outlive drain if a handler hangs
 		close(left)
 	}()
 	select {
@@ -260,5 +263,5 @@ func (s *receivers) drain(ctx context.Context) error {
 	if n == 0 {
 		return nil
 	}
-	return Errorf(ErrDeadlineExceeded, "%d raw messages were still being handled; they are redelivered unless their handlers succeed", n)
+	return Errorf(ErrDeadlineExceeded, "%d raw messages were still being handled; those that fail are redelivered", n)
 }

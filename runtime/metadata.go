@@ -7,7 +7,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Metadata are names and values that travel with the arguments of a call. Together they have at most 8 kB.
+// Metadata is a set of names and values that travel with the arguments of a call. Its total size is at most 8 kB.
 type Metadata map[string]string
 
 type metadataKey struct{}

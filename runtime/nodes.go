@@ -11,47 +11,48 @@ import (
 	"github.com/afgen/afgen/runtime/internal/presence"
 )
 
-// A Node is a machine on which Apps run, as it has last described itself. In a container memory, CPUs and load are those
-// of the machine beneath it, and the name is the container's own. What the system doesn't tell is zero.
+// A Node describes a machine on which Apps run. In a container, memory, CPUs and load are those of the host, and the
+// name is the container's. Fields that the system doesn't report are zero.
 type Node struct {
-	ID              string   `json:"id"` // the name, and a hash of what identifies the machine
+	ID              string   `json:"id"` // the name and a hash that identifies the machine
 	Host            string   `json:"host"`
 	IPs             []string `json:"ips"` // of its interfaces, and those that its instances report
-	OS              string   `json:"os"`  // as GOOS
+	OS              string   `json:"os"`  // a GOOS value
 	Platform        string   `json:"platform"`
 	PlatformVersion string   `json:"platform_version,omitempty"`
 	Kernel          string   `json:"kernel"`
-	Arch            string   `json:"arch"` // as GOARCH
-	CPUs            int      `json:"cpus"` // logical ones
+	Arch            string   `json:"arch"` // a GOARCH value
+	CPUs            int      `json:"cpus"` // logical CPUs
 	CPUModel        string   `json:"cpu_model,omitempty"`
 	MemoryTotal     uint64   `json:"memory_total"` // bytes
-	DiskTotal       uint64   `json:"disk_total"`   // bytes, of the root's file system
+	DiskTotal       uint64   `json:"disk_total"`   // bytes, of the root file system
 	NodeSample               // the latest
 
-	// Instances are the Apps that run there now, by id; none where the node is gone.
+	// Instances has the ids of the Apps running on the node. It is empty if the node is gone.
 	Instances []string `json:"-"`
 }
 
-// A NodeSample is how busy a node was.
+// A NodeSample is the load of a node at one time.
 type NodeSample struct {
 	Time       time.Time `json:"time"`        // by the node's own clock
-	CPU        float64   `json:"cpu"`         // share of all CPUs in use, 0 to 1, since the sample before
-	Load1      float64   `json:"load1"`       // as uptime prints it
-	Load5      float64   `json:"load5"`       //
-	Load15     float64   `json:"load15"`      //
+	CPU        float64   `json:"cpu"`         // share of all CPUs in use, 0 to 1, since the previous sample
+	Load1      float64   `json:"load1"`       // load average of 1 minute
+	Load5      float64   `json:"load5"`       // load average of 5 minutes
+	Load15     float64   `json:"load15"`      // load average of 15 minutes
 	MemoryUsed uint64    `json:"memory_used"` // bytes
 	DiskUsed   uint64    `json:"disk_used"`   // bytes
 }
 
-// A NodeQuery selects nodes; zero fields don't restrict.
+// A NodeQuery selects nodes for [App.Nodes]. A zero field does not restrict.
 type NodeQuery struct {
 	ID, Host, IP, OS string
-	Gone             bool // also those on which no App runs now, as long as they are kept
+	Gone             bool // also nodes on which no App is running now; they are kept for a week
 	Sort             NodeSort
-	Limit            int    // of the page, 1 to 1000; 0 is 100
+	Limit            int    // nodes on a page: 1 to 1000; 0 means 100
 	Cursor           string // the Cursor of the previous page, in the same order; "" for the first page
 
-	// Skip is a number of nodes to leave out after the cursor. Some are missed or listed twice if others come or go.
+	// Skip is the number of nodes to skip after the cursor. If others are added or removed meanwhile, some may be missed
+	// or returned twice.
 	//
 	// Deprecated: use Cursor.
 	Skip int
@@ -63,52 +64,53 @@ type NodeSort string
 // The orders of nodes.
 const (
 	NodesByID     NodeSort = ""
-	NodesByCPU    NodeSort = "cpu"    // the busiest first
-	NodesByMemory NodeSort = "memory" // the largest share in use first
-	NodesByDisk   NodeSort = "disk"   // the largest share in use first
-	NodesByLoad   NodeSort = "load"   // the highest load a CPU first, of the last minute
+	NodesByCPU    NodeSort = "cpu"    // busiest first
+	NodesByMemory NodeSort = "memory" // largest share in use first
+	NodesByDisk   NodeSort = "disk"   // largest share in use first
+	NodesByLoad   NodeSort = "load"   // highest Load1 per CPU first
 )
 
 // A NodePage is one page of nodes.
 type NodePage struct {
 	Nodes  []Node
-	Total  int    // of all pages
+	Total  int    // number of nodes on all pages
 	Cursor string // for NodeQuery.Cursor, to get the next page; "" on the last page
 }
 
-// NodeFacts sets what the App reports of its machine: describe returns a Node with the facts and the load, of which fields
-// left zero are unknown. ID, Host, OS, Arch and CPUs have defaults; IPs, Time and Instances are ignored. describe is called
-// every 20 s, by one goroutine at a time, and must return the same ID and Host each time.
+// NodeFacts sets the function that describes the App's machine. A field of the Node that it leaves zero is unknown,
+// except that ID, Host, OS, Arch and CPUs have defaults. IPs, Time and Instances are ignored. describe is called every
+// 20 s, by one goroutine at a time. It must return the same ID and Host each time.
 //
-// Without NodeFacts the App reads /proc on Linux. On other systems it reports ID, Host, OS, Arch and CPUs only, unless it is
-// opened with auto.Options, which reads all facts on each system.
+// By default the App reads /proc on Linux, and on other systems reports only ID, Host, OS, Arch and CPUs. The options
+// of auto.Options report all fields on every system.
 func NodeFacts(describe func(context.Context) Node) AppOption {
 	return func(s *settings) { s.nodeFacts = describe }
 }
 
-// describeNode returns the machine's report.
+// describeNode returns the description of the machine.
 func (s *settings) describeNode(ctx context.Context) presence.Node {
 	if s.nodeFacts == nil {
 		return presence.Describe(ctx, machine.Local)
 	}
 	n, f := s.nodeFacts(ctx), machine.Local.Describe(ctx)
 	return presence.Node{
-		ID: cmp.Or(n.ID, f.ID), Host: cmp.Or(n.Host, f.Host), OS: cmp.Or(n.OS, f.OS), Platform: n.Platform, PlatformVersion: n.PlatformVersion,
-		Kernel: n.Kernel, Arch: cmp.Or(n.Arch, f.Arch), CPUs: cmp.Or(n.CPUs, f.CPUs), CPUModel: n.CPUModel, MemoryTotal: n.MemoryTotal,
-		DiskTotal: n.DiskTotal, Sample: presence.Sample(n.NodeSample),
+		ID: cmp.Or(n.ID, f.ID), Host: cmp.Or(n.Host, f.Host), OS: cmp.Or(n.OS, f.OS), Platform: n.Platform,
+		PlatformVersion: n.PlatformVersion, Kernel: n.Kernel, Arch: cmp.Or(n.Arch, f.Arch), CPUs: cmp.Or(n.CPUs, f.CPUs),
+		CPUModel: n.CPUModel, MemoryTotal: n.MemoryTotal, DiskTotal: n.DiskTotal, Sample: presence.Sample(n.NodeSample),
 	}
 }
 
-// publicNode converts a report.
+// publicNode converts a node of package presence.
 func publicNode(n presence.Node) *Node {
 	return &Node{
-		ID: n.ID, Host: n.Host, IPs: n.IPs, OS: n.OS, Platform: n.Platform, PlatformVersion: n.PlatformVersion, Kernel: n.Kernel, Arch: n.Arch,
-		CPUs: n.CPUs, CPUModel: n.CPUModel, MemoryTotal: n.MemoryTotal, DiskTotal: n.DiskTotal, NodeSample: NodeSample(n.Sample),
+		ID: n.ID, Host: n.Host, IPs: n.IPs, OS: n.OS, Platform: n.Platform, PlatformVersion: n.PlatformVersion,
+		Kernel: n.Kernel, Arch: n.Arch, CPUs: n.CPUs, CPUModel: n.CPUModel, MemoryTotal: n.MemoryTotal,
+		DiskTotal: n.DiskTotal, NodeSample: NodeSample(n.Sample),
 	}
 }
 
-// Nodes lists the machines on which Apps run now and that match q, each as it was 20 seconds ago or later. It is
-// unavailable while the coordinator or the store is.
+// Nodes returns a page of the machines that match q and on which Apps are running, each as it was at most 20 s ago. If
+// the coordinator or the store is unavailable, it returns [ErrUnavailable].
 func (a *App) Nodes(ctx context.Context, q NodeQuery) (NodePage, error) {
 	all, c, err := a.present(ctx)
 	if err != nil {
@@ -124,7 +126,7 @@ func (a *App) Nodes(ctx context.Context, q NodeQuery) (NodePage, error) {
 	}
 	for id, n := range all {
 		node, ok := known[n.Node]
-		if !ok { // its first report is still to come
+		if !ok { // not reported yet
 			node = &Node{ID: n.Node, Host: n.Host}
 			known[n.Node] = node
 		}
@@ -135,13 +137,14 @@ func (a *App) Nodes(ctx context.Context, q NodeQuery) (NodePage, error) {
 	}
 	var found []Node
 	for id, n := range known {
-		if matches(q.ID, id) && matches(q.Host, n.Host) && matches(q.OS, n.OS) && (q.IP == "" || slices.Contains(n.IPs, q.IP)) &&
-			(q.Gone || len(n.Instances) > 0) {
+		if matches(q.ID, id) && matches(q.Host, n.Host) && matches(q.OS, n.OS) &&
+			(q.IP == "" || slices.Contains(n.IPs, q.IP)) && (q.Gone || len(n.Instances) > 0) {
 			slices.Sort(n.Instances)
 			slices.Sort(n.IPs)
 			found = append(found, *n)
 		}
 	}
+	cut := pages.Query{Sort: string(q.Sort), Limit: q.Limit, Cursor: q.Cursor, Skip: q.Skip}
 	page := NodePage{Total: len(found)}
 	key := map[NodeSort]func(Node) string{
 		NodesByID:     func(n Node) string { return n.ID },
@@ -150,12 +153,12 @@ func (a *App) Nodes(ctx context.Context, q NodeQuery) (NodePage, error) {
 		NodesByDisk:   func(n Node) string { return pages.Most(float64(n.DiskUsed)/float64(max(n.DiskTotal, 1))) + n.ID },
 		NodesByLoad:   func(n Node) string { return pages.Most(n.Load1/float64(max(n.CPUs, 1))) + n.ID },
 	}[q.Sort]
-	page.Nodes, page.Cursor, err = pages.Of(found, pages.Query{Sort: string(q.Sort), Limit: q.Limit, Cursor: q.Cursor, Skip: q.Skip}, key)
+	page.Nodes, page.Cursor, err = pages.Of(found, cut, key)
 	return page, err
 }
 
-// NodeHistory returns how busy a node was, oldest first: a sample about every minute, for three hours back. It is not_found
-// where nothing is known of the node.
+// NodeHistory returns the load of a node in the last three hours, oldest first, with about one sample a minute. If the
+// node is unknown, it returns [ErrNotFound].
 func (a *App) NodeHistory(ctx context.Context, id string) ([]NodeSample, error) {
 	c, err := a.limited()
 	if err != nil {

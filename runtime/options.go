@@ -13,24 +13,23 @@ import (
 type AppOption func(*settings)
 
 type settings struct {
-	log        *slog.Logger // nil means slog.Default
-	openLog    func() (slog.Handler, func() error, error)
-	client     []func(Caller) Caller
-	server     []func(Handler) Handler
-	drain      time.Duration
-	redact     bool
-	version    string
-	nodeFacts  func(context.Context) Node // nil: package machine
-	ip         string
-	maxCalls   int64
-	maxPending int64
-	lease      time.Duration
-	retention  backend.Retention
-	// wrongVersion is how long a task waits for a worker of its version.
-	wrongVersion time.Duration
+	log          *slog.Logger // nil means slog.Default
+	openLog      func() (slog.Handler, func() error, error)
+	client       []func(Caller) Caller
+	server       []func(Handler) Handler
+	drain        time.Duration
+	redact       bool
+	version      string
+	nodeFacts    func(context.Context) Node // nil means package machine
+	ip           string
+	maxCalls     int64
+	maxPending   int64
+	lease        time.Duration
+	retention    backend.Retention
+	wrongVersion time.Duration // how long a task waits for a worker of its version
 	maxCrashes   int
 	child        childSettings
-	idle         bool // no scheduler from Start on
+	idle         bool // Start does not start the scheduler
 }
 
 func defaults() settings {
@@ -51,15 +50,15 @@ func Logger(l *slog.Logger) AppOption {
 
 // ClientMiddleware wraps the [Caller] through which the App sends its calls. The first middleware sees a call first and
 // its result last. Each sees a call once, even if the App retries it. It may change the [Call], add Headers, or return
-// a result itself.
+// a result without sending the call.
 func ClientMiddleware(m ...func(Caller) Caller) AppOption {
-	return func(s *settings) { s.client = append(s.client, given(m)...) }
+	return func(s *settings) { s.client = append(s.client, withoutNil(m)...) }
 }
 
 // ServerMiddleware wraps the [Handler] of every method that the App serves. The first middleware sees a request first
 // and its result last. It sees a panic of a handler as an error with the code [ErrInternal].
 func ServerMiddleware(m ...func(Handler) Handler) AppOption {
-	return func(s *settings) { s.server = append(s.server, given(m)...) }
+	return func(s *settings) { s.server = append(s.server, withoutNil(m)...) }
 }
 
 // DrainTimeout limits the drain at the end of [App.Run]. The default is 25 s. Run returns at most 3 s after it, so a
@@ -69,12 +68,12 @@ func DrainTimeout(d time.Duration) AppOption { return func(s *settings) { s.drai
 
 // RedactErrors hides the texts of errors from the callers of methods and from the readers of tasks. Only the message of
 // an [Error] with a code other than [ErrUnknown] remains, which a handler returns on purpose. The text of any other
-// error is replaced by "the handler failed", also if it wraps a [Code] or an error of package context, whose code
-// remains. The same holds for the value of a task's panic and the stderr of its child process. What is hidden is logged
-// by the instance that ran the handler, at level WARN, and is not kept with the task.
+// error is replaced by "the handler failed". If it wraps a [Code] or an error of package context, the code remains. The
+// value of a task's panic and the stderr of its child process are hidden, too. The instance that ran the handler logs
+// the hidden text at level WARN. It is not stored with the task.
 //
-// Without RedactErrors callers get the texts of errors, and tasks keep them. A caller never gets the value or the stack
-// of a panic.
+// Without RedactErrors callers get the texts of errors, and they are stored with tasks. A caller never gets the value
+// or the stack of a panic.
 func RedactErrors() AppOption { return func(s *settings) { s.redact = true } }
 
 // Version sets the version that the App reports. The default is the version of the program's main module.
@@ -100,7 +99,7 @@ func MaxInFlight(calls, bytes int) AppOption {
 func Lease(d time.Duration) AppOption { return func(s *settings) { s.lease = d } }
 
 // MaxCrashes sets the number of crashes after which a task fails: of processes that died while the task was the only
-// suspected one among those they ran. It applies to workers without max_crashes. The default is 3. n is from 1 to 1000.
+// suspected one among those they ran. It applies to workers without max_crashes. The default is 3, the range 1 to 1000.
 func MaxCrashes(n int) AppOption {
 	return func(s *settings) { s.maxCrashes = min(max(n, 1), 1000) }
 }

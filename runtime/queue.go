@@ -20,7 +20,7 @@ type TaskClient interface {
 	// waits for a task that can't start before the handler returns, such as its own subtask, it gets
 	// [ErrFailedPrecondition].
 	WaitTask(ctx context.Context, id string) (Task, error)
-	// PutJob adds or replaces a job.
+	// PutJob adds a job or replaces the one with the same id.
 	PutJob(ctx context.Context, j JobSpec) error
 }
 
@@ -28,9 +28,9 @@ type TaskClient interface {
 type Submission struct {
 	Worker   Worker
 	Payloads []json.RawMessage
-	// Stored is set for tasks that wait for the dispatcher. If it is not set, a worker is woken at once.
+	// Stored is set for tasks that wait for the dispatcher. Otherwise a worker is woken at once.
 	Stored bool
-	// Source is the id of the task that the subtasks belong to. IsSubtasks is set for subtasks, even without payloads.
+	// Source is the id of the task that the subtasks belong to. IsSubtasks is set for subtasks, even if there are none.
 	Source     string
 	IsSubtasks bool
 	Options    TaskOptions
@@ -53,7 +53,7 @@ type TaskOptions struct {
 	OnFailure FailurePolicy
 }
 
-// A FailurePolicy determines what the failure of a subtask does to its siblings: see [OnFailure]. Its values are
+// A FailurePolicy determines how the failure of a subtask affects its siblings: see [OnFailure]. Its values are
 // [IgnoreFailures], [FailFast] and [CollectFailures].
 type FailurePolicy = backend.FailurePolicy
 
@@ -95,8 +95,8 @@ func Weight(n int) SubmitOption { return submitOption(func(o *TaskOptions) { o.W
 // RunAt delays a task: it starts no earlier than t.
 func RunAt(t time.Time) SubmitOption { return submitOption(func(o *TaskOptions) { o.RunAt = t }) }
 
-// UniqueKey submits a task only if the queue has no task with this key that has not ended. If it has one,
-// submitting returns its id.
+// UniqueKey submits a task only if the queue has no unfinished task with this key. If it has one, submitting returns
+// that task's id.
 func UniqueKey(key string) SubmitOption {
 	return submitOption(func(o *TaskOptions) { o.UniqueKey = key })
 }
@@ -116,7 +116,7 @@ func Batch(key string) SubtaskOption { return subtaskOption(func(o *TaskOptions)
 // RunNow lets subtasks start at once. By default they wait until their source has succeeded.
 func RunNow() SubtaskOption { return subtaskOption(func(o *TaskOptions) { o.RunNow = true }) }
 
-// OnFailure sets what the failure of a subtask does to the other subtasks of its source. The default is
+// OnFailure sets how the failure of a subtask affects the other subtasks of its source. The default is
 // [IgnoreFailures].
 func OnFailure(p FailurePolicy) SubtaskOption {
 	return subtaskOption(func(o *TaskOptions) { o.OnFailure = p })
@@ -132,8 +132,9 @@ type VoidQueue[P any] struct {
 // NewVoidQueue returns the queue of a worker. Generated code calls it.
 func NewVoidQueue[P any](t TaskClient, w Worker) VoidQueue[P] { return VoidQueue[P]{t, w} }
 
-// Submit stores a task, wakes a worker and returns the task's id. After a nil error the task will run, whatever fails
-// from now on. If the error has [OutcomeUnknown], the task may have been stored: see [SubmittedID].
+// Submit stores a task, wakes a worker and returns the task's id. Once Submit has returned a nil error, the task will
+// run, even if processes or servers fail. If the error has [OutcomeUnknown], the task may have been stored: see
+// [SubmittedID].
 func (q VoidQueue[P]) Submit(ctx context.Context, p P, opts ...SubmitOption) (string, error) {
 	return first(q.submit(ctx, []P{p}, Submission{Options: submitOptions(opts)}))
 }
@@ -145,8 +146,8 @@ func (q VoidQueue[P]) Store(ctx context.Context, p P, opts ...SubmitOption) (str
 }
 
 // SubmitMany stores tasks, up to 1000 with each write, and returns their ids in order. If a write fails, it returns the
-// ids of the tasks before that write, which are stored. With no ids, the error's Outcome is that of all tasks. With
-// ids, it is not known whether the next 1000 tasks are stored.
+// ids of the tasks stored by earlier writes. If there are none, the error's Outcome applies to all tasks. Otherwise it
+// is unknown whether the next 1000 tasks are stored.
 func (q VoidQueue[P]) SubmitMany(ctx context.Context, ps []P, opts ...SubmitOption) ([]string, error) {
 	return q.submit(ctx, ps, Submission{Options: submitOptions(opts)})
 }
@@ -157,7 +158,7 @@ func (q VoidQueue[P]) SubmitMany(ctx context.Context, ps []P, opts ...SubmitOpti
 // once, if it has that method.
 //
 // If the caller is an attempt of the source that has lost its claim, Subtasks stores nothing and returns [ErrAborted].
-// A source can have 10,000 batches. After that Subtasks returns [ErrResourceExhausted].
+// A source can have 10,000 batches. After that, Subtasks returns [ErrResourceExhausted].
 func (q VoidQueue[P]) Subtasks(ctx context.Context, source string, ps []P, opts ...SubtaskOption) ([]string, error) {
 	var o TaskOptions
 	for _, opt := range opts {
@@ -194,7 +195,7 @@ func (q VoidQueue[P]) result(ctx context.Context, id string) (Task, error) {
 	return t, err
 }
 
-// owns returns an error if a task is in another queue: its result is of another type.
+// owns returns an error if a task is in another queue, whose result may have another type.
 func (q VoidQueue[P]) owns(t Task) error {
 	if t.Queue == q.worker.Name {
 		return nil
@@ -229,7 +230,7 @@ func (q VoidQueue[P]) wait(ctx context.Context, id string) (Task, error) {
 // All instances together submit one task for each due time. Its id is job/<id>/<unix time>. Scheduling the same job
 // again changes nothing.
 //
-// [Arguments] and [ChildProcess], which are options of [HandleJob], return [ErrInvalidArgument].
+// With [Arguments] or [ChildProcess], which are options of [HandleJob], Schedule returns [ErrInvalidArgument].
 func (q VoidQueue[P]) Schedule(ctx context.Context, id, cron string, p P, opts ...JobOption) error {
 	if q.tasks == nil {
 		return q.unmade()
@@ -279,8 +280,10 @@ func (q VoidQueue[P]) encode(p P) (json.RawMessage, error) {
 	return payload, nil
 }
 
+// unmade returns the error of a zero queue.
 func (q VoidQueue[P]) unmade() *Error {
-	return NewError(ErrFailedPrecondition, "the queue has no TaskClient; create it with its New function").With(OutcomeNotSent)
+	return NewError(ErrFailedPrecondition, "the queue has no TaskClient; create it with its New function").
+		With(OutcomeNotSent)
 }
 
 // A Queue submits tasks with payload P and result R. Generated queues embed one. Its methods are safe for concurrent
@@ -320,7 +323,7 @@ func outcome(t Task) error {
 	switch {
 	case !t.Status.Final():
 		return Errorf(ErrFailedPrecondition, "task %s is %s", t.ID, t.Status)
-	case t.Status == backend.StatusSuccess: // older versions stored it with the error of an earlier attempt
+	case t.Status == backend.StatusSuccess: // older versions kept the error of an earlier attempt
 		return nil
 	case t.Error == nil:
 		return Errorf(ErrUnknown, "task %s is %s", t.ID, t.Status).With(OutcomeAnswered)
@@ -328,7 +331,7 @@ func outcome(t Task) error {
 	return NewError(t.Error.Code, t.Error.Message).With(OutcomeAnswered)
 }
 
-// first unpacks the ids of a single submission.
+// first returns the id of a submission of one task.
 func first(ids []string, err error) (string, error) {
 	if err != nil {
 		return "", err

@@ -17,19 +17,19 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// A registry says that this App is there: what it serves and works on, and how busy it is.
+// A registry announces this App to other instances: its services, its queues and its load.
 //
-// One announcement carries all of it, with a few numbers for each service and queue, at most every announceGap and at
-// least every announceEvery; in between only if it has changed, once a second. What doesn't change, the signatures of a
-// service's methods, stands in a document that all instances with the same contract share, and the announcement names
-// it. So what a hundred instances of fifty methods say every few seconds is a few kilobytes.
+// One announcement has all of it, with a few numbers for each service and queue. It is sent every announceEvery, and
+// within a second after a change. The signatures of methods, which don't change, are in a document that all instances
+// with the same contract share; the announcement has its name. So the announcements of a hundred instances with fifty
+// methods each are a few kilobytes.
 type registry struct {
 	core      *core
 	contracts presence.Contracts
 	started   time.Time
 	pid       int
 
-	soon signal.Signal
+	soon signal.Signal // makes run announce without waiting
 
 	mu       sync.Mutex
 	draining bool
@@ -37,20 +37,20 @@ type registry struct {
 	// Only begin and then run use these.
 	last      []byte
 	lastAt    time.Time
-	claimers  string // of the last
-	queuesAt  time.Time
-	checkedAt time.Time // when all contracts were last seen to be stored
+	claimers  string    // of the last announcement
+	queuesAt  time.Time // when the queues were last announced
+	checkedAt time.Time // when all contracts were last known to be stored
 }
 
 const (
 	presentInstance = "instance"
-	presentWorker   = "worker/" // and the queue
+	presentWorker   = "worker/" // followed by the queue
 	announceEvery   = 5 * time.Second
-	announceGap     = 200 * time.Millisecond
+	announceGap     = 200 * time.Millisecond // the minimum between two announcements
 	contractsEvery  = 10 * time.Minute
 )
 
-// An announcement is what an instance says of itself.
+// An announcement describes an instance to others.
 type announcement struct {
 	IP       string             `json:"ip"`
 	Version  string             `json:"version,omitempty"`
@@ -74,16 +74,16 @@ type announcedService struct {
 
 type announcedWorker struct {
 	Queue     string `json:"queue"`
-	Payload   string `json:"payload,omitempty"` // its fingerprint
+	Payload   string `json:"payload,omitempty"` // the fingerprint of the payload
 	Own       int    `json:"own"`               // the worker's own maximum
 	Applied   int    `json:"applied"`
 	Revision  int64  `json:"revision,omitempty"`
 	Running   int    `json:"running,omitempty"`
-	Abandoned int    `json:"abandoned,omitempty"` // of those that run
-	Claims    bool   `json:"claims,omitempty"`    // unless the queue is paused, which it is everywhere
+	Abandoned int    `json:"abandoned,omitempty"` // counted in Running
+	Claims    bool   `json:"claims,omitempty"`    // the limit is not 0; may be set in a paused queue
 }
 
-// A load counts what a service does.
+// A load counts the calls of a service.
 type load struct{ inFlight, calls, errors atomic.Int64 }
 
 func (l *load) begin() {
@@ -98,7 +98,7 @@ func (l *load) end(err error) {
 	}
 }
 
-// A served service is what the registry knows of one.
+// A served is a service with its description for the registry.
 type served struct {
 	server      *server
 	concurrency int
@@ -107,7 +107,7 @@ type served struct {
 	args        map[string][]string
 }
 
-// serves notes a service for the registry. Only Start calls it.
+// serves adds a service to the registry. Only Start calls it.
 func (a *App) serves(s *server, spec ServiceSpec) {
 	infos := make([]MethodInfo, len(spec.Methods))
 	for i, m := range spec.Methods {
@@ -127,11 +127,13 @@ func (a *App) serves(s *server, spec ServiceSpec) {
 }
 
 func newRegistry(c *core) *registry {
-	return &registry{core: c, contracts: presence.Contracts{Docs: c.ports.Docs}, started: time.Now(), pid: os.Getpid(), soon: signal.New()}
+	return &registry{
+		core: c, contracts: presence.Contracts{Docs: c.ports.Docs}, started: time.Now(), pid: os.Getpid(), soon: signal.New(),
+	}
 }
 
-// begin announces for the first time, so that whoever looks once the App has started finds it. It fails nothing: where
-// the coordinator is away run goes on trying.
+// begin sends the first announcement, so that the App is found once Start has returned. If the coordinator is
+// unavailable, run retries.
 func (r *registry) begin(ctx context.Context) {
 	r.started = time.Now()
 	ctx, cancel := context.WithTimeout(ctx, r.core.app.settings.lease/4)
@@ -140,12 +142,12 @@ func (r *registry) begin(ctx context.Context) {
 	r.announce(ctx)
 }
 
-// announceNow announces ahead of time: something has changed that others may wait for.
+// announceNow makes run send an announcement without waiting.
 func (r *registry) announceNow() {
 	r.soon.Set()
 }
 
-// quit says that this App takes nothing more.
+// quit announces that this App is draining.
 func (r *registry) quit() {
 	r.mu.Lock()
 	r.draining = true
@@ -159,7 +161,7 @@ func (r *registry) isDraining() bool {
 	return r.draining
 }
 
-// run announces until ctx ends. That the App is gone then is known from the store, where its owner ends.
+// run sends announcements until ctx ends. After that, other instances know from the store that the owner has ended.
 func (r *registry) run(ctx context.Context) {
 	if r.core.ports.Coordinator == nil {
 		return
@@ -184,7 +186,7 @@ func (r *registry) run(ctx context.Context) {
 	}
 }
 
-// announce says what there is to say, unless it was said just now.
+// announce sends an announcement, unless the same one was sent less than announceEvery ago.
 func (r *registry) announce(ctx context.Context) {
 	if r.core.ports.Coordinator == nil {
 		return
@@ -192,7 +194,7 @@ func (r *registry) announce(ctx context.Context) {
 	id := r.core.app.instance.ID
 	if time.Since(r.queuesAt) >= announceEvery && !r.isDraining() {
 		r.queuesAt = time.Now()
-		for _, queue := range r.core.queues() { // by queue, for RequireWorker to look up
+		for _, queue := range r.core.queues() { // for RequireWorker, which looks up one queue
 			if err := r.core.ports.Coordinator.Announce(ctx, presentWorker+queue, id, []byte("{}")); err != nil {
 				r.queuesAt = time.Time{}
 				r.failed(ctx, err)
@@ -200,8 +202,8 @@ func (r *registry) announce(ctx context.Context) {
 			}
 		}
 	}
-	said := r.facts()
-	facts, err := json.Marshal(said)
+	current := r.facts()
+	facts, err := json.Marshal(current)
 	if err != nil {
 		r.failed(ctx, err)
 		return
@@ -214,7 +216,7 @@ func (r *registry) announce(ctx context.Context) {
 		return
 	}
 	r.last, r.lastAt = facts, time.Now()
-	if c := said.claimers(); c != r.claimers {
+	if c := current.claimers(); c != r.claimers {
 		r.claimers = c
 		r.core.bus.Publish(topicWorkers, []string{id})
 	}
@@ -226,7 +228,7 @@ func (r *registry) failed(ctx context.Context, err error) {
 	}
 }
 
-// facts describes this App as it is now.
+// facts returns the current announcement of this App.
 func (r *registry) facts() announcement {
 	app := r.core.app
 	node, host := r.core.nodes.Self(r.core.ctx)
@@ -241,22 +243,26 @@ func (r *registry) facts() announcement {
 		})
 	}
 	for _, q := range r.core.state(false) {
-		a.Workers = append(a.Workers, announcedWorker{q.Queue, q.Fingerprint, q.Own, q.Applied.Slots(), q.Applied.Revision, q.Slots,
-			q.Abandoned, q.Applied.Known && q.Applied.Max > 0})
+		a.Workers = append(a.Workers, announcedWorker{
+			q.Queue, q.Fingerprint, q.Own, q.Applied.Slots(), q.Applied.Revision, q.Slots, q.Abandoned,
+			q.Applied.Known && q.Applied.Max > 0,
+		})
 	}
 	return a
 }
 
-// storeContracts stores the methods of this App's services, if no instance with the same has done it, and its queues.
+// storeContracts stores the methods of this App's services, unless an instance with the same contract has, and the
+// names of its queues.
 func (r *registry) storeContracts(ctx context.Context) {
 	if r.core.ports.Docs == nil {
 		r.checkedAt = time.Now()
 		return
 	}
 	for _, s := range r.core.app.served {
-		if err := r.contracts.Store(ctx, s.server.name, s.contract, presence.Contract{Methods: s.methods, Args: s.args}); err != nil {
+		contract := presence.Contract{Methods: s.methods, Args: s.args}
+		if err := r.contracts.Store(ctx, s.server.name, s.contract, contract); err != nil {
 			r.failed(ctx, err)
-			return // in a second again
+			return // run retries in a second
 		}
 	}
 	if err := presence.StoreQueues(ctx, r.core.ports.Docs, r.core.queues()); err != nil {

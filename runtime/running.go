@@ -19,12 +19,12 @@ import (
 var (
 	// ErrTaskStopped means that the task was stopped.
 	ErrTaskStopped = tasks.ErrStopped
-	// ErrLeaseLost means that this process sent no heartbeat for too long. The task may already run on another
-	// instance.
+	// ErrLeaseLost means that this process could not send a heartbeat in time. The task may already be running on
+	// another instance.
 	ErrLeaseLost = tasks.ErrLeaseLost
 )
 
-// A Running is a running task, as [TaskFrom] returns it to the handler.
+// A Running is a running task. [TaskFrom] returns it to the handler.
 type Running struct {
 	ID      string
 	Queue   string
@@ -42,16 +42,17 @@ type Running struct {
 // maxProgress limits the size of progress, which is part of the task's document and is read and written with it.
 const maxProgress = 64 << 10
 
-// Progress stores v, encoded as JSON, as the task's progress. Everyone who reads the task sees it. If the claim was
-// lost it returns [ErrAborted]. If the JSON exceeds 64 KiB it returns [ErrResourceExhausted] and stores nothing.
+// Progress stores v, encoded as JSON, as the task's progress, which is returned with the task by [App.GetTask]. If the
+// attempt has lost its claim it returns [ErrAborted]. If the JSON exceeds 64 KiB it returns [ErrResourceExhausted] and
+// stores nothing.
 func (r *Running) Progress(ctx context.Context, v any) error {
 	progress, err := encode(v)
 	if err != nil {
 		return Errorf(ErrInvalidArgument, "encoding the progress of task %s: %w", r.ID, err).With(OutcomeNotSent)
 	}
 	if len(progress) > maxProgress {
-		return Errorf(ErrResourceExhausted, "the progress of task %s is %d bytes; at most %d are allowed", r.ID, len(progress),
-			maxProgress).With(OutcomeNotSent)
+		return Errorf(ErrResourceExhausted, "the progress of task %s is %d bytes; at most %d are allowed", r.ID,
+			len(progress), maxProgress).With(OutcomeNotSent)
 	}
 	if err := r.store.Progress(ctx, r.ID, r.Fence, progress); err != nil {
 		return backend.AsError(err)
@@ -67,11 +68,11 @@ func TaskFrom(ctx context.Context) *Running {
 	return nil
 }
 
-// Permanent wraps an error that retrying would not fix. The task fails at once.
+// Permanent wraps an error for Run to return. The task fails at once, without retries.
 func Permanent(err error) error { return guard.Permanent(err) }
 
-// Snooze returns an error for Run to return: the task runs again after d, and no attempt is charged. To protect the
-// store, a d below 100 ms is raised to that.
+// Snooze returns an error for Run to return. The task runs again after d, and no attempt is charged. The minimum of d
+// is 100 ms, to protect the store.
 func Snooze(d time.Duration) error { return guard.Snooze(d) }
 
 // A taskRun is one attempt of a task. It implements tasks.Run.
@@ -92,11 +93,11 @@ func (c *core) beginRun(ctx context.Context, w *WorkerSpec, t *Task) (context.Co
 	return context.WithValue(ctx, handlingKey{}, &r.handling), r
 }
 
-// Handle implements tasks.Run. It calls Run, or SubtasksDone for a task that represents it.
+// Handle implements tasks.Run. It calls Run of the worker, or SubtasksDone if the task has DoneOf.
 func (r *taskRun) Handle(ctx context.Context) (json.RawMessage, error) {
 	e, w, t := r.app.core, r.worker, r.task
 	otherVersion := t.Fingerprint != "" && t.Fingerprint != w.Payload
-	if otherVersion && e.app.strange.first(w.Name+" "+t.Fingerprint) {
+	if otherVersion && e.app.warned.once(w.Name+" "+t.Fingerprint) {
 		e.log.Warn("task has another version of the payload; unknown members are ignored, missing ones are zero",
 			"queue", w.Name, "task", t.ID, "theirs", t.Fingerprint, "ours", w.Payload)
 	}
@@ -115,7 +116,7 @@ func (r *taskRun) Handle(ctx context.Context) (json.RawMessage, error) {
 		return err
 	})
 	if retry.Unavailable(err) {
-		return nil, Snooze(retry.MaxPoll) // no attempt is charged, as the worker has not failed
+		return nil, Snooze(retry.MaxPoll) // not a failure of the worker, so no attempt is charged
 	}
 	if err != nil {
 		return nil, err

@@ -23,10 +23,10 @@ type server struct {
 
 type method struct {
 	info    backend.MethodInfo
-	handler Handler // with the middleware around it
+	handler Handler // wrapped in the middleware
 }
 
-// serve begins to answer the calls to a service.
+// serve starts answering the calls of a service.
 func (a *App) serve(ctx context.Context, spec ServiceSpec) (backend.Serving, error) {
 	s := &server{app: a, name: spec.Name, methods: make(map[string]method, len(spec.Methods))}
 	a.serves(s, spec)
@@ -44,7 +44,7 @@ func (a *App) serve(ctx context.Context, spec ServiceSpec) (backend.Serving, err
 	return a.ports.Calls.Serve(ctx, e, s.handle)
 }
 
-// handle is the backend.Handler of the service: whatever happens in it, reply is called once.
+// handle is the backend.Handler of the service. It calls reply exactly once, even if the handler panics.
 func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
 	m, refusal := s.find(ctx, req)
 	if refusal != nil {
@@ -55,9 +55,9 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 	s.load.begin()
 	r := &backend.Reply{Server: s.app.instance.ID}
 	err := error(guard.ErrGoexit)
-	// Not by guard.Do: another frame below the handler may be one too many for the stack that a new goroutine has.
+	// This does not use guard.Do, because one more frame below the handler may exceed the initial stack of a goroutine.
 	defer func() {
-		if p := recover(); p != nil { // in middleware; the panics of handlers are recovered before
+		if p := recover(); p != nil { // of middleware: recoverPanics has recovered those of the handler
 			err = guard.Recovered(p)
 		}
 		s.load.end(err)
@@ -66,7 +66,7 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 			r.Body, r.Err = nil, s.toWireError(ctx, req, err)
 			if _, other := errors.AsType[*contractError](err); other {
 				r.Err.Outcome = OutcomeNotSent
-				if req.Redelivered { // who had it before may have begun it
+				if req.Redelivered { // another instance may have begun it
 					r.Err.Outcome = OutcomeUnknown
 				}
 			}
@@ -75,14 +75,15 @@ func (s *server) handle(ctx context.Context, req *backend.Request, reply func(*b
 	}()
 	ctx = context.WithValue(ctx, handlingKey{}, &handling{app: s.app, request: req})
 	body, failure := m.handler(ctx, req)
-	r.Body, err = body, guard.Check(failure) // once more: middleware has errors of its own
+	r.Body, err = body, guard.Check(failure) // again, for errors of middleware
 	if err == nil && len(r.Body) > backend.MaxMessage {
 		err = Errorf(ErrResourceExhausted, "the results of %s.%s are %d bytes; at most %d are allowed",
 			s.name, req.Method, len(r.Body), backend.MaxMessage)
 	}
 }
 
-// toWireError is the error of a request as its caller gets it. What RedactErrors hides of it is logged.
+// toWireError returns the error of a request that is sent to the caller. It logs an error whose text RedactErrors
+// hides.
 func (s *server) toWireError(ctx context.Context, req *backend.Request, err error) *Error {
 	if !s.app.settings.redact {
 		return guard.ToWireError(err)
@@ -95,7 +96,7 @@ func (s *server) toWireError(ctx context.Context, req *backend.Request, err erro
 	return a
 }
 
-// find returns the method to call, or why none is: an error with its Outcome.
+// find returns the method of a request, or an error, with its Outcome, if the request is rejected.
 func (s *server) find(ctx context.Context, req *backend.Request) (method, *Error) {
 	m, ok := s.methods[req.Method]
 	switch {
@@ -107,18 +108,19 @@ func (s *server) find(ctx context.Context, req *backend.Request) (method, *Error
 		return m, Errorf(ErrResourceExhausted, "the arguments of %s.%s are %d bytes; at most %d are allowed",
 			s.name, req.Method, len(req.Body), backend.MaxMessage).With(OutcomeAnswered)
 	case req.Redelivered && !m.info.Idempotent:
-		// Another instance may have done it; only the caller knows whether that matters.
+		// Another instance may have handled it. Only the caller knows whether repeating it is safe.
 		return m, Errorf(ErrUnavailable, "%s.%s was interrupted and is not idempotent", s.name, req.Method).
 			With(OutcomeUnknown)
 	}
-	if req.Fingerprint != "" && req.Fingerprint != m.info.Fingerprint && s.app.strange.first(req.Caller+" "+s.name+"."+req.Method) {
+	if req.Fingerprint != "" && req.Fingerprint != m.info.Fingerprint &&
+		s.app.warned.once(req.Caller+" "+s.name+"."+req.Method) {
 		s.app.log.Warn("caller has another version of the method; unknown members are ignored, missing ones are zero",
 			"service", s.name, "method", req.Method, "caller", req.Caller, "theirs", req.Fingerprint, "ours", m.info.Fingerprint)
 	}
 	return m, nil
 }
 
-// report logs how a request ended: bugs loudly, the rest for those who look.
+// report logs the end of a request: panics at level ERROR, the others at level DEBUG.
 func (s *server) report(ctx context.Context, req *backend.Request, err error, took time.Duration) {
 	log, level := s.app.log, slog.LevelDebug
 	p, panicked := errors.AsType[*guard.PanicError](err) // middleware may have wrapped it
@@ -139,7 +141,7 @@ func (s *server) report(ctx context.Context, req *backend.Request, err error, to
 	}
 }
 
-// recoverPanics turns a panic in h into an error, so that middleware sees one too.
+// recoverPanics returns a Handler that converts a panic of h into an error, which middleware sees.
 func recoverPanics(h Handler) Handler {
 	return func(ctx context.Context, req *Request) (body json.RawMessage, err error) {
 		defer guard.Recover(&err)
@@ -148,26 +150,28 @@ func recoverPanics(h Handler) Handler {
 	}
 }
 
-// stuck returns the stacks of handlers that run.
+// stuck returns the stacks of running handlers.
 func (s *server) stuck() []string { return stack.On(stack.Name((*server).handle), s, stack.Most) }
 
-// mismatches remembers which strange contracts were reported, so that each is once; beyond its bound none are.
-type mismatches struct {
+// warnings has the keys of warnings that have been logged, such as those of other versions of a contract, so that each
+// is logged once.
+type warnings struct {
 	mu   sync.Mutex
 	seen map[string]bool
 }
 
-const maxMismatches = 1024
+const maxWarnings = 1024 // further warnings are not logged
 
-func (m *mismatches) first(key string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.seen[key] || len(m.seen) >= maxMismatches {
+// once reports whether the warning must be logged. It returns true once for each key.
+func (w *warnings) once(key string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.seen[key] || len(w.seen) >= maxWarnings {
 		return false
 	}
-	if m.seen == nil {
-		m.seen = map[string]bool{}
+	if w.seen == nil {
+		w.seen = map[string]bool{}
 	}
-	m.seen[key] = true
+	w.seen[key] = true
 	return true
 }

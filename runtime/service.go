@@ -17,10 +17,10 @@ const Generated1 = true
 
 // A Registrar accepts services and workers. [App] implements it.
 type Registrar interface {
-	// AddService registers a service. Start returns errors in it.
+	// AddService registers a service. Start returns errors in the registration.
 	AddService(ServiceSpec)
 
-	// AddWorker registers a worker. Start returns errors in it.
+	// AddWorker registers a worker. Start returns errors in the registration.
 	AddWorker(WorkerSpec)
 }
 
@@ -42,7 +42,7 @@ type ServiceSpec struct {
 type MethodSpec struct {
 	Info    backend.MethodInfo
 	Handler Handler
-	// Args has the names of the arguments as JSON members; nil if they are unknown. App.Call refuses other names.
+	// Args has the names of the arguments as JSON members; nil if they are unknown. App.Call rejects misspelt names.
 	Args []string
 }
 
@@ -64,22 +64,22 @@ type Request = backend.Request
 // [ServerMiddleware] wraps a Handler in another.
 type Handler func(ctx context.Context, req *Request) (json.RawMessage, error)
 
-// A Binding is a method with the function that calls it on a *T. Generated code makes them with [Bind].
+// A Binding is a method with the function that calls it on a *T. [Bind] creates one.
 type Binding[T any] struct {
 	info backend.MethodInfo
 	args []string
 	to   func(impl *T) Handler
 }
 
-// Bind returns the Binding of a method and the function that calls it.
+// Bind returns a Binding of a method and the function that calls it. Generated code calls it.
 func Bind[T, A, R any](m *Method[A, R], call func(ctx context.Context, impl *T, args A) (R, error)) Binding[T] {
 	return Binding[T]{m.info(), argNames(reflect.TypeFor[A]()), func(impl *T) Handler {
 		return func(ctx context.Context, req *Request) (json.RawMessage, error) {
 			var args A
 			if err := exact.Unmarshal(req.Body, &args); err != nil {
 				if req.Fingerprint != "" && req.Fingerprint != m.Fingerprint {
-					return nil, &contractError{Errorf(ErrFailedPrecondition, "decoding the arguments of %s.%s: %w; the caller has another "+
-						"version of the method (contract %s, here %s)", m.Service, m.Name, err, req.Fingerprint, m.Fingerprint)}
+					return nil, &contractError{Errorf(ErrFailedPrecondition, "decoding the arguments of %s.%s: %w; the caller has "+
+						"another version of the method (contract %s, here %s)", m.Service, m.Name, err, req.Fingerprint, m.Fingerprint)}
 				}
 				return nil, Errorf(ErrInvalidArgument, "decoding the arguments of %s.%s: %w", m.Service, m.Name, err)
 			}
@@ -96,8 +96,8 @@ func Bind[T, A, R any](m *Method[A, R], call func(ctx context.Context, impl *T, 
 	}}
 }
 
-// A contractError is the error of a request that was not handled, since its caller has another version of the method
-// and its arguments do not decode.
+// A contractError is the error of a request that was not handled, because its caller has another version of the method
+// and its arguments can't be decoded.
 type contractError struct{ err *Error }
 
 func (e *contractError) Error() string { return e.err.Error() }

@@ -8,23 +8,23 @@ import (
 	"github.com/afgen/afgen/runtime/internal/grace"
 )
 
-// A starting is a Start that holds no lock over I/O, so that Shutdown can end it.
+// A starting is a running Start. It holds no lock during I/O, so that Shutdown can cancel it.
 type starting struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
-	over   chan struct{} // closed when it has returned
+	over   chan struct{} // closed when Start has returned
 }
 
 var errStartEnded = NewError(ErrFailedPrecondition, "the app was shut down while it was starting")
 
-// Start starts the registered services and workers, and makes calls possible. ctx limits the start only. If
-// registrations are wrong, Start returns all of their errors, joined. After an error the App can only be shut down. If
-// Shutdown is called while Start is running, Start returns [ErrFailedPrecondition].
+// Start starts the registered services and workers. From then on the App can make calls and submit tasks. ctx limits
+// the start only. If registrations are invalid, Start returns all of their errors, joined. After an error the App can
+// only be shut down. If Shutdown is called while Start is running, Start returns [ErrFailedPrecondition].
 //
 // In a child process, which runs one task of a worker with isolation=process, Start runs that task and exits the
-// process: code of main before Start runs, code after it and deferred calls do not.
+// process. So main runs up to Start, and code after it and deferred calls do not run.
 func (a *App) Start(ctx context.Context) error {
-	if err := refuseNil(ctx, "Start"); err != nil {
+	if err := checkContext(ctx, "Start"); err != nil {
 		return err
 	}
 	return a.process.start(ctx)
@@ -38,7 +38,7 @@ func (p ownProcess) start(ctx context.Context) error {
 	return p.app.finish(s)
 }
 
-// begin is the part of Start without I/O. From now on there are no more registrations.
+// begin is the part of Start without I/O. It ends the registration of services and workers.
 func (a *App) begin(ctx context.Context) (*starting, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -78,7 +78,7 @@ func (a *App) finish(s *starting) error {
 	return nil
 }
 
-// serveAll begins to answer calls to all services.
+// serveAll starts answering the calls of all services.
 func (a *App) serveAll(ctx context.Context) error {
 	for _, s := range a.services {
 		serving, err := a.serve(ctx, s)
@@ -92,7 +92,7 @@ func (a *App) serveAll(ctx context.Context) error {
 	return nil
 }
 
-// startTasks begins to run tasks, where the backend keeps any.
+// startTasks starts running tasks, if the backend supports them.
 func (a *App) startTasks(ctx context.Context) error {
 	var err error
 	switch {
@@ -107,7 +107,7 @@ func (a *App) startTasks(ctx context.Context) error {
 	return nil
 }
 
-// end cancels a Start and waits until it has returned, for grace.Abandon longer than ctx at most. s may be nil.
+// end cancels a Start and waits until it has returned, at most grace.Abandon longer than ctx. s may be nil.
 func (s *starting) end(ctx context.Context) error {
 	if s == nil {
 		return nil

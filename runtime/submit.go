@@ -42,57 +42,59 @@ func (a *App) SubmitTasks(ctx context.Context, s Submission) ([]string, error) {
 	if err != nil && len(tasks) == 1 && backend.Coded(err).Outcome == OutcomeUnknown {
 		err = &submitError{err, tasks[0].Task.ID}
 	}
-	if err != nil && len(ids) > 0 { // repeating all would submit the first ones twice
+	if err != nil && len(ids) > 0 { // repeating the call would submit the first tasks twice
 		err = Errorf(CodeOf(err), "the first %d of %d tasks are stored, possibly more: %w", len(ids), len(tasks), err)
 	}
 	if len(ids) > 0 && !s.Stored {
 		c.client.WakeFor(ctx, s.Worker.Name, ids)
 	} else if len(ids) > 0 && !c.ports.Transport.Ids() {
-		c.client.WakeFor(ctx, s.Worker.Name, nil) // nothing else would wake an idle pool
+		c.client.WakeFor(ctx, s.Worker.Name, nil) // if hints have no ids, nothing else wakes an idle pool
 	}
 	return ids, err
 }
 
 const (
 	maxName   = 255  // bytes of an id or a key that a user chooses
-	maxWeight = 1000 // of a task, and less than zero
+	maxWeight = 1000 // the range is -maxWeight to maxWeight
 )
 
 // checkSubmission returns an error if a submission is not valid.
 func checkSubmission(s Submission) *Error {
 	for _, p := range s.Payloads {
 		if len(p) > backend.MaxMessage {
-			return Errorf(ErrResourceExhausted, "a payload for queue %q is %d bytes; at most %d are allowed", s.Worker.Name, len(p),
-				backend.MaxMessage)
+			return Errorf(ErrResourceExhausted, "a payload for queue %q is %d bytes; at most %d are allowed", s.Worker.Name,
+				len(p), backend.MaxMessage)
 		}
 	}
-	for what, text := range map[string]string{"TaskID": s.Options.ID, "UniqueKey": s.Options.UniqueKey, "Batch": s.Options.Batch} {
+	o := s.Options
+	for what, text := range map[string]string{"TaskID": o.ID, "UniqueKey": o.UniqueKey, "Batch": o.Batch} {
 		if len(text) > maxName {
 			return Errorf(ErrInvalidArgument, "%s is %d bytes; at most %d are allowed", what, len(text), maxName)
 		}
-		if !utf8.ValidString(text) { // neither JSON nor every store would keep it as it is
+		if !utf8.ValidString(text) { // JSON and some stores would change it
 			return Errorf(ErrInvalidArgument, "%s %+q is not UTF-8", what, text)
 		}
 		if strings.IndexByte(text, 0) >= 0 {
 			return Errorf(ErrInvalidArgument, "%s %q contains a NUL byte", what, text)
 		}
 	}
-	if strings.HasSuffix(s.Options.ID, tasks.DoneSuffix) {
-		return Errorf(ErrInvalidArgument, "TaskID %q: ids that end in %s are reserved for SubtasksDone", s.Options.ID, tasks.DoneSuffix)
+	if strings.HasSuffix(o.ID, tasks.DoneSuffix) {
+		return Errorf(ErrInvalidArgument, "TaskID %q: ids that end in %s are reserved for SubtasksDone", o.ID,
+			tasks.DoneSuffix)
 	}
-	if strings.HasPrefix(s.Options.ID, jobs.TaskPrefix) {
-		return Errorf(ErrInvalidArgument, "TaskID %q: ids that begin with %s are reserved for jobs", s.Options.ID, jobs.TaskPrefix)
+	if strings.HasPrefix(o.ID, jobs.TaskPrefix) {
+		return Errorf(ErrInvalidArgument, "TaskID %q: ids that begin with %s are reserved for jobs", o.ID, jobs.TaskPrefix)
 	}
-	if w := s.Options.Weight; w != nil && (*w < -maxWeight || *w > maxWeight) {
+	if w := o.Weight; w != nil && (*w < -maxWeight || *w > maxWeight) {
 		return Errorf(ErrInvalidArgument, "weight %d out of range [-%d, %[2]d]", *w, maxWeight)
 	}
-	switch s.Options.OnFailure {
+	switch o.OnFailure {
 	case "", IgnoreFailures, FailFast, CollectFailures:
 	default:
-		return Errorf(ErrInvalidArgument, "unknown failure policy %q", s.Options.OnFailure)
+		return Errorf(ErrInvalidArgument, "unknown failure policy %q", o.OnFailure)
 	}
-	if s.IsSubtasks && (s.Options.ID != "" || s.Options.UniqueKey != "") {
-		return NewError(ErrInvalidArgument, "Subtasks does not support TaskID and UniqueKey: ids of subtasks are derived from their source")
+	if s.IsSubtasks && (o.ID != "" || o.UniqueKey != "") {
+		return NewError(ErrInvalidArgument, "Subtasks does not support TaskID and UniqueKey")
 	}
 	if s.IsSubtasks && s.Source == "" {
 		return NewError(ErrInvalidArgument, "Subtasks: the id of the source is empty")
@@ -125,8 +127,8 @@ func outsideTx(ctx context.Context, doing string) error {
 	if backend.TxFrom(ctx) == nil {
 		return nil
 	}
-	return Errorf(ErrFailedPrecondition, "%s is not possible in a transaction: do it after the commit, with another context", doing).
-		With(OutcomeNotSent)
+	return Errorf(ErrFailedPrecondition, "%s is not possible in a transaction; use another context after the commit",
+		doing).With(OutcomeNotSent)
 }
 
 // A submitError is the error of a submission that may have stored its task.
@@ -138,8 +140,8 @@ type submitError struct {
 func (e *submitError) Unwrap() error { return e.error }
 
 // SubmittedID returns the id of the task that a failed Submit or Store may have stored. err is its error, which then
-// has [OutcomeUnknown]. Submitting again with this id, by [TaskID], stores the task once in any case. For any other
-// error SubmittedID returns "".
+// has [OutcomeUnknown]. Submitting again with this id, by [TaskID], stores the task exactly once. For any other error
+// SubmittedID returns "".
 func SubmittedID(err error) string {
 	if e, ok := errors.AsType[*submitError](err); ok {
 		return e.id
@@ -177,7 +179,7 @@ func (c *core) subtasks(ctx context.Context, s Submission) ([]string, error) {
 	return ids, err
 }
 
-// fenceOf returns the fence of the attempt of source whose handler owns ctx, or 0 if there is none.
+// fenceOf returns the fence of the attempt of source whose handler owns ctx, or 0 if ctx has no such handler.
 func fenceOf(ctx context.Context, source string) int64 {
 	if r := TaskFrom(ctx); r != nil && r.ID == source {
 		return r.Fence
@@ -185,8 +187,8 @@ func fenceOf(ctx context.Context, source string) int64 {
 	return 0
 }
 
-// batchOf returns the name of a batch, which is the same if a handler runs again. undo must be called if the call
-// fails: a repeated call in the same run then has the same name, since the first call may have stored the batch.
+// batchOf returns the name of a batch. It is the same when a handler runs again. The caller must call undo if it fails,
+// so that a repeated call in the same run has the same name: the failed call may have stored the batch.
 func batchOf(ctx context.Context, s Submission) (batch string, undo func()) {
 	undo = func() {}
 	if s.Options.Batch != "" {

@@ -12,7 +12,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// active returns the App's core, or an error if the App is not started or the backend stores no tasks.
+// active returns the App's core, or an error if the App is not started or the backend doesn't support tasks.
 func (a *App) active() (*core, error) {
 	if err := a.admit(); err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func (a *App) StopTask(ctx context.Context, id string) error {
 	})
 }
 
-// stopTask stops tasks in the store and handles the consequences.
+// stopTask stops tasks in the store, cancels their handlers and finishes their subtasks.
 func (c *core) stopTask(ctx context.Context, s backend.Stop) error {
 	return c.app.process.StopTasks(ctx, s)
 }
@@ -56,8 +56,9 @@ func (a *App) GetTask(ctx context.Context, id string) (Task, error) {
 }
 
 // WaitTask blocks until a task has ended and returns it. It implements [TaskClient]. It is notified when the task ends,
-// and also polls the store now and then. In the handler of a task it returns [ErrFailedPrecondition] for tasks that
-// can't start or end before the handler returns: the task itself, and its subtasks that wait for it to succeed.
+// and also polls the store in case the notification is lost. In the handler of a task it returns
+// [ErrFailedPrecondition] for tasks that can't end before the handler returns: the task itself, and its subtasks that
+// wait for it to succeed.
 func (a *App) WaitTask(ctx context.Context, id string) (Task, error) {
 	if _, err := a.active(); err != nil {
 		return Task{}, err
@@ -70,13 +71,14 @@ func (a *App) WaitTask(ctx context.Context, id string) (Task, error) {
 		by = r.ID
 	}
 	if by == id {
-		return Task{}, Errorf(ErrFailedPrecondition, "task %s can't wait for itself: it ends when its handler returns", id).With(OutcomeNotSent)
+		return Task{}, Errorf(ErrFailedPrecondition, "task %s can't wait for itself: it ends when its handler returns", id).
+			With(OutcomeNotSent)
 	}
 	return a.process.WaitTask(ctx, id, by)
 }
 
-// lookEverywhere makes the workers of a queue poll the store, on all instances.
-func (c *core) lookEverywhere(queue string) { c.bus.Publish(tasks.TopicLook, []string{queue}) }
+// pollEverywhere makes the workers of a queue poll the store, on all instances.
+func (c *core) pollEverywhere(queue string) { c.bus.Publish(tasks.TopicLook, []string{queue}) }
 
 func (p ownProcess) WaitTask(ctx context.Context, id, by string) (Task, error) {
 	return p.app.core.tasks.Wait(ctx, id, by)
@@ -114,10 +116,10 @@ const (
 
 // Tasks returns a page of the tasks that match q, in the order of q.Sort. To read the next page, set q.Cursor to the
 // Cursor of this one, which is "" on the last page. A page has at most q.Limit tasks and q.Bytes bytes, but at least
-// one task if any is left. So it may have fewer tasks than q.Limit although more pages follow.
+// one task if any are left. So a page with fewer tasks than q.Limit may not be the last.
 //
 // A task that exists during the whole iteration is returned once. One that is submitted or deleted meanwhile may be
-// missed. If q is not valid, Tasks returns [ErrInvalidArgument].
+// missed. If q is invalid, Tasks returns [ErrInvalidArgument].
 func (a *App) Tasks(ctx context.Context, q TaskQuery) (TaskPage, error) {
 	c, err := a.active()
 	if err != nil {
@@ -132,8 +134,8 @@ func (a *App) Tasks(ctx context.Context, q TaskQuery) (TaskPage, error) {
 }
 
 // TaskStatus returns the status of a task, or [ErrNotFound] if there is no such task, also after [Retention] has
-// deleted it. It reads the store. If the store is unavailable, it returns after at most 10 s the final status that this
-// process has read before, if any. The last 10,000 of them are remembered.
+// deleted it. It reads the store. If the store is unavailable and this process has read a final status of the task
+// before, TaskStatus returns that after at most 10 s. The last 10,000 final statuses are remembered.
 func (a *App) TaskStatus(ctx context.Context, id string) (Status, error) {
 	c, err := a.active()
 	if err != nil {
@@ -156,16 +158,16 @@ func (a *App) TaskStatus(ctx context.Context, id string) (Status, error) {
 	case err == nil && t.Status.Final():
 		c.finals.put(id, t.Status)
 	case err == nil, CodeOf(err) == ErrNotFound:
-		c.finals.drop(id) // it was deleted, and the id may be used again
+		c.finals.drop(id) // the task was deleted, and its id may have been reused
 	}
 	return t.Status, err
 }
 
-// finals remembers the final statuses that were read last, for times when the store is unavailable.
+// finals is an LRU cache of the final statuses of tasks, for times when the store is unavailable.
 type finals struct {
 	mu   sync.Mutex
-	byID map[string]*list.Element // of order
-	used list.List                // of final, the last used first
+	byID map[string]*list.Element // of used
+	used list.List                // of final, last used first
 }
 
 type final struct {
@@ -261,8 +263,9 @@ func (a *App) RetryTask(ctx context.Context, id string, opts ...SubmitOption) (s
 	return c.retryTask(ctx, &old, s)
 }
 
-// retryTask marks a task as retried by a new one, and then makes that. Who marks it first decides which one that is;
-// who finds a mark without its task makes that task. So there is one retry, wherever this is interrupted or done twice.
+// retryTask marks a task as retried by a new task, and then inserts the new task. The first call to set the mark
+// chooses the new task's id. A call that finds a mark without a task inserts that task. So there is exactly one retry,
+// even if calls are interrupted or concurrent.
 func (c *core) retryTask(ctx context.Context, old *Task, s Submission) (string, error) {
 	job, err := c.jobOf(ctx, old)
 	if err != nil {
@@ -305,19 +308,19 @@ func (c *core) retryTask(ctx context.Context, old *Task, s Submission) (string, 
 		}
 		return "", err
 	}
-	if joined { // the call that set the mark may have taken it back
+	if joined { // the call that set the mark may have removed it
 		if _, err := c.markRetried(ctx, old.ID, "", by); err != nil && CodeOf(err) != ErrNotFound {
 			return "", err
 		}
 	}
 	c.client.Wake(old.Queue, []string{by})
 	if len(old.Allow) > 0 {
-		c.lookEverywhere(old.Queue)
+		c.pollEverywhere(old.Queue)
 	}
 	return by, nil
 }
 
-// insertRetry makes the task that repeats a finished one.
+// insertRetry inserts the task that retries a finished one.
 func (c *core) insertRetry(ctx context.Context, old *Task, s Submission, id string) error {
 	t := newTask(s, 0, id)
 	t.Task.ID, t.Task.RetryOf, t.Task.DoneOf, t.Task.Allow = id, old.ID, old.DoneOf, old.Allow
@@ -327,8 +330,8 @@ func (c *core) insertRetry(ctx context.Context, old *Task, s Submission, id stri
 		return err
 	})
 	if err == nil && (stored[0].RetryOf != old.ID || stored[0].ID != id) {
-		return Errorf(ErrAlreadyExists, "task %s has the same id or unique key, but is not a retry of %s", stored[0].ID, old.ID).
-			With(OutcomeNotSent)
+		return Errorf(ErrAlreadyExists, "task %s has the same id or unique key, but is not a retry of %s", stored[0].ID,
+			old.ID).With(OutcomeNotSent)
 	}
 	return err
 }
@@ -349,7 +352,7 @@ func (c *core) markRetried(ctx context.Context, id, from, to string) (by string,
 	return by, err
 }
 
-// unmarkRetried takes back the mark of a retry that was refused, unless another call has made that task meanwhile.
+// unmarkRetried removes the mark of a retry that was rejected, unless another call has inserted that task meanwhile.
 func (c *core) unmarkRetried(ctx context.Context, id, by string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), retry.Timeout)
 	defer cancel()
@@ -364,10 +367,10 @@ func (c *core) unmarkRetried(ctx context.Context, id, by string) {
 	}
 }
 
-// maxRetryChain is how many retries of retries are looked through for the job that made the first task.
+// maxRetryChain limits the search through retries of retries for the job that submitted the first task.
 const maxRetryChain = 100
 
-// jobOf returns the job that made a task or what it is a retry of; "" if none did.
+// jobOf returns the job that submitted a task, or the task that it retries. It returns "" if no job did.
 func (c *core) jobOf(ctx context.Context, t *Task) (string, error) {
 	is := *t
 	for range maxRetryChain {

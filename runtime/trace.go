@@ -7,16 +7,16 @@ import (
 	"strings"
 )
 
-// headerTrace is the header of a call that says which trace it belongs to, as the W3C's Trace Context has it.
+// headerTrace is the header of W3C Trace Context that identifies the trace of a call.
 const headerTrace = "traceparent"
 
 var traceParent = regexp.MustCompile(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`)
 
 type traceKey struct{}
 
-// WithTrace returns a context with a W3C traceparent. An invalid traceparent is ignored. It travels in the headers of
-// calls and with tasks that are submitted, and its trace id is added to log records. The context of a handler has the
-// traceparent of its call or task.
+// WithTrace returns a context with a W3C traceparent. An invalid traceparent is ignored. Calls carry it as a header,
+// submitted tasks store it, and log records have its trace id. The context of a handler has the traceparent of its call
+// or task.
 func WithTrace(ctx context.Context, traceparent string) context.Context {
 	if !traceParent.MatchString(traceparent) {
 		return ctx
@@ -24,7 +24,8 @@ func WithTrace(ctx context.Context, traceparent string) context.Context {
 	return context.WithValue(ctx, traceKey{}, traceparent)
 }
 
-// TraceFrom returns the traceparent of ctx: that of WithTrace, or else that of the handler's call or task, or else "".
+// TraceFrom returns the traceparent set by [WithTrace], or else that of the handler's call or task. It returns "" if
+// there is none.
 func TraceFrom(ctx context.Context) string {
 	trace, ok := ctx.Value(traceKey{}).(string)
 	h := handlingFrom(ctx)
@@ -42,7 +43,7 @@ func TraceFrom(ctx context.Context) string {
 	return trace
 }
 
-// traceID is the part of a traceparent that names the trace.
+// traceID returns the trace id of a traceparent.
 func traceID(traceparent string) string {
 	if traceparent == "" {
 		return ""
@@ -50,7 +51,7 @@ func traceID(traceparent string) string {
 	return strings.Split(traceparent, "-")[1]
 }
 
-// traced are the headers of a call made with ctx: middleware's own traceparent counts, else ctx's.
+// traced returns the headers of a call made with ctx, with its traceparent unless middleware has set one.
 func traced(ctx context.Context, headers map[string]string) map[string]string {
 	if headers[headerTrace] != "" {
 		return headers

@@ -14,61 +14,65 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// A version of a worker is told by the fingerprint of its payload. While an instance with another version of a worker is
-// present and may claim, this App leaves that version's tasks to it: a claim skips them (backend.Claim.Skip). Without such
-// an instance a task is claimed in order. If its payload doesn't decode then, the task waits, with a growing delay and
-// without being charged, until a worker of its version comes, or [WrongVersionAfter] has passed.
+// versions tracks the other versions of this App's workers that are running. The fingerprint of a worker's payload
+// identifies its version.
 //
-// Which versions are present is known from the registry's announcements. That is a matter of economy only: a claim that
-// takes a task of another version, since this knowledge is a moment old, costs a delay.
+// While an instance with another version of a worker is running and may claim, this App leaves that version's tasks to
+// it: claims skip them (backend.Claim.Skip). Otherwise tasks are claimed in order. If the payload of a claimed task
+// then can't be decoded, the task waits for a worker of its version, with a growing delay and without being charged an
+// attempt, until [WrongVersionAfter] has passed.
 //
-// While there are several versions hints are of little use: all instances share them, and one that goes to another
-// version's worker claims nothing. So pools look for themselves after each full claim and once a second, and a pool whose
-// hints came to nothing has all others look.
+// The running versions are known from the registry's announcements. They may be stale. A claim that takes a task of
+// another version for that reason only costs a delay.
+//
+// With several versions, hints are less useful: all instances share them, and a worker of another version that receives
+// one claims nothing. So pools poll after each full claim and once a second, and a pool whose hints led to no claim
+// makes all others poll.
 type versions struct {
-	core *core
-	news signal.Signal
+	core    *core
+	changed signal.Signal // makes run refresh without waiting
 
 	// Only begin and then run use these.
-	mixed bool                 // there are others
-	read  time.Time            // the announcements, last
-	known map[string]versioned // by instance, as read last
+	mixed bool                 // other versions are running
+	read  time.Time            // when the announcements were last read
+	known map[string]versioned // by instance
 }
 
-// A versioned is an instance's announcement, with what of it the pools need. Few of them change between two looks.
+// A versioned is an instance's announcement with the decoded parts that the pools need. It is cached, as few
+// announcements change between two reads.
 type versioned struct {
 	facts    json.RawMessage
-	others   []announcedWorker // with another version than this App's, that claim
+	others   []announcedWorker // workers that claim and have another version than this App's
 	networks []string
 }
 
 const (
-	topicWorkers  = "af.workers"    // some have come, gone, or begun or ceased to claim
-	versionsEvery = 5 * time.Second // the net under news
+	topicWorkers  = "af.workers"    // published when an instance's claiming workers change
+	versionsEvery = 5 * time.Second // in case a notification is lost
 	versionsStale = 15 * time.Second
 )
 
-func newVersions(c *core) *versions { return &versions{core: c, news: signal.New()} }
+func newVersions(c *core) *versions { return &versions{core: c, changed: signal.New()} }
 
-// begin looks before anything is claimed.
+// begin refreshes before the first claim.
 func (v *versions) begin(ctx context.Context) {
 	if !v.needed() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, v.core.app.settings.lease/4)
 	defer cancel()
-	v.look(ctx)
+	v.refresh(ctx)
 }
 
 func (v *versions) needed() bool { return v.core.ports.Coordinator != nil && len(v.core.queues()) > 0 }
 
-// lookNow makes run look. It never waits.
-func (v *versions) lookNow() {
-	v.news.Set()
+// refreshSoon makes run refresh. It never blocks.
+func (v *versions) refreshSoon() {
+	v.changed.Set()
 }
 
-// run looks at news and now and then: more often while there are several versions, since no news tells of a process that
-// was killed.
+// run refreshes after notifications and at intervals. These are shorter while there are several versions, because a
+// process that is killed sends no notification.
 func (v *versions) run(ctx context.Context) {
 	if !v.needed() {
 		return
@@ -80,7 +84,7 @@ func (v *versions) run(ctx context.Context) {
 		}
 		timer := time.NewTimer(retry.Jitter(wait))
 		select {
-		case <-v.news.C():
+		case <-v.changed.C():
 		case <-timer.C:
 		case <-ctx.Done():
 		}
@@ -88,13 +92,14 @@ func (v *versions) run(ctx context.Context) {
 			return
 		}
 		opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
-		v.look(opCtx)
+		v.refresh(opCtx)
 		cancel()
 	}
 }
 
-// look reads which versions are present and tells the pools. Where that can't be read, what was known holds for a while.
-func (v *versions) look(ctx context.Context) {
+// refresh reads which versions are running and passes them to the pools. If it can't read them, the previous ones
+// remain valid for versionsStale.
+func (v *versions) refresh(ctx context.Context) {
 	raw, err := v.core.ports.Coordinator.Present(ctx, presentInstance)
 	switch {
 	case err == nil:
@@ -138,7 +143,7 @@ func (v *versions) look(ctx context.Context) {
 	}
 }
 
-// versioned reads an announcement. One that does not decode is as one without workers.
+// versioned decodes an announcement. One that can't be decoded counts as one without workers.
 func (v *versions) versioned(facts json.RawMessage) versioned {
 	one := versioned{facts: facts}
 	var a announcement
@@ -156,13 +161,13 @@ func (v *versions) versioned(facts json.RawMessage) versioned {
 	return one
 }
 
-// differs reports whether a worker of another instance claims tasks of another version than this App's.
+// differs reports whether a worker of another instance claims tasks and has another version than this App's.
 func (v *versions) differs(w announcedWorker) bool {
 	ours, ok := v.core.tasks.Fingerprint(w.Queue)
 	return ok && w.Claims && w.Payload != "" && w.Payload != ours
 }
 
-// claimers describes which versions of which workers an instance claims for: when that changes others look.
+// claimers returns the versions of the workers for which an instance claims. When they change, other instances refresh.
 func (a *announcement) claimers() string {
 	var all strings.Builder
 	for _, w := range a.Workers {

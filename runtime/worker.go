@@ -24,9 +24,9 @@ import (
 //	Progress          json.RawMessage        // the last value given to Running.Progress
 //	Log               []string               // the last 20 lines that the handler logged, of attempts that have ended
 //	Attempt           int                    // attempts begun; a snoozed or released attempt does not count
-//	Crashes           int                    // processes that died while running it, as far as it is held responsible
+//	Crashes           int                    // processes that died while running it and for which it is held responsible
 //	MaxCrashes        int                    // crashes that fail it; 0 before its first run
-//	Suspect           *backend.Suspect       // set while it may have killed its process; see also Suspected
+//	Suspect           *backend.Suspect       // set while it may have crashed its process; see Suspected
 //	Fence             int64                  // raised each time that a process claims it
 //	Source            string                 // id of the task that has it as a subtask; "" for other tasks
 //	Batch             string                 // the call to Subtasks that submitted it
@@ -39,7 +39,7 @@ import (
 //	RetryOf           string                 // id of the task that it retries; see App.RetryTask
 //	RetriedBy         string                 // id of the task that retries it
 //	Timeout           time.Duration          // of each attempt; 0 is the worker's, a negative one has expired
-//	Deadline          time.Time              // it fails unless it starts before; zero for none
+//	Deadline          time.Time              // it fails unless it has started by then; zero for none
 //	Allow             []string               // addresses and networks of the instances that may run it; nil for any
 //	Trace             string                 // the submitter's W3C traceparent
 //	Created           time.Time              // when it was submitted
@@ -51,7 +51,7 @@ import (
 //
 // Its methods:
 //
-//	Suspected() bool // reports whether it may have killed the process that ran it
+//	Suspected() bool // reports whether it may have crashed the process that ran it
 type Task = backend.Task
 
 // A Status is the state of a task. Its values are [StatusWaiting], [StatusPending], [StatusRunning], [StatusRetrying]
@@ -63,12 +63,12 @@ type Status = backend.Status
 // The statuses of a task. The last three are final.
 const (
 	StatusWaiting  Status = backend.StatusWaiting  // stored, and not due or not dispatched yet
-	StatusPending  Status = backend.StatusPending  // a worker is being woken for it
+	StatusPending  Status = backend.StatusPending  // due and dispatched, not claimed yet
 	StatusRunning  Status = backend.StatusRunning  // claimed by an instance
-	StatusRetrying Status = backend.StatusRetrying // an attempt failed, the next one is due at RunAt
+	StatusRetrying Status = backend.StatusRetrying // an attempt failed; the next one is due at RunAt
 	StatusSuccess  Status = backend.StatusSuccess  // Run returned nil
 	StatusFailed   Status = backend.StatusFailed   // no attempts are left, or the error was permanent
-	StatusStopped  Status = backend.StatusStopped  // by App.StopTask, or by its source or siblings
+	StatusStopped  Status = backend.StatusStopped  // by App.StopTask, its source or a sibling
 )
 
 // ResultOf returns the result of a task that has succeeded. For any other task it returns [ErrFailedPrecondition].
@@ -84,7 +84,7 @@ func ResultOf[R any](t Task) (R, error) {
 	return result, nil
 }
 
-// A Worker describes a worker to the runtime. Generated code declares one for each worker, from its directive.
+// A Worker describes a worker to the runtime. Generated code declares one for each worker.
 type Worker struct {
 	Name       string        // of its queue
 	Type       string        // its Go type
@@ -104,7 +104,7 @@ type Worker struct {
 // A WorkerSpec is a worker that a [Registrar] can run. If Err is set, the App's Start returns it.
 type WorkerSpec struct {
 	Worker
-	// Run decodes the payload, runs the worker and encodes its result. Without a result it returns nil.
+	// Run decodes the payload, runs the worker and encodes its result. It returns nil if the worker has no result.
 	Run func(ctx context.Context, payload json.RawMessage) (json.RawMessage, error)
 	// SubtasksDone is nil if the worker has no such method.
 	SubtasksDone func(ctx context.Context, payload json.RawMessage, s Subtasks) error
@@ -113,7 +113,8 @@ type WorkerSpec struct {
 	Err  error
 }
 
-// Subtasks are the subtasks of a task after all of them have ended, as SubtasksDone receives them.
+// Subtasks describes the subtasks of a task after all of them have ended. SubtasksDone receives it. Total is the sum of
+// the other counts.
 type Subtasks struct {
 	Total     int
 	Succeeded int
@@ -123,7 +124,7 @@ type Subtasks struct {
 	all func(ctx context.Context) iter.Seq2[Task, error]
 }
 
-// All iterates over the subtasks, reading a page at a time. It ends after the first error.
+// All returns an iterator over the subtasks, which reads a page at a time. It ends after the first error.
 func (s Subtasks) All(ctx context.Context) iter.Seq2[Task, error] {
 	if s.all == nil {
 		return func(func(Task, error) bool) {}
