@@ -14,8 +14,8 @@
 //		})
 //	}
 //
-// It uses [testing/synctest], whose rules apply: goroutines that the test starts must end with it, and while one of them
-// waits for something outside of the test (a socket, a file, a process), time does not advance.
+// It uses [testing/synctest], whose rules apply: goroutines that the test starts must end with it, and time does not
+// advance while one of them is blocked on something outside of the test, such as a socket, a file or a process.
 package aftest
 
 import (
@@ -29,19 +29,20 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// Run calls test in a bubble of virtual time with an App on a memory backend of its own. The test registers what it needs
-// and starts the App. Run shuts the App down afterwards and fails the test if that takes more than a minute of virtual
-// time. The App logs to the test's output. opts are applied after these defaults and may override them. Workers with
-// isolation=process run their tasks in goroutines ([af.InProcess]).
+// Run calls test in a bubble of virtual time, with an App on a new memory backend. The test registers services and
+// workers and starts the App. Run shuts the App down afterwards and fails the test if that takes more than a minute of
+// virtual time. The App logs to the test's output, and workers with isolation=process run their tasks in goroutines
+// ([af.InProcess]). opts are applied after these defaults and may override them.
 func Run(t *testing.T, test func(t *testing.T, app *af.App), opts ...af.AppOption) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		log := slog.New(slog.NewTextHandler(t.Output(), nil))
-		app, err := af.Open(t.Context(), memory.New(), append([]af.AppOption{af.Logger(log), af.InProcess()}, opts...)...)
+		opts := append([]af.AppOption{af.Logger(log), af.InProcess()}, opts...)
+		app, err := af.Open(t.Context(), memory.New(), opts...)
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Deferred, so that it also runs after t.FailNow: a bubble ends only when all of its goroutines have ended.
+		// A deferred call also runs after t.FailNow. The bubble ends only when all of its goroutines have ended.
 		defer func() {
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Minute)
 			defer cancel()

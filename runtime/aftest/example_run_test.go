@@ -11,7 +11,7 @@ import (
 )
 
 // Mailer is a worker. In a program it has the directive "af:worker name=mail retries=3 backoff=1h", and afgen generates
-// what is at the end of this example.
+// the code at the end of this example.
 type Mailer struct{ down bool }
 
 func (m *Mailer) Run(_ context.Context, to string) (string, error) {
@@ -24,7 +24,7 @@ func (m *Mailer) Run(_ context.Context, to string) (string, error) {
 
 // Test that a mail is sent an hour later if the mail server is down. The test takes microseconds.
 func ExampleRun() {
-	var t *testing.T // that of TestMailIsSentLater
+	var t *testing.T // passed to the test by package testing
 	testMailIsSentLater(t)
 }
 
@@ -50,7 +50,7 @@ func testMailIsSentLater(t *testing.T) {
 	})
 }
 
-// What follows is generated.
+// The rest of this file is generated code.
 
 type MailerQueue struct{ af.Queue[string, string] }
 

@@ -2,5 +2,5 @@ package aftest_test
 
 import "testing"
 
-// The example has no output to compare: a test runs it.
+// ExampleRun has no output, so it is compiled but not run.
 func TestMailIsSentAgainAnHourLater(t *testing.T) { testMailIsSentLater(t) }

@@ -14,14 +14,14 @@ import (
 	"github.com/afgen/afgen/runtime/health"
 )
 
-// asked is an App that answers as a test wants.
-type asked struct {
+// fakeApp is an App with a fixed state.
+type fakeApp struct {
 	err   error
 	state string
 }
 
-func (a asked) Ready() error { return a.err }
-func (a asked) Health() af.Health {
+func (a fakeApp) Ready() error { return a.err }
+func (a fakeApp) Health() af.Health {
 	h := af.Health{State: a.state, Ready: a.err == nil, Degraded: []string{"without-redis"}}
 	if a.err != nil {
 		h.Reason = a.err.Error()
@@ -29,23 +29,24 @@ func (a asked) Health() af.Health {
 	return h
 }
 
-func TestProbesSayWhatTheAppSays(t *testing.T) {
+func TestProbesReportTheStateOfTheApp(t *testing.T) {
 	unready := af.NewError(af.ErrUnavailable, "not ready: without-mongodb: refused")
 	for _, test := range []struct {
-		app    asked
+		app    fakeApp
 		path   string
 		status int
 		want   string
 	}{
-		{asked{nil, "running"}, "/livez", 200, `{"state":"running"}`},
-		{asked{unready, "running"}, "/livez", 200, `{"state":"running"}`},
-		{asked{unready, "stopping"}, "/livez", 200, `{"state":"stopping"}`},
-		{asked{unready, "closed"}, "/livez", 503, `{"state":"closed"}`},
-		{asked{nil, "running"}, "/readyz", 200, `{"ready":true}`},
-		{asked{unready, "running"}, "/readyz", 503, `{"code":"unavailable","ready":false,"reason":"unavailable: not ready: without-mongodb: refused"}`},
-		{asked{nil, "running"}, "/healthz", 200, `"degraded":["without-redis"]`},
-		{asked{unready, "running"}, "/healthz", 503, `"reason":"unavailable: not ready`},
-		{asked{nil, "running"}, "/", 404, ""},
+		{fakeApp{nil, "running"}, "/livez", 200, `{"state":"running"}`},
+		{fakeApp{unready, "running"}, "/livez", 200, `{"state":"running"}`},
+		{fakeApp{unready, "stopping"}, "/livez", 200, `{"state":"stopping"}`},
+		{fakeApp{unready, "closed"}, "/livez", 503, `{"state":"closed"}`},
+		{fakeApp{nil, "running"}, "/readyz", 200, `{"ready":true}`},
+		{fakeApp{unready, "running"}, "/readyz", 503,
+			`{"code":"unavailable","ready":false,"reason":"unavailable: not ready: without-mongodb: refused"}`},
+		{fakeApp{nil, "running"}, "/healthz", 200, `"degraded":["without-redis"]`},
+		{fakeApp{unready, "running"}, "/healthz", 503, `"reason":"unavailable: not ready`},
+		{fakeApp{nil, "running"}, "/", 404, ""},
 	} {
 		t.Run(test.app.state+test.path, func(t *testing.T) {
 			w := httptest.NewRecorder()
@@ -56,13 +57,14 @@ func TestProbesSayWhatTheAppSays(t *testing.T) {
 			if test.status == 404 {
 				return
 			}
-			if !json.Valid(w.Body.Bytes()) || w.Header().Get("Content-Type") != "application/json" || w.Header().Get("Cache-Control") != "no-store" {
+			if !json.Valid(w.Body.Bytes()) || w.Header().Get("Content-Type") != "application/json" ||
+				w.Header().Get("Cache-Control") != "no-store" {
 				t.Errorf("%v, %s", w.Header(), w.Body)
 			}
 		})
 	}
 	w := httptest.NewRecorder()
-	health.Handler(asked{}).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/livez", nil))
+	health.Handler(fakeApp{}).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/livez", nil))
 	if w.Code != http.StatusMethodNotAllowed {
 		t.Errorf("POST: %d", w.Code)
 	}

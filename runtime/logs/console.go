@@ -6,18 +6,18 @@ import (
 	"sync"
 )
 
-// A console writes records to the console. Those that it doesn't take are counted and lost, and the file tells so: once, and once
-// more with their number when it takes records again.
+// A console writes records to the console. If that fails, the records are lost and counted. The file gets one warning,
+// and a line with the number of lost records when writing works again.
 type console struct {
 	w    io.Writer
 	file *slog.Logger
 
 	mu      sync.Mutex
 	lost    int64
-	failing bool // and the file tells so
+	failing bool // the file has the warning
 }
 
-// Write writes a record. Its error is nil: what goes wrong is reported in the file.
+// Write writes a record. It returns a nil error: failures are logged to the file.
 func (c *console) Write(record []byte) (int, error) {
 	c.mu.Lock()
 	lost, err := c.put(record)
@@ -27,16 +27,16 @@ func (c *console) Write(record []byte) (int, error) {
 		c.lost = 0
 	}
 	c.mu.Unlock()
-	switch { // not locked: the file may have something to tell the console
+	switch { // without the lock, because the file may log to the console
 	case first:
-		c.file.Warn("the console can't be written; the log goes to the file only until it can", "error", err)
+		c.file.Warn("can't write to the console, logging to the file only", "error", err)
 	case again:
-		c.file.Info("the console is written again", "lost", lost)
+		c.file.Info("writing to the console again", "lost", lost)
 	}
 	return len(record), nil
 }
 
-// put writes a record and returns how many were lost until now. c.mu is held.
+// put writes a record and returns the number of records lost. c.mu is held.
 func (c *console) put(record []byte) (lost int64, err error) {
 	if _, err = c.w.Write(record); err != nil {
 		c.lost++
@@ -44,12 +44,13 @@ func (c *console) put(record []byte) (lost int64, err error) {
 	return c.lost, err
 }
 
-// A fileConsole is what the file reports to when it can't be written. It reports nothing itself: that would go to the file.
+// A fileConsole is the console to which the file logs its own failures. It does not log failures of the console, since
+// these would go to the file.
 type fileConsole struct{ *console }
 
 func (c fileConsole) Write(record []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, _ = c.put(record) // it is counted
+	_, _ = c.put(record) // which counts a failure
 	return len(record), nil
 }

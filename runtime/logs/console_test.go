@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// A breaking writer fails while it is broken.
+// A breaking is a writer that fails while broken is set.
 type breaking struct {
 	bytes.Buffer
 	broken atomic.Bool
@@ -22,8 +22,8 @@ func (b *breaking) Write(p []byte) (int, error) {
 	return b.Buffer.Write(p)
 }
 
-// A console whose reader is gone is one warning in the file, and a line with the number of lost records when it is back.
-func TestConsoleThatIsGoneIsOneWarning(t *testing.T) {
+// If the console can't be written, the file gets one warning, and later a line with the number of lost records.
+func TestBrokenConsoleIsOneWarning(t *testing.T) {
 	dir := t.TempDir()
 	var w breaking
 	l, err := Open(Options{Dir: dir, Console: &w})
@@ -42,7 +42,8 @@ func TestConsoleThatIsGoneIsOneWarning(t *testing.T) {
 	log.Info("three")
 	file := strings.Join(linesIn(t, dir), "\n")
 	for text, want := range map[string]int{
-		`"msg":"unseen"`: 100, "console can't be written": 1, `"level":"WARN"`: 1, `"msg":"the console is written again","lost":100`: 1,
+		`"msg":"unseen"`: 100, "can't write to the console": 1, `"level":"WARN"`: 1,
+		`"msg":"writing to the console again","lost":100`: 1,
 	} {
 		if n := strings.Count(file, text); n != want {
 			t.Errorf("%d times %s, want %d, in\n%s", n, text, want, file)
@@ -53,8 +54,8 @@ func TestConsoleThatIsGoneIsOneWarning(t *testing.T) {
 	}
 }
 
-// If neither can be written, logging continues, and nothing deadlocks.
-func TestConsoleAndFileThatAreGone(t *testing.T) {
+// If neither the console nor the file can be written, logging does not deadlock.
+func TestBrokenConsoleAndFile(t *testing.T) {
 	dir := t.TempDir()
 	var w breaking
 	l, err := Open(Options{Dir: dir, Console: &w})
@@ -78,8 +79,8 @@ func TestConsoleAndFileThatAreGone(t *testing.T) {
 	l.file.out = working
 	log.Info("both")
 	file := strings.Join(linesIn(t, dir), "\n")
-	if !strings.Contains(w.String(), "console only") || strings.Contains(w.String(), "msg=lost") || !strings.Contains(file, `"msg":"both"`) ||
-		strings.Contains(file, `"msg":"lost"`) {
+	if !strings.Contains(w.String(), "console only") || strings.Contains(w.String(), "msg=lost") ||
+		!strings.Contains(file, `"msg":"both"`) || strings.Contains(file, `"msg":"lost"`) {
 		t.Errorf("the console:\n%s\nthe file:\n%s", w.String(), file)
 	}
 }

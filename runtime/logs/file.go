@@ -16,10 +16,10 @@ import (
 const (
 	day     = "2006-01-02"
 	suffix  = ".log"
-	recheck = 5 * time.Second // whether the file still is where it was, or can be opened now
+	recheck = 5 * time.Second // interval for checking whether the file was moved, or can be opened again
 )
 
-// A file is the file of the day. Each Write to it is one line.
+// A file writes to the file of the current day. Each Write is one line.
 type file struct {
 	dir, name string
 	keep      int   // days
@@ -31,18 +31,18 @@ type file struct {
 	mu         sync.Mutex
 	out        writer
 	path       string
-	begin, end time.Time // of its day
+	begin, end time.Time // of the file's day
 	checked    time.Time
-	late       error // why the file of the day could not be opened
-	size       int64 // of the file, as last seen, and what was written since
-	unseen     int64 // of that, what was written since
-	torn       bool  // the last line was cut
-	lost       int64 // lines since failing
+	late       error // why the file of the current day could not be opened
+	size       int64 // of the file: the last one read, plus unseen
+	unseen     int64 // bytes that this process has written since it read the size
+	torn       bool  // the last line was written partially
+	lost       int64 // lines lost since failing was set
 	failing    bool
 	closed     bool
 }
 
-// A writer is an *os.File.
+// A writer is the part of *os.File that a file uses.
 type writer interface {
 	Write(p []byte) (int, error)
 	Stat() (os.FileInfo, error)
@@ -54,24 +54,24 @@ func openFile(dir, name string, keep int, most int64, console *slog.Logger) (*fi
 	if err != nil {
 		return nil, err
 	}
-	f := &file{dir: dir, name: name, keep: keep, most: most, console: console, now: time.Now, open: func(path string) (writer, error) {
-		return openSafely(path, shared)
-	}}
+	f := &file{dir: dir, name: name, keep: keep, most: most, console: console, now: time.Now}
+	f.open = func(path string) (writer, error) { return openSafely(path, shared) }
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := f.now()
 	if err := f.turn(now); err != nil {
 		return nil, err
 	}
-	line := fmt.Sprintf("{\"time\":%q,\"level\":\"INFO\",\"msg\":\"log opened\",\"pid\":%d}\n", now.Format(time.RFC3339Nano), os.Getpid())
+	line := fmt.Sprintf("{\"time\":%q,\"level\":\"INFO\",\"msg\":\"log opened\",\"pid\":%d}\n",
+		now.Format(time.RFC3339Nano), os.Getpid())
 	if err := f.append([]byte(line)); err != nil {
-		_ = f.out.Close() // err is the reason
+		_ = f.out.Close() // err has the cause
 		return nil, err
 	}
 	return f, nil
 }
 
-// Write writes a line. Its error is nil: what goes wrong is reported here, once.
+// Write writes a line. It returns a nil error: the first of consecutive failures is logged to the console.
 func (f *file) Write(line []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -84,16 +84,16 @@ func (f *file) Write(line []byte) (int, error) {
 	case err != nil:
 		if f.lost++; !f.failing {
 			f.failing = true
-			f.console.Warn("the log file can't be written; the log goes to the console only until it can", "error", err)
+			f.console.Warn("can't write to the log file, logging to the console only", "error", err)
 		}
 	case f.failing:
-		f.console.Info("the log file is written again", "path", f.path, "lost", f.lost)
+		f.console.Info("writing to the log file again", "path", f.path, "lost", f.lost)
 		f.failing, f.lost = false, 0
 	}
 	return len(line), nil
 }
 
-// write writes a line to the file of the day: where that can't be opened, to the one before.
+// write writes a line to the file of the current day, or to the previous file if that can't be opened.
 func (f *file) write(line []byte) error {
 	now := f.now()
 	if f.late != nil && now.Sub(f.checked).Abs() >= recheck ||
@@ -106,7 +106,7 @@ func (f *file) write(line []byte) error {
 	return f.late
 }
 
-// append appends a line with one write. After one that was cut it begins a new line.
+// append appends a line with one write. After a partial write it begins a new line.
 func (f *file) append(line []byte) error {
 	if f.torn {
 		line = append([]byte{'\n'}, line...)
@@ -122,7 +122,7 @@ func (f *file) append(line []byte) error {
 	return nil
 }
 
-// turn opens the file of the day, and closes the one before and removes old ones then.
+// turn opens the file of the current day, closes the previous one and removes old files.
 func (f *file) turn(now time.Time) error {
 	f.checked = now
 	if err := os.MkdirAll(f.dir, 0o750); err != nil {
@@ -138,7 +138,7 @@ func (f *file) turn(now time.Time) error {
 		f.size = info.Size()
 	}
 	if f.out != nil {
-		_ = f.out.Close() // every line is written already
+		_ = f.out.Close() // nothing is buffered
 	}
 	f.out, f.path, f.torn = out, path, false
 	f.begin = time.Date(now.Year(), now.Month(), now.Day(), 0, 0, 0, 0, now.Location())
@@ -147,7 +147,7 @@ func (f *file) turn(now time.Time) error {
 	return nil
 }
 
-// moved says whether the file is no longer where it was; it looks every few seconds.
+// moved reports whether the file was moved or removed. It checks every few seconds.
 func (f *file) moved(now time.Time) bool {
 	if now.Sub(f.checked).Abs() < recheck {
 		return false
@@ -181,8 +181,8 @@ func (f *file) close() error {
 	return nil
 }
 
-// explain makes an error with a code of the operating system's.
+// explain returns an error whose code is derived from an error of the operating system.
 func explain(what, path string, err error) error {
-	return backend.Errorf(oserror.Code(err, backend.ErrFailedPrecondition), "can't %s the log %s (logger.path): %w%s", what, path, err,
-		oserror.Remedy(err))
+	return backend.Errorf(oserror.Code(err, backend.ErrFailedPrecondition), "can't %s the log %s (logger.path): %w%s",
+		what, path, err, oserror.Remedy(err))
 }

@@ -17,21 +17,21 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// maxLine is the longest line that Find reads: a longer one is skipped.
+// maxLine is the length of the longest line that Find reads. It skips longer ones.
 const maxLine = 1 << 20
 
-// An Entry is one record in a file.
+// An Entry is a record in a log file.
 type Entry struct {
 	File    string
 	Time    time.Time
 	Level   slog.Level
 	Message string
-	Line    json.RawMessage // all of it
+	Line    json.RawMessage // the whole record
 }
 
-// Find reads what the task with this id has logged from the files in a folder, of all programs and days, oldest file first
-// and in the order of each file. It ends after the first error, and reads as far as it is asked for. A line that is cut or
-// longer than 1 MiB is skipped, and so is a file that is removed meanwhile.
+// Find returns an iterator over the records that a task has logged to the files in a directory, of all programs and
+// days. It reads the oldest file first, and ends after the first error. It skips lines that are truncated or longer
+// than 1 MiB, and files that are removed meanwhile.
 func Find(dir, task string) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
 		files, err := daily(dir)
@@ -42,25 +42,25 @@ func Find(dir, task string) iter.Seq2[Entry, error] {
 		var mark bytes.Buffer
 		mark.WriteString(`"task":`)
 		text := json.NewEncoder(&mark)
-		text.SetEscapeHTML(false) // as package slog does it
+		text.SetEscapeHTML(false) // like package slog
 		if err := text.Encode(task); err != nil {
-			yield(Entry{}, backend.Errorf(backend.ErrInvalidArgument, "the id %.80q of a task: %w", task, err))
+			yield(Entry{}, backend.Errorf(backend.ErrInvalidArgument, "task id %.80q: %w", task, err))
 			return
 		}
 		for _, path := range files {
-			goOn, err := findIn(path, task, bytes.TrimSpace(mark.Bytes()), yield)
+			more, err := findIn(path, task, bytes.TrimSpace(mark.Bytes()), yield)
 			if err != nil {
 				yield(Entry{}, explain("read", path, err))
 			}
-			if err != nil || !goOn {
+			if err != nil || !more {
 				return
 			}
 		}
 	}
 }
 
-// findIn reads one file. mark is what the lines of the task have somewhere.
-func findIn(path, task string, mark []byte, yield func(Entry, error) bool) (goOn bool, err error) {
+// findIn reads one file. All lines of the task contain mark. more is false if yield has returned false.
+func findIn(path, task string, mark []byte, yield func(Entry, error) bool) (more bool, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
@@ -90,7 +90,7 @@ func findIn(path, task string, mark []byte, yield func(Entry, error) bool) (goOn
 	}
 }
 
-// entry reads a line; ok says that it is one of the task.
+// entry decodes a line. ok reports whether it is a record of the task.
 func entry(path, task string, line []byte) (e Entry, ok bool) {
 	var r struct {
 		Time  time.Time  `json:"time"`
@@ -105,13 +105,13 @@ func entry(path, task string, line []byte) (e Entry, ok bool) {
 	return Entry{path, r.Time, r.Level, r.Msg, bytes.Clone(line)}, true
 }
 
-// regular reports whether a file, or what a link leads to, is a plain one: opening another kind may wait for ever.
+// regular reports whether a file, or the target of a link, is a regular file. Opening others, such as pipes, may block.
 func regular(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular()
 }
 
-// daily returns the daily files of a directory, by day, program and part.
+// daily returns the paths of a directory's daily files, sorted by day, program and part.
 func daily(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A disk that is full when the log is opened is an error then, and not a warning later.
-func TestFullDiskIsSaidAtOpening(t *testing.T) {
+// If the disk is full when the log is opened, Open returns an error.
+func TestOpenFailsOnFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	if err := os.Symlink("/dev/full", filepath.Join(dir, "x-"+time.Now().Format(day)+suffix)); err != nil {
 		t.Fatal(err)

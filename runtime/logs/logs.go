@@ -1,35 +1,39 @@
-// Package logs writes a program's log to the console and to a file a day, and finds in those files what a task has logged.
+// Package logs writes a program's log to the console and to daily files, and finds the records of a task in these
+// files.
 //
 //	log, err := logs.Open(logs.Options{Dir: "logs", Level: slog.LevelInfo})
 //	app, err := af.Open(ctx, backend, af.Logger(slog.New(log.Handler())))
 //	…
 //	err = log.Close()
 //
-// auto.Options does that with what config.yaml says under logger, and has the App close it.
+// auto.Options does so with the settings of config.yaml under logger. The App then closes the log.
 //
 // # Files
 //
-// <dir>/<program>-2026-11-24.log has one JSON object a line, of a local day. The last 7 days are kept, and 1 GiB at most: a
-// day's file continues in <program>-2026-11-24.1.log and so on, and the oldest are removed. Any number of processes may write to
-// one directory, and to the same file: every record is one write that appends, a new day is a new name and nothing is ever
-// renamed, and whichever process removes old files, they are the same. A file that is moved or removed is made anew within seconds.
+// A file is named <dir>/<program>-2026-11-24.log and has one JSON object per line. Days are in local time. Files of the
+// last 7 days are kept, with at most 1 GiB in total. When the file of a day reaches an eighth of that, it continues in
+// <program>-2026-11-24.1.log and so on, and the oldest files are removed.
 //
-// Files are made with mode 0640, directories with 0750. No link of another user is followed, and in a directory where every
-// user can create files, such as /tmp, no file of another user is written.
+// Any number of processes may write to one directory and to the same file: each record is appended by one write, and
+// files are never renamed. If a file is moved or removed, a new one is created within seconds.
+//
+// Files are created with mode 0640, directories with 0750. Links of other users are not followed. In a directory where
+// every user can create files, such as /tmp, files of other users are not written to.
 //
 // The console (standard error) gets the same records as text.
 //
-// # When files can't be written
+// # Failures
 //
-// [Open] says so. Later (a full disk, a folder that is gone) the program goes on: records go to the console only, which
-// gets one warning, and another line once the file is written again. What was not written is counted there, and lost. If the
-// console can't be written, since its reader is gone, the file tells so in the same way.
+// If the file can't be written when the log is opened, [Open] returns an error. If writing fails later, because the
+// disk is full or the directory was removed, records go to the console only. The console gets one warning, and a line
+// with the number of lost records when the file can be written again. If the console can't be written, because its
+// reader has exited, the file gets the same two lines.
 //
-// # Finding what a task has logged
+// # Records of tasks
 //
-// Records that an App's handlers log have the task's id, its attempt, the instance and more; [Find] reads those of one task
-// from the files of the node where it ran. The task's own document names that node, where it has logged anything, and has its
-// last lines.
+// A record that an App's handler logs has attributes such as the ids of the task and the instance, and the number of
+// the attempt. [Find] reads the records of one task from the files of the node where it ran. The Log field of the task
+// names that node and has the last lines.
 package logs
 
 import (
@@ -46,24 +50,24 @@ const (
 	maxSize = 1 << 30
 )
 
-// Options is where a log goes. The zero value of each field is its default.
+// Options are the options of a log. A zero field means its default.
 type Options struct {
-	Dir     string       // of the files, made where it doesn't exist; "logs"
-	Name    string       // with which their names begin; the program's
-	Level   slog.Leveler // the least that is logged; slog.LevelInfo
-	Keep    int          // days, today included; 7
-	MaxSize int64        // bytes of all files of the name together; 1 GiB
-	Console io.Writer    // os.Stderr; io.Discard for none
+	Dir     string       // directory of the files, created if missing; default "logs"
+	Name    string       // prefix of the files' names; default the program's name
+	Level   slog.Leveler // minimum level; default slog.LevelInfo
+	Keep    int          // days to keep, including today; default 7
+	MaxSize int64        // total size in bytes of the files with Name; default 1 GiB
+	Console io.Writer    // default os.Stderr; io.Discard for none
 }
 
-// A Log is an open log. Its methods are safe for concurrent use. Whoever opened it closes it.
+// A Log is an open log. Its methods are safe for concurrent use. The code that opened it must call Close.
 type Log struct {
 	handler slog.Handler
 	file    *file
 }
 
-// Open opens a log and writes a first line to its file, so that a folder or disk that can't be written to shows now: the
-// error says which, and wraps the operating system's.
+// Open opens a log and writes a first line to its file. If the directory or the disk can't be written to, it returns an
+// error that names the file and wraps the operating system's error.
 func Open(o Options) (*Log, error) {
 	if o.Dir == "" {
 		o.Dir = "logs"
@@ -93,16 +97,16 @@ func Open(o Options) (*Log, error) {
 	return &Log{slog.NewMultiHandler(slog.NewTextHandler(c, level), slog.NewJSONHandler(f, level)), f}, nil
 }
 
-// Handler returns where records go.
+// Handler returns the handler that writes records to the log.
 func (l *Log) Handler() slog.Handler { return l.handler }
 
-// Path returns the file that is being written, or was last.
+// Path returns the path of the current file, or of the last one after Close.
 func (l *Log) Path() string { return l.file.current() }
 
-// Close closes the file; records that still come go to the console only. Closing again does nothing.
+// Close closes the file. Later records go to the console only. Closing a closed log has no effect.
 func (l *Log) Close() error { return l.file.close() }
 
-// clean is a name that is safe in a file's.
+// clean replaces the characters of a name that are not safe in file names.
 func clean(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("._-", r) {

@@ -37,7 +37,7 @@ const (
 	perEach   = 1000
 )
 
-// writeLines is one process, with four goroutines.
+// writeLines writes lines from four goroutines, in a child process.
 func writeLines(dir string) error {
 	l, err := Open(Options{Dir: dir, Name: "shared", Console: io.Discard})
 	if err != nil {
@@ -56,7 +56,7 @@ func writeLines(dir string) error {
 	return l.Close()
 }
 
-// Lines of several processes in one file stay whole, also those that are longer than any pipe takes at once.
+// Lines that several processes write to one file are not mixed, even if they are longer than a pipe's buffer.
 func TestProcessesShareAFile(t *testing.T) {
 	dir := t.TempDir()
 	var all []*exec.Cmd
@@ -110,7 +110,7 @@ func linesIn(t *testing.T, dir string) []string {
 	return lines
 }
 
-func TestConsoleAndFileGetTheSame(t *testing.T) {
+func TestConsoleAndFileGetTheSameRecords(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "not", "there")
 	var console bytes.Buffer
 	l, err := Open(Options{Dir: dir, Name: "my app", Level: slog.LevelWarn, Console: &console})
@@ -130,7 +130,7 @@ func TestConsoleAndFileGetTheSame(t *testing.T) {
 			t.Errorf("%s: %s", name, got)
 		}
 		if strings.Contains(got, "hunter2") {
-			t.Errorf("%s: a secret is seen: %s", name, got)
+			t.Errorf("%s: a secret is visible: %s", name, got)
 		}
 	}
 	if !strings.Contains(console.String(), "after the end") || strings.Contains(text, "after the end") {
@@ -141,26 +141,26 @@ func TestConsoleAndFileGetTheSame(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeOpenedIsSaid(t *testing.T) {
+func TestOpenFailsIfThePathIsOccupied(t *testing.T) {
 	dir := t.TempDir()
 	occupied := filepath.Join(dir, "occupied")
 	if err := os.WriteFile(occupied, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	_, err := Open(Options{Dir: occupied, Console: io.Discard})
-	if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrFailedPrecondition || !strings.Contains(err.Error(), occupied) ||
-		!strings.Contains(err.Error(), "logger.path") {
-		t.Errorf("a file in its place: %v", err)
+	if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrFailedPrecondition ||
+		!strings.Contains(err.Error(), occupied) || !strings.Contains(err.Error(), "logger.path") {
+		t.Errorf("a file in place of the directory: %v", err)
 	}
 	if err := os.Mkdir(filepath.Join(dir, "x-"+time.Now().Format(day)+suffix), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(Options{Dir: dir, Name: "x", Console: io.Discard}); err == nil {
-		t.Error("a folder in the file's place is no error")
+		t.Error("no error for a directory in place of the file")
 	}
 }
 
-// A bench is a file with a clock that the test moves and a disk that the test fills.
+// A bench is a file with a clock and a disk that the test controls.
 type bench struct {
 	*file
 	at      time.Time
@@ -223,7 +223,9 @@ func (b *bench) files(t *testing.T) []string {
 
 func TestSevenDaysAreKept(t *testing.T) {
 	b := newBench(t)
-	others := []string{"app-2026-01-01.log.gz", "application-2026-01-01.log", "app-2026-1-1.log", "other-app-2026-01-01.log"}
+	others := []string{
+		"app-2026-01-01.log.gz", "application-2026-01-01.log", "app-2026-1-1.log", "other-app-2026-01-01.log",
+	}
 	for _, name := range append(others, "app-2026-01-01.log") {
 		if err := os.WriteFile(filepath.Join(b.dir, name), []byte("x\n"), 0o600); err != nil {
 			t.Fatal(err)
@@ -250,7 +252,7 @@ func TestSevenDaysAreKept(t *testing.T) {
 	if text, err := os.ReadFile(filepath.Join(b.dir, "app-2026-12-03.log")); string(text) != "night 8\nday 9\n" {
 		t.Errorf("%s, %v", text, err)
 	}
-	b.at = b.at.AddDate(-1, 0, 0) // the clock is set back: the file of that day is written, though it is the oldest
+	b.at = b.at.AddDate(-1, 0, 0) // after the clock was set back, the oldest file is written to
 	b.line("before")
 	if b.line("again"); filepath.Base(b.path) != "app-2025-12-04.log" || len(b.files(t)) != len(want) {
 		t.Errorf("%s, %d files", b.path, len(b.files(t)))
@@ -260,7 +262,7 @@ func TestSevenDaysAreKept(t *testing.T) {
 	}
 }
 
-// A disk that is full is one warning, and a line when it isn't any more; a line that was cut hurts only itself.
+// A full disk causes one warning, and a line when writing works again. A partially written line damages no other.
 func TestFullDiskIsOneWarning(t *testing.T) {
 	b := newBench(t)
 	b.line("one")
@@ -283,8 +285,8 @@ func TestFullDiskIsOneWarning(t *testing.T) {
 	}
 }
 
-// Where the file of a new day can't be opened, yesterday's is written on, and the new one is tried again.
-func TestDayThatCannotBeOpenedIsTriedAgain(t *testing.T) {
+// If the file of a new day can't be opened, lines go to the previous one, and opening is retried.
+func TestOpeningTheFileOfADayIsRetried(t *testing.T) {
 	b := newBench(t)
 	b.shut = true
 	b.at = b.at.Add(time.Minute)
@@ -306,7 +308,7 @@ func TestDayThatCannotBeOpenedIsTriedAgain(t *testing.T) {
 	}
 }
 
-func TestFileThatWasMovedIsMadeAnew(t *testing.T) {
+func TestMovedFileIsCreatedAgain(t *testing.T) {
 	b := newBench(t)
 	b.at = b.at.Add(-time.Hour)
 	b.line("one")
@@ -320,7 +322,7 @@ func TestFileThatWasMovedIsMadeAnew(t *testing.T) {
 	}
 }
 
-func TestFindReadsOneTaskOfAllFiles(t *testing.T) {
+func TestFindReadsTheRecordsOfATaskFromAllFiles(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name string, lines ...string) {
 		t.Helper()
@@ -333,9 +335,10 @@ func TestFindReadsOneTaskOfAllFiles(t *testing.T) {
 		slog.New(slog.NewJSONHandler(&b, nil)).Info(fmt.Sprint(n), "task", task, "instance", "i")
 		return strings.TrimSpace(b.String())
 	}
-	const id = `a<b>&"c"` // whatever a user calls it
+	const id = `a<b>&"c"` // users may choose any id
 	long := record(6, id+strings.Repeat("x", 3<<20))
-	write("b-2026-11-24.log", record(2, id), record(9, id+"2"), long, record(3, id), `{"msg":"inside","x":{"task":"a<b>&\"c\""}}`)
+	write("b-2026-11-24.log", record(2, id), record(9, id+"2"), long, record(3, id),
+		`{"msg":"inside","x":{"task":"a<b>&\"c\""}}`)
 	write("a-2026-11-24.log", record(1, id), `{"task":"a<b>`)
 	write("a-2026-11-25.log", "\x00\x00", record(4, id)[:20], record(4, id))
 	write("a-2026-11-25.txt", record(9, id))

@@ -4,7 +4,7 @@ package logs
 
 import "syscall"
 
-// noFollow has a link refused, and opening a named pipe not wait for its reader.
+// noFollow makes opening a link fail, and opening a named pipe not wait for its reader.
 const noFollow = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
 // private is set if the modes of files are permissions.

@@ -13,17 +13,17 @@ import (
 	"strings"
 )
 
-// The file of a day is <program>-2026-11-24.log. When it has an eighth of the bytes that all files may have together, the next
-// part begins: <program>-2026-11-24.1.log, and so on. So there is always a part to remove that is not being written. Processes
-// that share the files find the last part by its name.
+// parts is the number of parts that the total size of all files is divided into. When the file of a day has the size of
+// a part, it continues in the next one: <program>-2026-11-24.1.log, and so on. So there is always a part that can be
+// removed and is not being written to. Processes that share the files find the last part by its name.
 const parts = 8
 
-// lookEvery is how many bytes a process writes before it looks how much others have written.
-const lookEvery = 64 << 10
+// statEvery is the number of bytes after which a process checks the size of the file, which others may also write to.
+const statEvery = 64 << 10
 
 var dated = regexp.MustCompile(`^(.+)-(\d{4}-\d\d-\d\d)(?:\.([1-9]\d{0,5}))?\.log$`)
 
-// A logFile is a file's name, taken apart.
+// A logFile is the parsed name of a file.
 type logFile struct {
 	name    string
 	program string
@@ -31,7 +31,7 @@ type logFile struct {
 	part    int
 }
 
-// parseName takes a file's name apart; ok is false for other files.
+// parseName parses a file's name. ok is false for other files.
 func parseName(name string) (l logFile, ok bool) {
 	m := dated.FindStringSubmatch(name)
 	if m == nil {
@@ -44,7 +44,7 @@ func parseName(name string) (l logFile, ok bool) {
 	return l, true
 }
 
-// older orders by day, program and part.
+// older compares two files by day, program and part.
 func older(a, b logFile) int {
 	return cmp.Or(cmp.Compare(a.day, b.day), cmp.Compare(a.program, b.program), cmp.Compare(a.part, b.part))
 }
@@ -65,7 +65,7 @@ func (f *file) own() ([]logFile, error) {
 	return all, nil
 }
 
-// part returns the path of the last part of a day's file: of the next one if that is full.
+// part returns the path of the last part of a day's file, or of the next part if that is full.
 func (f *file) part(day string) string {
 	first := filepath.Join(f.dir, f.name+"-"+day+suffix)
 	all, err := f.own()
@@ -84,12 +84,12 @@ func (f *file) part(day string) string {
 	return path
 }
 
-// filled reports whether the part that is written is full. It looks now and then at what other processes have written.
+// filled reports whether the current part is full.
 func (f *file) filled() bool {
 	if f.most <= 0 {
 		return false
 	}
-	if f.unseen >= lookEvery {
+	if f.unseen >= statEvery {
 		if info, err := f.out.Stat(); err == nil {
 			f.size = info.Size()
 		}
@@ -98,15 +98,15 @@ func (f *file) filled() bool {
 	return f.size >= f.most/parts
 }
 
-// prune removes the files of all but the newest days, and the oldest ones while all together are too large. Other processes do
-// the same at the same time.
+// prune removes the files of all but the newest days, and then the oldest files until the total size is within the
+// limit. Other processes may do the same concurrently.
 func (f *file) prune() {
 	all, err := f.own()
 	if err != nil {
-		return // writing continues
+		return // not a reason to stop writing
 	}
 	all = slices.DeleteFunc(all, func(l logFile) bool { return l.name == filepath.Base(f.path) })
-	left := f.most - f.most/parts // the part that is written
+	left := f.most - f.most/parts // minus the current part
 	days, last := 1, ""
 	if l, ok := parseName(filepath.Base(f.path)); ok {
 		last = l.day
@@ -123,7 +123,7 @@ func (f *file) prune() {
 			continue
 		}
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			f.console.Warn("an old log file can't be removed", "error", err)
+			f.console.Warn("can't remove an old log file", "error", err)
 		}
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// size is the size of all files of a directory.
+// size returns the total size of the daily files of a directory.
 func size(t *testing.T, dir string) (sum int64) {
 	t.Helper()
 	paths, err := daily(dir)
@@ -27,7 +27,7 @@ func size(t *testing.T, dir string) (sum int64) {
 	return sum
 }
 
-// However much a day has, the files keep to their size, the newest lines are there, and in their order.
+// The files do not exceed their total size, and have the newest lines in order.
 func TestSizeOfLogsIsBounded(t *testing.T) {
 	b := newBench(t)
 	b.most = 80_000
@@ -43,11 +43,11 @@ func TestSizeOfLogsIsBounded(t *testing.T) {
 		}
 	}
 	b.line("last")
-	if err := os.Remove(other); err != nil { // of another program, which is left alone
+	if err := os.Remove(other); err != nil { // files of other programs are not removed
 		t.Fatal(err)
 	}
 	if got := size(t, b.dir); got > b.most || got < b.most*3/4 {
-		t.Errorf("%d bytes, at most %d are allowed", got, b.most)
+		t.Errorf("%d bytes, want at most %d", got, b.most)
 	}
 	lines := linesIn(t, b.dir)
 	if lines[len(lines)-1] != "last" || len(lines) < 60 {
@@ -61,25 +61,25 @@ func TestSizeOfLogsIsBounded(t *testing.T) {
 	}
 }
 
-// A process sees what others write to the part, and continues where they do.
+// A process notices that others have filled the part, and continues in the same next part as they do.
 func TestProcessesShareParts(t *testing.T) {
 	b := newBench(t)
-	b.most = parts * 2 * lookEvery
+	b.most = parts * 2 * statEvery
 	other, err := os.OpenFile(b.path, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if _, err := other.Write(make([]byte, 2*lookEvery)); err != nil {
+	if _, err := other.Write(make([]byte, 2*statEvery)); err != nil {
 		t.Fatal(err)
 	}
 	line := strings.Repeat("x", 999)
-	for range lookEvery/1000 + 2 {
+	for range statEvery/1000 + 2 {
 		b.line(line)
 	}
 	want := "app-2026-11-24.1.log"
 	if got := filepath.Base(b.path); got != want {
-		t.Errorf("%s is written, want %s", got, want)
+		t.Errorf("got the part %s, want %s", got, want)
 	}
 	late, err := openFile(b.dir, "app", 7, b.most, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
@@ -88,13 +88,15 @@ func TestProcessesShareParts(t *testing.T) {
 	defer late.close()
 	late.now = b.now
 	if _, err := late.Write([]byte("late\n")); err != nil || filepath.Base(late.path) != want {
-		t.Errorf("one that comes later writes %s, %v", late.path, err)
+		t.Errorf("a later process writes to %s, %v", late.path, err)
 	}
 }
 
 func TestPartsAreSortedByNumber(t *testing.T) {
 	d := t.TempDir()
-	want := []string{"a-2026-11-23.10.log", "a-2026-11-24.log", "a-2026-11-24.2.log", "a-2026-11-24.10.log", "b-2026-11-24.log"}
+	want := []string{
+		"a-2026-11-23.10.log", "a-2026-11-24.log", "a-2026-11-24.2.log", "a-2026-11-24.10.log", "b-2026-11-24.log",
+	}
 	for _, name := range append(want, "a-2026-11-24.x.log", "a-2026-11-24.0.log", "a-2026-11-24.1.log.gz") {
 		if err := os.WriteFile(filepath.Join(d, name), nil, 0o600); err != nil {
 			t.Fatal(err)

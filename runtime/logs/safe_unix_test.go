@@ -16,7 +16,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// stranger is a user that is neither root nor that of the tests.
+// stranger is the id of a user that is neither root nor runs the tests.
 const stranger = 54321
 
 func dir(t *testing.T, mode os.FileMode) string {
@@ -28,19 +28,20 @@ func dir(t *testing.T, mode os.FileMode) string {
 	return path
 }
 
-// today is the name of today's file of the program x.
+// today returns the path of today's file of the program x.
 func today(dir string) string { return filepath.Join(dir, "x-"+time.Now().Format(day)+suffix) }
 
-// Another user can't have the log written to a file of the program's user, or to one that it may read.
+// Another user can't redirect the log to a file of the program's user, or to one that the other user can read.
 func TestPlantedFilesAreRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
-		return // chown needs root, which CI is
+		return // chown needs root; CI runs as root
 	}
 	const shared = 0o777 | os.ModeSticky
 	for name, plant := range map[string]func(t *testing.T) (dir string){
 		"link": func(t *testing.T) string {
 			d, victim := dir(t, shared), filepath.Join(t.TempDir(), "victim")
-			if err := errors.Join(os.WriteFile(victim, nil, 0o600), os.Symlink(victim, today(d)), os.Lchown(today(d), stranger, -1)); err != nil {
+			err := errors.Join(os.WriteFile(victim, nil, 0o600), os.Symlink(victim, today(d)), os.Lchown(today(d), stranger, -1))
+			if err != nil {
 				t.Fatal(err)
 			}
 			return d
@@ -100,7 +101,7 @@ func TestModesOfLogs(t *testing.T) {
 				if strings.Contains(console.String(), "another user can replace log files") != c.warn {
 					t.Errorf("the console: %s", console.String())
 				}
-				if err := os.Chmod(l.Path(), 0o666); err != nil { // of which the next Open takes the others' right to write
+				if err := os.Chmod(l.Path(), 0o666); err != nil { // the next Open removes the write permission of others
 					t.Fatal(err)
 				}
 			}
@@ -108,7 +109,7 @@ func TestModesOfLogs(t *testing.T) {
 	}
 }
 
-// A pipe with a log's name doesn't hold up the search.
+// Find does not block on a pipe that has the name of a log.
 func TestFindSkipsPipes(t *testing.T) {
 	d := dir(t, 0o700)
 	if err := syscall.Mkfifo(today(d), 0o600); err != nil {

@@ -1,5 +1,5 @@
-// Command isolated is a program with a worker whose tasks run in child processes, on the embedded backend. It submits one
-// task, waits for it and prints what came of it.
+// Command isolated is a program with a worker whose tasks run in child processes, on the embedded backend. It submits a
+// task, waits for it and prints its result.
 package main
 
 import (
@@ -18,10 +18,10 @@ type worker struct{}
 
 var spec = af.Worker{Name: "work", Type: "Worker", Max: 2, Isolation: "process"}
 
-// Run does what the task says.
+// Run performs the action named by what.
 func (worker) Run(ctx context.Context, what string) (string, error) {
 	switch what {
-	case "linger": // with a process of its own, whatever becomes of the parent
+	case "linger": // blocks and starts a process that outlives the parent
 		cmd := exec.Command("sleep", "1000")
 		if err := cmd.Start(); err != nil {
 			return "", err
@@ -46,9 +46,9 @@ func (worker) Run(ctx context.Context, what string) (string, error) {
 }
 
 func main() {
-	file := flag.String("file", "", "the backend's")
-	what := flag.String("do", "", "what the task is to do")
-	memory := flag.Int64("memory", 0, "of a child, in bytes")
+	file := flag.String("file", "", "database file of the backend")
+	what := flag.String("do", "", "action of the task")
+	memory := flag.Int64("memory", 0, "memory limit of a child process, in bytes")
 	flag.Parse()
 	defer fmt.Println("end of main")
 	if err := run(context.Background(), *file, *what, *memory); err != nil {
