@@ -118,7 +118,7 @@ func TestJobThatMakesNoSenseIsRefused(t *testing.T) {
 			{strings.Repeat("x", 201), "* * * * *", nil, "an id has"},
 			{"a", "* * * *", nil, "four of five"},
 			{"a", "* * 30 2 *", nil, "never due"},
-			{"a", "* * * * *", af.Zone("Mars/Olympus"), "no time zone"},
+			{"a", "* * * * *", af.Zone("Mars/Olympus"), "unknown time zone"},
 			{"a", "* * * * *", af.AllowIPs("localhost"), "neither an ip nor a network"},
 			{"a", "* * * * *", af.Missed("sometimes"), "no missed-run policy"},
 			{"a", "* * * * *", af.Overlap("sometimes"), "no overlap policy"},

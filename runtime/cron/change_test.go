@@ -11,8 +11,8 @@ import (
 	"github.com/afgen/afgen/runtime/cron"
 )
 
-// zones change their clocks by an hour, half an hour and two, at midnight and at night, in both hemispheres, around
-// Ramadan, or not at all.
+// zones change their clocks by half an hour, an hour and two hours, at midnight and at night, in both hemispheres,
+// around Ramadan, or never.
 var zones = []string{
 	"Europe/Berlin", "Europe/London", "America/New_York", "America/St_Johns", "America/Santiago", "America/Havana",
 	"Africa/Cairo", "Africa/Casablanca", "Asia/Beirut", "Australia/Lord_Howe", "Australia/Sydney", "Antarctica/Troll",
@@ -25,8 +25,8 @@ var expressions = []string{
 	"0 2 1,25 * sun", "0 2 */2 * sun", "* 2 * * *", "0 1/2 * * *",
 }
 
-// Over every change of two years, minute by minute, against what somebody would do who looks at the clock each minute.
-func TestEveryZoneChangeOfTwoYears(t *testing.T) {
+// The test compares two years of clock changes, minute by minute, with the observed model.
+func TestClockChangesOfTwoYears(t *testing.T) {
 	changes := 0
 	for _, name := range zones {
 		zone, err := cron.Zone(name)
@@ -50,7 +50,7 @@ func TestEveryZoneChangeOfTwoYears(t *testing.T) {
 				if !slices.EqualFunc(got, want, time.Time.Equal) {
 					t.Errorf("%s in %s around %v:\n got %v\nwant %v", expr, name, at.In(zone), clock(got), clock(want))
 				}
-				// From any instant on, and not only from one due time to the next.
+				// Also from instants between due times.
 				for i := at.Add(-3 * time.Hour); i.Before(at.Add(3 * time.Hour)); i = i.Add(11 * time.Minute) {
 					k, _ := slices.BinarySearchFunc(want, i.Add(1), time.Time.Compare)
 					if next := s.Next(i); k < len(want) && !next.Equal(want[k]) {
@@ -73,7 +73,7 @@ func clock(list []time.Time) []string {
 	return out
 }
 
-// changesOf finds the minutes in which a zone's offset becomes another.
+// changesOf returns the minutes in which a zone's offset changes.
 func changesOf(zone *time.Location, from, to int) (changes []time.Time) {
 	at := time.Date(from, 1, 1, 0, 0, 0, 0, time.UTC)
 	for _, before := at.In(zone).Zone(); at.Year() < to; at = at.Add(15 * time.Minute) {
@@ -84,7 +84,7 @@ func changesOf(zone *time.Location, from, to int) (changes []time.Time) {
 	return changes
 }
 
-// A look is one at the clock on the wall: the instant, and what it shows, as if that were UTC.
+// A look is a reading of the wall clock: the instant, and the clock's time as if it were UTC.
 type look struct{ at, wall time.Time }
 
 func looks(zone *time.Location, from, to time.Time) (all []look) {
@@ -95,8 +95,8 @@ func looks(zone *time.Location, from, to time.Time) (all []look) {
 	return all
 }
 
-// observed is the model: it looks at the clock each minute and compares what that shows with the expression. It knows
-// nothing of offsets: what is skipped and what comes twice it sees.
+// observed is the model. It reads the clock each minute and matches it with the expression. It knows no offsets: it
+// sees skipped and repeated times.
 func observed(m model, all []look) (due []time.Time) {
 	last := all[0].wall
 	newest := last.Add(-time.Minute)
@@ -104,7 +104,7 @@ func observed(m model, all []look) (due []time.Time) {
 		hit := m.fits(l.wall)
 		if m.fixed {
 			hit = hit && l.wall.After(newest)
-			for w := last.Add(time.Minute); w.Before(l.wall); w = w.Add(time.Minute) { // what was skipped
+			for w := last.Add(time.Minute); w.Before(l.wall); w = w.Add(time.Minute) { // skipped times
 				hit = hit || w.After(newest) && m.fits(w)
 			}
 		}
@@ -140,7 +140,7 @@ func (m *model) fits(wall time.Time) bool {
 		(m.star && day && week || !m.star && (day || week))
 }
 
-// listed says whether a field has a value, by counting up to it.
+// listed reports whether a field includes a value, by counting up to it.
 func listed(text string, value, first, last int) bool {
 	for _, item := range strings.Split(text, ",") {
 		var a, b, step int

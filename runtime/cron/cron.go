@@ -1,33 +1,33 @@
-// Package cron reads cron expressions and computes when they are due. The generator checks directives by it and the runtime
-// fires jobs by it, so that both mean the same. The grammar of a field and the set of its values are those of
-// [robfig/cron], whose scheduler isn't used. This package adds where in an expression a mistake is, time zones and what
-// happens when clocks are changed, and the time zones' data.
+// Package cron parses cron expressions and computes when they are due. The generator checks directives with it and
+// the runtime fires jobs with it, so both agree. Fields have the grammar and the value sets of [robfig/cron]; its
+// scheduler isn't used. This package adds the position of a mistake, time zones with their data, and rules for clock
+// changes.
 //
 //	s, err := cron.Parse("0 30 9 * * mon-fri", zone)
 //	due := s.Next(time.Now())
 //
 // # Expressions
 //
-// Five fields are minute, hour, day of month, month, day of week; six have seconds before them. A field is a list of
-// values, ranges a-b and *, each with a step /n; months and weekdays have names, in English and of three letters; 0 and
-// 7 are both Sunday; n/s stands for n to the last in steps of s; ? is *. @yearly, @annually, @monthly, @weekly, @daily,
-// @midnight and @hourly are short for what they say. @every and a duration is that long after the one before, counted
-// from an instant that [Schedule.From] sets.
+// Five fields are minute, hour, day of month, month and day of week; six have seconds first. A field is a
+// comma-separated list of values, ranges (a-b) and *, each with an optional step (/n). Months and weekdays also have
+// three-letter English names. 0 and 7 both mean Sunday, n/s means n to the last value in steps of s, and ? means *.
+// The descriptors are @yearly, @annually, @monthly, @weekly, @daily, @midnight, @hourly, and @every with a duration.
+// @every counts from an instant that [Schedule.From] sets.
 //
-// A few things are stricter than in robfig/cron: a number has no sign, * has no end, no value of a list is empty, a step is
-// not greater than the field's largest value, and an @every has whole seconds. Three are wider: 7 is Sunday too, a range may
-// end on Sunday (fri-sun), and n/s of the day of week goes up to Sunday. A field that begins with * has no restriction for
-// the rule of days below, also with a step.
+// Some rules are stricter than in robfig/cron: numbers have no sign, * can't begin a range, lists have no empty
+// values, a step is at most the field's largest value, and @every takes whole seconds. Others are wider: 7 means
+// Sunday, a range may end on Sunday (fri-sun), and n/s of the day of week goes up to Sunday. A field that begins with
+// *, even with a step, doesn't restrict the day for the rule below.
 //
-// As in cron, a day has to suit both of day of month and day of week where one of these begins with *, and either of
-// them where none does: "0 0 1,15 * mon" is the first, the fifteenth and every Monday.
+// As in cron, if day of month or day of week begins with *, a day must match both. Otherwise it must match either: "0
+// 0 1,15 * mon" is the first, the fifteenth and every Monday.
 //
-// # When clocks are changed
+// # Clock changes
 //
-// Where the hour field is fixed, which is one that doesn't begin with * and has not all hours, a job has its times by
-// the clock on the wall: a time that is skipped is due at the first instant after the gap (several of them once), and
-// one that comes twice is due the first time. Where the hour is not fixed, time goes on as it does in truth: what the
-// clock skips isn't due, and what it shows twice is due twice. So an hourly job stays hourly.
+// If the hour field is fixed (it doesn't begin with * and doesn't list all hours), the schedule follows the wall
+// clock. A skipped time is due at the first instant after the gap, several skipped times only once, and a repeated
+// time is due the first time. If the hour isn't fixed, the schedule follows elapsed time: skipped times aren't due,
+// and repeated times are due twice. An hourly job therefore stays hourly.
 //
 // [robfig/cron]: https://pkg.go.dev/github.com/robfig/cron/v3
 package cron
@@ -37,16 +37,16 @@ import (
 	"math/bits"
 	"strings"
 	"time"
-	_ "time/tzdata" // a machine without zone files has the zones all the same
+	_ "time/tzdata" // for machines without zone files
 
 	robfig "github.com/robfig/cron/v3"
 )
 
-// An Error says what is wrong with an expression, and where in it.
+// An Error describes a mistake in an expression and its position.
 type Error struct {
-	Problem string // such as `minute 60 is out of range: 0 to 59`
-	Offset  int    // of what is wrong, in bytes
-	Length  int    // of it; 0 is a place
+	Problem string // such as `minute 60 out of range [0, 59]`
+	Offset  int    // where the mistake begins, in bytes
+	Length  int    // in bytes; 0 marks a position between characters
 }
 
 func (e *Error) Error() string { return e.Problem }
@@ -55,21 +55,21 @@ func (e *Error) Error() string { return e.Problem }
 type Schedule struct {
 	zone                                   *time.Location
 	second, minute, hour, day, month, week uint64 // bits by value
-	anyDay, anyWeek                        bool   // begins with *
-	fixed                                  bool   // by the clock on the wall
+	anyDay, anyWeek                        bool   // the field begins with *
+	fixed                                  bool   // follows the wall clock
 
-	every time.Duration // where it is not zero, the above is not used
+	every time.Duration // if not zero, the fields above are unused
 	from  time.Time
 }
 
-// Zone returns the time zone of an IANA name; "" is UTC. "Local" is refused: it would be another one on each machine.
+// Zone returns the time zone with an IANA name; "" is UTC. It refuses "Local", which differs from machine to machine.
 func Zone(name string) (*time.Location, error) {
 	if name == "" {
 		return time.UTC, nil
 	}
 	zone, err := time.LoadLocation(name)
 	if err != nil || name == "Local" {
-		return nil, fmt.Errorf("there is no time zone %q: it is an IANA name, such as Europe/Berlin", name)
+		return nil, fmt.Errorf("unknown time zone %q, want an IANA name such as Europe/Berlin", name)
 	}
 	return zone, nil
 }
@@ -77,17 +77,18 @@ func Zone(name string) (*time.Location, error) {
 // MinEvery is the shortest @every; all have whole seconds.
 const MinEvery = time.Second
 
-// horizon is how far Next looks: a February 29 on a certain weekday comes in 40 years.
+// horizon is how far Next looks: February 29 falls on a given weekday within 40 years.
 const horizon = 41 * 366 * 24 * time.Hour
 
-// Next returns the first due time after t, in whole seconds and in the schedule's zone; the zero time where none comes.
+// Next returns the first due time after t, in whole seconds and in the schedule's zone, or the zero time if there is
+// none.
 func (s Schedule) Next(t time.Time) time.Time {
 	switch {
 	case s.every > 0:
 		if t.Before(s.from) {
 			return s.from.Add(s.every)
 		}
-		// In seconds: two instants may be further apart than a Duration can tell.
+		// Whole seconds, because two instants may be further apart than a Duration can hold.
 		from, every := s.from.Unix(), int64(s.every/time.Second)
 		return time.Unix(from+((t.Unix()-from)/every+1)*every, 0).UTC()
 	case s.zone == nil:
@@ -114,17 +115,17 @@ func (s Schedule) Next(t time.Time) time.Time {
 	return time.Time{}
 }
 
-// From returns the schedule with its @every counted from an instant; others stay as they are.
+// From returns s with @every counted from t. It doesn't change schedules without @every.
 func (s Schedule) From(t time.Time) Schedule {
 	s.from = t.Truncate(time.Second).UTC()
 	return s
 }
 
-// A stretch is a time in which a zone's offset to UTC stays the same, in seconds since 1970.
+// A stretch is a period with a constant offset to UTC, in seconds since 1970.
 type stretch struct {
-	begin, end        int64 // the end doesn't belong to it
+	begin, end        int64 // end is exclusive
 	offset            int64
-	skipped, repeated int64 // seconds of the clock on the wall, at its begin
+	skipped, repeated int64 // seconds of wall-clock time, at begin
 }
 
 const farAway = 1 << 40
@@ -144,8 +145,8 @@ func stretchAt(t time.Time) stretch {
 	return s
 }
 
-// search returns the first reading of a clock, in seconds as if it showed UTC, that fits in [from, to); -1 where none
-// does. Readings before 1970 are none.
+// search returns the first matching wall-clock reading in [from, to), in seconds as if the clock showed UTC, or -1 if
+// there is none. Readings before 1970 never match.
 func (s Schedule) search(from, to int64) int64 {
 	for c := max(from, 0); c < to; {
 		t := time.Unix(c, 0).UTC()
@@ -174,7 +175,7 @@ func (s Schedule) search(from, to int64) int64 {
 	return -1
 }
 
-// suits says whether the schedule has that day.
+// suits reports whether the schedule includes the day.
 func (s Schedule) suits(day int, week time.Weekday) bool {
 	d, w := has(s.day, day), has(s.week, int(week))
 	if s.anyDay || s.anyWeek {
@@ -185,8 +186,8 @@ func (s Schedule) suits(day int, week time.Weekday) bool {
 
 func has(set uint64, value int) bool { return set>>value&1 == 1 }
 
-// Parse reads an expression for a zone; nil is UTC. What is wrong with it is an *Error. One that is never due, such as
-// one for February 30, is wrong, too.
+// Parse parses an expression in a zone; nil is UTC. It returns an [*Error] for a mistake, including an expression
+// that is never due, such as February 30.
 func Parse(expr string, zone *time.Location) (Schedule, error) {
 	if zone == nil {
 		zone = time.UTC
@@ -194,21 +195,22 @@ func Parse(expr string, zone *time.Location) (Schedule, error) {
 	s := Schedule{zone: zone}
 	words := split(expr)
 	if len(words) == 0 {
-		return s, &Error{Problem: "there is nothing in it: it has five fields, or six with seconds first"}
+		return s, &Error{Problem: "empty expression, want five fields, or six with seconds first"}
 	}
 	first := words[0]
 	switch {
 	case strings.HasPrefix(first.text, "TZ=") || strings.HasPrefix(first.text, "CRON_TZ="):
-		return s, first.wrong("the time zone stands beside the expression and not in it")
+		return s, first.wrong("the time zone is a separate argument, not part of the expression")
 	case first.text == "@every":
 		return s.parseEvery(words)
 	case strings.HasPrefix(first.text, "@"):
 		t, err := descriptors.Parse(first.text)
 		if err != nil {
-			return s, first.wrong("there is no %s: it is @every and a duration, @yearly, @monthly, @weekly, @daily or @hourly", first.text)
+			return s, first.wrong(
+				"unknown descriptor %s, want @every with a duration, @yearly, @monthly, @weekly, @daily or @hourly", first.text)
 		}
 		if len(words) > 1 {
-			return s, words[1].wrong("nothing follows %s", first.text)
+			return s, words[1].wrong("unexpected text after %s", first.text)
 		}
 		s.take(t.(*robfig.SpecSchedule))
 		return s, nil
@@ -217,15 +219,15 @@ func Parse(expr string, zone *time.Location) (Schedule, error) {
 		return s, err
 	}
 	if s.Next(time.Unix(0, 0)).IsZero() {
-		return s, &Error{Problem: "it is never due", Length: len(expr)}
+		return s, &Error{Problem: "never due", Length: len(expr)}
 	}
 	return s, nil
 }
 
-// descriptors reads @yearly, @daily and the like.
+// descriptors parses @yearly, @daily and the other descriptors without arguments.
 var descriptors = robfig.NewParser(robfig.Descriptor)
 
-// take sets the schedule's sets to those of a table.
+// take copies the value sets of t.
 func (s *Schedule) take(t *robfig.SpecSchedule) {
 	s.second, s.minute, s.hour = t.Second&^star, t.Minute&^star, t.Hour&^star
 	s.day, s.month, s.week = t.Dom&^star, t.Month&^star, t.Dow&^star
@@ -235,23 +237,23 @@ func (s *Schedule) take(t *robfig.SpecSchedule) {
 
 func (s Schedule) parseEvery(words []word) (Schedule, error) {
 	if len(words) == 1 {
-		return s, words[0].wrong("a duration belongs behind @every, such as @every 90s")
+		return s, words[0].wrong("@every needs a duration, such as @every 90s")
 	}
 	if len(words) > 2 {
-		return s, words[2].wrong("nothing follows the duration of @every")
+		return s, words[2].wrong("unexpected text after the duration of @every")
 	}
 	d, err := time.ParseDuration(words[1].text)
 	switch {
 	case err != nil:
 		return s, words[1].wrong("%s is not a duration, such as 90s or 1h30m", words[1].text)
 	case d < MinEvery:
-		return s, words[1].wrong("%s is too short: at least 1s", words[1].text)
+		return s, words[1].wrong("%s is too short, want at least 1s", words[1].text)
 	case d%time.Second != 0:
-		return s, words[1].wrong("%s is not in whole seconds", words[1].text)
+		return s, words[1].wrong("%s is not a whole number of seconds", words[1].text)
 	}
 	s.every, s.from = robfig.Every(d).Delay, time.Unix(0, 0).UTC()
 	return s, nil
 }
 
-// IsEvery says whether the schedule is counted from an instant.
+// IsEvery reports whether s is an @every schedule.
 func (s Schedule) IsEvery() bool { return s.every > 0 }

@@ -22,7 +22,7 @@ func parse(t *testing.T, expr, zone string) cron.Schedule {
 	return s
 }
 
-// Each line is an expression, a zone, an instant and the due times after it, by the clock of the zone.
+// Each line has an expression, a zone, an instant and the due times after it in the zone's time.
 func TestNext(t *testing.T) {
 	for _, line := range strings.Split(strings.TrimSpace(`
 */10 * * * * * | UTC | 2026-05-01T00:00:00 | 05-01T00:00:10 05-01T00:00:20
@@ -75,7 +75,7 @@ func TestNext(t *testing.T) {
 	}
 }
 
-func TestEveryIsCountedFromItsInstant(t *testing.T) {
+func TestEveryCountsFromInstant(t *testing.T) {
 	from := time.Date(2026, 1, 1, 0, 0, 7, 500, time.UTC)
 	s := parse(t, "@every 45s", "").From(from)
 	for at, want := range map[time.Time]time.Time{
@@ -90,36 +90,36 @@ func TestEveryIsCountedFromItsInstant(t *testing.T) {
 	}
 }
 
-// Each mistake is reported at its place, which is between the brackets.
-func TestMistakesAreReportedWhereTheyAre(t *testing.T) {
+// Each mistake is reported at its position, shown in brackets.
+func TestParseErrorPositions(t *testing.T) {
 	for in, want := range map[string]string{
-		"":                               "there is nothing in it",
-		"* * *[]":                        "there are 3 of the five fields that are needed",
-		"nonsense[]":                     "there is 1 of the five fields that are needed",
-		"0 0 0 1 1 * [2026] *":           "there are 8 fields",
-		"0 [60] * * * *":                 "minute 60 is out of range: 0 to 59",
-		"0 [24] * * *":                   "hour 24 is out of range: 0 to 23",
-		"0 0 [0] * *":                    "day of month 0 is out of range: 1 to 31",
-		"0 0 * 1,[13],2 *":               "month 13 is out of range: 1 to 12",
-		"0 0 * * [8]":                    "day of week 8 is out of range: 0 to 7",
+		"":                               "empty expression",
+		"* * *[]":                        "field count 3 is wrong",
+		"nonsense[]":                     "field count 1 is wrong",
+		"0 0 0 1 1 * [2026] *":           "field count 8 is wrong",
+		"0 [60] * * * *":                 "minute 60 out of range [0, 59]",
+		"0 [24] * * *":                   "hour 24 out of range [0, 23]",
+		"0 0 [0] * *":                    "day of month 0 out of range [1, 31]",
+		"0 0 * 1,[13],2 *":               "month 13 out of range [1, 12]",
+		"0 0 * * [8]":                    "day of week 8 out of range [0, 7]",
 		"0 0 * [foo] *":                  `"foo" is not a month`,
 		"0 0 * * [anm]":                  `"anm" is not a day of week`,
-		"[20-10] * * * *":                "the range of the minute goes backwards",
-		"*/[0] * * * *":                  `the step "0" of the minute is not a number from 1 to 59`,
-		"*/[x] * * * *":                  `the step "x" of the minute`,
-		"1,[],3 * * * *":                 "a value of the minute is missing",
-		"1-[] * * * *":                   "a value of the minute is missing",
+		"[20-10] * * * *":                "minute range is reversed",
+		"*/[0] * * * *":                  `minute step "0" is not a number from 1 to 59`,
+		"*/[x] * * * *":                  `minute step "x"`,
+		"1,[],3 * * * *":                 "minute has an empty value",
+		"1-[] * * * *":                   "minute has an empty value",
 		"[-1] * * * *":                   "",
-		"[@fortnightly]":                 "there is no @fortnightly",
-		"@daily [0]":                     "nothing follows @daily",
-		"[@every]":                       "a duration belongs behind @every",
+		"[@fortnightly]":                 "unknown descriptor @fortnightly",
+		"@daily [0]":                     "unexpected text after @daily",
+		"[@every]":                       "@every needs a duration",
 		"@every [soon]":                  "soon is not a duration",
 		"@every [500ms]":                 "500ms is too short",
-		"@every [1500ms]":                "1500ms is not in whole seconds",
-		"@every 1s [2s]":                 "nothing follows the duration",
-		"[TZ=Asia/Tokyo] 0 0 * * *":      "the time zone stands beside the expression",
-		"[CRON_TZ=Asia/Tokyo] 0 0 * * *": "the time zone stands beside the expression",
-		"[0 0 30 2 *]":                   "it is never due",
+		"@every [1500ms]":                "1500ms is not a whole number of seconds",
+		"@every 1s [2s]":                 "unexpected text after the duration",
+		"[TZ=Asia/Tokyo] 0 0 * * *":      "the time zone is a separate argument",
+		"[CRON_TZ=Asia/Tokyo] 0 0 * * *": "the time zone is a separate argument",
+		"[0 0 30 2 *]":                   "never due",
 	} {
 		expr := strings.NewReplacer("[", "", "]", "").Replace(in)
 		_, err := cron.Parse(expr, nil)
@@ -153,7 +153,8 @@ func TestZeroScheduleIsNeverDue(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"* * * * *", "*/10 * * * * *", "@every 3s", "0 0 29 2 sun", "5/3,1-9/2,* 1 1 1 7", "@daily"} {
+	for _, s := range []string{"* * * * *", "*/10 * * * * *", "@every 3s", "0 0 29 2 sun", "5/3,1-9/2,* 1 1 1 7",
+		"@daily"} {
 		f.Add(s)
 	}
 	at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)

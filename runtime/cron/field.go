@@ -9,7 +9,7 @@ import (
 	robfig "github.com/robfig/cron/v3"
 )
 
-// A word is a part of an expression, and where it stands.
+// A word is a blank-separated part of an expression with its position.
 type word struct {
 	text string
 	at   int
@@ -19,13 +19,13 @@ func (w word) wrong(format string, args ...any) error {
 	return &Error{Problem: fmt.Sprintf(format, args...), Offset: w.at, Length: len(w.text)}
 }
 
-// cut splits a word at the first separator.
+// cut splits w around the first separator.
 func (w word) cut(sep string) (before, after word, found bool) {
 	b, a, found := strings.Cut(w.text, sep)
 	return word{b, w.at}, word{a, w.at + len(b) + len(sep)}, found
 }
 
-// split returns what blanks separate.
+// split returns the words of expr.
 func split(expr string) []word {
 	var words []word
 	for at := 0; at < len(expr); {
@@ -41,11 +41,11 @@ func split(expr string) []word {
 	return words
 }
 
-// A field is what there is to know of one of the six.
+// A field describes one of the six fields.
 type field struct {
 	name     string
-	min, max int           // of the values that may be written
-	names    robfig.Parser // of the field alone, if its values have names
+	min, max int           // of the values in expressions
+	names    robfig.Parser // of this field alone, if its values have names
 }
 
 var fields = [...]field{
@@ -53,26 +53,23 @@ var fields = [...]field{
 	{"month", 1, 12, robfig.NewParser(robfig.Month)}, {"day of week", 0, sunday, robfig.NewParser(robfig.Dow)},
 }
 
-// table reads all six fields.
+// table parses all six fields.
 var table = robfig.NewParser(robfig.Second | robfig.Minute | robfig.Hour | robfig.Dom | robfig.Month | robfig.Dow)
 
 const (
 	allHours = 1<<24 - 1
-	star     = 1 << 63 // set by robfig/cron for a field that is *
-	sunday   = 7       // as the last day of a week; robfig/cron knows it as 0 only
+	star     = 1 << 63 // robfig/cron sets it for *
+	sunday   = 7       // last day of the week; robfig/cron only has 0
 )
 
 func (s *Schedule) parseFields(words []word) error {
+	const wrongCount = "field count %d is wrong, want five, or six with seconds first"
 	switch n := len(words); {
 	case n < 5:
-		last, are := words[n-1], "are"
-		if n == 1 {
-			are = "is"
-		}
-		return &Error{Offset: last.at + len(last.text),
-			Problem: fmt.Sprintf("there %s %d of the five fields that are needed (or six, with seconds first)", are, n)}
+		last := words[n-1]
+		return &Error{Offset: last.at + len(last.text), Problem: fmt.Sprintf(wrongCount, n)}
 	case n > 6:
-		return words[6].wrong("there are %d fields: five, or six with seconds first, are all", n)
+		return words[6].wrong(wrongCount, n)
 	}
 	expr := ""
 	if len(words) == 5 {
@@ -86,7 +83,7 @@ func (s *Schedule) parseFields(words []word) error {
 		expr += " " + f
 	}
 	t, err := table.Parse(expr)
-	if err != nil { // of what has been checked
+	if err != nil { // unreachable after the checks above
 		return words[0].wrong("%v", err)
 	}
 	s.take(t.(*robfig.SpecSchedule))
@@ -96,12 +93,12 @@ func (s *Schedule) parseFields(words []word) error {
 	return nil
 }
 
-// isAny reports whether a field begins with * (or ?): then it doesn't restrict the day, in steps neither, and the hour
-// isn't fixed.
+// isAny reports whether a field begins with * or ?. Such a field doesn't restrict the day, even with a step, and
+// doesn't fix the hour.
 func isAny(w word) bool { return w.text[0] == '*' || w.text[0] == '?' }
 
-// normal returns a field as robfig/cron reads it. It finds the place of a mistake, and refuses what robfig/cron reads
-// loosely.
+// normal returns the field in robfig/cron's syntax. It locates mistakes, and refuses what robfig/cron accepts by
+// accident.
 func (f field) normal(w word) (string, error) {
 	var b strings.Builder
 	for rest, more := w, true; more; {
@@ -117,12 +114,12 @@ func (f field) normal(w word) (string, error) {
 	return b.String(), nil
 }
 
-// item writes one of a field's list: a value, a range or *, perhaps with a step.
+// item writes one item of a list: a value, a range or *, with an optional step.
 func (f field) item(b *strings.Builder, w word) error {
 	span, stepText, stepped := w.cut("/")
 	from, to, ranged := span.cut("-")
 	if w.text == "" {
-		return w.wrong("a value of the %s is missing", f.name)
+		return w.wrong("%s has an empty value", f.name)
 	}
 	anyValue := span.text == "*" || span.text == "?"
 	step, low, high := 1, 0, 0
@@ -143,12 +140,12 @@ func (f field) item(b *strings.Builder, w word) error {
 			high = f.max
 		}
 		if low > high {
-			return span.wrong("the range of the %s goes backwards", f.name)
+			return span.wrong("%s range is reversed", f.name)
 		}
 	}
 	if stepped {
 		if step, err = strconv.Atoi(stepText.text); err != nil || step < 1 || step > f.max {
-			return stepText.wrong("the step %q of the %s is not a number from 1 to %d", stepText.text, f.name, f.max)
+			return stepText.wrong("%s step %q is not a number from 1 to %d", f.name, stepText.text, f.max)
 		}
 	}
 	if f.max == sunday && high == sunday {
@@ -177,7 +174,7 @@ func (f field) item(b *strings.Builder, w word) error {
 	return nil
 }
 
-// value is a number or a name.
+// value parses a number or a name.
 func (f field) value(w word) (int, error) {
 	if f.names != (robfig.Parser{}) && strings.Trim(strings.ToLower(w.text), "abcdefghijklmnopqrstuvwxyz") == "" {
 		if t, err := f.names.Parse(w.text); err == nil {
@@ -191,11 +188,11 @@ func (f field) value(w word) (int, error) {
 	n, err := strconv.ParseUint(w.text, 10, 16)
 	switch {
 	case err != nil && w.text == "":
-		return 0, w.wrong("a value of the %s is missing", f.name)
+		return 0, w.wrong("%s has an empty value", f.name)
 	case err != nil:
 		return 0, w.wrong("%q is not a %s", w.text, f.name)
 	case int(n) < f.min || int(n) > f.max:
-		return 0, w.wrong("%s %d is out of range: %d to %d", f.name, n, f.min, f.max)
+		return 0, w.wrong("%s %d out of range [%d, %d]", f.name, n, f.min, f.max)
 	}
 	return int(n), nil
 }

@@ -11,11 +11,16 @@ import (
 	"github.com/afgen/afgen/runtime/cron"
 )
 
-var theirs = robfig.NewParser(robfig.SecondOptional | robfig.Minute | robfig.Hour | robfig.Dom | robfig.Month | robfig.Dow | robfig.Descriptor)
+var theirs = robfig.NewParser(
+	robfig.SecondOptional | robfig.Minute | robfig.Hour | robfig.Dom | robfig.Month | robfig.Dow | robfig.Descriptor,
+)
 
-// Without zones and steps of days, a schedule is due when robfig/cron says.
-func TestFieldsMeanWhatRobfigSays(t *testing.T) {
-	for _, expr := range strings.Split(`* * * * *|*/7 * * * *|3-59/9 0-23/5 * * *|59 59 23 31 12 *|1,2,50/3 ? * * ?|0 0 1,15 * mon|0 0 * JAN,Jul sun|0 0 ? 1-12/3 mon-fri|10/20 2 29 2 *|007 08 09 010 *|@hourly|@daily|@midnight|@weekly|@monthly|@yearly|@annually`, "|") {
+// Without time zones and stepped days, a schedule is due when robfig/cron's is.
+func TestFieldsMatchRobfig(t *testing.T) {
+	for _, expr := range strings.Split(
+		`* * * * *|*/7 * * * *|3-59/9 0-23/5 * * *|59 59 23 31 12 *|1,2,50/3 ? * * ?|0 0 1,15 * mon|`+
+			`0 0 * JAN,Jul sun|0 0 ? 1-12/3 mon-fri|10/20 2 29 2 *|007 08 09 010 *|`+
+			`@hourly|@daily|@midnight|@weekly|@monthly|@yearly|@annually`, "|") {
 		want, err := theirs.Parse(expr)
 		if err != nil {
 			t.Fatal(err)
@@ -34,7 +39,8 @@ func TestFieldsMeanWhatRobfigSays(t *testing.T) {
 
 // The package comment lists these differences.
 func TestDifferencesFromRobfig(t *testing.T) {
-	for _, expr := range []string{"+5 * * * *", "*-5 * * * *", "1,,2 * * * *", "*/60 * * * *", "1\n* * * * *", "@every 1500ms", "TZ=UTC 0 0 * * *"} {
+	for _, expr := range []string{"+5 * * * *", "*-5 * * * *", "1,,2 * * * *", "*/60 * * * *", "1\n* * * * *",
+		"@every 1500ms", "TZ=UTC 0 0 * * *"} {
 		if _, err := theirs.Parse(expr); err != nil {
 			t.Errorf("%q: robfig/cron refuses it too: %v", expr, err)
 		}

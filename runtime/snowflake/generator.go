@@ -11,47 +11,47 @@ import (
 )
 
 const (
-	lease = 30 * time.Second // how long a document must stand still, and for how long ids are reserved ahead
-	// maxAhead is how far ids may run ahead of the clock, in milliseconds, and farStep by how much more a clock must lag
-	// for it to have been set back: then waiting is no way out.
+	lease = 30 * time.Second // how long an expired document is unchanged, and how far ahead ids are reserved
+	// maxAhead is how far ids may be ahead of the clock, in milliseconds. If the clock lags by farStep more, it was set
+	// back and waiting would take too long.
 	maxAhead = 5000
 	farStep  = 1000
 )
 
-// A Generator makes ids. Its methods are safe for concurrent use. Whoever made it closes it.
+// A Generator generates ids. Its methods are safe for concurrent use. The caller of New must close it.
 type Generator struct {
 	docs  backend.Docs
 	clock clock
-	nodes int // that there are
+	nodes int // how many there are
 
 	mu      sync.Mutex
-	holding bool  // a number
-	node    int64 // it
-	last    int64 // the millisecond of the last id
-	seq     int64 // its sequence
-	until   int64 // the last millisecond that is reserved
-	stale   bool  // the clock was set back: another number is needed
+	holding bool  // whether it has a number
+	node    int64 // the number
+	last    int64 // millisecond of the last id
+	seq     int64 // sequence of the last id
+	until   int64 // last reserved millisecond
+	stale   bool  // the clock was set back: claim another number
 	closed  bool
-	err     error         // why the last attempt to hold a number and a reservation failed
-	tried   chan struct{} // closed by the next attempt
+	err     error         // of the last attempt to claim a number and reserve ids
+	tried   chan struct{} // closed when the next attempt ends
 
-	// Only the keeper uses these, and New and Close while there is none.
-	owner  string // that this generator is in its number's document
-	rev    int64  // of that document
+	// The keeper goroutine owns these; New and Close use them only while it isn't running.
+	owner  string // this generator's owner value in the document
+	rev    int64  // revision of the document
 	seen   map[int64]sighting
-	wakeup signal.Signal // the keeper is wanted
+	wakeup signal.Signal // wakes the keeper
 	end    context.CancelFunc
 	ended  chan struct{}
 }
 
-// A clock is what a generator knows of time. Its two readings have nothing to do with each other.
+// A clock reads the time. Its two readings are unrelated.
 type clock struct {
-	wall func() time.Time     // the machine's, which may be set
-	mono func() time.Duration // only goes forward
+	wall func() time.Time     // the machine's clock, which may be set
+	mono func() time.Duration // monotonic
 }
 
-// New makes a generator: it takes a node number, for which it waits until ctx ends where all 1024 are in use, and keeps it
-// until Close.
+// New returns a Generator with a node number, which it keeps until Close. If all 1024 numbers are in use, New waits
+// for one until ctx ends.
 func New(ctx context.Context, docs backend.Docs) (*Generator, error) {
 	begun := time.Now()
 	g := newGenerator(docs, clock{wall: time.Now, mono: func() time.Duration { return time.Since(begun) }})
@@ -77,10 +77,10 @@ func newGenerator(docs backend.Docs, c clock) *Generator {
 	}
 }
 
-// Next returns an id that no other call on this backend returns, greater than any that this generator has returned before
-// (unless its clock was set back by more than 5 s meanwhile). It waits only where the reservation of ids has run out or
-// ids are 5 s ahead of the clock, until ctx ends. ErrUnavailable, or what the backend answers, means that no ids are
-// reserved and none could be; ErrFailedPrecondition that the clock is out of range, or the generator closed.
+// Next returns an id that no other call on this backend returns. It is greater than all earlier ids of this
+// generator, unless the clock was set back by more than 5 s in between. Next blocks, until ctx ends, only if the
+// reservation is used up or ids are 5 s ahead of the clock. If no ids can be reserved, it returns ErrUnavailable or
+// the backend's error. If the clock is out of range or the generator is closed, it returns ErrFailedPrecondition.
 func (g *Generator) Next(ctx context.Context) (ID, error) {
 	for asked := false; ; {
 		g.mu.Lock()
@@ -106,24 +106,24 @@ func (g *Generator) Next(ctx context.Context) (ID, error) {
 			return id, nil
 		}
 		if ctx.Err() != nil {
-			return 0, backend.Errorf(backend.CodeOf(ctx.Err()), "waiting for an id: %w", context.Cause(ctx))
+			return 0, backend.Errorf(backend.CodeOf(ctx.Err()), "wait for an id: %w", context.Cause(ctx))
 		}
 	}
 }
 
-// A need is what keeps an id from being made.
+// A need is what draw lacks to generate an id.
 type need struct {
 	err         error
 	wait        time.Duration
 	reservation bool
 }
 
-// draw makes an id. g.mu is held.
+// draw generates an id. The caller holds g.mu.
 func (g *Generator) draw() (ID, need) {
 	now, err := g.now()
 	switch {
 	case g.closed:
-		return 0, need{err: backend.NewError(backend.ErrFailedPrecondition, "the generator of ids is closed")}
+		return 0, need{err: backend.NewError(backend.ErrFailedPrecondition, "id generator is closed")}
 	case err != nil:
 		return 0, need{err: err}
 	case !g.holding || g.stale:
@@ -149,25 +149,26 @@ func (g *Generator) draw() (ID, need) {
 	return pack(ms, g.node, seq), need{}
 }
 
-// now is the clock's time as ids have it.
+// now returns the time in milliseconds since Epoch.
 func (g *Generator) now() (int64, error) {
 	t := g.clock.wall()
 	ms := t.UnixMilli() - Epoch.UnixMilli()
-	// What is reserved ahead must fit, too.
+	// Reservations lie ahead and must fit, too.
 	if ms < 0 || ms > maxTime-lease.Milliseconds()-maxAhead-farStep {
-		return 0, backend.Errorf(backend.ErrFailedPrecondition, "ids can't be made in the year %d: set the machine's clock", t.Year())
+		return 0, backend.Errorf(backend.ErrFailedPrecondition,
+			"clock shows year %d, which is out of range for ids: set the machine's clock", t.Year())
 	}
 	return ms, nil
 }
 
-// Close gives the number back and ends the generator, once; ctx bounds the write. When that fails, the number is free
-// after a lease, and nothing else is lost.
+// Close releases the node number and stops the generator. Only the first call has an effect; ctx bounds the write. If
+// the write fails, the number is free after one lease.
 func (g *Generator) Close(ctx context.Context) error {
 	g.mu.Lock()
 	closed := g.closed
 	if !closed {
 		g.closed = true
-		close(g.tried) // whoever waits learns it
+		close(g.tried) // callers of Next see the generator closed
 		g.tried = make(chan struct{})
 	}
 	g.mu.Unlock()

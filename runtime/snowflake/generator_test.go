@@ -13,7 +13,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A place is documents that can be away, and a clock that can be set.
+// A place has documents that can become unavailable and a clock that can be set.
 type place struct {
 	backend.Docs
 	away atomic.Bool
@@ -27,7 +27,7 @@ func (p *place) PutIf(ctx context.Context, name string, rev int64, value json.Ra
 	return p.Docs.PutIf(ctx, name, rev, value)
 }
 
-// start makes a generator in a bubble of synctest.
+// start returns a generator in a synctest bubble.
 func (p *place) start(t *testing.T) *Generator {
 	t.Helper()
 	if p.Docs == nil {
@@ -53,7 +53,7 @@ func (g *Generator) must(t *testing.T) ID {
 	return id
 }
 
-// inYear2026 runs f in a bubble whose clock says 2026: a bubble's begins in the year 2000.
+// inYear2026 runs f in a bubble with a clock in 2026; bubbles begin in 2000.
 func inYear2026(t *testing.T, f func(t *testing.T)) {
 	synctest.Test(t, func(t *testing.T) {
 		time.Sleep(time.Until(time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)))
@@ -61,12 +61,12 @@ func inYear2026(t *testing.T, f func(t *testing.T)) {
 	})
 }
 
-func TestIDsGoOnWithoutTheBackendWhileReserved(t *testing.T) {
+func TestReservedIDsNeedNoBackend(t *testing.T) {
 	inYear2026(t, func(t *testing.T) {
 		var p place
 		g := p.start(t)
 		defer g.Close(context.Background())
-		time.Sleep(10 * time.Minute) // and the reservation is extended all the time
+		time.Sleep(10 * time.Minute) // the reservation is extended meanwhile
 		g.must(t)
 		p.away.Store(true)
 		time.Sleep(lease/2 + time.Second)
@@ -77,14 +77,14 @@ func TestIDsGoOnWithoutTheBackendWhileReserved(t *testing.T) {
 			t.Fatalf("got %v", err)
 		}
 		if d := time.Since(begun); d > opTimeout {
-			t.Errorf("it took %v to say so", d)
+			t.Errorf("the error took %v", d)
 		}
 		p.away.Store(false)
-		g.must(t) // at once
+		g.must(t) // immediately
 	})
 }
 
-func TestNumberThatIsGoneIsReplaced(t *testing.T) {
+func TestLostNumberIsReplaced(t *testing.T) {
 	inYear2026(t, func(t *testing.T) {
 		var p place
 		g := p.start(t)
@@ -94,7 +94,8 @@ func TestNumberThatIsGoneIsReplaced(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := p.PutIf(t.Context(), doc.Name, doc.Revision, json.RawMessage(`{"owner":"another","until":1}`)); err != nil {
+		if _, err := p.PutIf(t.Context(), doc.Name, doc.Revision,
+			json.RawMessage(`{"owner":"another","until":1}`)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(lease)
@@ -104,13 +105,13 @@ func TestNumberThatIsGoneIsReplaced(t *testing.T) {
 	})
 }
 
-func TestClosedGeneratorGivesItsNumberToTheNext(t *testing.T) {
+func TestCloseReleasesNumber(t *testing.T) {
 	inYear2026(t, func(t *testing.T) {
 		var p place
 		last := ID(0)
 		for range 5 {
 			g := p.start(t)
-			for range 5000 { // it ends ahead of the clock
+			for range 5000 { // it ends with ids ahead of the clock
 				last = max(last, g.must(t))
 			}
 			if err := g.Close(t.Context()); err != nil {
@@ -132,12 +133,12 @@ func TestClosedGeneratorGivesItsNumberToTheNext(t *testing.T) {
 	})
 }
 
-// The numbers of processes that died are free after a lease, by anybody's watch.
-func TestNumbersOfTheDeadAreRecovered(t *testing.T) {
+// Numbers of dead processes are free after a lease, on any process's clock.
+func TestNumbersOfDeadProcessesAreRecovered(t *testing.T) {
 	inYear2026(t, func(t *testing.T) {
 		var p place
 		dead := p.start(t)
-		dead.end() // no more is heard of it
+		dead.end() // it dies silently
 		<-dead.ended
 		g := p.start(t)
 		defer g.Close(context.Background())
@@ -162,7 +163,7 @@ func (p *place) holding(t *testing.T, node int64) holding {
 	return h
 }
 
-func TestClockThatIsSetBackALittleIsBridged(t *testing.T) {
+func TestClockSetBackALittle(t *testing.T) {
 	inYear2026(t, func(t *testing.T) {
 		var p place
 		g := p.start(t)
@@ -179,7 +180,7 @@ func TestClockThatIsSetBackALittleIsBridged(t *testing.T) {
 	})
 }
 
-func TestClockThatIsSetFarBackMeansAnotherNumber(t *testing.T) {
+func TestClockSetFarBackTakesAnotherNumber(t *testing.T) {
 	inYear2026(t, func(t *testing.T) {
 		var p place
 		g := p.start(t)
@@ -190,7 +191,7 @@ func TestClockThatIsSetFarBackMeansAnotherNumber(t *testing.T) {
 		if id.Node() == first.Node() || time.Since(id.Time()) < 50*time.Minute {
 			t.Errorf("%v after %v", id, first)
 		}
-		time.Sleep(2 * time.Hour) // the clock is where it was, and the number free
+		time.Sleep(2 * time.Hour) // the clock has caught up and the number is free
 		p.set.Store(-int64(4 * time.Hour))
 		if third := g.must(t); third.Node() == id.Node() {
 			t.Errorf("%v after %v", third, id)
@@ -202,15 +203,15 @@ func TestClockThatIsSetFarBackMeansAnotherNumber(t *testing.T) {
 	})
 }
 
-// More than 4096 ids a millisecond are borrowed from the next 5 s, and then waited for.
-func TestTooManyIDsAreWaitedFor(t *testing.T) {
+// More than 4096 ids a millisecond use up the next 5 s; then Next waits.
+func TestNextWaitsWhenAhead(t *testing.T) {
 	inYear2026(t, func(t *testing.T) {
 		var p place
 		g := p.start(t)
 		defer g.Close(context.Background())
 		g.must(t)
 		g.mu.Lock()
-		g.last += maxAhead // as if they had been made
+		g.last += maxAhead // as if these ids existed
 		g.mu.Unlock()
 		begun := time.Now()
 		for range 3 * (maxSeq + 1) {
@@ -230,7 +231,7 @@ func TestTooManyIDsAreWaitedFor(t *testing.T) {
 	})
 }
 
-func TestWhoWaitsLearnsOfClose(t *testing.T) {
+func TestCloseWakesWaiters(t *testing.T) {
 	inYear2026(t, func(t *testing.T) {
 		var p place
 		g := p.start(t)
@@ -238,7 +239,7 @@ func TestWhoWaitsLearnsOfClose(t *testing.T) {
 		g.mu.Lock()
 		g.until = 0
 		g.mu.Unlock()
-		g.end() // nobody would answer
+		g.end() // no keeper replies
 		<-g.ended
 		done := make(chan error)
 		go func() {

@@ -19,20 +19,21 @@ const (
 	digits = 19 // of the largest int64
 )
 
-// Epoch is the instant from which the time in an id counts: early enough that ids of our days have 19 digits by themselves,
-// and that the clock of a testing/synctest bubble is not before it.
+// Epoch is the instant that the time of an id counts from. It is early enough that today's ids have 19 digits without
+// padding, and isn't after the clock of a testing/synctest bubble.
 var Epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// An ID is one id, never negative. Its zero value is none.
+// An ID is an id. It is never negative; zero is not an id.
 type ID int64
 
 func pack(ms, node, seq int64) ID { return ID(ms<<(nodeBits+seqBits) | node<<seqBits | seq) }
 
-// Parse reads what [ID.String] has written, also without leading zeros.
+// Parse parses the result of [ID.String], with or without leading zeros.
 func Parse(s string) (ID, error) {
 	n, err := strconv.ParseUint(s, 10, 63)
 	if err != nil || len(s) > digits || s[0] == '+' {
-		return 0, backend.Errorf(backend.ErrInvalidArgument, "%.40q is not a snowflake id: up to 19 decimal digits, below 2^63", s)
+		return 0, backend.Errorf(backend.ErrInvalidArgument,
+			"snowflake id %.40q is invalid: want up to 19 decimal digits, below 2^63", s)
 	}
 	return ID(n), nil
 }
@@ -46,18 +47,18 @@ func (id ID) String() string {
 	return s
 }
 
-// Time returns when the id was made, to the millisecond, by the clock of the process that made it.
+// Time returns when the id was generated, to the millisecond, by the clock of the generating process.
 func (id ID) Time() time.Time {
 	return time.UnixMilli(Epoch.UnixMilli() + int64(id)>>(nodeBits+seqBits)).UTC()
 }
 
-// Node returns the number of the process that made the id, 0 to 1023.
+// Node returns the node number of the generating process, 0 to 1023.
 func (id ID) Node() int { return int(id >> seqBits & (nodes - 1)) }
 
-// Sequence tells ids of one process and millisecond apart, 0 to 4095.
+// Sequence returns the id's number within its process and millisecond, 0 to 4095.
 func (id ID) Sequence() int { return int(id & maxSeq) }
 
-// MarshalText implements encoding.TextMarshaler: in JSON an id is a text.
+// MarshalText implements encoding.TextMarshaler. In JSON an id is a string.
 func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -66,5 +67,5 @@ func (id *ID) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// name is the document of a node number.
+// name returns the name of a node number's document.
 func name(node int64) string { return fmt.Sprintf("%s%04d", prefix, node) }

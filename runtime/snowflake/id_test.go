@@ -12,7 +12,7 @@ import (
 	"github.com/afgen/afgen/runtime/snowflake"
 )
 
-// The layout is a promise: ids are stored.
+// The layout is stable because ids are stored.
 func TestIDHasTimeNodeAndSequence(t *testing.T) {
 	at := time.Date(2026, 11, 24, 10, 30, 0, 5e6, time.UTC)
 	ms := at.Sub(time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)).Milliseconds()
@@ -25,7 +25,7 @@ func TestIDHasTimeNodeAndSequence(t *testing.T) {
 	}
 }
 
-func TestIDIsATextThatSortsAsItsNumber(t *testing.T) {
+func TestIDStringsSortAsNumbers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		ids := rapid.Custom(func(t *rapid.T) snowflake.ID { return snowflake.ID(rapid.Int64Min(0).Draw(t, "id")) })
 		a, b := ids.Draw(t, "a"), ids.Draw(t, "b")
@@ -43,8 +43,9 @@ func TestIDIsATextThatSortsAsItsNumber(t *testing.T) {
 	})
 }
 
-func TestWhatIsNoIDIsRefused(t *testing.T) {
-	for _, s := range []string{"", "-1", "+1", "1_000", "0x10", "9223372036854775808", "00000000000000000001", "1 ", "nil"} {
+func TestParseRejectsInvalidIDs(t *testing.T) {
+	for _, s := range []string{"", "-1", "+1", "1_000", "0x10", "9223372036854775808", "00000000000000000001", "1 ",
+		"nil"} {
 		if id, err := snowflake.Parse(s); !errors.Is(err, backend.ErrInvalidArgument) {
 			t.Errorf("%q: %v, %v", s, id, err)
 		}

@@ -15,23 +15,22 @@ import (
 const (
 	prefix    = "snowflake/"
 	opTimeout = 5 * time.Second
-	maxRaces  = 50 // for a number, lost to other processes
+	maxRaces  = 50 // lost races for a number
 )
 
 // A holding is the document of a node number.
 type holding struct {
-	Owner string `json:"owner,omitempty"` // "" where it was given back
-	Until int64  `json:"until"`           // no id beyond this millisecond has been made
+	Owner string `json:"owner,omitempty"` // "" if released
+	Until int64  `json:"until"`           // no id beyond this millisecond exists
 }
 
-// A sighting is a document as it was seen, and since when it has been that.
+// A sighting is the revision of a document and when it was first seen.
 type sighting struct {
 	rev   int64
 	since time.Duration
 }
 
-// keep holds on to a number until ctx ends: it extends the reservation every third of a lease, and at once where that is
-// asked for.
+// keep holds a number until ctx ends. It extends the reservation every third of a lease, and when woken.
 func (g *Generator) keep(ctx context.Context) {
 	defer close(g.ended)
 	tick := time.NewTicker(lease / 3)
@@ -46,11 +45,11 @@ func (g *Generator) keep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		_ = g.attempt(ctx) // Next returns it
+		_ = g.attempt(ctx) // Next returns the error
 	}
 }
 
-// attempt sees to it that a number is held and ids are reserved, and tells those who wait for that.
+// attempt holds a number, reserves ids, and wakes callers of Next.
 func (g *Generator) attempt(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
@@ -73,13 +72,14 @@ func (g *Generator) hold(ctx context.Context) error {
 			return err
 		}
 	} else if stale {
-		// It stays reserved up to where this generator has got with it, and is free for whoever's clock is there.
-		_ = g.release(ctx) // else it is free after a lease
+		// The released document reserves the ids used until now, so a process whose clock is ahead of them can claim the
+		// number.
+		_ = g.release(ctx) // on failure it is free after a lease
 	}
 	return g.take(ctx)
 }
 
-// extend reserves further ids, and says whether the number still is this generator's.
+// extend extends the reservation and reports whether this generator still owns the number.
 func (g *Generator) extend(ctx context.Context) (held bool, err error) {
 	now, err := g.now()
 	if err != nil {
@@ -99,9 +99,9 @@ func (g *Generator) extend(ctx context.Context) (held bool, err error) {
 			return true, nil
 		}
 		if backend.CodeOf(err) != backend.ErrAborted {
-			return true, err // whether it was written shows next time
+			return true, err // the next attempt finds out whether it was written
 		}
-		// Somebody has taken the number, or an extension was written whose reply was lost.
+		// Another process owns the number, or the reply to an earlier extension was lost.
 		doc, err := g.docs.Get(ctx, name(node))
 		if h, ok := read(doc); err == nil && ok && h.Owner == g.owner {
 			g.rev = doc.Revision
@@ -117,7 +117,7 @@ func (g *Generator) extend(ctx context.Context) (held bool, err error) {
 	return false, nil
 }
 
-// take takes a free number.
+// take claims a free number.
 func (g *Generator) take(ctx context.Context) error {
 	for range maxRaces {
 		now, err := g.now()
@@ -130,13 +130,13 @@ func (g *Generator) take(ctx context.Context) error {
 		}
 		g.mu.Lock()
 		if g.last-now <= maxAhead {
-			floor = max(floor, g.last) // so that ids rise
+			floor = max(floor, g.last) // so that ids increase
 		}
 		g.mu.Unlock()
 		h := holding{rand.Text(), max(now, floor) + lease.Milliseconds()}
 		rev, err = g.put(ctx, node, rev, h)
 		if err != nil && backend.CodeOf(err) != backend.ErrAborted {
-			// It may have been written.
+			// The write may have succeeded.
 			doc, again := g.docs.Get(ctx, name(node))
 			if again != nil {
 				return err
@@ -155,11 +155,11 @@ func (g *Generator) take(ctx context.Context) error {
 		g.mu.Unlock()
 		return nil
 	}
-	return backend.Errorf(backend.ErrUnavailable, "other processes were faster at %d node numbers", maxRaces)
+	return backend.Errorf(backend.ErrUnavailable, "lost %d races for a node number to other processes", maxRaces)
 }
 
-// choose finds a free number whose ids are not ahead of the clock, and behind which to begin; one that was used before,
-// where there is one, so that there are no more documents than processes at once.
+// choose returns a free number whose ids are not ahead of the clock, and the floor after which ids begin. It prefers
+// a released number, so that there are never more documents than concurrent processes.
 func (g *Generator) choose(ctx context.Context, now int64) (node, rev, floor int64, err error) {
 	docs, err := g.watch(ctx)
 	if err != nil {
@@ -186,13 +186,14 @@ func (g *Generator) choose(ctx context.Context, now int64) (node, rev, floor int
 		}
 	}
 	if len(free) == 0 {
-		return 0, 0, 0, backend.Errorf(backend.ErrResourceExhausted, "all %d node numbers are in use, or ahead of this machine's clock", g.nodes)
+		return 0, 0, 0, backend.Errorf(backend.ErrResourceExhausted,
+			"all %d node numbers are in use or ahead of this machine's clock", g.nodes)
 	}
 	c := free[mrand.IntN(len(free))]
 	return c.node, c.rev, c.floor, nil
 }
 
-// watch lists all documents and notes which have changed.
+// watch lists all documents and records which have changed.
 func (g *Generator) watch(ctx context.Context) ([]backend.Doc, error) {
 	docs, err := g.docs.List(ctx, prefix)
 	if err != nil {
@@ -207,14 +208,14 @@ func (g *Generator) watch(ctx context.Context) ([]backend.Doc, error) {
 	return docs, nil
 }
 
-// expired says whether a number's document has stood still for a lease. To have looked seldom is no harm: its revision
-// rises with every write.
+// expired reports whether a number's document has been unchanged for a lease. Infrequent looks are safe: every write
+// raises the revision.
 func (g *Generator) expired(node int64) bool {
 	s, ok := g.seen[node]
 	return ok && g.clock.mono()-s.since >= lease
 }
 
-// recover gives back the numbers of processes that have died, for those that come: they have not watched yet.
+// recover releases the numbers of dead processes for new processes, which have not watched the documents yet.
 func (g *Generator) recover(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
@@ -225,12 +226,12 @@ func (g *Generator) recover(ctx context.Context) {
 	for _, d := range docs {
 		h, ok := read(d)
 		if n, is := number(d.Name); ok && is && h.Owner != "" && h.Owner != g.owner && g.expired(n) {
-			_, _ = g.put(ctx, n, d.Revision, holding{Until: h.Until}) // others do it, too
+			_, _ = g.put(ctx, n, d.Revision, holding{Until: h.Until}) // other generators do the same
 		}
 	}
 }
 
-// release gives the number back.
+// release releases the number.
 func (g *Generator) release(ctx context.Context) error {
 	g.mu.Lock()
 	held, node, last := g.holding, g.node, g.last
@@ -241,7 +242,7 @@ func (g *Generator) release(ctx context.Context) error {
 	}
 	_, err := g.put(ctx, node, g.rev, holding{Until: last})
 	if backend.CodeOf(err) == backend.ErrAborted {
-		return nil // somebody has it already
+		return nil // another process owns it
 	}
 	return err
 }
@@ -258,7 +259,7 @@ func read(d backend.Doc) (h holding, ok bool) {
 	return h, json.Unmarshal(d.Value, &h) == nil && h.Until >= 0
 }
 
-// number is the node number whose document has this name.
+// number returns the node number of a document's name.
 func number(name string) (int64, bool) {
 	n, err := strconv.ParseUint(strings.TrimPrefix(name, prefix), 10, nodeBits)
 	return int64(n), err == nil

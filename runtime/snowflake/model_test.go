@@ -14,7 +14,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// openDocs returns the documents of a world of its own.
+// openDocs returns the documents of an isolated backend.
 func openDocs(t interface {
 	Fatal(...any)
 	Cleanup(func())
@@ -27,7 +27,7 @@ func openDocs(t interface {
 	return ports.Docs
 }
 
-// A trickster is documents whose replies get lost, before or after the write.
+// A trickster loses replies, before or after the write.
 type trickster struct {
 	backend.Docs
 	mood func() int
@@ -53,7 +53,7 @@ func (d trickster) Get(ctx context.Context, name string) (backend.Doc, error) {
 	return d.Docs.Get(ctx, name)
 }
 
-// A machine is a process with a clock of its own. All of a test have few numbers between them, so that they meet.
+// A machine is a process with its own clock. The machines of a test share few numbers and so compete for them.
 type machine struct {
 	g     *Generator
 	ahead time.Duration // of the true time
@@ -61,9 +61,9 @@ type machine struct {
 	back  bool // its clock was set back since
 }
 
-// Whatever the machines' clocks do, whoever is taken for dead at whatever moment, and whichever replies get lost: no id is
-// made twice, and each machine's rise unless its clock was set back.
-func TestNoIDComesTwiceWhateverClocksDo(t *testing.T) {
+// Clocks may change, processes may be declared dead at any moment, and replies may get lost: no id repeats, and each
+// machine's ids increase unless its clock was set back.
+func TestIDsAreUniqueWhateverClocksShow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		docs := trickster{openDocs(t), func() int { return rapid.IntRange(0, 9).Draw(t, "mood") }}
 		few := rapid.IntRange(1, 3).Draw(t, "numbers")
@@ -81,7 +81,8 @@ func TestNoIDComesTwiceWhateverClocksDo(t *testing.T) {
 		}
 		pick := func() *machine { return all[rapid.IntRange(0, len(all)-1).Draw(t, "machine")] }
 		span := rapid.Custom(func(t *rapid.T) time.Duration {
-			most := rapid.SampledFrom([]time.Duration{3 * time.Millisecond, 2 * time.Second, 40 * time.Second, 2 * time.Hour}).Draw(t, "most")
+			most := rapid.SampledFrom([]time.Duration{3 * time.Millisecond, 2 * time.Second, 40 * time.Second,
+				2 * time.Hour}).Draw(t, "most")
 			return time.Duration(rapid.Int64Range(0, int64(most)).Draw(t, "span"))
 		})
 		made := map[ID]bool{}
@@ -93,7 +94,7 @@ func TestNoIDComesTwiceWhateverClocksDo(t *testing.T) {
 				}
 			},
 			"time passes": func(t *rapid.T) { elapsed += span.Draw(t, "time") },
-			"clock is set": func(t *rapid.T) {
+			"set_clock": func(t *rapid.T) {
 				m := pick()
 				was := m.ahead
 				m.ahead += span.Draw(t, "forward") - span.Draw(t, "back")
@@ -103,7 +104,7 @@ func TestNoIDComesTwiceWhateverClocksDo(t *testing.T) {
 			"recovers": func(t *rapid.T) {
 				pick().g.recover(context.Background())
 			},
-			"taken for dead": func(t *rapid.T) { // by a judge that is wrong
+			"declare_dead": func(t *rapid.T) { // although it is alive
 				m := pick()
 				_, _ = m.g.watch(context.Background())
 				for n, s := range m.g.seen {
@@ -138,8 +139,8 @@ func TestNoIDComesTwiceWhateverClocksDo(t *testing.T) {
 	})
 }
 
-// A number is one process's, and what is not understood nobody's.
-func TestNumbersThatCannotBeReadAreLeftAlone(t *testing.T) {
+// A number has one owner, and a document that can't be parsed has none.
+func TestUnreadableNumbersAreNotClaimed(t *testing.T) {
 	docs := openDocs(t)
 	const few = 16
 	for n := range int64(few) {

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// makeIDs is one process: it writes its ids to its output, and lets go of its number only with its life.
+// makeIDs is one process. It writes its ids to its output and holds its number until it exits.
 func makeIDs(path string) error {
 	ctx := context.Background()
 	ports, err := embedded.File(path).Open(ctx, backend.Env{Logger: slog.New(slog.DiscardHandler)})
@@ -60,8 +60,8 @@ func makeIDs(path string) error {
 	return out.Flush()
 }
 
-// A million ids of eight processes that share a file: all different, and those of each process rise.
-func TestNoCollisionOverEightProcesses(t *testing.T) {
+// Eight processes share a file and generate a million ids. All differ, and those of each process increase.
+func TestEightProcessesNeverCollide(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	var outs []io.Reader
 	for range processes {

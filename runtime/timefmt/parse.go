@@ -9,25 +9,25 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// The directives there are.
+// The directives that parse.
 const (
 	both        = "YymdejHkIlMSpfLsBbhAazZFTDRrXxcvnt%"
 	onlyWritten = "CGgUuVWw"
 )
 
-// made are the directives that stand for others.
+// made maps directives to the directives they combine.
 var made = map[byte]string{
 	'F': "%Y-%m-%d", 'T': "%H:%M:%S", 'X': "%H:%M:%S", 'D': "%m/%d/%y", 'x': "%m/%d/%y", 'R': "%H:%M", 'r': "%I:%M:%S %p",
 	'c': "%a %b %e %H:%M:%S %Y", 'v': "%e-%b-%Y", 'h': "%b", 'n': "\n", 't': "\t",
 }
 
-// A part is a directive, or text where that is 0.
+// A part is a directive, or text if directive is 0.
 type part struct {
 	directive byte
 	text      string
 }
 
-// parts takes a format apart that check has passed, or says why it can't be parsed by.
+// parts splits a checked format. It returns an error if the format can't be used for parsing.
 func parts(format string) (all []part, err error) {
 	text := func(s string) {
 		if n := len(all); n > 0 && all[n-1].directive == 0 {
@@ -47,7 +47,7 @@ func parts(format string) (all []part, err error) {
 		format = rest[1:]
 		switch {
 		case d == '-' || d == '#' || strings.IndexByte(onlyWritten, d) >= 0:
-			return nil, backend.Errorf(backend.ErrInvalidArgument, "%%%c formats, but does not parse", d)
+			return nil, backend.Errorf(backend.ErrInvalidArgument, "%%%c can format but not parse", d)
 		case d == '%':
 			text("%")
 		case made[d] != "":
@@ -58,29 +58,30 @@ func parts(format string) (all []part, err error) {
 		}
 	}
 	if strings.ContainsAny(seen, "Il") && !strings.Contains(seen, "p") {
-		return nil, backend.NewError(backend.ErrInvalidArgument, "an hour of twelve (%I, %l) does not parse without %p")
+		return nil, backend.NewError(backend.ErrInvalidArgument, "%I and %l need %p to parse")
 	}
 	return all, nil
 }
 
-// fields are what was read.
+// fields are the parsed values.
 type fields struct {
 	year, month, day, hour, minute, second, nano int
-	yday                                         int // 0 where there is none
-	pm                                           int // hours to add to one of twelve; -1 where it is one of 24
+	yday                                         int // 0 if absent
+	pm                                           int // hours to add to a 12-hour clock; -1 for a 24-hour clock
 	offset                                       int
 	unix                                         int64
 	zone                                         string
 	full, hasOffset, hasUnix                     bool
 }
 
-// Parse reads a time.
+// Parse parses a time.
 func (l *Layout) Parse(value string) (time.Time, error) {
 	if l.unreadable != nil {
-		return time.Time{}, backend.Errorf(backend.ErrInvalidArgument, "the time format %.80q: %w", l.format, l.unreadable)
+		return time.Time{}, backend.Errorf(backend.ErrInvalidArgument, "time format %.80q: %w", l.format, l.unreadable)
 	}
 	refuse := func(why string) (time.Time, error) {
-		return time.Time{}, backend.Errorf(backend.ErrInvalidArgument, "the time %.80q is not as %.80q: %s", value, l.format, why)
+		return time.Time{}, backend.Errorf(backend.ErrInvalidArgument, "time %.80q doesn't match format %.80q: %s", value,
+			l.format, why)
 	}
 	f := fields{year: 1970, month: 1, day: 1, pm: -1}
 	rest := value
@@ -95,19 +96,19 @@ func (l *Layout) Parse(value string) (time.Time, error) {
 			if p.directive != 0 {
 				p.text = "%" + string(p.directive)
 			}
-			return refuse(strconv.Quote(p.text) + " does not fit " + strconv.Quote(cutTo(rest, 20)))
+			return refuse(strconv.Quote(p.text) + " does not match " + strconv.Quote(cutTo(rest, 20)))
 		}
 	}
 	if rest != "" {
-		return refuse(strconv.Quote(cutTo(rest, 20)) + " is too much")
+		return refuse(strconv.Quote(cutTo(rest, 20)) + " is extra text")
 	}
 	t, written, why := f.time(l.zone)
 	if why != "" {
 		return refuse(why)
 	}
-	// Whatever contradicts the rest, a weekday or an hour that stands there twice, would be written otherwise.
+	// A weekday or repeated hour that contradicts the rest would be written differently.
 	if again := l.write.FormatString(written); again != value {
-		return refuse("it would be " + strconv.Quote(again))
+		return refuse("it must be " + strconv.Quote(again))
 	}
 	return t, nil
 }
@@ -127,7 +128,7 @@ func names(n int, name func(int) string) []string {
 	return all
 }
 
-// take reads what one directive stands for from the beginning of s.
+// take parses the value of one directive at the beginning of s.
 func (f *fields) take(d byte, s string) (rest string, ok bool) {
 	n := 0
 	switch d {
@@ -197,7 +198,7 @@ func (f *fields) take(d byte, s string) (rest string, ok bool) {
 	return rest, ok
 }
 
-// takeOffset reads an offset as +0100.
+// takeOffset parses an offset such as +0100.
 func (f *fields) takeOffset(s string) (rest string, ok bool) {
 	if s == "" || s[0] != '+' && s[0] != '-' {
 		return s, false
@@ -213,7 +214,7 @@ func (f *fields) takeOffset(s string) (rest string, ok bool) {
 	return rest, ok
 }
 
-// digits reads a number of n digits; with blank, a blank may stand for the first one.
+// digits parses a number of n digits. If blank is set, the first may be a blank.
 func digits(s string, n int, blank bool) (v int, rest string, ok bool) {
 	if len(s) < n {
 		return 0, s, false
@@ -233,11 +234,11 @@ func digits(s string, n int, blank bool) (v int, rest string, ok bool) {
 
 func int64Of(s string) (int64, bool) {
 	n, err := strconv.ParseInt(s, 10, 64)
-	// Beyond, years have more digits than there are in the formats.
+	// Years beyond these limits have more digits than the formats.
 	return n, err == nil && n >= -62167219200 && n <= 253402300799
 }
 
-// oneOf reads one of names, or the first n letters of one.
+// oneOf parses one of names, or its first n letters.
 func oneOf(s string, names []string, n int) (i int, rest string, ok bool) {
 	for i, name := range names {
 		if n > 0 {
@@ -250,8 +251,8 @@ func oneOf(s string, names []string, n int) (i int, rest string, ok bool) {
 	return 0, s, false
 }
 
-// time returns the instant that fields mean in a zone, and as what it was written: in another zone, or, where the zone's
-// clocks skip it, in none.
+// time returns the instant of the fields in a zone, and the time to format for comparison with the input: in the
+// parsed offset if there is one, and unchanged if the zone's clocks skip it.
 func (f *fields) time(zone *time.Location) (t, written time.Time, why string) {
 	if f.hasUnix {
 		t = time.Unix(f.unix, int64(f.nano)).In(zone)
@@ -265,7 +266,7 @@ func (f *fields) time(zone *time.Location) (t, written time.Time, why string) {
 	}
 	wall := time.Date(f.year, time.Month(f.month), f.day, f.hour, f.minute, f.second, f.nano, time.UTC)
 	if wall.Year() != f.year || f.yday == 0 && (int(wall.Month()) != f.month || wall.Day() != f.day) {
-		return t, t, "there is no such date"
+		return t, t, "no such date"
 	}
 	if f.hasOffset {
 		t = wall.Add(-time.Duration(f.offset) * time.Second)
@@ -275,7 +276,7 @@ func (f *fields) time(zone *time.Location) (t, written time.Time, why string) {
 	if f.zone != "" {
 		all = slices.DeleteFunc(all, func(t time.Time) bool { name, _ := t.Zone(); return name != f.zone })
 		if len(all) == 0 || skipped {
-			return t, t, zone.String() + " is not called " + strconv.Quote(f.zone) + " then"
+			return t, t, "zone " + zone.String() + " doesn't use " + strconv.Quote(f.zone) + " at this time"
 		}
 	}
 	if skipped {
@@ -284,14 +285,15 @@ func (f *fields) time(zone *time.Location) (t, written time.Time, why string) {
 	return all[0], all[0], ""
 }
 
-// instants returns those at which a zone's clocks show what wall does in UTC, in their order; where they skip that, the one
-// by the offset before.
+// instants returns the instants, in order, at which the zone's clocks show what wall shows in UTC. If clocks skip it,
+// it returns the instant by the offset before the gap.
 func instants(wall time.Time, zone *time.Location) (all []time.Time, skipped bool) {
 	by := func(offset int) time.Time { return wall.Add(-time.Duration(offset) * time.Second).In(zone) }
-	near := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), wall.Nanosecond(), zone)
+	near := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), wall.Nanosecond(),
+		zone)
 	_, offset := near.Zone()
 	offsets := []int{offset}
-	// near is right, or on one side of a gap, or one of two: then the others are beyond a change next to it.
+	// near is the only instant, or next to a gap, or one of two. The others lie beyond an adjacent change.
 	start, end := near.ZoneBounds()
 	for _, change := range []time.Time{start, end} {
 		if change.IsZero() {
