@@ -5,7 +5,7 @@ import (
 	"strconv"
 )
 
-// check looks at what no key can be judged by alone, once all have been read, and lets defaults follow from it.
+// check validates combinations of keys after all have been read, and adjusts defaults that depend on them.
 func (d *decoder) check() {
 	c := &d.config
 	if m := c.MongoDB; m != nil {
@@ -32,7 +32,7 @@ func (d *decoder) check() {
 	d.checkBackend()
 }
 
-// checkURI sees to it that nothing is said twice, and takes back the defaults of what the URI says.
+// checkURI reports keys that contradict the URI, and clears the defaults of keys that the URI replaces.
 func (d *decoder) checkURI(section string) {
 	uri, ok := d.given[section+".uri"]
 	if !ok {
@@ -45,12 +45,13 @@ func (d *decoder) checkURI(section string) {
 		case !ok:
 			r.clear(&d.config)
 		case r.uri == excluded:
-			d.report(written.at, r.Name, r.Name+" can't stand beside "+section+".uri (line "+strconv.Itoa(uri.at.line)+"), which says it too")
+			d.report(written.at, r.Name,
+				r.Name+" conflicts with "+section+".uri (line "+strconv.Itoa(uri.at.line)+"): remove one")
 		}
 	}
 }
 
-// checkUser refuses a password of nobody: it would silently not be used.
+// checkUser reports a password without a user, which would be ignored.
 func (d *decoder) checkUser(section string) {
 	_, user := d.given[section+".username"]
 	_, uri := d.given[section+".uri"]
@@ -60,7 +61,7 @@ func (d *decoder) checkUser(section string) {
 	}
 }
 
-// checkTLS refuses whatever would leave in doubt whether TLS is used.
+// checkTLS reports ambiguous TLS settings.
 func (d *decoder) checkTLS(section string, dialect dialect, uri Secret, tls *TLS) {
 	name := func(key string) string { return section + ".tls." + key }
 	for _, pair := range [][2]string{{"cert_file", "key_file"}, {"key_file", "cert_file"}} {
@@ -70,7 +71,7 @@ func (d *decoder) checkTLS(section string, dialect dialect, uri Secret, tls *TLS
 		}
 	}
 	if u, ok := d.given[section+".uri"]; ok && !u.valid {
-		return // its scheme may have said
+		return // its scheme may enable TLS
 	}
 	enabled, written := d.given[name("enabled")]
 	t, _ := dialect.parse(uri.Reveal())
@@ -82,14 +83,14 @@ func (d *decoder) checkTLS(section string, dialect dialect, uri Secret, tls *TLS
 	case !written:
 		for _, key := range []string{"ca_file", "cert_file", "key_file", "server_name"} {
 			if file, ok := d.given[name(key)]; ok {
-				d.report(file.at, name(key), name(key)+" needs "+name("enabled")+" beside it, true or false")
+				d.report(file.at, name(key), name(key)+" needs "+name("enabled")+" to be set to true or false")
 				return
 			}
 		}
 	}
 }
 
-// checkBackend refuses a file with only some of the three servers, at the first of them.
+// checkBackend reports a file with some but not all of the three servers, at the first one present.
 func (d *decoder) checkBackend() {
 	var present []position
 	_, message := d.config.backend(func(section string) string {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// A Config is what a configuration file says, defaults filled in. The three servers' sections are nil where the file
-// doesn't have them. Every field documented as a key's has that key's default and limits; [Keys] lists them.
+// A Config is the content of a configuration file, with defaults filled in. The three servers' sections are nil if
+// the file doesn't have them. A field documented as a key's has that key's default and limits; [Keys] lists them.
 type Config struct {
 	MongoDB  *MongoDB
 	Redis    *Redis
@@ -18,21 +18,21 @@ type Config struct {
 	Embedded Embedded
 	Tasks    Tasks
 
-	// Root is the folder of the file that Load has read, absolute: no key of the file. Paths in the file are relative to
-	// the working directory nevertheless. "" where there was no file.
+	// Root is the absolute path of the directory of the file that Load read, or "". It isn't a key of the file. Paths in
+	// the file are relative to the working directory, not to Root.
 	Root string
 }
 
-// MongoDB says how to reach the MongoDB server that keeps tasks, jobs and the registry.
+// MongoDB configures the MongoDB server, which stores tasks, jobs and the registry.
 //
-// Either URI is set, or Host and Port and what belongs to them; Parse sees to that, and leaves the fields that a URI
-// takes the place of zero. MaxPool and ConnectTimeout are zero when there is a URI and their key was not written: then
-// the URI's own option counts, or the driver's default.
+// Either URI is set, or Host, Port and related fields. Parse enforces this, and leaves the fields that a URI replaces
+// zero. If URI is set and the file has no key for MaxPool or ConnectTimeout, the field is zero; then the URI's option
+// applies, or the driver's default.
 type MongoDB struct {
 	URI            Secret // mongodb:// or mongodb+srv://, several hosts and options allowed
 	Host           string
 	Port           int
-	DB             string // when not written, the database in the URI's path counts
+	DB             string // defaults to the database in the URI's path
 	Username       string
 	Password       Secret
 	TLS            TLS
@@ -40,13 +40,13 @@ type MongoDB struct {
 	ConnectTimeout time.Duration
 }
 
-// Redis says how to reach the Redis server that carries wake-ups and presence.
+// Redis configures the Redis server, which carries wake-ups and presence.
 //
-// Either URI is set, or Host, Port, DB and what belongs to them; Parse sees to that, and leaves the fields that a URI
-// takes the place of zero. PoolSize and DialTimeout are zero when there is a URI and their key was not written: then
-// the URI's own option counts, or the driver's default.
+// Either URI is set, or Host, Port, DB and related fields. Parse enforces this, and leaves the fields that a URI
+// replaces zero. If URI is set and the file has no key for PoolSize or DialTimeout, the field is zero; then the URI's
+// option applies, or the driver's default.
 type Redis struct {
-	URI         Secret // redis:// or rediss://, the number of the database as its path
+	URI         Secret // redis:// or rediss://; the path is the database number
 	Host        string
 	Port        int
 	DB          int
@@ -57,13 +57,13 @@ type Redis struct {
 	DialTimeout time.Duration
 }
 
-// RabbitMQ says how to reach the RabbitMQ server that carries calls, hints and raw messages.
+// RabbitMQ configures the RabbitMQ server, which carries calls, hints and raw messages.
 //
-// Either URI is set, or Host, Port, VHost and what belongs to them; Parse sees to that, and leaves the fields that a
-// URI takes the place of zero. ConnectTimeout and Heartbeat are zero when there is a URI and their key was not written:
-// then the URI's own option counts, or the driver's default.
+// Either URI is set, or Host, Port, VHost and related fields. Parse enforces this, and leaves the fields that a URI
+// replaces zero. If URI is set and the file has no key for ConnectTimeout or Heartbeat, the field is zero; then the
+// URI's option applies, or the driver's default.
 type RabbitMQ struct {
-	URI            Secret // amqp:// or amqps://, the virtual host as its path, percent-encoded
+	URI            Secret // amqp:// or amqps://; the path is the percent-encoded virtual host
 	Host           string
 	Port           int
 	VHost          string
@@ -75,70 +75,71 @@ type RabbitMQ struct {
 	Quorum         bool // quorum queues for hints and raw messages
 }
 
-// Servers says how the three servers are used together. It has no effect over the embedded backend.
+// Servers configures the use of the three servers together. The embedded backend ignores it.
 type Servers struct {
 	StartDegraded bool
 }
 
-// TLS says whether, and as whom, to speak TLS to a server. Relative paths are relative to the working directory; Parse
-// doesn't look whether the files exist.
+// TLS configures TLS to a server. Relative paths are relative to the working directory. Parse doesn't check whether
+// the files exist.
 type TLS struct {
-	// Enabled is set by Parse for a rediss or amqps URI too. For MongoDB with a URI, false leaves it to the URI.
+	// Enabled is also set by Parse for a rediss or amqps URI. For MongoDB with a URI, false leaves the decision to the
+	// URI.
 	Enabled bool
-	// CAFile has the authorities to trust; "" means the system's.
+	// CAFile has the trusted authorities; "" means the system's.
 	CAFile string
-	// CertFile and KeyFile are the client's own: both or neither.
+	// CertFile and KeyFile are the client's certificate and key: both or neither.
 	CertFile string
 	KeyFile  string
-	// ServerName is the name the server's certificate must bear; "" means the host connected to.
+	// ServerName is the name in the server's certificate; "" means the host connected to.
 	ServerName string
 }
 
-// Logger says where log files go and what is worth writing.
+// Logger configures log files: their directory and the minimum level.
 type Logger struct {
 	Path  string
 	Level slog.Level
 }
 
-// Embedded says where and how safely the embedded backend keeps its data. It has no effect over the servers.
+// Embedded configures the embedded backend's file and durability. The servers ignore it.
 type Embedded struct {
 	Path       string
 	Durability Durability
 }
 
-// Durability is what the embedded backend promises about a power failure.
+// Durability is the embedded backend's guarantee for a power failure.
 type Durability string
 
 const (
-	// DurabilityNormal survives the death of every process; the last moments before a power failure may be lost.
+	// DurabilityNormal survives the death of all processes. A power failure may lose the last moments.
 	DurabilityNormal Durability = "normal"
-	// DurabilityFull survives a power failure too, at the price of a sync to disk for each commit.
+	// DurabilityFull also survives a power failure. It syncs to disk on each commit.
 	DurabilityFull Durability = "full"
 )
 
-// Tasks tunes the task engine, on either backend.
+// Tasks tunes the task engine on either backend.
 type Tasks struct {
 	Retention Retention
 	Lease     time.Duration
-	// WrongVersionAfter is how long a task that another version submitted waits for a worker of its version.
+	// WrongVersionAfter is how long a task submitted by another version waits for a worker of that version.
 	WrongVersionAfter time.Duration
-	IP                string // in canonical form; "" means that the instance finds out itself
+	IP                string // in canonical form; "" means that the instance detects it
 }
 
-// Retention says how long finished tasks are kept; whichever limit is reached first counts.
+// Retention limits how long finished tasks are kept. The limit reached first applies.
 type Retention struct {
 	Age time.Duration
 	Max int
 }
 
-// Default returns what an empty file means.
+// Default returns the Config of an empty file.
 func Default() Config {
 	var c Config
 	setDefaults(&c, "")
 	return c
 }
 
-// Backend names what a program is to run on.
+// Backend names the backend that a program runs on.
 type Backend string
 
 const (
@@ -146,9 +147,9 @@ const (
 	BackendServers  Backend = "servers"  // MongoDB, Redis and RabbitMQ
 )
 
-// Backend decides by the three servers' sections: none of them is BackendEmbedded, all three are BackendServers,
-// anything between is an error that names those that are missing. A Config from Parse or Load never gives the error, as
-// they have returned it themselves, with positions.
+// Backend returns BackendEmbedded if none of the three servers' sections is set and BackendServers if all are.
+// Otherwise it returns an error that names the missing sections. A Config from Parse or Load never fails: they report
+// this error themselves, with positions.
 func (c Config) Backend() (Backend, error) {
 	backend, problem := c.backend(func(string) string { return "" })
 	if problem != "" {
@@ -157,7 +158,7 @@ func (c Config) Backend() (Backend, error) {
 	return backend, nil
 }
 
-// backend is Backend with a say in what follows the name of a section that is there.
+// backend is Backend with a function that returns what follows the name of a present section.
 func (c Config) backend(where func(section string) string) (backend Backend, problem string) {
 	var there, missing []string
 	for _, s := range []struct {
@@ -177,10 +178,10 @@ func (c Config) backend(where func(section string) string) (backend Backend, pro
 		return BackendServers, ""
 	}
 	return "", isAre(missing) + " missing but " + isAre(there) +
-		" there: write all three of mongodb, redis and rabbitmq, or none for the embedded backend"
+		" set: configure all three of mongodb, redis and rabbitmq, or none for the embedded backend"
 }
 
-// isAre lists one or two names with their verb.
+// isAre joins one or two names and adds their verb.
 func isAre(names []string) string {
 	if len(names) == 1 {
 		return names[0] + " is"

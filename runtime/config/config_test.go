@@ -13,7 +13,7 @@ import (
 	"github.com/afgen/afgen/runtime/config"
 )
 
-// env is an environment for Parse.
+// env returns an environment for Parse.
 func env(vars map[string]string) func(string) (string, bool) {
 	return func(name string) (string, bool) {
 		v, ok := vars[name]
@@ -21,7 +21,7 @@ func env(vars map[string]string) func(string) (string, bool) {
 	}
 }
 
-// parse parses a file that must be right.
+// parse parses a valid file.
 func parse(t *testing.T, data string, vars map[string]string) config.Config {
 	t.Helper()
 	c, err := config.Parse("config.yaml", []byte(data), env(vars))
@@ -33,14 +33,14 @@ func parse(t *testing.T, data string, vars map[string]string) config.Config {
 
 func equal(t *testing.T, got, want any) {
 	t.Helper()
-	// Secrets print redacted, so that a difference in one would look like none.
+	// Secrets print redacted, which would hide differences.
 	plain := cmp.Transformer("Reveal", config.Secret.Reveal)
 	if diff := cmp.Diff(want, got, plain); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 
-// servers is the least file over the servers, with room for more below the one section that is wanted.
+// servers returns a minimal file with all three servers; body extends one section.
 func servers(section, body string) string {
 	var b strings.Builder
 	for _, s := range []string{"mongodb", "redis", "rabbitmq"} {
@@ -58,11 +58,12 @@ func defaults() config.Config {
 	return config.Config{
 		Logger:   config.Logger{Path: "logs", Level: slog.LevelInfo},
 		Embedded: config.Embedded{Path: ".af/af.db", Durability: config.DurabilityNormal},
-		Tasks:    config.Tasks{Retention: config.Retention{Age: 7 * day, Max: 100000}, Lease: 10 * time.Second, WrongVersionAfter: day},
+		Tasks: config.Tasks{Retention: config.Retention{Age: 7 * day, Max: 100000}, Lease: 10 * time.Second,
+			WrongVersionAfter: day},
 	}
 }
 
-func TestDefaultIsWhatEmptyFilesMean(t *testing.T) {
+func TestDefaultIsEmptyFile(t *testing.T) {
 	equal(t, config.Default(), defaults())
 	for name, data := range map[string]string{
 		"empty":          "",
@@ -80,9 +81,10 @@ func TestDefaultIsWhatEmptyFilesMean(t *testing.T) {
 	}
 }
 
-func TestServersWithoutKeysHaveDefaults(t *testing.T) {
+func TestEmptyServerSectionsHaveDefaults(t *testing.T) {
 	want := defaults()
-	want.MongoDB = &config.MongoDB{Host: "127.0.0.1", Port: 27017, DB: "afgen", MaxPool: 100, ConnectTimeout: 5 * time.Second}
+	want.MongoDB = &config.MongoDB{Host: "127.0.0.1", Port: 27017, DB: "afgen", MaxPool: 100,
+		ConnectTimeout: 5 * time.Second}
 	want.Redis = &config.Redis{Host: "127.0.0.1", Port: 6379, PoolSize: 20, DialTimeout: 5 * time.Second}
 	want.RabbitMQ = &config.RabbitMQ{
 		Host: "127.0.0.1", Port: 5672, VHost: "/", ConnectTimeout: 10 * time.Second, Heartbeat: 10 * time.Second,
@@ -90,7 +92,7 @@ func TestServersWithoutKeysHaveDefaults(t *testing.T) {
 	equal(t, parse(t, "mongodb:\nredis: {}\nrabbitmq: null\n", nil), want)
 }
 
-func TestEveryKeyReachesItsField(t *testing.T) {
+func TestKeysSetTheirFields(t *testing.T) {
 	tls := "  tls: {enabled: true, ca_file: ca, cert_file: c, key_file: k, server_name: s}\n"
 	got := parse(t, `
 mongodb:
@@ -132,7 +134,8 @@ tasks:
 `, nil)
 	want := config.Config{
 		MongoDB: &config.MongoDB{
-			Host: "mongo.example.com", Port: 1, DB: "tasks", Username: "mu", Password: "mp", MaxPool: 2, ConnectTimeout: 3 * time.Second,
+			Host: "mongo.example.com", Port: 1, DB: "tasks", Username: "mu", Password: "mp", MaxPool: 2,
+			ConnectTimeout: 3 * time.Second,
 		},
 		Redis: &config.Redis{
 			Host: "::1", Port: 4, DB: 5, Username: "ru", Password: "rp", PoolSize: 6, DialTimeout: 7 * time.Second,
@@ -155,14 +158,15 @@ tasks:
 	equal(t, got, want)
 }
 
-func TestURITakesThePlaceOfOtherKeys(t *testing.T) {
+func TestURIReplacesOtherKeys(t *testing.T) {
 	got := parse(t, `
 mongodb: {uri: "mongodb://u:p@a,b:1/tasks?maxPoolSize=7", connect_timeout: 2s}
 redis: {uri: "rediss://:p@cache/3", tls: {ca_file: ca}}
 rabbitmq: {uri: "amqps://broker/%2F", heartbeat: 3s}
 `, nil)
 	want := defaults()
-	want.MongoDB = &config.MongoDB{URI: "mongodb://u:p@a,b:1/tasks?maxPoolSize=7", DB: "tasks", ConnectTimeout: 2 * time.Second}
+	want.MongoDB = &config.MongoDB{URI: "mongodb://u:p@a,b:1/tasks?maxPoolSize=7", DB: "tasks",
+		ConnectTimeout: 2 * time.Second}
 	want.Redis = &config.Redis{URI: "rediss://:p@cache/3", TLS: config.TLS{Enabled: true, CAFile: "ca"}}
 	want.RabbitMQ = &config.RabbitMQ{URI: "amqps://broker/%2F", TLS: config.TLS{Enabled: true}, Heartbeat: 3 * time.Second}
 	equal(t, got, want)
@@ -182,7 +186,7 @@ rabbitmq: {uri: "amqps://broker/%2F", heartbeat: 3s}
 	}
 }
 
-func TestTheTextOfAScalarCounts(t *testing.T) {
+func TestScalarsAreText(t *testing.T) {
 	for _, test := range []struct{ yaml, want string }{
 		{"1234", "1234"},
 		{"0123", "0123"},
@@ -210,9 +214,10 @@ func TestTheTextOfAScalarCounts(t *testing.T) {
 	}
 }
 
-func TestLevelsInAnyCase(t *testing.T) {
+func TestLevelsIgnoreCase(t *testing.T) {
 	for text, want := range map[string]slog.Level{
-		"DEBUG": slog.LevelDebug, "Info": slog.LevelInfo, "warn": slog.LevelWarn, "WARNING": slog.LevelWarn, "error": slog.LevelError,
+		"DEBUG": slog.LevelDebug, "Info": slog.LevelInfo, "warn": slog.LevelWarn, "WARNING": slog.LevelWarn,
+		"error": slog.LevelError,
 	} {
 		if got := parse(t, "logger: {level: "+text+"}", nil).Logger.Level; got != want {
 			t.Errorf("%s is %v, want %v", text, got, want)
@@ -220,7 +225,7 @@ func TestLevelsInAnyCase(t *testing.T) {
 	}
 }
 
-func TestTLSMovesTheDefaultPortOfRabbitMQ(t *testing.T) {
+func TestTLSChangesRabbitMQDefaultPort(t *testing.T) {
 	for body, want := range map[string]int{
 		"":                                     5672,
 		"  tls: {enabled: true}\n":             5671,
@@ -233,19 +238,21 @@ func TestTLSMovesTheDefaultPortOfRabbitMQ(t *testing.T) {
 	}
 }
 
-func TestAliasesStandForWholeValues(t *testing.T) {
+func TestAliasesReplaceWholeValues(t *testing.T) {
 	c := parse(t, `
 mongodb: {username: &user app, password: &pw p}
 redis: {username: *user, password: *pw, tls: &tls {enabled: true, ca_file: ca}}
 rabbitmq: {username: *user, password: *pw, tls: *tls}
 `, nil)
-	if c.RabbitMQ.Username != "app" || c.Redis.Password != "p" || c.RabbitMQ.TLS != c.Redis.TLS || c.RabbitMQ.TLS.CAFile != "ca" {
+	if c.RabbitMQ.Username != "app" || c.Redis.Password != "p" || c.RabbitMQ.TLS != c.Redis.TLS ||
+		c.RabbitMQ.TLS.CAFile != "ca" {
 		t.Errorf("aliases were not followed: %+v %+v", *c.Redis, *c.RabbitMQ)
 	}
 }
 
 func TestEnvironmentVariables(t *testing.T) {
-	vars := map[string]string{"A": "one", "EMPTY": "", "PORT": "7000", "YAML": "x\nhost: evil", "NESTED": "${A}", "YES": "true", "_a1": "low"}
+	vars := map[string]string{"A": "one", "EMPTY": "", "PORT": "7000", "YAML": "x\nhost: evil", "NESTED": "${A}",
+		"YES": "true", "_a1": "low"}
 	for _, test := range []struct{ text, want string }{
 		{"${A}", "one"},
 		{"<${A}${A}>", "<oneone>"},
@@ -289,7 +296,7 @@ func TestEnvironmentVariables(t *testing.T) {
 
 func TestBackendFollowsTheServers(t *testing.T) {
 	m, r, q := &config.MongoDB{}, &config.Redis{}, &config.RabbitMQ{}
-	const advice = ": write all three of mongodb, redis and rabbitmq, or none for the embedded backend"
+	const advice = ": configure all three of mongodb, redis and rabbitmq, or none for the embedded backend"
 	for _, test := range []struct {
 		config config.Config
 		want   config.Backend
@@ -297,8 +304,9 @@ func TestBackendFollowsTheServers(t *testing.T) {
 	}{
 		{config: config.Config{}, want: config.BackendEmbedded},
 		{config: config.Config{MongoDB: m, Redis: r, RabbitMQ: q}, want: config.BackendServers},
-		{config: config.Config{MongoDB: m}, err: "config: redis and rabbitmq are missing but mongodb is there" + advice},
-		{config: config.Config{Redis: r, RabbitMQ: q}, err: "config: mongodb is missing but redis and rabbitmq are there" + advice},
+		{config: config.Config{MongoDB: m}, err: "config: redis and rabbitmq are missing but mongodb is set" + advice},
+		{config: config.Config{Redis: r, RabbitMQ: q},
+			err: "config: mongodb is missing but redis and rabbitmq are set" + advice},
 	} {
 		got, err := test.config.Backend()
 		if got != test.want {
@@ -310,7 +318,7 @@ func TestBackendFollowsTheServers(t *testing.T) {
 	}
 }
 
-func TestTheSampleInThePackageCommentIsRight(t *testing.T) {
+func TestPackageCommentSampleParses(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "doc.go", nil, parser.ParseComments|parser.PackageClauseOnly)
 	if err != nil {
 		t.Fatal(err)

@@ -6,8 +6,9 @@ import (
 	"strconv"
 )
 
-// ConnURI returns the section as one URI, user and password percent-encoded: its uri, where that was written, else what
-// host, port, username and password amount to. The other keys (max_pool, files of tls) are not in it.
+// ConnURI returns the section as one URI: its uri if that is set, or else one built from host, port, username and
+// password, with user and password percent-encoded. It doesn't include the other keys, such as max_pool and the TLS
+// files.
 func (m *MongoDB) ConnURI() Secret {
 	if m.URI != "" {
 		return m.URI
@@ -25,7 +26,7 @@ func (m *MongoDB) ConnURI() Secret {
 	return Secret(u.String())
 }
 
-// ConnURI is as [MongoDB.ConnURI].
+// ConnURI is like [MongoDB.ConnURI].
 func (r *Redis) ConnURI() Secret {
 	if r.URI != "" {
 		return r.URI
@@ -35,7 +36,7 @@ func (r *Redis) ConnURI() Secret {
 	return Secret(u.String())
 }
 
-// ConnURI is as [MongoDB.ConnURI].
+// ConnURI is like [MongoDB.ConnURI].
 func (r *RabbitMQ) ConnURI() Secret {
 	if r.URI != "" {
 		return r.URI

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-func TestConnURIsSayWhatTheKeysSay(t *testing.T) {
-	const odd = `p@ss:w/o?r#d%20` // in the seed's sense, where nothing was escaped
+func TestConnURIMatchesKeys(t *testing.T) {
+	const odd = `p@ss:w/o?r#d%20` // unescaped
 	const esc = `p%40ss%3Aw%2Fo%3Fr%23d%2520`
 	c := parse(t, `
 mongodb: {host: db.example, port: 1, db: shop, username: `+`"u@x", password: "`+odd+`"}
@@ -26,8 +26,9 @@ rabbitmq: {host: mq.example, port: 3, vhost: "/a b", username: u, password: "`+o
 	if s := fmt.Sprint(c.MongoDB.ConnURI(), c.Redis.ConnURI(), c.RabbitMQ.ConnURI()); strings.Contains(s, "ss") {
 		t.Errorf("they print as %s", s)
 	}
-	// A file that has these as its uris is a good one, and they come back.
-	again := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", c.MongoDB.ConnURI().Reveal(),
+	// These URIs parse and round-trip.
+	again := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
+		c.MongoDB.ConnURI().Reveal(),
 		c.Redis.ConnURI().Reveal(), c.RabbitMQ.ConnURI().Reveal()), nil)
 	equal(t, again.MongoDB.ConnURI(), c.MongoDB.ConnURI())
 	equal(t, again.RabbitMQ.ConnURI(), c.RabbitMQ.ConnURI())

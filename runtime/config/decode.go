@@ -8,18 +8,18 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// A decoder fills a Config from the nodes of a file, and gathers what is wrong with them. It goes no deeper than the
-// keys do, so an alias that contains itself, or stands for millions of nodes, costs nothing.
+// A decoder fills a Config from the nodes of a file and collects problems. It descends no deeper than the keys do, so
+// recursive aliases and alias bombs cost nothing.
 type decoder struct {
 	file     string
 	env      func(string) (string, bool)
 	config   Config
 	given    map[string]given
-	secrets  []string // what must not be in a message
+	secrets  []string // messages must not contain them
 	problems []problem
 }
 
-// given is what is remembered of a key that was written, unless its value is an empty text.
+// given records a written key, unless its value is an empty string.
 type given struct {
 	at    position
 	valid bool
@@ -34,14 +34,16 @@ func (d *decoder) top(n *yaml.Node) {
 	switch {
 	case n.Kind == yaml.MappingNode:
 		d.mapping(n, "")
-	case n.Kind == yaml.ScalarNode && n.Tag == "!!null": // as good as an empty file
+	case n.Kind == yaml.ScalarNode && n.Tag == "!!null": // same as an empty file
 	default:
-		d.report(positionOf(n), "", "the file must be a mapping with the sections mongodb, redis, rabbitmq, servers, logger, embedded and tasks, not "+kindOf(n))
+		d.report(positionOf(n), "",
+			"the file must be a mapping with the sections mongodb, redis, rabbitmq, servers, logger, embedded and tasks, not "+
+				""+kindOf(n))
 	}
 }
 
-// gatherSecrets finds the values of secret keys wherever they are, under keys that are unknown, repeated or of the wrong
-// type too: nobody has looked at those yet, and their values may be written elsewhere a second time.
+// gatherSecrets collects the values of secret keys everywhere, including under unknown and repeated keys and keys of
+// the wrong type. Their values may be repeated elsewhere.
 func (d *decoder) gatherSecrets(n *yaml.Node, secret bool) {
 	if n.Kind == yaml.AliasNode && n.Alias.Kind == yaml.ScalarNode {
 		n = n.Alias
@@ -60,7 +62,7 @@ func (d *decoder) gatherSecrets(n *yaml.Node, secret bool) {
 	}
 }
 
-// mapping reads the keys below the one called name, "" for the top.
+// mapping reads the keys of the mapping called name; "" is the top level.
 func (d *decoder) mapping(n *yaml.Node, name string) {
 	known := children(name)
 	first := make(map[string]position)
@@ -72,7 +74,7 @@ func (d *decoder) mapping(n *yaml.Node, name string) {
 			continue
 		}
 		if before, twice := first[r.Name]; twice {
-			// Only the first is read: mixing two sections would give problems that neither has.
+			// Reads only the first one: merging two sections would report problems that neither has.
 			d.report(at, r.Name, r.Name+" is written twice, first in line "+strconv.Itoa(before.line))
 			continue
 		}
@@ -87,19 +89,20 @@ func (d *decoder) mapping(n *yaml.Node, name string) {
 
 var plainName = regexp.MustCompile(`^[\w.-]{1,40}$`)
 
-// lookup finds the row that k names, or reports why there is none.
+// lookup returns the row of key k, or reports that it is unknown.
 func (d *decoder) lookup(k *yaml.Node, parent string, known []row) (r row, ok bool) {
 	at, dot, in := positionOf(k), "", ""
 	if parent != "" {
 		dot, in = parent+".", " in "+parent
 	}
 	if k.Kind == yaml.ScalarNode && k.Tag == "!!merge" {
-		d.report(at, parent, "merge keys (<<)"+in+" are not supported: write the keys out, or use an alias for a whole mapping")
+		d.report(at, parent, "merge keys (<<)"+in+" are not supported: write the keys out, or use an alias for a whole "+
+			"mapping")
 		return row{}, false
 	}
-	// Anything stranger than a name is not shown: it may be a value, even a secret, that was taken for a key.
+	// Don't print anything but a plain name: a misplaced value may be a secret.
 	if k.Kind != yaml.ScalarNode || !plainName.MatchString(k.Value) {
-		d.report(at, parent, "unknown key"+in+": a key is a plain name")
+		d.report(at, parent, "unknown key"+in+": keys are plain names")
 		return row{}, false
 	}
 	if i := slices.IndexFunc(known, func(r row) bool { return r.Name == dot+k.Value }); i >= 0 {
@@ -113,7 +116,7 @@ func (d *decoder) lookup(k *yaml.Node, parent string, known []row) (r row, ok bo
 	return row{}, false
 }
 
-// section reads a mapping that is the value of a key.
+// section reads the mapping of a key.
 func (d *decoder) section(r row, at position, n *yaml.Node) {
 	n, _ = resolve(n)
 	d.given[r.Name] = given{at, true}
@@ -124,7 +127,7 @@ func (d *decoder) section(r row, at position, n *yaml.Node) {
 	switch {
 	case n.Kind == yaml.MappingNode:
 		d.mapping(n, r.Name)
-	case n.Kind == yaml.ScalarNode && n.Tag == "!!null": // written, with everything at its default
+	case n.Kind == yaml.ScalarNode && n.Tag == "!!null": // present, with all keys at their defaults
 	default:
 		d.report(positionOf(n), r.Name, r.Name+" must be a mapping, not "+kindOf(n))
 	}
@@ -155,7 +158,7 @@ func (d *decoder) scalar(r row, at position, n *yaml.Node) {
 	d.given[r.Name] = given{at, true}
 }
 
-// text returns the text of a scalar, expanded. Each problem continues the name of the key.
+// text returns the expanded text of a scalar. Each problem continues the name of the key.
 func (d *decoder) text(r row, n *yaml.Node) (text string, expanded bool, problems []string) {
 	switch {
 	case n.Kind != yaml.ScalarNode:
@@ -163,7 +166,8 @@ func (d *decoder) text(r row, n *yaml.Node) (text string, expanded bool, problem
 	case n.Style&yaml.TaggedStyle != 0 && !slices.Contains([]string{"!!str", "!!int", "!!float", "!!bool"}, n.Tag):
 		return "", false, []string{" has a YAML tag: quote a value that begins with !"}
 	case n.Tag == "!!null":
-		return "", false, []string{` has no value: remove the key, write "" for an empty text, or quote a value that begins with #, & or !`}
+		return "", false, []string{` has no value: remove the key, write "" for an empty string, ` +
+			`or quote a value that begins with #, & or !`}
 	}
 	text, expanded, problems = expand(n.Value, d.env)
 	for i := range problems {
@@ -172,7 +176,7 @@ func (d *decoder) text(r row, n *yaml.Node) (text string, expanded bool, problem
 	return text, expanded, problems
 }
 
-// resolve follows an alias; the parser allows none of a name that isn't there, and an anchor is never on an alias.
+// resolve follows an alias. The parser refuses aliases to unknown anchors and anchors on aliases.
 func resolve(n *yaml.Node) (target *yaml.Node, aliased bool) {
 	if n.Kind == yaml.AliasNode {
 		return n.Alias, true

@@ -1,9 +1,8 @@
-// Package config reads config.yaml, the one file that says what an afgen program runs on.
+// Package config reads config.yaml, which configures an afgen program.
 //
-// A program with no such file, or an empty one, needs nothing installed: it runs on the embedded backend. A file with
-// the three sections mongodb, redis and rabbitmq runs the same program over those servers; a file with only one or two
-// of them is an error, since running half on each is never what was meant. A complete file, with everything at its
-// default or plausible:
+// Without a file, or with an empty one, a program runs on the embedded backend and needs nothing installed. A file
+// with the sections mongodb, redis and rabbitmq runs the same program on those servers. A file with only one or two
+// of these sections is an error. A complete file, with defaults and plausible values:
 //
 //	mongodb:
 //	  host: 127.0.0.1
@@ -37,33 +36,34 @@
 //	  lease: 10s
 //	  wrong_version_after: 24h
 //
-// [Load] reads a file, [Parse] the bytes of one, [Default] is what an empty one means, and [Keys] describes every key
-// there is, for documentation.
+// [Load] reads a file, [Parse] parses its content, [Default] returns the configuration of an empty file, and [Keys]
+// describes every key, for documentation.
 //
 // # Strictness
 //
-// An unknown or repeated key, a value of the wrong type or out of range, a key without a value: each is an error, and
-// all of them are reported together, sorted, each an [*Error] that says file, line and column. To go through them:
+// Unknown and repeated keys, values of the wrong type or out of range, and keys without a value are errors. All of
+// them are reported together, sorted by position. Each is an [*Error] with file, line and column. To iterate over
+// them:
 //
 //	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 //		for _, e := range joined.Unwrap() { … }
 //	}
 //
-// A section may stand without keys ("redis:"): it is there, and all its keys have their defaults. A value may not be
-// left out, because YAML takes an unquoted value that begins with # for a comment and drops it, passwords too; write ""
-// for an empty text. What counts is the text of a value, quoted or not: password: 1234 is the text 1234. Anchors and
-// aliases work, merge keys (<<) and tags of one's own don't.
+// A section may be empty ("redis:"); it is present and has all its defaults. Other values can't be omitted, because
+// YAML drops an unquoted value that begins with # as a comment, even a password; write "" for an empty string. Quotes
+// don't change a value: password: 1234 is the string 1234. Anchors and aliases work; merge keys (<<) and custom tags
+// don't.
 //
 // # Environment variables
 //
-// ${NAME} in a value stands for an environment variable, which must be set; ${NAME:-text} falls back to the text where
-// the variable is unset or empty; $${ is a literal ${. Within { } a value with ${NAME} in it must be quoted, or YAML
-// takes its brace for one of its own. Expansion happens after the YAML has been understood, so
-// whatever a variable holds stays one value. An expanded value is not expanded again. In a uri, a password out of a
-// variable must already be percent-encoded; with host and password as keys of their own it need not be.
+// ${NAME} in a value is replaced by an environment variable, which must be set. ${NAME:-text} falls back to the text
+// if the variable is unset or empty. $${ is a literal ${. In a flow mapping { }, quote values that contain ${NAME};
+// otherwise YAML reads the brace as its own. Variables are expanded after YAML parsing, so their content is always
+// part of one value, and only once. In a uri, a password from a variable must be percent-encoded; in a password key
+// it must not be.
 //
 // # Secrets
 //
-// Passwords and uris are of type [Secret], which prints, marshals and logs as "[redacted]". No error of this package
-// shows one, nor anything that came from the environment.
+// Passwords and uris have type [Secret], which prints, marshals and logs as "[redacted]". Errors of this package
+// contain neither secrets nor values from the environment.
 package config

@@ -16,25 +16,25 @@ const docsIntro = `# config.yaml
 
 <!-- made by go test ./runtime/config -update -->
 
-One file configures a program: where it keeps its tasks, and where it logs. It is read strictly: an unknown key, a value of the
-wrong kind, a key given twice are errors with file and line, and all of them come at once. ` + "`${NAME}`" + ` in a value is replaced by
-the environment variable NAME, which must be set; ` + "`${NAME:-text}`" + ` by text where it isn't. Passwords and URIs never appear in logs
-or errors.
+One file configures a program: its backend, its log and the task engine. Parsing is strict: unknown keys, repeated keys
+and values of the wrong type are errors with file and line, and all are reported together. ` + "`${NAME}`" + ` in a value is
+replaced by the environment variable NAME, which must be set; ` + "`${NAME:-text}`" + ` falls back to text. Passwords and URIs
+never appear in logs or errors.
 
 ` + "```go" + `
-cfg, err := auto.Load("")                                        // config.yaml, if there is one; else the defaults
+cfg, err := auto.Load("") // config.yaml if it exists, or else the defaults
 app, err := af.Open(ctx, auto.From(cfg), auto.Options(cfg)...)
 ` + "```" + `
 
-With none of the sections mongodb, redis and rabbitmq the program runs on the embedded backend, with all three on the servers.
-Anything between is an error that names what is missing.
+Without the sections mongodb, redis and rabbitmq, the program runs on the embedded backend; with all three, on the
+servers. One or two of them are an error that names the missing sections.
 
-| key | kind | default | |
+| key | type | default | |
 |---|---|---|---|
 `
 
-// The page is made from the table of keys.
-func TestDocumentedKeysAreThoseOfTheTable(t *testing.T) {
+// The page is generated from the keys.
+func TestKeysPageIsCurrent(t *testing.T) {
 	const file = "../../docs/config.md"
 	var b strings.Builder
 	b.WriteString(docsIntro)
@@ -56,6 +56,6 @@ func TestDocumentedKeysAreThoseOfTheTable(t *testing.T) {
 		return
 	}
 	if old, err := os.ReadFile(file); err != nil || string(old) != b.String() {
-		t.Errorf("%s is stale (%v); go test ./runtime/config -update mends it", file, err)
+		t.Errorf("%s is stale (%v); go test ./runtime/config -update rewrites it", file, err)
 	}
 }

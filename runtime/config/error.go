@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// An Error is one problem of a configuration file. What [Parse] and [Load] return joins all those of a file, sorted by
+// An Error is one problem of a configuration file. [Parse] and [Load] join all problems of a file, sorted by
 // position; errors.As finds the first.
 type Error struct {
-	// File is the name as given to Parse or Load.
+	// File is the name passed to Parse or Load.
 	File string
-	// Line and Column count from 1, Column in characters. Where the YAML itself is broken, its parser tells only the
-	// line, and Column is 1.
+	// Line and Column count from 1; Column counts characters. For invalid YAML the parser reports only the line, and
+	// Column is 1.
 	Line, Column int
-	// Key is the dotted path of the key concerned, such as "redis.port", or "" where the problem is not about one.
+	// Key is the dotted path of the key, such as "redis.port", or "" if the problem isn't about a key.
 	Key string
-	// Message is one line that is understandable without Key. It never contains a secret, nor the value of an
-	// environment variable.
+	// Message is one line that is complete without Key. It never contains a secret or the value of an environment
+	// variable.
 	Message string
 }
 
@@ -32,20 +32,20 @@ func (e *Error) Error() string {
 	return at + e.Message
 }
 
-// A position is a place in the file, from 1.
+// A position is a place in the file, counted from 1.
 type position struct{ line, column int }
 
-// A problem is an Error in the making.
+// A problem is an Error before the value is checked for secrets.
 type problem struct {
 	at      position
 	key     string
 	message string
-	// value is the offending text. Whether it may be shown is known only once every secret of the file is.
+	// value is the offending text. It is printed only if it has nothing in common with any secret of the file.
 	value string
 }
 
-// join makes one error of problems, or nil. The value of a problem is shown unless it has something in common with one
-// of the secrets: then the two were written in the wrong place, by hand or by an alias.
+// join joins problems into one error, or returns nil. It omits the value of a problem if it overlaps with a secret,
+// which happens if a secret is written under the wrong key.
 func join(file string, problems []problem, secrets []string) error {
 	slices.SortStableFunc(problems, func(a, b problem) int {
 		return cmp.Or(cmp.Compare(a.at.line, b.at.line), cmp.Compare(a.at.column, b.at.column))

@@ -47,7 +47,7 @@ tasks:
 	// config.yaml:5:10: tasks.lease must be a duration with its unit, such as 90s or 24h, of at least 3s, not "1s"
 }
 
-// Documentation as a Markdown table.
+// The keys as a Markdown table.
 func ExampleKeys() {
 	fmt.Println("| key | type | default | |\n|---|---|---|---|")
 	for _, k := range config.Keys() {
@@ -58,11 +58,11 @@ func ExampleKeys() {
 	// Output:
 	// | key | type | default | |
 	// |---|---|---|---|
-	// | tasks | mapping |  | the task engine, over either backend |
-	// | tasks.retention | mapping |  | how long finished tasks are kept; the limit reached first counts |
+	// | tasks | mapping |  | the task engine, on either backend |
+	// | tasks.retention | mapping |  | how long finished tasks are kept; the limit reached first applies |
 	// | tasks.retention.age | duration | 168h | age at which a finished task is removed |
-	// | tasks.retention.max | integer | 100000 | most finished tasks kept in a queue |
-	// | tasks.lease | duration | 10s | silence after which an instance counts as dead and its tasks go to others, at least 3s |
-	// | tasks.wrong_version_after | duration | 24h | how long a task that another version of the program submitted waits for a worker of its version |
-	// | tasks.ip | IP address |  | address this instance reports; found out when there is none |
+	// | tasks.retention.max | integer | 100000 | maximum number of finished tasks kept in a queue |
+	// | tasks.lease | duration | 10s | time without heartbeats after which an instance counts as dead and others take over its tasks, at least 3s |
+	// | tasks.wrong_version_after | duration | 24h | how long a task submitted by another version of the program waits for a worker of that version |
+	// | tasks.ip | IP address |  | address this instance reports; detected if unset |
 }

@@ -8,8 +8,8 @@ import (
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// expand replaces the ${NAME} and ${NAME:-text} of text by what env says, and $${ by ${. It reports whether there was
-// any variable. Problems name variables, but quote nothing else of the text: it may be a password.
+// expand replaces ${NAME} and ${NAME:-text} in text by values from env, and $${ by ${. It reports whether there was
+// any variable. Problems name variables but quote nothing else of the text, which may be a password.
 func expand(text string, env func(string) (string, bool)) (out string, expanded bool, problems []string) {
 	var b strings.Builder
 	for {
@@ -31,10 +31,11 @@ func expand(text string, env func(string) (string, bool)) (out string, expanded 
 		}
 		value, set := env(name)
 		switch {
-		case hasFallback && value == "": // as in a shell, empty is as good as unset
+		case hasFallback && value == "": // as in a shell, empty is like unset
 			value = fallback
 		case !set && !hasFallback:
-			problems = append(problems, fmt.Sprintf("environment variable %s is not set; ${%s:-…} would give a default", name, name))
+			problems = append(problems, fmt.Sprintf("environment variable %s is not set; use ${%s:-…} for a default", name,
+				name))
 		}
 		b.WriteString(value)
 		text, expanded = rest, true

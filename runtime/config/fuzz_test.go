@@ -8,14 +8,15 @@ import (
 	"github.com/afgen/afgen/runtime/config"
 )
 
-// FuzzParse holds Parse to its promises about any input: no panic, a position for every problem, in order and within
-// the file, one line each, nothing of the environment in a message, and a usable Config when there is none.
+// FuzzParse checks Parse on any input: no panic, and either a usable Config or problems that are sorted, have
+// positions within the file, take one line each, and contain nothing of the environment.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{
 		"",
 		"mongodb:\nredis:\nrabbitmq:\n",
 		"mongodb: {host: h, port: '${A}', username: u, password: '${B:-x}'}\nredis: {}\n",
-		"redis:\n  uri: rediss://:p%40@[::1]:1/2\n  tls: {ca_file: x}\nrabbitmq: {uri: 'amqp://a:b@c/%2F'}\nmongodb: {uri: 'mongodb://a,b/c?d=e'}\n",
+		"redis:\n  uri: rediss://:p%40@[::1]:1/2\n  tls: {ca_file: x}\nrabbitmq: {uri: 'amqp://a:b@c/%2F'}\nmongodb: {uri: " +
+			"'mongodb://a,b/c?d=e'}\n",
 		"logger: &l {path: &p a, level: *p, l: *l, <<: *l}\n",
 		"tasks: {retention: {age: 1h, max: 1}, lease: 3s, ip: ::1}\nembedded: {durability: full, path: |\n  x\n}\n",
 		"a: b\n---\nc: [\n",
@@ -44,7 +45,8 @@ func FuzzParse(f *testing.F) {
 		if len(all) == 0 {
 			t.Error("an error without parts")
 		}
-		lines := strings.Count(strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029", "\n").Replace(string(data)), "\n") + 1
+		lines := strings.Count(strings.NewReplacer("\r\n", "\n", "\r", "\n", "\u0085", "\n", "\u2028", "\n", "\u2029",
+			"\n").Replace(string(data)), "\n") + 1
 		for _, e := range all {
 			if e.File != "c.yaml" || e.Line < 1 || e.Column < 1 || e.Message == "" || strings.ContainsAny(e.Error(), "\n\r") {
 				t.Errorf("not a proper problem: %+v", *e)

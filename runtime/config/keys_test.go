@@ -10,8 +10,8 @@ import (
 	"github.com/afgen/afgen/runtime/config"
 )
 
-// leaves returns the paths of all fields below t that are no structs of this package, as keys would be written without
-// underscores: MongoDB.TLS.CAFile is mongodb.tls.cafile.
+// leaves returns the paths of all fields below t except structs of this package, as key names without underscores:
+// MongoDB.TLS.CAFile is mongodb.tls.cafile.
 func leaves(t reflect.Type, path string) []string {
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
@@ -33,12 +33,12 @@ func TestKeysCoverEveryField(t *testing.T) {
 			named = append(named, strings.ReplaceAll(k.Name, "_", ""))
 		}
 	}
-	named = append(named, "root") // no key: where the file is
+	named = append(named, "root") // not a key: the file's directory
 	slices.Sort(named)
 	equal(t, named, slices.Sorted(slices.Values(leaves(reflect.TypeFor[config.Config](), ""))))
 }
 
-func TestKeysAreFitForATable(t *testing.T) {
+func TestKeyDocsFitATable(t *testing.T) {
 	seen := map[string]string{"": "mapping"}
 	for _, k := range config.Keys() {
 		if seen[k.Name] != "" {
@@ -63,8 +63,8 @@ func cutLast(name string) (parent, last string, found bool) {
 	return name[:max(i, 0)], name[i+1:], i >= 0
 }
 
-// Writing a key with its documented default changes nothing; and every default is within its limits.
-func TestDocumentedDefaultsAreTheDefaults(t *testing.T) {
+// Writing a key with its documented default changes nothing, and every default is valid.
+func TestDocumentedDefaultsApply(t *testing.T) {
 	base := map[string]string{"mongodb": "", "redis": "", "rabbitmq": ""}
 	file := func(name, value string) string {
 		sections := maps.Clone(base)

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// A kind is a type a value may have.
+// A kind is the type of a value.
 type kind[T any] struct {
-	name string // as Keys says it
-	// parse returns a problem, such as "must be true or false", where text isn't of this kind.
+	name string // as returned by Keys
+	// parse returns a problem, such as "must be true or false", if text is invalid.
 	parse func(text string) (value T, problem string)
-	// secret texts are never shown, nor anything that has to do with one. A mute kind's text is not shown when it is
-	// wrong, because what is wrong with it may be that it holds a secret.
+	// A secret kind's values are never printed. A mute kind's value isn't printed if invalid, because it may contain a
+	// secret.
 	secret, mute bool
 }
 
@@ -65,10 +65,10 @@ var (
 	}}
 )
 
-// port is the kind of a TCP port.
+// port is the kind of TCP ports.
 var port = integer(1, 65535)
 
-// integer is the kind of the decimal numbers from low to high.
+// integer is the kind of decimal numbers from low to high.
 func integer(low, high int) kind[int] {
 	return kind[int]{name: "integer", parse: func(s string) (int, string) {
 		n, err := strconv.ParseUint(s, 10, 31)
@@ -79,7 +79,7 @@ func integer(low, high int) kind[int] {
 	}}
 }
 
-// duration is the kind of the durations of at least low.
+// duration is the kind of durations of at least low.
 func duration(low time.Duration) kind[time.Duration] {
 	return kind[time.Duration]{name: "duration", parse: func(s string) (time.Duration, string) {
 		d, err := time.ParseDuration(s)
@@ -104,7 +104,7 @@ func oneOf[T ~string](words ...T) kind[T] {
 	}}
 }
 
-// uri is the kind of the URIs of one of the three servers.
+// uri is the kind of one server's URIs.
 func uri(d dialect) kind[Secret] {
 	return kind[Secret]{name: "secret", secret: true, parse: func(s string) (Secret, string) {
 		if s == "" {
@@ -129,18 +129,18 @@ func parseLevel(s string) (slog.Level, string) {
 	return 0, "must be one of debug, info, warn, warning, error"
 }
 
-// parseHost takes a name or an address, the brackets of an IPv6 one off.
+// parseHost parses a host name or address and removes the brackets of an IPv6 address.
 func parseHost(s string) (string, string) {
 	inner, opened := strings.CutPrefix(s, "[")
 	if opened {
 		var closed bool
 		if inner, closed = strings.CutSuffix(inner, "]"); !closed {
-			return "", "must be a host name or an IP address alone; the port has a key of its own"
+			return "", "must be a host name or an IP address alone; use port for the port"
 		}
 	}
 	if opened || strings.Contains(inner, ":") {
 		if addr, err := netip.ParseAddr(inner); err != nil || strings.ContainsFunc(addr.Zone(), notInHost) {
-			return "", "must be a host name or an IP address alone; the port has a key of its own, and a whole URI goes under uri"
+			return "", "must be a host name or an IP address alone; use port for the port and uri for a URI"
 		}
 		return inner, ""
 	}
@@ -150,8 +150,8 @@ func parseHost(s string) (string, string) {
 	return inner, ""
 }
 
-// notInHost reports whether r can be in no host name, whatever the server: it would end the host within a URI, or, as a plus does,
-// be read as another character by a driver.
+// notInHost reports whether no host name can contain r. Such a character ends the host within a URI or, like a plus,
+// is decoded differently by some drivers.
 func notInHost(r rune) bool {
 	return r <= ' ' || r == 0x7f || strings.ContainsRune(`/\?#@[]<>"^{|}%,+`+"`", r)
 }

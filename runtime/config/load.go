@@ -7,11 +7,11 @@ import (
 	"path/filepath"
 )
 
-// maxSize bounds a file: more is a mistake, and the parser's time and memory grow with it.
+// maxSize bounds a file, because the parser's time and memory grow with it.
 const maxSize = 1 << 20
 
-// Load reads and parses a file, with the environment of the process. When the file can't be read, the error wraps the
-// operating system's (a missing file is fs.ErrNotExist, never taken for an empty one); else it is as of [Parse].
+// Load reads and parses a file, with the environment of the process. If the file can't be read, the error wraps the
+// operating system's: a missing file is fs.ErrNotExist, unlike an empty one. Otherwise errors are as in [Parse].
 func Load(path string) (Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -32,11 +32,11 @@ func Load(path string) (Config, error) {
 	return c, nil
 }
 
-// Parse parses data, the content of a file, at most 1 MiB; name is only for messages. env looks up an environment
-// variable and reports whether it is set; nil means os.LookupEnv. Neither files nor the network are touched.
+// Parse parses the content of a file of at most 1 MiB; name is used in messages only. env looks up an environment
+// variable and reports whether it is set; nil means os.LookupEnv. Parse accesses neither files nor the network.
 //
-// An error joins one [*Error] for each problem, and the Config is the zero one then. With a nil error every value is
-// within its limits and [Config.Backend] succeeds.
+// An error joins one [*Error] for each problem, and the Config is zero. With a nil error, every value is valid and
+// [Config.Backend] succeeds.
 func Parse(name string, data []byte, env func(string) (string, bool)) (Config, error) {
 	if env == nil {
 		env = os.LookupEnv

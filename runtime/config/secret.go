@@ -8,18 +8,18 @@ import (
 
 const redacted = "[redacted]"
 
-// A Secret is a text that must not be seen by chance: whichever way it is printed, marshalled or logged, it comes out as
-// "[redacted]", or as "" when it is empty. Only [Secret.Reveal] and a conversion to string give the text.
+// A Secret is a string that must not be shown by accident. It prints, marshals and logs as "[redacted]", or as "" if
+// empty. Only [Secret.Reveal] and a conversion to string return the text.
 //
-// What remains is what fmt doesn't ask methods about: a misplaced %p or %w, which go vet reports, and unexported fields.
-// A [Config] or a pointer to one of its sections may be kept in an unexported field and printed with %v, since fmt
-// doesn't follow pointers there; a Secret or a section by itself may not.
+// Package fmt bypasses methods in two cases: a misplaced %p or %w, which go vet reports, and unexported fields. A
+// [Config] or a pointer to one of its sections is safe in an unexported field printed with %v, since fmt doesn't
+// follow pointers there. A Secret or a section by value is not.
 type Secret string
 
-// Reveal returns the text itself, to be handed to a driver.
+// Reveal returns the text, for a driver.
 func (s Secret) Reveal() string { return string(s) }
 
-// String returns "[redacted]", or "" when s is empty.
+// String returns "[redacted]", or "" if s is empty.
 func (s Secret) String() string {
 	if s == "" {
 		return ""
@@ -27,34 +27,34 @@ func (s Secret) String() string {
 	return redacted
 }
 
-// GoString is [Secret.String]: for %#v too.
+// GoString returns [Secret.String], for %#v.
 func (s Secret) GoString() string { return s.String() }
 
-// Format writes [Secret.String] for every verb and flag; without it %x and %d would show the text.
+// Format writes [Secret.String] for every verb and flag, including %x and %d.
 func (s Secret) Format(f fmt.State, _ rune) { io.WriteString(f, s.String()) }
 
-// Config and the sections format themselves too, always as %+v would: for a verb that doesn't suit a pointer, such as %s,
-// fmt prints what the pointer leads to without asking any methods, those of Secret included.
+// Config and its sections format themselves, always like %+v. For a verb that doesn't apply to a pointer, such as %s,
+// fmt prints the value behind it without calling methods, including Secret's.
 
-// Format writes all fields, those of the sections too, whatever the verb; secrets are redacted.
+// Format writes all fields, including the sections', for any verb. Secrets are redacted.
 func (c Config) Format(f fmt.State, _ rune) {
 	type plain Config // without this method
 	fmt.Fprintf(f, "%+v", plain(c))
 }
 
-// Format writes all fields, whatever the verb; secrets are redacted.
+// Format writes all fields for any verb. Secrets are redacted.
 func (m MongoDB) Format(f fmt.State, _ rune) {
 	type plain MongoDB
 	fmt.Fprintf(f, "%+v", plain(m))
 }
 
-// Format writes all fields, whatever the verb; secrets are redacted.
+// Format writes all fields for any verb. Secrets are redacted.
 func (r Redis) Format(f fmt.State, _ rune) {
 	type plain Redis
 	fmt.Fprintf(f, "%+v", plain(r))
 }
 
-// Format writes all fields, whatever the verb; secrets are redacted.
+// Format writes all fields for any verb. Secrets are redacted.
 func (r RabbitMQ) Format(f fmt.State, _ rune) {
 	type plain RabbitMQ
 	fmt.Fprintf(f, "%+v", plain(r))

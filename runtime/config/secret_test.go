@@ -15,7 +15,8 @@ import (
 
 const hidden = "hunter2-§"
 
-// secretConfigs have hidden in every secret key, as parts and as URIs, whole and by section.
+// secretConfigs returns configs with the secret in every secret key, as separate keys and in URIs, whole and by
+// section.
 func secretConfigs(t *testing.T) map[string]any {
 	parts := parse(t, `
 mongodb: {username: u, password: hunter2-§}
@@ -53,11 +54,12 @@ rabbitmq: {uri: "amqp://u:hunter2-%C2%A7@h"}
 	return values
 }
 
-// leaks reports whether out has the secret in any of the forms that printing may give it.
+// leaks reports whether out contains the secret in any printed form.
 func leaks(out string) bool {
 	out = strings.ToLower(out)
 	for _, form := range []string{
-		hidden, "hunter2", strings.Trim(fmt.Sprintf("%q", hidden), `"`), fmt.Sprintf("%x", hidden), fmt.Sprintf("% x", hidden),
+		hidden, "hunter2", strings.Trim(fmt.Sprintf("%q", hidden), `"`), fmt.Sprintf("%x", hidden), fmt.Sprintf("% x",
+			hidden),
 		strings.Trim(fmt.Sprint([]byte(hidden)), "[]"),
 	} {
 		if strings.Contains(out, strings.ToLower(form)) {
@@ -78,7 +80,7 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 			}
 			for _, f := range formats {
 				if strings.HasSuffix(name, "unexported") && f != "%v" && f != "%+v" && f != "%#v" {
-					continue // as documented
+					continue // documented
 				}
 				if f == "%T %v" {
 					check(f, fmt.Sprintf(f, value, value))
@@ -90,7 +92,7 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 			check("Errorf", fmt.Errorf("connecting: %v", value).Error())
 			for how, marshal := range map[string]func(any) ([]byte, error){"json": json.Marshal, "yaml": yaml.Marshal} {
 				if strings.HasSuffix(name, "unexported") {
-					continue // neither looks at unexported fields
+					continue // encoders ignore unexported fields
 				}
 				out, err := marshal(value)
 				if err != nil {
@@ -110,7 +112,7 @@ func TestSecretsAreNeverPrinted(t *testing.T) {
 	}
 }
 
-func TestSecretsPrintAsRedactedOrAsEmpty(t *testing.T) {
+func TestSecretsPrintRedactedOrEmpty(t *testing.T) {
 	for secret, want := range map[config.Secret]string{"": "", hidden: "[redacted]"} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%10s"} {
 			if got := fmt.Sprintf(verb, secret); got != want {
@@ -131,9 +133,12 @@ func TestSecretsPrintAsRedactedOrAsEmpty(t *testing.T) {
 func TestConfigsPrintWhole(t *testing.T) {
 	c := parse(t, servers("redis", "  password: p\n"), nil)
 	c.MongoDB, c.RabbitMQ = nil, nil
-	const want = "{MongoDB:<nil> Redis:{URI: Host:127.0.0.1 Port:6379 DB:0 Username: Password:[redacted] TLS:{Enabled:false CAFile: " +
-		"CertFile: KeyFile: ServerName:} PoolSize:20 DialTimeout:5s} RabbitMQ:<nil> Servers:{StartDegraded:false} Logger:{Path:logs Level:INFO} " +
-		"Embedded:{Path:.af/af.db Durability:normal} Tasks:{Retention:{Age:168h0m0s Max:100000} Lease:10s WrongVersionAfter:24h0m0s IP:} Root:}"
+	const want = "{MongoDB:<nil> Redis:{URI: Host:127.0.0.1 Port:6379 DB:0 Username: Password:[redacted] " +
+		"TLS:{Enabled:false CAFile: " +
+		"CertFile: KeyFile: ServerName:} PoolSize:20 DialTimeout:5s} RabbitMQ:<nil> Servers:{StartDegraded:false} " +
+		"Logger:{Path:logs Level:INFO} " +
+		"Embedded:{Path:.af/af.db Durability:normal} Tasks:{Retention:{Age:168h0m0s Max:100000} Lease:10s " +
+		"WrongVersionAfter:24h0m0s IP:} Root:}"
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x"} {
 		if got := fmt.Sprintf(verb, c); got != want {
 			t.Errorf("%s gives\n%s, want\n%s", verb, got, want)
@@ -144,36 +149,39 @@ func TestConfigsPrintWhole(t *testing.T) {
 func TestErrorsNeverShowSecrets(t *testing.T) {
 	vars := map[string]string{"PW": hidden}
 	files := map[string]string{
-		"variable_under_another_key": "redis: {port: '${PW}', host: 'a b ${PW}', tls: {enabled: '${PW}'}}\nlogger: {level: '${PW}'}\n",
-		"variable_and_default":       "logger: {level: '${NOT_SET:-hunter2-§}'}\n",
-		"reference_cut_short":        "redis: {password: '${PW} hunter2 ${hunter2-§'}\n",
-		"unset_after_secret":         "redis: {password: 'hunter2-§ ${PW}${OTHER}'}\n",
-		"host":                       "redis: {host: 'redis://:hunter2-§@h'}\n",
-		"section":                    "redis: redis://:hunter2-§@h\n",
-		"top":                        "redis://:hunter2-§@h\n",
-		"list":                       "redis: {password: [hunter2-§]}\n",
-		"mapping":                    "redis: {password: {hunter2: §}}\n",
-		"key":                        "redis: {'redis://:hunter2-§@h': x, 'hunter2 §': y}\n",
-		"value_of_unknown_key":       "redis: {passwort: hunter2-§}\n",
-		"tag":                        "redis: {password: !hunter2-§ x}\n",
-		"anchor":                     "redis: {password: &hunter2}\n",
-		"unknown_alias":              "redis: {password: *hunter2}\n",
-		"special_character":          "redis:\n  password: @hunter2-§\n",
-		"colon":                      "redis:\n  password: hunter2-§: x\n",
-		"quotes":                     "redis:\n  password: 'hunter2-§' hunter2\n",
-		"alias_under_another_key":    "redis: {password: &p hunter2-§, port: *p, db: *p}\nlogger: {level: *p}\n",
-		"alias_of_unknown_key":       "redis: {passwort: &p hunter2-§, port: *p}\n",
-		"alias_reversed":             "redis: {port: &p hunter2-§, password: *p}\n",
-		"same_text_twice":            "redis: {password: hunter2-§, port: hunter2-§}\n",
-		"part_of_secret":             "redis: {password: my-hunter2-§, port: hunter2-§}\n",
-		"written_twice":              "redis: {password: a, password: hunter2-§, port: hunter2-§}\n",
-		"under_unknown_section":      "rediss: {password: [hunter2-§]}\nlogger: {level: hunter2-§}\n",
-		"from_environment":           "redis: {password: '${PW}', port: hunter2-§}\n",
-		"next_to_uri":                "redis: {uri: redis://h, password: hunter2-§}\n",
+		"variable_under_another_key": "redis: {port: '${PW}', host: 'a b ${PW}', tls: {enabled: '${PW}'}}\nlogger: {level: " +
+			"'${PW}'}\n",
+		"variable_and_default":    "logger: {level: '${NOT_SET:-hunter2-§}'}\n",
+		"reference_cut_short":     "redis: {password: '${PW} hunter2 ${hunter2-§'}\n",
+		"unset_after_secret":      "redis: {password: 'hunter2-§ ${PW}${OTHER}'}\n",
+		"host":                    "redis: {host: 'redis://:hunter2-§@h'}\n",
+		"section":                 "redis: redis://:hunter2-§@h\n",
+		"top":                     "redis://:hunter2-§@h\n",
+		"list":                    "redis: {password: [hunter2-§]}\n",
+		"mapping":                 "redis: {password: {hunter2: §}}\n",
+		"key":                     "redis: {'redis://:hunter2-§@h': x, 'hunter2 §': y}\n",
+		"value_of_unknown_key":    "redis: {passwort: hunter2-§}\n",
+		"tag":                     "redis: {password: !hunter2-§ x}\n",
+		"anchor":                  "redis: {password: &hunter2}\n",
+		"unknown_alias":           "redis: {password: *hunter2}\n",
+		"special_character":       "redis:\n  password: @hunter2-§\n",
+		"colon":                   "redis:\n  password: hunter2-§: x\n",
+		"quotes":                  "redis:\n  password: 'hunter2-§' hunter2\n",
+		"alias_under_another_key": "redis: {password: &p hunter2-§, port: *p, db: *p}\nlogger: {level: *p}\n",
+		"alias_of_unknown_key":    "redis: {passwort: &p hunter2-§, port: *p}\n",
+		"alias_reversed":          "redis: {port: &p hunter2-§, password: *p}\n",
+		"same_text_twice":         "redis: {password: hunter2-§, port: hunter2-§}\n",
+		"part_of_secret":          "redis: {password: my-hunter2-§, port: hunter2-§}\n",
+		"written_twice":           "redis: {password: a, password: hunter2-§, port: hunter2-§}\n",
+		"under_unknown_section":   "rediss: {password: [hunter2-§]}\nlogger: {level: hunter2-§}\n",
+		"from_environment":        "redis: {password: '${PW}', port: hunter2-§}\n",
+		"next_to_uri":             "redis: {uri: redis://h, password: hunter2-§}\n",
 	}
 	for i, uri := range []string{
-		"redis://:hunter2-§%@h", "redis://:hunter2-§%zz@h", "redis://:hunter2-§/x@h", "redis://:hunter2-§#x@h", "redis://:hunter2-§?x@h",
-		"redis://:hunter2-§@", "redis://:hunter2-§", "redis://hunter2-§:x", "redis://:hunter2-§@h:port", "redis://:hunter2-§@h/nr",
+		"redis://:hunter2-§%@h", "redis://:hunter2-§%zz@h", "redis://:hunter2-§/x@h", "redis://:hunter2-§#x@h",
+		"redis://:hunter2-§?x@h",
+		"redis://:hunter2-§@", "redis://:hunter2-§", "redis://hunter2-§:x", "redis://:hunter2-§@h:port",
+		"redis://:hunter2-§@h/nr",
 		"redis://:hunter2-§ x@h", "redis://:\"hunter2-§\"@h", "redis:/hunter2-§", "hunter2-§", "http://:hunter2-§@h", "${PW}",
 		"redis://:${PW}%@h", "redis://:x@${PW}:x", "redis://:x@h/${PW}", "redis://${PW}/:x@h:1",
 	} {

@@ -2,11 +2,11 @@ package config
 
 import "strings"
 
-// closest returns the last part of the name among rows that got was probably meant to be, or "". skip is how much of
-// each name comes before that part.
+// closest returns the last part of the name in rows that got probably means, or "". skip is the length of the name
+// before that part.
 func closest(got string, skip int, rows []row) string {
 	got = fold(got)
-	best, bestDistance := "", 3 // more than two slips are another word
+	best, bestDistance := "", 3 // with three edits or more it is another word
 	for _, r := range rows {
 		name := r.Name[skip:]
 		want := fold(name)
@@ -17,7 +17,7 @@ func closest(got string, skip int, rows []row) string {
 		if len(got) >= 3 && strings.HasPrefix(want, got) { // "user", "pass", "log"
 			distance = min(distance, 2)
 		}
-		// In a short word two slips leave nothing in common.
+		// Two edits of a short word leave nothing in common.
 		if distance < bestDistance && distance < (len(want)+1)/2 {
 			best, bestDistance = name, distance
 		}
@@ -25,12 +25,13 @@ func closest(got string, skip int, rows []row) string {
 	return best
 }
 
-// fold removes the differences between ways of writing the same words: maxPool, Max-Pool, max_pool.
+// fold removes differences in spelling: maxPool, Max-Pool, max_pool.
 func fold(s string) string { return strings.ToLower(separators.Replace(s)) }
 
 var separators = strings.NewReplacer("_", "", "-", "", ".", "")
 
-// editDistance counts the letters to insert, delete or replace, and the neighbours to swap, between a and b.
+// editDistance returns the Damerau-Levenshtein distance: inserted, deleted and replaced letters, and swapped
+// neighbours.
 func editDistance(a, b string) int {
 	var before []int
 	last := make([]int, len(b)+1)

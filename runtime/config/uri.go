@@ -8,57 +8,59 @@ import (
 	"strings"
 )
 
-// A dialect is how one kind of server writes its URIs.
+// A dialect describes the URIs of one kind of server.
 type dialect struct {
 	schemes []scheme
-	// secure is the scheme that means TLS, "" where the scheme doesn't say.
+	// secure is the scheme that enables TLS, or "" if the scheme doesn't tell.
 	secure string
-	// named is set if what precedes an @ must begin with a user name.
+	// named is set if a user name is required before an @.
 	named bool
-	// path checks what follows the host, unescaped and without its slash.
+	// path checks the unescaped path without its slash.
 	path func(string) (problem string)
 }
 
-// A scheme is one of the words that may stand before ://.
+// A scheme is a URI scheme.
 type scheme struct {
 	name string
-	port int  // where the URI names none; 0 when it may name none
-	many bool // several hosts, with commas between
+	port int  // default port; 0 if a port is not allowed
+	many bool // several comma-separated hosts allowed
 }
 
 var (
-	mongoDialect = dialect{schemes: []scheme{{"mongodb", 27017, true}, {"mongodb+srv", 0, false}}, named: true, path: func(p string) string {
-		if p == "" {
+	mongoDialect = dialect{schemes: []scheme{{"mongodb", 27017, true}, {"mongodb+srv", 0, false}}, named: true,
+		path: func(p string) string {
+			if p == "" {
+				return ""
+			}
+			if _, problem := database.parse(p); problem != "" {
+				return "must have the name of a database, or nothing, as its path"
+			}
 			return ""
-		}
-		if _, problem := database.parse(p); problem != "" {
-			return "must have the name of a database, or nothing, as its path"
-		}
-		return ""
-	}}
+		}}
 
-	redisDialect = dialect{schemes: []scheme{{"redis", 6379, false}, {"rediss", 6379, false}}, secure: "rediss", path: func(p string) string {
-		if _, err := strconv.ParseUint(p, 10, 31); p != "" && err != nil {
-			return "must have the number of a database, or nothing, as its path"
-		}
-		return ""
-	}}
+	redisDialect = dialect{schemes: []scheme{{"redis", 6379, false}, {"rediss", 6379, false}}, secure: "rediss",
+		path: func(p string) string {
+			if _, err := strconv.ParseUint(p, 10, 31); p != "" && err != nil {
+				return "must have the number of a database, or nothing, as its path"
+			}
+			return ""
+		}}
 
-	amqpDialect = dialect{schemes: []scheme{{"amqp", 5672, false}, {"amqps", 5671, false}}, secure: "amqps", path: func(string) string {
-		return "" // every text is a virtual host
-	}}
+	amqpDialect = dialect{schemes: []scheme{{"amqp", 5672, false}, {"amqps", 5671, false}}, secure: "amqps",
+		path: func(string) string {
+			return "" // any text is a virtual host
+		}}
 )
 
-// A target is what a URI says that is no secret.
+// A target has the parts of a URI that aren't secret.
 type target struct {
 	scheme string
-	hosts  []string // with ports, where the scheme has any
+	hosts  []string // with ports, if the scheme has any
 	path   string   // unescaped
 }
 
-// parse takes a URI apart. It doesn't leave that to net/url, for three reasons: MongoDB's may have several hosts, net/url
-// takes an unescaped password for the host when it has a slash in it, and its errors quote what they were given. The
-// problems returned here quote nothing.
+// parse parses a URI. It doesn't use net/url alone: MongoDB's URIs may have several hosts, net/url reads an unescaped
+// password with a slash as the host, and its errors quote the URI. The problems returned here quote nothing.
 func (d dialect) parse(raw string) (t target, problem string) {
 	name, rest, _ := strings.Cut(raw, "://")
 	i := slices.IndexFunc(d.schemes, func(s scheme) bool { return s.name == name })
@@ -66,7 +68,8 @@ func (d dialect) parse(raw string) (t target, problem string) {
 		return target{}, "must begin with " + d.schemes[0].name + ":// or " + d.schemes[1].name + "://"
 	}
 	if !escaped(rest) {
-		return target{}, "has a blank, a control character or a % that is not followed by two hexadecimal digits; write a % as %25"
+		return target{}, "has a blank, a control character or a % that is not followed by two hexadecimal digits; write a " +
+			"% as %25"
 	}
 	authority, tail := rest, ""
 	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
@@ -76,9 +79,9 @@ func (d dialect) parse(raw string) (t target, problem string) {
 	if !hasUser {
 		hosts = authority
 	}
-	// These would be read differently by different drivers, and the wrong way round a password becomes a host.
+	// Drivers disagree on these, and some would read part of a password as the host.
 	if strings.Contains(user, "@") || strings.Count(user, ":") > 1 || strings.ContainsAny(tail, "@#") {
-		return target{}, "has one of : / ? # @ where none may be; in a user name or password write them as %3A %2F %3F %23 %40"
+		return target{}, "has a misplaced : / ? # or @; in a user name or password write %3A %2F %3F %23 %40"
 	}
 	if username, _, _ := strings.Cut(user, ":"); hasUser && d.named && username == "" {
 		return target{}, "must have a user name before the @"
@@ -92,18 +95,18 @@ func (d dialect) parse(raw string) (t target, problem string) {
 		t.hosts = append(t.hosts, hostport)
 	}
 	path, _, _ := strings.Cut(tail, "?")
-	t.path, _ = url.PathUnescape(strings.TrimPrefix(path, "/")) // it is escaped, which is all that can be wrong
+	t.path, _ = url.PathUnescape(strings.TrimPrefix(path, "/")) // only the escapes could be invalid, and they were checked
 	if problem := d.path(t.path); problem != "" {
 		return target{}, problem
 	}
-	// The drivers of the other two use net/url, which is stricter about some characters.
+	// The other two drivers use net/url, which refuses more characters.
 	if _, err := url.Parse(raw); err != nil && !d.schemes[i].many {
 		return target{}, "is not a valid URI; percent-encode every special character of user name and password"
 	}
 	return t, ""
 }
 
-// escaped reports whether s has neither blanks nor control characters and a % only where an escape begins.
+// escaped reports whether s has no blanks, no control characters, and a % only at the start of an escape.
 func escaped(s string) bool {
 	for i := 0; i < len(s); i++ {
 		if s[i] <= ' ' || s[i] == 0x7f {
@@ -129,7 +132,7 @@ func cutLast(s, sep string) (before, after string, found bool) {
 	return s[:i], s[i+len(sep):], true
 }
 
-// splitHosts yields the hosts of an authority, which is one unless many are allowed.
+// splitHosts yields the hosts of an authority: one unless many is set.
 func splitHosts(hosts string, many bool) func(yield func(string) bool) {
 	if many {
 		return strings.SplitSeq(hosts, ",")
@@ -137,7 +140,7 @@ func splitHosts(hosts string, many bool) func(yield func(string) bool) {
 	return slices.Values([]string{hosts})
 }
 
-// parseHostPort adds the port to a host of a URI that names none, unless fallback is 0: then it may name none.
+// parseHostPort appends fallback if s has no port. If fallback is 0, s must have no port.
 func parseHostPort(s string, fallback int) (hostport, problem string) {
 	end := strings.LastIndex(s, "]") + 1
 	name, digits, hasPort := strings.Cut(s[end:], ":")
@@ -145,7 +148,7 @@ func parseHostPort(s string, fallback int) (hostport, problem string) {
 	if name == "" {
 		return "", "must name a host"
 	}
-	// An IPv6 zone is written %25eth0 within a URI.
+	// A URI escapes the % of an IPv6 zone: %25eth0.
 	name, problem = parseHost(strings.Replace(name, "%25", "%", 1))
 	if problem != "" {
 		return "", "must have a valid host, an IPv6 address in brackets"
@@ -164,13 +167,13 @@ func parseHostPort(s string, fallback int) (hostport, problem string) {
 	return net.JoinHostPort(name, digits), ""
 }
 
-// address returns the hosts of a URI, or "" when it isn't one.
+// address returns the hosts of a URI, or "" if it is invalid.
 func (d dialect) address(raw Secret) string {
 	t, _ := d.parse(raw.Reveal())
 	return strings.Join(t.hosts, ",")
 }
 
-// build writes a URI; tail follows the address and is escaped already.
+// build returns a URI. tail follows the address and is already escaped.
 func (d dialect) build(tls bool, user string, password Secret, address, tail string) Secret {
 	name := d.schemes[0].name
 	if tls && d.secure != "" {
@@ -184,15 +187,14 @@ func (d dialect) build(tls bool, user string, password Secret, address, tail str
 		}
 		userinfo += "@"
 	}
-	// Only an IPv6 zone has a % in it.
+	// Only an IPv6 zone contains a %.
 	return Secret(name + "://" + userinfo + strings.ReplaceAll(address, "%", "%25") + "/" + tail)
 }
 
-// escape encodes everything that has a meaning anywhere in a URI, and blanks as %20, since + is a blank to some drivers
-// and a plus to others.
+// escape encodes every character with a meaning in a URI. Blanks become %20, because drivers disagree on +.
 func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
-// joinHostPort is net.JoinHostPort with the defaults of a section that was not read from a file.
+// joinHostPort is net.JoinHostPort with the defaults of a section that wasn't read from a file.
 func joinHostPort(host string, port, fallback int) string {
 	if host == "" {
 		host = "127.0.0.1"
@@ -203,8 +205,8 @@ func joinHostPort(host string, port, fallback int) string {
 	return net.JoinHostPort(host, strconv.Itoa(port))
 }
 
-// Address returns host:port, without secrets, for messages: those of the URI where there is one, with commas between,
-// and no port for mongodb+srv. It is "" for a URI that Parse would refuse.
+// Address returns host:port for messages, without secrets. For a URI it returns the URI's hosts, separated by commas,
+// without a port for mongodb+srv. It returns "" for an invalid URI.
 func (m MongoDB) Address() string {
 	if m.URI != "" {
 		return mongoDialect.address(m.URI)
@@ -212,9 +214,8 @@ func (m MongoDB) Address() string {
 	return joinHostPort(m.Host, m.Port, 27017)
 }
 
-// ConnectionURI returns URI, or one made of the other fields, everything in it escaped. DB is not part of it: the
-// driver would look for the user in that database instead of admin. A URI that was given is not changed: whether TLS is
-// enabled must be taken from TLS too.
+// ConnectionURI returns URI, or one built and escaped from the other fields. It omits DB, because the driver would
+// look up the user in that database instead of admin. It returns a given URI unchanged; check TLS separately.
 func (m MongoDB) ConnectionURI() Secret {
 	if m.URI != "" {
 		return m.URI
@@ -226,8 +227,7 @@ func (m MongoDB) ConnectionURI() Secret {
 	return mongoDialect.build(m.TLS.Enabled, m.Username, m.Password, m.Address(), query)
 }
 
-// Address returns host:port, without secrets, for messages: that of the URI where there is one. It is "" for a URI that
-// Parse would refuse.
+// Address returns host:port for messages, without secrets. For an invalid URI it returns "".
 func (r Redis) Address() string {
 	if r.URI != "" {
 		return redisDialect.address(r.URI)
@@ -235,8 +235,7 @@ func (r Redis) Address() string {
 	return joinHostPort(r.Host, r.Port, 6379)
 }
 
-// ConnectionURI returns URI, or one made of the other fields, everything in it escaped; its scheme is rediss when TLS
-// is enabled.
+// ConnectionURI returns URI, or one built and escaped from the other fields. The scheme is rediss if TLS is enabled.
 func (r Redis) ConnectionURI() Secret {
 	if r.URI != "" {
 		return r.URI
@@ -244,8 +243,7 @@ func (r Redis) ConnectionURI() Secret {
 	return redisDialect.build(r.TLS.Enabled, r.Username, r.Password, r.Address(), strconv.Itoa(r.DB))
 }
 
-// Address returns host:port, without secrets, for messages: that of the URI where there is one. It is "" for a URI that
-// Parse would refuse.
+// Address returns host:port for messages, without secrets. For an invalid URI it returns "".
 func (r RabbitMQ) Address() string {
 	if r.URI != "" {
 		return amqpDialect.address(r.URI)
@@ -257,8 +255,7 @@ func (r RabbitMQ) Address() string {
 	return joinHostPort(r.Host, r.Port, fallback)
 }
 
-// ConnectionURI returns URI, or one made of the other fields, everything in it escaped; its scheme is amqps when TLS is
-// enabled.
+// ConnectionURI returns URI, or one built and escaped from the other fields. The scheme is amqps if TLS is enabled.
 func (r RabbitMQ) ConnectionURI() Secret {
 	if r.URI != "" {
 		return r.URI

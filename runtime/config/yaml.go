@@ -14,13 +14,13 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// parseYAML returns the top node of data's only document, nil when there is none: it is empty, or broken.
+// parseYAML returns the top node of the only document, or nil if data is empty or invalid.
 func parseYAML(data []byte) (top *yaml.Node, problems []problem) {
 	if len(data) > maxSize {
 		return nil, []problem{{at: position{1, 1}, message: "the file is larger than 1 MiB"}}
 	}
 	if at := firstBad(data); at != nil {
-		return nil, []problem{{at: *at, message: "there is a byte that is not UTF-8, or a control character"}}
+		return nil, []problem{{at: *at, message: "invalid UTF-8 or control character"}}
 	}
 	documents := yaml.NewDecoder(bytes.NewReader(data))
 	document, err := next(documents)
@@ -40,12 +40,11 @@ func parseYAML(data []byte) (top *yaml.Node, problems []problem) {
 	return top, problems
 }
 
-// next reads one document. The parser is known to have panicked on malformed input, and a broken file must not end
-// the program, so a panic becomes an error.
+// next parses one document. The parser has panicked on malformed input before; a panic becomes an error.
 func next(documents *yaml.Decoder) (document *yaml.Node, err error) {
 	defer func() {
 		if recover() != nil {
-			err = errors.New("the YAML parser can't make sense of this file")
+			err = errors.New("invalid YAML: the parser failed")
 		}
 	}()
 	document = new(yaml.Node)
@@ -53,14 +52,15 @@ func next(documents *yaml.Decoder) (document *yaml.Node, err error) {
 		return nil, err
 	}
 	if document.Kind != yaml.DocumentNode || len(document.Content) != 1 {
-		return nil, errors.New("the YAML parser can't make sense of this file")
+		return nil, errors.New("invalid YAML: the parser failed")
 	}
 	return document, nil
 }
 
 const byteOrderMark = "\ufeff"
 
-// firstBad finds what YAML doesn't allow in a file at all; the parser would refuse it without saying where.
+// firstBad returns the first position with a character that YAML doesn't allow. The parser refuses it without a
+// position.
 func firstBad(data []byte) *position {
 	at := position{1, 1}
 	data = bytes.TrimPrefix(data, []byte(byteOrderMark))
@@ -86,24 +86,26 @@ var (
 	unknownAnchor = regexp.MustCompile(`^unknown anchor '(.*)' referenced$`)
 )
 
-// earlyLines are the messages for which yaml.v3 gives the line before the one it means (those of its parser, as opposed
-// to its scanner); for the first line it gives none.
+// earlyLines are the messages for which yaml.v3 reports the line before the mistake: those of its parser, not its
+// scanner. For the first line it reports none.
 var earlyLines = []string{
 	"did not find expected <document start>", "did not find expected node content", "did not find expected key",
 	"did not find expected '-' indicator", "did not find expected ',' or ']'", "did not find expected ',' or '}'",
 	"found undefined tag handle", "found duplicate %YAML directive", "found duplicate %TAG directive",
 }
 
-// hints say how to mend what the parser says about the mistakes that are made most.
+// hints are fixes for the most frequent parser errors.
 var hints = map[string]string{
-	"did not find expected key":                      ": check the indentation of this line and those below it",
-	"found character that cannot start any token":    ": quote a value that begins with a special character, and indent with spaces",
-	"did not find expected ',' or '}'":               ": close the brace, and quote a value with braces in it, such as \"${NAME}\"",
+	"did not find expected key": ": check the indentation of this line and those below it",
+	"found character that cannot start any token": ": quote a value that begins with a special character, and indent " +
+		"with spaces",
+	"did not find expected ',' or '}'": ": close the brace, and quote a value with braces in it, such as " +
+		"\"${NAME}\"",
 	"mapping values are not allowed in this context": ": check the indentation, and quote a value with a colon in it",
 }
 
-// syntaxProblem turns an error of the parser into one of ours. Its messages are fixed texts but for one, which quotes
-// what may be a password that begins with an asterisk.
+// syntaxProblem converts an error of the parser. Its messages are constant except one, which quotes a possible
+// password that begins with an asterisk.
 func syntaxProblem(data []byte, err error) problem {
 	parts := syntaxError.FindStringSubmatch(err.Error())
 	if parts == nil {
@@ -115,7 +117,7 @@ func syntaxProblem(data []byte, err error) problem {
 		lines := bytes.Split(before, []byte("\n"))
 		return problem{
 			at:      position{len(lines), utf8.RuneCount(lines[len(lines)-1]) + 1},
-			message: "a value that begins with * stands for a YAML anchor, and there is none of this name: quote the value",
+			message: "unknown YAML anchor; quote a value that begins with *",
 		}
 	}
 	line, _ := strconv.Atoi(parts[1])
