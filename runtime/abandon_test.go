@@ -19,7 +19,7 @@ func stuckUntil(release <-chan struct{}) { <-release }
 // wantStuck checks that the log has the stack of a handler that hangs in stuckUntil, without afgen's frames.
 func wantStuck(t *testing.T, lines *log, task string) {
 	t.Helper()
-	r := lines.record(t, "a handler ignores its context; its attempt is settled without it")
+	r := lines.record(t, "handler did not return after its context ended, settling its attempt")
 	if r["task"] != task {
 		t.Errorf("the log tells of task %v", r["task"])
 	}
@@ -32,7 +32,8 @@ func wantStuckIn(t *testing.T, logged any) {
 	stack, _ := logged.(string)
 	header, frames, _ := strings.Cut(stack, "\n")
 	if !strings.HasPrefix(header, "goroutine ") || !strings.Contains(header, "[chan receive") ||
-		!strings.HasPrefix(frames, "github.com/afgen/afgen/runtime_test.stuckUntil(") || strings.Contains(stack, "afgen/runtime.") {
+		!strings.HasPrefix(frames, "github.com/afgen/afgen/runtime_test.stuckUntil(") ||
+		strings.Contains(stack, "afgen/runtime.") {
 		t.Errorf("a handler is stuck at\n%s", stack)
 	}
 }
@@ -100,7 +101,7 @@ func TestAbandonedHandlersAreCounted(t *testing.T) {
 		check(0)
 		first := must(q.Submit(t.Context(), 0))(t)
 		_, err := q.Wait(t.Context(), first)
-		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "ignored the end of its context")
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "did not return after its context ended")
 		wantStuck(t, &lines, first)
 		check(1, "slots-lost")
 		if c := condition(t, app, "slots-lost"); c.Cause != `queue "job": 1 of 2` || time.Since(c.Since) > time.Minute {
@@ -108,7 +109,7 @@ func TestAbandonedHandlersAreCounted(t *testing.T) {
 		}
 
 		_, err = q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t))
-		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "ignored the end of its context")
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "did not return after its context ended")
 		check(2, "slots-lost", "no-slots")
 		var h struct{ Abandoned int }
 		if err := json.Unmarshal(must(json.Marshal(app.Health()))(t), &h); err != nil || h.Abandoned != 2 {
@@ -117,15 +118,15 @@ func TestAbandonedHandlersAreCounted(t *testing.T) {
 		if err := app.Ready(); err == nil || !strings.Contains(err.Error(), `no-slots: queue "job": 2 of 2`) {
 			t.Errorf("ready: %v", err)
 		}
-		if n := strings.Count(lines.String(), "ignores its context"); n != 2 {
-			t.Errorf("the log says %d times that a handler ignores its context", n)
+		if n := strings.Count(lines.String(), "did not return after its context ended"); n != 2 {
+			t.Errorf("got %d log lines about the handler", n)
 		}
 
 		close(release[1])
 		check(1, "slots-lost")
 		close(release[0])
 		check(0)
-		if n := strings.Count(lines.String(), "a handler that ignored its context has returned"); n != 2 {
+		if n := strings.Count(lines.String(), "abandoned handler returned"); n != 2 {
 			t.Errorf("the log says %d times that a handler has returned", n)
 		}
 	})
@@ -163,7 +164,8 @@ func TestStacksOfManyAbandonedHandlers(t *testing.T) {
 		if err := app.Shutdown(ctx); err == nil {
 			t.Error("Shutdown: no error")
 		}
-		told, stacks := strings.Count(lines.String(), "ignores its context"), strings.Count(lines.String(), ".stuckUntil(")
+		told, stacks := strings.Count(lines.String(), "did not return after its context ended"), strings.Count(lines.String(),
+			".stuckUntil(")
 		if told != n || stacks != 32 {
 			t.Errorf("the log tells of %d handlers, and has %d stacks", told, stacks)
 		}

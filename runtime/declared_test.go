@@ -93,7 +93,7 @@ func TestDeclaredJobThatMakesNoSenseIsReturnedByStart(t *testing.T) {
 		af.HandleJob(app, "chan", "@daily", func(context.Context, chan int) error { return nil }, af.Arguments(make(chan int)))
 		err := app.Start(t.Context())
 		for _, says := range []string{
-			"function is nil", "the function takes int, but Arguments is string", "encoding the arguments", "there is no @never", `job "b" is declared twice`,
+			"function is nil", "the function takes int, but Arguments is string", "encoding the arguments", "unknown descriptor @never", `job "b" is declared twice`,
 			`HandleJob "nil": worker "job.nil" is already registered by HandleJob "nil"`,
 		} { // all at once
 			if err == nil || !strings.Contains(err.Error(), says) {

@@ -135,7 +135,7 @@ func TestLateHintOfAnAbandonedAttemptIsAcknowledged(t *testing.T) {
 		_, q := work(t, ledger(world, &open), w, func(context.Context, int) (int, error) { <-release; return 0, nil })
 		id := must(q.Submit(t.Context(), 1))(t)
 		_, err := q.Wait(t.Context(), id)
-		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "ignored")
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "did not return")
 		synctest.Wait()
 		must(must(world.Open(t.Context(), backend.Env{}))(t).Transport.Hint(t.Context(), w.Name, []string{id}))(t)
 		synctest.Wait()

@@ -260,7 +260,7 @@ func (c *core) runChild(ctx context.Context, payload json.RawMessage, done *Subt
 		return result, err
 	case exit.Killed && ctx.Err() != nil:
 		logHung(errorLogFrom(ctx), context.Cause(ctx), p, exit)
-		return nil, Errorf(CodeOf(ctx.Err()), "the handler ignored its context and its process was killed: %w",
+		return nil, Errorf(CodeOf(ctx.Err()), "handler did not return after its context ended, process killed: %w",
 			context.Cause(ctx))
 	case exit.Terminated && c.app.drainsSoon():
 		return nil, Snooze(0)

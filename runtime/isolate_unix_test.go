@@ -106,7 +106,7 @@ func TestTimeoutEndsTheHandlersContext(t *testing.T) {
 	app, q := isolate(t, nil, af.ChildGrace(time.Minute))
 	id, pids := timed(t, app, q, deed{Do: "wait"})
 	_, err := q.Wait(t.Context(), id)
-	wantError(t, err, af.ErrDataLoss, af.OutcomeAnswered, "longer than its timeout; stopped: false") // what the handler has made of it
+	wantError(t, err, af.ErrDataLoss, af.OutcomeAnswered, "timed out; stopped: false") // what the handler has made of it
 	wantGone(t, pids...)
 }
 
@@ -115,7 +115,7 @@ func TestHandlerThatIgnoresItsTimeoutIsKilled(t *testing.T) {
 	app, q := isolate(t, nil, af.ChildGrace(50*time.Millisecond), lines.option())
 	id, pids := timed(t, app, q, deed{Do: "hang"})
 	_, err := q.Wait(t.Context(), id)
-	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "its process was killed: deadline_exceeded: the attempt took longer")
+	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "process killed: deadline_exceeded: attempt timed out")
 	r := lines.record(t, "handler ignored its context, child process killed")
 	stack, _ := r["stack"].(string)
 	header, frames, _ := strings.Cut(stack, "\n")
@@ -137,7 +137,7 @@ func TestChildThatIsStoppedIsKilledWhenItsTimeIsUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := q.Wait(t.Context(), id)
-	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "its process was killed")
+	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "process killed")
 	wantGone(t, pids...)
 }
 
@@ -157,7 +157,7 @@ func TestStoppingATaskReachesItsChild(t *testing.T) {
 	}
 	for _, id := range ids {
 		_, err := q.Wait(t.Context(), id)
-		wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "was stopped")
+		wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "task stopped")
 	}
 	wantGone(t, pids...)
 	if n := strings.Count(lines.String(), `"msg":"ended"`); n != 2 || n != strings.Count(lines.String(), `"stopped":true,"lost":false`) {

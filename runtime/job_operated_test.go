@@ -116,7 +116,7 @@ func TestJobThatMakesNoSenseIsRefused(t *testing.T) {
 		}{
 			{"", "* * * * *", nil, "an id has"},
 			{strings.Repeat("x", 201), "* * * * *", nil, "an id has"},
-			{"a", "* * * *", nil, "four of five"},
+			{"a", "* * * *", nil, "field count 4"},
 			{"a", "* * 30 2 *", nil, "never due"},
 			{"a", "* * * * *", af.Zone("Mars/Olympus"), "unknown time zone"},
 			{"a", "* * * * *", af.AllowIPs("localhost"), "neither an ip nor a network"},

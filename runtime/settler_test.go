@@ -84,7 +84,7 @@ func TestRefusedResultFailsAlone(t *testing.T) {
 				}
 				time.Sleep(3 * time.Second)
 				_, err := q.Result(t.Context(), ids[7])
-				wantError(t, err, code, af.OutcomeAnswered, "the store refused the result of attempt 1: not that one")
+				wantError(t, err, code, af.OutcomeAnswered, "store refused the result of attempt 1: not that one")
 				if h := app.Health(); h.Unwritten != 0 || !h.UnwrittenSince.IsZero() || !h.Ready {
 					t.Errorf("%+v", h)
 				}

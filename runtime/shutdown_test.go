@@ -59,7 +59,7 @@ func TestShutdownWritesWhatCameOfTasks(t *testing.T) {
 		synctest.Wait()
 		b.Fail("Settle", 10, fault.Hung)
 		begun := time.Now()
-		if err := app.Shutdown(t.Context()); err == nil || !strings.Contains(err.Error(), "what came of 1 tasks could not be written") {
+		if err := app.Shutdown(t.Context()); err == nil || !strings.Contains(err.Error(), "could not write results of 1 tasks") {
 			t.Errorf("Shutdown: %v", err)
 		}
 		if took := time.Since(begun); took > time.Minute {
@@ -224,7 +224,7 @@ func TestShutdownReleasesWhatRunsWithoutChargingAnAttempt(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := first.Shutdown(ctx); err == nil || !strings.Contains(err.Error(), "1 tasks of queue \"job\" were still running; they were released") {
+		if err := first.Shutdown(ctx); err == nil || !strings.Contains(err.Error(), "queue \"job\": released 1 tasks that were still running") {
 			t.Errorf("Shutdown: %v", err)
 		}
 		var attempt int

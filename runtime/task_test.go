@@ -371,7 +371,7 @@ func TestWaitThatIsCutShortLeavesTheTaskAlone(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err := q.Wait(ctx, id)
-		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeUnknown, "waiting for task")
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeUnknown, "wait for task")
 		_, err = q.Result(t.Context(), id)
 		wantError(t, err, af.ErrFailedPrecondition, af.OutcomeUnknown, "is running")
 		_, err = q.Wait(t.Context(), "nosuch")

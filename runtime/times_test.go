@@ -79,7 +79,7 @@ func TestNegativeTimeoutIsADeadlineThatHasPassed(t *testing.T) {
 			_, q := work(t, memory.New(), w, never)
 			id := must(q.Submit(t.Context(), 1, past))(t)
 			_, err := q.Wait(t.Context(), id)
-			wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "longer than its timeout")
+			wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "timed out")
 			if task := must(q.Get(t.Context(), id))(t); task.Attempt != 2 || task.Timeout != -time.Second {
 				t.Errorf("%+v", task)
 			}
@@ -92,7 +92,7 @@ func TestNegativeTimeoutIsADeadlineThatHasPassed(t *testing.T) {
 				t.Fatal(err)
 			}
 			_, err := q.Wait(t.Context(), must(app.RunJob(t.Context(), "nightly"))(t))
-			wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "longer than its timeout")
+			wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "timed out")
 		})
 	})
 	t.Run("call", func(t *testing.T) {

@@ -248,7 +248,7 @@ func TestTaskOfAVersionThatNeverComesFails(t *testing.T) {
 				begun := time.Now()
 				id := must(oldQ.Submit(t.Context(), 7))(t)
 				_, err := oldQ.Wait(t.Context(), id)
-				wantError(t, err, af.ErrFailedPrecondition, af.OutcomeAnswered, "no worker of its version")
+				wantError(t, err, af.ErrFailedPrecondition, af.OutcomeAnswered, "no worker of that version")
 				if took := time.Since(begun); took < after || took > after+7*time.Minute {
 					t.Errorf("failed after %v", took)
 				}

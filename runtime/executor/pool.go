@@ -12,7 +12,7 @@ import (
 
 // Why the context of a job ended; context.Cause returns one of these, or the cause of the context that Start was given.
 var (
-	ErrTimeout  = backend.NewError(backend.ErrDeadlineExceeded, "the attempt took longer than its timeout")
+	ErrTimeout  = backend.NewError(backend.ErrDeadlineExceeded, "attempt timed out")
 	ErrShutdown = backend.NewError(backend.ErrUnavailable, "the pool is shutting down")
 )
 

@@ -17,46 +17,45 @@ import (
 	"github.com/afgen/afgen/runtime/internal/stack"
 )
 
-// Why the context of a running task ended; context.Cause returns one of these.
+// The causes that end the context of a running task, as returned by context.Cause.
 var (
 	// ErrStopped: the task was stopped.
-	ErrStopped = backend.NewError(backend.ErrAborted, "the task was stopped")
-	// ErrLeaseLost: this process could not show that it is alive, and the task may be running elsewhere.
-	ErrLeaseLost = backend.NewError(backend.ErrAborted, "the claim on the task was lost")
-	// ErrShutdown: the instance shuts down.
+	ErrStopped = backend.NewError(backend.ErrAborted, "task stopped")
+	// ErrLeaseLost: this process could not extend its lease, and the task may be running elsewhere.
+	ErrLeaseLost = backend.NewError(backend.ErrAborted, "lease on the task lost")
+	// ErrShutdown: the instance is shutting down.
 	ErrShutdown = backend.NewError(backend.ErrUnavailable, "the instance is shutting down")
-	// ErrTimeout: the attempt took longer than its time-out.
-	ErrTimeout = backend.NewError(backend.ErrDeadlineExceeded, "the attempt took longer than its timeout")
+	// ErrTimeout: the attempt timed out.
+	ErrTimeout = backend.NewError(backend.ErrDeadlineExceeded, "attempt timed out")
 )
 
-// graceAfterCancel is how long a handler may take to return once its context has ended; then its attempt is settled
-// without it.
+// graceAfterCancel is how long a handler may run after its context has ended. Then its attempt is settled without it.
 const graceAfterCancel = 10 * time.Second
 
 // An attempt is one run of a claimed task.
 type attempt struct {
 	p       *pool
-	task    *backend.Task // as it was claimed
+	task    *backend.Task // as claimed
 	nonce   string
-	hints   []backend.Hint // unacknowledged, so that they come back should this process die; p.mu guards them
-	acked   bool           // p.mu
+	hints   []backend.Hint // unacknowledged, so they are delivered again if this process dies; guarded by p.mu
+	acked   bool           // guarded by p.mu
 	ctx     context.Context
 	handler Run
 	cancel  context.CancelCauseFunc
-	stop    func()    // the timer of its timeout
-	clear   func()    // of a suspect: it is over, or cleared
-	once    sync.Once // it is settled once: by its end, or by giving up on it
+	stop    func()    // stops the timer of its timeout
+	clear   func()    // ends or clears a suspect
+	once    sync.Once // settles once: at the end or when abandoned
 	over    atomic.Bool
 
-	goroutine atomic.Int64 // that runs the handler
-	abandoned time.Time    // when it was given up on; p.mu
+	goroutine atomic.Int64 // runs the handler
+	abandoned time.Time    // when it was abandoned; guarded by p.mu
 
 	begun   time.Time
 	endedAt time.Time // when abandonStuck first saw ctx ended; only it uses this
 }
 
-// start runs a claimed task in a slot of its own. It gives the task back if the pool began to close during the claim, or if
-// the task is a suspect and another pool has claimed one at the same moment.
+// start runs a claimed task in its own slot. It releases the task if the pool began to close during the claim, or if
+// the task is a suspect and another pool claimed one at the same time.
 func (p *pool) start(t *backend.Task, c backend.Claim, hints ...backend.Hint) {
 	a := &attempt{p: p, task: t, nonce: c.Nonce, hints: hints, begun: time.Now()}
 	p.mu.Lock()
@@ -69,12 +68,14 @@ func (p *pool) start(t *backend.Task, c backend.Claim, hints ...backend.Hint) {
 		if a.clear != nil {
 			a.clear()
 		}
-		p.e.settler.add(settlement{Settle: backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: c.Nonce, To: backend.StatusWaiting}, task: t, claim: a})
+		p.e.settler.add(settlement{Settle: backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: c.Nonce,
+			To: backend.StatusWaiting}, task: t, claim: a})
 		return
 	}
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())
 	stop := func() {}
-	if timeout := cmp.Or(t.Timeout, p.worker.Timeout); timeout != 0 { // one below zero has passed before the handler can begin
+	// a negative timeout expired before the handler can start
+	if timeout := cmp.Or(t.Timeout, p.worker.Timeout); timeout != 0 {
 		a.ctx, stop = context.WithTimeoutCause(a.ctx, timeout, ErrTimeout)
 	}
 	a.ctx, a.handler = p.worker.Begin(a.ctx, t)
@@ -83,7 +84,7 @@ func (p *pool) start(t *backend.Task, c backend.Claim, hints ...backend.Hint) {
 	p.running[a.key()] = a
 	p.mu.Unlock()
 	a.stop = stop
-	if !p.e.heartbeat.Holds(c.Owner) { // the reply to the claim came too late: from now on the guard handles it
+	if !p.e.heartbeat.Holds(c.Owner) { // the claim's reply came too late: from now on the failure detector handles it
 		a.cancel(ErrLeaseLost)
 	}
 	select {
@@ -93,8 +94,8 @@ func (p *pool) start(t *backend.Task, c backend.Claim, hints ...backend.Hint) {
 	}
 }
 
-// serve runs an attempt, and then others on the same goroutine, whose stack has grown to the size that handlers need. It
-// returns when the engine ends, or a handler ends the goroutine.
+// serve runs an attempt, and then more on the same goroutine, whose stack has already grown. It returns when the
+// engine ends or a handler calls runtime.Goexit.
 func (p *pool) serve(a *attempt) {
 	id := stack.ID()
 	for {
@@ -114,7 +115,7 @@ func (a *attempt) key() claimed { return claimed{a.task.ID, a.task.Fence} }
 func (a *attempt) run() {
 	var result json.RawMessage
 	guard.Do(func() (err error) {
-		if cause := context.Cause(a.ctx); cause != nil { // before it could begin
+		if cause := context.Cause(a.ctx); cause != nil { // before the handler started
 			return cause
 		}
 		result, err = a.handler.Handle(a.ctx)
@@ -136,7 +137,7 @@ func (a *attempt) settle(result json.RawMessage, err error) {
 	})
 }
 
-// abandon gives up on attempts whose handlers don't return after their contexts have ended, and logs where those are.
+// abandon settles attempts whose handlers don't return after their contexts ended, and logs their stacks.
 func (e *Engine) abandon(attempts []*attempt) {
 	attempts = slices.DeleteFunc(attempts, func(a *attempt) bool { return a.over.Load() })
 	var ids []int64
@@ -152,8 +153,8 @@ func (e *Engine) abandon(attempts []*attempt) {
 	}
 }
 
-// abandon settles an attempt whose handler doesn't return after its context has ended. What the handler still does is
-// void, and its slot stays taken until it returns.
+// abandon settles an attempt whose handler doesn't return after its context ended. The handler's result is discarded,
+// and it keeps its slot until it returns.
 func (a *attempt) abandon(where string) {
 	a.once.Do(func() {
 		a.over.Store(true)
@@ -161,13 +162,14 @@ func (a *attempt) abandon(where string) {
 		a.abandoned = time.Now()
 		a.p.mu.Unlock()
 		cause := context.Cause(a.ctx)
-		a.handler.Logger(a.ctx).Error("a handler ignores its context; its attempt is settled without it", "cause", cause, "stack", where)
-		err := backend.Errorf(backend.ErrDeadlineExceeded, "the handler ignored the end of its context: %w", cause)
+		a.handler.Logger(a.ctx).Error("handler did not return after its context ended, settling its attempt", "cause", cause,
+			"stack", where)
+		err := backend.Errorf(backend.ErrDeadlineExceeded, "handler did not return after its context ended: %w", cause)
 		a.p.e.settler.add(settlement{Settle: a.verdict(nil, err, cause), task: a.task, claim: a})
 	})
 }
 
-// acknowledge acknowledges the hints of the attempt.
+// acknowledge acknowledges the attempt's hints.
 func (a *attempt) acknowledge() {
 	a.p.mu.Lock()
 	hints := a.hints
@@ -178,7 +180,7 @@ func (a *attempt) acknowledge() {
 	}
 }
 
-// leaveSlot gives the slot back.
+// leaveSlot releases the slot.
 func (a *attempt) leaveSlot() {
 	p := a.p
 	p.mu.Lock()
@@ -188,7 +190,7 @@ func (a *attempt) leaveSlot() {
 	p.closeIfIdle()
 	p.mu.Unlock()
 	if !abandoned.IsZero() {
-		a.handler.Logger(a.ctx).Warn("a handler that ignored its context has returned", "after", time.Since(abandoned).Round(time.Millisecond))
+		a.handler.Logger(a.ctx).Warn("abandoned handler returned", "after", time.Since(abandoned).Round(time.Millisecond))
 	}
 	if a.clear != nil {
 		a.clear()
@@ -196,7 +198,7 @@ func (a *attempt) leaveSlot() {
 	p.wake.Set()
 }
 
-// verdict returns how an attempt ends: by its result, its error, or the cause of its context.
+// verdict returns the settlement of an attempt from its result, its error, or the cause of its context.
 func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Settle {
 	s := backend.Settle{ID: a.task.ID, Fence: a.task.Fence, Nonce: a.nonce, Log: a.handler.Lines()}
 	var snooze *guard.SnoozeError
@@ -208,7 +210,8 @@ func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Sett
 		s.To, s.Error = backend.StatusStopped, guard.TaskError(ErrStopped)
 	case err == nil && len(result) > backend.MaxMessage:
 		s.To = backend.StatusFailed
-		s.Error = guard.TaskError(backend.Errorf(backend.ErrResourceExhausted, "the result is %d bytes; at most %d are allowed", len(result), backend.MaxMessage))
+		s.Error = guard.TaskError(backend.Errorf(backend.ErrResourceExhausted, "result of %d bytes exceeds the maximum of %d",
+			len(result), backend.MaxMessage))
 	case err == nil:
 		s.To, s.Result = backend.StatusSuccess, result
 	case errors.Is(cause, ErrLeaseLost), errors.Is(cause, ErrShutdown):
@@ -220,9 +223,10 @@ func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Sett
 	case guard.IsPermanent(err), a.task.Attempt > a.p.worker.Retries:
 		s.To, s.Error = backend.StatusFailed, a.handler.Failure(a.ctx, err)
 	default:
-		s.To, s.Error, s.Delay = backend.StatusRetrying, a.handler.Failure(a.ctx, err), backoff(a.p.worker.Backoff, a.task.Attempt)
+		s.To, s.Error, s.Delay = backend.StatusRetrying, a.handler.Failure(a.ctx, err), backoff(a.p.worker.Backoff,
+			a.task.Attempt)
 	}
-	if suspect := a.task.Suspect; suspect != nil { // one that ends by itself has killed no process
+	if suspect := a.task.Suspect; suspect != nil { // it returned, so it killed no process
 		s.Clear = s.To != backend.StatusWaiting || time.Since(a.begun) >= suspect.Test()
 	}
 	return s
@@ -230,8 +234,8 @@ func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Sett
 
 const maxBackoff = 5 * time.Minute
 
-// backoff is the pause before the attempt after n: the worker's, doubled each time up to 5 minutes (or the worker's, where
-// that is longer), ±20 %.
+// backoff returns the delay after attempt n: the worker's, doubled for each attempt up to 5 minutes or the worker's
+// delay, whichever is longer, ±20 %.
 func backoff(base time.Duration, n int) time.Duration {
 	base = min(base, retry.Longest)
 	d := float64(base) * math.Pow(2, float64(n-1))

@@ -9,27 +9,30 @@ import (
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
-// A Client submits tasks and reads them. An [Engine] has one over its own ports; a child process, which runs no tasks but the
-// one that it was started for, has one over its pipe. Its methods are safe for concurrent use.
+// A Client submits and reads tasks. An [Engine] has one on its own ports. A child process, which runs only the task
+// it was started for, has one on its pipe. Its methods are safe for concurrent use.
 type Client struct {
 	ports    *backend.Ports
 	store    backend.Store
 	log      *slog.Logger
 	requests *retry.Requester
 	wake     func(queue string, ids []string)
-	// stopped handles tasks that were stopped, or must stop, and returns the sources whose sets may be finished now.
+	// stopped handles tasks that were stopped or told to stop. It returns the sources whose subtasks may all be
+	// finished.
 	stopped func(tasks []backend.Task) (sources []string)
 }
 
-// NewClient returns the Client of a child process. wake passes on hints.
-func NewClient(ports *backend.Ports, log *slog.Logger, requests *retry.Requester, wake func(queue string, ids []string)) *Client {
-	return &Client{ports, ports.Store, log, requests, wake, func([]backend.Task) []string { return nil }} // the parent handles them
+// NewClient returns the Client of a child process. wake publishes hints.
+func NewClient(ports *backend.Ports, log *slog.Logger, requests *retry.Requester,
+	wake func(queue string, ids []string)) *Client {
+	// the parent handles them
+	return &Client{ports, ports.Store, log, requests, wake, func([]backend.Task) []string { return nil }}
 }
 
-// Requests repeats operations on the store for callers.
+// Requests retries store operations for callers.
 func (c *Client) Requests() *retry.Requester { return c.requests }
 
-// AllSubtasks reads the subtasks of a source, a page at a time.
+// AllSubtasks returns an iterator over the subtasks of a source. It reads one page at a time.
 func (c *Client) AllSubtasks(source string) func(context.Context) iter.Seq2[backend.Task, error] {
 	return func(ctx context.Context) iter.Seq2[backend.Task, error] {
 		return func(yield func(backend.Task, error) bool) {
@@ -57,8 +60,7 @@ func (c *Client) AllSubtasks(source string) func(context.Context) iter.Seq2[back
 	}
 }
 
-// LevelOf returns the level at which to log an error: that of debugging if a server is unavailable and the backend itself
-// logs that, once.
+// LevelOf returns the level for logging err: debug if a server is unavailable and the backend logs that itself.
 func (c *Client) LevelOf(err error, otherwise slog.Level) slog.Level {
 	if c.ports.Health != nil && retry.Unavailable(err) {
 		return slog.LevelDebug
@@ -66,7 +68,7 @@ func (c *Client) LevelOf(err error, otherwise slog.Level) slog.Level {
 	return otherwise
 }
 
-// LogUnavailable warns of something that failed on the store and will be tried again.
+// LogUnavailable logs a failed store operation that will be retried.
 func (c *Client) LogUnavailable(ctx context.Context, message string, err error, args ...any) {
 	c.log.Log(ctx, c.LevelOf(err, slog.LevelWarn), message, append(args, "error", err)...)
 }

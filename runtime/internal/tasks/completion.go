@@ -12,10 +12,10 @@ type completion struct {
 	to       backend.Status
 	source   string
 	policy   backend.FailurePolicy
-	subtasks bool // it has subtasks
+	subtasks bool // whether it has subtasks
 }
 
-// moved handles tasks that a store method has moved. It hints those that are waiting and completes those that ended.
+// moved handles tasks that a store method moved. It publishes hints for waiting ones and completes those that ended.
 func (e *Engine) moved(tasks []backend.Task) {
 	queues := map[string][]string{}
 	for _, t := range tasks {
@@ -29,7 +29,7 @@ func (e *Engine) moved(tasks []backend.Task) {
 	e.ended(tasks)
 }
 
-// ended completes the tasks that have ended.
+// ended completes tasks that have ended.
 func (e *Engine) ended(tasks []backend.Task) {
 	var list []completion
 	for _, t := range tasks {
@@ -40,8 +40,8 @@ func (e *Engine) ended(tasks []backend.Task) {
 	e.complete(list)
 }
 
-// complete handles the end of tasks: it notifies waiters, and lets the finisher begin or stop their subtasks and finish the
-// sets whose last subtask may have ended. The sweeper repeats later what fails here.
+// complete handles the end of tasks. It notifies waiters, and lets the finisher start or stop their subtasks and
+// finish sources whose last subtask may have ended. The sweeper repeats what fails here.
 func (e *Engine) complete(list []completion) {
 	if len(list) == 0 {
 		return
@@ -67,7 +67,7 @@ func (e *Engine) complete(list []completion) {
 	}
 }
 
-// StopTask stops tasks and handles their end, a part at a time.
+// StopTask stops tasks and completes them, batch by batch.
 func (e *Engine) StopTask(ctx context.Context, s backend.Stop) error {
 	s.Each = func(tasks []backend.Task) {
 		if sources := e.notifyStopped(tasks); len(sources) > 0 {
@@ -77,8 +77,8 @@ func (e *Engine) StopTask(ctx context.Context, s backend.Stop) error {
 	return e.stopTasks(ctx, s)
 }
 
-// notifyStopped notifies those who wait for tasks or run them that these were stopped, or must stop. It returns the sources
-// whose sets may be finished now: tasks that have subtasks, and the tasks' own sources. Their descendants were stopped, too.
+// notifyStopped notifies waiters and running attempts of tasks that were stopped or told to stop. It returns the
+// sources that may be finished: stopped tasks with subtasks, and the stopped tasks' own sources.
 func (e *Engine) notifyStopped(tasks []backend.Task) (sources []string) {
 	var running, ended []string
 	seen := map[string]bool{"": true}

@@ -9,46 +9,48 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// modeUnwritten is what an App with workers is in that has results which the store doesn't take.
+// modeUnwritten is the mode of an App with workers while the store doesn't accept results.
 var modeUnwritten = backend.Condition{
 	Name: "results", Mode: "results-unwritten", Stops: []backend.Stopped{backend.StopsTasks},
-	Works: "calls; tasks, whose results are kept and written again",
-	Lost:  "results that were not written when this process ends: their tasks run again",
+	Works: "calls; tasks, whose results are buffered and retried",
+	Lost:  "results not written before this process ends: their tasks run again",
 }
 
-// modeUnclaimable is what an App with workers is in to which the store refuses tasks.
+// modeUnclaimable is the mode of an App with workers while the store refuses claims.
 var modeUnclaimable = backend.Condition{
 	Name: "claims", Mode: "claims-refused", Stops: []backend.Stopped{backend.StopsTasks},
-	Works: "calls; submitting; tasks of other queues, and those that are claimed by a hint", Lost: "tasks of a queue are found late, or not begun",
+	Works: "calls; submitting; tasks of other queues, and tasks claimed by a hint",
+	Lost:  "tasks of a queue start late or not at all",
 }
 
-// modeSlotsLost is what an App with workers is in while handlers that were given up on keep slots, and modeNoSlots while
-// they keep all there are.
+// modeSlotsLost is the mode of an App with workers while abandoned handlers keep slots, and modeNoSlots while they
+// keep all.
 var (
 	modeSlotsLost = backend.Condition{
 		Name: "handlers", Mode: "slots-lost",
-		Works: "calls; tasks, in the slots that are left",
-		Lost:  "the slots of handlers that ignore the end of their contexts, until these return or the process ends",
+		Works: "calls; tasks, in the remaining slots",
+		Lost:  "slots of handlers that don't return after their contexts end, until they return or the process ends",
 	}
 	modeNoSlots = backend.Condition{
 		Name: "slots", Mode: "no-slots", Stops: []backend.Stopped{backend.StopsTasks},
-		Works: "calls; submitting; tasks at other instances",
-		Lost:  "no task is begun until a handler that ignored the end of its context returns, or the process ends",
+		Works: "calls; submitting; tasks on other instances",
+		Lost:  "no task starts until one of these handlers returns or the process ends",
 	}
 )
 
-// condition reports whether the store accepts results. If it takes longer than heartbeats may take, nothing is claimed.
+// condition reports whether the store accepts results. If writing takes longer than heartbeats may, nothing is
+// claimed.
 func (s *settler) condition() backend.Condition {
 	c := modeUnwritten
 	n, since := s.oldest()
 	if c.Up = n == 0 || time.Since(since) < s.e.heartbeat.Lease/2; !c.Up {
 		c.Since = since
-		c.Cause = fmt.Sprintf("%d results are not written, the oldest for %v", n, time.Since(since).Round(time.Second))
+		c.Cause = fmt.Sprintf("%d results unwritten, the oldest for %v", n, time.Since(since).Round(time.Second))
 	}
 	return c
 }
 
-// claimsCondition reports whether the store refuses to claim from a queue.
+// claimsCondition reports whether the store accepts claims from all queues.
 func (e *Engine) claimsCondition() backend.Condition {
 	c := modeUnclaimable
 	c.Up = true
@@ -60,7 +62,7 @@ func (e *Engine) claimsCondition() backend.Condition {
 	return c
 }
 
-// slotConditions reports whether handlers that were given up on keep slots, and whether they keep all.
+// slotConditions reports whether abandoned handlers keep slots, and whether they keep all.
 func (e *Engine) slotConditions() []backend.Condition {
 	some, all := modeSlotsLost, modeNoSlots
 	some.Up, all.Up = true, len(e.pools) == 0
@@ -89,7 +91,8 @@ func (e *Engine) slotConditions() []backend.Condition {
 	return []backend.Condition{some, all}
 }
 
-// Conditions returns what keeps tasks from being run here, or does not.
+// Conditions returns the conditions that affect running tasks here.
 func (e *Engine) Conditions() []backend.Condition {
-	return append([]backend.Condition{e.heartbeat.Condition(), e.settler.condition(), e.claimsCondition()}, e.slotConditions()...)
+	return append([]backend.Condition{e.heartbeat.Condition(), e.settler.condition(), e.claimsCondition()},
+		e.slotConditions()...)
 }

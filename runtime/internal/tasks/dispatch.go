@@ -8,9 +8,9 @@ import (
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
-// dispatch publishes the hints that are owed and fails tasks that have missed their deadline. It does so every second, and
-// as soon as all hints have been followed while more are owed: a backlog larger than the transport holds is then worked off
-// at the pace of the worker.
+// dispatch publishes pending hints and fails tasks that have missed their deadline. It runs every second, and also
+// when all hints are consumed while more are pending, so that a backlog larger than the transport holds drains at the
+// worker's pace.
 func (p *pool) dispatch(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -21,7 +21,7 @@ func (p *pool) dispatch(ctx context.Context) {
 			if most := p.mayHint(ctx); most > 0 {
 				p.promote(ctx, most)
 			}
-			continue // the timer keeps running: deadlines are looked at each second
+			continue // the timer keeps running: deadlines are checked each second
 		case <-ctx.Done():
 			return
 		}
@@ -45,7 +45,7 @@ func (p *pool) mayHint(ctx context.Context) int {
 	return p.window() - depth
 }
 
-// promote hints up to most tasks, and returns how long until the next one is due.
+// promote publishes up to most hints, and returns the time until the next one is due.
 func (p *pool) promote(ctx context.Context, most int) time.Duration {
 	var ids []string
 	var failed []backend.Task
@@ -59,7 +59,7 @@ func (p *pool) promote(ctx context.Context, most int) time.Duration {
 	}
 	p.e.ended(failed)
 	p.mu.Lock()
-	p.owed = p.byID && len(ids) == most
+	p.hintsPending = p.byID && len(ids) == most
 	p.mu.Unlock()
 	if len(ids) > 0 {
 		p.e.Wake(p.worker.Queue, ids)

@@ -1,26 +1,31 @@
-// Package tasks runs the tasks of an App: it inserts, claims, runs and settles them, and repairs what interrupted processes
-// have left undone. It is written against the ports of package backend and knows nothing of what is behind them.
+// Package tasks runs the tasks of an App: it inserts, claims, runs and settles them, and repairs the work of
+// interrupted processes. It depends only on the ports of package backend.
 //
 // # The path of a task
 //
-// [Engine.Insert] stores it (submit.go) and [Engine.Wake] publishes a hint (hints.go). A pool of a worker's queue gets the
-// hint or looks by itself, claims the task into a free slot (pool.go) and runs it (attempt.go). The settler writes the
-// result, together with others (settler.go). What follows from the end of a task is done then: waiters are notified
-// (completion.go, waits.go, events.go), and the finisher begins, stops or finishes subtasks (finisher.go).
+// [Engine.Insert] stores the task (submit.go) and [Engine.Wake] publishes a hint (hints.go). A pool of the worker's
+// queue receives the hint or polls, claims the task into a free slot (pool.go) and runs it (attempt.go). The settler
+// writes the result in a batch with others (settler.go). Then waiters are notified (completion.go, waits.go,
+// events.go), and the finisher starts, stops or finishes subtasks (finisher.go).
 //
-// # Background parts
+// # Background goroutines
 //
-// Each is one goroutine with one job, listed by phases in the order in which they start:
+// Each has one job. They are listed by phase, in the order in which they start:
 //
-//   - heartbeat: package heartbeat shows that this process is alive, and detects others that are not; the reconciler
-//     compares what the store says this process runs with what it runs (reconcile.go);
-//   - settle: the settler, the finisher, the publishers of hints and events, and the sweeper, which does what an interrupted
-//     process has left undone (sweeper.go);
+//   - heartbeat: package heartbeat keeps this process's lease alive and detects dead processes; the reconciler
+//     compares the
+//
+// store's view of the tasks running here with the actual ones (reconcile.go);
+//   - settle: the settler, the finisher, the publishers of hints and events, and the sweeper, which finishes the work
+//     of
+//
+// interrupted processes (sweeper.go);
 //   - claim: the limiter reads how many tasks the pools may run (limit.go); each pool claims, listens for hints, and
-//     dispatches those that are owed (dispatch.go).
 //
-// They end in the reverse order: nothing more is claimed, what runs finishes or is cancelled, results are written, and the
-// owner ends, so that no other process waits for it.
+// dispatches pending ones (dispatch.go).
+//
+// They stop in reverse order: claiming stops, running tasks finish or are cancelled, results are written, and the
+// owner is removed so that other processes don't wait for its lease to expire.
 package tasks
 
 import (
@@ -41,33 +46,33 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// A Config is what an Engine needs of the App. All fields are required.
+// A Config has the Engine's dependencies on the App. All fields are required.
 type Config struct {
 	Ports    *backend.Ports
 	Log      *slog.Logger
 	Instance backend.Instance
 	Lease    time.Duration
-	// MaxCrashes is for workers that don't say it themselves.
+	// MaxCrashes is the default for workers that don't set it.
 	MaxCrashes int
 	Retention  backend.Retention
 	// WrongVersionAfter is how long a task waits for a worker of its version.
 	WrongVersionAfter time.Duration
 
-	// AwaitStart holds the first claim back until handlers may use the App. It returns false if nothing must be claimed.
+	// AwaitStart blocks the first claim until handlers may use the App. It returns false if nothing may be claimed.
 	AwaitStart func(ctx context.Context) bool
-	// WarnOnce reports whether a warning about key was not yet logged.
+	// WarnOnce reports whether this is the first warning for key.
 	WarnOnce func(key string) bool
 	// ReadLimits reads the limits of all queues.
 	ReadLimits func(ctx context.Context) (LimitOf, error)
-	// LimitApplied is called when a pool has applied another limit.
+	// LimitApplied is called after a pool has applied a new limit.
 	LimitApplied func()
-	// Ended is called with the ids of tasks that have ended, here or elsewhere.
+	// Ended is called with the ids of tasks that ended, here or on other instances.
 	Ended func(ids []string)
-	// EndChildren ends the child processes of handlers.
+	// EndChildren ends the handlers' child processes.
 	EndChildren func()
 }
 
-// An Engine runs the tasks of an App. Its methods are safe for concurrent use, once Prepare has returned.
+// An Engine runs the tasks of an App. Its methods are safe for concurrent use once Prepare has returned.
 type Engine struct {
 	Config
 	*Client
@@ -75,7 +80,7 @@ type Engine struct {
 	heartbeat  *heartbeat.Heartbeat
 	bus        *pubsub.Bus
 	workers    []Worker
-	pools      map[string]*pool // by queue; not changed after Prepare
+	pools      map[string]*pool // by queue; immutable after Prepare
 	waits      waits
 	reconciler *reconciler
 	settler    *settler
@@ -86,34 +91,35 @@ type Engine struct {
 	limits     *limiter
 	looks      looks
 	hints      hints
-	badHints   atomic.Int64 // dropped
+	badHints   atomic.Int64 // number dropped
 
-	ctx      context.Context // of the background parts
+	ctx      context.Context // of the background goroutines
 	end      context.CancelFunc
 	done     sync.WaitGroup
 	prepared bool
 }
 
 const (
-	// MaxInsertBytes is the size of an Insert, unless one task alone is larger.
+	// MaxInsertBytes is the maximum size of an Insert of several tasks.
 	MaxInsertBytes = 16 << 20
 
-	hintBacklog = 4096            // hints of a queue not yet published
+	hintBacklog = 4096            // unpublished hints of a queue
 	hintBatch   = 256             // hints of a queue published before those of other queues
-	fitEvery    = 3 * time.Second // a pool asks for tasks that wait for its version, at most
+	fitEvery    = 3 * time.Second // minimum interval of claims for tasks that wait for this version
 	looksEvery  = 50 * time.Millisecond
 
 	// DoneSuffix ends the id of the task that handles the end of its source's subtasks.
 	DoneSuffix = "/done"
 )
 
-// The topics of events.
+// Event topics.
 const (
 	topicEnded = "af.ended"
 	topicStop  = "af.stop"
-	// TopicLook has the names of queues at which the pools must look: something waits there that not all may claim.
+	// TopicLook carries names of queues whose pools must poll, because some of their tasks can't be claimed by all
+	// instances.
 	TopicLook = "af.look"
-	// TopicLimits has the names of queues whose limits have changed.
+	// TopicLimits carries names of queues whose limits have changed.
 	TopicLimits = "af.limits"
 )
 
@@ -128,7 +134,8 @@ func New(cfg Config) *Engine {
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.bus = pubsub.New(e.ctx, cfg.Ports.Coordinator, cfg.Log, retry.Timeout)
 	e.heartbeat = e.newHeartbeat()
-	e.Client = &Client{cfg.Ports, cfg.Ports.Store, cfg.Log, retry.NewRequester(e.ctx, e.heartbeat.StoreLost), e.queueHint, e.notifyStopped}
+	e.Client = &Client{cfg.Ports, cfg.Ports.Store, cfg.Log, retry.NewRequester(e.ctx, e.heartbeat.StoreLost), e.queueHint,
+		e.notifyStopped}
 	e.reconciler = newReconciler(e)
 	e.settler = newSettler(e)
 	e.finisher = newFinisher(e)
@@ -151,43 +158,44 @@ func (e *Engine) newHeartbeat() *heartbeat.Heartbeat {
 		Moved:     e.moved,
 		Beaten: func() {
 			e.abandonStuck()
-			e.signalPools() // they may have waited for a heartbeat to be accepted
+			e.signalPools() // they may have waited for a heartbeat
 		},
 		Refunded: func() {
-			for _, p := range e.pools { // what was suspected may run together with anything again
+			for _, p := range e.pools { // former suspects may run concurrently again
 				p.lookSoon()
 			}
 		},
 	})
 }
 
-// Context ends when the background parts must end.
+// Context returns the context of the background goroutines.
 func (e *Engine) Context() context.Context { return e.ctx }
 
 // Bus publishes events.
 func (e *Engine) Bus() *pubsub.Bus { return e.bus }
 
-// Close ends the background parts without waiting for anything: for an Engine that another goroutine may still be starting.
+// Close ends the background goroutines without waiting, for an Engine that another goroutine may still be starting.
 func (e *Engine) Close() { e.end() }
 
 // A phase is one step of starting and stopping. Phases are prepared in order and stopped in reverse order.
 type phase struct {
 	name    string
 	prepare func(ctx context.Context) error // bounded by ctx
-	parts   func() []func(context.Context)  // background goroutines, once all is prepared; they run until the last phase has stopped
-	stop    func(b budget) error
+	// background goroutines, started after all phases are prepared; they run until the last phase has stopped
+	parts func() []func(context.Context)
+	stop  func(b budget) error
 }
 
-// A budget is the time that stopping may take: until ctx ends, and a moment longer (package grace). All of it is reckoned from
-// the beginning of the shutdown, so that a slow phase takes nothing from those after it.
+// A budget bounds the time for stopping: until ctx ends, and a moment longer (package grace). All parts count from
+// the beginning of the shutdown, so a slow phase takes no time from later ones.
 type budget struct {
 	ctx   context.Context
 	write context.Context // until results are written
-	end   context.Context // until this owner has ended
+	end   context.Context // until the owner is removed
 }
 
-// phases returns the phases: nothing is claimed that could not be settled, and nothing is settled by a process of which
-// others can't see that it is alive.
+// phases returns the phases in an order in which every claimed task can be settled, and no process settles without a
+// visible heartbeat.
 func (e *Engine) phases() []phase {
 	return []phase{
 		{"heartbeat", e.heartbeat.Start, e.heartbeatParts, e.endOwner},
@@ -219,7 +227,7 @@ func (e *Engine) claimParts() []func(context.Context) {
 	return parts
 }
 
-// Prepare prepares to run the tasks of workers, without claiming any. ctx bounds it. After an error Shutdown undoes what it did.
+// Prepare prepares to run the tasks of workers without claiming any. ctx bounds it. After an error, call Shutdown.
 func (e *Engine) Prepare(ctx context.Context, workers []Worker) error {
 	e.workers = workers
 	for _, ph := range e.phases() {
@@ -234,7 +242,7 @@ func (e *Engine) Prepare(ctx context.Context, workers []Worker) error {
 	return nil
 }
 
-// Start runs what Prepare has prepared. ctx bounds the starting only.
+// Start starts the prepared phases. ctx bounds only the starting.
 func (e *Engine) Start(ctx context.Context) {
 	e.heartbeat.Renew(ctx)
 	for _, ph := range e.phases() {
@@ -244,12 +252,12 @@ func (e *Engine) Start(ctx context.Context) {
 	}
 }
 
-// Go runs a part on a goroutine of its own. It must return when its context ends, which [Engine.Shutdown] waits for.
+// Go runs part on its own goroutine. It must return when its context ends; [Engine.Shutdown] waits for it.
 func (e *Engine) Go(part func(ctx context.Context)) {
 	e.done.Go(func() { part(e.ctx) })
 }
 
-// preparePools makes a pool for each worker.
+// preparePools creates a pool for each worker.
 func (e *Engine) preparePools(ctx context.Context) error {
 	e.limits.begin(ctx)
 	for _, w := range e.workers {
@@ -262,14 +270,14 @@ func (e *Engine) preparePools(ctx context.Context) error {
 	return nil
 }
 
-// signalPools makes all pools look again.
+// signalPools makes all pools poll.
 func (e *Engine) signalPools() {
 	for _, p := range e.pools {
 		p.wake.Set()
 	}
 }
 
-// Quit claims nothing more.
+// Quit stops claiming.
 func (e *Engine) Quit() {
 	for _, p := range e.pools {
 		p.quit()
@@ -279,15 +287,15 @@ func (e *Engine) Quit() {
 	}
 }
 
-// Drain lets what runs finish until ctx ends, and then releases what still runs without charging an attempt. It returns an
-// error if something had to be cut short.
+// Drain waits for running tasks until ctx ends, and then releases the rest without charging an attempt. It returns an
+// error if it released any.
 func (e *Engine) Drain(ctx context.Context) error {
 	phases := e.phases()
 	return phases[len(phases)-1].stop(budget{ctx: ctx})
 }
 
-// Shutdown ends a drained Engine: it writes all results, publishes the hints that remain, and ends this owner. It returns an
-// error if something could not be written.
+// Shutdown stops a drained Engine. It writes all results, publishes pending hints, and removes the owner. It returns
+// an error if something could not be written.
 func (e *Engine) Shutdown(ctx context.Context) error {
 	b := budget{ctx: ctx}
 	var cancel context.CancelFunc
@@ -312,8 +320,8 @@ func (e *Engine) drainPools(b budget) error {
 			if n := p.drain(b.ctx); n > 0 {
 				mu.Lock()
 				defer mu.Unlock()
-				cut = append(cut, backend.Errorf(backend.ErrDeadlineExceeded, "%d tasks of queue %q were still running; they were released", n,
-					p.worker.Queue))
+				cut = append(cut, backend.Errorf(backend.ErrDeadlineExceeded, "queue %q: released %d tasks that were still running",
+					p.worker.Queue, n))
 			}
 		})
 	}
@@ -339,19 +347,19 @@ func (e *Engine) flush(b budget) error {
 	e.hints.flush(publishing)
 	e.endEvents.flush(publishing)
 	if left > 0 {
-		return backend.Errorf(backend.ErrUnavailable, "what came of %d tasks could not be written; they will run again", left)
+		return backend.Errorf(backend.ErrUnavailable, "could not write results of %d tasks; they will run again", left)
 	}
 	return nil
 }
 
-// endOwner ends all parts, this owner, and the listeners.
+// endOwner stops all goroutines, removes the owner, and closes the listeners.
 func (e *Engine) endOwner(b budget) error {
 	e.end()
 	grace.Await(b.end, e.done.Wait)
-	// A time of its own: if the store was too slow for the results, what is given back must not be charged as well.
+	// Separate time: if the store was too slow for the results, released claims must not be charged as well.
 	last, cancel := context.WithTimeout(b.end, retry.Timeout/2)
 	defer cancel()
-	e.DeferToSweeper("give claims back", e.heartbeat.Owner(), e.reconciler.giveAllBack(last))
+	e.DeferToSweeper("release claims", e.heartbeat.Owner(), e.reconciler.giveAllBack(last))
 	e.DeferToSweeper("end an owner", e.heartbeat.Owner(), e.heartbeat.Finish(last, retry.Timeout))
 	closing, cancel := grace.Outlast(b.ctx, grace.Closed)
 	defer cancel()

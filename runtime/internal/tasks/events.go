@@ -7,15 +7,15 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// An endEvents tells other processes which tasks have ended, on a goroutine of its own: a slow coordinator delays no result. What has
-// come together while the last notification was sent is sent together. Beyond maxEndEvents ids the rest is dropped: waiters look for
-// themselves, every 2 s at least.
+// endEvents notifies other processes of tasks that have ended. It has its own goroutine, so a slow coordinator delays
+// no results, and merges ids that arrive while a notification is sent. Ids beyond maxEndEvents are dropped: waiters
+// also poll, at least every 2 s.
 type endEvents struct {
 	e *Engine
 
 	mu   sync.Mutex
 	ids  []string
-	sent chan struct{} // closed when all are sent; made by flush
+	sent chan struct{} // closed when all are sent; created by flush
 
 	some signal.Signal
 }
@@ -24,19 +24,19 @@ const maxEndEvents = 20_000
 
 func newEndEvents(e *Engine) *endEvents { return &endEvents{e: e, some: signal.New()} }
 
-// add has other processes told. It never waits.
+// add queues ids to publish. It never blocks.
 func (n *endEvents) add(ids []string) {
 	n.mu.Lock()
 	free := max(0, maxEndEvents-len(n.ids))
 	n.ids = append(n.ids, ids[:min(len(ids), free)]...)
 	n.mu.Unlock()
 	if len(ids) > free {
-		n.e.Log.Debug("not told that tasks have ended", "tasks", len(ids)-free)
+		n.e.Log.Debug("dropped notifications of finished tasks", "tasks", len(ids)-free)
 	}
 	n.some.Set()
 }
 
-// take returns what must be sent. If that is nothing, a flush has ended.
+// take returns the ids to publish. If there are none, a flush has ended.
 func (n *endEvents) take() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -64,7 +64,7 @@ func (n *endEvents) run(ctx context.Context) {
 	}
 }
 
-// flush waits until all is sent, or ctx ends.
+// flush waits until all is sent or ctx ends.
 func (n *endEvents) flush(ctx context.Context) {
 	n.mu.Lock()
 	if n.sent == nil {

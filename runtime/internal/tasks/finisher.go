@@ -7,17 +7,17 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// A finisher stops or opens the subtasks of sources that have ended, and finishes sets of subtasks. It does so on goroutines
-// of its own, so that no source, however many subtasks it has, delays the results of other tasks. Requests for the same
-// source are merged. Requests beyond maxFollowUps sources are left to the sweeper.
+// A finisher stops or releases the subtasks of sources that have ended, and finishes sources. It has its own
+// goroutines, so a source with many subtasks doesn't delay the results of other tasks. Requests for the same source
+// are merged. Requests beyond maxFollowUps sources are deferred to the sweeper.
 type finisher struct {
 	e *Engine
 
 	mu      sync.Mutex
 	pending map[string]*followUp // by source
 	order   []string             // of pending
-	busy    int                  // goroutines at work
-	idle    chan struct{}        // closed when there is nothing to do; made by flush
+	busy    int                  // working goroutines
+	idle    chan struct{}        // closed when nothing is pending; created by flush
 
 	wake signal.Signal
 }
@@ -31,7 +31,7 @@ func newFinisher(e *Engine) *finisher {
 	return &finisher{e: e, pending: map[string]*followUp{}, wake: signal.New()}
 }
 
-// add requests f for a source. It never waits.
+// add requests f for a source. It never blocks.
 func (w *finisher) add(source string, f followUp) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -44,7 +44,7 @@ func (w *finisher) add(source string, f followUp) {
 		old.open = old.open || f.open
 		old.also = append(old.also, f.also...)
 	case len(w.pending) >= maxFollowUps:
-		w.e.Log.Debug("left to the sweeper: finish a set of subtasks", "task", source)
+		w.e.Log.Debug("deferred to the sweeper: finish subtasks", "task", source)
 	default:
 		w.pending[source] = &f
 		w.order = append(w.order, source)
@@ -52,7 +52,7 @@ func (w *finisher) add(source string, f followUp) {
 	}
 }
 
-// take returns the next request. The goroutine calls done after it.
+// take returns the next request. The goroutine must call done afterwards.
 func (w *finisher) take() (source string, f *followUp) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -66,7 +66,7 @@ func (w *finisher) take() (source string, f *followUp) {
 	delete(w.pending, source)
 	w.busy++
 	if len(w.order) > 0 {
-		w.wake.Set() // for another goroutine
+		w.wake.Set() // wake another goroutine
 	}
 	return source, f
 }
@@ -78,7 +78,7 @@ func (w *finisher) done() {
 	w.closeIfIdle()
 }
 
-// closeIfIdle ends a flush once there is nothing to do. w.mu is held.
+// closeIfIdle ends a flush when nothing is pending. The caller holds w.mu.
 func (w *finisher) closeIfIdle() {
 	if w.idle != nil && w.busy == 0 && len(w.order) == 0 {
 		close(w.idle)
@@ -102,7 +102,7 @@ func (w *finisher) run(ctx context.Context) {
 	}
 }
 
-// flush waits until there is nothing to do, or ctx ends.
+// flush waits until nothing is pending or ctx ends.
 func (w *finisher) flush(ctx context.Context) {
 	w.mu.Lock()
 	if w.busy == 0 && len(w.order) == 0 {

@@ -9,14 +9,15 @@ import (
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
-// A followUp is what the end of a source, or of one of its subtasks, requires. The set is finished in any case.
+// A followUp is the work after the end of a source or of one of its subtasks. Finishing the source is always
+// included.
 type followUp struct {
-	stop string   // stop its subtasks, for this reason
-	open bool     // open their gate
-	also []string // other sources whose sets may be finished
+	stop string   // reason to stop its subtasks, if not empty
+	open bool     // open the gate of its subtasks
+	also []string // other sources that may be finished
 }
 
-// followUpOf returns what the end of a source requires.
+// followUpOf returns the work after the end of a source.
 func followUpOf(id string, status backend.Status) followUp {
 	if status != backend.StatusSuccess {
 		return followUp{stop: "its source " + id + " has " + string(status)}
@@ -24,12 +25,12 @@ func followUpOf(id string, status backend.Status) followUp {
 	return followUp{open: true}
 }
 
-// followUpOn handles the end of a source at once.
+// followUpOn handles the end of a source immediately.
 func (c *Client) followUpOn(ctx context.Context, t backend.Task) {
 	c.follow(ctx, t.ID, followUpOf(t.ID, t.Status))
 }
 
-// openGate opens the gate of the subtasks of a source that has succeeded.
+// openGate opens the gate of the subtasks of a source that succeeded.
 func (c *Client) openGate(ctx context.Context, source string) {
 	var queues []string
 	err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
@@ -48,13 +49,13 @@ func (c *Client) finish(ctx context.Context, source string) {
 		_, queue, err = c.store.Finish(ctx, source)
 		return err
 	})
-	c.DeferToSweeper("finish a set of subtasks", source, err)
+	c.DeferToSweeper("finish subtasks", source, err)
 	if queue != "" {
 		c.Wake(queue, []string{source + DoneSuffix})
 	}
 }
 
-// stopDescendants stops all descendants of a source, and returns those of them whose sets may be finished now.
+// stopDescendants stops all descendants of a source. It returns those whose own subtasks may all be finished.
 func (c *Client) stopDescendants(ctx context.Context, source, reason string) []string {
 	var sources []string
 	stop := backend.Stop{ID: source, Reason: reason, Below: true, Each: func(tasks []backend.Task) {
@@ -65,7 +66,8 @@ func (c *Client) stopDescendants(ctx context.Context, source, reason string) []s
 	return sources
 }
 
-// stopTasks stops tasks in the store and passes them to s.Each, which must not be nil, even if the store returns them.
+// stopTasks stops tasks in the store and passes them to s.Each, which must not be nil, even if the store returns
+// them.
 func (c *Client) stopTasks(ctx context.Context, s backend.Stop) error {
 	rest, err := c.store.Stop(ctx, s)
 	s.Report(rest)
@@ -89,12 +91,12 @@ func (c *Client) follow(ctx context.Context, source string, f followUp) {
 	}
 }
 
-// DeferToSweeper logs an error after which the sweeper will do what is missing.
+// DeferToSweeper logs an error of work that the sweeper will repeat.
 func (c *Client) DeferToSweeper(what, id string, err error) {
 	if err != nil {
-		c.log.Debug("left to the sweeper: "+what, "task", id, "error", err)
+		c.log.Debug("deferred to the sweeper: "+what, "task", id, "error", err)
 	}
 }
 
-// stopTimeout is for one Stop, which may stop very many tasks.
+// stopTimeout bounds one Stop, which may stop very many tasks.
 const stopTimeout = time.Minute

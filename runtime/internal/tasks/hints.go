@@ -11,21 +11,21 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// hints are the hints to be published, by queue: with ids if the transport carries them.
+// hints are the hints to publish, by queue. They have ids if the transport carries ids.
 type hints struct {
 	mu     sync.Mutex
 	queues map[string][]string
 	some   signal.Signal
-	sent   chan struct{} // closed when all are published, or could not be; made by flush
+	sent   chan struct{} // closed when all are published or have failed; created by flush
 }
 
-// queueHint keeps a hint to be published. It never waits; what it drops the dispatcher hints.
+// queueHint queues hints for publishing. It never blocks; the dispatcher repeats the ones it drops.
 func (e *Engine) queueHint(queue string, ids []string) {
 	e.hints.add(queue, ids, e.Ports.Transport.Ids())
 	e.hints.some.Set()
 }
 
-// add keeps hints to be published. Those beyond hintBacklog are dropped.
+// add queues hints for publishing. It drops hints beyond hintBacklog.
 func (h *hints) add(queue string, ids []string, byID bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -36,8 +36,8 @@ func (h *hints) add(queue string, ids []string, byID bool) {
 	h.queues[queue] = waiting
 }
 
-// take returns what to publish next, in exchange for what it returned before and is published: at most hintBatch hints of each
-// queue, so that a queue with many hints doesn't delay those of others. If nothing is left, a flush has ended.
+// take returns the next hints to publish and frees the published ones it returned before. It returns at most hintBatch hints
+// of each queue, so that a queue with many hints does not delay others. If there are none, a flush has ended.
 func (h *hints) take(published map[string][]string) map[string][]string {
 	clear(published)
 	h.mu.Lock()
@@ -59,7 +59,7 @@ func (h *hints) take(published map[string][]string) map[string][]string {
 	return queues
 }
 
-// flush waits until all hints have been published, or ctx ends.
+// flush waits until all hints are published or ctx ends.
 func (h *hints) flush(ctx context.Context) {
 	h.mu.Lock()
 	if h.sent == nil {
@@ -74,8 +74,8 @@ func (h *hints) flush(ctx context.Context) {
 	}
 }
 
-// publishHints sends hints: what has come together while those before were sent. What could not be sent is sent again once the
-// transport is back, or after a pause: who owes these hints may have noted that they were sent.
+// publishHints publishes queued hints in batches. It retries failed ones when the transport is back or after a pause,
+// because the dispatcher may have recorded them as sent.
 func (e *Engine) publishHints(ctx context.Context) {
 	pause, queues := retry.MinPoll, map[string][]string{}
 	for {
@@ -92,13 +92,13 @@ func (e *Engine) publishHints(ctx context.Context) {
 		_, changed := e.Ports.Transport.State()
 		for queue, ids := range queues {
 			if len(ids) == 0 && e.Ports.Transport.Ids() {
-				continue // the dispatcher knows which
+				continue // the dispatcher repeats them
 			}
 			_, err := e.Ports.Transport.Hint(ctx, queue, ids)
 			if err == nil || ctx.Err() != nil {
 				continue
 			}
-			e.Log.Debug("hints not sent", "queue", queue, "error", err)
+			e.Log.Debug("sending hints failed, retrying", "queue", queue, "error", err)
 			if code := backend.CodeOf(err); code == backend.ErrUnavailable || code == backend.ErrDeadlineExceeded {
 				e.hints.add(queue, ids, e.Ports.Transport.Ids())
 				failed = true
@@ -147,8 +147,8 @@ func (p *pool) listen(ctx context.Context) {
 	}
 }
 
-// dropHint drops a hint that no task can have, or that the store refuses to claim by. If there is such a task, it is found
-// without a hint. The first one is logged, then each tenth as many.
+// dropHint drops a hint with an invalid id, or one that the store refuses. If its task exists, it is found by
+// polling. The first dropped hint is logged, and then at 10, 100, 1000 and so on.
 func (e *Engine) dropHint(queue string, h backend.Hint, err error) {
 	h.Done()
 	n := e.badHints.Add(1)
@@ -157,6 +157,7 @@ func (e *Engine) dropHint(queue string, h backend.Hint, err error) {
 	if n != 1 {
 		return
 	}
-	e.Log.Warn("a hint was dropped: no task can have its id, or the store refuses it", "queue", queue, "id", fmt.Sprintf("%+.80q", h.ID),
+	e.Log.Warn("dropped a hint with an invalid id or one that the store refused", "queue", queue, "id",
+		fmt.Sprintf("%+.80q", h.ID),
 		"error", err, "dropped", e.badHints.Load())
 }

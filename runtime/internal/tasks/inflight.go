@@ -2,11 +2,11 @@ package tasks
 
 import "sync"
 
-// claimsInFlight numbers the claims of this process, in the order in which they are sent, and knows which of them are in
-// flight: sent, and what they have granted not registered yet. The zero value is ready to use. It is safe for concurrent use.
+// claimsInFlight numbers the claims of this process in the order in which they are sent, and tracks those in flight:
+// sent, but their granted tasks not registered yet. The zero value is ready to use. It is safe for concurrent use.
 //
-// Comparing the tasks that the store has granted to this process with those that run here needs it: a task that is missing here
-// may be one that a claim in flight has just been granted.
+// The reconciler needs it: a task that the store has granted to this process but that doesn't run here may belong to
+// a claim in flight.
 type claimsInFlight struct {
 	mu   sync.Mutex
 	next int64
@@ -26,14 +26,14 @@ func (c *claimsInFlight) begin() int64 {
 	return n
 }
 
-// end notes that what a claim was granted is registered, or that it failed.
+// end records that a claim's tasks are registered, or that it failed.
 func (c *claimsInFlight) end(n int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.open, n)
 }
 
-// bounds returns the number of the next claim, and below which number no claim is in flight.
+// bounds returns the number of the next claim, and the number below which no claim is in flight.
 func (c *claimsInFlight) bounds() (next, ended int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

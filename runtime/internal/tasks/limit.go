@@ -9,19 +9,19 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// A Limit is how many tasks of a queue this instance may run at once. The zero Limit, of limits that have not been read, lets
-// nothing be claimed.
+// A Limit is how many tasks of a queue this instance may run at once. The zero Limit means unread limits and claims
+// nothing.
 type Limit struct {
 	Max      int
 	Paused   bool
 	Revision int64
-	Known    bool // the limits have been read
+	Known    bool // whether the limits have been read
 }
 
-// limitsEvery is how often limits are read without an event: within 5 s with its jitter.
+// limitsEvery is how often limits are read without an event: within 5 s including jitter.
 const limitsEvery = 4 * time.Second
 
-// A LimitOf returns the limit of a queue whose worker has a maximum of its own.
+// A LimitOf returns the limit of a queue whose worker has the maximum own.
 type LimitOf func(queue string, own int) Limit
 
 // Slots returns how many tasks may run at once.
@@ -35,28 +35,28 @@ func (l Limit) Slots() int {
 // A limiter reads the limits of this App's queues, on events and every limitsEvery, and passes them to the pools.
 type limiter struct {
 	e     *Engine
-	first LimitOf // as they were at the start; nil if they could not be read
+	first LimitOf // as read at the start; nil if that failed
 	look  signal.Signal
 }
 
 func newLimiter(e *Engine) *limiter { return &limiter{e: e, look: signal.New()} }
 
-// now asks for the limits to be read. It never waits.
+// now requests a read. It never blocks.
 func (l *limiter) now() {
 	l.look.Set()
 }
 
-// begin reads the limits for the pools to begin with. Where that fails they claim nothing until it succeeds.
+// begin reads the initial limits. If that fails, pools claim nothing until a read succeeds.
 func (l *limiter) begin(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, l.e.heartbeat.Lease/4)
 	defer cancel()
 	var err error
 	if l.first, err = l.e.ReadLimits(ctx); err != nil {
-		l.e.LogUnavailable(ctx, "the limits can't be read yet", err)
+		l.e.LogUnavailable(ctx, "reading limits failed, not claiming until it succeeds", err)
 	}
 }
 
-// of returns the limit that a pool begins with.
+// of returns the initial limit of a pool.
 func (l *limiter) of(w Worker) Limit {
 	if l.first == nil {
 		return Limit{}
@@ -72,7 +72,7 @@ func (l *limiter) run(ctx context.Context) {
 	for {
 		wait := limitsEvery
 		if err := l.load(ctx); err != nil && ctx.Err() == nil {
-			l.e.Log.Debug("the limits can't be read", "error", err)
+			l.e.Log.Debug("reading limits failed", "error", err)
 			wait = retry.MinPoll
 		}
 		timer := time.NewTimer(retry.Jitter(wait))
@@ -87,7 +87,7 @@ func (l *limiter) run(ctx context.Context) {
 	}
 }
 
-// load reads the limits and tells the pools.
+// load reads the limits and passes them to the pools.
 func (l *limiter) load(ctx context.Context) error {
 	limitOf, err := l.e.ReadLimits(ctx)
 	if err != nil {
@@ -99,8 +99,8 @@ func (l *limiter) load(ctx context.Context) error {
 	return nil
 }
 
-// limitTo says how many tasks the pool may run. The claim loop applies it between two claims, so that it is exact: none
-// is under way that counted on more slots.
+// limitTo sets how many tasks the pool may run. The claim loop applies it between two claims, so no claim in flight
+// counts on more slots.
 func (p *pool) limitTo(l Limit) {
 	p.mu.Lock()
 	changed := p.wanted != l
@@ -111,8 +111,8 @@ func (p *pool) limitTo(l Limit) {
 	}
 }
 
-// applyLimit applies the limit that is wanted: the number of slots, and the window of the listener. Hints beyond that go to
-// others. Only the claim loop calls it, while it claims nothing.
+// applyLimit applies the wanted limit to the slots and the listener's window. Excess hints go to other instances.
+// Only the claim loop calls it, between claims.
 func (p *pool) applyLimit(ctx context.Context) {
 	defer p.resize(ctx)
 	p.mu.Lock()
@@ -136,8 +136,8 @@ func (p *pool) applyLimit(ctx context.Context) {
 	p.passOn(ctx, excess)
 }
 
-// resize gives the listener the window of the limit. While that fails it is tried again: a listener whose window is too small
-// gets too few hints, or none. Only the claim loop calls it.
+// resize sets the listener's window, and retries on failure: with too small a window it gets too few hints or none.
+// Only the claim loop calls it.
 func (p *pool) resize(ctx context.Context) {
 	window := p.window()
 	if window == p.listening || time.Since(p.resized) < retry.MinPoll {
@@ -148,14 +148,14 @@ func (p *pool) resize(ctx context.Context) {
 	defer cancel()
 	if err := p.listener.Resize(opCtx, window); err != nil {
 		if ctx.Err() == nil {
-			p.e.Log.Debug("window not changed", "queue", p.worker.Queue, "error", err)
+			p.e.Log.Debug("changing the listener's window failed", "queue", p.worker.Queue, "error", err)
 		}
 		return
 	}
 	p.listening, p.resized = window, time.Time{}
 }
 
-// passOn hints others at what this pool will not claim soon. If that fails, the dispatcher does it later.
+// passOn publishes hints again that this pool won't claim soon. If that fails, the dispatcher does it later.
 func (p *pool) passOn(ctx context.Context, hints []backend.Hint) {
 	if len(hints) == 0 {
 		return
@@ -165,7 +165,7 @@ func (p *pool) passOn(ctx context.Context, hints []backend.Hint) {
 		ids[i] = h.ID
 	}
 	if _, err := p.e.Ports.Transport.Hint(ctx, p.worker.Queue, ids); err != nil && ctx.Err() == nil {
-		p.e.Log.Debug("hints not passed on", "queue", p.worker.Queue, "error", err)
+		p.e.Log.Debug("passing on hints failed", "queue", p.worker.Queue, "error", err)
 	}
 	for _, h := range hints {
 		h.Done()

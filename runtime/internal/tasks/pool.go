@@ -15,7 +15,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// A pool runs the tasks of one worker: it claims no more than it has free slots for.
+// A pool runs the tasks of one worker. It never claims more than it has free slots for.
 type pool struct {
 	e        *Engine
 	worker   Worker
@@ -25,47 +25,48 @@ type pool struct {
 
 	mu      sync.Mutex
 	running map[claimed]*attempt
-	slots   int // in use; a handler that was given up on keeps its slot until it returns
+	slots   int // in use; an abandoned handler keeps its slot until it returns
 	hinted  []backend.Hint
-	look    bool // a hint without an id, or any other reason to look
-	urgent  bool // look before following hints
+	look    bool // poll: there was a hint without an id, or another reason
+	urgent  bool // poll before following hints
 	looked  time.Time
 	idle    chan struct{}
 	closing bool
-	busy    bool // a claim is under way
+	busy    bool // a claim is in flight
 
-	wanted, applied Limit // limit.go
+	wanted, applied Limit // see limit.go
 
-	listening int       // the window of the listener; only the claim loop uses it and resized
+	listening int       // the listener's window; only used by the claim loop and resized
 	resized   time.Time // when another window was last tried
 
-	refusal atomic.Pointer[error] // by which the store refuses to claim; nil while it doesn't
-	skip    []backend.Version     // version.go
+	refusal atomic.Pointer[error] // why the store refuses claims, or nil
+	skip    []backend.Version     // see version.go
 	fitted  time.Time             // the last claim with a Fingerprint
 
-	owed  bool          // the last promotion left tasks without a hint, or may have
-	spent signal.Signal // all hints have been followed while owed was set
+	hintsPending bool          // the last promotion may have left ready tasks without a hint
+	spent        signal.Signal // all hints are consumed while hintsPending is set
 
-	wake signal.Signal // something above has changed
-	work chan *attempt // to goroutines that have nothing to do
+	wake signal.Signal // one of the fields above has changed
+	work chan *attempt // to idle goroutines
 }
 
-// A claimed is one claim of a task: after its owner was declared dead the same process may claim it again.
+// claimed identifies one claim of a task: the same process may claim it again after its lease expired.
 type claimed struct {
 	id    string
 	fence int64
 }
 
 const (
-	maxClaim  = 64              // tasks a claim
+	maxClaim  = 64              // tasks per claim
 	maxWindow = 4096            // unacknowledged hints
-	netEvery  = 5 * time.Second // the net under hints and timers
+	netEvery  = 5 * time.Second // minimum polling interval, in case hints and timers fail
 )
 
 func newPool(ctx context.Context, e *Engine, w Worker) (*pool, error) {
 	p := &pool{
 		e: e, worker: w, byID: e.Ports.Transport.Ids(), networks: backend.AllowedBy(e.Instance.IP),
-		running: map[claimed]*attempt{}, wake: signal.New(), spent: signal.New(), work: make(chan *attempt), idle: make(chan struct{}), look: true, looked: time.Now(),
+		running: map[claimed]*attempt{}, wake: signal.New(), spent: signal.New(), work: make(chan *attempt),
+		idle: make(chan struct{}), look: true, looked: time.Now(),
 	}
 	p.worker.Max = max(w.Max, 1)
 	if w.MaxCrashes <= 0 {
@@ -79,7 +80,7 @@ func newPool(ctx context.Context, e *Engine, w Worker) (*pool, error) {
 	return p, err
 }
 
-// window is how many hints may be unacknowledged.
+// window returns how many hints may be unacknowledged.
 func (p *pool) window() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,7 +94,7 @@ func windowOf(slots int) int {
 	return min(max(2*slots, 64), maxWindow)
 }
 
-// run claims tasks whenever there are free slots and a reason to look, once handlers may use the App.
+// run claims tasks whenever slots are free and work may be ready, once handlers may use the App.
 func (p *pool) run(ctx context.Context) {
 	if !p.e.AwaitStart(ctx) {
 		return
@@ -108,7 +109,7 @@ func (p *pool) run(ctx context.Context) {
 		if !ok {
 			select {
 			case <-p.wake.C():
-			case <-changed: // without hints the next look must come sooner
+			case <-changed: // without hints, poll sooner
 				p.lookAgain()
 				timer.Reset(p.pollInterval(0))
 			case <-timer.C:
@@ -126,7 +127,7 @@ func (p *pool) run(ctx context.Context) {
 			return
 		case err != nil:
 			if refused(err) && p.refusal.Swap(&err) == nil {
-				p.e.Log.Error("the store refuses to claim tasks", "queue", p.worker.Queue, "error", err)
+				p.e.Log.Error("store refused to claim tasks", "queue", p.worker.Queue, "error", err)
 			}
 			p.lookAgain()
 			if !retry.Sleep(ctx, retry.Jitter(poll)) {
@@ -134,7 +135,7 @@ func (p *pool) run(ctx context.Context) {
 			}
 			poll = min(2*poll, retry.MaxPoll)
 			continue
-		case full && (!p.byID || !up || p.mixed()): // there may be more, and no hint will say so
+		case full && (!p.byID || !up || p.mixed()): // there may be more, without hints
 			p.lookAgain()
 		}
 		p.refusal.Store(nil)
@@ -143,7 +144,7 @@ func (p *pool) run(ctx context.Context) {
 	}
 }
 
-// pollInterval returns how long to sleep if nothing is known to be ready. While the transport is unavailable the pool polls.
+// pollInterval returns the polling interval if nothing is known to be ready. It is short while the transport is down.
 func (p *pool) pollInterval(next time.Duration) time.Duration {
 	d := retry.Jitter(netEvery)
 	if up, _ := p.e.Ports.Transport.State(); !up {
@@ -166,7 +167,7 @@ func (p *pool) lookAgain() {
 	p.mu.Unlock()
 }
 
-// lookSoon lets the pool look before it follows hints.
+// lookSoon makes the pool poll before it follows hints.
 func (p *pool) lookSoon() {
 	p.mu.Lock()
 	p.look, p.urgent = true, true
@@ -174,20 +175,21 @@ func (p *pool) lookSoon() {
 	p.wake.Set()
 }
 
-// nextWork reports whether there is a free slot and something to claim, and takes the hints to claim by.
+// nextWork reports whether a slot is free and there may be something to claim. It takes the hints to claim by.
 func (p *pool) nextWork() (free int, hints []backend.Hint, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	free = min(p.applied.Slots()-p.slots, maxClaim)
-	if p.closing || free <= 0 || !p.look && len(p.hinted) == 0 || !p.e.heartbeat.CanClaim() || p.e.settler.backlog() > settleBacklog {
+	if p.closing || free <= 0 || !p.look && len(p.hinted) == 0 || !p.e.heartbeat.CanClaim() ||
+		p.e.settler.backlog() > settleBacklog {
 		return 0, nil, false
 	}
 	p.busy = true
-	// On a queue where hints never end, the tasks whose hints were dropped must be found, too.
+	// Even if hints never end, tasks with lost hints must be found.
 	overdue := p.urgent || time.Since(p.looked) >= netEvery
 	if n := min(free, len(p.hinted)); n > 0 && !overdue {
 		hints = append(hints, p.hinted[:n]...)
-		if p.hinted = p.hinted[n:]; len(p.hinted) == 0 && p.owed {
+		if p.hinted = p.hinted[n:]; len(p.hinted) == 0 && p.hintsPending {
 			p.spent.Set()
 		}
 		return free, hints, true
@@ -196,7 +198,7 @@ func (p *pool) nextWork() (free int, hints []backend.Hint, ok bool) {
 	return free, nil, true
 }
 
-// claimEnded notes that a claim has come to its end.
+// claimEnded records that a claim has ended.
 func (p *pool) claimEnded() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -204,7 +206,7 @@ func (p *pool) claimEnded() {
 	p.closeIfIdle()
 }
 
-// closeIfIdle closes idle once nothing runs any more and nothing can begin. p.mu is held.
+// closeIfIdle closes idle once nothing runs and nothing can start. The caller holds p.mu.
 func (p *pool) closeIfIdle() {
 	if p.closing && p.slots == 0 && !p.busy {
 		close(p.idle)
@@ -213,7 +215,8 @@ func (p *pool) closeIfIdle() {
 
 // claim claims tasks and starts them.
 func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next time.Duration, full bool, err error) {
-	c := backend.Claim{Queue: p.worker.Queue, Owner: p.e.heartbeat.Owner(), Nonce: rand.Text(), Max: free, FanIn: p.worker.FanIn,
+	c := backend.Claim{Queue: p.worker.Queue, Owner: p.e.heartbeat.Owner(), Nonce: rand.Text(), Max: free,
+		FanIn:    p.worker.FanIn,
 		Networks: p.networks, MaxCrashes: p.worker.MaxCrashes}
 	if p.e.suspects.isFree() {
 		c.Suspects = 1
@@ -223,7 +226,7 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 		byID = make(map[string]backend.Hint, len(hints))
 	}
 	for _, h := range hints {
-		if first, twice := byID[h.ID]; twice { // one of them is enough
+		if first, twice := byID[h.ID]; twice { // one is enough
 			h.Redelivered = h.Redelivered || first.Redelivered
 			first.Done()
 		} else {
@@ -256,7 +259,7 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 	case refused(err) && len(hints) > 1:
 		return p.claimSingly(ctx, hints)
 	}
-	if err != nil { // whether their tasks were claimed is unknown
+	if err != nil { // whether the store claimed their tasks is unknown
 		p.mu.Lock()
 		p.hinted = append(hints, p.hinted...)
 		p.fitted = time.Time{}
@@ -272,8 +275,8 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 	return next, len(tasks) == free, err
 }
 
-// claimSingly claims by hints one by one, since the store has refused to claim by all of them at once: one of them may be
-// what it refuses, and must not keep the others from running.
+// claimSingly claims by one hint at a time after the store refused to claim by all of them. A single bad hint must
+// not block the others.
 func (p *pool) claimSingly(ctx context.Context, hints []backend.Hint) (next time.Duration, full bool, err error) {
 	for _, h := range hints {
 		_, _, e := p.claim(ctx, 1, []backend.Hint{h})
@@ -282,8 +285,8 @@ func (p *pool) claimSingly(ctx context.Context, hints []backend.Hint) (next time
 	return 0, false, err
 }
 
-// hintNotClaimed handles a hint whose task was not claimed. If the task runs here, the hint stays with it and is delivered
-// again if this process dies. Otherwise another process has the task, or it isn't due.
+// hintNotClaimed handles a hint whose task was not claimed. If the task runs here, the hint stays with it, so that it
+// is delivered again if this process dies. Otherwise another process has the task, or it isn't due.
 func (p *pool) hintNotClaimed(h backend.Hint) {
 	p.mu.Lock()
 	for key, a := range p.running {
@@ -300,8 +303,8 @@ func (p *pool) hintNotClaimed(h backend.Hint) {
 	h.Done()
 }
 
-// abandoned counts the slots of handlers that were given up on and still run. since is when the first of them was. p.mu is
-// held.
+// abandoned returns how many abandoned handlers still run, and since when the first one was abandoned. The caller
+// holds p.mu.
 func (p *pool) abandoned() (n int, since time.Time) {
 	for _, a := range p.running {
 		if a.abandoned.IsZero() {
@@ -314,7 +317,7 @@ func (p *pool) abandoned() (n int, since time.Time) {
 	return n, since
 }
 
-// quit claims nothing more.
+// quit stops claiming.
 func (p *pool) quit() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -322,12 +325,12 @@ func (p *pool) quit() {
 		return
 	}
 	p.closing = true
-	p.hinted = nil // unacknowledged, so they go to another listener when this one closes
+	p.hinted = nil // unacknowledged: another listener gets them when this one closes
 	p.closeIfIdle()
 }
 
-// drain waits for what runs until ctx ends, then cancels it with a cause and waits a moment longer. It returns how many
-// tasks were cancelled.
+// drain waits for running tasks until ctx ends, then cancels the rest and waits a moment longer. It returns how many
+// it cancelled.
 func (p *pool) drain(ctx context.Context) int {
 	select {
 	case <-p.idle:

@@ -10,30 +10,32 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// A reconciler compares what the store says this process runs with what it runs: it cancels attempts whose claim was lost or
-// whose task must stop, and gives back claims whose replies were lost.
+// A reconciler compares the tasks that the store has claimed for this process with those that run here. It cancels
+// attempts whose lease was lost or whose task must stop, and releases claims whose replies were lost.
 type reconciler struct {
 	e     *Engine
 	soon  signal.Signal
-	owner string // to whom unclaimed belongs
-	// unclaimed are claims that were missing here at the last look, with the number of the next claim when first missed.
+	owner string // the owner of unclaimed
+	// unclaimed are claims that were missing here at the last comparison, with the number of the next claim at that
+	// time.
 	unclaimed map[claimed]int64
 }
 
 const (
 	reconcileEvery = 5 * heartbeat.Every
-	// ackAfter is how long a hint is kept unacknowledged: it tells of the death of this process, but brokers expect an acknowledgement in time.
+	// ackAfter is how long a hint stays unacknowledged. Then it would be delivered again if this process died, but
+	// brokers expect acknowledgements in time.
 	ackAfter = time.Minute
 )
 
 func newReconciler(e *Engine) *reconciler { return &reconciler{e: e, soon: signal.New()} }
 
-// now asks for a comparison. It never waits.
+// now requests a comparison. It never blocks.
 func (r *reconciler) now() {
 	r.soon.Set()
 }
 
-// run compares now and then, and when it is asked to, until ctx ends.
+// run compares periodically, and on request, until ctx ends.
 func (r *reconciler) run(ctx context.Context) {
 	timer := time.NewTimer(reconcileEvery - heartbeat.Every)
 	defer timer.Stop()
@@ -64,8 +66,8 @@ func (r *reconciler) reconcile(ctx context.Context) {
 	for _, o := range owned {
 		theirs[claimed{o.ID, o.Fence}] = o
 	}
-	// What a claim is granted is registered before the claim ends, and an attempt hands its result to the settler before it
-	// leaves its pool: asked in this order, no task of this process is missed.
+	// The order matters. Granted tasks are registered before their claim ends, and an attempt passes its result to the
+	// settler before it leaves its pool. So no task of this process is missed.
 	next, ended := e.claims.bounds()
 	running := map[claimed]*attempt{}
 	e.eachRun(func(a *attempt) { running[a.key()] = a })
@@ -76,7 +78,7 @@ func (r *reconciler) reconcile(ctx context.Context) {
 		case ok && o.Stopping:
 			a.cancel(ErrStopped)
 		case !ok && before[key] && !here[key]:
-			a.cancel(ErrLeaseLost) // the fence has moved on
+			a.cancel(ErrLeaseLost) // another process has claimed it
 		}
 		here[key] = true
 	}
@@ -86,9 +88,9 @@ func (r *reconciler) reconcile(ctx context.Context) {
 	r.giveBackLost(theirs, here, next, ended)
 }
 
-// giveBackLost gives back claims that this process doesn't know, since their replies were lost. Such a claim was sent before
-// the store was read, so its number is below next when it is first missed. It is given back by a later look, once no claim
-// below that number is in flight (all below ended are over): until then its reply may still come.
+// giveBackLost releases claims unknown to this process because their replies were lost. Such a claim was sent before
+// the store was read, so its number is below next when first missed. It is released by a later comparison, once all
+// claims below that number have ended; until then its reply may still arrive.
 func (r *reconciler) giveBackLost(theirs map[claimed]backend.Owned, here map[claimed]bool, next, ended int64) {
 	unclaimed := map[claimed]int64{}
 	for key, o := range theirs {
@@ -108,8 +110,8 @@ func (r *reconciler) giveBackLost(theirs map[claimed]backend.Owned, here map[cla
 	r.unclaimed = unclaimed
 }
 
-// giveAllBack gives back, uncharged, all that the store says this process runs: what is left at the end are claims whose
-// replies were lost.
+// giveAllBack releases, uncharged, all tasks that the store has claimed for this process. At the end these are claims
+// whose replies were lost.
 func (r *reconciler) giveAllBack(ctx context.Context) error {
 	return retry.Do(ctx, retry.Timeout, func(ctx context.Context) error {
 		owned, err := r.e.Ports.Store.Owned(ctx, r.e.heartbeat.Owner())
@@ -124,7 +126,7 @@ func (r *reconciler) giveAllBack(ctx context.Context) error {
 	})
 }
 
-// giveBack settles a claim that nothing runs here.
+// giveBack returns the settlement of a claim that doesn't run here.
 func giveBack(o backend.Owned) backend.Settle {
 	to := backend.StatusWaiting
 	if o.Stopping {
@@ -133,8 +135,8 @@ func giveBack(o backend.Owned) backend.Settle {
 	return backend.Settle{ID: o.ID, Fence: o.Fence, To: to}
 }
 
-// abandonStuck settles the attempts whose handlers have not returned long after their contexts ended, and acknowledges the
-// hints of those that run for long.
+// abandonStuck abandons attempts whose handlers haven't returned long after their contexts ended, and acknowledges
+// the hints of attempts that have run for long.
 func (e *Engine) abandonStuck() {
 	var long, stuck []*attempt
 	e.eachRun(func(a *attempt) {

@@ -7,19 +7,20 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// refused reports whether an error of the store is permanent: repeating the request is pointless, but a smaller one may
-// succeed, since one of several items may be the reason. It is false for errors that don't depend on the items: the store is
-// unavailable, full, or denies this process everything.
+// refused reports whether a store error is permanent: retrying the request is pointless, but a smaller one may
+// succeed if a single item is the reason. It is false for errors that don't depend on the items, such as an
+// unavailable or full store or missing permissions.
 func refused(err error) bool {
 	switch backend.CodeOf(err) {
-	case backend.ErrInvalidArgument, backend.ErrResourceExhausted, backend.ErrInternal, backend.ErrOutOfRange, backend.ErrFailedPrecondition, backend.ErrDataLoss, backend.ErrUnimplemented,
+	case backend.ErrInvalidArgument, backend.ErrResourceExhausted, backend.ErrInternal, backend.ErrOutOfRange,
+		backend.ErrFailedPrecondition, backend.ErrDataLoss, backend.ErrUnimplemented,
 		backend.ErrNotFound, backend.ErrAlreadyExists:
 		return !errors.Is(err, backend.ErrStoreFull)
 	}
 	return false
 }
 
-// settleAll settles, one by one if the store refuses all at once, and returns the first error.
+// settleAll settles all at once, or one by one if the store refuses that. It returns the first error.
 func (e *Engine) settleAll(ctx context.Context, settles []backend.Settle) error {
 	_, err := e.Ports.Store.Settle(ctx, settles)
 	if !refused(err) || len(settles) == 1 {

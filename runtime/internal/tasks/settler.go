@@ -12,47 +12,48 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// A settler writes the results of attempts, in batches: those that were added while the last batch was written. A batch
-// whose outcome is unknown is written again, with a fresh context, until the store answers.
+// A settler writes the results of attempts in batches: those added while the previous batch was written. It retries a
+// batch with an unknown outcome, with a fresh context, until the store replies.
 //
-// A batch that the store refuses is divided until the refused settlement is found, so that no other waits for it. That one is
-// set aside for a second, and then written reduced: as a failure with a short error, if the attempt succeeded. While the store
-// refuses that as well, it is written again from time to time, and is visible in App.Health.
+// If the store refuses a batch, the settler splits it until it finds the refused settlement, so that no other result
+// waits. It sets that one aside for a second and then writes it reduced: as a failure with a short error, if the
+// attempt succeeded. If the store refuses that as well, the settler retries it periodically and App.Health reports
+// it.
 type settler struct {
 	e *Engine
 
 	mu      sync.Mutex
 	pending []settlement
 	batch   []settlement  // being written
-	aside   []settlement  // refused; written again in time
-	empty   chan struct{} // closed when nothing is pending; made by flush
+	aside   []settlement  // refused; retried later
+	empty   chan struct{} // closed when nothing is pending; created by flush
 
 	wake signal.Signal
 }
 
 type settlement struct {
 	backend.Settle
-	task     *backend.Task // as it was claimed
-	claim    claim         // is told when it has ended, or was lost; may be nil
+	task     *backend.Task // as claimed
+	claim    claim         // notified when the claim has ended or was lost; may be nil
 	since    time.Time
-	refusals int       // by the store, of this one alone
-	next     time.Time // when it is written again after that
+	refusals int       // how often the store refused this settlement by itself
+	next     time.Time // when to retry it
 }
 
-// A claim is one that a settlement ends.
+// A claim is ended by a settlement.
 type claim interface{ acknowledge() }
 
 const (
 	settleBatch   = 200
-	settleBacklog = 2000             // pools don't claim while so much is unwritten
-	asideFirst    = time.Second      // until what is refused is written again, at first
-	asideEvery    = 10 * time.Second // and later
-	maxRefusal    = 1 << 10          // bytes of the error of a settlement that was reduced
+	settleBacklog = 2000             // unwritten results above which pools don't claim
+	asideFirst    = time.Second      // first retry of a refused settlement
+	asideEvery    = 10 * time.Second // later retries
+	maxRefusal    = 1 << 10          // bytes of the error in a reduced settlement
 )
 
 func newSettler(e *Engine) *settler { return &settler{e: e, wake: signal.New()} }
 
-// add adds the result of an attempt. It never waits: the number of attempts bounds the backlog.
+// add adds the result of an attempt. It never blocks; the number of attempts bounds the backlog.
 func (s *settler) add(v settlement) {
 	if v.since.IsZero() {
 		v.since = time.Now()
@@ -69,10 +70,10 @@ func (s *settler) backlog() int {
 	return s.size()
 }
 
-// size is how many results are unwritten. s.mu is held.
+// size returns the number of unwritten results. The caller holds s.mu.
 func (s *settler) size() int { return len(s.pending) + len(s.batch) + len(s.aside) }
 
-// oldest returns how many results are unwritten, and since when the first of them is.
+// oldest returns the number of unwritten results, and since when the first is waiting.
 func (s *settler) oldest() (n int, since time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,12 +107,12 @@ func (s *settler) run(ctx context.Context) {
 			continue
 		}
 		left, err := s.settle(ctx, batch)
-		s.e.signalPools() // they may have waited for the backlog to shrink
+		s.e.signalPools() // they may have waited for a smaller backlog
 		if err != nil {
 			s.putBack(left)
 			if ctx.Err() == nil && !failing {
 				failing = true
-				s.e.LogUnavailable(ctx, "results not written yet; they are kept", err, "tasks", len(left))
+				s.e.LogUnavailable(ctx, "writing results failed, retrying", err, "tasks", len(left))
 			}
 			if !retry.Sleep(ctx, retry.Jitter(pause)) {
 				return
@@ -123,8 +124,8 @@ func (s *settler) run(ctx context.Context) {
 	}
 }
 
-// settle writes a batch, in parts if the store refuses it. After an error it returns what is not written: an error that may
-// pass. What is refused for good is reduced or set aside.
+// settle writes a batch, in parts if the store refuses it. After a transient error it returns what is not written.
+// Refused settlements are reduced or set aside.
 func (s *settler) settle(ctx context.Context, batch []settlement) (left []settlement, err error) {
 	settled, err := s.write(ctx, batch)
 	switch {
@@ -144,8 +145,9 @@ func (s *settler) settle(ctx context.Context, batch []settlement) (left []settle
 	return s.settleRefused(ctx, batch[0], err)
 }
 
-// settleRefused deals with a settlement that the store refuses by itself. At first it is set aside, since the store may be at
-// fault for a moment. One that is refused again is written reduced. If no form of it is taken, it is set aside as it was.
+// settleRefused handles a settlement that the store refuses by itself. It sets it aside first, because the refusal
+// may be transient. The second time it writes it reduced. If the store accepts no form of it, it sets the original
+// aside.
 func (s *settler) settleRefused(ctx context.Context, b settlement, err error) (left []settlement, _ error) {
 	b.refusals++
 	b.next = time.Now().Add(asideFirst)
@@ -155,7 +157,7 @@ func (s *settler) settleRefused(ctx context.Context, b settlement, err error) (l
 			settled, err := s.write(ctx, []settlement{less})
 			switch {
 			case err == nil:
-				s.e.Log.Error("the store refuses the result of a task; it is settled without", "queue", b.task.Queue, "task", b.ID,
+				s.e.Log.Error("store refused a task's result, settled without it", "queue", b.task.Queue, "task", b.ID,
 					"fence", b.Fence, "was", b.To, "is", less.To, "error", less.Error)
 				s.applied(ctx, []settlement{less}, settled)
 				return nil, nil
@@ -165,7 +167,7 @@ func (s *settler) settleRefused(ctx context.Context, b settlement, err error) (l
 		}
 	}
 	if b.refusals <= 2 {
-		s.e.Log.Warn("the store refuses the result of a task; it is kept and written again", "queue", b.task.Queue, "task", b.ID,
+		s.e.Log.Warn("store refused a task's result, retrying later", "queue", b.task.Queue, "task", b.ID,
 			"fence", b.Fence, "to", b.To, "error", err)
 	}
 	s.mu.Lock()
@@ -174,14 +176,14 @@ func (s *settler) settleRefused(ctx context.Context, b settlement, err error) (l
 	return nil, nil
 }
 
-// reduced returns what may be written of a settlement that the store refuses, the best first: without what is large, then as a
-// failure.
+// reduced returns smaller forms of a refused settlement, best first: without its large fields, and then as a failure.
 func (b *settlement) reduced(why error) []settlement {
 	less := *b
 	less.Result, less.Log = nil, nil
 	failure := less
 	failure.To, failure.Delay = backend.StatusFailed, 0
-	failure.Error = guard.TaskError(backend.Errorf(backend.CodeOf(why), "the store refused the result of attempt %d: %s", b.task.Attempt,
+	failure.Error = guard.TaskError(backend.Errorf(backend.CodeOf(why), "store refused the result of attempt %d: %s",
+		b.task.Attempt,
 		backend.Text(backend.Coded(why).Message, maxRefusal)))
 	if b.To == backend.StatusSuccess {
 		return []settlement{failure}
@@ -195,7 +197,7 @@ func (b *settlement) reduced(why error) []settlement {
 	return []settlement{less, failure}
 }
 
-// takeAside adds refused settlements to those to be written: all of them, or those that are due again.
+// takeAside adds refused settlements to the next batch: all of them, or those that are due.
 func (s *settler) takeAside(all bool) {
 	now := time.Now()
 	s.mu.Lock()
@@ -209,7 +211,7 @@ func (s *settler) takeAside(all bool) {
 	})
 }
 
-// write writes one batch. Its context is its own: that of the attempt has often ended.
+// write writes one batch. It has its own context, because the attempt's has often ended.
 func (s *settler) write(ctx context.Context, batch []settlement) ([]backend.Settled, error) {
 	settles := make([]backend.Settle, len(batch))
 	for i, b := range batch {
@@ -244,7 +246,7 @@ func (s *settler) putBack(batch []settlement) {
 	s.batch = nil
 }
 
-// applied handles what follows from a batch.
+// applied handles the outcome of a batch.
 func (s *settler) applied(ctx context.Context, batch []settlement, settled []backend.Settled) {
 	var ended []completion
 	queues := map[string]bool{}
@@ -255,10 +257,11 @@ func (s *settler) applied(ctx context.Context, batch []settlement, settled []bac
 			s.add(b)
 			continue
 		case backend.SettledLost:
-			s.e.Log.Warn("the claim was lost; what this attempt did is void", "task", b.ID, "fence", b.Fence)
+			s.e.Log.Warn("lease lost, discarding the attempt's result", "task", b.ID, "fence", b.Fence)
 		default:
 			if b.To.Final() {
-				ended = append(ended, completion{id: b.ID, to: b.To, source: b.task.Source, policy: b.task.OnFailure, subtasks: settled[i] == backend.SettledWithSubtasks})
+				ended = append(ended, completion{id: b.ID, to: b.To, source: b.task.Source, policy: b.task.OnFailure,
+					subtasks: settled[i] == backend.SettledWithSubtasks})
 			} else {
 				queues[b.task.Queue] = true
 			}
@@ -273,7 +276,7 @@ func (s *settler) applied(ctx context.Context, batch []settlement, settled []bac
 	}
 }
 
-// unwritten returns the claims whose attempts have ended here and whose settlement the store may not have.
+// unwritten returns the claims whose attempts have ended here but whose settlements the store may not have.
 func (s *settler) unwritten() map[claimed]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -286,9 +289,9 @@ func (s *settler) unwritten() map[claimed]bool {
 	return out
 }
 
-// flush waits until everything is written but what the store refuses, or ctx ends, and returns how much is not.
+// flush waits until everything except refused results is written, or ctx ends. It returns how many are not written.
 func (s *settler) flush(ctx context.Context) int {
-	for range 2 { // what is refused for the first time is written reduced at the second
+	for range 2 { // results refused for the first time are reduced in the second round
 		s.mu.Lock()
 		if s.empty == nil {
 			s.empty = make(chan struct{})

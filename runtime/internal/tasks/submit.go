@@ -8,8 +8,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Insert persists tasks, in parts, and returns their ids; after an error those of the tasks written before it. A write whose
-// outcome is unknown is repeated: ids make that safe.
+// Insert stores tasks in batches and returns their ids; after an error, the ids of the tasks stored before it. It
+// repeats writes with an unknown outcome, which is safe because tasks have ids.
 func (c *Client) Insert(ctx context.Context, tasks []backend.NewTask) ([]string, error) {
 	ids := make([]string, 0, len(tasks))
 	for part := range backend.SplitInsert(tasks, MaxInsertBytes) {
@@ -19,7 +19,7 @@ func (c *Client) Insert(ctx context.Context, tasks []backend.NewTask) ([]string,
 			return err
 		}
 		var err error
-		if backend.TxFrom(ctx) != nil { // after an error only the whole transaction can be tried again, by the caller that began it
+		if backend.TxFrom(ctx) != nil { // only the caller that began the transaction can retry it after an error
 			if err = insert(ctx); err != nil {
 				return nil, err
 			}
@@ -32,11 +32,12 @@ func (c *Client) Insert(ctx context.Context, tasks []backend.NewTask) ([]string,
 		for i, t := range stored {
 			want := &part[i].Task
 			if t.ID == want.ID && t.Queue != want.Queue {
-				return ids, backend.Errorf(backend.ErrAlreadyExists, "task %s is in queue %q already, and can't be one of queue %q", t.ID, t.Queue,
+				return ids, backend.Errorf(backend.ErrAlreadyExists, "task %s already exists in queue %q, not %q", t.ID, t.Queue,
 					want.Queue).With(backend.OutcomeNotSent)
 			}
 			if want.Source != "" && (t.Source != want.Source || t.Batch != want.Batch) {
-				return ids, backend.Errorf(backend.ErrAlreadyExists, "task %s is there already, and isn't a subtask of %s in its batch %q", t.ID,
+				return ids, backend.Errorf(backend.ErrAlreadyExists,
+					"task %s already exists and is not a subtask of %s in batch %q", t.ID,
 					want.Source, want.Batch).With(backend.OutcomeNotSent)
 			}
 			ids = append(ids, t.ID)
@@ -45,25 +46,27 @@ func (c *Client) Insert(ctx context.Context, tasks []backend.NewTask) ([]string,
 	return ids, nil
 }
 
-// maxRespawns is how often a batch of subtasks is inserted again because a part of it was discarded or isn't this call's.
+// maxRespawns is how often a batch of subtasks is inserted again because a part was discarded or belongs to another
+// call.
 const maxRespawns = 5
 
-// Subtasks persists a batch of subtasks of one queue: it is inserted gated, then committed to the source as a whole, then
-// opened. Whatever is interrupted in between is either finished by repeating it or never runs. After an error nothing of the
-// batch is committed, unless its outcome is unknown.
-func (c *Client) Subtasks(ctx context.Context, s backend.Spawn, queue string, tasks []backend.NewTask) ([]string, error) {
+// Subtasks stores a batch of subtasks of one queue. It inserts them gated, commits the batch to the source as a
+// whole, and then opens the gate. An interruption in between is either repaired by repeating the call, or the tasks
+// never run. After an error nothing of the batch is committed, unless its outcome is unknown.
+func (c *Client) Subtasks(ctx context.Context, s backend.Spawn, queue string, tasks []backend.NewTask) ([]string,
+	error) {
 	var ids []string
 	var err error
 	for try := 0; ; try++ {
 		ids, err = c.spawn(ctx, s, tasks)
-		// The sweeper may have taken the batch for abandoned: then a part of it is missing.
+		// The sweeper may have discarded a part of the batch as abandoned.
 		if backend.CodeOf(err) != backend.ErrAborted || errors.Is(err, backend.ErrStaleFence) || try == maxRespawns {
 			break
 		}
 		if try == 0 {
 			continue
 		}
-		// An attempt before has inserted more, and has died before it committed that.
+		// An earlier attempt inserted more tasks and died before it committed them.
 		if err := c.store.Discard(ctx, s.Source, s.Batch); err != nil {
 			return nil, backend.AsError(err)
 		}
@@ -71,14 +74,14 @@ func (c *Client) Subtasks(ctx context.Context, s backend.Spawn, queue string, ta
 	switch backend.CodeOf(err) {
 	case backend.ErrFailedPrecondition, backend.ErrNotFound, backend.ErrResourceExhausted:
 		if derr := c.store.Discard(ctx, s.Source, s.Batch); derr != nil {
-			c.log.Warn("refused subtasks are left to the sweeper", "source", s.Source, "batch", s.Batch, "error", derr)
+			c.log.Warn("discarding refused subtasks failed, deferred to the sweeper", "source", s.Source, "batch", s.Batch,
+				"error", derr)
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("subtasks of %s: %w", s.Source, err)
 	}
-	// The source may have succeeded while the batch was committed. Then no other process opens the gate, or finishes an
-	// empty set.
+	// The source may have succeeded during the commit. Then no other process opens its gate or finishes an empty batch.
 	source, err := c.store.Get(ctx, s.Source)
 	if err == nil && source.Status.Final() {
 		c.followUpOn(ctx, source)
@@ -98,12 +101,12 @@ func (c *Client) spawn(ctx context.Context, s backend.Spawn, tasks []backend.New
 	return ids, c.requests.Do(ctx, func(ctx context.Context) error { return c.store.Spawn(ctx, s) })
 }
 
-// Wake hints that tasks of a queue may be ready. It never waits; what it drops the dispatcher hints.
+// Wake queues hints that tasks of a queue may be ready. It never blocks; the dispatcher repeats dropped hints.
 func (c *Client) Wake(queue string, ids []string) {
 	c.wake(queue, ids)
 }
 
-// WakeFor is Wake for tasks that were submitted with ctx: in a transaction of the submitter's it waits for the commit.
+// WakeFor is Wake for tasks submitted with ctx. In a transaction of the caller it waits for the commit.
 func (c *Client) WakeFor(ctx context.Context, queue string, ids []string) {
 	if tx := backend.TxFrom(ctx); tx != nil {
 		tx.AfterCommit(func() { c.Wake(queue, ids) })

@@ -10,14 +10,14 @@ import (
 
 const (
 	sweepEvery    = 5 * time.Second
-	unfinishedAge = 5 * time.Second // younger work may be that of a live process
+	unfinishedAge = 5 * time.Second // younger work may belong to a live process
 	unfinishedMax = 100
 	purgeEvery    = time.Minute
 	purgeMax      = 500
 )
 
-// sweep does what an interrupted process has left undone, and deletes what has been kept long enough. Several sweepers
-// are harmless: every step is conditional.
+// sweep finishes the work of interrupted processes and deletes expired tasks. Several sweepers may run at once,
+// because every step is conditional.
 func (e *Engine) sweep(ctx context.Context) {
 	purged := time.Now()
 	for retry.Sleep(ctx, retry.Jitter(sweepEvery)) {
@@ -29,25 +29,28 @@ func (e *Engine) sweep(ctx context.Context) {
 	}
 }
 
-// repair handles unfinished work.
+// repair finishes unfinished work.
 func (e *Engine) repair(ctx context.Context) {
 	var unfinished []backend.Unfinished
 	err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
 		unfinished, err = e.Ports.Store.Unfinished(ctx, unfinishedAge, unfinishedMax)
 		return err
 	})
-	e.DeferToSweeper("look for unfinished work", "", err)
+	e.DeferToSweeper("find unfinished work", "", err)
 	for _, l := range unfinished {
 		switch l.What {
 		case backend.UnfinishedBatch:
-			err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) error { return e.Ports.Store.Discard(ctx, l.Source, l.Batch) })
+			err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) error {
+				return e.Ports.Store.Discard(ctx, l.Source,
+					l.Batch)
+			})
 			e.DeferToSweeper("discard a batch", l.Source, err)
 		case backend.UnfinishedGate:
 			e.follow(ctx, l.Source, followUp{open: true})
 		case backend.UnfinishedSet:
 			e.finish(ctx, l.Source)
 		case backend.UnfinishedSubtasks:
-			e.finisher.add(l.Source, followUp{stop: "its source or a sibling has failed"})
+			e.finisher.add(l.Source, followUp{stop: "source or a sibling failed"})
 		case backend.UnfinishedClaims:
 			e.reclaim(ctx, l.Owner, l.Count)
 		case backend.UnfinishedOverdue:
@@ -56,29 +59,29 @@ func (e *Engine) repair(ctx context.Context) {
 	}
 }
 
-// reclaim frees what an owner has claimed that had been declared dead by then.
+// reclaim releases tasks claimed by an owner after it was declared dead.
 func (e *Engine) reclaim(ctx context.Context, owner string, count int64) {
 	var freed []backend.Task
 	err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
 		freed, err = e.Ports.Store.ExpireOwner(ctx, owner, count, e.MaxCrashes)
 		return err
 	})
-	e.DeferToSweeper("free late claims", owner, err)
+	e.DeferToSweeper("release late claims", owner, err)
 	e.moved(freed)
 }
 
-// expire fails what waits past its deadline in a queue. Its workers have done so, where it has any.
+// expire fails tasks of a queue that wait past their deadline. Workers of the queue do the same.
 func (e *Engine) expire(ctx context.Context, queue string) {
 	var failed []backend.Task
 	err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) (err error) {
 		_, failed, _, err = e.Ports.Store.Promote(ctx, queue, 0)
 		return err
 	})
-	e.DeferToSweeper("look for deadlines in", queue, err)
+	e.DeferToSweeper("expire tasks of queue", queue, err)
 	e.ended(failed)
 }
 
-// purge deletes finished tasks, in small batches.
+// purge deletes finished tasks in small batches.
 func (e *Engine) purge(ctx context.Context) {
 	r := e.Retention
 	for ctx.Err() == nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// leaveTo sets the versions to which the pool leaves their tasks.
+// leaveTo sets the versions whose tasks this pool doesn't claim.
 func (p *pool) leaveTo(skip []backend.Version) {
 	p.mu.Lock()
 	changed := !reflect.DeepEqual(p.skip, skip)
@@ -34,7 +34,8 @@ func (p *pool) mixed() bool {
 	return len(p.skip) > 0
 }
 
-// forVersion sets the versions of a claim. Every fitEvery, a claim without hints asks for tasks that wait for this version.
+// forVersion sets the versions of a claim. Every fitEvery, a claim without hints asks for tasks that wait for this
+// version.
 func (p *pool) forVersion(c *backend.Claim) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -44,14 +45,14 @@ func (p *pool) forVersion(c *backend.Claim) {
 	}
 }
 
-// looks are queues at which all pools must look, since their hints led to no claim.
+// looks are queues that all pools must poll, because their hints led to no claim.
 type looks struct {
 	mu     sync.Mutex
 	queues map[string]bool
 	some   signal.Signal
 }
 
-// lookEverywhere makes the pools of a queue look at all instances. It never waits.
+// lookEverywhere makes the queue's pools of all instances poll. It never blocks.
 func (e *Engine) lookEverywhere(queue string) {
 	e.looks.mu.Lock()
 	e.looks.queues[queue] = true
@@ -59,7 +60,7 @@ func (e *Engine) lookEverywhere(queue string) {
 	e.looks.some.Set()
 }
 
-// spreadLooks publishes the queues to look at, at most every looksEvery.
+// spreadLooks publishes the queues to poll, at most every looksEvery.
 func (e *Engine) spreadLooks(ctx context.Context) {
 	for {
 		select {
@@ -81,18 +82,18 @@ func (e *Engine) spreadLooks(ctx context.Context) {
 	}
 }
 
-// undecodedHere reports whether an attempt has failed because the payload is that of another version.
+// undecodedHere reports whether an attempt failed because its payload has another version.
 func (a *attempt) undecodedHere(err error) bool {
 	return guard.IsUndecoded(err) && a.otherVersion()
 }
 
-// otherVersion reports whether the task was submitted with another type of payload than the worker has.
+// otherVersion reports whether the task was submitted with another payload type than the worker's.
 func (a *attempt) otherVersion() bool {
 	return a.task.Fingerprint != "" && a.task.Fingerprint != a.p.worker.Fingerprint
 }
 
-// wrongVersion completes the settlement of an attempt whose payload is that of another version: the task waits for that,
-// uncharged, twice as long each time, and fails when it has waited for long enough.
+// wrongVersion completes the settlement of an attempt whose payload has another version. The task waits for a worker
+// of that version, uncharged and with doubling delays, and fails after WrongVersionAfter.
 func (a *attempt) wrongVersion(s *backend.Settle, err error) {
 	t, ours, longest := a.task, a.p.worker.Fingerprint, a.p.e.WrongVersionAfter
 	if ours == "" {
@@ -104,22 +105,24 @@ func (a *attempt) wrongVersion(s *backend.Settle, err error) {
 	}
 	s.Payload, s.To = backend.PayloadWrongVersion, backend.StatusWaiting
 	s.Delay = retry.Jitter(min(time.Second+waited, maxBackoff))
-	why := backend.Errorf(backend.ErrFailedPrecondition, "the task was submitted by another version: the fingerprint of its payload is %s, that of the "+
-		"worker %s, and the payload does not decode: %s; it waits for a worker of its version", t.Fingerprint, ours, err)
+	const text = "task of another version: payload has fingerprint %s, worker has %s: %s; "
+	why := backend.Errorf(backend.ErrFailedPrecondition, text+"waiting for a worker of that version", t.Fingerprint, ours,
+		err)
 	if waited >= longest {
 		s.To, s.Delay = backend.StatusFailed, 0
-		why = backend.Errorf(backend.ErrFailedPrecondition, "the task was submitted by another version: the fingerprint of its payload is %s, that of the "+
-			"worker %s, and the payload does not decode: %s; no worker of its version has come for %v", t.Fingerprint, ours, err,
+		why = backend.Errorf(backend.ErrFailedPrecondition, text+"no worker of that version for %v", t.Fingerprint, ours, err,
 			waited.Round(time.Second))
 	}
 	s.Error = guard.TaskError(why)
 	if a.p.e.WarnOnce("undecoded " + a.p.worker.Queue + " " + t.Fingerprint) {
-		a.p.e.Log.Warn("tasks of another version do not decode; they wait for a worker of their version", "queue", t.Queue, "task", t.ID,
+		a.p.e.Log.Warn("payload of another version does not decode, task waits for a worker of that version", "queue",
+			t.Queue, "task", t.ID,
 			"theirs", t.Fingerprint, "ours", ours)
 	}
 }
 
-// heardLook makes the pools of some queues claim whatever there is; nil, after events were missed, all.
+// heardLook makes the pools of the queues in event poll. A nil event means that events were missed; then all pools
+// poll.
 func (e *Engine) heardLook(event json.RawMessage) {
 	var queues []string
 	all := event == nil || json.Unmarshal(event, &queues) != nil
@@ -131,7 +134,7 @@ func (e *Engine) heardLook(event json.RawMessage) {
 	}
 }
 
-// LeaveTo sets the versions of a queue's workers, other than this process's, to which their tasks are left.
+// LeaveTo sets the versions of a queue's workers, other than this process's, whose tasks are left to them.
 func (e *Engine) LeaveTo(queue string, skip []backend.Version) {
 	if p := e.pools[queue]; p != nil {
 		p.leaveTo(skip)

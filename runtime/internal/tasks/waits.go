@@ -12,12 +12,12 @@ import (
 )
 
 const (
-	waitFirst = 100 * time.Millisecond // between looks without a notification
+	waitFirst = 100 * time.Millisecond // between polls without a notification
 	waitMost  = 2 * time.Second
-	maxDepth  = 1000 // levels of subtasks that a wait looks through
+	maxDepth  = 1000 // levels of subtasks that a wait searches
 )
 
-// Wait waits for a task, for the handler of the task by if that isn't empty.
+// Wait waits for a task, on behalf of the handler of the task by if by isn't empty.
 func (e *Engine) Wait(ctx context.Context, id, by string) (backend.Task, error) {
 	ch := e.waits.add(id)
 	defer e.waits.remove(id, ch)
@@ -28,8 +28,10 @@ func (e *Engine) Wait(ctx context.Context, id, by string) (backend.Task, error) 
 		case err == nil && t.Status.Final():
 			return t, nil
 		case err == nil && by != "" && t.Gated && e.needs(ctx, t, by):
-			return backend.Task{}, backend.Errorf(backend.ErrFailedPrecondition, "the handler of task %[2]s waits for task %[1]s, which is a subtask under it and "+
-				"can't begin before the handler returns: use SubtasksDone, or submit it with RunNow", id, by).With(backend.OutcomeNotSent)
+			return backend.Task{}, backend.Errorf(backend.ErrFailedPrecondition,
+				"handler of task %[2]s waits for its subtask %[1]s, which "+
+					"can't start before the handler returns: use SubtasksDone, or submit with RunNow", id,
+				by).With(backend.OutcomeNotSent)
 		case ctx.Err() != nil:
 			return backend.Task{}, waited(ctx, id)
 		case err != nil && code != backend.ErrUnavailable && code != backend.ErrDeadlineExceeded:
@@ -45,19 +47,20 @@ func (e *Engine) Wait(ctx context.Context, id, by string) (backend.Task, error) 
 			return backend.Task{}, waited(ctx, id)
 		case <-e.ctx.Done():
 			timer.Stop()
-			return backend.Task{}, backend.Errorf(backend.ErrUnavailable, "the app was shut down while waiting for task %s", id)
+			return backend.Task{}, backend.Errorf(backend.ErrUnavailable, "app shut down while waiting for task %s", id)
 		}
 		timer.Stop()
 	}
 }
 
-// waited returns the error of a wait that was cut short. The task is not affected.
+// waited returns the error of an interrupted wait. The task is not affected.
 func waited(ctx context.Context, id string) *backend.Error {
-	return backend.Errorf(backend.CodeOf(ctx.Err()), "waiting for task %s: %w", id, context.Cause(ctx)).With(backend.OutcomeUnknown)
+	return backend.Errorf(backend.CodeOf(ctx.Err()), "wait for task %s: %w", id,
+		context.Cause(ctx)).With(backend.OutcomeUnknown)
 }
 
-// needs reports whether a gated task can't begin before the handler of the task by has returned: all gates from it up to by are shut.
-// If that can't be read now, the next look tells.
+// needs reports whether a gated task can't start before the handler of the task by has returned, because all gates
+// between them are shut. If reading fails, the next poll decides.
 func (e *Engine) needs(ctx context.Context, t backend.Task, by string) bool {
 	for range maxDepth {
 		source, err := e.Ports.Store.Get(ctx, t.Source)
@@ -74,14 +77,14 @@ func (e *Engine) needs(ctx context.Context, t backend.Task, by string) bool {
 	return false
 }
 
-// waits are those who wait for tasks to end.
+// waits are the waiters for tasks to end.
 type waits struct {
 	mu   sync.Mutex
 	ids  map[string][]signal.Signal
-	also func(ids []string) // hears of all
+	also func(ids []string) // called for all ids
 }
 
-// notify wakes those who wait for ids.
+// notify wakes the waiters for ids.
 func (w *waits) notify(ids []string) {
 	w.also(ids)
 	w.mu.Lock()
@@ -96,7 +99,7 @@ func (w *waits) notify(ids []string) {
 	}
 }
 
-// heard is notify for an event of another process. Nil, after events were missed, wakes all.
+// heard is notify for an event of another process. A nil event means that events were missed; then it wakes all.
 func (w *waits) heard(event json.RawMessage) {
 	var ids []string
 	if event == nil || json.Unmarshal(event, &ids) != nil {

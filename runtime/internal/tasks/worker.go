@@ -14,25 +14,25 @@ type Worker struct {
 	Queue       string
 	Max         int // tasks at once, before limits
 	Retries     int
-	MaxCrashes  int // 0: that of the Config
+	MaxCrashes  int // 0 means the Config's
 	Timeout     time.Duration
 	Backoff     time.Duration
 	FanIn       bool   // it handles the end of its tasks' subtasks
 	Fingerprint string // of its payload
-	// Begin prepares the run of a claimed task. The context that it returns is ctx with what the handler needs.
+	// Begin prepares the run of a claimed task. It returns ctx with the values that the handler needs.
 	Begin func(ctx context.Context, t *backend.Task) (context.Context, Run)
 }
 
-// A Run is one attempt of a task, as the App makes it. Its methods are called with the context that Begin returned, on one
-// goroutine, but for Lines, Failure and Logger, which another one calls if the handler ignores the end of its context.
+// A Run is one attempt of a task. Its methods are called on one goroutine, with the context that Begin returned.
+// Lines, Failure and Logger may be called by another goroutine if the handler doesn't return after its context ended.
 type Run interface {
 	// Handle calls the worker and returns its encoded result.
 	Handle(ctx context.Context) (json.RawMessage, error)
-	// Lines returns the last lines that the attempt has logged, to be kept with the task; nil if there are none.
+	// Lines returns the last log lines of the attempt, which are stored with the task, or nil.
 	Lines() []string
-	// Failure returns an error of the handler as the task keeps it.
+	// Failure returns the stored form of a handler's error.
 	Failure(ctx context.Context, err error) *backend.TaskError
-	// Report logs an error of the handler that is a bug in it, and not one that it returned.
+	// Report logs an error that is a bug in the handler rather than one it returned.
 	Report(ctx context.Context, err error)
 	// Logger returns the logger of the attempt.
 	Logger(ctx context.Context) *slog.Logger
