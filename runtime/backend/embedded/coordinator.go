@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend/embedded/internal/mesh"
+	"github.com/afgen/afgen/runtime/backend/internal/events"
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
-	"github.com/afgen/afgen/runtime/backend/internal/news"
 )
 
 // presentFor is how long an Announce counts.
@@ -21,7 +21,7 @@ const kindNews = "news"
 type coordinator struct {
 	db     *database
 	mesh   *mesh.Mesh
-	topics news.Topics
+	topics events.Topics
 }
 
 // Announce implements backend.Coordinator.
@@ -60,7 +60,7 @@ func (c *coordinator) Publish(ctx context.Context, topic string, news json.RawMe
 	if err := alive(ctx); err != nil {
 		return err
 	}
-	c.topics.Tell(topic, news)
+	c.topics.Publish(topic, news)
 	c.mesh.Tell(c.mesh.Connected(), mesh.Notice{Kind: kindNews, Name: topic, Body: news})
 	return nil
 }

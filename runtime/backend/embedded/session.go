@@ -137,7 +137,7 @@ func (s *session) noticed(_ string, n mesh.Notice) {
 	case toListen, toReceive:
 		s.transport.wakeHere(offer{n.Kind, n.Name})
 	case kindNews:
-		s.news.topics.Tell(n.Name, n.Body)
+		s.news.topics.Publish(n.Name, n.Body)
 	}
 }
 

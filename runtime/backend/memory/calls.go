@@ -30,7 +30,7 @@ type waiter struct {
 }
 
 // Give implements slots.Waiter.
-func (w *waiter) Give(in *instance) { w.given <- in }
+func (w *waiter) Assign(in *instance) { w.given <- in }
 
 // An instance is one Serving of a service.
 type instance struct {
@@ -89,12 +89,12 @@ func (s *session) take(ctx context.Context, name string) (*instance, error) {
 		b.mu.Unlock()
 		return nil, backend.NoInstance(name)
 	}
-	if in := svc.Take(); in != nil {
+	if in := svc.Acquire(); in != nil {
 		b.mu.Unlock()
 		return in, nil
 	}
 	w := &waiter{given: make(chan *instance, 1)}
-	place := svc.Wait(w)
+	place := svc.Enqueue(w)
 	b.mu.Unlock()
 
 	select {
@@ -116,7 +116,7 @@ func (s *session) take(ctx context.Context, name string) (*instance, error) {
 // giveUp takes w out of the line, and passes on what it was given in the meantime.
 func (s *session) giveUp(svc *slots.Service[*instance, *waiter], place *list.Element, w *waiter) {
 	s.backend.mu.Lock()
-	svc.Withdraw(place)
+	svc.Dequeue(place)
 	s.backend.mu.Unlock()
 	select {
 	case in := <-w.given:
@@ -132,24 +132,24 @@ func (in *instance) free() {
 	b := in.backend
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	in.Taken--
+	in.InUse--
 	if in.left {
-		if in.Taken == 0 {
+		if in.InUse == 0 {
 			close(in.idle)
 		}
 		return
 	}
-	b.services[in.endpoint.Service].Serve()
+	b.services[in.endpoint.Service].Dispatch()
 }
 
 // Serve implements backend.Calls.
 func (s *session) Serve(_ context.Context, e backend.Endpoint, h backend.Handler) (backend.Serving, error) {
-	in := &instance{backend: s.backend, endpoint: e, handler: h, idle: make(chan struct{}), Slots: slots.Slots{Most: e.Concurrency}}
+	in := &instance{backend: s.backend, endpoint: e, handler: h, idle: make(chan struct{}), Slots: slots.Slots{Max: e.Concurrency}}
 	in.ctx, in.cancel = context.WithCancelCause(context.Background())
 	b := s.backend
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.services.Join(e.Service, in)
+	b.services.Add(e.Service, in)
 	return in, nil
 }
 
@@ -168,7 +168,7 @@ func (in *instance) Drain(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		in.backend.mu.Lock()
-		n := in.Taken
+		n := in.InUse
 		in.backend.mu.Unlock()
 		return backend.Errorf(backend.ErrDeadlineExceeded, "%d calls of service %q still run: %w",
 			n, in.endpoint.Service, context.Cause(ctx))
@@ -190,10 +190,10 @@ func (in *instance) leave() {
 		return
 	}
 	in.left = true
-	if in.Taken == 0 {
+	if in.InUse == 0 {
 		close(in.idle)
 	}
-	for _, w := range b.services.Leave(in.endpoint.Service, in) {
+	for _, w := range b.services.Remove(in.endpoint.Service, in) {
 		w.given <- nil
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/afgen/afgen/runtime/backend/internal/news"
+	"github.com/afgen/afgen/runtime/backend/internal/events"
 )
 
 // presentFor is how long an Announce counts.
@@ -16,7 +16,7 @@ const presentFor = 15 * time.Second
 type presence struct {
 	mu     sync.Mutex
 	kinds  map[string]map[string]announced
-	topics news.Topics
+	topics events.Topics
 }
 
 type announced struct {
@@ -65,7 +65,7 @@ func (p *presence) Publish(ctx context.Context, topic string, news json.RawMessa
 	if err := alive(ctx); err != nil {
 		return err
 	}
-	p.topics.Tell(topic, news)
+	p.topics.Publish(topic, news)
 	return nil
 }
 

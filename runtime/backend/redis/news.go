@@ -55,11 +55,11 @@ func (c *Coordinator) hear(ctx context.Context) {
 		switch m := came.(type) {
 		case *redis.Message:
 			if topic, ok := strings.CutPrefix(m.Channel, c.prefix+"news:"); ok {
-				c.topics.Tell(topic, json.RawMessage(m.Payload))
+				c.topics.Publish(topic, json.RawMessage(m.Payload))
 			}
 		case *redis.Subscription:
 			if topic, ok := strings.CutPrefix(m.Channel, c.prefix+"news:"); ok && m.Kind == "subscribe" {
-				c.topics.Tell(topic, nil)
+				c.topics.Publish(topic, nil)
 			}
 		}
 		if err != nil && ctx.Err() == nil {

@@ -42,7 +42,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/afgen/afgen/runtime/backend"
-	"github.com/afgen/afgen/runtime/backend/internal/news"
+	"github.com/afgen/afgen/runtime/backend/internal/events"
 	"github.com/afgen/afgen/runtime/backend/internal/reach"
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
@@ -69,7 +69,7 @@ type Coordinator struct {
 	client *redis.Client
 	prefix string
 	log    *slog.Logger
-	topics news.Topics
+	topics events.Topics
 	reach  *reach.State
 	doubts signal.Signal // something failed as if the server were unavailable
 

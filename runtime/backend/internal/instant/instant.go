@@ -1,17 +1,16 @@
-// Package instant is how stores keep times: as nanoseconds since 1970, 0 for none, so that a database compares them as
-// numbers. It is the one place where times and durations beyond what a store can keep are brought into its range.
+// Package instant converts times to the form in which stores keep them: nanoseconds since 1970, with 0 for the zero time, so
+// that databases compare them as numbers. Times and durations out of range are clamped here and nowhere else.
 package instant
 
 import "time"
 
-// The first and the last instant, in the years 1823 and 2116. The difference of two instants doesn't overflow.
+// First and Last are the range of instants, in the years 1823 and 2116. The difference of two instants never overflows.
 const (
 	First = -1 << 62
 	Last  = 1<<62 - 1
 )
 
-// Of returns the instant of a time. The zero time has none, 0; 1970 itself counts as the nanosecond after it. What is before
-// [First] or after [Last] counts as these.
+// Of returns the instant of t, clamped to [First, Last]. It returns 0 for the zero time, and 1 for 1970 itself.
 func Of(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -29,7 +28,7 @@ func Of(t time.Time) int64 {
 	return 1
 }
 
-// Time returns the time of an instant, in UTC; the zero time for 0.
+// Time returns the time of instant i in UTC, or the zero time if i is 0.
 func Time(i int64) time.Time {
 	if i == 0 {
 		return time.Time{}
@@ -37,7 +36,7 @@ func Time(i int64) time.Time {
 	return time.Unix(0, i).UTC()
 }
 
-// Add returns the instant d after i, between [First] and [Last].
+// Add returns the instant d after i, clamped to [First, Last].
 func Add(i int64, d time.Duration) int64 {
 	i = min(max(i, First), Last)
 	if d > 0 {

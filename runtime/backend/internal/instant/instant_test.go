@@ -8,7 +8,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-func TestTimesBeyondTheRangeAreItsEnds(t *testing.T) {
+func TestOfClampsToRange(t *testing.T) {
 	first, last := instant.Time(instant.First), instant.Time(instant.Last)
 	for _, c := range []struct {
 		t    time.Time
@@ -29,12 +29,12 @@ func TestTimesBeyondTheRangeAreItsEnds(t *testing.T) {
 		{time.Unix(math.MaxInt64/4, 0), instant.Last},
 	} {
 		if got := instant.Of(c.t); got != c.want {
-			t.Errorf("Of(%v) is %d, want %d", c.t, got, c.want)
+			t.Errorf("Of(%v) = %d, want %d", c.t, got, c.want)
 		}
 	}
 }
 
-func TestAddStaysWithinTheRange(t *testing.T) {
+func TestAddClampsToRange(t *testing.T) {
 	for _, c := range []struct {
 		i    int64
 		d    time.Duration
@@ -52,7 +52,7 @@ func TestAddStaysWithinTheRange(t *testing.T) {
 		{math.MaxInt64, -1, instant.Last - 1},
 	} {
 		if got := instant.Add(c.i, c.d); got != c.want {
-			t.Errorf("Add(%d, %d) is %d, want %d", c.i, c.d, got, c.want)
+			t.Errorf("Add(%d, %d) = %d, want %d", c.i, c.d, got, c.want)
 		}
 	}
 }

@@ -1,9 +1,10 @@
-// Package slots gives calls to the instances of their service: the part of a Calls port that is the same wherever the
-// instances are in this process.
+// Package slots limits how many calls an instance handles at once, and queues the calls that find all instances busy. The
+// backends whose instances share a process use it.
 //
-// An instance has a number of [Slots]. A call takes a free one, of the instances in turn; where there is none it may stand in
-// the line of its service, and is given the first that becomes free. Nothing here is safe for concurrent use: who keeps
-// [Services] has a lock for them, and holds it during every method.
+// An instance has a number of [Slots]. A call acquires a free slot, round-robin over the instances of its service. If there
+// is none, it can wait in the service's queue and is assigned the next slot that becomes free.
+//
+// Nothing here is safe for concurrent use: the owner of [Services] holds a lock during every method.
 package slots
 
 import (
@@ -11,49 +12,50 @@ import (
 	"slices"
 )
 
-// Slots are those of one instance, which embeds them. Taken is how many are taken; who gives one back lowers it and, unless
-// the instance has left, calls [Service.Serve].
+// Slots counts the slots of one instance, which embeds it. To release a slot, decrement InUse and, unless the instance was
+// removed, call [Service.Dispatch].
 type Slots struct {
-	Most, Taken int
+	Max, InUse int
 }
 
-// Take takes a slot, and says whether there was a free one.
-func (s *Slots) Take() bool {
-	if s.Taken >= s.Most {
+// Acquire acquires a slot and reports whether one was free.
+func (s *Slots) Acquire() bool {
+	if s.InUse >= s.Max {
 		return false
 	}
-	s.Taken++
+	s.InUse++
 	return true
 }
 
-// An Instance is a pointer to what embeds Slots.
+// An Instance is a pointer to a type that embeds Slots.
 type Instance interface {
 	comparable
-	Take() bool // as Slots does
+	Acquire() bool // implemented by Slots
 }
 
-// A Waiter is a call in a line.
+// A Waiter is a queued call.
 type Waiter[I any] interface {
-	// Give gives the call an instance with a slot taken. It has left the line. Give must not block.
-	Give(in I)
+	// Assign gives the call a slot of instance in, already acquired. The call is no longer queued. Assign must not block.
+	Assign(in I)
 }
 
-// Services are the services that have instances, by name.
+// Services holds the services that have instances, by name.
 type Services[I Instance, W Waiter[I]] map[string]*Service[I, W]
 
-// Join adds an instance, which serves the line at once.
-func (s Services[I, W]) Join(name string, in I) {
+// Add adds an instance to a service and dispatches queued calls to it.
+func (s Services[I, W]) Add(name string, in I) {
 	svc := s[name]
 	if svc == nil {
 		svc = &Service[I, W]{}
 		s[name] = svc
 	}
 	svc.instances = append(svc.instances, in)
-	svc.Serve()
+	svc.Dispatch()
 }
 
-// Leave takes an instance out. With the last one its service ends: Leave returns those who stood in its line, oldest first.
-func (s Services[I, W]) Leave(name string, in I) []W {
+// Remove removes an instance. If it was the last one of its service, Remove deletes the service and returns its queued calls,
+// oldest first.
+func (s Services[I, W]) Remove(name string, in I) []W {
 	svc := s[name]
 	svc.instances = slices.DeleteFunc(svc.instances, func(other I) bool { return other == in })
 	if len(svc.instances) > 0 {
@@ -61,28 +63,28 @@ func (s Services[I, W]) Leave(name string, in I) []W {
 	}
 	delete(s, name)
 	var rest []W
-	for svc.line.Len() > 0 {
-		rest = append(rest, svc.line.Remove(svc.line.Front()).(W))
+	for svc.waiting.Len() > 0 {
+		rest = append(rest, svc.waiting.Remove(svc.waiting.Front()).(W))
 	}
 	return rest
 }
 
-// A Service is the instances of one name, and its line.
+// A Service is the instances of one service and its queue of calls.
 type Service[I Instance, W Waiter[I]] struct {
 	instances []I
-	next      int       // where the round goes on
-	line      list.List // of W, oldest first
+	next      int       // index of the instance to try first
+	waiting   list.List // of W, oldest first
 }
 
-// Instances returns the instances, which the caller must not change.
+// Instances returns the instances. The caller must not modify the slice.
 func (svc *Service[I, W]) Instances() []I { return svc.instances }
 
-// Take takes a slot of the next instance that has one, in turn. It returns nil where there is none.
-func (svc *Service[I, W]) Take() I {
+// Acquire acquires a slot, round-robin, and returns its instance, or nil if all are busy.
+func (svc *Service[I, W]) Acquire() I {
 	for range svc.instances {
 		in := svc.instances[svc.next%len(svc.instances)]
 		svc.next = (svc.next + 1) % len(svc.instances)
-		if in.Take() {
+		if in.Acquire() {
 			return in
 		}
 	}
@@ -90,23 +92,23 @@ func (svc *Service[I, W]) Take() I {
 	return none
 }
 
-// Wait puts a call at the end of the line, and returns its place for Withdraw.
-func (svc *Service[I, W]) Wait(w W) *list.Element { return svc.line.PushBack(w) }
+// Enqueue appends a call to the queue and returns its element for Dequeue.
+func (svc *Service[I, W]) Enqueue(w W) *list.Element { return svc.waiting.PushBack(w) }
 
-// Withdraw takes a call out of the line, if it is still there.
-func (svc *Service[I, W]) Withdraw(place *list.Element) { svc.line.Remove(place) }
+// Dequeue removes a call from the queue. It does nothing if the call has been removed.
+func (svc *Service[I, W]) Dequeue(e *list.Element) { svc.waiting.Remove(e) }
 
-// Waiting is how many calls stand in line.
-func (svc *Service[I, W]) Waiting() int { return svc.line.Len() }
+// Waiting returns the number of queued calls.
+func (svc *Service[I, W]) Waiting() int { return svc.waiting.Len() }
 
-// Serve gives free slots to those in line. It is to be called whenever slots may have become free.
-func (svc *Service[I, W]) Serve() {
+// Dispatch assigns free slots to queued calls. Call it whenever slots may have become free.
+func (svc *Service[I, W]) Dispatch() {
 	var none I
-	for svc.line.Len() > 0 {
-		in := svc.Take()
+	for svc.waiting.Len() > 0 {
+		in := svc.Acquire()
 		if in == none {
 			return
 		}
-		svc.line.Remove(svc.line.Front()).(W).Give(in)
+		svc.waiting.Remove(svc.waiting.Front()).(W).Assign(in)
 	}
 }

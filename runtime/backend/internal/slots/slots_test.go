@@ -14,39 +14,39 @@ type instance struct {
 
 type waiter struct{ got *instance }
 
-func (w *waiter) Give(in *instance) { w.got = in }
+func (w *waiter) Assign(in *instance) { w.got = in }
 
-func TestSlotsAreTakenInTurnAndTheLineIsServedInOrder(t *testing.T) {
+func TestSlotsRoundRobinAndFIFO(t *testing.T) {
 	all := slots.Services[*instance, *waiter]{}
-	a, b := &instance{slots.Slots{Most: 1}, "a"}, &instance{slots.Slots{Most: 3}, "b"}
-	all.Join("s", a)
-	all.Join("s", b)
+	a, b := &instance{slots.Slots{Max: 1}, "a"}, &instance{slots.Slots{Max: 3}, "b"}
+	all.Add("s", a)
+	all.Add("s", b)
 	svc := all["s"]
 	var taken []string
-	for in := svc.Take(); in != nil; in = svc.Take() {
+	for in := svc.Acquire(); in != nil; in = svc.Acquire() {
 		taken = append(taken, in.name)
 	}
 	if want := []string{"a", "b", "b", "b"}; !slices.Equal(taken, want) {
-		t.Errorf("taken of %v, want %v", taken, want)
+		t.Errorf("acquired from %v, want %v", taken, want)
 	}
 	first, gone, second, third := &waiter{}, &waiter{}, &waiter{}, &waiter{}
-	svc.Wait(first)
-	place := svc.Wait(gone)
-	svc.Wait(second)
-	svc.Wait(third)
-	svc.Withdraw(place)
-	svc.Withdraw(place) // it is there no more
-	a.Taken--
-	svc.Serve()
-	c := &instance{slots.Slots{Most: 1}, "c"}
-	all.Join("s", c)
+	svc.Enqueue(first)
+	element := svc.Enqueue(gone)
+	svc.Enqueue(second)
+	svc.Enqueue(third)
+	svc.Dequeue(element)
+	svc.Dequeue(element) // removed already
+	a.InUse--
+	svc.Dispatch()
+	c := &instance{slots.Slots{Max: 1}, "c"}
+	all.Add("s", c)
 	if first.got != a || gone.got != nil || second.got != c || third.got != nil || svc.Waiting() != 1 {
-		t.Errorf("given %v, %v, %v, %v; %d wait", first.got, gone.got, second.got, third.got, svc.Waiting())
+		t.Errorf("assigned %v, %v, %v, %v; %d waiting", first.got, gone.got, second.got, third.got, svc.Waiting())
 	}
 	for i, in := range []*instance{a, b, c} {
-		rest := all.Leave("s", in)
+		rest := all.Remove("s", in)
 		if last := i == 2; last != slices.Equal(rest, []*waiter{third}) || last != (all["s"] == nil) {
-			t.Errorf("with %s leave %v", in.name, rest)
+			t.Errorf("removing %s returns %v", in.name, rest)
 		}
 	}
 }

@@ -74,12 +74,12 @@ func (d *desk) request(b *book, id string, req *backend.Request) {
 		b.from.refuse(id, backend.Errorf(backend.ErrUnavailable, "this instance doesn't serve service %q", req.Service))
 	default:
 		v = &visit{desk: d, book: b, id: id, service: req.Service}
-		if v.slot = svc.Take(); v.slot != nil {
+		if v.slot = svc.Acquire(); v.slot != nil {
 			v.enter()
 			v.start(req)
 		} else if svc.Waiting() < maxLine {
 			v.enter()
-			v.place = svc.Wait(v)
+			v.place = svc.Enqueue(v)
 			b.from.busy(id)
 		} else {
 			b.from.refuse(id, backend.Errorf(backend.ErrResourceExhausted, "%d calls wait for service %q already", maxLine, req.Service))
@@ -141,7 +141,7 @@ func (v *visit) leave() {
 func (v *visit) withdraw() {
 	v.leave()
 	if v.place != nil {
-		v.desk.services[v.service].Withdraw(v.place)
+		v.desk.services[v.service].Dequeue(v.place)
 		return
 	}
 	v.expiry.Stop()
@@ -149,7 +149,7 @@ func (v *visit) withdraw() {
 }
 
 // Give implements slots.Waiter: the slot is reserved for a moment.
-func (v *visit) Give(in *Serving) {
+func (v *visit) Assign(in *Serving) {
 	v.place, v.slot = nil, in
 	v.expiry = time.AfterFunc(reservedFor, func() {
 		v.desk.mu.Lock()

@@ -242,7 +242,7 @@ func wantIdle(t *testing.T, m *Mesh) {
 	svc := m.desk.services["s"]
 	running := 0
 	for _, in := range svc.Instances() {
-		running += in.Taken
+		running += in.InUse
 	}
 	if running > 0 || svc.Waiting() > 0 || len(m.home.book.visits) > 0 {
 		t.Errorf("%d slots taken, %d in line, %d visits from here", running, svc.Waiting(), len(m.home.book.visits))

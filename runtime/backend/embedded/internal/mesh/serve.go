@@ -25,7 +25,7 @@ type Serving struct {
 // Serve makes calls to e.Service that reach this Mesh be answered by h, at most e.Concurrency at once. The caller lets
 // Resolve say so afterwards.
 func (m *Mesh) Serve(e backend.Endpoint, h backend.Handler) *Serving {
-	in := &Serving{desk: &m.desk, endpoint: e, handler: h, idle: make(chan struct{}), Slots: slots.Slots{Most: e.Concurrency}}
+	in := &Serving{desk: &m.desk, endpoint: e, handler: h, idle: make(chan struct{}), Slots: slots.Slots{Max: e.Concurrency}}
 	in.ctx, in.cancel = context.WithCancelCause(context.Background())
 	d := &m.desk
 	d.mu.Lock()
@@ -36,7 +36,7 @@ func (m *Mesh) Serve(e backend.Endpoint, h backend.Handler) *Serving {
 		in.cancel(errClosed())
 		return in
 	}
-	d.services.Join(e.Service, in)
+	d.services.Add(e.Service, in)
 	return in
 }
 
@@ -52,7 +52,7 @@ func (in *Serving) Drain(ctx context.Context) error {
 		case <-in.idle:
 		case <-ctx.Done():
 			in.desk.mu.Lock()
-			running, unsent := in.Taken, in.unsent
+			running, unsent := in.InUse, in.unsent
 			in.desk.mu.Unlock()
 			if unsent > 0 {
 				return backend.Errorf(backend.ErrDeadlineExceeded, "%d calls of service %q still run, and %d replies have not been sent: %w",
@@ -82,7 +82,7 @@ func (in *Serving) leave() {
 	in.left = true
 	in.settle()
 	name := in.endpoint.Service
-	for _, v := range in.desk.services.Leave(name, in) {
+	for _, v := range in.desk.services.Remove(name, in) {
 		v.leave()
 		v.book.from.refuse(v.id, backend.Errorf(backend.ErrUnavailable, "this instance no longer serves service %q", name))
 	}
@@ -90,17 +90,17 @@ func (in *Serving) leave() {
 
 // free gives back a slot.
 func (in *Serving) free() {
-	in.Taken--
+	in.InUse--
 	if in.left {
 		in.settle()
 		return
 	}
-	in.desk.services[in.endpoint.Service].Serve()
+	in.desk.services[in.endpoint.Service].Dispatch()
 }
 
 // settle says so when there is nothing left to wait for.
 func (in *Serving) settle() {
-	if in.left && in.Taken == 0 && in.unsent == 0 {
+	if in.left && in.InUse == 0 && in.unsent == 0 {
 		select {
 		case <-in.idle:
 		default:
