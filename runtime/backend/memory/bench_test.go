@@ -17,8 +17,8 @@ var payload = json.RawMessage(`{"url":"https://example.com/picture.png","width":
 // batch is how many tasks a benchmark inserts, claims and settles at once.
 const batch = 100
 
-// kept is how many ended tasks a queue keeps.
-const kept = 1000
+// kept is how many ended tasks a queue retains.
+const clampTime = 1000
 
 // crowd opens a store with n tasks: a third waits in another queue, a third is due much later, a third has ended.
 func crowd(b *testing.B, n int) backend.Store {
@@ -30,7 +30,7 @@ func crowd(b *testing.B, n int) backend.Store {
 	s := ports.Store
 	for i := 0; i < n; i += batch {
 		tasks := newTasks("crowd", i)
-		ended := fmt.Sprint("ended", i/kept)
+		ended := fmt.Sprint("ended", i/clampTime)
 		for j := range tasks {
 			switch j % 3 {
 			case 1:
@@ -104,7 +104,7 @@ func BenchmarkInsert(b *testing.B) {
 	})
 }
 
-// The claims come out of a backlog that grows with b.N.
+// BenchmarkClaimSettle claims from a backlog that grows with b.N.
 func BenchmarkClaimSettle(b *testing.B) {
 	atSizes(b, func(b *testing.B, s backend.Store) {
 		for i := 0; i < b.N; i += batch {
@@ -118,7 +118,7 @@ func BenchmarkClaimSettle(b *testing.B) {
 	})
 }
 
-// A cycle is insert, claim, settle, and the purge that keeps the store at its size.
+// A cycle is insert, claim, settle, and a purge that keeps the store's size constant.
 func BenchmarkCycle(b *testing.B) {
 	atSizes(b, func(b *testing.B, s backend.Store) {
 		b.ReportAllocs()
@@ -126,7 +126,7 @@ func BenchmarkCycle(b *testing.B) {
 		for i := 0; i < b.N; i += batch {
 			insert(b, s, newTasks("bench", i))
 			settle(b, s, claim(b, s, "bench", strconv.Itoa(i)), strconv.Itoa(i))
-			if _, err := s.Purge(context.Background(), backend.Retention{Max: kept}, 2*batch); err != nil {
+			if _, err := s.Purge(context.Background(), backend.Retention{Max: clampTime}, 2*batch); err != nil {
 				b.Fatal(err)
 			}
 		}

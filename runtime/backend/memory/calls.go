@@ -9,7 +9,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/slots"
 )
 
-// A session is one App's part in the world: its end of the Calls port.
+// A session implements backend.Calls for one App.
 type session struct {
 	backend  *Backend
 	instance backend.Instance
@@ -23,39 +23,39 @@ func (s *session) close(context.Context) error {
 	return nil
 }
 
-// A waiter is a call to which no instance could be given yet. given gets one value, at most: an instance with a slot
-// taken, or nil when the last instance has left.
+// A waiter is a call that waits for a free slot. assigned receives at most one value: an instance with a slot acquired,
+// or nil if the last instance has left.
 type waiter struct {
-	given chan *instance
+	assigned chan *instance
 }
 
 // Give implements slots.Waiter.
-func (w *waiter) Assign(in *instance) { w.given <- in }
+func (w *waiter) Assign(in *instance) { w.assigned <- in }
 
-// An instance is one Serving of a service.
+// An instance implements backend.Serving: one service of one App.
 type instance struct {
 	backend  *Backend
 	endpoint backend.Endpoint
 	handler  backend.Handler
-	ctx      context.Context // parent of its handlers' contexts
+	ctx      context.Context // parent of the handlers' contexts
 	cancel   context.CancelCauseFunc
 
 	// Guarded by Backend.mu.
 	slots.Slots
-	left bool
-	idle chan struct{} // closed when it has left and nothing runs
+	deregistered bool
+	idle         chan struct{} // closed when it is deregistered and nothing runs
 }
 
 // Call implements backend.Calls.
 func (s *session) Call(ctx context.Context, req *backend.Request) (*backend.Reply, error) {
-	in, err := s.take(ctx, req.Service)
+	in, err := s.acquireSlot(ctx, req.Service)
 	if err != nil {
 		return nil, err
 	}
 	hctx, cancel := context.WithCancelCause(in.ctx)
 	replies := make(chan *backend.Reply, 1)
 	go func() {
-		defer in.free()
+		defer in.releaseSlot()
 		defer cancel(nil)
 		hctx, stop := context.WithTimeout(hctx, req.Timeout)
 		defer stop()
@@ -65,23 +65,25 @@ func (s *session) Call(ctx context.Context, req *backend.Request) (*backend.Repl
 	case r := <-replies:
 		return r, nil
 	case <-ctx.Done():
-		// The handler learns why, and its slot stays taken until it returns.
+		// The slot stays in use until the handler returns.
 		err := context.Cause(ctx)
-		cancel(backend.Errorf(backend.CodeOf(ctx.Err()), "the caller gave up: %w", err))
-		return nil, ended(ctx, backend.OutcomeUnknown, req)
+		cancel(backend.Errorf(backend.CodeOf(ctx.Err()), "the caller stopped waiting: %w", err))
+		return nil, callError(ctx, backend.OutcomeUnknown, req)
 	case <-s.closed:
 		cancel(backend.NewError(backend.ErrCanceled, "the caller has shut down"))
-		return nil, backend.Errorf(backend.ErrUnavailable, "this app shut down during a call of %s.%s", req.Service, req.Method)
+		return nil, backend.Errorf(backend.ErrUnavailable, "this app shut down during a call to %s.%s",
+			req.Service, req.Method)
 	}
 }
 
-// ended is the error of a call whose context ended.
-func ended(ctx context.Context, o backend.Outcome, req *backend.Request) *backend.Error {
-	return backend.Errorf(backend.CodeOf(ctx.Err()), "calling %s.%s: %w", req.Service, req.Method, context.Cause(ctx)).With(o)
+// callError returns the error of a call whose context ended.
+func callError(ctx context.Context, o backend.Outcome, req *backend.Request) *backend.Error {
+	return backend.Errorf(backend.CodeOf(ctx.Err()), "calling %s.%s: %w", req.Service, req.Method, context.Cause(ctx)).
+		With(o)
 }
 
-// take returns an instance with a slot taken for the caller, waiting while all are busy.
-func (s *session) take(ctx context.Context, name string) (*instance, error) {
+// acquireSlot returns an instance with a slot acquired. It blocks while all instances are busy.
+func (s *session) acquireSlot(ctx context.Context, name string) (*instance, error) {
 	b := s.backend
 	b.mu.Lock()
 	svc := b.services[name]
@@ -93,47 +95,46 @@ func (s *session) take(ctx context.Context, name string) (*instance, error) {
 		b.mu.Unlock()
 		return in, nil
 	}
-	w := &waiter{given: make(chan *instance, 1)}
-	place := svc.Enqueue(w)
+	w := &waiter{assigned: make(chan *instance, 1)}
+	element := svc.Enqueue(w)
 	b.mu.Unlock()
 
 	select {
-	case in := <-w.given:
+	case in := <-w.assigned:
 		if in == nil {
 			return nil, backend.NoInstance(name)
 		}
 		return in, nil
 	case <-ctx.Done():
-		s.giveUp(svc, place, w)
+		s.stopWaiting(svc, element, w)
 		return nil, backend.Errorf(backend.CodeOf(ctx.Err()), "every instance of service %q was busy: %w",
 			name, context.Cause(ctx)).With(backend.OutcomeNotSent)
 	case <-s.closed:
-		s.giveUp(svc, place, w)
+		s.stopWaiting(svc, element, w)
 		return nil, backend.NewError(backend.ErrUnavailable, "this app has shut down").With(backend.OutcomeNotSent)
 	}
 }
 
-// giveUp takes w out of the line, and passes on what it was given in the meantime.
-func (s *session) giveUp(svc *slots.Service[*instance, *waiter], place *list.Element, w *waiter) {
+// stopWaiting removes w from the queue, and releases the slot that it may have been assigned meanwhile.
+func (s *session) stopWaiting(svc *slots.Service[*instance, *waiter], element *list.Element, w *waiter) {
 	s.backend.mu.Lock()
-	svc.Dequeue(place)
+	svc.Dequeue(element)
 	s.backend.mu.Unlock()
 	select {
-	case in := <-w.given:
+	case in := <-w.assigned:
 		if in != nil {
-			in.free()
+			in.releaseSlot()
 		}
 	default:
 	}
 }
 
-// free gives back a slot.
-func (in *instance) free() {
+func (in *instance) releaseSlot() {
 	b := in.backend
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	in.InUse--
-	if in.left {
+	if in.deregistered {
 		if in.InUse == 0 {
 			close(in.idle)
 		}
@@ -144,7 +145,9 @@ func (in *instance) free() {
 
 // Serve implements backend.Calls.
 func (s *session) Serve(_ context.Context, e backend.Endpoint, h backend.Handler) (backend.Serving, error) {
-	in := &instance{backend: s.backend, endpoint: e, handler: h, idle: make(chan struct{}), Slots: slots.Slots{Max: e.Concurrency}}
+	in := &instance{
+		backend: s.backend, endpoint: e, handler: h, idle: make(chan struct{}), Slots: slots.Slots{Max: e.Concurrency},
+	}
 	in.ctx, in.cancel = context.WithCancelCause(context.Background())
 	b := s.backend
 	b.mu.Lock()
@@ -153,9 +156,9 @@ func (s *session) Serve(_ context.Context, e backend.Endpoint, h backend.Handler
 	return in, nil
 }
 
-// Drain implements backend.Serving. Calls that wait for a slot are not this instance's yet, so nothing has to be moved.
+// Drain implements backend.Serving. Waiting calls belong to the service, so none has to be moved.
 func (in *instance) Drain(ctx context.Context) error {
-	in.leave()
+	in.deregister()
 	select {
 	case <-in.idle:
 		in.cancel(nil)
@@ -177,23 +180,23 @@ func (in *instance) Drain(ctx context.Context) error {
 
 // Close implements backend.Serving.
 func (in *instance) Close(cause error) {
-	in.leave()
+	in.deregister()
 	in.cancel(cause)
 }
 
-// leave takes the instance out of its service; the last one fails the calls that wait.
-func (in *instance) leave() {
+// deregister removes the instance from its service. If it was the last one, waiting calls fail.
+func (in *instance) deregister() {
 	b := in.backend
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if in.left {
+	if in.deregistered {
 		return
 	}
-	in.left = true
+	in.deregistered = true
 	if in.InUse == 0 {
 		close(in.idle)
 	}
 	for _, w := range b.services.Remove(in.endpoint.Service, in) {
-		w.given <- nil
+		w.assigned <- nil
 	}
 }

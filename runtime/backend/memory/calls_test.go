@@ -21,9 +21,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func join(t *testing.T, world *memory.Backend, id string) *backend.Ports {
+func join(t *testing.T, mem *memory.Backend, id string) *backend.Ports {
 	t.Helper()
-	ports, err := world.Open(t.Context(), backend.Env{Instance: backend.Instance{ID: id}, Logger: slog.New(slog.DiscardHandler)})
+	ports, err := mem.Open(t.Context(), backend.Env{Instance: backend.Instance{ID: id},
+		Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +42,7 @@ func serve(t *testing.T, ports *backend.Ports, concurrency int, h backend.Handle
 
 var request = &backend.Request{Service: "s", Method: "m", Timeout: time.Hour}
 
-func TestWaitingCallsAreServedOldestFirst(t *testing.T) {
+func TestWaitingCallsAreFIFO(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ports := join(t, memory.New(), "a")
 		var order []string
@@ -70,7 +71,7 @@ func TestWaitingCallsAreServedOldestFirst(t *testing.T) {
 	})
 }
 
-func TestLastInstanceToLeaveFailsThoseWhoWait(t *testing.T) {
+func TestLastInstanceToDrainFailsWaitingCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ports := join(t, memory.New(), "a")
 		s := serve(t, ports, 1, func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
@@ -92,16 +93,17 @@ func TestLastInstanceToLeaveFailsThoseWhoWait(t *testing.T) {
 		if first == nil {
 			first, second = second, first
 		}
-		if e, ok := errors.AsType[*backend.Error](first); !ok || e.Outcome != backend.OutcomeNotSent || !errors.Is(e, backend.ErrNoInstance) {
-			t.Errorf("the one that waited: %v", first)
+		if e, ok := errors.AsType[*backend.Error](first); !ok || e.Outcome != backend.OutcomeNotSent ||
+			!errors.Is(e, backend.ErrNoInstance) {
+			t.Errorf("waiting call: %v", first)
 		}
 		if second != nil {
-			t.Errorf("the one that ran: %v", second)
+			t.Errorf("running call: %v", second)
 		}
 	})
 }
 
-func TestNewInstanceTakesOverThoseWhoWait(t *testing.T) {
+func TestNewInstanceTakesWaitingCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ports := join(t, memory.New(), "a")
 		release := make(chan struct{})
@@ -126,14 +128,14 @@ func TestNewInstanceTakesOverThoseWhoWait(t *testing.T) {
 		})
 		synctest.Wait()
 		if taken != 1 {
-			t.Errorf("the new instance runs %d calls, want the one that waited", taken)
+			t.Errorf("the new instance runs %d calls, want 1", taken)
 		}
 		close(release)
 		wg.Wait()
 	})
 }
 
-func TestSlotIsFreeAgainWhenAHandlerEndsItsGoroutine(t *testing.T) {
+func TestGoexitInHandlerReleasesSlot(t *testing.T) {
 	ports := join(t, memory.New(), "a")
 	serve(t, ports, 1, func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
 		defer reply(&backend.Reply{})
@@ -146,10 +148,10 @@ func TestSlotIsFreeAgainWhenAHandlerEndsItsGoroutine(t *testing.T) {
 	}
 }
 
-func TestWaiterGivesUpWhenItsOwnSessionCloses(t *testing.T) {
+func TestCallsFailWhenCallerCloses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		world := memory.New()
-		server, client := join(t, world, "a"), join(t, world, "b")
+		mem := memory.New()
+		server, client := join(t, mem, "a"), join(t, mem, "b")
 		release := make(chan struct{})
 		serve(t, server, 1, func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
 			<-release
@@ -181,13 +183,14 @@ func TestWaiterGivesUpWhenItsOwnSessionCloses(t *testing.T) {
 	})
 }
 
-// Callers that come and give up at random, instances that come and leave: in the end no slot is lost and nobody hangs.
-func TestNoSlotIsLostInAStorm(t *testing.T) {
+// Callers start and time out at random while instances start and drain. In the end all slots are free and no call
+// hangs.
+func TestSlotsSurviveChurn(t *testing.T) {
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 0))
-			world := memory.New()
-			ports := join(t, world, "a")
+			mem := memory.New()
+			ports := join(t, mem, "a")
 			h := func(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
 				defer reply(&backend.Reply{})
 				select {
@@ -196,24 +199,24 @@ func TestNoSlotIsLostInAStorm(t *testing.T) {
 				}
 			}
 			const slots = 3
-			stay := serve(t, ports, slots, h)
+			first := serve(t, ports, slots, h)
 			var wg sync.WaitGroup
 			for range 100 {
-				pause, patience := time.Duration(r.IntN(50))*time.Millisecond, time.Duration(1+r.IntN(40))*time.Millisecond
+				pause, timeout := time.Duration(r.IntN(50))*time.Millisecond, time.Duration(1+r.IntN(40))*time.Millisecond
 				req := *request
 				req.Timeout = time.Duration(1+r.IntN(20)) * time.Second
 				wg.Go(func() {
 					time.Sleep(pause)
-					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					ctx, cancel := context.WithTimeout(t.Context(), timeout)
 					defer cancel()
-					_, _ = ports.Calls.Call(ctx, &req) // any outcome; what is left behind counts
+					_, _ = ports.Calls.Call(ctx, &req) // any result is fine
 				})
 			}
 			for range 5 {
 				come, leave := time.Duration(r.IntN(50))*time.Millisecond, time.Duration(r.IntN(20))*time.Millisecond
 				wg.Go(func() {
 					time.Sleep(come)
-					s := serve(t, join(t, world, "b"), 1, h)
+					s := serve(t, join(t, mem, "b"), 1, h)
 					time.Sleep(leave)
 					if err := s.Drain(t.Context()); err != nil {
 						t.Errorf("seed %d: %v", seed, err)
@@ -222,9 +225,9 @@ func TestNoSlotIsLostInAStorm(t *testing.T) {
 			}
 			wg.Wait()
 			synctest.Wait()
-			// Exactly the slots there were are free: so many calls run at once, and one more waits.
+			// All slots are free: that many calls run at once, and one more waits.
 			release := make(chan struct{})
-			if err := stay.Drain(t.Context()); err != nil {
+			if err := first.Drain(t.Context()); err != nil {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 			running := 0

@@ -12,7 +12,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// A claim is what one nonce took and still runs.
+// A claim is the tasks that one call to Claim took and that still run.
 type claim struct {
 	owner *owner
 	nonce string
@@ -21,55 +21,57 @@ type claim struct {
 
 // Claim implements backend.Store.
 func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return nil, 0, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.owner(c.Owner)
-	if o.convicted {
-		return nil, 0, convicted(c.Owner)
+	if o.expired {
+		return nil, 0, ownerExpired(c.Owner)
 	}
 	q := s.queues[c.Queue]
 	if q == nil {
 		return nil, 0, nil
 	}
 	now := s.now()
-	q.ripen(now.at)
+	q.moveDueToReady(now.at)
 	if len(c.IDs) == 0 {
-		q.fit(c.Fingerprint, now)
+		q.makeDueFor(c.Fingerprint, now)
 	}
 	next := q.nextDue(now.at)
 	if cl := o.claims[c.Nonce]; cl != nil {
-		return o.taken(cl), next, nil
+		return o.claimedBy(cl), next, nil
 	}
 	if len(c.IDs) > 0 {
 		return s.claimThese(q, o, c, now), next, nil
 	}
 	var tasks []backend.Task
-	if n := min(c.Max, q.ready.n-q.ready.stale); n > 0 { // more where there are pinned ones
+	if n := min(c.Max, q.ready.n-q.ready.stale); n > 0 { // more if there are restricted tasks
 		tasks = make([]backend.Task, 0, n)
 	}
 	cl := &claim{owner: o, nonce: c.Nonce}
 	for len(tasks) < c.Max {
-		r := q.take(now.at, &c)
+		r := q.popFor(now.at, &c)
 		if r == nil {
 			break
 		}
 		if r.Suspected() {
 			c.Suspects--
 		}
-		s.run(r, cl, &c, now)
+		s.startRun(r, cl, &c, now)
 		tasks = append(tasks, r.Task)
 	}
 	return tasks, next, nil
 }
 
-// claimThese takes the best of the named tasks.
-func (s *store) claimThese(q *queue, o *owner, c backend.Claim, now tick) []backend.Task {
+// claimThese claims the best of the tasks that c.IDs names.
+func (s *store) claimThese(q *queue, o *owner, c backend.Claim, now timestamp) []backend.Task {
 	free := make([]*record, 0, len(c.IDs))
 	for _, id := range c.IDs {
-		if r := s.tasks[id]; r != nil && r.queue == q && r.place == inReady && r.deadline > now.at && r.Allowed(c.Networks) && !c.Skips(&r.Task) {
+		r := s.tasks[id]
+		if r != nil && r.queue == q && r.place == inReady && r.deadline > now.at &&
+			r.Allowed(c.Networks) && !c.Skips(&r.Task) {
 			free = append(free, r)
 		}
 	}
@@ -87,25 +89,25 @@ func (s *store) claimThese(q *queue, o *owner, c backend.Claim, now tick) []back
 	tasks := make([]backend.Task, len(free))
 	cl := &claim{owner: o, nonce: c.Nonce}
 	for i, r := range free {
-		s.run(r, cl, &c, now)
+		s.startRun(r, cl, &c, now)
 		tasks[i] = r.Task
 	}
 	return tasks
 }
 
-// run gives a task to a claim (row 2).
-func (s *store) run(r *record, cl *claim, c *backend.Claim, now tick) {
-	s.move(2, r, backend.StatusRunning, now)
+// startRun adds a task to a claim (row 2).
+func (s *store) startRun(r *record, cl *claim, c *backend.Claim, now timestamp) {
+	s.transition(2, r, backend.StatusRunning, now)
 	r.Fence++
 	r.Attempt++
 	r.Started = now.wall
 	r.MaxCrashes = c.MaxCrashes
 	r.fanIn, r.settled, r.nonce = c.FanIn, false, 0
-	cl.add(r)
+	cl.addTask(r)
 }
 
-// add makes the claim the task's.
-func (cl *claim) add(r *record) {
+// addTask makes cl the claim of r.
+func (cl *claim) addTask(r *record) {
 	o := cl.owner
 	if cl.n == 0 {
 		o.claims[cl.nonce] = cl
@@ -115,8 +117,8 @@ func (cl *claim) add(r *record) {
 	o.running = append(o.running, r)
 }
 
-// unclaim takes a task from its claim.
-func (s *store) unclaim(r *record) {
+// removeFromClaim removes a task from its claim.
+func (s *store) removeFromClaim(r *record) {
 	cl := r.claim
 	o := cl.owner
 	last := o.running[len(o.running)-1]
@@ -129,39 +131,39 @@ func (s *store) unclaim(r *record) {
 	r.claim = nil
 	if r.stopping {
 		r.stopping = false
-		if r.of != nil {
-			r.of.stopping--
+		if r.siblings != nil {
+			r.siblings.stopping--
 		}
 	}
 }
 
-// Settle implements backend.Store. The fence alone guards a claim, since it belongs to no other; the nonce tells a
-// repeated settle from a stranger's.
+// Settle implements backend.Store. The fence alone identifies the claim. The nonce tells a repeated settle from one by
+// another process.
 func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend.Settled, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return nil, err
 	}
 	if err := backend.ValidateSettle(settles); err != nil {
 		return nil, err
 	}
-	came := make([]backend.Settled, len(settles))
+	results := make([]backend.Settled, len(settles))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
 	for i := range settles {
-		came[i] = s.settle(&settles[i], now)
+		results[i] = s.settleTask(&settles[i], now)
 	}
-	return came, nil
+	return results, nil
 }
 
-func (s *store) settle(e *backend.Settle, now tick) backend.Settled {
+func (s *store) settleTask(e *backend.Settle, now timestamp) backend.Settled {
 	r := s.tasks[e.ID]
 	if r == nil || r.Fence != e.Fence {
 		return backend.SettledLost
 	}
 	if r.Status != backend.StatusRunning {
 		if r.settled && r.nonce == maphash.String(s.seed, e.Nonce) {
-			return r.applied()
+			return r.settledResult()
 		}
 		return backend.SettledLost
 	}
@@ -169,7 +171,7 @@ func (s *store) settle(e *backend.Settle, now tick) backend.Settled {
 	case r.stopping && !stop:
 		return backend.SettledStopping
 	case stop && !r.stopping:
-		return backend.SettledLost // it may not stop
+		return backend.SettledLost // no stop was requested
 	}
 	r.settled, r.nonce = true, maphash.String(s.seed, e.Nonce)
 	if e.Log != nil {
@@ -189,43 +191,43 @@ func (s *store) settle(e *backend.Settle, now tick) backend.Settled {
 	switch e.To {
 	case backend.StatusSuccess:
 		r.Result, r.Error = e.Result, nil
-		s.move(3, r, e.To, now)
+		s.transition(3, r, e.To, now)
 	case backend.StatusRetrying:
 		r.Error = reasonError(e.Error, "the attempt failed")
-		r.delay(e.Delay, now)
-		s.move(4, r, e.To, now)
+		r.setDelay(e.Delay, now)
+		s.transition(4, r, e.To, now)
 	case backend.StatusFailed:
 		r.Error = reasonError(e.Error, "the attempt failed")
-		s.move(5, r, e.To, now)
+		s.transition(5, r, e.To, now)
 	case backend.StatusWaiting:
 		r.Attempt--
-		r.delay(e.Delay, now)
+		r.setDelay(e.Delay, now)
 		if e.Payload == backend.PayloadWrongVersion {
 			r.Error = reasonError(e.Error, "the attempt failed")
 		}
-		s.move(6, r, e.To, now)
+		s.transition(6, r, e.To, now)
 	case backend.StatusStopped:
 		r.Error = reasonError(e.Error, r.reason)
-		s.move(10, r, e.To, now)
+		s.transition(10, r, e.To, now)
 	}
-	return r.applied()
+	return r.settledResult()
 }
 
-// applied says that a settle was applied, and whether there are subtasks to be seen to.
-func (r *record) applied() backend.Settled {
-	if r.kids != nil && r.kids.rev > 0 {
+// settledResult returns the result of a settle that was applied.
+func (r *record) settledResult() backend.Settled {
+	if r.children != nil && r.children.rev > 0 {
 		return backend.SettledWithSubtasks
 	}
 	return backend.SettledApplied
 }
 
-func (r *record) delay(d time.Duration, now tick) {
-	r.runAt(instant.Time(instant.Add(instant.Of(now.wall), d)), now)
+func (r *record) setDelay(d time.Duration, now timestamp) {
+	r.setRunAt(instant.Time(instant.Add(instant.Of(now.wall), d)), now)
 }
 
 // MarkRetried implements backend.Store.
 func (s *store) MarkRetried(ctx context.Context, id, from, to string) (string, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return "", err
 	}
 	s.mu.Lock()
@@ -244,14 +246,14 @@ func (s *store) MarkRetried(ctx context.Context, id, from, to string) (string, e
 
 // Progress implements backend.Store.
 func (s *store) Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) error {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.tasks[id]
 	if r == nil || r.Status != backend.StatusRunning || r.Fence != fence {
-		return backend.Errorf(backend.ErrAborted, "task %q runs no more with fence %d", id, fence)
+		return backend.Errorf(backend.ErrAborted, "task %q no longer runs with fence %d", id, fence)
 	}
 	r.Progress = progress
 	return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// virtual runs every test of a suite in a bubble of its own.
+// virtual runs each test of a suite in its own synctest bubble.
 var virtual = conform.Options{Around: synctest.Test, Virtual: true}
 
 func open(opts ...memory.Option) conform.Open {
@@ -39,8 +39,8 @@ func TestCoordinatorConforms(t *testing.T) { conform.Coordinator(t, open(), virt
 
 func TestCallsConform(t *testing.T) { conform.Calls(t, open(), virtual) }
 
-// Random operations, beside a store too simple to be wrong in the same way.
-func TestStoreDoesWhatTheModelDoes(t *testing.T) {
+// Random operations have the same results as on a much simpler model.
+func TestStoreMatchesModel(t *testing.T) {
 	testkit.Checks(t, testkit.Fewer(100, 20))
 	conform.Differential(t, open(), func(*testing.T) *backend.Ports { return conform.Model() }, virtual)
 }

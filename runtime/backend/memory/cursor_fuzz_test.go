@@ -7,10 +7,11 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// FuzzCursor: whatever is given as a cursor is refused as an invalid argument, or is the one that is written in the same way;
-// and the cursor of any task is read as it was written.
+// FuzzCursor checks that parsing any text returns either an invalid argument error or a cursor that is written back
+// unchanged, and that the cursor of any task is parsed as it was written.
 func FuzzCursor(f *testing.F) {
-	for _, seed := range []string{"", " ", "0 x", "-zz 1y2p0ij32e8e7", "1y2p0ij32e8e8 x", "1y2p0ij32e8e7 a b", "0 \x00\xff"} {
+	for _, seed := range []string{"", " ", "0 x", "-zz 1y2p0ij32e8e7", "1y2p0ij32e8e8 x", "1y2p0ij32e8e7 a b",
+		"0 \x00\xff"} {
 		f.Add(seed, int64(1))
 	}
 	f.Fuzz(func(t *testing.T, text string, at int64) {

@@ -11,7 +11,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// docs keeps the documents of a world. Their revisions never come again, also where a document is deleted and made anew.
+// docs implements backend.Docs. A revision is never reused, even if a document is deleted and created again.
 type docs struct {
 	mu       sync.Mutex
 	revision int64
@@ -20,7 +20,7 @@ type docs struct {
 
 // Get implements backend.Docs.
 func (d *docs) Get(ctx context.Context, name string) (backend.Doc, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return backend.Doc{}, err
 	}
 	d.mu.Lock()
@@ -34,7 +34,7 @@ func (d *docs) Get(ctx context.Context, name string) (backend.Doc, error) {
 
 // PutIf implements backend.Docs.
 func (d *docs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return 0, err
 	}
 	d.mu.Lock()
@@ -56,7 +56,7 @@ func conflict(name string, is, want int64) error {
 
 // List implements backend.Docs.
 func (d *docs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return nil, err
 	}
 	d.mu.Lock()
@@ -73,7 +73,7 @@ func (d *docs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
 
 // Delete implements backend.Docs.
 func (d *docs) Delete(ctx context.Context, name string, rev int64) error {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return err
 	}
 	d.mu.Lock()

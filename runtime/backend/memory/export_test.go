@@ -7,7 +7,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Checked makes a world panic at a transition that the state table doesn't list under the row it is said to be.
+// Checked makes a Backend panic on a transition that its row of the state table doesn't list.
 func Checked() Option {
 	rows := backend.Transitions()
 	return func(b *Backend) {
@@ -22,28 +22,28 @@ func Checked() Option {
 	}
 }
 
-// Kept counts what the store keeps, stale entries among it.
+// Kept returns the sizes of the store's indexes, including stale entries.
 func (b *Backend) Kept() map[string]int {
 	s := b.store
 	kept := map[string]int{
 		"tasks": len(s.tasks), "sets": len(s.sets), "unfinished sets": len(s.unfinished),
 	}
-	slots := func(l *line) (n int) {
+	entries := func(l *priorityQueue) (n int) {
 		for _, w := range l.weights {
-			n += len(w.inTurn) - w.head + len(w.late)
+			n += len(w.ordered) - w.head + len(w.outOfOrder)
 		}
 		return n
 	}
 	for _, q := range s.queues {
-		kept["families that ended in "+q.name] = len(q.ended.list) - q.ended.head
-		kept["ready in "+q.name] = slots(&q.ready)
+		kept["ended trees in "+q.name] = len(q.ended.list) - q.ended.head
+		kept["ready in "+q.name] = entries(&q.ready)
 		kept["delayed in "+q.name] = len(q.delayed.heap)
 		kept["deadlines in "+q.name] = len(q.expiry.heap)
 		kept["unique keys in "+q.name] = len(q.keys)
 		kept["hinted in "+q.name] = len(q.hinted.heap)
-		kept["in the roll of "+q.name] = len(q.roll.list)
-		if q.owed != nil {
-			kept["owed in "+q.name] = slots(q.owed)
+		kept["task list of "+q.name] = len(q.tasks.list)
+		if q.needHint != nil {
+			kept["needing a hint in "+q.name] = entries(q.needHint)
 		}
 	}
 	return kept

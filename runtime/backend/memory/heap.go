@@ -1,14 +1,14 @@
 package memory
 
-// An ordered value says which of two comes first.
-type ordered[T any] interface{ before(T) bool }
+// A sortable value can be ordered.
+type sortable[T any] interface{ before(T) bool }
 
-// A heap is a binary heap.
-type heap[T ordered[T]] []T
+// A heap is a binary min-heap.
+type heap[T sortable[T]] []T
 
 var (
-	_ ordered[slot]   = slot{}
-	_ ordered[moment] = moment{}
+	_ sortable[entry]      = entry{}
+	_ sortable[timedEntry] = timedEntry{}
 )
 
 func (h *heap[T]) push(v T) {
@@ -26,7 +26,7 @@ func (h *heap[T]) push(v T) {
 	*h = a
 }
 
-// pop removes the first value.
+// pop removes and returns the first value.
 func (h *heap[T]) pop() T {
 	a := *h
 	first, last := a[0], a[len(a)-1]
@@ -60,7 +60,7 @@ func (h heap[T]) sink(i int) {
 	h[i] = v
 }
 
-// keep removes every value but those that ok says.
+// keep removes the values for which ok returns false.
 func (h *heap[T]) keep(ok func(T) bool) {
 	a := *h
 	kept := a[:0]

@@ -14,7 +14,7 @@ import (
 // List implements backend.Store.
 func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
 	var page backend.TaskPage
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return page, err
 	}
 	if err := q.Check(); err != nil {
@@ -27,7 +27,7 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var found []*record
-	for _, l := range s.rolls(q) {
+	for _, l := range s.taskLists(q) {
 		n := l.total(q)
 		if page.Total += n; n == 0 {
 			continue
@@ -58,29 +58,29 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	return page, nil
 }
 
-// rolls returns those in which all tasks of a query are, no task twice.
-func (s *store) rolls(q backend.TaskQuery) []*roll {
+// taskLists returns lists that together contain each task of a query once.
+func (s *store) taskLists(q backend.TaskQuery) []*taskList {
 	switch {
 	case q.Source != "":
 		if k := s.sets[q.Source]; k != nil {
-			return []*roll{&k.roll}
+			return []*taskList{&k.tasks}
 		}
 		return nil
 	case q.Queue != "":
 		if q := s.queues[q.Queue]; q != nil {
-			return []*roll{&q.roll}
+			return []*taskList{&q.tasks}
 		}
 		return nil
 	}
-	all := make([]*roll, 0, len(s.queues))
+	all := make([]*taskList, 0, len(s.queues))
 	for _, q := range s.queues {
-		all = append(all, &q.roll)
+		all = append(all, &q.tasks)
 	}
 	return all
 }
 
-// total is how many tasks match.
-func (l *roll) total(q backend.TaskQuery) int {
+// total returns how many tasks match.
+func (l *taskList) total(q backend.TaskQuery) int {
 	n := 0
 	if q.After.IsZero() && q.Before.IsZero() && (q.Queue == "" || q.Source == "") {
 		for _, st := range backend.Statuses() {
@@ -98,8 +98,8 @@ func (l *roll) total(q backend.TaskQuery) int {
 	return n
 }
 
-// between returns the tasks created in a query's span of time.
-func (l *roll) between(q backend.TaskQuery) []*record {
+// between returns the tasks created in a query's time range.
+func (l *taskList) between(q backend.TaskQuery) []*record {
 	at := func(r *record, t time.Time) int { return r.Created.Compare(t) }
 	all := l.all()
 	if !q.Before.IsZero() {
@@ -114,12 +114,12 @@ func (l *roll) between(q backend.TaskQuery) []*record {
 }
 
 func matches(r *record, q backend.TaskQuery) bool {
-	return !r.gone && (q.Queue == "" || r.Queue == q.Queue) &&
+	return !r.deleted && (q.Queue == "" || r.Queue == q.Queue) &&
 		(len(q.Statuses) == 0 || slices.Contains(q.Statuses, r.Status))
 }
 
-// byCreation returns the tasks after a cursor, by creation, one more than the page has if there are so many.
-func (l *roll) byCreation(q backend.TaskQuery, from cursor) []*record {
+// byCreation returns the matching tasks after a cursor, ordered by creation, up to one more than the page holds.
+func (l *taskList) byCreation(q backend.TaskQuery, from cursor) []*record {
 	var found []*record
 	take := func(r *record) bool {
 		if matches(r, q) {
@@ -150,7 +150,7 @@ func (l *roll) byCreation(q backend.TaskQuery, from cursor) []*record {
 }
 
 // byEnd is byCreation for the order by end.
-func (l *roll) byEnd(q backend.TaskQuery, from cursor) []*record {
+func (l *taskList) byEnd(q backend.TaskQuery, from cursor) []*record {
 	var found []*record
 	for _, r := range l.between(q) {
 		if matches(r, q) && (from.id == "" || cursorOf(r, q.Sort).compare(from) < 0) {
@@ -161,9 +161,9 @@ func (l *roll) byEnd(q backend.TaskQuery, from cursor) []*record {
 	return found[:min(len(found), q.Limit+1)]
 }
 
-// A cursor is the place of a task in an order.
+// A cursor is the position of a task in a sorted list.
 type cursor struct {
-	at int64 // of its creation or end, since 1970; the least there is where it has not ended
+	at int64 // creation or end, in nanoseconds since 1970; -never if it has not ended
 	id string
 }
 

@@ -1,29 +1,28 @@
-// Package memory is the backend that lives in one process and needs nothing: for tests, simulations and first steps. It
-// is plain Go and the reference model that every other backend is compared with.
+// Package memory is a backend that lives in one process and needs nothing installed: for tests, simulations and first
+// steps. It is also the reference model that every other backend is tested against.
 //
-// [New] makes an empty world. Every App opened on the same Backend lives in it, so that several Apps in one process
-// call each other and share tasks as they would across machines: arguments and results are encoded all the same, a
-// caller competes for the instances of a service, and an App that shuts down leaves the others alone. The world goes
-// with the last reference to it.
+// [New] returns an empty backend. All Apps opened on one Backend share it: they call each other and share tasks as they
+// would across machines. Arguments and results are still encoded, callers compete for the instances of a service, and
+// an App that shuts down doesn't affect the others.
 //
-//	world := memory.New()
-//	servers, err := af.Open(ctx, world)
-//	client, err := af.Open(ctx, world)
+//	b := memory.New()
+//	servers, err := af.Open(ctx, b)
+//	client, err := af.Open(ctx, b)
 //
 // # Tasks
 //
-// One mutex guards the store, and every task changes its status in one function, which follows the state table of
-// package backend. What a hot path needs is indexed: a queue keeps its ready tasks by weight and age, the others by due
-// time, deadline and hint; a source keeps its subtasks and how many are live; an owner keeps its claims. So nothing but
-// a list sorted by end looks at all tasks, and a store of a million is as fast as one of a thousand.
+// One mutex guards the store. A single function, transition, changes the status of tasks and follows the state table of
+// package backend. Hot paths are indexed: a queue keeps its ready tasks by weight and age, and the others by due time,
+// deadline and hint; a source keeps its subtasks and counts the live ones; an owner keeps its claims. Only a list
+// sorted by end time scans all tasks, so a store of a million tasks is as fast as one of a thousand.
 //
-// Time is package time's, and waiting is done by whoever calls: the store has no goroutine of its own and runs inside
-// testing/synctest as it does outside. A step of the wall clock moves no due time.
+// The clock is that of package time, and only callers wait: the store starts no goroutine, so it also works inside
+// testing/synctest. Changing the wall clock doesn't move due times.
 //
 // # Hints
 //
-// Hints are mere wake-ups by default, since everybody looks into the same store. With [HintIDs] they carry task ids
-// through a bounded queue, as over a broker, for simulations.
+// By default hints are plain wake-ups, since all Apps share one store. With [HintIDs] they carry task ids through a
+// bounded queue, as a broker would, for simulations.
 package memory
 
 import (
@@ -34,32 +33,32 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/slots"
 )
 
-// A Backend is one world in memory. It is safe for concurrent use and goes with the last reference to it.
+// A Backend holds tasks, documents and services in memory. It is safe for concurrent use.
 type Backend struct {
 	mu       sync.Mutex
 	services slots.Services[*instance, *waiter]
 
-	store     *store
-	docs      *docs
-	transport *transport
-	presence  *presence
+	store       *store
+	docs        *docs
+	transport   *transport
+	coordinator *coordinator
 }
 
-// An Option changes a new world.
+// An Option configures a new Backend.
 type Option func(*Backend)
 
-// HintIDs makes hints carry task ids, at most max of them waiting in a queue: more are refused. Those that a listener
-// has not acknowledged when it closes, or its Ports do, go back to the queue under suspicion.
+// HintIDs makes hints carry task ids. A queue holds at most max waiting hints and refuses more. When a listener or its
+// Ports close, hints that it has not acknowledged return to the queue, marked as redelivered.
 func HintIDs(max int) Option { return func(b *Backend) { b.transport.bound = max } }
 
-// New returns an empty world.
+// New returns an empty Backend.
 func New(opts ...Option) *Backend {
 	b := &Backend{
-		services:  slots.Services[*instance, *waiter]{},
-		store:     newStore(),
-		docs:      &docs{},
-		transport: &transport{},
-		presence:  &presence{},
+		services:    slots.Services[*instance, *waiter]{},
+		store:       newStore(),
+		docs:        &docs{},
+		transport:   &transport{},
+		coordinator: &coordinator{},
 	}
 	for _, o := range opts {
 		o(b)
@@ -67,17 +66,17 @@ func New(opts ...Option) *Backend {
 	return b
 }
 
-// Open joins the world. It always succeeds.
+// Open opens the Backend for one App. It always succeeds.
 func (b *Backend) Open(_ context.Context, env backend.Env) (*backend.Ports, error) {
 	s := &session{backend: b, instance: env.Instance, closed: make(chan struct{})}
-	t := &carrier{transport: b.transport, closed: s.closed, listeners: map[*listener]struct{}{}}
+	t := &appTransport{transport: b.transport, closed: s.closed, listeners: map[*listener]struct{}{}}
 	return &backend.Ports{
 		Name:        "memory",
 		Calls:       s,
 		Store:       b.store,
 		Docs:        b.docs,
 		Transport:   t,
-		Coordinator: b.presence,
+		Coordinator: b.coordinator,
 		Close: func(ctx context.Context) error {
 			err := s.close(ctx)
 			t.close()
@@ -86,8 +85,8 @@ func (b *Backend) Open(_ context.Context, env backend.Env) (*backend.Ports, erro
 	}, nil
 }
 
-// alive returns the error of a method whose context has ended before it began.
-func alive(ctx context.Context) error {
+// checkContext returns an error if ctx has ended, before an operation begins.
+func checkContext(ctx context.Context) error {
 	if ctx.Err() == nil {
 		return nil
 	}

@@ -16,10 +16,10 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-func TestBoundedQueueRefusesHintsAndTakesThemBackWhenASessionCloses(t *testing.T) {
+func TestHintIDsBoundAndRedelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		world := memory.New(memory.HintIDs(3))
-		sender, receiver, other := join(t, world, "a"), join(t, world, "b"), join(t, world, "c")
+		mem := memory.New(memory.HintIDs(3))
+		sender, receiver, other := join(t, mem, "a"), join(t, mem, "b"), join(t, mem, "c")
 		taken, err := sender.Transport.Hint(t.Context(), "q", []string{"1", "2", "3", "4"})
 		if err != nil || !slices.Equal(taken, []bool{true, true, true, false}) {
 			t.Fatalf("taken %v, %v", taken, err)
@@ -38,7 +38,7 @@ func TestBoundedQueueRefusesHintsAndTakesThemBackWhenASessionCloses(t *testing.T
 		}
 		<-changed
 		if up, _ := receiver.Transport.State(); up {
-			t.Error("up after it was closed")
+			t.Error("up after Close")
 		}
 		if _, err := l.Next(t.Context(), 1); !errors.Is(err, backend.ErrUnavailable) {
 			t.Errorf("hints of a closed session: %v", err)
@@ -58,25 +58,25 @@ func TestBoundedQueueRefusesHintsAndTakesThemBackWhenASessionCloses(t *testing.T
 		if want := []string{"1true", "2true", "3false"}; !slices.Equal(seen, want) {
 			t.Errorf("hints %v, want %v", seen, want)
 		}
-		got[0].Done() // too late: it is another's
+		got[0].Done() // no effect: the hint was redelivered
 		if n, _ := other.Transport.Depth(t.Context(), "q"); n != 0 {
 			t.Errorf("depth %d", n)
 		}
 	})
 }
 
-func TestSlowSubscriberGetsOneGapForAllItMissed(t *testing.T) {
+func TestSlowSubscriberGetsOneGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ports := join(t, memory.New(), "a")
 		ctx, cancel := context.WithCancel(t.Context())
 		var got []string
 		go func() {
-			_ = ports.Coordinator.Subscribe(ctx, "t", func(news json.RawMessage) {
+			_ = ports.Coordinator.Subscribe(ctx, "t", func(event json.RawMessage) {
 				time.Sleep(time.Second)
-				got = append(got, string(news))
+				got = append(got, string(event))
 			})
 		}()
-		synctest.Wait() // it is busy with the gap before it came
+		synctest.Wait() // fn is handling the initial gap
 		for i := range 70 {
 			if err := ports.Coordinator.Publish(ctx, "t", json.RawMessage(strconv.Itoa(i))); err != nil {
 				t.Fatal(err)
@@ -86,17 +86,17 @@ func TestSlowSubscriberGetsOneGapForAllItMissed(t *testing.T) {
 		cancel()
 		synctest.Wait()
 		if want := []string{"", "", "65", "66", "67", "68", "69"}; !slices.Equal(got, want) {
-			t.Errorf("news %q, want %q", got, want)
+			t.Errorf("events %q, want %q", got, want)
 		}
 	})
 }
 
-// Tasks that come, are claimed by id, stopped, put off, and purged at random: what the store keeps of them is bounded by
-// what it holds.
-func TestNothingIsKeptOfTasksThatAreGone(t *testing.T) {
+// Tasks are inserted, claimed by id, stopped, delayed and purged at random. The size of the indexes stays proportional
+// to the number of tasks in the store.
+func TestIndexesForgetDeletedTasks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		world := memory.New(memory.Checked())
-		s := join(t, world, "a").Store
+		mem := memory.New(memory.Checked())
+		s := join(t, mem, "a").Store
 		ctx := t.Context()
 		must := func(err error) {
 			t.Helper()
@@ -109,8 +109,9 @@ func TestNothingIsKeptOfTasksThatAreGone(t *testing.T) {
 		var waiting []string
 		for i := range 20000 {
 			n := backend.NewTask{Task: backend.Task{
-				ID: "t" + strconv.Itoa(i), Queue: "q", Status: backend.StatusWaiting, Weight: r.IntN(50), UniqueKey: strconv.Itoa(i),
-				Deadline: time.Now().Add(time.Hour),
+				ID: "t" + strconv.Itoa(i), Queue: "q", Status: backend.StatusWaiting, Weight: r.IntN(50),
+				UniqueKey: strconv.Itoa(i),
+				Deadline:  time.Now().Add(time.Hour),
 			}}
 			if r.IntN(3) == 0 {
 				n.Delay = time.Duration(r.IntN(100)) * time.Minute
@@ -121,7 +122,7 @@ func TestNothingIsKeptOfTasksThatAreGone(t *testing.T) {
 			if len(waiting) > live {
 				k := r.IntN(len(waiting))
 				if _, err := s.Stop(ctx, backend.Stop{ID: waiting[k]}); err != nil && !errors.Is(err, backend.ErrNotFound) {
-					t.Fatal(err) // it may have ended and gone
+					t.Fatal(err) // ErrNotFound: it has ended and been purged
 				}
 				waiting = slices.Delete(waiting, k, k+1)
 			}
@@ -146,7 +147,7 @@ func TestNothingIsKeptOfTasksThatAreGone(t *testing.T) {
 				time.Sleep(time.Second)
 			}
 		}
-		for what, n := range world.Kept() {
+		for what, n := range mem.Kept() {
 			if n > 4*live {
 				t.Errorf("%d %s", n, what)
 			}
@@ -159,11 +160,11 @@ func TestNothingIsKeptOfTasksThatAreGone(t *testing.T) {
 	})
 }
 
-// A family of 10⁵ is stopped, finished and purged, and others use the store in the meantime.
-func TestLargeFamily(t *testing.T) {
+// A tree of 10⁵ tasks is stopped, finished and purged.
+func TestLargeTree(t *testing.T) {
 	const size = 100_000
-	world := memory.New()
-	s := join(t, world, "a").Store
+	mem := memory.New()
+	s := join(t, mem, "a").Store
 	ctx := t.Context()
 	must := func(err error) {
 		t.Helper()
@@ -171,7 +172,8 @@ func TestLargeFamily(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	_, err := s.Insert(ctx, []backend.NewTask{{Task: backend.Task{ID: "source", Queue: "q", Status: backend.StatusWaiting}}})
+	_, err := s.Insert(ctx, []backend.NewTask{{Task: backend.Task{ID: "source", Queue: "q",
+		Status: backend.StatusWaiting}}})
 	must(err)
 	children := make([]backend.NewTask, size)
 	for i := range children {
@@ -214,22 +216,22 @@ func TestLargeFamily(t *testing.T) {
 	}
 	for i := range 300 {
 		for j := range children[:3] {
-			children[j].Task.Source = "nobody" + strconv.Itoa(i)
+			children[j].Task.Source = "missing" + strconv.Itoa(i)
 			children[j].Task.Deadline = time.Now().Add(time.Hour)
 		}
 		_, err := s.Insert(ctx, children[:3])
 		must(err)
 		must(s.Discard(ctx, children[0].Task.Source, "b"))
 	}
-	for what, n := range world.Kept() {
+	for what, n := range mem.Kept() {
 		if n > 200 {
 			t.Errorf("%d %s", n, what)
 		}
 	}
 }
 
-// family inserts a source with live subtasks, the source claimed by a worker with SubtasksDone and settled.
-func family(t *testing.T, s backend.Store, to backend.Status, kids int) {
+// taskTree inserts a source with live subtasks. The source was claimed by a worker with SubtasksDone, and settled.
+func taskTree(t *testing.T, s backend.Store, to backend.Status, subtasks int) {
 	t.Helper()
 	must := func(err error) {
 		t.Helper()
@@ -237,11 +239,12 @@ func family(t *testing.T, s backend.Store, to backend.Status, kids int) {
 			t.Fatal(err)
 		}
 	}
-	_, err := s.Insert(t.Context(), []backend.NewTask{{Task: backend.Task{ID: "source", Queue: "q", Status: backend.StatusWaiting}}})
+	_, err := s.Insert(t.Context(), []backend.NewTask{{Task: backend.Task{ID: "source", Queue: "q",
+		Status: backend.StatusWaiting}}})
 	must(err)
 	tasks, _, err := s.Claim(t.Context(), backend.Claim{Queue: "q", Owner: "o", Nonce: "n", Max: 1, FanIn: true})
 	must(err)
-	children := make([]backend.NewTask, kids)
+	children := make([]backend.NewTask, subtasks)
 	for i := range children {
 		children[i] = backend.NewTask{Gated: true, Task: backend.Task{
 			ID: "source/b/" + strconv.Itoa(i), Queue: "sub", Status: backend.StatusWaiting, Source: "source", Batch: "b",
@@ -254,7 +257,7 @@ func family(t *testing.T, s backend.Store, to backend.Status, kids int) {
 	must(err)
 }
 
-// Claims and settles all of a queue.
+// run claims and settles all tasks of a queue.
 func run(t *testing.T, s backend.Store, queue string) {
 	t.Helper()
 	tasks, _, err := s.Claim(t.Context(), backend.Claim{Queue: queue, Owner: "o", Nonce: "run " + queue, Max: 100})
@@ -262,18 +265,19 @@ func run(t *testing.T, s backend.Store, queue string) {
 		t.Fatal(err)
 	}
 	for _, task := range tasks {
-		_, err := s.Settle(t.Context(), []backend.Settle{{ID: task.ID, Fence: task.Fence, Nonce: "n", To: backend.StatusSuccess}})
+		_, err := s.Settle(t.Context(), []backend.Settle{{ID: task.ID, Fence: task.Fence, Nonce: "n",
+			To: backend.StatusSuccess}})
 		if err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// A family that is purged in several calls: its source outlives the task of its SubtasksDone, which must not come again.
-func TestSubtasksDoneDoesNotComeAgainWhileItsFamilyIsPurged(t *testing.T) {
+// If a tree is purged by several calls, the source outlives its SubtasksDone task, which must not be inserted again.
+func TestPurgeInStepsInsertsNoSecondSubtasksDone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := join(t, memory.New(memory.Checked()), "a").Store
-		family(t, s, backend.StatusSuccess, 2)
+		taskTree(t, s, backend.StatusSuccess, 2)
 		run(t, s, "sub")
 		if finished, queue, err := s.Finish(t.Context(), "source"); !finished || queue != "q" || err != nil {
 			t.Fatalf("%v, %q, %v", finished, queue, err)
@@ -292,10 +296,10 @@ func TestSubtasksDoneDoesNotComeAgainWhileItsFamilyIsPurged(t *testing.T) {
 	})
 }
 
-// What the sweeper reads is what is unfinished now, not all that ever was; and a task has one deadline, however often it waits.
-func TestWhatIsNoLongerLooseIsNotKept(t *testing.T) {
+// Sets that are no longer unfinished are not kept as such, and a task has one deadline entry, however often it waits.
+func TestUnfinishedSetsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for what, mend := range map[string]func(s backend.Store) error{
+		for what, finish := range map[string]func(s backend.Store) error{
 			"a set that is finished": func(s backend.Store) error {
 				run(t, s, "sub")
 				_, _, err := s.Finish(t.Context(), "source")
@@ -309,22 +313,22 @@ func TestWhatIsNoLongerLooseIsNotKept(t *testing.T) {
 				return err
 			},
 		} {
-			world := memory.New(memory.Checked())
-			s := join(t, world, "a").Store
+			mem := memory.New(memory.Checked())
+			s := join(t, mem, "a").Store
 			to := backend.StatusFailed
 			if what == "a set that is finished" {
 				to = backend.StatusSuccess
 			}
-			family(t, s, to, 1)
-			if err := mend(s); err != nil {
+			taskTree(t, s, to, 1)
+			if err := finish(s); err != nil {
 				t.Fatal(err)
 			}
-			if n := world.Kept()["unfinished sets"]; n != 0 {
-				t.Errorf("%s is kept as unfinished", what)
+			if n := mem.Kept()["unfinished sets"]; n != 0 {
+				t.Errorf("%s is still listed as unfinished", what)
 			}
 		}
-		world := memory.New(memory.Checked())
-		s := join(t, world, "a").Store
+		mem := memory.New(memory.Checked())
+		s := join(t, mem, "a").Store
 		_, err := s.Insert(t.Context(), []backend.NewTask{{Task: backend.Task{
 			ID: "t", Queue: "q", Status: backend.StatusWaiting, Deadline: time.Now().Add(time.Hour),
 		}}})
@@ -334,10 +338,11 @@ func TestWhatIsNoLongerLooseIsNotKept(t *testing.T) {
 			}
 			_, _, err = s.Claim(t.Context(), backend.Claim{Queue: "q", Owner: "o", Nonce: strconv.Itoa(i), Max: 1})
 			if err == nil {
-				_, err = s.Settle(t.Context(), []backend.Settle{{ID: "t", Fence: int64(i + 1), Nonce: "n", To: backend.StatusRetrying}})
+				_, err = s.Settle(t.Context(), []backend.Settle{{ID: "t", Fence: int64(i + 1), Nonce: "n",
+					To: backend.StatusRetrying}})
 			}
 		}
-		if n := world.Kept()["deadlines in q"]; n != 1 {
+		if n := mem.Kept()["deadlines in q"]; n != 1 {
 			t.Errorf("%d deadlines of one task", n)
 		}
 	})

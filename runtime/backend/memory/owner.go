@@ -8,14 +8,15 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// An owner is a process that claims, known from its first beat or claim on. One that was convicted is remembered.
+// An owner is a process that claims tasks. It is known from its first Beat or Claim on, and remembered after it has
+// expired.
 type owner struct {
-	count     int64
-	heard     time.Time // when count last rose
-	convicted bool
-	draining  bool
-	running   []*record
-	claims    map[string]*claim // by nonce
+	count    int64
+	lastBeat time.Time // when count last rose
+	expired  bool
+	draining bool
+	running  []*record
+	claims   map[string]*claim // by nonce
 }
 
 func (s *store) owner(name string) *owner {
@@ -27,19 +28,19 @@ func (s *store) owner(name string) *owner {
 	return o
 }
 
-func convicted(name string) error {
-	return backend.Errorf(backend.ErrAborted, "owner %q was taken for dead: what it ran is another's", name)
+func ownerExpired(name string) error {
+	return backend.Errorf(backend.ErrAborted, "owner %q was declared dead and lost its tasks", name)
 }
 
-// taken returns what a claim runs, in the order in which it was claimed.
-func (o *owner) taken(cl *claim) []backend.Task {
+// claimedBy returns the tasks of a claim, oldest first.
+func (o *owner) claimedBy(cl *claim) []backend.Task {
 	held := make([]*record, 0, cl.n)
 	for _, r := range o.running {
 		if r.claim == cl {
 			held = append(held, r)
 		}
 	}
-	slices.SortFunc(held, inOrder)
+	slices.SortFunc(held, byCreation)
 	tasks := make([]backend.Task, len(held))
 	for i, r := range held {
 		tasks[i] = r.Task
@@ -49,24 +50,24 @@ func (o *owner) taken(cl *claim) []backend.Task {
 
 // Beat implements backend.Store.
 func (s *store) Beat(ctx context.Context, name string, count int64) error {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.owner(name)
-	if o.convicted {
-		return convicted(name)
+	if o.expired {
+		return ownerExpired(name)
 	}
 	if count > o.count {
-		o.count, o.heard = count, s.now().wall
+		o.count, o.lastBeat = count, s.now().wall
 	}
 	return nil
 }
 
 // Drain implements backend.Store.
 func (s *store) Drain(ctx context.Context, name string) error {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -74,8 +75,8 @@ func (s *store) Drain(ctx context.Context, name string) error {
 	switch o := s.owners[name]; {
 	case o == nil:
 		return nil
-	case o.convicted:
-		return convicted(name)
+	case o.expired:
+		return ownerExpired(name)
 	default:
 		o.draining = true
 		return nil
@@ -84,14 +85,14 @@ func (s *store) Drain(ctx context.Context, name string) error {
 
 // Owners implements backend.Store.
 func (s *store) Owners(ctx context.Context) (map[string]int64, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	counts := make(map[string]int64, len(s.owners))
 	for name, o := range s.owners {
-		if !o.convicted {
+		if !o.expired {
 			counts[name] = o.count
 		}
 	}
@@ -100,7 +101,7 @@ func (s *store) Owners(ctx context.Context) (map[string]int64, error) {
 
 // ExpireOwner implements backend.Store.
 func (s *store) ExpireOwner(ctx context.Context, name string, count int64, maxCrashes int) ([]backend.Task, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
@@ -109,46 +110,46 @@ func (s *store) ExpireOwner(ctx context.Context, name string, count int64, maxCr
 	if o == nil || o.count != count {
 		return nil, nil
 	}
-	o.convicted = true
+	o.expired = true
 	now := s.now()
 	lost := slices.Clone(o.running)
-	slices.SortFunc(lost, inOrder)
+	slices.SortFunc(lost, byCreation)
 	tasks := make([]backend.Task, len(lost))
 	for i, r := range lost {
 		tasks[i] = r.Task
 	}
-	loss := backend.NewLoss(name, tasks, o.heard, now.wall, maxCrashes)
+	loss := backend.NewLoss(name, tasks, o.lastBeat, now.wall, maxCrashes)
 	loss.Void = o.draining
 	for i, r := range lost {
-		s.orphan(r, &loss, now)
+		s.expireClaim(r, &loss, now)
 		tasks[i] = r.Head()
 	}
 	return tasks, nil
 }
 
-// orphan ends the claim of a convicted owner (rows 7 and 10).
-func (s *store) orphan(r *record, loss *backend.Loss, now tick) {
+// expireClaim ends the claim that an expired owner holds on a task (rows 7 and 10).
+func (s *store) expireClaim(r *record, loss *backend.Loss, now timestamp) {
 	if r.stopping {
 		r.Error = reasonError(nil, r.reason)
-		s.move(10, r, backend.StatusStopped, now)
+		s.transition(10, r, backend.StatusStopped, now)
 		return
 	}
 	freed := r.Task
 	if wait := loss.Free(&freed); wait > 0 {
-		r.delay(wait, now)
+		r.setDelay(wait, now)
 	}
 	r.Attempt, r.Crashes, r.Suspect, r.Error = freed.Attempt, freed.Crashes, freed.Suspect, freed.Error
-	s.move(7, r, freed.Status, now)
+	s.transition(7, r, freed.Status, now)
 }
 
 // Refund implements backend.Store.
 func (s *store) Refund(ctx context.Context, name string) error {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if o := s.owners[name]; o == nil || !o.convicted {
+	if o := s.owners[name]; o == nil || !o.expired {
 		return nil
 	}
 	now := s.now()
@@ -157,13 +158,13 @@ func (s *store) Refund(ctx context.Context, name string) error {
 		if !t.Refund(name) {
 			continue
 		}
-		waits := r.place != nowhere
+		waits := r.place != notWaiting
 		if waits {
-			r.queue.leave(r, false) // a suspect waits in another line
+			r.queue.removeWaiting(r, false) // suspects wait in another priorityQueue
 		}
 		r.Crashes, r.Suspect = t.Crashes, t.Suspect
 		if waits {
-			r.queue.enter(r, now.at)
+			r.queue.addWaiting(r, now.at)
 		}
 	}
 	return nil
@@ -171,7 +172,7 @@ func (s *store) Refund(ctx context.Context, name string) error {
 
 // Owned implements backend.Store.
 func (s *store) Owned(ctx context.Context, name string) ([]backend.Owned, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()

@@ -7,9 +7,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Promote implements backend.Store. next takes the next deadline into account, too.
+// Promote implements backend.Store. next also takes deadlines into account.
 func (s *store) Promote(ctx context.Context, queue string, max int) ([]string, []backend.Task, time.Duration, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return nil, nil, 0, err
 	}
 	s.mu.Lock()
@@ -19,11 +19,11 @@ func (s *store) Promote(ctx context.Context, queue string, max int) ([]string, [
 		return nil, nil, 0, nil
 	}
 	now := s.now()
-	failed := s.expire(q, now)
-	q.ripen(now.at)
+	failed := s.failOverdue(q, now)
+	q.moveDueToReady(now.at)
 	var ids []string
 	if max > 0 {
-		ids = s.hint(q, max, now)
+		ids = s.markHinted(q, max, now)
 	}
 	next := q.nextDue(now.at)
 	if r, at := q.expiry.first(); r != nil && (next == 0 || time.Duration(at-now.at) < next) {
@@ -32,8 +32,9 @@ func (s *store) Promote(ctx context.Context, queue string, max int) ([]string, [
 	return ids, failed, next, nil
 }
 
-// expire fails what waits past its deadline (row 11). What runs may end; it comes back here if it doesn't.
-func (s *store) expire(q *queue, now tick) []backend.Task {
+// failOverdue fails waiting tasks whose deadline has passed (row 11). Running tasks are skipped: addWaiting checks
+// their deadline again.
+func (s *store) failOverdue(q *queue, now timestamp) []backend.Task {
 	var failed []backend.Task
 	for {
 		r, at := q.expiry.first()
@@ -46,29 +47,29 @@ func (s *store) expire(q *queue, now tick) []backend.Task {
 			continue
 		}
 		r.Error = &backend.TaskError{Code: backend.ErrDeadlineExceeded, Message: "its deadline passed before it could run"}
-		s.move(11, r, backend.StatusFailed, now)
+		s.transition(11, r, backend.StatusFailed, now)
 		failed = append(failed, r.Head())
 	}
 }
 
-// lateSince returns the earliest deadline that has passed of a task that waits; never where there is none.
-func (q *queue) lateSince(now int64) int64 {
+// overdueSince returns the earliest deadline that has passed of the waiting tasks, or never.
+func (q *queue) overdueSince(now int64) int64 {
 	since := int64(never)
 	for _, m := range q.expiry.heap {
-		if m.at <= now && m.at < since && q.expiry.fresh(m) && m.r.Status != backend.StatusRunning {
+		if m.at <= now && m.at < since && q.expiry.current(m) && m.r.Status != backend.StatusRunning {
 			since = m.at
 		}
 	}
 	return since
 }
 
-// hint marks the best tasks that are owed a hint (row 8).
-func (s *store) hint(q *queue, max int, now tick) []string {
-	if q.owed == nil {
-		q.owed = &line{}
-		q.ready.each(func(r *record) { q.oweHint(r, now.at) })
-		for _, l := range q.pinned {
-			l.each(func(r *record) { q.oweHint(r, now.at) })
+// markHinted marks up to max ready tasks that need a hint as hinted, best first (row 8).
+func (s *store) markHinted(q *queue, max int, now timestamp) []string {
+	if q.needHint == nil {
+		q.needHint = &priorityQueue{}
+		q.ready.each(func(r *record) { q.scheduleHint(r, now.at) })
+		for _, l := range q.restricted {
+			l.each(func(r *record) { q.scheduleHint(r, now.at) })
 		}
 	}
 	for {
@@ -77,24 +78,24 @@ func (s *store) hint(q *queue, max int, now tick) []string {
 			break
 		}
 		q.hinted.heap.pop()
-		r.owed = true
-		q.owed.push(r)
+		r.needsHint = true
+		q.needHint.push(r)
 	}
 	var ids []string
 	for len(ids) < max {
-		r := q.owed.best()
+		r := q.needHint.best()
 		if r == nil {
 			break
 		}
-		q.owed.pop()
+		q.needHint.pop()
 		to := r.Status
 		if to == backend.StatusWaiting {
 			to = backend.StatusPending
 		}
-		s.move(8, r, to, now)
+		s.transition(8, r, to, now)
 		r.hints++
 		r.hinted = now.at
-		r.owed = false
+		r.needsHint = false
 		q.hinted.push(r, r.hintDue())
 		ids = append(ids, r.ID)
 	}

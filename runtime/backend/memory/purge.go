@@ -6,50 +6,50 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// An ageing lists families of one queue that have ended, oldest first, by their root: a task that is nobody's subtask. One without
-// subtasks is a family of its own.
-type ageing struct {
-	list  []ending
+// endedTrees lists the task trees of one queue that have ended, oldest first, by their root: a task that is not a
+// subtask. A task without subtasks is a tree by itself.
+type endedTrees struct {
+	list  []endedTree
 	head  int
 	stale int
 }
 
-// An ending is one entry; it is stale when the family has begun to live again, or is gone.
-type ending struct {
-	at      int64
-	endings uint32
-	root    *record
+// An endedTree is one entry. It is stale if the tree has been reopened or deleted since.
+type endedTree struct {
+	at   int64
+	gen  uint32
+	root *record
 }
 
-func (e ending) stale() bool { return e.root.gone || e.root.endings != e.endings }
+func (e endedTree) stale() bool { return e.root.deleted || e.root.endGen != e.gen }
 
-// reopen notes that n more tasks or sets of a family live.
-func (s *store) reopen(root *record, n int) {
-	if root.open == 0 && n > 0 {
-		root.endings++
-		root.queue.ended.lost()
+// addUnfinished records n more live tasks or unfinished sets in a tree.
+func (s *store) addUnfinished(root *record, n int) {
+	if root.unfinished == 0 && n > 0 {
+		root.endGen++
+		root.queue.ended.markStale()
 	}
-	root.open += n
+	root.unfinished += n
 }
 
-// closeOne notes that a task or set of a family has ended.
-func (s *store) closeOne(root *record, now tick) {
-	if root.open--; root.open == 0 {
+// removeUnfinished records that a task or set of a tree has ended.
+func (s *store) removeUnfinished(root *record, now timestamp) {
+	if root.unfinished--; root.unfinished == 0 {
 		a := &root.queue.ended
-		a.list = append(a.list, ending{now.at, root.endings, root})
+		a.list = append(a.list, endedTree{now.at, root.endGen, root})
 	}
 }
 
-// len is how many families have ended.
-func (a *ageing) len() int { return len(a.list) - a.head - a.stale }
+// len returns the number of entries that are not stale.
+func (a *endedTrees) len() int { return len(a.list) - a.head - a.stale }
 
 // first returns the oldest entry that is not stale.
-func (a *ageing) first() (ending, bool) {
+func (a *endedTrees) first() (endedTree, bool) {
 	for a.head < len(a.list) {
 		if e := a.list[a.head]; !e.stale() {
 			return e, true
 		}
-		a.list[a.head] = ending{}
+		a.list[a.head] = endedTree{}
 		a.head++
 		a.stale--
 		if a.head > 1024 && a.head > len(a.list)/2 {
@@ -57,18 +57,18 @@ func (a *ageing) first() (ending, bool) {
 		}
 	}
 	a.list, a.head = a.list[:0], 0
-	return ending{}, false
+	return endedTree{}, false
 }
 
-// lost notes that one entry has become stale.
-func (a *ageing) lost() {
+// markStale records that one entry has become stale, and compacts the list if there are too many.
+func (a *endedTrees) markStale() {
 	a.stale++
-	if a.stale > slack && a.stale > len(a.list)/2 {
+	if a.stale > maxStale && a.stale > len(a.list)/2 {
 		a.compact()
 	}
 }
 
-func (a *ageing) compact() {
+func (a *endedTrees) compact() {
 	kept := a.list[:0]
 	for _, e := range a.list[a.head:] {
 		if !e.stale() {
@@ -79,10 +79,10 @@ func (a *ageing) compact() {
 	a.list, a.head, a.stale = kept, 0, 0
 }
 
-// Purge implements backend.Store. A family is as old as what ended last in it, and counts once, in the queue of its
-// source. One larger than max goes in several calls, its source last.
+// Purge implements backend.Store. The age of a tree is that of the task that ended last, and a tree counts as one task
+// of its root's queue. A tree larger than max is deleted by several calls, its root last.
 func (s *store) Purge(ctx context.Context, keep backend.Retention, max int) (int, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return 0, err
 	}
 	s.mu.Lock()
@@ -90,11 +90,11 @@ func (s *store) Purge(ctx context.Context, keep backend.Retention, max int) (int
 	now := s.now()
 	n := 0
 	for keep.Age > 0 && n < max {
-		e, ok := s.oldest()
+		e, ok := s.oldestTree()
 		if !ok || now.at-e.at <= int64(keep.Age) {
 			break
 		}
-		n += s.purge(e.root, max-n)
+		n += s.purgeTree(e.root, max-n)
 	}
 	if keep.Max <= 0 {
 		return n, nil
@@ -105,14 +105,14 @@ func (s *store) Purge(ctx context.Context, keep backend.Retention, max int) (int
 			if !ok {
 				break
 			}
-			n += s.purge(e.root, max-n)
+			n += s.purgeTree(e.root, max-n)
 		}
 	}
 	return n, nil
 }
 
-// oldest returns the family that ended first.
-func (s *store) oldest() (oldest ending, found bool) {
+// oldestTree returns the tree that ended first.
+func (s *store) oldestTree() (oldest endedTree, found bool) {
 	for _, q := range s.queues {
 		if e, ok := q.ended.first(); ok && (!found || e.at < oldest.at) {
 			oldest, found = e, true
@@ -121,14 +121,14 @@ func (s *store) oldest() (oldest ending, found bool) {
 	return oldest, found
 }
 
-// purge deletes up to max tasks of a family, from the leaves up.
-func (s *store) purge(root *record, max int) int {
+// purgeTree deletes up to max tasks of a tree, leaves first.
+func (s *store) purgeTree(root *record, max int) int {
 	n := 0
 	path := []*record{root}
 	for len(path) > 0 && n < max {
 		r := path[len(path)-1]
-		if r.kids != nil {
-			if child := r.kids.roll.last(); child != nil {
+		if r.children != nil {
+			if child := r.children.tasks.last(); child != nil {
 				path = append(path, child)
 				continue
 			}
@@ -137,17 +137,17 @@ func (s *store) purge(root *record, max int) int {
 				continue
 			}
 			delete(s.sets, r.ID)
-			delete(s.unfinished, r.kids)
+			delete(s.unfinished, r.children)
 		}
-		s.forget(r)
-		if r.held {
-			s.unhold(r)
+		s.deleteTask(r)
+		if r.uncommitted {
+			s.removeUncommitted(r)
 		}
 		n++
 		path = path[:len(path)-1]
 	}
-	if root.gone {
-		root.queue.ended.lost()
+	if root.deleted {
+		root.queue.ended.markStale()
 	}
 	return n
 }

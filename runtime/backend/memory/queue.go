@@ -8,53 +8,53 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A place is where a queue keeps a task that may be claimed sooner or later.
+// A place is where a queue keeps a task.
 type place uint8
 
 const (
-	nowhere place = iota // gated, running, ended, or past its deadline
+	notWaiting place = iota // gated, running, ended, or past its deadline
 	inReady
 	inDelayed
 )
 
-// A queue is a named line of tasks. The store's mutex guards it.
+// A queue holds the tasks of one named queue. The store's mutex guards it.
 type queue struct {
-	name    string
-	ready   line // those that may be claimed from everywhere, have the fingerprint print and are not suspected
-	print   string
-	pinned  map[string]*line   // ready, too: all others, by fingerprint, Allow, and whether they are suspected
-	unfit   []slot             // those that have waited since their payload did not decode; some may be stale
-	delayed timeline           // by due time
-	expiry  timeline           // by deadline, all that have one and have not ended
-	keys    map[string]*record // live tasks by unique key
-	roll    roll
-	ended   ageing // families whose source is of this queue
+	name         string
+	ready        priorityQueue // tasks that any instance may claim: with this fingerprint, no Allow, not suspected
+	fingerprint  string
+	restricted   map[string]*priorityQueue // all other ready tasks, by fingerprint, Allow and Suspected
+	wrongVersion []entry                   // waiting tasks whose payload did not decode; some entries may be stale
+	delayed      timeline                  // by due time
+	expiry       timeline                  // by deadline, of all tasks that have one and have not ended
+	keys         map[string]*record        // live tasks by unique key
+	tasks        taskList
+	ended        endedTrees // trees whose root is of this queue
 
-	// Which ready tasks are owed a hint: kept from the first Promote on. hinted has the others, by when theirs gets old.
-	owed   *line
-	hinted timeline
+	// Ready tasks that need a hint, and the others by when they need the next one. nil until the first Promote.
+	needHint *priorityQueue
+	hinted   timeline
 }
 
 func newQueue(name string) *queue {
 	q := &queue{name: name, keys: map[string]*record{}}
-	q.delayed.fresh, q.hinted.fresh = staying, staying
-	q.expiry.fresh = func(m moment) bool { return !m.r.gone && !m.r.Status.Final() }
+	q.delayed.current, q.hinted.current = isCurrent, isCurrent
+	q.expiry.current = func(m timedEntry) bool { return !m.r.deleted && !m.r.Status.Final() }
 	return q
 }
 
-// enter puts a task that waits where it belongs.
-func (q *queue) enter(r *record, now int64) {
+// addWaiting adds a waiting task to the index it belongs to.
+func (q *queue) addWaiting(r *record, now int64) {
 	if r.deadline != never && !r.expiring {
 		r.expiring = true
 		q.expiry.push(r, r.deadline)
 	}
 	switch {
-	case r.closed:
+	case r.gateClosed:
 	case r.due > now:
 		r.place = inDelayed
 		q.delayed.push(r, r.due)
 		if !r.WrongVersionSince.IsZero() {
-			q.noteUnfit(r)
+			q.addWrongVersion(r)
 		}
 	default:
 		q.makeReady(r, now)
@@ -63,48 +63,49 @@ func (q *queue) enter(r *record, now int64) {
 
 func (q *queue) makeReady(r *record, now int64) {
 	r.place = inReady
-	if q.print != r.Fingerprint && q.ready.n == q.ready.stale && len(q.pinned) == 0 {
-		q.print = r.Fingerprint // nothing is in a line that would be another's then
+	if q.fingerprint != r.Fingerprint && q.ready.n == q.ready.stale && len(q.restricted) == 0 {
+		q.fingerprint = r.Fingerprint // no task is in a priorityQueue that this would change
 	}
-	q.lineOf(r).push(r)
-	if q.owed != nil {
-		q.oweHint(r, now)
+	q.readyQueueOf(r).push(r)
+	if q.needHint != nil {
+		q.scheduleHint(r, now)
 	}
 }
 
-// oweHint puts a ready task among those that are owed a hint, now or later.
-func (q *queue) oweHint(r *record, now int64) {
-	r.owed = r.hintDue() <= now
-	if r.owed {
-		q.owed.push(r)
+// scheduleHint adds a ready task to those that need a hint, now or later.
+func (q *queue) scheduleHint(r *record, now int64) {
+	r.needsHint = r.hintDue() <= now
+	if r.needsHint {
+		q.needHint.push(r)
 	} else {
 		q.hinted.push(r, r.hintDue())
 	}
 }
 
-// leave takes a task out of wherever it waits. popped says that it is out of the ready line already.
-func (q *queue) leave(r *record, popped bool) {
-	r.stay++
+// removeWaiting removes a task from all indexes of waiting tasks. popped reports that its priorityQueue no longer has
+// it.
+func (q *queue) removeWaiting(r *record, popped bool) {
+	r.gen++
 	switch r.place {
 	case inReady:
 		if !popped {
-			q.lineOf(r).lost()
+			q.readyQueueOf(r).markStale()
 		}
 		switch {
-		case q.owed == nil:
-		case r.owed:
-			q.owed.lost()
+		case q.needHint == nil:
+		case r.needsHint:
+			q.needHint.markStale()
 		default:
-			q.hinted.lost()
+			q.hinted.markStale()
 		}
 	case inDelayed:
-		q.delayed.lost()
+		q.delayed.markStale()
 	}
-	r.place = nowhere
+	r.place = notWaiting
 }
 
-// ripen makes ready what has become due.
-func (q *queue) ripen(now int64) {
+// moveDueToReady makes due tasks ready.
+func (q *queue) moveDueToReady(now int64) {
 	for {
 		r, due := q.delayed.first()
 		if r == nil || due > now {
@@ -115,7 +116,8 @@ func (q *queue) ripen(now int64) {
 	}
 }
 
-// nextDue is how long until another task is due, 0 where none is known. ripen was called just now.
+// nextDue returns the time until the next task is due, or 0 if there is none. The caller has just called
+// moveDueToReady.
 func (q *queue) nextDue(now int64) time.Duration {
 	r, due := q.delayed.first()
 	if r == nil {
@@ -124,101 +126,107 @@ func (q *queue) nextDue(now int64) time.Duration {
 	return time.Duration(due - now)
 }
 
-// lineOf is the line in which a task is when it is ready.
-func (q *queue) lineOf(r *record) *line {
-	if len(r.Allow) == 0 && r.Fingerprint == q.print && !r.Suspected() {
+// readyQueueOf returns the priorityQueue that a task belongs to when it is ready.
+func (q *queue) readyQueueOf(r *record) *priorityQueue {
+	if len(r.Allow) == 0 && r.Fingerprint == q.fingerprint && !r.Suspected() {
 		return &q.ready
 	}
 	key := r.Fingerprint + " " + strings.Join(r.Allow, " ")
 	if r.Suspected() {
 		key += " suspects"
 	}
-	l := q.pinned[key]
+	l := q.restricted[key]
 	if l == nil {
-		if q.pinned == nil {
-			q.pinned = map[string]*line{}
+		if q.restricted == nil {
+			q.restricted = map[string]*priorityQueue{}
 		}
-		l = &line{}
-		q.pinned[key] = l
+		l = &priorityQueue{}
+		q.restricted[key] = l
 	}
 	return l
 }
 
-// best returns the best ready task for a claim, and its line; nil where there is none. What decides whether it may take a
-// task is the same for all of a line.
-func (q *queue) best(c *backend.Claim) (*record, *line) {
+// best returns the best ready task for a claim, and its priorityQueue, or nil. All tasks of one priorityQueue agree on
+// whether a claim may take them.
+func (q *queue) best(c *backend.Claim) (*record, *priorityQueue) {
 	first, in := q.ready.best(), &q.ready
 	if first != nil && c.Skips(&first.Task) {
 		first = nil
 	}
-	for key, l := range q.pinned {
+	for key, l := range q.restricted {
 		switch r := l.best(); {
 		case r == nil:
-			delete(q.pinned, key)
+			delete(q.restricted, key)
 		case r.Suspected() && c.Suspects <= 0:
-		case r.Allowed(c.Networks) && !c.Skips(&r.Task) && (first == nil || r.Weight > first.Weight || r.Weight == first.Weight && r.seq < first.seq):
+		case r.Allowed(c.Networks) && !c.Skips(&r.Task) && (first == nil || r.comesBefore(first)):
 			first, in = r, l
 		}
 	}
 	return first, in
 }
 
-// take removes and returns the best ready task for a claim, or nil. Those past their deadline can't be claimed any more.
-func (q *queue) take(now int64, c *backend.Claim) *record {
+// comesBefore orders ready tasks by weight, then by age.
+func (r *record) comesBefore(other *record) bool {
+	return r.Weight > other.Weight || r.Weight == other.Weight && r.seq < other.seq
+}
+
+// popFor removes and returns the best ready task for a claim, or nil. It drops tasks past their deadline.
+func (q *queue) popFor(now int64, c *backend.Claim) *record {
 	for {
 		r, in := q.best(c)
 		if r == nil {
 			return nil
 		}
 		in.pop()
-		q.leave(r, true)
+		q.removeWaiting(r, true)
 		if r.deadline > now {
 			return r
 		}
 	}
 }
 
-// noteUnfit notes a task that waits and whose payload did not decode.
-func (q *queue) noteUnfit(r *record) {
-	if len(q.unfit) > slack && len(q.unfit) == cap(q.unfit) {
-		q.unfit = slices.DeleteFunc(q.unfit, slot.stale)
+// addWrongVersion adds a waiting task whose payload did not decode.
+func (q *queue) addWrongVersion(r *record) {
+	if len(q.wrongVersion) > maxStale && len(q.wrongVersion) == cap(q.wrongVersion) {
+		q.wrongVersion = slices.DeleteFunc(q.wrongVersion, entry.stale)
 	}
-	q.unfit = append(q.unfit, slot{r.seq, r.stay, r})
+	q.wrongVersion = append(q.wrongVersion, entry{r.seq, r.gen, r})
 }
 
-// fit makes due now what waits for a worker of a fingerprint. ripen comes before it: what is due by then keeps its time.
-func (q *queue) fit(print string, now tick) {
-	if print == "" || len(q.unfit) == 0 {
+// makeDueFor makes the tasks due now that wait for a worker with this fingerprint. The caller has called
+// moveDueToReady, so that tasks already due keep their time.
+func (q *queue) makeDueFor(fingerprint string, now timestamp) {
+	if fingerprint == "" || len(q.wrongVersion) == 0 {
 		return
 	}
-	q.unfit = slices.DeleteFunc(q.unfit, func(s slot) bool {
+	q.wrongVersion = slices.DeleteFunc(q.wrongVersion, func(s entry) bool {
 		if s.stale() || s.r.place != inDelayed {
 			return true
 		}
-		if s.r.Fingerprint != print {
+		if s.r.Fingerprint != fingerprint {
 			return false
 		}
-		q.leave(s.r, false)
-		s.r.delay(0, now)
-		q.enter(s.r, now.at)
+		q.removeWaiting(s.r, false)
+		s.r.setDelay(0, now)
+		q.addWaiting(s.r, now.at)
 		return true
 	})
 }
 
-// free gives back the unique key of a task.
-func (q *queue) free(r *record) {
+// releaseKey releases the unique key of a task.
+func (q *queue) releaseKey(r *record) {
 	if r.UniqueKey != "" && q.keys[r.UniqueKey] == r {
 		delete(q.keys, r.UniqueKey)
 	}
 }
 
-// The age at which a hint is owed again: 5 s × 2ⁿ after n of them, up to a bound.
+// The n-th hint of a task is repeated after 5 s × 2ⁿ, up to 5 minutes.
 const (
 	hintAge    = 5 * time.Second
 	maxHintAge = 5 * time.Minute
 )
 
-// hintDue is when the task is owed a hint, if it is ready.
+// hintDue returns when a ready task needs its next hint.
 func (r *record) hintDue() int64 {
 	if r.hints == 0 {
 		return r.due
@@ -230,7 +238,7 @@ func (r *record) hintDue() int64 {
 	return r.hinted + int64(age)
 }
 
-// statusIndex numbers the statuses.
+// statusIndex returns the index of a status in the counts of a taskList.
 func statusIndex(s backend.Status) int {
 	switch s {
 	case backend.StatusWaiting:

@@ -9,33 +9,33 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// redeliverAfter is how long a raw message rests that its receiver refused.
+// redeliverAfter delays the redelivery of a raw message that its receiver did not accept.
 const redeliverAfter = 50 * time.Millisecond
 
-// raw has the raw messages of one queue. transport.mu guards it.
-type raw struct {
+// A rawQueue holds the raw messages of one queue. transport.mu guards it.
+type rawQueue struct {
 	waiting []json.RawMessage
-	changed chan struct{} // closed when a message comes
+	changed chan struct{} // closed when a message is added
 }
 
-func (t *transport) rawQueue(name string) *raw {
+func (t *transport) rawQueueOf(name string) *rawQueue {
 	q := t.raw[name]
 	if q == nil {
-		q = &raw{changed: make(chan struct{})}
+		q = &rawQueue{changed: make(chan struct{})}
 		if t.raw == nil {
-			t.raw = map[string]*raw{}
+			t.raw = map[string]*rawQueue{}
 		}
 		t.raw[name] = q
 	}
 	return q
 }
 
-// put adds a message, at the front where it was there before.
-func (t *transport) put(queue string, body json.RawMessage, again bool) {
+// putRaw adds a message, at the front if it is redelivered.
+func (t *transport) putRaw(queue string, body json.RawMessage, redelivered bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	q := t.rawQueue(queue)
-	if again {
+	q := t.rawQueueOf(queue)
+	if redelivered {
 		q.waiting = slices.Insert(q.waiting, 0, body)
 	} else {
 		q.waiting = append(q.waiting, body)
@@ -45,25 +45,27 @@ func (t *transport) put(queue string, body json.RawMessage, again bool) {
 }
 
 // Send implements backend.Transport.
-func (c *carrier) Send(ctx context.Context, queue string, body json.RawMessage) error {
-	if err := alive(ctx); err != nil {
+func (c *appTransport) Send(ctx context.Context, queue string, body json.RawMessage) error {
+	if err := checkContext(ctx); err != nil {
 		return err
 	}
-	c.put(queue, body, false)
+	c.putRaw(queue, body, false)
 	return nil
 }
 
-// Receive implements backend.Transport: one message after the other.
-func (c *carrier) Receive(ctx context.Context, queue string, fn func(context.Context, json.RawMessage) error) error {
+// Receive implements backend.Transport. It handles one message at a time.
+func (c *appTransport) Receive(
+	ctx context.Context, queue string, fn func(context.Context, json.RawMessage) error,
+) error {
 	for {
-		if err := alive(ctx); err != nil {
+		if err := checkContext(ctx); err != nil {
 			return err
 		}
 		if up, _ := c.State(); !up {
-			return backend.Errorf(backend.ErrUnavailable, "receiving from queue %q has ended", queue)
+			return backend.Errorf(backend.ErrUnavailable, "receiving from queue %q: the app has shut down", queue)
 		}
 		c.mu.Lock()
-		q := c.rawQueue(queue)
+		q := c.rawQueueOf(queue)
 		changed := q.changed
 		var body json.RawMessage
 		ok := len(q.waiting) > 0
@@ -74,7 +76,7 @@ func (c *carrier) Receive(ctx context.Context, queue string, fn func(context.Con
 		}
 		c.mu.Unlock()
 		if ok {
-			c.handle(ctx, queue, body, fn)
+			c.handleRaw(ctx, queue, body, fn)
 			continue
 		}
 		select {
@@ -85,16 +87,18 @@ func (c *carrier) Receive(ctx context.Context, queue string, fn func(context.Con
 	}
 }
 
-// handle gives a message to fn, and puts it back unless fn returns nil, however fn ends.
-func (c *carrier) handle(ctx context.Context, queue string, body json.RawMessage, fn func(context.Context, json.RawMessage) error) {
+// handleRaw passes a message to fn and puts it back unless fn returns nil, even if fn panics or ends the goroutine.
+func (c *appTransport) handleRaw(
+	ctx context.Context, queue string, body json.RawMessage, fn func(context.Context, json.RawMessage) error,
+) {
 	ok := false
 	defer func() {
 		switch {
 		case ok:
 		case ctx.Err() != nil:
-			c.put(queue, body, true)
+			c.putRaw(queue, body, true)
 		default:
-			time.AfterFunc(redeliverAfter, func() { c.put(queue, body, true) })
+			time.AfterFunc(redeliverAfter, func() { c.putRaw(queue, body, true) })
 		}
 	}()
 	ok = fn(ctx, body) == nil

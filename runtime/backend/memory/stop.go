@@ -6,12 +6,13 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// stopChunk is how many tasks Stop looks at before it lets others use the store.
+// stopChunk is how many tasks Stop visits before it releases the store's mutex for a moment.
 const stopChunk = 1024
 
-// Stop implements backend.Store (row 9, and the request for row 10). A task that was asked before is returned again.
+// Stop implements backend.Store (row 9, and the request for row 10). Tasks that were already asked to stop are returned
+// again.
 func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return nil, err
 	}
 	if st.Reason == "" {
@@ -30,7 +31,7 @@ func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, erro
 	return stopped, nil
 }
 
-// stopSome stops the last stopChunk tasks of pending and appends their subtasks.
+// stopSome stops the last stopChunk tasks of pending and appends their subtasks to it.
 func (s *store) stopSome(pending *[]*record, top *record, st backend.Stop) []backend.Task {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,32 +40,32 @@ func (s *store) stopSome(pending *[]*record, top *record, st backend.Stop) []bac
 		last := len(*pending) - 1
 		r := (*pending)[last]
 		*pending = (*pending)[:last]
-		if r.gone {
+		if r.deleted {
 			continue
 		}
-		if !(st.Below && r == top) && s.stop(r, st.Reason) {
+		if !(st.Below && r == top) && s.stopTask(r, st.Reason) {
 			stopped = append(stopped, r.Head())
 		}
-		if r.kids != nil {
-			*pending = append(*pending, r.kids.roll.list...)
+		if r.children != nil {
+			*pending = append(*pending, r.children.tasks.list...)
 		}
 	}
 	return stopped
 }
 
-// stop stops a task, or asks for it.
-func (s *store) stop(r *record, reason string) bool {
+// stopTask stops a waiting task, or requests a running one to stop. It returns false if the task has ended.
+func (s *store) stopTask(r *record, reason string) bool {
 	switch {
 	case r.Status.Final():
 		return false
 	case r.Status != backend.StatusRunning:
 		r.Error = reasonError(nil, reason)
-		s.move(9, r, backend.StatusStopped, s.now())
+		s.transition(9, r, backend.StatusStopped, s.now())
 	case !r.stopping:
 		r.stopping, r.reason = true, reason
-		if r.of != nil {
-			r.of.stopping++
-			s.review(r.of)
+		if r.siblings != nil {
+			r.siblings.stopping++
+			s.updateUnfinished(r.siblings)
 		}
 	}
 	return true

@@ -11,20 +11,20 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// A store keeps the tasks of a world.
+// A store holds the tasks of a Backend. mu guards all of it.
 type store struct {
 	mu         sync.Mutex
-	start      time.Time // instant 0: the first use
+	start      time.Time // instant 0: when the store was first used
 	seq        int64
 	tasks      map[string]*record
 	queues     map[string]*queue
 	owners     map[string]*owner
 	sets       map[string]*set // by source, which may not exist
 	unfinished map[*set]struct{}
-	spare      []record
+	slab       []record     // preallocated records
 	seed       maphash.Seed // of the hashes of nonces
 
-	check func(row int, from, to backend.Status) // for tests; sees every transition
+	check func(row int, from, to backend.Status) // called at each transition; for tests
 }
 
 func newStore() *store {
@@ -38,75 +38,75 @@ func newStore() *store {
 	}
 }
 
-// never is the instant of what doesn't come.
+// never is an instant in the infinite future.
 const never = math.MaxInt64
 
-// A tick is one reading of the store's clock.
-type tick struct {
-	at   int64     // nanoseconds since the store's first use; no step of the clock moves it
+// A timestamp is one reading of the store's clock.
+type timestamp struct {
+	at   int64     // nanoseconds since the store was first used; steps of the wall clock don't affect it
 	wall time.Time // for documents
 	raw  time.Time
 }
 
-func (s *store) now() tick {
+func (s *store) now() timestamp {
 	raw := time.Now()
 	if s.start.IsZero() {
 		s.start = raw
 	}
-	return tick{int64(raw.Sub(s.start)), raw.UTC(), raw}
+	return timestamp{int64(raw.Sub(s.start)), raw.UTC(), raw}
 }
 
-// instant is when t will be: before never.
-func (n tick) instant(t time.Time) int64 {
+// instant converts t to an instant before never.
+func (n timestamp) instant(t time.Time) int64 {
 	return n.at + min(int64(t.Sub(n.raw)), never-1-n.at)
 }
 
-// kept is a time as a document keeps it.
-func kept(t time.Time) time.Time { return instant.Time(instant.Of(t)) }
+// clampTime returns t in the range and precision that documents keep.
+func clampTime(t time.Time) time.Time { return instant.Time(instant.Of(t)) }
 
-// runAt sets when a task is due.
-func (r *record) runAt(t time.Time, now tick) {
-	r.RunAt = kept(t)
+// setRunAt sets when a task is due.
+func (r *record) setRunAt(t time.Time, now timestamp) {
+	r.RunAt = clampTime(t)
 	r.due = now.instant(r.RunAt)
 }
 
-// A record is a task with what only the store knows of it.
+// A record is a task and the store's own state of it.
 type record struct {
 	backend.Task
-	seq   int64 // age
+	seq   int64 // rises with age
 	queue *queue
 
-	due      int64 // RunAt
-	deadline int64 // never where there is none
-	place    place
-	stay     uint32 // raised when it leaves its place: entries with another are stale
-	expiring bool   // its queue's expiry has an entry for it
-	owed     bool   // where it is ready: among the owed ones, not the hinted ones
-	gone     bool   // deleted
-	held     bool   // a subtask not committed by Spawn
-	closed   bool   // its gate
-	hints    int    // sent since it waits
-	hinted   int64  // the last one
+	due         int64 // RunAt
+	deadline    int64 // never if there is none
+	place       place
+	gen         uint32 // incremented when the task leaves its place; index entries with an older gen are stale
+	expiring    bool   // its queue's expiry has an entry for it
+	needsHint   bool   // if it is ready: it is in needHint, not in hinted
+	deleted     bool
+	uncommitted bool  // a subtask that Spawn has not committed
+	gateClosed  bool  // its gate is closed
+	hints       int   // sent since it last began to wait
+	hinted      int64 // when the last hint was sent
 
-	claim    *claim // that runs it
-	claimed  int    // index in the owner's list
-	fanIn    bool   // said by the last claim
+	claim    *claim // the claim that runs it, or nil
+	claimed  int    // index in its owner's running
+	fanIn    bool   // set by the last claim
 	stopping bool
 	reason   string
-	settled  bool   // the last claim ended by a settle with this nonce
-	nonce    uint64 // its hash: a string more a task is work for the garbage collector
+	settled  bool   // the last claim was settled, with this nonce
+	nonce    uint64 // its hash: one string per task would be work for the garbage collector
 
-	kids *set    // its subtasks
-	of   *set    // whose subtask it is
-	root *record // of its family; nil for itself
-	// Of a root: the live tasks and unfinished sets of its family, and the generation of its entries in ended. A subtask
-	// that is not committed is a root, and counts as live.
-	open    int
-	endings uint32
+	children *set    // its subtasks
+	siblings *set    // the set it belongs to
+	root     *record // the root of its tree; nil for the root itself
+	// Only for roots: the number of live tasks and unfinished sets in the tree, and the generation of its entry in
+	// endedTrees. An uncommitted subtask is a root and counts as live.
+	unfinished int
+	endGen     uint32
 }
 
-// family returns the root of r's family.
-func (r *record) family() *record {
+// rootOf returns the root of the tree that r belongs to.
+func (r *record) rootOf() *record {
 	for r.root != nil {
 		r = r.root
 	}
@@ -115,7 +115,7 @@ func (r *record) family() *record {
 
 // Insert implements backend.Store.
 func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return nil, err
 	}
 	if err := backend.ValidateInsert(tasks); err != nil {
@@ -126,16 +126,16 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 	defer s.mu.Unlock()
 	now := s.now()
 	for i := range tasks {
-		stored[i] = s.insert(&tasks[i], now).Head()
+		stored[i] = s.insertTask(&tasks[i], now).Head()
 	}
 	return stored, nil
 }
 
-// insert adds a task (row 1), or finds the one that is there instead.
-func (s *store) insert(n *backend.NewTask, now tick) *record {
+// insertTask inserts a task (row 1) and returns it, or returns the existing task with its id or unique key.
+func (s *store) insertTask(n *backend.NewTask, now timestamp) *record {
 	if r := s.tasks[n.Task.ID]; r != nil {
 		if n.Gated {
-			s.renew(&n.Task, now)
+			s.touchBatch(&n.Task, now)
 		}
 		return r
 	}
@@ -150,49 +150,49 @@ func (s *store) insert(n *backend.NewTask, now tick) *record {
 	}
 	s.seq++
 	r := s.newRecord()
-	r.Task, r.seq, r.queue, r.deadline, r.open = n.Task, s.seq, q, never, 1
+	r.Task, r.seq, r.queue, r.deadline, r.unfinished = n.Task, s.seq, q, never, 1
 	r.Created, r.Queue = now.wall, q.name
 	switch {
 	case n.Delay != 0:
-		r.delay(n.Delay, now)
+		r.setDelay(n.Delay, now)
 	case r.RunAt.IsZero():
 		r.RunAt, r.due = now.wall, now.at
 	default:
-		r.runAt(r.RunAt, now)
+		r.setRunAt(r.RunAt, now)
 	}
 	if !r.Deadline.IsZero() {
-		r.Deadline = kept(r.Deadline)
+		r.Deadline = clampTime(r.Deadline)
 		r.deadline = now.instant(r.Deadline)
 	}
 	s.tasks[r.ID] = r
-	q.roll.add(r)
+	q.tasks.add(r)
 	if r.UniqueKey != "" {
 		q.keys[r.UniqueKey] = r
 	}
-	if k := s.sets[r.ID]; k != nil {
-		r.kids, k.source, r.Spawned = k, r, k.rev > 0
+	if set := s.sets[r.ID]; set != nil {
+		r.children, set.source, r.Spawned = set, r, set.rev > 0
 	}
 	if n.Gated {
-		s.hold(r, now)
+		s.addUncommitted(r, now)
 	}
-	q.enter(r, now.at)
+	q.addWaiting(r, now.at)
 	return r
 }
 
-// slab is how many records are allocated at once: some 4 KB. It halves the garbage collector's work in a large store, and
-// at worst one task that stays keeps the room of so many.
-const slab = 7
+// slabSize is how many records are allocated at once, about 4 KB. It halves the garbage collector's work in a large
+// store. At worst, one remaining task keeps the memory of slabSize records.
+const slabSize = 7
 
 func (s *store) newRecord() *record {
-	if len(s.spare) == 0 {
-		s.spare = make([]record, slab)
+	if len(s.slab) == 0 {
+		s.slab = make([]record, slabSize)
 	}
-	r := &s.spare[0]
-	s.spare = s.spare[1:]
+	r := &s.slab[0]
+	s.slab = s.slab[1:]
 	return r
 }
 
-// queue returns a queue, a new one if need be.
+// queue returns the queue of that name, creating it if needed.
 func (s *store) queue(name string) *queue {
 	q := s.queues[name]
 	if q == nil {
@@ -203,11 +203,13 @@ func (s *store) queue(name string) *queue {
 }
 
 // Now implements backend.Store.
-func (s *store) Now(ctx context.Context) (time.Time, error) { return time.Now().UTC(), alive(ctx) }
+func (s *store) Now(ctx context.Context) (time.Time, error) {
+	return time.Now().UTC(), checkContext(ctx)
+}
 
 // Get implements backend.Store.
 func (s *store) Get(ctx context.Context, id string) (backend.Task, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return backend.Task{}, err
 	}
 	s.mu.Lock()
@@ -221,24 +223,24 @@ func (s *store) Get(ctx context.Context, id string) (backend.Task, error) {
 
 func noTask(id string) error { return backend.Errorf(backend.ErrNotFound, "no task %q", id) }
 
-// forget deletes a task.
-func (s *store) forget(r *record) {
-	r.gone = true
+// deleteTask removes a task from the store and all indexes.
+func (s *store) deleteTask(r *record) {
+	r.deleted = true
 	delete(s.tasks, r.ID)
-	r.queue.free(r)
-	r.queue.leave(r, false)
-	r.expired()
-	r.queue.roll.drop(r)
-	if r.of != nil {
-		r.of.roll.drop(r)
+	r.queue.releaseKey(r)
+	r.queue.removeWaiting(r, false)
+	r.removeExpiry()
+	r.queue.tasks.countDeleted(r)
+	if r.siblings != nil {
+		r.siblings.tasks.countDeleted(r)
 	}
-	r.Payload, r.Result, r.Progress, r.Log = nil, nil, nil, nil // its slab may live on
+	r.Payload, r.Result, r.Progress, r.Log = nil, nil, nil, nil // its slab may outlive it
 }
 
-// expired takes a task that has ended or is gone out of its queue's expiry.
-func (r *record) expired() {
+// removeExpiry marks the task's entry in its queue's expiry as stale.
+func (r *record) removeExpiry() {
 	if r.expiring {
 		r.expiring = false
-		r.queue.expiry.lost()
+		r.queue.expiry.markStale()
 	}
 }

@@ -7,55 +7,55 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A set is the subtasks of one source. What says "live" or "counts" means those that Spawn has committed.
+// A set is the subtasks of one source. Subtasks that Spawn has not committed don't count as live, nor in counts.
 type set struct {
-	id          string
-	source      *record // nil where there is none
-	sourceEnded int64
-	roll        roll // all of them, in batches not committed too
-	batches     map[string]*batch
-	committed   int // of the batches
-	rev         int // commits
-	live        int
-	stopping    int // of the live ones
-	held        int // tasks not committed
-	shut        int // committed batches behind a closed gate
-	counts      backend.SubtaskCounts
-	quiet       int64 // when the last one ended, or an empty batch was committed
-	failedFast  int64 // when one failed whose failure stops its siblings; never
-	finished    bool
-	done        bool // the task that runs SubtasksDone was inserted
+	id            string
+	source        *record  // nil if it doesn't exist
+	sourceEnded   int64    // when the source's own run ended
+	tasks         taskList // all subtasks, including uncommitted ones
+	batches       map[string]*batch
+	committed     int // committed batches
+	rev           int // number of commits
+	live          int // committed subtasks that have not ended
+	stopping      int // live subtasks that were requested to stop
+	uncommitted   int // uncommitted subtasks
+	closedBatches int // committed batches whose gate is closed
+	counts        backend.SubtaskCounts
+	lastEnded     int64 // when the last subtask ended, or an empty batch was committed
+	failedFast    int64 // when a subtask failed whose policy is FailFast; never if none has
+	finished      bool
+	done          bool // the task that runs SubtasksDone was inserted
 }
 
-// A batch is one call to Subtasks.
+// A batch is the subtasks of one call to Subtasks.
 type batch struct {
-	committed bool
-	discarded bool      // while the source existed, and nothing was inserted since
-	held      []*record // not committed
-	since     int64     // the last insert, also of what was there
-	closed    []*record // committed, their gate closed
+	committed   bool
+	discarded   bool      // while the source existed, and not inserted again since
+	uncommitted []*record // tasks not committed yet
+	since       int64     // the last Insert, even of a task that existed
+	gated       []*record // committed tasks whose gate is closed
 }
 
-// hold adds a gated subtask.
-func (s *store) hold(r *record, now tick) {
+// addUncommitted adds a gated subtask to its batch.
+func (s *store) addUncommitted(r *record, now timestamp) {
 	k := s.sets[r.Source]
 	if k == nil {
 		k = s.newSet(r.Source, s.tasks[r.Source])
 	}
 	b := k.batch(r.Batch)
-	r.held, r.closed, r.of = true, true, k
-	b.held = append(b.held, r)
-	k.held++
+	r.uncommitted, r.gateClosed, r.siblings = true, true, k
+	b.uncommitted = append(b.uncommitted, r)
+	k.uncommitted++
 	b.since, b.discarded = now.at, false
-	k.roll.add(r)
-	s.review(k)
+	k.tasks.add(r)
+	s.updateUnfinished(k)
 }
 
 func (s *store) newSet(id string, source *record) *set {
 	k := &set{id: id, source: source, batches: map[string]*batch{}, failedFast: never}
 	s.sets[id] = k
 	if source != nil {
-		source.kids = k
+		source.children = k
 	}
 	return k
 }
@@ -69,16 +69,16 @@ func (k *set) batch(key string) *batch {
 	return b
 }
 
-// renew notes that a subtask was inserted again. Its batch is as old as its last insert.
-func (s *store) renew(t *backend.Task, now tick) {
+// touchBatch records that an existing subtask was inserted again. The age of a batch is that of its last Insert.
+func (s *store) touchBatch(t *backend.Task, now timestamp) {
 	if k := s.sets[t.Source]; k != nil && k.batches[t.Batch] != nil {
 		k.batches[t.Batch].since = now.at
 	}
 }
 
-// ended counts a committed subtask that has ended.
-func (k *set) ended(r *record, at int64) {
-	k.quiet = at
+// countEnded counts a committed subtask that has ended.
+func (k *set) countEnded(r *record, at int64) {
+	k.lastEnded = at
 	switch r.Status {
 	case backend.StatusSuccess:
 		k.counts.Succeeded++
@@ -94,7 +94,7 @@ func (k *set) ended(r *record, at int64) {
 
 // Spawn implements backend.Store.
 func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -107,22 +107,22 @@ func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 		return sp.ErrorStale()
 	}
 	now := s.now()
-	if err := s.spawn(src, sp, now); err != nil {
+	if err := s.commitSpawn(src, sp, now); err != nil {
 		return err
 	}
-	k := src.kids
+	k := src.children
 	if sp.Now || src.Status == backend.StatusSuccess {
-		k.open(k.batch(sp.Batch), now)
+		k.openGate(k.batch(sp.Batch), now)
 	}
-	s.review(k)
+	s.updateUnfinished(k)
 	return nil
 }
 
-// spawn commits a batch, unless it is committed as a whole already.
-func (s *store) spawn(src *record, sp backend.Spawn, now tick) error {
-	k := src.kids
-	if k != nil && k.has(sp.Batch) {
-		if n := s.committed(sp); n < sp.Count {
+// commitSpawn commits a batch, unless it is committed completely.
+func (s *store) commitSpawn(src *record, sp backend.Spawn, now timestamp) error {
+	k := src.children
+	if k != nil && k.isCommitted(sp.Batch) {
+		if n := s.countCommitted(sp); n < sp.Count {
 			return sp.ErrorPartial(n)
 		}
 		return nil
@@ -130,7 +130,7 @@ func (s *store) spawn(src *record, sp backend.Spawn, now tick) error {
 	switch {
 	case k != nil && k.finished || src.Status == backend.StatusFailed || src.Status == backend.StatusStopped:
 		return sp.ErrorRefused()
-	case k != nil && k.committed >= backend.MaxBatches && !k.contains(sp.Batch):
+	case k != nil && k.committed >= backend.MaxBatches && !k.isPartlyCommitted(sp.Batch):
 		return sp.ErrorFull()
 	case k != nil && k.batches[sp.Batch] != nil && k.batches[sp.Batch].discarded:
 		return sp.ErrorDiscarded()
@@ -138,10 +138,10 @@ func (s *store) spawn(src *record, sp backend.Spawn, now tick) error {
 	if sp.Count > 0 {
 		stored := 0
 		if k != nil && k.batches[sp.Batch] != nil {
-			stored = len(k.batches[sp.Batch].held)
+			stored = len(k.batches[sp.Batch].uncommitted)
 		}
-		if k != nil && k.contains(sp.Batch) {
-			stored += s.committed(sp)
+		if k != nil && k.isPartlyCommitted(sp.Batch) {
+			stored += s.countCommitted(sp)
 		}
 		if stored != sp.Count {
 			return sp.ErrorPartial(stored)
@@ -150,79 +150,80 @@ func (s *store) spawn(src *record, sp backend.Spawn, now tick) error {
 	if k == nil {
 		k = s.newSet(src.ID, src)
 	}
-	s.commit(k, k.batch(sp.Batch), now)
+	s.commitBatch(k, k.batch(sp.Batch), now)
 	return nil
 }
 
-// committed counts the tasks of a batch that are committed, up to the number that sp says.
-func (s *store) committed(sp backend.Spawn) int {
+// countCommitted returns how many of the first sp.Count tasks of a batch are committed.
+func (s *store) countCommitted(sp backend.Spawn) int {
 	n := 0
 	for i := range sp.Count {
-		if r := s.tasks[backend.SubtaskID(sp.Source, sp.Batch, i)]; r != nil && r.Source == sp.Source && r.Batch == sp.Batch && !r.held {
+		r := s.tasks[backend.SubtaskID(sp.Source, sp.Batch, i)]
+		if r != nil && r.Source == sp.Source && r.Batch == sp.Batch && !r.uncommitted {
 			n++
 		}
 	}
 	return n
 }
 
-// contains reports whether a part of a batch, or all of it, is committed.
-func (k *set) contains(key string) bool {
+// isPartlyCommitted reports whether a part of a batch, or all of it, is committed.
+func (k *set) isPartlyCommitted(key string) bool {
 	b := k.batches[key]
 	return b != nil && b.committed
 }
 
-// has says whether a batch is committed as a whole.
-func (k *set) has(key string) bool {
+// isCommitted reports whether a batch is committed completely.
+func (k *set) isCommitted(key string) bool {
 	b := k.batches[key]
-	return b != nil && b.committed && len(b.held) == 0
+	return b != nil && b.committed && len(b.uncommitted) == 0
 }
 
-// commit makes a batch part of the set.
-func (s *store) commit(k *set, b *batch, now tick) {
-	root := k.source.family()
+// commitBatch makes the tasks of a batch part of the set.
+func (s *store) commitBatch(k *set, b *batch, now timestamp) {
+	root := k.source.rootOf()
 	if k.rev == 0 {
-		k.quiet = now.at
+		k.lastEnded = now.at
 		if k.source.Status.Final() {
 			k.sourceEnded = max(k.sourceEnded, now.at)
 		}
-		s.reopen(root, 1)
+		s.addUnfinished(root, 1)
 	}
 	k.rev++
 	k.source.Spawned = true
 	if !b.committed {
 		k.committed++
 	}
-	k.held -= len(b.held)
-	if len(b.held) > 0 && len(b.closed) == 0 {
-		k.shut++
+	k.uncommitted -= len(b.uncommitted)
+	if len(b.uncommitted) > 0 && len(b.gated) == 0 {
+		k.closedBatches++
 	}
-	for _, r := range b.held {
-		r.held, r.root = false, root
+	for _, r := range b.uncommitted {
+		r.uncommitted, r.root = false, root
 		k.counts.Total++
-		b.closed = append(b.closed, r)
+		b.gated = append(b.gated, r)
 		if r.Status.Final() {
-			s.reopen(root, r.open-1)
-			k.ended(r, now.at)
+			s.addUnfinished(root, r.unfinished-1)
+			k.countEnded(r, now.at)
 			continue
 		}
 		r.Gated = true
 		k.live++
-		s.reopen(root, r.open)
+		s.addUnfinished(root, r.unfinished)
 	}
-	b.held, b.committed = nil, true
+	b.uncommitted, b.committed = nil, true
 }
 
-// open opens the gate of a committed batch and returns what was behind it.
-func (k *set) open(b *batch, now tick) []*record {
-	opened := b.closed
+// openGate opens the gate of a committed batch and returns the tasks that it held back.
+func (k *set) openGate(b *batch, now timestamp) []*record {
+	opened := b.gated
 	if len(opened) > 0 {
-		k.shut--
+		k.closedBatches--
 	}
-	b.closed = nil
+	b.gated = nil
 	for _, r := range opened {
-		r.closed, r.Gated = false, false
-		if !r.gone && !r.Status.Final() {
-			r.queue.enter(r, now.at)
+		r.gateClosed, r.Gated = false, false
+		if !r.deleted && !r.Status.Final() {
+			r.queue.addWaiting(r, now.at)
 		}
 	}
 	return opened
@@ -230,7 +231,7 @@ func (k *set) open(b *batch, now tick) []*record {
 
 // Discard implements backend.Store.
 func (s *store) Discard(ctx context.Context, source, key string) error {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -240,67 +241,67 @@ func (s *store) Discard(ctx context.Context, source, key string) error {
 		return nil
 	}
 	b := k.batches[key]
-	b.discarded = b.discarded || len(b.held) > 0 && k.source != nil
-	for _, r := range b.held {
-		s.forget(r)
+	b.discarded = b.discarded || len(b.uncommitted) > 0 && k.source != nil
+	for _, r := range b.uncommitted {
+		s.deleteTask(r)
 	}
-	k.held -= len(b.held)
-	b.held = nil
-	s.review(k)
+	k.uncommitted -= len(b.uncommitted)
+	b.uncommitted = nil
+	s.updateUnfinished(k)
 	return nil
 }
 
-// unhold takes a subtask that was deleted out of its batch, which is discarded then: it can't be committed without it.
-func (s *store) unhold(r *record) {
-	k := r.of
+// removeUncommitted removes a deleted subtask from its batch. It marks the batch as discarded, since it is incomplete.
+func (s *store) removeUncommitted(r *record) {
+	k := r.siblings
 	b := k.batches[r.Batch]
-	if last := len(b.held) - 1; b.held[last] == r { // the youngest goes first
-		b.held = b.held[:last]
+	if last := len(b.uncommitted) - 1; b.uncommitted[last] == r { // the common case: the youngest is deleted first
+		b.uncommitted = b.uncommitted[:last]
 	} else {
-		b.held = slices.DeleteFunc(b.held, func(other *record) bool { return other == r })
+		b.uncommitted = slices.DeleteFunc(b.uncommitted, func(other *record) bool { return other == r })
 	}
 	b.discarded = b.discarded || k.source != nil
-	k.held--
-	s.review(k)
+	k.uncommitted--
+	s.updateUnfinished(k)
 }
 
 // Open implements backend.Store.
 func (s *store) Open(ctx context.Context, source string) ([]string, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	src := s.tasks[source]
-	if src == nil || src.kids == nil || src.kids.shut == 0 || src.Status != backend.StatusSuccess {
+	if src == nil || src.children == nil || src.children.closedBatches == 0 || src.Status != backend.StatusSuccess {
 		return nil, nil
 	}
 	now := s.now()
 	var queues []string
-	for _, b := range src.kids.batches {
-		for _, r := range src.kids.open(b, now) {
+	for _, b := range src.children.batches {
+		for _, r := range src.children.openGate(b, now) {
 			if !slices.Contains(queues, r.Queue) {
 				queues = append(queues, r.Queue)
 			}
 		}
 	}
-	s.review(src.kids)
+	s.updateUnfinished(src.children)
 	return queues, nil
 }
 
 // Finish implements backend.Store (row 12).
 func (s *store) Finish(ctx context.Context, source string) (bool, string, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return false, "", err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	src := s.tasks[source]
-	if src == nil || src.kids == nil {
+	if src == nil || src.children == nil {
 		return false, "", nil
 	}
-	k := src.kids
-	if !k.finished && !k.complete() {
+	k := src.children
+	if !k.finished && !k.canFinish() {
 		return false, "", nil
 	}
 	now := s.now()
@@ -313,36 +314,36 @@ func (s *store) Finish(ctx context.Context, source string) (bool, string, error)
 	if !k.finished {
 		k.finished = true
 		for _, b := range k.batches {
-			k.open(b, now) // nothing that lives is behind their gates
+			k.openGate(b, now) // no live task is behind them
 		}
 		counts := k.counts
 		counts.Finished = now.wall
 		src.Subtasks = &counts
-		s.closeOne(src.family(), now)
-		s.review(k)
+		s.removeUnfinished(src.rootOf(), now)
+		s.updateUnfinished(k)
 	}
 	return true, queue, nil
 }
 
-// complete says whether nothing of the set is to come and it can be finished.
-func (k *set) complete() bool {
+// canFinish reports whether the source and all subtasks have ended.
+func (k *set) canFinish() bool {
 	return k.rev > 0 && k.live == 0 && k.source != nil && k.source.Status.Final()
 }
 
 func doneID(source string) string { return source + "/done" }
 
-// insertDone makes the task that runs SubtasksDone, or finds it.
-func (s *store) insertDone(src *record, now tick) *record {
+// insertDone inserts the task that runs SubtasksDone, or returns the existing one.
+func (s *store) insertDone(src *record, now timestamp) *record {
 	id := doneID(src.ID)
 	if r := s.tasks[id]; r != nil {
 		return r
 	}
-	r := s.insert(&backend.NewTask{Task: backend.Task{
+	r := s.insertTask(&backend.NewTask{Task: backend.Task{
 		ID: id, Queue: src.Queue, Status: backend.StatusWaiting, Weight: src.Weight,
 		Payload: src.Payload, Fingerprint: src.Fingerprint, DoneOf: src.ID,
 	}}, now)
-	r.root = src.family()
-	s.reopen(r.root, 1)
-	src.kids.done = true
+	r.root = src.rootOf()
+	s.addUnfinished(r.root, 1)
+	src.children.done = true
 	return r
 }

@@ -2,55 +2,55 @@ package memory
 
 import "github.com/afgen/afgen/runtime/backend"
 
-// move brings a task from one status to another: the one place where that happens. row is that of the state table; its
-// guards are the caller's, and so is what it writes besides status and end.
-func (s *store) move(row int, r *record, to backend.Status, now tick) {
+// transition changes the status of a task. Nothing else does. row is the row of the state table. The caller has checked
+// the row's guards and writes all other fields.
+func (s *store) transition(row int, r *record, to backend.Status, now timestamp) {
 	from := r.Status
 	if s.check != nil {
 		s.check(row, from, to)
 	}
 	if from != to {
 		i, j := statusIndex(from), statusIndex(to)
-		r.queue.roll.count(i, j)
-		if r.of != nil {
-			r.of.roll.count(i, j)
+		r.queue.tasks.countTransition(i, j)
+		if r.siblings != nil {
+			r.siblings.tasks.countTransition(i, j)
 		}
 	}
 	r.Status = to
 	if from == backend.StatusRunning {
-		s.unclaim(r)
-	} else if r.place != nowhere && (to == backend.StatusRunning || to.Final()) {
-		r.queue.leave(r, false)
+		s.removeFromClaim(r)
+	} else if r.place != notWaiting && (to == backend.StatusRunning || to.Final()) {
+		r.queue.removeWaiting(r, false)
 	}
 	switch {
 	case to.Final():
-		s.end(r, now)
+		s.endTask(r, now)
 	case from == backend.StatusRunning:
 		r.hints = 0
-		r.queue.enter(r, now.at)
+		r.queue.addWaiting(r, now.at)
 	}
 }
 
-// end does what follows from the end of a task's own run.
-func (s *store) end(r *record, now tick) {
+// endTask updates the indexes when a task's own run has ended.
+func (s *store) endTask(r *record, now timestamp) {
 	r.Ended, r.Gated = now.wall, false
-	r.queue.free(r)
-	r.expired()
-	if r.of != nil && !r.held {
-		r.of.live--
-		r.of.ended(r, now.at)
-		s.review(r.of)
+	r.queue.releaseKey(r)
+	r.removeExpiry()
+	if r.siblings != nil && !r.uncommitted {
+		r.siblings.live--
+		r.siblings.countEnded(r, now.at)
+		s.updateUnfinished(r.siblings)
 	}
-	if r.kids != nil {
-		r.kids.sourceEnded = now.at
-		s.review(r.kids)
+	if r.children != nil {
+		r.children.sourceEnded = now.at
+		s.updateUnfinished(r.children)
 	}
-	if !r.held {
-		s.closeOne(r.family(), now)
+	if !r.uncommitted {
+		s.removeUnfinished(r.rootOf(), now)
 	}
 }
 
-// fail is the error of a task that ends without one of its own.
+// reasonError returns given, or an error with the given reason if it is nil.
 func reasonError(given *backend.TaskError, reason string) *backend.TaskError {
 	if given != nil {
 		return given

@@ -7,36 +7,36 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A transport is what all carriers of a world share.
+// A transport is shared by all Apps of a Backend.
 type transport struct {
-	bound int // of the hints with ids that wait in a queue; 0 makes hints mere wake-ups
+	bound int // how many hints with ids wait in a queue; 0 makes hints plain wake-ups
 
 	mu    sync.Mutex
-	hints map[string]*hints
-	raw   map[string]*raw
+	hints map[string]*hintQueue
+	raw   map[string]*rawQueue
 }
 
-// A carrier is one App's end of the transport.
-type carrier struct {
+// An appTransport is one App's view of the transport.
+type appTransport struct {
 	*transport
 	closed    chan struct{}
-	listeners map[*listener]struct{} // open ones; transport.mu guards it
+	listeners map[*listener]struct{} // open ones, guarded by transport.mu
 }
 
-// close closes the listeners that are left. The carrier's closed is closed before.
-func (c *carrier) close() {
+// close closes all listeners. c.closed must be closed before.
+func (c *appTransport) close() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for l := range c.listeners {
-		l.leave()
+		l.closeLocked()
 	}
 }
 
 // Ids implements backend.Transport.
-func (c *carrier) Ids() bool { return c.bound > 0 }
+func (c *appTransport) Ids() bool { return c.bound > 0 }
 
-// State implements backend.Transport: memory carries until its Ports are closed.
-func (c *carrier) State() (bool, <-chan struct{}) {
+// State implements backend.Transport: the transport is up until the Ports are closed.
+func (c *appTransport) State() (bool, <-chan struct{}) {
 	select {
 	case <-c.closed:
 		return false, c.closed
@@ -45,28 +45,27 @@ func (c *carrier) State() (bool, <-chan struct{}) {
 	}
 }
 
-// hints are those of one queue. transport.mu guards them.
-type hints struct {
-	waiting   []backend.Hint // with ids, first to go first; Done is unset
-	unheard   bool           // a wake-up came while nobody listened
-	listeners map[*listener]struct{}
-	changed   chan struct{} // closed when Next may have more to return; nil while no caller waits
+// A hintQueue holds the hints of one queue. transport.mu guards it.
+type hintQueue struct {
+	waiting      []backend.Hint // hints with ids, in order; Done is unset
+	missedWakeUp bool           // a wake-up arrived while there was no listener
+	listeners    map[*listener]struct{}
+	changed      chan struct{} // closed when Next may return more; nil while no caller waits
 }
 
-// queue returns the hints of a queue.
-func (t *transport) queue(name string) *hints {
+func (t *transport) queue(name string) *hintQueue {
 	h := t.hints[name]
 	if h == nil {
-		h = &hints{listeners: map[*listener]struct{}{}}
+		h = &hintQueue{listeners: map[*listener]struct{}{}}
 		if t.hints == nil {
-			t.hints = map[string]*hints{}
+			t.hints = map[string]*hintQueue{}
 		}
 		t.hints[name] = h
 	}
 	return h
 }
 
-func (h *hints) wake() {
+func (h *hintQueue) wake() {
 	if h.changed != nil {
 		close(h.changed)
 		h.changed = nil
@@ -74,8 +73,8 @@ func (h *hints) wake() {
 }
 
 // Hint implements backend.Transport.
-func (c *carrier) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
-	if err := alive(ctx); err != nil {
+func (c *appTransport) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
+	if err := checkContext(ctx); err != nil {
 		return nil, err
 	}
 	taken := make([]bool, len(ids))
@@ -89,7 +88,7 @@ func (c *carrier) Hint(ctx context.Context, queue string, ids []string) ([]bool,
 		}
 	}
 	if c.bound == 0 {
-		h.unheard = len(h.listeners) == 0
+		h.missedWakeUp = len(h.listeners) == 0
 		for l := range h.listeners {
 			l.woken = true
 		}
@@ -99,8 +98,8 @@ func (c *carrier) Hint(ctx context.Context, queue string, ids []string) ([]bool,
 }
 
 // Depth implements backend.Transport.
-func (c *carrier) Depth(ctx context.Context, queue string) (int, error) {
-	if err := alive(ctx); err != nil {
+func (c *appTransport) Depth(ctx context.Context, queue string) (int, error) {
+	if err := checkContext(ctx); err != nil {
 		return 0, err
 	}
 	c.mu.Lock()
@@ -111,21 +110,21 @@ func (c *carrier) Depth(ctx context.Context, queue string) (int, error) {
 	return 0, nil
 }
 
-// A listener receives the hints of a queue. transport.mu guards it.
+// A listener receives the hints of one queue. transport.mu guards it.
 type listener struct {
-	carrier *carrier
-	hints   *hints
+	carrier *appTransport
+	hints   *hintQueue
 	queue   string
 	window  int
-	woken   bool           // by a hint without an id
-	unacked map[int]string // ids by number of delivery
-	last    int            // delivery
+	woken   bool           // a wake-up arrived
+	unacked map[int]string // ids by delivery number
+	last    int            // number of the last delivery
 	closed  bool
 }
 
 // Listen implements backend.Transport.
-func (c *carrier) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
-	if err := alive(ctx); err != nil {
+func (c *appTransport) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
+	if err := checkContext(ctx); err != nil {
 		return nil, err
 	}
 	c.mu.Lock()
@@ -134,21 +133,21 @@ func (c *carrier) Listen(ctx context.Context, queue string, window int) (backend
 		return nil, closed(queue)
 	}
 	h := c.queue(queue)
-	l := &listener{carrier: c, hints: h, queue: queue, window: window, woken: h.unheard, unacked: map[int]string{}}
-	h.unheard = false
+	l := &listener{carrier: c, hints: h, queue: queue, window: window, woken: h.missedWakeUp, unacked: map[int]string{}}
+	h.missedWakeUp = false
 	h.listeners[l] = struct{}{}
 	c.listeners[l] = struct{}{}
 	return l, nil
 }
 
 func closed(queue string) error {
-	return backend.Errorf(backend.ErrUnavailable, "listening to queue %q has ended", queue).With(backend.OutcomeNotSent)
+	return backend.Errorf(backend.ErrUnavailable, "the listener of queue %q is closed", queue).With(backend.OutcomeNotSent)
 }
 
 // Next implements backend.Listener.
 func (l *listener) Next(ctx context.Context, max int) ([]backend.Hint, error) {
 	for {
-		if err := alive(ctx); err != nil {
+		if err := checkContext(ctx); err != nil {
 			return nil, err
 		}
 		l.carrier.mu.Lock()
@@ -172,7 +171,7 @@ func (l *listener) Next(ctx context.Context, max int) ([]backend.Hint, error) {
 	}
 }
 
-// take returns the hints that are there for the listener.
+// take returns up to max hints that the listener may receive now.
 func (l *listener) take(max int) []backend.Hint {
 	if l.woken {
 		l.woken = false
@@ -190,13 +189,13 @@ func (l *listener) take(max int) []backend.Hint {
 		l.last++
 		delivery := l.last
 		l.unacked[delivery] = got[i].ID
-		got[i].Done = func() { l.done(delivery) }
+		got[i].Done = func() { l.ack(delivery) }
 	}
 	return got
 }
 
-// done acknowledges a hint.
-func (l *listener) done(delivery int) {
+// ack acknowledges a delivery.
+func (l *listener) ack(delivery int) {
 	l.carrier.mu.Lock()
 	defer l.carrier.mu.Unlock()
 	if _, ok := l.unacked[delivery]; ok {
@@ -207,7 +206,7 @@ func (l *listener) done(delivery int) {
 
 // Resize implements backend.Listener.
 func (l *listener) Resize(ctx context.Context, window int) error {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return err
 	}
 	l.carrier.mu.Lock()
@@ -224,12 +223,12 @@ func (l *listener) Resize(ctx context.Context, window int) error {
 func (l *listener) Close() error {
 	l.carrier.mu.Lock()
 	defer l.carrier.mu.Unlock()
-	l.leave()
+	l.closeLocked()
 	return nil
 }
 
-// leave gives back, to the front and under suspicion, what was not acknowledged.
-func (l *listener) leave() {
+// closeLocked closes the listener and returns unacknowledged hints to the front of the queue, marked as redelivered.
+func (l *listener) closeLocked() {
 	if l.closed {
 		return
 	}
@@ -238,7 +237,7 @@ func (l *listener) leave() {
 	delete(h.listeners, l)
 	delete(l.carrier.listeners, l)
 	if l.woken && len(h.listeners) == 0 {
-		h.unheard = true
+		h.missedWakeUp = true
 	}
 	var back []backend.Hint
 	for delivery := 1; delivery <= l.last && len(l.unacked) > 0; delivery++ {

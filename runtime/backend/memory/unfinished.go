@@ -7,37 +7,37 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// review notes whether something of a set is to be done by whoever changed it. It is called after each change.
-func (s *store) review(k *set) {
-	if len(k.roll.list) == k.roll.gone && k.rev == 0 && !k.remembers() {
+// updateUnfinished updates s.unfinished, or deletes the set if it is empty. It is called after each change of a set.
+func (s *store) updateUnfinished(k *set) {
+	if len(k.tasks.list) == k.tasks.deleted && k.rev == 0 && !k.hasDiscarded() {
 		delete(s.sets, k.id)
 		if k.source != nil {
-			k.source.kids = nil
+			k.source.children = nil
 		}
 	}
-	if k.isLoose() {
+	if k.isUnfinished() {
 		s.unfinished[k] = struct{}{}
 	} else {
 		delete(s.unfinished, k)
 	}
 }
 
-// isLoose says whether ends finds anything.
-func (k *set) isLoose() bool {
-	if k.held > 0 {
+// isUnfinished reports whether appendUnfinished would find work.
+func (k *set) isUnfinished() bool {
+	if k.uncommitted > 0 {
 		return true
 	}
 	if k.source == nil || k.rev == 0 {
 		return false
 	}
 	status := k.source.Status
-	return k.shut > 0 && status == backend.StatusSuccess || !k.finished && k.complete() ||
+	return k.closedBatches > 0 && status == backend.StatusSuccess || !k.finished && k.canFinish() ||
 		k.live > k.stopping && (k.failedFast != never || status == backend.StatusFailed || status == backend.StatusStopped)
 }
 
-// remembers says whether a batch of a live source was discarded.
-func (k *set) remembers() bool {
-	if k.source == nil || k.source.gone {
+// hasDiscarded reports whether a batch of an existing source was discarded.
+func (k *set) hasDiscarded() bool {
+	if k.source == nil || k.source.deleted {
 		return false
 	}
 	for _, b := range k.batches {
@@ -48,14 +48,16 @@ func (k *set) remembers() bool {
 	return false
 }
 
-// ends appends the unfinished work of a set.
-func (k *set) ends(to []backend.UnfinishedSince) []backend.UnfinishedSince {
+// appendUnfinished appwork the unfinished work of a set.
+func (k *set) appendUnfinished(to []backend.UnfinishedSince) []backend.UnfinishedSince {
 	add := func(what backend.UnfinishedKind, batch string, since int64) {
-		to = append(to, backend.UnfinishedSince{Unfinished: backend.Unfinished{What: what, Source: k.id, Batch: batch}, Since: since})
+		to = append(to, backend.UnfinishedSince{
+			Unfinished: backend.Unfinished{What: what, Source: k.id, Batch: batch}, Since: since,
+		})
 	}
-	if k.held > 0 {
+	if k.uncommitted > 0 {
 		for key, b := range k.batches {
-			if len(b.held) > 0 {
+			if len(b.uncommitted) > 0 {
 				add(backend.UnfinishedBatch, key, b.since)
 			}
 		}
@@ -64,11 +66,11 @@ func (k *set) ends(to []backend.UnfinishedSince) []backend.UnfinishedSince {
 		return to
 	}
 	status := k.source.Status
-	if k.shut > 0 && status == backend.StatusSuccess {
+	if k.closedBatches > 0 && status == backend.StatusSuccess {
 		add(backend.UnfinishedGate, "", k.sourceEnded)
 	}
-	if !k.finished && k.complete() {
-		add(backend.UnfinishedSet, "", max(k.sourceEnded, k.quiet))
+	if !k.finished && k.canFinish() {
+		add(backend.UnfinishedSet, "", max(k.sourceEnded, k.lastEnded))
 	}
 	if k.live > k.stopping {
 		since := k.failedFast
@@ -84,20 +86,22 @@ func (k *set) ends(to []backend.UnfinishedSince) []backend.UnfinishedSince {
 
 // Unfinished implements backend.Store.
 func (s *store) Unfinished(ctx context.Context, age time.Duration, max int) ([]backend.Unfinished, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.now()
-	var ends []backend.UnfinishedSince
+	var work []backend.UnfinishedSince
 	for k := range s.unfinished {
-		ends = k.ends(ends)
+		work = k.appendUnfinished(work)
 	}
 	for name, q := range s.queues {
-		if since := q.lateSince(now.at); since != never {
-			ends = append(ends, backend.UnfinishedSince{Unfinished: backend.Unfinished{What: backend.UnfinishedOverdue, Queue: name}, Since: since})
+		if since := q.overdueSince(now.at); since != never {
+			work = append(work, backend.UnfinishedSince{
+				Unfinished: backend.Unfinished{What: backend.UnfinishedOverdue, Queue: name}, Since: since,
+			})
 		}
 	}
-	return backend.OldestUnfinished(ends, now.at, age, max), nil
+	return backend.OldestUnfinished(work, now.at, age, max), nil
 }

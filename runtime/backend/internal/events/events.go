@@ -1,7 +1,7 @@
 // Package events delivers events to the subscribers in one process. The Coordinators of all backends use it.
 //
-// Each subscriber has a bounded buffer. If it overflows, the buffered events are dropped and replaced by one gap, so a slow
-// subscriber never blocks a publisher and learns that it missed events.
+// Each subscriber has a bounded buffer. If it overflows, the buffered events are dropped and replaced by one gap, so a
+// slow subscriber never blocks a publisher and learns that it missed events.
 package events
 
 import (
@@ -58,8 +58,8 @@ func (t *Topics) Gap() {
 	}
 }
 
-// Subscribe calls fn with the events of a topic, on the calling goroutine, until ctx ends. A nil event is a gap: events may
-// have been missed. The first event is a gap.
+// Subscribe calls fn with the events of a topic, on the calling goroutine, until ctx ends. A nil event is a gap: events
+// may have been missed. The first event is a gap.
 func (t *Topics) Subscribe(ctx context.Context, topic string, fn func(event json.RawMessage)) error {
 	s := &subscriber{ready: signal.New()}
 	t.add(topic, s)

@@ -1,5 +1,5 @@
-// Package instant converts times to the form in which stores keep them: nanoseconds since 1970, with 0 for the zero time, so
-// that databases compare them as numbers. Times and durations out of range are clamped here and nowhere else.
+// Package instant converts times to the form in which stores keep them: nanoseconds since 1970, with 0 for the zero
+// time, so that databases compare them as numbers. Times and durations out of range are clamped here and nowhere else.
 package instant
 
 import "time"

@@ -1,8 +1,8 @@
-// Package slots limits how many calls an instance handles at once, and queues the calls that find all instances busy. The
-// backends whose instances share a process use it.
+// Package slots limits how many calls an instance handles at once, and queues the calls that find all instances busy.
+// The backends whose instances share a process use it.
 //
-// An instance has a number of [Slots]. A call acquires a free slot, round-robin over the instances of its service. If there
-// is none, it can wait in the service's queue and is assigned the next slot that becomes free.
+// An instance has a number of [Slots]. A call acquires a free slot, round-robin over the instances of its service. If
+// there is none, it can wait in the service's queue and is assigned the next slot that becomes free.
 //
 // Nothing here is safe for concurrent use: the owner of [Services] holds a lock during every method.
 package slots
@@ -12,8 +12,8 @@ import (
 	"slices"
 )
 
-// Slots counts the slots of one instance, which embeds it. To release a slot, decrement InUse and, unless the instance was
-// removed, call [Service.Dispatch].
+// Slots counts the slots of one instance, which embeds it. To release a slot, decrement InUse and, unless the instance
+// was removed, call [Service.Dispatch].
 type Slots struct {
 	Max, InUse int
 }
@@ -53,8 +53,8 @@ func (s Services[I, W]) Add(name string, in I) {
 	svc.Dispatch()
 }
 
-// Remove removes an instance. If it was the last one of its service, Remove deletes the service and returns its queued calls,
-// oldest first.
+// Remove removes an instance. If it was the last one of its service, Remove deletes the service and returns its queued
+// calls, oldest first.
 func (s Services[I, W]) Remove(name string, in I) []W {
 	svc := s[name]
 	svc.instances = slices.DeleteFunc(svc.instances, func(other I) bool { return other == in })
