@@ -196,7 +196,7 @@ func TestCancellationTravelsWithACause(t *testing.T) {
 			t.Errorf("%v is neither context.Canceled nor the cause", err)
 		}
 		synctest.Wait()
-		if !errors.Is(cause, af.ErrCanceled) || !strings.Contains(cause.Error(), "the caller gave up") {
+		if !errors.Is(cause, af.ErrCanceled) || !strings.Contains(cause.Error(), "the caller stopped waiting") {
 			t.Errorf("the handler's cause is %v", cause)
 		}
 	})

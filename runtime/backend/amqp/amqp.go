@@ -225,7 +225,7 @@ func (c *Conn) Close(ctx context.Context) error {
 const closeGrace = 200 * time.Millisecond
 
 // errShutdown is why contexts end and calls fail when a Conn is closed.
-var errShutdown = backend.NewError(backend.ErrUnavailable, "this app shuts down")
+var errShutdown = backend.NewError(backend.ErrUnavailable, "this app is shutting down")
 
 // begin runs f on a goroutine of the Conn, unless it is closed.
 func (c *Conn) begin(f func()) bool {

@@ -86,7 +86,7 @@ func TestUserForEachProgram(t *testing.T) {
 	<-began
 	cancel()
 	wantError(t, (<-call).err, backend.ErrCanceled, backend.OutcomeUnknown)
-	if err := <-ended; err == nil || !strings.Contains(err.Error(), "the caller gave up") {
+	if err := <-ended; err == nil || !strings.Contains(err.Error(), "the caller stopped waiting") {
 		t.Errorf("the handler's context ended by %v", err)
 	}
 	// What a draining instance hasn't begun goes to the next one.

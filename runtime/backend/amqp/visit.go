@@ -223,6 +223,6 @@ func (s *serving) giveUp(key string, why *backend.Error) {
 	case v.cancel == nil:
 		v.dropped = true
 	default:
-		v.cancel(backend.Errorf(why.Code, "the caller gave up: %s", why.Message))
+		v.cancel(backend.Errorf(why.Code, "the caller stopped waiting: %s", why.Message))
 	}
 }

@@ -25,7 +25,7 @@ func (t *tx) admit(name string) error {
 }
 
 func declaredDead(owner string) error {
-	return backend.Errorf(backend.ErrAborted, "owner %q was taken for dead: what it ran is another's", owner)
+	return backend.Errorf(backend.ErrAborted, "owner %q was declared dead and lost its tasks", owner)
 }
 
 // Beat implements backend.Store.

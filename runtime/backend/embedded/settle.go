@@ -132,7 +132,7 @@ func (s *store) Progress(ctx context.Context, id string, fence int64, progress j
 	return change(ctx, s.db.writer, func(tx *tx) error {
 		n, err := tx.affect("UPDATE task SET progress = ? WHERE id = ? AND status = 2 AND fence = ?", blob(progress), id, fence)
 		if n == 0 && err == nil {
-			err = backend.Errorf(backend.ErrAborted, "task %q runs no more with fence %d", id, fence)
+			err = backend.Errorf(backend.ErrAborted, "task %q no longer runs with fence %d", id, fence)
 		}
 		return err
 	})

@@ -42,7 +42,7 @@ func (o *holder) loss(maxCrashes int) *backend.Loss {
 }
 
 func convicted(name string) error {
-	return backend.Errorf(backend.ErrAborted, "owner %q was taken for dead: what it ran is another's", name).With(backend.OutcomeAnswered)
+	return backend.Errorf(backend.ErrAborted, "owner %q was declared dead and lost its tasks", name).With(backend.OutcomeAnswered)
 }
 
 // holder returns an owner; nil if it is not known.

@@ -244,7 +244,7 @@ func (s *store) Progress(ctx context.Context, id string, fence int64, progress j
 		return s.failed(ctx, err, backend.OutcomeUnknown)
 	}
 	if r.MatchedCount == 0 {
-		return backend.Errorf(backend.ErrAborted, "task %q runs no more with fence %d", id, fence).With(backend.OutcomeAnswered)
+		return backend.Errorf(backend.ErrAborted, "task %q no longer runs with fence %d", id, fence).With(backend.OutcomeAnswered)
 	}
 	return nil
 }

@@ -245,7 +245,7 @@ func (c *call) wait(s stand) error {
 		if s.sent == nil {
 			return errClosed()
 		}
-		return backend.Errorf(backend.ErrUnavailable, "this app shut down during a call of %s.%s", c.req.Service, c.req.Method)
+		return backend.Errorf(backend.ErrUnavailable, "this app shut down during a call to %s.%s", c.req.Service, c.req.Method)
 	}
 	return nil
 }

@@ -43,7 +43,7 @@ func TestHandlerLearnsWhyItsCallerGaveUp(t *testing.T) {
 				<-began
 				cancel(errors.New("lunch"))
 				wantError(t, (<-done).err, backend.ErrCanceled, backend.OutcomeUnknown)
-				if got := (<-cause).Error(); got != "canceled: the caller gave up: lunch" {
+				if got := (<-cause).Error(); got != "canceled: the caller stopped waiting: lunch" {
 					t.Errorf("cause %q", got)
 				}
 			})

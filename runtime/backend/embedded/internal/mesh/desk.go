@@ -105,7 +105,7 @@ func (d *desk) cancel(b *book, id string, why *backend.Error) {
 	case v.cancel == nil:
 		v.withdraw()
 	default:
-		v.cancel(backend.Errorf(why.Code, "the caller gave up: %s", why.Message))
+		v.cancel(backend.Errorf(why.Code, "the caller stopped waiting: %s", why.Message))
 	}
 }
 

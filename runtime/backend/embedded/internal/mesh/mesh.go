@@ -169,7 +169,7 @@ func (m *Mesh) Close(ctx context.Context) error {
 		}
 	}
 	m.desk.forget(&m.home.book, backend.NewError(backend.ErrCanceled, "the caller has shut down"))
-	m.desk.close(backend.NewError(backend.ErrUnavailable, "this app shuts down"))
+	m.desk.close(backend.NewError(backend.ErrUnavailable, "this app is shutting down"))
 	ended := make(chan struct{})
 	go func() {
 		m.wg.Wait()
