@@ -58,7 +58,7 @@ func (v *visit) start() {
 // end frees the slot when the handler's goroutine ends.
 func (v *visit) end() {
 	v.answer(&backend.Reply{ // unless it has answered, as it must
-		Err: backend.NewError(backend.ErrInternal, "the handler gave no answer").With(backend.OutcomeAnswered),
+		Err: backend.NewError(backend.ErrInternal, "the handler sent no reply").With(backend.OutcomeAnswered),
 	})
 	v.free()
 	s := v.sub.serving

@@ -61,7 +61,7 @@ func (c *coordinator) Publish(ctx context.Context, topic string, news json.RawMe
 		return err
 	}
 	c.topics.Publish(topic, news)
-	c.mesh.Tell(c.mesh.Connected(), mesh.Notice{Kind: kindNews, Name: topic, Body: news})
+	c.mesh.Notify(c.mesh.Connected(), mesh.Notice{Kind: kindNews, Name: topic, Body: news})
 	return nil
 }
 

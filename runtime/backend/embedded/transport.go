@@ -63,7 +63,7 @@ func (t *transport) wake(ctx context.Context, o offer) error {
 		}
 		others := t.peers.others(v, o)
 		if len(others) > 0 {
-			t.peers.mesh.Tell(others, mesh.Notice{Kind: o.kind, Name: o.name})
+			t.peers.mesh.Notify(others, mesh.Notice{Kind: o.kind, Name: o.name})
 		}
 		if t.wakeHere(o) || len(others) > 0 || o.kind != toListen {
 			return nil

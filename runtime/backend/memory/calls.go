@@ -107,7 +107,7 @@ func (s *session) acquireSlot(ctx context.Context, name string) (*instance, erro
 		return in, nil
 	case <-ctx.Done():
 		s.stopWaiting(svc, element, w)
-		return nil, backend.Errorf(backend.CodeOf(ctx.Err()), "every instance of service %q was busy: %w",
+		return nil, backend.Errorf(backend.CodeOf(ctx.Err()), "no instance of service %q accepted the call: %w",
 			name, context.Cause(ctx)).With(backend.OutcomeNotSent)
 	case <-s.closed:
 		s.stopWaiting(svc, element, w)

@@ -10,10 +10,10 @@ import (
 	"path/filepath"
 )
 
-// maxPath is the longest path of a unix socket that every system takes.
+// maxPath is the longest path of a unix socket that all systems support.
 const maxPath = 100
 
-// An Address says where a Mesh listens. It holds a secret: it must be kept where only the user's own processes read.
+// An Address is where a Mesh listens. It contains a secret: store it where only the user's own processes can read it.
 type Address struct {
 	ID      string `json:"id"`      // of the instance
 	Network string `json:"network"` // "unix" or "tcp"
@@ -21,33 +21,33 @@ type Address struct {
 	Token   string `json:"token"`
 }
 
-// String leaves out the secret.
+// String omits the secret.
 func (a Address) String() string { return a.ID + " at " + a.Network + " " + a.Addr }
 
-// LogValue leaves out the secret.
+// LogValue omits the secret.
 func (a Address) LogValue() slog.Value { return slog.StringValue(a.String()) }
 
-// check returns why a can't be dialed.
+// check returns an error if a can't be dialed.
 func (a Address) check() error {
 	switch {
 	case a.ID == "" || len(a.Token) < 2:
-		return errors.New("the address has no id or no token")
+		return errors.New("incomplete address: no id or token")
 	case a.Network == "unix":
 		return nil
 	case a.Network != "tcp":
-		return fmt.Errorf("network %q is neither unix nor tcp", a.Network)
+		return fmt.Errorf("unsupported network %q", a.Network)
 	}
 	ap, err := netip.ParseAddrPort(a.Addr)
 	if err != nil {
 		return err
 	}
 	if !ap.Addr().IsLoopback() {
-		return errors.New("not an address of this machine") // the token is not for others
+		return fmt.Errorf("address %s is not a loopback address", ap) // don't send the token to another machine
 	}
 	return nil
 }
 
-// listen opens a unix socket, or loopback TCP where there are none, the path is too long, or o asks for it.
+// listen opens a unix socket, or loopback TCP if o asks for it, the path is too long, or unix sockets don't work here.
 func listen(o Options) (net.Listener, error) {
 	path := filepath.Join(o.Dir, o.ID+".sock")
 	if o.Loopback || len(path) > maxPath {
@@ -60,6 +60,6 @@ func listen(o Options) (net.Listener, error) {
 		}
 		_ = l.Close() // err is the reason
 	}
-	o.Logger.Info("no unix socket; listening on loopback TCP instead", "path", path, "error", err)
+	o.Logger.Info("cannot create unix socket, listening on loopback TCP", "path", path, "error", err)
 	return net.Listen("tcp", "127.0.0.1:0")
 }

@@ -2,32 +2,32 @@ package mesh
 
 import "sync"
 
-// balance counts the calls of this Mesh that each instance has, so that the next one goes to the instance with the fewest.
+// balance counts this Mesh's calls in flight by instance, so that the next call goes to the instance with the fewest.
 type balance struct {
 	mu       sync.Mutex
 	inFlight map[target]int
-	turn     int
+	next     int
 }
 
 type target struct{ service, peer string }
 
 func (t *try) target() target { return target{t.call.req.Service, t.peer} }
 
-// pick returns the try whose instance has the fewest calls of this Mesh in flight, in turn among equals, with its way
-// set. nil means that none of them can be reached now.
+// pick returns the try whose instance has the fewest calls in flight from this Mesh, round-robin among equals, with its
+// route set. It returns nil if none is connected.
 func (m *Mesh) pick(open []*try) *try {
-	ways := make([]way, len(open))
+	routes := make([]route, len(open))
 	for i, t := range open {
-		ways[i] = m.way(t.peer)
+		routes[i] = m.routeTo(t.peer)
 	}
 	b := &m.balance
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.turn++
+	b.next++
 	best, fewest := -1, 0
 	for i := range open {
-		i = (b.turn + i) % len(open)
-		if ways[i] == nil {
+		i = (b.next + i) % len(open)
+		if routes[i] == nil {
 			continue
 		}
 		if n := b.inFlight[open[i].target()]; best < 0 || n < fewest {
@@ -38,13 +38,13 @@ func (m *Mesh) pick(open []*try) *try {
 		return nil
 	}
 	t := open[best]
-	t.way = ways[best]
+	t.route = routes[best]
 	b.count(t)
 	return t
 }
 
-// begun counts a call as in flight.
-func (b *balance) begun(t *try) {
+// started counts a call as in flight.
+func (b *balance) started(t *try) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.count(t)
@@ -58,7 +58,7 @@ func (b *balance) count(t *try) {
 	t.counted = true
 }
 
-// done counts it as in flight no more.
+// done ends the count of started. It does nothing if the try isn't counted.
 func (b *balance) done(t *try) {
 	if !t.counted {
 		return
@@ -71,10 +71,10 @@ func (b *balance) done(t *try) {
 	}
 }
 
-// way returns the way to an instance, or nil.
-func (m *Mesh) way(peer string) way {
+// routeTo returns the route to an instance, or nil if it isn't connected.
+func (m *Mesh) routeTo(peer string) route {
 	if peer == m.address.ID {
-		return &m.home
+		return &m.local
 	}
 	if l := m.link(peer); l != nil {
 		return l

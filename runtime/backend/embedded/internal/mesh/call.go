@@ -12,26 +12,26 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// lookAgain is how often a call that waits in line asks whether there are more instances.
-const lookAgain = 250 * time.Millisecond
+// resolveInterval is how often a queued call checks for more instances.
+const resolveInterval = 250 * time.Millisecond
 
-// A call is one Call on its way: a try at each instance that is known to serve the service. At most one of them has the
-// request at any time, so that no call runs twice.
+// A call is one Call in progress. It has a try for each known instance of the service. At most one try has sent the
+// request and not been rejected, so a call never runs twice.
 type call struct {
-	mesh  *Mesh
-	ctx   context.Context
-	req   *backend.Request
-	until time.Time // the request's time is up
-	timer *time.Timer
-	fresh bool // all there is to know about instances is known
-	tries []*try
-	open  []*try // those that could be tried now; of the last look
+	mesh          *Mesh
+	ctx           context.Context
+	req           *backend.Request
+	until         time.Time // when the request times out
+	timer         *time.Timer
+	resolvedFresh bool // the last resolve was fresh
+	tries         []*try
+	candidates    []*try // tries that have not been sent, as of the last snapshot
 
-	mu   sync.Mutex    // guards what the tries hear
-	wake signal.Signal // set when they heard something
+	mu   sync.Mutex    // guards the state of the tries
+	wake signal.Signal // set when a state has changed
 }
 
-// Call brings req to one instance of its service, as backend.Calls says.
+// Call sends req to one instance of its service, as specified by backend.Calls.
 func (m *Mesh) Call(ctx context.Context, req *backend.Request) (*backend.Reply, error) {
 	if err := envelope.Check(req); err != nil {
 		return nil, err.With(backend.OutcomeNotSent)
@@ -40,19 +40,20 @@ func (m *Mesh) Call(ctx context.Context, req *backend.Request) (*backend.Reply, 
 		return nil, errClosed()
 	}
 	if ctx.Err() != nil {
-		return nil, backend.Errorf(backend.CodeOf(ctx.Err()), "not begun: %w", context.Cause(ctx)).With(backend.OutcomeNotSent)
+		return nil, backend.Errorf(backend.CodeOf(ctx.Err()), "not begun: %w", context.Cause(ctx)).
+			With(backend.OutcomeNotSent)
 	}
 	c := &call{mesh: m, ctx: ctx, req: req, until: time.Now().Add(req.Timeout), wake: signal.New()}
 	if err := c.resolve(false); err != nil {
 		return nil, err
 	}
-	defer c.leave()
+	defer c.cleanUp()
 	for {
-		s := c.look()
-		if s.over != nil {
-			return c.outcome(s.over)
+		s := c.snapshot()
+		if s.done != nil {
+			return c.outcome(s.done)
 		}
-		moved, err := c.move(s)
+		moved, err := c.step(s)
 		if err == nil && !moved {
 			err = c.wait(s)
 		}
@@ -62,7 +63,7 @@ func (m *Mesh) Call(ctx context.Context, req *backend.Request) (*backend.Reply, 
 	}
 }
 
-// resolve adds a try for each instance that it didn't know.
+// resolve adds a try for each instance that is not known yet.
 func (c *call) resolve(fresh bool) error {
 	peers, err := c.mesh.o.Resolve(c.ctx, c.req.Service, fresh)
 	if err != nil {
@@ -70,9 +71,10 @@ func (c *call) resolve(fresh bool) error {
 			err := *e
 			return err.With(backend.OutcomeNotSent)
 		}
-		return backend.Errorf(codeOr(err, backend.ErrUnavailable), "looking up service %q: %w", c.req.Service, err).With(backend.OutcomeNotSent)
+		return backend.Errorf(codeOr(err, backend.ErrUnavailable), "looking up service %q: %w", c.req.Service, err).
+			With(backend.OutcomeNotSent)
 	}
-	c.fresh = fresh
+	c.resolvedFresh = fresh
 	for _, peer := range peers {
 		if !slices.ContainsFunc(c.tries, func(t *try) bool { return t.peer == peer }) {
 			c.tries = append(c.tries, &try{call: c, peer: peer})
@@ -88,17 +90,18 @@ func codeOr(err error, code backend.Code) backend.Code {
 	return code
 }
 
-// A stand is how a call stands.
-type stand struct {
-	over    *try // answered, or lost
+// progress is a snapshot of a call.
+type progress struct {
+	done    *try // answered or lost
 	sent    *try
 	offered *try
-	waiting int // in line, or for a connection
+	waiting int // tries that are queued or connecting
 }
 
-func (c *call) look() stand {
-	var s stand
-	c.open = c.open[:0]
+// snapshot returns the call's progress and updates c.candidates.
+func (c *call) snapshot() progress {
+	var s progress
+	c.candidates = c.candidates[:0]
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, t := range c.tries {
@@ -107,122 +110,122 @@ func (c *call) look() stand {
 		}
 		switch t.state {
 		case untried:
-			c.open = append(c.open, t)
-		case reaching, inLine:
+			c.candidates = append(c.candidates, t)
+		case connecting, queued:
 			s.waiting++
 		case sent:
 			s.sent = t
 		case offered:
 			s.offered = t
 		case answered, lost:
-			s.over = t
+			s.done = t
 		}
 	}
 	return s
 }
 
-// move takes the next step, if there is one that doesn't wait. An error ends the call.
-func (c *call) move(s stand) (moved bool, err error) {
+// step takes the next step that doesn't block, if there is one. An error ends the call.
+func (c *call) step(s progress) (moved bool, err error) {
 	switch {
 	case s.offered != nil && s.sent == nil:
-		return true, c.accept(s.offered)
+		return true, c.acceptOffer(s.offered)
 	case s.offered != nil:
-		// Whoever has the request may still be busy; then this one is asked again.
-		c.stepOut(s.offered)
+		// Another instance has the request. If it turns out to be busy, this one is tried again.
+		c.leaveQueue(s.offered)
 		return true, nil
 	case s.sent != nil:
 		return false, nil
-	case len(c.open) > 0:
-		if t := c.mesh.pick(c.open); t != nil {
-			return true, c.ask(t)
+	case len(c.candidates) > 0:
+		if t := c.mesh.pick(c.candidates); t != nil {
+			return true, c.sendTo(t)
 		}
-		for _, t := range c.open {
-			c.reach(t)
+		for _, t := range c.candidates {
+			c.connect(t)
 		}
 		return true, nil
 	case s.waiting > 0:
 		return false, nil
-	case !c.fresh:
+	case !c.resolvedFresh:
 		return true, c.resolve(true)
 	}
-	return false, c.nobody()
+	return false, c.noInstance()
 }
 
-// ask sends the request to an instance.
-func (c *call) ask(t *try) error {
-	t.turn(untried, sent)
-	if !t.way.pending().add(t) { // the connection has just ended
-		t.set(untried)
+// sendTo sends the request to an instance.
+func (c *call) sendTo(t *try) error {
+	t.transition(untried, sent)
+	if !t.route.pending().add(t) { // the connection has just ended
+		t.setState(untried)
 		return nil
 	}
-	return c.request(t)
+	return c.sendRequest(t)
 }
 
-// accept sends the request to an instance that has a slot reserved for it, and leaves the other lines.
-func (c *call) accept(t *try) error {
-	if !t.turn(offered, sent) {
+// acceptOffer sends the request to an instance that has reserved a slot, and leaves the queues of the others.
+func (c *call) acceptOffer(t *try) error {
+	if !t.transition(offered, sent) {
 		return nil
 	}
 	for _, other := range c.tries {
 		if other != t {
-			c.stepOut(other)
+			c.leaveQueue(other)
 		}
 	}
-	c.mesh.balance.begun(t)
-	return c.request(t)
+	c.mesh.balance.started(t)
+	return c.sendRequest(t)
 }
 
-func (c *call) request(t *try) error {
+func (c *call) sendRequest(t *try) error {
 	left := time.Until(c.until)
 	var err *backend.Error
 	if left > 0 {
-		err = t.way.request(c.ctx, t, c.req, left)
+		err = t.route.sendRequest(c.ctx, t, c.req, left)
 	} else {
-		err = c.late()
+		err = c.deadlineError()
 	}
 	if err != nil {
-		t.way.pass(t.id)
+		t.route.sendPass(t.id)
 		return err
 	}
 	return nil
 }
 
-// stepOut leaves a line, or gives back a reserved slot.
-func (c *call) stepOut(t *try) {
-	if t.turn(inLine, untried) || t.turn(offered, untried) {
-		t.way.pending().remove(t.id)
-		t.way.pass(t.id)
+// leaveQueue leaves an instance's queue, or gives up a reserved slot.
+func (c *call) leaveQueue(t *try) {
+	if t.transition(queued, untried) || t.transition(offered, untried) {
+		t.route.pending().remove(t.id)
+		t.route.sendPass(t.id)
 	}
 }
 
-// reach has an instance connected, once.
-func (c *call) reach(t *try) {
+// connect connects to an instance. It tries only once.
+func (c *call) connect(t *try) {
 	if t.dialed {
-		t.set(refused)
+		t.setState(refused)
 		return
 	}
 	t.dialed = true
-	t.set(reaching)
-	begun := c.mesh.begin(func() {
+	t.setState(connecting)
+	begun := c.mesh.start(func() {
 		ctx, cancel := context.WithCancel(c.ctx)
 		defer cancel()
 		defer context.AfterFunc(c.mesh.ctx, cancel)()
 		if err := c.mesh.o.Dial(ctx, t.peer); err != nil {
-			c.mesh.log.Debug("an instance can't be reached", "peer", t.peer, "service", c.req.Service, "error", err)
+			c.mesh.log.Debug("cannot connect to instance", "peer", t.peer, "service", c.req.Service, "error", err)
 		}
-		t.set(untried)
+		t.setState(untried)
 		c.wake.Set()
 	})
 	if !begun {
-		t.set(refused)
+		t.setState(refused)
 	}
 }
 
-// wait waits for news.
-func (c *call) wait(s stand) error {
+// wait waits until a state changes.
+func (c *call) wait(s progress) error {
 	var tick <-chan time.Time
-	if s.sent == nil { // from then on it's up to the instance, and ctx
-		pause := min(lookAgain, time.Until(c.until))
+	if s.sent == nil { // otherwise only the instance or ctx ends the call
+		pause := min(resolveInterval, time.Until(c.until))
 		if c.timer == nil {
 			c.timer = time.NewTimer(pause)
 		} else {
@@ -234,29 +237,30 @@ func (c *call) wait(s stand) error {
 	case <-c.wake.C():
 	case <-tick:
 		if !time.Now().Before(c.until) {
-			return c.late()
+			return c.deadlineError()
 		}
 		if err := c.resolve(false); err != nil {
-			c.mesh.log.Debug("a call that waits couldn't look for more instances", "service", c.req.Service, "error", err)
+			c.mesh.log.Debug("cannot look for more instances of a busy service", "service", c.req.Service, "error", err)
 		}
 	case <-c.ctx.Done():
-		return c.gaveUp(s)
+		return c.contextEnded(s)
 	case <-c.mesh.ctx.Done():
 		if s.sent == nil {
 			return errClosed()
 		}
-		return backend.Errorf(backend.ErrUnavailable, "this app shut down during a call to %s.%s", c.req.Service, c.req.Method)
+		return backend.Errorf(backend.ErrUnavailable, "this app shut down during a call to %s.%s", c.req.Service,
+			c.req.Method)
 	}
 	return nil
 }
 
-// leave takes the call out of wherever it still waits.
-func (c *call) leave() {
+// cleanUp leaves all queues and releases the call's resources.
+func (c *call) cleanUp() {
 	for _, t := range c.tries {
 		c.mesh.balance.done(t)
-		if t.way != nil {
-			c.stepOut(t)
-			t.way.pending().remove(t.id)
+		if t.route != nil {
+			c.leaveQueue(t)
+			t.route.pending().remove(t.id)
 		}
 	}
 	if c.timer != nil {

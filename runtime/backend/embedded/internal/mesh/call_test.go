@@ -16,14 +16,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
-// pair returns an instance and a caller that is connected with it, in a bubble.
+// pair returns an instance and a connected caller, in a bubble.
 func pair(t *testing.T) (server, client *Mesh) {
 	server, client = bare(t, Options{ID: "a"}), bare(t, Options{ID: "b", Resolve: always("a")})
 	join(t, client, server)
 	return server, client
 }
 
-func TestHandlerLearnsWhyItsCallerGaveUp(t *testing.T) {
+func TestCancelReachesHandlerWithCause(t *testing.T) {
 	for name, where := range map[string]func(t *testing.T) (server, client *Mesh){
 		"far":  pair,
 		"near": func(t *testing.T) (server, client *Mesh) { m := bare(t, Options{ID: "a"}); return m, m },
@@ -41,9 +41,9 @@ func TestHandlerLearnsWhyItsCallerGaveUp(t *testing.T) {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				done := calling(ctx, b, "1")
 				<-began
-				cancel(errors.New("lunch"))
+				cancel(errors.New("test"))
 				wantError(t, (<-done).err, backend.ErrCanceled, backend.OutcomeUnknown)
-				if got := (<-cause).Error(); got != "canceled: the caller stopped waiting: lunch" {
+				if got := (<-cause).Error(); got != "canceled: the caller stopped waiting: test" {
 					t.Errorf("cause %q", got)
 				}
 			})
@@ -51,7 +51,7 @@ func TestHandlerLearnsWhyItsCallerGaveUp(t *testing.T) {
 	}
 }
 
-func TestTimeoutOfTheRequestIsTheHandlersDeadline(t *testing.T) {
+func TestRequestTimeoutIsHandlerDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := pair(t)
 		serve(a, 1, func(ctx context.Context, _ *backend.Request, reply func(*backend.Reply)) {
@@ -71,7 +71,7 @@ func TestTimeoutOfTheRequestIsTheHandlersDeadline(t *testing.T) {
 	})
 }
 
-func TestRepliesHaveLeftWhenDrainReturns(t *testing.T) {
+func TestDrainWaitsForRepliesToBeWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := bare(t, Options{ID: "m"})
 		in := serve(m, 1, echo)
@@ -98,18 +98,25 @@ func TestRepliesHaveLeftWhenDrainReturns(t *testing.T) {
 	})
 }
 
-func TestRequestThatNoInstanceCouldReadIsRefusedAtOnce(t *testing.T) {
+func TestInvalidRequestFailsAtOnce(t *testing.T) {
 	m := start(t, Options{ID: "m"})
 	serve(m, 1, echo)
 	for name, c := range map[string]struct {
 		code  backend.Code
 		spoil func(*backend.Request)
 	}{
-		"body_too_large":  {backend.ErrResourceExhausted, func(r *backend.Request) { r.Body = make(json.RawMessage, backend.MaxMessage+1) }},
-		"reserved_header": {backend.ErrInvalidArgument, func(r *backend.Request) { r.Headers = map[string]string{"af-code": "x"} }},
-		"slash":           {backend.ErrInvalidArgument, func(r *backend.Request) { r.Service = "a/b" }},
-		"no_method":       {backend.ErrInvalidArgument, func(r *backend.Request) { r.Method = "" }},
-		"long_name":       {backend.ErrInvalidArgument, func(r *backend.Request) { r.Method = strings.Repeat("x", envelope.MaxShort) }},
+		"body_too_large": {backend.ErrResourceExhausted, func(r *backend.Request) {
+			r.Body = make(json.RawMessage,
+				backend.MaxMessage+1)
+		}},
+		"reserved_header": {backend.ErrInvalidArgument,
+			func(r *backend.Request) { r.Headers = map[string]string{"af-code": "x"} }},
+		"slash":     {backend.ErrInvalidArgument, func(r *backend.Request) { r.Service = "a/b" }},
+		"no_method": {backend.ErrInvalidArgument, func(r *backend.Request) { r.Method = "" }},
+		"long_name": {backend.ErrInvalidArgument, func(r *backend.Request) {
+			r.Method = strings.Repeat("x",
+				envelope.MaxShort)
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			req := request()
@@ -120,7 +127,7 @@ func TestRequestThatNoInstanceCouldReadIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-func TestLargestBodiesTravel(t *testing.T) {
+func TestLargestBody(t *testing.T) {
 	p := across(t, false)
 	if _, err := p.Calls.Serve(t.Context(), backend.Endpoint{Service: "s", Concurrency: 4}, echo); err != nil {
 		t.Fatal(err)
@@ -133,7 +140,7 @@ func TestLargestBodiesTravel(t *testing.T) {
 	}
 }
 
-func TestReplyThatIsTooLargeIsAnError(t *testing.T) {
+func TestTooLargeReplyIsError(t *testing.T) {
 	for name, p := range map[string]*backend.Ports{"far": across(t, false), "near": near(t)} {
 		t.Run(name, func(t *testing.T) {
 			_, err := p.Calls.Serve(t.Context(), backend.Endpoint{Service: "s", Concurrency: 1},
@@ -152,7 +159,7 @@ func TestReplyThatIsTooLargeIsAnError(t *testing.T) {
 	}
 }
 
-func TestHandlerThatGivesNoAnswerIsAnError(t *testing.T) {
+func TestMissingReplyIsError(t *testing.T) {
 	p := across(t, false)
 	if _, err := p.Calls.Serve(t.Context(), backend.Endpoint{Service: "s", Concurrency: 1},
 		func(context.Context, *backend.Request, func(*backend.Reply)) {}); err != nil {
@@ -165,8 +172,8 @@ func TestHandlerThatGivesNoAnswerIsAnError(t *testing.T) {
 	wantError(t, r.Err, backend.ErrInternal, backend.OutcomeAnswered)
 }
 
-// Caller and handler share nothing, even in one process: neither maps nor the cause of an error.
-func TestNothingIsSharedWithinOneProcess(t *testing.T) {
+// Caller and handler share no maps, and the cause of an error is not passed on, even in one process.
+func TestLocalCallsShareNothing(t *testing.T) {
 	p := near(t)
 	_, err := p.Calls.Serve(t.Context(), backend.Endpoint{Service: "s", Concurrency: 1},
 		func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
@@ -192,7 +199,7 @@ func TestNothingIsSharedWithinOneProcess(t *testing.T) {
 	}
 }
 
-func TestCallsGoToTheInstanceWithTheFewestOfThem(t *testing.T) {
+func TestCallsGoToLeastLoadedInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
 		c := bare(t, Options{ID: "c", Resolve: always("a", "b", "c")})
@@ -220,7 +227,7 @@ func TestCallsGoToTheInstanceWithTheFewestOfThem(t *testing.T) {
 	})
 }
 
-func TestInstanceThatCanNotBeReachedIsTriedOnce(t *testing.T) {
+func TestUnreachableInstanceIsDialedOnce(t *testing.T) {
 	var dialed, fresh atomic.Int32
 	m := start(t, Options{
 		ID: "m",
@@ -235,12 +242,12 @@ func TestInstanceThatCanNotBeReachedIsTriedOnce(t *testing.T) {
 	_, err := m.Call(t.Context(), request())
 	wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
 	if !errors.Is(err, backend.ErrNoInstance) || dialed.Load() != 1 || fresh.Load() != 1 {
-		t.Errorf("%v, dialed %d times, looked %d times", err, dialed.Load(), fresh.Load())
+		t.Errorf("%v, dialed %d times, resolved afresh %d times", err, dialed.Load(), fresh.Load())
 	}
 }
 
-// While an instance can't be reached for long, another one that becomes free takes the call.
-func TestDialThatHangsHoldsNobody(t *testing.T) {
+// While dialing one instance hangs, another one that becomes free takes the call.
+func TestHangingDialBlocksNoCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := bare(t, Options{ID: "a"})
 		m := bare(t, Options{ID: "m", Resolve: always("a", "x"), Dial: func(ctx context.Context, _ string) error {
@@ -263,7 +270,7 @@ func TestDialThatHangsHoldsNobody(t *testing.T) {
 	})
 }
 
-func TestFailureToResolveIsTheCallers(t *testing.T) {
+func TestResolveErrorIsReturned(t *testing.T) {
 	for want, err := range map[backend.Code]error{
 		backend.ErrUnavailable:        errors.New("disk I/O error"),
 		backend.ErrDataLoss:           backend.NewError(backend.ErrDataLoss, "the file is gone"),
@@ -275,7 +282,7 @@ func TestFailureToResolveIsTheCallers(t *testing.T) {
 	}
 }
 
-func TestCloseFailsWhatIsInFlight(t *testing.T) {
+func TestCloseFailsCallsInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := pair(t)
 		_, began, release := hold(a, 1)

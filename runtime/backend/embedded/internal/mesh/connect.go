@@ -12,20 +12,20 @@ import (
 )
 
 const (
-	maxHellos  = 64                     // connections whose peer is not known yet
-	maxLinks   = 4                      // connections with one peer; two when both sides dial at once
-	acceptRest = 100 * time.Millisecond // after an error of Accept, such as too many open files
+	maxHellos   = 64                     // connections that are not authenticated yet
+	maxLinks    = 4                      // connections with one peer; there are two if both sides dial at once
+	acceptPause = 100 * time.Millisecond // after an error of Accept, such as too many open files
 )
 
-// A dial is a connection being made. err holds once done is closed.
+// A dial is a connection attempt. err is valid once done is closed.
 type dial struct {
 	done chan struct{}
 	err  error
 }
 
-// Connect makes sure that there is a connection with the Mesh at a: it returns nil when there is one already, and else
-// when the two have said hello. Many may ask for the same at once. An attempt ends by itself after 10 s; when ctx ends
-// before, Connect returns and the attempt goes on for those who ask next.
+// Connect connects to the Mesh at a. It returns nil if they are already connected, or once both sides have
+// authenticated. Concurrent calls share one attempt. An attempt ends after 10 s at most; if ctx ends before, Connect
+// returns and the attempt continues for later callers.
 func (m *Mesh) Connect(ctx context.Context, a Address) error {
 	m.mu.Lock()
 	if len(m.links[a.ID]) > 0 || a.ID == m.address.ID {
@@ -49,15 +49,16 @@ func (m *Mesh) Connect(ctx context.Context, a Address) error {
 		}
 		return nil
 	case <-ctx.Done():
-		return backend.Errorf(backend.CodeOf(ctx.Err()), "connecting to instance %s: %w", a, context.Cause(ctx)).With(backend.OutcomeNotSent)
+		return backend.Errorf(backend.CodeOf(ctx.Err()), "connecting to instance %s: %w", a, context.Cause(ctx)).
+			With(backend.OutcomeNotSent)
 	}
 }
 
 // dial connects, and runs the connection until it ends.
 func (m *Mesh) dial(d *dial, a Address) {
-	l, err := m.reach(a)
+	l, err := m.dialPeer(a)
 	if err == nil && !m.add(l) {
-		hangUp(l.conn)
+		closeConn(l.conn)
 		err = errClosed()
 	}
 	m.mu.Lock()
@@ -70,24 +71,24 @@ func (m *Mesh) dial(d *dial, a Address) {
 	}
 }
 
-func (m *Mesh) reach(a Address) (*link, error) {
+func (m *Mesh) dialPeer(a Address) (*link, error) {
 	if err := a.check(); err != nil {
 		return nil, err
 	}
-	dialer := net.Dialer{Timeout: helloTime}
+	dialer := net.Dialer{Timeout: helloTimeout}
 	conn, err := dialer.DialContext(m.ctx, a.Network, a.Addr)
 	if err != nil {
 		return nil, err
 	}
-	l, err := m.greet(m.ctx, conn, a)
+	l, err := m.clientHello(m.ctx, conn, a)
 	if err != nil {
-		hangUp(conn)
+		closeConn(conn)
 	}
 	return l, err
 }
 
-// accept links every peer that connects and sends the right hello. The number of connections that have not sent one is bounded: one
-// more closes the oldest, so that silent connections keep no peer out.
+// accept adds a link for each peer that connects and sends a valid hello. The number of unauthenticated connections is
+// bounded: when there are too many the oldest is closed, so silent connections can't block peers.
 func (m *Mesh) accept() {
 	var hellos hellos
 	for {
@@ -96,22 +97,22 @@ func (m *Mesh) accept() {
 			if m.ctx.Err() != nil {
 				return
 			}
-			m.log.Warn("accepting a connection failed; trying again", "error", err)
+			m.log.Warn("cannot accept connection, retrying", "error", err)
 			select {
-			case <-time.After(acceptRest):
+			case <-time.After(acceptPause):
 			case <-m.ctx.Done():
 			}
 			continue
 		}
-		hellos.begin(conn)
+		hellos.add(conn)
 		m.wg.Go(func() {
-			l, err := m.welcome(m.ctx, conn)
-			hellos.end(conn)
+			l, err := m.serverHello(m.ctx, conn)
+			hellos.remove(conn)
 			if err != nil {
-				m.log.Debug("a connection was turned away", "error", err)
+				m.log.Debug("rejected connection", "error", err)
 			}
 			if err != nil || !m.add(l) {
-				hangUp(conn)
+				closeConn(conn)
 				return
 			}
 			l.run()
@@ -119,30 +120,30 @@ func (m *Mesh) accept() {
 	}
 }
 
-// hellos are the connections whose peer is not known yet, the oldest first.
+// hellos holds the connections that are not authenticated yet, oldest first.
 type hellos struct {
 	mu    sync.Mutex
 	conns []net.Conn
 }
 
-// begin adds a connection. If there are too many it ends the oldest.
-func (h *hellos) begin(conn net.Conn) {
+// add adds a connection. If there are too many, it closes the oldest.
+func (h *hellos) add(conn net.Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if len(h.conns) >= maxHellos {
-		hangUp(h.conns[0])
+		closeConn(h.conns[0])
 		h.conns = slices.Delete(h.conns, 0, 1)
 	}
 	h.conns = append(h.conns, conn)
 }
 
-func (h *hellos) end(conn net.Conn) {
+func (h *hellos) remove(conn net.Conn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.conns = slices.DeleteFunc(h.conns, func(c net.Conn) bool { return c == conn })
 }
 
-// add makes a link known to those who look for one. False means that there must be no more.
+// add adds a link. It returns false if the Mesh is closed or has too many links with the peer.
 func (m *Mesh) add(l *link) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -153,7 +154,7 @@ func (m *Mesh) add(l *link) bool {
 	return true
 }
 
-// remove takes a link out again and reports whether another one with the same peer is left.
+// remove removes a link and reports whether another one with the same peer remains.
 func (m *Mesh) remove(l *link) (others bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -166,8 +167,8 @@ func (m *Mesh) remove(l *link) (others bool) {
 	return true
 }
 
-// link returns the connection with a peer that is in use; nil where there is none. When both sides have dialed at once
-// there are two, and the older one is used.
+// link returns the link with a peer, or nil. If both sides have dialed at once there are two, and the older one is
+// used.
 func (m *Mesh) link(peer string) *link {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -177,7 +178,7 @@ func (m *Mesh) link(peer string) *link {
 	return nil
 }
 
-// Connected returns the ids of the peers with which there is a connection, sorted.
+// Connected returns the ids of the connected peers, sorted.
 func (m *Mesh) Connected() []string {
 	m.mu.Lock()
 	defer m.mu.Unlock()

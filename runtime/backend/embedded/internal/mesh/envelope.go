@@ -8,24 +8,24 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
-// The kinds of frames. A receiver ignores any other: it belongs to a later version.
+// The kinds of frames. Receivers ignore unknown kinds, which belong to a later version.
 const (
-	kindHello   = "hello"   // the first frame, both ways
+	kindHello   = "hello"   // the first frame, in both directions
 	kindRequest = "request" // caller: a call, or the answer to free
-	kindCancel  = "cancel"  // caller: I gave up
-	kindPass    = "pass"    // caller: I don't want the slot, or the place in the line
-	kindReply   = "reply"   // instance: the answer
-	kindRefuse  = "refuse"  // instance: not begun, and not waiting here
-	kindBusy    = "busy"    // instance: not begun; you are in the line
-	kindFree    = "free"    // instance: a slot is yours for a moment; send the request again, or pass
+	kindCancel  = "cancel"  // caller: has stopped waiting
+	kindPass    = "pass"    // caller: give up the reserved slot, or leave the queue
+	kindReply   = "reply"   // instance: the reply
+	kindRefuse  = "refuse"  // instance: not started and not queued
+	kindBusy    = "busy"    // instance: not started, but queued
+	kindFree    = "free"    // instance: a slot is reserved for a moment; send the request again, or pass
 	kindNotice  = "notice"
-	kindGap     = "gap" // some notices were dropped here
+	kindGap     = "gap" // notices were dropped here
 )
 
-// hToken is the one header of this carrier's own.
+// hToken is the only header that is specific to this carrier.
 const hToken = envelope.Reserved + "token"
 
-// requestHeader is the envelope of a request that has been checked, with left of its time.
+// requestHeader returns the header of a request that has been checked. left is its remaining time.
 func requestHeader(req *backend.Request, id string, left time.Duration) *header {
 	return &header{
 		Kind: kindRequest, Type: envelope.Type(req), ContentType: envelope.JSON,
@@ -33,7 +33,7 @@ func requestHeader(req *backend.Request, id string, left time.Duration) *header 
 	}
 }
 
-// request returns the request that came in h, or the answer to one that can't be understood.
+// request parses a request. It returns the reply's error if the request is invalid.
 func (h *header) request(body []byte) (*backend.Request, *backend.Error) {
 	req, refusal := envelope.ParseRequest(h.Type, h.ContentType, h.Headers, body)
 	if refusal == nil {
@@ -46,19 +46,19 @@ func (h *header) request(body []byte) (*backend.Request, *backend.Error) {
 func encodeReply(id string, r *backend.Reply) (head []byte, body json.RawMessage) {
 	h := &header{Kind: kindReply, ContentType: envelope.JSON, CorrelationID: id}
 	h.Headers, body = envelope.Reply(r, h.fits)
-	head, _ = encode(h, body) // it fits
+	head, _ = encode(h, body) // h.fits has checked it
 	return head, body
 }
 
-// encodeRefusal returns the frame that says why a call was not begun.
+// encodeRefusal returns the frame that refuses a call.
 func encodeRefusal(id string, e *backend.Error) []byte {
 	h := &header{Kind: kindRefuse, CorrelationID: id, Headers: map[string]string{envelope.Version: envelope.V1}}
 	envelope.PutError(h.Headers, e, h.fits)
-	head, _ := encode(h, nil) // it fits
+	head, _ := encode(h, nil) // h.fits has checked it
 	return head
 }
 
-// fits says whether h can be encoded with these headers.
+// fits reports whether h can be encoded with these headers.
 func (h *header) fits(headers map[string]string) bool {
 	with := *h
 	with.Headers = headers
@@ -66,8 +66,8 @@ func (h *header) fits(headers map[string]string) bool {
 	return err == nil
 }
 
-// reply returns the reply that came in h.
+// reply parses a reply.
 func (h *header) reply(body []byte) *backend.Reply { return envelope.ParseReply(h.Headers, body) }
 
-// error returns the error that came in h, its outcome unknown.
+// error parses an error; its outcome is unknown.
 func (h *header) error() *backend.Error { return envelope.ParseError(h.Headers) }

@@ -18,7 +18,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
-// The wire is public: these bytes don't change within a version.
+// The wire format is public: these bytes don't change within a version.
 func TestFramesOnTheWire(t *testing.T) {
 	for _, f := range examples() {
 		t.Run(f.name, func(t *testing.T) {
@@ -29,7 +29,7 @@ func TestFramesOnTheWire(t *testing.T) {
 	}
 }
 
-// An example is a frame of docs/wire.md.
+// An example is a frame in docs/wire.md.
 type example struct {
 	name       string
 	title      string // in the document
@@ -58,28 +58,30 @@ func examples() []example {
 			"\x00\x00\x00\x4e\x00\x00\x00\x4a"+`{"kind":"hello","app_id":"7","headers":{"af-token":"LEFTHALF","af-v":"1"}}`),
 		frame("hello_back", "8 → 7: hello, with the second half", hello("8", "THEOTHER"), "",
 			"\x00\x00\x00\x4e\x00\x00\x00\x4a"+`{"kind":"hello","app_id":"8","headers":{"af-token":"THEOTHER","af-v":"1"}}`),
-		frame("request", "7 → 8: the request `Div(6, 3)`, with 2.5 ms left, one piece of metadata and a trace", requestHeader(req, "1", 2500*time.Microsecond), `{"x":6,"y":3}`,
+		frame("request", "7 → 8: the request `Div(6, 3)`, with 2.5 ms left, one piece of metadata and a trace",
+			requestHeader(req, "1", 2500*time.Microsecond), `{"x":6,"y":3}`,
 			"\x00\x00\x00\xfb\x00\x00\x00\xea"+`{"kind":"request","type":"calc/Div","content_type":"application/json",`+
 				`"correlation_id":"1","message_id":"7-1","app_id":"7","headers":{"af-contract":"9f2c","af-md-user":"ann",`+
 				`"af-timeout-ms":"2.5","af-v":"1","traceparent":"00-1-2-01"}}`+`{"x":6,"y":3}`),
 		reply("reply", "8 → 7: its reply, 2", "1", &backend.Reply{Server: "8", Body: json.RawMessage(`{"result":2}`)},
 			"\x00\x00\x00\x7b\x00\x00\x00\x6b"+`{"kind":"reply","content_type":"application/json","correlation_id":"1",`+
 				`"headers":{"af-srv":"8","af-v":"1"}}`+`{"result":2}`),
-		reply("error", "8 → 7: the reply to `Div(6, 0)`, whose id was 2: an error", "2", &backend.Reply{Server: "8", Err: backend.NewError(backend.ErrInvalidArgument, "y is 0").With(backend.OutcomeAnswered)},
+		reply("error", "8 → 7: the reply to `Div(6, 0)`, whose id was 2: an error", "2", &backend.Reply{Server: "8",
+			Err: backend.NewError(backend.ErrInvalidArgument, "y is 0").With(backend.OutcomeAnswered)},
 			"\x00\x00\x00\x9e\x00\x00\x00\x9a"+`{"kind":"reply","content_type":"application/json","correlation_id":"2",`+
 				`"headers":{"af-code":"invalid_argument","af-msg":"y is 0","af-srv":"8","af-v":"1"}}`),
 	}
 }
 
-// read reads one frame from bytes.
+// read decodes one frame.
 func read(b []byte) (*header, []byte, error) {
 	return newFrameReader(bytes.NewReader(b)).next(maxFrame)
 }
 
-func TestRequestArrivesAsItWasSent(t *testing.T) {
+func TestRequestRoundTrip(t *testing.T) {
 	want := &backend.Request{
 		Service: "s", Method: "a/b", ID: "id", Caller: "caller", Timeout: 1500 * time.Millisecond, Fingerprint: "print",
-		// Names of headers as the user's are not headers.
+		// Metadata may have the names of headers.
 		Metadata: map[string]string{"traceparent": "mine", "af-code": "<&>", "": "ü"},
 		Headers:  map[string]string{"traceparent": "theirs", "x-md": "1"},
 		Body:     json.RawMessage(`{}`),
@@ -97,11 +99,12 @@ func TestRequestArrivesAsItWasSent(t *testing.T) {
 	}
 }
 
-func TestReplyArrivesAsItWasSent(t *testing.T) {
+func TestReplyRoundTrip(t *testing.T) {
 	for _, want := range []*backend.Reply{
 		{Body: json.RawMessage(`{"r":1}`), Server: "a"},
 		{},
-		{Err: backend.NewError(backend.ErrNotFound, "no <b>", map[string]int{"a": 1}).With(backend.OutcomeAnswered), Server: "a"},
+		{Err: backend.NewError(backend.ErrNotFound, "no <b>", map[string]int{"a": 1}).With(backend.OutcomeAnswered),
+			Server: "a"},
 		{Err: backend.NewError(backend.ErrUnavailable, "not yet").With(backend.OutcomeNotSent)},
 		{Err: backend.NewError(backend.ErrUnavailable, "interrupted").With(backend.OutcomeUnknown)},
 	} {
@@ -118,8 +121,8 @@ func TestReplyArrivesAsItWasSent(t *testing.T) {
 	}
 }
 
-// What is wrong with an error must not keep the caller from hearing that there was one.
-func TestErrorThatDoesNotFitIsCut(t *testing.T) {
+// An error is still reported if parts of it are too large or invalid.
+func TestTooLargeErrorIsTruncated(t *testing.T) {
 	for name, e := range map[string]*backend.Error{
 		"details":  backend.NewError(backend.ErrAborted, "short", strings.Repeat("x", maxHeader)),
 		"message":  backend.NewError(backend.ErrAborted, "short"+strings.Repeat("ü\x00", maxHeader)),
@@ -145,13 +148,13 @@ func TestErrorThatDoesNotFitIsCut(t *testing.T) {
 	}
 }
 
-func TestLengthsAreCheckedBeforeAnythingIsRead(t *testing.T) {
+func TestLengthsAreChecked(t *testing.T) {
 	for name, l := range map[string][2]uint32{
 		"frame_too_large":     {maxFrame + 1, 2},
 		"body_too_large":      {4 + 2 + backend.MaxMessage + 1, 2},
 		"header_too_large":    {4 + maxHeader + 1, maxHeader + 1},
 		"header_beyond_frame": {10, 7},
-		"no_room_for_length":  {3, 0},
+		"shorter_than_length": {3, 0},
 		"nothing":             {0, 0},
 		"largest_possible":    {math.MaxUint32, math.MaxUint32},
 	} {
@@ -164,7 +167,7 @@ func TestLengthsAreCheckedBeforeAnythingIsRead(t *testing.T) {
 	}
 }
 
-func TestHeaderThatIsNoneIsMalformed(t *testing.T) {
+func TestMalformedHeaders(t *testing.T) {
 	for _, h := range []string{
 		``, `{`, `[]`, `"x"`, `null`, `{}`, `{"kind":""}`, `{"kind":"x"} {}`, `{"kind":1}`, `{"kind":"x","headers":{"a":1}}`,
 		`{"kind":"` + strings.Repeat("k", envelope.MaxShort+1) + `"}`,
@@ -177,7 +180,7 @@ func TestHeaderThatIsNoneIsMalformed(t *testing.T) {
 	}
 }
 
-func TestFrameThatIsTornIsNotTheEnd(t *testing.T) {
+func TestTruncatedFrameIsUnexpectedEOF(t *testing.T) {
 	whole := bytesOf(t, &header{Kind: "x"}, []byte("body"))
 	for n := 1; n < len(whole); n++ {
 		if _, _, err := read(whole[:n]); !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -185,11 +188,11 @@ func TestFrameThatIsTornIsNotTheEnd(t *testing.T) {
 		}
 	}
 	if _, _, err := read(nil); err != io.EOF {
-		t.Errorf("between two: %v", err)
+		t.Errorf("between frames: %v", err)
 	}
 }
 
-func TestWhatIsTooLargeIsNotEncoded(t *testing.T) {
+func TestTooLargeFramesAreNotEncoded(t *testing.T) {
 	for name, err := range map[string]error{
 		"header": func() error {
 			_, err := encode(&header{Kind: "x", Headers: map[string]string{"a": strings.Repeat("x", maxHeader)}}, nil)
@@ -210,7 +213,7 @@ func TestWhatIsTooLargeIsNotEncoded(t *testing.T) {
 	}
 }
 
-// No bytes make the reader panic, believe a length, or return a frame that isn't one.
+// FuzzFrame checks that no input makes the reader panic, trust a length, or return a frame that can't be encoded again.
 func FuzzFrame(f *testing.F) {
 	for _, e := range examples() {
 		f.Add([]byte(e.want))
@@ -229,7 +232,7 @@ func FuzzFrame(f *testing.F) {
 			_ = h.reply(body)
 			head, err := encode(h, body)
 			if err != nil {
-				return // \u-escapes may have been what made it fit
+				return // decoding \u escapes may have made it longer
 			}
 			again, same, err := read(append(head, body...))
 			if err != nil {

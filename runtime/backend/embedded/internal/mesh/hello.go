@@ -13,14 +13,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
-// helloTime bounds dialing, and the exchange of hellos on either side.
-const helloTime = 5 * time.Second
+// helloTimeout bounds dialing, and the exchange of hellos on either side.
+const helloTimeout = 5 * time.Second
 
-// A token is two secrets. Who connects says the first one; who answers says the second one, since an address may
-// outlive its process, and whoever got hold of its port then is no peer.
+// A token is two secrets. The dialing side sends the first one, the listening side answers with the second: an address
+// may outlive its process, and another process may listen on its port by then.
 func newToken() string { return rand.Text() + rand.Text() }
 
-func halves(token string) (first, second string) {
+func splitToken(token string) (first, second string) {
 	return token[:len(token)/2], token[len(token)/2:]
 }
 
@@ -30,61 +30,64 @@ func hello(id, secret string) *header {
 	return &header{Kind: kindHello, AppID: id, Headers: map[string]string{envelope.Version: envelope.V1, hToken: secret}}
 }
 
-// greet says hello to the Mesh at a and hears its answer.
-func (m *Mesh) greet(ctx context.Context, conn net.Conn, a Address) (*link, error) {
-	defer m.hurry(ctx, conn)()
-	say, hear := halves(a.Token)
-	if err := send(conn, hello(m.address.ID, say)); err != nil {
+// clientHello sends a hello to the Mesh at a and checks its answer.
+func (m *Mesh) clientHello(ctx context.Context, conn net.Conn, a Address) (*link, error) {
+	defer m.setHelloDeadline(ctx, conn)()
+	ours, theirs := splitToken(a.Token)
+	if err := send(conn, hello(m.address.ID, ours)); err != nil {
 		return nil, err
 	}
 	r := newFrameReader(conn)
 	h, _, err := r.next(maxHello)
 	switch {
 	case err != nil:
-		return nil, fmt.Errorf("no answer to the hello: %w", err)
+		return nil, fmt.Errorf("reading the peer's hello: %w", err)
 	case h.Kind == kindRefuse:
 		return nil, h.error()
-	case h.Kind != kindHello || !equal(h.Headers[hToken], hear):
-		return nil, errors.New("who answers the hello is somebody else")
+	case h.Kind != kindHello || !equal(h.Headers[hToken], theirs):
+		return nil, errors.New("the peer's hello has a wrong token")
 	case h.AppID != a.ID:
-		return nil, fmt.Errorf("who answers the hello is instance %q", h.AppID)
+		return nil, fmt.Errorf("the peer is instance %q, not %q", h.AppID, a.ID)
 	case h.Headers[envelope.Version] != envelope.V1:
-		return nil, fmt.Errorf("the peer speaks version %q of the envelope, this instance %s", h.Headers[envelope.Version], envelope.V1)
+		return nil, fmt.Errorf("the peer uses version %q of the envelope, this instance %s", h.Headers[envelope.Version],
+			envelope.V1)
 	}
 	return newLink(m, h.AppID, conn, r), nil
 }
 
-// welcome hears the hello of whoever has connected and answers it. Who doesn't know the token gets no answer.
-func (m *Mesh) welcome(ctx context.Context, conn net.Conn) (*link, error) {
-	defer m.hurry(ctx, conn)()
-	hear, say := halves(m.address.Token)
+// serverHello checks the hello of a connecting peer and answers it. A peer that doesn't know the token gets no answer.
+func (m *Mesh) serverHello(ctx context.Context, conn net.Conn) (*link, error) {
+	defer m.setHelloDeadline(ctx, conn)()
+	theirs, ours := splitToken(m.address.Token)
 	r := newFrameReader(conn)
 	h, _, err := r.next(maxHello)
 	switch {
 	case err != nil:
 		return nil, err
-	case h.Kind != kindHello || !equal(h.Headers[hToken], hear):
-		return nil, errors.New("a hello without the token")
+	case h.Kind != kindHello || !equal(h.Headers[hToken], theirs):
+		return nil, errors.New("the peer's hello has a wrong token")
 	}
 	var refusal string
 	switch {
 	case h.Headers[envelope.Version] != envelope.V1:
-		refusal = fmt.Sprintf("version %.20q of the envelope; this instance speaks %s", h.Headers[envelope.Version], envelope.V1)
+		refusal = fmt.Sprintf("version %.20q of the envelope is not supported; this instance uses %s",
+			h.Headers[envelope.Version], envelope.V1)
 	case h.AppID == "" || h.AppID == m.address.ID:
 		refusal = fmt.Sprintf("app_id %q is not another instance", h.AppID)
 	}
 	if refusal != "" {
-		_ = send(conn, refusedHello(refusal)) // if it still listens
+		_ = send(conn, refusedHello(refusal)) // best effort
 		return nil, errors.New(refusal)
 	}
-	if err := send(conn, hello(m.address.ID, say)); err != nil {
+	if err := send(conn, hello(m.address.ID, ours)); err != nil {
 		return nil, err
 	}
 	return newLink(m, h.AppID, conn, r), nil
 }
 
 func refusedHello(why string) *header {
-	return &header{Kind: kindRefuse, Headers: map[string]string{envelope.Version: envelope.V1, envelope.Code: string(backend.ErrFailedPrecondition), envelope.Message: why}}
+	return &header{Kind: kindRefuse, Headers: map[string]string{envelope.Version: envelope.V1,
+		envelope.Code: string(backend.ErrFailedPrecondition), envelope.Message: why}}
 }
 
 func send(conn net.Conn, h *header) error {
@@ -96,11 +99,11 @@ func send(conn net.Conn, h *header) error {
 	return err
 }
 
-// hurry bounds what happens on conn until the returned function is called: by ctx, and by helloTime. Where no deadline can be
-// set the connection has ended, as the next read or write says.
-func (m *Mesh) hurry(ctx context.Context, conn net.Conn) (done func()) {
-	_ = conn.SetDeadline(time.Now().Add(helloTime))
-	stop := context.AfterFunc(ctx, func() { hangUp(conn) })
+// setHelloDeadline bounds reads and writes on conn by ctx and helloTimeout until done is called. Errors of setting the
+// deadline mean that the connection has ended, which the next read or write reports.
+func (m *Mesh) setHelloDeadline(ctx context.Context, conn net.Conn) (done func()) {
+	_ = conn.SetDeadline(time.Now().Add(helloTimeout))
+	stop := context.AfterFunc(ctx, func() { closeConn(conn) })
 	return func() {
 		stop()
 		_ = conn.SetDeadline(time.Time{})

@@ -16,7 +16,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
-// bytesOf returns a whole frame.
+// bytesOf returns the bytes of a frame.
 func bytesOf(t testing.TB, h *header, body []byte) []byte {
 	t.Helper()
 	head, err := encode(h, body)
@@ -26,11 +26,11 @@ func bytesOf(t testing.TB, h *header, body []byte) []byte {
 	return append(head, body...)
 }
 
-func TestWhoeverSaysTheWrongHelloHearsNothing(t *testing.T) {
+func TestWrongHelloGetsNoAnswer(t *testing.T) {
 	for _, loopback := range []bool{false, true} {
 		m := start(t, Options{ID: "m", Loopback: loopback})
 		a := m.Address()
-		say, hear := halves(a.Token)
+		first, second := splitToken(a.Token)
 		served := make(chan struct{}, 10)
 		serve(m, 1, func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
 			served <- struct{}{}
@@ -38,15 +38,16 @@ func TestWhoeverSaysTheWrongHelloHearsNothing(t *testing.T) {
 		})
 		huge := make([]byte, 8)
 		binary.BigEndian.PutUint32(huge, maxHello+1)
-		for name, first := range map[string][]byte{
-			"wrong_token":        bytesOf(t, hello("x", strings.Repeat("A", len(say))), nil),
-			"no_token":           bytesOf(t, &header{Kind: kindHello, AppID: "x"}, nil),
-			"other_half":         bytesOf(t, hello("x", hear), nil),
-			"half_token":         bytesOf(t, hello("x", say[:5]), nil),
-			"request_with_token": bytesOf(t, &header{Kind: kindRequest, Type: "s/M", Headers: map[string]string{hToken: say}}, nil),
-			"garbage":            []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
-			"frame_too_large":    huge,
-			"nothing":            nil,
+		for name, sent := range map[string][]byte{
+			"wrong_token": bytesOf(t, hello("x", strings.Repeat("A", len(first))), nil),
+			"no_token":    bytesOf(t, &header{Kind: kindHello, AppID: "x"}, nil),
+			"other_half":  bytesOf(t, hello("x", second), nil),
+			"half_token":  bytesOf(t, hello("x", first[:5]), nil),
+			"request_with_token": bytesOf(t, &header{Kind: kindRequest, Type: "s/M", Headers: map[string]string{hToken: first}},
+				nil),
+			"garbage":         []byte("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+			"frame_too_large": huge,
+			"nothing":         nil,
 		} {
 			t.Run(a.Network+"/"+name, func(t *testing.T) {
 				conn, err := net.Dial(a.Network, a.Addr)
@@ -54,22 +55,22 @@ func TestWhoeverSaysTheWrongHelloHearsNothing(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer func() { _ = conn.Close() }()
-				if _, err := conn.Write(first); err != nil {
+				if _, err := conn.Write(sent); err != nil {
 					t.Fatal(err)
 				}
-				if first == nil {
+				if sent == nil {
 					if err := conn.(interface{ CloseWrite() error }).CloseWrite(); err != nil {
 						t.Fatal(err)
 					}
 				}
-				// A connection that was closed with something unread is reset.
+				// The error is ignored: a connection closed with unread data is reset.
 				if b, err := io.ReadAll(conn); len(b) > 0 {
 					t.Errorf("answered %q, %v", b, err)
 				}
 			})
 		}
 		if len(served) > 0 || len(m.Connected()) > 0 {
-			t.Error("somebody was let in")
+			t.Error("a peer was accepted")
 		}
 		b := start(t, Options{ID: "b", Resolve: always("m")})
 		if err := b.Connect(t.Context(), a); err != nil {
@@ -81,20 +82,20 @@ func TestWhoeverSaysTheWrongHelloHearsNothing(t *testing.T) {
 	}
 }
 
-func TestWhoSaysNoHelloIsGivenFiveSeconds(t *testing.T) {
+func TestSilentClientTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := bare(t, Options{ID: "m"})
 		here, there := net.Pipe()
 		defer func() { _ = here.Close() }()
 		begun := time.Now()
-		if _, err := m.welcome(m.ctx, there); err == nil || time.Since(begun) != helloTime {
+		if _, err := m.serverHello(m.ctx, there); err == nil || time.Since(begun) != helloTimeout {
 			t.Errorf("after %v: %v", time.Since(begun), err)
 		}
 	})
 }
 
-// However many connect and say nothing, a peer gets in, long before the five seconds are over.
-func TestSilentConnectionsKeepNoPeerOut(t *testing.T) {
+// Many silent connections don't keep a peer from connecting before they time out.
+func TestSilentConnectionsBlockNoPeer(t *testing.T) {
 	m := start(t, Options{ID: "m", Loopback: true})
 	for range 2 * maxHellos {
 		conn, err := net.Dial("tcp", m.Address().Addr)
@@ -103,36 +104,37 @@ func TestSilentConnectionsKeepNoPeerOut(t *testing.T) {
 		}
 		defer func() { _ = conn.Close() }()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), helloTime/2)
+	ctx, cancel := context.WithTimeout(t.Context(), helloTimeout/2)
 	defer cancel()
 	if err := start(t, Options{ID: "peer", Loopback: true}).Connect(ctx, m.Address()); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestWhoAnswersNoHelloIsGivenFiveSeconds(t *testing.T) {
+func TestSilentServerTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := bare(t, Options{ID: "m"})
 		here, there := net.Pipe()
 		go func() { _, _ = io.Copy(io.Discard, there) }()
 		defer func() { _ = there.Close() }()
 		begun := time.Now()
-		if _, err := m.greet(m.ctx, here, Address{ID: "x", Token: newToken()}); err == nil || time.Since(begun) != helloTime {
+		if _, err := m.clientHello(m.ctx, here, Address{ID: "x", Token: newToken()}); err == nil ||
+			time.Since(begun) != helloTimeout {
 			t.Errorf("after %v: %v", time.Since(begun), err)
 		}
 	})
 }
 
-// An address may outlive its process, and somebody else may listen there then.
-func TestWhoeverAnswersMustKnowTheTokenToo(t *testing.T) {
+// An address may outlive its process, and another process may listen on it.
+func TestServerMustKnowToken(t *testing.T) {
 	token := newToken()
-	say, hear := halves(token)
+	first, second := splitToken(token)
 	for name, answer := range map[string]*header{
 		"no_answer":        hello("x", ""),
-		"echo":             hello("x", say),
-		"another_instance": hello("y", hear),
-		"another_version":  {Kind: kindHello, AppID: "x", Headers: map[string]string{envelope.Version: "2", hToken: hear}},
-		"refusal":          refusedHello("not today"),
+		"echo":             hello("x", first),
+		"another_instance": hello("y", second),
+		"another_version":  {Kind: kindHello, AppID: "x", Headers: map[string]string{envelope.Version: "2", hToken: second}},
+		"refusal":          refusedHello("refused by test"),
 		"no_reply":         nil,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -160,7 +162,7 @@ func TestWhoeverAnswersMustKnowTheTokenToo(t *testing.T) {
 			m := start(t, Options{ID: "m"})
 			err = m.Connect(t.Context(), Address{ID: "x", Network: "tcp", Addr: l.Addr().String(), Token: token})
 			wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
-			if name == "refusal" && !strings.Contains(err.Error(), "not today") {
+			if name == "refusal" && !strings.Contains(err.Error(), "refused by test") {
 				t.Errorf("%v", err)
 			}
 			if len(m.Connected()) > 0 {
@@ -170,21 +172,21 @@ func TestWhoeverAnswersMustKnowTheTokenToo(t *testing.T) {
 	}
 }
 
-func TestPeerThatCanNotBeSpokenWithIsToldWhy(t *testing.T) {
+func TestUnsupportedPeerIsRefused(t *testing.T) {
 	m := bare(t, Options{ID: "m"})
-	say, _ := halves(m.address.Token)
+	token, _ := splitToken(m.address.Token)
 	for name, first := range map[string]*header{
-		"version":  {Kind: kindHello, AppID: "x", Headers: map[string]string{envelope.Version: "2", hToken: say}},
-		"itself":   hello("m", say),
-		"nameless": hello("", say),
+		"version":  {Kind: kindHello, AppID: "x", Headers: map[string]string{envelope.Version: "2", hToken: token}},
+		"itself":   hello("m", token),
+		"nameless": hello("", token),
 	} {
 		t.Run(name, func(t *testing.T) {
 			here, there := net.Pipe()
 			defer func() { _, _ = here.Close(), there.Close() }()
-			welcomed := make(chan error, 1)
+			result := make(chan error, 1)
 			go func() {
-				_, err := m.welcome(m.ctx, there)
-				welcomed <- err
+				_, err := m.serverHello(m.ctx, there)
+				result <- err
 			}()
 			if _, err := here.Write(bytesOf(t, first, nil)); err != nil {
 				t.Fatal(err)
@@ -193,14 +195,14 @@ func TestPeerThatCanNotBeSpokenWithIsToldWhy(t *testing.T) {
 			if err != nil || h.Kind != kindRefuse || h.Headers[envelope.Message] == "" {
 				t.Errorf("%+v, %v", h, err)
 			}
-			if <-welcomed == nil {
-				t.Error("let in")
+			if <-result == nil {
+				t.Error("accepted")
 			}
 		})
 	}
 }
 
-func TestTokenIsSentToThisMachineOnly(t *testing.T) {
+func TestTokenIsSentToLoopbackOnly(t *testing.T) {
 	m := start(t, Options{ID: "m"})
 	for _, a := range []Address{
 		{ID: "x", Network: "tcp", Addr: "192.0.2.1:80", Token: newToken()},
@@ -215,7 +217,7 @@ func TestTokenIsSentToThisMachineOnly(t *testing.T) {
 	}
 }
 
-func TestConnectingIsDoneOnceForAllWhoAsk(t *testing.T) {
+func TestConcurrentConnectsShareOneDial(t *testing.T) {
 	a, b := start(t, Options{ID: "a"}), start(t, Options{ID: "b"})
 	var wg sync.WaitGroup
 	for range 50 {
@@ -237,7 +239,7 @@ func TestConnectingIsDoneOnceForAllWhoAsk(t *testing.T) {
 	}
 }
 
-// Both sides dial at once: each finds its connection, and calls go both ways.
+// If both sides dial at once, calls succeed in both directions.
 func TestBothMayDialAtOnce(t *testing.T) {
 	for range 20 {
 		a, b := start(t, Options{ID: "a", Resolve: always("b")}), start(t, Options{ID: "b", Resolve: always("a")})
@@ -258,8 +260,8 @@ func TestBothMayDialAtOnce(t *testing.T) {
 	}
 }
 
-func TestConnectIsBoundByItsContext(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts and says nothing
+func TestConnectHonorsContext(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // accepts and sends nothing
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,24 +273,24 @@ func TestConnectIsBoundByItsContext(t *testing.T) {
 	wantError(t, err, backend.ErrCanceled, backend.OutcomeNotSent)
 }
 
-func TestPeerGetsFewConnectionsOnly(t *testing.T) {
+func TestConnectionsPerPeerAreBounded(t *testing.T) {
 	m := start(t, Options{ID: "m"})
 	a := m.Address()
-	say, _ := halves(a.Token)
+	token, _ := splitToken(a.Token)
 	for i := range maxLinks + 1 {
 		conn, err := net.Dial(a.Network, a.Addr)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _ = conn.Close() }()
-		if _, err := conn.Write(bytesOf(t, hello("x", say), nil)); err != nil {
+		if _, err := conn.Write(bytesOf(t, hello("x", token), nil)); err != nil {
 			t.Fatal(err)
 		}
 		r := newFrameReader(conn)
 		if _, _, err := r.next(maxHello); err != nil {
 			t.Fatal(err)
 		}
-		// One that is kept answers.
+		// An accepted connection answers.
 		_, _ = conn.Write(bytesOf(t, requestHeader(request(), "1", time.Second), nil))
 		if _, _, err := r.next(maxFrame); (err == nil) != (i < maxLinks) {
 			t.Errorf("connection %d: %v", i, err)

@@ -22,12 +22,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// always resolves every service to the same instances.
+// always returns a Resolve that names the same instances for each service.
 func always(ids ...string) func(context.Context, string, bool) ([]string, error) {
 	return func(context.Context, string, bool) ([]string, error) { return ids, nil }
 }
 
-// ends closes a Mesh when the test ends.
+// ends closes m when the test ends.
 func ends(t testing.TB, m *Mesh) *Mesh {
 	t.Cleanup(func() {
 		if err := m.Close(context.Background()); err != nil {
@@ -37,8 +37,8 @@ func ends(t testing.TB, m *Mesh) *Mesh {
 	return m
 }
 
-// folder returns a folder whose name leaves room for that of a socket.
-func folder(t testing.TB) string {
+// tempDir returns a temporary directory whose path is short enough for a socket in it.
+func tempDir(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "mesh")
 	if err != nil {
@@ -55,7 +55,7 @@ func folder(t testing.TB) string {
 func start(t testing.TB, o Options) *Mesh {
 	t.Helper()
 	if o.Dir == "" {
-		o.Dir = folder(t)
+		o.Dir = tempDir(t)
 	}
 	if o.Resolve == nil {
 		o.Resolve = always(o.ID)
@@ -67,7 +67,7 @@ func start(t testing.TB, o Options) *Mesh {
 	return ends(t, m)
 }
 
-// bare returns a Mesh for a bubble.
+// bare returns a Mesh that doesn't listen, for tests in a synctest bubble.
 func bare(t testing.TB, o Options) *Mesh {
 	if o.Resolve == nil {
 		o.Resolve = always(o.ID)
@@ -75,17 +75,17 @@ func bare(t testing.TB, o Options) *Mesh {
 	return ends(t, newMesh(o))
 }
 
-// join connects two in a bubble: a dials b. It returns b's end.
+// join connects two Meshes in a bubble: a dials b. It returns b's end of the connection.
 func join(t testing.TB, a, b *Mesh) net.Conn {
 	t.Helper()
 	here, there := net.Pipe()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {
-		l, err := b.welcome(b.ctx, there)
+		l, err := b.serverHello(b.ctx, there)
 		begin(t, b, l, err)
 	})
-	l, err := a.greet(a.ctx, here, b.address)
+	l, err := a.clientHello(a.ctx, here, b.address)
 	begin(t, a, l, err)
 	return there
 }
@@ -93,39 +93,39 @@ func join(t testing.TB, a, b *Mesh) net.Conn {
 func begin(t testing.TB, m *Mesh, l *link, err error) {
 	if err != nil {
 		t.Error(err)
-	} else if !m.add(l) || !m.begin(l.run) {
-		t.Error("the link is not wanted")
+	} else if !m.add(l) || !m.start(l.run) {
+		t.Error("the link was not added")
 	}
 }
 
-// A stranger is a peer that is played by a test, which says what it likes.
-type stranger struct {
+// A fakePeer is a peer that sends what the test tells it.
+type fakePeer struct {
 	testing.TB
 	conn net.Conn
 	in   *frameReader
 }
 
-// meet connects a stranger with m, in a bubble.
-func meet(t testing.TB, m *Mesh, id string) *stranger {
+// meet connects a fakePeer with m, in a bubble.
+func meet(t testing.TB, m *Mesh, id string) *fakePeer {
 	t.Helper()
 	here, there := net.Pipe()
-	s := &stranger{t, here, newFrameReader(here)}
+	s := &fakePeer{t, here, newFrameReader(here)}
 	t.Cleanup(func() { _ = here.Close() })
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {
-		l, err := m.welcome(m.ctx, there)
+		l, err := m.serverHello(m.ctx, there)
 		begin(t, m, l, err)
 	})
-	say, hear := halves(m.address.Token)
-	s.say(hello(id, say), nil)
-	if h := s.hear(); h.Kind != kindHello || h.Headers[hToken] != hear {
-		t.Fatalf("hello answered by %+v", h)
+	ours, theirs := splitToken(m.address.Token)
+	s.say(hello(id, ours), nil)
+	if h := s.hear(); h.Kind != kindHello || h.Headers[hToken] != theirs {
+		t.Fatalf("answer to hello: %+v", h)
 	}
 	return s
 }
 
-func (s *stranger) say(h *header, body []byte) {
+func (s *fakePeer) say(h *header, body []byte) {
 	s.Helper()
 	head, err := encode(h, body)
 	if err != nil {
@@ -136,7 +136,7 @@ func (s *stranger) say(h *header, body []byte) {
 	}
 }
 
-func (s *stranger) hear() *header {
+func (s *fakePeer) hear() *header {
 	s.Helper()
 	h, _, err := s.in.next(maxFrame)
 	if err != nil {
@@ -145,8 +145,8 @@ func (s *stranger) hear() *header {
 	return h
 }
 
-// want hears a frame of a kind about a call.
-func (s *stranger) want(kind, id string) *header {
+// want reads a frame and checks its kind and call id.
+func (s *fakePeer) want(kind, id string) *header {
 	s.Helper()
 	h := s.hear()
 	if h.Kind != kind || h.CorrelationID != id {
@@ -156,13 +156,14 @@ func (s *stranger) want(kind, id string) *header {
 }
 
 // ask sends a request.
-func (s *stranger) ask(id string) {
+func (s *fakePeer) ask(id string) {
 	s.Helper()
 	s.say(requestHeader(request(), id, time.Minute), []byte(`{}`))
 }
 
 func request() *backend.Request {
-	return &backend.Request{Service: "s", Method: "M", ID: "call-1", Caller: "somebody", Timeout: time.Minute, Body: json.RawMessage(`{}`)}
+	return &backend.Request{Service: "s", Method: "M", ID: "call-1", Caller: "caller", Timeout: time.Minute,
+		Body: json.RawMessage(`{}`)}
 }
 
 func serve(m *Mesh, concurrency int, h backend.Handler) *Serving {
@@ -173,7 +174,7 @@ func echo(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
 	reply(&backend.Reply{Body: req.Body, Server: "a"})
 }
 
-// hold serves calls that wait to be released, and says which have begun.
+// hold serves calls that block until released. began receives their ids as they start.
 func hold(m *Mesh, concurrency int) (s *Serving, began chan string, release chan struct{}) {
 	return holdUntil(m, concurrency, make(chan struct{}))
 }
@@ -187,13 +188,13 @@ func holdUntil(m *Mesh, concurrency int, release chan struct{}) (*Serving, chan 
 	}), began, release
 }
 
-// result is what became of a call.
+// A result is the result of a call.
 type result struct {
 	reply *backend.Reply
 	err   error
 }
 
-// calling calls on a goroutine.
+// calling makes a call on a new goroutine.
 func calling(ctx context.Context, m *Mesh, id string) chan result {
 	done := make(chan result, 1)
 	go func() {

@@ -12,13 +12,15 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
-// frames makes the bytes of frames of a program: four bytes of it are the kind, the id, the headers and the body of each. It ends
-// with a byte beyond the kinds, and what follows is sent as it is.
+// frames returns the frames of a program. Four bytes of it select kind, id, headers and body of one frame. From the
+// first byte that is not a kind on, the rest is returned unchanged.
 func frames(program []byte) []byte {
-	kinds := []string{kindHello, kindRequest, kindCancel, kindPass, kindReply, kindRefuse, kindBusy, kindFree, kindNotice, kindGap, "later"}
+	kinds := []string{kindHello, kindRequest, kindCancel, kindPass, kindReply, kindRefuse, kindBusy, kindFree, kindNotice,
+		kindGap, "later"}
 	ids := []string{"1", "2", "3", "out", ""}
 	headers := []map[string]string{
-		nil, {envelope.Version: "1", envelope.Timeout: "60000"}, {envelope.Version: "1", envelope.Timeout: "0.001"}, {envelope.Version: "2"},
+		nil, {envelope.Version: "1", envelope.Timeout: "60000"}, {envelope.Version: "1", envelope.Timeout: "0.001"},
+		{envelope.Version: "2"},
 		{envelope.Version: "1", envelope.Timeout: "1e300", "h": "v", envelope.Metadata + "m": ""},
 		{envelope.Code: "not_found", envelope.Message: "m", envelope.Outcome: "not_sent"},
 		{envelope.Code: "\x00", envelope.Details: `[{"type":1}]`, envelope.Outcome: "later"},
@@ -28,21 +30,22 @@ func frames(program []byte) []byte {
 	var out []byte
 	for len(program) >= 4 && int(program[0]) < len(kinds) {
 		h := &header{
-			Kind: kinds[program[0]], CorrelationID: ids[int(program[1])%len(ids)], ContentType: envelope.JSON, AppID: "s", MessageID: "call",
-			Headers: headers[int(program[2])%len(headers)], Type: types[int(program[2])/len(headers)%len(types)],
+			Kind: kinds[program[0]], CorrelationID: ids[int(program[1])%len(ids)], ContentType: envelope.JSON, AppID: "s",
+			MessageID: "call",
+			Headers:   headers[int(program[2])%len(headers)], Type: types[int(program[2])/len(headers)%len(types)],
 		}
 		body := []byte(bodies[int(program[3])%len(bodies)])
 		head, err := encode(h, body)
 		if err != nil {
-			panic(err) // none of these is too long
+			panic(err) // all of these fit
 		}
 		out, program = append(append(out, head...), body...), program[4:]
 	}
 	return append(out, program...)
 }
 
-// A peer that has said hello may send anything: each request is answered once at most, its own call ends once, frames that go out
-// are frames, and nothing is left when the connection has ended.
+// FuzzLink checks that an authenticated peer may send anything: each request is answered at most once, the Mesh's own
+// call ends, outgoing frames are valid, and nothing is left after the connection has ended.
 func FuzzLink(f *testing.F) {
 	f.Add([]byte{1, 0, 1, 0, 1, 1, 1, 1, 1, 2, 1, 0, 2, 1, 5, 0, 3, 2, 0, 0, 8, 0, 0, 0, 9, 0, 0, 0})
 	f.Add([]byte{1, 0, 1, 1, 1, 0, 1, 0, 1, 1, 1, 0, 7, 3, 0, 0, 6, 3, 0, 0, 7, 3, 0, 0, 5, 3, 5, 0})
@@ -63,46 +66,46 @@ func overLink(t *testing.T, sent []byte) {
 			<-ctx.Done()
 		}
 		reply(&backend.Reply{Body: req.Body})
-		reply(&backend.Reply{Err: backend.NewError(backend.ErrInternal, "a second answer")})
+		reply(&backend.Reply{Err: backend.NewError(backend.ErrInternal, "a second reply")})
 	})
 	s := meet(t, m, "s")
 	call := calling(t.Context(), m, "out")
-	asked := map[string]int{}
+	requests := map[string]int{}
 	for r := newFrameReader(bytes.NewReader(sent)); ; {
 		h, _, err := r.next(maxFrame)
 		if err != nil {
 			break
 		}
 		if h.Kind == kindRequest {
-			asked[h.CorrelationID]++
+			requests[h.CorrelationID]++
 		}
 	}
-	heard := make(chan error)
+	readErr := make(chan error)
 	go func() {
 		for {
 			h, _, err := s.in.next(maxFrame)
 			if err != nil {
-				heard <- err
+				readErr <- err
 				return
 			}
 			if h.Kind != kindReply && h.Kind != kindRefuse {
 				continue
 			}
-			if asked[h.CorrelationID]--; asked[h.CorrelationID] < 0 {
+			if requests[h.CorrelationID]--; requests[h.CorrelationID] < 0 {
 				t.Errorf("more answers than requests: %+v", h)
 			}
 		}
 	}()
-	_, _ = s.conn.Write(sent) // the link may end before all is read
+	_, _ = s.conn.Write(sent) // the connection may end before all is read
 	synctest.Wait()
-	time.Sleep(2 * reservedFor) // of the bubble
+	time.Sleep(2 * reservation) // in virtual time
 	_ = s.conn.Close()
-	if err := <-heard; errors.Is(err, errMalformed) {
-		t.Errorf("the link has sent what is no frame: %v", err)
+	if err := <-readErr; errors.Is(err, errMalformed) {
+		t.Errorf("the link sent a malformed frame: %v", err)
 	}
 	select {
 	case <-call:
-	case <-time.After(2 * time.Minute): // of the bubble; the call has less
+	case <-time.After(2 * time.Minute): // in virtual time; the call's timeout is shorter
 		t.Error("a call did not end")
 	}
 	wantIdle(t, m)

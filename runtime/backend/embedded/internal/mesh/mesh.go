@@ -1,42 +1,45 @@
-// Package mesh connects the processes that share one SQLite file: it carries their calls to each other, and the notices
-// that one has something to look at for the others. It knows nothing of the file. Whoever opens a [Mesh] keeps its
-// [Address] where the others find it, tells it which instances serve a service, and connects it to those it hears of.
+// Package mesh connects the processes that share one SQLite file. It carries calls between them, and notices: short
+// one-way messages that tell a process to look at something. It knows nothing about the file. The owner of a [Mesh]
+// publishes its [Address], connects it to other Meshes, and tells it which instances serve a service.
 //
 // # Connections
 //
-// A Mesh listens on a unix socket, or on loopback TCP where that can't be. Two that are connected ([Mesh.Connect]) use the
-// connection both ways, whoever dialed. Each side proves in its first frame that it has read the address: nothing else is
-// heard before. What travels are frames: the envelope of docs/wire.md behind two lengths.
+// A Mesh listens on a unix socket, or on loopback TCP if it can't create one. A connection ([Mesh.Connect]) is used in
+// both directions, whichever side dialed. In its first frame each side proves that it has read the other's address;
+// until then no other frame is read. A frame is two lengths, the envelope of docs/wire.md, and a body.
 //
-//	frame.go     bytes on the wire      envelope.go  what they mean
-//	connect.go   dialing, accepting     hello.go     who is who
-//	link.go      one connection         outbox.go, writer.go  what waits to be written to it
+//	frame.go     bytes on the wire      envelope.go  their meaning
+//	connect.go   dialing, accepting     hello.go     authentication
+//	link.go      one connection         outbox.go, writer.go  its write queue
 //
-// No peer can hold another: readers never wait, queues are bounded, and a peer that stops reading loses its connection
-// and may connect again. A connection that ends fails the calls on it and ends the contexts of their handlers.
+// A slow peer can't block another: readers never block, queues are bounded, and a peer that stops reading is
+// disconnected and may connect again. When a connection ends, its calls fail and the contexts of their handlers are
+// cancelled.
 //
 // # Calls
 //
-// An instance begins a call only when it has a slot for it, and keeps none in store. A request that finds every slot taken
-// is answered "busy" and dropped; what stays is a place in the line of the service. The caller tries the other instances
-// meanwhile, and waits in every line when all are busy. A slot that becomes free is reserved for the first in line, who is
-// told so, and either sends the request again or passes. So a slow instance holds no call that a free one could run:
+// An instance starts a call only if it has a free slot, and stores no requests. If all slots are in use, it answers
+// "busy", drops the request and queues a placeholder. Meanwhile the caller tries the other instances, and if all are
+// busy it waits in the queue of each. A slot that becomes free is reserved for the first call in the queue; its caller
+// is notified and sends the request again, or passes. So no call waits for a busy instance while another instance is
+// free:
 //
 //	caller                         instance
 //	request ─────────────────────→            a slot is free: reply
-//	        ←───────────────────── busy       none is; the caller stands in line
-//	        ←───────────────────── free       one is reserved, for a second
-//	request ─────────────────────→            or pass: another instance was faster, or the caller gave up
+//	        ←───────────────────── busy       no slot is free: the call is queued
+//	        ←───────────────────── free       a slot is reserved, for one second
+//	request ─────────────────────→            or pass: another instance was faster, or the caller has stopped waiting
 //	        ←───────────────────── reply
 //
-// The Mesh's own endpoints take part in the same way, without a socket: a call is a try at one or more instances (call.go,
-// try.go, outcome.go), spread by balance.go, each through a way that is a link or the Mesh itself (home.go). An instance's
-// side is the desk (desk.go, serve.go), which doesn't know how its callers came.
+// The Mesh's own endpoints take part in the same way, without a socket. On the caller's side, a call has a try for each
+// instance (call.go, try.go, outcome.go), balanced by balance.go. Each try uses a route, which is a link or the Mesh
+// itself (local.go). On the instance's side, the dispatcher (dispatcher.go, serve.go) handles calls from any kind of
+// caller.
 //
 // # Notices
 //
-// [Mesh.Tell] never waits. Notices arrive in order, or as a gap: after each new connection, and wherever too many waited.
-// After a gap the receiver looks for itself.
+// [Mesh.Notify] never blocks. Notices arrive in order, or as a gap: after each new connection, and when too many were
+// queued. After a gap the receiver must check everything that notices could have told it.
 package mesh
 
 import (
@@ -54,34 +57,34 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/slots"
 )
 
-// Options is what a Mesh needs from whoever opens it. The functions may be called from several goroutines.
+// Options configures a Mesh. Its functions may be called from several goroutines.
 type Options struct {
-	// ID is the instance's, unique among all that ever share the file, and fit for a file name.
+	// ID is the instance's id. It must be unique among all instances that ever share the file, and valid as a file name.
 	ID string
-	// Dir is where the socket is made: a folder that only the user may enter.
+	// Dir is the directory of the socket. Only the user may have access to it.
 	Dir string
-	// Loopback asks for TCP instead of a unix socket.
+	// Loopback selects TCP instead of a unix socket.
 	Loopback bool
-	// Logger gets what an operator may want to know; nil drops it.
+	// Logger may be nil.
 	Logger *slog.Logger
 
-	// Resolve returns the ids of the instances that serve a service, this one among them where it does. It may answer from
-	// memory, unless fresh: then the caller is about to give up.
+	// Resolve returns the ids of the instances that serve a service, including this one. It may answer from a cache unless
+	// fresh is set: then the call fails if no other instance is found.
 	Resolve func(ctx context.Context, service string, fresh bool) ([]string, error)
-	// Dial connects to an instance that Resolve named and with which there is no connection: it looks up the address and
-	// calls Connect. nil: such an instance is not reached. Balance and speed rest on connecting before.
+	// Dial connects to an instance that Resolve named and that isn't connected: it looks up the address and calls Connect.
+	// If nil, such instances are not called. Calls are faster and better balanced if instances are connected beforehand.
 	Dial func(ctx context.Context, id string) error
 
-	// These three must return at once, since nothing else is read from the peer meanwhile. nil ignores the event. Those of
-	// one connection come in order, a gap first.
+	// The following functions must return at once: they block reading from the peer. A nil function ignores the event.
+	// Events of one connection are delivered in order, starting with a gap.
 	OnNotice func(from string, n Notice)
-	// OnGap says that notices from a peer may have been missed: also once after each new connection.
+	// OnGap reports that notices from a peer may have been missed. It is also called after each new connection.
 	OnGap func(from string)
-	// OnLost says that the last connection with a peer has ended.
+	// OnLost reports that the last connection with a peer has ended.
 	OnLost func(id string)
 }
 
-// A Mesh is one instance's end of the connections with all others. It is safe for concurrent use.
+// A Mesh is one instance's connections to all others. It is safe for concurrent use.
 type Mesh struct {
 	o        Options
 	log      *slog.Logger
@@ -90,11 +93,11 @@ type Mesh struct {
 
 	ctx    context.Context // ends at Close
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // of every goroutine but those of handlers
+	wg     sync.WaitGroup // all goroutines except handlers
 
-	desk    desk
-	home    home
-	balance balance
+	dispatcher dispatcher
+	local      local
+	balance    balance
 
 	mu     sync.Mutex
 	closed bool
@@ -102,19 +105,19 @@ type Mesh struct {
 	dials  map[string]*dial   // by peer
 }
 
-// Listen opens a Mesh. The caller closes it.
+// Listen starts a Mesh. The caller must close it.
 func Listen(o Options) (*Mesh, error) {
 	if o.ID == "" || len(o.ID) > envelope.MaxShort || filepath.Base(o.ID) != o.ID {
-		return nil, backend.Errorf(backend.ErrInvalidArgument, "%q is no id of an instance: it must fit into the name of a file", o.ID)
+		return nil, backend.Errorf(backend.ErrInvalidArgument, "instance id %q is not a valid file name", o.ID)
 	}
 	if o.Resolve == nil {
-		return nil, backend.NewError(backend.ErrInvalidArgument, "a mesh needs Resolve")
+		return nil, backend.NewError(backend.ErrInvalidArgument, "Options.Resolve is nil")
 	}
 	m := newMesh(o)
 	l, err := listen(m.o)
 	if err != nil {
 		m.cancel()
-		return nil, backend.Errorf(backend.ErrUnavailable, "listening for the other instances: %w", err)
+		return nil, backend.Errorf(backend.ErrUnavailable, "listening for other instances: %w", err)
 	}
 	m.listener = l
 	m.address.Network, m.address.Addr = l.Addr().Network(), l.Addr().String()
@@ -144,18 +147,18 @@ func newMesh(o Options) *Mesh {
 		links: map[string][]*link{}, dials: map[string]*dial{},
 	}
 	m.ctx, m.cancel = context.WithCancel(context.Background())
-	m.desk.services = slots.Services[*Serving, *visit]{}
-	m.home.mesh = m
-	m.home.book.from = &m.home
+	m.dispatcher.services = slots.Services[*Serving, *incomingCall]{}
+	m.local.mesh = m
+	m.local.calls.caller = &m.local
 	return m
 }
 
-// Address says where the Mesh listens. It doesn't change.
+// Address returns the address that the Mesh listens on. It never changes.
 func (m *Mesh) Address() Address { return m.address }
 
-// Close ends all connections and servings and removes the socket. Calls in flight fail as unavailable, outcome unknown;
-// handlers that still run have their contexts cancelled and are not waited for. A nil error means that every goroutine of
-// the Mesh has ended. It may be called more than once.
+// Close closes all connections and servings and removes the socket. Calls in flight fail as unavailable, outcome
+// unknown. The contexts of running handlers are cancelled, but Close doesn't wait for handlers. A nil error means that
+// all other goroutines of the Mesh have ended. Close may be called more than once.
 func (m *Mesh) Close(ctx context.Context) error {
 	m.mu.Lock()
 	m.closed = true
@@ -168,8 +171,8 @@ func (m *Mesh) Close(ctx context.Context) error {
 			err = nil
 		}
 	}
-	m.desk.forget(&m.home.book, backend.NewError(backend.ErrCanceled, "the caller has shut down"))
-	m.desk.close(backend.NewError(backend.ErrUnavailable, "this app is shutting down"))
+	m.dispatcher.closeCaller(&m.local.calls, backend.NewError(backend.ErrCanceled, "the caller has shut down"))
+	m.dispatcher.close(backend.NewError(backend.ErrUnavailable, "this app is shutting down"))
 	ended := make(chan struct{})
 	go func() {
 		m.wg.Wait()
@@ -179,16 +182,16 @@ func (m *Mesh) Close(ctx context.Context) error {
 	case <-ended:
 		return err
 	case <-ctx.Done():
-		return fmt.Errorf("some connections have not ended: %w", context.Cause(ctx))
+		return fmt.Errorf("waiting for connections to end: %w", context.Cause(ctx))
 	}
 }
 
-// flushMost is how long Close lets peers take what has been queued for them, such as notices.
-const flushMost = 200 * time.Millisecond
+// flushTimeout is how long Close waits until queued frames, such as notices, are written.
+const flushTimeout = 200 * time.Millisecond
 
-// flush waits until what is queued has been written.
+// flush waits until all queued frames are written.
 func (m *Mesh) flush(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, flushMost)
+	ctx, cancel := context.WithTimeout(ctx, flushTimeout)
 	defer cancel()
 	m.mu.Lock()
 	var queued []<-chan struct{}
@@ -207,8 +210,8 @@ func (m *Mesh) flush(ctx context.Context) {
 	}
 }
 
-// begin runs f on a goroutine of the Mesh, unless it is closed.
-func (m *Mesh) begin(f func()) bool {
+// start runs f on a goroutine of the Mesh. It returns false if the Mesh is closed.
+func (m *Mesh) start(f func()) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.closed {

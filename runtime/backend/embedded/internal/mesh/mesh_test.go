@@ -14,7 +14,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// calls is a port whose endpoints are on one Mesh and whose calls go out from another.
+// calls is a Calls port that serves on one Mesh and calls from another.
 type calls struct{ server, client *Mesh }
 
 func (c calls) Call(ctx context.Context, req *backend.Request) (*backend.Reply, error) {
@@ -48,27 +48,28 @@ func TestCallsConform(t *testing.T) {
 	}
 }
 
-// near opens one Mesh, which calls itself.
+// near opens one Mesh that calls itself.
 func near(t testing.TB) *backend.Ports {
 	m := start(t, Options{ID: "a"})
 	return &backend.Ports{Calls: calls{m, m}}
 }
 
-// across opens two Meshes, of which the second finds the first when it calls.
+// across opens two Meshes. The second one connects to the first when it calls.
 func across(t testing.TB, loopback bool) *backend.Ports {
 	a := start(t, Options{ID: "a", Loopback: loopback})
 	var b *Mesh
-	b = start(t, Options{ID: "b", Loopback: loopback, Resolve: always("a"), Dial: func(ctx context.Context, _ string) error {
+	b = start(t, Options{ID: "b", Loopback: loopback, Resolve: always("a"), Dial: func(ctx context.Context,
+		_ string) error {
 		return b.Connect(ctx, a.Address())
 	}})
 	return &backend.Ports{Calls: calls{a, b}}
 }
 
-func TestSocketIsForItsUserOnly(t *testing.T) {
+func TestSocketMode(t *testing.T) {
 	if runtime.GOOS == "windows" {
-		t.Skip("modes of files are others there")
+		t.Skip("file modes differ on Windows")
 	}
-	dir := folder(t)
+	dir := tempDir(t)
 	m := start(t, Options{ID: "a", Dir: dir})
 	path := filepath.Join(dir, "a.sock")
 	if a := m.Address(); a.Network != "unix" || a.Addr != path || a.ID != "a" {
@@ -85,15 +86,15 @@ func TestSocketIsForItsUserOnly(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the socket outlives its Mesh: %v", err)
+		t.Errorf("the socket still exists after Close: %v", err)
 	}
 }
 
-func TestLoopbackWhereNoSocketCanBe(t *testing.T) {
+func TestFallbackToLoopback(t *testing.T) {
 	for name, o := range map[string]Options{
 		"asked_for":     {ID: "a", Loopback: true},
 		"path_too_long": {ID: strings.Repeat("a", 120)},
-		"no_folder":     {ID: "a", Dir: filepath.Join(os.TempDir(), "mesh-that-is-not-there")},
+		"no_directory":  {ID: "a", Dir: filepath.Join(os.TempDir(), "mesh-that-is-not-there")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if a := start(t, o).Address(); a.Network != "tcp" || !strings.HasPrefix(a.Addr, "127.0.0.1:") {
@@ -103,16 +104,17 @@ func TestLoopbackWhereNoSocketCanBe(t *testing.T) {
 	}
 }
 
-func TestAddressKeepsItsSecretFromLogs(t *testing.T) {
+func TestAddressHidesToken(t *testing.T) {
 	a := start(t, Options{ID: "a"}).Address()
 	if s := a.String() + a.LogValue().String(); strings.Contains(s, a.Token) || !strings.Contains(s, a.Addr) {
 		t.Errorf("%q", s)
 	}
 }
 
-func TestIDThatIsNoFileNameIsRefused(t *testing.T) {
+func TestInvalidID(t *testing.T) {
 	for _, id := range []string{"", "a/b", strings.Repeat("a", 256)} {
-		if _, err := Listen(Options{ID: id, Dir: folder(t), Resolve: always()}); !errors.Is(err, backend.ErrInvalidArgument) {
+		if _, err := Listen(Options{ID: id, Dir: tempDir(t), Resolve: always()}); !errors.Is(err,
+			backend.ErrInvalidArgument) {
 			t.Errorf("%q: %v", id, err)
 		}
 	}

@@ -12,11 +12,11 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
-// A record writes down what a Mesh hears.
+// A record collects the events of a Mesh.
 type record struct {
 	mu    sync.Mutex
 	lines []string
-	grew  chan struct{} // has an element when lines grew
+	grew  chan struct{} // has an element after lines has grown
 }
 
 func newRecord(o Options) (*record, Options) {
@@ -37,7 +37,7 @@ func (r *record) add(line string) {
 	}
 }
 
-// wait returns the first n lines, once there are so many.
+// wait returns the lines once there are at least n.
 func (r *record) wait(n int) []string {
 	for {
 		r.mu.Lock()
@@ -53,7 +53,7 @@ func (r *record) wait(n int) []string {
 func same(t *testing.T, got []string, want ...string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
-		t.Errorf("heard %q, want %q", got, want)
+		t.Errorf("events %q, want %q", got, want)
 	}
 }
 
@@ -69,11 +69,11 @@ func TestNoticesArriveInOrderAfterAGap(t *testing.T) {
 	want := []string{"b gap"}
 	for i := range 100 {
 		body := fmt.Sprint(i)
-		b.Tell([]string{"nobody", "a", "b"}, Notice{Kind: "hint", Name: "resize/small", Body: json.RawMessage(body)})
+		b.Notify([]string{"unknown", "a", "b"}, Notice{Kind: "hint", Name: "resize/small", Body: json.RawMessage(body)})
 		want = append(want, "b hint/resize/small "+body)
 	}
 	same(t, ra.wait(101), want...)
-	a.Tell([]string{"b"}, Notice{Kind: "look"})
+	a.Notify([]string{"b"}, Notice{Kind: "look"})
 	same(t, rb.wait(2), "a gap", "a look/ ")
 	if err := b.Close(t.Context()); err != nil {
 		t.Error(err)
@@ -82,17 +82,17 @@ func TestNoticesArriveInOrderAfterAGap(t *testing.T) {
 	same(t, rb.wait(3)[2:], "a lost")
 }
 
-// A peer that doesn't read holds nobody up. When it goes on it hears what fitted, once that there is a gap, and then what
-// came after.
-func TestNoticesThatDoNotFitBecomeOneGap(t *testing.T) {
+// A peer that doesn't read blocks nothing. When it reads again, it receives the queued notices, one gap, and later
+// notices.
+func TestExcessNoticesBecomeOneGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := bare(t, Options{ID: "m"})
 		s := meet(t, m, "s")
-		tell := func(i int) { m.Tell([]string{"s"}, Notice{Kind: "n", Name: fmt.Sprint(i)}) }
-		tell(0)
-		synctest.Wait() // the writer has taken it, and waits for the peer
+		notify := func(i int) { m.Notify([]string{"s"}, Notice{Kind: "n", Name: fmt.Sprint(i)}) }
+		notify(0)
+		synctest.Wait() // the writer is blocked writing it
 		for i := range 10 * maxNotices {
-			tell(i + 1)
+			notify(i + 1)
 		}
 		for i := range maxNotices + 1 {
 			if h := s.hear(); h.Kind != kindNotice || h.Type != fmt.Sprint("n/", i) {
@@ -101,26 +101,26 @@ func TestNoticesThatDoNotFitBecomeOneGap(t *testing.T) {
 		}
 		s.want(kindGap, "")
 		synctest.Wait()
-		tell(-1)
+		notify(-1)
 		if h := s.hear(); h.Type != "n/-1" {
 			t.Errorf("after the gap: %+v", h)
 		}
 	})
 }
 
-func TestNoticeThatIsTooLargeIsAGap(t *testing.T) {
+func TestTooLargeNoticeIsGap(t *testing.T) {
 	r, o := newRecord(Options{ID: "a"})
 	a, b := start(t, o), start(t, Options{ID: "b"})
 	if err := b.Connect(t.Context(), a.Address()); err != nil {
 		t.Fatal(err)
 	}
-	b.Tell([]string{"a"}, Notice{Kind: "n", Body: make([]byte, maxNotice+1)})
+	b.Notify([]string{"a"}, Notice{Kind: "n", Body: make([]byte, maxNotice+1)})
 	same(t, r.wait(2), "b gap", "b gap")
-	b.Tell([]string{"a"}, Notice{Kind: "n", Name: strings.Repeat("x", envelope.MaxShort)})
+	b.Notify([]string{"a"}, Notice{Kind: "n", Name: strings.Repeat("x", envelope.MaxShort)})
 	same(t, r.wait(3)[2:], "b gap")
 }
 
-// With two connections, the end of one is a gap: the peer is not lost.
+// With two connections, the end of the first is a gap, and only the end of the second loses the peer.
 func TestPeerIsLostWithItsLastConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, o := newRecord(Options{ID: "a"})
@@ -129,7 +129,7 @@ func TestPeerIsLostWithItsLastConnection(t *testing.T) {
 		synctest.Wait()
 		_ = one.Close()
 		synctest.Wait()
-		b.Tell([]string{"a"}, Notice{Kind: "n"})
+		b.Notify([]string{"a"}, Notice{Kind: "n"})
 		synctest.Wait()
 		_ = two.Close()
 		synctest.Wait()

@@ -10,26 +10,26 @@ import (
 )
 
 const (
-	maxQueued  = 4 << 20  // bytes of requests and replies that wait for a connection; beyond, their senders wait
-	maxPosted  = 16 << 10 // short answers
+	maxQueued  = 4 << 20  // bytes of queued requests and replies; beyond, senders block
+	maxShorts  = 16 << 10 // queued frames without a body
 	maxNotices = 256
 )
 
-// A packet is an encoded frame on its way out.
+// A packet is an encoded frame to be written.
 type packet struct {
 	head, body []byte
-	sent       func() // called once, when it is written or never will be; may be nil
-	counted    bool   // among the bytes of its outbox
+	sent       func() // called once, when it has been written or never will be; may be nil
+	counted    bool   // its size is included in outbox.bytes
 	state      atomic.Int32
 }
 
 const (
 	packetQueued int32 = iota
-	packetTaken        // by the writer: it may have reached the peer
+	packetTaken        // by the writer: it may reach the peer
 	packetWithdrawn
 )
 
-// withdraw keeps the packet from being written. False means that it may have been.
+// withdraw prevents the packet from being written. It returns false if it may have been written.
 func (p *packet) withdraw() bool {
 	return p.state.CompareAndSwap(packetQueued, packetWithdrawn) || p.state.Load() == packetWithdrawn
 }
@@ -40,34 +40,34 @@ func (p *packet) done() {
 	}
 }
 
-// An outbox holds what is to be written to one connection, in order, and is bounded in three ways: whoever sends a
-// request or a reply waits for room; a notice too many becomes a gap; and a peer that causes more short answers than it
-// reads loses the connection.
+// An outbox is the write queue of one connection, bounded in three ways: senders of requests and replies block while it
+// is full; excess notices are replaced by a gap; and a peer that causes too many short frames without reading them is
+// disconnected.
 type outbox struct {
 	mu      sync.Mutex
 	queue   []*packet
-	bytes   int // of requests and replies, also those being written
-	posted  int // of the others, but notices
-	notices int
-	gapped  bool // a gap ends the notices of the queue
+	bytes   int  // of requests and replies, including those being written
+	shorts  int  // queued short frames
+	notices int  // queued notices
+	gapped  bool // a gap follows the queued notices
 	closed  bool
-	ready   signal.Signal // set while the writer has something to do
-	empty   chan struct{} // closed when all that was queued is written, or the outbox closed; nil while no caller waits
+	ready   signal.Signal // set while the writer has work
+	drained chan struct{} // closed when all queued packets are written or the outbox is closed; nil while no caller waits
 	writing bool          // a batch is being written
-	room    chan struct{} // closed when bytes have been written, or the outbox closed; nil while no caller waits
+	space   chan struct{} // closed when bytes have been written or the outbox is closed; nil while no caller waits
 }
 
 func newOutbox() *outbox { return &outbox{ready: signal.New()} }
 
-var errLinkEnded = errors.New("the connection has ended")
+var errLinkClosed = errors.New("the connection has ended")
 
-// put queues a request or a reply and waits for room while there is none. The error is that of ctx, or errLinkEnded.
+// put queues a request or reply, and blocks while the outbox is full. The error is the cause of ctx, or errLinkClosed.
 func (o *outbox) put(ctx context.Context, p *packet) error {
 	for {
 		o.mu.Lock()
 		if o.closed {
 			o.mu.Unlock()
-			return errLinkEnded
+			return errLinkClosed
 		}
 		if o.bytes < maxQueued {
 			p.counted = true
@@ -76,10 +76,10 @@ func (o *outbox) put(ctx context.Context, p *packet) error {
 			o.mu.Unlock()
 			return nil
 		}
-		if o.room == nil {
-			o.room = make(chan struct{})
+		if o.space == nil {
+			o.space = make(chan struct{})
 		}
-		room := o.room
+		room := o.space
 		o.mu.Unlock()
 		select {
 		case <-room:
@@ -89,23 +89,23 @@ func (o *outbox) put(ctx context.Context, p *packet) error {
 	}
 }
 
-// post queues a short answer and never waits. False means that there are too many of them.
-func (o *outbox) post(p *packet) bool {
+// putShort queues a short frame. It never blocks, and returns false if there are too many.
+func (o *outbox) putShort(p *packet) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
-		return true // whoever closed it knows
+		return true // the reader is ending the connection
 	}
-	if o.posted == maxPosted {
+	if o.shorts == maxShorts {
 		return false
 	}
-	o.posted++
+	o.shorts++
 	o.add(p)
 	return true
 }
 
-// tell queues a notice, or the gap that stands for it and those that follow; nil asks for the gap.
-func (o *outbox) tell(p, gap *packet) {
+// putNotice queues a notice, or a gap if there are too many or p is nil.
+func (o *outbox) putNotice(p, gap *packet) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
@@ -124,9 +124,9 @@ func (o *outbox) add(p *packet) {
 	o.ready.Set()
 }
 
-// take returns everything that is queued, or nil when the outbox is closed. It waits for one of the two. empty is a
-// slice to use again.
-func (o *outbox) take(empty []*packet) []*packet {
+// takeAll returns all queued packets, or nil if the outbox is closed. It blocks until there are any. It reuses the
+// slice empty.
+func (o *outbox) takeAll(empty []*packet) []*packet {
 	for {
 		<-o.ready.C()
 		o.mu.Lock()
@@ -135,35 +135,35 @@ func (o *outbox) take(empty []*packet) []*packet {
 			return nil
 		}
 		if batch := o.queue; len(batch) > 0 {
-			o.queue, o.posted, o.notices, o.gapped, o.writing = empty[:0], 0, 0, false, true
+			o.queue, o.shorts, o.notices, o.gapped, o.writing = empty[:0], 0, 0, false, true
 			o.mu.Unlock()
 			return batch
 		}
-		o.mu.Unlock() // a stale signal: the last batch had it all
+		o.mu.Unlock() // spurious: the previous batch had all packets
 	}
 }
 
-// written gives back the room of a batch.
-func (o *outbox) written(batch []*packet) {
+// markWritten releases the space of a batch.
+func (o *outbox) markWritten(batch []*packet) {
 	o.mu.Lock()
 	for _, p := range batch {
 		if p.counted {
 			o.bytes -= len(p.head) + len(p.body)
 		}
 	}
-	if o.room != nil && o.bytes < maxQueued {
-		close(o.room)
-		o.room = nil
+	if o.space != nil && o.bytes < maxQueued {
+		close(o.space)
+		o.space = nil
 	}
 	o.writing = false
-	if o.empty != nil && len(o.queue) == 0 {
-		close(o.empty)
-		o.empty = nil
+	if o.drained != nil && len(o.queue) == 0 {
+		close(o.drained)
+		o.drained = nil
 	}
 	o.mu.Unlock()
 }
 
-// flushed returns a channel that is closed once all that is queued now has been written, or never will be.
+// flushed returns a channel that is closed once all packets queued now have been written or never will be.
 func (o *outbox) flushed() <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -172,25 +172,25 @@ func (o *outbox) flushed() <-chan struct{} {
 		close(done)
 		return done
 	}
-	if o.empty == nil {
-		o.empty = make(chan struct{})
+	if o.drained == nil {
+		o.drained = make(chan struct{})
 	}
-	return o.empty
+	return o.drained
 }
 
-// close drops what is queued. What comes later is refused.
+// close drops all queued packets and rejects later ones.
 func (o *outbox) close() {
 	o.mu.Lock()
 	dropped := o.queue
 	if !o.closed {
 		o.closed, o.queue = true, nil
-		if o.room != nil {
-			close(o.room)
-			o.room = nil
+		if o.space != nil {
+			close(o.space)
+			o.space = nil
 		}
-		if o.empty != nil {
-			close(o.empty)
-			o.empty = nil
+		if o.drained != nil {
+			close(o.drained)
+			o.drained = nil
 		}
 		close(o.ready)
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
-func TestPeerThatDiesLeavesTheOutcomeUnknown(t *testing.T) {
+func TestLostConnectionMakesOutcomeUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := bare(t, Options{ID: "m", Resolve: always("s")})
 		s := meet(t, m, "s")
@@ -28,7 +28,7 @@ func TestPeerThatDiesLeavesTheOutcomeUnknown(t *testing.T) {
 	})
 }
 
-func TestHandlersOfACallerThatDiesAreCancelled(t *testing.T) {
+func TestLostCallerCancelsHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := bare(t, Options{ID: "m"})
 		causes := make(chan error, 1)
@@ -49,8 +49,8 @@ func TestHandlersOfACallerThatDiesAreCancelled(t *testing.T) {
 	})
 }
 
-// A request that has not been written when its connection ends is sent to another instance by the same call.
-func TestCallThatWasNotWrittenIsMadeElsewhere(t *testing.T) {
+// If a connection ends before a request is written, the call sends it to another instance.
+func TestUnwrittenRequestIsSentElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := bare(t, Options{ID: "b"})
 		serve(b, 1, echo)
@@ -61,7 +61,7 @@ func TestCallThatWasNotWrittenIsMadeElsewhere(t *testing.T) {
 			return []string{"s"}, nil
 		}})
 		join(t, m, b)
-		s := meet(t, m, "s") // which reads nothing
+		s := meet(t, m, "s") // reads nothing
 		written := calling(t.Context(), m, "1")
 		synctest.Wait()
 		queued := calling(t.Context(), m, "2")
@@ -79,8 +79,8 @@ func TestCallThatWasNotWrittenIsMadeElsewhere(t *testing.T) {
 	})
 }
 
-// A peer that is stopped holds nobody: callers go by their contexts, and after five seconds it is given up.
-func TestPeerThatStopsReadingLosesItsConnection(t *testing.T) {
+// A stopped peer blocks callers no longer than their contexts, and is disconnected after five seconds.
+func TestStoppedPeerIsDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, o := newRecord(Options{ID: "m", Resolve: always("s")})
 		m := bare(t, o)
@@ -96,20 +96,20 @@ func TestPeerThatStopsReadingLosesItsConnection(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err := m.Call(ctx, request()) // there is no room for it
+		_, err := m.Call(ctx, request()) // the outbox is full
 		wantError(t, err, backend.ErrDeadlineExceeded, backend.OutcomeNotSent)
 		if d := time.Since(begun); d != time.Second {
-			t.Errorf("a caller was held for %v", d)
+			t.Errorf("the call was blocked for %v", d)
 		}
-		time.Sleep(time.Until(begun.Add(patience + lastWord/2)))
+		time.Sleep(time.Until(begun.Add(writeTimeout + readGrace/2)))
 		_, err = m.Call(t.Context(), request())
 		wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
-		if d := time.Since(begun); d != patience+lastWord/2 {
-			t.Errorf("a caller waited until %v for a peer that is given up", d)
+		if d := time.Since(begun); d != writeTimeout+readGrace/2 {
+			t.Errorf("the call to a disconnected peer ended after %v", d)
 		}
 		wantError(t, <-first, backend.ErrUnavailable, backend.OutcomeUnknown)
-		if d := time.Since(begun); d != patience+lastWord {
-			t.Errorf("the peer is given up after %v", d)
+		if d := time.Since(begun); d != writeTimeout+readGrace {
+			t.Errorf("the peer was disconnected after %v", d)
 		}
 		same(t, r.wait(2), "s gap", "s lost")
 		s := meet(t, m, "s")
@@ -122,14 +122,14 @@ func TestPeerThatStopsReadingLosesItsConnection(t *testing.T) {
 	})
 }
 
-// What comes from the wire is never trusted.
-func TestFramesThatMakeNoSenseAreIgnoredOrAnswered(t *testing.T) {
+// Input from the wire is never trusted.
+func TestUnexpectedFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := bare(t, Options{ID: "m", Resolve: always("m", "s")})
 		_, began, release := hold(m, 1)
 		s := meet(t, m, "s")
-		for _, kind := range []string{kindReply, kindRefuse, kindBusy, kindFree, kindPass, kindCancel, kindHello, "of a later version"} {
-			s.say(&header{Kind: kind, CorrelationID: "nobody's"}, nil)
+		for _, kind := range []string{kindReply, kindRefuse, kindBusy, kindFree, kindPass, kindCancel, kindHello, "unknown"} {
+			s.say(&header{Kind: kind, CorrelationID: "unknown"}, nil)
 		}
 		s.ask("1")
 		<-began
@@ -152,16 +152,17 @@ func TestFramesThatMakeNoSenseAreIgnoredOrAnswered(t *testing.T) {
 			h := requestHeader(request(), "3", time.Second)
 			spoil(h)
 			s.say(h, nil)
-			if r := s.want(kindReply, "3").reply(nil); r.Err == nil || r.Err.Code != want || r.Err.Outcome != backend.OutcomeAnswered {
+			if r := s.want(kindReply, "3").reply(nil); r.Err == nil || r.Err.Code != want ||
+				r.Err.Outcome != backend.OutcomeAnswered {
 				t.Errorf("%v, want %s", r.Err, want)
 			}
 		}
 		close(release)
 
-		// As an instance, it says everything it shouldn't, twice.
+		// As an instance, the peer sends unexpected answers.
 		done := calling(t.Context(), m, "x")
 		for range 2 {
-			if len(began) > 0 { // it was run here
+			if len(began) > 0 { // it ran here
 				<-began
 				<-done
 				done = calling(t.Context(), m, "x")
@@ -190,21 +191,21 @@ func TestMalformedFrameEndsTheConnection(t *testing.T) {
 	})
 }
 
-// A peer that asks and asks and never reads must not fill the memory with answers.
-func TestPeerThatAsksMoreThanItReadsLosesItsConnection(t *testing.T) {
+// A peer that sends requests but reads no answers is disconnected before the answers fill the memory.
+func TestPeerThatReadsNoAnswersIsDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, o := newRecord(Options{ID: "m"})
 		m := bare(t, o)
 		s := meet(t, m, "s")
-		ask := bytesOf(t, requestHeader(request(), "1", time.Minute), nil) // of a service that isn't here
+		ask := bytesOf(t, requestHeader(request(), "1", time.Minute), nil) // for an unknown service
 		asked := 0
-		for ; asked < 2*maxPosted; asked++ {
+		for ; asked < 2*maxShorts; asked++ {
 			if _, err := s.conn.Write(ask); err != nil {
 				break
 			}
 		}
-		if asked < maxPosted || asked == 2*maxPosted {
-			t.Errorf("it could ask %d times", asked)
+		if asked < maxShorts || asked == 2*maxShorts {
+			t.Errorf("it could send %d requests", asked)
 		}
 		same(t, r.wait(2), "s gap", "s lost")
 	})

@@ -11,10 +11,10 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-const childEnv = "AFGEN_MESH_TEST_CHILD" // the folder in which a child listens
+const childEnv = "AFGEN_MESH_TEST_CHILD" // the directory of the child's socket
 
-// child prints its address, and then the id of each call that it begins. None of them ends by itself. It lives until its
-// input ends.
+// child prints its address, and then the id of each call that it starts. Its calls don't end. It runs until its input
+// ends.
 func child(dir string) int {
 	m, err := Listen(Options{ID: "child", Dir: dir, Resolve: always()})
 	if err != nil {
@@ -33,11 +33,11 @@ func child(dir string) int {
 	return 0
 }
 
-// spawn starts a child and connects m with it. began reads the id of a call.
+// spawn starts a child process and connects m with it. began reads the id of a call.
 func spawn(t *testing.T, m *Mesh) (p *os.Process, began func() string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), childEnv+"="+folder(t))
+	cmd.Env = append(os.Environ(), childEnv+"="+tempDir(t))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -70,13 +70,13 @@ func spawn(t *testing.T, m *Mesh) (p *os.Process, began func() string) {
 	}
 }
 
-func TestProcessThatIsKilledFailsItsCallsAtOnce(t *testing.T) {
+func TestKilledProcessFailsItsCallsAtOnce(t *testing.T) {
 	r, o := newRecord(Options{ID: "m", Resolve: always("child")})
 	m := start(t, o)
 	p, began := spawn(t, m)
 	sent := calling(t.Context(), m, "1")
 	if id := began(); id != "1" {
-		t.Errorf("began %q", id)
+		t.Errorf("started %q", id)
 	}
 	if err := p.Kill(); err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-func TestProcessThatIsStoppedHoldsNobody(t *testing.T) {
+func TestStoppedProcessBlocksNoCaller(t *testing.T) {
 	r, o := newRecord(Options{ID: "m", Resolve: always("child")})
 	m := start(t, o)
 	p, _ := spawn(t, m)
@@ -20,7 +20,7 @@ func TestProcessThatIsStoppedHoldsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	req := request()
-	req.Body = make(json.RawMessage, 2<<20) // more than the socket takes
+	req.Body = make(json.RawMessage, 2<<20) // more than the socket buffers
 	for range 4 {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		_, err := m.Call(ctx, req)
@@ -28,7 +28,7 @@ func TestProcessThatIsStoppedHoldsNobody(t *testing.T) {
 		if backend.CodeOf(err) != backend.ErrDeadlineExceeded {
 			t.Errorf("%v", err)
 		}
-		m.Tell([]string{"child"}, Notice{Kind: "n"})
+		m.Notify([]string{"child"}, Notice{Kind: "n"})
 	}
 	same(t, r.wait(2), "child gap", "child lost") // after some seconds
 	if err := p.Signal(syscall.SIGCONT); err != nil {

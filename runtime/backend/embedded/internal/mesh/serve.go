@@ -7,32 +7,33 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/slots"
 )
 
-// A Serving is one endpoint served by this Mesh. It is a backend.Serving.
+// A Serving is one endpoint served by this Mesh. It implements backend.Serving.
 type Serving struct {
-	desk     *desk
-	endpoint backend.Endpoint
-	handler  backend.Handler
-	ctx      context.Context // parent of its handlers' contexts
-	cancel   context.CancelCauseFunc
-	idle     chan struct{} // closed when it has left, nothing runs and every reply has gone
+	dispatcher *dispatcher
+	endpoint   backend.Endpoint
+	handler    backend.Handler
+	ctx        context.Context // parent of the handlers' contexts
+	cancel     context.CancelCauseFunc
+	idle       chan struct{} // closed when it is deregistered, no call runs and all replies are written
 
-	// These belong to the desk.
-	slots.Slots     // taken by handlers and reservations
-	unsent      int // replies on their way to the socket
-	left        bool
+	// Guarded by dispatcher.mu.
+	slots.Slots      // used by handlers and reservations
+	unsent       int // replies that are not written yet
+	deregistered bool
 }
 
-// Serve makes calls to e.Service that reach this Mesh be answered by h, at most e.Concurrency at once. The caller lets
-// Resolve say so afterwards.
+// Serve handles calls to e.Service with h, at most e.Concurrency at once. Afterwards the caller must make Resolve name
+// this instance.
 func (m *Mesh) Serve(e backend.Endpoint, h backend.Handler) *Serving {
-	in := &Serving{desk: &m.desk, endpoint: e, handler: h, idle: make(chan struct{}), Slots: slots.Slots{Max: e.Concurrency}}
+	in := &Serving{dispatcher: &m.dispatcher, endpoint: e, handler: h, idle: make(chan struct{}),
+		Slots: slots.Slots{Max: e.Concurrency}}
 	in.ctx, in.cancel = context.WithCancelCause(context.Background())
-	d := &m.desk
+	d := &m.dispatcher
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		in.left = true
-		in.settle()
+		in.deregistered = true
+		in.closeIfIdle()
 		in.cancel(errClosed())
 		return in
 	}
@@ -40,25 +41,27 @@ func (m *Mesh) Serve(e backend.Endpoint, h backend.Handler) *Serving {
 	return in
 }
 
-// Drain implements backend.Serving. Calls that wait in line are not this instance's yet; the last one sends them away.
+// Drain implements backend.Serving. If it was the last instance of the service here, queued calls are refused.
 func (in *Serving) Drain(ctx context.Context) error {
-	in.desk.mu.Lock()
-	in.leave()
-	in.desk.mu.Unlock()
+	in.dispatcher.mu.Lock()
+	in.deregister()
+	in.dispatcher.mu.Unlock()
 	select {
 	case <-in.idle:
 	default:
 		select {
 		case <-in.idle:
 		case <-ctx.Done():
-			in.desk.mu.Lock()
+			in.dispatcher.mu.Lock()
 			running, unsent := in.InUse, in.unsent
-			in.desk.mu.Unlock()
+			in.dispatcher.mu.Unlock()
 			if unsent > 0 {
-				return backend.Errorf(backend.ErrDeadlineExceeded, "%d calls of service %q still run, and %d replies have not been sent: %w",
+				return backend.Errorf(backend.ErrDeadlineExceeded,
+					"%d calls of service %q still run and %d replies are not sent: %w",
 					running, in.endpoint.Service, unsent, context.Cause(ctx))
 			}
-			return backend.Errorf(backend.ErrDeadlineExceeded, "%d calls of service %q still run: %w", running, in.endpoint.Service, context.Cause(ctx))
+			return backend.Errorf(backend.ErrDeadlineExceeded, "%d calls of service %q still run: %w", running,
+				in.endpoint.Service, context.Cause(ctx))
 		}
 	}
 	in.cancel(nil)
@@ -67,40 +70,41 @@ func (in *Serving) Drain(ctx context.Context) error {
 
 // Close implements backend.Serving.
 func (in *Serving) Close(cause error) {
-	in.desk.mu.Lock()
-	in.leave()
-	in.desk.mu.Unlock()
+	in.dispatcher.mu.Lock()
+	in.deregister()
+	in.dispatcher.mu.Unlock()
 	in.cancel(cause)
 }
 
-// leave takes the instance out of its service; the last one sends away those who wait. A slot that was reserved before may
-// still be used.
-func (in *Serving) leave() {
-	if in.left {
+// deregister removes the instance from its service. If it was the last one, queued calls are refused. Slots reserved
+// before can still be used.
+func (in *Serving) deregister() {
+	if in.deregistered {
 		return
 	}
-	in.left = true
-	in.settle()
+	in.deregistered = true
+	in.closeIfIdle()
 	name := in.endpoint.Service
-	for _, v := range in.desk.services.Remove(name, in) {
-		v.leave()
-		v.book.from.refuse(v.id, backend.Errorf(backend.ErrUnavailable, "this instance no longer serves service %q", name))
+	for _, c := range in.dispatcher.services.Remove(name, in) {
+		c.unregister()
+		c.from.caller.sendRefuse(c.id, backend.Errorf(backend.ErrUnavailable, "this instance no longer serves service %q",
+			name))
 	}
 }
 
-// free gives back a slot.
-func (in *Serving) free() {
+// releaseSlot releases a slot.
+func (in *Serving) releaseSlot() {
 	in.InUse--
-	if in.left {
-		in.settle()
+	if in.deregistered {
+		in.closeIfIdle()
 		return
 	}
-	in.desk.services[in.endpoint.Service].Dispatch()
+	in.dispatcher.services[in.endpoint.Service].Dispatch()
 }
 
-// settle says so when there is nothing left to wait for.
-func (in *Serving) settle() {
-	if in.left && in.InUse == 0 && in.unsent == 0 {
+// closeIfIdle closes in.idle if there is nothing left to wait for.
+func (in *Serving) closeIfIdle() {
+	if in.deregistered && in.InUse == 0 && in.unsent == 0 {
 		select {
 		case <-in.idle:
 		default:
@@ -109,8 +113,8 @@ func (in *Serving) settle() {
 	}
 }
 
-// close closes every serving. No more are taken.
-func (d *desk) close(cause error) {
+// close closes all servings. Later calls to Serve return a closed Serving.
+func (d *dispatcher) close(cause error) {
 	d.mu.Lock()
 	d.closed = true
 	var all []*Serving

@@ -9,104 +9,106 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A way leads to one instance: a link, or the Mesh itself. What the instance says comes back to the try, by its id. Only
-// request may block, until ctx ends.
-type way interface {
+// A route leads to one instance: it is a link, or the Mesh itself. The instance's answers are delivered to the try by
+// its id. Only sendRequest may block, until ctx ends.
+type route interface {
 	pending() *pending
-	request(ctx context.Context, t *try, req *backend.Request, left time.Duration) *backend.Error
-	pass(id string)
-	cancel(id string, why *backend.Error)
+	sendRequest(ctx context.Context, t *try, req *backend.Request, left time.Duration) *backend.Error
+	sendPass(id string)
+	sendCancel(id string, why *backend.Error)
 }
 
-// A state is where a try stands.
+// A state is the state of a try.
 type state int
 
 const (
-	untried  state = iota
-	reaching       // there is no connection; one is being made
-	sent           // the instance has the request, and runs it or will say that it doesn't
-	inLine         // it was busy: the call stands in line there
-	offered        // it has a slot reserved for the call
-	answered       // it has answered
-	lost           // the connection ended while it may have run the request
-	refused        // it won't run the request, or can't be reached
+	untried    state = iota
+	connecting       // a connection is being made
+	sent             // the instance has the request, and will answer or reject it
+	queued           // the instance was busy and has queued the call
+	offered          // the instance has reserved a slot for the call
+	answered         // the instance has replied
+	lost             // the connection ended while the instance may have run the request
+	refused          // the instance rejected the request, or can't be reached
 )
 
-// A try is what a call has going on with one instance. The call's goroutine moves it on, and so does what it hears.
+// A try is one call's exchange with one instance. The call's goroutine and incoming frames change its state.
 type try struct {
 	call *call
 	peer string
 
-	// These belong to the call's goroutine.
-	way     way
+	// Used only by the call's goroutine.
+	route   route
 	id      string
 	dialed  bool
-	counted bool // among the calls in flight there
+	counted bool // counted as in flight by balance
 
-	// These are guarded by call.mu.
+	// Guarded by call.mu.
 	state  state
 	reply  *backend.Reply
-	err    *backend.Error // why it was refused
-	packet *packet        // of the request, while it may not have been written; nil without a socket
+	err    *backend.Error // why the state is refused
+	packet *packet        // the request's, while it may be unwritten; nil without a socket
 }
 
-// news is what an instance says of a call.
-type news struct {
+// A callEvent is a message about a call from the instance.
+type callEvent struct {
 	state state
 	reply *backend.Reply
 	err   *backend.Error
 }
 
-// hear moves the try on, if the news make sense where it stands.
-func (t *try) hear(n news) {
+// apply changes the state, unless the event doesn't fit the current state.
+func (t *try) apply(n callEvent) {
 	c := t.call
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case n.state == inLine && t.state == sent:
-	case n.state == offered && t.state == inLine:
+	case n.state == queued && t.state == sent:
+	case n.state == offered && t.state == queued:
 	case n.state == answered && t.state == sent:
-	case n.state == refused && (t.state == sent || t.state == inLine || t.state == offered):
+	case n.state == refused && (t.state == sent || t.state == queued || t.state == offered):
 	default:
 		return
 	}
-	if r := n.reply; r != nil && r.Err != nil && r.Err.Code == backend.ErrFailedPrecondition && r.Err.Outcome == backend.OutcomeNotSent {
-		n = news{state: refused, err: r.Err} // it has another version of the method: the call is tried at other instances
+	if r := n.reply; r != nil && r.Err != nil && r.Err.Code == backend.ErrFailedPrecondition &&
+		r.Err.Outcome == backend.OutcomeNotSent {
+		n = callEvent{state: refused, err: r.Err} // another version of the method: try the other instances
 	}
 	t.state, t.reply, t.err = n.state, n.reply, n.err
 	c.wake.Set()
 }
 
-// end says that the connection has ended. Unless the instance may have begun the call, it may be tried once more.
-func (t *try) end() {
+// routeClosed handles the end of the connection. The try may be sent again unless the instance may have started the
+// call.
+func (t *try) routeClosed() {
 	c := t.call
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case t.state == sent && t.packet != nil && !t.packet.withdraw():
 		t.state = lost
-	case t.state == sent || t.state == inLine || t.state == offered:
+	case t.state == sent || t.state == queued || t.state == offered:
 		t.state = untried
 	}
 	c.wake.Set()
 }
 
-// carry notes the packet that carries the request.
-func (t *try) carry(p *packet) {
+// setPacket sets the packet that carries the request.
+func (t *try) setPacket(p *packet) {
 	t.call.mu.Lock()
 	t.packet = p
 	t.call.mu.Unlock()
 }
 
-// set moves the try on from where its call knows it to be.
-func (t *try) set(s state) {
+// setState sets the state, whatever it was.
+func (t *try) setState(s state) {
 	t.call.mu.Lock()
 	t.state = s
 	t.call.mu.Unlock()
 }
 
-// turn moves the try on if it still stands where it was seen.
-func (t *try) turn(from, to state) bool {
+// transition changes the state from one to another. It returns false if the state has changed meanwhile.
+func (t *try) transition(from, to state) bool {
 	t.call.mu.Lock()
 	defer t.call.mu.Unlock()
 	if t.state != from {
@@ -116,19 +118,19 @@ func (t *try) turn(from, to state) bool {
 	return true
 }
 
-// pending holds the tries that wait for news along one way.
+// pending holds the tries that wait for answers on one route.
 type pending struct {
-	mu    sync.Mutex
-	tries map[string]*try
-	last  uint64
-	ended bool
+	mu     sync.Mutex
+	tries  map[string]*try
+	last   uint64
+	closed bool
 }
 
-// add gives t an id of its own. False means that the way has ended.
+// add assigns an id to t and adds it. It returns false if the route is closed.
 func (p *pending) add(t *try) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.ended {
+	if p.closed {
 		return false
 	}
 	if p.tries == nil {
@@ -146,24 +148,24 @@ func (p *pending) remove(id string) {
 	p.mu.Unlock()
 }
 
-// tell passes news on. Those of an unknown id are for a call that has ended.
-func (p *pending) tell(id string, n news) {
+// deliver passes an event to its try. It ignores unknown ids, which belong to calls that have ended.
+func (p *pending) deliver(id string, n callEvent) {
 	p.mu.Lock()
 	t := p.tries[id]
 	p.mu.Unlock()
 	if t != nil {
-		t.hear(n)
+		t.apply(n)
 	}
 }
 
-// end tells all that the way has ended.
-func (p *pending) end() {
+// close notifies all tries that the route has ended.
+func (p *pending) close() {
 	p.mu.Lock()
-	p.ended = true
+	p.closed = true
 	tries := p.tries
 	p.tries = nil
 	p.mu.Unlock()
 	for _, t := range tries {
-		t.end()
+		t.routeClosed()
 	}
 }

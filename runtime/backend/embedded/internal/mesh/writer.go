@@ -7,22 +7,22 @@ import (
 )
 
 const (
-	patience = 5 * time.Second // with a peer that doesn't read
-	chunk    = 64 << 10        // bytes of which it must have read some in that time
-	lastWord = time.Second     // how long a peer that doesn't read any more is still listened to
+	writeTimeout = 5 * time.Second // for a peer to read one chunk
+	chunkSize    = 64 << 10        // bytes
+	readGrace    = time.Second     // how long frames are still read from a peer that has stopped reading
 )
 
-// write writes what is queued until the outbox is closed or the peer stops reading. What was queued together leaves
-// together.
-func (l *link) write() {
-	w := bufio.NewWriterSize(steady{l.conn}, 32<<10)
+// writeLoop writes queued packets until the outbox is closed or the peer stops reading. Packets queued together are
+// flushed together.
+func (l *link) writeLoop() {
+	w := bufio.NewWriterSize(chunkWriter{l.conn}, 32<<10)
 	var batch []*packet
 	for {
-		if batch = l.out.take(batch); batch == nil {
+		if batch = l.out.takeAll(batch); batch == nil {
 			return
 		}
 		err := writeBatch(w, batch)
-		l.out.written(batch)
+		l.out.markWritten(batch)
 		for i, p := range batch {
 			p.done()
 			batch[i] = nil
@@ -30,9 +30,9 @@ func (l *link) write() {
 		if err != nil {
 			l.mesh.remove(l)
 			l.out.close()
-			// The peer's last replies may still lie here to be read, unless the connection has ended.
-			_ = l.conn.SetReadDeadline(time.Now().Add(lastWord))
-			l.log().Debug("a connection can't be written any more", "error", err)
+			// Replies that the peer has already sent may still be unread.
+			_ = l.conn.SetReadDeadline(time.Now().Add(readGrace))
+			l.log().Debug("cannot write to connection", "error", err)
 			return
 		}
 	}
@@ -53,14 +53,14 @@ func writeBatch(w *bufio.Writer, batch []*packet) error {
 	return w.Flush()
 }
 
-// steady writes in chunks, and gives the peer the same time for each: a long message to a busy peer is no reason to
-// part, but a peer that is stopped holds nobody.
-type steady struct{ net.Conn }
+// A chunkWriter writes in chunks with a deadline for each. So a long message to a slow peer succeeds, but a stopped
+// peer blocks the writer only briefly.
+type chunkWriter struct{ net.Conn }
 
-func (s steady) Write(p []byte) (n int, err error) {
+func (s chunkWriter) Write(p []byte) (n int, err error) {
 	for {
-		part := p[n:min(n+chunk, len(p))]
-		if err := s.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		part := p[n:min(n+chunkSize, len(p))]
+		if err := s.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
 			return n, err
 		}
 		m, err := s.Conn.Write(part)

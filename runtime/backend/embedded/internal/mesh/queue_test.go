@@ -14,8 +14,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Two instances, of which one is stuck: whatever the balance prefers, every call is run by the other, and none waits.
-func TestSlowInstanceHoardsNothing(t *testing.T) {
+// One of two instances is stuck. Whatever the balance prefers, the other one runs all calls and none waits.
+func TestStuckInstanceHoldsNoCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
 		c := bare(t, Options{ID: "c", Resolve: always("a", "b")})
@@ -36,17 +36,17 @@ func TestSlowInstanceHoardsNothing(t *testing.T) {
 		}
 		wg.Wait()
 		if d := time.Since(begun); d != 0 {
-			t.Errorf("they took %v", d)
+			t.Errorf("the calls took %v", d)
 		}
 		close(release)
 		<-stuck
 		if len(began) > 0 {
-			t.Errorf("the stuck instance began %s later, which was run elsewhere", <-began)
+			t.Errorf("the stuck instance started %s, which had run elsewhere", <-began)
 		}
 	})
 }
 
-func TestSlotsGoToThoseWhoWaitInTurnLocalOrNot(t *testing.T) {
+func TestQueueIsFIFOForLocalAndRemoteCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := bare(t, Options{ID: "a"})
 		b, c := bare(t, Options{ID: "b", Resolve: always("a")}), bare(t, Options{ID: "c", Resolve: always("a")})
@@ -77,8 +77,8 @@ func TestSlotsGoToThoseWhoWaitInTurnLocalOrNot(t *testing.T) {
 	})
 }
 
-// reserved returns a stranger to whose call 1 the only slot is reserved, while another call stands in line behind it.
-func reserved(t *testing.T) (s *stranger, began chan string, release chan struct{}, last chan result) {
+// reserved returns a fakePeer for whose call 1 the only slot is reserved. Another call is queued behind it.
+func reserved(t *testing.T) (s *fakePeer, began chan string, release chan struct{}, last chan result) {
 	t.Helper()
 	m := bare(t, Options{ID: "m"})
 	_, began, release = hold(m, 1)
@@ -95,15 +95,15 @@ func reserved(t *testing.T) (s *stranger, began chan string, release chan struct
 	return s, began, release, last
 }
 
-// A caller that was told of a free slot and says nothing holds it for a moment only.
+// A slot that is reserved for a call is given to the next one if the caller doesn't answer.
 func TestReservationExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, began, release, last := reserved(t)
 		begun := time.Now()
-		if id := <-began; id != "last" || time.Since(begun) != reservedFor {
-			t.Errorf("%s began after %v", id, time.Since(begun))
+		if id := <-began; id != "last" || time.Since(begun) != reservation {
+			t.Errorf("%s started after %v", id, time.Since(begun))
 		}
-		s.ask("1") // too late: it is a new call, and waits again
+		s.ask("1") // too late: this is a new call, and is queued
 		s.want(kindBusy, "1")
 		close(release)
 		<-last
@@ -113,11 +113,11 @@ func TestReservationExpires(t *testing.T) {
 	})
 }
 
-func TestReservationThatIsGivenBackGoesToTheNextAtOnce(t *testing.T) {
-	for how, giveBack := range map[string]func(s *stranger){
-		"pass":   func(s *stranger) { s.say(&header{Kind: kindPass, CorrelationID: "1"}, nil) },
-		"cancel": func(s *stranger) { s.say(&header{Kind: kindCancel, CorrelationID: "1"}, nil) },
-		"death":  func(s *stranger) { _ = s.conn.Close() },
+func TestReleasedReservationGoesToNextCall(t *testing.T) {
+	for how, giveBack := range map[string]func(s *fakePeer){
+		"pass":   func(s *fakePeer) { s.say(&header{Kind: kindPass, CorrelationID: "1"}, nil) },
+		"cancel": func(s *fakePeer) { s.say(&header{Kind: kindCancel, CorrelationID: "1"}, nil) },
+		"death":  func(s *fakePeer) { _ = s.conn.Close() },
 	} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -134,8 +134,8 @@ func TestReservationThatIsGivenBackGoesToTheNextAtOnce(t *testing.T) {
 	}
 }
 
-// A rendezvous is two instances with one slot each, which the calls one and two have taken, and a call three from elsewhere
-// that stands in line at both.
+// A rendezvous is two instances with one slot each, used by calls one and two, and a call three from elsewhere that is
+// queued at both.
 type rendezvous struct {
 	a, b               *Mesh
 	beganA, beganB     chan string
@@ -143,7 +143,7 @@ type rendezvous struct {
 	one, two, three    chan result
 }
 
-func inTwoLines(t *testing.T) (r rendezvous) {
+func inTwoQueues(t *testing.T) (r rendezvous) {
 	t.Helper()
 	r.a, r.b = bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
 	c := bare(t, Options{ID: "c", Resolve: always("a", "b")})
@@ -159,15 +159,15 @@ func inTwoLines(t *testing.T) (r rendezvous) {
 	return r
 }
 
-// Of two free slots a caller takes one and gives the other back.
-func TestCallerTakesOneOfTwoOffers(t *testing.T) {
+// Of two slots offered, the caller uses one and releases the other.
+func TestCallerUsesOneOfTwoOffers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := inTwoLines(t)
+		r := inTwoQueues(t)
 		close(r.releaseA)
 		close(r.releaseB)
 		for _, d := range []chan result{r.one, r.two, r.three} {
-			if came := <-d; came.err != nil {
-				t.Error(came.err)
+			if r := <-d; r.err != nil {
+				t.Error(r.err)
 			}
 		}
 		synctest.Wait()
@@ -179,11 +179,11 @@ func TestCallerTakesOneOfTwoOffers(t *testing.T) {
 	})
 }
 
-// A slot that becomes free for a call which another instance runs by now goes to the next in line at once.
-func TestOfferThatComesTooLateIsGivenBackAtOnce(t *testing.T) {
+// A slot offered to a call that already runs on another instance goes to the next queued call at once.
+func TestLateOfferIsReleasedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
-		c := bare(t, Options{ID: "c", Resolve: always("b", "a")}) // the first turn is a's
+		c := bare(t, Options{ID: "c", Resolve: always("b", "a")}) // a is tried first
 		join(t, c, a)
 		join(t, c, b)
 		_, beganA, releaseA := hold(a, 1)
@@ -192,8 +192,8 @@ func TestOfferThatComesTooLateIsGivenBackAtOnce(t *testing.T) {
 		<-beganA
 		there := calling(t.Context(), c, "there")
 		<-beganB
-		if n := inLineAt(a); n != 1 {
-			t.Fatalf("%d in line", n)
+		if n := queuedAt(a); n != 1 {
+			t.Fatalf("%d queued", n)
 		}
 		next := calling(t.Context(), a, "next")
 		synctest.Wait()
@@ -202,29 +202,29 @@ func TestOfferThatComesTooLateIsGivenBackAtOnce(t *testing.T) {
 		<-first
 		<-next
 		if d := time.Since(begun); d != 0 {
-			t.Errorf("the next in line waited for %v", d)
+			t.Errorf("the next call waited for %v", d)
 		}
 		close(releaseB)
 		<-there
 	})
 }
 
-func inLineAt(m *Mesh) int {
-	m.desk.mu.Lock()
-	defer m.desk.mu.Unlock()
-	return m.desk.services["s"].Waiting()
+func queuedAt(m *Mesh) int {
+	m.dispatcher.mu.Lock()
+	defer m.dispatcher.mu.Unlock()
+	return m.dispatcher.services["s"].Waiting()
 }
 
-// A call that is run leaves the lines in which it stands, and doesn't keep others waiting there.
-func TestCallThatTakesAnOfferLeavesTheOtherLines(t *testing.T) {
+// A call that starts on one instance leaves the queues of the others.
+func TestStartedCallLeavesOtherQueues(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := inTwoLines(t)
+		r := inTwoQueues(t)
 		r.releaseA <- struct{}{}
 		<-r.one
 		<-r.beganA
 		synctest.Wait()
-		if n := inLineAt(r.b); n > 0 {
-			t.Errorf("%d in the other line", n)
+		if n := queuedAt(r.b); n > 0 {
+			t.Errorf("%d in the other queue", n)
 		}
 		close(r.releaseA)
 		close(r.releaseB)
@@ -233,30 +233,30 @@ func TestCallThatTakesAnOfferLeavesTheOtherLines(t *testing.T) {
 	})
 }
 
-// wantIdle checks that all slots of the service are free once nobody runs, and that nobody waits for one.
+// wantIdle checks that all slots of the service are free and no call is queued.
 func wantIdle(t *testing.T, m *Mesh) {
 	t.Helper()
-	synctest.Wait() // a slot is free a moment after its reply
-	m.desk.mu.Lock()
-	defer m.desk.mu.Unlock()
-	svc := m.desk.services["s"]
+	synctest.Wait() // a slot is released after its reply
+	m.dispatcher.mu.Lock()
+	defer m.dispatcher.mu.Unlock()
+	svc := m.dispatcher.services["s"]
 	running := 0
 	for _, in := range svc.Instances() {
 		running += in.InUse
 	}
-	if running > 0 || svc.Waiting() > 0 || len(m.home.book.visits) > 0 {
-		t.Errorf("%d slots taken, %d in line, %d visits from here", running, svc.Waiting(), len(m.home.book.visits))
+	if running > 0 || svc.Waiting() > 0 || len(m.local.calls.calls) > 0 {
+		t.Errorf("%d slots in use, %d calls queued, %d local calls", running, svc.Waiting(), len(m.local.calls.calls))
 	}
 }
 
-func TestLineIsBounded(t *testing.T) {
+func TestQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := bare(t, Options{ID: "m"})
 		_, began, release := hold(m, 1)
 		first := calling(t.Context(), m, "first")
 		<-began
 		s := meet(t, m, "s")
-		for i := range maxLine {
+		for i := range maxWaiting {
 			s.ask(strconv.Itoa(i))
 			s.want(kindBusy, strconv.Itoa(i))
 		}
@@ -275,7 +275,7 @@ func TestLineIsBounded(t *testing.T) {
 	})
 }
 
-func TestNewInstanceTakesOverThoseWhoWait(t *testing.T) {
+func TestNewInstanceTakesQueuedCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
 		var both atomic.Bool
@@ -303,7 +303,7 @@ func TestNewInstanceTakesOverThoseWhoWait(t *testing.T) {
 	})
 }
 
-func TestLastInstanceToLeaveSendsAwayThoseWhoWait(t *testing.T) {
+func TestLastInstanceToDrainFailsQueuedCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b", Resolve: always("a")})
 		join(t, b, a)
@@ -331,14 +331,14 @@ func TestLastInstanceToLeaveSendsAwayThoseWhoWait(t *testing.T) {
 	})
 }
 
-func TestCallerWhoseTimeIsUpInLineWasNotSent(t *testing.T) {
+func TestTimeoutInQueueIsNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := bare(t, Options{ID: "a"})
 		_, began, release := hold(a, 1)
 		first := calling(t.Context(), a, "first")
 		<-began
 		req := request()
-		req.Timeout = 3 * time.Second // though its context has more
+		req.Timeout = 3 * time.Second // shorter than the context's
 		begun := time.Now()
 		_, err := a.Call(t.Context(), req)
 		wantError(t, err, backend.ErrDeadlineExceeded, backend.OutcomeNotSent)

@@ -13,9 +13,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Callers everywhere that come and give up at random, instances that come and leave, connections that break: in the end
-// no slot is lost, nobody hangs, and no call has run twice.
-func TestNoSlotIsLostInAStorm(t *testing.T) {
+// Callers start and time out at random, instances start and drain, connections break. In the end no slot is lost, no
+// call hangs and no call has run twice.
+func TestSlotsSurviveChurn(t *testing.T) {
 	for seed := range uint64(100) {
 		synctest.Test(t, func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 0))
@@ -47,18 +47,18 @@ func TestNoSlotIsLostInAStorm(t *testing.T) {
 				}
 			}
 			const slots = 3
-			stay := []*Serving{serve(meshes["a"], slots, h), serve(meshes["b"], slots, h)}
+			lasting := []*Serving{serve(meshes["a"], slots, h), serve(meshes["b"], slots, h)}
 			var wg sync.WaitGroup
 			for i := range 100 {
-				pause, patience := time.Duration(r.IntN(50))*time.Millisecond, time.Duration(1+r.IntN(40))*time.Millisecond
+				pause, timeout := time.Duration(r.IntN(50))*time.Millisecond, time.Duration(1+r.IntN(40))*time.Millisecond
 				req := request()
 				req.ID, req.Timeout = fmt.Sprint(i), time.Duration(1+r.IntN(20))*time.Second
 				m := meshes[ids[r.IntN(len(ids))]]
 				wg.Go(func() {
 					time.Sleep(pause)
-					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					ctx, cancel := context.WithTimeout(t.Context(), timeout)
 					defer cancel()
-					_, _ = m.Call(ctx, req) // any outcome; what is left behind counts
+					_, _ = m.Call(ctx, req) // any result is fine
 				})
 			}
 			for range 5 {
@@ -78,7 +78,7 @@ func TestNoSlotIsLostInAStorm(t *testing.T) {
 				_ = breaks.Close()
 			})
 			wg.Wait()
-			time.Sleep(2 * reservedFor)
+			time.Sleep(2 * reservation)
 			synctest.Wait()
 			for id, n := range ran {
 				if n > 1 {
@@ -88,7 +88,7 @@ func TestNoSlotIsLostInAStorm(t *testing.T) {
 			for _, id := range ids[:2] {
 				wantIdle(t, meshes[id])
 			}
-			for _, s := range stay {
+			for _, s := range lasting {
 				if err := s.Drain(t.Context()); err != nil {
 					t.Errorf("seed %d: %v", seed, err)
 				}
