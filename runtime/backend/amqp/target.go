@@ -17,7 +17,7 @@ import (
 	amqp091 "github.com/rabbitmq/amqp091-go"
 
 	"github.com/afgen/afgen/runtime/backend"
-	"github.com/afgen/afgen/runtime/backend/internal/reach"
+	"github.com/afgen/afgen/runtime/backend/internal/connstate"
 )
 
 const (
@@ -239,7 +239,7 @@ func (t target) explain(err error) *backend.Error {
 		}
 		return backend.Errorf(code, "connecting to RabbitMQ at %s: %s (%d)", t, e.Reason, e.Code).With(backend.OutcomeNotSent)
 	}
-	if reach.Untrusted(err) {
+	if connstate.CertificateError(err) {
 		code = backend.ErrUnauthenticated
 	}
 	return backend.Errorf(code, "connecting to RabbitMQ at %s: %w", t, err).With(backend.OutcomeNotSent)

@@ -12,7 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 
 	"github.com/afgen/afgen/runtime/backend"
-	"github.com/afgen/afgen/runtime/backend/internal/reach"
+	"github.com/afgen/afgen/runtime/backend/internal/connstate"
 )
 
 // The server's codes that say what is to be done.
@@ -61,9 +61,9 @@ func (c *Client) failed(ctx context.Context, err error, outcome backend.Outcome)
 	switch {
 	case hasCode(err, authenticationFailed):
 		return wrap(backend.ErrUnauthenticated, "user or password is wrong", backend.OutcomeNotSent)
-	case reach.Untrusted(err):
+	case connstate.CertificateError(err):
 		return wrap(backend.ErrUnauthenticated, "certificates", backend.OutcomeNotSent)
-	case reach.Away(ctx) != nil:
+	case connstate.DownCause(ctx) != nil:
 		return wrap(backend.ErrUnavailable, "it went away", outcome)
 	case ctx.Err() != nil:
 		return wrap(backend.CodeOf(ctx.Err()), "cut short: "+context.Cause(ctx).Error(), outcome)

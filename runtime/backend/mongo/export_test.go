@@ -19,6 +19,6 @@ func (c *Client) LookWhilePreparing() error {
 	c.preparing <- struct{}{}
 	defer func() { <-c.preparing }()
 	c.look()
-	_, err := c.reach.Get()
+	_, err := c.conn.Get()
 	return err
 }

@@ -55,7 +55,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
 	"github.com/afgen/afgen/runtime/backend"
-	"github.com/afgen/afgen/runtime/backend/internal/reach"
+	"github.com/afgen/afgen/runtime/backend/internal/connstate"
 )
 
 // A Config says which server, and how to reach it.
@@ -85,7 +85,7 @@ type Client struct {
 	papers collection // the documents of Docs
 
 	clock clock
-	reach *reach.State
+	conn  *connstate.State
 	looks looks // the driver's, at its servers
 
 	purged atomic.Pointer[purgePlace] // where the last purge was cut short
@@ -143,7 +143,7 @@ func New(c Config) (*Client, error) {
 	} else if o.ConnectTimeout == nil {
 		o.SetConnectTimeout(defaultConnectTimeout)
 	}
-	client := &Client{config: c, clock: clock{since: time.Since}, reach: reach.New(), preparing: make(chan struct{}, 1)}
+	client := &Client{config: c, clock: clock{since: time.Since}, conn: connstate.New(), preparing: make(chan struct{}, 1)}
 	o.SetServerMonitor(client.looksMonitor())
 	var err error
 	if client.client, err = driver.Connect(o); err != nil {
@@ -221,7 +221,7 @@ func (c *Client) Prepare(ctx context.Context) error {
 		err = c.failed(ctx, err, backend.OutcomeNotSent)
 		if ctx.Err() == nil {
 			c.refused, c.refusal = time.Now(), err
-			c.reach.Lost(err)
+			c.conn.SetDown(err)
 		}
 		return err
 	case c.closed:
@@ -247,7 +247,7 @@ func (c *Client) begin(ctx context.Context) (_ context.Context, done context.Can
 	c.mu.Lock()
 	prepared, closed := c.prepared, c.closed
 	c.mu.Unlock()
-	switch _, away := c.reach.Get(); {
+	switch _, away := c.conn.Get(); {
 	case closed:
 		return ctx, func() {}, errClosed
 	case away != nil:
@@ -257,7 +257,7 @@ func (c *Client) begin(ctx context.Context) (_ context.Context, done context.Can
 			return ctx, func() {}, err
 		}
 	}
-	ctx, done, err = c.reach.Guard(ctx)
+	ctx, done, err = c.conn.Guard(ctx)
 	return &operation{Context: ctx}, done, err
 }
 
@@ -276,7 +276,7 @@ func (c *Client) Close(ctx context.Context) error {
 	c.end()
 	c.mu.Unlock()
 	c.done.Wait()
-	c.reach.Lost(errClosed)
+	c.conn.SetDown(errClosed)
 	return c.failed(ctx, c.client.Disconnect(ctx), backend.OutcomeNotSent)
 }
 

@@ -21,7 +21,7 @@ const (
 
 // State says why operations fail at once, nil: they don't, and returns a channel that is closed when that may have changed.
 // A server that is away is looked for in the background.
-func (c *Client) State() (changed <-chan struct{}, err error) { return c.reach.Get() }
+func (c *Client) State() (changed <-chan struct{}, err error) { return c.conn.Get() }
 
 // beginWatch begins to watch the server, once.
 func (c *Client) beginWatch() {
@@ -48,7 +48,7 @@ func (c *Client) watch() {
 		case <-c.alive.Done():
 			return
 		}
-		if _, away := c.reach.Get(); away == nil {
+		if _, away := c.conn.Get(); away == nil {
 			c.look()
 			continue
 		}
@@ -65,8 +65,8 @@ func (c *Client) watch() {
 
 // look asks the server once.
 func (c *Client) look() {
-	_, away := c.reach.Get()
-	losses := c.reach.Losses()
+	_, away := c.conn.Get()
+	losses := c.conn.Epoch()
 	ctx, cancel := context.WithTimeout(c.alive, pingPatience)
 	defer cancel()
 	err := c.Ping(ctx)
@@ -76,9 +76,9 @@ func (c *Client) look() {
 	switch {
 	case c.alive.Err() != nil:
 	case err == nil:
-		c.reach.Found(losses)
-	case away == nil && c.reach.Losses() == losses:
-		c.reach.Lost(err)
+		c.conn.SetUp(losses)
+	case away == nil && c.conn.Epoch() == losses:
+		c.conn.SetDown(err)
 	}
 }
 
@@ -116,8 +116,8 @@ func (c *Client) looksMonitor() *event.ServerMonitor {
 			c.looks.refused[dial.Addr.String()] = true
 			away := !c.looks.known && len(c.looks.refused) >= c.looks.servers
 			c.looks.mu.Unlock()
-			if _, before := c.reach.Get(); away && before == nil && c.wasPrepared() {
-				c.reach.Lost(backend.Errorf(backend.ErrUnavailable, "MongoDB at %s: %w", c.config.Address, e.Failure))
+			if _, before := c.conn.Get(); away && before == nil && c.wasPrepared() {
+				c.conn.SetDown(backend.Errorf(backend.ErrUnavailable, "MongoDB at %s: %w", c.config.Address, e.Failure))
 			}
 		},
 	}

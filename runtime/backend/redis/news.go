@@ -76,7 +76,7 @@ func (c *Coordinator) pause(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	for ctx.Err() == nil {
-		changed, err := c.reach.Get()
+		changed, err := c.conn.Get()
 		if err == nil {
 			return
 		}

@@ -42,8 +42,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/connstate"
 	"github.com/afgen/afgen/runtime/backend/internal/events"
-	"github.com/afgen/afgen/runtime/backend/internal/reach"
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
@@ -70,7 +70,7 @@ type Coordinator struct {
 	prefix string
 	log    *slog.Logger
 	topics events.Topics
-	reach  *reach.State
+	conn   *connstate.State
 	doubts signal.Signal // something failed as if the server were unavailable
 
 	mu         sync.Mutex
@@ -117,7 +117,7 @@ func Open(c Config) (*Coordinator, error) {
 	o.MaxRetries, o.DialerRetries = -1, 1 // whoever calls knows whether to repeat
 	co := &Coordinator{
 		client: redis.NewClient(o), prefix: c.Prefix, log: c.Logger, subscribed: map[string]int{},
-		reach: reach.New(), doubts: signal.New(),
+		conn: connstate.New(), doubts: signal.New(),
 	}
 	if co.prefix == "" {
 		co.prefix = "af:"
@@ -214,7 +214,7 @@ func (c *Coordinator) failed(what string, err error) error {
 	if code == backend.ErrUnknown {
 		code = backend.ErrUnavailable
 	}
-	if reach.Untrusted(err) {
+	if connstate.CertificateError(err) {
 		code = backend.ErrUnauthenticated
 	}
 	if refused := redis.Error(nil); errors.As(err, &refused) {

@@ -33,21 +33,21 @@ func (driverLog) Printf(ctx context.Context, format string, args ...any) {
 
 // State says why operations fail at once, nil: they don't, and returns a channel that is closed when that may have changed.
 // A server that is away is looked for in the background.
-func (c *Coordinator) State() (changed <-chan struct{}, err error) { return c.reach.Get() }
+func (c *Coordinator) State() (changed <-chan struct{}, err error) { return c.conn.Get() }
 
 // Ping returns nil if the server takes writes now and lets us do what we need to. A server that only answers is of no use. So
 // this is a write, which the server refuses as it would any other, but which changes nothing: it replicates and persists nothing.
 func (c *Coordinator) Ping(ctx context.Context) error {
-	losses := c.reach.Losses()
+	losses := c.conn.Epoch()
 	err := c.failed("connecting", c.client.ZAddXX(ctx, c.keys(absentKind)[1], redis.Z{Member: "-"}).Err())
 	if err == nil {
 		err = c.check(ctx)
 	}
 	switch {
 	case err == nil:
-		c.reach.Found(losses)
-	case c.reach.Losses() == losses:
-		c.reach.Lost(err)
+		c.conn.SetUp(losses)
+	case c.conn.Epoch() == losses:
+		c.conn.SetDown(err)
 	}
 	return err
 }
@@ -117,7 +117,7 @@ func (c *Coordinator) watch(ctx context.Context) {
 
 // do runs an operation, at once without where the server is away.
 func (c *Coordinator) do(ctx context.Context, what string, op func(context.Context) error) error {
-	ctx, done, err := c.reach.Guard(ctx)
+	ctx, done, err := c.conn.Guard(ctx)
 	defer done()
 	if err != nil {
 		return err
