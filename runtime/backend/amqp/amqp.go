@@ -1,39 +1,44 @@
-// Package amqp carries calls, hints and raw messages over RabbitMQ: the ports Calls and Transport, on amqp091-go. It is
-// written for RabbitMQ 4 and works on 3.10; what other languages need to know is in docs/wire.md.
+// Package amqp implements the ports [backend.Calls] and [backend.Transport] on RabbitMQ, with amqp091-go. It targets
+// RabbitMQ 4 and also runs on 3.10. The wire format for clients in other languages is documented in docs/wire.md.
 //
 // # Connections
 //
-// A [Conn] has two connections, since a broker that runs out of memory or disk stops reading from whoever publishes: what
-// is published goes over one of them, what is consumed and acknowledged over the other. Both together are a generation
-// (generation.go). When either ends, both do; the supervisor (supervisor.go) then opens the next one, for ever, with full
-// jitter. Nothing is carried from one generation to the next: calls in flight fail at once, deliveries are never
-// acknowledged on another channel than theirs, and everything that consumes subscribes anew.
+// A [Conn] holds two connections: one publishes, the other consumes and acknowledges. A broker that is short of memory
+// or disk stops reading from publishers, and must still read acknowledgements. Both connections together are a
+// generation. If either ends, both do, and the supervisor opens the next generation, retrying forever with full jitter.
+// No state is carried over: calls in flight fail at once, deliveries are only acknowledged on their own channel, and
+// consumers subscribe again.
 //
-//	amqp.go, target.go     configuration, dialing, what may be said of an address
-//	supervisor.go          which generation there is       generation.go  its connections, channels and goroutines
-//	outlet.go, confirm.go  publishing                      clerk.go       declaring, looking
-//	upkeep.go              what finds and heals deleted exchanges and bindings
-//	sieve.go, room.go      what keeps large bodies out of the process
+//	amqp.go, target.go         configuration and dialing
+//	supervisor.go              the current generation
+//	generation.go              its connections, channels and goroutines
+//	publisher.go, confirm.go   publishing
+//	declarer.go                declaring and inspecting queues
+//	upkeep.go                  detecting and repairing deleted exchanges and bindings
+//	sieve.go, budget.go        keeping large bodies out of memory
 //
-// One goroutine owns each channel of the protocol. A context can't interrupt a write to a socket, so nobody who has one
-// writes: messages wait in the bounded queue of an outlet, whose goroutine publishes them, and can be withdrawn until it
-// does. So an error can say whether a request was sent.
+// Each AMQP channel is owned by one goroutine. A context can't interrupt a write to a socket, so callers never write:
+// messages wait in the bounded queue of a publisher and can be withdrawn until its goroutine picks them up. This is how
+// an error can report whether a request was sent.
 //
 // # Calls
 //
-// A request goes to the queue of its service, which exists while an instance consumes from it: a mandatory publish comes
-// back at once where there is none. The reply comes straight to the channel that the request left by (direct reply-to).
+// A request is published as mandatory to its service's queue, which exists only while an instance consumes from it.
+// Without an instance the broker returns the request at once. The reply arrives by direct reply-to on the channel that
+// published the request.
 //
-//	envelope.go        Request and Reply as properties and headers
-//	call.go, net.go, renewal.go    the caller's side, and what finds calls that will not be answered
-//	serve.go, visit.go, leave.go   the instance's side: slots, acknowledgements, draining
-//	control.go, stats.go           cancellation, ping, info and stats over the exchange af.ctl
-//	trust.go, permit.go            which messages count, and which are dropped; what a user may do
+//	envelope.go                      requests and replies as properties and headers
+//	call.go, pending.go, renewal.go  the caller's side, including calls that will never be answered
+//	serve.go, request.go, drain.go   the instance's side: slots, acknowledgements, draining
+//	control.go, stats.go             cancellation, ping, info and stats over the exchange af.ctl
+//	trust.go, permit.go              which messages are dropped, and what a user may do
+//	absent.go                        which instances have no connection
 //
 // # Hints and raw messages
 //
-// Both have a durable queue for each queue of tasks, af.hint.* and af.raw.*. What a broker confirms has been taken; what
-// it returns or refuses has not (transport.go, listener.go, raw.go). Hints are short-lived; raw messages are persistent.
+// Each task queue has two durable queues, af.hint.* and af.raw.*. A message counts as accepted once the broker confirms
+// it, and as not accepted if the broker returns or rejects it (transport.go, listener.go, raw.go). Hints are transient,
+// raw messages persistent.
 package amqp
 
 import (
@@ -48,73 +53,73 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Config says how to reach the broker, and as whom.
+// Config configures the address and credentials of the broker.
 type Config struct {
-	// URLs are amqp:// or amqps:// URLs, with the virtual host as path. They are tried in turn: the nodes of one cluster.
-	// Where there is none the fields below are used.
+	// URLs are amqp:// or amqps:// URLs of the nodes of one cluster, with the virtual host as path. They are tried in
+	// turn. If URLs is empty, the fields below are used.
 	URLs []string
 
-	Host     string // 127.0.0.1 where it is empty
-	Port     int    // 5672, or 5671 with TLS, where it is 0
-	VHost    string // "/" where it is empty
-	Username string // guest where it is empty, with the password guest
+	Host     string // default 127.0.0.1
+	Port     int    // default 5672, or 5671 with TLS
+	VHost    string // default "/"
+	Username string // default guest, with the password guest
 	Password string
 
-	// TLS makes a connection by the fields above one of TLS, and configures those of amqps:// URLs.
+	// TLS, if set, configures amqps:// URLs and makes a connection by the fields above use TLS.
 	TLS *tls.Config
-	// ConnectTimeout bounds the opening of one connection. 0 is the URL's connection_timeout, or 10 s.
+	// ConnectTimeout bounds the opening of one connection. 0 means the URL's connection_timeout, or 10 s.
 	ConnectTimeout time.Duration
-	// Heartbeat is how often either side says that it is there; the connection ends after three that didn't come. 0 is the
-	// URL's heartbeat, or 10 s.
+	// Heartbeat is the interval of heartbeats in both directions. A connection is closed after three missed ones. 0 means
+	// the URL's heartbeat, or 10 s.
 	Heartbeat time.Duration
 
-	// Database is the name of the database whose task ids the hints carry. It is part of the names of their queues: programs
-	// with different databases may share a virtual host. If it is empty, so is that part.
+	// Database is the name of the database that holds the tasks. It becomes part of the names of hint queues, so that
+	// programs with different databases can share a virtual host. Empty omits that part.
 	Database string
 
-	// Instance is who speaks.
+	// Instance identifies this process to others.
 	Instance backend.Instance
-	// Logger gets what an operator may want to know; nil drops it.
+	// Logger receives events for operators; nil discards them.
 	Logger *slog.Logger
-	// Quorum makes the queues of hints and raw messages quorum queues: replicated, and slower. All who share them must
-	// agree.
+	// Quorum makes the queues of hints and raw messages quorum queues, which are replicated and slower. All programs that
+	// share them must use the same setting.
 	Quorum bool
-	// Degraded lets Dial succeed while no broker can be reached. One that can be reached and refuses is an error still.
+	// Degraded lets Dial succeed while no broker is reachable. A broker that rejects the connection is still an error.
 	Degraded bool
 
 	rebindEvery time.Duration // 0 is defaultRebindEvery
 }
 
-// A Conn is open to a broker, or tries to be. It is safe for concurrent use.
+// A Conn is a connection to a broker that is reopened whenever it ends. It is safe for concurrent use.
 type Conn struct {
 	config  Config
 	targets []target
-	id      string // of this Conn among all, in the names of its control queues
+	id      string // unique; part of the names of its control queues
 	log     *slog.Logger
 
-	ctx    context.Context // ends at Close
+	ctx    context.Context // cancelled by Close
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // of every goroutine but those of generations and handlers
+	wg     sync.WaitGroup // all goroutines except those of generations and handlers
 
-	mu       sync.Mutex
-	closed   bool
-	current  *generation    // nil while there is none
-	why      *backend.Error // there is none
-	changed  chan struct{}  // closed at the next change of what State says
-	serving  map[*serving]struct{}
-	troubles map[any]error // why servings and listeners can't consume
+	mu          sync.Mutex
+	closed      bool
+	current     *generation    // nil while disconnected
+	downErr     *backend.Error // why current is nil
+	changed     chan struct{}  // closed at the next change of the state that State reports
+	serving     map[*serving]struct{}
+	consumeErrs map[any]error // why servings and listeners can't consume
 
-	guarded map[string]bool // exchanges that the user may not declare; of the supervisor's goroutine
+	undeclarable map[string]bool // exchanges that the user may not declare; owned by the supervisor's goroutine
 
-	room      *room // for what is received
+	budget    *budget // memory for received requests
 	rejected  [rejections]atomic.Int64
 	calls     calls
 	transport transport
 }
 
-// Dial opens a Conn. A nil error means that the broker can be used now, or with Config.Degraded that it will be as soon as
-// it can be reached. Errors name the address, the virtual host and the cause, never a secret. ctx bounds the opening only.
-// The caller closes the Conn.
+// Dial opens a Conn. It returns nil once the broker is usable. With Config.Degraded it also returns nil if the broker
+// is unreachable; the Conn then becomes usable as soon as the broker is. Errors name the address, the virtual host and
+// the cause, never a secret. ctx bounds only the opening. The caller must close the Conn.
 func Dial(ctx context.Context, config Config) (*Conn, error) {
 	targets, err := config.targets()
 	if err != nil {
@@ -125,23 +130,23 @@ func Dial(ctx context.Context, config Config) (*Conn, error) {
 	}
 	c := &Conn{
 		config: config, targets: targets, id: newID(), log: config.Logger,
-		changed: make(chan struct{}), serving: map[*serving]struct{}{}, troubles: map[any]error{},
-		guarded: map[string]bool{}, room: &room{most: maxRequests, consumers: map[string]*share{}},
-		why: backend.NewError(backend.ErrUnavailable, "RabbitMQ is not connected yet").With(backend.OutcomeNotSent),
+		changed: make(chan struct{}), serving: map[*serving]struct{}{}, consumeErrs: map[any]error{},
+		undeclarable: map[string]bool{}, budget: &budget{limit: maxRequests, consumers: map[string]*share{}},
+		downErr: backend.NewError(backend.ErrUnavailable, "RabbitMQ is not connected yet").With(backend.OutcomeNotSent),
 	}
 	c.calls = calls{conn: c, newID: newID, pending: map[string]*pending{}, confirming: map[route]bool{}}
 	c.transport = transport{conn: c, depths: map[string]depth{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	first := make(chan error, 1)
 	c.wg.Go(func() { c.supervise(first) })
-	c.wg.Go(c.calls.watch)
+	c.wg.Go(c.calls.watchPending)
 	select {
 	case err = <-first:
 	case <-ctx.Done():
 		err = backend.Errorf(backend.CodeOf(ctx.Err()), "connecting to RabbitMQ at %s: %w", targets, context.Cause(ctx))
 	}
 	if err == nil && !config.Degraded {
-		_, err = c.State() // a broker that takes no messages
+		_, err = c.State() // an error if the broker accepts no messages
 	}
 	if err == nil || config.Degraded && ctx.Err() == nil && !refused(err) {
 		return c, nil
@@ -156,29 +161,30 @@ func (c *Conn) Calls() backend.Calls { return &c.calls }
 // Transport returns the port for hints and raw messages.
 func (c *Conn) Transport() backend.Transport { return &c.transport }
 
-// Err returns why nothing can be carried now, or why a service or listener can't consume; nil: all works.
+// Err returns why the Conn is not fully usable: it is disconnected, or a service or listener can't consume. Otherwise
+// it returns nil.
 func (c *Conn) Err() error {
 	if _, err := c.usable(); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, err := range c.troubles {
+	for _, err := range c.consumeErrs {
 		return err
 	}
 	return nil
 }
 
-// State is Err, with a channel that is closed when that may have changed. What the Conn does about it, it says at level
-// Debug only: whoever opened it knows more of what that means.
+// State returns Err and a channel that is closed when Err may have changed. The Conn itself logs its state only at
+// level Debug, since its owner knows better what a failure means.
 func (c *Conn) State() (changed <-chan struct{}, err error) {
 	_, changed = c.transport.State()
 	return changed, c.Err()
 }
 
-// Close ends everything: calls in flight fail as unavailable, outcome unknown; servings and listeners are closed, replies
-// that are ready still sent. Handlers that run have their contexts cancelled and are not waited for. A nil error means that
-// every goroutine of the Conn has ended. It may be called more than once.
+// Close closes the Conn. Calls in flight fail with ErrUnavailable and an unknown outcome. Servings and listeners are
+// closed; replies that are ready are still sent. Contexts of running handlers are cancelled, and Close doesn't wait for
+// the handlers. A nil error means that all goroutines of the Conn have ended. Close may be called more than once.
 func (c *Conn) Close(ctx context.Context) error {
 	c.mu.Lock()
 	c.closed = true
@@ -213,22 +219,23 @@ func (c *Conn) Close(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	select { // a context that has ended already is one that doesn't wait for long
+	select { // give even a context that has already ended a short grace
 	case <-ended:
 		return nil
 	case <-time.After(closeGrace):
-		return backend.Errorf(backend.CodeOf(ctx.Err()), "closing the connections with RabbitMQ at %s: %w", c.targets[0], context.Cause(ctx))
+		return backend.Errorf(backend.CodeOf(ctx.Err()), "closing connections to RabbitMQ at %s: %w", c.targets[0],
+			context.Cause(ctx))
 	}
 }
 
-// closeGrace is how long Close waits for what should take no time.
+// closeGrace bounds how long Close waits for steps that should take no time.
 const closeGrace = 200 * time.Millisecond
 
-// errShutdown is why contexts end and calls fail when a Conn is closed.
+// errShutdown is the cause with which contexts end and calls fail when a Conn is closed.
 var errShutdown = backend.NewError(backend.ErrUnavailable, "this app is shutting down")
 
-// begin runs f on a goroutine of the Conn, unless it is closed.
-func (c *Conn) begin(f func()) bool {
+// spawn runs f on a goroutine of the Conn. It returns false if the Conn is closed.
+func (c *Conn) spawn(f func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
@@ -242,16 +249,16 @@ func errClosed() *backend.Error {
 	return backend.NewError(backend.ErrUnavailable, "this app has shut down").With(backend.OutcomeNotSent)
 }
 
-// gaveUp is the error of what ended with its context.
-func gaveUp(ctx context.Context, doing string, o backend.Outcome) *backend.Error {
-	return backend.Errorf(backend.CodeOf(ctx.Err()), "%s: %w", doing, context.Cause(ctx)).With(o)
+// contextError returns the error of an operation whose context has ended.
+func contextError(ctx context.Context, op string, o backend.Outcome) *backend.Error {
+	return backend.Errorf(backend.CodeOf(ctx.Err()), "%s: %w", op, context.Cause(ctx)).With(o)
 }
 
-// asError returns err as an *Error of its own, with an outcome.
-func asError(err error, code backend.Code, doing string, o backend.Outcome) *backend.Error {
+// asError returns a copy of err as an *Error with outcome o. Other errors get the code and the prefix op.
+func asError(err error, code backend.Code, op string, o backend.Outcome) *backend.Error {
 	if e, ok := errors.AsType[*backend.Error](err); ok {
-		own := *e
-		return own.With(o)
+		e := *e
+		return e.With(o)
 	}
-	return backend.Errorf(code, "%s: %w", doing, err).With(o)
+	return backend.Errorf(code, "%s: %w", op, err).With(o)
 }

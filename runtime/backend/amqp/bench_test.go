@@ -16,11 +16,13 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// BenchmarkCall measures calls by their number of callers and the size of their bodies, beside the same round trips by
-// amqp091-go alone: two connections, one channel each, direct reply-to, acknowledged.
+// BenchmarkCall measures calls by number of callers and body size. For comparison, it measures the same round trips
+// with amqp091-go alone: two connections, one channel each, direct reply-to, acknowledged.
 func BenchmarkCall(b *testing.B) {
 	url := devstack.AMQP(b)
-	for _, load := range []struct{ callers, body int }{{1, 100}, {64, 100}, {256, 100}, {1, 10_000}, {64, 10_000}, {256, 10_000}} {
+	for _, load := range []struct{ callers, body int }{
+		{1, 100}, {64, 100}, {256, 100}, {1, 10_000}, {64, 10_000}, {256, 10_000},
+	} {
 		body := []byte(`{"x":"` + strings.Repeat("x", load.body) + `"}`)
 		name := fmt.Sprintf("callers=%d/bytes=%d", load.callers, load.body)
 		b.Run(name+"/afgen", func(b *testing.B) {
@@ -40,7 +42,7 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
-// bareCaller returns a call by amqp091-go alone.
+// bareCaller returns a call made with amqp091-go alone.
 func bareCaller(b *testing.B, url string, body []byte) func() error {
 	const queue = "bare"
 	server, client := bare(b, url), bare(b, url)
@@ -84,7 +86,7 @@ func bareCaller(b *testing.B, url string, body []byte) func() error {
 	}
 }
 
-// BenchmarkHint measures hints from publishing, in batches that the broker confirms, to acknowledging.
+// BenchmarkHint measures hints from publishing, in confirmed batches, to acknowledgement.
 func BenchmarkHint(b *testing.B) {
 	for name, change := range map[string]func(*Config){
 		"classic": func(*Config) {},

@@ -18,12 +18,12 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
-func TestUnknownServiceIsUnavailableWithinFiveMilliseconds(t *testing.T) {
+func TestUnknownServiceFailsWithin5ms(t *testing.T) {
 	c := dial(t, devstack.AMQP(t))
 	var took []time.Duration
 	for range 101 {
 		begun := time.Now()
-		_, err := c.Calls().Call(t.Context(), request("nobody"))
+		_, err := c.Calls().Call(t.Context(), newRequest("missing"))
 		took = append(took, time.Since(begun))
 		wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
 		if !errors.Is(err, backend.ErrNoInstance) {
@@ -32,12 +32,12 @@ func TestUnknownServiceIsUnavailableWithinFiveMilliseconds(t *testing.T) {
 	}
 	slices.Sort(took)
 	if took[50] > 5*time.Millisecond {
-		t.Errorf("half of them took more than %v", took[50])
+		t.Errorf("median %v exceeds 5 ms", took[50])
 	}
 	t.Logf("p50 %v, p99 %v", took[50], took[99])
 }
 
-func TestFourMebibytesPassBothWaysAndNoMore(t *testing.T) {
+func TestMessageSizeLimit(t *testing.T) {
 	url := devstack.AMQP(t)
 	server, client := dial(t, url), dial(t, url)
 	var size int
@@ -47,73 +47,78 @@ func TestFourMebibytesPassBothWaysAndNoMore(t *testing.T) {
 	serve(t, server, "big", 1, func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
 		reply(&backend.Reply{Body: bytes.Repeat([]byte("1"), size)})
 	})
-	req := request("s")
+	req := newRequest("s")
 	req.Body = bytes.Repeat([]byte("1"), backend.MaxMessage)
 	if _, err := client.Calls().Call(t.Context(), req); err != nil {
-		t.Errorf("the largest request: %v", err)
+		t.Errorf("largest request: %v", err)
 	}
 	req.Body = append(req.Body, '1')
 	_, err := client.Calls().Call(t.Context(), req)
 	wantError(t, err, backend.ErrResourceExhausted, backend.OutcomeNotSent)
 
 	size = backend.MaxMessage
-	if r, err := client.Calls().Call(t.Context(), request("big")); err != nil || r.Err != nil || len(r.Body) != size {
-		t.Errorf("the largest reply: %v %v", err, r)
+	if r, err := client.Calls().Call(t.Context(), newRequest("big")); err != nil || r.Err != nil || len(r.Body) != size {
+		t.Errorf("largest reply: %v %v", err, r)
 	}
 	size++
-	r, err := client.Calls().Call(t.Context(), request("big"))
+	r, err := client.Calls().Call(t.Context(), newRequest("big"))
 	must(t, err)
 	wantError(t, r.Err, backend.ErrResourceExhausted, backend.OutcomeAnswered)
 }
 
-func TestErrorThatIsTooLargeArrivesCut(t *testing.T) {
+func TestOversizedErrorIsTruncated(t *testing.T) {
 	c := dial(t, devstack.AMQP(t))
 	serve(t, c, "s", 1, func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
-		reply(&backend.Reply{Err: backend.NewError(backend.ErrNotFound, strings.Repeat("ü", 1<<20), strings.Repeat("x", 1<<20)).With(backend.OutcomeAnswered)})
+		reply(&backend.Reply{Err: backend.NewError(backend.ErrNotFound, strings.Repeat("ü", 1<<20),
+			strings.Repeat("x", 1<<20)).With(backend.OutcomeAnswered)})
 	})
-	r, err := c.Calls().Call(t.Context(), request("s"))
+	r, err := c.Calls().Call(t.Context(), newRequest("s"))
 	must(t, err)
-	if r.Err == nil || r.Err.Code != backend.ErrNotFound || len(r.Err.Message) > 2*envelope.MaxText || r.Err.Details != nil {
+	if r.Err == nil || r.Err.Code != backend.ErrNotFound || len(r.Err.Message) > 2*envelope.MaxText ||
+		r.Err.Details != nil {
 		t.Errorf("%.100v", r.Err)
 	}
 }
 
-func TestRequestThatCanNotBeSentIsRefusedByTheClient(t *testing.T) {
+func TestInvalidRequestFailsInClient(t *testing.T) {
 	c := dial(t, devstack.AMQP(t))
 	long := strings.Repeat("x", 256)
 	for name, change := range map[string]func(*backend.Request){
-		"no service":              func(r *backend.Request) { r.Service = "" },
-		"a slash":                 func(r *backend.Request) { r.Service = "a/b" },
-		"no method":               func(r *backend.Request) { r.Method = "" },
-		"a long name":             func(r *backend.Request) { r.Service = long },
-		"a long id":               func(r *backend.Request) { r.ID = long },
-		"a long caller":           func(r *backend.Request) { r.Caller = long },
-		"a reserved header":       func(r *backend.Request) { r.Headers = map[string]string{"af-code": "x"} },
-		"a header without name":   func(r *backend.Request) { r.Headers = map[string]string{"": "x"} },
-		"a long name of metadata": func(r *backend.Request) { r.Metadata = map[string]string{long[:250]: "x"} },
-		"large headers":           func(r *backend.Request) { r.Headers = map[string]string{"x": strings.Repeat("x", maxHeaders)} },
+		"no_service":         func(r *backend.Request) { r.Service = "" },
+		"slash":              func(r *backend.Request) { r.Service = "a/b" },
+		"no_method":          func(r *backend.Request) { r.Method = "" },
+		"long_name":          func(r *backend.Request) { r.Service = long },
+		"long_id":            func(r *backend.Request) { r.ID = long },
+		"long_caller":        func(r *backend.Request) { r.Caller = long },
+		"reserved_header":    func(r *backend.Request) { r.Headers = map[string]string{"af-code": "x"} },
+		"unnamed_header":     func(r *backend.Request) { r.Headers = map[string]string{"": "x"} },
+		"long_metadata_name": func(r *backend.Request) { r.Metadata = map[string]string{long[:250]: "x"} },
+		"large_headers": func(r *backend.Request) {
+			r.Headers = map[string]string{"x": strings.Repeat("x", maxHeaders)}
+		},
 	} {
-		req := request("s")
+		req := newRequest("s")
 		change(req)
 		_, err := c.Calls().Call(t.Context(), req)
-		if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrInvalidArgument || e.Outcome != backend.OutcomeNotSent {
+		if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrInvalidArgument ||
+			e.Outcome != backend.OutcomeNotSent {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	req := request("s")
+	req := newRequest("s")
 	req.Timeout = 0
 	_, err := c.Calls().Call(t.Context(), req)
 	wantError(t, err, backend.ErrDeadlineExceeded, backend.OutcomeNotSent)
 }
 
-// A client that knows no more than docs/wire.md is answered whatever it sends.
-func TestWhatCanNotBeHandledIsAnswered(t *testing.T) {
+// Clients in other languages get an error reply for every invalid request.
+func TestUndecodableRequestIsAnswered(t *testing.T) {
 	url := devstack.AMQP(t)
 	serve(t, dial(t, url), "s", 1, echo)
 	ch := bare(t, url)
 	replies, err := ch.Consume(replyTo, "", true, false, false, false, nil)
 	must(t, err)
-	good := encodeRequest(request("s"), "1", time.Second)
+	good := encodeRequest(newRequest("s"), "1", time.Second)
 	for name, test := range map[string]struct {
 		change func(*amqp091.Publishing)
 		want   backend.Code
@@ -122,7 +127,7 @@ func TestWhatCanNotBeHandledIsAnswered(t *testing.T) {
 		"no version":      {func(p *amqp091.Publishing) { delete(p.Headers, envelope.Version) }, backend.ErrUnimplemented},
 		"another content": {func(p *amqp091.Publishing) { p.ContentType = "text/xml" }, backend.ErrUnimplemented},
 		"another service": {func(p *amqp091.Publishing) { p.Type = "t/M" }, backend.ErrInvalidArgument},
-		"no method":       {func(p *amqp091.Publishing) { p.Type = "s" }, backend.ErrInvalidArgument},
+		"no_method":       {func(p *amqp091.Publishing) { p.Type = "s" }, backend.ErrInvalidArgument},
 		"no time":         {func(p *amqp091.Publishing) { p.Headers[envelope.Timeout] = "0" }, backend.ErrInvalidArgument},
 		"numbers": {func(p *amqp091.Publishing) {
 			p.Headers[envelope.Timeout], p.Headers[envelope.Version] = int32(1000), int64(1)
@@ -150,23 +155,23 @@ func asNil(e *backend.Error) error {
 	return e
 }
 
-func TestRequestWhoseTimeIsUpIsDroppedUnreadAndCounted(t *testing.T) {
+func TestExpiredRequestIsDroppedAndCounted(t *testing.T) {
 	c := dial(t, devstack.AMQP(t))
-	s, began, release := hold(t, c, "s", 1)
-	first := calling(t.Context(), c, request("s"))
+	s, began, release := serveBlocking(t, c, "s", 1)
+	first := startCall(t.Context(), c, newRequest("s"))
 	<-began
-	late := request("s")
+	late := newRequest("s")
 	late.Timeout = 20 * time.Millisecond
 	ctx, cancel := context.WithCancel(t.Context())
-	second := calling(ctx, c, late)
+	second := startCall(ctx, c, late)
 	in := s.(*serving)
 	var until time.Time
-	eventually(t, "it has arrived", func() bool {
+	eventually(t, "the request has arrived", func() bool {
 		in.mu.Lock()
 		defer in.mu.Unlock()
-		for _, v := range in.visits {
+		for _, v := range in.requests {
 			if v.req.ID == late.ID {
-				until = v.until
+				until = v.deadline
 			}
 		}
 		return !until.IsZero()
@@ -174,39 +179,39 @@ func TestRequestWhoseTimeIsUpIsDroppedUnreadAndCounted(t *testing.T) {
 	time.Sleep(time.Until(until))
 	close(release)
 	must(t, (<-first).err)
-	eventually(t, "it is counted", func() bool { return in.numbers().Expired == 1 })
+	eventually(t, "the request is counted", func() bool { return in.report().Expired == 1 })
 	cancel()
 	wantError(t, (<-second).err, backend.ErrCanceled, backend.OutcomeUnknown)
 	if len(began) != 0 {
-		t.Error("it was begun")
+		t.Error("the expired request was started")
 	}
 }
 
-func TestCallWithoutADeadlineEndsSoonAfterItsTime(t *testing.T) {
+func TestCallWithoutDeadlineTimesOut(t *testing.T) {
 	c := dial(t, devstack.AMQP(t))
-	_, began, release := hold(t, c, "s", 1)
+	_, began, release := serveBlocking(t, c, "s", 1)
 	defer close(release)
-	first := calling(t.Context(), c, request("s"))
+	first := startCall(t.Context(), c, newRequest("s"))
 	<-began
-	second := request("s")
+	second := newRequest("s")
 	second.Timeout = time.Millisecond
-	done := calling(t.Context(), c, second)
-	eventually(t, "it is sent", func() bool { return c.calls.sent() == 2 })
-	c.calls.look(time.Now().Add(lateGrace + time.Second))
+	done := startCall(t.Context(), c, second)
+	eventually(t, "the call is sent", func() bool { return c.calls.sent() == 2 })
+	c.calls.checkPending(time.Now().Add(replyGrace + time.Second))
 	wantError(t, (<-done).err, backend.ErrDeadlineExceeded, backend.OutcomeUnknown)
 	select {
 	case r := <-first:
-		t.Errorf("the other ended, too: %v", r.err)
+		t.Errorf("the other call ended too: %v", r.err)
 	default:
 	}
 }
 
-// sent returns how many pending calls have been sent, or are being sent.
+// sent returns how many pending calls have been sent or are being sent.
 func (c *calls) sent() (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range c.pending {
-		if p.letter.state.Load() == begun {
+		if p.request.state.Load() == begun {
 			n++
 		}
 	}
@@ -226,10 +231,10 @@ func TestInstanceAnswersPingInfoAndStats(t *testing.T) {
 		})
 	}
 	for range 8 {
-		_, err := a.Calls().Call(t.Context(), request("s"))
+		_, err := a.Calls().Call(t.Context(), newRequest("s"))
 		must(t, err)
 	}
-	bad := request("s")
+	bad := newRequest("s")
 	bad.Body = []byte(`{"bad":1}`)
 	_, err := a.Calls().Call(t.Context(), bad)
 	must(t, err)
@@ -257,13 +262,14 @@ func TestInstanceAnswersPingInfoAndStats(t *testing.T) {
 	if got := ask(alone, controlPing, 1); got[0] != a.config.Instance.ID+" {}" {
 		t.Errorf("one: %q", got)
 	}
-	if got := ask(alone, controlInfo, 1); !strings.Contains(got[0], `"service":"s"`) || !strings.Contains(got[0], `"fingerprint":"f"`) {
+	if got := ask(alone, controlInfo, 1); !strings.Contains(got[0], `"service":"s"`) ||
+		!strings.Contains(got[0], `"fingerprint":"f"`) {
 		t.Errorf("info: %q", got)
 	}
 	var total int64
 	var failed int64
 	for _, text := range ask("s", controlStats, 2) {
-		var n numbers
+		var n statsReport
 		must(t, json.Unmarshal([]byte(text[strings.Index(text, "{"):]), &n))
 		total += n.Calls
 		failed += n.Errors[backend.ErrNotFound]
@@ -273,7 +279,7 @@ func TestInstanceAnswersPingInfoAndStats(t *testing.T) {
 	}
 }
 
-func TestExpirationIsNeitherZeroNorTooLong(t *testing.T) {
+func TestExpirationBounds(t *testing.T) {
 	for left, want := range map[time.Duration]string{
 		1: "1", time.Millisecond: "1", time.Millisecond + 1: "2", time.Second: "1000",
 		1000 * time.Hour: "2147483647", math.MaxInt64: "2147483647", math.MaxInt64 - 1000: "2147483647",

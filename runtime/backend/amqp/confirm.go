@@ -10,37 +10,38 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// maxUnconfirmed is how many messages are published ahead of their confirmation: one at a time would cost a round trip
-// each, and on a durable queue a write to disk.
+// maxUnconfirmed is how many messages may await confirmation. One at a time would cost a round trip each, and on a
+// durable queue a write to disk.
 const maxUnconfirmed = 256
 
-// A confirmer publishes messages that the broker confirms. All are mandatory, so that a message without a queue comes back.
+// A confirmer publishes messages that the broker confirms. All are mandatory, so that a message without a queue is
+// returned.
 type confirmer struct {
 	gen         *generation
-	queue       chan *parcel
-	unconfirmed chan *parcel // in the order of publishing
+	queue       chan *confirmedPublishing
+	unconfirmed chan *confirmedPublishing // in the order of publishing
 	returns     chan amqp091.Return
-	number      uint64 // of the last parcel; the publishing goroutine's
+	number      uint64 // of the last message; owned by the publishing goroutine
 }
 
-// A parcel is a letter of a batch.
-type parcel struct {
-	letter
-	batch    *batch
-	number   string // in a header, by which it is known when it is returned
-	sent     *amqp091.DeferredConfirmation
-	taken    bool // readable once the batch is done
-	homeless bool // there was no queue for it
+// A confirmedPublishing is one message of a batch.
+type confirmedPublishing struct {
+	publishing
+	batch      *batch
+	number     string // header by which a returned message is recognised
+	sent       *amqp091.DeferredConfirmation
+	accepted   bool // valid once the batch is done
+	unroutable bool // returned: it has no queue
 }
 
-// A batch is what is published together.
+// A batch is a set of messages published together.
 type batch struct {
-	left atomic.Int64
-	done chan struct{}
+	unfinished atomic.Int64
+	done       chan struct{}
 }
 
-func (p *parcel) settle() {
-	if p.batch.left.Add(-1) == 0 {
+func (p *confirmedPublishing) finish() {
+	if p.batch.unfinished.Add(-1) == 0 {
 		close(p.batch.done)
 	}
 }
@@ -49,47 +50,48 @@ func newConfirmer(g *generation, ch *amqp091.Channel) (*confirmer, error) {
 	if err := ch.Confirm(false); err != nil {
 		return nil, err
 	}
-	f := &confirmer{
-		gen: g, queue: make(chan *parcel, outletQueue), unconfirmed: make(chan *parcel, maxUnconfirmed),
-		returns: ch.NotifyReturn(make(chan amqp091.Return, maxUnconfirmed)),
+	c := &confirmer{
+		gen: g, queue: make(chan *confirmedPublishing, publisherQueue),
+		unconfirmed: make(chan *confirmedPublishing, maxUnconfirmed),
+		returns:     ch.NotifyReturn(make(chan amqp091.Return, maxUnconfirmed)),
 	}
-	g.own("confirmed publishing", ch)
-	g.begin(func() { f.publish(ch) })
-	g.begin(f.confirm)
-	return f, nil
+	g.endOnClose("confirmed publishing", ch)
+	g.spawn(func() { c.publish(ch) })
+	g.spawn(c.confirm)
+	return c, nil
 }
 
-// send publishes a batch and waits for what the broker says of it. An error means that it is not known of all; what is
-// known stands in the parcels that were taken, once the batch is done.
-func (f *confirmer) send(ctx context.Context, parcels []*parcel) *backend.Error {
+// send publishes a batch and waits for its confirmations. On success each message has its result. An error means that
+// the results of some messages are unknown.
+func (c *confirmer) send(ctx context.Context, messages []*confirmedPublishing) *backend.Error {
 	b := &batch{done: make(chan struct{})}
-	b.left.Store(int64(len(parcels)))
-	if len(parcels) == 0 {
+	b.unfinished.Store(int64(len(messages)))
+	if len(messages) == 0 {
 		return nil
 	}
-	for i, p := range parcels {
+	for i, p := range messages {
 		p.batch, p.mandatory = b, true
 		select {
-		case f.queue <- p:
+		case c.queue <- p:
 			continue
-		case <-f.gen.lost:
-		case <-f.gen.blocking():
+		case <-c.gen.lost:
+		case <-c.gen.blocking():
 		case <-ctx.Done():
 		}
-		return f.stopped(ctx, parcels[:i])
+		return c.stopped(ctx, messages[:i])
 	}
 	select {
 	case <-b.done:
 		return nil
-	case <-f.gen.lost:
-	case <-f.gen.blocking():
+	case <-c.gen.lost:
+	case <-c.gen.blocking():
 	case <-ctx.Done():
 	}
-	return f.stopped(ctx, parcels)
+	return c.stopped(ctx, messages)
 }
 
-// stopped is the error of a batch that was not confirmed, of which some parcels were queued.
-func (f *confirmer) stopped(ctx context.Context, queued []*parcel) *backend.Error {
+// stopped returns the error of a batch that was interrupted. queued are the messages that had been queued.
+func (c *confirmer) stopped(ctx context.Context, queued []*confirmedPublishing) *backend.Error {
 	o := backend.OutcomeNotSent
 	for _, p := range queued {
 		if !p.withdraw() {
@@ -97,78 +99,78 @@ func (f *confirmer) stopped(ctx context.Context, queued []*parcel) *backend.Erro
 		}
 	}
 	switch {
-	case f.gen.hasEnded():
-		return unavailable(f.gen.err).With(o)
+	case c.gen.hasEnded():
+		return unavailable(c.gen.err).With(o)
 	case ctx.Err() != nil:
-		return gaveUp(ctx, "waiting for RabbitMQ to confirm", o)
+		return contextError(ctx, "waiting for RabbitMQ to confirm", o)
 	}
-	return backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s takes no messages now", f.gen.target).With(o)
+	return backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s is blocking publishers", c.gen.target).With(o)
 }
 
-func (f *confirmer) publish(ch *amqp091.Channel) {
+func (c *confirmer) publish(ch *amqp091.Channel) {
 	for {
-		var p *parcel
+		var p *confirmedPublishing
 		select {
-		case p = <-f.queue:
-		case <-f.gen.lost:
+		case p = <-c.queue:
+		case <-c.gen.lost:
 			return
 		}
 		if !p.state.CompareAndSwap(waiting, begun) {
 			continue
 		}
-		f.number++
-		p.number = strconv.FormatUint(f.number, 10)
+		c.number++
+		p.number = strconv.FormatUint(c.number, 10)
 		if p.msg.Headers == nil {
 			p.msg.Headers = amqp091.Table{}
 		}
 		p.msg.Headers[hNumber] = p.number
 		var err error
 		if p.sent, err = ch.PublishWithDeferredConfirm(p.exchange, p.key, true, false, p.msg); err != nil {
-			f.gen.end(backend.Errorf(backend.ErrUnavailable, "publishing to RabbitMQ at %s: %w", f.gen.target, err))
+			c.gen.end(backend.Errorf(backend.ErrUnavailable, "publishing to RabbitMQ at %s: %w", c.gen.target, err))
 			return
 		}
 		select {
-		case f.unconfirmed <- p:
-		case <-f.gen.lost:
+		case c.unconfirmed <- p:
+		case <-c.gen.lost:
 			return
 		}
 	}
 }
 
-// confirm learns in order what became of the parcels. The library's own listener for confirmations reports one that was
-// refused as taken where later ones are confirmed together; its deferred confirmations don't.
-func (f *confirmer) confirm() {
+// confirm records the results of messages in order. It uses deferred confirmations: the library's own listener reports
+// a rejected message as accepted if later messages are confirmed together with it.
+func (c *confirmer) confirm() {
 	returned := map[string]bool{}
 	for {
-		var p *parcel
+		var p *confirmedPublishing
 		select {
-		case p = <-f.unconfirmed:
-		case r, ok := <-f.returns:
+		case p = <-c.unconfirmed:
+		case r, ok := <-c.returns:
 			if !ok {
 				return
 			}
 			returned[text(r.Headers[hNumber])] = true
 			continue
-		case <-f.gen.lost:
+		case <-c.gen.lost:
 			return
 		}
 		for open := true; open; {
 			select {
-			case r, ok := <-f.returns:
+			case r, ok := <-c.returns:
 				if !ok {
 					return
 				}
 				returned[text(r.Headers[hNumber])] = true
 			case <-p.sent.Done():
 				open = false
-			case <-f.gen.lost:
+			case <-c.gen.lost:
 				return
 			}
 		}
-		// The broker returns a message before it confirms it, and so does the library.
+		// The broker returns a message before confirming it, and the library keeps that order.
 		for open := true; open; {
 			select {
-			case r, ok := <-f.returns:
+			case r, ok := <-c.returns:
 				if !ok {
 					return
 				}
@@ -177,9 +179,9 @@ func (f *confirmer) confirm() {
 				open = false
 			}
 		}
-		p.homeless = returned[p.number]
+		p.unroutable = returned[p.number]
 		delete(returned, p.number)
-		p.taken = p.sent.Acked() && !p.homeless
-		p.settle()
+		p.accepted = p.sent.Acked() && !p.unroutable
+		p.finish()
 	}
 }

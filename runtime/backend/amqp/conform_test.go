@@ -10,7 +10,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// between is a port whose calls go out from one Conn and are served by another.
+// between implements backend.Calls with one Conn that calls and another that serves.
 type between struct{ client, server backend.Calls }
 
 func (b between) Call(ctx context.Context, req *backend.Request) (*backend.Reply, error) {
@@ -35,7 +35,7 @@ func TestCallsConform(t *testing.T) {
 	})
 }
 
-// named is a transport whose queues have names of the test's own, since tests may have to share a virtual host.
+// named is a transport that prefixes its queues, since tests may share a virtual host.
 type named struct {
 	backend.Transport
 	prefix string
@@ -61,7 +61,7 @@ func (n named) Receive(ctx context.Context, queue string, fn func(context.Contex
 	return n.Transport.Receive(ctx, n.prefix+queue, fn)
 }
 
-// across is a transport that hints and sends by one Conn, and listens and receives by another.
+// across is a transport that sends with one Conn and receives with another.
 type across struct {
 	backend.Transport // sends
 	receives          backend.Transport

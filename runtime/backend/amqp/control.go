@@ -14,26 +14,26 @@ import (
 
 // The types of control messages.
 const (
-	controlCancel = "_af/cancel" // ends the call with this correlation id of this app_id
+	controlCancel = "_af/cancel" // cancels the call with this correlation ID and app ID
 	controlPing   = "_af/ping"
 	controlInfo   = "_af/info"
 	controlStats  = "_af/stats"
-	controlHere   = "_af/here" // nothing: see hereKey
-	controlNew    = "_af/new"  // the queue of this service is a new one: what was in the one before is lost
+	controlHere   = "_af/here" // ignored; see hereKey
+	controlNew    = "_af/new"  // the service's queue was created; the content of the previous one is lost
 )
 
-// newKey is the key of controlNew, another than that of what instances hear: callers bind it.
+// newKey prefixes the routing key of controlNew. Callers bind it; instances don't.
 const newKey = "_af.new."
 
-// hereKey is the key that every Conn of an instance hears while it is connected. What is sent by it says nothing: that it
-// arrives somewhere is what Absent wants to know.
+// hereKey prefixes a key that every connected Conn of an instance binds. Receivers ignore messages to it: Absent only
+// needs to know whether they are routed.
 const hereKey = "_af.here."
 
-// controlQueueArgs bound what waits for an instance that doesn't read: control messages may be lost.
+// controlQueueArgs bound the backlog of an instance that doesn't read. Control messages may be lost.
 var controlQueueArgs = amqp091.Table{"x-max-length": int32(4096)}
 
-// openControl opens the queue of the Conn's control messages. Servings bind it. Its name has the generation's number, so
-// that the queue of a connection that the broker hasn't given up yet is not in the way.
+// openControl opens the queue for control messages, to which servings add bindings. Its name includes the generation's
+// number, so that it doesn't collide with the queue of a connection that the broker still considers alive.
 func (g *generation) openControl() error {
 	ch, err := g.consume.Channel()
 	if err != nil {
@@ -51,22 +51,22 @@ func (g *generation) openControl() error {
 	if err != nil {
 		return err
 	}
-	g.own("control messages", ch)
+	g.endOnClose("control messages", ch)
 	cancelled := ch.NotifyCancel(make(chan string, 1))
-	g.begin(func() {
-		if _, ok := <-cancelled; ok { // without its queue the instance is absent to others
-			g.end(backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s has deleted the queue for control messages", g.target))
+	g.spawn(func() {
+		if _, ok := <-cancelled; ok { // without the queue, others see the instance as absent
+			g.end(backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s deleted the queue for control messages", g.target))
 		}
 	})
-	g.begin(func() {
+	g.spawn(func() {
 		for d := range messages {
-			g.conn.controlled(g, &d)
+			g.conn.onControl(g, &d)
 		}
 	})
 	return nil
 }
 
-// controlKeys are what a serving hears: what goes to all instances of its service, and to it alone.
+// controlKeys returns the routing keys of a serving: one for all instances of its service, one for it alone.
 func (s *serving) controlKeys() []string {
 	keys := []string{s.endpoint.Service}
 	if id := s.endpoint.Instance.ID; id != "" {
@@ -75,73 +75,76 @@ func (s *serving) controlKeys() []string {
 	return keys
 }
 
-// hear has the Conn hear when the queue of a service is a new one, from before its first call on.
-func (g *generation) hear(ctx context.Context, service string) *backend.Error {
+// watchRenewals subscribes the Conn to renewal events of a service's queue before its first call.
+func (g *generation) watchRenewals(ctx context.Context, service string) *backend.Error {
 	g.mu.Lock()
-	known, full := g.heard[service], len(g.heard) >= maxHeard
+	known, full := g.renewals[service], len(g.renewals) >= maxRenewals
 	g.mu.Unlock()
 	if known {
 		return nil
 	}
-	if err := g.mayPublish(ctx, "calling "+service, route{exchangeCalls, service}, route{exchangeControl, service}); err != nil || full {
+	err := g.mayPublish(ctx, "calling "+service, route{exchangeCalls, service}, route{exchangeControl, service})
+	if err != nil || full {
 		return err
 	}
-	_, err := ask(ctx, g.clerk, func(ch *amqp091.Channel) (struct{}, error) {
+	_, e := onChannel(ctx, g.declarer, func(ch *amqp091.Channel) (struct{}, error) {
 		return struct{}{}, ch.QueueBind(g.control, newKey+service, exchangeControl, false, nil)
 	})
-	if err != nil {
-		return asError(explainKey(newKey+service, err), backend.ErrUnavailable, "calling "+service, backend.OutcomeNotSent)
+	if e != nil {
+		return asError(explainKey(newKey+service, e), backend.ErrUnavailable, "calling "+service, backend.OutcomeNotSent)
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.heard[service] = true
+	g.renewals[service] = true
 	return nil
 }
 
-// maxHeard bounds the services of which a Conn hears: names may come from anywhere.
-const maxHeard = 1024
+// maxRenewals bounds the services whose events a Conn receives, since their names may come from untrusted input.
+const maxRenewals = 1024
 
-// cancellation tells the instances of a service that a caller gave up. The one that has the call ends it.
-func cancellation(ctx context.Context, req *backend.Request, id string) *letter {
-	return &letter{exchange: exchangeControl, key: req.Service, msg: amqp091.Publishing{
+// cancellation tells the instances of a service that a caller cancelled a call. The instance that has the call cancels
+// it.
+func cancellation(ctx context.Context, req *backend.Request, id string) *publishing {
+	return &publishing{exchange: exchangeControl, key: req.Service, msg: amqp091.Publishing{
 		Headers: amqp091.Table{
-			envelope.Version: envelope.V1, envelope.Code: string(backend.CodeOf(ctx.Err())), envelope.Message: envelope.Cut(context.Cause(ctx).Error(), envelope.MaxText),
+			envelope.Version: envelope.V1, envelope.Code: string(backend.CodeOf(ctx.Err())),
+			envelope.Message: envelope.Cut(context.Cause(ctx).Error(), envelope.MaxText),
 		},
 		DeliveryMode: amqp091.Transient, Type: controlCancel, CorrelationId: id, AppId: req.Caller,
 	}}
 }
 
-// controlled does what a control message says. Unknown types belong to a later version.
-func (c *Conn) controlled(g *generation, d *amqp091.Delivery) {
+// onControl handles a control message. Unknown types belong to later versions.
+func (c *Conn) onControl(g *generation, d *amqp091.Delivery) {
 	switch {
 	case d.Type == controlHere:
 		return
-	case !came(d, exchangeControl):
-		c.reject(wrongRoute, d)
+	case !publishedTo(d, exchangeControl):
+		c.countDropped(wrongRoute, d)
 		return
-	case !mayReply(d.ReplyTo):
-		c.reject(wrongReplyTo, d)
+	case !validReplyTo(d.ReplyTo):
+		c.countDropped(wrongReplyTo, d)
 		return
 	}
 	if service, ok := strings.CutPrefix(d.RoutingKey, newKey); ok {
 		if d.Type == controlNew {
-			c.calls.renewed(g, d, service)
+			c.calls.onRenewal(g, d, service)
 		}
 		return
 	}
 	c.mu.Lock()
-	var heard []*serving
+	var receivers []*serving
 	for s := range c.serving {
 		for _, key := range s.controlKeys() {
 			if key == d.RoutingKey {
-				heard = append(heard, s)
+				receivers = append(receivers, s)
 			}
 		}
 	}
 	c.mu.Unlock()
-	for _, s := range heard {
+	for _, s := range receivers {
 		if d.Type == controlCancel {
-			s.giveUp(d.AppId+"\x00"+d.CorrelationId, envelope.ParseError(texts(d.Headers)))
+			s.cancelCall(d.AppId+"\x00"+d.CorrelationId, envelope.ParseError(texts(d.Headers)))
 			continue
 		}
 		if !strings.HasPrefix(d.Type, "_af/") || d.ReplyTo == "" {
@@ -155,36 +158,37 @@ func (c *Conn) controlled(g *generation, d *amqp091.Delivery) {
 		case controlInfo:
 			r.Body, err = json.Marshal(s.info())
 		case controlStats:
-			r.Body, err = json.Marshal(s.numbers())
+			r.Body, err = json.Marshal(s.report())
 		default:
-			r.Err = backend.Errorf(backend.ErrUnimplemented, "control message %q", d.Type).With(backend.OutcomeAnswered)
+			r.Err = backend.Errorf(backend.ErrUnimplemented, "unknown control message %q", d.Type).With(backend.OutcomeAnswered)
 		}
 		if err == nil {
-			g.replies.try(&letter{key: d.ReplyTo, msg: encodeReply(d.CorrelationId, r, g.maxHeaders)})
+			g.replies.try(&publishing{key: d.ReplyTo, msg: encodeReply(d.CorrelationId, r, g.maxHeaders)})
 		}
 	}
 }
 
-// An info is what an instance says of itself.
+// info is the reply to controlInfo. QueueAge is set if this instance created the service's queue.
 type info struct {
 	Service     string               `json:"service"`
 	Instance    string               `json:"instance"`
 	IP          string               `json:"ip,omitempty"`
 	Version     string               `json:"version,omitempty"`
 	Concurrency int                  `json:"concurrency"`
-	QueueAge    *float64             `json:"queue_ms,omitempty"` // since it made the service's queue, if it did
+	QueueAge    *float64             `json:"queue_ms,omitempty"`
 	Methods     []backend.MethodInfo `json:"methods"`
 }
 
 func (s *serving) info() info {
 	e := s.endpoint
 	i := info{
-		Service: e.Service, Instance: e.Instance.ID, IP: e.Instance.IP, Version: e.Instance.Version, Concurrency: e.Concurrency, Methods: e.Methods,
+		Service: e.Service, Instance: e.Instance.ID, IP: e.Instance.IP, Version: e.Instance.Version,
+		Concurrency: e.Concurrency, Methods: e.Methods,
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.made.IsZero() {
-		age := float64(time.Since(s.made).Microseconds()) / 1000
+	if !s.created.IsZero() {
+		age := float64(time.Since(s.created).Microseconds()) / 1000
 		i.QueueAge = &age
 	}
 	return i

@@ -15,9 +15,10 @@ import (
 
 func init() { children["holder"] = holder }
 
-// holder serves "s" with two slots, and answers nothing, until it is killed. It says when a call has begun.
+// holder serves "s" with two slots and never replies. It prints when a call has started. It runs until it is killed.
 func holder() int {
-	c, err := Dial(context.Background(), Config{URLs: []string{os.Getenv("AF_TEST_URL")}, Instance: backend.Instance{ID: "holder"}})
+	c, err := Dial(context.Background(), Config{URLs: []string{os.Getenv("AF_TEST_URL")},
+		Instance: backend.Instance{ID: "holder"}})
 	if err == nil {
 		_, err = c.Calls().Serve(context.Background(), backend.Endpoint{Service: "s", Concurrency: 2},
 			func(context.Context, *backend.Request, func(*backend.Reply)) {
@@ -33,21 +34,21 @@ func holder() int {
 	select {}
 }
 
-// holding starts a holder, and makes calls to it of which it has begun two.
-func holding(t *testing.T, url string, calls int) (holder *testkit.Child, client *Conn, done []chan result) {
+// startHolder starts a holder and makes calls to it, of which two have started.
+func startHolder(t *testing.T, url string, calls int) (holder *testkit.Child, client *Conn, done []chan result) {
 	t.Helper()
 	holder = testkit.Start(t, "holder", "AF_TEST_URL="+url)
 	holder.Says(t, "serves")
 	client = dial(t, url)
-	done = queued(t, client, "s", calls, nil, 0)
+	done = publishCalls(t, client, "s", calls, nil, 0)
 	holder.Says(t, "began")
 	holder.Says(t, "began")
 	return holder, client, done
 }
 
-func TestCallsAtTheOnlyInstanceEndSoonAfterItIsKilled(t *testing.T) {
+func TestCallsFailSoonAfterOnlyInstanceIsKilled(t *testing.T) {
 	url := devstack.AMQP(t)
-	c, client, done := holding(t, url, 100)
+	c, client, done := startHolder(t, url, 100)
 	must(t, c.Process.Kill())
 	begun := time.Now()
 	for _, d := range done {
@@ -55,20 +56,20 @@ func TestCallsAtTheOnlyInstanceEndSoonAfterItIsKilled(t *testing.T) {
 		if !errors.Is(r.err, backend.ErrUnavailable) {
 			t.Errorf("%v", r.err)
 		}
-		if late := r.at.Sub(begun); late > 4*lookAfter {
-			t.Fatalf("it ended %v after the kill", late)
+		if late := r.at.Sub(begun); late > 4*checkAfter {
+			t.Fatalf("ended %v after the kill", late)
 		}
 	}
 	t.Logf("all ended %v after the kill", time.Since(begun))
-	_, err := client.Calls().Call(t.Context(), request("s"))
+	_, err := client.Calls().Call(t.Context(), newRequest("s"))
 	if !errors.Is(err, backend.ErrNoInstance) {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestCallsOfAnInstanceThatIsKilledGoOnAsDeliveredBefore(t *testing.T) {
+func TestCallsOfKilledInstanceAreRedelivered(t *testing.T) {
 	url := devstack.AMQP(t)
-	c, _, done := holding(t, url, 2)
+	c, _, done := startHolder(t, url, 2)
 	again := make(chan bool, 2)
 	serve(t, dial(t, url), "s", 2, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
 		again <- req.Redelivered
@@ -78,22 +79,22 @@ func TestCallsOfAnInstanceThatIsKilledGoOnAsDeliveredBefore(t *testing.T) {
 	for _, d := range done {
 		must(t, (<-d).err)
 		if !<-again {
-			t.Error("a request that was begun elsewhere comes as new")
+			t.Error("a request that was started elsewhere is not marked as redelivered")
 		}
 	}
 }
 
-// What was begun at an instance that was killed is not "not sent" because the next one hasn't begun it.
-func TestRefusalOfARequestThatCameBeforeLeavesItsOutcomeUnknown(t *testing.T) {
+// A call that was started at a killed instance isn't "not sent" just because the next instance hasn't started it.
+func TestRefusedRedeliveryHasUnknownOutcome(t *testing.T) {
 	url := devstack.AMQP(t)
-	c, _, done := holding(t, url, 2)
-	s, began, release := hold(t, dial(t, url), "s", 1)
+	c, _, done := startHolder(t, url, 2)
+	s, began, release := serveBlocking(t, dial(t, url), "s", 1)
 	must(t, c.Process.Kill())
 	<-began
-	eventually(t, "the other has arrived", func() bool {
+	eventually(t, "the other request has arrived", func() bool {
 		s.(*serving).mu.Lock()
 		defer s.(*serving).mu.Unlock()
-		return len(s.(*serving).visits) == 2
+		return len(s.(*serving).requests) == 2
 	})
 	drained := make(chan error, 1)
 	go func() { drained <- s.Drain(t.Context()) }()

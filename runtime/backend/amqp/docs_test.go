@@ -19,8 +19,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the messages in docs/wire.md")
 
-// The messages in docs/wire.md are read from the bytes that go to the broker, not from what the package means to send.
-func TestDocumentedMessagesAreThoseOnTheWire(t *testing.T) {
+// The messages in docs/wire.md are read from the bytes sent to the broker.
+func TestDocumentedMessagesMatchWire(t *testing.T) {
 	proxy := newProxy(t, devstack.AMQP(t))
 	exchange(t, proxy.url)
 	var out strings.Builder
@@ -36,7 +36,7 @@ func TestDocumentedMessagesAreThoseOnTheWire(t *testing.T) {
 		"<!-- messages: made by go test ./runtime/backend/amqp -update -->", "<!-- /messages -->", out.String(), *update)
 }
 
-// exchange makes the calls of the example.
+// exchange makes the example's calls.
 func exchange(t *testing.T, url string) {
 	server := dial(t, url, func(c *Config) { c.Instance.ID = "8" })
 	client := dial(t, url, func(c *Config) { c.Instance.ID = "7" })
@@ -48,7 +48,8 @@ func exchange(t *testing.T, url string) {
 		case `{"x":6,"y":3}`:
 			reply(&backend.Reply{Server: "8", Body: json.RawMessage(`{"result":2}`)})
 		case `{"x":6,"y":0}`:
-			reply(&backend.Reply{Server: "8", Err: backend.NewError(backend.ErrInvalidArgument, "y is 0").With(backend.OutcomeAnswered)})
+			reply(&backend.Reply{Server: "8", Err: backend.NewError(backend.ErrInvalidArgument, "y is 0").
+				With(backend.OutcomeAnswered)})
 		default:
 			close(began)
 			<-ctx.Done()
@@ -69,7 +70,7 @@ func exchange(t *testing.T, url string) {
 	call(ctx, `{}`)
 }
 
-// message returns the i-th of the four messages of the example, as text, from the bytes that were sent.
+// message returns the i-th of the example's four messages as text.
 func (p *proxy) message(t *testing.T, i int) string {
 	want := [...]func(*content) bool{
 		func(c *content) bool { return c.properties["type"] == "calc/Div" && string(c.body) == `{"x":6,"y":3}` },
@@ -94,7 +95,7 @@ func (p *proxy) message(t *testing.T, i int) string {
 	return found
 }
 
-// A content is a message as the protocol's frames carry it.
+// A content is a message as carried by the protocol's frames.
 type content struct {
 	properties map[string]string
 	headers    []string
@@ -108,7 +109,7 @@ func (c *content) text() string {
 		if v, ok := c.properties[name]; ok {
 			fmt.Fprintf(&b, "%-15s %s\n", name, v)
 		}
-		if name == "content_encoding" { // the headers' place among the properties
+		if name == "content_encoding" { // headers follow content_encoding
 			for _, h := range c.headers {
 				fmt.Fprintf(&b, "header          %s\n", h)
 			}
@@ -124,7 +125,7 @@ var propertyNames = []string{
 	"message_id", "timestamp", "type", "user_id", "app_id",
 }
 
-// contents returns the messages in a stream of frames. One that is not complete yet is left out.
+// contents returns the complete messages in a stream of frames.
 func contents(stream []byte) (all []*content) {
 	stream = bytes.TrimPrefix(stream, []byte("AMQP\x00\x00\x09\x01"))
 	for len(stream) >= 8 {
@@ -144,7 +145,7 @@ func contents(stream []byte) (all []*content) {
 	return slices.DeleteFunc(all, func(c *content) bool { return len(c.body) < c.size })
 }
 
-// header reads the frame of a content header: class, weight, size, flags, properties.
+// header parses a content header frame: class, weight, size, flags, properties.
 func header(b []byte) *content {
 	c := &content{properties: map[string]string{}, size: int(binary.BigEndian.Uint64(b[4:12]))}
 	flags := binary.BigEndian.Uint16(b[12:14])
@@ -162,7 +163,7 @@ func header(b []byte) *content {
 				key := string(table[1 : 1+table[0]])
 				table = table[1+len(key):]
 				if table[0] != 'S' {
-					panic("a header that is no long string: " + key)
+					panic("header is not a long string: " + key)
 				}
 				size := int(binary.BigEndian.Uint32(table[1:]))
 				c.headers = append(c.headers, fmt.Sprintf("%-14s %s", key, table[5:5+size]))

@@ -11,45 +11,47 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
-// hNumber is a publisher's own header, by which it knows what comes back.
+// hNumber is a header with which a publisher recognises its returned messages.
 const hNumber = envelope.Reserved + "n"
 
 const (
-	maxHeaders    = 64 << 10  // bytes of all headers: they must fit into one frame, with the properties
-	frameReserve  = 4 << 10   // of a frame, for the properties
-	maxExpiration = 1<<31 - 1 // milliseconds; the broker takes no more than twice that
+	maxHeaders    = 64 << 10  // bytes; all headers and properties must fit into one frame
+	frameReserve  = 4 << 10   // bytes of a frame reserved for properties
+	maxExpiration = 1<<31 - 1 // milliseconds; the broker accepts at most twice that
 )
 
-// checkRequest returns why a request can't be sent.
+// checkRequest returns an error if a request can't be sent.
 func checkRequest(req *backend.Request) *backend.Error {
 	if err := envelope.Check(req); err != nil {
 		return err
 	}
 	if len(prefixCalls)+len(req.Service) > envelope.MaxShort {
-		return backend.Errorf(backend.ErrInvalidArgument, "calling %.80s: a service's name may have %d bytes", name(req),
+		return backend.Errorf(backend.ErrInvalidArgument, "calling %.80s: service name longer than %d bytes", name(req),
 			envelope.MaxShort-len(prefixCalls))
 	}
 	return nil
 }
 
-// encodeRequest returns the message of a request that has been checked, with left of its time.
+// encodeRequest returns the message of a checked request with left as its timeout.
 func encodeRequest(req *backend.Request, id string, left time.Duration) amqp091.Publishing {
 	return amqp091.Publishing{
-		Headers: table(envelope.Request(req, left)), ContentType: envelope.JSON, DeliveryMode: amqp091.Transient, CorrelationId: id,
-		ReplyTo: replyTo, Expiration: expiration(left), MessageId: req.ID, Type: envelope.Type(req), AppId: req.Caller, Body: req.Body,
+		Headers: table(envelope.Request(req, left)), ContentType: envelope.JSON, DeliveryMode: amqp091.Transient,
+		CorrelationId: id, ReplyTo: replyTo, Expiration: expiration(left), MessageId: req.ID, Type: envelope.Type(req),
+		AppId: req.Caller, Body: req.Body,
 	}
 }
 
-// expiration is how long a request may wait in its queue: whole milliseconds, since 0 would mean not at all.
+// expiration returns how long a request may wait in its queue, in milliseconds rounded up, since 0 would mean not at
+// all.
 func expiration(left time.Duration) string {
 	left = min(left, maxExpiration*time.Millisecond)
 	ms := (left + time.Millisecond - 1) / time.Millisecond
 	return strconv.FormatInt(int64(max(ms, 1)), 10)
 }
 
-// decodeRequest returns the request in a delivery, or the answer to one that can't be understood.
+// decodeRequest returns the request in a delivery, or the error to reply if it can't be decoded.
 func decodeRequest(d *amqp091.Delivery, service string) (*backend.Request, *backend.Error) {
-	if cut := cutRequest(d.Body); cut != nil {
+	if cut := checkPlaceholder(d.Body); cut != nil {
 		return nil, cut
 	}
 	req, refusal := envelope.ParseRequest(d.Type, d.ContentType, texts(d.Headers), d.Body)
@@ -64,9 +66,9 @@ func decodeRequest(d *amqp091.Delivery, service string) (*backend.Request, *back
 	return req, nil
 }
 
-// encodeReply returns the message of a reply, with headers of at most most bytes.
-func encodeReply(id string, r *backend.Reply, most int) amqp091.Publishing {
-	h, body := envelope.Reply(r, func(h map[string]string) bool { return size(table(h)) <= most })
+// encodeReply returns the message of a reply with at most maxSize bytes of headers.
+func encodeReply(id string, r *backend.Reply, maxSize int) amqp091.Publishing {
+	h, body := envelope.Reply(r, func(h map[string]string) bool { return size(table(h)) <= maxSize })
 	return amqp091.Publishing{
 		Headers: table(h), ContentType: envelope.JSON, DeliveryMode: amqp091.Transient, CorrelationId: id, Body: body,
 	}
@@ -75,22 +77,22 @@ func encodeReply(id string, r *backend.Reply, most int) amqp091.Publishing {
 // decodeReply returns the reply in a delivery.
 func decodeReply(d *amqp091.Delivery) *backend.Reply {
 	r := envelope.ParseReply(texts(d.Headers), d.Body)
-	if v, length := cutOff(d.Body); v != taken && r.Err == nil {
-		r.Body, r.Err = nil, backend.Errorf(backend.ErrResourceExhausted, "a reply of %d bytes; at most %d are allowed", length, backend.MaxMessage).
-			With(backend.OutcomeAnswered)
+	if v, length := parsePlaceholder(d.Body); v != accepted && r.Err == nil {
+		r.Body, r.Err = nil, backend.Errorf(backend.ErrResourceExhausted, "a reply of %d bytes; at most %d are allowed",
+			length, backend.MaxMessage).With(backend.OutcomeAnswered)
 	}
 	return r
 }
 
 func table(headers map[string]string) amqp091.Table {
-	h := make(amqp091.Table, len(headers)+1) // a publisher adds its own
+	h := make(amqp091.Table, len(headers)+1) // a confirmer adds hNumber
 	for name, value := range headers {
 		h[name] = value
 	}
 	return h
 }
 
-// size returns how many bytes headers take in a frame, roughly and not less.
+// size returns an upper estimate of the bytes that headers take in a frame.
 func size(h amqp091.Table) int {
 	n := 0
 	for name, value := range h {
@@ -107,7 +109,7 @@ func texts(headers amqp091.Table) map[string]string {
 	return h
 }
 
-// text returns a header's value as a string: other languages' clients send numbers and bytes where they have them.
+// text returns a header's value as a string, since clients in other languages may send numbers and bytes.
 func text(v any) string {
 	switch v := v.(type) {
 	case nil:

@@ -13,8 +13,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A life is a server's and a client's Conn with everything open that must go on after a fault.
-type life struct {
+// A fixture is a server and a client with calls, hints and raw messages that must survive faults.
+type fixture struct {
 	t              *testing.T
 	queue          string
 	server, client *Conn
@@ -24,57 +24,60 @@ type life struct {
 	release        chan struct{}
 }
 
-// live opens a life: service echo, service hold (concurrency 1), a listener and a receiver of a queue.
-func live(t *testing.T, url string, change ...func(*Config)) *life {
-	l := &life{t: t, queue: "q" + newID(), server: dial(t, url, change...), client: dial(t, url, change...), raws: make(chan string, 100)}
-	l.open()
-	return l
+// newFixture starts the services echo and hold (concurrency 1), a listener, and a receiver of raw messages.
+func newFixture(t *testing.T, url string, change ...func(*Config)) *fixture {
+	f := &fixture{
+		t: t, queue: "q" + newID(), server: dial(t, url, change...), client: dial(t, url, change...),
+		raws: make(chan string, 100),
+	}
+	f.open()
+	return f
 }
 
-// of returns l within a subtest.
-func (l *life) of(t *testing.T) *life {
-	within := *l
+// within returns f for a subtest.
+func (f *fixture) within(t *testing.T) *fixture {
+	within := *f
 	within.t = t
 	return &within
 }
 
-func (l *life) open() {
-	t := l.t
-	serve(t, l.server, "echo", 8, echo)
-	_, l.began, l.release = hold(t, l.server, "hold", 1)
+func (f *fixture) open() {
+	t := f.t
+	serve(t, f.server, "echo", 8, echo)
+	_, f.began, f.release = serveBlocking(t, f.server, "hold", 1)
 	var err error
-	l.listener, err = l.server.Transport().Listen(t.Context(), l.queue, 8)
+	f.listener, err = f.server.Transport().Listen(t.Context(), f.queue, 8)
 	must(t, err)
-	t.Cleanup(func() { _ = l.listener.Close() })
+	t.Cleanup(func() { _ = f.listener.Close() })
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = l.server.Transport().Receive(ctx, l.queue, func(_ context.Context, body json.RawMessage) error {
-			l.raws <- string(body)
+		_ = f.server.Transport().Receive(ctx, f.queue, func(_ context.Context, body json.RawMessage) error {
+			f.raws <- string(body)
 			return nil
 		})
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
 }
 
-// works checks that everything works, again perhaps, within the time that reconnecting takes.
-func (l *life) works() {
-	t := l.t
+// works checks that calls, hints and raw messages work, within the time for reconnecting.
+func (f *fixture) works() {
+	t := f.t
 	t.Helper()
 	eventually(t, "calls", func() bool {
-		_, err := l.client.Calls().Call(t.Context(), request("echo"))
+		_, err := f.client.Calls().Call(t.Context(), newRequest("echo"))
 		return err == nil
 	})
 	id := newID()
 	eventually(t, "hints", func() bool {
-		taken, err := l.client.Transport().Hint(t.Context(), l.queue, []string{id})
+		taken, err := f.client.Transport().Hint(t.Context(), f.queue, []string{id})
 		return err == nil && taken[0]
 	})
-	eventually(t, "the hint is heard", func() bool {
+	eventually(t, "the hint is received", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		hints, _ := l.listener.Next(ctx, 10)
+		hints, _ := f.listener.Next(ctx, 10)
 		found := false
 		for _, h := range hints {
 			h.Done()
@@ -83,44 +86,44 @@ func (l *life) works() {
 		return found
 	})
 	eventually(t, "raw messages", func() bool {
-		return l.client.Transport().Send(t.Context(), l.queue, json.RawMessage(`"`+id+`"`)) == nil
+		return f.client.Transport().Send(t.Context(), f.queue, json.RawMessage(`"`+id+`"`)) == nil
 	})
-	eventually(t, "the message is received", func() bool { return strings.Contains(<-l.raws, id) })
-	if up, _ := l.client.Transport().State(); !up || l.client.Err() != nil {
-		t.Errorf("up %v, %v", up, l.client.Err())
+	eventually(t, "the message is received", func() bool { return strings.Contains(<-f.raws, id) })
+	if up, _ := f.client.Transport().State(); !up || f.client.Err() != nil {
+		t.Errorf("up %v, %v", up, f.client.Err())
 	}
 }
 
-// Everything that must survive faults of the broker, one after the other on one server and with one pair of Conns.
-func TestFaultsOfTheBroker(t *testing.T) {
+// Faults of one broker, one after another, with one pair of Conns.
+func TestBrokerFaults(t *testing.T) {
 	s := devstack.Start(t, devstack.RabbitMQ)
-	l := live(t, s.URI)
-	l.works()
+	f := newFixture(t, s.URI)
+	f.works()
 	t.Run("connections_closed", func(t *testing.T) {
-		l.of(t).connectionsClosed(func() error { return s.Ctl("close_all_connections", "a test") })
+		f.within(t).connectionsClosed(func() error { return s.Ctl("close_all_connections", "a test") })
 	})
-	t.Run("stopped_and_started", func(t *testing.T) { l.of(t).away(s.Stop, s.Start) })
-	t.Run("killed_and_started", func(t *testing.T) { l.of(t).away(s.Kill, s.Start) })
-	t.Run("out_of_memory", func(t *testing.T) { l.of(t).blocked(s) })
-	t.Run("unavailable_at_dial", func(t *testing.T) { opensWhileAway(t, s) })
-	close(l.release)
+	t.Run("stopped_and_started", func(t *testing.T) { f.within(t).brokerDown(s.Stop, s.Start) })
+	t.Run("killed_and_started", func(t *testing.T) { f.within(t).brokerDown(s.Kill, s.Start) })
+	t.Run("out_of_memory", func(t *testing.T) { f.within(t).blocked(s) })
+	t.Run("unavailable_at_dial", func(t *testing.T) { dialWhileDown(t, s) })
+	close(f.release)
 }
 
-func (l *life) connectionsClosed(do func() error) {
-	t := l.t
-	call := calling(t.Context(), l.client, request("hold"))
-	<-l.began
-	waits := calling(t.Context(), l.client, request("hold"))
-	_, lost := l.client.Transport().State()
+func (f *fixture) connectionsClosed(do func() error) {
+	t := f.t
+	call := startCall(t.Context(), f.client, newRequest("hold"))
+	<-f.began
+	waits := startCall(t.Context(), f.client, newRequest("hold"))
+	_, lost := f.client.Transport().State()
 	lostAt := make(chan time.Time, 1)
 	go func() {
 		<-lost
 		lostAt <- time.Now()
 	}()
-	// A hint that is out when its channel ends: acknowledging it does nothing, and it comes again.
-	_, err := l.client.Transport().Hint(t.Context(), l.queue, []string{"out"})
+	// A hint is unacknowledged when its channel ends. Acknowledging it then does nothing, and it is redelivered.
+	_, err := f.client.Transport().Hint(t.Context(), f.queue, []string{"out"})
 	must(t, err)
-	hints, err := l.listener.Next(t.Context(), 1)
+	hints, err := f.listener.Next(t.Context(), 1)
 	must(t, err)
 	must(t, do())
 	at := <-lostAt
@@ -128,96 +131,97 @@ func (l *life) connectionsClosed(do func() error) {
 		r := <-c
 		wantError(t, r.err, backend.ErrUnavailable, backend.OutcomeUnknown)
 		if late := r.at.Sub(at); late > 100*time.Millisecond {
-			t.Errorf("it failed %v after the connection", late)
+			t.Errorf("failed %v after the connection was lost", late)
 		}
 	}
 	hints[0].Done()
-	eventually(t, "the hint comes again", func() bool {
-		hints, err := l.listener.Next(t.Context(), 1)
+	eventually(t, "the hint is redelivered", func() bool {
+		hints, err := f.listener.Next(t.Context(), 1)
 		must(t, err)
 		hints[0].Done()
 		return hints[0].ID == "out" && hints[0].Redelivered
 	})
-	l.release <- struct{}{} // what ran there goes on, and nobody hears of it
-	l.works()
+	f.release <- struct{}{} // the running handler ends, and its reply is dropped
+	f.works()
 }
 
-// away checks what holds while the broker is away, and that nothing must be restarted when it is back.
-func (l *life) away(stop, start func() error) {
-	t := l.t
+// brokerDown checks behaviour while the broker is down, and that everything recovers without a restart.
+func (f *fixture) brokerDown(stop, start func() error) {
+	t := f.t
 	kept := json.RawMessage(`"kept"`)
-	must(t, l.client.Transport().Send(t.Context(), "nobody", kept))
-	third := dial(t, l.client.config.URLs[0])
+	must(t, f.client.Transport().Send(t.Context(), "unread", kept))
+	third := dial(t, f.client.config.URLs[0])
 	serve(t, third, "gone", 1, echo)
 	must(t, stop())
-	eventually(t, "it is noticed", func() bool { up, _ := l.client.Transport().State(); return !up })
+	eventually(t, "the outage is noticed", func() bool { up, _ := f.client.Transport().State(); return !up })
 	must(t, third.Close(t.Context()))
 	begun := time.Now()
-	_, err := l.client.Calls().Call(t.Context(), request("echo"))
+	_, err := f.client.Calls().Call(t.Context(), newRequest("echo"))
 	wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
-	_, err = l.client.Transport().Hint(t.Context(), l.queue, []string{"x"})
+	_, err = f.client.Transport().Hint(t.Context(), f.queue, []string{"x"})
 	wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
-	wantError(t, l.client.Transport().Send(t.Context(), l.queue, kept), backend.ErrUnavailable, backend.OutcomeNotSent)
-	_, err = l.client.Transport().Depth(t.Context(), l.queue)
+	wantError(t, f.client.Transport().Send(t.Context(), f.queue, kept), backend.ErrUnavailable, backend.OutcomeNotSent)
+	_, err = f.client.Transport().Depth(t.Context(), f.queue)
 	wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
 	if took := time.Since(begun); took > 100*time.Millisecond {
-		t.Errorf("saying so took %v", took)
+		t.Errorf("failing took %v", took)
 	}
 	must(t, start())
-	l.works()
-	// The queue of a service outlived the broker without its instance: that is found out without waiting for a deadline.
+	f.works()
+	// The queue of a service without an instance survived the restart. Calls to it still fail without waiting for their
+	// deadline.
 	begun = time.Now()
-	_, err = l.client.Calls().Call(t.Context(), request("gone"))
-	if !errors.Is(err, backend.ErrUnavailable) || time.Since(begun) > 3*lookAfter {
-		t.Errorf("a service that is gone: %v after %v", err, time.Since(begun))
+	_, err = f.client.Calls().Call(t.Context(), newRequest("gone"))
+	if !errors.Is(err, backend.ErrUnavailable) || time.Since(begun) > 3*checkAfter {
+		t.Errorf("service without instance: %v after %v", err, time.Since(begun))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	got := ""
-	_ = l.client.Transport().Receive(ctx, "nobody", func(_ context.Context, body json.RawMessage) error {
+	_ = f.client.Transport().Receive(ctx, "unread", func(_ context.Context, body json.RawMessage) error {
 		got = string(body)
 		cancel()
 		return nil
 	})
 	if got != string(kept) {
-		t.Errorf("of the message that was sent before: %q", got)
+		t.Errorf("received %q instead of the message sent before the outage", got)
 	}
 }
 
-func (l *life) blocked(s *devstack.Server) {
-	t := l.t
+func (f *fixture) blocked(s *devstack.Server) {
+	t := f.t
 	must(t, s.Ctl("set_vm_memory_high_watermark", "0.0001"))
-	// The broker tells a connection when that publishes.
+	// The broker only notifies connections that publish.
 	eventually(t, "calls fail at once", func() bool {
 		begun := time.Now()
-		_, err := l.client.Calls().Call(t.Context(), request("echo"))
+		_, err := f.client.Calls().Call(t.Context(), newRequest("echo"))
 		return errors.Is(err, backend.ErrUnavailable) && time.Since(begun) < 50*time.Millisecond
 	})
-	if up, _ := l.client.Transport().State(); up {
-		t.Error("up while the broker takes nothing")
+	if up, _ := f.client.Transport().State(); up {
+		t.Error("up while the broker blocks publishers")
 	}
-	_, err := l.client.Transport().Hint(t.Context(), l.queue, []string{"x"})
+	_, err := f.client.Transport().Hint(t.Context(), f.queue, []string{"x"})
 	wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
 	must(t, s.Ctl("set_vm_memory_high_watermark", "0.4"))
-	l.works()
+	f.works()
 }
 
-func opensWhileAway(t *testing.T, s *devstack.Server) {
+func dialWhileDown(t *testing.T, s *devstack.Server) {
 	must(t, s.Stop())
 	_, err := Dial(t.Context(), config(t, s.URI))
 	if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrUnavailable {
 		t.Errorf("%v", err)
 	}
 	degraded := func(c *Config) { c.Degraded = true }
-	l := live(t, s.URI, degraded)
-	_, err = l.client.Calls().Call(t.Context(), request("echo"))
+	f := newFixture(t, s.URI, degraded)
+	_, err = f.client.Calls().Call(t.Context(), newRequest("echo"))
 	wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
 	must(t, s.Start())
-	l.works()
-	close(l.release)
+	f.works()
+	close(f.release)
 }
 
-func TestErrorsAtStartNameAddressHostAndCauseButNoSecret(t *testing.T) {
+func TestDialErrorsNameTargetWithoutSecrets(t *testing.T) {
 	good := devstack.AMQP(t)
 	u, err := url.Parse(good)
 	must(t, err)
@@ -231,8 +235,10 @@ func TestErrorsAtStartNameAddressHostAndCauseButNoSecret(t *testing.T) {
 		code backend.Code
 		says []string
 	}{
-		"no_listener": {with(func(u *url.URL) { u.Host = "127.0.0.1:1" }), backend.ErrUnavailable, []string{"127.0.0.1:1", "vhost", "refused"}},
-		"wrong_password": {with(func(u *url.URL) { u.User = url.UserPassword("guest", "sesame") }), backend.ErrUnauthenticated,
+		"no_listener": {with(func(u *url.URL) { u.Host = "127.0.0.1:1" }), backend.ErrUnavailable,
+			[]string{"127.0.0.1:1", "vhost", "refused"}},
+		"wrong_password": {with(func(u *url.URL) { u.User = url.UserPassword("guest", "sesame") }),
+			backend.ErrUnauthenticated,
 			[]string{u.Host, "vhost", "username or password"}},
 		"no_such_vhost":  {with(func(u *url.URL) { u.Path = "/nowhere" }), backend.ErrNotFound, []string{u.Host, "nowhere"}},
 		"no_url":         {"amqp://guest:sesame%zz@127.0.0.1", backend.ErrInvalidArgument, []string{"URL 1"}},
@@ -240,24 +246,26 @@ func TestErrorsAtStartNameAddressHostAndCauseButNoSecret(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, degraded := range []bool{false, true} {
-				_, err := Dial(t.Context(), config(t, test.url, func(c *Config) { c.Degraded = degraded && test.code != backend.ErrUnavailable }))
+				_, err := Dial(t.Context(), config(t, test.url, func(c *Config) {
+					c.Degraded = degraded && test.code != backend.ErrUnavailable
+				}))
 				if backend.CodeOf(err) != test.code {
 					t.Fatalf("%v, want %s", err, test.code)
 				}
 				for _, part := range test.says {
 					if !strings.Contains(err.Error(), part) {
-						t.Errorf("%v doesn't say %q", err, part)
+						t.Errorf("%v doesn't contain %q", err, part)
 					}
 				}
 				if strings.Contains(err.Error(), "sesame") || strings.Contains(err.Error(), "guest:") {
-					t.Errorf("%v tells a secret", err)
+					t.Errorf("%v contains a secret", err)
 				}
 			}
 		})
 	}
 }
 
-func TestUserWithoutPermissionIsToldAtOnce(t *testing.T) {
+func TestDialFailsWithoutPermission(t *testing.T) {
 	url := devstack.AMQP(t)
 	user := func(pattern string) string {
 		return devstack.AMQPUser(t, url, devstack.Grant{Configure: pattern, Write: pattern, Read: pattern})
@@ -266,49 +274,50 @@ func TestUserWithoutPermissionIsToldAtOnce(t *testing.T) {
 	if backend.CodeOf(err) != backend.ErrPermissionDenied {
 		t.Errorf("%v", err)
 	}
-	// The least that is enough, as docs/wire.md says: amq.default is where hints and replies are published.
-	l := live(t, user(`^(af\..*|amq\.default)$`))
-	l.works()
-	close(l.release)
+	// The minimum documented in docs/wire.md; amq.default is where hints and replies are published.
+	f := newFixture(t, user(`^(af\..*|amq\.default)$`))
+	f.works()
+	close(f.release)
 }
 
-func TestQueuesThatAreDeletedOrPurgedAreMadeAnew(t *testing.T) {
+func TestDeletedQueuesAreRecreated(t *testing.T) {
 	url := devstack.AMQP(t)
-	l := live(t, url)
-	l.works()
+	f := newFixture(t, url)
+	f.works()
 	ch := bare(t, url)
-	runs := calling(t.Context(), l.client, request("hold"))
-	<-l.began
-	waits := calling(t.Context(), l.client, request("hold"))
-	for _, q := range []string{prefixCalls + "echo", prefixCalls + "hold", prefixHints + l.queue, prefixRaw + l.queue} {
+	runs := startCall(t.Context(), f.client, newRequest("hold"))
+	<-f.began
+	waits := startCall(t.Context(), f.client, newRequest("hold"))
+	for _, q := range []string{prefixCalls + "echo", prefixCalls + "hold", prefixHints + f.queue, prefixRaw + f.queue} {
 		_, err := ch.QueuePurge(q, false)
 		must(t, err)
 		_, err = ch.QueueDelete(q, false, false, false)
 		must(t, err)
 	}
-	l.works()
-	// What waited at the instance went with the queue's channel, and its caller hears so.
+	f.works()
+	// The waiting request was lost with the channel, and its caller is told.
 	wantError(t, (<-waits).err, backend.ErrUnavailable, backend.OutcomeNotSent)
-	close(l.release)
+	close(f.release)
 	if r := <-runs; r.err != nil && backend.CodeOf(r.err) != backend.ErrUnavailable {
-		t.Errorf("what ran: %v", r.err)
+		t.Errorf("running call: %v", r.err)
 	}
 }
 
-// An instance whose connection ends alone answers what it runs over the next one, and says of what has arrived that it wasn't
-// begun. What was in the queue is lost with that, and the callers hear so when the instance makes a new one.
-func TestInstanceThatLosesItsConnectionStillAnswers(t *testing.T) {
+// An instance that loses its connection sends replies of running calls over the next one, and refuses requests that
+// have arrived but not started. Requests in the queue are lost with it, and their callers are told when the instance
+// creates a new queue.
+func TestReconnectedInstanceSendsReplies(t *testing.T) {
 	proxy := newProxy(t, devstack.AMQP(t))
 	server, client := dial(t, proxy.url), dial(t, proxy.direct)
-	s, began, release := hold(t, server, "s", 1)
-	runs := calling(t.Context(), client, request("s"))
+	s, began, release := serveBlocking(t, server, "s", 1)
+	runs := startCall(t.Context(), client, newRequest("s"))
 	<-began
-	others := queued(t, client, "s", 50, nil, 0)
-	eventually(t, "the second has arrived", func() bool {
+	others := publishCalls(t, client, "s", 50, nil, 0)
+	eventually(t, "the second request has arrived", func() bool {
 		s := s.(*serving)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return len(s.visits) == 2
+		return len(s.requests) == 2
 	})
 	proxy.Cut()
 	cut := time.Now()
@@ -318,15 +327,15 @@ func TestInstanceThatLosesItsConnectionStillAnswers(t *testing.T) {
 			t.Errorf("%v", r.err)
 		}
 		if late := r.at.Sub(cut); late > 2*time.Second {
-			t.Fatalf("it ended %v after the connection", late)
+			t.Fatalf("ended %v after the connection was lost", late)
 		}
 	}
 	close(release)
 	if r := <-runs; r.err != nil || r.reply.Err != nil {
-		t.Errorf("what ran: %v %v", r.err, r.reply)
+		t.Errorf("running call: %v %v", r.err, r.reply)
 	}
 	eventually(t, "it serves again", func() bool {
-		_, err := client.Calls().Call(t.Context(), request("s"))
+		_, err := client.Calls().Call(t.Context(), newRequest("s"))
 		return err == nil
 	})
 }

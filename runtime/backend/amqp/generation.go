@@ -11,52 +11,53 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// The names on the broker. A permission pattern of ^af\..* covers all but amq.rabbitmq.reply-to, which needs none.
+// The names on the broker. A permission pattern of ^af\..* covers all of them except amq.rabbitmq.reply-to, which needs
+// no permission.
 const (
-	exchangeCalls   = "af.rpc"  // direct, or topic if an administrator makes it; durable: key = service
-	exchangeControl = "af.ctl"  // topic, durable: key = service or service.instance
-	prefixCalls     = "af.rpc." // queues: of services
-	prefixControl   = "af.ctl." // of each Conn: control messages
+	exchangeCalls   = "af.rpc"  // direct, or topic if created by an administrator; durable; routing key: service
+	exchangeControl = "af.ctl"  // topic, durable; routing key: service or service.instance
+	prefixCalls     = "af.rpc." // queues of services
+	prefixControl   = "af.ctl." // queue of each generation, for control messages
 	prefixHints     = "af.hint."
 	prefixRaw       = "af.raw."
 	replyTo         = "amq.rabbitmq.reply-to"
 )
 
-// A generation is two connections with what was opened on them. It ends as a whole.
+// A generation is two connections and everything opened on them. It ends as a whole.
 type generation struct {
-	conn   *Conn
-	number int
-	target target
-	born   time.Time
-	seen   time.Time // when others could see it first: see Visible
+	conn         *Conn
+	number       int
+	target       target
+	born         time.Time
+	visibleSince time.Time // see Visible
 
 	publish, consume *link
-	requests         *outlet // by this channel replies come back
-	replies          *outlet // also control messages
+	requests         *publisher // replies arrive on its channel
+	replies          *publisher // also publishes control messages
 	confirmed        *confirmer
-	clerk            *clerk
-	checker          *clerk // on the connection that publishes; nil: nothing needs to be checked
-	control          string // the queue of control messages
-	maxHeaders       int    // bytes of headers that fit into a frame
+	declarer         *declarer
+	checker          *declarer // on the publishing connection; nil if no permission needs checking
+	control          string    // name of the queue for control messages
+	maxHeaders       int       // bytes of headers that fit into a frame
 
-	lost chan struct{}  // closed when it has ended
-	err  *backend.Error // why; readable once lost is closed
+	lost chan struct{}  // closed when the generation has ended
+	err  *backend.Error // why; valid once lost is closed
 
-	mu       sync.Mutex
-	blocked  chan struct{} // closed while the broker takes no messages
-	isStuck  bool
-	declared map[string]bool // durable queues that are known to be there
-	heard    map[string]bool // services of whose new queues the Conn hears
-	allowed  map[route]bool  // where the user is known to be allowed to publish
+	mu            sync.Mutex
+	blocked       chan struct{} // closed while the broker blocks publishers
+	isFlowBlocked bool
+	declared      map[string]bool // durable queues known to exist
+	renewals      map[string]bool // services whose renewal events this Conn receives
+	allowed       map[route]bool  // routes to which the user may publish
 
-	wg sync.WaitGroup // of every goroutine of the generation
+	wg sync.WaitGroup
 }
 
-// open opens a generation at a target: connections, channels, exchanges, and what consumes on them.
+// open opens a generation: connections, channels, exchanges and consumers.
 func (c *Conn) open(ctx context.Context, t target, number int) (_ *generation, err error) {
 	g := &generation{
-		conn: c, number: number, target: t, born: time.Now(), lost: make(chan struct{}), blocked: make(chan struct{}), declared: map[string]bool{},
-		heard: map[string]bool{}, allowed: map[route]bool{},
+		conn: c, number: number, target: t, born: time.Now(), lost: make(chan struct{}), blocked: make(chan struct{}),
+		declared: map[string]bool{}, renewals: map[string]bool{}, allowed: map[route]bool{},
 		control: fmt.Sprint(prefixControl, c.id, ".", number),
 	}
 	defer func() {
@@ -76,24 +77,24 @@ func (c *Conn) open(ctx context.Context, t target, number int) (_ *generation, e
 	if frame := g.publish.Config.FrameSize; frame > 0 {
 		g.maxHeaders = min(maxHeaders, frame-frameReserve)
 	}
-	// The library's calls don't know contexts, but end with their socket.
+	// The library's calls take no context, but end with their socket.
 	defer context.AfterFunc(ctx, func() { g.end(errClosed()) })()
 	setup := time.AfterFunc(t.timeout, func() {
-		g.end(backend.NewError(backend.ErrUnavailable, "the broker doesn't answer"))
+		g.end(backend.NewError(backend.ErrUnavailable, "the broker doesn't respond"))
 	})
 	defer setup.Stop()
-	if err = g.equip(); err != nil {
+	if err = g.openChannels(); err != nil {
 		return nil, t.explain(err)
 	}
 	if err = g.probeFlow(ctx); err != nil {
 		return nil, err
 	}
-	g.begin(func() { g.upkeep(c.ctx) })
-	g.seen = time.Now()
+	g.spawn(func() { g.upkeep(c.ctx) })
+	g.visibleSince = time.Now()
 	return g, nil
 }
 
-// attach dials one of the connections.
+// attach dials one of the two connections.
 func (g *generation) attach(ctx context.Context, as **link, name string) error {
 	l, err := g.conn.dial(ctx, g.target, name)
 	if err != nil {
@@ -109,10 +110,10 @@ func (g *generation) attach(ctx context.Context, as **link, name string) error {
 	return g.err
 }
 
-// equip declares the exchanges and opens the channels that every generation has.
-func (g *generation) equip() error {
-	g.clerk = &clerk{gen: g, link: g.consume, jobs: make(chan job, clerkQueue)}
-	if err := g.exchanges(); err != nil {
+// openChannels declares the exchanges and opens the channels of the generation.
+func (g *generation) openChannels() error {
+	g.declarer = &declarer{gen: g, link: g.consume, jobs: make(chan job, declarerQueue)}
+	if err := g.declareExchanges(); err != nil {
 		return err
 	}
 	channels := make([]*amqp091.Channel, 0, 3)
@@ -127,59 +128,61 @@ func (g *generation) equip() error {
 	if err != nil {
 		return err
 	}
-	returns := channels[0].NotifyReturn(make(chan amqp091.Return, outletQueue))
+	returns := channels[0].NotifyReturn(make(chan amqp091.Return, publisherQueue))
 	if err := g.openControl(); err != nil {
 		return err
 	}
 	if g.confirmed, err = newConfirmer(g, channels[2]); err != nil {
 		return err
 	}
-	g.requests, g.replies = newOutlet(g, channels[0]), newOutlet(g, channels[1])
+	g.requests, g.replies = newPublisher(g, channels[0]), newPublisher(g, channels[1])
 	calls := &g.conn.calls
-	g.begin(func() {
+	g.spawn(func() {
 		for d := range replies {
-			calls.replied(d)
+			calls.onReply(d)
 		}
 	})
-	g.begin(func() {
+	g.spawn(func() {
 		for r := range returns {
-			calls.returned(r)
+			calls.onReturn(r)
 		}
 	})
-	g.begin(g.clerk.run)
+	g.spawn(g.declarer.run)
 	if g.checker != nil {
-		g.begin(g.checker.run)
+		g.spawn(g.checker.run)
 	}
 	return nil
 }
 
-// watch ends the generation with one of its connections, and notes when the broker takes no messages. False: it has ended.
+// watch ends the generation when a connection ends, and records when the broker blocks publishers. It returns false if
+// the generation has ended.
 func (g *generation) watch(l *link) bool {
-	return g.begin(func() {
+	return g.spawn(func() {
 		for b := range l.blocked {
 			if l == g.publish {
-				g.block(b)
+				g.setBlocked(b)
 			}
 		}
-	}) && g.begin(func() {
-		if e := <-l.closes; e != nil { // nil: the farewell
+	}) && g.spawn(func() {
+		if e := <-l.closes; e != nil { // nil: closed by closeGracefully
 			g.end(backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s: %s (%d)", g.target, e.Reason, e.Code))
 		}
 	})
 }
 
-// own ends the generation when a channel that it can't do without is closed.
-func (g *generation) own(what string, ch *amqp091.Channel) {
+// endOnClose ends the generation when a channel that it needs is closed.
+func (g *generation) endOnClose(what string, ch *amqp091.Channel) {
 	closes := ch.NotifyClose(make(chan *amqp091.Error, 1))
-	g.begin(func() {
+	g.spawn(func() {
 		if e := <-closes; e != nil {
-			g.end(backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s closed the channel for %s: %s (%d)", g.target, what, e.Reason, e.Code))
+			g.end(backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s closed the channel for %s: %s (%d)", g.target, what,
+				e.Reason, e.Code))
 		}
 	})
 }
 
-// begin runs f on a goroutine of the generation, unless it has ended. f ends with the generation.
-func (g *generation) begin(f func()) bool {
+// spawn runs f, which must end with the generation, on a goroutine. It returns false if the generation has ended.
+func (g *generation) spawn(f func()) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.hasEnded() {
@@ -198,7 +201,7 @@ func (g *generation) hasEnded() bool {
 	}
 }
 
-// end ends the generation. Sockets are closed, so that whoever writes or waits returns.
+// end ends the generation. It closes the sockets, so that blocked reads and writes return.
 func (g *generation) end(why *backend.Error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -214,29 +217,29 @@ func (g *generation) end(why *backend.Error) {
 	}
 }
 
-// farewell ends the generation as the protocol wants it, if that doesn't take long.
-func (g *generation) farewell() {
+// closeGracefully closes the connections with the protocol's handshake, within closeTimeout.
+func (g *generation) closeGracefully() {
 	if !g.isBlocked() {
-		deadline := time.Now().Add(farewellTime)
+		deadline := time.Now().Add(closeTimeout)
 		_ = g.consume.CloseDeadline(deadline)
 		_ = g.publish.CloseDeadline(deadline)
 	}
 	g.end(errClosed())
 }
 
-const farewellTime = time.Second
+const closeTimeout = time.Second
 
-// wait waits for the generation's goroutines, which end with it.
+// wait waits for the generation's goroutines.
 func (g *generation) wait() { g.wg.Wait() }
 
-// block notes whether the broker takes messages.
-func (g *generation) block(b amqp091.Blocking) {
+// setBlocked records whether the broker blocks publishers.
+func (g *generation) setBlocked(b amqp091.Blocking) {
 	g.mu.Lock()
-	if g.isStuck == b.Active {
+	if g.isFlowBlocked == b.Active {
 		g.mu.Unlock()
 		return
 	}
-	g.isStuck = b.Active
+	g.isFlowBlocked = b.Active
 	if b.Active {
 		close(g.blocked)
 	} else {
@@ -244,30 +247,30 @@ func (g *generation) block(b amqp091.Blocking) {
 	}
 	g.mu.Unlock()
 	if b.Active {
-		g.conn.log.Debug("RabbitMQ takes no messages: calls fail and hints wait", "at", g.target.String(), "reason", b.Reason)
+		g.conn.log.Debug("RabbitMQ is blocking publishers: calls fail and hints wait", "at", g.target.String(),
+			"reason", b.Reason)
 	} else {
-		g.conn.log.Debug("RabbitMQ takes messages again", "at", g.target.String())
+		g.conn.log.Debug("RabbitMQ no longer blocks publishers", "at", g.target.String())
 	}
 	g.conn.mu.Lock()
 	defer g.conn.mu.Unlock()
-	g.conn.change()
+	g.conn.notify()
 }
 
 func (g *generation) isBlocked() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.isStuck
+	return g.isFlowBlocked
 }
 
-// blocking returns a channel that is closed while, or as soon as, the broker takes no messages.
+// blocking returns a channel that is closed while the broker blocks publishers.
 func (g *generation) blocking() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.blocked
 }
 
-// dispose closes a channel of the protocol without making anyone wait for the broker. What is unacknowledged on it goes
-// back to its queue.
+// dispose closes a channel in the background. Its unacknowledged messages return to their queues.
 func (g *generation) dispose(ch *amqp091.Channel) {
-	g.begin(func() { _ = ch.Close() })
+	g.spawn(func() { _ = ch.Close() })
 }

@@ -23,7 +23,7 @@ func dial(t testing.TB, url string, change ...func(*Config)) *Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { closes(t, c) })
+	t.Cleanup(func() { closeConn(t, c) })
 	return c
 }
 
@@ -35,7 +35,7 @@ func config(t testing.TB, url string, change ...func(*Config)) Config {
 	return config
 }
 
-func closes(t testing.TB, c *Conn) {
+func closeConn(t testing.TB, c *Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	if err := c.Close(ctx); err != nil {
@@ -43,7 +43,7 @@ func closes(t testing.TB, c *Conn) {
 	}
 }
 
-// logger writes to stderr, where AF_TEST_LOG is set.
+// logger returns a logger to stderr if AF_TEST_LOG is set.
 func logger() *slog.Logger {
 	if os.Getenv("AF_TEST_LOG") == "" {
 		return nil
@@ -51,7 +51,7 @@ func logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-// bare opens a bare channel, for what a test does behind the back of the package.
+// bare opens a channel with amqp091-go alone.
 func bare(t testing.TB, url string) *amqp091.Channel {
 	t.Helper()
 	conn, err := amqp091.Dial(url)
@@ -68,8 +68,9 @@ func bare(t testing.TB, url string) *amqp091.Channel {
 
 var must = testkit.Must
 
-func request(service string) *backend.Request {
-	return &backend.Request{Service: service, Method: "M", ID: "call-" + newID(), Caller: "me", Timeout: 30 * time.Second, Body: json.RawMessage(`{}`)}
+func newRequest(service string) *backend.Request {
+	return &backend.Request{Service: service, Method: "M", ID: "call-" + newID(), Caller: "me", Timeout: 30 * time.Second,
+		Body: json.RawMessage(`{}`)}
 }
 
 func serve(t testing.TB, c *Conn, service string, concurrency int, h backend.Handler) backend.Serving {
@@ -89,8 +90,10 @@ func echo(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
 	reply(&backend.Reply{Body: req.Body, Server: "me"})
 }
 
-// hold serves calls that wait to be released, and says which have begun.
-func hold(t testing.TB, c *Conn, service string, concurrency int) (s backend.Serving, began chan string, release chan struct{}) {
+// serveBlocking serves calls that wait for release. It sends the IDs of started calls to began.
+func serveBlocking(
+	t testing.TB, c *Conn, service string, concurrency int,
+) (s backend.Serving, began chan string, release chan struct{}) {
 	began, release = make(chan string, 1000), make(chan struct{})
 	return serve(t, c, service, concurrency, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
 		began <- req.ID
@@ -99,15 +102,15 @@ func hold(t testing.TB, c *Conn, service string, concurrency int) (s backend.Ser
 	}), began, release
 }
 
-// result is what became of a call, and when.
+// A result is the outcome of a call, and its time.
 type result struct {
 	reply *backend.Reply
 	err   error
 	at    time.Time
 }
 
-// calling calls on a goroutine.
-func calling(ctx context.Context, c *Conn, req *backend.Request) chan result {
+// startCall makes a call on a goroutine.
+func startCall(ctx context.Context, c *Conn, req *backend.Request) chan result {
 	done := make(chan result, 1)
 	go func() {
 		r, err := c.Calls().Call(ctx, req)

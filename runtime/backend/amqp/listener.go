@@ -11,44 +11,46 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// A listener receives the hints of a queue, through all generations.
+// A listener receives the hints of a queue, across generations.
 type listener struct {
 	conn  *Conn
 	args  amqp091.Table
 	queue string
-	ctx   context.Context // ends at Close
+	ctx   context.Context // cancelled by Close
 	close context.CancelFunc
-	ended chan struct{} // closed when its goroutine has ended
-	wake  signal.Signal // its goroutine has something to do
+	ended chan struct{} // closed when run has returned
+	wake  signal.Signal // wakes run
 
 	mu      sync.Mutex
 	window  int
-	sub     *hearing      // nil while there is none
-	changed chan struct{} // closed when Next may have more to return
+	sub     *hintSubscription // nil while there is none
+	changed chan struct{}     // closed when Next may have more to return
 }
 
-// A hearing is a listener's consumer in one generation. listener.mu guards its held, out and acks; the rest is the
-// listener's goroutine's. Hints of a hearing that is over can't be acknowledged any more: they go to somebody again.
-type hearing struct {
+// A hintSubscription is a listener's consumer in one generation. listener.mu guards buffered, unacked and acks; the
+// listener's goroutine owns the other fields. Hints of a subscription that has ended can't be acknowledged and are
+// delivered again.
+type hintSubscription struct {
 	gen        *generation
 	ch         *amqp091.Channel
-	tag        string // of the consumer; "" while there is none, because the window is 0
-	share      *share // of the Conn's room, with the tag
+	tag        string // of the consumer; empty if the window is 0
+	share      *share // of the Conn's budget
 	window     int    // of the consumer
 	deliveries <-chan amqp091.Delivery
 
-	held []amqp091.Delivery // not yet given out
-	out  int                // given out, and not acknowledged
-	acks []uint64           // due
+	buffered []amqp091.Delivery // not yet returned by Next
+	unacked  int                // number of hints returned and not yet done
+	acks     []uint64           // delivery tags to acknowledge
 }
 
-// Listen implements backend.Transport. While the broker is away it returns at once; hints come as soon as it is back.
+// Listen implements backend.Transport. If the broker is down, it returns at once, and hints arrive when the broker is
+// back.
 func (t *transport) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
 	if err := checkQueue(t.hintPrefix(), queue); err != nil {
 		return nil, err
 	}
 	if ctx.Err() != nil {
-		return nil, gaveUp(ctx, "listening", backend.OutcomeNotSent)
+		return nil, contextError(ctx, "listening", backend.OutcomeNotSent)
 	}
 	l := &listener{
 		conn: t.conn, args: t.hintArgs(), queue: t.hintPrefix() + queue, window: max(window, 0),
@@ -56,7 +58,7 @@ func (t *transport) Listen(ctx context.Context, queue string, window int) (backe
 	}
 	l.ctx, l.close = context.WithCancel(t.conn.ctx)
 	first := make(chan error, 1)
-	if !t.conn.begin(func() { l.run(first) }) {
+	if !t.conn.spawn(func() { l.run(first) }) {
 		l.close()
 		return nil, errClosed()
 	}
@@ -69,15 +71,15 @@ func (t *transport) Listen(ctx context.Context, queue string, window int) (backe
 		return l, nil
 	case <-ctx.Done():
 		l.close()
-		return nil, gaveUp(ctx, "listening", backend.OutcomeNotSent)
+		return nil, contextError(ctx, "listening", backend.OutcomeNotSent)
 	}
 }
 
-// run listens in one generation after the other. first gets what came of the first attempt, as in serving.run.
+// run listens in one generation after another. first receives the result of the first attempt, as in serving.run.
 func (l *listener) run(first chan<- error) {
 	defer close(l.ended)
-	defer l.conn.trouble(l, nil)
-	say := func(err error) {
+	defer l.conn.setConsumeErr(l, nil)
+	report := func(err error) {
 		select {
 		case first <- err:
 		default:
@@ -85,38 +87,38 @@ func (l *listener) run(first chan<- error) {
 	}
 	for pause := resubscribeFirst; l.ctx.Err() == nil; {
 		if _, err := l.conn.usable(); err != nil {
-			say(nil)
+			report(nil)
 		}
-		g := l.conn.await(l.ctx, nil)
+		g := l.conn.awaitGeneration(l.ctx, nil)
 		if g == nil {
 			break
 		}
 		sub, err := l.subscribe(g)
 		switch {
 		case err == nil:
-			say(nil)
-			l.conn.trouble(l, nil)
+			report(nil)
+			l.conn.setConsumeErr(l, nil)
 			pause = resubscribeFirst
-			l.attend(sub)
+			l.consumeFrom(sub)
 		case g.hasEnded() || l.ctx.Err() != nil:
-			say(nil)
+			report(nil)
 		default:
-			say(err)
-			l.conn.trouble(l, err)
-			l.conn.log.Warn("hints can't be heard", "queue", l.queue, "error", err)
+			report(err)
+			l.conn.setConsumeErr(l, err)
+			l.conn.log.Warn("subscribing to hints failed", "queue", l.queue, "error", err)
 			pause = min(2*pause, resubscribeMost)
 		}
-		g.forget(l.queue) // which may be why it has ended
+		g.forgetQueue(l.queue) // it may have been deleted
 		select {
 		case <-time.After(pause):
 		case <-l.ctx.Done():
 		}
 	}
-	say(nil)
+	report(nil)
 }
 
-func (l *listener) subscribe(g *generation) (*hearing, error) {
-	if err := g.durable(l.ctx, l.queue, l.args); err != nil {
+func (l *listener) subscribe(g *generation) (*hintSubscription, error) {
+	if err := g.ensureQueue(l.ctx, l.queue, l.args); err != nil {
 		return nil, err
 	}
 	ch, err := g.consume.Channel()
@@ -124,19 +126,19 @@ func (l *listener) subscribe(g *generation) (*hearing, error) {
 		return nil, err
 	}
 	l.mu.Lock()
-	h := &hearing{gen: g, ch: ch, window: l.window}
+	h := &hintSubscription{gen: g, ch: ch, window: l.window}
 	l.mu.Unlock()
 	if err = h.consume(l.queue, h.window); err != nil {
-		h.forget()
+		h.closeShare()
 		g.dispose(ch)
 		return nil, asError(explainQueue(l.queue, err), backend.ErrUnavailable, "listening", backend.OutcomeNotSent)
 	}
 	return h, nil
 }
 
-// consume begins to consume with a window; with one of 0 there is nothing to consume.
-func (h *hearing) consume(queue string, window int) error {
-	h.forget()
+// consume starts a consumer with a window. A window of 0 needs no consumer.
+func (h *hintSubscription) consume(queue string, window int) error {
+	h.closeShare()
 	if window == 0 {
 		h.tag, h.window, h.deliveries = "", 0, nil
 		return nil
@@ -144,8 +146,8 @@ func (h *hearing) consume(queue string, window int) error {
 	if err := h.ch.Qos(min(window, 65535), 0, false); err != nil {
 		return err
 	}
-	tag := newID() // the library keeps a tag's deliveries until they are read, so that the next needs another
-	h.share = h.gen.conn.room.open(tag, maxHintBody, false)
+	tag := newID() // a new one, since the library keeps the deliveries of a tag until they are read
+	h.share = h.gen.conn.budget.open(tag, maxHintBody, false)
 	deliveries, err := h.ch.Consume(queue, tag, false, false, false, false, nil)
 	if err == nil {
 		h.tag, h.window, h.deliveries = tag, window, deliveries
@@ -153,76 +155,77 @@ func (h *hearing) consume(queue string, window int) error {
 	return err
 }
 
-// forget closes the share of a consumer that has ended.
-func (h *hearing) forget() {
+// closeShare closes the share of a consumer that has ended.
+func (h *hintSubscription) closeShare() {
 	if h.share != nil {
 		h.share.close()
 		h.share = nil
 	}
 }
 
-// attend hears until the generation or the channel ends, or the listener is closed.
-func (l *listener) attend(h *hearing) {
-	l.enter(h)
-	defer l.leave(h)
+// consumeFrom receives hints until the generation or the channel ends, or the listener is closed.
+func (l *listener) consumeFrom(h *hintSubscription) {
+	l.setSubscription(h)
+	defer l.clearSubscription(h)
 	for {
 		select {
 		case d, ok := <-h.deliveries:
 			if !ok {
 				return // the queue was deleted, or the channel has ended
 			}
-			l.hold(h, d)
+			l.bufferHint(h, d)
 		case <-l.wake.C():
 		case <-h.gen.lost:
 			return
 		case <-l.ctx.Done():
 			return
 		}
-		if !l.acknowledge(h) || !l.fit(h) {
+		if !l.acknowledge(h) || !l.applyWindow(h) {
 			return
 		}
 	}
 }
 
-// enter and leave say which hearing Next gives hints of. After leave, what was not acknowledged goes back to the queue.
-func (l *listener) enter(h *hearing) {
+// setSubscription makes Next return hints of h.
+func (l *listener) setSubscription(h *hintSubscription) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.sub = h
-	l.change()
+	l.notify()
 }
 
-func (l *listener) leave(h *hearing) {
+// clearSubscription ends h. Its unacknowledged hints return to the queue.
+func (l *listener) clearSubscription(h *hintSubscription) {
 	l.acknowledge(h)
 	l.mu.Lock()
 	l.sub = nil
-	l.change()
+	l.notify()
 	l.mu.Unlock()
-	h.forget()
+	h.closeShare()
 	h.gen.dispose(h.ch)
 }
 
-// change tells those who wait in Next. The caller holds mu.
-func (l *listener) change() {
+// notify wakes callers of Next. The caller holds mu.
+func (l *listener) notify() {
 	close(l.changed)
 	l.changed = make(chan struct{})
 }
 
-// hold keeps a hint for Next. What is too large for one is dropped.
-func (l *listener) hold(h *hearing, d amqp091.Delivery) {
+// bufferHint keeps a hint for Next. It drops messages that are too large for a hint.
+func (l *listener) bufferHint(h *hintSubscription, d amqp091.Delivery) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if v, length := cutOff(d.Body); v != taken {
-		l.conn.log.Warn("a message that is no hint was dropped", "queue", l.queue, "bytes", length)
+	if v, length := parsePlaceholder(d.Body); v != accepted {
+		l.conn.log.Warn("dropped a message that is too large for a hint", "queue", l.queue, "bytes", length)
 		h.acks = append(h.acks, d.DeliveryTag)
 		return
 	}
-	h.held = append(h.held, d)
-	l.change()
+	h.buffered = append(h.buffered, d)
+	l.notify()
 }
 
-// acknowledge acknowledges what is due. False: the channel has ended.
-func (l *listener) acknowledge(h *hearing) bool {
+// acknowledge sends pending acknowledgements. It returns false if the channel has ended.
+func (l *listener) acknowledge(h *hintSubscription) bool {
 	l.mu.Lock()
 	acks := h.acks
 	h.acks = nil
@@ -235,10 +238,11 @@ func (l *listener) acknowledge(h *hearing) bool {
 	return true
 }
 
-// fit makes the consumer's window that of the listener: by a new consumer, since that of an old one can't change. What the
-// old one got stays acknowledgeable and isn't counted against the new one; of that, what is more than the new window is given
-// back unless it is out. False: the channel has ended.
-func (l *listener) fit(h *hearing) bool {
+// applyWindow makes the consumer's window that of the listener. The prefetch of a consumer can't change, so it starts a
+// new consumer. Deliveries of the old one can still be acknowledged and don't count against the new prefetch. Those
+// beyond the new window that Next hasn't returned go back to the queue. applyWindow returns false if the channel has
+// ended.
+func (l *listener) applyWindow(h *hintSubscription) bool {
 	l.mu.Lock()
 	window := l.window
 	l.mu.Unlock()
@@ -249,14 +253,14 @@ func (l *listener) fit(h *hearing) bool {
 		if h.ch.Cancel(h.tag, false) != nil {
 			return false
 		}
-		for d := range old { // what was on its way
-			l.hold(h, d)
+		for d := range old { // deliveries in transit
+			l.bufferHint(h, d)
 		}
 	}
 	l.mu.Lock()
-	keep := min(max(window-h.out, 0), len(h.held))
-	back := h.held[keep:]
-	h.held = h.held[:keep:keep]
+	keep := min(max(window-h.unacked, 0), len(h.buffered))
+	back := h.buffered[keep:]
+	h.buffered = h.buffered[:keep:keep]
 	l.mu.Unlock()
 	for _, d := range back {
 		if h.ch.Nack(d.DeliveryTag, false, true) != nil {
@@ -270,10 +274,10 @@ func (l *listener) fit(h *hearing) bool {
 func (l *listener) Next(ctx context.Context, most int) ([]backend.Hint, error) {
 	for {
 		if ctx.Err() != nil {
-			return nil, gaveUp(ctx, "waiting for hints", backend.OutcomeNotSent)
+			return nil, contextError(ctx, "waiting for hints", backend.OutcomeNotSent)
 		}
 		if l.ctx.Err() != nil {
-			return nil, backend.Errorf(backend.ErrUnavailable, "listening to %s has ended", l.queue).With(backend.OutcomeNotSent)
+			return nil, l.closedError()
 		}
 		l.mu.Lock()
 		hints, changed := l.take(most), l.changed
@@ -289,52 +293,54 @@ func (l *listener) Next(ctx context.Context, most int) ([]backend.Hint, error) {
 	}
 }
 
-// take gives out hints that are held, within the window. The caller holds mu.
+// take returns buffered hints, within the window. The caller holds mu.
 func (l *listener) take(most int) []backend.Hint {
 	h := l.sub
 	if h == nil {
 		return nil
 	}
-	n := min(most, len(h.held), l.window-h.out)
+	n := min(most, len(h.buffered), l.window-h.unacked)
 	if n <= 0 {
 		return nil
 	}
 	hints := make([]backend.Hint, n)
 	for i := range hints {
-		d := &h.held[i]
+		d := &h.buffered[i]
 		tag, once := d.DeliveryTag, sync.Once{}
-		hints[i] = backend.Hint{ID: string(d.Body), Redelivered: d.Redelivered, Done: func() { once.Do(func() { l.done(h, tag) }) }}
+		hints[i] = backend.Hint{
+			ID: string(d.Body), Redelivered: d.Redelivered, Done: func() { once.Do(func() { l.done(h, tag) }) },
+		}
 	}
-	h.held = append(h.held[:0:0], h.held[n:]...)
-	h.out += n
+	h.buffered = append(h.buffered[:0:0], h.buffered[n:]...)
+	h.unacked += n
 	return hints
 }
 
-// done has a hint acknowledged.
-func (l *listener) done(h *hearing, tag uint64) {
+// done schedules the acknowledgement of a hint.
+func (l *listener) done(h *hintSubscription, tag uint64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	h.out--
+	h.unacked--
 	if l.sub != h {
 		return
 	}
 	h.acks = append(h.acks, tag)
-	l.change()
+	l.notify()
 	l.wake.Set()
 }
 
-// Resize implements backend.Listener. A nil error means that Next keeps to the new window; the broker follows.
+// Resize implements backend.Listener. Next observes the new window when Resize returns; the consumer follows.
 func (l *listener) Resize(ctx context.Context, window int) error {
 	if ctx.Err() != nil {
-		return gaveUp(ctx, "resizing", backend.OutcomeNotSent)
+		return contextError(ctx, "resizing", backend.OutcomeNotSent)
 	}
 	if l.ctx.Err() != nil {
-		return backend.Errorf(backend.ErrUnavailable, "listening to %s has ended", l.queue).With(backend.OutcomeNotSent)
+		return l.closedError()
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.window = max(window, 0)
-	l.change()
+	l.notify()
 	l.wake.Set()
 	return nil
 }
@@ -344,4 +350,8 @@ func (l *listener) Close() error {
 	l.close()
 	<-l.ended
 	return nil
+}
+
+func (l *listener) closedError() *backend.Error {
+	return backend.Errorf(backend.ErrUnavailable, "listener of queue %q is closed", l.queue).With(backend.OutcomeNotSent)
 }

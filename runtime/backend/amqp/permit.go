@@ -10,41 +10,43 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
-// A user who has everything under ^af\..* makes the exchanges. Where each program has a user of its own (docs/servers.md,
-// Permissions) an administrator has made them, af.rpc as a topic exchange, since RabbitMQ checks who may bind and publish by
-// which key for these only. RabbitMQ answers a message that may not be published by closing its channel, which would end
-// the generation and all calls in flight. So such a user's Conn asks first, on a channel of its own.
+// A user with all permissions under ^af\..* creates the exchanges. If each program has its own user (docs/servers.md,
+// Permissions), an administrator creates them, with af.rpc as a topic exchange: RabbitMQ checks routing keys of
+// bindings and publishings only for topic exchanges. RabbitMQ answers a forbidden publishing by closing the channel,
+// which would end the generation and all calls in flight. So the Conn of such a user first tests each route on a
+// separate channel.
 
-// A route is where a message is published to.
+// A route is the exchange and the routing key of a publishing.
 type route struct{ exchange, key string }
 
-// exchanges has the exchanges declared. One that the user may not declare, or whose type is another, must be there.
-func (g *generation) exchanges() error {
+// declareExchanges declares the exchanges. An exchange that the user may not declare, or that has another type, must
+// exist.
+func (g *generation) declareExchanges() error {
 	for _, x := range []struct {
 		name  string
-		kinds []string // the second is what an administrator may have made it
+		kinds []string // the second is an alternative that an administrator may have created
 	}{
 		{exchangeCalls, []string{amqp091.ExchangeDirect, amqp091.ExchangeTopic}},
 		{exchangeControl, []string{amqp091.ExchangeTopic}},
 	} {
-		if err := g.exchange(x.name, x.kinds); err != nil {
+		if err := g.declareExchange(x.name, x.kinds); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (g *generation) exchange(name string, kinds []string) error {
+func (g *generation) declareExchange(name string, kinds []string) error {
 	var err error
 	for i, kind := range kinds {
-		if g.conn.guarded[name] { // a refused attempt is a line in the broker's log
+		if g.conn.undeclarable[name] { // don't fill the broker's log with refused attempts
 			break
 		}
-		if err = g.briefly(func(ch *amqp091.Channel) error {
+		if err = g.onOwnChannel(func(ch *amqp091.Channel) error {
 			return ch.ExchangeDeclare(name, kind, true, false, false, false, nil)
 		}); err == nil {
 			if i > 0 {
-				g.guard()
+				g.checkPermissions()
 			}
 			return nil
 		}
@@ -55,29 +57,29 @@ func (g *generation) exchange(name string, kinds []string) error {
 	if err != nil && !isCode(err, amqp091.AccessRefused) {
 		return err
 	}
-	err = g.briefly(func(ch *amqp091.Channel) error {
+	err = g.onOwnChannel(func(ch *amqp091.Channel) error {
 		return ch.ExchangeDeclarePassive(name, amqp091.ExchangeTopic, true, false, false, false, nil)
 	})
 	switch {
 	case err == nil:
-		g.conn.guarded[name] = true
-		g.guard()
+		g.conn.undeclarable[name] = true
+		g.checkPermissions()
 	case isCode(err, amqp091.NotFound):
-		return backend.Errorf(backend.ErrPermissionDenied, "RabbitMQ at %s: exchange %s doesn't exist, and the user may not create it: an administrator "+
-			"must (docs/servers.md, Permissions)", g.target, name).With(backend.OutcomeNotSent)
+		return backend.Errorf(backend.ErrPermissionDenied, "RabbitMQ at %s: exchange %s doesn't exist, and the user may not "+
+			"create it: an administrator must (docs/servers.md, Permissions)", g.target, name).With(backend.OutcomeNotSent)
 	}
 	return err
 }
 
-// guard has the permission to publish checked from now on.
-func (g *generation) guard() {
+// checkPermissions makes mayPublish test routes from now on.
+func (g *generation) checkPermissions() {
 	if g.checker == nil {
-		g.checker = &clerk{gen: g, link: g.publish, brief: true, jobs: make(chan job, clerkQueue)}
+		g.checker = &declarer{gen: g, link: g.publish, freshChannels: true, jobs: make(chan job, declarerQueue)}
 	}
 }
 
-// briefly does something on a channel that it closes.
-func (g *generation) briefly(do func(ch *amqp091.Channel) error) error {
+// onOwnChannel runs do on a new channel and closes it.
+func (g *generation) onOwnChannel(do func(ch *amqp091.Channel) error) error {
 	ch, err := g.publish.Channel()
 	if err != nil {
 		return err
@@ -85,12 +87,12 @@ func (g *generation) briefly(do func(ch *amqp091.Channel) error) error {
 	if err = do(ch); err == nil {
 		return ch.Close()
 	}
-	return err // it has closed the channel
+	return err // the broker has closed the channel
 }
 
-// mayPublish returns an error if the user may not publish to one of the routes. It finds that out by messages that say
-// nothing, once for each route.
-func (g *generation) mayPublish(ctx context.Context, doing string, routes ...route) *backend.Error {
+// mayPublish returns an error if the user may not publish to one of the routes. It tests each route once, with a
+// message that receivers ignore.
+func (g *generation) mayPublish(ctx context.Context, op string, routes ...route) *backend.Error {
 	if g.checker == nil {
 		return nil
 	}
@@ -101,16 +103,17 @@ func (g *generation) mayPublish(ctx context.Context, doing string, routes ...rou
 		if known {
 			continue
 		}
-		_, err := ask(ctx, g.checker, func(ch *amqp091.Channel) (none struct{}, err error) {
+		_, err := onChannel(ctx, g.checker, func(ch *amqp091.Channel) (none struct{}, err error) {
 			closes := ch.NotifyClose(make(chan *amqp091.Error, 1))
-			if err = ch.Publish(r.exchange, r.key, false, false, amqp091.Publishing{
-				Headers: amqp091.Table{envelope.Version: envelope.V1}, DeliveryMode: amqp091.Transient, Expiration: "0", Type: controlHere,
-				AppId: g.conn.config.Instance.ID,
-			}); err == nil { // what the broker thinks of it comes before the answer to this
+			err = ch.Publish(r.exchange, r.key, false, false, amqp091.Publishing{
+				Headers: amqp091.Table{envelope.Version: envelope.V1}, DeliveryMode: amqp091.Transient, Expiration: "0",
+				Type: controlHere, AppId: g.conn.config.Instance.ID,
+			})
+			if err == nil { // a refused publishing closes the channel before the broker replies to this
 				err = ch.ExchangeDeclarePassive(exchangeCalls, amqp091.ExchangeTopic, true, false, false, false, nil)
 			}
 			if err != nil {
-				select { // it may have been closed before it was used again
+				select { // prefer the reason for which the broker closed the channel
 				case why, ok := <-closes:
 					if ok {
 						err = why
@@ -121,7 +124,7 @@ func (g *generation) mayPublish(ctx context.Context, doing string, routes ...rou
 			return none, err
 		})
 		if err != nil {
-			return asError(explainKey(r.key, err), backend.ErrUnavailable, doing, backend.OutcomeNotSent)
+			return asError(explainKey(r.key, err), backend.ErrUnavailable, op, backend.OutcomeNotSent)
 		}
 		g.mu.Lock()
 		if len(g.allowed) < maxAllowed {
@@ -132,13 +135,15 @@ func (g *generation) mayPublish(ctx context.Context, doing string, routes ...rou
 	return nil
 }
 
-// maxAllowed bounds the routes that are remembered: services' names may come from anywhere.
-const maxAllowed = 4 * maxHeard
+// maxAllowed bounds the remembered routes, since names of services may come from untrusted input.
+const maxAllowed = 4 * maxRenewals
 
-// explainKey says that the user lacks a permission; other errors stay as they are.
+// explainKey returns an actionable error if the user lacks a permission for a routing key. It returns other errors
+// unchanged.
 func explainKey(key string, err error) error {
 	if e, ok := errors.AsType[*amqp091.Error](err); ok && e.Code == amqp091.AccessRefused {
-		return backend.Errorf(backend.ErrPermissionDenied, "key %q: the user lacks a permission (docs/servers.md, Permissions): %s", key, e.Reason)
+		return backend.Errorf(backend.ErrPermissionDenied,
+			"routing key %q: the user lacks a permission (docs/servers.md, Permissions): %s", key, e.Reason)
 	}
 	return err
 }

@@ -15,26 +15,28 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
-// documented returns the permissions that docs/servers.md gives to a user.
+// documented returns the permissions that docs/servers.md grants to a user.
 func documented(t *testing.T, user string) (g devstack.Grant) {
 	t.Helper()
 	doc, err := os.ReadFile("../../../docs/servers.md")
 	must(t, err)
-	all := regexp.MustCompile(`(?m)^rabbitmqctl set_permissions -p shop ` + user + ` '(\S+)' '(\S+)' '(\S+)'$`).FindStringSubmatch(string(doc))
+	all := regexp.MustCompile(`(?m)^rabbitmqctl set_permissions -p shop ` + user + ` '(\S+)' '(\S+)' '(\S+)'$`).
+		FindStringSubmatch(string(doc))
 	if all == nil {
-		t.Fatalf("docs/servers.md has no permissions of %s", user)
+		t.Fatalf("docs/servers.md has no permissions for %s", user)
 	}
 	g = devstack.Grant{Configure: all[1], Write: all[2], Read: all[3], Topics: map[string]devstack.TopicGrant{}}
-	for _, topic := range regexp.MustCompile(`(?m)^rabbitmqctl set_topic_permissions -p shop `+user+` (\S+) '(\S+)' '(\S+)'$`).FindAllStringSubmatch(string(doc), -1) {
+	topics := regexp.MustCompile(`(?m)^rabbitmqctl set_topic_permissions -p shop ` + user + ` (\S+) '(\S+)' '(\S+)'$`)
+	for _, topic := range topics.FindAllStringSubmatch(string(doc), -1) {
 		g.Topics[topic[1]] = devstack.TopicGrant{Write: topic[2], Read: topic[3]}
 	}
 	if len(g.Topics) != 2 {
-		t.Fatalf("docs/servers.md has %d topic permissions of %s", len(g.Topics), user)
+		t.Fatalf("docs/servers.md has %d topic permissions for %s, want 2", len(g.Topics), user)
 	}
 	return g
 }
 
-// swapped returns the permissions of the program orders for the service billing, and the other way round.
+// swapped returns the permissions with the services orders and billing exchanged.
 func swapped(g devstack.Grant) devstack.Grant {
 	swap := func(s string) string { return strings.NewReplacer("orders", "billing", "billing", "orders").Replace(s) }
 	g.Configure, g.Write, g.Read = swap(g.Configure), swap(g.Write), swap(g.Read)
@@ -46,7 +48,7 @@ func swapped(g devstack.Grant) devstack.Grant {
 	return g
 }
 
-// users is a virtual host whose programs have users of their own.
+// users is a virtual host in which each program has its own user.
 type users struct{ admin, orders, billing, web string }
 
 func newUsers(t *testing.T) users {
@@ -65,8 +67,8 @@ func newUsers(t *testing.T) users {
 
 func shop(c *Config) { c.Database = "shop" }
 
-// With the documented permissions programs do all that they are there for.
-func TestUserForEachProgram(t *testing.T) {
+// With the documented permissions, programs can do everything they need.
+func TestDocumentedPermissionsSuffice(t *testing.T) {
 	u := newUsers(t)
 	server, client := dial(t, u.orders, shop), dial(t, u.web, shop)
 	began, ended := make(chan string, 10), make(chan error, 10)
@@ -82,22 +84,22 @@ func TestUserForEachProgram(t *testing.T) {
 	}
 	first := serve(t, server, "orders", 1, handler)
 	ctx, cancel := context.WithCancel(t.Context())
-	call := calling(ctx, client, request("orders"))
+	call := startCall(ctx, client, newRequest("orders"))
 	<-began
 	cancel()
 	wantError(t, (<-call).err, backend.ErrCanceled, backend.OutcomeUnknown)
 	if err := <-ended; err == nil || !strings.Contains(err.Error(), "the caller stopped waiting") {
-		t.Errorf("the handler's context ended by %v", err)
+		t.Errorf("the handler's context ended with %v", err)
 	}
-	// What a draining instance hasn't begun goes to the next one.
-	call = calling(t.Context(), client, request("orders"))
+	// A draining instance hands over requests it hasn't started.
+	call = startCall(t.Context(), client, newRequest("orders"))
 	<-began
-	waits := calling(t.Context(), client, request("orders"))
-	eventually(t, "it waits there", func() bool {
+	waits := startCall(t.Context(), client, newRequest("orders"))
+	eventually(t, "the request waits at the instance", func() bool {
 		s := first.(*serving)
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		return len(s.visits) == 2
+		return len(s.requests) == 2
 	})
 	serve(t, dial(t, u.orders, shop), "orders", 1, handler)
 	drained := make(chan error, 1)
@@ -107,13 +109,13 @@ func TestUserForEachProgram(t *testing.T) {
 	must(t, (<-call).err)
 	must(t, (<-waits).err)
 	must(t, <-drained)
-	// A service that is served nowhere is found to be so; one whose queue was deleted is served again.
-	_, err := dial(t, u.orders, shop).Calls().Call(t.Context(), request("billing"))
+	// Calls to a service without an instance fail. A service whose queue was deleted is served again.
+	_, err := dial(t, u.orders, shop).Calls().Call(t.Context(), newRequest("billing"))
 	wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
 	_, err = bare(t, u.admin).QueueDelete(prefixCalls+"orders", false, false, false)
 	must(t, err)
-	eventually(t, "it is served again", func() bool {
-		_, err := client.Calls().Call(t.Context(), request("orders"))
+	eventually(t, "the service works again", func() bool {
+		_, err := client.Calls().Call(t.Context(), newRequest("orders"))
 		return err == nil
 	})
 	listener, err := server.Transport().Listen(t.Context(), "convert", 1)
@@ -121,27 +123,28 @@ func TestUserForEachProgram(t *testing.T) {
 	defer listener.Close()
 	taken, err := server.Transport().Hint(t.Context(), "convert", []string{"id"})
 	if err != nil || !taken[0] {
-		t.Errorf("a hint: %v %v", taken, err)
+		t.Errorf("hint: %v %v", taken, err)
 	}
 	hints, err := listener.Next(t.Context(), 1)
 	must(t, err)
 	hints[0].Done()
-	absent, err := client.transport.Absent(t.Context(), []string{server.config.Instance.ID, "nobody"})
-	if err != nil || len(absent) != 1 || absent[0] != "nobody" {
+	absent, err := client.transport.Absent(t.Context(), []string{server.config.Instance.ID, "missing"})
+	if err != nil || len(absent) != 1 || absent[0] != "missing" {
 		t.Errorf("absent: %v %v", absent, err)
 	}
-	if server.Err() != nil || client.Err() != nil || server.dropped()+client.dropped() != 0 {
-		t.Errorf("%v, %v, %d and %d messages dropped", server.Err(), client.Err(), server.dropped(), client.dropped())
+	if server.Err() != nil || client.Err() != nil || server.droppedCount()+client.droppedCount() != 0 {
+		t.Errorf("%v, %v, %d and %d messages dropped", server.Err(), client.Err(), server.droppedCount(),
+			client.droppedCount())
 	}
 }
 
-// The user of one service can't take, read, forge or delete what belongs to another.
-func TestUserOfAnotherServiceIsRefused(t *testing.T) {
+// The user of one service can't consume, read, forge or delete another service's messages.
+func TestPermissionsIsolateServices(t *testing.T) {
 	u := newUsers(t)
 	server := dial(t, u.orders, shop)
 	client := dial(t, u.web, shop)
-	_, began, release := hold(t, server, "orders", 1)
-	call := calling(t.Context(), client, request("orders"))
+	_, began, release := serveBlocking(t, server, "orders", 1)
+	call := startCall(t.Context(), client, newRequest("orders"))
 	<-began
 	conn, err := amqp091.Dial(u.billing)
 	must(t, err)
@@ -169,16 +172,19 @@ func TestUserOfAnotherServiceIsRefused(t *testing.T) {
 		return err
 	}))
 	event := func() amqp091.Publishing {
-		return amqp091.Publishing{Headers: amqp091.Table{envelope.Version: envelope.V1}, Type: controlNew, AppId: server.config.Instance.ID, Body: []byte("{}")}
+		return amqp091.Publishing{Headers: amqp091.Table{envelope.Version: envelope.V1}, Type: controlNew,
+			AppId: server.config.Instance.ID, Body: []byte("{}")}
 	}
 	bind := func(key, exchange string) func(ch *amqp091.Channel) error {
 		return func(ch *amqp091.Channel) error { return ch.QueueBind(own, key, exchange, false, nil) }
 	}
 	for name, do := range map[string]func(ch *amqp091.Channel) error{
-		"forged event": func(ch *amqp091.Channel) error {
+		"forged_event": func(ch *amqp091.Channel) error {
 			return ch.Publish(exchangeControl, newKey+"orders", false, false, event())
 		},
-		"call not allowed": func(ch *amqp091.Channel) error { return ch.Publish(exchangeCalls, "stocks", false, false, event()) },
+		"call_not_allowed": func(ch *amqp091.Channel) error {
+			return ch.Publish(exchangeCalls, "stocks", false, false, event())
+		},
 		"consume": func(ch *amqp091.Channel) error {
 			_, err := ch.Consume(queue, "", true, false, false, false, nil)
 			return err
@@ -190,24 +196,26 @@ func TestUserOfAnotherServiceIsRefused(t *testing.T) {
 			_, err := ch.QueueDeclare(queue, true, true, false, false, callQueueArgs)
 			return err
 		},
-		"bind its queue":    func(ch *amqp091.Channel) error { return ch.QueueBind(queue, "billing", exchangeCalls, false, nil) },
-		"unbind its queue":  func(ch *amqp091.Channel) error { return ch.QueueUnbind(queue, "orders", exchangeCalls, nil) },
-		"copy its calls":    bind("orders", exchangeCalls),
-		"copy all calls":    bind("#", exchangeCalls),
-		"copy one word":     bind("*", exchangeCalls),
-		"copy its control":  bind("orders", exchangeControl),
-		"copy all control":  bind("#", exchangeControl),
-		"copy per instance": bind("orders.*", exchangeControl),
-		"link exchanges": func(ch *amqp091.Channel) error {
+		"bind_its_queue": func(ch *amqp091.Channel) error {
+			return ch.QueueBind(queue, "billing", exchangeCalls, false, nil)
+		},
+		"unbind_its_queue":  func(ch *amqp091.Channel) error { return ch.QueueUnbind(queue, "orders", exchangeCalls, nil) },
+		"copy_its_calls":    bind("orders", exchangeCalls),
+		"copy_all_calls":    bind("#", exchangeCalls),
+		"copy_one_word":     bind("*", exchangeCalls),
+		"copy_its_control":  bind("orders", exchangeControl),
+		"copy_all_control":  bind("#", exchangeControl),
+		"copy_per_instance": bind("orders.*", exchangeControl),
+		"link_exchanges": func(ch *amqp091.Channel) error {
 			return ch.ExchangeBind(exchangeControl, "#", exchangeCalls, false, nil)
 		},
-		"delete calls":   func(ch *amqp091.Channel) error { return ch.ExchangeDelete(exchangeCalls, false, false) },
-		"delete control": func(ch *amqp091.Channel) error { return ch.ExchangeDelete(exchangeControl, false, false) },
-		"own exchange": func(ch *amqp091.Channel) error {
+		"delete_calls":   func(ch *amqp091.Channel) error { return ch.ExchangeDelete(exchangeCalls, false, false) },
+		"delete_control": func(ch *amqp091.Channel) error { return ch.ExchangeDelete(exchangeControl, false, false) },
+		"own_exchange": func(ch *amqp091.Channel) error {
 			return ch.ExchangeDeclare("mallory", amqp091.ExchangeFanout, false, true, false, false, nil)
 		},
-		"control queue": func(ch *amqp091.Channel) error {
-			_, err := ch.Consume(client.await(t.Context(), nil).control, "", true, false, false, false, nil)
+		"control_queue": func(ch *amqp091.Channel) error {
+			_, err := ch.Consume(client.awaitGeneration(t.Context(), nil).control, "", true, false, false, false, nil)
 			return err
 		},
 	} {
@@ -215,7 +223,7 @@ func TestUserOfAnotherServiceIsRefused(t *testing.T) {
 			t.Errorf("%s: %v, want it refused", name, err)
 		}
 	}
-	// The broker lets these pass: the first in some versions only.
+	// The broker allows these; the first only in some versions.
 	_ = attack(func(ch *amqp091.Channel) error {
 		e := event()
 		e.Headers["CC"] = []any{newKey + "orders"}
@@ -223,9 +231,9 @@ func TestUserOfAnotherServiceIsRefused(t *testing.T) {
 	})
 	must(t, attack(func(ch *amqp091.Channel) error { return ch.Publish("", own, false, false, event()) }))
 	must(t, attack(func(ch *amqp091.Channel) error {
-		return ch.Publish("", client.await(t.Context(), nil).control, false, false, event())
+		return ch.Publish("", client.awaitGeneration(t.Context(), nil).control, false, false, event())
 	}))
-	eventually(t, "they are dropped", func() bool { return client.dropped() == 2 })
+	eventually(t, "the forged messages are dropped", func() bool { return client.droppedCount() == 2 })
 	select {
 	case r := <-call:
 		t.Fatalf("the call has ended: %v", r.err)
@@ -235,25 +243,26 @@ func TestUserOfAnotherServiceIsRefused(t *testing.T) {
 	must(t, (<-call).err)
 }
 
-// What a user may not do is an error of its own, and ends no connection: other calls go through.
-func TestRefusalOfTheBrokerDisturbsNoOtherCall(t *testing.T) {
+// A permission error fails only the operation, not the connection: other calls succeed.
+func TestPermissionErrorKeepsConnection(t *testing.T) {
 	u := newUsers(t)
-	_, began, release := hold(t, dial(t, u.orders, shop), "orders", 1)
+	_, began, release := serveBlocking(t, dial(t, u.orders, shop), "orders", 1)
 	client := dial(t, u.web, shop)
-	generation := client.await(t.Context(), nil)
-	call := calling(t.Context(), client, request("orders"))
+	generation := client.awaitGeneration(t.Context(), nil)
+	call := startCall(t.Context(), client, newRequest("orders"))
 	<-began
-	_, err := client.Calls().Call(t.Context(), request("billing"))
+	_, err := client.Calls().Call(t.Context(), newRequest("billing"))
 	wantError(t, err, backend.ErrPermissionDenied, backend.OutcomeNotSent)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	_, err = client.Calls().Serve(ctx, backend.Endpoint{Service: "orders", Instance: client.config.Instance, Concurrency: 1}, echo)
+	_, err = client.Calls().Serve(ctx, backend.Endpoint{Service: "orders", Instance: client.config.Instance,
+		Concurrency: 1}, echo)
 	if backend.CodeOf(err) != backend.ErrPermissionDenied {
 		t.Errorf("serving: %v", err)
 	}
 	_, err = client.Transport().Hint(ctx, "convert", []string{"id"})
 	if backend.CodeOf(err) != backend.ErrPermissionDenied {
-		t.Errorf("a hint: %v", err)
+		t.Errorf("hint: %v", err)
 	}
 	if generation.hasEnded() {
 		t.Errorf("the connection has ended: %v", generation.err)
@@ -261,10 +270,10 @@ func TestRefusalOfTheBrokerDisturbsNoOtherCall(t *testing.T) {
 	close(release)
 	must(t, (<-call).err)
 
-	unable := documented(t, "orders") // to publish by a queue's name
+	unable := documented(t, "orders") // but may not publish to queues by name
 	unable.Write = documented(t, "web").Write
 	worker := dial(t, devstack.AMQPUser(t, u.admin, unable), shop)
-	generation = worker.await(t.Context(), nil)
+	generation = worker.awaitGeneration(t.Context(), nil)
 	_, err = worker.Transport().Hint(ctx, "convert", []string{"id"})
 	wantError(t, err, backend.ErrPermissionDenied, backend.OutcomeNotSent)
 	if generation.hasEnded() {
@@ -272,7 +281,7 @@ func TestRefusalOfTheBrokerDisturbsNoOtherCall(t *testing.T) {
 	}
 }
 
-// Without exchanges, a user who may not create them is told so.
+// If exchanges are missing and the user may not create them, Dial reports it.
 func TestMissingExchangeIsAnError(t *testing.T) {
 	url := devstack.AMQPUser(t, devstack.AMQP(t), documented(t, "web"))
 	_, err := Dial(t.Context(), config(t, url, func(c *Config) { c.Degraded = true }))

@@ -9,7 +9,7 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// A proxy is a proxy before the broker that keeps what clients send.
+// A proxy records what clients send to the broker.
 type proxy struct {
 	*testkit.Proxy
 	url    string // through the proxy
@@ -32,13 +32,13 @@ func newProxy(t *testing.T, to string) *proxy {
 	return p
 }
 
-// Calls share the connections that a Conn has opened.
+// Calls share the Conn's connections.
 func TestCallsOpenNoConnections(t *testing.T) {
 	p := newProxy(t, devstack.AMQP(t))
 	c := dial(t, p.url)
 	serve(t, c, "s", 4, echo)
 	call := func() {
-		_, err := c.Calls().Call(t.Context(), request("s"))
+		_, err := c.Calls().Call(t.Context(), newRequest("s"))
 		must(t, err)
 	}
 	call()

@@ -11,20 +11,20 @@ import (
 )
 
 const (
-	rawWindow      = 4                     // messages at one receiver: the one in hand, and those that failed and rest
-	redeliverAfter = 50 * time.Millisecond // how long a message rests that its receiver refused
+	rawWindow      = 4                     // prefetch: the message being handled, and failed ones that wait
+	redeliverAfter = 50 * time.Millisecond // how long a failed message waits before it is requeued
 )
 
-// Receive implements backend.Transport: one message after the other, through all generations. It returns when ctx or the
-// Conn ends, or when the broker refuses.
+// Receive implements backend.Transport. It handles one message at a time, across generations. It returns when ctx or
+// the Conn ends, or when the broker rejects the consumer.
 func (t *transport) Receive(ctx context.Context, queue string, fn func(context.Context, json.RawMessage) error) error {
 	if err := checkQueue(prefixRaw, queue); err != nil {
 		return err
 	}
 	for {
-		g := t.conn.await(ctx, nil)
+		g := t.conn.awaitGeneration(ctx, nil)
 		if ctx.Err() != nil {
-			return gaveUp(ctx, "receiving from queue "+queue, backend.OutcomeNotSent)
+			return contextError(ctx, "receiving from queue "+queue, backend.OutcomeNotSent)
 		}
 		if g == nil {
 			return errClosed()
@@ -32,12 +32,12 @@ func (t *transport) Receive(ctx context.Context, queue string, fn func(context.C
 		r, err := t.receiver(ctx, g, prefixRaw+queue)
 		switch {
 		case err == nil:
-			r.receive(ctx, fn)
+			r.run(ctx, fn)
 		case g.hasEnded() || ctx.Err() != nil:
 		default:
 			return err
 		}
-		g.forget(prefixRaw + queue) // which may be why it has ended
+		g.forgetQueue(prefixRaw + queue) // it may have been deleted
 		select {
 		case <-time.After(resubscribeFirst):
 		case <-ctx.Done():
@@ -50,26 +50,26 @@ type receiver struct {
 	gen        *generation
 	ch         *amqp091.Channel
 	deliveries <-chan amqp091.Delivery
-	resting    []rest // in the order of their ends
+	retries    []retry // ordered by time
 }
 
-// A rest is a message that was refused, and when it goes back.
-type rest struct {
+// A retry is a failed message and the time at which it is requeued.
+type retry struct {
 	tag   uint64
 	until time.Time
 }
 
-// receiver opens a channel and consumes. The library's calls know no context, so another goroutine makes them.
+// receiver opens a channel and consumes, on another goroutine, since the library's calls take no context.
 func (t *transport) receiver(ctx context.Context, g *generation, name string) (*receiver, *backend.Error) {
-	if err := g.durable(ctx, name, t.rawArgs()); err != nil {
+	if err := g.ensureQueue(ctx, name, t.rawArgs()); err != nil {
 		return nil, err
 	}
 	type answer struct {
 		r   *receiver
 		err error
 	}
-	came := make(chan answer) // unbuffered: what nobody takes is closed
-	g.begin(func() {
+	came := make(chan answer) // unbuffered: if ctx ends first, the goroutine closes the channel
+	g.spawn(func() {
 		ch, err := g.consume.Channel()
 		if err == nil {
 			err = ch.Qos(rawWindow, 0, false)
@@ -99,13 +99,13 @@ func (t *transport) receiver(ctx context.Context, g *generation, name string) (*
 	case <-g.lost:
 		return nil, unavailable(g.err)
 	case <-ctx.Done():
-		return nil, gaveUp(ctx, "receiving", backend.OutcomeNotSent)
+		return nil, contextError(ctx, "receiving", backend.OutcomeNotSent)
 	}
 }
 
-// receive hands messages to fn until ctx, the generation or the channel ends. However fn ends: what was not acknowledged
-// goes back to the queue.
-func (r *receiver) receive(ctx context.Context, fn func(context.Context, json.RawMessage) error) {
+// run passes messages to fn until ctx, the generation or the channel ends. Messages that were not acknowledged return
+// to the queue, even if fn panics.
+func (r *receiver) run(ctx context.Context, fn func(context.Context, json.RawMessage) error) {
 	defer r.gen.dispose(r.ch)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -115,14 +115,14 @@ func (r *receiver) receive(ctx context.Context, fn func(context.Context, json.Ra
 			if !ok {
 				return
 			}
-			if v, length := cutOff(d.Body); v != taken {
-				r.gen.conn.log.Error("a raw message is too large and was rejected: it is gone unless its queue has a dead-letter exchange",
+			if v, length := parsePlaceholder(d.Body); v != accepted {
+				r.gen.conn.log.Error("rejected oversized raw message, lost unless its queue has a dead-letter exchange",
 					"queue", d.RoutingKey, "bytes", length, "most", backend.MaxMessage)
 				if r.ch.Reject(d.DeliveryTag, false) != nil {
 					return
 				}
 			} else if fn(ctx, d.Body) != nil {
-				r.resting = append(r.resting, rest{d.DeliveryTag, time.Now().Add(redeliverAfter)})
+				r.retries = append(r.retries, retry{d.DeliveryTag, time.Now().Add(redeliverAfter)})
 			} else if r.ch.Ack(d.DeliveryTag, false) != nil {
 				return
 			}
@@ -132,14 +132,14 @@ func (r *receiver) receive(ctx context.Context, fn func(context.Context, json.Ra
 		case <-ctx.Done():
 			return
 		}
-		for len(r.resting) > 0 && !time.Now().Before(r.resting[0].until) {
-			if r.ch.Nack(r.resting[0].tag, false, true) != nil {
+		for len(r.retries) > 0 && !time.Now().Before(r.retries[0].until) {
+			if r.ch.Nack(r.retries[0].tag, false, true) != nil {
 				return
 			}
-			r.resting = r.resting[1:]
+			r.retries = r.retries[1:]
 		}
-		if len(r.resting) > 0 {
-			timer.Reset(time.Until(r.resting[0].until))
+		if len(r.retries) > 0 {
+			timer.Reset(time.Until(r.retries[0].until))
 		}
 	}
 }

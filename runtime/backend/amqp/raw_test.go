@@ -11,7 +11,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// An endingContext ends at the moment after its Err was asked for.
+// An endingContext ends right after its Err was called.
 type endingContext struct{ context.Context }
 
 func (*endingContext) Done() <-chan struct{} {
@@ -20,15 +20,15 @@ func (*endingContext) Done() <-chan struct{} {
 	return c
 }
 
-// A receiver that is cancelled while it subscribes leaves no consumer behind, which would keep messages for ever.
+// A receiver that is cancelled while it subscribes leaves no consumer behind, which would hold messages forever.
 func TestCancelledReceiverLeavesNoConsumer(t *testing.T) {
 	q, c := devstack.Name(t), dial(t, devstack.AMQP(t))
 	tr := c.Transport()
 	must(t, tr.Send(t.Context(), q, json.RawMessage(`1`)))
-	g := c.await(t.Context(), nil)
+	g := c.awaitGeneration(t.Context(), nil)
 	for range 10 {
 		if _, err := c.transport.receiver(&endingContext{Context: t.Context()}, g, prefixRaw+q); err == nil {
-			t.Error("it received")
+			t.Error("receiver succeeded with an ended context")
 		}
 	}
 	const all = 1 + 40
@@ -55,8 +55,8 @@ func TestCancelledReceiverLeavesNoConsumer(t *testing.T) {
 	must(t, <-sent)
 }
 
-// Hints that come back to a full queue are kept beyond its length.
-func TestReturnedHintsExceedTheQueueLength(t *testing.T) {
+// Hints that return to a full queue are kept beyond its maximum length.
+func TestRequeuedHintsExceedQueueLength(t *testing.T) {
 	c, q := dial(t, devstack.AMQP(t)), devstack.Name(t)
 	const more = 100
 	first, err := c.Transport().Listen(t.Context(), q, maxHints)

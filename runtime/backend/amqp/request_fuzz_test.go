@@ -13,7 +13,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
-// A tableReader makes header tables of bytes: of all types that other languages' clients send.
+// A tableReader makes header tables from bytes, with all types that clients in other languages send.
 type tableReader struct{ rest []byte }
 
 func (r *tableReader) take(n int) []byte {
@@ -27,7 +27,8 @@ func (r *tableReader) text() string { return string(r.take(int(r.take(1)[0]))) }
 func (r *tableReader) number() uint64 { return binary.BigEndian.Uint64(r.take(8)) }
 
 var headerNames = []string{
-	"", envelope.Version, envelope.Timeout, envelope.Contract, envelope.Code, envelope.Message, envelope.Details, envelope.Outcome, envelope.Server,
+	"", envelope.Version, envelope.Timeout, envelope.Contract, envelope.Code, envelope.Message, envelope.Details,
+	envelope.Outcome, envelope.Server,
 	envelope.Metadata + "m", hNumber,
 }
 
@@ -89,7 +90,7 @@ func (r *tableReader) value(depth int) any {
 	return r.table(depth + 1)
 }
 
-// Whatever another program sends to a service's queue, or as a reply, is a request or a refusal, and a reply, that can be sent on.
+// Every message decodes to a request or a refusal, and to a reply, which can be encoded again.
 func FuzzRequest(f *testing.F) {
 	texts := func(all ...string) []byte {
 		b := []byte{byte(len(all) / 2)}
@@ -99,31 +100,36 @@ func FuzzRequest(f *testing.F) {
 		}
 		return b
 	}
-	f.Add("calc/Div", "application/json", texts(envelope.Version, "1", envelope.Timeout, "1500", "traceparent", "00"), []byte(`{}`))
+	f.Add("calc/Div", "application/json", texts(envelope.Version, "1", envelope.Timeout, "1500", "traceparent", "00"),
+		[]byte(`{}`))
 	f.Add("calc/Div", "application/json", []byte{2, 1, 6, 0, 0, 0, 0, 0, 0, 0, 1, 2, 10, 0x40, 0x97, 0x70}, []byte(`{}`))
-	f.Add("calc/Div", "application/json", []byte{3, 1, 12, 1, '1', 2, 9, 0, 0, 0, 0, 0x7f, 0xc0, 0, 0, 9, 16, 1, 9, 15, 2, 0, 14}, []byte(cutMark+"full 7"))
-	f.Add("calc/Div/More", "", texts(envelope.Code, "aborted", envelope.Details, "[]", envelope.Outcome, "unknown"), []byte(cutMark))
+	f.Add("calc/Div", "application/json", []byte{3, 1, 12, 1, '1', 2, 9, 0, 0, 0, 0, 0x7f, 0xc0, 0, 0, 9, 16, 1, 9, 15, 2,
+		0, 14}, []byte(placeholderMark+"full 7"))
+	f.Add("calc/Div/More", "", texts(envelope.Code, "aborted", envelope.Details, "[]", envelope.Outcome, "unknown"),
+		[]byte(placeholderMark))
 	f.Fuzz(func(t *testing.T, typ, content string, headers, body []byte) {
-		d := amqp091.Delivery{Type: typ, ContentType: content, Headers: (&tableReader{headers}).table(0), Body: body, MessageId: "m", AppId: "a"}
+		d := amqp091.Delivery{Type: typ, ContentType: content, Headers: (&tableReader{headers}).table(0), Body: body,
+			MessageId: "m", AppId: "a"}
 		req, refusal := decodeRequest(&d, "calc")
 		switch {
 		case (req == nil) == (refusal == nil):
 			t.Fatalf("%+v, %v", req, refusal)
 		case refusal != nil && refusal.Outcome == backend.OutcomeUnknown:
 			t.Errorf("refused with an unknown outcome: %v", refusal)
-		case req != nil && (req.Service != "calc" || req.Timeout < 0 || strings.HasPrefix(string(req.Body), cutMark)):
+		case req != nil && (req.Service != "calc" || req.Timeout < 0 || strings.HasPrefix(string(req.Body), placeholderMark)):
 			t.Errorf("%+v", req)
 		case req != nil:
 			if e := checkRequest(req); e == nil && encodeRequest(req, "1", req.Timeout).Headers.Validate() != nil {
-				t.Errorf("%+v can't be sent on", req)
+				t.Errorf("%+v can't be encoded", req)
 			}
 		}
 		r := decodeReply(&d)
 		const most = 8 << 10
-		if p := encodeReply("1", r, most); p.Headers.Validate() != nil || size(p.Headers) > most+envelope.MaxShort && r.Err == nil {
-			t.Errorf("%+v is sent on with %d bytes of headers", r, size(p.Headers))
+		if p := encodeReply("1", r, most); p.Headers.Validate() != nil || size(p.Headers) > most+envelope.MaxShort &&
+			r.Err == nil {
+			t.Errorf("%+v is encoded with %d bytes of headers", r, size(p.Headers))
 		} else if r.Err != nil && size(p.Headers) > most {
-			t.Errorf("an error of %d bytes is sent on with %d bytes of headers", len(r.Err.Message), size(p.Headers))
+			t.Errorf("an error of %d bytes is encoded with %d bytes of headers", len(r.Err.Message), size(p.Headers))
 		}
 	})
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/secret"
 )
 
-// String returns all fields, with "[redacted]" in place of Password and URLs.
+// String returns all fields, with Password and URLs redacted.
 func (c Config) String() string {
 	type plain Config // without this method
 	c.Password = secret.Hide(c.Password)
@@ -20,14 +20,14 @@ func (c Config) String() string {
 	return fmt.Sprintf("%+v", plain(c))
 }
 
-// Format writes [Config.String], whatever the verb.
+// Format writes [Config.String] for every verb.
 func (c Config) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
 
 // LogValue returns [Config.String].
 func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// MarshalText returns [Config.String], for encoding/json and the like: a Config is not read back.
+// MarshalText returns [Config.String], for encoding/json and other encoders. A Config can't be decoded.
 func (c Config) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
-// Format writes the addresses of the brokers, whatever the verb: what a Conn keeps has passwords.
+// Format writes the brokers' addresses for every verb, since a Conn's fields contain passwords.
 func (c *Conn) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "amqp.Conn%s", c.targets) }

@@ -12,73 +12,74 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// callQueueArgs make the queue of a service. It is shared and goes with its last consumer (auto-delete), and it is durable:
-// RabbitMQ 4 deprecates shared queues that are not, and refuses them once that feature is off, while durable ones with
-// auto-delete are taken by 3.10 and 4 alike. Durable says nothing of the messages, which are transient and never reach a
-// disk. But a durable queue outlives a restart of the broker, and then there is no consumer whose leaving would delete it:
-// so it expires, too. (Classic: a quorum queue can't be deleted automatically.)
+// callQueueArgs are the arguments of a service's queue. The queue is shared, durable, and deleted with its last
+// consumer (auto-delete). It is durable because RabbitMQ 4 deprecates shared transient queues and refuses them once
+// that feature is off; 3.10 and 4 both support durable auto-delete queues. The messages are transient and never written
+// to disk. After a restart of the broker, a durable queue has no consumer whose end would delete it, so it also
+// expires. It is a classic queue, since quorum queues can't be auto-delete.
 var callQueueArgs = amqp091.Table{"x-expires": int32(10_000)}
 
-// A serving is one endpoint served by a Conn, through all its generations.
+// A serving is an endpoint served by a Conn, across generations.
 type serving struct {
 	conn     *Conn
 	endpoint backend.Endpoint
 	handler  backend.Handler
 	queue    string
-	ctx      context.Context // parent of its handlers' contexts
+	ctx      context.Context // parent of handlers' contexts
 	cancel   context.CancelCauseFunc
-	idle     chan struct{} // closed when it has left and nothing runs or remains to be sent
-	wake     signal.Signal // its goroutine has something to do
+	idle     chan struct{} // closed when it has drained and sent all replies
+	wake     signal.Signal // wakes run
 	stats    stats
 
-	mu      sync.Mutex
-	visits  map[string]*visit // that wait or run, by caller and correlation id
-	slots   int               // taken by handlers
-	running int               // goroutines that answer: handlers, refusals, what is handed on
-	made    time.Time         // when this instance made the queue; zero: another did
-	hurry   bool              // it doesn't wait for what runs before it leaves the broker
+	mu       sync.Mutex
+	requests map[string]*request // waiting or running, by caller and correlation ID
+	slots    int                 // taken by handlers
+	running  int                 // goroutines of handlers, refusals and handovers
+	created  time.Time           // when this instance created the queue; zero if another instance did
+	closing  bool                // unsubscribe without waiting for running calls
 
-	left  context.Context // ends when it takes no more calls
-	leave context.CancelFunc
+	draining      context.Context // ends when it takes no more calls
+	startDraining context.CancelFunc
 }
 
-// A subscription is a serving's consumer in one generation. It belongs to the serving's goroutine, but for acks.
-type subscription struct {
+// A callSubscription is a serving's consumer in one generation. The serving's goroutine owns it, except for acks.
+type callSubscription struct {
 	serving    *serving
 	gen        *generation
 	ch         *amqp091.Channel
 	deliveries <-chan amqp091.Delivery
-	line       []*visit // that wait for a slot, oldest first; at most the prefetch
-	tag        string   // of the consumer
-	share      *share   // of the Conn's room
-	cancelled  bool     // the consumer
-	alone      bool     // no other instance consumes, as last seen while leaving
-	empty      bool     // nothing waited in the queue then
+	waiting    []*request // for a slot, oldest first; at most the prefetch
+	tag        string     // of the consumer
+	share      *share     // of the Conn's budget
+	cancelled  bool       // the consumer was cancelled
+	last       bool       // when last checked while draining, no other instance consumed
+	empty      bool       // when last checked while draining, the queue was empty
 
-	acks []uint64 // due; guarded by serving.mu
+	acks []uint64 // delivery tags to acknowledge; guarded by serving.mu
 }
 
-// Serve implements backend.Calls. While the broker is away it returns at once: the instance is found as soon as the broker
-// is back.
+// Serve implements backend.Calls. If the broker is down, it returns at once, and the instance becomes reachable when
+// the broker is back.
 func (c *calls) Serve(ctx context.Context, e backend.Endpoint, h backend.Handler) (backend.Serving, error) {
 	queue := prefixCalls + e.Service
 	if e.Service == "" || len(queue)+len(e.Instance.ID)+1 > envelope.MaxShort {
-		return nil, backend.Errorf(backend.ErrInvalidArgument, "a service named %.80q: the name must not be empty, nor longer than %d bytes with the instance's id",
-			e.Service, envelope.MaxShort-len(prefixCalls)-1)
+		return nil, backend.Errorf(backend.ErrInvalidArgument,
+			"service %.80q: the name must not be empty, and not longer than %d bytes including the instance's ID", e.Service,
+			envelope.MaxShort-len(prefixCalls)-1)
 	}
 	s := &serving{
-		conn: c.conn, endpoint: e, handler: h, queue: queue, visits: map[string]*visit{},
+		conn: c.conn, endpoint: e, handler: h, queue: queue, requests: map[string]*request{},
 		idle: make(chan struct{}), wake: signal.New(),
 	}
 	s.endpoint.Concurrency = max(e.Concurrency, 1)
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
-	s.left, s.leave = context.WithCancel(context.Background())
+	s.draining, s.startDraining = context.WithCancel(context.Background())
 	c.conn.mu.Lock()
 	c.conn.serving[s] = struct{}{}
 	c.conn.mu.Unlock()
 	first := make(chan error, 1)
-	if !c.conn.begin(func() { s.run(first) }) {
-		s.gone()
+	if !c.conn.spawn(func() { s.run(first) }) {
+		s.unregister()
 		return nil, errClosed()
 	}
 	select {
@@ -90,13 +91,13 @@ func (c *calls) Serve(ctx context.Context, e backend.Endpoint, h backend.Handler
 		return nil, err
 	case <-ctx.Done():
 		s.Close(errShutdown)
-		return nil, gaveUp(ctx, "beginning to serve "+e.Service, backend.OutcomeUnknown)
+		return nil, contextError(ctx, "serving "+e.Service, backend.OutcomeUnknown)
 	}
 }
 
-// gone forgets the serving, which has nothing more to do.
-func (s *serving) gone() {
-	s.leave()
+// unregister ends the serving once it has drained.
+func (s *serving) unregister() {
+	s.startDraining()
 	s.cancel(nil)
 	s.conn.mu.Lock()
 	delete(s.conn.serving, s)
@@ -104,51 +105,51 @@ func (s *serving) gone() {
 	close(s.idle)
 }
 
-// run serves in one generation after the other. first gets what came of the first attempt: nil also when the broker went
-// away meanwhile, an error when it refuses.
+// run serves in one generation after another. first receives the result of the first attempt: nil also if the broker
+// became unavailable meanwhile, an error if the broker rejects it.
 func (s *serving) run(first chan<- error) {
-	defer s.gone()
-	defer s.conn.trouble(s, nil)
-	say := func(err error) {
+	defer s.unregister()
+	defer s.conn.setConsumeErr(s, nil)
+	report := func(err error) {
 		select {
 		case first <- err:
 		default:
 		}
 	}
-	for pause := resubscribeFirst; !s.hasLeft(); {
+	for pause := resubscribeFirst; !s.isDraining(); {
 		if _, err := s.conn.usable(); err != nil {
-			say(nil)
+			report(nil)
 		}
-		g := s.conn.await(s.left, nil)
+		g := s.conn.awaitGeneration(s.draining, nil)
 		if g == nil {
 			break
 		}
 		sub, err := s.subscribe(g)
 		switch {
 		case err == nil:
-			say(nil)
-			s.conn.trouble(s, nil)
+			report(nil)
+			s.conn.setConsumeErr(s, nil)
 			pause = resubscribeFirst
-			s.attend(sub)
-		case g.hasEnded() || s.hasLeft():
-			say(nil)
-		case g.isBlocked(): // it can't be announced
-			say(nil)
-			g.flows(s.left)
+			s.serveOn(sub)
+		case g.hasEnded() || s.isDraining():
+			report(nil)
+		case g.isBlocked(): // the queue can't be announced
+			report(nil)
+			g.awaitUnblocked(s.draining)
 		default:
-			say(err)
-			s.conn.trouble(s, err)
-			s.conn.log.Warn("a service can't be served", "service", s.endpoint.Service, "error", err)
+			report(err)
+			s.conn.setConsumeErr(s, err)
+			s.conn.log.Warn("subscribing to calls failed", "service", s.endpoint.Service, "error", err)
 			pause = min(2*pause, resubscribeMost)
 		}
-		// The generation has ended, or only the channel: somebody deleted the queue, perhaps.
+		// Either the generation has ended, or only the channel, for example because the queue was deleted.
 		select {
 		case <-time.After(pause):
-		case <-s.left.Done():
+		case <-s.draining.Done():
 		}
 	}
-	say(nil)
-	s.settle()
+	report(nil)
+	s.waitForHandlers()
 }
 
 const (
@@ -156,19 +157,20 @@ const (
 	resubscribeMost  = 2 * time.Second
 )
 
-// subscribe opens a channel and consumes.
-func (s *serving) subscribe(g *generation) (*subscription, error) {
-	_, there, err := g.clerk.look(s.left, s.queue)
+// subscribe declares and binds the queue, announces it if it is new, and starts a consumer.
+func (s *serving) subscribe(g *generation) (*callSubscription, error) {
+	_, exists, err := g.declarer.inspectQueue(s.draining, s.queue)
 	if err != nil {
-		return nil, asError(explainQueue(s.queue, err), backend.ErrUnavailable, "serving "+s.endpoint.Service, backend.OutcomeUnknown)
+		return nil, asError(explainQueue(s.queue, err), backend.ErrUnavailable, "serving "+s.endpoint.Service,
+			backend.OutcomeUnknown)
 	}
 	ch, err := g.consume.Channel()
 	if err != nil {
 		return nil, err
 	}
-	sub := &subscription{serving: s, gen: g, ch: ch, alone: true, tag: newID()}
-	sub.share = s.conn.room.open(sub.tag, backend.MaxMessage, true)
-	if e := g.mayPublish(s.left, "serving "+s.endpoint.Service, route{exchangeControl, newKey + s.endpoint.Service},
+	sub := &callSubscription{serving: s, gen: g, ch: ch, last: true, tag: newID()}
+	sub.share = s.conn.budget.open(sub.tag, backend.MaxMessage, true)
+	if e := g.mayPublish(s.draining, "serving "+s.endpoint.Service, route{exchangeControl, newKey + s.endpoint.Service},
 		route{exchangeCalls, s.endpoint.Service}, route{"", g.control}); e != nil {
 		err = e
 	}
@@ -179,20 +181,20 @@ func (s *serving) subscribe(g *generation) (*subscription, error) {
 		err = sub.bindControl(false)
 	}
 	s.mu.Lock()
-	s.made = time.Time{}
-	if err == nil && !there {
-		s.made = time.Now()
+	s.created = time.Time{}
+	if err == nil && !exists {
+		s.created = time.Now()
 	}
 	s.mu.Unlock()
-	if err == nil && !there {
-		if e := s.announce(g); e != nil {
+	if err == nil && !exists {
+		if e := s.announceQueue(g); e != nil {
 			err = e
 		}
 	}
 	if err == nil {
 		err = sub.bindCalls(false)
 	}
-	// Per consumer, and never global: RabbitMQ 4 refuses that.
+	// The prefetch is per consumer: RabbitMQ 4 refuses a global one.
 	if err == nil {
 		err = ch.Qos(min(2*s.endpoint.Concurrency, 65535), 0, false)
 	}
@@ -202,17 +204,18 @@ func (s *serving) subscribe(g *generation) (*subscription, error) {
 	if err != nil {
 		sub.share.close()
 		g.dispose(ch)
-		return nil, asError(explainQueue(s.queue, err), backend.ErrUnavailable, "serving "+s.endpoint.Service, backend.OutcomeUnknown)
+		return nil, asError(explainQueue(s.queue, err), backend.ErrUnavailable, "serving "+s.endpoint.Service,
+			backend.OutcomeUnknown)
 	}
 	return sub, nil
 }
 
-// attend serves until the generation or the channel has ended, or the serving has left.
-func (s *serving) attend(sub *subscription) {
+// serveOn serves until the generation or the channel has ended, or the serving has drained.
+func (s *serving) serveOn(sub *callSubscription) {
 	defer sub.abandon()
-	var look *time.Ticker
+	var poll *time.Ticker
 	var tick <-chan time.Time
-	left := s.left.Done()
+	draining := s.draining.Done()
 	rebind := time.NewTicker(s.conn.rebindEvery())
 	defer rebind.Stop()
 	for {
@@ -225,91 +228,94 @@ func (s *serving) attend(sub *subscription) {
 				sub.deliveries = nil
 				break
 			}
-			sub.arrive(d)
+			sub.receive(d)
 		case <-s.wake.C():
 		case <-tick:
 		case <-rebind.C:
-			if !s.hasLeft() && (sub.bindControl(true) != nil || sub.bindCalls(true) != nil) {
+			if !s.isDraining() && (sub.bindControl(true) != nil || sub.bindCalls(true) != nil) {
 				return // the channel has ended
 			}
-		case <-left:
-			left = nil
+		case <-draining:
+			draining = nil
 		case <-sub.gen.lost:
 			return
 		}
-		sub.begin()
+		sub.startRequests()
 		sub.acknowledge()
-		if s.hasLeft() {
-			if look == nil {
-				look = time.NewTicker(leavingEvery)
-				defer look.Stop()
-				tick = look.C
+		if s.isDraining() {
+			if poll == nil {
+				poll = time.NewTicker(drainPoll)
+				defer poll.Stop()
+				tick = poll.C
 			}
-			if sub.leave() {
+			if sub.drainStep() {
 				return
 			}
 		}
 	}
 }
 
-// arrive takes a request in.
-func (sub *subscription) arrive(d amqp091.Delivery) {
+// receive accepts a delivered request.
+func (sub *callSubscription) receive(d amqp091.Delivery) {
 	s := sub.serving
-	v := &visit{sub: sub, tag: d.DeliveryTag, replyTo: d.ReplyTo, id: d.CorrelationId, key: d.AppId + "\x00" + d.CorrelationId}
-	if was, _ := cutOff(d.Body); was == taken {
-		v.size = len(d.Body)
-		sub.share.received(v.size)
+	r := &request{
+		sub: sub, deliveryTag: d.DeliveryTag, replyTo: d.ReplyTo, correlationID: d.CorrelationId,
+		callKey: d.AppId + "\x00" + d.CorrelationId,
+	}
+	if was, _ := parsePlaceholder(d.Body); was == accepted {
+		r.size = len(d.Body)
+		sub.share.received(r.size)
 	}
 	if d.Type == controlHere { // see mayPublish
-		v.discard()
+		r.discard()
 		return
 	}
-	if why, ok := v.suspicious(&d); ok {
-		s.conn.reject(why, &d)
-		v.discard()
+	if why, ok := r.checkRoute(&d); ok {
+		s.conn.countDropped(why, &d)
+		r.discard()
 		return
 	}
 	var refusal *backend.Error
-	if v.req, refusal = decodeRequest(&d, s.endpoint.Service); refusal != nil {
-		v.refuse(refusal)
+	if r.req, refusal = decodeRequest(&d, s.endpoint.Service); refusal != nil {
+		r.refuse(refusal)
 		return
 	}
-	v.until = time.Now().Add(v.req.Timeout)
+	r.deadline = time.Now().Add(r.req.Timeout)
 	s.mu.Lock()
-	s.visits[v.key] = v
+	s.requests[r.callKey] = r
 	s.mu.Unlock()
-	sub.line = append(sub.line, v)
+	sub.waiting = append(sub.waiting, r)
 }
 
-// begin starts the requests for which there is a slot; once the serving has left, it sends them away.
-func (sub *subscription) begin() {
+// startRequests starts waiting requests while slots are free and the serving isn't draining. It drops expired ones.
+func (sub *callSubscription) startRequests() {
 	s := sub.serving
-	for len(sub.line) > 0 {
+	for len(sub.waiting) > 0 {
 		s.mu.Lock()
-		v := sub.line[0]
-		free, left := s.slots < s.endpoint.Concurrency, s.hasLeft()
-		dead := v.dropped || !time.Now().Before(v.until)
-		if free && !left && !dead {
+		r := sub.waiting[0]
+		free, draining := s.slots < s.endpoint.Concurrency, s.isDraining()
+		dead := r.dropped || !time.Now().Before(r.deadline)
+		if free && !draining && !dead {
 			s.slots++
 			s.running++
 		}
 		s.mu.Unlock()
-		if left || !free && !dead {
+		if draining || !free && !dead {
 			return
 		}
-		sub.line[0] = nil
-		sub.line = sub.line[1:]
+		sub.waiting[0] = nil
+		sub.waiting = sub.waiting[1:]
 		if dead {
-			v.drop()
+			r.dropExpired()
 		} else {
-			v.start()
+			r.start()
 		}
 	}
-	sub.line = nil
+	sub.waiting = nil
 }
 
-// acknowledge acknowledges what is due: on the channel that it came by, or never.
-func (sub *subscription) acknowledge() {
+// acknowledge sends pending acknowledgements. An acknowledgement is only valid on the channel of its delivery.
+func (sub *callSubscription) acknowledge() {
 	s := sub.serving
 	s.mu.Lock()
 	acks := sub.acks
@@ -322,19 +328,19 @@ func (sub *subscription) acknowledge() {
 	}
 }
 
-// abandon leaves the channel. What was not begun may have gone with the queue, or to another instance, which knows that it
-// comes again; so whoever waits for it hears that it was not begun here.
-func (sub *subscription) abandon() {
+// abandon ends the subscription. Requests that haven't started may be lost with the queue, or redelivered to another
+// instance, which sees that. So their callers are told that this instance hasn't started them.
+func (sub *callSubscription) abandon() {
 	sub.acknowledge()
-	for _, v := range sub.line {
-		v.refuse(errAbandoned)
+	for _, r := range sub.waiting {
+		r.refuse(errAbandoned)
 	}
-	sub.line = nil
+	sub.waiting = nil
 	sub.share.close()
 	sub.gen.dispose(sub.ch)
 }
 
-var errAbandoned = backend.NewError(backend.ErrUnavailable, "the instance lost its connection with RabbitMQ before it began the call").
-	With(backend.OutcomeNotSent)
+var errAbandoned = backend.NewError(backend.ErrUnavailable,
+	"the instance lost its connection to RabbitMQ before the call started").With(backend.OutcomeNotSent)
 
 var _ backend.Serving = (*serving)(nil)

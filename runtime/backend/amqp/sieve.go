@@ -10,27 +10,27 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A sieve is a connection that keeps large bodies out of the process. The library reads a body whole, whatever its size, and a
-// prefetch counts messages; so the bodies that are too large, or for which a room has no room, are skipped here, as they arrive, and a
-// short one that says so is read in their place. The message is delivered with its properties, and can be refused and acknowledged.
+// A sieve is a connection that keeps large bodies out of memory. The library reads bodies of any size, and a prefetch
+// counts messages, not bytes. So the sieve skips bodies that are too large or exceed the budget as they arrive, and
+// substitutes a short placeholder. The message is delivered with its properties, so it can be rejected or acknowledged.
 //
-// It reads plain AMQP: with TLS it wraps the TLS connection. One goroutine reads.
+// A sieve parses plain AMQP; with TLS, it wraps the TLS connection. Only one goroutine may read.
 type sieve struct {
 	net.Conn
-	in   *bufio.Reader
-	room *room // nil: there is room for all
+	in     *bufio.Reader
+	budget *budget // nil: unlimited
 
-	out  []byte // to be read first
-	pass int    // bytes of the present frame to pass on after that
-	then []byte // to be read after these
-	skip int    // bytes of the present frame to skip
-	raw  bool   // what comes is no frames
+	out  []byte // returned by Read first
+	pass int    // bytes of the current frame to pass through next
+	then []byte // returned by Read after those
+	skip int    // bytes of the current frame to skip after those
+	raw  bool   // pass everything through: the stream has no frames
 
-	tags    map[uint16]string // by channel: the consumer of the message that is coming
-	skipped map[uint16]uint64 // by channel: what is left to skip of a body
+	tags    map[uint16]string // consumer tag of the message being received, by channel
+	skipped map[uint16]uint64 // bytes of a body left to skip, by channel
 }
 
-// The frames of AMQP 0-9-1: a type, a channel, a size, as many bytes, and one more.
+// AMQP 0-9-1 frames consist of type, channel, payload size, payload and an end octet.
 const (
 	frameMethod    = 1
 	frameHeader    = 2
@@ -39,11 +39,13 @@ const (
 	frameStart     = 7
 	frameEnd       = 0xce
 
-	deliver = 60<<16 | 60 // basic.deliver; its first argument is the consumer's tag
+	deliver = 60<<16 | 60 // basic.deliver; its first argument is the consumer tag
 )
 
-func newSieve(c net.Conn, r *room) *sieve {
-	return &sieve{Conn: c, in: bufio.NewReaderSize(c, 32<<10), room: r, tags: map[uint16]string{}, skipped: map[uint16]uint64{}}
+func newSieve(c net.Conn, b *budget) *sieve {
+	return &sieve{
+		Conn: c, in: bufio.NewReaderSize(c, 32<<10), budget: b, tags: map[uint16]string{}, skipped: map[uint16]uint64{},
+	}
 }
 
 // Read implements net.Conn.
@@ -77,8 +79,8 @@ func (s *sieve) Read(b []byte) (int, error) {
 	}
 }
 
-// frame looks at the next frame and decides what to do with it. What doesn't look as it should is passed on: the library says
-// what is wrong with it.
+// frame peeks at the next frame and decides what to do with it. Malformed frames pass through, and the library reports
+// them.
 func (s *sieve) frame() error {
 	start, err := s.in.Peek(frameStart)
 	if err != nil {
@@ -88,7 +90,7 @@ func (s *sieve) frame() error {
 	s.pass = frameStart + size + 1
 	switch kind {
 	case frameMethod:
-		delete(s.skipped, channel) // it interrupts what was coming
+		delete(s.skipped, channel) // a method interrupts a content
 		delete(s.tags, channel)
 		return s.method(channel, size)
 	case frameHeader:
@@ -102,12 +104,12 @@ func (s *sieve) frame() error {
 		}
 	case frameHeartbeat:
 	default:
-		s.raw = true // such as the version that a broker wants
+		s.raw = true // such as the protocol header of a broker that speaks another version
 	}
 	return nil
 }
 
-// method notes whom a message is for.
+// method records the consumer tag of a delivery.
 func (s *sieve) method(channel uint16, size int) error {
 	const before = frameStart + 4 + 1
 	if size < 4+1 {
@@ -127,7 +129,7 @@ func (s *sieve) method(channel uint16, size int) error {
 	return err
 }
 
-// header decides about a body by its size.
+// header decides on a body by its size.
 func (s *sieve) header(channel uint16, size int) error {
 	const until = frameStart + 2 + 2 + 8
 	if size < until-frameStart {
@@ -138,12 +140,12 @@ func (s *sieve) header(channel uint16, size int) error {
 		return err
 	}
 	length := binary.BigEndian.Uint64(b[until-8:])
-	verdict := s.room.take(s.tags[channel], length)
+	verdict := s.budget.admit(s.tags[channel], length)
 	delete(s.tags, channel)
-	if verdict == taken {
+	if verdict == accepted {
 		return nil
 	}
-	body := cutBody(verdict, length)
+	body := placeholder(verdict, length)
 	s.out = binary.BigEndian.AppendUint64(bytes.Clone(b[:until-8]), uint64(len(body)))
 	if _, err := s.in.Discard(until); err != nil {
 		return err
@@ -156,41 +158,44 @@ func (s *sieve) header(channel uint16, size int) error {
 	return nil
 }
 
-// A verdict on a body is what becomes of it.
+// A verdict is the decision on a body.
 type verdict string
 
 const (
-	taken    verdict = ""
-	tooLarge verdict = "large"
-	noRoom   verdict = "full"
+	accepted   verdict = ""
+	tooLarge   verdict = "large"
+	overBudget verdict = "full"
 )
 
-// cutMark begins what is read in place of a body. No JSON and no id of a task begins so.
-const cutMark = "\x00afgen cut "
+// placeholderMark is the prefix of a placeholder. JSON and task IDs never start with it.
+const placeholderMark = "\x00afgen cut "
 
-func cutBody(v verdict, length uint64) []byte { return fmt.Appendf(nil, "%s%s %d", cutMark, v, length) }
+func placeholder(v verdict, length uint64) []byte {
+	return fmt.Appendf(nil, "%s%s %d", placeholderMark, v, length)
+}
 
-// cutOff returns the verdict on a body, and its length.
-func cutOff(body []byte) (v verdict, length uint64) {
-	rest, ok := bytes.CutPrefix(body, []byte(cutMark))
+// parsePlaceholder returns the verdict on a body and its original length.
+func parsePlaceholder(body []byte) (v verdict, length uint64) {
+	rest, ok := bytes.CutPrefix(body, []byte(placeholderMark))
 	if !ok {
-		return taken, uint64(len(body))
+		return accepted, uint64(len(body))
 	}
-	if _, err := fmt.Sscanf(string(rest), "%s %d", &v, &length); err != nil || v != noRoom {
+	if _, err := fmt.Sscanf(string(rest), "%s %d", &v, &length); err != nil || v != overBudget {
 		v = tooLarge
 	}
 	return v, length
 }
 
-// cutRequest returns why a request whose body was cut off is refused; nil if it was not.
-func cutRequest(body []byte) *backend.Error {
-	switch v, length := cutOff(body); v {
+// checkPlaceholder returns an error if body is a placeholder, since its request must be refused.
+func checkPlaceholder(body []byte) *backend.Error {
+	switch v, length := parsePlaceholder(body); v {
 	case tooLarge:
-		return backend.Errorf(backend.ErrResourceExhausted, "the arguments are %d bytes; at most %d are allowed", length, backend.MaxMessage).
-			With(backend.OutcomeAnswered)
-	case noRoom:
-		return backend.Errorf(backend.ErrUnavailable, "the instance has no room for a request of %d bytes: it holds %d MiB of others; "+
-			"run more instances, or send less at once", length, maxRequests>>20).With(backend.OutcomeNotSent)
+		return backend.Errorf(backend.ErrResourceExhausted, "the arguments are %d bytes; at most %d are allowed", length,
+			backend.MaxMessage).With(backend.OutcomeAnswered)
+	case overBudget:
+		return backend.Errorf(backend.ErrUnavailable, "instance overloaded: a request of %d bytes exceeds its limit of %d "+
+			"MiB of requests held; run more instances or send less at once", length, maxRequests>>20).
+			With(backend.OutcomeNotSent)
 	}
 	return nil
 }

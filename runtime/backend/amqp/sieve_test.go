@@ -18,7 +18,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A stream is what a broker sends.
+// A stream is the output of a broker.
 type stream struct{ bytes.Buffer }
 
 func (s *stream) frame(kind byte, channel uint16, payload []byte) {
@@ -29,7 +29,7 @@ func (s *stream) frame(kind byte, channel uint16, payload []byte) {
 	s.WriteByte(frameEnd)
 }
 
-// begin sends the method and the header of a message.
+// begin writes the method and header frames of a message.
 func (s *stream) begin(channel uint16, tag string, length int) {
 	method := binary.BigEndian.AppendUint32(nil, deliver)
 	method = append(append(method, byte(len(tag))), tag...)
@@ -49,7 +49,7 @@ func (s *stream) message(channel uint16, tag string, body []byte, pieces ...int)
 	}
 }
 
-// A readConn is a connection of which only reading matters.
+// A readConn is a connection that is only read.
 type readConn struct {
 	net.Conn
 	io.Reader
@@ -57,7 +57,7 @@ type readConn struct {
 
 func (c readConn) Read(b []byte) (int, error) { return c.Reader.Read(b) }
 
-// Whatever the pieces are in which bytes arrive, large bodies are replaced, and all else passes as it was sent.
+// Large bodies are replaced and everything else passes unchanged, however the bytes are split.
 func TestSieveReplacesLargeBodies(t *testing.T) {
 	large, small := bytes.Repeat([]byte("x"), backend.MaxMessage+1), bytes.Repeat([]byte("y"), 1000)
 	var sent, want stream
@@ -66,17 +66,17 @@ func TestSieveReplacesLargeBodies(t *testing.T) {
 		s.message(1, "a", small, 600)
 		s.message(1, "a", nil)
 	}
-	// Two contents at once, on two channels.
+	// Two contents interleaved on two channels.
 	sent.begin(1, "a", len(large))
 	sent.frame(frameBody, 1, large[:1<<20])
 	sent.message(2, "b", small)
 	sent.frame(frameBody, 1, large[1<<20:])
-	want.message(1, "a", cutBody(tooLarge, uint64(len(large))))
+	want.message(1, "a", placeholder(tooLarge, uint64(len(large))))
 	want.message(2, "b", small)
-	// One that a method interrupts: the channel was closed.
+	// A content that a method interrupts: the channel was closed.
 	sent.begin(1, "a", len(large))
 	sent.frame(frameBody, 1, large[:10])
-	want.message(1, "a", cutBody(tooLarge, uint64(len(large))))
+	want.message(1, "a", placeholder(tooLarge, uint64(len(large))))
 	for _, s := range []*stream{&sent, &want} {
 		s.frame(frameMethod, 1, []byte{0, 20, 0, 41})
 		s.message(1, "a", small)
@@ -84,20 +84,21 @@ func TestSieveReplacesLargeBodies(t *testing.T) {
 	}
 	for name, reader := range map[string]func(io.Reader) io.Reader{
 		"whole": func(r io.Reader) io.Reader { return r }, "halves": iotest.HalfReader,
-		"with the error": iotest.DataErrReader,
+		"data_and_error": iotest.DataErrReader,
 	} {
 		got, err := io.ReadAll(newSieve(readConn{Reader: reader(bytes.NewReader(sent.Bytes()))}, nil))
 		if err != nil || !bytes.Equal(got, want.Bytes()) {
 			t.Errorf("%s: %d bytes, want %d; %v", name, len(got), want.Len(), err)
 		}
 	}
-	got, err := io.ReadAll(iotest.OneByteReader(newSieve(readConn{Reader: iotest.OneByteReader(bytes.NewReader(sent.Bytes()))}, nil)))
+	oneByte := newSieve(readConn{Reader: iotest.OneByteReader(bytes.NewReader(sent.Bytes()))}, nil)
+	got, err := io.ReadAll(iotest.OneByteReader(oneByte))
 	if err != nil || !bytes.Equal(got, want.Bytes()) {
 		t.Errorf("bytes: %d bytes, want %d; %v", len(got), want.Len(), err)
 	}
 }
 
-// What a broker sends in error is passed on, and never makes the sieve fail.
+// Malformed streams pass through without making the sieve fail.
 func FuzzSieve(f *testing.F) {
 	var s stream
 	s.message(1, "a", []byte("body"))
@@ -107,39 +108,40 @@ func FuzzSieve(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		got, _ := io.ReadAll(newSieve(readConn{Reader: bytes.NewReader(sent)}, nil))
 		if len(got) > len(sent)+100*(1+bytes.Count(sent, []byte{frameHeader})) {
-			t.Errorf("%d bytes came of %d", len(got), len(sent))
+			t.Errorf("%d bytes from %d", len(got), len(sent))
 		}
 	})
 }
 
-// A room lets in what fits, and has all of it back in the end.
-func TestRoomHoldsNoMoreThanItHas(t *testing.T) {
-	r := &room{most: 100, consumers: map[string]*share{}}
+// A budget admits what fits, and is empty after everything is freed.
+func TestBudgetAdmitsWithinLimit(t *testing.T) {
+	r := &budget{limit: 100, consumers: map[string]*share{}}
 	a, b := r.open("a", 80, true), r.open("b", 10, false)
 	for i, c := range []struct {
 		tag    string
 		length uint64
 		want   verdict
 	}{
-		{"a", 81, tooLarge}, {"a", 60, taken}, {"a", 41, noRoom}, {"a", 40, taken}, {"a", 0, taken}, {"a", 1, noRoom},
-		{"b", 10, taken}, {"b", 11, tooLarge}, {"", 1000, taken}, {"", backend.MaxMessage + 1, tooLarge},
+		{"a", 81, tooLarge}, {"a", 60, accepted}, {"a", 41, overBudget}, {"a", 40, accepted}, {"a", 0, accepted},
+		{"a", 1, overBudget},
+		{"b", 10, accepted}, {"b", 11, tooLarge}, {"", 1000, accepted}, {"", backend.MaxMessage + 1, tooLarge},
 	} {
-		if got := r.take(c.tag, c.length); got != c.want {
+		if got := r.admit(c.tag, c.length); got != c.want {
 			t.Errorf("%d: %q, want %q", i, got, c.want)
 		}
 	}
 	a.received(60)
 	a.close()
 	b.close()
-	if r.held != 60 || len(r.consumers) != 0 {
-		t.Errorf("%d held, %d consumers", r.held, len(r.consumers))
+	if r.used != 60 || len(r.consumers) != 0 {
+		t.Errorf("%d held, %d consumers", r.used, len(r.consumers))
 	}
-	if r.free(60); r.held != 0 {
-		t.Errorf("%d held", r.held)
+	if r.free(60); r.used != 0 {
+		t.Errorf("%d held", r.used)
 	}
 }
 
-// A body that is too large is never read: what is made of it says so, and what comes after it is not held up.
+// Bodies that are too large are never read. Their messages are refused, and later messages aren't delayed.
 func TestLargeBodiesAreRefusedUnread(t *testing.T) {
 	url := devstack.AMQP(t)
 	service, queue := devstack.Name(t), devstack.Name(t)
@@ -149,15 +151,16 @@ func TestLargeBodiesAreRefusedUnread(t *testing.T) {
 
 	replies, err := foreign.Consume(replyTo, "", true, false, false, false, nil)
 	must(t, err)
-	msg := encodeRequest(request(service), "1", 1<<40)
+	msg := encodeRequest(newRequest(service), "1", 1<<40)
 	msg.Body, msg.ReplyTo = large, replyTo
 	must(t, foreign.PublishWithContext(t.Context(), exchangeCalls, service, true, false, msg))
 	d := <-replies
 	r := decodeReply(&d)
-	if r.Err == nil || r.Err.Code != backend.ErrResourceExhausted || !strings.Contains(r.Err.Message, fmt.Sprint(len(large))) {
+	if r.Err == nil || r.Err.Code != backend.ErrResourceExhausted ||
+		!strings.Contains(r.Err.Message, fmt.Sprint(len(large))) {
 		t.Errorf("reply %+v", r)
 	}
-	if _, err := c.Calls().Call(t.Context(), request(service)); err != nil {
+	if _, err := c.Calls().Call(t.Context(), newRequest(service)); err != nil {
 		t.Error(err)
 	}
 
@@ -166,11 +169,12 @@ func TestLargeBodiesAreRefusedUnread(t *testing.T) {
 	hinted, err := tr.Hint(t.Context(), queue, []string{"first"})
 	must(t, err)
 	if !hinted[0] {
-		t.Error("the hint was not taken")
+		t.Error("the hint was not accepted")
 	}
 	must(t, foreign.Confirm(false))
 	for key, body := range map[string][]byte{prefixRaw + queue: large, prefixHints + queue: large[:maxHintBody+1]} {
-		confirmed, err := foreign.PublishWithDeferredConfirmWithContext(t.Context(), "", key, true, false, amqp091.Publishing{Body: body})
+		confirmed, err := foreign.PublishWithDeferredConfirmWithContext(t.Context(), "", key, true, false,
+			amqp091.Publishing{Body: body})
 		must(t, err)
 		confirmed.Wait()
 	}
@@ -203,24 +207,25 @@ func TestLargeBodiesAreRefusedUnread(t *testing.T) {
 	}
 }
 
-// now returns how many bytes of requests a Conn holds.
-func (r *room) now() int64 {
+// inUse returns how many bytes are held.
+func (r *budget) inUse() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.held
+	return r.used
 }
 
-// Requests are refused when those that are held take all the room, whatever the prefetch is, and taken again when they have ended.
+// Requests are refused while the budget is exhausted, whatever the prefetch, and accepted again when running ones have
+// ended.
 func TestRequestsAreBoundedByBytes(t *testing.T) {
 	const size, fit = 100 << 10, 3
 	url, service := devstack.AMQP(t), devstack.Name(t)
 	c, caller := dial(t, url), dial(t, url)
-	c.room.most = fit*size + size/2
-	_, began, release := hold(t, c, service, 4)
+	c.budget.limit = fit*size + size/2
+	_, began, release := serveBlocking(t, c, service, 4)
 	ask := func() chan result {
-		req := request(service)
+		req := newRequest(service)
 		req.Body = json.RawMessage(`"` + strings.Repeat("x", size-2) + `"`)
-		return calling(t.Context(), caller, req)
+		return startCall(t.Context(), caller, req)
 	}
 	var running []chan result
 	for range fit {
@@ -230,12 +235,12 @@ func TestRequestsAreBoundedByBytes(t *testing.T) {
 	for range 10 {
 		r := <-ask()
 		wantError(t, r.err, backend.ErrUnavailable, backend.OutcomeNotSent)
-		if r.err != nil && !strings.Contains(r.err.Error(), "no room") {
+		if r.err != nil && !strings.Contains(r.err.Error(), "instance overloaded") {
 			t.Error(r.err)
 		}
 	}
-	if n := c.room.now(); n != fit*size {
-		t.Errorf("%d bytes are held by %d requests of %d", n, fit, size)
+	if n := c.budget.inUse(); n != fit*size {
+		t.Errorf("%d bytes held by %d requests of %d", n, fit, size)
 	}
 	close(release)
 	for _, r := range running {
@@ -243,26 +248,26 @@ func TestRequestsAreBoundedByBytes(t *testing.T) {
 			t.Error(r.err)
 		}
 	}
-	eventually(t, "all room is free", func() bool { return c.room.now() == 0 })
+	eventually(t, "the budget is free", func() bool { return c.budget.inUse() == 0 })
 	if r := <-ask(); r.err != nil {
 		t.Error(r.err)
 	}
 }
 
-// What is held when a connection is lost is given back: at once if it was on its way, else when its handler has ended.
-func TestRoomIsGivenBackAfterALostConnection(t *testing.T) {
+// Bytes held when a connection is lost are freed: those in transit at once, the others when their handlers have ended.
+func TestBudgetIsFreedAfterConnectionLoss(t *testing.T) {
 	url, service := devstack.AMQP(t), devstack.Name(t)
 	c, caller := dial(t, url), dial(t, url)
-	_, began, release := hold(t, c, service, 2)
+	_, began, release := serveBlocking(t, c, service, 2)
 	for range 4 { // two run, and two wait for a slot
-		calling(t.Context(), caller, request(service))
+		startCall(t.Context(), caller, newRequest(service))
 	}
 	<-began
 	<-began
-	all := 4 * int64(len(request(service).Body))
-	eventually(t, "all requests are held", func() bool { return c.room.now() == all })
-	c.await(t.Context(), nil).end(backend.NewError(backend.ErrUnavailable, "cut"))
-	eventually(t, "the requests that come again are held, too", func() bool { return c.room.now() > all/2 })
+	all := 4 * int64(len(newRequest(service).Body))
+	eventually(t, "all requests are held", func() bool { return c.budget.inUse() == all })
+	c.awaitGeneration(t.Context(), nil).end(backend.NewError(backend.ErrUnavailable, "cut"))
+	eventually(t, "redelivered requests are held too", func() bool { return c.budget.inUse() > all/2 })
 	close(release)
-	eventually(t, "all room is free", func() bool { return c.room.now() == 0 })
+	eventually(t, "the budget is free", func() bool { return c.budget.inUse() == 0 })
 }

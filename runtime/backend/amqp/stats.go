@@ -8,20 +8,20 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// statsWindow is of how many calls the times are kept.
+// statsWindow is the number of calls whose durations are kept.
 const statsWindow = 512
 
-// stats counts what a serving did.
+// stats counts the calls of a serving.
 type stats struct {
-	expired int64 // requests whose time was up before they began; guarded by serving.mu
+	expired int64 // requests that expired before they started; guarded by serving.mu
 
 	mu     sync.Mutex
 	calls  int64
 	errors map[backend.Code]int64
-	took   [statsWindow]time.Duration // of the last calls, in a ring
+	took   [statsWindow]time.Duration // ring buffer
 }
 
-// note counts a call that was answered.
+// note counts an answered call.
 func (s *stats) note(r *backend.Reply, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -35,8 +35,8 @@ func (s *stats) note(r *backend.Reply, took time.Duration) {
 	}
 }
 
-// numbers are what an instance says of its calls. Times are of the last ones.
-type numbers struct {
+// A statsReport is the reply to controlStats. Percentiles cover the last statsWindow calls.
+type statsReport struct {
 	Calls    int64                  `json:"calls"`
 	Errors   map[backend.Code]int64 `json:"errors,omitempty"`
 	Expired  int64                  `json:"expired"`
@@ -46,9 +46,9 @@ type numbers struct {
 	P99      float64                `json:"p99_ms"`
 }
 
-func (s *serving) numbers() numbers {
+func (s *serving) report() statsReport {
 	s.mu.Lock()
-	n := numbers{Expired: s.stats.expired, Dropped: s.conn.dropped(), InFlight: s.slots}
+	n := statsReport{Expired: s.stats.expired, Dropped: s.conn.droppedCount(), InFlight: s.slots}
 	s.mu.Unlock()
 	t := &s.stats
 	t.mu.Lock()

@@ -10,19 +10,20 @@ import (
 )
 
 const (
-	backoffFirst = 100 * time.Millisecond // the longest first pause; it doubles, with full jitter
+	backoffFirst = 100 * time.Millisecond // maximum of the first pause, which doubles, with full jitter
 	backoffMost  = 5 * time.Second
-	steady       = 2 * time.Second // a generation that lived as long was none of those that fail at once
+	stableAfter  = 2 * time.Second // a generation that lasted longer resets the backoff
 )
 
-// supervise opens one generation after the other until the Conn is closed. first gets what came of the first attempt.
+// supervise opens one generation after another until the Conn is closed. first receives the result of the first
+// attempt.
 func (c *Conn) supervise(first chan<- error) {
 	for number, failures := 1, 0; ; number++ {
 		g, err := c.connect(c.ctx, number)
 		if err == nil {
-			c.enter(g)
+			c.setGeneration(g)
 		} else {
-			c.fail(err)
+			c.setDown(err)
 		}
 		select {
 		case first <- err:
@@ -34,82 +35,85 @@ func (c *Conn) supervise(first chan<- error) {
 			select {
 			case <-g.lost:
 			case <-c.ctx.Done():
-				g.farewell()
+				g.closeGracefully()
 			}
-			c.leave(g)
+			c.clearGeneration(g)
 			g.wait()
-			if time.Since(born) > steady {
+			if time.Since(born) > stableAfter {
 				failures = 0
 			}
 			if c.ctx.Err() == nil {
-				c.log.Debug("the connection with RabbitMQ has ended; it will be opened again", "at", g.target.String(), "error", g.err)
+				c.log.Debug("connection to RabbitMQ lost, reconnecting", "at", g.target.String(), "error", g.err)
 			}
 		} else {
-			c.log.Debug("RabbitMQ can't be used; it will be tried again", "error", err)
+			c.log.Debug("connecting to RabbitMQ failed, retrying", "error", err)
 		}
 		failures++
 		select {
 		case <-time.After(rand.N(min(backoffFirst<<min(failures-1, 10), backoffMost))):
 		case <-c.ctx.Done():
-			c.fail(errClosed())
+			c.setDown(errClosed())
 			return
 		}
 	}
 }
 
-// connect opens a generation at the first target that can be used.
+// connect opens a generation at the first usable target. If there is none, it prefers an error of a broker that
+// rejected the connection.
 func (c *Conn) connect(ctx context.Context, number int) (*generation, error) {
-	var worst error
+	var cause error
 	for i := range c.targets {
 		g, err := c.open(ctx, c.targets[(i+number-1)%len(c.targets)], number)
 		if err == nil {
 			return g, nil
 		}
-		if worst == nil || !refused(worst) {
-			worst = err
+		if cause == nil || !refused(cause) {
+			cause = err
 		}
 	}
-	return nil, worst
+	return nil, cause
 }
 
-// enter makes g the current generation, unless it has ended.
-func (c *Conn) enter(g *generation) {
+// setGeneration makes g the current generation.
+func (c *Conn) setGeneration(g *generation) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.current, c.why = g, nil
-	c.change()
+	c.current, c.downErr = g, nil
+	c.notify()
 }
 
-func (c *Conn) leave(g *generation) {
+func (c *Conn) clearGeneration(g *generation) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.current, c.why = nil, backend.Errorf(backend.ErrUnavailable, "the connection with RabbitMQ has ended: %w", g.err).With(backend.OutcomeNotSent)
-	c.change()
+	c.current = nil
+	c.downErr = backend.Errorf(backend.ErrUnavailable, "connection to RabbitMQ lost: %w", g.err).
+		With(backend.OutcomeNotSent)
+	c.notify()
 }
 
-// fail notes why there is no generation.
-func (c *Conn) fail(err error) {
+// setDown records why there is no generation.
+func (c *Conn) setDown(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.why = away(asError(err, backend.ErrUnavailable, "connecting to RabbitMQ", backend.OutcomeNotSent))
-	c.change()
+	c.downErr = serverDown(asError(err, backend.ErrUnavailable, "connecting to RabbitMQ", backend.OutcomeNotSent))
+	c.notify()
 }
 
-// away is e as the error of what is not worth repeating at once. A connection that has only just ended is none of these: the
-// next one may be open in a moment.
-func away(e *backend.Error) *backend.Error {
-	a := backend.Errorf(e.Code, "%w", errors.Join(backend.ErrServerDown, e))
-	a.Message = e.Message
-	return a.With(backend.OutcomeNotSent)
+// serverDown marks e as an error for which retrying at once is pointless. The error of a connection that has just been
+// lost isn't marked, since the next connection may open soon.
+func serverDown(e *backend.Error) *backend.Error {
+	down := backend.Errorf(e.Code, "%w", errors.Join(backend.ErrServerDown, e))
+	down.Message = e.Message
+	return down.With(backend.OutcomeNotSent)
 }
 
-// change tells those who wait for one. The caller holds mu.
-func (c *Conn) change() {
+// notify wakes callers that wait for a change. The caller holds mu.
+func (c *Conn) notify() {
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
 
-// usable returns the generation that can carry now, or why none can: always unavailable, not sent.
+// usable returns the current generation, or an error with code ErrUnavailable and outcome not sent.
 func (c *Conn) usable() (*generation, *backend.Error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -117,23 +121,23 @@ func (c *Conn) usable() (*generation, *backend.Error) {
 	case c.closed:
 		return nil, errClosed()
 	case c.current == nil:
-		return nil, unavailable(c.why)
+		return nil, unavailable(c.downErr)
 	case c.current.isBlocked():
-		return nil, away(backend.Errorf(backend.ErrUnavailable, "RabbitMQ at %s takes no messages now: it is short of memory or disk",
-			c.current.target))
+		return nil, serverDown(backend.Errorf(backend.ErrUnavailable,
+			"RabbitMQ at %s is blocking publishers: it is short of memory or disk", c.current.target))
 	}
 	return c.current, nil
 }
 
-// unavailable returns why with the code that it has for whoever wants to use the broker, whatever it is for the operator.
+// unavailable returns why with code ErrUnavailable, which is what it means to callers, whatever the cause.
 func unavailable(why *backend.Error) *backend.Error {
 	e := backend.Errorf(backend.ErrUnavailable, "%w", why)
 	e.Message = why.Message
 	return e.With(backend.OutcomeNotSent)
 }
 
-// await returns the next generation that is not after, blocked or not, once there is one. nil: ctx or the Conn has ended.
-func (c *Conn) await(ctx context.Context, after *generation) *generation {
+// awaitGeneration waits for a generation other than after, blocked or not. It returns nil if ctx or the Conn has ended.
+func (c *Conn) awaitGeneration(ctx context.Context, after *generation) *generation {
 	for {
 		c.mu.Lock()
 		g, changed := c.current, c.changed

@@ -25,19 +25,19 @@ const (
 	defaultHeartbeat      = 10 * time.Second
 )
 
-// A target is one broker to try.
+// A target is the address of one broker.
 type target struct {
-	url     string // with the password
+	url     string // includes the password
 	uri     amqp091.URI
 	addr    string
 	vhost   string
 	timeout time.Duration
 }
 
-// String says what may be said of a target in a log.
+// String returns the address without credentials.
 func (t target) String() string { return fmt.Sprintf("%s, vhost %q", t.addr, t.vhost) }
 
-// targets returns the brokers that a Config names, or what is wrong with it.
+// targets returns the brokers of a Config, or an error if the Config is invalid.
 func (c *Config) targets() ([]target, error) {
 	urls := c.URLs
 	if len(urls) == 0 {
@@ -47,9 +47,9 @@ func (c *Config) targets() ([]target, error) {
 	for i, raw := range urls {
 		uri, err := amqp091.ParseURI(raw)
 		if err != nil {
-			// The parser's errors quote what they can't read, which may be a password.
-			return nil, backend.Errorf(backend.ErrInvalidArgument, "URL %d of RabbitMQ is none that can be read: it must be amqp:// or amqps://, "+
-				"and reserved characters in user and password must be percent-encoded", i+1)
+			// The parser's errors quote the invalid part, which may be a password.
+			return nil, backend.Errorf(backend.ErrInvalidArgument, "RabbitMQ URL %d is malformed: it must start with amqp:// "+
+				"or amqps://, and reserved characters in user and password must be percent-encoded", i+1)
 		}
 		t := target{
 			url: raw, uri: uri, vhost: uri.Vhost, timeout: c.ConnectTimeout,
@@ -66,7 +66,7 @@ func (c *Config) targets() ([]target, error) {
 	return targets, nil
 }
 
-// fieldsURL returns the URL that the single fields amount to.
+// fieldsURL returns the URL equivalent to the single fields.
 func (c *Config) fieldsURL() string {
 	host, port, vhost, user, scheme := c.Host, c.Port, c.VHost, url.UserPassword(c.Username, c.Password), "amqp"
 	if host == "" {
@@ -88,7 +88,7 @@ func (c *Config) fieldsURL() string {
 	return u.String() + "/" + url.PathEscape(vhost)
 }
 
-// A link is one connection.
+// A link is one of the two connections of a generation.
 type link struct {
 	*amqp091.Connection
 	sock    *socket
@@ -96,7 +96,7 @@ type link struct {
 	blocked chan amqp091.Blocking
 }
 
-// dial opens one connection to a target. name is what the broker's tools show.
+// dial opens one connection to a target. The broker's tools show its name.
 func (c *Conn) dial(ctx context.Context, t target, name string) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, t.timeout)
 	defer cancel()
@@ -109,7 +109,7 @@ func (c *Conn) dial(ctx context.Context, t target, name string) (*link, error) {
 	config := amqp091.Config{
 		Heartbeat:  c.config.Heartbeat,
 		Properties: amqp091.NewConnectionProperties(),
-		// The library's own dialing knows no context, and its Close waits behind a write that hangs: so the socket is ours.
+		// The library's own dialing takes no context, and its Close waits for blocked writes. So the socket is opened here.
 		Dial: func(network, _ string) (net.Conn, error) {
 			sock, err := (&net.Dialer{}).DialContext(ctx, network, t.addr)
 			if err != nil {
@@ -122,10 +122,10 @@ func (c *Conn) dial(ctx context.Context, t target, name string) (*link, error) {
 				return nil, err
 			}
 			if secure == nil {
-				return newSieve(l.sock, c.room), nil
+				return newSieve(l.sock, c.budget), nil
 			}
 			client := tls.Client(l.sock, secure)
-			return newSieve(client, c.room), client.Handshake()
+			return newSieve(client, c.budget), client.Handshake()
 		},
 	}
 	if config.Heartbeat == 0 {
@@ -134,7 +134,7 @@ func (c *Conn) dial(ctx context.Context, t target, name string) (*link, error) {
 	config.Properties["product"] = "afgen"
 	config.Properties["connection_name"] = name
 	conn, err := amqp091.DialConfig(plain, config)
-	if err == nil && !stop() { // the time was up between
+	if err == nil && !stop() { // ctx ended in between
 		_ = conn.Close()
 		err = ctx.Err()
 	}
@@ -149,8 +149,9 @@ func (c *Conn) dial(ctx context.Context, t target, name string) (*link, error) {
 	}
 	if conn.Config.Heartbeat <= 0 {
 		_ = l.sock.Close()
-		return nil, backend.Errorf(backend.ErrInvalidArgument, "connecting to RabbitMQ at %s: heartbeats are off at both ends, so that neither "+
-			"would notice that it is cut off: remove heartbeat=0 from the URL, or set it to 10", t).With(backend.OutcomeNotSent)
+		return nil, backend.Errorf(backend.ErrInvalidArgument, "connecting to RabbitMQ at %s: heartbeats are disabled on "+
+			"both sides, so a lost connection would go unnoticed: remove heartbeat=0 from the URL, or set it to 10", t).
+			With(backend.OutcomeNotSent)
 	}
 	l.Connection = conn
 	l.closes = conn.NotifyClose(make(chan *amqp091.Error, 1))
@@ -158,8 +159,8 @@ func (c *Conn) dial(ctx context.Context, t target, name string) (*link, error) {
 	return l, nil
 }
 
-// secure returns the configuration of TLS with a target, nil for none, and the URL for the library, which is to do the rest: what it
-// reads has passed a sieve, and so was deciphered before.
+// secure returns the TLS configuration for a target, or nil, and the URL for the library. The URL is never amqps://,
+// since the sieve must see decrypted frames.
 func (c *Conn) secure(t target) (*tls.Config, string, error) {
 	rest, ok := strings.CutPrefix(t.url, "amqps:")
 	if !ok {
@@ -178,51 +179,51 @@ func (c *Conn) secure(t target) (*tls.Config, string, error) {
 	return config, "amqp:" + rest, nil
 }
 
-// tlsOf returns the configuration that the parameters of an amqps:// URL amount to.
+// tlsOf returns the TLS configuration given by the parameters of an amqps:// URL.
 func tlsOf(uri amqp091.URI) (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: uri.ServerName}
 	if uri.CACertFile != "" {
 		pem, err := os.ReadFile(uri.CACertFile)
 		if err != nil {
-			return nil, fmt.Errorf("the CA's certificates: %w", err)
+			return nil, fmt.Errorf("CA certificates: %w", err)
 		}
 		config.RootCAs = x509.NewCertPool()
 		if !config.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("the CA's certificates: %s has none", uri.CACertFile)
+			return nil, fmt.Errorf("CA certificates: no certificate in %s", uri.CACertFile)
 		}
 	}
 	if uri.CertFile != "" && uri.KeyFile != "" {
 		pair, err := tls.LoadX509KeyPair(uri.CertFile, uri.KeyFile)
 		if err != nil {
-			return nil, fmt.Errorf("the client's certificate: %w", err)
+			return nil, fmt.Errorf("client certificate: %w", err)
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
 }
 
-// A socket is a connection that knows when something was last read from it.
+// A socket is a connection that records when it last received data.
 type socket struct {
 	net.Conn
-	begun time.Time
-	read  atomic.Int64 // nanoseconds after begun
+	opened time.Time
+	read   atomic.Int64 // nanoseconds after begun
 }
 
-func newSocket(c net.Conn) *socket { return &socket{Conn: c, begun: time.Now()} }
+func newSocket(c net.Conn) *socket { return &socket{Conn: c, opened: time.Now()} }
 
 // Read implements net.Conn.
 func (s *socket) Read(b []byte) (int, error) {
 	n, err := s.Conn.Read(b)
 	if n > 0 {
-		s.read.Store(int64(time.Since(s.begun)))
+		s.read.Store(int64(time.Since(s.opened)))
 	}
 	return n, err
 }
 
-// quiet is for how long nothing has been read.
-func (s *socket) quiet() time.Duration { return time.Since(s.begun) - time.Duration(s.read.Load()) }
+// quiet returns the time since data was last received.
+func (s *socket) quiet() time.Duration { return time.Since(s.opened) - time.Duration(s.read.Load()) }
 
-// explain says what failed, where and why.
+// explain adds the target to err and gives it a code.
 func (t target) explain(err error) *backend.Error {
 	if e, ok := errors.AsType[*backend.Error](err); ok {
 		return e
@@ -235,7 +236,7 @@ func (t target) explain(err error) *backend.Error {
 		case e.Code == amqp091.AccessRefused:
 			code = backend.ErrPermissionDenied
 		case e.Code == amqp091.NotAllowed:
-			code = backend.ErrNotFound // the virtual host; or a limit, which the text says
+			code = backend.ErrNotFound // the virtual host doesn't exist, or a connection limit is reached; the reason tells
 		}
 		return backend.Errorf(code, "connecting to RabbitMQ at %s: %s (%d)", t, e.Reason, e.Code).With(backend.OutcomeNotSent)
 	}
@@ -245,7 +246,7 @@ func (t target) explain(err error) *backend.Error {
 	return backend.Errorf(code, "connecting to RabbitMQ at %s: %w", t, err).With(backend.OutcomeNotSent)
 }
 
-// refused says that a broker was reached and won't have us: it is not away.
+// refused reports whether a broker was reached and rejected the connection.
 func refused(err error) bool {
 	return backend.CodeOf(err) != backend.ErrUnavailable
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-func TestFieldsAmountToAURL(t *testing.T) {
+func TestConfigFieldsURL(t *testing.T) {
 	for want, c := range map[string]Config{
 		"127.0.0.1:5672, vhost \"/\"": {},
 		"127.0.0.1:5671, vhost \"/\"": {TLS: &tls.Config{}},
@@ -28,17 +28,17 @@ func TestFieldsAmountToAURL(t *testing.T) {
 	}
 }
 
-func TestTheNextBrokerIsTriedWhereOneIsAway(t *testing.T) {
+func TestDialTriesNextBroker(t *testing.T) {
 	url := devstack.AMQP(t)
 	c := dial(t, "amqp://127.0.0.1:1/", func(c *Config) { c.URLs = append(c.URLs, url) })
 	serve(t, c, "s", 1, echo)
-	if _, err := c.Calls().Call(t.Context(), request("s")); err != nil {
+	if _, err := c.Calls().Call(t.Context(), newRequest("s")); err != nil {
 		t.Error(err)
 	}
 }
 
-// TLS ends in front of the broker, which makes no difference to a client.
-func TestConnectionsByTLS(t *testing.T) {
+// TLS is terminated in front of the broker, which makes no difference to the client.
+func TestTLS(t *testing.T) {
 	u, err := url.Parse(devstack.AMQP(t))
 	must(t, err)
 	s := httptest.NewTLSServer(nil) // for its certificate
@@ -52,7 +52,7 @@ func TestConnectionsByTLS(t *testing.T) {
 	t.Run("trusted", func(t *testing.T) {
 		c := dial(t, u.String(), func(c *Config) { c.TLS = &tls.Config{RootCAs: roots} })
 		serve(t, c, "s", 1, echo)
-		if _, err := c.Calls().Call(t.Context(), request("s")); err != nil {
+		if _, err := c.Calls().Call(t.Context(), newRequest("s")); err != nil {
 			t.Error(err)
 		}
 	})

@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	maxHints       = 4096                  // that wait in a queue; a constant, since a queue's arguments can't change
-	depthFresh     = 50 * time.Millisecond // how long a depth is believed
-	maxDepths      = 1024                  // queues whose depths are remembered
-	hintDeliveries = 1000                  // of one hint, before a quorum queue drops it; the dispatcher hints again
-	// rawDeliveries is as good as no limit, which 3.10 and 4 would each write in another way: a message that fails comes
-	// again and again.
+	maxHints       = 4096                  // per queue; constant, since a queue's arguments can't change
+	depthFresh     = 50 * time.Millisecond // how long a depth is cached
+	maxDepths      = 1024                  // cached depths
+	hintDeliveries = 1000                  // of one hint before a quorum queue drops it; the dispatcher then sends another
+	// rawDeliveries is effectively unlimited, since a failed message is redelivered until it succeeds. "Unlimited" itself
+	// is expressed differently on 3.10 and 4.
 	rawDeliveries = 1 << 30
 	textContent   = "text/plain"
 
-	sendPause     = 5 * time.Millisecond // before a raw message that was not taken is sent again; it doubles
+	sendPause     = 5 * time.Millisecond // before a raw message that was not accepted is sent again; doubles
 	sendPauseMost = 200 * time.Millisecond
 )
 
-// transport is the port for hints and raw messages.
+// transport implements backend.Transport.
 type transport struct {
 	conn *Conn
 
@@ -48,7 +48,8 @@ func (t *transport) hintArgs() amqp091.Table {
 
 func (t *transport) rawArgs() amqp091.Table { return t.args(amqp091.Table{}, rawDeliveries) }
 
-// args returns the arguments of a durable queue. A quorum queue has a limit of deliveries: RabbitMQ 4 has one by default.
+// args adds the arguments of a quorum queue, if configured. RabbitMQ 4 has a delivery limit by default, so it is set
+// explicitly.
 func (t *transport) args(args amqp091.Table, deliveries int32) amqp091.Table {
 	if t.conn.config.Quorum {
 		args["x-queue-type"] = "quorum"
@@ -59,13 +60,14 @@ func (t *transport) args(args amqp091.Table, deliveries int32) amqp091.Table {
 
 func checkQueue(prefix, queue string) *backend.Error {
 	if queue == "" || len(prefix)+len(queue) > envelope.MaxShort {
-		return backend.Errorf(backend.ErrInvalidArgument, "a queue named %.80q: the name has 1 to %d bytes", queue, envelope.MaxShort-len(prefix)).
-			With(backend.OutcomeNotSent)
+		return backend.Errorf(backend.ErrInvalidArgument, "queue %.80q: the name must have 1 to %d bytes", queue,
+			envelope.MaxShort-len(prefix)).With(backend.OutcomeNotSent)
 	}
 	return nil
 }
 
-// hintPrefix begins the names of queues of hints. A database's name has no dots, so no two names are equal.
+// hintPrefix returns the prefix of names of hint queues. Database names contain no dots, so the names of different
+// databases' queues differ.
 func (t *transport) hintPrefix() string {
 	if db := t.conn.config.Database; db != "" {
 		return prefixHints + db + "."
@@ -73,49 +75,51 @@ func (t *transport) hintPrefix() string {
 	return prefixHints
 }
 
-// Hint implements backend.Transport: what the broker confirms has been taken, what it refuses because the queue is full has
-// not. With an error it isn't known.
+// Hint implements backend.Transport. A hint is accepted if the broker confirms it, and not accepted if its queue is
+// full. After an error the result is unknown.
 func (t *transport) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
 	if err := checkQueue(t.hintPrefix(), queue); err != nil {
 		return nil, err
 	}
 	if ctx.Err() != nil {
-		return nil, gaveUp(ctx, "hinting", backend.OutcomeNotSent)
+		return nil, contextError(ctx, "hinting", backend.OutcomeNotSent)
 	}
 	g, err := t.conn.usable()
 	if err != nil {
 		return nil, err
 	}
-	parcels := make([]*parcel, len(ids))
+	messages := make([]*confirmedPublishing, len(ids))
 	for i, id := range ids {
-		parcels[i] = &parcel{letter: letter{key: t.hintPrefix() + queue, msg: amqp091.Publishing{
+		messages[i] = &confirmedPublishing{publishing: publishing{key: t.hintPrefix() + queue, msg: amqp091.Publishing{
 			ContentType: textContent, DeliveryMode: amqp091.Transient, AppId: t.conn.config.Instance.ID, Body: []byte(id),
 		}}}
 	}
-	if err := t.publish(ctx, g, t.hintPrefix()+queue, t.hintArgs(), parcels); err != nil {
+	if err := t.publish(ctx, g, t.hintPrefix()+queue, t.hintArgs(), messages); err != nil {
 		return nil, err
 	}
 	taken := make([]bool, len(ids))
-	for i, p := range parcels {
-		taken[i] = p.taken
+	for i, p := range messages {
+		taken[i] = p.accepted
 	}
 	return taken, nil
 }
 
-// publish publishes to a queue that is declared where it isn't known to be there.
-func (t *transport) publish(ctx context.Context, g *generation, name string, args amqp091.Table, parcels []*parcel) *backend.Error {
-	if err := g.durable(ctx, name, args); err != nil {
+// publish publishes to a queue, which it declares unless it is known to exist.
+func (t *transport) publish(
+	ctx context.Context, g *generation, name string, args amqp091.Table, messages []*confirmedPublishing,
+) *backend.Error {
+	if err := g.ensureQueue(ctx, name, args); err != nil {
 		return err
 	}
 	if err := g.mayPublish(ctx, "publishing to queue "+name, route{"", g.control}); err != nil {
 		return err
 	}
-	if err := g.confirmed.send(ctx, parcels); err != nil {
+	if err := g.confirmed.send(ctx, messages); err != nil {
 		return err
 	}
-	for _, p := range parcels {
-		if p.homeless {
-			g.forget(name) // somebody deleted the queue
+	for _, p := range messages {
+		if p.unroutable {
+			g.forgetQueue(name) // the queue was deleted
 			break
 		}
 	}
@@ -128,7 +132,7 @@ func (t *transport) Depth(ctx context.Context, queue string) (int, error) {
 		return 0, err
 	}
 	if ctx.Err() != nil {
-		return 0, gaveUp(ctx, "asking for a depth", backend.OutcomeNotSent)
+		return 0, contextError(ctx, "reading a queue's depth", backend.OutcomeNotSent)
 	}
 	g, e := t.conn.usable()
 	if e != nil {
@@ -140,9 +144,10 @@ func (t *transport) Depth(ctx context.Context, queue string) (int, error) {
 	if known && time.Since(d.at) < depthFresh {
 		return d.n, nil
 	}
-	q, _, err := g.clerk.look(ctx, t.hintPrefix()+queue) // one that isn't there has none
+	q, _, err := g.declarer.inspectQueue(ctx, t.hintPrefix()+queue) // a missing queue has depth 0
 	if err != nil {
-		return 0, asError(explainQueue(t.hintPrefix()+queue, err), backend.ErrUnavailable, "asking for a depth", backend.OutcomeNotSent)
+		return 0, asError(explainQueue(t.hintPrefix()+queue, err), backend.ErrUnavailable, "reading a queue's depth",
+			backend.OutcomeNotSent)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -159,33 +164,34 @@ func (t *transport) Send(ctx context.Context, queue string, body json.RawMessage
 		return err
 	}
 	if len(body) > backend.MaxMessage {
-		return backend.Errorf(backend.ErrResourceExhausted, "a message of %d bytes; at most %d are allowed", len(body), backend.MaxMessage).
-			With(backend.OutcomeNotSent)
+		return backend.Errorf(backend.ErrResourceExhausted, "a message for queue %q is %d bytes; at most %d are allowed",
+			queue, len(body), backend.MaxMessage).With(backend.OutcomeNotSent)
 	}
 	if ctx.Err() != nil {
-		return gaveUp(ctx, "sending", backend.OutcomeNotSent)
+		return contextError(ctx, "sending", backend.OutcomeNotSent)
 	}
 	g, e := t.conn.usable()
 	if e != nil {
 		return e
 	}
 	for pause := sendPause; ; pause *= 2 {
-		p := &parcel{letter: letter{key: prefixRaw + queue, msg: amqp091.Publishing{
+		p := &confirmedPublishing{publishing: publishing{key: prefixRaw + queue, msg: amqp091.Publishing{
 			ContentType: envelope.JSON, DeliveryMode: amqp091.Persistent, AppId: t.conn.config.Instance.ID, Body: body,
 		}}}
-		if err := t.publish(ctx, g, prefixRaw+queue, t.rawArgs(), []*parcel{p}); err != nil {
+		if err := t.publish(ctx, g, prefixRaw+queue, t.rawArgs(), []*confirmedPublishing{p}); err != nil {
 			return err
 		}
-		if p.taken {
+		if p.accepted {
 			return nil
 		}
 		if pause > sendPauseMost {
-			return backend.Errorf(backend.ErrUnavailable, "RabbitMQ doesn't take the message for queue %q", queue).With(backend.OutcomeNotSent)
+			return backend.Errorf(backend.ErrUnavailable, "RabbitMQ doesn't accept the message for queue %q", queue).
+				With(backend.OutcomeNotSent)
 		}
-		select { // the queue was deleted and is declared anew, or it has only just been declared and has no leader yet
+		select { // the queue was deleted and will be declared again, or is new and has no leader yet
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return gaveUp(ctx, "sending", backend.OutcomeNotSent)
+			return contextError(ctx, "sending", backend.OutcomeNotSent)
 		}
 	}
 }

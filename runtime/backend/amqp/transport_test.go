@@ -25,13 +25,13 @@ func TestFullQueueRefusesHints(t *testing.T) {
 			n++
 		}
 	}
-	// The broker confirms some that came while it was telling the publisher that the queue is full.
+	// The broker confirms some that arrive before it notices that the queue is full.
 	if n < maxHints || n == len(ids) || taken[len(taken)-1] {
-		t.Errorf("%d of %d were taken", n, len(ids))
+		t.Errorf("%d of %d accepted", n, len(ids))
 	}
 }
 
-func TestQueueOfAnotherKindIsAnErrorThatSaysSo(t *testing.T) {
+func TestQueueKindMismatchFails(t *testing.T) {
 	url, q := devstack.AMQP(t), devstack.Name(t)
 	classic, quorum := dial(t, url).Transport(), dial(t, url, func(c *Config) { c.Quorum = true }).Transport()
 	must(t, classic.Send(t.Context(), q, json.RawMessage(`1`)))
@@ -45,7 +45,7 @@ func TestQueueOfAnotherKindIsAnErrorThatSaysSo(t *testing.T) {
 	wantError(t, err, backend.ErrFailedPrecondition, backend.OutcomeNotSent)
 }
 
-func TestReceiverThatPanicsLeavesItsMessage(t *testing.T) {
+func TestPanickingReceiverKeepsMessage(t *testing.T) {
 	tr, q := dial(t, devstack.AMQP(t)).Transport(), devstack.Name(t)
 	must(t, tr.Send(t.Context(), q, json.RawMessage(`1`)))
 	func() {
@@ -61,7 +61,7 @@ func TestReceiverThatPanicsLeavesItsMessage(t *testing.T) {
 	}
 }
 
-func TestHintWithoutAQueueIsNotTaken(t *testing.T) {
+func TestHintWithoutQueueIsNotAccepted(t *testing.T) {
 	url, q := devstack.AMQP(t), devstack.Name(t)
 	tr := dial(t, url).Transport()
 	for i, want := range []bool{true, false, true} {
@@ -72,7 +72,7 @@ func TestHintWithoutAQueueIsNotTaken(t *testing.T) {
 		taken, err := tr.Hint(t.Context(), q, []string{"x"})
 		must(t, err)
 		if taken[0] != want {
-			t.Errorf("hint %d: taken is %v", i, taken[0])
+			t.Errorf("hint %d: accepted is %v", i, taken[0])
 		}
 	}
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/envelope"
 )
 
-// A service that was called once knows the address of the caller's replies, but not the id of any other call.
-func TestSpoofedReplyAnswersNoOtherCall(t *testing.T) {
+// A service that was called once knows the address of the caller's replies, but not the IDs of its other calls.
+func TestSpoofedReplyIsIgnored(t *testing.T) {
 	url := devstack.AMQP(t)
 	client := dial(t, url)
 	mallory := bare(t, url)
@@ -32,38 +32,41 @@ func TestSpoofedReplyAnswersNoOtherCall(t *testing.T) {
 	learned := make(chan amqp091.Delivery, 1)
 	go func() {
 		d := <-requests
-		_ = mallory.Publish("", d.ReplyTo, false, false, encodeReply(d.CorrelationId, &backend.Reply{Body: json.RawMessage(`{}`)}, maxHeaders))
+		_ = mallory.Publish("", d.ReplyTo, false, false,
+			encodeReply(d.CorrelationId, &backend.Reply{Body: json.RawMessage(`{}`)}, maxHeaders))
 		learned <- d
 	}()
-	_, err = client.Calls().Call(t.Context(), request("mallory"))
+	_, err = client.Calls().Call(t.Context(), newRequest("mallory"))
 	must(t, err)
 	known := <-learned
 
-	_, began, release := hold(t, dial(t, url), "bank", 1)
-	call := calling(t.Context(), client, request("bank"))
+	_, began, release := serveBlocking(t, dial(t, url), "bank", 1)
+	call := startCall(t.Context(), client, newRequest("bank"))
 	<-began
 	next, cut := known.CorrelationId, strings.LastIndex(known.CorrelationId, "-")
-	for i := range 100 { // the ids of this caller's calls were numbered once
+	for i := range 100 { // in case IDs are numbered consecutively
 		id := next[:cut+1] + string("0123456789abcdefghijklmnopqrstuvwxyz"[i%36])
-		must(t, mallory.Publish("", known.ReplyTo, false, false, encodeReply(id, &backend.Reply{Body: json.RawMessage(`{"stolen":1}`)}, maxHeaders)))
+		must(t, mallory.Publish("", known.ReplyTo, false, false,
+			encodeReply(id, &backend.Reply{Body: json.RawMessage(`{"stolen":1}`)}, maxHeaders)))
 	}
-	_, err = mallory.QueueDeclarePassive(prefixCalls+"mallory", true, true, false, false, nil) // all are published
+	// Wait until all are published.
+	_, err = mallory.QueueDeclarePassive(prefixCalls+"mallory", true, true, false, false, nil)
 	must(t, err)
 	close(release)
 	r := <-call
 	must(t, r.err)
 	if string(r.reply.Body) != "{}" {
-		t.Errorf("the reply is %s", r.reply.Body)
+		t.Errorf("reply %s", r.reply.Body)
 	}
 	if !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(known.CorrelationId) {
-		t.Errorf("a correlation id is %q, want 128 random bits", known.CorrelationId)
+		t.Errorf("correlation ID %q, want 128 random bits", known.CorrelationId)
 	}
 	if strings.Contains(known.CorrelationId, client.id) {
-		t.Error("a correlation id tells the name of the caller's control queue")
+		t.Error("a correlation ID reveals the name of the caller's control queue")
 	}
 }
 
-func TestCorrelationIDsDiffer(t *testing.T) {
+func TestIDsAreUnique(t *testing.T) {
 	seen := map[string]bool{}
 	for range 10_000 {
 		id := newID()
@@ -74,30 +77,31 @@ func TestCorrelationIDsDiffer(t *testing.T) {
 	}
 }
 
-// A journal keeps what is logged.
-type journal struct {
+// A logBuffer keeps log output.
+type logBuffer struct {
 	mu sync.Mutex
 	bytes.Buffer
 }
 
-func (j *journal) Write(b []byte) (int, error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.Buffer.Write(b)
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.Buffer.Write(b)
 }
 
-func (j *journal) count(text string) int {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return strings.Count(j.String(), text)
+func (l *logBuffer) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.String(), text)
 }
 
-func (j *journal) logs(c *Config) { c.Logger = slog.New(slog.NewTextHandler(j, nil)) }
+func (l *logBuffer) logs(c *Config) { c.Logger = slog.New(slog.NewTextHandler(l, nil)) }
 
-// A request whose reply_to names a queue that is not for replies is dropped: an instance could be made to write there.
+// A request whose reply_to names a queue that isn't for replies is dropped: otherwise an instance could be made to
+// write to any queue.
 func TestForeignReplyToIsDropped(t *testing.T) {
 	url := devstack.AMQP(t)
-	var log journal
+	var log logBuffer
 	server := dial(t, url, log.logs)
 	began := make(chan string, 100)
 	serve(t, server, "s", 1, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
@@ -105,15 +109,16 @@ func TestForeignReplyToIsDropped(t *testing.T) {
 		reply(&backend.Reply{Body: json.RawMessage(`{"paid":true}`)})
 	})
 	ch := bare(t, url)
-	foreign := []string{prefixRaw + "orders", prefixHints + "shop.orders", prefixCalls + "victim", "ledger", "amq.rabbitmq.reply-tox"}
+	foreign := []string{prefixRaw + "orders", prefixHints + "shop.orders", prefixCalls + "victim", "ledger",
+		"amq.rabbitmq.reply-tox"}
 	for _, queue := range foreign {
 		_, err := ch.QueueDeclare(queue, false, true, false, false, nil)
-		if queue != "amq.rabbitmq.reply-tox" { // a name that nothing else may have
+		if queue != "amq.rabbitmq.reply-tox" { // a reserved name
 			must(t, err)
 		} else {
 			ch = bare(t, url)
 		}
-		p := encodeRequest(request("s"), newID(), time.Minute)
+		p := encodeRequest(newRequest("s"), newID(), time.Minute)
 		p.ReplyTo = queue
 		must(t, ch.Publish(exchangeCalls, "s", true, false, p))
 		for _, kind := range []string{controlPing, controlInfo, controlStats} {
@@ -122,21 +127,21 @@ func TestForeignReplyToIsDropped(t *testing.T) {
 			}))
 		}
 	}
-	eventually(t, "all are dropped", func() bool { return server.dropped() == int64(4*len(foreign)) })
+	eventually(t, "all are dropped", func() bool { return server.droppedCount() == int64(4*len(foreign)) })
 
 	const own = prefixReplies + "script"
 	_, err := ch.QueueDeclare(own, false, true, true, false, nil)
 	must(t, err)
 	replies, err := ch.Consume(own, "", true, true, false, false, nil)
 	must(t, err)
-	p := encodeRequest(request("s"), "1", time.Minute)
+	p := encodeRequest(newRequest("s"), "1", time.Minute)
 	p.ReplyTo, p.MessageId = own, "good"
 	must(t, ch.Publish(exchangeCalls, "s", true, false, p))
 	if d := <-replies; d.CorrelationId != "1" || string(d.Body) != `{"paid":true}` {
 		t.Errorf("%+v", d)
 	}
 	if id := <-began; id != "good" || len(began) != 0 {
-		t.Errorf("a request with a foreign reply_to was begun: %s", id)
+		t.Errorf("a request with a foreign reply_to was started: %s", id)
 	}
 	for _, queue := range foreign[:4] {
 		if q, err := ch.QueueDeclarePassive(queue, false, true, false, false, nil); err != nil || q.Messages != 0 {
@@ -148,8 +153,8 @@ func TestForeignReplyToIsDropped(t *testing.T) {
 	}
 }
 
-// The broker checks who may publish at the exchange only, so a request is taken from there only.
-func TestRequestThatWentAroundTheExchangeIsDropped(t *testing.T) {
+// The broker checks a publisher's permission only at the exchange, so requests are only accepted from there.
+func TestRequestBypassingExchangeIsDropped(t *testing.T) {
 	url := devstack.AMQP(t)
 	server := dial(t, url)
 	served := make(chan string, 10)
@@ -158,22 +163,22 @@ func TestRequestThatWentAroundTheExchangeIsDropped(t *testing.T) {
 		reply(&backend.Reply{})
 	})
 	ch := bare(t, url)
-	around(t, ch, exchangeCalls, "s", prefixCalls+"s", func() amqp091.Publishing {
-		p := encodeRequest(request("s"), newID(), time.Minute)
+	publishAround(t, ch, exchangeCalls, "s", prefixCalls+"s", func() amqp091.Publishing {
+		p := encodeRequest(newRequest("s"), newID(), time.Minute)
 		p.ReplyTo = ""
 		return p
 	})
-	eventually(t, "all are dropped", func() bool { return server.dropped() == 4 })
-	p := encodeRequest(request("s"), newID(), time.Minute)
+	eventually(t, "all are dropped", func() bool { return server.droppedCount() == 4 })
+	p := encodeRequest(newRequest("s"), newID(), time.Minute)
 	p.ReplyTo, p.MessageId = "", "good"
 	must(t, ch.Publish(exchangeCalls, "s", true, false, p))
 	if id := <-served; id != "good" {
-		t.Errorf("it began %s", id)
+		t.Errorf("started %s", id)
 	}
 }
 
-// around publishes to a queue in all the ways that go around the permission to publish to its exchange by its key.
-func around(t *testing.T, ch *amqp091.Channel, exchange, key, queue string, message func() amqp091.Publishing) {
+// publishAround publishes to a queue in all ways that bypass the permission for its exchange and routing key.
+func publishAround(t *testing.T, ch *amqp091.Channel, exchange, key, queue string, message func() amqp091.Publishing) {
 	t.Helper()
 	// By the name of the queue.
 	must(t, ch.Publish("", queue, true, false, message()))
@@ -193,27 +198,29 @@ func around(t *testing.T, ch *amqp091.Channel, exchange, key, queue string, mess
 	must(t, ch.Publish("", "mallory", true, false, message()))
 }
 
-// wantDoubtful waits until an event could end so many calls of service s: it says nothing of those that are younger.
-func wantDoubtful(t *testing.T, client *Conn, n int) {
+// wantMaybeLost waits until an event would concern n calls of service s: it doesn't concern younger ones.
+func wantMaybeLost(t *testing.T, client *Conn, n int) {
 	t.Helper()
-	eventually(t, "the calls are older than an event may be under way", func() bool {
-		return len(client.calls.doubtful("s", nil, time.Now())) == n
+	eventually(t, "the calls are older than maxEventDelay", func() bool {
+		return len(client.calls.maybeLost("s", nil, time.Now())) == n
 	})
 }
 
-// Control messages that went around the exchange end no call, neither by its id nor as an event.
-func TestControlMessageThatWentAroundTheExchangeIsDropped(t *testing.T) {
+// Control messages that bypass the exchange end no call, neither by its ID nor as an event.
+func TestControlMessageBypassingExchangeIsDropped(t *testing.T) {
 	url := devstack.AMQP(t)
-	var log journal
+	var log logBuffer
 	server, client := dial(t, url), dial(t, url, log.logs)
-	_, began, release := hold(t, server, "s", 1)
-	call := calling(t.Context(), client, request("s"))
+	_, began, release := serveBlocking(t, server, "s", 1)
+	call := startCall(t.Context(), client, newRequest("s"))
 	<-began
-	wantDoubtful(t, client, 1)
-	around(t, bare(t, url), exchangeControl, newKey+"s", client.await(t.Context(), nil).control, func() amqp091.Publishing {
-		return amqp091.Publishing{Headers: amqp091.Table{envelope.Version: envelope.V1}, Type: controlNew, AppId: "mallory", Body: []byte("{}")}
-	})
-	eventually(t, "all are dropped", func() bool { return client.dropped() == 3 }) // one has a key that means nothing
+	wantMaybeLost(t, client, 1)
+	publishAround(t, bare(t, url), exchangeControl, newKey+"s", client.awaitGeneration(t.Context(), nil).control,
+		func() amqp091.Publishing {
+			return amqp091.Publishing{Headers: amqp091.Table{envelope.Version: envelope.V1}, Type: controlNew, AppId: "mallory",
+				Body: []byte("{}")}
+		})
+	eventually(t, "all are dropped", func() bool { return client.droppedCount() == 3 }) // one has an unknown key
 	select {
 	case r := <-call:
 		t.Fatalf("the call has ended: %v", r.err)
@@ -226,18 +233,18 @@ func TestControlMessageThatWentAroundTheExchangeIsDropped(t *testing.T) {
 	}
 }
 
-// A program that may publish events fails no calls by them: the instance is asked.
+// Events forged by a program that may publish them fail no calls, since the caller asks the instance.
 func TestForgedEventFailsNoCall(t *testing.T) {
 	url := devstack.AMQP(t)
 	server, client := dial(t, url), dial(t, url)
-	_, began, release := hold(t, server, "s", 1)
-	call := calling(t.Context(), client, request("s"))
+	_, began, release := serveBlocking(t, server, "s", 1)
+	call := startCall(t.Context(), client, newRequest("s"))
 	<-began
-	waits := calling(t.Context(), client, request("s"))
+	waits := startCall(t.Context(), client, newRequest("s"))
 	eventually(t, "it is sent", func() bool { return client.calls.sent() == 2 })
-	wantDoubtful(t, client, 2)
+	wantMaybeLost(t, client, 2)
 	ch := bare(t, url)
-	generation := client.await(t.Context(), nil)
+	generation := client.awaitGeneration(t.Context(), nil)
 	for _, instance := range []string{server.config.Instance.ID, "mallory", "", strings.Repeat("x", 255), "#"} {
 		for range 20 {
 			must(t, ch.Publish(exchangeControl, newKey+"s", true, false, amqp091.Publishing{
@@ -245,9 +252,10 @@ func TestForgedEventFailsNoCall(t *testing.T) {
 			}))
 		}
 	}
-	must(t, ch.Publish("", generation.control, true, false, amqp091.Publishing{Type: controlNew})) // the last, which is dropped
-	eventually(t, "all have come", func() bool { return client.dropped() == 1 })
-	eventually(t, "all are confirmed, or not", func() bool {
+	// The last one is dropped.
+	must(t, ch.Publish("", generation.control, true, false, amqp091.Publishing{Type: controlNew}))
+	eventually(t, "all have arrived", func() bool { return client.droppedCount() == 1 })
+	eventually(t, "all confirmations have ended", func() bool {
 		client.calls.mu.Lock()
 		defer client.calls.mu.Unlock()
 		return len(client.calls.confirming) == 0
@@ -267,12 +275,12 @@ func TestForgedEventFailsNoCall(t *testing.T) {
 	}
 }
 
-// The event of a new queue tells which calls are kept without telling their ids, by which replies could be spoofed.
-func TestEventTellsNoCorrelationID(t *testing.T) {
+// A renewal event tells which calls are kept without revealing their IDs, with which replies could be forged.
+func TestEventHidesCorrelationIDs(t *testing.T) {
 	proxy := newProxy(t, devstack.AMQP(t))
 	server, client := dial(t, proxy.url), dial(t, proxy.direct)
-	s, began, release := hold(t, server, "s", 1)
-	call := calling(t.Context(), client, request("s"))
+	s, began, release := serveBlocking(t, server, "s", 1)
+	call := startCall(t.Context(), client, newRequest("s"))
 	<-began
 	ch := bare(t, proxy.direct)
 	_, err := ch.QueueDeclare("spy", false, true, true, false, nil)
@@ -283,8 +291,8 @@ func TestEventTellsNoCorrelationID(t *testing.T) {
 	var id string
 	in := s.(*serving)
 	in.mu.Lock()
-	for _, v := range in.visits {
-		id = v.id
+	for _, v := range in.requests {
+		id = v.correlationID
 	}
 	in.mu.Unlock()
 	proxy.Cut()

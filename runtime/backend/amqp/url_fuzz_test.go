@@ -2,7 +2,7 @@ package amqp
 
 import "testing"
 
-// Whatever the fields of a Config are, the library connects with what they name.
+// The library connects to what a Config's fields name, whatever they contain.
 func FuzzFieldsURL(f *testing.F) {
 	f.Add(uint8(0), uint16(5672), "user", "p@ss:w/rd?#%[] ", "orders/eu")
 	f.Add(uint8(2), uint16(1), "\u00fc ", "\x00\xff+&=", "/")
@@ -17,7 +17,8 @@ func FuzzFieldsURL(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if u := targets[0].uri; u.Host != host || u.Port != int(port) || u.Username != username || u.Password != password || u.Vhost != vhost {
+		if u := targets[0].uri; u.Host != host || u.Port != int(port) || u.Username != username || u.Password != password ||
+			u.Vhost != vhost {
 			t.Errorf("%q, %d, %q, %q, %q became %+v", host, port, username, password, vhost, u)
 		}
 	})

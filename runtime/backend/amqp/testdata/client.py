@@ -46,7 +46,7 @@ def call(service, method, args, seconds=5):
     return f"{json.loads(body)} by {headers['af-srv']}"
 
 
-for service, args in ("calc", {"x": 6, "y": 3}), ("calc", {"x": 6, "y": 0}), ("nobody", {}):
+for service, args in ("calc", {"x": 6, "y": 3}), ("calc", {"x": 6, "y": 0}), ("missing", {}):
     try:
         print(call(service, "Div", args))
     except RuntimeError as e:

@@ -11,11 +11,11 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// queued makes n calls of which the first ones run, and waits until all have reached the broker.
-func queued(t *testing.T, c *Conn, service string, n int, began chan string, running int) []chan result {
+// publishCalls makes n calls, of which the first ones run, and waits until all have been sent to the broker.
+func publishCalls(t *testing.T, c *Conn, service string, n int, began chan string, running int) []chan result {
 	var done []chan result
 	for range n {
-		done = append(done, calling(t.Context(), c, request(service)))
+		done = append(done, startCall(t.Context(), c, newRequest(service)))
 	}
 	for range running {
 		<-began
@@ -25,7 +25,7 @@ func queued(t *testing.T, c *Conn, service string, n int, began chan string, run
 		defer c.calls.mu.Unlock()
 		published := 0
 		for _, p := range c.calls.pending {
-			if p.letter.state.Load() == begun {
+			if p.request.state.Load() == begun {
 				published++
 			}
 		}
@@ -34,15 +34,15 @@ func queued(t *testing.T, c *Conn, service string, n int, began chan string, run
 	return done
 }
 
-func TestLastInstanceThatDrainsSendsAwayWhatItHasNotBegun(t *testing.T) {
+func TestLastDrainingInstanceRefusesWaitingCalls(t *testing.T) {
 	url := devstack.AMQP(t)
 	server, client := dial(t, url), dial(t, url)
-	s, began, release := hold(t, server, "s", 2)
-	done := queued(t, client, "s", 100, began, 2)
+	s, began, release := serveBlocking(t, server, "s", 2)
+	done := publishCalls(t, client, "s", 100, began, 2)
 	drained := make(chan error, 1)
 	begun := time.Now()
 	go func() { drained <- s.Drain(t.Context()) }()
-	// Two of them run, whichever those are.
+	// Any two of them run.
 	ends := make(chan result, len(done))
 	for _, d := range done {
 		go func() { ends <- <-d }()
@@ -50,23 +50,23 @@ func TestLastInstanceThatDrainsSendsAwayWhatItHasNotBegun(t *testing.T) {
 	for range 98 {
 		wantError(t, (<-ends).err, backend.ErrUnavailable, backend.OutcomeNotSent)
 	}
-	t.Logf("98 were sent away in %v", time.Since(begun))
+	t.Logf("98 were refused in %v", time.Since(begun))
 	close(release)
 	for range 2 {
 		must(t, (<-ends).err)
 	}
 	must(t, <-drained)
-	_, err := client.Calls().Call(t.Context(), request("s"))
+	_, err := client.Calls().Call(t.Context(), newRequest("s"))
 	if !errors.Is(err, backend.ErrNoInstance) {
-		t.Errorf("afterwards: %v", err)
+		t.Errorf("after draining: %v", err)
 	}
 }
 
-func TestInstanceThatDrainsHandsOnToAnother(t *testing.T) {
+func TestDrainingInstanceHandsOverWaitingCalls(t *testing.T) {
 	url := devstack.AMQP(t)
 	first, second, client := dial(t, url), dial(t, url), dial(t, url)
-	s, began, release := hold(t, first, "s", 2)
-	done := queued(t, client, "s", 100, began, 2)
+	s, began, release := serveBlocking(t, first, "s", 2)
+	done := publishCalls(t, client, "s", 100, began, 2)
 	var served, again atomic.Int64
 	serve(t, second, "s", 8, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
 		served.Add(1)
@@ -86,15 +86,15 @@ func TestInstanceThatDrainsHandsOnToAnother(t *testing.T) {
 		}
 	}
 	if again.Load() != 0 {
-		t.Errorf("%d are marked as delivered before", again.Load())
+		t.Errorf("%d are marked as redelivered", again.Load())
 	}
 }
 
-func TestServingThatIsClosedLeavesWhatItHasNotBegunToAnother(t *testing.T) {
+func TestClosedServingHandsOverWaitingCalls(t *testing.T) {
 	url := devstack.AMQP(t)
 	first, second, client := dial(t, url), dial(t, url), dial(t, url)
-	s, began, release := hold(t, first, "s", 2)
-	done := queued(t, client, "s", 20, began, 2)
+	s, began, release := serveBlocking(t, first, "s", 2)
+	done := publishCalls(t, client, "s", 20, began, 2)
 	serve(t, second, "s", 8, echo)
 	s.Close(errors.New("enough"))
 	close(release)
@@ -105,16 +105,16 @@ func TestServingThatIsClosedLeavesWhatItHasNotBegunToAnother(t *testing.T) {
 	}
 }
 
-func TestCloseOfTheConnFailsWhatIsInFlight(t *testing.T) {
+func TestCloseFailsCallsInFlight(t *testing.T) {
 	url := devstack.AMQP(t)
 	server, client := dial(t, url), dial(t, url)
-	_, began, release := hold(t, server, "s", 1)
+	_, began, release := serveBlocking(t, server, "s", 1)
 	defer close(release)
-	d := calling(t.Context(), client, request("s"))
+	d := startCall(t.Context(), client, newRequest("s"))
 	<-began
 	must(t, client.Close(t.Context()))
 	wantError(t, (<-d).err, backend.ErrUnavailable, backend.OutcomeUnknown)
-	_, err := client.Calls().Call(t.Context(), request("s"))
+	_, err := client.Calls().Call(t.Context(), newRequest("s"))
 	wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
 	_, err = client.Calls().Serve(t.Context(), backend.Endpoint{Service: "x"}, echo)
 	wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
