@@ -1,29 +1,31 @@
-// Package redis is the Coordinator port over Redis: who is there, and news. It is one of the three adapters that
-// runtime/backend/servers joins.
+// Package redis implements the port [backend.Coordinator] on Redis: presence of instances, and events. Package servers
+// combines it with MongoDB and RabbitMQ.
 //
-// Everything that Redis holds may be forgotten at any time. Presence is announced again every few seconds, and whoever
-// depends on news looks for itself, too; so losing Redis, or all that is in it, costs latency and nothing else.
+// Redis holds only data that may be lost at any time. Presence is announced again every few seconds, and consumers of
+// events also poll. So losing Redis or its data costs latency and nothing else.
 //
 // # Presence
 //
-// Of each kind of thing there is a hash with the facts and a sorted set with the times at which they are forgotten, by the
-// server's clock. Scripts keep the two together ([announce], [present]). Both keys expire with the last of what is in them,
-// so nothing is left of a program that is gone.
+// Each kind of instance has a hash with its facts and a sorted set with their expiry times, by the server's clock. Lua
+// scripts keep the two consistent. Both keys expire with their last member, so a program that has ended leaves nothing
+// behind.
 //
-// # News
+// # Events
 //
-// Each topic is a channel. A Coordinator has one connection for all its subscriptions, however many there are, and spreads
-// what comes among them itself. After a gap, which is each time that the connection was made anew, subscribers get nil.
+// Each topic is a channel. A Coordinator has one connection for all subscriptions and distributes messages itself. Each
+// time that connection is reopened, subscribers get nil, since they may have missed messages.
 //
-// # While the server is away
+// # Outages
 //
-// A Coordinator looks for its server every second (watch.go). While that is down, or takes no writes, everything is unavailable
-// at once, and subscriptions wait for it. The driver has one log for the whole program, to which it writes each failed attempt: this
-// package turns it into debug messages of slog.Default, when it is linked. redis.SetLogger, called later, has its way.
+// A Coordinator probes its server every second (watch.go). While the server is down or rejects writes, operations fail
+// at once as unavailable, and subscriptions wait. The driver has one logger for the whole program, to which it writes
+// each failed attempt. This package redirects it to debug messages of slog.Default when it is linked; a later call of
+// redis.SetLogger overrides that.
 //
 // # Permissions
 //
-// A user needs no more than this, where af: is the prefix; what is missing is an error when the server is reached first:
+// A user needs the following permissions, where af: is the prefix. Missing permissions are reported when the server is
+// first reached:
 //
 //	ACL SETUSER app on >… resetkeys ~af:* resetchannels &af:* -@all +@connection +evalsha +eval +publish +subscribe
 //	    +unsubscribe +time +hset +hdel +hgetall +zadd +zrem +zrangebyscore +pexpire
@@ -47,43 +49,43 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// A Config says how to reach a server. Zero fields leave it to the driver.
+// A Config configures the connection to a server. For zero fields, the driver's defaults apply unless noted.
 type Config struct {
-	URI         string // redis:// or rediss://; instead of the four below
+	URI         string // redis:// or rediss://; replaces Addr, DB, Username and Password
 	Addr        string // host:port
 	DB          int
 	Username    string
 	Password    string
-	TLS         *tls.Config // nil: none, unless the URI says so
+	TLS         *tls.Config // nil: no TLS, unless URI is rediss://
 	PoolSize    int
 	DialTimeout time.Duration
-	Prefix      string // of all keys and channels; "" is "af:"
-	Logger      *slog.Logger
+	Prefix      string       // of all keys and channels; default "af:"
+	Logger      *slog.Logger // nil discards messages
 }
 
-// presentFor is how long an Announce counts.
-const presentFor = 15 * time.Second
+// presenceTTL is how long an Announce is valid.
+const presenceTTL = 15 * time.Second
 
-// A Coordinator is the port, connected. Whoever made it closes it.
+// A Coordinator implements backend.Coordinator. The caller must close it. It is safe for concurrent use.
 type Coordinator struct {
 	client *redis.Client
 	prefix string
 	log    *slog.Logger
 	topics events.Topics
 	conn   *connstate.State
-	doubts signal.Signal // something failed as if the server were unavailable
+	probe  signal.Signal // makes probeLoop probe now
 
 	mu         sync.Mutex
 	pubsub     *redis.PubSub
-	subscribed map[string]int // subscriptions by topic
-	allowed    bool           // we may do what we do
+	subscribed map[string]int // number of subscriptions by topic
+	allowed    bool           // permissions were checked
 
-	end     context.CancelFunc
-	working sync.WaitGroup
+	end context.CancelFunc
+	wg  sync.WaitGroup
 }
 
-// Dial connects to a server, and fails where that can't be reached or refuses; the error names the address and never a
-// secret. ctx bounds it.
+// Dial connects to a server. It fails if the server is unreachable or rejects the connection. The error contains the
+// address, and never a secret. ctx bounds the connecting.
 func Dial(ctx context.Context, c Config) (*Coordinator, error) {
 	co, err := Open(c)
 	if err != nil {
@@ -95,13 +97,14 @@ func Dial(ctx context.Context, c Config) (*Coordinator, error) {
 	return co, nil
 }
 
-// Open is Dial for a server that may be away: it connects once that is there.
+// Open is like Dial, but doesn't wait for the server. The Coordinator is usable once the server is. It fails only if c
+// is invalid.
 func Open(c Config) (*Coordinator, error) {
 	o := &redis.Options{Addr: c.Addr, DB: c.DB, Username: c.Username, Password: c.Password}
 	if c.URI != "" {
 		var err error
 		if o, err = redis.ParseURL(c.URI); err != nil {
-			return nil, backend.NewError(backend.ErrInvalidArgument, "redis: the uri is none that the driver understands")
+			return nil, backend.NewError(backend.ErrInvalidArgument, "redis: malformed uri")
 		}
 	}
 	if c.TLS != nil {
@@ -114,10 +117,10 @@ func Open(c Config) (*Coordinator, error) {
 		o.DialTimeout = c.DialTimeout
 	}
 	o.ContextTimeoutEnabled = true
-	o.MaxRetries, o.DialerRetries = -1, 1 // whoever calls knows whether to repeat
+	o.MaxRetries, o.DialerRetries = -1, 1 // callers decide whether to retry
 	co := &Coordinator{
 		client: redis.NewClient(o), prefix: c.Prefix, log: c.Logger, subscribed: map[string]int{},
-		conn: connstate.New(), doubts: signal.New(),
+		conn: connstate.New(), probe: signal.New(),
 	}
 	if co.prefix == "" {
 		co.prefix = "af:"
@@ -128,23 +131,23 @@ func Open(c Config) (*Coordinator, error) {
 	ctx, end := context.WithCancel(context.Background())
 	co.end = end
 	co.pubsub = co.client.Subscribe(ctx)
-	co.working.Go(func() { co.hear(ctx) })
-	co.working.Go(func() { co.watch(ctx) })
+	co.wg.Go(func() { co.receive(ctx) })
+	co.wg.Go(func() { co.probeLoop(ctx) })
 	return co, nil
 }
 
-// Close ends all subscriptions and connections.
+// Close ends all subscriptions and closes the connections.
 func (c *Coordinator) Close() error {
 	c.end()
 	err := errors.Join(c.pubsub.Close(), c.client.Close())
-	c.working.Wait()
+	c.wg.Wait()
 	return err
 }
 
-// announce puts name among those of its kind, and forgets those whose time is up.
+// announceScript stores a member of a kind and removes expired members.
 //
-// KEYS: the hash of the facts, the set of the times. ARGV: name, facts, milliseconds that it counts.
-var announce = redis.NewScript(`
+// KEYS: hash of facts, set of expiry times. ARGV: name, facts, TTL in milliseconds.
+var announceScript = redis.NewScript(`
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
@@ -157,10 +160,10 @@ redis.call('PEXPIRE', KEYS[1], ARGV[3])
 redis.call('PEXPIRE', KEYS[2], ARGV[3])
 return 1`)
 
-// present returns name and facts, in turn, of those whose time is not up.
+// presentScript returns names and facts, alternating, of members that haven't expired.
 //
-// KEYS: the hash of the facts, the set of the times.
-var present = redis.NewScript(`
+// KEYS: hash of facts, set of expiry times.
+var presentScript = redis.NewScript(`
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)) do
@@ -169,7 +172,7 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now)) do
 end
 return redis.call('HGETALL', KEYS[1])`)
 
-// keys are those of a kind, in one slot of a cluster.
+// keys returns the keys of a kind, which share a cluster slot.
 func (c *Coordinator) keys(kind string) []string {
 	return []string{c.prefix + "facts:{" + kind + "}", c.prefix + "until:{" + kind + "}"}
 }
@@ -177,15 +180,15 @@ func (c *Coordinator) keys(kind string) []string {
 // Announce implements backend.Coordinator.
 func (c *Coordinator) Announce(ctx context.Context, kind, name string, facts json.RawMessage) error {
 	return c.do(ctx, "announcing "+kind, func(ctx context.Context) error {
-		return announce.Run(ctx, c.client, c.keys(kind), name, []byte(facts), presentFor.Milliseconds()).Err()
+		return announceScript.Run(ctx, c.client, c.keys(kind), name, []byte(facts), presenceTTL.Milliseconds()).Err()
 	})
 }
 
 // Present implements backend.Coordinator.
 func (c *Coordinator) Present(ctx context.Context, kind string) (map[string]json.RawMessage, error) {
 	var flat []string
-	err := c.do(ctx, "looking for "+kind, func(ctx context.Context) (err error) {
-		flat, err = present.Run(ctx, c.client, c.keys(kind)).StringSlice()
+	err := c.do(ctx, "listing "+kind, func(ctx context.Context) (err error) {
+		flat, err = presentScript.Run(ctx, c.client, c.keys(kind)).StringSlice()
 		return err
 	})
 	if err != nil {
@@ -199,14 +202,14 @@ func (c *Coordinator) Present(ctx context.Context, kind string) (map[string]json
 }
 
 // Publish implements backend.Coordinator.
-func (c *Coordinator) Publish(ctx context.Context, topic string, news json.RawMessage) error {
-	return c.do(ctx, "spreading news of "+topic, func(ctx context.Context) error {
-		return c.client.Publish(ctx, c.channel(topic), []byte(news)).Err()
+func (c *Coordinator) Publish(ctx context.Context, topic string, event json.RawMessage) error {
+	return c.do(ctx, "publishing to "+topic, func(ctx context.Context) error {
+		return c.client.Publish(ctx, c.channel(topic), []byte(event)).Err()
 	})
 }
 
-// failed turns an error of the driver into one with a code. Its text has the address and never a secret.
-func (c *Coordinator) failed(what string, err error) error {
+// wrapError gives an error of the driver a code and a message with the address.
+func (c *Coordinator) wrapError(op string, err error) error {
 	if err == nil {
 		return nil
 	}
@@ -226,26 +229,27 @@ func (c *Coordinator) failed(what string, err error) error {
 			code = backend.ErrPermissionDenied
 		}
 	}
-	return backend.Errorf(code, "redis at %s: %s%s: %w", c.client.Options().Addr, what, advice(err), err)
+	return backend.Errorf(code, "redis at %s: %s%s: %w", c.client.Options().Addr, op, advice(err), err)
 }
 
-// remedies are the states in which a server answers and takes no writes, by the first word of what it answers, and what ends each.
-var remedies = []struct{ word, advice string }{
-	{"LOADING", "it is not used until it has loaded its data"},
-	{"OOM", "its memory is full; raise maxmemory, or set a maxmemory-policy that evicts keys"},
-	{"READONLY", "it is a replica; connect to the master"},
-	{"MASTERDOWN", "it is a replica that has lost its master; connect to the master"},
-	{"MISCONF", "it can't save its data; see its log, and its disk"},
-	{"NOREPLICAS", "it has fewer replicas than its min-replicas-to-write"},
-	{"BUSY", "a script keeps it busy; SCRIPT KILL ends that"},
-	{"CLUSTERDOWN", "its cluster is down"},
+// serverStates are the states in which a server answers but rejects writes, by the first word of its error, with what
+// an operator can do.
+var serverStates = []struct{ word, advice string }{
+	{"LOADING", "it is loading its data"},
+	{"OOM", "out of memory; raise maxmemory, or set a maxmemory-policy that evicts keys"},
+	{"READONLY", "the server is a replica; connect to the master"},
+	{"MASTERDOWN", "the server is a replica without a master; connect to the master"},
+	{"MISCONF", "the server can't save its data; check its log and disk"},
+	{"NOREPLICAS", "fewer replicas than min-replicas-to-write"},
+	{"BUSY", "a script is running; SCRIPT KILL ends it"},
+	{"CLUSTERDOWN", "the cluster is down"},
 }
 
-// advice returns what an operator can do about an error, to follow what was attempted, or "".
+// advice returns ": " and what an operator can do about err, or "".
 func advice(err error) string {
 	if refused := redis.Error(nil); errors.As(err, &refused) {
-		for _, r := range remedies {
-			if redis.HasErrorPrefix(err, r.word) || strings.Contains(err.Error(), ": -"+r.word+" ") { // Redis 6, of a script
+		for _, r := range serverStates {
+			if redis.HasErrorPrefix(err, r.word) || strings.Contains(err.Error(), ": -"+r.word+" ") { // in a script, on Redis 6
 				return ": " + r.advice
 			}
 		}

@@ -21,13 +21,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// The test that starts a server waits for its process as long as that runs: longer than this package's tests.
+	// The goroutine that waits for a started server outlives the tests of this package.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/afgen/afgen/internal/devstack.(*Server).Start.func1"))
 }
 
-// documented is the rule in docs/servers.md for a user who may do what is needed and nothing else, for keys and channels
-// with a prefix.
-func documented(t *testing.T, user, password, prefix string) []any {
+// documentedACL returns the ACL SETUSER command that docs/servers.md has for a user with minimal permissions, for keys
+// and channels with a prefix.
+func documentedACL(t *testing.T, user, password, prefix string) []any {
 	t.Helper()
 	text, err := os.ReadFile("../../../docs/servers.md")
 	if err != nil {
@@ -42,8 +42,8 @@ func documented(t *testing.T, user, password, prefix string) []any {
 	return args
 }
 
-// as returns the URI of a user who may do what args, of ACL SETUSER, say.
-func as(t *testing.T, user, password string, args []any) string {
+// withUser runs args, an ACL SETUSER command, and returns the URI of its user.
+func withUser(t *testing.T, user, password string, args []any) string {
 	t.Helper()
 	uri := devstack.Redis(t)
 	o, err := driver.ParseURL(uri)
@@ -67,11 +67,11 @@ func as(t *testing.T, user, password string, args []any) string {
 	return u.String()
 }
 
-// It needs no more permissions than are documented.
+// The documented permissions suffice.
 func TestCoordinatorConforms(t *testing.T) {
 	conform.Coordinator(t, func(t *testing.T) *backend.Ports {
 		name := devstack.Name(t)
-		uri := as(t, name, "hunter2", documented(t, name, "hunter2", name+":"))
+		uri := withUser(t, name, "hunter2", documentedACL(t, name, "hunter2", name+":"))
 		c, err := redis.Dial(t.Context(), redis.Config{URI: uri, Prefix: name + ":"})
 		if err != nil {
 			t.Fatal(err)
@@ -85,20 +85,22 @@ func TestCoordinatorConforms(t *testing.T) {
 	}, conform.Options{})
 }
 
-// Whatever is missing is an error when the server is reached first, and not when it is needed.
-func TestMissingPermissionIsAnErrorAtOnce(t *testing.T) {
-	for _, no := range []string{"-evalsha", "-publish", "-subscribe", "-unsubscribe", "-hset", "-hgetall", "-zadd", "-time", "-pexpire", "resetkeys", "resetchannels"} {
+// A missing permission is reported when the server is first reached, not when it is needed.
+func TestMissingPermissionFailsPing(t *testing.T) {
+	for _, no := range []string{"-evalsha", "-publish", "-subscribe", "-unsubscribe", "-hset", "-hgetall", "-zadd",
+		"-time", "-pexpire", "resetkeys", "resetchannels"} {
 		name := devstack.Name(t)
-		uri := as(t, name, "hunter2", append(documented(t, name, "hunter2", name+":"), no))
+		uri := withUser(t, name, "hunter2", append(documentedACL(t, name, "hunter2", name+":"), no))
 		_, err := redis.Dial(t.Context(), redis.Config{URI: uri, Prefix: name + ":"})
-		if !errors.Is(err, backend.ErrPermissionDenied) || !strings.Contains(err.Error(), "redis at 127.0.0.1:") || strings.Contains(err.Error(), "hunter2") {
+		if !errors.Is(err, backend.ErrPermissionDenied) || !strings.Contains(err.Error(), "redis at 127.0.0.1:") ||
+			strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("with %s: %v", no, err)
 		}
 	}
 }
 
-// While the server is away nothing waits for it, and all goes on when it is back, subscriptions too.
-func TestServerThatComesBackIsUsedAgain(t *testing.T) {
+// While the server is down operations fail at once. When it is back everything works again, including subscriptions.
+func TestRecoveryAfterOutage(t *testing.T) {
 	server := devstack.Prepare(t, devstack.RedisKV)
 	c, err := redis.Open(redis.Config{URI: server.URI, Prefix: "af:"})
 	if err != nil {
@@ -126,13 +128,14 @@ func TestServerThatComesBackIsUsedAgain(t *testing.T) {
 	if err := c.Ping(t.Context()); !errors.Is(err, backend.ErrUnavailable) {
 		t.Fatal(err)
 	}
-	news, ctx := make(chan string, 100), t.Context()
-	go func() { _ = c.Subscribe(ctx, "topic", func(n json.RawMessage) { news <- string(n) }) }()
+	events, ctx := make(chan string, 100), t.Context()
+	go func() { _ = c.Subscribe(ctx, "topic", func(n json.RawMessage) { events <- string(n) }) }()
 	for range 2 {
 		await(false)
 		begun := time.Now()
-		if _, err := c.Present(ctx, "worker"); !errors.Is(err, backend.ErrUnavailable) || !errors.Is(err, backend.ErrServerDown) {
-			t.Errorf("away: %v", err)
+		if _, err := c.Present(ctx, "worker"); !errors.Is(err, backend.ErrUnavailable) ||
+			!errors.Is(err, backend.ErrServerDown) {
+			t.Errorf("down: %v", err)
 		}
 		if took := time.Since(begun); took > 100*time.Millisecond {
 			t.Errorf("unavailable after %v", took)
@@ -144,15 +147,15 @@ func TestServerThatComesBackIsUsedAgain(t *testing.T) {
 		if err := c.Announce(ctx, "worker", "a", json.RawMessage("{}")); err != nil {
 			t.Error(err)
 		}
-		testkit.Eventually(t, "news are heard", func() bool {
+		testkit.Eventually(t, "events arrive", func() bool {
 			if err := c.Publish(ctx, "topic", json.RawMessage(`1`)); err != nil {
 				t.Error(err)
 			}
-			heard := false
-			for len(news) > 0 {
-				heard = <-news == "1" || heard
+			received := false
+			for len(events) > 0 {
+				received = <-events == "1" || received
 			}
-			return heard
+			return received
 		})
 		if err := server.Kill(); err != nil {
 			t.Fatal(err)

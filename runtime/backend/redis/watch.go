@@ -13,46 +13,47 @@ import (
 )
 
 const (
-	pingEvery    = time.Second
-	pingPatience = 2 * time.Second // for the answer
-	checkKind    = "_check"        // what permissions are tried on; it is forgotten as any presence is
-	absentKind   = "_absent"       // never announced
+	pingEvery   = time.Second
+	pingTimeout = 2 * time.Second
+	checkKind   = "_check"  // a kind on which permissions are checked
+	absentKind  = "_absent" // never announced
 )
 
 func init() { redis.SetLogger(driverLog{}) }
 
-// driverLog gets what the driver would write to stderr, once for each attempt that fails.
+// driverLog receives the driver's messages, one for each failed attempt.
 type driverLog struct{}
 
-// Printf implements the driver's interface for loggers.
+// Printf implements the driver's logging interface.
 func (driverLog) Printf(ctx context.Context, format string, args ...any) {
 	if slog.Default().Enabled(ctx, slog.LevelDebug) {
 		slog.DebugContext(ctx, fmt.Sprintf(format, args...))
 	}
 }
 
-// State says why operations fail at once, nil: they don't, and returns a channel that is closed when that may have changed.
-// A server that is away is looked for in the background.
+// State returns the error with which operations fail now, or nil, and a channel that is closed when that may have
+// changed. The server is probed in the background.
 func (c *Coordinator) State() (changed <-chan struct{}, err error) { return c.conn.Get() }
 
-// Ping returns nil if the server takes writes now and lets us do what we need to. A server that only answers is of no use. So
-// this is a write, which the server refuses as it would any other, but which changes nothing: it replicates and persists nothing.
+// Ping returns nil if the server accepts writes and the user has the required permissions. A server that only answers
+// is not enough, so Ping sends a write that changes nothing: it is neither replicated nor persisted, but rejected like
+// any other write.
 func (c *Coordinator) Ping(ctx context.Context) error {
-	losses := c.conn.Epoch()
-	err := c.failed("connecting", c.client.ZAddXX(ctx, c.keys(absentKind)[1], redis.Z{Member: "-"}).Err())
+	epoch := c.conn.Epoch()
+	err := c.wrapError("connecting", c.client.ZAddXX(ctx, c.keys(absentKind)[1], redis.Z{Member: "-"}).Err())
 	if err == nil {
 		err = c.check(ctx)
 	}
 	switch {
 	case err == nil:
-		c.conn.SetUp(losses)
-	case c.conn.Epoch() == losses:
+		c.conn.SetUp(epoch)
+	case c.conn.Epoch() == epoch:
 		c.conn.SetDown(err)
 	}
 	return err
 }
 
-// check tries once all that needs a permission.
+// check tries everything that needs a permission, until it has succeeded once.
 func (c *Coordinator) check(ctx context.Context) error {
 	c.mu.Lock()
 	allowed := c.allowed
@@ -60,9 +61,9 @@ func (c *Coordinator) check(ctx context.Context) error {
 	if allowed {
 		return nil
 	}
-	err := announce.Run(ctx, c.client, c.keys(checkKind), "-", "{}", time.Second.Milliseconds()).Err()
+	err := announceScript.Run(ctx, c.client, c.keys(checkKind), "-", "{}", time.Second.Milliseconds()).Err()
 	if err == nil {
-		err = present.Run(ctx, c.client, c.keys(checkKind)).Err()
+		err = presentScript.Run(ctx, c.client, c.keys(checkKind)).Err()
 	}
 	if err == nil {
 		err = c.client.Publish(ctx, c.channel(checkKind), "").Err()
@@ -71,7 +72,7 @@ func (c *Coordinator) check(ctx context.Context) error {
 		err = c.checkSubscribing(ctx)
 	}
 	if err != nil {
-		return c.failed("trying what has to be allowed", err)
+		return c.wrapError("checking permissions", err)
 	}
 	c.mu.Lock()
 	c.allowed = true
@@ -91,40 +92,40 @@ func (c *Coordinator) checkSubscribing(ctx context.Context) error {
 	return errors.Join(err, sub.Close())
 }
 
-// doubt lets watch look at once.
-func (c *Coordinator) doubt() {
-	c.doubts.Set()
+// probeNow makes probeLoop probe at once.
+func (c *Coordinator) probeNow() {
+	c.probe.Set()
 }
 
-// watch looks for the server every second, and where something failed.
-func (c *Coordinator) watch(ctx context.Context) {
+// probeLoop probes the server every second, and after each failed operation.
+func (c *Coordinator) probeLoop(ctx context.Context) {
 	tick := time.NewTicker(pingEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-		case <-c.doubts.C():
+		case <-c.probe.C():
 		case <-ctx.Done():
 			return
 		}
-		pingCtx, cancel := context.WithTimeout(ctx, pingPatience)
+		pingCtx, cancel := context.WithTimeout(ctx, pingTimeout)
 		if err := c.Ping(pingCtx); err != nil && ctx.Err() == nil {
-			c.log.Debug("Redis doesn't answer", "error", err)
+			c.log.Debug("Redis is unavailable", "error", err)
 		}
 		cancel()
 	}
 }
 
-// do runs an operation, at once without where the server is away.
-func (c *Coordinator) do(ctx context.Context, what string, op func(context.Context) error) error {
+// do runs an operation. It fails at once while the server is down.
+func (c *Coordinator) do(ctx context.Context, name string, op func(context.Context) error) error {
 	ctx, done, err := c.conn.Guard(ctx)
 	defer done()
 	if err != nil {
 		return err
 	}
-	err = c.failed(what, op(ctx))
+	err = c.wrapError(name, op(ctx))
 	if err != nil && backend.CodeOf(err) == backend.ErrUnavailable {
-		c.doubt()
+		c.probeNow()
 	}
 	return err
 }

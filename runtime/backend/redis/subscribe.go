@@ -9,31 +9,32 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// hearAgain is the pause before the connection of the subscriptions is made again.
-const hearAgain = 200 * time.Millisecond
+// receivePause is the pause after a failed receive.
+const receivePause = 200 * time.Millisecond
 
 func (c *Coordinator) channel(topic string) string { return c.prefix + "news:" + topic }
 
-// Subscribe implements backend.Coordinator. It doesn't fail where the server is away: news come once that is back.
+// Subscribe implements backend.Coordinator. If the server is down, events arrive once it is back.
 func (c *Coordinator) Subscribe(ctx context.Context, topic string, fn func(json.RawMessage)) error {
-	c.join(ctx, topic)
-	defer c.leave(topic)
+	c.joinTopic(ctx, topic)
+	defer c.leaveTopic(topic)
 	return c.topics.Subscribe(ctx, topic, fn)
 }
 
-// join listens to a topic's channel, unless somebody does.
-func (c *Coordinator) join(ctx context.Context, topic string) {
+// joinTopic subscribes to a topic's channel, unless the Coordinator already is.
+func (c *Coordinator) joinTopic(ctx context.Context, topic string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.subscribed[topic]++; c.subscribed[topic] > 1 {
 		return
 	}
 	if err := c.pubsub.Subscribe(ctx, c.channel(topic)); err != nil {
-		c.log.Debug("not subscribed yet", "topic", topic, "error", err) // the driver does it when it connects again
+		c.log.Debug("subscribing failed", "topic", topic, "error", err) // the driver retries when it reconnects
 	}
 }
 
-func (c *Coordinator) leave(topic string) {
+// leaveTopic unsubscribes from a topic's channel after its last subscription has ended.
+func (c *Coordinator) leaveTopic(topic string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.subscribed[topic]--; c.subscribed[topic] > 0 {
@@ -43,16 +44,16 @@ func (c *Coordinator) leave(topic string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if err := c.pubsub.Unsubscribe(ctx, c.channel(topic)); err != nil {
-		c.log.Debug("still subscribed", "topic", topic, "error", err)
+		c.log.Debug("unsubscribing failed", "topic", topic, "error", err)
 	}
 }
 
-// hear spreads what comes until ctx ends. That a channel was subscribed to, at first or again, is a gap: what was said
-// before, nobody here has heard.
-func (c *Coordinator) hear(ctx context.Context) {
+// receive passes messages to subscribers until ctx ends. Each time a channel is subscribed to, again or for the first
+// time, its subscribers get nil, since earlier messages may have been missed.
+func (c *Coordinator) receive(ctx context.Context) {
 	for ctx.Err() == nil {
-		came, err := c.pubsub.Receive(ctx)
-		switch m := came.(type) {
+		received, err := c.pubsub.Receive(ctx)
+		switch m := received.(type) {
 		case *redis.Message:
 			if topic, ok := strings.CutPrefix(m.Channel, c.prefix+"news:"); ok {
 				c.topics.Publish(topic, json.RawMessage(m.Payload))
@@ -63,16 +64,16 @@ func (c *Coordinator) hear(ctx context.Context) {
 			}
 		}
 		if err != nil && ctx.Err() == nil {
-			c.doubt()
-			c.pause(ctx)
+			c.probeNow()
+			c.awaitServer(ctx)
 		}
 	}
 }
 
-// pause waits a moment, and then for as long as the server is away.
-func (c *Coordinator) pause(ctx context.Context) {
+// awaitServer waits for receivePause, and then until the server is available.
+func (c *Coordinator) awaitServer(ctx context.Context) {
 	select {
-	case <-time.After(hearAgain):
+	case <-time.After(receivePause):
 	case <-ctx.Done():
 	}
 	for ctx.Err() == nil {
