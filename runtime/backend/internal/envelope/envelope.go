@@ -1,8 +1,8 @@
-// Package envelope is the wire's envelope without a carrier: what stands in the headers of a call and of its reply, and how
-// one becomes the other. AMQP messages and the frames of a socket carry the same headers; docs/wire.md shows them.
+// Package envelope converts calls and replies to and from wire headers, independent of the carrier. AMQP messages and
+// socket frames carry the same headers, which docs/wire.md documents.
 //
-// Every value is a string here, so that it fits every carrier. What a carrier has fields of its own for (ids, the
-// caller, the type, the kind of content) it fills and reads itself.
+// All values are strings, so that they fit every carrier. A carrier reads and writes the fields that it has natively:
+// IDs, caller, type and content type.
 package envelope
 
 import (
@@ -17,14 +17,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// The names of headers that have a meaning. All others that begin with Reserved are a carrier's own or a later version's;
-// what doesn't belongs to middleware.
+// The names of headers. Other names with the prefix Reserved belong to a carrier or a later version; all other names
+// belong to middleware.
 const (
 	Reserved = "af-"
 	Version  = "af-v"
 	Timeout  = "af-timeout-ms"
 	Contract = "af-contract"
-	Metadata = "af-md-" // before each name of the user's metadata
+	Metadata = "af-md-" // prefix of names of the user's metadata
 	Code     = "af-code"
 	Message  = "af-msg"
 	Details  = "af-details"
@@ -33,43 +33,46 @@ const (
 )
 
 const (
-	V1       = "1"                // the version that this package speaks
-	JSON     = "application/json" // the one kind of content
-	MaxShort = 255                // bytes of a type, an id, a header's name: as in AMQP
-	MaxText  = 1 << 10            // of an error's message, where the whole error is too large for its carrier
+	V1       = "1"                // the version that this package implements
+	JSON     = "application/json" // the only content type
+	MaxShort = 255                // bytes of a type, an ID or a header name, as in AMQP
+	MaxText  = 1 << 10            // bytes of an error's message if the whole error is too large for its carrier
 )
 
 // Type returns the type of a request.
 func Type(req *backend.Request) string { return req.Service + "/" + req.Method }
 
-// Check returns why a request can't be sent by any carrier.
+// Check returns an error if no carrier can send a request.
 func Check(req *backend.Request) *backend.Error {
 	switch {
 	case len(req.Body) > backend.MaxMessage:
 		return backend.Errorf(backend.ErrResourceExhausted, "the arguments of %s.%s are %d bytes; at most %d are allowed",
 			req.Service, req.Method, len(req.Body), backend.MaxMessage)
 	case req.Service == "" || strings.Contains(req.Service, "/") || req.Method == "":
-		return backend.Errorf(backend.ErrInvalidArgument, "a call needs a service, without a slash in its name, and a method; they are %q and %q",
-			req.Service, req.Method)
+		return backend.Errorf(backend.ErrInvalidArgument, "invalid call: service %q and method %q must not be empty, "+
+			"and the service must not contain a slash", req.Service, req.Method)
 	case len(req.Service)+1+len(req.Method) > MaxShort || len(req.ID) > MaxShort || len(req.Caller) > MaxShort:
-		return backend.Errorf(backend.ErrInvalidArgument, "calling %.80s.%.80s: the names together, the id and the caller may have %d bytes each",
-			req.Service, req.Method, MaxShort)
+		return backend.Errorf(backend.ErrInvalidArgument,
+			"calling %.80s.%.80s: both names together, the ID and the caller may have "+
+				"at most %d bytes each", req.Service, req.Method, MaxShort)
 	}
 	for name := range req.Headers {
 		if strings.HasPrefix(name, Reserved) || len(name) > MaxShort || name == "" {
-			return backend.Errorf(backend.ErrInvalidArgument, "a header named %.80q: names have 1 to %d bytes, and those that begin with %q are reserved",
-				name, MaxShort, Reserved)
+			return backend.Errorf(backend.ErrInvalidArgument,
+				"header %.80q: the name must have 1 to %d bytes, and must not start "+
+					"with %q, which is reserved", name, MaxShort, Reserved)
 		}
 	}
 	for name := range req.Metadata {
 		if len(name)+len(Metadata) > MaxShort {
-			return backend.Errorf(backend.ErrInvalidArgument, "metadata named %.80q…: a name may have %d bytes", name, MaxShort-len(Metadata))
+			return backend.Errorf(backend.ErrInvalidArgument, "metadata %.80q: the name may have at most %d bytes", name,
+				MaxShort-len(Metadata))
 		}
 	}
 	return nil
 }
 
-// Request returns the headers of a request that has been checked, with left of its time.
+// Request returns the headers of a checked request with left as its timeout.
 func Request(req *backend.Request, left time.Duration) map[string]string {
 	h := make(map[string]string, 3+len(req.Headers)+len(req.Metadata))
 	maps.Copy(h, req.Headers)
@@ -84,23 +87,25 @@ func Request(req *backend.Request, left time.Duration) map[string]string {
 	return h
 }
 
-// ParseRequest returns the request that came with a type, a kind of content and headers, or the answer to one that can't be
-// understood. The carrier adds its id, its caller, and whether it came before.
+// ParseRequest returns the request with a type, a content type and headers, or the error to reply if it can't be
+// parsed. The carrier sets ID, Caller and Redelivered.
 func ParseRequest(typ, content string, h map[string]string, body []byte) (*backend.Request, *backend.Error) {
 	service, method, ok := strings.Cut(typ, "/")
 	timeout, err := Duration(h[Timeout])
 	var refusal *backend.Error
 	switch {
 	case h[Version] != V1:
-		refusal = backend.Errorf(backend.ErrUnimplemented, "version %.20q of the envelope; this instance speaks %s", h[Version], V1)
+		refusal = backend.Errorf(backend.ErrUnimplemented, "envelope version %.20q; this instance supports %s", h[Version],
+			V1)
 	case content != JSON:
-		refusal = backend.Errorf(backend.ErrUnimplemented, "content type %.80q; this instance speaks %s", content, JSON)
+		refusal = backend.Errorf(backend.ErrUnimplemented, "content type %.80q; this instance supports %s", content, JSON)
 	case !ok || service == "" || method == "":
 		refusal = backend.Errorf(backend.ErrInvalidArgument, "type %.80q is not of the form service/method", typ)
 	case err != nil:
 		refusal = backend.Errorf(backend.ErrInvalidArgument, "%s: %w", Timeout, err)
 	case len(body) > backend.MaxMessage:
-		refusal = backend.Errorf(backend.ErrResourceExhausted, "the arguments are %d bytes; at most %d are allowed", len(body), backend.MaxMessage)
+		refusal = backend.Errorf(backend.ErrResourceExhausted, "the arguments are %d bytes; at most %d are allowed",
+			len(body), backend.MaxMessage)
 	}
 	if refusal != nil {
 		return nil, refusal.With(backend.OutcomeAnswered)
@@ -123,11 +128,11 @@ func put(m *map[string]string, name, value string) {
 	(*m)[name] = value
 }
 
-// outcomes are what replies say of the outcome; answered is not said.
+// outcomes are the header values of outcomes; answered has none.
 var outcomes = map[backend.Outcome]string{backend.OutcomeNotSent: "not_sent", backend.OutcomeUnknown: "unknown"}
 
-// Reply returns the headers and the body of a reply. fits says whether headers can be carried: of an error that can't, as much
-// is sent as does.
+// Reply returns the headers and the body of a reply. fits reports whether the carrier can carry given headers; errors
+// that don't fit are truncated.
 func Reply(r *backend.Reply, fits func(map[string]string) bool) (map[string]string, json.RawMessage) {
 	h := map[string]string{Version: V1}
 	if r.Server != "" {
@@ -148,11 +153,12 @@ func Reply(r *backend.Reply, fits func(map[string]string) bool) (map[string]stri
 }
 
 func tooLarge(body json.RawMessage) *backend.Error {
-	return backend.Errorf(backend.ErrResourceExhausted, "a reply of %d bytes; at most %d are allowed", len(body), backend.MaxMessage).
+	return backend.Errorf(backend.ErrResourceExhausted, "a reply of %d bytes; at most %d are allowed", len(body),
+		backend.MaxMessage).
 		With(backend.OutcomeAnswered)
 }
 
-// PutError adds an error to headers, its outcome excepted.
+// PutError adds an error, except its outcome, to headers.
 func PutError(h map[string]string, e *backend.Error, fits func(map[string]string) bool) {
 	h[Code], h[Message] = string(backend.ParseCode(string(e.Code))), e.Message
 	if len(e.Details) > 0 {
@@ -164,10 +170,10 @@ func PutError(h map[string]string, e *backend.Error, fits func(map[string]string
 		return
 	}
 	delete(h, Details)
-	h[Message] = Cut(e.Message, MaxText) + " (cut: the whole error doesn't fit into a message)"
+	h[Message] = Cut(e.Message, MaxText) + " (truncated: the error doesn't fit into a message)"
 }
 
-// ParseReply returns the reply that came with headers.
+// ParseReply returns the reply with given headers and body.
 func ParseReply(h map[string]string, body []byte) *backend.Reply {
 	r := &backend.Reply{Server: h[Server]}
 	switch {
@@ -187,22 +193,22 @@ func ParseReply(h map[string]string, body []byte) *backend.Reply {
 	return r
 }
 
-// ParseError returns the error in headers, its outcome unknown.
+// ParseError returns the error in headers, with an unknown outcome.
 func ParseError(h map[string]string) *backend.Error {
 	e := &backend.Error{Code: backend.ParseCode(h[Code]), Message: h[Message]}
 	if details := h[Details]; details != "" && json.Unmarshal([]byte(details), &e.Details) != nil {
 		e.Details = nil
-		e.Message += " (its details do not decode)"
+		e.Message += " (details can't be decoded)"
 	}
 	return e
 }
 
-// Milliseconds writes a duration as a decimal number of milliseconds, to the microsecond below.
+// Milliseconds formats a duration as a decimal number of milliseconds, rounded down to microseconds.
 func Milliseconds(d time.Duration) string {
 	return strconv.FormatFloat(float64(d/time.Microsecond)/1000, 'f', -1, 64)
 }
 
-// Duration reads what Milliseconds writes.
+// Duration parses the output of Milliseconds.
 func Duration(s string) (time.Duration, error) {
 	ms, err := strconv.ParseFloat(s, 64)
 	switch {
@@ -214,7 +220,7 @@ func Duration(s string) (time.Duration, error) {
 	return time.Duration(ms * float64(time.Millisecond)), nil
 }
 
-// Cut shortens a text to n bytes at most, at the end of a rune.
+// Cut truncates a text to at most n bytes, at a rune boundary.
 func Cut(s string, n int) string {
 	if len(s) <= n {
 		return s

@@ -12,7 +12,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// headersOf makes headers of a text: their names and values in turn, divided by \x1f.
+// headersOf parses headers from a text of alternating names and values, separated by \x1f.
 func headersOf(text string) map[string]string {
 	h := map[string]string{}
 	all := strings.Split(text, "\x1f")
@@ -22,13 +22,13 @@ func headersOf(text string) map[string]string {
 	return h
 }
 
-// Whatever the headers of a message are, it is a request or a refusal, and a reply. What was read is the same when it is written
-// and read again.
+// Any headers parse to a request or a refusal, and to a reply. Encoding and parsing them again gives the same result.
 func FuzzEnvelope(f *testing.F) {
 	for _, h := range []string{
 		"af-v\x1f1\x1faf-timeout-ms\x1f1500.5\x1faf-contract\x1fabc\x1faf-md-user\x1fu\x1ftraceparent\x1f00-01",
 		"af-v\x1f1\x1faf-timeout-ms\x1f1e999\x1faf-later\x1fx\x1f\x1fempty",
-		"af-v\x1f1\x1faf-code\x1fnot_found\x1faf-msg\x1fno\x1faf-outcome\x1fnot_sent\x1faf-srv\x1fs\x1faf-details\x1f[{\"type\":\"q\",\"value\":{\"a\":1}}]",
+		"af-v\x1f1\x1faf-code\x1fnot_found\x1faf-msg\x1fno\x1faf-outcome\x1fnot_sent\x1faf-srv\x1fs\x1f" +
+			"af-details\x1f[{\"type\":\"q\",\"value\":{\"a\":1}}]",
 		"af-v\x1f1\x1faf-code\x1fmade_up\x1faf-details\x1f[{]\x1faf-outcome\x1f?",
 	} {
 		f.Add("calc/Div", JSON, h, []byte(`{"x":1}`))
@@ -40,7 +40,7 @@ func FuzzEnvelope(f *testing.F) {
 		request(t, typ, content, h, body)
 		reply(t, h, body)
 		if !maps.Equal(h, before) {
-			t.Error("reading has changed the headers")
+			t.Error("parsing changed the headers")
 		}
 	})
 }
@@ -57,22 +57,22 @@ func request(t *testing.T, typ, content string, h map[string]string, body []byte
 		return
 	}
 	if req.Timeout < 0 || Type(req) != typ {
-		t.Errorf("a time-out of %v, type %q of %q", req.Timeout, Type(req), typ)
+		t.Errorf("timeout %v, type %q of %q", req.Timeout, Type(req), typ)
 	}
 	for name := range req.Headers {
 		if strings.HasPrefix(name, Reserved) {
-			t.Errorf("middleware is given the header %q", name)
+			t.Errorf("reserved header %q is passed to middleware", name)
 		}
 	}
 	if Check(req) != nil || req.Timeout.Microseconds() < 1 {
-		return // no carrier takes it, or its time is up
+		return // invalid or expired
 	}
 	again, refusal := ParseRequest(Type(req), JSON, Request(req, req.Timeout), req.Body)
 	if refusal != nil {
 		t.Fatalf("%+v is refused: %v", req, refusal)
 	}
 	if d := again.Timeout - req.Timeout; d > 0 && again.Timeout != 1<<63-1 && float64(d) > float64(req.Timeout)*1e-9 {
-		t.Errorf("a time-out of %v became %v", req.Timeout, again.Timeout)
+		t.Errorf("timeout %v became %v", req.Timeout, again.Timeout)
 	}
 	again.Timeout = req.Timeout
 	if !reflect.DeepEqual(req, again) {
@@ -101,10 +101,10 @@ func reply(t *testing.T, h map[string]string, body []byte) {
 		}
 	}
 	if r.Err != nil && !fits(out) {
-		t.Errorf("%d bytes of a message", len(out[Message]))
+		t.Errorf("message of %d bytes", len(out[Message]))
 	}
 	if utf8.ValidString(h[Message]) && !utf8.ValidString(out[Message]) {
-		t.Errorf("%q was cut to %q", h[Message], out[Message])
+		t.Errorf("%q was truncated to %q", h[Message], out[Message])
 	}
 }
 
@@ -115,7 +115,7 @@ func sameReply(a, b *backend.Reply) bool {
 	if a.Err == nil {
 		return true
 	}
-	// Details are compacted, and what in them is no UTF-8 is replaced.
+	// Details are compacted, and invalid UTF-8 in them is replaced.
 	x, _ := json.Marshal(a.Err.Details)
 	y, _ := json.Marshal(b.Err.Details)
 	return a.Err.Code == b.Err.Code && a.Err.Message == b.Err.Message && a.Err.Outcome == b.Err.Outcome &&
