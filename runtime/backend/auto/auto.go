@@ -1,7 +1,7 @@
-// Package auto opens the backend that a configuration asks for: the embedded file, or the three servers. It imports all of
-// them; a program that knows what it runs on imports that one and links no other.
+// Package auto opens the backend that a configuration selects: the embedded file or the three servers. It imports all
+// backends. A program that needs only one should import that one instead, and link no other.
 //
-//	cfg, err := auto.Load("")                                            // config.yaml, if there is one
+//	cfg, err := auto.Load("")                                            // config.yaml, if it exists
 //	app, err := af.Open(ctx, auto.From(cfg), auto.Options(cfg)...)
 package auto
 
@@ -20,11 +20,11 @@ import (
 	"github.com/afgen/afgen/runtime/logs"
 )
 
-// defaultFile is what Load looks for in the working directory.
+// defaultFile is the file that Load("") reads.
 const defaultFile = "config.yaml"
 
-// Load reads the configuration file path. Where path is "" it reads config.yaml in the working directory, and returns the
-// defaults if there is none.
+// Load reads the configuration file at path. If path is empty, it reads config.yaml in the working directory, or
+// returns the defaults if that file doesn't exist.
 func Load(path string) (config.Config, error) {
 	if path != "" {
 		return config.Load(path)
@@ -36,7 +36,7 @@ func Load(path string) (config.Config, error) {
 	return cfg, err
 }
 
-// From returns the backend that cfg asks for. What is wrong with that surfaces when it is opened.
+// From returns the backend that cfg selects. Errors in cfg are reported when the backend is opened.
 func From(cfg config.Config) af.Backend {
 	kind, err := cfg.Backend()
 	switch {
@@ -52,9 +52,9 @@ func From(cfg config.Config) af.Backend {
 	return embedded.File(cfg.Embedded.Path, opts...)
 }
 
-// Options returns what cfg says of the App itself: how long finished tasks are kept, the lease, the address that instances
-// report, the facts of the machine, and the log: to the console and to daily files in logger.path, as package logs has it, opened with the App and
-// closed by its Shutdown. An af.Logger after these takes its place, and then no files are written.
+// Options returns cfg's options of the App: retention, lease, the address that instances report, facts about the
+// machine, and the log. The log goes to the console and to daily files in logger.path; see package logs. It is opened
+// with the App and closed by Shutdown. An af.Logger after these options replaces it, and no files are written.
 func Options(cfg config.Config) []af.AppOption {
 	opts := []af.AppOption{af.Retention(cfg.Tasks.Retention.Age, cfg.Tasks.Retention.Max), af.Lease(cfg.Tasks.Lease),
 		af.WrongVersionAfter(cfg.Tasks.WrongVersionAfter), af.NodeFacts(describeNode),
@@ -71,17 +71,19 @@ func Options(cfg config.Config) []af.AppOption {
 	return opts
 }
 
-// describeNode describes this machine, on each operating system.
+// describeNode returns facts and load of this machine.
 func describeNode(ctx context.Context) af.Node {
 	f, u := full.Local.Describe(ctx), full.Local.Measure(ctx)
 	return af.Node{
 		ID: f.ID, Host: f.Host, OS: f.OS, Platform: f.Platform, PlatformVersion: f.Version, Kernel: f.Kernel, Arch: f.Arch,
 		CPUs: f.CPUs, CPUModel: f.CPUModel, MemoryTotal: u.MemoryTotal, DiskTotal: u.DiskTotal,
-		NodeSample: af.NodeSample{CPU: u.CPU, Load1: u.Load1, Load5: u.Load5, Load15: u.Load15, MemoryUsed: u.MemoryUsed, DiskUsed: u.DiskUsed},
+		NodeSample: af.NodeSample{
+			CPU: u.CPU, Load1: u.Load1, Load5: u.Load5, Load15: u.Load15, MemoryUsed: u.MemoryUsed, DiskUsed: u.DiskUsed,
+		},
 	}
 }
 
-// refused is a backend that can't be opened.
+// refused is a backend whose Open fails.
 type refused struct{ err error }
 
 func (r refused) Open(context.Context, backend.Env) (*backend.Ports, error) { return nil, r.err }

@@ -25,15 +25,16 @@ func parse(t *testing.T, text string) config.Config {
 	return cfg
 }
 
-func TestNoServersOpenTheEmbeddedFile(t *testing.T) {
-	path, logs := filepath.Join(t.TempDir(), "folder", "tasks.db"), t.TempDir()
-	cfg := parse(t, "embedded:\n  path: "+path+"\n  durability: full\ntasks:\n  ip: 192.0.2.7\nlogger: {path: "+logs+", level: WARN}\n")
+func TestDefaultIsEmbedded(t *testing.T) {
+	path, logs := filepath.Join(t.TempDir(), "dir", "tasks.db"), t.TempDir()
+	cfg := parse(t, "embedded:\n  path: "+path+"\n  durability: full\ntasks:\n  ip: 192.0.2.7\n"+
+		"logger: {path: "+logs+", level: WARN}\n")
 	app, err := af.Open(t.Context(), auto.From(cfg), auto.Options(cfg)...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if ip := app.Instance().IP; ip != "192.0.2.7" {
-		t.Errorf("the instance's address is %s", ip)
+		t.Errorf("instance address %s", ip)
 	}
 	if err := app.Shutdown(t.Context()); err != nil {
 		t.Error(err)
@@ -43,8 +44,8 @@ func TestNoServersOpenTheEmbeddedFile(t *testing.T) {
 	}
 }
 
-// The log goes where the configuration says, from opening to the end; what can't be written to is an error of Open.
-func TestLogGoesWhereTheConfigurationSays(t *testing.T) {
+// The log is written where the configuration says, from opening to shutdown. If that isn't writable, Open fails.
+func TestLogFollowsConfiguration(t *testing.T) {
 	t.Chdir(t.TempDir())
 	cfg := parse(t, "logger: {path: here, level: info}\n")
 	app, err := af.Open(t.Context(), auto.From(cfg), auto.Options(cfg)...)
@@ -65,11 +66,12 @@ func TestLogGoesWhereTheConfigurationSays(t *testing.T) {
 		}
 	}
 
-	cfg.Logger.Path = files[0] // no folder
-	if _, err := af.Open(t.Context(), auto.From(cfg), auto.Options(cfg)...); err == nil || !strings.Contains(err.Error(), "opening the log") {
+	cfg.Logger.Path = files[0] // not a directory
+	if _, err := af.Open(t.Context(), auto.From(cfg), auto.Options(cfg)...); err == nil ||
+		!strings.Contains(err.Error(), "opening the log") {
 		t.Errorf("got %v", err)
 	}
-	// Whoever gives a logger of its own gets no files.
+	// With another logger no files are written.
 	cfg.Logger.Path = "elsewhere"
 	app, err = af.Open(t.Context(), auto.From(cfg), append(auto.Options(cfg), af.Logger(slog.New(slog.DiscardHandler)))...)
 	if err != nil {
@@ -79,13 +81,14 @@ func TestLogGoesWhereTheConfigurationSays(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := os.Stat("elsewhere"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("files of another logger: %v", err)
+		t.Errorf("log files with another logger: %v", err)
 	}
 }
 
 func TestMachineIsReported(t *testing.T) {
 	cfg := parse(t, "embedded: {path: "+filepath.Join(t.TempDir(), "af.db")+"}\n")
-	app, err := af.Open(t.Context(), auto.From(cfg), append(auto.Options(cfg), af.Logger(slog.New(slog.DiscardHandler)))...)
+	app, err := af.Open(t.Context(), auto.From(cfg),
+		append(auto.Options(cfg), af.Logger(slog.New(slog.DiscardHandler)))...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +101,8 @@ func TestMachineIsReported(t *testing.T) {
 		if err != nil || page.Total != 1 {
 			t.Fatalf("%+v, %v", page, err)
 		}
-		if n := page.Nodes[0]; n.MemoryTotal > 0 && n.Platform != "" && n.Kernel != "" && n.DiskTotal > 0 && n.Load1+n.CPU > 0 {
+		if n := page.Nodes[0]; n.MemoryTotal > 0 && n.Platform != "" && n.Kernel != "" && n.DiskTotal > 0 &&
+			n.Load1+n.CPU > 0 {
 			return
 		} else if time.Now().After(deadline) {
 			t.Fatalf("%+v", n)
@@ -106,9 +110,10 @@ func TestMachineIsReported(t *testing.T) {
 	}
 }
 
-func TestAllThreeServersAreConnectedTo(t *testing.T) {
-	// Nobody listens on port 1.
-	_, err := af.Open(t.Context(), auto.From(parse(t, "mongodb: {port: 1, connect_timeout: 1s}\nredis: {port: 1}\nrabbitmq: {port: 1}\n")))
+func TestOpenErrorsNameAllServers(t *testing.T) {
+	// Nothing listens on port 1.
+	_, err := af.Open(t.Context(), auto.From(parse(t,
+		"mongodb: {port: 1, connect_timeout: 1s}\nredis: {port: 1}\nrabbitmq: {port: 1}\n")))
 	if !errors.Is(err, af.ErrUnavailable) {
 		t.Errorf("got %v", err)
 	}
@@ -119,7 +124,7 @@ func TestAllThreeServersAreConnectedTo(t *testing.T) {
 	}
 }
 
-func TestSomeOfTheServersAreNamedAsMissing(t *testing.T) {
+func TestMissingSectionsAreNamed(t *testing.T) {
 	cfg := config.Default()
 	cfg.Redis = &config.Redis{}
 	_, err := af.Open(t.Context(), auto.From(cfg))
@@ -128,14 +133,14 @@ func TestSomeOfTheServersAreNamedAsMissing(t *testing.T) {
 	}
 }
 
-func TestFileThatIsNotNamedMayBeMissing(t *testing.T) {
+func TestLoadDefaultFile(t *testing.T) {
 	t.Chdir(t.TempDir())
 	cfg, err := auto.Load("")
 	if err != nil || cfg != config.Default() {
 		t.Errorf("got %+v, %v", cfg, err)
 	}
 	if _, err := auto.Load("config.yaml"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a file that was named: %v", err)
+		t.Errorf("explicit path: %v", err)
 	}
 	if err := os.WriteFile("config.yaml", []byte("embedded:\n  path: here.db\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -29,7 +29,7 @@ import (
 
 const hidden = "hunter2-§"
 
-// secretField matches the names of fields that hold secrets, or URIs with one.
+// secretField matches the names of fields that contain secrets, or URIs with one.
 var secretField = regexp.MustCompile(`(?i)(password|passphrase|secret|token|credential|apikey|dsn|ur[il]s?)$`)
 
 // secretTypes are the exported structs with such fields, by package and name.
@@ -42,7 +42,7 @@ var secretTypes = map[string]any{
 	"config.RabbitMQ":      config.RabbitMQ{},
 }
 
-// No exported struct with a secret is missing in secretTypes.
+// Every exported struct with a secret is in secretTypes.
 func TestAllTypesWithSecretsAreKnown(t *testing.T) {
 	root := filepath.Join("..", "..")
 	found := 0
@@ -73,7 +73,7 @@ func TestAllTypesWithSecretsAreKnown(t *testing.T) {
 			for _, f := range s.Fields.List {
 				secret := slices.ContainsFunc(f.Names, func(n *ast.Ident) bool { return secretField.MatchString(n.Name) })
 				if _, known := secretTypes[name]; secret && !known {
-					t.Errorf("%s has a secret, %s, and is missing in secretTypes", name, f.Names[0])
+					t.Errorf("%s has a secret, %s, but is not in secretTypes", name, f.Names[0])
 				} else if secret {
 					found++
 				}
@@ -87,7 +87,7 @@ func TestAllTypesWithSecretsAreKnown(t *testing.T) {
 	}
 }
 
-// filled returns a value of the type of v with hidden in all its secrets.
+// filled returns a value of the type of v with hidden in all secrets.
 func filled(v any) reflect.Value {
 	s := reflect.New(reflect.TypeOf(v)).Elem()
 	for i := range s.NumField() {
@@ -102,7 +102,7 @@ func filled(v any) reflect.Value {
 	return s
 }
 
-// leak returns how v shows a secret: printed with any verb, marshalled or logged.
+// leak returns how v reveals a secret when printed, encoded or logged, or "".
 func leak(v any) string {
 	verbs := []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "% x", "%d", "%o", "%20s", "%.3s", "%+q"}
 	outputs := map[string]string{"Sprint": fmt.Sprint(v), "Errorf": fmt.Errorf("connecting: %v", v).Error()}
@@ -126,7 +126,7 @@ func leak(v any) string {
 		for _, form := range []string{"hunter2", fmt.Sprintf("%x", "hunter2"), fmt.Sprintf("% x", "hunter2"),
 			strings.Trim(fmt.Sprint([]byte("hunter2")), "[]"), fmt.Sprintf("%o", []byte("hunter2"))} {
 			if strings.Contains(strings.ToLower(out), strings.Trim(form, "[]")) {
-				return how + " shows the secret: " + out
+				return how + " reveals the secret: " + out
 			}
 		}
 	}
@@ -141,25 +141,27 @@ func TestConfigsPrintNoSecrets(t *testing.T) {
 			pointer.Elem().Set(value)
 			v := value.Interface()
 			for how, v := range map[string]any{
-				"value": v, "pointer": pointer.Interface(), "field": struct{ C any }{v}, "slice": []any{v}, "map": map[string]any{"k": v},
+				"value": v, "pointer": pointer.Interface(), "field": struct{ C any }{v}, "slice": []any{v},
+				"map": map[string]any{"k": v},
 			} {
 				if l := leak(v); l != "" {
 					t.Errorf("%s: %s", how, l)
 				}
 			}
 			if text := fmt.Sprint(v); !strings.Contains(text, "[redacted]") {
-				t.Errorf("%s does not tell that something is hidden", text)
+				t.Errorf("%s doesn't show that a field is redacted", text)
 			}
 			if text := fmt.Sprintf("%+v", reflect.Zero(value.Type())); strings.Contains(text, "[redacted]") {
-				t.Errorf("nothing is hidden in %s", text)
+				t.Errorf("nothing to redact in %s", text)
 			}
 		})
 	}
 }
 
-// What is made of a configuration prints none of its secrets either.
+// Values made from a configuration don't print its secrets either.
 func TestConnectionsPrintNoSecrets(t *testing.T) {
-	conn, err := amqp.Dial(t.Context(), amqp.Config{URLs: []string{"amqp://u:hunter2@127.0.0.1:1/v"}, Degraded: true, ConnectTimeout: time.Second})
+	conn, err := amqp.Dial(t.Context(), amqp.Config{URLs: []string{"amqp://u:hunter2@127.0.0.1:1/v"}, Degraded: true,
+		ConnectTimeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,13 +177,15 @@ func TestConnectionsPrintNoSecrets(t *testing.T) {
 	}
 	defer co.Close()
 	var cfg config.Config
-	cfg.MongoDB, cfg.Redis, cfg.RabbitMQ = &config.MongoDB{URI: hidden}, &config.Redis{Password: hidden}, &config.RabbitMQ{Password: hidden}
+	cfg.MongoDB = &config.MongoDB{URI: hidden}
+	cfg.Redis, cfg.RabbitMQ = &config.Redis{Password: hidden}, &config.RabbitMQ{Password: hidden}
 	for name, v := range map[string]any{
-		"amqp.Conn": conn, "mongo.Client": client, "redis.Coordinator": co, "config.Config": cfg, "servers.From": servers.From(cfg), "auto.From": auto.From(cfg),
+		"amqp.Conn": conn, "mongo.Client": client, "redis.Coordinator": co, "config.Config": cfg,
+		"servers.From": servers.From(cfg), "auto.From": auto.From(cfg),
 	} {
 		verbs := []string{"%v", "%+v", "%#v", "%s", "%q"}
 		if strings.HasSuffix(name, "From") || name == "redis.Coordinator" {
-			verbs = verbs[:3] // fmt asks no unexported field how to print itself
+			verbs = verbs[:3] // fmt doesn't call methods of unexported fields
 		}
 		for _, verb := range verbs {
 			if text := fmt.Sprintf(verb, v); strings.Contains(text, "hunter2") {

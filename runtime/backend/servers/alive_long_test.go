@@ -8,7 +8,7 @@ import (
 	"github.com/afgen/afgen/internal/devstack"
 )
 
-// A process that is cut off from the primary of a replica set of three cancels before others run its tasks.
+// A process that is cut off from the primary of a three-member replica set cancels its tasks before others run them.
 func TestLongCutOffFromAPrimary(t *testing.T) {
 	rs := devstack.ReplicaSet(t, 3)
 	primary, err := rs.Primary()

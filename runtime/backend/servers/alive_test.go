@@ -17,7 +17,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/servers"
 )
 
-// A process that lives but is cut off is declared dead by others: by then it has cancelled what it runs, whatever the others go by.
+// A process that is alive but cut off is declared dead by others. By then it has cancelled its tasks.
 func TestCutOffProcessCancelsBeforeOthersRunItsTasks(t *testing.T) {
 	cutOff(t, devstack.Mongo(t))
 }
@@ -27,16 +27,16 @@ func cutOff(t *testing.T, mongo string) {
 		name    string
 		lease   time.Duration
 		cut     func(mongo, amqp *testkit.Proxy)
-		atMost  time.Duration // until everything runs elsewhere
+		atMost  time.Duration // until all tasks run elsewhere
 		atLeast time.Duration
 	}{
-		// The transport sees that it is gone, and it is told so.
+		// The connection to the broker is closed, and the process is notified.
 		{"store_cut_transport_closed", 10 * time.Second, func(mongo, amqp *testkit.Proxy) {
 			mongo.Block(testkit.Requests)
 			mongo.Block(testkit.Replies)
 			amqp.Refuse()
 		}, 5 * time.Second, time.Second},
-		// The broker drops the connection between 3 and 6 s later (a heartbeat of 2 s), and can't say so.
+		// The broker drops the connection 3 to 6 s later (a heartbeat of 2 s), and the process isn't notified.
 		{"network_lost", time.Minute, func(mongo, amqp *testkit.Proxy) {
 			for _, w := range []*testkit.Proxy{mongo, amqp} {
 				w.Block(testkit.Requests)
@@ -51,12 +51,13 @@ func cutOff(t *testing.T, mongo string) {
 			viaMongo, mongoURI := testkit.NewProxyURI(t, mongo, testkit.ProxyConfig{})
 			viaAMQP, amqpURI := testkit.NewProxyURI(t, amqp, testkit.ProxyConfig{})
 			cut := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
-				mongoURI+and(mongoURI)+"directConnection=true", redis, amqpURI+and(amqpURI)+"heartbeat=2")
+				mongoURI+uriSeparator(mongoURI)+"directConnection=true", redis, amqpURI+uriSeparator(amqpURI)+"heartbeat=2")
 
 			const tasks = 6
-			runs := &overlaps{inside: map[string]map[*context.Context]bool{}, first: make(chan struct{}, tasks)}
+			runs := &overlapDetector{inside: map[string]map[*context.Context]bool{}, first: make(chan struct{}, tasks)}
 			w := af.Worker{Name: devstack.Name(t), Type: "CutOff", Max: tasks, Backoff: time.Second}
-			victim, err := af.Open(t.Context(), servers.From(parse(t, cut)), af.Lease(c.lease), af.Logger(slog.New(slog.NewTextHandler(t.Output(), nil))))
+			victim, err := af.Open(t.Context(), servers.From(parse(t, cut)), af.Lease(c.lease),
+				af.Logger(slog.New(slog.NewTextHandler(t.Output(), nil))))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -86,7 +87,8 @@ func cutOff(t *testing.T, mongo string) {
 				t.Errorf("the tasks ended elsewhere after %v, want %v to %v", took, c.atLeast, c.atMost)
 			}
 			if found := runs.overlapping(); len(found) > 0 {
-				t.Errorf("%d of %d tasks ran in two processes with contexts that had not ended:\n%s", len(found), tasks, strings.Join(found, "\n"))
+				t.Errorf("%d of %d tasks ran in two processes with live contexts:\n%s", len(found), tasks,
+					strings.Join(found, "\n"))
 			}
 			viaMongo.Restore()
 			viaAMQP.Restore()
@@ -95,8 +97,8 @@ func cutOff(t *testing.T, mongo string) {
 	}
 }
 
-// and joins an option to a URI.
-func and(uri string) string {
+// uriSeparator returns what separates a URI from an appended option.
+func uriSeparator(uri string) string {
 	switch {
 	case strings.Contains(uri, "?"):
 		return "&"
@@ -106,16 +108,17 @@ func and(uri string) string {
 	return "?"
 }
 
-// overlaps is a worker whose first run of a task waits for the end of its context; it notes which tasks run at once elsewhere.
-type overlaps struct {
-	first chan struct{} // a task runs for the first time
+// An overlapDetector is a worker whose first run of a task waits for the end of its context. It records tasks that run
+// twice at the same time.
+type overlapDetector struct {
+	first chan struct{} // receives when a task runs for the first time
 
 	mu     sync.Mutex
 	inside map[string]map[*context.Context]bool
 	found  []string
 }
 
-func (o *overlaps) Run(ctx context.Context, n int) (int, error) {
+func (o *overlapDetector) Run(ctx context.Context, n int) (int, error) {
 	r := af.TaskFrom(ctx)
 	o.mu.Lock()
 	for other := range o.inside[r.ID] {
@@ -142,7 +145,7 @@ func (o *overlaps) Run(ctx context.Context, n int) (int, error) {
 	return n, ctx.Err()
 }
 
-func (o *overlaps) overlapping() []string {
+func (o *overlapDetector) overlapping() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.found

@@ -14,5 +14,7 @@ func TestApps(t *testing.T) {
 }
 
 func TestManySubtasksDelayNoOtherTask(t *testing.T) {
-	apptest.ManySubtasks(t, testkit.Fewer(5_000, 1_000), func(t *testing.T) af.Backend { return servers.From(configured(t)) })
+	apptest.ManySubtasks(t, testkit.Fewer(5_000, 1_000), func(t *testing.T) af.Backend {
+		return servers.From(configured(t))
+	})
 }

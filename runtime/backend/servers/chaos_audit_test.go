@@ -33,11 +33,11 @@ func (s *stack) Audit(begun time.Time) (*chaos.Audit, error) {
 	var owners []string
 	add := func(e fault.Entry, owner string) { entries, owners = append(entries, e), append(owners, owner) }
 	for _, c := range changes {
-		r, err := newRow(c)
+		r, err := newDocChange(c)
 		if err != nil {
 			return nil, err
 		}
-		e := fault.Entry{At: r.at.Sub(begun), Now: r.at, Instance: r.who}
+		e := fault.Entry{At: r.at.Sub(begun), Now: r.at, Instance: r.instance}
 		if c.Collection == "owners" {
 			if r.expired != "" {
 				e.Op, e.Owner, e.Expires = "ExpireOwner", r.expired, true
@@ -45,21 +45,21 @@ func (s *stack) Audit(begun time.Time) (*chaos.Audit, error) {
 			}
 			continue
 		}
-		for _, batch := range r.commits() {
+		for _, batch := range r.newBatches() {
 			c := e
 			c.Op, c.Commits = "Spawn", r.after.ID
 			c.Spawn = backend.Spawn{Source: r.after.ID, Batch: batch, Now: chaos.RunsNow(stored[r.after.ID], batch)}
 			add(c, "")
 		}
-		if r.same() {
+		if r.unchanged() {
 			continue
 		}
-		e.Op, e.Changes = r.op(), []fault.Change{{Before: r.before.task(), After: r.after.task()}}
+		e.Op, e.Changes = r.operation(), []fault.Change{{Before: r.before.task(), After: r.after.task()}}
 		owner := ""
 		if r.before != nil {
 			owner = r.before.Owner
 		}
-		if e.Op == "Claim" { // by the server's clock, as those who claim know it
+		if e.Op == "Claim" { // by the server's clock, as claimers estimate it
 			e.Owner, e.FanIn, e.Now = r.after.Owner, r.after.FanIn, r.claimedAt()
 		}
 		add(e, owner)
@@ -71,12 +71,13 @@ func (s *stack) Audit(begun time.Time) (*chaos.Audit, error) {
 	return a, nil
 }
 
-// stored reads all tasks as the store returns them.
+// stored returns all tasks in the store.
 func (s *stack) stored() (map[string]backend.Task, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	client, err := mongo.New(mongo.Config{
-		URI: "mongodb://" + s.mongoProxy.Server() + "/", Database: s.mongoProxy.Database().Name(), Logger: slog.New(slog.DiscardHandler),
+		URI: "mongodb://" + s.mongoProxy.Server() + "/", Database: s.mongoProxy.Database().Name(),
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		return nil, err
@@ -98,39 +99,40 @@ func (s *stack) stored() (map[string]backend.Task, error) {
 	}
 }
 
-// instanceOf returns the instance that connects to MongoDB under a name.
+// instanceOf returns the instance with a given MongoDB application name.
 func instanceOf(application string) string { return strings.TrimPrefix(application, "afgen ") }
 
-// A row is one change of a document.
-type row struct {
+// A docChange is one change of a document.
+type docChange struct {
 	at            time.Time
-	who           string
+	instance      string
 	before, after *taskDoc
-	expired       string // the owner that the change declares dead
+	expired       string // the owner that the change expires
 }
 
-// newRow decodes a change.
-func newRow(c mongoproxy.Change) (row, error) {
-	r := row{at: c.At, who: instanceOf(c.Application)}
+// newDocChange decodes a change.
+func newDocChange(change mongoproxy.Change) (docChange, error) {
+	c := docChange{at: change.At, instance: instanceOf(change.Application)}
 	var err error
-	switch c.Collection {
+	switch change.Collection {
 	case "tasks":
-		if r.before, err = decode[taskDoc](c.Before); err == nil {
-			r.after, err = decode[taskDoc](c.After)
+		if c.before, err = decode[taskDoc](change.Before); err == nil {
+			c.after, err = decode[taskDoc](change.After)
 		}
 	case "owners":
 		var was, is *ownerDoc
-		if was, err = decode[ownerDoc](c.Before); err != nil {
+		if was, err = decode[ownerDoc](change.Before); err != nil {
 			break
 		}
-		if is, err = decode[ownerDoc](c.After); err == nil && is != nil && is.Convicted && (was == nil || !was.Convicted) {
-			r.expired = is.Name
+		if is, err = decode[ownerDoc](change.After); err == nil && is != nil && is.Convicted &&
+			(was == nil || !was.Convicted) {
+			c.expired = is.Name
 		}
 	}
-	return r, err
+	return c, err
 }
 
-// decode returns nil for no document.
+// decode returns nil if document is nil.
 func decode[T any](document bson.Raw) (*T, error) {
 	if document == nil {
 		return nil, nil
@@ -139,7 +141,7 @@ func decode[T any](document bson.Raw) (*T, error) {
 	return x, bson.Unmarshal(document, x)
 }
 
-// A taskDoc is what the audit needs of a task's document.
+// A taskDoc has the fields of a task's document that the audit needs.
 type taskDoc struct {
 	ID        string   `bson:"_id"`
 	Queue     string   `bson:"queue"`
@@ -174,7 +176,7 @@ type sums struct {
 	Finished  int64 `bson:"finished"`
 }
 
-// A suspect is what each loss changes of a task that is suspected.
+// A suspect has the fields that each loss of a suspected task changes.
 type suspect struct {
 	Losses  int `bson:"losses"`
 	Cleared int `bson:"cleared"`
@@ -219,32 +221,34 @@ func instantOf(n int64) time.Time {
 	return time.Unix(0, n).UTC()
 }
 
-// commits are the batches that became part of a source's set.
-func (r row) commits() []string {
-	if r.after == nil {
+// newBatches returns the batches that were added to a source's set.
+func (c docChange) newBatches() []string {
+	if c.after == nil {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(r.after.Batches), func(b string) bool {
-		return r.before != nil && slices.Contains(r.before.Batches, b)
+	return slices.DeleteFunc(slices.Clone(c.after.Batches), func(b string) bool {
+		return c.before != nil && slices.Contains(c.before.Batches, b)
 	})
 }
 
-// same says that nothing has changed that a transition changes: a hint was noted, say.
-func (r row) same() bool {
-	a, b := r.before, r.after
-	return a != nil && b != nil && a.Status == b.Status && a.Fence == b.Fence && a.Attempt == b.Attempt && a.Crashes == b.Crashes &&
-		a.Due == b.Due && a.Ended == b.Ended && (a.Subtasks == nil) == (b.Subtasks == nil) && string(a.Result) == string(b.Result)
+// unchanged reports whether no field that belongs to a transition has changed, as when only a hint was recorded.
+func (c docChange) unchanged() bool {
+	a, b := c.before, c.after
+	return a != nil && b != nil && a.Status == b.Status && a.Fence == b.Fence && a.Attempt == b.Attempt &&
+		a.Crashes == b.Crashes && a.Due == b.Due && a.Ended == b.Ended && (a.Subtasks == nil) == (b.Subtasks == nil) &&
+		string(a.Result) == string(b.Result)
 }
 
-// op says which operation of a store has made a change. What none could have made is "", which the check refuses.
-func (r row) op() string {
-	const running, failed, stopped, pending = string(backend.StatusRunning), string(backend.StatusFailed), string(backend.StatusStopped), string(backend.StatusPending)
-	a, b := r.before, r.after
+// operation returns the store operation that made a change, or "" if none could have.
+func (c docChange) operation() string {
+	const running, failed = string(backend.StatusRunning), string(backend.StatusFailed)
+	const stopped, pending = string(backend.StatusStopped), string(backend.StatusPending)
+	a, b := c.before, c.after
 	switch {
 	case b == nil && a.Held != "":
 		return "Discard"
 	case b == nil:
-		return "" // nothing is old enough to be purged
+		return "" // no task is old enough for purging
 	case b.DoneOf != "" && a == nil, a != nil && a.Subtasks == nil && b.Subtasks != nil:
 		return "Finish"
 	case a == nil:
@@ -255,8 +259,8 @@ func (r row) op() string {
 		return "Claim"
 	case a.Status == running && b.Settled != "" && b.Settled != a.Settled:
 		return "Settle"
-	case a.Status == running && a.Suspect == b.Suspect && strings.HasPrefix(a.Owner, r.who):
-		return "Settle" // a claim of which its owner knows nothing is given back
+	case a.Status == running && a.Suspect == b.Suspect && strings.HasPrefix(a.Owner, c.instance):
+		return "Settle" // releases a claim that its owner doesn't know of
 	case a.Status == running:
 		return "ExpireOwner"
 	case b.Status == failed, b.Status == pending:
@@ -267,13 +271,13 @@ func (r row) op() string {
 	return ""
 }
 
-// clockSlack is by how much two processes may differ about the server's time, on a machine that is busy.
+// clockSlack is how much the estimates of the server's time may differ between processes on a busy machine.
 const clockSlack = 250 * time.Millisecond
 
-// claimedAt is when a task was claimed. Where who claimed it and who said when it is due differ a little about the time, it
-// is taken to be due.
-func (r row) claimedAt() time.Time {
-	at, due, deadline := instantOf(r.after.Started), instantOf(r.before.Due), instantOf(r.before.Deadline)
+// claimedAt returns when a task was claimed. It tolerates a small difference between the clocks of the claimer and of
+// the instance that set the due time.
+func (c docChange) claimedAt() time.Time {
+	at, due, deadline := instantOf(c.after.Started), instantOf(c.before.Due), instantOf(c.before.Deadline)
 	if due.After(at) && due.Sub(at) < clockSlack {
 		at = due
 	}

@@ -15,13 +15,13 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// The rows of the failure table (docs/servers.md) over the servers, each at least once and at the step that it is about: for
-// what chance would seldom meet, mongoproxy waits for the command in question and the process that sent it is killed right
-// before it reaches the server, or right after it had its effect and before its reply. Each fleet is checked in the end.
+// Each row of the failure table in docs/servers.md, at least once and at the exact step. For races that chance would
+// rarely hit, mongoproxy waits for a command and kills the process that sent it: either before the command reaches the
+// server, or after it took effect but before its reply. Each fleet is audited at the end.
 func TestFailuresOverTheServers(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]func(*testing.T){
-		"processes": processesFail, "broker": brokerFails, "store_and_redis": storeFails,
+		"processes": testProcessFailures, "broker": testBrokerFailures, "store_and_redis": testStoreFailures,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -30,7 +30,7 @@ func TestFailuresOverTheServers(t *testing.T) {
 	}
 }
 
-// A rig is a fleet over a stack. Places 0 to 2 work, 3 and 4 submit.
+// A rig is a fleet on a stack. Places 0 to 2 are workers, 3 and 4 clients.
 type rig struct {
 	*chaos.Fleet
 	t       *testing.T
@@ -51,30 +51,30 @@ func newRig(t *testing.T, lease time.Duration, own ...devstack.Kind) *rig {
 	}, s)}
 }
 
-// row is a subtest that begins when all is well, and after which all must be well again.
-func (r *rig) row(name string, do func(r *rig)) {
+// step runs a subtest on a healthy fleet and checks that the fleet is healthy again.
+func (r *rig) step(name string, do func(r *rig)) {
 	r.t.Run(name, func(t *testing.T) {
 		within := *r
 		within.t = t
 		defer func() { r.tickets = within.tickets }()
 		do(&within)
-		within.works()
+		within.checkWorks()
 	})
 }
 
-// order is a task of queue a with an id of its own.
+// order returns a submission of one task of queue a with its own ID.
 func (r *rig) order(how string, place int, o chaos.Order) chaos.Submit {
 	r.tickets++
 	o.Ticket = r.tickets
 	for end := time.Now().Add(20 * time.Second); r.Instance(place) == "" && time.Now().Before(end); {
-		time.Sleep(5 * time.Millisecond) // it was killed just now
+		time.Sleep(5 * time.Millisecond) // it was just killed
 	}
 	return chaos.Submit{
 		How: how, Place: place, Orders: []chaos.Order{o}, Submission: workload.Submission{ID: fmt.Sprint("task", o.Ticket)},
 	}
 }
 
-// submit submits a task, which must succeed.
+// submit submits a task and returns its ID.
 func (r *rig) submit(o chaos.Order) (id string) {
 	r.t.Helper()
 	u := r.order("submit", firstClient, o)
@@ -84,9 +84,8 @@ func (r *rig) submit(o chaos.Order) (id string) {
 	return u.ID
 }
 
-// works waits until each client can submit again, which looks for a server that was away once a second, and what it has
-// submitted runs.
-func (r *rig) works() {
+// checkWorks waits until each client can submit again and its task runs.
+func (r *rig) checkWorks() {
 	r.t.Helper()
 	for _, place := range []int{firstClient, secondClient} {
 		u := r.order("submit", place, chaos.Order{})
@@ -103,18 +102,18 @@ func (r *rig) works() {
 	}
 }
 
-// kill is what a trap does: it kills the instance that sent the command, and starts another in its place.
-func (r *rig) kill(c *mongoproxy.Command) {
+// killSender is the action of a trap: it kills the instance that sent the command and starts another in its place.
+func (r *rig) killSender(c *mongoproxy.Command) {
 	if place := r.KillInstance(instanceOf(c.Application)); place >= 0 {
 		r.Go(func() { r.Boot(place) })
 	}
 }
 
-// killed sets a trap that kills, submits, and returns the task once the trap has sprung, and when that was.
-func (r *rig) killed(when mongoproxy.Moment, match mongoproxy.Matcher, u chaos.Submit) (string, time.Time) {
+// killAt sets a trap that kills, submits a task, and returns its ID and the time when the trap fired.
+func (r *rig) killAt(when mongoproxy.Moment, match mongoproxy.Matcher, u chaos.Submit) (string, time.Time) {
 	r.t.Helper()
 	r.stack.mongoProxy.Spent()
-	tr := r.stack.mongoProxy.Trap(when, mongoproxy.WithID(u.ID, match), r.kill)
+	tr := r.stack.mongoProxy.Trap(when, mongoproxy.WithID(u.ID, match), r.killSender)
 	code := make(chan af.Code, 1)
 	go func() {
 		_, c := r.Submit(u)
@@ -130,9 +129,9 @@ func (r *rig) killed(when mongoproxy.Moment, match mongoproxy.Matcher, u chaos.S
 
 const lease = 10 * time.Second
 
-// soon is within how long what a killed process ran must run elsewhere, measured from the kill. Two beats and a bit of it are
-// waiting; the rest is some thirty operations on the store, one after the other, which on a busy machine take what they take.
-func (r *rig) soon() time.Duration {
+// rerunLimit returns how soon after a kill a task of the killed process must run again. Two heartbeats and a margin are
+// waiting. The rest is about thirty sequential store operations, whose duration depends on the machine.
+func (r *rig) rerunLimit() time.Duration {
 	n, took := 0, time.Duration(0)
 	for what, s := range r.stack.mongoProxy.Spent() {
 		if what != "connection" {
@@ -145,67 +144,67 @@ func (r *rig) soon() time.Duration {
 	return max(4*time.Second, 3500*time.Millisecond+40*took/time.Duration(n))
 }
 
-func (r *rig) again(id string, runs int, killed time.Time) time.Duration {
+func (r *rig) wantRerun(id string, runs int, killed time.Time) time.Duration {
 	r.t.Helper()
 	took := r.AwaitRuns(r.t, id, runs, 20*time.Second)[runs-1].At.Sub(killed)
 	r.t.Logf("%v after the kill", took.Round(time.Millisecond))
-	if most := r.soon(); took > most {
-		r.t.Errorf("it ran again %v after the kill, at most %v are allowed", took, most)
+	if most := r.rerunLimit(); took > most {
+		r.t.Errorf("it ran again %v after the kill, want at most %v", took, most)
 	}
 	return took
 }
 
-// processesFail kills processes of each kind, before and after the commands that matter.
-func processesFail(t *testing.T) {
+// testProcessFailures kills processes of each kind before and after the commands that matter.
+func testProcessFailures(t *testing.T) {
 	r := newRig(t, lease)
 	second := func(o chaos.Order) chaos.Submit { return r.order("submit", secondClient, o) }
-	r.row("worker_before_claim", func(r *rig) {
-		id, at := r.killed(mongoproxy.Before, claims, second(chaos.Order{}))
-		r.again(id, 1, at)
+	r.step("worker_before_claim", func(r *rig) {
+		id, at := r.killAt(mongoproxy.Before, claims, second(chaos.Order{}))
+		r.wantRerun(id, 1, at)
 	})
-	r.row("worker_after_claim", func(r *rig) {
-		id, at := r.killed(mongoproxy.After, claims, second(chaos.Order{}))
-		r.again(id, 1, at)
+	r.step("worker_after_claim", func(r *rig) {
+		id, at := r.killAt(mongoproxy.After, claims, second(chaos.Order{}))
+		r.wantRerun(id, 1, at)
 	})
-	r.row("worker_before_settle", func(r *rig) { // the handler has returned
-		id, at := r.killed(mongoproxy.Before, settles, second(chaos.Order{}))
-		r.again(id, 2, at)
+	r.step("worker_before_settle", func(r *rig) { // the handler has returned
+		id, at := r.killAt(mongoproxy.Before, settles, second(chaos.Order{}))
+		r.wantRerun(id, 2, at)
 	})
-	r.row("worker_before_ack", func(r *rig) { // it has settled
-		id, _ := r.killed(mongoproxy.After, settles, second(chaos.Order{}))
-		r.works()
+	r.step("worker_before_ack", func(r *rig) { // it has settled
+		id, _ := r.killAt(mongoproxy.After, settles, second(chaos.Order{}))
+		r.checkWorks()
 		if runs := r.Runs(id); len(runs) != 1 {
 			r.t.Errorf("it ran %d times", len(runs))
 		}
 	})
-	r.row("submitter_before_insert", func(r *rig) {
+	r.step("submitter_before_insert", func(r *rig) {
 		u := r.order("submit", firstClient, chaos.Order{})
-		r.killed(mongoproxy.Before, inserts, u)
-		r.repeated(u)
+		r.killAt(mongoproxy.Before, inserts, u)
+		r.wantOneTask(u)
 	})
-	r.row("submitter_before_hint", func(r *rig) {
+	r.step("submitter_before_hint", func(r *rig) {
 		u := r.order("submit", firstClient, chaos.Order{})
-		id, at := r.killed(mongoproxy.After, inserts, u)
+		id, at := r.killAt(mongoproxy.After, inserts, u)
 		run := r.AwaitRuns(r.t, id, 1, 20*time.Second)[0]
 		if took := run.At.Sub(at); took > 7*time.Second {
-			r.t.Errorf("it ran after %v", took)
+			r.t.Errorf("ran after %v", took)
 		}
-		r.repeated(u)
+		r.wantOneTask(u)
 	})
-	r.row("dispatcher_before_hint", func(r *rig) { // it has marked the hint as sent
-		id, at := r.killed(mongoproxy.After, hints, r.order("store", secondClient, chaos.Order{}))
+	r.step("dispatcher_before_hint", func(r *rig) { // it has marked the hint as sent
+		id, at := r.killAt(mongoproxy.After, hints, r.order("store", secondClient, chaos.Order{}))
 		run := r.AwaitRuns(r.t, id, 1, 20*time.Second)[0]
 		if took := run.At.Sub(at); took > 12*time.Second {
-			r.t.Errorf("it ran after %v", took)
+			r.t.Errorf("ran after %v", took)
 		}
 	})
-	r.row("workers_killed_while_running", killedWhileRunning)
-	r.row("worker_stopped_beyond_lease", stoppedWhileRunning)
+	r.step("workers_killed_while_running", testKilledWhileRunning)
+	r.step("worker_stopped_beyond_lease", testStoppedWhileRunning)
 	r.Check()
 }
 
-// repeated makes another client submit the same again: it is the task that is there, if one is.
-func (r *rig) repeated(u chaos.Submit) {
+// wantOneTask submits the same task again from another client, which must not create a second one.
+func (r *rig) wantOneTask(u chaos.Submit) {
 	r.t.Helper()
 	u.Place = secondClient
 	ids, code := r.Submit(u)
@@ -217,8 +216,8 @@ func (r *rig) repeated(u chaos.Submit) {
 	}
 }
 
-// spread has n tasks run at once, and returns a place in which some of them do, and those.
-func (r *rig) spread(n int, each time.Duration) (place int, there []string) {
+// runMany runs n tasks at once. It returns a place where some of them run, and the IDs of those.
+func (r *rig) runMany(n int, each time.Duration) (place int, there []string) {
 	r.t.Helper()
 	u := chaos.Submit{How: "many", Place: firstClient}
 	for range n {
@@ -241,13 +240,13 @@ func (r *rig) spread(n int, each time.Duration) (place int, there []string) {
 	return place, there
 }
 
-// killedWhileRunning measures how soon what a killed worker ran runs elsewhere: the first of it, since a process runs one suspect
-// at a time.
-func killedWhileRunning(r *rig) {
+// testKilledWhileRunning measures how soon the first task of a killed worker runs again. Only the first counts, since a
+// process runs one suspect at a time.
+func testKilledWhileRunning(r *rig) {
 	var all []time.Duration
 	r.stack.mongoProxy.Spent()
 	for range 3 {
-		place, there := r.spread(6, 2*time.Second)
+		place, there := r.runMany(6, 2*time.Second)
 		at := time.Now()
 		r.Kill(place)
 		var each []time.Duration
@@ -256,25 +255,25 @@ func killedWhileRunning(r *rig) {
 		}
 		all = append(all, slices.Min(each))
 		r.Boot(place)
-		r.ended(20 * time.Second) // what still runs would leave nobody free for what is killed next
+		r.awaitAllEnded(20 * time.Second) // running tasks would occupy the workers for the next kill
 	}
 	slices.Sort(all)
-	most := r.soon() + time.Second // a suspect waits
-	r.t.Logf("SIGKILL to running again: %d kills, p50 %v, max %v; at most %v are allowed", len(all),
+	most := r.rerunLimit() + time.Second // a suspect waits
+	r.t.Logf("SIGKILL to rerun: %d kills, p50 %v, max %v, limit %v", len(all),
 		all[len(all)/2].Round(time.Millisecond), all[len(all)-1].Round(time.Millisecond), most.Round(time.Millisecond))
 	if all[len(all)-1] > most {
-		r.t.Errorf("SIGKILL to running again took %v", all)
+		r.t.Errorf("SIGKILL to rerun took %v", all)
 	}
 }
 
-// stoppedWhileRunning has a worker run tasks to their end that run elsewhere by then: what it says of them is void.
-func stoppedWhileRunning(r *rig) {
-	place, there := r.spread(9, 6*time.Second)
+// testStoppedWhileRunning suspends a worker until its tasks run elsewhere. Its own results are then discarded.
+func testStoppedWhileRunning(r *rig) {
+	place, there := r.runMany(9, 6*time.Second)
 	stopped := time.Now()
 	r.Happen(chaos.Event{What: "stop long", Places: []int{place}, For: lease + 3*time.Second})
 	for _, id := range there {
 		again := r.AwaitRuns(r.t, id, 2, 20*time.Second)[1]
-		// Its hint has not come back: nothing but the lease speaks against who runs it, whatever was suspected before.
+		// Its hint was not redelivered, so only the lease counts against the owner.
 		if took := again.At.Sub(stopped); took < lease*8/10 {
 			r.t.Errorf("%s ran again %v after its worker was stopped", id, took)
 		}

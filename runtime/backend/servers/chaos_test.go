@@ -9,9 +9,9 @@ import (
 	"github.com/afgen/afgen/internal/devstack"
 )
 
-// Random storms of processes and servers at once; make chaos-servers goes on with them, over servers of their own. The short
-// one has the others' servers, and breaks only the way to them.
-func TestChaosOverTheServersKeepsThePromises(t *testing.T) {
+// Random faults of processes and servers. The short test shares servers with other tests and only breaks the network to
+// them; make chaos-servers runs longer, on servers of its own.
+func TestChaosKeepsPromises(t *testing.T) {
 	t.Parallel()
 	chaos.Main(t, "./runtime/backend/servers", []chaos.Kind{chaos.Everything}, func(t *testing.T, _ string) chaos.World {
 		if chaos.Long() {

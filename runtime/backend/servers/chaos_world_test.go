@@ -26,7 +26,7 @@ import (
 
 func init() { children["chaos"] = func() int { return chaos.Child(openAddress) } }
 
-// An address is what a process is told: three URIs.
+// An address is the three URIs passed to a process.
 type address struct{ Mongo, Redis, AMQP string }
 
 func openAddress(text, _ string) (backend.Backend, error) {
@@ -42,19 +42,19 @@ func (a address) yaml() string {
 	return fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", a.Mongo, a.Redis, a.AMQP)
 }
 
-// A stack is the three servers as processes share them. A test can stop those that are its own; the others it shares with
-// other tests, and it can only break the network before them.
+// A stack is three servers. A test can stop those that it owns. The others are shared with other tests, which allows
+// only network faults.
 type stack struct {
 	address
 	mongoProxy           *mongoproxy.Proxy
 	redisProxy           *testkit.Proxy
-	mongo, redis, rabbit *devstack.Server // nil where shared
-	broker               *devstack.Server // where the queues are; nil where that isn't ours
+	mongo, redis, rabbit *devstack.Server // nil if shared
+	broker               *devstack.Server // nil if not started by the tests
 	vhost                string
 	again                time.Duration
 }
 
-// newStack returns a stack of which these servers are the test's own. With a journal it can be audited.
+// newStack returns a stack on which the test owns the servers in own. With a journal it can be audited.
 func newStack(t testing.TB, journal map[string]mongoproxy.Matcher, own ...devstack.Kind) *stack {
 	t.Helper()
 	s := &stack{again: 15 * time.Second, vhost: "/"}
@@ -100,8 +100,8 @@ func (s *stack) Address() string {
 	return string(text)
 }
 
-// Again implements chaos.World: in a storm a hint may be gone by which a dead process would be suspected, and then it takes a
-// lease. What it takes where all hints are there, TestKilled… says.
+// Again implements chaos.World. Under random faults the hint that would expose a dead process may be lost, and then it
+// takes a lease. Without such losses, testKilledWhileRunning measures it.
 func (s *stack) Again() time.Duration { return s.again }
 
 // The faults of servers.
@@ -148,7 +148,7 @@ func (s *stack) Happen(what string, d time.Duration, calm <-chan struct{}) error
 		case <-calm:
 		}
 	}
-	away := func(end, start func() error) error {
+	outage := func(end, start func() error) error {
 		if err := end(); err != nil {
 			return err
 		}
@@ -164,7 +164,7 @@ func (s *stack) Happen(what string, d time.Duration, calm <-chan struct{}) error
 	onMongo, onRedis := &s.mongoProxy.Link, &s.redisProxy.Link
 	switch what {
 	case mongoStops:
-		return away(s.mongo.Stop, s.mongo.Start)
+		return outage(s.mongo.Stop, s.mongo.Start)
 	case mongoMute:
 		return broken(onMongo, func() { onMongo.Block(testkit.Requests) })
 	case mongoDeaf:
@@ -177,7 +177,7 @@ func (s *stack) Happen(what string, d time.Duration, calm <-chan struct{}) error
 		}
 		return nil
 	case redisStops:
-		return away(s.redis.Stop, s.redis.Start)
+		return outage(s.redis.Stop, s.redis.Start)
 	case redisFlush:
 		o, err := redis.ParseURL(s.redis.URI)
 		if err != nil {
@@ -191,9 +191,9 @@ func (s *stack) Happen(what string, d time.Duration, calm <-chan struct{}) error
 	case redisDeaf:
 		return broken(onRedis, func() { onRedis.Block(testkit.Replies) })
 	case rabbitStops:
-		return away(s.rabbit.Stop, s.rabbit.Start)
+		return outage(s.rabbit.Stop, s.rabbit.Start)
 	case rabbitKilled:
-		return away(s.rabbit.Kill, s.rabbit.Start)
+		return outage(s.rabbit.Kill, s.rabbit.Start)
 	case rabbitCloses:
 		return s.rabbit.Ctl("close_all_connections", "a test")
 	case rabbitPurged, rabbitDeleted:
@@ -205,13 +205,13 @@ func (s *stack) Happen(what string, d time.Duration, calm <-chan struct{}) error
 			return err
 		})
 	case rabbitFull:
-		return away(func() error { return s.rabbit.Ctl("set_vm_memory_high_watermark", "0.0001") },
+		return outage(func() error { return s.rabbit.Ctl("set_vm_memory_high_watermark", "0.0001") },
 			func() error { return s.rabbit.Ctl("set_vm_memory_high_watermark", "0.4") })
 	}
-	return fmt.Errorf("there is no fault %q", what)
+	return fmt.Errorf("unknown fault %q", what)
 }
 
-// eachHintQueue does something to each queue of hints, by its path in the HTTP API. One that isn't there is no error.
+// eachHintQueue calls do for each hint queue, with its path in the HTTP API. A missing queue is no error.
 func (s *stack) eachHintQueue(do func(path string) error) error {
 	for _, queue := range []string{"a", "b", "c", "d"} {
 		err := do("queues/" + url.PathEscape(s.vhost) + "/af.hint." + s.mongoProxy.Database().Name() + "." + queue)
@@ -239,7 +239,7 @@ func (s *stack) Left(ctx context.Context) (int, error) {
 	return left, nil
 }
 
-// Held implements chaos.World: hints that wait, or that nobody has acknowledged.
+// Held implements chaos.World. It returns hints that are queued or unacknowledged.
 func (s *stack) Held(context.Context) ([]string, error) {
 	queues, err := s.queues("messages")
 	if err != nil {
@@ -254,7 +254,7 @@ func (s *stack) Held(context.Context) ([]string, error) {
 	return held, nil
 }
 
-// queues returns something about each queue, by its name.
+// queues returns a column of rabbitmqctl list_queues by queue name.
 func (s *stack) queues(what string) (map[string]string, error) {
 	if s.broker == nil {
 		return nil, nil
@@ -284,7 +284,8 @@ func (s *stack) Remains() ([]string, error) {
 		"tasks that run":           {"tasks", bson.D{{Key: "status", Value: "running"}}},
 		"tasks that have an owner": {"tasks", bson.D{{Key: "owner", Value: bson.D{{Key: "$gt", Value: ""}}}}},
 		"owners":                   {"owners", bson.D{{Key: "convicted", Value: bson.D{{Key: "$ne", Value: true}}}}},
-		"expired owners whose tasks were not freed": {"owners", bson.D{{Key: "freed", Value: bson.D{{Key: "$ne", Value: true}}}}},
+		"expired owners whose tasks were not freed": {"owners",
+			bson.D{{Key: "freed", Value: bson.D{{Key: "$ne", Value: true}}}}},
 	} {
 		n, err := s.mongoProxy.Database().Collection(in.collection).CountDocuments(ctx, in.filter)
 		if err != nil {
@@ -294,7 +295,7 @@ func (s *stack) Remains() ([]string, error) {
 			remains = append(remains, fmt.Sprintf("%d %s", n, what))
 		}
 	}
-	// RabbitMQ deletes what belonged to a connection soon after that has ended.
+	// RabbitMQ deletes exclusive queues shortly after their connection has ended.
 	var own []string
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		queues, err := s.queues("consumers")

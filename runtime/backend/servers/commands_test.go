@@ -4,7 +4,7 @@ package servers_test
 
 import "github.com/afgen/afgen/internal/mongoproxy"
 
-// The commands that tests wait for.
+// Commands that tests wait for.
 var (
 	inserts  = mongoproxy.Inserts("tasks")
 	claims   = mongoproxy.Sets("tasks", "status", "running")
@@ -13,10 +13,10 @@ var (
 	hints    = mongoproxy.Sets("tasks", "hints")
 )
 
-// The journal has all changes of tasks; of owners, it leaves out heartbeats.
+// journal records all changes of tasks, and changes of owners except heartbeats.
 var journal = map[string]mongoproxy.Matcher{"tasks": mongoproxy.Writes("tasks"), "owners": expiries}
 
-// purpose returns what a command is for.
+// purpose returns the purpose of a command.
 func purpose(c *mongoproxy.Command) string {
 	switch {
 	case inserts(c):

@@ -56,7 +56,7 @@ func (b *Backend) openRedis(ctx context.Context, env backend.Env, s *session) er
 	s.redis, err = redis.Open(redis.Config{
 		URI: c.URI.Reveal(), Addr: net.JoinHostPort(c.Host, strconv.Itoa(c.Port)), DB: c.DB, Username: c.Username,
 		Password: c.Password.Reveal(), TLS: secure, PoolSize: c.PoolSize, DialTimeout: c.DialTimeout, Logger: env.Logger,
-		Prefix: "af:" + b.config.MongoDB.DB + ":", // who shares the database shares this
+		Prefix: "af:" + b.config.MongoDB.DB + ":", // shared by the programs that share the database
 	})
 	if err != nil {
 		return err
@@ -78,15 +78,16 @@ func (b *Backend) openRabbit(ctx context.Context, env backend.Env, s *session) e
 		urls = []string{c.URI.Reveal()}
 	}
 	s.rabbit, err = amqp.Dial(ctx, amqp.Config{
-		URLs: urls, Host: c.Host, Port: c.Port, VHost: c.VHost, Username: c.Username, Password: c.Password.Reveal(), TLS: secure,
+		URLs: urls, Host: c.Host, Port: c.Port, VHost: c.VHost, Username: c.Username, Password: c.Password.Reveal(),
+		TLS:            secure,
 		ConnectTimeout: c.ConnectTimeout, Heartbeat: c.Heartbeat, Instance: env.Instance, Logger: env.Logger,
-		Database: b.config.MongoDB.DB, // its hints are of no use to programs with another one
+		Database: b.config.MongoDB.DB, // hints name tasks of this database
 		Quorum:   b.options.quorum, Degraded: b.options.degraded,
 	})
 	return err
 }
 
-// tlsConfig reads what a section says of TLS; nil where it says nothing.
+// tlsConfig returns the TLS configuration of a section, or nil if TLS is disabled.
 func tlsConfig(section string, t config.TLS) (*tls.Config, error) {
 	if !t.Enabled {
 		return nil, nil
@@ -99,7 +100,7 @@ func tlsConfig(section string, t config.TLS) (*tls.Config, error) {
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, backend.Errorf(backend.ErrInvalidArgument, "%s.tls.ca_file: %s has no certificate in PEM", section, t.CAFile)
+			return nil, backend.Errorf(backend.ErrInvalidArgument, "%s.tls.ca_file: no PEM certificate in %s", section, t.CAFile)
 		}
 	}
 	if t.CertFile != "" {

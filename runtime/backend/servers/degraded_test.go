@@ -17,54 +17,56 @@ import (
 	"github.com/afgen/afgen/runtime/backend/servers"
 )
 
-// A record is a log that tests read.
-type record struct {
+// A logRecorder is a handler that keeps log lines.
+type logRecorder struct {
 	mu    sync.Mutex
 	lines []string
 }
 
-func (r *record) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
-func (r *record) WithAttrs([]slog.Attr) slog.Handler           { return r }
-func (r *record) WithGroup(string) slog.Handler                { return r }
-func (r *record) Handle(_ context.Context, line slog.Record) error {
+func (l *logRecorder) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelInfo
+}
+func (l *logRecorder) WithAttrs([]slog.Attr) slog.Handler { return l }
+func (l *logRecorder) WithGroup(string) slog.Handler      { return l }
+func (l *logRecorder) Handle(_ context.Context, line slog.Record) error {
 	text := fmt.Sprint(line.Level, " ", line.Message)
 	line.Attrs(func(a slog.Attr) bool { text += " " + a.String(); return true })
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.lines = append(r.lines, text)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, text)
 	return nil
 }
 
-// take returns what was logged since the last time.
-func (r *record) take() []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	lines := r.lines
-	r.lines = nil
+// take returns the lines logged since the last call.
+func (l *logRecorder) take() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lines := l.lines
+	l.lines = nil
 	return lines
 }
 
-// outages are three servers of a test's own, and an App over them.
-type outages struct {
+// A fixture is an App on three servers that the test owns.
+type fixture struct {
 	*testing.T
 	servers map[string]*devstack.Server // by mode
 	app     *af.App
-	log     *record
+	log     *logRecorder
 	queue   af.Queue[int, int]
-	begun   chan struct{} // a handler of holdWorker has
+	started chan struct{} // receives when a handler of holdWorker has started
 	release chan struct{} // ends it
 }
 
 func modes() []string { return []string{"without-rabbitmq", "without-mongodb", "without-redis"} }
 
-// holdWorker waits to be released where its payload is 0.
+// holdWorker waits for release if its payload is 0.
 var holdWorker = af.Worker{Name: "hold", Type: "Hold", Max: 4, Retries: 0, Backoff: 10 * time.Millisecond}
 
-type hold struct{ o *outages }
+type hold struct{ o *fixture }
 
 func (w *hold) Run(ctx context.Context, n int) (int, error) {
 	if n == 0 {
-		w.o.begun <- struct{}{}
+		w.o.started <- struct{}{}
 		select {
 		case <-w.o.release:
 		case <-ctx.Done():
@@ -74,120 +76,122 @@ func (w *hold) Run(ctx context.Context, n int) (int, error) {
 	return 2 * n, nil
 }
 
-// during waits until the App is in exactly these modes and says what was logged until then.
-func (o *outages) during(want ...string) []string {
-	o.Helper()
+// awaitModes waits until the App is in exactly these modes, and returns what was logged until then.
+func (f *fixture) awaitModes(want ...string) []string {
+	f.Helper()
 	var h af.Health
-	testkit.Succeeds(o, "its health", func() error {
-		if h = o.app.Health(); !slices.Equal(h.Degraded, want) {
+	testkit.Succeeds(f, "its health", func() error {
+		if h = f.app.Health(); !slices.Equal(h.Degraded, want) {
 			return fmt.Errorf("in the modes %v, want %v: %+v", h.Degraded, want, h.Conditions)
 		}
 		return nil
 	})
-	return o.log.take()
+	return f.log.take()
 }
 
-// logs fails where something else was logged than lines with these words, one each.
-func (o *outages) logs(lines []string, want ...string) {
-	o.Helper()
+// wantLog checks that lines has one line containing each of want, and no others.
+func (f *fixture) wantLog(lines []string, want ...string) {
+	f.Helper()
 	ok := len(lines) == len(want)
 	for _, w := range want {
 		ok = ok && len(slices.DeleteFunc(slices.Clone(lines), func(l string) bool { return !strings.Contains(l, w) })) == 1
 	}
 	if !ok {
-		o.Errorf("want one line with each of %q, got\n%s", want, strings.Join(lines, "\n"))
+		f.Errorf("want one line with each of %q, got\n%s", want, strings.Join(lines, "\n"))
 	}
 }
 
-// atOnce does something that must be unavailable, and soon.
-func (o *outages) atOnce(what string, do func(context.Context) error) {
-	o.Helper()
+// failsAtOnce checks that an operation fails at once as unavailable.
+func (f *fixture) failsAtOnce(what string, do func(context.Context) error) {
+	f.Helper()
 	begun := time.Now()
-	err := do(o.Context())
+	err := do(f.Context())
 	took := time.Since(begun)
 	if e, ok := errors.AsType[*af.Error](err); !ok || e.Code != af.ErrUnavailable || e.Outcome != af.OutcomeNotSent {
-		o.Errorf("%s: %v", what, err)
+		f.Errorf("%s: %v", what, err)
 	}
-	if took > atOnceMost {
-		o.Errorf("%s: unavailable after %v", what, took)
+	if took > atOnceLimit {
+		f.Errorf("%s: unavailable after %v", what, took)
 	}
 }
 
-// atOnceMost is ten times what it takes on a quiet machine, and a tenth of any time-out.
-const atOnceMost = 100 * time.Millisecond
+// atOnceLimit is ten times the usual duration on an idle machine, and a tenth of any timeout.
+const atOnceLimit = 100 * time.Millisecond
 
-func (o *outages) call(ctx context.Context) error {
+func (f *fixture) call(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	r, err := addMethod.Call(ctx, af.NewClient(o.app), args{1, 2})
+	r, err := addMethod.Call(ctx, af.NewClient(f.app), args{1, 2})
 	if err == nil && r.Sum != 3 {
 		return fmt.Errorf("the sum is %d", r.Sum)
 	}
 	return err
 }
 
-func (o *outages) submit(ctx context.Context) error { _, err := o.queue.Submit(ctx, 1); return err }
+func (f *fixture) submit(ctx context.Context) error { _, err := f.queue.Submit(ctx, 1); return err }
 
-func (o *outages) submitWithWorker(ctx context.Context) error {
-	_, err := o.queue.Submit(ctx, 1, af.RequireWorker())
+func (f *fixture) submitWithWorker(ctx context.Context) error {
+	_, err := f.queue.Submit(ctx, 1, af.RequireWorker())
 	return err
 }
 
-// works makes a call, and submits a task and waits for it.
-func (o *outages) works(what string, do ...func(context.Context) error) {
-	o.Helper()
+// works checks that operations succeed.
+func (f *fixture) works(what string, do ...func(context.Context) error) {
+	f.Helper()
 	for _, do := range do {
-		// The broker is back a moment before the service's queue is.
-		testkit.Succeeds(o, what, func() error { return do(o.Context()) })
+		// The broker is back slightly before the service's queue.
+		testkit.Succeeds(f, what, func() error { return do(f.Context()) })
 	}
 }
 
-func (o *outages) task(ctx context.Context) error {
+func (f *fixture) task(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	id, err := o.queue.Submit(ctx, 7)
+	id, err := f.queue.Submit(ctx, 7)
 	if err != nil {
 		return err
 	}
-	n, err := o.queue.Wait(ctx, id)
+	n, err := f.queue.Wait(ctx, id)
 	if err == nil && n != 14 {
 		return fmt.Errorf("the result is %d", n)
 	}
 	return err
 }
 
-func (o *outages) ready(want string) {
-	o.Helper()
-	err := o.app.Ready()
-	if want == "" && err != nil || want != "" && (!errors.Is(err, af.ErrUnavailable) || !strings.Contains(err.Error(), want)) {
-		o.Errorf("ready: %v, want %q", err, want)
+func (f *fixture) ready(want string) {
+	f.Helper()
+	err := f.app.Ready()
+	if want == "" && err != nil || want != "" &&
+		(!errors.Is(err, af.ErrUnavailable) || !strings.Contains(err.Error(), want)) {
+		f.Errorf("ready: %v, want %q", err, want)
 	}
 }
 
-func (o *outages) must(err error) {
-
-	o.Helper()
+func (f *fixture) must(err error) {
+	f.Helper()
 	if err != nil {
-		o.Fatal(err)
+		f.Fatal(err)
 	}
 }
 
-// Everything goes on without a restart, whichever server is away at the start or later; what needs it fails at once; and
-// the log has one line when a mode is entered and one when it is left.
-func TestAppGoesOnWithoutItsServersAndWithThemAgain(t *testing.T) {
-	o := &outages{
-		T: t, log: &record{}, begun: make(chan struct{}, 1), release: make(chan struct{}), servers: map[string]*devstack.Server{
+// No outage of a server, at the start or later, requires a restart. Operations that need the server fail at once. The
+// log has one line when a mode is entered and one when it ends.
+func TestAppSurvivesOutages(t *testing.T) {
+	o := &fixture{
+		T: t, log: &logRecorder{}, started: make(chan struct{},
+			1), release: make(chan struct{}), servers: map[string]*devstack.Server{
 			"without-rabbitmq": devstack.Prepare(t, devstack.RabbitMQ), "without-mongodb": devstack.Prepare(t, devstack.MongoDB),
 			"without-redis": devstack.Prepare(t, devstack.RedisKV),
 		},
 	}
 	t.Cleanup(func() {
 		for _, s := range o.servers {
-			o.must(s.Kill()) // faster than stopping it
+			o.must(s.Kill()) // faster than Stop
 		}
 	})
 	rabbit, mongo, redis := o.servers["without-rabbitmq"], o.servers["without-mongodb"], o.servers["without-redis"]
-	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", mongo.URI+"degraded", redis.URI, rabbit.URI))
+	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", mongo.URI+"degraded",
+		redis.URI, rabbit.URI))
 	app, err := af.Open(t.Context(), servers.From(cfg, servers.StartDegraded()), af.Logger(slog.New(o.log)))
 	o.must(err)
 	o.app, o.queue = app, af.NewQueue[int, int](app, holdWorker)
@@ -201,56 +205,58 @@ func TestAppGoesOnWithoutItsServersAndWithThemAgain(t *testing.T) {
 	af.RegisterService(app, af.Service{Name: "adder", Type: "Adder", Concurrency: 4}, &adder{},
 		af.Bind(&addMethod, func(_ context.Context, _ *adder, a args) (sum, error) { return sum{a.X + a.Y}, nil }))
 	af.RegisterWorker(app, holdWorker, &hold{o})
-	o.logs(o.log.take(), "WARN degraded: without-rabbitmq", "WARN degraded: without-mongodb", "WARN degraded: without-redis")
+	o.wantLog(o.log.take(), "WARN degraded: without-rabbitmq", "WARN degraded: without-mongodb",
+		"WARN degraded: without-redis")
 	o.must(app.Start(t.Context()))
 	all := append(modes(), "not-claiming")
-	o.logs(o.during(all...), "INFO started")
+	o.wantLog(o.awaitModes(all...), "INFO started")
 
-	// All three are away.
+	// All servers are down.
 	o.ready("without-rabbitmq: ")
 	o.ready("without-mongodb: ")
-	o.atOnce("a call", o.call)
-	o.atOnce("a submit", o.submit)
-	o.atOnce("a submit that requires a worker", o.submitWithWorker)
+	o.failsAtOnce("a call", o.call)
+	o.failsAtOnce("a submit", o.submit)
+	o.failsAtOnce("a submit that requires a worker", o.submitWithWorker)
 
-	// They come, one by one.
+	// They start one by one.
 	o.must(redis.Start())
-	o.logs(o.during("without-rabbitmq", "without-mongodb", "not-claiming"), "INFO no longer degraded: without-redis")
+	o.wantLog(o.awaitModes("without-rabbitmq", "without-mongodb", "not-claiming"),
+		"INFO no longer degraded: without-redis")
 	o.must(mongo.Start())
-	o.logs(o.during("without-rabbitmq"), "INFO no longer degraded: without-mongodb")
+	o.wantLog(o.awaitModes("without-rabbitmq"), "INFO no longer degraded: without-mongodb")
 	o.ready("")
-	o.atOnce("a call", o.call)
+	o.failsAtOnce("a call", o.call)
 	o.works("without RabbitMQ", o.task)
 	o.must(rabbit.Start())
-	o.logs(o.during(), "INFO no longer degraded: without-rabbitmq")
+	o.wantLog(o.awaitModes(), "INFO no longer degraded: without-rabbitmq")
 	o.ready("")
 	o.works("with all", o.call, o.task, o.submitWithWorker)
 
-	// They go and come back.
+	// They stop and start again.
 	o.must(redis.Stop())
-	o.logs(o.during("without-redis"), "WARN degraded: without-redis")
+	o.wantLog(o.awaitModes("without-redis"), "WARN degraded: without-redis")
 	o.ready("")
-	o.atOnce("a submit that requires a worker", o.submitWithWorker)
+	o.failsAtOnce("a submit that requires a worker", o.submitWithWorker)
 	o.works("without Redis", o.call, o.task)
 	o.must(redis.Start())
-	o.logs(o.during(), "INFO no longer degraded: without-redis")
+	o.wantLog(o.awaitModes(), "INFO no longer degraded: without-redis")
 	o.works("with Redis again", o.submitWithWorker)
 
 	id, err := o.queue.Submit(t.Context(), 0)
 	o.must(err)
-	<-o.begun
+	<-o.started
 	o.must(mongo.Kill())
-	o.logs(o.during("without-mongodb"), "WARN degraded: without-mongodb")
+	o.wantLog(o.awaitModes("without-mongodb"), "WARN degraded: without-mongodb")
 	o.ready("")
-	o.atOnce("a submit", o.submit)
+	o.failsAtOnce("a submit", o.submit)
 	o.works("without MongoDB", o.call)
-	close(o.release) // what came of the task is kept
+	close(o.release) // the result is kept
 	o.must(mongo.Start())
-	o.logs(o.during(), "INFO no longer degraded: without-mongodb")
+	o.wantLog(o.awaitModes(), "INFO no longer degraded: without-mongodb")
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	if n, err := o.queue.Wait(ctx, id); n != 0 || err != nil {
-		t.Errorf("what ran while MongoDB was away: %d, %v", n, err)
+		t.Errorf("the task that ran while MongoDB was down: %d, %v", n, err)
 	}
 	if task, err := o.queue.Get(ctx, id); err != nil || task.Fence != 1 {
 		t.Errorf("it ran again: %+v, %v", task, err)
@@ -258,10 +264,10 @@ func TestAppGoesOnWithoutItsServersAndWithThemAgain(t *testing.T) {
 	o.works("with MongoDB again", o.task)
 
 	o.must(rabbit.Kill())
-	o.logs(o.during("without-rabbitmq"), "WARN degraded: without-rabbitmq")
-	o.atOnce("a call", o.call)
+	o.wantLog(o.awaitModes("without-rabbitmq"), "WARN degraded: without-rabbitmq")
+	o.failsAtOnce("a call", o.call)
 	o.works("without RabbitMQ", o.task)
 	if lines := o.log.take(); len(lines) > 0 {
-		t.Errorf("the log goes on:\n%s", strings.Join(lines, "\n"))
+		t.Errorf("unexpected log lines:\n%s", strings.Join(lines, "\n"))
 	}
 }

@@ -17,7 +17,8 @@ import (
 )
 
 func init() {
-	for name, main := range map[string]func(af.Backend) int{"deployed": apptest.Deployed, "poisoned": apptest.PoisonedMain} {
+	for name, main := range map[string]func(af.Backend) int{"deployed": apptest.Deployed,
+		"poisoned": apptest.PoisonedMain} {
 		children[name] = func() int {
 			cfg, err := config.Parse("config.yaml", []byte(os.Getenv("AF_TEST_CONFIG")), nil)
 			if err != nil {
@@ -30,7 +31,8 @@ func init() {
 }
 
 func TestDeploysChargeNothing(t *testing.T) {
-	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), devstack.Redis(t), devstack.AMQP(t))
+	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t),
+		devstack.Redis(t), devstack.AMQP(t))
 	apptest.Deploys(t, servers.From(parse(t, text)), func(t *testing.T, env string) (*exec.Cmd, func(string)) {
 		child := testkit.Start(t, "deployed", "AF_TEST_CONFIG="+text, env)
 		return child.Cmd, func(want string) { child.Says(t, want) }

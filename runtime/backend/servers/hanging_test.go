@@ -18,10 +18,10 @@ import (
 	"github.com/afgen/afgen/runtime/config"
 )
 
-func init() { children["deaf"] = beDeaf }
+func init() { children["deaf"] = deafMain }
 
-// beDeaf is a process all of whose handlers ignore their contexts. It drains for as long as AF_TEST_DRAIN says, or the default.
-func beDeaf() int {
+// deafMain is a process whose handlers ignore their contexts. Its drain timeout is AF_TEST_DRAIN, or the default.
+func deafMain() int {
 	ctx := context.Background()
 	opts := []af.AppOption{af.Logger(slog.New(slog.DiscardHandler))}
 	if d, err := time.ParseDuration(os.Getenv("AF_TEST_DRAIN")); err == nil {
@@ -40,7 +40,7 @@ func beDeaf() int {
 	for _, name := range []string{"deaf1", "deaf2"} {
 		af.RegisterWorker(app, af.Worker{Name: name, Type: name, Max: 2}, &deaf{})
 	}
-	go func() { // a signal that comes while it still starts is another matter
+	go func() { // signals during the start are another test
 		for app.Ready() != nil {
 			time.Sleep(time.Millisecond)
 		}
@@ -57,12 +57,13 @@ func (*deaf) Run(context.Context, int) (int, error) {
 	select {}
 }
 
-// A process ends 3 s after its drain whatever its handlers and the servers do.
+// A process ends within 3 s of its drain timeout, even if handlers and servers hang.
 func TestProcessEndsWhateverHangs(t *testing.T) { endsWhateverHangs(t, "1s", 4500*time.Millisecond) }
 
 func endsWhateverHangs(t *testing.T, drain string, most time.Duration) {
 	mongod := devstack.Start(t, devstack.MongoDB)
-	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.WithDatabase(mongod.URI, "deaf"),
+	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
+		devstack.WithDatabase(mongod.URI, "deaf"),
 		devstack.Redis(t), devstack.AMQP(t))
 	client := open(t, parse(t, text), nil)
 	for _, name := range []string{"deaf1", "deaf2"} {
@@ -72,14 +73,14 @@ func endsWhateverHangs(t *testing.T, drain string, most time.Duration) {
 		}
 	}
 	p := testkit.Start(t, "deaf", "AF_TEST_CONFIG="+text, "AF_TEST_DRAIN="+drain)
-	for range 5 { // four handlers, and all of it
+	for range 5 { // four handlers and the process itself
 		p.Says(t, "begun")
 	}
 	begun := time.Now()
 	if err := p.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	draining := func() bool { // once it says so it is in the middle of the drain
+	draining := func() bool { // only reported during the drain
 		page, err := client.Instances(t.Context(), af.InstanceQuery{Queue: "deaf1"})
 		if err != nil {
 			t.Fatal(err)

@@ -9,50 +9,51 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// modes are what an App is in while one of its servers is away, in the order of Health. docs/servers.md has them too.
+// modes are the degraded modes, one for each server, in the order of Health. They are documented in docs/servers.md.
 var modes = [...]backend.Condition{
 	{
 		Name: "rabbitmq", Mode: "without-rabbitmq", Stops: []backend.Stopped{backend.StopsCalls},
-		Works: "tasks: submits succeed, and workers look into the store for what is due, every 250 ms to 2 s",
-		Lost:  "calls are neither made nor answered, nor raw messages sent: unavailable at once",
+		Works: "tasks: submissions succeed; workers poll the store every 250 ms to 2 s",
+		Lost:  "calls and raw messages: unavailable at once",
 	},
 	{
 		Name: "mongodb", Mode: "without-mongodb", Stops: []backend.Stopped{backend.StopsTasks},
-		Works: "calls; handlers that run go on for most of a lease, and their results are kept until it is back",
-		Lost:  "submitting, stopping and reading tasks: unavailable at once; nothing new is run; after most of a lease what runs is stopped",
+		Works: "calls; running handlers continue for most of a lease, and their results are kept until MongoDB is back",
+		Lost: "submitting, stopping and reading tasks: unavailable at once; no task starts; " +
+			"running tasks are cancelled after most of a lease",
 	},
 	{
 		Name: "redis", Mode: "without-redis",
-		Works: "calls and tasks; stops arrive within 5 s, and the ends of tasks that run elsewhere within 2 s",
+		Works: "calls and tasks; stop requests arrive within 5 s, results of other instances within 2 s",
 		Lost:  "RequireWorker: unavailable at once",
 	},
 }
 
-// A look says why a server can't be used, nil: it can, and returns a channel that is closed when that may have changed.
-type look func() (changed <-chan struct{}, err error)
+// A probe returns why a server is unavailable, or nil, and a channel that is closed when that may have changed.
+type probe func() (changed <-chan struct{}, err error)
 
-// A monitor knows which servers are away, and says so in the log: once when one goes and once when it is back. The
-// adapters look for their servers, it looks at the adapters.
+// A monitor tracks which servers are unavailable. It logs one line when a server goes down and one when it is back. The
+// adapters probe their servers; the monitor only reads their states.
 type monitor struct {
-	log   *slog.Logger
-	looks [len(modes)]look
-	end   context.CancelFunc
-	done  sync.WaitGroup
+	log    *slog.Logger
+	probes [len(modes)]probe
+	end    context.CancelFunc
+	done   sync.WaitGroup
 
 	mu         sync.Mutex
 	conditions [len(modes)]backend.Condition
 }
 
-// watch begins to watch the servers, of which looks has one each in the order of modes. The caller calls close.
-func watch(log *slog.Logger, looks [len(modes)]look) *monitor {
-	m := &monitor{log: log, looks: looks, conditions: modes}
+// newMonitor starts a monitor with one probe for each server, in the order of modes. The caller must close it.
+func newMonitor(log *slog.Logger, probes [len(modes)]probe) *monitor {
+	m := &monitor{log: log, probes: probes, conditions: modes}
 	now := time.Now()
 	for i := range m.conditions {
 		m.conditions[i].Up, m.conditions[i].Since = true, now
 	}
 	ctx, end := context.WithCancel(context.Background())
 	m.end = end
-	changes := m.look()
+	changes := m.update()
 	m.done.Go(func() {
 		for {
 			select {
@@ -62,7 +63,7 @@ func watch(log *slog.Logger, looks [len(modes)]look) *monitor {
 			case <-ctx.Done():
 				return
 			}
-			changes = m.look()
+			changes = m.update()
 		}
 	})
 	return m
@@ -73,17 +74,17 @@ func (m *monitor) close() {
 	m.done.Wait()
 }
 
-// look notes how the servers stand, and returns what is closed when that may have changed.
-func (m *monitor) look() (changes [len(modes)]<-chan struct{}) {
-	for i, look := range m.looks {
+// update records the states of the servers, and returns channels that are closed when they may have changed.
+func (m *monitor) update() (changes [len(modes)]<-chan struct{}) {
+	for i, probe := range m.probes {
 		var err error
-		changes[i], err = look()
-		m.note(i, err)
+		changes[i], err = probe()
+		m.record(i, err)
 	}
 	return changes
 }
 
-func (m *monitor) note(i int, err error) {
+func (m *monitor) record(i int, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c := &m.conditions[i]
@@ -94,14 +95,16 @@ func (m *monitor) note(i int, err error) {
 	switch {
 	case err != nil && c.Up:
 		c.Up, c.Since = false, now
-		m.log.Warn("degraded: "+c.Mode, "mode", c.Mode, "server", c.Name, "cause", c.Cause, "works", c.Works, "lost", c.Lost)
+		m.log.Warn("degraded: "+c.Mode, "mode", c.Mode, "server", c.Name, "cause", c.Cause,
+			"works", c.Works, "lost", c.Lost)
 	case err == nil && !c.Up:
-		m.log.Info("no longer degraded: "+c.Mode, "mode", c.Mode, "server", c.Name, "after", now.Sub(c.Since).Round(time.Millisecond))
+		m.log.Info("no longer degraded: "+c.Mode, "mode", c.Mode, "server", c.Name,
+			"after", now.Sub(c.Since).Round(time.Millisecond))
 		c.Up, c.Since, c.Cause = true, now, ""
 	}
 }
 
-// health is backend.Ports.Health.
+// health implements backend.Ports.Health.
 func (m *monitor) health() []backend.Condition {
 	m.mu.Lock()
 	defer m.mu.Unlock()

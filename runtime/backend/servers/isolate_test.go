@@ -13,8 +13,8 @@ import (
 	"github.com/afgen/afgen/runtime/config"
 )
 
-// isolated is a worker whose tasks run in child processes, and what they do there: they call, submit, and get an id, all of it
-// over their parent's connections.
+// isolated is a worker whose tasks run in child processes, where they call, submit and generate an ID over their
+// parent's connections.
 type isolated struct{ app *af.App }
 
 type whereabouts struct {
@@ -46,22 +46,24 @@ func (w *isolated) Run(ctx context.Context, depth int) (whereabouts, error) {
 	return at, err
 }
 
-// isolatedMain is main of the test's process and of its children.
+// isolatedMain is the main function of the test's process and of its children.
 func isolatedMain(ctx context.Context, b af.Backend) (*af.App, error) {
 	app, err := af.Open(ctx, b)
 	if err != nil {
 		return nil, err
 	}
-	app.AddService(af.ServiceSpec{Service: af.Service{Name: "echo", Type: "Echo", Concurrency: 1}, Methods: []af.MethodSpec{{
-		Info:    af.MethodInfo{Name: "Echo"},
-		Handler: func(_ context.Context, r *af.Request) (json.RawMessage, error) { return r.Body, nil },
-	}}})
+	app.AddService(af.ServiceSpec{Service: af.Service{Name: "echo", Type: "Echo", Concurrency: 1},
+		Methods: []af.MethodSpec{{
+			Info:    af.MethodInfo{Name: "Echo"},
+			Handler: func(_ context.Context, r *af.Request) (json.RawMessage, error) { return r.Body, nil },
+		}}})
 	af.RegisterWorker(app, isolatedWorker, &isolated{app})
 	return app, app.Start(ctx)
 }
 
 func TestIsolatedTasksOverTheServers(t *testing.T) {
-	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), devstack.Redis(t), devstack.AMQP(t)))
+	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t),
+		devstack.Redis(t), devstack.AMQP(t)))
 	app, err := isolatedMain(t.Context(), servers.From(cfg))
 	if err != nil {
 		t.Fatal(err)
@@ -81,11 +83,11 @@ func TestIsolatedTasksOverTheServers(t *testing.T) {
 		t.Fatalf("%+v, %v", at, err)
 	}
 	if sub, err := q.Wait(t.Context(), at.Subtask); err != nil || sub.PID == at.PID || sub.PID == os.Getpid() {
-		t.Errorf("the subtask: %+v, %v", sub, err)
+		t.Errorf("subtask: %+v, %v", sub, err)
 	}
 }
 
-// isolatedChild opens what it would as the parent; no server is asked for anything.
+// isolatedChild opens the App as its parent would; it contacts no server.
 func isolatedChild() int {
 	_, err := isolatedMain(context.Background(), servers.From(config.Config{}))
 	fmt.Fprintln(os.Stderr, "child main:", err)

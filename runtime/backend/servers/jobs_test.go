@@ -20,7 +20,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/child"
 )
 
-// jobsFor is how long processes with a job every second are killed and restarted.
+// jobsFor is how long processes with a job that fires every second are killed and restarted.
 var jobsFor = flag.Duration("jobs", 6*time.Second, "how long to kill and restart processes that fire a job each second")
 
 func init() {
@@ -38,7 +38,7 @@ func init() {
 	if child.Self() == nil {
 		return
 	}
-	if err := apptest.JobChild(servers.From(config.Config{})); err != nil { // else it is another test's child
+	if err := apptest.JobChild(servers.From(config.Config{})); err != nil { // else another test's child
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -49,7 +49,8 @@ func TestJobs(t *testing.T) {
 }
 
 func TestKilledSchedulersMissNoSecondAndDoubleNone(t *testing.T) {
-	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), devstack.Redis(t), devstack.AMQP(t))
+	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t),
+		devstack.Redis(t), devstack.AMQP(t))
 	apptest.KilledSchedulers(t, servers.From(parse(t, text)), func() *exec.Cmd {
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), "AF_TEST_CHILD=jobs", "AF_TEST_CONFIG="+text)
@@ -58,9 +59,10 @@ func TestKilledSchedulersMissNoSecondAndDoubleNone(t *testing.T) {
 	}, *jobsFor)
 }
 
-// Two Apps fire side by side, then one is killed; the tasks run only where they may. Of each second there is one.
+// Two Apps fire a job together, then one is killed. Each due time runs once, and only on allowed instances.
 func TestJobsOverTheServers(t *testing.T) {
-	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), devstack.Redis(t), devstack.AMQP(t)))
+	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t),
+		devstack.Redis(t), devstack.AMQP(t)))
 	var mu sync.Mutex
 	ran := map[string]string{} // where, by task
 	var apps []*af.App
@@ -68,7 +70,8 @@ func TestJobsOverTheServers(t *testing.T) {
 	for i, ip := range []string{"10.0.0.1", "10.0.0.2"} {
 		b := fault.New(servers.From(cfg), uint64(i), fault.Plan{})
 		backends = append(backends, b)
-		app, err := af.Open(t.Context(), b, af.IP(ip), af.Lease(3*time.Second), af.Logger(slog.New(slog.NewTextHandler(t.Output(), nil))))
+		app, err := af.Open(t.Context(), b, af.IP(ip), af.Lease(3*time.Second),
+			af.Logger(slog.New(slog.NewTextHandler(t.Output(), nil))))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -94,9 +97,9 @@ func TestJobsOverTheServers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(3 * time.Second) // what they race for
+	time.Sleep(3 * time.Second) // both compete
 	backends[0].Crash()
-	until(t, "six due times", func() bool {
+	waitFor(t, "six due times", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(ran) >= 6
@@ -108,7 +111,7 @@ func TestJobsOverTheServers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, "the last of them", func() bool {
+	waitFor(t, "the last due time", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(ran) == int(j2.Fired.Unix()-j.Created.Unix())
@@ -122,16 +125,16 @@ func TestJobsOverTheServers(t *testing.T) {
 	}
 	fires, err := apps[1].Fires(t.Context(), af.FireQuery{Job: "tick"})
 	if err != nil || fires.Total != len(ran) {
-		t.Errorf("%d fires noted of %d, %v", fires.Total, len(ran), err)
+		t.Errorf("%d of %d fires recorded, %v", fires.Total, len(ran), err)
 	}
 }
 
-// until waits until cond holds.
-func until(t *testing.T, what string, cond func() bool) {
+// waitFor waits until cond holds.
+func waitFor(t *testing.T, what string, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("never came: %s", what)
+			t.Fatalf("timed out waiting for %s", what)
 		}
 	}
 }

@@ -23,7 +23,7 @@ import (
 	adapter "github.com/afgen/afgen/runtime/backend/mongo"
 )
 
-// A load is an App with a worker of 100 slots that does nothing, and one that submits to it.
+// A load is an App with a no-op worker of 100 slots, and one that submits to it.
 type load struct {
 	queue af.Queue[int, int]
 	left  sync.WaitGroup // tasks whose handlers have not returned
@@ -45,7 +45,7 @@ func (l *load) Run(_ context.Context, n int) (int, error) {
 	return n, nil
 }
 
-// submit submits n tasks, batch at a time, from 8 goroutines, and waits until all have run.
+// submit submits n tasks in batches from 8 goroutines, and waits until all have run.
 func (l *load) submit(t testing.TB, n, batch int) {
 	l.left.Add(n)
 	var next atomic.Int64
@@ -68,15 +68,15 @@ func (l *load) submit(t testing.TB, n, batch int) {
 	l.left.Wait()
 }
 
-// What a task costs the store, under load: one write to insert it where it comes alone, and a share of the batches in which
-// tasks are inserted together, claimed and settled.
-func TestStoreOperationsOfATaskUnderLoad(t *testing.T) {
+// The store operations of a task under load: one insert if it is submitted alone, and shares of batched inserts, claims
+// and settles.
+func TestStoreOperationsPerTask(t *testing.T) {
 	s := newStack(t, nil)
 	l := newLoad(t, s.address)
-	l.submit(t, 50, 1) // whatever is done once
+	l.submit(t, 50, 1) // one-time work
 	for _, test := range []struct {
 		tasks, batch int
-		most         float64 // operations a task, those of liveness and looking around not counted
+		most         float64 // operations per task, without heartbeats and polling
 	}{{100, 1, 3}, {500, 250, 0.6}} {
 		s.mongoProxy.Spent()
 		begun := time.Now()
@@ -91,28 +91,31 @@ func TestStoreOperationsOfATaskUnderLoad(t *testing.T) {
 			}
 		}
 		perTask := float64(own) / float64(test.tasks)
-		t.Logf("%d tasks, %d at a time, in %v (%.0f/s): %.2f operations a task, %.2f with all that goes on besides\n%s", test.tasks,
-			test.batch, took.Round(time.Millisecond), float64(test.tasks)/took.Seconds(), perTask, float64(all)/float64(test.tasks),
-			table(spent, test.tasks, took))
+		t.Logf("%d tasks, %d at a time, in %v (%.0f/s): %.2f operations per task, %.2f including background work\n%s",
+			test.tasks,
+			test.batch, took.Round(time.Millisecond), float64(test.tasks)/took.Seconds(), perTask,
+			float64(all)/float64(test.tasks),
+			spentTable(spent, test.tasks, took))
 		if perTask > test.most {
-			t.Errorf("%.2f operations a task, at most %v are allowed", perTask, test.most)
+			t.Errorf("%.2f operations per task, want at most %v", perTask, test.most)
 		}
 	}
 }
 
-// table says what was sent to the store, and how long it took of the time that all took.
-func table(spent map[string]mongoproxy.Spent, tasks int, took time.Duration) string {
+// spentTable formats the commands sent to the store, and the share of the time during which each was in flight.
+func spentTable(spent map[string]mongoproxy.Spent, tasks int, took time.Duration) string {
 	var b strings.Builder
 	for _, what := range slices.Sorted(maps.Keys(spent)) {
 		sp := spent[what]
-		fmt.Fprintf(&b, "  %-20s %6d  %.3f a task  %8v each  under way for %3.0f %% of the time\n", what, sp.Commands,
-			float64(sp.Commands)/float64(tasks), (sp.Took / time.Duration(sp.Commands)).Round(10*time.Microsecond), 100*sp.Took.Seconds()/took.Seconds())
+		fmt.Fprintf(&b, "  %-20s %6d  %.3f per task  %8v each  in flight %3.0f %% of the time\n", what, sp.Commands,
+			float64(sp.Commands)/float64(tasks), (sp.Took / time.Duration(sp.Commands)).
+				Round(10*time.Microsecond), 100*sp.Took.Seconds()/took.Seconds())
 	}
 	return b.String()
 }
 
-// BenchmarkTasks is the rate of tasks from end to end: 8 submitters, 100 slots, nothing to do in them; beside what the
-// store alone makes of the same writes, by the driver alone.
+// BenchmarkTasks measures the end-to-end rate of no-op tasks with 8 submitters and 100 slots. For comparison it
+// measures the same writes with the driver alone.
 func BenchmarkTasks(b *testing.B) {
 	for _, batch := range []int{1, 250} {
 		b.Run(fmt.Sprintf("batch=%d/afgen", batch), func(b *testing.B) {
@@ -130,15 +133,15 @@ func BenchmarkTasks(b *testing.B) {
 			b.ResetTimer()
 			l.submit(b, b.N, batch)
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
-			b.Logf("%d tasks\n%s", b.N, table(s.mongoProxy.Spent(), b.N, b.Elapsed()))
+			b.Logf("%d tasks\n%s", b.N, spentTable(s.mongoProxy.Spent(), b.N, b.Elapsed()))
 		})
-		b.Run(fmt.Sprintf("batch=%d/bare", batch), func(b *testing.B) { bare(b, batch) })
+		b.Run(fmt.Sprintf("batch=%d/bare", batch), func(b *testing.B) { bareDriver(b, batch) })
 	}
 }
 
-// bare does to the store what tasks need at the least, by the driver alone and with the indexes that tasks have: inserts from 8
-// goroutines, then claims of 64 by one update and one read, and settles of 64 by one bulk, from 2 goroutines.
-func bare(b *testing.B, batch int) {
+// bareDriver makes the minimal writes of tasks with the driver alone and with the same indexes: inserts from 8
+// goroutines, then claims of 64 by one update and one read, and settles of 64 by one bulk write, from 2 goroutines.
+func bareDriver(b *testing.B, batch int) {
 	uri := devstack.Mongo(b)
 	base, _, _ := strings.Cut(uri, "?")
 	client, err := adapter.New(adapter.Config{URI: uri, Database: base[strings.LastIndex(base, "/")+1:]})
@@ -181,7 +184,8 @@ func bare(b *testing.B, batch int) {
 		for i, id := range ids {
 			docs[i] = bson.D{
 				{Key: "_id", Value: id}, {Key: "queue", Value: "q"}, {Key: "status", Value: "pending"}, {Key: "place", Value: 1},
-				{Key: "weight", Value: 1}, {Key: "created", Value: time.Now().UnixNano()}, {Key: "due", Value: time.Now().UnixNano()},
+				{Key: "weight", Value: 1}, {Key: "created", Value: time.Now().UnixNano()}, {Key: "due", Value: time.Now().
+					UnixNano()},
 				{Key: "top", Value: true}, {Key: "payload", Value: []byte("1")}, {Key: "fence", Value: int64(0)},
 			}
 		}
@@ -191,8 +195,10 @@ func bare(b *testing.B, batch int) {
 	each(2, 64, func(ids []string) {
 		filter := bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "status", Value: "pending"}}
 		must(c.UpdateMany(b.Context(), filter, bson.D{
-			{Key: "$set", Value: bson.D{{Key: "status", Value: "running"}, {Key: "owner", Value: "o"}, {Key: "nonce", Value: ids[0]}}},
-			{Key: "$inc", Value: bson.D{{Key: "fence", Value: int64(1)}}}, {Key: "$unset", Value: bson.D{{Key: "place", Value: ""}}},
+			{Key: "$set", Value: bson.D{{Key: "status", Value: "running"}, {Key: "owner", Value: "o"},
+				{Key: "nonce", Value: ids[0]}}},
+			{Key: "$inc", Value: bson.D{{Key: "fence", Value: int64(1)}}}, {Key: "$unset",
+				Value: bson.D{{Key: "place", Value: ""}}},
 		}))
 		cur, err := c.Find(b.Context(), bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
 		must(nil, err)
@@ -205,7 +211,8 @@ func bare(b *testing.B, batch int) {
 		for i, id := range ids {
 			models[i] = mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: id}, {Key: "fence", Value: int64(1)}}).
 				SetUpdate(bson.D{
-					{Key: "$set", Value: bson.D{{Key: "status", Value: "success"}, {Key: "ended", Value: time.Now().UnixNano()}, {Key: "result", Value: []byte("1")}}},
+					{Key: "$set", Value: bson.D{{Key: "status", Value: "success"}, {Key: "ended", Value: time.Now().UnixNano()},
+						{Key: "result", Value: []byte("1")}}},
 					{Key: "$unset", Value: bson.D{{Key: "owner", Value: ""}, {Key: "nonce", Value: ""}}},
 				})
 		}
@@ -218,7 +225,7 @@ func bare(b *testing.B, batch int) {
 	b.ReportMetric(perSecond(b.Elapsed()), "tasks/s")
 }
 
-// openAt opens an App at an address and starts it.
+// openAt opens and starts an App at an address.
 func openAt(t testing.TB, a address, register func(*af.App)) *af.App {
 	t.Helper()
 	return open(t, parse(t, a.yaml()), register)

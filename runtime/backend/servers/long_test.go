@@ -26,20 +26,20 @@ func TestLongManySubtasksDelayNoOtherTask(t *testing.T) {
 	apptest.ManySubtasks(t, 100_000, func(t *testing.T) af.Backend { return servers.From(configured(t)) })
 }
 
-// seen is a worker that remembers what it has run.
-type seen struct {
+// seenWorker is a worker that records its payloads.
+type seenWorker struct {
 	mu  sync.Mutex
 	ran map[int]int
 }
 
-func (s *seen) Run(_ context.Context, n int) (int, error) {
+func (s *seenWorker) Run(_ context.Context, n int) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ran[n]++
 	return n, nil
 }
 
-// replacePrimary kills the primary of a replica set, waits for another one, and starts the killed member again.
+// replacePrimary kills the primary of a replica set, waits for the next one, and restarts the killed member.
 func replacePrimary(t *testing.T, rs *devstack.Replicas) {
 	t.Helper()
 	killed, err := rs.Primary()
@@ -57,13 +57,13 @@ func replacePrimary(t *testing.T, rs *devstack.Replicas) {
 	}
 }
 
-// The primary of a replica set of three steps down, is killed and comes back, twice each, while tasks are submitted: each
-// task whose submit returned nil runs.
+// The primary of a three-member replica set steps down and is killed, twice each, while tasks are submitted. Each task
+// whose submission succeeded runs.
 func TestLongElections(t *testing.T) {
 	rs := devstack.ReplicaSet(t, 3)
 	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
 		devstack.WithDatabase(rs.URI, devstack.Name(t)), devstack.Redis(t), devstack.AMQP(t)))
-	w := &seen{ran: map[int]int{}}
+	w := &seenWorker{ran: map[int]int{}}
 	worker := af.Worker{Name: devstack.Name(t), Type: "Elected", Max: 8, Retries: 10, Backoff: 100 * time.Millisecond}
 	open(t, cfg, func(app *af.App) { af.RegisterWorker(app, worker, w) })
 	q := af.NewQueue[int, int](open(t, cfg, nil), worker)
@@ -92,7 +92,8 @@ func TestLongElections(t *testing.T) {
 		t.Errorf("only %d tasks were accepted", len(all))
 	}
 	lost := all
-	for end := time.Now().Add(2 * time.Minute); len(lost) > 0 && time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); len(lost) > 0 &&
+		time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 		w.mu.Lock()
 		var left []int
 		for _, n := range lost {
@@ -115,13 +116,14 @@ func TestLongElections(t *testing.T) {
 	}
 }
 
-// Submitters repeat what they were told was not sent, and what may have been sent with the id that the error names, while the
-// primary of a replica set of three is killed twice: one task per payload, and no payload without one. Contexts that end in the middle
-// of an election make the answer unknown; those that outlast it get an answer.
+// The primary of a three-member replica set is killed twice. Submitters retry: after "not sent" without an ID, after an
+// unknown outcome with the ID in the error. Each payload gets exactly one task. Contexts that end during an election
+// make the outcome unknown; longer ones get an answer.
 func TestLongKilledPrimaryMakesOneTaskPerPayload(t *testing.T) {
 	rs := devstack.ReplicaSet(t, 3)
 	uri := devstack.WithDatabase(rs.URI, devstack.Name(t))
-	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", uri, devstack.Redis(t), devstack.AMQP(t)))
+	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", uri, devstack.Redis(t),
+		devstack.AMQP(t)))
 	worker := af.Worker{Name: devstack.Name(t), Type: "Paid", Max: 8}
 	app := open(t, cfg, nil)
 	q := af.NewQueue[int, int](app, worker)
@@ -141,7 +143,7 @@ func TestLongKilledPrimaryMakesOneTaskPerPayload(t *testing.T) {
 				default:
 				}
 				patience := 30 * time.Second
-				if s%2 == 0 { // less than an election
+				if s%2 == 0 { // shorter than an election
 					patience = time.Second
 				}
 				var opts []af.SubmitOption
@@ -159,7 +161,7 @@ func TestLongKilledPrimaryMakesOneTaskPerPayload(t *testing.T) {
 						notSent.Add(1)
 						time.Sleep(10 * time.Millisecond)
 					} else {
-						t.Errorf("neither known nor named: %v", err)
+						t.Errorf("unknown outcome without a task ID: %v", err)
 						return
 					}
 				}
@@ -167,7 +169,7 @@ func TestLongKilledPrimaryMakesOneTaskPerPayload(t *testing.T) {
 		})
 	}
 	for range 2 {
-		time.Sleep(2 * time.Second) // of submitting
+		time.Sleep(2 * time.Second) // submitting
 		replacePrimary(t, rs)
 	}
 	time.Sleep(2 * time.Second)
@@ -200,8 +202,8 @@ func TestLongKilledPrimaryMakesOneTaskPerPayload(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d tasks; %d submits were answered unknown, %d not sent", total, unknown.Load(), notSent.Load())
+	t.Logf("%d tasks; %d submissions with unknown outcome, %d not sent", total, unknown.Load(), notSent.Load())
 	if missing+twice > 0 || unknown.Load() == 0 {
-		t.Errorf("%d payloads have no task, %d have several; %d answers were unknown", missing, twice, unknown.Load())
+		t.Errorf("%d payloads have no task, %d have several; %d unknown outcomes", missing, twice, unknown.Load())
 	}
 }

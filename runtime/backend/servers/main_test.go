@@ -17,6 +17,6 @@ func TestMain(m *testing.M) {
 		os.Exit(isolatedChild())
 	}
 	children.Run()
-	// The test that starts a server waits for its process as long as that runs: longer than this package's tests.
+	// The goroutine that waits for a started server outlives the tests of this package.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/afgen/afgen/internal/devstack.(*Server).Start.func1"))
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/servers"
 )
 
-// Raw messages wait in RabbitMQ until somebody receives them, come again where they are refused, and Shutdown waits for the
-// one in hand. Ids of two Apps that share the servers differ.
+// Raw messages wait in RabbitMQ until they are received, and are redelivered if the receiver fails. Shutdown waits for
+// the one being handled. IDs of two Apps on the same servers differ.
 func TestMessagesAndIDsCrossTheServers(t *testing.T) {
 	cfg := configured(t)
 	sender, receiver := open(t, cfg, nil), open(t, cfg, nil)
@@ -82,16 +82,17 @@ func (chatty) Run(ctx context.Context, n int) (int, error) {
 	return n, nil
 }
 
-// Whoever has another kind of queue in mind is told by the broker; so the kind is known.
-func TestQuorumQueuesAreAsked(t *testing.T) {
+// The broker rejects a queue of the other kind, which shows that the configured kind is used.
+func TestQuorumConfiguration(t *testing.T) {
 	url := devstack.AMQP(t)
-	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q, quorum: ", devstack.Mongo(t), devstack.Redis(t), url)
+	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q, quorum: ", devstack.Mongo(t),
+		devstack.Redis(t), url)
 	quorum, classic := parse(t, text+"true}\n"), parse(t, text+"false}\n")
 	if err := open(t, quorum, nil).Send(t.Context(), "asked", 1); err != nil {
 		t.Fatal(err)
 	}
 	if err := open(t, classic, nil).Send(t.Context(), "asked", 1); !errors.Is(err, af.ErrFailedPrecondition) {
-		t.Errorf("to a quorum queue, as if it were none: %v", err)
+		t.Errorf("sending to a quorum queue as a classic one: %v", err)
 	}
 	option, err := af.Open(t.Context(), servers.From(classic, servers.Quorum()), af.Logger(slog.New(slog.DiscardHandler)))
 	if err != nil {
@@ -102,11 +103,11 @@ func TestQuorumQueuesAreAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := option.Send(t.Context(), "asked", 1); err != nil {
-		t.Errorf("by the option: %v", err)
+		t.Errorf("with the option: %v", err)
 	}
 }
 
-func TestTaskKeepsItsLinesOverTheServers(t *testing.T) {
+func TestTaskLogOverServers(t *testing.T) {
 	worker := af.Worker{Name: "chatty", Type: "Chatty", Max: 1}
 	app := open(t, configured(t), func(app *af.App) { af.RegisterWorker(app, worker, &chatty{}) })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -20,7 +20,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/servers"
 )
 
-// A member is a MongoDB that can be without a primary: not initiated at first.
+// A member is a replica set member that can be without a primary. At first it isn't initiated.
 type member struct {
 	*testing.T
 	*devstack.Server
@@ -43,7 +43,7 @@ func newMember(t *testing.T) *member {
 
 func (m *member) do(command bson.D) {
 	m.Helper()
-	// A member that steps down or is about to be elected refuses for a moment.
+	// A member that is stepping down or being elected rejects commands for a moment.
 	testkit.Succeeds(m, command[0].Key, func() error { return m.admin.RunCommand(m.Context(), command).Err() })
 }
 
@@ -51,13 +51,14 @@ func (m *member) initiate() {
 	m.Helper()
 	m.do(bson.D{{Key: "replSetInitiate", Value: bson.D{
 		{Key: "_id", Value: "rs0"},
-		{Key: "members", Value: bson.A{bson.D{{Key: "_id", Value: 0}, {Key: "host", Value: fmt.Sprintf("127.0.0.1:%d", m.Port)}}}},
+		{Key: "members", Value: bson.A{bson.D{{Key: "_id", Value: 0},
+			{Key: "host", Value: fmt.Sprintf("127.0.0.1:%d", m.Port)}}}},
 	}}})
 }
 
-// A MongoDB without a primary is unavailable, whether Apps run or start: with start_degraded they come up, and without it fails
-// within the driver's patience. Each way it goes on by itself.
-func startsWithoutPrimary(t *testing.T, m *member, options string, uninitiated bool) {
+// A MongoDB without a primary is unavailable, for running and starting Apps. With start_degraded they start; without,
+// opening fails within the driver's timeout. They recover without a restart.
+func testWithoutPrimary(t *testing.T, m *member, options string, uninitiated bool) {
 	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
 		devstack.WithDatabase(m.URI, "primary")+options, devstack.Redis(t), devstack.AMQP(t)))
 	do := "primary"
@@ -70,7 +71,8 @@ func startsWithoutPrimary(t *testing.T, m *member, options string, uninitiated b
 		!strings.Contains(err.Error(), do) || took > 5*time.Second {
 		t.Errorf("after %v: %v", took, err)
 	}
-	app, err := af.Open(t.Context(), servers.From(cfg, servers.StartDegraded()), af.Logger(slog.New(slog.NewTextHandler(t.Output(), nil))))
+	app, err := af.Open(t.Context(), servers.From(cfg, servers.StartDegraded()),
+		af.Logger(slog.New(slog.NewTextHandler(t.Output(), nil))))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,8 +87,9 @@ func startsWithoutPrimary(t *testing.T, m *member, options string, uninitiated b
 	}
 	isDegraded := func() error {
 		h, err := app.Health(), app.Ready()
-		if !slices.Contains(h.Degraded, "without-mongodb") || !errors.Is(err, af.ErrUnavailable) || !strings.Contains(err.Error(), do) {
-			return fmt.Errorf("in the modes %v: %w", h.Degraded, err)
+		if !slices.Contains(h.Degraded, "without-mongodb") || !errors.Is(err, af.ErrUnavailable) ||
+			!strings.Contains(err.Error(), do) {
+			return fmt.Errorf("modes %v: %w", h.Degraded, err)
 		}
 		return nil
 	}
@@ -94,7 +97,7 @@ func startsWithoutPrimary(t *testing.T, m *member, options string, uninitiated b
 		t.Helper()
 		testkit.Succeeds(t, "its health", func() error {
 			if h := app.Health(); len(h.Degraded) > 0 || app.Ready() != nil {
-				return fmt.Errorf("in the modes %v: %w", h.Degraded, app.Ready())
+				return fmt.Errorf("modes %v: %w", h.Degraded, app.Ready())
 			}
 			return nil
 		})
@@ -130,9 +133,9 @@ func startsWithoutPrimary(t *testing.T, m *member, options string, uninitiated b
 func TestMongoDBWithoutPrimaryIsUnavailable(t *testing.T) {
 	t.Parallel()
 	m := newMember(t)
-	t.Run("direct", func(t *testing.T) { startsWithoutPrimary(t, m, "?directConnection=true", true) })
+	t.Run("direct", func(t *testing.T) { testWithoutPrimary(t, m, "?directConnection=true", true) })
 	t.Run("discovered", func(t *testing.T) {
 		testkit.Long(t, "the driver waits 3 s for a primary")
-		startsWithoutPrimary(t, m, "", false)
+		testWithoutPrimary(t, m, "", false)
 	})
 }

@@ -13,23 +13,24 @@ import (
 	"github.com/afgen/afgen/runtime/config"
 )
 
-func TestDatabaseIsHandedOut(t *testing.T) {
+func TestMongoReturnsDatabase(t *testing.T) {
 	cfg := configured(t)
 	app := open(t, cfg, nil)
 	q := af.NewQueue[int, int](app, stepWorker)
 	id := must(q.Submit(t.Context(), 1))(t)
 	db := must(servers.Mongo(app))(t)
-	if n := must(db.Collection("tasks").CountDocuments(t.Context(), bson.D{{Key: "_id", Value: id}}))(t); n != 1 || db.Name() != cfg.MongoDB.DB {
+	if n := must(db.Collection("tasks").CountDocuments(t.Context(), bson.D{{Key: "_id", Value: id}}))(t); n != 1 ||
+		db.Name() != cfg.MongoDB.DB {
 		t.Errorf("%d tasks in %s", n, db.Name())
 	}
 	alone := must(af.Open(t.Context(), memory.New()))(t)
 	if _, err := servers.Mongo(alone); !errors.Is(err, af.ErrUnimplemented) {
-		t.Errorf("memory has a database: %v", err)
+		t.Errorf("Mongo on memory: %v", err)
 	}
 	must("", alone.Shutdown(t.Context()))(t)
 }
 
-// A program over the servers may keep what is its own in the same database.
+// A program can keep its own collections in the same database.
 func ExampleMongo() {
 	ctx := context.Background()
 	cfg, err := config.Load("config.yaml")

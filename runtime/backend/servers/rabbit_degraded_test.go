@@ -23,10 +23,10 @@ func serveAdder(app *af.App) {
 		af.Bind(&addMethod, func(_ context.Context, _ *adder, a args) (sum, error) { return sum{a.X + a.Y}, nil }))
 }
 
-// Apps notice by themselves that an exchange was deleted: they are without-rabbitmq until they have made it anew.
-func TestDeletedExchangesHealUnderRunningApps(t *testing.T) {
+// Apps detect that an exchange was deleted. They are in mode without-rabbitmq until they have recreated it.
+func TestDeletedExchangesAreRepaired(t *testing.T) {
 	cfg := configured(t)
-	log := &record{}
+	log := &logRecorder{}
 	served, err := af.Open(t.Context(), servers.From(cfg), af.Logger(slog.New(log)))
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +62,7 @@ func TestDeletedExchangesHealUnderRunningApps(t *testing.T) {
 		})
 		if !strings.Contains(lines[0], "WARN degraded: without-rabbitmq") || !strings.Contains(lines[0], exchange) ||
 			!strings.Contains(lines[1], "INFO no longer degraded: without-rabbitmq") {
-			t.Errorf("%s: the log says\n%s", exchange, strings.Join(lines, "\n"))
+			t.Errorf("%s: log:\n%s", exchange, strings.Join(lines, "\n"))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		testkit.Succeeds(t, "a call", func() error { _, err := addMethod.Call(ctx, client, args{1, 2}); return err })
@@ -70,9 +70,9 @@ func TestDeletedExchangesHealUnderRunningApps(t *testing.T) {
 	}
 }
 
-// While RabbitMQ is short of memory, starting always ends in the same way: in an error without start_degraded, and with it in an
-// App that serves once the broker takes messages.
-func TestStartingWhileRabbitMQTakesNoMessages(t *testing.T) {
+// While RabbitMQ is short of memory, opening fails without start_degraded. With it, the App starts and serves once the
+// broker accepts messages.
+func TestStartingUnderMemoryAlarm(t *testing.T) {
 	testkit.Long(t, "starts a RabbitMQ and raises its memory alarm")
 	rabbit := devstack.Start(t, devstack.RabbitMQ)
 	alarm := func(watermark string) {
@@ -81,10 +81,12 @@ func TestStartingWhileRabbitMQTakesNoMessages(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), devstack.Redis(t), rabbit.URI))
+	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t),
+		devstack.Redis(t), rabbit.URI))
 	alarm("0.0001")
 	for range 5 {
-		if _, err := af.Open(t.Context(), servers.From(cfg)); !errors.Is(err, af.ErrUnavailable) || !strings.Contains(err.Error(), "memory or disk") {
+		if _, err := af.Open(t.Context(), servers.From(cfg)); !errors.Is(err, af.ErrUnavailable) ||
+			!strings.Contains(err.Error(), "memory or disk") {
 			t.Fatal(err)
 		}
 	}
@@ -103,15 +105,20 @@ func TestStartingWhileRabbitMQTakesNoMessages(t *testing.T) {
 		if err := app.Start(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if h, err := app.Health(), app.Ready(); !slices.Equal(h.Degraded, []string{"without-rabbitmq"}) || !errors.Is(err, af.ErrUnavailable) ||
+		if h, err := app.Health(), app.Ready(); !slices.Equal(h.Degraded, []string{"without-rabbitmq"}) ||
+			!errors.Is(err, af.ErrUnavailable) ||
 			!strings.Contains(err.Error(), "memory or disk") {
-			t.Errorf("in the modes %v: %v", h.Degraded, err)
+			t.Errorf("modes %v: %v", h.Degraded, err)
 		}
 		apps = append(apps, app)
 	}
 	alarm("0.4")
 	for _, app := range apps {
-		testkit.Succeeds(t, "it is ready", app.Ready)
-		testkit.Succeeds(t, "a call", func() error { _, err := addMethod.Call(t.Context(), af.NewClient(app), args{1, 2}); return err })
+		testkit.Succeeds(t, "ready", app.Ready)
+		testkit.Succeeds(t, "a call", func() error {
+			_, err := addMethod.Call(t.Context(), af.NewClient(app),
+				args{1, 2})
+			return err
+		})
 	}
 }

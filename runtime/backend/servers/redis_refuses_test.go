@@ -19,40 +19,44 @@ import (
 	"github.com/afgen/afgen/runtime/backend/servers"
 )
 
-// A refusal is a state in which a Redis answers and takes no writes.
-type refusal struct {
+// A rejectingState is a state in which Redis answers but rejects writes.
+type rejectingState struct {
 	name  string
-	file  string   // of Redis, which becomes a directory before
-	says  []string // in the cause: what Redis answers, and what to do about it
+	file  string   // of Redis; replaced by a directory first
+	says  []string // expected in the cause: the error of Redis, and what to do about it
 	enter [][]any  // commands
 	leave [][]any
 }
 
-func refusals(nowhere int) []refusal {
-	return []refusal{
-		{"full", "", []string{"OOM", "maxmemory"}, [][]any{{"CONFIG", "SET", "maxmemory", "1"}}, [][]any{{"CONFIG", "SET", "maxmemory", "0"}}},
-		{"replica", "", []string{"READONLY", "master"}, [][]any{{"REPLICAOF", "127.0.0.1", nowhere}}, [][]any{{"REPLICAOF", "NO", "ONE"}}},
+func rejectingStates(nowhere int) []rejectingState {
+	return []rejectingState{
+		{"full", "", []string{"OOM", "maxmemory"}, [][]any{{"CONFIG", "SET", "maxmemory", "1"}},
+			[][]any{{"CONFIG", "SET", "maxmemory", "0"}}},
+		{"replica", "", []string{"READONLY", "master"}, [][]any{{"REPLICAOF", "127.0.0.1", nowhere}},
+			[][]any{{"REPLICAOF", "NO", "ONE"}}},
 		{
-			"no master", "", []string{"MASTERDOWN", "master"},
-			[][]any{{"CONFIG", "SET", "replica-serve-stale-data", "no", "replica-read-only", "no"}, {"REPLICAOF", "127.0.0.1", nowhere}},
+			"no_master", "", []string{"MASTERDOWN", "master"},
+			[][]any{{"CONFIG", "SET", "replica-serve-stale-data", "no", "replica-read-only", "no"},
+				{"REPLICAOF", "127.0.0.1", nowhere}},
 			[][]any{{"REPLICAOF", "NO", "ONE"}},
 		},
-		{"few replicas", "", []string{"NOREPLICAS", "min-replicas-to-write"}, [][]any{{"CONFIG", "SET", "min-replicas-to-write", "1"}},
+		{"few_replicas", "", []string{"NOREPLICAS", "min-replicas-to-write"},
+			[][]any{{"CONFIG", "SET", "min-replicas-to-write", "1"}},
 			[][]any{{"CONFIG", "SET", "min-replicas-to-write", "0"}}},
 		{
-			"loading", "", []string{"LOADING", "until it has loaded"},
+			"loading", "", []string{"LOADING", "loading its data"},
 			[][]any{{"DEBUG", "RELOAD", "NOSAVE"}}, [][]any{{"CONFIG", "SET", "key-load-delay", "0"}},
 		},
 		{
-			"no disk", "dump.rdb", []string{"MISCONF", "disk"},
+			"no_disk", "dump.rdb", []string{"MISCONF", "disk"},
 			[][]any{{"CONFIG", "SET", "save", "3600 1"}, {"BGSAVE"}}, [][]any{{"CONFIG", "SET", "save", ""}},
 		},
 	}
 }
 
-// While Redis answers but takes no writes, an App is without-redis, whether it runs or starts: with start_degraded it comes up,
-// and without it fails at once. Each way it goes on by itself.
-func TestRedisThatTakesNoWritesIsUnavailable(t *testing.T) {
+// While Redis answers but rejects writes, Apps are in mode without-redis. With start_degraded they start; without,
+// opening fails at once. They recover without a restart.
+func TestRedisRejectingWritesIsUnavailable(t *testing.T) {
 	t.Parallel()
 	redis := devstack.Prepare(t, devstack.RedisKV)
 	redis.Args = []string{"--enable-debug-command", "yes", "--save", "", "--rdbcompression", "no"}
@@ -64,25 +68,26 @@ func TestRedisThatTakesNoWritesIsUnavailable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.ReadTimeout = -1 // a reload takes as long as it lasts
+	o.ReadTimeout = -1 // a reload may take long
 	admin := driver.NewClient(o)
 	t.Cleanup(func() { _ = admin.Close() })
 	do := func(commands [][]any) {
 		t.Helper()
 		for _, c := range commands {
-			if c[0] == "DEBUG" { // returns once it has loaded
+			if c[0] == "DEBUG" { // returns after loading
 				go func() { _ = admin.Do(context.Background(), c...).Err() }()
 			} else if err := admin.Do(t.Context(), c...).Err(); err != nil {
 				t.Fatal(c, err)
 			}
 		}
 	}
-	for i := range 100 { // loading them takes 10 s, unless it is hastened
+	for i := range 100 { // loading them takes 10 s, unless key-load-delay is reset
 		do([][]any{{"SET", fmt.Sprint("key", i), strings.Repeat("x", 2000)}})
 	}
 	do([][]any{{"SAVE"}, {"CONFIG", "SET", "key-load-delay", "100000", "loading-process-events-interval-bytes", "1024"}})
 
-	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), redis.URI, devstack.AMQP(t)))
+	cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t),
+		redis.URI, devstack.AMQP(t)))
 	running := open(t, cfg, func(app *af.App) { af.RegisterWorker(app, stepWorker, &step{}) })
 	await := func(app *af.App, modes ...string) (cause string) {
 		t.Helper()
@@ -92,22 +97,22 @@ func TestRedisThatTakesNoWritesIsUnavailable(t *testing.T) {
 				cause += c.Cause
 			}
 			if !slices.Equal(h.Degraded, modes) {
-				return fmt.Errorf("in the modes %v, want %v", h.Degraded, modes)
+				return fmt.Errorf("modes %v, want %v", h.Degraded, modes)
 			}
 			return nil
 		})
 		return cause
 	}
-	says := func(r refusal, text string) {
+	says := func(r rejectingState, text string) {
 		t.Helper()
 		for _, want := range r.says {
 			if !strings.Contains(text, want) {
-				t.Errorf("%s: %q doesn't say %q", r.name, text, want)
+				t.Errorf("%s: %q doesn't contain %q", r.name, text, want)
 			}
 		}
 	}
-	for i, r := range refusals(nowhere) {
-		whole := i == 0 || !testing.Short() // each takes two seconds, until it is noticed and until it is over
+	for i, r := range rejectingStates(nowhere) {
+		whole := i == 0 || !testing.Short() // detection and recovery take two seconds each
 		if whole {
 			await(running)
 		}

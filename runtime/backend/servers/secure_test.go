@@ -33,7 +33,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/servers"
 )
 
-// An authority makes certificates, in a folder.
+// An authority issues certificates into a directory.
 type authority struct {
 	dir  string
 	cert *x509.Certificate
@@ -53,19 +53,22 @@ func must[T any](v T, err error) func(testing.TB) T {
 func newAuthority(t *testing.T) *authority {
 	a := &authority{dir: t.TempDir(), key: must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)}
 	a.cert = &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "the test's authority"}, NotBefore: time.Now().Add(-time.Hour),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "the test's authority"}, NotBefore: time.Now().
+				Add(-time.Hour),
 		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	a.write(t, "ca", a.cert, a.key)
 	return a
 }
 
-// issue makes NAME.pem and NAME.key, for a server on 127.0.0.1 or a client.
+// issue writes NAME.pem and NAME.key, for a server on 127.0.0.1 or a client.
 func (a *authority) issue(t *testing.T, name string) {
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))(t)
 	a.write(t, name, &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: time.Now().
+				Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageDigitalSignature, IPAddresses: []net.IP{net.IPv4(127, 0,
+			0, 1)},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, key)
 }
@@ -84,7 +87,7 @@ func (a *authority) write(t *testing.T, name string, template *x509.Certificate,
 
 func (a *authority) file(name string) string { return filepath.Join(a.dir, name) }
 
-// clientTLS is how a client with the certificate NAME connects.
+// clientTLS returns the TLS configuration of a client with the certificate NAME.
 func (a *authority) clientTLS(t *testing.T, name string) *tls.Config {
 	pool := x509.NewCertPool()
 	pool.AppendCertsFromPEM(must(os.ReadFile(a.file("ca.pem")))(t))
@@ -92,21 +95,22 @@ func (a *authority) clientTLS(t *testing.T, name string) *tls.Config {
 	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{pair}}
 }
 
-// A fortress is three servers that speak TLS, want certificates of their clients, and let users do no more than
-// docs/servers.md says: app all of it, meek something less.
-type fortress struct {
+// securedServers are three servers with TLS and client certificates, and two users each: app has exactly the
+// permissions in docs/servers.md, meek has fewer.
+type securedServers struct {
 	ca                   *authority
 	rabbit, mongo, redis int // ports
 }
 
 const password = "hunter2"
 
-func newFortress(t *testing.T) *fortress {
-	f := &fortress{ca: newAuthority(t)}
+func newSecuredServers(t *testing.T) *securedServers {
+	f := &securedServers{ca: newAuthority(t)}
 	f.ca.issue(t, "server")
 	f.ca.issue(t, "client")
 	doc := string(must(os.ReadFile("../../../docs/servers.md"))(t))
-	rabbit, redis, mongo := devstack.Prepare(t, devstack.RabbitMQ), devstack.Prepare(t, devstack.RedisKV), devstack.Prepare(t, devstack.MongoDB)
+	rabbit, redis, mongo := devstack.Prepare(t, devstack.RabbitMQ), devstack.Prepare(t,
+		devstack.RedisKV), devstack.Prepare(t, devstack.MongoDB)
 	f.rabbit, f.redis, f.mongo = freePort(t), freePort(t), mongo.Port
 	conf := must(os.OpenFile(filepath.Join(rabbit.Dir, "rabbitmq.conf"), os.O_APPEND|os.O_WRONLY, 0))(t)
 	must(fmt.Fprintf(conf, `listeners.ssl.1 = 127.0.0.1:%d
@@ -117,7 +121,8 @@ ssl_options.verify = verify_peer
 ssl_options.fail_if_no_peer_cert = true
 `, f.rabbit, f.ca.file("ca.pem"), f.ca.file("server.pem"), f.ca.file("server.key")))(t)
 	redis.Args = []string{
-		"--tls-port", strconv.Itoa(f.redis), "--tls-ca-cert-file", f.ca.file("ca.pem"), "--tls-cert-file", f.ca.file("server.pem"),
+		"--tls-port", strconv.Itoa(f.redis), "--tls-ca-cert-file", f.ca.file("ca.pem"), "--tls-cert-file",
+		f.ca.file("server.pem"),
 		"--tls-key-file", f.ca.file("server.key"), "--tls-auth-clients", "yes",
 	}
 	must("", conf.Close())(t)
@@ -125,7 +130,8 @@ ssl_options.fail_if_no_peer_cert = true
 
 	for user, pattern := range map[string]string{"app": `^(af\\..*|amq\\.default)$`, "meek": `^af\\.rpc`} {
 		must(rabbit.Admin("PUT", "users/"+user, []byte(`{"password":"`+password+`","tags":""}`)))(t)
-		must(rabbit.Admin("PUT", "permissions/%2F/"+user, []byte(`{"configure":"`+pattern+`","write":"`+pattern+`","read":"`+pattern+`"}`)))(t)
+		must(rabbit.Admin("PUT", "permissions/%2F/"+user,
+			[]byte(`{"configure":"`+pattern+`","write":"`+pattern+`","read":"`+pattern+`"}`)))(t)
 	}
 
 	_, rule, _ := strings.Cut(doc, "\nACL SETUSER app on >PASSWORD ")
@@ -147,9 +153,11 @@ ssl_options.fail_if_no_peer_cert = true
 	must("", bson.UnmarshalExtJSON([]byte(role), false, &create))(t)
 	client := must(driver.Connect(options.Client().ApplyURI(mongo.URI)))(t)
 	must("", client.Database("shop").RunCommand(t.Context(), create).Err())(t)
-	for user, role := range map[string]bson.M{"app": {"role": "afgen", "db": "shop"}, "meek": {"role": "read", "db": "shop"}} {
-		must("", client.Database("admin").RunCommand(t.Context(), bson.D{{Key: "createUser", Value: user}, {Key: "pwd", Value: password},
-			{Key: "roles", Value: bson.A{role}}}).Err())(t)
+	for user, role := range map[string]bson.M{"app": {"role": "afgen", "db": "shop"},
+		"meek": {"role": "read", "db": "shop"}} {
+		must("", client.Database("admin").RunCommand(t.Context(),
+			bson.D{{Key: "createUser", Value: user}, {Key: "pwd", Value: password},
+				{Key: "roles", Value: bson.A{role}}}).Err())(t)
 	}
 	must("", client.Disconnect(t.Context()))(t)
 	must("", mongo.Stop())(t)
@@ -157,7 +165,7 @@ ssl_options.fail_if_no_peer_cert = true
 	for file, content := range map[string][]byte{"server.both": key, "members.key": []byte(password)} {
 		must("", os.WriteFile(f.ca.file(file), content, 0o600))(t)
 	}
-	// A key file, by which members of a replica set authenticate each other, makes users authenticate as well.
+	// A key file, with which members of a replica set authenticate each other, also enables authentication of users.
 	mongo.Args = []string{"--keyFile", f.ca.file("members.key"), "--tlsMode", "requireTLS",
 		"--tlsCertificateKeyFile", f.ca.file("server.both"), "--tlsCAFile", f.ca.file("ca.pem")}
 	mongo.TLS = f.ca.clientTLS(t, "client")
@@ -165,7 +173,7 @@ ssl_options.fail_if_no_peer_cert = true
 	return f
 }
 
-// startAll starts servers side by side. They are killed when the test ends, for that is faster.
+// startAll starts servers in parallel. They are killed at the end of the test, which is faster than stopping them.
 func startAll(t *testing.T, all ...*devstack.Server) {
 	t.Cleanup(func() {
 		for _, s := range all {
@@ -186,23 +194,24 @@ func freePort(t *testing.T) int {
 	return must(strconv.Atoi(port))(t)
 }
 
-// config is of these users for RabbitMQ, MongoDB and Redis, with a file of authorities and a certificate, or none.
-func (f *fortress) config(rabbit, mongo, redis, ca, cert string) string {
+// config returns the configuration with given users of RabbitMQ, MongoDB and Redis, a CA file, and a client certificate
+// or none.
+func (s *securedServers) config(rabbit, mongo, redis, ca, cert string) string {
 	secure := fmt.Sprintf("tls: {enabled: true, ca_file: %s", ca)
 	if cert != "" {
-		secure += fmt.Sprintf(", cert_file: %s, key_file: %s", f.ca.file(cert+".pem"), f.ca.file(cert+".key"))
+		secure += fmt.Sprintf(", cert_file: %s, key_file: %s", s.ca.file(cert+".pem"), s.ca.file(cert+".key"))
 	}
 	return fmt.Sprintf(`
 rabbitmq: {host: 127.0.0.1, port: %d, username: %s, password: %s, %[7]s}}
 mongodb: {uri: "mongodb://%[4]s:%[3]s@127.0.0.1:%[5]d/?authSource=admin", db: shop, %[7]s}}
 redis: {host: 127.0.0.1, port: %[8]d, username: %[6]s, password: %[3]s, %[7]s}}
-`, f.rabbit, rabbit, password, mongo, f.mongo, redis, secure, f.redis)
+`, s.rabbit, rabbit, password, mongo, s.mongo, redis, secure, s.redis)
 }
 
-// The servers speak TLS, and the users may do what is documented and nothing else: that is enough for everything; and what
-// is wrong is an error at the start that says where.
-func TestServersThatTrustNobodyMoreThanTheyMust(t *testing.T) {
-	f := newFortress(t)
+// With TLS and the documented permissions everything works. With a wrong certificate, user or permission, opening fails
+// and names the server.
+func TestTLSAndMinimalPermissions(t *testing.T) {
+	f := newSecuredServers(t)
 	ca := f.ca.file("ca.pem")
 	w := &step{make(chan af.Subtasks, 1)}
 	app := open(t, parse(t, f.config("app", "app", "app", ca, "client")), func(app *af.App) {
@@ -248,15 +257,18 @@ func TestServersThatTrustNobodyMoreThanTheyMust(t *testing.T) {
 		want   []string // sections
 		cause  string
 	}{
-		"another authority": {f.config("app", "app", "app", other.file("ca.pem"), "client"), af.ErrUnauthenticated,
+		"another_authority": {f.config("app", "app", "app", other.file("ca.pem"), "client"), af.ErrUnauthenticated,
 			[]string{rabbit, mongo, redis}, "certificate signed by unknown authority"},
-		"RabbitMQ's user": {f.config("meek", "app", "app", ca, "client"), af.ErrPermissionDenied, []string{rabbit}, "af.ctl"},
-		"MongoDB's user": {f.config("app", "meek", "app", ca, "client"), af.ErrPermissionDenied, []string{mongo},
+		"rabbitmq_permissions": {f.config("meek", "app", "app", ca, "client"), af.ErrPermissionDenied, []string{rabbit},
+			"af.ctl"},
+		"mongodb_permissions": {f.config("app", "meek", "app", ca, "client"), af.ErrPermissionDenied, []string{mongo},
 			"lacks permission to insert, update, remove, createIndex in shop.tasks"},
-		"Redis's user": {f.config("app", "app", "meek", ca, "client"), af.ErrPermissionDenied, []string{redis}, "publish"},
-		"nobody":       {f.config("nobody", "nobody", "nobody", ca, "client"), af.ErrUnauthenticated, []string{rabbit, mongo, redis}, ""},
+		"redis_permissions": {f.config("app", "app", "meek", ca, "client"), af.ErrPermissionDenied, []string{redis},
+			"publish"},
+		"unknown_user": {f.config("unknown", "unknown", "unknown", ca, "client"), af.ErrUnauthenticated,
+			[]string{rabbit, mongo, redis}, ""},
 	} {
-		// That a server refuses is an error also where it might be away.
+		// A rejection is an error even with StartDegraded.
 		_, err := af.Open(t.Context(), servers.From(parse(t, test.config), servers.StartDegraded()))
 		if err == nil {
 			t.Errorf("%s: opened", name)

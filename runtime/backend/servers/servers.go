@@ -1,26 +1,26 @@
-// Package servers is the backend of many machines: RabbitMQ carries calls, hints and raw messages, MongoDB keeps tasks and
-// documents, Redis knows who is there and spreads news. It joins the three adapters, each of which knows one server, and
-// does nothing else.
+// Package servers is the backend for many machines. RabbitMQ carries calls, hints and raw messages; MongoDB stores
+// tasks and documents; Redis holds presence and events. The package only combines the three adapters, each of which
+// handles one server.
 //
 //	cfg, err := config.Load("config.yaml")
 //	app, err := af.Open(ctx, servers.From(cfg))
 //
-// # Starting
+// # Opening
 //
-// Opening connects to all three at once. Each that can't be reached, doesn't let this program in, or lacks a permission is
-// an error that names the section of the configuration, the address and the cause, and never a secret. With [StartDegraded]
-// a server that merely can't be reached is waited for in the background instead.
+// Opening connects to all three servers in parallel. It fails if a server is unreachable, rejects the credentials, or
+// denies a permission. The error names the configuration section, the address and the cause of each, and never a
+// secret. With [StartDegraded], unreachable servers are retried in the background instead.
 //
-// # While one is away
+// # Degraded modes
 //
-// Nothing needs a restart: each adapter looks for its server, and connects again by itself. What is lost meanwhile is
-// unavailable at once, what can be done without the server goes on, and the App is in a mode with a name, one or more of
-// without-rabbitmq, without-mongodb and without-redis (health.go). App.Health has them; the log says it once when one is
-// entered and once when it is left.
+// No outage requires a restart: each adapter probes its server and reconnects. While a server is down, operations that
+// need it fail at once as unavailable, and all others continue. The App is then in one or more of the modes
+// without-rabbitmq, without-mongodb and without-redis (health.go). App.Health reports them, and the log has one line
+// when a mode is entered and one when it ends.
 //
 // # Native access
 //
-// [Mongo] hands out the driver's own database.
+// [Mongo] returns the driver's database, and [InTx] runs a transaction on it.
 package servers
 
 import (
@@ -36,7 +36,7 @@ import (
 	"github.com/afgen/afgen/runtime/config"
 )
 
-// A Backend is three servers to be connected to. It is safe for concurrent use, and may be opened several times.
+// A Backend opens Apps on the three servers. It is safe for concurrent use and can be opened more than once.
 type Backend struct {
 	config  config.Config
 	options options
@@ -44,20 +44,21 @@ type Backend struct {
 
 type options struct{ quorum, degraded bool }
 
-// An Option changes how the servers are used.
+// An Option configures a [Backend].
 type Option func(*options)
 
-// Quorum makes RabbitMQ's queues of hints and raw messages quorum queues: replicated, and slower. All programs on one
-// virtual host must agree, for a queue can't change its kind. rabbitmq.quorum in the configuration does the same.
+// Quorum makes RabbitMQ's queues of hints and raw messages quorum queues, which are replicated and slower. All programs
+// on a virtual host must use the same setting, since the kind of a queue can't change. The configuration key is
+// rabbitmq.quorum.
 func Quorum() Option { return func(o *options) { o.quorum = true } }
 
-// StartDegraded lets an App open and start while servers, any of the three, can't be reached: it begins in the modes of
-// those, and goes on when they come. One that can be reached and refuses is an error still. servers.start_degraded in the
-// configuration does the same.
+// StartDegraded lets an App open and start while any of the three servers is unreachable. The App starts in the
+// corresponding degraded modes and recovers when the servers are back. A server that rejects the connection is still an
+// error. The configuration key is servers.start_degraded.
 func StartDegraded() Option { return func(o *options) { o.degraded = true } }
 
-// From returns the backend that the sections mongodb, redis and rabbitmq of cfg describe. What is wrong with them surfaces
-// when it is opened.
+// From returns the backend described by the sections mongodb, redis and rabbitmq of cfg. Errors in them are reported by
+// Open.
 func From(cfg config.Config, opts ...Option) *Backend {
 	b := &Backend{config: cfg, options: options{degraded: cfg.Servers.StartDegraded}}
 	if cfg.RabbitMQ != nil {
@@ -74,7 +75,8 @@ func From(cfg config.Config, opts ...Option) *Backend {
 // Open implements backend.Backend.
 func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
 	if kind, err := b.config.Backend(); err != nil || kind != config.BackendServers {
-		return nil, backend.NewError(backend.ErrInvalidArgument, "the configuration needs all three of mongodb, redis and rabbitmq")
+		return nil, backend.NewError(backend.ErrInvalidArgument,
+			"the configuration must have all of the sections mongodb, redis and rabbitmq")
 	}
 	s := &session{}
 	errs := make([]error, 3)
@@ -94,7 +96,7 @@ func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, er
 	if err := errors.Join(errs...); err != nil {
 		return nil, errors.Join(err, s.close(context.WithoutCancel(ctx)))
 	}
-	s.monitor = watch(env.Logger, [...]look{s.rabbit.State, s.mongo.State, s.redis.State})
+	s.monitor = newMonitor(env.Logger, [...]probe{s.rabbit.State, s.mongo.State, s.redis.State})
 	return &backend.Ports{
 		Name:             "servers",
 		Calls:            s.rabbit.Calls(),
@@ -109,7 +111,7 @@ func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, er
 	}, nil
 }
 
-// A session is the three connections of one App.
+// A session holds the three connections of one App.
 type session struct {
 	mongo   *mongo.Client
 	redis   *redis.Coordinator
@@ -117,11 +119,11 @@ type session struct {
 	monitor *monitor
 }
 
-// close ends all connections that there are.
+// close closes the connections that are open.
 func (s *session) close(ctx context.Context) error {
 	var errs []error
 	if s.monitor != nil {
-		s.monitor.close() // what closes is not away
+		s.monitor.close() // first, so that closing isn't logged as an outage
 	}
 	if s.rabbit != nil {
 		errs = append(errs, s.rabbit.Close(ctx))
@@ -135,7 +137,8 @@ func (s *session) close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// tolerable says whether an App may open though a server has answered so.
+// tolerable reports whether an App may open despite an error of a server.
 func (b *Backend) tolerable(ctx context.Context, err error) bool {
-	return b.options.degraded && ctx.Err() == nil && (errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrDeadlineExceeded))
+	return b.options.degraded && ctx.Err() == nil &&
+		(errors.Is(err, backend.ErrUnavailable) || errors.Is(err, backend.ErrDeadlineExceeded))
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/afgen/afgen/runtime/config"
 )
 
-// configured is a configuration of servers of this test's own.
+// configured returns a configuration with databases of the test's own.
 func configured(t testing.TB) config.Config {
 	t.Helper()
 	return parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
@@ -45,7 +45,7 @@ type sum struct{ Sum int }
 
 var addMethod = af.Method[args, sum]{Service: "adder", Name: "Add", Timeout: 10 * time.Second}
 
-// step is a worker whose source tasks have subtasks, and whose subtasks don't.
+// step is a worker whose first attempt fails for negative payloads.
 type step struct{ done chan af.Subtasks }
 
 var stepWorker = af.Worker{Name: "step", Type: "Step", Max: 10, Retries: 2, Backoff: 10 * time.Millisecond}
@@ -96,7 +96,7 @@ func TestCallsTasksAndSubtasksCrossTheServers(t *testing.T) {
 	select {
 	case s := <-w.done:
 		if s.Total != 5 || s.Succeeded != 5 {
-			t.Errorf("SubtasksDone was told %+v", s)
+			t.Errorf("SubtasksDone received %+v", s)
 		}
 	case <-ctx.Done():
 		t.Error("SubtasksDone didn't run")
@@ -104,15 +104,16 @@ func TestCallsTasksAndSubtasksCrossTheServers(t *testing.T) {
 	if _, err := q.Submit(ctx, 1, af.RequireWorker()); err != nil {
 		t.Errorf("with a worker: %v", err)
 	}
-	nobody := stepWorker
-	nobody.Name = "nobody"
-	if _, err := af.NewQueue[int, int](client, nobody).Submit(ctx, 1, af.RequireWorker()); !errors.Is(err, af.ErrFailedPrecondition) {
+	unserved := stepWorker
+	unserved.Name = "unserved"
+	if _, err := af.NewQueue[int, int](client, unserved).Submit(ctx, 1, af.RequireWorker()); !errors.Is(err,
+		af.ErrFailedPrecondition) {
 		t.Errorf("without a worker: %v", err)
 	}
 }
 
-// Whatever is wrong is named, with all that it is wrong with, and never a password.
-func TestWrongConfigurationIsAnErrorThatSaysWhereAndKeepsSecrets(t *testing.T) {
+// Errors name each unreachable server, and contain no password.
+func TestOpenErrorsNameServersWithoutSecrets(t *testing.T) {
 	begun := time.Now()
 	_, err := af.Open(t.Context(), servers.From(parse(t, `
 mongodb: {host: 127.0.0.1, port: 1, username: app, password: hunter2}
@@ -120,32 +121,34 @@ redis: {host: 127.0.0.1, port: 1, password: hunter2}
 rabbitmq: {host: 127.0.0.1, port: 1, username: app, password: hunter2}
 `)))
 	if err == nil {
-		t.Fatal("it was opened")
+		t.Fatal("opened")
 	}
 	for _, want := range []string{"mongodb: ", "redis: ", "rabbitmq: ", "127.0.0.1:1"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%v doesn't say %q", err, want)
+			t.Errorf("%v doesn't contain %q", err, want)
 		}
 	}
 	if strings.Contains(err.Error(), "hunter2") {
-		t.Errorf("a secret: %v", err)
+		t.Errorf("contains a secret: %v", err)
 	}
 	if took := time.Since(begun); took > 20*time.Second {
 		t.Errorf("it took %v", took)
 	}
 }
 
-func TestWrongPasswordsAreRefused(t *testing.T) {
+func TestWrongPasswordFails(t *testing.T) {
 	uri := devstack.AMQP(t)
 	at := strings.LastIndex(uri, "@")
-	_, err := af.Open(t.Context(), servers.From(parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
-		devstack.Mongo(t), devstack.Redis(t), "amqp://guest:hunter2"+uri[at:]))))
-	if !errors.Is(err, af.ErrUnauthenticated) || !strings.Contains(err.Error(), "rabbitmq: ") || strings.Contains(err.Error(), "hunter2") {
+	_, err := af.Open(t.Context(), servers.From(parse(t,
+		fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
+			devstack.Mongo(t), devstack.Redis(t), "amqp://guest:hunter2"+uri[at:]))))
+	if !errors.Is(err, af.ErrUnauthenticated) || !strings.Contains(err.Error(), "rabbitmq: ") ||
+		strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestFilesOfTLSAreNamedWhereTheyAreWrong(t *testing.T) {
+func TestTLSErrorsNameConfigKey(t *testing.T) {
 	_, err := af.Open(t.Context(), servers.From(parse(t, `
 mongodb: {tls: {enabled: true, ca_file: /nowhere/ca.pem}, port: 1}
 redis: {port: 1}

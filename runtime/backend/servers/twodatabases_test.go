@@ -11,16 +11,16 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// Programs with different databases share a virtual host, and workers of a queue with the same name: each hint wakes a worker of
-// its own database. A hint that another one took would be missed: its task would start only when a worker looks by itself,
-// seconds later.
+// Programs with different databases share a virtual host and queue names. Each hint wakes a worker of its own database.
+// A hint that the other one took would be lost: its task would only start when a worker polls, seconds later.
 func TestTwoDatabasesOnOneVirtualHost(t *testing.T) {
 	redis, amqp := devstack.Redis(t), devstack.AMQP(t)
 	w := af.Worker{Name: devstack.Name(t), Type: "Shared", Max: 4, Backoff: time.Second}
 	var queues []af.Queue[int, int]
 	var ran [2]atomic.Int64
 	for i := range ran {
-		cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), redis, amqp))
+		cfg := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), redis,
+			amqp))
 		open(t, cfg, func(app *af.App) { af.RegisterWorker(app, w, &counting{&ran[i]}) })
 		queues = append(queues, af.NewQueue[int, int](open(t, cfg, nil), w))
 	}
@@ -28,7 +28,7 @@ func TestTwoDatabasesOnOneVirtualHost(t *testing.T) {
 	defer cancel()
 	const each = 20
 	var slow int
-	for _, q := range queues { // one after the other: the broker hands out hints in turn
+	for _, q := range queues { // sequentially: the broker distributes hints round-robin
 		for n := range each {
 			begun := time.Now()
 			id := must(q.Submit(ctx, n))(t)
@@ -38,9 +38,9 @@ func TestTwoDatabasesOnOneVirtualHost(t *testing.T) {
 			}
 		}
 	}
-	// The broker gives half of the hints to the other database's worker if it can.
+	// If it could, the broker would give half of the hints to the other database's worker.
 	if a, b := ran[0].Load(), ran[1].Load(); a != each || b != each || slow > each/2 {
-		t.Errorf("%d and %d tasks ran, want %d each; %d of them took longer than a second", a, b, each, slow)
+		t.Errorf("%d and %d tasks ran, want %d each; %d took longer than a second", a, b, each, slow)
 	}
 }
 

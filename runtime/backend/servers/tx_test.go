@@ -36,7 +36,8 @@ func inTx(t *testing.T, cfg config.Config) (*af.App, af.Queue[int, int], *driver
 	}
 	db := must(servers.Mongo(app))(t)
 	orders := db.Collection("orders")
-	must(orders.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "first"}}))(t) // made outside of transactions
+	// creates the collection outside of a transaction
+	must(orders.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "first"}}))(t)
 	return app, af.NewQueue[int, int](app, stepWorker), orders
 }
 
@@ -45,8 +46,8 @@ func count(t *testing.T, c *driver.Collection, id string) int64 {
 	return must(c.CountDocuments(t.Context(), bson.D{{Key: "_id", Value: id}}))(t)
 }
 
-// What is submitted in a transaction is there if and only if that commits, together with what else it writes.
-func TestSubmitInATransaction(t *testing.T) {
+// Tasks submitted in a transaction exist if and only if it commits, together with its other writes.
+func TestSubmitInTransaction(t *testing.T) {
 	cfg := configured(t)
 	app, q, orders := inTx(t, cfg)
 	ctx := t.Context()
@@ -104,7 +105,8 @@ func TestSubmitInATransaction(t *testing.T) {
 				return err
 			}
 			ids = append(ids, id)
-			if _, err := orders.UpdateOne(tx, bson.D{{Key: "_id", Value: "first"}}, bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: 1}}}}); err != nil {
+			if _, err := orders.UpdateOne(tx, bson.D{{Key: "_id", Value: "first"}},
+				bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: 1}}}}); err != nil {
 				return err
 			}
 			if tries == 1 { // as a conflict with another transaction
@@ -116,10 +118,10 @@ func TestSubmitInATransaction(t *testing.T) {
 			t.Fatal(tries, err)
 		}
 		if count(t, tasks, ids[0]) != 0 || count(t, tasks, ids[1]) != 1 {
-			t.Errorf("of %v both or the wrong one is there", ids)
+			t.Errorf("both of %v exist, or the wrong one", ids)
 		}
 	})
-	t.Run("taken", func(t *testing.T) { // an id or a key that is there poisons nothing
+	t.Run("taken", func(t *testing.T) { // a taken ID or key doesn't abort the transaction
 		id := must(q.Submit(ctx, 1, af.TaskID("taken"), af.RunAt(time.Now().Add(time.Hour)), af.UniqueKey("key")))(t)
 		var got []string
 		err := servers.InTx(ctx, app, func(ctx context.Context) error {
@@ -134,14 +136,15 @@ func TestSubmitInATransaction(t *testing.T) {
 			_, err := orders.InsertOne(ctx, bson.D{{Key: "_id", Value: "c"}})
 			return err
 		})
-		if want := []string{id, id, "fresh", "fresh"}; err != nil || fmt.Sprint(got) != fmt.Sprint(want) || count(t, orders, "c") != 1 || count(t, tasks, "fresh") != 1 {
+		if want := []string{id, id, "fresh", "fresh"}; err != nil || fmt.Sprint(got) != fmt.Sprint(want) ||
+			count(t, orders, "c") != 1 || count(t, tasks, "fresh") != 1 {
 			t.Errorf("got %v, %v", got, err)
 		}
 	})
 	t.Run("taken_meanwhile", func(t *testing.T) {
 		tries := 0
 		err := servers.InTx(ctx, app, func(tx context.Context) error {
-			if _, err := orders.InsertOne(tx, bson.D{{Key: "_id", Value: "d"}}); err != nil { // the snapshot is of now
+			if _, err := orders.InsertOne(tx, bson.D{{Key: "_id", Value: "d"}}); err != nil { // takes the snapshot
 				return err
 			}
 			if tries++; tries == 1 {
@@ -186,7 +189,7 @@ func TestSubmitInATransaction(t *testing.T) {
 		_, err = session.WithTransaction(ctx, func(ctx context.Context) (any, error) {
 			_, err := q.Submit(ctx, 1)
 			if err == nil || !strings.Contains(err.Error(), "servers.InTx") {
-				t.Errorf("it does not name InTx: %v", err)
+				t.Errorf("doesn't name InTx: %v", err)
 			}
 			return nil, err
 		})
@@ -199,8 +202,8 @@ func TestSubmitInATransaction(t *testing.T) {
 	})
 }
 
-// Nothing else that an App does with the context of a transaction is part of it.
-func TestOnlySubmitsTakePartInATransaction(t *testing.T) {
+// No other operation of an App takes part in a transaction.
+func TestOnlySubmitsAreTransactional(t *testing.T) {
 	app, q, orders := inTx(t, configured(t))
 	ctx := t.Context()
 	id := must(q.Submit(ctx, 1, af.RunAt(time.Now().Add(time.Hour))))(t)
@@ -237,17 +240,17 @@ func TestOnlySubmitsTakePartInATransaction(t *testing.T) {
 		t.Fatal(err)
 	}
 	if task := must(app.GetTask(ctx, id))(t); task.Status != af.StatusStopped {
-		t.Errorf("the stop is undone: %s", task.Status)
+		t.Errorf("the stop was undone: %s", task.Status)
 	}
 	if limits := must(app.QueueLimits(ctx, stepWorker.Name))(t); limits.Revision == 0 {
-		t.Errorf("limits %+v are undone", limits)
+		t.Errorf("limits %+v were undone", limits)
 	}
 	if count(t, orders, "e") != 0 {
-		t.Error("the order is there")
+		t.Error("the order exists")
 	}
 }
 
-// diesInTx is a process that ends before its transaction commits.
+// diesInTx is a process that is killed before its transaction commits.
 func diesInTx() int {
 	ctx := context.Background()
 	cfg, err := config.Parse("config.yaml", []byte(os.Getenv("AF_TEST_CONFIG")), nil)
@@ -272,8 +275,9 @@ func diesInTx() int {
 	return 2
 }
 
-func TestProcessThatDiesInATransactionSubmitsNothing(t *testing.T) {
-	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t), devstack.Redis(t), devstack.AMQP(t))
+func TestProcessKilledInTransactionSubmitsNothing(t *testing.T) {
+	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", devstack.Mongo(t),
+		devstack.Redis(t), devstack.AMQP(t))
 	app, _, _ := inTx(t, parse(t, text))
 	child := testkit.Start(t, "transactor", "AF_TEST_CONFIG="+text)
 	child.Says(t, "submitted")
@@ -282,6 +286,6 @@ func TestProcessThatDiesInATransactionSubmitsNothing(t *testing.T) {
 	}
 	_ = child.Wait() // killed
 	if _, err := app.GetTask(t.Context(), "half"); !errors.Is(err, af.ErrNotFound) {
-		t.Errorf("the task is there: %v", err)
+		t.Errorf("the task exists: %v", err)
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/afgen/afgen/runtime/config"
 )
 
-// A parsedURI is what a driver reads in a URI.
+// A parsedURI is a driver's reading of a URI.
 type parsedURI struct {
 	hosts    []string // with ports
 	username string
@@ -24,7 +24,7 @@ type parsedURI struct {
 	path     string // virtual host or database
 }
 
-// drivers read the URIs as the servers' drivers do.
+// drivers parse URIs as the drivers do.
 var drivers = map[string]func(uri string) (parsedURI, error){
 	"rabbitmq": func(uri string) (parsedURI, error) {
 		u, err := amqp091.ParseURI(uri)
@@ -61,28 +61,33 @@ func itoa(n int) string {
 	return string(text)
 }
 
-// withURI returns the configuration of a file with a URI.
+// withURI returns a configuration with a URI in one section.
 func withURI(section, uri string) (config.Config, error) {
-	text, _ := json.Marshal(strings.ReplaceAll(uri, "${", "$${")) // a string encodes
+	text, _ := json.Marshal(strings.ReplaceAll(uri, "${", "$${")) // can't fail for a string
 	file := "mongodb: {}\nredis: {}\nrabbitmq: {}\n"
-	return config.Parse("c.yaml", []byte(strings.Replace(file, section+": {}", section+": {uri: "+string(text)+"}", 1)), nil)
+	return config.Parse("c.yaml", []byte(strings.Replace(file, section+": {}", section+": {uri: "+string(text)+"}", 1)),
+		nil)
 }
 
-// What the configuration accepts its driver accepts, unless an option is wrong, and connects with the host that messages name. No
-// message and no address shows a password.
+// A URI that the configuration accepts is accepted by the driver, unless an option is invalid, and leads to the hosts
+// that messages name. Neither messages nor addresses contain a password.
 func FuzzURI(f *testing.F) {
 	for _, s := range []string{
-		"amqp://u:p%40w@broker:5673/v%2Fh?heartbeat=5", "amqps://[fe80::1%25eth0]", "amqp://h", "amqp://u@h:1//", "redis://:p%3Aw@10.0.0.1/3", "rediss://u:p@[::1]:7/",
-		"redis://h/0?dial_timeout=3s", "mongodb://u:p%2Fw@a:1,b,[::1]:3/db?tls=true&authSource=admin", "mongodb://h", "mongodb://%2Ftmp%2Fm.sock/",
-		"mongodb://u:@h/", "amqp://u:p@h:0", "redis://h:070", "AMQP://h", "amqp://u:p@w@h", "mongodb://a,,b", "mongodb://a+b", "mongodb://:p@h", "amqps://[fe80::1%25e]x%25e]",
+		"amqp://u:p%40w@broker:5673/v%2Fh?heartbeat=5", "amqps://[fe80::1%25eth0]", "amqp://h", "amqp://u@h:1//",
+		"redis://:p%3Aw@10.0.0.1/3", "rediss://u:p@[::1]:7/",
+		"redis://h/0?dial_timeout=3s", "mongodb://u:p%2Fw@a:1,b,[::1]:3/db?tls=true&authSource=admin", "mongodb://h",
+		"mongodb://%2Ftmp%2Fm.sock/",
+		"mongodb://u:@h/", "amqp://u:p@h:0", "redis://h:070", "AMQP://h", "amqp://u:p@w@h", "mongodb://a,,b", "mongodb://a+b",
+		"mongodb://:p@h", "amqps://[fe80::1%25e]x%25e]",
 	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, uri string) {
 		if !utf8.ValidString(uri) {
-			return // no YAML has it
+			return // not valid in YAML
 		}
-		section := map[string]string{"amqp": "rabbitmq", "amqps": "rabbitmq", "redis": "redis", "rediss": "redis", "mongodb": "mongodb"}[scheme(uri)]
+		section := map[string]string{"amqp": "rabbitmq", "amqps": "rabbitmq", "redis": "redis", "rediss": "redis",
+			"mongodb": "mongodb"}[scheme(uri)]
 		if section == "" {
 			return
 		}
@@ -90,7 +95,7 @@ func FuzzURI(f *testing.F) {
 		password := passwordOf(uri)
 		if err != nil {
 			if len(password) > 3 && strings.Contains(err.Error(), password) {
-				t.Errorf("%q: the message shows the password: %v", uri, err)
+				t.Errorf("%q: the message contains the password: %v", uri, err)
 			}
 			return
 		}
@@ -100,15 +105,16 @@ func FuzzURI(f *testing.F) {
 		got, err := drivers[section](uri)
 		if err != nil {
 			if !strings.Contains(uri, "?") {
-				t.Errorf("%q is accepted, and the driver refuses it: %v", uri, err)
+				t.Errorf("%q is accepted, but the driver rejects it: %v", uri, err)
 			}
 			return
 		}
 		if hosts := strings.Join(got.hosts, ","); hosts != address {
-			t.Errorf("%q connects with %s, and messages name %s", uri, hosts, address)
+			t.Errorf("%q connects to %s, but messages name %s", uri, hosts, address)
 		}
-		if len(got.password) > 3 && !strings.Contains(strings.Join(got.hosts, ","), got.password) && strings.Contains(address, got.password) {
-			t.Errorf("%q: %s shows the password", uri, address)
+		if len(got.password) > 3 && !strings.Contains(strings.Join(got.hosts, ","), got.password) &&
+			strings.Contains(address, got.password) {
+			t.Errorf("%q: %s contains the password", uri, address)
 		}
 	})
 }
@@ -118,7 +124,7 @@ func scheme(uri string) string {
 	return name
 }
 
-// passwordOf is the text between the first : and the last @ of a URI's authority, however that is read.
+// passwordOf returns the text between the first : and the last @ of a URI's authority.
 func passwordOf(uri string) string {
 	_, rest, _ := strings.Cut(uri, "://")
 	i := strings.LastIndex(rest, "@")
@@ -129,7 +135,7 @@ func passwordOf(uri string) string {
 	return password
 }
 
-// Whatever user, password, virtual host and database are, a driver reads in the URI what was put in.
+// A driver parses the user, password, virtual host and database that were put into a URI.
 func FuzzConnURI(f *testing.F) {
 	f.Add(uint8(0), uint16(5672), "user", "p@ss:w/rd?#%[]", "orders/eu", true)
 	f.Add(uint8(2), uint16(1), "ü ", "\x00\xff+&=", "/", false)
@@ -142,14 +148,17 @@ func FuzzConnURI(f *testing.F) {
 		}
 		want := parsedURI{[]string{net.JoinHostPort(host, itoa(port))}, username, password, path}
 		secure := config.TLS{Enabled: tls}
-		rabbit := config.RabbitMQ{Host: host, Port: port, VHost: path, Username: username, Password: config.Secret(password), TLS: secure}
-		cache := config.Redis{Host: host, Port: port, DB: len(path), Username: username, Password: config.Secret(password), TLS: secure}
-		store := config.MongoDB{Host: host, Port: port, DB: "db", Username: username, Password: config.Secret(password), TLS: secure}
+		rabbit := config.RabbitMQ{Host: host, Port: port, VHost: path, Username: username, Password: config.Secret(password),
+			TLS: secure}
+		cache := config.Redis{Host: host, Port: port, DB: len(path), Username: username, Password: config.Secret(password),
+			TLS: secure}
+		store := config.MongoDB{Host: host, Port: port, DB: "db", Username: username, Password: config.Secret(password),
+			TLS: secure}
 		if path == "" {
 			want.path = "/"
 		}
 		check(t, "rabbitmq", want, rabbit.ConnURI())
-		if password != "" { // without one ConnectionURI has no colon, and the driver takes guest's
+		if password != "" { // without one, ConnectionURI has no colon, and the driver uses guest's
 			check(t, "rabbitmq", want, rabbit.ConnectionURI())
 		}
 		want.path = itoa(len(path))
@@ -165,8 +174,9 @@ func check(t *testing.T, section string, want parsedURI, uris ...config.Secret) 
 		got, err := drivers[section](uri.Reveal())
 		if err != nil {
 			t.Errorf("%q: %v", uri.Reveal(), err)
-		} else if !slices.Equal(got.hosts, want.hosts) || got.username != want.username || got.password != want.password || got.path != want.path {
-			t.Errorf("%q is read as %+v, want %+v", uri.Reveal(), got, want)
+		} else if !slices.Equal(got.hosts, want.hosts) || got.username != want.username || got.password != want.password ||
+			got.path != want.path {
+			t.Errorf("%q parsed as %+v, want %+v", uri.Reveal(), got, want)
 		}
 		if u, err := url.Parse(uri.Reveal()); err != nil || u.User.Username() != want.username {
 			t.Errorf("%q: %v", uri.Reveal(), err)

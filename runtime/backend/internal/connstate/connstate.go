@@ -1,8 +1,8 @@
 // Package connstate tracks whether an adapter's server is available, and if not, why.
 //
 // The adapter probes its server and records the result with [State.SetUp] and [State.SetDown]. Operations start with
-// [State.Guard]: they fail at once while the server is down, and are cancelled when it goes down. [State.Get] reports the
-// current state and lets callers wait for the next change.
+// [State.Guard]: they fail at once while the server is down, and are cancelled when it goes down. [State.Get] reports
+// the current state and lets callers wait for the next change.
 package connstate
 
 import (
@@ -44,9 +44,9 @@ func (s *State) Get() (changed <-chan struct{}, err error) {
 	return s.changed, s.err
 }
 
-// SetDown records that the server is unreachable or rejects the client, and cancels running operations. Operations see an
-// unreachable server as [backend.ErrUnavailable] wrapping [backend.ErrServerDown], whether why is a timeout, a cancellation
-// or a failed connection.
+// SetDown records that the server is unreachable or rejects the client, and cancels running operations. Operations see
+// an unreachable server as [backend.ErrUnavailable] wrapping [backend.ErrServerDown], whether why is a timeout, a
+// cancellation or a failed connection.
 func (s *State) SetDown(why error) {
 	code := backend.CodeOf(why)
 	e := backend.Errorf(code, "%w", why)
@@ -92,9 +92,9 @@ func (s *State) notify() {
 	s.changed = make(chan struct{})
 }
 
-// Guard starts an operation. While the server is down, it fails with an error that has OutcomeNotSent and, if the server is
-// unreachable, wraps [backend.ErrServerDown]. Otherwise the returned context ends with ctx or when the server goes down; see
-// [DownCause]. The caller calls done, which is never nil, when the operation ends.
+// Guard starts an operation. While the server is down, it fails with an error that has OutcomeNotSent and, if the
+// server is unreachable, wraps [backend.ErrServerDown]. Otherwise the returned context ends with ctx or when the server
+// goes down; see [DownCause]. The caller calls done, which is never nil, when the operation ends.
 func (s *State) Guard(ctx context.Context) (_ context.Context, done context.CancelFunc, err error) {
 	s.mu.Lock()
 	up, down := s.up, s.err
@@ -107,8 +107,9 @@ func (s *State) Guard(ctx context.Context) (_ context.Context, done context.Canc
 	return ctx, func() { stop(); cancel(nil) }, nil
 }
 
-// CertificateError reports whether err means that the client or the server rejected the other's certificate. Such a server is
-// reachable, and retrying doesn't help. It also looks at the text of err, since drivers don't always wrap the TLS error.
+// CertificateError reports whether err means that the client or the server rejected the other's certificate. Such a
+// server is reachable, and retrying doesn't help. It also looks at the text of err, since drivers don't always wrap the
+// TLS error.
 func CertificateError(err error) bool {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return true

@@ -30,7 +30,8 @@ func TestOperationsFailWhileServerIsDown(t *testing.T) {
 	}
 	_, done, err = s.Guard(t.Context())
 	done()
-	if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrUnavailable || e.Outcome != backend.OutcomeNotSent ||
+	if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrUnavailable ||
+		e.Outcome != backend.OutcomeNotSent ||
 		!errors.Is(err, backend.ErrServerDown) || e.Message != errRefused.Message {
 		t.Errorf("while down: %v", err)
 	}
