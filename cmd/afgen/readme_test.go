@@ -6,88 +6,163 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// The README's first five minutes, word by word: its files, its commands (against this clone), what they print, and what
-// it says is generated and reported.
+// The commands of README.md, against this clone, and what the client prints. The code that it shows is the project's.
 func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
+	readme := document(t, "README.md")
+	if words := len(strings.Fields(readme)); words > 900 {
+		t.Errorf("README.md has %d words, want at most 900", words)
 	}
-	testkit.Long(t, "does what the README says in a new module")
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
+	testkit.Long(t, "runs the README's commands in a new project")
+	init, _, ok := strings.Cut(block(t, readme, "in a clone of this repository:\n\n```sh\n"), " ../shop && cd ..\n")
+	if !ok {
+		t.Fatalf("the project is made by %q", init)
 	}
+	dir := filepath.Join(t.TempDir(), "shop")
+	inDir(t, root(t), "sh", "-c", init+" "+dir)
+	write(t, filepath.Join(dir, "go.sum"), document(t, "go.sum"))
+
+	shown := block(t, readme, "In `shop/shop.go`:\n\n```go\n")
+	contains(t, document(t, dir+"/shop/shop.go"), shown)
+	contains(t, document(t, dir+"/main.go"), "\tshop.RegisterShop(app, &shop.Shop{})\n\tshop.RegisterReceipt(app, &shop.Receipt{})\n")
+
+	commands := block(t, readme, "compiles SQLite and the drivers.\n\n```sh\n")
+	if got := runProject(t, dir, commands); got != block(t, readme, "The client prints:\n\n```\n") {
+		t.Errorf("the client prints\n%s", got)
+	}
+}
+
+// docs/getting-started.md, word by word: its files, its commands against this clone, what they print and generate, and how a
+// mistake is reported.
+func TestGettingStarted(t *testing.T) {
+	testkit.Long(t, "does what docs/getting-started.md says in a new module")
+	page := document(t, "docs/getting-started.md")
 	dir := t.TempDir()
 	files := map[string]string{}
-	for _, m := range regexp.MustCompile("(?ms)^`([a-z/]+\\.go)`:\n\n```go\n(.*?)^```").FindAllStringSubmatch(string(readme), -1) {
+	for _, m := range regexp.MustCompile("(?ms)^`([a-z_/]+\\.go)`:\n\n```go\n(.*?)^```").FindAllStringSubmatch(page, -1) {
 		files[m[1]] = m[2]
 		write(t, filepath.Join(dir, m[1]), m[2])
 	}
-	if len(files) != 2 {
+	if len(files) != 6 {
 		t.Fatalf("found %d files", len(files))
 	}
-	goSum, err := os.ReadFile(filepath.Join(root, "go.sum"))
-	if err != nil {
-		t.Fatal(err)
+	write(t, filepath.Join(dir, "go.sum"), document(t, "go.sum"))
+	module := block(t, page, "against a clone of afgen:\n\n```sh\n")
+	inDir(t, dir, "sh", "-c", strings.ReplaceAll(module, "/path/to/afgen", root(t)))
+	if got := runProject(t, dir, block(t, page, "Generate, test and run:\n\n```sh\n")); got != block(t, page, "The client prints:\n\n```\n") {
+		t.Errorf("the client prints\n%s", got)
 	}
-	write(t, filepath.Join(dir, "go.sum"), string(goSum))
-	inDir(t, dir, "go", "mod", "init", "example.com/shop")
-	inDir(t, dir, "go", "mod", "edit", "-replace", "github.com/afgen/afgen="+root, "-require", "github.com/afgen/afgen@v0.0.0",
-		"-tool", "github.com/afgen/afgen/cmd/afgen")
-	inDir(t, dir, "go", "mod", "tidy")
-	inDir(t, dir, "go", "generate", "./...")
-	inDir(t, dir, "go", "vet", "./...")
-	if got, want := inDir(t, dir, "go", "run", "."), block(t, readme, "prints, beside two lines of the log,\n\n```\n"); got != want {
-		t.Errorf("go run . prints\n%s\nand the README says\n%s", got, want)
-	}
+	contains(t, document(t, dir+"/shop/af_gen.go"), block(t, page, "`shop/af_gen.go` contains, among others:\n\n```go\n"))
 
-	generated, err := os.ReadFile(filepath.Join(dir, "calc", "af_gen.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	rest := string(generated)
-	for line := range strings.Lines(block(t, readme, "`calc/af_gen.go`, in the main:\n\n```go\n")) {
-		_, after, ok := strings.Cut(rest, line)
-		if !ok {
-			t.Errorf("the generated file has no line %q there", line)
-			continue
-		}
-		rest = after
-	}
-
-	write(t, filepath.Join(dir, "calc", "calc.go"), strings.Replace(files["calc/calc.go"], "//af:rpc", "//af:rpc timout=5s", 1))
+	service := filepath.Join(dir, "shop", "shop.go")
+	write(t, service, strings.Replace(files["shop/shop.go"], "//af:rpc timeout", "//af:rpc timout", 1))
 	cmd := exec.Command("go", "tool", "afgen", "./...")
 	cmd.Dir = dir
+	cmd.Env = environment()
 	out, err := cmd.CombinedOutput()
-	if err == nil || !strings.HasPrefix(string(out), block(t, readme, "nothing is written:\n\n```\n")) {
+	if err == nil || !strings.HasPrefix(string(out), block(t, page, "writes nothing:\n\n```\n")) {
 		t.Errorf("the mistake prints\n%s", out)
 	}
 }
 
-// block returns a fenced block of the README by the text before it.
-func block(t *testing.T, readme []byte, after string) string {
+// runProject runs the commands of a document, one a line, and returns what the client prints. "go run ." is the server, which
+// runs until the last command has ended.
+func runProject(t *testing.T, dir, commands string) (printed string) {
 	t.Helper()
-	_, rest, ok := strings.Cut(string(readme), after)
+	for line := range strings.Lines(commands) {
+		command, _, _ := strings.Cut(strings.TrimSpace(line), "  ")
+		switch command {
+		case "cd shop":
+		case "go run .":
+			inDir(t, dir, "go", "build", "-o", "server", ".")
+			server := exec.Command(filepath.Join(dir, "server"))
+			server.Dir = dir
+			if err := server.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer func() {
+				kill := time.AfterFunc(time.Minute, func() { _ = server.Process.Kill() })
+				defer kill.Stop()
+				if err := server.Process.Signal(syscall.SIGTERM); err != nil {
+					t.Error(err)
+				}
+				if err := server.Wait(); err != nil {
+					t.Errorf("the server: %v", err)
+				}
+			}()
+		case "go run ./client":
+			return inDir(t, dir, "go", "run", "./client")
+		default:
+			inDir(t, dir, "sh", "-c", command)
+		}
+	}
+	t.Fatal("no command runs the client")
+	return ""
+}
+
+// contains checks that the lines of part are in text, in this order. " … }" at the end of a line stands for any code.
+func contains(t *testing.T, text, part string) {
+	t.Helper()
+	for line := range strings.Lines(part) {
+		_, after, ok := strings.Cut(text, strings.TrimSuffix(strings.TrimSuffix(line, "\n"), " … }"))
+		if !ok {
+			t.Errorf("there is no line %q", line)
+			continue
+		}
+		text = after
+	}
+}
+
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// document returns the text of a file, whose path may be relative to the clone.
+func document(t *testing.T, path string) string {
+	t.Helper()
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(root(t), path)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// block returns a fenced block of a document by the text before it.
+func block(t *testing.T, page, after string) string {
+	t.Helper()
+	_, rest, ok := strings.Cut(page, after)
 	text, _, closed := strings.Cut(rest, "```")
 	if !ok || !closed {
-		t.Fatalf("the README has no block after %q", after)
+		t.Fatalf("no block after %q", after)
 	}
 	return text
 }
 
 var write = testkit.Write
 
+func environment() []string {
+	return append(os.Environ(), "GOFLAGS="+testkit.GoFlags(), "GOWORK=off", "AFGEN_CACHE=off")
+}
+
 func inDir(t *testing.T, dir, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "GOFLAGS="+testkit.GoFlags(), "GOWORK=off", "AFGEN_CACHE=off")
+	cmd.Env = environment()
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

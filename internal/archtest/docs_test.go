@@ -12,7 +12,7 @@ import (
 )
 
 // README, SECURITY and docs mention only exported names that exist, such as af.Weight, executor.Processes or app.StopTask.
-// Names alone are checked; snippets are not compiled.
+// Package internal/snippets compiles the snippets.
 func TestDocumentsMentionExistingNames(t *testing.T) {
 	packages := map[string]string{
 		"af": "runtime", "executor": "runtime/executor", "timefmt": "runtime/timefmt", "snowflake": "runtime/snowflake",

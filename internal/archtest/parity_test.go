@@ -20,8 +20,6 @@ const features = 35
 var (
 	testName = regexp.MustCompile("`([a-z0-9_/]+)\\.((?:Test|Example|Fuzz)\\w*)((?:/[^`]+)?)`")
 	fence    = regexp.MustCompile("(?ms)^```.*?^```")
-	code     = regexp.MustCompile("`[^`\n]*`")
-	link     = regexp.MustCompile(`\]\(([^)\s]+)\)`)
 )
 
 // Each test that docs/parity.md names exists, and each feature has a test on each backend.
@@ -68,30 +66,6 @@ func TestParityNamesTestsThatExist(t *testing.T) {
 	for _, cells := range tableOf(tables[len(tables)-1]) {
 		if len(cells) != 2 || !testName.MatchString(cells[1]) && !strings.HasPrefix(cells[1], "none yet") {
 			t.Errorf("no test of a failure: %s", cells)
-		}
-	}
-}
-
-// Links between documents, and from documents to code, lead to existing files.
-func TestDocumentsHaveNoDeadLinks(t *testing.T) {
-	pages, err := filepath.Glob(root + "/docs/*.md")
-	if err != nil || len(pages) == 0 {
-		t.Fatal(pages, err)
-	}
-	for _, page := range append(pages, root+"/README.md", root+"/SECURITY.md") {
-		page, err := filepath.Rel(root, page)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text := code.ReplaceAllString(fence.ReplaceAllString(read(t, page), ""), "")
-		for _, m := range link.FindAllStringSubmatch(text, -1) {
-			target, _, _ := strings.Cut(m[1], "#")
-			if target == "" || strings.Contains(target, "://") {
-				continue
-			}
-			if _, err := os.Stat(filepath.Join(root, filepath.Dir(page), filepath.FromSlash(target))); err != nil {
-				t.Errorf("%s: %v", page, err)
-			}
 		}
 	}
 }
