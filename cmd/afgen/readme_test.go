@@ -45,7 +45,8 @@ func TestGettingStarted(t *testing.T) {
 	page := document(t, "docs/getting-started.md")
 	dir := t.TempDir()
 	files := map[string]string{}
-	for _, m := range regexp.MustCompile("(?ms)^`([a-z_/]+\\.go)`:\n\n```go\n(.*?)^```").FindAllStringSubmatch(page, -1) {
+	file := regexp.MustCompile("(?ms)^`([a-z_/]+\\.go)`:\n\n```go\n(.*?)^```")
+	for _, m := range file.FindAllStringSubmatch(page, -1) {
 		files[m[1]] = m[2]
 		write(t, filepath.Join(dir, m[1]), m[2])
 	}
@@ -55,7 +56,8 @@ func TestGettingStarted(t *testing.T) {
 	write(t, filepath.Join(dir, "go.sum"), document(t, "go.sum"))
 	module := block(t, page, "against a clone of afgen:\n\n```sh\n")
 	inDir(t, dir, "sh", "-c", strings.ReplaceAll(module, "/path/to/afgen", root(t)))
-	if got := runProject(t, dir, block(t, page, "Generate, test and run:\n\n```sh\n")); got != block(t, page, "The client prints:\n\n```\n") {
+	got := runProject(t, dir, block(t, page, "Generate, test and run:\n\n```sh\n"))
+	if got != block(t, page, "The client prints:\n\n```\n") {
 		t.Errorf("the client prints\n%s", got)
 	}
 	contains(t, document(t, dir+"/shop/af_gen.go"), block(t, page, "`shop/af_gen.go` contains, among others:\n\n```go\n"))

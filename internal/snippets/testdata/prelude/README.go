@@ -1,0 +1,8 @@
+package prelude
+
+type (
+	Order      = shop.Order
+	Shop       = shop.Shop
+	ShopClient = shop.ShopClient
+	Receipt    = shop.Receipt
+)

@@ -1,0 +1,3 @@
+package prelude
+
+type Item struct{ Name string }

@@ -1,0 +1,5 @@
+package prelude
+
+var err error
+
+type Quota struct{ Left int }

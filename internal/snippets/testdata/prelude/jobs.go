@@ -1,0 +1,5 @@
+package prelude
+
+type Day = shop.Day
+
+type Options struct{ Dir string }
