@@ -30,7 +30,7 @@ func TestReadme(t *testing.T) {
 
 	shown := block(t, readme, "In `shop/shop.go`:\n\n```go\n")
 	contains(t, document(t, dir+"/shop/shop.go"), shown)
-	contains(t, document(t, dir+"/main.go"), "\tshop.RegisterShop(app, &shop.Shop{})\n\tshop.RegisterReceipt(app, &shop.Receipt{})\n")
+	contains(t, document(t, dir+"/main.go"), "shop.RegisterShop(app, &shop.Shop{})\nshop.RegisterReceipt(app, &shop.Receipt{})\n")
 
 	commands := block(t, readme, "compiles SQLite and the drivers.\n\n```sh\n")
 	if got := runProject(t, dir, commands); got != block(t, readme, "The client prints:\n\n```\n") {
@@ -38,8 +38,8 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// docs/getting-started.md, word by word: its files, its commands against this clone, what they print and generate, and how a
-// mistake is reported.
+// docs/getting-started.md, word by word: its files, its commands against this clone, what they print and generate, and
+// how a mistake is reported.
 func TestGettingStarted(t *testing.T) {
 	testkit.Long(t, "does what docs/getting-started.md says in a new module")
 	page := document(t, "docs/getting-started.md")
@@ -73,8 +73,8 @@ func TestGettingStarted(t *testing.T) {
 	}
 }
 
-// runProject runs the commands of a document, one a line, and returns what the client prints. "go run ." is the server, which
-// runs until the last command has ended.
+// runProject runs the commands of a document, one a line, and returns what the client prints. "go run ." is the server,
+// which runs until the last command has ended.
 func runProject(t *testing.T, dir, commands string) (printed string) {
 	t.Helper()
 	for line := range strings.Lines(commands) {

@@ -1,5 +1,5 @@
-// Package snippets compiles the Go snippets of README.md and docs/*.md. It consists of tests. Package shop is the application
-// that the snippets use.
+// Package snippets compiles the Go snippets of README.md and docs/*.md. It consists of tests. Package shop is the
+// application that the snippets use.
 package snippets
 
 import (
@@ -28,9 +28,9 @@ const root = "../.."
 // uncompiled lists pages whose snippets are mistakes on purpose, which gen/diag checks, or are not complete yet.
 var uncompiled = []string{"diagnostics.md", "deploy.md"}
 
-// A snippet is a file, declarations or statements; "…" stands for what it leaves out. Names that it doesn't declare come
-// from other snippets of its page, or from testdata/prelude: the file named after the page, or common.go. The comment
-// <!-- not compiled --> above a snippet exempts it.
+// A snippet is a file, declarations or statements; "…" stands for what it leaves out. Names that it doesn't declare
+// come from other snippets of its page, or from testdata/prelude: the file named after the page, or common.go. The
+// comment <!-- not compiled --> above a snippet exempts it.
 func TestSnippetsCompile(t *testing.T) {
 	fset := token.NewFileSet()
 	prelude := readPrelude(t, fset)
