@@ -9,18 +9,17 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// This file and the runtime must fit: where af.Generated1 is undefined, run go generate with the afgen of the runtime's version.
+// If af.Generated1 is undefined, run go generate with the version of afgen that matches the runtime.
 const _ = af.Generated1
 
-// What this file was generated from.
-// Where one of these doesn't compile, the annotated code has changed: run go generate.
+// The annotated code must have these signatures. If one doesn't compile, run go generate.
 var (
 	_ func(*Shop, context.Context, Order) (int, error)       = (*Shop).Price
 	_ func(*Receipt, context.Context, Order) (string, error) = (*Receipt).Run
 	_ func(*Report, context.Context, Day) error              = (*Report).Run
 )
 
-// ShopAPI is the service shop as its callers see it: both *Shop and *ShopClient have its methods.
+// ShopAPI has the methods of service shop. Both *Shop and *ShopClient implement it.
 //
 // Shop sells tea and coffee.
 type ShopAPI interface {
@@ -33,10 +32,10 @@ var (
 	_ ShopAPI = (*ShopClient)(nil)
 )
 
-// ShopClient calls the service shop. It is safe for concurrent use and needs no closing.
+// ShopClient calls service shop. It is safe for concurrent use and doesn't need to be closed.
 type ShopClient struct{ client af.Client }
 
-// NewShopClient returns a client of shop over c, usually an *af.App; opts hold for all its calls. It does no I/O.
+// NewShopClient returns a client of shop over c, usually an *af.App, without doing I/O. All its calls use opts.
 func NewShopClient(c af.Caller, opts ...af.CallOption) *ShopClient {
 	return &ShopClient{af.NewClient(c, opts...)}
 }
@@ -47,7 +46,7 @@ func (c *ShopClient) Price(ctx context.Context, order Order) (cents int, err err
 	return r.Cents, err
 }
 
-// RegisterShop has r serve shop with impl. What is wrong with it, a nil impl for one, is returned when r starts.
+// RegisterShop registers impl with r as service shop. Errors, such as a nil impl, are reported by Start.
 func RegisterShop(r af.Registrar, impl *Shop) {
 	af.RegisterService(r, afShop, impl,
 		af.Bind(&afShopPrice, afShopPriceHandler),
@@ -78,18 +77,17 @@ func afShopPriceHandler(ctx context.Context, s *Shop, a afShopPriceArgs) (r afSh
 	return r, err
 }
 
-// ReceiptQueue is the queue receipt: it submits tasks for the worker Receipt and follows them.
+// ReceiptQueue submits and tracks tasks of queue receipt, which worker Receipt runs.
 //
 // Receipt writes receipts.
 type ReceiptQueue struct{ af.Queue[Order, string] }
 
-// NewReceiptQueue returns the queue receipt of t, usually an *af.App. It does no I/O.
+// NewReceiptQueue returns queue receipt over t, usually an *af.App, without doing I/O.
 func NewReceiptQueue(t af.TaskClient) *ReceiptQueue {
 	return &ReceiptQueue{af.NewQueue[Order, string](t, afReceipt)}
 }
 
-// RegisterReceipt has r run the tasks of receipt with w.
-// What is wrong with it, a nil w for one, is returned when r starts.
+// RegisterReceipt registers w with r to run tasks of queue receipt. Errors, such as a nil w, are reported by Start.
 func RegisterReceipt(r af.Registrar, w *Receipt) {
 	af.RegisterWorker(r, afReceipt, w)
 }
@@ -107,18 +105,17 @@ var afReceipt = af.Worker{
 	Result:    "473287f8298d",
 }
 
-// ReportQueue is the queue report: it submits tasks for the worker Report and follows them.
+// ReportQueue submits and tracks tasks of queue report, which worker Report runs.
 //
 // Report writes the report of a day.
 type ReportQueue struct{ af.VoidQueue[Day] }
 
-// NewReportQueue returns the queue report of t, usually an *af.App. It does no I/O.
+// NewReportQueue returns queue report over t, usually an *af.App, without doing I/O.
 func NewReportQueue(t af.TaskClient) *ReportQueue {
 	return &ReportQueue{af.NewVoidQueue[Day](t, afReport)}
 }
 
-// RegisterReport has r run the tasks of report with w.
-// What is wrong with it, a nil w for one, is returned when r starts.
+// RegisterReport registers w with r to run tasks of queue report. Errors, such as a nil w, are reported by Start.
 func RegisterReport(r af.Registrar, w *Report) {
 	af.RegisterVoidWorker(r, afReport, w)
 }
