@@ -1,37 +1,40 @@
-# A machine with Go, git and make can run make demo and make test.
+# make demo and make test need Go, git and make.
 MAKEFLAGS += --no-print-directory
 GO ?= go
 # Flags for go test, such as TESTFLAGS=-run=Stop.
 TESTFLAGS ?=
-# How long make chaos and make chaos-servers take.
+# How long make chaos and make chaos-servers run.
 CHAOS ?= 3m
-# What make bench-ab compares: two revisions (AFTER: by default the working tree), and which benchmarks.
+# What make bench-ab compares: two revisions (AFTER is the working tree by default), and which benchmarks.
 BEFORE ?= HEAD
 AFTER ?=
 BENCH ?= .
+# The version that make release builds. By default any: that of the tag of HEAD, or a pseudo-version.
+VERSION ?=
 
 tiers = GO='$(GO)' $(GO) run ./internal/tiers
 
 .PHONY: help demo test test-all test-long test-rabbitmq4 chaos chaos-servers lint bench bench-ab bench-gen bench-servers \
-  dependencies generate stack stack-down demo-servers
+  dependencies generate release stack stack-down demo-servers
 help:
 	@echo 'make demo            run the example services and their client'
-	@echo 'make test            the tests that need nothing but Go, with -race if there is a C compiler: at most 5 minutes'
-	@echo 'make test-all        lint and all tests that CI runs, also over RabbitMQ, MongoDB and Redis: at most 15 minutes'
-	@echo 'make test-long       the rest: long simulations, soak, elections, RabbitMQ 4, fuzzing; RECORD=1 writes the'
-	@echo '                     result into docs/testing.md'
-	@echo 'make test-rabbitmq4  the suites over RabbitMQ 4 and Redis 8, from a Debian 13 that it installs (root only)'
-	@echo 'make chaos           kill, stop and restart processes that share a file, for CHAOS=3m, and check their tasks'
-	@echo 'make chaos-servers   the same over RabbitMQ, MongoDB and Redis, which are stopped, killed and cut off as well'
+	@echo 'make test            tests that need only Go, with -race if there is a C compiler: at most 5 minutes'
+	@echo 'make test-all        what CI runs: lint and all tests, also over RabbitMQ, MongoDB and Redis: at most 15 minutes'
+	@echo 'make test-long       long simulations, soak, elections, RabbitMQ 4, fuzzing; RECORD=1 writes the result'
+	@echo '                     into docs/testing.md'
+	@echo 'make test-rabbitmq4  the suites over RabbitMQ 4 and Redis 8, in a Debian 13 that it installs (root only)'
+	@echo 'make chaos           kill, stop and restart processes that share a file, for CHAOS=3m, and verify their tasks'
+	@echo 'make chaos-servers   the same over RabbitMQ, MongoDB and Redis; these are stopped, killed and partitioned too'
 	@echo 'make lint            gofmt, go vet, staticcheck, afgen check'
 	@echo 'make bench           benchmarks of the runtime'
 	@echo 'make bench-ab        benchmarks of BEFORE=HEAD and AFTER (the working tree), run alternately; BENCH is a regexp'
-	@echo 'make bench-gen       the table of docs/generator.md: the generator beside controller-gen, which it installs'
-	@echo 'make bench-servers   benchmarks over the servers, beside the bare drivers'
+	@echo 'make bench-gen       the table of docs/generator.md: compares with controller-gen, which it installs'
+	@echo 'make bench-servers   benchmarks over the servers, and of the drivers alone'
 	@echo 'make dependencies    check that dependencies are current and have no known vulnerabilities'
 	@echo 'make generate        go generate ./...'
-	@echo 'make demo-servers    make demo over RabbitMQ, MongoDB and Redis, brought up as by make stack'
-	@echo 'make stack           bring up RabbitMQ, Redis and MongoDB for the tests of this checkout'
+	@echo 'make release         build archives of the commands at HEAD for all platforms, and SHA256SUMS, into dist/'
+	@echo 'make demo-servers    make demo over RabbitMQ, MongoDB and Redis, which it starts'
+	@echo 'make stack           start RabbitMQ, Redis and MongoDB for the tests of this checkout'
 	@echo 'make stack-down      stop them'
 
 demo:
@@ -55,7 +58,7 @@ chaos:
 chaos-servers:
 	@$(GO) test -v ./runtime/backend/servers -run Chaos -chaos $(CHAOS) -timeout 0 $(TESTFLAGS)
 
-# That the code compiles for other systems is a test (internal/archtest); make test-long runs go vet for them.
+# A test (internal/archtest) type-checks the code for other systems; make test-long runs go vet for them.
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 	  if [ -n "$$unformatted" ]; then echo "not gofmt-clean:"; echo "$$unformatted"; exit 1; fi
@@ -79,14 +82,18 @@ bench-servers:
 	@$(GO) test -run '^$$' -bench . -benchtime 2s ./runtime/backend/amqp
 	@$(GO) test -v -run StoreOperations -bench . -benchtime 2000x ./runtime/backend/servers
 
-# It asks the module proxy and the vulnerability database.
+# This needs the module proxy and the vulnerability database.
 dependencies:
 	@$(GO) run ./internal/dependencies
 
 generate:
 	@$(GO) generate ./...
 
-# The servers listen on loopback ports of their own. Tests start them as well; those run until stack-down.
+# This builds a clone of HEAD, so uncommitted changes have no effect.
+release:
+	@$(GO) run ./internal/release $(if $(VERSION),-version '$(VERSION)')
+
+# The servers listen on free loopback ports and run until stack-down. Tests use them, or start them themselves.
 stack:
 	@$(GO) run ./internal/devstack/stack up
 

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// README, SECURITY and docs mention only exported names that exist, such as af.Weight, executor.Processes or app.StopTask.
+// The documents in the root directory and in docs mention only exported names that exist, such as af.Weight, executor.Processes or app.StopTask.
 // Package internal/snippets compiles the snippets.
 func TestDocumentsMentionExistingNames(t *testing.T) {
 	packages := map[string]string{
@@ -28,7 +28,7 @@ func TestDocumentsMentionExistingNames(t *testing.T) {
 		t.Fatal(files, err)
 	}
 	found := 0
-	for _, file := range append(files, filepath.Join(root, "README.md"), filepath.Join(root, "SECURITY.md")) {
+	for _, file := range append(files, rootPages()...) {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -50,6 +50,14 @@ func TestDocumentsMentionExistingNames(t *testing.T) {
 	if found < 200 {
 		t.Errorf("found only %d names", found)
 	}
+}
+
+// rootPages returns the paths of the documents in the root directory.
+func rootPages() (pages []string) {
+	for _, name := range []string{"README.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md"} {
+		pages = append(pages, filepath.Join(root, name))
+	}
+	return pages
 }
 
 // exported returns the names that a package declares at its top level, and Type.Method for methods.

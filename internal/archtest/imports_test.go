@@ -106,6 +106,7 @@ var arrows = []row{
 	{"internal/mongoproxy", []string{"internal/testkit"}, []string{"go.mongodb.org/mongo-driver/v2"}},
 	{"internal/snippets/...", []string{"runtime"}, nil},
 	{"internal/testkit", nil, nil},
+	{"internal/release", nil, nil},
 	{"internal/tiers", nil, nil},
 	{"internal/wordlist", nil, nil},
 	{"internal/workload", []string{"runtime"}, nil},

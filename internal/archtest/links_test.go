@@ -60,7 +60,7 @@ func documents(t *testing.T) []string {
 	if err != nil || len(pages) < 10 {
 		t.Fatal(pages, err)
 	}
-	out := []string{"README.md", "SECURITY.md"}
+	out := []string{"README.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md"}
 	for _, page := range pages {
 		out = append(out, filepath.Join("docs", filepath.Base(page)))
 	}

@@ -59,7 +59,7 @@ func slowFirst(packages []string) []string {
 // The light packages whose tests do less with -short.
 var (
 	// Mostly they wait for go commands: make test-all runs them once, at full length with the race detector.
-	building = only("cmd/afgen", "gen/emit", "golden", "templates")
+	building = only("cmd/afgen", "gen/emit", "golden", "internal/release", "templates")
 	// The others do less with the race detector, too, or take too long with it: make test-all runs them again without.
 	shortened = only("gen", "gen/scan", "internal/fault", "internal/archtest", "runtime", "runtime/backend/embedded", "runtime/backend/memory")
 )
