@@ -168,10 +168,10 @@ func (v *versions) differs(w announcedWorker) bool {
 }
 
 // claimers returns the versions of the workers for which an instance claims. When they change, other instances refresh.
-func (a *announcement) claimers() string {
+func (n *announcement) claimers() string {
 	var all strings.Builder
-	for _, w := range a.Workers {
-		if !a.Draining && w.Claims {
+	for _, w := range n.Workers {
+		if !n.Draining && w.Claims {
 			all.WriteString(w.Queue + " " + w.Payload + "\n")
 		}
 	}

@@ -167,4 +167,4 @@ func (v values) changed(is func(change) bool) (messages []string) {
 }
 
 // inField reports whether a change is in a field, and not in the whole type or in its elements.
-func (ch change) inField() bool { return strings.Contains(ch.path, ".") }
+func (c change) inField() bool { return strings.Contains(c.path, ".") }

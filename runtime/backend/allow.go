@@ -17,8 +17,8 @@ func Allowance(text string) (string, bool) {
 	return a.Unmap().WithZone("").String(), err == nil
 }
 
-// Networks returns whatever an allowance may say so that it holds for an address: the address, and every network that
-// it is in. There are none for what is no address.
+// AllowedBy returns the allowances that permit an address: the address and all networks that contain it. It returns nil if
+// ip is not an address.
 func AllowedBy(ip string) []string {
 	a, err := netip.ParseAddr(ip)
 	if err != nil {

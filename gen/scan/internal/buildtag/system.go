@@ -154,14 +154,18 @@ func Current(ctx context.Context, dir string, environ []string, tags string) (Sy
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		return System{}, fmt.Errorf("go env: %w: %s", err, strings.TrimSpace(string(exit.Stderr)))
 	}
-	var env struct{ GOOS, GOARCH, CGO_ENABLED, GOVERSION, GOFLAGS string }
+	var env struct {
+		GOOS, GOARCH, GOVERSION, GOFLAGS string
+
+		CgoEnabled string `json:"CGO_ENABLED"`
+	}
 	if err == nil {
 		err = json.Unmarshal(out, &env)
 	}
 	if err != nil {
 		return System{}, fmt.Errorf("go env: %w", err)
 	}
-	s := System{goos: env.GOOS, goarch: env.GOARCH, cgo: env.CGO_ENABLED == "1"}
+	s := System{goos: env.GOOS, goarch: env.GOARCH, cgo: env.CgoEnabled == "1"}
 	version, _, _ := strings.Cut(strings.TrimPrefix(env.GOVERSION, "go1."), ".")
 	digits := strings.IndexFunc(version+" ", func(r rune) bool { return r < '0' || r > '9' })
 	if s.minor, err = strconv.Atoi(version[:digits]); err != nil { // a development version
