@@ -4,8 +4,13 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"gopkg.in/yaml.v3"
 
 	"github.com/afgen/afgen/runtime/config"
 )
@@ -57,5 +62,49 @@ func TestKeysPageIsCurrent(t *testing.T) {
 	}
 	if old, err := os.ReadFile(file); err != nil || string(old) != b.String() {
 		t.Errorf("%s is stale (%v); go test ./runtime/config -update rewrites it", file, err)
+	}
+}
+
+// The configurations in README and docs are valid, and their other blocks of YAML are YAML.
+func TestConfigurationsInDocumentsAreValid(t *testing.T) {
+	pages, err := filepath.Glob("../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := func(name string) (string, bool) {
+		switch name {
+		case "MONGODB_URI":
+			return "mongodb://mongo.internal/shop", true
+		case "REDIS_URI":
+			return "redis://redis.internal", true
+		}
+		if strings.HasSuffix(name, "_PASSWORD") {
+			return "secret", true
+		}
+		return "", false
+	}
+	block := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```")
+	configurations := 0
+	for _, page := range append(pages, "../../README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range block.FindAllSubmatch(text, -1) {
+			top := map[string]any{}
+			if err := yaml.Unmarshal(m[1], &top); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+			if !slices.ContainsFunc(config.Keys(), func(k config.Key) bool { return top[k.Name] != nil }) || top["services"] != nil {
+				continue
+			}
+			configurations++
+			if _, err := config.Parse(filepath.Base(page), m[1], env); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if configurations < 3 {
+		t.Errorf("found only %d configurations", configurations)
 	}
 }
