@@ -11,12 +11,12 @@ import (
 	"github.com/afgen/afgen/gen/emit"
 )
 
-// Apply makes the changes. All new content is on disk before the first file is replaced, and each is replaced
-// atomically, so that an error (a full disk, a directory that can't be written) leaves whole files and, mostly, the old
-// ones. It writes and removes nothing outside the modules, whatever symbolic links there are. Running it again is safe.
+// Apply writes and removes files according to [Plan.Changes]. It fails if there are diagnostics. It writes all new content to
+// temporary files first and then renames them, so an error such as a full disk leaves complete files, usually the old
+// ones. It doesn't follow symbolic links out of the modules. Apply may be called again.
 func (p *Plan) Apply() error {
 	if len(p.Diagnostics) > 0 {
-		return errors.New("nothing is written while there are diagnostics")
+		return errors.New("nothing is written, because there are diagnostics")
 	}
 	places, done, err := p.targets()
 	defer done()
@@ -26,7 +26,7 @@ func (p *Plan) Apply() error {
 	temps := map[string]target{}
 	defer func() {
 		for _, t := range temps {
-			_ = t.root.Remove(t.name) // there only if something failed
+			_ = t.root.Remove(t.name) // left only after an error
 		}
 	}()
 	for _, c := range p.Changes {
@@ -43,7 +43,7 @@ func (p *Plan) Apply() error {
 		at := places[c.Path]
 		if c.New == nil {
 			if err := at.root.Remove(at.name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("removing what no annotation asks for any more: %w", err)
+				return fmt.Errorf("removing an orphaned file: %w", err)
 			}
 			continue
 		}
@@ -56,14 +56,14 @@ func (p *Plan) Apply() error {
 	return nil
 }
 
-// A target is where a file is written: in the directory of a module, which nothing leads out of.
+// A target is a file to write in a module.
 type target struct {
-	root *os.Root
-	name string // in root
+	root *os.Root // of the module
+	name string   // in root
 }
 
-// targets opens the modules that the changes are in, and returns the target of each by its path. The function that it
-// returns closes them.
+// targets opens the modules of the changes and returns the targets by path. The caller must call the returned function to
+// close the modules.
 func (p *Plan) targets() (map[string]target, func(), error) {
 	roots, all := map[string]*os.Root{}, map[string]target{}
 	done := func() {
@@ -86,7 +86,7 @@ func (p *Plan) targets() (map[string]target, func(), error) {
 	return all, done, nil
 }
 
-// writeTemp writes the new content next to the file, under a name that the go command ignores, and with its mode.
+// writeTemp writes the new content to a temporary file next to the target, with its mode. The go command ignores the name.
 func (t target) writeTemp(c Change) (temp target, err error) {
 	mode := fs.FileMode(0o644)
 	if info, err := os.Stat(c.Path); err == nil {

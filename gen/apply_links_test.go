@@ -9,7 +9,7 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// A directory may become a link after the plan was made: Apply looks again, and writes by the module's root.
+// A directory may become a link after Generate. Apply checks it again.
 func TestApplyStaysInTheModule(t *testing.T) {
 	dir, out := t.TempDir(), t.TempDir()
 	testkit.Write(t, filepath.Join(dir, "go.mod"), "module example.com/m\n\ngo 1.26\n")
@@ -30,13 +30,13 @@ func (c *Calc) Add(ctx context.Context, x int) (int, error) { return x, nil }
 		t.Fatal(err)
 	}
 	if err := os.Symlink(out, filepath.Join(dir, "calc")); err != nil {
-		return // a system without links
+		return // symbolic links are not supported
 	}
 	if err := plan.Apply(); err == nil {
 		t.Error("Apply follows a link out of the module")
 	}
 	entries, err := os.ReadDir(out)
 	if err != nil || len(entries) > 0 {
-		t.Errorf("it wrote %v, %v", entries, err)
+		t.Errorf("wrote %v, %v", entries, err)
 	}
 }

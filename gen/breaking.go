@@ -19,20 +19,20 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A Comparison is what code and an older contract say of each other.
+// A Comparison is the result of [Plan.Breaking].
 type Comparison struct {
 	Report contract.Report
-	// Contracts is how many older contracts there were to compare with.
+	// Contracts is the number of older contracts that were compared.
 	Contracts int
 	places    map[string]diag.Pos // by import path and symbol
 }
 
-// Place returns where a symbol of a package is in the code of now, or the zero Pos if nothing is left.
+// Place returns the position of a symbol in the current code, or the zero Pos if it is gone.
 func (c *Comparison) Place(pkg, symbol string) diag.Pos { return c.places[pkg+" "+symbol] }
 
-// Breaking compares the packages of a plan with older contracts: those in a file (one or several after each other), those
-// in all contract files below a directory, or with git:REF those that the repository has at a commit, a branch or a tag. Of
-// several it takes those of the packages that the plan's patterns name. The plan must have no diagnostics.
+// Breaking compares the packages of a plan with older contracts. against is a file with one or more contracts, a directory
+// with contract files, or git:REF for the contract files in the repository at a commit, branch or tag; paths are relative
+// to dir. Breaking compares only contracts of packages that the plan's patterns name. The plan must have no diagnostics.
 func (p *Plan) Breaking(ctx context.Context, dir, against string) (*Comparison, error) {
 	var old []contract.Contract
 	var err error
@@ -52,7 +52,7 @@ func (p *Plan) Breaking(ctx context.Context, dir, against string) (*Comparison, 
 			c.places[pkg.IR.Path+" "+symbol] = at
 		}
 	}
-	for i, o := range old { // what can't be analysed here stays as it is
+	for i, o := range old { // ignore types that can't be analyzed
 		if dir, ok := p.scanned.Dir(o.Package); ok && p.scanned.Keeps(dir) {
 			old[i], _ = without(o, typesKept(p.Kept, dir))
 		}
@@ -61,7 +61,7 @@ func (p *Plan) Breaking(ctx context.Context, dir, against string) (*Comparison, 
 	return c, err
 }
 
-// fromFiles reads a file of contracts, or all contract files below a directory.
+// fromFiles reads the contracts in a file, or in all contract files below a directory.
 func (p *Plan) fromFiles(dir, against string) ([]contract.Contract, error) {
 	if !filepath.IsAbs(against) {
 		against = filepath.Join(dir, against)
@@ -81,7 +81,7 @@ func (p *Plan) fromFiles(dir, against string) ([]contract.Contract, error) {
 			return fmt.Errorf("%s: %w", file, err)
 		}
 		for _, c := range some {
-			if folder, ok := p.scanned.Dir(c.Package); !ok || p.scanned.Matches(folder, c.Package) {
+			if pkgDir, ok := p.scanned.Dir(c.Package); !ok || p.scanned.Matches(pkgDir, c.Package) {
 				all = append(all, c)
 			}
 		}
@@ -99,7 +99,7 @@ func (p *Plan) fromFiles(dir, against string) ([]contract.Contract, error) {
 	return all, err
 }
 
-// contractsIn reads contracts that follow each other.
+// contractsIn parses one or more contracts.
 func contractsIn(content []byte) ([]contract.Contract, error) {
 	var all []contract.Contract
 	d := json.NewDecoder(bytes.NewReader(content))
@@ -117,12 +117,12 @@ func contractsIn(content []byte) ([]contract.Contract, error) {
 		all = append(all, c)
 	}
 	if all == nil {
-		return nil, errors.New("no contract in it")
+		return nil, errors.New("no contract found")
 	}
 	return all, nil
 }
 
-// fromGit reads the contract files that the repository around dir has at ref.
+// fromGit reads the contract files at ref in the repository that contains dir.
 func (p *Plan) fromGit(ctx context.Context, dir, ref string) ([]contract.Contract, error) {
 	git := func(args ...string) ([]byte, error) {
 		cmd := exec.CommandContext(ctx, "git", args...)
@@ -142,7 +142,7 @@ func (p *Plan) fromGit(ctx context.Context, dir, ref string) ([]contract.Contrac
 	root := filepath.FromSlash(strings.TrimRight(string(top), "\r\n"))
 	tree, err := git("rev-parse", "--verify", "--end-of-options", ref+"^{tree}")
 	if err != nil {
-		return nil, fmt.Errorf("there is no %q here: %w%s", ref, err, fetchHint(git, ref))
+		return nil, fmt.Errorf("unknown git revision %q: %w%s", ref, err, fetchHint(git, ref))
 	}
 	id := strings.TrimSpace(string(tree))
 	list, err := git("ls-tree", "-r", "-z", "--name-only", "--full-tree", id)
@@ -154,7 +154,7 @@ func (p *Plan) fromGit(ctx context.Context, dir, ref string) ([]contract.Contrac
 		if path.Base(file) != contract.FileName {
 			continue
 		}
-		folder, err := p.dirInPatterns(dir, root, path.Dir(file))
+		pkgDir, err := p.dirInPatterns(dir, root, path.Dir(file))
 		if err != nil {
 			return nil, err
 		}
@@ -167,7 +167,7 @@ func (p *Plan) fromGit(ctx context.Context, dir, ref string) ([]contract.Contrac
 			return nil, fmt.Errorf("%s at %s: %w", file, ref, err)
 		}
 		for _, c := range some {
-			if p.scanned.Matches(folder, c.Package) {
+			if p.scanned.Matches(pkgDir, c.Package) {
 				all = append(all, c)
 			}
 		}
@@ -175,10 +175,12 @@ func (p *Plan) fromGit(ctx context.Context, dir, ref string) ([]contract.Contrac
 	return all, nil
 }
 
-// fetchHint says, in a line of its own, how a clone gets a commit that it lacks; "" if there is nothing to fetch.
+// fetchHint returns a line that describes how to fetch a missing commit, or "".
 func fetchHint(git func(...string) ([]byte, error), ref string) string {
-	if shallow, err := git("rev-parse", "--is-shallow-repository"); err == nil && strings.TrimSpace(string(shallow)) == "true" {
-		return "\nthis clone is shallow and lacks older commits: run git fetch --unshallow; in CI clone all (fetch-depth: 0, GIT_DEPTH: 0)"
+	shallow, err := git("rev-parse", "--is-shallow-repository")
+	if err == nil && strings.TrimSpace(string(shallow)) == "true" {
+		return "\nthis clone is shallow and lacks older commits: run git fetch --unshallow; " +
+			"in CI, clone the full history (fetch-depth: 0, GIT_DEPTH: 0)"
 	}
 	remote, branch, ok := strings.Cut(ref, "/")
 	if _, err := git("config", "--get", "remote."+remote+".url"); ok && err == nil {
@@ -187,13 +189,13 @@ func fetchHint(git func(...string) ([]byte, error), ref string) string {
 	return ""
 }
 
-// dirInPatterns returns a directory of the repository as the patterns see it: git resolves symbolic links, and dir may be below some.
-func (p *Plan) dirInPatterns(dir, root, folder string) (string, error) {
+// dirInPatterns returns the directory pkgDir of the repository at root as a path below dir. dir may contain symbolic links, which git resolves.
+func (p *Plan) dirInPatterns(dir, root, pkgDir string) (string, error) {
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return "", err
 	}
-	rel, err := filepath.Rel(real, filepath.Join(root, filepath.FromSlash(folder)))
+	rel, err := filepath.Rel(real, filepath.Join(root, filepath.FromSlash(pkgDir)))
 	if err != nil {
 		return "", err
 	}

@@ -16,24 +16,24 @@ import (
 	"github.com/afgen/afgen/gen/scan"
 )
 
-// A clientFiles is what belongs into client packages: by path, and by the package it is from.
+// A clientFiles has the generated files of client packages.
 type clientFiles struct {
 	wanted []wanted
 	from   map[string]map[string][]byte // by import path of the origin, then by import path and name of the file
 	places map[string]place             // by path
 }
 
-// A place is where the sum of a file is: in which contract file, under which name.
+// A place is the contract file that contains the checksum of a file, and the key of the checksum in it.
 type place struct{ contract, name string }
 
-// emitClients emits the files of client packages, but of packages whose output stays as it is.
+// emitClients generates the files of client packages. It omits those of packages in stays, whose output is kept.
 func emitClients(res *scan.Result, stays map[string]bool) (*clientFiles, error) {
 	all := &clientFiles{nil, map[string]map[string][]byte{}, map[string]place{}}
 	var pkgs []*ir.Package
-	folders := map[string]string{}
+	dirs := map[string]string{}
 	for _, p := range res.Packages {
 		pkgs = append(pkgs, p.IR)
-		folders[p.IR.Path] = p.Dir
+		dirs[p.IR.Path] = p.Dir
 	}
 	for _, c := range res.Clients {
 		files, err := emit.Clients(c.IR, pkgs)
@@ -51,17 +51,17 @@ func emitClients(res *scan.Result, stays map[string]bool) (*clientFiles, error) 
 			}
 			all.from[origin][name] = f.Content
 			w.files[file], w.contents[file] = manifest.SumOf(f.Content), f.Content
-			all.places[file] = place{filepath.Join(folders[origin], emit.ContractFile), name}
+			all.places[file] = place{filepath.Join(dirs[origin], emit.ContractFile), name}
 		}
-		w.ir = manifest.SumOf([]byte(c.Dir)) // it is never looked up: client files are made each time
+		w.ir = manifest.SumOf([]byte(c.Dir)) // unused: client files are generated in each run
 		all.wanted = append(all.wanted, w)
 	}
 	return all, nil
 }
 
-// ownOutputs are the earlier outputs that this run may remove if it doesn't want them any more: those in the directories
-// that were searched, but for client halves of packages that were not, and client halves elsewhere of packages that
-// were, according to the contract files on disk. What has been generated for files that can't be analysed here isn't among them.
+// ownOutputs returns the generated files on disk that this run may remove. These are the files in searched directories,
+// except client halves of packages that were not searched. Client halves in other directories belong to them too, if the
+// contract of a searched package names them. Output for files that can't be analyzed doesn't.
 func ownOutputs(res *scan.Result) ([]string, error) {
 	var own []string
 	for _, path := range res.Outputs {
@@ -78,7 +78,7 @@ func ownOutputs(res *scan.Result) ([]string, error) {
 		}
 		origin := emit.Origin(content)
 		if dir, ok := res.Dir(origin); ok && origin != "" {
-			res.Inputs.Paths = append(res.Inputs.Paths, dir) // where it goes, the file does
+			res.Inputs.Paths = append(res.Inputs.Paths, dir) // if it is removed, the file is an orphan
 		}
 		if !res.Keeps(filepath.Dir(path)) && (origin == "" || coversPackage(res, origin)) {
 			own = append(own, path)
@@ -88,7 +88,7 @@ func ownOutputs(res *scan.Result) ([]string, error) {
 	return slices.Compact(own), nil
 }
 
-// coversPackage reports whether this run has seen all that there is of a package, or that there is nothing any more.
+// coversPackage reports whether this run has scanned all of a package, or the package no longer exists.
 func coversPackage(res *scan.Result, pkg string) bool {
 	dir, ok := res.Dir(pkg)
 	if !ok {
@@ -98,7 +98,8 @@ func coversPackage(res *scan.Result, pkg string) bool {
 	return errors.Is(err, fs.ErrNotExist) || res.Searched(dir) && !res.Keeps(dir)
 }
 
-// unsearchedClients lists the client halves of a package in directories that were not searched, by its contract as it is on disk.
+// unsearchedClients returns the client halves of a package, according to its contract file, in directories that were not
+// searched.
 func unsearchedClients(res *scan.Result, contractFile []byte) (files []string, err error) {
 	pkg, clients := contract.ClientPackages(contractFile)
 	for _, c := range clients {

@@ -11,8 +11,8 @@ import (
 	"github.com/afgen/afgen/gen"
 )
 
-// A directory that can't be read is not considered missing: nothing is removed, or considered removed, because of it.
-func TestClientHalvesOfFoldersThatCannotBeRead(t *testing.T) {
+// An unreadable directory is not considered missing.
+func TestUnreadableDirectories(t *testing.T) {
 	generate := func(dir, pattern string) (*gen.Plan, error) {
 		return gen.Generate(context.Background(), dir, []string{pattern}, gen.Options{})
 	}
@@ -24,7 +24,7 @@ func TestClientHalvesOfFoldersThatCannotBeRead(t *testing.T) {
 		}
 		return dir
 	}
-	unreadable := func(t *testing.T, path string) { // a link to itself, which stops even root
+	unreadable := func(t *testing.T, path string) { // a link to itself, which even root can't read
 		t.Helper()
 		if err := os.RemoveAll(path); err != nil {
 			t.Fatal(err)

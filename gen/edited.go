@@ -8,9 +8,9 @@ import (
 	"github.com/afgen/afgen/gen/emit"
 )
 
-// markEdited finds those files to be changed that were edited. The contract next to them, as it is on disk, has
-// sums of what was written with it: one that holds means that the code has changed since, one that doesn't that the file
-// has. Contracts are small and the sums need no more than the repository, so that the result is the same on every machine.
+// markEdited changes the kind of stale files that were edited. It compares them with the checksums in the contract on disk:
+// if the checksum matches, the code has changed, otherwise the file has. The result depends only on the repository, so it
+// is the same on every machine.
 func (p *Plan) markEdited(elsewhere map[string]place) {
 	for i, c := range p.Changes {
 		if c.Kind != Stale {

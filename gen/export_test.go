@@ -7,7 +7,7 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// FailToEmit makes the emitter fail for one package, as if it had a bug.
+// FailToEmit makes emit fail for one package.
 func FailToEmit(t *testing.T, path string, bug error) {
 	t.Cleanup(func() { emitPackage = emit.Package })
 	emitPackage = func(p *ir.Package, elsewhere map[string][]byte) ([]emit.File, error) {

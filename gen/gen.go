@@ -1,18 +1,16 @@
-// Package gen is afgen's generator as a library: it reads annotated Go packages and plans the files that belong next to
-// them.
+// Package gen is afgen's code generator as a library.
 //
-//	Scan → Load → Analyze → IR → Emit → Plan → Apply
+// [Generate] reads annotated packages and returns a [Plan]: diagnostics, and the files to write or remove. It doesn't
+// change files. [Plan.Apply] does. So the commands generate, check and breaking, and the golden tests, use the same code.
+// If there are diagnostics, a Plan has no changes, since a mix of new and old output is worse than the old output.
 //
-// Before all that, package manifest is asked whether anything has changed since an earlier run that left nothing to do:
-// Options.Manifests.
+//	plan, err := gen.Generate(ctx, ".", []string{"./..."}, gen.Options{})
+//	// check err and plan.Diagnostics
+//	err = plan.Apply()
 //
-// The phases hand each other plain values. Packages below this one do the work: scan loads and reads code and makes
-// intermediate representation (package ir), emit and contract turn that into files, diag describes what is wrong. [Generate] runs all of
-// it and returns a [Plan]: the diagnostics, and what would change on disk. It writes nothing. [Plan.Apply] writes. So
-// generate, check, diff and the golden tests are one path.
-//
-// With a single diagnostic a Plan changes nothing: half of a module's new code with half of its old is worse than
-// either.
+// Other packages do the work. scan loads the code and converts it to the intermediate representation of package ir. emit
+// and contract convert that to files. diag describes problems. With [Options.Manifests], package manifest detects that
+// nothing has changed since an earlier run.
 package gen
 
 import (
@@ -39,49 +37,48 @@ import (
 	"github.com/afgen/afgen/gen/scan"
 )
 
-// Options is how to generate. The zero value reads the directory as the go command would with no flags.
+// Options are optional settings of [Generate].
 type Options struct {
 	Tags string   // build tags, as for go build -tags
-	Env  []string // of the go command; nil is the process's
-	// Manifests keeps what runs have read and found in order, so that the next can be short; "" keeps nothing. It is not
-	// used with an Env.
+	Env  []string // environment of the go command; nil means that of the process
+	// Manifests is a cache that makes runs without changes fast. It is not used if it is "" or Env is set.
 	Manifests manifest.Store
 }
 
-// A Plan is what a run found and what it would do.
+// A Plan is the result of [Generate].
 type Plan struct {
 	// Packages are the annotated packages, sorted by path.
 	Packages []scan.Package
-	// Skipped are the files that carry annotations and were not scanned.
+	// Skipped are the annotated files that were not scanned.
 	Skipped []scan.Skipped
-	// Kept are those among them whose output stays as it is, because they can't be analysed here.
+	// Kept are those of the skipped files that can't be analyzed and whose output is kept.
 	Kept []scan.Kept
-	// Diagnostics is all that is wrong, sorted. Where there is any, Changes is empty.
+	// Diagnostics are the problems, sorted. If there are any, Changes is empty.
 	Diagnostics diag.List
-	// Warnings is what is accepted and worth a look, sorted. A run that finds nothing changed has none.
+	// Warnings are sorted. If Unchanged is set, there are none.
 	Warnings diag.List
-	// Changes is what has to change on disk, sorted by path.
+	// Changes are the files to write or remove, sorted by path.
 	Changes []Change
-	// Unchanged reports that an earlier run has left nothing to do and that nothing has changed since: then Packages and
-	// Skipped are not looked up, and Annotated alone reports whether there are any of the former.
+	// Unchanged is set if nothing has changed since an earlier run. Then Packages and Skipped are empty.
 	Unchanged bool
+	// Annotated reports whether there are annotated packages.
 	Annotated bool
 
 	session *session
 	scanned *scan.Result
 }
 
-// A Kind is why a file has to change.
+// A Kind is the reason for a [Change].
 type Kind string
 
 const (
-	Missing  Kind = "missing"  // it isn't there
-	Stale    Kind = "stale"    // the code has changed since afgen wrote it
-	Edited   Kind = "edited"   // it is not as afgen wrote it, because of an edit or a merge
-	Orphaned Kind = "orphaned" // afgen wrote it, and no annotation asks for it any more
+	Missing  Kind = "missing"  // the file doesn't exist
+	Stale    Kind = "stale"    // the code has changed since afgen wrote the file
+	Edited   Kind = "edited"   // the file was edited or merged after afgen wrote it
+	Orphaned Kind = "orphaned" // the file is generated, but its annotations are gone
 )
 
-// A Change is one file to write, or to remove where New is nil.
+// A Change is a file to write, or to remove if New is nil.
 type Change struct {
 	Path string
 	Kind Kind
@@ -89,8 +86,8 @@ type Change struct {
 	New  []byte
 }
 
-// Generate plans the output for the packages that patterns name, as seen from dir. Its error means that the packages
-// could not be loaded at all; what is wrong with them is in the Plan.
+// Generate plans the output for the packages that patterns, which are relative to dir, name. It returns an error if the
+// packages can't be loaded. Problems of the code are in [Plan.Diagnostics].
 func Generate(ctx context.Context, dir string, patterns []string, opts Options) (plan *Plan, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -117,8 +114,8 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 		return nil, err
 	}
 	plan = &Plan{
-		Packages: res.Packages, Skipped: res.Skipped, Diagnostics: res.Diagnostics, Warnings: res.Warnings, Annotated: len(res.Packages) > 0,
-		session: session, scanned: res,
+		Packages: res.Packages, Skipped: res.Skipped, Diagnostics: res.Diagnostics, Warnings: res.Warnings,
+		Annotated: len(res.Packages) > 0, session: session, scanned: res,
 	}
 	if len(plan.Diagnostics) > 0 {
 		return plan, nil
@@ -144,7 +141,7 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 		return nil, err
 	}
 	plan.markEdited(clients.places)
-	if len(plan.Kept) == 0 { // the next run reports them again
+	if len(plan.Kept) == 0 { // each run reports kept files
 		session.record(dir, res.Inputs, wanted)
 	}
 	return plan, nil
@@ -152,18 +149,18 @@ func Generate(ctx context.Context, dir string, patterns []string, opts Options) 
 
 var outputNames = []string{emit.GoFile, emit.ContractFile}
 
-var emitPackage = emit.Package // a test makes it fail
+var emitPackage = emit.Package // replaced by a test
 
-// wanted is what belongs to a package.
+// wanted describes the output of a package.
 type wanted struct {
 	dir   string // of the package
 	ir    manifest.Sum
 	files map[string]manifest.Sum // by path
-	// contents has the files, by path; nil where an earlier run has made the same of the same, and they are still there.
+	// contents has the contents by path. It is nil if an earlier run has generated the same files and they are unchanged.
 	contents map[string][]byte
 }
 
-// emit makes the files of all packages. Formatting is most of a run's work, and packages don't share any of it.
+// emit generates the files of all packages concurrently, because formatting takes most of the time of a run.
 func (p *Plan) emit(clients *clientFiles, stays map[string]bool) ([]wanted, error) {
 	out, bugs := make([]wanted, len(p.Packages)), make([]error, len(p.Packages))
 	var group errgroup.Group
@@ -174,7 +171,7 @@ func (p *Plan) emit(clients *clientFiles, stays map[string]bool) ([]wanted, erro
 		}
 		group.Go(func() error {
 			elsewhere := clients.from[pkg.IR.Path]
-			// The contract has sums of those.
+			// The contract contains checksums of client files.
 			data, err := json.Marshal([]any{pkg.IR, elsewhere})
 			if err != nil {
 				return err
@@ -198,14 +195,16 @@ func (p *Plan) emit(clients *clientFiles, stays map[string]bool) ([]wanted, erro
 	}
 	for i, bug := range bugs {
 		if bug != nil {
-			p.Diagnostics = append(p.Diagnostics, diag.Bug(p.Packages[i].Pos, "package "+p.Packages[i].IR.Path, bug, nil))
+			pkg := p.Packages[i]
+			p.Diagnostics = append(p.Diagnostics, diag.Bug(pkg.Pos, "package "+pkg.IR.Path, bug, nil))
 		}
 	}
 	p.Diagnostics.Sort()
 	return out, nil
 }
 
-// compareWithDisk sets what has to change so that the disk has what is wanted and nothing older.
+// compareWithDisk sets p.Changes to the differences between the wanted files and those on disk. outputs are the generated
+// files on disk.
 func (p *Plan) compareWithDisk(all []wanted, outputs []string) error {
 	contents, known := map[string][]byte{}, map[string]bool{}
 	for _, w := range all {
@@ -222,7 +221,7 @@ func (p *Plan) compareWithDisk(all []wanted, outputs []string) error {
 		case err != nil:
 			return err
 		case !emit.IsOutput(path, old):
-			return fmt.Errorf("%s was replaced while afgen was at work; run it again", path)
+			return fmt.Errorf("%s was replaced while afgen was running; run it again", path)
 		case !bytes.Equal(old, content):
 			p.Changes = append(p.Changes, Change{Path: path, Kind: Stale, Old: old, New: content})
 		}
@@ -241,7 +240,7 @@ func (p *Plan) compareWithDisk(all []wanted, outputs []string) error {
 	return nil
 }
 
-// Source returns the content of a file that a diagnostic is about.
+// Source returns the content of a file for the excerpts of diagnostics.
 func (p *Plan) Source(file string) ([]byte, error) {
 	if p.scanned != nil {
 		if src, ok := p.scanned.Source(file); ok {
@@ -251,7 +250,7 @@ func (p *Plan) Source(file string) ([]byte, error) {
 	return os.ReadFile(file)
 }
 
-// IR returns the packages' intermediate representation.
+// IR returns the intermediate representation of the packages.
 func (p *Plan) IR() []*ir.Package {
 	var out []*ir.Package
 	for _, pkg := range p.Packages {

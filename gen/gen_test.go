@@ -27,7 +27,7 @@ type Calc struct{}
 func (Calc) Add(ctx context.Context, x, y int) (int, error) { return x + y, nil }
 `
 
-// tree writes files below a new module and returns its directory.
+// tree creates a module with files and returns its directory.
 func tree(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -52,7 +52,7 @@ func plan(t testing.TB, dir string) *gen.Plan {
 	return p
 }
 
-// changes lists what a plan would do, in short.
+// changes returns the changes of a plan as text.
 func changes(p *gen.Plan, dir string) []string {
 	var out []string
 	for _, c := range p.Changes {
@@ -69,17 +69,17 @@ func apply(t testing.TB, p *gen.Plan) {
 	}
 }
 
-func TestGenerateWritesNothingAndApplyWritesOnce(t *testing.T) {
+func TestGenerateThenApply(t *testing.T) {
 	dir := tree(t, map[string]string{"calc/calc.go": calc})
 	p := plan(t, dir)
 	if want := []string{"missing calc/af.contract.json", "missing calc/af_gen.go"}; !slices.Equal(changes(p, dir), want) {
 		t.Errorf("changes %q", changes(p, dir))
 	}
 	if entries, _ := os.ReadDir(filepath.Join(dir, "calc")); len(entries) != 1 {
-		t.Errorf("Generate has written: %v", entries)
+		t.Errorf("Generate wrote %v", entries)
 	}
 	apply(t, p)
-	apply(t, p) // again is harmless
+	apply(t, p) // may be repeated
 	if again := plan(t, dir); len(again.Changes) > 0 {
 		t.Errorf("changes after Apply: %q", changes(again, dir))
 	}
@@ -89,12 +89,12 @@ func TestGenerateWritesNothingAndApplyWritesOnce(t *testing.T) {
 	}
 }
 
-func TestAMistakeAnywhereKeepsEverythingAsItWas(t *testing.T) {
+func TestDiagnosticsPreventChanges(t *testing.T) {
 	dir := tree(t, map[string]string{"calc/calc.go": calc, "gone/gone.go": strings.ReplaceAll(calc, "calc", "gone")})
 	put(t, dir, "gone/gone.go", strings.Replace(strings.Replace(calc, "package calc", "package gone", 1), "//af:rpc", "//af:rpc name=gone", 1))
 	apply(t, plan(t, dir))
-	put(t, dir, "gone/gone.go", "package gone\n")              // its output is an orphan now
-	put(t, dir, "calc/calc.go", calc+"func (Calc) Bad() {}\n") // and here is a mistake
+	put(t, dir, "gone/gone.go", "package gone\n")              // its output becomes an orphan
+	put(t, dir, "calc/calc.go", calc+"func (Calc) Bad() {}\n") // has a problem
 	p := plan(t, dir)
 	if len(p.Diagnostics) != 2 || len(p.Changes) != 0 {
 		t.Fatalf("diagnostics %v, changes %v", p.Diagnostics, p.Changes)
@@ -107,8 +107,8 @@ func TestAMistakeAnywhereKeepsEverythingAsItWas(t *testing.T) {
 	}
 }
 
-func TestFilesOfOthersAreNeverTouched(t *testing.T) {
-	const mine = "package calc\n\n// This one is mine.\n"
+func TestHandwrittenFilesAreKept(t *testing.T) {
+	const mine = "package calc\n\n// This file is handwritten.\n"
 	dir := tree(t, map[string]string{
 		"calc/calc.go":            calc,
 		"calc/af_gen.go":          mine,
@@ -128,10 +128,10 @@ func TestFilesOfOthersAreNeverTouched(t *testing.T) {
 	}
 }
 
-func TestApplyThatFailsLeavesWholeFilesAndNoOthers(t *testing.T) {
+func TestApplyErrorLeavesOldFiles(t *testing.T) {
 	dir := tree(t, map[string]string{"a/a.go": strings.Replace(calc, "package calc", "package a", 1), "b/b.go": strings.Replace(strings.Replace(calc, "package calc", "package b", 1), "//af:rpc", "//af:rpc name=b", 1)})
 	p := plan(t, dir)
-	// The directory of the second package vanishes between plan and apply.
+	// The directory of the second package is removed after Generate.
 	if err := os.RemoveAll(filepath.Join(dir, "b")); err != nil {
 		t.Fatal(err)
 	}
@@ -141,11 +141,11 @@ func TestApplyThatFailsLeavesWholeFilesAndNoOthers(t *testing.T) {
 	}
 	entries, err := os.ReadDir(filepath.Join(dir, "a"))
 	if err != nil || len(entries) != 1 {
-		t.Errorf("folder a has %v, %v; nothing was to be replaced before all was written", entries, err)
+		t.Errorf("directory a has %v, %v; want no changes before all files are written", entries, err)
 	}
 }
 
-func TestOutputKeepsItsMode(t *testing.T) {
+func TestApplyKeepsFileMode(t *testing.T) {
 	dir := tree(t, map[string]string{"calc/calc.go": calc})
 	apply(t, plan(t, dir))
 	out := filepath.Join(dir, "calc", "af_gen.go")
@@ -159,7 +159,7 @@ func TestOutputKeepsItsMode(t *testing.T) {
 	}
 }
 
-func TestLoadFailuresAreErrors(t *testing.T) {
+func TestLoadErrors(t *testing.T) {
 	dir := tree(t, map[string]string{"calc/calc.go": calc})
 	for _, patterns := range [][]string{{"./nosuch"}, {"calc.go"}, {"example.com/m/nosuch"}} {
 		if _, err := gen.Generate(t.Context(), dir, patterns, gen.Options{}); err == nil {
@@ -168,7 +168,7 @@ func TestLoadFailuresAreErrors(t *testing.T) {
 	}
 	p, err := gen.Generate(t.Context(), dir, []string{"example.com/m/calc"}, gen.Options{})
 	if err != nil || len(p.Changes) != 2 {
-		t.Errorf("an import path: %v, %v", p, err)
+		t.Errorf("import path: %v, %v", p, err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -177,7 +177,7 @@ func TestLoadFailuresAreErrors(t *testing.T) {
 	}
 }
 
-func TestABugOfTheEmitterIsReportedAtItsPackage(t *testing.T) {
+func TestEmitErrorIsReportedAsBug(t *testing.T) {
 	other := strings.Replace(strings.Replace(calc, "package calc", "package other", 1), "//af:rpc", "//af:rpc name=other", 1)
 	dir := tree(t, map[string]string{"calc/calc.go": calc, "other/other.go": other})
 	gen.FailToEmit(t, "example.com/m/other", errors.New("one thing is another"))

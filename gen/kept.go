@@ -15,9 +15,9 @@ import (
 	"github.com/afgen/afgen/gen/scan"
 )
 
-// keepOutputs returns the packages, by import path, whose output stays as it is: some of it was generated for annotated files that
-// can't be analysed here. If the rest of such a package has changed, that is a diagnostic. Files with the tag ignore for
-// which nothing was generated are meant to be left out: they are not among Kept any more.
+// keepOutputs returns the import paths of packages whose output is kept, because some of it was generated for annotated
+// files that can't be analyzed. It reports a diagnostic if the rest of such a package has changed. It removes files with
+// the tag ignore and without output from p.Kept.
 func (p *Plan) keepOutputs() (stays map[string]bool, err error) {
 	stays = map[string]bool{}
 	all := p.scanned.Kept
@@ -36,7 +36,8 @@ func (p *Plan) keepOutputs() (stays map[string]bool, err error) {
 			continue
 		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w; restore it: %s can't be analysed here, and only this file tells what was generated for it", file, err, k.File)
+			return nil, fmt.Errorf("%s: %w; restore the file, because %s can't be analyzed and its output is kept",
+				file, err, k.File)
 		}
 		if _, has := without(written, k.Types); !has {
 			continue
@@ -52,9 +53,11 @@ func (p *Plan) keepOutputs() (stays map[string]bool, err error) {
 		if sameContract(now, rest) {
 			stays[k.Package] = true
 		} else {
-			p.Diagnostics = append(p.Diagnostics, diag.Diagnostic{Code: diag.NotHere, Pos: diag.Pos{File: k.File, Line: 1, Column: 1}, Width: 1,
-				Message: fmt.Sprintf("the output of package %s has to change, and this file can't be analysed here", k.Package),
-				Hint:    "run afgen with a Go version that compiles it"})
+			p.Diagnostics = append(p.Diagnostics, diag.Diagnostic{
+				Code: diag.NotHere, Pos: diag.Pos{File: k.File, Line: 1, Column: 1}, Width: 1,
+				Message: fmt.Sprintf("the output of package %s must change, but this file can't be analyzed", k.Package),
+				Hint:    "run afgen with a Go version that compiles it",
+			})
 		}
 	}
 	p.Diagnostics.Sort()
@@ -62,7 +65,7 @@ func (p *Plan) keepOutputs() (stays map[string]bool, err error) {
 	return stays, nil
 }
 
-// typesKept lists the annotated types in the files of a directory that can't be analysed.
+// typesKept returns the annotated types in the files of a directory that can't be analyzed.
 func typesKept(all []scan.Kept, dir string) (types []string) {
 	for _, k := range all {
 		if k.Dir == dir {
@@ -72,7 +75,7 @@ func typesKept(all []scan.Kept, dir string) (types []string) {
 	return types
 }
 
-// without removes the services and workers of some types from a contract, and reports whether it had any.
+// without returns a contract without the services and workers of some types, and reports whether it had any.
 func without(c contract.Contract, types []string) (rest contract.Contract, had bool) {
 	rest = c
 	rest.Services = withoutTypes(c.Services, types, func(s contract.Service) string { return s.Type })
@@ -90,14 +93,14 @@ func withoutTypes[T any](all map[string]T, types []string, typeOf func(T) string
 	return rest
 }
 
-// sameContract reports whether a contract has the same services and workers as another, which may have types that they don't reach.
+// sameContract reports whether two contracts have the same services and workers. written may have more types.
 func sameContract(now, written contract.Contract) bool {
 	return len(now.Services) == len(written.Services) && includes(written.Services, now.Services) &&
 		len(now.Workers) == len(written.Workers) && includes(written.Workers, now.Workers) &&
 		includes(written.Types, now.Types)
 }
 
-// includes reports whether all that is in some is in all, too, and equal.
+// includes reports whether all contains the entries of some.
 func includes[T any](all, some map[string]T) bool {
 	for name, one := range some {
 		if other, ok := all[name]; !ok || !reflect.DeepEqual(one, other) {

@@ -11,16 +11,16 @@ import (
 	"github.com/afgen/afgen/gen/scan"
 )
 
-// A session connects a run with earlier and later runs through their manifests. A nil session has none and saves none.
+// A session loads the manifest of an earlier run and saves that of this one. A nil session does neither.
 type session struct {
 	store manifest.Store
 	key   manifest.Key
 	start time.Time
 	old   *manifest.Manifest // nil if there is none
-	taken *manifest.Manifest // of this run, once it is planned
+	taken *manifest.Manifest // of this run, set by record
 }
 
-// openSession looks for the manifest of an earlier run. It returns nil if manifests must not be used or can't be trusted.
+// openSession loads the manifest of an earlier run. It returns nil if manifests are disabled or can't be trusted.
 func openSession(dir string, patterns []string, opts Options) *session {
 	if opts.Manifests == "" || opts.Env != nil {
 		return nil
@@ -33,7 +33,7 @@ func openSession(dir string, patterns []string, opts Options) *session {
 	return &session{store: opts.Manifests, key: key, start: start, old: opts.Manifests.Load(key)}
 }
 
-// unchanged returns the plan of a run that has nothing to do, if that is certain.
+// unchanged returns the plan of a run that has nothing to do, or nil.
 func (s *session) unchanged() *Plan {
 	if s == nil || s.old == nil {
 		return nil
@@ -43,13 +43,13 @@ func (s *session) unchanged() *Plan {
 		return nil
 	}
 	if learned {
-		s.store.Save(s.key, s.old) // or the next run looks again at what this one has
+		s.store.Save(s.key, s.old) // without it, the next run reads these files again
 	}
 	return &Plan{Unchanged: true, Annotated: s.old.Annotated}
 }
 
-// upToDate returns the sums of a package's files, by path, if an earlier run has made them of the same representation and
-// they are on disk.
+// upToDate returns the checksums of a package's files by path, if an earlier run has generated them from the same
+// representation and they are unchanged. Otherwise it returns nil.
 func (s *session) upToDate(dir string, ir manifest.Sum) map[string]manifest.Sum {
 	if s == nil || s.old == nil || s.old.Emitted[ir] == nil {
 		return nil
@@ -66,7 +66,7 @@ func (s *session) upToDate(dir string, ir manifest.Sum) map[string]manifest.Sum 
 	return files
 }
 
-// record lists what the run has read, before anything is written.
+// record takes the manifest of the run, before files are written.
 func (s *session) record(dir string, in scan.Inputs, all []wanted) {
 	if s == nil || in.Unknown != "" {
 		return
@@ -85,7 +85,7 @@ func (s *session) record(dir string, in scan.Inputs, all []wanted) {
 		GOROOT: in.GOROOT, Outputs: outputNames,
 	}, s.old)
 	if err != nil {
-		return // something is being changed right now
+		return // files are being changed
 	}
 	taken.Annotated = len(all) > 0
 	for _, w := range all {
@@ -102,8 +102,7 @@ func (s *session) record(dir string, in scan.Inputs, all []wanted) {
 	s.taken = taken
 }
 
-// save stores the manifest of this run, with the changes that it made, for the next run. If that isn't possible, the next run
-// reads everything again.
+// save stores the manifest of this run, including the changes that it made. If it can't, the next run reads all files again.
 func (s *session) save(changes []Change) {
 	if s == nil || s.taken == nil {
 		return
@@ -113,5 +112,5 @@ func (s *session) save(changes []Change) {
 			return
 		}
 	}
-	s.store.Save(s.key, s.taken) // or the next run reads all of it again
+	s.store.Save(s.key, s.taken)
 }

@@ -15,13 +15,13 @@ import (
 	"github.com/afgen/afgen/gen/manifest"
 )
 
-// settle waits until what has been written is old enough for a run to rely on it.
+// settle waits until written files are old enough to be trusted by a manifest.
 func settle() {
 	for start := time.Now(); time.Since(start) < 25*time.Millisecond; time.Sleep(time.Millisecond) {
 	}
 }
 
-// module is a tree that can be recognized as unchanged: its generated code has a runtime.
+// module is a tree with a runtime for the generated code, so that a manifest can be taken.
 func module(t testing.TB, files map[string]string) string {
 	dir := tree(t, files)
 	put(t, dir, "rt/go.mod", "module github.com/afgen/afgen\n\ngo 1.26\n")
@@ -39,7 +39,7 @@ func planWith(t testing.TB, dir string, store manifest.Store) *gen.Plan {
 	return p
 }
 
-func TestARunWithNothingToDoStartsNoProcess(t *testing.T) {
+func TestUnchangedRunStartsNoProcess(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("the wrapper of the go command is a shell script")
 	}
@@ -62,20 +62,20 @@ func TestARunWithNothingToDoStartsNoProcess(t *testing.T) {
 	settle()
 	apply(t, planWith(t, dir, store))
 	if c := calls(); strings.Count(c, "-deps=true") != 1 || strings.Count(c, "\n") > 3 {
-		t.Errorf("a run with something to do called the go command so:\n%s", c)
+		t.Errorf("calls of the go command in the first run:\n%s", c)
 	}
 	for range 3 {
 		if p := planWith(t, dir, store); !p.Unchanged || !p.Annotated || len(p.Changes)+len(p.Diagnostics) > 0 {
-			t.Errorf("the next run's plan: %+v", p)
+			t.Errorf("plan of the next run: %+v", p)
 		}
 	}
 	if c := calls(); c != "" {
-		t.Errorf("a run with nothing to do called the go command so:\n%s", c)
+		t.Errorf("calls of the go command without changes:\n%s", c)
 	}
 }
 
-// What was made of the same is not made again, unless it isn't there as it was made.
-func TestAnEditElsewhereLeavesOtherOutputsToTheManifest(t *testing.T) {
+// Output is not generated again if neither its input nor the file has changed.
+func TestChangeOfOnePackageReusesOtherOutputs(t *testing.T) {
 	other := strings.Replace(strings.Replace(calc, "package calc", "package other", 1), "//af:rpc", "//af:rpc name=other", 1)
 	dir, store := module(t, map[string]string{"calc/calc.go": calc, "other/other.go": other}), manifest.Store(t.TempDir())
 	settle()
@@ -100,7 +100,7 @@ func TestAnEditElsewhereLeavesOtherOutputsToTheManifest(t *testing.T) {
 		t.Errorf("the other package's output was written: %v", err)
 	}
 
-	put(t, dir, "calc/af_gen.go", string(want)+"// by hand\n")
+	put(t, dir, "calc/af_gen.go", string(want)+"// edited\n")
 	put(t, dir, "other/other.go", other)
 	settle()
 	p = planWith(t, dir, store)
@@ -113,7 +113,7 @@ func TestAnEditElsewhereLeavesOtherOutputsToTheManifest(t *testing.T) {
 	}
 }
 
-func TestRunsAtTheSameTimeComeToTheSame(t *testing.T) {
+func TestConcurrentRuns(t *testing.T) {
 	dir, store := module(t, map[string]string{"calc/calc.go": calc}), manifest.Store(t.TempDir())
 	settle()
 	for round := range 3 {
@@ -137,10 +137,10 @@ func TestRunsAtTheSameTimeComeToTheSame(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeToldIsNotRemembered(t *testing.T) {
-	for name, patterns := range map[string][]string{"a pattern that only the go command understands": {"example.com/m/..."}, "a missing package": {"./..."}} {
+func TestNoManifestForUnknownInputs(t *testing.T) {
+	for name, patterns := range map[string][]string{"import_path_pattern": {"example.com/m/..."}, "missing_package": {"./..."}} {
 		files := map[string]string{"calc/calc.go": calc}
-		if name == "a missing package" {
+		if name == "missing_package" {
 			files["calc/more.go"] = "package calc\n\nimport _ \"example.com/missing\"\n"
 		}
 		dir, store := module(t, files), manifest.Store(t.TempDir())

@@ -23,7 +23,7 @@ func aService(constraint, pkg, name, doc string) string {
 		name + ") Do(ctx context.Context, x int) error { return nil }\n"
 }
 
-// constrained has every kind of build constraint.
+// constrained returns a module with all kinds of build constraints.
 func constrained(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -46,7 +46,7 @@ func constrained(t *testing.T) (dir string) {
 	return dir
 }
 
-// environments are of systems that have different files.
+// environments are systems that compile different files.
 var environments = [][]string{
 	{"GOOS=linux", "GOARCH=amd64", "CGO_ENABLED=1"},
 	{"GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0", "GOFLAGS=-tags=special"},
@@ -55,7 +55,7 @@ var environments = [][]string{
 	{"GOOS=windows", "GOARCH=arm64", "CGO_ENABLED=0", "GOFLAGS=-tags=other"},
 }
 
-// planOn plans the output as on another system.
+// planOn generates for another system.
 func planOn(t *testing.T, dir string, env []string) *gen.Plan {
 	t.Helper()
 	plan, err := gen.Generate(t.Context(), dir, []string{"./..."}, gen.Options{Env: append(os.Environ(), env...)})
@@ -68,8 +68,8 @@ func planOn(t *testing.T, dir string, env []string) *gen.Plan {
 	return plan
 }
 
-// What is generated, what check finds and what breaking compares do not depend on where afgen runs.
-func TestEverySystemAgrees(t *testing.T) {
+// The output, and the results of check and breaking, don't depend on the system that afgen runs on.
+func TestSameResultOnAllSystems(t *testing.T) {
 	t.Parallel()
 	environments := environments[:testkit.Fewer(len(environments), 2)]
 	dir := constrained(t)
@@ -95,7 +95,7 @@ func TestEverySystemAgrees(t *testing.T) {
 			t.Errorf("%s: %v, %v, %d contracts", name, report, err, report.Contracts)
 		}
 	}
-	// An orphan is what no file asks for any more, whatever its constraint.
+	// Files become orphans regardless of their constraint.
 	if err := os.Remove(filepath.Join(dir, "lin/only_linux.go")); err != nil {
 		t.Fatal(err)
 	}
@@ -111,8 +111,8 @@ func TestEverySystemAgrees(t *testing.T) {
 	}
 }
 
-// Output for a file that can't be analysed here stays, and so does what its contract promises.
-func TestOutputOfFilesThatCantBeAnalysedStays(t *testing.T) {
+// Output for a file that can't be analyzed is kept, including its contract.
+func TestKeepsOutputOfUnknownSystems(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	put(t, dir, "go.mod", "module x.test\n\ngo 1.26\n")
@@ -122,7 +122,7 @@ func TestOutputOfFilesThatCantBeAnalysedStays(t *testing.T) {
 	if err := planOn(t, dir, nil).Apply(); err != nil {
 		t.Fatal(err)
 	}
-	// As if a newer Go version had generated it.
+	// Simulate output of a newer Go version.
 	put(t, dir, "a/next.go", aService("next && go1.999", "a", "Next", "Text."))
 	put(t, dir, "only/next.go", aService("next && go1.999", "only", "Only", "Text."))
 	put(t, dir, "a/ignored.go", aService("ignore", "a", "Ignored", "Text."))
@@ -148,14 +148,14 @@ func TestOutputOfFilesThatCantBeAnalysedStays(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// What shares a package with it can't change here.
+	// The rest of its package can't change.
 	put(t, dir, "a/more.go", aService("", "a", "More", "Text."))
 	plan, err := gen.Generate(t.Context(), dir, []string{"./..."}, store)
 	if err != nil || len(plan.Changes) > 0 || len(plan.Diagnostics) != 1 || plan.Diagnostics[0].Code != "AF0508" ||
 		plan.Diagnostics[0].Pos.File != filepath.Join(dir, "a/next.go") {
 		t.Errorf("%v, %v, %v", err, plan.Changes, plan.Diagnostics)
 	}
-	// Without the files, it goes.
+	// Without the files, the output is removed.
 	for _, name := range []string{"a/next.go", "only/next.go"} {
 		if err := os.Remove(filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)

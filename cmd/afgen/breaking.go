@@ -13,20 +13,19 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-const longBreaking = `Breaking compares the code with an older contract and says what breaks those who rely on that: running
-processes of older code, tasks that are still queued, and Go code that is rebuilt.
+const longBreaking = `Breaking compares the code with older contracts. It reports changes that break running processes of older
+code, queued tasks, or Go code that is rebuilt.
 
-What to compare with is af.contract.json as it was: a file of one or several contracts, a folder, or with
-git:REF what the repository has at a commit, a branch or a tag. Of several, those of the named packages count.
+The flag -against names the older af.contract.json: a file with one or more contracts, a directory, or git:REF for
+the files in the repository at a commit, branch or tag. Only contracts of the named packages are compared.
 
-A finding that is meant is allowed at the type or method that it is about, by a comment
+To allow an intended change, add a comment to its type or method:
 
 	//af:allow RULE reason
 
-or, where nothing is left to write it at, by -allow RULE=NAME, NAME being the service, the method
-(service.Method) or the queue.`
+If the declaration is gone, use -allow RULE=NAME. NAME is a service, a method (service.Method) or a queue.`
 
-// breakingFlags are those of afgen breaking.
+// breakingFlags are the flags of afgen breaking.
 type breakingFlags struct {
 	against string
 	allow   []string
@@ -35,20 +34,21 @@ type breakingFlags struct {
 func (c *command) breakingCommand() *cobra.Command {
 	var flags breakingFlags
 	cmd := &cobra.Command{
-		Use: "breaking -against FILE|FOLDER|git:REF [packages]", Short: "Say what breaks those who rely on an older contract",
-		Long: longBreaking, Example: "  afgen breaking -against git:main ./...", Args: cobra.ArbitraryArgs, ValidArgsFunction: completePackages,
+		Use: "breaking -against FILE|DIR|git:REF [packages]", Short: "Report changes that break older code or queued tasks",
+		Long: longBreaking, Example: "  afgen breaking -against git:main ./...",
+		Args: cobra.ArbitraryArgs, ValidArgsFunction: completePackages,
 		RunE: func(cmd *cobra.Command, patterns []string) error { return c.breaking(cmd, patterns, flags) },
 	}
-	cmd.Flags().StringVar(&flags.against, "against", "", "what to compare with: a `file`, a folder, or git:REF")
-	cmd.Flags().StringArrayVar(&flags.allow, "allow", nil, "`RULE=NAME` to pass over; repeatable")
-	_ = cmd.RegisterFlagCompletionFunc("allow", completeAllow) // it fails for flags that don't exist
+	cmd.Flags().StringVar(&flags.against, "against", "", "the older contracts: a `file`, a directory or git:REF")
+	cmd.Flags().StringArrayVar(&flags.allow, "allow", nil, "allow `RULE=NAME`; repeatable")
+	_ = cmd.RegisterFlagCompletionFunc("allow", completeAllow) // fails only for unknown flags
 	return cmd
 }
 
-// A finding is what afgen breaking -json prints one of.
+// A finding is an element of the output of afgen breaking -json.
 type finding struct {
 	Rule     string `json:"rule"`
-	Severity string `json:"severity"` // error, or warning
+	Severity string `json:"severity"` // error or warning
 	Breaks   string `json:"breaks"`   // callers, tasks or source
 	Kind     string `json:"kind"`     // service or worker
 	Name     string `json:"name"`
@@ -56,13 +56,13 @@ type finding struct {
 	Package  string `json:"package"`
 	Message  string `json:"message"`
 	Why      string `json:"why"`
-	Allowed  string `json:"allowed"` // the reason, if it is
-	File     string `json:"file"`    // where to look, if anything is left there
+	Allowed  string `json:"allowed"` // the reason of //af:allow, or the flag
+	File     string `json:"file"`    // "" if the declaration is gone
 	Line     int    `json:"line"`
 	Column   int    `json:"column"`
 }
 
-// A comparison is what it prints.
+// A comparison is the output of afgen breaking -json.
 type comparison struct {
 	Findings     []finding     `json:"findings"`
 	UnusedAllows []unusedAllow `json:"needless"`
@@ -103,12 +103,13 @@ func (c *command) breaking(cmd *cobra.Command, patterns []string, flags breaking
 	}
 	c.printBreaking(out)
 	if compared.Contracts == 0 {
-		fmt.Fprintf(c.stderr, "afgen: %s has no contract of %s: nothing to compare with\n", flags.against, patternsText(patterns))
+		fmt.Fprintf(c.stderr, "afgen: %s has no contract for %s, nothing was compared\n",
+			flags.against, patternsText(patterns))
 	}
 	return nil
 }
 
-// parseAllow reads -allow: rules by the name that they are passed over at.
+// parseAllow parses the values of -allow. The keys of the result are a name and a rule.
 func parseAllow(flags []string) (map[string]string, error) {
 	allow := map[string]string{}
 	for _, f := range flags {
@@ -118,21 +119,23 @@ func parseAllow(flags []string) (map[string]string, error) {
 		}
 		if _, ok := contract.LookupRule(rule); !ok {
 			near, _ := diag.Suggest(rule, contract.RuleIDs())
-			return nil, fmt.Errorf("-allow %s: there is no rule %s; did you mean %s?", f, rule, near)
+			return nil, fmt.Errorf("-allow %s: unknown rule %s; did you mean %s?", f, rule, near)
 		}
 		allow[name+" "+rule] = "-allow " + f
 	}
 	return allow, nil
 }
 
-// compared makes what is printed of a comparison, and sets the exit code.
+// compared converts a comparison for output, and sets the exit code.
 func (c *command) compared(from *gen.Comparison, allow map[string]string) comparison {
 	out := comparison{Findings: []finding{}, UnusedAllows: []unusedAllow{}}
 	for _, f := range from.Report.Findings {
 		rule, _ := contract.LookupRule(f.Rule)
 		at := from.Place(f.Package, f.Symbol)
-		one := finding{Rule: f.Rule, Severity: "error", Breaks: string(rule.Breaks), Kind: f.Kind, Name: f.Name, Method: f.Method,
-			Package: f.Package, Message: f.Message, Why: f.Why, Allowed: f.Allowed, Line: at.Line, Column: at.Column}
+		one := finding{
+			Rule: f.Rule, Severity: "error", Breaks: string(rule.Breaks), Kind: f.Kind, Name: f.Name, Method: f.Method,
+			Package: f.Package, Message: f.Message, Why: f.Why, Allowed: f.Allowed, Line: at.Line, Column: at.Column,
+		}
 		if at.File != "" {
 			one.File = relativePath(at.File)
 		}
@@ -153,7 +156,9 @@ func (c *command) compared(from *gen.Comparison, allow map[string]string) compar
 	}
 	for _, n := range from.Report.UnusedAllows {
 		at := from.Place(n.Package, n.Symbol)
-		out.UnusedAllows = append(out.UnusedAllows, unusedAllow{n.Rule, n.Package, n.Symbol, relativePath(at.File), at.Line, at.Column})
+		out.UnusedAllows = append(out.UnusedAllows, unusedAllow{
+			n.Rule, n.Package, n.Symbol, relativePath(at.File), at.Line, at.Column,
+		})
 	}
 	return out
 }
@@ -178,10 +183,12 @@ func (c *command) printBreaking(out comparison) {
 		fmt.Fprintf(c.stdout, "%s: %s: %s%s\n  breaks %s: %s\n", place, f.Rule, severity, f.Message, f.Breaks, f.Why)
 	}
 	for _, n := range out.UnusedAllows {
-		fmt.Fprintf(c.stdout, "%s:%d:%d: warning: //af:allow %s at %s allows nothing: remove it\n", n.File, n.Line, n.Column, n.Rule, n.Symbol)
+		fmt.Fprintf(c.stdout, "%s:%d:%d: warning: //af:allow %s on %s is unused: remove it\n",
+			n.File, n.Line, n.Column, n.Rule, n.Symbol)
 	}
 	if errors > 0 {
-		fmt.Fprintf(c.stderr, "afgen: %s; one that is meant is allowed by //af:allow RULE reason", count(errors, "breaking change"))
+		fmt.Fprintf(c.stderr, "afgen: %s; allow intended changes with //af:allow RULE reason",
+			count(errors, "breaking change"))
 		if passed > 0 {
 			fmt.Fprintf(c.stderr, " (%d allowed)", passed)
 		}

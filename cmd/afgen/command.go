@@ -28,7 +28,7 @@ import (
 // Exit codes.
 const (
 	exitFindings = 1
-	exitFailure  = 2 // usage, or packages that can't be loaded
+	exitFailure  = 2 // wrong usage, or packages that can't be loaded
 )
 
 // A command is one invocation.
@@ -40,15 +40,19 @@ type command struct {
 	now            func() time.Time
 }
 
-const long = `afgen reads Go structs annotated //af:rpc and //af:worker and writes, beside each package's files,
-af_gen.go (typed clients, dispatch tables, registration) and af.contract.json.
+const long = `Afgen generates code for Go structs annotated with //af:rpc and //af:worker. In the directory of each annotated
+package it writes af_gen.go (typed clients, dispatch tables, registration) and af.contract.json.
 
-Packages are named as for the go command; without any it is the one in this folder.
-Put this line into one of your files and run go generate:
+Packages are named as for the go command; the default is the package in the current directory. Add this line to one of
+your files and run go generate:
 
 	//go:generate go tool afgen ./...
 
-Exit code: 0 fine, 1 something was found, 2 wrong usage or packages that can't be loaded.`
+To create a new project without installing afgen:
+
+	go run github.com/afgen/afgen/cmd/afgen@latest init shop
+
+Exit codes: 0 success, 1 problems or differences found, 2 wrong usage or packages that can't be loaded.`
 
 func (c *command) root() *cobra.Command {
 	root := &cobra.Command{
@@ -62,37 +66,37 @@ func (c *command) root() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.PersistentFlags().StringVar(&c.options.Tags, "tags", "", "build `tags`, separated by commas")
-	root.PersistentFlags().BoolVar(&c.json, "json", false, "print for machines: diagnostics, and what list finds")
+	root.PersistentFlags().BoolVar(&c.json, "json", false, "print JSON")
 	generate := &cobra.Command{
-		Use: "generate [packages]", Short: "Write what is missing or stale, remove what is orphaned (the default)",
+		Use: "generate [packages]", Short: "Write missing and stale files, remove orphaned files (the default)",
 		Args: cobra.ArbitraryArgs, RunE: c.generate, ValidArgsFunction: completePackages,
 	}
 	check := &cobra.Command{
-		Use: "check [packages]", Short: "Say what generate would change, with a diff, and change nothing",
+		Use: "check [packages]", Short: "Report what generate would change, with a diff, without changing files",
 		Args: cobra.ArbitraryArgs, RunE: c.check, ValidArgsFunction: completePackages,
 	}
 	list := &cobra.Command{
 		Use: "list [packages]", Short: "List services, methods, workers and the next due times of jobs",
 		Args: cobra.ArbitraryArgs, RunE: c.list, ValidArgsFunction: completePackages,
 	}
-	list.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "with options, and the annotated files that are not scanned")
+	list.Flags().BoolVarP(&c.verbose, "verbose", "v", false, "show options, and annotated files that are not scanned")
 	explain := &cobra.Command{
-		Use: "explain [CODE|RULE]", Short: "Explain a diagnostic, or a rule of breaking; without one, list them all",
+		Use: "explain [CODE|RULE]", Short: "Explain a diagnostic or a rule of breaking; without arguments, list them",
 		Args: cobra.ArbitraryArgs, RunE: c.explain, ValidArgsFunction: completeExplain,
 	}
 	version := &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(*cobra.Command, []string) { fmt.Fprintln(c.stdout, versionLine()) },
 	}
-	directives := &cobra.Command{Use: "directives", Short: "The //af: directives and their keys", Long: directive.Help()}
+	directives := &cobra.Command{Use: "directives", Short: "List the //af: directives and their keys", Long: directive.Help()}
 	root.SetHelpCommand(&cobra.Command{
-		Use: "help [command]", Short: "Help about any command, or about the directives",
+		Use: "help [command]", Short: "Print help for a command or the directives",
 		RunE: func(help *cobra.Command, args []string) error {
 			about, _, err := root.Find(args)
-			if err == nil && about == root && len(args) > 0 { // root takes any arguments: they would be packages
+			if err == nil && about == root && len(args) > 0 { // root accepts any arguments as packages
 				err = suggestCommand(args)
 				if err == nil {
-					err = fmt.Errorf("there is no command %q; afgen help lists them", args[0])
+					err = fmt.Errorf("unknown command %q; run afgen help for a list", args[0])
 				}
 			}
 			if err != nil {
@@ -106,7 +110,7 @@ func (c *command) root() *cobra.Command {
 	return root
 }
 
-// reportFailure reports an error that kept the command from running and returns the exit code.
+// reportFailure prints an error and returns the exit code.
 func (c *command) reportFailure(err error) int {
 	for line := range strings.Lines(err.Error()) {
 		fmt.Fprintf(c.stderr, "afgen: %s\n", strings.TrimRight(line, "\n"))
@@ -114,7 +118,7 @@ func (c *command) reportFailure(err error) int {
 	return exitFailure
 }
 
-// plan reads the packages and prints the diagnostics. The plan is nil if there are any.
+// plan scans the packages. If there are problems, it prints them and returns nil.
 func (c *command) plan(ctx context.Context, patterns []string) (*gen.Plan, error) {
 	if err := suggestCommand(patterns); err != nil {
 		return nil, err
@@ -141,7 +145,7 @@ func (c *command) plan(ctx context.Context, patterns []string) (*gen.Plan, error
 	return nil, nil
 }
 
-// printWarnings prints the warnings. They change neither the exit code nor what is written.
+// printWarnings prints the warnings, which don't affect the exit code.
 func (c *command) printWarnings(plan *gen.Plan) error {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -153,26 +157,30 @@ func (c *command) printWarnings(plan *gen.Plan) error {
 	return diag.Render(c.stderr, plan.Warnings, plan.Source, dir)
 }
 
-// directoryHints returns, for patterns that are import paths and also name directories, how to write the latter.
+// directoryHints returns hints for patterns that are import paths but name existing directories.
 func directoryHints(patterns []string) (hints []error) {
 	for _, p := range patterns {
 		if strings.HasPrefix(p, ".") || filepath.IsAbs(p) {
 			continue
 		}
 		if info, err := os.Stat(strings.TrimSuffix(p, "...")); err == nil && info.IsDir() {
-			hints = append(hints, fmt.Errorf("%s is an import path; the folder is ./%[1]s", filepath.ToSlash(p)))
+			hints = append(hints, fmt.Errorf("%s is an import path; the directory is ./%[1]s", filepath.ToSlash(p)))
 		}
 	}
 	return hints
 }
 
-// suggestCommand refuses a pattern that was meant as a command.
+// suggestCommand returns an error if the first pattern resembles a command.
 func suggestCommand(patterns []string) error {
 	if len(patterns) == 0 || strings.ContainsAny(patterns[0], "./") {
 		return nil
 	}
-	if near, ok := diag.Suggest(patterns[0], []string{"generate", "check", "breaking", "list", "explain", "init", "version", "help", "directives", "completion"}); ok {
-		return fmt.Errorf("there is no command %q; did you mean %q? (A package in this folder is ./%s.)", patterns[0], near, patterns[0])
+	commands := []string{
+		"generate", "check", "breaking", "list", "explain", "init", "version", "help", "directives", "completion",
+	}
+	if near, ok := diag.Suggest(patterns[0], commands); ok {
+		return fmt.Errorf("unknown command %q; did you mean %q? (for a package in this directory, write ./%[1]s)",
+			patterns[0], near)
 	}
 	return nil
 }
@@ -190,10 +198,10 @@ func (c *command) generate(cmd *cobra.Command, patterns []string) error {
 		return err
 	}
 	c.printKept(plan)
-	left := map[string]string{} // directories of annotated files that were not scanned, and the first of each
+	left := map[string]string{} // for directories with annotated files that were not scanned, a message
 	for _, s := range plan.Skipped {
 		if dir := filepath.Dir(s.File); left[dir] == "" {
-			left[dir] = fmt.Sprintf("%s has annotations and is not scanned: %s", relativePath(s.File), s.Reason)
+			left[dir] = fmt.Sprintf("%s has annotations but is not scanned: %s", relativePath(s.File), s.Reason)
 		}
 	}
 	for _, ch := range plan.Changes {
@@ -203,7 +211,7 @@ func (c *command) generate(cmd *cobra.Command, patterns []string) error {
 		}
 		fmt.Fprintln(c.stdout, verb, relativePath(ch.Path))
 		if ch.Kind == gen.Edited {
-			fmt.Fprintf(c.stderr, "afgen: %s had been edited; it is as generated again\n", relativePath(ch.Path))
+			fmt.Fprintf(c.stderr, "afgen: %s was edited and has been regenerated\n", relativePath(ch.Path))
 		}
 		if why := left[filepath.Dir(ch.Path)]; why != "" && ch.Kind == gen.Orphaned {
 			fmt.Fprintf(c.stderr, "afgen: %s\n", why)
@@ -216,11 +224,12 @@ func (c *command) generate(cmd *cobra.Command, patterns []string) error {
 	return nil
 }
 
-// printKept names the files that can't be analysed here, and whose output stays as it is.
+// printKept prints the files that can't be analyzed and whose output is kept.
 func (c *command) printKept(plan *gen.Plan) {
 	for _, s := range plan.Skipped {
 		if slices.ContainsFunc(plan.Kept, func(k scan.Kept) bool { return k.File == s.File }) {
-			fmt.Fprintf(c.stderr, "afgen: %s is not scanned: %s; what is generated for it stays as it is\n", relativePath(s.File), s.Reason)
+			fmt.Fprintf(c.stderr, "afgen: %s is not scanned: %s; its generated code is kept\n",
+				relativePath(s.File), s.Reason)
 		}
 	}
 }
@@ -247,7 +256,7 @@ func (c *command) check(cmd *cobra.Command, patterns []string) error {
 	return nil
 }
 
-// difference is what generate would change in a file; of one that it would remove there is nothing to show.
+// difference returns the diff of a change. It is empty if the file would be removed.
 func difference(ch gen.Change) string {
 	if ch.Kind == gen.Orphaned {
 		return ""
@@ -260,7 +269,7 @@ func (c *command) checkJSON(plan *gen.Plan) error {
 	type change struct {
 		File string   `json:"file"`
 		Kind gen.Kind `json:"kind"`
-		Diff string   `json:"diff"` // empty for an orphan
+		Diff string   `json:"diff"` // "" for an orphan
 	}
 	changes := []change{}
 	for _, ch := range plan.Changes {
@@ -298,15 +307,15 @@ func (c *command) explain(_ *cobra.Command, args []string) error {
 	e, ok := diag.Lookup(diag.Code(name))
 	if !ok {
 		if near, ok := diag.Suggest(name, contract.RuleIDs()); ok {
-			return fmt.Errorf("there is no rule %s; did you mean %s?", args[0], near)
+			return fmt.Errorf("unknown rule %s; did you mean %s?", args[0], near)
 		}
-		return fmt.Errorf("there is no diagnostic or rule %s; afgen explain lists the diagnostics, docs/breaking.md the rules", args[0])
+		return fmt.Errorf("unknown diagnostic or rule %s; run afgen explain for a list", args[0])
 	}
 	fmt.Fprint(c.stdout, e)
 	return nil
 }
 
-// relativePath returns a path as seen from the current directory.
+// relativePath returns a path relative to the current directory, if it is inside.
 func relativePath(path string) string {
 	dir, err := os.Getwd()
 	if err != nil {
@@ -333,12 +342,12 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// versionLine says which afgen this is.
+// versionLine returns the output of afgen version.
 func versionLine() string {
 	return fmt.Sprintf("afgen %s (%s, %s/%s)", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
-// version is that of the module that this command was built from.
+// version returns the version of the module that this command was built from.
 func version() string {
 	version := "(devel)"
 	if info, ok := debug.ReadBuildInfo(); ok {

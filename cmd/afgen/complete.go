@@ -9,7 +9,7 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// completeExplain completes the codes of diagnostics and the rules of breaking, each with what it means.
+// completeExplain completes the codes of diagnostics and the rules of breaking, with descriptions.
 func completeExplain(_ *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Scripts only distinguish success from failure; these are the codes.
+// Scripts distinguish only success and failure.
 func TestExitCodes(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -27,7 +27,7 @@ func TestExitCodes(t *testing.T) {
 		t.Helper()
 		var stdout, stderr bytes.Buffer
 		if got := run(t.Context(), args, &stdout, &stderr); got != want {
-			t.Errorf("%q exits with %d, want %d:\n%s%s", args, got, want, stdout.String(), stderr.String())
+			t.Errorf("%q: exit code %d, want %d:\n%s%s", args, got, want, stdout.String(), stderr.String())
 		}
 	}
 	calc("int, error")

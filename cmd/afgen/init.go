@@ -14,22 +14,30 @@ import (
 	"github.com/afgen/afgen/templates"
 )
 
-const longInit = `Init writes a small project that runs: a service, a worker, a server, a client, a test, configuration for no
-servers and for three, and what a repository needs. It overwrites nothing.`
+const longInit = `Init creates a small project that runs: a service, a worker, a server, a client, a test, a Makefile, and
+configuration for an embedded database or for RabbitMQ, MongoDB and Redis. It doesn't overwrite files.
+
+Without installing afgen:
+
+	go run github.com/afgen/afgen/cmd/afgen@latest init shop
+
+In a clone of afgen's repository:
+
+	go run ./cmd/afgen init ../shop`
 
 func (c *command) initCommand() *cobra.Command {
 	var module string
 	cmd := &cobra.Command{
-		Use: "init DIR", Short: "Write a new project that runs", Long: longInit,
+		Use: "init DIR", Short: "Create a new project", Long: longInit,
 		Example: "  afgen init -module example.com/shop shop", Args: cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 || args[0] == "" {
-				return errors.New("afgen init takes one folder, that of the new project, such as afgen init shop")
+				return errors.New("afgen init takes one directory, such as afgen init shop")
 			}
 			return c.init(args[0], module)
 		},
 	}
-	cmd.Flags().StringVar(&module, "module", "", "the import `path` of its module (default example.com/ and the folder's name)")
+	cmd.Flags().StringVar(&module, "module", "", "module `path` (default example.com/ and the name of the directory)")
 	return cmd
 }
 
@@ -44,7 +52,7 @@ func (c *command) init(dir, module string) error {
 		module = "example.com/" + strings.Trim(notInPaths.ReplaceAllString(strings.ToLower(filepath.Base(abs)), "-"), "-")
 	}
 	if !modulePattern.MatchString(module) || strings.Contains(module, "//") {
-		return fmt.Errorf("%q is no path of a module; name one by -module, such as example.com/shop", module)
+		return fmt.Errorf("%q is not a module path; set one with -module, such as -module example.com/shop", module)
 	}
 	o := templates.Options{Module: module, Go: goVersion(), Version: released(version())}
 	if o.Version == "" {
@@ -63,19 +71,19 @@ Next:
 	cd %s
 	go mod tidy
 	go generate ./...
-	go test ./...       # the first builds take a minute or two: SQLite and the drivers are compiled
-	go run .            # and in another terminal:
+	go test ./...       # the first build takes a minute or two; it compiles SQLite and drivers
+	go run .            # then in another terminal:
 	go run ./client
 
-config.yaml says how to run it over RabbitMQ, MongoDB and Redis; compose.yaml brings them up.
+See config.yaml to run it over RabbitMQ, MongoDB and Redis, and compose.yaml to start them.
 `, shellWord(dir))
 	if o.Checkout != "" {
-		fmt.Fprintf(c.stdout, "go.mod takes afgen from %s, which wrote this; remove its replace line for a release.\n", o.Checkout)
+		fmt.Fprintf(c.stdout, "go.mod uses the source of afgen in %s; remove its replace line to use a release.\n", o.Checkout)
 	}
 	return nil
 }
 
-// shellWord is a directory as one types it after cd.
+// shellWord returns a directory quoted for a shell if necessary.
 func shellWord(dir string) string {
 	if runtime.GOOS == "windows" || !regexp.MustCompile(`[^A-Za-z0-9._/~+,:@%-]`).MatchString(dir) {
 		return dir
@@ -85,7 +93,7 @@ func shellWord(dir string) string {
 
 var notInPaths = regexp.MustCompile(`[^a-z0-9._-]+`)
 
-// goVersion is the version of Go for a new go.mod: that which has built this command, without what is special about it.
+// goVersion returns the Go version for a new go.mod: that of this command, without suffixes.
 func goVersion() string {
 	if v := regexp.MustCompile(`^go(\d+\.\d+(\.\d+)?)`).FindStringSubmatch(runtime.Version()); v != nil {
 		return v[1]
@@ -93,8 +101,8 @@ func goVersion() string {
 	return "1.26"
 }
 
-// checkout is the directory of afgen's source that this command was built from; "" if it is not there, or not known. Only
-// from there can a project have an afgen that is no release.
+// checkout returns the directory of the source that this command was built from, or "" if it is unknown or gone. A project
+// that uses an unreleased afgen needs it.
 func checkout() string {
 	_, file, _, ok := runtime.Caller(0)
 	if !ok || !filepath.IsAbs(file) { // built with -trimpath
@@ -108,7 +116,7 @@ func checkout() string {
 	return root
 }
 
-// released is a version that go.mod can require; "" for a build from a checkout.
+// released returns version if go.mod can require it, or "" for a build from a checkout.
 func released(version string) string {
 	if strings.HasPrefix(version, "v") && !strings.Contains(version, "+") && version != "v0.0.0" {
 		return version

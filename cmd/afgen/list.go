@@ -14,15 +14,15 @@ import (
 	"github.com/afgen/afgen/runtime/cron"
 )
 
-// A listing is what afgen list -json prints.
+// A listing is the output of afgen list -json.
 type listing struct {
 	Packages []*ir.Package  `json:"packages"`
 	Skipped  []scan.Skipped `json:"skipped"`
-	// Next has the next due times of each job, by its id; an @every is counted from now.
+	// Next has the next due times of each job, by id. For @every they are counted from now.
 	Next map[string][]time.Time `json:"next,omitempty"`
 }
 
-// fires is how many of the next due times of a job are shown.
+// fires is the number of due times to print for each job.
 const fires = 3
 
 // next returns the next due times of a job.
@@ -47,7 +47,7 @@ func (c *command) next(j ir.Job) ([]time.Time, error) {
 	return due, nil
 }
 
-// nextText is the next due times as people read them.
+// nextText formats the next due times.
 func nextText(j ir.Job, due []time.Time) string {
 	text := make([]string, len(due))
 	for i, t := range due {
@@ -55,7 +55,7 @@ func nextText(j ir.Job, due []time.Time) string {
 	}
 	what := "next "
 	if strings.HasPrefix(j.Cron, "@every") {
-		what = "from now on " // it is counted from when it is stored
+		what = "from now on " // actually from the time when the job is stored
 	}
 	return what + strings.Join(text, ", ")
 }
@@ -106,7 +106,7 @@ func (c *command) listJSON(plan *gen.Plan) (err error) {
 	return c.printJSON(l)
 }
 
-// listText prints the same as people read it.
+// listText prints a listing as text.
 func (c *command) listText(plan *gen.Plan, patterns []string) error {
 	var b strings.Builder
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
@@ -155,7 +155,8 @@ func (c *command) ifVerbose(s string) string {
 }
 
 func serviceOptions(s ir.Service) string {
-	return fmt.Sprintf("timeout=%v concurrency=%d", s.Timeout, s.Concurrency) + clientOption(s.Client) + constraintOption(s.Constraint)
+	return fmt.Sprintf("timeout=%v concurrency=%d", s.Timeout, s.Concurrency) +
+		clientOption(s.Client) + constraintOption(s.Constraint)
 }
 
 func methodOptions(s ir.Service, m ir.Method) string {
@@ -200,7 +201,7 @@ func timeoutText(d time.Duration) string {
 	return d.String()
 }
 
-// signature is a method's parameters and results as people write them.
+// signature returns a method's parameters and results as Go source.
 func signature(p *ir.Package, m ir.Method) string {
 	params := fields(p, m.Params)
 	if m.Variadic {
@@ -232,7 +233,7 @@ func fields(p *ir.Package, params []ir.Param) []string {
 	return out
 }
 
-// spell writes a type as the package itself would, and others by their package's name.
+// spell returns a type as Go source in the package itself.
 func spell(p *ir.Package, t ir.Type) string {
 	return t.Spell(func(path, name string) string {
 		if path == p.Path {

@@ -1,5 +1,14 @@
-// Command afgen writes typed clients, dispatch tables and registrations for Go structs annotated //af:rpc and
-// //af:worker. See afgen help.
+// Command afgen generates typed clients, dispatch tables and registration for Go structs annotated with //af:rpc and
+// //af:worker.
+//
+// Usage:
+//
+//	afgen [packages]        generate code
+//	afgen check [packages]  report generated files that are out of date
+//	afgen breaking -against git:main [packages]
+//	afgen init DIR          create a new project
+//
+// Run afgen help for all commands and afgen help directives for the annotations. docs/generator.md has a guide.
 package main
 
 import (
@@ -14,7 +23,7 @@ import (
 )
 
 func main() {
-	// A run is short and makes mostly garbage; collecting it less often is a sixth of the time for some memory.
+	// Runs are short. Collecting garbage less often makes them a sixth faster.
 	debug.SetGCPercent(400)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -22,7 +31,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run is the whole command; it returns the exit code.
+// run runs the command and returns its exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c := &command{stdout: stdout, stderr: stderr, now: clock}
 	root := c.root()
@@ -35,7 +44,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return c.code
 }
 
-// clock is the time, or that of SOURCE_DATE_EPOCH.
+// clock returns the time in SOURCE_DATE_EPOCH, or the current time.
 func clock() time.Time {
 	if s, err := strconv.ParseInt(os.Getenv("SOURCE_DATE_EPOCH"), 10, 64); err == nil {
 		return time.Unix(s, 0)
@@ -43,10 +52,10 @@ func clock() time.Time {
 	return time.Now()
 }
 
-// goFlag is a flag as the go command takes it: -json, -tags=a.
+// goFlag matches flags with one dash, such as -json and -tags=a.
 var goFlag = regexp.MustCompile(`^-[a-z]{2,}(=|$)`)
 
-// longFlags lets flags be written with one dash too, as users of the go command do.
+// longFlags replaces the single dash of long flags, which the go command's users write, by two.
 func longFlags(args []string) []string {
 	out := make([]string, len(args))
 	for i, a := range args {

@@ -17,8 +17,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"afgen": main})
 }
 
-// Each script is a story about the command as a user types it. Its directory is a module, example.com/m, that builds
-// against this afgen; a script that brings a go.mod has its own.
+// The scripts run in the module example.com/m, which uses this afgen. A script with a go.mod has its own module.
 func TestScripts(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
@@ -29,7 +28,9 @@ func TestScripts(t *testing.T) {
 		Dir:                filepath.Join("testdata", "script"),
 		RequireUniqueNames: true,
 		Setup: func(env *testscript.Env) error {
-			for _, name := range []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOSUMDB", "GONOSUMDB", "HOME", "PATH", "CGO_ENABLED"} {
+			for _, name := range []string{
+				"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GOSUMDB", "GONOSUMDB", "HOME", "PATH", "CGO_ENABLED",
+			} {
 				if v, ok := os.LookupEnv(name); ok {
 					env.Setenv(name, v)
 				}
@@ -45,7 +46,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// goCommand is the go command in a script. It builds with what was compiled for this test.
+// goCommand runs the go command in a script, with the build flags of this test so that it can use the build cache.
 func goCommand(ts *testscript.TestScript, neg bool, args []string) {
 	before := ts.Getenv("GOFLAGS")
 	ts.Setenv("GOFLAGS", strings.TrimSpace(before+" "+testkit.GoFlags()))
@@ -59,7 +60,7 @@ func goCommand(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// writeModule makes dir a module that requires what afgen does, at the same versions.
+// writeModule creates a module in dir with the same requirements as afgen.
 func writeModule(root, dir string) error {
 	data, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	if err != nil {

@@ -209,10 +209,10 @@ func (s *scanner) unknown(h heading) *Directive {
 	}
 	near, ok := diag.Suggest(h.word, all)
 	if !ok {
-		s.report(diag.Misspelt, h.at, h.end, "there is no directive //af:"+clip(s.line[h.at:h.end]), hint)
+		s.report(diag.Misspelt, h.at, h.end, "unknown directive //af:"+clip(s.line[h.at:h.end]), hint)
 		return nil
 	}
-	s.report(diag.Misspelt, h.at, h.at+len(h.word), "there is no directive //af:"+h.word, "did you mean //af:"+near+"?")
+	s.report(diag.Misspelt, h.at, h.at+len(h.word), "unknown directive //af:"+h.word, "did you mean //af:"+near+"?")
 	spec, _ := Lookup(near)
 	return s.directive(h, spec)
 }

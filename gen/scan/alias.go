@@ -2,9 +2,8 @@ package scan
 
 import "go/types"
 
-// clientSpelling returns t as the client half in package to can spell it: an alias that it can't mention is replaced by
-// what the alias denotes. Aliases that it can mention stay as they are written. For a client half in the service's own
-// package it returns t.
+// clientSpelling returns t as the client half in package to can write it. It replaces aliases that the package can't refer
+// to by their types. If the client half is in the service's package, it returns t.
 func (sc *scanner) clientSpelling(u *unit, to string, t types.Type) types.Type {
 	if to == "" {
 		return t
@@ -89,7 +88,8 @@ func (c *clientSpeller) structure(t *types.Struct) types.Type {
 	return types.NewStruct(fields, tags)
 }
 
-// mentions reports whether the client package may import the package of path, which isn't the service's own.
+// mentions reports whether the client package may refer to types of the package path.
 func (c *clientSpeller) mentions(path string) bool {
-	return path == c.to || path != c.own && mayImport(c.to, path) && c.scanner.importWay(path, c.to, c.scanner.notLeading(c.to)) == nil
+	return path == c.to || path != c.own && mayImport(c.to, path) &&
+		c.scanner.importWay(path, c.to, c.scanner.notLeading(c.to)) == nil
 }

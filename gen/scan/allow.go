@@ -9,21 +9,21 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// annotateAllow applies an //af:allow, or reports why it doesn't apply.
+// annotateAllow applies an //af:allow directive, or reports a problem.
 func (sc *scanner) annotateAllow(u *unit, n note) {
 	d := n.directive
 	to, where := sc.allowsOf(u, n)
 	if to == nil {
-		sc.reportDirective(d, diag.Misplaced, "//af:allow stands at "+where, "it belongs on "+belongsOn(d))
+		sc.reportDirective(d, diag.Misplaced, "//af:allow is on "+where, "it belongs on "+belongsOn(d))
 		return
 	}
 	allow := d.Allow()
 	if allow.Rule == "" || allow.Reason == "" {
-		return // Scan has said so
+		return // reported by directive.Scan
 	}
 	if _, ok := contract.LookupRule(allow.Rule); !ok {
 		rule, _ := d.Arg("rule")
-		hint := "docs/breaking.md lists the rules; afgen breaking names those that it has found something by"
+		hint := "docs/breaking.md lists the rules; afgen breaking prints the rule of each finding"
 		if near, ok := diag.Suggest(allow.Rule, contract.RuleIDs()); ok {
 			hint = "did you mean " + near + "?"
 		}
@@ -38,7 +38,7 @@ func (sc *scanner) annotateAllow(u *unit, n note) {
 	*to = append(*to, ir.Allow{Rule: allow.Rule, Reason: allow.Reason})
 }
 
-// allowsOf returns the list of the type or method that a note belongs to; if there is none, where the note is.
+// allowsOf returns the list of the type or method of a note. If there is none, where describes the declaration.
 func (sc *scanner) allowsOf(u *unit, n note) (to *[]ir.Allow, where string) {
 	if n.spec != nil {
 		for _, t := range u.types {

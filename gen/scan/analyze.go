@@ -17,8 +17,8 @@ import (
 
 const runtimePath = "github.com/afgen/afgen/runtime"
 
-// analyze turns a checked package into intermediate representation. What is wrong goes to the diagnostics, and what
-// that concerns is left out.
+// analyze converts a checked package to the intermediate representation. It omits declarations with problems, which it
+// reports.
 func (sc *scanner) analyze(u *unit) *ir.Package {
 	p := &ir.Package{
 		Path:        u.Pkg.PkgPath,
@@ -51,7 +51,7 @@ func (sc *scanner) analyze(u *unit) *ir.Package {
 	return p
 }
 
-// places returns where the annotated types of a package and their methods are.
+// places returns the positions of the annotated types of a package and of their methods.
 func (sc *scanner) places(u *unit) map[string]diag.Pos {
 	all := map[string]diag.Pos{}
 	note := func(name string, id *ast.Ident) {
@@ -66,7 +66,7 @@ func (sc *scanner) places(u *unit) map[string]diag.Pos {
 	return all
 }
 
-// nameOf is the name on the wire: what the directive says, or made of the type's.
+// nameOf returns the name on the wire, from the directive or the type.
 func nameOf(t *annotated) string {
 	name := t.rpc.Name
 	if t.isWorker() {
@@ -102,12 +102,12 @@ func (sc *scanner) service(u *unit, r *reader, t *annotated) ir.Service {
 		}
 		other := names[im.Name]
 		if other != nil && other.decl.Name.Name == im.GoName {
-			continue // declared twice: the checker has said so
+			continue // declared twice, which the checker has reported
 		}
 		if other != nil {
 			sc.ReportAt(m.decl.Name, diag.DuplicateMethod,
-				fmt.Sprintf("method %q of service %s is %s already", im.Name, s.Name, other.decl.Name.Name),
-				"give one of them another name by //af:method name=…")
+				fmt.Sprintf("method name %q of service %s is already used by %s", im.Name, s.Name, other.decl.Name.Name),
+				"give one of them another name with //af:method name=…")
 			continue
 		}
 		names[im.Name] = m
@@ -120,7 +120,7 @@ func (sc *scanner) service(u *unit, r *reader, t *annotated) ir.Service {
 	return s
 }
 
-// method converts one remote method; false where something is wrong with it.
+// method converts one remote method. It reports false if the method has problems.
 func (sc *scanner) method(u *unit, r *reader, t *annotated, m *method) (ir.Method, bool) {
 	d := m.decl
 	out := ir.Method{
@@ -139,16 +139,17 @@ func (sc *scanner) method(u *unit, r *reader, t *annotated, m *method) (ir.Metho
 	}
 	f, ok := u.Defs[d.Name].(*types.Func)
 	if !ok {
-		return out, false // declared twice: the compiler says so
+		return out, false // declared twice, which the compiler reports
 	}
 	if !directive.ValidName(out.Name) {
-		sc.ReportAt(d.Name, diag.BadValue, fmt.Sprintf("method %s would be called %q, which is not a name", out.GoName, out.Name),
-			"give it one by //af:method name=…: "+directive.NameRule)
+		sc.ReportAt(d.Name, diag.BadValue,
+			fmt.Sprintf("method %s would be called %q, which is not a valid name", out.GoName, out.Name),
+			"give it a name with //af:method name=…: "+directive.NameRule)
 	}
 	sig := f.Signature()
 	fine := sc.checkShape(u, d, sig)
 	params, results := payloadOf(sig)
-	if !fine { // and of a context or error in the wrong place, that says enough
+	if !fine { // a misplaced context or error has been reported
 		params, results = slices.DeleteFunc(params, isStray), slices.DeleteFunc(results, isStray)
 	}
 	out.Ctx, out.Variadic = contextName(sig), sig.Variadic()
@@ -158,11 +159,11 @@ func (sc *scanner) method(u *unit, r *reader, t *annotated, m *method) (ir.Metho
 	return out, ok
 }
 
-// checkShape demands a context first and an error last. Where a type could not be resolved it may be one: its own
-// mistake has been reported.
+// checkShape reports a method whose first parameter is not a context or whose last result is not an error. It accepts
+// unresolved types, which have been reported.
 func (sc *scanner) checkShape(u *unit, d *ast.FuncDecl, sig *types.Signature) bool {
 	name := d.Name.Name
-	skip := ", or mark it //af:skip if it is not remote"
+	skip := ", or mark it //af:skip if it isn't remote"
 	noContext, noError := lacksContext(sig), lacksError(sig)
 	if noContext {
 		message, hint := fmt.Sprintf("the first parameter of %s is not a context.Context", name), "write"
@@ -172,7 +173,7 @@ func (sc *scanner) checkShape(u *unit, d *ast.FuncDecl, sig *types.Signature) bo
 		sc.ReportAt(d.Name, diag.NoContext, message, fmt.Sprintf("%s func %s(ctx context.Context, …)%s", hint, name, skip))
 	}
 	if noError {
-		message, hint := fmt.Sprintf("the last result of %s is not an error", name), "every call can fail: return an error last"
+		message, hint := fmt.Sprintf("the last result of %s is not an error", name), "any call can fail: return an error last"
 		if anyOf(sig.Results(), isError) {
 			message, hint = fmt.Sprintf("the error of %s is not its last result", name), "move it to the end"
 		}
@@ -200,7 +201,7 @@ func anyOf(vars *types.Tuple, is func(types.Type) bool) bool {
 	return false
 }
 
-// isStray reports whether a parameter or result is a context or an error, or made of one.
+// isStray reports whether a parameter or result is a context or an error, or a pointer to or slice of one.
 func isStray(v *types.Var) bool {
 	t := v.Type()
 	for {
@@ -215,7 +216,7 @@ func isStray(v *types.Var) bool {
 	}
 }
 
-// payloadOf returns the parameters after the context and the results before the error, where those are.
+// payloadOf returns the parameters after the context, if any, and the results before the error, if any.
 func payloadOf(sig *types.Signature) (params, results []*types.Var) {
 	params = slices.Collect(sig.Params().Variables())
 	if len(params) > 0 && isContext(params[0].Type()) {
@@ -235,7 +236,7 @@ func contextName(sig *types.Signature) string {
 	return sig.Params().At(0).Name()
 }
 
-// resultNames reports whether results are named, and what the error is called.
+// resultNames reports whether results are named, and returns the name of the error.
 func resultNames(sig *types.Signature) (named bool, err string) {
 	n := sig.Results().Len()
 	if n == 0 || sig.Results().At(n-1).Name() == "" {
@@ -247,8 +248,10 @@ func resultNames(sig *types.Signature) (named bool, err string) {
 	return true, err
 }
 
-// convertMembers converts parameters or results to members of a JSON object. It reports each one that can't travel.
-func (sc *scanner) convertMembers(u *unit, r *reader, d *ast.FuncDecl, kind string, vars []*types.Var, out *[]ir.Param) bool {
+// convertMembers converts parameters or results to members of a JSON object. It reports those that can't be sent.
+func (sc *scanner) convertMembers(
+	u *unit, r *reader, d *ast.FuncDecl, kind string, vars []*types.Var, out *[]ir.Param,
+) bool {
 	ok := true
 	seen := map[string]bool{}
 	for i, v := range vars {
@@ -263,8 +266,9 @@ func (sc *scanner) convertMembers(u *unit, r *reader, d *ast.FuncDecl, kind stri
 			}
 		}
 		if seen[p.Member] {
-			sc.ReportAt(d.Name, diag.DuplicateMember, fmt.Sprintf("two %ss of %s are called %q on the wire", kind, d.Name.Name, p.Member),
-				"an unnamed one is called by its position: give it a name")
+			sc.ReportAt(d.Name, diag.DuplicateMember,
+				fmt.Sprintf("two %ss of %s are called %q on the wire", kind, d.Name.Name, p.Member),
+				"an unnamed one is called by its position: name it")
 			ok = false
 		}
 		seen[p.Member] = true
@@ -275,7 +279,7 @@ func (sc *scanner) convertMembers(u *unit, r *reader, d *ast.FuncDecl, kind stri
 	return ok
 }
 
-// unnamed is what a parameter or result without a name is called on the wire.
+// unnamed returns the name of an unnamed parameter or result on the wire.
 func unnamed(kind string, i, n int) string {
 	switch {
 	case kind == "parameter":
@@ -286,13 +290,15 @@ func unnamed(kind string, i, n int) string {
 	return "result" + strconv.Itoa(i)
 }
 
-// convertType converts the type of something that is sent, or reports why it can't be: at a field or at v itself. It returns
-// false if ok was.
-func (sc *scanner) convertType(u *unit, r *reader, d *ast.FuncDecl, what string, v *types.Var, ok bool) (ir.Type, bool) {
+// convertType converts the type of v, a parameter or result, or reports at v or a field why it can't be sent. It returns
+// false if it reports a problem or ok is false.
+func (sc *scanner) convertType(
+	u *unit, r *reader, d *ast.FuncDecl, what string, v *types.Var, ok bool,
+) (ir.Type, bool) {
 	r.invalid, r.at = false, v.Pos()
 	spelled, no := r.spellType(sc.clientSpelling(u, r.client, v.Type()), what, addressable)
 	for _, warning := range r.warnings {
-		if !sc.warned[warning.at] { // however many methods send a field
+		if !sc.warned[warning.at] { // once, even if several methods send the field
 			sc.warned[warning.at] = true
 			sc.warnings = append(sc.warnings, sc.diagnostic(d, warning))
 		}
@@ -307,32 +313,34 @@ func (sc *scanner) convertType(u *unit, r *reader, d *ast.FuncDecl, what string,
 	}
 	if r.invalid {
 		if !sc.typeErrorReported() {
-			hint := "go build says why"
+			hint := "go build reports the reason"
 			if slices.ContainsFunc(u.Files, func(f *load.File) bool { return f.Imports["C"] != "" }) {
-				hint = "types of C don't travel: use Go's, and convert"
+				hint = "C types can't be sent: convert them to Go types"
 			}
-			sc.ReportAt(d.Name, diag.TypeError, fmt.Sprintf("%s: the type of %s can't be resolved", d.Name.Name, what), hint)
+			sc.ReportAt(d.Name, diag.TypeError,
+				fmt.Sprintf("%s: the type of %s can't be resolved", d.Name.Name, what), hint)
 		}
 		return spelled, false
 	}
 	return spelled, ok
 }
 
-// typeErrorReported reports whether a diagnostic says why a type can't be resolved: there is one, at its place, if the mistake
-// is in the user's code and not in a package it uses.
+// typeErrorReported reports whether a diagnostic explains why a type can't be resolved. There is one if the error is in the
+// user's code, not in a dependency.
 func (sc *scanner) typeErrorReported() bool {
 	return slices.ContainsFunc(sc.problems, func(p diag.Diagnostic) bool {
 		return p.Code == diag.TypeError || p.Code == diag.NotLoaded || p.Code == diag.SyntaxError
 	})
 }
 
-// worker converts a worker; false where something is wrong with it.
+// worker converts a worker. It reports false if the worker has problems.
 func (sc *scanner) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 	options := t.worker
 	out := ir.Worker{
 		Type: t.name(), Name: nameOf(t), Doc: docText(docOf(t.gen, t.spec)),
-		Max: options.Max, Timeout: options.Timeout, Retries: options.Retries, MaxCrashes: options.MaxCrashes, Backoff: options.Backoff, Weight: options.Weight,
-		Isolation: options.Isolation, Client: clientOf(u, t), Allow: t.allow,
+		Max: options.Max, Timeout: options.Timeout, Retries: options.Retries, MaxCrashes: options.MaxCrashes,
+		Backoff: options.Backoff, Weight: options.Weight, Isolation: options.Isolation, Client: clientOf(u, t),
+		Allow: t.allow,
 	}
 	for _, j := range t.jobs {
 		out.Jobs = append(out.Jobs, ir.Job(j.options))
@@ -340,7 +348,7 @@ func (sc *scanner) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 	slices.SortFunc(out.Jobs, func(a, b ir.Job) int { return strings.Compare(a.ID, b.ID) })
 	run := t.methodNamed("Run")
 	if run == nil {
-		sc.reportDirective(t.directive, diag.NoRun, fmt.Sprintf("worker %s has no method Run", t.name()),
+		sc.reportDirective(t.directive, diag.NoRun, fmt.Sprintf("worker %s has no Run method", t.name()),
 			fmt.Sprintf("declare func (w *%s) Run(ctx context.Context, payload P) error, or (R, error)", t.name()))
 		return out, false
 	}
@@ -355,7 +363,7 @@ func (sc *scanner) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 	}
 	if why := runFault(sig, params, results); why != "" {
 		sc.ReportAt(run.Name, diag.BadRun, "Run of "+t.name()+" "+why,
-			"it is func(ctx context.Context, payload P) error, or with a result: (R, error)")
+			"declare it as func(ctx context.Context, payload P) error, or with results (R, error)")
 		return out, false
 	}
 	out.Payload, ok = sc.convertType(u, r, run, "payload", params[0], true)
@@ -375,8 +383,8 @@ func (sc *scanner) worker(u *unit, r *reader, t *annotated) (ir.Worker, bool) {
 		case sc.typeErrorReported() && anyOf(f.Signature().Params(), isInvalid):
 			return out, false
 		default:
-			sc.ReportAt(done.Name, diag.BadSubtasksDone, "SubtasksDone of "+t.name()+" has another shape than afgen calls",
-				fmt.Sprintf("it is func(ctx context.Context, payload %s, s af.Subtasks) error, with the payload of Run",
+			sc.ReportAt(done.Name, diag.BadSubtasksDone, "SubtasksDone of "+t.name()+" has the wrong signature",
+				fmt.Sprintf("declare it as func(ctx context.Context, payload %s, s af.Subtasks) error, with the payload of Run",
 					r.distinct(params[0].Type(), f.Signature().Params())))
 			return out, false
 		}
@@ -394,7 +402,7 @@ func (t *annotated) methodNamed(name string) *ast.FuncDecl {
 	return nil
 }
 
-// runFault returns what is wrong with the shape of a worker's Run, or "".
+// runFault returns the problem with the signature of a worker's Run method, or "".
 func runFault(sig *types.Signature, params, results []*types.Var) string {
 	switch {
 	case lacksContext(sig):
@@ -402,13 +410,13 @@ func runFault(sig *types.Signature, params, results []*types.Var) string {
 	case len(params) == 0:
 		return "has no payload"
 	case len(params) > 1:
-		return fmt.Sprintf("has %d payloads, and a task has one", len(params))
+		return fmt.Sprintf("has %d payloads, but a task has one", len(params))
 	case sig.Variadic():
 		return "is variadic"
 	case lacksError(sig):
 		return "has no error as its last result"
 	case len(results) > 1:
-		return fmt.Sprintf("has %d results beside the error, and a task has one at most", len(results))
+		return fmt.Sprintf("has %d results and an error, but a task has at most one result", len(results))
 	}
 	return ""
 }
@@ -422,7 +430,7 @@ func isSubtasksDone(sig *types.Signature, payload types.Type) bool {
 		isError(sig.Results().At(0).Type())
 }
 
-// distinct spells a type in a message, with its import path if one of vars is of another type that is spelled alike.
+// distinct returns a type for a message, with its import path if a different type of vars is spelled the same.
 func (r *reader) distinct(t types.Type, vars *types.Tuple) string {
 	spelled := r.typeString(t)
 	for v := range vars.Variables() {
@@ -438,5 +446,5 @@ func isSubtasks(t types.Type) bool {
 	return ok && n.Obj().Pkg() != nil && n.Obj().Pkg().Path() == runtimePath && n.Obj().Name() == "Subtasks"
 }
 
-// docText is the text of a doc comment without its directives.
+// docText returns the text of a doc comment without directives.
 func docText(doc *ast.CommentGroup) string { return strings.TrimSpace(doc.Text()) }

@@ -26,14 +26,14 @@ type annotated struct {
 	jobs      []job            // of an //af:worker
 	methods   []*method        // exported ones declared on the type, by name
 	allow     []ir.Allow
-	broken    bool // something is wrong with the type itself: its methods are not looked at
+	broken    bool // the type itself has problems; its methods are not checked
 
 	constraints []constraint.Expr // of the files that declare it
-	constraint  constraint.Expr   // of them together: where the type is
-	confined    bool              // what its signatures mention isn't there on every system
+	constraint  constraint.Expr   // of the type: the disjunction of constraints
+	confined    bool              // its signatures mention types that are missing on some systems
 }
 
-// A job is an //af:schedule and what it says.
+// A job is an //af:schedule directive and its values.
 type job struct {
 	directive *directive.Directive
 	options   directive.Schedule
@@ -42,7 +42,7 @@ type job struct {
 func (t *annotated) name() string   { return t.spec.Name.Name }
 func (t *annotated) isWorker() bool { return t.directive.Name == "worker" }
 
-// A method is an exported method of an annotated type and what its directives say.
+// A method is an exported method of an annotated type with the values of its directives.
 type method struct {
 	decl    *ast.FuncDecl
 	skip    bool
@@ -52,7 +52,7 @@ type method struct {
 	allow []ir.Allow
 }
 
-// A note is a directive with the declaration it belongs to.
+// A note is a directive with its declaration.
 type note struct {
 	directive *directive.Directive
 	file      *load.File
@@ -61,7 +61,7 @@ type note struct {
 	fn        *ast.FuncDecl // for a func or method
 }
 
-// annotate finds the directives of a package and the types they make services and workers of.
+// annotate finds the directives of a package and the services and workers that they define.
 func (sc *scanner) annotate(u *unit) {
 	var notes []note
 	for _, f := range u.Files {
@@ -106,7 +106,7 @@ func (sc *scanner) annotate(u *unit) {
 	}
 }
 
-// notes returns the directives of a file that are where they may be, and reports the others.
+// notes returns the directives of a file that belong to a type or func, and reports the others.
 func (sc *scanner) notes(u *unit, f *load.File) []note {
 	owners := ownersOf(f.AST)
 	var notes []note
@@ -129,8 +129,8 @@ func (sc *scanner) notes(u *unit, f *load.File) []note {
 	return notes
 }
 
-// ownersOf maps the doc comments of a file to the types and funcs they document. Other comments that belong to a
-// declaration map to a note without either.
+// ownersOf returns the types and funcs that the doc comments of a file document. For doc comments of other declarations,
+// the note has neither.
 func ownersOf(f *ast.File) map[*ast.CommentGroup]note {
 	owners := map[*ast.CommentGroup]note{}
 	for _, d := range f.Decls {
@@ -157,7 +157,7 @@ func ownersOf(f *ast.File) map[*ast.CommentGroup]note {
 	return owners
 }
 
-// docOf is the doc comment of a type: its own inside a group, else the declaration's.
+// docOf returns the doc comment of a type: its own inside a group, otherwise that of the declaration.
 func docOf(d *ast.GenDecl, spec *ast.TypeSpec) *ast.CommentGroup {
 	if !d.Lparen.IsValid() {
 		return d.Doc
@@ -165,7 +165,7 @@ func docOf(d *ast.GenDecl, spec *ast.TypeSpec) *ast.CommentGroup {
 	return spec.Doc
 }
 
-// annotates reports whether a file that is not scanned carries annotations.
+// annotates reports whether a file that is not scanned has annotations.
 func annotates(src []byte) bool {
 	if !directive.MayContain(src) {
 		return false
@@ -182,28 +182,31 @@ func annotates(src []byte) bool {
 	})
 }
 
-// misplaced reports a directive that belongs to no type and no func, and where it is instead. It returns what
-// the directive was plainly meant for, so that nothing is reported in consequence.
-func (sc *scanner) misplaced(f *load.File, group *ast.CommentGroup, d *directive.Directive, owners map[*ast.CommentGroup]note) note {
+// misplaced reports a directive that belongs to no type or func. If the intended declaration is clear, misplaced returns
+// it, so that no further problems are reported.
+func (sc *scanner) misplaced(
+	f *load.File, group *ast.CommentGroup, d *directive.Directive, owners map[*ast.CommentGroup]note,
+) note {
 	on := belongsOn(d)
 	report := func(code diag.Code, message, hint string) { sc.reportDirective(d, code, message, hint) }
 	if owner, ok := owners[group]; ok { // a GenDecl
 		if owner.gen.Lparen.IsValid() && owner.gen.Tok == token.TYPE {
-			report(diag.Misplaced, fmt.Sprintf("//af:%s stands at a group of types", d.Name),
+			report(diag.Misplaced, fmt.Sprintf("//af:%s is on a group of types", d.Name),
 				"move it to the type inside the parentheses")
 			return note{}
 		}
-		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at %s declaration", d.Name, article(owner.gen.Tok)), "it belongs on "+on)
+		report(diag.Misplaced, fmt.Sprintf("//af:%s is on %s declaration", d.Name, article(owner.gen.Tok)),
+			"it belongs on "+on)
 		return note{}
 	}
 	if group == f.AST.Doc || group.End() < f.AST.Package {
-		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at the package clause", d.Name), "it belongs on "+on)
+		report(diag.Misplaced, fmt.Sprintf("//af:%s is on the package clause", d.Name), "it belongs on "+on)
 		return note{}
 	}
 	for _, decl := range f.AST.Decls {
 		if decl.Pos() <= group.Pos() && group.Pos() <= decl.End() || sc.sameLine(decl.End(), group.Pos()) {
-			report(diag.Misplaced, fmt.Sprintf("//af:%s stands inside another declaration or behind it", d.Name), "it belongs on "+on+
-				", in the comment right above it")
+			report(diag.Misplaced, fmt.Sprintf("//af:%s is inside or after another declaration", d.Name),
+				"it belongs on "+on+", in the comment directly above")
 			return note{}
 		}
 	}
@@ -214,14 +217,16 @@ func (sc *scanner) misplaced(f *load.File, group *ast.CommentGroup, d *directive
 	}
 	meant, ok := intended(d, f.AST.Decls[i])
 	if !ok {
-		report(diag.Detached, fmt.Sprintf("no declaration follows //af:%s that it could belong to", d.Name), "it belongs on "+on)
+		report(diag.Detached, fmt.Sprintf("//af:%s can't apply to the declaration that follows", d.Name),
+			"it belongs on "+on)
 		return note{}
 	}
-	report(diag.Detached, fmt.Sprintf("a blank line cuts //af:%s off from %s", d.Name, describe(f.AST.Decls[i])), "remove the blank line")
+	report(diag.Detached, fmt.Sprintf("a blank line separates //af:%s from %s", d.Name, describe(f.AST.Decls[i])),
+		"remove the blank line")
 	return meant
 }
 
-// intended returns the declaration below a directive that it was meant for, if it could belong there.
+// intended returns the declaration below a directive and reports whether the directive may apply to it.
 func intended(d *directive.Directive, decl ast.Decl) (note, bool) {
 	forType := d.Name == "rpc" || d.Name == "worker" || d.Name == "schedule"
 	if d.Name == "allow" {
@@ -239,7 +244,7 @@ func intended(d *directive.Directive, decl ast.Decl) (note, bool) {
 	return note{}, false
 }
 
-// article is a keyword with its indefinite article.
+// article returns a keyword with its indefinite article.
 func article(tok token.Token) string {
 	if tok == token.IMPORT {
 		return "an import"
@@ -251,7 +256,7 @@ func (sc *scanner) sameLine(a, b token.Pos) bool {
 	return sc.Position(a).Line == sc.Position(b).Line
 }
 
-// describe names a declaration in a message.
+// describe returns the name of a declaration for a message.
 func describe(d ast.Decl) string {
 	switch d := d.(type) {
 	case *ast.FuncDecl:
@@ -270,12 +275,12 @@ func describe(d ast.Decl) string {
 	return "the declaration"
 }
 
-// annotateType makes a service or worker of a type, or reports why not.
+// annotateType adds a service or worker, or reports a problem.
 func (sc *scanner) annotateType(u *unit, n note) {
 	d, id := n.directive, n.spec.Name
 	report := func(code diag.Code, message, hint string) { sc.reportDirective(d, code, message, hint) }
 	if d.Name != "rpc" && d.Name != "worker" {
-		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at type %s", d.Name, id.Name), "it belongs on "+belongsOn(d))
+		report(diag.Misplaced, fmt.Sprintf("//af:%s is on type %s", d.Name, id.Name), "it belongs on "+belongsOn(d))
 		return
 	}
 	for _, t := range u.types {
@@ -284,7 +289,7 @@ func (sc *scanner) annotateType(u *unit, n note) {
 			if t.directive.Name != d.Name {
 				hint = "a type is either a service or a worker: split it in two"
 			}
-			report(diag.Conflict, fmt.Sprintf("type %s has //af:%s already", id.Name, t.directive.Name), hint)
+			report(diag.Conflict, fmt.Sprintf("type %s already has //af:%s", id.Name, t.directive.Name), hint)
 			return
 		}
 	}
@@ -302,27 +307,30 @@ func (sc *scanner) annotateType(u *unit, n note) {
 	_, isInterface := n.spec.Type.(*ast.InterfaceType)
 	switch {
 	case n.spec.Assign.IsValid():
-		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at an alias", d.Name), "put it on the type that "+id.Name+" stands for")
+		report(diag.Misplaced, fmt.Sprintf("//af:%s is on an alias", d.Name), "put it on the type that "+id.Name+" denotes")
 	case !id.IsExported():
-		report(diag.NotExported, fmt.Sprintf("type %s is not exported", id.Name), "call it "+exported(id.Name))
+		report(diag.NotExported, fmt.Sprintf("type %s is not exported", id.Name), "rename it to "+exported(id.Name))
 	case n.spec.TypeParams != nil:
-		report(diag.Generic, fmt.Sprintf("type %s is generic", id.Name), "annotate a struct that holds or embeds an instance of it")
+		report(diag.Generic, fmt.Sprintf("type %s is generic", id.Name),
+			"annotate a struct that contains or embeds an instance of it")
 	case isInterface:
-		report(diag.NotStruct, fmt.Sprintf("type %s is an interface, not a struct", id.Name), "put it on the struct that implements "+id.Name)
+		report(diag.NotStruct, fmt.Sprintf("type %s is an interface, not a struct", id.Name),
+			"annotate the struct that implements "+id.Name)
 	case !isStruct:
-		report(diag.NotStruct, fmt.Sprintf("type %s is not a struct", id.Name), "write type "+id.Name+" struct { … }")
+		report(diag.NotStruct, fmt.Sprintf("type %s is not a struct", id.Name), "declare type "+id.Name+" struct { … }")
 	default:
 		return
 	}
 	t.broken = true
 }
 
-// annotateJob adds a job to its worker, or reports why not.
+// annotateJob adds a job to its worker, or reports a problem.
 func (sc *scanner) annotateJob(u *unit, n note) {
 	d := n.directive
 	i := slices.IndexFunc(u.types, func(t *annotated) bool { return t.spec == n.spec })
 	if i < 0 || !u.types[i].isWorker() {
-		sc.reportDirective(d, diag.Misplaced, fmt.Sprintf("//af:schedule stands at type %s, which has no //af:worker", n.spec.Name.Name),
+		sc.reportDirective(d, diag.Misplaced,
+			fmt.Sprintf("//af:schedule is on type %s, which has no //af:worker", n.spec.Name.Name),
 			"it belongs on "+belongsOn(d))
 		return
 	}
@@ -331,7 +339,7 @@ func (sc *scanner) annotateJob(u *unit, n note) {
 	u.types[i].jobs = append(u.types[i].jobs, job{d, options})
 }
 
-// annotateMethod applies //af:method and //af:skip, or reports why they don't apply.
+// annotateMethod applies //af:method and //af:skip, or reports a problem.
 func (sc *scanner) annotateMethod(u *unit, n note) {
 	d, id := n.directive, n.fn.Name
 	report := func(code diag.Code, message, hint string) { sc.reportDirective(d, code, message, hint) }
@@ -340,23 +348,23 @@ func (sc *scanner) annotateMethod(u *unit, n note) {
 		if n.fn.Recv != nil {
 			what = "method"
 		}
-		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at %s %s", d.Name, what, id.Name), "it belongs on "+belongsOn(d))
+		report(diag.Misplaced, fmt.Sprintf("//af:%s is on %s %s", d.Name, what, id.Name), "it belongs on "+belongsOn(d))
 		return
 	}
 	base := u.Receiver(n.fn)
 	i := slices.IndexFunc(u.types, func(t *annotated) bool { return t.name() == base })
 	switch {
 	case i < 0:
-		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at a method of %s, which has no //af:rpc", d.Name, base),
+		report(diag.Misplaced, fmt.Sprintf("//af:%s is on a method of %s, which has no //af:rpc", d.Name, base),
 			"it belongs on "+belongsOn(d))
 		return
 	case u.types[i].isWorker():
-		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at a method of the worker %s", d.Name, base),
-			"a worker's methods other than Run and SubtasksDone are its own: remove it")
+		report(diag.Misplaced, fmt.Sprintf("//af:%s is on a method of worker %s", d.Name, base),
+			"only a service has remote methods: remove it")
 		return
 	case !id.IsExported():
-		report(diag.Misplaced, fmt.Sprintf("//af:%s stands at %s, which is not exported and so not remote", d.Name, id.Name),
-			"remove it, or call the method "+exported(id.Name))
+		report(diag.Misplaced, fmt.Sprintf("//af:%s is on %s, which is not exported and therefore not remote", d.Name, id.Name),
+			"remove it, or rename the method to "+exported(id.Name))
 		return
 	}
 	m := u.types[i].methods[slices.IndexFunc(u.types[i].methods, func(m *method) bool { return m.decl == n.fn })]
@@ -370,7 +378,8 @@ func (sc *scanner) annotateMethod(u *unit, n note) {
 		report(diag.Conflict, fmt.Sprintf("%s has //af:%s twice", id.Name, d.Name), hint)
 		return
 	default:
-		report(diag.Conflict, fmt.Sprintf("%s has //af:%s already", id.Name, m.by.Name), "a skipped method is not remote: keep one of them")
+		report(diag.Conflict, fmt.Sprintf("%s already has //af:%s", id.Name, m.by.Name),
+			"a skipped method is not remote: keep one of them")
 		return
 	}
 	m.by = d
@@ -383,13 +392,13 @@ func (sc *scanner) annotateMethod(u *unit, n note) {
 	sc.problems = append(sc.problems, problems...)
 }
 
-// belongsOn returns where a directive may be.
+// belongsOn returns the declarations that a directive applies to.
 func belongsOn(d *directive.Directive) string {
-	spec, _ := directive.Lookup(d.Name) // Scan returns none that isn't in the table
+	spec, _ := directive.Lookup(d.Name) // directives are in the table
 	return spec.On
 }
 
-// exported is a name with its first letter in upper case.
+// exported returns a name with its first letter in upper case.
 func exported(name string) string {
 	if name == "" {
 		return name

@@ -7,11 +7,11 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A check decides whether something that a reader has come to breaks a rule, and returns the arguments of the rule's message
-// after the path. It may rely on the refusals before it in the table: they have not been broken by the same thing.
+// A check reports whether a value of one of the types below breaks a rule. It returns the arguments of the rule's message
+// that follow the path. The value doesn't break any earlier rule that rejects it.
 type check func(found any) (args []any, broken bool)
 
-// with makes a check for what is of one type.
+// with returns a check for values of one type.
 func with[T any](broken func(T) bool, args func(T) []any) check {
 	return func(found any) ([]any, bool) {
 		if f, ok := found.(T); ok && broken(f) {
@@ -21,12 +21,12 @@ func with[T any](broken func(T) bool, args func(T) []any) check {
 	}
 }
 
-// when makes a check whose message has nothing but the path.
+// when returns a check whose message has only the path.
 func when[T any](broken func(T) bool) check {
 	return with(broken, func(T) []any { return nil })
 }
 
-// either makes a check that is broken if one of two is.
+// either returns a check that combines two.
 func either(a, b check) check {
 	return func(found any) ([]any, bool) {
 		if args, broken := a(found); broken {
@@ -36,7 +36,7 @@ func either(a, b check) check {
 	}
 }
 
-// apply checks all rules on something at a path. It returns the first refusal. If there is none, it notes the warnings.
+// apply checks a value at a path by all rules. It returns the first refusal. Without one, it records the warnings.
 func (r *reader) apply(found any, path string) *refusal {
 	var warnings []refusal
 	for i := range rules {
@@ -55,9 +55,9 @@ func (r *reader) apply(found any, path string) *refusal {
 	return nil
 }
 
-// These are the things that rules are about.
+// The types of values that rules check.
 type (
-	// A sentType is a type as it is spelled.
+	// A sentType is a type as written in the source.
 	sentType struct {
 		reader *reader
 		typ    types.Type
@@ -75,7 +75,7 @@ type (
 		isString, isInteger bool
 		standard            bool
 	}
-	// An ownEncoding is a type that encodes or decodes itself, at a position: how, and by which methods.
+	// An ownEncoding is a type with its own encoding at a position.
 	ownEncoding struct {
 		methods
 		name               string
@@ -83,29 +83,28 @@ type (
 		enc, dec           string
 		marshal, unmarshal *marshaler
 	}
-	// A promotion is a method that a struct has from an embedded field. Other is another field that is sent; nil if there is
-	// none.
+	// A promotion is a method that a struct inherits from an embedded field. other is another field that is sent, or nil.
 	promotion struct {
 		name, method string
 		field, other *types.Var
 	}
-	// An unnamedStruct is a struct type without a name, by its methods.
+	// An unnamedStruct has the methods of an anonymous struct type.
 	unnamedStruct struct{ methods }
-	// A structField is a field of a struct, and what encoding/json makes of it.
+	// A structField is a field of a struct with its treatment by encoding/json.
 	structField struct {
 		*types.Var
 		sentField
 		reader *reader
 		owner  types.Type
 	}
-	// A clash is two members of one name, of which the first wins, or none.
+	// A clash is two members with the same name. The first one wins, or none.
 	clash struct {
 		name          string
 		first, second sentName
 	}
 	// A selfEmbedding is a struct that embeds itself.
 	selfEmbedding struct{ name string }
-	// An unnamedParameter is a parameter without a name, by its number from 1.
+	// An unnamedParameter is an unnamed parameter. Numbers begin at 1.
 	unnamedParameter struct {
 		method string
 		number int
@@ -128,7 +127,7 @@ func isAny(t types.Type) bool {
 	return false
 }
 
-// isUniversal reports whether a type is predeclared and has methods: error, or comparable.
+// isUniversal reports whether a type is predeclared and named: error or comparable.
 func isUniversal(t types.Type) bool {
 	n, ok := t.(*types.Named)
 	return ok && n.Obj().Pkg() == nil
@@ -152,18 +151,18 @@ func isUnsafePointer(t types.Type) bool {
 
 func (t sentType) spelled() string { return t.reader.typeString(t.typ) }
 
-// byValue reports whether a key is written by the MarshalText of its value, and byPointer whether it has that method but
-// only for its address, which can't be taken. Strings are written as they are.
+// byValue reports whether keys are encoded by MarshalText. byPointer reports whether MarshalText has a pointer receiver, so
+// it isn't called. Strings are encoded without MarshalText.
 func (k mapKey) byValue() bool   { return !k.isString && k.marshalText != nil && k.marshalText.value }
 func (k mapKey) byPointer() bool { return !k.isString && k.marshalText != nil && !k.marshalText.value }
 
-// encodingInMap returns how the value would encode itself in a map.
+// encodingInMap returns the encoding of the value in a map.
 func (e ownEncoding) encodingInMap() string {
 	enc, _ := e.methods.marshal(true)
 	return enc
 }
 
-// lost reports whether a field is not sent although it can hold something.
+// lost reports whether a field is not sent although its values may differ.
 func (f structField) lost() bool {
 	return f.skip && !f.tag.Skip && f.Name() != "_" && !holdsNothing(f.Type(), 0)
 }
@@ -173,12 +172,13 @@ func (f structField) isUsers() bool {
 	return f.Pkg() != nil && f.reader.scanner.isUsers(f.Pkg().Path())
 }
 
-// sentAsNamed reports whether a field is sent, under the name that its tag or the field gives it.
+// sentAsNamed reports whether a field is sent with the name of its tag or its own.
 func (f structField) sentAsNamed() bool {
-	return !f.skip && (f.Exported() || !isPointer(f.Type()) && f.tag.Given == "") && f.tag.Given == f.tag.Name && f.badOption() == ""
+	return !f.skip && (f.Exported() || !isPointer(f.Type()) && f.tag.Given == "") &&
+		f.tag.Given == f.tag.Name && f.badOption() == ""
 }
 
-// badOption returns an option of a field's tag that some versions of encoding/json ignore; "" if there is none.
+// badOption returns a tag option that some versions of encoding/json ignore, or "".
 func (f structField) badOption() string {
 	for _, option := range f.tag.Options {
 		name, _, _ := strings.Cut(option, ":")
@@ -191,7 +191,7 @@ func (f structField) badOption() string {
 
 func (f structField) typeName() string { return f.reader.typeString(f.Type()) }
 
-// ownerName spells the type of the struct in a message.
+// ownerName returns the name of the struct type for a message.
 func (f structField) ownerName() string {
 	if _, anonymous := f.owner.(*types.Struct); anonymous {
 		return "the struct"
@@ -204,7 +204,7 @@ func (c clash) even() bool {
 	return c.first.depth == c.second.depth && c.first.tagged == c.second.tagged
 }
 
-// counterpart returns the name of the method that undoes an encoding, or makes it.
+// counterpart returns the name of the method for an encoding: verb is Marshal or Unmarshal.
 func counterpart(encoding, verb string) string {
 	if encoding == ir.EncodingJSON {
 		return verb + "JSON"

@@ -21,7 +21,7 @@ import (
 	"github.com/afgen/afgen/gen/scan/internal/pattern"
 )
 
-// clientOf is the package that the client half of a type goes into; "" for its own.
+// clientOf returns the package of the client half of a type, or "" for the type's own package.
 func clientOf(u *unit, t *annotated) string {
 	client := t.rpc.Client
 	if t.isWorker() {
@@ -33,18 +33,19 @@ func clientOf(u *unit, t *annotated) string {
 	return client
 }
 
-// A clientUnit is a package that client halves go into: its directory, its name, and what is taken there.
+// A clientUnit is a package for client halves, with the names that it uses.
 type clientUnit struct {
 	*unit
-	fault    string                // why it can't have any; then the others are empty
-	files    map[string]*annotated // whose client half each file has, by its name in lower case
+	fault    string                // why it can't be written; if set, the other fields are empty
+	files    map[string]*annotated // the type whose client half a file contains, by file name in lower case
 	declared map[string]*annotated
 }
 
-// clients finds the packages that client halves go into, and reports what keeps them from it.
+// clients returns the packages for client halves, and reports those that can't be written.
 func (sc *scanner) clients(units []*unit, pkgs []Package) []Client {
 	found := map[string]*clientUnit{}
-	for _, u := range slices.SortedFunc(slices.Values(units), func(a, b *unit) int { return cmp.Compare(a.Pkg.PkgPath, b.Pkg.PkgPath) }) {
+	byPath := func(a, b *unit) int { return cmp.Compare(a.Pkg.PkgPath, b.Pkg.PkgPath) }
+	for _, u := range slices.SortedFunc(slices.Values(units), byPath) {
 		for _, t := range u.types {
 			to := clientOf(u, t)
 			if to == "" || t.broken {
@@ -68,20 +69,21 @@ func (sc *scanner) clients(units []*unit, pkgs []Package) []Client {
 	for _, to := range slices.Sorted(maps.Keys(found)) {
 		if c := found[to]; c.fault == "" {
 			all = append(all, Client{Dir: c.Pkg.Dir, IR: ir.Client{
-				Path: to, Name: c.Pkg.Name, Taken: slices.Sorted(maps.Keys(c.Taken)), ImportNames: slices.Sorted(maps.Keys(c.ImportNames)),
+				Path: to, Name: c.Pkg.Name,
+				Taken: slices.Sorted(maps.Keys(c.Taken)), ImportNames: slices.Sorted(maps.Keys(c.ImportNames)),
 			}})
 		}
 	}
 	return all
 }
 
-// clientProblem reports at the value of client=.
+// clientProblem reports a problem at the value of client=.
 func (sc *scanner) clientProblem(t *annotated, code diag.Code, message, hint string) {
 	a, _ := t.directive.Arg("client")
 	sc.reportValue(a, code, message, hint)
 }
 
-// clientUnit looks at the directory of a client package.
+// clientUnit examines the directory of a client package.
 func (sc *scanner) clientUnit(units []*unit, to string) *clientUnit {
 	dir, fault := sc.DirOfPackage(to)
 	name := ""
@@ -120,9 +122,9 @@ func (sc *scanner) clientUnit(units []*unit, to string) *clientUnit {
 	return c
 }
 
-// handwritten lists the Go files of a directory that the go command reads and afgen has not written.
+// handwritten returns the names of the Go files in a directory that the go command reads and afgen didn't generate.
 func (sc *scanner) handwritten(dir string) []string {
-	entries, _ := os.ReadDir(dir) // a directory that isn't there has no files
+	entries, _ := os.ReadDir(dir) // a missing directory has no files
 	var names []string
 	for _, e := range entries {
 		name := e.Name()
@@ -136,8 +138,7 @@ func (sc *scanner) handwritten(dir string) []string {
 	return names
 }
 
-// clientName is what a client package is called: as its files say, else as its path suggests. The second result says
-// what is wrong with that.
+// clientName returns the name of a client package, from its files or its path. why is the reason if that isn't possible.
 func (sc *scanner) clientName(to, dir string) (name, why string) {
 	ignored := []string{}
 	for _, file := range sc.handwritten(dir) {
@@ -154,7 +155,7 @@ func (sc *scanner) clientName(to, dir string) (name, why string) {
 			continue
 		}
 		if name == "main" {
-			return "", "is a program, which nothing can import"
+			return "", "is a program, which can't be imported"
 		}
 		return name, ""
 	}
@@ -169,7 +170,7 @@ func (sc *scanner) clientName(to, dir string) (name, why string) {
 	base = strings.TrimPrefix(strings.TrimSuffix(base, "-go"), "go-")
 	base = strings.NewReplacer("-", "", ".", "", "~", "", "+", "").Replace(base)
 	if !token.IsIdentifier(base) || base == "main" || base == "_" {
-		return "", fmt.Sprintf("does not suggest a name for the package, and %s has no Go file that says one", path.Base(to))
+		return "", fmt.Sprintf("doesn't end in a valid package name, and %s has no Go file with a package clause", path.Base(to))
 	}
 	return base, ""
 }
@@ -178,33 +179,33 @@ func isMajorVersion(element string) bool {
 	return len(element) > 1 && element[0] == 'v' && strings.Trim(element[1:], "0123456789") == ""
 }
 
-// clientHint proposes a package next to the service's.
+// clientHint suggests a package next to the service's.
 func clientHint(u *unit) string {
 	if m := u.Pkg.Module; m != nil {
-		return "name a package of module " + m.Path + ", such as " + path.Join(u.Pkg.PkgPath, "client")
+		return "choose a package of module " + m.Path + ", such as " + path.Join(u.Pkg.PkgPath, "client")
 	}
-	return "name a package of the module"
+	return "choose a package of the module"
 }
 
-// checkClientFile demands that a client half has a file for itself, on every file system.
+// checkClientFile reports a client half whose file name is already used, also by a name that differs only in case.
 func (sc *scanner) checkClientFile(u *unit, t *annotated, c *clientUnit) {
 	name := sc.config.ClientFile(nameOf(t))
 	key := strings.ToLower(name)
 	if other := c.files[key]; other != nil && (!slices.Contains(u.types, other) || nameOf(other) != nameOf(t)) {
-		sc.clientProblem(t, diag.ClientPackage, fmt.Sprintf("the client halves of %s and %s would both be %s", sc.seenFrom(t, other), t.name(), name),
-			"give one of them another name by name=…, or another package")
+		sc.clientProblem(t, diag.ClientPackage,
+			fmt.Sprintf("the client halves of %s and %s would both be in %s", sc.seenFrom(t, other), t.name(), name),
+			"give one of them another name with name=…, or another client package")
 		return
 	}
 	c.files[key] = t
 	file := filepath.Join(c.Pkg.Dir, name)
 	if content, err := os.ReadFile(file); err == nil && !sc.config.Generated(name, content) {
 		sc.Sources[file] = content
-		sc.Report(token.Position{Filename: file, Line: 1, Column: 1}, 1, diag.FileInTheWay, name+" exists and afgen didn't write it",
-			"afgen needs this name: rename the file, or remove it")
+		sc.reportFileInTheWay(file)
 	}
 }
 
-// checkClientTypes looks at the types that client halves would mention.
+// checkClientTypes reports types that client halves can't mention.
 func (sc *scanner) checkClientTypes(units []*unit, pkgs []Package) {
 	for _, p := range pkgs {
 		u := units[slices.IndexFunc(units, func(u *unit) bool { return u.Pkg.PkgPath == p.IR.Path })]
@@ -236,7 +237,7 @@ func typesOf(params []ir.Param) []ir.Type {
 	return all
 }
 
-// checkClientMentions looks at what one method would make the client half of t mention.
+// checkClientMentions reports types of one method that the client half of t can't mention.
 func (sc *scanner) checkClientMentions(u *unit, t *annotated, method string, mentioned []ir.Type) {
 	to := clientOf(u, t)
 	if to == "" {
@@ -253,18 +254,21 @@ func (sc *scanner) checkClientMentions(u *unit, t *annotated, method string, men
 			case reported[m.ID()]:
 				return
 			case m.Kind == ir.Named && m.Path == u.Pkg.PkgPath:
-				report(fmt.Sprintf("%s is of the service's own package, which clients in %s must not link", m.Name, to),
-					fmt.Sprintf("move %s to %s, or to another package that both sides import; or leave out client=", m.Name, to))
+				report(fmt.Sprintf("%s is in the service's package, which clients in %s must not link", m.Name, to),
+					fmt.Sprintf("move %s to %s or another package that both sides import, or remove client=", m.Name, to))
 			case m.Kind == ir.Named && m.Path != to && !mayImport(to, m.Path):
-				report(fmt.Sprintf("%s is of the internal package %s, which %s may not import", m.Name, m.Path, to),
-					"move it to where both sides can import it")
+				report(fmt.Sprintf("%s is in the internal package %s, which %s may not import", m.Name, m.Path, to),
+					"move it to a package that both sides can import")
 			case m.Kind == ir.Named && m.Path != to:
 				if way := sc.importWay(m.Path, to, leadsNot); way != nil {
-					sc.clientProblem(t, diag.ClientCycle, fmt.Sprintf("%s would import itself: by %s of %s, through %s", to, m.Name, method, strings.Join(way, ", ")),
-						"move "+m.Name+" to a package that does not import the client's, or name another package for the client")
+					sc.clientProblem(t, diag.ClientCycle,
+						fmt.Sprintf("%s would import itself because of %s in %s: %s", to, m.Name, method, strings.Join(way, " → ")),
+						"move "+m.Name+" to a package that doesn't import the client package, or choose another client package")
 				}
-			case m.Kind == ir.Struct && slices.ContainsFunc(m.Fields, func(f ir.Field) bool { return !token.IsExported(f.Name) }):
-				report("a struct without a name has unexported fields, and elsewhere it would be another type", "give it a name, in a package that both sides import")
+			case m.Kind == ir.Struct &&
+				slices.ContainsFunc(m.Fields, func(f ir.Field) bool { return !token.IsExported(f.Name) }):
+				report("an anonymous struct has unexported fields, so it is another type in another package",
+					"declare it as a type in a package that both sides import")
 			}
 			reported[m.ID()] = true
 		})
@@ -283,7 +287,7 @@ func mayImport(from, path string) bool {
 	return true
 }
 
-// notLeading returns the packages that are known not to lead to a client package.
+// notLeading returns the packages that are known not to import a client package.
 func (sc *scanner) notLeading(to string) map[string]bool {
 	if sc.leadsNot[to] == nil {
 		sc.leadsNot[to] = map[string]bool{}
@@ -291,8 +295,8 @@ func (sc *scanner) notLeading(to string) map[string]bool {
 	return sc.leadsNot[to]
 }
 
-// importWay returns the packages by which one imports another, both included; nil if it doesn't. It keeps in leadsNot
-// those of which that is known.
+// importWay returns the import path from one package to another, including both, or nil. It adds packages that don't
+// import the other to leadsNot.
 func (sc *scanner) importWay(from, to string, leadsNot map[string]bool) []string {
 	if from == to {
 		return []string{to}
@@ -312,8 +316,8 @@ func (sc *scanner) importWay(from, to string, leadsNot map[string]bool) []string
 	return nil
 }
 
-// writes reports whether a file of a package that afgen has not written imports a path. Earlier output is replaced, so
-// what only it imports keeps nothing from being generated.
+// writes reports whether a file that afgen didn't generate imports a path. Imports of generated files don't count, since
+// those files are replaced.
 func (sc *scanner) writes(u *load.Unit, importPath string) bool {
 	for _, name := range u.Pkg.GoFiles {
 		src, err := os.ReadFile(name)
@@ -321,7 +325,8 @@ func (sc *scanner) writes(u *load.Unit, importPath string) bool {
 			continue
 		}
 		tree, _ := parser.ParseFile(token.NewFileSet(), name, src, parser.ImportsOnly)
-		if tree != nil && slices.ContainsFunc(tree.Imports, func(s *ast.ImportSpec) bool { return s.Path.Value == strconv.Quote(importPath) }) {
+		isImport := func(s *ast.ImportSpec) bool { return s.Path.Value == strconv.Quote(importPath) }
+		if tree != nil && slices.ContainsFunc(tree.Imports, isImport) {
 			return true
 		}
 	}

@@ -16,22 +16,22 @@ import (
 	"github.com/afgen/afgen/gen/scan/internal/load"
 )
 
-// An excluded is an annotated file that build constraints exclude on the system of this run.
+// An excluded is an annotated file that build constraints exclude on this system.
 type excluded struct {
 	unit       *unit
 	file       string
 	constraint constraint.Expr
-	types      []string // that are annotated
+	types      []string // annotated types
 }
 
-// A Kept is an annotated file that can't be analysed, because no system that this go command knows satisfies its build
-// constraint. What has been generated for it stays as it is.
+// A Kept is an annotated file that can't be analyzed, because its build constraint is not satisfied on any system that the
+// go command knows. Its generated output is kept.
 type Kept struct {
 	File    string
 	Dir     string
 	Package string   // the import path
-	Types   []string // that are annotated
-	Ignored bool     // by the tag ignore, which is how files are excluded from every build
+	Types   []string // annotated types
+	Ignored bool     // the file has the build tag ignore, which excludes it from every build
 }
 
 // A hidden is a method in a file that build constraints exclude.
@@ -41,7 +41,7 @@ type hidden struct {
 	constraint constraint.Expr
 }
 
-// exclude notes what an excluded file declares that other systems have.
+// exclude records the methods and annotated types that an excluded file declares.
 func (sc *scanner) exclude(u *unit, name string, src []byte) {
 	tree, _ := parser.ParseFile(sc.Fset, name, src, parser.ParseComments|parser.SkipObjectResolution)
 	if tree == nil {
@@ -60,7 +60,7 @@ func (sc *scanner) exclude(u *unit, name string, src []byte) {
 		return
 	}
 	if u.Pkg.Name != "" && u.Pkg.Name != tree.Name.Name {
-		sc.skipped = append(sc.skipped, Skipped{name, "excluded by build constraints, and of another package"})
+		sc.skipped = append(sc.skipped, Skipped{name, "excluded by build constraints, and in another package"})
 		return
 	}
 	var types []string
@@ -81,8 +81,8 @@ func hasDirective(doc *ast.CommentGroup, name string) bool {
 	})
 }
 
-// loadOthers reads the annotated files that are excluded here, on systems that include them: the nearest each, and as few
-// as possible. It returns what each such loader has annotated in these files.
+// loadOthers scans the annotated files that are excluded here on systems that include them. It uses the nearest systems,
+// and as few as possible. It returns a scanner for each.
 func (sc *scanner) loadOthers(ctx context.Context) ([]*scanner, error) {
 	if len(sc.excluded) == 0 {
 		return nil, nil
@@ -117,16 +117,19 @@ func (sc *scanner) loadOthers(ctx context.Context) ([]*scanner, error) {
 	return others, nil
 }
 
-// keepFile notes a file that can't be analysed.
+// keepFile records a file that can't be analyzed.
 func (sc *scanner) keepFile(e excluded) {
-	reason := "no system that this go command knows satisfies its build constraint " + buildtag.String(e.constraint)
+	reason := "this go command knows no system that satisfies its build constraint " + buildtag.String(e.constraint)
 	sc.skipped = append(sc.skipped, Skipped{e.file, reason})
 	if len(e.types) > 0 {
-		sc.kept = append(sc.kept, Kept{File: e.file, Dir: e.unit.Pkg.Dir, Package: e.unit.Pkg.PkgPath, Types: e.types, Ignored: buildtag.Ignored(e.constraint)})
+		sc.kept = append(sc.kept, Kept{
+			File: e.file, Dir: e.unit.Pkg.Dir, Package: e.unit.Pkg.PkgPath, Types: e.types,
+			Ignored: buildtag.Ignored(e.constraint),
+		})
 	}
 }
 
-// loadOn reads some files on another system.
+// loadOn scans files on another system.
 func (sc *scanner) loadOn(ctx context.Context, s buildtag.System, files []excluded) (*scanner, error) {
 	cfg := sc.config
 	cfg.Env, cfg.Tags = s.Env(cfg.Env), s.Tags()
@@ -161,7 +164,7 @@ func (sc *scanner) loadOn(ctx context.Context, s buildtag.System, files []exclud
 	return o, nil
 }
 
-// absorb takes over what another loader has read and reported.
+// absorb adds the results and problems of another scanner.
 func (sc *scanner) absorb(o *scanner) {
 	sc.Adopt(o.Loader)
 	for path, u := range o.roots {

@@ -6,26 +6,26 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A marshaler is a method by which encoding/json lets a type encode or decode itself.
+// A marshaler is a method that encoding/json calls to encode or decode a value.
 type marshaler struct {
 	name    string
-	index   []int // of the fields that it is promoted from, and its own
-	pointer bool  // of its receiver
-	value   bool  // it is in the method set of the value, not only of the pointer
+	index   []int // of the fields that it is promoted from, and of the method
+	pointer bool  // its receiver is a pointer
+	value   bool  // it is in the method set of the value type
 }
 
-// methods are the marshalers of a type, nil for those that it doesn't have.
+// methods are the marshalers of a type. Missing ones are nil.
 type methods struct {
 	marshalJSON, unmarshalJSON, marshalText, unmarshalText *marshaler
 }
 
-// methodsOf looks for the methods of t and of a pointer to it.
+// methodsOf returns the marshalers of t and of a pointer to it.
 func methodsOf(t types.Type) methods {
 	t = types.Unalias(t)
 	named, _ := t.(*types.Named)
 	s, isStruct := t.Underlying().(*types.Struct)
 	if embeds := isStruct && hasEmbedded(s); !embeds && (named == nil || named.NumMethods() == 0) {
-		return methods{} // most types: there is nothing to look up
+		return methods{} // the common case
 	}
 	return methods{
 		lookup(t, "MarshalJSON", isMarshal), lookup(t, "UnmarshalJSON", isUnmarshal),
@@ -56,10 +56,10 @@ func lookup(t types.Type, name string, shape func(*types.Signature) bool) *marsh
 	return m
 }
 
-// none reports whether a type leaves its encoding to encoding/json.
+// none reports whether a type has no marshalers.
 func (m methods) none() bool { return m == methods{} }
 
-// any returns the name of one of the methods that there are.
+// any returns the name of one of the marshalers, or "".
 func (m methods) any() string {
 	for _, one := range []*marshaler{m.marshalJSON, m.marshalText, m.unmarshalJSON, m.unmarshalText} {
 		if one != nil {
@@ -69,7 +69,7 @@ func (m methods) any() string {
 	return ""
 }
 
-// marshal returns the method that encodes a value; where its address can't be taken, inValue is set.
+// marshal returns the method that encodes a value. inValue is set if the address of the value can't be taken.
 func (m methods) marshal(inValue bool) (string, *marshaler) {
 	switch {
 	case m.marshalJSON != nil && (m.marshalJSON.value || !inValue):
@@ -80,7 +80,7 @@ func (m methods) marshal(inValue bool) (string, *marshaler) {
 	return "", nil
 }
 
-// unmarshal returns the method that decodes a value. Encoding/json takes the address of all that it decodes.
+// unmarshal returns the method that decodes a value. encoding/json always has its address.
 func (m methods) unmarshal() (string, *marshaler) {
 	switch {
 	case m.unmarshalJSON != nil:
@@ -91,8 +91,8 @@ func (m methods) unmarshal() (string, *marshaler) {
 	return "", nil
 }
 
-// encoding returns how the values of a defined type encode themselves at a position, "" if they don't. It refuses a type
-// whose methods don't undo each other.
+// encoding returns the own encoding of a defined type at a position, or "". It refuses a type whose methods don't form a
+// pair.
 func (r *reader) encoding(t types.Type, path string, from position) (string, *refusal) {
 	m := methodsOf(t)
 	if m.none() || types.IsInterface(t) {
@@ -112,7 +112,7 @@ func (r *reader) encoding(t types.Type, path string, from position) (string, *re
 	return e.enc, nil
 }
 
-// promoted refuses a method that a struct has from an embedded field, unless that is all there is to the struct.
+// promoted refuses a method that a struct inherits from an embedded field if the struct has other fields.
 func (r *reader) promoted(t types.Type, m *marshaler, path, name string, from position) *refusal {
 	if len(m.index) == 1 {
 		return nil
@@ -137,7 +137,7 @@ func (r *reader) promoted(t types.Type, m *marshaler, path, name string, from po
 	return no
 }
 
-// key converts the key of a map, and refuses one that encoding/json doesn't read as it writes it.
+// key converts the key type of a map. It refuses a type whose keys don't decode to the encoded value.
 func (r *reader) key(t types.Type, path string) (ir.Type, *refusal) {
 	spelled, no := r.spellOnly(t, "a key of "+path)
 	if no != nil || r.spelling {
@@ -150,8 +150,8 @@ func (r *reader) key(t types.Type, path string) (ir.Type, *refusal) {
 	return spelled, r.defineKey(spelled, t)
 }
 
-// mapKey refuses a key by encoding/json's rules for keys: strings are written as they are, all others by MarshalText of
-// the value or as an integer. A pointer to a key with UnmarshalText reads it, by UnmarshalJSON if it has that, too.
+// mapKey refuses a key type by encoding/json's rules for keys. Strings are encoded as such, other keys by MarshalText of the
+// value or as integers. A key type with UnmarshalText is decoded by that, or by UnmarshalJSON if it has both.
 func (r *reader) mapKey(t types.Type, path string) *refusal {
 	b, _ := t.Underlying().(*types.Basic)
 	if b != nil && b.Kind() == types.Invalid {
@@ -172,7 +172,7 @@ func (r *reader) mapKey(t types.Type, path string) *refusal {
 	return nil
 }
 
-// defineKey describes the type of a key, unless it has been described as that of a value.
+// defineKey adds the definition of a key type, unless it is already defined.
 func (r *reader) defineKey(spelled ir.Type, t types.Type) *refusal {
 	id := spelled.ID()
 	if _, known := r.pkg.Defs[id]; known || spelled.Kind != ir.Named {

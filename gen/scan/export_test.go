@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Parsed scans and returns the import paths of the packages whose files were parsed.
+// Parsed scans and returns the import paths of the packages that were parsed.
 func Parsed(ctx context.Context, cfg Config) ([]string, error) {
 	sc := newScanner(cfg, nil, false)
 	_, err := sc.scan(ctx)

@@ -13,26 +13,26 @@ import (
 	"github.com/afgen/afgen/gen/scan/internal/pattern"
 )
 
-// found is what the byte search over the directories says.
+// found is the result of the byte search over the directories.
 type found struct {
-	dirs    []string // with annotations in files that may be scanned; absolute
+	dirs    []string // absolute directories with annotated files
 	rest    []string // patterns that only the go command can expand
-	outputs []string // files that afgen generated
+	outputs []string // generated files
 	skipped []Skipped
-	code    bool // there is Go code, which build constraints may exclude here
+	code    bool // there are Go files, which may be excluded by build constraints
 
-	searched map[string][]fs.DirEntry // directories, and what is in them
+	searched map[string][]fs.DirEntry // the entries of directories
 	modules  []string                 // the go.mod files of other modules, where "..." stops
-	ignored  func(dir string) bool    // whether it stops there because go.mod says so
+	ignored  func(dir string) bool    // reports whether go.mod ignores a directory
 }
 
-// find expands the patterns that name directories and searches those. Other patterns (import paths) are left to the go
-// command.
+// find expands the patterns that name directories and searches those. It leaves other patterns, such as import paths, to
+// the go command.
 func find(cfg Config) (*found, error) {
 	f := &found{searched: map[string][]fs.DirEntry{}}
 	for _, p := range cfg.patterns() {
 		if strings.HasSuffix(p, ".go") {
-			return nil, fmt.Errorf("%s: afgen takes packages (./..., ./shop), not files", p)
+			return nil, fmt.Errorf("%s: afgen takes packages, such as ./shop or ./..., not files", p)
 		}
 		base, deep, ok := pattern.Dir(cfg.Dir, p)
 		if !ok {
@@ -48,14 +48,14 @@ func find(cfg Config) (*found, error) {
 	return f, nil
 }
 
-// walkDir searches a directory, and those below that the go command would match with "...".
+// walkDir searches a directory, and if deep the directories below that "..." matches.
 func (f *found) walkDir(cfg Config, root string, deep bool) error {
 	info, err := os.Stat(root)
 	if err != nil {
 		return err
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("%s is not a folder", root)
+		return fmt.Errorf("%s is not a directory", root)
 	}
 	if deep {
 		f.ignored = pattern.IgnoredBy(root)
@@ -63,7 +63,7 @@ func (f *found) walkDir(cfg Config, root string, deep bool) error {
 	return f.visitDir(cfg, root, deep)
 }
 
-// visitDir searches a directory and, if deep, those below that "..." matches. Only the first may be a symbolic link.
+// visitDir is walkDir for a directory that exists. Only the root may be a symbolic link.
 func (f *found) visitDir(cfg Config, dir string, deep bool) error {
 	entries, err := f.searchDir(cfg, dir)
 	if err != nil || !deep {
@@ -88,7 +88,7 @@ func (f *found) visitDir(cfg Config, dir string, deep bool) error {
 	return nil
 }
 
-// searchDir looks into the files of one directory, once, and returns what is in it.
+// searchDir searches the files of a directory once, and returns its entries.
 func (f *found) searchDir(cfg Config, dir string) ([]fs.DirEntry, error) {
 	if entries, ok := f.searched[dir]; ok {
 		return entries, nil
@@ -105,7 +105,7 @@ func (f *found) searchDir(cfg Config, dir string) ([]fs.DirEntry, error) {
 		}
 		content, err := os.ReadFile(filepath.Join(dir, name))
 		if strings.HasPrefix(name, ".") && errors.Is(err, fs.ErrNotExist) {
-			continue // the link by which an editor marks a file as open
+			continue // an editor's lock file, a dangling symbolic link
 		}
 		if err != nil {
 			return nil, err
@@ -115,7 +115,7 @@ func (f *found) searchDir(cfg Config, dir string) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// classifyFile notes what one file means for the scan.
+// classifyFile records whether a file is generated, scanned or skipped.
 func (f *found) classifyFile(cfg Config, dir, name string, content []byte) {
 	path := filepath.Join(dir, name)
 	ignored := strings.HasPrefix(name, "_") || strings.HasPrefix(name, ".")
@@ -127,13 +127,13 @@ func (f *found) classifyFile(cfg Config, dir, name string, content []byte) {
 	case strings.HasSuffix(name, "_test.go"):
 		f.skipFile(path, content, "test files are not scanned")
 	case ignored:
-		f.skipFile(path, content, "the go command ignores files of this name")
+		f.skipFile(path, content, "the go command ignores files with this name")
 	default:
 		f.dirs = append(f.dirs, dir)
 	}
 }
 
-// skipFile notes a file that is not scanned, if that means anything.
+// skipFile records a file that is not scanned, if it has annotations.
 func (f *found) skipFile(path string, content []byte, reason string) {
 	if annotates(content) {
 		f.skipped = append(f.skipped, Skipped{path, reason})

@@ -14,25 +14,25 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// nested is a module with annotated packages in places that "..." matches, and in some that it doesn't.
+// nested returns a module with annotated packages, some of them in directories that "..." doesn't match.
 func nested(t *testing.T) string {
 	dir := module(t, "")
 	for _, name := range []string{"root", "a", "b", "in", "data", "vendored", "hidden", "under", "other"} {
-		folder := map[string]string{
+		sub := map[string]string{
 			"root": ".", "in": "a/in", "data": "a/testdata/data", "vendored": "b/vendor/vendored", "hidden": ".git/hidden",
 			"under": "_old/under", "other": "nested/other",
 		}[name]
-		if folder == "" {
-			folder = name
+		if sub == "" {
+			sub = name
 		}
-		write(t, dir, folder+"/"+name+".go", service(name))
+		write(t, dir, sub+"/"+name+".go", service(name))
 	}
 	write(t, dir, "nested/go.mod", "module nested.test\n\ngo 1.26\n")
 	write(t, dir, "plain/plain.go", "package plain\n")
 	return dir
 }
 
-func TestPatternsMeanWhatTheyMeanToTheGoCommand(t *testing.T) {
+func TestPatterns(t *testing.T) {
 	t.Parallel()
 	dir := nested(t)
 	for _, tc := range []struct {
@@ -70,7 +70,7 @@ func TestPatternsMeanWhatTheyMeanToTheGoCommand(t *testing.T) {
 	}
 }
 
-func TestPatternsThatMeanNothingAreErrors(t *testing.T) {
+func TestPatternsWithoutMatch(t *testing.T) {
 	t.Parallel()
 	dir := nested(t)
 	for _, test := range []struct{ name, pattern, want string }{
@@ -90,7 +90,7 @@ func TestPatternsThatMeanNothingAreErrors(t *testing.T) {
 	}
 }
 
-func TestFilesLeftOutAreNamedWithAReason(t *testing.T) {
+func TestSkippedFiles(t *testing.T) {
 	t.Parallel()
 	dir := module(t, "-- calc.go --\n"+service("calc")+`
 -- calc_plan9.go --
@@ -132,7 +132,7 @@ type Draft struct{}
 -- prose_test.go --
 package calc
 
-// The directive af:rpc is only talked about here.
+// This comment only mentions the directive af:rpc.
 `)
 	reasons := func(cfg scan.Config) map[string]string {
 		out := map[string]string{}
@@ -141,10 +141,12 @@ package calc
 		}
 		return out
 	}
-	// Files for other systems and of other tags are scanned, on a system that has them.
+	// Files for other systems and tags are scanned on a system that includes them.
 	want := map[string]string{
-		"ignored.go": "no system that this go command knows satisfies its build constraint ignore", "calc_test.go": "test files are not scanned",
-		"script.go": "excluded by build constraints, and of another package", "_draft.go": "the go command ignores files of this name",
+		"ignored.go":   "this go command knows no system that satisfies its build constraint ignore",
+		"calc_test.go": "test files are not scanned",
+		"script.go":    "excluded by build constraints, and in another package",
+		"_draft.go":    "the go command ignores files with this name",
 	}
 	tagged, plan9 := config(dir, "."), config(dir, ".")
 	tagged.Tags, plan9.Env = "special", append(os.Environ(), "GOOS=plan9")
@@ -155,7 +157,7 @@ package calc
 	}
 }
 
-func TestOutputsAreFoundWhereNothingIsAnnotatedAnyMore(t *testing.T) {
+func TestFindsOutputsWithoutAnnotations(t *testing.T) {
 	t.Parallel()
 	dir := module(t, "-- old/old.go --\npackage old\n-- old/af_gen.go --\n"+header+"\npackage old\n-- old/af.contract.json --\n"+header+
 		"-- old/data.json --\n"+header+"-- mine/af_gen.go --\npackage mine\n-- old/old_test.go --\npackage old\n\n//af:rpc\ntype T struct{}\n")
@@ -178,26 +180,26 @@ func TestOutputsAreFoundWhereNothingIsAnnotatedAnyMore(t *testing.T) {
 	}
 }
 
-// A shell may be in a directory by a symbolic link; and editors mark open files by links that lead nowhere.
-func TestLinksAreFollowedWhereTheGoCommandDoes(t *testing.T) {
+// The working directory may be a symbolic link. Editors mark open files with dangling links.
+func TestSymbolicLinks(t *testing.T) {
 	t.Parallel()
 	dir := nested(t)
 	link := filepath.Join(t.TempDir(), "link")
 	testkit.Symlink(t, dir, link)
 	testkit.Symlink(t, "b", filepath.Join(dir, "linked"))
-	testkit.Symlink(t, "somebody@somewhere.1234", filepath.Join(dir, "a", ".#a.go"))
+	testkit.Symlink(t, "user@host.1234", filepath.Join(dir, "a", ".#a.go"))
 	res := run(t, config(link, "./..."))
 	if d := cmp.Diff([]string{"x.test", "x.test/a", "x.test/a/in", "x.test/b"}, paths(res)); d != "" {
 		t.Error(d)
 	}
-	for _, p := range res.Packages { // where "..." finds outputs
+	for _, p := range res.Packages { // the directories of outputs
 		if !strings.HasPrefix(p.Dir, link) {
-			t.Errorf("%s is in %s, and not below %s", p.IR.Path, p.Dir, link)
+			t.Errorf("%s is in %s, not below %s", p.IR.Path, p.Dir, link)
 		}
 	}
 }
 
-func TestFoldersThatGoModIgnoresAreLeftOut(t *testing.T) {
+func TestIgnoreDirectivesOfGoMod(t *testing.T) {
 	t.Parallel()
 	dir := nested(t)
 	write(t, dir, "b/in/in.go", service("bin"))

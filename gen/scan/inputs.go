@@ -10,26 +10,27 @@ import (
 	"golang.org/x/tools/go/packages"
 )
 
-// Inputs is what the result of a scan depends on, apart from the environment and what the files of modules say (go.mod and
-// the like): the Go files in Dirs, and what there is and isn't at Paths. The standard library and the module cache
-// are considered fixed.
+// Inputs are the files that the result of a scan depends on: the Go files in Dirs, and the files and directories at Paths,
+// existing or not. The result also depends on the environment and on files such as go.mod. The standard library and the
+// module cache are considered fixed.
 type Inputs struct {
-	// Unknown is why the rest is not all of it; "" if it is.
+	// Unknown is the reason why Inputs is incomplete, or "".
 	Unknown string
-	// Dirs were searched, or hold packages that were listed; sorted. Modules are the roots of the latter's modules.
+	// Dirs are the directories that were searched or that contain listed packages, sorted. Modules are the roots of the
+	// modules of those packages.
 	Dirs    []string
 	Modules []string
-	// Paths are looked at by the go command in order to know which module a directory belongs to.
+	// Paths determine the modules of directories.
 	Paths []string
-	// GOROOT is where the standard library was found; "" if nothing was listed.
+	// GOROOT is the directory of the Go installation, or "" if no package was listed.
 	GOROOT string
 }
 
-// inputs returns what the scan depended on.
+// inputs returns the inputs of the scan.
 func (sc *scanner) inputs(f *found, clients []Client) Inputs {
 	in := &inputs{dirs: map[string]bool{}, modules: map[string]*packages.Module{}, paths: map[string]bool{}}
 	if len(f.rest) > 0 {
-		in.unknown = "patterns that name no folders" // the go command alone knows where it has looked for such packages
+		in.unknown = "patterns that are no directories" // only the go command knows which directories it has searched
 	}
 	for dir := range f.searched {
 		in.dirs[dir] = true
@@ -49,11 +50,11 @@ func (sc *scanner) inputs(f *found, clients []Client) Inputs {
 	for u := range sc.Units() {
 		in.addAmbiguous(u.Pkg)
 	}
-	for dir := range in.dirs { // of which module a directory is: of the next go.mod above it
+	for dir := range in.dirs { // the module of a directory is the nearest go.mod above
 		for dir != filepath.Dir(dir) {
 			dir = filepath.Dir(dir)
 			if in.dirs[dir] || in.paths[filepath.Join(dir, "go.mod")] {
-				break // the rest of the way is another's
+				break // another directory adds the rest
 			}
 			in.paths[filepath.Join(dir, "go.mod")] = true
 		}
@@ -68,17 +69,17 @@ type inputs struct {
 	unknown string
 	goroot  string
 	dirs    map[string]bool
-	modules map[string]*packages.Module // by directory: those whose files may change
+	modules map[string]*packages.Module // those whose files may change, by directory
 	paths   map[string]bool
 }
 
-// add notes where a package was found.
+// add records the directory of a package.
 func (in *inputs) add(p *packages.Package) {
 	dir := load.DirOf(p)
 	switch m := p.Module; {
 	case p.PkgPath == "unsafe" || p.PkgPath == "C":
 	case dir == "":
-		in.unknown = "no folder of package " + p.PkgPath // and if it appears, its place is unknown
+		in.unknown = "package " + p.PkgPath + " has no directory" // where it may appear is unknown
 	case m == nil:
 		if in.goroot == "" || !strings.HasPrefix(dir, filepath.Join(in.goroot, "src")+string(filepath.Separator)) {
 			in.unknown = "package " + p.PkgPath + " has no module"
@@ -109,7 +110,7 @@ func rootOf(m *packages.Module) string {
 	return "" // vendored
 }
 
-// addAmbiguous notes the directories of other modules that would hold a package if they were there: it would be ambiguous then.
+// addAmbiguous records the directories of other modules that would make a package ambiguous if they existed.
 func (in *inputs) addAmbiguous(p *packages.Package) {
 	if p.Module == nil {
 		return

@@ -11,9 +11,9 @@ import (
 	"github.com/afgen/afgen/gen/scan/internal/pattern"
 )
 
-// CheckMatches fails if patterns that lead to no annotated package match no package at all: in the directory of go.work,
-// outside of modules, in a directory without Go files. A run that looks at nothing must not pass for one that finds
-// nothing wrong. The error is what the go command reports. Packages without annotations are no error.
+// CheckMatches returns an error if a pattern matches no package, for example outside modules or in a directory without Go
+// files. Otherwise a run that scans nothing would look like one without problems. The error is that of the go command.
+// Packages without annotations are not an error.
 func (r *Result) CheckMatches(ctx context.Context) error {
 	sc, f := r.scanner, r.found
 	bare := f.unannotated(sc.config)
@@ -26,7 +26,9 @@ func (r *Result) CheckMatches(ctx context.Context) error {
 	}
 	var errs []error
 	for _, p := range pkgs {
-		leftovers := p.Empty && slices.ContainsFunc(f.outputs, func(o string) bool { return pattern.AnyNames(sc.config.Dir, bare, filepath.Dir(o)) })
+		leftovers := p.Empty && slices.ContainsFunc(f.outputs, func(o string) bool {
+			return pattern.AnyNames(sc.config.Dir, bare, filepath.Dir(o))
+		})
 		if p.Err != nil && !(leftovers && strings.Contains(p.Err.Error(), "no Go files in")) {
 			errs = append(errs, p.Err)
 		}
@@ -39,7 +41,7 @@ func (r *Result) CheckMatches(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// unannotated lists the patterns for directories that hold no annotations.
+// unannotated returns the patterns for directories without annotations.
 func (f *found) unannotated(cfg Config) []string {
 	return slices.DeleteFunc(cfg.patterns(), func(p string) bool {
 		return slices.Contains(f.rest, p) ||

@@ -6,11 +6,11 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A sentField is what encoding/json makes of one field of a struct.
+// A sentField describes how encoding/json treats a field.
 type sentField struct {
 	tag      ir.Tag
-	skip     bool // it is not sent, and nothing is lost
-	promoted bool // an embedded struct, whose members are sent as those of the outer one
+	skip     bool // it is not sent
+	promoted bool // it is an embedded struct whose members are sent as members of the outer one
 }
 
 // field classifies a field of a struct of type owner, and refuses one whose value would be lost.
@@ -23,7 +23,7 @@ func (r *reader) field(s *types.Struct, i int, owner types.Type, path string) (s
 	return out, r.apply(structField{f, out, r, owner}, path)
 }
 
-// structMembers converts what encoding/json sends of a struct of type owner.
+// structMembers converts the fields of a struct of type owner that encoding/json sends.
 func (r *reader) structMembers(s *types.Struct, owner types.Type, path string, from position) ([]ir.Member, *refusal) {
 	var members []ir.Member
 	for i := range s.NumFields() {
@@ -43,7 +43,9 @@ func (r *reader) structMembers(s *types.Struct, owner types.Type, path string, f
 			return nil, no
 		}
 		restore()
-		m := ir.Member{Name: sent.tag.Name, Type: t, Optional: sent.tag.Optional, Quoted: sent.tag.Quoted && isScalar(f.Type())}
+		m := ir.Member{
+			Name: sent.tag.Name, Type: t, Optional: sent.tag.Optional, Quoted: sent.tag.Quoted && isScalar(f.Type()),
+		}
 		if m.Name == "" && !sent.promoted {
 			m.Name = f.Name()
 		}
@@ -52,7 +54,7 @@ func (r *reader) structMembers(s *types.Struct, owner types.Type, path string, f
 	return members, r.names(s, owner, path)
 }
 
-// anonymous converts a struct without a name. Its unexported fields don't travel, but it can't be spelled without them.
+// anonymous converts an anonymous struct. Its unexported fields are not sent, but they are part of its type.
 func (r *reader) anonymous(s *types.Struct, path string, from position) (ir.Type, *refusal) {
 	if !r.spelling {
 		if no := r.apply(unnamedStruct{methodsOf(s)}, path); no != nil {
@@ -85,8 +87,9 @@ func (r *reader) anonymous(s *types.Struct, path string, from position) (ir.Type
 	return out, r.names(s, s, path)
 }
 
-// enter makes a field the place of the next refusals, if the user's code declares it. The field of an instance of a generic
-// type is not: its type argument is the cause. Restore leaves the field again; after a refusal this isn't needed.
+// enter sets the position of refusals to a field, if the user's code declares it. For a field of a generic type's instance,
+// it keeps the position, because the type argument is the cause. restore sets the old position, and need not be called
+// after a refusal.
 func (r *reader) enter(f *types.Var) (restore func()) {
 	before := r.at
 	if f.Pkg() != nil && f.Origin() == f && r.scanner.isUsers(f.Pkg().Path()) {
@@ -95,7 +98,7 @@ func (r *reader) enter(f *types.Var) (restore func()) {
 	return func() { r.at = before }
 }
 
-// A sentName is a member of a struct, or one that an embedded struct brings along.
+// A sentName is a member of a struct or of a struct embedded in it.
 type sentName struct {
 	field  *types.Var
 	path   string
@@ -103,16 +106,19 @@ type sentName struct {
 	tagged bool
 }
 
-// names refuses members of one name: encoding/json sends one of them, or none.
+// names refuses members with the same name, because encoding/json sends at most one of them.
 func (r *reader) names(s *types.Struct, owner types.Type, path string) *refusal {
-	plain := true // then Go keeps the names apart
+	plain := true // if there are no tags or embedded fields, names differ
 	for i := range s.NumFields() {
 		plain = plain && !s.Field(i).Embedded() && s.Tag(i) == ""
 	}
 	if plain {
 		return nil
 	}
-	n := namer{reader: r, owner: owner, sent: map[string]sentName{}, open: map[types.Type]bool{}, empty: map[types.Type]bool{}}
+	n := namer{
+		reader: r, owner: owner,
+		sent: map[string]sentName{}, open: map[types.Type]bool{}, empty: map[types.Type]bool{},
+	}
 	_, no := n.add(s, path, 0)
 	return no
 }
@@ -122,8 +128,8 @@ type namer struct {
 	*reader
 	owner types.Type
 	sent  map[string]sentName
-	open  map[types.Type]bool // the embedded structs being read
-	empty map[types.Type]bool // those that have no members
+	open  map[types.Type]bool // embedded structs that add is in
+	empty map[types.Type]bool // embedded structs without members
 }
 
 // add collects the members of s and returns how many there are.
@@ -164,7 +170,7 @@ func (n *namer) add(s *types.Struct, path string, depth int) (count int, no *ref
 	return count, nil
 }
 
-// clash refuses two members of one name.
+// clash refuses two members with the same name.
 func (n *namer) clash(name string, a, b sentName) *refusal {
 	if a.depth > b.depth || a.depth == b.depth && !a.tagged && b.tagged {
 		a, b = b, a
@@ -173,7 +179,7 @@ func (n *namer) clash(name string, a, b sentName) *refusal {
 	return n.apply(clash{name, a, b}, b.path)
 }
 
-// isStruct reports whether t is a struct, or a pointer to one.
+// isStruct reports whether t is a struct or a pointer to one.
 func isStruct(t types.Type) bool {
 	_, ok := pointed(t).Underlying().(*types.Struct)
 	return ok
@@ -184,7 +190,7 @@ func isPointer(t types.Type) bool {
 	return ok
 }
 
-// pointed returns what a pointer without a name points to; any other type is itself.
+// pointed returns the element type of an unnamed pointer, or t.
 func pointed(t types.Type) types.Type {
 	t = types.Unalias(t)
 	if p, ok := t.(*types.Pointer); ok {

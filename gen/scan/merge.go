@@ -16,13 +16,13 @@ import (
 	"github.com/afgen/afgen/gen/scan/internal/buildtag"
 )
 
-// A part is what one loader has found in one package.
+// A part is the result of one scanner for one package.
 type part struct {
 	unit *unit
 	pkg  Package
 }
 
-// analyzeAll goes through the phases from need to analyze with the annotated units of a scanner.
+// analyzeAll runs the phases from need to analyze on the annotated units of a scanner.
 func (sc *scanner) analyzeAll() (parts []part) {
 	for _, u := range sc.annotated {
 		sc.Guard(u.Unit, func() { sc.needSignatures(u) })
@@ -75,7 +75,7 @@ func (sc *scanner) confined(p *ir.Package, name string) (confined bool) {
 	return confined
 }
 
-// mergeParts makes one package of the parts that loaders have found of it, and gives services and workers their constraints.
+// mergeParts joins the parts of each package, and sets the constraints of services and workers.
 func (sc *scanner) mergeParts(parts []part) (units []*unit, pkgs []Package) {
 	var merged []part
 	for _, p := range parts {
@@ -94,7 +94,7 @@ func (sc *scanner) mergeParts(parts []part) (units []*unit, pkgs []Package) {
 	return units, pkgs
 }
 
-// joinPart adds what another system has of a package. A type that is there already must be the same on both.
+// joinPart adds the part of another system to a package. Types of both parts must be equal.
 func (sc *scanner) joinPart(to *part, from part) {
 	a, b := to.pkg.IR, from.pkg.IR
 	for _, t := range from.unit.types {
@@ -108,7 +108,7 @@ func (sc *scanner) joinPart(to *part, from part) {
 		o := to.unit.types[i]
 		alike := o.broken || t.broken || sameContract(a, b, t.name())
 		constraints, confined := slices.Concat(o.constraints, t.constraints), o.confined || t.confined
-		if t.file.Name < o.file.Name { // the first file has the say, wherever afgen runs
+		if t.file.Name < o.file.Name { // the first file wins on all systems
 			for _, e := range entries(a, t.name()) {
 				*e.doc = docText(docOf(t.gen, t.spec))
 			}
@@ -116,8 +116,10 @@ func (sc *scanner) joinPart(to *part, from part) {
 		}
 		o.constraints, o.confined = constraints, confined
 		if !alike {
-			sc.reportDirective(t.directive, diag.Differs, fmt.Sprintf("%s differs from its declaration at %s", t.name(), sc.place(sc.Position(o.spec.Pos()))),
-				"a contract is the same on every system: give both the same options, methods, parameters and results, or the types other names")
+			sc.reportDirective(t.directive, diag.Differs,
+				fmt.Sprintf("%s differs from its declaration at %s", t.name(), sc.place(sc.Position(o.spec.Pos()))),
+				"a contract is the same on all systems: "+
+					"give both the same options, methods, parameters and results, or different names")
 		}
 	}
 	for id, def := range b.Defs {
@@ -125,9 +127,10 @@ func (sc *scanner) joinPart(to *part, from part) {
 		path, _, _ := strings.Cut(id, "[")
 		path = path[:strings.LastIndexByte(path, '.')]
 		of := sc.Unit(path)
-		if ok && !reflect.DeepEqual(def, other) && !(of != nil && of.Main) { // checkPayloads has the user's own
-			sc.reportDirective(from.unit.types[0].directive, diag.Differs, fmt.Sprintf("what %s sends is not the same on every system", id),
-				"a contract is the same on every system: declare the type alike in all files, or give the types other names")
+		if ok && !reflect.DeepEqual(def, other) && !(of != nil && of.Main) { // checkPayloads compares the user's types
+			sc.reportDirective(from.unit.types[0].directive, diag.Differs,
+				fmt.Sprintf("the JSON of %s differs between systems", id),
+				"a contract is the same on all systems: use a type that is the same on all of them")
 		}
 		if a.Defs == nil {
 			a.Defs = map[string]ir.Def{}
@@ -164,7 +167,7 @@ func workers(p *ir.Package, name string) []ir.Worker {
 	return slices.DeleteFunc(slices.Clone(p.Workers), func(k ir.Worker) bool { return k.Type != name })
 }
 
-// An entry is the service or worker of a type: those fields that are set when packages are merged.
+// An entry has the fields of a service or worker that merging sets.
 type entry struct{ doc, constraint, clientConstraint *string }
 
 // entries returns the services and workers of a type.
@@ -182,9 +185,11 @@ func entries(p *ir.Package, name string) (all []entry) {
 	return all
 }
 
-// sameContract reports whether two packages have the same of a type, but for comments and names that no caller sees.
+// sameContract reports whether two packages have the same services and workers of a type. It ignores comments and names
+// that callers don't see.
 func sameContract(a, b *ir.Package, name string) bool {
-	return allEqual(plainServices(a, name), plainServices(b, name)) && allEqual(plainWorkers(a, name), plainWorkers(b, name))
+	return allEqual(plainServices(a, name), plainServices(b, name)) &&
+		allEqual(plainWorkers(a, name), plainWorkers(b, name))
 }
 
 func plainServices(p *ir.Package, name string) []ir.Service {
@@ -225,8 +230,8 @@ func (sc *scanner) setConstraints(p *part) {
 	}
 }
 
-// needSignatures asks for all that the signatures of a package's annotated types mention. Of a service it matters only that
-// there is such a type: its fields don't travel.
+// needSignatures requests the declarations that the signatures of a package's annotated types mention. The fields of the
+// annotated types are not sent and not needed.
 func (sc *scanner) needSignatures(u *unit) {
 	for _, t := range u.types {
 		if t.broken {
@@ -245,7 +250,7 @@ func (sc *scanner) needSignatures(u *unit) {
 	}
 }
 
-// isWorkerMethod reports whether afgen uses a worker's method.
+// isWorkerMethod reports whether the runtime calls a worker's method.
 func isWorkerMethod(d *ast.FuncDecl) bool {
 	return d.Name.Name == "Run" || d.Name.Name == "SubtasksDone"
 }
@@ -256,10 +261,10 @@ type variant struct {
 	constraint constraint.Expr
 }
 
-// checkEverywhere demands that a type has the same remote methods on all systems that have the type: each instance of a
-// service must have all of them.
+// checkEverywhere reports remote methods that are missing on some systems of their type. Each instance of a service must
+// have all methods.
 func (sc *scanner) checkEverywhere(u *unit, p *ir.Package) {
-	here := sc.roots[u.Pkg.PkgPath] // it has seen the files of all systems
+	here := sc.roots[u.Pkg.PkgPath] // it knows the files of all systems
 	if here == nil || here.Broken {
 		return
 	}
@@ -290,7 +295,7 @@ func (sc *scanner) checkEverywhere(u *unit, p *ir.Package) {
 	}
 }
 
-// checkVariants looks at all declarations of one method.
+// checkVariants compares all declarations of one method.
 func (sc *scanner) checkVariants(u *unit, t *annotated, all []variant) {
 	slices.SortFunc(all, func(a, b variant) int {
 		return cmp.Compare(sc.Position(a.fn.Pos()).Filename, sc.Position(b.fn.Pos()).Filename)
@@ -301,24 +306,29 @@ func (sc *scanner) checkVariants(u *unit, t *annotated, all []variant) {
 	}
 	name := all[0].fn.Name
 	if x := buildtag.Either(constraints); !buildtag.Implies(t.constraint, x) {
-		behind := "is not"
+		behind := "has none"
 		if t.constraint != nil {
-			behind = "is behind " + buildtag.String(t.constraint)
+			behind = "has " + buildtag.String(t.constraint)
 		}
-		sc.ReportAt(name, diag.NotEverywhere, fmt.Sprintf("method %s of %s is behind the build constraint %s, and %[2]s %[4]s", name.Name, t.name(), buildtag.String(x), behind),
-			fmt.Sprintf("each instance has all methods: declare %s for all systems of %s, put %[2]s behind the same build constraint, or mark %[1]s //af:skip",
-				name.Name, t.name()))
+		sc.ReportAt(name, diag.NotEverywhere,
+			fmt.Sprintf("method %s of %s has the build constraint %s, but %[2]s %[4]s",
+				name.Name, t.name(), buildtag.String(x), behind),
+			fmt.Sprintf("each instance has all methods: declare %s for all systems of %s, "+
+				"put %[2]s behind the same build constraint, or mark %[1]s //af:skip", name.Name, t.name()))
 		return
 	}
 	for _, v := range all[1:] {
-		if buildtag.String(v.constraint) != buildtag.String(all[0].constraint) && wireOf(v.fn) != wireOf(all[0].fn) { // else the compiler says it
-			sc.ReportAt(v.fn.Name, diag.Differs, fmt.Sprintf("method %s of %s differs from its declaration at %s", v.fn.Name.Name, t.name(), sc.place(sc.Position(name.Pos()))),
-				"a contract is the same on every system: give both the same parameters, results and directives")
+		// If the constraints are equal, the compiler reports that the method is declared twice.
+		if buildtag.String(v.constraint) != buildtag.String(all[0].constraint) && wireOf(v.fn) != wireOf(all[0].fn) {
+			sc.ReportAt(v.fn.Name, diag.Differs,
+				fmt.Sprintf("method %s of %s differs from its declaration at %s",
+					v.fn.Name.Name, t.name(), sc.place(sc.Position(name.Pos()))),
+				"a contract is the same on all systems: give both the same parameters, results and directives")
 		}
 	}
 }
 
-// setNames takes what callers don't see of a method from one of its declarations.
+// setNames sets the parts of a method that callers don't see from one of its declarations.
 func setNames(p *ir.Package, typ string, fn *ast.FuncDecl) {
 	i := slices.IndexFunc(p.Services, func(s ir.Service) bool { return s.Type == typ })
 	if i < 0 {
@@ -326,7 +336,7 @@ func setNames(p *ir.Package, typ string, fn *ast.FuncDecl) {
 	}
 	j := slices.IndexFunc(p.Services[i].Methods, func(m ir.Method) bool { return m.GoName == fn.Name.Name })
 	if j < 0 {
-		return // something is wrong with it
+		return // it has problems
 	}
 	m := &p.Services[i].Methods[j]
 	m.Doc = docText(fn.Doc)
@@ -334,7 +344,7 @@ func setNames(p *ir.Package, typ string, fn *ast.FuncDecl) {
 	m.Err, m.Named = nameIn(fn.Type.Results, fn.Type.Results.NumFields()-1)
 }
 
-// nameIn returns the name of a parameter or result, "" for the blank one, and whether it has one.
+// nameIn returns the name of a parameter or result, or "" if it is blank, and reports whether it is named.
 func nameIn(list *ast.FieldList, index int) (name string, named bool) {
 	for _, f := range fieldsOf(list) {
 		for _, id := range f.Names {
@@ -353,7 +363,7 @@ func nameIn(list *ast.FieldList, index int) (name string, named bool) {
 	return "", false
 }
 
-// wireOf spells what the declaration of a method says of the wire: all but the names of its context and error.
+// wireOf returns the parts of a method's declaration that affect the wire: all but the names of its context and error.
 func wireOf(fn *ast.FuncDecl) string {
 	var b strings.Builder
 	list := func(fields *ast.FieldList, unnamed int) {

@@ -14,8 +14,8 @@ import (
 	"github.com/afgen/afgen/gen/scan/internal/pattern"
 )
 
-// checkNames looks for names that meet: of services and workers all over the run, and of what is to be generated in
-// each package.
+// checkNames reports names that are used twice: those of services and workers in the whole run, and those of generated
+// declarations in each package.
 func (sc *scanner) checkNames(units []*unit) {
 	units = slices.Clone(units)
 	slices.SortFunc(units, func(a, b *unit) int { return cmp.Compare(a.Pkg.PkgPath, b.Pkg.PkgPath) })
@@ -27,14 +27,17 @@ func (sc *scanner) checkNames(units []*unit) {
 				kind = "worker"
 			}
 			if name := nameOf(t); !t.broken && !directive.ValidName(name) {
-				sc.reportDirective(t.directive, diag.BadValue, fmt.Sprintf("%s %s would be called %q, which is not a name", kind, t.name(), name),
-					"give it one by name=…: "+directive.NameRule)
+				sc.reportDirective(t.directive, diag.BadValue,
+					fmt.Sprintf("%s %s would be called %q, which is not a valid name", kind, t.name(), name),
+					"give it a name with name=…: "+directive.NameRule)
 				continue
 			}
 			key := kind + " " + nameOf(t)
 			if other := first[key]; other != nil {
-				sc.reportDirective(t.directive, diag.DuplicateName, fmt.Sprintf("%s %q is %s.%s already, at %s", kind, nameOf(t), packageOf(other), other.name(),
-					sc.place(sc.Position(other.spec.Pos()))), "give one of them another name, such as "+qualifiedName(t))
+				sc.reportDirective(t.directive, diag.DuplicateName,
+					fmt.Sprintf("%s name %q is already used by %s.%s at %s",
+						kind, nameOf(t), packageOf(other), other.name(), sc.place(sc.Position(other.spec.Pos()))),
+					"give one of them another name, such as "+qualifiedName(t))
 				continue
 			}
 			first[key] = t
@@ -46,10 +49,10 @@ func (sc *scanner) checkNames(units []*unit) {
 	}
 }
 
-// packageOf is what the package of a type calls itself.
+// packageOf returns the name of a type's package.
 func packageOf(t *annotated) string { return t.file.AST.Name.Name }
 
-// qualifiedName proposes a name for a type whose name another package has: by name=, made of the package and the type.
+// qualifiedName suggests a name= option for a type whose name is used: its package and type name.
 func qualifiedName(t *annotated) string {
 	name := directive.SnakeCase(packageOf(t)) + "." + directive.SnakeCase(t.name())
 	if !directive.ValidName(name) || packageOf(t) == "main" {
@@ -58,7 +61,7 @@ func qualifiedName(t *annotated) string {
 	return "name=" + name
 }
 
-// checkJobs looks for jobs of one id; first has those of the packages before.
+// checkJobs reports jobs with the same id. first has the jobs of earlier packages.
 func (sc *scanner) checkJobs(u *unit, first map[string]*directive.Directive) {
 	for _, t := range u.types {
 		for _, j := range t.jobs {
@@ -69,29 +72,40 @@ func (sc *scanner) checkJobs(u *unit, first map[string]*directive.Directive) {
 				first[j.options.ID] = j.directive
 			default:
 				id, _ := j.directive.Arg("id")
-				sc.reportValue(id, diag.DuplicateJob, fmt.Sprintf("there is a job %q already, at %s", j.options.ID,
-					sc.place(token.Position{Filename: other.Pos.File, Line: other.Pos.Line, Column: other.Pos.Column})), "give one of them another id")
+				at := token.Position{Filename: other.Pos.File, Line: other.Pos.Line, Column: other.Pos.Column}
+				sc.reportValue(id, diag.DuplicateJob,
+					fmt.Sprintf("job id %q is already used at %s", j.options.ID, sc.place(at)), "give one of them another id")
 			}
 		}
 	}
 }
 
-// place spells a position in a message, as seen from where afgen runs, like those that diagnostics begin with.
+// place returns a position for a message, relative to the working directory.
 func (sc *scanner) place(at token.Position) string {
 	return fmt.Sprintf("%s:%d:%d", filepath.ToSlash(pattern.Relative(sc.config.Dir, at.Filename)), at.Line, at.Column)
 }
 
 // reportDirective reports a diagnostic at a directive.
 func (sc *scanner) reportDirective(d *directive.Directive, code diag.Code, message, hint string) {
-	sc.problems = append(sc.problems, diag.Diagnostic{Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint})
+	sc.problems = append(sc.problems, diag.Diagnostic{
+		Code: code, Pos: d.Pos, Width: d.Width, Message: message, Hint: hint,
+	})
 }
 
 // reportValue reports a diagnostic at the value of an argument of a directive.
 func (sc *scanner) reportValue(a directive.Arg, code diag.Code, message, hint string) {
-	sc.problems = append(sc.problems, diag.Diagnostic{Code: code, Pos: a.ValuePos, Width: a.ValueWidth, Message: message, Hint: hint})
+	sc.problems = append(sc.problems, diag.Diagnostic{
+		Code: code, Pos: a.ValuePos, Width: a.ValueWidth, Message: message, Hint: hint,
+	})
 }
 
-// checkGenerated looks for exported names that would be declared twice in the packages' own files.
+// reportFileInTheWay reports a file that afgen didn't write and whose name it needs.
+func (sc *scanner) reportFileInTheWay(file string) {
+	sc.Report(token.Position{Filename: file, Line: 1, Column: 1}, 1, diag.FileInTheWay,
+		filepath.Base(file)+" exists and was not written by afgen", "afgen needs this name: rename or remove the file")
+}
+
+// checkGenerated reports exported names that generated code would declare twice in a package.
 func (sc *scanner) checkGenerated(u *unit) {
 	by := map[string]*annotated{}
 	for _, t := range u.types {
@@ -101,7 +115,7 @@ func (sc *scanner) checkGenerated(u *unit) {
 	}
 }
 
-// checkDeclared looks for names for t that package u has already, or that another type has brought about.
+// checkDeclared reports generated names of t that package u or another type already declares.
 func (sc *scanner) checkDeclared(u *unit, t *annotated, names []string, by map[string]*annotated) {
 	for _, name := range names {
 		at, ok := u.Taken[name]
@@ -109,18 +123,20 @@ func (sc *scanner) checkDeclared(u *unit, t *annotated, names []string, by map[s
 			at, ok = u.ImportNames[name]
 		}
 		if ok {
-			sc.reportDirective(t.directive, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s, and %s has that name", name, t.name(), sc.place(at)),
+			sc.reportDirective(t.directive, diag.NameTaken,
+				fmt.Sprintf("afgen would declare %s for %s, but it is declared at %s", name, t.name(), sc.place(at)),
 				"rename one of them")
 		}
 		if other := by[name]; other != nil {
-			sc.reportDirective(t.directive, diag.NameTaken, fmt.Sprintf("afgen would declare %s for %s and for %s", name, sc.seenFrom(t, other), t.name()),
+			sc.reportDirective(t.directive, diag.NameTaken,
+				fmt.Sprintf("afgen would declare %s for both %s and %s", name, sc.seenFrom(t, other), t.name()),
 				"rename one of the types")
 		}
 		by[name] = t
 	}
 }
 
-// seenFrom names another type in a message about t.
+// seenFrom returns the name of another type for a message about t.
 func (sc *scanner) seenFrom(t, other *annotated) string {
 	if filepath.Dir(t.file.Name) == filepath.Dir(other.file.Name) {
 		return other.name()
@@ -128,8 +144,8 @@ func (sc *scanner) seenFrom(t, other *annotated) string {
 	return fmt.Sprintf("%s (at %s)", other.name(), sc.place(sc.Position(other.spec.Pos())))
 }
 
-// ownNames are the exported package-level names that a type brings about in its own package; helpers give way by
-// themselves.
+// ownNames returns the exported names that generated code declares for a type in its own package. Other generated names
+// avoid conflicts.
 func ownNames(u *unit, t *annotated) []string {
 	names := []string{"Register" + t.name()}
 	if clientOf(u, t) == "" {
@@ -138,7 +154,7 @@ func ownNames(u *unit, t *annotated) []string {
 	return names
 }
 
-// clientNames are those of its client half.
+// clientNames returns the exported names of its client half.
 func clientNames(t *annotated) []string {
 	n := t.name()
 	if t.isWorker() {
@@ -147,7 +163,7 @@ func clientNames(t *annotated) []string {
 	return []string{n + "API", n + "Client", "New" + n + "Client"}
 }
 
-// checkOutputNames reports the files of an annotated package that have the names of afgen's output and aren't.
+// checkOutputNames reports files of an annotated package that have the name of a generated file but are not generated.
 func (sc *scanner) checkOutputNames(u *unit) {
 	names := slices.Clone(sc.config.OutputNames)
 	for _, t := range u.types {
@@ -162,7 +178,6 @@ func (sc *scanner) checkOutputNames(u *unit) {
 			continue
 		}
 		sc.Sources[name] = content
-		sc.Report(token.Position{Filename: name, Line: 1, Column: 1}, 1, diag.FileInTheWay, base+" exists and afgen didn't write it",
-			"afgen needs this name: rename the file, or remove it")
+		sc.reportFileInTheWay(name)
 	}
 }

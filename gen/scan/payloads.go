@@ -15,9 +15,9 @@ import (
 	"github.com/afgen/afgen/gen/scan/internal/load"
 )
 
-// checkPayloads demands that types that are sent and declared behind a build constraint are declared alike in the files for
-// other systems: otherwise the contract would depend on where afgen runs. Only the user's own packages are looked at, and
-// only what signatures mention.
+// checkPayloads reports types that are sent, declared behind a build constraint, and declared differently for other
+// systems. Otherwise the contract would depend on the system that afgen runs on. It checks only types that signatures
+// mention, in the user's packages.
 func (sc *scanner) checkPayloads() {
 	for u := range sc.Units() {
 		if !u.Main || u.Broken || len(u.Pkg.IgnoredFiles) == 0 {
@@ -39,14 +39,14 @@ func (sc *scanner) checkPayloads() {
 	}
 }
 
-// marshals reports whether a type has an encoding of its own, so that what it is made of isn't sent.
+// marshals reports whether a type has its own encoding, so that its fields are not sent.
 func marshals(u *load.Unit, name string) bool {
 	return slices.ContainsFunc(u.Methods[name], func(d *ast.FuncDecl) bool {
 		return d.Name.Name == "MarshalJSON" || d.Name.Name == "MarshalText"
 	})
 }
 
-// checkVariantsOf compares types with their declarations in files that are excluded here.
+// checkVariantsOf compares types with their declarations in excluded files.
 func (sc *scanner) checkVariantsOf(u *load.Unit, names []string) {
 	for _, name := range u.Pkg.IgnoredFiles {
 		src, err := os.ReadFile(name)
@@ -77,14 +77,16 @@ func (sc *scanner) checkAlike(a, b *ast.TypeSpec) {
 		return
 	}
 	first, second := sc.Position(a.Name.Pos()), sc.Position(b.Name.Pos())
-	if first.Filename > second.Filename { // wherever afgen runs
+	if first.Filename > second.Filename { // the same order on all systems
 		first, second = second, first
 	}
-	sc.Report(second, len(a.Name.Name), diag.Differs, fmt.Sprintf("type %s differs from its declaration at %s", a.Name.Name, sc.place(first)),
-		"a contract is the same on every system: give both the same members, or the types other names")
+	sc.Report(second, len(a.Name.Name), diag.Differs,
+		fmt.Sprintf("type %s differs from its declaration at %s", a.Name.Name, sc.place(first)),
+		"a contract is the same on all systems: give both the same members, or different names")
 }
 
-// sent spells what a declaration says of what is sent: of a struct its exported and embedded fields, with their tags.
+// sent returns the parts of a type declaration that affect the wire. For a struct, these are its exported and embedded
+// fields with their tags.
 func sent(spec *ast.TypeSpec) string {
 	var b strings.Builder
 	put := func(n any) {

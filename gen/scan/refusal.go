@@ -12,7 +12,7 @@ import (
 	"github.com/afgen/afgen/gen/scan/internal/load"
 )
 
-// A refusal is why a type can't travel: text leads to the culprit and describes it.
+// A refusal describes why a type can't be sent. text contains the path to the value.
 type refusal struct {
 	rule *rule
 	at   token.Pos
@@ -20,7 +20,7 @@ type refusal struct {
 	hint string
 }
 
-// refuse makes a refusal at the field or parameter being read.
+// refuse returns a refusal at the current field or parameter.
 func (r *reader) refuse(rule *rule, path string, args ...any) *refusal {
 	hint := rule.hint
 	if strings.Contains(hint, "%") {
@@ -29,7 +29,7 @@ func (r *reader) refuse(rule *rule, path string, args ...any) *refusal {
 	return &refusal{rule, r.at, fmt.Sprintf(rule.message, append([]any{path}, args...)...), hint}
 }
 
-// diagnostic is a refusal or warning about a parameter or result of d.
+// diagnostic returns the diagnostic of a refusal or warning about a parameter or result of d.
 func (sc *scanner) diagnostic(d *ast.FuncDecl, no refusal) diag.Diagnostic {
 	at := sc.Position(no.at)
 	text := no.text
@@ -41,7 +41,7 @@ func (sc *scanner) diagnostic(d *ast.FuncDecl, no refusal) diag.Diagnostic {
 		Warning: no.rule.warns()}
 }
 
-// reported reports whether there is a diagnostic at a field: one is enough, however many methods send it.
+// reported reports whether there already is a diagnostic at a field, which several methods may send.
 func (sc *scanner) reported(at diag.Pos) bool {
 	return slices.ContainsFunc(sc.problems, func(d diag.Diagnostic) bool { return d.Pos == at })
 }
@@ -62,7 +62,7 @@ func (sc *scanner) isStandard(t types.Type) bool {
 	return u != nil && u.Pkg.Module == nil
 }
 
-// isUsers reports whether a package is of the main module or the workspace, so that its code is the user's to change.
+// isUsers reports whether a package belongs to the main module or the workspace, so that the user can change it.
 func (sc *scanner) isUsers(path string) bool {
 	u := sc.Unit(path)
 	return u != nil && u.Main

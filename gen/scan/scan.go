@@ -1,28 +1,28 @@
-// Package scan reads Go code: it finds the annotated packages, type-checks what their signatures mention and nothing
-// else, and returns what it found as intermediate representation.
+// Package scan finds annotated packages and converts them to the intermediate representation of package ir. It
+// type-checks only the declarations that annotated signatures need.
 //
 // # Phases
 //
-// A scanner goes through them in this order. Each is in the file of its name, unless a package has it:
+// [Scan] runs these phases. Each is in the file with its name, or in the package given:
 //
-//   - find: expand the patterns to directories and pick, by a byte search for af:, those worth loading.
-//   - load (package load): one packages.Load lists those and all they import; no type information is asked for. The other
-//     files of their directories are looked at, for names that are taken and for what is broken.
-//   - annotate: match every directive in the files with the declaration it belongs to.
-//   - need and check (package load): from the annotated signatures on, follow each name to its declaration, and type-check
-//     each package touched, pruned to the declarations needed. A package that no signature mentions is not even parsed.
-//   - analyze: turn the checked signatures into an [ir.Package]. Types that don't arrive as they are sent are refused:
-//     rules has the reasons, each with its check; encoding and members apply encoding/json's rules for the position of each value.
-//   - elsewhere: for annotated files that build constraints exclude, all this again on another system that includes them
-//     (package buildtag finds it).
-//   - merge: one package of what all systems have of it, with the constraints of its services and workers.
-//   - client: find the packages that client halves go into, and whether they can.
+//   - find: expand patterns to directories, and select those with annotations by searching their files for af:.
+//   - load (package load): list these packages and their imports with one call of packages.Load, without type information.
+//     Survey the other files of their directories for names that are in use and for errors.
+//   - annotate: match each directive with its declaration.
+//   - need and check (package load): follow the names in annotated signatures to their declarations. Type-check each
+//     package, reduced to the declarations that are needed. Packages that no signature mentions are not parsed.
+//   - analyze: convert the checked signatures to an [ir.Package]. Types whose values don't arrive as sent are refused.
+//     The reasons and their checks are in rules. encoding and members apply the rules of encoding/json.
+//   - elsewhere: repeat these phases for annotated files that build constraints exclude, on a system that includes them
+//     (package buildtag).
+//   - merge: join the parts of each package from all systems, and set the constraints of services and workers.
+//   - client: find and check the packages for client halves.
 //
-// So the cost follows what signatures mention, not what the module imports. And code that doesn't compile yet, because
-// it uses what is still to be generated or is being edited, is read all the same, while a mistake inside an annotated
-// signature is reported at its place. Afgen's own output is never read.
+// The cost depends on the declarations that signatures mention, not on what the module imports. Code need not compile:
+// it may use declarations that are not generated yet. Errors in annotated signatures are reported. Files that afgen
+// generated are not read.
 //
-// All that is wrong with the code is in the diagnostics; an error means that it could not be read at all.
+// All problems of the code are diagnostics. [Scan] returns an error only if packages can't be loaded.
 package scan
 
 import (
@@ -38,22 +38,22 @@ import (
 	"github.com/afgen/afgen/gen/scan/internal/pattern"
 )
 
-// Config is what to scan.
+// A Config configures a scan.
 type Config struct {
-	Dir      string   // where patterns are relative to
-	Patterns []string // as the go command's; none is "."
+	Dir      string   // the directory that patterns are relative to
+	Patterns []string // package patterns of the go command; none means "."
 	Tags     string   // build tags, as for go build -tags
-	Env      []string // of the go command; nil is the process's
-	// OutputNames are what afgen calls its outputs; Generated reports whether a file is one.
+	Env      []string // environment of the go command; nil means that of the process
+	// OutputNames are the fixed names of generated files. Generated reports whether a file is generated.
 	OutputNames []string
 	Generated   func(name string, content []byte) bool
-	// ConstrainedFile returns the name of the file for what is behind a build constraint; nil if there is none.
+	// ConstrainedFile returns the name of the generated file for a build constraint. It may be nil.
 	ConstrainedFile func(constraint string) string
-	// ClientFile is what the file for the client half of a service or worker of that name is called.
+	// ClientFile returns the name of the generated file for the client half of a service or worker with that name.
 	ClientFile func(name string) string
 }
 
-// patterns returns a copy of the patterns, or what none mean.
+// patterns returns a copy of the patterns, or the default.
 func (c Config) patterns() []string {
 	if len(c.Patterns) == 0 {
 		return []string{"."}
@@ -61,55 +61,56 @@ func (c Config) patterns() []string {
 	return slices.Clone(c.Patterns)
 }
 
-// A Result is what a scan found.
+// A Result is the result of a scan.
 type Result struct {
 	Packages []Package
-	// Clients are the packages that client halves of Packages go into.
+	// Clients are the packages for client halves of Packages.
 	Clients []Client
-	// Outputs are the files that afgen generated earlier, in any directory that the patterns name.
+	// Outputs are the existing generated files in all directories that the patterns name.
 	Outputs []string
-	// Skipped are the files that carry annotations and are not scanned. Kept are those among them whose output stays.
+	// Skipped are the annotated files that are not scanned. Kept are those of them whose generated output is kept.
 	Skipped []Skipped
 	Kept    []Kept
-	// Diagnostics is all that is wrong with the code, sorted. A package that any of it concerns may be incomplete.
+	// Diagnostics are the problems, sorted. Packages with problems may be incomplete.
 	Diagnostics diag.List
-	// Warnings is what is accepted and worth a look, sorted.
+	// Warnings are sorted.
 	Warnings diag.List
-	// Inputs is what all this depends on.
+	// Inputs are the files that the result depends on.
 	Inputs  Inputs
 	sources map[string][]byte
 	scanner *scanner
 	found   *found
 }
 
-// A Package is an annotated package, the directory it lives in and the place of its first annotation.
+// A Package is an annotated package.
 type Package struct {
 	Dir string
 	IR  *ir.Package
-	Pos diag.Pos
-	// Places is where annotated types are declared, by name, and their remote methods, as Type.Method.
+	Pos diag.Pos // of the first annotation
+	// Places has the positions of annotated types, by name, and of their methods, as Type.Method.
 	Places map[string]diag.Pos
 }
 
-// A Client is a package for client halves and the directory it lives in, or will.
+// A Client is a package for client halves. Its directory need not exist.
 type Client struct {
 	Dir string
 	IR  ir.Client
 }
 
-// A Skipped is a file with annotations that was not scanned, and why.
+// A Skipped is an annotated file that was not scanned.
 type Skipped struct {
 	File   string `json:"file"`
 	Reason string `json:"reason"`
 }
 
-// Source returns the content of a file as it was scanned.
+// Source returns the content of a file at the time of the scan and reports whether it was read.
 func (r *Result) Source(file string) ([]byte, bool) {
 	src, ok := r.sources[file]
 	return src, ok
 }
 
-// Dir returns where the package of an import path is, or would be, if that is in a module that afgen may write to.
+// Dir returns the directory of an import path, which need not exist. It reports whether that is in a module that afgen may
+// write to.
 func (r *Result) Dir(importPath string) (dir string, ok bool) {
 	dir, why := r.scanner.DirOfPackage(importPath)
 	return dir, why == ""
@@ -121,59 +122,63 @@ func (r *Result) Searched(dir string) bool {
 	return ok
 }
 
-// Keeps reports whether a directory has annotated files that can't be analysed here, so that output in it may belong to
-// them.
+// Keeps reports whether a directory has annotated files that can't be analyzed. Generated files in it may belong to those.
 func (r *Result) Keeps(dir string) bool {
 	return slices.ContainsFunc(r.Kept, func(k Kept) bool { return k.Dir == dir })
 }
 
-// Matches reports whether the patterns name a directory, which need not be there, or a package's import path.
+// Matches reports whether the patterns name a directory, which need not exist, or the import path of its package.
 func (r *Result) Matches(dir, importPath string) bool {
-	return slices.ContainsFunc(r.scanner.config.patterns(), func(p string) bool { return pattern.Matches(r.scanner.config.Dir, p, dir, importPath) })
+	cfg := r.scanner.config
+	return slices.ContainsFunc(cfg.patterns(), func(p string) bool { return pattern.Matches(cfg.Dir, p, dir, importPath) })
 }
 
-// Scan reads the packages that the patterns name. Its error means that they could not be loaded; what is wrong inside
-// them is in the Result.
+// Scan scans the packages that the patterns name. It returns an error if they can't be loaded. Problems of their code are
+// in the Result.
 func Scan(ctx context.Context, cfg Config) (*Result, error) {
 	return newScanner(cfg, nil, false).scan(ctx)
 }
 
-// A scanner is at work on one scan: what it has loaded, and what it has found there.
+// A scanner runs one scan.
 type scanner struct {
 	*load.Loader
 	config   Config
 	links    load.Links
 	problems diag.List
 	warnings diag.List
-	warned   map[token.Pos]bool // by warnings
+	warned   map[token.Pos]bool // positions of warnings
 	skipped  []Skipped
 	leadsNot map[string]map[string]bool // see importWay
 
-	roots       map[string]*unit // the packages that were asked for, by import path
+	roots       map[string]*unit // the requested packages, by import path
 	annotated   []*unit
 	excluded    []excluded
 	kept        []Kept
-	constraints map[string]constraint.Expr // of files
+	constraints map[string]constraint.Expr // by file
 }
 
-// A unit is a package that was asked for, and what is annotated in it.
+// A unit is a requested package with its annotations.
 type unit struct {
 	*load.Unit
 	types  []*annotated // by name
-	hidden []hidden     // methods in files that are excluded
+	hidden []hidden     // methods in excluded files
 }
 
-// newScanner returns a scanner that has loaded nothing. Share is one that has its files and positions in common with it; it
-// may be nil. AllTags is as in load.Config.
+// newScanner returns a scanner. It shares files and positions with share, which may be nil. See load.Config for allTags.
 func newScanner(cfg Config, share *load.Loader, allTags bool) *scanner {
-	sc := &scanner{config: cfg, leadsNot: map[string]map[string]bool{}, links: load.Links{}, warned: map[token.Pos]bool{},
-		roots: map[string]*unit{}, constraints: map[string]constraint.Expr{}}
-	sc.Loader = load.New(load.Config{Dir: cfg.Dir, Tags: cfg.Tags, Env: cfg.Env, AllTags: allTags, OutputNames: cfg.OutputNames, Generated: cfg.Generated,
-		Report: func(d diag.Diagnostic) { sc.problems = append(sc.problems, d) }, Share: share})
+	sc := &scanner{
+		config: cfg, leadsNot: map[string]map[string]bool{}, links: load.Links{}, warned: map[token.Pos]bool{},
+		roots: map[string]*unit{}, constraints: map[string]constraint.Expr{},
+	}
+	sc.Loader = load.New(load.Config{
+		Dir: cfg.Dir, Tags: cfg.Tags, Env: cfg.Env, AllTags: allTags,
+		OutputNames: cfg.OutputNames, Generated: cfg.Generated,
+		Report: func(d diag.Diagnostic) { sc.problems = append(sc.problems, d) }, Share: share,
+	})
 	return sc
 }
 
-// load loads directories and patterns, and notes what the excluded files in them declare.
+// load loads directories and patterns, and records the declarations of excluded files.
 func (sc *scanner) load(ctx context.Context, dirs, patterns []string) ([]*unit, error) {
 	loaded, err := sc.Load(ctx, dirs, patterns)
 	if err != nil {
@@ -193,7 +198,7 @@ func (sc *scanner) load(ctx context.Context, dirs, patterns []string) ([]*unit, 
 	return roots, nil
 }
 
-// scan goes through the phases.
+// scan runs the phases.
 func (sc *scanner) scan(ctx context.Context) (*Result, error) {
 	found, err := find(sc.config)
 	if err != nil {
@@ -203,7 +208,7 @@ func (sc *scanner) scan(ctx context.Context) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, u := range roots { // those that only the go command could find are still to be searched
+	for _, u := range roots { // search directories that only the go command could find
 		if _, err := found.searchDir(sc.config, u.Pkg.Dir); err != nil {
 			return nil, err
 		}
@@ -213,7 +218,7 @@ func (sc *scanner) scan(ctx context.Context) (*Result, error) {
 		scanner: sc, found: found}
 	for _, u := range roots {
 		if u.Broken {
-			continue // its files are not what they are meant to be, and a syntax error brings about many others
+			continue // a syntax error would cause many other problems
 		}
 		if sc.Guard(u.Unit, func() { sc.annotate(u) }); len(u.types) > 0 {
 			sc.annotated = append(sc.annotated, u)

@@ -8,15 +8,15 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A reader turns checked types into intermediate representation and collects, for one package, the definitions and
+// A reader converts checked types of one package to the intermediate representation. It collects the definitions and
 // imports that they need.
 type reader struct {
 	pkg     *ir.Package
 	client  string // the package of the client half; "" for the type's own
-	invalid bool   // a type could not be resolved; the checker has reported why, or the cause is in another package
-	// The type is only spelled and no value of it is sent: of an unexported field, or a type argument.
+	invalid bool   // a type is unresolved; the checker has reported it, or the cause is in another package
+	// No value of the type is sent, as for unexported fields and type arguments. Only its spelling matters.
 	spelling bool
-	depth    int // of named types in each other
+	depth    int // of nested named types
 
 	scanner  *scanner
 	at       token.Pos // the parameter, result or field being read
@@ -24,23 +24,23 @@ type reader struct {
 	warnings []refusal
 }
 
-// A position is where a value is encoded from. Encoding/json calls methods with pointer receivers only if it can
-// take an address.
+// A position is where an encoded value is stored. encoding/json calls methods with pointer receivers only if the value is
+// addressable.
 type position int
 
 const (
-	// Parameters, results and payloads, and what pointers and slices hold. Fields and array elements are where their
-	// struct or array is.
+	// addressable is the position of parameters, results, payloads, and elements of pointers and slices. Fields and array
+	// elements have the position of their struct or array.
 	addressable position = iota + 1
-	// inMap is for the values of maps.
+	// inMap is the position of map values.
 	inMap
 )
 
-// maxDepth bounds how deep named types may be nested: a generic type that mentions ever larger instances of itself,
-// which the checker has reported, has no end.
+// maxDepth is the maximum depth of nested named types. It stops at infinite types: generic types with ever larger
+// instances of themselves.
 const maxDepth = 100
 
-// spellType converts the spelling of a type, and refuses what can't be sent as a value of it.
+// spellType converts a type. It refuses a type whose values can't be sent.
 func (r *reader) spellType(t types.Type, path string, from position) (ir.Type, *refusal) {
 	if no := r.apply(sentType{r, t}, path); no != nil {
 		return ir.Type{}, no
@@ -70,7 +70,7 @@ func (r *reader) spellType(t types.Type, path string, from position) (ir.Type, *
 	case *types.Struct:
 		return r.anonymous(t, path, from)
 	}
-	return ir.Type{Kind: ir.Any, Name: "interface{}"}, nil // all other types have been refused
+	return ir.Type{Kind: ir.Any, Name: "interface{}"}, nil // other types have been refused
 }
 
 func (r *reader) basic(t *types.Basic) ir.Type {
@@ -81,7 +81,7 @@ func (r *reader) basic(t *types.Basic) ir.Type {
 	return ir.Type{Kind: ir.Basic, Name: t.Name()}
 }
 
-// composite converts a type made of one other.
+// composite converts a type with one element type.
 func (r *reader) composite(outer ir.Type, elem types.Type, path string, from position) (ir.Type, *refusal) {
 	e, no := r.spellType(elem, path, from)
 	if no != nil {
@@ -91,8 +91,10 @@ func (r *reader) composite(outer ir.Type, elem types.Type, path string, from pos
 	return outer, nil
 }
 
-// named converts a defined type or alias, and defines it unless that has been done.
-func (r *reader) named(t types.Type, obj *types.TypeName, args *types.TypeList, path string, from position) (ir.Type, *refusal) {
+// named converts a defined type or alias and adds its definition.
+func (r *reader) named(
+	t types.Type, obj *types.TypeName, args *types.TypeList, path string, from position,
+) (ir.Type, *refusal) {
 	out := ir.Type{Kind: ir.Named, Path: obj.Pkg().Path(), Name: obj.Name()}
 	for a := range args.Types() {
 		arg, no := r.spellOnly(a, "a type argument of "+path)
@@ -101,7 +103,7 @@ func (r *reader) named(t types.Type, obj *types.TypeName, args *types.TypeList, 
 				return ir.Type{}, no
 			}
 			if _, inside := r.definition(t, path, from); inside != nil {
-				no = inside // names the place in the type where the argument is sent
+				no = inside // has the path to the value of the type argument
 			}
 			return ir.Type{}, no
 		}
@@ -116,8 +118,7 @@ func (r *reader) named(t types.Type, obj *types.TypeName, args *types.TypeList, 
 	return out, r.define(out.ID(), t, path, from)
 }
 
-// spellOnly converts the spelling of a type of which no value is sent. What has no spelling in the representation is
-// refused all the same.
+// spellOnly converts a type whose values are not sent. It refuses types that the representation can't express.
 func (r *reader) spellOnly(t types.Type, path string) (ir.Type, *refusal) {
 	before := r.spelling
 	r.spelling = true
@@ -125,7 +126,7 @@ func (r *reader) spellOnly(t types.Type, path string) (ir.Type, *refusal) {
 	return r.spellType(t, path, addressable)
 }
 
-// define describes what encoding/json makes of a named type, once for each position.
+// define adds the JSON definition of a named type. It checks each position once.
 func (r *reader) define(id string, t types.Type, path string, from position) *refusal {
 	if r.accepted[id] >= from {
 		return nil
@@ -137,12 +138,12 @@ func (r *reader) define(id string, t types.Type, path string, from position) *re
 	r.depth++
 	defer func() { r.depth-- }()
 	if _, known := r.pkg.Defs[id]; !known {
-		r.pkg.Defs[id] = ir.Def{} // for types that mention themselves
+		r.pkg.Defs[id] = ir.Def{} // for recursive types
 	}
 	r.accepted[id] = from
 	def, no := r.definition(t, path, from)
 	if no != nil {
-		// The next type that mentions it must be refused too.
+		// Other types that mention it must be refused as well.
 		delete(r.pkg.Defs, id)
 		delete(r.accepted, id)
 		return no
@@ -151,7 +152,7 @@ func (r *reader) define(id string, t types.Type, path string, from position) *re
 	return nil
 }
 
-// pointsToItself reports whether a type is a pointer to itself, directly or not.
+// pointsToItself reports whether a type is a pointer to itself, directly or indirectly.
 func pointsToItself(t types.Type) bool {
 	seen := map[types.Type]bool{}
 	for !seen[t] {
@@ -165,13 +166,13 @@ func pointsToItself(t types.Type) bool {
 	return true
 }
 
-// jsonNumber is a string type that encoding/json writes as a number.
+// jsonNumber is a string type that encoding/json encodes as a number.
 const jsonNumber = "json.Number"
 
 func (r *reader) definition(t types.Type, path string, from position) (ir.Def, *refusal) {
 	standard := r.scanner.isStandard(t)
 	if alias, ok := t.(*types.Alias); ok {
-		if standard { // in another version of Go the type may be what the alias is of, and the alias the type
+		if standard { // another version of Go may declare the alias as the type, and the type as the alias
 			if enc, no := r.encoding(types.Unalias(t), path, from); no != nil || enc != "" {
 				return ir.Def{Encoding: enc}, no
 			}
@@ -194,7 +195,7 @@ func (r *reader) definition(t types.Type, path string, from position) (ir.Def, *
 	return ir.Def{Underlying: &under}, no
 }
 
-// typeString spells a type in a message as the package itself would.
+// typeString returns a type for a message, as written in the package itself.
 func (r *reader) typeString(t types.Type) string {
 	return types.TypeString(t, func(p *types.Package) string {
 		if p.Path() == r.pkg.Path {
@@ -211,12 +212,14 @@ func isInvalid(t types.Type) bool {
 
 // isMarshal reports whether a method is func() ([]byte, error).
 func isMarshal(s *types.Signature) bool {
-	return s.Params().Len() == 0 && s.Results().Len() == 2 && isBytes(s.Results().At(0).Type()) && isError(s.Results().At(1).Type())
+	return s.Params().Len() == 0 && s.Results().Len() == 2 &&
+		isBytes(s.Results().At(0).Type()) && isError(s.Results().At(1).Type())
 }
 
 // isUnmarshal reports whether a method is func([]byte) error.
 func isUnmarshal(s *types.Signature) bool {
-	return s.Params().Len() == 1 && s.Results().Len() == 1 && isBytes(s.Params().At(0).Type()) && isError(s.Results().At(0).Type())
+	return s.Params().Len() == 1 && s.Results().Len() == 1 &&
+		isBytes(s.Params().At(0).Type()) && isError(s.Results().At(0).Type())
 }
 
 func isBytes(t types.Type) bool {

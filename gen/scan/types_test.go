@@ -16,7 +16,7 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// prelude declares what random types are made of.
+// prelude declares the types that random types use.
 const prelude = `package types
 
 import (
@@ -53,17 +53,17 @@ func (c *Coded) UnmarshalJSON([]byte) error { return nil }
 
 `
 
-// A verdict is what a scan has to say of a type.
+// A verdict is the expected result for a type.
 type verdict int
 
 const (
 	accepted verdict = iota
-	either           // it is never sent, but may have no spelling
+	either           // never sent, but the representation may not be able to express it
 	refused
-	undefined // not even to be mentioned
+	undefined // does not exist
 )
 
-// An expression is a type as Go source, spelled as package ir would.
+// An expression is a type as Go source, formatted as by package ir.
 type expression struct {
 	source  string
 	verdict verdict
@@ -107,14 +107,14 @@ func drawType(t *rapid.T, depth int) expression {
 	case 8:
 		return expression{"struct{X int; y " + hidden.source + ` "json:\"-\""}`, hidden.verdict}
 	case 9:
-		return expression{"struct{X int; y " + hidden.source + "}", max(either, hidden.verdict)} // refused unless it holds nothing
+		return expression{"struct{X int; y " + hidden.source + "}", max(either, hidden.verdict)} // refused unless all its values are equal
 	default:
 		return expression{"chan " + elem.source, max(refused, elem.verdict)}
 	}
 }
 
-// Each method is a line of its own, so that the line of a diagnostic identifies it.
-func TestRandomTypesAreRefusedOrSpelledAsTheyWere(t *testing.T) {
+// Each method is on its own line, so that the line of a diagnostic identifies it.
+func TestRandomTypes(t *testing.T) {
 	t.Parallel()
 	testkit.Checks(t, testkit.Fewer(100, 15))
 	dir := module(t, "")
@@ -132,7 +132,7 @@ func TestRandomTypesAreRefusedOrSpelledAsTheyWere(t *testing.T) {
 		write(t, dir, "types.go", source)
 		res := run(t, config(dir, "."))
 		problems := map[int][]diag.Code{}
-		inside := false // a field of the prelude is refused, which is reported for one of the methods that reach it
+		inside := false // a field of the prelude is refused, which is reported for one method only
 		for _, d := range res.Diagnostics {
 			at := d.Pos.Line - line
 			if at < 0 {
@@ -161,7 +161,7 @@ func TestRandomTypesAreRefusedOrSpelledAsTheyWere(t *testing.T) {
 	})
 }
 
-// spelling is the one type that a method carries, as Go source; "" if there is no such method.
+// spelling returns the type of a method's parameter or result as Go source, or "" if there is no such method.
 func spelling(p *ir.Package, method string) string {
 	i := slices.IndexFunc(p.Services[0].Methods, func(m ir.Method) bool { return m.GoName == method })
 	if i < 0 {
@@ -176,7 +176,7 @@ func spelling(p *ir.Package, method string) string {
 	})
 }
 
-// stable demands that a package survives JSON.
+// stable checks that a package is unchanged after a round trip through JSON.
 func stable(t interface{ Errorf(string, ...any) }, p *ir.Package) {
 	data, err := json.Marshal(p)
 	back := new(ir.Package)
@@ -188,7 +188,7 @@ func stable(t interface{ Errorf(string, ...any) }, p *ir.Package) {
 	}
 }
 
-// Whatever is written as a type, the scan accepts it or reports what is wrong with it, and doesn't panic.
+// For any text as a type, the scan accepts it or reports a problem, and doesn't panic.
 func FuzzSignature(f *testing.F) {
 	for _, seed := range []string{
 		"int", "[]map[string]*Tree", "...Item", "Page[Page[ID[func()]]]", "[len(\"x\")]int", "[1 << 40]int", "[-1]int", "[x]int", "[...]int",
@@ -208,7 +208,7 @@ func FuzzSignature(f *testing.F) {
 			return
 		}
 		if len(res.Packages) != 1 || len(res.Packages[0].IR.Services) != 1 {
-			t.Fatal("neither diagnostics nor a service")
+			t.Fatal("no diagnostics and no service")
 		}
 		stable(t, res.Packages[0].IR)
 	})

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// What is made of a file's name and lines has to mean what the go command makes of them, for every system.
-func TestConstraintsMeanWhatTheyMeanToTheGoCommand(t *testing.T) {
+// Of must agree with package go/build on all systems.
+func TestConstraintsMatchGoBuild(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	one := func(of ...string) string { return of[random.IntN(len(of))] }
@@ -48,13 +48,13 @@ func TestConstraintsMeanWhatTheyMeanToTheGoCommand(t *testing.T) {
 				continue
 			}
 			if got := s.Satisfies(x); got != want {
-				t.Fatalf("%s on %s: %v, the go command: %v; %q is %q", name, s.String(), got, want, src, String(x))
+				t.Fatalf("%s on %s: got %v, go/build %v; %q has constraint %q", name, s.String(), got, want, src, String(x))
 			}
 		}
 	}
 }
 
-func TestImplications(t *testing.T) {
+func TestImplies(t *testing.T) {
 	t.Parallel()
 	parse := func(text string) constraint.Expr {
 		if text == "" {
@@ -106,7 +106,7 @@ func TestImplications(t *testing.T) {
 	}
 }
 
-func TestTheNearestSystemSatisfies(t *testing.T) {
+func TestNearest(t *testing.T) {
 	t.Parallel()
 	here := System{goos: "linux", goarch: "amd64", cgo: true, tags: []string{"special"}, minor: 26}
 	for text, want := range map[string]string{
@@ -137,7 +137,7 @@ func TestTheNearestSystemSatisfies(t *testing.T) {
 	}
 }
 
-func TestAllPlatformsOfGoAreKnown(t *testing.T) {
+func TestPlatformsAreComplete(t *testing.T) {
 	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), "go", "tool", "dist", "list").Output()
 	if err != nil {

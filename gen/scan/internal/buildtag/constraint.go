@@ -1,9 +1,8 @@
-// Package buildtag says which systems compile a Go file: what its build constraint is, whether one constraint implies
-// another, and which system, of those that Go supports, satisfies one.
+// Package buildtag determines the systems that compile a Go file.
 //
-// A constraint is a [constraint.Expr]; nil is the one that every system satisfies. A [System] is a platform with its tags.
-// [Current] asks the go command for the one of this run, and [System.Nearest] finds the one most like it that compiles a
-// file.
+// [Of] returns the build constraint of a file as a [constraint.Expr]. A nil constraint is always satisfied. [Implies]
+// compares constraints. A [System] is a platform with build tags: [Current] returns that of the go command, and
+// [System.Nearest] the most similar one that satisfies a constraint.
 package buildtag
 
 import (
@@ -18,8 +17,8 @@ import (
 	"strings"
 )
 
-// Of returns the constraint under which the go command compiles a file, as one expression of its name, its
-// //go:build line, and cgo if it imports "C"; nil if there is none.
+// Of returns the build constraint of a file, or nil. It combines the file's name, its //go:build line, and cgo if the file
+// imports "C".
 func Of(name string, src []byte, importsC bool) constraint.Expr {
 	parts := append(nameConstraint(filepath.Base(name)), conjuncts(lineConstraint(src))...)
 	if importsC {
@@ -28,10 +27,10 @@ func Of(name string, src []byte, importsC bool) constraint.Expr {
 	return allOf(parts)
 }
 
-// nameConstraint returns what _GOOS, _GOARCH or both at the end of a file's name ask for.
+// nameConstraint returns the constraints of _GOOS, _GOARCH or both at the end of a file's name.
 func nameConstraint(name string) []constraint.Expr {
 	name, _, _ = strings.Cut(name, ".")
-	words := strings.Split(name, "_")[1:] // what is before the first _ never counts
+	words := strings.Split(name, "_")[1:] // the part before the first _ never counts
 	if n := len(words); n > 0 && words[n-1] == "test" {
 		words = words[:n-1]
 	}
@@ -49,14 +48,15 @@ func nameConstraint(name string) []constraint.Expr {
 	return parts
 }
 
-// isGOOS and isGOARCH report what the go command takes a word in a file's name for. Its lists are not exported, so they ask
-// whether it would compile a file of such a name: before an architecture only the names of operating systems count.
+// isGOOS and isGOARCH report whether the go command treats a word in a file's name as an operating system or an
+// architecture. Its lists are not exported, so they test whether a file with such a name is compiled. Before an architecture
+// only operating systems count.
 func isGOOS(word string) bool { return !compiles("p_" + word + "_amd64.go") }
 func isGOARCH(word string) bool {
 	return word == "amd64" || !compiles("p_"+word+".go") && !isGOOS(word)
 }
 
-// compiles reports whether the go command compiles a file of a name for amd64, on a system that has no name.
+// compiles reports whether the go command compiles a file with that name for amd64 and an unknown operating system.
 func compiles(name string) bool {
 	ctx := build.Context{GOARCH: "amd64", Compiler: "gc", OpenFile: func(string) (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader("package p\n")), nil
@@ -65,7 +65,7 @@ func compiles(name string) bool {
 	return match && err == nil
 }
 
-// lineConstraint returns the expression of the //go:build line of a file, or of its // +build lines; nil if it has none.
+// lineConstraint returns the constraint of a file's //go:build line or // +build lines, or nil.
 func lineConstraint(src []byte) constraint.Expr {
 	if !bytes.Contains(src, []byte("go:build")) && !bytes.Contains(src, []byte("+build")) {
 		return nil
@@ -86,7 +86,7 @@ func lineConstraint(src []byte) constraint.Expr {
 			case err != nil:
 			case constraint.IsGoBuild(c.Text):
 				return x
-			case group != tree.Doc: // only with a blank line after them
+			case group != tree.Doc: // a blank line must follow
 				old = append(old, x)
 			}
 		}
@@ -105,7 +105,7 @@ func conjuncts(x constraint.Expr) []constraint.Expr {
 	return []constraint.Expr{x}
 }
 
-// allOf joins expressions by &&, none of them twice; nil if there is none.
+// allOf joins different expressions with &&. It returns nil if there are none.
 func allOf(parts []constraint.Expr) (x constraint.Expr) {
 	var seen []string
 	for _, part := range parts {
@@ -123,14 +123,14 @@ func allOf(parts []constraint.Expr) (x constraint.Expr) {
 	return x
 }
 
-// Either joins the constraints of the declarations of one thing: the order doesn't matter. It returns nil if the thing is
-// declared on every system.
+// Either joins constraints with ||, regardless of their order. It returns nil if every system satisfies one of them.
 func Either(parts []constraint.Expr) (x constraint.Expr) {
 	if slices.Contains(parts, nil) {
 		return nil
 	}
 	slices.SortFunc(parts, func(a, b constraint.Expr) int { return strings.Compare(a.String(), b.String()) })
-	for _, part := range slices.CompactFunc(parts, func(a, b constraint.Expr) bool { return a.String() == b.String() }) {
+	equal := func(a, b constraint.Expr) bool { return a.String() == b.String() }
+	for _, part := range slices.CompactFunc(parts, equal) {
 		if x == nil {
 			x = part
 		} else {
@@ -143,10 +143,10 @@ func Either(parts []constraint.Expr) (x constraint.Expr) {
 	return x
 }
 
-// Ignored reports whether a constraint excludes a file from every build, by the tag that is meant for that.
+// Ignored reports whether a constraint has the tag ignore, which excludes a file from every build.
 func Ignored(x constraint.Expr) bool { return slices.Contains(tagsOf(x), "ignore") }
 
-// String returns a constraint as it is written in a //go:build line, or "" for nil.
+// String returns a constraint as in a //go:build line, or "" for nil.
 func String(x constraint.Expr) string {
 	if x == nil {
 		return ""
@@ -154,7 +154,7 @@ func String(x constraint.Expr) string {
 	return x.String()
 }
 
-// tagsOf lists the tags that expressions mention, sorted.
+// tagsOf returns the tags that expressions mention, sorted.
 func tagsOf(all ...constraint.Expr) []string {
 	var tags []string
 	var visit func(x constraint.Expr)

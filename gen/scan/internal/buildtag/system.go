@@ -14,13 +14,13 @@ import (
 	"strings"
 )
 
-// A System is what build constraints are evaluated for.
+// A System is a platform with its build tags, for which build constraints are evaluated.
 type System struct {
 	goos, goarch string
 	cgo          bool
 	tags         []string // sorted
-	minor        int      // of the Go version: go1.1 to go1.minor are tags
-	goflags      string   // that every system takes
+	minor        int      // of the Go version; go1.1 to go1.minor are set
+	goflags      string   // flags that all systems support
 }
 
 // String identifies a system among those of one run.
@@ -28,7 +28,7 @@ func (s System) String() string {
 	return fmt.Sprintf("%s/%s cgo=%v tags=%s", s.goos, s.goarch, s.cgo, strings.Join(s.tags, ","))
 }
 
-// platforms are the systems that Go supports, as of go tool dist list, the usual ones first.
+// platforms are the platforms that go tool dist list prints, common ones first.
 var platforms = strings.Fields(`
 linux/amd64 darwin/arm64 windows/amd64 linux/arm64 darwin/amd64 linux/386 linux/arm freebsd/amd64 openbsd/amd64 netbsd/amd64
 dragonfly/amd64 solaris/amd64 illumos/amd64 aix/ppc64 plan9/amd64 android/arm64 ios/arm64 js/wasm wasip1/wasm windows/arm64
@@ -43,12 +43,12 @@ func (s System) on(platform string) System {
 }
 
 var (
-	// Some systems satisfy the tag of another.
+	// Operating systems that satisfy the tag of another.
 	also   = map[string]string{"android": "linux", "illumos": "solaris", "ios": "darwin"}
 	unixes = []string{"aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "linux", "netbsd", "openbsd", "solaris"}
 )
 
-// has reports whether a tag is satisfied, by the rules of package go/build.
+// has reports whether a tag is satisfied according to package go/build.
 func (s System) has(tag string) bool {
 	switch {
 	case tag == s.goos, tag == s.goarch, tag == also[s.goos], tag == "gc":
@@ -67,17 +67,17 @@ func (s System) has(tag string) bool {
 // Satisfies reports whether the system satisfies a constraint.
 func (s System) Satisfies(x constraint.Expr) bool { return x == nil || x.Eval(s.has) }
 
-// release returns n of a tag go1.n.
+// release returns n for a tag go1.n.
 func release(tag string) (minor int, ok bool) {
 	text, ok := strings.CutPrefix(tag, "go1.")
 	minor, err := strconv.Atoi(text)
 	return minor, ok && err == nil
 }
 
-// maxTags bounds how many tags of its own an expression may have: all of their combinations are tried.
+// maxTags is the maximum number of custom tags in an expression. All of their combinations are tried.
 const maxTags = 8
 
-// variants calls yield with systems like s, all combinations of the free tags, cgo and platforms, s itself first; until it
+// variants calls yield with all combinations of platforms, cgo and the free tags, beginning with s itself, until yield
 // returns false.
 func (s System) variants(platforms, free []string, yield func(System) bool) {
 	first := slices.Concat([]string{s.goos + "/" + s.goarch}, platforms)
@@ -85,7 +85,7 @@ func (s System) variants(platforms, free []string, yield func(System) bool) {
 		for j := range 2 {
 			for mask := range 1 << len(free) {
 				v := s.on(p)
-				v.cgo = (j == 1) != (s.cgo && i == 0) // elsewhere there rarely is a C compiler
+				v.cgo = (j == 1) != (s.cgo && i == 0) // C cross-compilers are rare
 				v.tags = slices.Clone(s.tags)
 				for bit, tag := range free {
 					if mask&(1<<bit) == 0 {
@@ -105,8 +105,8 @@ func (s System) variants(platforms, free []string, yield func(System) bool) {
 	}
 }
 
-// Nearest returns the system most like s that satisfies an expression; false if none does. The tag ignore is never set: it
-// is how files are excluded from every build.
+// Nearest returns the system most similar to s that satisfies an expression. It reports false if there is none. It never
+// sets the tag ignore, which excludes files from every build.
 func (s System) Nearest(x constraint.Expr) (near System, ok bool) {
 	free := slices.DeleteFunc(tagsOf(x), func(tag string) bool {
 		_, isRelease := release(tag)
@@ -124,16 +124,18 @@ func (s System) Nearest(x constraint.Expr) (near System, ok bool) {
 	return near, ok
 }
 
-// decided are the tags that a platform, cgo or the compiler decides.
+// decided are the tags that depend on the platform, cgo or the compiler.
 var decided = map[string]bool{"unix": true, "cgo": true, "gc": true, "gccgo": true}
 
-// Implies reports whether each system that satisfies a satisfies b, too; nil is satisfied by all. Of expressions with too
-// many tags it reports false.
+// Implies reports whether each system that satisfies a also satisfies b. A nil constraint is always satisfied. Implies
+// reports false if the expressions have too many tags.
 func Implies(a, b constraint.Expr) bool {
 	if b == nil || a != nil && a.String() == b.String() {
 		return true
 	}
-	free := slices.DeleteFunc(tagsOf(a, b), func(tag string) bool { return decided[tag] || isGOOS(tag) || isGOARCH(tag) })
+	free := slices.DeleteFunc(tagsOf(a, b), func(tag string) bool {
+		return decided[tag] || isGOOS(tag) || isGOARCH(tag)
+	})
 	if len(free) > maxTags {
 		return false
 	}
@@ -145,8 +147,8 @@ func Implies(a, b constraint.Expr) bool {
 	return holds
 }
 
-// Current returns the system that the go command compiles for in a directory, by go env. The command's environment is environ,
-// or the process's if that is nil; tags are those of its flag -tags, or "" if it has none.
+// Current returns the system that the go command compiles for in a directory. It runs go env with the environment environ,
+// or that of the process if nil. tags is the value of the flag -tags, or "".
 func Current(ctx context.Context, dir string, environ []string, tags string) (System, error) {
 	cmd := exec.CommandContext(ctx, "go", "env", "-json", "GOOS", "GOARCH", "CGO_ENABLED", "GOVERSION", "GOFLAGS")
 	cmd.Dir, cmd.Env = dir, environ
@@ -183,10 +185,11 @@ func Current(ctx context.Context, dir string, environ []string, tags string) (Sy
 	return s, nil
 }
 
-// Tags returns all tags of the system that are set by -tags, as that flag takes them.
+// Tags returns the value of the flag -tags for the system.
 func (s System) Tags() string { return strings.Join(s.tags, ",") }
 
-// Env returns an environment in which the go command compiles for the system: environ, nil for the process's, and more.
+// Env returns environ with the variables that make the go command compile for the system. A nil environ means that of the
+// process.
 func (s System) Env(environ []string) []string {
 	if environ == nil {
 		environ = os.Environ()
@@ -198,7 +201,7 @@ func (s System) Env(environ []string) []string {
 	return append(slices.Clip(environ), "GOOS="+s.goos, "GOARCH="+s.goarch, "CGO_ENABLED="+cgo, "GOFLAGS="+s.goflags)
 }
 
-// portable returns GOFLAGS without what another system may not have: the race detector and sanitizers.
+// portable returns goflags without the race detector and sanitizers, which other systems may not support.
 func portable(goflags string) string {
 	flags := slices.DeleteFunc(strings.Fields(goflags), func(flag string) bool {
 		name, _, _ := strings.Cut(strings.TrimLeft(flag, "-"), "=")

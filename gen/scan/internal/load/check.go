@@ -19,7 +19,7 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// A checkState keeps an import cycle from going round for ever.
+// A checkState detects import cycles.
 type checkState int
 
 const (
@@ -28,7 +28,7 @@ const (
 	done
 )
 
-// depMode is how a package is parsed that is only mentioned.
+// depMode returns the parser mode for a package that was not requested.
 func depMode(u *Unit) parser.Mode {
 	if u.Main {
 		return parser.SkipObjectResolution | parser.AllErrors
@@ -36,8 +36,8 @@ func depMode(u *Unit) parser.Mode {
 	return parser.SkipObjectResolution
 }
 
-// Check type-checks what is needed of a package, and of those it mentions. It reports mistakes in what is needed, and sets
-// Defs.
+// Check type-checks the declarations of a package that are needed, and those of the packages they mention. It reports
+// errors in them and sets Defs.
 func (l *Loader) Check(u *Unit) *types.Package {
 	if u.state != unchecked {
 		return u.checked
@@ -62,7 +62,7 @@ func (l *Loader) Check(u *Unit) *types.Package {
 	for _, f := range u.Files {
 		files = append(files, l.prune(u, f))
 	}
-	// The error is the first of those that went to conf.Error.
+	// conf.Error has received the error.
 	u.checked, _ = conf.Check(u.Pkg.PkgPath, l.Fset, files, &types.Info{Defs: u.Defs})
 	u.state = done
 	if u.Main {
@@ -71,10 +71,10 @@ func (l *Loader) Check(u *Unit) *types.Package {
 	return u.checked
 }
 
-// goarch is the architecture to generate for; it matters for the length of an array at most.
+// goarch returns the target architecture. It only affects array lengths.
 func (l *Loader) goarch() string { return cmp.Or(l.getenv("GOARCH"), runtime.GOARCH) }
 
-// An importer gives a unit the packages that its needed declarations mention; prune has removed all other imports.
+// An importer returns the packages that the needed declarations of a unit mention. prune removes all other imports.
 type importer struct {
 	l *Loader
 	u *Unit
@@ -102,7 +102,7 @@ func (i importer) Import(path string) (*types.Package, error) {
 	return nil, errors.New("import cycle")
 }
 
-// prune returns a file with nothing but the declarations that are needed.
+// prune returns a file with only the declarations that are needed.
 func (l *Loader) prune(u *Unit, f *File) *ast.File {
 	pruned := *f.AST
 	pruned.Decls = nil
@@ -121,7 +121,7 @@ func (l *Loader) prune(u *Unit, f *File) *ast.File {
 	return &pruned
 }
 
-// keepMethod reports whether a method may matter: how its type marshals itself, or because its caller keeps it.
+// keepMethod reports whether a method is needed: as a marshaler of a needed type, or because of [Loader.Keep].
 func (u *Unit) keepMethod(d *ast.FuncDecl) bool {
 	switch d.Name.Name {
 	case "MarshalJSON", "UnmarshalJSON", "MarshalText", "UnmarshalText":
@@ -130,7 +130,7 @@ func (u *Unit) keepMethod(d *ast.FuncDecl) bool {
 	return u.kept[d]
 }
 
-// pruneGen returns a declaration with nothing but the specs that are needed; nil if none is.
+// pruneGen returns a declaration with only the specs that are needed, or nil.
 func (u *Unit) pruneGen(d *ast.GenDecl) *ast.GenDecl {
 	pruned := *d
 	pruned.Specs = nil
@@ -164,8 +164,8 @@ func (u *Unit) pruneGen(d *ast.GenDecl) *ast.GenDecl {
 	return &pruned
 }
 
-// reportTypeErrors reports the mistakes in what is needed. The compiler reports all others, such as those in
-// methods that were not asked for. And where a file could not be parsed, most would only follow from that.
+// reportTypeErrors reports errors in needed declarations. The compiler reports others. If a file can't be parsed, it reports
+// nothing, because most errors would result from that.
 func (l *Loader) reportTypeErrors(u *Unit) {
 	for path := range u.imports {
 		if dep := l.units[path]; dep != nil && dep.Broken {
@@ -186,14 +186,14 @@ func (l *Loader) reportTypeErrors(u *Unit) {
 		inside := slices.ContainsFunc(u.ranges, func(n ast.Node) bool { return n.Pos() <= e.Pos && e.Pos < n.End() })
 		if inside && !e.Soft {
 			at := l.Fset.PositionFor(e.Pos, false)
-			// The checker mentions other places by whole paths.
+			// The checker prints absolute paths.
 			message := strings.ReplaceAll(e.Msg, l.config.Dir+string(filepath.Separator), "")
 			l.Report(at, l.WordAt(at), diag.TypeError, message, u.suggest(e.Msg))
 		}
 	}
 }
 
-// importAt is the import at a position, if there is one.
+// importAt returns the import at a position, or nil.
 func (u *Unit) importAt(pos token.Pos) *ast.ImportSpec {
 	for _, f := range u.Files {
 		for _, spec := range f.AST.Imports {
@@ -205,7 +205,7 @@ func (u *Unit) importAt(pos token.Pos) *ast.ImportSpec {
 	return nil
 }
 
-// importFault returns why a package could not be imported, without what differs from machine to machine.
+// importFault returns why a package can't be imported, without parts that depend on the machine.
 func importFault(spec *ast.ImportSpec, msg string) (message, hint string) {
 	_, why, _ := strings.Cut(msg, " (")
 	why, fix, ok := strings.Cut(strings.TrimSuffix(why, ")"), "; to add it:")
@@ -219,7 +219,7 @@ func importFault(spec *ast.ImportSpec, msg string) (message, hint string) {
 	return why, hint
 }
 
-// WordAt returns how long the identifier at a position is.
+// WordAt returns the length in bytes of the identifier at a position.
 func (l *Loader) WordAt(at token.Position) int {
 	src := l.Sources[at.Filename]
 	n := 0
@@ -232,7 +232,7 @@ func (l *Loader) WordAt(at token.Position) int {
 	return n
 }
 
-// suggest is a hint for a name that is not declared.
+// suggest returns a hint for an undeclared name, or "".
 func (u *Unit) suggest(msg string) string {
 	name, ok := strings.CutPrefix(msg, "undefined: ")
 	if !ok || strings.Contains(name, ".") {
@@ -245,7 +245,7 @@ func (u *Unit) suggest(msg string) string {
 	return "did you mean " + near + "?"
 }
 
-// typeNames are the types that are predeclared or declared by the package, and the names of its imports.
+// typeNames returns the predeclared types, those of the package, and the names of its imports.
 func (u *Unit) typeNames() map[string]bool {
 	names := map[string]bool{}
 	for _, name := range types.Universe.Names() {

@@ -11,9 +11,9 @@ import (
 	"github.com/afgen/afgen/gen/scan/internal/pattern"
 )
 
-// Inside returns where a directory really is, symbolic links followed: the directory of its module, and its path in
-// that. The directory need not exist. It fails if a link leads out of the module. For a directory of no module that is
-// known, root is the directory itself. What it reads of links it remembers in links.
+// Inside resolves the symbolic links in the path of a directory, which need not exist. It returns the root directory of its
+// module and its path relative to that. It fails if a link leads out of the module. If the module is unknown, root is the
+// directory itself. links caches the links.
 func (l *Loader) Inside(links Links, dir string) (root, rel string, err error) {
 	if l.modules == nil {
 		l.modules = l.findModules()
@@ -28,7 +28,7 @@ func (l *Loader) Inside(links Links, dir string) (root, rel string, err error) {
 			in = m.dir
 		}
 	}
-	if in == "" { // the go command may know the module by another path
+	if in == "" { // the go command may use another path of the module
 		if in = l.findUp("go.mod"); in == "" || !below(in, dir) {
 			return real, ".", nil
 		}
@@ -38,29 +38,29 @@ func (l *Loader) Inside(links Links, dir string) (root, rel string, err error) {
 	}
 	rel, err = filepath.Rel(root, real)
 	if err != nil || !filepath.IsLocal(rel) {
-		return "", "", fmt.Errorf("a symbolic link leads out of the module, to %s", real)
+		return "", "", fmt.Errorf("a symbolic link leads out of the module to %s", real)
 	}
 	if lexical, err := filepath.Rel(in, dir); err == nil && lexical == rel {
 		return root, rel, nil
 	}
 	for at := rel; at != "."; at = filepath.Dir(at) { // a link was followed
 		if pattern.IsModule(filepath.Join(root, at)) {
-			return "", "", fmt.Errorf("a symbolic link leads to another module, to %s", real)
+			return "", "", fmt.Errorf("a symbolic link leads to another module at %s", real)
 		}
 	}
 	return root, rel, nil
 }
 
-// below reports whether a directory is another or in it, as the paths are written.
+// below reports whether a directory is root or inside it, without resolving links.
 func below(root, dir string) bool {
 	rel, err := filepath.Rel(root, dir)
 	return err == nil && filepath.IsLocal(rel)
 }
 
-// Links remembers where paths lead. An empty one remembers nothing yet.
+// Links caches resolved paths.
 type Links map[string]string
 
-// follow returns a path with symbolic links followed, as far as it exists.
+// follow resolves the symbolic links in a path, as far as it exists.
 func (l Links) follow(path string) (string, error) {
 	parent := filepath.Dir(path)
 	if real, ok := l[path]; ok || path == parent {
@@ -70,7 +70,7 @@ func (l Links) follow(path string) (string, error) {
 	switch info, err := os.Lstat(path); {
 	case err == nil && info.Mode()&fs.ModeSymlink != 0:
 		if real, err = filepath.EvalSymlinks(path); errors.Is(err, fs.ErrNotExist) {
-			return "", fmt.Errorf("%s is a symbolic link to what doesn't exist", path)
+			return "", fmt.Errorf("%s is a dangling symbolic link", path)
 		} else if err != nil {
 			return "", err
 		}

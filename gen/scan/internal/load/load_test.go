@@ -11,13 +11,14 @@ import (
 	"github.com/afgen/afgen/gen/scan/internal/load"
 )
 
-// A loader reads, checks and reports what was asked for, and nothing else.
-func TestLoadsOnlyWhatIsNeeded(t *testing.T) {
+// The loader parses, checks and reports only needed declarations.
+func TestLoadsOnlyNeeded(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	for name, content := range map[string]string{
-		"go.mod":         "module test\n\ngo 1.26\n",
-		"shop.go":        "package shop\n\nimport (\n\t\"test/item\"\n\t\"test/other\"\n)\n\ntype Shop struct{ O other.Other }\n\nfunc (s *Shop) Find(i item.Item) {}\n\nfunc (s *Shop) Broken(n None) {}\n",
+		"go.mod": "module test\n\ngo 1.26\n",
+		"shop.go": "package shop\n\nimport (\n\t\"test/item\"\n\t\"test/other\"\n)\n\ntype Shop struct{ O other.Other }\n\n" +
+			"func (s *Shop) Find(i item.Item) {}\n\nfunc (s *Shop) Broken(n None) {}\n",
 		"gen.go":         "package shop\n\nsyntax error\n",
 		"ios.go":         "//go:build ios\n\npackage shop\n",
 		"item/item.go":   "package item\n\ntype Item struct{ Name Missing }\n\ntype Unused struct{ Name Missing }\n",
@@ -63,9 +64,9 @@ func TestLoadsOnlyWhatIsNeeded(t *testing.T) {
 		t.Errorf("reported:\n%s", strings.Join(reported, "\n"))
 	}
 	if where, why := l.DirOfPackage("test/new/client"); where != filepath.Join(dir, "new", "client") || why != "" {
-		t.Errorf("a new package would be at %s: %s", where, why)
+		t.Errorf("new package: directory %s, reason %s", where, why)
 	}
 	if where, why := l.DirOfPackage("elsewhere/client"); where != "" || why == "" {
-		t.Errorf("a package of no module would be at %s", where)
+		t.Errorf("package outside modules: directory %s", where)
 	}
 }

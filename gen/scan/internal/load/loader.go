@@ -1,17 +1,16 @@
-// Package load reads the packages that a scan is about, as far as it needs them.
+// Package load loads packages and type-checks the declarations that are needed.
 //
-// A [Loader] lists packages and all that they import by one call of the go command, without asking for types ([Loader.Load]).
-// It parses those that were asked for, and notes what the other files of their directories mean for them. The others are
-// parsed when a declaration of theirs is needed: [Loader.NeedName] and [Loader.NeedMethod] follow each name to its
-// declaration, through packages, until nothing new is mentioned. [Loader.Check] type-checks what is needed of a package and
-// nothing else, without function bodies. So the cost follows what is needed, not what a module imports, and code that does
-// not compile yet is read all the same.
+// [Loader.Load] lists packages and their imports with one call of the go command, without types. It parses the requested
+// packages and surveys the other files of their directories. It parses other packages when one of their declarations is
+// needed: [Loader.NeedName] and [Loader.NeedMethod] follow each name to its declaration, across packages.
+// [Loader.Check] type-checks the needed declarations of a package, without function bodies. So the cost depends on the
+// needed declarations, not on what a module imports, and code need not compile.
 //
-// The loader also knows the modules of a run, where an import path would be among them, and which symbolic links lead out of
-// them. It knows nothing of directives and of what is generated: its caller says which declarations it needs and why.
+// The loader also knows the modules of a run, the directories of import paths in them, and symbolic links that lead out
+// of them. It doesn't know directives: its caller decides which declarations are needed.
 //
-// What is wrong with the code goes to Config.Report; an error means that it could not be read at all. Afgen's own output,
-// as Config.Generated knows it, is never read. A Loader must not be used by several goroutines at the same time.
+// Problems of the code are passed to Config.Report. Methods return errors only if packages can't be loaded. Files that
+// afgen generated, according to Config.Generated, are not read. A Loader is not safe for concurrent use.
 package load
 
 import (
@@ -36,33 +35,33 @@ import (
 	"github.com/afgen/afgen/gen/scan/internal/pattern"
 )
 
-// Config is how to load.
+// A Config configures a Loader.
 type Config struct {
-	Dir  string   // where the go command runs
+	Dir  string   // working directory of the go command
 	Tags string   // build tags, as for go build -tags
-	Env  []string // of the go command; nil is the process's
-	// AllTags reports whether Tags are all tags, even if there are none: $GOFLAGS may have others.
+	Env  []string // environment of the go command; nil means that of the process
+	// AllTags is set if Tags, even if "", replaces the tags in $GOFLAGS.
 	AllTags bool
-	// OutputNames are what afgen calls its outputs; Generated reports whether a file is one.
+	// OutputNames are the fixed names of generated files. Generated reports whether a file is generated.
 	OutputNames []string
 	Generated   func(name string, content []byte) bool
-	// Report is called with what is wrong with the code.
+	// Report is called for each problem of the code.
 	Report func(diag.Diagnostic)
-	// Share is a Loader whose Fset and Sources this one uses, too; nil if it has its own.
+	// Share is a Loader with which this one shares Fset and Sources. It may be nil.
 	Share *Loader
 }
 
-// A Loader has listed packages, and has read and checked those among them that were needed.
+// A Loader lists, parses and type-checks packages. It is not safe for concurrent use.
 type Loader struct {
 	Fset    *token.FileSet
-	Sources map[string][]byte // of the user's files that were read, by name
+	Sources map[string][]byte // contents of the user's files that were read, by name
 
 	config  Config
-	units   map[string]*Unit // by import path: all that were listed
+	units   map[string]*Unit // all listed packages, by import path
 	modules []moduleDir      // see DirOfPackage
 }
 
-// New returns a Loader that has listed nothing yet.
+// New returns a Loader without packages.
 func New(cfg Config) *Loader {
 	l := &Loader{Fset: token.NewFileSet(), Sources: map[string][]byte{}, config: cfg, units: map[string]*Unit{}}
 	if cfg.Share != nil {
@@ -71,13 +70,13 @@ func New(cfg Config) *Loader {
 	return l
 }
 
-// Unit returns the package of an import path, or nil if it was not listed.
+// Unit returns the package with an import path, or nil if it was not listed.
 func (l *Loader) Unit(path string) *Unit { return l.units[path] }
 
-// Units returns the packages that were listed, in no order.
+// Units returns the listed packages in no particular order.
 func (l *Loader) Units() iter.Seq[*Unit] { return maps.Values(l.units) }
 
-// Adopt adds the packages that another Loader has listed and this one hasn't.
+// Adopt adds packages that only another Loader has listed.
 func (l *Loader) Adopt(other *Loader) {
 	for path, u := range other.units {
 		if l.units[path] == nil {
@@ -86,8 +85,8 @@ func (l *Loader) Adopt(other *Loader) {
 	}
 }
 
-// Load lists the packages in some directories and those that some patterns name, and all that they import. It returns the
-// former parsed, but for those of unknown directory.
+// Load lists the packages in directories and those that patterns name, and their imports. It parses and returns the
+// requested packages, except those whose directory is unknown.
 func (l *Loader) Load(ctx context.Context, dirs, patterns []string) ([]*Unit, error) {
 	patterns = slices.Clone(patterns)
 	for _, dir := range dirs {
@@ -96,7 +95,8 @@ func (l *Loader) Load(ctx context.Context, dirs, patterns []string) ([]*Unit, er
 	if len(patterns) == 0 {
 		return nil, nil
 	}
-	pkgs, err := l.list(ctx, packages.NeedName|packages.NeedFiles|packages.NeedImports|packages.NeedDeps|packages.NeedModule, patterns)
+	const mode = packages.NeedName | packages.NeedFiles | packages.NeedImports | packages.NeedDeps | packages.NeedModule
+	pkgs, err := l.list(ctx, mode, patterns)
 	if err != nil {
 		return nil, err
 	}
@@ -127,13 +127,13 @@ func (l *Loader) Load(ctx context.Context, dirs, patterns []string) ([]*Unit, er
 	return roots, errors.Join(errs...)
 }
 
-// Matched is what the go command reports about a package that a pattern names.
+// A Matched describes a package that a pattern names.
 type Matched struct {
 	Empty bool  // it has no Go files
-	Err   error // why it can't be scanned at all
+	Err   error // why it can't be scanned
 }
 
-// Match lists the packages that patterns name, and nothing that they import.
+// Match lists the packages that patterns name, without their imports.
 func (l *Loader) Match(ctx context.Context, patterns []string) ([]Matched, error) {
 	pkgs, err := l.list(ctx, packages.NeedName|packages.NeedFiles, patterns)
 	if err != nil {
@@ -146,7 +146,7 @@ func (l *Loader) Match(ctx context.Context, patterns []string) ([]Matched, error
 	return all, nil
 }
 
-// list asks the go command for packages.
+// list runs the go command.
 func (l *Loader) list(ctx context.Context, mode packages.LoadMode, patterns []string) ([]*packages.Package, error) {
 	cfg := &packages.Config{Context: ctx, Mode: mode, Dir: l.config.Dir, Env: l.config.Env, Fset: l.Fset}
 	if l.config.Tags != "" || l.config.AllTags {
@@ -159,8 +159,8 @@ func (l *Loader) list(ctx context.Context, mode packages.LoadMode, patterns []st
 	return pkgs, nil
 }
 
-// fixPackageName sets the name of a package to that in its own files: the go command may have taken it from stale output of
-// afgen.
+// fixPackageName sets the name of a package to that in its files, because the go command may have used an outdated
+// generated file.
 func (l *Loader) fixPackageName(u *Unit) {
 	for _, name := range u.Pkg.GoFiles {
 		src, err := os.ReadFile(name)
@@ -174,7 +174,7 @@ func (l *Loader) fixPackageName(u *Unit) {
 	}
 }
 
-// admit returns why a package that was asked for can't be scanned at all, or nil.
+// admit returns why a requested package can't be scanned, or nil.
 func admit(p *packages.Package) error {
 	if len(p.GoFiles) > 0 || len(p.Errors) == 0 {
 		return nil
@@ -183,8 +183,8 @@ func admit(p *packages.Package) error {
 	for _, e := range p.Errors {
 		switch {
 		case strings.Contains(e.Msg, "build constraints exclude all Go files"), e.Kind == packages.ParseError:
-			// survey names the files left out, and parses those that are broken.
-		case pattern.IsDir(p.PkgPath): // a pattern, which the go command has named
+			// survey handles excluded files and those with syntax errors.
+		case pattern.IsDir(p.PkgPath): // a pattern, which the error contains
 			errs = append(errs, errors.New(e.Msg))
 		default:
 			errs = append(errs, fmt.Errorf("%s: %s", p.PkgPath, e.Msg))
@@ -193,7 +193,7 @@ func admit(p *packages.Package) error {
 	return errors.Join(errs...)
 }
 
-// DirOf returns the directory that a package's files are in, or "" if it is unknown.
+// DirOf returns the directory of a package, or "" if it is unknown.
 func DirOf(p *packages.Package) string {
 	if p.Dir != "" {
 		return p.Dir
@@ -204,7 +204,7 @@ func DirOf(p *packages.Package) string {
 	return ""
 }
 
-// goError returns an error of go list as the go command prints it, without the prefix that the library adds.
+// goError returns an error of go list as the go command prints it, without the prefix of package packages.
 func goError(err error) error {
 	if m := driverError.FindStringSubmatchIndex(err.Error()); m != nil {
 		return errors.New(strings.TrimPrefix(strings.TrimSpace(err.Error()[m[1]:]), "go: "))
@@ -214,10 +214,10 @@ func goError(err error) error {
 
 var driverError = regexp.MustCompile(`^err: exit status \d+: stderr: `)
 
-// Position returns a position in the file that it is in, whatever //line directives say.
+// Position returns the position in the actual file, ignoring //line directives.
 func (l *Loader) Position(pos token.Pos) token.Position { return l.Fset.PositionFor(pos, false) }
 
-// Pos returns a position as diagnostics have it.
+// Pos converts a position for a diagnostic.
 func Pos(at token.Position) diag.Pos {
 	return diag.Pos{File: at.Filename, Line: at.Line, Column: max(at.Column, 1)}
 }
@@ -238,8 +238,8 @@ func (l *Loader) ReportAt(id *ast.Ident, code diag.Code, message, hint string) {
 	l.Report(l.Position(id.Pos()), len(id.Name), code, message, hint)
 }
 
-// Guard does a part of the work on one package. If that panics, afgen is at fault: it reports so at the declaration that
-// was being worked on, and the other packages are still looked at. The rest of the work on this one is not done.
+// Guard calls work, which processes a package. If work panics, Guard reports a bug of afgen at the current declaration, and
+// doesn't call work for this package again. Other packages are not affected.
 func (l *Loader) Guard(u *Unit, work func()) {
 	if u.failed {
 		return
@@ -253,7 +253,7 @@ func (l *Loader) Guard(u *Unit, work func()) {
 	work()
 }
 
-// workedOn returns where the declaration is that is being worked on.
+// workedOn returns the position of the current declaration.
 func (l *Loader) workedOn(u *Unit) diag.Pos {
 	pos := u.at
 	for i := 0; !pos.IsValid() && i < len(u.Files); i++ {

@@ -15,8 +15,8 @@ import (
 // A moduleDir is a module that afgen may write to.
 type moduleDir struct{ path, dir string }
 
-// DirOfPackage returns the directory where the package of an import path is, or would be, among the modules of this
-// run: the main module, or those of the workspace. If it is in none of them, why is the reason.
+// DirOfPackage returns the directory of an import path, which need not exist, in the main module or the modules of the
+// workspace. If the import path is in none of them, why is the reason.
 func (l *Loader) DirOfPackage(importPath string) (dir, why string) {
 	if l.modules == nil {
 		l.modules = l.findModules()
@@ -28,19 +28,20 @@ func (l *Loader) DirOfPackage(importPath string) (dir, why string) {
 		}
 	}
 	if best.path == "" {
-		return "", "is in no module that afgen may write to"
+		return "", "is not in the main module or the workspace"
 	}
 	dir = best.dir
 	for element := range strings.SplitSeq(strings.TrimPrefix(strings.TrimPrefix(importPath, best.path), "/"), "/") {
 		dir = filepath.Join(dir, element)
 		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil && dir != best.dir {
-			return "", fmt.Sprintf("is in another module, that of %s", filepath.ToSlash(pattern.Relative(l.config.Dir, filepath.Join(dir, "go.mod"))))
+			mod := pattern.Relative(l.config.Dir, filepath.Join(dir, "go.mod"))
+			return "", fmt.Sprintf("is in another module, see %s", filepath.ToSlash(mod))
 		}
 	}
 	return dir, ""
 }
 
-// findModules lists the modules of the packages that were loaded, and all others of the workspace.
+// findModules returns the main modules of the listed packages, and the other modules of the workspace.
 func (l *Loader) findModules() []moduleDir {
 	all := []moduleDir{}
 	seen := map[string]bool{}
@@ -57,7 +58,7 @@ func (l *Loader) findModules() []moduleDir {
 	}
 	work := l.workFile()
 	content, err := os.ReadFile(work)
-	if err != nil { // no workspace; and if nothing was loaded, the module is unknown
+	if err != nil { // no workspace; if nothing was listed, find the module
 		if dir := l.findUp("go.mod"); dir != "" {
 			mod, _ := os.ReadFile(filepath.Join(dir, "go.mod"))
 			add(modfile.ModulePath(mod), dir)
@@ -66,7 +67,7 @@ func (l *Loader) findModules() []moduleDir {
 	}
 	file, err := modfile.ParseWork(work, content, nil)
 	if err != nil {
-		return all // the go command has refused it
+		return all // the go command has reported it
 	}
 	for _, use := range file.Use {
 		dir := filepath.FromSlash(use.Path)
@@ -79,7 +80,7 @@ func (l *Loader) findModules() []moduleDir {
 	return all
 }
 
-// workFile returns where go.work is, or "" if there is none.
+// workFile returns the path of go.work, or "".
 func (l *Loader) workFile() string {
 	switch work := l.getenv("GOWORK"); work {
 	case "off":
@@ -94,7 +95,7 @@ func (l *Loader) workFile() string {
 	return ""
 }
 
-// findUp returns the nearest directory that has a file of that name, from where afgen runs upwards, or "".
+// findUp returns the working directory or the nearest one above that has a file with that name, or "".
 func (l *Loader) findUp(file string) string {
 	for dir := l.config.Dir; ; {
 		if info, err := os.Stat(filepath.Join(dir, file)); err == nil && !info.IsDir() {
@@ -108,7 +109,7 @@ func (l *Loader) findUp(file string) string {
 	}
 }
 
-// getenv returns a variable as the go command sees it.
+// getenv returns an environment variable of the go command.
 func (l *Loader) getenv(key string) string {
 	if l.config.Env == nil {
 		return os.Getenv(key)

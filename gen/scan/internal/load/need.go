@@ -6,35 +6,33 @@ import (
 	"iter"
 )
 
-// A level is how much of a declaration is needed.
+// A level is the part of a declaration that is needed.
 type level int
 
 const (
-	// nameOnly: that there is such a type, and not what it is made of.
-	nameOnly level = iota + 1
-	// whole: what it is made of, too.
+	nameOnly level = iota + 1 // the type exists; its definition doesn't matter
 	whole
 )
 
-// NeedMethod asks for all that the signature of a method mentions. The method itself is checked, too.
+// NeedMethod marks a method, and everything that its signature mentions, as needed.
 func (l *Loader) NeedMethod(u *Unit, d *ast.FuncDecl) {
 	u.at = d.Name.Pos()
 	u.ranges = append(u.ranges, d.Type)
 	l.needNode(u, u.FileAt(d.Pos()), d.Type)
 	path := u.receiverPath(d)
 	for _, alias := range path[:len(path)-1] {
-		u.need[alias] = whole // and not what the receiver is made of
+		u.need[alias] = whole // but not the definition of the receiver's type
 	}
 	l.Keep(u, d)
 }
 
-// Keep has a method checked, and mistakes in its signature not reported.
+// Keep marks a method as needed without reporting errors in its signature.
 func (l *Loader) Keep(u *Unit, d *ast.FuncDecl) { u.kept[d] = true }
 
-// NeedName asks for a type to exist, whatever it is made of.
+// NeedName marks the name of a type as needed, but not its definition.
 func (l *Loader) NeedName(u *Unit, name string) { l.needName(u, name, nameOnly) }
 
-// Needed returns the types and values of a package whose declarations are needed, in no order.
+// Needed returns the types and values of a package whose declarations are needed, in no particular order.
 func (u *Unit) Needed() iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for name, n := range u.need {
@@ -45,7 +43,7 @@ func (u *Unit) Needed() iter.Seq[string] {
 	}
 }
 
-// needName asks for a package-level name of a package, and through it for all that its declaration mentions.
+// needName marks a package-level name as needed, and if its declaration is, everything that this mentions.
 func (l *Loader) needName(u *Unit, name string, much level) {
 	d := u.Names[name]
 	if d == nil || u.need[name] >= much {
@@ -65,7 +63,7 @@ func (l *Loader) needName(u *Unit, name string, much level) {
 	case *ast.ValueSpec:
 		specs := []ast.Spec{s}
 		if d.Gen.Tok == token.CONST {
-			specs = d.Gen.Specs // a constant may repeat the expression of one before it
+			specs = d.Gen.Specs // a constant may repeat an earlier expression
 		}
 		for _, s := range specs {
 			u.ranges = append(u.ranges, s)
@@ -74,7 +72,7 @@ func (l *Loader) needName(u *Unit, name string, much level) {
 	}
 }
 
-// needFrom asks for a name of another package.
+// needFrom marks a name of another package as needed.
 func (l *Loader) needFrom(u *Unit, path, name string) {
 	u.imports[path] = true
 	dep := l.units[path]
@@ -84,13 +82,13 @@ func (l *Loader) needFrom(u *Unit, path, name string) {
 	l.parse(dep, depMode(dep))
 	much := whole
 	if path == "context" {
-		much = nameOnly // a context is never sent, and what it is made of would only cost time
+		much = nameOnly // a context is never sent
 	}
 	l.needName(dep, name, much)
 }
 
-// needNode asks for every name that a piece of a declaration uses. It asks too often rather than too rarely: a type
-// parameter may have the name of a type.
+// needNode marks the names in a part of a declaration as needed. It may mark too many, since a type parameter may have the
+// name of a type.
 func (l *Loader) needNode(u *Unit, f *File, n ast.Node) {
 	ast.Inspect(n, func(n ast.Node) bool {
 		switch n := n.(type) {

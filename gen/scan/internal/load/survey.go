@@ -13,21 +13,22 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// survey looks at every Go file in a root's directory: which names are taken, which files are excluded,
-// and which the go command could not read.
+// survey reads all Go files in the directory of a requested package. It collects the names in use and the excluded files,
+// and reports files that the go command can't parse.
 func (l *Loader) survey(u *Unit) {
 	u.Taken, u.ImportNames = map[string]token.Position{}, map[string]token.Position{}
 	entries, err := os.ReadDir(u.Pkg.Dir)
 	if err != nil {
-		return // the directory was there a moment ago; load would have failed
+		return // it was removed after listing
 	}
 	for _, e := range entries {
 		name := filepath.Join(u.Pkg.Dir, e.Name())
-		if e.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasPrefix(e.Name(), "_") || strings.HasPrefix(e.Name(), ".") {
+		if e.IsDir() || !strings.HasSuffix(name, ".go") ||
+			strings.HasPrefix(e.Name(), "_") || strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
 		if slices.Contains(l.config.OutputNames, e.Name()) {
-			continue // ours, or in the way: then that is what is wrong, and not the names in it
+			continue // generated, or reported as a file in the way
 		}
 		src, read := l.Sources[name]
 		if !read {
@@ -48,14 +49,14 @@ func (l *Loader) surveyFile(u *Unit, name string, src []byte, read bool) {
 	tree, err := parser.ParseFile(l.Fset, name, src, parser.SkipObjectResolution)
 	if !ignored && !test {
 		l.Sources[name] = src
-		if !read { // neither taken nor left out by the go command
+		if !read { // the go command neither compiles nor ignores it
 			u.Broken = l.reportSyntax(err) || u.Broken
 		}
 		if err == nil && tree.Name.Name != u.Pkg.Name {
 			u.Broken = true
 			l.Report(l.Fset.PositionFor(tree.Name.Pos(), false), len(tree.Name.Name), diag.MixedPackages,
-				fmt.Sprintf("package %s in a folder of package %s", tree.Name.Name, u.Pkg.Name),
-				"a folder holds one package: move the file, or correct its package clause")
+				fmt.Sprintf("package %s in a directory with package %s", tree.Name.Name, u.Pkg.Name),
+				"a directory has one package: move the file, or fix its package clause")
 		}
 	}
 	if tree != nil && tree.Name.Name == u.Pkg.Name {
@@ -63,7 +64,7 @@ func (l *Loader) surveyFile(u *Unit, name string, src []byte, read bool) {
 	}
 }
 
-// TakeNames notes what a file declares at package level and what it imports by.
+// TakeNames records the names that a file declares at package level and those of its imports.
 func (l *Loader) TakeNames(u *Unit, tree *ast.File) {
 	take := func(id *ast.Ident) { u.Taken[id.Name] = l.Fset.PositionFor(id.Pos(), false) }
 	for _, spec := range tree.Imports {

@@ -20,38 +20,37 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// A Unit is one package: listed always, parsed and checked only when something needs it.
+// A Unit is a listed package. It is parsed and checked only if needed.
 type Unit struct {
 	Pkg    *packages.Package
-	Main   bool // of the main module (or the workspace): its mistakes are the user's
-	Broken bool // a file is not valid Go, or of another package: errors that follow from that are not reported
+	Main   bool // in the main module or the workspace: its problems are reported
+	Broken bool // a file is not valid Go or in another package; resulting errors are not reported
 	Files  []*File
-	// What the files declare at package level, by name, and the methods by the name of their receiver's type.
+	// Names has the package-level declarations of the files. Methods has the methods by the name of the receiver's type.
 	Names   map[string]*Decl
 	Methods map[string][]*ast.FuncDecl
-	// Of any file in the directory, if Load was asked for the package: the names declared at package level, and those
-	// imported by.
+	// Taken has the package-level names of all files in the directory of a requested package, ImportNames those of imports.
 	Taken, ImportNames map[string]token.Position
-	// Excluded are the files in the directory that build constraints exclude, tests aside, if Load was asked for it.
+	// Excluded are the files, except tests, that build constraints exclude from a requested package.
 	Excluded []Excluded
-	Defs     map[*ast.Ident]types.Object // as of types.Info, once the package is checked
+	Defs     map[*ast.Ident]types.Object // see types.Info; set when the package is checked
 
 	parsed bool
-	at     token.Pos // the declaration being worked on
-	failed bool      // a bug of afgen has ended the work on it
+	at     token.Pos // the current declaration
+	failed bool      // a bug of afgen was reported
 	funcs  []*ast.FuncDecl
 
 	need    map[string]level
-	kept    map[*ast.FuncDecl]bool // methods to be checked
-	ranges  []ast.Node             // what was needed: mistakes inside are reported
-	imports map[string]bool        // import paths that something needed mentions
+	kept    map[*ast.FuncDecl]bool // needed methods
+	ranges  []ast.Node             // nodes inside which errors are reported
+	imports map[string]bool        // import paths that needed declarations mention
 
 	state   checkState
 	checked *types.Package
 	errs    []types.Error
 }
 
-// NewUnit returns a package of which only this is known.
+// NewUnit returns a package that was not listed.
 func NewUnit(path, name, dir string) *Unit {
 	return &Unit{Pkg: &packages.Package{PkgPath: path, Name: name, Dir: dir},
 		Taken: map[string]token.Position{}, ImportNames: map[string]token.Position{}}
@@ -61,7 +60,7 @@ func NewUnit(path, name, dir string) *Unit {
 type File struct {
 	Name    string
 	AST     *ast.File
-	Imports map[string]string // the name in this file → import path
+	Imports map[string]string // import paths by the name in this file
 	dots    []string          // import paths of dot imports
 }
 
@@ -78,10 +77,10 @@ type Excluded struct {
 	Content []byte
 }
 
-// WorkOn sets the declaration that a bug of afgen is reported at.
+// WorkOn sets the current declaration, at which a bug of afgen is reported.
 func (u *Unit) WorkOn(pos token.Pos) { u.at = pos }
 
-// parse reads the files of a unit, once, and indexes what they declare. afgen's own output is left out.
+// parse parses the files of a unit once, except generated ones, and indexes their declarations.
 func (l *Loader) parse(u *Unit, mode parser.Mode) {
 	if u.parsed {
 		return
@@ -114,7 +113,7 @@ func (l *Loader) parse(u *Unit, mode parser.Mode) {
 	}
 }
 
-// reportSyntax reports the first syntax errors of a file, if there are any; the rest tends to follow from them.
+// reportSyntax reports the first syntax errors of a file, and whether there are any. Others tend to result from them.
 func (l *Loader) reportSyntax(err error) bool {
 	var list scanner.ErrorList
 	if !errors.As(err, &list) {
@@ -125,7 +124,7 @@ func (l *Loader) reportSyntax(err error) bool {
 	for _, e := range list[:min(len(list), enough)] {
 		hint := ""
 		if conflict.Match(line(l.Sources[e.Pos.Filename], e.Pos.Line)) {
-			hint = "a merge has left a conflict here: resolve it; what afgen writes needs no resolving"
+			hint = "resolve the merge conflict; for generated files, run afgen instead"
 		}
 		l.Report(e.Pos, 1, diag.SyntaxError, e.Msg, hint)
 	}
@@ -134,7 +133,7 @@ func (l *Loader) reportSyntax(err error) bool {
 
 var conflict = regexp.MustCompile(`^(<<<<<<< |=======\r?$|>>>>>>> )`)
 
-// line is the nth line of a file, from 1.
+// line returns line n of a file, from 1.
 func line(src []byte, n int) []byte {
 	for l := range bytes.Lines(src) {
 		if n--; n == 0 {
@@ -144,7 +143,7 @@ func line(src []byte, n int) []byte {
 	return nil
 }
 
-// index notes what a file declares at package level and what it calls its imports.
+// index records the package-level declarations of a file and the names of its imports.
 func (u *Unit) index(f *File) {
 	u.Files = append(u.Files, f)
 	f.Imports = map[string]string{}
@@ -193,14 +192,14 @@ func (u *Unit) Receiver(d *ast.FuncDecl) string {
 	return path[len(path)-1]
 }
 
-// receiverPath is what leads from the name in a method's receiver to the type it is declared on: that type alone, but
-// for aliases.
+// receiverPath returns the names from that in a method's receiver to that of its type. There are several if the receiver
+// is an alias.
 func (u *Unit) receiverPath(d *ast.FuncDecl) []string {
 	if len(d.Recv.List) != 1 {
 		return []string{""}
 	}
 	path := []string{BaseName(d.Recv.List[0].Type)}
-	for range u.Names { // aliases of each other have no end
+	for range u.Names { // ends at cyclic aliases
 		decl := u.Names[path[len(path)-1]]
 		if decl == nil {
 			break
@@ -214,7 +213,7 @@ func (u *Unit) receiverPath(d *ast.FuncDecl) []string {
 	return path
 }
 
-// BaseName returns the name in the type of a receiver: of T, *T, T[P] or *T[P].
+// BaseName returns T for the receiver types T, *T, T[P] and *T[P].
 func BaseName(t ast.Expr) string {
 	t = ast.Unparen(t)
 	if s, ok := t.(*ast.StarExpr); ok {
@@ -232,7 +231,7 @@ func BaseName(t ast.Expr) string {
 	return ""
 }
 
-// resolve is the path of the package that an import means: vendoring makes it differ from what is written.
+// resolve returns the actual import path of an import, which differs from the written one for vendored packages.
 func (u *Unit) resolve(spec *ast.ImportSpec) string {
 	p, err := strconv.Unquote(spec.Path.Value)
 	if err != nil {
@@ -244,7 +243,7 @@ func (u *Unit) resolve(spec *ast.ImportSpec) string {
 	return p
 }
 
-// importName is what a file calls an import: its alias, or the package's real name as listed.
+// importName returns the name of an import in a file: its alias, or the name of the package.
 func (u *Unit) importName(spec *ast.ImportSpec, resolved string) string {
 	if spec.Name != nil {
 		return spec.Name.Name
@@ -257,7 +256,7 @@ func (u *Unit) importName(spec *ast.ImportSpec, resolved string) string {
 	return path.Base(resolved)
 }
 
-// FileAt returns the file of a unit that a declaration is in.
+// FileAt returns the file of a unit that contains a position.
 func (u *Unit) FileAt(pos token.Pos) *File {
 	i := slices.IndexFunc(u.Files, func(f *File) bool { return f.AST.FileStart <= pos && pos < f.AST.FileEnd })
 	return u.Files[i]

@@ -1,5 +1,4 @@
-// Package pattern knows what package patterns such as ./... mean to the go command, as far as they name directories: which
-// ones a pattern names, and where "..." stops.
+// Package pattern implements the go command's package patterns that name directories, such as ./shop and ./....
 package pattern
 
 import (
@@ -9,8 +8,8 @@ import (
 	"strings"
 )
 
-// Dir returns the directory that a pattern names, as seen from another, and whether the pattern names those below, too. It
-// returns false for import paths.
+// Dir returns the directory that a pattern names, relative to from. deep reports whether it also names those below. ok is
+// false for import paths.
 func Dir(from, pattern string) (base string, deep, ok bool) {
 	base, deep = strings.CutSuffix(pattern, "/...")
 	if pattern == "..." {
@@ -26,7 +25,7 @@ func Dir(from, pattern string) (base string, deep, ok bool) {
 	return base, deep, true
 }
 
-// Matches reports whether a pattern names a directory, which need not be there, or the import path of its package.
+// Matches reports whether a pattern names a directory, which need not exist, or the import path of its package.
 func Matches(from, pattern, dir, importPath string) bool {
 	base, deep, ok := Dir(from, pattern)
 	if !ok {
@@ -48,7 +47,7 @@ func Matches(from, pattern, dir, importPath string) bool {
 	return true
 }
 
-// IsDir reports whether a pattern means a directory, by the go command's rule.
+// IsDir reports whether the go command treats a pattern as a directory.
 func IsDir(p string) bool {
 	return p == "." || p == ".." || strings.HasPrefix(p, "./") || strings.HasPrefix(p, "../") || filepath.IsAbs(p)
 }
@@ -59,20 +58,21 @@ func IsModule(dir string) bool {
 	return err == nil
 }
 
-// Outside reports whether "..." stops at a directory of this name. It stops at another module, too.
+// Outside reports whether "..." stops at a directory with this name. It also stops at other modules.
 func Outside(name string) bool {
 	return name == "testdata" || name == "vendor" || strings.HasPrefix(name, ".") || strings.HasPrefix(name, "_")
 }
 
-// AnyNames reports whether one of some patterns names a directory, as seen from another.
+// AnyNames reports whether one of the patterns, which are relative to from, names a directory.
 func AnyNames(from string, patterns []string, dir string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool {
 		base, deep, ok := Dir(from, p)
-		return ok && (dir == base || deep && strings.HasPrefix(dir, strings.TrimSuffix(base, string(filepath.Separator))+string(filepath.Separator)))
+		prefix := strings.TrimSuffix(base, string(filepath.Separator)) + string(filepath.Separator)
+		return ok && (dir == base || deep && strings.HasPrefix(dir, prefix))
 	})
 }
 
-// Relative returns dir as seen from base, or dir itself if it can't be seen from there.
+// Relative returns dir relative to base, or dir itself if that isn't possible.
 func Relative(base, dir string) string {
 	if rel, err := filepath.Rel(base, dir); err == nil {
 		return rel
