@@ -22,9 +22,11 @@ func bench(b *testing.B, p *executor.Pool[errand, trip]) {
 	}
 }
 
-// BenchmarkJob is one job after another: in a goroutine, in a child that stays, and in a child for each.
+// BenchmarkJob runs one job after another: in a goroutine, in one child process, and in a new child process for each.
 func BenchmarkJob(b *testing.B) {
 	b.Run("goroutine", func(b *testing.B) { bench(b, executor.Goroutines(errandsHere)) })
 	b.Run("child", func(b *testing.B) { bench(b, executor.Processes(errands, executor.Workers(1))) })
-	b.Run("child_each", func(b *testing.B) { bench(b, executor.Processes(errands, executor.Workers(1), executor.Recycle(1))) })
+	b.Run("child_each", func(b *testing.B) {
+		bench(b, executor.Processes(errands, executor.Workers(1), executor.Recycle(1)))
+	})
 }

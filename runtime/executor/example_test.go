@@ -14,7 +14,7 @@ func Example() {
 	ctx := context.Background()
 	pool := executor.Goroutines(func(ctx context.Context, name string) (string, error) {
 		if name == "" {
-			return "", errors.New("nobody to greet")
+			return "", errors.New("empty name")
 		}
 		return "hello, " + name, nil
 	}, executor.Workers(20), executor.Retries(2), executor.Delay(10*time.Millisecond))
@@ -36,17 +36,17 @@ func Example() {
 	}
 	// Output:
 	// 0 hello, Ada <nil> 1
-	// 1  nobody to greet 3
+	// 1  empty name 3
 	// 2 hello, Grace <nil> 1
 	// 2 of 3 - failed: 1
 }
 
-// shout is registered when the program begins, in the parent and in its children.
+// shout is registered in the parent and in its child processes.
 var shout = executor.Register("shout", func(ctx context.Context, text string) (string, error) {
 	return strings.ToUpper(text), nil
 })
 
-// main calls executor.Main before anything else; here TestMain does.
+// In a program, main calls executor.Main first. Here TestMain does.
 func ExampleProcesses() {
 	ctx := context.Background()
 	pool := executor.Processes(shout, executor.Workers(2), executor.Timeout(time.Minute))

@@ -13,7 +13,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if lost := os.Getenv("AF_TEST_LOST"); lost != "" && child.Self() != nil {
-		// As a main does that knows nothing of children. Some get to the Start of a pool, and no further.
+		// Behave like a main that does not call executor.Main. If it starts a pool, Start does not return.
 		if lost == "starts" {
 			_ = executor.Processes(errands).Start(context.Background())
 		}

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// An Option changes a pool as it is made.
+// An Option is an option of a pool.
 type Option func(*settings)
 
 type settings struct {
@@ -15,7 +15,7 @@ type settings struct {
 	keep    int
 	retries int
 	delay   func(failed int) time.Duration
-	retryIf func(error) bool
+	retryIf func(error) bool // nil means true
 	timeout time.Duration
 	grace   time.Duration
 	memory  int64
@@ -33,25 +33,25 @@ func newSettings(opts []Option) settings {
 	return s
 }
 
-// Workers sets how many jobs run at once; GOMAXPROCS without it, 1 at least.
+// Workers sets how many jobs run at once, at least 1. The default is GOMAXPROCS.
 func Workers(n int) Option { return func(s *settings) { s.workers = max(n, 1) } }
 
-// Queue sets how many jobs may be queued that have not begun; 1024 without it, 1 at least.
+// Queue sets how many jobs that have not begun can be queued, at least 1. The default is 1024.
 func Queue(n int) Option { return func(s *settings) { s.queue = max(n, 1) } }
 
-// Keep sets how many jobs a pool remembers, ended ones included, until [Pool.Take] takes them away; further ones are
-// refused. 2²⁰ without it.
+// Keep sets how many jobs a pool holds, including those that have ended and were not removed by [Pool.Take]. Submitting
+// further ones fails. The default is 2²⁰.
 func Keep(n int) Option { return func(s *settings) { s.keep = max(n, 1) } }
 
-// Retries sets how often a job that fails is tried again; 0 without it.
+// Retries sets how often a failed job is retried. The default is 0.
 func Retries(n int) Option { return func(s *settings) { s.retries = max(n, 0) } }
 
-// Delay sets the pause before each retry; 1 s without it.
+// Delay sets the pause before each retry. The default is 1 s.
 func Delay(d time.Duration) Option {
 	return func(s *settings) { s.delay = func(int) time.Duration { return max(d, 0) } }
 }
 
-// Backoff makes the pause before a retry grow: base, doubled with each failure up to most, ±20 %.
+// Backoff sets an exponential pause before each retry: base, doubled with each failure up to most, ±20 %.
 func Backoff(base, most time.Duration) Option {
 	return func(s *settings) {
 		s.delay = func(failed int) time.Duration {
@@ -64,24 +64,25 @@ func Backoff(base, most time.Duration) Option {
 	}
 }
 
-// mostPause bounds pauses. Its double is still a Duration.
+// mostPause limits pauses, so that doubling one does not overflow.
 const mostPause = 100 * 365 * 24 * time.Hour
 
-// RetryIf says which errors are worth a retry; without it all are. It is called by several goroutines at once; where it
-// panics, the job has failed by that.
+// RetryIf sets a function that reports whether an error is retried. By default all are. It is called concurrently. If
+// it panics, the job fails with a [PanicError].
 func RetryIf(worth func(error) bool) Option { return func(s *settings) { s.retryIf = worth } }
 
-// Timeout bounds each attempt: its context ends with the cause [ErrTimeout]. Without it, or with 0, nothing does. If d is less
-// than zero, that context has ended before the attempt begins.
+// Timeout limits each attempt. Its context ends with the cause [ErrTimeout]. 0, the default, is no limit. If d is
+// negative, the context has ended before the attempt begins.
 func Timeout(d time.Duration) Option { return func(s *settings) { s.timeout = d } }
 
-// Grace sets how long a job may take to return once its context has ended. Then a child process is killed, on Unix
-// by SIGQUIT first, so that it writes its stacks to stderr, and a goroutine, which can't be, is left behind by Shutdown. 5 s
-// without it.
+// Grace sets how long a job may run after its context has ended. The default is 5 s. Then a child process is killed. On
+// Unix it gets SIGQUIT first, so that it writes its stacks to stderr. A goroutine can't be killed: Shutdown abandons
+// it.
 func Grace(d time.Duration) Option { return func(s *settings) { s.grace = max(d, 0) } }
 
-// Memory limits the memory of each child process, in bytes: by the kernel on Linux, elsewhere by GOMEMLIMIT only.
+// Memory limits the memory of each child process, in bytes. On Linux the kernel enforces the limit. On all systems it
+// sets GOMEMLIMIT. 0, the default, is no limit.
 func Memory(bytes int64) Option { return func(s *settings) { s.memory = max(bytes, 0) } }
 
-// Recycle replaces a child process after n jobs; 1 is a process for each. Without it, or with 0, it stays.
+// Recycle replaces a child process after n jobs. 0, the default, never does.
 func Recycle(n int) Option { return func(s *settings) { s.recycle = n } }

@@ -10,43 +10,44 @@ import (
 	"github.com/afgen/afgen/runtime/internal/stack"
 )
 
-// Why the context of a job ended; context.Cause returns one of these, or the cause of the context that Start was given.
+// Causes with which the context of a job ends: see context.Cause. If the context given to Start has ended, it is that
+// one's cause.
 var (
 	ErrTimeout  = backend.NewError(backend.ErrDeadlineExceeded, "attempt timed out")
 	ErrShutdown = backend.NewError(backend.ErrUnavailable, "the pool is shutting down")
 )
 
-// A Pool runs jobs of one function, from A to R. Its methods are safe for concurrent use. Whoever made it ends it, by
-// Shutdown or Close.
+// A Pool runs jobs of one function with argument A and result R. Its methods are safe for concurrent use. The code that
+// created it must call Shutdown or Close.
 type Pool[A, R any] struct {
 	set    settings
 	runner runner[A, R]
 
 	mu      sync.Mutex
 	begun   bool
-	ending  bool            // takes no more jobs
-	aborted error           // why nothing more runs
-	ctx     context.Context // of the jobs
+	ending  bool            // accepts no more jobs
+	aborted error           // if not nil, no more jobs are run
+	ctx     context.Context // parent of the jobs' contexts
 	cancel  context.CancelCauseFunc
-	jobs    []*job[A, R] // in the order of submission, those not taken
-	queue   []*job[A, R] // those that are ready
-	next    int          // id
-	active  int          // workers at work
+	jobs    []*job[A, R] // all that Take has not removed, in the order of submission
+	queue   []*job[A, R] // ready to run
+	next    int          // id of the next job
+	active  int          // busy workers
 	count   [failed + 1]int
-	moved   chan struct{} // closed, and made anew, when something has ended
+	moved   chan struct{} // closed and replaced when a job has ended
 
-	room     chan struct{} // holds an element for each job that has not begun
-	quitting chan struct{} // closed when no more jobs are taken
-	done     chan struct{} // closed when the first Shutdown has ended; made by it
+	room     chan struct{} // has an element for each job that has not begun
+	quitting chan struct{} // closed when the pool accepts no more jobs
+	done     chan struct{} // closed when the first Shutdown has ended, which creates it
 	doneErr  error
 }
 
-// A runner makes the attempts of a pool.
+// A runner runs the attempts of a pool.
 type runner[A, R any] interface {
 	start() error
 	run(ctx context.Context, a A) (R, error)
-	kills() bool // what ignores the end of its context for longer than the grace
-	close()      // once nothing runs any more
+	kills() bool // whether it kills jobs that ignore the end of their contexts for longer than the grace
+	close()      // called when no job is running
 }
 
 // The states of a job.
@@ -56,36 +57,36 @@ const (
 	queued state = iota
 	running
 	delayed
-	succeeded // these two are final
+	succeeded // final, as is failed
 	failed
 )
 
 type job[A, R any] struct {
 	Result[A, R]
 	state state
-	delay *time.Timer // while it is delayed
+	delay *time.Timer // set while the job is delayed
 }
 
-// A Result is one job and what came of it.
+// A Result is a job with its result.
 type Result[A, R any] struct {
 	ID       int // from 0, in the order of submission
 	Arg      A
-	Value    R     // zero with an Err
-	Err      error // of the last attempt, or why there was none
-	Attempts int   // begun
+	Value    R     // zero if Err is not nil
+	Err      error // of the last attempt, or why the job was not run
+	Attempts int   // attempts begun
 }
 
-// Progress counts the jobs of a pool. Total is the sum of the others, at any time.
+// Progress counts the jobs of a pool by their state. Total is the sum of the other fields.
 type Progress struct {
 	Total     int
 	Queued    int // ready to run
 	Running   int
-	Delayed   int // failed, and to be tried again
+	Delayed   int // failed and waiting for a retry
 	Succeeded int
-	Failed    int // for good
+	Failed    int // without retries left
 }
 
-// Ended is how many jobs have come to their end.
+// Ended returns the number of jobs that have succeeded or failed.
 func (p Progress) Ended() int { return p.Succeeded + p.Failed }
 
 // Goroutines returns a pool that runs fn in goroutines of this process.
@@ -94,18 +95,21 @@ func Goroutines[A, R any](fn func(ctx context.Context, arg A) (R, error), opts .
 }
 
 func newPool[A, R any](s settings, r runner[A, R]) *Pool[A, R] {
-	p := &Pool[A, R]{set: s, runner: r, moved: make(chan struct{}), room: make(chan struct{}, s.queue), quitting: make(chan struct{})}
+	p := &Pool[A, R]{
+		set: s, runner: r, moved: make(chan struct{}), room: make(chan struct{}, s.queue), quitting: make(chan struct{}),
+	}
 	p.ctx, p.cancel = context.WithCancelCause(context.Background())
 	return p
 }
 
-// Start begins to run jobs. Their contexts descend from ctx: when that ends, what runs is cancelled, what is queued fails,
-// and no more is taken.
+// Start starts running jobs. Their contexts are derived from ctx. When ctx ends, running jobs are cancelled, queued
+// ones fail, and the pool accepts no more. If the pool has already been started or shut down, Start returns
+// failed_precondition.
 func (p *Pool[A, R]) Start(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.begun || p.ending {
-		return backend.NewError(backend.ErrFailedPrecondition, "Start: the pool has been started or shut down before")
+		return backend.NewError(backend.ErrFailedPrecondition, "Start: the pool has already been started or shut down")
 	}
 	if err := p.runner.start(); err != nil {
 		return err
@@ -117,13 +121,13 @@ func (p *Pool[A, R]) Start(ctx context.Context) error {
 	return nil
 }
 
-// Submit queues a job and returns its id. While the queue is full it waits, until ctx ends; before Start it is
-// resource_exhausted then, since nothing would make room.
+// Submit queues a job and returns its id. If the queue is full, it blocks until a job begins or ctx ends. If the pool
+// has not been started, it returns resource_exhausted instead. After Shutdown it returns failed_precondition.
 func (p *Pool[A, R]) Submit(ctx context.Context, arg A) (int, error) {
 	select {
 	case p.room <- struct{}{}:
 	default:
-		if err := p.await(ctx); err != nil {
+		if err := p.awaitRoom(ctx); err != nil {
 			return 0, err
 		}
 	}
@@ -131,7 +135,8 @@ func (p *Pool[A, R]) Submit(ctx context.Context, arg A) (int, error) {
 	defer p.mu.Unlock()
 	err := p.refusal()
 	if err == nil && len(p.jobs) >= p.set.keep {
-		err = backend.Errorf(backend.ErrResourceExhausted, "the pool remembers %d jobs; Take those that have ended, or let it Keep more", p.set.keep)
+		err = backend.Errorf(backend.ErrResourceExhausted, "the pool holds %d jobs; remove results with Take or raise Keep",
+			p.set.keep)
 	}
 	if err != nil {
 		<-p.room
@@ -146,12 +151,13 @@ func (p *Pool[A, R]) Submit(ctx context.Context, arg A) (int, error) {
 	return j.ID, nil
 }
 
-// await waits for room in the queue.
-func (p *Pool[A, R]) await(ctx context.Context) error {
+// awaitRoom waits until the queue is no longer full, and reserves a place.
+func (p *Pool[A, R]) awaitRoom(ctx context.Context) error {
 	p.mu.Lock()
 	err := p.refusal()
 	if err == nil && !p.begun {
-		err = backend.Errorf(backend.ErrResourceExhausted, "%d jobs are queued and the pool has not been started", p.set.queue)
+		err = backend.Errorf(backend.ErrResourceExhausted, "the queue is full with %d jobs and the pool has not "+
+			"been started", p.set.queue)
 	}
 	p.mu.Unlock()
 	if err != nil {
@@ -163,11 +169,11 @@ func (p *Pool[A, R]) await(ctx context.Context) error {
 	case <-p.quitting:
 		return backend.Errorf(backend.ErrFailedPrecondition, "not queued: %w", ErrShutdown)
 	case <-ctx.Done():
-		return backend.Errorf(backend.CodeOf(ctx.Err()), "waiting for room in the queue: %w", context.Cause(ctx))
+		return backend.Errorf(backend.CodeOf(ctx.Err()), "the queue is full: %w", context.Cause(ctx))
 	}
 }
 
-// refusal is why no more jobs are taken. p.mu is held.
+// refusal returns an error if the pool accepts no more jobs. p.mu is held.
 func (p *Pool[A, R]) refusal() error {
 	switch {
 	case p.aborted != nil:
@@ -178,7 +184,8 @@ func (p *Pool[A, R]) refusal() error {
 	return nil
 }
 
-// SubmitBatch queues jobs in order and returns their ids. After an error, those of the jobs that were queued.
+// SubmitBatch queues jobs in order, as Submit does, and returns their ids. With an error it returns the ids of the jobs
+// that were queued.
 func (p *Pool[A, R]) SubmitBatch(ctx context.Context, args []A) ([]int, error) {
 	ids := make([]int, 0, len(args))
 	for _, a := range args {
@@ -191,7 +198,7 @@ func (p *Pool[A, R]) SubmitBatch(ctx context.Context, args []A) ([]int, error) {
 	return ids, nil
 }
 
-// pump gives ready jobs to free workers. p.mu is held.
+// pump starts ready jobs while workers are free. p.mu is held.
 func (p *Pool[A, R]) pump() {
 	for p.begun && p.aborted == nil && p.active < p.set.workers && len(p.queue) > 0 {
 		j := p.queue[0]
@@ -206,7 +213,7 @@ func (p *Pool[A, R]) pump() {
 	}
 }
 
-// move changes the state of a job. One that leaves the queue before its first attempt makes room for another. p.mu is held.
+// move changes the state of a job. A job that leaves the queue for its first attempt frees a place. p.mu is held.
 func (p *Pool[A, R]) move(j *job[A, R], to state) {
 	if j.state == queued && j.Attempts == 0 {
 		<-p.room
@@ -225,7 +232,7 @@ func (p *Pool[A, R]) end(j *job[A, R], err error) {
 	}
 }
 
-// attempt makes one attempt of a job and sees to what follows.
+// attempt runs one attempt of a job and handles its result.
 func (p *Pool[A, R]) attempt(j *job[A, R]) {
 	ctx, stop := p.ctx, context.CancelFunc(func() {})
 	if p.set.timeout != 0 {
@@ -233,17 +240,18 @@ func (p *Pool[A, R]) attempt(j *job[A, R]) {
 	}
 	var value R
 	err := error(errGoexit)
-	defer func() { // also where the function, or RetryIf, ends its goroutine
+	defer func() { // also runs if the function or RetryIf calls runtime.Goexit
 		stop()
 		again := false
 		defer func() { p.attempted(j, value, err, again) }()
-		again, err = p.worth(j, err)
+		again, err = p.retryable(j, err)
 	}()
-	value, err = p.contain(ctx, j.Arg)
+	value, err = p.recoverPanics(ctx, j.Arg)
 }
 
-// worth asks RetryIf, which may use the pool, whether an attempt's error is worth a retry. A panic takes the error's place.
-func (p *Pool[A, R]) worth(j *job[A, R], failure error) (again bool, err error) {
+// retryable reports whether a failed attempt is retried. If RetryIf panics, the panic replaces the error. p.mu must not
+// be held, because RetryIf may use the pool.
+func (p *Pool[A, R]) retryable(j *job[A, R], failure error) (again bool, err error) {
 	switch {
 	case failure == nil || j.Attempts > p.set.retries:
 		return false, failure
@@ -258,20 +266,21 @@ func (p *Pool[A, R]) worth(j *job[A, R], failure error) (again bool, err error) 
 	return p.set.retryIf(failure), failure
 }
 
-// contain turns a panic into an error.
-func (p *Pool[A, R]) contain(ctx context.Context, arg A) (value R, err error) {
+// recoverPanics runs the function and converts a panic into an error.
+func (p *Pool[A, R]) recoverPanics(ctx context.Context, arg A) (value R, err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = recovered(v)
 		}
 	}()
 	value, err = p.runner.run(ctx, arg)
-	ask(err)
+	checkError(err)
 	return value, err
 }
 
-// ask asks an error what it is while a panic at that, of a nil pointer for one, is still one of its function.
-func ask(err error) {
+// checkError calls the methods of an error, so that a panic in them, such as of a nil pointer, is recovered as one of
+// the function.
+func checkError(err error) {
 	if err != nil {
 		_, _ = err.Error(), backend.CodeOf(err)
 	}
@@ -282,23 +291,23 @@ func (p *Pool[A, R]) attempted(j *job[A, R], value R, err error, again bool) {
 	defer p.mu.Unlock()
 	p.active--
 	switch {
-	case j.state != running: // it was left behind
+	case j.state != running: // Shutdown has abandoned it
 	case err == nil:
 		j.Value = value
 		p.end(j, nil)
 	case p.aborted == nil && again:
 		j.Err = err
 		p.move(j, delayed)
-		j.delay = time.AfterFunc(p.set.delay(j.Attempts), func() { p.again(j) })
+		j.delay = time.AfterFunc(p.set.delay(j.Attempts), func() { p.requeue(j) })
 	default:
 		p.end(j, err)
 	}
-	p.tell()
+	p.wake()
 	p.pump()
 }
 
-// again makes a job that was delayed ready.
-func (p *Pool[A, R]) again(j *job[A, R]) {
+// requeue makes a delayed job ready.
+func (p *Pool[A, R]) requeue(j *job[A, R]) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if j.state != delayed {
@@ -310,14 +319,14 @@ func (p *Pool[A, R]) again(j *job[A, R]) {
 	p.pump()
 }
 
-// tell wakes those who wait. p.mu is held.
-func (p *Pool[A, R]) tell() {
+// wake wakes the goroutines in until. p.mu is held.
+func (p *Pool[A, R]) wake() {
 	close(p.moved)
 	p.moved = make(chan struct{})
 }
 
-// Wait waits until nothing is queued, runs, or is to be tried again; it doesn't matter whether jobs failed. Where ctx ends
-// first, the error says so. Of a pool that has jobs and was not started it is failed_precondition.
+// Wait blocks until all submitted jobs have ended, whether they succeeded or failed. If ctx ends first, it returns an
+// error with the code of ctx's. If the pool has jobs and was not started, it returns failed_precondition.
 func (p *Pool[A, R]) Wait(ctx context.Context) error {
 	return p.until(ctx, func() (bool, error) {
 		left := p.left()
@@ -328,7 +337,7 @@ func (p *Pool[A, R]) Wait(ctx context.Context) error {
 	})
 }
 
-// until waits until cond, which is called with p.mu held, says that it holds.
+// until waits until cond returns true or an error. cond is called with p.mu held.
 func (p *Pool[A, R]) until(ctx context.Context, cond func() (bool, error)) error {
 	for {
 		p.mu.Lock()
@@ -346,27 +355,29 @@ func (p *Pool[A, R]) until(ctx context.Context, cond func() (bool, error)) error
 	}
 }
 
-// Progress counts the jobs, as they stand now.
+// Progress returns the current numbers of jobs.
 func (p *Pool[A, R]) Progress() Progress {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Progress{p.next, p.count[queued], p.count[running], p.count[delayed], p.count[succeeded], p.count[failed]}
+	c := &p.count
+	return Progress{p.next, c[queued], c[running], c[delayed], c[succeeded], c[failed]}
 }
 
-// left is how many jobs have not ended. p.mu is held.
+// left returns the number of jobs that have not ended. p.mu is held.
 func (p *Pool[A, R]) left() int { return p.count[queued] + p.count[running] + p.count[delayed] }
 
-// Results returns the jobs that have ended, in the order of submission.
+// Results returns the jobs that have ended, in the order of submission. It does not remove them.
 func (p *Pool[A, R]) Results() []Result[A, R] {
 	return p.pick(func(*job[A, R]) bool { return true }, false)
 }
 
-// Failed returns the jobs that have failed for good, in the order of submission.
+// Failed returns the jobs that have failed and are not retried, in the order of submission.
 func (p *Pool[A, R]) Failed() []Result[A, R] {
 	return p.pick(func(j *job[A, R]) bool { return j.Err != nil }, false)
 }
 
-// Take is Results, and the pool forgets them. Progress still counts them.
+// Take removes the jobs that have ended from the pool and returns them, in the order of submission. Progress still
+// counts them.
 func (p *Pool[A, R]) Take() []Result[A, R] {
 	return p.pick(func(*job[A, R]) bool { return true }, true)
 }
@@ -389,25 +400,25 @@ func (p *Pool[A, R]) pick(want func(*job[A, R]) bool, take bool) []Result[A, R] 
 	return out
 }
 
-// A PanicError is a panic in a function. From a child process Value is its text. Stack begins where it panicked and ends with
-// the function.
+// A PanicError is a panic in a function. If it occurred in a child process, Value is its text. Stack begins with the
+// frame that panicked and ends with the function.
 type PanicError struct {
 	Value any
 	Stack []byte
 }
 
-// recovered returns the panic of value v. The deferred function that has recovered it calls it.
+// recovered returns the error of a panic with value v. Only the deferred function that has recovered it may call it.
 func recovered(v any) *PanicError { return &PanicError{v, []byte(stack.Recovered(v).Stack)} }
 
-// Error tells the value; the stack is for whoever looks.
+// Error returns the text of the value, without the stack.
 func (e *PanicError) Error() string { return fmt.Sprintf("the function panicked: %v", e.Value) }
 
-// Unwrap makes it an internal error.
+// Unwrap returns the code internal.
 func (e *PanicError) Unwrap() error { return backend.ErrInternal }
 
 var errGoexit = backend.NewError(backend.ErrInternal, "the function ended its goroutine")
 
-// goroutines runs a function where it is.
+// goroutines is the runner that calls a function in this process.
 type goroutines[A, R any] func(context.Context, A) (R, error)
 
 func (g goroutines[A, R]) start() error {

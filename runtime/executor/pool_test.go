@@ -43,7 +43,7 @@ func numbers(n int) []int {
 	return out
 }
 
-func TestResultsAreInTheOrderOfSubmissionAndProgressIsExact(t *testing.T) {
+func TestResultsInOrderAndProgressIsExact(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var now, most atomic.Int32
 		p := executor.Goroutines(func(_ context.Context, n int) (string, error) {
@@ -68,7 +68,8 @@ func TestResultsAreInTheOrderOfSubmissionAndProgressIsExact(t *testing.T) {
 			t.Errorf("meanwhile: %+v", got)
 		}
 		check(t, "Wait", p.Wait(t.Context()))
-		if got, want := p.Progress(), (executor.Progress{Total: 50, Succeeded: 45, Failed: 5}); got != want || most.Load() != 4 {
+		want := executor.Progress{Total: 50, Succeeded: 45, Failed: 5}
+		if got := p.Progress(); got != want || most.Load() != 4 {
 			t.Errorf("afterwards: %+v, at most %d at once", got, most.Load())
 		}
 		results := p.Results()
@@ -77,7 +78,11 @@ func TestResultsAreInTheOrderOfSubmissionAndProgressIsExact(t *testing.T) {
 		}
 		for i, r := range results {
 			bad := i%10 == 3
-			if r.ID != i || r.Arg != i || r.Attempts != 1 || (r.Err != nil) != bad || !bad && r.Value != fmt.Sprint("did ", i) || bad && r.Value != "" {
+			want := fmt.Sprint("did ", i)
+			if bad {
+				want = ""
+			}
+			if r.ID != i || r.Arg != i || r.Attempts != 1 || (r.Err != nil) != bad || r.Value != want {
 				t.Errorf("result %d: %+v", i, r)
 			}
 		}
@@ -97,7 +102,7 @@ func TestResultsAreInTheOrderOfSubmissionAndProgressIsExact(t *testing.T) {
 	})
 }
 
-func TestRetriesWaitWithoutHoldingAWorker(t *testing.T) {
+func TestRetriesOccupyNoWorker(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begun := time.Now()
 		var mu sync.Mutex
@@ -120,7 +125,8 @@ func TestRetriesWaitWithoutHoldingAWorker(t *testing.T) {
 		}
 		check(t, "Wait", p.Wait(t.Context()))
 		r := p.Results()
-		if r[0].Err != nil || r[0].Attempts != 3 || !errors.Is(r[1].Err, backend.ErrUnavailable) || r[1].Attempts != 3 || r[1].Value != 0 || r[2].Attempts != 1 {
+		if r[0].Err != nil || r[0].Attempts != 3 || !errors.Is(r[1].Err, backend.ErrUnavailable) || r[1].Attempts != 3 ||
+			r[1].Value != 0 || r[2].Attempts != 1 {
 			t.Errorf("results %+v", r)
 		}
 		want := []time.Duration{0, time.Hour, 2 * time.Hour}
@@ -158,7 +164,7 @@ func TestRetryIfAndBackoff(t *testing.T) {
 	})
 }
 
-func TestFullQueueHoldsSubmittersBack(t *testing.T) {
+func TestSubmitBlocksWhileTheQueueIsFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		p := executor.Goroutines(func(ctx context.Context, n int) (int, error) {
@@ -185,7 +191,7 @@ func TestFullQueueHoldsSubmittersBack(t *testing.T) {
 		synctest.Wait()
 		select {
 		case <-done:
-			t.Error("it did not wait")
+			t.Error("Submit did not block")
 		default:
 		}
 		gate <- struct{}{}
@@ -205,9 +211,10 @@ func TestFullQueueHoldsSubmittersBack(t *testing.T) {
 	})
 }
 
-func TestPoolRemembersSoManyJobsAndNoMore(t *testing.T) {
+func TestKeepLimitsTheNumberOfJobs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := executor.Goroutines(func(_ context.Context, n int) (int, error) { return n, nil }, executor.Keep(3), executor.Queue(1))
+		fn := func(_ context.Context, n int) (int, error) { return n, nil }
+		p := executor.Goroutines(fn, executor.Keep(3), executor.Queue(1))
 		check(t, "Start", p.Start(t.Context()))
 		ids, err := p.SubmitBatch(t.Context(), numbers(5))
 		if len(ids) != 3 || !errors.Is(err, backend.ErrResourceExhausted) {
@@ -215,12 +222,12 @@ func TestPoolRemembersSoManyJobsAndNoMore(t *testing.T) {
 		}
 		check(t, "Wait", p.Wait(t.Context()))
 		p.Take()
-		must(p.SubmitBatch(t.Context(), numbers(3)))(t) // a refused job has left no room taken
+		must(p.SubmitBatch(t.Context(), numbers(3)))(t) // the rejected jobs occupy no place in the queue
 		check(t, "Close", p.Close())
 	})
 }
 
-func TestPanicsAndGoexitAreErrorsOfTheirAttempts(t *testing.T) {
+func TestPanicAndGoexitFailTheAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := executor.Goroutines(func(_ context.Context, n int) (int, error) {
 			switch n {
@@ -236,10 +243,12 @@ func TestPanicsAndGoexitAreErrorsOfTheirAttempts(t *testing.T) {
 		check(t, "Shutdown", p.Shutdown(t.Context()))
 		r := p.Results()
 		panicked, ok := errors.AsType[*executor.PanicError](r[0].Err)
-		if !ok || panicked.Value != "boom" || !strings.Contains(string(panicked.Stack), "pool_test.go") || !errors.Is(r[0].Err, backend.ErrInternal) {
+		if !ok || panicked.Value != "boom" || !strings.Contains(string(panicked.Stack), "pool_test.go") ||
+			!errors.Is(r[0].Err, backend.ErrInternal) {
 			t.Errorf("panic: %v", r[0].Err)
 		}
-		if !errors.Is(r[1].Err, backend.ErrInternal) || !strings.Contains(r[1].Err.Error(), "ended its goroutine") || r[2].Value != 2 {
+		if !errors.Is(r[1].Err, backend.ErrInternal) || !strings.Contains(r[1].Err.Error(), "ended its goroutine") ||
+			r[2].Value != 2 {
 			t.Errorf("results %+v", r)
 		}
 	})
@@ -249,7 +258,7 @@ type pointerError struct{ text string }
 
 func (e *pointerError) Error() string { return e.text }
 
-func TestErrorsAndRetryIfThatPanicFailTheirJob(t *testing.T) {
+func TestPanicInErrorOrRetryIfFailsTheJob(t *testing.T) {
 	var p *executor.Pool[string, int]
 	p = executor.Goroutines(func(_ context.Context, what string) (int, error) {
 		if what == "nil" {
@@ -321,14 +330,14 @@ func TestContextsEndWithACause(t *testing.T) {
 	})
 }
 
-func TestShutdownThatRunsOutOfTimeCancels(t *testing.T) {
+func TestShutdownCancelsAfterItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := executor.Goroutines(func(ctx context.Context, n int) (int, error) {
 			if n == 0 {
 				return 0, errors.New("later")
 			}
 			<-ctx.Done()
-			return n, nil // what it returns counts
+			return n, nil // counts as a success
 		}, executor.Workers(2), executor.Retries(1), executor.Delay(time.Hour))
 		check(t, "Start", p.Start(t.Context()))
 		must(p.SubmitBatch(t.Context(), numbers(5)))(t)
@@ -337,7 +346,8 @@ func TestShutdownThatRunsOutOfTimeCancels(t *testing.T) {
 		defer cancel()
 		begun := time.Now()
 		err := p.Shutdown(ctx)
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "5 jobs have not ended") || time.Since(begun) != time.Minute {
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "5 jobs have not ended") ||
+			time.Since(begun) != time.Minute {
 			t.Errorf("Shutdown: %v after %v", err, time.Since(begun))
 		}
 		if got, want := p.Progress(), (executor.Progress{Total: 5, Succeeded: 2, Failed: 3}); got != want {
@@ -352,7 +362,7 @@ func TestShutdownThatRunsOutOfTimeCancels(t *testing.T) {
 	})
 }
 
-func TestGoroutinesThatIgnoreTheEndAreLeftBehind(t *testing.T) {
+func TestGoroutinesThatIgnoreTheirContextsAreAbandoned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		p := executor.Goroutines(func(ctx context.Context, n int) (int, error) {
@@ -368,12 +378,12 @@ func TestGoroutinesThatIgnoreTheEndAreLeftBehind(t *testing.T) {
 		close(gate)
 		synctest.Wait()
 		if got, want := p.Progress(), (executor.Progress{Total: 1, Failed: 1}); got != want {
-			t.Errorf("its late return counts: %+v", got)
+			t.Errorf("the late result counts: %+v", got)
 		}
 	})
 }
 
-func TestMisuseIsRefusedAndHangsNobody(t *testing.T) {
+func TestMisuseReturnsErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := executor.Goroutines(func(_ context.Context, n int) (int, error) { return n, nil })
 		check(t, "Wait without jobs", p.Wait(t.Context()))
@@ -394,8 +404,8 @@ func TestMisuseIsRefusedAndHangsNobody(t *testing.T) {
 	})
 }
 
-// Whatever happens at once, the counts add up and every job ends.
-func TestStormOfEverything(t *testing.T) {
+// Under concurrent submissions, failures, panics and timeouts, the counts add up and every job ends.
+func TestCountsAddUpUnderConcurrency(t *testing.T) {
 	for seed := range 20 {
 		var mine atomic.Int64
 		p := executor.Goroutines(func(ctx context.Context, n int) (int, error) {
@@ -410,7 +420,8 @@ func TestStormOfEverything(t *testing.T) {
 				return 0, context.Cause(ctx)
 			}
 			return n, nil
-		}, executor.Workers(3), executor.Queue(5), executor.Retries(2), executor.Delay(time.Microsecond), executor.Timeout(100*time.Microsecond))
+		}, executor.Workers(3), executor.Queue(5), executor.Retries(2), executor.Delay(time.Microsecond),
+			executor.Timeout(100*time.Microsecond))
 		check(t, "Start", p.Start(t.Context()))
 		var wg sync.WaitGroup
 		var accepted atomic.Int64
@@ -442,14 +453,15 @@ func TestStormOfEverything(t *testing.T) {
 		for _, r := range p.Results() {
 			runs += r.Attempts
 		}
-		if int64(g.Total) != accepted.Load() || g.Ended() != g.Total || len(p.Results()) != g.Total || int64(runs) != mine.Load() {
+		if int64(g.Total) != accepted.Load() || g.Ended() != g.Total || len(p.Results()) != g.Total ||
+			int64(runs) != mine.Load() {
 			t.Errorf("%+v of %d accepted, %d runs of %d", g, accepted.Load(), runs, mine.Load())
 		}
 	}
 }
 
-// A time-out below zero has passed, as that of a context has, and the longest backoff is not a short one.
-func TestDurationsAtTheirLimits(t *testing.T) {
+// A negative timeout has expired. Doubling the longest backoff does not overflow.
+func TestDurationLimits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := executor.Goroutines(func(ctx context.Context, _ int) (int, error) {
 			return 0, context.Cause(ctx)

@@ -13,36 +13,37 @@ import (
 	"github.com/afgen/afgen/runtime/internal/exact"
 )
 
-// An ExitError is the end of a child process in the middle of a job: find it with errors.As.
+// An ExitError is the error of an attempt whose child process exited. Get it with errors.As.
 type ExitError = child.ExitError
 
-// A Function is a function that child processes can run, by its name.
+// A Function is a function that can run in child processes. [Register] creates one.
 type Function[A, R any] struct {
 	name string
 	fn   func(context.Context, A) (R, error)
 	err  error
 }
 
-// serve runs a registered function for the parent.
+// serve handles requests of the parent for a registered function.
 type serve func(r *child.Request)
 
-// registered are the functions of this program. They are registered before main, by both parent and child.
+// registered has the functions of this program. Parent and child both register them before main.
 var registered struct {
 	sync.Mutex
 	byName map[string]serve
 }
 
-// Register makes fn one that child processes can run. It belongs into the initialization of a package-level variable: a
-// child has only what was registered when it calls [Main]. What is wrong with it Start of its pool returns.
+// Register registers fn by name for running in child processes. Call it to initialize a package-level variable: a child
+// process must have registered fn when it calls [Main]. Start of the pool returns errors in the registration, such as a
+// name that is already registered.
 func Register[A, R any](name string, fn func(ctx context.Context, arg A) (R, error)) *Function[A, R] {
 	f := &Function[A, R]{name: name, fn: fn}
 	registered.Lock()
 	defer registered.Unlock()
 	switch _, twice := registered.byName[name]; {
 	case name == "" || fn == nil:
-		f.err = backend.Errorf(backend.ErrInvalidArgument, "Register(%q): it needs a name and a function", name)
+		f.err = backend.Errorf(backend.ErrInvalidArgument, "Register(%q): empty name or nil function", name)
 	case twice:
-		f.err = backend.Errorf(backend.ErrAlreadyExists, "Register(%q): there is such a function", name)
+		f.err = backend.Errorf(backend.ErrAlreadyExists, "Register(%q): already registered", name)
 	default:
 		if registered.byName == nil {
 			registered.byName = map[string]serve{}
@@ -52,15 +53,15 @@ func Register[A, R any](name string, fn func(ctx context.Context, arg A) (R, err
 	return f
 }
 
-// childKind marks the children of this package.
+// childKind identifies the child processes of this package.
 const (
 	childKind = "executor"
 	opRun     = "run"
 	readyMost = time.Minute
 )
 
-// Main is for the first line of main: in a child process of a pool it runs the child's jobs, and doesn't return; in any
-// other process it does nothing. Where main doesn't call it, a child runs main up to the Start of a pool of processes.
+// Main must be called first in main. In a child process of a pool it runs jobs and does not return. In any other
+// process it does nothing. If main does not call it, a child process runs main up to Start of a pool of processes.
 func Main() {
 	self := child.Self()
 	if self == nil || self.Kind != childKind {
@@ -77,10 +78,10 @@ func Main() {
 		fmt.Fprintln(os.Stderr, "executor:", err)
 		os.Exit(2)
 	}
-	select {} // the process ends with its parent's end of the pipe
+	select {} // the process exits when the parent closes the pipe
 }
 
-// serve runs one job in a child.
+// serve runs one job, in a child process.
 func (f *Function[A, R]) serve(r *child.Request) {
 	var value R
 	err := error(errGoexit)
@@ -92,12 +93,12 @@ func (f *Function[A, R]) serve(r *child.Request) {
 			err = fault(err)
 		}
 		if r.Reply(value, err) != nil {
-			os.Exit(2) // the parent has gone
+			os.Exit(2) // the parent has exited
 		}
 	}()
 	var c call[A]
 	if derr := exact.Unmarshal(r.Body, &c); derr != nil {
-		err = backend.Errorf(backend.ErrInvalidArgument, "the argument of %s does not decode: %w", f.name, derr)
+		err = backend.Errorf(backend.ErrInvalidArgument, "decoding the argument of %s: %w", f.name, derr)
 		return
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
@@ -110,17 +111,17 @@ func (f *Function[A, R]) serve(r *child.Request) {
 	defer context.AfterFunc(r.Context, func() {
 		if f, ok := errors.AsType[*child.Fault](context.Cause(r.Context)); ok && f.Kind != causeTime {
 			cancel(cause(f))
-		} // else its own timer ends it
+		} // otherwise the timer of ctx ends it
 	})()
 	value, err = f.fn(ctx, c.Arg)
-	ask(err)
+	checkError(err)
 }
 
-// A call is a job on its way to a child.
+// A call is a job as it is sent to a child process.
 type call[A any] struct {
 	Arg  A             `json:"arg"`
-	Left time.Duration `json:"left,omitempty"` // until its time is up; 0 where there is no limit
-	Own  bool          `json:"own,omitempty"`  // the limit is the pool's Timeout, not one of Start's context
+	Left time.Duration `json:"left,omitempty"` // until the timeout; 0 for none
+	Own  bool          `json:"own,omitempty"`  // the timeout is the pool's, not that of Start's context
 }
 
 func (c call[A]) cause() error {
@@ -137,7 +138,7 @@ const (
 	causeShutdown = "shutdown"
 )
 
-// fault is an error as it crosses the pipe, unfault what arrives.
+// fault encodes an error for the pipe. unfault decodes it.
 func fault(err error) *child.Fault {
 	f := child.NewFault(err)
 	switch p, ok := errors.AsType[*PanicError](err); {
@@ -158,7 +159,7 @@ func unfault(f *child.Fault) error {
 	return f.Err()
 }
 
-// cause is why a job's context ended, in the child.
+// cause decodes the cause of the end of a job's context, in the child process.
 func cause(f *child.Fault) error {
 	if f.Kind == causeShutdown {
 		return ErrShutdown
@@ -166,14 +167,14 @@ func cause(f *child.Fault) error {
 	return f.Err()
 }
 
-// Processes returns a pool that runs f in child processes of this program, as many as there are workers, started when they
-// are needed. An argument or result that doesn't encode to JSON fails its job.
+// Processes returns a pool that runs f in child processes of this program, one for each worker. They are started when
+// needed. If an argument or a result can't be encoded to JSON, its job fails.
 func Processes[A, R any](f *Function[A, R], opts ...Option) *Pool[A, R] {
 	s := newSettings(opts)
 	return newPool(s, &processes[A, R]{f: f, set: s})
 }
 
-// processes runs a function in children.
+// processes is the runner that calls a function in child processes.
 type processes[A, R any] struct {
 	f   *Function[A, R]
 	set settings
@@ -185,14 +186,14 @@ type processes[A, R any] struct {
 	reaped  sync.WaitGroup
 }
 
-// A worker is a child that has run some jobs.
+// A worker is a child process with the number of jobs that it has run.
 type worker struct {
 	*child.Process
 	jobs int
 }
 
 func (x *processes[A, R]) start() error {
-	Main() // in a child whose main didn't
+	Main() // for a child process whose main didn't call it
 	if x.f == nil {
 		return backend.NewError(backend.ErrInvalidArgument, "Start: the function is nil")
 	}
@@ -207,7 +208,7 @@ func (x *processes[A, R]) start() error {
 
 func (x *processes[A, R]) kills() bool { return true }
 
-// close ends the children, side by side.
+// close kills all child processes, concurrently.
 func (x *processes[A, R]) close() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -258,22 +259,24 @@ func (x *processes[A, R]) run(ctx context.Context, arg A) (value R, err error) {
 	case err == nil:
 		reusable = true
 	case ok && exit.Killed && ctx.Err() != nil:
-		err = backend.Errorf(backend.CodeOf(ctx.Err()), "the job ignored the end of its context, and its process was killed: %w", context.Cause(ctx))
+		err = backend.Errorf(backend.CodeOf(ctx.Err()), "the job ignored its context and its process was killed: %w",
+			context.Cause(ctx))
 	case ok:
 		err = backend.Errorf(exit.Code(), "%w", exit)
 	default:
-		err = backend.Errorf(backend.ErrInvalidArgument, "the argument of %s does not encode, or its result does not decode: %w", x.f.name, err)
+		err = backend.Errorf(backend.ErrInvalidArgument, "encoding the argument or decoding the result of %s: %w",
+			x.f.name, err)
 	}
 	return value, err
 }
 
-// take returns a child that waits for a job.
+// take returns an idle child process, or starts one.
 func (x *processes[A, R]) take(ctx context.Context) (*worker, error) {
 	for {
 		x.mu.Lock()
 		if len(x.idle) == 0 {
 			x.mu.Unlock()
-			return x.hire(ctx)
+			return x.spawn(ctx)
 		}
 		w := x.idle[len(x.idle)-1]
 		x.idle = x.idle[:len(x.idle)-1]
@@ -281,7 +284,7 @@ func (x *processes[A, R]) take(ctx context.Context) (*worker, error) {
 		if !w.Gone() {
 			return w, nil
 		}
-		w.Close() // what a job had left running in it has ended it
+		w.Close() // it exited while idle
 	}
 }
 
@@ -291,9 +294,11 @@ func (x *processes[A, R]) put(w *worker) {
 	x.idle = append(x.idle, w)
 }
 
-// hire starts a child and waits until it is ready.
-func (x *processes[A, R]) hire(ctx context.Context) (*worker, error) {
-	p, err := child.Start(child.Config{Kind: childKind, Name: x.f.name, Memory: x.set.memory, Handle: func(*child.Request) {}})
+// spawn starts a child process and waits until it is ready.
+func (x *processes[A, R]) spawn(ctx context.Context) (*worker, error) {
+	p, err := child.Start(child.Config{
+		Kind: childKind, Name: x.f.name, Memory: x.set.memory, Handle: func(*child.Request) {},
+	})
 	if err != nil {
 		return nil, backend.Errorf(backend.ErrUnavailable, "starting a child process: %w", err)
 	}
@@ -304,11 +309,13 @@ func (x *processes[A, R]) hire(ctx context.Context) (*worker, error) {
 	case <-p.Ready():
 		return w, nil
 	case <-p.Dead():
-		return nil, backend.Errorf(backend.ErrInternal, "before it was ready (main must call executor.Main first): %w", p.Exit())
+		return nil, backend.Errorf(backend.ErrInternal, "the child process was not ready: main must call executor.Main "+
+			"first: %w", p.Exit())
 	case <-ctx.Done():
 		err = backend.Errorf(backend.CodeOf(ctx.Err()), "the child process was not ready: %w", context.Cause(ctx))
 	case <-timer.C:
-		err = backend.Errorf(backend.ErrFailedPrecondition, "the child process was not ready after %v: main must call executor.Main first", readyMost)
+		err = backend.Errorf(backend.ErrFailedPrecondition, "the child process was not ready after %v: main must call "+
+			"executor.Main first", readyMost)
 	}
 	p.Kill()
 	<-p.Dead()

@@ -16,7 +16,7 @@ import (
 	"github.com/afgen/afgen/runtime/executor"
 )
 
-// An errand is what a job in a child process is to do; a trip what comes back.
+// An errand is the argument of a job in a child process, and a trip its result.
 type errand struct {
 	Do string
 	N  int
@@ -36,18 +36,18 @@ func errandsHere(ctx context.Context, e errand) (trip, error) {
 	switch e.Do {
 	case "":
 		return me, nil
-	case "meet": // until as many have come
-		if err := os.WriteFile(fmt.Sprintf("%s/%d", os.Getenv("AF_TEST_FOLDER"), os.Getpid()), nil, 0o600); err != nil {
+	case "meet": // wait until N processes are running
+		if err := os.WriteFile(fmt.Sprintf("%s/%d", os.Getenv("AF_TEST_DIR"), os.Getpid()), nil, 0o600); err != nil {
 			return me, err
 		}
 		for {
-			if here, err := os.ReadDir(os.Getenv("AF_TEST_FOLDER")); err != nil || len(here) >= e.N {
+			if here, err := os.ReadDir(os.Getenv("AF_TEST_DIR")); err != nil || len(here) >= e.N {
 				return me, err
 			}
 			time.Sleep(time.Millisecond)
 		}
 	case "coded":
-		return me, fmt.Errorf("around: %w", backend.NewError(backend.ErrNotFound, "nobody", detail{"away"}))
+		return me, fmt.Errorf("around: %w", backend.NewError(backend.ErrNotFound, "missing", detail{"moved"}))
 	case "panic":
 		panic(fmt.Sprint("boom ", e.N))
 	case "goexit":
@@ -56,7 +56,7 @@ func errandsHere(ctx context.Context, e errand) (trip, error) {
 		fmt.Fprintln(os.Stderr, "last words")
 		os.Exit(e.N)
 	case "once": // crashes the first time
-		name := os.Getenv("AF_TEST_FOLDER") + "/once"
+		name := os.Getenv("AF_TEST_DIR") + "/once"
 		if _, err := os.Stat(name); err == nil {
 			return me, nil
 		}
@@ -67,10 +67,11 @@ func errandsHere(ctx context.Context, e errand) (trip, error) {
 	case "wait":
 		<-ctx.Done()
 		_, has := ctx.Deadline()
-		me.Text = fmt.Sprint(context.Cause(ctx) == error(executor.ErrTimeout), errors.Is(context.Cause(ctx), executor.ErrShutdown), has)
+		cause := context.Cause(ctx)
+		me.Text = fmt.Sprint(cause == error(executor.ErrTimeout), errors.Is(cause, executor.ErrShutdown), has)
 		return me, nil
 	case "hang":
-		if err := os.WriteFile(os.Getenv("AF_TEST_FOLDER")+"/hang", nil, 0o600); err != nil {
+		if err := os.WriteFile(os.Getenv("AF_TEST_DIR")+"/hang", nil, 0o600); err != nil {
 			return me, err
 		}
 		select {}
@@ -82,8 +83,8 @@ var odd = executor.Register("odd", func(context.Context, int) (func(), error) { 
 
 var echo = executor.Register("echo", func(_ context.Context, v any) (any, error) { return v, nil })
 
-// There and back, an integer that no float64 holds keeps its digits.
-func TestIntegersInAnyKeepTheirDigits(t *testing.T) {
+// An integer that a float64 can't represent is not rounded on its way to a child process and back.
+func TestIntegersInAnyAreExact(t *testing.T) {
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
 	p := executor.Processes(echo)
 	check(t, "Start", p.Start(context.Background()))
@@ -101,14 +102,14 @@ func TestIntegersInAnyKeepTheirDigits(t *testing.T) {
 func processes(t *testing.T, opts ...executor.Option) *executor.Pool[errand, trip] {
 	t.Helper()
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
-	t.Setenv("AF_TEST_FOLDER", t.TempDir())
+	t.Setenv("AF_TEST_DIR", t.TempDir())
 	p := executor.Processes(errands, opts...)
 	check(t, "Start", p.Start(context.Background()))
 	t.Cleanup(func() { _ = p.Close() })
 	return p
 }
 
-// run runs errands to their end.
+// run submits errands, waits for all and returns their results.
 func run(t *testing.T, p *executor.Pool[errand, trip], es ...errand) []executor.Result[errand, trip] {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -118,7 +119,7 @@ func run(t *testing.T, p *executor.Pool[errand, trip], es ...errand) []executor.
 	return p.Take()
 }
 
-func TestChildrenRunJobsSideBySideAndOneAfterAnother(t *testing.T) {
+func TestChildProcessesAreReused(t *testing.T) {
 	p := processes(t, executor.Workers(2))
 	pids := map[int]bool{}
 	for _, r := range append(run(t, p, errand{"meet", 2}, errand{"meet", 2}), run(t, p, make([]errand, 10)...)...) {
@@ -133,7 +134,7 @@ func TestChildrenRunJobsSideBySideAndOneAfterAnother(t *testing.T) {
 	check(t, "Shutdown", p.Shutdown(t.Context()))
 }
 
-func TestRecycledChildrenRunSoManyJobs(t *testing.T) {
+func TestRecycleReplacesChildProcesses(t *testing.T) {
 	p := processes(t, executor.Workers(1), executor.Recycle(2))
 	var pids []int
 	for _, r := range run(t, p, make([]errand, 4)...) {
@@ -144,21 +145,23 @@ func TestRecycledChildrenRunSoManyJobs(t *testing.T) {
 	}
 }
 
-func TestErrorsCrossWithCodeAndDetails(t *testing.T) {
+func TestErrorsKeepCodeAndDetails(t *testing.T) {
 	p := processes(t, executor.Workers(1))
 	r := run(t, p, errand{Do: "coded"}, errand{Do: "panic", N: 4}, errand{Do: "goexit"}, errand{Do: ""})
-	if d, ok := backend.Detail[detail](r[0].Err); !errors.Is(r[0].Err, backend.ErrNotFound) || !ok || d.Why != "away" {
+	if d, ok := backend.Detail[detail](r[0].Err); !errors.Is(r[0].Err, backend.ErrNotFound) || !ok || d.Why != "moved" {
 		t.Errorf("coded: %v", r[0].Err)
 	}
-	if p, ok := errors.AsType[*executor.PanicError](r[1].Err); !ok || p.Value != "boom 4" || !strings.Contains(string(p.Stack), "processes_test.go") {
+	if p, ok := errors.AsType[*executor.PanicError](r[1].Err); !ok || p.Value != "boom 4" ||
+		!strings.Contains(string(p.Stack), "processes_test.go") {
 		t.Errorf("panic: %v", r[1].Err)
 	}
-	if !errors.Is(r[2].Err, backend.ErrInternal) || !strings.Contains(r[2].Err.Error(), "ended its goroutine") || r[3].Err != nil {
+	if !errors.Is(r[2].Err, backend.ErrInternal) || !strings.Contains(r[2].Err.Error(), "ended its goroutine") ||
+		r[3].Err != nil {
 		t.Errorf("goexit: %v; the next: %v", r[2].Err, r[3].Err)
 	}
 }
 
-func TestCrashFailsTheAttemptAndTheChildIsReplaced(t *testing.T) {
+func TestCrashedChildProcessIsReplaced(t *testing.T) {
 	p := processes(t, executor.Workers(1), executor.Retries(1), executor.Delay(0))
 	r := run(t, p, errand{Do: ""}, errand{Do: "exit", N: 5}, errand{Do: "once"}, errand{Do: ""})
 	exit, ok := errors.AsType[*executor.ExitError](r[1].Err)
@@ -170,10 +173,11 @@ func TestCrashFailsTheAttemptAndTheChildIsReplaced(t *testing.T) {
 	}
 }
 
-// timed is a pool whose children have started, so that a second is enough for a job to begin.
+// timed returns a pool with a timeout of a second whose child processes have started.
 func timed(t *testing.T, grace time.Duration) *executor.Pool[errand, trip] {
+	retryIf := func(err error) bool { return !strings.Contains(err.Error(), "was killed") }
 	p := processes(t, executor.Workers(2), executor.Timeout(time.Second), executor.Grace(grace),
-		executor.Retries(50), executor.Delay(0), executor.RetryIf(func(err error) bool { return !strings.Contains(err.Error(), "was killed") }))
+		executor.Retries(50), executor.Delay(0), executor.RetryIf(retryIf))
 	run(t, p, errand{"meet", 2}, errand{"meet", 2})
 	return p
 }
@@ -184,28 +188,30 @@ func TestTimeoutReachesTheChild(t *testing.T) {
 	}
 }
 
-func TestTimeoutKillsWhatIgnoresIt(t *testing.T) {
+func TestTimeoutKillsAHangingChildProcess(t *testing.T) {
 	r := run(t, timed(t, 50*time.Millisecond), errand{Do: "hang"})
-	if !errors.Is(r[0].Err, executor.ErrTimeout) || !errors.Is(r[0].Err, backend.ErrDeadlineExceeded) || !strings.Contains(r[0].Err.Error(), "was killed") {
+	if !errors.Is(r[0].Err, executor.ErrTimeout) || !errors.Is(r[0].Err, backend.ErrDeadlineExceeded) ||
+		!strings.Contains(r[0].Err.Error(), "was killed") {
 		t.Errorf("hang: %v", r[0].Err)
 	}
 }
 
-func TestCloseKillsWhatHangs(t *testing.T) {
+func TestCloseKillsAHangingChildProcess(t *testing.T) {
 	p := processes(t, executor.Workers(1), executor.Grace(0))
 	must(p.SubmitBatch(t.Context(), []errand{{Do: "hang"}, {Do: ""}}))(t)
-	testkit.Succeeds(t, "it hangs", func() error {
-		_, err := os.Stat(os.Getenv("AF_TEST_FOLDER") + "/hang")
+	testkit.Succeeds(t, "the job hangs", func() error {
+		_, err := os.Stat(os.Getenv("AF_TEST_DIR") + "/hang")
 		return err
 	})
 	check(t, "Close", p.Close())
 	r := p.Results()
-	if len(r) != 2 || !errors.Is(r[0].Err, executor.ErrShutdown) || r[0].Attempts != 1 || !errors.Is(r[1].Err, executor.ErrShutdown) || r[1].Attempts != 0 {
+	if len(r) != 2 || !errors.Is(r[0].Err, executor.ErrShutdown) || r[0].Attempts != 1 ||
+		!errors.Is(r[1].Err, executor.ErrShutdown) || r[1].Attempts != 0 {
 		t.Errorf("%+v", r)
 	}
 }
 
-func TestWhatDoesNotEncodeFailsItsJob(t *testing.T) {
+func TestEncodingErrorFailsTheJob(t *testing.T) {
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
 	p := executor.Processes(odd, executor.Workers(1))
 	check(t, "Start", p.Start(t.Context()))
@@ -216,7 +222,7 @@ func TestWhatDoesNotEncodeFailsItsJob(t *testing.T) {
 	}
 }
 
-func TestMainThatForgetsTheChildIsTold(t *testing.T) {
+func TestMissingCallOfMainIsAnError(t *testing.T) {
 	t.Setenv("AF_TEST_LOST", "1") // TestMain doesn't call executor.Main
 	r := run(t, processes(t), errand{})
 	if !errors.Is(r[0].Err, backend.ErrInternal) || !strings.Contains(r[0].Err.Error(), "main must call executor.Main") {
@@ -224,14 +230,14 @@ func TestMainThatForgetsTheChildIsTold(t *testing.T) {
 	}
 }
 
-func TestChildTakesOverAtStartWhereMainForgetsIt(t *testing.T) {
+func TestStartRunsJobsIfMainWasNotCalled(t *testing.T) {
 	t.Setenv("AF_TEST_LOST", "starts")
 	if r := run(t, processes(t), errand{}); r[0].Err != nil {
 		t.Error(r[0].Err)
 	}
 }
 
-func TestFunctionsAreRegisteredOnceAndComplete(t *testing.T) {
+func TestInvalidRegistrations(t *testing.T) {
 	for what, f := range map[string]*executor.Function[errand, trip]{
 		"twice":      executor.Register("errands", func(context.Context, errand) (trip, error) { return trip{}, nil }),
 		"no name":    executor.Register("", func(context.Context, errand) (trip, error) { return trip{}, nil }),

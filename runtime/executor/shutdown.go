@@ -7,9 +7,10 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Shutdown takes no more jobs, lets those that there are end, retries included, until ctx ends, then cancels what is left as
-// Close does. It returns nil after a complete drain, and says what was cancelled otherwise. A pool that was not started has
-// nothing to drain: its jobs fail. A second Shutdown waits for the first.
+// Shutdown drains the pool and closes it. The pool accepts no more jobs. Those that it has may end, including their
+// retries, until ctx ends. Then the remaining ones are cancelled, as by Close. Shutdown returns nil after a complete
+// drain. Otherwise its error has the number of jobs that were cancelled. In a pool that was not started, all jobs fail.
+// A second call of Shutdown waits for the first and returns its error.
 func (p *Pool[A, R]) Shutdown(ctx context.Context) error {
 	return p.shutdown(ctx, func() error {
 		if !p.started() {
@@ -19,9 +20,10 @@ func (p *Pool[A, R]) Shutdown(ctx context.Context) error {
 	})
 }
 
-// Close takes no more jobs, fails those that are queued or delayed, ends the contexts of those that run, with the cause
-// [ErrShutdown], and waits for them. What ignores that for longer than [Grace] is killed, in a child process, or left behind,
-// in a goroutine; then Close says so.
+// Close closes the pool without draining it. The pool accepts no more jobs, and queued and delayed ones fail. The
+// contexts of running jobs are cancelled with the cause [ErrShutdown], and Close waits for them. A job that ignores its
+// context for longer than [Grace] is killed if it runs in a child process. If it runs in a goroutine, it is abandoned
+// and Close returns an error.
 func (p *Pool[A, R]) Close() error {
 	return p.shutdown(context.Background(), func() error { return nil })
 }
@@ -51,13 +53,13 @@ func (p *Pool[A, R]) shutdown(ctx context.Context, drain func() error) error {
 	err := drain()
 	p.abort(ErrShutdown)
 	p.cancel(ErrShutdown)
-	p.doneErr = errors.Join(err, p.leave())
+	p.doneErr = errors.Join(err, p.awaitRunning())
 	p.runner.close()
 	close(p.done)
 	return p.doneErr
 }
 
-// abort fails what doesn't run. What runs is cancelled by its context.
+// abort fails all jobs that are not running. Running ones are cancelled by their contexts.
 func (p *Pool[A, R]) abort(cause error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -72,14 +74,14 @@ func (p *Pool[A, R]) abort(cause error) {
 			p.end(j, backend.Errorf(backend.CodeOf(cause), "not run: %w", cause))
 		case delayed:
 			j.delay.Stop()
-			p.end(j, backend.Errorf(backend.CodeOf(cause), "not tried again: %w; it had failed: %w", cause, j.Err))
+			p.end(j, backend.Errorf(backend.CodeOf(cause), "not retried: %w; last error: %w", cause, j.Err))
 		}
 	}
-	p.tell()
+	p.wake()
 }
 
-// leave waits for what runs. Goroutines that ignore the end of their context are left behind after the grace.
-func (p *Pool[A, R]) leave() error {
+// awaitRunning waits for running jobs. Goroutines that ignore their contexts are abandoned after the grace.
+func (p *Pool[A, R]) awaitRunning() error {
 	ctx, cancel := context.Background(), context.CancelFunc(func() {})
 	if !p.runner.kills() {
 		ctx, cancel = context.WithTimeout(ctx, p.set.grace)
@@ -93,12 +95,12 @@ func (p *Pool[A, R]) leave() error {
 	n := p.count[running]
 	for _, j := range p.jobs {
 		if j.state == running {
-			p.end(j, backend.Errorf(backend.ErrDeadlineExceeded, "the job ignored the end of its context: %w", context.Cause(p.ctx)))
+			p.end(j, backend.Errorf(backend.ErrDeadlineExceeded, "the job ignored its context: %w", context.Cause(p.ctx)))
 		}
 	}
-	p.tell()
-	if n == 0 { // the last one has just ended
+	p.wake()
+	if n == 0 { // the last one has ended meanwhile
 		return nil
 	}
-	return backend.Errorf(backend.ErrDeadlineExceeded, "%d jobs ignore the end of their contexts; their goroutines were left behind", n)
+	return backend.Errorf(backend.ErrDeadlineExceeded, "%d jobs ignore their contexts, goroutines abandoned", n)
 }
