@@ -13,20 +13,20 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// stuckUntil is where a handler hangs.
+// stuckUntil blocks until release is closed. Tests look for its name in stacks.
 func stuckUntil(release <-chan struct{}) { <-release }
 
-// wantStuck checks that the log has the stack of a handler that hangs in stuckUntil, without afgen's frames.
+// wantStuck checks that the log has the stack of a handler that hangs in stuckUntil, without the runtime's frames.
 func wantStuck(t *testing.T, lines *log, task string) {
 	t.Helper()
 	r := lines.record(t, "handler did not return after its context ended, settling its attempt")
 	if r["task"] != task {
-		t.Errorf("the log tells of task %v", r["task"])
+		t.Errorf("the log names task %v", r["task"])
 	}
 	wantStuckIn(t, r["stack"])
 }
 
-// wantStuckIn checks that a stack is one of a handler in stuckUntil, without afgen's frames.
+// wantStuckIn checks that logged is the stack of a handler in stuckUntil, without the runtime's frames.
 func wantStuckIn(t *testing.T, logged any) {
 	t.Helper()
 	stack, _ := logged.(string)
@@ -38,8 +38,8 @@ func wantStuckIn(t *testing.T, logged any) {
 	}
 }
 
-// A receiver that ignores a shutdown is logged with its stack, too.
-func TestReceiverThatIgnoresAShutdown(t *testing.T) {
+// A receiver that ignores its context during a shutdown is logged with its stack.
+func TestReceiverThatIgnoresShutdown(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var lines log
 		app := open(t, memory.New(), lines.option())
@@ -69,7 +69,7 @@ func TestReceiverThatIgnoresAShutdown(t *testing.T) {
 	})
 }
 
-// Handlers that ignore the ends of their contexts are counted where an operator looks, until they return.
+// Handlers that ignore their contexts are counted in Health and Workers until they return.
 func TestAbandonedHandlersAreCounted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
@@ -127,7 +127,7 @@ func TestAbandonedHandlersAreCounted(t *testing.T) {
 		close(release[0])
 		check(0)
 		if n := strings.Count(lines.String(), "abandoned handler returned"); n != 2 {
-			t.Errorf("the log says %d times that a handler has returned", n)
+			t.Errorf("logged %d times that a handler has returned", n)
 		}
 	})
 }
@@ -142,7 +142,7 @@ func condition(t *testing.T, app *af.App, mode string) af.Condition {
 	return all[i]
 }
 
-// Many handlers that hang at once are found in one dump of all stacks; the log has the stacks of some, and a line of each.
+// If many handlers hang, all stacks are dumped once. The log has a line for each handler, and the stacks of some.
 func TestStacksOfManyAbandonedHandlers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const n = 100
@@ -167,7 +167,7 @@ func TestStacksOfManyAbandonedHandlers(t *testing.T) {
 		told, stacks := strings.Count(lines.String(), "did not return after its context ended"), strings.Count(lines.String(),
 			".stuckUntil(")
 		if told != n || stacks != 32 {
-			t.Errorf("the log tells of %d handlers, and has %d stacks", told, stacks)
+			t.Errorf("logged %d handlers and %d stacks", told, stacks)
 		}
 	})
 }

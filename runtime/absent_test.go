@@ -13,14 +13,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// seeing is a backend whose transport is a lookout. Its hints have no ids, so that nothing but what it sees speaks against
-// the dead.
+// A seeing is a backend whose transport is a ConnectionChecker. Its hints have no ids, so only the checker reveals dead
+// owners.
 type seeing struct {
 	backend.Backend
 	sight *sight
 }
 
-// A sight is what a lookout sees.
+// A sight is what the ConnectionChecker reports.
 type sight struct {
 	mu    sync.Mutex
 	there map[string]bool
@@ -69,19 +69,19 @@ func (s *sight) Absent(_ context.Context, instances []string) ([]string, error) 
 	return slices.DeleteFunc(slices.Clone(instances), func(id string) bool { return s.there[id] }), s.blind
 }
 
-// Whoever is gone from the transport and doesn't beat is dead within three seconds, though no hint says so, and what it ran
-// waits for a second more, as a suspect. Not being there
-// is no crime in one who beats; nor is standing still in one who is there, or where nobody can see, for a lease.
-func TestAbsenceConvictsOnlyWhoStandsStill(t *testing.T) {
+// An owner that is absent from the transport and sends no heartbeat is declared dead within three seconds. What it ran
+// waits one more second, as it is suspected. An owner that is absent but sends heartbeats stays alive. So does one that
+// is connected, or can't be checked, and sends no heartbeats for less than a lease.
+func TestAbsentOwnerWithoutHeartbeatIsDead(t *testing.T) {
 	for name, c := range map[string]struct {
 		absent, crashes bool
 		blind           error
 		atLeast, atMost time.Duration
 	}{
-		// Seen up to a second after its last heartbeat, declared dead after 2.25 s more and run again after one more.
+		// Seen up to a second after its last heartbeat, declared dead 2.25 s later and run again after one more second.
 		"absent_and_dead":    {absent: true, crashes: true, atLeast: 400 * time.Millisecond, atMost: 5 * time.Second},
 		"present_and_silent": {crashes: true, atLeast: 9 * time.Second, atMost: 14 * time.Second},
-		"unseen":             {absent: true, crashes: true, blind: errAway, atLeast: 9 * time.Second, atMost: 14 * time.Second},
+		"unseen":             {absent: true, crashes: true, blind: errDown, atLeast: 9 * time.Second, atMost: 14 * time.Second},
 		"absent_and_beats":   {absent: true, atLeast: 54 * time.Second, atMost: 56 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -19,7 +19,7 @@ type worker struct{}
 
 func (worker) Run(context.Context, int) (int, error) { return 0, nil }
 
-func TestStartReturnsAllThatIsWrongWithTheRegistrations(t *testing.T) {
+func TestStartReturnsAllRegistrationErrors(t *testing.T) {
 	app := open(t, memory.New())
 	registerCalc(app, nil)
 	registerCalc(app, &calc{double})
@@ -28,7 +28,7 @@ func TestStartReturnsAllThatIsWrongWithTheRegistrations(t *testing.T) {
 	af.RegisterWorker(app, af.Worker{Name: "p", Type: "P", Isolation: "thread"}, &worker{})
 	err := app.Start(t.Context())
 	if err == nil {
-		t.Fatal("it started")
+		t.Fatal("the app started")
 	}
 	for _, text := range []string{
 		"RegisterCalc: the implementation is nil",
@@ -61,7 +61,7 @@ func TestStartAndShutdownOnlyOnce(t *testing.T) {
 	}
 }
 
-func TestRegistrationAfterStartIsNotSilent(t *testing.T) {
+func TestRegistrationAfterStartIsReported(t *testing.T) {
 	var lines log
 	app := open(t, memory.New(), lines.option())
 	start(t, app)
@@ -74,8 +74,8 @@ func TestRegistrationAfterStartIsNotSilent(t *testing.T) {
 	}
 }
 
-// A request that comes while the App is still starting is handled once all its services are served.
-func TestHandlersBeginOnlyWhenAllServicesAreServed(t *testing.T) {
+// A request that arrives while the App is starting is handled once all services are served.
+func TestRequestsWaitUntilAllServicesAreServed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		world := memory.New()
 		client := openStarted(t, world)
@@ -110,7 +110,7 @@ func TestHandlersBeginOnlyWhenAllServicesAreServed(t *testing.T) {
 	})
 }
 
-// serving is a backend that calls before each Serve.
+// serving is a backend that calls before ahead of each Serve.
 func serving(b af.Backend, before func(backend.Endpoint)) af.Backend {
 	return altered{b, func(p *backend.Ports) { p.Calls = servingCalls{p.Calls, before} }}
 }
@@ -125,7 +125,7 @@ func (c servingCalls) Serve(ctx context.Context, e backend.Endpoint, h backend.H
 	return c.Calls.Serve(ctx, e, h)
 }
 
-func TestOpenSaysWhatIsWrong(t *testing.T) {
+func TestOpenErrors(t *testing.T) {
 	if _, err := af.Open(t.Context(), nil); !errors.Is(err, af.ErrInvalidArgument) {
 		t.Errorf("nil backend: %v", err)
 	}
@@ -156,7 +156,7 @@ func TestRunDrainsWhenItsContextEnds(t *testing.T) {
 	}
 }
 
-// waitCall calls until Run, on its other goroutine, has started the App.
+// waitCall calls until Run, in another goroutine, has started the App.
 func waitCall(t *testing.T, app *af.App) (got int, err error) {
 	for t.Context().Err() == nil {
 		if got, err = call(t.Context(), app, 1); !errors.Is(err, af.ErrFailedPrecondition) {
@@ -166,7 +166,7 @@ func waitCall(t *testing.T, app *af.App) (got int, err error) {
 	return 0, t.Context().Err()
 }
 
-func TestRunReturnsWhatStartFoundWrong(t *testing.T) {
+func TestRunReturnsErrorOfStart(t *testing.T) {
 	app := open(t, memory.New())
 	registerCalc(app, nil)
 	if err := app.Run(t.Context()); !errors.Is(err, af.ErrInvalidArgument) {
@@ -174,7 +174,7 @@ func TestRunReturnsWhatStartFoundWrong(t *testing.T) {
 	}
 }
 
-func TestInstancesCompeteAndADrainedOneLeavesTheOthers(t *testing.T) {
+func TestInstancesShareCallsUntilDrained(t *testing.T) {
 	world := memory.New()
 	var served [2]atomic.Int32
 	var apps [2]*af.App
@@ -202,11 +202,11 @@ func TestInstancesCompeteAndADrainedOneLeavesTheOthers(t *testing.T) {
 		}
 	}
 	if a, b := served[0].Load(), served[1].Load(); a != 5 || b != 15 {
-		t.Errorf("served %d and %d after one has left", a, b)
+		t.Errorf("served %d and %d after one was shut down", a, b)
 	}
 }
 
-func TestConcurrencyIsBoundedAndWaitersAreServedInTurn(t *testing.T) {
+func TestConcurrencyIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var running, most atomic.Int32
 		app := serve(t, memory.New(), func(context.Context, int) (int, error) {
@@ -233,7 +233,7 @@ func TestConcurrencyIsBoundedAndWaitersAreServedInTurn(t *testing.T) {
 	})
 }
 
-func TestCallThatFindsNoSlotInTimeWasNotSent(t *testing.T) {
+func TestCallWithoutFreeSlotIsNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		app := serve(t, memory.New(), func(ctx context.Context, _ int) (int, error) {
 			time.Sleep(time.Minute)
@@ -250,7 +250,7 @@ func TestCallThatFindsNoSlotInTimeWasNotSent(t *testing.T) {
 	})
 }
 
-func TestCallsInFlightAreBoundedButNotThoseOfHandlers(t *testing.T) {
+func TestMaxInFlightDoesNotLimitHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var app *af.App
 		app = serve(t, memory.New(), func(ctx context.Context, x int) (int, error) {
@@ -281,7 +281,7 @@ func TestCallsInFlightAreBoundedButNotThoseOfHandlers(t *testing.T) {
 	})
 }
 
-func TestHandlersKnowTheirInstanceAndNothingOfTheCallersValues(t *testing.T) {
+func TestHandlerContextHasInstanceButNotCallersValues(t *testing.T) {
 	type key struct{}
 	var lines log
 	var in af.Instance
@@ -299,11 +299,11 @@ func TestHandlersKnowTheirInstanceAndNothingOfTheCallersValues(t *testing.T) {
 	}
 	for _, text := range []string{`"service":"calc"`, `"method":"Do"`, `"instance":"` + in.ID} {
 		if !strings.Contains(lines.String(), text) {
-			t.Errorf("%s is missing in %s", text, lines.String())
+			t.Errorf("%s missing in %s", text, lines.String())
 		}
 	}
 	if af.InstanceFrom(t.Context()) != (af.Instance{}) || af.LoggerFrom(t.Context()) == nil {
-		t.Error("outside of a handler")
+		t.Error("InstanceFrom outside of a handler is not zero")
 	}
 	other := open(t, memory.New())
 	if first, second := other.NewID(), other.NewID(); other.Instance().ID == in.ID || first == second {
@@ -311,7 +311,7 @@ func TestHandlersKnowTheirInstanceAndNothingOfTheCallersValues(t *testing.T) {
 	}
 }
 
-func TestAnotherContractIsLoggedOnceAPeer(t *testing.T) {
+func TestAnotherContractIsLoggedOncePerCaller(t *testing.T) {
 	var lines log
 	app := serve(t, memory.New(), double, lines.option())
 	old := calcDo
@@ -326,14 +326,14 @@ func TestAnotherContractIsLoggedOnceAPeer(t *testing.T) {
 	}
 }
 
-// callsOnly is memory without a store.
+// callsOnly is a memory backend without a store.
 func callsOnly() af.Backend {
 	return altered{memory.New(), func(p *backend.Ports) {
 		*p = backend.Ports{Name: "callsonly", Calls: p.Calls, Close: p.Close}
 	}}
 }
 
-func TestQueuesSayThatTheBackendKeepsNoTasks(t *testing.T) {
+func TestQueuesWithoutTaskSupport(t *testing.T) {
 	app := open(t, callsOnly())
 	q := af.NewQueue[int, int](app, af.Worker{Name: "w", Type: "W"})
 	_, err := q.Submit(t.Context(), 1)

@@ -14,9 +14,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// One attempt and what comes of it: retries, timeouts, panics, results.
-
-func TestFailuresAreRetriedWithBackoffAndThenTheTaskFails(t *testing.T) {
+func TestFailuresAreRetriedWithBackoff(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker
 		w.Retries = 3
@@ -47,7 +45,7 @@ func TestFailuresAreRetriedWithBackoffAndThenTheTaskFails(t *testing.T) {
 	})
 }
 
-func TestBackoffStopsGrowingAtFiveMinutesOrTheWorkersOwn(t *testing.T) {
+func TestBackoffIsLimited(t *testing.T) {
 	for base, most := range map[time.Duration]time.Duration{time.Minute: 5 * time.Minute, 10 * time.Minute: 10 * time.Minute} {
 		bubble(t, func(t *testing.T) {
 			w := jobWorker
@@ -123,7 +121,7 @@ func TestPermanentErrorsPanicsAndSnoozes(t *testing.T) {
 	})
 }
 
-func TestPayloadThatDoesNotDecodeFailsWithoutRetryAndIsKept(t *testing.T) {
+func TestUndecodablePayloadFailsWithoutRetry(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker
 		w.Retries = 5
@@ -137,8 +135,8 @@ func TestPayloadThatDoesNotDecodeFailsWithoutRetryAndIsKept(t *testing.T) {
 	})
 }
 
-// A rolling deploy: the worker is newer than whoever has submitted. It runs the tasks, and says so once.
-func TestAnotherTypeOfPayloadIsLoggedOnceAndRuns(t *testing.T) {
+// In a rolling deploy the worker may be newer than the submitter. It runs the tasks and logs one warning.
+func TestAnotherPayloadVersionIsLoggedOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var lines log
 		w := jobWorker
@@ -157,7 +155,7 @@ func TestAnotherTypeOfPayloadIsLoggedOnceAndRuns(t *testing.T) {
 	})
 }
 
-func TestTimeoutEndsAnAttemptAndItsCauseSaysSo(t *testing.T) {
+func TestTimeoutIsTheCauseOfTheContext(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker
 		w.Timeout = 3 * time.Second
@@ -184,7 +182,7 @@ func TestTimeoutEndsAnAttemptAndItsCauseSaysSo(t *testing.T) {
 	})
 }
 
-func TestHandlerThatIgnoresItsContextIsGivenUpOnAndKeepsItsSlot(t *testing.T) {
+func TestAbandonedHandlerKeepsItsSlot(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker
 		w.Max, w.Timeout = 1, time.Second
@@ -213,13 +211,13 @@ func TestHandlerThatIgnoresItsContextIsGivenUpOnAndKeepsItsSlot(t *testing.T) {
 	})
 }
 
-func TestHandlerMayTakeAMomentToReturnAfterItsContextHasEnded(t *testing.T) {
+func TestHandlerMayReturnWithinTheGrace(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker
 		w.Timeout = time.Second
 		_, q := work(t, memory.New(), w, func(ctx context.Context, n int) (int, error) {
 			<-ctx.Done()
-			time.Sleep(9 * time.Second) // it is nearly done
+			time.Sleep(9 * time.Second) // returns within the grace
 			return n, nil
 		})
 		if got, err := q.Wait(t.Context(), must(q.Submit(t.Context(), 7))(t)); got != 7 || err != nil {
@@ -228,8 +226,8 @@ func TestHandlerMayTakeAMomentToReturnAfterItsContextHasEnded(t *testing.T) {
 	})
 }
 
-// What a handler returns after it was given up on is no settlement of its own: nothing is said to be lost.
-func TestLateReturnOfAnAbandonedHandlerIsNothing(t *testing.T) {
+// The result of an abandoned handler is ignored, and no lost claim is logged.
+func TestResultOfAbandonedHandlerIsIgnored(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker
 		w.Timeout, w.Retries = time.Second, 1
@@ -254,7 +252,7 @@ func TestLateReturnOfAnAbandonedHandlerIsNothing(t *testing.T) {
 	})
 }
 
-func TestResultThatIsTooLargeFailsTheTask(t *testing.T) {
+func TestTooLargeResultFailsTheTask(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker
 		w.Retries = 5

@@ -11,9 +11,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// What an audit finds, and what it leaves alone.
-
-// slow is a backend that answers the claims of one queue a second later, or without a queue the audits.
+// slow is a backend that delays claims of one queue by a second or, without a queue, audits.
 func slow(b af.Backend, queue string) af.Backend {
 	return altered{b, func(p *backend.Ports) { p.Store = slowStore{p.Store, queue} }}
 }
@@ -39,12 +37,12 @@ func (s slowStore) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, 
 	return tasks, next, err
 }
 
-// An audit says nothing of tasks that were claimed while it was under way.
-func TestAuditLeavesAloneWhatBeganMeanwhile(t *testing.T) {
+// An audit ignores tasks that are claimed while it is running.
+func TestAuditIgnoresNewClaims(t *testing.T) {
 	bubble(t, func(t *testing.T) { runThroughAudits(t, "") })
 }
 
-// runThroughAudits submits tasks every half second, from one audit to the next but one, and wants each to run once.
+// runThroughAudits submits tasks every half second, during two audits, and checks that each runs once.
 func runThroughAudits(t *testing.T, slowQueue string) {
 	t.Helper()
 	w := jobWorker
@@ -71,13 +69,13 @@ func runThroughAudits(t *testing.T, slowQueue string) {
 	}
 }
 
-// A claim whose reply is under way during an audit is not given back: it may just be late.
-func TestAuditLeavesAloneAClaimWhoseReplyIsLate(t *testing.T) {
+// A claim whose reply is delayed during an audit is not released.
+func TestAuditIgnoresClaimsWithDelayedReplies(t *testing.T) {
 	bubble(t, func(t *testing.T) { runThroughAudits(t, jobWorker.Name) })
 }
 
-// A run whose claim has ended without it, by whatever way, is stopped by the next audit.
-func TestAuditStopsARunWhoseFenceHasMoved(t *testing.T) {
+// A run whose claim has been lost is stopped by the next audit.
+func TestAuditStopsRunWithOldFence(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		begun := time.Now()
@@ -95,7 +93,7 @@ func TestAuditStopsARunWhoseFenceHasMoved(t *testing.T) {
 		store := must(world.Open(t.Context(), backend.Env{}))(t).Store
 		must(store.Settle(t.Context(), []backend.Settle{{ID: id, Fence: 1, To: backend.StatusWaiting}}))(t)
 		must(q.Wait(t.Context(), id))(t)
-		time.Sleep(5 * time.Second) // the second run may have come before the audit
+		time.Sleep(5 * time.Second) // the second run may begin before the audit
 		if !errors.Is(cause, af.ErrLeaseLost) || ended > 5*time.Second {
 			t.Errorf("ended after %v with %v", ended, cause)
 		}
@@ -105,7 +103,7 @@ func TestAuditStopsARunWhoseFenceHasMoved(t *testing.T) {
 	})
 }
 
-// gatedStore holds back the replies of claims, which the store has granted, until the gate opens. sent gets one value for each.
+// gatedStore delays the replies of granted claims until the gate opens. It sends a value to sent for each.
 type gatedStore struct {
 	backend.Store
 	sent chan int
@@ -121,9 +119,9 @@ func (s gatedStore) Claim(ctx context.Context, c backend.Claim) ([]backend.Task,
 	return tasks, next, err
 }
 
-// However often this process compares its claims with the store while the reply of a claim is on its way, what the claim was
-// granted runs once. Each stop of a running task, of any process, makes it compare.
-func TestClaimInFlightIsNotGivenBack(t *testing.T) {
+// A granted claim whose reply is delayed runs once, even if this process audits its claims meanwhile. Each stop of a
+// running task, in any process, causes an audit.
+func TestClaimInFlightIsNotReleased(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		sent, gate := make(chan int, 100), make(chan struct{})
@@ -155,8 +153,8 @@ func TestClaimInFlightIsNotGivenBack(t *testing.T) {
 	})
 }
 
-// A claim whose reply is lost for good is given back, while the pool keeps claiming.
-func TestClaimOfALostReplyIsGivenBackWhileOthersAreInFlight(t *testing.T) {
+// A claim whose reply is lost is released while the pool keeps claiming.
+func TestClaimWithLostReplyIsReleased(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		lost := false
 		w := jobWorker
@@ -175,7 +173,7 @@ func TestClaimOfALostReplyIsGivenBackWhileOthersAreInFlight(t *testing.T) {
 	})
 }
 
-// forgetfulStore loses the first reply that grants a task, and that of each repetition of the claim.
+// forgetfulStore loses the first reply that grants a task, and those of repeated claims.
 type forgetfulStore struct {
 	backend.Store
 	lost  *bool

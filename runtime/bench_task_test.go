@@ -14,7 +14,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// The benchmarks of tasks: no-op tasks on memory, 100 at once, beside a bare channel that keeps nothing, in the same run.
+// These benchmarks run no-op tasks on the memory backend, 100 at once. BenchmarkBareChannel does the same work over a
+// channel, which stores nothing, for comparison.
 
 type noop struct{ ran func(n int) }
 
@@ -34,7 +35,8 @@ func benchQueue(b *testing.B, ran func(int)) af.Queue[int, int] {
 	return af.NewQueue[int, int](app, noopWorker)
 }
 
-// BenchmarkTasksEndToEnd: 8 submitters and 100 workers at once, from the first Submit to the end of the last run.
+// BenchmarkTasksEndToEnd measures 8 submitters and 100 concurrent workers, from the first Submit to the end of the last
+// run.
 func BenchmarkTasksEndToEnd(b *testing.B) {
 	for _, stored := range []int{0, 1_000, 100_000, 1_000_000} {
 		b.Run(fmt.Sprintf("stored=%d", stored), func(b *testing.B) {
@@ -54,7 +56,7 @@ func BenchmarkTasksEndToEnd(b *testing.B) {
 	}
 }
 
-// BenchmarkBareChannel: the same submitters, workers, payloads and results over a channel that keeps nothing.
+// BenchmarkBareChannel has the same submitters, workers, payloads and results, but uses a channel.
 func BenchmarkBareChannel(b *testing.B) {
 	payloads := make(chan []byte, 1024)
 	var done sync.WaitGroup
@@ -85,7 +87,7 @@ func BenchmarkBareChannel(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
 }
 
-// BenchmarkDrain: what 100 workers make of tasks that are stored already.
+// BenchmarkDrain measures how fast 100 workers run tasks that are already stored.
 func BenchmarkDrain(b *testing.B) {
 	world := memory.New()
 	submitter := apptest.Start(b, world, nil)
@@ -106,7 +108,7 @@ func BenchmarkDrain(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "tasks/s")
 }
 
-// BenchmarkIdleLatency: one task at a time through idle workers, from Submit to the begin of its run.
+// BenchmarkIdleLatency measures the time from Submit to the start of the run, for one task at a time and idle workers.
 func BenchmarkIdleLatency(b *testing.B) {
 	started := make(chan time.Time, 1)
 	q := benchQueue(b, func(int) { started <- time.Now() })

@@ -18,8 +18,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// The benchmarks of calls: one generated-style method over the memory backend, beside net/rpc with its JSON codec over
-// an in-memory pipe, which does the same work (encode, carry, decode, call, and back) in the same run.
+// These benchmarks call one generated-style method over the memory backend. net/rpc with its JSON codec over an
+// in-memory pipe does the same work, for comparison.
 
 type Echo struct{}
 
@@ -34,7 +34,7 @@ type (
 
 var echoEcho = af.Method[EchoArgs, EchoReply]{Service: "echo", Name: "Echo", Timeout: 5 * time.Second}
 
-// Echo is net/rpc's shape of the same method.
+// Echo is the same method for net/rpc.
 func (Echo) Echo(args EchoArgs, reply *EchoReply) error {
 	reply.Result = args.S
 	return nil
@@ -89,7 +89,7 @@ func BenchmarkCall(b *testing.B) {
 				return client.Call("Echo.Echo", EchoArgs{payload}, &r)
 			})
 		})
-		// What encoding alone costs: arguments and results, each encoded and decoded once.
+		// The cost of encoding: arguments and results are each encoded and decoded once.
 		b.Run("json-only/"+size.name, func(b *testing.B) {
 			measure(b, func() error {
 				body, err := json.Marshal(EchoArgs{payload})
@@ -110,7 +110,7 @@ func BenchmarkCall(b *testing.B) {
 	}
 }
 
-// measure runs call with 1, 64 and 256 callers; with one it reports the latencies too.
+// measure runs call with 1, 64 and 256 callers. With one caller it also reports the latency.
 func measure(b *testing.B, call func() error) {
 	b.Run("callers=1", func(b *testing.B) {
 		b.ReportAllocs()

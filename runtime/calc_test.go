@@ -19,7 +19,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/child"
 )
 
-// children are the processes that this binary can be.
+// children has the functions that this binary runs as a child process.
 var children = testkit.Children{}
 
 func TestMain(m *testing.M) {
@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// calc is a service by hand, in the shape of generated code. do stands for the handler's own code.
+// calc is a service written like generated code. do is the body of its handlers.
 type calc struct {
 	do func(ctx context.Context, x int) (int, error)
 }
@@ -62,7 +62,7 @@ func registerCalc(r af.Registrar, impl *calc) {
 	af.RegisterService(r, calcService, impl, af.Bind(&calcDo, do), af.Bind(&calcAgain, do))
 }
 
-// call calls calc.Do over c.
+// call calls calc.Do through c.
 func call(ctx context.Context, c af.Caller, x int, opts ...af.CallOption) (int, error) {
 	r, err := calcDo.Call(ctx, af.NewClient(c, opts...), calcArgs{x})
 	return r.Result, err
@@ -70,7 +70,7 @@ func call(ctx context.Context, c af.Caller, x int, opts ...af.CallOption) (int, 
 
 func double(_ context.Context, x int) (int, error) { return 2 * x, nil }
 
-// open opens an App that is shut down at the end of the test.
+// open opens an App and shuts it down at the end of the test.
 func open(t *testing.T, b af.Backend, opts ...af.AppOption) *af.App {
 	t.Helper()
 	opts = append([]af.AppOption{af.Logger(slog.New(slog.DiscardHandler)), af.IP("192.0.2.1"), af.Version("v1")}, opts...)
@@ -81,12 +81,12 @@ func open(t *testing.T, b af.Backend, opts ...af.AppOption) *af.App {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		_ = app.Shutdown(ctx) // the tests of Shutdown look at its error
+		_ = app.Shutdown(ctx) // tests of Shutdown check its error
 	})
 	return app
 }
 
-// serve starts an App that serves calc by do.
+// serve starts an App that serves calc with do.
 func serve(t *testing.T, b af.Backend, do func(context.Context, int) (int, error), opts ...af.AppOption) *af.App {
 	t.Helper()
 	app := open(t, b, opts...)
@@ -102,22 +102,22 @@ func start(t *testing.T, app *af.App) {
 	}
 }
 
-// wantError checks the three things that every failed call tells.
+// wantError checks the code, outcome and text of an error.
 func wantError(t *testing.T, err error, code af.Code, outcome af.Outcome, text string) {
 	t.Helper()
 	e, ok := errors.AsType[*af.Error](err)
 	if !ok {
-		t.Fatalf("error %v (%T) is no *af.Error", err, err)
+		t.Fatalf("error %v (%T) is not an *af.Error", err, err)
 	}
 	if e.Code != code || e.Outcome != outcome || !strings.Contains(err.Error(), text) {
 		t.Errorf("error %q, code %s, outcome %s; want code %s, outcome %s, text %q", err, e.Code, e.Outcome, code, outcome, text)
 	}
 	if !errors.Is(err, code) {
-		t.Errorf("errors.Is(%v, %s) does not hold", err, code)
+		t.Errorf("errors.Is(%v, %s) is false", err, code)
 	}
 }
 
-// altered is a backend whose ports are altered as they are opened.
+// altered is a backend whose ports are changed when it is opened.
 type altered struct {
 	af.Backend
 	alter func(*backend.Ports)
@@ -131,7 +131,7 @@ func (a altered) Open(ctx context.Context, env backend.Env) (*backend.Ports, err
 	return ports, err
 }
 
-// faulty is memory with something between the runtime and its Calls.
+// faulty is a memory backend whose calls pass through call.
 func faulty(call callFunc) af.Backend {
 	return altered{memory.New(), func(p *backend.Ports) { p.Calls = faultyCalls{p.Calls, call} }}
 }
@@ -147,7 +147,7 @@ func (c faultyCalls) Call(ctx context.Context, req *backend.Request) (*backend.R
 	return c.call(c.Calls, ctx, req)
 }
 
-// A log is a slog destination that tests read.
+// A log is a destination of slog that tests can read.
 type log struct {
 	mu sync.Mutex
 	b  strings.Builder

@@ -14,7 +14,7 @@ import (
 
 type quota struct{ Left int }
 
-func TestCodedErrorsCrossWithTheirDetails(t *testing.T) {
+func TestErrorsKeepCodeAndDetails(t *testing.T) {
 	app := serve(t, memory.New(), func(_ context.Context, x int) (int, error) {
 		switch x {
 		case 1:
@@ -65,11 +65,11 @@ func TestCodedErrorsCrossWithTheirDetails(t *testing.T) {
 	}
 	_, err = call(t.Context(), app, 8)
 	if e, _ := errors.AsType[*af.Error](err); len(e.Message) > 17<<10 || len(e.Details) > 0 {
-		t.Errorf("a message of %d bytes and %d details crossed", len(e.Message), len(e.Details))
+		t.Errorf("a message of %d bytes and %d details was sent", len(e.Message), len(e.Details))
 	}
 }
 
-func TestRedactionHidesOnlyErrorsWithoutACode(t *testing.T) {
+func TestRedactionHidesOnlyErrorsWithoutCode(t *testing.T) {
 	var lines log
 	app := serve(t, memory.New(), func(_ context.Context, x int) (int, error) {
 		switch x {
@@ -91,8 +91,8 @@ func TestRedactionHidesOnlyErrorsWithoutACode(t *testing.T) {
 	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "context deadline exceeded")
 }
 
-// A service that passes on what a downstream service answered keeps its code and message, not its outcome.
-func TestDownstreamErrorKeepsCodeAndMessageAndLosesItsOutcome(t *testing.T) {
+// A service that returns the error of a downstream call keeps its code and message, but not its outcome.
+func TestDownstreamErrorLosesItsOutcome(t *testing.T) {
 	world := memory.New()
 	app := serve(t, world, func(ctx context.Context, _ int) (int, error) {
 		client := af.NewClient(openStarted(t, world))
@@ -104,7 +104,7 @@ func TestDownstreamErrorKeepsCodeAndMessageAndLosesItsOutcome(t *testing.T) {
 	wantError(t, err, af.ErrUnavailable, af.OutcomeAnswered, `no instance of service "nosuch" is running`)
 }
 
-func TestPanicIsInternalAndTheServerGoesOn(t *testing.T) {
+func TestPanicIsInternal(t *testing.T) {
 	var lines log
 	app := serve(t, memory.New(), func(_ context.Context, x int) (int, error) {
 		switch x {
@@ -121,13 +121,13 @@ func TestPanicIsInternalAndTheServerGoesOn(t *testing.T) {
 		_, err := call(t.Context(), app, x)
 		wantError(t, err, af.ErrInternal, af.OutcomeAnswered, text)
 		if strings.Contains(err.Error(), "hunter2") || strings.Contains(err.Error(), "goroutine ") {
-			t.Errorf("the panic's value or stack crossed: %v", err)
+			t.Errorf("the panic's value or stack was sent: %v", err)
 		}
 	}
 	if got := lines.String(); !strings.Contains(got, "hunter2") || !strings.Contains(got, "call_error_test.go") {
-		t.Errorf("the log has no value and stack: %s", got)
+		t.Errorf("the log lacks the value or the stack: %s", got)
 	}
-	for range 2 * calcService.Concurrency { // no slot is lost
+	for range 2 * calcService.Concurrency { // all slots are free again
 		if _, err := call(t.Context(), app, 9); err != nil {
 			t.Fatal(err)
 		}

@@ -23,7 +23,7 @@ func TestCallReturnsTheResults(t *testing.T) {
 	}
 }
 
-func TestUntypedCallTakesAnythingThatIsAnObject(t *testing.T) {
+func TestUntypedCallAcceptsObjects(t *testing.T) {
 	app := serve(t, memory.New(), double)
 	for _, args := range []any{map[string]int{"x": 4}, struct{ X int }{4}, json.RawMessage(`{"x":4,"more":"is ignored"}`)} {
 		got, err := app.Call(t.Context(), "calc", "Do", args)
@@ -63,8 +63,8 @@ func TestClientWithoutCallerIsAnError(t *testing.T) {
 	wantError(t, err, af.ErrFailedPrecondition, af.OutcomeNotSent, "no Caller")
 }
 
-// In a bubble time stands still while anybody can run, so "at once" is exact.
-func TestUnknownServiceAndUnknownMethodFailAtOnce(t *testing.T) {
+// In a bubble, time advances only when all goroutines are blocked, so the test can check that the calls do not wait.
+func TestUnknownServiceOrMethodFailsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		app := serve(t, memory.New(), double)
 		begun := time.Now()
@@ -76,23 +76,23 @@ func TestUnknownServiceAndUnknownMethodFailAtOnce(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 		if _, err := call(t.Context(), app, 1); err != nil {
-			t.Errorf("the server did not go on: %v", err)
+			t.Errorf("the server no longer answers: %v", err)
 		}
 	})
 }
 
-func TestBodyThatDoesNotDecodeIsInvalidArgument(t *testing.T) {
+func TestUndecodableArgumentsAreInvalid(t *testing.T) {
 	app := serve(t, memory.New(), double)
 	for _, args := range []string{`{"x":"four"}`, `{"x":`, `{"x":1e400}`} {
 		_, err := app.Invoke(t.Context(), af.Call{Service: "calc", Method: "Do", Args: json.RawMessage(args)})
 		wantError(t, err, af.ErrInvalidArgument, af.OutcomeAnswered, "decoding the arguments")
 	}
 	if _, err := call(t.Context(), app, 1); err != nil {
-		t.Errorf("the server did not go on: %v", err)
+		t.Errorf("the server no longer answers: %v", err)
 	}
 }
 
-func TestReplyThatDoesNotDecodeIsInternal(t *testing.T) {
+func TestUndecodableReplyIsInternal(t *testing.T) {
 	app := serve(t, memory.New(), double, af.ServerMiddleware(func(af.Handler) af.Handler {
 		return func(context.Context, *af.Request) (json.RawMessage, error) {
 			return json.RawMessage(`{"result":"x"}`), nil
@@ -111,7 +111,7 @@ func openStarted(t *testing.T, b af.Backend) *af.App {
 	return app
 }
 
-func TestDeadlineIsTheEarlierOfContextAndTimeoutElseTheMethods(t *testing.T) {
+func TestCallDeadline(t *testing.T) {
 	hour := 3600 * time.Second
 	for _, c := range []struct {
 		name    string
@@ -154,7 +154,7 @@ func TestDeadlineIsTheEarlierOfContextAndTimeoutElseTheMethods(t *testing.T) {
 	}
 }
 
-func TestHandlerThatIgnoresItsDeadlineHoldsNobodyUp(t *testing.T) {
+func TestHandlerThatIgnoresItsDeadlineDoesNotBlockTheCaller(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		app := serve(t, memory.New(), func(_ context.Context, x int) (int, error) {
@@ -170,13 +170,13 @@ func TestHandlerThatIgnoresItsDeadlineHoldsNobodyUp(t *testing.T) {
 			t.Errorf("took %v", took)
 		}
 		if got, err := call(t.Context(), app, 2); got != 2 || err != nil {
-			t.Errorf("the server did not go on: %d, %v", got, err)
+			t.Errorf("the server no longer answers: %d, %v", got, err)
 		}
 		close(release)
 	})
 }
 
-func TestCancellationTravelsWithACause(t *testing.T) {
+func TestCancellationReachesTheHandler(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var cause error
 		app := serve(t, memory.New(), func(ctx context.Context, _ int) (int, error) {
@@ -202,9 +202,9 @@ func TestCancellationTravelsWithACause(t *testing.T) {
 	})
 }
 
-func TestContextThatHasEndedIsNotSent(t *testing.T) {
+func TestEndedContextIsNotSent(t *testing.T) {
 	app := serve(t, memory.New(), func(context.Context, int) (int, error) {
-		t.Error("it was sent")
+		t.Error("the call was sent")
 		return 0, nil
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -237,7 +237,7 @@ func TestWaitForReadyWaitsForAnInstance(t *testing.T) {
 	})
 }
 
-func TestOnlyIdempotentMethodsAreRepeatedWhenTheOutcomeIsUnknown(t *testing.T) {
+func TestOnlyIdempotentMethodsAreRetried(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var calls atomic.Int32
 		var ids []string
@@ -252,13 +252,13 @@ func TestOnlyIdempotentMethodsAreRepeatedWhenTheOutcomeIsUnknown(t *testing.T) {
 		_, err := call(t.Context(), app, 1)
 		wantError(t, err, af.ErrUnavailable, af.OutcomeUnknown, "the connection was lost")
 		if calls.Load() != 1 {
-			t.Errorf("a method that is not idempotent was tried %d times", calls.Load())
+			t.Errorf("a method that is not idempotent was called %d times", calls.Load())
 		}
 		calls.Store(0)
 		ids = nil
 		got, err := calcAgain.Call(t.Context(), af.NewClient(app), calcArgs{5})
 		if got.Result != 10 || err != nil || calls.Load() != 3 {
-			t.Errorf("got %v, %v after %d tries", got, err, calls.Load())
+			t.Errorf("got %v, %v after %d attempts", got, err, calls.Load())
 		}
 		if ids[0] != ids[1] || ids[1] != ids[2] {
 			t.Errorf("the idempotency key changed: %q", ids)
@@ -267,12 +267,12 @@ func TestOnlyIdempotentMethodsAreRepeatedWhenTheOutcomeIsUnknown(t *testing.T) {
 		_, err = calcAgain.Call(t.Context(), af.NewClient(app), calcArgs{5})
 		wantError(t, err, af.ErrUnavailable, af.OutcomeUnknown, "the connection was lost")
 		if n := calls.Load() + 100; n != 4 {
-			t.Errorf("tried %d times, want 1 and 3 repetitions", n)
+			t.Errorf("%d attempts, want 1 and 3 retries", n)
 		}
 	})
 }
 
-func TestRedeliveredRequestIsRefusedUnlessIdempotent(t *testing.T) {
+func TestRedeliveredRequestIsRejectedUnlessIdempotent(t *testing.T) {
 	again := faulty(func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
 		redelivered := *req
 		redelivered.Redelivered = true
@@ -286,7 +286,7 @@ func TestRedeliveredRequestIsRefusedUnlessIdempotent(t *testing.T) {
 	}
 }
 
-func TestMessagesAreBounded(t *testing.T) {
+func TestSizeLimitsOfCalls(t *testing.T) {
 	big := json.RawMessage(`{"y":"` + strings.Repeat("y", backend.MaxMessage) + `"}`)
 	app := serve(t, memory.New(), double)
 	_, err := app.Call(t.Context(), "calc", "Do", big)
@@ -312,7 +312,7 @@ func TestMessagesAreBounded(t *testing.T) {
 	wantError(t, err, af.ErrInvalidArgument, af.OutcomeNotSent, "metadata")
 }
 
-func TestArgumentsAreEncodedAsValuesThatCanBeAddressed(t *testing.T) {
+func TestArgumentsAreEncodedAsAddressableValues(t *testing.T) {
 	app := serve(t, memory.New(), double)
 	var args, want = struct{ X pointerMarshaler }{}, `{"X":"by pointer"}`
 	var got string
@@ -337,7 +337,8 @@ func TestHTMLIsNotEscaped(t *testing.T) {
 		return json.RawMessage("{}"), nil
 	})
 	m := af.Method[struct{ S string }, struct{}]{Service: "s", Name: "m"}
-	if _, err := m.Call(t.Context(), af.NewClient(spy), struct{ S string }{"<a&b>"}); err != nil || got != `{"S":"<a&b>"}` {
+	_, err := m.Call(t.Context(), af.NewClient(spy), struct{ S string }{"<a&b>"})
+	if err != nil || got != `{"S":"<a&b>"}` {
 		t.Errorf("sent %s, %v", got, err)
 	}
 }

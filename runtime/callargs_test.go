@@ -21,8 +21,8 @@ type wideArgs struct {
 
 var wideDo = af.Method[wideArgs, calcReply]{Service: "calc", Name: "Do", Signature: "(x, longer, plain) (int)", Fingerprint: "f9"}
 
-// A misspelt argument is refused by the caller, by what the instances have announced; nothing is sent.
-func TestMisspeltArgumentIsRefused(t *testing.T) {
+// A misspelt argument is rejected by the caller, based on the announcements of the instances. Nothing is sent.
+func TestMisspeltArgumentIsRejected(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		var begun atomic.Int32
@@ -38,7 +38,7 @@ func TestMisspeltArgumentIsRefused(t *testing.T) {
 		}
 		wantError(t, do(`{"y":1}`), af.ErrInvalidArgument, af.OutcomeNotSent, `calc.Do has no argument "y"`)
 		if n := begun.Load(); n > 0 {
-			t.Errorf("%d were sent", n)
+			t.Errorf("%d calls were sent", n)
 		}
 		for _, args := range []string{`{"x":1}`, `{"X":1}`, `{}`, `{"x":1,"more":2}`} {
 			if err := do(args); err != nil {
@@ -46,12 +46,13 @@ func TestMisspeltArgumentIsRefused(t *testing.T) {
 			}
 		}
 
-		// While two versions run, what either takes is good.
+		// While two versions are running, arguments of either are accepted.
 		wide := open(t, world)
-		af.RegisterService(wide, calcService, &calc{count}, af.Bind(&wideDo, func(ctx context.Context, c *calc, a wideArgs) (r calcReply, err error) {
+		handle := func(ctx context.Context, c *calc, a wideArgs) (r calcReply, err error) {
 			r.Result, err = c.do(ctx, a.X)
 			return r, err
-		}))
+		}
+		af.RegisterService(wide, calcService, &calc{count}, af.Bind(&wideDo, handle))
 		start(t, wide)
 		time.Sleep(11 * time.Second)
 		for _, args := range []string{`{"longer":"x","plain":2,"x":1}`, `{"x":1,"Plain":2}`} {
@@ -63,15 +64,15 @@ func TestMisspeltArgumentIsRefused(t *testing.T) {
 	})
 }
 
-// blindCoordinator has no presence.
+// blindCoordinator is a Coordinator without a registry.
 type blindCoordinator struct{ backend.Coordinator }
 
 func (blindCoordinator) Present(context.Context, string) (map[string]json.RawMessage, error) {
-	return nil, errAway
+	return nil, errDown
 }
 
-// Without the registry, or of an instance that announces no arguments, nothing is known to be misspelt.
-func TestArgumentsThatCannotBeCheckedPass(t *testing.T) {
+// If the registry is unavailable, or an instance announces no arguments, all arguments are accepted.
+func TestUncheckedArgumentsAreAccepted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		serve(t, world, double)

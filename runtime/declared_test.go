@@ -45,7 +45,7 @@ func TestDeclaredJobsFollowTheProgram(t *testing.T) {
 		time.Sleep(time.Hour)
 		deployJobs(t, b, a, gone)
 		if revision("a") != before {
-			t.Error("starting again what is there has written it")
+			t.Error("an unchanged job was written again")
 		}
 		if j := must(first.Job(ctx, "a"))(t); !j.Disabled || !j.Declared || string(j.Payload) != "0" {
 			t.Errorf("%+v", j)
@@ -59,14 +59,14 @@ func TestDeclaredJobsFollowTheProgram(t *testing.T) {
 			ids = append(ids, j.ID)
 		}
 		if !slices.Equal(ids, []string{"a", "own"}) {
-			t.Errorf("%v: what is no longer declared goes, what was scheduled stays", ids)
+			t.Errorf("jobs %v: want only declared and scheduled ones", ids)
 		}
 		if j := page.Jobs[0]; !j.Disabled || j.Cron != a.Cron || j.Zone != a.Zone || j.Allow[0] != "192.0.2.0/24" {
 			t.Errorf("%+v", j)
 		}
 		must(0, second.EnableJob(ctx, "a"))(t)
 		last, writes := revision("a"), 0
-		for range 61 { // both versions run, and neither writes what it wants again and again
+		for range 61 { // while both versions run, they do not overwrite each other in turn
 			time.Sleep(time.Minute)
 			if now := revision("a"); now != last {
 				last, writes = now, writes+1
@@ -81,7 +81,7 @@ func TestDeclaredJobsFollowTheProgram(t *testing.T) {
 	})
 }
 
-func TestDeclaredJobThatMakesNoSenseIsReturnedByStart(t *testing.T) {
+func TestStartReturnsErrorsOfDeclaredJobs(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := open(t, memory.New())
 		w := jobWorker
@@ -93,18 +93,19 @@ func TestDeclaredJobThatMakesNoSenseIsReturnedByStart(t *testing.T) {
 		af.HandleJob(app, "chan", "@daily", func(context.Context, chan int) error { return nil }, af.Arguments(make(chan int)))
 		err := app.Start(t.Context())
 		for _, says := range []string{
-			"function is nil", "the function takes int, but Arguments is string", "encoding the arguments", "unknown descriptor @never", `job "b" is declared twice`,
+			"function is nil", "the function takes int, but Arguments is string", "encoding the arguments", "unknown descriptor @never",
+			`job "b" is declared twice`,
 			`HandleJob "nil": worker "job.nil" is already registered by HandleJob "nil"`,
-		} { // all at once
+		} { // all errors are returned together
 			if err == nil || !strings.Contains(err.Error(), says) {
-				t.Errorf("%v, want it to say %q", err, says)
+				t.Errorf("%v, want text %q", err, says)
 			}
 		}
 	})
 }
 
-// A function is a job: with arguments of its own type, and in the cluster it is run once a due time.
-func TestFunctionIsAJob(t *testing.T) {
+// A function can be a job. It has arguments of its type, and runs once for each due time in the cluster.
+func TestHandleJob(t *testing.T) {
 	type report struct{ Day, Kind string }
 	bubble(t, func(t *testing.T) {
 		b := memory.New()
@@ -140,8 +141,9 @@ func TestFunctionIsAJob(t *testing.T) {
 	})
 }
 
-// A leader that has hung after it decided reads again before it makes tasks: others have, and they may be gone.
-func TestLeaderThatHungReadsAgain(t *testing.T) {
+// A scheduler that hangs after its decision reads the job again before it submits tasks: another one may have submitted
+// them, and they may have been deleted.
+func TestSchedulerThatHungReadsAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var hung hanging
@@ -161,12 +163,12 @@ func TestLeaderThatHungReadsAgain(t *testing.T) {
 		hung.mu.Lock()
 		defer hung.mu.Unlock()
 		if hung.hung != 1 || len(hung.inserted) > 0 {
-			t.Errorf("it hung %d times and made %v", hung.hung, hung.inserted)
+			t.Errorf("it hung %d times and submitted %v", hung.hung, hung.inserted)
 		}
 	})
 }
 
-// hanging stands still for 7 s after the next write of a job.
+// hanging is a backend that blocks for 7 s after the next write of a job.
 type hanging struct {
 	mu       sync.Mutex
 	next     bool
@@ -213,7 +215,7 @@ type registrar struct{ workers []af.WorkerSpec }
 func (*registrar) AddService(af.ServiceSpec)      {}
 func (r *registrar) AddWorker(spec af.WorkerSpec) { r.workers = append(r.workers, spec) }
 
-func TestFunctionInAChildProcessIsAWorkerSo(t *testing.T) {
+func TestHandleJobInChildProcess(t *testing.T) {
 	var r registrar
 	af.HandleJob(&r, "j", "@daily", func(context.Context, int) error { return nil }, af.ChildProcess())
 	af.HandleJob(&r, "k", "@daily", func(context.Context, int) error { return nil })
@@ -222,14 +224,14 @@ func TestFunctionInAChildProcessIsAWorkerSo(t *testing.T) {
 	}
 }
 
-// An App that starts while its documents are away declares its jobs once they are back.
-func TestDeclaredJobsArePutOnceTheyCanBe(t *testing.T) {
+// An App that starts while the document store is unavailable declares its jobs when it is available again.
+func TestDeclaredJobsArePutOnceDocsAreAvailable(t *testing.T) {
 	bubble(t, func(t *testing.T) {
-		var away atomic.Bool
-		away.Store(true)
-		app := deployJobs(t, shut(memory.New(), &away), af.DeclaredJob{ID: "a", Cron: "@every 10s"})
+		var down atomic.Bool
+		down.Store(true)
+		app := deployJobs(t, shut(memory.New(), &down), af.DeclaredJob{ID: "a", Cron: "@every 10s"})
 		time.Sleep(time.Minute)
-		away.Store(false)
+		down.Store(false)
 		time.Sleep(time.Minute)
 		if page := must(app.Fires(t.Context(), af.FireQuery{Job: "a"}))(t); page.Total < 4 {
 			t.Errorf("fires: %+v", page)

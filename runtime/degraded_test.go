@@ -15,7 +15,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// degraded is memory whose transport or coordinator is away.
+// degraded is a memory backend whose transport or coordinator is unavailable.
 type degraded struct {
 	af.Backend
 	noTransport, noCoordinator *atomic.Bool
@@ -29,76 +29,76 @@ func degrade(opts ...memory.Option) degraded {
 	}}, noTransport, noCoordinator}
 }
 
-var errAway = backend.NewError(backend.ErrUnavailable, "away").With(backend.OutcomeNotSent)
+var errDown = backend.NewError(backend.ErrUnavailable, "down").With(backend.OutcomeNotSent)
 
 type degradedTransport struct {
 	backend.Transport
-	away *atomic.Bool
+	down *atomic.Bool
 }
 
 type degradedListener struct {
 	backend.Listener
-	away *atomic.Bool
+	down *atomic.Bool
 }
 
 type degradedCoordinator struct {
 	backend.Coordinator
-	away *atomic.Bool
+	down *atomic.Bool
 }
 
 func (d degradedTransport) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
-	if d.away.Load() {
-		return nil, errAway
+	if d.down.Load() {
+		return nil, errDown
 	}
 	return d.Transport.Hint(ctx, queue, ids)
 }
 
 func (d degradedTransport) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
 	l, err := d.Transport.Listen(ctx, queue, window)
-	return degradedListener{l, d.away}, err
+	return degradedListener{l, d.down}, err
 }
 
 func (d degradedTransport) State() (bool, <-chan struct{}) {
 	up, changed := d.Transport.State()
-	return up && !d.away.Load(), changed
+	return up && !d.down.Load(), changed
 }
 
 func (d degradedListener) Next(ctx context.Context, max int) ([]backend.Hint, error) {
-	if d.away.Load() {
-		return nil, errAway
+	if d.down.Load() {
+		return nil, errDown
 	}
 	return d.Listener.Next(ctx, max)
 }
 
 func (d degradedCoordinator) Announce(ctx context.Context, kind, name string, facts json.RawMessage) error {
-	if d.away.Load() {
-		return errAway
+	if d.down.Load() {
+		return errDown
 	}
 	return d.Coordinator.Announce(ctx, kind, name, facts)
 }
 
 func (d degradedCoordinator) Publish(ctx context.Context, topic string, news json.RawMessage) error {
-	if d.away.Load() {
-		return errAway
+	if d.down.Load() {
+		return errDown
 	}
 	return d.Coordinator.Publish(ctx, topic, news)
 }
 
 func (d degradedCoordinator) Subscribe(ctx context.Context, topic string, fn func(json.RawMessage)) error {
-	if d.away.Load() {
-		return errAway
+	if d.down.Load() {
+		return errDown
 	}
 	return d.Coordinator.Subscribe(ctx, topic, fn)
 }
 
-func TestWithoutTransportSubmitsSucceedAndWorkersPoll(t *testing.T) {
+func TestWithoutTransportWorkersPoll(t *testing.T) {
 	for name, opts := range map[string][]memory.Option{"wake-ups": nil, "hints_with_ids": {memory.HintIDs(4096)}} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				d := degrade(opts...)
 				d.noTransport.Store(true)
 				_, q := work(t, d, jobWorker, same)
-				time.Sleep(10 * time.Second) // until nobody has looked for a while
+				time.Sleep(10 * time.Second) // longer than a poll interval
 				begun := time.Now()
 				if got := must(q.Wait(t.Context(), must(q.Submit(t.Context(), 3))(t)))(t); got != 3 {
 					t.Errorf("got %d", got)
@@ -111,14 +111,14 @@ func TestWithoutTransportSubmitsSucceedAndWorkersPoll(t *testing.T) {
 				begun = time.Now()
 				must(q.Wait(t.Context(), must(q.Submit(t.Context(), 3))(t)))(t)
 				if took := time.Since(begun); took != 0 {
-					t.Errorf("hints are not heard again: ran after %v", took)
+					t.Errorf("hints have no effect again: ran after %v", took)
 				}
 			})
 		})
 	}
 }
 
-func TestWithoutCoordinatorStopsArriveByTheAudit(t *testing.T) {
+func TestWithoutCoordinatorAuditsFindStops(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := degrade()
 		d.noCoordinator.Store(true)
@@ -143,7 +143,7 @@ func TestWithoutCoordinatorStopsArriveByTheAudit(t *testing.T) {
 	})
 }
 
-func TestWithoutCoordinatorWaitingElsewhereTakesALookLonger(t *testing.T) {
+func TestWithoutCoordinatorWaitPolls(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := degrade()
 		d.noCoordinator.Store(true)
@@ -166,10 +166,10 @@ func TestWithoutCoordinatorWaitingElsewhereTakesALookLonger(t *testing.T) {
 		begun = time.Now()
 		must(elsewhere.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t)
 		if took := time.Since(begun); took != 5*time.Second {
-			t.Errorf("news are not heard again: took %v", took)
+			t.Errorf("events have no effect again: took %v", took)
 		}
 		d.noCoordinator.Store(true)
-		// A stop where the task runs needs no news.
+		// A stop on the instance that runs the task needs no event.
 		id := must(q.Submit(t.Context(), 1))(t)
 		synctest.Wait()
 		begun = time.Now()
@@ -184,8 +184,8 @@ func TestWithoutCoordinatorWaitingElsewhereTakesALookLonger(t *testing.T) {
 	})
 }
 
-// A stop that the handler has not heard of: its success comes too late, and counts for nothing.
-func TestSuccessAfterAStopRequestIsStoppedAtOnce(t *testing.T) {
+// A handler that succeeds after its task was stopped does not know of the stop: its result is discarded.
+func TestSuccessAfterStopIsDiscarded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := degrade()
 		d.noCoordinator.Store(true)
@@ -211,8 +211,8 @@ func TestSuccessAfterAStopRequestIsStoppedAtOnce(t *testing.T) {
 	})
 }
 
-// A process that dies with hints it has not acknowledged: another gets them at once.
-func TestHintsOfADeadProcessGoToAnother(t *testing.T) {
+// The hints of a dead process that it has not acknowledged are redelivered to another at once.
+func TestHintsOfADeadProcessAreRedelivered(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(4096)))
 		one := jobWorker
@@ -222,7 +222,7 @@ func TestHintsOfADeadProcessGoToAnother(t *testing.T) {
 		_, q := process(t, world, fault.Plan{}, one, nil)
 		must(q.Submit(t.Context(), 1))(t)
 		<-busy
-		waiting := must(q.Submit(t.Context(), 2))(t) // its hint lies with the victim, whose slot is taken
+		waiting := must(q.Submit(t.Context(), 2))(t) // its hint is at the victim, whose slot is occupied
 		synctest.Wait()
 		_, other := process(t, world, fault.Plan{}, one, same)
 		begun := time.Now()
@@ -233,8 +233,9 @@ func TestHintsOfADeadProcessGoToAnother(t *testing.T) {
 	})
 }
 
-// Where hints carry ids, the one of a running task comes back when its process dies: two beats are enough then.
-func TestSuspicionConvictsADeadProcessWithinThreeSeconds(t *testing.T) {
+// If hints carry ids, that of a running task is redelivered when its process dies. Then two missed heartbeats expire
+// the owner.
+func TestSuspectedDeadOwnerExpiresWithinThreeSeconds(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(4096)))
 		begun := make(chan struct{}, 1)
@@ -242,7 +243,7 @@ func TestSuspicionConvictsADeadProcessWithinThreeSeconds(t *testing.T) {
 		_, q := process(t, world, fault.Plan{}, jobWorker, nil)
 		id := must(q.Submit(t.Context(), 5))(t)
 		<-begun
-		synctest.Wait() // its first look may have found the task before the hint did, which must not go to the other
+		synctest.Wait() // its first poll may have found the task before its hint, which must not go to the other process
 		_, other := process(t, world, fault.Plan{}, jobWorker, same)
 		time.Sleep(5 * time.Second)
 		victim.Crash()
@@ -256,8 +257,8 @@ func TestSuspicionConvictsADeadProcessWithinThreeSeconds(t *testing.T) {
 	})
 }
 
-// A suspicion alone convicts nobody: an owner that beats keeps its task.
-func TestSuspectWhoBeatsKeepsItsTask(t *testing.T) {
+// A suspected owner that sends heartbeats keeps its task.
+func TestSuspectedOwnerWithHeartbeatsKeepsItsTask(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := degrade(memory.HintIDs(4096))
 		var runs atomic.Int32
@@ -266,8 +267,8 @@ func TestSuspectWhoBeatsKeepsItsTask(t *testing.T) {
 			time.Sleep(30 * time.Second)
 			return n, nil
 		}
-		_, q := work(t, suspicious(d), jobWorker, run)
-		work(t, suspicious(d), jobWorker, run)
+		_, q := work(t, redelivering(d), jobWorker, run)
+		work(t, redelivering(d), jobWorker, run)
 		id := must(q.Submit(t.Context(), 1))(t)
 		must(q.Wait(t.Context(), id))(t)
 		if task := must(q.Get(t.Context(), id))(t); runs.Load() != 1 || task.Crashes != 0 {
@@ -276,28 +277,28 @@ func TestSuspectWhoBeatsKeepsItsTask(t *testing.T) {
 	})
 }
 
-// suspicious is a backend whose every hint is sent twice and comes under suspicion.
-func suspicious(b af.Backend) af.Backend {
-	return altered{b, func(p *backend.Ports) { p.Transport = suspiciousTransport{p.Transport} }}
+// redelivering is a backend that sends every hint twice and marks it as redelivered.
+func redelivering(b af.Backend) af.Backend {
+	return altered{b, func(p *backend.Ports) { p.Transport = redeliveringTransport{p.Transport} }}
 }
 
-type suspiciousTransport struct{ backend.Transport }
+type redeliveringTransport struct{ backend.Transport }
 
-type suspiciousListener struct{ backend.Listener }
+type redeliveringListener struct{ backend.Listener }
 
-func (s suspiciousTransport) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
+func (s redeliveringTransport) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
 	if _, err := s.Transport.Hint(ctx, queue, ids); err != nil {
 		return nil, err
 	}
 	return s.Transport.Hint(ctx, queue, ids)
 }
 
-func (s suspiciousTransport) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
+func (s redeliveringTransport) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
 	l, err := s.Transport.Listen(ctx, queue, window)
-	return suspiciousListener{l}, err
+	return redeliveringListener{l}, err
 }
 
-func (s suspiciousListener) Next(ctx context.Context, max int) ([]backend.Hint, error) {
+func (s redeliveringListener) Next(ctx context.Context, max int) ([]backend.Hint, error) {
 	hints, err := s.Listener.Next(ctx, max)
 	for i := range hints {
 		hints[i].Redelivered = true
@@ -305,23 +306,23 @@ func (s suspiciousListener) Next(ctx context.Context, max int) ([]backend.Hint, 
 	return hints, err
 }
 
-// witness is a store that knows who is dead.
-type witness struct {
+// watcher is a store that knows which processes are dead.
+type watcher struct {
 	backend.Store
-	dead   *atomic.Bool // everybody else is
+	dead   *atomic.Bool // all others are
 	deaths chan struct{}
 }
 
-func (w witness) Deaths() <-chan struct{} { return w.deaths }
+func (w watcher) Deaths() <-chan struct{} { return w.deaths }
 
-func (w witness) Dead(_ context.Context, owners []string) ([]string, error) {
+func (w watcher) Dead(_ context.Context, owners []string) ([]string, error) {
 	if w.dead.Load() {
 		return owners, nil
 	}
 	return nil, nil
 }
 
-func TestProcessKnownToBeDeadLosesItsTasksAtOnce(t *testing.T) {
+func TestProcessWatcherExpiresDeadOwnersAtOnce(t *testing.T) {
 	t.Run("told", func(t *testing.T) { deadProcess(t, true) })
 	t.Run("at_next_look", func(t *testing.T) { deadProcess(t, false) })
 }
@@ -336,11 +337,11 @@ func deadProcess(t *testing.T, told bool) {
 		<-begun
 		var dead atomic.Bool
 		deaths := make(chan struct{}, 1)
-		b := altered{fault.New(world, 1, fault.Plan{}), func(p *backend.Ports) { p.Store = witness{p.Store, &dead, deaths} }}
+		b := altered{fault.New(world, 1, fault.Plan{}), func(p *backend.Ports) { p.Store = watcher{p.Store, &dead, deaths} }}
 		_, other := work(t, b, jobWorker, same)
 		time.Sleep(15 * time.Second)
 		if task := must(other.Get(t.Context(), id))(t); task.Fence != 1 {
-			t.Errorf("taken from a process that lives: fence %d", task.Fence)
+			t.Errorf("claimed from a live process: fence %d", task.Fence)
 		}
 		victim.Crash()
 		dead.Store(true)
@@ -351,7 +352,7 @@ func deadProcess(t *testing.T, told bool) {
 		if got := must(other.Wait(t.Context(), id))(t); got != 5 {
 			t.Errorf("got %d", got)
 		}
-		if took := time.Since(died); told && took > time.Second || took > 2100*time.Millisecond { // a second as a suspect
+		if took := time.Since(died); told && took > time.Second || took > 2100*time.Millisecond { // a suspected task waits for a second
 			t.Errorf("told: %v; running again after %v", told, took)
 		}
 		dead.Store(false)

@@ -37,7 +37,7 @@ func (f *flaky) Hint(ctx context.Context, queue string, ids []string) ([]bool, e
 	defer f.mu.Unlock()
 	if f.refuse != 0 {
 		f.refuse--
-		return nil, backend.NewError(backend.ErrUnavailable, "away").With(backend.OutcomeNotSent)
+		return nil, backend.NewError(backend.ErrUnavailable, "down").With(backend.OutcomeNotSent)
 	}
 	f.taken = append(f.taken, ids...)
 	return make([]bool, len(ids)), ctx.Err()
@@ -50,7 +50,7 @@ func TestShutdownPublishesHints(t *testing.T) {
 		refuse  int
 		atMost  time.Duration
 		arrives bool
-	}{{"slow", 0, 300 * time.Millisecond, true}, {"refused", 1, 2 * time.Second, true}, {"away", -1, 1500 * time.Millisecond, false}} {
+	}{{"slow", 0, 300 * time.Millisecond, true}, {"refused", 1, 2 * time.Second, true}, {"down", -1, 1500 * time.Millisecond, false}} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				f := &flaky{takes: 100 * time.Millisecond, refuse: c.refuse, up: true}

@@ -103,7 +103,7 @@ func TestClaimAnsweredTooLateRunsNothing(t *testing.T) {
 		id := must(q.Submit(t.Context(), 1))(t)
 		synctest.Wait() // the claim is under way, for a second
 		time.Sleep(400 * time.Millisecond)
-		convict(t, world)
+		expireAll(t, world)
 		must(q.Wait(t.Context(), id))(t)
 	})
 }

@@ -93,18 +93,18 @@ func TestWithoutCoordinatorLimitsArriveByTheNet(t *testing.T) {
 }
 
 // shut is a backend whose documents can't be read while away is set.
-func shut(b af.Backend, away *atomic.Bool) af.Backend {
-	return altered{b, func(p *backend.Ports) { p.Docs = shutDocs{p.Docs, away} }}
+func shut(b af.Backend, down *atomic.Bool) af.Backend {
+	return altered{b, func(p *backend.Ports) { p.Docs = shutDocs{p.Docs, down} }}
 }
 
 type shutDocs struct {
 	backend.Docs
-	away *atomic.Bool
+	down *atomic.Bool
 }
 
 func (d shutDocs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
-	if d.away.Load() {
-		return nil, errAway
+	if d.down.Load() {
+		return nil, errDown
 	}
 	return d.Docs.List(ctx, prefix)
 }
@@ -117,12 +117,12 @@ func TestNothingIsClaimedBeforeTheLimitsAreKnown(t *testing.T) {
 			t.Fatal(err)
 		}
 		must(af.NewQueue[int, int](client, jobWorker).Submit(t.Context(), 1))(t)
-		var away atomic.Bool
-		away.Store(true)
+		var down atomic.Bool
+		down.Store(true)
 		var ran atomic.Int32
-		app, _ := work(t, shut(world, &away), jobWorker, func(context.Context, int) (int, error) { ran.Add(1); return 0, nil })
+		app, _ := work(t, shut(world, &down), jobWorker, func(context.Context, int) (int, error) { ran.Add(1); return 0, nil })
 		time.Sleep(time.Minute)
-		away.Store(false)
+		down.Store(false)
 		time.Sleep(time.Second)
 		if ran.Load() > 0 {
 			t.Error("a task has run where none may")

@@ -276,7 +276,7 @@ func TestLossOfAProcessThatLivesIsRefunded(t *testing.T) {
 		}
 		second := must(q.Submit(t.Context(), 50_000))(t)
 		time.Sleep(100 * time.Millisecond)
-		convict(t, c.world)
+		expireAll(t, c.world)
 		if one, two := c.get(first), c.get(second); one.Crashes != 1 || !one.Suspected() || !two.Suspected() {
 			t.Fatalf("%+v, %+v", one.Suspect, two.Suspect)
 		}

@@ -17,9 +17,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// Who is taken for dead, and when, and what becomes of a process that is and lives.
+// These tests check when an owner is declared dead, and what a process does that was declared dead but is alive.
 
-// slowCoordinator takes its time to announce.
+// slowCoordinator takes 2 s to announce.
 type slowCoordinator struct{ backend.Coordinator }
 
 func (c slowCoordinator) Announce(ctx context.Context, kind, name string, facts json.RawMessage) error {
@@ -27,8 +27,9 @@ func (c slowCoordinator) Announce(ctx context.Context, kind, name string, facts 
 	return c.Coordinator.Announce(ctx, kind, name, facts)
 }
 
-// A process that has taken long to start claims with a young counter, so that a hint that comes back makes no suspect of it.
-func TestSlowStartEndsWithABeat(t *testing.T) {
+// A process with a slow start sends a heartbeat before its first claim. So its counter is young, and a redelivered hint
+// does not make it suspected.
+func TestSlowStartEndsWithAHeartbeat(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := memory.New()
 		app := open(t, altered{b, func(p *backend.Ports) { p.Coordinator = slowCoordinator{p.Coordinator} }})
@@ -36,14 +37,16 @@ func TestSlowStartEndsWithABeat(t *testing.T) {
 		begun := time.Now()
 		start(t, app)
 		ports := must(b.Open(t.Context(), backend.Env{}))(t)
-		if counts := must(ports.Store.Owners(t.Context()))(t); time.Since(begun) < 2*time.Second || len(counts) != 1 || counts[app.Instance().ID+"-1"] < 2 {
+		counts := must(ports.Store.Owners(t.Context()))(t)
+		if time.Since(begun) < 2*time.Second || len(counts) != 1 || counts[app.Instance().ID+"-1"] < 2 {
 			t.Errorf("after %v: %v", time.Since(begun), counts)
 		}
 	})
 }
 
-// A process that is convicted while it lives learns of it by its next claim: it stops what it runs and goes on.
-func TestConvictedProcessGoesOnAtItsNextClaim(t *testing.T) {
+// A live process that was declared dead learns so from its next claim. It cancels its runs and continues as a new
+// owner.
+func TestExpiredOwnerContinuesAtItsNextClaim(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var mu sync.Mutex
@@ -58,15 +61,15 @@ func TestConvictedProcessGoesOnAtItsNextClaim(t *testing.T) {
 			return n, nil
 		})
 		first := must(q.Submit(t.Context(), 1))(t)
-		time.Sleep(2*time.Second + time.Millisecond) // the next beat is far away
-		store := convict(t, world)
+		time.Sleep(2*time.Second + time.Millisecond) // long before the next heartbeat
+		store := expireAll(t, world)
 		begun := time.Now()
 		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 2))(t)))(t)
 		if took := time.Since(begun); took > 500*time.Millisecond {
 			t.Errorf("took %v", took)
 		}
 		must(q.Wait(t.Context(), first))(t)
-		if took := time.Since(begun); took > 1500*time.Millisecond { // it waited as a suspect
+		if took := time.Since(begun); took > 1500*time.Millisecond { // a suspected task waits for a second
 			t.Errorf("took %v", took)
 		}
 		mu.Lock()
@@ -80,8 +83,8 @@ func TestConvictedProcessGoesOnAtItsNextClaim(t *testing.T) {
 	})
 }
 
-// It learns of it by its next beat, too, where it has nothing to claim.
-func TestConvictedProcessStopsItsRunsAtItsNextBeat(t *testing.T) {
+// If it has nothing to claim, it learns so from its next heartbeat.
+func TestExpiredOwnerStopsItsRunsAtItsNextHeartbeat(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		begun := time.Now()
@@ -96,7 +99,7 @@ func TestConvictedProcessStopsItsRunsAtItsNextBeat(t *testing.T) {
 		})
 		id := must(q.Submit(t.Context(), 1))(t)
 		time.Sleep(2500 * time.Millisecond)
-		convict(t, world)
+		expireAll(t, world)
 		must(q.Wait(t.Context(), id))(t)
 		if !errors.Is(cause, af.ErrLeaseLost) || ended != 3*time.Second {
 			t.Errorf("ended after %v with %v", ended, cause)
@@ -104,7 +107,7 @@ func TestConvictedProcessStopsItsRunsAtItsNextBeat(t *testing.T) {
 	})
 }
 
-// lateBeats is a store whose beats arrive at once and are answered late, until they don't arrive any more.
+// lateBeats is a store that receives heartbeats at once and answers late, until it rejects them.
 type lateBeats struct {
 	backend.Store
 	late, gone *atomic.Bool
@@ -112,7 +115,7 @@ type lateBeats struct {
 
 func (l lateBeats) Beat(ctx context.Context, owner string, count int64) error {
 	if l.gone.Load() {
-		return errAway
+		return errDown
 	}
 	err := l.Store.Beat(ctx, owner, count)
 	if l.late.Load() {
@@ -121,9 +124,9 @@ func (l lateBeats) Beat(ctx context.Context, owner string, count int64) error {
 	return err
 }
 
-// A beat counts from when it was sent, for that is when a judge may have seen it: runs end within a lease of that, however
-// late its reply came.
-func TestRunsEndWithinALeaseOfTheLastBeatThatArrived(t *testing.T) {
+// A lease begins when its heartbeat was sent, since others may have seen it then. So runs end within a lease of that
+// time, even if the reply was late.
+func TestRunsEndWithinALeaseOfTheLastHeartbeat(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var late, gone atomic.Bool
 		b := altered{memory.New(), func(p *backend.Ports) { p.Store = lateBeats{p.Store, &late, &gone} }}
@@ -133,25 +136,25 @@ func TestRunsEndWithinALeaseOfTheLastBeatThatArrived(t *testing.T) {
 			<-ctx.Done()
 			select {
 			case ended <- time.Since(begun):
-			default: // it runs again once beats are accepted again
+			default: // the task runs again once heartbeats are accepted
 			}
 			return 0, nil
 		})
 		must(q.Submit(t.Context(), 1))(t)
 		time.Sleep(2500 * time.Millisecond)
 		late.Store(true)
-		time.Sleep(time.Second) // the beat at 3 s is under way
+		time.Sleep(time.Second) // the heartbeat of 3 s is in flight
 		gone.Store(true)
 		if at := <-ended; at >= 13*time.Second {
-			t.Errorf("the last beat arrived at 3 s, and the run ended at %v", at)
+			t.Errorf("the last heartbeat arrived at 3 s, and the run ended at %v", at)
 		}
 		late.Store(false)
 		gone.Store(false)
 	})
 }
 
-// What a process hears of the conviction of a name that it has given up already is old news.
-func TestLateNewsOfAConvictionStopsNothing(t *testing.T) {
+// A late reply that an earlier owner of this process has expired has no effect.
+func TestLateExpiryOfAnEarlierOwnerStopsNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		late := jobWorker
@@ -166,17 +169,17 @@ func TestLateNewsOfAConvictionStopsNothing(t *testing.T) {
 				select {
 				case <-time.After(time.Duration(n) * time.Second):
 				case <-ctx.Done():
-					t.Errorf("it was stopped: %v", context.Cause(ctx))
+					t.Errorf("the run was stopped: %v", context.Cause(ctx))
 				}
 				return n, nil
 			}})
 		}
 		start(t, app)
 		time.Sleep(2500 * time.Millisecond)
-		convict(t, world)
+		expireAll(t, world)
 		q := af.NewQueue[int, int](app, jobWorker)
 		must(af.NewQueue[int, int](app, late).Submit(t.Context(), 0))(t)
-		synctest.Wait() // that claim is under way, for a second
+		synctest.Wait() // the claim is in flight for a second
 		id := must(q.Submit(t.Context(), 3))(t)
 		must(q.Wait(t.Context(), id))(t)
 		if !slices.Equal(fences, []int64{1}) {
@@ -185,8 +188,8 @@ func TestLateNewsOfAConvictionStopsNothing(t *testing.T) {
 	})
 }
 
-// A suspicion is against who runs the task of the hint, and against nobody else who stands still for a moment.
-func TestSuspicionIsAgainstOneOwner(t *testing.T) {
+// A redelivered hint makes only the owner of its task suspected, not others that pause for a moment.
+func TestRedeliveredHintSuspectsOneOwner(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(4096)))
 		other := jobWorker
@@ -212,16 +215,17 @@ func TestSuspicionIsAgainstOneOwner(t *testing.T) {
 		must(client.Wait(t.Context(), lost))(t)
 		must(q.Wait(t.Context(), kept))(t)
 		if task := must(client.Get(t.Context(), lost))(t); task.Crashes != 0 || task.Ended.Sub(died) > 5*time.Second {
-			t.Errorf("the victim's task has %d crashes and ended after %v", task.Crashes, task.Ended.Sub(died))
+			t.Errorf("the task of the dead owner has %d crashes and ended after %v", task.Crashes, task.Ended.Sub(died))
 		}
 		if task := must(client.Get(t.Context(), kept))(t); task.Crashes != 0 || task.Fence != 1 {
-			t.Errorf("the bystander's task has %d crashes and fence %d", task.Crashes, task.Fence)
+			t.Errorf("the task of the other owner has %d crashes and fence %d", task.Crashes, task.Fence)
 		}
 	})
 }
 
-// Processes that stood still together, as on a machine that was suspended: the first to wake blames nobody for it.
-func TestWhoWakesFirstConvictsNobody(t *testing.T) {
+// If processes pause together, as on a machine that was suspended, the first one to resume does not declare the others
+// dead.
+func TestProcessResumedFirstExpiresNoOwner(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var sleepers []*fault.Backend
@@ -242,13 +246,13 @@ func TestWhoWakesFirstConvictsNobody(t *testing.T) {
 		}
 		time.Sleep(30 * time.Second)
 		if list := world.Log().Expiries(); len(list) > 0 {
-			t.Errorf("convicted: %+v", list)
+			t.Errorf("expired: %+v", list)
 		}
 		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t)
 	})
 }
 
-// alarmed is a backend whose listeners get only what the test tells them: ids of tasks.
+// alarmed is a backend whose listeners receive only the ids that the test sends to alarms.
 func alarmed(b af.Backend, alarms chan string) af.Backend {
 	return altered{b, func(p *backend.Ports) { p.Transport = alarmedTransport{p.Transport, alarms} }}
 }
@@ -277,8 +281,8 @@ func (a alarmedListener) Next(ctx context.Context, _ int) ([]backend.Hint, error
 	}
 }
 
-// One beat that is lost convicts nobody, not even where there is a suspicion.
-func TestSuspectWhoMissesABeatKeepsItsTask(t *testing.T) {
+// A single lost heartbeat does not expire an owner, even if it is suspected.
+func TestSuspectedOwnerMayMissAHeartbeat(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(4096)))
 		suspect, q := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) {
@@ -299,8 +303,8 @@ func TestSuspectWhoMissesABeatKeepsItsTask(t *testing.T) {
 	})
 }
 
-// convict takes all processes of a world for dead, and returns its store.
-func convict(t *testing.T, world *fault.World) backend.Store {
+// expireAll expires all owners of a world, and returns its store.
+func expireAll(t *testing.T, world *fault.World) backend.Store {
 	t.Helper()
 	store := must(world.Open(t.Context(), backend.Env{}))(t).Store
 	for name, count := range must(store.Owners(t.Context()))(t) {
@@ -309,32 +313,33 @@ func convict(t *testing.T, world *fault.World) backend.Store {
 	return store
 }
 
-// unwritable is a backend for one process: its store can be read, and while away is set not written.
-func unwritable(b af.Backend, away *atomic.Bool) af.Backend {
-	return altered{b, func(p *backend.Ports) { p.Store = unwritableStore{p.Store, away} }}
+// unwritable is a backend for one process, whose store can be read but not written while down is set.
+func unwritable(b af.Backend, down *atomic.Bool) af.Backend {
+	return altered{b, func(p *backend.Ports) { p.Store = unwritableStore{p.Store, down} }}
 }
 
 type unwritableStore struct {
 	backend.Store
-	away *atomic.Bool
+	down *atomic.Bool
 }
 
 func (u unwritableStore) Beat(ctx context.Context, owner string, count int64) error {
-	if u.away.Load() {
-		return errAway
+	if u.down.Load() {
+		return errDown
 	}
 	return u.Store.Beat(ctx, owner, count)
 }
 
 func (u unwritableStore) ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
-	if u.away.Load() {
-		return nil, errAway
+	if u.down.Load() {
+		return nil, errDown
 	}
 	return u.Store.ExpireOwner(ctx, owner, count, maxCrashes)
 }
 
-// Whoever can't beat sees the others' counters stand still for the same reason.
-func TestStoreThatCanOnlyBeReadConvictsNobodyAfterwards(t *testing.T) {
+// A process that can't send heartbeats must not declare others dead: their counters may be unchanged for the same
+// reason.
+func TestReadOnlyStoreExpiresNoOwnerAfterwards(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		var one, other atomic.Bool
@@ -350,14 +355,14 @@ func TestStoreThatCanOnlyBeReadConvictsNobodyAfterwards(t *testing.T) {
 		other.Store(true)
 		time.Sleep(15 * time.Second)
 		one.Store(false)
-		time.Sleep(2500 * time.Millisecond) // it may judge, and the other can't beat yet
+		time.Sleep(2500 * time.Millisecond) // the detector is active again, but the other process has not sent a heartbeat
 		other.Store(false)
 		time.Sleep(15 * time.Second)
 		for name := range must(ports.Store.Owners(t.Context()))(t) {
 			delete(before, name)
 		}
 		if len(before) > 0 {
-			t.Errorf("convicted: %v", before)
+			t.Errorf("expired: %v", before)
 		}
 	})
 }

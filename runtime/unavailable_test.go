@@ -12,8 +12,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// Without a transport what a worker drains is bounded by its slots, and not by how often it looks.
-func TestWithoutTransportFullSlotsAreFilledAgainAtOnce(t *testing.T) {
+// Without a transport, the throughput of a worker is limited by its slots, not by the poll interval.
+func TestFreeSlotsAreFilledWithoutTransport(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := degrade(memory.HintIDs(4096))
 		b.noTransport.Store(true)
@@ -33,7 +33,7 @@ func TestWithoutTransportFullSlotsAreFilledAgainAtOnce(t *testing.T) {
 	})
 }
 
-// leaving is a transport that goes, and says so.
+// leaving is a transport that becomes unavailable and reports it.
 type leaving struct {
 	backend.Transport
 	gone chan struct{}
@@ -47,7 +47,7 @@ func (t leaving) State() (bool, <-chan struct{}) {
 	return true, t.gone
 }
 
-func TestWorkerLooksIntoTheStoreAsSoonAsTheTransportIsGone(t *testing.T) {
+func TestWorkerPollsOnceTheTransportIsUnavailable(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d, gone := degrade(memory.HintIDs(4096)), make(chan struct{})
 		l := altered{d, func(p *backend.Ports) { p.Transport = leaving{p.Transport, gone} }}
@@ -63,8 +63,9 @@ func TestWorkerLooksIntoTheStoreAsSoonAsTheTransportIsGone(t *testing.T) {
 	})
 }
 
-// A submit tries again where the store is away for a moment, and does not where that has lasted for a lease.
-func TestSubmitFailsFastOnceTheStoreIsAwayForALease(t *testing.T) {
+// Submit retries while the store is briefly unavailable. Once the store has been unavailable for a lease, it fails at
+// once.
+func TestSubmitFailsFastIfTheStoreIsUnavailable(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var inserts atomic.Int64
@@ -87,7 +88,7 @@ func TestSubmitFailsFastOnceTheStoreIsAwayForALease(t *testing.T) {
 	})
 }
 
-// countedStore counts inserts.
+// countedStore counts calls of Insert.
 type countedStore struct {
 	backend.Store
 	inserts *atomic.Int64
