@@ -182,7 +182,7 @@ func TestAppStartsWithoutItsStoreWhereItMay(t *testing.T) {
 			if quiet {
 				want = 1
 			}
-			for _, line := range []string{"a beat was not accepted", "beats are accepted again"} {
+			for _, line := range []string{"heartbeat failed", "heartbeats succeed again"} {
 				if n := strings.Count(log.String(), line); n != want {
 					t.Errorf("%q was logged %d times, want %d:\n%s", line, n, want, log.String())
 				}

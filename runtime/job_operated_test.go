@@ -114,14 +114,14 @@ func TestJobThatMakesNoSenseIsRefused(t *testing.T) {
 			opt      af.JobOption
 			says     string
 		}{
-			{"", "* * * * *", nil, "an id has"},
-			{strings.Repeat("x", 201), "* * * * *", nil, "an id has"},
+			{"", "* * * * *", nil, "id must have"},
+			{strings.Repeat("x", 201), "* * * * *", nil, "id must have"},
 			{"a", "* * * *", nil, "field count 4"},
 			{"a", "* * 30 2 *", nil, "never due"},
 			{"a", "* * * * *", af.Zone("Mars/Olympus"), "unknown time zone"},
 			{"a", "* * * * *", af.AllowIPs("localhost"), "neither an ip nor a network"},
-			{"a", "* * * * *", af.Missed("sometimes"), "no missed-run policy"},
-			{"a", "* * * * *", af.Overlap("sometimes"), "no overlap policy"},
+			{"a", "* * * * *", af.Missed("sometimes"), "unknown missed-run policy"},
+			{"a", "* * * * *", af.Overlap("sometimes"), "unknown overlap policy"},
 			{"a", "* * * * *", af.MissedWindow(-1), "negative"},
 		} {
 			err := q.Schedule(t.Context(), c.id, c.cron, 1, c.opt)

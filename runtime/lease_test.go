@@ -111,5 +111,5 @@ func TestClaimAnsweredTooLateRunsNothing(t *testing.T) {
 // Open refuses a lease that is too short to cancel within.
 func TestOpenRefusesAShortLease(t *testing.T) {
 	_, err := af.Open(t.Context(), memory.New(), af.Lease(2*time.Second))
-	wantError(t, err, af.ErrInvalidArgument, af.OutcomeUnknown, "a lease of 2s is too short: at least 3s")
+	wantError(t, err, af.ErrInvalidArgument, af.OutcomeUnknown, "lease 2s is too short, want at least 3s")
 }

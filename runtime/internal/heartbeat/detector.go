@@ -9,24 +9,25 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A detector is what the failure detector knows. Only Detect uses it.
+// A detector is the state of the failure detector. Only Detect uses it.
 type detector struct {
 	watched map[string]watch
 	looked  time.Time // when it last saw all counters
 }
 
-// A watch is an owner's counter, since when it has been that, and since when its instance has been absent as well.
+// A watch is an owner's counter, since when it is unchanged, and since when the owner's instance is also
+// disconnected.
 type watch struct {
 	count  int64
 	since  time.Time
-	absent time.Time // zero while it isn't
+	absent time.Time // zero while connected
 }
 
-// suspectEvery is how often counters are read after a hint was delivered again, or while one of them is unchanged: a period
-// between two looks would add up to two more until a process that was killed is declared dead.
+// suspectEvery is how often counters are read after a hint was redelivered, or while a counter is unchanged. Longer
+// intervals would add up until a killed process is declared dead.
 const suspectEvery = Every / 4
 
-// Detect declares dead the owners whose processes have ended or hang, until ctx ends.
+// Detect declares owners dead whose processes have ended or hang, until ctx ends.
 func (h *Heartbeat) Detect(ctx context.Context) {
 	tick := time.NewTicker(Every)
 	defer tick.Stop()
@@ -63,20 +64,21 @@ func (h *Heartbeat) Detect(ctx context.Context) {
 	}
 }
 
-// Suspect has the counters watched closely for a while: the hint of a task that runs elsewhere was delivered again, which
-// happens when its receiver has died.
+// Suspect makes Detect read counters more often for a while. Call it when the hint of a task that runs on another
+// instance was redelivered, which happens if its receiver has died.
 func (h *Heartbeat) Suspect() { h.alarms.Set() }
 
-// detect declares dead the owners whose counters have been unchanged for their lease, or for less if their instances are not connected
-// either, and those that the store knows to be dead. After an outage of the store the watch starts afresh, so that no owner is
-// declared dead for it. doubt reports that it is worth looking again before the next heartbeat.
+// detect declares owners dead whose counters are unchanged for their lease, or for less if their instances are also
+// disconnected, and owners that the store knows to be dead. After an outage of the store the watch starts over, so
+// that the outage isn't held against any owner. doubt reports whether to look again before the next heartbeat.
 func (h *Heartbeat) detect(ctx context.Context) (doubt bool) {
 	opCtx, cancel := context.WithTimeout(ctx, h.Lease/4)
 	defer cancel()
 	counts, err := h.Store.Owners(opCtx)
 	now := time.Now()
 	if err != nil || now.Sub(h.detector.looked) > h.Lease/2 || !h.CanClaim() {
-		clear(h.detector.watched) // also if this process, or a call of it, has hung, or can't beat: others may have been unable to
+		// also if this process or one of its calls hung, or it couldn't beat: others may have been affected, too
+		clear(h.detector.watched)
 	}
 	if err != nil {
 		return false
@@ -106,15 +108,16 @@ func (h *Heartbeat) detect(ctx context.Context) (doubt bool) {
 	for name, count := range counts {
 		still := now.Sub(h.detector.watched[name].since)
 		switch {
-		case slices.Contains(dead, name), still >= h.span(leaseOf(name, h.Lease)), still >= h.span(absentAfter) && slices.Contains(absent, name):
+		case slices.Contains(dead, name), still >= h.span(leaseOf(name, h.Lease)), still >= h.span(absentAfter) &&
+			slices.Contains(absent, name):
 			h.expire(opCtx, name, count)
 		}
 	}
 	return doubt
 }
 
-// absent returns which of the owners' instances have not been connected with the transport for absentFor, while their counters were
-// unchanged.
+// absent returns the owners whose instances have been disconnected from the transport for absentFor while their
+// counters were unchanged.
 func (h *Heartbeat) absent(ctx context.Context, owners []string) []string {
 	l, ok := h.Transport.(backend.ConnectionChecker)
 	if !ok || len(owners) == 0 {
@@ -126,10 +129,10 @@ func (h *Heartbeat) absent(ctx context.Context, owners []string) []string {
 	}
 	asked := time.Now()
 	var gone, absent []string
-	if h.storeFast() { // if the store is slow, a late counter says little about who sends it
+	if h.storeFast() { // if the store is slow, a late counter says little about its owner
 		var err error
 		if gone, err = l.Absent(ctx, instances); err != nil {
-			h.Log.Debug("not known which instances are connected", "error", err)
+			h.Log.Debug("reading connected instances failed", "error", err)
 			gone = nil
 		}
 	}
@@ -148,7 +151,7 @@ func (h *Heartbeat) absent(ctx context.Context, owners []string) []string {
 	return absent
 }
 
-// dead returns which of the other owners' processes have ended for certain, if the store knows.
+// dead returns the other owners whose processes have certainly ended, if the store knows.
 func (h *Heartbeat) dead(ctx context.Context, others map[string]int64) []string {
 	w, ok := h.Store.(backend.ProcessWatcher)
 	if !ok || len(others) == 0 {
@@ -156,24 +159,24 @@ func (h *Heartbeat) dead(ctx context.Context, others map[string]int64) []string 
 	}
 	dead, err := w.Dead(ctx, slices.Collect(maps.Keys(others)))
 	if err != nil {
-		h.Log.Debug("whose process has ended is not known", "error", err)
+		h.Log.Debug("checking for ended processes failed", "error", err)
 	}
 	return dead
 }
 
-// expire declares an owner dead if its counter is still count, and handles the tasks that it ran.
+// expire declares an owner dead if its counter is still count, and handles its tasks.
 func (h *Heartbeat) expire(ctx context.Context, name string, count int64) {
 	freed, err := h.Store.ExpireOwner(ctx, name, count, h.MaxCrashes)
 	if err != nil {
-		return // again in a second
+		return // retried in a second
 	}
 	delete(h.detector.watched, name)
 	if len(freed) > 0 {
-		h.Log.Warn("a process is dead; its tasks go on elsewhere", "owner", name, "tasks", len(freed))
+		h.Log.Warn("process died, other instances take over its tasks", "owner", name, "tasks", len(freed))
 	}
 	for _, t := range freed {
 		if t.Suspect != nil && t.Suspect.Charged && t.Suspect.Owner == name {
-			h.Log.Warn("a task was the only suspect in a process that died", "task", t.ID, "queue", t.Queue, "crashes", t.Crashes,
+			h.Log.Warn("a process died and this task was the only suspect", "task", t.ID, "queue", t.Queue, "crashes", t.Crashes,
 				"max_crashes", t.MaxCrashes)
 		}
 	}

@@ -1,23 +1,24 @@
-// Package heartbeat shows that this process is alive, and detects processes that are not.
+// Package heartbeat extends this process's lease and detects dead processes.
 //
 // # Heartbeats
 //
-// A process that runs tasks is an owner in the store. Every second it raises the owner's counter ([Heartbeat.Run]). It stops
-// what it runs before others may declare it dead, if its heartbeats are not accepted ([Heartbeat.Guard]); lease.go has the
-// times and why they suffice. An owner that has been declared dead continues under another name.
+// A process that runs tasks is an owner in the store. Every second it raises the owner's counter ([Heartbeat.Run]).
+// If its heartbeats fail, it cancels its running tasks before other processes may declare it dead
+// ([Heartbeat.Guard]); lease.go has the times and the proof. After its owner was declared dead, a process continues
+// as a new owner.
 //
 // # The failure detector
 //
-// A process that sees the counter of another owner unchanged for a lease, on its own monotonic clock, declares it dead
-// ([Heartbeat.Detect]). About two heartbeats are enough if the transport doesn't see that instance any more, and none if the
-// store knows that the process has ended. No wall clocks are compared. A process whose own heartbeats are not accepted
-// declares no other dead: what keeps it from beating may keep others, too.
+// If the counter of another owner is unchanged for a lease, on the observer's monotonic clock, the observer declares
+// that owner dead ([Heartbeat.Detect]). If the transport no longer sees the owner's instance, about two heartbeats
+// suffice, and if the store knows that the process has ended, none. No wall clocks are compared. A process whose own
+// heartbeats fail declares no owner dead, because the cause may affect other processes, too.
 //
 // # Use
 //
-// [Heartbeat.Start] comes before the first claim. Then [Heartbeat.Run], [Heartbeat.Guard] and [Heartbeat.Detect] run, each on
-// a goroutine of its own, until their context ends. [Heartbeat.Drain] comes with the shutdown and [Heartbeat.Finish] ends the
-// owner. What must follow from a heartbeat elsewhere are functions of the [Config].
+// Call [Heartbeat.Start] before the first claim. Then run [Heartbeat.Run], [Heartbeat.Guard] and [Heartbeat.Detect],
+// each on its own goroutine, until their context ends. At shutdown call [Heartbeat.Drain], and at the end
+// [Heartbeat.Finish], which removes the owner. The functions of the [Config] are called back on changes.
 package heartbeat
 
 import (
@@ -32,60 +33,60 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// A Config is what a Heartbeat needs. All fields but ClockRate, AllowUnavailable and MaxCrashes are required.
+// A Config configures a Heartbeat. All fields except ClockRate, AllowUnavailable and MaxCrashes are required.
 type Config struct {
 	Store     backend.Store
 	Transport backend.Transport
 	Log       *slog.Logger
 	Instance  string        // id of this instance
 	Lease     time.Duration // at least [MinLease]
-	ClockRate float64       // of this process's clock, for tests; 0 is 1
-	// MaxCrashes is for tasks whose claims didn't name theirs.
+	ClockRate float64       // rate of this process's clock, for tests; 0 means 1
+	// MaxCrashes applies to tasks whose claims didn't set it.
 	MaxCrashes int
-	// AllowUnavailable lets Start succeed while the store is unavailable.
+	// AllowUnavailable makes Start succeed while the store is unavailable.
 	AllowUnavailable bool
 
-	// Request runs an operation on the store for a caller (see retry.Requester).
+	// Request runs a store operation for a caller (see retry.Requester).
 	Request func(ctx context.Context, op func(context.Context) error) error
-	// Unavailable logs that something failed because of the store and will be tried again.
+	// Unavailable logs a failed store operation that will be retried.
 	Unavailable func(message string, err error)
-	// Available logs that the store accepts again what failed before with err.
+	// Available logs that an operation that failed with err succeeds again.
 	Available func(message string, err error, args ...any)
 
-	// Cancel cancels everything that runs here: the lease is lost, or about to be.
+	// Cancel cancels all running tasks: the lease is lost or about to expire.
 	Cancel func()
-	// Reconcile asks for a comparison of what the store says this process runs with what it runs.
+	// Reconcile requests a comparison of the store's view of this process's tasks with the running ones.
 	Reconcile func()
-	// Moved handles tasks of an owner that was declared dead.
+	// Moved handles the tasks of an owner that was declared dead.
 	Moved func(tasks []backend.Task)
-	// Beaten is called after each heartbeat, accepted or not.
+	// Beaten is called after each heartbeat, successful or not.
 	Beaten func()
-	// Refunded is called after suspicions of tasks were taken back.
+	// Refunded is called after crashes were refunded to tasks.
 	Refunded func()
 }
 
-// A Heartbeat is the owner that this process is. Its methods are safe for concurrent use.
+// A Heartbeat is this process's owner. Its methods are safe for concurrent use.
 type Heartbeat struct {
 	Config
 
 	mu       sync.Mutex
-	name     string // the owner this process is now
-	owners   int    // so far
+	name     string // the current owner
+	owners   int    // number of owners until now
 	count    int64
 	sent     time.Time // the last heartbeat
-	accepted time.Time // when the last heartbeat that was accepted was sent
-	refusal  error     // of the last heartbeat
-	missed   time.Time // the first of the heartbeats refused lately
-	since    time.Time // when heartbeats began to be accepted
-	refunds  []string  // names under which this process was declared dead although it is alive
+	accepted time.Time // when the last successful heartbeat was sent
+	refusal  error     // error of the last heartbeat
+	missed   time.Time // the first of the latest failed heartbeats
+	since    time.Time // when heartbeats began to succeed
+	refunds  []string  // owners that were declared dead although this process is alive
 
 	detector detector
-	refund   signal.Signal // set when refunds has
-	alarms   signal.Signal // set when a hint was delivered again
-	hurry    signal.Signal // set when a heartbeat is wanted out of turn
+	refund   signal.Signal // refunds isn't empty
+	alarms   signal.Signal // a hint was redelivered
+	hurry    signal.Signal // an extra heartbeat is requested
 }
 
-// Every is the time between two heartbeats.
+// Every is the interval of heartbeats.
 const Every = time.Second
 
 // New returns a Heartbeat that has not started.
@@ -106,14 +107,14 @@ func (h *Heartbeat) nextOwner() {
 	h.name = ownerName(h.Instance, h.owners, h.Lease)
 }
 
-// Owner returns the name of the owner that this process is now.
+// Owner returns the name of the current owner.
 func (h *Heartbeat) Owner() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.name
 }
 
-// CanClaim reports whether a claim made now could be kept.
+// CanClaim reports whether this process may claim tasks now.
 func (h *Heartbeat) CanClaim() bool {
 	if _, unseen, _ := h.deadline(); unseen && !h.storeFast() {
 		return false
@@ -123,7 +124,7 @@ func (h *Heartbeat) CanClaim() bool {
 	return time.Since(h.accepted) < h.span(h.Lease/2)
 }
 
-// storeFast reports whether the store is quick to accept heartbeats. If it isn't, a late heartbeat says little about its
+// storeFast reports whether the store accepts heartbeats quickly. Otherwise a late heartbeat says little about its
 // sender.
 func (h *Heartbeat) storeFast() bool {
 	h.mu.Lock()
@@ -131,15 +132,15 @@ func (h *Heartbeat) storeFast() bool {
 	return time.Since(h.accepted) < Every+Every/2
 }
 
-// StoreLost reports whether the store has accepted no heartbeat for a lease.
+// StoreLost reports whether no heartbeat has succeeded for a lease.
 func (h *Heartbeat) StoreLost() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return !h.accepted.IsZero() && time.Since(h.accepted) > h.Lease
 }
 
-// Start sends the first heartbeat. It fails if the store doesn't accept it, unless the App may start without: then nothing
-// is claimed until a heartbeat is accepted.
+// Start sends the first heartbeat and returns its error. With AllowUnavailable it ignores an unavailable store; then
+// nothing is claimed until a heartbeat succeeds.
 func (h *Heartbeat) Start(ctx context.Context) error {
 	err := h.Request(ctx, h.beat)
 	if err != nil && h.AllowUnavailable && ctx.Err() == nil && retry.Unavailable(err) {
@@ -150,8 +151,8 @@ func (h *Heartbeat) Start(ctx context.Context) error {
 	return err
 }
 
-// Renew sends another heartbeat if Start was long ago, so that the counter is young when tasks are claimed: a hint that was
-// delivered again after the end of another process would make its owner a suspect.
+// Renew sends another heartbeat if Start was long ago, so that the counter is fresh when tasks are claimed. Otherwise
+// a redelivered hint of another process's task would make this owner a suspect.
 func (h *Heartbeat) Renew(ctx context.Context) {
 	h.mu.Lock()
 	late := !h.accepted.IsZero() && time.Since(h.accepted) > suspectEvery
@@ -166,8 +167,8 @@ func (h *Heartbeat) Renew(ctx context.Context) {
 	}
 }
 
-// Drain tells the store that this process shuts down: if it is killed before that is over, no crash is charged. It returns
-// when the store knows, or ctx ends.
+// Drain tells the store that this process is shutting down, so that no crash is charged if it is killed meanwhile. It
+// returns when the store has confirmed it or ctx ends.
 func (h *Heartbeat) Drain(ctx context.Context) {
 	for {
 		opCtx, cancel := context.WithTimeout(ctx, h.Lease/4)
@@ -179,11 +180,11 @@ func (h *Heartbeat) Drain(ctx context.Context) {
 	}
 }
 
-// Finish ends this owner, so that no other process waits a lease for what it may have left. What it still owns counts as
-// lost. It returns the error of the store.
+// Finish removes this owner, so that other processes don't wait for its lease to expire. Tasks that it still owns
+// count as lost. It returns the store's error.
 func (h *Heartbeat) Finish(ctx context.Context, timeout time.Duration) error {
 	h.mu.Lock()
-	h.count++ // one more: whether the last one arrived is not known
+	h.count++ // one more, because the last one may have arrived
 	name, count := h.name, h.count
 	h.mu.Unlock()
 	var freed []backend.Task
@@ -194,13 +195,12 @@ func (h *Heartbeat) Finish(ctx context.Context, timeout time.Duration) error {
 		return err
 	})
 	if len(freed) > 0 {
-		h.Log.Warn("tasks were left behind; they go on elsewhere", "tasks", len(freed))
+		h.Log.Warn("tasks still running at shutdown, other instances take over", "tasks", len(freed))
 	}
 	return err
 }
 
-// Run sends heartbeats until ctx ends. Nothing in it waits for anything but a heartbeat: a process that is slow at the rest
-// is not dead.
+// Run sends heartbeats until ctx ends. It blocks on nothing else, so a process that is slow in other ways isn't dead.
 func (h *Heartbeat) Run(ctx context.Context) {
 	tick := time.NewTicker(h.span(Every))
 	defer tick.Stop()
@@ -221,7 +221,7 @@ func (h *Heartbeat) Run(ctx context.Context) {
 	}
 }
 
-// beat raises the counter. To have been declared dead is no error: this process continues as another owner.
+// beat raises the counter. If the owner was declared dead, it returns nil: this process continues as a new owner.
 func (h *Heartbeat) beat(ctx context.Context) error {
 	h.mu.Lock()
 	h.count++
@@ -239,14 +239,14 @@ func (h *Heartbeat) beat(ctx context.Context) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.name == name {
-		// Counted from before it was sent: a failure detector may have seen it right then.
+		// Counted from before it was sent, since a failure detector may have seen the counter at that moment.
 		h.accepted = sent
 	}
 	return nil
 }
 
-// Lost cancels what runs here if name is the owner that this process is, since it has been declared dead, and makes this
-// process another owner.
+// Lost handles that the owner name was declared dead. If it is the current owner, Lost cancels the running tasks and
+// makes this process a new owner.
 func (h *Heartbeat) Lost(name string) {
 	h.mu.Lock()
 	if h.name != name {
@@ -256,14 +256,14 @@ func (h *Heartbeat) Lost(name string) {
 	h.nextOwner()
 	h.refunds = append(h.refunds, name)
 	h.mu.Unlock()
-	h.Log.Error("this process was taken for dead; what it runs is stopped", "owner", name)
+	h.Log.Error("lease lost, cancelling running tasks", "owner", name)
 	h.Cancel()
-	h.beatSoon() // nothing is claimed before the new owner is known
+	h.beatSoon() // nothing is claimed before the store knows the new owner
 	h.refund.Set()
 	h.Reconcile()
 }
 
-// refundTasks takes back what was counted against tasks when this process was declared dead: they didn't kill it.
+// refundTasks refunds the crashes that were charged when this process was declared dead, because it didn't crash.
 func (h *Heartbeat) refundTasks(ctx context.Context) {
 	h.mu.Lock()
 	names := h.refunds
@@ -273,7 +273,7 @@ func (h *Heartbeat) refundTasks(ctx context.Context) {
 		err := h.Store.Refund(opCtx, name)
 		cancel()
 		if err != nil {
-			return // again in a second
+			return // retried in a second
 		}
 		h.mu.Lock()
 		h.refunds = slices.DeleteFunc(slices.Clone(h.refunds), func(n string) bool { return n == name })
@@ -282,7 +282,7 @@ func (h *Heartbeat) refundTasks(ctx context.Context) {
 	}
 }
 
-// note keeps the outcome of a heartbeat, and logs the first of several that were not accepted and the first that is again.
+// note records the outcome of a heartbeat. It logs the first of several failures and the first success after them.
 func (h *Heartbeat) note(err error) {
 	h.mu.Lock()
 	before := h.refusal
@@ -295,24 +295,25 @@ func (h *Heartbeat) note(err error) {
 	h.mu.Unlock()
 	switch {
 	case err != nil && before == nil:
-		h.Unavailable("a beat was not accepted; nothing is claimed until one is", err)
+		h.Unavailable("heartbeat failed, not claiming until one succeeds", err)
 	case err == nil && before != nil:
-		h.Available("beats are accepted again", before, "after", time.Since(missed).Round(time.Millisecond))
+		h.Available("heartbeats succeed again", before, "after", time.Since(missed).Round(time.Millisecond))
 	}
 }
 
-// Condition reports whether the store accepts the heartbeats of this process.
+// Condition reports whether the store accepts this process's heartbeats.
 func (h *Heartbeat) Condition() backend.Condition {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	c := backend.Condition{
 		Name: "beats", Mode: "not-claiming", Stops: []backend.Stopped{backend.StopsTasks},
-		Works: "calls; submitting, where the store answers at all",
-		Lost:  "no task is begun until the store takes a sign of life of this process; after most of a lease what runs is stopped",
-		Up:    true, Since: h.since,
+		Works: "calls; submitting, if the store answers",
+		Lost: "no task starts until the store accepts a heartbeat of this process; before the lease expires, running " +
+			"tasks are cancelled",
+		Up: true, Since: h.since,
 	}
 	if time.Since(h.accepted) >= h.Lease/2 {
-		c.Up, c.Since, c.Cause = false, h.missed, "no beat is accepted"
+		c.Up, c.Since, c.Cause = false, h.missed, "no heartbeat is accepted"
 		if h.refusal != nil {
 			c.Cause += ": " + h.refusal.Error()
 		}

@@ -9,56 +9,56 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// At no instant do two processes run one task with contexts that have not ended. A process that is declared dead may be alive, so
-// for each kind of evidence against an owner the owner itself cancels what it runs before the failure detector of another process
-// may act on it:
+// No two processes ever run one task with live contexts at the same time. A process that is declared dead may be
+// alive, so for each kind of evidence against an owner, the owner cancels its tasks before another process's failure
+// detector may act:
 //
 //	evidence       declared dead after                            the owner has cancelled, since
-//	lease          the counter unchanged for the owner's lease    it cancels cancelAfter(lease) after its last accepted heartbeat
-//	absence        the counter unchanged for absentAfter, and     others may be unable to see it (backend.ConnectionChecker), and it cancels
-//	               not connected for absentFor, both at once      unseenAfter after its last accepted heartbeat
+//	lease          the counter unchanged for the owner's lease    it cancels cancelAfter(lease) after its last heartbeat
+//	absence        the counter unchanged for absentAfter and      others may not see it (ConnectionChecker); it
+//	               disconnected for absentFor, both at once       cancels unseenAfter after its last heartbeat
 //	process lock   its process has ended                          its contexts ended with it
 //
-// A redelivered hint is no evidence: it only makes the failure detector look sooner. All times are measured from when the owner sent
-// the heartbeat and from when the detector saw its effect, each on its own monotonic clock; inTime is the inequality that allows for
-// what clocks and schedulers do. Handlers that ignore the end of their contexts are the exception; those that run in a process of
-// their own (isolation=process) are killed.
+// A redelivered hint is no evidence: it only makes the failure detector look sooner. The owner counts from sending
+// the heartbeat, and the detector from seeing its effect, each on its own monotonic clock. inTime is the inequality
+// that allows for clock and scheduler errors. Handlers that ignore cancellation are the exception; those that run in
+// their own process (isolation=process) are killed.
 const (
-	// DefaultLease and MinLease are for how long an owner may be silent, by default and at least.
+	// DefaultLease and MinLease are the default and the minimum of an owner's lease.
 	DefaultLease = 10 * time.Second
 	MinLease     = 3 * time.Second
 
-	// absentAfter is for how long the counter of an owner that is not connected must have been unchanged, and absentFor for how
-	// long it must have been seen to be unconnected: the notice of a connection that was closed takes a moment to arrive.
+	// absentAfter is how long the counter of a disconnected owner must be unchanged, and absentFor how long the owner
+	// must be disconnected: the notice of a closed connection takes a moment to arrive.
 	absentAfter = 2*Every + Every/4
 	absentFor   = Every / 2
-	// unseenAfter is how long a process that others may be unable to see runs on without an accepted heartbeat.
+	// unseenAfter is how long a process that may be invisible to others continues without a successful heartbeat.
 	unseenAfter = 2*Every - Every/5
-	// guardEvery is how late the guard may notice that others can't see this process, or cancel what it runs.
+	// guardEvery bounds how late the guard notices that this process is invisible, or cancels its tasks.
 	guardEvery = Every / 4
-	// clockError is by how much the rate of a clock may be wrong, in percent.
+	// clockError is the maximum error of a clock's rate, in percent.
 	clockError = 2
 )
 
-// cancelAfter is how long a process runs on without an accepted heartbeat.
+// cancelAfter is how long a process continues without a successful heartbeat.
 func cancelAfter(lease time.Duration) time.Duration { return lease * 8 / 10 }
 
-// inTime reports whether an owner that cancels what it runs so long after its last heartbeat has done so before others declare it
-// dead, on clocks that are wrong by clockError in opposite directions.
+// inTime reports whether an owner that cancels after the duration cancels has done so before others declare it dead,
+// with clocks that are wrong by clockError in opposite directions.
 func inTime(cancels, declared time.Duration) bool {
 	return cancels*(100+clockError)/100+guardEvery <= declared*(100-clockError)/100
 }
 
-// CheckLease refuses a lease that is too short for the inequality, or for the heartbeats in it.
+// CheckLease returns an error if a lease is too short for the inequality or for its heartbeats.
 func CheckLease(lease time.Duration) *backend.Error {
 	if lease < MinLease || !inTime(cancelAfter(lease), lease) {
-		return backend.Errorf(backend.ErrInvalidArgument, "a lease of %v is too short: at least %v", lease, MinLease)
+		return backend.Errorf(backend.ErrInvalidArgument, "lease %v is too short, want at least %v", lease, MinLease)
 	}
 	return nil
 }
 
-// ownerName is the name of the nth owner that an instance is. A lease other than the default is part of it, so that others go by
-// the lease that this process keeps to.
+// ownerName returns the name of an instance's nth owner. It contains a lease other than the default, so that others
+// use this process's lease.
 func ownerName(instance string, n int, lease time.Duration) string {
 	name := instance + "-" + strconv.Itoa(n)
 	if lease != DefaultLease {
@@ -69,10 +69,10 @@ func ownerName(instance string, n int, lease time.Duration) string {
 
 const leaseMark = "l"
 
-// InstanceOf returns the id of the instance that an owner is of.
+// InstanceOf returns the instance id of an owner.
 func InstanceOf(owner string) string { return owner[:max(0, strings.LastIndexByte(owner, '-'))] }
 
-// leaseOf returns the lease of an owner, or otherwise if its name doesn't say.
+// leaseOf returns the lease in an owner's name, or otherwise if there is none.
 func leaseOf(owner string, otherwise time.Duration) time.Duration {
 	_, ms, _ := strings.Cut(owner[len(InstanceOf(owner)):], leaseMark)
 	if n, err := strconv.ParseInt(ms, 10, 64); err == nil && n > 0 && n <= int64(maxLease/time.Millisecond) {
@@ -81,10 +81,10 @@ func leaseOf(owner string, otherwise time.Duration) time.Duration {
 	return otherwise
 }
 
-// maxLease bounds what a name in the store may say.
+// maxLease bounds the lease in a name from the store.
 const maxLease = 24 * time.Hour
 
-// span returns d as the clock of this process measures it.
+// span returns d as measured by this process's clock.
 func (h *Heartbeat) span(d time.Duration) time.Duration {
 	if rate := h.ClockRate; rate > 0 {
 		return time.Duration(float64(d) / rate)
@@ -92,7 +92,7 @@ func (h *Heartbeat) span(d time.Duration) time.Duration {
 	return d
 }
 
-// visible is the transport's Visible. blind reports that the transport sees no instances, so that absence is no evidence.
+// visible is the transport's Visible. blind reports that the transport sees no instances, so absence isn't evidence.
 func (h *Heartbeat) visible() (since time.Time, changed <-chan struct{}, blind bool) {
 	l, ok := h.Transport.(backend.ConnectionChecker)
 	if !ok {
@@ -102,8 +102,8 @@ func (h *Heartbeat) visible() (since time.Time, changed <-chan struct{}, blind b
 	return since, changed, false
 }
 
-// deadline returns when what runs here must be cancelled unless a heartbeat is accepted before. unseen reports that others may have
-// been unable to see this process since its last accepted heartbeat was sent.
+// deadline returns when running tasks must be cancelled unless a heartbeat succeeds before. unseen reports that this
+// process may have been invisible to others since it sent its last successful heartbeat.
 func (h *Heartbeat) deadline() (at time.Time, unseen bool, changed <-chan struct{}) {
 	since, changed, blind := h.visible()
 	h.mu.Lock()
@@ -114,15 +114,16 @@ func (h *Heartbeat) deadline() (at time.Time, unseen bool, changed <-chan struct
 	return h.accepted.Add(h.span(cancelAfter(h.Lease))), false, changed
 }
 
-// Holds reports whether what an owner has claimed may run here: this process still is that owner, and others can't have declared it
-// dead yet.
+// Holds reports whether tasks claimed by owner may run here: this process is still that owner, and others can't have
+// declared it dead yet.
 func (h *Heartbeat) Holds(owner string) bool {
 	at, _, _ := h.deadline()
 	return h.Owner() == owner && time.Now().Before(at)
 }
 
-// Guard cancels what runs here before others may declare this process dead. It waits for nothing but time, so that a store or a
-// transport that hangs doesn't delay it. While others may be unable to see this process it asks for heartbeats that come faster.
+// Guard cancels running tasks before others may declare this process dead. It waits only for time, so a store or
+// transport that hangs doesn't delay it. While this process may be invisible, Guard requests more frequent
+// heartbeats.
 func (h *Heartbeat) Guard(ctx context.Context) {
 	_, _, blind := h.visible()
 	timer := time.NewTimer(0)
@@ -156,14 +157,14 @@ func (h *Heartbeat) Guard(ctx context.Context) {
 	}
 }
 
-// overdue reports whether a heartbeat should be sent out of turn, since no one was for half a period, or after a moment.
+// overdue reports whether to send an extra heartbeat: the last one was sent before after, or half a period ago.
 func (h *Heartbeat) overdue(after time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.sent.Before(after) || time.Since(h.sent) >= h.span(Every/2)
 }
 
-// beatSoon asks for a heartbeat out of turn.
+// beatSoon requests an extra heartbeat.
 func (h *Heartbeat) beatSoon() {
 	h.hurry.Set()
 }

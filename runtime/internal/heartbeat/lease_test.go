@@ -7,8 +7,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// For each kind of evidence the owner cancels what it runs before the earliest moment at which others may act on it, for every lease
-// that is accepted.
+// For each kind of evidence and every valid lease, the owner cancels its tasks before others may act.
 func TestOwnerCancelsInTime(t *testing.T) {
 	for _, lease := range []time.Duration{MinLease, 4 * time.Second, DefaultLease, time.Minute, time.Hour} {
 		if err := CheckLease(lease); err != nil {
@@ -31,8 +30,8 @@ func TestOwnerCancelsInTime(t *testing.T) {
 	}
 }
 
-// The lease by which others go is the owner's, and part of its name unless it is the default.
-func TestOwnerNameSaysItsLease(t *testing.T) {
+// Others use the owner's lease, which is part of its name unless it is the default.
+func TestOwnerNameContainsLease(t *testing.T) {
 	for _, c := range []struct {
 		lease time.Duration
 		want  string

@@ -15,14 +15,15 @@ import (
 type Catalog struct {
 	cfg     Config
 	tasks   Tasks
-	changed func(ids ...string) // tells the scheduler of this process
+	changed func(ids ...string) // notifies this process's scheduler
 }
 
 func (c *Catalog) unimplemented() *backend.Error {
-	return backend.Errorf(backend.ErrUnimplemented, "the backend %s keeps no jobs", c.cfg.Backend).With(backend.OutcomeNotSent)
+	return backend.Errorf(backend.ErrUnimplemented, "backend %q does not support jobs",
+		c.cfg.Backend).With(backend.OutcomeNotSent)
 }
 
-// publish tells the schedulers of all processes that a job has changed.
+// publish notifies the schedulers of all processes of a changed job.
 func (c *Catalog) publish(id string) {
 	c.changed(id)
 	c.cfg.Bus.Publish(topicJobs, []string{id})
@@ -50,7 +51,7 @@ func (c *Catalog) Get(ctx context.Context, id string) (*Document, error) {
 	return j, err
 }
 
-// load is Get with one try.
+// load is Get without retries.
 func (c *Catalog) load(ctx context.Context, id string) (*Document, error) {
 	if c.cfg.Docs == nil {
 		return nil, c.unimplemented()
@@ -58,7 +59,7 @@ func (c *Catalog) load(ctx context.Context, id string) (*Document, error) {
 	d, err := c.cfg.Docs.Get(ctx, docPrefix+id)
 	switch {
 	case backend.CodeOf(err) == backend.ErrNotFound:
-		return nil, backend.Errorf(backend.ErrNotFound, "there is no job %q", id)
+		return nil, backend.Errorf(backend.ErrNotFound, "job %q not found", id)
 	case err != nil:
 		return nil, err
 	}
@@ -79,7 +80,7 @@ func (c *Catalog) All(ctx context.Context, prefix string) ([]*Document, error) {
 	for _, d := range docs {
 		j, err := decodeDocument(d)
 		if err != nil {
-			c.cfg.Log.Error("a job can't be read, and is not fired", "job", strings.TrimPrefix(d.Name, docPrefix), "error", err)
+			c.cfg.Log.Error("can't read job, not firing it", "job", strings.TrimPrefix(d.Name, docPrefix), "error", err)
 			continue
 		}
 		jobs = append(jobs, j)
@@ -100,18 +101,18 @@ func (c *Catalog) write(ctx context.Context, j *Document) error {
 	return err
 }
 
-// change changes a job that exists. fn reports whether there is anything to write, and may be called several times.
+// change modifies an existing job. fn reports whether there is anything to write, and may be called several times.
 func (c *Catalog) change(ctx context.Context, id string, fn func(j *Document, now time.Time) bool) error {
 	return c.edit(ctx, id, func(j *Document, now time.Time) (bool, error) {
 		if j.revision == 0 {
-			return false, backend.Errorf(backend.ErrNotFound, "there is no job %q", id)
+			return false, backend.Errorf(backend.ErrNotFound, "job %q not found", id)
 		}
 		return fn(j, now), nil
 	})
 }
 
-// edit is change for a job that may not exist: fn gets an empty one with revision 0 then. After a write whose outcome
-// is unknown it reads the job again, until the store answers or ctx ends.
+// edit is like change but also handles a missing job: fn gets an empty one with revision 0. After a write with an
+// unknown outcome it reads the job again, until the store replies or ctx ends.
 func (c *Catalog) edit(ctx context.Context, id string, fn func(j *Document, now time.Time) (bool, error)) error {
 	now, err := c.now(ctx)
 	if err != nil {
@@ -131,7 +132,7 @@ func (c *Catalog) edit(ctx context.Context, id string, fn func(j *Document, now 
 			if err != nil || !changes {
 				return err
 			}
-			wrote = true // or perhaps not: a repeat may find nothing to change
+			wrote = true // or it may not have been written; on a retry fn may find nothing to change
 			return c.write(ctx, j)
 		})
 	})
@@ -141,8 +142,8 @@ func (c *Catalog) edit(ctx context.Context, id string, fn func(j *Document, now 
 	return err
 }
 
-// Put creates a job or changes an existing one to what a spec asks for. It writes nothing if nothing differs. The due
-// times of a job whose time table does not change continue.
+// Put creates a job, or changes an existing one to match spec. It writes nothing if they match already. If the time
+// table doesn't change, the job's due times continue.
 func (c *Catalog) Put(ctx context.Context, spec Spec) error {
 	content, wrong := spec.content()
 	if wrong != nil {
@@ -156,7 +157,7 @@ func (c *Catalog) Put(ctx context.Context, spec Spec) error {
 	})
 }
 
-// Run submits a task of a job now, whatever its policies, and returns the task's id.
+// Run submits a task of a job immediately, regardless of its policies, and returns the task's id.
 func (c *Catalog) Run(ctx context.Context, id string) (string, error) {
 	j, err := c.Get(ctx, id)
 	if err != nil {
@@ -187,15 +188,15 @@ func (c *Catalog) Run(ctx context.Context, id string) (string, error) {
 	return task, nil
 }
 
-// logUnnoted logs that a task of Run is not in its job's documents.
+// logUnnoted logs that a task of Run was not recorded in its job's documents.
 func (c *Catalog) logUnnoted(task string, err error) {
 	if err != nil {
-		c.cfg.Log.Debug("a manual run is not noted in its job", "task", task, "error", err)
+		c.cfg.Log.Debug("recording a manual run in its job failed", "task", task, "error", err)
 	}
 }
 
-// wake publishes hints for new tasks of a job. A process that may not claim them would waste a hint, so all processes
-// look.
+// wake publishes hints for new tasks of a job. All processes poll as well, because a process that may not claim them
+// would waste a hint.
 func (c *Catalog) wake(j *Document, ids []string) {
 	c.tasks.Wake(j.Queue, ids)
 	if len(j.Allow) > 0 {

@@ -9,20 +9,19 @@ import (
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
-// A Program is what a program declares about jobs.
+// A Program has the jobs and queues that a program declares.
 type Program struct {
-	Jobs   []Spec   // the declared jobs: Declared is set
-	Queues []string // those of its workers
+	Jobs   []Spec   // the declared jobs, with Declared set
+	Queues []string // the queues of its workers
 }
 
 func (p Program) declares(id string) bool {
 	return slices.ContainsFunc(p.Jobs, func(j Spec) bool { return j.ID == id })
 }
 
-// Declare puts the jobs that a program declares, removes the declared jobs of its queues that it no longer declares,
-// and starts the scheduler unless the Config says Idle. Call it once. If two versions of a program run at the same
-// time, the last one to start wins. If the documents are unavailable, Declare returns nil and keeps trying in the
-// background.
+// Declare stores a program's declared jobs, removes declared jobs of its queues that it no longer declares, and
+// starts the scheduler unless Config.Idle is set. Call it once. If two versions of a program run at the same time,
+// the last one to start wins. If the documents are unavailable, Declare returns nil and retries in the background.
 func (s *Scheduler) Declare(ctx context.Context, p Program) error {
 	if s.catalog.cfg.Docs == nil {
 		if len(p.Jobs) > 0 {
@@ -35,7 +34,7 @@ func (s *Scheduler) Declare(ctx context.Context, p Program) error {
 		return errors.Join(errs...)
 	}
 	if len(errs) > 0 {
-		s.catalog.cfg.Unavailable("the declared jobs are not put yet; trying again", errors.Join(errs...))
+		s.catalog.cfg.Unavailable("storing declared jobs failed, retrying", errors.Join(errs...))
 		s.background.Go(func() { s.catalog.declareLater(s.catalog.cfg.Context, p) })
 	}
 	if !s.catalog.cfg.Idle {
@@ -44,7 +43,7 @@ func (s *Scheduler) Declare(ctx context.Context, p Program) error {
 	return nil
 }
 
-// declare puts the declared jobs and removes those that no longer are. Repeating it is harmless.
+// declare stores the declared jobs and removes obsolete ones. It is idempotent.
 func (c *Catalog) declare(ctx context.Context, p Program) (errs []error) {
 	for _, j := range p.Jobs {
 		if err := c.Put(ctx, j); err != nil {
@@ -59,14 +58,14 @@ func (c *Catalog) declare(ctx context.Context, p Program) (errs []error) {
 	return errs
 }
 
-// declareLater repeats declare until it succeeds, cannot succeed, or ctx ends.
+// declareLater retries declare until it succeeds, fails permanently, or ctx ends.
 func (c *Catalog) declareLater(ctx context.Context, p Program) {
 	for retry.Sleep(ctx, retry.Jitter(retry.MaxPoll)) {
 		opCtx, cancel := context.WithTimeout(ctx, opTimeout)
 		errs := c.declare(opCtx, p)
 		cancel()
 		if ctx.Err() == nil && hopeless(errs) {
-			c.cfg.Log.Error("the declared jobs can't be put", "error", errors.Join(errs...))
+			c.cfg.Log.Error("storing declared jobs failed", "error", errors.Join(errs...))
 		}
 		if len(errs) == 0 || hopeless(errs) {
 			return
@@ -74,7 +73,7 @@ func (c *Catalog) declareLater(ctx context.Context, p Program) {
 	}
 }
 
-// hopeless reports whether one of some errors will not pass by waiting.
+// hopeless reports whether any of the errors is permanent.
 func hopeless(errs []error) bool {
 	return slices.ContainsFunc(errs, func(err error) bool { return !retry.Unavailable(err) })
 }
@@ -83,11 +82,11 @@ func hopeless(errs []error) bool {
 func (c *Catalog) removeUndeclared(ctx context.Context, p Program) error {
 	stored, err := c.All(ctx, "")
 	if err != nil {
-		return fmt.Errorf("reading the jobs: %w", err)
+		return fmt.Errorf("read jobs: %w", err)
 	}
 	for _, j := range stored {
 		if j.Declared && slices.Contains(p.Queues, j.Queue) && !p.declares(j.id) {
-			c.cfg.Log.Info("a job is no longer declared, and removed", "job", j.id)
+			c.cfg.Log.Info("removed a job that is no longer declared", "job", j.id)
 			if err := c.remove(ctx, j.id, func(is *Document) bool { return is.Declared && is.Queue == j.Queue }); err != nil {
 				return err
 			}

@@ -32,17 +32,17 @@ func (c *Catalog) remove(ctx context.Context, id string, allowed func(*Document)
 			if pending = len(j.Pending)+len(j.Dropped) > 0; pending {
 				return nil
 			}
-			deleted = true // or perhaps not: a repeat may find no job
+			deleted = true // or it may not have been deleted; a retry may find no job
 			return c.cfg.Docs.Delete(ctx, docPrefix+id, j.revision)
 		})
 		if err != nil || !pending {
 			return err
 		}
-		// A scheduler may be about to submit what is pending.
+		// A scheduler may be about to submit pending fires.
 		if err := c.Disable(ctx, id); err != nil && backend.CodeOf(err) != backend.ErrNotFound {
 			return err
 		}
-		return backend.Errorf(backend.ErrAborted, "job %q was disabled to be removed, and has changed since", id)
+		return backend.Errorf(backend.ErrAborted, "job %q changed while it was being removed", id)
 	})
 	if err != nil || !deleted {
 		return err
@@ -52,9 +52,9 @@ func (c *Catalog) remove(ctx context.Context, id string, allowed func(*Document)
 	return nil
 }
 
-// Disable disables a job. After it has returned nil, no scheduler submits a task that was decided before. It goes
-// through the document in two writes: the first moves Pending to Dropped, and after [Catalog.dropFires] the second
-// clears Dropped. If it is interrupted in between, the next Disable or Enable completes it.
+// Disable disables a job. After it has returned nil, no scheduler submits a task that was decided before. It writes
+// the document twice: first it moves Pending to Dropped, and after [Catalog.dropFires] it clears Dropped. If it is
+// interrupted in between, the next Disable or Enable completes it.
 func (c *Catalog) Disable(ctx context.Context, id string) error {
 	var dropped []Firing
 	err := c.change(ctx, id, func(j *Document, _ time.Time) bool {
@@ -63,10 +63,10 @@ func (c *Catalog) Disable(ctx context.Context, id string) error {
 		first := true
 		for _, f := range j.Pending {
 			switch {
-			case f.Skip != "": // goes into the history
+			case f.Skip != "": // recorded in the history
 			case first:
 				first = false
-			case j.Overlap == OverlapQueue: // no scheduler is about to submit these: they are submitted one by one
+			case j.Overlap == OverlapQueue: // not being submitted: these are submitted one by one
 				continue
 			}
 			j.Dropped = append(j.Dropped, f)
@@ -78,7 +78,7 @@ func (c *Catalog) Disable(ctx context.Context, id string) error {
 		return err
 	}
 	if err := c.dropFires(ctx, id, dropped); err != nil {
-		return err // Dropped remains, so another Disable continues
+		return err // Dropped remains; the next Disable continues
 	}
 	err = c.change(ctx, id, func(j *Document, _ time.Time) bool {
 		n := len(j.Dropped)
@@ -87,7 +87,7 @@ func (c *Catalog) Disable(ctx context.Context, id string) error {
 			return false
 		}
 		for _, f := range dropped {
-			if f.Skip == "" && j.Overlap != OverlapAllow { // it may have been submitted before, and not have ended
+			if f.Skip == "" && j.Overlap != OverlapAllow { // it may have been submitted before and still be running
 				j.addLive(FireID(id, f.Due))
 			}
 		}
@@ -99,9 +99,8 @@ func (c *Catalog) Disable(ctx context.Context, id string) error {
 	return err
 }
 
-// Enable enables a job: due times that have passed meanwhile are not missed ones. It first completes an interrupted
-// Disable, since later due times must know which tasks are live. A job whose instants are far ahead continues from now
-// on.
+// Enable enables a job. Due times during the pause don't count as missed. It first completes an interrupted Disable,
+// because later due times must know which tasks are live. A job whose instants are far ahead continues from now.
 func (c *Catalog) Enable(ctx context.Context, id string) error {
 	return retry.Update(ctx, func(ctx context.Context) error {
 		interrupted := false
@@ -126,14 +125,14 @@ func (c *Catalog) Enable(ctx context.Context, id string) error {
 		if err := c.Disable(ctx, id); err != nil {
 			return err
 		}
-		return backend.Errorf(backend.ErrAborted, "another process was disabling job %q", id)
+		return backend.Errorf(backend.ErrAborted, "job %q is being disabled by another process", id)
 	})
 }
 
-// dropFires takes the ids of fires whose tasks must not be submitted any more. A scheduler that has decided a fire
-// before the job was disabled may be about to insert its task, and can't be stopped. So dropFires inserts the task
-// itself, due in a hundred years, and stops it: the scheduler's insert then changes nothing. A task that exists was
-// submitted before and is not stopped. Skipped due times are added to the history.
+// dropFires takes the ids of fires whose tasks must not be submitted any more. A scheduler that decided a fire before
+// the job was disabled may still insert its task. So dropFires inserts the task itself, due in a hundred years, and
+// stops it; the scheduler's insert then changes nothing. It doesn't stop tasks that exist, which were submitted
+// before. It adds skipped due times to the history.
 func (c *Catalog) dropFires(ctx context.Context, id string, fires []Firing) error {
 	j, err := c.Get(ctx, id)
 	if err != nil {
@@ -164,7 +163,10 @@ func (c *Catalog) dropFires(ctx context.Context, id string, fires []Firing) erro
 	if err != nil {
 		return err
 	}
-	if err := c.cfg.Requests.Do(ctx, func(ctx context.Context) error { return c.addHistory(ctx, id, entries...) }); err != nil {
+	if err := c.cfg.Requests.Do(ctx, func(ctx context.Context) error {
+		return c.addHistory(ctx, id,
+			entries...)
+	}); err != nil {
 		return err
 	}
 	for _, t := range stored {
@@ -172,7 +174,7 @@ func (c *Catalog) dropFires(ctx context.Context, id string, fires []Firing) erro
 			continue
 		}
 		err := c.cfg.Requests.Do(ctx, func(ctx context.Context) error {
-			return c.tasks.Stop(ctx, t.ID, "its job was disabled before it was submitted")
+			return c.tasks.Stop(ctx, t.ID, "job disabled before the task was submitted")
 		})
 		if err != nil && backend.CodeOf(err) != backend.ErrNotFound {
 			return err

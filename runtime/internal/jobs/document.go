@@ -10,19 +10,19 @@ import (
 	"github.com/afgen/afgen/runtime/cron"
 )
 
-// A Document is the document jobs/<id>: a job and how far it has been fired. Instants are Unix seconds of the store's
-// clock. The package comment describes how a due time changes it.
+// A Document is the document jobs/<id>: a job and its progress. Instants are Unix seconds of the store's clock. The
+// package comment describes how a due time changes it.
 type Document struct {
 	Content
 	Created  int64    `json:"created"` // when this time table was set
 	Disabled bool     `json:"disabled,omitempty"`
-	Done     int64    `json:"done"`              // due times up to this one are decided
-	Fired    int64    `json:"fired,omitempty"`   // the last due time for which a task was decided
-	Pending  []Firing `json:"owed,omitempty"`    // decided, and not known to be carried out
-	Decided  int64    `json:"decided,omitempty"` // when Pending was last added to
-	Dropped  []Firing `json:"dropped,omitempty"` // were pending when the job was disabled; see [Catalog.Disable]
+	Done     int64    `json:"done"`              // due times until here are decided
+	Fired    int64    `json:"fired,omitempty"`   // the last due time with a task
+	Pending  []Firing `json:"owed,omitempty"`    // decided, but maybe not carried out
+	Decided  int64    `json:"decided,omitempty"` // when Pending was last extended
+	Dropped  []Firing `json:"dropped,omitempty"` // pending when the job was disabled; see [Catalog.Disable]
 	Live     []string `json:"live,omitempty"`    // tasks that may not have ended; unused with OverlapAllow
-	Held     int64    `json:"held,omitempty"`    // until then, those of Live that don't exist may be about to be inserted
+	Held     int64    `json:"held,omitempty"`    // until then, missing tasks of Live may be about to be inserted
 
 	id       string
 	revision int64     // 0 if the job is not stored
@@ -37,10 +37,10 @@ type Document struct {
 type Firing struct {
 	Due  int64  `json:"due"`
 	Skip string `json:"skip,omitempty"` // why there is no task
-	More int    `json:"more,omitempty"` // how many due times before it were skipped with it
+	More int    `json:"more,omitempty"` // number of earlier due times skipped with it
 }
 
-// Why due times are skipped.
+// Reasons to skip due times.
 const (
 	SkippedMissed  = "missed"
 	SkippedOverlap = "overlap"
@@ -48,25 +48,26 @@ const (
 )
 
 const (
-	docPrefix = "jobs/" // of the names of documents
+	docPrefix = "jobs/" // of document names
 
-	onTime       = 30 * time.Second // a due time is missed if it is decided later than this: a leader may have died meanwhile
-	maxMissed    = 1000             // due times that are decided at once
-	maxPending   = 1000             // due times that wait with OverlapQueue
+	onTime       = 30 * time.Second // a due time decided later counts as missed; a leader may have died meanwhile
+	maxMissed    = 1000             // due times decided at once
+	maxPending   = 1000             // due times waiting with OverlapQueue
 	maxLive      = 100
-	changeWithin = time.Minute // how far Done may be ahead of a change that began before it was decided
+	changeWithin = time.Minute // how far Done may be ahead of a concurrent change
 
-	maxAhead     = time.Hour    // of a job's instants, before the store's clock was wrong when they were written
+	maxAhead     = time.Hour    // instants farther ahead were written with a wrong clock
 	latestSecond = 253402300799 // of the year 9999
 )
 
-// replace sets the content of a job and reports whether that changes anything. A new time table begins now.
+// replace sets the content of a job and reports whether it changed. A new time table begins now.
 func (j *Document) replace(c Content, now time.Time) bool {
 	if reflect.DeepEqual(j.Content, c) {
 		return false
 	}
 	if j.Cron != c.Cron || j.Zone != c.Zone {
-		decided := j.Done - now.Unix() // positive if a due time was decided after now was read, or the store's clock was wrong
+		// positive if a due time was decided after now was read, or the store's clock was wrong
+		decided := j.Done - now.Unix()
 		j.Created, j.Done = now.Unix(), now.Unix()
 		if decided > 0 && decided <= int64(changeWithin/time.Second) {
 			j.Done += decided
@@ -76,7 +77,7 @@ func (j *Document) replace(c Content, now time.Time) bool {
 	return true
 }
 
-// decodeDocument decodes a stored job. Impossible instants are corrected; anything else that is wrong is ErrDataLoss.
+// decodeDocument decodes a stored job. It corrects impossible instants; other errors are ErrDataLoss.
 func decodeDocument(d backend.Doc) (*Document, error) {
 	j := &Document{id: strings.TrimPrefix(d.Name, docPrefix), revision: d.Revision}
 	err := json.Unmarshal(d.Value, j)
@@ -101,8 +102,8 @@ func (j *Document) prepare() error {
 	return err
 }
 
-// Next returns the first due time that is not decided, or the zero time if there is none or the job is disabled. It
-// caches the result in j, so it is not safe for concurrent use.
+// Next returns the first undecided due time, or the zero time if there is none or the job is disabled. It caches the
+// result in j and isn't safe for concurrent use.
 func (j *Document) Next() time.Time {
 	if j.Disabled {
 		return time.Time{}
@@ -113,10 +114,10 @@ func (j *Document) Next() time.Time {
 	return j.due
 }
 
-// latest returns the due times after one instant and up to another, oldest first: at most max, the latest ones. before
-// is the due time before them, or 0 if there is none.
+// latest returns the latest due times in (after, upTo], at most max, oldest first. before is the due time before
+// them, or 0.
 func latest(table cron.Schedule, after, upTo time.Time, max int) (due []int64, before int64) {
-	for span := int64(max); ; span *= 4 { // seconds: a Duration ends after 292 years
+	for span := int64(max); ; span *= 4 { // in seconds: a Duration ends after 292 years
 		from := time.Unix(upTo.Unix()-span, 0)
 		whole := !from.After(after)
 		if whole {
@@ -135,14 +136,14 @@ func latest(table cron.Schedule, after, upTo time.Time, max int) (due []int64, b
 	}
 }
 
-// decide adds the results of the due times that have passed to Pending, and reports whether there are any. live reports
-// that the task of an earlier due time has not ended.
+// decide adds the results of passed due times to Pending and reports whether there are any. live reports whether the
+// task of an earlier due time is still running.
 func (j *Document) decide(now time.Time, live bool) bool {
 	due, before := latest(j.table, time.Unix(j.Done, 0), now, maxMissed)
 	if len(due) == 0 {
 		return false
 	}
-	late := 0 // how many were missed
+	late := 0 // number of missed due times
 	for late < len(due) && due[late] < now.Add(-onTime).Unix() {
 		late++
 	}
@@ -194,14 +195,14 @@ func (j *Document) task(id string) backend.NewTask {
 	}}
 }
 
-// ahead reports whether a job's instants are so far ahead that the clock was wrong when they were written: the job
-// would not fire until then. If they are less far ahead, the job waits for the clock to catch up, so that nothing is
-// fired twice.
+// ahead reports whether a job's instants are so far ahead that they were written with a wrong clock; the job would
+// not fire until then. If they are less far ahead, the job waits for the clock to catch up, so that nothing fires
+// twice.
 func (j *Document) ahead(now time.Time) bool {
 	return max(j.Created, j.Done, j.Decided, j.Held) > now.Add(maxAhead).Unix()
 }
 
-// rewind lets a job continue from now on.
+// rewind makes a job continue from now.
 func (j *Document) rewind(now time.Time) {
 	for _, at := range []*int64{&j.Created, &j.Done, &j.Decided, &j.Held} {
 		*at = min(*at, now.Unix())
@@ -210,7 +211,7 @@ func (j *Document) rewind(now time.Time) {
 	j.due = time.Time{}
 }
 
-// clamp brings all instants into the range for which schedules are defined.
+// clamp limits all instants to the range in which schedules are defined.
 func (j *Document) clamp() {
 	instants := []*int64{&j.Created, &j.Done, &j.Fired, &j.Decided, &j.Held}
 	for _, list := range [][]Firing{j.Pending, j.Dropped} {
@@ -225,7 +226,7 @@ func (j *Document) clamp() {
 	}
 }
 
-// addLive adds tasks that have not ended.
+// addLive adds running tasks.
 func (j *Document) addLive(ids ...string) {
 	j.Live = append(j.Live, ids...)
 	j.Live = j.Live[max(0, len(j.Live)-maxLive):]

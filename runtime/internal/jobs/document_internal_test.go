@@ -8,14 +8,16 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// FuzzJobDoc: whatever is stored as a job, it is refused, or its next due time is later than what is decided, it
-// decides in bounded time and space, and it is read as it was written.
+// FuzzJobDoc stores arbitrary job documents. Each is refused, or its next due time is later than the decided ones,
+// decide takes bounded time and space, and encoding round-trips.
 func FuzzJobDoc(f *testing.F) {
-	const job = `{"cron":"*/5 * * * *","queue":"q","payload":1,"weight":1,"missed":"all","window":86400000000000,"overlap":"queue"`
+	const job = `{"cron":"*/5 * * * *","queue":"q","payload":1,"weight":1,"missed":"all","window":86400000000000,` +
+		`"overlap":"queue"`
 	for _, seed := range []string{
 		job + `,"created":1,"done":-62135596800}`,
 		job + `,"created":9223372036854775807,"done":-9223372036854775808,"held":-1,"decided":99999999999999}`,
-		job + `,"done":1700000000,"owed":[{"due":1,"skip":"missed","more":3},{"due":-5}],"dropped":[{"due":7}],"live":["a","b"],"fired":5}`,
+		job + `,"done":1700000000,"owed":[{"due":1,"skip":"missed","more":3},{"due":-5}],"dropped":[{"due":7}],` +
+			`"live":["a","b"],"fired":5}`,
 		`{"cron":"@every 1000000h","queue":"q","created":-1,"done":5}`,
 		`{"cron":"0 0 29 2 1","zone":"Europe/Berlin","disabled":true}`,
 		`{"cron":"* * * * * *","zone":"Nowhere","done":1}`,

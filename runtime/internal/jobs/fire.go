@@ -8,29 +8,29 @@ import (
 )
 
 const (
-	freshFor   = 5 * time.Second // after which a job is read again before its tasks are inserted
-	stopWithin = time.Second     // how long what has begun may take when the scheduler is stopped
-	queuedPoll = time.Second     // between two checks whether an earlier task has ended
+	freshFor   = 5 * time.Second // after that, a job is read again before its tasks are inserted
+	stopWithin = time.Second     // how long a started fire may take when the scheduler is stopped
+	queuedPoll = time.Second     // interval of checks whether an earlier task has ended
 )
 
-// isDue reports whether a due time has passed that this scheduler would decide now.
+// isDue reports whether this scheduler would decide a due time now.
 func (s *Scheduler) isDue(j *Document, now time.Time) bool {
 	next := j.Next()
 	return !next.IsZero() && !now.Before(next.Add(s.leader.lag()))
 }
 
-// isOpen reports whether this scheduler has anything to do for a job now.
+// isOpen reports whether this scheduler has work to do for a job now.
 func (s *Scheduler) isOpen(j *Document, now time.Time) bool {
 	return s.isDue(j, now) || len(j.Pending) > 0 && s.mayCarryOut(j, now)
 }
 
-// mayCarryOut reports whether this scheduler may carry out what is pending: it has decided that itself, or the
-// scheduler that has did not carry it out in time.
+// mayCarryOut reports whether this scheduler may carry out pending fires: it decided them itself, or the scheduler
+// that did has not carried them out in time.
 func (s *Scheduler) mayCarryOut(j *Document, now time.Time) bool {
 	return s.wrote[j.id] == j.revision || !now.Before(time.Unix(j.Decided, 0).Add(s.leader.lag()))
 }
 
-// process does what there is to do for a job, and returns the time until there may be more.
+// process handles a job, and returns the time until it may have more work.
 func (s *Scheduler) process(ctx context.Context, j *Document, now time.Time) (time.Duration, error) {
 	if s.clock.steady(time.Now()) && (j.clamped || j.ahead(now)) {
 		if err := s.repair(ctx, j, now); err != nil {
@@ -51,14 +51,14 @@ func (s *Scheduler) process(ctx context.Context, j *Document, now time.Time) (ti
 	before := *j
 	wait, err := s.fire(ctx, j, now)
 	if err != nil {
-		*j = before // the job is read again, with what was written
+		*j = before // the job is read again with the written changes
 		s.markStale(j.id)
 	}
 	return wait, err
 }
 
-// fire decides what is due and carries out what is pending. If the scheduler is stopped, it completes what it has
-// begun, for up to a second.
+// fire decides due times and carries out pending ones. If the scheduler is stopped, it completes started fires for up
+// to a second.
 func (s *Scheduler) fire(ctx context.Context, j *Document, now time.Time) (time.Duration, error) {
 	stopped := ctx
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), opTimeout)
@@ -91,7 +91,7 @@ func (s *Scheduler) fire(ctx context.Context, j *Document, now time.Time) (time.
 	return wait, nil
 }
 
-// dropEnded removes the tasks that have ended from a job's live ones, and reports whether any is left.
+// dropEnded removes ended tasks from a job's live ones, and reports whether any are left.
 func (s *Scheduler) dropEnded(ctx context.Context, j *Document, now time.Time) (bool, error) {
 	left, err := s.catalog.liveTasks(ctx, j, now)
 	if err != nil {
@@ -101,8 +101,8 @@ func (s *Scheduler) dropEnded(ctx context.Context, j *Document, now time.Time) (
 	return len(left) > 0, nil
 }
 
-// carryOut inserts the tasks that are pending, adds the fires to the history, and removes them from Pending. live
-// reports that an earlier task has not ended. Repeating it is harmless.
+// carryOut inserts the tasks of pending fires, records them in the history, and removes them from Pending. live
+// reports whether an earlier task is still running. It is idempotent.
 func (s *Scheduler) carryOut(ctx context.Context, j *Document, now time.Time, live bool) error {
 	var tasks []backend.NewTask
 	var entries []HistoryEntry
@@ -122,9 +122,9 @@ func (s *Scheduler) carryOut(ctx context.Context, j *Document, now time.Time, li
 		return nil
 	}
 	if time.Since(j.read) > freshFor {
-		// This process was suspended. Others may have inserted these tasks, which may have ended and been deleted
+		// This process was suspended. Other processes may have inserted these tasks, which may have ended and been deleted
 		// since.
-		return backend.NewError(backend.ErrAborted, "the job must be read again")
+		return backend.NewError(backend.ErrAborted, "job must be read again")
 	}
 	if len(tasks) > 0 {
 		stored, err := s.catalog.tasks.Insert(ctx, tasks)
@@ -151,7 +151,7 @@ func (s *Scheduler) carryOut(ctx context.Context, j *Document, now time.Time, li
 	return nil
 }
 
-// repair writes a job whose instants are impossible or far ahead, so that it continues from now on.
+// repair writes a job with impossible or far-ahead instants, so that it continues from now.
 func (s *Scheduler) repair(ctx context.Context, j *Document, now time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
@@ -161,7 +161,7 @@ func (s *Scheduler) repair(ctx context.Context, j *Document, now time.Time) erro
 	if err := s.catalog.write(ctx, &fixed); err != nil {
 		return err
 	}
-	s.catalog.cfg.Log.Warn("the times of a job were wrong, since a clock was; it continues from now on", "job", j.id,
+	s.catalog.cfg.Log.Warn("job had wrong times because of a wrong clock, continuing from now", "job", j.id,
 		"decided until", time.Unix(j.Done, 0).UTC(), "now", now.UTC())
 	fixed.read = time.Now()
 	*j = fixed

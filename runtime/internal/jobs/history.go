@@ -10,26 +10,26 @@ import (
 )
 
 const (
-	historyPrefix = "fires/" // of the names of documents
-	maxFires      = 200      // entries of a history
+	historyPrefix = "fires/" // of document names
+	maxFires      = 200      // entries per history
 	maxFireNumber = 1 << 60
 )
 
 // A History is the document fires/<id>: the last 200 fires of a job, the latest one last.
 type History struct {
-	N     int64          `json:"n"` // the number of the last fire
+	N     int64          `json:"n"` // number of the last fire
 	Fires []HistoryEntry `json:"fires"`
 }
 
 // A HistoryEntry is a due time that was carried out, or a task of [Catalog.Run].
 type HistoryEntry struct {
 	Firing        // zero for a task of Run
-	N      int64  `json:"n"`              // rises with each entry
+	N      int64  `json:"n"`              // increases with each entry
 	At     int64  `json:"at"`             // when it was fired
 	Task   string `json:"task,omitempty"` // the id of a task of Run
 }
 
-// addHistory adds entries to the history of a job, but for due times that are in it already.
+// addHistory adds entries to the history of a job, except due times that it contains already.
 func (c *Catalog) addHistory(ctx context.Context, id string, entries ...HistoryEntry) error {
 	if len(entries) == 0 {
 		return nil
@@ -65,7 +65,7 @@ func (c *Catalog) addHistory(ctx context.Context, id string, entries ...HistoryE
 	})
 }
 
-// history returns the history of a job and its revision: an empty one and 0 if none is stored.
+// history returns the history of a job and its revision; if none is stored, an empty one and 0.
 func (c *Catalog) history(ctx context.Context, id string) (h History, rev int64, err error) {
 	d, err := c.cfg.Docs.Get(ctx, historyPrefix+id)
 	switch {
@@ -78,8 +78,8 @@ func (c *Catalog) history(ctx context.Context, id string) (h History, rev int64,
 	return h, d.Revision, err
 }
 
-// DecodeHistory decodes the stored history of a job, or returns ErrDataLoss. Impossible instants are corrected. If the
-// numbers of the entries don't rise, it numbers them again, since pages are cut by them.
+// DecodeHistory decodes the stored history of a job, or returns ErrDataLoss. It corrects impossible instants. If the
+// numbers of the entries don't increase, it renumbers them, because cursors of pages contain them.
 func DecodeHistory(job string, value []byte) (h History, err error) {
 	if err := json.Unmarshal(value, &h); err != nil {
 		return h, backend.Errorf(backend.ErrDataLoss, "the history of job %q: %w", job, err)
@@ -105,19 +105,19 @@ func DecodeHistory(job string, value []byte) (h History, err error) {
 	return h, nil
 }
 
-// deleteHistory deletes the history of a job that was removed.
+// deleteHistory deletes the history of a removed job.
 func (c *Catalog) deleteHistory(ctx context.Context, id string) {
 	d, err := c.cfg.Docs.Get(ctx, historyPrefix+id)
 	if err == nil {
 		err = c.cfg.Docs.Delete(ctx, d.Name, d.Revision)
 	}
 	if err != nil && backend.CodeOf(err) != backend.ErrNotFound {
-		c.cfg.Log.Debug("the history of a job that is gone is not deleted", "job", id, "error", err)
+		c.cfg.Log.Debug("deleting the history of a removed job failed", "job", id, "error", err)
 	}
 }
 
-// Histories returns the history of a job, or ErrNotFound if there is no such job. With an empty id it returns the
-// histories of all jobs. The keys are ids of jobs.
+// Histories returns the history of a job by job id, or ErrNotFound if there is no such job. With an empty id it
+// returns the histories of all jobs.
 func (c *Catalog) Histories(ctx context.Context, id string) (map[string]History, error) {
 	if id != "" {
 		if _, err := c.Get(ctx, id); err != nil {

@@ -1,27 +1,27 @@
 // Package jobs fires the cron jobs of a cluster: it submits a task at each due time of each job.
 //
-// # What is stored
+// # Stored documents
 //
-// A job is one [Document], jobs/<id>: its cron expression, what to submit, and up to which due time it is decided. Its
-// last fires are its [History], the document fires/<id>. Documents of older versions are read and written unchanged:
-// the names of their JSON members never change.
+// A job is one [Document], jobs/<id>: its cron expression, its task, and the due time until which it is decided. Its
+// latest fires are its [History], the document fires/<id>. Documents of older versions are read and written
+// unchanged; the names of JSON fields never change.
 //
 // A [Catalog] reads and changes these documents for callers, each change by compare-and-set.
 //
 // # How a job fires
 //
 // Each process runs a [Scheduler], which holds all documents in memory and sleeps until the next due time. A due time
-// goes through the document in two writes:
+// changes the document in two writes:
 //
-//  1. The scheduler decides: it raises Done past the due time and adds the result to Pending, which is a task or a reason to
-//     skip. The write is conditional on the document's revision, so of several schedulers one decides.
-//  2. It carries out what is pending: it inserts the tasks, adds the fires to the history, and then removes them from Pending
-//     by a second conditional write. Repeating this is harmless, since a task's id contains the due time ([FireID]).
+//  1. The scheduler decides: it raises Done past the due time and adds the result to Pending: a task, or a reason to
+//     skip. The write is conditional on the document's revision, so only one of several schedulers decides.
+//  2. It carries out pending fires: it inserts the tasks, adds the fires to the history, and removes them from Pending
+//     with a second conditional write. Repeating this is harmless: a task's id contains the due time ([FireID]).
 //
-// # Who leads
+// # Leader
 //
-// All schedulers may fire at any time without harm; a leader saves them the work. Schedulers announce themselves with
-// the coordinator. The one with the least instance id leads: it fires on time, and the others check 2 s later. If the
+// All schedulers may fire at any time without harm; a leader only saves work. Schedulers announce themselves with the
+// coordinator. The one with the least instance id leads: it fires on time, and the others check 2 s later. If the
 // coordinator is unavailable, every scheduler leads.
 //
 // # If a process dies
@@ -32,9 +32,9 @@
 //
 // # Time
 //
-// Due times are compared with the store's clock and waited for by the process's monotonic clock. The wall clocks of
-// processes don't matter. After the store's clock has leapt nothing is fired until it is back, or has agreed with
-// itself for 10 s.
+// Due times are compared with the store's clock, and the scheduler waits with its monotonic clock. Wall clocks of
+// processes don't matter. After a jump of the store's clock nothing fires until it is back or has been steady for 10
+// s.
 package jobs
 
 import (
@@ -48,50 +48,50 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// Tasks is what jobs need of the tasks that they submit. Each method is tried once; its errors are those of the store.
-// All methods are safe for concurrent use.
+// Tasks has the task operations that jobs need. No method retries; errors are the store's. All methods are safe for
+// concurrent use.
 type Tasks interface {
 	// Now returns the store's time.
 	Now(ctx context.Context) (time.Time, error)
 	// Get returns a task, or ErrNotFound.
 	Get(ctx context.Context, id string) (backend.Task, error)
-	// Insert inserts tasks, in parts if they are many or large, and returns them as they are stored. A task that exists
-	// is returned unchanged. After an error it returns the tasks of the parts before, and any other may be stored.
+	// Insert inserts tasks, in batches if they are many or large, and returns them as stored. It returns existing tasks
+	// unchanged. After an error it returns the tasks of the batches before; any other may be stored.
 	Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error)
-	// Wake hints that tasks of a queue may be ready. It never blocks.
+	// Wake publishes hints that tasks of a queue may be ready. It never blocks.
 	Wake(queue string, ids []string)
-	// LookAgain has all processes look for tasks of a queue, since not every process may claim a hinted one.
+	// LookAgain makes all processes poll a queue, because not every process may claim a hinted task.
 	LookAgain(queue string)
-	// Stop stops a task with a reason, and has its waiters and subtasks notified.
+	// Stop stops a task with a reason, and notifies its waiters and subtasks.
 	Stop(ctx context.Context, id, reason string) error
 }
 
-// A Config is what a [Scheduler] and its [Catalog] are made of. All fields but Docs and Idle must be set.
+// A Config configures a [Scheduler] and its [Catalog]. All fields except Docs and Idle are required.
 type Config struct {
-	Docs        backend.Docs        // nil if the backend stores no documents: then there are no jobs
+	Docs        backend.Docs        // nil if the backend does not support documents: then there are no jobs
 	Coordinator backend.Coordinator // announces the schedulers
 	Backend     string              // the backend's name, for errors
-	Instance    string              // the instance's id: the least one leads
+	Instance    string              // the instance's id; the least one leads
 	Idle        bool                // Declare doesn't start the scheduler
 
-	Context  context.Context  // ends everything that runs in the background
-	Requests *retry.Requester // repeats operations for callers
+	Context  context.Context  // ends everything in the background
+	Requests *retry.Requester // retries operations for callers
 	Bus      *pubsub.Bus      // carries the ids of changed jobs
 	Log      *slog.Logger
 	NewID    func() string // returns an id that is unique in the cluster
 
-	// Unavailable logs that something failed because of the backend and will be tried again.
+	// Unavailable logs a failed backend operation that will be retried.
 	Unavailable func(message string, err error)
-	// Available logs that what failed before with err succeeds again.
+	// Available logs that an operation that failed with err succeeds again.
 	Available func(message string, err error)
 }
 
 const (
 	topicJobs = "af.jobs"        // jobs have changed
-	opTimeout = 10 * time.Second // of one operation of the scheduler's own
+	opTimeout = 10 * time.Second // of one operation of the scheduler
 )
 
-// New returns the catalog of a cluster's jobs and the scheduler that fires them. The scheduler is not started.
+// New returns the catalog of a cluster's jobs, and the scheduler that fires them. The scheduler is not started.
 func New(c Config, tasks Tasks) (*Catalog, *Scheduler) {
 	catalog := &Catalog{cfg: c, tasks: tasks}
 	s := &Scheduler{

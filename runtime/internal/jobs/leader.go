@@ -8,14 +8,14 @@ import (
 )
 
 const (
-	leaderKind    = "scheduler" // of the announcements
+	leaderKind    = "scheduler" // of announcements
 	announceEvery = 5 * time.Second
-	followerLag   = 2 * time.Second // by which schedulers that don't lead are late
+	followerLag   = 2 * time.Second // delay of schedulers that don't lead
 )
 
-// A leader tells whether its scheduler leads. Of all announced schedulers the one with the least instance id leads.
-// Several may believe that they lead, or none for a while: that costs a write or 2 s, never a task. Only the
-// scheduler's loop uses it.
+// A leader reports whether its scheduler leads. Among the announced schedulers, the one with the least instance id
+// leads. For a while several may believe that they lead, or none. This costs a write or 2 s, but never a task. Only
+// the scheduler's loop uses it.
 type leader struct {
 	coordinator backend.Coordinator
 	self        string // the instance's id
@@ -23,8 +23,8 @@ type leader struct {
 	leads       bool
 }
 
-// elect announces this scheduler and compares it with the others, at most every 5 s. If the coordinator is unavailable,
-// this scheduler leads, and the next call tries again.
+// elect announces this scheduler and compares it with the others, at most every 5 s. If the coordinator is
+// unavailable, this scheduler leads and the next call retries.
 func (l *leader) elect(ctx context.Context) {
 	if time.Since(l.announced) < announceEvery {
 		return
@@ -43,7 +43,7 @@ func (l *leader) elect(ctx context.Context) {
 	}
 }
 
-// lag returns how long after a due time this scheduler fires.
+// lag returns this scheduler's delay after a due time.
 func (l *leader) lag() time.Duration {
 	if l.leads {
 		return 0

@@ -10,7 +10,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// presence is a coordinator that knows who is announced.
+// presence is a coordinator with fixed announcements.
 type presence struct {
 	backend.Coordinator
 	ids  map[string]json.RawMessage

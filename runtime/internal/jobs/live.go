@@ -11,9 +11,9 @@ import (
 // heldFor is how long a task that is about to be inserted counts as live.
 const heldFor = 30 * time.Second
 
-// CountTask adds a task that is about to be inserted to a job's live tasks, which the overlap policy counts at later
-// due times. It returns ErrFailedPrecondition if another task of the job has not ended. If the job doesn't exist, or
-// its tasks may overlap, it does nothing. An empty job does nothing, too.
+// CountTask adds a task that is about to be inserted to a job's live tasks, which later due times check for overlap.
+// It returns ErrFailedPrecondition if another task of the job has not ended. If job is empty or doesn't exist, or its
+// tasks may overlap, CountTask does nothing.
 func (c *Catalog) CountTask(ctx context.Context, job, id string) error {
 	if job == "" || c.cfg.Docs == nil {
 		return nil
@@ -47,7 +47,7 @@ func (c *Catalog) CountTask(ctx context.Context, job, id string) error {
 	})
 }
 
-// liveTasks returns those of a job's tasks that have not ended, or are about to be inserted.
+// liveTasks returns the job's tasks that have not ended or are about to be inserted.
 func (c *Catalog) liveTasks(ctx context.Context, j *Document, now time.Time) (left []string, err error) {
 	for _, id := range j.Live {
 		t, err := c.tasks.Get(ctx, id)

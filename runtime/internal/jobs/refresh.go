@@ -8,12 +8,12 @@ import (
 )
 
 const (
-	relist         = 5 * time.Second // how often the leader reads all jobs, since events may be lost
-	relistFollower = 3 * relist      // the same of other schedulers
-	maxReads       = 16              // of single jobs: beyond them all jobs are read at once
+	relist         = 5 * time.Second // how often the leader reads all jobs, because events may be lost
+	relistFollower = 3 * relist      // the same for other schedulers
+	maxReads       = 16              // maximum reads of single jobs; beyond that, all jobs are read at once
 )
 
-// refresh brings the known jobs up to date and returns the store's time. The time is zero if there are no jobs.
+// refresh updates the known jobs and returns the store's time, or the zero time if there are no jobs.
 func (s *Scheduler) refresh(ctx context.Context) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
@@ -42,7 +42,7 @@ func (s *Scheduler) refresh(ctx context.Context) (time.Time, error) {
 	return now, s.readStale(ctx, stale)
 }
 
-// readStale reads all jobs if that is due, or else the stale ones.
+// readStale reads all jobs when due, or else the stale ones.
 func (s *Scheduler) readStale(ctx context.Context, stale map[string]bool) error {
 	period := relistFollower
 	if s.leader.leads || len(s.jobs) == 0 { // without jobs there is no election
@@ -58,7 +58,7 @@ func (s *Scheduler) readStale(ctx context.Context, stale map[string]bool) error 
 		case "":
 			j.read, s.jobs[id] = began, j
 		case backend.ErrNotFound:
-			if _, ours := s.wrote[id]; ours { // this scheduler may have written the history after it was deleted
+			if _, ours := s.wrote[id]; ours { // this scheduler may have written the history after its deletion
 				s.catalog.deleteHistory(ctx, id)
 			}
 			fallthrough

@@ -14,9 +14,9 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// A Scheduler fires the jobs of the whole cluster, together with the schedulers of all other processes. All of them
-// receive events about changed jobs and read those jobs again. Since events may be lost, the leader also reads all jobs
-// every 5 s, and the others every 15 s.
+// A Scheduler fires the jobs of the cluster together with the schedulers of all other processes. They read changed
+// jobs again when notified by events. Because events may be lost, the leader also reads all jobs every 5 s, and the
+// others every 15 s.
 //
 // Its exported methods are safe for concurrent use.
 type Scheduler struct {
@@ -29,20 +29,20 @@ type Scheduler struct {
 	closed bool
 	stale  map[string]bool // jobs to read again; nil means all
 
-	changes    signal.Signal  // jobs have changed, or a task has ended
+	changes    signal.Signal  // jobs have changed or a task has ended
 	queued     atomic.Bool    // a due time waits for an earlier task to end
-	background sync.WaitGroup // what Declare has left running
+	background sync.WaitGroup // goroutines started by Declare
 
 	// Only the loop uses these.
 	jobs    map[string]*Document
-	wrote   map[string]int64 // the revisions that this scheduler has written
+	wrote   map[string]int64 // revisions that this scheduler has written
 	listed  time.Time        // when all jobs were read
 	leader  leader
 	clock   storeClock
 	failing error // of the last pass
 }
 
-// Start begins to fire in the background, unless that has begun already or Close was called.
+// Start starts firing in the background. It does nothing if firing has started or after Close.
 func (s *Scheduler) Start() error {
 	if s.catalog.cfg.Docs == nil {
 		return s.catalog.unimplemented()
@@ -68,7 +68,7 @@ func (s *Scheduler) Start() error {
 	return nil
 }
 
-// Stop ends firing until the next Start. It returns when nothing runs any more, or with an error when ctx ends.
+// Stop stops firing until the next Start. It returns when the loop has ended, or with an error when ctx ends.
 func (s *Scheduler) Stop(ctx context.Context) error {
 	s.mu.Lock()
 	cancel, done := s.cancel, s.done
@@ -82,11 +82,11 @@ func (s *Scheduler) Stop(ctx context.Context) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return backend.Errorf(backend.CodeOf(ctx.Err()), "waiting for the scheduler to stop: %w", context.Cause(ctx))
+		return backend.Errorf(backend.CodeOf(ctx.Err()), "wait for the scheduler to stop: %w", context.Cause(ctx))
 	}
 }
 
-// Close ends firing for good. It does not block.
+// Close stops firing permanently. It does not block.
 func (s *Scheduler) Close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,14 +96,13 @@ func (s *Scheduler) Close() {
 	}
 }
 
-// Wait waits until nothing runs in the background any more. Call it after Close and after the Config's Context has
-// ended.
+// Wait waits for all background goroutines. Call it after Close and after the Config's Context has ended.
 func (s *Scheduler) Wait() {
 	_ = s.Stop(context.Background())
 	s.background.Wait()
 }
 
-// TasksEnded tells the scheduler that tasks have ended: due times of their jobs may wait for that. It does not block.
+// TasksEnded notifies the scheduler of ended tasks; due times of their jobs may be waiting. It does not block.
 func (s *Scheduler) TasksEnded(ids []string) {
 	if s.queued.Load() && slices.ContainsFunc(ids, func(id string) bool { return strings.HasPrefix(id, TaskPrefix) }) {
 		s.changes.Set()
@@ -119,13 +118,13 @@ func (s *Scheduler) jobsChanged(event json.RawMessage) {
 	s.readAgain(ids...)
 }
 
-// readAgain has the loop read jobs again now; all of them if there are no ids.
+// readAgain makes the loop read jobs again now; all of them if there are no ids.
 func (s *Scheduler) readAgain(ids ...string) {
 	s.markStale(ids...)
 	s.changes.Set()
 }
 
-// markStale has the loop read jobs again in its next pass; all of them if there are no ids.
+// markStale makes the loop read jobs again in its next pass; all of them if there are no ids.
 func (s *Scheduler) markStale(ids ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,20 +161,19 @@ func (s *Scheduler) run(ctx context.Context) {
 	}
 }
 
-// setFailing logs the first of several failures in a row, and the first success after them.
+// setFailing logs the first of several consecutive failures, and the first success after them.
 func (s *Scheduler) setFailing(err error) {
 	before := s.failing
 	s.failing = err
 	switch {
 	case err != nil && before == nil:
-		s.catalog.cfg.Unavailable("jobs are not fired; trying again", err)
+		s.catalog.cfg.Unavailable("firing jobs failed, retrying", err)
 	case err == nil && before != nil:
-		s.catalog.cfg.Available("jobs are fired again", before)
+		s.catalog.cfg.Available("firing jobs again", before)
 	}
 }
 
-// pass fires what is due and returns the time until the next pass. A job that fails does not keep others from being
-// fired.
+// pass fires due jobs and returns the time until the next pass. A failing job doesn't affect others.
 func (s *Scheduler) pass(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
 	now, err := s.refresh(ctx)

@@ -11,14 +11,15 @@ import (
 	"github.com/afgen/afgen/runtime/cron"
 )
 
-// A Spec is a job as a program asks for it. Zero fields of its Content mean the defaults.
+// A Spec is a job as declared by a program. Zero fields of its Content mean the defaults.
 type Spec struct {
 	ID string
 	Content
-	Disabled bool // initially; it has no effect on a job that exists
+	Disabled bool // initial state; ignored for an existing job
 }
 
-// A Content is what a program asks of a job. Two programs ask for the same job if theirs are equal.
+// A Content has the properties of a job that a program sets. Two programs declare the same job if their contents are
+// equal.
 type Content struct {
 	Cron        string          `json:"cron"`
 	Zone        string          `json:"zone,omitempty"`
@@ -34,14 +35,14 @@ type Content struct {
 	Declared    bool            `json:"declared,omitempty"`
 }
 
-// The policies for missed due times.
+// Policies for missed due times.
 const (
 	MissedSkip = "skip"
 	MissedOnce = "once"
 	MissedAll  = "all"
 )
 
-// The policies for due times at which the task of an earlier one has not ended.
+// Policies for due times while the task of an earlier one has not ended.
 const (
 	OverlapSkip  = "skip"
 	OverlapAllow = "allow"
@@ -62,7 +63,7 @@ func (s Spec) Check() error {
 	return nil
 }
 
-// content checks a spec and returns its content with the defaults filled in.
+// content validates a spec and returns its content with defaults filled in.
 func (s Spec) content() (Content, *backend.Error) {
 	c := s.Content
 	c.Cron, c.Allow = strings.Join(strings.Fields(s.Cron), " "), nil
@@ -71,16 +72,16 @@ func (s Spec) content() (Content, *backend.Error) {
 		return c, err.With(backend.OutcomeNotSent)
 	}
 	var err error
-	if c.Payload, err = json.Marshal(c.Payload); err != nil { // in the form in which it is read again
-		return wrong("its payload: %w", err)
+	if c.Payload, err = json.Marshal(c.Payload); err != nil { // normalized, as it will be read
+		return wrong("payload: %w", err)
 	}
 	switch {
 	case s.ID == "" || len(s.ID) > maxJobName || !utf8.ValidString(s.ID) || strings.ContainsFunc(s.ID, unicode.IsControl):
-		return wrong("an id has 1 to %d bytes and no control characters", maxJobName)
+		return wrong("id must have 1 to %d bytes and no control characters", maxJobName)
 	case c.Queue == "":
-		return wrong("it has no queue")
+		return wrong("queue is empty")
 	case len(c.Payload) > maxJobPayload:
-		return c, backend.Errorf(backend.ErrResourceExhausted, "job %q: its payload is %d bytes; at most %d are allowed", s.ID,
+		return c, backend.Errorf(backend.ErrResourceExhausted, "job %q: payload of %d bytes exceeds the maximum of %d", s.ID,
 			len(c.Payload), maxJobPayload).With(backend.OutcomeNotSent)
 	}
 	if c.Zone == "UTC" {
@@ -105,14 +106,14 @@ func (s Spec) content() (Content, *backend.Error) {
 		c.Missed = MissedOnce
 	case MissedSkip, MissedOnce, MissedAll:
 	default:
-		return wrong("there is no missed-run policy %q", c.Missed)
+		return wrong("unknown missed-run policy %q", c.Missed)
 	}
 	switch c.Overlap {
 	case "":
 		c.Overlap = OverlapAllow
 	case OverlapSkip, OverlapAllow, OverlapQueue:
 	default:
-		return wrong("there is no overlap policy %q", c.Overlap)
+		return wrong("unknown overlap policy %q", c.Overlap)
 	}
 	switch {
 	case c.Missed != MissedAll:
@@ -120,7 +121,7 @@ func (s Spec) content() (Content, *backend.Error) {
 	case c.Window == 0:
 		c.Window = defaultWindow
 	case c.Window < 0:
-		return wrong("the window %v is negative", c.Window)
+		return wrong("window %v is negative", c.Window)
 	}
 	return c, nil
 }

@@ -7,13 +7,17 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Programs of several versions share the documents: what one has written, another reads and writes back unchanged.
-func TestStoredFormStays(t *testing.T) {
-	const job = `{"cron":"*/5 * * * *","zone":"Europe/Berlin","queue":"q","payload":{"n":1},"fingerprint":"f","weight":2,"timeout":3000000000,` +
-		`"allow":["10.0.0.0/8"],"missed":"all","window":86400000000000,"overlap":"queue","declared":true,"created":1700000000,"disabled":true,` +
-		`"done":1700000300,"fired":1700000100,"owed":[{"due":1700000200},{"due":1700000300,"skip":"queue full","more":4}],"decided":1700000301,` +
+// Programs of several versions share the documents, so decoding and encoding must not change them.
+func TestStoredFormIsStable(t *testing.T) {
+	const job = `{"cron":"*/5 * * * *","zone":"Europe/Berlin","queue":"q","payload":{"n":1},"fingerprint":"f",` +
+		`"weight":2,"timeout":3000000000,` +
+		`"allow":["10.0.0.0/8"],"missed":"all","window":86400000000000,"overlap":"queue","declared":true,` +
+		`"created":1700000000,"disabled":true,` +
+		`"done":1700000300,"fired":1700000100,"owed":[{"due":1700000200},{"due":1700000300,"skip":"queue full","more":4}],` +
+		`"decided":1700000301,` +
 		`"dropped":[{"due":1700000000}],"live":["job/j/1700000100"],"held":1700000400}`
-	const least = `{"cron":"@daily","queue":"q","payload":null,"weight":1,"missed":"once","overlap":"allow","created":1,"done":1}`
+	const least = `{"cron":"@daily","queue":"q","payload":null,"weight":1,"missed":"once","overlap":"allow",` +
+		`"created":1,"done":1}`
 	for name, text := range map[string]string{"all": job, "least": least} {
 		t.Run(name, func(t *testing.T) {
 			j, err := decodeDocument(backend.Doc{Name: docPrefix + "j", Revision: 7, Value: json.RawMessage(text)})
@@ -28,7 +32,8 @@ func TestStoredFormStays(t *testing.T) {
 			}
 		})
 	}
-	const fires = `{"n":3,"fires":[{"due":60,"n":1,"at":61},{"due":120,"skip":"missed","more":4,"n":2,"at":121},{"due":0,"n":3,"at":130,"task":"job/j/run-1"}]}`
+	const fires = `{"n":3,"fires":[{"due":60,"n":1,"at":61},{"due":120,"skip":"missed","more":4,"n":2,"at":121},` +
+		`{"due":0,"n":3,"at":130,"task":"job/j/run-1"}]}`
 	h, err := DecodeHistory("j", []byte(fires))
 	if err != nil {
 		t.Fatal(err)

@@ -11,13 +11,13 @@ const TaskPrefix = "job/"
 // FireID returns the id of the task of a due time, in Unix seconds. It is the same in all processes.
 func FireID(job string, due int64) string { return TaskPrefix + job + "/" + strconv.FormatInt(due, 10) }
 
-// RetryID returns an id for the retry of a job's task; unique makes it one of its kind.
+// RetryID returns an id for the retry of a job's task; unique distinguishes retries.
 func RetryID(job, unique string) string { return TaskPrefix + job + "/retry-" + unique }
 
 // runID returns an id for a task that [Catalog.Run] submits.
 func runID(job, unique string) string { return TaskPrefix + job + "/run-" + unique }
 
-// JobOf returns the job whose task has this id. It reports false if the id is not that of a job's task.
+// JobOf returns the job of a task id. ok is false if it isn't the id of a job's task.
 func JobOf(taskID string) (job string, ok bool) {
 	rest, ok := strings.CutPrefix(taskID, TaskPrefix)
 	if !ok {
