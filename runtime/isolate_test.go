@@ -147,7 +147,7 @@ func TestChildCallsThroughItsParent(t *testing.T) {
 	_, err = do(t, q, deed{Do: "call", N: 13})
 	wantError(t, err, af.ErrOutOfRange, af.OutcomeAnswered, "unlucky")
 	_, err = do(t, q, deed{Do: "call other"})
-	wantError(t, err, af.ErrFailedPrecondition, af.OutcomeAnswered, "this one is not connected")
+	wantError(t, err, af.ErrFailedPrecondition, af.OutcomeAnswered, "app is not connected")
 }
 
 func TestChildsCallToNobodyFailsAtOnce(t *testing.T) {

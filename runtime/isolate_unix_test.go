@@ -58,7 +58,7 @@ func TestCrashesAreContainedAndTold(t *testing.T) {
 		{deed{Do: "segfault"}, []string{"SIGSEGV"}},
 	} {
 		_, err := do(t, q, c.deed)
-		wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "the child process ended: ")
+		wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "child process ended: ")
 		for _, want := range c.want {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %q is missing in %v", c.deed.Do, want, err)
@@ -137,7 +137,7 @@ func TestChildThatIsStoppedIsKilledWhenItsTimeIsUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := q.Wait(t.Context(), id)
-	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "process killed")
+	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "process was killed")
 	wantGone(t, pids...)
 }
 

@@ -91,8 +91,8 @@ func TestRedactedErrorsOfProcesses(t *testing.T) {
 		"leak":   "not_found: the handler failed",
 		"coded":  "out_of_range: too far",
 		"panic":  "internal: the handler panicked",
-		"exit":   "internal: the child process ended: exit status 3",
-		"silent": "internal: the child process ended: exit status 3",
+		"exit":   "internal: child process ended: exit status 3",
+		"silent": "internal: child process ended: exit status 3",
 	} {
 		id := must(q.Submit(t.Context(), deed{Do: do, N: 3}))(t)
 		_, err := q.Wait(t.Context(), id)

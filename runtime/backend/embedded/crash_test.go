@@ -115,7 +115,7 @@ func TestFullDiskRefusesAndLosesNothing(t *testing.T) {
 			acked = append(acked, id)
 		}
 	}
-	if !errors.Is(err, af.ErrResourceExhausted) || !strings.Contains(err.Error(), "make room") {
+	if !errors.Is(err, af.ErrResourceExhausted) || !strings.Contains(err.Error(), "free some space") {
 		t.Errorf("a full disk: %v", err)
 	}
 	if e, ok := errors.AsType[*af.Error](err); !ok || e.Outcome != af.OutcomeNotSent {

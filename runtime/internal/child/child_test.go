@@ -19,7 +19,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// mains are what children of these tests do, by their name.
+// mains are the functions of the tests' children by name.
 var mains = map[string]func(*Child){
 	"exit early": func(*Child) { os.Exit(4) },
 	"env": func(c *Child) {
@@ -30,12 +30,12 @@ var mains = map[string]func(*Child){
 		select {}
 	},
 	"hang": hang,
-	"deaf": func(c *Child) { // to the signal that asks for its stacks
+	"deaf": func(c *Child) { // ignores the signal for stacks
 		signal.Ignore(syscall.SIGQUIT)
 		hang(c)
 	},
-	"flood": func(c *Child) { // breaks the rule, but keeps the pipe open
-		c.room = make(chan struct{}, maxRequests+10)
+	"flood": func(c *Child) { // exceeds the request limit but keeps the pipe open
+		c.slots = make(chan struct{}, maxRequests+10)
 		for range maxRequests + 1 {
 			if _, err := c.Begin(context.Background(), "hang", nil); err != nil {
 				break
@@ -76,7 +76,7 @@ func start(t *testing.T, name string, h Handler) *Process {
 	return p
 }
 
-func TestMarkIsTakenBeforeMain(t *testing.T) {
+func TestMarkIsRemovedBeforeMain(t *testing.T) {
 	p := start(t, "env", func(*Request) {})
 	<-p.Ready()
 	var got map[string]any
@@ -96,7 +96,7 @@ func TestMarkIsTakenBeforeMain(t *testing.T) {
 	}
 }
 
-func TestExitTellsWhatItWas(t *testing.T) {
+func TestExitReportsCause(t *testing.T) {
 	p := start(t, "exit early", func(*Request) {})
 	if exit := p.Exit(); exit.State != "exit status 4" || exit.Killed {
 		t.Errorf("%+v", exit)
@@ -107,12 +107,13 @@ func TestExitTellsWhatItWas(t *testing.T) {
 		t.Error("who has gone can't be killed")
 	}
 	p = start(t, "chatter", func(*Request) {})
-	if exit := p.Exit(); exit.State != "exit status 1" || len(exit.Stderr) > maxExcerpt+8 || !strings.HasSuffix(exit.Stderr, "éé") || strings.Contains(exit.Stderr, "\uFFFD") {
+	if exit := p.Exit(); exit.State != "exit status 1" || len(exit.Stderr) > maxExcerpt+8 ||
+		!strings.HasSuffix(exit.Stderr, "éé") || strings.Contains(exit.Stderr, "\uFFFD") {
 		t.Errorf("%s, %d bytes of stderr", exit.State, len(exit.Stderr))
 	}
 }
 
-func TestChildThatAsksTooMuchIsEnded(t *testing.T) {
+func TestTooManyRequestsEndChild(t *testing.T) {
 	p := start(t, "flood", func(r *Request) {
 		<-r.Context.Done()
 		_ = r.Reply(nil, context.Cause(r.Context))
@@ -140,7 +141,7 @@ func pair(t *testing.T, h Handler) (*Conn, *Conn) {
 	return a, b
 }
 
-func TestRequestIsCancelledWithAReasonAndStillAnswered(t *testing.T) {
+func TestCancelledRequestIsAnswered(t *testing.T) {
 	begun := make(chan struct{})
 	a, _ := pair(t, func(r *Request) {
 		close(begun)
@@ -166,7 +167,7 @@ func TestRequestIsCancelledWithAReasonAndStillAnswered(t *testing.T) {
 	}
 }
 
-func TestCallReturnsWithItsContext(t *testing.T) {
+func TestCallEndsWithContext(t *testing.T) {
 	cause := errors.New("no patience")
 	ended := make(chan struct{})
 	a, _ := pair(t, func(r *Request) {
@@ -182,7 +183,7 @@ func TestCallReturnsWithItsContext(t *testing.T) {
 	<-ended
 }
 
-func TestRepliesThatCannotBeSentAreErrors(t *testing.T) {
+func TestUnsendableRepliesAreErrors(t *testing.T) {
 	a, _ := pair(t, func(r *Request) {
 		if r.Op == "large" {
 			_ = r.Reply(json.RawMessage(make([]byte, MaxFrame)), nil)
@@ -197,12 +198,13 @@ func TestRepliesThatCannotBeSentAreErrors(t *testing.T) {
 	if !ok || f.Code != backend.ErrResourceExhausted {
 		t.Error(f)
 	}
-	if err := a.Call(t.Context(), "odd", json.RawMessage(make([]byte, MaxFrame)), nil); !errors.Is(err, backend.ErrResourceExhausted) {
+	if err := a.Call(t.Context(), "odd", json.RawMessage(make([]byte, MaxFrame)), nil); !errors.Is(err,
+		backend.ErrResourceExhausted) {
 		t.Error(err)
 	}
 }
 
-func TestWaitersHearThatTheOtherSideHasGone(t *testing.T) {
+func TestExitWakesWaiters(t *testing.T) {
 	a, b := pair(t, func(*Request) {})
 	p, err := a.Begin(t.Context(), "work", nil)
 	if err != nil {

@@ -14,19 +14,19 @@ import (
 	"github.com/afgen/afgen/runtime/internal/exact"
 )
 
-// maxRequests is how many requests of one side the other serves at once.
+// maxRequests is how many requests of one side the other serves concurrently.
 const maxRequests = 256
 
-// ErrGone is wrapped by the errors of requests whose other side has gone.
-var ErrGone = errors.New("the process at the other end of the pipe has gone")
+// ErrGone is wrapped by errors of requests whose other side has exited.
+var ErrGone = errors.New("process at the other end of the pipe has exited")
 
 // A Conn is one end of the pipe between a parent and a child. Its methods are safe for concurrent use.
 type Conn struct {
 	in      io.Reader
 	out     io.WriteCloser
 	handler atomic.Pointer[Handler]
-	room    chan struct{} // for own requests
-	ready   chan struct{} // closed when the other side has said so
+	slots   chan struct{} // limits own requests
+	ready   chan struct{} // closed when the other side is ready
 
 	writing sync.Mutex
 
@@ -38,24 +38,24 @@ type Conn struct {
 
 	ctx    context.Context // of the other side's requests
 	cancel context.CancelCauseFunc
-	done   chan struct{} // closed when nothing more comes
+	done   chan struct{} // closed when nothing more arrives
 	served sync.WaitGroup
 }
 
-// A Handler serves a request. It is called on a goroutine of its own; for a notice, which has no reply, on the one that
-// reads, so that notices keep their order.
+// A Handler serves a request on its own goroutine. A notice, which has no reply, is served on the reading goroutine,
+// so that notices keep their order.
 type Handler func(*Request)
 
 func newConn(in io.Reader, out io.WriteCloser) *Conn {
 	c := &Conn{
-		in: bufio.NewReaderSize(in, 32<<10), out: out, room: make(chan struct{}, maxRequests), ready: make(chan struct{}),
+		in: bufio.NewReaderSize(in, 32<<10), out: out, slots: make(chan struct{}, maxRequests), ready: make(chan struct{}),
 		asked: map[uint64]*Pending{}, asking: map[uint64]context.CancelCauseFunc{}, done: make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancelCause(context.Background())
 	return c
 }
 
-// write sends a frame. It blocks while the other side doesn't read, and ends with it.
+// write sends a frame. It blocks until the other side reads or exits.
 func (c *Conn) write(f frame) error {
 	text, err := encode(f)
 	if err != nil {
@@ -78,7 +78,7 @@ func (c *Conn) Notify(op string, v any) error {
 	return c.write(frame{Op: op, Body: b})
 }
 
-// read reads until the other side has gone, or breaks the rules.
+// read reads until the other side exits or violates the protocol.
 func (c *Conn) read() {
 	err := ErrGone
 	for {
@@ -118,9 +118,9 @@ func (c *Conn) take(f frame) error {
 		cancel := c.asking[f.ID]
 		c.mu.Unlock()
 		if f.Fault == nil {
-			return errors.New("a request is cancelled without a reason")
+			return errors.New("request cancelled without a reason")
 		}
-		if cancel != nil { // else it has been answered
+		if cancel != nil { // otherwise it has been answered
 			cancel(f.Fault)
 		}
 	case f.Op == "":
@@ -128,7 +128,7 @@ func (c *Conn) take(f frame) error {
 		defer c.mu.Unlock()
 		p := c.asked[f.ID]
 		if p == nil {
-			return fmt.Errorf("a reply to request %d, which is none", f.ID)
+			return fmt.Errorf("reply to unknown request %d", f.ID)
 		}
 		if p.body = f.Body; f.Fault != nil {
 			p.err = f.Fault
@@ -140,19 +140,19 @@ func (c *Conn) take(f frame) error {
 	return nil
 }
 
-// settle ends a request of this side, where it has not been ended, and makes room for another. c.mu is held.
+// settle ends an own request that has not ended, and frees its slot. The caller holds c.mu.
 func (c *Conn) settle(id uint64) {
 	if p := c.asked[id]; p != nil {
 		delete(c.asked, id)
 		close(p.done)
-		<-c.room
+		<-c.slots
 	}
 }
 
 func (c *Conn) serve(f frame) error {
 	h := c.handler.Load()
 	if h == nil {
-		return fmt.Errorf("a request %q before anybody was ready", f.Op)
+		return fmt.Errorf("request %q received before ready", f.Op)
 	}
 	r := &Request{Op: f.Op, Body: f.Body, Context: c.ctx, c: c, id: f.ID}
 	if f.ID == 0 {
@@ -168,23 +168,23 @@ func (c *Conn) serve(f frame) error {
 	c.mu.Unlock()
 	if twice || full {
 		cancel(nil)
-		return fmt.Errorf("request %d comes again, or with %d others", f.ID, maxRequests)
+		return fmt.Errorf("request %d is a duplicate or exceeds the limit of %d", f.ID, maxRequests)
 	}
 	c.served.Go(func() { (*h)(r) })
 	return nil
 }
 
-// A Request is one request of the other side, or a notice.
+// A Request is a request or a notice of the other side.
 type Request struct {
 	Op      string
 	Body    json.RawMessage
-	Context context.Context // ends with a *[Fault] as its cause when it is cancelled
+	Context context.Context // its cause is a *[Fault] when the request is cancelled
 
 	c  *Conn
 	id uint64
 }
 
-// Reply answers the request, once: with an error, where err is one, else with v.
+// Reply answers the request with err if it isn't nil, or else with v. Call it once.
 func (r *Request) Reply(v any, err error) error {
 	b, berr := body(v)
 	f := frame{ID: r.id, Body: b}
@@ -199,17 +199,17 @@ func (r *Request) Reply(v any, err error) error {
 	delete(r.c.asking, r.id)
 	r.c.mu.Unlock()
 	if cancel == nil {
-		return errors.New("the request has been answered")
+		return errors.New("request already answered")
 	}
 	cancel(nil)
 	err = r.c.write(f)
-	if err != nil && !errors.Is(err, ErrGone) { // it doesn't encode or is too large: that can be told
+	if err != nil && !errors.Is(err, ErrGone) { // v doesn't encode or is too large, which can be reported
 		err = r.c.write(frame{ID: r.id, Fault: NewFault(err)})
 	}
 	return err
 }
 
-// A Pending is a request of this side that has no reply yet.
+// A Pending is an own request without a reply yet.
 type Pending struct {
 	c    *Conn
 	id   uint64
@@ -218,14 +218,14 @@ type Pending struct {
 	err  error
 }
 
-// Begin sends a request. It waits while too many have no reply.
+// Begin sends a request. It blocks while too many are pending.
 func (c *Conn) Begin(ctx context.Context, op string, v any) (*Pending, error) {
 	b, err := body(v)
 	if err != nil {
 		return nil, err
 	}
 	select {
-	case c.room <- struct{}{}:
+	case c.slots <- struct{}{}:
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -233,7 +233,7 @@ func (c *Conn) Begin(ctx context.Context, op string, v any) (*Pending, error) {
 	c.mu.Lock()
 	if c.gone {
 		c.mu.Unlock()
-		<-c.room
+		<-c.slots
 		return nil, ErrGone
 	}
 	c.last++
@@ -249,11 +249,11 @@ func (c *Conn) Begin(ctx context.Context, op string, v any) (*Pending, error) {
 	return p, nil
 }
 
-// Done is closed when there is a reply, or the other side has gone.
+// Done is closed when there is a reply or the other side has exited.
 func (p *Pending) Done() <-chan struct{} { return p.done }
 
-// Reply decodes the reply into v, unless that is nil, once Done is closed. A *[Fault] is the other side's answer; any other
-// error wraps [ErrGone].
+// Reply decodes the reply into v, unless v is nil. Call it after Done is closed. A *[Fault] is the other side's
+// reply; any other error wraps [ErrGone].
 func (p *Pending) Reply(v any) error {
 	if p.err != nil || v == nil || len(p.body) == 0 {
 		return p.err
@@ -261,12 +261,12 @@ func (p *Pending) Reply(v any) error {
 	return exact.Unmarshal(p.body, v)
 }
 
-// Cancel asks the other side to give the request up, for a reason; it still answers.
+// Cancel asks the other side to cancel the request, with a reason. The other side still replies.
 func (p *Pending) Cancel(why *Fault) error {
 	return p.c.write(frame{ID: p.id, Op: opCancel, Fault: why})
 }
 
-// Call makes a request and waits for its reply. When ctx ends it returns at once, and the other side is told.
+// Call sends a request and waits for its reply. When ctx ends it cancels the request and returns at once.
 func (c *Conn) Call(ctx context.Context, op string, in, out any) error {
 	p, err := c.Begin(ctx, op, in)
 	if err != nil {
@@ -283,7 +283,7 @@ func (c *Conn) Call(ctx context.Context, op string, in, out any) error {
 	return context.Cause(ctx)
 }
 
-// Gone says whether the other side has gone.
+// Gone reports whether the other side has exited.
 func (c *Conn) Gone() bool {
 	select {
 	case <-c.done:

@@ -1,26 +1,26 @@
-// Package child runs pieces of work in child processes of the same binary: tasks of workers with isolation=process, and
-// the jobs of an executor's pool of processes.
+// Package child runs work in child processes of the same binary: tasks of workers with isolation=process, and jobs of
+// an executor's process pool.
 //
-// # How a child comes to be
+// # Starting a child
 //
-// [Start] runs the program again, with the same arguments and a [Mark] in its environment. In the child the mark is read
-// and taken out of the environment before main begins, so that what the child starts itself is not taken for one. Whoever
-// is to do the work there asks [Self], says that it is ready and serves the requests that come over a pipe.
+// [Start] runs the program again with the same arguments and a [Mark] in its environment. In the child, the mark is
+// removed from the environment before main begins, so that the child's own processes don't inherit it. The code that
+// does the work calls [Self], reports that it is ready, and serves requests from a pipe.
 //
 // # The pipe
 //
-// A [Conn] carries frames both ways, at most [MaxFrame] bytes each. Either side may make requests:
-// the parent hands over work and cancels it, the child asks for what the parent has (a store, a logger). The parent serves
-// at most 256 requests of a child at once, and a child doesn't send more; notices are handled one by one, in order.
+// A [Conn] carries frames of at most [MaxFrame] bytes in both directions. Both sides may send requests: the parent
+// sends and cancels work, and the child uses the parent's store and logger. Each side serves at most 256 requests of
+// the other at once, and the other doesn't send more. Notices are handled one at a time, in order.
 //
-// # How it ends
+// # Ending a child
 //
-// A child is the leader of a process group of its own (not on Windows). [Process.Kill] kills the group, [Process.Quit] does so
-// after the child has had a moment to write its stacks to stderr, [Process.Close]
-// waits a moment for the child to go by itself, kills what is left of the group and reaps the child: what the child has
-// started and not put into a session of its own is gone then, too. The group is killed before the child is reaped, while
-// its number can't be another's. When the parent dies, of whatever, the pipe closes, and the child kills its group. On
-// Linux the kernel does that for a child whose main has not begun.
+// A child leads its own process group (not on Windows). [Process.Kill] kills the group. [Process.Quit] does so after
+// the child has had a moment to write its stacks to stderr. [Process.Close] waits a moment for the child to exit,
+// kills the rest of the group and reaps the child. Then all processes that the child has started are gone, unless
+// they moved to another session. The group is killed before the child is reaped, while its id can't be reused. When
+// the parent dies, the pipe closes and the child kills its group. On Linux, the kernel kills a child whose main has
+// not begun.
 //
-// What a child writes to stderr goes to the parent's, and the last of it is kept for [Process.Exit] to tell.
+// The child's stderr is forwarded to the parent's. The end of it is kept for [Process.Exit].
 package child

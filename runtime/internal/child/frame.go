@@ -13,12 +13,12 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// MaxFrame is the largest frame, in bytes: many payloads of the largest size, and a bound.
+// MaxFrame is the maximum size of a frame in bytes. It fits many payloads of the maximum size.
 const MaxFrame = 64 << 20
 
 var smaller atomic.Int64
 
-// LimitFrames makes frames of this process smaller than MaxFrame, which 0 restores. It is for tests, whose children must do the same.
+// LimitFrames lowers MaxFrame in this process; 0 restores it. It is for tests, which must also call it in the child.
 func LimitFrames(n int) { smaller.Store(int64(n)) }
 
 func limit() int {
@@ -28,12 +28,12 @@ func limit() int {
 	return MaxFrame
 }
 
-// Part is into what parts, in bytes, what is larger should be split: a frame has room for it, however it is encoded.
+// Part returns the size in bytes into which larger data should be split. Any encoding of a part fits a frame.
 func Part() int { return limit() / 4 }
 
-// A frame is what goes over the pipe at once: its length, that of its head, the head and the body, which is JSON, too, and
-// is not looked at on its way. A request has an id and an op, its reply the same id and no op, a notice an op and no id.
-// opCancel with an id cancels the request of that id, for the reason in Fault.
+// A frame is one message on the pipe: its length, the length of its head, the head, and the body, which is JSON and
+// isn't decoded in transit. A request has an id and an op, its reply the same id and no op, and a notice an op and no
+// id. opCancel with an id cancels that request, for the reason in Fault.
 type frame struct {
 	ID    uint64          `json:"id,omitempty"`
 	Op    string          `json:"op,omitempty"`
@@ -46,7 +46,7 @@ const (
 	opCancel = "cancel"
 )
 
-// A Fault is an error as it crosses the pipe. Kind, At, Stack and Delay are what the two sides of a kind of child agree on.
+// A Fault is an error on the pipe. The two sides of each kind of child agree on Kind, At, Stack and Delay.
 type Fault struct {
 	Kind    string                `json:"kind,omitempty"`
 	Code    backend.Code          `json:"code"`
@@ -56,11 +56,11 @@ type Fault struct {
 	At      string                `json:"at,omitempty"`
 	Stack   string                `json:"stack,omitempty"`
 	Delay   time.Duration         `json:"delay,omitempty"`
-	// Uncoded is set if the error was no backend.Error: its message is a text that need not be meant for its caller.
+	// Uncoded is set if the error is not a backend.Error; its message may not be meant for the caller.
 	Uncoded bool `json:"uncoded,omitempty"`
 }
 
-// NewFault returns err as it crosses: the Error inside as it is, anything else with its code and text.
+// NewFault returns err as a Fault: the Error in it unchanged, or any other error with its code and text.
 func NewFault(err error) *Fault {
 	if f, ok := errors.AsType[*Fault](err); ok {
 		return f
@@ -75,18 +75,19 @@ func NewFault(err error) *Fault {
 // Error returns the code and the message.
 func (f *Fault) Error() string { return f.Err().Error() }
 
-// Err returns the Error that crossed.
+// Err returns the Error in f.
 func (f *Fault) Err() *backend.Error {
-	return &backend.Error{Code: backend.ParseCode(string(f.Code)), Message: f.Message, Outcome: f.Outcome, Details: f.Details}
+	return &backend.Error{Code: backend.ParseCode(string(f.Code)), Message: f.Message, Outcome: f.Outcome,
+		Details: f.Details}
 }
 
-// tooLarge is the error of a frame that is not sent.
+// tooLarge returns the error for a frame that is too large to send.
 func tooLarge(n int) error {
-	return backend.Errorf(backend.ErrResourceExhausted, "%d bytes don't go over the pipe of a child process at once; at most %d do",
+	return backend.Errorf(backend.ErrResourceExhausted, "frame of %d bytes exceeds the child pipe's maximum of %d",
 		n, limit()).With(backend.OutcomeNotSent)
 }
 
-// encode returns a frame's bytes.
+// encode returns the bytes of f.
 func encode(f frame) ([]byte, error) {
 	head, err := json.Marshal(f)
 	if err != nil {
@@ -102,7 +103,7 @@ func encode(f frame) ([]byte, error) {
 	return append(append(b, head...), f.Body...), nil
 }
 
-// decode reads one frame. What it allocates grows with what has come, not with what a length promises.
+// decode reads one frame. Its allocations are bounded by the data received, not by the announced length.
 func decode(r io.Reader) (f frame, err error) {
 	var lengths [8]byte
 	if _, err := io.ReadFull(r, lengths[:]); err != nil {
@@ -110,17 +111,17 @@ func decode(r io.Reader) (f frame, err error) {
 	}
 	n, head := binary.BigEndian.Uint32(lengths[:]), binary.BigEndian.Uint32(lengths[4:])
 	if int64(n) > int64(limit()) || n < 4 || head > n-4 {
-		return f, fmt.Errorf("a frame of %d bytes with a head of %d; at most %d are allowed", n, head, limit())
+		return f, fmt.Errorf("frame of %d bytes with a head of %d exceeds the maximum of %d", n, head, limit())
 	}
 	var b bytes.Buffer
 	if _, err := io.CopyN(&b, r, int64(n-4)); err != nil {
-		return f, fmt.Errorf("a frame was cut off: %w", err)
+		return f, fmt.Errorf("truncated frame: %w", err)
 	}
 	f.Body = b.Bytes()[head:]
 	return f, json.Unmarshal(b.Bytes()[:head], &f)
 }
 
-// body encodes what a frame carries.
+// body encodes the body of a frame.
 func body(v any) (json.RawMessage, error) {
 	if v == nil {
 		return nil, nil

@@ -6,35 +6,35 @@ import (
 	"os"
 )
 
-// Env is the variable that marks a child.
+// Env is the environment variable that marks a child.
 const Env = "AFGEN_CHILD"
 
-// A Mark is what a child is told of itself.
+// A Mark is the parent's configuration of a child.
 type Mark struct {
-	Kind   string          `json:"kind"` // whose child it is: "task", "executor"
-	Name   string          `json:"name"` // of what it is to run
+	Kind   string          `json:"kind"` // the kind of child: "task", "executor"
+	Name   string          `json:"name"` // what it runs
 	Memory int64           `json:"memory,omitempty"`
-	Data   json.RawMessage `json:"data,omitempty"` // for those of its kind
+	Data   json.RawMessage `json:"data,omitempty"` // specific to the kind
 
-	// The child's ends of the pipe, where they have no fixed numbers.
+	// The child's ends of the pipe on systems without fixed file descriptors.
 	In  uintptr `json:"in,omitempty"`
 	Out uintptr `json:"out,omitempty"`
 }
 
-// A Child is this process's view of itself as a child.
+// A Child is this process as a child.
 type Child struct {
 	Mark
 	*Conn
 }
 
-// self is set before main begins and never again: whether a process is a child doesn't change.
+// self is set before main begins and never changes.
 var self *Child
 
-// Self returns what this process is as a child; nil where it is none.
+// Self returns this process as a child, or nil if it isn't one.
 func Self() *Child { return self }
 
-// init takes the mark before anybody else's code runs: what that code starts must not inherit it, and when the parent dies
-// while main still prepares itself, this process dies too.
+// init removes the mark before other code runs, because processes started by that code must not inherit it. It also
+// makes this process exit if the parent dies while main is still initializing.
 func init() {
 	text, marked := os.LookupEnv(Env)
 	if !marked {
@@ -61,7 +61,7 @@ func init() {
 	orphaned()
 }
 
-// Ready tells the parent that requests may come: h serves them.
+// Ready tells the parent to send requests. h serves them.
 func (c *Child) Ready(h Handler) error {
 	c.handler.Store(&h)
 	return c.Notify(opReady, nil)

@@ -17,33 +17,33 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A Config says what child to start.
+// A Config configures a child.
 type Config struct {
 	Kind   string
 	Name   string
 	Data   any     // for the child's Mark
-	Memory int64   // in bytes; 0 doesn't limit
-	Handle Handler // of the child's requests
+	Memory int64   // limit in bytes; 0 means none
+	Handle Handler // serves the child's requests
 	Stderr io.Writer
 }
 
-// A Process is a child as its parent sees it. Whoever started it closes it.
+// A Process is a child as seen by its parent. The caller of Start must close it.
 type Process struct {
 	*Conn
 	cmd    *exec.Cmd
 	tail   *tail
 	killed atomic.Bool
-	quit   chan time.Duration // has an element after Quit: how long it may take
+	quit   chan time.Duration // receives the maximum duration of Quit
 	kill   chan struct{}      // closed by Kill
 	once   sync.Once
-	dead   chan struct{} // closed when it has been reaped
-	exit   error         // how it ended; read it once dead is closed
+	dead   chan struct{} // closed when the child has been reaped
+	exit   error         // how it ended; valid after dead is closed
 }
 
-// exitGrace is how long a child may take to go by itself once it is closed: it has nothing to do any more.
+// exitGrace is how long a closed child, which has nothing left to do, may take to exit.
 const exitGrace = 100 * time.Millisecond
 
-// Start starts a child. An error means that there is none, which says nothing about the work.
+// Start starts a child. After an error there is no child and the work has not started.
 func Start(c Config) (*Process, error) {
 	data, err := json.Marshal(c.Data)
 	if err != nil {
@@ -52,7 +52,8 @@ func Start(c Config) (*Process, error) {
 	if c.Stderr == nil {
 		c.Stderr = os.Stderr
 	}
-	p := &Process{tail: &tail{to: c.Stderr}, quit: make(chan time.Duration, 1), kill: make(chan struct{}), dead: make(chan struct{})}
+	p := &Process{tail: &tail{to: c.Stderr}, quit: make(chan time.Duration, 1), kill: make(chan struct{}),
+		dead: make(chan struct{})}
 	var files pipes
 	if err := files.open(); err != nil {
 		return nil, err
@@ -72,7 +73,7 @@ func Start(c Config) (*Process, error) {
 		return nil, err
 	}
 	p.cmd.Env = append(os.Environ(), Env+"="+string(text))
-	if c.Memory > 0 { // the collector works harder before the limit is reached
+	if c.Memory > 0 { // collect more often before the limit is reached
 		p.cmd.Env = append(p.cmd.Env, fmt.Sprintf("GOMEMLIMIT=%d", c.Memory/10*9))
 	}
 	started := make(chan error)
@@ -83,7 +84,7 @@ func Start(c Config) (*Process, error) {
 	return p, nil
 }
 
-// command is this program again.
+// command returns a command that runs this program.
 func command() (*exec.Cmd, error) {
 	path, err := executable()
 	if err != nil {
@@ -95,8 +96,8 @@ func command() (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// keep starts the child, waits until it has gone or is to be killed, and reaps it. It keeps its thread: the kernel
-// takes the end of the thread that started a child for the end of its parent.
+// keep starts the child, waits until it exits or must be killed, and reaps it. It locks its OS thread, because the
+// kernel treats the exit of the thread that started a child as the death of its parent.
 func (p *Process) keep(files *pipes, started chan<- error) {
 	goruntime.LockOSThread()
 	defer goruntime.UnlockOSThread()
@@ -112,7 +113,7 @@ func (p *Process) keep(files *pipes, started chan<- error) {
 	readers.Go(p.read)
 	go func() {
 		defer close(drained)
-		io.Copy(p.tail, files.err) // ends with the last who has the other end
+		io.Copy(p.tail, files.err) // ends when all writers have closed the pipe
 	}()
 	started <- nil
 	select {
@@ -123,19 +124,19 @@ func (p *Process) keep(files *pipes, started chan<- error) {
 	}
 	killGroup(p.cmd)
 	p.exit = p.cmd.Wait()
-	files.close() // also lets a blocked write go
+	files.close() // also unblocks a write
 	readers.Wait()
 	select {
 	case <-drained:
-	case <-time.After(time.Second): // somebody has left the group with it
+	case <-time.After(time.Second): // a process outside the group holds it
 	}
-	files.err.Close() // ends the copy, whatever it returns
+	files.err.Close() // ends the copy in any case
 	<-drained
 	p.served.Wait()
 	close(p.dead)
 }
 
-// await has the child write its stacks down, and waits until it has ended by that.
+// await makes the child write its stacks, and waits for its exit.
 func (p *Process) await(most time.Duration) {
 	if !askForStacks(p.cmd) {
 		return
@@ -149,22 +150,22 @@ func (p *Process) await(most time.Duration) {
 	}
 }
 
-// An End is how a request ends whose context has ended: the child is told the Fault and may take the time Grace to answer.
-// Then it is quit within Quit, or killed at once if that is 0.
+// An End determines how a request ends after its context has: the child receives Fault and may reply within Grace.
+// Then it is quit within Quit, or killed at once if Quit is 0.
 type End struct {
 	Fault *Fault
 	Grace time.Duration
 	Quit  time.Duration
 }
 
-// QuitMost is how long a child that hangs may take to write its stacks down, if nothing presses.
+// QuitMost is how long a hanging child may take to write its stacks if time isn't short.
 const QuitMost = time.Second
 
-// Do has the child do something, and waits for the reply. When ctx ends the request is ended as end says of the cause. The
-// error is a *[Fault] if the child has answered with one, an *[ExitError] if it has ended, and any other if the request could
-// not be made or the reply not be read.
+// Do sends a request to the child and waits for the reply. When ctx ends, the request ends as returned by end for the
+// cause. The error is a *[Fault] if the child replied with one, an *[ExitError] if the child exited, or another error
+// if the request couldn't be sent or the reply not be decoded.
 func (p *Process) Do(ctx context.Context, op string, in, out any, end func(cause error) End) error {
-	unsent := context.AfterFunc(ctx, p.Kill) // a child that doesn't read would hold up what is sent
+	unsent := context.AfterFunc(ctx, p.Kill) // a child that doesn't read would block the write
 	pending, err := p.Begin(ctx, op, in)
 	unsent()
 	if err == nil {
@@ -172,7 +173,7 @@ func (p *Process) Do(ctx context.Context, op string, in, out any, end func(cause
 			e := end(context.Cause(ctx))
 			kill := time.AfterFunc(e.Grace, func() { p.Quit(e.Quit) })
 			defer kill.Stop()
-			_ = pending.Cancel(e.Fault) // where it doesn't get through the child is killed
+			_ = pending.Cancel(e.Fault) // if it can't be sent, the child is killed
 			<-pending.Done()
 		})
 		defer stop()
@@ -185,14 +186,14 @@ func (p *Process) Do(ctx context.Context, op string, in, out any, end func(cause
 	return err
 }
 
-// Ready is closed when the child has said that it is.
+// Ready is closed when the child is ready.
 func (p *Process) Ready() <-chan struct{} { return p.ready }
 
-// Dead is closed when the child has gone, with what it has started, and has been reaped.
+// Dead is closed when the child's group is gone and the child has been reaped.
 func (p *Process) Dead() <-chan struct{} { return p.dead }
 
-// Quit ends a child that hangs: by SIGQUIT it writes the stacks of its goroutines to stderr and ends. If that takes longer
-// than most, or there is no such signal, the child is killed. Quit doesn't wait.
+// Quit ends a hanging child: on SIGQUIT it writes its goroutines' stacks to stderr and exits. If that takes longer
+// than most, or the system has no such signal, the child is killed. Quit doesn't block.
 func (p *Process) Quit(most time.Duration) {
 	if most <= 0 {
 		p.Kill()
@@ -205,7 +206,7 @@ func (p *Process) Quit(most time.Duration) {
 	}
 }
 
-// Kill kills the child and its group. It doesn't wait.
+// Kill kills the child and its group. It doesn't block.
 func (p *Process) Kill() {
 	p.once.Do(func() {
 		p.markKilled()
@@ -215,16 +216,16 @@ func (p *Process) Kill() {
 
 func (p *Process) markKilled() {
 	select {
-	case <-p.Conn.done: // it went by itself
+	case <-p.Conn.done: // it exited by itself
 	default:
 		p.killed.Store(true)
 	}
 }
 
-// Stderr returns the end of what the child has written there, of 64 KiB at most.
+// Stderr returns the end of the child's stderr, at most 64 KiB.
 func (p *Process) Stderr() []byte { return p.tail.end() }
 
-// Close ends a child that has nothing to do any more, and waits until it has been reaped. It may be called again.
+// Close ends an idle child and waits until it has been reaped. It may be called several times.
 func (p *Process) Close() {
 	select {
 	case <-p.Conn.done:
@@ -235,16 +236,16 @@ func (p *Process) Close() {
 	<-p.dead
 }
 
-// An ExitError is the end of a child that was not meant to end.
+// An ExitError describes an unexpected exit of a child.
 type ExitError struct {
 	State  string // such as "exit status 3" or "signal: killed"
 	Killed bool   // by this process
-	// Terminated is set if SIGTERM or SIGINT has ended it, as a supervisor or a terminal sends them.
+	// Terminated is set if SIGTERM or SIGINT, as sent by supervisors and terminals, ended it.
 	Terminated bool
-	Stderr     string // the end of what it wrote there, or its last panic; at most 4 KiB
+	Stderr     string // the end of its stderr, or its last panic; at most 4 KiB
 }
 
-// Error says how the child ended, and ends with what it wrote to stderr.
+// Error describes the exit, followed by the end of stderr.
 func (e *ExitError) Error() string {
 	text := e.Brief()
 	if e.Stderr != "" {
@@ -253,15 +254,15 @@ func (e *ExitError) Error() string {
 	return text
 }
 
-// Brief is Error without what the child wrote.
+// Brief is Error without stderr.
 func (e *ExitError) Brief() string {
 	if e.Killed {
-		return "the child process was killed"
+		return "child process was killed"
 	}
-	return "the child process ended: " + e.State
+	return "child process ended: " + e.State
 }
 
-// Code is resource_exhausted where the child says that it had no memory, and internal otherwise.
+// Code returns resource_exhausted if the child ran out of memory according to its stderr, and internal otherwise.
 func (e *ExitError) Code() backend.Code {
 	if strings.Contains(e.Stderr, "out of memory") || strings.Contains(e.Stderr, "cannot allocate memory") {
 		return backend.ErrResourceExhausted
@@ -269,7 +270,7 @@ func (e *ExitError) Code() backend.Code {
 	return backend.ErrInternal
 }
 
-// Exit waits until the child has been reaped, and says how it ended.
+// Exit waits until the child has been reaped and returns how it ended.
 func (p *Process) Exit() *ExitError {
 	<-p.dead
 	e := &ExitError{State: "exit status 0", Killed: p.killed.Load(), Stderr: p.tail.excerpt()}
@@ -305,7 +306,7 @@ func (f *pipes) closeChilds() {
 	f.childErr.Close()
 }
 
-// close closes all but what a reader of stderr may still need; closing a file again, or none, is harmless.
+// close closes all files except those that a reader of stderr may still need. Closing twice is harmless.
 func (f *pipes) close() {
 	f.in.Close()
 	f.out.Close()

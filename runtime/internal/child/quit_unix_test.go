@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A child that hangs writes down where, and ends by that at once.
-func TestQuitAsksForStacks(t *testing.T) {
+// A hanging child writes its stacks and exits at once.
+func TestQuitWritesStacks(t *testing.T) {
 	p := start(t, "hang", func(*Request) {})
 	<-p.Ready()
 	p.Quit(time.Minute)
@@ -23,8 +23,8 @@ func TestQuitAsksForStacks(t *testing.T) {
 	}
 }
 
-// One that doesn't end by the signal is killed after a moment, or when it is to be killed at once.
-func TestQuitKillsInTheEnd(t *testing.T) {
+// A child that ignores the signal is killed after a moment, or immediately if requested.
+func TestQuitKillsDeafChild(t *testing.T) {
 	for name, end := range map[string]func(*Process){
 		"moment": func(p *Process) { p.Quit(10 * time.Millisecond) },
 		"none":   func(p *Process) { p.Quit(0) },

@@ -11,12 +11,12 @@ import (
 	"unsafe"
 )
 
-// reapEvery is how often Reap looks. What it reaps has been a zombie for that long.
+// reapEvery is the interval of Reap. It reaps processes that have been zombies for at least that long.
 const reapEvery = 250 * time.Millisecond
 
-// Reap reaps the orphans that this process inherits as process 1 of a container, until ctx ends. It does nothing in any other
-// process. It leaves alone what package os may still wait for: a process that this one has started, or found, and for which it
-// holds a handle. Without such handles (before Linux 5.4) or /proc it can't tell and reaps nothing.
+// Reap reaps orphans that this process inherits as process 1 of a container, until ctx ends. In any other process it
+// does nothing. It skips processes that package os may wait for: those that this process started or found, and holds
+// a handle for. Without such handles (before Linux 5.4) or /proc it can't distinguish them and reaps nothing.
 func Reap(ctx context.Context) {
 	if os.Getpid() == 1 && tellsOrphans() {
 		reapOrphans(ctx, reapEvery)
@@ -37,8 +37,8 @@ func reapOrphans(ctx context.Context, every time.Duration) {
 	}
 }
 
-// reap reaps the orphans that were zombies at the last look, too: until then what has started them otherwise than by package os
-// may wait for them. It returns those that are new.
+// reap reaps the orphans that were zombies at the last look as well, which leaves time for callers that wait for
+// processes without package os. It returns the new ones.
 func reap(before map[int]bool) map[int]bool {
 	if !anyZombie() {
 		return nil
@@ -47,7 +47,7 @@ func reap(before map[int]bool) map[int]bool {
 	for pid, state := range ownChildren() {
 		orphans[pid] = state == 'Z'
 	}
-	for pid := range handles() { // read after the children: who has ended has kept its handle
+	for pid := range handles() { // read after the children: ended processes keep their handles
 		delete(orphans, pid)
 	}
 	for pid, zombie := range orphans {
@@ -61,11 +61,11 @@ func reap(before map[int]bool) map[int]bool {
 	return orphans
 }
 
-// tellsOrphans reports whether handles tells of all processes that package os may wait for.
+// tellsOrphans reports whether handles finds all processes that package os may wait for.
 func tellsOrphans() bool {
 	self := os.Getpid()
 	if link, err := os.Readlink("/proc/self"); err != nil || link != strconv.Itoa(self) {
-		return false // not mounted, or that of another namespace
+		return false // not mounted, or of another namespace
 	}
 	p, err := os.FindProcess(self)
 	if err != nil {
@@ -75,24 +75,25 @@ func tellsOrphans() bool {
 	return handles()[self]
 }
 
-// anyZombie reports whether a child has ended that nobody has waited for. It reaps nothing.
+// anyZombie reports whether any child is waiting to be reaped. It reaps nothing.
 func anyZombie() bool {
-	var info [16]int64 // a siginfo_t, which begins with the number of the signal: 0 if there is none
+	var info [16]int64 // a siginfo_t, which begins with the signal number: 0 if there is none
 	const all, exited, noWait = 0, 0x4, 0x01000000
-	_, _, err := syscall.Syscall6(syscall.SYS_WAITID, all, 0, uintptr(unsafe.Pointer(&info)), exited|noWait|syscall.WNOHANG, 0, 0)
+	_, _, err := syscall.Syscall6(syscall.SYS_WAITID, all, 0, uintptr(unsafe.Pointer(&info)),
+		exited|noWait|syscall.WNOHANG, 0, 0)
 	return err == 0 && *(*int32)(unsafe.Pointer(&info)) != 0
 }
 
-// ownChildren returns the states of this process's children by their pids.
+// ownChildren returns the states of this process's children by pid.
 func ownChildren() map[int]byte {
 	children := map[int]byte{}
 	self := strconv.Itoa(os.Getpid())
-	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is right
+	stats, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is valid
 	for _, name := range stats {
 		stat, err := os.ReadFile(name)
-		end := bytes.LastIndexByte(stat, ')') // of its name, which may contain anything
+		end := bytes.LastIndexByte(stat, ')') // of its name, which may contain any byte
 		if err != nil || end < 0 {
-			continue // it is gone
+			continue // it has been reaped
 		}
 		fields := bytes.Fields(stat[end+1:])
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
@@ -103,14 +104,14 @@ func ownChildren() map[int]byte {
 	return children
 }
 
-// handles returns the pids of the processes for which this one holds a pidfd.
+// handles returns the pids of the processes for which this process holds a pidfd.
 func handles() map[int]bool {
 	pids := map[int]bool{}
-	infos, _ := filepath.Glob("/proc/self/fdinfo/*") // the pattern is right
+	infos, _ := filepath.Glob("/proc/self/fdinfo/*") // the pattern is valid
 	for _, name := range infos {
 		info, err := os.ReadFile(name)
 		if err != nil {
-			continue // it is closed
+			continue // it has been closed
 		}
 		for line := range bytes.Lines(info) {
 			if number, ok := bytes.CutPrefix(line, []byte("Pid:")); ok {

@@ -33,7 +33,7 @@ func beInit() int {
 	}()
 	own := exec.Command("sh", "-c", "exit 3")
 	err := own.Start()
-	if err == nil { // what it leaves behind ends later, some of it at once
+	if err == nil { // its orphans end later, some at once
 		err = exec.Command("sh", "-c", "for i in 1 2 3; do true & sleep 0.1 & done; exit 0").Run()
 	}
 	if err != nil {
@@ -56,7 +56,7 @@ func beInit() int {
 	return 0
 }
 
-// Orphans are reaped, and what package os waits for is not.
+// Orphans are reaped, but not processes that package os waits for.
 func TestOrphansAreReaped(t *testing.T) {
 	p, err := Start(Config{Kind: "test", Name: "init", Stderr: os.Stderr})
 	if err != nil {
@@ -69,13 +69,13 @@ func TestOrphansAreReaped(t *testing.T) {
 	}
 }
 
-// A process that is not process 1 has nothing to reap.
+// A process other than process 1 reaps nothing.
 func TestOnlyProcessOneReaps(t *testing.T) {
 	cmd := exec.Command("sh", "-c", "exit 0")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	Reap(t.Context()) // returns at once
+	Reap(t.Context()) // returns immediately
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}

@@ -4,5 +4,5 @@ package child
 
 import "context"
 
-// Reap does nothing: only on Linux does a server run as process 1.
+// Reap does nothing: servers run as process 1 only on Linux.
 func Reap(context.Context) {}

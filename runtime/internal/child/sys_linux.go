@@ -6,27 +6,27 @@ import (
 	"syscall"
 )
 
-// executable is this program, even if its file has been replaced or deleted since it began.
+// executable returns this program, even if its file has since been replaced or deleted.
 func executable() (string, error) { return "/proc/self/exe", nil }
 
-// setup makes the child the leader of a group, and lets it die with its parent.
+// setup makes the child lead a process group, and die with its parent.
 func setup(cmd *exec.Cmd) {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// orphaned leaves it to the pipe to tell that the parent has died: the kernel's signal would reach this process only, and
-// leave what it has started. It is called before main, on the thread that the signal belongs to.
+// orphaned disables the kernel's signal on the parent's death, which would reach only this process and not its
+// children; the pipe replaces it. It is called before main, on the thread that the signal belongs to.
 func orphaned() {
-	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, 0, 0) // no signal is always a valid one
+	_, _, _ = syscall.RawSyscall(syscall.SYS_PRCTL, syscall.PR_SET_PDEATHSIG, 0, 0) // signal 0 is always valid
 }
 
-// limitMemory limits the writable memory of this process and of each that it starts.
+// limitMemory limits the writable memory of this process and of each process that it starts.
 func limitMemory(n int64) error {
 	if n <= 0 {
 		return nil
 	}
 	if err := syscall.Setrlimit(syscall.RLIMIT_DATA, &syscall.Rlimit{Cur: uint64(n), Max: uint64(n)}); err != nil {
-		return fmt.Errorf("limiting the memory to %d bytes: %w", n, err)
+		return fmt.Errorf("limit memory to %d bytes: %w", n, err)
 	}
 	return nil
 }

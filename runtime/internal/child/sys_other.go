@@ -10,11 +10,11 @@ import (
 
 func executable() (string, error) { return os.Executable() }
 
-// setup makes the child the leader of a group.
+// setup makes the child lead a process group.
 func setup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
 
-// orphaned has nothing to do: the pipe alone tells that the parent has died.
+// orphaned does nothing: only the pipe reports the parent's death.
 func orphaned() {}
 
-// limitMemory has nothing to do: there is no limit that Go's heap obeys but GOMEMLIMIT.
+// limitMemory does nothing: GOMEMLIMIT is the only limit that Go's heap obeys.
 func limitMemory(int64) error { return nil }

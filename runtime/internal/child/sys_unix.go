@@ -14,36 +14,36 @@ const (
 	outFD = 4
 )
 
-// ends returns the child's ends. What the child starts must not hold them: it would keep the pipe open.
+// ends returns the child's ends. They are close-on-exec, because an inherited end would keep the pipe open.
 func ends(Mark) (in, out *os.File) {
 	syscall.CloseOnExec(inFD)
 	syscall.CloseOnExec(outFD)
-	// So that whoever waits for them occupies no thread; where that can't be, it does.
+	// Non-blocking, so that readers occupy no thread if possible.
 	_ = syscall.SetNonblock(inFD, true)
 	_ = syscall.SetNonblock(outFD, true)
 	return os.NewFile(inFD, "from the parent"), os.NewFile(outFD, "to the parent")
 }
 
-// hand gives the child its ends.
+// hand passes the child its ends.
 func (f *pipes) hand(cmd *exec.Cmd, _ *Mark) { cmd.ExtraFiles = []*os.File{f.childIn, f.childOut} }
 
-// killGroup kills a child that has not been reaped, and what is in its group.
+// killGroup kills an unreaped child and its group.
 func killGroup(cmd *exec.Cmd) {
-	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // where the group is empty but for the zombie there is nobody to kill
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // fails only if the group has nothing but the zombie
 }
 
-// askForStacks has a child that has not been reaped write the stacks of its goroutines to stderr and end. What it has started
-// gets no signal.
+// askForStacks makes an unreaped child write its goroutines' stacks to stderr and exit. Its own children get no
+// signal.
 func askForStacks(cmd *exec.Cmd) bool { return syscall.Kill(cmd.Process.Pid, syscall.SIGQUIT) == nil }
 
-// killOwnGroup kills this process and what it has started.
+// killOwnGroup kills this process and the processes that it has started.
 func killOwnGroup() {
-	if syscall.Getpgrp() == os.Getpid() { // else the group is another's
-		_ = syscall.Kill(0, syscall.SIGKILL) // it doesn't return
+	if syscall.Getpgrp() == os.Getpid() { // otherwise the group belongs to another process
+		_ = syscall.Kill(0, syscall.SIGKILL) // doesn't return
 	}
 }
 
-// terminated reports whether SIGTERM or SIGINT has ended a process.
+// terminated reports whether SIGTERM or SIGINT ended a process.
 func terminated(s *os.ProcessState) bool {
 	w, ok := s.Sys().(syscall.WaitStatus)
 	return ok && w.Signaled() && (w.Signal() == syscall.SIGTERM || w.Signal() == syscall.SIGINT)

@@ -13,14 +13,14 @@ const (
 	maxExcerpt = 4 << 10
 )
 
-// A tail passes what a child writes to stderr on and keeps the end of it.
+// A tail forwards a child's stderr and keeps the end of it.
 type tail struct {
 	to io.Writer
 	mu sync.Mutex
 	b  []byte
 }
 
-// Write keeps p and passes it on. What can't be passed on is kept, too.
+// Write keeps p and forwards it. It keeps p even if forwarding fails.
 func (t *tail) Write(p []byte) (int, error) {
 	t.mu.Lock()
 	t.b = append(t.b, p...)
@@ -28,22 +28,22 @@ func (t *tail) Write(p []byte) (int, error) {
 		t.b = append(t.b[:0], t.b[len(t.b)-keepTail:]...)
 	}
 	t.mu.Unlock()
-	t.to.Write(p) // where that can't be, the tail is kept all the same
+	t.to.Write(p) // ignore errors: the tail is kept
 	return len(p), nil
 }
 
-// crash matches the first line of what a Go program says when it dies. The reason stands there; the stacks after it may be
-// long.
-var crash = regexp.MustCompile(`(?m)^(panic: |fatal error: |runtime: out of memory|SIG[A-Z]+: |unexpected fault address |WARNING: DATA RACE)`)
+// crash matches the first line that a crashing Go program prints. It has the reason; the stacks after it may be long.
+var crash = regexp.MustCompile(`(?m)^(panic: |fatal error: |runtime: out of memory|SIG[A-Z]+: |unexpected fault ` +
+	`address |WARNING: DATA RACE)`)
 
-// end returns the end of what was written.
+// end returns the kept output.
 func (t *tail) end() []byte {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return bytes.Clone(t.b[max(0, len(t.b)-keepTail):])
 }
 
-// excerpt returns what is worth telling: from the first line of a crash on, or the end, at most 4 KiB in whole runes.
+// excerpt returns the output from the first line of a crash, or else its end: at most 4 KiB of whole runes.
 func (t *tail) excerpt() string {
 	text := t.end()
 	before, after := "", ""
@@ -54,6 +54,6 @@ func (t *tail) excerpt() string {
 	} else if len(text) > maxExcerpt {
 		text, before = text[len(text)-maxExcerpt:], "…\n"
 	}
-	// What was cut may have been in the middle of a rune.
+	// The cut may be within a rune.
 	return before + strings.TrimRight(strings.ToValidUTF8(string(text), ""), "\n") + after
 }

@@ -1,5 +1,5 @@
-// Package exact decodes JSON without losing the digits of integers: encoding/json puts each number in an any into a float64,
-// which holds integers up to 2^53.
+// Package exact decodes JSON without losing digits of integers. encoding/json decodes numbers in an any as float64,
+// which is exact for integers up to 2^53.
 package exact
 
 import (
@@ -13,11 +13,11 @@ import (
 	"sync"
 )
 
-// most is the largest integer up to which a float64 holds all of them.
+// most is the largest integer up to which float64 is exact.
 const most = 1 << 53
 
-// Unmarshal is [json.Unmarshal], except for numbers in any: integers beyond ±2^53 and what no float64 holds keep their digits,
-// as int64, uint64 or json.Number. All others arrive as float64, as from json.Unmarshal.
+// Unmarshal is like [json.Unmarshal], except for numbers in an any: integers beyond ±2^53 and numbers that no float64
+// holds keep their digits, as int64, uint64 or json.Number. All others are float64, as from json.Unmarshal.
 func Unmarshal(data []byte, v any) error {
 	t := reflect.TypeOf(v)
 	if t == nil || t.Kind() != reflect.Pointer || !holdsAny(t.Elem()) {
@@ -28,14 +28,14 @@ func Unmarshal(data []byte, v any) error {
 	if err := d.Decode(v); err != nil {
 		return err
 	}
-	if _, err := d.Token(); err != io.EOF { // more than one value: json.Unmarshal knows the message
+	if _, err := d.Token(); err != io.EOF { // more than one value: json.Unmarshal returns the error
 		return json.Unmarshal(data, v)
 	}
 	settleNumbers(reflect.ValueOf(v).Elem())
 	return nil
 }
 
-// anyHolders remembers the types that Unmarshal has seen: true for those with an any inside.
+// anyHolders caches, for the types that Unmarshal has seen, whether they contain an any.
 var anyHolders sync.Map
 
 func holdsAny(t reflect.Type) bool {
@@ -47,7 +47,8 @@ func holdsAny(t reflect.Type) bool {
 	return holds
 }
 
-// findAny reports whether encoding/json may put a value into an any inside t. Types that decode themselves are theirs.
+// findAny reports whether encoding/json may store a value into an any inside t. It skips types that decode
+// themselves.
 func findAny(t reflect.Type, seen map[reflect.Type]bool) bool {
 	if seen[t] {
 		return false
@@ -72,7 +73,7 @@ func findAny(t reflect.Type, seen map[reflect.Type]bool) bool {
 	return false
 }
 
-// isDecoded reports whether encoding/json sets a field, or fields of it.
+// isDecoded reports whether encoding/json sets f or fields of it.
 func isDecoded(f reflect.StructField) bool {
 	return f.IsExported() || f.Anonymous && f.Type.Kind() == reflect.Struct
 }
@@ -82,7 +83,7 @@ func decodesItself(t reflect.Type) bool {
 	return p.Implements(reflect.TypeFor[json.Unmarshaler]()) || p.Implements(reflect.TypeFor[encoding.TextUnmarshaler]())
 }
 
-// settleNumbers gives the numbers in all the any inside v, which can be set, their final types.
+// settleNumbers gives numbers in every any inside v, which must be settable, their final types.
 func settleNumbers(v reflect.Value) {
 	if !holdsAny(v.Type()) {
 		return
@@ -101,7 +102,7 @@ func settleNumbers(v reflect.Value) {
 			settleNumbers(v.Index(i))
 		}
 	case reflect.Map:
-		elem := reflect.New(v.Type().Elem()).Elem() // those of a map can't be set
+		elem := reflect.New(v.Type().Elem()).Elem() // values in a map aren't settable
 		for key, value := range v.Seq2() {
 			elem.Set(value)
 			settleNumbers(elem)
@@ -116,7 +117,7 @@ func settleNumbers(v reflect.Value) {
 	}
 }
 
-// settle settles what encoding/json has put into an any; changed reports whether it is another value than before.
+// settle converts a value that encoding/json has stored into an any. changed reports whether it differs.
 func settle(value any) (settled any, changed bool) {
 	switch value := value.(type) {
 	case json.Number:

@@ -51,7 +51,8 @@ func TestUnmarshalKeepsIntegersInAny(t *testing.T) {
 
 func TestUnmarshalLeavesExactIntegersAsFloats(t *testing.T) {
 	for text, want := range map[string]any{
-		"0": 0.0, "-0": math.Copysign(0, -1), "9007199254740992": 9007199254740992.0, "-9007199254740992": -9007199254740992.0,
+		"0": 0.0, "-0": math.Copysign(0,
+			-1), "9007199254740992": 9007199254740992.0, "-9007199254740992": -9007199254740992.0,
 		"9007199254740993": int64(9007199254740993), "1e3": 1000.0, "12.0": 12.0,
 	} {
 		var got any
@@ -61,7 +62,7 @@ func TestUnmarshalLeavesExactIntegersAsFloats(t *testing.T) {
 	}
 }
 
-func TestUnmarshalRefusesWhatJSONRefuses(t *testing.T) {
+func TestUnmarshalRefusesInvalidJSON(t *testing.T) {
 	for _, text := range []string{"", "1 2", "{", "[1,]", `{"a":1}}`} {
 		var got, reference any
 		err, want := Unmarshal([]byte(text), &got), json.Unmarshal([]byte(text), &reference)
@@ -71,14 +72,16 @@ func TestUnmarshalRefusesWhatJSONRefuses(t *testing.T) {
 	}
 }
 
-func TestOnlyTypesWithAnyAreSearched(t *testing.T) {
+func TestTypesWithoutAnyAreSkipped(t *testing.T) {
 	type list struct {
 		Next *list
 		Any  map[string][]any
 	}
 	for want, types := range map[bool][]reflect.Type{
-		true:  {reflect.TypeFor[any](), reflect.TypeFor[list](), reflect.TypeFor[map[string]*list](), reflect.TypeFor[holder]()},
-		false: {reflect.TypeFor[int](), reflect.TypeFor[time.Time](), reflect.TypeFor[map[string]json.RawMessage](), reflect.TypeFor[error]()},
+		true: {reflect.TypeFor[any](), reflect.TypeFor[list](), reflect.TypeFor[map[string]*list](),
+			reflect.TypeFor[holder]()},
+		false: {reflect.TypeFor[int](), reflect.TypeFor[time.Time](), reflect.TypeFor[map[string]json.RawMessage](),
+			reflect.TypeFor[error]()},
 	} {
 		for _, typ := range types {
 			if got := holdsAny(typ); got != want {

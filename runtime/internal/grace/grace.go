@@ -1,7 +1,7 @@
-// Package grace bounds what a shutdown waits for.
+// Package grace bounds the duration of a shutdown.
 //
-// Once the context of a shutdown has ended, all that remains must be over within [Total], whatever handlers and servers do.
-// Each phase ends at its own time after that context, so that a slow one takes nothing from those after it.
+// Once the context of a shutdown has ended, everything must end within [Total], whatever handlers and servers do.
+// Each phase has its own deadline after that context, so a slow phase takes no time from later ones.
 package grace
 
 import (
@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	// Total is how much longer than its context a shutdown takes at most.
+	// Total is the maximum duration of a shutdown after its context has ended.
 	Total = 3 * time.Second
 	// Abandon is how long it waits for handlers whose contexts it has cancelled.
 	Abandon = time.Second
-	// Write is when it stops writing results and hints, and End when it stops giving back what could not be written.
+	// Write is when it stops writing results and hints, and End when it stops releasing unwritten claims.
 	Write = 1900 * time.Millisecond
 	End   = 2400 * time.Millisecond
-	// Publish is how long hints may take that were not published when all results are written.
+	// Publish is how long publishing hints may take after all results are written.
 	Publish = time.Second
 	// Closed is when connections and the log must be closed.
 	Closed = 2900 * time.Millisecond
 )
 
-// Outlast returns a context that ends d after ctx has.
+// Outlast returns a context that ends d after ctx.
 func Outlast(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
@@ -39,7 +39,7 @@ func Outlast(ctx context.Context, d time.Duration) (context.Context, context.Can
 	}
 }
 
-// Await calls f and waits until it has returned. It reports false if ctx ends before; f is left behind then.
+// Await calls f and waits for it. It returns false if ctx ends first, and doesn't stop f.
 func Await(ctx context.Context, f func()) bool {
 	done := make(chan struct{})
 	go func() {
@@ -59,14 +59,14 @@ func Await(ctx context.Context, f func()) bool {
 	}
 }
 
-// Close calls f, which closes something and takes no context, and returns its error, or one if ctx ends before.
+// Close calls f, a close function without a context. It returns f's error, or an error if ctx ends first.
 func Close(ctx context.Context, what string, f func() error) error {
 	result := make(chan error, 1)
 	if !Await(ctx, func() { result <- f() }) {
-		return backend.Errorf(backend.ErrDeadlineExceeded, "closing %s took too long", what)
+		return backend.Errorf(backend.ErrDeadlineExceeded, "close %s: timed out", what)
 	}
 	if err := <-result; err != nil {
-		return fmt.Errorf("closing %s: %w", what, backend.AsError(err))
+		return fmt.Errorf("close %s: %w", what, backend.AsError(err))
 	}
 	return nil
 }

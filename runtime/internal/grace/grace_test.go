@@ -22,7 +22,7 @@ func TestOutlastEndsLater(t *testing.T) {
 		if took := time.Since(begun); took != time.Minute+time.Second {
 			t.Errorf("ended after %v", took)
 		}
-		// Of a context that has ended, the time counts from now.
+		// If the context has already ended, the time counts from now.
 		begun = time.Now()
 		longer, release = grace.Outlast(ctx, time.Second)
 		<-longer.Done()
@@ -33,7 +33,7 @@ func TestOutlastEndsLater(t *testing.T) {
 	})
 }
 
-func TestAwaitLeavesBehindWhatHangs(t *testing.T) {
+func TestAwaitReturnsWhenContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -48,12 +48,13 @@ func TestAwaitLeavesBehindWhatHangs(t *testing.T) {
 	})
 }
 
-func TestCloseReportsWhatItWasClosing(t *testing.T) {
+func TestCloseErrorNamesTheObject(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		broken := errors.New("broken")
-		if err := grace.Close(ctx, "the log", func() error { return broken }); !errors.Is(err, broken) || backend.CodeOf(err) != backend.ErrUnknown {
+		if err := grace.Close(ctx, "the log", func() error { return broken }); !errors.Is(err, broken) ||
+			backend.CodeOf(err) != backend.ErrUnknown {
 			t.Errorf("an error: %v", err)
 		}
 		hang := make(chan struct{})

@@ -1,8 +1,8 @@
-// Package guard protects the runtime from what user code may do: panic, end its goroutine, or return an error that panics
-// when it is asked what it is. It turns all of that into coded errors.
+// Package guard protects the runtime from user code that panics, ends its goroutine, or returns an error whose
+// methods panic. It converts all of these to coded errors.
 //
-// [Do] calls a handler and reports how it ended, once and whatever it does. [Check] makes an error of user code safe to
-// inspect. [Permanent] and [Snooze] are the errors by which a handler controls what follows from its failure.
+// [Do] calls a handler and reports its outcome exactly once. [Check] makes an error of user code safe to inspect.
+// [Permanent] and [Snooze] are errors with which a handler controls retries.
 package guard
 
 import (
@@ -13,14 +13,14 @@ import (
 	"github.com/afgen/afgen/runtime/internal/stack"
 )
 
-// A PanicError is a panic in user code. The log has its value and its stack, the error of a task its value and where it
-// was. Its text has neither, since that is what the caller of a method gets.
+// A PanicError is a panic in user code. The log gets its value and stack, and the task's error its value and
+// position. Its text has neither, because callers of a method see it.
 type PanicError struct{ stack.Panic }
 
 // PanicMessage is the text of every [PanicError].
 const PanicMessage = "the handler panicked"
 
-// Recovered returns the panic of value v. It must be called by the deferred function that has recovered v.
+// Recovered returns the panic with value v. Call it from the deferred function that recovered v.
 func Recovered(v any) *PanicError { return &PanicError{stack.Recovered(v)} }
 
 func (e *PanicError) Error() string { return PanicMessage }
@@ -28,14 +28,14 @@ func (e *PanicError) Error() string { return PanicMessage }
 // Unwrap returns the code of a panic.
 func (e *PanicError) Unwrap() error { return backend.ErrInternal }
 
-// Attrs returns what the log says of it.
+// Attrs returns the attributes for the log.
 func (e *PanicError) Attrs() []any { return []any{"panic", e.Value, "stack", e.Stack} }
 
-// ErrGoexit is the error of a handler that has ended its goroutine.
+// ErrGoexit is the error of a handler that called runtime.Goexit.
 var ErrGoexit = backend.NewError(backend.ErrInternal, "the handler ended its goroutine")
 
-// Do calls fn and then done with its checked error: exactly once, on the same goroutine, also if fn panics or ends its
-// goroutine.
+// Do calls fn, and then done with its checked error. It calls done exactly once, on the same goroutine, even if fn
+// panics or calls runtime.Goexit.
 func Do(fn func() error, done func(err error)) {
 	finished := false
 	err := error(ErrGoexit)
@@ -51,14 +51,14 @@ func Do(fn func() error, done func(err error)) {
 	finished = true
 }
 
-// Recover sets *err to the panic of the function that has deferred Recover, if it has panicked.
+// Recover sets *err to the panic, if any, of the function that defers Recover.
 func Recover(err *error) {
 	if p := recover(); p != nil {
 		*err = Recovered(p)
 	}
 }
 
-// Call calls fn and returns its checked error, or its panic. If fn ends its goroutine, Call doesn't return.
+// Call calls fn and returns its checked error or its panic. If fn calls runtime.Goexit, Call doesn't return.
 func Call(fn func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -68,8 +68,8 @@ func Call(fn func() error) (err error) {
 	return Check(fn())
 }
 
-// Check returns an error of user code if it is safe to inspect. One that panics when it is asked what it is, such as a nil
-// pointer in an interface, is the panic of its handler: nothing would recover from it later.
+// Check returns err if it is safe to inspect. An error whose methods panic, such as a nil pointer in an interface,
+// counts as a panic of the handler, because nothing would recover it later.
 func Check(err error) (checked error) {
 	if err == nil {
 		return nil
@@ -83,14 +83,14 @@ func Check(err error) (checked error) {
 			checked = Recovered(p)
 		}
 	}()
-	// What a walk through its tree calls: Error, and Unwrap, Is and As.
+	// Walking the tree calls Error, Unwrap, Is and As.
 	_ = err.Error()
 	var snooze *SnoozeError
 	_, _, _ = backend.CodeOf(err), IsPermanent(err), errors.As(err, &snooze)
 	return err
 }
 
-// Permanent marks an error that another attempt can't fix. It returns nil for nil.
+// Permanent marks an error that a retry can't fix. It returns nil for nil.
 func Permanent(err error) error {
 	if err == nil {
 		return nil
@@ -109,13 +109,13 @@ func IsPermanent(err error) bool {
 	return ok
 }
 
-// MinSnooze is the shortest snooze: a task that snoozes again and again must not keep the store busy.
+// MinSnooze is the minimum snooze. A task that snoozes repeatedly must not overload the store.
 const MinSnooze = 100 * time.Millisecond
 
-// Snooze returns the error by which a handler asks to run again after d, at least [MinSnooze].
+// Snooze returns the error with which a handler runs again after d, or after [MinSnooze] if that is longer.
 func Snooze(d time.Duration) error { return &SnoozeError{max(d, MinSnooze)} }
 
-// A SnoozeError is made by [Snooze].
+// A SnoozeError is returned by [Snooze].
 type SnoozeError struct{ Delay time.Duration }
 
 func (e *SnoozeError) Error() string { return "snoozed for " + e.Delay.String() }

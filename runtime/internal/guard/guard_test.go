@@ -25,9 +25,12 @@ func TestDoReportsOnce(t *testing.T) {
 		"success": {func() error { return nil }, func(err error) bool { return err == nil }},
 		"error":   {func() error { return failed }, func(err error) bool { return err == failed }},
 		"panic":   {func() error { panic("boom") }, isPanic("boom")},
-		"goexit":  {func() error { runtime.Goexit(); return nil }, func(err error) bool { return err == error(guard.ErrGoexit) }},
-		"hostile": {func() error { return (*hostile)(nil) }, isPanic("runtime error: invalid memory address or nil pointer dereference")},
-		"nil":     {func() error { return (*backend.Error)(nil) }, func(err error) bool { return backend.CodeOf(err) == backend.ErrInternal }},
+		"goexit": {func() error { runtime.Goexit(); return nil },
+			func(err error) bool { return err == error(guard.ErrGoexit) }},
+		"hostile": {func() error { return (*hostile)(nil) },
+			isPanic("runtime error: invalid memory address or nil pointer dereference")},
+		"nil": {func() error { return (*backend.Error)(nil) },
+			func(err error) bool { return backend.CodeOf(err) == backend.ErrInternal }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			reports := make(chan error, 2)
@@ -50,7 +53,8 @@ func TestDoReportsOnce(t *testing.T) {
 func isPanic(value string) func(error) bool {
 	return func(err error) bool {
 		p, ok := err.(*guard.PanicError)
-		return ok && p.Value == value && p.Stack != "" && backend.CodeOf(err) == backend.ErrInternal && err.Error() == guard.PanicMessage
+		return ok && p.Value == value && p.Stack != "" && backend.CodeOf(err) == backend.ErrInternal &&
+			err.Error() == guard.PanicMessage
 	}
 }
 

@@ -11,9 +11,9 @@ const (
 	maxDetails = 64 << 10
 )
 
-// ToWireError turns the error of a handler into what its caller gets: the code, message and details of the Error inside, as
-// they are, and OutcomeAnswered. What the handler wrapped around an Error stays here; so do causes, and the Outcome of a call
-// that the handler made itself. The result is bounded.
+// ToWireError converts a handler's error to the one its caller gets: code, message and details of the Error in err,
+// unchanged, with OutcomeAnswered. It drops wrapping text, causes, and the Outcome of a call that the handler made.
+// The result is bounded.
 func ToWireError(err error) *backend.Error {
 	a := &backend.Error{Code: backend.CodeOf(err), Message: err.Error(), Outcome: backend.OutcomeAnswered}
 	if e, ok := errors.AsType[*backend.Error](err); ok {
@@ -34,21 +34,21 @@ func Bounded(a *backend.Error) *backend.Error {
 	}
 	if size > maxDetails {
 		a.Details = nil
-		a.Message += " (details over 64 kB left out)"
+		a.Message += " (details over 64 kB omitted)"
 	}
 	return a
 }
 
-// TaskError turns the error of a handler into the one that its task keeps.
+// TaskError converts a handler's error to the one stored with its task.
 func TaskError(err error) *backend.TaskError {
 	e := ToWireError(err)
-	if p, ok := err.(*PanicError); ok { // a reader of the task must find the bug
+	if p, ok := err.(*PanicError); ok { // readers of the task need the position of the bug
 		e.Message = p.Error() + ": " + p.String()
 	}
 	return &backend.TaskError{Code: e.Code, Message: e.Message}
 }
 
-// Undecoded marks the error of a payload that does not decode, which another attempt of the same program can't fix.
+// Undecoded marks the error of a payload that does not decode, which a retry with the same program can't fix.
 func Undecoded(err error) error { return &undecodedError{Permanent(err)} }
 
 type undecodedError struct{ err error }
@@ -56,7 +56,7 @@ type undecodedError struct{ err error }
 func (e *undecodedError) Error() string { return e.err.Error() }
 func (e *undecodedError) Unwrap() error { return e.err }
 
-// IsUndecoded reports whether an error is one of [Undecoded] itself: a handler may have wrapped another payload's.
+// IsUndecoded reports whether err itself was returned by [Undecoded]. Wrapped ones may belong to another payload.
 func IsUndecoded(err error) bool {
 	_, ok := err.(*undecodedError)
 	return ok

@@ -4,5 +4,5 @@ package interrupt
 
 import "os"
 
-// die ends the process. The status is that of a Go program that an interrupt has ended.
+// die exits the process with the status of a Go program killed by an interrupt.
 func die(os.Signal) { os.Exit(2) }

@@ -1,5 +1,5 @@
-// Package interrupt handles the signals that end a process: SIGINT and SIGTERM ask for a drain, a second one for haste, and a
-// third one kills. The process ends then as if the signal had not been handled, which its parent sees.
+// Package interrupt handles the signals that end a process. The first SIGINT or SIGTERM starts a drain, a second one
+// cancels handlers, and a third one kills the process. The parent sees the signal as if it had not been handled.
 package interrupt
 
 import (
@@ -9,12 +9,12 @@ import (
 	"syscall"
 )
 
-// A Cause is a signal as the cause of the end of a context.
+// A Cause is a signal as the cause of an ended context.
 type Cause struct{ os.Signal }
 
 func (c Cause) Error() string { return c.String() + " signal received" }
 
-// A Handler is what signals do.
+// A Handler has the reactions to signals.
 type Handler struct {
 	Log      *slog.Logger
 	Draining func() bool       // reports whether a drain has begun
@@ -37,7 +37,7 @@ func (h Handler) Handle() (release func()) {
 					die(s)
 				case begun || h.Draining():
 					hurried = true
-					h.Log.Warn("another signal: cancelling running handlers; one more kills the process", "signal", s.String())
+					h.Log.Warn("second signal, cancelling running handlers; a third one kills the process", "signal", s.String())
 					h.Hurry(Cause{s})
 				default:
 					h.Drain(Cause{s})
@@ -53,9 +53,9 @@ func (h Handler) Handle() (release func()) {
 	}
 }
 
-// SurviveBrokenPipes lets writes to a standard output or error without a reader fail with EPIPE until release is called. Without
-// it the first one kills the process, which its log must not. It notifies rather than ignores the signal: processes that are
-// started would inherit that.
+// SurviveBrokenPipes makes writes to a standard output or error without a reader fail with EPIPE until release is
+// called. Otherwise the first one kills the process, and logging must not. It uses signal.Notify instead of
+// signal.Ignore, because child processes inherit ignored signals.
 func SurviveBrokenPipes() (release func()) {
 	unread := make(chan os.Signal, 1)
 	signal.Notify(unread, syscall.SIGPIPE)

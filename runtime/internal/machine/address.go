@@ -2,12 +2,11 @@ package machine
 
 import "net"
 
-// LocalIP returns the address that this machine is reached at, as well as it can tell by itself: that from which it would
-// reach others if it has a route to them; else the first of an interface that is up; else the loopback address. It sends
-// nothing.
+// LocalIP returns the address at which other machines most likely reach this one: the source address of the default
+// route, or else the address of the first interface that is up, or else the loopback address. It sends nothing.
 func LocalIP() string { return chooseIP(routedIP, interfaceIPs) }
 
-// chooseIP is LocalIP on some machine.
+// chooseIP is LocalIP with injected sources.
 func chooseIP(routed func() net.IP, interfaces func() []net.IP) string {
 	if ip := routed(); ip.IsGlobalUnicast() {
 		return ip.String()
@@ -28,8 +27,8 @@ func chooseIP(routed func() net.IP, interfaces func() []net.IP) string {
 	return best.String()
 }
 
-// routedIP returns the source address of the default route; nil if there is none. To connect a UDP socket sends nothing;
-// the addresses are those that documentation has.
+// routedIP returns the source address of the default route, or nil. Connecting a UDP socket sends nothing. The
+// addresses are from the documentation ranges.
 func routedIP() net.IP {
 	for _, to := range [][2]string{{"udp4", "192.0.2.1:9"}, {"udp6", "[2001:db8::1]:9"}} {
 		c, err := net.Dial(to[0], to[1])
@@ -44,7 +43,7 @@ func routedIP() net.IP {
 	return nil
 }
 
-// interfaceIPs returns the addresses of the interfaces that are up, loopback's left out.
+// interfaceIPs returns the addresses of the interfaces that are up, except loopback.
 func interfaceIPs() []net.IP {
 	all, err := net.Interfaces()
 	if err != nil {
@@ -57,7 +56,7 @@ func interfaceIPs() []net.IP {
 		}
 		addrs, err := i.Addrs()
 		if err != nil {
-			continue // it has just gone
+			continue // the interface has just disappeared
 		}
 		for _, a := range addrs {
 			if n, ok := a.(*net.IPNet); ok {

@@ -30,8 +30,8 @@ func TestAddressNeedsNoRoute(t *testing.T) {
 	}
 }
 
-// Whatever this machine is like, an address is found, and it is one of its own.
-func TestAddressOfThisMachine(t *testing.T) {
+// An address is found on any machine, and belongs to it.
+func TestLocalIPIsOwnAddress(t *testing.T) {
 	ip := net.ParseIP(LocalIP())
 	if ip == nil {
 		t.Fatalf("%q is no address", LocalIP())

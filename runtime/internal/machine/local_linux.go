@@ -25,12 +25,12 @@ func describe(context.Context) Facts {
 		}
 	}
 	if cpus > 0 {
-		f.CPUs = cpus // also those that this process may not use
+		f.CPUs = cpus // including those that this process may not use
 	}
 	return f
 }
 
-// identity returns the identifier that the system gives the machine. Of the files only root may read the second.
+// identity returns the system's identifier of the machine. Only root may read the second file.
 func identity() string {
 	return strings.ToLower(firstOf("/etc/machine-id", "/sys/class/dmi/id/product_uuid", "/proc/sys/kernel/random/boot_id"))
 }
@@ -50,7 +50,7 @@ func read(context.Context) Reading {
 	if load := strings.Fields(firstOf("/proc/loadavg")); len(load) > 2 {
 		r.Load1, r.Load5, r.Load15 = number(load[0]), number(load[1]), number(load[2])
 	}
-	// cpu user nice system idle iowait irq softirq steal; guests are counted in user and nice.
+	// cpu user nice system idle iowait irq softirq steal; user and nice include guests.
 	line, _, _ := strings.Cut(firstOf("/proc/stat"), "\n")
 	for i, field := range strings.Fields(line) {
 		if i == 0 || i > 8 {
@@ -64,7 +64,7 @@ func read(context.Context) Reading {
 	return r
 }
 
-// firstOf returns the text of the first file that can be read and has any, without the space around it.
+// firstOf returns the trimmed text of the first file that is readable and not empty.
 func firstOf(files ...string) string {
 	for _, file := range files {
 		if text, err := os.ReadFile(file); err == nil && len(strings.TrimSpace(string(text))) > 0 {
@@ -74,7 +74,7 @@ func firstOf(files ...string) string {
 	return ""
 }
 
-// pairs returns the lines of a text of names and values, the latter without quotes.
+// pairs parses lines of names and values, and unquotes values.
 func pairs(text, separator string) map[string]string {
 	values := map[string]string{}
 	for line := range strings.Lines(text) {
@@ -84,7 +84,7 @@ func pairs(text, separator string) map[string]string {
 	return values
 }
 
-// number returns the number that a text is, or 0.
+// number parses a number, or returns 0.
 func number(text string) float64 {
 	n, _ := strconv.ParseFloat(text, 64)
 	return n

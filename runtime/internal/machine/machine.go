@@ -1,12 +1,12 @@
-// Package machine describes the machine that the process runs on and measures its load, with the standard library alone: on
-// Linux from /proc, elsewhere only what package runtime of Go knows. Facts that the system doesn't tell are zero. Package full
-// does the same with gopsutil, which covers all systems; only programs that import it link gopsutil.
+// Package machine describes the machine that the process runs on and measures its load with the standard library
+// alone: on Linux from /proc, elsewhere only what package runtime of Go reports. Unknown facts are zero. Package full
+// does the same with gopsutil for all systems; only programs that import it link gopsutil.
 //
 //	facts := machine.Local.Describe(ctx) // read once per process
-//	usage := machine.Local.Measure(ctx)  // read every few seconds at most, whatever the number of Apps
+//	usage := machine.Local.Measure(ctx)  // read every few seconds at most, for all Apps
 //
-// In a container memory, CPUs and load are those of the machine beneath it, not the container's share. The name is the
-// container's own, and so is the ID, which is made from it.
+// In a container, memory, CPUs and load are those of the host, not the container's share. The name is the
+// container's, and so is the ID derived from it.
 package machine
 
 import (
@@ -21,26 +21,26 @@ import (
 
 // Facts don't change while a machine is up.
 type Facts struct {
-	ID       string // the name, and a hash of the system's identifier of the machine: the same for all users of it
-	Host     string // the name
+	ID       string // the name, and a hash of the system's identifier; the same for all users of the machine
+	Host     string // host name
 	OS       string // as GOOS
 	Platform string // such as debian
 	Version  string // of the platform
-	Kernel   string // its version
+	Kernel   string // kernel version
 	Arch     string // as GOARCH
-	CPUs     int    // logical ones
+	CPUs     int    // logical CPUs
 	CPUModel string
 }
 
 // Usage is the load of a machine.
 type Usage struct {
-	MemoryTotal, MemoryUsed uint64 // bytes
-	DiskTotal, DiskUsed     uint64 // bytes, of the root's (on Windows the system's) file system
+	MemoryTotal, MemoryUsed uint64 // in bytes
+	DiskTotal, DiskUsed     uint64 // in bytes, of the root file system (on Windows the system's)
 	CPU                     float64
-	Load1, Load5, Load15    float64 // as uptime prints it
+	Load1, Load5, Load15    float64 // as printed by uptime
 }
 
-// A Reading is what a system reports at one moment: the usage, but for CPU, and the seconds of CPU time since it was started.
+// A Reading is a snapshot from the system: the usage except CPU, and the seconds of CPU time since boot.
 type Reading struct {
 	Usage
 	Busy, Total float64
@@ -49,8 +49,7 @@ type Reading struct {
 // again is how long a measurement is valid. CPU is averaged over at least this time, except in the first measurement.
 const again = 5 * time.Second
 
-// A Machine reads the facts and the usage of this machine, and keeps them for the next reader. Its methods are safe for
-// concurrent use.
+// A Machine reads and caches the facts and the usage of this machine. Its methods are safe for concurrent use.
 type Machine struct {
 	describe func(context.Context) Facts
 	read     func(context.Context) Reading
@@ -66,7 +65,8 @@ type Machine struct {
 // Local is this machine, read with the standard library.
 var Local = New(describe, read)
 
-// New returns a Machine that reads the facts with describe, once, and the usage with read. Neither is called concurrently.
+// New returns a Machine that calls describe once for the facts, and read for the usage. It calls neither
+// concurrently.
 func New(describe func(context.Context) Facts, read func(context.Context) Reading) *Machine {
 	return &Machine{describe: describe, read: read}
 }
@@ -82,8 +82,8 @@ func (m *Machine) Describe(ctx context.Context) Facts {
 	return *m.facts
 }
 
-// Measure returns the load of the machine. CPU is the share of all its CPUs, 0 to 1, in use since the measurement before; in
-// the first measurement, since the machine was started.
+// Measure returns the load of the machine. CPU is the share of all CPUs, 0 to 1, in use since the previous
+// measurement, or since boot for the first one.
 func (m *Machine) Measure(ctx context.Context) Usage {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -102,8 +102,7 @@ func (m *Machine) Measure(ctx context.Context) Usage {
 	return m.usage
 }
 
-// Basics returns the facts that Go's runtime knows, and an ID from the system's identifier of the machine, which is not
-// revealed.
+// Basics returns the facts known to Go's runtime, and an ID that is a hash of the system's identifier.
 func Basics(identity string) Facts {
 	f := Facts{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU()}
 	f.Host, _ = os.Hostname()

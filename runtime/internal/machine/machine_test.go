@@ -11,7 +11,8 @@ import (
 
 func TestMachineIsDescribedAndMeasured(t *testing.T) {
 	f := Local.Describe(t.Context())
-	if f.Host == "" || !strings.HasPrefix(f.ID, f.Host+"-") || f.OS != runtime.GOOS || f.Arch != runtime.GOARCH || f.CPUs < 1 {
+	if f.Host == "" || !strings.HasPrefix(f.ID, f.Host+"-") || f.OS != runtime.GOOS || f.Arch != runtime.GOARCH ||
+		f.CPUs < 1 {
 		t.Errorf("described as %+v", f)
 	}
 	if f != Local.Describe(t.Context()) {
@@ -20,17 +21,18 @@ func TestMachineIsDescribedAndMeasured(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		return
 	}
-	if f.Platform == "" || f.Kernel == "" || strings.Contains(f.ID, "e3b0c442") { // the hash of nothing
+	if f.Platform == "" || f.Kernel == "" || strings.Contains(f.ID, "e3b0c442") { // the hash of the empty string
 		t.Errorf("described as %+v", f)
 	}
 	u := Local.Measure(t.Context())
-	if u.MemoryTotal == 0 || u.MemoryUsed == 0 || u.MemoryUsed > u.MemoryTotal || u.DiskTotal == 0 || u.DiskUsed > u.DiskTotal || u.CPU < 0 || u.CPU > 1 {
+	if u.MemoryTotal == 0 || u.MemoryUsed == 0 || u.MemoryUsed > u.MemoryTotal || u.DiskTotal == 0 ||
+		u.DiskUsed > u.DiskTotal || u.CPU < 0 || u.CPU > 1 {
 		t.Errorf("measured %+v", u)
 	}
 }
 
-// Whatever the number of readers, the system is read every few seconds.
-func TestMeasurementCountsForAWhile(t *testing.T) {
+// However many readers, the system is read every few seconds.
+func TestMeasurementIsCached(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		reads := 0
 		m := New(describe, func(context.Context) Reading { reads++; return Reading{} })
@@ -46,11 +48,12 @@ func TestMeasurementCountsForAWhile(t *testing.T) {
 	})
 }
 
-func TestCPUIsTheShareSinceTheMeasurementBefore(t *testing.T) {
+func TestCPUSinceLastMeasurement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r Reading
 		m := New(describe, func(context.Context) Reading { return r })
-		for _, step := range []struct{ busy, total, want float64 }{{10, 100, 0.1}, {60, 200, 0.5}, {60, 200, 0.5}, {60, 300, 0}} {
+		for _, step := range []struct{ busy, total, want float64 }{{10, 100, 0.1}, {60, 200, 0.5}, {60, 200, 0.5},
+			{60, 300, 0}} {
 			r.Busy, r.Total = step.busy, step.total
 			if u := m.Measure(t.Context()); u.CPU != step.want {
 				t.Errorf("%v of CPU after %v of %v, want %v", u.CPU, step.busy, step.total, step.want)

@@ -1,4 +1,4 @@
-// Package oserror knows the codes of the operating system's errors, and what to do about them.
+// Package oserror maps errors of the operating system to codes and remedies.
 package oserror
 
 import (
@@ -9,7 +9,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Code returns the code of an error of the operating system, or otherwise if nothing is known of it.
+// Code returns the code of an error of the operating system, or otherwise if it is unknown.
 func Code(err error, otherwise backend.Code) backend.Code {
 	switch {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
@@ -20,17 +20,17 @@ func Code(err error, otherwise backend.Code) backend.Code {
 	return otherwise
 }
 
-// Remedy returns what to do about a limit that has been reached: a clause that begins with ": ", or "" for any other error.
+// Remedy returns a remedy for an exhausted resource: a clause that begins with ": ", or "" for any other error.
 func Remedy(err error) string {
 	switch {
 	case errors.Is(err, syscall.EMFILE):
-		return ": the process may open no more files: raise its limit (ulimit -n, LimitNOFILE=)"
+		return ": too many open files in the process: raise its limit (ulimit -n, LimitNOFILE=)"
 	case errors.Is(err, syscall.ENFILE):
-		return ": the machine may open no more files: raise its limit (sysctl fs.file-max)"
+		return ": too many open files on the machine: raise its limit (sysctl fs.file-max)"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return ": the disk, or its quota, is full: make room"
+		return ": the disk or its quota is full: free some space"
 	case errors.Is(err, syscall.ENOMEM):
-		return ": the memory is used up"
+		return ": out of memory"
 	}
 	return ""
 }

@@ -19,8 +19,8 @@ func TestCodesAndRemedies(t *testing.T) {
 	}{
 		{syscall.EMFILE, backend.ErrResourceExhausted, "ulimit -n"},
 		{syscall.ENFILE, backend.ErrResourceExhausted, "fs.file-max"},
-		{syscall.ENOSPC, backend.ErrResourceExhausted, "make room"},
-		{syscall.EDQUOT, backend.ErrResourceExhausted, "make room"},
+		{syscall.ENOSPC, backend.ErrResourceExhausted, "free some space"},
+		{syscall.EDQUOT, backend.ErrResourceExhausted, "free some space"},
 		{syscall.ENOMEM, backend.ErrResourceExhausted, "memory"},
 		{syscall.EACCES, backend.ErrPermissionDenied, ""},
 		{syscall.EPERM, backend.ErrPermissionDenied, ""},

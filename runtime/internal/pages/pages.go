@@ -1,8 +1,8 @@
-// Package pages cuts the lists of package runtime into pages. All lists that are not read from the task store use it.
+// Package pages paginates lists of package runtime. All lists except those read from the task store use it.
 //
-// A list is sorted by a key, a string made of [Text], [Most] and [Latest], which ends in what makes it unique. The cursor of a
-// page is the key of its last entry, so that entries that stay are listed once, whatever comes and goes between two pages. An
-// entry whose key changes, such as its load, may be missed or listed twice.
+// A list is sorted by a unique key, a string made of [Text], [Most] and [Latest]. The cursor of a page is the key of
+// its last entry, so entries that exist throughout are listed once, whatever is added or removed between two pages.
+// An entry whose key changes, such as its load, may be missed or listed twice.
 package pages
 
 import (
@@ -18,20 +18,21 @@ import (
 )
 
 const (
-	most  = 1000 // entries of a page
+	most  = 1000 // entries per page
 	usual = 100
 )
 
-// A Query selects the page of a list.
+// A Query selects a page of a list.
 type Query struct {
 	Sort   string // the order of the list
-	Limit  int    // entries of the page, 1 to 1000; 0 is 100
-	Cursor string // of the page before, in the same order
-	Skip   int    // entries after the cursor and before the page
+	Limit  int    // entries per page, 1 to 1000; 0 means 100
+	Cursor string // of the previous page, in the same order
+	Skip   int    // entries to skip after the cursor
 }
 
-// Of returns the page of a list, never nil, and the cursor of the next page, or "" at the end. key returns the key of an entry
-// in the order q.Sort; it is nil if there is no such order. The list may be in any order. A wrong query is ErrInvalidArgument.
+// Of returns a page of list, never nil, and the cursor of the next page, or "" at the end. key returns an entry's key
+// in the order q.Sort; it is nil if that order is unknown. The list may be in any order. An invalid query is
+// ErrInvalidArgument.
 func Of[T any](list []T, q Query, key func(T) string) ([]T, string, error) {
 	after, ok := decode(q.Cursor, q.Sort)
 	switch {
@@ -71,13 +72,13 @@ func refusal(format string, args ...any) error {
 	return backend.Errorf(backend.ErrInvalidArgument, format, args...).With(backend.OutcomeNotSent)
 }
 
-// encoding keeps the order of keys, and its letters need no escaping anywhere.
+// encoding preserves the order of keys and uses letters that never need escaping.
 var encoding = base32.HexEncoding.WithPadding(base32.NoPadding)
 
 // encode returns the cursor of a key.
 func encode(key, sort string) string { return encoding.EncodeToString([]byte(sort + "\x00" + key)) }
 
-// decode returns the key of a cursor, and false if it is none of this order.
+// decode returns the key of a cursor. ok is false if it isn't a cursor of this order.
 func decode(cursor, sort string) (key string, ok bool) {
 	if cursor == "" {
 		return "", true
@@ -89,10 +90,10 @@ func decode(cursor, sort string) (key string, ok bool) {
 	return strings.CutPrefix(string(text), sort+"\x00")
 }
 
-// Text returns a part of a key: by text, ascending.
+// Text returns a part of a key: text, ascending.
 func Text(s string) string { return s + "\x00" }
 
-// Most returns a part of a key: by a number, the largest first.
+// Most returns a part of a key: a number, largest first.
 func Most[N int | int64 | float64](n N) string {
 	bits := math.Float64bits(float64(n))
 	if bits>>63 == 0 {
@@ -101,7 +102,7 @@ func Most[N int | int64 | float64](n N) string {
 	return fmt.Sprintf("%016x", bits)
 }
 
-// Latest returns a part of a key: by time, to the microsecond, the latest first.
+// Latest returns a part of a key: a time with microseconds, latest first.
 func Latest(t time.Time) string {
 	return fmt.Sprintf("%016x", uint64(1<<63-1)-uint64(t.UnixMicro()))
 }

@@ -14,8 +14,8 @@ import (
 
 func text(i int) string { return pages.Text(fmt.Sprintf("%05d", i)) }
 
-// Whatever comes and goes between two pages, each entry that stays is listed once, in order.
-func TestEntriesThatStayAreListedOnce(t *testing.T) {
+// Whatever is added or removed between two pages, each entry that exists throughout is listed once, in order.
+func TestStableEntriesAreListedOnce(t *testing.T) {
 	for seed := range uint64(50) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		stay, list := []int{}, []int{}
@@ -58,7 +58,7 @@ func TestEntriesThatStayAreListedOnce(t *testing.T) {
 	}
 }
 
-func TestWrongQueriesAreRefused(t *testing.T) {
+func TestInvalidQueriesAreRefused(t *testing.T) {
 	list := []int{1, 2, 3}
 	_, cursor, err := pages.Of(list, pages.Query{Sort: "s", Limit: 1}, text)
 	if err != nil || cursor == "" {
@@ -66,7 +66,8 @@ func TestWrongQueriesAreRefused(t *testing.T) {
 	}
 	for name, q := range map[string]pages.Query{
 		"limit": {Sort: "s", Limit: 1001}, "negative": {Sort: "s", Limit: -1}, "skip": {Sort: "s", Skip: -1},
-		"cursor": {Sort: "s", Cursor: "odd"}, "other_order": {Sort: "other", Cursor: cursor}, "truncated": {Sort: "s", Cursor: cursor[:1]},
+		"cursor": {Sort: "s", Cursor: "odd"}, "other_order": {Sort: "other", Cursor: cursor}, "truncated": {Sort: "s",
+			Cursor: cursor[:1]},
 	} {
 		if _, _, err := pages.Of(list, q, text); backend.CodeOf(err) != backend.ErrInvalidArgument {
 			t.Errorf("%s: %v", name, err)
@@ -77,19 +78,20 @@ func TestWrongQueriesAreRefused(t *testing.T) {
 	}
 }
 
-func TestSkipCountsFromTheCursor(t *testing.T) {
+func TestSkipCountsFromCursor(t *testing.T) {
 	list := []int{3, 1, 2, 5, 4}
 	_, cursor, _ := pages.Of(list, pages.Query{Limit: 2}, text)
 	got, next, err := pages.Of(list, pages.Query{Cursor: cursor, Skip: 1, Limit: 1}, text)
 	if err != nil || !slices.Equal(got, []int{4}) || next == "" {
 		t.Errorf("%v, %q, %v", got, next, err)
 	}
-	if got, next, err := pages.Of(list, pages.Query{Skip: 9}, text); err != nil || got == nil || len(got) != 0 || next != "" {
+	if got, next, err := pages.Of(list, pages.Query{Skip: 9}, text); err != nil || got == nil || len(got) != 0 ||
+		next != "" {
 		t.Errorf("%v, %q, %v", got, next, err)
 	}
 }
 
-// Keys sort as what they are made of.
+// Keys sort like the values they are made of.
 func TestKeysKeepTheOrder(t *testing.T) {
 	numbers := []float64{math.Inf(1), 1e300, 2, 1, 0.5, 1e-300, 0, -1e-300, -0.5, -2, math.Inf(-1)}
 	for i := range numbers[1:] {

@@ -9,14 +9,14 @@ import (
 	"github.com/afgen/afgen/runtime/internal/stack"
 )
 
-// The kinds of faults on the pipe.
+// Kinds of faults on the pipe.
 const (
 	faultPanic      = "panic"
 	faultGoexit     = "goexit"
 	faultPermanent  = "permanent"
 	faultDecode     = "decode"
 	faultSnooze     = "snooze"
-	faultNoInstance = "no instance" // of the service called
+	faultNoInstance = "no instance" // of the called service
 	faultStale      = "stale fence"
 
 	causeStopped  = "stopped"
@@ -25,7 +25,7 @@ const (
 	causeShutdown = "shutdown"
 )
 
-// taskFault is the error of a handler as it leaves the child.
+// taskFault converts a handler's error for the parent.
 func taskFault(err error) *child.Fault {
 	a := guard.ToWireError(err)
 	_, coded := errors.AsType[*backend.Error](err)
@@ -44,7 +44,7 @@ func taskFault(err error) *child.Fault {
 	return f
 }
 
-// taskError is the error of a handler as it arrives in the parent.
+// taskError converts a handler's error from the child.
 func taskError(f *child.Fault) error {
 	switch f.Kind {
 	case faultPanic:
@@ -61,7 +61,7 @@ func taskError(f *child.Fault) error {
 	return returned(f)
 }
 
-// returned is an error that a handler returned, as it arrives in the parent.
+// returned converts an error that a handler returned.
 func returned(f *child.Fault) error {
 	if f.Uncoded {
 		return &uncodedError{f.Code, f.Message}
@@ -69,7 +69,7 @@ func returned(f *child.Fault) error {
 	return f.Err()
 }
 
-// An uncodedError is an error of a child's handler that was no [backend.Error], with the code that it wraps.
+// An uncodedError is a handler's error that isn't a [backend.Error], with the code that it wraps.
 type uncodedError struct {
 	code backend.Code
 	text string
@@ -78,8 +78,8 @@ type uncodedError struct {
 func (e *uncodedError) Error() string { return e.text }
 func (e *uncodedError) Unwrap() error { return e.code }
 
-// Causes are the errors for which the context of a handler ends. A handler compares the cause with them, so both
-// processes must have the same.
+// Causes are the causes that end a handler's context. Handlers compare with them, so both processes need the same
+// values.
 type Causes struct {
 	Stopped   error
 	LeaseLost error
@@ -87,7 +87,7 @@ type Causes struct {
 	Shutdown  error
 }
 
-// fault is the cause as the child is told.
+// fault converts a cause for the child.
 func (c *Causes) fault(cause error) *child.Fault {
 	f := child.NewFault(cause)
 	switch {
@@ -103,7 +103,7 @@ func (c *Causes) fault(cause error) *child.Fault {
 	return f
 }
 
-// err is the cause as it arrives in the child.
+// err converts a cause from the parent.
 func (c *Causes) err(f *child.Fault) error {
 	switch f.Kind {
 	case causeStopped:
@@ -118,7 +118,7 @@ func (c *Causes) err(f *child.Fault) error {
 	return f.Err()
 }
 
-// portFault is the error of a port as it leaves the parent.
+// portFault converts a port's error for the child.
 func portFault(err error) error {
 	f := child.NewFault(err)
 	if errors.Is(err, backend.ErrNoInstance) {
@@ -130,7 +130,7 @@ func portFault(err error) error {
 	return f
 }
 
-// portError is the error of a port as it arrives in the child.
+// portError converts a port's error from the parent.
 func portError(err error) error {
 	f, ok := errors.AsType[*child.Fault](err)
 	switch {
@@ -148,7 +148,7 @@ func portError(err error) error {
 	return backend.AsError(err)
 }
 
-// wrapping is the error of a fault that was an error of this kind.
+// wrapping returns the error of f, wrapping kind.
 func wrapping(f *child.Fault, kind error) error {
 	e := backend.Errorf(f.Code, "%w", kind).With(f.Outcome)
 	e.Message = f.Message

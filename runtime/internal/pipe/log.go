@@ -9,11 +9,11 @@ import (
 	"time"
 )
 
-// A logHandler sends the log records of a child process to the parent, which knows the task and where to log.
+// A logHandler sends a child's log records to the parent, which knows the task and the log.
 type logHandler struct {
 	c     *Client
 	level slog.Level
-	with  []with // in the order in which they were given
+	with  []with // in the order of the calls
 }
 
 // A with is one WithGroup, or the attributes of one WithAttrs.
@@ -22,7 +22,7 @@ type with struct {
 	attrs []slog.Attr
 }
 
-// A wireRecord is a record on its way to the parent.
+// A wireRecord is an encoded record.
 type wireRecord struct {
 	Time    time.Time  `json:"time"`
 	Level   slog.Level `json:"level"`
@@ -30,7 +30,7 @@ type wireRecord struct {
 	Attrs   []wireAttr `json:"attrs,omitempty"`
 }
 
-// A wireAttr is an attribute on its way: one field besides the key says what it is.
+// A wireAttr is an encoded attribute. One field apart from the key is set, according to its kind.
 type wireAttr struct {
 	Key   string         `json:"key"`
 	Text  *string        `json:"text,omitempty"`
@@ -59,7 +59,7 @@ func (h *logHandler) and(w with) slog.Handler {
 	return &logHandler{h.c, h.level, append(slices.Clip(h.with), w)}
 }
 
-// Handle sends a record. It waits if the parent is slow to log.
+// Handle sends a record. It blocks if the parent logs slowly.
 func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	attrs := make([]slog.Attr, 0, r.NumAttrs())
 	r.Attrs(func(a slog.Attr) bool {
@@ -100,7 +100,7 @@ func toWire(attrs []slog.Attr) []wireAttr {
 		case slog.KindTime:
 			t := v.Time()
 			w.Time = &t
-		default: // floats that JSON doesn't have, errors and what doesn't encode go as text
+		default: // special floats, errors and other values without an encoding become text
 			if _, isErr := v.Any().(error); !isErr {
 				if text, err := json.Marshal(v.Any()); err == nil {
 					w.JSON = json.RawMessage(text)
@@ -138,7 +138,7 @@ func fromWire(attrs []wireAttr) []slog.Attr {
 	return out
 }
 
-// logRecord logs a record of a child.
+// logRecord logs a child's record.
 func logRecord(ctx context.Context, h slog.Handler, body json.RawMessage) {
 	var w wireRecord
 	if json.Unmarshal(body, &w) != nil || !h.Enabled(ctx, w.Level) {
@@ -149,7 +149,7 @@ func logRecord(ctx context.Context, h slog.Handler, body json.RawMessage) {
 	_ = h.Handle(ctx, r) // slog ignores it, too
 }
 
-// lowest returns the least level that a handler takes.
+// lowest returns the minimum level that h handles.
 func lowest(ctx context.Context, h slog.Handler) slog.Level {
 	for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
 		if h.Enabled(ctx, l) {

@@ -8,7 +8,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// An op is the name of an operation on the pipe, which the parent does for its child. A is its argument, R its result.
+// An op is the name of an operation that the parent performs for its child. A is its argument, R its result.
 type op[A, R any] string
 
 type none struct{}
@@ -18,7 +18,7 @@ func (o op[A, R]) call(ctx context.Context, c *Client, a A) (R, error) {
 	var r, zero R
 	if c.disconnected.Load() {
 		return zero, backend.NewError(backend.ErrFailedPrecondition,
-			"this process is a child that runs a task of another App; this one is not connected").With(backend.OutcomeNotSent)
+			"app is not connected: this child process runs a task of another app").With(backend.OutcomeNotSent)
 	}
 	if err := portError(c.self.Call(ctx, string(o), a, &r)); err != nil {
 		return zero, err
@@ -26,7 +26,7 @@ func (o op[A, R]) call(ctx context.Context, c *Client, a A) (R, error) {
 	return r, nil
 }
 
-// The arguments of operations and notices that have several.
+// Arguments of operations and notices with several values.
 type (
 	argsProgress struct {
 		ID       string
@@ -55,7 +55,7 @@ type (
 	}
 )
 
-// The results of operations that have several.
+// Results of operations with several values.
 type (
 	resultFinish struct {
 		Finished bool
@@ -92,15 +92,15 @@ const (
 	opPublish   op[argsMessage, none]                   = "publish"
 )
 
-// opRun is the one request to a child: to run a [Task].
+// opRun is the only request to a child: to run a [Task].
 const opRun = "run"
 
-// The notices, which have no reply.
+// Notices, which have no reply.
 const (
 	noticeWake  = "wake"
 	noticeLog   = "log"
 	noticeDrain = "drain" // to the child
 )
 
-// maxWake is how many ids a wake carries: an App keeps no more hints of a queue.
+// maxWake is how many ids one wake carries. An App keeps no more hints per queue.
 const maxWake = 4096

@@ -18,7 +18,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/guard"
 )
 
-// cross returns v as the other side decodes it.
+// cross returns v as decoded by the other side.
 func cross[T any](t *testing.T, v T) (got T) {
 	t.Helper()
 	text, err := json.Marshal(v)
@@ -72,7 +72,8 @@ func isCoded(err error) bool {
 func isUncoded(err error) bool { return !isCoded(err) }
 
 var testCauses = Causes{
-	Stopped: errors.New("stopped"), LeaseLost: errors.New("lost"), Timeout: errors.New("timeout"), Shutdown: errors.New("shutdown"),
+	Stopped: errors.New("stopped"), LeaseLost: errors.New("lost"), Timeout: errors.New("timeout"),
+	Shutdown: errors.New("shutdown"),
 }
 
 func TestCausesCross(t *testing.T) {
@@ -113,7 +114,7 @@ func TestPortErrorsCross(t *testing.T) {
 	}
 }
 
-// The parent logs a child's record as its own handler would have.
+// The parent logs a child's record like its own handler would.
 func TestRecordsCross(t *testing.T) {
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	attrs := []slog.Attr{
@@ -131,7 +132,8 @@ func TestRecordsCross(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"time":"2026-01-02T03:04:05Z","level":"WARN","msg":"said","s":"a<b","i":-1,"u":9223372036854775808,"d":1000000000,` +
+	want := `{"time":"2026-01-02T03:04:05Z","level":"WARN","msg":"said","s":"a<b","i":-1,"u":9223372036854775808,` +
+		`"d":1000000000,` +
 		`"t":"2026-01-02T03:04:05Z","b":true,"f":2.5,"err":"no","list":[1,2],"g":{"in":"side"},"func":"{<nil>}"}` + "\n"
 	if got := text(body); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
@@ -142,10 +144,10 @@ func TestRecordsCross(t *testing.T) {
 	}
 }
 
-func TestDocumentsGoInParts(t *testing.T) {
+func TestDocumentsAreSplit(t *testing.T) {
 	var docs []backend.Doc
 	for _, name := range []string{"a", "b", "c", "d"} {
-		docs = append(docs, backend.Doc{Name: name, Value: json.RawMessage(`"234567"`)}) // 9 bytes with its name
+		docs = append(docs, backend.Doc{Name: name, Value: json.RawMessage(`"234567"`)}) // 9 bytes including its name
 	}
 	docs[2].Value = json.RawMessage(`"` + strings.Repeat("x", 100) + `"`) // larger than a part
 	var parts []string
@@ -166,12 +168,12 @@ func TestDocumentsGoInParts(t *testing.T) {
 	}
 }
 
-// The context of a handler ends as that of the attempt in the parent does, but times out by itself.
+// A handler's context ends with the attempt's in the parent, but times out by itself.
 func TestHandlerContext(t *testing.T) {
 	h := Handler{Causes: testCauses}
 	cases := map[string]struct {
 		left  time.Duration
-		fault *child.Fault // that cancels the request after a minute
+		fault *child.Fault // cancels the request after a minute
 		want  error        // after an hour
 	}{
 		"runs":             {0, nil, nil},

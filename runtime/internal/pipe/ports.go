@@ -9,8 +9,8 @@ import (
 	"github.com/afgen/afgen/runtime/internal/child"
 )
 
-// newPorts returns the ports of an App in a child process. Each operation is a request to the parent. Those that only
-// an App needs that claims tasks or serves calls are refused.
+// newPorts returns the ports of an App in a child process. Each operation is a request to the parent. Operations that
+// only an App that claims tasks or serves calls needs are refused.
 func newPorts(c *Client, name string) *backend.Ports {
 	return &backend.Ports{
 		Name: name, Calls: calls{c}, Store: store{c}, Docs: docs{c}, Transport: transport{c}, Coordinator: coordinator{c},
@@ -18,9 +18,10 @@ func newPorts(c *Client, name string) *backend.Ports {
 	}
 }
 
-// refused is the error of an operation that is not for a child.
+// refused returns the error of an operation that isn't available in a child.
 func refused(what string) *backend.Error {
-	return backend.Errorf(backend.ErrUnimplemented, "%s is not for a child process", what).With(backend.OutcomeNotSent)
+	return backend.Errorf(backend.ErrUnimplemented, "%s is not available in a child process",
+		what).With(backend.OutcomeNotSent)
 }
 
 type calls struct{ c *Client }
@@ -71,7 +72,7 @@ func (p store) Finish(ctx context.Context, source string) (bool, string, error) 
 	return f.Finished, f.Queue, err
 }
 
-// Stop returns no tasks and passes none to Each: the parent does what follows, since this process may end before.
+// Stop returns no tasks and passes none to Each. The parent completes them, because this process may exit before.
 func (p store) Stop(ctx context.Context, stop backend.Stop) ([]backend.Task, error) {
 	return nil, p.c.StopTasks(ctx, stop)
 }
@@ -85,7 +86,7 @@ func (p store) Get(ctx context.Context, id string) (backend.Task, error) {
 }
 
 func (p store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
-	if q.Bytes == 0 || q.Bytes > child.Part() && q.Bytes <= backend.MaxPage { // the parent refuses what is wrong
+	if q.Bytes == 0 || q.Bytes > child.Part() && q.Bytes <= backend.MaxPage { // the parent refuses invalid values
 		q.Bytes = child.Part()
 	}
 	return opList.call(ctx, p.c, q)
@@ -157,7 +158,7 @@ func (p docs) Delete(ctx context.Context, name string, rev int64) error {
 	return err
 }
 
-// A transport sends raw messages. Hints go by Client.Wake, which needs no answer.
+// A transport sends raw messages. Hints use Client.Wake, which needs no reply.
 type transport struct{ c *Client }
 
 func (p transport) Ids() bool { return true }

@@ -13,29 +13,29 @@ import (
 	"github.com/afgen/afgen/runtime/internal/child"
 )
 
-// kindTask is the kind of the children of this package.
+// kindTask is the kind of this package's children.
 const kindTask = "task"
 
 // A Config describes a child to start.
 type Config struct {
 	Queue    string
-	Instance backend.Instance // the one that the child's App shall be, too
-	Memory   int64            // its limit in bytes; 0: none
+	Instance backend.Instance // the parent's instance, which the child's App represents
+	Memory   int64            // limit in bytes; 0 means none
 	Parent   Parent
 	Causes   Causes
-	Logs     slog.Handler // of the child's records
-	Errors   *slog.Logger // of what fails in the parent's ports
+	Logs     slog.Handler // for the child's records
+	Errors   *slog.Logger // for errors of the parent's ports
 }
 
-// Data is what a child is told of the App that started it.
+// Data is the parent's App as sent to the child.
 type Data struct {
 	Instance backend.Instance `json:"instance"`
 	Backend  string           `json:"backend"`
 	Number   uint64           `json:"number"` // of this child, for the ids of its calls
-	Level    slog.Level       `json:"level"`  // of what is logged
+	Level    slog.Level       `json:"level"`  // minimum level of its log
 }
 
-// A Task is one attempt at a task, on its way to the child that makes it.
+// A Task is one attempt at a task as sent to the child.
 type Task struct {
 	ID      string          `json:"id"`
 	Queue   string          `json:"queue"`
@@ -44,14 +44,15 @@ type Task struct {
 	Source  string          `json:"source,omitempty"`
 	Trace   string          `json:"trace,omitempty"`
 	Payload json.RawMessage `json:"payload"`
-	Left    time.Duration   `json:"left,omitempty"` // until it times out; 0: no limit
+	Left    time.Duration   `json:"left,omitempty"` // until it times out; 0 means no limit
 
-	// Done, unless it is nil, counts the subtasks of the task DoneOf: SubtasksDone shall run.
+	// Done, if not nil, counts the subtasks of the task DoneOf; then SubtasksDone runs.
 	Done   *backend.SubtaskCounts `json:"done,omitempty"`
 	DoneOf string                 `json:"done_of,omitempty"`
 }
 
-// Children are the child processes of an App. The zero value is ready to use. Its methods are safe for concurrent use.
+// Children are the child processes of an App. The zero value is ready to use. Its methods are safe for concurrent
+// use.
 type Children struct {
 	mu      sync.Mutex
 	closed  bool
@@ -61,8 +62,8 @@ type Children struct {
 
 var errClosed = backend.NewError(backend.ErrUnavailable, "the instance is shutting down")
 
-// Start starts a child whose records are logged in ctx. After an error there is no child, and the task can be tried
-// again. The caller must call End for the child.
+// Start starts a child and logs its records in ctx. After an error there is no child, and the task can be retried.
+// The caller must call End for the child.
 func (c *Children) Start(ctx context.Context, cfg Config) (*Process, error) {
 	start := child.Config{
 		Kind: kindTask, Name: cfg.Queue, Memory: cfg.Memory, Handle: serveChild(ctx, cfg),
@@ -95,7 +96,7 @@ func (c *Children) End(p *Process) {
 	c.mu.Unlock()
 }
 
-// Close kills all children, and waits until they have been reaped. No more are started.
+// Close kills all children and waits until they have been reaped. Later calls of Start fail.
 func (c *Children) Close() {
 	c.mu.Lock()
 	c.closed = true
@@ -106,20 +107,20 @@ func (c *Children) Close() {
 	c.mu.Unlock()
 }
 
-// A Process is a child as its parent sees it.
+// A Process is a child as seen by its parent.
 type Process struct {
 	*child.Process
 	causes Causes
 }
 
-// Drain tells the child that the parent begins to shut down.
-func (p *Process) Drain() { _ = p.Notify(noticeDrain, none{}) } // it fails only with the child
+// Drain tells the child that the parent is shutting down.
+func (p *Process) Drain() { _ = p.Notify(noticeDrain, none{}) } // fails only if the child is gone
 
-// Run has the child run a task and returns the result or the error of the handler. The child must be ready. When ctx
-// ends the child is told the cause, and is ended if it doesn't reply within the times that end returns for the cause
-// (see [child.End]).
+// Run runs a task in the child and returns the handler's result or error. The child must be ready. When ctx ends, the
+// child receives the cause. It is ended if it doesn't reply within the times that end returns for the cause (see
+// [child.End]).
 //
-// If the child has ended, the error is a *[child.ExitError]. If the task can't be sent or the result not be read, it is
+// If the child exits, the error is a *[child.ExitError]. If the task can't be sent or the result not be read, it is
 // ErrInternal.
 func (p *Process) Run(
 	ctx context.Context, t Task, end func(cause error) (grace, quit time.Duration),
@@ -138,5 +139,5 @@ func (p *Process) Run(
 	if exit, ok := errors.AsType[*child.ExitError](err); ok {
 		return nil, exit
 	}
-	return nil, backend.Errorf(backend.ErrInternal, "running a task in a child process: %w", err)
+	return nil, backend.Errorf(backend.ErrInternal, "run task in a child process: %w", err)
 }

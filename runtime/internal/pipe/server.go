@@ -11,24 +11,24 @@ import (
 	"github.com/afgen/afgen/runtime/internal/guard"
 )
 
-// A Parent is an App as its children see it. In a child it is a [Client].
+// A Parent is an App as seen by its children. In a child it is a [Client].
 type Parent interface {
 	// Ports returns the ports that serve the children.
 	Ports() *backend.Ports
-	// Wake hints that tasks of a queue may be ready. It never waits.
+	// Wake publishes hints that tasks of a queue may be ready. It never blocks.
 	Wake(queue string, ids []string)
-	// StopTasks stops tasks and does what follows from it.
+	// StopTasks stops tasks and completes them.
 	StopTasks(ctx context.Context, s backend.Stop) error
-	// WaitTask waits for a task, for the handler of the task by unless that is empty.
+	// WaitTask waits for a task, on behalf of the handler of the task by if by isn't empty.
 	WaitTask(ctx context.Context, id, by string) (backend.Task, error)
 	// Snowflake returns an id that sorts by time.
 	Snowflake(ctx context.Context) (string, error)
 }
 
-// A serve does an operation for a child. It decodes the argument from body.
+// A serve performs an operation for a child. It decodes the argument from body.
 type serve func(ctx context.Context, p Parent, body json.RawMessage) (any, error)
 
-// on adds an operation that do serves.
+// on adds an operation served by do.
 func on[A, R any](ops map[string]serve, o op[A, R], do func(ctx context.Context, p Parent, a A) (R, error)) {
 	ops[string(o)] = func(ctx context.Context, p Parent, body json.RawMessage) (any, error) {
 		var a A
@@ -39,7 +39,7 @@ func on[A, R any](ops map[string]serve, o op[A, R], do func(ctx context.Context,
 	}
 }
 
-// operations are what a parent does for its children, by name.
+// operations are the operations of a parent by name.
 var operations = sync.OnceValue(func() map[string]serve {
 	ops := map[string]serve{}
 	on(ops, opCall, func(ctx context.Context, p Parent, r *backend.Request) (*backend.Reply, error) {
@@ -48,7 +48,7 @@ var operations = sync.OnceValue(func() map[string]serve {
 	on(ops, opInsert, func(ctx context.Context, p Parent, t []backend.NewTask) ([]backend.Task, error) {
 		stored, err := p.Ports().Store.Insert(ctx, t)
 		for i := range stored {
-			stored[i] = stored[i].Head() // should a store return more
+			stored[i] = stored[i].Head() // in case a store returns more
 		}
 		return stored, err
 	})
@@ -117,7 +117,7 @@ var operations = sync.OnceValue(func() map[string]serve {
 	return ops
 })
 
-// part returns what a takes of the documents after a.After, which are sorted.
+// part returns the documents after a.After, which are sorted, up to a frame's size.
 func (a argsDocs) part(docs []backend.Doc) (some someDocs) {
 	bytes := 0
 	for _, d := range docs {
@@ -133,7 +133,7 @@ func (a argsDocs) part(docs []backend.Doc) (some someDocs) {
 	return some
 }
 
-// serveChild returns what serves the requests of a child, whose records it logs in ctx.
+// serveChild returns a handler of a child's requests. It logs the child's records in ctx.
 func serveChild(ctx context.Context, cfg Config) child.Handler {
 	ops := operations()
 	return func(r *child.Request) {
@@ -148,26 +148,26 @@ func serveChild(ctx context.Context, cfg Config) child.Handler {
 		case r.Op == noticeLog:
 			logRecord(ctx, cfg.Logs, r.Body)
 		default:
-			// Reply fails only if the child has ended.
-			_ = r.Reply(nil, backend.Errorf(backend.ErrUnimplemented, "a child process asks for %q", r.Op))
+			// Reply fails only if the child has exited.
+			_ = r.Reply(nil, backend.Errorf(backend.ErrUnimplemented, "unknown operation %q of a child process", r.Op))
 		}
 	}
 }
 
-// serve does one operation for a child.
+// serve performs one operation for a child.
 func (cfg *Config) serve(r *child.Request, do serve) {
 	var v any
 	guard.Do(func() (err error) {
 		v, err = do(r.Context, cfg.Parent, r.Body)
 		return err
 	}, func(err error) {
-		if p, ok := err.(*guard.PanicError); ok { // in an adapter
-			err = backend.Errorf(backend.ErrInternal, "the backend panicked: %s", p)
+		if p, ok := err.(*guard.PanicError); ok { // a bug in an adapter
+			err = backend.Errorf(backend.ErrInternal, "backend panicked: %s", p)
 			cfg.Errors.Error("panic in a port", append(p.Attrs(), "op", r.Op)...)
 		}
 		if err != nil {
 			err = portFault(err)
 		}
-		_ = r.Reply(v, err) // fails only if the child has ended, which Process.Run reports
+		_ = r.Reply(v, err) // fails only if the child has exited, which Process.Run reports
 	})
 }

@@ -10,24 +10,24 @@ import (
 )
 
 const (
-	contractsPrefix = "contracts/" // of documents: and the service, and a hash of its methods
-	maxContracts    = 20           // of a service
+	contractsPrefix = "contracts/" // of documents; followed by the service and a hash of its methods
+	maxContracts    = 20           // per service
 )
 
-// A Contract is the document of a service's methods, which all instances with the same methods share. Stored is for deleting
-// old contracts only.
+// A Contract is the document of a service's methods, shared by all instances with the same methods. Stored is used
+// only for deleting old contracts.
 type Contract struct {
 	Methods json.RawMessage     `json:"methods"`
-	Args    map[string][]string `json:"args,omitempty"` // the names of arguments, by method
+	Args    map[string][]string `json:"args,omitempty"` // names of arguments by method
 	Stored  time.Time           `json:"stored"`
 }
 
 // Contracts stores and reads contracts.
 type Contracts struct {
-	Docs backend.Docs // nil if the backend keeps none
+	Docs backend.Docs // nil if the backend does not support documents
 }
 
-// Store stores the contract of a service under the hash of its methods, unless another instance has.
+// Store stores a service's contract under the hash of its methods, unless it is stored already.
 func (c Contracts) Store(ctx context.Context, service, hash string, contract Contract) error {
 	name := contractName(service, hash)
 	if _, err := c.Docs.Get(ctx, name); backend.CodeOf(err) != backend.ErrNotFound {
@@ -39,12 +39,12 @@ func (c Contracts) Store(ctx context.Context, service, hash string, contract Con
 		return err
 	}
 	if _, err := c.Docs.PutIf(ctx, name, 0, value); err != nil {
-		return unlessAborted(err) // another instance was quicker
+		return unlessAborted(err) // another instance stored it first
 	}
 	return c.forget(ctx, service)
 }
 
-// forget deletes the oldest contracts of a service that has had many. An instance that still has one stores it again.
+// forget deletes the oldest contracts of a service with many. An instance that still uses one stores it again.
 func (c Contracts) forget(ctx context.Context, service string) error {
 	docs, err := c.Docs.List(ctx, contractName(service, ""))
 	if err != nil || len(docs) <= maxContracts {
@@ -66,7 +66,7 @@ func (c Contracts) forget(ctx context.Context, service string) error {
 	return nil
 }
 
-// Get returns a contract, or an empty one if it is not stored, yet or again.
+// Get returns a contract, or an empty one if it is not stored.
 func (c Contracts) Get(ctx context.Context, service, hash string) (Contract, error) {
 	if c.Docs == nil {
 		return Contract{}, nil
@@ -85,7 +85,7 @@ func (c Contracts) Get(ctx context.Context, service, hash string) (Contract, err
 	return contract, nil
 }
 
-// MethodsOf decodes the methods of a contract, of which an empty one has none.
+// MethodsOf decodes the methods of a contract. An empty contract has none.
 func MethodsOf(service, hash string, c Contract) ([]backend.MethodInfo, error) {
 	var methods []backend.MethodInfo
 	if c.Methods != nil && json.Unmarshal(c.Methods, &methods) != nil {
@@ -95,7 +95,7 @@ func MethodsOf(service, hash string, c Contract) ([]backend.MethodInfo, error) {
 }
 
 func undecoded(name string) error {
-	return backend.Errorf(backend.ErrDataLoss, "the document %s does not decode", name)
+	return backend.Errorf(backend.ErrDataLoss, "document %s does not decode", name)
 }
 
 func contractName(service, hash string) string { return contractsPrefix + service + "/" + hash }

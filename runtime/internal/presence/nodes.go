@@ -1,11 +1,11 @@
-// Package presence stores what an App publishes about itself and its machine for others to list.
+// Package presence stores what an App publishes about itself and its machine.
 //
-// [Nodes] keeps one document per machine: the latest report, and one with the history of its load. Of several Apps on a
-// machine one reports each time. An App that finds a new report that isn't its own skips its turn, so no clocks are compared,
-// and when an App ends the next one takes over.
+// [Nodes] keeps two documents per machine: the latest report and the history of its load. Of several Apps on a
+// machine, one reports at a time. An App that finds a new report of another App skips its own, so no clocks are
+// compared. When an App ends, another takes over.
 //
-// [Contracts] keeps the signatures of services: one document per contract, however many instances serve it. [StoreQueues] keeps
-// the names of the queues that have or had a worker.
+// [Contracts] keeps the signatures of services: one document per contract, shared by all instances. [StoreQueues]
+// keeps the names of queues that have or had a worker.
 package presence
 
 import (
@@ -50,34 +50,36 @@ type Sample struct {
 	DiskUsed   uint64    `json:"disk_used"`
 }
 
-// Describe returns the report of a machine as m reads it, without addresses and time.
+// Describe returns the report of m without addresses and time.
 func Describe(ctx context.Context, m *machine.Machine) Node {
 	f, u := m.Describe(ctx), m.Measure(ctx)
 	return Node{
 		ID: f.ID, Host: f.Host, OS: f.OS, Platform: f.Platform, PlatformVersion: f.Version, Kernel: f.Kernel, Arch: f.Arch,
 		CPUs: f.CPUs, CPUModel: f.CPUModel, MemoryTotal: u.MemoryTotal, DiskTotal: u.DiskTotal,
-		Sample: Sample{CPU: u.CPU, Load1: u.Load1, Load5: u.Load5, Load15: u.Load15, MemoryUsed: u.MemoryUsed, DiskUsed: u.DiskUsed},
+		Sample: Sample{CPU: u.CPU, Load1: u.Load1, Load5: u.Load5, Load15: u.Load15, MemoryUsed: u.MemoryUsed,
+			DiskUsed: u.DiskUsed},
 	}
 }
 
 const (
-	nodesPrefix   = "machines/"        // of documents: the latest report
+	nodesPrefix   = "machines/"        // of documents with the latest report
 	historyPrefix = "machine-history/" // of documents
 	reportEvery   = 20 * time.Second
-	sampleEvery   = 3   // reports
-	historyLength = 180 // samples: three hours
-	tidyEvery     = 30  // reports of this App
+	sampleEvery   = 3   // in reports
+	historyLength = 180 // in samples: three hours
+	tidyEvery     = 30  // in reports of this App
 	goneFor       = 7 * 24 * time.Hour
 )
 
-// NodesConfig is what Nodes needs.
+// NodesConfig configures Nodes.
 type NodesConfig struct {
-	Docs     backend.Docs // nil if the backend keeps none: then nothing is stored
+	Docs     backend.Docs // if nil, nothing is stored
 	Log      *slog.Logger
-	Describe func(context.Context) Node // the machine, without addresses and time
+	Describe func(context.Context) Node // returns the machine without addresses and time
 }
 
-// Nodes reports this machine and reads the reports of all. Its methods, except Run, are safe for concurrent use.
+// Nodes reports this machine and reads the reports of all machines. Its methods, except Run, are safe for concurrent
+// use.
 type Nodes struct {
 	NodesConfig
 
@@ -95,10 +97,10 @@ type report struct {
 	Count int `json:"count"` // of reports
 }
 
-// NewNodes returns a Nodes, which reports once Run is called.
+// NewNodes returns a Nodes. It reports once Run is called.
 func NewNodes(c NodesConfig) *Nodes { return &Nodes{NodesConfig: c} }
 
-// Self returns the id and the name of this machine.
+// Self returns this machine's id and name.
 func (n *Nodes) Self(ctx context.Context) (id, host string) {
 	n.once.Do(func() {
 		self := n.Describe(ctx)
@@ -116,7 +118,7 @@ func (n *Nodes) Run(ctx context.Context) {
 		wait := reportEvery
 		opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
 		if err := n.report(opCtx); err != nil && ctx.Err() == nil {
-			n.Log.Debug("the node is not reported", "error", err)
+			n.Log.Debug("storing the node report failed", "error", err)
 			wait = retry.MaxPoll
 		}
 		cancel()
@@ -126,7 +128,7 @@ func (n *Nodes) Run(ctx context.Context) {
 	}
 }
 
-// report stores the state of the machine, unless another App just has.
+// report stores the machine's state, unless another App just did.
 func (n *Nodes) report(ctx context.Context) error {
 	id, host := n.Self(ctx)
 	name := nodesPrefix + id
@@ -150,7 +152,7 @@ func (n *Nodes) report(ctx context.Context) error {
 	}
 	n.reports++
 	if n.seen, err = n.Docs.PutIf(ctx, name, doc.Revision, value); err != nil {
-		return unlessAborted(err) // another App was quicker
+		return unlessAborted(err) // another App reported first
 	}
 	if r.Count%sampleEvery == 1 {
 		if err := n.remember(ctx, r.Node); err != nil {
@@ -171,10 +173,10 @@ func unlessAborted(err error) error {
 	return err
 }
 
-// maxIPs bounds the addresses that a node reports: with containers it may have very many.
+// maxIPs bounds the addresses in a report: a machine with containers may have very many.
 const maxIPs = 32
 
-// localIPs returns the addresses of the interfaces that are not for this machine only.
+// localIPs returns the addresses of the interfaces, without loopback and link-local ones.
 func localIPs() []string {
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
@@ -197,7 +199,7 @@ func (n *Nodes) remember(ctx context.Context, node Node) error {
 		return err
 	}
 	var samples []Sample
-	_ = json.Unmarshal(doc.Value, &samples) // a history that doesn't decode begins anew
+	_ = json.Unmarshal(doc.Value, &samples) // an unreadable history starts over
 	samples = append(samples, node.Sample)
 	value, err := json.Marshal(samples[max(len(samples)-historyLength, 0):])
 	if err == nil {
@@ -206,7 +208,7 @@ func (n *Nodes) remember(ctx context.Context, node Node) error {
 	return unlessAborted(err)
 }
 
-// All returns the nodes that have ever reported and are kept, by id.
+// All returns all stored nodes by id.
 func (n *Nodes) All(ctx context.Context) (map[string]Node, error) {
 	all := map[string]Node{}
 	if n.Docs == nil {
@@ -219,7 +221,7 @@ func (n *Nodes) All(ctx context.Context) (map[string]Node, error) {
 	for _, doc := range docs {
 		var r report
 		if err := json.Unmarshal(doc.Value, &r); err != nil {
-			n.Log.Debug("a node does not decode", "document", doc.Name, "error", err)
+			n.Log.Debug("decoding a node failed", "document", doc.Name, "error", err)
 			continue
 		}
 		all[r.ID] = r.Node
@@ -227,7 +229,8 @@ func (n *Nodes) All(ctx context.Context) (map[string]Node, error) {
 	return all, nil
 }
 
-// History returns the samples of a node, oldest first. It returns ErrNotFound if the node has never reported or is forgotten.
+// History returns the samples of a node, oldest first. It returns ErrNotFound if the node has never reported or its
+// documents have been deleted.
 func (n *Nodes) History(ctx context.Context, id string) ([]Sample, error) {
 	doc, err := n.Docs.Get(ctx, historyPrefix+id)
 	if backend.CodeOf(err) == backend.ErrNotFound {
@@ -240,13 +243,13 @@ func (n *Nodes) History(ctx context.Context, id string) ([]Sample, error) {
 	}
 	var samples []Sample
 	if err := json.Unmarshal(doc.Value, &samples); err != nil {
-		return nil, backend.Errorf(backend.ErrDataLoss, "the document %s does not decode: %w", doc.Name, err)
+		return nil, backend.Errorf(backend.ErrDataLoss, "decoding document %q: %w", doc.Name, err)
 	}
 	return samples, nil
 }
 
-// tidy deletes the documents of nodes that have not reported for long. It compares the clocks of machines, on which nothing
-// depends: a node that is deleted too soon reports again.
+// tidy deletes the documents of nodes that have not reported for long. It compares the machines' clocks, which is
+// harmless: a node that is deleted too early reports again.
 func (n *Nodes) tidy(ctx context.Context) error {
 	docs, err := n.Docs.List(ctx, nodesPrefix)
 	if err != nil {

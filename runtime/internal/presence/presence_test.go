@@ -18,7 +18,8 @@ import (
 
 func docsOf(t *testing.T) backend.Docs {
 	t.Helper()
-	ports, err := memory.New().Open(t.Context(), backend.Env{Instance: backend.Instance{ID: "i"}, Logger: slog.New(slog.DiscardHandler)})
+	ports, err := memory.New().Open(t.Context(), backend.Env{Instance: backend.Instance{ID: "i"},
+		Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,15 +27,16 @@ func docsOf(t *testing.T) backend.Docs {
 	return ports.Docs
 }
 
-// Of two Apps on one machine one reports each time; the other takes over when that one ends.
-func TestOneAppOfAMachineReports(t *testing.T) {
+// One of two Apps on a machine reports; the other takes over when that one ends.
+func TestOneAppPerMachineReports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		docs, reports := docsOf(t), map[string]*atomic.Int64{"first": {}, "second": {}}
 		run := func(app string) context.CancelFunc {
-			n := presence.NewNodes(presence.NodesConfig{Docs: docs, Log: slog.New(slog.DiscardHandler), Describe: func(context.Context) presence.Node {
-				reports[app].Add(1)
-				return presence.Node{ID: "ant", Host: "ant"}
-			}})
+			n := presence.NewNodes(presence.NodesConfig{Docs: docs, Log: slog.New(slog.DiscardHandler),
+				Describe: func(context.Context) presence.Node {
+					reports[app].Add(1)
+					return presence.Node{ID: "ant", Host: "ant"}
+				}})
 			ctx, cancel := context.WithCancel(t.Context())
 			go n.Run(ctx)
 			synctest.Wait()
@@ -43,7 +45,7 @@ func TestOneAppOfAMachineReports(t *testing.T) {
 		first := run("first")
 		defer run("second")()
 		time.Sleep(10 * time.Minute)
-		if n := reports["first"].Load() + reports["second"].Load(); n < 15 || n > 45 { // one each 20 s is 30
+		if n := reports["first"].Load() + reports["second"].Load(); n < 15 || n > 45 { // one every 20 s makes 30
 			t.Errorf("%d reports", n)
 		}
 		first()
@@ -55,7 +57,7 @@ func TestOneAppOfAMachineReports(t *testing.T) {
 	})
 }
 
-func TestOldestContractsAreForgotten(t *testing.T) {
+func TestOldestContractsAreDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := presence.Contracts{Docs: docsOf(t)}
 		for i := range 25 {

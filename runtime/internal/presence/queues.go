@@ -10,10 +10,10 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// The document of the queues that have or had a worker: when that was seen last, in seconds since 1970, by queue.
+// The document of queues that have or had a worker: when each was last seen, in seconds since 1970.
 const (
 	queuesDoc     = "queues"
-	maxQueueNames = 1000 // in it; the latest
+	maxQueueNames = 1000 // the latest ones
 	queueSeenFor  = 24 * time.Hour
 )
 
@@ -23,7 +23,7 @@ func ServedQueues(ctx context.Context, docs backend.Docs) ([]string, error) {
 	return slices.Collect(maps.Keys(seen)), err
 }
 
-// servedQueues returns the content of the document, and its revision.
+// servedQueues returns the content and the revision of the document.
 func servedQueues(ctx context.Context, docs backend.Docs) (map[string]int64, int64, error) {
 	doc, err := docs.Get(ctx, queuesDoc)
 	if backend.CodeOf(err) == backend.ErrNotFound {
@@ -39,7 +39,7 @@ func servedQueues(ctx context.Context, docs backend.Docs) (map[string]int64, int
 	return seen, doc.Revision, nil
 }
 
-// StoreQueues stores the queues of an App's workers, so that they stay known while no worker runs.
+// StoreQueues stores the queues of an App's workers, so that they remain known while no worker runs.
 func StoreQueues(ctx context.Context, docs backend.Docs, queues []string) error {
 	if len(queues) == 0 {
 		return nil

@@ -14,7 +14,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/pubsub"
 )
 
-// coordinator keeps events, and fails the first subscriptions.
+// coordinator records events and fails the first subscriptions.
 type coordinator struct {
 	backend.Coordinator
 	events [][]string
@@ -56,15 +56,15 @@ func TestPublishSplitsEvents(t *testing.T) {
 	}
 	c.events = nil
 	bus.PublishFirst("topic", ids)
-	bus.Publish("topic", []string{strings.Repeat("x", 1<<20)}) // alone, however large
+	bus.Publish("topic", []string{strings.Repeat("x", 1<<20)}) // not split, whatever its size
 	bus.Publish("topic", nil)
 	if len(c.events) != 2 || len(c.events[1]) != 1 {
 		t.Errorf("%d events", len(c.events))
 	}
 }
 
-// A subscriber that may have missed events is told so, and subscribed again.
-func TestSubscribeTellsOfGaps(t *testing.T) {
+// A subscriber that may have missed events is notified and subscribed again.
+func TestSubscribeReportsGaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()

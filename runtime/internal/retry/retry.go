@@ -1,9 +1,9 @@
-// Package retry repeats operations on the store, spreads pauses, and sleeps until a context ends.
+// Package retry retries store operations, jitters delays, and sleeps until a context ends.
 //
-// All operations are idempotent: each is one conditional write, so a lost reply is fetched by asking again. There are two
-// kinds. A [Requester] is for requests of users: their contexts bound them, and after a try whose outcome is unknown only
-// the store can tell whether it had an effect. [Do] is for the runtime's own work, which gives up after a few tries because
-// it is repeated later anyway. [Update] repeats a compare-and-set until no other process interferes.
+// All operations are idempotent: each is one conditional write, so repeating it recovers a lost reply. A [Requester]
+// is for users' requests, which their contexts bound; after a try with an unknown outcome, only the store can tell
+// whether it had an effect. [Do] is for the runtime's own work and stops after a few tries, because the work is
+// repeated later anyway. [Update] retries a compare-and-set until no other process interferes.
 package retry
 
 import (
@@ -16,38 +16,38 @@ import (
 )
 
 const (
-	// Tries is how often an operation of the runtime is tried, and how often a request is tried again.
+	// Tries is how often a runtime operation is tried, and how often a request is retried.
 	Tries = 3
-	// Timeout is for one operation of the runtime's own on the store.
+	// Timeout bounds one store operation of the runtime.
 	Timeout = 10 * time.Second
-	// Base is the first pause between two tries. It doubles.
+	// Base is the first delay between two tries. It doubles.
 	Base = 50 * time.Millisecond
-	// MinPoll and MaxPoll bound the pauses between looks at something that is unavailable.
+	// MinPoll and MaxPoll bound the delays between polls of an unavailable server.
 	MinPoll = 250 * time.Millisecond
 	MaxPoll = 2 * time.Second
-	// Longest is the longest pause: spread by [Jitter] it still is a Duration.
+	// Longest is the maximum delay: with [Jitter] it still fits a Duration.
 	Longest = 200 * 365 * 24 * time.Hour
-	// unbounded is how long a request is repeated if its context has no deadline.
+	// unbounded is how long a request without a deadline is retried.
 	unbounded = 30 * time.Second
 	// maxUpdates bounds the tries of [Update].
 	maxUpdates = 1000
 )
 
-// A Requester repeats operations for callers.
+// A Requester retries operations for callers.
 type Requester struct {
 	closing   context.Context
 	storeLost func() bool
 }
 
-// NewRequester returns a Requester whose pauses end with closing. storeLost reports whether the store has been unavailable
-// for so long that callers should not wait for it.
+// NewRequester returns a Requester whose delays end with closing. storeLost reports whether the store has been
+// unavailable for so long that callers shouldn't wait for it.
 func NewRequester(closing context.Context, storeLost func() bool) *Requester {
 	return &Requester{closing, storeLost}
 }
 
-// Do runs op. While nothing has been sent it tries a few times, or once if the store is lost. After a try whose outcome is
-// unknown it repeats until the store answers, closing or ctx ends (without a deadline: for 30 s). The error after such a try
-// has OutcomeUnknown, whatever the last try reports. The error has a code.
+// Do runs op. If nothing was sent, it retries a few times, or not at all if the store is lost. After a try with an
+// unknown outcome it retries until the store replies, or closing or ctx ends (without a deadline: for 30 s). Then the
+// error has OutcomeUnknown, whatever the last try returns. All errors have a code.
 func (r *Requester) Do(ctx context.Context, op func(context.Context) error) error {
 	unknown := false
 	begun := time.Now()
@@ -59,7 +59,8 @@ func (r *Requester) Do(ctx context.Context, op func(context.Context) error) erro
 		}
 		coded := backend.Coded(err)
 		unknown = unknown || coded.Outcome == backend.OutcomeUnknown
-		again := coded.Code == backend.ErrUnavailable && try < Tries && !errors.Is(err, backend.ErrServerDown) && !r.storeLost()
+		again := coded.Code == backend.ErrUnavailable && try < Tries && !errors.Is(err, backend.ErrServerDown) &&
+			!r.storeLost()
 		if unknown && Unavailable(err) {
 			again = bounded || time.Since(begun) < unbounded
 		}
@@ -74,7 +75,7 @@ func (r *Requester) Do(ctx context.Context, op func(context.Context) error) erro
 	}
 }
 
-// pause sleeps for about d. It reports false if ctx or closing ends first.
+// pause sleeps for about d. It returns false if ctx or closing ends first.
 func (r *Requester) pause(ctx context.Context, d time.Duration) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -82,8 +83,7 @@ func (r *Requester) pause(ctx context.Context, d time.Duration) bool {
 	return Sleep(ctx, Jitter(d))
 }
 
-// Do runs op for the runtime itself, each try with a context of its own that ends after timeout, and returns the error of
-// the last try.
+// Do runs op for the runtime, each try with its own context that ends after timeout. It returns the last try's error.
 func Do(ctx context.Context, timeout time.Duration, op func(context.Context) error) error {
 	var err error
 	for try := range Tries {
@@ -100,29 +100,30 @@ func Do(ctx context.Context, timeout time.Duration, op func(context.Context) err
 	return err
 }
 
-// Update runs a compare-and-set until its error is not ErrAborted, which means that another process was faster. It returns
-// ErrAborted if ctx ends first, or after very many tries.
+// Update runs a compare-and-set until its error is not ErrAborted, which means that another process was faster. It
+// returns ErrAborted if ctx ends first, or after very many tries.
 func Update(ctx context.Context, op func(context.Context) error) error {
 	for try := 1; ; try++ {
 		err := op(ctx)
-		if backend.CodeOf(err) != backend.ErrAborted || try == maxUpdates || !Sleep(ctx, Jitter(min(time.Duration(try), 20)*2*time.Millisecond)) {
+		if backend.CodeOf(err) != backend.ErrAborted || try == maxUpdates ||
+			!Sleep(ctx, Jitter(min(time.Duration(try), 20)*2*time.Millisecond)) {
 			return err
 		}
 	}
 }
 
-// Unavailable reports whether an error means no more than that a server is unavailable, or slow.
+// Unavailable reports whether err only means that a server is unavailable or slow.
 func Unavailable(err error) bool {
 	code := backend.CodeOf(err)
 	return code == backend.ErrUnavailable || code == backend.ErrDeadlineExceeded
 }
 
-// Jitter spreads d by a fifth both ways, so that processes don't move in step.
+// Jitter changes d by up to a fifth in either direction, so that processes don't act in lockstep.
 func Jitter(d time.Duration) time.Duration {
 	return time.Duration(float64(min(d, Longest)) * (0.8 + 0.4*rand.Float64()))
 }
 
-// Sleep waits for d and returns true, or returns false as soon as ctx ends.
+// Sleep waits for d and returns true, or returns false when ctx ends first.
 func Sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

@@ -18,7 +18,7 @@ var (
 	aborted     = backend.NewError(backend.ErrAborted, "changed")
 )
 
-// tries returns an operation that fails with the errors given, in turn, the last one for ever, and its number of calls.
+// tries returns an operation that fails with errs in turn, repeating the last one, and its number of calls.
 func tries(errs ...error) (op func(context.Context) error, n *int) {
 	n = new(int)
 	return func(context.Context) error {
@@ -35,15 +35,17 @@ func TestRequesterTries(t *testing.T) {
 		code    backend.Code
 		outcome backend.Outcome
 	}{
-		"success":          {[]error{nil}, false, 1, "", 0},
-		"passes":           {[]error{unavailable, nil}, false, 2, "", 0},
-		"not_sent":         {[]error{unavailable}, false, 1 + retry.Tries, backend.ErrUnavailable, backend.OutcomeNotSent},
-		"store_lost":       {[]error{unavailable}, true, 1, backend.ErrUnavailable, backend.OutcomeNotSent},
-		"refused":          {[]error{refused}, false, 1, backend.ErrInvalidArgument, backend.OutcomeAnswered},
-		"unknown_then_ok":  {[]error{unknown, unavailable, unavailable, unavailable, unavailable, unavailable, nil}, true, 7, "", 0},
-		"unknown_then_no":  {[]error{unknown, refused}, false, 2, backend.ErrInvalidArgument, backend.OutcomeUnknown},
-		"without_a_code":   {[]error{errors.New("odd")}, false, 1, backend.ErrUnknown, backend.OutcomeUnknown},
-		"server_down_once": {[]error{backend.Errorf(backend.ErrUnavailable, "%w", backend.ErrServerDown).With(backend.OutcomeNotSent)}, false, 1, backend.ErrUnavailable, backend.OutcomeNotSent},
+		"success":    {[]error{nil}, false, 1, "", 0},
+		"passes":     {[]error{unavailable, nil}, false, 2, "", 0},
+		"not_sent":   {[]error{unavailable}, false, 1 + retry.Tries, backend.ErrUnavailable, backend.OutcomeNotSent},
+		"store_lost": {[]error{unavailable}, true, 1, backend.ErrUnavailable, backend.OutcomeNotSent},
+		"refused":    {[]error{refused}, false, 1, backend.ErrInvalidArgument, backend.OutcomeAnswered},
+		"unknown_then_ok": {[]error{unknown, unavailable, unavailable, unavailable, unavailable, unavailable, nil}, true, 7,
+			"", 0},
+		"unknown_then_no": {[]error{unknown, refused}, false, 2, backend.ErrInvalidArgument, backend.OutcomeUnknown},
+		"without_a_code":  {[]error{errors.New("odd")}, false, 1, backend.ErrUnknown, backend.OutcomeUnknown},
+		"server_down_once": {[]error{backend.Errorf(backend.ErrUnavailable, "%w",
+			backend.ErrServerDown).With(backend.OutcomeNotSent)}, false, 1, backend.ErrUnavailable, backend.OutcomeNotSent},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -57,10 +59,10 @@ func TestRequesterTries(t *testing.T) {
 	}
 }
 
-// A request whose outcome is unknown ends with its caller, with the process, or after half a minute.
+// A request with an unknown outcome ends with its caller, with the process, or after 30 s.
 func TestRequesterEnds(t *testing.T) {
 	for name, tt := range map[string]struct {
-		caller, closing time.Duration // until they end; 0: never
+		caller, closing time.Duration // until they end; 0 means never
 		want            time.Duration
 	}{
 		"caller":  {time.Minute, 0, time.Minute},
@@ -80,7 +82,8 @@ func TestRequesterEnds(t *testing.T) {
 				begun := time.Now()
 				op, _ := tries(unknown)
 				err := retry.NewRequester(after(tt.closing), func() bool { return false }).Do(after(tt.caller), op)
-				if took := time.Since(begun); took < tt.want || took > tt.want+3*time.Second || backend.Coded(err).Outcome != backend.OutcomeUnknown {
+				if took := time.Since(begun); took < tt.want || took > tt.want+3*time.Second ||
+					backend.Coded(err).Outcome != backend.OutcomeUnknown {
 					t.Errorf("after %v: %v", took, err)
 				}
 			})
@@ -88,7 +91,7 @@ func TestRequesterEnds(t *testing.T) {
 	}
 }
 
-func TestDoGivesEachTryItsTime(t *testing.T) {
+func TestDoTimesOutEachTry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		err := retry.Do(t.Context(), time.Second, func(ctx context.Context) error {
@@ -106,7 +109,7 @@ func TestDoGivesEachTryItsTime(t *testing.T) {
 	})
 }
 
-func TestUpdateRepeatsConflicts(t *testing.T) {
+func TestUpdateRetriesConflicts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		op, n := tries(aborted, aborted, nil)
 		if err := retry.Update(t.Context(), op); err != nil || *n != 3 {

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// walk follows the links.
+// walk resolves links.
 func walk(path string, _ int) (string, []Finding, error) {
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return path, nil, nil
@@ -18,5 +18,5 @@ func walk(path string, _ int) (string, []Finding, error) {
 	return resolved, nil, err
 }
 
-// Owner leaves ownership to the operating system's access control.
+// Owner always reports true: the operating system's access control applies.
 func Owner(fs.FileInfo, int) (name string, mine bool) { return "", true }

@@ -14,7 +14,7 @@ import (
 	"syscall"
 )
 
-// maxLinks is how many links a path may lead through, as on Linux.
+// maxLinks is the maximum number of links in a path, as on Linux.
 const maxLinks = 40
 
 // othersWrite is the permission of every user to write.
@@ -89,10 +89,10 @@ func elements(path string) (all []string) {
 	return all
 }
 
-// dir notes what is unsafe about a directory on the way. last is set if it has the file or a link to that.
+// dir records what is unsafe about a directory of the path. last is set if it contains the file or a link to it.
 func (w *walker) dir(path string, info fs.FileInfo, last bool) {
 	if !info.IsDir() {
-		return // what opens the path reports that
+		return // opening the path reports the error
 	}
 	f := Finding{Kind: Ancestor, Path: path}
 	if last {
@@ -118,15 +118,15 @@ func (w *walker) dir(path string, info fs.FileInfo, last bool) {
 	w.findings = append(w.findings, f)
 }
 
-// link notes a link, in a directory, that another user has planted.
+// link records a link of another user in a directory.
 func (w *walker) link(path string, info, in fs.FileInfo) {
 	owner, mine := Owner(info, w.euid)
 	if in.Mode()&othersWrite != 0 && !mine && owner != "" {
-		w.findings = append(w.findings, Finding{Kind: Planted, Path: path, Why: "it is a link that " + owner + " has made"})
+		w.findings = append(w.findings, Finding{Kind: Planted, Path: path, Why: "it is a link created by " + owner})
 	}
 }
 
-// Owner reports whether a file is that user's. It returns the name of another owner, and "" for one that is trusted.
+// Owner reports whether a file belongs to euid. name is another owner, or "" for a trusted one.
 func Owner(info fs.FileInfo, euid int) (name string, mine bool) {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	switch {
@@ -142,7 +142,8 @@ func Owner(info fs.FileInfo, euid int) (name string, mine bool) {
 	return "user " + id, false
 }
 
-// unmapped returns the user that owns the files whose owner has no number in the process's user namespace; -1 outside of one.
+// unmapped returns the user that owns files whose owner has no id in the process's user namespace, or -1 outside of
+// one.
 var unmapped = sync.OnceValue(func() int64 {
 	users, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil || strings.Join(strings.Fields(string(users)), " ") == "0 0 4294967295" {

@@ -1,5 +1,5 @@
-// Package signal wakes a goroutine that waits for work. Setting a signal never blocks, and a signal that is set several times
-// before the goroutine looks wakes it once, so the work itself is kept elsewhere, and the goroutine does all there is.
+// Package signal wakes a goroutine that waits for work. Setting a signal never blocks. Several sets before the
+// goroutine wakes count as one, so the work is stored elsewhere and the goroutine does all of it.
 package signal
 
 // A Signal is set or not. Its methods are safe for concurrent use.
@@ -16,5 +16,5 @@ func (s Signal) Set() {
 	}
 }
 
-// C returns a channel to receive from once the signal is set, which clears it. Only one of several receivers gets it.
+// C returns a channel that receives when the signal is set, which clears it. Only one of several receivers gets it.
 func (s Signal) C() <-chan struct{} { return s }

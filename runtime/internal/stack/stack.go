@@ -1,8 +1,8 @@
-// Package stack cuts stacks to what a user reads: the frames of the user's code and of what it called, without those of Go's
-// panics above and those of afgen below and between.
+// Package stack cuts stacks to the frames of user code and of what it called, without Go's panic frames above and
+// afgen's frames below and between.
 //
-// A frame is the user's unless it is of the standard library or of afgen's runtime. The tests of afgen count as users.
-// Texts are those of [runtime.Stack]: a line with the function, and one with the file.
+// A frame is the user's unless it belongs to the standard library or to afgen's runtime. afgen's tests count as
+// users. Texts are in the format of [runtime.Stack]: a line with the function and one with the file.
 package stack
 
 import (
@@ -26,14 +26,14 @@ const (
 	maxDump  = 32 << 20 // of all goroutines
 )
 
-// A Panic is a panic that was recovered. All of it is valid UTF-8 and bounded.
+// A Panic is a recovered panic. All its fields are valid UTF-8 and bounded.
 type Panic struct {
 	Value string
-	At    string // the first frame of the user's code, as "file.go:12 example.com/m.(*T).Run"; "" if there is none
+	At    string // the first frame of user code, as "file.go:12 example.com/m.(*T).Run", or ""
 	Stack string
 }
 
-// Recovered returns the panic of value v. The deferred function that has recovered it calls it.
+// Recovered returns the panic with value v. Call it from the deferred function that recovered v.
 func Recovered(v any) Panic {
 	frames := parse(string(debug.Stack()))
 	if i := slices.IndexFunc(frames, func(f frame) bool { return f.function == "panic" }); i >= 0 {
@@ -42,7 +42,8 @@ func Recovered(v any) Panic {
 	return Panic{Value: backend.Text(fmt.Sprint(v), maxValue), At: here.first(frames), Stack: here.cut("", frames)}
 }
 
-// below returns frames without those of Go's runtime on top: in which an index out of range panics, or a goroutine waits.
+// below returns frames without those of Go's runtime at the top, such as of an index out of range or a waiting
+// goroutine.
 func below(frames []frame) []frame {
 	for len(frames) > 1 && frames[0].pkg() == "runtime" {
 		frames = frames[1:]
@@ -50,7 +51,7 @@ func below(frames []frame) []frame {
 	return frames
 }
 
-// String returns the value and where it was.
+// String returns the value and the position.
 func (p Panic) String() string {
 	if p.At == "" {
 		return p.Value
@@ -58,7 +59,7 @@ func (p Panic) String() string {
 	return p.Value + " (at " + p.At + ")"
 }
 
-// ID returns the number of this goroutine, by which [Of] finds its stack. It takes microseconds.
+// ID returns the number of this goroutine, for [Of]. It takes microseconds.
 func ID() int64 {
 	var b [64]byte
 	return idOf(string(b[:goruntime.Stack(b[:], false)]))
@@ -67,8 +68,8 @@ func ID() int64 {
 // Most is how many stacks of handlers are logged at a time.
 const Most = 32
 
-// Of returns the stacks of those of the goroutines ids that run, cut. It stops the program for as long as it takes to write
-// down the stacks of all goroutines, at most 32 MiB: what doesn't fit is not found.
+// Of returns the cut stacks of the running goroutines among ids. It stops the program while it writes the stacks of
+// all goroutines, at most 32 MiB; goroutines beyond that are not found.
 func Of(ids ...int64) map[int64]string {
 	found := map[int64]string{}
 	for text := range goroutines(dump()) {
@@ -79,8 +80,8 @@ func Of(ids ...int64) map[int64]string {
 	return found
 }
 
-// On returns the stacks, cut, of at most most goroutines that a method is on, given by its name, with a receiver, which is a
-// pointer. One whose receiver the dump doesn't show is not found. It costs as much as [Of].
+// On returns the cut stacks of at most most goroutines that run a method, given by name, of a pointer receiver.
+// Goroutines whose receiver the dump doesn't show are not found. It costs as much as [Of].
 func On(method string, receiver any, most int) (found []string) {
 	call := fmt.Sprintf("\n%s(%p", method, receiver)
 	for text := range goroutines(dump()) {
@@ -91,7 +92,7 @@ func On(method string, receiver any, most int) (found []string) {
 	return found
 }
 
-// Name returns the name of a function as stacks have it.
+// Name returns the name of a function in the format of stacks.
 func Name(f any) string { return goruntime.FuncForPC(reflect.ValueOf(f).Pointer()).Name() }
 
 // dump returns the stacks of all goroutines.
@@ -105,8 +106,8 @@ func dump() []byte {
 	return b[:n]
 }
 
-// Running returns the stack, cut, of the first goroutine in a dump that a function of this name is on, such as
-// "example.com/m.(*T).Run"; "" if there is none.
+// Running returns the cut stack of the first goroutine in a dump that runs the function, such as
+// "example.com/m.(*T).Run", or "".
 func Running(dump []byte, function string) string {
 	for text := range goroutines(dump) {
 		if strings.Contains(text, "\n"+function+"(") {
@@ -130,11 +131,11 @@ func goroutines(dump []byte) func(yield func(string) bool) {
 // idOf returns the number in "goroutine 12 [running]:", or 0.
 func idOf(text string) int64 {
 	number, _, _ := strings.Cut(strings.TrimPrefix(text, "goroutine "), " ")
-	id, _ := strconv.ParseInt(number, 10, 64) // 0 if it isn't one
+	id, _ := strconv.ParseInt(number, 10, 64) // 0 if it isn't a number
 	return id
 }
 
-// whole cuts the stack of a goroutine, and keeps the line that says what it waits for.
+// whole cuts the stack of a goroutine and keeps its state line.
 func whole(text string) string {
 	header, _, _ := strings.Cut(text, "\n")
 	return here.cut(header, below(parse(text)))
@@ -143,7 +144,7 @@ func whole(text string) string {
 // A frame is two lines of a stack.
 type frame struct {
 	function string // such as "example.com/m.(*T).Run"
-	file     string // with the line
+	file     string // including the line
 	text     string
 }
 
@@ -176,11 +177,11 @@ func (f frame) pkg() string {
 	return f.function[:slash] + name
 }
 
-// A program is what says which frames are the user's.
+// A program determines which frames are the user's.
 type program struct {
-	std     string   // the directory of the standard library, with a slash; "" if the program was built with -trimpath
-	afgen   string   // that of afgen's runtime
-	modules []string // the paths of the program's modules; they count with -trimpath only
+	std     string   // directory of the standard library with a slash; "" if built with -trimpath
+	afgen   string   // directory of afgen's runtime
+	modules []string // paths of the program's modules; only used with -trimpath
 }
 
 var here = newProgram()
@@ -210,16 +211,16 @@ func fileOf(f any) string {
 	return file
 }
 
-// isAfgen reports whether a frame is of afgen's runtime. It goes by the file: a function literal that was inlined is named
-// after its caller.
+// isAfgen reports whether a frame belongs to afgen's runtime. It checks the file, because an inlined function literal
+// is named after its caller.
 func (p *program) isAfgen(f frame) bool {
 	return p.afgen != "" && strings.HasPrefix(f.file, p.afgen) && !strings.Contains(f.file, "_test.go:")
 }
 
-// isUser reports whether a frame is of the user's code.
+// isUser reports whether a frame belongs to user code.
 func (p *program) isUser(f frame) bool {
 	switch {
-	case f.file == "", f.function == "panic", p.isAfgen(f): // without a file it says how many frames are left out
+	case f.file == "", f.function == "panic", p.isAfgen(f): // a frame without a file is the number of omitted frames
 		return false
 	case p.std != "" && !strings.HasPrefix(f.file, "<"): // <autogenerated>
 		return !strings.HasPrefix(f.file, p.std)
@@ -234,7 +235,7 @@ func within(pkg, root string) bool {
 	return pkg == root || strings.HasPrefix(pkg, root+"/")
 }
 
-// first returns the first frame of the user's code, in short.
+// first returns the first frame of user code in short form.
 func (p *program) first(frames []frame) string {
 	i := slices.IndexFunc(frames, p.isUser)
 	if i < 0 {
@@ -243,8 +244,8 @@ func (p *program) first(frames []frame) string {
 	return backend.Text(path.Base(frames[i].file)+" "+strings.ReplaceAll(frames[i].function, "%2e", "."), maxValue)
 }
 
-// cut returns frames without afgen's below the first of the user's, and ends with the last of the user's. If none is the
-// user's it returns them all.
+// cut removes afgen's frames below the first frame of user code, and everything after the last one. Without frames of
+// user code it returns all.
 func (p *program) cut(header string, frames []frame) string {
 	if begin := slices.IndexFunc(frames, p.isUser); begin >= 0 {
 		frames = slices.Concat(frames[:begin], slices.DeleteFunc(slices.Clone(frames[begin:]), p.isAfgen))

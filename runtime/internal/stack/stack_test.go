@@ -27,8 +27,9 @@ func TestRecovered(t *testing.T) {
 		f                func()
 		value, at, begin string
 	}{
-		"error":   {failing, "it failed", ".failing", ".failing("},
-		"index":   {func() { _ = []int{}[len(t.Name())] }, "index out of range", ".TestRecovered.func", ".TestRecovered.func"},
+		"error": {failing, "it failed", ".failing", ".failing("},
+		"index": {func() { _ = []int{}[len(t.Name())] }, "index out of range", ".TestRecovered.func",
+			".TestRecovered.func"},
 		"nil_map": {func() { set(nil) }, "nil map", ".set", ".set("},
 		"pointer": {func() { _ = *(*int)(nil) }, "nil pointer", ".TestRecovered.func", ".TestRecovered.func"},
 		"library": {func() { _ = strings.Repeat("x", -1) }, "negative Repeat", ".TestRecovered.func", "strings.Repeat("},
@@ -38,7 +39,8 @@ func TestRecovered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := recovered(c.f)
 			first, _, _ := strings.Cut(p.Stack, "\n")
-			if !strings.Contains(p.Value, c.value) || !strings.HasPrefix(p.At, here) || !strings.Contains(p.At, c.at) || !strings.Contains(first, c.begin) {
+			if !strings.Contains(p.Value, c.value) || !strings.HasPrefix(p.At, here) || !strings.Contains(p.At, c.at) ||
+				!strings.Contains(first, c.begin) {
 				t.Errorf("%+v", p)
 			}
 			if strings.Contains(p.Stack, "testing.") || strings.Contains(p.Stack, "debug.Stack") {
@@ -60,12 +62,13 @@ func deep(n int) {
 
 func TestPanicsAreBounded(t *testing.T) {
 	p := recovered(func() { deep(10_000) })
-	if len(p.Value) > maxValue || len(p.Stack) > maxStack || !utf8.ValidString(p.Value) || !strings.Contains(p.At, ".deep") {
+	if len(p.Value) > maxValue || len(p.Stack) > maxStack || !utf8.ValidString(p.Value) ||
+		!strings.Contains(p.At, ".deep") {
 		t.Errorf("a value of %d bytes, a stack of %d, at %s", len(p.Value), len(p.Stack), p.At)
 	}
 }
 
-// Frames are afgen's by their package, the library's by their file or, in a program built with -trimpath, by their package.
+// Frames are afgen's by package. They are the standard library's by file or, with -trimpath, by package.
 func TestFramesOfTheUser(t *testing.T) {
 	text := func(std, afgen string) string {
 		return strings.NewReplacer("STD/", std, "AFGEN", afgen).Replace(`goroutine 7 [select, 3 minutes]:
@@ -94,8 +97,10 @@ created by example.com/dep.Do in goroutine 1
 		program
 		text string
 	}{
-		"plain": {program{std: "/go/src/", afgen: "/x/afgen/runtime/"}, strings.ReplaceAll(text("/go/src/", "/x/afgen/runtime"), "/go/src/../mod", "/go/mod")},
-		"trimpath": {program{afgen: "github.com/afgen/afgen@v1.0.0/runtime/", modules: []string{"", "shop", "example.com/dep.v3"}},
+		"plain": {program{std: "/go/src/", afgen: "/x/afgen/runtime/"},
+			strings.ReplaceAll(text("/go/src/", "/x/afgen/runtime"), "/go/src/../mod", "/go/mod")},
+		"trimpath": {program{afgen: "github.com/afgen/afgen@v1.0.0/runtime/",
+			modules: []string{"", "shop", "example.com/dep.v3"}},
 			strings.ReplaceAll(text("", "github.com/afgen/afgen@v1.0.0/runtime"), "../mod/", "")},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -107,7 +112,8 @@ created by example.com/dep.Do in goroutine 1
 				t.Errorf("first of the program %q", got)
 			}
 			got := p.cut("header", frames)
-			if !strings.HasPrefix(got, "header\ntime.Sleep(") || strings.Contains(got, "afgen") || strings.Contains(got, "Bind") || !strings.HasSuffix(got, "\nmain.handle(0x1)\n\t/src/shop/main.go:5 +0x1") {
+			if !strings.HasPrefix(got, "header\ntime.Sleep(") || strings.Contains(got, "afgen") ||
+				strings.Contains(got, "Bind") || !strings.HasSuffix(got, "\nmain.handle(0x1)\n\t/src/shop/main.go:5 +0x1") {
 				t.Errorf("cut to\n%s", got)
 			}
 			if got := p.cut("", frames[3:4]); !strings.HasPrefix(got, "github.com/afgen/") {
@@ -126,7 +132,8 @@ func TestStackOfAGoroutine(t *testing.T) {
 	}()
 	id := <-began
 	all := Of(id, -1)
-	if s := all[id]; len(all) != 1 || !strings.HasPrefix(s, fmt.Sprintf("goroutine %d [", id)) || !strings.Contains(s, "stack_test.go:") {
+	if s := all[id]; len(all) != 1 || !strings.HasPrefix(s, fmt.Sprintf("goroutine %d [", id)) ||
+		!strings.Contains(s, "stack_test.go:") {
 		t.Errorf("goroutine %d: %v", id, all)
 	}
 	dump := make([]byte, 1<<20)
@@ -134,8 +141,10 @@ func TestStackOfAGoroutine(t *testing.T) {
 	if s := Running(dump, "github.com/afgen/afgen/runtime/internal/stack.TestStackOfAGoroutine.func1"); s == "" {
 		t.Errorf("it is not found in\n%s", dump)
 	}
-	waits := "goroutine 8 [select (no cases)]:\nruntime.gopark(0x1?)\n\t/x/proc.go:1 +0x1\nruntime.block()\n\t/x/select.go:1\nm.F(0x1)\n\t/m/f.go:1\n"
-	if s := Running([]byte("SIGQUIT: quit\n\n"+waits), "m.F"); s != "goroutine 8 [select (no cases)]:\nm.F(0x1)\n\t/m/f.go:1" {
+	waits := "goroutine 8 [select (no cases)]:\nruntime.gopark(0x1?)\n\t/x/proc.go:1 " +
+		"+0x1\nruntime.block()\n\t/x/select.go:1\nm.F(0x1)\n\t/m/f.go:1\n"
+	if s := Running([]byte("SIGQUIT: quit\n\n"+waits),
+		"m.F"); s != "goroutine 8 [select (no cases)]:\nm.F(0x1)\n\t/m/f.go:1" {
 		t.Errorf("found %q", s)
 	}
 	if s := Running(dump, "example.com/m.F"); s != "" {

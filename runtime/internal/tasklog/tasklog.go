@@ -1,4 +1,4 @@
-// Package tasklog keeps the last lines that the attempts of a task have logged, for the task's document.
+// Package tasklog keeps the last log lines of a task's attempts, which are stored with the task.
 package tasklog
 
 import (
@@ -13,22 +13,23 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// What of a task's log is kept with it.
+// Bounds of the stored log.
 const (
 	keptLines = 20
-	keptBytes = 4 << 10 // together
-	keptLine  = 512     // bytes of one
+	keptBytes = 4 << 10 // in total
+	keptLine  = 512     // bytes per line
 )
 
-// An Attempt is where a task runs, and what the attempts before have logged.
+// An Attempt describes where a task runs, with the log lines of earlier attempts.
 type Attempt struct {
 	Number       int
 	Instance, IP string
 	Before       []string
 }
 
-// A Log has the last lines that the handler of a task has logged, this attempt's and those before. It costs nothing until the
-// first line, and no write of its own ever: the attempt's settle carries it. The zero Log is empty. It is safe for concurrent use.
+// A Log has the last log lines of a task's handler, of this and earlier attempts. It costs nothing until the first
+// line and never writes by itself: the attempt's settlement contains it. The zero Log is empty. It is safe for
+// concurrent use.
 type Log struct {
 	mu      sync.Mutex
 	head    string   // where this attempt runs
@@ -37,7 +38,7 @@ type Log struct {
 	handler slog.Handler
 }
 
-// Handler returns the handler of the attempt's lines.
+// Handler returns a slog.Handler for the attempt's lines.
 func (l *Log) Handler(ctx context.Context, a Attempt) slog.Handler {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,17 +48,18 @@ func (l *Log) Handler(ctx context.Context, a Attempt) slog.Handler {
 	return l.handler
 }
 
-// begin continues the lines of the attempts before. l.mu is held.
+// begin continues the lines of earlier attempts. The caller holds l.mu.
 func (l *Log) begin(ctx context.Context, a Attempt) {
 	for _, line := range a.Before {
 		l.append(backend.Text(line, keptLine))
 	}
-	options := &slog.HandlerOptions{Level: slog.Level(math.MinInt), ReplaceAttr: func(groups []string, at slog.Attr) slog.Attr {
-		if len(groups) == 0 && at.Key == slog.TimeKey {
-			at.Value = slog.StringValue(at.Value.Time().UTC().Format("2006-01-02T15:04:05.000Z"))
-		}
-		return at
-	}}
+	options := &slog.HandlerOptions{Level: slog.Level(math.MinInt),
+		ReplaceAttr: func(groups []string, at slog.Attr) slog.Attr {
+			if len(groups) == 0 && at.Key == slog.TimeKey {
+				at.Value = slog.StringValue(at.Value.Time().UTC().Format("2006-01-02T15:04:05.000Z"))
+			}
+			return at
+		}}
 	var head bytes.Buffer
 	r := slog.NewRecord(time.Now(), slog.LevelInfo, "attempt", 0)
 	r.AddAttrs(slog.Int("attempt", a.Number), slog.String("instance", a.Instance), slog.String("ip", a.IP))
@@ -67,7 +69,7 @@ func (l *Log) begin(ctx context.Context, a Attempt) {
 	l.handler = slog.NewTextHandler((*writer)(l), options)
 }
 
-// A writer is a Log as its handler sees it: each Write is a line.
+// A writer is a Log for its handler: each Write is a line.
 type writer Log
 
 func (w *writer) Write(p []byte) (int, error) {
@@ -78,7 +80,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// append adds a line and lets the oldest go. l.mu is held.
+// append adds a line and drops the oldest ones. The caller holds l.mu.
 func (l *Log) append(line string) {
 	l.lines = append(l.lines, line)
 	l.size += len(line)
@@ -89,7 +91,7 @@ func (l *Log) append(line string) {
 	}
 }
 
-// Lines returns the lines to be kept with the task; nil if nothing was logged.
+// Lines returns the lines to store with the task, or nil.
 func (l *Log) Lines() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -103,7 +105,7 @@ func (l *Log) Lines() []string {
 	return lines
 }
 
-// cut returns a line without its newline, no longer than keptLine.
+// cut returns a line without its newline, at most keptLine bytes.
 func cut(line []byte) string {
 	return backend.Text(string(bytes.TrimSuffix(line, []byte("\n"))), keptLine)
 }

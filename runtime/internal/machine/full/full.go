@@ -1,5 +1,5 @@
-// Package full describes the machine with gopsutil, which can read the facts and the load of each operating system. It is the
-// only package of the project that imports gopsutil. What a system doesn't tell, or a container hides, is zero.
+// Package full describes the machine with gopsutil, which supports all operating systems. No other package of the
+// project imports gopsutil. Values that a system doesn't report, or a container hides, are zero.
 package full
 
 import (
@@ -33,8 +33,8 @@ func describe(ctx context.Context) machine.Facts {
 	return f
 }
 
-// identity returns the system's identifier of the machine. gopsutil prefers a file that only root can read, so that users of
-// one machine would get different ones; machine-id is the same for all.
+// identity returns the system's identifier of the machine. gopsutil prefers a file that only root can read, so users
+// of one machine would get different ids. machine-id is the same for all.
 func identity(ctx context.Context) string {
 	if id, err := os.ReadFile("/etc/machine-id"); err == nil && len(strings.TrimSpace(string(id))) > 0 {
 		return strings.TrimSpace(string(id))
@@ -56,7 +56,7 @@ func read(ctx context.Context) machine.Reading {
 	}
 	if times, err := cpu.TimesWithContext(ctx, false); err == nil && len(times) == 1 {
 		t := times[0]
-		r.Busy = t.User + t.System + t.Nice + t.Irq + t.Softirq + t.Steal // guests are counted in User and Nice
+		r.Busy = t.User + t.System + t.Nice + t.Irq + t.Softirq + t.Steal // User and Nice include guests
 		r.Total = r.Busy + t.Idle + t.Iowait
 	}
 	return r
