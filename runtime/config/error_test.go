@@ -98,7 +98,8 @@ func TestErrorsUnwrap(t *testing.T) {
 }
 
 func TestWrongTypesAreRefused(t *testing.T) {
-	const noValue = `has no value: remove the key, write "" for an empty string, or quote a value that begins with #, & or !`
+	const noValue = `has no value: remove the key, write "" for an empty string, or quote a value that begins with #, ` +
+		`& or !`
 	for _, test := range []struct{ section, body, want string }{
 		{"redis", "password: {a: b}", "redis.password must be a single value (secret), not a mapping"},
 		{"redis", "password: [a]", "redis.password must be a single value (secret), not a list"},

@@ -95,7 +95,7 @@ func MethodsOf(service, hash string, c Contract) ([]backend.MethodInfo, error) {
 }
 
 func undecoded(name string) error {
-	return backend.Errorf(backend.ErrDataLoss, "document %s does not decode", name)
+	return backend.Errorf(backend.ErrDataLoss, "decoding document %q failed", name)
 }
 
 func contractName(service, hash string) string { return contractsPrefix + service + "/" + hash }
