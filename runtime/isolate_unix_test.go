@@ -137,7 +137,7 @@ func TestChildThatIsStoppedIsKilledWhenItsTimeIsUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := q.Wait(t.Context(), id)
-	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "process was killed")
+	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "process killed")
 	wantGone(t, pids...)
 }
 
