@@ -15,5 +15,6 @@ func TestApps(t *testing.T) {
 }
 
 func TestManySubtasksDelayNoOtherTask(t *testing.T) {
-	apptest.ManySubtasks(t, testkit.Fewer(5_000, 1_000), func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
+	apptest.ManySubtasks(t, testkit.Fewer(5_000, 1_000),
+		func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
 }

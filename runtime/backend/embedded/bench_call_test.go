@@ -19,7 +19,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
 
-// Adder is a service by hand, and one of net/rpc.
+// Adder is a service of afgen, written without the generator, and of net/rpc.
 type Adder struct{}
 
 // AddArgs are its arguments.
@@ -27,7 +27,7 @@ type AddArgs struct{ X, Y int }
 
 type addReply struct{ Sum int }
 
-// Add has net/rpc's shape.
+// Add has the signature that net/rpc requires.
 func (Adder) Add(a AddArgs, sum *int) error {
 	*sum = a.X + a.Y
 	return nil
@@ -37,14 +37,17 @@ var addMethod = af.Method[AddArgs, addReply]{Service: "adder", Name: "Add", Time
 
 func init() { children["adder"] = serveAdder }
 
-// serveAdder serves both on the same kind of socket until its standard input ends.
+// serveAdder serves both on unix sockets until its standard input ends.
 func serveAdder() int {
 	ctx := context.Background()
 	path := os.Getenv("AF_TEST_FILE")
 	app, err := af.Open(ctx, embedded.File(path), af.Logger(slog.New(slog.DiscardHandler)))
 	if err == nil {
 		af.RegisterService(app, af.Service{Name: "adder", Type: "Adder", Concurrency: 256}, &Adder{},
-			af.Bind(&addMethod, func(_ context.Context, _ *Adder, a AddArgs) (addReply, error) { return addReply{a.X + a.Y}, nil }))
+			af.Bind(&addMethod, func(_ context.Context, _ *Adder, a AddArgs) (addReply, error) {
+				return addReply{a.X + a.Y},
+					nil
+			}))
 		err = app.Start(ctx)
 	}
 	if err == nil {
@@ -67,15 +70,15 @@ func serveAdder() int {
 	return 0
 }
 
-// BenchmarkCallAcrossProcesses: one call at a time to another process, through all of the runtime, beside net/rpc between the
-// same two processes over the same kind of socket, in the same run.
+// BenchmarkCallAcrossProcesses measures one call at a time to another process, through the whole runtime, compared with
+// net/rpc between the same processes over the same kind of socket.
 func BenchmarkCallAcrossProcesses(b *testing.B) {
-	folder, err := os.MkdirTemp("", "af") // short enough for a socket
+	dir, err := os.MkdirTemp("", "af") // short enough for a socket
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer os.RemoveAll(folder)
-	path := filepath.Join(folder, "af.db")
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "af.db")
 	child := testkit.Start(b, "adder", "AF_TEST_FILE="+path)
 	defer child.End(b)
 	child.Says(b, "ready")
@@ -87,7 +90,7 @@ func BenchmarkCallAcrossProcesses(b *testing.B) {
 			return r.Sum, err
 		})
 	})
-	other, err := rpc.Dial("unix", filepath.Join(folder, "rpc"))
+	other, err := rpc.Dial("unix", filepath.Join(dir, "rpc"))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -100,7 +103,7 @@ func BenchmarkCallAcrossProcesses(b *testing.B) {
 	})
 }
 
-// eachCall makes one call after the other and reports how long they took.
+// eachCall makes calls one after the other and reports their latency.
 func eachCall(b *testing.B, call func(i int) (int, error)) {
 	var took []time.Duration
 	b.ReportAllocs()

@@ -22,7 +22,7 @@ func (w *noop) Run(_ context.Context, n int) (int, error) {
 
 var noopWorker = af.Worker{Name: "noop", Type: "Noop", Max: 100, Backoff: time.Second, Weight: 1}
 
-// BenchmarkTasksEndToEnd: 8 submitters and 100 workers at once, from the first Submit to the end of the last run.
+// BenchmarkTasksEndToEnd measures 8 submitters and 100 workers, from the first Submit to the end of the last run.
 func BenchmarkTasksEndToEnd(b *testing.B) {
 	for _, durability := range []struct {
 		name string
@@ -44,8 +44,8 @@ func BenchmarkTasksEndToEnd(b *testing.B) {
 	}
 }
 
-// BenchmarkIdleLatency: one task at a time through idle workers, from Submit to the begin of its run; in the same App, and
-// in another on the same file, which shares nothing else with it.
+// BenchmarkIdleLatency measures the time from Submit to the start of the run, one task at a time with idle workers: in
+// the same App, and in another one that shares only the file with it.
 func BenchmarkIdleLatency(b *testing.B) {
 	for _, elsewhere := range []bool{false, true} {
 		name := "same_app"

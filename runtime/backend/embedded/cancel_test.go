@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// cancelled calls do until its context has ended in the middle of what it writes, while another process holds the write lock.
+// cancelled calls do until its context has ended in the middle of a write, while another process holds the write lock.
 func cancelled(t *testing.T, path string, do func(ctx context.Context) error) {
 	t.Helper()
 	locker := openedAt(t, path)
@@ -24,19 +24,19 @@ func cancelled(t *testing.T, path string, do func(ctx context.Context) error) {
 		select {
 		case err = <-ended:
 			release()
-		case <-time.After(20 * time.Millisecond): // it waits for what it has begun
+		case <-time.After(20 * time.Millisecond): // it is waiting for its write
 			release()
 			err = <-ended
 		}
-		if errors.Is(err, errStillWriting) {
+		if errors.Is(err, errMayBeWritten) {
 			return
 		}
 	}
-	t.Error("it was never cancelled while writing")
+	t.Error("never cancelled while writing")
 }
 
-// A receiver that is cancelled while it takes a message doesn't keep it.
-func TestReceiverCancelledWhileTakingKeepsNoMessage(t *testing.T) {
+// A receiver that is cancelled while taking a message doesn't keep it.
+func TestCancelledReceiverKeepsNoMessage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	s := openedAt(t, path)
 	tr := s.transport
@@ -44,9 +44,9 @@ func TestReceiverCancelledWhileTakingKeepsNoMessage(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancelled(t, path, func(ctx context.Context) error {
-		m, _, err := tr.take(ctx, "q")
+		m, _, err := tr.takeRaw(ctx, "q")
 		if m != nil {
-			t.Error("it has taken a message")
+			t.Error("a message was taken")
 		}
 		return err
 	})
@@ -59,12 +59,12 @@ func TestReceiverCancelledWhileTakingKeepsNoMessage(t *testing.T) {
 		return nil
 	})
 	if got != 1 {
-		t.Error("the message never comes again")
+		t.Error("the message is not delivered again")
 	}
 }
 
-// What is cancelled while it makes an offer leaves none in the file.
-func TestOfferCancelledWhileWritingIsTakenBack(t *testing.T) {
+// An offer that is cancelled while it is written is deleted.
+func TestCancelledOfferIsDeleted(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	s := openedAt(t, path)
 	o := offer{toReceive, "q"}
@@ -72,17 +72,18 @@ func TestOfferCancelledWhileWritingIsTakenBack(t *testing.T) {
 		_, err := s.transport.listen(ctx, o)
 		return err
 	})
-	if err := s.db.writer.caughtUp(); err != nil {
+	if err := s.db.writer.flush(); err != nil {
 		t.Fatal(err)
 	}
 	offers := 0
-	if _, err := s.db.readRow(t.Context(), "SELECT count(*) FROM offer WHERE kind = ? AND name = ?", []any{o.kind, o.name}, &offers); err != nil {
+	if _, err := s.db.readRow(t.Context(), "SELECT count(*) FROM offer WHERE kind = ? AND name = ?", []any{o.kind, o.name},
+		&offers); err != nil {
 		t.Fatal(err)
 	}
 	if offers != 0 {
 		t.Errorf("%d offers are left", offers)
 	}
 	if len(s.peers.offers) != 0 {
-		t.Errorf("it holds %v", s.peers.offers)
+		t.Errorf("the registry holds %v", s.peers.offers)
 	}
 }

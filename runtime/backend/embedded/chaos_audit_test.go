@@ -24,7 +24,7 @@ type auditRow struct {
 	before, after *auditTask
 }
 
-// An auditTask is a row of the table task, or what is kept of a batch or an owner.
+// An auditTask is a row of the table task, or the audited columns of a batch or an owner.
 type auditTask struct {
 	ID        string                `json:"id"`
 	Queue     string                `json:"queue"`
@@ -90,14 +90,15 @@ func instantOf(n int64) time.Time {
 	return time.Unix(0, n).UTC()
 }
 
-// op says which operation of a store has made a change. What none could have made is "", which the check refuses.
+// op returns the operation of a store that made a change. It returns "", which the check rejects, if none could have
+// made it.
 func (r auditRow) op() string {
 	a, b := r.before, r.after
 	switch {
 	case b == nil && a.Gate == gateHeld:
 		return "Discard"
 	case b == nil:
-		return "" // nothing is old enough to be purged
+		return "" // no task is old enough to be purged
 	case b.DoneOf != "" && a == nil, a != nil && a.Subtasks == "" && b.Subtasks != "":
 		return "Finish"
 	case a == nil:
@@ -118,14 +119,15 @@ func (r auditRow) op() string {
 	return ""
 }
 
-// same says that nothing has changed that a transition changes: a stop was requested, say.
+// same reports whether nothing has changed that a transition changes; a stop may have been requested.
 func (r auditRow) same() bool {
 	a, b := r.before, r.after
-	return a != nil && b != nil && a.Status == b.Status && a.Fence == b.Fence && a.Attempt == b.Attempt && a.Crashes == b.Crashes &&
+	return a != nil && b != nil && a.Status == b.Status && a.Fence == b.Fence && a.Attempt == b.Attempt &&
+		a.Crashes == b.Crashes &&
 		a.Due == b.Due && a.Ended == b.Ended && a.Subtasks == b.Subtasks && a.Result == b.Result
 }
 
-// readRows reads the table audit; nobody else has the file open.
+// readRows reads the table audit. No other process has the file open.
 func readRows(path string) ([]auditRow, error) {
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?_pragma=query_only(1)")
 	if err != nil {
@@ -161,7 +163,8 @@ func readRows(path string) ([]auditRow, error) {
 // readStored reads all tasks as the store returns them.
 func readStored(path string) (map[string]backend.Task, error) {
 	ctx := context.Background()
-	ports, err := embedded.File(path).Open(ctx, backend.Env{Instance: backend.Instance{ID: "reader"}, Logger: slog.New(slog.DiscardHandler)})
+	ports, err := embedded.File(path).Open(ctx, backend.Env{Instance: backend.Instance{ID: "reader"},
+		Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +213,8 @@ func (w fileWorld) Audit(begun time.Time) (*chaos.Audit, error) {
 			}
 		case "batch":
 			e.Op, e.Commits = "Spawn", r.after.Source
-			e.Spawn = backend.Spawn{Source: r.after.Source, Batch: r.after.Batch, Now: chaos.RunsNow(stored[r.after.Source], r.after.Batch)}
+			e.Spawn = backend.Spawn{Source: r.after.Source, Batch: r.after.Batch, Now: chaos.RunsNow(stored[r.after.Source],
+				r.after.Batch)}
 		case "owner":
 			e.Op, e.Owner, e.Expires = "ExpireOwner", r.after.Owner, true
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A process may be killed before anybody knows of it, and its undertaker before the files are gone.
-func TestFilesOfTheDeadWhoAreInNoRegistryAreRemoved(t *testing.T) {
+// A process may be killed before it is in the registry, and the process that removes it before its files are removed.
+func TestStaleFilesAreRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	left := []string{path + "-run/DEAD.lock", path + "-run/DEAD.sock"}
 	leave := func() {
@@ -24,38 +24,38 @@ func TestFilesOfTheDeadWhoAreInNoRegistryAreRemoved(t *testing.T) {
 			}
 		}
 	}
-	tidy := func(when string) {
+	wantRemoved := func(when string) {
 		t.Helper()
 		for _, name := range left {
 			if _, err := os.Stat(name); err == nil {
-				t.Errorf("%s: %s is there", when, name)
+				t.Errorf("%s: %s still exists", when, name)
 			}
 		}
 	}
-	first, err := open(t.Context(), path)
+	first, err := openFile(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	leave()
-	second, err := open(t.Context(), path)
+	second, err := openFile(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tidy("after an opening")
+	wantRemoved("after Open")
 	leave()
 	for _, ports := range []*backend.Ports{first, second} {
 		if err := ports.Close(t.Context()); err != nil {
 			t.Error(err)
 		}
 	}
-	tidy("after the last has gone")
+	wantRemoved("after the last Close")
 }
 
 func init() { children["leaver"] = leaver }
 
 // leaver opens a file, and closes it when its input ends.
 func leaver() int {
-	ports, err := open(context.Background(), os.Getenv("AF_TEST_PATH"))
+	ports, err := openFile(context.Background(), os.Getenv("AF_TEST_PATH"))
 	if err == nil {
 		fmt.Println("open")
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -68,10 +68,10 @@ func leaver() int {
 	return 0
 }
 
-func TestTheLastToGoLeavesNoLogBehindThoughAllGoAtOnce(t *testing.T) {
+func TestConcurrentClosesRemoveLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	for range 5 {
-		var opened, gone sync.WaitGroup
+		var opened, closed sync.WaitGroup
 		end := make(chan struct{})
 		for range 6 {
 			c := testkit.Start(t, "leaver", "AF_TEST_PATH="+path)
@@ -80,23 +80,23 @@ func TestTheLastToGoLeavesNoLogBehindThoughAllGoAtOnce(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			gone.Go(func() {
+			closed.Go(func() {
 				<-end
 				c.End(t)
 			})
 		}
 		opened.Wait()
 		close(end)
-		gone.Wait()
+		closed.Wait()
 		if left, err := filepath.Glob(path + "-wal"); err != nil || len(left) > 0 {
 			t.Fatalf("left behind: %v, %v", left, err)
 		}
 	}
 }
 
-func TestWhoLeavesMayFindItsLockFileRemovedByAnother(t *testing.T) {
+func TestCloseToleratesRemovedLockFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	ports, err := open(t.Context(), path)
+	ports, err := openFile(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,16 +24,16 @@ func init() {
 	}
 }
 
-// Invariants I1 to I5 and I7 to I9 hold for processes that share a file: they are killed, stopped beyond their leases and
-// restarted, each seed in its own way, and afterwards an audit that the file itself has kept is checked.
+// Processes that share a file are killed, stopped beyond their leases and restarted, in a different way with each seed.
+// Then invariants I1 to I5 and I7 to I9 are checked with an audit that the file itself has kept.
 func TestChaosOfProcessesKeepsThePromises(t *testing.T) {
 	kinds := []chaos.Kind{chaos.Everything, chaos.Kills, chaos.Rolling}
-	chaos.Main(t, "./runtime/backend/embedded", kinds, func(_ *testing.T, folder string) chaos.World {
-		return fileWorld{filepath.Join(folder, "af.db")}
+	chaos.Main(t, "./runtime/backend/embedded", kinds, func(_ *testing.T, dir string) chaos.World {
+		return fileWorld{filepath.Join(dir, "af.db")}
 	})
 }
 
-// A fileWorld is a file as processes share it.
+// A fileWorld is a file that processes share.
 type fileWorld struct{ path string }
 
 func (w fileWorld) Address() string                                     { return w.path }
@@ -52,8 +52,8 @@ func (w fileWorld) query(ctx context.Context, query string) (n int, err error) {
 
 // Left implements chaos.World.
 func (w fileWorld) Left(ctx context.Context) (int, error) {
-	return w.query(ctx, `SELECT (SELECT count(*) FROM task WHERE status < 4) + (SELECT count(*) FROM family WHERE NOT finished) +
-		(SELECT count(*) FROM batch WHERE held)`)
+	return w.query(ctx, `SELECT (SELECT count(*) FROM task WHERE status < 4) +
+		(SELECT count(*) FROM family WHERE NOT finished) + (SELECT count(*) FROM batch WHERE held)`)
 }
 
 // Remains implements chaos.World.
@@ -74,8 +74,10 @@ func (w fileWorld) Remains() (remains []string, _ error) {
 		}
 	}
 	for what, query := range map[string]string{
-		"peers": "SELECT count(*) FROM peer", "offers": "SELECT count(*) FROM offer", "running tasks": "SELECT count(*) FROM task WHERE status = 2",
-		"owners": "SELECT count(*) FROM owner WHERE NOT convicted",
+		"peers":         "SELECT count(*) FROM peer",
+		"offers":        "SELECT count(*) FROM offer",
+		"running tasks": "SELECT count(*) FROM task WHERE status = 2",
+		"owners":        "SELECT count(*) FROM owner WHERE NOT convicted",
 	} {
 		n, err := w.query(context.Background(), query)
 		if err != nil {

@@ -10,41 +10,42 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// A catch is what a Claim returns.
-type catch struct {
+// A claimResult is the result of a Claim.
+type claimResult struct {
 	tasks []backend.Task
 	next  time.Duration
 }
 
-// Claim implements backend.Store. Where there is nothing to claim it only reads, so that many idle processes don't get in
-// the way of one another.
+// Claim implements backend.Store. If there is nothing to claim it only reads, so that idle processes don't compete for
+// the write lock.
 func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
 	if len(c.IDs) > 0 {
 		c.Fingerprint = ""
 	}
-	idle, next, err := s.nothing(ctx, c)
+	idle, next, err := s.nothingToClaim(ctx, c)
 	if idle || err != nil {
 		return nil, next, err
 	}
-	got, err := write(ctx, s.db.writer, func(tx *tx) (catch, error) { return tx.claim(c) })
+	got, err := write(ctx, s.db.writer, func(tx *tx) (claimResult, error) { return tx.claimTasks(c) })
 	return got.tasks, got.next, err
 }
 
-// nothing says whether a claim would change nothing, and when the next task is due then.
-func (s *store) nothing(ctx context.Context, c backend.Claim) (idle bool, next time.Duration, err error) {
-	var convicted, busy int
+// nothingToClaim reports whether a claim would change nothing, and if so, when the next task is due.
+func (s *store) nothingToClaim(ctx context.Context, c backend.Claim) (idle bool, next time.Duration, err error) {
+	var expired, busy int
 	var due sql.NullInt64
 	known, err := s.db.readRow(ctx, `SELECT owner.convicted,
 			EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND place = 1 AND suspected <= ?6 AND `+claimable(c, "?4", "?7")+`) OR
 			EXISTS (SELECT 1 FROM task WHERE owner = ?2 AND nonce = ?3 AND status = 2) OR
-			?5 <> '' AND EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND `+unfit("?5")+`),
+			?5 <> '' AND EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND `+wrongVersion("?5")+`),
 			(SELECT min(due) FROM task WHERE queue = ?1 AND place = 2)
-		FROM owner WHERE name = ?2`, withSkip(c, c.Queue, c.Owner, c.Nonce, list(c.Networks), c.Fingerprint, c.Suspects), &convicted, &busy, &due)
+		FROM owner WHERE name = ?2`, withSkip(c, c.Queue, c.Owner, c.Nonce, list(c.Networks), c.Fingerprint, c.Suspects),
+		&expired, &busy, &due)
 	now := instant.Of(s.db.now())
 	switch {
 	case err != nil:
 		return false, 0, err
-	case !known || convicted != 0 || busy != 0 || due.Valid && due.Int64 <= now:
+	case !known || expired != 0 || busy != 0 || due.Valid && due.Int64 <= now:
 		return false, 0, nil
 	case due.Valid:
 		next = time.Duration(due.Int64 - now)
@@ -52,16 +53,17 @@ func (s *store) nothing(ctx context.Context, c backend.Claim) (idle bool, next t
 	return true, next, nil
 }
 
-func (t *tx) claim(c backend.Claim) (catch, error) {
-	var got catch
-	if err := t.admit(c.Owner); err != nil {
+func (t *tx) claimTasks(c backend.Claim) (claimResult, error) {
+	var got claimResult
+	if err := t.ensureOwner(c.Owner); err != nil {
 		return got, err
 	}
-	if err := t.ripen(c.Queue); err != nil {
+	if err := t.moveDueToReady(c.Queue); err != nil {
 		return got, err
 	}
-	if c.Fingerprint != "" { // what is due by now keeps its time
-		if err := t.exec("UPDATE task SET place = 1, due = ? WHERE queue = ? AND "+unfit("?"), t.now, c.Queue, c.Fingerprint); err != nil {
+	if c.Fingerprint != "" { // tasks that were due already keep their time
+		if err := t.exec("UPDATE task SET place = 1, due = ? WHERE queue = ? AND "+wrongVersion("?"), t.now, c.Queue,
+			c.Fingerprint); err != nil {
 			return got, err
 		}
 	}
@@ -75,28 +77,28 @@ func (t *tx) claim(c backend.Claim) (catch, error) {
 		got.tasks = tasksOf(taken)
 		return got, err
 	}
-	free, err := t.free(c)
+	free, err := t.claimableTasks(c)
 	if err != nil || len(free) == 0 {
 		return got, err
 	}
 	seqs := make([]int64, len(free))
 	for i, r := range free {
 		seqs[i] = r.seq
-		t.count(r.Queue, r.status, number(backend.StatusRunning))
+		t.countTransition(r.Queue, r.status, number(backend.StatusRunning))
 		r.Status, r.Started = backend.StatusRunning, instant.Time(t.now)
 		r.Fence++
 		r.Attempt++
 		r.MaxCrashes = c.MaxCrashes
 	}
 	got.tasks = tasksOf(free)
-	return got, t.exec(`UPDATE task SET status = 2, place = 0, owner = ?, nonce = ?, settled = 0, fan_in = ?, started = ?, max_crashes = ?,
-			fence = fence + 1, attempt = attempt + 1
+	return got, t.exec(`UPDATE task SET status = 2, place = 0, owner = ?, nonce = ?, settled = 0, fan_in = ?, started = ?,
+			max_crashes = ?, fence = fence + 1, attempt = attempt + 1
 		WHERE seq IN (SELECT value FROM json_each(?))`, c.Owner, c.Nonce, c.FanIn, t.now, c.MaxCrashes, list(seqs))
 }
 
-// free reads what a claim may take, the best first: none is past its deadline (row 2), and of those that are suspected only as
-// many as it takes, the best of them.
-func (t *tx) free(c backend.Claim) ([]*record, error) {
+// claimableTasks reads the tasks that a claim may take, best first. It skips those past their deadline (row 2) and all
+// but the best c.Suspects suspected ones.
+func (t *tx) claimableTasks(c backend.Claim) ([]*record, error) {
 	args := withSkip(c, c.Queue, t.now, list(c.Networks), max(c.Suspects, 0), max(c.Max, 0))
 	free := `queue = ?1 AND place = 1 AND (deadline IS NULL OR deadline > ?2) AND ` + claimable(c, "?3", "?6")
 	if len(c.IDs) > 0 {
@@ -108,8 +110,8 @@ func (t *tx) free(c backend.Claim) ([]*record, error) {
 		ORDER BY weight DESC, task.seq LIMIT ?5`, args...)
 }
 
-// claimable is the condition that a claim may take a task of its queue's line, with JSON arrays of the claim's Networks and
-// Skip.
+// claimable returns the condition that a claim may take a ready task. networks and skip refer to JSON arrays of the
+// claim's Networks and Skip.
 func claimable(c backend.Claim, networks, skip string) string {
 	may := allowed(networks)
 	if len(c.Skip) == 0 {
@@ -119,7 +121,7 @@ func claimable(c backend.Claim, networks, skip string) string {
 		WHERE v.value ->> 'fingerprint' = fingerprint AND ` + allowed("v.value -> 'networks'") + `)`
 }
 
-// withSkip adds the argument that claimable refers to as skip, if it does.
+// withSkip appends the argument skip of claimable, if the condition uses it.
 func withSkip(c backend.Claim, args ...any) []any {
 	if len(c.Skip) > 0 {
 		args = append(args, list(c.Skip))
@@ -127,22 +129,24 @@ func withSkip(c backend.Claim, args ...any) []any {
 	return args
 }
 
-// unfit is the condition that a task waits for a claimer of its fingerprint.
-func unfit(fingerprint string) string {
+// wrongVersion returns the condition that a task waits for a worker with its fingerprint.
+func wrongVersion(fingerprint string) string {
 	return "place = 2 AND wrong_since IS NOT NULL AND fingerprint = " + fingerprint
 }
 
-// allowed is the condition that a claimer of these networks, a JSON array, may run the task.
+// allowed returns the condition that a claimer may run the task. networks refers to a JSON array of its networks.
 func allowed(networks string) string {
-	return `(allow IS NULL OR EXISTS (SELECT 1 FROM json_each(allow) AS a WHERE a.value IN (SELECT value FROM json_each(` + networks + `))))`
+	return `(allow IS NULL OR EXISTS (SELECT 1 FROM json_each(allow) AS a WHERE a.value IN (SELECT value FROM json_each(` +
+		networks + `))))`
 }
 
-// ripen puts into the line what has become due.
-func (t *tx) ripen(queue string) error {
+// moveDueToReady makes due tasks ready.
+func (t *tx) moveDueToReady(queue string) error {
 	return t.exec("UPDATE task SET place = 1 WHERE queue = ? AND place = 2 AND due <= ?", queue, t.now)
 }
 
-// nextDue is how long until another task is due, 0 where none is known. ripen was called just now.
+// nextDue returns the time until the next task is due, or 0 if there is none. The caller has just called
+// moveDueToReady.
 func (t *tx) nextDue(queue string) (time.Duration, error) {
 	var due sql.NullInt64
 	_, err := t.row("SELECT min(due) FROM task WHERE queue = ? AND place = 2", []any{queue}, &due)

@@ -11,9 +11,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
 
-// Tasks that were made while the machine's clock was ahead don't give their time to those that come later; nor do tasks
-// collide if the clock is set to instants at which there are some.
-func TestCreatedFollowsTheClockBack(t *testing.T) {
+// Tasks created while the machine's clock was ahead don't delay the time of later ones, and tasks don't collide when
+// the clock is set to a time at which others were created.
+func TestCreatedFollowsClockBack(t *testing.T) {
 	var now atomic.Int64
 	begin := time.Now()
 	now.Store(begin.UnixNano())
@@ -25,7 +25,7 @@ func TestCreatedFollowsTheClockBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := stored[2].Created.Sub(stored[0].Created); n < 2 {
-			t.Errorf("the third of three is %v younger than the first", n)
+			t.Errorf("the third of three tasks was created %v after the first", n)
 		}
 		return stored[0].Created
 	}
@@ -36,7 +36,7 @@ func TestCreatedFollowsTheClockBack(t *testing.T) {
 		now.Store(begin.Add(back).UnixNano())
 		for range 2 {
 			if d := made().Sub(begin); d < back || d > back+time.Second {
-				t.Errorf("%v after the beginning a task was made %v after it", back, d)
+				t.Errorf("at %v a task was created at %v", back, d)
 			}
 		}
 	}

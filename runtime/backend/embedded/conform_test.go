@@ -30,7 +30,7 @@ func join(t testing.TB, path string, opts ...embedded.Option) *backend.Ports {
 	return ports
 }
 
-// options give a test more time where everything is slow.
+// options gives tests more time with -race.
 var options = conform.Options{Tick: tick}
 
 func alone(t *testing.T, opts ...embedded.Option) *backend.Ports {
@@ -44,12 +44,12 @@ func TestDocsConform(t *testing.T) { conform.Docs(t, byItself, options) }
 func TestTransportConforms(t *testing.T) { conform.Transport(t, byItself, options) }
 
 func TestCoordinatorConforms(t *testing.T) {
-	t.Parallel() // it mostly waits
+	t.Parallel() // mostly sleeps
 	conform.Coordinator(t, byItself, options)
 }
 
-// Random operations, beside the reference. Under -race SQLite, which is Go here, has time for few.
-func TestStoreDoesWhatMemoryDoes(t *testing.T) {
+// Random operations have the same results as on the memory backend. With -race, SQLite (which is Go code) is slow.
+func TestStoreMatchesMemory(t *testing.T) {
 	if race {
 		testkit.Checks(t, testkit.Fewer(10, 2))
 	} else {

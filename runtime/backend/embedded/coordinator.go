@@ -11,13 +11,13 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// presentFor is how long an Announce counts.
+// presentFor is how long an announcement lasts.
 const presentFor = 15 * time.Second
 
-// kindNews marks the notices that are news.
-const kindNews = "news"
+// kindEvent is the kind of notices that carry events.
+const kindEvent = "news"
 
-// A coordinator keeps in the file who is there, and spreads news over the mesh.
+// A coordinator implements backend.Coordinator. Announcements are rows of the file, events travel over the mesh.
 type coordinator struct {
 	db     *database
 	mesh   *mesh.Mesh
@@ -56,18 +56,18 @@ func (c *coordinator) Present(ctx context.Context, kind string) (map[string]json
 }
 
 // Publish implements backend.Coordinator.
-func (c *coordinator) Publish(ctx context.Context, topic string, news json.RawMessage) error {
-	if err := alive(ctx); err != nil {
+func (c *coordinator) Publish(ctx context.Context, topic string, event json.RawMessage) error {
+	if err := checkContext(ctx); err != nil {
 		return err
 	}
-	c.topics.Publish(topic, news)
-	c.mesh.Notify(c.mesh.Connected(), mesh.Notice{Kind: kindNews, Name: topic, Body: news})
+	c.topics.Publish(topic, event)
+	c.mesh.Notify(c.mesh.Connected(), mesh.Notice{Kind: kindEvent, Name: topic, Body: event})
 	return nil
 }
 
 // Subscribe implements backend.Coordinator.
 func (c *coordinator) Subscribe(ctx context.Context, topic string, fn func(json.RawMessage)) error {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return err
 	}
 	return c.topics.Subscribe(ctx, topic, fn)

@@ -23,7 +23,7 @@ import (
 
 func init() { children["writer"] = writeForEver }
 
-// writeForEver submits tasks from several goroutines, and says the id of each that was acknowledged.
+// writeForEver submits tasks from several goroutines and prints the id of each that was acknowledged.
 func writeForEver() int {
 	ctx := context.Background()
 	app, err := af.Open(ctx, embedded.File(os.Getenv("AF_TEST_FILE")), af.Logger(slog.New(slog.DiscardHandler)))
@@ -53,8 +53,8 @@ func writeForEver() int {
 	return 0
 }
 
-// A process that is killed while it writes leaves a file that is whole, with all that it has acknowledged.
-func TestKilledWriterLosesNothingAcknowledged(t *testing.T) {
+// A process that is killed while writing leaves a valid file with everything that it has acknowledged.
+func TestKilledWriterLosesNoAcknowledgedTask(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	var acked []string
 	for round := range 5 {
@@ -66,11 +66,11 @@ func TestKilledWriterLosesNothingAcknowledged(t *testing.T) {
 		if err := child.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		for lines.Scan() { // what it said before it died
+		for lines.Scan() { // printed before it died
 			acked = append(acked, lines.Text())
 		}
 		if err := child.Wait(); err == nil {
-			t.Error("it ended by itself")
+			t.Error("the writer was not killed")
 		}
 	}
 	ports := join(t, path)
@@ -82,7 +82,7 @@ func TestKilledWriterLosesNothingAcknowledged(t *testing.T) {
 	wantWhole(t, path)
 }
 
-// wantWhole checks a file as SQLite does.
+// wantWhole runs SQLite's integrity check.
 func wantWhole(t *testing.T, path string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
@@ -96,10 +96,11 @@ func wantWhole(t *testing.T, path string) {
 	}
 }
 
-// What doesn't fit is refused with an error that says so; what was acknowledged before runs, and what ran is settled.
-func TestFullDiskRefusesAndLosesNothing(t *testing.T) {
+// Inserts fail if the disk is full. Acknowledged tasks run, and running tasks are settled.
+func TestFullDiskLosesNoTask(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	full, err := af.Open(t.Context(), embedded.File(path, embedded.MostPages(300)), af.Logger(slog.New(slog.DiscardHandler)))
+	full, err := af.Open(t.Context(), embedded.File(path, embedded.MostPages(300)),
+		af.Logger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,8 +144,8 @@ type length struct{}
 
 func (*length) Run(_ context.Context, s string) (int, error) { return len(s), nil }
 
-// A job that can't be written doesn't take those with it that share its transaction.
-func TestTaskTooLargeHurtsNobodyElse(t *testing.T) {
+// A job that can't be written doesn't fail the others in its transaction.
+func TestTooLargeTaskFailsAlone(t *testing.T) {
 	ports := join(t, filepath.Join(t.TempDir(), "af.db"), embedded.MostPages(300))
 	many := make(chan error)
 	for i := range 20 {
@@ -179,7 +180,7 @@ func TestTaskTooLargeHurtsNobodyElse(t *testing.T) {
 
 func init() { children["victim"] = beVictim }
 
-// beVictim runs tasks that never end, and says each that has begun.
+// beVictim runs tasks that never end, and prints the id of each.
 func beVictim() int {
 	ctx := context.Background()
 	app, err := af.Open(ctx, embedded.File(os.Getenv("AF_TEST_FILE")), af.Logger(slog.New(slog.DiscardHandler)))
@@ -205,7 +206,7 @@ func (*endless) Run(ctx context.Context, _ string) (int, error) {
 	return 0, context.Cause(ctx)
 }
 
-// A rescue runs in this process what victims leave behind.
+// A rescue runs in this process the tasks of victims that were killed.
 type rescue struct {
 	path string
 	app  *af.App
@@ -229,7 +230,8 @@ func newRescue(t testing.TB) *rescue {
 	return r
 }
 
-// kill lets a task begin in another process, kills that, and returns how long it took until the task ran here.
+// kill lets a task start in another process, kills that process, and returns how long it took until the task had run
+// here.
 func (r *rescue) kill(t testing.TB) time.Duration {
 	t.Helper()
 	q := af.NewQueue[string, int](r.app, victimWorker)
@@ -239,7 +241,7 @@ func (r *rescue) kill(t testing.TB) time.Duration {
 	}
 	child := testkit.Start(t, "victim", "AF_TEST_FILE="+r.path)
 	child.Says(t, id)
-	// Another worker is there when it dies, with nothing to do.
+	// An idle worker is ready when it dies.
 	app, err := af.Open(t.Context(), embedded.File(r.path), af.Logger(slog.New(slog.DiscardHandler)))
 	if err != nil {
 		t.Fatal(err)
@@ -261,21 +263,22 @@ func (r *rescue) kill(t testing.TB) time.Duration {
 		t.Fatalf("%d, %v", n, err)
 	}
 	took := time.Since(died)
-	_ = child.Wait() // that it was killed
+	_ = child.Wait() // returns that it was killed
 	if task, err := q.Get(t.Context(), id); err != nil || task.Fence != 2 || task.Crashes != 0 || task.Attempt != 1 {
 		t.Errorf("%+v, %v", task, err)
 	}
 	return took
 }
 
-// The lease is 10 s: it is the lock, let go by the dead process, that tells.
-func TestTaskOfAKilledProcessRunsElsewhereWithinThreeSeconds(t *testing.T) {
+// The lease is 10 s: the released lock reveals the death of the process.
+func TestTaskOfKilledProcessRunsWithin3s(t *testing.T) {
 	if took := newRescue(t).kill(t); took > 3*time.Second {
 		t.Errorf("running again after %v", took)
 	}
 }
 
-// BenchmarkCrashToRunning: from the SIGKILL of a process to the end of its task, a no-op, in another one.
+// BenchmarkCrashToRunning measures the time from the SIGKILL of a process until its task, a no-op, has run in another
+// one.
 func BenchmarkCrashToRunning(b *testing.B) {
 	r := newRescue(b)
 	var took []time.Duration

@@ -7,9 +7,11 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// FuzzCursor: whatever is given as a cursor is refused as an invalid argument, or selects; and the cursor of any task selects.
+// FuzzCursor checks that any text is either rejected as an invalid argument or accepted, and that the cursor of any
+// task is accepted.
 func FuzzCursor(f *testing.F) {
-	for _, seed := range []string{"", " ", "0 0", "-zz 1y2p0ij32e8e7", "1y2p0ij32e8e8 1", "a b c", "1y2p0ij32e8e7 -1y2p0ij32e8e8", "\x00 \xff"} {
+	for _, seed := range []string{"", " ", "0 0", "-zz 1y2p0ij32e8e7", "1y2p0ij32e8e8 1", "a b c",
+		"1y2p0ij32e8e7 -1y2p0ij32e8e8", "\x00 \xff"} {
 		f.Add(seed, int64(1), int64(0))
 	}
 	f.Fuzz(func(t *testing.T, text string, seq, ended int64) {
@@ -18,7 +20,8 @@ func FuzzCursor(f *testing.F) {
 			r.Ended = time.Unix(0, ended)
 		}
 		for _, sort := range []backend.TaskSort{backend.SortNewest, backend.SortOldest, backend.SortEnded} {
-			if err := new(clause).from(backend.TaskQuery{Cursor: text, Sort: sort}); err != nil && backend.CodeOf(err) != backend.ErrInvalidArgument {
+			if err := new(clause).from(backend.TaskQuery{Cursor: text, Sort: sort}); err != nil &&
+				backend.CodeOf(err) != backend.ErrInvalidArgument {
 				t.Errorf("%q in order %q: %v", text, sort, err)
 			}
 			if err := new(clause).from(backend.TaskQuery{Cursor: cursorOf(r), Sort: sort}); err != nil {

@@ -28,7 +28,7 @@ func TestDeploysChargeNothing(t *testing.T) {
 }
 
 func TestPoisonFailsAlone(t *testing.T) {
-	testkit.Long(t, "a process dies four times, and what ran in it is tested one task at a time")
+	testkit.Long(t, "a process dies four times, and its tasks are tested one at a time")
 	file := filepath.Join(t.TempDir(), "af.db")
 	apptest.Poison(t, embedded.File(file), func() *exec.Cmd { return testkit.Command("poisoned", "AF_TEST_FILE="+file) })
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// docs keeps documents in the file. Their revisions never come again, also where a document is deleted and made anew.
+// docs implements backend.Docs. A revision is never reused, even if a document is deleted and created again.
 type docs struct{ db *database }
 
 func scanDoc(rows *sql.Rows) (d backend.Doc, err error) {
@@ -44,8 +44,8 @@ func (d *docs) PutIf(ctx context.Context, name string, rev int64, value json.Raw
 	})
 }
 
-// sameRevision refuses a document whose revision is not rev, which is 0 for one that doesn't exist. May that be missing,
-// any rev is that of a document that isn't there.
+// sameRevision returns an error if a document's revision is not rev, or if it doesn't exist and rev is not 0. With
+// mayMiss, any rev is accepted for a document that doesn't exist.
 func (t *tx) sameRevision(name string, rev int64, mayMiss bool) error {
 	var is int64
 	found, err := t.row("SELECT revision FROM doc WHERE name = ?", []any{name}, &is)

@@ -1,44 +1,44 @@
-// Package embedded is the backend that needs nothing installed: one SQLite file, shared by as many processes of one machine
-// and user as open it. It is the default.
+// Package embedded is the default backend: one SQLite file, shared by any number of processes of one user on one
+// machine. It needs nothing installed.
 //
 //	app, err := af.Open(ctx, embedded.File(".af/af.db"))
 //
-// Each process that opens the same path lives in the same world: what one submits another runs, a call finds the instances
-// of all. There is no daemon and no port to configure; the first process to come creates the file, and the last to go
-// leaves it tidy.
+// All processes that open the same path share their tasks and services: a task submitted by one may run in another, and
+// a call reaches the instances of all. There is no daemon and no port to configure. The first process creates the file,
+// and the last one removes the temporary files.
 //
-// # What is where
+// # Files
 //
-// The file has all that must last: tasks, documents, raw messages, and the registry of who shares it. Beside it, in the
-// directory af.db-run, each process holds a lock and listens on a socket. The file and the directories are this user's alone. A
-// path on a network file system is refused, and so is one of another user, or where another user can replace the file
-// (docs/embedded.md).
+// The file holds everything durable: tasks, documents, raw messages, and the registry of the processes that share it.
+// In the directory next to it, af.db-run, each process holds a lock and listens on a socket. The file and the
+// directories are accessible to this user only. Open refuses a path on a network file system, a file of another user,
+// and a path where another user could replace the file (docs/embedded.md).
 //
 // # Writing
 //
-// SQLite lets one write at a time. In each process one goroutine writes (writer.go), and what has come together goes into
-// one transaction, so that many submitters cost little more than one. Several processes take turns (turn.go). Whoever only
-// looks reads a snapshot and is in nobody's way; so does a claim that finds nothing.
+// SQLite has one writer at a time. In each process one goroutine writes (writer.go). Changes that are queued together
+// share a transaction, so many concurrent submitters cost little more than one. Processes take turns (writelock.go).
+// Reads use a snapshot and don't block writes; a claim that finds no task only reads.
 //
-// A transition of a task is one UPDATE by its row, guarded in the same transaction; the schema (schema/001.sql) says what is
-// indexed, and a statement that would look at all tasks fails a test. Only a list sorted by end, or by statuses that most
-// tasks don't have, reads more than it returns.
+// Each transition of a task is one UPDATE by rowid, guarded in the same transaction. The schema (schema/001.sql)
+// documents the indexes, and a test fails if a statement scans all tasks. Only a list sorted by end time, or of
+// statuses that most tasks don't have, reads more rows than it returns.
 //
-// By default a commit survives the death of every process, and the last moments before a power failure may be lost; with
-// [FullSync] they are not, at the price of a sync to the disk for each transaction.
+// By default a commit survives a crash of every process, but the last commits before a power failure may be lost.
+// [FullSync] prevents that at the cost of a disk sync for each transaction.
 //
-// # Hearing of one another
+// # Other processes
 //
-// Calls, wake-ups and news go over sockets (package mesh), whose addresses stand in the file. A process that dies lets go
-// of its lock, whatever it dies of: the others see that at once, fail the calls that it was handling, and convict it as the
-// owner of its tasks without waiting for its lease ([backend.ProcessWatcher]). One that is merely stopped keeps its lock, and is
-// judged by its counter as on any backend.
+// Calls, wake-ups and events travel over sockets (package mesh) whose addresses are in the file. The operating system
+// releases the lock of a process that dies. The others notice at once, fail the calls that it was handling, and expire
+// it as the owner of its tasks without waiting for its lease ([backend.ProcessWatcher]). A stopped process keeps its
+// lock and is subject to its lease, as on any backend.
 //
-// # What it can't do
+// # Limitations
 //
-// A process that is stopped (SIGSTOP, a debugger) in the middle of a transaction holds SQLite's write lock: until it goes
-// on or dies the others can read and not write. Their writes fail as unavailable after 5 s, tasks that run lose their
-// leases, and nobody is convicted for it.
+// A process that is stopped in the middle of a transaction (SIGSTOP, a debugger) holds SQLite's write lock. Until it
+// continues or dies, other processes can read but not write: writes fail as unavailable after 5 s and running tasks
+// lose their leases, but no owner expires because of it.
 package embedded
 
 import (
@@ -52,37 +52,38 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A Backend is a file to be opened. It is safe for concurrent use, and may be opened several times, also in one process.
+// A Backend is a file to open. It is safe for concurrent use and may be opened several times, even in one process.
 type Backend struct {
 	path    string
 	options options
 }
 
-// An Option changes how a file is opened.
+// An Option configures a Backend.
 type Option func(*options)
 
 type options struct {
-	full       bool
-	patience   time.Duration                     // with who holds the write lock
-	loopback   bool                              // no unix socket
-	fileSystem func(path string) (string, error) // the kind of a network file system
-	euid       int                               // who runs this
-	steps      []string                          // of the schema
-	pragmas    []string                          // more of the writer's
-	also       string                            // run when the schema is there
-	now        func() time.Time                  // the file's time
-	maxLog     int64                             // bytes of SQLite's log
-	old        bool                              // as files were before they could shrink
-	log        *slog.Logger
+	fullSync    bool
+	lockTimeout time.Duration                     // for SQLite's write lock
+	loopback    bool                              // use TCP instead of unix sockets
+	fileSystem  func(path string) (string, error) // returns the kind of a network file system, or ""
+	euid        int                               // the effective user id
+	migrations  []string                          // the schema's history
+	pragmas     []string                          // additional ones for the writer
+	setup       string                            // statements to run after the migrations
+	now         func() time.Time                  // the file's clock
+	maxLog      int64                             // limit of SQLite's write-ahead log, in bytes
+	noVacuum    bool                              // create the file as older versions did, unable to shrink
+	log         *slog.Logger
 }
 
-// FullSync makes every commit survive a power failure, too.
-func FullSync() Option { return func(o *options) { o.full = true } }
+// FullSync makes every commit survive a power failure.
+func FullSync() Option { return func(o *options) { o.fullSync = true } }
 
-// File returns the backend that keeps everything in the file path, which is created, with its folder, where it isn't there.
-// A relative path is relative to the working directory at Open.
+// File returns a backend that stores everything in the file path. Open creates the file and its directory if they don't
+// exist. A relative path is relative to the working directory at Open.
 func File(path string, opts ...Option) *Backend {
-	b := &Backend{path: path, options: options{patience: 5 * time.Second, fileSystem: fileSystem, euid: os.Geteuid(), steps: steps(), now: time.Now, maxLog: maxLog}}
+	b := &Backend{path: path, options: options{lockTimeout: 5 * time.Second, fileSystem: fileSystem, euid: os.Geteuid(),
+		migrations: migrations(), now: time.Now, maxLog: defaultMaxLog}}
 	for _, o := range opts {
 		if o != nil {
 			o(&b.options)
@@ -92,21 +93,21 @@ func File(path string, opts ...Option) *Backend {
 }
 
 func (o options) synchronous() string {
-	if o.full {
+	if o.fullSync {
 		return "FULL"
 	}
 	return "NORMAL"
 }
 
-// prepare brings the schema up to date, and lets the writer from now on wait in its own way.
+// prepare migrates the schema and configures the writer's connection.
 func (o options) prepare(ctx context.Context, conn *sql.Conn) error {
-	if err := migrate(ctx, conn, o.steps); err != nil {
+	if err := migrate(ctx, conn, o.migrations); err != nil {
 		return err
 	}
-	if !o.old {
-		convert(ctx, conn, o.log)
+	if !o.noVacuum {
+		enableAutoVacuum(ctx, conn, o.log)
 	}
-	for _, text := range append([]string{o.also, "PRAGMA busy_timeout(0)"}, o.pragmas...) {
+	for _, text := range append([]string{o.setup, "PRAGMA busy_timeout(0)"}, o.pragmas...) {
 		if _, err := conn.ExecContext(ctx, text); err != nil {
 			return fmt.Errorf("%s: %w", text, err)
 		}
@@ -114,15 +115,15 @@ func (o options) prepare(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
-// Open implements backend.Backend. It refuses, with a message that says what to do: a file of a newer schema or of another
-// program, one of another user or that another user can replace, a path on a network file system.
+// Open implements backend.Backend. It refuses a file of a newer schema or of another program, a file that belongs to
+// another user or that another user can replace, and a path on a network file system. Its errors contain advice.
 func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return nil, err
 	}
 	o := b.options
 	o.log = env.Logger
-	p, err := settle(b.path, o)
+	p, err := preparePaths(b.path, o)
 	if err != nil {
 		return nil, err
 	}

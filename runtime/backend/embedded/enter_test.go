@@ -13,7 +13,8 @@ import (
 
 const manySubtasks = 1_200 // several transactions
 
-// A cutOff is a source whose process died after it had committed a batch and before all of its subtasks were part of the set.
+// A cutOff is a source whose process died after it had committed a large batch, before all its subtasks were added to
+// the set.
 type cutOff struct {
 	*testing.T
 	backend.Store
@@ -56,13 +57,14 @@ func (c *cutOff) insert(tasks ...backend.NewTask) {
 
 func (c *cutOff) succeed() {
 	c.Helper()
-	done, err := c.Settle(c.Context(), []backend.Settle{{ID: "s", Fence: c.run.Fence, Nonce: "n", To: backend.StatusSuccess}})
+	done, err := c.Settle(c.Context(), []backend.Settle{{ID: "s", Fence: c.run.Fence, Nonce: "n",
+		To: backend.StatusSuccess}})
 	if err != nil || len(done) != 1 || done[0] != backend.SettledWithSubtasks {
 		c.Fatal(done, err)
 	}
 }
 
-// sweep does what the sweeper does after a while, and returns what it found.
+// sweep does the sweeper's work after a while and returns what it found.
 func (c *cutOff) sweep() (found []string) {
 	c.Helper()
 	c.clock.Sleep(time.Hour)
@@ -87,10 +89,11 @@ func (c *cutOff) sweep() (found []string) {
 	return found
 }
 
-// claimable claims what may run, and returns how many these are.
+// claimable claims all subtasks that may run and returns their number.
 func (c *cutOff) claimable() int {
 	c.Helper()
-	claimed, _, err := c.Claim(c.Context(), backend.Claim{Queue: "sub", Owner: "o", Nonce: rand.Text(), Max: manySubtasks + 1})
+	claimed, _, err := c.Claim(c.Context(), backend.Claim{Queue: "sub", Owner: "o", Nonce: rand.Text(), Max: manySubtasks +
+		1})
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -104,8 +107,9 @@ func (c *cutOff) wantUnfinished() {
 	}
 }
 
-// A batch that is committed and not yet part of its set keeps the set from finishing, is not discarded, and enters it.
-func TestBatchEntersItsSetThoughItsProcessDied(t *testing.T) {
+// A committed batch whose tasks are not all in the set keeps the set from finishing, can't be discarded, and is
+// completed.
+func TestInterruptedSpawnIsCompleted(t *testing.T) {
 	t.Run("repeated", func(t *testing.T) {
 		c := cutOffWhileEntering(t)
 		c.succeed()
@@ -121,7 +125,7 @@ func TestBatchEntersItsSetThoughItsProcessDied(t *testing.T) {
 		c := cutOffWhileEntering(t)
 		c.succeed()
 		if n := c.claimable(); n != 0 {
-			t.Errorf("%d subtasks may run before the batch is part of the set", n)
+			t.Errorf("%d subtasks may run before they are in the set", n)
 		}
 		if found := c.sweep(); len(found) != 1 || found[0] != string(backend.UnfinishedBatch) {
 			t.Errorf("the sweeper finds %q", found)
@@ -159,8 +163,8 @@ func TestBatchEntersItsSetThoughItsProcessDied(t *testing.T) {
 	})
 }
 
-// What was inserted and not committed is discarded, however much it is.
-func TestLargeBatchIsDiscardedWhole(t *testing.T) {
+// A batch that was inserted but not committed is discarded completely, whatever its size.
+func TestLargeBatchIsDiscarded(t *testing.T) {
 	c := cutOffWhileEntering(t)
 	var tasks []backend.NewTask
 	for i := range manySubtasks {

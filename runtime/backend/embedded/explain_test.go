@@ -9,15 +9,16 @@ import (
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
 
-// mayScan says whether a statement may look at all tasks: it is a page of a list, or the count of one that the tally
-// doesn't know.
+// mayScan reports whether a statement may scan all tasks: it reads a page of a list, or counts tasks in a way that the
+// table tally doesn't provide.
 func mayScan(statement string) bool {
 	page := slices.ContainsFunc([]string{"ORDER BY task.seq LIMIT ?", "ORDER BY task.seq DESC LIMIT ?"},
-		func(end string) bool { return strings.HasSuffix(statement, end) }) || strings.Contains(statement, "ORDER BY ended DESC, task.seq DESC LIMIT ?")
+		func(end string) bool { return strings.HasSuffix(statement, end) }) || strings.Contains(statement,
+		"ORDER BY ended DESC, task.seq DESC LIMIT ?")
 	return page && !strings.Contains(statement, "place =") || strings.HasPrefix(statement, "SELECT count(*) FROM task ")
 }
 
-// plans holds each statement that the suites have used to its indexes.
+// plans holds the statements that were checked to use indexes.
 type plans map[string]bool
 
 func (seen plans) check(t *testing.T, ports *backend.Ports) {
@@ -33,7 +34,7 @@ func (seen plans) check(t *testing.T, ports *backend.Ports) {
 		for _, step := range steps {
 			for _, table := range []string{"task", "kid", "kin", "payload", "family", "batch"} {
 				if strings.HasPrefix(step, "SCAN "+table) && !strings.Contains(step, "INDEX") {
-					t.Errorf("it looks at all rows: %s\n%s", statement, step)
+					t.Errorf("the statement scans all rows: %s\n%s", statement, step)
 				}
 			}
 		}

@@ -5,18 +5,18 @@ import (
 	"strings"
 )
 
-// auditedColumns are what the audit keeps of a task.
+// auditedColumns are the columns of table task that the audit records.
 var auditedColumns = []string{
 	"id", "queue", "status", "weight", "gate", "due", "deadline", "attempt", "crashes", "fence", "owner", "settled",
 	"stopping", "fan_in", "unique_key", "source", "batch", "on_failure", "done_of", "started", "ended", "subtasks",
 }
 
-// Audited makes the file keep, in the table audit, each change of a task, each batch that is committed and each owner that
-// is convicted: in the same transaction, so that the audit is what has happened, in the order in which it did. who stands
-// at what this process writes. The triggers are the connection's own: all processes that write must be audited.
+// Audited makes the file record, in the table audit, each change of a task, each committed batch and each expired
+// owner. The record is written in the same transaction, so it is exact and ordered. who marks the changes of this
+// process. The triggers belong to the connection, so all processes that write must use this option.
 func Audited(who string) Option {
 	return func(o *options) {
-		o.also += `;CREATE TABLE IF NOT EXISTS audit (
+		o.setup += `;CREATE TABLE IF NOT EXISTS audit (
 			n      INTEGER PRIMARY KEY AUTOINCREMENT,
 			at     INTEGER NOT NULL, -- milliseconds since 1970
 			who    TEXT    NOT NULL,
@@ -25,16 +25,18 @@ func Audited(who string) Option {
 			after  TEXT
 		)` + strings.Join([]string{
 			audit(who, "task", "INSERT", "", "NULL", auditedTask("new")),
-			audit(who, "task", "UPDATE", auditedDifference("old.%[1]s IS NOT new.%[1]s"), auditedTask("old"), auditedTask("new")),
+			audit(who, "task", "UPDATE", auditedDifference("old.%[1]s IS NOT new.%[1]s"), auditedTask("old"),
+				auditedTask("new")),
 			audit(who, "task", "DELETE", "", auditedTask("old"), "NULL"),
 			audit(who, "batch", "INSERT", "new.committed", "NULL", "json_object('source', new.source, 'batch', new.name)"),
-			audit(who, "batch", "UPDATE", "new.committed > old.committed", "NULL", "json_object('source', new.source, 'batch', new.name)"),
+			audit(who, "batch", "UPDATE", "new.committed > old.committed", "NULL",
+				"json_object('source', new.source, 'batch', new.name)"),
 			audit(who, "owner", "UPDATE", "new.convicted > old.convicted", "NULL", "json_object('owner', new.name)"),
 		}, "")
 	}
 }
 
-// audit is one trigger.
+// audit returns one trigger.
 func audit(who, table, event, when, before, after string) string {
 	if when != "" {
 		when = "WHEN " + when

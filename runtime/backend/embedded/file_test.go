@@ -16,20 +16,20 @@ import (
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
 
-func open(ctx context.Context, path string, opts ...embedded.Option) (*backend.Ports, error) {
+func openFile(ctx context.Context, path string, opts ...embedded.Option) (*backend.Ports, error) {
 	return embedded.File(path, opts...).Open(ctx, backend.Env{Logger: slog.New(slog.DiscardHandler)})
 }
 
-// refused wants opening to fail with a code and a text that says what to do.
-func refused(t *testing.T, path string, code backend.Code, says string, opts ...embedded.Option) {
+// refused checks that opening a file fails with a code and a text.
+func refused(t *testing.T, path string, code backend.Code, text string, opts ...embedded.Option) {
 	t.Helper()
-	ports, err := open(t.Context(), path, opts...)
+	ports, err := openFile(t.Context(), path, opts...)
 	if err == nil {
-		t.Error("it was opened", ports.Close(t.Context()))
+		t.Error("opened", ports.Close(t.Context()))
 		return
 	}
-	if !errors.Is(err, code) || !strings.Contains(err.Error(), says) {
-		t.Errorf("got %v, want %s: … %s …", err, code, says)
+	if !errors.Is(err, code) || !strings.Contains(err.Error(), text) {
+		t.Errorf("got %v, want %s: … %s …", err, code, text)
 	}
 	if _, ok := errors.AsType[*backend.Error](err); !ok {
 		t.Errorf("%T is no *Error", err)
@@ -45,20 +45,20 @@ func insert(t *testing.T, ports *backend.Ports, id string) {
 	}
 }
 
-// By whatever name they open it, processes of one file meet.
-func TestLinkToTheFileIsTheFile(t *testing.T) {
+// Processes that open one file by different names share it.
+func TestSymlinkIsResolved(t *testing.T) {
 	dir := t.TempDir()
 	path, link := filepath.Join(dir, "af.db"), filepath.Join(dir, "link.db")
 	testkit.Symlink(t, "af.db", link)
-	refused(t, link, backend.ErrUnavailable, "follow the link") // to nothing
+	refused(t, link, backend.ErrUnavailable, "follow the link") // dangling
 	join(t, path)
 	join(t, link)
 	if runs, err := filepath.Glob(filepath.Join(dir, "*-run")); err != nil || len(runs) != 1 {
-		t.Errorf("processes meet in %v, %v", runs, err)
+		t.Errorf("directories of locks: %v, %v", runs, err)
 	}
 }
 
-func TestFilesAreTheUsersAlone(t *testing.T) {
+func TestFileModes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b", "af.db")
 	insert(t, join(t, path), "t")
 	for name, want := range map[string]os.FileMode{
@@ -83,9 +83,10 @@ func TestFilesAreTheUsersAlone(t *testing.T) {
 	}
 }
 
-func TestPathsMayLookAsTheyLike(t *testing.T) {
+func TestUnusualPaths(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for _, path := range []string{"plain.db", "a b/c?d#e%20f&g=h.db", "ü/ß.db", strings.Repeat("long/", 40) + "af.db", "file:x.db", ":memory:"} {
+	for _, path := range []string{"plain.db", "a b/c?d#e%20f&g=h.db", "ü/ß.db", strings.Repeat("long/", 40) + "af.db",
+		"file:x.db", ":memory:"} {
 		t.Run(path, func(t *testing.T) {
 			first := join(t, path)
 			insert(t, first, "t")
@@ -97,13 +98,13 @@ func TestPathsMayLookAsTheyLike(t *testing.T) {
 			}
 		})
 	}
-	refused(t, "", backend.ErrInvalidArgument, "the path is empty")
+	refused(t, "", backend.ErrInvalidArgument, "empty path")
 }
 
-// written makes a file with the task "t" in it.
+// written creates a file that contains the task "t".
 func written(t *testing.T, path string) {
 	t.Helper()
-	ports, err := open(t.Context(), path)
+	ports, err := openFile(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -113,29 +114,30 @@ func written(t *testing.T, path string) {
 	}
 }
 
-func TestWhatWasWrittenIsThereAfterwards(t *testing.T) {
+func TestReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	written(t, path)
-	if files, err := os.ReadDir(path + "-run"); err != nil || len(files) != 2 { // the locks of opening and of turns
+	if files, err := os.ReadDir(path + "-run"); err != nil || len(files) != 2 { // open.lock and turn.lock
 		t.Errorf("left behind: %v, %v", files, err)
 	}
 	if _, err := os.Stat(path + "-wal"); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the write-ahead log is left: %v", err)
+		t.Errorf("the write-ahead log still exists: %v", err)
 	}
 	if _, err := join(t, path).Store.Get(t.Context(), "t"); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestMethodsOfAClosedFileAreUnavailable(t *testing.T) {
-	ports, err := open(t.Context(), filepath.Join(t.TempDir(), "af.db"))
+func TestMethodsFailAfterClose(t *testing.T) {
+	ports, err := openFile(t.Context(), filepath.Join(t.TempDir(), "af.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := ports.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	_, insertErr := ports.Store.Insert(t.Context(), []backend.NewTask{{Task: backend.Task{ID: "t", Queue: "q", Status: backend.StatusWaiting}}})
+	_, insertErr := ports.Store.Insert(t.Context(), []backend.NewTask{{Task: backend.Task{ID: "t", Queue: "q",
+		Status: backend.StatusWaiting}}})
 	_, getErr := ports.Store.Get(t.Context(), "t")
 	_, listenErr := ports.Transport.Listen(t.Context(), "q", 1)
 	for _, err := range []error{insertErr, getErr, listenErr} {
@@ -145,39 +147,39 @@ func TestMethodsOfAClosedFileAreUnavailable(t *testing.T) {
 	}
 }
 
-func TestNetworkFileSystemIsRefused(t *testing.T) {
-	refused(t, filepath.Join(t.TempDir(), "af.db"), backend.ErrFailedPrecondition, "network file system (NFS)", embedded.OnNetwork("NFS"))
+func TestNetworkFileSystem(t *testing.T) {
+	refused(t, filepath.Join(t.TempDir(), "af.db"), backend.ErrFailedPrecondition, "network file system (NFS)",
+		embedded.OnNetwork("NFS"))
 }
 
-func TestFileOfAnotherUserIsRefused(t *testing.T) {
+func TestFileOfAnotherUser(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	join(t, path)
 	refused(t, path, backend.ErrPermissionDenied, "run as that user", embedded.AsUser(os.Geteuid()+1))
 }
 
-func TestWhatIsNoFileOfOursIsRefusedAndLeftAlone(t *testing.T) {
-	folder := t.TempDir()
-	if err := os.Mkdir(filepath.Join(folder, "folder.db"), 0o700); err != nil {
+func TestForeignFileIsNotChanged(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "dir.db"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, filepath.Join(folder, "folder.db"), backend.ErrInvalidArgument, "no regular file")
-
+	refused(t, filepath.Join(dir, "dir.db"), backend.ErrInvalidArgument, "not a regular file")
 	text := []byte(strings.Repeat("this is no database\n", 1000))
-	path := filepath.Join(folder, "text.db")
+	path := filepath.Join(dir, "text.db")
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	refused(t, path, backend.ErrDataLoss, "no SQLite database")
+	refused(t, path, backend.ErrDataLoss, "not a SQLite database")
 	if got, err := os.ReadFile(path); err != nil || string(got) != string(text) {
 		t.Errorf("the file was changed, %v", err)
 	}
 
-	other := filepath.Join(folder, "other.db")
+	other := filepath.Join(dir, "other.db")
 	sqlite(t, other, "CREATE TABLE task (mine)")
-	refused(t, other, backend.ErrFailedPrecondition, "another program's")
+	refused(t, other, backend.ErrFailedPrecondition, "another program")
 }
 
-// sqlite runs statements on a file that nobody has open.
+// sqlite runs statements on a file that is not open elsewhere.
 func sqlite(t *testing.T, path string, statements ...string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
@@ -192,11 +194,11 @@ func sqlite(t *testing.T, path string, statements ...string) {
 	}
 }
 
-func TestNewerSchemaIsRefused(t *testing.T) {
+func TestNewerSchema(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	written(t, path)
 	newer := embedded.Steps(func(steps []string) []string { return append(steps, "CREATE TABLE more (x)") })
-	ports, err := open(t.Context(), path, newer)
+	ports, err := openFile(t.Context(), path, newer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,10 +212,10 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	join(t, path, newer)
 }
 
-func TestMigrationThatFailsLeavesTheFileAsItIs(t *testing.T) {
+func TestFailedMigrationChangesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	written(t, path)
-	refused(t, path, backend.ErrInternal, "bringing the schema to version", embedded.Steps(func(steps []string) []string {
+	refused(t, path, backend.ErrInternal, "migrating the schema to version", embedded.Steps(func(steps []string) []string {
 		return append(steps, "DELETE FROM task; CREATE TABLE task (again)")
 	}))
 	if _, err := join(t, path).Store.Get(t.Context(), "t"); err != nil {
@@ -221,12 +223,12 @@ func TestMigrationThatFailsLeavesTheFileAsItIs(t *testing.T) {
 	}
 }
 
-func TestManyOpenANewFileAtOnce(t *testing.T) {
+func TestConcurrentOpens(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	opened := make(chan error)
 	for i := range 8 {
 		go func() {
-			ports, err := open(t.Context(), path)
+			ports, err := openFile(t.Context(), path)
 			if err == nil {
 				_, err = ports.Docs.PutIf(t.Context(), fmt.Sprint(i), 0, []byte(`1`))
 				err = errors.Join(err, ports.Close(context.WithoutCancel(t.Context())))

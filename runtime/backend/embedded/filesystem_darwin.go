@@ -2,7 +2,7 @@ package embedded
 
 import "golang.org/x/sys/unix"
 
-// fileSystem returns the kind of a network file system, "" for a local one.
+// fileSystem returns the kind of network file system that path is on, or "" if it is local.
 func fileSystem(path string) (string, error) {
 	var stat unix.Statfs_t
 	if err := unix.Statfs(path, &stat); err != nil {

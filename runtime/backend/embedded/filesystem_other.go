@@ -2,5 +2,5 @@
 
 package embedded
 
-// fileSystem knows of no network file systems here: that the path is on a local disk is the user's care.
+// fileSystem can't detect network file systems here: the user must choose a path on a local disk.
 func fileSystem(string) (string, error) { return "", nil }

@@ -21,10 +21,11 @@ func submission(id string) []backend.NewTask {
 }
 
 func ports(ctx context.Context, file, id string) (*backend.Ports, error) {
-	return embedded.File(file).Open(ctx, backend.Env{Instance: backend.Instance{ID: id}, Logger: slog.New(slog.DiscardHandler)})
+	return embedded.File(file).Open(ctx, backend.Env{Instance: backend.Instance{ID: id},
+		Logger: slog.New(slog.DiscardHandler)})
 }
 
-// submitAndStay is a process that submits a task, wakes nobody, and waits to be killed.
+// submitAndStay submits a task without a hint and waits to be killed.
 func submitAndStay() int {
 	ctx := context.Background()
 	p, err := ports(ctx, os.Getenv("AF_TEST_FILE"), "submitter")
@@ -39,8 +40,8 @@ func submitAndStay() int {
 	select {}
 }
 
-// A process that submits a task and ends, of itself or not, before it has woken anybody, wakes those that listen by its end.
-func TestListenersLookWhenASubmitterEnds(t *testing.T) {
+// The end of a process that has submitted a task, but was closed or killed before it sent a hint, wakes the listeners.
+func TestEndOfSubmitterWakesListeners(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "af.db")
 	ctx := t.Context()
 	worker, err := ports(ctx, file, "worker")
@@ -53,7 +54,7 @@ func TestListenersLookWhenASubmitterEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	settle := func() { // what wakes the listener of a peer that comes
+	settle := func() { // a new peer wakes the listener, too
 		for {
 			within, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 			_, err := l.Next(within, 64)
@@ -69,7 +70,7 @@ func TestListenersLookWhenASubmitterEnds(t *testing.T) {
 		defer cancel()
 		begun := time.Now()
 		if _, err := l.Next(within, 64); err != nil {
-			t.Errorf("nothing wakes the listener: %v after %v", err, time.Since(begun))
+			t.Errorf("the listener was not woken: %v after %v", err, time.Since(begun))
 		}
 	}
 	t.Run("closed", func(t *testing.T) {

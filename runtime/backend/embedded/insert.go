@@ -7,7 +7,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// A store keeps tasks in the file.
+// A store implements backend.Store.
 type store struct {
 	db    *database
 	peers *registry
@@ -20,9 +20,9 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 	}
 	return write(ctx, s.db.writer, func(tx *tx) ([]backend.Task, error) {
 		stored := make([]backend.Task, len(tasks))
-		var last touched
+		var last touchedBatch
 		for i := range tasks {
-			r, isNew, err := tx.insert(&tasks[i])
+			r, isNew, err := tx.insertTask(&tasks[i])
 			if err != nil {
 				return nil, err
 			}
@@ -30,11 +30,11 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 			if !tasks[i].Gated {
 				continue
 			}
-			touch := tx.renewBatch
+			touch := tx.touchExistingBatch
 			if isNew {
 				touch = tx.touchBatch
 			}
-			if t := (touched{batchKey{tasks[i].Task.Source, tasks[i].Task.Batch}, isNew}); t != last {
+			if t := (touchedBatch{batchKey{tasks[i].Task.Source, tasks[i].Task.Batch}, isNew}); t != last {
 				if err := touch(t.batchKey); err != nil {
 					return nil, err
 				}
@@ -45,15 +45,15 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 	})
 }
 
-// touched is a batch that an insert has touched, by new tasks or by such as were there.
-type touched struct {
+// A touchedBatch is a batch and whether an insert added a new task to it.
+type touchedBatch struct {
 	batchKey
 	isNew bool
 }
 
-// insert adds a task (row 1), or finds the one that is there instead: by its id, else by its unique key.
-func (t *tx) insert(n *backend.NewTask) (r *record, isNew bool, err error) {
-	seq, err := t.next()
+// insertTask inserts a task (row 1), or returns the existing one with its id, or else with its unique key.
+func (t *tx) insertTask(n *backend.NewTask) (r *record, isNew bool, err error) {
+	seq, err := t.nextSeq()
 	if err != nil {
 		return nil, false, err
 	}
@@ -65,46 +65,48 @@ func (t *tx) insert(n *backend.NewTask) (r *record, isNew bool, err error) {
 	case !r.RunAt.IsZero():
 		due = instant.Of(r.RunAt)
 	}
-	gate, place := open, t.placeOf(due)
+	gate, place := gateOpen, t.placeOf(due)
 	if n.Gated {
-		gate, place = held, nowhere
+		gate, place = uncommitted, notWaiting
 	}
 	r.Created, r.RunAt = instant.Time(seq), instant.Time(due)
-	added, err := t.affect(`INSERT INTO task (seq, id, queue, status, weight, place, gate, due, deadline, unique_key, source, batch,
-			on_failure, done_of, retry_of, fingerprint, timeout, trace, allow)
+	added, err := t.execCount(`INSERT INTO task (seq, id, queue, status, weight, place, gate, due, deadline, unique_key,
+			source, batch, on_failure, done_of, retry_of, fingerprint, timeout, trace, allow)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-		seq, r.ID, r.Queue, r.status, r.Weight, place, gate, due, nullTime(r.Deadline), null(r.UniqueKey), null(r.Source), r.Batch,
+		seq, r.ID, r.Queue, r.status, r.Weight, place, gate, due, nullTime(r.Deadline), null(r.UniqueKey), null(r.Source),
+		r.Batch,
 		string(r.OnFailure), r.DoneOf, r.RetryOf, r.Fingerprint, int64(r.Timeout), r.Trace, nullList(r.Allow))
 	if err != nil {
 		return nil, false, err
 	}
 	if added == 0 {
-		r, err = t.standing(n)
+		r, err = t.existingTask(n)
 		return r, false, err
 	}
-	t.count(r.Queue, none, r.status)
+	t.countTransition(r.Queue, none, r.status)
 	return r, true, t.exec("INSERT INTO payload (seq, payload) VALUES (?, ?)", seq, blob(r.Payload))
 }
 
-// standing finds the head of the task that keeps another from being inserted.
-func (t *tx) standing(n *backend.NewTask) (*record, error) {
+// existingTask returns the head of the task that prevented an insert.
+func (t *tx) existingTask(n *backend.NewTask) (*record, error) {
 	found, err := t.heads("WHERE id = ?", n.Task.ID)
 	if len(found) == 0 && err == nil {
-		found, err = t.heads("WHERE queue = ? AND unique_key = ? AND unique_key IS NOT NULL AND status < 4", n.Task.Queue, n.Task.UniqueKey)
+		found, err = t.heads("WHERE queue = ? AND unique_key = ? AND unique_key IS NOT NULL AND status < 4", n.Task.Queue,
+			n.Task.UniqueKey)
 	}
 	if err != nil {
 		return nil, err
 	}
 	if len(found) == 0 {
-		return nil, backend.Errorf(backend.ErrInternal, "task %q was neither inserted nor found", n.Task.ID)
+		return nil, backend.Errorf(backend.ErrInternal, "task %q was not inserted, but no conflicting task exists", n.Task.ID)
 	}
 	return found[0], nil
 }
 
-// placeOf is where a task waits whose gate is open.
+// placeOf returns the place of a waiting task whose gate is open.
 func (t *tx) placeOf(due int64) int {
 	if due > t.now {
 		return delayed
 	}
-	return inLine
+	return inReady
 }

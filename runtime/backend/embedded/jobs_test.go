@@ -17,7 +17,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/child"
 )
 
-// jobsFor is how long processes with a job every second are killed and restarted.
+// jobsFor is how long processes with a job that fires every second are killed and restarted.
 var jobsFor = flag.Duration("jobs", 6*time.Second, "how long to kill and restart processes that fire a job each second")
 
 func init() {
@@ -28,7 +28,7 @@ func init() {
 		}
 		return 0
 	}
-	if child.Self() != nil { // of a job that runs in child processes
+	if child.Self() != nil { // runs a job in a child process
 		fmt.Fprintln(os.Stderr, apptest.JobChild(embedded.File("")))
 		os.Exit(1)
 	}

@@ -18,7 +18,8 @@ const fileEnv = "AF_TEST_FILE"
 
 func init() { children["files"] = useUpFiles }
 
-// useUpFiles opens the backend with ever more file descriptors left, from none on, until it opens, and then reads with none left.
+// useUpFiles opens the backend with more and more file descriptors left, starting with none, until that succeeds. Then
+// it reads with none left.
 func useUpFiles() int {
 	ctx, path := context.Background(), os.Getenv(fileEnv)
 	wrong := 0
@@ -34,7 +35,7 @@ func useUpFiles() int {
 			complain("with no files left: %v", err)
 		}
 	}
-	ports, err := open(ctx, path) // what the runtime opens once is open after this
+	ports, err := openFile(ctx, path) // afterwards the Go runtime has opened its own files
 	if err == nil {
 		err = ports.Close(ctx)
 	}
@@ -61,7 +62,7 @@ func useUpFiles() int {
 	hold()
 	failures := 0
 	for ; len(held) > 0; failures++ {
-		if ports, err = open(ctx, path); err == nil {
+		if ports, err = openFile(ctx, path); err == nil {
 			break
 		}
 		explained(err)
@@ -74,7 +75,7 @@ func useUpFiles() int {
 	}
 	hold()
 	if _, err := ports.Store.List(ctx, backend.TaskQuery{}); err == nil {
-		complain("it reads without a file")
+		complain("reading succeeded without file descriptors")
 	} else {
 		explained(err)
 	}
@@ -90,8 +91,8 @@ func useUpFiles() int {
 	return min(wrong, 1)
 }
 
-// A process that has used up its files is told so, and not that it lacks a permission.
-func TestLimitOfOpenFilesIsSaid(t *testing.T) {
+// Running out of file descriptors is reported as such, and not as a missing permission.
+func TestLimitOfOpenFiles(t *testing.T) {
 	cmd := testkit.Command("files", fileEnv+"="+filepath.Join(t.TempDir(), "af.db"))
 	if err := cmd.Run(); err != nil {
 		t.Error(err)

@@ -10,7 +10,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// A clause collects the conditions of a statement.
+// A clause collects the conditions of a WHERE clause.
 type clause struct {
 	terms []string
 	args  []any
@@ -28,8 +28,8 @@ func (c *clause) String() string {
 	return "WHERE " + strings.Join(c.terms, " AND ") + " "
 }
 
-// List implements backend.Store. A task's seq is when it was created, so the order by creation is that of the rows; the
-// order by end sorts what matches.
+// List implements backend.Store. A task's seq is its creation time, so the order by creation is that of rowids. The
+// order by end sorts all matching tasks.
 func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
 	var page backend.TaskPage
 	if err := q.Check(); err != nil {
@@ -57,7 +57,7 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	return page, nil
 }
 
-// page reads the tasks of one page, and reports whether more match. No task is read beyond the first that the page doesn't take.
+// page reads the tasks of one page and reports whether more match. It reads at most one task more than the page holds.
 func (s *store) page(ctx context.Context, q backend.TaskQuery, match *clause) (found []*record, more bool, err error) {
 	query := selectTask + match.String()
 	switch q.Sort {
@@ -65,8 +65,9 @@ func (s *store) page(ctx context.Context, q backend.TaskQuery, match *clause) (f
 		query += "ORDER BY task.seq DESC LIMIT ?"
 	case backend.SortOldest:
 		query += "ORDER BY task.seq LIMIT ?"
-	case backend.SortEnded: // it sorts rows without what may be large, and reads the tasks in the order that comes of it
-		query = "SELECT " + taskColumns + "FROM (SELECT seq AS at FROM task " + match.String() + `ORDER BY ended DESC, task.seq DESC LIMIT ?) AS page
+	case backend.SortEnded: // sort without the large columns, then read the tasks in that order
+		query = "SELECT " + taskColumns + "FROM (SELECT seq AS at FROM task " + match.String() + `
+			ORDER BY ended DESC, task.seq DESC LIMIT ?) AS page
 			CROSS JOIN task ON task.seq = page.at LEFT JOIN payload ON payload.seq = task.seq`
 	}
 	rows, err := s.db.read(ctx, query, append(match.args, q.Limit+1)...)
@@ -77,7 +78,7 @@ func (s *store) page(ctx context.Context, q backend.TaskQuery, match *clause) (f
 	for bytes := 0; rows.Next() && !more; {
 		r, err := scanRecord(rows)
 		if err != nil {
-			return nil, false, s.db.file.interrupted(ctx, err)
+			return nil, false, s.db.file.readError(ctx, err)
 		}
 		size := r.Size()
 		if more = !q.Takes(len(found), bytes, size); !more {
@@ -85,12 +86,12 @@ func (s *store) page(ctx context.Context, q backend.TaskQuery, match *clause) (f
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return nil, false, s.db.file.interrupted(ctx, err)
+		return nil, false, s.db.file.readError(ctx, err)
 	}
 	return found, more, nil
 }
 
-// matching is what a query selects by.
+// matching returns the conditions of a query.
 func matching(q backend.TaskQuery) *clause {
 	c := new(clause)
 	if q.Source != "" {
@@ -102,7 +103,7 @@ func matching(q backend.TaskQuery) *clause {
 	if numbers := numbers(q.Statuses); len(numbers) > 0 {
 		term := "status IN (SELECT value FROM json_each(?))"
 		if !slices.ContainsFunc(numbers, func(n int) bool { return n <= number(backend.StatusSuccess) }) {
-			term += " AND status > 4" // there are few of these: an index has them
+			term += " AND status > 4" // these are few and indexed
 		}
 		c.and(term, list(numbers))
 	}
@@ -115,7 +116,7 @@ func matching(q backend.TaskQuery) *clause {
 	return c
 }
 
-// total counts what a query selects: by the tally, where that knows.
+// total returns how many tasks match a query, from the table tally if possible.
 func (s *store) total(ctx context.Context, q backend.TaskQuery, match *clause) (n int, err error) {
 	if q.Source != "" || !q.After.IsZero() || !q.Before.IsZero() {
 		_, err = s.db.readRow(ctx, "SELECT count(*) FROM task "+match.String(), match.args, &n)
@@ -140,12 +141,12 @@ func numbers(list []backend.Status) []int {
 	return all
 }
 
-// A cursor is the last task of a page: when it ended, if it did, and its seq.
+// cursorOf returns the cursor of the page that ends with r: when r ended, if it did, and its seq.
 func cursorOf(r *record) string {
 	return strconv.FormatInt(instant.Of(r.Ended), 36) + " " + strconv.FormatInt(r.seq, 36)
 }
 
-// from selects what comes after a query's cursor.
+// from selects the tasks after a query's cursor.
 func (c *clause) from(q backend.TaskQuery) error {
 	first, second, _ := strings.Cut(q.Cursor, " ")
 	ended, err := strconv.ParseInt(first, 36, 64)

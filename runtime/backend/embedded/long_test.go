@@ -17,5 +17,8 @@ func TestLongSoak(t *testing.T) {
 }
 
 func TestLongManySubtasksDelayNoOtherTask(t *testing.T) {
-	apptest.ManySubtasks(t, 100_000, func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
+	apptest.ManySubtasks(t, 100_000, func(t *testing.T) af.Backend {
+		return embedded.File(filepath.Join(t.TempDir(),
+			"af.db"))
+	})
 }

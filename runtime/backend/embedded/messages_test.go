@@ -19,7 +19,7 @@ import (
 
 func init() { children["receiver"] = receiveForEver }
 
-// receiveForEver receives raw messages: of the first it says that it has it, and then never lets go.
+// receiveForEver receives a raw message, prints it, and never returns from its handler.
 func receiveForEver() int {
 	ctx := context.Background()
 	app, err := af.Open(ctx, embedded.File(os.Getenv("AF_TEST_FILE")), af.Logger(slog.New(slog.DiscardHandler)))
@@ -37,8 +37,8 @@ func receiveForEver() int {
 	return 1
 }
 
-// What a receiver had in hand when it was killed comes again, elsewhere, and once it was handled no more.
-func TestMessageOfAKilledReceiverComesAgain(t *testing.T) {
+// A message that was being handled when its receiver was killed is delivered again, and only once after it was handled.
+func TestKilledReceiversMessageIsRedelivered(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	app := apptest.Start(t, embedded.File(path), nil)
 	child := testkit.Start(t, "receiver", "AF_TEST_FILE="+path)
@@ -72,8 +72,8 @@ func TestMessageOfAKilledReceiverComesAgain(t *testing.T) {
 	})
 }
 
-// A message survives the App that sent it, a refusal and a panic; Shutdown waits for the one in hand.
-func TestMessagesOutliveTheirApps(t *testing.T) {
+// A message survives the App that sent it, an error and a panic. Shutdown waits for the handler.
+func TestMessagesSurviveApps(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	sender := apptest.Start(t, embedded.File(path), nil)
 	if err := sender.Send(t.Context(), "orders", "first"); err != nil {
@@ -83,7 +83,7 @@ func TestMessagesOutliveTheirApps(t *testing.T) {
 		t.Fatal(err)
 	}
 	app := apptest.Start(t, embedded.File(path), nil)
-	inHand, tries := make(chan struct{}), 0
+	handling, tries := make(chan struct{}), 0
 	done := make(chan error, 1)
 	go func() {
 		done <- af.ReceiveAs(t.Context(), app, "orders", func(ctx context.Context, s string) error {
@@ -93,12 +93,12 @@ func TestMessagesOutliveTheirApps(t *testing.T) {
 			case 2:
 				panic("not yet")
 			}
-			close(inHand)
+			close(handling)
 			time.Sleep(100 * time.Millisecond)
 			return ctx.Err()
 		})
 	}()
-	<-inHand
+	<-handling
 	if err := app.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -107,7 +107,7 @@ func TestMessagesOutliveTheirApps(t *testing.T) {
 	}
 }
 
-func TestSnowflakesWorkOnTheFile(t *testing.T) {
+func TestSnowflakes(t *testing.T) {
 	app := apptest.Start(t, embedded.File(filepath.Join(t.TempDir(), "af.db")), nil)
 	a, err := app.Snowflake(t.Context())
 	if err != nil {
@@ -126,8 +126,8 @@ func (chatty) Run(ctx context.Context, n int) (int, error) {
 	return 0, af.Permanent(fmt.Errorf("no %d", n))
 }
 
-// What a task has logged last, and its trace, are in its document, also for a process that opens the file later.
-func TestTaskKeepsItsLinesInTheFile(t *testing.T) {
+// A task's last log lines and its trace are stored in its document, even for a process that opens the file later.
+func TestTaskLogIsStored(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	worker := af.Worker{Name: "chatty", Type: "Chatty", Max: 1}
 	app, err := af.Open(t.Context(), embedded.File(path), af.Logger(slog.New(slog.NewTextHandler(t.Output(), nil))))
@@ -145,7 +145,7 @@ func TestTaskKeepsItsLinesInTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := q.Wait(t.Context(), id); err == nil {
-		t.Error("it succeeded")
+		t.Error("the task succeeded")
 	}
 	if err := app.Shutdown(t.Context()); err != nil {
 		t.Error(err)

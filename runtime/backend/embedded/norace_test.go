@@ -16,8 +16,8 @@ const (
 	tick = 40 * time.Millisecond
 )
 
-// Whatever a store does, it finds its rows by an index. Under -race, where SQLite is slow, the suite runs on two processes only.
-func TestStoreConformsAndLooksAtNoMoreThanItMust(t *testing.T) {
+// Each statement of the store uses an index. With -race, SQLite is slow and the suite runs only with two processes.
+func TestStoreConformsAndUsesIndexes(t *testing.T) {
 	t.Parallel()
 	seen := plans{}
 	var s conform.Skip

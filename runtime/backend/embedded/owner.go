@@ -9,29 +9,29 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// admit makes an owner known, from its first beat or claim on, and refuses one that was convicted.
-func (t *tx) admit(name string) error {
-	var convicted bool
-	known, err := t.row("SELECT convicted FROM owner WHERE name = ?", []any{name}, &convicted)
+// ensureOwner creates an owner on its first beat or claim. It returns an error if the owner has expired.
+func (t *tx) ensureOwner(name string) error {
+	var expired bool
+	known, err := t.row("SELECT convicted FROM owner WHERE name = ?", []any{name}, &expired)
 	switch {
 	case err != nil:
 		return err
-	case convicted:
-		return declaredDead(name)
+	case expired:
+		return errOwnerExpired(name)
 	case known:
 		return nil
 	}
 	return t.exec("INSERT INTO owner (name, count, peer) VALUES (?, 0, ?)", name, t.peer)
 }
 
-func declaredDead(owner string) error {
+func errOwnerExpired(owner string) error {
 	return backend.Errorf(backend.ErrAborted, "owner %q was declared dead and lost its tasks", owner)
 }
 
 // Beat implements backend.Store.
 func (s *store) Beat(ctx context.Context, owner string, count int64) error {
 	return change(ctx, s.db.writer, func(tx *tx) error {
-		if err := tx.admit(owner); err != nil {
+		if err := tx.ensureOwner(owner); err != nil {
 			return err
 		}
 		return tx.exec("UPDATE owner SET count = ?1, heard = ?2 WHERE name = ?3 AND count < ?1", count, tx.now, owner)
@@ -41,13 +41,13 @@ func (s *store) Beat(ctx context.Context, owner string, count int64) error {
 // Drain implements backend.Store.
 func (s *store) Drain(ctx context.Context, owner string) error {
 	return change(ctx, s.db.writer, func(tx *tx) error {
-		var convicted bool
-		known, err := tx.row("SELECT convicted FROM owner WHERE name = ?", []any{owner}, &convicted)
+		var expired bool
+		known, err := tx.row("SELECT convicted FROM owner WHERE name = ?", []any{owner}, &expired)
 		switch {
 		case err != nil || !known:
 			return err
-		case convicted:
-			return declaredDead(owner)
+		case expired:
+			return errOwnerExpired(owner)
 		}
 		return tx.exec("UPDATE owner SET draining = 1 WHERE name = ?", owner)
 	})
@@ -73,7 +73,7 @@ func (s *store) Owners(ctx context.Context) (map[string]int64, error) {
 	return counts, nil
 }
 
-// Dead implements backend.ProcessWatcher: an owner is dead whose peer is, or has been removed.
+// Dead implements backend.ProcessWatcher: an owner is dead if its peer is dead or was removed.
 func (s *store) Dead(ctx context.Context, owners []string) ([]string, error) {
 	type owner struct {
 		name, peer string
@@ -86,7 +86,7 @@ func (s *store) Dead(ctx context.Context, owners []string) ([]string, error) {
 		WHERE name IN (SELECT value FROM json_each(?))`, list(owners))
 	var dead []string
 	for _, o := range found {
-		if !o.there || s.peers.dead(o.peer) {
+		if !o.there || s.peers.isDead(o.peer) {
 			dead = append(dead, o.name)
 		}
 	}
@@ -99,7 +99,7 @@ func (s *store) Deaths() <-chan struct{} { return s.peers.deaths.C() }
 // ExpireOwner implements backend.Store.
 func (s *store) ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
 	return write(ctx, s.db.writer, func(tx *tx) ([]backend.Task, error) {
-		n, err := tx.affect("UPDATE owner SET convicted = 1 WHERE name = ? AND count = ?", owner, count)
+		n, err := tx.execCount("UPDATE owner SET convicted = 1 WHERE name = ? AND count = ?", owner, count)
 		if err != nil || n == 0 {
 			return nil, err
 		}
@@ -117,25 +117,25 @@ func (s *store) ExpireOwner(ctx context.Context, owner string, count int64, maxC
 		}
 		ran := make([]backend.Task, len(lost))
 		for i, r := range lost {
-			if ran[i], err = r.ran(); err != nil {
+			if ran[i], err = r.lossTask(); err != nil {
 				return nil, err
 			}
 		}
 		loss := backend.NewLoss(owner, ran, instant.Time(heard), instant.Time(tx.now), maxCrashes)
 		loss.Void = draining
 		for i, r := range lost {
-			if err := tx.orphan(r, &ran[i], &loss); err != nil {
+			if err := tx.expireClaim(r, &ran[i], &loss); err != nil {
 				return nil, err
 			}
 		}
-		return tx.asTheyAre(lost)
+		return tx.currentHeads(lost)
 	})
 }
 
-// orphan ends the claim of an owner that was declared dead (rows 7 and 10) on a task, of which ran has what a loss is decided by.
-func (t *tx) orphan(r *row, ran *backend.Task, loss *backend.Loss) error {
+// expireClaim ends the claim of an expired owner on a task (rows 7 and 10). ran is the task as returned by lossTask.
+func (t *tx) expireClaim(r *row, ran *backend.Task, loss *backend.Loss) error {
 	if r.stopping {
-		return t.end(r, backend.StatusStopped, nil, reasonError(nil, r.reason))
+		return t.endTask(r, backend.StatusStopped, nil, reasonError(nil, r.reason))
 	}
 	wait := loss.Free(ran)
 	if err := t.setSuspect(r.seq, ran); err != nil {
@@ -143,19 +143,20 @@ func (t *tx) orphan(r *row, ran *backend.Task, loss *backend.Loss) error {
 	}
 	r.attempt, r.crashes = ran.Attempt, ran.Crashes
 	if ran.Status == backend.StatusFailed {
-		return t.end(r, ran.Status, nil, ran.Error)
+		return t.endTask(r, ran.Status, nil, ran.Error)
 	}
 	if wait > 0 {
 		r.due = t.now + int64(wait)
 	}
-	return t.release(r, ran.Status, r.due, nil)
+	return t.releaseTask(r, ran.Status, r.due, nil)
 }
 
-// ran returns the part of a task by which a loss is decided.
-func (r *row) ran() (backend.Task, error) {
+// lossTask returns the fields of a task that a backend.Loss depends on.
+func (r *row) lossTask() (backend.Task, error) {
 	s, err := scanSuspect(r.id, r.suspect)
 	return backend.Task{
-		ID: r.id, Attempt: r.attempt, Crashes: r.crashes, MaxCrashes: r.maxCrashes, Started: instant.Time(r.started), Suspect: s,
+		ID: r.id, Attempt: r.attempt, Crashes: r.crashes, MaxCrashes: r.maxCrashes, Started: instant.Time(r.started),
+		Suspect: s,
 	}, err
 }
 
@@ -166,12 +167,12 @@ func scanSuspect(id string, text sql.NullString) (*backend.Suspect, error) {
 	}
 	s := new(backend.Suspect)
 	if err := json.Unmarshal([]byte(text.String), s); err != nil {
-		return nil, backend.Errorf(backend.ErrDataLoss, "the suspicion of task %q: %w", id, err)
+		return nil, backend.Errorf(backend.ErrDataLoss, "decoding suspect of task %q: %w", id, err)
 	}
 	return s, nil
 }
 
-// setSuspect writes what is known of a task as a suspect.
+// setSuspect writes task.Suspect.
 func (t *tx) setSuspect(seq int64, task *backend.Task) error {
 	var text any
 	if task.Suspect != nil {
@@ -187,8 +188,9 @@ func (t *tx) setSuspect(seq int64, task *backend.Task) error {
 // Refund implements backend.Store.
 func (s *store) Refund(ctx context.Context, owner string) error {
 	return change(ctx, s.db.writer, func(tx *tx) error {
-		var convicted bool
-		if _, err := tx.row("SELECT convicted FROM owner WHERE name = ?", []any{owner}, &convicted); err != nil || !convicted {
+		var expired bool
+		if _, err := tx.row("SELECT convicted FROM owner WHERE name = ?", []any{owner}, &expired); err != nil ||
+			!expired {
 			return err
 		}
 		lost, err := tx.heads("WHERE suspect IS NOT NULL AND status < 4 AND suspect ->> '$.owner' = ?", owner)

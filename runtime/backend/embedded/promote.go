@@ -9,21 +9,22 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// A promotion is what Promote returns.
-type promotion struct {
+// A promoteResult is the result of a Promote.
+type promoteResult struct {
 	ids    []string
 	failed []backend.Task
 	next   time.Duration
 }
 
-// Promote implements backend.Store. next takes the next deadline into account, too. Where there is nothing to promote it
-// only reads, as Claim does.
+// Promote implements backend.Store. next also takes deadlines into account. If there is nothing to promote it only
+// reads, as Claim does.
 func (s *store) Promote(ctx context.Context, queue string, max int) ([]string, []backend.Task, time.Duration, error) {
 	var overdue, ready int
 	var due, deadline sql.NullInt64
 	now := instant.Of(s.db.now())
 	_, err := s.db.readRow(ctx, `SELECT
-			EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND deadline <= ?2 AND deadline IS NOT NULL AND status < 4 AND status <> 2),
+			EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND deadline <= ?2 AND deadline IS NOT NULL AND status < 4
+				AND status <> 2),
 			EXISTS (SELECT 1 FROM task WHERE queue = ?1 AND place = 1),
 			(SELECT min(due) FROM task WHERE queue = ?1 AND place = 2),
 			(SELECT min(deadline) FROM task WHERE queue = ?1 AND deadline > ?2 AND deadline IS NOT NULL AND status < 4)`,
@@ -34,11 +35,11 @@ func (s *store) Promote(ctx context.Context, queue string, max int) ([]string, [
 	if ripe := due.Valid && due.Int64 <= now; overdue == 0 && !ripe && (ready == 0 || max <= 0) {
 		return nil, nil, sooner(due, deadline, now), nil
 	}
-	p, err := write(ctx, s.db.writer, func(tx *tx) (promotion, error) { return tx.promote(queue, max) })
+	p, err := write(ctx, s.db.writer, func(tx *tx) (promoteResult, error) { return tx.promote(queue, max) })
 	return p.ids, p.failed, p.next, err
 }
 
-// sooner is how long until the first of two instants, 0 where there is none.
+// sooner returns the time until the earlier of two instants, or 0 if both are NULL.
 func sooner(a, b sql.NullInt64, now int64) time.Duration {
 	switch {
 	case !a.Valid && !b.Valid:
@@ -49,15 +50,15 @@ func sooner(a, b sql.NullInt64, now int64) time.Duration {
 	return time.Duration(a.Int64 - now)
 }
 
-func (t *tx) promote(queue string, max int) (p promotion, err error) {
-	if p.failed, err = t.expire(queue); err != nil {
+func (t *tx) promote(queue string, max int) (p promoteResult, err error) {
+	if p.failed, err = t.failOverdue(queue); err != nil {
 		return p, err
 	}
-	if err = t.ripen(queue); err != nil {
+	if err = t.moveDueToReady(queue); err != nil {
 		return p, err
 	}
 	if max > 0 {
-		if p.ids, err = t.hint(queue, max); err != nil {
+		if p.ids, err = t.markHinted(queue, max); err != nil {
 			return p, err
 		}
 	}
@@ -69,41 +70,44 @@ func (t *tx) promote(queue string, max int) (p promotion, err error) {
 	return p, err
 }
 
-// expire fails what waits past its deadline (row 11). What runs may end; it comes back here if it doesn't.
-func (t *tx) expire(queue string) ([]backend.Task, error) {
-	late, err := t.rows(`queue = ? AND deadline <= ? AND deadline IS NOT NULL AND status < 4 AND status <> 2
+// failOverdue fails waiting tasks whose deadline has passed (row 11). Running tasks may finish; they are checked again
+// when they wait.
+func (t *tx) failOverdue(queue string) ([]backend.Task, error) {
+	overdue, err := t.rows(`queue = ? AND deadline <= ? AND deadline IS NOT NULL AND status < 4 AND status <> 2
 		ORDER BY deadline, seq`, queue, t.now)
-	if err != nil || len(late) == 0 {
+	if err != nil || len(overdue) == 0 {
 		return nil, err
 	}
-	for _, r := range late {
+	for _, r := range overdue {
 		why := &backend.TaskError{Code: backend.ErrDeadlineExceeded, Message: "its deadline passed before it could run"}
-		if err := t.end(r, backend.StatusFailed, nil, why); err != nil {
+		if err := t.endTask(r, backend.StatusFailed, nil, why); err != nil {
 			return nil, err
 		}
 	}
-	return t.asTheyAre(late)
+	return t.currentHeads(overdue)
 }
 
-// hint marks the best tasks that are owed a hint (row 8): none was sent since they wait, or the last one is older than
-// 5 s × 2ⁿ after n of them, 5 minutes at most.
-func (t *tx) hint(queue string, max int) ([]string, error) {
-	owed, err := t.rows(`queue = ? AND place = 1 AND (hints = 0 OR hinted + min(5000000000 << min(hints, 6), 300000000000) <= ?)
+// markHinted marks up to max tasks that need a hint as hinted, best first (row 8). A task needs one if none was sent
+// since it began to wait, or if the last of n hints is older than 5 s × 2ⁿ, at most 5 minutes.
+func (t *tx) markHinted(queue string, max int) ([]string, error) {
+	ready, err := t.rows(`queue = ? AND place = 1 AND (hints = 0 OR
+			hinted + min(5000000000 << min(hints, 6), 300000000000) <= ?)
 		ORDER BY weight DESC, seq LIMIT ?`, queue, t.now, max)
 	if err != nil {
 		return nil, err
 	}
-	ids := make([]string, len(owed))
-	for i, r := range owed {
+	ids := make([]string, len(ready))
+	for i, r := range ready {
 		ids[i] = r.id
 		to := r.status
 		if statuses[to] == backend.StatusWaiting {
 			to = number(backend.StatusPending)
 		}
-		if err := t.exec("UPDATE task SET status = ?, hints = hints + 1, hinted = ? WHERE seq = ?", to, t.now, r.seq); err != nil {
+		if err := t.exec("UPDATE task SET status = ?, hints = hints + 1, hinted = ? WHERE seq = ?", to, t.now,
+			r.seq); err != nil {
 			return nil, err
 		}
-		t.count(r.queue, r.status, to)
+		t.countTransition(r.queue, r.status, to)
 	}
 	return ids, nil
 }

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	redeliverAfter = 50 * time.Millisecond // how long a raw message rests that its receiver refused
-	lookAgain      = 5 * time.Second       // the net under wake-ups
+	redeliverAfter  = 50 * time.Millisecond // delay before a message that was not accepted is delivered again
+	rawPollInterval = 5 * time.Second       // in case a wake-up was lost
 )
 
 // Send implements backend.Transport.
@@ -22,7 +22,8 @@ func (t *transport) Send(ctx context.Context, queue string, body json.RawMessage
 		return errClosed
 	}
 	if len(body) > backend.MaxMessage {
-		return backend.Errorf(backend.ErrResourceExhausted, "a message for queue %q is %d bytes; at most %d are allowed", queue, len(body),
+		return backend.Errorf(backend.ErrResourceExhausted, "the message for queue %q is %d bytes; at most %d are allowed",
+			queue, len(body),
 			backend.MaxMessage).With(backend.OutcomeNotSent)
 	}
 	err := change(ctx, t.db.writer, func(tx *tx) error {
@@ -32,18 +33,18 @@ func (t *transport) Send(ctx context.Context, queue string, body json.RawMessage
 		return err
 	}
 	if err := t.wake(ctx, offer{toReceive, queue}); err != nil {
-		t.peers.log.Debug("a raw message waits for its receiver to look", "queue", queue, "error", err)
+		t.peers.log.Debug("cannot wake receivers of raw message, it waits for their next poll", "queue", queue, "error", err)
 	}
 	return nil
 }
 
-// A message is a raw one that this peer has taken.
-type message struct {
+// A rawMessage is a raw message that this peer has taken.
+type rawMessage struct {
 	id   int64
 	body json.RawMessage
 }
 
-// Receive implements backend.Transport: one message after the other.
+// Receive implements backend.Transport. It handles one message at a time.
 func (t *transport) Receive(ctx context.Context, queue string, fn func(context.Context, json.RawMessage) error) error {
 	l, err := t.listen(ctx, offer{toReceive, queue})
 	if err != nil {
@@ -51,12 +52,12 @@ func (t *transport) Receive(ctx context.Context, queue string, fn func(context.C
 	}
 	defer l.Close()
 	for {
-		m, rest, err := t.take(ctx, queue)
+		m, rest, err := t.takeRaw(ctx, queue)
 		if err != nil {
 			return err
 		}
 		if m != nil {
-			t.handle(ctx, m, fn)
+			t.handleRaw(ctx, m, fn)
 			continue
 		}
 		wait, cancel := context.WithTimeout(ctx, rest)
@@ -68,21 +69,22 @@ func (t *transport) Receive(ctx context.Context, queue string, fn func(context.C
 	}
 }
 
-// take takes the oldest message that is there and has rested; nil where there is none, and for how long.
-func (t *transport) take(ctx context.Context, queue string) (m *message, rest time.Duration, err error) {
+// takeRaw takes the oldest message that is due. If there is none it returns nil and when to try again.
+func (t *transport) takeRaw(ctx context.Context, queue string) (m *rawMessage, rest time.Duration, err error) {
 	var next sql.NullInt64
-	if _, err := t.db.readRow(ctx, "SELECT min(rests) FROM raw WHERE queue = ? AND taken IS NULL", []any{queue}, &next); err != nil {
+	if _, err := t.db.readRow(ctx, "SELECT min(rests) FROM raw WHERE queue = ? AND taken IS NULL", []any{queue},
+		&next); err != nil {
 		return nil, 0, err
 	}
 	if rest := time.Duration(next.Int64 - instant.Of(t.db.now())); !next.Valid || rest > 0 {
 		if !next.Valid {
-			rest = lookAgain
+			rest = rawPollInterval
 		}
-		return nil, min(rest, lookAgain), nil
+		return nil, min(rest, rawPollInterval), nil
 	}
-	var took *message // the writer's until it is done
+	var took *rawMessage // owned by the writer until it is done
 	err = change(ctx, t.db.writer, func(tx *tx) error {
-		var m message
+		var m rawMessage
 		found, err := tx.row("SELECT id, body FROM raw WHERE queue = ? AND taken IS NULL AND rests <= ? ORDER BY id LIMIT 1",
 			[]any{queue, tx.now}, &m.id, (*[]byte)(&m.body))
 		if took = nil; err != nil || !found {
@@ -94,27 +96,29 @@ func (t *transport) take(ctx context.Context, queue string) (m *message, rest ti
 	if err == nil {
 		return took, 0, nil
 	}
-	if errors.Is(err, errStillWriting) && t.db.writer.caughtUp() == nil && took != nil { // it would never be handled
-		t.done(took.id, false, 0)
+	// otherwise it would never be handled
+	if errors.Is(err, errMayBeWritten) && t.db.writer.flush() == nil && took != nil {
+		t.doneRaw(took.id, false, 0)
 	}
 	return nil, 0, err
 }
 
-// handle gives a message to fn, and puts it back unless fn returns nil, however fn ends.
-func (t *transport) handle(ctx context.Context, m *message, fn func(context.Context, json.RawMessage) error) {
+// handleRaw passes a message to fn and puts it back unless fn returns nil, even if fn panics or ends the goroutine.
+func (t *transport) handleRaw(ctx context.Context, m *rawMessage, fn func(context.Context, json.RawMessage) error) {
 	ok := false
 	defer func() {
 		rest := redeliverAfter
 		if ctx.Err() != nil {
-			rest = 0 // this receiver is leaving
+			rest = 0 // this receiver is ending
 		}
-		t.done(m.id, ok, rest)
+		t.doneRaw(m.id, ok, rest)
 	}()
 	ok = fn(ctx, m.body) == nil
 }
 
-// done deletes a message, or puts it back; it goes on trying until the file is closed, for nobody else could.
-func (t *transport) done(id int64, ok bool, rest time.Duration) {
+// doneRaw deletes a message, or puts it back. It retries until the transport is closed, since no other process can do
+// it.
+func (t *transport) doneRaw(id int64, ok bool, rest time.Duration) {
 	for {
 		err := change(context.Background(), t.db.writer, func(tx *tx) error {
 			if ok {
@@ -128,7 +132,7 @@ func (t *transport) done(id int64, ok bool, rest time.Duration) {
 		select {
 		case <-time.After(redeliverAfter):
 		case <-t.closed:
-			t.peers.log.Warn("a raw message comes again: what came of it could not be written", "error", err)
+			t.peers.log.Warn("cannot record the result of a raw message, it will be redelivered", "error", err)
 			return
 		}
 	}

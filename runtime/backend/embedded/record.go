@@ -12,33 +12,33 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// statuses has the status that each number in the file stands for. Statements compare with the numbers: below 4 a task
-// lives, and 2 is running.
+// statuses maps the numbers in the file to statuses. Statements compare the numbers: below 4 a task is live, and 2 is
+// running.
 var statuses = [...]backend.Status{
 	backend.StatusWaiting, backend.StatusPending, backend.StatusRunning, backend.StatusRetrying,
 	backend.StatusSuccess, backend.StatusFailed, backend.StatusStopped,
 }
 
-const none = -1 // no status: of a task that doesn't exist
+const none = -1 // the status of a task that doesn't exist
 
 func number(s backend.Status) int { return slices.Index(statuses[:], s) }
 
-// The places of a task in its queue, and its gate.
+// Values of the columns place and gate.
 const (
-	nowhere = 0
-	inLine  = 1
-	delayed = 2
+	notWaiting = 0
+	inReady    = 1
+	delayed    = 2
 
-	open = 0
-	shut = 1 // committed, and its source has not succeeded yet
-	held = 2 // not committed
+	gateOpen    = 0
+	gateClosed  = 1 // committed, but its source has not succeeded yet
+	uncommitted = 2 // Spawn has not committed it
 )
 
-// What a task is read from. scanRecord reads them all, of a head NULL for what may be large.
+// The columns that scanRecord reads. A head has NULL for the large ones.
 const (
 	plainColumns = `task.seq, id, queue, status, weight, due, ifnull(deadline, 0), attempt, crashes, fence,
-		ifnull(unique_key, ''), ifnull(source, ''), batch, on_failure, done_of, retry_of, fingerprint, timeout, started, ended,
-		error_code, error_message, subtasks, trace, allow, retried_by, ifnull(wrong_since, 0), max_crashes, suspect,
+		ifnull(unique_key, ''), ifnull(source, ''), batch, on_failure, done_of, retry_of, fingerprint, timeout, started,
+		ended, error_code, error_message, subtasks, trace, allow, retried_by, ifnull(wrong_since, 0), max_crashes, suspect,
 		EXISTS (SELECT 1 FROM family WHERE family.source = task.id), gate = 1 AND status < 4, `
 	taskColumns = plainColumns + "progress, result, log, payload "
 
@@ -55,7 +55,7 @@ type record struct {
 
 // scanRecord reads a row of selectTask or selectHead.
 func scanRecord(rows *sql.Rows) (*record, error) {
-	var x struct { // one allocation for all that Scan is given the address of
+	var x struct { // a single allocation for all scanned variables
 		record
 		due, deadline, started, ended, wrong         int64
 		code, message, subtasks, log, allow, suspect sql.NullString
@@ -63,14 +63,16 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	r := &x.record
 	t := &r.Task
 	err := rows.Scan(&r.seq, &t.ID, &t.Queue, &r.status, &t.Weight, &x.due, &x.deadline, &t.Attempt, &t.Crashes, &t.Fence,
-		&t.UniqueKey, &t.Source, &t.Batch, (*string)(&t.OnFailure), &t.DoneOf, &t.RetryOf, &t.Fingerprint, (*int64)(&t.Timeout),
-		&x.started, &x.ended, &x.code, &x.message, &x.subtasks, &t.Trace, &x.allow, &t.RetriedBy, &x.wrong, &t.MaxCrashes, &x.suspect,
+		&t.UniqueKey, &t.Source, &t.Batch, (*string)(&t.OnFailure), &t.DoneOf, &t.RetryOf, &t.Fingerprint,
+		(*int64)(&t.Timeout),
+		&x.started, &x.ended, &x.code, &x.message, &x.subtasks, &t.Trace, &x.allow, &t.RetriedBy, &x.wrong, &t.MaxCrashes,
+		&x.suspect,
 		&t.Spawned, &t.Gated, (*[]byte)(&t.Progress), (*[]byte)(&t.Result), &x.log, (*[]byte)(&t.Payload))
 	if err != nil {
 		return nil, err
 	}
 	if r.status < 0 || r.status >= len(statuses) {
-		return nil, backend.Errorf(backend.ErrDataLoss, "task %q has the unknown status %d", t.ID, r.status)
+		return nil, backend.Errorf(backend.ErrDataLoss, "task %q has unknown status %d", t.ID, r.status)
 	}
 	t.Status = statuses[r.status]
 	t.Created, t.RunAt, t.Deadline = instant.Time(r.seq), instant.Time(x.due), instant.Time(x.deadline)
@@ -83,7 +85,7 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	}
 	if x.allow.Valid {
 		if err := json.Unmarshal([]byte(x.allow.String), &t.Allow); err != nil {
-			return nil, backend.Errorf(backend.ErrDataLoss, "the addresses of task %q: %w", t.ID, err)
+			return nil, backend.Errorf(backend.ErrDataLoss, "decoding allow of task %q: %w", t.ID, err)
 		}
 	}
 	if t.Suspect, err = scanSuspect(t.ID, x.suspect); err != nil {
@@ -94,7 +96,7 @@ func scanRecord(rows *sql.Rows) (*record, error) {
 	}
 	t.Subtasks = new(backend.SubtaskCounts)
 	if err := json.Unmarshal([]byte(x.subtasks.String), t.Subtasks); err != nil {
-		return nil, backend.Errorf(backend.ErrDataLoss, "the subtasks of task %q: %w", t.ID, err)
+		return nil, backend.Errorf(backend.ErrDataLoss, "decoding subtasks of task %q: %w", t.ID, err)
 	}
 	return r, nil
 }
@@ -107,17 +109,17 @@ func tasksOf(records []*record) []backend.Task {
 	return tasks
 }
 
-// tasks reads the tasks of a query, of which where is the end.
+// tasks reads tasks. where is the end of the query.
 func (t *tx) tasks(where string, args ...any) ([]*record, error) {
 	return queryAll(t, scanRecord, selectTask+where, args...)
 }
 
-// heads is tasks without what may be large.
+// heads is tasks without the large columns.
 func (t *tx) heads(where string, args ...any) ([]*record, error) {
 	return queryAll(t, scanRecord, selectHead+where, args...)
 }
 
-// task reads one task; nil where there is none.
+// task reads one task, or returns nil if there is none.
 func (t *tx) task(where string, args ...any) (*record, error) {
 	all, err := t.tasks(where, args...)
 	if err != nil || len(all) == 0 {
@@ -126,13 +128,13 @@ func (t *tx) task(where string, args ...any) (*record, error) {
 	return all[0], nil
 }
 
-// list is a JSON array of values, for json_each in a statement: one statement fits any number of them.
+// list returns a JSON array, for json_each: so a statement's text doesn't depend on the number of values.
 func list[T any](values []T) string {
 	text, _ := json.Marshal(values) // strings and numbers
 	return string(text)
 }
 
-// nullList is list, but nil for an empty one.
+// nullList is list, but nil if values is empty.
 func nullList(values []string) any {
 	if len(values) == 0 {
 		return nil
@@ -140,7 +142,7 @@ func nullList(values []string) any {
 	return list(values)
 }
 
-// null is nil, which is NULL, for the empty text.
+// null returns nil, which is NULL, if s is empty.
 func null(s string) any {
 	if s == "" {
 		return nil
@@ -155,7 +157,7 @@ func nullTime(t time.Time) any {
 	return instant.Of(t)
 }
 
-// blob is nil, which is NULL, for no bytes.
+// blob returns nil, which is NULL, if b is nil.
 func blob(b json.RawMessage) any {
 	if b == nil {
 		return nil
@@ -163,7 +165,7 @@ func blob(b json.RawMessage) any {
 	return []byte(b)
 }
 
-// Now implements backend.Store. The file's time is the machine's.
+// Now implements backend.Store. The file's clock is that of the machine.
 func (s *store) Now(ctx context.Context) (time.Time, error) {
 	if err := ctx.Err(); err != nil {
 		return time.Time{}, backend.Errorf(backend.CodeOf(err), "reading the time: %w", err).With(backend.OutcomeNotSent)
@@ -185,7 +187,7 @@ func (s *store) Get(ctx context.Context, id string) (backend.Task, error) {
 
 func noTask(id string) error { return backend.Errorf(backend.ErrNotFound, "no task %q", id) }
 
-// errorColumns are those of a task's error; NULL leaves what is there.
+// errorColumns returns the values of a task's error columns, nil if e is nil.
 func errorColumns(e *backend.TaskError) (code, message any) {
 	if e == nil {
 		return nil, nil

@@ -18,34 +18,34 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// A registry knows who shares the file, and what they offer. Rows in the file say it, and each peer holds a lock while it
-// lives: whoever finds the lock of another free removes that peer's rows.
+// A registry knows the peers that share the file and what they offer. Both are rows in the file. Each peer holds a lock
+// while it lives; a peer that finds another one's lock free removes its rows.
 //
-// What was read of it is kept as a view until its generation changes, which every transaction reads. So who has written
-// something knows of all who were there before: a hint that follows an insert reaches everybody who might have looked too
-// early.
+// The registry is cached as a view until its generation changes, which every transaction reads. So a process that has
+// written something knows all peers that were there before: a hint that follows an insert reaches every peer that might
+// have looked too early.
 type registry struct {
 	db   *database
 	mesh *mesh.Mesh
 	self string
-	run  string // the folder of locks and sockets
+	run  string // the directory of locks and sockets
 	lock *flock.Flock
 	log  *slog.Logger
 
 	mu   sync.Mutex
 	last *view
 
-	// offering is held while an offer is written, so that the file learns things in the order in which they happen.
-	offering sync.Mutex
-	offers   map[offer]int // how often this peer makes each
+	// offerMu is held while an offer is written, so that changes are written in order.
+	offerMu sync.Mutex
+	offers  map[offer]int // number of addOffer calls minus removeOffer calls, by offer
 
-	custody *custody // only watch uses it
+	files *fileWatch // used only by watch
 
 	lost   signal.Signal // a connection has ended
 	deaths signal.Signal // a peer was found dead
 }
 
-// A view is what a registry says at one generation. It is never changed.
+// A view is the registry at one generation. It is immutable.
 type view struct {
 	generation int64
 	peers      map[string]peer
@@ -57,7 +57,7 @@ type peer struct {
 	joined int64
 }
 
-// An offer is what a peer does for others: serve a service, listen to a queue.
+// An offer is something that a peer does for others: it serves a service or listens to a queue.
 type offer struct{ kind, name string }
 
 const (
@@ -65,19 +65,19 @@ const (
 	toListen  = "queue"
 	toReceive = "raw"
 
-	reconcileEvery = time.Second
-	connectWithin  = time.Second
-	closeWithin    = time.Second
-	joinWithin     = 500 * time.Millisecond // a peer that was stopped answers nobody
+	reconcileInterval = time.Second
+	connectTimeout    = time.Second
+	closeTimeout      = time.Second
+	joinTimeout       = 500 * time.Millisecond // shorter than for Connect: a stopped peer doesn't answer
 
-	openLock = "open.lock" // in the folder of locks
-	turnLock = "turn.lock"
+	openLock      = "open.lock" // in the directory of locks
+	writeLockFile = "turn.lock"
 )
 
 func lockFile(run, peer string) string { return filepath.Join(run, peer+".lock") }
 
-// join enters this peer, whose lock is held and whose mesh listens, and connects it with those that were there before.
-func (r *registry) join(ctx context.Context) error {
+// addSelf registers this peer, which holds its lock and listens, and connects it with the peers that were there before.
+func (r *registry) addSelf(ctx context.Context) error {
 	a := r.mesh.Address()
 	err := change(ctx, r.db.writer, func(tx *tx) error {
 		if err := tx.exec("DELETE FROM owner WHERE convicted AND peer NOT IN (SELECT id FROM peer)"); err != nil {
@@ -90,40 +90,41 @@ func (r *registry) join(ctx context.Context) error {
 			a.ID, a.Network, a.Addr, a.Token); err != nil {
 			return err
 		}
-		return tx.registered()
+		return tx.bumpGeneration()
 	})
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, joinWithin)
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	r.reconcile(ctx)
 	return nil
 }
 
-// registered notes that the registry has changed.
-func (t *tx) registered() error {
+// bumpGeneration records that the registry has changed.
+func (t *tx) bumpGeneration() error {
 	if err := t.exec("UPDATE counter SET registry = registry + 1"); err != nil {
 		return err
 	}
 	return t.readGeneration()
 }
 
-// leave removes this peer. Where its rows can't be deleted the others find its lock free, and do it. Once that is free they
-// may also be first to remove the file.
-func (r *registry) leave(ctx context.Context) error {
-	_, err := r.remove(ctx, r.self)
+// removeSelf removes this peer. If its rows can't be deleted, another peer finds the lock free and deletes them. Once
+// the lock is free, another peer may also be first to remove the file.
+func (r *registry) removeSelf(ctx context.Context) error {
+	_, err := r.removePeer(ctx, r.self)
 	unlocked := r.lock.Unlock()
 	if err == nil {
-		r.discard(lockFile(r.run, r.self))
+		r.removeFile(lockFile(r.run, r.self))
 	}
 	return errors.Join(err, unlocked)
 }
 
-// remove deletes a peer's rows, and gives back what it has taken.
-func (r *registry) remove(ctx context.Context, peer string) (removed bool, err error) {
+// removePeer deletes a peer's rows and releases the raw messages that it has taken. It returns false if there was no
+// such peer.
+func (r *registry) removePeer(ctx context.Context, peer string) (removed bool, err error) {
 	return write(ctx, r.db.writer, func(tx *tx) (bool, error) {
-		n, err := tx.affect("DELETE FROM peer WHERE id = ?", peer)
+		n, err := tx.execCount("DELETE FROM peer WHERE id = ?", peer)
 		if err != nil || n == 0 {
 			return false, err
 		}
@@ -133,13 +134,12 @@ func (r *registry) remove(ctx context.Context, peer string) (removed bool, err e
 		if err := tx.exec("UPDATE raw SET taken = NULL WHERE taken = ? AND taken IS NOT NULL", peer); err != nil {
 			return false, err
 		}
-		return true, tx.registered()
+		return true, tx.bumpGeneration()
 	})
 }
 
-// dead says that a peer's process has ended for certain: nobody holds its lock. Where there is no lock file nothing is
-// certain.
-func (r *registry) dead(peer string) bool {
+// isDead reports whether a peer's process has certainly ended: its lock exists and is free.
+func (r *registry) isDead(peer string) bool {
 	if peer == r.self {
 		return false
 	}
@@ -151,24 +151,25 @@ func (r *registry) dead(peer string) bool {
 	return free && err == nil
 }
 
-// offer tells the others what this peer does. With each write more is to be done in its transaction.
-func (r *registry) offer(ctx context.Context, o offer, facts string, more func(*tx) error) error {
-	r.offering.Lock()
-	defer r.offering.Unlock()
+// addOffer registers an offer of this peer. more runs in the same transaction.
+func (r *registry) addOffer(ctx context.Context, o offer, facts string, more func(*tx) error) error {
+	r.offerMu.Lock()
+	defer r.offerMu.Unlock()
 	if r.offers[o] == 0 {
 		err := change(ctx, r.db.writer, func(tx *tx) error {
 			if err := more(tx); err != nil {
 				return err
 			}
-			if err := tx.exec("INSERT OR REPLACE INTO offer (kind, name, peer, facts) VALUES (?, ?, ?, ?)", o.kind, o.name, r.self, facts); err != nil {
+			if err := tx.exec("INSERT OR REPLACE INTO offer (kind, name, peer, facts) VALUES (?, ?, ?, ?)", o.kind, o.name,
+				r.self, facts); err != nil {
 				return err
 			}
-			return tx.registered()
+			return tx.bumpGeneration()
 		})
-		if errors.Is(err, errStillWriting) { // it may still be written, and would never be withdrawn
-			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveWithin)
+		if errors.Is(err, errMayBeWritten) { // otherwise it might be written later, and never removed
+			undo, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 			defer cancel()
-			err = errors.Join(err, r.takeBack(undo, o, noMore))
+			err = errors.Join(err, r.deleteOffer(undo, o, noExtra))
 		}
 		if err != nil {
 			return err
@@ -178,19 +179,19 @@ func (r *registry) offer(ctx context.Context, o offer, facts string, more func(*
 	return nil
 }
 
-// withdraw takes an offer back, once it has been taken back as often as it was made.
-func (r *registry) withdraw(ctx context.Context, o offer, more func(*tx) error) error {
-	r.offering.Lock()
-	defer r.offering.Unlock()
+// removeOffer removes an offer, once it was removed as often as it was added. more runs in the same transaction.
+func (r *registry) removeOffer(ctx context.Context, o offer, more func(*tx) error) error {
+	r.offerMu.Lock()
+	defer r.offerMu.Unlock()
 	if r.offers[o]--; r.offers[o] > 0 {
 		return nil
 	}
 	delete(r.offers, o)
-	return r.takeBack(ctx, o, more)
+	return r.deleteOffer(ctx, o, more)
 }
 
-// takeBack deletes an offer from the file.
-func (r *registry) takeBack(ctx context.Context, o offer, more func(*tx) error) error {
+// deleteOffer deletes the row of an offer.
+func (r *registry) deleteOffer(ctx context.Context, o offer, more func(*tx) error) error {
 	return change(ctx, r.db.writer, func(tx *tx) error {
 		if err := tx.exec("DELETE FROM offer WHERE kind = ? AND name = ? AND peer = ?", o.kind, o.name, r.self); err != nil {
 			return err
@@ -198,15 +199,14 @@ func (r *registry) takeBack(ctx context.Context, o offer, more func(*tx) error) 
 		if err := more(tx); err != nil {
 			return err
 		}
-		return tx.registered()
+		return tx.bumpGeneration()
 	})
 }
 
-// noMore is for offers that are all there is to write.
-func noMore(*tx) error { return nil }
+// noExtra writes nothing else.
+func noExtra(*tx) error { return nil }
 
-// current returns what the registry says: as it was at the last transaction of this process, or, where that is longer ago
-// than age, as it is.
+// current returns the registry as of this process's last transaction, or as it is now if that was longer ago than age.
 func (r *registry) current(ctx context.Context, age time.Duration) (*view, error) {
 	generation, err := r.db.generationWithin(ctx, age)
 	if err != nil {
@@ -230,7 +230,7 @@ func (r *registry) current(ctx context.Context, age time.Duration) (*view, error
 	return v, nil
 }
 
-// read makes a view. It is of the generation that was read before, or later.
+// read reads a view. It is of the given generation, or a later one.
 func (r *registry) read(ctx context.Context, generation int64) (*view, error) {
 	peers, err := readAll(ctx, r.db, func(rows *sql.Rows) (p peer, err error) {
 		err = rows.Scan(&p.ID, &p.joined, &p.Network, &p.Addr, &p.Token)
@@ -257,14 +257,14 @@ func (r *registry) read(ctx context.Context, generation int64) (*view, error) {
 	return v, err
 }
 
-// others returns the peers besides this one that make an offer.
+// others returns the other peers that make an offer.
 func (r *registry) others(v *view, o offer) []string {
 	return slices.DeleteFunc(slices.Clone(v.offers[o]), func(id string) bool { return id == r.self })
 }
 
-// resolve names the peers that serve a service, for the mesh.
+// resolve returns the peers that serve a service. It implements mesh.Options.Resolve.
 func (r *registry) resolve(ctx context.Context, service string, fresh bool) ([]string, error) {
-	age := reconcileEvery
+	age := reconcileInterval
 	if fresh {
 		age = 0
 	}
@@ -275,9 +275,9 @@ func (r *registry) resolve(ctx context.Context, service string, fresh bool) ([]s
 	return v.offers[offer{toServe, service}], nil
 }
 
-// dial connects with a peer, for the mesh.
+// dial connects with a peer. It implements mesh.Options.Dial.
 func (r *registry) dial(ctx context.Context, id string) error {
-	v, err := r.current(ctx, reconcileEvery)
+	v, err := r.current(ctx, reconcileInterval)
 	if err != nil {
 		return err
 	}
@@ -288,9 +288,9 @@ func (r *registry) dial(ctx context.Context, id string) error {
 	return r.mesh.Connect(ctx, p.Address)
 }
 
-// watch keeps this peer connected with all others, and removes those that are dead, until ctx ends.
+// watch connects this peer with all others and removes dead peers, until ctx ends.
 func (r *registry) watch(ctx context.Context) {
-	tick := time.NewTicker(reconcileEvery)
+	tick := time.NewTicker(reconcileInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -299,21 +299,21 @@ func (r *registry) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		within, cancel := context.WithTimeout(ctx, connectWithin)
+		within, cancel := context.WithTimeout(ctx, connectTimeout)
 		r.reconcile(within)
 		cancel()
-		r.custody.look(r.log)
+		r.files.checkReplaced(r.log)
 	}
 }
 
-// connectionLost makes watch look at once: whose connection ends may be dead.
-func (r *registry) connectionLost(string) { r.lost.Set() }
+// checkNow makes watch check at once: a peer whose connection has ended may be dead.
+func (r *registry) checkNow(string) { r.lost.Set() }
 
-// reconcile looks after the peers with whom there is no connection. Of two the younger one dials.
+// reconcile connects to the peers that are not connected, and removes dead ones. The peer that registered later dials.
 func (r *registry) reconcile(ctx context.Context) {
 	v, err := r.current(ctx, 0)
 	if err != nil {
-		r.log.Debug("the peers can't be read", "error", err)
+		r.log.Debug("cannot read the registry", "error", err)
 		return
 	}
 	connected := r.mesh.Connected()
@@ -321,12 +321,12 @@ func (r *registry) reconcile(ctx context.Context) {
 	for id, p := range v.peers {
 		switch {
 		case id == r.self || slices.Contains(connected, id):
-		case r.dead(id):
-			wg.Go(func() { r.bury(ctx, p) })
+		case r.isDead(id):
+			wg.Go(func() { r.removeDeadPeer(ctx, p) })
 		case p.joined < v.peers[r.self].joined:
 			wg.Go(func() {
 				if err := r.mesh.Connect(ctx, p.Address); err != nil && ctx.Err() == nil {
-					r.log.Debug("not connected", "peer", id, "error", err)
+					r.log.Debug("cannot connect to peer", "peer", id, "error", err)
 				}
 			})
 		}

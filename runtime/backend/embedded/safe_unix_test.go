@@ -17,10 +17,10 @@ import (
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
 
-// stranger is a user that is neither root nor that of the tests.
+// stranger is a user id that is neither root's nor the test's.
 const stranger = 54321
 
-// chown makes files another user's, which takes root.
+// chown changes the owner of files to stranger, which requires root.
 func chown(t *testing.T, paths ...string) {
 	t.Helper()
 	for _, path := range paths {
@@ -55,11 +55,12 @@ func symlink(t *testing.T, target, link string) string {
 	return link
 }
 
-// opened opens and closes a file, and returns what was logged.
+// opened opens and closes a file and returns what was logged.
 func opened(t *testing.T, path string, opts ...embedded.Option) string {
 	t.Helper()
 	var log bytes.Buffer
-	ports, err := embedded.File(path, opts...).Open(t.Context(), backend.Env{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	ports, err := embedded.File(path, opts...).Open(t.Context(), backend.Env{Logger: slog.New(slog.NewTextHandler(&log,
+		nil))})
 	if err != nil {
 		t.Errorf("%s: %v", path, err)
 		return ""
@@ -70,17 +71,18 @@ func opened(t *testing.T, path string, opts ...embedded.Option) string {
 	return log.String()
 }
 
-// Others can't plant a file, a log of SQLite, a socket's directory or a link that a program would use.
-func TestUnsafeFilesAreRefused(t *testing.T) {
+// Other users can't plant a file, a log of SQLite, a directory for sockets or a link that a program would use.
+func TestUnsafePaths(t *testing.T) {
 	const denied, invalid = backend.ErrPermissionDenied, backend.ErrInvalidArgument
 	for _, c := range []struct {
 		name string
-		root bool // it needs root
+		root bool // requires root
 		path func(t *testing.T, dir string) string
 		code backend.Code
-		says string
+		text string
 	}{
-		{"directory_777", false, func(t *testing.T, dir string) string { return mkdir(t, 0o777, dir, "open") + "/af.db" }, denied, "every user may write to it"},
+		{"directory_777", false, func(t *testing.T, dir string) string { return mkdir(t, 0o777, dir, "open") + "/af.db" },
+			denied, "every user may write to it"},
 		{"directory_of_the_link", false, func(t *testing.T, dir string) string {
 			written(t, dir+"/af.db")
 			return symlink(t, dir+"/af.db", mkdir(t, 0o777, dir, "open")+"/link.db")
@@ -103,13 +105,13 @@ func TestUnsafeFilesAreRefused(t *testing.T) {
 		{"run_is_a_link", false, func(t *testing.T, dir string) string {
 			symlink(t, mkdir(t, 0o700, dir, "elsewhere"), dir+"/af.db-run")
 			return dir + "/af.db"
-		}, invalid, "no directory"},
+		}, invalid, "not a directory"},
 		{"wal_is_a_link", false, func(t *testing.T, dir string) string {
 			written(t, dir+"/af.db")
 			symlink(t, dir+"/other", dir+"/af.db-wal")
 			return dir + "/af.db"
-		}, invalid, "no regular file"},
-		{"journal_of_another", true, func(t *testing.T, dir string) string {
+		}, invalid, "not a regular file"},
+		{"journal_of_other_user", true, func(t *testing.T, dir string) string {
 			shared := mkdir(t, 0o777|os.ModeSticky, dir, "tmp")
 			if err := os.WriteFile(shared+"/af.db-journal", []byte("planted"), 0o644); err != nil {
 				t.Fatal(err)
@@ -129,36 +131,36 @@ func TestUnsafeFilesAreRefused(t *testing.T) {
 			chown(t, symlink(t, dir+"/mine", shared+"/app"))
 			return shared + "/app/af.db"
 		}, denied, "it is a link that user 54321 has made"},
-		{"run_of_another", true, func(t *testing.T, dir string) string {
+		{"run_of_other_user", true, func(t *testing.T, dir string) string {
 			chown(t, mkdir(t, 0o755, dir, "af.db-run"))
 			return dir + "/af.db"
 		}, denied, "af.db-run belongs to user 54321"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if c.root && os.Geteuid() != 0 {
-				return // chown needs root, which CI is
+				return // chown requires root, as in CI
 			}
-			refused(t, c.path(t, t.TempDir()), c.code, c.says)
+			refused(t, c.path(t, t.TempDir()), c.code, c.text)
 		})
 	}
 }
 
-// A directory of another user is refused by all but root, whose containers have directories of their hosts.
+// A directory of another user is refused, except for root: containers run as root on directories of their hosts.
 func TestDirectoryOfAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
-		return // chown needs root, which CI is
+		return // chown requires root, as in CI
 	}
 	dir := t.TempDir()
 	path := mkdir(t, 0o755, dir, "theirs") + "/af.db"
 	chown(t, filepath.Dir(path))
 	refused(t, path, backend.ErrPermissionDenied, "it belongs to user 54321: choose a path", embedded.AsUser(stranger+1))
 	if log := opened(t, path); strings.Count(log, "level=WARN") != 1 || !strings.Contains(log, "user 54321") {
-		t.Errorf("root was told %q", log)
+		t.Errorf("root's log: %q", log)
 	}
 }
 
-// What is common with containers and groups works, and is silent unless another user can do harm.
-func TestSafeFilesAreOpened(t *testing.T) {
+// Setups that are common with containers and groups work, and log a warning only if another user can do harm.
+func TestSafePaths(t *testing.T) {
 	defer syscall.Umask(syscall.Umask(0o002))
 	for _, c := range []struct {
 		name string
@@ -179,8 +181,10 @@ func TestSafeFilesAreOpened(t *testing.T) {
 		{"linked_directory", func(t *testing.T, dir string) string {
 			return symlink(t, "../"+filepath.Base(dir)+"/real", mkdir(t, 0o700, dir, "real")+"/../link") + "/af.db"
 		}, ""},
-		{"below_777", func(t *testing.T, dir string) string { return mkdir(t, 0o777, dir, "volume") + "/data/af.db" }, "every user may write to it"},
-		{"tmp", func(t *testing.T, dir string) string { return mkdir(t, 0o777|os.ModeSticky, dir, "tmp") + "/af.db" }, "every user may create files"},
+		{"below_777", func(t *testing.T, dir string) string { return mkdir(t, 0o777, dir, "volume") + "/data/af.db" },
+			"every user may write to it"},
+		{"tmp", func(t *testing.T, dir string) string { return mkdir(t, 0o777|os.ModeSticky, dir, "tmp") + "/af.db" },
+			"every user may create files"},
 		{"below_tmp", func(t *testing.T, dir string) string {
 			return mkdir(t, 0o777|os.ModeSticky, dir, "tmp") + "/data/af.db"
 		}, ""},
@@ -194,7 +198,7 @@ func TestSafeFilesAreOpened(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := c.path(t, t.TempDir())
-			for range 2 { // as it is made, and as it is found
+			for range 2 { // first a new file, then an existing one
 				log := opened(t, path)
 				if strings.Contains(log, "level=WARN") != (c.warn != "") || !strings.Contains(log, c.warn) {
 					t.Errorf("logged %q, want %q", log, c.warn)

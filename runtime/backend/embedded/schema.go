@@ -10,14 +10,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// applicationID marks a SQLite file as ours, in its header: "afgn".
+// applicationID marks a SQLite file as ours in its header: "afgn".
 const applicationID = 0x6166676e
 
 //go:embed schema/*.sql
 var schemaFiles embed.FS
 
-// steps returns the schema as its history: step n brings a file of version n to version n+1. They are never changed.
-func steps() []string {
+// migrations returns the schema's history: step n migrates a file from version n to n+1. Existing steps never change.
+func migrations() []string {
 	names, err := fs.Glob(schemaFiles, "schema/*.sql") // sorted
 	if err != nil {
 		panic(err) // the pattern is a constant
@@ -26,22 +26,22 @@ func steps() []string {
 	for i, name := range names {
 		text, err := schemaFiles.ReadFile(name)
 		if err != nil {
-			panic(err) // it is part of the program
+			panic(err) // embedded in the program
 		}
 		all[i] = string(text)
 	}
 	return all
 }
 
-// migrate brings the file's schema to the version that the steps lead to, in one transaction. A file of a later version,
-// or of another program, is refused and left as it is.
+// migrate migrates the file's schema to the latest version in one transaction. It refuses, without changing it, a file
+// of a later version or of another program.
 func migrate(ctx context.Context, conn *sql.Conn, steps []string) (err error) {
 	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") // err is the reason, and opening fails
+			_, _ = conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") // the first error is returned
 		}
 	}()
 	version, err := check(ctx, conn, len(steps))
@@ -50,11 +50,12 @@ func migrate(ctx context.Context, conn *sql.Conn, steps []string) (err error) {
 	}
 	for i, step := range steps[version:] {
 		if _, err := conn.ExecContext(ctx, step); err != nil {
-			return fmt.Errorf("bringing the schema to version %d: %w", version+i+1, err)
+			return fmt.Errorf("migrating the schema to version %d: %w", version+i+1, err)
 		}
 	}
 	if version < len(steps) {
-		if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID, len(steps))); err != nil {
+		if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d", applicationID,
+			len(steps))); err != nil {
 			return err
 		}
 	}
@@ -62,7 +63,7 @@ func migrate(ctx context.Context, conn *sql.Conn, steps []string) (err error) {
 	return err
 }
 
-// check returns the file's version, 0 for an empty file.
+// check returns the schema version of the file, 0 if it is empty.
 func check(ctx context.Context, conn *sql.Conn, newest int) (version int, err error) {
 	var application, tables int
 	for query, to := range map[string]*int{
@@ -74,10 +75,12 @@ func check(ctx context.Context, conn *sql.Conn, newest int) (version int, err er
 	}
 	switch {
 	case application != applicationID && (application != 0 || tables > 0):
-		return 0, backend.NewError(backend.ErrFailedPrecondition, "the file is another program's SQLite database: choose another path")
+		return 0, backend.NewError(backend.ErrFailedPrecondition,
+			"the file is a SQLite database of another program, choose another path")
 	case version > newest:
-		return 0, backend.Errorf(backend.ErrFailedPrecondition, "the file was written by a newer version of afgen (schema %d, this one "+
-			"knows up to %d): upgrade this program, or choose another path", version, newest)
+		return 0, backend.Errorf(backend.ErrFailedPrecondition,
+			"the file was written by a newer version of afgen (schema %d, this program "+
+				"supports up to %d): upgrade this program, or choose another path", version, newest)
 	}
 	return version, nil
 }

@@ -17,21 +17,21 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// A session is one opening of the file: a peer among those that share it.
+// A session is one opening of the file. Other sessions see it as a peer.
 type session struct {
-	db        *database
-	peers     *registry
-	mesh      *mesh.Mesh
-	transport *transport
-	news      *coordinator
+	db          *database
+	peers       *registry
+	mesh        *mesh.Mesh
+	transport   *transport
+	coordinator *coordinator
 
-	end     context.CancelFunc // of the background
-	working sync.WaitGroup
+	stop       context.CancelFunc // stops the background goroutines
+	background sync.WaitGroup     // the background goroutines
 }
 
-// openSession opens the file and joins those that share it. What has been opened when something fails is closed again.
-func openSession(ctx context.Context, p place, o options, env backend.Env) (_ *session, err error) {
-	unlock, err := one(ctx, p.run)
+// openSession opens the file and registers this peer. If it fails it undoes what it has done.
+func openSession(ctx context.Context, p paths, o options, env backend.Env) (_ *session, err error) {
+	unlock, err := lockOpening(ctx, p.run)
 	if err != nil {
 		return nil, err
 	}
@@ -49,55 +49,57 @@ func openSession(ctx context.Context, p place, o options, env backend.Env) (_ *s
 	id := rand.Text()
 	lock := flock.New(lockFile(p.run, id), flock.SetPermissions(0o600))
 	if held, err := lock.TryLock(); err != nil || !held {
-		return nil, cannot("lock a file in "+p.run, err)
+		return nil, pathError("lock a file in "+p.run, err)
 	}
 	undo = append(undo, func() error { return errors.Join(lock.Unlock(), os.Remove(lock.Path())) })
 
 	s := &session{}
-	if s.db, err = openDatabase(ctx, p.file, id, o, newTurn(filepath.Join(p.run, turnLock))); err != nil {
+	if s.db, err = openDatabase(ctx, p.file, id, o, newWriteLock(filepath.Join(p.run, writeLockFile))); err != nil {
 		return nil, err
 	}
 	undo = append(undo, s.db.close)
 
-	s.peers = &registry{db: s.db, self: id, run: p.run, lock: lock, log: env.Logger, lost: signal.New(), deaths: signal.New(), offers: map[offer]int{}}
-	s.peers.custody = newCustody(p.file, lockFile(p.run, id))
+	s.peers = &registry{db: s.db, self: id, run: p.run, lock: lock, log: env.Logger, lost: signal.New(),
+		deaths: signal.New(), offers: map[offer]int{}}
+	s.peers.files = newFileWatch(p.file, lockFile(p.run, id))
 	s.transport = &transport{
 		db: s.db, peers: s.peers, closed: make(chan struct{}), listeners: map[offer]map[*listener]struct{}{},
 	}
-	s.news = &coordinator{db: s.db}
+	s.coordinator = &coordinator{db: s.db}
 	s.mesh, err = mesh.Listen(mesh.Options{
 		ID: id, Dir: p.run, Loopback: o.loopback, Logger: env.Logger,
-		Resolve: s.peers.resolve, Dial: s.peers.dial, OnNotice: s.noticed, OnGap: s.missed, OnLost: s.lost,
+		Resolve: s.peers.resolve, Dial: s.peers.dial, OnNotice: s.onNotice, OnGap: s.onGap, OnLost: s.onLost,
 	})
 	if err != nil {
 		return nil, err
 	}
-	s.peers.mesh, s.news.mesh = s.mesh, s.mesh
+	s.peers.mesh, s.coordinator.mesh = s.mesh, s.mesh
 	undo = append(undo, func() error { return s.mesh.Close(context.WithoutCancel(ctx)) })
 
-	if err := s.peers.join(ctx); err != nil {
+	if err := s.peers.addSelf(ctx); err != nil {
 		return nil, err
 	}
-	s.peers.tidy(ctx)
+	s.peers.removeStaleFiles(ctx)
 	background, end := context.WithCancel(context.Background())
-	s.end = end
-	s.working.Go(func() { s.peers.watch(background) })
+	s.stop = end
+	s.background.Go(func() { s.peers.watch(background) })
 	return s, nil
 }
 
-// one waits until this process is the only one that opens or closes the file: what happens at the first opening happens
-// once, and of two that close it one is the last.
-func one(ctx context.Context, run string) (unlock func(), err error) {
+// lockOpening locks the file against being opened or closed by other processes. So initialization runs once, and of two
+// processes that close the file one is the last.
+func lockOpening(ctx context.Context, run string) (unlock func(), err error) {
 	path := filepath.Join(run, openLock)
 	lock := flock.New(path, flock.SetPermissions(0o600))
 	if _, err := lock.TryLockContext(ctx, 5*time.Millisecond); err != nil {
 		if ctx.Err() != nil {
-			return nil, backend.Errorf(backend.CodeOf(ctx.Err()), "another process is still opening the file: %w", context.Cause(ctx)).
+			return nil, backend.Errorf(backend.CodeOf(ctx.Err()), "waiting for another process to open the file: %w",
+				context.Cause(ctx)).
 				With(backend.OutcomeNotSent)
 		}
-		return nil, cannot("lock "+path, err)
+		return nil, pathError("lock "+path, err)
 	}
-	return func() { _ = lock.Unlock() }, nil // it would go with the descriptor, too
+	return func() { _ = lock.Unlock() }, nil // closing the descriptor would release it, too
 }
 
 func (s *session) ports() *backend.Ports {
@@ -107,54 +109,54 @@ func (s *session) ports() *backend.Ports {
 		Store:       &store{s.db, s.peers},
 		Docs:        &docs{s.db},
 		Transport:   s.transport,
-		Coordinator: s.news,
+		Coordinator: s.coordinator,
 		Close:       s.close,
 	}
 }
 
-// close leaves the others and closes the file, whatever fails on the way.
+// close removes this peer and closes the file. It continues after errors.
 func (s *session) close(ctx context.Context) error {
 	close(s.transport.closed)
-	s.end()
+	s.stop()
 	err := s.mesh.Close(ctx)
-	s.working.Wait()
+	s.background.Wait()
 	ctx = context.WithoutCancel(ctx)
-	err = errors.Join(err, s.peers.leave(ctx))
-	// SQLite removes its log when the last one closes the file; of two at the same moment neither is. Who can't be alone,
-	// since another is stopped while it is, leaves without tidying up.
-	within, cancel := context.WithTimeout(ctx, closeWithin)
+	err = errors.Join(err, s.peers.removeSelf(ctx))
+	// SQLite removes its log when the last process closes the file. If two close it at the same moment, neither would,
+	// hence the lock. If another process is stopped while it holds the lock, the stale files are left.
+	within, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
-	if unlock, oneErr := one(within, s.peers.run); oneErr == nil {
+	if unlock, oneErr := lockOpening(within, s.peers.run); oneErr == nil {
 		defer unlock()
-		s.peers.tidy(within)
+		s.peers.removeStaleFiles(within)
 	}
 	return errors.Join(err, s.db.close())
 }
 
-// noticed is told what other peers tell.
-func (s *session) noticed(_ string, n mesh.Notice) {
+// onNotice handles a notice from another peer.
+func (s *session) onNotice(_ string, n mesh.Notice) {
 	switch n.Kind {
 	case toListen, toReceive:
-		s.transport.wakeHere(offer{n.Kind, n.Name})
-	case kindNews:
-		s.news.topics.Publish(n.Name, n.Body)
+		s.transport.wakeLocal(offer{n.Kind, n.Name})
+	case kindEvent:
+		s.coordinator.topics.Publish(n.Name, n.Body)
 	}
 }
 
-// missed is told that notices of another peer may have been lost.
-func (s *session) missed(string) {
+// onGap handles the loss of notices from another peer.
+func (s *session) onGap(string) {
 	s.transport.wakeAll()
-	s.news.topics.Gap()
+	s.coordinator.topics.Gap()
 }
 
-// lost is told that the last connection with another peer has ended. What that one had to tell may be lost with it: a process
-// that was killed right after it submitted a task has woken nobody.
-func (s *session) lost(peer string) {
-	s.peers.connectionLost(peer)
-	s.missed(peer)
+// onLost handles the end of the last connection with another peer. Its last notices may be lost with it: a process that
+// was killed right after submitting a task has woken no listener.
+func (s *session) onLost(peer string) {
+	s.peers.checkNow(peer)
+	s.onGap(peer)
 }
 
-// calls is the Calls port: the mesh carries, the registry says who serves.
+// calls implements backend.Calls: the mesh carries calls, and the registry knows which peers serve.
 type calls struct{ *session }
 
 // Call implements backend.Calls.
@@ -169,14 +171,14 @@ func (c *calls) Serve(ctx context.Context, e backend.Endpoint, h backend.Handler
 		return nil, backend.Errorf(backend.ErrInternal, "describing service %q: %w", e.Service, err)
 	}
 	s := &serving{session: c.session, offer: offer{toServe, e.Service}, inner: c.mesh.Serve(e, h)}
-	if err := c.peers.offer(ctx, s.offer, string(facts), noMore); err != nil {
+	if err := c.peers.addOffer(ctx, s.offer, string(facts), noExtra); err != nil {
 		s.inner.Close(err)
 		return nil, err
 	}
 	return s, nil
 }
 
-// A serving is a service that this peer serves and says so.
+// A serving is a service that this peer serves, with its entry in the registry.
 type serving struct {
 	*session
 	offer offer
@@ -184,11 +186,11 @@ type serving struct {
 	once  sync.Once
 }
 
-// Drain implements backend.Serving. Callers look for another instance from now on.
+// Drain implements backend.Serving. From now on, callers choose other instances.
 func (s *serving) Drain(ctx context.Context) error {
 	s.once.Do(func() {
-		if err := s.peers.withdraw(ctx, s.offer, noMore); err != nil {
-			s.peers.log.Debug("a service that drains is still in the registry", "service", s.offer.name, "error", err)
+		if err := s.peers.removeOffer(ctx, s.offer, noExtra); err != nil {
+			s.peers.log.Debug("cannot remove draining service from the registry", "service", s.offer.name, "error", err)
 		}
 	})
 	return s.inner.Drain(ctx)
@@ -198,11 +200,11 @@ func (s *serving) Drain(ctx context.Context) error {
 func (s *serving) Close(cause error) {
 	s.inner.Close(cause)
 	s.once.Do(func() {
-		s.working.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
+		s.background.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 			defer cancel()
-			if err := s.peers.withdraw(ctx, s.offer, noMore); err != nil {
-				s.peers.log.Debug("a closed service is still in the registry", "service", s.offer.name, "error", err)
+			if err := s.peers.removeOffer(ctx, s.offer, noExtra); err != nil {
+				s.peers.log.Debug("cannot remove closed service from the registry", "service", s.offer.name, "error", err)
 			}
 		})
 	})

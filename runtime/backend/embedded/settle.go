@@ -9,8 +9,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// Settle implements backend.Store. The fence alone guards a claim, since it belongs to no other; the nonce tells a
-// repeated settle from a stranger's.
+// Settle implements backend.Store. The fence alone identifies the claim. The nonce tells a repeated settle from one by
+// another process.
 func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend.Settled, error) {
 	if err := backend.ValidateSettle(settles); err != nil {
 		return nil, err
@@ -28,31 +28,31 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 		for _, r := range rows {
 			byID[r.id] = r
 		}
-		came := make([]backend.Settled, len(settles))
+		results := make([]backend.Settled, len(settles))
 		for i := range settles {
-			if came[i], err = tx.settle(byID[settles[i].ID], &settles[i]); err != nil {
+			if results[i], err = tx.settleTask(byID[settles[i].ID], &settles[i]); err != nil {
 				return nil, err
 			}
 		}
-		return came, nil
+		return results, nil
 	})
 }
 
-// settle ends one claim. r is nil where there is no such task.
-func (t *tx) settle(r *row, e *backend.Settle) (backend.Settled, error) {
+// settleTask ends one claim. r is nil if there is no such task.
+func (t *tx) settleTask(r *row, e *backend.Settle) (backend.Settled, error) {
 	stop := e.To == backend.StatusStopped
 	switch {
 	case r == nil || r.fence != e.Fence:
 		return backend.SettledLost, nil
 	case statuses[r.status] != backend.StatusRunning:
 		if r.settled && r.nonce == e.Nonce {
-			return r.applied(), nil
+			return r.settledResult(), nil
 		}
 		return backend.SettledLost, nil
 	case r.stopping && !stop:
 		return backend.SettledStopping, nil
 	case stop && !r.stopping:
-		return backend.SettledLost, nil // it may not stop
+		return backend.SettledLost, nil // no stop was requested
 	}
 	r.settled, r.nonce = true, e.Nonce
 	if e.Log != nil {
@@ -66,10 +66,10 @@ func (t *tx) settle(r *row, e *backend.Settle) (backend.Settled, error) {
 			return backend.SettledLost, err
 		}
 	}
-	return r.applied(), t.settled(r, e)
+	return r.settledResult(), t.applySettle(r, e)
 }
 
-// notePayload notes what a claim has found out about the payload: mostly nothing.
+// notePayload records what a claim has found out about the payload, usually nothing.
 func (t *tx) notePayload(r *row, is backend.PayloadState) error {
 	switch is {
 	case backend.PayloadDecoded:
@@ -80,30 +80,30 @@ func (t *tx) notePayload(r *row, is backend.PayloadState) error {
 	return nil
 }
 
-// settled writes what has come of a claim that still was its owner's.
-func (t *tx) settled(r *row, e *backend.Settle) error {
+// applySettle writes a settle that was accepted.
+func (t *tx) applySettle(r *row, e *backend.Settle) error {
 	switch e.To {
 	case backend.StatusSuccess:
-		return t.end(r, e.To, e.Result, nil)
+		return t.endTask(r, e.To, e.Result, nil)
 	case backend.StatusRetrying:
-		return t.release(r, e.To, instant.Add(t.now, e.Delay), reasonError(e.Error, "the attempt failed"))
+		return t.releaseTask(r, e.To, instant.Add(t.now, e.Delay), reasonError(e.Error, "the attempt failed"))
 	case backend.StatusFailed:
-		return t.end(r, e.To, nil, reasonError(e.Error, "the attempt failed"))
+		return t.endTask(r, e.To, nil, reasonError(e.Error, "the attempt failed"))
 	case backend.StatusWaiting:
 		r.attempt--
 		var why *backend.TaskError
 		if e.Payload == backend.PayloadWrongVersion {
 			why = reasonError(e.Error, "the attempt failed")
 		}
-		return t.release(r, e.To, instant.Add(t.now, e.Delay), why)
+		return t.releaseTask(r, e.To, instant.Add(t.now, e.Delay), why)
 	default:
-		return t.end(r, e.To, nil, reasonError(e.Error, r.reason))
+		return t.endTask(r, e.To, nil, reasonError(e.Error, r.reason))
 	}
 }
 
-// applied says that a settle was applied, and whether there are subtasks to be seen to.
-func (r *row) applied() backend.Settled {
-	if r.family {
+// settledResult returns the result of a settle that was applied.
+func (r *row) settledResult() backend.Settled {
+	if r.hasSubtasks {
 		return backend.SettledWithSubtasks
 	}
 	return backend.SettledApplied
@@ -130,7 +130,8 @@ func (s *store) MarkRetried(ctx context.Context, id, from, to string) (string, e
 // Progress implements backend.Store.
 func (s *store) Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) error {
 	return change(ctx, s.db.writer, func(tx *tx) error {
-		n, err := tx.affect("UPDATE task SET progress = ? WHERE id = ? AND status = 2 AND fence = ?", blob(progress), id, fence)
+		n, err := tx.execCount("UPDATE task SET progress = ? WHERE id = ? AND status = 2 AND fence = ?", blob(progress), id,
+			fence)
 		if n == 0 && err == nil {
 			err = backend.Errorf(backend.ErrAborted, "task %q no longer runs with fence %d", id, fence)
 		}

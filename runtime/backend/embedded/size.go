@@ -10,58 +10,61 @@ import (
 	"time"
 )
 
-// What SQLite needs to be told so that the file and its log (-wal) stay small.
+// This file keeps the database and its write-ahead log (-wal) small.
 //
-// Freed pages go back to the file system by incremental vacuum, a few at a time, when a purge has freed many. What is
-// deleted is overwritten with zeros (secure_delete).
+// When a purge has freed many pages, incremental vacuum returns them to the file system, a few at a time. Deleted data
+// is overwritten with zeros (secure_delete).
 //
-// The log begins again from its start only while no reader uses it. While reads overlap there is
-// none: once the log is long the writer makes one, by writing nothing until all that read now have ended.
+// SQLite restarts the log only while no reader uses it. If reads always overlap, it never does. So once the log is
+// long, the writer pauses until all current reads have ended, and truncates it.
 const (
-	autoVacuum   = "PRAGMA auto_vacuum(INCREMENTAL)"
-	maxLog       = 128 << 20              // bytes; SQLite itself begins again at 16 MB if it can, and keeps up to 64
-	checkpointIn = 500 * time.Millisecond // how long the writer waits for those who read
-	checkEvery   = 20 * time.Millisecond  // how often the writer looks at the log's size, at most
-	checkAgain   = time.Second            // after it has waited in vain
-	vacuumNow    = 64 << 20               // bytes of a file that is converted though others may have it open: a second's work
-	vacuumPages  = 256                    // that one transaction gives back
-	vacuumMost   = 64 * vacuumPages       // that one purge gives back: 64 MB
-	spareShare   = 8                      // one page in so many may be free
+	autoVacuum = "PRAGMA auto_vacuum(INCREMENTAL)"
+	// bytes; SQLite itself restarts the log at 16 MB if it can, and keeps up to 64 MB
+	defaultMaxLog = 128 << 20
+	checkpointIn  = 500 * time.Millisecond // how long the writer waits for readers
+	checkEvery    = 20 * time.Millisecond  // minimal interval between checks of the log's size
+	checkAgain    = time.Second            // after an attempt that failed
+	// size up to which a file is converted though other processes may have it open: about a second's work
+	vacuumNow   = 64 << 20
+	vacuumPages = 256              // freed by one transaction
+	vacuumMost  = 64 * vacuumPages // freed by one purge: 64 MB
+	spareShare  = 8                // one page in so many may stay free
 )
 
-// A logLimit bounds the log of a writer.
+// A logLimit bounds the size of the write-ahead log.
 type logLimit struct {
-	file string
-	max  int64
-	log  *slog.Logger
-	next time.Time // before that it isn't tried again
-	told bool      // that it can't be bounded
+	file   string
+	max    int64
+	log    *slog.Logger
+	next   time.Time // no attempt before
+	warned bool      // since the last success
 }
 
-// keepShort begins the log again once it is too long. It runs between transactions, on the writer's goroutine.
-func (w *writer) keepShort() {
+// truncateLog truncates the log if it is too long. It runs between transactions, on the writer's goroutine.
+func (w *writer) truncateLog() {
 	if time.Now().Before(w.limit.next) {
 		return
 	}
 	w.limit.next = time.Now().Add(checkEvery)
 	info, err := os.Stat(w.limit.file)
 	if err != nil || info.Size() <= w.limit.max {
-		return // where there is no log there is nothing to bound
+		return // no log
 	}
 	done, err := w.tx.checkpoint()
 	if err == nil && done {
-		w.limit.told = false
+		w.limit.warned = false
 		return
 	}
 	w.limit.next = time.Now().Add(checkAgain)
-	if !w.limit.told {
-		w.limit.told = true
-		w.limit.log.Warn("SQLite's log grows: a process has been reading the file for long, or was stopped while it did",
+	if !w.limit.warned {
+		w.limit.warned = true
+		w.limit.log.Warn("cannot truncate SQLite's log, another process reads the file for long or was stopped while reading",
 			"file", w.limit.file, "bytes", info.Size(), "error", err)
 	}
 }
 
-// checkpoint writes all of the log into the file and empties it. It returns false if another connection is reading or writing.
+// checkpoint copies the log into the database and truncates it. It returns false if another connection is reading or
+// writing.
 func (t *tx) checkpoint() (bool, error) {
 	if err := t.pragma(fmt.Sprintf("PRAGMA busy_timeout(%d)", checkpointIn.Milliseconds())); err != nil {
 		return false, err
@@ -71,7 +74,7 @@ func (t *tx) checkpoint() (bool, error) {
 	return busy == 0, errors.Join(err, t.pragma("PRAGMA busy_timeout(0)"))
 }
 
-// pragma runs a statement that is not kept, to its end: each row of an incremental vacuum is a page.
+// pragma runs a statement without caching it, and reads all its rows: incremental vacuum returns one row per page.
 func (t *tx) pragma(text string) error {
 	rows, err := t.conn.QueryContext(unbounded, text)
 	if err != nil {
@@ -82,10 +85,10 @@ func (t *tx) pragma(text string) error {
 	return errors.Join(rows.Err(), rows.Close())
 }
 
-// convert makes a file that an older program has created one that can shrink, which rewrites it. Where others may have it open
-// only a small one is, since they can't write meanwhile. If it fails the file is as it was, and the next to open it tries
-// again.
-func convert(ctx context.Context, conn *sql.Conn, log *slog.Logger) {
+// enableAutoVacuum lets a file created by an older version shrink, which rewrites the file. If other processes may have
+// it open, it converts only a small file, since they can't write meanwhile. On failure the file is unchanged, and the
+// next Open tries again.
+func enableAutoVacuum(ctx context.Context, conn *sql.Conn, log *slog.Logger) {
 	var mode, size, peers int64
 	err := conn.QueryRowContext(ctx, `SELECT auto_vacuum, page_count * page_size, (SELECT count(*) FROM peer)
 		FROM pragma_auto_vacuum, pragma_page_count, pragma_page_size`).Scan(&mode, &size, &peers)
@@ -96,18 +99,19 @@ func convert(ctx context.Context, conn *sql.Conn, log *slog.Logger) {
 		_, err = conn.ExecContext(ctx, autoVacuum+"; VACUUM")
 	}
 	if err != nil {
-		log.Warn("the file could not be made one that shrinks; it is used as it is", "error", err)
+		log.Warn("cannot enable shrinking of the file, continuing without", "error", err)
 		return
 	}
-	log.Info("the file of an older version was made one that shrinks", "bytes", size)
+	log.Info("enabled shrinking of the file", "bytes", size)
 }
 
-// shrink gives free pages back to the file system, up to vacuumMost, if there are many.
+// shrink returns free pages to the file system, up to vacuumMost, if there are many.
 func (s *store) shrink(ctx context.Context) error {
 	for range vacuumMost / vacuumPages {
 		more, err := write(ctx, s.db.writer, func(tx *tx) (bool, error) {
 			var free, pages int
-			if _, err := tx.row("SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count", nil, &free, &pages); err != nil {
+			if _, err := tx.row("SELECT freelist_count, page_count FROM pragma_freelist_count, pragma_page_count", nil, &free,
+				&pages); err != nil {
 				return false, err
 			}
 			if free < vacuumPages || free < pages/spareShare {

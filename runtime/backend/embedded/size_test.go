@@ -13,9 +13,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
 
-const secret = "a payload that nobody must read"
+const secret = "a payload that must not be readable"
 
-// fill inserts tasks with large payloads, ends them and, if asked, purges them.
+// fill inserts tasks with large payloads, ends them and, if purge is set, purges them.
 func fill(t *testing.T, ports *backend.Ports, tasks int, purge bool) {
 	t.Helper()
 	ctx := t.Context()
@@ -38,7 +38,7 @@ func fill(t *testing.T, ports *backend.Ports, tasks int, purge bool) {
 	}
 }
 
-// sizeAndSecrets returns the size of a file, and how often the secret is in it.
+// sizeAndSecrets returns the size of a file and how often it contains the secret.
 func sizeAndSecrets(t *testing.T, path string) (size, secrets int) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -48,10 +48,10 @@ func sizeAndSecrets(t *testing.T, path string) (size, secrets int) {
 	return len(text), bytes.Count(text, []byte(secret))
 }
 
-// What was purged can't be read in the file, and its room is given back.
-func TestPurgedTasksLeaveTheFile(t *testing.T) {
+// Purged data can't be read in the file, and its space is released.
+func TestPurgeOverwritesAndShrinks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	ports, err := open(t.Context(), path)
+	ports, err := openFile(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestPurgedTasksLeaveTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	full, _ := sizeAndSecrets(t, path)
-	if ports, err = open(t.Context(), path); err != nil {
+	if ports, err = openFile(t.Context(), path); err != nil {
 		t.Fatal(err)
 	}
 	if n, err := ports.Store.Purge(t.Context(), backend.Retention{Age: 1}, 40); err != nil || n != 40 {
@@ -70,14 +70,14 @@ func TestPurgedTasksLeaveTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	if size, secrets := sizeAndSecrets(t, path); size > full/2 || secrets > 0 {
-		t.Errorf("of %d bytes %d are left, with %d payloads' parts", full, size, secrets)
+		t.Errorf("of %d bytes %d are left, with %d secrets", full, size, secrets)
 	}
 }
 
-// A file that an older program has left is converted when it is opened: it shrinks, and what was deleted before is gone.
-func TestFileOfAnOlderVersionShrinks(t *testing.T) {
+// Opening a file of an older version converts it: it shrinks, and data that was deleted before is overwritten.
+func TestOlderFileIsConverted(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	old, err := open(t.Context(), path, embedded.Unshrinking())
+	old, err := openFile(t.Context(), path, embedded.Unshrinking())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestFileOfAnOlderVersionShrinks(t *testing.T) {
 	if secrets == 0 {
 		t.Fatal("nothing to delete")
 	}
-	ports, err := open(t.Context(), path)
+	ports, err := openFile(t.Context(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestFileOfAnOlderVersionShrinks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if size, secrets := sizeAndSecrets(t, path); size > full/2 || secrets > 0 {
-		t.Errorf("of %d bytes %d are left, with %d payloads' parts", full, size, secrets)
+		t.Errorf("of %d bytes %d are left, with %d secrets", full, size, secrets)
 	}
 	var mode int
 	db, err := sql.Open("sqlite", path)
@@ -114,8 +114,8 @@ func TestFileOfAnOlderVersionShrinks(t *testing.T) {
 	}
 }
 
-// Reads of the file overlap, so that there is no moment without one: its log stays short all the same.
-func TestOverlappingReadsDoNotLetTheLogGrow(t *testing.T) {
+// The log stays short even if reads always overlap.
+func TestLogStaysShortWithOverlappingReads(t *testing.T) {
 	const most = 256 << 10
 	path := filepath.Join(t.TempDir(), "af.db")
 	ports := join(t, path, embedded.MaxLog(most))
@@ -126,7 +126,7 @@ func TestOverlappingReadsDoNotLetTheLogGrow(t *testing.T) {
 	defer db.Close()
 	stop, stopped := make(chan struct{}), make(chan error)
 	go func() { stopped <- overlap(db, stop) }()
-	// Unlimited, the log never shrinks. On a loaded machine the writer may not get hold of it at the first attempts.
+	// Without a limit the log never shrinks. On a busy machine the first attempts to truncate it may fail.
 	shrunk := 0
 	for i, last := 0, int64(0); shrunk < 3 && last < 64*most; i++ {
 		n := aTask()
@@ -149,11 +149,11 @@ func TestOverlappingReadsDoNotLetTheLogGrow(t *testing.T) {
 		t.Fatal(err)
 	}
 	if shrunk < 3 {
-		t.Errorf("the log has shrunk %d times while it grew to %d bytes, want 3 times", shrunk, 64*most)
+		t.Errorf("the log was truncated %d times while growing to %d bytes, want 3 times", shrunk, 64*most)
 	}
 }
 
-// overlap reads, beginning each transaction before it ends the last one.
+// overlap reads, starting each transaction before the last one ends.
 func overlap(db *sql.DB, stop chan struct{}) error {
 	var last *sql.Tx
 	for {

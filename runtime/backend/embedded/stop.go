@@ -6,11 +6,11 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// stopChunk is how many tasks one transaction stops, so that others write between.
+// stopChunk is how many tasks one transaction stops, so that other changes are written in between.
 const stopChunk = 100
 
-// Stop implements backend.Store (row 9, and the request for row 10). The task itself is stopped first, with which its
-// source takes no more subtasks; what a subtask spawns meanwhile the sweeper finds. A task that was asked before is
+// Stop implements backend.Store (row 9, and the request for row 10). The task itself is stopped first: then it takes no
+// more subtasks. The sweeper finds those that a subtask spawns meanwhile. Tasks that were already asked to stop are
 // returned again.
 func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, error) {
 	if st.Reason == "" {
@@ -26,13 +26,13 @@ func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, erro
 		case st.Below:
 			return nil, nil
 		}
-		return tx.stop(st.Reason, top.seq)
+		return tx.stopTasks(st.Reason, top.seq)
 	})
 	if err != nil {
 		return nil, err
 	}
 	stopped = st.Report(stopped)
-	// A tree may be large: it is read without holding up the writer.
+	// The tree may be large: it is read without blocking the writer.
 	under, err := readAll(ctx, s.db, scanOne[int64], `WITH RECURSIVE tree (seq, id, status) AS (
 			SELECT seq, id, status FROM task WHERE source = ? AND source IS NOT NULL
 			UNION ALL
@@ -42,7 +42,7 @@ func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, erro
 		var more []backend.Task
 		chunk := under[:min(len(under), stopChunk)]
 		under = under[len(chunk):]
-		more, err = write(ctx, s.db.writer, func(tx *tx) ([]backend.Task, error) { return tx.stop(st.Reason, chunk...) })
+		more, err = write(ctx, s.db.writer, func(tx *tx) ([]backend.Task, error) { return tx.stopTasks(st.Reason, chunk...) })
 		stopped = st.Report(append(stopped, more...))
 	}
 	if err != nil {
@@ -51,8 +51,8 @@ func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, erro
 	return stopped, nil
 }
 
-// stop stops tasks that live, or asks for it where they run.
-func (t *tx) stop(reason string, seqs ...int64) ([]backend.Task, error) {
+// stopTasks stops waiting tasks, and requests running ones to stop.
+func (t *tx) stopTasks(reason string, seqs ...int64) ([]backend.Task, error) {
 	live, err := t.rows("seq IN (SELECT value FROM json_each(?)) AND status < 4", list(seqs))
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func (t *tx) stop(reason string, seqs ...int64) ([]backend.Task, error) {
 	for _, r := range live {
 		switch {
 		case statuses[r.status] != backend.StatusRunning:
-			err = t.end(r, backend.StatusStopped, nil, reasonError(nil, reason))
+			err = t.endTask(r, backend.StatusStopped, nil, reasonError(nil, reason))
 		case !r.stopping:
 			err = t.exec("UPDATE task SET stopping = 1, reason = ? WHERE seq = ?", reason, r.seq)
 		}
@@ -68,5 +68,5 @@ func (t *tx) stop(reason string, seqs ...int64) ([]backend.Task, error) {
 			return nil, err
 		}
 	}
-	return t.asTheyAre(live)
+	return t.currentHeads(live)
 }

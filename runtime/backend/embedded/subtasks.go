@@ -9,26 +9,27 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// A batchKey is one call to Subtasks: of a source, by its name.
+// A batchKey identifies a batch: the subtasks of one call to Subtasks.
 type batchKey struct{ source, name string }
 
-// touchBatch notes that something was inserted into a batch.
+// touchBatch records that a new task was inserted into a batch.
 func (t *tx) touchBatch(k batchKey) error {
 	return t.exec(`INSERT INTO batch (source, name, since, held) VALUES (?1, ?2, ?3, 1)
 		ON CONFLICT DO UPDATE SET since = ?3, held = 1, discarded = 0`, k.source, k.name, t.now)
 }
 
-// renewBatch notes that a subtask was inserted again. Its batch is as old as its last insert.
-func (t *tx) renewBatch(k batchKey) error {
+// touchExistingBatch records that an existing subtask was inserted again. The age of a batch is that of its last
+// Insert.
+func (t *tx) touchExistingBatch(k batchKey) error {
 	return t.exec("UPDATE batch SET since = ? WHERE source = ? AND name = ? AND held = 1", t.now, k.source, k.name)
 }
 
-// enterChunk is how many tasks of a large batch one transaction makes part of their source's set, or deletes, so that
-// others write between.
+// enterChunk is how many tasks of a large batch one transaction adds to the set or deletes, so that other changes are
+// written in between.
 const enterChunk = 500
 
-// Spawn implements backend.Store. A batch of more than enterChunk tasks is committed by the first transaction and enters the
-// set by those that follow. If the process dies between, Unfinished finds the batch, and Discard lets the rest of it enter.
+// Spawn implements backend.Store. The first transaction commits a batch of more than enterChunk tasks, and further ones
+// add its tasks to the set. If the process dies in between, Unfinished returns the batch and Discard adds the rest.
 func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 	type committed struct{ entering, open bool }
 	c, err := write(ctx, s.db.writer, func(tx *tx) (c committed, err error) {
@@ -46,7 +47,7 @@ func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 		if err != nil {
 			return c, err
 		}
-		if c.entering, err = tx.spawn(source, sp, large); err != nil {
+		if c.entering, err = tx.commitSpawn(source, sp, large); err != nil {
 			return c, err
 		}
 		open := sp.Now || statuses[source.status] == backend.StatusSuccess
@@ -57,10 +58,10 @@ func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 		return c, nil
 	})
 	if err == nil && c.entering {
-		err = begun(s.enter(ctx, batchKey{sp.Source, sp.Batch}))
+		err = partlyDone(s.enterBatch(ctx, batchKey{sp.Source, sp.Batch}))
 	}
 	if err == nil && c.open {
-		err = begun(s.openShut(ctx, sp.Source, &sp.Batch))
+		err = partlyDone(s.openGates(ctx, sp.Source, &sp.Batch))
 	}
 	return err
 }
@@ -70,19 +71,21 @@ func (t *tx) isLarge(sp backend.Spawn) (bool, error) {
 	if sp.Count > 0 {
 		return sp.Count > enterChunk, nil
 	}
-	return t.is("SELECT 1 FROM task WHERE source = ? AND batch = ? AND gate > 0 LIMIT 1 OFFSET ?", sp.Source, sp.Batch, enterChunk)
+	return t.exists("SELECT 1 FROM task WHERE source = ? AND batch = ? AND gate > 0 LIMIT 1 OFFSET ?", sp.Source, sp.Batch,
+		enterChunk)
 }
 
-// begun returns the error of an operation of which one transaction is committed.
-func begun(err error) error {
+// partlyDone changes the outcome of an error that occurred after a first transaction was committed.
+func partlyDone(err error) error {
 	if e, ok := errors.AsType[*backend.Error](err); ok && e.Outcome == backend.OutcomeNotSent {
 		return e.With(backend.OutcomeUnknown)
 	}
 	return err
 }
 
-// spawn commits a batch, unless it is committed as a whole already. It reports whether tasks of it are still to enter the set.
-func (t *tx) spawn(source *row, sp backend.Spawn, large bool) (entering bool, err error) {
+// commitSpawn commits a batch, unless it is committed completely. It reports whether tasks remain to be added to the
+// set.
+func (t *tx) commitSpawn(source *row, sp backend.Spawn, large bool) (entering bool, err error) {
 	k := batchKey{sp.Source, sp.Batch}
 	b, err := t.batch(k)
 	if err != nil {
@@ -101,18 +104,19 @@ func (t *tx) spawn(source *row, sp backend.Spawn, large bool) (entering bool, er
 	return large, t.commitBatch(source, k, large)
 }
 
-// A batchState is what the file says of a batch; the zero value is one that it doesn't know.
+// A batchState is the row of a batch; the zero value if there is none.
 type batchState struct{ committed, held, entering, discarded bool }
 
 func (t *tx) batch(k batchKey) (b batchState, err error) {
-	_, err = t.row("SELECT committed, held, entering, discarded FROM batch WHERE source = ? AND name = ?", []any{k.source, k.name},
+	_, err = t.row("SELECT committed, held, entering, discarded FROM batch WHERE source = ? AND name = ?",
+		[]any{k.source, k.name},
 		&b.committed, &b.held, &b.entering, &b.discarded)
 	return b, err
 }
 
-// mayCommit says why a source takes no more subtasks, or not these.
+// mayCommit returns an error if a source takes no more subtasks, or not these.
 func (t *tx) mayCommit(source *row, sp backend.Spawn, b batchState) error {
-	finished, err := t.is("SELECT 1 FROM family WHERE source = ? AND finished", source.id)
+	finished, err := t.exists("SELECT 1 FROM family WHERE source = ? AND finished", source.id)
 	if err != nil {
 		return err
 	}
@@ -120,7 +124,8 @@ func (t *tx) mayCommit(source *row, sp backend.Spawn, b batchState) error {
 		return sp.ErrorRefused()
 	}
 	if !b.committed {
-		full, err := t.is("SELECT 1 FROM batch WHERE source = ? AND committed LIMIT 1 OFFSET ?", sp.Source, backend.MaxBatches-1)
+		full, err := t.exists("SELECT 1 FROM batch WHERE source = ? AND committed LIMIT 1 OFFSET ?", sp.Source,
+			backend.MaxBatches-1)
 		if err != nil {
 			return err
 		}
@@ -135,7 +140,8 @@ func (t *tx) mayCommit(source *row, sp backend.Spawn, b batchState) error {
 		return nil
 	}
 	var stored int
-	if _, err := t.row("SELECT count(*) FROM task WHERE source = ? AND batch = ? AND gate = 2 AND gate > 0", []any{sp.Source, sp.Batch},
+	if _, err := t.row("SELECT count(*) FROM task WHERE source = ? AND batch = ? AND gate = 2 AND gate > 0",
+		[]any{sp.Source, sp.Batch},
 		&stored); err != nil {
 		return err
 	}
@@ -152,10 +158,10 @@ func (t *tx) mayCommit(source *row, sp backend.Spawn, b batchState) error {
 	return nil
 }
 
-// countChunk is how many tasks one statement counts by their ids.
+// countChunk is how many ids one statement counts.
 const countChunk = 10_000
 
-// countCommitted counts the tasks of a batch that are committed, up to the number that sp says. All are, if it is entering.
+// countCommitted returns how many of the first sp.Count tasks of a batch are committed; with entering, all count.
 func (t *tx) countCommitted(sp backend.Spawn, entering bool) (n int, err error) {
 	ids := make([]string, 0, min(sp.Count, countChunk))
 	for i := range sp.Count {
@@ -164,7 +170,8 @@ func (t *tx) countCommitted(sp backend.Spawn, entering bool) (n int, err error) 
 			continue
 		}
 		var some int
-		if _, err := t.row(`SELECT count(*) FROM task WHERE id IN (SELECT value FROM json_each(?)) AND source = ? AND batch = ? AND (gate <> 2 OR ?)`,
+		if _, err := t.row(`SELECT count(*) FROM task WHERE id IN (SELECT value FROM json_each(?)) AND source = ?
+			AND batch = ? AND (gate <> 2 OR ?)`,
 			[]any{list(ids), sp.Source, sp.Batch, entering}, &some); err != nil {
 			return 0, err
 		}
@@ -173,7 +180,7 @@ func (t *tx) countCommitted(sp backend.Spawn, entering bool) (n int, err error) 
 	return n, nil
 }
 
-// commitBatch makes a batch part of its source's set: what is in it counts from now on. The tasks of a large one enter later.
+// commitBatch makes a batch part of its source's set. The tasks of a large one are added later.
 func (t *tx) commitBatch(source *row, k batchKey, large bool) error {
 	root := source.root
 	if root == "" {
@@ -196,13 +203,14 @@ func (t *tx) commitBatch(source *row, k batchKey, large bool) error {
 	if large {
 		return nil
 	}
-	return t.exec("UPDATE task SET gate = 1, root = ? WHERE source = ? AND batch = ? AND gate = 2 AND gate > 0", root, k.source, k.name)
+	return t.exec("UPDATE task SET gate = 1, root = ? WHERE source = ? AND batch = ? AND gate = 2 AND gate > 0", root,
+		k.source, k.name)
 }
 
-// enter makes the rest of a committed batch part of its source's set.
-func (s *store) enter(ctx context.Context, k batchKey) error {
+// enterBatch adds the remaining tasks of a committed batch to the set.
+func (s *store) enterBatch(ctx context.Context, k batchKey) error {
 	for after := int64(0); ; {
-		last, err := write(ctx, s.db.writer, func(tx *tx) (int64, error) { return tx.enter(k, after) })
+		last, err := write(ctx, s.db.writer, func(tx *tx) (int64, error) { return tx.enterSome(k, after) })
 		if err != nil || last == 0 {
 			return err
 		}
@@ -210,15 +218,15 @@ func (s *store) enter(ctx context.Context, k batchKey) error {
 	}
 }
 
-// enter makes some tasks of a batch, those created after an instant, part of the set. It returns when the last of them was
-// created, or 0 if there are no more.
-func (t *tx) enter(k batchKey, after int64) (int64, error) {
+// enterSome adds up to enterChunk tasks of a batch, created after an instant, to the set. It returns when the last of
+// them was created, or 0 if there are no more.
+func (t *tx) enterSome(k batchKey, after int64) (int64, error) {
 	b, err := t.batch(k)
 	if err != nil || !b.entering {
 		return 0, err
 	}
-	seqs, err := queryAll(t, scanOne[int64], `SELECT seq FROM task WHERE source = ?1 AND batch = ?2 AND gate = 2 AND gate > 0
-		AND seq > ?3 ORDER BY seq LIMIT ?4`, k.source, k.name, after, enterChunk)
+	seqs, err := queryAll(t, scanOne[int64], `SELECT seq FROM task WHERE source = ?1 AND batch = ?2 AND gate = 2
+		AND gate > 0 AND seq > ?3 ORDER BY seq LIMIT ?4`, k.source, k.name, after, enterChunk)
 	if err != nil {
 		return 0, err
 	}
@@ -229,18 +237,20 @@ func (t *tx) enter(k batchKey, after int64) (int64, error) {
 		}
 		return seqs[len(seqs)-1], nil
 	}
-	// One that was inserted meanwhile has to be committed by itself.
-	return 0, t.exec(`UPDATE batch SET entering = 0, held = EXISTS (SELECT 1 FROM task WHERE task.source = ?1 AND batch = ?2
-		AND gate = 2 AND gate > 0) WHERE source = ?1 AND name = ?2`, k.source, k.name)
+	// Tasks inserted meanwhile are not committed.
+	return 0, t.exec(`UPDATE batch SET entering = 0, held = EXISTS (SELECT 1 FROM task WHERE task.source = ?1
+		AND batch = ?2 AND gate = 2 AND gate > 0) WHERE source = ?1 AND name = ?2`, k.source, k.name)
 }
 
-// openGates lets those committed subtasks wait in their queues that live; where selects them, its arguments from ?2 on.
+// openGates makes live committed subtasks wait in their queues. where selects them; its arguments start at ?2.
 func (t *tx) openGates(where string, args ...any) error {
-	return t.exec(`UPDATE task SET gate = 0, place = CASE WHEN status >= 4 THEN 0 WHEN due <= ?1 THEN 1 ELSE 2 END WHERE `+where,
+	return t.exec(`UPDATE task SET gate = 0, place = CASE WHEN status >= 4 THEN 0 WHEN due <= ?1 THEN 1 ELSE 2 END
+		WHERE `+where,
 		append([]any{t.now}, args...)...)
 }
 
-// Discard implements backend.Store. That a batch was discarded is remembered while there is a source that might commit it.
+// Discard implements backend.Store. While the source exists, which might commit the batch, the batch is remembered as
+// discarded.
 func (s *store) Discard(ctx context.Context, source, name string) error {
 	k := batchKey{source, name}
 	type discard struct{ more, entering bool }
@@ -250,72 +260,76 @@ func (s *store) Discard(ctx context.Context, source, name string) error {
 			if err != nil || b.entering {
 				return discard{entering: b.entering}, err
 			}
-			d.more, err = tx.discard(k)
+			d.more, err = tx.discardSome(k)
 			return d, err
 		})
 		switch {
 		case err != nil:
 			return err
-		case d.entering: // it is committed
-			return s.enter(ctx, k)
+		case d.entering: // committed
+			return s.enterBatch(ctx, k)
 		case !d.more:
 			return nil
 		}
 	}
 }
 
-// discard deletes some tasks of a batch that are not committed. It reports whether there may be more.
-func (t *tx) discard(k batchKey) (more bool, err error) {
+// discardSome deletes up to enterChunk uncommitted tasks of a batch. It reports whether there may be more.
+func (t *tx) discardSome(k batchKey) (more bool, err error) {
 	gone, err := t.rows("source = ? AND batch = ? AND gate = 2 AND gate > 0 LIMIT ?", k.source, k.name, enterChunk)
 	if err != nil {
 		return false, err
 	}
 	for _, r := range gone {
-		if err := t.forget(r); err != nil {
+		if err := t.deleteTask(r); err != nil {
 			return false, err
 		}
 	}
 	more = len(gone) == enterChunk
-	there, err := t.is("SELECT 1 FROM task WHERE id = ?", k.source)
+	there, err := t.exists("SELECT 1 FROM task WHERE id = ?", k.source)
 	if err != nil {
 		return false, err
 	}
 	remember := there && len(gone) > 0
-	if err := t.exec("UPDATE batch SET held = ?, discarded = discarded OR ? WHERE source = ? AND name = ?", more, remember, k.source, k.name); err != nil {
+	if err := t.exec("UPDATE batch SET held = ?, discarded = discarded OR ? WHERE source = ? AND name = ?", more, remember,
+		k.source, k.name); err != nil {
 		return false, err
 	}
-	return more, t.exec("DELETE FROM batch WHERE source = ? AND name = ? AND NOT committed AND NOT discarded AND NOT held", k.source, k.name)
+	return more, t.exec("DELETE FROM batch WHERE source = ? AND name = ? AND NOT committed AND NOT discarded AND NOT held",
+		k.source, k.name)
 }
 
-// forget deletes a task.
-func (t *tx) forget(r *row) error {
-	t.count(r.queue, r.status, none)
+// deleteTask deletes a task.
+func (t *tx) deleteTask(r *row) error {
+	t.countTransition(r.queue, r.status, none)
 	if err := t.exec("DELETE FROM task WHERE seq = ?", r.seq); err != nil {
 		return err
 	}
 	return t.exec("DELETE FROM payload WHERE seq = ?", r.seq)
 }
 
-// openChunk is how many gates one transaction opens, so that others write between. Which are left shut, Unfinished finds.
+// openChunk is how many gates one transaction opens, so that other changes are written in between. If the process dies,
+// Unfinished returns the rest.
 const openChunk = 500
 
 // Open implements backend.Store.
 func (s *store) Open(ctx context.Context, source string) ([]string, error) {
-	queues, err := readAll(ctx, s.db, scanOne[string], `SELECT DISTINCT queue FROM task WHERE source = ?1 AND gate = 1 AND gate > 0
-		AND EXISTS (SELECT 1 FROM task AS own WHERE own.id = ?1 AND own.status = 4)
+	queues, err := readAll(ctx, s.db, scanOne[string], `SELECT DISTINCT queue FROM task WHERE source = ?1 AND gate = 1
+		AND gate > 0 AND EXISTS (SELECT 1 FROM task AS own WHERE own.id = ?1 AND own.status = 4)
 		AND EXISTS (SELECT 1 FROM family WHERE source = ?1 AND finished = 0)`, source)
 	if err != nil || len(queues) == 0 {
 		return nil, err
 	}
-	return queues, s.openShut(ctx, source, nil)
+	return queues, s.openGates(ctx, source, nil)
 }
 
-// openShut opens the gates of a source's committed subtasks: those of one batch, or all if it is nil.
-func (s *store) openShut(ctx context.Context, source string, batch *string) error {
+// openGates opens the gates of a source's committed subtasks: those of one batch, or all if batch is nil.
+func (s *store) openGates(ctx context.Context, source string, batch *string) error {
 	for {
 		opened, err := write(ctx, s.db.writer, func(tx *tx) (int, error) {
 			shut, err := queryAll(tx, scanOne[int64], `SELECT seq FROM task WHERE source = ?1 AND gate = 1 AND gate > 0
-				AND EXISTS (SELECT 1 FROM family WHERE source = ?1 AND finished = 0) AND (?2 IS NULL OR batch = ?2) LIMIT ?3`, source, batch, openChunk)
+				AND EXISTS (SELECT 1 FROM family WHERE source = ?1 AND finished = 0) AND (?2 IS NULL OR batch = ?2) LIMIT ?3`,
+				source, batch, openChunk)
 			if err != nil || len(shut) == 0 {
 				return 0, err
 			}
@@ -327,25 +341,26 @@ func (s *store) openShut(ctx context.Context, source string, batch *string) erro
 	}
 }
 
-// A finish is what Finish returns.
-type finish struct {
+// A finishResult is the result of a Finish.
+type finishResult struct {
 	finished bool
 	queue    string
 }
 
 // Finish implements backend.Store (row 12).
 func (s *store) Finish(ctx context.Context, source string) (bool, string, error) {
-	f, err := write(ctx, s.db.writer, func(tx *tx) (finish, error) { return tx.finish(source) })
+	f, err := write(ctx, s.db.writer, func(tx *tx) (finishResult, error) { return tx.finishSet(source) })
 	return f.finished, f.queue, err
 }
 
-func (t *tx) finish(source string) (f finish, err error) {
+func (t *tx) finishSet(source string) (f finishResult, err error) {
 	var finished, done, fanIn, live bool
 	var root string
 	found, err := t.row(`SELECT finished, done, fan_in, family.root, EXISTS (SELECT 1 FROM task AS kid
 			WHERE kid.root = family.root AND kid.source = family.source AND kid.root IS NOT NULL AND kid.status < 4)
 			OR EXISTS (SELECT 1 FROM batch WHERE batch.source = family.source AND held = 1 AND entering)
-		FROM family JOIN task ON task.id = family.source WHERE family.source = ?`, []any{source}, &finished, &done, &fanIn, &root, &live)
+		FROM family JOIN task ON task.id = family.source WHERE family.source = ?`, []any{source}, &finished, &done, &fanIn,
+		&root, &live)
 	if err != nil || !found {
 		return f, err
 	}
@@ -369,18 +384,19 @@ func (t *tx) finish(source string) (f finish, err error) {
 	if err := t.exec("UPDATE task SET subtasks = ? WHERE seq = ?", counts, r.seq); err != nil {
 		return f, err
 	}
-	// Nothing that lives is behind its gates, which are left as they are: there may be very many.
+	// Gates that are still closed have no live tasks behind them. They may be many, so they stay closed.
 	if err := t.exec("UPDATE family SET finished = 1 WHERE source = ?", source); err != nil {
 		return f, err
 	}
-	return f, t.closeFamily(root)
+	return f, t.closeTree(root)
 }
 
-// countSubtasks sums up a set, as JSON.
+// countSubtasks returns the counts of a set as JSON.
 func (t *tx) countSubtasks(source string) (string, error) {
 	c := backend.SubtaskCounts{Finished: instant.Time(t.now)}
 	_, err := t.row(`SELECT count(*), ifnull(sum(status = 4), 0), ifnull(sum(status = 5), 0), ifnull(sum(status = 6), 0)
-		FROM task WHERE source = ? AND source IS NOT NULL AND gate <> 2`, []any{source}, &c.Total, &c.Succeeded, &c.Failed, &c.Stopped)
+		FROM task WHERE source = ? AND source IS NOT NULL AND gate <> 2`, []any{source}, &c.Total, &c.Succeeded, &c.Failed,
+		&c.Stopped)
 	if err != nil {
 		return "", err
 	}
@@ -388,15 +404,15 @@ func (t *tx) countSubtasks(source string) (string, error) {
 	return string(text), err
 }
 
-// insertDone makes the task that runs SubtasksDone, unless it was made before and has gone since. It returns the queue
-// where that task is to run.
+// insertDone inserts the task that runs SubtasksDone, unless it was inserted before and has been deleted. It returns
+// the queue of that task if it can still run.
 func (t *tx) insertDone(source *record, root string, before bool) (queue string, err error) {
 	id := source.ID + "/done"
-	there, err := t.is("SELECT 1 FROM task WHERE id = ?", id)
+	there, err := t.exists("SELECT 1 FROM task WHERE id = ?", id)
 	if err != nil || before && !there {
 		return "", err
 	}
-	r, isNew, err := t.insert(&backend.NewTask{Task: backend.Task{
+	r, isNew, err := t.insertTask(&backend.NewTask{Task: backend.Task{
 		ID: id, Queue: source.Queue, Status: backend.StatusWaiting, Weight: source.Weight,
 		Payload: source.Payload, Fingerprint: source.Fingerprint, DoneOf: source.ID,
 	}})
@@ -420,8 +436,8 @@ func (t *tx) insertDone(source *record, root string, before bool) (queue string,
 	return source.Queue, nil
 }
 
-// closeFamily notes that nothing of a family lives, if that is so: no task of it, and no set that is not finished.
-func (t *tx) closeFamily(root string) error {
+// closeTree sets the root's closed time if the tree has ended: no task is live and no set is unfinished.
+func (t *tx) closeTree(root string) error {
 	return t.exec(`UPDATE task SET closed = ?1 WHERE id = ?2 AND status >= 4
 		AND NOT EXISTS (SELECT 1 FROM task AS kin WHERE kin.root = ?2 AND kin.root IS NOT NULL AND kin.status < 4)
 		AND NOT EXISTS (SELECT 1 FROM family WHERE family.root = ?2 AND finished = 0)`, t.now, root)

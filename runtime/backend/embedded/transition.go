@@ -7,26 +7,26 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A row is what decides about the transitions of one task, and what they change. Only end, release and hint (and claim,
-// for many tasks at once) write a status; the guards are their callers'.
+// A row has the columns that guards depend on and transitions change. Only endTask, releaseTask, markHinted and
+// claimTasks write a status; their callers check the guards.
 type row struct {
-	seq       int64
-	id, queue string
-	status    int
-	due       int64
-	attempt   int
-	crashes   int
-	fence     int64
-	nonce     string
-	settled   bool
-	stopping  bool
-	reason    string
-	gate      int
-	source    string
-	root      string // "" for a root, and for what is not committed
-	doneOf    string
-	family    bool // it has subtasks
-	log       any  // lines that replace those there are; nil leaves them
+	seq         int64
+	id, queue   string
+	status      int
+	due         int64
+	attempt     int
+	crashes     int
+	fence       int64
+	nonce       string
+	settled     bool
+	stopping    bool
+	reason      string
+	gate        int
+	source      string
+	root        string // "" for roots and uncommitted subtasks
+	doneOf      string
+	hasSubtasks bool // it has subtasks
+	log         any  // replaces the task's log lines unless it is nil
 
 	started    int64
 	maxCrashes int
@@ -36,17 +36,18 @@ type row struct {
 func scanRow(rows *sql.Rows) (*row, error) {
 	r := new(row)
 	return r, rows.Scan(&r.seq, &r.id, &r.queue, &r.status, &r.due, &r.attempt, &r.crashes, &r.fence, &r.nonce, &r.settled,
-		&r.stopping, &r.reason, &r.gate, &r.source, &r.root, &r.doneOf, &r.family, &r.started, &r.maxCrashes, &r.suspect)
+		&r.stopping, &r.reason, &r.gate, &r.source, &r.root, &r.doneOf, &r.hasSubtasks, &r.started, &r.maxCrashes, &r.suspect)
 }
 
 // rows reads the rows of tasks.
 func (t *tx) rows(where string, args ...any) ([]*row, error) {
-	return queryAll(t, scanRow, `SELECT seq, id, queue, status, due, attempt, crashes, fence, nonce, settled, stopping, reason,
-		gate, ifnull(source, ''), ifnull(root, ''), done_of, EXISTS (SELECT 1 FROM family WHERE family.source = task.id),
+	return queryAll(t, scanRow, `SELECT seq, id, queue, status, due, attempt, crashes, fence, nonce, settled, stopping,
+		reason, gate, ifnull(source, ''), ifnull(root, ''), done_of,
+		EXISTS (SELECT 1 FROM family WHERE family.source = task.id),
 		started, max_crashes, suspect FROM task WHERE `+where, args...)
 }
 
-// oneRow is rows for one task; nil where there is none.
+// oneRow reads the row of one task, or returns nil if there is none.
 func (t *tx) oneRow(id string) (*row, error) {
 	rows, err := t.rows("id = ?", id)
 	if err != nil || len(rows) == 0 {
@@ -55,12 +56,12 @@ func (t *tx) oneRow(id string) (*row, error) {
 	return rows[0], nil
 }
 
-// asTheyAre reads the heads of tasks, in the order of rows.
-func (t *tx) asTheyAre(rows []*row) ([]backend.Task, error) {
-	place := make(map[int64]int, len(rows))
+// currentHeads reads the heads of tasks, in the order of rows.
+func (t *tx) currentHeads(rows []*row) ([]backend.Task, error) {
+	index := make(map[int64]int, len(rows))
 	seqs := make([]int64, len(rows))
 	for i, r := range rows {
-		place[r.seq], seqs[i] = i, r.seq
+		index[r.seq], seqs[i] = i, r.seq
 	}
 	found, err := t.heads("WHERE task.seq IN (SELECT value FROM json_each(?))", list(seqs))
 	if err != nil {
@@ -68,49 +69,49 @@ func (t *tx) asTheyAre(rows []*row) ([]backend.Task, error) {
 	}
 	tasks := make([]backend.Task, len(rows))
 	for _, r := range found {
-		tasks[place[r.seq]] = r.Task
+		tasks[index[r.seq]] = r.Task
 	}
 	return tasks, nil
 }
 
-// end ends a task's own run, or keeps it from beginning. why replaces the error of an earlier attempt, also if it is nil.
-func (t *tx) end(r *row, to backend.Status, result json.RawMessage, why *backend.TaskError) error {
+// endTask ends a task's own run, or prevents it. why replaces the task's error, even if it is nil.
+func (t *tx) endTask(r *row, to backend.Status, result json.RawMessage, why *backend.TaskError) error {
 	var closed any
-	if r.root == "" && r.gate != held && !r.family {
-		closed = t.now // nobody else belongs to it
+	if r.root == "" && r.gate != uncommitted && !r.hasSubtasks {
+		closed = t.now // it is a tree by itself
 	}
 	code, message := errorColumns(why)
-	err := t.exec(`UPDATE task SET status = ?, place = 0, owner = NULL, stopping = 0, attempt = ?, crashes = ?, nonce = ?, settled = ?,
-			result = ifnull(?, result), error_code = ?, error_message = ?,
+	err := t.exec(`UPDATE task SET status = ?, place = 0, owner = NULL, stopping = 0, attempt = ?, crashes = ?, nonce = ?,
+			settled = ?, result = ifnull(?, result), error_code = ?, error_message = ?,
 			ended = ?, closed = ?, log = ifnull(?, log) WHERE seq = ?`,
 		number(to), r.attempt, r.crashes, r.nonce, r.settled, blob(result), code, message, t.now, closed, r.log, r.seq)
 	if err != nil {
 		return err
 	}
-	t.count(r.queue, r.status, number(to))
+	t.countTransition(r.queue, r.status, number(to))
 	r.status, r.stopping = number(to), false
 	if r.doneOf != "" && r.root != "" {
-		return t.closeFamily(r.root)
+		return t.closeTree(r.root)
 	}
 	return nil
 }
 
-// release lets a task that ran wait again, until due.
-func (t *tx) release(r *row, to backend.Status, due int64, why *backend.TaskError) error {
+// releaseTask makes a running task wait again, until due.
+func (t *tx) releaseTask(r *row, to backend.Status, due int64, why *backend.TaskError) error {
 	code, message := errorColumns(why)
-	err := t.exec(`UPDATE task SET status = ?, place = ?, due = ?, owner = NULL, stopping = 0, attempt = ?, crashes = ?, nonce = ?,
-			settled = ?, hints = 0, error_code = ifnull(?, error_code), error_message = ifnull(?, error_message), log = ifnull(?, log)
-			WHERE seq = ?`,
+	err := t.exec(`UPDATE task SET status = ?, place = ?, due = ?, owner = NULL, stopping = 0, attempt = ?, crashes = ?,
+			nonce = ?, settled = ?, hints = 0, error_code = ifnull(?, error_code), error_message = ifnull(?, error_message),
+			log = ifnull(?, log) WHERE seq = ?`,
 		number(to), t.placeOf(due), due, r.attempt, r.crashes, r.nonce, r.settled, code, message, r.log, r.seq)
 	if err != nil {
 		return err
 	}
-	t.count(r.queue, r.status, number(to))
+	t.countTransition(r.queue, r.status, number(to))
 	r.status, r.stopping = number(to), false
 	return nil
 }
 
-// reasonError is the error of a task that ends without one of its own.
+// reasonError returns given, or an error with the given reason if it is nil.
 func reasonError(given *backend.TaskError, reason string) *backend.TaskError {
 	if given != nil {
 		return given

@@ -10,7 +10,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// A transport carries wake-ups, in this process and over the mesh, and raw messages, which lie in the file.
+// A transport carries wake-ups, within this process and over the mesh, and raw messages, which are rows of the file.
 type transport struct {
 	db     *database
 	peers  *registry
@@ -20,19 +20,19 @@ type transport struct {
 	listeners map[offer]map[*listener]struct{}
 }
 
-// leaveWithin bounds the writing of what nobody waits for: a row that is left goes with its peer.
-const leaveWithin = 10 * time.Second
+// cleanupTimeout bounds writes that no caller waits for. A row that could not be removed is removed with its peer.
+const cleanupTimeout = 10 * time.Second
 
-// hintAge is for how long a view of the registry does for a hint that follows no transaction.
+// hintAge is the age of the registry's view that is accepted for a hint that follows no transaction.
 const hintAge = time.Millisecond
 
-// Ids implements backend.Transport: everybody looks into the same file.
+// Ids implements backend.Transport: hints are wake-ups, since all processes read the same file.
 func (t *transport) Ids() bool { return false }
 
 // Depth implements backend.Transport.
-func (t *transport) Depth(ctx context.Context, _ string) (int, error) { return 0, alive(ctx) }
+func (t *transport) Depth(ctx context.Context, _ string) (int, error) { return 0, checkContext(ctx) }
 
-// State implements backend.Transport: it carries until it is closed.
+// State implements backend.Transport: the transport is up until it is closed.
 func (t *transport) State() (bool, <-chan struct{}) {
 	select {
 	case <-t.closed:
@@ -54,7 +54,7 @@ func (t *transport) Hint(ctx context.Context, queue string, ids []string) ([]boo
 	return taken, nil
 }
 
-// wake wakes those who listen, here and elsewhere. Where there is nobody it leaves a note for whoever comes next.
+// wake wakes all listeners, local and remote. If there is none it records the hint for the next one.
 func (t *transport) wake(ctx context.Context, o offer) error {
 	for range 2 {
 		v, err := t.peers.current(ctx, hintAge)
@@ -65,27 +65,27 @@ func (t *transport) wake(ctx context.Context, o offer) error {
 		if len(others) > 0 {
 			t.peers.mesh.Notify(others, mesh.Notice{Kind: o.kind, Name: o.name})
 		}
-		if t.wakeHere(o) || len(others) > 0 || o.kind != toListen {
+		if t.wakeLocal(o) || len(others) > 0 || o.kind != toListen {
 			return nil
 		}
-		if noted, err := t.note(ctx, o); noted || err != nil {
+		if recorded, err := t.recordMissedHint(ctx, o); recorded || err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// note writes down that a hint found nobody, unless somebody has come.
-func (t *transport) note(ctx context.Context, o offer) (noted bool, err error) {
-	there, err := t.db.readRow(ctx, "SELECT 1 FROM unheard WHERE queue = ?", []any{o.name}, new(int))
-	if there || err != nil {
-		return there, err
+// recordMissedHint records that a hint found no listener. It returns false if there is a listener by now.
+func (t *transport) recordMissedHint(ctx context.Context, o offer) (recorded bool, err error) {
+	known, err := t.db.readRow(ctx, "SELECT 1 FROM unheard WHERE queue = ?", []any{o.name}, new(int))
+	if known || err != nil {
+		return known, err
 	}
-	return write(ctx, t.db.writer, func(tx *tx) (bool, error) { return tx.leaveNote(o) })
+	return write(ctx, t.db.writer, func(tx *tx) (bool, error) { return tx.recordMissedHint(o) })
 }
 
-// wakeHere wakes the listeners of this process, and says whether there are any.
-func (t *transport) wakeHere(o offer) bool {
+// wakeLocal wakes the listeners of this process and reports whether there are any.
+func (t *transport) wakeLocal(o offer) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for l := range t.listeners[o] {
@@ -94,7 +94,7 @@ func (t *transport) wakeHere(o offer) bool {
 	return len(t.listeners[o]) > 0
 }
 
-// wakeAll wakes everybody in this process: something may have been missed.
+// wakeAll wakes all listeners of this process, since wake-ups may have been missed.
 func (t *transport) wakeAll() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -105,11 +105,11 @@ func (t *transport) wakeAll() {
 	}
 }
 
-// A listener is woken by the hints of one queue.
+// A listener receives the wake-ups of one queue.
 type listener struct {
 	transport *transport
 	offer     offer
-	woken     signal.Signal // set where Next has something to return
+	woken     signal.Signal // set if Next has something to return
 	closed    chan struct{}
 	once      sync.Once
 	err       error
@@ -127,23 +127,23 @@ func (t *transport) listen(ctx context.Context, o offer) (*listener, error) {
 		return nil, errClosed
 	}
 	l := &listener{transport: t, offer: o, woken: signal.New(), closed: make(chan struct{})}
-	t.add(l)
-	unheard := 0
-	err := t.peers.offer(ctx, o, "", func(tx *tx) (err error) {
-		unheard, err = tx.affect("DELETE FROM unheard WHERE queue = ? AND ? = 'queue'", o.name, o.kind)
+	t.addListener(l)
+	missed := 0
+	err := t.peers.addOffer(ctx, o, "", func(tx *tx) (err error) {
+		missed, err = tx.execCount("DELETE FROM unheard WHERE queue = ? AND ? = 'queue'", o.name, o.kind)
 		return err
 	})
 	if err != nil {
-		t.drop(l)
+		t.removeListener(l)
 		return nil, err
 	}
-	if unheard > 0 {
+	if missed > 0 {
 		l.wake()
 	}
 	return l, nil
 }
 
-func (t *transport) add(l *listener) {
+func (t *transport) addListener(l *listener) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.listeners[l.offer] == nil {
@@ -152,7 +152,7 @@ func (t *transport) add(l *listener) {
 	t.listeners[l.offer][l] = struct{}{}
 }
 
-func (t *transport) drop(l *listener) {
+func (t *transport) removeListener(l *listener) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.listeners[l.offer], l)
@@ -163,7 +163,7 @@ func (t *transport) drop(l *listener) {
 
 // Next implements backend.Listener.
 func (l *listener) Next(ctx context.Context, _ int) ([]backend.Hint, error) {
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return nil, err
 	}
 	select {
@@ -172,40 +172,41 @@ func (l *listener) Next(ctx context.Context, _ int) ([]backend.Hint, error) {
 	case <-l.woken.C():
 		return []backend.Hint{{Done: func() {}}}, nil
 	case <-ctx.Done():
-		return nil, alive(ctx)
+		return nil, checkContext(ctx)
 	}
-	return nil, backend.Errorf(backend.ErrUnavailable, "listening to %s %q has ended", l.offer.kind, l.offer.name).With(backend.OutcomeNotSent)
+	return nil, backend.Errorf(backend.ErrUnavailable, "the listener of %s %q is closed", l.offer.kind, l.offer.name).
+		With(backend.OutcomeNotSent)
 }
 
-// Resize implements backend.Listener: wake-ups need no window.
-func (l *listener) Resize(ctx context.Context, _ int) error { return alive(ctx) }
+// Resize implements backend.Listener: wake-ups have no window.
+func (l *listener) Resize(ctx context.Context, _ int) error { return checkContext(ctx) }
 
 // Close implements backend.Listener.
 func (l *listener) Close() error {
 	l.once.Do(func() {
 		close(l.closed)
-		l.err = l.leave()
+		l.err = l.remove()
 	})
 	return l.err
 }
 
-// leave takes the listener out. What woke it last and was not seen is for whoever comes next.
-func (l *listener) leave() error {
-	l.transport.drop(l)
-	ctx, cancel := context.WithTimeout(context.Background(), leaveWithin)
+// remove removes the listener. It records a wake-up that Next has not returned.
+func (l *listener) remove() error {
+	l.transport.removeListener(l)
+	ctx, cancel := context.WithTimeout(context.Background(), cleanupTimeout)
 	defer cancel()
-	return l.transport.peers.withdraw(ctx, l.offer, func(tx *tx) error {
+	return l.transport.peers.removeOffer(ctx, l.offer, func(tx *tx) error {
 		if len(l.woken) == 0 || l.offer.kind != toListen {
 			return nil
 		}
-		_, err := tx.leaveNote(l.offer)
+		_, err := tx.recordMissedHint(l.offer)
 		return err
 	})
 }
 
-// leaveNote writes down that a hint found nobody, unless there is somebody.
-func (t *tx) leaveNote(o offer) (noted bool, err error) {
-	n, err := t.affect(`INSERT OR IGNORE INTO unheard (queue) SELECT ?1 WHERE NOT EXISTS
+// recordMissedHint records that a hint found no listener. It returns false if there is one.
+func (t *tx) recordMissedHint(o offer) (recorded bool, err error) {
+	n, err := t.execCount(`INSERT OR IGNORE INTO unheard (queue) SELECT ?1 WHERE NOT EXISTS
 		(SELECT 1 FROM offer WHERE kind = ?2 AND name = ?1)`, o.name, o.kind)
 	return n > 0, err
 }

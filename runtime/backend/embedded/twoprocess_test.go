@@ -21,12 +21,12 @@ import (
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
 
-// The suites once more with two processes on one file. The other process serves its store and its documents as services on
-// the embedded backend itself, so that a test reaches them by calls.
+// This file runs the conformance suites with two processes on one file. The other process serves its store and
+// documents as services on the embedded backend, and the test calls them.
 
 func init() { children["ports"] = servePorts }
 
-// servePorts opens and serves the file that each line of its standard input names, and closes it at an empty line.
+// servePorts opens and serves the file named by a line of its standard input, and closes it at an empty line.
 func servePorts() int {
 	in := bufio.NewScanner(os.Stdin)
 	clock := &childClock{}
@@ -41,12 +41,13 @@ func servePorts() int {
 
 func servePort(path string, in *bufio.Scanner, clock *childClock) error {
 	ctx := context.Background()
-	ports, err := open(ctx, path, embedded.Checked(), embedded.Clock(clock.Now))
+	ports, err := openFile(ctx, path, embedded.Checked(), embedded.Clock(clock.Now))
 	if err != nil {
 		return err
 	}
 	for name, target := range map[string]any{"store": ports.Store, "docs": ports.Docs, "clock": clock} {
-		_, err := ports.Calls.Serve(ctx, backend.Endpoint{Service: name, Concurrency: 200}, func(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
+		_, err := ports.Calls.Serve(ctx, backend.Endpoint{Service: name, Concurrency: 200}, func(ctx context.Context,
+			req *backend.Request, reply func(*backend.Reply)) {
 			reply(invoke(ctx, target, req))
 		})
 		if err != nil {
@@ -62,7 +63,7 @@ func servePort(path string, in *bufio.Scanner, clock *childClock) error {
 	return nil
 }
 
-// A childClock is put forward from outside.
+// A childClock is advanced by the parent.
 type childClock struct{ conform.Skip }
 
 func (c *childClock) Forward(_ context.Context, d time.Duration) error {
@@ -101,7 +102,7 @@ func invoke(ctx context.Context, target any, req *backend.Request) *backend.Repl
 	return &backend.Reply{Body: body}
 }
 
-// A remote is the other process, seen from here. It takes every other call of a port; this process takes the rest.
+// A remote calls the other process. It handles every other call of a port; this process handles the rest.
 type remote struct {
 	calls backend.Calls
 	turn  *atomic.Int64
@@ -124,7 +125,7 @@ func (r remote) call(ctx context.Context, service, method string, args []any, re
 	return json.Unmarshal(reply.Body, &results)
 }
 
-// otherProcess starts one that serves ports. say tells it a line and wants another back.
+// otherProcess starts a process that serves ports. say sends it a line and waits for the line back.
 func otherProcess(t *testing.T) (say func(t *testing.T, line, back string)) {
 	t.Helper()
 	child := testkit.Start(t, "ports")
@@ -138,11 +139,11 @@ func otherProcess(t *testing.T) (say func(t *testing.T, line, back string)) {
 	}
 }
 
-// two opens files here and in another process, both with a clock that the options put forward.
+// two opens files here and in another process, with clocks that the options advance.
 func two(t *testing.T) (conform.Open, conform.Options) {
 	say := otherProcess(t)
 	var skip conform.Skip
-	var r remote // of the test that runs
+	var r remote // of the running test
 	o := skip.Options(options)
 	o.Sleep = func(d time.Duration) {
 		skip.Sleep(d)
@@ -163,7 +164,7 @@ func two(t *testing.T) (conform.Open, conform.Options) {
 }
 
 func TestStoreConformsOnTwoProcesses(t *testing.T) {
-	testkit.Long(t, "each call of the suite may be one to another process")
+	testkit.Long(t, "half of the suite's operations are calls to another process")
 	t.Parallel()
 	open, o := two(t)
 	conform.Store(t, open, o)
@@ -195,12 +196,12 @@ func (m mixedStore) Claim(ctx context.Context, c backend.Claim) (tasks []backend
 	return tasks, next, err
 }
 
-func (m mixedStore) Settle(ctx context.Context, settles []backend.Settle) (came []backend.Settled, err error) {
+func (m mixedStore) Settle(ctx context.Context, settles []backend.Settle) (results []backend.Settled, err error) {
 	if !m.r.other() {
 		return m.here.Settle(ctx, settles)
 	}
-	err = m.r.call(ctx, "store", "Settle", []any{settles}, &came)
-	return came, err
+	err = m.r.call(ctx, "store", "Settle", []any{settles}, &results)
+	return results, err
 }
 
 func (m mixedStore) Progress(ctx context.Context, id string, fence int64, progress json.RawMessage) (err error) {
@@ -235,7 +236,8 @@ func (m mixedStore) Owners(ctx context.Context) (counts map[string]int64, err er
 	return counts, err
 }
 
-func (m mixedStore) ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) (tasks []backend.Task, err error) {
+func (m mixedStore) ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) (tasks []backend.Task,
+	err error) {
 	if !m.r.other() {
 		return m.here.ExpireOwner(ctx, owner, count, maxCrashes)
 	}
@@ -258,7 +260,8 @@ func (m mixedStore) Owned(ctx context.Context, owner string) (owned []backend.Ow
 	return owned, err
 }
 
-func (m mixedStore) Promote(ctx context.Context, queue string, max int) (ids []string, failed []backend.Task, next time.Duration, err error) {
+func (m mixedStore) Promote(ctx context.Context, queue string, max int) (ids []string, failed []backend.Task,
+	next time.Duration, err error) {
 	if !m.r.other() {
 		return m.here.Promote(ctx, queue, max)
 	}
@@ -271,7 +274,7 @@ func (m mixedStore) Spawn(ctx context.Context, s backend.Spawn) (err error) {
 		return m.here.Spawn(ctx, s)
 	}
 	err = m.r.call(ctx, "store", "Spawn", []any{s})
-	if err != nil && strings.HasSuffix(err.Error(), backend.ErrStaleFence.Error()) { // a wire keeps no causes
+	if err != nil && strings.HasSuffix(err.Error(), backend.ErrStaleFence.Error()) { // the cause is not sent
 		err = backend.Errorf(backend.CodeOf(err), "%w", errors.Join(backend.ErrStaleFence, err))
 	}
 	return err
@@ -302,14 +305,15 @@ func (m mixedStore) Finish(ctx context.Context, source string) (finished bool, q
 }
 
 func (m mixedStore) Stop(ctx context.Context, s backend.Stop) (tasks []backend.Task, err error) {
-	if s.Each != nil || !m.r.other() { // a function goes to no other process
+	if s.Each != nil || !m.r.other() { // functions can't be sent
 		return m.here.Stop(ctx, s)
 	}
 	err = m.r.call(ctx, "store", "Stop", []any{s}, &tasks)
 	return tasks, err
 }
 
-func (m mixedStore) Unfinished(ctx context.Context, age time.Duration, max int) (unfinished []backend.Unfinished, err error) {
+func (m mixedStore) Unfinished(ctx context.Context, age time.Duration, max int) (unfinished []backend.Unfinished,
+	err error) {
 	if !m.r.other() {
 		return m.here.Unfinished(ctx, age, max)
 	}

@@ -14,37 +14,37 @@ import (
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
 
-// pair opens a file twice, and returns ports of which one half lives here and the other there: who hints, sends, tells and
-// calls is another than who listens, receives, hears and serves.
+// pair opens a file twice and returns ports that combine both: one session sends hints, messages, events and calls, and
+// the other receives them.
 func pair(opts ...embedded.Option) conform.Open {
 	return func(t *testing.T) *backend.Ports {
 		path := filepath.Join(t.TempDir(), "af.db")
 		here, there := join(t, path, opts...), join(t, path, opts...)
-		acquaint(t, here, there)
+		waitConnected(t, here, there)
 		mixed := *here
 		mixed.Transport = split{there.Transport, here.Transport}
-		mixed.Coordinator = splitNews{there.Coordinator, here.Coordinator}
+		mixed.Coordinator = splitCoordinator{there.Coordinator, here.Coordinator}
 		mixed.Calls = splitCalls{there.Calls, here.Calls}
 		return &mixed
 	}
 }
 
-// acquaint returns once news come through: then the gap with which a connection begins is past, too.
-func acquaint(t *testing.T, here, there *backend.Ports) {
+// waitConnected returns once events arrive: then the gap of the new connection has been delivered, too.
+func waitConnected(t *testing.T, here, there *backend.Ports) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	heard := make(chan struct{}, 1)
 	var subscribing sync.WaitGroup
 	subscribing.Go(func() {
-		_ = here.Coordinator.Subscribe(ctx, "hello", func(news json.RawMessage) {
-			if news != nil {
+		_ = here.Coordinator.Subscribe(ctx, "hello", func(event json.RawMessage) {
+			if event != nil {
 				cancel()
 				heard <- struct{}{}
 			}
 		})
 	})
-	testkit.Eventually(t, "the two hear each other", func() bool {
+	testkit.Eventually(t, "the sessions are connected", func() bool {
 		if err := there.Coordinator.Publish(t.Context(), "hello", json.RawMessage(`1`)); err != nil {
 			t.Fatal(err)
 		}
@@ -52,13 +52,13 @@ func acquaint(t *testing.T, here, there *backend.Ports) {
 	})
 	subscribing.Wait()
 	if len(heard) == 0 {
-		t.Fatal("the two don't hear each other")
+		t.Fatal("the sessions are not connected")
 	}
 }
 
 type split struct {
-	backend.Transport // sends
-	to                backend.Transport
+	backend.Transport                   // sends
+	to                backend.Transport // receives
 }
 
 func (s split) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
@@ -69,16 +69,16 @@ func (s split) Receive(ctx context.Context, queue string, fn func(context.Contex
 	return s.to.Receive(ctx, queue, fn)
 }
 
-type splitNews struct {
-	backend.Coordinator // tells
+type splitCoordinator struct {
+	backend.Coordinator // publishes
 	to                  backend.Coordinator
 }
 
-func (s splitNews) Subscribe(ctx context.Context, topic string, fn func(json.RawMessage)) error {
+func (s splitCoordinator) Subscribe(ctx context.Context, topic string, fn func(json.RawMessage)) error {
 	return s.to.Subscribe(ctx, topic, fn)
 }
 
-func (s splitNews) Present(ctx context.Context, kind string) (map[string]json.RawMessage, error) {
+func (s splitCoordinator) Present(ctx context.Context, kind string) (map[string]json.RawMessage, error) {
 	return s.to.Present(ctx, kind)
 }
 
@@ -96,7 +96,7 @@ func TestTransportConformsBetweenTwo(t *testing.T) {
 }
 
 func TestCoordinatorConformsBetweenTwo(t *testing.T) {
-	t.Parallel() // it mostly waits
+	t.Parallel() // mostly sleeps
 	conform.Coordinator(t, pair(), options)
 }
 

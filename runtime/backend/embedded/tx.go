@@ -10,30 +10,30 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// A tx is the transaction that is under way on the writer's connection. Only the writer's goroutine uses it.
+// A tx is the current transaction on the writer's connection. Only the writer's goroutine uses it.
 type tx struct {
 	conn  *sql.Conn
 	db    *database
-	peer  string // whose it is
+	peer  string // the id of this peer
 	stmts map[string]*sql.Stmt
 
-	now   int64 // of the job that runs
-	last  int64 // seq of the youngest task; 0 where it is not known yet
-	taken bool  // there are tasks with a later seq: the clock was ahead when they were made
-	tally map[standing]int
+	now   int64            // the time of the current job
+	last  int64            // seq of the newest task; 0 if not known yet
+	taken bool             // tasks with a later seq exist: they were created while the clock was ahead
+	tally map[tallyKey]int // changes of the table tally
 }
 
-// A standing is a queue and a status: what tasks are counted by.
-type standing struct {
+// A tallyKey is a queue and a status, by which tasks are counted.
+type tallyKey struct {
 	queue  string
 	status int
 }
 
-// A statement runs to its end: what bounds it is the writer's patience, not the context of one of its jobs.
+// unbounded is the context of statements: they run to completion, whatever happens to the context of a job.
 var unbounded = context.Background()
 
 func (t *tx) begin() error {
-	t.last, t.taken, t.tally = 0, false, map[standing]int{}
+	t.last, t.taken, t.tally = 0, false, map[tallyKey]int{}
 	if err := t.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func (t *tx) begin() error {
 	return nil
 }
 
-// readGeneration notes the registry's generation.
+// readGeneration updates the database's generation.
 func (t *tx) readGeneration() error {
 	var generation int64
 	if _, err := t.row("SELECT registry FROM counter", nil, &generation); err != nil {
@@ -54,8 +54,8 @@ func (t *tx) readGeneration() error {
 	return nil
 }
 
-// at makes now the time of what comes next.
-func (t *tx) at(now time.Time) *tx {
+// setNow sets the time of the following changes.
+func (t *tx) setNow(now time.Time) *tx {
 	t.now = instant.Of(now)
 	return t
 }
@@ -73,28 +73,29 @@ func (t *tx) commit() error {
 	return t.exec("COMMIT")
 }
 
-// rollback ends the transaction, unless SQLite has done that itself, which is its error then.
+// rollback rolls back the transaction. It ignores the error if SQLite has already done so.
 func (t *tx) rollback() { _ = t.exec("ROLLBACK") }
 
-// count notes that a task of a queue has gone from one status to another; none is for one that comes or goes.
-func (t *tx) count(queue string, from, to int) {
+// countTransition counts a task's change of status. A status is none for a task that is inserted or deleted.
+func (t *tx) countTransition(queue string, from, to int) {
 	if from == to {
 		return
 	}
 	if from != none {
-		t.tally[standing{queue, from}]--
+		t.tally[tallyKey{queue, from}]--
 	}
 	if to != none {
-		t.tally[standing{queue, to}]++
+		t.tally[tallyKey{queue, to}]++
 	}
 }
 
-// clockSlack is by how much tasks may have been made in the future because of their number, and not by a clock that was ahead.
+// clockSlack is how far in the future a seq may be because many tasks were inserted, and not because the clock was
+// ahead.
 const clockSlack = int64(time.Second)
 
-// next returns the seq of a new task: now, and after all others, but for those that were made while the clock was ahead. If it
-// was set back ages follow it.
-func (t *tx) next() (int64, error) {
+// nextSeq returns the seq of a new task: the current time, and after all other tasks, except those that were created
+// while the clock was ahead.
+func (t *tx) nextSeq() (int64, error) {
 	if t.last == 0 {
 		if _, err := t.row("SELECT ifnull(max(seq), 0) FROM task", nil, &t.last); err != nil {
 			return 0, err
@@ -102,13 +103,14 @@ func (t *tx) next() (int64, error) {
 	}
 	if t.last > t.now+clockSlack {
 		t.taken = true
-		if _, err := t.row("SELECT ifnull(max(seq), 0) FROM task WHERE seq <= ?", []any{t.now + clockSlack}, &t.last); err != nil {
+		if _, err := t.row("SELECT ifnull(max(seq), 0) FROM task WHERE seq <= ?", []any{t.now + clockSlack},
+			&t.last); err != nil {
 			return 0, err
 		}
 	}
 	t.last = max(t.now, t.last+1)
 	for t.taken {
-		used, err := t.is("SELECT 1 FROM task WHERE seq = ?", t.last)
+		used, err := t.exists("SELECT 1 FROM task WHERE seq = ?", t.last)
 		if err != nil {
 			return 0, err
 		}
@@ -132,12 +134,12 @@ func (t *tx) stmt(query string) (*sql.Stmt, error) {
 }
 
 func (t *tx) exec(query string, args ...any) error {
-	_, err := t.affect(query, args...)
+	_, err := t.execCount(query, args...)
 	return err
 }
 
-// affect is exec, and says how many rows were changed.
-func (t *tx) affect(query string, args ...any) (int, error) {
+// execCount is exec, and returns the number of changed rows.
+func (t *tx) execCount(query string, args ...any) (int, error) {
 	s, err := t.stmt(query)
 	if err != nil {
 		return 0, err
@@ -177,11 +179,11 @@ func queryAll[T any](t *tx, scan func(*sql.Rows) (T, error), query string, args 
 	if err != nil {
 		return nil, err
 	}
-	return gather(rows, scan)
+	return scanAll(rows, scan)
 }
 
-// is says whether a query has a row.
-func (t *tx) is(query string, args ...any) (bool, error) {
+// exists reports whether a query returns a row.
+func (t *tx) exists(query string, args ...any) (bool, error) {
 	var one int
 	return t.row(query, args, &one)
 }

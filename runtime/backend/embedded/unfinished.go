@@ -9,13 +9,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// unfinishedWork selects what is unfinished for at least an age, with the instant since when it is: of sets that are not
-// finished, of batches that are not committed, and of queues that have tasks with a deadline. It reads only these.
-const unfinishedWork = `
+// unfinishedQuery selects work that is unfinished for at least an age ?2, with the instant since when it is: of
+// unfinished sets, of uncommitted batches, and of queues with tasks that have a deadline. It reads no other rows.
+const unfinishedQuery = `
 WITH RECURSIVE queues (name) AS (
 	SELECT min(queue) FROM task WHERE deadline IS NOT NULL AND status < 4
 	UNION ALL
-	SELECT (SELECT min(queue) FROM task WHERE queue > name AND deadline IS NOT NULL AND status < 4) FROM queues WHERE name IS NOT NULL
+	SELECT (SELECT min(queue) FROM task WHERE queue > name AND deadline IS NOT NULL AND status < 4) FROM queues
+		WHERE name IS NOT NULL
 ), sets AS (
 	SELECT family.source, family.root, family.changed, task.status, task.ended,
 		EXISTS (SELECT 1 FROM task AS kid WHERE kid.root = family.root AND kid.source = family.source
@@ -40,7 +41,8 @@ WITH RECURSIVE queues (name) AS (
 	FROM sets WHERE unstopped AND (status > 4 OR culprit IS NOT NULL)
 	UNION ALL
 	SELECT 'late', '', '', name, since FROM (SELECT name, (SELECT min(deadline) FROM task
-		WHERE queue = name AND deadline <= ?1 AND deadline IS NOT NULL AND status < 4 AND status <> 2) AS since FROM queues WHERE name IS NOT NULL)
+		WHERE queue = name AND deadline <= ?1 AND deadline IS NOT NULL AND status < 4 AND status <> 2) AS since
+		FROM queues WHERE name IS NOT NULL)
 	WHERE since IS NOT NULL
 )
 SELECT what, source, name, queue, since FROM ends WHERE ?1 - since >= ?2`
@@ -51,7 +53,7 @@ func (s *store) Unfinished(ctx context.Context, age time.Duration, max int) ([]b
 	work, err := readAll(ctx, s.db, func(rows *sql.Rows) (u backend.UnfinishedSince, err error) {
 		err = rows.Scan((*string)(&u.What), &u.Source, &u.Batch, &u.Queue, &u.Since)
 		return u, err
-	}, unfinishedWork, now, int64(age))
+	}, unfinishedQuery, now, int64(age))
 	if err != nil {
 		return nil, err
 	}

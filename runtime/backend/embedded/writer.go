@@ -12,72 +12,74 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A writer owns the one connection that writes. All that is to be written passes it as jobs; those that have come
-// together share a transaction, whose cost is mostly its own and not the jobs'. A job that meets an error of SQLite takes
-// the transaction with it: then each of its jobs runs again, alone.
+// A writer owns the only connection that writes. Changes are queued as jobs. Jobs that are queued together share a
+// transaction, since most of the cost is per transaction. If a job fails with an error of SQLite, the transaction is
+// rolled back and each of its jobs runs again in its own transaction.
 type writer struct {
-	db       *sql.DB
-	tx       *tx
-	turn     *turn
-	patience time.Duration // with who holds the write lock
-	now      func() time.Time
-	jobs     chan *job
-	limit    logLimit
+	db          *sql.DB
+	tx          *tx
+	lock        *writeLock
+	lockTimeout time.Duration // for SQLite's write lock
+	now         func() time.Time
+	jobs        chan *job
+	limit       logLimit
 
-	ending    chan struct{} // closed to end loop
-	ended     chan struct{}
+	closing   chan struct{} // closed to stop loop
+	done      chan struct{}
 	closeOnce sync.Once
 	closeErr  error
 }
 
-// A job is one change. It is begun once at the most as far as anybody can tell.
+// A job is one change. It runs until it succeeds once.
 type job struct {
 	run  func(*tx) error
-	err  error // the writer's, until done
+	err  error // owned by the writer until done
 	done chan error
-	// state decides between a caller whose context has ended and the writer that is about to begin.
+	// state arbitrates between a caller whose context ends and the writer that is about to run the job.
 	state atomic.Int32
 }
 
 const (
-	jobWaits int32 = iota
-	jobBegun
+	jobWaiting int32 = iota
+	jobStarted
 	jobDropped
 
-	maxJobs  = 256                  // in one transaction, and waiting
-	maxGroup = 4 * time.Millisecond // after which a transaction takes no more jobs: others want to write, too
+	maxJobs      = 256                  // in one transaction, and queued
+	maxGroupTime = 4 * time.Millisecond // after which a transaction takes no more jobs, so that other processes can write
 )
 
-func newWriter(ctx context.Context, db *database, path, peer string, o options, turn *turn) (*writer, error) {
+func newWriter(ctx context.Context, db *database, path, peer string, o options, turn *writeLock) (*writer, error) {
 	pragmas := []string{"busy_timeout(5000)", "auto_vacuum(INCREMENTAL)", "secure_delete(ON)", "journal_mode(WAL)",
-		"synchronous(" + o.synchronous() + ")", "cache_size(-16000)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)",
+		"synchronous(" + o.synchronous() + ")", "cache_size(-16000)", "wal_autocheckpoint(4000)",
+		"journal_size_limit(67108864)",
 		"temp_store(MEMORY)"}
-	if o.old {
+	if o.noVacuum {
 		pragmas = slices.Delete(pragmas, 1, 3)
 	}
 	pool, err := sql.Open("sqlite", dsn(path, pragmas...))
 	if err != nil {
-		return nil, db.file.failed(err)
+		return nil, db.file.wrapError(err)
 	}
 	pool.SetMaxOpenConns(1)
-	conn, err := connect(ctx, pool, o.patience)
+	conn, err := connect(ctx, pool, o.lockTimeout)
 	if err != nil {
-		return nil, errors.Join(db.file.interrupted(ctx, err), pool.Close())
+		return nil, errors.Join(db.file.readError(ctx, err), pool.Close())
 	}
 	w := &writer{
-		db: pool, turn: turn, patience: o.patience, now: o.now, jobs: make(chan *job, maxJobs), ending: make(chan struct{}), ended: make(chan struct{}),
+		db: pool, lock: turn, lockTimeout: o.lockTimeout, now: o.now, jobs: make(chan *job, maxJobs),
+		closing: make(chan struct{}), done: make(chan struct{}),
 		limit: logLimit{file: path + "-wal", max: o.maxLog, log: o.log},
 		tx:    &tx{conn: conn, db: db, peer: peer, stmts: map[string]*sql.Stmt{}},
 	}
 	if err := o.prepare(ctx, conn); err != nil {
-		return nil, errors.Join(db.file.failed(err), conn.Close(), pool.Close())
+		return nil, errors.Join(db.file.wrapError(err), conn.Close(), pool.Close())
 	}
 	go w.loop()
 	return w, nil
 }
 
-// connect makes the connection. While another process is closing the file as its last one, even a patient connection is
-// told that it is busy.
+// connect opens the connection. While another process closes the file as the last one, SQLite reports that the file is
+// busy even with a busy timeout.
 func connect(ctx context.Context, pool *sql.DB, patience time.Duration) (*sql.Conn, error) {
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		conn, err := pool.Conn(ctx)
@@ -87,26 +89,26 @@ func connect(ctx context.Context, pool *sql.DB, patience time.Duration) (*sql.Co
 	}
 }
 
-// close lets what waits be written, and closes the connection.
+// close runs the queued jobs and closes the connection.
 func (w *writer) close() error {
 	w.closeOnce.Do(func() {
-		close(w.ending)
-		<-w.ended
+		close(w.closing)
+		<-w.done
 		w.closeErr = errors.Join(w.tx.close(), w.db.Close())
 	})
 	return w.closeErr
 }
 
-// write runs a change in a transaction and returns once that is committed. run must have changed nothing where it returns
-// an *Error; any other error is SQLite's and rolls everything back. It may run more than once.
+// write runs a change in a transaction and returns once it is committed. If run returns an *Error it must have changed
+// nothing; any other error is SQLite's and rolls back the transaction. run may be called more than once.
 //
-// When ctx ends first, the error says whether the change may still happen.
+// If ctx ends first, the error tells whether the change may still be committed.
 func write[R any](ctx context.Context, w *writer, run func(*tx) (R, error)) (R, error) {
 	var none R
-	if err := alive(ctx); err != nil {
+	if err := checkContext(ctx); err != nil {
 		return none, err
 	}
-	var result R // the writer's until done, so that a caller who has gone doesn't race with it
+	var result R // owned by the writer until done, so that there is no race with a caller that has returned
 	j := &job{done: make(chan error, 1), run: func(tx *tx) (err error) {
 		result, err = run(tx)
 		return err
@@ -114,8 +116,8 @@ func write[R any](ctx context.Context, w *writer, run func(*tx) (R, error)) (R, 
 	select {
 	case w.jobs <- j:
 	case <-ctx.Done():
-		return none, alive(ctx)
-	case <-w.ending:
+		return none, checkContext(ctx)
+	case <-w.closing:
 		return none, errClosed
 	}
 	select {
@@ -125,11 +127,11 @@ func write[R any](ctx context.Context, w *writer, run func(*tx) (R, error)) (R, 
 		}
 		return result, nil
 	case <-ctx.Done():
-		if j.state.CompareAndSwap(jobWaits, jobDropped) {
-			return none, alive(ctx)
+		if j.state.CompareAndSwap(jobWaiting, jobDropped) {
+			return none, checkContext(ctx)
 		}
-		return none, backend.Errorf(backend.CodeOf(ctx.Err()), "%w: %w", errStillWriting, context.Cause(ctx))
-	case <-w.ended:
+		return none, backend.Errorf(backend.CodeOf(ctx.Err()), "%w: %w", errMayBeWritten, context.Cause(ctx))
+	case <-w.done:
 		select {
 		case err := <-j.done:
 			if err == nil {
@@ -142,46 +144,46 @@ func write[R any](ctx context.Context, w *writer, run func(*tx) (R, error)) (R, 
 	}
 }
 
-// errStillWriting is wrapped by the error of a caller that has gone while its job is being done: it may be done yet.
-var errStillWriting = errors.New("still writing")
+// errMayBeWritten is wrapped by the error of a caller whose context ended while its job was running.
+var errMayBeWritten = errors.New("still writing")
 
-// caughtUp returns when the jobs before it are done.
-func (w *writer) caughtUp() error {
+// flush returns when all jobs queued before are done.
+func (w *writer) flush() error {
 	return change(context.Background(), w, func(*tx) error { return nil })
 }
 
-// change is write for what returns nothing.
+// change is write for a change without a result.
 func change(ctx context.Context, w *writer, run func(*tx) error) error {
 	_, err := write(ctx, w, func(tx *tx) (struct{}, error) { return struct{}{}, run(tx) })
 	return err
 }
 
 func (w *writer) loop() {
-	defer close(w.ended)
+	defer close(w.done)
 	for {
-		if j := w.waiting(); j != nil {
-			w.group(j)
-			w.keepShort()
+		if j := w.nextJob(); j != nil {
+			w.runGroup(j)
+			w.truncateLog()
 			continue
 		}
 		select {
 		case j := <-w.jobs:
-			if j.begin() {
-				w.group(j)
-				w.keepShort()
+			if j.tryStart() {
+				w.runGroup(j)
+				w.truncateLog()
 			}
-		case <-w.ending:
+		case <-w.closing:
 			return
 		}
 	}
 }
 
-// waiting begins a job that waits; nil where there is none.
-func (w *writer) waiting() *job {
+// nextJob starts a queued job, or returns nil if there is none.
+func (w *writer) nextJob() *job {
 	for {
 		select {
 		case j := <-w.jobs:
-			if j.begin() {
+			if j.tryStart() {
 				return j
 			}
 		default:
@@ -190,15 +192,15 @@ func (w *writer) waiting() *job {
 	}
 }
 
-func (j *job) begin() bool { return j.state.CompareAndSwap(jobWaits, jobBegun) }
+func (j *job) tryStart() bool { return j.state.CompareAndSwap(jobWaiting, jobStarted) }
 
-// group runs a job, and those that have come meanwhile, in one transaction.
-func (w *writer) group(first *job) {
-	jobs, err := w.transact(first, w.waiting)
-	if err != nil && len(jobs) > 1 && !isBusy(err) { // one of them may be to blame
+// runGroup runs a job, and others that are queued meanwhile, in one transaction.
+func (w *writer) runGroup(first *job) {
+	jobs, err := w.transact(first, w.nextJob)
+	if err != nil && len(jobs) > 1 && !isBusy(err) { // one of them may have caused it
 		for _, j := range jobs {
-			if _, err := w.transact(j, nobody); err != nil {
-				j.err = w.tx.db.file.failed(err)
+			if _, err := w.transact(j, noJob); err != nil {
+				j.err = w.tx.db.file.wrapError(err)
 			}
 			j.done <- j.err
 		}
@@ -206,16 +208,16 @@ func (w *writer) group(first *job) {
 	}
 	for _, j := range jobs {
 		if err != nil {
-			j.err = w.tx.db.file.failed(err)
+			j.err = w.tx.db.file.wrapError(err)
 		}
 		j.done <- j.err
 	}
 }
 
-func nobody() *job { return nil }
+func noJob() *job { return nil }
 
-// transact is one transaction: of a job, and of more while there are any and time is left. It returns those that were in
-// it, each with what it returned; err says that all was rolled back.
+// transact runs a job, and more while there are any and time is left, in one transaction. It returns the jobs, with
+// their own errors set. If err is not nil, all of them were rolled back.
 func (w *writer) transact(first *job, more func() *job) (jobs []*job, err error) {
 	if err := w.begin(); err != nil {
 		return []*job{first}, err
@@ -228,23 +230,23 @@ func (w *writer) transact(first *job, more func() *job) (jobs []*job, err error)
 	begun := time.Now()
 	for j := first; j != nil; {
 		jobs = append(jobs, j)
-		j.err = j.run(w.tx.at(w.now()))
+		j.err = j.run(w.tx.setNow(w.now()))
 		if _, refused := errors.AsType[*backend.Error](j.err); j.err != nil && !refused {
 			return jobs, j.err
 		}
 		j = nil
-		if len(jobs) < maxJobs && time.Since(begun) < maxGroup {
+		if len(jobs) < maxJobs && time.Since(begun) < maxGroupTime {
 			j = more()
 		}
 	}
 	return jobs, w.tx.commit()
 }
 
-// begin waits for the write lock.
+// begin starts a transaction, waiting for the write lock.
 func (w *writer) begin() error {
-	w.turn.take()
-	defer w.turn.release()
-	for deadline := time.Now().Add(w.patience); ; time.Sleep(pauseBetween) {
+	w.lock.acquire()
+	defer w.lock.release()
+	for deadline := time.Now().Add(w.lockTimeout); ; time.Sleep(lockRetryPause) {
 		err := w.tx.begin()
 		if err == nil || !isBusy(err) || time.Now().After(deadline) {
 			return err

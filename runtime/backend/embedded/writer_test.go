@@ -24,7 +24,7 @@ func opened(t *testing.T, opts ...Option) *session {
 func openedAt(t *testing.T, path string, opts ...Option) *session {
 	t.Helper()
 	b := File(path, opts...)
-	p, err := settle(b.path, b.options)
+	p, err := preparePaths(b.path, b.options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,11 +51,11 @@ func put(name string) func(*tx) error {
 	}
 }
 
-// hold keeps the writer in a job until released, and returns once it is in it.
+// hold blocks the writer in a job until released. It returns once the job runs.
 func hold(t *testing.T, s *session) (release func()) {
 	t.Helper()
 	begun, free, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
-	var once sync.Once // it may run again, with those that fail beside it
+	var once sync.Once // the job may run again, after others in its transaction failed
 	go func() {
 		ended <- change(context.Background(), s.db.writer, func(*tx) error {
 			once.Do(func() { close(begun) })
@@ -77,7 +77,7 @@ func outcomeOf(err error) backend.Outcome {
 	return e.Outcome
 }
 
-func TestJobWhoseCallerHasGoneIsNotBegun(t *testing.T) {
+func TestCancelledJobIsNotStarted(t *testing.T) {
 	s := opened(t)
 	release := hold(t, s)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -89,7 +89,7 @@ func TestJobWhoseCallerHasGoneIsNotBegun(t *testing.T) {
 			return nil
 		})
 	}()
-	testkit.Eventually(t, "it waits", func() bool { return len(s.db.jobs) > 0 })
+	testkit.Eventually(t, "the job is queued", func() bool { return len(s.db.jobs) > 0 })
 	cancel()
 	if err := <-gone; !errors.Is(err, context.Canceled) || outcomeOf(err) != backend.OutcomeNotSent {
 		t.Errorf("got %v, %v", err, outcomeOf(err))
@@ -99,11 +99,11 @@ func TestJobWhoseCallerHasGoneIsNotBegun(t *testing.T) {
 		t.Error(err)
 	}
 	if ran {
-		t.Error("it was begun")
+		t.Error("the job was started")
 	}
 }
 
-func TestCallerThatGoesDuringItsJobDoesNotKnowWhatCameOfIt(t *testing.T) {
+func TestCancelDuringJobMakesOutcomeUnknown(t *testing.T) {
 	s := opened(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	begun, free := make(chan struct{}), make(chan struct{})
@@ -125,12 +125,12 @@ func TestCallerThatGoesDuringItsJobDoesNotKnowWhatCameOfIt(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := (&docs{s.db}).Get(t.Context(), "late"); err != nil {
-		t.Errorf("it was begun and not finished: %v", err)
+		t.Errorf("the job was started but not finished: %v", err)
 	}
 }
 
-// Those that wait share a transaction; one that SQLite refuses fails alone.
-func TestJobThatFailsTakesNobodyWithIt(t *testing.T) {
+// Queued jobs share a transaction. One that SQLite rejects fails alone.
+func TestFailingJobFailsAlone(t *testing.T) {
 	s := opened(t)
 	release := hold(t, s)
 	errs := map[string]chan error{}
@@ -146,7 +146,7 @@ func TestJobThatFailsTakesNobodyWithIt(t *testing.T) {
 			})
 		}()
 	}
-	testkit.Eventually(t, "all wait", func() bool { return len(s.db.jobs) == 4 })
+	testkit.Eventually(t, "all jobs are queued", func() bool { return len(s.db.jobs) == 4 })
 	release()
 	for name, ch := range errs {
 		if err := <-ch; (err != nil) != (name == "bad") {
@@ -159,12 +159,13 @@ func TestJobThatFailsTakesNobodyWithIt(t *testing.T) {
 	}
 }
 
-// A process that was stopped in the middle of a transaction: writes fail after a while, reads don't, and all is well again
-// when it goes on.
-func TestWriteLockThatIsHeldElsewhereMakesWritesUnavailable(t *testing.T) {
-	s := opened(t, func(o *options) { o.patience = 50 * time.Millisecond })
+// A process is stopped in the middle of a transaction: writes fail after a while, reads succeed, and writes succeed
+// again once it continues.
+func TestHeldWriteLockMakesWritesUnavailable(t *testing.T) {
+	s := opened(t, func(o *options) { o.lockTimeout = 50 * time.Millisecond })
 	var path string
-	if _, err := s.db.readRow(t.Context(), "SELECT file FROM pragma_database_list WHERE name = 'main'", nil, &path); err != nil {
+	if _, err := s.db.readRow(t.Context(), "SELECT file FROM pragma_database_list WHERE name = 'main'", nil,
+		&path); err != nil {
 		t.Fatal(err)
 	}
 	other, err := sql.Open("sqlite", dsn(path, "busy_timeout(5000)"))
@@ -193,16 +194,16 @@ func TestWriteLockThatIsHeldElsewhereMakesWritesUnavailable(t *testing.T) {
 	}
 }
 
-// Its disk was full, or the write lock held, when it left.
-func TestPeerThatCouldNotSayGoodbyeIsBuried(t *testing.T) {
+// A peer could not remove itself, because the disk was full or the write lock held.
+func TestPeerThatFailedToCloseIsRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	stays, leaves := openedAt(t, path), openedAt(t, path, func(o *options) { o.patience = 50 * time.Millisecond })
+	stays, leaves := openedAt(t, path), openedAt(t, path, func(o *options) { o.lockTimeout = 50 * time.Millisecond })
 	release := hold(t, stays) // the write lock
 	if err := leaves.close(t.Context()); !errors.Is(err, backend.ErrUnavailable) {
-		t.Errorf("closing without saying goodbye: %v", err)
+		t.Errorf("closing while the write lock is held: %v", err)
 	}
 	release()
-	testkit.Eventually(t, "the watch has looked", func() bool {
+	testkit.Eventually(t, "the peer is removed", func() bool {
 		v, err := stays.peers.current(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)

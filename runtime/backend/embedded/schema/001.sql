@@ -1,16 +1,16 @@
 -- Instants are nanoseconds since 1970 by the machine's clock. Statuses are numbers: 0 waiting, 1 pending, 2 running,
 -- 3 retrying, 4 success, 5 failed, 6 stopped; those from 4 on are final.
 
--- One row is one task, the only truth about it. What never changes and may be large stands in payload, so that a change
--- of status writes little.
+-- One row is one task, the only truth about it. The payload, which never changes and may be large, is in another table, so
+-- that a change of status writes little.
 CREATE TABLE task (
-  seq           INTEGER PRIMARY KEY, -- when it was created, made unique: the order of age
+  seq           INTEGER PRIMARY KEY, -- creation time, made unique: the order of age
   id            TEXT    NOT NULL UNIQUE,
   queue         TEXT    NOT NULL,
   status        INTEGER NOT NULL,
   weight        INTEGER NOT NULL,
-  place         INTEGER NOT NULL,           -- 1 in the line of its queue, 2 not due yet, 0 neither
-  gate          INTEGER NOT NULL,           -- 0 open, 1 shut, 2 its batch is not committed
+  place         INTEGER NOT NULL,           -- 1 ready, 2 not due yet, 0 neither
+  gate          INTEGER NOT NULL,           -- 0 open, 1 closed, 2 its batch is not committed
   due           INTEGER NOT NULL,
   deadline      INTEGER,
   attempt       INTEGER NOT NULL DEFAULT 0,
@@ -18,16 +18,16 @@ CREATE TABLE task (
   fence         INTEGER NOT NULL DEFAULT 0,
   owner         TEXT,                       -- while it runs
   nonce         TEXT    NOT NULL DEFAULT '', -- of the last claim, then of its settle
-  settled       INTEGER NOT NULL DEFAULT 0, -- the last claim ended by a settle with this nonce
-  stopping      INTEGER NOT NULL DEFAULT 0, -- a stop was requested of what runs
-  reason        TEXT    NOT NULL DEFAULT '', -- of that stop
-  fan_in        INTEGER NOT NULL DEFAULT 0, -- said by the last claim
-  hints         INTEGER NOT NULL DEFAULT 0, -- sent since it waits
-  hinted        INTEGER NOT NULL DEFAULT 0, -- the last one
+  settled       INTEGER NOT NULL DEFAULT 0, -- the last claim was settled, with this nonce
+  stopping      INTEGER NOT NULL DEFAULT 0, -- it runs and was requested to stop
+  reason        TEXT    NOT NULL DEFAULT '', -- for that stop
+  fan_in        INTEGER NOT NULL DEFAULT 0, -- set by the last claim
+  hints         INTEGER NOT NULL DEFAULT 0, -- sent since it last began to wait
+  hinted        INTEGER NOT NULL DEFAULT 0, -- when the last one was sent
   unique_key    TEXT,
-  source        TEXT,                       -- whose subtask it is
+  source        TEXT,                       -- the task that this is a subtask of
   batch         TEXT    NOT NULL DEFAULT '',
-  root          TEXT,                       -- of its family; NULL for a root, and for what is not committed
+  root          TEXT,                       -- of its tree; NULL for roots and uncommitted subtasks
   on_failure    TEXT    NOT NULL DEFAULT '',
   done_of       TEXT    NOT NULL DEFAULT '',
   retry_of      TEXT    NOT NULL DEFAULT '',
@@ -35,7 +35,7 @@ CREATE TABLE task (
   timeout       INTEGER NOT NULL DEFAULT 0,
   started       INTEGER NOT NULL DEFAULT 0,
   ended         INTEGER NOT NULL DEFAULT 0,
-  closed        INTEGER,                    -- of a root: when the last of its family ended, if nothing of it lives
+  closed        INTEGER,                    -- only for roots: when the tree ended; NULL while it has not
   progress      BLOB,
   result        BLOB,
   error_code    TEXT,
@@ -60,10 +60,10 @@ CREATE INDEX task_family   ON task (root, seq)               WHERE root IS NOT N
 CREATE INDEX task_live     ON task (root, source)            WHERE root IS NOT NULL AND status < 4;
 CREATE INDEX task_culprit  ON task (source)                  WHERE on_failure = 'fail' AND status = 5;
 
--- Of a queue's live tasks no two have one key.
+-- The live tasks of a queue have different keys.
 CREATE UNIQUE INDEX task_key ON task (queue, unique_key) WHERE unique_key IS NOT NULL AND status < 4;
 
--- How many tasks a queue has of each status.
+-- The number of tasks by queue and status.
 CREATE TABLE tally (
   queue  TEXT    NOT NULL,
   status INTEGER NOT NULL,
@@ -71,36 +71,36 @@ CREATE TABLE tally (
   PRIMARY KEY (queue, status)
 ) WITHOUT ROWID;
 
--- A set is the subtasks of one source of which at least one batch was committed.
+-- One row is the set of subtasks of a source. It exists once a batch was committed.
 CREATE TABLE family (
   source   TEXT    NOT NULL PRIMARY KEY,
-  root     TEXT    NOT NULL,           -- of the source's family
-  changed  INTEGER NOT NULL,           -- when a batch was committed last
+  root     TEXT    NOT NULL,           -- of the source's tree
+  changed  INTEGER NOT NULL,           -- when the last batch was committed
   finished INTEGER NOT NULL DEFAULT 0,
   done     INTEGER NOT NULL DEFAULT 0  -- the task that runs SubtasksDone was inserted
 ) WITHOUT ROWID;
 
 CREATE INDEX family_open ON family (root) WHERE finished = 0;
 
--- A batch is one call to Subtasks.
+-- A batch is the subtasks of one call to Subtasks.
 CREATE TABLE batch (
   source    TEXT    NOT NULL,
   name      TEXT    NOT NULL,
   since     INTEGER NOT NULL,           -- the last insert
-  held      INTEGER NOT NULL,           -- tasks of it are not committed
+  held      INTEGER NOT NULL,           -- it has uncommitted tasks
   committed INTEGER NOT NULL DEFAULT 0,
-  discarded INTEGER NOT NULL DEFAULT 0, -- though its source existed, and nothing was inserted since
+  discarded INTEGER NOT NULL DEFAULT 0, -- while its source existed, and not inserted again since
   PRIMARY KEY (source, name)
 ) WITHOUT ROWID;
 
 CREATE INDEX batch_held ON batch (source) WHERE held = 1;
 
--- An owner is what claims tasks: a process, under a name. One that was convicted stays so.
+-- An owner is a process that claims tasks. convicted is 1 once it was declared dead.
 CREATE TABLE owner (
   name      TEXT    NOT NULL PRIMARY KEY,
   count     INTEGER NOT NULL,
   convicted INTEGER NOT NULL DEFAULT 0,
-  peer      TEXT    NOT NULL            -- the one it belongs to
+  peer      TEXT    NOT NULL            -- of the same process
 ) WITHOUT ROWID;
 
 CREATE TABLE doc (
@@ -114,23 +114,23 @@ CREATE TABLE raw (
   id    INTEGER PRIMARY KEY AUTOINCREMENT,
   queue TEXT    NOT NULL,
   body  BLOB    NOT NULL,
-  rests INTEGER NOT NULL DEFAULT 0, -- until then, after it was refused
+  rests INTEGER NOT NULL DEFAULT 0, -- not delivered before, after its receiver did not accept it
   taken TEXT                        -- the peer that handles it
 );
 
 CREATE INDEX raw_waiting ON raw (queue, id) WHERE taken IS NULL;
 CREATE INDEX raw_taken   ON raw (taken)     WHERE taken IS NOT NULL;
 
--- A peer is one open backend: a process's lock file and socket. It is alive while the lock is held.
+-- A peer is one opening of the file, with a lock file and a socket. It is alive while its lock is held.
 CREATE TABLE peer (
   id      TEXT    NOT NULL PRIMARY KEY,
-  joined  INTEGER NOT NULL,           -- which of two came first
+  joined  INTEGER NOT NULL,           -- order of registration
   network TEXT    NOT NULL,
   address TEXT    NOT NULL,
   token   TEXT    NOT NULL
 ) WITHOUT ROWID;
 
--- What peers offer: the services they serve, the queues they listen to.
+-- The services that peers serve and the queues that they listen to.
 CREATE TABLE offer (
   kind  TEXT NOT NULL,
   name  TEXT NOT NULL,
@@ -141,10 +141,10 @@ CREATE TABLE offer (
 
 CREATE INDEX offer_peer ON offer (peer);
 
--- Queues to which a hint was sent while nobody listened.
+-- Queues to which a hint was sent while there was no listener.
 CREATE TABLE unheard (queue TEXT NOT NULL PRIMARY KEY) WITHOUT ROWID;
 
--- Who was announced, and until when that counts.
+-- Announcements, and when they expire.
 CREATE TABLE present (
   kind  TEXT    NOT NULL,
   name  TEXT    NOT NULL,
@@ -153,7 +153,7 @@ CREATE TABLE present (
   PRIMARY KEY (kind, name)
 ) WITHOUT ROWID;
 
--- One row of counters that only rise: of the registry's changes, and of the documents'.
+-- One row of counters that only rise: the registry's generation, the last revision of a document, the last peer.
 CREATE TABLE counter (
   one      INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
   registry INTEGER NOT NULL,

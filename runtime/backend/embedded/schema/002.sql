@@ -1,5 +1,5 @@
--- The last lines that a task's handler has logged, with newlines between, and the traceparent with which it was submitted.
+-- The last log lines of a task's handler, separated by newlines, and the traceparent of its submission.
 ALTER TABLE task ADD COLUMN log   TEXT;
 ALTER TABLE task ADD COLUMN trace TEXT NOT NULL DEFAULT '';
--- A JSON array of the addresses and networks whose instances may run it; NULL is any.
+-- A JSON array of the addresses and networks whose instances may run the task; NULL means any.
 ALTER TABLE task ADD COLUMN allow TEXT;

@@ -1,2 +1,2 @@
--- The owner has begun to shut down: what it still runs when it is declared dead is not charged.
+-- The owner is shutting down: if it is declared dead, its tasks are not charged.
 ALTER TABLE owner ADD COLUMN draining INTEGER NOT NULL DEFAULT 0;

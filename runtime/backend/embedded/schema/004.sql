@@ -1,4 +1,4 @@
--- The task that repeats a finished one, and since when the payload did not decode at workers of other versions.
+-- The task that retries a finished one, and since when the payload has not decoded at workers of other versions.
 ALTER TABLE task ADD COLUMN retried_by  TEXT NOT NULL DEFAULT '';
 ALTER TABLE task ADD COLUMN wrong_since INTEGER;
 

@@ -1,8 +1,8 @@
--- How many crashes a task may have, as its last claim said; what is known of it as a suspect, as JSON; whether it is one now.
+-- The limit of crashes set by the last claim; a backend.Suspect as JSON; whether the task is suspected now.
 ALTER TABLE task  ADD COLUMN max_crashes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE task  ADD COLUMN suspect     TEXT;
 ALTER TABLE task  ADD COLUMN suspected   INTEGER NOT NULL DEFAULT 0;
--- When the owner's count last rose; 0 if that was not noted.
+-- When the owner's count last rose; 0 if unknown.
 ALTER TABLE owner ADD COLUMN heard       INTEGER NOT NULL DEFAULT 0;
 
 CREATE INDEX task_suspects ON task (queue, weight DESC, seq) WHERE place = 1 AND suspected = 1;

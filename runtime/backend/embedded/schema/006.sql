@@ -1,2 +1,2 @@
--- The batch is committed, and not all of its tasks are part of the set yet: held is 1 until they are.
+-- The batch is committed, but some of its tasks are not part of the set yet: held stays 1 until they are.
 ALTER TABLE batch ADD COLUMN entering INTEGER NOT NULL DEFAULT 0;

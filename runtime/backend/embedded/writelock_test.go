@@ -19,10 +19,11 @@ import (
 
 func init() { children["beater"] = beat }
 
-// beat writes as fast as it can from the first line of its standard input to its end, and says how often.
+// beat writes as fast as it can, from the first line of its standard input until its end, and prints the number of
+// writes.
 func beat() int {
 	ctx := context.Background()
-	ports, err := open(ctx, os.Getenv("AF_TEST_FILE"))
+	ports, err := openFile(ctx, os.Getenv("AF_TEST_FILE"))
 	if err != nil {
 		fmt.Println(err)
 		return 1
@@ -37,7 +38,7 @@ func beat() int {
 	}()
 	var writes atomic.Int64
 	var wg sync.WaitGroup
-	for range 8 { // so that the next transaction is always ready
+	for range 8 { // so that the next transaction is always queued
 		wg.Go(func() {
 			for {
 				select {
@@ -60,9 +61,9 @@ func beat() int {
 	return 0
 }
 
-// Of several processes that write all the time, none gets much less than another. Without turns one of four may get a third
-// of what another gets, and with SQLite's own way of waiting it may get nothing.
-func TestWritersOfSeveralProcessesTakeTurns(t *testing.T) {
+// Among several processes that write continuously, none gets much less than another. Without the writeLock, one of four
+// may get a third of the writes of another, and with SQLite's busy timeout it may get none.
+func TestWritersTakeTurns(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
 	join(t, path)
 	const processes = 4
@@ -79,7 +80,7 @@ func TestWritersOfSeveralProcessesTakeTurns(t *testing.T) {
 		}
 	}
 	ports := join(t, path)
-	for total := int64(0); total < 20_000; { // until there is enough to compare
+	for total := int64(0); total < 20_000; { // enough to compare
 		counts, err := ports.Store.Owners(t.Context())
 		if err != nil {
 			t.Fatal(err)

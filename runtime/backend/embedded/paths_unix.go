@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// accessible returns why a file can't be read and written.
+// accessible returns an error if a file can't be read and written.
 func accessible(path string) error {
 	if err := unix.Access(path, unix.R_OK|unix.W_OK); err != nil {
 		return &fs.PathError{Op: "access", Path: path, Err: err}
@@ -20,7 +20,7 @@ func accessible(path string) error {
 	return nil
 }
 
-// ownedBy says whether a file is that user's, and whose it is otherwise.
+// ownedBy reports whether a file belongs to the user euid. If not, it returns the owner.
 func ownedBy(info fs.FileInfo, euid int) (owner string, mine bool) {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok || int(stat.Uid) == euid {
@@ -36,7 +36,7 @@ func ownedBy(info fs.FileInfo, euid int) (owner string, mine bool) {
 // modeOf returns the permissions of a file.
 func modeOf(info fs.FileInfo) fs.FileMode { return info.Mode().Perm() }
 
-// links returns how many names a file has.
+// links returns the number of a file's hard links.
 func links(info fs.FileInfo) uint64 {
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		return uint64(stat.Nlink) // its type differs between systems

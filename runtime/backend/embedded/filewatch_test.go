@@ -14,18 +14,19 @@ import (
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
 
-// Whoever removes the file under a running process is told by that.
-func TestFileThatIsTakenAwayIsSaid(t *testing.T) {
+// Removing the file under a running process is logged.
+func TestRemovedFileIsLogged(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "af")
 	lines := make(chan string, 100)
-	log := slog.New(slog.NewTextHandler(writerFunc(func(b []byte) (int, error) { lines <- string(b); return len(b), nil }), nil))
+	log := slog.New(slog.NewTextHandler(writerFunc(func(b []byte) (int, error) { lines <- string(b); return len(b), nil }),
+		nil))
 	ports, err := embedded.File(filepath.Join(dir, "af.db")).Open(t.Context(), backend.Env{Logger: log})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ports.Close(context.Background())
 	if err := os.RemoveAll(dir); runtime.GOOS == "windows" && err != nil {
-		t.Skip("the system keeps files that are in use: ", err)
+		t.Skip("the system doesn't remove open files: ", err)
 	} else if err != nil {
 		t.Fatal(err)
 	}
@@ -33,11 +34,11 @@ func TestFileThatIsTakenAwayIsSaid(t *testing.T) {
 	for {
 		select {
 		case line := <-lines:
-			if strings.Contains(line, "removed or replaced while it was in use") {
+			if strings.Contains(line, "removed or replaced while in use") {
 				return
 			}
 		case <-deadline:
-			t.Fatal("nothing is said")
+			t.Fatal("nothing was logged")
 		}
 	}
 }
