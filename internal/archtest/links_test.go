@@ -53,6 +53,15 @@ func TestIndexListsEveryPage(t *testing.T) {
 	}
 }
 
+// The light and the dark picture differ in colors only.
+func TestPicturesAreTheSame(t *testing.T) {
+	colors := regexp.MustCompile("#[0-9a-f]{6}")
+	light := colors.ReplaceAllString(read(t, "docs/overview.svg"), "")
+	if dark := colors.ReplaceAllString(read(t, "docs/overview-dark.svg"), ""); light != dark {
+		t.Error("docs/overview.svg and docs/overview-dark.svg differ")
+	}
+}
+
 // documents returns the paths of all documents for users, below the root.
 func documents(t *testing.T) []string {
 	t.Helper()
