@@ -4,15 +4,14 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 )
 
-// The documents in the root directory and in docs mention only exported names that exist, such as af.Weight, executor.Processes or app.StopTask.
-// Package internal/snippets compiles the snippets.
+// Documents mention only exported names that exist, such as af.Weight, executor.Processes or app.StopTask. Package
+// internal/snippets compiles their snippets.
 func TestDocumentsMentionExistingNames(t *testing.T) {
 	packages := map[string]string{
 		"af": "runtime", "executor": "runtime/executor", "timefmt": "runtime/timefmt", "snowflake": "runtime/snowflake",
@@ -23,17 +22,9 @@ func TestDocumentsMentionExistingNames(t *testing.T) {
 	for name, dir := range packages {
 		declared[name] = exported(t, filepath.Join(root, dir))
 	}
-	files, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	if err != nil || len(files) < 10 {
-		t.Fatal(files, err)
-	}
 	found := 0
-	for _, file := range append(files, rootPages()...) {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, m := range regexp.MustCompile(`(^|[^\w/."])(\w+)\.([A-Z]\w*)`).FindAllStringSubmatch(string(text), -1) {
+	for _, page := range documents(t) {
+		for _, m := range regexp.MustCompile(`(^|[^\w/."])(\w+)\.([A-Z]\w*)`).FindAllStringSubmatch(read(t, page), -1) {
 			known := declared[m[2]]
 			name := m[3]
 			if m[2] == "app" {
@@ -43,21 +34,13 @@ func TestDocumentsMentionExistingNames(t *testing.T) {
 				continue
 			}
 			if found++; !known[name] {
-				t.Errorf("%s: %s.%s does not exist", filepath.Base(file), m[2], m[3])
+				t.Errorf("%s: %s.%s does not exist", page, m[2], m[3])
 			}
 		}
 	}
 	if found < 200 {
 		t.Errorf("found only %d names", found)
 	}
-}
-
-// rootPages returns the paths of the documents in the root directory.
-func rootPages() (pages []string) {
-	for _, name := range []string{"README.md", "CHANGELOG.md", "CODE_OF_CONDUCT.md", "CONTRIBUTING.md", "SECURITY.md"} {
-		pages = append(pages, filepath.Join(root, name))
-	}
-	return pages
 }
 
 // exported returns the names that a package declares at its top level, and Type.Method for methods.
