@@ -11,9 +11,10 @@ import (
 
 	"github.com/afgen/afgen/gen/diag"
 	"github.com/afgen/afgen/gen/directive"
+	"github.com/afgen/afgen/internal/testkit"
 )
 
-var update = flag.Bool("update", false, "rewrite the files in testdata")
+var update = flag.Bool("update", false, "rewrite docs/afgen.md and the files in testdata")
 
 // golden compares got with a file in testdata.
 func golden(t *testing.T, name, got string) {
@@ -35,7 +36,11 @@ func golden(t *testing.T, name, got string) {
 
 func TestHelp(t *testing.T) { golden(t, "help.txt", directive.Help()) }
 
-func TestMarkdown(t *testing.T) { golden(t, "directives.md", directive.Markdown()) }
+// The list of directives in docs/afgen.md is generated.
+func TestMarkdown(t *testing.T) {
+	begin, end := "<!-- directives: made by go test ./gen/directive -update -->", "<!-- /directives -->"
+	testkit.Section(t, "../../docs/afgen.md", begin, end, directive.Markdown(), *update)
+}
 
 // TestMessages compares the output for each line of testdata/lines.txt with testdata/messages.txt.
 func TestMessages(t *testing.T) {
