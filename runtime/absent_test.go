@@ -81,8 +81,9 @@ func TestAbsentOwnerWithoutHeartbeatIsDead(t *testing.T) {
 		// Seen up to a second after its last heartbeat, declared dead 2.25 s later and run again after one more second.
 		"absent_and_dead":    {absent: true, crashes: true, atLeast: 400 * time.Millisecond, atMost: 5 * time.Second},
 		"present_and_silent": {crashes: true, atLeast: 9 * time.Second, atMost: 14 * time.Second},
-		"unseen":             {absent: true, crashes: true, blind: errDown, atLeast: 9 * time.Second, atMost: 14 * time.Second},
-		"absent_and_beats":   {absent: true, atLeast: 54 * time.Second, atMost: 56 * time.Second},
+		"unseen": {absent: true, crashes: true, blind: errDown, atLeast: 9 * time.Second,
+			atMost: 14 * time.Second},
+		"absent_and_beats": {absent: true, atLeast: 54 * time.Second, atMost: 56 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -101,7 +102,8 @@ func TestAbsentOwnerWithoutHeartbeatIsDead(t *testing.T) {
 				})
 				id := must(q.Submit(t.Context(), 1))(t)
 				<-begun
-				_, other := work(t, seeing{fault.New(world, 2, fault.Plan{}), see}, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
+				_, other := work(t, seeing{fault.New(world, 2, fault.Plan{}), see}, jobWorker,
+					func(_ context.Context, n int) (int, error) { return n, nil })
 				time.Sleep(5 * time.Second)
 				died := time.Now()
 				see.mu.Lock()

@@ -66,7 +66,8 @@ func TestRegistrationAfterStartIsReported(t *testing.T) {
 	app := open(t, memory.New(), lines.option())
 	start(t, app)
 	registerCalc(app, &calc{double})
-	if err := app.Shutdown(t.Context()); err == nil || !strings.Contains(err.Error(), "RegisterCalc: the app has been started") {
+	if err := app.Shutdown(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "RegisterCalc: the app has been started") {
 		t.Errorf("Shutdown: %v", err)
 	}
 	if !strings.Contains(lines.String(), "registered after Start") {

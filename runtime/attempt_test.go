@@ -39,14 +39,16 @@ func TestFailuresAreRetriedWithBackoff(t *testing.T) {
 			}
 		}
 		task := must(q.Get(t.Context(), id))(t)
-		if task.Status != backend.StatusFailed || task.Attempt != 4 || task.Error == nil || task.Error.Code != af.ErrNotFound {
+		if task.Status != backend.StatusFailed || task.Attempt != 4 || task.Error == nil ||
+			task.Error.Code != af.ErrNotFound {
 			t.Errorf("task %+v", task)
 		}
 	})
 }
 
 func TestBackoffIsLimited(t *testing.T) {
-	for base, most := range map[time.Duration]time.Duration{time.Minute: 5 * time.Minute, 10 * time.Minute: 10 * time.Minute} {
+	for base, most := range map[time.Duration]time.Duration{time.Minute: 5 * time.Minute,
+		10 * time.Minute: 10 * time.Minute} {
 		bubble(t, func(t *testing.T) {
 			w := jobWorker
 			w.Retries, w.Backoff = 6, base
@@ -149,7 +151,8 @@ func TestAnotherPayloadVersionIsLoggedOnce(t *testing.T) {
 				t.Errorf("got %d, %v", got, err)
 			}
 		}
-		if r := lines.String(); strings.Count(r, "another version of the payload") != 1 || !strings.Contains(r, `"theirs":"older","ours":"newer"`) {
+		if r := lines.String(); strings.Count(r, "another version of the payload") != 1 ||
+			!strings.Contains(r, `"theirs":"older","ours":"newer"`) {
 			t.Errorf("logged:\n%s", r)
 		}
 	})
@@ -246,7 +249,8 @@ func TestResultOfAbandonedHandlerIsIgnored(t *testing.T) {
 		}
 		close(release)
 		time.Sleep(time.Minute)
-		if task := must(q.Get(t.Context(), id))(t); string(task.Result) != "2" || strings.Contains(lines.String(), "the claim was lost") {
+		if task := must(q.Get(t.Context(), id))(t); string(task.Result) != "2" ||
+			strings.Contains(lines.String(), "the claim was lost") {
 			t.Errorf("task %+v, log %s", task, lines.String())
 		}
 	})

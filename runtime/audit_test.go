@@ -159,7 +159,8 @@ func TestClaimWithLostReplyIsReleased(t *testing.T) {
 		lost := false
 		w := jobWorker
 		w.Max = 4
-		_, q := work(t, altered{memory.New(), func(p *backend.Ports) { p.Store = &forgetfulStore{Store: p.Store, lost: &lost} }}, w,
+		_, q := work(t, altered{memory.New(),
+			func(p *backend.Ports) { p.Store = &forgetfulStore{Store: p.Store, lost: &lost} }}, w,
 			func(_ context.Context, n int) (int, error) { return n, nil })
 		id := must(q.Submit(t.Context(), 1))(t)
 		end := time.Now().Add(30 * time.Second)

@@ -31,7 +31,8 @@ var noopWorker = af.Worker{Name: "noop", Type: "Noop", Max: 100, Backoff: time.S
 // benchQueue starts an App with a worker that calls ran, and returns its queue.
 func benchQueue(b *testing.B, ran func(int)) af.Queue[int, int] {
 	b.Helper()
-	app := apptest.Start(b, memory.New(), func(app *af.App) { af.RegisterWorker(app, noopWorker, &noop{ran}) }, af.Retention(0, 0))
+	app := apptest.Start(b, memory.New(), func(app *af.App) { af.RegisterWorker(app, noopWorker, &noop{ran}) },
+		af.Retention(0, 0))
 	return af.NewQueue[int, int](app, noopWorker)
 }
 

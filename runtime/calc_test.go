@@ -110,7 +110,8 @@ func wantError(t *testing.T, err error, code af.Code, outcome af.Outcome, text s
 		t.Fatalf("error %v (%T) is not an *af.Error", err, err)
 	}
 	if e.Code != code || e.Outcome != outcome || !strings.Contains(err.Error(), text) {
-		t.Errorf("error %q, code %s, outcome %s; want code %s, outcome %s, text %q", err, e.Code, e.Outcome, code, outcome, text)
+		t.Errorf("error %q, code %s, outcome %s; want code %s, outcome %s, text %q", err, e.Code, e.Outcome, code, outcome,
+			text)
 	}
 	if !errors.Is(err, code) {
 		t.Errorf("errors.Is(%v, %s) is false", err, code)

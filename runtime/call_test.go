@@ -25,7 +25,8 @@ func TestCallReturnsTheResults(t *testing.T) {
 
 func TestUntypedCallAcceptsObjects(t *testing.T) {
 	app := serve(t, memory.New(), double)
-	for _, args := range []any{map[string]int{"x": 4}, struct{ X int }{4}, json.RawMessage(`{"x":4,"more":"is ignored"}`)} {
+	for _, args := range []any{map[string]int{"x": 4}, struct{ X int }{4},
+		json.RawMessage(`{"x":4,"more":"is ignored"}`)} {
 		got, err := app.Call(t.Context(), "calc", "Do", args)
 		if string(got) != `{"result":8}` || err != nil {
 			t.Errorf("args %v: got %s, %v", args, got, err)

@@ -19,7 +19,8 @@ type wideArgs struct {
 	Plain  int
 }
 
-var wideDo = af.Method[wideArgs, calcReply]{Service: "calc", Name: "Do", Signature: "(x, longer, plain) (int)", Fingerprint: "f9"}
+var wideDo = af.Method[wideArgs, calcReply]{Service: "calc", Name: "Do", Signature: "(x, longer, plain) (int)",
+	Fingerprint: "f9"}
 
 // A misspelt argument is rejected by the caller, based on the announcements of the instances. Nothing is sent.
 func TestMisspeltArgumentIsRejected(t *testing.T) {
@@ -78,10 +79,11 @@ func TestUncheckedArgumentsAreAccepted(t *testing.T) {
 		serve(t, world, double)
 		blind := openStarted(t, altered{world, func(p *backend.Ports) { p.Coordinator = blindCoordinator{p.Coordinator} }})
 		older := open(t, world)
-		older.AddService(af.ServiceSpec{Service: af.Service{Name: "old", Type: "Old", Concurrency: 1}, Methods: []af.MethodSpec{{
-			Info:    af.MethodInfo{Name: "Do"},
-			Handler: func(context.Context, *af.Request) (json.RawMessage, error) { return json.RawMessage(`{}`), nil },
-		}}})
+		older.AddService(af.ServiceSpec{Service: af.Service{Name: "old", Type: "Old", Concurrency: 1},
+			Methods: []af.MethodSpec{{
+				Info:    af.MethodInfo{Name: "Do"},
+				Handler: func(context.Context, *af.Request) (json.RawMessage, error) { return json.RawMessage(`{}`), nil },
+			}}})
 		start(t, older)
 		if _, err := blind.Call(t.Context(), "calc", "Do", map[string]int{"y": 1}); err != nil {
 			t.Error(err)

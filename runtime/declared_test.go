@@ -90,7 +90,8 @@ func TestStartReturnsErrorsOfDeclaredJobs(t *testing.T) {
 		af.HandleJob[int](app, "nil", "@daily", nil)
 		af.HandleJob[int](app, "nil", "@daily", nil)
 		af.HandleJob(app, "text", "@daily", func(context.Context, int) error { return nil }, af.Arguments("text"))
-		af.HandleJob(app, "chan", "@daily", func(context.Context, chan int) error { return nil }, af.Arguments(make(chan int)))
+		af.HandleJob(app, "chan", "@daily", func(context.Context, chan int) error { return nil },
+			af.Arguments(make(chan int)))
 		err := app.Start(t.Context())
 		for _, says := range []string{
 			"function is nil", "the function takes int, but Arguments is string", "encoding the arguments", "unknown descriptor @never",
@@ -135,7 +136,8 @@ func TestHandleJob(t *testing.T) {
 		if !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
-		if task := jobTasks(t, b, "job.reports")[fmt.Sprint("job/reports/", from.Unix()+40)]; task.Status != af.StatusFailed || task.Error.Code != af.ErrDataLoss {
+		if task := jobTasks(t, b, "job.reports")[fmt.Sprint("job/reports/",
+			from.Unix()+40)]; task.Status != af.StatusFailed || task.Error.Code != af.ErrDataLoss {
 			t.Errorf("%+v", task)
 		}
 	})
@@ -219,7 +221,8 @@ func TestHandleJobInChildProcess(t *testing.T) {
 	var r registrar
 	af.HandleJob(&r, "j", "@daily", func(context.Context, int) error { return nil }, af.ChildProcess())
 	af.HandleJob(&r, "k", "@daily", func(context.Context, int) error { return nil })
-	if r.workers[0].Isolation != "process" || r.workers[1].Isolation != "" || r.workers[0].Name != "job.j" || len(r.workers[0].Jobs) != 1 {
+	if r.workers[0].Isolation != "process" || r.workers[1].Isolation != "" || r.workers[0].Name != "job.j" ||
+		len(r.workers[0].Jobs) != 1 {
 		t.Errorf("%+v", r.workers)
 	}
 }

@@ -352,7 +352,8 @@ func deadProcess(t *testing.T, told bool) {
 		if got := must(other.Wait(t.Context(), id))(t); got != 5 {
 			t.Errorf("got %d", got)
 		}
-		if took := time.Since(died); told && took > time.Second || took > 2100*time.Millisecond { // a suspected task waits for a second
+		// a suspected task waits for a second
+		if took := time.Since(died); told && took > time.Second || took > 2100*time.Millisecond {
 			t.Errorf("told: %v; running again after %v", told, took)
 		}
 		dead.Store(false)

@@ -8,16 +8,17 @@ import (
 	"github.com/afgen/afgen/runtime/internal/pages"
 )
 
-// FuzzLimitsDoc: whatever is stored as limits, they are refused, or are a number of tasks that a pool can have.
+// FuzzLimitsDoc checks that any stored document either is rejected or results in a valid number of slots.
 func FuzzLimitsDoc(f *testing.F) {
-	for _, seed := range []string{`{}`, `{"paused":true,"max":3}`, `{"max":-1}`, `{"at":{"1.2.3.4":9223372036854775807,"":-5}}`, `null`, `{"max":1e9}`} {
+	for _, seed := range []string{`{}`, `{"paused":true,"max":3}`, `{"max":-1}`,
+		`{"at":{"1.2.3.4":9223372036854775807,"":-5}}`, `null`, `{"max":1e9}`} {
 		f.Add([]byte(seed), "1.2.3.4")
 	}
 	f.Fuzz(func(t *testing.T, value []byte, ip string) {
 		l, err := decodeLimits(backend.Doc{Name: limitsPrefix + "q", Revision: 3, Value: value})
 		if err != nil {
 			if CodeOf(err) != ErrDataLoss {
-				t.Errorf("refused with %v", err)
+				t.Errorf("rejected with %v", err)
 			}
 			return
 		}
@@ -27,7 +28,8 @@ func FuzzLimitsDoc(f *testing.F) {
 	})
 }
 
-// FuzzFireDoc: whatever is stored as a job's history, it is refused, or lists fires in order, each once, in pages of any size.
+// FuzzFireDoc checks that any stored history of a job either is rejected or lists its fires in order and once, for all
+// page sizes.
 func FuzzFireDoc(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `null`, `{"n":2,"fires":[{"due":60,"n":1,"at":61},{"due":120,"skip":"missed","more":4,"n":2,"at":121}]}`,
@@ -40,13 +42,14 @@ func FuzzFireDoc(f *testing.F) {
 		h, err := jobs.DecodeHistory("j", value)
 		if err != nil {
 			if CodeOf(err) != ErrDataLoss {
-				t.Errorf("refused with %v", err)
+				t.Errorf("rejected with %v", err)
 			}
 			return
 		}
 		for _, order := range []FireSort{FiresLatest, FiresOldest} {
 			fires := keyedFires(map[string]jobs.History{"j": h}, FireQuery{Sort: order})
-			if _, _, err := pages.Of(fires, pages.Query{Cursor: cursor, Limit: int(size)}, keyedFire.by); err != nil && CodeOf(err) != ErrInvalidArgument {
+			if _, _, err := pages.Of(fires, pages.Query{Cursor: cursor, Limit: int(size)}, keyedFire.by); err != nil &&
+				CodeOf(err) != ErrInvalidArgument {
 				t.Fatal(err)
 			}
 			seen, at := 0, ""
@@ -59,12 +62,12 @@ func FuzzFireDoc(f *testing.F) {
 					break
 				}
 				if next <= at {
-					t.Fatalf("the cursor %q follows %q", next, at)
+					t.Fatalf("cursor %q after %q", next, at)
 				}
 				at = next
 			}
 			if seen != len(fires) {
-				t.Errorf("%d of %d fires are in pages of %d", seen, len(fires), int(size)+1)
+				t.Errorf("listed %d of %d fires in pages of %d", seen, len(fires), int(size)+1)
 			}
 		}
 	})

@@ -27,10 +27,10 @@ func closed(ch <-chan struct{}) bool {
 	}
 }
 
-// Handlers of every kind learn that their App drains when that begins, and long before their contexts end.
-func TestHandlersLearnThatTheirAppDrains(t *testing.T) {
+// Draining works in handlers of all kinds. Its channel is closed when the drain begins, long before their contexts end.
+func TestDrainingInHandlers(t *testing.T) {
 	if af.Draining(t.Context()) != nil {
-		t.Error("outside of a handler the channel is not nil")
+		t.Error("Draining outside of a handler is not nil")
 	}
 	bubble(t, func(t *testing.T) {
 		learned := make(chan string, 4)
@@ -67,12 +67,12 @@ func TestHandlersLearnThatTheirAppDrains(t *testing.T) {
 			got[<-learned] = true
 		}
 		if len(got) != 4 || !got["call"] || !got["task"] || !got["job"] || !got["message"] {
-			t.Errorf("learned: %v", got)
+			t.Errorf("closed in: %v", got)
 		}
 	})
 }
 
-// A stuckListener doesn't close until it is told to.
+// A stuckListener's Close blocks until until is closed.
 type stuckListener struct {
 	backend.Listener
 	until <-chan struct{}
@@ -93,8 +93,8 @@ func (h stuckTransport) Listen(ctx context.Context, queue string, window int) (b
 	return stuckListener{l, h.until}, err
 }
 
-// Whatever hangs, all of it at once too, a Shutdown returns 3 s after its context has ended.
-func TestShutdownIsBoundedWhateverHangs(t *testing.T) {
+// Shutdown returns 3 s after its context has ended, even if everything hangs.
+func TestShutdownReturnsEvenIfEverythingHangs(t *testing.T) {
 	const given = 5 * time.Second
 	type world struct {
 		backend *fault.Backend
@@ -144,7 +144,7 @@ func TestShutdownIsBoundedWhateverHangs(t *testing.T) {
 					}, nil
 				}))
 				registerCalc(app, &calc{deaf("calls")})
-				for i := range 3 { // several pools drain side by side
+				for i := range 3 { // several pools drain concurrently
 					spec := jobWorker
 					spec.Name += fmt.Sprint(i)
 					af.RegisterWorker(app, spec, &job{deaf("tasks")})
@@ -179,7 +179,7 @@ func TestShutdownIsBoundedWhateverHangs(t *testing.T) {
 	}
 }
 
-// A drain says every five seconds what it waits for.
+// A drain logs every five seconds what it waits for.
 func TestDrainReportsWhatItWaitsFor(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var lines log
@@ -224,7 +224,7 @@ func TestDrainReportsWhatItWaitsFor(t *testing.T) {
 	})
 }
 
-// Three deploys in a row with a drain that is too short leave a long task where it was.
+// Three deploys in a row whose drain times out do not charge a long task.
 func TestDeploysChargeNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
@@ -242,12 +242,13 @@ func TestDeploysChargeNothing(t *testing.T) {
 				id = must(q.Submit(t.Context(), 1))(t)
 			}
 			time.Sleep(time.Second)
-			if task := must(q.Get(t.Context(), id))(t); task.Status != backend.StatusRunning || task.Attempt != 1 || task.Crashes != 0 {
+			if task := must(q.Get(t.Context(), id))(t); task.Status != backend.StatusRunning || task.Attempt != 1 ||
+				task.Crashes != 0 {
 				t.Fatalf("%+v", task)
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			if err := app.Shutdown(ctx); err == nil {
-				t.Error("the drain is said to be complete")
+				t.Error("no error after an incomplete drain")
 			}
 			cancel()
 		}

@@ -26,8 +26,8 @@ const signalledEnv = "AF_TEST_SIGNALLED"
 
 func init() { children["signalled"] = beSignalled }
 
-// beSignalled is the program that TestSignals starts. It runs one task, whose handler obeys its context, or doesn't if signalledEnv is
-// "deaf". If that is "starting", its Start hangs as long as its context lets it.
+// beSignalled is the program that TestSignals starts. It runs one task. If signalledEnv is "deaf", its handler ignores
+// its context. If it is "starting", Start blocks until its context ends.
 func beSignalled() int {
 	kind := os.Getenv(signalledEnv)
 	failed := func(err error) int {
@@ -84,7 +84,7 @@ func beSignalled() int {
 	return 0
 }
 
-// hangingCalls has a Serve that waits for the end of its context.
+// hangingCalls has a Serve that blocks until its context ends.
 type hangingCalls struct{ backend.Calls }
 
 func (hangingCalls) Serve(ctx context.Context, _ backend.Endpoint, _ backend.Handler) (backend.Serving, error) {
@@ -93,7 +93,8 @@ func (hangingCalls) Serve(ctx context.Context, _ backend.Endpoint, _ backend.Han
 	return nil, ctx.Err()
 }
 
-// A first signal drains, a second one cancels the handlers and charges nothing, a third one kills.
+// The first signal drains, the second cancels the handlers without charging their tasks, and the third kills the
+// process.
 func TestSignals(t *testing.T) {
 	run := func(t *testing.T, kind string, steps ...any) error {
 		t.Helper()
@@ -118,7 +119,7 @@ func TestSignals(t *testing.T) {
 				for lines.Scan() && !strings.HasPrefix(lines.Text(), step) {
 				}
 				if !strings.HasPrefix(lines.Text(), step) {
-					t.Fatalf("it ended before it said %q", step)
+					t.Fatalf("the process ended before it printed %q", step)
 				}
 			}
 		}
@@ -127,12 +128,14 @@ func TestSignals(t *testing.T) {
 		return cmd.Wait()
 	}
 	t.Run("second_releases", func(t *testing.T) {
-		if err := run(t, "obedient", "begun", syscall.SIGTERM, "draining", syscall.SIGTERM, "ended waiting 0 0 true <nil>"); err != nil {
+		if err := run(t, "obedient", "begun", syscall.SIGTERM, "draining", syscall.SIGTERM,
+			"ended waiting 0 0 true <nil>"); err != nil {
 			t.Error(err)
 		}
 	})
 	t.Run("second_releases_deaf", func(t *testing.T) {
-		if err := run(t, "deaf", "begun", syscall.SIGTERM, "draining", syscall.SIGINT, "cancelled", "ended waiting 0 0 true <nil>"); err != nil {
+		if err := run(t, "deaf", "begun", syscall.SIGTERM, "draining", syscall.SIGINT, "cancelled",
+			"ended waiting 0 0 true <nil>"); err != nil {
 			t.Error(err)
 		}
 	})
@@ -148,14 +151,15 @@ func TestSignals(t *testing.T) {
 			t.Fatal(err)
 		}
 		if status, ok := exit.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGTERM {
-			t.Errorf("it ended with %v", err)
+			t.Errorf("the process ended with %v", err)
 		}
 	})
 }
 
 func init() { children["unread"] = beUnread }
 
-// beUnread is the program that TestRunSurvivesTheEndOfItsLogsReader starts: it logs to its standard error after its input has ended.
+// beUnread is the program that TestRunSurvivesClosedStderr starts. It logs to its standard error after the reader has
+// closed it.
 func beUnread() int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -181,8 +185,8 @@ func beUnread() int {
 	return 0
 }
 
-// The App goes on when what reads its log is gone.
-func TestRunSurvivesTheEndOfItsLogsReader(t *testing.T) {
+// An App keeps running if the reader of its standard error has exited.
+func TestRunSurvivesClosedStderr(t *testing.T) {
 	child := testkit.Command("unread")
 	in, inErr := child.StdinPipe()
 	out, outErr := child.StdoutPipe()
@@ -200,12 +204,12 @@ func TestRunSurvivesTheEndOfItsLogsReader(t *testing.T) {
 	var said []string
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		if said = append(said, lines.Text()); len(said) == 1 { // it runs
+		if said = append(said, lines.Text()); len(said) == 1 { // the App is running
 			_ = log.Close()
 			_ = in.Close()
 		}
 	}
 	if err := child.Wait(); err != nil || strings.Join(said, ", ") != "running, alive, ended <nil>" {
-		t.Errorf("%v; it said %q", err, said)
+		t.Errorf("%v; output %q", err, said)
 	}
 }

@@ -56,7 +56,7 @@ func ExampleVoidQueue_Schedule() {
 	// shop.dump <nil>
 }
 
-// What follows is generated.
+// The rest of this file is generated code.
 
 type BackupQueue struct{ af.Queue[Database, string] }
 

@@ -17,8 +17,8 @@ type Picture struct {
 
 type Thumbnail struct{ Name string }
 
-// Resize is a worker: its Run handles the tasks of the queue resize. In a program it has the directive
-// "af:worker name=resize retries=3", and afgen generates what is at the end of this example.
+// Resize is a worker: its Run handles the tasks of the queue resize. In a program it has the directive "af:worker
+// name=resize retries=3", and afgen generates the code at the end of this example.
 type Resize struct{}
 
 func (*Resize) Run(_ context.Context, p Picture) (Thumbnail, error) {
@@ -51,7 +51,7 @@ func ExampleVoidQueue_Submit() {
 	// Output: cat.png.100 <nil>
 }
 
-// What follows is generated.
+// The rest of this file is generated code.
 
 type ResizeQueue struct{ af.Queue[Picture, Thumbnail] }
 

@@ -82,7 +82,7 @@ func ExampleVoidQueue_Subtasks() {
 	// Output: 2 of 3 tracks encoded; a track failed: not a WAV file
 }
 
-// What follows is generated.
+// The rest of this file is generated code.
 
 type EncodeQueue struct{ af.Queue[Track, string] }
 

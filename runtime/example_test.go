@@ -12,11 +12,12 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// The service of these examples, calc, is declared in calc_test.go as generated code would declare it.
+// The service calc of these examples is declared in calc_test.go, as in generated code.
 
 func quiet() af.AppOption { return af.Logger(slog.New(slog.DiscardHandler)) }
 
-// One App serves a method and calls it. Usually two processes do, each with an App on the same backend.
+// One App serves a method and calls it. In a program these are usually two processes, each with an App on the same
+// backend.
 func Example() {
 	ctx := context.Background()
 	app, err := af.Open(ctx, memory.New(), quiet())
@@ -37,7 +38,7 @@ func Example() {
 	// <nil>
 }
 
-// A handler returns a code with details. The caller compares the code by errors.Is and reads the details by their type.
+// A handler returns a code with details. The caller checks the code with errors.Is and reads the details by their type.
 func ExampleDetail() {
 	type Quota struct{ Limit, Used int }
 	err := error(af.NewError(af.ErrResourceExhausted, "too many pictures", Quota{Limit: 10, Used: 10}))
@@ -143,7 +144,7 @@ func ExampleClientMiddleware() {
 	// unavailable: no instance of service "billing" is running
 }
 
-// Server middleware wraps the handler of every method. This one refuses callers without a token.
+// Server middleware wraps the handler of every method. This one rejects callers without a token.
 func ExampleServerMiddleware() {
 	ctx := context.Background()
 	authenticate := func(next af.Handler) af.Handler {

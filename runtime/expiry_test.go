@@ -77,7 +77,8 @@ func TestExpiredOwnerContinuesAtItsNextClaim(t *testing.T) {
 		if len(causes) != 1 || !errors.Is(causes[0], af.ErrLeaseLost) {
 			t.Errorf("causes %v", causes)
 		}
-		if task := must(store.Get(t.Context(), first))(t); task.Fence != 2 || task.Crashes != 0 || string(task.Result) != "1" {
+		if task := must(store.Get(t.Context(), first))(t); task.Fence != 2 || task.Crashes != 0 ||
+			string(task.Result) != "1" {
 			t.Errorf("%+v", task)
 		}
 	})
@@ -330,7 +331,9 @@ func (u unwritableStore) Beat(ctx context.Context, owner string, count int64) er
 	return u.Store.Beat(ctx, owner, count)
 }
 
-func (u unwritableStore) ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
+func (u unwritableStore) ExpireOwner(
+	ctx context.Context, owner string, count int64, maxCrashes int,
+) ([]backend.Task, error) {
 	if u.down.Load() {
 		return nil, errDown
 	}

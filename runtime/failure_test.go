@@ -16,11 +16,13 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// Each row of the failure table that can be shown without servers, one by one; the storms of all of them together are in
-// internal/fault. The lease is the default, 10 s.
+// These tests check the rows of docs/faults.md that need no servers. Tests of random combinations are in
+// internal/fault. The lease is 10 s, the default.
 
-// process opens an App behind a fault.Backend of its own: one process of a fleet.
-func process(t *testing.T, world *fault.World, plan fault.Plan, w af.Worker, run func(context.Context, int) (int, error)) (*fault.Backend, af.Queue[int, int]) {
+// process opens an App on its own fault.Backend: one process of several.
+func process(
+	t *testing.T, world *fault.World, plan fault.Plan, w af.Worker, run func(context.Context, int) (int, error),
+) (*fault.Backend, af.Queue[int, int]) {
 	t.Helper()
 	b := fault.New(world, 1, plan)
 	if run == nil {
@@ -30,7 +32,7 @@ func process(t *testing.T, world *fault.World, plan fault.Plan, w af.Worker, run
 	return b, q
 }
 
-func TestSubmitWhoseReplyWasLostMakesOneTaskWhenRepeated(t *testing.T) {
+func TestRepeatedSubmitStoresOneTask(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var runs atomic.Int32
@@ -48,13 +50,14 @@ func TestSubmitWhoseReplyWasLostMakesOneTaskWhenRepeated(t *testing.T) {
 	})
 }
 
-// The submitter dies before its hint is out, or the broker loses it: the dispatcher hints the task.
-func TestTaskWithoutAHintIsHintedByTheDispatcher(t *testing.T) {
+// If the submitter dies before it sends a hint, or the broker loses it, the dispatcher sends one.
+func TestDispatcherSendsLostHints(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(4096)))
-		_, workerQueue := process(t, world, fault.Plan{}, jobWorker, func(context.Context, int) (int, error) { return 0, nil })
+		_, workerQueue := process(t, world, fault.Plan{}, jobWorker,
+			func(context.Context, int) (int, error) { return 0, nil })
 		_, q := process(t, world, fault.Plan{LoseHint: 1}, jobWorker, nil)
-		synctest.Wait() // the worker has looked: by itself it doesn't look again before 4 s
+		synctest.Wait() // the worker has polled, and does not poll again within 4 s
 		begun := time.Now()
 		must(workerQueue.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t)
 		if took := time.Since(begun); took > 2*time.Second {
@@ -63,7 +66,7 @@ func TestTaskWithoutAHintIsHintedByTheDispatcher(t *testing.T) {
 	})
 }
 
-func TestRepeatedAndShuffledHintsRunATaskOnce(t *testing.T) {
+func TestDuplicateHintsRunATaskOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(4096)))
 		var runs atomic.Int32
@@ -82,7 +85,8 @@ func TestRepeatedAndShuffledHintsRunATaskOnce(t *testing.T) {
 	})
 }
 
-// A SIGKILL while a task runs: it goes on elsewhere within the lease and the seconds of beat and judge.
+// A task whose process is killed runs again elsewhere, within the lease, a heartbeat and a check of the failure
+// detector.
 func TestTasksOfADeadProcessRunElsewhere(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
@@ -112,8 +116,9 @@ func TestTasksOfADeadProcessRunElsewhere(t *testing.T) {
 	})
 }
 
-// A process paused beyond its lease: the task runs elsewhere, and what the paused one does when it wakes is void.
-func TestPausedProcessStopsItsRunsWhenItWakes(t *testing.T) {
+// If a process is paused for longer than its lease, its task runs elsewhere. When it resumes, its late results are
+// discarded.
+func TestPausedProcessStopsItsRunsWhenItResumes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var cause error
@@ -143,13 +148,14 @@ func TestPausedProcessStopsItsRunsWhenItWakes(t *testing.T) {
 			t.Errorf("the run on the paused process ended with %v", cause)
 		}
 		if got := must(other.Result(t.Context(), id))(t); got != 2 {
-			t.Errorf("a late result counted: %d", got)
+			t.Errorf("a late result was stored: %d", got)
 		}
-		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t) // it goes on under another name
+		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t) // the process continues as a new owner
 	})
 }
 
-// The store away for less than a lease: results are kept and written, nothing runs twice, submits fail at once.
+// During an outage of the store shorter than a lease, results are kept and written later, no task runs twice, and
+// Submit fails.
 func TestShortOutageOfTheStoreLosesNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
@@ -174,8 +180,9 @@ func TestShortOutageOfTheStoreLosesNothing(t *testing.T) {
 	})
 }
 
-// The store away for longer: runs are stopped with a cause before anybody could take them over, and nobody is convicted.
-func TestLongOutageStopsRunsAndConvictsNobody(t *testing.T) {
+// During a longer outage, runs are cancelled with a cause before other processes could claim their tasks, and no owner
+// is declared dead.
+func TestLongOutageStopsRunsAndExpiresNoOwner(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var causes []error
@@ -219,13 +226,13 @@ func TestLongOutageStopsRunsAndConvictsNobody(t *testing.T) {
 	})
 }
 
-// A task that kills whoever runs it fails in the end; its attempts are not what counts.
-func TestPoisonFailsAfterItHasKilledEnough(t *testing.T) {
+// A task that crashes every process fails in the end. Its attempts are not counted.
+func TestPoisonTaskFailsAfterMaxCrashes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		_, q := process(t, world, fault.Plan{}, jobWorker, nil)
 		id := must(q.Submit(t.Context(), 1))(t)
-		for range 4 { // the first makes it a suspect
+		for range 4 { // the first crash makes it suspected
 			died := make(chan struct{})
 			var victim *fault.Backend
 			ready := make(chan struct{})
@@ -242,13 +249,14 @@ func TestPoisonFailsAfterItHasKilledEnough(t *testing.T) {
 		}
 		_, err := q.Wait(t.Context(), id)
 		wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "processes were lost while they ran it")
-		if task := must(q.Get(t.Context(), id))(t); task.Status != backend.StatusFailed || task.Crashes != 3 || task.Attempt != 0 {
+		if task := must(q.Get(t.Context(), id))(t); task.Status != backend.StatusFailed || task.Crashes != 3 ||
+			task.Attempt != 0 {
 			t.Errorf("%+v", task)
 		}
 	})
 }
 
-// A rolling restart with work in flight charges no attempt and loses nothing.
+// A rolling restart with running tasks charges no attempts and loses no tasks.
 func TestRollingRestartChargesNoAttempt(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
@@ -269,7 +277,7 @@ func TestRollingRestartChargesNoAttempt(t *testing.T) {
 			time.Sleep(time.Second)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			if err := next.Shutdown(ctx); err == nil {
-				t.Error("nothing was cut short: the test tests nothing")
+				t.Error("no run was interrupted: the test has no effect")
 			}
 			cancel()
 		}
@@ -282,7 +290,7 @@ func TestRollingRestartChargesNoAttempt(t *testing.T) {
 	})
 }
 
-func TestFinishedTasksArePurgedAfterTheirTime(t *testing.T) {
+func TestFinishedTasksArePurged(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, q := work(t, memory.New(), jobWorker, same, af.Retention(time.Hour, 0))
 		id := must(q.Submit(t.Context(), 1))(t)
@@ -296,7 +304,7 @@ func TestFinishedTasksArePurgedAfterTheirTime(t *testing.T) {
 	})
 }
 
-// Ten thousand subtasks, in several inserts, finish their set once.
+// A source with ten thousand subtasks, inserted in several parts, is finished once.
 func TestLargeFanOutFinishesOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker

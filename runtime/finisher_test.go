@@ -12,7 +12,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// A endStore counts the calls that follow from the end of tasks, and holds up those of Stop until held is closed.
+// An endStore counts calls of the store that follow the end of tasks. It delays calls of Stop until held is closed.
 type endStore struct {
 	backend.Store
 	held                   chan struct{}
@@ -39,15 +39,15 @@ func (s *endStore) Finish(ctx context.Context, source string) (bool, string, err
 	return s.Store.Finish(ctx, source)
 }
 
-// A newsSize notes the size of the largest notification, and holds up those of ended tasks until held, if any, is closed.
-type newsSize struct {
+// An eventSize records the size of the largest event. It delays events of ended tasks until held, if set, is closed.
+type eventSize struct {
 	backend.Coordinator
-	most, ended atomic.Int64 // ended: how many ids of ended tasks
+	most, ended atomic.Int64 // ended counts ids of ended tasks
 	held        chan struct{}
 }
 
-func (c *newsSize) Publish(ctx context.Context, topic string, news json.RawMessage) error {
-	if n := int64(len(news)); n > c.most.Load() {
+func (c *eventSize) Publish(ctx context.Context, topic string, events json.RawMessage) error {
+	if n := int64(len(events)); n > c.most.Load() {
 		c.most.Store(n)
 	}
 	if topic == "af.ended" {
@@ -59,39 +59,40 @@ func (c *newsSize) Publish(ctx context.Context, topic string, news json.RawMessa
 			}
 		}
 		var ids []string
-		if err := json.Unmarshal(news, &ids); err != nil {
+		if err := json.Unmarshal(events, &ids); err != nil {
 			return err
 		}
 		c.ended.Add(int64(len(ids)))
 	}
-	return c.Coordinator.Publish(ctx, topic, news)
+	return c.Coordinator.Publish(ctx, topic, events)
 }
 
-// counting is the memory backend with these around it.
-func counting() (*endStore, *newsSize, af.Backend) {
-	b := &endBackend{store: &endStore{held: make(chan struct{})}, news: &newsSize{}}
-	return b.store, b.news, b
+// counting returns a memory backend with both.
+func counting() (*endStore, *eventSize, af.Backend) {
+	b := &endBackend{store: &endStore{held: make(chan struct{})}, events: &eventSize{}}
+	return b.store, b.events, b
 }
 
 type endBackend struct {
-	store *endStore
-	news  *newsSize
+	store  *endStore
+	events *eventSize
 }
 
 func (b *endBackend) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
 	ports, err := memory.New().Open(ctx, env)
 	if err == nil {
-		b.store.Store, b.news.Coordinator = ports.Store, ports.Coordinator
-		ports.Store, ports.Coordinator = b.store, b.news
+		b.store.Store, b.events.Coordinator = ports.Store, ports.Coordinator
+		ports.Store, ports.Coordinator = b.store, b.events
 	}
 	return ports, err
 }
 
-// A source that fails with many subtasks delays no other task, and costs a few calls of the store, not some for each subtask.
-func TestFailedSourceWithManySubtasksDelaysNoOtherTask(t *testing.T) {
+// A source that fails with many subtasks does not delay other tasks, and needs a few calls of the store, not some for
+// each subtask.
+func TestFailedSourceWithManySubtasksDelaysNoTasks(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const many = 5000
-		store, news, b := counting()
+		store, events, b := counting()
 		var q af.Queue[int, int]
 		_, q = work(t, b, jobWorker, func(ctx context.Context, n int) (int, error) {
 			if n != 1 {
@@ -108,24 +109,24 @@ func TestFailedSourceWithManySubtasksDelaysNoOtherTask(t *testing.T) {
 		begun := time.Now()
 		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 2))(t)))(t)
 		if took := time.Since(begun); took > 100*time.Millisecond {
-			t.Errorf("another task took %v while subtasks are stopped", took)
+			t.Errorf("another task took %v while subtasks were being stopped", took)
 		}
 		close(store.held)
 		time.Sleep(time.Second)
 		counts := must(q.Get(t.Context(), source))(t).Subtasks
 		if counts == nil || counts.Stopped != many {
-			t.Errorf("the set: %+v", counts)
+			t.Errorf("subtasks: %+v", counts)
 		}
 		if n := store.stops.Load() + store.opens.Load() + store.finishes.Load(); n > 10 {
 			t.Errorf("%d calls of the store for %d subtasks", n, many)
 		}
-		if n := news.most.Load(); n > 65<<10 {
-			t.Errorf("a notification of %d bytes", n)
+		if n := events.most.Load(); n > 65<<10 {
+			t.Errorf("an event of %d bytes", n)
 		}
 	})
 }
 
-func TestStopOfManySubtasksCostsFewCalls(t *testing.T) {
+func TestStoppingManySubtasksNeedsFewCalls(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const many = 5000
 		store, _, b := counting()
@@ -144,7 +145,7 @@ func TestStopOfManySubtasksCostsFewCalls(t *testing.T) {
 		time.Sleep(time.Second)
 		for id, want := range map[string]int{source: many, ids[7]: 2} {
 			if c := must(q.Get(t.Context(), id))(t).Subtasks; c == nil || c.Stopped != want {
-				t.Errorf("the set of %s: %+v", id, c)
+				t.Errorf("subtasks of %s: %+v", id, c)
 			}
 		}
 		if n := store.stops.Load() + store.opens.Load() + store.finishes.Load(); n > 10 {
@@ -153,13 +154,13 @@ func TestStopOfManySubtasksCostsFewCalls(t *testing.T) {
 	})
 }
 
-// A coordinator that hangs delays no result and no stop, and what waits for it is bounded.
+// A coordinator that hangs delays no results or stops, and the number of events that wait for it is limited.
 func TestHangingCoordinatorDelaysNoResult(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const bound, many = 20_000, 25_000
-		store, news, b := counting()
+		store, events, b := counting()
 		close(store.held)
-		news.held = make(chan struct{})
+		events.held = make(chan struct{})
 		app, q := work(t, b, jobWorker, same)
 		begun := time.Now()
 		for n := range 3 {
@@ -175,13 +176,13 @@ func TestHangingCoordinatorDelaysNoResult(t *testing.T) {
 		if took := time.Since(begun); took > 100*time.Millisecond {
 			t.Errorf("took %v", took)
 		}
-		close(news.held)
+		close(events.held)
 		time.Sleep(time.Second)
-		if n := news.ended.Load(); n < bound || n > bound+2 { // one was being sent
-			t.Errorf("%d ids were told", n)
+		if n := events.ended.Load(); n < bound || n > bound+2 { // one event was being sent
+			t.Errorf("%d ids were published", n)
 		}
-		if n := news.most.Load(); n > 65<<10 {
-			t.Errorf("a notification of %d bytes", n)
+		if n := events.most.Load(); n > 65<<10 {
+			t.Errorf("an event of %d bytes", n)
 		}
 	})
 }

@@ -16,8 +16,8 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// An alias is a type of package backend under a name of package runtime. go doc shows neither its fields nor its
-// methods, so its doc comment lists them. notForUsers are the exported ones that it leaves out.
+// An alias is a type of package backend that package runtime exports under its own name. Since go doc shows neither its
+// fields nor its methods, its doc comment lists them. notForUsers has the exported ones that it omits.
 type alias struct {
 	typ         reflect.Type
 	notForUsers []string
@@ -35,10 +35,11 @@ var aliases = map[string]alias{
 	"Outcome":       {typ: reflect.TypeFor[af.Outcome]()},
 	"Request":       {typ: reflect.TypeFor[af.Request]()},
 	"Status":        {typ: reflect.TypeFor[af.Status]()},
-	"Task":          {reflect.TypeFor[af.Task](), []string{"Allowed", "Head", "Refund", "Size"}}, // for stores and the engine
-	"TaskPage":      {typ: reflect.TypeFor[af.TaskPage]()},
-	"TaskQuery":     {reflect.TypeFor[af.TaskQuery](), []string{"Check", "Takes"}}, // for stores
-	"TaskSort":      {typ: reflect.TypeFor[af.TaskSort]()},
+	// for stores and the engine
+	"Task":      {reflect.TypeFor[af.Task](), []string{"Allowed", "Head", "Refund", "Size"}},
+	"TaskPage":  {typ: reflect.TypeFor[af.TaskPage]()},
+	"TaskQuery": {reflect.TypeFor[af.TaskQuery](), []string{"Check", "Takes"}}, // for stores
+	"TaskSort":  {typ: reflect.TypeFor[af.TaskSort]()},
 }
 
 var ofBackend = regexp.MustCompile(`\bbackend\.\w+`)
@@ -69,7 +70,7 @@ func TestAliasCommentsListFieldsAndMethods(t *testing.T) {
 		}
 		for _, name := range a.notForUsers {
 			if want[name] == "" {
-				t.Errorf("%s.%s is not for users, and does not exist", typ.Name, name)
+				t.Errorf("%s.%s is in notForUsers, but does not exist", typ.Name, name)
 			}
 			delete(want, name)
 		}
@@ -77,7 +78,7 @@ func TestAliasCommentsListFieldsAndMethods(t *testing.T) {
 		for name, text := range want {
 			text = ofBackend.ReplaceAllStringFunc(text, func(qualified string) string {
 				name := strings.TrimPrefix(qualified, "backend.")
-				if _, ok := aliases[name]; ok { // users know it without the package
+				if _, ok := aliases[name]; ok { // it is exported by package runtime
 					return name
 				}
 				return qualified
@@ -100,8 +101,8 @@ func TestAliasCommentsListFieldsAndMethods(t *testing.T) {
 	}
 }
 
-// listed returns what the code blocks of a type's comment list: fields with their types and methods with their
-// signatures.
+// listed returns the fields with their types and the methods with their signatures that are listed in the code blocks
+// of a type's comment.
 func listed(t *testing.T, pkg *doc.Package, typ *doc.Type) map[string]string {
 	t.Helper()
 	list := map[string]string{}

@@ -17,16 +17,16 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// leaning is memory that rests on servers which can be taken away. Only what they say is: calls and tasks go on, unless
-// storeAway is set.
+// leaning is a memory backend whose health depends on servers that can be made unavailable. Only the health changes:
+// calls and tasks still work, unless storeDown is set.
 type leaning struct {
 	*memory.Backend
-	broker, store, storeAway *atomic.Bool
-	mayBeAway, quiet         bool
+	broker, store, storeDown *atomic.Bool
+	mayBeDown, quiet         bool
 }
 
 func lean() leaning {
-	return leaning{Backend: memory.New(), broker: new(atomic.Bool), store: new(atomic.Bool), storeAway: new(atomic.Bool)}
+	return leaning{Backend: memory.New(), broker: new(atomic.Bool), store: new(atomic.Bool), storeDown: new(atomic.Bool)}
 }
 
 func (l leaning) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
@@ -34,8 +34,8 @@ func (l leaning) Open(ctx context.Context, env backend.Env) (*backend.Ports, err
 	if err != nil {
 		return nil, err
 	}
-	ports.Store = unwritableStore{ports.Store, l.storeAway}
-	ports.AllowUnavailable = l.mayBeAway
+	ports.Store = unwritableStore{ports.Store, l.storeDown}
+	ports.AllowUnavailable = l.mayBeDown
 	condition := func(name string, down *atomic.Bool, stops backend.Stopped) backend.Condition {
 		c := backend.Condition{Name: name, Up: !down.Load(), Mode: "without-" + name, Stops: []backend.Stopped{stops}}
 		if !c.Up {
@@ -45,22 +45,25 @@ func (l leaning) Open(ctx context.Context, env backend.Env) (*backend.Ports, err
 	}
 	if !l.quiet {
 		ports.Health = func() []backend.Condition {
-			return []backend.Condition{condition("broker", l.broker, backend.StopsCalls), condition("store", l.store, backend.StopsTasks)}
+			return []backend.Condition{
+				condition("broker", l.broker, backend.StopsCalls), condition("store", l.store, backend.StopsTasks),
+			}
 		}
 	}
 	return ports, nil
 }
 
-func TestAppIsReadyWhileItCanDoSomethingOfWhatItIsThereFor(t *testing.T) {
+func TestAppIsReadyWhileOneOfItsPurposesWorks(t *testing.T) {
 	for name, test := range map[string]struct {
 		register          func(*af.App)
-		noBroker, noStore string // what Ready says; "" nil
+		noBroker, noStore string // the text of the error of Ready; "" means nil
 		neither           string
 	}{
-		"serves":           {serveCalc, "without-broker: broker is gone", "", "without-broker"},
-		"works":            {runJobs, "", "without-store: store is gone", "without-store"},
-		"serves_and_works": {func(a *af.App) { serveCalc(a); runJobs(a) }, "", "", "without-broker: broker is gone; without-store: store is gone"},
-		"only_asks":        {func(*af.App) {}, "", "", "without-broker: broker is gone; without-store: store is gone"},
+		"serves": {serveCalc, "without-broker: broker is gone", "", "without-broker"},
+		"works":  {runJobs, "", "without-store: store is gone", "without-store"},
+		"serves_and_works": {func(a *af.App) { serveCalc(a); runJobs(a) }, "", "",
+			"without-broker: broker is gone; without-store: store is gone"},
+		"only_asks": {func(*af.App) {}, "", "", "without-broker: broker is gone; without-store: store is gone"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := lean()
@@ -69,11 +72,12 @@ func TestAppIsReadyWhileItCanDoSomethingOfWhatItIsThereFor(t *testing.T) {
 			check := func(want string) {
 				t.Helper()
 				err, h := app.Ready(), app.Health()
-				if want == "" && err != nil || want != "" && (!errors.Is(err, af.ErrUnavailable) || !strings.Contains(err.Error(), want)) {
+				if want == "" && err != nil || want != "" &&
+					(!errors.Is(err, af.ErrUnavailable) || !strings.Contains(err.Error(), want)) {
 					t.Errorf("%v, want %q", err, want)
 				}
 				if h.Ready != (err == nil) || !strings.Contains(h.Reason, want) {
-					t.Errorf("health says %+v, Ready %v", h, err)
+					t.Errorf("health %+v, Ready %v", h, err)
 				}
 			}
 			notYet := func(want string) {
@@ -112,7 +116,7 @@ func serveCalc(app *af.App) {
 
 func runJobs(app *af.App) { af.RegisterWorker(app, jobWorker, &job{}) }
 
-func TestHealthIsPlainData(t *testing.T) {
+func TestHealthAsJSON(t *testing.T) {
 	l := lean()
 	app := openStarted(t, l)
 	l.store.Store(true)
@@ -129,29 +133,31 @@ func TestHealthIsPlainData(t *testing.T) {
 	if err := json.Unmarshal(must(json.Marshal(app.Health()))(t), &h); err != nil {
 		t.Fatal(err)
 	}
-	if h.State != "running" || !h.Ready || h.Backend != "memory" || h.Instance.ID != app.Instance().ID || len(h.Conditions) != 2 ||
-		!slices.Equal(h.Degraded, []string{"without-store"}) || h.Conditions[1].Up || h.Conditions[1].Cause != "store is gone" {
+	if h.State != "running" || !h.Ready || h.Backend != "memory" || h.Instance.ID != app.Instance().ID ||
+		len(h.Conditions) != 2 ||
+		!slices.Equal(h.Degraded, []string{"without-store"}) || h.Conditions[1].Up ||
+		h.Conditions[1].Cause != "store is gone" {
 		t.Errorf("%+v", h)
 	}
 }
 
-// An App that was told to starts without its store, claims nothing, and goes on when the store is there. It isn't ready
-// before. What it says in the log is one line when beats fail and one when they don't any more; none where the backend
-// itself tells.
-func TestAppStartsWithoutItsStoreWhereItMay(t *testing.T) {
+// With AllowUnavailable, an App starts without its store, and claims tasks once the store is available. Until then it
+// is not ready. Failing heartbeats are logged once when they begin and once when they end, unless the backend itself
+// reports its health.
+func TestAppStartsWithoutItsStoreIfAllowed(t *testing.T) {
 	for _, quiet := range []bool{true, false} {
 		bubble(t, func(t *testing.T) {
 			l := lean()
 			l.quiet = quiet
-			l.storeAway.Store(true)
+			l.storeDown.Store(true)
 			if app := must(af.Open(t.Context(), l))(t); true {
 				runJobs(app)
 				if err := app.Start(t.Context()); !errors.Is(err, af.ErrUnavailable) {
-					t.Errorf("started though it may not: %v", err)
+					t.Errorf("started without AllowUnavailable: %v", err)
 				}
 				_ = app.Shutdown(t.Context())
 			}
-			l.mayBeAway = true
+			l.mayBeDown = true
 			var log strings.Builder
 			app := must(af.Open(t.Context(), l, af.Logger(slog.New(slog.NewTextHandler(&log, nil)))))(t)
 			af.RegisterWorker(app, jobWorker, &job{same})
@@ -162,12 +168,12 @@ func TestAppStartsWithoutItsStoreWhereItMay(t *testing.T) {
 			id := must(q.Submit(t.Context(), 3))(t)
 			time.Sleep(30 * time.Second)
 			if task := must(q.Get(t.Context(), id))(t); task.Fence != 0 {
-				t.Errorf("claimed without a beat: %+v", task)
+				t.Errorf("claimed without a heartbeat: %+v", task)
 			}
 			if err := app.Ready(); !errors.Is(err, af.ErrUnavailable) || !strings.Contains(err.Error(), "not-claiming") {
 				t.Errorf("ready: %v", err)
 			}
-			l.storeAway.Store(false)
+			l.storeDown.Store(false)
 			if got := must(q.Wait(t.Context(), id))(t); got != 3 {
 				t.Errorf("got %d", got)
 			}

@@ -13,9 +13,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// A backlog that is larger than what the transport holds in hints is worked off at the pace of its worker.
-func TestBacklogBeyondTheHintsIsWorkedOff(t *testing.T) {
-	held := testkit.Fewer(4096, 1024) // hints that the transport holds
+// A backlog that exceeds the hints that the transport can hold is processed at the speed of its worker.
+func TestBacklogLargerThanTheHintsIsProcessed(t *testing.T) {
+	held := testkit.Fewer(4096, 1024) // hints that the transport can hold
 	tasks := 5 * held / 2
 	for name, submit := range map[string]func(t *testing.T, q af.Queue[int, int]){
 		"submitted": func(t *testing.T, q af.Queue[int, int]) { must(q.SubmitMany(t.Context(), make([]int, tasks)))(t) },
@@ -38,7 +38,7 @@ func TestBacklogBeyondTheHintsIsWorkedOff(t *testing.T) {
 				for range tasks {
 					<-done
 				}
-				if took := time.Since(begun); took > 5*time.Second { // four at a time: at best 2.5 s
+				if took := time.Since(begun); took > 5*time.Second { // four at a time take at least 2.5 s
 					t.Errorf("it took %v", took)
 				}
 			})
@@ -46,9 +46,9 @@ func TestBacklogBeyondTheHintsIsWorkedOff(t *testing.T) {
 	}
 }
 
-// When a process dies more hints come back than a queue takes. Nothing is lost by that, or waits for long.
-func TestMoreHintsComeBackThanAQueueTakes(t *testing.T) {
-	held := testkit.Fewer(4096, 1024) // hints that the transport holds
+// When a process dies, more hints may be redelivered than a queue can hold. No task is lost or delayed for long.
+func TestMoreRedeliveredHintsThanAQueueHolds(t *testing.T) {
+	held := testkit.Fewer(4096, 1024) // hints that the transport can hold
 	tasks, running := 9*held/4, 9*held/8
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(held)))
@@ -73,7 +73,8 @@ func TestMoreHintsComeBackThanAQueueTakes(t *testing.T) {
 		})
 		victim.Crash()
 		died := time.Now()
-		for done.Load() < int64(tasks) && time.Since(died) < 20*time.Second { // about 3 s until it is declared dead, and 1 ms × 9,000 / 4
+		// 3 s until the owner is declared dead, plus 1 ms × 9,000 / 4
+		for done.Load() < int64(tasks) && time.Since(died) < 20*time.Second {
 			time.Sleep(100 * time.Millisecond)
 		}
 		if n := done.Load(); n != int64(tasks) {

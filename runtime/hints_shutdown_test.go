@@ -13,11 +13,11 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// A flaky transport takes its time for hints, refuses the first of them, and notes those that it has taken.
+// A flaky is a transport that is slow, rejects the first hints, and records those that it has accepted.
 type flaky struct {
 	backend.Transport
 	takes time.Duration
-	up    bool // what State says
+	up    bool // returned by State
 
 	mu     sync.Mutex
 	refuse int
@@ -43,14 +43,16 @@ func (f *flaky) Hint(ctx context.Context, queue string, ids []string) ([]bool, e
 	return make([]bool, len(ids)), ctx.Err()
 }
 
-// What was submitted just before a shutdown is hinted before that is over, and a transport that is unavailable holds it up a second.
+// Hints of tasks submitted just before a shutdown are published before it ends. A transport that is unavailable delays
+// it by a second.
 func TestShutdownPublishesHints(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		refuse  int
 		atMost  time.Duration
 		arrives bool
-	}{{"slow", 0, 300 * time.Millisecond, true}, {"refused", 1, 2 * time.Second, true}, {"down", -1, 1500 * time.Millisecond, false}} {
+	}{{"slow", 0, 300 * time.Millisecond, true}, {"rejected", 1, 2 * time.Second, true}, {"down", -1,
+		1500 * time.Millisecond, false}} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				f := &flaky{takes: 100 * time.Millisecond, refuse: c.refuse, up: true}
@@ -79,8 +81,9 @@ func TestShutdownPublishesHints(t *testing.T) {
 	}
 }
 
-// A hint that could not be published is published when the transport is back, rather than when the store owes it again.
-func TestRefusedHintsArePublishedAgain(t *testing.T) {
+// A hint that could not be published is published again when the transport is available, before the store returns it as
+// pending.
+func TestRejectedHintsArePublishedAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f := &flaky{refuse: 3, up: true}
 		app := openStarted(t, altered{memory.New(), func(p *backend.Ports) {

@@ -16,11 +16,11 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// Hints, from when they are delivered until they are acknowledged.
+// These tests check hints from their delivery to their acknowledgement.
 
-// The hint of a task stays unacknowledged while the task runs, whether the task was claimed by it or before it came: it is
-// what tells of the process's death.
-func TestHintOfARunningTaskComesBackWhenItsProcessDies(t *testing.T) {
+// The hint of a task is not acknowledged while the task is running, even if it arrives after the claim. So it is
+// redelivered when the process dies.
+func TestHintOfARunningTaskIsRedelivered(t *testing.T) {
 	for _, byHint := range []bool{true, false} {
 		t.Run(fmt.Sprintf("by_hint=%v", byHint), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestHintOfARunningTaskComesBackWhenItsProcessDies(t *testing.T) {
 	}
 }
 
-// ledger is a backend that counts in open the hints which have been delivered and not acknowledged.
+// ledger is a backend that counts in open the hints that were delivered and not acknowledged.
 func ledger(b af.Backend, open *atomic.Int64) af.Backend {
 	return altered{b, func(p *backend.Ports) { p.Transport = ledgerTransport{p.Transport, open} }}
 }
@@ -83,8 +83,8 @@ func (l ledgerListener) Next(ctx context.Context, max int) ([]backend.Hint, erro
 	return hints, err
 }
 
-// I9: when everything has ended no hint is left unacknowledged, of whatever kind and whatever became of its task.
-func TestNoHintIsLeftUnacknowledged(t *testing.T) {
+// When all tasks have ended, all hints are acknowledged.
+func TestAllHintsAreAcknowledged(t *testing.T) {
 	for name, opts := range map[string][]memory.Option{"wake-ups": nil, "hints_with_ids": {memory.HintIDs(4096)}} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -103,7 +103,7 @@ func TestNoHintIsLeftUnacknowledged(t *testing.T) {
 				process(t, world, fault.Plan{}, w, run)
 				_, client := process(t, world, fault.Plan{RepeatHint: 1, ShuffleHint: 1}, w, nil)
 				synctest.Wait()
-				b.Fail("Claim", 6, fault.Refused) // with the hints that it has
+				b.Fail("Claim", 6, fault.Refused) // a claim for hints
 				ns := make([]int, 100)
 				for i := range ns {
 					ns[i] = i
@@ -112,8 +112,9 @@ func TestNoHintIsLeftUnacknowledged(t *testing.T) {
 					must(q.Wait(t.Context(), id))(t)
 				}
 				same := must(client.Submit(t.Context(), 6))(t)
-				must(must(world.Open(t.Context(), backend.Env{}))(t).Transport.Hint(t.Context(), w.Name, []string{same, same, "nosuch", "nosuch"}))(t)
-				time.Sleep(10 * time.Second) // the last hint of those repeated may come a second later
+				must(must(world.Open(t.Context(), backend.Env{}))(t).Transport.Hint(t.Context(), w.Name,
+					[]string{same, same, "nosuch", "nosuch"}))(t)
+				time.Sleep(10 * time.Second) // the last repeated hint may arrive a second later
 				synctest.Wait()
 				if n := open.Load(); n != 0 {
 					t.Errorf("%d hints are unacknowledged", n)
@@ -123,8 +124,8 @@ func TestNoHintIsLeftUnacknowledged(t *testing.T) {
 	}
 }
 
-// A hint that comes for an attempt which was settled, though its handler has not returned, has nothing to tell of.
-func TestLateHintOfAnAbandonedAttemptIsAcknowledged(t *testing.T) {
+// A hint that arrives for an abandoned attempt, whose result is already stored, is acknowledged.
+func TestHintOfAbandonedAttemptIsAcknowledged(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var open atomic.Int64
 		world := memory.New(memory.HintIDs(4096))
@@ -145,8 +146,8 @@ func TestLateHintOfAnAbandonedAttemptIsAcknowledged(t *testing.T) {
 	})
 }
 
-// A broker has its patience: the hint of a task that runs for long is acknowledged after a minute.
-func TestHintOfALongRunIsAcknowledgedAfterAMinute(t *testing.T) {
+// The hint of a task that runs for long is acknowledged after a minute, since brokers limit the time to acknowledge.
+func TestHintOfLongRunIsAcknowledgedAfterAMinute(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var open atomic.Int64
 		world := memory.New(memory.HintIDs(4096))
@@ -165,8 +166,8 @@ func TestHintOfALongRunIsAcknowledgedAfterAMinute(t *testing.T) {
 	})
 }
 
-// A listener whose window could not be changed gets it later: after a pause it would get no hint any more.
-func TestWindowIsChangedUntilThatSucceeds(t *testing.T) {
+// If changing a listener's window fails, it is retried. Otherwise the listener would get no more hints after a pause.
+func TestChangingTheWindowIsRetried(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New(memory.HintIDs(4096)))
 		b := fault.New(world, 1, fault.Plan{})

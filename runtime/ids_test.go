@@ -40,7 +40,7 @@ func TestSnowflakesOfTwoAppsDiffer(t *testing.T) {
 	if n := len(slices.Compact(all)); n != 8*500 {
 		t.Errorf("%d different ids", n)
 	}
-	// Whoever is shut down gives its number to the next.
+	// Shutdown releases the node number for the next App.
 	first, err := apps[0].Snowflake(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -54,7 +54,7 @@ func TestSnowflakesOfTwoAppsDiffer(t *testing.T) {
 		t.Fatal(err)
 	}
 	if a, b := node(t, first), node(t, next); a != b {
-		t.Errorf("number %d, after %d was given back", b, a)
+		t.Errorf("number %d, after %d was released", b, a)
 	}
 }
 
@@ -67,7 +67,7 @@ func node(t *testing.T, s string) int {
 	return id.Node()
 }
 
-func TestSnowflakeWantsAStartedAppAndTime(t *testing.T) {
+func TestSnowflakeNeedsStartedApp(t *testing.T) {
 	app := open(t, memory.New())
 	_, err := app.Snowflake(t.Context())
 	wantError(t, err, af.ErrFailedPrecondition, af.OutcomeNotSent, "not been started")
@@ -79,7 +79,7 @@ func TestSnowflakeWantsAStartedAppAndTime(t *testing.T) {
 	}
 }
 
-// Tests of users run in a bubble, whose clock begins with the year 2000.
+// Tests of users may run in a bubble, whose clock begins in the year 2000.
 func TestSnowflakeWorksInABubble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		app := openStarted(t, memory.New())

@@ -7,8 +7,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// BenchmarkIsolatedTask is a task from Submit to Wait, in a child process of its own: next to all of it is what
-// starting the process costs.
+// BenchmarkIsolatedTask measures a task in a child process, from Submit to Wait. Almost all of it is the start of the
+// process.
 func BenchmarkIsolatedTask(b *testing.B) {
 	app, err := af.Open(b.Context(), memory.New())
 	if err != nil {

@@ -18,7 +18,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/child"
 )
 
-// bulk returns its payload, and runs in the process of the App.
+// bulk returns its payload. It runs in the process of the App.
 type bulk struct{}
 
 var bulkWorker = af.Worker{Name: "bulk", Type: "Bulk", Max: 4, Backoff: time.Millisecond}
@@ -26,12 +26,12 @@ var bulkWorker = af.Worker{Name: "bulk", Type: "Bulk", Max: 4, Backoff: time.Mil
 func (*bulk) Run(_ context.Context, text string) (string, error) { return text, nil }
 
 const (
-	frames    = 1 << 20 // bytes of a frame in these tests
+	frames    = 1 << 20 // size of a frame in these tests
 	bulkCount = 40
 	bulkSize  = 50 << 10
 )
 
-// bulks are payloads that together are larger than a frame.
+// bulks returns payloads that together exceed a frame.
 func bulks() []string {
 	texts := make([]string, bulkCount)
 	for i := range texts {
@@ -40,21 +40,21 @@ func bulks() []string {
 	return texts
 }
 
-// smallFrames makes the pipes of all processes of this test narrow.
+// smallFrames reduces the frame size of the pipes, in this process and its child processes.
 func smallFrames(t *testing.T) {
 	t.Setenv("AF_TEST_FRAMES", strconv.Itoa(frames))
 	child.LimitFrames(frames)
 	t.Cleanup(func() { child.LimitFrames(0) })
 }
 
-// limitFrames does in a child what smallFrames has asked for.
+// limitFrames applies the setting of smallFrames, in a child process.
 func limitFrames() {
 	if n, err := strconv.Atoi(os.Getenv("AF_TEST_FRAMES")); err == nil {
 		child.LimitFrames(n)
 	}
 }
 
-// runBulk does what the tests of this file have a child do.
+// runBulk implements the actions of the tests in this file, in a child process.
 func (w *isolated) runBulk(ctx context.Context, d deed) (me said, err error) {
 	r, q := af.TaskFrom(ctx), af.NewQueue[string, string](w.app, bulkWorker)
 	switch d.Do {
@@ -89,8 +89,8 @@ func overBackends(t *testing.T, test func(t *testing.T, b af.Backend)) {
 	}
 }
 
-// What is larger than a frame of the pipe goes over it in parts, whatever a child asks for.
-func TestWhatIsLargerThanAFrameGoesInParts(t *testing.T) {
+// Requests of a child process and their replies may exceed a frame of the pipe: they are split.
+func TestMessagesLargerThanAFrameAreSplit(t *testing.T) {
 	overBackends(t, func(t *testing.T, b af.Backend) {
 		app := open(t, b)
 		registerIsolated(app, nil)
@@ -119,8 +119,8 @@ func TestWhatIsLargerThanAFrameGoesInParts(t *testing.T) {
 	})
 }
 
-// The subtasks that SubtasksDone reads in a child may together be larger than a frame of the pipe.
-func TestSubtasksDoneInAChildReadsMoreThanAFrame(t *testing.T) {
+// The subtasks that SubtasksDone reads in a child process may together exceed a frame.
+func TestSubtasksDoneInChildReadsMoreThanAFrame(t *testing.T) {
 	overBackends(t, func(t *testing.T, b af.Backend) {
 		app := open(t, b)
 		registerIsolated(app, nil)
@@ -138,7 +138,7 @@ func TestSubtasksDoneInAChildReadsMoreThanAFrame(t *testing.T) {
 	})
 }
 
-// An insertSize notes the largest Insert, in bytes of payloads, and of tasks.
+// An insertSize records the largest Insert: the bytes of its payloads, and the number of its tasks.
 type insertSize struct {
 	backend.Store
 	mu           sync.Mutex
@@ -156,8 +156,8 @@ func (s *insertSize) Insert(ctx context.Context, tasks []backend.NewTask) ([]bac
 	return s.Store.Insert(ctx, tasks)
 }
 
-// Tasks of a job that are made at once are inserted in parts, too: its payload may be large, and there may be many of them.
-func TestTasksOfAJobAreInsertedInParts(t *testing.T) {
+// Tasks that a job submits at once are inserted in parts: the payload may be large, and there may be many tasks.
+func TestTasksOfJobsAreInsertedInParts(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var sizes *insertSize
 		app := open(t, altered{memory.New(), func(p *backend.Ports) {

@@ -14,7 +14,8 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// A real program, on the embedded backend: built without -race, which takes all the memory there is.
+// This test runs a program on the embedded backend. It is built without -race, which would reserve more memory than the
+// limit.
 func TestProgramWithIsolatedTasks(t *testing.T) {
 	testkit.Long(t, "compiles SQLite once more")
 	bin := filepath.Join(t.TempDir(), "isolated")
@@ -35,7 +36,7 @@ func TestProgramWithIsolatedTasks(t *testing.T) {
 	})
 	t.Run("memory", func(t *testing.T) {
 		if goruntime.GOOS != "linux" {
-			t.Log("no limit to test here")
+			t.Log("this system has no memory limit")
 			return
 		}
 		got := run(t, "-do", "devour", "-memory", fmt.Sprint(256<<20))
@@ -66,7 +67,7 @@ func TestProgramWithIsolatedTasks(t *testing.T) {
 			t.Fatalf("%q: %v", line, err)
 		}
 		if gone(child) || gone(grandchild) {
-			t.Fatal("they don't even live")
+			t.Fatal("the processes are not running")
 		}
 		if err := cmd.Process.Kill(); err != nil {
 			t.Fatal(err)

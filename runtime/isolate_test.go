@@ -18,7 +18,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// hinted is a transport that notes which queues hints are sent to.
+// hinted is a transport that records the queues to which hints are sent.
 type hinted struct {
 	backend.Transport
 	queues chan string
@@ -32,8 +32,8 @@ func (h hinted) Hint(ctx context.Context, queue string, ids []string) ([]bool, e
 	return h.Transport.Hint(ctx, queue, ids)
 }
 
-// What a child submits is hinted at once, by its parent: nobody waits for somebody to look.
-func TestWhatAChildSubmitsIsHinted(t *testing.T) {
+// The parent sends a hint for a task that a child process submits, so that no worker has to poll.
+func TestTasksSubmittedByAChildAreHinted(t *testing.T) {
 	queues := make(chan string, 100)
 	b := altered{memory.New(), func(p *backend.Ports) { p.Transport = hinted{p.Transport, queues} }}
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
@@ -50,7 +50,7 @@ func TestWhatAChildSubmitsIsHinted(t *testing.T) {
 	}
 }
 
-func TestProcessTasksRunInAChildEach(t *testing.T) {
+func TestEachTaskRunsInItsOwnProcess(t *testing.T) {
 	_, q := isolate(t, nil)
 	seen := map[int]bool{os.Getpid(): true}
 	for range 3 {
@@ -62,8 +62,8 @@ func TestProcessTasksRunInAChildEach(t *testing.T) {
 	}
 }
 
-// An App in a child process runs no tasks but has all methods: none panics there.
-func TestAllMethodsOfAnAppInAChild(t *testing.T) {
+// An App in a child process runs no tasks, but supports all methods. None panics.
+func TestAllMethodsOfAppInChild(t *testing.T) {
 	_, q := isolate(t, nil)
 	got, err := do(t, q, deed{Do: "all methods"})
 	if err != nil || !strings.Contains(got.Text, "Call ") || !strings.Contains(got.Text, "Workers") {
@@ -71,7 +71,7 @@ func TestAllMethodsOfAnAppInAChild(t *testing.T) {
 	}
 }
 
-func TestInProcessNeedsNoChild(t *testing.T) {
+func TestInProcessStartsNoChild(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := open(t, memory.New(), af.InProcess())
 		registerIsolated(app, nil)
@@ -83,7 +83,7 @@ func TestInProcessNeedsNoChild(t *testing.T) {
 	})
 }
 
-func TestChildKnowsItsTaskAndInstance(t *testing.T) {
+func TestTaskFromInChild(t *testing.T) {
 	app, q := isolate(t, nil)
 	got, err := do(t, q, deed{Do: "know"}, af.Timeout(time.Minute))
 	if want := "iso 1 1 " + app.Instance().ID + " true true"; err != nil || got.Text != want {
@@ -91,7 +91,7 @@ func TestChildKnowsItsTaskAndInstance(t *testing.T) {
 	}
 }
 
-func TestChildsRecordsAreLoggedByTheParent(t *testing.T) {
+func TestParentLogsRecordsOfChild(t *testing.T) {
 	var lines log
 	app, q := isolate(t, nil, lines.option())
 	id := must(q.Submit(af.WithTrace(t.Context(), trace), deed{Do: "log"}))(t)
@@ -100,20 +100,21 @@ func TestChildsRecordsAreLoggedByTheParent(t *testing.T) {
 	}
 	_, text, _ := strings.Cut(lines.String(), `"msg":"said in a child",`)
 	text, _, _ = strings.Cut(text, "\n")
-	for _, want := range []string{`"queue":"iso"`, `"task":"` + id + `"`, `"attempt":1`, `"instance":"` + app.Instance().ID + `"`,
+	for _, want := range []string{`"queue":"iso"`, `"task":"` + id + `"`, `"attempt":1`,
+		`"instance":"` + app.Instance().ID + `"`,
 		`"trace":"` + strings.Split(trace, "-")[1] + `"`, `"a":1,"g":{"took":1000000000,"err":"no","n":2.5,"list":[1,2]}`} {
 		if !strings.Contains(text, want) {
-			t.Errorf("%s is missing in %s", want, text)
+			t.Errorf("missing %s in %s", want, text)
 		}
 	}
 	if strings.Count(text, `"task":`) != 1 {
-		t.Errorf("attributes come twice: %s", text)
+		t.Errorf("duplicate attributes: %s", text)
 	}
 	if strings.Contains(lines.String(), "not asked for") {
-		t.Error("records below the level come, too")
+		t.Error("records below the level are logged")
 	}
 	if kept := must(q.Get(t.Context(), id))(t).Log; !strings.Contains(strings.Join(kept, "\n"), "said in a child") {
-		t.Errorf("kept with the task: %q", kept)
+		t.Errorf("stored with the task: %q", kept)
 	}
 }
 
@@ -135,7 +136,7 @@ func TestChildCallsThroughItsParent(t *testing.T) {
 			return next(ctx, req)
 		}
 	}))
-	for range 2 { // the second child counts its calls from the start, too
+	for range 2 { // both processes number their calls from 1
 		if _, err := do(t, q, deed{Do: "call", N: 1}); err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +151,7 @@ func TestChildCallsThroughItsParent(t *testing.T) {
 	wantError(t, err, af.ErrFailedPrecondition, af.OutcomeAnswered, "app is not connected")
 }
 
-func TestChildsCallToNobodyFailsAtOnce(t *testing.T) {
+func TestCallWithoutInstanceFailsAtOnceInChild(t *testing.T) {
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
 	var calls atomic.Int32
 	app := open(t, faulty(func(next backend.Calls, ctx context.Context, req *backend.Request) (*backend.Reply, error) {
@@ -174,14 +175,15 @@ func TestChildSubmitsAndWaitsThroughItsParent(t *testing.T) {
 	if err != nil || got.More != os.Getpid()+1000 || got.Text == "" {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	if got, err = do(t, q, deed{Do: "ids", N: 2000}); err != nil || got.More != 2000 { // more requests than may be in flight
+	// more than the requests in flight that are allowed
+	if got, err = do(t, q, deed{Do: "ids", N: 2000}); err != nil || got.More != 2000 {
 		t.Errorf("%d ids of 2,000, %v", got.More, err)
 	}
 	_, err = do(t, q, deed{Do: "get", Text: "nobody"})
 	wantError(t, err, af.ErrNotFound, af.OutcomeAnswered, "nobody")
 }
 
-func TestChildHasSubtasksAndTheirEndHasAChild(t *testing.T) {
+func TestSubtasksInChild(t *testing.T) {
 	app, _ := isolate(t, nil)
 	q := af.NewQueue[deed, said](app, isoFan)
 	id := must(q.Submit(t.Context(), deed{Do: "fan"}))(t)
@@ -190,21 +192,22 @@ func TestChildHasSubtasksAndTheirEndHasAChild(t *testing.T) {
 	}
 	await(t, app, id, "the set is finished", func(task af.Task) bool { return task.Subtasks != nil })
 	seen := progress[map[string]int](t, app, id+"/done")
-	if seen["pid"] == os.Getpid() || seen["total"] != 3 || seen["of them failed"] != 1 || seen["failed"] != 1 || seen["success"] != 2 {
+	if seen["pid"] == os.Getpid() || seen["total"] != 3 || seen["of them failed"] != 1 || seen["failed"] != 1 ||
+		seen["success"] != 2 {
 		t.Errorf("SubtasksDone saw %v", seen)
 	}
 }
 
-func TestLargePayloadsAndResultsPass(t *testing.T) {
+func TestLargePayloadsAndResultsInChild(t *testing.T) {
 	_, q := isolate(t, nil)
 	text := strings.Repeat("<long>", 100_000)
 	got, err := do(t, q, deed{Do: "echo", Text: text})
 	if err != nil || got.Text != text {
-		t.Errorf("%d bytes came back, %v", len(got.Text), err)
+		t.Errorf("got %d bytes, %v", len(got.Text), err)
 	}
 }
 
-func TestErrorsOfAChildAreThoseOfItsHandler(t *testing.T) {
+func TestErrorsOfHandlersInChild(t *testing.T) {
 	var lines log
 	app, q := isolate(t, nil, lines.option())
 	for _, c := range []struct {
@@ -222,10 +225,10 @@ func TestErrorsOfAChildAreThoseOfItsHandler(t *testing.T) {
 	}
 	for _, want := range []string{`"msg":"panic in a worker"`, `"panic":"secret"`, "isolate_worker_test.go"} {
 		if !strings.Contains(lines.String(), want) {
-			t.Errorf("%s is missing in the log:\n%s", want, lines.String())
+			t.Errorf("missing %s in the log:\n%s", want, lines.String())
 		}
 	}
-	again := af.NewQueue[deed, said](app, isoFan) // which retries
+	again := af.NewQueue[deed, said](app, isoFan) // with retries
 	for what, want := range map[string]int{"permanent": 1, "plain": 3} {
 		id := must(again.Submit(t.Context(), deed{Do: what}))(t)
 		_, _ = again.Wait(t.Context(), id)
@@ -236,11 +239,11 @@ func TestErrorsOfAChildAreThoseOfItsHandler(t *testing.T) {
 	id := must(q.Submit(t.Context(), deed{Do: "snooze"}))(t)
 	task := await(t, app, id, "it snoozes", func(task af.Task) bool { return task.Status == backend.StatusWaiting })
 	if until := time.Until(task.RunAt); until < 50*time.Minute || task.Attempt != 0 {
-		t.Errorf("it snoozes for %v at attempt %d", until, task.Attempt)
+		t.Errorf("snoozed for %v at attempt %d", until, task.Attempt)
 	}
 }
 
-func TestMainThatDoesNotGetToStartFailsTheAttempt(t *testing.T) {
+func TestMainWithoutStartFailsTheAttempt(t *testing.T) {
 	_, q := isolate(t, nil)
 	t.Setenv("AF_TEST_LOST", "1")
 	_, err := do(t, q, deed{Do: "say"})
@@ -250,8 +253,9 @@ func TestMainThatDoesNotGetToStartFailsTheAttempt(t *testing.T) {
 	}
 }
 
-// A payload that does not decode in the child is told from an error of the handler: one of another version waits.
-func TestPayloadThatDoesNotDecodeInAChild(t *testing.T) {
+// A payload that can't be decoded in a child process is distinguished from an error of the handler. If it is of another
+// version, the task waits.
+func TestUndecodablePayloadInChild(t *testing.T) {
 	app, _ := isolate(t, nil)
 	other := isoWorker
 	other.Payload = "0ld000000000"
@@ -262,7 +266,7 @@ func TestPayloadThatDoesNotDecodeInAChild(t *testing.T) {
 			wantError(t, q.Wait(t.Context(), id), af.ErrInvalidArgument, af.OutcomeAnswered, "decoding a payload")
 			continue
 		}
-		testkit.Eventually(t, "it was tried", func() bool { return must(q.Get(t.Context(), id))(t).Error != nil })
+		testkit.Eventually(t, "an attempt has failed", func() bool { return must(q.Get(t.Context(), id))(t).Error != nil })
 		if task := must(q.Get(t.Context(), id))(t); task.Status.Final() || task.Attempt > 1 ||
 			task.Error.Code != af.ErrFailedPrecondition || task.WrongVersionSince.IsZero() {
 			t.Errorf("%+v, error %+v", task, task.Error)
@@ -270,8 +274,8 @@ func TestPayloadThatDoesNotDecodeInAChild(t *testing.T) {
 	}
 }
 
-// A handler in a child process is refused to wait for what can't begin before it returns, as any other is.
-func TestIsolatedHandlersWaitForWhatCanBegin(t *testing.T) {
+// A handler in a child process can't wait for a task that can't start before the handler returns.
+func TestWaitForOwnSubtaskFailsInChild(t *testing.T) {
 	_, q := isolate(t, nil)
 	for _, what := range []string{"wait gated", "wait itself"} {
 		if _, err := do(t, q, deed{Do: what}); !errors.Is(err, af.ErrFailedPrecondition) {

@@ -21,7 +21,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// gone says whether a process runs no more. One that nobody reaps is as good as gone.
+// gone reports whether a process has ended. A zombie counts as ended.
 func gone(pid int) bool {
 	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		return true
@@ -30,7 +30,7 @@ func gone(pid int) bool {
 	return err == nil && strings.Contains(string(stat), ") Z ")
 }
 
-// wantGone waits until processes are no more. Those that stay it kills.
+// wantGone waits until processes have ended. It kills those that have not.
 func wantGone(t *testing.T, pids ...int) {
 	t.Helper()
 	stays := func(pid int) bool { return !gone(pid) }
@@ -40,14 +40,14 @@ func wantGone(t *testing.T, pids ...int) {
 	defer func() {
 		for _, pid := range pids {
 			if stays(pid) {
-				_ = syscall.Kill(pid, syscall.SIGKILL) // or it has just ended
+				_ = syscall.Kill(pid, syscall.SIGKILL) // fails if it has just ended
 			}
 		}
 	}()
 	testkit.Eventually(t, fmt.Sprint("the end of ", pids), func() bool { return !slices.ContainsFunc(pids, stays) })
 }
 
-func TestCrashesAreContainedAndTold(t *testing.T) {
+func TestCrashOfChildFailsTheAttempt(t *testing.T) {
 	_, q := isolate(t, nil)
 	for _, c := range []struct {
 		deed deed
@@ -61,7 +61,7 @@ func TestCrashesAreContainedAndTold(t *testing.T) {
 		wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "child process ended: ")
 		for _, want := range c.want {
 			if !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: %q is missing in %v", c.deed.Do, want, err)
+				t.Errorf("%s: missing %q in %v", c.deed.Do, want, err)
 			}
 		}
 		if len(err.Error()) > 5000 {
@@ -73,7 +73,7 @@ func TestCrashesAreContainedAndTold(t *testing.T) {
 	}
 }
 
-func TestChildThatIsKilledIsToldBySignal(t *testing.T) {
+func TestErrorOfKilledChildHasTheSignal(t *testing.T) {
 	app, q := isolate(t, nil)
 	id := must(q.Submit(t.Context(), deed{Do: "hang"}))(t)
 	pids := progress[[]int](t, app, id)
@@ -85,7 +85,8 @@ func TestChildThatIsKilledIsToldBySignal(t *testing.T) {
 	wantGone(t, pids...)
 }
 
-// timed runs a task with a timeout long enough for its child to begin, and returns its id and the processes it has told.
+// timed runs a task with a timeout long enough for its child process to begin. It returns the id and the processes that
+// the task has reported.
 func timed(t *testing.T, app *af.App, q af.Queue[deed, said], d deed) (id string, pids []int) {
 	t.Helper()
 	for timeout := time.Second; ; timeout *= 4 {
@@ -102,11 +103,12 @@ func timed(t *testing.T, app *af.App, q af.Queue[deed, said], d deed) (id string
 	}
 }
 
-func TestTimeoutEndsTheHandlersContext(t *testing.T) {
+func TestTimeoutEndsContextInChild(t *testing.T) {
 	app, q := isolate(t, nil, af.ChildGrace(time.Minute))
 	id, pids := timed(t, app, q, deed{Do: "wait"})
 	_, err := q.Wait(t.Context(), id)
-	wantError(t, err, af.ErrDataLoss, af.OutcomeAnswered, "timed out; stopped: false") // what the handler has made of it
+	// the text is from the handler
+	wantError(t, err, af.ErrDataLoss, af.OutcomeAnswered, "timed out; stopped: false")
 	wantGone(t, pids...)
 }
 
@@ -115,22 +117,24 @@ func TestHandlerThatIgnoresItsTimeoutIsKilled(t *testing.T) {
 	app, q := isolate(t, nil, af.ChildGrace(50*time.Millisecond), lines.option())
 	id, pids := timed(t, app, q, deed{Do: "hang"})
 	_, err := q.Wait(t.Context(), id)
-	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "process killed: deadline_exceeded: attempt timed out")
+	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered,
+		"process killed: deadline_exceeded: attempt timed out")
 	r := lines.record(t, "handler ignored its context, child process killed")
 	stack, _ := r["stack"].(string)
 	header, frames, _ := strings.Cut(stack, "\n")
-	if r["task"] != id || !strings.HasSuffix(header, "[select (no cases)]:") || !strings.HasPrefix(frames, "github.com/afgen/afgen/runtime_test.(*isolated).Run(") ||
+	if r["task"] != id || !strings.HasSuffix(header, "[select (no cases)]:") ||
+		!strings.HasPrefix(frames, "github.com/afgen/afgen/runtime_test.(*isolated).Run(") ||
 		strings.Contains(stack, "afgen/runtime.") {
 		t.Errorf("task %v hung at\n%s", r["task"], stack)
 	}
 	if !gone(pids[0]) {
-		t.Error("the task has ended, and its process has not")
+		t.Error("the task has ended, but its process has not")
 	}
 	wantGone(t, pids...)
 }
 
-// A process that is stopped neither reads nor writes, and holds up nobody else.
-func TestChildThatIsStoppedIsKilledWhenItsTimeIsUp(t *testing.T) {
+// A child process that is stopped by SIGSTOP neither reads nor writes. It delays no others.
+func TestStoppedChildIsKilledAfterItsTimeout(t *testing.T) {
 	app, q := isolate(t, nil, af.ChildGrace(50*time.Millisecond))
 	id, pids := timed(t, app, q, deed{Do: "wait"})
 	if err := syscall.Kill(pids[0], syscall.SIGSTOP); err != nil {
@@ -141,7 +145,7 @@ func TestChildThatIsStoppedIsKilledWhenItsTimeIsUp(t *testing.T) {
 	wantGone(t, pids...)
 }
 
-func TestStoppingATaskReachesItsChild(t *testing.T) {
+func TestStopTaskCancelsHandlerInChild(t *testing.T) {
 	var lines log
 	app, q := isolate(t, nil, lines.option())
 	var ids []string
@@ -160,12 +164,13 @@ func TestStoppingATaskReachesItsChild(t *testing.T) {
 		wantError(t, err, af.ErrAborted, af.OutcomeAnswered, "task stopped")
 	}
 	wantGone(t, pids...)
-	if n := strings.Count(lines.String(), `"msg":"ended"`); n != 2 || n != strings.Count(lines.String(), `"stopped":true,"lost":false`) {
-		t.Errorf("%d handlers were told: %s", n, lines.String())
+	if n := strings.Count(lines.String(), `"msg":"ended"`); n != 2 ||
+		n != strings.Count(lines.String(), `"stopped":true,"lost":false`) {
+		t.Errorf("%d handlers were cancelled: %s", n, lines.String())
 	}
 }
 
-func TestWhatAHandlerLeavesBehindIsKilled(t *testing.T) {
+func TestProcessesStartedByAHandlerAreKilled(t *testing.T) {
 	app, q := isolate(t, nil)
 	id := must(q.Submit(t.Context(), deed{Do: "leave"}))(t)
 	if _, err := q.Wait(t.Context(), id); err != nil {
@@ -174,7 +179,7 @@ func TestWhatAHandlerLeavesBehindIsKilled(t *testing.T) {
 	wantGone(t, progress[[]int](t, app, id)...)
 }
 
-func TestShutdownLeavesNoOrphanAndChargesNoAttempt(t *testing.T) {
+func TestShutdownKillsChildrenWithoutCharge(t *testing.T) {
 	world := memory.New()
 	app, other := open(t, world), open(t, world)
 	registerIsolated(app, nil)
@@ -197,7 +202,7 @@ func TestShutdownLeavesNoOrphanAndChargesNoAttempt(t *testing.T) {
 			t.Errorf("child %d outlives Shutdown", pid)
 		}
 	}
-	wantGone(t, pids...) // what they have started was killed with them, and takes a moment to go
+	wantGone(t, pids...) // the processes that they started were killed, too, but may take a moment to end
 	for _, id := range ids {
 		task, err := other.GetTask(t.Context(), id)
 		if err != nil || task.Status != backend.StatusWaiting || task.Attempt != 0 {
@@ -206,8 +211,8 @@ func TestShutdownLeavesNoOrphanAndChargesNoAttempt(t *testing.T) {
 	}
 }
 
-// A handler in a child process learns that its App drains, and has the time that any other has.
-func TestChildLearnsThatItsAppDrains(t *testing.T) {
+// A handler in a child process is notified of the drain and has the drain timeout to finish.
+func TestDrainingInChild(t *testing.T) {
 	app, q := isolate(t, nil)
 	id := must(q.Submit(t.Context(), deed{Do: "drain"}))(t)
 	pids := progress[[]int](t, app, id)
@@ -228,9 +233,9 @@ func TestChildLearnsThatItsAppDrains(t *testing.T) {
 	wantGone(t, pids...)
 }
 
-// A supervisor that sends SIGTERM to every process of a service ends the children, too, a moment before their parent drains:
-// that is no fault of their tasks.
-func TestSignalToAllProcessesChargesNothing(t *testing.T) {
+// A supervisor may send SIGTERM to every process of a service, so that child processes end before their parent begins
+// to drain. Their tasks are not charged.
+func TestSignalToAllProcessesIsNotCharged(t *testing.T) {
 	world := memory.New()
 	app, other := open(t, world), open(t, world)
 	registerIsolated(app, nil)

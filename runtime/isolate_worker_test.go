@@ -22,14 +22,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// A deed is what a task of the tests' isolated workers is to do; each stands for a handler of its own.
+// A deed is the payload of the tests' isolated workers. Do selects the action.
 type deed struct {
 	Do   string `json:"do"`
 	N    int    `json:"n,omitempty"`
 	Text string `json:"text,omitempty"`
 }
 
-// said is what comes back: the process, and what it has seen.
+// said is the result: the process, and what it has observed.
 type said struct {
 	PID  int    `json:"pid"`
 	PPID int    `json:"ppid"`
@@ -37,12 +37,15 @@ type said struct {
 	More int    `json:"more,omitempty"`
 }
 
-// isolated is a worker with isolation=process by hand. app and other are those of the process it runs in.
+// isolated is a worker with isolation=process, registered without generated code. app and other are Apps of its
+// process.
 type isolated struct{ app, other *af.App }
 
 var (
-	isoWorker = af.Worker{Name: "iso", Type: "Isolated", Max: 4, Backoff: time.Millisecond, Weight: 1, Isolation: "process"}
-	isoFan    = af.Worker{Name: "iso_fan", Type: "IsolatedFan", Max: 4, Retries: 2, Backoff: time.Millisecond, Isolation: "process"}
+	isoWorker = af.Worker{Name: "iso", Type: "Isolated", Max: 4, Backoff: time.Millisecond, Weight: 1,
+		Isolation: "process"}
+	isoFan = af.Worker{Name: "iso_fan", Type: "IsolatedFan", Max: 4, Retries: 2, Backoff: time.Millisecond,
+		Isolation: "process"}
 )
 
 func registerIsolated(app, other *af.App) {
@@ -50,7 +53,7 @@ func registerIsolated(app, other *af.App) {
 	af.RegisterWorker(app, isoFan, &isolatedFan{isolated{app, other}})
 }
 
-// childMain is main in the child processes of this package's tests. It registers what isolate does.
+// childMain is main in the child processes of this package's tests. It registers the same workers as isolate.
 func childMain() int {
 	ctx := context.Background()
 	limitFrames()
@@ -60,7 +63,7 @@ func childMain() int {
 	}
 	other, err := af.Open(ctx, memory.New())
 	if err == nil {
-		err = other.Start(ctx) // it has nothing to do with the task
+		err = other.Start(ctx) // it does not have the worker of the task
 	}
 	var app *af.App
 	if err == nil {
@@ -74,7 +77,7 @@ func childMain() int {
 	return 1
 }
 
-// isolate starts an App with the isolated workers, and whatever else with registers.
+// isolate starts an App with the isolated workers and what with registers.
 func isolate(t *testing.T, with func(app *af.App), opts ...af.AppOption) (*af.App, af.Queue[deed, said]) {
 	t.Helper()
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
@@ -87,8 +90,8 @@ func isolate(t *testing.T, with func(app *af.App), opts ...af.AppOption) (*af.Ap
 	return app, af.NewQueue[deed, said](app, isoWorker)
 }
 
-// callAllMethods calls the methods of an App, but for those that start and end it, with zero values for their arguments, and
-// returns which were called.
+// callAllMethods calls the methods of an App with zero arguments, except for those that start and end it, and returns
+// their names.
 func callAllMethods(ctx context.Context, app *af.App) string {
 	var called []string
 	v := reflect.ValueOf(app)
@@ -137,8 +140,8 @@ func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
 		return me, nil
 	case "know":
 		deadline, has := ctx.Deadline()
-		me.Text = fmt.Sprintf("%s %d %d %s %v %v", r.Queue, r.Attempt, r.Fence, af.InstanceFrom(ctx).ID, has && time.Until(deadline) < time.Minute,
-			w.app.Instance() == af.InstanceFrom(ctx))
+		me.Text = fmt.Sprintf("%s %d %d %s %v %v", r.Queue, r.Attempt, r.Fence, af.InstanceFrom(ctx).ID,
+			has && time.Until(deadline) < time.Minute, w.app.Instance() == af.InstanceFrom(ctx))
 		return me, nil
 	case "log":
 		log := af.LoggerFrom(ctx).With("a", 1).WithGroup("g").With("took", time.Second)
@@ -234,15 +237,16 @@ func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
 		p, _ := os.FindProcess(os.Getpid())
 		_ = p.Signal(syscall.SIGSEGV)
 		select {}
-	case "wait": // for the end of the context, with a process of its own
-		if err := begetAndTell(ctx, r); err != nil && ctx.Err() == nil { // others may know before this process does
+	case "wait": // until the context ends, after starting a process
+		if err := begetAndTell(ctx, r); err != nil && ctx.Err() == nil { // the context may end before this process knows
 			return me, err
 		}
 		<-ctx.Done()
-		af.LoggerFrom(ctx).Info("ended", "cause", context.Cause(ctx), "stopped", errors.Is(context.Cause(ctx), af.ErrTaskStopped), "lost",
-			errors.Is(context.Cause(ctx), af.ErrLeaseLost))
-		return me, af.Errorf(af.ErrDataLoss, "%v; stopped: %v", context.Cause(ctx), errors.Is(context.Cause(ctx), af.ErrTaskStopped))
-	case "drain": // until the parent's App drains
+		cause := context.Cause(ctx)
+		stopped := errors.Is(cause, af.ErrTaskStopped)
+		af.LoggerFrom(ctx).Info("ended", "cause", cause, "stopped", stopped, "lost", errors.Is(cause, af.ErrLeaseLost))
+		return me, af.Errorf(af.ErrDataLoss, "%v; stopped: %v", cause, stopped)
+	case "drain":
 		if err := begetAndTell(ctx, r); err != nil {
 			return me, err
 		}
@@ -254,11 +258,11 @@ func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
 		}
 		return me, nil
 	case "hang":
-		if err := begetAndTell(ctx, r); err != nil && ctx.Err() == nil { // others may know before this process does
+		if err := begetAndTell(ctx, r); err != nil && ctx.Err() == nil { // the context may end before this process knows
 			return me, err
 		}
 		select {}
-	case "leave": // a process behind
+	case "leave": // a process running
 		return me, begetAndTell(ctx, r)
 	}
 	if strings.HasPrefix(d.Do, "bulk ") {
@@ -267,7 +271,7 @@ func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
 	return me, fmt.Errorf("no deed %q", d.Do)
 }
 
-// begetAndTell starts a process and notes both pids as progress.
+// begetAndTell starts a process and stores both pids as progress.
 func begetAndTell(ctx context.Context, r *af.Running) error {
 	cmd := exec.Command("sleep", "1000")
 	if err := cmd.Start(); err != nil {
@@ -276,7 +280,7 @@ func begetAndTell(ctx context.Context, r *af.Running) error {
 	return r.Progress(ctx, []int{os.Getpid(), cmd.Process.Pid})
 }
 
-// isolatedFan has SubtasksDone, too, whose progress says what it has seen.
+// isolatedFan also has SubtasksDone, which stores what it has observed as progress.
 type isolatedFan struct{ isolated }
 
 func (w *isolatedFan) SubtasksDone(ctx context.Context, _ deed, s af.Subtasks) error {
@@ -290,17 +294,18 @@ func (w *isolatedFan) SubtasksDone(ctx context.Context, _ deed, s af.Subtasks) e
 	return af.TaskFrom(ctx).Progress(ctx, seen)
 }
 
-// progress waits until a task has noted progress, and decodes it.
+// progress waits until a task has stored progress, and decodes it.
 func progress[T any](t *testing.T, app *af.App, id string) (v T) {
 	t.Helper()
-	task := await(t, app, id, "progress, or an end", func(task af.Task) bool { return len(task.Progress) > 0 || task.Status.Final() })
+	task := await(t, app, id, "progress or the end",
+		func(task af.Task) bool { return len(task.Progress) > 0 || task.Status.Final() })
 	if err := json.Unmarshal(task.Progress, &v); err != nil {
 		t.Fatalf("%v in %+v", err, task)
 	}
 	return v
 }
 
-// await waits until a task is as cond wants it.
+// await waits until cond returns true for a task.
 func await(t *testing.T, app *af.App, id, what string, cond func(af.Task) bool) (task af.Task) {
 	t.Helper()
 	testkit.Succeeds(t, what, func() (err error) {

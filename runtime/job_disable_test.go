@@ -56,7 +56,8 @@ func TestNoFireIsSubmittedOnceItsJobIsDisabled(t *testing.T) {
 					time.Sleep(100 * time.Millisecond)
 				}
 				must(0, c.end(other, t.Context(), "a"))(t)
-				before := must(other.Tasks(t.Context(), af.TaskQuery{Statuses: []af.Status{af.StatusWaiting, af.StatusPending, af.StatusRunning, af.StatusSuccess}}))(t)
+				before := must(other.Tasks(t.Context(),
+					af.TaskQuery{Statuses: []af.Status{af.StatusWaiting, af.StatusPending, af.StatusRunning, af.StatusSuccess}}))(t)
 				close(late.until)
 				time.Sleep(time.Minute)
 				synctest.Wait()

@@ -191,7 +191,8 @@ func TestStormLosesNoDueTimeAndDoublesNone(t *testing.T) {
 					go stop()
 				}
 				must(0, calm.StartScheduler(t.Context()))(t)
-				time.Sleep(time.Until(from.Add(93*time.Second + 500*time.Millisecond))) // whoever leads may be frozen, and calm 2 s late
+				// whoever leads may be frozen, and calm 2 s late
+				time.Sleep(time.Until(from.Add(93*time.Second + 500*time.Millisecond)))
 				tasks := jobTasks(t, world, "job")
 				for late := 91; late <= 93; late++ {
 					delete(tasks, fmt.Sprint("job/j/", from.Unix()+int64(late)))

@@ -74,7 +74,8 @@ func TestJobDocumentWithImpossibleInstants(t *testing.T) {
 		"none": {"0", "0"}, "year_1": {"-62135596800", "-62135596800"}, "least": {least, least}, "most": {most, most},
 		"apart": {least, most}, "apart_too": {most, least},
 	} {
-		for schedule, cron := range map[string]string{"every_60s": "@every 60s", "minutes": "* * * * *", "leap_days": "0 0 29 2 *"} {
+		for schedule, cron := range map[string]string{"every_60s": "@every 60s", "minutes": "* * * * *",
+			"leap_days": "0 0 29 2 *"} {
 			t.Run(name+"/"+schedule, func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					b := memory.New()
@@ -91,7 +92,8 @@ func TestJobDocumentWithImpossibleInstants(t *testing.T) {
 						t.Errorf("the other job was fired %d times", len(fires.Fires))
 					}
 					next := time.Until(must(app.Job(t.Context(), "wrong"))(t).Next)
-					if most := map[byte]time.Duration{'0': 9 * 366 * 24 * time.Hour}[cron[0]]; next <= 0 || next > max(most, time.Minute) {
+					if most := map[byte]time.Duration{'0': 9 * 366 * 24 * time.Hour}[cron[0]]; next <= 0 ||
+						next > max(most, time.Minute) {
 						t.Errorf("due in %v", next)
 					}
 					began := time.Now()

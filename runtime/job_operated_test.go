@@ -22,7 +22,8 @@ func TestJobIsOperated(t *testing.T) {
 		from := time.Now()
 		ctx := t.Context()
 		must(0, q.Schedule(ctx, "a", "@every 10s", 1))(t)
-		must(0, q.Schedule(ctx, "b", "0 30 4 * * *", 2, af.Disabled(), af.Zone("Europe/Berlin"), af.AllowIPs("10.0.0.9/8", "::1")))(t)
+		must(0, q.Schedule(ctx, "b", "0 30 4 * * *", 2, af.Disabled(), af.Zone("Europe/Berlin"),
+			af.AllowIPs("10.0.0.9/8", "::1")))(t)
 		time.Sleep(25 * time.Second)
 		must(0, app.DisableJob(ctx, "a"))(t)
 		time.Sleep(time.Minute)
@@ -42,7 +43,8 @@ func TestJobIsOperated(t *testing.T) {
 		for _, f := range append(first.Fires, rest.Fires...) {
 			got = append(got, f.TaskID)
 		}
-		want := []string{fmt.Sprint("job/a/", from.Unix()+90), hand, fmt.Sprint("job/a/", from.Unix()+20), fmt.Sprint("job/a/", from.Unix()+10)}
+		want := []string{fmt.Sprint("job/a/", from.Unix()+90), hand, fmt.Sprint("job/a/", from.Unix()+20),
+			fmt.Sprint("job/a/", from.Unix()+10)}
 		if !slices.Equal(got, want) || first.Total != 4 || rest.Cursor != "" {
 			t.Errorf("history %v, want %v; %+v", got, want, rest)
 		}
@@ -52,7 +54,8 @@ func TestJobIsOperated(t *testing.T) {
 			t.Errorf("%+v", page)
 		}
 		page = must(app.Jobs(ctx, af.JobQuery{Limit: 1, Sort: af.JobsByNext, Cursor: page.Cursor}))(t)
-		if j := page.Jobs[0]; j.ID != "b" || !j.Next.IsZero() || !j.Disabled || j.Zone != "Europe/Berlin" || !slices.Equal(j.Allow, []string{"10.0.0.0/8", "::1"}) {
+		if j := page.Jobs[0]; j.ID != "b" || !j.Next.IsZero() || !j.Disabled || j.Zone != "Europe/Berlin" ||
+			!slices.Equal(j.Allow, []string{"10.0.0.0/8", "::1"}) {
 			t.Errorf("%+v", page)
 		}
 		no := false
@@ -66,7 +69,8 @@ func TestJobIsOperated(t *testing.T) {
 			t.Errorf("of all jobs: %+v", all)
 		}
 		oldest := must(app.Fires(ctx, af.FireQuery{Job: "a", Sort: af.FiresOldest, Limit: 3}))(t)
-		oldest.Fires = append(oldest.Fires, must(app.Fires(ctx, af.FireQuery{Job: "a", Sort: af.FiresOldest, Cursor: oldest.Cursor}))(t).Fires...)
+		oldest.Fires = append(oldest.Fires,
+			must(app.Fires(ctx, af.FireQuery{Job: "a", Sort: af.FiresOldest, Cursor: oldest.Cursor}))(t).Fires...)
 		slices.Reverse(oldest.Fires)
 		if got, want := oldest.Fires, append(first.Fires, rest.Fires...); oldest.Total != 4 || !reflect.DeepEqual(got, want) {
 			t.Errorf("the oldest first: %+v, want the reverse of %+v", got, want)
@@ -74,7 +78,8 @@ func TestJobIsOperated(t *testing.T) {
 		if _, err := app.Fires(ctx, af.FireQuery{Sort: "best"}); !errors.Is(err, af.ErrInvalidArgument) {
 			t.Errorf("another order: %v", err)
 		}
-		since := must(app.Fires(ctx, af.FireQuery{Job: "a", After: from.Add(time.Minute), Before: from.Add(88 * time.Second)}))(t)
+		since := must(app.Fires(ctx, af.FireQuery{Job: "a", After: from.Add(time.Minute),
+			Before: from.Add(88 * time.Second)}))(t)
 		if since.Total != 1 || since.Fires[0].TaskID != hand {
 			t.Errorf("of a minute: %+v", since)
 		}
@@ -126,7 +131,8 @@ func TestJobThatMakesNoSenseIsRefused(t *testing.T) {
 		} {
 			err := q.Schedule(t.Context(), c.id, c.cron, 1, c.opt)
 			wantJobError(t, c.says, err, af.ErrInvalidArgument)
-			if says := strings.Replace(c.says, "four", "4", 1); err == nil || !strings.Contains(err.Error(), strings.TrimSuffix(says, "five")) {
+			if says := strings.Replace(c.says, "four", "4", 1); err == nil ||
+				!strings.Contains(err.Error(), strings.TrimSuffix(says, "five")) {
 				t.Errorf("%v, want it to say %q", err, c.says)
 			}
 		}

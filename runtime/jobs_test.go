@@ -89,7 +89,8 @@ func TestJobIsFiredAtEachDueTime(t *testing.T) {
 			}
 		}
 		j := must(app.Job(t.Context(), "often"))(t)
-		if want := from.Add(70 * time.Second).UTC(); !j.Next.Equal(want) || j.Zone != "UTC" || j.Queue != "job" || !j.Fired.Equal(from.Add(time.Minute)) {
+		if want := from.Add(70 * time.Second).UTC(); !j.Next.Equal(want) || j.Zone != "UTC" || j.Queue != "job" ||
+			!j.Fired.Equal(from.Add(time.Minute)) {
 			t.Errorf("%+v, want it next at %v", j, want)
 		}
 	})
@@ -185,7 +186,8 @@ func TestOverlappingTasks(t *testing.T) {
 
 // Only the instance at the address runs the job, at once, and the others do without claiming it.
 func TestJobRunsOnlyWhereItMay(t *testing.T) {
-	for name, opts := range map[string][]memory.Option{"hints_without_ids": nil, "hints_with_ids": {memory.HintIDs(4096)}} {
+	for name, opts := range map[string][]memory.Option{"hints_without_ids": nil,
+		"hints_with_ids": {memory.HintIDs(4096)}} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				b := memory.New(opts...)

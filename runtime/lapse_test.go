@@ -42,7 +42,8 @@ func TestSettleWhoseReplyWasLostIsApplied(t *testing.T) {
 		id := must(q.Submit(t.Context(), 1))(t)
 		must(q.Wait(t.Context(), id))(t)
 		time.Sleep(time.Minute)
-		if task := must(q.Get(t.Context(), id))(t); task.Fence != 1 || strings.Contains(lines.String(), "the claim was lost") {
+		if task := must(q.Get(t.Context(), id))(t); task.Fence != 1 ||
+			strings.Contains(lines.String(), "the claim was lost") {
 			t.Errorf("fence %d, log %s", task.Fence, lines.String())
 		}
 	})
@@ -50,13 +51,15 @@ func TestSettleWhoseReplyWasLostIsApplied(t *testing.T) {
 
 // Calls that get no reply are given up on and repeated: a process that goes on hanging would never run anything again.
 func TestCallThatNeverReturnsHoldsNothingUpForLong(t *testing.T) {
-	for _, op := range []string{"Claim", "Settle", "Beat", "Owned", "Owners", "Promote", "Unfinished", "Finish", "Hint", "Depth", "Announce", "Publish"} {
+	for _, op := range []string{"Claim", "Settle", "Beat", "Owned", "Owners", "Promote", "Unfinished", "Finish", "Hint",
+		"Depth", "Announce", "Publish"} {
 		t.Run(op, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				b, q := process(t, fault.Around(memory.New(memory.HintIDs(4096))), fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) {
-					time.Sleep(time.Second)
-					return n, nil
-				})
+				b, q := process(t, fault.Around(memory.New(memory.HintIDs(4096))), fault.Plan{}, jobWorker,
+					func(_ context.Context, n int) (int, error) {
+						time.Sleep(time.Second)
+						return n, nil
+					})
 				synctest.Wait()
 				b.Fail(op, 1, fault.Hung)
 				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
@@ -157,15 +160,16 @@ func TestSweeperDoesWhatCouldNotBeDoneAtTheEndOfATask(t *testing.T) {
 	for _, op := range []string{"Open", "Finish", "Stop"} {
 		t.Run(op, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				b, q := process(t, fault.Around(memory.New()), fault.Plan{}, jobWorker, func(ctx context.Context, n int) (int, error) {
-					if n == 0 {
-						time.Sleep(time.Second)
-						if op == "Stop" {
-							return 0, errors.New("the source fails")
+				b, q := process(t, fault.Around(memory.New()), fault.Plan{}, jobWorker,
+					func(ctx context.Context, n int) (int, error) {
+						if n == 0 {
+							time.Sleep(time.Second)
+							if op == "Stop" {
+								return 0, errors.New("the source fails")
+							}
 						}
-					}
-					return n, nil
-				})
+						return n, nil
+					})
 				source := must(q.Submit(t.Context(), 0))(t)
 				must(q.Subtasks(t.Context(), source, []int{1, 2}))(t)
 				b.Fail(op, 3, fault.Refused)

@@ -21,11 +21,16 @@ func TestCutOffProcessCancelsFirst(t *testing.T) {
 		within time.Duration // it runs elsewhere
 		keeps  time.Duration // it runs on here
 	}{
-		"store_lost":           {10 * time.Second, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Refused) }, 20 * time.Second, 6 * time.Second},
-		"store_hangs":          {10 * time.Second, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Hung) }, 20 * time.Second, 6 * time.Second},
-		"store_hangs_lease_60": {time.Minute, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Hung) }, 70 * time.Second, 46 * time.Second},
-		"shortest_lease":       {3 * time.Second, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Hung) }, 12 * time.Second, time.Second}, // given back, and hinted again
-		"network_lost":         {time.Minute, func(b *fault.Backend) { b.Cut(fault.Requests | fault.Replies) }, 12 * time.Second, time.Second},
+		"store_lost": {10 * time.Second, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Refused) },
+			20 * time.Second, 6 * time.Second},
+		"store_hangs": {10 * time.Second, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Hung) },
+			20 * time.Second, 6 * time.Second},
+		"store_hangs_lease_60": {time.Minute, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Hung) }, 70 * time.Second,
+			46 * time.Second},
+		"shortest_lease": {3 * time.Second, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Hung) },
+			12 * time.Second, time.Second}, // given back, and hinted again
+		"network_lost": {time.Minute, func(b *fault.Backend) { b.Cut(fault.Requests | fault.Replies) },
+			12 * time.Second, time.Second},
 		"disconnected_and_store_lost": {time.Minute, func(b *fault.Backend) {
 			b.Disconnect()
 			b.Fail("Beat", 1e6, fault.Hung)

@@ -48,7 +48,8 @@ func TestLimitIsAppliedBetweenTwoClaims(t *testing.T) {
 			t.Errorf("while the claim is under way: %+v", w)
 		}
 		time.Sleep(time.Second)
-		if w := applied(t, app); w.Applied != 1 || w.AppliedRevision != w.WantedRevision || w.Running != 4 || running.Load() != 4 {
+		if w := applied(t, app); w.Applied != 1 || w.AppliedRevision != w.WantedRevision || w.Running != 4 ||
+			running.Load() != 4 {
 			t.Errorf("after it: %+v, %d run", w, running.Load())
 		}
 		time.Sleep(10 * time.Second)
@@ -120,7 +121,8 @@ func TestNothingIsClaimedBeforeTheLimitsAreKnown(t *testing.T) {
 		var down atomic.Bool
 		down.Store(true)
 		var ran atomic.Int32
-		app, _ := work(t, shut(world, &down), jobWorker, func(context.Context, int) (int, error) { ran.Add(1); return 0, nil })
+		app, _ := work(t, shut(world, &down), jobWorker,
+			func(context.Context, int) (int, error) { ran.Add(1); return 0, nil })
 		time.Sleep(time.Minute)
 		down.Store(false)
 		time.Sleep(time.Second)
@@ -181,9 +183,12 @@ func TestInstanceWithoutSlotsHoardsNoHints(t *testing.T) {
 func TestLimitsThatCannotBeAreRefused(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := openStarted(t, memory.New())
-		wantError(t, app.UpdateMaxWorkers(t.Context(), "job", "", -1), af.ErrInvalidArgument, af.OutcomeNotSent, "max workers -1 out of range")
-		wantError(t, app.UpdateMaxWorkers(t.Context(), "", "", 1), af.ErrInvalidArgument, af.OutcomeNotSent, "must not be empty")
-		wantError(t, app.PauseQueue(t.Context(), strings.Repeat("x", 256)), af.ErrInvalidArgument, af.OutcomeNotSent, "exceed 255 bytes")
+		wantError(t, app.UpdateMaxWorkers(t.Context(), "job", "", -1), af.ErrInvalidArgument, af.OutcomeNotSent,
+			"max workers -1 out of range")
+		wantError(t, app.UpdateMaxWorkers(t.Context(), "", "", 1), af.ErrInvalidArgument, af.OutcomeNotSent,
+			"must not be empty")
+		wantError(t, app.PauseQueue(t.Context(), strings.Repeat("x", 256)), af.ErrInvalidArgument, af.OutcomeNotSent,
+			"exceed 255 bytes")
 		if l := must(app.QueueLimits(t.Context(), "job"))(t); l.Revision != 0 || l.Max != nil || l.Paused || l.At != nil {
 			t.Errorf("limits %+v", l)
 		}
@@ -213,9 +218,11 @@ func (c countingCoordinator) Announce(ctx context.Context, kind, name string, fa
 func TestAnnouncementsAreFewAndSmall(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := announcements{counts: map[string]int{}}
-		app := open(t, altered{memory.New(), func(p *backend.Ports) { p.Coordinator = countingCoordinator{p.Coordinator, &c} }})
+		app := open(t, altered{memory.New(),
+			func(p *backend.Ports) { p.Coordinator = countingCoordinator{p.Coordinator, &c} }})
 		for i := range 5 {
-			af.RegisterService(app, af.Service{Name: "s" + string(rune('a'+i)), Type: "S", Concurrency: 4}, &calc{}, manyMethods(50)...)
+			af.RegisterService(app, af.Service{Name: "s" + string(rune('a'+i)), Type: "S", Concurrency: 4}, &calc{},
+				manyMethods(50)...)
 		}
 		af.RegisterWorker(app, jobWorker, &job{same})
 		start(t, app)
@@ -260,9 +267,12 @@ func manyMethods(n int) []af.Binding[calc] {
 	var all []af.Binding[calc]
 	for i := range n {
 		m := &af.Method[calcArgs, calcReply]{
-			Name: "M" + strings.Repeat("m", i), Signature: "(" + strings.Repeat("x int, ", 20) + ") (int, error)", Fingerprint: "f",
+			Name: "M" + strings.Repeat("m", i), Fingerprint: "f",
+			Signature: "(" + strings.Repeat("x int, ", 20) + ") (int, error)",
 		}
-		all = append(all, af.Bind(m, func(ctx context.Context, c *calc, a calcArgs) (r calcReply, err error) { return r, nil }))
+		all = append(all, af.Bind(m, func(ctx context.Context, c *calc, a calcArgs) (r calcReply, err error) {
+			return r, nil
+		}))
 	}
 	return all
 }

@@ -74,7 +74,8 @@ func TestRecordsOfACallSayWhoseTheyAre(t *testing.T) {
 	}
 	id := app.Instance().ID
 	first := lines.record(t, "by LoggerFrom")
-	all := map[string]any{"service": "calc", "method": "Do", "call": first["call"], "instance": id, "trace": "0af7651916cd43dd8448eb211c80319c"}
+	all := map[string]any{"service": "calc", "method": "Do", "call": first["call"], "instance": id,
+		"trace": "0af7651916cd43dd8448eb211c80319c"}
 	with := func(more ...any) map[string]any {
 		m := map[string]any{}
 		for k, v := range all {
@@ -155,7 +156,8 @@ func TestTaskKeepsItsLastLines(t *testing.T) {
 	}
 	for _, want := range []string{"by context\nin two lines", "panic in a worker", "line"} {
 		r := lines.record(t, want)
-		if r["task"] != task.ID || r["queue"] != "talk" || r["attempt"] == nil || r["trace"] != "0af7651916cd43dd8448eb211c80319c" {
+		if r["task"] != task.ID || r["queue"] != "talk" || r["attempt"] == nil ||
+			r["trace"] != "0af7651916cd43dd8448eb211c80319c" {
 			t.Errorf("%v", r)
 		}
 	}
@@ -164,7 +166,8 @@ func TestTaskKeepsItsLastLines(t *testing.T) {
 	for _, line := range task.Log {
 		size += len(line)
 	}
-	if len(task.Log) < 10 || len(task.Log) > 20 || size > 4<<10+200 || !strings.Contains(task.Log[len(task.Log)-1], "panic") {
+	if len(task.Log) < 10 || len(task.Log) > 20 || size > 4<<10+200 ||
+		!strings.Contains(task.Log[len(task.Log)-1], "panic") {
 		t.Errorf("%d lines, %d bytes:\n%s", len(task.Log), size, strings.Join(task.Log, "\n"))
 	}
 	if !slices.ContainsFunc(task.Log, func(l string) bool { return strings.Contains(l, "msg=attempt attempt=2") }) {
@@ -275,7 +278,8 @@ func TestAppOpensAndClosesItsLog(t *testing.T) {
 	}
 
 	refused := errors.New("no room")
-	_, err = af.Open(t.Context(), memory.New(), af.LogTo(func() (slog.Handler, func() error, error) { return nil, nil, refused }))
+	_, err = af.Open(t.Context(), memory.New(),
+		af.LogTo(func() (slog.Handler, func() error, error) { return nil, nil, refused }))
 	if !errors.Is(err, refused) || !strings.Contains(err.Error(), "opening the log") {
 		t.Errorf("got %v", err)
 	}
@@ -292,7 +296,8 @@ func TestAppOpensAndClosesItsLog(t *testing.T) {
 func TestLoggerOfAnAppMayBeTheDefault(t *testing.T) {
 	before := slog.Default()
 	defer slog.SetDefault(before)
-	for _, opts := range [][]af.AppOption{nil, {af.Logger(nil)}, {af.Logger(slog.Default())}, {af.Logger(slog.New(slog.DiscardHandler))}} {
+	for _, opts := range [][]af.AppOption{nil, {af.Logger(nil)}, {af.Logger(slog.Default())},
+		{af.Logger(slog.New(slog.DiscardHandler))}} {
 		app, err := af.Open(t.Context(), memory.New(), opts...)
 		if err != nil {
 			t.Fatal(err)

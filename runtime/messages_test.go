@@ -16,7 +16,8 @@ import (
 )
 
 // receiving runs Receive in a goroutine, and returns what it will return.
-func receiving(ctx context.Context, app *af.App, queue string, fn func(context.Context, json.RawMessage) error) <-chan error {
+func receiving(ctx context.Context, app *af.App, queue string,
+	fn func(context.Context, json.RawMessage) error) <-chan error {
 	done := make(chan error, 1)
 	go func() { done <- app.Receive(ctx, queue, fn) }()
 	return done
@@ -94,7 +95,8 @@ func TestRefusedMessageComesAgainWithPauses(t *testing.T) {
 		if n := seen[`"poison"`]; n < 40 || n > 90 {
 			t.Errorf("what can't be handled came %d times in a minute", n)
 		}
-		for _, text := range []string{"panic in a receiver", "will be redelivered", "rejected permanently", `"raw":"q"`, app.Instance().ID} {
+		for _, text := range []string{"panic in a receiver", "will be redelivered", "rejected permanently", `"raw":"q"`,
+			app.Instance().ID} {
 			if !strings.Contains(lines.String(), text) {
 				t.Errorf("the log lacks %q", text)
 			}
@@ -111,7 +113,8 @@ func TestReceiverIsRefusedWhereItCannotWork(t *testing.T) {
 		start(t, app)
 		wantError(t, app.Send(t.Context(), "", 1), af.ErrInvalidArgument, af.OutcomeNotSent, "the name is empty")
 		wantError(t, app.Send(t.Context(), "q", func() {}), af.ErrInvalidArgument, af.OutcomeNotSent, "encoding a message")
-		wantError(t, app.Send(t.Context(), "q", strings.Repeat("x", 4<<20)), af.ErrResourceExhausted, af.OutcomeNotSent, "at most 4194304")
+		wantError(t, app.Send(t.Context(), "q", strings.Repeat("x", 4<<20)), af.ErrResourceExhausted, af.OutcomeNotSent,
+			"at most 4194304")
 		wantError(t, app.Receive(t.Context(), "q", nil), af.ErrInvalidArgument, af.OutcomeNotSent, "fn is nil")
 		ctx, cancel := context.WithCancel(t.Context())
 		done := receiving(ctx, app, "q", fine)
@@ -187,7 +190,8 @@ func TestShutdownCutsTheMessageInHandShort(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		if err := app.Shutdown(ctx); !errors.Is(err, af.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "1 raw messages") {
+		if err := app.Shutdown(ctx); !errors.Is(err, af.ErrDeadlineExceeded) ||
+			!strings.Contains(err.Error(), "1 raw messages") {
 			t.Errorf("Shutdown: %v", err)
 		}
 		if err := <-done; err != nil || !errors.Is(cause, af.ErrUnavailable) {

@@ -93,7 +93,10 @@ func TestPanicInServerMiddlewareIsContained(t *testing.T) {
 
 func TestClientMiddlewareErrorsBecomeCoded(t *testing.T) {
 	app := serve(t, memory.New(), double, af.ClientMiddleware(func(af.Caller) af.Caller {
-		return af.CallerFunc(func(context.Context, af.Call) (json.RawMessage, error) { return nil, errors.New("breaker open") })
+		return af.CallerFunc(func(context.Context, af.Call) (json.RawMessage, error) {
+			return nil,
+				errors.New("breaker open")
+		})
 	}))
 	_, err := call(t.Context(), app, 1)
 	wantError(t, err, af.ErrUnknown, af.OutcomeUnknown, "breaker open")

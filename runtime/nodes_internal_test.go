@@ -15,9 +15,10 @@ func TestEveryMachineReports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		world, apps := memory.New(), map[string]*App{}
 		for id, cpus := range map[string]int{"ant": 2, "bee": 16} {
-			app, err := Open(t.Context(), world, Logger(slog.New(slog.DiscardHandler)), IP("192.0.2.1"), NodeFacts(func(context.Context) Node {
-				return Node{ID: id, Host: "host of " + id, OS: "linux", CPUs: cpus}
-			}))
+			app, err := Open(t.Context(), world, Logger(slog.New(slog.DiscardHandler)), IP("192.0.2.1"),
+				NodeFacts(func(context.Context) Node {
+					return Node{ID: id, Host: "host of " + id, OS: "linux", CPUs: cpus}
+				}))
 			if err != nil {
 				t.Fatal(err)
 			}

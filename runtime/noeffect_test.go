@@ -23,7 +23,8 @@ func TestOptionsWithoutEffectAreRefused(t *testing.T) {
 		refused(schedule(af.Arguments(2)), "Arguments is an option of HandleJob")
 		refused(schedule(af.Arguments(nil)), "Arguments is an option of HandleJob")
 		refused(schedule(af.ChildProcess()), "ChildProcess is an option of HandleJob")
-		refused(app.PutJob(t.Context(), af.JobSpec{ID: "j", Cron: "@daily", Worker: jobWorker, Options: af.JobOptions{ChildProcess: true}}), "ChildProcess")
+		refused(app.PutJob(t.Context(),
+			af.JobSpec{ID: "j", Cron: "@daily", Worker: jobWorker, Options: af.JobOptions{ChildProcess: true}}), "ChildProcess")
 		if err := schedule(af.Overlap(af.OverlapSkip)); err != nil {
 			t.Error(err)
 		}
@@ -43,7 +44,8 @@ func TestOptionsWithoutEffectAreRefused(t *testing.T) {
 	heavy.Weight = 1001
 	app := open(t, memory.New())
 	af.RegisterWorker(app, heavy, &job{})
-	if err := app.Start(t.Context()); err == nil || !strings.Contains(err.Error(), "weight 1001 out of range [-1000, 1000]") {
+	if err := app.Start(t.Context()); err == nil ||
+		!strings.Contains(err.Error(), "weight 1001 out of range [-1000, 1000]") {
 		t.Errorf("a worker of weight 1001 starts: %v", err)
 	}
 }

@@ -22,7 +22,8 @@ var leaks = []struct {
 }{
 	{"plain", errors.New(hidden), af.ErrUnknown, "the handler failed"},
 	{"wrapped_code", fmt.Errorf(hidden+": %w", af.ErrNotFound), af.ErrNotFound, "the handler failed"},
-	{"wrapped_deadline", fmt.Errorf("dialing "+hidden+": %w", context.DeadlineExceeded), af.ErrDeadlineExceeded, "the handler failed"},
+	{"wrapped_deadline", fmt.Errorf("dialing "+hidden+": %w", context.DeadlineExceeded), af.ErrDeadlineExceeded,
+		"the handler failed"},
 	{"wrapped_cancel", errors.Join(errors.New(hidden), context.Canceled), af.ErrCanceled, "the handler failed"},
 	{"own_code", af.Code("password=hunter2"), af.ErrUnknown, ""},
 	{"unknown", af.Errorf(af.ErrUnknown, "%w", errors.New(hidden)), af.ErrUnknown, "the handler failed"},
@@ -35,7 +36,8 @@ var leaks = []struct {
 
 func TestRedactedErrorsOfCalls(t *testing.T) {
 	var lines log
-	app := serve(t, memory.New(), func(_ context.Context, x int) (int, error) { return 0, leaks[x].err }, af.RedactErrors(), lines.option())
+	app := serve(t, memory.New(), func(_ context.Context, x int) (int, error) { return 0, leaks[x].err },
+		af.RedactErrors(), lines.option())
 	for x, l := range leaks {
 		_, err := call(t.Context(), app, x)
 		wantError(t, err, l.code, af.OutcomeAnswered, l.message)
@@ -67,7 +69,8 @@ func TestRedactedErrorsOfTasks(t *testing.T) {
 			id := must(q.Submit(t.Context(), x))(t)
 			_, err := q.Wait(t.Context(), id)
 			task := must(app.GetTask(t.Context(), id))(t)
-			if task.Error == nil || task.Error.Code != code || task.Error.Message != message || strings.Contains(err.Error(), hidden) {
+			if task.Error == nil || task.Error.Code != code || task.Error.Message != message ||
+				strings.Contains(err.Error(), hidden) {
 				t.Errorf("error %d: the task has %+v, its waiter gets %v; want %s, %q", x, task.Error, err, code, message)
 			}
 			if strings.Contains(strings.Join(task.Log, "\n"), hidden) {
@@ -101,7 +104,8 @@ func TestRedactedErrorsOfProcesses(t *testing.T) {
 			t.Errorf("%s: %v; the task has %+v and keeps %q, want %q", do, err, task.Error, task.Log, want)
 		}
 	}
-	if text := lines.String(); !strings.Contains(text, "last words") || !strings.Contains(text, hidden) || !strings.Contains(text, `"panic":"secret"`) {
+	if text := lines.String(); !strings.Contains(text, "last words") || !strings.Contains(text, hidden) ||
+		!strings.Contains(text, `"panic":"secret"`) {
 		t.Errorf("the log has not all: %s", text)
 	}
 }

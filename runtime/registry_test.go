@@ -82,7 +82,8 @@ func TestServicesKeepABoundedNumberOfContracts(t *testing.T) {
 		deploy := func(version int) *af.App {
 			app := open(t, world)
 			m := &af.Method[calcArgs, calcReply]{Name: "Do", Fingerprint: fmt.Sprint(version)}
-			af.RegisterService(app, calcService, &calc{}, af.Bind(m, func(context.Context, *calc, calcArgs) (r calcReply, err error) { return r, nil }))
+			af.RegisterService(app, calcService, &calc{},
+				af.Bind(m, func(context.Context, *calc, calcArgs) (r calcReply, err error) { return r, nil }))
 			start(t, app)
 			time.Sleep(time.Second)
 			return app
@@ -174,7 +175,8 @@ func TestNodesThatAreGoneAreKeptForAWeek(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		docs := raw(t, world).Docs
-		report := fmt.Sprintf(`{"id":"old","host":"old","time":%q}`, time.Now().Add(40*time.Minute-7*24*time.Hour).Format(time.RFC3339))
+		report := fmt.Sprintf(`{"id":"old","host":"old","time":%q}`,
+			time.Now().Add(40*time.Minute-7*24*time.Hour).Format(time.RFC3339))
 		for _, name := range []string{"machines/old", "machine-history/old"} {
 			must(docs.PutIf(t.Context(), name, 0, json.RawMessage(report)))(t)
 		}
@@ -213,7 +215,8 @@ func TestFinalStatusIsKnownWithoutTheStore(t *testing.T) {
 		world.Up()
 		world.Down(true)
 		begun := time.Now()
-		if s, err := app.TaskStatus(t.Context(), id); s != af.StatusSuccess || err != nil || time.Since(begun) > 10*time.Second {
+		if s, err := app.TaskStatus(t.Context(), id); s != af.StatusSuccess || err != nil ||
+			time.Since(begun) > 10*time.Second {
 			t.Errorf("%s, %v after %v while the store hangs", s, err, time.Since(begun))
 		}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -56,7 +56,8 @@ var errTooLarge = backend.Errorf(backend.ErrResourceExhausted, "too large").With
 
 // A result that the store refuses fails alone: the others of its batch are written, and nothing stays unwritten.
 func TestRefusedResultFailsAlone(t *testing.T) {
-	for name, code := range map[string]backend.Code{"too_large": af.ErrResourceExhausted, "invalid": af.ErrInvalidArgument, "odd": af.ErrInternal} {
+	for name, code := range map[string]backend.Code{"too_large": af.ErrResourceExhausted, "invalid": af.ErrInvalidArgument,
+		"odd": af.ErrInternal} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w := jobWorker
@@ -75,7 +76,11 @@ func TestRefusedResultFailsAlone(t *testing.T) {
 				time.Sleep(1500 * time.Millisecond)
 				for n, id := range ids {
 					task := must(q.Get(t.Context(), id))(t)
-					if want := map[bool]af.Status{true: backend.StatusRunning, false: backend.StatusSuccess}[n == 7]; task.Status != want {
+					want := backend.StatusSuccess
+					if n == 7 {
+						want = backend.StatusRunning
+					}
+					if task.Status != want {
 						t.Fatalf("task %d is %s, want %s", n, task.Status, want)
 					}
 				}
@@ -128,7 +133,8 @@ func TestResultThatIsNeverTakenIsSeen(t *testing.T) {
 			}
 			return nil
 		}, nil)
-		app, q := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { time.Sleep(time.Second); return n, nil })
+		app, q := work(t, b, jobWorker,
+			func(_ context.Context, n int) (int, error) { time.Sleep(time.Second); return n, nil })
 		id := must(q.Submit(t.Context(), 1))(t)
 		poison.Store(id)
 		time.Sleep(5 * time.Second)
@@ -137,7 +143,8 @@ func TestResultThatIsNeverTakenIsSeen(t *testing.T) {
 		}
 		time.Sleep(3 * time.Second)
 		err := app.Ready()
-		if h := app.Health(); !errors.Is(err, af.ErrUnavailable) || !strings.Contains(err.Error(), "results-unwritten: 1 results") || h.Ready ||
+		if h := app.Health(); !errors.Is(err, af.ErrUnavailable) ||
+			!strings.Contains(err.Error(), "results-unwritten: 1 results") || h.Ready ||
 			h.Unwritten != 1 || !slices.Contains(h.Degraded, "results-unwritten") {
 			t.Errorf("Ready: %v, health %+v", err, h)
 		}
@@ -159,7 +166,8 @@ func TestResultsOutliveAStoreThatRefusesEverything(t *testing.T) {
 			}
 			return nil
 		}, nil)
-		app, q := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { time.Sleep(time.Second); return n, nil })
+		app, q := work(t, b, jobWorker,
+			func(_ context.Context, n int) (int, error) { time.Sleep(time.Second); return n, nil })
 		var ids []string
 		for n := range 5 {
 			ids = append(ids, must(q.Submit(t.Context(), n))(t))
@@ -172,7 +180,8 @@ func TestResultsOutliveAStoreThatRefusesEverything(t *testing.T) {
 		ill.Store(false)
 		time.Sleep(15 * time.Second)
 		for n, id := range ids {
-			if task := must(q.Get(t.Context(), id))(t); task.Status != backend.StatusSuccess || task.Attempt != 1 || string(task.Result) != fmt.Sprint(n) {
+			if task := must(q.Get(t.Context(), id))(t); task.Status != backend.StatusSuccess || task.Attempt != 1 ||
+				string(task.Result) != fmt.Sprint(n) {
 				t.Errorf("%+v", task)
 			}
 		}
@@ -317,7 +326,8 @@ func TestRefusedClaimIsSeen(t *testing.T) {
 			t.Errorf("Ready: %v", err)
 		}
 		var h af.Health
-		if err := json.Unmarshal(must(json.Marshal(app.Health()))(t), &h); err != nil || !slices.Contains(h.Degraded, "claims-refused") {
+		if err := json.Unmarshal(must(json.Marshal(app.Health()))(t), &h); err != nil ||
+			!slices.Contains(h.Degraded, "claims-refused") {
 			t.Errorf("%+v, %v", h, err)
 		}
 		ill.Store(false)

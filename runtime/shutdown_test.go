@@ -59,7 +59,8 @@ func TestShutdownWritesWhatCameOfTasks(t *testing.T) {
 		synctest.Wait()
 		b.Fail("Settle", 10, fault.Hung)
 		begun := time.Now()
-		if err := app.Shutdown(t.Context()); err == nil || !strings.Contains(err.Error(), "could not write results of 1 tasks") {
+		if err := app.Shutdown(t.Context()); err == nil ||
+			!strings.Contains(err.Error(), "could not write results of 1 tasks") {
 			t.Errorf("Shutdown: %v", err)
 		}
 		if took := time.Since(begun); took > time.Minute {
@@ -99,7 +100,8 @@ func TestHandlerThatIgnoresAShutdownIsLeftBehind(t *testing.T) {
 		release := make(chan struct{})
 		defer close(release)
 		var lines log
-		app, q := work(t, world, jobWorker, func(context.Context, int) (int, error) { stuckUntil(release); return 1, nil }, lines.option())
+		app, q := work(t, world, jobWorker, func(context.Context, int) (int, error) { stuckUntil(release); return 1, nil },
+			lines.option())
 		id := must(q.Submit(t.Context(), 1))(t)
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -112,7 +114,8 @@ func TestHandlerThatIgnoresAShutdownIsLeftBehind(t *testing.T) {
 		begun = time.Now()
 		_, q = work(t, world, jobWorker, func(context.Context, int) (int, error) { return 2, nil })
 		got := must(q.Wait(t.Context(), id))(t)
-		if task := must(q.Get(t.Context(), id))(t); got != 2 || time.Since(begun) != 0 || task.Attempt != 1 || task.Crashes != 0 {
+		if task := must(q.Get(t.Context(), id))(t); got != 2 || time.Since(begun) != 0 || task.Attempt != 1 ||
+			task.Crashes != 0 {
 			t.Errorf("got %d after %v: %+v", got, time.Since(begun), task)
 		}
 	})
@@ -224,7 +227,8 @@ func TestShutdownReleasesWhatRunsWithoutChargingAnAttempt(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := first.Shutdown(ctx); err == nil || !strings.Contains(err.Error(), "queue \"job\": released 1 tasks that were still running") {
+		if err := first.Shutdown(ctx); err == nil ||
+			!strings.Contains(err.Error(), "queue \"job\": released 1 tasks that were still running") {
 			t.Errorf("Shutdown: %v", err)
 		}
 		var attempt int

@@ -49,7 +49,8 @@ func TestShutdownEndsAStart(t *testing.T) {
 				if err := app.Shutdown(ctx); err != nil || time.Since(begun) > time.Second {
 					t.Errorf("Shutdown: %v after %v", err, time.Since(begun))
 				}
-				if err := <-result; !errors.Is(err, af.ErrFailedPrecondition) || !strings.Contains(err.Error(), "shut down while it was starting") {
+				if err := <-result; !errors.Is(err, af.ErrFailedPrecondition) ||
+					!strings.Contains(err.Error(), "shut down while it was starting") {
 					t.Errorf("Start: %v", err)
 				}
 			})
@@ -134,7 +135,8 @@ func TestNoTaskBeginsBeforeTheAppHasStarted(t *testing.T) {
 					called <- err
 				}()
 				time.Sleep(3 * slowDoc / 2) // the first one is the announcement
-				if task := must(q.Get(t.Context(), id))(t); task.Status.Final() || task.Fence > 0 || len(result) > 0 || len(called) > 0 {
+				if task := must(q.Get(t.Context(), id))(t); task.Status.Final() || task.Fence > 0 || len(result) > 0 ||
+					len(called) > 0 {
 					t.Fatalf("the task is %s; %d, %d", task.Status, len(result), len(called))
 				}
 				if !ends {

@@ -152,7 +152,8 @@ func TestSubtasksAgainInTheSameRunAreTheSame(t *testing.T) {
 func TestChangedJobRemembersAnUnknownTry(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w, b, app, _, _ := submitter(t)
-		if err := app.PutJob(t.Context(), af.JobSpec{ID: "nightly", Cron: "0 0 3 * * *", Worker: jobWorker, Payload: []byte("1")}); err != nil {
+		if err := app.PutJob(t.Context(),
+			af.JobSpec{ID: "nightly", Cron: "0 0 3 * * *", Worker: jobWorker, Payload: []byte("1")}); err != nil {
 			t.Fatal(err)
 		}
 		b.Fail("Docs.PutIf", 1, fault.ReplyLost)
@@ -166,7 +167,8 @@ func TestChangedJobRemembersAnUnknownTry(t *testing.T) {
 		begun := time.Now()
 		err := app.EnableJob(ctx, "nightly")
 		w.Up()
-		if e, ok := errors.AsType[*af.Error](err); !ok || e.Outcome != af.OutcomeUnknown || time.Since(begun) < 25*time.Second {
+		if e, ok := errors.AsType[*af.Error](err); !ok || e.Outcome != af.OutcomeUnknown ||
+			time.Since(begun) < 25*time.Second {
 			t.Errorf("after %v: %v, want outcome unknown", time.Since(begun), err)
 		}
 		if job := must(app.Job(t.Context(), "nightly"))(t); job.Disabled {

@@ -154,7 +154,8 @@ func TestBatchOfADeadAttemptIsReplaced(t *testing.T) {
 		var left []backend.NewTask
 		for i := range 5 {
 			left = append(left, backend.NewTask{Gated: true, Task: backend.Task{
-				ID: backend.SubtaskID("source", "k-b", i), Queue: jobWorker.Name, Status: backend.StatusWaiting, Source: "source", Batch: "k-b",
+				ID: backend.SubtaskID("source", "k-b",
+					i), Queue: jobWorker.Name, Status: backend.StatusWaiting, Source: "source", Batch: "k-b",
 				Payload: []byte("1"),
 			}})
 		}

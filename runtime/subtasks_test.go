@@ -57,7 +57,8 @@ func TestSubtasksRunAfterTheirSourceAndSubtasksDoneLast(t *testing.T) {
 						sum += must(af.ResultOf[int](task))(t)
 					}
 				}
-				note("done %d after %v: total %d, succeeded %d, failed %d, sum %d", n, time.Since(begun), s.Total, s.Succeeded, s.Failed, sum)
+				note("done %d after %v: total %d, succeeded %d, failed %d, sum %d", n, time.Since(begun), s.Total, s.Succeeded,
+					s.Failed, sum)
 				return nil
 			},
 		})
@@ -116,7 +117,8 @@ func TestFailedSourceStopsItsSubtasksAtOnce(t *testing.T) {
 			return 0, context.Cause(ctx)
 		})
 		source := must(q.Submit(t.Context(), 0))(t)
-		ids := append(must(q.Subtasks(t.Context(), source, []int{1}, af.RunNow()))(t), must(q.Subtasks(t.Context(), source, []int{2}))(t)...)
+		ids := append(must(q.Subtasks(t.Context(), source, []int{1}, af.RunNow()))(t),
+			must(q.Subtasks(t.Context(), source, []int{2}))(t)...)
 		begun := time.Now()
 		for _, id := range ids {
 			_, err := q.Wait(t.Context(), id)

@@ -48,7 +48,8 @@ func hang(begun chan<- struct{}) func(context.Context, int) (int, error) {
 var jobWorker = af.Worker{Name: "job", Type: "Job", Max: 4, Backoff: time.Second, Weight: 1}
 
 // work starts an App with one worker and returns its queue.
-func work(t *testing.T, b af.Backend, w af.Worker, run func(context.Context, int) (int, error), opts ...af.AppOption) (*af.App, af.Queue[int, int]) {
+func work(t *testing.T, b af.Backend, w af.Worker, run func(context.Context, int) (int, error),
+	opts ...af.AppOption) (*af.App, af.Queue[int, int]) {
 	t.Helper()
 	app := open(t, b, opts...)
 	af.RegisterWorker(app, w, &job{run})
@@ -204,13 +205,25 @@ func TestSubmissionsThatCannotBeAreRefused(t *testing.T) {
 		q := af.NewQueue[int, int](app, jobWorker)
 		long := strings.Repeat("x", 256)
 		for text, submit := range map[string]func() error{
-			"TaskID is 256 bytes":       func() error { _, err := q.Submit(t.Context(), 1, af.TaskID(long)); return err },
-			"UniqueKey is 256 bytes":    func() error { _, err := q.Submit(t.Context(), 1, af.UniqueKey(long)); return err },
-			"SubtasksDone":              func() error { _, err := q.Submit(t.Context(), 1, af.TaskID("x/done")); return err },
-			"one payload, not 2":        func() error { _, err := q.SubmitMany(t.Context(), []int{1, 2}, af.TaskID("x")); return err },
-			"unknown failure policy":    func() error { _, err := q.Subtasks(t.Context(), "x", nil, af.OnFailure("?")); return err },
+			"TaskID is 256 bytes":    func() error { _, err := q.Submit(t.Context(), 1, af.TaskID(long)); return err },
+			"UniqueKey is 256 bytes": func() error { _, err := q.Submit(t.Context(), 1, af.UniqueKey(long)); return err },
+			"SubtasksDone":           func() error { _, err := q.Submit(t.Context(), 1, af.TaskID("x/done")); return err },
+			"one payload, not 2": func() error {
+				_,
+					err := q.SubmitMany(t.Context(), []int{1, 2}, af.TaskID("x"))
+				return err
+			},
+			"unknown failure policy": func() error {
+				_,
+					err := q.Subtasks(t.Context(), "x", nil, af.OnFailure("?"))
+				return err
+			},
 			"id of the source is empty": func() error { _, err := q.Subtasks(t.Context(), "", []int{1}); return err },
-			"TaskID and UniqueKey":      func() error { _, err := q.Subtasks(t.Context(), "x", []int{1}, af.UniqueKey("k")); return err },
+			"TaskID and UniqueKey": func() error {
+				_,
+					err := q.Subtasks(t.Context(), "x", []int{1}, af.UniqueKey("k"))
+				return err
+			},
 		} {
 			wantError(t, submit(), af.ErrInvalidArgument, af.OutcomeNotSent, text)
 		}

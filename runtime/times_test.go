@@ -40,7 +40,8 @@ func TestSnoozeIsNeverABusyLoop(t *testing.T) {
 				time.Sleep(10 * time.Second)
 				synctest.Wait()
 				task := must(q.Get(t.Context(), id))(t)
-				if n := runs.Load(); n < 1 || n > c.most || task.Status != backend.StatusWaiting && task.Status != backend.StatusPending {
+				if n := runs.Load(); n < 1 || n > c.most || task.Status != backend.StatusWaiting &&
+					task.Status != backend.StatusPending {
 					t.Errorf("%d runs, at most %d expected; the task is %s, due %v", n, c.most, task.Status, task.RunAt)
 				}
 			})

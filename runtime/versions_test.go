@@ -207,7 +207,8 @@ func TestWithoutAFittingWorkerATaskWaitsUncharged(t *testing.T) {
 			fence = task.Fence
 			claims = append(claims, time.Since(submitted))
 			if task.Status.Final() || task.Attempt != 0 || task.Error == nil || task.Error.Code != af.ErrFailedPrecondition ||
-				!strings.Contains(task.Error.Message, oldWorker.Payload) || !strings.Contains(task.Error.Message, newWorker.Payload) ||
+				!strings.Contains(task.Error.Message, oldWorker.Payload) ||
+				!strings.Contains(task.Error.Message, newWorker.Payload) ||
 				task.WrongVersionSince.IsZero() {
 				t.Fatalf("it does not wait: %+v, error %+v", task, task.Error)
 			}
@@ -236,7 +237,8 @@ func TestWithoutAFittingWorkerATaskWaitsUncharged(t *testing.T) {
 }
 
 func TestTaskOfAVersionThatNeverComesFails(t *testing.T) {
-	for after, opts := range map[time.Duration][]af.AppOption{24 * time.Hour: nil, time.Hour: {af.WrongVersionAfter(time.Hour)}} {
+	for after, opts := range map[time.Duration][]af.AppOption{24 * time.Hour: nil,
+		time.Hour: {af.WrongVersionAfter(time.Hour)}} {
 		t.Run(after.String(), func(t *testing.T) {
 			if after > time.Hour {
 				testkit.Long(t, "a day has many beats")
@@ -301,7 +303,8 @@ func TestTasksAreNotLeftToAWorkerThatClaimsNothing(t *testing.T) {
 				if took := time.Since(begun); took > 3*time.Second {
 					t.Errorf("after %v", took)
 				}
-				if got := other.all(); !slices.Equal(got, []string{"taken"}) || !slices.Equal(fitting.all(), []string{"left to it"}) {
+				if got := other.all(); !slices.Equal(got, []string{"taken"}) ||
+					!slices.Equal(fitting.all(), []string{"left to it"}) {
 					t.Errorf("the fitting worker ran %v, the other %v", fitting.all(), got)
 				}
 			})
@@ -376,7 +379,8 @@ func TestSubtasksDoneRunsAtItsVersion(t *testing.T) {
 				must(0, other.ResumeQueue(t.Context(), "job"))(t)
 				time.Sleep(time.Hour)
 				oldQ, _ := queues(other)
-				if task := must(oldQ.Get(t.Context(), source+"/done"))(t); task.Status.Final() || task.Attempt != 0 || task.Fence == 0 || done != 0 {
+				if task := must(oldQ.Get(t.Context(), source+"/done"))(t); task.Status.Final() || task.Attempt != 0 ||
+					task.Fence == 0 || done != 0 {
 					t.Fatalf("%+v, error %+v", task, task.Error)
 				}
 				fan()

@@ -28,7 +28,8 @@ func TestHandlersWaitForWhatCanBegin(t *testing.T) {
 		gatedInContext // with a context made of the handler's
 	)
 	refused := map[int]bool{itself: true, gated: true, below: true, gatedInContext: true}
-	for name, do := range map[string]int{"itself": itself, "gated": gated, "below": below, "now": now, "now_below": nowBelow,
+	for name, do := range map[string]int{"itself": itself, "gated": gated, "below": below, "now": now,
+		"now_below":     nowBelow,
 		"below_running": below2, "foreign": foreign, "made_context": gatedInContext} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
