@@ -6,6 +6,7 @@ type Mailer interface {
 
 var (
 	err         error
+	page        af.TaskPage
 	reports     *shop.ReportQueue
 	t           *testing.T
 	traceparent string
