@@ -30,7 +30,8 @@ func sorted(files []file) []file {
 	return slices.SortedFunc(slices.Values(files), func(a, b file) int { return strings.Compare(a.name, b.name) })
 }
 
-// tarGz packs files below a directory, all with the same time, owner and group, and returns the extension of the archive.
+// tarGz packs files below a directory, all with the same time, owner and group. It also returns the extension of such
+// archives.
 func tarGz(dir string, files []file, when time.Time) (data []byte, extension string, err error) {
 	var b bytes.Buffer
 	compressed, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
@@ -40,7 +41,12 @@ func tarGz(dir string, files []file, when time.Time) (data []byte, extension str
 	w := tar.NewWriter(compressed)
 	for _, f := range sorted(files) {
 		header := &tar.Header{
-			Typeflag: tar.TypeReg, Name: dir + "/" + f.name, Size: int64(len(f.data)), Mode: int64(f.mode()), ModTime: when, Format: tar.FormatUSTAR,
+			Typeflag: tar.TypeReg,
+			Name:     dir + "/" + f.name,
+			Size:     int64(len(f.data)),
+			Mode:     int64(f.mode()),
+			ModTime:  when,
+			Format:   tar.FormatUSTAR,
 		}
 		if err := w.WriteHeader(header); err != nil {
 			return nil, "", err

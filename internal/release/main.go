@@ -3,9 +3,9 @@
 //
 //	go run ./internal/release [-version v1.2.3] [-out dist] [-platforms linux/amd64,…]
 //
-// It builds from a clone of HEAD, so uncommitted changes have no effect. The Go command stamps the version: the tag of the
-// commit, or a pseudo-version. With -version it fails if that is another one. The same commit, tag and version of Go give the
-// same bytes.
+// It builds a clone of HEAD, so uncommitted changes have no effect. The go command stamps the version: the tag of the
+// commit, or a pseudo-version. With -version the build fails if that is another one. The same commit, tag and version of
+// Go give the same bytes.
 package main
 
 import (
@@ -139,8 +139,11 @@ func (r release) build(ctx context.Context) (sums string, err error) {
 
 // compile builds a command for a platform.
 func compile(ctx context.Context, src, pkg, bin, goos, goarch string) (*buildinfo.BuildInfo, []byte, error) {
-	// Nothing of the environment of the user changes the result.
-	env := []string{"GOOS=" + goos, "GOARCH=" + goarch, "CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=", "GOAMD64=v1", "GOARM64=v8.0"}
+	// The user's environment must not change the result.
+	env := []string{
+		"GOOS=" + goos, "GOARCH=" + goarch, "GOAMD64=v1", "GOARM64=v8.0",
+		"CGO_ENABLED=0", "GOFLAGS=", "GOWORK=off", "GOEXPERIMENT=",
+	}
 	if _, err := output(ctx, src, env, "go", "build", "-trimpath", "-buildvcs=true", "-o", bin, pkg); err != nil {
 		return nil, nil, fmt.Errorf("%s/%s: %w", goos, goarch, err)
 	}
@@ -165,8 +168,8 @@ func documents(src string, names ...string) ([]file, error) {
 	return files, nil
 }
 
-// licenses returns the license texts of what the commands link: the standard library and modules, which their licenses
-// require to be distributed with them.
+// licenses returns the license texts of the standard library and of modules. Most licenses require that binaries are
+// distributed with them.
 func licenses(ctx context.Context, src string, modules []string) ([]byte, error) {
 	goroot, err := output(ctx, src, nil, "go", "env", "GOROOT")
 	if err != nil {
@@ -174,7 +177,8 @@ func licenses(ctx context.Context, src string, modules []string) ([]byte, error)
 	}
 	dirs := []string{"Go standard library\t" + goroot}
 	if len(modules) > 0 {
-		out, err := output(ctx, src, nil, "go", append([]string{"list", "-m", "-f", "{{.Path}} {{.Version}}\t{{.Dir}}"}, modules...)...)
+		args := append([]string{"list", "-m", "-f", "{{.Path}} {{.Version}}\t{{.Dir}}"}, modules...)
+		out, err := output(ctx, src, nil, "go", args...)
 		if err != nil {
 			return nil, err
 		}
