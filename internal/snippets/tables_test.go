@@ -15,8 +15,8 @@ import (
 
 var span = regexp.MustCompile("`([^`]+)`")
 
-// cells returns the code in the last column of the tables of a migration page: afgen's equivalents of what another system
-// has. Code without parentheses is left out; that is names, keys and values.
+// cells returns the code in the last column of the tables of a migration page: afgen's equivalents of what another
+// system has. It leaves out code without parentheses: names, keys and values.
 func cells(t *testing.T, page string) (found []snippet) {
 	t.Helper()
 	eachSpan(t, page, func(line int, text string) {
