@@ -208,10 +208,10 @@ func TestLargeBodiesAreRefusedUnread(t *testing.T) {
 }
 
 // inUse returns how many bytes are held.
-func (r *budget) inUse() int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.used
+func (b *budget) inUse() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used
 }
 
 // Requests are refused while the budget is exhausted, whatever the prefetch, and accepted again when running ones have
