@@ -6,7 +6,7 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// membersOf returns what encoding/json sends of t, an anonymous struct. Those of named structs are in Defs already.
+// membersOf returns the members of t, an anonymous struct, that encoding/json sends.
 func membersOf(p *ir.Package, t ir.Type) []ir.Member {
 	var members []ir.Member
 	for _, f := range t.Fields {
@@ -17,7 +17,7 @@ func membersOf(p *ir.Package, t ir.Type) []ir.Member {
 	return members
 }
 
-// memberOf follows the rules of encoding/json: ok is false if f isn't sent.
+// memberOf returns the member of a field. ok is false if encoding/json doesn't send it.
 func memberOf(p *ir.Package, f ir.Field) (m ir.Member, ok bool) {
 	tag := ir.ParseTag(f.Tag)
 	promotes := f.Embedded && isStruct(p, f.Type)
@@ -31,7 +31,7 @@ func memberOf(p *ir.Package, f ir.Field) (m ir.Member, ok bool) {
 	return m, true
 }
 
-// isStruct reports whether an embedded t is a struct or points to one.
+// isStruct reports whether t is a struct or a pointer to one.
 func isStruct(p *ir.Package, t ir.Type) bool {
 	if t.Kind == ir.Pointer {
 		t = *t.Elem
@@ -49,7 +49,7 @@ func isScalar(p *ir.Package, t ir.Type) bool {
 	return t.Kind == ir.Basic || t.Path == "encoding/json" && t.Name == "Number"
 }
 
-// underlying looks through the names of t. Only structs and types that marshal themselves keep theirs.
+// underlying resolves the name of t, unless it is a struct or has its own encoding.
 func underlying(p *ir.Package, t ir.Type) ir.Type {
 	for t.Kind == ir.Named {
 		def := p.Defs[t.ID()]

@@ -8,34 +8,34 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A Finding is one way in which the code of now breaks those who rely on an older contract.
+// A Finding is a breaking change.
 type Finding struct {
 	Rule    string
 	Warning bool
-	// What it is about: Kind is "service" or "worker", Name its name on the wire, Method that of a method, or "".
+	// Kind is "service" or "worker". Name is its name on the wire, and Method the wire name of a method, or "".
 	Kind, Name, Method string
-	// Package and Symbol are where to look in the code of now: an import path, and a type, or a type and its method, joined
-	// by a dot. Symbol is "" if nothing is left; Package is the older one then.
+	// Package is the import path in the current code, and Symbol a type, or a type and a method joined by a dot. If the
+	// declaration is gone, Symbol is "" and Package the old import path.
 	Package, Symbol string
 	Message         string // a phrase
-	Why             string // that of the rule, with the names of this finding
-	Allowed         string // the reason of the //af:allow that covers it; "" if none does
+	Why             string // of the rule, with the names of this finding
+	Allowed         string // the reason of the //af:allow that covers the finding, or ""
 }
 
 // An UnusedAllow is an //af:allow that covers no finding.
 type UnusedAllow struct {
-	Package, Symbol string // as of a Finding
+	Package, Symbol string // as in Finding
 	Rule            string
 }
 
-// A Report is what a comparison has found, sorted by package, symbol, name and rule.
+// A Report is the result of [Breaking]. Findings are sorted by package, symbol, name and rule.
 type Report struct {
 	Findings     []Finding
 	UnusedAllows []UnusedAllow
 }
 
-// Breaking compares the contracts of some packages, as they were, with the code of now. Services and workers are found
-// again by their names on the wire, whichever package they are in. It fails if an older contract can't be read.
+// Breaking compares older contracts of packages with the current code. It matches services and workers by their names on the
+// wire, in any package. It fails if an older contract is invalid.
 func Breaking(old []Contract, now []*ir.Package) (Report, error) {
 	c := comparison{now: map[string]endpoint{}, known: map[string]bool{}, used: map[string]bool{}}
 	for _, p := range now {
@@ -62,23 +62,23 @@ func Breaking(old []Contract, now []*ir.Package) (Report, error) {
 	}
 	c.unusedAllows(now)
 	slices.SortStableFunc(c.report.Findings, func(a, b Finding) int {
-		return cmp.Or(cmp.Compare(a.Package, b.Package), cmp.Compare(a.Symbol, b.Symbol), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Rule, b.Rule))
+		return cmp.Or(cmp.Compare(a.Package, b.Package), cmp.Compare(a.Symbol, b.Symbol),
+			cmp.Compare(a.Name, b.Name), cmp.Compare(a.Rule, b.Rule))
 	})
 	return c.report, nil
 }
 
-// A comparison is at work on one older contract after the other. It finds what belongs together, then and now; the rules
-// find what that breaks.
+// A comparison compares one older contract at a time. It pairs old and current declarations, and applies the rules to them.
 type comparison struct {
-	now    map[string]endpoint // of the code, by id
-	known  map[string]bool     // the ids of what any older contract has
+	now    map[string]endpoint // of the current code, by id
+	known  map[string]bool     // ids of all older contracts
 	old    Contract
-	defs   *ir.Package // what old says of types
+	defs   *ir.Package // the types of old
 	used   map[string]bool
 	report Report
 }
 
-// compareEndpoint has the rules check an endpoint of the older contract and all that it has.
+// compareEndpoint applies the rules to an endpoint of the older contract and its parts.
 func (c *comparison) compareEndpoint(old endpoint) error {
 	p := c.findEndpoint(old)
 	s := subject{kind: old.kind, name: old.name, pkg: c.old.Package}
@@ -127,7 +127,7 @@ func (c *comparison) compareMethods(p endpointPair, s subject) error {
 	return nil
 }
 
-// applyRules reports what all rules find in something that was compared.
+// applyRules reports the findings of all rules in a pair.
 func (c *comparison) applyRules(s subject, compared any) {
 	for _, r := range rules {
 		for _, message := range r.check(compared) {
@@ -136,7 +136,7 @@ func (c *comparison) applyRules(s subject, compared any) {
 	}
 }
 
-// A subject is what findings are about, and what is allowed there.
+// A subject is the declaration of findings, with the rules that are allowed there.
 type subject struct {
 	kind, name, method string
 	pkg, symbol        string
@@ -155,20 +155,22 @@ func (s subject) allowing(allow []ir.Allow) subject {
 	return s
 }
 
-// ofMethod is a method of a subject.
+// ofMethod returns the subject of a method.
 func (s subject) ofMethod(method, goName string, allow []ir.Allow) subject {
 	s.method, s.symbol = method, s.symbol+"."+goName
 	s.allows = slices.Clip(s.allows)
 	return s.allowing(allow)
 }
 
-// full names the subject in a message.
+// full returns the name of the subject for a message.
 func (s subject) full() string { return s.name + "." + s.method }
 
-// addFinding reports a finding, and notes the //af:allow that covers it.
+// addFinding reports a finding, and records the //af:allow that covers it.
 func (c *comparison) addFinding(s subject, r Rule, message string) {
-	f := Finding{Rule: r.ID, Warning: r.Warning, Kind: s.kind, Name: s.name, Method: s.method, Package: s.pkg, Symbol: s.symbol,
-		Message: message, Why: advice(r, cmp.Or(s.method, s.name))}
+	f := Finding{
+		Rule: r.ID, Warning: r.Warning, Kind: s.kind, Name: s.name, Method: s.method, Package: s.pkg, Symbol: s.symbol,
+		Message: message, Why: advice(r, cmp.Or(s.method, s.name)),
+	}
 	for _, a := range s.allows {
 		if a.Rule == r.ID {
 			f.Allowed = a.Reason
@@ -178,13 +180,13 @@ func (c *comparison) addFinding(s subject, r Rule, message string) {
 	c.report.Findings = append(c.report.Findings, f)
 }
 
-// advice returns what a rule says to do, with the name of the older contract: "name=…" becomes "name=Sub".
+// advice returns r.Why with the name of the older contract: "name=…" becomes "name=Sub".
 func advice(r Rule, name string) string { return strings.Replace(r.Why, "name=…", "name="+name, 1) }
 
-// unusedAllows finds what is allowed and not needed.
+// unusedAllows reports the //af:allow directives that cover no finding.
 func (c *comparison) unusedAllows(now []*ir.Package) {
 	for _, p := range now {
-		look := func(symbol string, allow []ir.Allow) {
+		report := func(symbol string, allow []ir.Allow) {
 			for _, a := range allow {
 				if !c.used[p.Path+" "+symbol+" "+a.Rule] {
 					c.report.UnusedAllows = append(c.report.UnusedAllows, UnusedAllow{p.Path, symbol, a.Rule})
@@ -192,13 +194,13 @@ func (c *comparison) unusedAllows(now []*ir.Package) {
 			}
 		}
 		for _, s := range p.Services {
-			look(s.Type, s.Allow)
+			report(s.Type, s.Allow)
 			for _, m := range s.Methods {
-				look(s.Type+"."+m.GoName, m.Allow)
+				report(s.Type+"."+m.GoName, m.Allow)
 			}
 		}
 		for _, w := range p.Workers {
-			look(w.Type, w.Allow)
+			report(w.Type, w.Allow)
 		}
 	}
 }

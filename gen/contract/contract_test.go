@@ -21,7 +21,7 @@ func own(name string, args ...ir.Type) ir.Type {
 	return ir.Type{Kind: ir.Named, Path: path, Name: name, Args: args}
 }
 
-// shop has one of everything that a contract can say.
+// shop returns a package that uses all members of a contract.
 func shop() *ir.Package {
 	instant := ir.Type{Kind: ir.Named, Path: "time", Name: "Time"}
 	amount := ir.Type{Kind: ir.Named, Path: "example.com/money", Name: "Amount"}
@@ -71,7 +71,7 @@ func shop() *ir.Package {
 	}
 }
 
-func TestFileSaysOneFactALine(t *testing.T) {
+func TestMarshal(t *testing.T) {
 	got, err := contract.Marshal(contract.Of(shop()))
 	if err != nil {
 		t.Fatal(err)
@@ -85,7 +85,7 @@ func TestFileSaysOneFactALine(t *testing.T) {
 	}
 }
 
-func TestFileRoundTrips(t *testing.T) {
+func TestRoundTrip(t *testing.T) {
 	html := contract.Contract{Version: contract.Version, Package: path, Types: map[string]contract.Type{
 		"T": {Members: map[string]contract.Member{"a<b>&c": {Type: `struct{A int "json:\"<a>\""}`}}},
 	}}
@@ -104,7 +104,7 @@ func TestFileRoundTrips(t *testing.T) {
 			}
 			again, err := contract.Marshal(got)
 			if err != nil || string(again) != string(content) {
-				t.Errorf("written again: %v\n%s", err, again)
+				t.Errorf("encoded again: %v\n%s", err, again)
 			}
 			if strings.Contains(string(content), `\u00`) {
 				t.Errorf("HTML is escaped:\n%s", content)
@@ -113,7 +113,7 @@ func TestFileRoundTrips(t *testing.T) {
 	}
 }
 
-func TestUnmarshalRefusesWhatItCouldMisread(t *testing.T) {
+func TestUnmarshalErrors(t *testing.T) {
 	tests := []struct{ name, content, want string }{
 		{"not_json", `afgen: 1`, "contract: invalid character"},
 		{"no_version", `{"package": "shop"}`, `no member "afgen"`},
@@ -133,7 +133,7 @@ func TestUnmarshalRefusesWhatItCouldMisread(t *testing.T) {
 	}
 }
 
-func TestDurationIsSpelledShort(t *testing.T) {
+func TestDurationText(t *testing.T) {
 	tests := map[time.Duration]string{
 		0:                               "0s",
 		time.Nanosecond:                 "1ns",
@@ -156,7 +156,7 @@ func TestDurationIsSpelledShort(t *testing.T) {
 		}
 		var back contract.Duration
 		if err := back.UnmarshalText(text); err != nil || time.Duration(back) != d {
-			t.Errorf("%s: read as %v, %v", text, time.Duration(back), err)
+			t.Errorf("%s: parsed as %v, %v", text, time.Duration(back), err)
 		}
 	}
 }

@@ -9,12 +9,11 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A change is one difference between what two types send. What is equal all the way down is none, whatever it is called,
-// and neither is a pointer instead of its value.
+// A change is a difference between the JSON of two types. Names of types and pointers don't matter.
 type change struct {
 	kind     changeKind
-	path     string // of fields, from the type compared on: "" is itself, ".items[].price" deep inside
-	from, to string // types, where they are of interest
+	path     string // from the compared type, such as ".items[].price"; "" is the type itself
+	from, to string // types, if relevant
 }
 
 type changeKind int
@@ -25,14 +24,14 @@ const (
 	added // and not optional
 )
 
-// A differ compares types of an older and a newer contract.
+// A differ compares types of an older contract and the current code.
 type differ struct {
 	old, now *ir.Package
 	changes  []change
 	seen     map[string]bool
 }
 
-// differences returns the changes from one type to another, in order of their paths.
+// differences returns the changes from one type to another, sorted by path.
 func differences(old, now *ir.Package, o, n ir.Type) []change {
 	d := &differ{old: old, now: now, seen: map[string]bool{}}
 	d.compareTypes(o, n, "")
@@ -47,7 +46,7 @@ func (d *differ) compareTypes(o, n ir.Type, path string) {
 	o, n = resolveNames(d.old, o), resolveNames(d.now, n)
 	pair := o.ID() + " " + n.ID()
 	if d.seen[pair] {
-		return // said already, or being compared further up
+		return // compared before, or recursive
 	}
 	d.seen[pair] = true
 	was, isStruct := structMembers(d.old, o)
@@ -57,7 +56,7 @@ func (d *differ) compareTypes(o, n ir.Type, path string) {
 		d.compareMembers(was, is, path)
 	case isStruct || stillStruct || o.Kind != n.Kind || o.Len != n.Len:
 		d.addRetyped(o, n, path)
-	case o.Kind == ir.Named: // they marshal themselves, or nothing is known of them
+	case o.Kind == ir.Named: // types with their own encoding, or without a definition
 		if o.ID() != n.ID() || d.old.Defs[o.ID()].Encoding != d.now.Defs[n.ID()].Encoding {
 			d.addRetyped(o, n, path)
 		}
@@ -88,7 +87,8 @@ func (d *differ) compareMembers(was, is map[string]ir.Member, path string) {
 		case !still:
 			d.changes = append(d.changes, change{removed, at, spelling(d.old, o.Type), ""})
 		case o.Quoted != n.Quoted:
-			d.changes = append(d.changes, change{retyped, at, spelling(d.old, o.Type) + inString(o), spelling(d.now, n.Type) + inString(n)})
+			from, to := spelling(d.old, o.Type)+inString(o), spelling(d.now, n.Type)+inString(n)
+			d.changes = append(d.changes, change{retyped, at, from, to})
 		default:
 			d.compareTypes(o.Type, n.Type, at)
 		}
@@ -107,12 +107,12 @@ func inString(m ir.Member) string {
 	return ""
 }
 
-// spelling spells a type as its own package would.
+// spelling returns a type as Go source in the package p.
 func spelling(p *ir.Package, t ir.Type) string { return speller{pkg: p}.spelling(t) }
 
-// resolveNames looks through pointers, and through the names of what is no struct and doesn't marshal itself.
+// resolveNames resolves pointers, and names except those of structs and types with their own encoding.
 func resolveNames(p *ir.Package, t ir.Type) ir.Type {
-	for range 100 { // types of pointers to themselves have no end
+	for range 100 { // pointers to themselves are infinite
 		switch {
 		case t.Kind == ir.Pointer:
 			t = *t.Elem
@@ -125,7 +125,8 @@ func resolveNames(p *ir.Package, t ir.Type) ir.Type {
 	return t
 }
 
-// structMembers returns the members of a struct by name, those of embedded structs included; false for other types.
+// structMembers returns the members of a struct by name, including those of embedded structs. It reports false for other
+// types.
 func structMembers(p *ir.Package, t ir.Type) (map[string]ir.Member, bool) {
 	members, ok := membersIn(p, t)
 	if !ok {
@@ -136,7 +137,7 @@ func structMembers(p *ir.Package, t ir.Type) (map[string]ir.Member, bool) {
 	return all, true
 }
 
-// membersIn returns the members of a struct as they are declared.
+// membersIn returns the declared members of a struct.
 func membersIn(p *ir.Package, t ir.Type) ([]ir.Member, bool) {
 	if t.Kind == ir.Struct {
 		return membersOf(p, t), true
@@ -148,7 +149,7 @@ func membersIn(p *ir.Package, t ir.Type) ([]ir.Member, bool) {
 	return def.Members, true
 }
 
-// promote adds members to all, outer ones first: they hide those of embedded structs.
+// promote adds members to all. Outer members hide those of embedded structs.
 func promote(p *ir.Package, members []ir.Member, all map[string]ir.Member, depth int) {
 	if depth > 20 {
 		return // a struct that embeds a pointer to itself
@@ -166,18 +167,18 @@ func promote(p *ir.Package, members []ir.Member, all map[string]ir.Member, depth
 	}
 }
 
-// String is the change as the end of a sentence about what it is part of.
+// String returns a phrase for a message, after the name of the compared type.
 func (c change) String() string {
 	at := strings.TrimPrefix(c.path, ".")
 	switch {
 	case c.kind == removed:
-		return fmt.Sprintf("field %s (%s) is gone", at, c.from)
+		return fmt.Sprintf("field %s (%s) was removed", at, c.from)
 	case c.kind == added:
-		return fmt.Sprintf("field %s (%s) is new and not optional", at, c.to)
+		return fmt.Sprintf("field %s (%s) was added and is not optional", at, c.to)
 	case at == "":
-		return fmt.Sprintf("it was %s and is %s", c.from, c.to)
+		return fmt.Sprintf("type changed from %s to %s", c.from, c.to)
 	case strings.Contains(at, ".") || strings.HasPrefix(c.path, "."):
-		return fmt.Sprintf("field %s was %s and is %s", at, c.from, c.to)
+		return fmt.Sprintf("field %s changed from %s to %s", at, c.from, c.to)
 	}
-	return fmt.Sprintf("an element was %s and is %s", c.from, c.to)
+	return fmt.Sprintf("element type changed from %s to %s", c.from, c.to)
 }

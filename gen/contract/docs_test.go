@@ -13,7 +13,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the table of rules in docs/breaking.md")
 
-func TestDocumentationHasTheRules(t *testing.T) {
+func TestDocumentationIsCurrent(t *testing.T) {
 	const file, begin = "../../docs/breaking.md", "<!-- made from gen/contract/rules.go -->\n"
 	page, err := os.ReadFile(file)
 	if err != nil {
@@ -22,7 +22,7 @@ func TestDocumentationHasTheRules(t *testing.T) {
 	before, table, ok := strings.Cut(strings.ReplaceAll(string(page), "\r\n", "\n"), begin)
 	table, after, closed := strings.Cut(table, "\n\n")
 	if !ok || !closed {
-		t.Fatalf("%s has no %q and then a table", file, begin)
+		t.Fatalf("%s has no table after %q", file, begin)
 	}
 	want := strings.TrimSuffix(contract.RulesMarkdown(), "\n")
 	if *update {
@@ -32,11 +32,11 @@ func TestDocumentationHasTheRules(t *testing.T) {
 		table = want
 	}
 	if d := cmp.Diff(table, want); d != "" {
-		t.Errorf("%s: the table is not current; go test ./gen/contract -update rewrites it:\n%s", file, d)
+		t.Errorf("%s is out of date; go test ./gen/contract -update rewrites it:\n%s", file, d)
 	}
 }
 
-func TestRulesAreSound(t *testing.T) {
+func TestRules(t *testing.T) {
 	seen := map[string]bool{}
 	for _, r := range contract.Rules() {
 		if seen[r.ID] || r.ID != strings.ToUpper(r.ID) || !strings.HasSuffix(r.Why, ".") || strings.HasSuffix(r.Means, ".") {

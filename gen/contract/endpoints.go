@@ -9,27 +9,26 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// What endpoints there are.
+// Kinds of endpoints.
 const (
 	service = "service"
 	worker  = "worker"
 )
 
-// An endpoint is a service or a worker, of an older contract or of the code of now. It is found again by its name on the
-// wire. It may also have been renamed, or its client half may have moved.
+// An endpoint is a service or a worker of an older contract or of the current code.
 type endpoint struct {
 	kind   string // service or worker
 	name   string // on the wire
 	typ    string
-	client string // the package of its client half; "" for the type's own
-	// Sends spells what it carries. Equal ones may be one endpoint under two names, and distinct that this is certain.
+	client string // the package of its client half; "" for the type's package
+	// sends identifies its wire format. If it is equal, an endpoint may have been renamed. If distinct is set, it was.
 	sends    string
 	distinct bool
 
 	service Service // of a service
 	worker  Worker  // of a worker
 
-	// Of the code of now only:
+	// Only in the current code:
 	pkg     *ir.Package
 	allow   []ir.Allow
 	methods []ir.Method // of a service
@@ -40,12 +39,14 @@ type endpoint struct {
 // id is the key of an endpoint.
 func (e endpoint) id() string { return e.kind + " " + e.name }
 
-// endpoints lists what a contract has: services by name, then workers.
+// endpoints returns the services of a contract by name, and then the workers.
 func (c Contract) endpoints() []endpoint {
 	var all []endpoint
 	for _, name := range slices.Sorted(maps.Keys(c.Services)) {
 		s := c.Services[name]
-		all = append(all, endpoint{kind: service, name: name, typ: s.Type, client: s.Client, sends: s.sends(), service: s})
+		all = append(all, endpoint{
+			kind: service, name: name, typ: s.Type, client: s.Client, sends: s.sends(), service: s,
+		})
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Workers)) {
 		w := c.Workers[name]
@@ -54,27 +55,29 @@ func (c Contract) endpoints() []endpoint {
 	return all
 }
 
-// endpointsNow lists what a package has.
+// endpointsNow returns the services and workers of a package.
 func endpointsNow(p *ir.Package) []endpoint {
 	var all []endpoint
 	made := Of(p)
 	for _, s := range p.Services {
 		signed := slices.ContainsFunc(s.Methods, carries)
 		all = append(all, endpoint{
-			kind: service, name: s.Name, typ: s.Type, client: s.Client, sends: made.Services[s.Name].sends(), distinct: signed || len(s.Methods) > 1,
+			kind: service, name: s.Name, typ: s.Type, client: s.Client,
+			sends: made.Services[s.Name].sends(), distinct: signed || len(s.Methods) > 1,
 			service: made.Services[s.Name], pkg: p, allow: s.Allow, methods: s.Methods,
 		})
 	}
 	for _, w := range p.Workers {
 		all = append(all, endpoint{
-			kind: worker, name: w.Name, typ: w.Type, client: w.Client, sends: made.Workers[w.Name].sends(), distinct: w.Payload.Kind != ir.Basic,
+			kind: worker, name: w.Name, typ: w.Type, client: w.Client,
+			sends: made.Workers[w.Name].sends(), distinct: w.Payload.Kind != ir.Basic,
 			worker: made.Workers[w.Name], pkg: p, allow: w.Allow, payload: w.Payload, result: w.Result,
 		})
 	}
 	return all
 }
 
-// sends spells the methods of a service with what they carry.
+// sends identifies the wire format of a service.
 func (s Service) sends() string {
 	var b strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(s.Methods)) {
@@ -83,7 +86,7 @@ func (s Service) sends() string {
 	return b.String()
 }
 
-// sends spells the payload and the result of a worker.
+// sends identifies the wire format of a worker.
 func (w Worker) sends() string {
 	sends := w.Payload.Fingerprint
 	if w.Result != nil {
@@ -92,30 +95,30 @@ func (w Worker) sends() string {
 	return sends
 }
 
-// A fate is the outcome of looking for something of an older contract in the code of now.
+// A fate is the result of a search for a declaration of an older contract in the current code.
 type fate int
 
 const (
-	kept        fate = iota // it has its name
-	renamedWire             // it has another name on the wire, and its old one in Go
-	renamedGo               // it has another name in Go and on the wire, and carries the same
-	maybe                   // it is gone, or has another name in Go and carries the same, which is too little to be certain
+	kept        fate = iota // it has the same name
+	renamedWire             // it has another name on the wire and the same in Go
+	renamedGo               // it has other names on the wire and in Go, and the same wire format
+	maybe                   // it may have been renamed: the wire format of another is equal, but too simple to be certain
 	gone
 )
 
-// An endpointPair is an endpoint of an older contract and the one that it is now, if its fate isn't gone.
+// An endpointPair is an endpoint of an older contract with the current one, unless its fate is gone.
 type endpointPair struct {
 	fate     fate
 	old, now endpoint
 }
 
-// endpointsOf makes a check for endpoints of one kind.
-func endpointsOf(kind string, look func(endpointPair) []string) check {
+// endpointsOf returns a check for endpoints of one kind.
+func endpointsOf(kind string, find func(endpointPair) []string) check {
 	return on(func(p endpointPair) []string {
 		if p.old.kind != kind {
 			return nil
 		}
-		return look(p)
+		return find(p)
 	})
 }
 
@@ -123,25 +126,26 @@ func (p endpointPair) clientMoved() []string {
 	if p.fate != kept || p.old.client == p.now.client {
 		return nil
 	}
-	return message("the client half of %s was in %s and is in %s", p.old.name, clientPlace(p.old.client), clientPlace(p.now.client))
+	return message("client half of %s moved from %s to %s",
+		p.old.name, clientPlace(p.old.client), clientPlace(p.now.client))
 }
 
 func clientPlace(client string) string {
 	if client == "" {
-		return "the type's own package"
+		return "the type's package"
 	}
 	return client
 }
 
 func (p endpointPair) deleted() []string {
-	what := fmt.Sprintf("%s %s (type %s) is gone", p.old.kind, p.old.name, p.old.typ)
+	what := fmt.Sprintf("%s %s (type %s) was removed", p.old.kind, p.old.name, p.old.typ)
 	switch {
 	case p.fate == gone:
 		return []string{what}
 	case p.fate == maybe && p.old.kind == worker:
-		return message("%s; if it is %s now, //af:worker name=%s keeps the name of its queue", what, p.now.typ, p.old.name)
+		return message("%s; if it was renamed to %s, //af:worker name=%s keeps the queue name", what, p.now.typ, p.old.name)
 	case p.fate == maybe:
-		return message("%s; if it is %s now, //af:rpc name=%s keeps the wire name", what, p.now.typ, p.old.name)
+		return message("%s; if it was renamed to %s, //af:rpc name=%s keeps the wire name", what, p.now.typ, p.old.name)
 	}
 	return nil
 }
@@ -149,16 +153,17 @@ func (p endpointPair) deleted() []string {
 func (p endpointPair) renamed() []string {
 	switch {
 	case p.fate == renamedGo:
-		return message("%s %s (type %s) is called %s (type %s) now", p.old.kind, p.old.name, p.old.typ, p.now.name, p.now.typ)
+		return message("%s %s (type %s) was renamed to %s (type %s)",
+			p.old.kind, p.old.name, p.old.typ, p.now.name, p.now.typ)
 	case p.fate == renamedWire && p.old.kind == worker:
-		return message("the queue of worker %s was %s and is %s", p.now.typ, p.old.name, p.now.name)
+		return message("queue of worker %s was renamed from %s to %s", p.now.typ, p.old.name, p.now.name)
 	case p.fate == renamedWire:
-		return message("service %s is called %s now", p.old.name, p.now.name)
+		return message("service %s was renamed to %s", p.old.name, p.now.name)
 	}
 	return nil
 }
 
-// findEndpoint looks for an endpoint of the older contract in the code of now.
+// findEndpoint finds an endpoint of the older contract in the current code.
 func (c *comparison) findEndpoint(old endpoint) endpointPair {
 	if now, ok := c.now[old.id()]; ok {
 		return endpointPair{kept, old, now}
@@ -177,7 +182,7 @@ func (c *comparison) findEndpoint(old endpoint) endpointPair {
 	return endpointPair{fate: gone, old: old}
 }
 
-// has reports whether a contract has an endpoint of that kind and name.
+// has reports whether a contract has an endpoint with the kind and name of e.
 func (c Contract) has(e endpoint) bool {
 	if e.kind == service {
 		_, ok := c.Services[e.name]
@@ -187,8 +192,8 @@ func (c Contract) has(e endpoint) bool {
 	return ok
 }
 
-// sameContent finds endpoints of the package being compared whose type has another name, by what they carry. A type that the
-// older contract has too is none of them.
+// sameContent returns endpoints of the compared package with the same wire format and another type name, by old name. It
+// ignores types that the older contract has.
 func (c *comparison) sameContent(kind string) map[string]endpoint {
 	lost, fresh := map[string]string{}, map[string]endpoint{}
 	for id, now := range c.now {
@@ -208,7 +213,7 @@ func (c *comparison) sameContent(kind string) map[string]endpoint {
 	return pairs(lost, fresh, func(e endpoint) string { return e.sends })
 }
 
-// pairs finds, for what has gone, the one new thing of an equal key, if nothing else has that key on either side.
+// pairs maps the names in lost to the values in fresh with an equal key. Keys must be unique on both sides.
 func pairs[T any](lost map[string]string, fresh map[string]T, key func(T) string) map[string]T {
 	byKey, count := map[string][]T{}, map[string]int{}
 	for _, now := range fresh {

@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// Marshal returns the content of the file: JSON that begins with the version, maps sorted by key, one fact a line.
-// It is the same for equal contracts.
+// Marshal returns the content of a contract file: indented JSON that begins with the version. Equal contracts have equal
+// content.
 func Marshal(c Contract) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -22,10 +22,10 @@ func Marshal(c Contract) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Unmarshal reads what Marshal returns. It refuses other versions of the format, unknown members and anything after
-// the end, since a contract that is misread would pass for one that hasn't changed.
+// Unmarshal parses the content of a contract file. It returns an error for other versions, unknown members and trailing data,
+// because otherwise breaking changes could go unnoticed.
 func Unmarshal(content []byte) (Contract, error) {
-	// The version comes first: a newer format must be reported as such, not as the first member that is unknown here.
+	// Check the version first, because a newer format may have unknown members.
 	var head struct {
 		Version *int `json:"afgen"`
 	}
@@ -33,7 +33,7 @@ func Unmarshal(content []byte) (Contract, error) {
 	case err != nil:
 		return Contract{}, fmt.Errorf("contract: %w", err)
 	case head.Version == nil:
-		return Contract{}, errors.New(`contract: no member "afgen": not a contract file`)
+		return Contract{}, errors.New(`contract: not a contract file: no member "afgen"`)
 	case *head.Version != Version:
 		return Contract{}, fmt.Errorf("contract: format version %d, this afgen reads %d", *head.Version, Version)
 	}
@@ -44,13 +44,13 @@ func Unmarshal(content []byte) (Contract, error) {
 		return Contract{}, fmt.Errorf("contract: %w", err)
 	}
 	if _, err := d.Token(); err != io.EOF {
-		return Contract{}, errors.New("contract: something follows the contract")
+		return Contract{}, errors.New("contract: trailing data")
 	}
 	return c, nil
 }
 
-// ClientPackages reads, from the content of a contract file of any version, which package it is of and into which
-// packages client halves of that one go, sorted. What it can't read it leaves out.
+// ClientPackages returns the package of a contract file and the packages of its client halves, sorted. The file may have
+// any version. Invalid parts are ignored.
 func ClientPackages(content []byte) (pkg string, clients []string) {
 	type half struct {
 		Client string `json:"client"`
@@ -60,7 +60,7 @@ func ClientPackages(content []byte) (pkg string, clients []string) {
 		Services map[string]half `json:"services"`
 		Workers  map[string]half `json:"workers"`
 	}
-	_ = json.Unmarshal(content, &c) // an edited file says what it still can
+	_ = json.Unmarshal(content, &c) // the file may have been edited
 	for _, halves := range []map[string]half{c.Services, c.Workers} {
 		for _, h := range halves {
 			if h.Client != "" {

@@ -31,7 +31,7 @@ func typeText(p *ir.Package, t ir.Type) string {
 	return g.text(g.value(t))
 }
 
-// object returns what a request or reply has as members.
+// object returns the members of a request or reply.
 func object(params []ir.Param) []ir.Member {
 	members := make([]ir.Member, len(params))
 	for i, p := range params {
@@ -40,12 +40,12 @@ func object(params []ir.Param) []ir.Member {
 	return members
 }
 
-// A graph has a node for every compound type that a text mentions. It may have cycles, and types of several names for
-// one and the same structure; text handles both. Texts may share a graph: a node of another one changes none.
+// A graph has a node for each compound type in a text. It may have cycles, and several types with the same structure. Texts
+// may share a graph.
 type graph struct {
 	pkg     *ir.Package
 	nodes   []node
-	index   map[string]int // from the ID of the type
+	index   map[string]int // by the ID of the type
 	classes []int          // see classify
 }
 
@@ -55,20 +55,20 @@ type node struct {
 	isStruct bool
 }
 
-// A body is a piece of text with references to nodes in it.
+// A body is a part of a text with references to nodes.
 type body struct {
 	text []byte
 	refs []ref
 }
 
-// A ref is a reference to a node, in front of the rest of the text.
+// A ref is a reference to a node at an offset in the text.
 type ref struct{ offset, node int }
 
 func (b *body) write(s string) { b.text = append(b.text, s...) }
 
 func (b *body) refer(to int) { b.refs = append(b.refs, ref{len(b.text), to}) }
 
-// expand appends the body to text, with what replace appends for each reference.
+// expand appends the body to text. It calls replace to append each reference.
 func (b *body) expand(text []byte, replace func(text []byte, node int) []byte) []byte {
 	begin := 0
 	for _, r := range b.refs {
@@ -112,7 +112,7 @@ func (g *graph) value(t ir.Type) (root body) {
 	return root
 }
 
-// mention writes t into b: in full where it has no parts, else as a reference to its node.
+// mention writes t to b, as a reference to its node if it is a compound type.
 func (g *graph) mention(b *body, t ir.Type) {
 	switch t.Kind {
 	case ir.Basic:
@@ -165,7 +165,7 @@ func basic(name string) string {
 	return name
 }
 
-// node returns the node of t and has write fill it in, if it is new.
+// node returns the node of t. If it is new, it calls write to fill it.
 func (g *graph) node(t ir.Type, write func(*body)) int {
 	id := t.ID()
 	if n, ok := g.index[id]; ok {
@@ -175,14 +175,14 @@ func (g *graph) node(t ir.Type, write func(*body)) int {
 	g.index[id] = n
 	g.nodes = append(g.nodes, node{isStruct: t.Kind == ir.Struct || t.Kind == ir.Named})
 	var b body
-	write(&b) // may append nodes, and mention this one
+	write(&b) // may append nodes and refer to this one
 	g.nodes[n].body = b
 	return n
 }
 
 // members writes a struct.
 func (g *graph) members(b *body, members []ir.Member) {
-	// A stable sort: embedded structs, which have no name, come first and stay in source order.
+	// The sort is stable: embedded structs, which have no name, are first and in source order.
 	sorted := slices.Clone(members)
 	slices.SortStableFunc(sorted, func(x, y ir.Member) int { return cmp.Compare(x.Name, y.Name) })
 	b.write("{")
@@ -211,7 +211,7 @@ func (g *graph) members(b *body, members []ir.Member) {
 	b.write("}")
 }
 
-// text spells root and all that it refers to.
+// text returns the text of root with all references expanded.
 func (g *graph) text(root body) string {
 	if len(g.classes) != len(g.nodes) {
 		g.classify()
@@ -239,8 +239,8 @@ func appendNumber(text []byte, n int) []byte {
 	return strconv.AppendInt(append(text, '^'), int64(n), 10)
 }
 
-// classify sets the class of each node, the same for nodes that send the same. It begins with the assumption that all
-// do and splits classes until nodes of one class agree in their text and in the classes of all that they refer to.
+// classify sets the class of each node. Nodes with the same JSON have the same class. It begins with one class and splits
+// classes until all nodes of a class have the same text and refer to nodes of the same classes.
 func (g *graph) classify() {
 	g.classes = make([]int, len(g.nodes))
 	appendClass := func(text []byte, node int) []byte { return appendNumber(text, g.classes[node]) }

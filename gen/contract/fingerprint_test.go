@@ -29,7 +29,7 @@ func alias(t ir.Type) ir.Def { return ir.Def{Underlying: &t} }
 
 func param(name string, t ir.Type) ir.Param { return ir.Param{Name: name, Member: name, Type: t} }
 
-// shop returns a package that defines types, by their unqualified names.
+// shop returns a package with definitions by unqualified names.
 func shop(defs map[string]ir.Def) *ir.Package {
 	p := &ir.Package{Path: "shop", Name: "shop", Defs: map[string]ir.Def{}}
 	for name, def := range defs {
@@ -41,7 +41,7 @@ func shop(defs map[string]ir.Def) *ir.Package {
 	return p
 }
 
-func TestTypeTextSpellsWhatIsSent(t *testing.T) {
+func TestTypeText(t *testing.T) {
 	item := structOf(member("name", text), member("count", integer))
 	tests := []struct {
 		name string
@@ -136,7 +136,7 @@ func TestTypeTextSpellsWhatIsSent(t *testing.T) {
 	}
 }
 
-func TestMethodTextSpellsRequestAndReply(t *testing.T) {
+func TestMethodText(t *testing.T) {
 	item := structOf(member("n", integer))
 	tests := []struct {
 		name   string
@@ -163,7 +163,8 @@ func TestMethodTextSpellsRequestAndReply(t *testing.T) {
 	}
 }
 
-// The structure that the changes below start from: func (…) M(ctx, order Order, n int) (receipt string, err error).
+// order and orderMethod define the original method of the tests below:
+// func (…) M(ctx, order Order, n int) (receipt string, err error).
 func order() map[string]ir.Def {
 	return map[string]ir.Def{
 		"Order": structOf(member("id", text), member("items", slice(named("Item"))), member("first", named("Item"))),
@@ -178,7 +179,7 @@ func orderMethod(payload string) ir.Method {
 	}
 }
 
-func TestFingerprintIsKept(t *testing.T) {
+func TestSameFingerprint(t *testing.T) {
 	want := MethodFingerprint(shop(order()), orderMethod("Order"))
 	tests := []struct {
 		name    string
@@ -219,13 +220,13 @@ func TestFingerprintIsKept(t *testing.T) {
 			test.change(defs, &m)
 			p := shop(defs)
 			if got := MethodFingerprint(p, m); got != want {
-				t.Errorf("changed, the text is now %s", methodText(p, m))
+				t.Errorf("changed, text %s", methodText(p, m))
 			}
 		})
 	}
 }
 
-func TestFingerprintIsChanged(t *testing.T) {
+func TestDifferentFingerprint(t *testing.T) {
 	unchanged := MethodFingerprint(shop(order()), orderMethod("Order"))
 	tests := []struct {
 		name   string
@@ -257,14 +258,14 @@ func TestFingerprintIsChanged(t *testing.T) {
 			test.change(defs, &m)
 			p := shop(defs)
 			if got := MethodFingerprint(p, m); got == unchanged {
-				t.Errorf("kept, the text is now %s", methodText(p, m))
+				t.Errorf("not changed, text %s", methodText(p, m))
 			}
 		})
 	}
 }
 
-// Tasks are stored with these, so they must never change.
-func TestFingerprintsAreForever(t *testing.T) {
+// Fingerprints are stored with tasks, so they must never change.
+func TestFingerprintsAreStable(t *testing.T) {
 	add := ir.Method{
 		Params:  []ir.Param{param("x", integer), param("more", slice(integer))},
 		Results: []ir.Param{param("sum", integer)},
@@ -285,9 +286,8 @@ func TestFingerprintsAreForever(t *testing.T) {
 	}
 }
 
-// A text that spelled each mention in full would have 2^64 parts for the first of these, and all paths between the
-// members for the second.
-func TestTextIsNotMuchLongerThanTheTypes(t *testing.T) {
+// Without references, the text would have 2^64 parts for the first case, and all paths between members for the second.
+func TestTextIsShort(t *testing.T) {
 	const n = 64
 	layered, dense := map[string]ir.Def{}, map[string]ir.Def{}
 	for i := range n {
@@ -309,14 +309,14 @@ func TestTextIsNotMuchLongerThanTheTypes(t *testing.T) {
 	}
 }
 
-// Another version of Go may have given fields to a struct of the standard library. A generic one is written by its
-// members, since these are of the user's types.
-func TestStandardStructsAreWrittenByName(t *testing.T) {
+// Another version of Go may have other fields in structs of the standard library. The members of generic ones depend on the
+// user's types.
+func TestStandardStructs(t *testing.T) {
 	address := ir.Type{Kind: ir.Named, Path: "net/mail", Name: "Address"}
 	older := shop(map[string]ir.Def{"net/mail.Address": {Standard: true, Members: []ir.Member{member("Name", text)}}})
 	newer := shop(map[string]ir.Def{"net/mail.Address": {Standard: true, Members: []ir.Member{member("Name", text), member("New", text)}}})
 	if got := typeText(older, pointer(address)); got != "*std(net/mail.Address)" {
-		t.Errorf("spelled %s", got)
+		t.Errorf("got %s", got)
 	}
 	if TypeFingerprint(older, address) != TypeFingerprint(newer, address) {
 		t.Error("the fingerprint depends on the version of Go")
@@ -324,13 +324,13 @@ func TestStandardStructsAreWrittenByName(t *testing.T) {
 	null := ir.Type{Kind: ir.Named, Path: "database/sql", Name: "Null", Args: []ir.Type{integer}}
 	generic := shop(map[string]ir.Def{null.ID(): {Standard: true, Members: []ir.Member{member("V", integer)}}})
 	if got := typeText(generic, null); got != `{"V":int}` {
-		t.Errorf("spelled %s", got)
+		t.Errorf("got %s", got)
 	}
 }
 
-// Contracts of older versions call json.Number a string, and those made with GOEXPERIMENT=jsonv2 json.RawMessage by what
-// it is an alias of there. Neither is a change.
-func TestOlderDescriptionsOfJSONTypesBreakNothing(t *testing.T) {
+// Contracts of older versions describe json.Number as a string. Those written with GOEXPERIMENT=jsonv2 describe
+// json.RawMessage by the type that it is an alias of. Neither is a change.
+func TestOlderContractsOfJSONTypes(t *testing.T) {
 	number, raw := ir.Type{Kind: ir.Named, Path: "encoding/json", Name: "Number"}, ir.Type{Kind: ir.Named, Path: "encoding/json", Name: "RawMessage"}
 	now := shop(map[string]ir.Def{number.ID(): {Encoding: ir.EncodingJSON}, raw.ID(): {Encoding: ir.EncodingJSON}})
 	now.Services = []ir.Service{{Type: "Shop", Name: "shop", Methods: []ir.Method{{GoName: "Put", Name: "Put", Params: []ir.Param{

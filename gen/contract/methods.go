@@ -7,10 +7,10 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A methodPair is a method of an older contract and the one that it is now, if its fate isn't gone.
+// A methodPair is a method of an older contract with the current one, unless its fate is gone.
 type methodPair struct {
 	fate          fate
-	service, name string // on the wire, of then
+	service, name string // old names on the wire
 	old           Method
 	now           ir.Method
 }
@@ -18,9 +18,10 @@ type methodPair struct {
 func (p methodPair) deleted() []string {
 	switch p.fate {
 	case gone:
-		return message("method %s of service %s is gone", p.name, p.service)
+		return message("method %s of service %s was removed", p.name, p.service)
 	case maybe:
-		return message("method %s of service %s is gone; if it is %s now, //af:method name=%s keeps the wire name", p.name, p.service, p.now.GoName, p.name)
+		return message("method %s of service %s was removed; if it was renamed to %s, //af:method name=%s keeps the wire name",
+			p.name, p.service, p.now.GoName, p.name)
 	}
 	return nil
 }
@@ -28,9 +29,9 @@ func (p methodPair) deleted() []string {
 func (p methodPair) renamed() []string {
 	switch p.fate {
 	case renamedWire:
-		return message("method %s of service %s is called %s on the wire now", p.name, p.service, p.now.Name)
+		return message("method %s of service %s was renamed to %s on the wire", p.name, p.service, p.now.Name)
 	case renamedGo:
-		return message("method %s of service %s is called %s now", p.name, p.service, p.now.Name)
+		return message("method %s of service %s was renamed to %s", p.name, p.service, p.now.Name)
 	}
 	return nil
 }
@@ -42,7 +43,7 @@ func (p methodPair) notIdempotent() []string {
 	return message("%s.%s is no longer idempotent", p.service, p.name)
 }
 
-// methodPairs looks for the methods of a service in the code of now, by name.
+// methodPairs pairs the methods of a service with those of the current code.
 func methodPairs(p endpointPair) []methodPair {
 	var all []methodPair
 	renamed := renamedMethods(p.old.service, p.now)
@@ -68,7 +69,7 @@ func methodPairs(p endpointPair) []methodPair {
 // carries reports whether a method has parameters or results.
 func carries(m ir.Method) bool { return len(m.Params)+len(m.Results) > 0 }
 
-// renamedMethods finds methods of a service that have another name in Go and so on the wire, by their signatures.
+// renamedMethods returns methods that have other names in Go and on the wire, by old wire name. It matches them by signature.
 func renamedMethods(old Service, now endpoint) map[string]ir.Method {
 	lost, fresh := map[string]string{}, map[string]ir.Method{}
 	for _, m := range now.methods {
@@ -86,7 +87,7 @@ func renamedMethods(old Service, now endpoint) map[string]ir.Method {
 	return pairs(lost, fresh, func(m ir.Method) string { return now.service.Methods[m.Name].Fingerprint })
 }
 
-// goNamed returns the index of the method that has kept its name in Go and has a new one on the wire; -1 if there is none.
+// goNamed returns the index of the method with the same name in Go and a new one on the wire, or -1.
 func goNamed(old Service, name string, now endpoint) int {
 	goName := old.Methods[name].Go
 	if goName == "" {

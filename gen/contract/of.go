@@ -18,7 +18,7 @@ func Of(p *ir.Package) Contract {
 	}
 }
 
-// index makes a map of items, nil if there are none, as reading the file makes it.
+// index returns a map of items. It is nil if there are none, as after decoding a file.
 func index[T, V any](items []T, entry func(T) (string, V)) map[string]V {
 	if len(items) == 0 {
 		return nil
@@ -31,7 +31,7 @@ func index[T, V any](items []T, entry func(T) (string, V)) map[string]V {
 	return entries
 }
 
-// A speller spells types and collects what the named ones among them are.
+// A speller formats types and collects the named ones.
 type speller struct {
 	pkg   *ir.Package
 	graph *graph // of the fingerprints
@@ -106,7 +106,7 @@ func (s speller) value(t ir.Type) Value {
 	return Value{Type: s.spell(t), Fingerprint: digest(s.graph.text(s.graph.value(t)))}
 }
 
-// spell spells t and collects the named types in it.
+// spell formats t and collects the named types in it.
 func (s speller) spell(t ir.Type) string {
 	t.Walk(func(t ir.Type) {
 		if t.Kind == ir.Named {
@@ -125,14 +125,14 @@ func (s speller) spelling(t ir.Type) string {
 	})
 }
 
-// collect notes what the named type t is, and so everything that it reaches.
+// collect adds the named type t and the types that it uses.
 func (s speller) collect(t ir.Type) {
 	name := s.spelling(t)
 	def, ok := s.pkg.Defs[t.ID()]
 	if _, done := s.types[name]; done || !ok {
 		return
 	}
-	s.types[name] = Type{} // a type may reach itself
+	s.types[name] = Type{} // types may be recursive
 	described := Type{Encoding: def.Encoding}
 	if def.Underlying != nil {
 		described.Underlying = s.spell(*def.Underlying)

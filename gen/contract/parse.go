@@ -10,8 +10,8 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// defs turns the types of a contract back into the representation that they were made from, as far as it says what
-// encoding/json makes of them. It fails where the file has been edited to something that afgen doesn't write.
+// defs converts the types of a contract to the intermediate representation. It returns an error if a type is invalid, for
+// example because the file was edited.
 func (c Contract) defs() (*ir.Package, error) {
 	p := &ir.Package{Path: c.Package, Defs: map[string]ir.Def{}}
 	for name, described := range c.Types {
@@ -42,19 +42,19 @@ func (c Contract) defs() (*ir.Package, error) {
 			def.Members = append(def.Members, ir.Member{Name: member, Optional: m.Optional, Quoted: m.Quoted, Type: e})
 		}
 		if id := t.ID(); id == "encoding/json.Number" || id == "encoding/json.RawMessage" {
-			def = ir.Def{Encoding: ir.EncodingJSON} // whatever an older afgen, or one of another Go, has written
+			def = ir.Def{Encoding: ir.EncodingJSON} // older versions of afgen, and other versions of Go, describe it differently
 		}
 		p.Defs[t.ID()] = def
 	}
 	return p, nil
 }
 
-// parse reads a type as a contract spells it.
+// parse parses a type of a contract.
 func (c Contract) parse(spelled string) (ir.Type, error) {
 	p := parser{contract: c, rest: spelled}
 	t, err := p.typ()
 	if err == nil && p.rest != "" {
-		err = fmt.Errorf("%q follows", p.rest)
+		err = fmt.Errorf("unexpected %q", p.rest)
 	}
 	if err != nil {
 		return ir.Type{}, fmt.Errorf("contract of %s: type %q: %w", c.Package, spelled, err)
@@ -62,7 +62,7 @@ func (c Contract) parse(spelled string) (ir.Type, error) {
 	return t, nil
 }
 
-// A parser reads one type.
+// A parser parses one type.
 type parser struct {
 	contract Contract
 	rest     string
@@ -77,7 +77,7 @@ func (p *parser) skip(prefix string) bool {
 
 func (p *parser) typ() (ir.Type, error) {
 	if p.depth++; p.depth > 200 {
-		return ir.Type{}, fmt.Errorf("nested too deep")
+		return ir.Type{}, fmt.Errorf("nested too deeply")
 	}
 	defer func() { p.depth-- }()
 	switch {
@@ -91,7 +91,7 @@ func (p *parser) typ() (ir.Type, error) {
 			return key, err
 		}
 		if !p.skip("]") {
-			return key, fmt.Errorf("no ] after the key of a map")
+			return key, fmt.Errorf("missing ] after the key of a map")
 		}
 		return p.around(ir.Type{Kind: ir.Map, Key: &key})
 	case p.skip("["):
@@ -116,7 +116,7 @@ func (p *parser) around(outer ir.Type) (ir.Type, error) {
 	return outer, err
 }
 
-// word takes what is left up to one of the characters that end a name.
+// word consumes the text up to a character that ends a name.
 func (p *parser) word() string {
 	i := strings.IndexAny(p.rest, "[],; }\"")
 	if i < 0 {
@@ -130,10 +130,10 @@ func (p *parser) word() string {
 func (p *parser) name() (ir.Type, error) {
 	word := p.word()
 	if word == "" {
-		return ir.Type{}, fmt.Errorf("no type at %q", p.rest)
+		return ir.Type{}, fmt.Errorf("missing type at %q", p.rest)
 	}
 	if !token.IsIdentifier(word[strings.LastIndexByte(word, '.')+1:]) {
-		return ir.Type{}, fmt.Errorf("%q is no name of a type", word)
+		return ir.Type{}, fmt.Errorf("%q is not a type name", word)
 	}
 	if i := strings.LastIndexByte(word, '.'); i >= 0 {
 		return p.args(ir.Type{Kind: ir.Named, Path: word[:i], Name: word[i+1:]})
@@ -149,7 +149,7 @@ func (p *parser) name() (ir.Type, error) {
 	return p.args(ir.Type{Kind: ir.Named, Path: p.contract.Package, Name: word})
 }
 
-// args reads the type arguments of a named type, if it has any.
+// args parses the type arguments of a named type, if any.
 func (p *parser) args(t ir.Type) (ir.Type, error) {
 	if !p.skip("[") {
 		return t, nil
@@ -165,12 +165,12 @@ func (p *parser) args(t ir.Type) (ir.Type, error) {
 		case p.skip("]"):
 			return t, nil
 		default:
-			return t, fmt.Errorf("type arguments without an end at %q", p.rest)
+			return t, fmt.Errorf("unterminated type arguments at %q", p.rest)
 		}
 	}
 }
 
-// fields reads an anonymous struct.
+// fields parses an anonymous struct.
 func (p *parser) fields() (ir.Type, error) {
 	t := ir.Type{Kind: ir.Struct}
 	for !p.skip("}") {
@@ -180,13 +180,13 @@ func (p *parser) fields() (ir.Type, error) {
 		}
 		t.Fields = append(t.Fields, f)
 		if !p.skip("; ") && !strings.HasPrefix(p.rest, "}") {
-			return t, fmt.Errorf("a struct without an end at %q", p.rest)
+			return t, fmt.Errorf("unterminated struct at %q", p.rest)
 		}
 	}
 	return t, nil
 }
 
-// field reads "name type tag", or "type tag" of an embedded field.
+// field parses "name type tag", or "type tag" for an embedded field.
 func (p *parser) field() (ir.Field, error) {
 	before := p.rest
 	f := ir.Field{Name: p.word()}

@@ -9,8 +9,8 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// What Of spells, parse reads back.
-func TestTypesAreReadBack(t *testing.T) {
+// parse accepts the types that Of writes.
+func TestParse(t *testing.T) {
 	basic := func(name string) *ir.Type { return &ir.Type{Kind: ir.Basic, Name: name} }
 	named := func(path, name string, args ...ir.Type) ir.Type {
 		return ir.Type{Kind: ir.Named, Path: path, Name: name, Args: args}
@@ -43,7 +43,7 @@ func TestTypesAreReadBack(t *testing.T) {
 		got, err := c.parse(spelled)
 		if want.Kind == "" {
 			if err == nil {
-				t.Errorf("%s is read as %+v", spelled, got)
+				t.Errorf("%s is parsed as %+v", spelled, got)
 			}
 			continue
 		}
@@ -52,7 +52,7 @@ func TestTypesAreReadBack(t *testing.T) {
 		}
 		again := (speller{pkg: &ir.Package{Path: c.Package}}).spelling(got)
 		if again != spelled {
-			t.Errorf("%s is spelled %s", spelled, again)
+			t.Errorf("%s is written as %s", spelled, again)
 		}
 	}
 }
@@ -75,8 +75,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// An older contract that was edited is an error, and not an absence of findings.
-func TestContractThatCannotBeReadIsAnError(t *testing.T) {
+func TestInvalidContracts(t *testing.T) {
 	method := func(typ string) map[string]Service {
 		return map[string]Service{"s": {Type: "S", Methods: map[string]Method{"M": {Params: map[string]string{"x": typ}}}}}
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A drawnType is a struct, map or slice that may mention others, itself included, by their numbers.
+// A drawnType is a struct, map or slice that may refer to types, including itself, by number.
 type drawnType struct {
 	kind    string
 	members []drawnMember
@@ -18,7 +18,7 @@ type drawnType struct {
 
 type drawnMember struct {
 	name   string
-	to     int // the number of a type; that of no type is an int
+	to     int // the number of a type; other numbers mean int
 	behind string
 }
 
@@ -38,8 +38,8 @@ func drawTypes(t *rapid.T) []drawnType {
 	return types
 }
 
-// define defines types copies times over. A mention of a type is a mention of any of its copies: rnd chooses, and how
-// fields are ordered, too. All definitions of number 0 send the same, whatever rnd and copies are.
+// define defines several copies of types. rnd chooses the copy for each reference and the order of fields. All definitions of
+// type 0 have the same JSON for any rnd and copies.
 func define(types []drawnType, copies int, rnd *rand.Rand) *ir.Package {
 	mention := func(to int) ir.Type {
 		if to == len(types) {
@@ -70,7 +70,7 @@ func define(types []drawnType, copies int, rnd *rand.Rand) *ir.Package {
 	return shop(defs)
 }
 
-func TestFingerprintDependsOnStructureAlone(t *testing.T) {
+func TestFingerprintDependsOnStructure(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		types := drawTypes(t)
 		seed := rapid.Uint64().Draw(t, "seed")
@@ -86,13 +86,13 @@ func TestFingerprintDependsOnStructureAlone(t *testing.T) {
 			changed[0].members[m].name += "x"
 			renamed := typeText(define(changed, 1, rand.New(rand.NewPCG(0, 0))), named("T0_0"))
 			if types[0].kind == "struct" && renamed == once {
-				t.Fatalf("renaming a member is not seen: %s", once)
+				t.Fatalf("renaming a member has no effect: %s", once)
 			}
 		}
 	})
 }
 
-func TestFingerprintDoesNotDependOnOtherValues(t *testing.T) {
+func TestFingerprintIsIndependentOfOtherTypes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		types := drawTypes(t)
 		p := define(types, 1, rand.New(rand.NewPCG(0, 0)))
@@ -102,7 +102,7 @@ func TestFingerprintDoesNotDependOnOtherValues(t *testing.T) {
 		}
 		for name, w := range Of(p).Workers {
 			if want := TypeFingerprint(p, named(name)); w.Payload.Fingerprint != want {
-				t.Fatalf("the fingerprint of %s is %s in the contract, %s alone", name, w.Payload.Fingerprint, want)
+				t.Fatalf("fingerprint of %s: %s in the contract, %s alone", name, w.Payload.Fingerprint, want)
 			}
 		}
 	})

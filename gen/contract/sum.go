@@ -8,10 +8,11 @@ import (
 	"slices"
 )
 
-// FileName is what the file is called that has a package's contract.
+// FileName is the name of contract files.
 const FileName = "af.contract.json"
 
-// MarshalWith is Marshal of c with sums of the files that are written with it (see Contract.Generated), and its own.
+// MarshalWith is like [Marshal], but sets Generated to the checksums of files, which has the contents by name, and of the
+// contract.
 func MarshalWith(c Contract, files map[string][]byte) ([]byte, error) {
 	c.Generated = map[string]string{FileName: ""}
 	for name, content := range files {
@@ -27,14 +28,14 @@ func MarshalWith(c Contract, files map[string][]byte) ([]byte, error) {
 	return slices.Concat(before, sums), nil
 }
 
-// Edited reports, by the content of a contract file of any version, whether a file has been changed since it was
-// written with that contract; name is as in Contract.Generated. It reports no also where the contract doesn't know. Line
-// ends of Windows are no change.
+// Edited reports whether a file has changed since it was generated, according to the checksums in the contract file. name is
+// a key of [Contract.Generated]. The contract file may have any version. If it doesn't have the checksum, Edited returns
+// false. CRLF line ends are no change.
 func Edited(contractFile []byte, name string, content []byte) bool {
 	var c struct {
 		Generated map[string]string `json:"generated"`
 	}
-	_ = json.Unmarshal(contractFile, &c) // an edited file says what it still can
+	_ = json.Unmarshal(contractFile, &c) // the file may have been edited
 	if name == FileName {
 		content = facts(content)
 	}
@@ -42,7 +43,7 @@ func Edited(contractFile []byte, name string, content []byte) bool {
 	return known && want != sum(content)
 }
 
-// facts is a contract file up to its sums.
+// facts returns the part of a contract file before its checksums.
 func facts(content []byte) []byte {
 	content = unixLines(content)
 	if i := bytes.LastIndex(content, []byte("\n  \"generated\": {\n")); i >= 0 {
@@ -56,7 +57,7 @@ func sum(content []byte) string {
 	return hex.EncodeToString(s[:6])
 }
 
-// unixLines returns content with line ends of Unix. It is content itself if it has them.
+// unixLines returns content with LF line ends.
 func unixLines(content []byte) []byte {
 	if !bytes.Contains(content, []byte("\r\n")) {
 		return content

@@ -8,11 +8,11 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A taskPair is what the tasks of a queue carry, then and now.
+// A taskPair has the changes of a queue's payload and result.
 type taskPair struct {
 	queue           string
 	payload, result []change
-	lostResult      string // the type of the result, if it is gone
+	lostResult      string // the type of the result, if it was removed
 }
 
 func (p taskPair) payloadChanged() (messages []string) {
@@ -24,7 +24,7 @@ func (p taskPair) payloadChanged() (messages []string) {
 
 func (p taskPair) resultChanged() (messages []string) {
 	if p.lostResult != "" {
-		return message("result of %s (%s) is gone", p.queue, p.lostResult)
+		return message("result of %s (%s) was removed", p.queue, p.lostResult)
 	}
 	for _, ch := range p.result {
 		if ch.kind != added {
@@ -34,7 +34,7 @@ func (p taskPair) resultChanged() (messages []string) {
 	return messages
 }
 
-// task compares what a queue's tasks carry with what an older contract says of it.
+// task compares the payload and result of a queue.
 func (c *comparison) task(p endpointPair) (taskPair, error) {
 	pair := taskPair{queue: p.old.name}
 	changes := func(old string, now *ir.Type) ([]change, string, error) {
@@ -48,14 +48,15 @@ func (c *comparison) task(p endpointPair) (taskPair, error) {
 		return differences(c.defs, p.now.pkg, was, *now), "", nil
 	}
 	var err error
-	if pair.payload, _, err = changes(p.old.worker.Payload.Type, &p.now.payload); err != nil || p.old.worker.Result == nil {
+	pair.payload, _, err = changes(p.old.worker.Payload.Type, &p.now.payload)
+	if err != nil || p.old.worker.Result == nil {
 		return pair, err
 	}
 	pair.result, pair.lostResult, err = changes(p.old.worker.Result.Type, p.now.result)
 	return pair, err
 }
 
-// A jobPair is a job that an older contract declares with a worker, and what it is now.
+// A jobPair is a job of an older contract and of the current code.
 type jobPair struct {
 	queue, id string
 	was, is   Job
@@ -66,17 +67,18 @@ func (p jobPair) deleted() []string {
 	if !p.gone {
 		return nil
 	}
-	return message("job %s of %s is gone", p.id, p.queue)
+	return message("job %s of %s was removed", p.id, p.queue)
 }
 
 func (p jobPair) changed() []string {
 	if p.gone || p.was.Cron == p.is.Cron && p.was.Zone == p.is.Zone {
 		return nil
 	}
-	return message("job %s of %s was due at %q (%s) and is at %q (%s)", p.id, p.queue, p.was.Cron, p.was.Zone, p.is.Cron, p.is.Zone)
+	return message("job %s of %s: schedule changed from %q (%s) to %q (%s)",
+		p.id, p.queue, p.was.Cron, p.was.Zone, p.is.Cron, p.is.Zone)
 }
 
-// jobPairs looks for the jobs of a worker in the code of now, by id.
+// jobPairs pairs the jobs of a worker by id.
 func jobPairs(p endpointPair) []jobPair {
 	var all []jobPair
 	for _, id := range slices.Sorted(maps.Keys(p.old.worker.Jobs)) {

@@ -9,45 +9,49 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// What values a method has.
+// Kinds of values.
 const (
 	parameter = "parameter"
 	result    = "result"
 )
 
-// values are the parameters or the results of one method, then and now.
+// values are the parameters or the results of a method in an older contract and in the current code.
 type values struct {
 	kind    string // parameter or result
-	of      string // the method, in messages
+	of      string // the method, for messages
 	defs    *ir.Package
-	nowDefs *ir.Package // as defs, what the types of now are
+	nowDefs *ir.Package // of the current code
 	was, is map[string]ir.Type
-	params  []ir.Param        // those of now, in order
-	order   []string          // those of then, in order
-	moved   map[string]string // the new name of the one that was renamed
-	changes []memberChange    // in the types of those that have kept their names
+	params  []ir.Param        // current ones, in order
+	order   []string          // old names, in order
+	moved   map[string]string // from the old to the new name of a renamed one
+	changes []memberChange    // of those with the same name
 }
 
-// A memberChange is a change in the type of one member.
+// A memberChange is a change in the type of a member.
 type memberChange struct {
 	member string
 	change
 }
 
-// valuesOf makes a check for values of one kind.
-func valuesOf(kind string, look func(values) []string) check {
+// valuesOf returns a check for values of one kind.
+func valuesOf(kind string, find func(values) []string) check {
 	return on(func(v values) []string {
 		if v.kind != kind {
 			return nil
 		}
-		return look(v)
+		return find(v)
 	})
 }
 
-// values compares the parameters or the results of a method with what an older contract says of them.
-func (c *comparison) values(kind, of string, old map[string]string, order string, now *ir.Package, params []ir.Param) (values, error) {
-	v := values{kind: kind, of: of, defs: c.defs, nowDefs: now, was: map[string]ir.Type{}, is: map[string]ir.Type{}, params: params,
-		order: strings.Split(order, ", ")}
+// values compares the parameters or the results of a method.
+func (c *comparison) values(
+	kind, of string, old map[string]string, order string, now *ir.Package, params []ir.Param,
+) (values, error) {
+	v := values{
+		kind: kind, of: of, defs: c.defs, nowDefs: now, was: map[string]ir.Type{}, is: map[string]ir.Type{},
+		params: params, order: strings.Split(order, ", "),
+	}
 	for member, spelled := range old {
 		t, err := c.old.parse(spelled)
 		if err != nil {
@@ -69,19 +73,25 @@ func (c *comparison) values(kind, of string, old map[string]string, order string
 	return v, nil
 }
 
-// renamedMember finds the one new member that sends what the one lost member did.
+// renamedMember returns the old and new name of a renamed member: one member was removed, and one with the same JSON added.
 func (v values) renamedMember() map[string]string {
-	lost := slices.DeleteFunc(slices.Sorted(maps.Keys(v.was)), func(name string) bool { _, ok := v.is[name]; return ok })
-	fresh := slices.DeleteFunc(slices.Sorted(maps.Keys(v.is)), func(name string) bool { _, ok := v.was[name]; return ok })
+	lost := slices.DeleteFunc(slices.Sorted(maps.Keys(v.was)), func(name string) bool {
+		_, ok := v.is[name]
+		return ok
+	})
+	fresh := slices.DeleteFunc(slices.Sorted(maps.Keys(v.is)), func(name string) bool {
+		_, ok := v.was[name]
+		return ok
+	})
 	if len(lost) == 1 && len(fresh) == 1 && sameWire(v.defs, v.nowDefs, v.was[lost[0]], v.is[fresh[0]]) {
 		return map[string]string{lost[0]: fresh[0]}
 	}
 	return nil
 }
 
-// named is a member in a message.
+// named returns the name of a member for a message.
 func (v values) named(member string) string {
-	if member == v.kind { // of a result without a name
+	if member == v.kind { // an unnamed result
 		return member
 	}
 	return v.kind + " " + member
@@ -91,7 +101,8 @@ func (v values) added() (messages []string) {
 	taken := slices.Collect(maps.Values(v.moved))
 	for _, p := range v.params {
 		if _, before := v.was[p.Member]; !before && !slices.Contains(taken, p.Member) {
-			messages = append(messages, fmt.Sprintf("%s (%s) of %s is new", v.named(p.Member), spelling(v.nowDefs, p.Type), v.of))
+			messages = append(messages, fmt.Sprintf("%s (%s) of %s was added",
+				v.named(p.Member), spelling(v.nowDefs, p.Type), v.of))
 		}
 	}
 	return messages
@@ -100,15 +111,16 @@ func (v values) added() (messages []string) {
 func (v values) removed() (messages []string) {
 	for _, member := range slices.Sorted(maps.Keys(v.was)) {
 		if _, still := v.is[member]; !still && v.moved[member] == "" {
-			messages = append(messages, fmt.Sprintf("%s (%s) of %s is gone", v.named(member), spelling(v.defs, v.was[member]), v.of))
+			messages = append(messages, fmt.Sprintf("%s (%s) of %s was removed",
+				v.named(member), spelling(v.defs, v.was[member]), v.of))
 		}
 	}
 	return messages
 }
 
 func (v values) renamed() (messages []string) {
-	for member, name := range v.moved { // one at most
-		messages = append(messages, fmt.Sprintf("%s of %s is called %s now", v.named(member), v.of, name))
+	for member, name := range v.moved { // at most one
+		messages = append(messages, fmt.Sprintf("%s of %s was renamed to %s", v.named(member), v.of, name))
 	}
 	return messages
 }
@@ -118,10 +130,10 @@ func (v values) reordered() []string {
 	if a == "" {
 		return nil
 	}
-	return message("%ss %s and %s of %s are of one type and have changed places", v.kind, a, b, v.of)
+	return message("%ss %s and %s of %s have the same type and swapped positions", v.kind, a, b, v.of)
 }
 
-// swapped returns two neighbours of one type that have changed places; "" if there are none.
+// swapped returns two members of the same type that have swapped positions, or "".
 func swapped(order []string, params []ir.Param) (first, second string) {
 	place := map[string]int{}
 	for i, member := range order {
@@ -139,7 +151,7 @@ func swapped(order []string, params []ir.Param) (first, second string) {
 	return "", ""
 }
 
-// retyped is about members whose own types have changed, and fieldsRetyped about those of fields in them.
+// retyped reports changed types of members, fieldsRetyped those of fields in them.
 func (v values) retyped() []string {
 	return v.changed(func(ch change) bool { return ch.kind == retyped && !ch.inField() })
 }
@@ -156,7 +168,7 @@ func (v values) fieldsRemoved() []string {
 	return v.changed(func(ch change) bool { return ch.kind == removed })
 }
 
-// changed returns a message for each change of some kind.
+// changed returns messages for the changes that satisfy is.
 func (v values) changed(is func(change) bool) (messages []string) {
 	for _, ch := range v.changes {
 		if is(ch.change) {
@@ -166,5 +178,5 @@ func (v values) changed(is func(change) bool) (messages []string) {
 	return messages
 }
 
-// inField reports whether a change is in a field, and not in the whole type or in its elements.
+// inField reports whether a change is in a field, not in the type itself or its elements.
 func (c change) inField() bool { return strings.Contains(c.path, ".") }
