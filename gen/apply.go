@@ -11,9 +11,9 @@ import (
 	"github.com/afgen/afgen/gen/emit"
 )
 
-// Apply writes and removes files according to [Plan.Changes]. It fails if there are diagnostics. It writes all new content to
-// temporary files first and then renames them, so an error such as a full disk leaves complete files, usually the old
-// ones. It doesn't follow symbolic links out of the modules. Apply may be called again.
+// Apply writes and removes files according to [Plan.Changes]. It fails if there are diagnostics. It writes all new
+// content to temporary files first and then renames them, so an error such as a full disk leaves complete files,
+// usually the old ones. It doesn't follow symbolic links out of the modules. Apply may be called again.
 func (p *Plan) Apply() error {
 	if len(p.Diagnostics) > 0 {
 		return errors.New("nothing is written, because there are diagnostics")
@@ -62,8 +62,8 @@ type target struct {
 	name string   // in root
 }
 
-// targets opens the modules of the changes and returns the targets by path. The caller must call the returned function to
-// close the modules.
+// targets opens the modules of the changes and returns the targets by path. The caller must call the returned function
+// to close the modules.
 func (p *Plan) targets() (map[string]target, func(), error) {
 	roots, all := map[string]*os.Root{}, map[string]target{}
 	done := func() {
@@ -86,7 +86,8 @@ func (p *Plan) targets() (map[string]target, func(), error) {
 	return all, done, nil
 }
 
-// writeTemp writes the new content to a temporary file next to the target, with its mode. The go command ignores the name.
+// writeTemp writes the new content to a temporary file next to the target, with its mode. The go command ignores the
+// name.
 func (t target) writeTemp(c Change) (temp target, err error) {
 	mode := fs.FileMode(0o644)
 	if info, err := os.Stat(c.Path); err == nil {

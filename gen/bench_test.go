@@ -116,8 +116,8 @@ func (t *table) row(name, dir string, coldOther bool) {
 	fmt.Println("| " + strings.Join(cells, " | ") + " |")
 }
 
-// A cost is how long a command takes, and how long it and the processes that it starts keep a core busy: on a busy machine
-// the latter is what can be compared.
+// A cost is how long a command takes, and how long it and the processes that it starts keep a core busy: on a busy
+// machine the latter is what can be compared.
 type cost struct{ wall, cpu time.Duration }
 
 func ms(c cost) string { return fmt.Sprintf("%s (%s)", milliseconds(c.wall), milliseconds(c.cpu)) }
@@ -160,8 +160,8 @@ func run(b *testing.B, dir string, env []string, name string, args ...string) ti
 	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 }
 
-// annotatedTypes is a module that uses this one, with n services of five methods each, one a file and ten a package, each
-// with a payload of its own that controller-gen is to make a deep copy of.
+// annotatedTypes is a module that uses this one, with n services of five methods each, one a file and ten a package,
+// each with a payload of its own that controller-gen is to make a deep copy of.
 func annotatedTypes(b *testing.B, n int, mongo bool) string {
 	dir := b.TempDir()
 	for i := range n {

@@ -30,9 +30,10 @@ type Comparison struct {
 // Place returns the position of a symbol in the current code, or the zero Pos if it is gone.
 func (c *Comparison) Place(pkg, symbol string) diag.Pos { return c.places[pkg+" "+symbol] }
 
-// Breaking compares the packages of a plan with older contracts. against is a file with one or more contracts, a directory
-// with contract files, or git:REF for the contract files in the repository at a commit, branch or tag; paths are relative
-// to dir. Breaking compares only contracts of packages that the plan's patterns name. The plan must have no diagnostics.
+// Breaking compares the packages of a plan with older contracts. against is a file with one or more contracts, a
+// directory with contract files, or git:REF for the contract files in the repository at a commit, branch or tag; paths
+// are relative to dir. Breaking compares only contracts of packages that the plan's patterns name. The plan must have
+// no diagnostics.
 func (p *Plan) Breaking(ctx context.Context, dir, against string) (*Comparison, error) {
 	var old []contract.Contract
 	var err error
@@ -189,7 +190,8 @@ func fetchHint(git func(...string) ([]byte, error), ref string) string {
 	return ""
 }
 
-// dirInPatterns returns the directory pkgDir of the repository at root as a path below dir. dir may contain symbolic links, which git resolves.
+// dirInPatterns returns the directory pkgDir of the repository at root as a path below dir. dir may contain symbolic
+// links, which git resolves.
 func (p *Plan) dirInPatterns(dir, root, pkgDir string) (string, error) {
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {

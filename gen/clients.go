@@ -60,8 +60,8 @@ func emitClients(res *scan.Result, stays map[string]bool) (*clientFiles, error) 
 }
 
 // ownOutputs returns the generated files on disk that this run may remove. These are the files in searched directories,
-// except client halves of packages that were not searched. Client halves in other directories belong to them too, if the
-// contract of a searched package names them. Output for files that can't be analyzed doesn't.
+// except client halves of packages that were not searched. Client halves in other directories belong to them too, if
+// the contract of a searched package names them. Output for files that can't be analyzed doesn't.
 func ownOutputs(res *scan.Result) ([]string, error) {
 	var own []string
 	for _, path := range res.Outputs {
@@ -98,8 +98,8 @@ func coversPackage(res *scan.Result, pkg string) bool {
 	return errors.Is(err, fs.ErrNotExist) || res.Searched(dir) && !res.Keeps(dir)
 }
 
-// unsearchedClients returns the client halves of a package, according to its contract file, in directories that were not
-// searched.
+// unsearchedClients returns the client halves of a package, according to its contract file, in directories that were
+// not searched.
 func unsearchedClients(res *scan.Result, contractFile []byte) (files []string, err error) {
 	pkg, clients := contract.ClientPackages(contractFile)
 	for _, c := range clients {

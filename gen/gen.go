@@ -1,16 +1,17 @@
 // Package gen is afgen's code generator as a library.
 //
 // [Generate] reads annotated packages and returns a [Plan]: diagnostics, and the files to write or remove. It doesn't
-// change files. [Plan.Apply] does. So the commands generate, check and breaking, and the golden tests, use the same code.
-// If there are diagnostics, a Plan has no changes, since a mix of new and old output is worse than the old output.
+// change files. [Plan.Apply] does. So the commands generate, check and breaking, and the golden tests, use the same
+// code. If there are diagnostics, a Plan has no changes, since a mix of new and old output is worse than the old
+// output.
 //
 //	plan, err := gen.Generate(ctx, ".", []string{"./..."}, gen.Options{})
 //	// check err and plan.Diagnostics
 //	err = plan.Apply()
 //
-// Other packages do the work. scan loads the code and converts it to the intermediate representation of package ir. emit
-// and contract convert that to files. diag describes problems. With [Options.Manifests], package manifest detects that
-// nothing has changed since an earlier run.
+// Other packages do the work. scan loads the code and converts it to the intermediate representation of package ir.
+// emit and contract convert that to files. diag describes problems. With [Options.Manifests], package manifest detects
+// that nothing has changed since an earlier run.
 package gen
 
 import (
@@ -203,8 +204,8 @@ func (p *Plan) emit(clients *clientFiles, stays map[string]bool) ([]wanted, erro
 	return out, nil
 }
 
-// compareWithDisk sets p.Changes to the differences between the wanted files and those on disk. outputs are the generated
-// files on disk.
+// compareWithDisk sets p.Changes to the differences between the wanted files and those on disk. outputs are the
+// generated files on disk.
 func (p *Plan) compareWithDisk(all []wanted, outputs []string) error {
 	contents, known := map[string][]byte{}, map[string]bool{}
 	for _, w := range all {

@@ -16,8 +16,8 @@ import (
 )
 
 // keepOutputs returns the import paths of packages whose output is kept, because some of it was generated for annotated
-// files that can't be analyzed. It reports a diagnostic if the rest of such a package has changed. It removes files with
-// the tag ignore and without output from p.Kept.
+// files that can't be analyzed. It reports a diagnostic if the rest of such a package has changed. It removes files
+// with the tag ignore and without output from p.Kept.
 func (p *Plan) keepOutputs() (stays map[string]bool, err error) {
 	stays = map[string]bool{}
 	all := p.scanned.Kept

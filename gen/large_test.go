@@ -28,9 +28,9 @@ var small = regexp.MustCompile(`^golang\.org/x/tools/(benchmark|blog|container|c
 
 var buildAll = flag.Bool("large", false, "build all that is generated for a large module, and not only a part")
 
-// A large public module, every exported struct of which is made a service. First with the methods that it has: most don't
-// fit, and each gets a diagnostic. Then with one that fits, whose parameters and results are the package's own types:
-// those that can't travel get a diagnostic, and the rest is generated and compiles.
+// A large public module, every exported struct of which is made a service. First with the methods that it has: most
+// don't fit, and each gets a diagnostic. Then with one that fits, whose parameters and results are the package's own
+// types: those that can't travel get a diagnostic, and the rest is generated and compiles.
 func TestALargeModule(t *testing.T) {
 	testkit.Long(t, "generates for a large module and builds it")
 	t.Setenv("GOFLAGS", "")
@@ -242,7 +242,8 @@ func (t *target) carries(dir, typ string) bool {
 	return t.dir == dir && slices.ContainsFunc([]int{0, 1, 2, 3}, func(n int) bool { return t.pick(n) == typ })
 }
 
-// inject annotates the targets that aren't dropped, either as they are or with a method that fits and all others skipped.
+// inject annotates the targets that aren't dropped, either as they are or with a method that fits and all others
+// skipped.
 func (m *large) inject(t *testing.T, fits func(*target) bool) {
 	t.Helper()
 	type insertion struct {

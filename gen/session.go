@@ -102,7 +102,8 @@ func (s *session) record(dir string, in scan.Inputs, all []wanted) {
 	s.taken = taken
 }
 
-// save stores the manifest of this run, including the changes that it made. If it can't, the next run reads all files again.
+// save stores the manifest of this run, including the changes that it made. If it can't, the next run reads all files
+// again.
 func (s *session) save(changes []Change) {
 	if s == nil || s.taken == nil {
 		return

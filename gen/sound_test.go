@@ -96,7 +96,8 @@ func newSandbox(t *testing.T, random *rand.Rand) *sandbox {
 				strings.Replace(a, "(int, error)", "(any, error)", 1), strings.Replace(a, "item.Item", "item.More", 1),
 				strings.Replace(a, "//af:rpc", "//af:rcp", 1), strings.Replace(a, "//af:rpc", "// af rp", 1), strings.Replace(a, ", error", "", 1)}},
 			{name: "m/a/more.go", variants: []string{"", more("a", "", "More"), more("a", "", "Mere"), "package a\n\nfunc {"}},
-			// Services behind constraints: they are the same wherever afgen runs, and a file that can't be analysed keeps its output.
+			// Services behind constraints: they are the same wherever afgen runs, and a file that can't be analysed keeps its
+			// output.
 			{name: "m/a/more_windows.go", variants: []string{"", service("a", "Windows"), more("a", "", "Windows"), service("a", "Special")}},
 			{name: "m/a/tagged.go", variants: []string{"//go:build special\n\n" + service("a", "Special"), "", "//go:build bespoke\n\n" + service("a", "Special"),
 				"//go:build go1.999\n\n" + service("a", "Special"), "//go:build ignore\n\n" + service("a", "Special"), service("a", "Special")}},

@@ -62,9 +62,9 @@ func Files(o Options) ([]File, error) {
 	return files, err
 }
 
-// Write makes a project in dir, which need not exist, and returns the names of its files. It overwrites nothing: where a
-// file is in the way it writes none and names all that are. After another error it takes back what it has written, so that it
-// can be run again.
+// Write makes a project in dir, which need not exist, and returns the names of its files. It overwrites nothing: where
+// a file is in the way it writes none and names all that are. After another error it takes back what it has written, so
+// that it can be run again.
 func Write(dir string, o Options) (names []string, err error) {
 	files, err := Files(o)
 	if err != nil {

@@ -101,8 +101,8 @@ func goVersion() string {
 	return "1.26"
 }
 
-// checkout returns the directory of the source that this command was built from, or "" if it is unknown or gone. A project
-// that uses an unreleased afgen needs it.
+// checkout returns the directory of the source that this command was built from, or "" if it is unknown or gone. A
+// project that uses an unreleased afgen needs it.
 func checkout() string {
 	_, file, _, ok := runtime.Caller(0)
 	if !ok || !filepath.IsAbs(file) { // built with -trimpath

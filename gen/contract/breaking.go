@@ -34,8 +34,8 @@ type Report struct {
 	UnusedAllows []UnusedAllow
 }
 
-// Breaking compares older contracts of packages with the current code. It matches services and workers by their names on the
-// wire, in any package. It fails if an older contract is invalid.
+// Breaking compares older contracts of packages with the current code. It matches services and workers by their names
+// on the wire, in any package. It fails if an older contract is invalid.
 func Breaking(old []Contract, now []*ir.Package) (Report, error) {
 	c := comparison{now: map[string]endpoint{}, known: map[string]bool{}, used: map[string]bool{}}
 	for _, p := range now {
@@ -68,7 +68,8 @@ func Breaking(old []Contract, now []*ir.Package) (Report, error) {
 	return c.report, nil
 }
 
-// A comparison compares one older contract at a time. It pairs old and current declarations, and applies the rules to them.
+// A comparison compares one older contract at a time. It pairs old and current declarations, and applies the rules to
+// them.
 type comparison struct {
 	now    map[string]endpoint // of the current code, by id
 	known  map[string]bool     // ids of all older contracts

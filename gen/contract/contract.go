@@ -1,10 +1,10 @@
 // Package contract describes the wire format of annotated packages and finds breaking changes.
 //
-// [Of] returns the [Contract] of a package. [Marshal] encodes it for the file af.contract.json, and [Unmarshal] decodes it.
-// [Breaking] compares older contracts with current code and reports violations of [Rules].
+// [Of] returns the [Contract] of a package. [Marshal] encodes it for the file af.contract.json, and [Unmarshal] decodes
+// it. [Breaking] compares older contracts with current code and reports violations of [Rules].
 //
-// [MethodFingerprint] and [TypeFingerprint] identify the wire format of a method, payload or result by twelve hex digits.
-// Peers compare them to detect that they were built from different code.
+// [MethodFingerprint] and [TypeFingerprint] identify the wire format of a method, payload or result by twelve hex
+// digits. Peers compare them to detect that they were built from different code.
 //
 // # Fingerprints
 //
@@ -32,8 +32,8 @@
 //	type Tree map[string]Tree                                                          map[string]^0
 //
 // Renaming a Go type, reordering parameters or fields, and replacing a variadic parameter by a slice don't change a
-// fingerprint. Renaming, adding or removing a member, changing its type (even int to int64), renaming a type with its own
-// encoding, and moving a member to an embedded struct do.
+// fingerprint. Renaming, adding or removing a member, changing its type (even int to int64), renaming a type with its
+// own encoding, and moving a member to an embedded struct do.
 package contract
 
 import (
@@ -45,8 +45,8 @@ import (
 // Version is the version of the file format.
 const Version = 1
 
-// A Contract describes the wire format of one package. Types are written as Go source. Those of the package are unqualified,
-// others have their full import path.
+// A Contract describes the wire format of one package. Types are written as Go source. Those of the package are
+// unqualified, others have their full import path.
 type Contract struct {
 	Version  int                `json:"afgen"`
 	Package  string             `json:"package"`            // import path
@@ -114,8 +114,8 @@ type Value struct {
 	Fingerprint string `json:"fingerprint"`
 }
 
-// A Type describes the JSON of a named type. Either Encoding, Underlying, or Members and Embeds are set. All are empty for a
-// struct without members.
+// A Type describes the JSON of a named type. Either Encoding, Underlying, or Members and Embeds are set. All are empty
+// for a struct without members.
 type Type struct {
 	Encoding   string            `json:"encoding,omitempty"`   // its own encoding: json or text
 	Underlying string            `json:"underlying,omitempty"` // for other types than structs

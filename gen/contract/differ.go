@@ -125,8 +125,8 @@ func resolveNames(p *ir.Package, t ir.Type) ir.Type {
 	return t
 }
 
-// structMembers returns the members of a struct by name, including those of embedded structs. It reports false for other
-// types.
+// structMembers returns the members of a struct by name, including those of embedded structs. It reports false for
+// other types.
 func structMembers(p *ir.Package, t ir.Type) (map[string]ir.Member, bool) {
 	members, ok := membersIn(p, t)
 	if !ok {

@@ -192,8 +192,8 @@ func (c Contract) has(e endpoint) bool {
 	return ok
 }
 
-// sameContent returns endpoints of the compared package with the same wire format and another type name, by old name. It
-// ignores types that the older contract has.
+// sameContent returns endpoints of the compared package with the same wire format and another type name, by old name.
+// It ignores types that the older contract has.
 func (c *comparison) sameContent(kind string) map[string]endpoint {
 	lost, fresh := map[string]string{}, map[string]endpoint{}
 	for id, now := range c.now {

@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// Marshal returns the content of a contract file: indented JSON that begins with the version. Equal contracts have equal
-// content.
+// Marshal returns the content of a contract file: indented JSON that begins with the version. Equal contracts have
+// equal content.
 func Marshal(c Contract) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -22,8 +22,8 @@ func Marshal(c Contract) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// Unmarshal parses the content of a contract file. It returns an error for other versions, unknown members and trailing data,
-// because otherwise breaking changes could go unnoticed.
+// Unmarshal parses the content of a contract file. It returns an error for other versions, unknown members and trailing
+// data, because otherwise breaking changes could go unnoticed.
 func Unmarshal(content []byte) (Contract, error) {
 	// Check the version first, because a newer format may have unknown members.
 	var head struct {
@@ -49,8 +49,8 @@ func Unmarshal(content []byte) (Contract, error) {
 	return c, nil
 }
 
-// ClientPackages returns the package of a contract file and the packages of its client halves, sorted. The file may have
-// any version. Invalid parts are ignored.
+// ClientPackages returns the package of a contract file and the packages of its client halves, sorted. The file may
+// have any version. Invalid parts are ignored.
 func ClientPackages(content []byte) (pkg string, clients []string) {
 	type half struct {
 		Client string `json:"client"`

@@ -40,8 +40,8 @@ func object(params []ir.Param) []ir.Member {
 	return members
 }
 
-// A graph has a node for each compound type in a text. It may have cycles, and several types with the same structure. Texts
-// may share a graph.
+// A graph has a node for each compound type in a text. It may have cycles, and several types with the same structure.
+// Texts may share a graph.
 type graph struct {
 	pkg     *ir.Package
 	nodes   []node
@@ -239,8 +239,8 @@ func appendNumber(text []byte, n int) []byte {
 	return strconv.AppendInt(append(text, '^'), int64(n), 10)
 }
 
-// classify sets the class of each node. Nodes with the same JSON have the same class. It begins with one class and splits
-// classes until all nodes of a class have the same text and refer to nodes of the same classes.
+// classify sets the class of each node. Nodes with the same JSON have the same class. It begins with one class and
+// splits classes until all nodes of a class have the same text and refer to nodes of the same classes.
 func (g *graph) classify() {
 	g.classes = make([]int, len(g.nodes))
 	appendClass := func(text []byte, node int) []byte { return appendNumber(text, g.classes[node]) }

@@ -309,8 +309,8 @@ func TestTextIsShort(t *testing.T) {
 	}
 }
 
-// Another version of Go may have other fields in structs of the standard library. The members of generic ones depend on the
-// user's types.
+// Another version of Go may have other fields in structs of the standard library. The members of generic ones depend on
+// the user's types.
 func TestStandardStructs(t *testing.T) {
 	address := ir.Type{Kind: ir.Named, Path: "net/mail", Name: "Address"}
 	older := shop(map[string]ir.Def{"net/mail.Address": {Standard: true, Members: []ir.Member{member("Name", text)}}})

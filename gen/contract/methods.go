@@ -69,7 +69,8 @@ func methodPairs(p endpointPair) []methodPair {
 // carries reports whether a method has parameters or results.
 func carries(m ir.Method) bool { return len(m.Params)+len(m.Results) > 0 }
 
-// renamedMethods returns methods that have other names in Go and on the wire, by old wire name. It matches them by signature.
+// renamedMethods returns methods that have other names in Go and on the wire, by old wire name. It matches them by
+// signature.
 func renamedMethods(old Service, now endpoint) map[string]ir.Method {
 	lost, fresh := map[string]string{}, map[string]ir.Method{}
 	for _, m := range now.methods {

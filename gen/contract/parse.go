@@ -10,8 +10,8 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// defs converts the types of a contract to the intermediate representation. It returns an error if a type is invalid, for
-// example because the file was edited.
+// defs converts the types of a contract to the intermediate representation. It returns an error if a type is invalid,
+// for example because the file was edited.
 func (c Contract) defs() (*ir.Package, error) {
 	p := &ir.Package{Path: c.Package, Defs: map[string]ir.Def{}}
 	for name, described := range c.Types {

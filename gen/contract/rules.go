@@ -88,8 +88,9 @@ type rule struct {
 	check check
 }
 
-// A check compares a part of an older contract with the current code. The argument is an endpointPair, a methodPair, values,
-// a taskPair or a jobPair. It returns a message for each breaking change, and none for types that it doesn't handle.
+// A check compares a part of an older contract with the current code. The argument is an endpointPair, a methodPair,
+// values, a taskPair or a jobPair. It returns a message for each breaking change, and none for types that it doesn't
+// handle.
 type check func(compared any) []string
 
 // on returns a check for arguments of one type.

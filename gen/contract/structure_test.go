@@ -38,8 +38,8 @@ func drawTypes(t *rapid.T) []drawnType {
 	return types
 }
 
-// define defines several copies of types. rnd chooses the copy for each reference and the order of fields. All definitions of
-// type 0 have the same JSON for any rnd and copies.
+// define defines several copies of types. rnd chooses the copy for each reference and the order of fields. All
+// definitions of type 0 have the same JSON for any rnd and copies.
 func define(types []drawnType, copies int, rnd *rand.Rand) *ir.Package {
 	mention := func(to int) ir.Type {
 		if to == len(types) {

@@ -11,8 +11,8 @@ import (
 // FileName is the name of contract files.
 const FileName = "af.contract.json"
 
-// MarshalWith is like [Marshal], but sets Generated to the checksums of files, which has the contents by name, and of the
-// contract.
+// MarshalWith is like [Marshal], but sets Generated to the checksums of files, which has the contents by name, and of
+// the contract.
 func MarshalWith(c Contract, files map[string][]byte) ([]byte, error) {
 	c.Generated = map[string]string{FileName: ""}
 	for name, content := range files {
@@ -28,9 +28,9 @@ func MarshalWith(c Contract, files map[string][]byte) ([]byte, error) {
 	return slices.Concat(before, sums), nil
 }
 
-// Edited reports whether a file has changed since it was generated, according to the checksums in the contract file. name is
-// a key of [Contract.Generated]. The contract file may have any version. If it doesn't have the checksum, Edited returns
-// false. CRLF line ends are no change.
+// Edited reports whether a file has changed since it was generated, according to the checksums in the contract file.
+// name is a key of [Contract.Generated]. The contract file may have any version. If it doesn't have the checksum,
+// Edited returns false. CRLF line ends are no change.
 func Edited(contractFile []byte, name string, content []byte) bool {
 	var c struct {
 		Generated map[string]string `json:"generated"`

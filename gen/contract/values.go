@@ -73,7 +73,8 @@ func (c *comparison) values(
 	return v, nil
 }
 
-// renamedMember returns the old and new name of a renamed member: one member was removed, and one with the same JSON added.
+// renamedMember returns the old and new name of a renamed member: one member was removed, and one with the same JSON
+// added.
 func (v values) renamedMember() map[string]string {
 	lost := slices.DeleteFunc(slices.Sorted(maps.Keys(v.was)), func(name string) bool {
 		_, ok := v.is[name]

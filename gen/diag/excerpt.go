@@ -74,8 +74,8 @@ func carets(cells []cell) string {
 	return b.String() + "^"
 }
 
-// underlined returns the range [from, to) of cells that contain the width bytes at column. A column after the end counts
-// as the end.
+// underlined returns the range [from, to) of cells that contain the width bytes at column. A column after the end
+// counts as the end.
 func underlined(cells []cell, length, column, width int) (from, to int) {
 	start := min(max(column-1, 0), length)
 	end := start + min(max(width, 1), length-start)
@@ -92,7 +92,8 @@ func underlined(cells []cell, length, column, width int) (from, to int) {
 	return from, to
 }
 
-// window returns the range [first, last) of cells to print: all if they fit, otherwise those around the underlined ones.
+// window returns the range [first, last) of cells to print: all if they fit, otherwise those around the underlined
+// ones.
 func window(cells []cell, from, to int) (first, last int) {
 	room := excerptColumns
 	for _, c := range cells {
@@ -166,8 +167,8 @@ func hex(n uint64, digits int) string {
 	return strings.Repeat("0", digits-len(s)) + s
 }
 
-// columns estimates the width of a printable rune on a terminal: 0 for combining marks, 2 for East Asian wide characters
-// and emoji, otherwise 1.
+// columns estimates the width of a printable rune on a terminal: 0 for combining marks, 2 for East Asian wide
+// characters and emoji, otherwise 1.
 func columns(r rune) int {
 	switch {
 	case r < 0x300:

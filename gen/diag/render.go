@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// Render writes the list to w for people, without colors and in the order of the list. For each diagnostic it writes the
-// position, code and message, the source line with carets below it, and the hint.
+// Render writes the list to w for people, without colors and in the order of the list. For each diagnostic it writes
+// the position, code and message, the source line with carets below it, and the hint.
 //
-// src returns the content of the file Pos.File and is called once per file. A diagnostic has no excerpt if src is nil or
-// fails, or if its position has no line. Names of files inside the directory rel, which may be empty, are relative to
-// it. All names have forward slashes. Render returns only errors of w.
+// src returns the content of the file Pos.File and is called once per file. A diagnostic has no excerpt if src is nil
+// or fails, or if its position has no line. Names of files inside the directory rel, which may be empty, are relative
+// to it. All names have forward slashes. Render returns only errors of w.
 func Render(w io.Writer, list List, src func(file string) ([]byte, error), rel string) error {
 	files := map[string][]byte{}
 	content := func(file string) []byte {

@@ -2,9 +2,9 @@ package diag
 
 import "strings"
 
-// Suggest returns the element of among that word is most likely a misspelling of. It compares by the number of inserted,
-// deleted, changed and transposed letters and ignores case; the first of equally near elements wins. It reports false if
-// more than about a third of the letters differ from all elements.
+// Suggest returns the element of among that word is most likely a misspelling of. It compares by the number of
+// inserted, deleted, changed and transposed letters and ignores case; the first of equally near elements wins. It
+// reports false if more than about a third of the letters differ from all elements.
 func Suggest(word string, among []string) (string, bool) {
 	w := []rune(strings.ToLower(word))
 	best, least := "", -1

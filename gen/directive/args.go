@@ -22,8 +22,8 @@ type token struct {
 	faultAt, faultTo int
 }
 
-// tokens splits the text from an offset to its end or a comment. It needs the spec to tell keys from values if a space is
-// misplaced.
+// tokens splits the text from an offset to its end or a comment. It needs the spec to tell keys from values if a space
+// is misplaced.
 func (s *scanner) tokens(i int, spec Spec) []token {
 	var all []token
 	for {
@@ -91,8 +91,8 @@ func (s *scanner) value(t *token, i int, spec Spec) {
 	}
 }
 
-// missing handles a = without a value directly after it. If the next word looks like the value, it is used as such, so that
-// it isn't reported as well.
+// missing handles a = without a value directly after it. If the next word looks like the value, it is used as such, so
+// that it isn't reported as well.
 func (s *scanner) missing(t *token, i int, spec Spec) {
 	next := s.next(i, blank)
 	word := s.line[next:s.next(next, func(c byte) bool { return !blank(c) })]
@@ -194,8 +194,8 @@ func (s *scanner) arg(t token) Arg {
 	return a
 }
 
-// continues appends next to the value of t if both form a duration with a space in it, such as "5 s" or "1h 30m". So one
-// problem is reported, not two.
+// continues appends next to the value of t if both form a duration with a space in it, such as "5 s" or "1h 30m". So
+// one problem is reported, not two.
 func (s *scanner) continues(t *token, next token, spec Spec, k Key) bool {
 	if _, isKey := spec.Key(next.key); isKey || next.pair || next.fault != "" {
 		return false
@@ -208,8 +208,8 @@ func (s *scanner) continues(t *token, next token, spec Spec, k Key) bool {
 	return true
 }
 
-// strayWords reports the unknown word tokens[i]. If it resembles no key, the report includes the unknown words after it.
-// strayWords returns the index of the last token of the report.
+// strayWords reports the unknown word tokens[i]. If it resembles no key, the report includes the unknown words after
+// it. strayWords returns the index of the last token of the report.
 func (s *scanner) strayWords(tokens []token, i int, spec Spec) int {
 	t := tokens[i]
 	if key, value, ok := strings.Cut(t.key, ":"); ok {

@@ -1,9 +1,9 @@
 // Package directive parses afgen's comments: //af:rpc, //af:method, //af:skip, //af:worker, //af:schedule and
 // //af:allow.
 //
-// One table defines the directives. It has a [Spec] for each directive and in it a [Key] for each key, with kind, default,
-// limits and documentation. [Scan] and the typed results parse by the table, and [Help] and [Markdown] print it. To add a
-// key, add a row, and a field of RPC, Method, Worker or Schedule if the generator uses it.
+// One table defines the directives. It has a [Spec] for each directive and in it a [Key] for each key, with kind,
+// default, limits and documentation. [Scan] and the typed results parse by the table, and [Help] and [Markdown] print
+// it. To add a key, add a row, and a field of RPC, Method, Worker or Schedule if the generator uses it.
 //
 // A directive is its name followed by arguments, separated by spaces:
 //
@@ -13,9 +13,9 @@
 // An argument is key=value or a flag, which is a single word. Values are words or quoted Go strings. A space and //
 // begin a comment, which ends the directive. Only //af:allow has words instead, a rule and then a text.
 //
-// Parsing takes two steps. [Scan] takes one comment. It decides whether that is a directive, and checks its name and the
-// keys of its arguments. Then [Directive.RPC], [Directive.Method], [Directive.Worker] and [Directive.Schedule] check the
-// values and add defaults. Both steps report all problems, at their columns.
+// Parsing takes two steps. [Scan] takes one comment. It decides whether that is a directive, and checks its name and
+// the keys of its arguments. Then [Directive.RPC], [Directive.Method], [Directive.Worker] and [Directive.Schedule]
+// check the values and add defaults. Both steps report all problems, at their columns.
 //
 // Scan also reports comments that are probably meant as directives, such as //af:rcp, //AF:rpc or // af:rpc. Without a
 // report, the user would only notice that the client is missing. Since comments may mention directives, a comment with

@@ -97,8 +97,8 @@ func (h heading) block() bool { return h.prefix[1] == '*' }
 // spaced reports whether a space follows the opening of the comment.
 func (h heading) spaced() bool { return blank(h.prefix[2]) }
 
-// open finds the text of the comment, without its delimiters and surrounding spaces. It sets s.end and returns the start
-// of the text. It reports false if the text can't be meant as a directive because of its form.
+// open finds the text of the comment, without its delimiters and surrounding spaces. It sets s.end and returns the
+// start of the text. It reports false if the text can't be meant as a directive because of its form.
 func (s *scanner) open() (from int, ok bool) {
 	switch {
 	case strings.HasPrefix(s.line, "//"):

@@ -12,8 +12,8 @@ import (
 	"github.com/afgen/afgen/gen/directive"
 )
 
-// scan parses one comment at line 1, column 1. It returns the directive as text, or "", and the problems as code, column
-// and underlined text.
+// scan parses one comment at line 1, column 1. It returns the directive as text, or "", and the problems as code,
+// column and underlined text.
 func scan(t *testing.T, line string) (d string, is bool, problems []string) {
 	t.Helper()
 	got, is, list := directive.Scan(line, diag.Pos{File: "a.go", Line: 1, Column: 1})

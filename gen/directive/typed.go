@@ -48,8 +48,8 @@ func (d *Directive) Allow() Allow {
 	return Allow{rule.Value, reason.Value}
 }
 
-// RPC returns the values of d, an //af:rpc directive, including defaults, and the problems of its values. An invalid value
-// counts as missing.
+// RPC returns the values of d, an //af:rpc directive, including defaults, and the problems of its values. An invalid
+// value counts as missing.
 func (d *Directive) RPC() (RPC, diag.List) {
 	of, problems := d.values()
 	return RPC{

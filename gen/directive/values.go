@@ -13,8 +13,8 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// A fault describes why a value is invalid. Its problem is the text after `key="value"`. If width isn't 0, the fault is in
-// that part of the value.
+// A fault describes why a value is invalid. Its problem is the text after `key="value"`. If width isn't 0, the fault is
+// in that part of the value.
 type fault struct {
 	code          diag.Code
 	problem, hint string
@@ -25,7 +25,8 @@ func bad(problem, hint string) *fault {
 	return &fault{code: diag.BadValue, problem: problem, hint: hint}
 }
 
-// parse returns the value of a text. By the key's kind, that is a string, an int, a bool, a []string or a time.Duration.
+// parse returns the value of a text. By the key's kind, that is a string, an int, a bool, a []string or a
+// time.Duration.
 func (k Key) parse(text string) (any, *fault) {
 	switch k.Kind {
 	case Name:
@@ -133,8 +134,8 @@ func (k Key) duration(text string) (any, *fault) {
 	return nil, bad("is not a duration", or(hint, write))
 }
 
-// fixDuration returns the duration within the key's limits that an invalid text probably means. The text may lack a unit,
-// contain spaces, or have a unit that Go doesn't know.
+// fixDuration returns the duration within the key's limits that an invalid text probably means. The text may lack a
+// unit, contain spaces, or have a unit that Go doesn't know.
 func (k Key) fixDuration(text string) (string, bool) {
 	s := strings.ToLower(strings.NewReplacer(" ", "", "\t", "", "_", "").Replace(text))
 	unit := strings.TrimLeft(s, "0123456789.")

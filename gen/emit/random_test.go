@@ -134,8 +134,8 @@ func drawDoc(t *rapid.T) string {
 	return strings.Join(rapid.SliceOfN(rapid.SampledFrom(lines), 0, 6).Draw(t, "doc"), "\n")
 }
 
-// drawPackage draws a package as scan could make it. Type names, and so what is promised, are chosen so as not to clash;
-// helpers, imports and locals may at will.
+// drawPackage draws a package as scan could make it. Type names, and so what is promised, are chosen so as not to
+// clash; helpers, imports and locals may at will.
 func drawPackage(t *rapid.T) *ir.Package {
 	p := &ir.Package{
 		Path:    shopPath,

@@ -101,8 +101,8 @@ func TestVersionMovesWithTheOutput(t *testing.T) {
 	}
 }
 
-// Where the runtime has another version of generated code, in either direction, the build fails at a line that says what
-// to do, in every file.
+// Where the runtime has another version of generated code, in either direction, the build fails at a line that says
+// what to do, in every file.
 func TestOtherVersionsOfTheRuntimeDoNotCompile(t *testing.T) {
 	stub, err := os.ReadFile("testdata/runtime/runtime.go")
 	if err != nil {

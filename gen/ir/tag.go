@@ -6,17 +6,17 @@ import (
 	"unicode"
 )
 
-// A Tag is what encoding/json reads from the tag of a struct field.
+// A Tag is a parsed json tag of a struct field.
 type Tag struct {
-	Name     string // "" if it gives none, or one that encoding/json ignores
-	Given    string // the name as it is written
+	Name     string // "" if there is none, or encoding/json ignores it
+	Given    string // the name as written
 	Skip     bool   // "-": the field is not sent
 	Optional bool   // omitempty or omitzero
-	Quoted   bool   // the string option, which has an effect on scalars only
+	Quoted   bool   // the string option, which only affects scalars
 	Options  []string
 }
 
-// ParseTag parses the tag of a struct field, unquoted.
+// ParseTag parses the unquoted tag of a struct field.
 func ParseTag(tag string) Tag {
 	text := reflect.StructTag(tag).Get("json")
 	if text == "" || text == "-" {
@@ -34,7 +34,7 @@ func ParseTag(tag string) Tag {
 	return t
 }
 
-// isTagName reports whether encoding/json takes name from a tag.
+// isTagName reports whether encoding/json accepts a name in a tag.
 func isTagName(name string) bool {
 	return name != "" && !strings.ContainsFunc(name, func(r rune) bool {
 		return !strings.ContainsRune("!#$%&()*+-./:;<=>?@[]^_{|}~ ", r) && !unicode.IsLetter(r) && !unicode.IsDigit(r)

@@ -6,15 +6,15 @@ import (
 	"strings"
 )
 
-// ID identifies a Named type throughout a module, for example "example.com/shop.Page[example.com/shop.Item]", and
-// spells every other type with such names inside.
+// ID returns t as Go source with full import paths, for example "example.com/shop.Page[example.com/shop.Item]". It
+// identifies the type.
 func (t Type) ID() string {
 	return t.Spell(func(path, name string) string { return path + "." + name })
 }
 
-// Spell spells t as Go source. qualify turns the import path and name of a Named type into what the source should say.
+// Spell returns t as Go source. It calls qualify to format the import path and name of Named types.
 func (t Type) Spell(qualify func(path, name string) string) string {
-	switch { // most types need no builder
+	switch { // the common cases need no builder
 	case t.Kind == Basic, t.Kind == Any:
 		return t.Name
 	case t.Kind == Named && len(t.Args) == 0:
@@ -70,10 +70,10 @@ func (t Type) spell(b *strings.Builder, qualify func(path, name string) string) 
 	}
 }
 
-// Equal reports whether t and u are spelled alike.
+// Equal reports whether t and u have the same ID.
 func (t Type) Equal(u Type) bool { return t.ID() == u.ID() }
 
-// Walk calls visit for t and every Type inside it, its own spelling only: it does not look into Defs.
+// Walk calls visit for t and all types that its source contains. It doesn't follow Defs.
 func (t Type) Walk(visit func(Type)) {
 	visit(t)
 	for _, a := range t.Args {
@@ -89,7 +89,7 @@ func (t Type) Walk(visit func(Type)) {
 	}
 }
 
-// Mentioned returns the import paths that the signatures of p mention, sorted, its own excepted.
+// Mentioned returns the import paths of other packages that the signatures of p mention, sorted.
 func (p *Package) Mentioned() []string {
 	var paths []string
 	p.Walk(func(t Type) {
@@ -101,7 +101,7 @@ func (p *Package) Mentioned() []string {
 	return slices.Compact(paths)
 }
 
-// Walk calls visit for every Type that the signatures of p spell.
+// Walk calls visit for all types in the signatures of p.
 func (p *Package) Walk(visit func(Type)) {
 	for _, s := range p.Services {
 		for _, m := range s.Methods {

@@ -9,8 +9,8 @@ import (
 	"sync"
 )
 
-// buildID is the Go linker's name for this program, of all that it was built from; failing that, which file it is and
-// of when.
+// buildID returns the build ID of this program, which the Go linker derives from all inputs. Without one, it returns
+// the version of the executable file.
 var buildID = sync.OnceValues(func() (string, error) {
 	path, err := os.Executable()
 	if err != nil {
@@ -34,7 +34,7 @@ var buildID = sync.OnceValues(func() (string, error) {
 	return version(path)
 })
 
-// linkerMark is the ID that Go's linker puts at the beginning of the code, where it links by itself.
+// linkerMark returns the build ID that the Go linker writes at the beginning of the code if it links internally.
 func linkerMark(head []byte) []byte {
 	_, rest, _ := bytes.Cut(head, []byte("\xff Go build ID: \""))
 	id, _, ok := bytes.Cut(rest, []byte("\"\n \xff"))
@@ -44,7 +44,7 @@ func linkerMark(head []byte) []byte {
 	return id
 }
 
-// elfNote is the ID in the notes of an ELF file: sizes of name and content, type 4, the name Go.
+// elfNote returns the build ID in an ELF note: sizes of name and content, type 4, and the name Go.
 func elfNote(head []byte) []byte {
 	const name = "Go\x00\x00"
 	for i := 0; ; {

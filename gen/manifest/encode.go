@@ -8,9 +8,7 @@ import (
 	"slices"
 )
 
-// A manifest as a file: format, key, the content as lengths and bytes, and at the end the sum of all before it.
-
-// encode returns the file for a manifest.
+// encode returns the file of a manifest: format, key, content with length prefixes, and the hash of all that.
 func (m *Manifest) encode(k Key) []byte {
 	w := writer{}
 	w.WriteString(format)
@@ -72,10 +70,10 @@ func (w *writer) entries(entries []entry) {
 	}
 }
 
-// errDamaged is of no consequence but that there is no manifest then.
-var errDamaged = errors.New("not a manifest of this key, or damaged")
+// errDamaged makes Load return nil.
+var errDamaged = errors.New("manifest is damaged or has another key")
 
-// decode reads what encode returns for the same key.
+// decode parses the file of a manifest with that key.
 func decode(k Key, data []byte) (*Manifest, error) {
 	n := len(data) - len(Sum{})
 	if n < 0 || SumOf(data[:n]) != Sum(data[n:]) {
@@ -109,7 +107,7 @@ func decode(k Key, data []byte) (*Manifest, error) {
 	return m, nil
 }
 
-// A reader takes pieces off data, which need not be well-formed; the strings share its memory.
+// A reader parses data, which may be malformed. Strings share its memory.
 type reader struct {
 	rest    string
 	damaged bool
@@ -134,7 +132,7 @@ func (r *reader) number() int {
 	return int(n)
 }
 
-// count is how many things follow; each takes a byte at least.
+// count returns the number of elements that follow. Each has at least one byte.
 func (r *reader) count() int {
 	n := r.number()
 	if n > len(r.rest) {
@@ -169,7 +167,9 @@ func (r *reader) entries() []entry {
 			r.damaged = true
 		}
 		if e.kind == file {
-			e.stamp = stamp{size: int64(r.uint64()), mtime: int64(r.uint64()), ctime: int64(r.uint64()), inode: r.uint64()}
+			e.stamp = stamp{
+				size: int64(r.uint64()), mtime: int64(r.uint64()), ctime: int64(r.uint64()), inode: r.uint64(),
+			}
 			e.sum = r.sum()
 		}
 		if r.damaged {
@@ -180,7 +180,7 @@ func (r *reader) entries() []entry {
 	return entries
 }
 
-// A byteReader reads numbers.
+// A byteReader implements io.ByteReader.
 type byteReader reader
 
 func (r *byteReader) ReadByte() (byte, error) {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// A manifest's file may hold anything, with a sum that fits: it is read or not, takes memory in proportion, and what was read is
-// the same when it is written and read again.
+// decode accepts or rejects any file with a valid hash and uses memory in proportion to its size. The result is the
+// same after encoding and decoding it.
 func FuzzManifest(f *testing.F) {
 	const key = Key("0123")
 	m := take(f, tree(f))
@@ -27,7 +27,7 @@ func FuzzManifest(f *testing.F) {
 		}
 		again, err := decode(key, m.encode(key))
 		if err != nil {
-			t.Fatalf("%+v was written and not read: %v", m, err)
+			t.Fatalf("%+v: decoding again: %v", m, err)
 		}
 		if a, b := m.encode(key), again.encode(key); !bytes.Equal(a, b) {
 			t.Errorf("%x became %x", a, b)

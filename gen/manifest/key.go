@@ -12,21 +12,21 @@ import (
 	"strings"
 )
 
-// A Key identifies what a run is asked for and its circumstances beyond the files of the code.
+// A Key identifies the arguments and the environment of a run.
 type Key string
 
-// format is part of every Key: another format's manifests are other manifests.
+// format is part of every Key, so that manifests of other formats are not found.
 const format = "afgen manifest 1\n"
 
-// A Question is what a run is asked for.
+// A Question has the arguments of a run.
 type Question struct {
 	Dir      string // absolute
 	Patterns []string
 	Tags     string
 }
 
-// KeyOf returns the key of a run by this process in its present environment. It fails if no manifest can detect changes in
-// this environment.
+// KeyOf returns the key of a run of this process in its current environment. It fails if a manifest can't detect all
+// changes in this environment.
 func KeyOf(q Question) (Key, error) {
 	build, err := buildID()
 	if err != nil {
@@ -54,7 +54,7 @@ func KeyOf(q Question) (Key, error) {
 	return Key(hex.EncodeToString(h.Sum(nil))), nil
 }
 
-// identity names a program in PATH and the version of its file, or "" if there is none.
+// identity returns the path of a program in PATH and the version of its file, or "".
 func identity(program string) string {
 	path, err := exec.LookPath(program)
 	if err != nil {
@@ -64,7 +64,7 @@ func identity(program string) string {
 	return id
 }
 
-// version distinguishes a program from others, and from its earlier versions.
+// version returns a text that differs for other programs and for other versions of a program.
 func version(path string) (string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -74,16 +74,16 @@ func version(path string) (string, error) {
 	return fmt.Sprintf("%s %d %d %d %d", path, info.Size(), info.ModTime().UnixNano(), ctime, inode), nil
 }
 
-// An environment is what the go command goes by.
+// An environment has the settings that affect the go command.
 type environment struct {
 	variables []string // NAME=value, sorted
-	file      []byte   // what go env -w has written
+	file      []byte   // the file of go env -w
 	err       error
 }
 
 var (
-	byFile = []string{"GOFILE", "GOLINE", "GOPACKAGE", "GOCOVERDIR"} // which go generate sets for each, and nothing reads
-	more   = []string{"CC", "HOME", "USERPROFILE"}                   // and GO… and CGO_…
+	ignored    = []string{"GOFILE", "GOLINE", "GOPACKAGE", "GOCOVERDIR"} // set by go generate and go test, not read
+	additional = []string{"CC", "HOME", "USERPROFILE"}                   // in addition to GO… and CGO_…
 )
 
 func circumstances() environment {
@@ -91,8 +91,8 @@ func circumstances() environment {
 	for _, kv := range os.Environ() {
 		name, _, _ := strings.Cut(kv, "=")
 		switch {
-		case slices.Contains(byFile, name):
-		case strings.HasPrefix(name, "GO"), strings.HasPrefix(name, "CGO_"), slices.Contains(more, name):
+		case slices.Contains(ignored, name):
+		case strings.HasPrefix(name, "GO"), strings.HasPrefix(name, "CGO_"), slices.Contains(additional, name):
 			e.variables = append(e.variables, kv)
 		}
 	}
@@ -104,7 +104,7 @@ func circumstances() environment {
 	if name == "" {
 		dir, err := os.UserConfigDir()
 		if err != nil {
-			return e // nor does the go command have such a file
+			return e // the go command has no such file either
 		}
 		name = filepath.Join(dir, "go", "env")
 	}
@@ -116,7 +116,7 @@ func circumstances() environment {
 	return e
 }
 
-// get returns a variable as the go command would.
+// get returns a variable of the go command.
 func (e environment) get(name string) string {
 	if v := os.Getenv(name); v != "" {
 		return v
@@ -130,7 +130,7 @@ func (e environment) get(name string) string {
 	return value
 }
 
-// trusted returns why the go command may read files here that no manifest lists, or nil.
+// trusted returns an error if the go command may read files that a manifest doesn't list.
 func (e environment) trusted() error {
 	if e.err != nil {
 		return e.err
@@ -142,7 +142,7 @@ func (e environment) trusted() error {
 		return errors.New("GOPACKAGESDRIVER is set")
 	}
 	if _, err := exec.LookPath("gopackagesdriver"); err == nil && os.Getenv("GOPACKAGESDRIVER") != "off" {
-		return errors.New("there is a gopackagesdriver")
+		return errors.New("gopackagesdriver is in PATH")
 	}
 	for f := range strings.FieldsSeq(e.get("GOFLAGS")) {
 		name, _, _ := strings.Cut(strings.TrimLeft(f, "-"), "=")
@@ -153,8 +153,8 @@ func (e environment) trusted() error {
 	return nil
 }
 
-// harmless are the flags in GOFLAGS that name no files: what they do is a matter of the key.
+// harmless are the flags in GOFLAGS that name no files. Their values are part of the key.
 var harmless = []string{
-	"mod", "tags", "trimpath", "buildvcs", "race", "msan", "asan", "v", "x", "a", "p", "count", "timeout", "short", "modcacherw",
-	"buildmode",
+	"mod", "tags", "trimpath", "buildvcs", "race", "msan", "asan", "v", "x", "a", "p", "count", "timeout", "short",
+	"modcacherw", "buildmode",
 }

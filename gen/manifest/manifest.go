@@ -1,30 +1,28 @@
-// Package manifest remembers what a run of the generator has read and found in order, so that the next one can tell
-// without starting a process that nothing has changed.
+// Package manifest detects that nothing has changed since an earlier run of the generator, without starting a process.
 //
-// A Manifest lists all that the outcome of a run depends on: directories with the names in them, so that a new file is
-// seen, and for each file whose content matters its stamp (size, times, inode) and the hash of its content. What is not
-// in files is in the Key, which a manifest is found by: where and what for the run was asked, the environment of the go
-// command, and which build of the tool it was.
+// A [Manifest] lists the inputs of a run. It has directories with their names, so that new files are detected. For each
+// file whose content matters, it has a stamp (size, times, inode) and the hash of the content. A manifest is found by
+// its [Key], which depends on the arguments of the run, the environment of the go command, and the build of the tool.
 //
-//	key, err := manifest.KeyOf(question)          // an error means: not in this environment
-//	m := store.Load(key)                          // nil if there is none, or none that can be read
-//	m.Unchanged(time.Now())                       // true: the outcome is what it was
-//	m, err = manifest.Take(start, inputs, old)    // after a whole run; an error means: not this time
+//	key, err := manifest.KeyOf(question)          // an error: don't use manifests in this environment
+//	m := store.Load(key)                          // nil if there is no valid manifest
+//	m.Unchanged(time.Now())                       // true: the result of the run is the same
+//	m, err = manifest.Take(start, inputs, old)    // after a full run; an error: don't save a manifest
 //	store.Save(key, m)
 //
-// # Why it can be trusted
+// # Correctness
 //
-// Take is called after a run that began at start, and refuses if anything it lists has been changed since then, or so
-// shortly before that the clock of the file system can't distinguish. So what it lists is what the run has read. And since each
-// stamp is older than the run, any later change gives a file another stamp: on Unix the system sets ctime, which nothing
-// can set back. Where there is no such time, or where a stamp is not known (of files just written), Unchanged reads and
-// hashes the content.
+// Take is called after a run that began at start. It fails if a listed file was changed after start, or so shortly
+// before that the clock of the file system can't tell. So the manifest describes the files that the run has read. Each
+// stamp is older than the run, so any later change gives the file another stamp: on Unix, the system sets ctime, which
+// programs can't set. Without ctime, and for files without a known stamp, Unchanged reads and hashes the content.
 //
-// What remains: a file system without a ctime of its own (FAT, some network mounts) whose mtime is set back after an edit
-// that keeps the size, and clocks of file servers that are behind by more than the time between an edit and the run.
+// Two cases are not detected: a change that keeps the size and restores the mtime on a file system without its own
+// ctime (FAT, some network file systems), and a change on a file server whose clock lags by more than the time between
+// the change and the run.
 //
-// Manifests are a cache, in a directory of the user's: bounded in number, size and age, replaced atomically, and whatever is
-// wrong with one (missing, cut off, of another version, no permission) only means a whole run.
+// Manifests are only a cache in a directory of the user. Their number, size and age are limited, and they are replaced
+// atomically. If one is missing, damaged, has another version or can't be accessed, the generator does a full run.
 package manifest
 
 import (
@@ -39,12 +37,11 @@ type Sum [sha256.Size]byte
 // SumOf hashes content.
 func SumOf(content []byte) Sum { return sha256.Sum256(content) }
 
-// A Manifest is what one run has read, and what it has found out that the next may use. It is not safe for concurrent
-// use.
+// A Manifest lists the inputs of a run and some of its results. It is not safe for concurrent use.
 type Manifest struct {
-	// Annotated reports whether there were annotated packages at all.
+	// Annotated reports whether there were annotated packages.
 	Annotated bool
-	// Emitted has the sum of each file that was made of an intermediate representation, by that one's sum.
+	// Emitted has the hashes of generated files by name, by the hash of the intermediate representation.
 	Emitted map[Sum]map[string]Sum
 
 	directories []directory // by path
@@ -52,32 +49,32 @@ type Manifest struct {
 	rules       rules
 }
 
-// A directory is what there is in one, as far as it matters.
+// A directory lists the relevant entries of a directory.
 type directory struct {
 	path    string
 	entries []entry // by name
 }
 
-// An entry is a file, a directory or nothing of a name.
+// An entry is a file, a directory or a missing file.
 type entry struct {
 	name  string
 	kind  kind
-	stamp stamp // of a file; zero where its content has to be looked at
+	stamp stamp // of a file; zero if its content must be read
 	sum   Sum   // of a file
 }
 
-// A kind is what an entry is, and so how it is compared.
+// A kind determines how an entry is compared.
 type kind uint8
 
 const (
-	absent  kind = iota // it must not be there
-	present             // it must be there; its content doesn't matter
+	absent  kind = iota // it must not exist
+	present             // it must exist; its content doesn't matter
 	file                // its content matters
 	kinds
 )
 
-// margin is how far behind the clock a file's times may be: kernels stamp with the time of the last tick, and some file
-// systems by whole seconds.
+// margin is the maximum lag of a file's times behind the clock. Kernels use the time of the last tick, and some file
+// systems store whole seconds.
 func margin(s stamp) time.Duration {
 	if s.newest()%int64(time.Second) == 0 {
 		return 2 * time.Second
@@ -85,10 +82,10 @@ func margin(s stamp) time.Duration {
 	return 20 * time.Millisecond
 }
 
-// before reports whether a file has surely not been changed since a point in time.
+// before reports whether a file has certainly not been changed since t.
 func (s stamp) before(t time.Time) bool {
 	return s.newest() < t.Add(-margin(s)).UnixNano()
 }
 
-// newest is when the file was last changed: mtime, which any process can set, only counts if there is no ctime.
+// newest returns the time of the last change. It uses mtime, which any process can set, only if there is no ctime.
 func (s stamp) newest() int64 { return cmp.Or(s.ctime, s.mtime) }

@@ -13,12 +13,12 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// later is a point in time at which what has just been written counts as old.
+// later returns a time at which files written now are old enough.
 func later() time.Time { return time.Now().Add(time.Hour) }
 
 var put = testkit.Write
 
-// tree is a module with a directory in it, and what a run over it has read.
+// tree creates a module and returns the inputs of a run.
 func tree(t testing.TB) Inputs {
 	t.Setenv("GOENV", "off")
 	t.Setenv("GOWORK", "")
@@ -49,7 +49,7 @@ func unchanged(m *Manifest) bool {
 	return same
 }
 
-func TestEveryEditThatMattersIsSeenAndNoOther(t *testing.T) {
+func TestUnchanged(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		matters bool
@@ -57,10 +57,10 @@ func TestEveryEditThatMattersIsSeenAndNoOther(t *testing.T) {
 	}{
 		{"nothing", false, func(string) error { return nil }},
 		{"touched", false, func(dir string) error { return os.Chtimes(filepath.Join(dir, "a", "a.go"), time.Now(), time.Now()) }},
-		// No rule names such files.
+		// Irrelevant files.
 		{"file_without_rule", false, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "notes.md"), nil, 0o644) }},
 		{"edit_without_rule", false, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "notes.txt"), nil, 0o644) }},
-		// By such links editors mark what is open.
+		// Lock files of editors.
 		{"editor_lock", false, func(dir string) error { return os.Symlink("x@y.1", filepath.Join(dir, "a", ".#a.go")) }},
 		{"hidden_directory", false, func(dir string) error { return os.Mkdir(filepath.Join(dir, ".git"), 0o755) }},
 		{"same_content_rewritten", false, func(dir string) error {
@@ -141,7 +141,7 @@ func TestEveryEditThatMattersIsSeenAndNoOther(t *testing.T) {
 	}
 }
 
-func TestNothingIsTakenThatMayHaveChangedMeanwhile(t *testing.T) {
+func TestTakeAfterRecentChange(t *testing.T) {
 	for name, start := range map[string]time.Time{"since the run began": time.Now().Add(-time.Minute), "just before": time.Now()} {
 		in := tree(t)
 		if _, err := Take(start, in, nil); err == nil || !strings.Contains(err.Error(), "just been changed") {
@@ -168,7 +168,7 @@ func mtime(t *testing.T, path string) time.Time {
 	return info.ModTime()
 }
 
-func TestWhatWasWrittenIsLookedAtOnceAndThenKnown(t *testing.T) {
+func TestWrote(t *testing.T) {
 	in := tree(t)
 	m := take(t, in)
 	out, a := filepath.Join(in.Dir, "a", "af_gen.go"), filepath.Join(in.Dir, "a", "a.go")
@@ -185,21 +185,21 @@ func TestWhatWasWrittenIsLookedAtOnceAndThenKnown(t *testing.T) {
 	for i, want := range []bool{true, false} {
 		same, learned := m.Unchanged(later())
 		if !same || learned != want {
-			t.Errorf("look %d: unchanged %v, learned %v", i, same, learned)
+			t.Errorf("call %d: unchanged %v, learned %v", i, same, learned)
 		}
 	}
 	put(t, out, "package a // edited\n")
 	if unchanged(m) {
 		t.Error("an edit of what was written isn't seen")
 	}
-	// A stamp that isn't older than the look itself is none.
+	// A stamp must be older than the call.
 	put(t, out, "package a // generated\n")
 	if same, learned := m.Unchanged(time.Now()); !same || learned {
 		t.Errorf("just written: unchanged %v, learned %v", same, learned)
 	}
 }
 
-func TestTakeAgreesWithWhatItKnew(t *testing.T) {
+func TestTakeWithOldManifest(t *testing.T) {
 	in := tree(t)
 	old := take(t, in)
 	put(t, filepath.Join(in.Dir, "a", "a.go"), "package b\n")
@@ -215,7 +215,7 @@ func TestTakeAgreesWithWhatItKnew(t *testing.T) {
 	}
 }
 
-func TestEveryManifestReadsBackAndNoOther(t *testing.T) {
+func TestEncodeAndDecode(t *testing.T) {
 	m := take(t, tree(t))
 	m.Annotated = true
 	m.Emitted[SumOf([]byte("ir"))] = map[string]Sum{"af_gen.go": SumOf([]byte("go")), "af.contract.json": {}}
@@ -232,20 +232,20 @@ func TestEveryManifestReadsBackAndNoOther(t *testing.T) {
 	}
 	for i := range data {
 		if _, err := decode("key", data[:i]); err == nil {
-			t.Fatalf("cut off at %d: no error", i)
+			t.Fatalf("truncated at %d: no error", i)
 		}
 		bad := slices.Clone(data)
 		bad[i] ^= 1
 		if _, err := decode("key", bad); err == nil {
-			t.Fatalf("byte %d is another: no error", i)
+			t.Fatalf("byte %d changed: no error", i)
 		}
-		// Nor may a made-up manifest crash the process.
+		// A malformed manifest with a valid hash must not panic.
 		sum := SumOf(bad[:len(bad)-len(Sum{})])
 		decode("key", append(bad[:len(bad)-len(Sum{})], sum[:]...))
 	}
 }
 
-func TestAStoreIsBoundedAndForgivesEverything(t *testing.T) {
+func TestStoreLimits(t *testing.T) {
 	m := take(t, tree(t))
 	dir := t.TempDir()
 	s := Store(filepath.Join(dir, "store"))
@@ -279,7 +279,7 @@ func TestAStoreIsBoundedAndForgivesEverything(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for range 3 { // each is among the newest for a while
+	for range 3 { // each manifest is kept for a while
 		for i := range maxCount {
 			put(t, s.path(Key(strings.Repeat("k", 1+i%100)+string(rune('a'+i/100)))), "")
 		}
@@ -303,7 +303,7 @@ func TestAStoreIsBoundedAndForgivesEverything(t *testing.T) {
 	}
 }
 
-func TestRunsAtTheSameTimeShareAStore(t *testing.T) {
+func TestConcurrentStore(t *testing.T) {
 	m := take(t, tree(t))
 	s := Store(t.TempDir())
 	var workers sync.WaitGroup
@@ -324,7 +324,7 @@ func TestRunsAtTheSameTimeShareAStore(t *testing.T) {
 	workers.Wait()
 }
 
-func TestTheKeyTellsCircumstancesApart(t *testing.T) {
+func TestKeyDependsOnEnvironment(t *testing.T) {
 	t.Setenv("GOENV", filepath.Join(t.TempDir(), "env"))
 	t.Setenv("GOFLAGS", "")
 	key := func(dir, tags string, patterns ...string) Key {
@@ -339,7 +339,7 @@ func TestTheKeyTellsCircumstancesApart(t *testing.T) {
 	look := func(what string, k Key) {
 		t.Helper()
 		if other, ok := seen[k]; ok {
-			t.Errorf("%s is to the key what %s is", what, other)
+			t.Errorf("%s has the same key as %s", what, other)
 		}
 		seen[k] = what
 	}
@@ -382,7 +382,7 @@ func TestTheKeyTellsCircumstancesApart(t *testing.T) {
 	}
 }
 
-func TestThereAreNoKeysWhereTheGoCommandReadsUnknownFiles(t *testing.T) {
+func TestKeyErrors(t *testing.T) {
 	env := filepath.Join(t.TempDir(), "env")
 	for _, kv := range []string{
 		"GOFLAGS=-overlay=x.json", "GOFLAGS=-mod=mod -modfile=x.mod", "GOFLAGS=--toolexec=x", "GO111MODULE=off", "GOPACKAGESDRIVER=/x",
@@ -402,10 +402,10 @@ func TestThereAreNoKeysWhereTheGoCommandReadsUnknownFiles(t *testing.T) {
 	}
 }
 
-func TestThisProgramHasABuildID(t *testing.T) {
+func TestBuildID(t *testing.T) {
 	id, err := buildID()
 	if err != nil || strings.Count(id, "/") < 3 || strings.HasPrefix(id, "/") {
-		t.Errorf("%q, %v", id, err) // a path and times, at worst, but Go's own tools link with an ID
+		t.Errorf("%q, %v", id, err) // not the fallback, since the Go linker writes an ID
 	}
 }
 

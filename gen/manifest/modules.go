@@ -11,9 +11,9 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// modules returns the paths of all files that define what modules there are, as keys: those above the directory of the run and
-// of modules that were listed, those of a workspace, and those of modules that are replaced by a directory, needed or not,
-// since each has a say in which versions are selected.
+// modules returns the paths of the files that define modules, as keys. These are the files of directories above that of
+// the run, of listed modules, and of the workspace. It also includes modules that are replaced by a directory, needed
+// or not, because they affect the selected versions.
 func modules(in Inputs) (map[string]bool, error) {
 	c := &collector{files: map[string]bool{}}
 	for dir := in.Dir; ; dir = filepath.Dir(dir) {
@@ -41,7 +41,7 @@ type collector struct {
 	errs  []error
 }
 
-// addModule notes the files of the module that may be rooted in a directory.
+// addModule adds the files of the module with that root directory, if there is one.
 func (c *collector) addModule(dir string) {
 	mod := filepath.Join(dir, "go.mod")
 	content := c.readOnce(mod)
@@ -57,7 +57,7 @@ func (c *collector) addModule(dir string) {
 	c.addReplaced(dir, parsed.Replace)
 }
 
-// addWorkspace notes the files of the workspace that a go.work may define.
+// addWorkspace adds the files of the workspace that a go.work file defines, if it exists.
 func (c *collector) addWorkspace(work string) {
 	content := c.readOnce(work)
 	if content == nil {
@@ -76,7 +76,7 @@ func (c *collector) addWorkspace(work string) {
 	c.addReplaced(dir, parsed.Replace)
 }
 
-// addDefaults notes the file of the environment's defaults. Those of a distribution name no files.
+// addDefaults adds the file with defaults of the environment. It reports variables that affect which files are read.
 func (c *collector) addDefaults(env string) {
 	c.files[env] = true
 	for line := range strings.Lines(string(c.read(env))) {
@@ -87,7 +87,7 @@ func (c *collector) addDefaults(env string) {
 	}
 }
 
-// addChecksums notes what belongs to a go.mod or go.work: checksums, and what is vendored.
+// addChecksums adds the checksum file and the vendor directory of a module or workspace.
 func (c *collector) addChecksums(dir, sum string) {
 	vendor := filepath.Join(dir, "vendor")
 	for _, path := range []string{filepath.Join(dir, sum), vendor, filepath.Join(vendor, "modules.txt")} {
@@ -103,7 +103,7 @@ func (c *collector) addReplaced(dir string, replace []*modfile.Replace) {
 	}
 }
 
-// readOnce notes a file and returns its content; nil if it was noted before, or isn't there.
+// readOnce adds a file and returns its content. It returns nil if the file was added before or doesn't exist.
 func (c *collector) readOnce(path string) []byte {
 	if c.files[path] {
 		return nil
@@ -112,7 +112,7 @@ func (c *collector) readOnce(path string) []byte {
 	return c.read(path)
 }
 
-// read returns the content of a file, or nil if there is none.
+// read returns the content of a file, or nil if it doesn't exist.
 func (c *collector) read(path string) []byte {
 	content, err := os.ReadFile(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -124,7 +124,7 @@ func (c *collector) read(path string) []byte {
 	return content
 }
 
-// from is a path as a file in dir spells it.
+// from resolves a path in a file of dir.
 func from(dir, path string) string {
 	path = filepath.FromSlash(path)
 	if filepath.IsAbs(path) {

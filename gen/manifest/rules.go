@@ -7,12 +7,12 @@ import (
 	"strings"
 )
 
-// rules are what in a directory matters.
+// rules select the relevant entries of a directory.
 type rules struct {
 	outputs []string // names of the generator's files
 }
 
-// kindOf returns how much of an entry of a directory matters; absent: nothing.
+// kindOf returns the kind of an entry of a directory, or absent if it isn't relevant.
 func (r rules) kindOf(e fs.DirEntry) kind {
 	name := e.Name()
 	switch {
@@ -22,7 +22,7 @@ func (r rules) kindOf(e fs.DirEntry) kind {
 		}
 		return present
 	case strings.HasPrefix(name, ".") && e.Type()&fs.ModeSymlink != 0:
-		return absent // by such links editors mark what is open
+		return absent // a lock file of an editor
 	case strings.HasSuffix(name, ".go"), slices.Contains(r.outputs, name), slices.Contains(moduleFiles, name):
 		return file
 	case slices.Contains(others, filepath.Ext(name)):
@@ -31,10 +31,10 @@ func (r rules) kindOf(e fs.DirEntry) kind {
 	return absent
 }
 
-// moduleFiles define what modules there are.
+// moduleFiles define modules.
 var moduleFiles = []string{"go.mod", "go.sum", "go.work", "go.work.sum"}
 
-// others are the files that the go command counts to a package; their content doesn't matter here.
+// others are extensions of other files that belong to a package. Their content doesn't matter.
 var others = []string{
 	".c", ".cc", ".cpp", ".cxx", ".m", ".h", ".hh", ".hpp", ".hxx", ".f", ".F", ".for", ".f90", ".s", ".S", ".sx", ".swig",
 	".swigcxx", ".syso",

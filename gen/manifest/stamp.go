@@ -6,14 +6,14 @@ import (
 	"os"
 )
 
-// A stamp changes whenever a file does.
+// A stamp differs after any change of a file.
 type stamp struct {
 	size         int64
 	mtime, ctime int64 // nanoseconds of Unix time
 	inode        uint64
 }
 
-// stampOf returns the stamp of a file; zero where the system has none that can be trusted.
+// stampOf returns the stamp of a file. It is zero if the system has no ctime.
 func stampOf(info fs.FileInfo) stamp {
 	ctime, inode, ok := change(info)
 	if !ok {
@@ -22,7 +22,7 @@ func stampOf(info fs.FileInfo) stamp {
 	return stamp{size: info.Size(), mtime: info.ModTime().UnixNano(), ctime: ctime, inode: inode}
 }
 
-// hash reads a file. The stamp is from before that, so that a change in between shows.
+// hash reads a file. The returned info is from before reading, so that concurrent changes are detected.
 func hash(path string) (Sum, fs.FileInfo, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// change returns when a file or its times were last changed, and its number.
+// change returns the ctime and the inode of a file.
 func change(info fs.FileInfo) (ctime int64, inode uint64, ok bool) {
 	s, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {

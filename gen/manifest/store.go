@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// A Store is a directory of manifests. Several processes may use it at the same time.
+// A Store is a directory of manifests. Several processes may use it concurrently. The empty Store stores nothing.
 type Store string
 
-// What a Store holds at most, in addition to what is being saved.
+// Limits of a Store, not counting the manifest being saved.
 const (
 	maxSize  = 16 << 20 // of one manifest
 	maxTotal = 64 << 20
@@ -21,8 +21,8 @@ const (
 	maxAge   = 30 * 24 * time.Hour
 )
 
-// DefaultStore is the user's: what AFGEN_CACHE names, or afgen/manifests in the system's place for caches. The empty Store,
-// which holds nothing, where AFGEN_CACHE is off or there is no such place.
+// DefaultStore returns the store of the user: $AFGEN_CACHE, or afgen/manifests in [os.UserCacheDir]. It returns the
+// empty Store if AFGEN_CACHE is "off" or relative, or if there is no cache directory.
 func DefaultStore() Store {
 	switch dir := os.Getenv("AFGEN_CACHE"); {
 	case dir == "off":
@@ -30,7 +30,7 @@ func DefaultStore() Store {
 	case filepath.IsAbs(dir):
 		return Store(dir)
 	case dir != "":
-		return "" // relative to what?
+		return "" // relative
 	}
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -43,7 +43,7 @@ const suffix = ".manifest"
 
 func (s Store) path(k Key) string { return filepath.Join(string(s), string(k)+suffix) }
 
-// Load returns the manifest of a key, or nil.
+// Load returns the manifest with that key, or nil.
 func (s Store) Load(k Key) *Manifest {
 	if s == "" {
 		return nil
@@ -63,8 +63,7 @@ func (s Store) Load(k Key) *Manifest {
 	return m
 }
 
-// Save keeps a manifest in place of the key's earlier one. Its error is of no consequence but that the next run will be
-// a whole one.
+// Save replaces the manifest with that key. Callers may ignore the error; the next run is then a full run.
 func (s Store) Save(k Key, m *Manifest) error {
 	if s == "" {
 		return nil
@@ -80,7 +79,7 @@ func (s Store) Save(k Key, m *Manifest) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(f.Name()) // gone already unless something failed
+	defer os.Remove(f.Name()) // left only after an error
 	_, err = f.Write(data)
 	if err := cmp.Or(err, f.Close()); err != nil {
 		return err
@@ -92,7 +91,7 @@ func (s Store) Save(k Key, m *Manifest) error {
 	return nil
 }
 
-// evict removes what is old or too much, the oldest first.
+// evict removes manifests that are too old, and the oldest ones if there are too many.
 func (s Store) evict(now time.Time) {
 	entries, err := os.ReadDir(string(s))
 	if err != nil {
@@ -110,9 +109,9 @@ func (s Store) evict(now time.Time) {
 	for _, info := range infos {
 		total, count = total+info.Size(), count+1
 		age := now.Sub(info.ModTime())
-		left := strings.HasSuffix(info.Name(), ".tmp") && age > time.Hour // by a process that was killed
+		left := strings.HasSuffix(info.Name(), ".tmp") && age > time.Hour // left by a killed process
 		if total > maxTotal || count > maxCount || age > maxAge || left {
-			os.Remove(filepath.Join(string(s), info.Name())) // or another run does
+			os.Remove(filepath.Join(string(s), info.Name())) // another run may do the same
 		}
 	}
 }

@@ -12,18 +12,18 @@ import (
 	"time"
 )
 
-// Inputs is what a run has read.
+// Inputs are the inputs of a run.
 type Inputs struct {
-	Dir     string   // where it was started
-	Dirs    []string // whose Go files, and names, it has read
+	Dir     string   // working directory
+	Dirs    []string // directories whose Go files the run has read
 	Modules []string // directories of modules that may change
-	Paths   []string // that it has looked at, and found or not
-	GOROOT  string   // of the standard library; "" if it wasn't used
-	Outputs []string // names of the generator's files
+	Paths   []string // files and directories, existing or not
+	GOROOT  string   // "" if the standard library wasn't used
+	Outputs []string // names of generated files
 }
 
-// Take lists what a run that began at start has read. It fails if that isn't certain: a file was changed meanwhile, or
-// the modules can't be read. Sums of files that old lists, too, are taken from there; it may be nil.
+// Take returns the manifest of a run that began at start. It fails if a file was changed since, or the files of modules
+// can't be read. It copies hashes of unchanged files from old, which may be nil.
 func Take(start time.Time, in Inputs, old *Manifest) (*Manifest, error) {
 	files, err := modules(in)
 	if err != nil {
@@ -55,7 +55,7 @@ func Take(start time.Time, in Inputs, old *Manifest) (*Manifest, error) {
 type taker struct {
 	start time.Time
 	rules rules
-	known map[string]*entry // of an older manifest, by path
+	known map[string]*entry // of the older manifest, by path
 }
 
 func (t *taker) learnFrom(old *Manifest) {
@@ -75,7 +75,7 @@ func (t *taker) readDir(dir string) (directory, error) {
 		return directory{}, err
 	}
 	if !unchangedSince(info, t.start) {
-		return directory{}, fmt.Errorf("%s has just been changed", dir) // names may have come or gone
+		return directory{}, fmt.Errorf("%s has just been changed", dir)
 	}
 	entries, err := t.rules.names(dir)
 	if err != nil {
@@ -91,7 +91,7 @@ func (t *taker) readDir(dir string) (directory, error) {
 	return directory{dir, entries}, nil
 }
 
-// pathEntry lists something that may or may not be there.
+// pathEntry returns the entry of a path, which need not exist.
 func (t *taker) pathEntry(path string) (entry, error) {
 	e := entry{name: path}
 	switch info, err := os.Stat(path); {
@@ -127,7 +127,7 @@ func (t *taker) fillEntry(e *entry, path string) error {
 	return nil
 }
 
-// unchangedSince reports whether a file or directory has surely not been changed since a point in time.
+// unchangedSince reports whether a file or directory has certainly not been changed since t.
 func unchangedSince(info fs.FileInfo, t time.Time) bool {
 	s := stampOf(info)
 	if s == (stamp{}) {
@@ -136,17 +136,21 @@ func unchangedSince(info fs.FileInfo, t time.Time) bool {
 	return s.before(t)
 }
 
-// Wrote notes that a file has new content since Take, or with nil that it has been removed. It returns false if the
-// manifest doesn't list its directory.
+// Wrote records the new content of a file that was written after Take. A nil content means that it was removed. Wrote
+// returns false if the manifest doesn't list the directory of the file.
 func (m *Manifest) Wrote(path string, content []byte) bool {
 	dir, name := filepath.Split(path)
 	dir = filepath.Clean(dir)
-	i, ok := slices.BinarySearchFunc(m.directories, dir, func(f directory, dir string) int { return strings.Compare(f.path, dir) })
+	i, ok := slices.BinarySearchFunc(m.directories, dir, func(f directory, dir string) int {
+		return strings.Compare(f.path, dir)
+	})
 	if !ok {
 		return false
 	}
 	f := &m.directories[i]
-	at, ok := slices.BinarySearchFunc(f.entries, name, func(e entry, name string) int { return strings.Compare(e.name, name) })
+	at, ok := slices.BinarySearchFunc(f.entries, name, func(e entry, name string) int {
+		return strings.Compare(e.name, name)
+	})
 	switch e := (entry{name: name, kind: file, sum: SumOf(content)}); {
 	case content == nil && ok:
 		f.entries = slices.Delete(f.entries, at, at+1)

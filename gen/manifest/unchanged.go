@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// Unchanged reports whether all that the manifest lists is as it was; now is the present time, taken before the call. It
-// learns the stamps of files whose content it had to look at; learned reports whether the manifest is worth saving again.
+// Unchanged reports whether all listed files are unchanged. now is the time before the call. Unchanged adds the stamps
+// of files whose content it had to read. learned reports whether it did, so that the manifest should be saved again.
 func (m *Manifest) Unchanged(now time.Time) (unchanged, learned bool) {
 	var next atomic.Int64
-	var changed, news atomic.Bool
+	var changed, updated atomic.Bool
 	var workers sync.WaitGroup
 	n := int64(len(m.directories))
 	for range min(runtime.GOMAXPROCS(0), 8) {
@@ -32,16 +32,16 @@ func (m *Manifest) Unchanged(now time.Time) (unchanged, learned bool) {
 					changed.Store(true)
 				}
 				if learned {
-					news.Store(true)
+					updated.Store(true)
 				}
 			}
 		})
 	}
 	workers.Wait()
-	return !changed.Load(), news.Load()
+	return !changed.Load(), updated.Load()
 }
 
-// sameDirectory compares a directory with what is on disk.
+// sameDirectory compares a directory with the disk.
 func (r rules) sameDirectory(f *directory, now time.Time) (same, learned bool) {
 	names, err := r.names(f.path)
 	alike := func(a, b entry) bool { return a.name == b.name && a.kind == b.kind }
@@ -51,7 +51,7 @@ func (r rules) sameDirectory(f *directory, now time.Time) (same, learned bool) {
 	return sameEntries(f.path, f.entries, now)
 }
 
-// names lists what matters in a directory, without stamps and sums.
+// names returns the relevant entries of a directory without stamps and hashes.
 func (r rules) names(dir string) ([]entry, error) {
 	all, err := os.ReadDir(dir)
 	if err != nil {
@@ -66,8 +66,8 @@ func (r rules) names(dir string) ([]entry, error) {
 	return out, nil
 }
 
-// sameEntries compares entries of a directory with what is on disk. Of those in a directory listed by names, only contents are
-// left to compare.
+// sameEntries compares entries with the disk. If dir isn't "", the names in it have been compared, so only contents of
+// files are compared.
 func sameEntries(dir string, entries []entry, now time.Time) (same, learned bool) {
 	for i := range entries {
 		e := &entries[i]
@@ -78,17 +78,17 @@ func sameEntries(dir string, entries []entry, now time.Time) (same, learned bool
 			}
 			path = dir + string(filepath.Separator) + e.name
 		}
-		switch same, news := e.sameOnDisk(path, now); {
+		switch same, updated := e.sameOnDisk(path, now); {
 		case !same:
 			return false, learned
-		case news:
+		case updated:
 			learned = true
 		}
 	}
 	return true, learned
 }
 
-// sameOnDisk compares one entry with what is on disk.
+// sameOnDisk compares an entry with the disk.
 func (e *entry) sameOnDisk(path string, now time.Time) (same, learned bool) {
 	info, err := os.Stat(path)
 	switch {

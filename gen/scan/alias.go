@@ -2,8 +2,8 @@ package scan
 
 import "go/types"
 
-// clientSpelling returns t as the client half in package to can write it. It replaces aliases that the package can't refer
-// to by their types. If the client half is in the service's package, it returns t.
+// clientSpelling returns t as the client half in package to can write it. It replaces aliases that the package can't
+// refer to by their types. If the client half is in the service's package, it returns t.
 func (sc *scanner) clientSpelling(u *unit, to string, t types.Type) types.Type {
 	if to == "" {
 		return t

@@ -290,8 +290,8 @@ func unnamed(kind string, i, n int) string {
 	return "result" + strconv.Itoa(i)
 }
 
-// convertType converts the type of v, a parameter or result, or reports at v or a field why it can't be sent. It returns
-// false if it reports a problem or ok is false.
+// convertType converts the type of v, a parameter or result, or reports at v or a field why it can't be sent. It
+// returns false if it reports a problem or ok is false.
 func (sc *scanner) convertType(
 	u *unit, r *reader, d *ast.FuncDecl, what string, v *types.Var, ok bool,
 ) (ir.Type, bool) {
@@ -325,8 +325,8 @@ func (sc *scanner) convertType(
 	return spelled, ok
 }
 
-// typeErrorReported reports whether a diagnostic explains why a type can't be resolved. There is one if the error is in the
-// user's code, not in a dependency.
+// typeErrorReported reports whether a diagnostic explains why a type can't be resolved. There is one if the error is in
+// the user's code, not in a dependency.
 func (sc *scanner) typeErrorReported() bool {
 	return slices.ContainsFunc(sc.problems, func(p diag.Diagnostic) bool {
 		return p.Code == diag.TypeError || p.Code == diag.NotLoaded || p.Code == diag.SyntaxError

@@ -129,8 +129,8 @@ func (sc *scanner) notes(u *unit, f *load.File) []note {
 	return notes
 }
 
-// ownersOf returns the types and funcs that the doc comments of a file document. For doc comments of other declarations,
-// the note has neither.
+// ownersOf returns the types and funcs that the doc comments of a file document. For doc comments of other
+// declarations, the note has neither.
 func ownersOf(f *ast.File) map[*ast.CommentGroup]note {
 	owners := map[*ast.CommentGroup]note{}
 	for _, d := range f.Decls {
@@ -182,8 +182,8 @@ func annotates(src []byte) bool {
 	})
 }
 
-// misplaced reports a directive that belongs to no type or func. If the intended declaration is clear, misplaced returns
-// it, so that no further problems are reported.
+// misplaced reports a directive that belongs to no type or func. If the intended declaration is clear, misplaced
+// returns it, so that no further problems are reported.
 func (sc *scanner) misplaced(
 	f *load.File, group *ast.CommentGroup, d *directive.Directive, owners map[*ast.CommentGroup]note,
 ) note {

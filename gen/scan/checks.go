@@ -7,8 +7,8 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A check reports whether a value of one of the types below breaks a rule. It returns the arguments of the rule's message
-// that follow the path. The value doesn't break any earlier rule that rejects it.
+// A check reports whether a value of one of the types below breaks a rule. It returns the arguments of the rule's
+// message that follow the path. The value doesn't break any earlier rule that rejects it.
 type check func(found any) (args []any, broken bool)
 
 // with returns a check for values of one type.
@@ -151,8 +151,8 @@ func isUnsafePointer(t types.Type) bool {
 
 func (t sentType) spelled() string { return t.reader.typeString(t.typ) }
 
-// byValue reports whether keys are encoded by MarshalText. byPointer reports whether MarshalText has a pointer receiver, so
-// it isn't called. Strings are encoded without MarshalText.
+// byValue reports whether keys are encoded by MarshalText. byPointer reports whether MarshalText has a pointer
+// receiver, so it isn't called. Strings are encoded without MarshalText.
 func (k mapKey) byValue() bool   { return !k.isString && k.marshalText != nil && k.marshalText.value }
 func (k mapKey) byPointer() bool { return !k.isString && k.marshalText != nil && !k.marshalText.value }
 

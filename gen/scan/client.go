@@ -138,7 +138,8 @@ func (sc *scanner) handwritten(dir string) []string {
 	return names
 }
 
-// clientName returns the name of a client package, from its files or its path. why is the reason if that isn't possible.
+// clientName returns the name of a client package, from its files or its path. why is the reason if that isn't
+// possible.
 func (sc *scanner) clientName(to, dir string) (name, why string) {
 	ignored := []string{}
 	for _, file := range sc.handwritten(dir) {
@@ -316,8 +317,8 @@ func (sc *scanner) importWay(from, to string, leadsNot map[string]bool) []string
 	return nil
 }
 
-// writes reports whether a file that afgen didn't generate imports a path. Imports of generated files don't count, since
-// those files are replaced.
+// writes reports whether a file that afgen didn't generate imports a path. Imports of generated files don't count,
+// since those files are replaced.
 func (sc *scanner) writes(u *load.Unit, importPath string) bool {
 	for _, name := range u.Pkg.GoFiles {
 		src, err := os.ReadFile(name)

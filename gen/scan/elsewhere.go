@@ -24,8 +24,8 @@ type excluded struct {
 	types      []string // annotated types
 }
 
-// A Kept is an annotated file that can't be analyzed, because its build constraint is not satisfied on any system that the
-// go command knows. Its generated output is kept.
+// A Kept is an annotated file that can't be analyzed, because its build constraint is not satisfied on any system that
+// the go command knows. Its generated output is kept.
 type Kept struct {
 	File    string
 	Dir     string
@@ -81,8 +81,8 @@ func hasDirective(doc *ast.CommentGroup, name string) bool {
 	})
 }
 
-// loadOthers scans the annotated files that are excluded here on systems that include them. It uses the nearest systems,
-// and as few as possible. It returns a scanner for each.
+// loadOthers scans the annotated files that are excluded here on systems that include them. It uses the nearest
+// systems, and as few as possible. It returns a scanner for each.
 func (sc *scanner) loadOthers(ctx context.Context) ([]*scanner, error) {
 	if len(sc.excluded) == 0 {
 		return nil, nil

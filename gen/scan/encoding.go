@@ -91,8 +91,8 @@ func (m methods) unmarshal() (string, *marshaler) {
 	return "", nil
 }
 
-// encoding returns the own encoding of a defined type at a position, or "". It refuses a type whose methods don't form a
-// pair.
+// encoding returns the own encoding of a defined type at a position, or "". It refuses a type whose methods don't form
+// a pair.
 func (r *reader) encoding(t types.Type, path string, from position) (string, *refusal) {
 	m := methodsOf(t)
 	if m.none() || types.IsInterface(t) {
@@ -150,8 +150,8 @@ func (r *reader) key(t types.Type, path string) (ir.Type, *refusal) {
 	return spelled, r.defineKey(spelled, t)
 }
 
-// mapKey refuses a key type by encoding/json's rules for keys. Strings are encoded as such, other keys by MarshalText of the
-// value or as integers. A key type with UnmarshalText is decoded by that, or by UnmarshalJSON if it has both.
+// mapKey refuses a key type by encoding/json's rules for keys. Strings are encoded as such, other keys by MarshalText
+// of the value or as integers. A key type with UnmarshalText is decoded by that, or by UnmarshalJSON if it has both.
 func (r *reader) mapKey(t types.Type, path string) *refusal {
 	b, _ := t.Underlying().(*types.Basic)
 	if b != nil && b.Kind() == types.Invalid {

@@ -26,8 +26,8 @@ type found struct {
 	ignored  func(dir string) bool    // reports whether go.mod ignores a directory
 }
 
-// find expands the patterns that name directories and searches those. It leaves other patterns, such as import paths, to
-// the go command.
+// find expands the patterns that name directories and searches those. It leaves other patterns, such as import paths,
+// to the go command.
 func find(cfg Config) (*found, error) {
 	f := &found{searched: map[string][]fs.DirEntry{}}
 	for _, p := range cfg.patterns() {

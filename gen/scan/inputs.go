@@ -10,9 +10,9 @@ import (
 	"golang.org/x/tools/go/packages"
 )
 
-// Inputs are the files that the result of a scan depends on: the Go files in Dirs, and the files and directories at Paths,
-// existing or not. The result also depends on the environment and on files such as go.mod. The standard library and the
-// module cache are considered fixed.
+// Inputs are the files that the result of a scan depends on: the Go files in Dirs, and the files and directories at
+// Paths, existing or not. The result also depends on the environment and on files such as go.mod. The standard library
+// and the module cache are considered fixed.
 type Inputs struct {
 	// Unknown is the reason why Inputs is incomplete, or "".
 	Unknown string

@@ -9,8 +9,8 @@ import (
 )
 
 // Inside resolves the symbolic links in the path of a directory, which need not exist. It returns the root directory of
-// its module and its path relative to that. It fails if a link leads out of the module. If the module is unknown, root is
-// the directory itself.
+// its module and its path relative to that. It fails if a link leads out of the module. If the module is unknown, root
+// is the directory itself.
 func (r *Result) Inside(dir string) (root, rel string, err error) {
 	return r.scanner.Inside(load.Links{}, dir) // links may have changed since the scan
 }

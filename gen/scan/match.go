@@ -11,9 +11,9 @@ import (
 	"github.com/afgen/afgen/gen/scan/internal/pattern"
 )
 
-// CheckMatches returns an error if a pattern matches no package, for example outside modules or in a directory without Go
-// files. Otherwise a run that scans nothing would look like one without problems. The error is that of the go command.
-// Packages without annotations are not an error.
+// CheckMatches returns an error if a pattern matches no package, for example outside modules or in a directory without
+// Go files. Otherwise a run that scans nothing would look like one without problems. The error is that of the go
+// command. Packages without annotations are not an error.
 func (r *Result) CheckMatches(ctx context.Context) error {
 	sc, f := r.scanner, r.found
 	bare := f.unannotated(sc.config)

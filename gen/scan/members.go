@@ -87,9 +87,9 @@ func (r *reader) anonymous(s *types.Struct, path string, from position) (ir.Type
 	return out, r.names(s, s, path)
 }
 
-// enter sets the position of refusals to a field, if the user's code declares it. For a field of a generic type's instance,
-// it keeps the position, because the type argument is the cause. restore sets the old position, and need not be called
-// after a refusal.
+// enter sets the position of refusals to a field, if the user's code declares it. For a field of a generic type's
+// instance, it keeps the position, because the type argument is the cause. restore sets the old position, and need not
+// be called after a refusal.
 func (r *reader) enter(f *types.Var) (restore func()) {
 	before := r.at
 	if f.Pkg() != nil && f.Origin() == f && r.scanner.isUsers(f.Pkg().Path()) {

@@ -230,8 +230,8 @@ func (sc *scanner) setConstraints(p *part) {
 	}
 }
 
-// needSignatures requests the declarations that the signatures of a package's annotated types mention. The fields of the
-// annotated types are not sent and not needed.
+// needSignatures requests the declarations that the signatures of a package's annotated types mention. The fields of
+// the annotated types are not sent and not needed.
 func (sc *scanner) needSignatures(u *unit) {
 	for _, t := range u.types {
 		if t.broken {
@@ -261,8 +261,8 @@ type variant struct {
 	constraint constraint.Expr
 }
 
-// checkEverywhere reports remote methods that are missing on some systems of their type. Each instance of a service must
-// have all methods.
+// checkEverywhere reports remote methods that are missing on some systems of their type. Each instance of a service
+// must have all methods.
 func (sc *scanner) checkEverywhere(u *unit, p *ir.Package) {
 	here := sc.roots[u.Pkg.PkgPath] // it knows the files of all systems
 	if here == nil || here.Broken {

@@ -8,7 +8,8 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// A rule is a reason to reject a type or to report a warning. The table in docs/generator.md is generated from the rules.
+// A rule is a reason to reject a type or to report a warning. The table in docs/generator.md is generated from the
+// rules.
 type rule struct {
 	code    diag.Code
 	about   string // the type, for the table; "" if the rule isn't in the table

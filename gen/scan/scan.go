@@ -109,8 +109,8 @@ func (r *Result) Source(file string) ([]byte, bool) {
 	return src, ok
 }
 
-// Dir returns the directory of an import path, which need not exist. It reports whether that is in a module that afgen may
-// write to.
+// Dir returns the directory of an import path, which need not exist. It reports whether that is in a module that afgen
+// may write to.
 func (r *Result) Dir(importPath string) (dir string, ok bool) {
 	dir, why := r.scanner.DirOfPackage(importPath)
 	return dir, why == ""
@@ -122,7 +122,8 @@ func (r *Result) Searched(dir string) bool {
 	return ok
 }
 
-// Keeps reports whether a directory has annotated files that can't be analyzed. Generated files in it may belong to those.
+// Keeps reports whether a directory has annotated files that can't be analyzed. Generated files in it may belong to
+// those.
 func (r *Result) Keeps(dir string) bool {
 	return slices.ContainsFunc(r.Kept, func(k Kept) bool { return k.Dir == dir })
 }
@@ -133,8 +134,8 @@ func (r *Result) Matches(dir, importPath string) bool {
 	return slices.ContainsFunc(cfg.patterns(), func(p string) bool { return pattern.Matches(cfg.Dir, p, dir, importPath) })
 }
 
-// Scan scans the packages that the patterns name. It returns an error if they can't be loaded. Problems of their code are
-// in the Result.
+// Scan scans the packages that the patterns name. It returns an error if they can't be loaded. Problems of their code
+// are in the Result.
 func Scan(ctx context.Context, cfg Config) (*Result, error) {
 	return newScanner(cfg, nil, false).scan(ctx)
 }
@@ -164,7 +165,8 @@ type unit struct {
 	hidden []hidden     // methods in excluded files
 }
 
-// newScanner returns a scanner. It shares files and positions with share, which may be nil. See load.Config for allTags.
+// newScanner returns a scanner. It shares files and positions with share, which may be nil. See load.Config for
+// allTags.
 func newScanner(cfg Config, share *load.Loader, allTags bool) *scanner {
 	sc := &scanner{
 		config: cfg, leadsNot: map[string]map[string]bool{}, links: load.Links{}, warned: map[token.Pos]bool{},

@@ -24,8 +24,8 @@ type reader struct {
 	warnings []refusal
 }
 
-// A position is where an encoded value is stored. encoding/json calls methods with pointer receivers only if the value is
-// addressable.
+// A position is where an encoded value is stored. encoding/json calls methods with pointer receivers only if the value
+// is addressable.
 type position int
 
 const (

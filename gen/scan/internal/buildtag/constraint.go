@@ -17,8 +17,8 @@ import (
 	"strings"
 )
 
-// Of returns the build constraint of a file, or nil. It combines the file's name, its //go:build line, and cgo if the file
-// imports "C".
+// Of returns the build constraint of a file, or nil. It combines the file's name, its //go:build line, and cgo if the
+// file imports "C".
 func Of(name string, src []byte, importsC bool) constraint.Expr {
 	parts := append(nameConstraint(filepath.Base(name)), conjuncts(lineConstraint(src))...)
 	if importsC {
@@ -49,8 +49,8 @@ func nameConstraint(name string) []constraint.Expr {
 }
 
 // isGOOS and isGOARCH report whether the go command treats a word in a file's name as an operating system or an
-// architecture. Its lists are not exported, so they test whether a file with such a name is compiled. Before an architecture
-// only operating systems count.
+// architecture. Its lists are not exported, so they test whether a file with such a name is compiled. Before an
+// architecture only operating systems count.
 func isGOOS(word string) bool { return !compiles("p_" + word + "_amd64.go") }
 func isGOARCH(word string) bool {
 	return word == "amd64" || !compiles("p_"+word+".go") && !isGOOS(word)

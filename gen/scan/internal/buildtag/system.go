@@ -105,8 +105,8 @@ func (s System) variants(platforms, free []string, yield func(System) bool) {
 	}
 }
 
-// Nearest returns the system most similar to s that satisfies an expression. It reports false if there is none. It never
-// sets the tag ignore, which excludes files from every build.
+// Nearest returns the system most similar to s that satisfies an expression. It reports false if there is none. It
+// never sets the tag ignore, which excludes files from every build.
 func (s System) Nearest(x constraint.Expr) (near System, ok bool) {
 	free := slices.DeleteFunc(tagsOf(x), func(tag string) bool {
 		_, isRelease := release(tag)
@@ -147,8 +147,8 @@ func Implies(a, b constraint.Expr) bool {
 	return holds
 }
 
-// Current returns the system that the go command compiles for in a directory. It runs go env with the environment environ,
-// or that of the process if nil. tags is the value of the flag -tags, or "".
+// Current returns the system that the go command compiles for in a directory. It runs go env with the environment
+// environ, or that of the process if nil. tags is the value of the flag -tags, or "".
 func Current(ctx context.Context, dir string, environ []string, tags string) (System, error) {
 	cmd := exec.CommandContext(ctx, "go", "env", "-json", "GOOS", "GOARCH", "CGO_ENABLED", "GOVERSION", "GOFLAGS")
 	cmd.Dir, cmd.Env = dir, environ
@@ -188,8 +188,8 @@ func Current(ctx context.Context, dir string, environ []string, tags string) (Sy
 // Tags returns the value of the flag -tags for the system.
 func (s System) Tags() string { return strings.Join(s.tags, ",") }
 
-// Env returns environ with the variables that make the go command compile for the system. A nil environ means that of the
-// process.
+// Env returns environ with the variables that make the go command compile for the system. A nil environ means that of
+// the process.
 func (s System) Env(environ []string) []string {
 	if environ == nil {
 		environ = os.Environ()

@@ -164,8 +164,8 @@ func (u *Unit) pruneGen(d *ast.GenDecl) *ast.GenDecl {
 	return &pruned
 }
 
-// reportTypeErrors reports errors in needed declarations. The compiler reports others. If a file can't be parsed, it reports
-// nothing, because most errors would result from that.
+// reportTypeErrors reports errors in needed declarations. The compiler reports others. If a file can't be parsed, it
+// reports nothing, because most errors would result from that.
 func (l *Loader) reportTypeErrors(u *Unit) {
 	for path := range u.imports {
 		if dep := l.units[path]; dep != nil && dep.Broken {

@@ -11,9 +11,9 @@ import (
 	"github.com/afgen/afgen/gen/scan/internal/pattern"
 )
 
-// Inside resolves the symbolic links in the path of a directory, which need not exist. It returns the root directory of its
-// module and its path relative to that. It fails if a link leads out of the module. If the module is unknown, root is the
-// directory itself. links caches the links.
+// Inside resolves the symbolic links in the path of a directory, which need not exist. It returns the root directory of
+// its module and its path relative to that. It fails if a link leads out of the module. If the module is unknown, root
+// is the directory itself. links caches the links.
 func (l *Loader) Inside(links Links, dir string) (root, rel string, err error) {
 	if l.modules == nil {
 		l.modules = l.findModules()

@@ -1,10 +1,10 @@
 // Package load loads packages and type-checks the declarations that are needed.
 //
-// [Loader.Load] lists packages and their imports with one call of the go command, without types. It parses the requested
-// packages and surveys the other files of their directories. It parses other packages when one of their declarations is
-// needed: [Loader.NeedName] and [Loader.NeedMethod] follow each name to its declaration, across packages.
-// [Loader.Check] type-checks the needed declarations of a package, without function bodies. So the cost depends on the
-// needed declarations, not on what a module imports, and code need not compile.
+// [Loader.Load] lists packages and their imports with one call of the go command, without types. It parses the
+// requested packages and surveys the other files of their directories. It parses other packages when one of their
+// declarations is needed: [Loader.NeedName] and [Loader.NeedMethod] follow each name to its declaration, across
+// packages. [Loader.Check] type-checks the needed declarations of a package, without function bodies. So the cost
+// depends on the needed declarations, not on what a module imports, and code need not compile.
 //
 // The loader also knows the modules of a run, the directories of import paths in them, and symbolic links that lead out
 // of them. It doesn't know directives: its caller decides which declarations are needed.
@@ -238,8 +238,8 @@ func (l *Loader) ReportAt(id *ast.Ident, code diag.Code, message, hint string) {
 	l.Report(l.Position(id.Pos()), len(id.Name), code, message, hint)
 }
 
-// Guard calls work, which processes a package. If work panics, Guard reports a bug of afgen at the current declaration, and
-// doesn't call work for this package again. Other packages are not affected.
+// Guard calls work, which processes a package. If work panics, Guard reports a bug of afgen at the current declaration,
+// and doesn't call work for this package again. Other packages are not affected.
 func (l *Loader) Guard(u *Unit, work func()) {
 	if u.failed {
 		return

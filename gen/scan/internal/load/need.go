@@ -87,8 +87,8 @@ func (l *Loader) needFrom(u *Unit, path, name string) {
 	l.needName(dep, name, much)
 }
 
-// needNode marks the names in a part of a declaration as needed. It may mark too many, since a type parameter may have the
-// name of a type.
+// needNode marks the names in a part of a declaration as needed. It may mark too many, since a type parameter may have
+// the name of a type.
 func (l *Loader) needNode(u *Unit, f *File, n ast.Node) {
 	ast.Inspect(n, func(n ast.Node) bool {
 		switch n := n.(type) {

@@ -13,8 +13,8 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-// survey reads all Go files in the directory of a requested package. It collects the names in use and the excluded files,
-// and reports files that the go command can't parse.
+// survey reads all Go files in the directory of a requested package. It collects the names in use and the excluded
+// files, and reports files that the go command can't parse.
 func (l *Loader) survey(u *Unit) {
 	u.Taken, u.ImportNames = map[string]token.Position{}, map[string]token.Position{}
 	entries, err := os.ReadDir(u.Pkg.Dir)

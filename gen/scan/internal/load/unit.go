@@ -29,7 +29,8 @@ type Unit struct {
 	// Names has the package-level declarations of the files. Methods has the methods by the name of the receiver's type.
 	Names   map[string]*Decl
 	Methods map[string][]*ast.FuncDecl
-	// Taken has the package-level names of all files in the directory of a requested package, ImportNames those of imports.
+	// Taken has the package-level names of all files in the directory of a requested package, ImportNames those of
+	// imports.
 	Taken, ImportNames map[string]token.Position
 	// Excluded are the files, except tests, that build constraints exclude from a requested package.
 	Excluded []Excluded
@@ -192,8 +193,8 @@ func (u *Unit) Receiver(d *ast.FuncDecl) string {
 	return path[len(path)-1]
 }
 
-// receiverPath returns the names from that in a method's receiver to that of its type. There are several if the receiver
-// is an alias.
+// receiverPath returns the names from that in a method's receiver to that of its type. There are several if the
+// receiver is an alias.
 func (u *Unit) receiverPath(d *ast.FuncDecl) []string {
 	if len(d.Recv.List) != 1 {
 		return []string{""}

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// IgnoredBy returns a function that reports whether "..." skips a directory because of the ignore directives in the go.mod
-// of dir's module. The go command reports errors in that file.
+// IgnoredBy returns a function that reports whether "..." skips a directory because of the ignore directives in the
+// go.mod of dir's module. The go command reports errors in that file.
 func IgnoredBy(dir string) func(dir string) bool {
 	for root := dir; ; root = filepath.Dir(root) {
 		path := filepath.Join(root, "go.mod")
@@ -27,8 +27,8 @@ func IgnoredBy(dir string) func(dir string) bool {
 	return func(string) bool { return false }
 }
 
-// ignores reports whether lines name a directory or one above it. Lines that begin with ./ name one directory, others all
-// with that name.
+// ignores reports whether lines name a directory or one above it. Lines that begin with ./ name one directory, others
+// all with that name.
 func ignores(lines []*modfile.Ignore, rel string) bool {
 	rel = "/" + rel + "/"
 	for _, line := range lines {

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// Dir returns the directory that a pattern names, relative to from. deep reports whether it also names those below. ok is
-// false for import paths.
+// Dir returns the directory that a pattern names, relative to from. deep reports whether it also names those below. ok
+// is false for import paths.
 func Dir(from, pattern string) (base string, deep, ok bool) {
 	base, deep = strings.CutSuffix(pattern, "/...")
 	if pattern == "..." {
