@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// BenchmarkTable times whole commands as a user waits for them and prints the table of docs/generator.md: afgen beside
-// controller-gen and go list on the same tree in the same run. Each figure is the best of several.
+// BenchmarkTable measures commands as users run them and prints the table of docs/generator.md. It compares afgen with
+// controller-gen and go list on the same trees. Each figure is the best of several runs.
 func BenchmarkTable(b *testing.B) {
 	for b.Loop() { // once: see the Makefile
 		bin := b.TempDir()
@@ -33,18 +33,18 @@ func BenchmarkTable(b *testing.B) {
 
 const controllerGenVersion = "v0.23.0"
 
-// controllerGen installs it; "" if it can't be installed.
+// controllerGen installs controller-gen and returns its path, or "" if that fails.
 func controllerGen(bin string) string {
 	cmd := exec.Command("go", "install", "sigs.k8s.io/controller-tools/cmd/controller-gen@"+controllerGenVersion)
 	cmd.Env = append(os.Environ(), "GOBIN="+bin, "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		fmt.Printf("\nCONTROLLER-GEN IS NOT TO BE HAD, AND NOT IN THE TABLE: %v\n%s\n", err, out)
+		fmt.Printf("\nTHE TABLE LACKS CONTROLLER-GEN, WHICH CAN'T BE INSTALLED: %v\n%s\n", err, out)
 		return ""
 	}
 	return filepath.Join(bin, "controller-gen")
 }
 
-// load is how busy the machine is, which a figure is worth nothing without.
+// load returns the load of the machine, which affects all figures.
 func load() string {
 	data, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
@@ -58,13 +58,13 @@ type table struct {
 	afgen, other string
 }
 
-// row times everything on one tree.
+// row measures all commands on one tree.
 func (t *table) row(name, dir string, coldOther bool) {
 	env := []string{"GOFLAGS=", "GOWORK=off", "AFGEN_CACHE=" + t.b.TempDir()}
 	generate := func() cost { return t.time(dir, env, t.afgen, "./...") }
 	settle()
 	generate()
-	generate() // it looks at what the first has written
+	generate() // reads the files that the first one has written
 	tool := func() cost { return t.time(dir, env, "go", "tool", "afgen", "./...") }
 	tool()
 	tool()
@@ -82,7 +82,7 @@ func (t *table) row(name, dir string, coldOther bool) {
 		}
 		edit := 0
 		return best(5, func() cost {
-			edit++ // another each time, or the manifest would know it
+			edit++ // different each time, so that the manifest doesn't match
 			put(t.b, "", path, strings.ReplaceAll(string(before), from, fmt.Sprintf(to, edit)))
 			settle()
 			return generate()
@@ -116,8 +116,8 @@ func (t *table) row(name, dir string, coldOther bool) {
 	fmt.Println("| " + strings.Join(cells, " | ") + " |")
 }
 
-// A cost is how long a command takes, and how long it and the processes that it starts keep a core busy: on a busy
-// machine the latter is what can be compared.
+// A cost is the wall time of a command and the processor time of it and its child processes. On a busy machine, only the
+// latter is comparable.
 type cost struct{ wall, cpu time.Duration }
 
 func ms(c cost) string { return fmt.Sprintf("%s (%s)", milliseconds(c.wall), milliseconds(c.cpu)) }
@@ -129,7 +129,7 @@ func milliseconds(d time.Duration) string {
 	return fmt.Sprint(d.Milliseconds())
 }
 
-// best is the least of n: what others do on the machine only ever adds.
+// best returns the lowest of n costs, since other processes only add to it.
 func best(n int, measure func() cost) cost {
 	least := measure()
 	for range n - 1 {
@@ -139,14 +139,14 @@ func best(n int, measure func() cost) cost {
 	return least
 }
 
-// time is what a command costs.
+// time returns the cost of a command.
 func (t *table) time(dir string, env []string, name string, args ...string) cost {
 	start := time.Now()
 	cpu := run(t.b, dir, env, name, args...)
 	return cost{time.Since(start), cpu}
 }
 
-// run returns how long the command has kept a core busy.
+// run returns the processor time of a command.
 func run(b *testing.B, dir string, env []string, name string, args ...string) time.Duration {
 	b.Helper()
 	ctx, cancel := context.WithTimeout(b.Context(), 10*time.Minute)
@@ -160,8 +160,8 @@ func run(b *testing.B, dir string, env []string, name string, args ...string) ti
 	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 }
 
-// annotatedTypes is a module that uses this one, with n services of five methods each, one a file and ten a package,
-// each with a payload of its own that controller-gen is to make a deep copy of.
+// annotatedTypes creates a module that uses this one, with n services of five methods each. Each file has a service, and
+// a payload for which controller-gen generates a deep copy. Each package has ten files.
 func annotatedTypes(b *testing.B, n int, mongo bool) string {
 	dir := b.TempDir()
 	for i := range n {

@@ -23,15 +23,15 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// small matches packages of which enough can be built in little time.
+// small matches packages that build quickly.
 var small = regexp.MustCompile(`^golang\.org/x/tools/(benchmark|blog|container|cover|go/(ast|cfg|packages|vcs|types)|internal/(event|diff|jsonrpc2|stdlib|memoize|proxydir)|present|playground|txtar)`)
 
-var buildAll = flag.Bool("large", false, "build all that is generated for a large module, and not only a part")
+var buildAll = flag.Bool("large", false, "build all code generated for a large module, not only a part")
 
-// A large public module, every exported struct of which is made a service. First with the methods that it has: most
-// don't fit, and each gets a diagnostic. Then with one that fits, whose parameters and results are the package's own
-// types: those that can't travel get a diagnostic, and the rest is generated and compiles.
-func TestALargeModule(t *testing.T) {
+// TestLargeModule makes each exported struct of a large public module a service. First it uses the existing methods,
+// most of which get a diagnostic. Then it adds valid methods with types of the package as parameters and results. Types
+// that can't be sent get a diagnostic; code for the others is generated and compiled.
+func TestLargeModule(t *testing.T) {
 	testkit.Long(t, "generates for a large module and builds it")
 	t.Setenv("GOFLAGS", "")
 	t.Setenv("GOWORK", "off")
@@ -42,10 +42,10 @@ func TestALargeModule(t *testing.T) {
 	for _, d := range p.Diagnostics {
 		codes[d.Code]++
 		if d.Pos.Line == 0 || d.Code == diag.Internal || d.Code == diag.TypeError {
-			t.Errorf("as it is: %s:%d: %s: %s", d.Pos.File, d.Pos.Line, d.Code, d.Message)
+			t.Errorf("existing methods: %s:%d: %s: %s", d.Pos.File, d.Pos.Line, d.Code, d.Message)
 		}
 	}
-	t.Logf("as it is: %d structs, %v", len(m.targets), codes)
+	t.Logf("existing methods: %d structs, %v", len(m.targets), codes)
 
 	m.inject(t, func(*target) bool { return true })
 	clear(codes)
@@ -55,7 +55,7 @@ func TestALargeModule(t *testing.T) {
 			break
 		}
 		if round > 40 {
-			t.Fatalf("still there: %v", p.Diagnostics)
+			t.Fatalf("remaining diagnostics: %v", p.Diagnostics)
 		}
 		for _, d := range p.Diagnostics {
 			codes[d.Code]++
@@ -85,7 +85,7 @@ func TestALargeModule(t *testing.T) {
 // A large is a copy of a module in which structs are annotated.
 type large struct {
 	dir     string
-	sources map[string][]byte // as they were, by path
+	sources map[string][]byte // original contents, by path
 	targets []*target
 }
 
@@ -93,14 +93,14 @@ type large struct {
 type target struct {
 	dir, pkg, name string
 	file           string
-	at             int   // the offset to annotate at
-	methods        []int // offsets in files, to skip at
+	at             int   // offset for the annotation
+	methods        []int // offsets of methods in files
 	files          []string
 	types          []string // all exported types of the package
 	dropped        bool
 }
 
-// largeModule copies golang.org/x/tools, at the version that this module uses.
+// largeModule copies golang.org/x/tools at the version that this module uses.
 func largeModule(t *testing.T) *large {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "golang.org/x/tools").Output()
 	if err != nil {
@@ -155,11 +155,11 @@ func (m *large) command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// find lists the structs of the packages that can be built here.
+// find collects the structs of the packages that can be built.
 func (m *large) find(t *testing.T) {
 	cmd := m.command("go", "list", "-f", "{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}\n{{end}}", "./...")
 	var problems strings.Builder
-	cmd.Stderr = &problems // in which it also reports downloads
+	cmd.Stderr = &problems // may also report downloads
 	out, err := cmd.Output()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &problems)
@@ -232,18 +232,17 @@ func (m *large) findIn(fset *token.FileSet, dir string, files []*ast.File) {
 	}
 }
 
-// pick returns a type that the target's probe carries, by the number of the parameter or result.
+// pick returns the type of a parameter or result of the target's probe.
 func (t *target) pick(n int) string {
 	return t.types[(slices.Index(t.types, t.name)+n)%len(t.types)]
 }
 
-// carries reports whether the probe of a target carries a type of its package.
+// carries reports whether the probe of a target uses a type of its package.
 func (t *target) carries(dir, typ string) bool {
 	return t.dir == dir && slices.ContainsFunc([]int{0, 1, 2, 3}, func(n int) bool { return t.pick(n) == typ })
 }
 
-// inject annotates the targets that aren't dropped, either as they are or with a method that fits and all others
-// skipped.
+// inject annotates the remaining targets, either with their methods or with only a valid method.
 func (m *large) inject(t *testing.T, fits func(*target) bool) {
 	t.Helper()
 	type insertion struct {
@@ -296,8 +295,7 @@ func (m *large) inject(t *testing.T, fits func(*target) bool) {
 	}
 }
 
-// drop leaves out the target that a diagnostic is about: the message begins with its probe, or the place is its
-// declaration.
+// drop removes the target of a diagnostic, whose message begins with the probe or whose position is the declaration.
 func (m *large) drop(t *testing.T, d diag.Diagnostic) {
 	t.Helper()
 	source, err := os.ReadFile(d.Pos.File)
@@ -307,7 +305,7 @@ func (m *large) drop(t *testing.T, d diag.Diagnostic) {
 	if about := regexp.MustCompile(`^AfProbe(\d+): (?:parameter|result) ([a-d])`).FindStringSubmatch(d.Message); about != nil {
 		i, _ := strconv.Atoi(about[1])
 		typ := m.targets[i].pick(int(about[2][0] - 'a'))
-		for _, other := range m.targets { // a field is reported once a run, whatever reaches it
+		for _, other := range m.targets { // a field is reported once per run
 			other.dropped = other.dropped || other.carries(m.targets[i].dir, typ)
 		}
 		return
@@ -323,5 +321,5 @@ func (m *large) drop(t *testing.T, d diag.Diagnostic) {
 			return
 		}
 	}
-	t.Fatalf("whose is %s:%d: %s: %s?", d.Pos.File, d.Pos.Line, d.Code, d.Message)
+	t.Fatalf("no target for %s:%d: %s: %s", d.Pos.File, d.Pos.Line, d.Code, d.Message)
 }

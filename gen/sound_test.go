@@ -20,13 +20,13 @@ import (
 )
 
 var (
-	soundFor  = flag.Duration("sound", 0, "how long to go on with random edits, beyond the few of every run")
-	soundSeed = flag.Uint64("seed", 0, "of the random edits; 0 is any")
+	soundFor  = flag.Duration("sound", 0, "minimum duration of random changes")
+	soundSeed = flag.Uint64("seed", 0, "seed of random changes; 0 is a random one")
 )
 
-// After whatever has been done to a module, its modules and its environment, a run with a manifest comes to what one
-// without comes to.
-func TestAManifestNeverHidesAChange(t *testing.T) {
+// After any change of a module, its dependencies and its environment, a run with a manifest has the same result as one
+// without.
+func TestManifestNeverHidesChange(t *testing.T) {
 	seed := *soundSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano())
@@ -40,11 +40,11 @@ func TestAManifestNeverHidesAChange(t *testing.T) {
 		s.back()
 		s.compare(when, true)
 		if !s.compare(when, true) {
-			t.Fatalf("%s: a second run didn't find that nothing had changed", when)
+			t.Fatalf("%s: a second run without changes was not recognized", when)
 		}
 		for i := range 3 {
 			kind := s.random.IntN(kinds)
-			if i == 0 { // the one that nothing else can reveal
+			if i == 0 { // all kinds in turn
 				kind = round % kinds
 			}
 			s.edit(kind)
@@ -54,8 +54,8 @@ func TestAManifestNeverHidesAChange(t *testing.T) {
 	t.Logf("seed %d", seed)
 }
 
-// A sandbox is a module whose every part has several variants, the first of which is sound; a part that is nil or empty
-// isn't there.
+// A sandbox is a module with several variants of each file. The first variant is valid. An empty one means that the
+// file doesn't exist.
 type sandbox struct {
 	t      *testing.T
 	random *rand.Rand
@@ -96,8 +96,8 @@ func newSandbox(t *testing.T, random *rand.Rand) *sandbox {
 				strings.Replace(a, "(int, error)", "(any, error)", 1), strings.Replace(a, "item.Item", "item.More", 1),
 				strings.Replace(a, "//af:rpc", "//af:rcp", 1), strings.Replace(a, "//af:rpc", "// af rp", 1), strings.Replace(a, ", error", "", 1)}},
 			{name: "m/a/more.go", variants: []string{"", more("a", "", "More"), more("a", "", "Mere"), "package a\n\nfunc {"}},
-			// Services behind constraints: they are the same wherever afgen runs, and a file that can't be analysed keeps its
-			// output.
+			// Services with build constraints. Their output is the same on all systems, and is kept if a file can't be
+			// analyzed.
 			{name: "m/a/more_windows.go", variants: []string{"", service("a", "Windows"), more("a", "", "Windows"), service("a", "Special")}},
 			{name: "m/a/tagged.go", variants: []string{"//go:build special\n\n" + service("a", "Special"), "", "//go:build bespoke\n\n" + service("a", "Special"),
 				"//go:build go1.999\n\n" + service("a", "Special"), "//go:build ignore\n\n" + service("a", "Special"), service("a", "Special")}},
@@ -146,12 +146,12 @@ func newSandbox(t *testing.T, random *rand.Rand) *sandbox {
 	return s
 }
 
-// compare runs with a manifest and without, and may apply what the former says. It reports whether the manifest was of
-// use.
+// compare compares runs with and without a manifest, and may apply the plan of the former. It reports whether the
+// manifest was used.
 func (s *sandbox) compare(when string, apply bool) bool {
 	s.t.Helper()
 	dir, opts := filepath.Join(s.top, "m"), gen.Options{Tags: s.tags.variants[s.tags.now]}
-	// A run doesn't trust what was changed immediately before it.
+	// Manifests don't trust files that were changed immediately before.
 	settle()
 	whole, wholeErr := gen.Generate(s.t.Context(), dir, []string{"./..."}, opts)
 	opts.Manifests = s.store
@@ -176,10 +176,10 @@ func (s *sandbox) compare(when string, apply bool) bool {
 	return plan.Unchanged
 }
 
-// kinds is how many there are of edits, the last of them the commonest.
+// kinds is the number of kinds of changes. The last one is the most common.
 const kinds = 8
 
-// edit does something to the module or its environment, or nothing.
+// edit changes the module or its environment. Kind 0 changes nothing.
 func (s *sandbox) edit(kind int) {
 	switch kind {
 	case 0: // nothing
@@ -203,7 +203,7 @@ func (s *sandbox) edit(kind int) {
 	}
 }
 
-// back makes all sound again.
+// back restores the valid variants.
 func (s *sandbox) back() {
 	for i := range s.files {
 		if f := &s.files[i]; f.now != 0 {
@@ -229,7 +229,7 @@ func (s *sandbox) choose(e *slot) {
 	s.log = append(s.log, fmt.Sprintf("%s: %d", e.name, e.now))
 }
 
-// write puts a file's present variant on disk: in place or by a rename, as new or with the times that it had.
+// write writes the current variant of a file, in place or by renaming, with new or old times.
 func (s *sandbox) write(f slot, vary bool) {
 	path, content := filepath.Join(s.top, filepath.FromSlash(f.name)), f.variants[f.now]
 	var how int
@@ -263,7 +263,7 @@ func (s *sandbox) write(f slot, vary bool) {
 	}
 }
 
-// sneak edits a file in place so that its size and its times are what they were.
+// sneak edits a file in place and keeps its size and times.
 func (s *sandbox) sneak() {
 	f := &s.files[s.random.IntN(len(s.files))]
 	for len(f.variants[0]) == 0 || len(f.variants) == 1 {
@@ -277,7 +277,7 @@ func (s *sandbox) sneak() {
 	for i, content := range f.variants {
 		if i != f.now && int64(len(content)) == info.Size() {
 			f.now = i
-			s.log = append(s.log, fmt.Sprintf("%s: %d, on the quiet", f.name, i))
+			s.log = append(s.log, fmt.Sprintf("%s: %d, same size and times", f.name, i))
 			put(s.t, s.top, f.name, content)
 			if err := os.Chtimes(path, info.ModTime(), info.ModTime()); err != nil {
 				s.t.Fatal(err)
@@ -297,17 +297,17 @@ func outputs() (all []string) {
 	return all
 }
 
-// output edits an output, removes it, or adds one that doesn't belong there.
+// output edits a generated file, removes it, or adds an orphan.
 func (s *sandbox) output() {
 	name := outputs()[s.random.IntN(len(outputs()))]
 	path := filepath.Join(s.top, filepath.FromSlash(name))
 	content, err := os.ReadFile(path)
 	how := s.random.IntN(3)
-	s.log = append(s.log, fmt.Sprintf("%s by hand: %d, %v", name, how, err))
+	s.log = append(s.log, fmt.Sprintf("%s edited: %d, %v", name, how, err))
 	switch {
 	case err == nil && how == 0:
 		err = os.Remove(path)
-	case err == nil && how == 1: // of the same size, and as old
+	case err == nil && how == 1: // same size and times
 		info, _ := os.Stat(path)
 		put(s.t, s.top, name, strings.Replace(string(content), "e", "f", 1))
 		err = os.Chtimes(path, info.ModTime(), info.ModTime())
@@ -327,7 +327,7 @@ func (s *sandbox) output() {
 	}
 }
 
-// touch gives a file new times.
+// touch changes the times of a file.
 func (s *sandbox) touch() {
 	f := s.files[s.random.IntN(len(s.files))]
 	at := time.Now().Add(time.Duration(s.random.Int64N(int64(48*time.Hour))) - 24*time.Hour)

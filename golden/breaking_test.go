@@ -16,8 +16,8 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// Each case in breaking/ has the code before and after a change, in folders of these names, and what afgen breaking
-// finds in want:findings. Both are the module golden.test/<case>.
+// Each case in breaking/ has the code before and after a change in directories with these names, and the findings of
+// afgen breaking in want:findings. Both directories are the module golden.test/<case>.
 func TestBreaking(t *testing.T) {
 	files, err := filepath.Glob("breaking/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -35,7 +35,7 @@ func TestBreaking(t *testing.T) {
 	})
 	for _, r := range contract.Rules() {
 		if !strings.Contains(strings.Join(said, ""), ": "+r.ID+": ") {
-			t.Errorf("no case shows %s", r.ID)
+			t.Errorf("no case for %s", r.ID)
 		}
 	}
 }
@@ -76,7 +76,7 @@ func breakingCase(t *testing.T, file, before, after string) string {
 	return got
 }
 
-// findings spells a report, a line for each.
+// findings formats a report with one line per finding.
 func findings(t *testing.T, c *gen.Comparison, dir string) string {
 	t.Helper()
 	var b strings.Builder

@@ -1,16 +1,16 @@
-// Package golden holds afgen's golden cases: what goes in, what comes out, and what is said about mistakes.
+// Package golden contains golden tests of afgen.
 //
-// Each case is a txtar file. Its comment says what it shows. Its files are a package (or several, in folders), whose
-// import path begins with golden.test/<case>. What is wanted stands in files named want:
+// Each case is a txtar file with a description as its comment. Its files are one or more packages, whose import paths
+// begin with golden.test/<case>. The names of expected files begin with want:
 //
-//	want:af_gen.go            the output, one for each folder that has any; empty where it is to be removed
+//	want:af_gen.go            generated file, with its directory; empty if it is removed
 //	want:af.contract.json
-//	want:diagnostics          what afgen prints; such a case has no output
-//	want:warnings             what it prints in addition to the output
-//	want:nobuild              why the output is right and yet the case can't be built
-//	want:stdout               what run/main.go prints, where the case has one
+//	want:diagnostics          output of afgen; the case has no generated files
+//	want:warnings             output of afgen
+//	want:nobuild              why the case can't be built
+//	want:stdout               output of run/main.go, if it exists
 //
-// Go test -update rewrites what is wanted; review the difference as you would review code.
+// go test -update rewrites the expected files. Review the changes like code.
 package golden
 
 import (
@@ -34,16 +34,16 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-var update = flag.Bool("update", false, "rewrite the wanted files of all cases")
+var update = flag.Bool("update", false, "rewrite the expected files of all cases")
 
-// A golden is one case, laid out in a module of its own kind: the good ones together, so that one build shows that all
-// output compiles, the bad ones and those that can't be built apart.
+// A golden is one case. All valid cases are in one module, so that one build compiles all output. Cases with
+// diagnostics and those that can't be built are in other modules.
 type golden struct {
 	file    string // the txtar
 	name    string
-	dir     string // the case's folder in the module
+	dir     string // directory of the case in the module
 	archive *txtar.Archive
-	bad     bool // it has diagnostics and no output
+	bad     bool // it has diagnostics
 }
 
 func TestGolden(t *testing.T) {
@@ -57,7 +57,7 @@ func TestGolden(t *testing.T) {
 		cases = append(cases, read(t, f, good, bad, unbuilt))
 	}
 	if *update {
-		defer rewrite(t, cases) // also of those that fail further down
+		defer rewrite(t, cases) // also if a later test fails
 	}
 	t.Run("case", func(t *testing.T) {
 		for _, c := range cases {
@@ -105,9 +105,9 @@ func rewrite(t *testing.T, cases []*golden) {
 	}
 }
 
-// Every code must be shown by a case, as the user sees it; those that no input can bring about are listed.
-func TestEveryDiagnosticHasACase(t *testing.T) {
-	elsewhere := []diag.Code{diag.Internal, diag.OutsideModule} // a bug, and a txtar has no links
+// Each diagnostic has a case, except those that a txtar file can't cause.
+func TestDiagnosticsHaveCases(t *testing.T) {
+	elsewhere := []diag.Code{diag.Internal, diag.OutsideModule} // a bug, and symbolic links
 	files, err := filepath.Glob("*.txtar")
 	if err != nil {
 		t.Fatal(err)
@@ -126,12 +126,12 @@ func TestEveryDiagnosticHasACase(t *testing.T) {
 	}
 	for _, e := range diag.Entries() {
 		if !bytes.Contains(all, []byte(": "+string(e.Code)+": ")) && !slices.Contains(elsewhere, e.Code) {
-			t.Errorf("no case shows %s (%s)", e.Code, e.Title)
+			t.Errorf("no case for %s (%s)", e.Code, e.Title)
 		}
 	}
 }
 
-// module makes an empty module that builds against this afgen, with the versions that afgen itself has.
+// module creates an empty module that uses this afgen, with the versions of its requirements.
 func module(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -169,7 +169,7 @@ func module(t *testing.T) string {
 	return dir
 }
 
-// parse reads the archive of a case.
+// parse parses the archive of a case.
 func parse(t *testing.T, file string) *txtar.Archive {
 	t.Helper()
 	a, err := txtar.ParseFile(file)
@@ -177,12 +177,12 @@ func parse(t *testing.T, file string) *txtar.Archive {
 		t.Fatal(err)
 	}
 	if len(bytes.TrimSpace(a.Comment)) == 0 {
-		t.Errorf("%s: the comment of a case must tell what it shows", file)
+		t.Errorf("%s: the case has no description", file)
 	}
 	return a
 }
 
-// read lays a case out in the module it belongs to.
+// read writes the files of a case to its module.
 func read(t *testing.T, file, good, bad, unbuilt string) *golden {
 	t.Helper()
 	a := parse(t, file)
@@ -208,7 +208,7 @@ func read(t *testing.T, file, good, bad, unbuilt string) *golden {
 	return c
 }
 
-// generate plans the output of a case.
+// generate returns the plan of a case.
 func (c *golden) generate(t *testing.T) *gen.Plan {
 	t.Helper()
 	plan, err := gen.Generate(context.Background(), c.dir, []string{"./..."}, gen.Options{})
@@ -226,11 +226,11 @@ func (c *golden) run(t *testing.T) {
 	}
 	if c.bad {
 		if said.Len() == 0 {
-			t.Fatal("nothing is wrong with it")
+			t.Fatal("no diagnostics")
 		}
 		c.compare(t, "want:diagnostics", said.Bytes())
 		if len(plan.Changes) > 0 {
-			t.Error("output in spite of diagnostics")
+			t.Error("changes despite diagnostics")
 		}
 		return
 	}
@@ -250,7 +250,7 @@ func (c *golden) run(t *testing.T) {
 	c.clean(t)
 }
 
-// compareOutput demands each file of the plan in the archive, and nothing beside.
+// compareOutput compares the files of the plan with the archive.
 func (c *golden) compareOutput(t *testing.T, plan *gen.Plan) {
 	t.Helper()
 	made := map[string]bool{"want:stdout": true, "want:nobuild": true, "want:warnings": len(plan.Warnings) > 0}
@@ -272,7 +272,7 @@ func (c *golden) compareOutput(t *testing.T, plan *gen.Plan) {
 	})
 }
 
-// compare demands a file of the archive, or puts it there.
+// compare compares got with a file of the archive, or updates the file.
 func (c *golden) compare(t *testing.T, name string, got []byte) {
 	t.Helper()
 	i := slices.IndexFunc(c.archive.Files, func(f txtar.File) bool { return f.Name == name })
@@ -290,15 +290,15 @@ func (c *golden) compare(t *testing.T, name string, got []byte) {
 	}
 }
 
-// clean demands that nothing has to change after Apply: a second run makes the same of the same, beside its own output.
+// clean checks that there are no changes after Apply.
 func (c *golden) clean(t *testing.T) {
 	t.Helper()
 	for _, ch := range c.generate(t).Changes {
-		t.Errorf("%s: %s is %s right after generate", c.name, ch.Path, ch.Kind)
+		t.Errorf("%s: %s is %s after generate", c.name, ch.Path, ch.Kind)
 	}
 }
 
-// orphan removes the input and demands that all output goes with it.
+// orphan removes the input and checks that all output is removed, too.
 func (c *golden) orphan(t *testing.T) {
 	t.Helper()
 	before := c.outputs(t)
@@ -324,7 +324,7 @@ func (c *golden) orphan(t *testing.T) {
 	}
 }
 
-// outputs are the generated files below a case.
+// outputs returns the generated files of a case.
 func (c *golden) outputs(t *testing.T) []string {
 	t.Helper()
 	var out []string
@@ -344,12 +344,12 @@ func isOutput(name string) bool {
 	return emit.IsOutput(name, nil)
 }
 
-// goEnv is the environment of the go command in a module of a test.
+// goEnv returns the environment of the go command in a module of a test.
 func goEnv() []string {
 	return append(os.Environ(), "GOFLAGS=-mod=mod "+testkit.GoFlags(), "GOWORK=off")
 }
 
-// goCommand runs the go command and returns what it printed.
+// goCommand runs the go command and returns its output.
 func goCommand(t *testing.T, dir string, args ...string) []byte {
 	t.Helper()
 	cmd := exec.Command("go", args...)

@@ -15,8 +15,7 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// standardTypes mentions types that encoding/json declares differently with GOEXPERIMENT=jsonv2: RawMessage is an alias
-// then.
+// standardTypes uses types that differ with GOEXPERIMENT=jsonv2, where RawMessage is an alias.
 const standardTypes = `
 type Raw = json.RawMessage
 
@@ -52,7 +51,7 @@ func (s *S) Document(ctx context.Context, d Document, p Page[json.RawMessage], q
 }
 `
 
-func TestContractsDoNotDependOnJSONv2(t *testing.T) {
+func TestSameContractWithJSONv2(t *testing.T) {
 	testkit.Long(t, "reads the standard library twice more")
 	env := func(experiment string) []string {
 		return append(os.Environ(), "GOEXPERIMENT="+experiment, "GOWORK=off", "GOFLAGS=-mod=mod")
@@ -72,7 +71,7 @@ func TestContractsDoNotDependOnJSONv2(t *testing.T) {
 			accepted = got
 		}
 		if d := cmp.Diff(accepted, got, cmp.AllowUnexported(drawn{})); d != "" {
-			t.Errorf("with GOEXPERIMENT=%s other types are accepted:\n%s", experiment, d)
+			t.Errorf("GOEXPERIMENT=%s: accepted types differ:\n%s", experiment, d)
 		}
 	}
 	var b strings.Builder
@@ -93,7 +92,7 @@ func TestContractsDoNotDependOnJSONv2(t *testing.T) {
 			want = got
 		}
 		if d := cmp.Diff(want, got); d != "" {
-			t.Errorf("with GOEXPERIMENT=%s the output is another:\n%s", experiment, d)
+			t.Errorf("GOEXPERIMENT=%s: output differs:\n%s", experiment, d)
 		}
 	}
 }

@@ -32,8 +32,7 @@ func goFiles(t *testing.T, dir string, do func(path string, content []byte)) {
 	}
 }
 
-// lint holds the output of all cases to what handwritten code is held to. Linters go easy on files with a generator's
-// header, so they get to see it without one.
+// lint runs staticcheck on the output of all cases without the header, because linters skip generated files.
 func lint(t *testing.T, module string) {
 	staticcheck, err := exec.Command("go", "tool", "-n", "staticcheck").Output()
 	if err != nil {
@@ -60,14 +59,14 @@ func lint(t *testing.T, module string) {
 	if _, ok := err.(*exec.ExitError); err != nil && !ok {
 		t.Fatal(err)
 	}
-	// The user's half is a sham, whose faults don't count; what can't be checked does.
+	// Ignore findings in the user's code, but not errors.
 	faults := regexp.MustCompile(`(?m)^.*(af_\w*gen\.go:|\(compile\)|\(config\)).*$`).FindAllString(string(out), -1)
 	if faults != nil || len(original) == 0 {
 		t.Errorf("%d files:\n%s", len(original), strings.Join(faults, "\n"))
 	}
 }
 
-// short holds generated functions to a dozen lines, comments aside.
+// short limits generated functions to a dozen lines without comments.
 func short(t *testing.T, module string) {
 	longest := 0
 	goFiles(t, module, func(path string, content []byte) {
@@ -79,7 +78,7 @@ func short(t *testing.T, module string) {
 		for _, d := range f.Decls {
 			fn, ok := d.(*ast.FuncDecl)
 			if !ok || strings.HasPrefix(fn.Name.Name, "Register") {
-				continue // a table of the methods, a line for each
+				continue // one line per method
 			}
 			lines := fset.Position(fn.End()).Line - fset.Position(fn.Pos()).Line + 1
 			longest = max(longest, lines)

@@ -25,12 +25,12 @@ var (
 	wireFirst = flag.Int("first", 0, "the index of the first random type, to resume or repeat a run")
 )
 
-// wireBatch is how many types are compiled into one program.
+// wireBatch is the number of types in one program.
 const wireBatch = 400
 
-// Whatever type afgen accepts arrives as it was sent, through the generated client, server and queue, and the contract
-// lists the members that are on the wire and no others. Whatever it refuses has a diagnostic.
-func TestRandomTypesArriveAsTheyWereSent(t *testing.T) {
+// Values of accepted types arrive as sent through generated clients, servers and queues, and the contract lists exactly
+// the members on the wire. Other types have a diagnostic.
+func TestRandomTypes(t *testing.T) {
 	n := *wireTypes
 	if n == 0 {
 		n = testkit.Fewer(wireBatch, 50)
@@ -40,7 +40,7 @@ func TestRandomTypesArriveAsTheyWereSent(t *testing.T) {
 		count := min(wireBatch, *wireFirst+n-first)
 		accepted += sendBatch(t, first, count, codes)
 		if t.Failed() {
-			t.Fatalf("go test ./golden -run %s -first %d -types %d repeats it", t.Name(), first, count)
+			t.Fatalf("repeat with go test ./golden -run %s -first %d -types %d", t.Name(), first, count)
 		}
 		if *wireTypes > 0 {
 			t.Logf("types %d to %d: all as they should be", first, first+count-1)
@@ -52,7 +52,7 @@ func TestRandomTypesArriveAsTheyWereSent(t *testing.T) {
 	}
 }
 
-// sendBatch generates for some types, sends values of those that are accepted, and returns how many there are.
+// sendBatch generates code for a batch of types, sends values of the accepted ones, and returns their number.
 func sendBatch(t *testing.T, first, count int, codes map[diag.Code]int) (accepted int) {
 	t.Helper()
 	return send(t, acceptedTypes(t, module(t), drawWireTypes(first, count), nil, codes))
@@ -66,7 +66,7 @@ func send(t *testing.T, sendable []drawn) int {
 	writeWireProgram(t, dir, sendable)
 	plan, err := gen.Generate(t.Context(), dir, []string{"."}, gen.Options{})
 	if err != nil || len(plan.Diagnostics) > 0 {
-		t.Fatalf("the types that were accepted one by one: %v, %v", err, plan.Diagnostics)
+		t.Fatalf("types that were accepted before: %v, %v", err, plan.Diagnostics)
 	}
 	if err := plan.Apply(); err != nil {
 		t.Fatal(err)
@@ -114,8 +114,8 @@ func send(t *testing.T, sendable []drawn) int {
 	return len(sendable)
 }
 
-// acceptedTypes returns the types that afgen accepts, and demands a diagnostic for each of the others.
-// Env is that of the go command.
+// acceptedTypes returns the types that afgen accepts. Each of the others must have a diagnostic. env is the environment
+// of the go command.
 func acceptedTypes(t *testing.T, dir string, all []drawn, env []string, codes map[diag.Code]int) []drawn {
 	t.Helper()
 	var b strings.Builder
@@ -146,7 +146,7 @@ func acceptedTypes(t *testing.T, dir string, all []drawn, env []string, codes ma
 	var out []drawn
 	for _, typ := range all {
 		if methods[fmt.Sprintf("E%d", typ.index)] == refused[typ.index] {
-			t.Errorf("type %d is refused without a diagnostic, or accepted with one:\n%s%s", typ.index, typ.decls, typ.expr)
+			t.Errorf("type %d is rejected without a diagnostic, or accepted with one:\n%s%s", typ.index, typ.decls, typ.expr)
 		}
 		if !refused[typ.index] {
 			out = append(out, typ)
@@ -155,8 +155,8 @@ func acceptedTypes(t *testing.T, dir string, all []drawn, env []string, codes ma
 	return out
 }
 
-// writeWireProgram writes the service that returns what it is sent, the workers and the calls. Several types share a
-// method: there is less to compile.
+// writeWireProgram writes a service and workers that return their arguments, and the calls. Several types share a
+// method to save compile time.
 func writeWireProgram(t *testing.T, dir string, all []drawn) {
 	t.Helper()
 	const together, worker = 8, 40
@@ -198,7 +198,7 @@ func writeWireProgram(t *testing.T, dir string, all []drawn) {
 		strings.Replace(wireImports, "\t\"time\"\n", "\t\"time\"\n\n\taf \"github.com/afgen/afgen/runtime\"\n", 1)+"\n"+calls.String())
 }
 
-// checkMembers compares what was on the wire with the contract.
+// checkMembers compares the members on the wire with the contract.
 func checkMembers(t *testing.T, plan *gen.Plan, file string, wire []byte) {
 	t.Helper()
 	data, err := os.ReadFile(file)
@@ -237,7 +237,7 @@ func checkMembers(t *testing.T, plan *gen.Plan, file string, wire []byte) {
 			}
 		}
 	}
-	// Members that may be left out were there once. (What is nested deep may be empty each time.)
+	// Optional members must occur once, except deeply nested ones, which may always be empty.
 	for name, sent := range m.sent {
 		if !m.shallow[name] {
 			continue
@@ -245,13 +245,13 @@ func checkMembers(t *testing.T, plan *gen.Plan, file string, wire []byte) {
 		for member := range maps.Keys(m.members(name)) {
 			if !sent[member] && !holdsNothing(p, m.types(m.named[name])[member]) {
 				typ := drawWireType(indexOf(name))
-				t.Errorf("member %s of %s is in the contract and never on the wire:\n%s%s", member, name, typ.decls, typ.expr)
+				t.Errorf("member %s of %s is in the contract but never on the wire:\n%s%s", member, name, typ.decls, typ.expr)
 			}
 		}
 	}
 }
 
-// holdsNothing reports whether a type has no value but the zero value, so that omitzero always leaves it out.
+// holdsNothing reports whether a type has only the zero value, so that omitzero always omits it.
 func holdsNothing(p *ir.Package, t ir.Type) bool {
 	def := p.Defs[t.ID()]
 	switch {
@@ -273,13 +273,13 @@ func indexOf(name string) (index int) {
 	return index
 }
 
-// members checks what is on the wire against a contract.
+// members compares JSON with a contract.
 type members struct {
 	t        *testing.T
 	pkg      *ir.Package
 	contract contract.Contract
 	sent     map[string]map[string]bool // members by type
-	shallow  map[string]bool            // types that were met near the top
+	shallow  map[string]bool            // types that occur near the top
 	named    map[string]ir.Type
 }
 
@@ -292,8 +292,8 @@ func (m *members) spell(t ir.Type) string {
 	})
 }
 
-// members returns those of a struct in the contract, with those that embedded structs bring along. A member of an
-// embedded pointer is optional.
+// members returns the members of a struct in the contract, including those of embedded structs. Members of an embedded
+// pointer are optional.
 func (m *members) members(name string) map[string]contract.Member {
 	all := map[string]contract.Member{}
 	described := m.contract.Types[strings.TrimPrefix(name, "*")]
@@ -310,7 +310,7 @@ func (m *members) members(name string) map[string]contract.Member {
 	return all
 }
 
-// note keeps which members of a struct were on the wire, and so those of structs that it embeds.
+// note records that members of a struct and its embedded structs were on the wire.
 func (m *members) note(name string, members ...string) {
 	if m.sent[name] == nil {
 		m.sent[name] = map[string]bool{}
@@ -325,7 +325,7 @@ func (m *members) note(name string, members ...string) {
 	}
 }
 
-// types returns the types of a struct's members.
+// types returns the member types of a struct.
 func (m *members) types(t ir.Type) map[string]ir.Type {
 	if t.Kind == ir.Pointer {
 		t = *t.Elem
@@ -423,7 +423,7 @@ func (m *members) object(t ir.Type, sent json.RawMessage, path string) {
 		p, ok := promised[member]
 		switch {
 		case !ok:
-			m.t.Errorf("%s: member %q of %s is on the wire and not in the contract: %s", path, member, name, sent)
+			m.t.Errorf("%s: member %q of %s is on the wire but not in the contract: %s", path, member, name, sent)
 		case p.Quoted:
 			if value[0] != '"' && string(value) != "null" {
 				m.t.Errorf("%s: member %q of %s is quoted in the contract: %s", path, member, name, sent)
@@ -435,7 +435,7 @@ func (m *members) object(t ir.Type, sent json.RawMessage, path string) {
 	}
 	for member, p := range promised {
 		if _, ok := object[member]; !ok && !p.Optional {
-			m.t.Errorf("%s: member %q of %s is in the contract and not on the wire: %s", path, member, name, sent)
+			m.t.Errorf("%s: member %q of %s is in the contract but not on the wire: %s", path, member, name, sent)
 		}
 	}
 }

@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// A drawn is a type made at random: its declarations, and the type that is sent.
+// A drawn is a random type with its declarations.
 type drawn struct {
 	index int
 	decls string
 	expr  string
 }
 
-// wireImports are what random types mention of other packages; the uses keep the imports.
+// wireImports are imports for random types, with uses so that they compile.
 const wireImports = `import (
 	"context"
 	"database/sql"
@@ -36,16 +36,16 @@ var (
 )
 `
 
-// A drawer makes one type. The same index gives the same type.
+// A drawer generates one type, which depends only on the index.
 type drawer struct {
 	*rand.Rand
 	index   int
 	names   int
 	decls   strings.Builder
-	structs []string // declared, to be embedded
-	named   []string // declared, to be mentioned again
-	open    []string // structs being declared: to be mentioned behind a pointer
-	keys    []string // declared types that are comparable
+	structs []string // declared structs, for embedding
+	named   []string // declared types, for reuse
+	open    []string // structs being declared, for pointers to them
+	keys    []string // comparable declared types
 }
 
 func drawWireType(index int) drawn {
@@ -67,7 +67,7 @@ func drawWireTypes(first, count int) []drawn {
 
 func (d *drawer) oneOf(list ...string) string { return list[d.IntN(len(list))] }
 
-// often is true in n of 100 cases.
+// often returns true in n of 100 cases.
 func (d *drawer) often(n int) bool { return d.IntN(100) < n }
 
 func (d *drawer) name(exported bool) string {
@@ -78,7 +78,7 @@ func (d *drawer) name(exported bool) string {
 	return fmt.Sprintf("t%d%c", d.index, 'a'+rune(d.names-1))
 }
 
-// expr makes a type.
+// expr returns a type.
 func (d *drawer) expr(depth int) string {
 	if depth == 0 || d.often(25) {
 		return d.leaf()
@@ -121,7 +121,7 @@ func (d *drawer) basic() string {
 	return d.oneOf("bool", "int", "int8", "int64", "uint", "uint8", "uint64", "float32", "float64", "string", "string", "rune", "uintptr", "[]byte")
 }
 
-// key makes the type of a map's key.
+// key returns the key type of a map.
 func (d *drawer) key() string {
 	switch {
 	case len(d.keys) > 0 && d.often(40):
@@ -134,7 +134,7 @@ func (d *drawer) key() string {
 	return d.oneOf("string", "string", "int", "int8", "uint64")
 }
 
-// declare declares a type, or a generic one, and returns the type or an instance.
+// declare declares a type and returns it, or an instance if it is generic.
 func (d *drawer) declare(depth int) string {
 	switch d.IntN(10) {
 	case 0:
@@ -165,7 +165,7 @@ func (d *drawer) add(name, what string) string {
 	return name
 }
 
-// structure makes a struct.
+// structure returns a struct type.
 func (d *drawer) structure(depth int, named bool) string {
 	var fields []string
 	used := map[string]bool{}
@@ -191,7 +191,7 @@ func (d *drawer) structure(depth int, named bool) string {
 	return "struct { " + strings.Join(fields, "; ") + " }"
 }
 
-// embedded makes an embedded field and returns the name that it has.
+// embedded returns an embedded field and its name.
 func (d *drawer) embedded(depth int) (field, name string) {
 	switch {
 	case d.often(12):
@@ -211,7 +211,7 @@ func (d *drawer) embedded(depth int) (field, name string) {
 		d.structs = append(d.structs, name)
 		d.open = before
 	}
-	if name == "" || strings.Contains(d.decls.String(), "type "+name+" = ") { // an alias may be of anything
+	if name == "" || strings.Contains(d.decls.String(), "type "+name+" = ") { // the type of an alias is unknown
 		return "", ""
 	}
 	star := ""
@@ -225,7 +225,7 @@ func (d *drawer) embedded(depth int) (field, name string) {
 	return star + name + tag, name
 }
 
-// tag makes the tag of a field.
+// tag returns the tag of a field.
 func (d *drawer) tag(name string) string {
 	if name == "x" || name == "y" {
 		return d.oneOf("", " `json:\"-\"`", " `json:\"-\"`")
@@ -247,7 +247,7 @@ func (d *drawer) tag(name string) string {
 	return " `json:\"" + given + options + "\"`"
 }
 
-// encoding declares a type with some of the methods by which types encode themselves. What they do is right.
+// encoding declares a type with some marshal methods, which are correct.
 func (d *drawer) encoding(under string) string {
 	name := d.name(d.often(80))
 	d.add(name, " "+under)

@@ -1,6 +1,7 @@
-// Package templates is what `afgen init` writes: a small project that runs, in the folder project. Its files end in
-// .tmpl so that the go command and editors leave them alone; [Write] fills in the module's name and drops that ending.
-// What afgen generates is not among them: the first `go generate ./...` makes it.
+// Package templates contains the project that afgen init creates.
+//
+// The files are in the directory project. They end in .tmpl, so that the go command and editors ignore them. [Write]
+// replaces the module's name and removes that suffix. The project has no generated code; go generate ./... creates it.
 package templates
 
 import (
@@ -19,17 +20,17 @@ import (
 //go:embed project
 var project embed.FS
 
-// Options is what a project is made for.
+// Options configure a project.
 type Options struct {
-	Module   string // its import path
-	Go       string // the version of Go for go.mod, such as 1.26.0
-	Version  string // of afgen, for go.mod; "" lets `go mod tidy` choose
-	Checkout string // the folder of afgen's source that go.mod replaces it by, where Version is ""; "" for none
+	Module   string // module path
+	Go       string // Go version for go.mod, such as 1.26.0
+	Version  string // version of afgen for go.mod; "" lets go mod tidy choose one
+	Checkout string // directory of afgen's source for a replace directive if Version is "", or ""
 }
 
-// A File is one file of a project.
+// A File is a file of a project.
 type File struct {
-	Name    string // relative to the project's folder, with forward slashes
+	Name    string // relative to the directory of the project, with forward slashes
 	Content []byte
 }
 
@@ -53,7 +54,7 @@ func Files(o Options) ([]File, error) {
 			return err
 		}
 		name = strings.TrimSuffix(strings.TrimPrefix(name, "project/"), ".tmpl")
-		if rest, ok := strings.CutPrefix(path.Base(name), "dot."); ok { // embed leaves out files that begin with a dot
+		if rest, ok := strings.CutPrefix(path.Base(name), "dot."); ok { // embed omits files that begin with a dot
 			name = path.Join(path.Dir(name), "."+rest)
 		}
 		files = append(files, File{name, b.Bytes()})
@@ -62,39 +63,38 @@ func Files(o Options) ([]File, error) {
 	return files, err
 }
 
-// Write makes a project in dir, which need not exist, and returns the names of its files. It overwrites nothing: where
-// a file is in the way it writes none and names all that are. After another error it takes back what it has written, so
-// that it can be run again.
+// Write writes a project to dir, which need not exist, and returns the names of its files. If some of the files exist, it
+// writes nothing and returns an error that lists them. After other errors it removes the files that it has written.
 func Write(dir string, o Options) (names []string, err error) {
 	files, err := Files(o)
 	if err != nil {
 		return nil, err
 	}
-	var inTheWay []error
+	var existing []error
 	for _, f := range files {
 		switch _, err := os.Lstat(filepath.Join(dir, filepath.FromSlash(f.Name))); {
 		case err == nil:
-			inTheWay = append(inTheWay, fmt.Errorf("%s exists", filepath.Join(dir, filepath.FromSlash(f.Name))))
+			existing = append(existing, fmt.Errorf("%s exists", filepath.Join(dir, filepath.FromSlash(f.Name))))
 		case !errors.Is(err, fs.ErrNotExist):
 			return nil, err
 		}
 	}
-	if inTheWay != nil {
-		return nil, errors.Join(append(inTheWay, errors.New("nothing was written: choose another folder, or move what is there"))...)
+	if existing != nil {
+		return nil, errors.Join(append(existing, errors.New("nothing was written: choose another directory, or move these files"))...)
 	}
 	var written []string
 	defer func() {
 		if err != nil {
 			names = nil
 			for _, file := range written {
-				_ = os.Remove(filepath.Join(dir, file)) // err is the reason
+				_ = os.Remove(filepath.Join(dir, file)) // err is the cause
 			}
 		}
 	}()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
-	root, err := os.OpenRoot(dir) // no link in it leads out of it
+	root, err := os.OpenRoot(dir) // doesn't follow links out of dir
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +104,7 @@ func Write(dir string, o Options) (names []string, err error) {
 		if err := root.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			return nil, err
 		}
-		// O_EXCL: it may have come into being since.
+		// O_EXCL: another process may have created it.
 		out, err := root.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 		if err != nil {
 			return nil, err

@@ -22,9 +22,9 @@ import (
 
 var options = templates.Options{Module: "example.com/new", Go: "1.26.0"}
 
-// The project as a user gets it, against this checkout: generated, vetted, tested, and then run as two processes.
+// TestProjectRuns generates, vets, tests and runs a project that uses this checkout.
 func TestProjectRuns(t *testing.T) {
-	testkit.Long(t, "compiles all backends once more")
+	testkit.Long(t, "compiles all backends again")
 	root, err := filepath.Abs("..")
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +35,7 @@ func TestProjectRuns(t *testing.T) {
 	if _, err := templates.Write(dir, o); err != nil {
 		t.Fatal(err)
 	}
-	// Versions are those of the checkout, so that nothing has to be downloaded.
+	// Use the versions of the checkout, so that nothing is downloaded.
 	sum, err := os.ReadFile(filepath.Join(root, "go.sum"))
 	if err != nil {
 		t.Fatal(err)
@@ -46,10 +46,10 @@ func TestProjectRuns(t *testing.T) {
 	command(t, dir, "go", "mod", "tidy")
 	wrote := command(t, dir, "go", "generate", "./...")
 	if wrote != "wrote shop/af.contract.json\nwrote shop/af_gen.go\n" {
-		t.Errorf("go generate said %q", wrote)
+		t.Errorf("go generate prints %q", wrote)
 	}
-	if said := command(t, dir, "go", "tool", "afgen", "check", "./..."); said != "" {
-		t.Errorf("check: %s", said)
+	if out := command(t, dir, "go", "tool", "afgen", "check", "./..."); out != "" {
+		t.Errorf("check: %s", out)
 	}
 	command(t, dir, "go", "vet", "./...")
 	command(t, dir, "go", "test", "./...")
@@ -70,14 +70,14 @@ func TestProjectRuns(t *testing.T) {
 	}
 	got := command(t, dir, filepath.Join(dir, "bin", "client"))
 	if want := "3 × tea: 750 cents\nReceived 7.50 for 3 × tea.\n"; got != want {
-		t.Errorf("the client prints %q, want %q", got, want)
+		t.Errorf("client prints %q, want %q", got, want)
 	}
 	cancel()
 	if err := server.Wait(); err != nil && !errors.Is(err, context.Canceled) {
-		t.Errorf("the server: %v", err)
+		t.Errorf("server: %v", err)
 	}
 	if t.Failed() {
-		t.Logf("the server said:\n%s", log.String())
+		t.Logf("output of the server:\n%s", log.String())
 	}
 }
 
@@ -105,14 +105,14 @@ func TestCheckNeedsBase(t *testing.T) {
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "BASE=")
 	out, err := cmd.CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
-		return // TestProjectHasWhatItShould reads the Makefile
+		return // TestProjectFiles checks the Makefile
 	}
 	if err == nil || !strings.Contains(string(out), "make check needs BASE") {
-		t.Errorf("%v, and it prints %s", err, out)
+		t.Errorf("%v, output %s", err, out)
 	}
 }
 
-func TestNothingIsOverwritten(t *testing.T) {
+func TestWriteKeepsExistingFiles(t *testing.T) {
 	dir := t.TempDir()
 	for _, name := range []string{"go.mod", "shop/shop.go"} {
 		testkit.Write(t, filepath.Join(dir, filepath.FromSlash(name)), "mine")
@@ -123,22 +123,22 @@ func TestNothingIsOverwritten(t *testing.T) {
 	}
 	for _, want := range []string{"go.mod exists", "shop.go exists", "nothing was written"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q doesn't say %q", err, want)
+			t.Errorf("%q doesn't contain %q", err, want)
 		}
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 2 {
-		t.Errorf("there is %v, %v", entries, err)
+		t.Errorf("files %v, %v", entries, err)
 	}
 	if content, err := os.ReadFile(filepath.Join(dir, "go.mod")); string(content) != "mine" {
 		t.Errorf("go.mod is %q, %v", content, err)
 	}
 }
 
-func TestNothingIsWrittenThroughLinks(t *testing.T) {
+func TestWriteDoesNotFollowLinks(t *testing.T) {
 	dir, out := t.TempDir(), t.TempDir()
 	if err := os.Symlink(out, filepath.Join(dir, "shop")); err != nil {
-		return // a system without links
+		return // symbolic links are not supported
 	}
 	if names, err := templates.Write(dir, options); err == nil {
 		t.Errorf("wrote %q", names)
@@ -148,7 +148,7 @@ func TestNothingIsWrittenThroughLinks(t *testing.T) {
 	}
 }
 
-func TestProjectHasWhatItShould(t *testing.T) {
+func TestProjectFiles(t *testing.T) {
 	files, err := templates.Files(templates.Options{Module: "example.com/x", Go: "1.26.1", Version: "v1.2.3"})
 	if err != nil {
 		t.Fatal(err)
@@ -159,14 +159,16 @@ func TestProjectHasWhatItShould(t *testing.T) {
 		content[f.Name] = string(f.Content)
 		names = append(names, f.Name)
 	}
-	want := []string{".gitattributes", ".gitignore", "Makefile", "client/main.go", "compose.yaml", "config.yaml", "go.mod", "main.go",
-		"shop/shop.go", "shop/shop_test.go"}
+	want := []string{
+		".gitattributes", ".gitignore", "Makefile", "client/main.go", "compose.yaml", "config.yaml", "go.mod", "main.go",
+		"shop/shop.go", "shop/shop_test.go",
+	}
 	slices.Sort(names)
 	if !slices.Equal(names, want) {
 		t.Errorf("files %q, want %q", names, want)
 	}
 	if !strings.Contains(content["Makefile"], `test -n "$(BASE)"`) {
-		t.Error("make check compares with nothing if BASE is empty")
+		t.Error("make check doesn't require BASE")
 	}
 	mod := "module example.com/x\n\ngo 1.26.1\n\nrequire github.com/afgen/afgen v1.2.3\n\ntool github.com/afgen/afgen/cmd/afgen\n"
 	if content["go.mod"] != mod {
@@ -177,8 +179,8 @@ func TestProjectHasWhatItShould(t *testing.T) {
 	}
 }
 
-// config.yaml is good as it is, and with the lines for the servers, which agree with compose.yaml.
-func TestConfigurationAndComposeAgree(t *testing.T) {
+// config.yaml is valid with and without the lines for the servers, which match compose.yaml.
+func TestConfigMatchesCompose(t *testing.T) {
 	files, err := templates.Files(options)
 	if err != nil {
 		t.Fatal(err)
@@ -189,12 +191,12 @@ func TestConfigurationAndComposeAgree(t *testing.T) {
 	}
 	cfg, err := config.Parse("config.yaml", content["config.yaml"], noVariables)
 	if backend, _ := cfg.Backend(); backend != config.BackendEmbedded || err != nil {
-		t.Errorf("as it is: %q, %v", backend, err)
+		t.Errorf("without servers: %q, %v", backend, err)
 	}
 	uncommented := regexp.MustCompile(`(?m)^# (  \w+: |\w+:$)`).ReplaceAll(content["config.yaml"], []byte("$1"))
 	cfg, err = config.Parse("config.yaml", uncommented, noVariables)
 	if backend, _ := cfg.Backend(); backend != config.BackendServers || err != nil {
-		t.Fatalf("with the servers: %q, %v\n%s", backend, err, uncommented)
+		t.Fatalf("with servers: %q, %v\n%s", backend, err, uncommented)
 	}
 	var compose struct {
 		Services map[string]struct {
@@ -219,16 +221,16 @@ func TestConfigurationAndComposeAgree(t *testing.T) {
 	}
 	for _, name := range []string{"RABBITMQ_PASSWORD", "MONGODB_PASSWORD", "REDIS_PASSWORD"} {
 		if v := "${" + name + ":-local}"; !bytes.Contains(content["config.yaml"], []byte(v)) || !bytes.Contains(content["compose.yaml"], []byte(v)) {
-			t.Errorf("%s is not in both", v)
+			t.Errorf("%s is not in both files", v)
 		}
 	}
 }
 
 func noVariables(string) (string, bool) { return "", false }
 
-func TestWhatCouldNotBeFinishedIsTakenBack(t *testing.T) {
+func TestWriteRemovesFilesAfterError(t *testing.T) {
 	dir := t.TempDir()
-	testkit.Symlink(t, "nowhere", filepath.Join(dir, "shop")) // no directory can be made of it
+	testkit.Symlink(t, "nowhere", filepath.Join(dir, "shop")) // the directory can't be created
 	if names, err := templates.Write(dir, options); err == nil || names != nil {
 		t.Fatalf("wrote %q, %v", names, err)
 	}
@@ -236,6 +238,6 @@ func TestWhatCouldNotBeFinishedIsTakenBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := templates.Write(dir, options); err != nil {
-		t.Errorf("a second time: %v", err)
+		t.Errorf("second call: %v", err)
 	}
 }

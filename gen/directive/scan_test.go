@@ -221,7 +221,7 @@ func FuzzScan(f *testing.F) {
 	for _, line := range []string{
 		"//af:rpc name=test_server timeout=5s", "//af:method idempotent timeout=250ms // remark", "//af:skip",
 		`//af:worker name="resize" max=10 backoff=5 s isolation=process`, "//af:schedule cron=`0 6 * * *`",
-		"//af:allow METHOD_DELETED nobody calls it // any more", "//af:allow RULE", "//af:allow", "// af:allow A_B c", "//af:worker client=a.b/c",
+		"//af:allow METHOD_DELETED unused // any more", "//af:allow RULE", "//af:allow", "// af:allow A_B c", "//af:worker client=a.b/c",
 		"//af:rcp", "//AF:rpc", "//af: rpc", "//af :rpc", "// af:rpc name = x", "/*\naf:rpc*/", "/*/",
 		`//af:rpc name="\`, "//af:rpc name=x name= =\"\"y 'z' \xff\x00\u00a0", "//af:skip=\r\t",
 	} {

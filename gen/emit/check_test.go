@@ -21,8 +21,8 @@ import (
 
 const runtimePath = "github.com/afgen/afgen/runtime"
 
-// The standard library as far as generated code and the stub of the runtime use it: type-checking the real one would
-// take longer than all the rest.
+// The parts of the standard library that generated code and the stub of the runtime use. Type-checking the real one
+// would take much longer.
 const (
 	contextSource = `package context
 		type Context interface{ Done() <-chan struct{} }
@@ -39,7 +39,7 @@ const (
 		)`
 )
 
-// sources is an importer of packages that are one file each.
+// sources is an importer of packages with one file each.
 type sources struct {
 	files map[string]string
 	done  map[string]*types.Package
@@ -81,8 +81,7 @@ type fataler interface {
 	Fatalf(format string, args ...any)
 }
 
-// typeCheck fails unless the Go file among files is formatted and compiles together with the user's code that p may
-// have come from.
+// typeCheck fails unless the first file is formatted and compiles together with user code for p.
 func typeCheck(t fataler, p *ir.Package, files []emit.File) {
 	t.Helper()
 	stub, err := os.ReadFile("testdata/runtime/runtime.go")
@@ -103,7 +102,7 @@ func typeCheck(t fataler, p *ir.Package, files []emit.File) {
 	}
 }
 
-// mustEmit returns the Go file of p, which compiles.
+// mustEmit returns the Go file of p and checks that it compiles.
 func mustEmit(t *testing.T, p *ir.Package) string {
 	t.Helper()
 	files, err := emit.Package(p, nil)

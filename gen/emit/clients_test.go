@@ -16,7 +16,7 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// split makes a client package of p, with its types, and another package that has its services and workers.
+// split splits p into a client package with its types and another package with its services and workers.
 func split(p *ir.Package) (ir.Client, *ir.Package) {
 	c := ir.Client{Path: p.Path, Name: p.Name, Taken: p.Taken, ImportNames: p.ImportNames}
 	origin := &ir.Package{Path: "example.com/origin", Name: "origin", Defs: p.Defs, Imports: map[string]string{p.Path: p.Name}}
@@ -43,8 +43,8 @@ func mentionsUnexported(p *ir.Package) (found bool) {
 	return found
 }
 
-// Both halves compile, each in its package, whatever things are called and wherever the types are.
-func TestHalvesCompileWhateverThingsAreCalled(t *testing.T) {
+// Both halves compile in their packages with any names and locations of types.
+func TestRandomHalvesCompile(t *testing.T) {
 	stub, err := os.ReadFile("testdata/runtime/runtime.go")
 	if err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func TestHalvesCompileWhateverThingsAreCalled(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawPackage(t)
 		if p.Name == "main" {
-			p.Name = "mainly" // a program has no client halves
+			p.Name = "mainly" // package main can't have client halves
 		}
 		c, origin := split(p)
 		server, err := emit.Package(origin, nil)
@@ -62,7 +62,7 @@ func TestHalvesCompileWhateverThingsAreCalled(t *testing.T) {
 		if bytes.Contains(server[0].Content, []byte("af.Caller")) {
 			t.Fatalf("the server half has a client:\n%s", server[0].Content)
 		}
-		if !mentionsUnexported(p) { // which no other package could
+		if !mentionsUnexported(p) { // which other packages can't
 			typeCheck(t, origin, server)
 		}
 
@@ -77,7 +77,7 @@ func TestHalvesCompileWhateverThingsAreCalled(t *testing.T) {
 		for _, f := range files {
 			all[f.Name] = f.Content
 			if emit.Origin(f.Content) != origin.Path || !emit.IsGenerated(f.Name, f.Content) {
-				t.Fatalf("not recognised:\n%s", f.Content)
+				t.Fatalf("not recognized:\n%s", f.Content)
 			}
 		}
 		if _, err := packages.check(c.Path, all); err != nil {
@@ -89,8 +89,8 @@ func TestHalvesCompileWhateverThingsAreCalled(t *testing.T) {
 	})
 }
 
-// Where the client package is annotated itself, its own output and the client halves there declare no name twice.
-func TestHalvesGiveWayToThePackagesOwnOutput(t *testing.T) {
+// If the client package is annotated itself, its output and the client halves declare different names.
+func TestHalvesAvoidNamesOfOwnOutput(t *testing.T) {
 	list := ir.Method{GoName: "List", Name: "List"}
 	mine := service(list)
 	mine.Services[0].Type, mine.Services[0].Name, mine.Taken = "UserGroup", "user_group", []string{"UserGroup"}
@@ -115,8 +115,8 @@ func TestHalvesGiveWayToThePackagesOwnOutput(t *testing.T) {
 	}
 }
 
-// A single import is laid out like several.
-func TestClientsMayImportOnlyTheRuntime(t *testing.T) {
+// A single import has the same layout as several.
+func TestClientsWithOneImport(t *testing.T) {
 	p := worker(basic("int"), nil)
 	p.Workers[0].Client = "example.com/clients"
 	files, err := emit.Clients(ir.Client{Path: "example.com/clients", Name: "clients"}, []*ir.Package{p})
@@ -129,7 +129,7 @@ func TestClientsMayImportOnlyTheRuntime(t *testing.T) {
 	}
 }
 
-func TestClientsThatScanWouldNotMakeAreAnError(t *testing.T) {
+func TestInvalidClients(t *testing.T) {
 	c, origin := split(shop())
 	c.Taken = []string{"CalcClient"}
 	if files, err := emit.Clients(c, []*ir.Package{origin}); err == nil || !strings.Contains(err.Error(), "the name CalcClient is taken") {

@@ -9,8 +9,8 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// declareOwn writes the user's half of p: types, methods, and something for each other name that is taken. It imports
-// everything by names that nobody else would.
+// declareOwn returns user code for p: types, methods, and declarations of other taken names. It imports packages by
+// unusual names.
 func declareOwn(p *ir.Package) string {
 	names := map[string]string{"context": "uÿcontext", runtimePath: "uÿruntime"}
 	for i, path := range p.Mentioned() {
@@ -60,7 +60,7 @@ func declareOwn(p *ir.Package) string {
 	return b.String()
 }
 
-// declareImports writes a file that imports by p.ImportNames.
+// declareImports returns a file that imports packages by p.ImportNames.
 func declareImports(p *ir.Package) string {
 	var imports, uses strings.Builder
 	for _, name := range p.ImportNames {
@@ -70,7 +70,7 @@ func declareImports(p *ir.Package) string {
 	return "package " + p.Name + "\n" + imports.String() + uses.String()
 }
 
-// declareMethod declares m on a pointer to typ. The body says nothing: m's parameters may hide anything.
+// declareMethod declares m on a pointer to typ. The body uses no names, because parameters may shadow them.
 func declareMethod(typ string, m ir.Method, spell func(ir.Type) string) string {
 	blank := func(name string) string {
 		if name == "" {
@@ -97,7 +97,7 @@ func declareMethod(typ string, m ir.Method, spell func(ir.Type) string) string {
 	return fmt.Sprintf("func (*%s) %s(%s) (%s) { for {} }\n", typ, m.GoName, strings.Join(params, ", "), strings.Join(results, ", "))
 }
 
-// declareOthers writes the packages that p mentions.
+// declareOthers returns the packages that p mentions.
 func declareOthers(p *ir.Package) map[string]string {
 	files := map[string]string{}
 	for path, name := range p.Imports {
@@ -109,7 +109,7 @@ func declareOthers(p *ir.Package) map[string]string {
 	return files
 }
 
-// declareTypes declares the types of path that p mentions, generic ones included, and returns their names.
+// declareTypes declares the types of path that p mentions, including generic ones, and returns their names.
 func declareTypes(b *strings.Builder, p *ir.Package, path string) map[string]bool {
 	declared := map[string]bool{}
 	declare := func(t ir.Type) {

@@ -12,7 +12,7 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-func TestTypesAreSpelledAsTheUserDid(t *testing.T) {
+func TestTypesAsInSource(t *testing.T) {
 	record := ir.Type{Kind: ir.Struct, Fields: []ir.Field{
 		{Name: "A", Tag: `json:"a,omitempty"`, Type: basic("int")},
 		{Name: "Base", Embedded: true, Type: own("Base")},
@@ -66,7 +66,7 @@ func TestServiceWithoutMethodsAndWorkerWithoutResult(t *testing.T) {
 	}
 }
 
-func TestDurationsReadWell(t *testing.T) {
+func TestDurations(t *testing.T) {
 	tests := map[time.Duration]string{
 		time.Nanosecond:         "time.Nanosecond",
 		1001 * time.Microsecond: "1001 * time.Microsecond",
@@ -88,7 +88,7 @@ func TestDurationsReadWell(t *testing.T) {
 	}
 }
 
-func TestDocsAreTheUsers(t *testing.T) {
+func TestDocComments(t *testing.T) {
 	p := service(
 		ir.Method{GoName: "A", Doc: "A does.\n\nFor example:\n\n\tcode()\n\nOr:\n\n  - one\n  - two\n"},
 		ir.Method{GoName: "B", Doc: "\n\n"},
@@ -108,7 +108,7 @@ func TestDocsAreTheUsers(t *testing.T) {
 	}
 }
 
-// Wide is a package in which nothing fits a line.
+// wide returns a package with declarations that don't fit on a line.
 func wide() *ir.Package {
 	m := ir.Method{GoName: "ReserveForCustomer", Ctx: "ctx", Variadic: true, Named: true, Err: "err"}
 	for _, name := range []string{"customer", "warehouse", "reservation", "confirmation", "quantity", "priority", "reason", "approvedBy"} {
@@ -121,9 +121,9 @@ func wide() *ir.Package {
 	return p
 }
 
-func TestLongLinesAreBroken(t *testing.T) { golden(t, "wide", wide()) }
+func TestLongLines(t *testing.T) { golden(t, "wide", wide()) }
 
-func TestPackageIsDeterministicAndLeavesItsInputAlone(t *testing.T) {
+func TestPackageIsDeterministic(t *testing.T) {
 	for _, p := range []*ir.Package{shop(), wide()} {
 		before := fmt.Sprintf("%#v", p.Services)
 		first, err := emit.Package(p, nil)
@@ -145,7 +145,7 @@ func TestPackageIsDeterministicAndLeavesItsInputAlone(t *testing.T) {
 	}
 }
 
-func TestWhatScanWouldNotMakeIsAnError(t *testing.T) {
+func TestInvalidPackages(t *testing.T) {
 	bad := ir.Method{GoName: "M", Params: []ir.Param{{Name: "x", Member: "x", Type: ir.Type{Kind: ir.Pointer}}}}
 	notGo := ir.Method{GoName: "M", Params: []ir.Param{{Name: "x", Member: "x", Type: basic("!")}}}
 	tests := []struct {
@@ -153,23 +153,23 @@ func TestWhatScanWouldNotMakeIsAnError(t *testing.T) {
 		pkg  *ir.Package
 		want string
 	}{
-		{"nothing", &ir.Package{Path: shopPath, Name: "shop"}, "emit example.com/shop: neither a service nor a worker"},
-		{"promised name declared", importing(service(), nil, "SClient"), "emit example.com/shop: the name SClient is taken"},
-		{"promised name imported by", func() *ir.Package {
+		{"empty", &ir.Package{Path: shopPath, Name: "shop"}, "emit example.com/shop: neither a service nor a worker"},
+		{"exported_name_declared", importing(service(), nil, "SClient"), "emit example.com/shop: the name SClient is taken"},
+		{"exported_name_of_import", func() *ir.Package {
 			p := service()
 			p.ImportNames = []string{"NewSClient"}
 			return p
 		}(), "the name NewSClient is taken"},
-		{"promised name twice", func() *ir.Package {
+		{"exported_name_twice", func() *ir.Package {
 			p := service()
 			news := p.Services[0]
 			news.Type = "NewS"
 			p.Services = append(p.Services, news)
 			return p
 		}(), "the name NewSClient is taken"},
-		{"import without a name", service(ir.Method{GoName: "M", Params: []ir.Param{param("x", other("a.b/x", "T"))}}), `no package name for import path "a.b/x"`},
-		{"pointer to nothing", service(bad), "emit example.com/shop: "},
-		{"no Go", service(notGo), "emit example.com/shop: "},
+		{"import_without_name", service(ir.Method{GoName: "M", Params: []ir.Param{param("x", other("a.b/x", "T"))}}), `no package name for import path "a.b/x"`},
+		{"pointer_without_element", service(bad), "emit example.com/shop: "},
+		{"not_Go", service(notGo), "emit example.com/shop: "},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -181,7 +181,7 @@ func TestWhatScanWouldNotMakeIsAnError(t *testing.T) {
 	}
 }
 
-func TestOwnOutputIsRecognised(t *testing.T) {
+func TestIsGenerated(t *testing.T) {
 	files, err := emit.Package(shop(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -191,23 +191,23 @@ func TestOwnOutputIsRecognised(t *testing.T) {
 		name, file, content string
 		want                bool
 	}{
-		{"Go file", "/a/b/af_gen.go", goFile, true},
-		{"Go file of another name", "af_calc_gen.go", goFile, true},
+		{"Go_file", "/a/b/af_gen.go", goFile, true},
+		{"Go_file_with_other_name", "af_calc_gen.go", goFile, true},
 		{"contract", "a/af.contract.json", contractFile, true},
-		{"contract of another version", "af.contract.json", `{"afgen": 7}`, true},
-		{"with CRLF", "af_gen.go", strings.ReplaceAll(goFile, "\n", "\r\n"), true},
-		{"after a build constraint", "af_gen.go", "//go:build linux\n\n" + goFile, true},
-		{"only the header", "af_gen.go", emit.Header, true},
-		{"header after the package clause", "af_gen.go", "package a\n" + emit.Header + "\n", false},
-		{"header in a comment", "af_gen.go", "/*\n" + emit.Header + "\n*/\npackage a\n", false},
-		{"indented header", "af_gen.go", "\t" + emit.Header + "\npackage a\n", false},
-		{"other generator", "x.go", "// Code generated by afgenx. DO NOT EDIT.\npackage a\n", false},
+		{"other_contract_version", "af.contract.json", `{"afgen": 7}`, true},
+		{"with_CRLF", "af_gen.go", strings.ReplaceAll(goFile, "\n", "\r\n"), true},
+		{"after_a_build_constraint", "af_gen.go", "//go:build linux\n\n" + goFile, true},
+		{"only_the_header", "af_gen.go", emit.Header, true},
+		{"header_after_the_package_clause", "af_gen.go", "package a\n" + emit.Header + "\n", false},
+		{"header_in_a_comment", "af_gen.go", "/*\n" + emit.Header + "\n*/\npackage a\n", false},
+		{"indented_header", "af_gen.go", "\t" + emit.Header + "\npackage a\n", false},
+		{"other_generator", "x.go", "// Code generated by afgenx. DO NOT EDIT.\npackage a\n", false},
 		{"handwritten", "af_gen.go", "package a\n", false},
-		{"not Go", "af_gen.go", "\x00\xff{{", false},
+		{"not_Go", "af_gen.go", "\x00\xff{{", false},
 		{"empty", "af_gen.go", "", false},
-		{"other JSON", "af.contract.json", `{"name": "afgen"}`, false},
-		{"contract of another name", "package.json", contractFile, false},
-		{"Go in another file", "notes.txt", goFile, false},
+		{"other_JSON", "af.contract.json", `{"name": "afgen"}`, false},
+		{"other_contract_name", "package.json", contractFile, false},
+		{"Go_in_another_file", "notes.txt", goFile, false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

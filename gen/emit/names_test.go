@@ -9,7 +9,7 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// service returns a package with the service S of the given methods.
+// service returns a package with service S.
 func service(methods ...ir.Method) *ir.Package {
 	for i, m := range methods {
 		if m.Name == "" {
@@ -26,7 +26,7 @@ func service(methods ...ir.Method) *ir.Package {
 	}
 }
 
-// worker returns a package with the worker W.
+// worker returns a package with worker W.
 func worker(payload ir.Type, result *ir.Type) *ir.Package {
 	return &ir.Package{
 		Path:    shopPath,
@@ -37,14 +37,14 @@ func worker(payload ir.Type, result *ir.Type) *ir.Package {
 	}
 }
 
-// importing adds imports by path and name, names that are taken, or both.
+// importing adds imports by path and name, and taken names.
 func importing(p *ir.Package, imports map[string]string, taken ...string) *ir.Package {
 	maps.Copy(p.Imports, imports)
 	p.Taken = append(p.Taken, taken...)
 	return p
 }
 
-// wants fails for each of lines that the Go file of p hasn't.
+// wants reports lines that the Go file of p lacks.
 func wants(t *testing.T, p *ir.Package, lines ...string) {
 	t.Helper()
 	got := mustEmit(t, p)
@@ -59,7 +59,7 @@ func wants(t *testing.T, p *ir.Package, lines ...string) {
 	}
 }
 
-func TestUsersNamesStayAndOursGiveWay(t *testing.T) {
+func TestUserNamesTakePrecedence(t *testing.T) {
 	integer, text := basic("int"), basic("string")
 	tests := []struct {
 		name   string
@@ -73,41 +73,41 @@ func TestUsersNamesStayAndOursGiveWay(t *testing.T) {
 			"return r.Result, err",
 			`Signature:   "(int, string) (int)",`,
 		}},
-		{"partly blank", ir.Method{Ctx: "ctx", Params: []ir.Param{param("x", integer), unnamed("arg1", integer), param("y", integer)}}, []string{
+		{"partly_blank", ir.Method{Ctx: "ctx", Params: []ir.Param{param("x", integer), unnamed("arg1", integer), param("y", integer)}}, []string{
 			"M(ctx context.Context, x, _, y int) error",
 			"func (c *SClient) M(ctx context.Context, x, arg1, y int) error {",
 			"_, err := afSM.Call(ctx, c.client, afSMArgs{x, arg1, y})",
 			`Signature:   "(x, _, y int)",`,
 		}},
-		{"blank context", ir.Method{Params: []ir.Param{param("ctx", text), param("callCtx", integer)}}, []string{
+		{"blank_context", ir.Method{Params: []ir.Param{param("ctx", text), param("callCtx", integer)}}, []string{
 			"M(_ context.Context, ctx string, callCtx int) error",
 			"func (c *SClient) M(callCtx2 context.Context, ctx string, callCtx int) error {",
 		}},
-		{"grouped where consecutive and equal", ir.Method{Ctx: "ctx", Variadic: true, Params: []ir.Param{
+		{"grouped_parameters", ir.Method{Ctx: "ctx", Variadic: true, Params: []ir.Param{
 			param("x", integer), param("y", integer), param("s", text), param("z", integer), param("zs", slice(integer)), param("more", slice(integer)),
 		}}, []string{
 			"M(ctx context.Context, x, y int, s string, z int, zs []int, more ...int) error",
 			"return struct{}{}, s.M(ctx, a.X, a.Y, a.S, a.Z, a.Zs, a.More...)",
 		}},
-		{"our names are the user's", ir.Method{Ctx: "err", Params: []ir.Param{param("c", text), param("r", text)}, Results: []ir.Param{unnamed("result", text)}}, []string{
+		{"names_of_locals", ir.Method{Ctx: "err", Params: []ir.Param{param("c", text), param("r", text)}, Results: []ir.Param{unnamed("result", text)}}, []string{
 			"func (client *SClient) M(err context.Context, c, r string) (string, error) {",
 			"reply, callErr := afSM.Call(err, client.client, afSMArgs{c, r})",
 			"return reply.Result, callErr",
 		}},
-		{"our fallbacks are the user's", ir.Method{Ctx: "client", Params: []ir.Param{
+		{"names_of_fallback_locals", ir.Method{Ctx: "client", Params: []ir.Param{
 			param("c", text), param("r", text), param("reply", text), param("err", text), param("callErr", text),
 		}, Results: []ir.Param{unnamed("result", text)}}, []string{
 			"reply2, callErr2 := afSM.Call(client, client2.client, afSMArgs{c, r, reply, err, callErr})",
 		}},
-		{"named error", ir.Method{Ctx: "ctx", Named: true, Err: "err"}, []string{
+		{"named_error", ir.Method{Ctx: "ctx", Named: true, Err: "err"}, []string{
 			"func (c *SClient) M(ctx context.Context) (err error) {",
 			"_, err = afSM.Call(ctx, c.client, struct{}{})",
 		}},
-		{"blank error", ir.Method{Ctx: "ctx", Named: true}, []string{
+		{"blank_error", ir.Method{Ctx: "ctx", Named: true}, []string{
 			"M(ctx context.Context) (_ error)",
 			"_, err := afSM.Call(ctx, c.client, struct{}{})",
 		}},
-		{"results named like ours", ir.Method{Ctx: "ctx", Named: true, Err: "e", Results: []ir.Param{
+		{"results_named_like_locals", ir.Method{Ctx: "ctx", Named: true, Err: "e", Results: []ir.Param{
 			param("r", integer), param("err", integer), unnamed("result2", integer),
 		}}, []string{
 			"func (c *SClient) M(ctx context.Context) (r, err, _ int, e error) {",
@@ -116,11 +116,11 @@ func TestUsersNamesStayAndOursGiveWay(t *testing.T) {
 			"r.R, r.Err, r.Result2, err = s.M(ctx)",
 			`Signature:   "() (r, err, _ int)",`,
 		}},
-		{"all results blank", ir.Method{Ctx: "ctx", Named: true, Results: []ir.Param{unnamed("result", integer)}}, []string{
+		{"all_results_blank", ir.Method{Ctx: "ctx", Named: true, Results: []ir.Param{unnamed("result", integer)}}, []string{
 			"func (c *SClient) M(ctx context.Context) (_ int, _ error) {",
 			"r, err := afSM.Call(ctx, c.client, struct{}{})",
 		}},
-		{"named like imports, predeclared identifiers and types", ir.Method{
+		{"named_like_imports_and_types", ir.Method{
 			Ctx: "context", Named: true, Err: "error",
 			Params:  []ir.Param{param("af", text), param("time", text), param("string", text), param("nil", text), param("true", integer), param("SClient", integer)},
 			Results: []ir.Param{param("int", integer), param("struct_", integer), param("any", integer)},
@@ -129,10 +129,10 @@ func TestUsersNamesStayAndOursGiveWay(t *testing.T) {
 			"r, error := afSM.Call(context, c.client, afSMArgs{af, time, string, nil, true, SClient})",
 			"return r.Int, r.Struct_, r.Any, error",
 		}},
-		{"named like helpers", ir.Method{Ctx: "afSM", Params: []ir.Param{param("afSM2Args", text), param("afSMHandler", text)}}, []string{
+		{"named_like_helpers", ir.Method{Ctx: "afSM", Params: []ir.Param{param("afSM2Args", text), param("afSMHandler", text)}}, []string{
 			"_, err := afSM2.Call(afSM, c.client, afSM2Args2{afSM2Args, afSMHandler})",
 		}},
-		{"members that are no Go names of fields", ir.Method{Ctx: "ctx", Params: []ir.Param{
+		{"members_without_field_names", ir.Method{Ctx: "ctx", Params: []ir.Param{
 			param("_x", integer), param("日", integer), param("x", integer), param("X", integer), param("x2", integer), param("ǆ", integer), param("ß", integer),
 		}}, []string{
 			"X_x int `json:\"_x\"`",
@@ -152,7 +152,7 @@ func TestUsersNamesStayAndOursGiveWay(t *testing.T) {
 	}
 }
 
-func TestHelpersAvoidEachOtherAndTheUsersNames(t *testing.T) {
+func TestHelperNames(t *testing.T) {
 	two := service(ir.Method{GoName: "GroupList"}, ir.Method{GoName: "GroupListArgs", Params: []ir.Param{param("x", basic("int"))}})
 	two.Services[0].Type, two.Services[0].Name = "User", "user"
 	groups := service(ir.Method{GoName: "List", Params: []ir.Param{param("x", basic("int"))}}, ir.Method{GoName: "ListHandler"}).Services[0]
@@ -179,7 +179,7 @@ func TestHelpersAvoidEachOtherAndTheUsersNames(t *testing.T) {
 	wants(t, imported, `var afS2 = af.Service{Name: "s", Type: "S", Concurrency: 256}`, "type afSMArgs2 struct {")
 }
 
-func TestImportsKeepTheirNameWhereItIsFree(t *testing.T) {
+func TestImportNames(t *testing.T) {
 	use := func(types ...ir.Type) *ir.Package {
 		m := ir.Method{GoName: "M"}
 		for _, typ := range types {
@@ -192,9 +192,9 @@ func TestImportsKeepTheirNameWhereItIsFree(t *testing.T) {
 		pkg  *ir.Package
 		want []string
 	}{
-		{"name unlike the path", importing(use(other("example.com/go-user/v2", "T")), map[string]string{"example.com/go-user/v2": "user"}),
+		{"name_differs_from_path", importing(use(other("example.com/go-user/v2", "T")), map[string]string{"example.com/go-user/v2": "user"}),
 			[]string{`"example.com/go-user/v2"`, "M(context.Context, user.T) error"}},
-		{"two of one name, told apart by the folder above", importing(
+		{"same_name_with_different_parents", importing(
 			use(other("example.com/admin/user/v2", "T"), other("example.com/shop/user", "T"), other("example.com/user", "T")),
 			map[string]string{"example.com/admin/user/v2": "user", "example.com/shop/user": "user", "example.com/user": "user"}),
 			[]string{
@@ -202,25 +202,25 @@ func TestImportsKeepTheirNameWhereItIsFree(t *testing.T) {
 				"M(context.Context, user.T, shopuser.T, user2.T) error",
 				`Signature:   "(example.com/admin/user/v2.T, example.com/shop/user.T, example.com/user.T)",`,
 			}},
-		{"the user has our imports' names", importing(use(), nil, "af", "context", "time", "time2"),
+		{"import_names_declared", importing(use(), nil, "af", "context", "time", "time2"),
 			[]string{`context2 "context"`, `time3 "time"`, `af2 "github.com/afgen/afgen/runtime"`, "const _ = af2.Generated1", "Timeout:     30 * time3.Second,"}},
-		{"the user's files import by our imports' names", func() *ir.Package {
+		{"import_names_in_other_files", func() *ir.Package {
 			p := use()
 			p.ImportNames = []string{"af", "context", "time"}
 			return p
 		}(), []string{`"context"`, `"time"`, `af "github.com/afgen/afgen/runtime"`}},
-		{"packages with our imports' names", importing(
+		{"packages_named_like_imports", importing(
 			use(other("a.b/af", "T"), other("a.b/x/context", "T"), other("a.b/x/time", "T")),
 			map[string]string{"a.b/af": "af", "a.b/x/context": "context", "a.b/x/time": "time"}),
 			[]string{`af2 "a.b/af"`, `xcontext "a.b/x/context"`, `xtime "a.b/x/time"`}},
-		{"packages named like what we spell", importing(
+		{"packages_named_like_predeclared", importing(
 			use(other("a.b/string", "T"), other("a.b/err", "T"), other("a.b/init", "T"), other("a.b/c", "T"), other("a.b/r", "T"), basic("string")),
 			map[string]string{"a.b/string": "string", "a.b/err": "err", "a.b/init": "init", "a.b/c": "c", "a.b/r": "r"}),
 			[]string{`string2 "a.b/string"`, `err2 "a.b/err"`, `init2 "a.b/init"`, `"a.b/c"`, `"a.b/r"`}},
-		{"packages named like what we declare", importing(use(other("a.b/x", "T"), other("a.b/y", "T")),
+		{"packages_named_like_declarations", importing(use(other("a.b/x", "T"), other("a.b/y", "T")),
 			map[string]string{"a.b/x": "afS", "a.b/y": "SClient"}),
 			[]string{`afS2 "a.b/x"`, `SClient2 "a.b/y"`}},
-		{"the packages that every file needs", use(other("time", "Duration"), other("context", "Context"), other(runtimePath, "Task")),
+		{"default_imports", use(other("time", "Duration"), other("context", "Context"), other(runtimePath, "Task")),
 			[]string{`"time"`, `"context"`, "M(context.Context, time.Duration, context.Context, af.Task) error", `Signature:   "(time.Duration, context.Context, af.Task)",`}},
 	}
 	for _, test := range tests {
@@ -228,7 +228,7 @@ func TestImportsKeepTheirNameWhereItIsFree(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatIsUsedIsImported(t *testing.T) {
+func TestNoUnusedImports(t *testing.T) {
 	p := importing(worker(basic("int"), nil), map[string]string{"example.com/deep": "deep"})
 	got := mustEmit(t, p)
 	if strings.Contains(got, "deep") || strings.Contains(got, `"time"`) {
@@ -236,12 +236,12 @@ func TestOnlyWhatIsUsedIsImported(t *testing.T) {
 	}
 }
 
-func TestQueuesParameterHidesNoTypeOfThePayload(t *testing.T) {
+func TestQueueParameterName(t *testing.T) {
 	tests := []struct {
 		name string
 		pkg  *ir.Package
 	}{
-		{"own type", worker(own("t"), nil)},
+		{"own_type", worker(own("t"), nil)},
 		{"package", importing(worker(other("a.b/t", "T"), nil), map[string]string{"a.b/t": "t"})},
 		{"inside", worker(basic("int"), new(slice(own("Page", pointer(own("t"))))))},
 	}

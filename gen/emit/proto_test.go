@@ -33,10 +33,10 @@ func mapOf(k, v ir.Type) ir.Type { return ir.Type{Kind: ir.Map, Key: &k, Elem: &
 
 func param(name string, t ir.Type) ir.Param { return ir.Param{Name: name, Member: name, Type: t} }
 
-// unnamed is a parameter or result without a name, or with the blank one.
+// unnamed returns an unnamed or blank parameter or result.
 func unnamed(member string, t ir.Type) ir.Param { return ir.Param{Member: member, Type: t} }
 
-// shop is a package with one service and one worker.
+// shop returns a package with a service and a worker.
 func shop() *ir.Package {
 	add := ir.Method{
 		GoName: "Add", Name: "Add", Doc: "Add adds.", Timeout: 5 * time.Second, Idempotent: true,
@@ -64,7 +64,7 @@ func shop() *ir.Package {
 	}
 }
 
-// golden compares the files of p with those in testdata/<name>, which it rewrites with -update.
+// golden compares the files of p with testdata/<name>, or rewrites those with -update.
 func golden(t *testing.T, name string, p *ir.Package) {
 	t.Helper()
 	files, err := emit.Package(p, nil)
@@ -92,4 +92,4 @@ func golden(t *testing.T, name string, p *ir.Package) {
 	}
 }
 
-func TestServiceAndWorkerReadAsIfWrittenByHand(t *testing.T) { golden(t, "shop", shop()) }
+func TestServiceAndWorker(t *testing.T) { golden(t, "shop", shop()) }

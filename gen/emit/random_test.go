@@ -14,7 +14,7 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// What people could name things to trip a generator.
+// nasty returns names that are difficult for a generator.
 func nasty() []string {
 	return []string{
 		"c", "r", "s", "a", "w", "t", "ctx", "err", "client", "reply", "callCtx", "callErr", "impl", "opts", "tasks", "client2",
@@ -23,7 +23,7 @@ func nasty() []string {
 	}
 }
 
-// The packages that types come from.
+// others returns the packages of types.
 func others() map[string]string {
 	return map[string]string{
 		"example.com/user": "user", "example.com/admin/user/v2": "user", "example.com/x-y/user": "user", "a.b/af": "af",
@@ -134,8 +134,8 @@ func drawDoc(t *rapid.T) string {
 	return strings.Join(rapid.SliceOfN(rapid.SampledFrom(lines), 0, 6).Draw(t, "doc"), "\n")
 }
 
-// drawPackage draws a package as scan could make it. Type names, and so what is promised, are chosen so as not to
-// clash; helpers, imports and locals may at will.
+// drawPackage draws a package that scan could return. Type names, and the exported names derived from them, don't
+// conflict. Names of helpers, imports and locals may.
 func drawPackage(t *rapid.T) *ir.Package {
 	p := &ir.Package{
 		Path:    shopPath,
@@ -171,7 +171,7 @@ func drawPackage(t *rapid.T) *ir.Package {
 	return p
 }
 
-// drawTaken returns the names that the package has anyway, and some more.
+// drawTaken returns the names that the package declares, and others.
 func drawTaken(t *rapid.T, p *ir.Package) []string {
 	more := []string{
 		"af", "af2", "context", "time", "time2", "user", "adminuser", "afS", "afSB", "afSB2", "afSBArgs", "afSCHandler", "afUserList",
@@ -195,7 +195,7 @@ func drawTaken(t *rapid.T, p *ir.Package) []string {
 	return slices.Compact(taken)
 }
 
-func TestWhateverThingsAreCalledTheOutputCompiles(t *testing.T) {
+func TestRandomPackagesCompile(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawPackage(t)
 		files, err := emit.Package(p, nil)
@@ -209,10 +209,10 @@ func TestWhateverThingsAreCalledTheOutputCompiles(t *testing.T) {
 		}
 		for i := range files {
 			if !bytes.Equal(files[i].Content, again[i].Content) {
-				t.Fatalf("%s is different the second time:\n%s\n%s", files[i].Name, files[i].Content, again[i].Content)
+				t.Fatalf("%s differs the second time:\n%s\n%s", files[i].Name, files[i].Content, again[i].Content)
 			}
 			if !emit.IsGenerated(files[i].Name, files[i].Content) {
-				t.Fatalf("%s is not recognised", files[i].Name)
+				t.Fatalf("%s is not recognized", files[i].Name)
 			}
 		}
 	})

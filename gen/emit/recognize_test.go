@@ -7,19 +7,19 @@ import (
 	"github.com/afgen/afgen/gen/emit"
 )
 
-func TestLeftoversAreOutput(t *testing.T) {
+func TestIsOutput(t *testing.T) {
 	files, err := emit.Package(shop(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	goFile, contractFile := string(files[0].Content), string(files[1].Content)
 	foreign := "package mine\n"
-	// However much of a file has been written, it is afgen's.
+	// Any truncated file is recognized.
 	for n := range 200 {
 		for _, end := range []string{"", "\n", strings.Repeat("\x00", 100)} {
 			for name, content := range map[string]string{"af_gen.go": goFile, "a/af_gen_0123abcd.go": goFile, "af_x_gen.go": goFile, "af.contract.json": contractFile} {
 				if !emit.IsOutput(name, []byte(content[:n]+end)) {
-					t.Fatalf("%s cut off after %d bytes, and %q, is not recognized", name, n, end)
+					t.Fatalf("%s truncated after %d bytes, plus %q, is not recognized", name, n, end)
 				}
 			}
 		}

@@ -14,17 +14,17 @@ import (
 	"github.com/afgen/afgen/gen/ir"
 )
 
-// clients is a client package of shop, and shop as it is then.
+// clients returns a client package of shop, and shop without its client half.
 func clients() (ir.Client, *ir.Package) {
 	p := shop()
-	// The types that travel are elsewhere.
+	// Types that are sent are in another package.
 	p.Imports = map[string]string{"a.b/x": "x"}
 	p.Workers[0].Payload, p.Workers[0].Result = other("a.b/x", "Picture"), new(other("a.b/x", "Thumb"))
 	p.Services[0].Client, p.Workers[0].Client = "example.com/clients", "example.com/clients"
 	return ir.Client{Path: "example.com/clients", Name: "clients"}, p
 }
 
-// emitted are the Go files of a few packages with everything that there is.
+// emitted returns the Go files of some packages that use all features.
 func emitted(t *testing.T) [][]byte {
 	t.Helper()
 	c, split := clients()
@@ -46,7 +46,7 @@ func emitted(t *testing.T) [][]byte {
 	return all
 }
 
-// digest is of the tokens: comments and layout make no version.
+// digest hashes tokens, so that comments and layout don't change the version.
 func digest(files [][]byte) string {
 	h := sha256.New()
 	for _, src := range files {
@@ -67,7 +67,7 @@ func digest(files [][]byte) string {
 	return hex.EncodeToString(h.Sum(nil)[:6])
 }
 
-func TestVersionMovesWithTheOutput(t *testing.T) {
+func TestVersionChangesWithOutput(t *testing.T) {
 	const file = "testdata/versions.txt"
 	content, err := os.ReadFile(file)
 	if err != nil {
@@ -87,23 +87,24 @@ func TestVersionMovesWithTheOutput(t *testing.T) {
 	last, now := versions[len(versions)-1], digest(emitted(t))
 	switch {
 	case last[0] != emit.Version:
-		t.Errorf("%s ends with %s, and generated code mentions %s", file, last[0], emit.Version)
+		t.Errorf("%s ends with %s, but generated code mentions %s", file, last[0], emit.Version)
 	case last[2] == now:
 	case last[1] == "released":
-		t.Errorf("generated code has changed since %s was released (%s, now %s): move emit.Version, give the runtime the new constant, "+
-			"drop the old one where the runtime no longer fits old files, and add a line to %s", last[0], last[2], now, file)
+		t.Errorf("generated code has changed since %s was released (%s, now %s): change emit.Version, "+
+			"add the new constant to the runtime, remove the old one if the runtime no longer supports old files, "+
+			"and add a line to %s", last[0], last[2], now, file)
 	case *update:
 		if err := os.WriteFile(file, []byte(strings.Replace(string(content), last[2], now, 1)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	default:
-		t.Errorf("generated code has changed (%s, now %s); -update notes that, since %s is not released", last[2], now, last[0])
+		t.Errorf("generated code has changed (%s, now %s); since %s is not released, -update records the change",
+			last[2], now, last[0])
 	}
 }
 
-// Where the runtime has another version of generated code, in either direction, the build fails at a line that says
-// what to do, in every file.
-func TestOtherVersionsOfTheRuntimeDoNotCompile(t *testing.T) {
+// If the runtime has an older or newer version of generated code, all files fail to compile at a line with instructions.
+func TestOtherRuntimeVersionsDontCompile(t *testing.T) {
 	stub, err := os.ReadFile("testdata/runtime/runtime.go")
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +119,7 @@ func TestOtherVersionsOfTheRuntimeDoNotCompile(t *testing.T) {
 				}
 			}
 			if at < 1 || !strings.Contains(lines[at-1], "run go generate") {
-				t.Fatalf("no handshake in\n%s", file)
+				t.Fatalf("no version constant in\n%s", file)
 			}
 			only := strings.Join(lines[:at+1], "\n")
 			only = strings.ReplaceAll(strings.ReplaceAll(only, `"a.b/x"`, ""), `"time"`, "")

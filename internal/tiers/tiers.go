@@ -173,7 +173,7 @@ func long() []phase {
 	generator := []step{
 		{name: "simulation", packages: only("internal/fault"), flags: []string{"-run=Storm", "-seeds=20000"}, nice: true},
 		{name: "generator", packages: only("gen"), nice: true,
-			flags: []string{"-run=AManifestNeverHidesAChange|ALargeModule", "-sound=2m", "-large"}},
+			flags: []string{"-run=ManifestNeverHidesChange|LargeModule", "-sound=2m", "-large"}},
 		{name: "differential", packages: only("runtime/backend/mongo"), flags: []string{"-run=DoesWhatMemoryDoes", "-rapid.checks=30"}, nice: true},
 	}
 	return []phase{

@@ -16,7 +16,7 @@ import (
 type moduleDir struct{ path, dir string }
 
 // DirOfPackage returns the directory of an import path, which need not exist, in the main module or the modules of the
-// workspace. If the import path is in none of them, why is the reason.
+// workspace. If the import path is in no module, why is the reason.
 func (l *Loader) DirOfPackage(importPath string) (dir, why string) {
 	if l.modules == nil {
 		l.modules = l.findModules()
