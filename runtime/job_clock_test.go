@@ -11,8 +11,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// Due times are the store's: a process whose clock is an hour off, or two of which each has its own, fire the same.
-func TestDueTimesFollowTheStoresClock(t *testing.T) {
+// Due times are by the store's clock. Processes whose clocks are an hour off, or differ, fire the same ones.
+func TestDueTimesUseTheStoresClock(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		inner := memory.New()
 		ahead := &shifted{Backend: inner, by: func() time.Duration { return 90 * time.Minute }}
@@ -26,8 +26,8 @@ func TestDueTimesFollowTheStoresClock(t *testing.T) {
 	})
 }
 
-// The store's clock is set back by an hour, and forward again: no due time is fired twice, and none is lost.
-func TestDueTimesOfAStoreWhoseClockIsSet(t *testing.T) {
+// If the store's clock is set back by an hour and forward again, no due time is fired twice or lost.
+func TestDueTimesIfTheStoresClockIsSet(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		inner := memory.New()
 		var by atomic.Int64
@@ -50,7 +50,7 @@ func TestDueTimesOfAStoreWhoseClockIsSet(t *testing.T) {
 	})
 }
 
-// shifted is a backend whose clock is another than this process's.
+// shifted is a backend whose clock differs from this process's.
 type shifted struct {
 	af.Backend
 	by func() time.Duration
@@ -74,7 +74,7 @@ func (s shiftedStore) Now(ctx context.Context) (time.Time, error) {
 	return now.Add(s.by()), err
 }
 
-// A fire's task that has ended and was purged is not made again, whoever leads afterwards.
+// If the task of a fire has ended and was purged, it is not submitted again, even by another leader.
 func TestPurgedFireIsNotFiredAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := memory.New()
@@ -87,7 +87,7 @@ func TestPurgedFireIsNotFiredAgain(t *testing.T) {
 		work(t, b, jobWorker, run, af.Retention(time.Second, 1))
 		time.Sleep(30 * time.Second)
 		if n, left := runs.Load(), len(jobTasks(t, b, "job")); n != 10 || left > 2 {
-			t.Errorf("%d runs, want 10; %d tasks are left", n, left)
+			t.Errorf("%d runs, want 10; %d tasks left", n, left)
 		}
 	})
 }

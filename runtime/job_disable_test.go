@@ -14,7 +14,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// A lateStore holds up the inserts of fires, once they have begun.
+// A lateStore delays inserts of the tasks of fires.
 type lateStore struct {
 	backend.Store
 	until chan struct{}
@@ -33,9 +33,9 @@ func (s lateStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]backe
 	return s.Store.Insert(ctx, tasks)
 }
 
-// A scheduler has decided a fire and is about to submit it while another process disables or removes the job: nothing is
-// submitted after that has returned.
-func TestNoFireIsSubmittedOnceItsJobIsDisabled(t *testing.T) {
+// A scheduler has decided a fire and is about to submit its task while another process disables or removes the job. No
+// task is submitted after that has returned.
+func TestDisabledJobSubmitsNoTask(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		end  func(*af.App, context.Context, string) error
@@ -62,7 +62,7 @@ func TestNoFireIsSubmittedOnceItsJobIsDisabled(t *testing.T) {
 				time.Sleep(time.Minute)
 				synctest.Wait()
 				if n := ran.Load(); n != 0 || before.Total != 0 {
-					t.Errorf("%d ran, %d were there", n, before.Total)
+					t.Errorf("%d tasks ran, %d were stored", n, before.Total)
 				}
 				page := must(other.Tasks(t.Context(), af.TaskQuery{Queue: jobWorker.Name}))(t)
 				for _, task := range page.Tasks {
@@ -70,12 +70,12 @@ func TestNoFireIsSubmittedOnceItsJobIsDisabled(t *testing.T) {
 						t.Errorf("%+v", task)
 					}
 				}
-				must(0, c.end(other, t.Context(), "a"))(t) // again is harmless
+				must(0, c.end(other, t.Context(), "a"))(t) // repeating it has no effect
 				if c.name == "disabled" {
 					must(0, other.EnableJob(t.Context(), "a"))(t)
 					time.Sleep(15 * time.Second)
 					if ran.Load() == 0 {
-						t.Error("enabled, it does not fire")
+						t.Error("the job does not fire after it was enabled")
 					}
 				}
 				_ = scheduler
@@ -84,8 +84,8 @@ func TestNoFireIsSubmittedOnceItsJobIsDisabled(t *testing.T) {
 	}
 }
 
-// A due time that was skipped, and isn't in the history yet when the job is disabled, comes there all the same.
-func TestDisablingAJobKeepsTheRecordOfWhatWasSkipped(t *testing.T) {
+// A due time that was skipped, and is not in the history yet when the job is disabled, is added to the history.
+func TestDisabledJobKeepsSkippedDueTimes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		scheduler, q := work(t, altered{world, func(p *backend.Ports) { p.Docs = noHistory{p.Docs} }}, jobWorker,
@@ -94,7 +94,7 @@ func TestDisablingAJobKeepsTheRecordOfWhatWasSkipped(t *testing.T) {
 		start(t, other)
 		must(0, q.Schedule(t.Context(), "a", "@every 10s", 1, af.Overlap(af.OverlapSkip)))(t)
 		_ = must(scheduler.RunJob(t.Context(), "a"))(t)
-		time.Sleep(15 * time.Second) // a due time is skipped, and the scheduler fails to note it
+		time.Sleep(15 * time.Second) // a due time is skipped, and adding it to the history fails
 		must(0, other.DisableJob(t.Context(), "a"))(t)
 		page := must(other.Fires(t.Context(), af.FireQuery{Job: "a"}))(t)
 		for _, f := range page.Fires {
@@ -102,11 +102,11 @@ func TestDisablingAJobKeepsTheRecordOfWhatWasSkipped(t *testing.T) {
 				return
 			}
 		}
-		t.Errorf("the due time that was skipped is not in the history: %+v", page.Fires)
+		t.Errorf("the skipped due time is not in the history: %+v", page.Fires)
 	})
 }
 
-// noHistory can't write the history of jobs.
+// noHistory rejects writes of histories.
 type noHistory struct{ backend.Docs }
 
 func (d noHistory) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
@@ -116,8 +116,9 @@ func (d noHistory) PutIf(ctx context.Context, name string, rev int64, value json
 	return d.Docs.PutIf(ctx, name, rev, value)
 }
 
-// A fire that a scheduler submits while its job is being disabled counts when the job is enabled again: no other runs beside it.
-func TestTaskSubmittedWhileItsJobIsDisabledCountsForOverlap(t *testing.T) {
+// A task that is submitted while its job is being disabled counts when the job is enabled again: no other task runs at
+// the same time.
+func TestOverlapAfterJobWasDisabled(t *testing.T) {
 	for _, overlap := range []af.OverlapPolicy{af.OverlapSkip, af.OverlapQueue} {
 		t.Run(string(overlap), func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -131,7 +132,7 @@ func TestTaskSubmittedWhileItsJobIsDisabledCountsForOverlap(t *testing.T) {
 				other := open(t, world, af.NoScheduler())
 				start(t, other)
 				must(0, q.Schedule(t.Context(), "a", "@every 10s", 1, af.Overlap(overlap)))(t)
-				for slow.held.Load() == 0 { // the task is submitted, and its fire is not known to be carried out
+				for slow.held.Load() == 0 { // the task is submitted, but its fire is not marked as submitted
 					time.Sleep(100 * time.Millisecond)
 				}
 				must(0, other.DisableJob(t.Context(), "a"))(t)
@@ -139,14 +140,14 @@ func TestTaskSubmittedWhileItsJobIsDisabledCountsForOverlap(t *testing.T) {
 				must(0, other.EnableJob(t.Context(), "a"))(t)
 				time.Sleep(35 * time.Second)
 				if n := ran.Load(); n != 1 {
-					t.Errorf("%d tasks run side by side", n)
+					t.Errorf("%d tasks run at the same time", n)
 				}
 			})
 		})
 	}
 }
 
-// slowHistory holds up what writes the history of jobs.
+// slowHistory delays writes of histories.
 type slowHistory struct {
 	backend.Docs
 	until chan struct{}
@@ -165,8 +166,8 @@ func (d slowHistory) PutIf(ctx context.Context, name string, rev int64, value js
 	return d.Docs.PutIf(ctx, name, rev, value)
 }
 
-// A job gets another time table just as a due time is decided: that due time is not due again.
-func TestAnotherTimeTableKeepsWhatIsDecided(t *testing.T) {
+// If a job's timetable changes just when a due time is decided, that due time is not due again.
+func TestNewTimetableKeepsDecidedDueTimes(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		scheduler, q := work(t, world, jobWorker, func(context.Context, int) (int, error) { return 0, nil })
@@ -181,7 +182,7 @@ func TestAnotherTimeTableKeepsWhatIsDecided(t *testing.T) {
 		put := make(chan error)
 		go func() { put <- af.NewQueue[int, int](other, jobWorker).Schedule(t.Context(), "a", "@every 2s", 1) }()
 		time.Sleep(3 * time.Second)
-		must(0, scheduler.StopScheduler(t.Context()))(t) // 10 s is decided
+		must(0, scheduler.StopScheduler(t.Context()))(t) // the due time at 10 s is decided
 		close(late.until)
 		must(0, <-put)(t)
 		job := must(scheduler.Job(t.Context(), "a"))(t)
@@ -191,7 +192,7 @@ func TestAnotherTimeTableKeepsWhatIsDecided(t *testing.T) {
 	})
 }
 
-// lateDocs holds up what reads a job.
+// lateDocs delays reads of a job.
 type lateDocs struct {
 	backend.Docs
 	until chan struct{}

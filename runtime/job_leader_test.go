@@ -16,14 +16,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// Two Apps fire side by side, both as leaders where they know of no other, and every due time makes one task.
-func TestTwoSchedulersMakeOneTaskOfADueTime(t *testing.T) {
+// Two Apps both fire as leaders, since neither knows of the other. Each due time submits one task.
+func TestTwoLeadersSubmitOneTaskPerDueTime(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		from := time.Now()
 		for i := range 2 {
 			b := fault.New(world, uint64(i), fault.Plan{})
-			b.Fail("Present", 1000, fault.Refused) // each takes itself for the leader
+			b.Fail("Present", 1000, fault.Refused) // both Apps consider themselves the leader
 			_, q := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
 			if err := q.Schedule(t.Context(), "j", "@every 1s", 1); err != nil {
 				t.Fatal(err)
@@ -34,9 +34,9 @@ func TestTwoSchedulersMakeOneTaskOfADueTime(t *testing.T) {
 	})
 }
 
-// The leader dies at each of its steps, or its reply is lost: another goes on, within seconds, and no due time is
-// missing.
-func TestLeaderThatDiesBetweenStepsLeavesNothingUndone(t *testing.T) {
+// If the leader dies or loses a reply at any of its steps, another App continues within seconds, and no due time is
+// lost.
+func TestLeaderDiesBetweenSteps(t *testing.T) {
 	for _, op := range []string{"Now", "Docs.List", "Docs.PutIf", "Insert", "Docs.Get", "Get"} {
 		for skip := range 3 {
 			t.Run(fmt.Sprint(op, skip), func(t *testing.T) {
@@ -57,10 +57,10 @@ func TestLeaderThatDiesBetweenStepsLeavesNothingUndone(t *testing.T) {
 					select {
 					case <-leader.Dead():
 					default:
-						t.Fatal("it lives")
+						t.Fatal("the leader is still alive")
 					}
 					tasks := jobTasks(t, world, "job")
-					for s := 21; s < 30; s++ { // those who follow are 2 s late as long as the dead one counts as present
+					for s := 21; s < 30; s++ { // a follower is 2 s late while the dead leader counts as present
 						delete(tasks, fmt.Sprint("job/j/", from.Unix()+int64(s)))
 					}
 					wantFires(t, tasks, "j", from, eachSecond(1, 20, 1)...)
@@ -70,7 +70,7 @@ func TestLeaderThatDiesBetweenStepsLeavesNothingUndone(t *testing.T) {
 	}
 }
 
-// followLeader starts an App with a worker beside one that leads, and returns its queue.
+// followLeader starts another App with a worker while leader leads, and returns its queue.
 func followLeader(t *testing.T, leader *af.App, b af.Backend, opts ...af.AppOption) af.Queue[int, int] {
 	t.Helper()
 	for {
@@ -85,7 +85,7 @@ func followLeader(t *testing.T, leader *af.App, b af.Backend, opts ...af.AppOpti
 	}
 }
 
-// stumbling dies at a call of one operation, once after is set: at the first, the second, ….
+// A stumbling is a backend that dies at the first, second or later call of one operation after after was set.
 type stumbling struct {
 	*fault.Backend
 	op    string
@@ -147,9 +147,9 @@ func (x stumblingDocs) Get(ctx context.Context, name string) (backend.Doc, error
 	return x.Docs.Get(ctx, name)
 }
 
-// Requests are refused, replies lost, calls repeated much later; processes die and come back; the one that leads hangs.
-// A job every second has one task for each.
-func TestStormLosesNoDueTimeAndDoublesNone(t *testing.T) {
+// Requests fail, replies are lost, calls are repeated late, processes die and restart, and the leader hangs. A job that
+// is due every second still submits one task for each.
+func TestSchedulersUnderRandomFailures(t *testing.T) {
 	testkit.Long(t, "takes seconds with the race detector")
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestStormLosesNoDueTimeAndDoublesNone(t *testing.T) {
 					stop := func() {
 						ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), time.Second)
 						defer cancel()
-						_ = app.Shutdown(ctx) // of a process that may be dead
+						_ = app.Shutdown(ctx) // the process may be dead
 					}
 					if err := app.Start(t.Context()); err != nil {
 						stop()
@@ -191,7 +191,7 @@ func TestStormLosesNoDueTimeAndDoublesNone(t *testing.T) {
 					go stop()
 				}
 				must(0, calm.StartScheduler(t.Context()))(t)
-				// whoever leads may be frozen, and calm 2 s late
+				// the leader may be frozen, and others fire 2 s late
 				time.Sleep(time.Until(from.Add(93*time.Second + 500*time.Millisecond)))
 				tasks := jobTasks(t, world, "job")
 				for late := 91; late <= 93; late++ {
@@ -203,7 +203,7 @@ func TestStormLosesNoDueTimeAndDoublesNone(t *testing.T) {
 						t.Errorf("%+v", f)
 					}
 				}
-				time.Sleep(time.Minute) // what is frozen thaws
+				time.Sleep(time.Minute) // frozen processes thaw
 			})
 		})
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// The store's clock is wrong for three seconds, either way: no job is fired by it, and none is late afterwards.
-func TestClockThatLeapsForAMomentFiresNothing(t *testing.T) {
+// If the store's clock is wrong for three seconds, either way, no job is fired early, and none is late afterwards.
+func TestClockLeapFiresNoJob(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		inner := memory.New()
 		var by atomic.Int64
@@ -33,8 +33,8 @@ func TestClockThatLeapsForAMomentFiresNothing(t *testing.T) {
 	})
 }
 
-// A scheduler that starts while the store's clock is decades ahead decides due times up to then. Once the clock is right the
-// job continues, by itself or, at once, when it is enabled.
+// A scheduler that starts while the store's clock is decades ahead decides due times up to then. When the clock is
+// right again, the job continues after a while, or at once if it is enabled.
 func TestJobDecidedFarAheadContinues(t *testing.T) {
 	for _, enable := range []bool{false, true} {
 		t.Run(fmt.Sprintf("enabled=%v", enable), func(t *testing.T) {
@@ -67,8 +67,9 @@ func TestJobDecidedFarAheadContinues(t *testing.T) {
 	}
 }
 
-// Whatever instants a job's document has, schedulers fire the other jobs, the job continues, and shutting down takes no time.
-func TestJobDocumentWithImpossibleInstants(t *testing.T) {
+// Whatever times a job's document contains, schedulers fire the other jobs, the job continues, and a shutdown is not
+// delayed.
+func TestJobDocumentWithInvalidTimes(t *testing.T) {
 	const least, most = "-9223372036854775808", "9223372036854775807"
 	for name, values := range map[string][2]string{
 		"none": {"0", "0"}, "year_1": {"-62135596800", "-62135596800"}, "least": {least, least}, "most": {most, most},
@@ -89,7 +90,7 @@ func TestJobDocumentWithImpossibleInstants(t *testing.T) {
 					time.Sleep(3*time.Minute + time.Second)
 					fires := must(app.Fires(t.Context(), af.FireQuery{Job: "right"}))(t)
 					if len(fires.Fires) != 3 {
-						t.Errorf("the other job was fired %d times", len(fires.Fires))
+						t.Errorf("the other job has fired %d times", len(fires.Fires))
 					}
 					next := time.Until(must(app.Job(t.Context(), "wrong"))(t).Next)
 					if most := map[byte]time.Duration{'0': 9 * 366 * 24 * time.Hour}[cron[0]]; next <= 0 ||
@@ -99,7 +100,7 @@ func TestJobDocumentWithImpossibleInstants(t *testing.T) {
 					began := time.Now()
 					shutScheduler(t, app)
 					if d := time.Since(began); d > time.Second {
-						t.Errorf("it took %v to shut down", d)
+						t.Errorf("the shutdown took %v", d)
 					}
 				})
 			})

@@ -14,8 +14,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// A job is disabled, enabled, run by hand and removed, and its history tells.
-func TestJobIsOperated(t *testing.T) {
+// A job is disabled, enabled, run manually and removed, and its history shows so.
+func TestJobLifecycle(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := memory.New()
 		app, q := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
@@ -32,7 +32,7 @@ func TestJobIsOperated(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		tasks := jobTasks(t, b, "job")
 		if tasks[hand].Status != af.StatusSuccess || string(tasks[hand].Payload) != "1" {
-			t.Errorf("by hand: %+v", tasks[hand])
+			t.Errorf("run manually: %+v", tasks[hand])
 		}
 		delete(tasks, hand)
 		wantFires(t, tasks, "a", from, 10, 20, 90) // nothing was missed meanwhile
@@ -111,7 +111,7 @@ func wantJobError(t *testing.T, what string, err error, code af.Code) {
 	}
 }
 
-func TestJobThatMakesNoSenseIsRefused(t *testing.T) {
+func TestInvalidJobIsRejected(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
 		for _, c := range []struct {

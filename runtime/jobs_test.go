@@ -32,7 +32,7 @@ func jobTasks(t *testing.T, b af.Backend, queue string) map[string]af.Task {
 	}
 }
 
-// wantFires checks that a job has a task for each of these seconds, relative to from, and no others.
+// wantFires checks that a job has tasks for the due times at these seconds after from, and no others.
 func wantFires(t *testing.T, tasks map[string]af.Task, id string, from time.Time, seconds ...int) {
 	t.Helper()
 	var want, got []string
@@ -91,12 +91,12 @@ func TestJobIsFiredAtEachDueTime(t *testing.T) {
 		j := must(app.Job(t.Context(), "often"))(t)
 		if want := from.Add(70 * time.Second).UTC(); !j.Next.Equal(want) || j.Zone != "UTC" || j.Queue != "job" ||
 			!j.Fired.Equal(from.Add(time.Minute)) {
-			t.Errorf("%+v, want it next at %v", j, want)
+			t.Errorf("%+v, want the next due time %v", j, want)
 		}
 	})
 }
 
-// What nobody was there to fire comes to what the policy says.
+// Due times at which no scheduler was running are handled according to the policy.
 func TestMissedDueTimes(t *testing.T) {
 	for name, c := range map[string]struct {
 		cron    string
@@ -141,7 +141,7 @@ func TestMissedDueTimes(t *testing.T) {
 	}
 }
 
-// The task of each due time takes 25 s, the job is due every 10.
+// The task of each due time takes 25 s, and the job is due every 10 s.
 func TestOverlappingTasks(t *testing.T) {
 	for policy, want := range map[af.OverlapPolicy]struct{ fired, began []int }{
 		af.OverlapAllow: {eachSecond(10, 100, 10), eachSecond(10, 100, 10)},
@@ -176,7 +176,7 @@ func TestOverlappingTasks(t *testing.T) {
 				mu.Unlock()
 				fires := must(app.Fires(t.Context(), af.FireQuery{Job: "j"}))(t)
 				if j := must(app.Job(t.Context(), "j"))(t); fires.Total+j.Waiting != 10 {
-					t.Errorf("%d fires noted and %d wait, of 10", fires.Total, j.Waiting)
+					t.Errorf("%d fires in the history and %d waiting, want 10 together", fires.Total, j.Waiting)
 				}
 				must(0, app.DisableJob(t.Context(), "j"))(t)
 			})
@@ -184,8 +184,8 @@ func TestOverlappingTasks(t *testing.T) {
 	}
 }
 
-// Only the instance at the address runs the job, at once, and the others do without claiming it.
-func TestJobRunsOnlyWhereItMay(t *testing.T) {
+// Only the instance with an allowed address runs the job, without delay. Others do not claim it.
+func TestJobRunsOnAllowedInstance(t *testing.T) {
 	for name, opts := range map[string][]memory.Option{"hints_without_ids": nil,
 		"hints_with_ids": {memory.HintIDs(4096)}} {
 		t.Run(name, func(t *testing.T) {
@@ -232,13 +232,13 @@ func TestSchedulerIsStoppedAndStarted(t *testing.T) {
 		must(0, app.StartScheduler(t.Context()))(t)
 		ended, cancel := context.WithCancel(t.Context())
 		cancel()
-		_ = app.StopScheduler(ended) // it may not wait
+		_ = app.StopScheduler(ended) // ctx has ended, so it does not wait
 		must(0, app.StartScheduler(t.Context()))(t)
 		time.Sleep(10 * time.Second)
 		must(0, app.StopScheduler(t.Context()))(t)
 		synctest.Wait()
 		time.Sleep(time.Minute)
-		wantFires(t, jobTasks(t, b, "job"), "j", from, 40, 50, 60, 70, 80) // what is no more than 30 s late was not missed
+		wantFires(t, jobTasks(t, b, "job"), "j", from, 40, 50, 60, 70, 80) // due times up to 30 s late are not missed
 		closed := open(t, b)
 		wantJobError(t, "before the start", closed.StartScheduler(t.Context()), af.ErrFailedPrecondition)
 	})

@@ -15,10 +15,11 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// One call fails, or something small is left undone: what mends it sooner than the next audit, sweep or lease would.
+// In these tests a single call fails or work is left unfinished. They check that it is repaired before the next audit,
+// sweep or lease.
 
-// A claim whose reply was lost is fetched again by its nonce: what it took runs at once, and nothing is charged.
-func TestClaimWhoseReplyWasLostRunsAtOnce(t *testing.T) {
+// A claim whose reply is lost is repeated with its nonce. The tasks that it claimed run at once, uncharged.
+func TestClaimWithLostReplyRunsAtOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b, q := process(t, fault.Around(memory.New()), fault.Plan{}, jobWorker, same)
 		synctest.Wait()
@@ -32,8 +33,9 @@ func TestClaimWhoseReplyWasLostRunsAtOnce(t *testing.T) {
 	})
 }
 
-// A settle whose reply was lost is repeated under its nonce, and counts: who waits is told, and nothing was lost.
-func TestSettleWhoseReplyWasLostIsApplied(t *testing.T) {
+// A settle whose reply is lost is repeated with its nonce and takes effect: waiters are notified, and no claim is
+// reported as lost.
+func TestSettleWithLostReplyIsApplied(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := fault.New(fault.Around(memory.New()), 1, fault.Plan{})
 		var lines log
@@ -49,8 +51,8 @@ func TestSettleWhoseReplyWasLostIsApplied(t *testing.T) {
 	})
 }
 
-// Calls that get no reply are given up on and repeated: a process that goes on hanging would never run anything again.
-func TestCallThatNeverReturnsHoldsNothingUpForLong(t *testing.T) {
+// Calls that get no reply time out and are repeated. Otherwise a process would stop running tasks.
+func TestHangingStoreCallTimesOut(t *testing.T) {
 	for _, op := range []string{"Claim", "Settle", "Beat", "Owned", "Owners", "Promote", "Unfinished", "Finish", "Hint",
 		"Depth", "Announce", "Publish"} {
 		t.Run(op, func(t *testing.T) {
@@ -72,8 +74,8 @@ func TestCallThatNeverReturnsHoldsNothingUpForLong(t *testing.T) {
 	}
 }
 
-// A process whose beats are not accepted claims nothing, though it could: it would only have to stop it soon.
-func TestProcessThatCannotBeatLeavesTasksToOthers(t *testing.T) {
+// A process whose heartbeats fail claims no tasks, as it would soon have to cancel them.
+func TestProcessWithoutHeartbeatsClaimsNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		var sick, well atomic.Int32
@@ -89,18 +91,18 @@ func TestProcessThatCannotBeatLeavesTasksToOthers(t *testing.T) {
 		process(t, world, fault.Plan{}, jobWorker, count(&well))
 		must(q.Wait(t.Context(), id))(t)
 		if sick.Load() != 0 || well.Load() != 1 {
-			t.Errorf("%d runs where beats are refused, %d elsewhere", sick.Load(), well.Load())
+			t.Errorf("%d runs in the process whose heartbeats fail, %d in the other", sick.Load(), well.Load())
 		}
 	})
 }
 
-// A pool that was woken while it could not claim looks again as soon as it can, and not only when its net is due.
-func TestPoolLooksAgainAfterAClaimThatFailed(t *testing.T) {
+// A pool that was woken while it could not claim polls as soon as it can, not only after its poll interval.
+func TestPoolPollsAfterFailedClaim(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		b, q := process(t, world, fault.Plan{}, jobWorker, same)
 		_, client := process(t, world, fault.Plan{}, jobWorker, nil)
-		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t) // its net is due in 4 s or more
+		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t) // its next poll is due in 4 s or more
 		b.Fail("Claim", 3, fault.Refused)
 		begun := time.Now()
 		must(client.Wait(t.Context(), must(client.Submit(t.Context(), 1))(t)))(t)
@@ -110,8 +112,8 @@ func TestPoolLooksAgainAfterAClaimThatFailed(t *testing.T) {
 	})
 }
 
-// Results that wait to be written, for longer than two audits, are no claims of which nobody knows.
-func TestResultsThatWaitAreNotGivenBack(t *testing.T) {
+// Results that wait to be written for longer than two audits are not considered unknown claims.
+func TestUnwrittenResultsAreNotReleased(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := fault.New(fault.Around(memory.New()), 1, fault.Plan{})
 		w := jobWorker
@@ -121,7 +123,7 @@ func TestResultsThatWaitAreNotGivenBack(t *testing.T) {
 			time.Sleep(time.Second)
 			return n, nil
 		}, lines.option())
-		ids := must(q.SubmitMany(t.Context(), make([]int, 300)))(t) // more than one batch
+		ids := must(q.SubmitMany(t.Context(), make([]int, 300)))(t) // more than a batch
 		synctest.Wait()
 		b.Fail("Settle", 3, fault.Hung)
 		for _, id := range ids {
@@ -132,19 +134,19 @@ func TestResultsThatWaitAreNotGivenBack(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		if strings.Contains(lines.String(), "the claim was lost") {
-			t.Errorf("a claim was given back beside its result: %s", lines.String())
+			t.Errorf("a claim was released although its result was pending: %s", lines.String())
 		}
 	})
 }
 
-// A pool that could not claim, since no beat was accepted, goes on with the first one that is.
-func TestPoolGoesOnWithTheFirstBeatThatIsAccepted(t *testing.T) {
+// A pool that could not claim because heartbeats failed claims after the first one that succeeds.
+func TestPoolClaimsAfterFirstHeartbeat(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		b, q := process(t, world, fault.Plan{}, jobWorker, same)
 		_, client := process(t, world, fault.Plan{}, jobWorker, nil)
 		time.Sleep(2500 * time.Millisecond)
-		b.Fail("Beat", 7, fault.Refused) // those at 3 s to 9 s
+		b.Fail("Beat", 7, fault.Refused) // the heartbeats from 3 s to 9 s
 		time.Sleep(7 * time.Second)
 		id := must(client.Submit(t.Context(), 1))(t)
 		begun := time.Now()
@@ -155,8 +157,8 @@ func TestPoolGoesOnWithTheFirstBeatThatIsAccepted(t *testing.T) {
 	})
 }
 
-// What a process could not do after the end of a task, since the store refused it, the sweeper does.
-func TestSweeperDoesWhatCouldNotBeDoneAtTheEndOfATask(t *testing.T) {
+// Work after the end of a task that failed, since the store was unavailable, is done by the sweeper.
+func TestSweeperFinishesEndedTasks(t *testing.T) {
 	for _, op := range []string{"Open", "Finish", "Stop"} {
 		t.Run(op, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -174,19 +176,20 @@ func TestSweeperDoesWhatCouldNotBeDoneAtTheEndOfATask(t *testing.T) {
 				must(q.Subtasks(t.Context(), source, []int{1, 2}))(t)
 				b.Fail(op, 3, fault.Refused)
 				if op == "Finish" {
-					b.Fail(op, 3, fault.Refused) // by the source, and by its subtasks
+					b.Fail(op, 3, fault.Refused) // for the source and for its subtasks
 				}
 				time.Sleep(20 * time.Second)
 				if s := must(q.Get(t.Context(), source))(t).Subtasks; s == nil || s.Total != 2 {
-					t.Errorf("the set: %+v", s)
+					t.Errorf("subtasks: %+v", s)
 				}
 			})
 		})
 	}
 }
 
-// Who waits for a task elsewhere looks now and then, also while the store is away, and until its own App shuts down.
-func TestWaitGoesOnThroughFailuresAndEndsWithItsApp(t *testing.T) {
+// Wait for a task on another instance polls the store, also while the store is unavailable. It ends when its own App
+// shuts down.
+func TestWaitSurvivesFailures(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		_, q := process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) {
@@ -200,11 +203,11 @@ func TestWaitGoesOnThroughFailuresAndEndsWithItsApp(t *testing.T) {
 		if got := must(elsewhere.Wait(t.Context(), id))(t); got != 5 || time.Since(begun) != 5*time.Second {
 			t.Errorf("got %d after %v", got, time.Since(begun))
 		}
-		b.SetPlan(fault.Plan{LoseHint: 1}) // news, too
+		b.SetPlan(fault.Plan{LoseHint: 1}) // loses events, too
 		begun = time.Now()
 		must(elsewhere.Wait(t.Context(), must(q.Submit(t.Context(), 5))(t)))(t)
 		if took := time.Since(begun); took > 8*time.Second {
-			t.Errorf("without news it took %v", took)
+			t.Errorf("took %v without events", took)
 		}
 		app := openStarted(t, world)
 		id = must(q.Submit(t.Context(), 10))(t)
@@ -221,12 +224,12 @@ func TestWaitGoesOnThroughFailuresAndEndsWithItsApp(t *testing.T) {
 		if err := <-failed; !errors.Is(err, af.ErrUnavailable) || time.Since(begun) != 0 {
 			t.Errorf("%v after %v", err, time.Since(begun))
 		}
-		must(q.Wait(t.Context(), id))(t) // the task goes on
+		must(q.Wait(t.Context(), id))(t) // the task keeps running
 	})
 }
 
-// A submit whose reply was lost is repeated by itself, and subtasks that were refused leave nothing behind.
-func TestSubmitIsRepeatedAndRefusedSubtasksAreDiscarded(t *testing.T) {
+// Submit is repeated if its reply is lost. Subtasks that were rejected leave no tasks behind.
+func TestLostSubmitIsRepeatedAndRejectedSubtasksAreDiscarded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		process(t, world, fault.Plan{}, jobWorker, func(_ context.Context, n int) (int, error) { return n, errors.New("no") })
@@ -234,7 +237,7 @@ func TestSubmitIsRepeatedAndRefusedSubtasksAreDiscarded(t *testing.T) {
 		b.Fail("Insert", 1, fault.ReplyLost)
 		id := must(q.Submit(t.Context(), 1))(t)
 		if err := func() error { _, err := q.Wait(t.Context(), id); return err }(); err == nil {
-			t.Fatal("it succeeded")
+			t.Fatal("Subtasks succeeded")
 		}
 		_, err := q.Subtasks(t.Context(), id, []int{1, 2})
 		wantError(t, err, af.ErrFailedPrecondition, af.OutcomeAnswered, "subtasks of")

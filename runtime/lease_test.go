@@ -12,14 +12,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// A process that others can't reach any more has cancelled its runs when one of them runs its tasks, with clocks 2 % apart; and it does
-// so no sooner than it must.
-func TestCutOffProcessCancelsFirst(t *testing.T) {
+// A process that is unreachable cancels its runs before another one runs its tasks, even if their clocks differ by 2 %.
+// It does not cancel them earlier than necessary.
+func TestUnreachableProcessCancelsFirst(t *testing.T) {
 	for name, c := range map[string]struct {
 		lease  time.Duration
 		fault  func(b *fault.Backend)
-		within time.Duration // it runs elsewhere
-		keeps  time.Duration // it runs on here
+		within time.Duration // until the task runs elsewhere; 0 for never
+		keeps  time.Duration // how long the run continues here, at least
 	}{
 		"store_lost": {10 * time.Second, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Refused) },
 			20 * time.Second, 6 * time.Second},
@@ -28,7 +28,7 @@ func TestCutOffProcessCancelsFirst(t *testing.T) {
 		"store_hangs_lease_60": {time.Minute, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Hung) }, 70 * time.Second,
 			46 * time.Second},
 		"shortest_lease": {3 * time.Second, func(b *fault.Backend) { b.Fail("Beat", 1e6, fault.Hung) },
-			12 * time.Second, time.Second}, // given back, and hinted again
+			12 * time.Second, time.Second}, // released, and hinted again
 		"network_lost": {time.Minute, func(b *fault.Backend) { b.Cut(fault.Requests | fault.Replies) },
 			12 * time.Second, time.Second},
 		"disconnected_and_store_lost": {time.Minute, func(b *fault.Backend) {
@@ -67,21 +67,21 @@ func TestCutOffProcessCancelsFirst(t *testing.T) {
 					time.Sleep(3 * time.Second)
 					begun := time.Now()
 					c.fault(victim)
-					if c.within == 0 { // it is in reach of the store: nothing happens to its task
+					if c.within == 0 { // the store is reachable, so the task keeps running
 						must(q.Wait(t.Context(), id))(t)
 						return
 					}
 					again := <-elsewhere
 					if took := again.Sub(begun); took > c.within {
-						t.Errorf("it ran elsewhere after %v", took)
+						t.Errorf("ran elsewhere after %v", took)
 					}
 					select {
 					case at := <-cancelled:
 						if !at.Before(again) || at.Sub(begun) < c.keeps {
-							t.Errorf("cancelled after %v, and it ran elsewhere after %v", at.Sub(begun), again.Sub(begun))
+							t.Errorf("cancelled after %v, ran elsewhere after %v", at.Sub(begun), again.Sub(begun))
 						}
 					default:
-						t.Errorf("not cancelled when it ran elsewhere after %v", again.Sub(begun))
+						t.Errorf("not cancelled before it ran elsewhere after %v", again.Sub(begun))
 					}
 				})
 			})
@@ -89,8 +89,8 @@ func TestCutOffProcessCancelsFirst(t *testing.T) {
 	}
 }
 
-// A claim whose reply comes when others may have declared this process dead runs nothing.
-func TestClaimAnsweredTooLateRunsNothing(t *testing.T) {
+// A claim whose reply arrives after its lease has expired runs no tasks.
+func TestLateClaimRunsNothing(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		late := jobWorker
@@ -106,15 +106,15 @@ func TestClaimAnsweredTooLateRunsNothing(t *testing.T) {
 		time.Sleep(2500 * time.Millisecond)
 		q := af.NewQueue[int, int](app, late)
 		id := must(q.Submit(t.Context(), 1))(t)
-		synctest.Wait() // the claim is under way, for a second
+		synctest.Wait() // the claim is in flight for a second
 		time.Sleep(400 * time.Millisecond)
 		expireAll(t, world)
 		must(q.Wait(t.Context(), id))(t)
 	})
 }
 
-// Open refuses a lease that is too short to cancel within.
-func TestOpenRefusesAShortLease(t *testing.T) {
+// Open rejects a lease that is too short for cancelling runs in time.
+func TestOpenRejectsShortLease(t *testing.T) {
 	_, err := af.Open(t.Context(), memory.New(), af.Lease(2*time.Second))
 	wantError(t, err, af.ErrInvalidArgument, af.OutcomeUnknown, "lease 2s is too short, want at least 3s")
 }

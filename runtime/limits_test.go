@@ -15,7 +15,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// applied returns how many tasks app keeps to running at once in the queue job.
+// applied returns the state of app's worker of the queue job.
 func applied(t *testing.T, app *af.App) af.WorkerInfo {
 	t.Helper()
 	page := must(app.Workers(t.Context(), af.WorkerQuery{Queue: "job", Instance: app.Instance().ID}))(t)
@@ -25,9 +25,8 @@ func applied(t *testing.T, app *af.App) af.WorkerInfo {
 	return page.Workers[0]
 }
 
-// A claim that is under way counts on slots that a new limit takes away: the limit is applied when that has come to its
-// end, and not said to be before.
-func TestLimitIsAppliedBetweenTwoClaims(t *testing.T) {
+// A lower limit is not applied, or reported as applied, while a claim for more slots is in flight.
+func TestLimitIsAppliedBetweenClaims(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var running, begun atomic.Int32
 		app, q := work(t, slow(memory.New(), "job"), jobWorker, func(context.Context, int) (int, error) {
@@ -39,18 +38,18 @@ func TestLimitIsAppliedBetweenTwoClaims(t *testing.T) {
 		})
 		time.Sleep(3 * time.Second)
 		ids := must(q.SubmitMany(t.Context(), make([]int, 8)))(t)
-		time.Sleep(500 * time.Millisecond) // a claim for four has been made, and its reply is to come
+		time.Sleep(500 * time.Millisecond) // a claim for four slots is in flight
 		if err := app.UpdateMaxWorkers(t.Context(), "job", "", 1); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		if w := applied(t, app); w.Wanted != 1 || w.Applied != 4 || w.AppliedRevision == w.WantedRevision {
-			t.Errorf("while the claim is under way: %+v", w)
+			t.Errorf("while the claim is in flight: %+v", w)
 		}
 		time.Sleep(time.Second)
 		if w := applied(t, app); w.Applied != 1 || w.AppliedRevision != w.WantedRevision || w.Running != 4 ||
 			running.Load() != 4 {
-			t.Errorf("after it: %+v, %d run", w, running.Load())
+			t.Errorf("afterwards: %+v, %d running", w, running.Load())
 		}
 		time.Sleep(10 * time.Second)
 		for begun.Load() < 8 {
@@ -65,7 +64,7 @@ func TestLimitIsAppliedBetweenTwoClaims(t *testing.T) {
 	})
 }
 
-func TestWithoutCoordinatorLimitsArriveByTheNet(t *testing.T) {
+func TestWithoutCoordinatorLimitsArePolled(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		d := degrade()
 		app, _ := work(t, d, jobWorker, same)
@@ -78,7 +77,7 @@ func TestWithoutCoordinatorLimitsArriveByTheNet(t *testing.T) {
 			}
 			time.Sleep(5 * time.Second)
 			if w := applied(t, app); w.Applied != n {
-				t.Errorf("after 5 s %d are allowed, not %d", w.Applied, n)
+				t.Errorf("the limit after 5 s is %d, want %d", w.Applied, n)
 			}
 		}
 		d.noCoordinator.Store(false)
@@ -88,12 +87,12 @@ func TestWithoutCoordinatorLimitsArriveByTheNet(t *testing.T) {
 		}
 		synctest.Wait()
 		if w := applied(t, app); w.Applied != 3 {
-			t.Errorf("news are not heard again: %+v", w)
+			t.Errorf("events have no effect again: %+v", w)
 		}
 	})
 }
 
-// shut is a backend whose documents can't be read while away is set.
+// shut is a backend whose documents can't be read while down is set.
 func shut(b af.Backend, down *atomic.Bool) af.Backend {
 	return altered{b, func(p *backend.Ports) { p.Docs = shutDocs{p.Docs, down} }}
 }
@@ -110,7 +109,7 @@ func (d shutDocs) List(ctx context.Context, prefix string) ([]backend.Doc, error
 	return d.Docs.List(ctx, prefix)
 }
 
-func TestNothingIsClaimedBeforeTheLimitsAreKnown(t *testing.T) {
+func TestNoClaimBeforeLimitsAreKnown(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		client := openStarted(t, world)
@@ -127,20 +126,20 @@ func TestNothingIsClaimedBeforeTheLimitsAreKnown(t *testing.T) {
 		down.Store(false)
 		time.Sleep(time.Second)
 		if ran.Load() > 0 {
-			t.Error("a task has run where none may")
+			t.Error("a task has run before the limits were known")
 		}
 		if err := client.ResetMaxWorkers(t.Context(), "job", ""); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		if ran.Load() != 1 {
-			t.Errorf("%d tasks have run, and the worker is %+v", ran.Load(), applied(t, app))
+			t.Errorf("%d tasks have run, worker %+v", ran.Load(), applied(t, app))
 		}
 	})
 }
 
-// What an instance has been hinted at and may not run any more goes to others at once.
-func TestInstanceWithoutSlotsHoardsNoHints(t *testing.T) {
+// Hints for tasks that an instance may no longer run go to other instances at once.
+func TestInstanceWithoutSlotsReturnsHints(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New(memory.HintIDs(4096))
 		w := jobWorker
@@ -151,7 +150,7 @@ func TestInstanceWithoutSlotsHoardsNoHints(t *testing.T) {
 		for range 60 {
 			ids = append(ids, must(q.Store(t.Context(), 1))(t))
 		}
-		time.Sleep(2 * time.Second) // the dispatcher has hinted at each once, and does so again after 5 s
+		time.Sleep(2 * time.Second) // the dispatcher has sent a hint for each, and sends them again after 5 s
 		work(t, world, w, func(context.Context, int) (int, error) { return 0, nil }, af.IP("192.0.2.2"))
 		left := func() (n int) {
 			synctest.Wait()
@@ -163,7 +162,7 @@ func TestInstanceWithoutSlotsHoardsNoHints(t *testing.T) {
 			return n
 		}
 		if n := left(); n < 50 {
-			t.Errorf("only %d tasks are left: nothing was held", n)
+			t.Errorf("only %d tasks are left: no hints were held", n)
 		}
 		begun := time.Now()
 		if err := first.UpdateMaxWorkers(t.Context(), "job", "192.0.2.1", 0); err != nil {
@@ -180,7 +179,7 @@ func TestInstanceWithoutSlotsHoardsNoHints(t *testing.T) {
 	})
 }
 
-func TestLimitsThatCannotBeAreRefused(t *testing.T) {
+func TestInvalidLimitsAreRejected(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := openStarted(t, memory.New())
 		wantError(t, app.UpdateMaxWorkers(t.Context(), "job", "", -1), af.ErrInvalidArgument, af.OutcomeNotSent,
@@ -195,7 +194,7 @@ func TestLimitsThatCannotBeAreRefused(t *testing.T) {
 	})
 }
 
-// announcements are those of all Apps on a backend.
+// announcements counts the announcements of all Apps on a backend.
 type announcements struct {
 	mu      sync.Mutex
 	counts  map[string]int // by kind
@@ -237,7 +236,7 @@ func TestAnnouncementsAreFewAndSmall(t *testing.T) {
 		since("worker/job")
 		time.Sleep(time.Minute)
 		if i, w := since("instance"), since("worker/job"); i < 10 || i > 15 || w < 10 || w > 15 {
-			t.Errorf("an idle App has announced itself %d times in a minute, its queue %d times", i, w)
+			t.Errorf("an idle App sent %d announcements in a minute, and %d of its queue", i, w)
 		}
 		q := af.NewQueue[int, int](app, jobWorker)
 		for n := range 600 {
@@ -248,7 +247,7 @@ func TestAnnouncementsAreFewAndSmall(t *testing.T) {
 			time.Sleep(100 * time.Millisecond)
 		}
 		if i := since("instance"); i > 310 {
-			t.Errorf("in a minute's storm of resizes an App has announced itself %d times", i)
+			t.Errorf("an App sent %d announcements in a minute of changing limits", i)
 		}
 		page := must(app.Services(t.Context(), af.ServiceQuery{Limit: 2}))(t)
 		if page.Total != 5 || len(page.Services) != 2 || len(page.Services[0].Methods) != 50 {
@@ -257,12 +256,12 @@ func TestAnnouncementsAreFewAndSmall(t *testing.T) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.largest > 2048 {
-			t.Errorf("five services of fifty methods make an announcement of %d bytes", c.largest)
+			t.Errorf("the announcement of five services with fifty methods each is %d bytes", c.largest)
 		}
 	})
 }
 
-// manyMethods are methods of calc with long signatures.
+// manyMethods returns n methods of calc with long signatures.
 func manyMethods(n int) []af.Binding[calc] {
 	var all []af.Binding[calc]
 	for i := range n {

@@ -23,7 +23,7 @@ import (
 
 const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
-// record returns the record with a message, as a JSON handler wrote it.
+// record returns the record with a message, from the output of a JSON handler.
 func (l *log) record(t *testing.T, message string) map[string]any {
 	t.Helper()
 	for line := range strings.Lines(l.String()) {
@@ -34,7 +34,7 @@ func (l *log) record(t *testing.T, message string) map[string]any {
 		if r["msg"] == message {
 			for _, key := range []string{"instance", "task", "service", "trace", "queue"} {
 				if strings.Count(line, `"`+key+`":`) > 1 {
-					t.Errorf("%q stands there twice: %s", key, line)
+					t.Errorf("duplicate %q: %s", key, line)
 				}
 			}
 			delete(r, "time")
@@ -54,7 +54,7 @@ func wantRecord(t *testing.T, got, want map[string]any) {
 	}
 }
 
-func TestRecordsOfACallSayWhoseTheyAre(t *testing.T) {
+func TestRecordsHaveAttributesOfTheCall(t *testing.T) {
 	var lines log
 	app := open(t, memory.New(), lines.option())
 	registerCalc(app, &calc{func(ctx context.Context, x int) (int, error) {
@@ -97,7 +97,7 @@ func TestRecordsOfACallSayWhoseTheyAre(t *testing.T) {
 	wantRecord(t, lines.record(t, "with another context"), all)
 }
 
-// talker is a worker that logs.
+// talker is a worker that logs with say.
 type talker struct {
 	say func(ctx context.Context, n int) error
 }
@@ -139,7 +139,7 @@ func TestTaskKeepsItsLastLines(t *testing.T) {
 		return task
 	}
 	if task := run(0); task.Log != nil || task.Trace != trace {
-		t.Errorf("one that says nothing keeps %q, trace %q", task.Log, task.Trace)
+		t.Errorf("the log of a task that logs nothing is %q, its trace %q", task.Log, task.Trace)
 	}
 	task := run(2)
 	text := strings.Join(task.Log, "\n")
@@ -148,10 +148,10 @@ func TestTaskKeepsItsLastLines(t *testing.T) {
 		`msg="by context\nin two lines"`, "msg=attempt attempt=2", `msg="panic in a worker" panic="at last"`,
 	} {
 		if !strings.Contains(text, want) {
-			t.Errorf("%q is not in what is kept:\n%s", want, text)
+			t.Errorf("%q is not in the log of the task:\n%s", want, text)
 		}
 	}
-	if len(task.Log) != 9 || strings.Contains(text, "task=") { // the task knows itself
+	if len(task.Log) != 9 || strings.Contains(text, "task=") { // lines do not repeat the id of the task
 		t.Errorf("%d lines:\n%s", len(task.Log), text)
 	}
 	for _, want := range []string{"by context\nin two lines", "panic in a worker", "line"} {
@@ -171,13 +171,13 @@ func TestTaskKeepsItsLastLines(t *testing.T) {
 		t.Errorf("%d lines, %d bytes:\n%s", len(task.Log), size, strings.Join(task.Log, "\n"))
 	}
 	if !slices.ContainsFunc(task.Log, func(l string) bool { return strings.Contains(l, "msg=attempt attempt=2") }) {
-		t.Errorf("where it ran is not kept:\n%s", strings.Join(task.Log, "\n"))
+		t.Errorf("the log lacks the instance:\n%s", strings.Join(task.Log, "\n"))
 	}
 }
 
-// What a task logs below the level is not kept either, and what nobody hears costs nothing.
+// Records below the level are not stored with the task, and need no allocations.
 func TestTaskKeepsNothingBelowTheLevel(t *testing.T) {
-	app := open(t, memory.New()) // discards
+	app := open(t, memory.New()) // the log is discarded
 	af.RegisterVoidWorker(app, talkerWorker, &talker{func(ctx context.Context, _ int) error {
 		af.LoggerFrom(ctx).Error("nobody hears this")
 		return nil
@@ -196,8 +196,8 @@ func TestTaskKeepsNothingBelowTheLevel(t *testing.T) {
 	}
 }
 
-// The trace of a call goes on in the calls and tasks of its handler; what is no trace doesn't.
-func TestTraceGoesOn(t *testing.T) {
+// The trace of a call is passed on to the calls and tasks of its handler. An invalid trace is not.
+func TestTraceIsPassedOn(t *testing.T) {
 	app := open(t, memory.New())
 	seen := make(chan string, 3)
 	af.RegisterVoidWorker(app, talkerWorker, &talker{func(ctx context.Context, n int) error {
@@ -230,7 +230,7 @@ func TestTraceGoesOn(t *testing.T) {
 	}
 }
 
-// The App opens its log before anything else and closes it after everything, and Find finds there what a task has said.
+// The App opens its log before anything else and closes it last. Find returns the records of a task.
 func TestAppOpensAndClosesItsLog(t *testing.T) {
 	dir := t.TempDir()
 	var console bytes.Buffer
@@ -288,12 +288,12 @@ func TestAppOpensAndClosesItsLog(t *testing.T) {
 		return slog.NewTextHandler(io.Discard, nil), func() error { closed = true; return nil }, nil
 	}))
 	if err == nil || !closed {
-		t.Errorf("after %v the log is closed: %v", err, closed)
+		t.Errorf("after %v: log closed: %v", err, closed)
 	}
 }
 
-// Package slog's own default handler, wrapped and made the default, would wait for itself for ever.
-func TestLoggerOfAnAppMayBeTheDefault(t *testing.T) {
+// An App's logger can become slog's default. Wrapping package slog's own default handler would deadlock.
+func TestLoggerOfAnAppAsDefault(t *testing.T) {
 	before := slog.Default()
 	defer slog.SetDefault(before)
 	for _, opts := range [][]af.AppOption{nil, {af.Logger(nil)}, {af.Logger(slog.Default())},
@@ -312,15 +312,15 @@ func TestLoggerOfAnAppMayBeTheDefault(t *testing.T) {
 		select {
 		case <-said:
 		case <-time.After(10 * time.Second):
-			t.Fatal("it waits for itself")
+			t.Fatal("deadlock")
 		}
 		shutdown(t, app)
 		slog.SetDefault(before)
 	}
 }
 
-// Package slog's own handler is not wrapped; what LoggerFrom makes of it says nothing twice all the same.
-func TestRecordsByTheDefaultSayTheirInstanceOnce(t *testing.T) {
+// Package slog's own default handler is not wrapped. With LoggerFrom, records still have the instance only once.
+func TestRecordsOfDefaultLoggerHaveInstanceOnce(t *testing.T) {
 	var lines log
 	stdlog.SetOutput(&lines)
 	defer stdlog.SetOutput(os.Stderr)
@@ -340,12 +340,12 @@ func TestRecordsByTheDefaultSayTheirInstanceOnce(t *testing.T) {
 	for line := range strings.Lines(lines.String()) {
 		if strings.Contains(line, "by LoggerFrom") && strings.Contains(line, "service=calc") {
 			if n := strings.Count(line, "instance="); n != 1 {
-				t.Errorf("the instance stands there %d times: %s", n, line)
+				t.Errorf("the instance is in the record %d times: %s", n, line)
 			}
 			return
 		}
 	}
-	t.Errorf("no record says whose it is:\n%s", lines.String())
+	t.Errorf("no record has the task:\n%s", lines.String())
 }
 
 // nowhere is a backend that can't be opened.

@@ -15,7 +15,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// receiving runs Receive in a goroutine, and returns what it will return.
+// receiving runs Receive in a goroutine, and returns a channel for its result.
 func receiving(ctx context.Context, app *af.App, queue string,
 	fn func(context.Context, json.RawMessage) error) <-chan error {
 	done := make(chan error, 1)
@@ -23,11 +23,11 @@ func receiving(ctx context.Context, app *af.App, queue string,
 	return done
 }
 
-func TestMessageComesOnceAndKnowsItsInstance(t *testing.T) {
+func TestMessageIsDeliveredOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		world := memory.New()
 		sender, receiver := openStarted(t, world), openStarted(t, world)
-		if err := sender.Send(t.Context(), "orders", map[string]int{"n": 1}); err != nil { // before anybody receives
+		if err := sender.Send(t.Context(), "orders", map[string]int{"n": 1}); err != nil { // before the first Receive
 			t.Fatal(err)
 		}
 		var got []string
@@ -60,8 +60,8 @@ func shutdown(t *testing.T, app *af.App) {
 	}
 }
 
-// What a receiver refuses comes again, and the more seldom the longer that goes on; others get their turn meanwhile.
-func TestRefusedMessageComesAgainWithPauses(t *testing.T) {
+// A rejected message is redelivered with growing pauses. Other messages are delivered meanwhile.
+func TestRejectedMessageIsRedelivered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines log
 		app := open(t, memory.New(), lines.option())
@@ -93,7 +93,7 @@ func TestRefusedMessageComesAgainWithPauses(t *testing.T) {
 			t.Errorf("seen %v", seen)
 		}
 		if n := seen[`"poison"`]; n < 40 || n > 90 {
-			t.Errorf("what can't be handled came %d times in a minute", n)
+			t.Errorf("the rejected message was delivered %d times in a minute", n)
 		}
 		for _, text := range []string{"panic in a receiver", "will be redelivered", "rejected permanently", `"raw":"q"`,
 			app.Instance().ID} {
@@ -104,7 +104,7 @@ func TestRefusedMessageComesAgainWithPauses(t *testing.T) {
 	})
 }
 
-func TestReceiverIsRefusedWhereItCannotWork(t *testing.T) {
+func TestSendAndReceiveErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		app := open(t, memory.New())
 		fine := func(context.Context, json.RawMessage) error { return nil }
@@ -129,8 +129,8 @@ func TestReceiverIsRefusedWhereItCannotWork(t *testing.T) {
 	})
 }
 
-// Shutdown lets a message in hand finish, which then doesn't come again, and takes no other.
-func TestShutdownWaitsForTheMessageInHand(t *testing.T) {
+// Shutdown lets the current message finish, which is then not redelivered, and takes no others.
+func TestShutdownWaitsForCurrentMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		world := memory.New()
 		app, other := openStarted(t, world), openStarted(t, world)
@@ -156,7 +156,7 @@ func TestShutdownWaitsForTheMessageInHand(t *testing.T) {
 			t.Error(err)
 		}
 		if d := time.Since(begun); d != 4*time.Second {
-			t.Errorf("it took %v", d)
+			t.Errorf("took %v", d)
 		}
 		if err := <-done; err != nil {
 			t.Error(err)
@@ -173,8 +173,8 @@ func TestShutdownWaitsForTheMessageInHand(t *testing.T) {
 	})
 }
 
-// One that goes on for too long is told why, and its message comes again.
-func TestShutdownCutsTheMessageInHandShort(t *testing.T) {
+// If a handler doesn't finish in time, its context ends with a cause and its message is redelivered.
+func TestShutdownCancelsCurrentMessage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		world := memory.New()
 		app, other := openStarted(t, world), openStarted(t, world)
@@ -211,7 +211,7 @@ func TestShutdownCutsTheMessageInHandShort(t *testing.T) {
 	})
 }
 
-func TestMessageOfAnotherTypeIsRefused(t *testing.T) {
+func TestMessageOfAnotherTypeIsRejected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var lines log
 		app := open(t, memory.New(), lines.option())
@@ -236,7 +236,7 @@ func TestMessageOfAnotherTypeIsRefused(t *testing.T) {
 	})
 }
 
-// What is sent waits in its queue until somebody receives it, here or in another process.
+// A message that is sent waits in its queue until it is received, here or in another process.
 func ExampleReceiveAs() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -252,7 +252,7 @@ func ExampleReceiveAs() {
 	fmt.Println(app.Send(ctx, "orders", Order{"lamp"}))
 	err = af.ReceiveAs(ctx, app, "orders", func(_ context.Context, o Order) error {
 		fmt.Println("ordered:", o.Item)
-		cancel() // one is enough
+		cancel() // stop after the first message
 		return nil
 	})
 	fmt.Println(errors.Is(err, context.Canceled), app.Shutdown(context.Background()))

@@ -12,7 +12,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-func TestMetadataReachesTheHandlerAndIsNotPassedOn(t *testing.T) {
+func TestMetadataReachesTheHandlerOnly(t *testing.T) {
 	var app *af.App
 	var seen []string
 	app = serve(t, memory.New(), func(ctx context.Context, x int) (int, error) {
@@ -30,11 +30,11 @@ func TestMetadataReachesTheHandlerAndIsNotPassedOn(t *testing.T) {
 		t.Errorf("seen %q, want %q", seen, want)
 	}
 	if md := af.MetadataFrom(ctx); md != nil {
-		t.Errorf("outside of a handler there is %v", md)
+		t.Errorf("MetadataFrom outside of a handler: %v", md)
 	}
 }
 
-func TestMiddlewareWrapsBothSidesInOrderAndCarriesHeaders(t *testing.T) {
+func TestMiddlewareOrderAndHeaders(t *testing.T) {
 	var trace []string
 	client := func(name string) func(af.Caller) af.Caller {
 		return func(next af.Caller) af.Caller {
@@ -83,7 +83,7 @@ func TestMiddlewareWrapsBothSidesInOrderAndCarriesHeaders(t *testing.T) {
 	}
 }
 
-func TestPanicInServerMiddlewareIsContained(t *testing.T) {
+func TestPanicInServerMiddleware(t *testing.T) {
 	app := serve(t, memory.New(), double, af.ServerMiddleware(func(af.Handler) af.Handler {
 		return func(context.Context, *af.Request) (json.RawMessage, error) { panic("!") }
 	}))

@@ -10,7 +10,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// Of two machines each reports, of itself, again and again; and one that is gone is missed by nobody else.
+// Each of two machines reports its load periodically. A machine that is gone is no longer listed.
 func TestEveryMachineReports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		world, apps := memory.New(), map[string]*App{}
@@ -59,7 +59,7 @@ func TestEveryMachineReports(t *testing.T) {
 			t.Errorf("without ant: %+v", found)
 		}
 		if found := nodes(NodeQuery{Gone: true}); len(found) != 2 || len(found["ant"].Instances) != 0 {
-			t.Errorf("with those that are gone: %+v", found)
+			t.Errorf("with gone nodes: %+v", found)
 		}
 	})
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// Options that could have no effect are refused, and what is known is named.
-func TestOptionsWithoutEffectAreRefused(t *testing.T) {
+// Options and fields that have no effect are rejected, and the error names the valid ones.
+func TestOptionsWithoutEffectAreRejected(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := open(t, memory.New())
 		start(t, app)

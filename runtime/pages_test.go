@@ -11,8 +11,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// Cursors lead through all of a list, each entry once, while some come and go between two pages.
-func TestCursorsLeadThroughListsThatChange(t *testing.T) {
+// Following the cursors of a list returns each entry once, even if others are added and removed meanwhile.
+func TestCursorsOfChangingLists(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world, opened := memory.New(), 0
 		join := func() *af.App {
@@ -85,19 +85,19 @@ func TestCursorsLeadThroughListsThatChange(t *testing.T) {
 			}
 			for _, id := range stay {
 				if !slices.Contains(seen, id) {
-					t.Errorf("%s: an entry is missed", name)
+					t.Errorf("%s: an entry is missing", name)
 				}
 			}
 			slices.Sort(seen)
 			if len(slices.Compact(slices.Clone(seen))) != len(seen) {
-				t.Errorf("%s: an entry is listed twice: %q", name, seen)
+				t.Errorf("%s: duplicate entries: %q", name, seen)
 			}
 		}
 	})
 }
 
-// All lists refuse a wrong cursor in the same words.
-func TestWrongCursorIsRefusedByAllLists(t *testing.T) {
+// All lists return the same error for an invalid cursor.
+func TestInvalidCursorIsRejectedByAllLists(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app, ctx := openStarted(t, memory.New()), t.Context()
 		_, tasks := app.Tasks(ctx, af.TaskQuery{Cursor: "odd"})

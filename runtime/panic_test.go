@@ -13,10 +13,10 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// panicked panics as the code of a user does, by its own type of error.
+// panicked panics with an error of a type of this test, like user code.
 func panicked(text string) { panic(&pointerError{text}) }
 
-// wantPanic checks that the log has a panic of [panicked], and its stack without afgen's frames.
+// wantPanic checks that the log has a panic of [panicked] with its stack, without the runtime's frames.
 func wantPanic(t *testing.T, lines *log, message, value string) {
 	t.Helper()
 	r := lines.record(t, message)
@@ -27,8 +27,8 @@ func wantPanic(t *testing.T, lines *log, message, value string) {
 	}
 }
 
-// A task whose handler panicked says with what and where, in every attempt's error.
-func TestPanicInTheErrorOfATask(t *testing.T) {
+// The error of a task whose handler panicked has the value and the place of the panic.
+func TestErrorOfTaskHasPanic(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) {
 			switch n {
@@ -45,8 +45,8 @@ func TestPanicInTheErrorOfATask(t *testing.T) {
 		})
 		for n, want := range map[int]string{
 			1: `^the handler panicked: the value \(at panic_test\.go:\d+ github\.com/afgen/afgen/runtime_test\.panicked\)$`,
-			2: `^the handler panicked: runtime error: index out of range \[2\] with length 0 \(at panic_test\.go:\d+ \S+\.TestPanicInTheErrorOfATask\S+\)$`,
-			3: `^the handler panicked: strings: negative Repeat count \(at panic_test\.go:\d+ \S+\.TestPanicInTheErrorOfATask\S+\)$`,
+			2: `^the handler panicked: runtime error: index out of range \[2\] with length 0 \(at panic_test\.go:\d+ \S+\.TestErrorOfTaskHasPanic\S+\)$`,
+			3: `^the handler panicked: strings: negative Repeat count \(at panic_test\.go:\d+ \S+\.TestErrorOfTaskHasPanic\S+\)$`,
 			4: `^the handler panicked: \x{FFFD}€\S+… \(at panic_test\.go:\d+ \S+\.panicked\)$`,
 		} {
 			id := must(q.Submit(t.Context(), n))(t)
@@ -60,8 +60,9 @@ func TestPanicInTheErrorOfATask(t *testing.T) {
 	})
 }
 
-// The caller of a method that panicked gets neither the value nor the place, through no middleware. The log has both.
-func TestPanicOfACallStaysOnItsSide(t *testing.T) {
+// The caller of a method that panicked gets neither the value nor the place, whatever middleware is installed. The log
+// has both.
+func TestCallerDoesNotSeePanic(t *testing.T) {
 	for name, opts := range map[string][]af.AppOption{
 		"plain": nil, "redacted": {af.RedactErrors()},
 		"wrapped": {af.ServerMiddleware(func(next af.Handler) af.Handler {

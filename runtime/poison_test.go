@@ -16,14 +16,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// A crew is some processes that work on one queue, and are started again when they die. A task's payload is how many
-// milliseconds it takes; a negative one kills its process after that time.
+// A crew is a number of processes that work on one queue and are restarted when they die. A task takes as many
+// milliseconds as its payload; a negative payload kills its process after that time.
 type crew struct {
 	*testing.T
 	world  *fault.World
 	worker af.Worker
 	store  backend.Store
-	died   chan int // which place, when a task kills its process
+	died   chan int // receives the place of a process that a task kills
 
 	mu      sync.Mutex
 	members []*member
@@ -33,7 +33,7 @@ type crew struct {
 
 type member struct {
 	*fault.Backend
-	testing map[string]time.Time // suspects that run, and until when they are suspected
+	testing map[string]time.Time // running suspected tasks, and the end of their suspicion
 }
 
 func newCrew(t *testing.T, size int, worker af.Worker, opts ...memory.Option) *crew {
@@ -48,7 +48,7 @@ func newCrew(t *testing.T, size int, worker af.Worker, opts ...memory.Option) *c
 	return c
 }
 
-// boot starts the process of a place.
+// boot starts the process at a place.
 func (c *crew) boot(place int) {
 	m := &member{fault.New(c.world, 1, fault.Plan{}), map[string]time.Time{}}
 	work(c.T, m, c.worker, func(ctx context.Context, n int) (int, error) {
@@ -59,7 +59,7 @@ func (c *crew) boot(place int) {
 		select {
 		case <-time.After(d):
 		case <-m.Dead():
-			<-ctx.Done() // as good as dead, until the engine sees it
+			<-ctx.Done() // hangs until the engine notices the death
 			return 0, ctx.Err()
 		case <-ctx.Done():
 			return 0, ctx.Err()
@@ -77,13 +77,13 @@ func (c *crew) boot(place int) {
 	c.members[place] = m
 }
 
-// kill kills the process of a place, from outside.
+// kill kills the process at a place from outside.
 func (c *crew) kill(place int) {
 	c.members[place].Crash()
 	c.dead(place)
 }
 
-// dead counts a death, and starts the process again.
+// dead counts a death, and restarts the process.
 func (c *crew) dead(place int) {
 	c.mu.Lock()
 	c.deaths++
@@ -93,7 +93,7 @@ func (c *crew) dead(place int) {
 	c.boot(place)
 }
 
-// begins notes that a process runs a task, and demands that no two suspects are tried at once.
+// begins records that a process runs a task, and checks that no two suspected tasks run at once.
 func (c *crew) begins(m *member, id string) {
 	task, err := c.store.Get(context.Background(), id)
 	if err != nil {
@@ -120,7 +120,7 @@ func (c *crew) ends(m *member, id string) {
 	delete(m.testing, id)
 }
 
-// runs returns how many tasks run in processes that are alive.
+// runs returns the number of tasks running in live processes.
 func (c *crew) runs() (n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -130,7 +130,7 @@ func (c *crew) runs() (n int) {
 	return n
 }
 
-// client returns a queue that submits to the crew.
+// client returns a queue for submitting to the crew.
 func (c *crew) client() af.Queue[int, int] {
 	_, q := process(c.T, c.world, fault.Plan{}, c.worker, nil)
 	return q
@@ -147,8 +147,9 @@ func crewWorker(slots int) af.Worker {
 // hintings are the two ways in which tasks are found.
 var hintings = map[string][]memory.Option{"hints": nil, "hints_with_ids": {memory.HintIDs(4096)}}
 
-// A task that kills its process fails after one death more than it may cause, and none of those that ran with it is charged.
-func TestPoisonFailsAlone(t *testing.T) {
+// A task that kills its process fails after one more crash than allowed. Tasks that ran in the same processes are not
+// charged.
+func TestPoisonTaskFailsAlone(t *testing.T) {
 	testkit.Long(t, "it simulates minutes of many tasks")
 	for hinting, opts := range hintings {
 		times := []time.Duration{100 * time.Millisecond, 3 * time.Second, 20 * time.Second}
@@ -199,7 +200,7 @@ func poisonFailsAlone(c *crew, after time.Duration, first bool) {
 	}
 }
 
-// Suspects are no reason for a process to run less than it could.
+// Suspected tasks do not keep a process from using all of its slots.
 func TestQueueIsBusyAgainAfterOneKill(t *testing.T) {
 	for hinting, opts := range hintings {
 		t.Run(hinting, func(t *testing.T) {
@@ -213,26 +214,26 @@ func TestQueueIsBusyAgainAfterOneKill(t *testing.T) {
 				time.Sleep(15 * time.Second)
 				synctest.Wait()
 				if n := c.runs(); n != 100 {
-					t.Fatalf("%d tasks run", n)
+					t.Fatalf("%d tasks are running", n)
 				}
 				c.kill(0)
 				time.Sleep(9 * time.Second)
 				synctest.Wait()
 				if n := c.runs(); n < 80 {
-					t.Errorf("%d of 100 tasks run 10 s after the kill", n)
+					t.Errorf("%d of 100 tasks are running 10 s after the kill", n)
 				}
-				time.Sleep(15 * time.Second) // by now the suspects wait in front of all others
+				time.Sleep(15 * time.Second) // now the suspected tasks are at the head of the queue
 				synctest.Wait()
 				if n := c.runs(); n < 80 {
-					t.Errorf("%d of 100 tasks run 25 s after the kill", n)
+					t.Errorf("%d of 100 tasks are running 25 s after the kill", n)
 				}
 			})
 		})
 	}
 }
 
-// Processes that are killed for other reasons cost hardly any task its life: of 1,000 tasks, with a process killed every 6.5 s
-// for 130 s, not one on average. Who is killed three times in a row as the only suspect can't be told from a poison.
+// Random kills of processes fail hardly any tasks: with a kill every 6.5 s for 130 s, less than one of 1,000 on
+// average. A task that was the only suspected one in three consecutive crashes is considered a poison task.
 func TestRandomKillsFailHardlyAnyTask(t *testing.T) {
 	testkit.Long(t, "it simulates minutes of many tasks")
 	failed, storms := 0, 0
@@ -263,14 +264,14 @@ func TestRandomKillsFailHardlyAnyTask(t *testing.T) {
 	}
 }
 
-// A process that was declared dead and is alive gets back what was counted against its tasks.
-func TestLossOfAProcessThatLivesIsRefunded(t *testing.T) {
+// The crashes charged to the tasks of a process that was declared dead but is alive are refunded.
+func TestCrashesOfALiveProcessAreRefunded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCrew(t, 1, crewWorker(4))
 		q := c.client()
 		first := must(q.Submit(t.Context(), 50_000))(t)
 		time.Sleep(time.Second)
-		c.kill(0) // which makes it a suspect
+		c.kill(0) // which makes the task suspected
 		for c.get(first).Fence < 2 || c.get(first).Status != backend.StatusRunning {
 			time.Sleep(100 * time.Millisecond)
 		}
@@ -289,8 +290,8 @@ func TestLossOfAProcessThatLivesIsRefunded(t *testing.T) {
 	})
 }
 
-// How many crashes a task may have is its worker's to say, then the App's.
-func TestMaxCrashesAreTheWorkersOrTheApps(t *testing.T) {
+// The maximum number of crashes is the worker's, or else the App's.
+func TestMaxCrashesOfWorkerOrApp(t *testing.T) {
 	for name, c := range map[string]struct {
 		worker int
 		opts   []af.AppOption
@@ -316,8 +317,8 @@ func TestMaxCrashesAreTheWorkersOrTheApps(t *testing.T) {
 	}
 }
 
-// A suspect that goes back at a shutdown is suspected still, and one that ends is not.
-func TestSuspectIsClearedByItsEndAndNotByAShutdown(t *testing.T) {
+// A suspected task that is released at a shutdown stays suspected. One that ends does not.
+func TestSuspectIsClearedByItsEnd(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		c := newCrew(t, 1, crewWorker(4))
 		q := c.client()
@@ -329,7 +330,7 @@ func TestSuspectIsClearedByItsEndAndNotByAShutdown(t *testing.T) {
 		<-begun
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_ = app.Shutdown(ctx) // it had to cut short what runs
+		_ = app.Shutdown(ctx) // an error, since running tasks were cancelled
 		if task := c.get(id); task.Status != backend.StatusWaiting || !task.Suspected() || task.Crashes != 0 {
 			t.Errorf("after the shutdown: %s, %+v, %d crashes", task.Status, task.Suspect, task.Crashes)
 		}

@@ -13,7 +13,7 @@ import (
 
 const hidden = "password=hunter2"
 
-// leaks are errors of handlers whose texts RedactErrors hides, and what remains of each.
+// leaks has errors of handlers whose texts RedactErrors hides, and what remains of them.
 var leaks = []struct {
 	name    string
 	err     error
@@ -51,7 +51,7 @@ func TestRedactedErrorsOfCalls(t *testing.T) {
 	}
 }
 
-// Neither the error of a task nor the lines kept with it have a hidden text; the log of the instance has it.
+// Neither a task's error nor its log contains a hidden text. The log of the instance does.
 func TestRedactedErrorsOfTasks(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var lines log
@@ -74,7 +74,7 @@ func TestRedactedErrorsOfTasks(t *testing.T) {
 				t.Errorf("error %d: the task has %+v, its waiter gets %v; want %s, %q", x, task.Error, err, code, message)
 			}
 			if strings.Contains(strings.Join(task.Log, "\n"), hidden) {
-				t.Errorf("error %d: kept with the task: %q", x, task.Log)
+				t.Errorf("error %d: log of the task: %q", x, task.Log)
 			}
 		}
 		r := lines.record(t, "task failed, error redacted")
@@ -85,7 +85,7 @@ func TestRedactedErrorsOfTasks(t *testing.T) {
 	})
 }
 
-// The same holds for what a task's own process returns, and writes before it dies.
+// The same applies to errors returned by child processes, and to their stderr.
 func TestRedactedErrorsOfProcesses(t *testing.T) {
 	var lines log
 	app, q := isolate(t, nil, af.RedactErrors(), lines.option())
@@ -101,11 +101,11 @@ func TestRedactedErrorsOfProcesses(t *testing.T) {
 		_, err := q.Wait(t.Context(), id)
 		task := must(app.GetTask(t.Context(), id))(t)
 		if task.Error == nil || string(task.Error.Code)+": "+task.Error.Message != want || len(task.Log) > 0 {
-			t.Errorf("%s: %v; the task has %+v and keeps %q, want %q", do, err, task.Error, task.Log, want)
+			t.Errorf("%s: %v; the task has error %+v and log %q, want %q", do, err, task.Error, task.Log, want)
 		}
 	}
 	if text := lines.String(); !strings.Contains(text, "last words") || !strings.Contains(text, hidden) ||
 		!strings.Contains(text, `"panic":"secret"`) {
-		t.Errorf("the log has not all: %s", text)
+		t.Errorf("the log is incomplete: %s", text)
 	}
 }

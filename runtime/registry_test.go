@@ -16,7 +16,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// raw opens a backend's ports, to look behind an App.
+// raw opens a backend's ports for direct access.
 func raw(t *testing.T, b af.Backend) *backend.Ports {
 	t.Helper()
 	ports, err := b.Open(t.Context(), backend.Env{Instance: af.Instance{ID: "raw"}, Logger: slog.New(slog.DiscardHandler)})
@@ -27,16 +27,16 @@ func raw(t *testing.T, b af.Backend) *backend.Ports {
 	return ports
 }
 
-func TestCrashedInstanceIsGoneAfterItsLease(t *testing.T) {
+func TestCrashedInstanceIsRemovedAfterItsLease(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		b := fault.New(world, 1, fault.Plan{})
 		serve(t, b, double)
 		client := openStarted(t, world)
-		time.Sleep(4 * time.Second) // it has announced itself at 0 and will count for 15 s
+		time.Sleep(4 * time.Second) // its announcement at 0 s is valid for 15 s
 		serving := func() int { return must(client.Services(t.Context(), af.ServiceQuery{Name: "calc"}))(t).Total }
 		if serving() != 1 {
-			t.Fatal("it isn't listed")
+			t.Fatal("the instance isn't listed")
 		}
 		b.Crash()
 		begun := time.Now()
@@ -49,8 +49,8 @@ func TestCrashedInstanceIsGoneAfterItsLease(t *testing.T) {
 	})
 }
 
-// While it drains an instance is there, and says so.
-func TestDrainingInstanceSaysSo(t *testing.T) {
+// An instance that is draining is listed as such.
+func TestDrainingInstanceIsListed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		goOn := make(chan struct{})
@@ -63,19 +63,19 @@ func TestDrainingInstanceSaysSo(t *testing.T) {
 		time.Sleep(time.Second)
 		page := must(client.Workers(t.Context(), af.WorkerQuery{}))(t)
 		if page.Total != 1 || !page.Workers[0].Draining || page.Workers[0].Running != 1 {
-			t.Errorf("while it drains: %+v", page)
+			t.Errorf("while draining: %+v", page)
 		}
 		close(goOn)
 		if err := <-down; err != nil {
 			t.Fatal(err)
 		}
 		if page := must(client.Workers(t.Context(), af.WorkerQuery{}))(t); page.Total != 0 {
-			t.Errorf("after it: %+v", page)
+			t.Errorf("after the drain: %+v", page)
 		}
 	})
 }
 
-func TestServicesKeepABoundedNumberOfContracts(t *testing.T) {
+func TestNumberOfContractsIsLimited(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		docs := raw(t, world).Docs
@@ -98,24 +98,24 @@ func TestServicesKeepABoundedNumberOfContracts(t *testing.T) {
 			}
 		}
 		if n := len(must(docs.List(t.Context(), "contracts/calc/"))(t)); n != 20 || described() != 1 {
-			t.Errorf("%d contracts are kept, %d methods are known", n, described())
+			t.Errorf("%d contracts stored, %d methods known", n, described())
 		}
 		client := openStarted(t, world)
 		methods := func() int {
 			return len(must(client.Services(t.Context(), af.ServiceQuery{}))(t).Services[0].Methods)
 		}
 		if n := methods(); n != 0 {
-			t.Errorf("%d methods of a contract that was forgotten", n)
+			t.Errorf("%d methods of a contract that was removed", n)
 		}
-		time.Sleep(11 * time.Minute) // whose contract is in use stores it again
+		time.Sleep(11 * time.Minute) // instances store the contracts that they use again
 		if n := len(must(docs.List(t.Context(), "contracts/calc/"))(t)); n != 20 || methods() != 1 {
-			t.Errorf("later %d contracts are kept, %d methods are known", n, methods())
+			t.Errorf("later: %d contracts stored, %d methods known", n, methods())
 		}
 	})
 }
 
-// Of all Apps of a machine one reports, each time, and when it ends another does.
-func TestMachineReportsOnceHoweverManyAppsThereAre(t *testing.T) {
+// One App of each machine reports the node. When it ends, another one does.
+func TestOneAppReportsTheNode(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		docs := raw(t, world).Docs
@@ -135,7 +135,7 @@ func TestMachineReportsOnceHoweverManyAppsThereAre(t *testing.T) {
 		for _, app := range apps {
 			before := reports()
 			time.Sleep(10 * time.Minute)
-			if n := reports() - before; n < 15 || n > 45 { // one each 20 s is 30
+			if n := reports() - before; n < 15 || n > 45 { // every 20 s makes 30
 				t.Errorf("%d reports in ten minutes", n)
 			}
 			if err := app.Shutdown(t.Context()); err != nil {
@@ -145,7 +145,7 @@ func TestMachineReportsOnceHoweverManyAppsThereAre(t *testing.T) {
 	})
 }
 
-func TestHistoryOfANodeIsBounded(t *testing.T) {
+func TestHistoryOfANodeIsLimited(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		app := openStarted(t, world)
@@ -163,7 +163,7 @@ func TestHistoryOfANodeIsBounded(t *testing.T) {
 		if len(history) != 180 {
 			t.Errorf("a history of %d samples", len(history))
 		}
-		for i := 172; i < 179; i++ { // about one a minute
+		for i := 172; i < 179; i++ { // about one sample a minute
 			if gap := history[i+1].Time.Sub(history[i].Time); gap < 30*time.Second || gap > 90*time.Second {
 				t.Errorf("%v between two samples", gap)
 			}
@@ -171,7 +171,7 @@ func TestHistoryOfANodeIsBounded(t *testing.T) {
 	})
 }
 
-func TestNodesThatAreGoneAreKeptForAWeek(t *testing.T) {
+func TestGoneNodesAreKeptForAWeek(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		docs := raw(t, world).Docs
@@ -190,16 +190,16 @@ func TestNodesThatAreGoneAreKeptForAWeek(t *testing.T) {
 		}
 		time.Sleep(30 * time.Minute)
 		if gone() != 1 {
-			t.Error("it was forgotten too soon")
+			t.Error("the node was removed too early")
 		}
 		time.Sleep(30 * time.Minute)
 		if gone() != 0 || len(must(docs.List(t.Context(), "machine-history/old"))(t)) != 0 {
-			t.Error("it is never forgotten")
+			t.Error("the node was not removed")
 		}
 	})
 }
 
-func TestFinalStatusIsKnownWithoutTheStore(t *testing.T) {
+func TestFinalStatusWithoutTheStore(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		app, q := work(t, world, jobWorker, same)
@@ -232,8 +232,8 @@ func TestFinalStatusIsKnownWithoutTheStore(t *testing.T) {
 	})
 }
 
-// A status that the process remembers is never preferred to what the store says: retention deletes tasks, and an id can be used again.
-func TestStatusOfAPurgedTask(t *testing.T) {
+// A remembered status never takes precedence over the store: retention deletes tasks, and their ids may be reused.
+func TestStatusOfPurgedTask(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		hold := make(chan struct{})
@@ -254,15 +254,15 @@ func TestStatusOfAPurgedTask(t *testing.T) {
 		}
 		world.Down(false)
 		if s, err := app.TaskStatus(t.Context(), "mine"); s != "" || !errors.Is(err, af.ErrUnavailable) {
-			t.Errorf("status %q, %v of a task that was known to be deleted", s, err)
+			t.Errorf("status %q, %v of a task known to be deleted", s, err)
 		}
 		world.Up()
 
-		time.Sleep(time.Minute) // for the pool to claim again
+		time.Sleep(time.Minute) // until the pool claims again
 		must(q.Submit(t.Context(), 2, af.TaskID("mine")))(t)
 		synctest.Wait()
 		if s := must(app.TaskStatus(t.Context(), "mine"))(t); s != af.StatusRunning {
-			t.Errorf("status %s of an id that was used again", s)
+			t.Errorf("status %s of a reused id", s)
 		}
 		close(hold)
 		must(q.Wait(t.Context(), "mine"))(t)

@@ -16,12 +16,12 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// watched is a backend whose jobs' documents are watched: how many are read, and what happens before one is written.
+// watched is a backend that counts reads of jobs' documents and calls a function before writes.
 type watched struct {
 	af.Backend
 	mu     sync.Mutex
 	read   int
-	before func(name string) // a write
+	before func(name string) // called before each write, if set
 }
 
 func (w *watched) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
@@ -32,7 +32,7 @@ func (w *watched) Open(ctx context.Context, env backend.Env) (*backend.Ports, er
 	return ports, err
 }
 
-// reads returns how many documents of jobs have been read since the last time.
+// reads returns the number of documents of jobs read since its last call.
 func (w *watched) reads() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -41,7 +41,7 @@ func (w *watched) reads() int {
 	return n
 }
 
-// on has something happen before each write.
+// on sets the function to call before each write.
 func (w *watched) on(before func(name string)) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -84,9 +84,9 @@ func (d watchedDocs) PutIf(ctx context.Context, name string, rev int64, value js
 	return d.Docs.PutIf(ctx, name, rev, value)
 }
 
-// Of many jobs few are due. All are read by the one App that leads, and seldom by the other; of one that changes it alone
-// is read.
-func TestAllJobsAreReadByTheLeader(t *testing.T) {
+// With many jobs of which few are due, the leader reads all of them, and the other App seldom. After a change only the
+// changed job is read.
+func TestOnlyTheLeaderReadsAllJobs(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		const many = 100
 		world := fault.Around(memory.New())
@@ -102,19 +102,19 @@ func TestAllJobsAreReadByTheLeader(t *testing.T) {
 		must(0, q.Schedule(t.Context(), "j", "@every 1s", 1, af.Missed(af.MissedAll)))(t)
 		time.Sleep(500 * time.Millisecond)
 		if a, b := first.reads(), second.reads(); a > 2*many || b > 4*many {
-			t.Errorf("to put %d jobs one read %d documents, the other %d", many, a, b)
+			t.Errorf("putting %d jobs made one App read %d documents, the other %d", many, a, b)
 		}
 		time.Sleep(time.Minute)
 		if a, b := first.reads(), second.reads(); a > 13*many || b > 5*many {
-			t.Errorf("in a minute the leader has read %d documents of %d, and the other %d", a, many, b)
+			t.Errorf("in a minute the leader read %d documents of %d, the other %d", a, many, b)
 		}
 		wantFires(t, jobTasks(t, world, "job"), "j", from, eachSecond(1, 60, 1)...)
 	})
 }
 
-// The leader alone knows of a job, since the news of it were lost, and dies: the other finds it before anything counts as
-// missed.
-func TestJobOfWhichThereWasNoNewsIsFired(t *testing.T) {
+// Only the leader knows of a job, since the event was lost, and dies. The other App finds the job before a due time
+// counts as missed.
+func TestJobWithLostEventIsFired(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		dies := fault.New(world, 1, fault.Plan{})
@@ -137,8 +137,8 @@ func TestJobOfWhichThereWasNoNewsIsFired(t *testing.T) {
 	})
 }
 
-// A scheduler is about to note a fire when its job is removed: the history doesn't come back.
-func TestHistoryOfARemovedJobStaysDeleted(t *testing.T) {
+// A job is removed when a scheduler is about to add a fire to its history: the history is not created again.
+func TestHistoryOfRemovedJobStaysDeleted(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		b := &watched{Backend: world}
@@ -156,7 +156,7 @@ func TestHistoryOfARemovedJobStaysDeleted(t *testing.T) {
 		})
 		time.Sleep(15 * time.Second)
 		if !late.Load() {
-			t.Error("no fire was noted after the removal")
+			t.Error("no history was written after the removal")
 		}
 		if page := must(app.Fires(t.Context(), af.FireQuery{}))(t); page.Total != 0 {
 			t.Errorf("%+v", page)
