@@ -50,7 +50,8 @@ var (
 		Service: "calc", Name: "Do", Signature: "(x int) (int)", Timeout: 5 * time.Second, Fingerprint: "f1",
 	}
 	calcAgain = af.Method[calcArgs, calcReply]{
-		Service: "calc", Name: "Again", Signature: "(x int) (int)", Timeout: 5 * time.Second, Idempotent: true, Fingerprint: "f2",
+		Service: "calc", Name: "Again", Signature: "(x int) (int)", Timeout: 5 * time.Second, Idempotent: true,
+		Fingerprint: "f2",
 	}
 )
 

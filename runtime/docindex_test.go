@@ -21,7 +21,7 @@ func TestPackageCommentLinksToAll(t *testing.T) {
 				}
 				linked[name] = true
 			case comment.Plain:
-				if strings.Contains(string(text), "[") { // a link to nothing is plain text
+				if strings.Contains(string(text), "[") { // a broken link is plain text
 					t.Errorf("the package comment has a broken link: %s", text)
 				}
 			}
@@ -61,7 +61,7 @@ func TestPackageCommentLinksToAll(t *testing.T) {
 	}
 	for _, name := range want {
 		if !linked[name] {
-			t.Errorf("the package comment does not link to %s: add it to the section of its task", name)
+			t.Errorf("the package comment does not link to %s: add it to the section of its topic", name)
 		}
 	}
 }

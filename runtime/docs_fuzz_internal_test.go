@@ -33,7 +33,8 @@ func FuzzLimitsDoc(f *testing.F) {
 func FuzzFireDoc(f *testing.F) {
 	for _, seed := range []string{
 		`{}`, `null`, `{"n":2,"fires":[{"due":60,"n":1,"at":61},{"due":120,"skip":"missed","more":4,"n":2,"at":121}]}`,
-		`{"n":-1,"fires":[{"due":-9223372036854775808,"n":-9223372036854775808,"at":9223372036854775807},{"task":"t","n":1}]}`,
+		`{"n":-1,"fires":[{"due":-9223372036854775808,"n":-9223372036854775808,"at":9223372036854775807},` +
+			`{"task":"t","n":1}]}`,
 		`{"fires":[{"at":1,"n":1},{"at":1,"n":1}]}`,
 	} {
 		f.Add([]byte(seed), uint8(1), "")

@@ -175,7 +175,7 @@ func beUnread() int {
 		fmt.Println("running")
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		for range 3 {
-			app.Logger().Info("nobody reads this")
+			app.Logger().Info("this can't be written")
 		}
 		fmt.Println("alive")
 		cancel()

@@ -83,8 +83,8 @@ func TestJobDocumentWithInvalidTimes(t *testing.T) {
 					app, q := work(t, b, jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
 					ports := must(b.Open(t.Context(), backend.Env{Instance: af.Instance{ID: "editor"}}))(t)
 					defer func() { _ = ports.Close(t.Context()) }()
-					value := fmt.Sprintf(`{"cron":%q,"queue":"job","payload":1,"weight":1,"missed":"once","overlap":"skip","created":%s,"done":%s,
-						"fired":%[3]s,"decided":%[3]s,"held":%[3]s,"live":["x"]}`, cron, values[0], values[1])
+					value := fmt.Sprintf(`{"cron":%q,"queue":"job","payload":1,"weight":1,"missed":"once","overlap":"skip",
+						"created":%s,"done":%s,"fired":%[3]s,"decided":%[3]s,"held":%[3]s,"live":["x"]}`, cron, values[0], values[1])
 					must(ports.Docs.PutIf(t.Context(), "jobs/wrong", 0, json.RawMessage(value)))(t)
 					must(0, q.Schedule(t.Context(), "right", "* * * * *", 1))(t)
 					time.Sleep(3*time.Minute + time.Second)

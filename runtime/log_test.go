@@ -144,7 +144,8 @@ func TestTaskKeepsItsLastLines(t *testing.T) {
 	task := run(2)
 	text := strings.Join(task.Log, "\n")
 	for _, want := range []string{
-		"msg=attempt attempt=1 instance=" + app.Instance().ID + " ip=192.0.2.1", "msg=line step=load i=0", "msg=line step=load i=1",
+		"msg=attempt attempt=1 instance=" + app.Instance().ID + " ip=192.0.2.1", "msg=line step=load i=0",
+		"msg=line step=load i=1",
 		`msg="by context\nin two lines"`, "msg=attempt attempt=2", `msg="panic in a worker" panic="at last"`,
 	} {
 		if !strings.Contains(text, want) {
@@ -179,7 +180,7 @@ func TestTaskKeepsItsLastLines(t *testing.T) {
 func TestTaskKeepsNothingBelowTheLevel(t *testing.T) {
 	app := open(t, memory.New()) // the log is discarded
 	af.RegisterVoidWorker(app, talkerWorker, &talker{func(ctx context.Context, _ int) error {
-		af.LoggerFrom(ctx).Error("nobody hears this")
+		af.LoggerFrom(ctx).Error("this is not logged")
 		return nil
 	}})
 	start(t, app)
@@ -277,7 +278,7 @@ func TestAppOpensAndClosesItsLog(t *testing.T) {
 		}
 	}
 
-	refused := errors.New("no room")
+	refused := errors.New("disk full")
 	_, err = af.Open(t.Context(), memory.New(),
 		af.LogTo(func() (slog.Handler, func() error, error) { return nil, nil, refused }))
 	if !errors.Is(err, refused) || !strings.Contains(err.Error(), "opening the log") {

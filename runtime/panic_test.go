@@ -43,10 +43,11 @@ func TestErrorOfTaskHasPanic(t *testing.T) {
 			}
 			return 0, nil
 		})
+		const here = `\(at panic_test\.go:\d+ \S+\.TestErrorOfTaskHasPanic\S+\)$`
 		for n, want := range map[int]string{
 			1: `^the handler panicked: the value \(at panic_test\.go:\d+ github\.com/afgen/afgen/runtime_test\.panicked\)$`,
-			2: `^the handler panicked: runtime error: index out of range \[2\] with length 0 \(at panic_test\.go:\d+ \S+\.TestErrorOfTaskHasPanic\S+\)$`,
-			3: `^the handler panicked: strings: negative Repeat count \(at panic_test\.go:\d+ \S+\.TestErrorOfTaskHasPanic\S+\)$`,
+			2: `^the handler panicked: runtime error: index out of range \[2\] with length 0 ` + here,
+			3: `^the handler panicked: strings: negative Repeat count ` + here,
 			4: `^the handler panicked: \x{FFFD}€\S+… \(at panic_test\.go:\d+ \S+\.panicked\)$`,
 		} {
 			id := must(q.Submit(t.Context(), n))(t)

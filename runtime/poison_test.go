@@ -33,7 +33,7 @@ type crew struct {
 
 type member struct {
 	*fault.Backend
-	testing map[string]time.Time // running suspected tasks, and the end of their suspicion
+	testing map[string]time.Time // running suspected tasks, and until when they are suspected
 }
 
 func newCrew(t *testing.T, size int, worker af.Worker, opts ...memory.Option) *crew {

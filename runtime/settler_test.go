@@ -19,8 +19,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// fussy is memory whose store refuses some settlements and claims for good, with the whole call, as one does of which an item is
-// too large.
+// fussy is a memory backend whose store rejects some settlements and claims permanently. Like a store with one item
+// that is too large, it rejects the whole call.
 func fussy(b af.Backend, settle func(backend.Settle) error, claim func(backend.Claim) error) af.Backend {
 	return altered{b, func(p *backend.Ports) { p.Store = fussyStore{p.Store, settle, claim} }}
 }
@@ -54,8 +54,8 @@ func (s fussyStore) Claim(ctx context.Context, c backend.Claim) ([]backend.Task,
 
 var errTooLarge = backend.Errorf(backend.ErrResourceExhausted, "too large").With(backend.OutcomeNotSent)
 
-// A result that the store refuses fails alone: the others of its batch are written, and nothing stays unwritten.
-func TestRefusedResultFailsAlone(t *testing.T) {
+// A result that the store rejects fails alone. The other results of its batch are written.
+func TestRejectedResultFailsAlone(t *testing.T) {
 	for name, code := range map[string]backend.Code{"too_large": af.ErrResourceExhausted, "invalid": af.ErrInvalidArgument,
 		"odd": af.ErrInternal} {
 		t.Run(name, func(t *testing.T) {
@@ -98,8 +98,8 @@ func TestRefusedResultFailsAlone(t *testing.T) {
 	}
 }
 
-// What of an error or a log can't be written is left out, and the task runs again as it should.
-func TestRefusedErrorIsShortened(t *testing.T) {
+// The parts of an error or a log that can't be written are omitted, and the task is retried as usual.
+func TestRejectedErrorIsShortened(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker
 		w.Retries = 1
@@ -122,8 +122,8 @@ func TestRefusedErrorIsShortened(t *testing.T) {
 	})
 }
 
-// A result of which the store takes no form keeps nothing else from being written, and is seen.
-func TestResultThatIsNeverTakenIsSeen(t *testing.T) {
+// A result that the store rejects in any form does not keep others from being written, and is visible in Health.
+func TestUnwritableResultIsInHealth(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var poison atomic.Value
 		poison.Store("")
@@ -156,8 +156,8 @@ func TestResultThatIsNeverTakenIsSeen(t *testing.T) {
 	})
 }
 
-// A store that refuses everything for a while costs no result.
-func TestResultsOutliveAStoreThatRefusesEverything(t *testing.T) {
+// No result is lost if the store rejects everything for a while.
+func TestResultsSurviveRejectingStore(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var ill atomic.Bool
 		b := fussy(memory.New(), func(backend.Settle) error {
@@ -175,7 +175,7 @@ func TestResultsOutliveAStoreThatRefusesEverything(t *testing.T) {
 		ill.Store(true)
 		time.Sleep(20 * time.Second)
 		if err := app.Ready(); err == nil {
-			t.Error("it is ready")
+			t.Error("the App is ready")
 		}
 		ill.Store(false)
 		time.Sleep(15 * time.Second)
@@ -191,8 +191,8 @@ func TestResultsOutliveAStoreThatRefusesEverything(t *testing.T) {
 	})
 }
 
-// Progress is bounded before it is sent.
-func TestProgressIsBounded(t *testing.T) {
+// The size of progress is checked before it is sent.
+func TestProgressIsLimited(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, q := work(t, memory.New(), jobWorker, func(ctx context.Context, n int) (int, error) {
 			return n, af.TaskFrom(ctx).Progress(ctx, strings.Repeat("x", n))
@@ -203,7 +203,8 @@ func TestProgressIsBounded(t *testing.T) {
 	})
 }
 
-// Every text of a task that reaches a store is UTF-8 and bounded, whatever a handler returns, logs or panics with.
+// All texts of a task that are stored are valid UTF-8 of limited length, whatever a handler returns, logs or panics
+// with.
 func TestTextsOfATaskAreValid(t *testing.T) {
 	long := strings.Repeat("x", 16<<10-4) + strings.Repeat("€", 10)
 	for _, text := range []string{"a\xffb", long, "x" + long, "xx" + long, strings.Repeat("\xff", 20<<10)} {
@@ -237,7 +238,7 @@ func TestTextsOfATaskAreValid(t *testing.T) {
 	}
 }
 
-// Hints that no task can have are dropped, and cost those behind them nothing.
+// Hints with invalid ids are dropped and do not delay the others.
 func TestBadHintsAreDropped(t *testing.T) {
 	bad := []string{"", "a\xffb", "a\x00b", strings.Repeat("x", backend.MaxID+1)}
 	for name, ids := range map[string][]string{"one": bad[:1], "all": bad, "many": slices.Repeat(bad, 100)} {
@@ -257,7 +258,7 @@ func TestBadHintsAreDropped(t *testing.T) {
 				begun := time.Now()
 				must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1))(t)))(t)
 				if took := time.Since(begun); took > 100*time.Millisecond {
-					t.Errorf("it took %v", took)
+					t.Errorf("took %v", took)
 				}
 			})
 		})
@@ -273,8 +274,8 @@ func hint(t *testing.T, world af.Backend, ids ...string) {
 	}
 }
 
-// A hint by which the store refuses to claim is dropped, and the others of the same claim run.
-func TestRefusedHintIsDropped(t *testing.T) {
+// A hint for which the store rejects the claim is dropped. The tasks of other hints in the same claim run.
+func TestRejectedHintIsDropped(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New(memory.HintIDs(4096))
 		var refusals atomic.Int64
@@ -297,19 +298,19 @@ func TestRefusedHintIsDropped(t *testing.T) {
 			must(client.Wait(t.Context(), id))(t)
 		}
 		if took := time.Since(begun); took > 100*time.Millisecond {
-			t.Errorf("it took %v", took)
+			t.Errorf("took %v", took)
 		}
-		synctest.Wait() // the tasks may end before all hints are followed
+		synctest.Wait() // the tasks may end before all hints are handled
 		before := refusals.Load()
 		time.Sleep(time.Minute)
 		if n := refusals.Load(); n != before || n == 0 {
-			t.Errorf("%d refusals, then %d more", before, n-before)
+			t.Errorf("%d rejections, then %d more", before, n-before)
 		}
 	})
 }
 
-// A store that refuses to claim is seen.
-func TestRefusedClaimIsSeen(t *testing.T) {
+// A store that rejects claims is visible in Health.
+func TestRejectedClaimIsInHealth(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var ill atomic.Bool
 		ill.Store(true)

@@ -14,9 +14,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// What a shutdown waits for, of calls and of tasks, and what it leaves to others.
+// These tests check what a shutdown waits for, and what it releases.
 
-// Shutdown waits for what runs, and no longer.
+// Shutdown waits for running tasks, but no longer.
 func TestShutdownReturnsWithTheLastTask(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) {
@@ -34,8 +34,9 @@ func TestShutdownReturnsWithTheLastTask(t *testing.T) {
 	})
 }
 
-// What came of the last tasks is written before a shutdown ends, however long that takes, and it says what is not.
-func TestShutdownWritesWhatCameOfTasks(t *testing.T) {
+// Shutdown waits until the results of the last tasks are written. If its context ends first, its error has their
+// number.
+func TestShutdownWritesResults(t *testing.T) {
 	run := func(_ context.Context, n int) (int, error) {
 		time.Sleep(time.Second)
 		return n, nil
@@ -69,18 +70,19 @@ func TestShutdownWritesWhatCameOfTasks(t *testing.T) {
 	})
 }
 
-// A claim of which this process knows nothing, since no reply came, is given back when it shuts down: that is no crash.
-func TestShutdownGivesBackClaimsItNeverHeardOf(t *testing.T) {
+// A claim that this process does not know of, since its reply was lost, is released at its shutdown. That is not a
+// crash.
+func TestShutdownReleasesUnknownClaims(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		b := fault.New(world, 1, fault.Plan{})
-		app, q := work(t, b, jobWorker, func(context.Context, int) (int, error) { t.Error("it ran"); return 0, nil })
+		app, q := work(t, b, jobWorker, func(context.Context, int) (int, error) { t.Error("the task ran"); return 0, nil })
 		synctest.Wait()
 		b.Fail("Claim", 3, fault.ReplyLost)
 		id := must(q.Submit(t.Context(), 1))(t)
 		time.Sleep(time.Second)
 		if task := must(q.Get(t.Context(), id))(t); task.Status != backend.StatusRunning {
-			t.Fatalf("nothing is lost: the task is %s", task.Status)
+			t.Fatalf("no reply was lost: the task is %s", task.Status)
 		}
 		if err := app.Shutdown(t.Context()); err != nil {
 			t.Error(err)
@@ -93,8 +95,8 @@ func TestShutdownGivesBackClaimsItNeverHeardOf(t *testing.T) {
 	})
 }
 
-// A handler that ignores even a shutdown is left behind: its task goes on elsewhere, uncharged, and the log says so.
-func TestHandlerThatIgnoresAShutdownIsLeftBehind(t *testing.T) {
+// A handler that ignores even a shutdown is abandoned and logged. Its task runs again elsewhere, uncharged.
+func TestShutdownAbandonsTasks(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		release := make(chan struct{})
@@ -121,7 +123,7 @@ func TestHandlerThatIgnoresAShutdownIsLeftBehind(t *testing.T) {
 	})
 }
 
-func TestShutdownLetsRunningCallsFinishAndTakesNoNewOnes(t *testing.T) {
+func TestShutdownFinishesRunningCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		world := memory.New()
 		server := serve(t, world, func(ctx context.Context, x int) (int, error) {
@@ -150,7 +152,7 @@ func TestShutdownLetsRunningCallsFinishAndTakesNoNewOnes(t *testing.T) {
 	})
 }
 
-func TestShutdownThatRunsOutOfTimeCancelsWithACauseAndSaysSo(t *testing.T) {
+func TestShutdownCancelsCallsAfterItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		world := memory.New()
 		var cause error
@@ -179,7 +181,7 @@ func TestShutdownThatRunsOutOfTimeCancelsWithACauseAndSaysSo(t *testing.T) {
 	})
 }
 
-func TestShutdownAbandonsHandlersThatIgnoreTheirContext(t *testing.T) {
+func TestShutdownAbandonsCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var lines log
@@ -204,7 +206,7 @@ func TestShutdownAbandonsHandlersThatIgnoreTheirContext(t *testing.T) {
 		}
 		stacks, _ := lines.record(t, "handlers ignore their contexts, abandoned")["stacks"].([]any)
 		if len(stacks) != 1 {
-			t.Fatalf("the log has the stacks %q", stacks)
+			t.Fatalf("logged stacks %q", stacks)
 		}
 		wantStuckIn(t, stacks[0])
 		wantError(t, <-results, af.ErrUnavailable, af.OutcomeUnknown, "shut down during a call")
@@ -212,7 +214,7 @@ func TestShutdownAbandonsHandlersThatIgnoreTheirContext(t *testing.T) {
 	})
 }
 
-func TestShutdownReleasesWhatRunsWithoutChargingAnAttempt(t *testing.T) {
+func TestShutdownReleasesTasksUncharged(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		first, q := work(t, world, jobWorker, func(ctx context.Context, n int) (int, error) {
@@ -243,12 +245,12 @@ func TestShutdownReleasesWhatRunsWithoutChargingAnAttempt(t *testing.T) {
 	})
 }
 
-// Run gives what is running so much time, and no more.
-func TestDrainTimeoutBoundsTheDrainOfRun(t *testing.T) {
+// Run drains for DrainTimeout and not longer.
+func TestDrainTimeout(t *testing.T) {
 	app := open(t, memory.New(), af.DrainTimeout(time.Millisecond))
 	begun := make(chan struct{})
 	registerCalc(app, &calc{func(ctx context.Context, x int) (int, error) {
-		if x == 1 { // waitCall's
+		if x == 1 { // the call of waitCall
 			return x, nil
 		}
 		close(begun)

@@ -17,9 +17,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// A Start that is ended while it is under way.
+// These tests cancel a running Start.
 
-// starting begins to start an App and returns what Start will return.
+// starting calls Start in a goroutine and returns a channel for its result.
 func starting(app *af.App) <-chan error {
 	result := make(chan error, 1)
 	go func() { result <- app.Start(context.Background()) }()
@@ -27,8 +27,8 @@ func starting(app *af.App) <-chan error {
 	return result
 }
 
-// A Shutdown cancels whatever a Start waits for, and what that has begun is closed.
-func TestShutdownEndsAStart(t *testing.T) {
+// Shutdown cancels whatever Start is waiting for, and closes what Start has begun.
+func TestShutdownCancelsStart(t *testing.T) {
 	for _, op := range []string{"Serve", "Beat", "Listen", "Announce", "Docs.List", "Docs.PutIf"} {
 		t.Run(op, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -40,7 +40,7 @@ func TestShutdownEndsAStart(t *testing.T) {
 				b.Fail(op, 1000, fault.Hung)
 				result := starting(app)
 				if len(result) > 0 {
-					t.Fatalf("Start doesn't wait for %s: %v", op, <-result)
+					t.Fatalf("Start does not block in %s: %v", op, <-result)
 				}
 				b.Fail(op, 0, fault.Hung)
 				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -58,13 +58,13 @@ func TestShutdownEndsAStart(t *testing.T) {
 	}
 }
 
-// slowServe takes its time to serve, whatever its context says.
+// slowServe delays Serve by d and ignores its context.
 func slowServe(b af.Backend, d time.Duration) af.Backend {
 	return serving(b, func(backend.Endpoint) { time.Sleep(d) })
 }
 
-// A Start that ignores its context holds up no Shutdown.
-func TestShutdownDoesNotWaitForADeafStart(t *testing.T) {
+// A Start that ignores its context does not delay a Shutdown.
+func TestShutdownAbandonsStart(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := open(t, slowServe(memory.New(), 12*time.Second))
 		registerCalc(app, &calc{double})
@@ -81,7 +81,7 @@ func TestShutdownDoesNotWaitForADeafStart(t *testing.T) {
 			t.Errorf("Start: %v", err)
 		}
 	})
-	bubble(t, func(t *testing.T) { // and one that returns in time is waited for
+	bubble(t, func(t *testing.T) { // Shutdown waits for a Start that returns in time
 		app := open(t, slowServe(memory.New(), 12*time.Second))
 		registerCalc(app, &calc{double})
 		result := starting(app)
@@ -97,7 +97,7 @@ func TestShutdownDoesNotWaitForADeafStart(t *testing.T) {
 	})
 }
 
-// slowDocs takes slowDoc for each document that it writes, of the job that a Start declares.
+// slowDocs takes slowDoc for each write of a document, including the job that a Start declares.
 type slowDocs struct{ backend.Docs }
 
 const slowDoc = 4 * time.Second
@@ -111,8 +111,8 @@ func (d slowDocs) PutIf(ctx context.Context, name string, rev int64, value json.
 	}
 }
 
-// While a Start is under way no task begins, since its handler could not use the App; nor does one once the Start is ended.
-func TestNoTaskBeginsBeforeTheAppHasStarted(t *testing.T) {
+// No task runs during Start, since its handler could not use the App yet. Nor does one after Start was cancelled.
+func TestNoTaskRunsDuringStart(t *testing.T) {
 	for name, ends := range map[string]bool{"completed": false, "ended": true} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -134,7 +134,7 @@ func TestNoTaskBeginsBeforeTheAppHasStarted(t *testing.T) {
 					_, err := call(t.Context(), client, 1, af.Timeout(time.Minute))
 					called <- err
 				}()
-				time.Sleep(3 * slowDoc / 2) // the first one is the announcement
+				time.Sleep(3 * slowDoc / 2) // the first document has the queues
 				if task := must(q.Get(t.Context(), id))(t); task.Status.Final() || task.Fence > 0 || len(result) > 0 ||
 					len(called) > 0 {
 					t.Fatalf("the task is %s; %d, %d", task.Status, len(result), len(called))
@@ -166,7 +166,7 @@ func TestNoTaskBeginsBeforeTheAppHasStarted(t *testing.T) {
 	}
 }
 
-// held is a backend whose Serve waits: begun is closed when it does, and it goes on when release is.
+// held is a backend whose Serve blocks. It closes begun and waits until release is closed.
 func held(release <-chan struct{}) (b af.Backend, begun chan struct{}) {
 	begun = make(chan struct{})
 	return serving(memory.New(), func(backend.Endpoint) {
@@ -175,8 +175,8 @@ func held(release <-chan struct{}) (b af.Backend, begun chan struct{}) {
 	}), begun
 }
 
-// The end of its context ends a Run that has not started, and that is no error.
-func TestRunThatIsEndedWhileItStarts(t *testing.T) {
+// If the context of Run ends during the start, Run returns nil.
+func TestContextEndsDuringRunsStart(t *testing.T) {
 	release := make(chan struct{})
 	b, begun := held(release)
 	app := open(t, b)
@@ -193,8 +193,8 @@ func TestRunThatIsEndedWhileItStarts(t *testing.T) {
 	}
 }
 
-// A Shutdown by another goroutine ends a Run that starts.
-func TestRunThatIsShutDownWhileItStarts(t *testing.T) {
+// A Shutdown by another goroutine ends a Run during the start.
+func TestShutdownDuringRunsStart(t *testing.T) {
 	release := make(chan struct{})
 	b, begun := held(release)
 	app := open(t, b)
@@ -213,8 +213,8 @@ func TestRunThatIsShutDownWhileItStarts(t *testing.T) {
 	}
 }
 
-// Ten workers whose handlers ignore their contexts take as long as one.
-func TestPoolsDrainSideBySide(t *testing.T) {
+// The drain of ten workers whose handlers ignore their contexts takes as long as that of one.
+func TestPoolsDrainConcurrently(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		until := make(chan struct{})
 		defer close(until)

@@ -10,7 +10,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// A backend that takes some Inserts and then is full.
+// filling is a backend that accepts some Inserts and then is full.
 type filling struct {
 	*memory.Backend
 	left atomic.Int32
@@ -36,9 +36,9 @@ func (s fillingStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]ba
 	return s.Store.Insert(ctx, tasks)
 }
 
-// Whoever repeated a SubmitMany of which a part is kept would make tasks twice: the error doesn't say that it is safe, and the
-// ids of that part are returned.
-func TestSubmitManyThatIsCutShortSaysWhatIsKept(t *testing.T) {
+// If only a part of a SubmitMany is stored, repeating it would duplicate tasks. So the error does not have
+// OutcomeNotSent, and the ids of that part are returned.
+func TestPartialSubmitMany(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := &filling{Backend: memory.New()}
 		b.left.Store(2)
@@ -49,7 +49,7 @@ func TestSubmitManyThatIsCutShortSaysWhatIsKept(t *testing.T) {
 			t.Fatalf("%d ids", len(ids))
 		}
 		for _, id := range ids {
-			must(q.Wait(t.Context(), id))(t) // hinted, too
+			must(q.Wait(t.Context(), id))(t) // hints for them were sent
 		}
 		ids, err = q.SubmitMany(t.Context(), make([]int, 2500))
 		wantError(t, err, af.ErrResourceExhausted, af.OutcomeNotSent, "full")

@@ -13,7 +13,7 @@ import (
 	"github.com/afgen/afgen/internal/fault"
 )
 
-// submitter opens a queue without a worker, on a store that faults hit, and the same store as others see it.
+// submitter opens a queue without a worker on a store with faults, and the same store without them.
 func submitter(t *testing.T) (*fault.World, *fault.Backend, *af.App, af.Queue[int, int], backend.Store) {
 	t.Helper()
 	w := fault.Around(memory.New())
@@ -29,9 +29,9 @@ func stored(t *testing.T, s backend.Store) []backend.Task {
 	return must(s.List(t.Context(), backend.TaskQuery{Queue: jobWorker.Name, Limit: 100}))(t).Tasks
 }
 
-// A submit whose first try may have stored the task never reports that nothing was sent, and names the task: repeating it with
-// that id makes no second one.
-func TestSubmitRemembersAnUnknownTry(t *testing.T) {
+// If the first attempt of a Submit may have stored the task, its error never has OutcomeNotSent and names the task.
+// Repeating it with that id does not store a second one.
+func TestSubmitWithUnknownOutcome(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w, b, _, q, store := submitter(t)
 		b.Fail("Insert", 1, fault.ReplyLost)
@@ -45,21 +45,21 @@ func TestSubmitRemembersAnUnknownTry(t *testing.T) {
 			t.Fatalf("Submit: %v, want outcome unknown", err)
 		}
 		if took := time.Since(begun); took < 25*time.Second {
-			t.Errorf("it gave up after %v of 30 s", took)
+			t.Errorf("returned after %v, want 30 s", took)
 		}
 		id := af.SubmittedID(err)
 		w.Up()
 		if tasks := stored(t, store); len(tasks) != 1 || tasks[0].ID != id {
-			t.Fatalf("SubmittedID is %q, stored are %+v", id, tasks)
+			t.Fatalf("SubmittedID is %q, stored tasks %+v", id, tasks)
 		}
 		if again := must(q.Submit(t.Context(), 1, af.TaskID(id)))(t); again != id || len(stored(t, store)) != 1 {
-			t.Errorf("submitted again as %q, stored are %+v", again, stored(t, store))
+			t.Errorf("submitted again as %q, stored tasks %+v", again, stored(t, store))
 		}
 	})
 }
 
-// A submit that meets an election, which takes 11 s, succeeds while its caller waits, and makes one task.
-func TestSubmitOutlastsAnElection(t *testing.T) {
+// A Submit during an election of 11 s succeeds after it and stores one task.
+func TestSubmitSurvivesElection(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w, b, _, q, store := submitter(t)
 		b.Fail("Insert", 1, fault.ReplyLost)
@@ -69,12 +69,12 @@ func TestSubmitOutlastsAnElection(t *testing.T) {
 		defer cancel()
 		id := must(q.Submit(ctx, 1))(t)
 		if tasks := stored(t, store); len(tasks) != 1 || tasks[0].ID != id {
-			t.Errorf("submitted %q, stored are %+v", id, tasks)
+			t.Errorf("submitted %q, stored tasks %+v", id, tasks)
 		}
 	})
 }
 
-// Of a submit that was never sent the error says so, at once, and names no task.
+// The error of a Submit that was not sent is returned at once, has OutcomeNotSent and names no task.
 func TestSubmitThatWasNotSent(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, b, _, q, store := submitter(t)
@@ -86,13 +86,13 @@ func TestSubmitThatWasNotSent(t *testing.T) {
 			t.Errorf("Submit: %v", err)
 		}
 		if took := time.Since(begun); took > 2*time.Second || len(stored(t, store)) != 0 {
-			t.Errorf("after %v stored are %+v", took, stored(t, store))
+			t.Errorf("after %v, stored tasks %+v", took, stored(t, store))
 		}
 	})
 }
 
-// A submit that waits to learn its outcome ends with its App.
-func TestUnknownSubmitEndsWithItsApp(t *testing.T) {
+// A Submit that waits for its outcome ends with its App.
+func TestSubmitEndsWithItsApp(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, b, app, q, _ := submitter(t)
 		b.Fail("Insert", 1, fault.ReplyLost)
@@ -109,8 +109,8 @@ func TestUnknownSubmitEndsWithItsApp(t *testing.T) {
 	})
 }
 
-// A handler that repeats a call to Subtasks whose outcome is unknown, in the same run, makes the same subtasks.
-func TestSubtasksAgainInTheSameRunAreTheSame(t *testing.T) {
+// A handler that repeats a call to Subtasks with an unknown outcome, in the same run, submits the same subtasks.
+func TestRepeatedSubtasksAreTheSame(t *testing.T) {
 	for _, op := range []string{"Insert", "Spawn"} {
 		t.Run(op, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -140,16 +140,16 @@ func TestSubtasksAgainInTheSameRunAreTheSame(t *testing.T) {
 				time.Sleep(time.Minute)
 				source := must(q.Get(t.Context(), id))(t)
 				if len(second) != 3 || len(third) != 1 || source.Subtasks == nil || source.Subtasks.Total != 4 {
-					t.Errorf("%v and %v, and the set %+v", second, third, source.Subtasks)
+					t.Errorf("%v and %v, subtasks %+v", second, third, source.Subtasks)
 				}
 			})
 		})
 	}
 }
 
-// A change of a job that may have been kept is never reported as not sent; and a change that was kept at the first try is answered
-// by a repeat.
-func TestChangedJobRemembersAnUnknownTry(t *testing.T) {
+// A change of a job whose outcome is unknown never has OutcomeNotSent. If the first attempt was stored, a repeated one
+// succeeds.
+func TestChangedJobWithUnknownOutcome(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w, b, app, _, _ := submitter(t)
 		if err := app.PutJob(t.Context(),
@@ -172,7 +172,7 @@ func TestChangedJobRemembersAnUnknownTry(t *testing.T) {
 			t.Errorf("after %v: %v, want outcome unknown", time.Since(begun), err)
 		}
 		if job := must(app.Job(t.Context(), "nightly"))(t); job.Disabled {
-			t.Error("it was not enabled")
+			t.Error("the job was not enabled")
 		}
 	})
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// paused is a backend that calls after once a piece of a batch is inserted, with how many were before it.
+// paused is a backend that calls after whenever a part of a batch was inserted, with the number of parts before it.
 func paused(b af.Backend, after func(piece int)) af.Backend {
 	pieces := 0
 	return altered{b, func(p *backend.Ports) { p.Store = pausedStore{p.Store, &pieces, after} }}
@@ -37,7 +37,7 @@ func (s pausedStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]bac
 	return stored, err
 }
 
-// wantBatch checks that exactly the ids that were returned are the subtasks of a source, and that all of them run.
+// wantBatch checks that the subtasks of a source are exactly those with the returned ids, and that all of them run.
 func wantBatch(t *testing.T, store backend.Store, source string, ids []string, n int) {
 	t.Helper()
 	var there []string
@@ -54,24 +54,24 @@ func wantBatch(t *testing.T, store backend.Store, source string, ids []string, n
 	sorted := slices.Sorted(slices.Values(ids))
 	slices.Sort(there)
 	if len(ids) != n || !slices.Equal(sorted, there) {
-		t.Fatalf("%d ids were returned, %d tasks are stored, want %d", len(ids), len(there), n)
+		t.Fatalf("%d ids, %d stored tasks, want %d", len(ids), len(there), n)
 	}
 }
 
-// A batch of several inserts is whole, however long they take and whatever happens between two of them.
-func TestLargeBatchIsWhole(t *testing.T) {
+// A batch of several inserts is complete, however long they take and whatever happens between them.
+func TestLargeBatchIsComplete(t *testing.T) {
 	testkit.Long(t, "it simulates minutes of many tasks")
 	const n = 2500
 	for _, c := range []struct {
 		name  string
 		after func(piece int, w *fault.World, b *fault.Backend, others backend.Store)
-		most  int // inserts
+		most  int // number of inserts
 	}{
 		{"slow", func(int, *fault.World, *fault.Backend, backend.Store) { time.Sleep(8 * time.Second) }, 3},
 		{"very_slow", func(int, *fault.World, *fault.Backend, backend.Store) { time.Sleep(100 * time.Second) }, 3},
 		{"hung", func(piece int, _ *fault.World, _ *fault.Backend, _ backend.Store) {
 			if piece == 0 {
-				time.Sleep(10 * time.Minute) // for which the sweeper takes it for abandoned
+				time.Sleep(10 * time.Minute) // after which the sweeper considers the batch abandoned
 			}
 		}, 6},
 		{"swept", func(piece int, _ *fault.World, _ *fault.Backend, others backend.Store) {
@@ -108,7 +108,7 @@ func TestLargeBatchIsWhole(t *testing.T) {
 				must(q.Wait(t.Context(), "source"))(t)
 				time.Sleep(5 * time.Minute)
 				if s := must(q.Get(t.Context(), "source"))(t).Subtasks; s == nil || s.Total != n || s.Succeeded != n {
-					t.Errorf("the set: %+v", s)
+					t.Errorf("subtasks: %+v", s)
 				}
 			})
 		})
@@ -116,7 +116,7 @@ func TestLargeBatchIsWhole(t *testing.T) {
 }
 
 // A batch whose process has died is discarded.
-func TestBatchOfADeadProcessIsDiscarded(t *testing.T) {
+func TestBatchOfDeadProcessIsDiscarded(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		_, q := process(t, world, fault.Plan{}, jobWorker, same)
@@ -129,7 +129,7 @@ func TestBatchOfADeadProcessIsDiscarded(t *testing.T) {
 			}
 		})), jobWorker)
 		if _, err := doomed.Subtasks(t.Context(), "source", make([]int, 2500)); err == nil {
-			t.Fatal("a dead process made subtasks")
+			t.Fatal("a dead process stored subtasks")
 		}
 		total := func() int {
 			return must(others.List(t.Context(), backend.TaskQuery{Source: "source"}))(t).Total
@@ -144,8 +144,8 @@ func TestBatchOfADeadProcessIsDiscarded(t *testing.T) {
 	})
 }
 
-// A handler that runs again with fewer payloads than the attempt that died before it committed makes those it has.
-func TestBatchOfADeadAttemptIsReplaced(t *testing.T) {
+// A handler that runs again with fewer payloads replaces the uncommitted batch of its dead attempt.
+func TestBatchOfDeadAttemptIsReplaced(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		_, q := process(t, world, fault.Plan{}, jobWorker, same)
@@ -165,8 +165,8 @@ func TestBatchOfADeadAttemptIsReplaced(t *testing.T) {
 	})
 }
 
-// A task that a user has given the id of a subtask is no part of a batch.
-func TestSubtaskWhoseIDIsTaken(t *testing.T) {
+// A task of a user with the id of a subtask is not part of a batch.
+func TestSubtaskWithIDInUse(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, q := work(t, memory.New(), jobWorker, same)
 		must(q.Submit(t.Context(), 1, af.TaskID("source"), af.RunAt(time.Now().Add(time.Hour))))(t)
@@ -176,7 +176,7 @@ func TestSubtaskWhoseIDIsTaken(t *testing.T) {
 	})
 }
 
-// An attempt that has lost its claim adds no subtasks, and takes none from the attempt that has it now.
+// An attempt that has lost its claim adds no subtasks, and removes none of the current attempt.
 func TestStaleAttemptAddsNoSubtasks(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
@@ -188,7 +188,7 @@ func TestStaleAttemptAddsNoSubtasks(t *testing.T) {
 			if n == 0 {
 				return 0, nil
 			}
-			if r.Fence == 1 { // the first one hangs, ignores its context, and goes on when the second one is done
+			if r.Fence == 1 { // the first attempt ignores its context and continues when the second one has ended
 				<-ctx.Done()
 				time.Sleep(time.Minute)
 				_, err := kids.Subtasks(context.WithoutCancel(ctx), r.ID, make([]int, 1500), af.Batch("late"))
@@ -211,20 +211,20 @@ func TestStaleAttemptAddsNoSubtasks(t *testing.T) {
 		first.Cut(fault.Neither)
 		err := <-stale
 		if !errors.Is(err, af.ErrAborted) {
-			t.Errorf("subtasks of a stale attempt: %v", err)
+			t.Errorf("Subtasks of a stale attempt: %v", err)
 		}
 		must(q.Wait(t.Context(), id))(t)
 		time.Sleep(5 * time.Minute)
 		task := must(others.Get(t.Context(), id))(t)
 		if s := task.Subtasks; s == nil || s.Total != 2 || s.Succeeded != 2 {
-			t.Errorf("%+v, its set %+v", task, s)
+			t.Errorf("%+v, subtasks %+v", task, s)
 		}
 		wantBatch(t, others, id, []string{id + "/k-mine/0", id + "/k-mine/1"}, 2)
 	})
 }
 
-// A source takes many batches, and then says so.
-func TestSourceTakesABoundedNumberOfBatches(t *testing.T) {
+// The number of batches of a source is limited.
+func TestNumberOfBatchesIsLimited(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, q := work(t, memory.New(), jobWorker, same)
 		source := must(q.Submit(t.Context(), 1, af.RunAt(time.Now().Add(time.Hour))))(t)

@@ -16,9 +16,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// Subtasks: their gate, their set, and SubtasksDone.
+// These tests check the gate of subtasks, the counts of their set, and SubtasksDone.
 
-func TestSubtasksRunAfterTheirSourceAndSubtasksDoneLast(t *testing.T) {
+func TestOrderOfSourceSubtasksAndSubtasksDone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		app := open(t, world)
@@ -81,8 +81,9 @@ func TestSubtasksRunAfterTheirSourceAndSubtasksDoneLast(t *testing.T) {
 	})
 }
 
-// During a rolling deploy SubtasksDone may fall to a version of the worker that has none: its Run is not for that.
-func TestSubtasksDoneOfAWorkerThatHasNoneIsNotItsRun(t *testing.T) {
+// During a rolling deploy, SubtasksDone may be claimed by a version of the worker without that method. It does not call
+// Run instead.
+func TestWorkerWithoutSubtasksDone(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New()
 		with := open(t, world)
@@ -113,7 +114,7 @@ func TestFailedSourceStopsItsSubtasksAtOnce(t *testing.T) {
 				time.Sleep(time.Second)
 				return 0, errors.New("the source fails")
 			}
-			<-ctx.Done() // a subtask that was let run before
+			<-ctx.Done() // a subtask by RunNow
 			return 0, context.Cause(ctx)
 		})
 		source := must(q.Submit(t.Context(), 0))(t)
@@ -129,7 +130,7 @@ func TestFailedSourceStopsItsSubtasksAtOnce(t *testing.T) {
 		}
 		synctest.Wait()
 		if s := must(q.Get(t.Context(), source))(t).Subtasks; s == nil || s.Stopped != 2 {
-			t.Errorf("the set: %+v", s)
+			t.Errorf("subtasks: %+v", s)
 		}
 	})
 }
@@ -164,7 +165,7 @@ func TestFailFastStopsTheSiblings(t *testing.T) {
 	})
 }
 
-func TestFailuresThatAreCountedStopNobody(t *testing.T) {
+func TestCountedFailuresStopNoSiblings(t *testing.T) {
 	for _, policy := range []af.FailurePolicy{"", af.IgnoreFailures, af.CollectFailures} {
 		bubble(t, func(t *testing.T) {
 			_, q := work(t, memory.New(), jobWorker, func(ctx context.Context, n int) (int, error) {
@@ -187,9 +188,9 @@ func TestFailuresThatAreCountedStopNobody(t *testing.T) {
 	}
 }
 
-// A handler that runs again makes no subtask twice, whether it names its batches or leaves that to their order; those
-// that others make are their own.
-func TestHandlerThatRunsAgainMakesNoSubtaskTwice(t *testing.T) {
+// A handler that runs again submits no subtask twice, whether it names its batches or not. Subtasks that other handlers
+// submit are separate.
+func TestHandlerThatRunsAgainDuplicatesNoSubtasks(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker
 		w.Retries = 1
@@ -198,14 +199,14 @@ func TestHandlerThatRunsAgainMakesNoSubtaskTwice(t *testing.T) {
 		_, q = work(t, memory.New(), w, func(ctx context.Context, n int) (int, error) {
 			r := af.TaskFrom(ctx)
 			switch n {
-			case 1: // the source: two batches by their order, and one whose key looks like the first
+			case 1: // the source: two unnamed batches, and one whose key resembles the first
 				must(q.Subtasks(ctx, r.ID, []int{0, 0}))(t)
 				must(q.Subtasks(ctx, r.ID, []int{0}))(t)
 				must(q.Subtasks(ctx, r.ID, []int{0}, af.Batch("1")))(t)
 				if r.Attempt == 1 {
 					return 0, errors.New("once more")
 				}
-			case 2: // somebody else's handler
+			case 2: // another task's handler
 				must(q.Subtasks(ctx, source, []int{0}))(t)
 			}
 			return n, nil
@@ -221,13 +222,13 @@ func TestHandlerThatRunsAgainMakesNoSubtaskTwice(t *testing.T) {
 		must(q.Wait(t.Context(), source))(t)
 		time.Sleep(time.Minute)
 		if s := must(q.Get(t.Context(), source))(t).Subtasks; s == nil || s.Total != 4+2+1 || s.Succeeded != s.Total {
-			t.Errorf("the set: %+v", s)
+			t.Errorf("subtasks: %+v", s)
 		}
 	})
 }
 
-// SubtasksDone needs its source: where the store doesn't have it to give, that is not the worker's failure.
-func TestSubtasksDoneWaitsForTheStoreWithoutBeingCharged(t *testing.T) {
+// SubtasksDone reads its source. If the store is unavailable, that is not a failure of the worker.
+func TestSubtasksDoneWaitsForTheStore(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		b := fault.New(world, 1, fault.Plan{})
@@ -251,7 +252,7 @@ func TestSubtasksDoneWaitsForTheStoreWithoutBeingCharged(t *testing.T) {
 	})
 }
 
-// hasty is a backend whose sweeper takes the first batch for abandoned, just before it is committed.
+// hasty is a backend whose sweeper considers the first batch abandoned just before it is committed.
 func hasty(b af.Backend) af.Backend {
 	return altered{b, func(p *backend.Ports) { p.Store = hastyStore{p.Store, new(sync.Once)} }}
 }
@@ -269,7 +270,7 @@ func (h hastyStore) Spawn(ctx context.Context, s backend.Spawn) (err error) {
 	return h.Store.Spawn(ctx, s)
 }
 
-func TestBatchThatWasDiscardedTooSoonIsMadeAgain(t *testing.T) {
+func TestBatchDiscardedTooEarlyIsStoredAgain(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, q := work(t, hasty(memory.New()), jobWorker, same)
 		source := must(q.Submit(t.Context(), 0))(t)
@@ -281,8 +282,9 @@ func TestBatchThatWasDiscardedTooSoonIsMadeAgain(t *testing.T) {
 	})
 }
 
-// An attempt that has lost its claim has no consequences: it failed, but the task did not, and its siblings go on.
-func TestFailureOfALostClaimStopsNoSiblings(t *testing.T) {
+// The failure of an attempt that has lost its claim has no consequences: the task has not failed, and its siblings keep
+// running.
+func TestFailureAfterLostClaimStopsNoSiblings(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var store backend.Store
 		b := altered{memory.New(), func(p *backend.Ports) { store = p.Store }}

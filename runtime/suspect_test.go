@@ -10,9 +10,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// What a killed process ran is given to others within 2.6 s if the transport sees that it is gone, and waits for a second, at
-// whichever moment between two heartbeats, and between two looks of the failure detector, it was killed.
-func TestTaskOfAKilledProcessRunsAgainInTwoBeatsAndABit(t *testing.T) {
+// If the transport detects the death of a process, its tasks run again elsewhere within 2.6 s, plus a second for
+// suspected tasks. This holds for kills at any time between two heartbeats and two checks of the failure detector.
+func TestTaskOfKilledProcessRunsAgainWithinTwoHeartbeats(t *testing.T) {
 	for step := range 8 {
 		bubble(t, func(t *testing.T) {
 			world := fault.Around(memory.New(memory.HintIDs(4096)))
@@ -20,7 +20,7 @@ func TestTaskOfAKilledProcessRunsAgainInTwoBeatsAndABit(t *testing.T) {
 				<-ctx.Done()
 				return n, nil
 			})
-			time.Sleep(time.Duration(step) * 130 * time.Millisecond) // its beats and those of the other are so far apart
+			time.Sleep(time.Duration(step) * 130 * time.Millisecond) // the offset between the heartbeats of the two processes
 			again := make(chan time.Time, 1)
 			id := must(q.Submit(t.Context(), 1))(t)
 			time.Sleep(2 * time.Second)
@@ -32,7 +32,7 @@ func TestTaskOfAKilledProcessRunsAgainInTwoBeatsAndABit(t *testing.T) {
 			killed := time.Now()
 			victim.Crash()
 			if took := (<-again).Sub(killed); took > 3600*time.Millisecond || took < 2*time.Second {
-				t.Errorf("it ran again %v after the kill", took)
+				t.Errorf("ran again %v after the kill", took)
 			}
 			if task := must(other.Get(t.Context(), id))(t); task.Crashes != 0 {
 				t.Errorf("%d crashes", task.Crashes)
@@ -41,8 +41,8 @@ func TestTaskOfAKilledProcessRunsAgainInTwoBeatsAndABit(t *testing.T) {
 	}
 }
 
-// Suspects follow one another without a pause, though the pools of other queues look at the same moment.
-func TestSuspectsFollowOneAnother(t *testing.T) {
+// Suspected tasks run one after another without a pause, even if the pools of other queues poll at the same time.
+func TestSuspectedTasksRunWithoutPause(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := fault.Around(memory.New())
 		w := jobWorker
@@ -56,7 +56,7 @@ func TestSuspectsFollowOneAnother(t *testing.T) {
 		app := open(t, fault.New(world, 2, fault.Plan{}))
 		var begun []time.Time
 		af.RegisterWorker(app, w, &job{func(_ context.Context, n int) (int, error) {
-			begun = append(begun, time.Now()) // one runs at a time
+			begun = append(begun, time.Now()) // one at a time
 			time.Sleep(3 * time.Second)
 			return n, nil
 		}})
@@ -72,7 +72,7 @@ func TestSuspectsFollowOneAnother(t *testing.T) {
 		}
 		for i := 1; i < len(begun); i++ {
 			if gap := begun[i].Sub(begun[i-1]); gap > 3100*time.Millisecond {
-				t.Errorf("suspect %d began %v after the one before", i+1, gap)
+				t.Errorf("suspected task %d began %v after the previous one", i+1, gap)
 			}
 		}
 		if len(begun) != len(ids) {

@@ -16,14 +16,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// job is a worker by hand, in the shape that generated code registers. run stands for the handler's own code.
+// job is a worker registered like generated code. run is the body of its handler.
 type job struct {
 	run func(ctx context.Context, n int) (int, error)
 }
 
 func (j *job) Run(ctx context.Context, n int) (int, error) { return j.run(ctx, n) }
 
-// fanJob has SubtasksDone too.
+// fanJob also has SubtasksDone.
 type fanJob struct {
 	job
 	done func(ctx context.Context, n int, s af.Subtasks) error
@@ -33,10 +33,10 @@ func (j *fanJob) SubtasksDone(ctx context.Context, n int, s af.Subtasks) error {
 	return j.done(ctx, n, s)
 }
 
-// same is a handler whose result is its payload.
+// same is a handler that returns its payload.
 func same(_ context.Context, n int) (int, error) { return n, nil }
 
-// hang is a handler that says when it has begun, and stays until its context ends.
+// hang is a handler that sends to begun and blocks until its context ends.
 func hang(begun chan<- struct{}) func(context.Context, int) (int, error) {
 	return func(ctx context.Context, _ int) (int, error) {
 		begun <- struct{}{}
@@ -57,13 +57,13 @@ func work(t *testing.T, b af.Backend, w af.Worker, run func(context.Context, int
 	return app, af.NewQueue[int, int](app, w)
 }
 
-// bubble runs a test of tasks in virtual time, and demands that nothing is left running behind it.
+// bubble runs a test of tasks in virtual time, and checks that no goroutines remain.
 func bubble(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	synctest.Test(t, test)
 }
 
-// must is a result that needs no error: must(q.Submit(ctx, 1))(t).
+// must returns the value of a call that must not fail: must(q.Submit(ctx, 1))(t).
 func must[T any](v T, err error) func(*testing.T) T {
 	return func(t *testing.T) T {
 		t.Helper()
@@ -74,7 +74,7 @@ func must[T any](v T, err error) func(*testing.T) T {
 	}
 }
 
-func TestTaskRunsOnceAndItsResultIsKept(t *testing.T) {
+func TestTaskRunsOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var runs atomic.Int32
 		_, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) {
@@ -115,7 +115,7 @@ func TestTasksRunByWeightThenAge(t *testing.T) {
 		start(t, app)
 		q := af.NewQueue[int, int](app, one)
 		must(q.Submit(t.Context(), 0))(t)
-		synctest.Wait() // it runs; the others wait for the slot
+		synctest.Wait() // the first task is running, the others wait for its slot
 		for i, w := range []int{1, 5, 1, -3, 5} {
 			must(q.Store(t.Context(), i+1, af.Weight(w)))(t)
 		}
@@ -134,7 +134,7 @@ func TestStopBeatsSuccess(t *testing.T) {
 		_, q := work(t, world, jobWorker, func(ctx context.Context, n int) (int, error) {
 			<-ctx.Done()
 			cause = context.Cause(ctx)
-			return n, nil // as if nothing had happened
+			return n, nil // ignores the stop
 		})
 		elsewhere := openStarted(t, world)
 		running := must(q.Submit(t.Context(), 1))(t)
@@ -158,12 +158,12 @@ func TestStopBeatsSuccess(t *testing.T) {
 			t.Errorf("stopping again: %v", err)
 		}
 		if err := elsewhere.StopTask(t.Context(), "nosuch"); !errors.Is(err, af.ErrNotFound) {
-			t.Errorf("stopping nothing: %v", err)
+			t.Errorf("stopping an unknown task: %v", err)
 		}
 	})
 }
 
-func TestSubmittingAgainIsHarmless(t *testing.T) {
+func TestRepeatedSubmissions(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var runs atomic.Int32
 		release := make(chan struct{})
@@ -189,7 +189,7 @@ func TestSubmittingAgainIsHarmless(t *testing.T) {
 			t.Errorf("id %q", id)
 		}
 		if third := must(q.Submit(t.Context(), 1, af.UniqueKey("k")))(t); third == first {
-			t.Error("the key is still taken")
+			t.Error("the key is still in use")
 		} else {
 			must(q.Wait(t.Context(), third))(t)
 		}
@@ -199,31 +199,19 @@ func TestSubmittingAgainIsHarmless(t *testing.T) {
 	})
 }
 
-func TestSubmissionsThatCannotBeAreRefused(t *testing.T) {
+func TestInvalidSubmissionsAreRejected(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := openStarted(t, memory.New())
 		q := af.NewQueue[int, int](app, jobWorker)
 		long := strings.Repeat("x", 256)
 		for text, submit := range map[string]func() error{
-			"TaskID is 256 bytes":    func() error { _, err := q.Submit(t.Context(), 1, af.TaskID(long)); return err },
-			"UniqueKey is 256 bytes": func() error { _, err := q.Submit(t.Context(), 1, af.UniqueKey(long)); return err },
-			"SubtasksDone":           func() error { _, err := q.Submit(t.Context(), 1, af.TaskID("x/done")); return err },
-			"one payload, not 2": func() error {
-				_,
-					err := q.SubmitMany(t.Context(), []int{1, 2}, af.TaskID("x"))
-				return err
-			},
-			"unknown failure policy": func() error {
-				_,
-					err := q.Subtasks(t.Context(), "x", nil, af.OnFailure("?"))
-				return err
-			},
-			"id of the source is empty": func() error { _, err := q.Subtasks(t.Context(), "", []int{1}); return err },
-			"TaskID and UniqueKey": func() error {
-				_,
-					err := q.Subtasks(t.Context(), "x", []int{1}, af.UniqueKey("k"))
-				return err
-			},
+			"TaskID is 256 bytes":       func() error { return errorOf(q.Submit(t.Context(), 1, af.TaskID(long))) },
+			"UniqueKey is 256 bytes":    func() error { return errorOf(q.Submit(t.Context(), 1, af.UniqueKey(long))) },
+			"SubtasksDone":              func() error { return errorOf(q.Submit(t.Context(), 1, af.TaskID("x/done"))) },
+			"one payload, not 2":        func() error { return errorOf(q.SubmitMany(t.Context(), []int{1, 2}, af.TaskID("x"))) },
+			"unknown failure policy":    func() error { return errorOf(q.Subtasks(t.Context(), "x", nil, af.OnFailure("?"))) },
+			"id of the source is empty": func() error { return errorOf(q.Subtasks(t.Context(), "", []int{1})) },
+			"TaskID and UniqueKey":      func() error { return errorOf(q.Subtasks(t.Context(), "x", []int{1}, af.UniqueKey("k"))) },
 		} {
 			wantError(t, submit(), af.ErrInvalidArgument, af.OutcomeNotSent, text)
 		}
@@ -262,8 +250,8 @@ func TestDueTimesAndDeadlines(t *testing.T) {
 	})
 }
 
-// Whoever submitted waits elsewhere, and no worker of the queue has ever been there.
-func TestDeadlinesHoldWhereNobodyWorks(t *testing.T) {
+// Deadlines are enforced for a queue that never had a worker, while the submitter waits on another instance.
+func TestDeadlinesWithoutWorker(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := open(t, memory.New())
 		start(t, app)
@@ -275,18 +263,18 @@ func TestDeadlinesHoldWhereNobodyWorks(t *testing.T) {
 		_, err := q.Wait(t.Context(), source)
 		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered, "deadline")
 		if took := time.Since(begun); took < time.Minute || took > time.Minute+15*time.Second {
-			t.Errorf("it failed after %v", took)
+			t.Errorf("failed after %v", took)
 		}
 		if _, err := q.Wait(t.Context(), child); !errors.Is(err, af.ErrAborted) {
-			t.Errorf("its subtask: %v", err)
+			t.Errorf("the subtask: %v", err)
 		}
 		if task := must(q.Get(t.Context(), other))(t); task.Status != af.StatusWaiting {
-			t.Errorf("one without a deadline is %s", task.Status)
+			t.Errorf("the task without a deadline is %s", task.Status)
 		}
 	})
 }
 
-func TestConcurrencyIsTheWorkersMax(t *testing.T) {
+func TestMaxLimitsConcurrency(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var running, most atomic.Int32
 		_, q := work(t, memory.New(), jobWorker, func(context.Context, int) (int, error) {
@@ -308,8 +296,8 @@ func TestConcurrencyIsTheWorkersMax(t *testing.T) {
 	})
 }
 
-// What nobody hints by an id, and what ends without having run, is told at once all the same.
-func TestNothingWaitsForALook(t *testing.T) {
+// Tasks without hints that name them, and tasks that end without having run, are still handled without a poll.
+func TestTasksNeedNoPoll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app := open(t, memory.New())
 		var done time.Duration
@@ -324,7 +312,7 @@ func TestNothingWaitsForALook(t *testing.T) {
 		begun = time.Now()
 		stored := must(q.Store(t.Context(), 1))(t)
 		must(q.Wait(t.Context(), stored))(t)
-		must(q.Subtasks(t.Context(), stored, nil))(t) // an empty set is finished by nothing else
+		must(q.Subtasks(t.Context(), stored, nil))(t) // an empty batch, which no subtask finishes
 		later := must(q.Submit(t.Context(), 2, af.RunAt(begun.Add(time.Hour))))(t)
 		failed := make(chan error, 1)
 		go func() {
@@ -346,7 +334,7 @@ func TestNothingWaitsForALook(t *testing.T) {
 	})
 }
 
-func TestProgressIsSeenByOthers(t *testing.T) {
+func TestProgressIsVisibleToOthers(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		release := make(chan struct{})
 		_, q := work(t, memory.New(), jobWorker, func(ctx context.Context, _ int) (int, error) {
@@ -362,19 +350,19 @@ func TestProgressIsSeenByOthers(t *testing.T) {
 	})
 }
 
-func TestRequireWorkerRefusesAQueueNobodyServes(t *testing.T) {
+func TestRequireWorker(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app, q := work(t, memory.New(), jobWorker, same)
-		time.Sleep(time.Minute) // it has to say again and again that it is there
+		time.Sleep(time.Minute) // longer than an announcement is valid
 		must(q.Wait(t.Context(), must(q.Submit(t.Context(), 1, af.RequireWorker()))(t)))(t)
-		nobody := af.NewQueue[int, int](app, af.Worker{Name: "nobody"})
-		_, err := nobody.Submit(t.Context(), 1, af.RequireWorker())
+		idle := af.NewQueue[int, int](app, af.Worker{Name: "idle"})
+		_, err := idle.Submit(t.Context(), 1, af.RequireWorker())
 		wantError(t, err, af.ErrFailedPrecondition, af.OutcomeNotSent, "no worker")
-		must(nobody.Submit(t.Context(), 1))(t) // without it, the task waits for one
+		must(idle.Submit(t.Context(), 1))(t) // without RequireWorker, the task waits for a worker
 	})
 }
 
-func TestWaitThatIsCutShortLeavesTheTaskAlone(t *testing.T) {
+func TestCancelledWaitDoesNotStopTheTask(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) {
 			time.Sleep(time.Minute)
@@ -393,8 +381,8 @@ func TestWaitThatIsCutShortLeavesTheTaskAlone(t *testing.T) {
 	})
 }
 
-// In a bubble time passes only when nobody can go on: a wake-up that is lost anywhere shows as virtual time.
-func TestNoTaskWaitsForAPollOrANet(t *testing.T) {
+// In a bubble, time advances only when all goroutines are blocked, so any lost wake-up shows as virtual time.
+func TestNoTaskWaitsForAPoll(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker
 		w.Max = 100
@@ -424,10 +412,10 @@ func TestNoTaskWaitsForAPollOrANet(t *testing.T) {
 	})
 }
 
-// slowSettle is memory whose first Settle takes a second and a half, so that it ends between two beats.
+// slowSettle is a memory backend whose first Settle takes 1.5 s, so that it ends between two heartbeats.
 type slowSettle struct {
 	af.Backend
-	largest *atomic.Int64 // Settle
+	largest *atomic.Int64 // number of results in the largest Settle
 }
 
 func newSlowSettle() slowSettle {
@@ -449,8 +437,8 @@ func (s *slowSettleStore) Settle(ctx context.Context, settles []backend.Settle) 
 	return s.Store.Settle(ctx, settles)
 }
 
-// Pools claim nothing while too much is unwritten, and go on as soon as that has changed.
-func TestPoolsWaitForTheSettlerAndNoLonger(t *testing.T) {
+// Pools claim nothing while too many results are unwritten, and continue as soon as they are written.
+func TestPoolsWaitForUnwrittenResults(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker
 		w.Max = 100
@@ -464,7 +452,7 @@ func TestPoolsWaitForTheSettlerAndNoLonger(t *testing.T) {
 		ids := must(q.SubmitMany(t.Context(), make([]int, 5000)))(t)
 		synctest.Wait()
 		if n := runs.Load(); n < 2000 || n > 2200 {
-			t.Errorf("%d ran while nothing could be written", n)
+			t.Errorf("%d tasks ran while no results could be written", n)
 		}
 		for _, id := range ids {
 			must(q.Wait(t.Context(), id))(t)

@@ -9,7 +9,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// An id names one task of the whole store: another queue can neither submit it again nor read its result as its own.
+// An id identifies a task in the whole store. Another queue can neither submit it again nor read its result.
 func TestTaskIDOfAnotherQueue(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		app, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) { return 2 * n, nil })
@@ -32,8 +32,8 @@ func TestTaskIDOfAnotherQueue(t *testing.T) {
 	})
 }
 
-// Ids that the system makes are not for users.
-func TestTaskIDsOfTheSystem(t *testing.T) {
+// Ids reserved by the system are rejected.
+func TestReservedTaskIDs(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		_, q := work(t, memory.New(), jobWorker, func(_ context.Context, n int) (int, error) { return n, nil })
 		for _, id := range []string{"job/nightly/1", "order-1/done"} {

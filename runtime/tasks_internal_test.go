@@ -5,12 +5,12 @@ import (
 	"testing"
 )
 
-func TestFinalStatusesAreForgottenWhenThereAreTooMany(t *testing.T) {
+func TestNumberOfFinalStatusesIsLimited(t *testing.T) {
 	var f finals
 	for i := range maxFinals {
 		f.put(strconv.Itoa(i), StatusFailed)
 	}
-	f.get("0") // used: the next one goes
+	f.get("0") // recently used, so the next one is removed
 	f.put("one more", StatusSuccess)
 	if len(f.byID) != maxFinals || f.used.Len() != maxFinals {
 		t.Errorf("%d and %d are remembered", len(f.byID), f.used.Len())
@@ -20,7 +20,7 @@ func TestFinalStatusesAreForgottenWhenThereAreTooMany(t *testing.T) {
 			t.Errorf("%s is remembered: %v", id, ok)
 		}
 	}
-	f.put("0", StatusSuccess) // an id that was used again
+	f.put("0", StatusSuccess) // a reused id
 	f.drop("2")
 	f.drop("2")
 	if s, _ := f.get("0"); s != StatusSuccess {

@@ -14,9 +14,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// Durations that a program computes and does not look at: to a time that has passed, or to one that is very far away.
+// These tests use durations that programs may compute: negative ones, and very long ones.
 
-func TestSnoozeIsNeverABusyLoop(t *testing.T) {
+func TestSnoozeIsNoBusyLoop(t *testing.T) {
 	for name, c := range map[string]struct {
 		d    time.Duration
 		most int32 // runs in ten seconds
@@ -42,14 +42,14 @@ func TestSnoozeIsNeverABusyLoop(t *testing.T) {
 				task := must(q.Get(t.Context(), id))(t)
 				if n := runs.Load(); n < 1 || n > c.most || task.Status != backend.StatusWaiting &&
 					task.Status != backend.StatusPending {
-					t.Errorf("%d runs, at most %d expected; the task is %s, due %v", n, c.most, task.Status, task.RunAt)
+					t.Errorf("%d runs, want at most %d; the task is %s, due %v", n, c.most, task.Status, task.RunAt)
 				}
 			})
 		})
 	}
 }
 
-func TestLongestBackoffIsNoShortOne(t *testing.T) {
+func TestLongestBackoff(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker
 		w.Backoff, w.Retries = math.MaxInt64, 100
@@ -66,7 +66,7 @@ func TestLongestBackoffIsNoShortOne(t *testing.T) {
 	})
 }
 
-func TestNegativeTimeoutIsADeadlineThatHasPassed(t *testing.T) {
+func TestNegativeTimeoutHasExpired(t *testing.T) {
 	past := af.Timeout(-time.Second)
 	never := func(ctx context.Context, _ int) (int, error) {
 		t.Error("the handler runs")

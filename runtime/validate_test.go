@@ -22,7 +22,7 @@ type walkError struct{}
 func (walkError) Error() string { return "walk" }
 func (walkError) Is(error) bool { panic("Is") }
 
-// Errors that panic when they are asked what they are: a nil pointer returned as an error is the usual one.
+// unsound returns errors whose methods panic, such as a nil pointer that is returned as an error.
 func unsound() map[string]error {
 	var pointer *pointerError
 	var coded *af.Error
@@ -32,7 +32,7 @@ func unsound() map[string]error {
 	}
 }
 
-func TestErrorThatPanicsIsOneFailedCall(t *testing.T) {
+func TestPanickingErrorFailsTheCall(t *testing.T) {
 	for name, bad := range unsound() {
 		t.Run(name, func(t *testing.T) {
 			handler := func(context.Context, int) (int, error) { return 0, bad }
@@ -47,7 +47,7 @@ func TestErrorThatPanicsIsOneFailedCall(t *testing.T) {
 	}
 }
 
-func TestErrorThatPanicsIsOneFailedAttempt(t *testing.T) {
+func TestPanickingErrorFailsTheAttempt(t *testing.T) {
 	for name, bad := range unsound() {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
@@ -59,7 +59,7 @@ func TestErrorThatPanicsIsOneFailedAttempt(t *testing.T) {
 	}
 }
 
-func TestErrorThatPanicsRefusesARawMessage(t *testing.T) {
+func TestPanickingErrorRejectsTheMessage(t *testing.T) {
 	for name, bad := range unsound() {
 		t.Run(name, func(t *testing.T) {
 			app := openStarted(t, memory.New())
@@ -82,7 +82,7 @@ func TestErrorThatPanicsRefusesARawMessage(t *testing.T) {
 	}
 }
 
-func TestNilContextHarmsNothing(t *testing.T) {
+func TestNilContext(t *testing.T) {
 	var none context.Context
 	_, err := af.Open(none, memory.New())
 	wantError(t, err, af.ErrInvalidArgument, af.OutcomeUnknown, "Open: the context is nil")
@@ -96,8 +96,8 @@ func TestNilContextHarmsNothing(t *testing.T) {
 	}
 }
 
-// Names that one backend or the other couldn't carry as they are, are refused by all.
-func TestNamesThatNotAllCarryAreRefused(t *testing.T) {
+// Names that some backends do not support are rejected by all.
+func TestInvalidNamesAreRejected(t *testing.T) {
 	app, q := work(t, memory.New(), jobWorker, double)
 	for _, o := range []af.SubmitOption{af.TaskID("a\xff"), af.UniqueKey("\xff"), af.TaskID(strings.Repeat("x", 256))} {
 		_, err := q.Submit(t.Context(), 1, o)

@@ -15,7 +15,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// Two versions of a program whose payload types differ: oldWorker takes a number, newWorker a text.
+// Two versions of a program have different payload types: oldWorker takes a number, newWorker a string.
 
 var oldWorker, newWorker = func() (af.Worker, af.Worker) {
 	o, n := jobWorker, jobWorker
@@ -37,7 +37,7 @@ func (j *textJob) SubtasksDone(context.Context, string, af.Subtasks) error {
 	return nil
 }
 
-// runs counts what each version has run.
+// versionRuns records what each version has run.
 type versionRuns struct {
 	mu    sync.Mutex
 	order []string
@@ -55,7 +55,7 @@ func (r *versionRuns) all() []string {
 	return slices.Clone(r.order)
 }
 
-// workOld and workNew start an App of one version.
+// workOld and workNew each start an App of one version.
 func (r *versionRuns) workOld(t *testing.T, b af.Backend, opts ...af.AppOption) *af.App {
 	app, _ := work(t, b, oldWorker, func(_ context.Context, n int) (int, error) {
 		time.Sleep(5 * time.Millisecond)
@@ -76,14 +76,15 @@ func (r *versionRuns) workNew(t *testing.T, b af.Backend, w af.Worker, opts ...a
 	return app
 }
 
-// queues returns the queue as each version's clients know it.
+// queues returns the queue for clients of each version.
 func queues(app *af.App) (af.Queue[int, int], af.Queue[string, int]) {
 	return af.NewQueue[int, int](app, oldWorker), af.NewQueue[string, int](app, newWorker)
 }
 
 func eachTransport(t *testing.T, test func(t *testing.T, b af.Backend)) {
 	for name, open := range map[string]func() *memory.Backend{
-		"wakeups": func() *memory.Backend { return memory.New() }, "hints": func() *memory.Backend { return memory.New(memory.HintIDs(4096)) },
+		"wakeups": func() *memory.Backend { return memory.New() },
+		"hints":   func() *memory.Backend { return memory.New(memory.HintIDs(4096)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) { test(t, open()) })
@@ -91,7 +92,7 @@ func eachTransport(t *testing.T, test func(t *testing.T, b af.Backend)) {
 	}
 }
 
-// A rolling deploy, forth and back: while both versions are there each task runs at its own, once.
+// In a rolling deploy and a rollback, each task runs once, with a worker of its version.
 func TestRollingDeployLosesNoTask(t *testing.T) {
 	eachTransport(t, func(t *testing.T, b af.Backend) {
 		var r versionRuns
@@ -127,8 +128,8 @@ func TestRollingDeployLosesNoTask(t *testing.T) {
 				twice++
 			}
 		}
-		if most := 4 * oldWorker.Max; twice > most { // at each change, one of which is not known yet
-			t.Errorf("%d tasks were claimed more than once, want %d at most", twice, most)
+		if most := 4 * oldWorker.Max; twice > most { // for each change, until it is known
+			t.Errorf("%d tasks were claimed more than once, want at most %d", twice, most)
 		}
 		if n := len(r.all()); n != len(ids) {
 			t.Errorf("%d runs of %d tasks", n, len(ids))
@@ -136,8 +137,8 @@ func TestRollingDeployLosesNoTask(t *testing.T) {
 	})
 }
 
-// A hint may reach a worker of the other version first: the fitting one has the task well below a second later.
-func TestFittingWorkerGetsItsTaskSoon(t *testing.T) {
+// A hint may reach a worker of the other version first. A matching worker still claims the task well within a second.
+func TestMatchingWorkerGetsItsTaskSoon(t *testing.T) {
 	eachTransport(t, func(t *testing.T, b af.Backend) {
 		var r versionRuns
 		for range 2 {
@@ -161,8 +162,8 @@ func TestFittingWorkerGetsItsTaskSoon(t *testing.T) {
 	})
 }
 
-// A backlog of the other version holds up no one: neither version waits for the other's hints to come to nothing.
-func TestBacklogOfOneVersionDoesNotHoldUpTheOther(t *testing.T) {
+// A backlog of one version does not delay tasks of the other.
+func TestBacklogOfOneVersionDoesNotDelayTheOther(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := memory.New(memory.HintIDs(64))
 		var r versionRuns
@@ -190,7 +191,7 @@ func TestBacklogOfOneVersionDoesNotHoldUpTheOther(t *testing.T) {
 	})
 }
 
-func TestWithoutAFittingWorkerATaskWaitsUncharged(t *testing.T) {
+func TestTaskWaitsForMatchingWorker(t *testing.T) {
 	testkit.Long(t, "takes seconds with the race detector")
 	eachTransport(t, func(t *testing.T, b af.Backend) {
 		var r versionRuns
@@ -210,7 +211,7 @@ func TestWithoutAFittingWorkerATaskWaitsUncharged(t *testing.T) {
 				!strings.Contains(task.Error.Message, oldWorker.Payload) ||
 				!strings.Contains(task.Error.Message, newWorker.Payload) ||
 				task.WrongVersionSince.IsZero() {
-				t.Fatalf("it does not wait: %+v, error %+v", task, task.Error)
+				t.Fatalf("the task does not wait: %+v, error %+v", task, task.Error)
 			}
 		}
 		for i := range claims[1:] {
@@ -228,7 +229,7 @@ func TestWithoutAFittingWorkerATaskWaitsUncharged(t *testing.T) {
 		begun := time.Now()
 		must(oldQ.Wait(t.Context(), id))(t)
 		if took := time.Since(begun); took > 500*time.Millisecond {
-			t.Errorf("its worker had it after %v", took)
+			t.Errorf("claimed by its worker after %v", took)
 		}
 		if task := must(oldQ.Get(t.Context(), id))(t); task.Attempt != 1 || !task.WrongVersionSince.IsZero() {
 			t.Errorf("%+v", task)
@@ -236,7 +237,7 @@ func TestWithoutAFittingWorkerATaskWaitsUncharged(t *testing.T) {
 	})
 }
 
-func TestTaskOfAVersionThatNeverComesFails(t *testing.T) {
+func TestTaskWithoutMatchingWorkerFails(t *testing.T) {
 	for after, opts := range map[time.Duration][]af.AppOption{24 * time.Hour: nil,
 		time.Hour: {af.WrongVersionAfter(time.Hour)}} {
 		t.Run(after.String(), func(t *testing.T) {
@@ -262,8 +263,8 @@ func TestTaskOfAVersionThatNeverComesFails(t *testing.T) {
 	}
 }
 
-// What is of the worker's own version, or of none that is known, fails at once.
-func TestPayloadOfTheSameVersionThatDoesNotDecodeFails(t *testing.T) {
+// A payload of the same or an unknown version that can't be decoded fails at once.
+func TestUndecodablePayloadOfSameVersionFails(t *testing.T) {
 	for _, print := range []string{newWorker.Payload, ""} {
 		bubble(t, func(t *testing.T) {
 			var r versionRuns
@@ -281,10 +282,10 @@ func TestPayloadOfTheSameVersionThatDoesNotDecodeFails(t *testing.T) {
 	}
 }
 
-// A worker that claims nothing, since it is paused, or has gone, gets nothing left to it.
-func TestTasksAreNotLeftToAWorkerThatClaimsNothing(t *testing.T) {
+// No tasks are left to a worker that claims nothing because it is paused or has ended.
+func TestTasksAreNotLeftToWorkerThatClaimsNothing(t *testing.T) {
 	compatible := newWorker
-	compatible.Payload = "new000000001" // both decode
+	compatible.Payload = "new000000001" // both can decode it
 	for name, cease := range map[string]func(t *testing.T, app *af.App){
 		"paused": func(t *testing.T, app *af.App) { must(0, app.UpdateMaxWorkers(t.Context(), "job", "192.0.2.7", 0))(t) },
 		"gone":   func(t *testing.T, app *af.App) { must(0, app.Shutdown(t.Context()))(t) },
@@ -305,15 +306,15 @@ func TestTasksAreNotLeftToAWorkerThatClaimsNothing(t *testing.T) {
 				}
 				if got := other.all(); !slices.Equal(got, []string{"taken"}) ||
 					!slices.Equal(fitting.all(), []string{"left to it"}) {
-					t.Errorf("the fitting worker ran %v, the other %v", fitting.all(), got)
+					t.Errorf("the matching worker ran %v, the other %v", fitting.all(), got)
 				}
 			})
 		})
 	}
 }
 
-// Order by weight holds among the tasks that a worker may take. (Where hints carry ids it is the order of the hints.)
-func TestOrderByWeightHoldsAmongTheTasksOfAVersion(t *testing.T) {
+// Tasks of a version run by weight. If hints carry ids, the order is that of the hints.
+func TestTasksOfAVersionRunByWeight(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		b := memory.New()
 		one := newWorker
@@ -339,12 +340,13 @@ func TestOrderByWeightHoldsAmongTheTasksOfAVersion(t *testing.T) {
 			must(oldQ.Wait(t.Context(), id))(t)
 		}
 		if got := r.all(); !slices.Equal(got, want) {
-			t.Errorf("ran in the order %v", got)
+			t.Errorf("order %v", got)
 		}
 	})
 }
 
-// SubtasksDone gets the source's payload, and goes the same way: also at a worker that has none.
+// SubtasksDone decodes the payload of the source, so it is left to its version, too, also by a worker without
+// SubtasksDone.
 func TestSubtasksDoneRunsAtItsVersion(t *testing.T) {
 	testkit.Long(t, "takes seconds with the race detector")
 	never := func(context.Context, int, af.Subtasks) error { return nil }
@@ -361,7 +363,7 @@ func TestSubtasksDoneRunsAtItsVersion(t *testing.T) {
 						if err := app.PauseQueue(ctx, "job"); err != nil {
 							return 0, err
 						}
-						time.Sleep(time.Second) // until that is applied
+						time.Sleep(time.Second) // until the limit is applied
 						return 0, nil
 					}, done: func() { done++ }})
 					start(t, app)

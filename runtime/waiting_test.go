@@ -11,13 +11,13 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// A handler that waits for tasks.
+// These tests wait for tasks in a handler.
 
-// What can't begin before the handler returns isn't waited for, and everything else is.
-func TestHandlersWaitForWhatCanBegin(t *testing.T) {
+// Waiting fails for a task that can't start before the handler returns, and works for all others.
+func TestWaitInHandler(t *testing.T) {
 	const (
 		plain  = iota
-		parent // makes one gated subtask
+		parent // submits one gated subtask
 		itself
 		gated
 		below          // a subtask of a gated subtask, behind its gate
@@ -25,7 +25,7 @@ func TestHandlersWaitForWhatCanBegin(t *testing.T) {
 		nowBelow       // a subtask, by RunNow, of a gated subtask
 		below2         // the gated subtask of a subtask that runs
 		foreign        // another task's gated subtask
-		gatedInContext // with a context made of the handler's
+		gatedInContext // with a context derived from the handler's
 	)
 	refused := map[int]bool{itself: true, gated: true, below: true, gatedInContext: true}
 	for name, do := range map[string]int{"itself": itself, "gated": gated, "below": below, "now": now,
@@ -78,7 +78,7 @@ func TestHandlersWaitForWhatCanBegin(t *testing.T) {
 				case refused[do] && (!errors.Is(err, af.ErrFailedPrecondition) || time.Since(begun) != 0):
 					t.Errorf("%d, %v after %v", got, err, time.Since(begun))
 				case refused[do] && do != itself && !strings.Contains(err.Error(), "SubtasksDone"):
-					t.Errorf("it doesn't say what to do: %v", err)
+					t.Errorf("the error has no advice: %v", err)
 				case !refused[do] && (got != 42 || err != nil):
 					t.Errorf("%d, %v after %v", got, err, time.Since(begun))
 				}
