@@ -246,7 +246,7 @@ func TestCallWithoutFreeSlotIsNotSent(t *testing.T) {
 		}
 		synctest.Wait()
 		_, err := call(t.Context(), app, 1, af.Timeout(time.Second))
-		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeNotSent, "busy")
+		wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeNotSent, "accepted the call")
 		wg.Wait()
 	})
 }

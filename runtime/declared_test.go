@@ -94,7 +94,8 @@ func TestStartReturnsErrorsOfDeclaredJobs(t *testing.T) {
 			af.Arguments(make(chan int)))
 		err := app.Start(t.Context())
 		for _, says := range []string{
-			"function is nil", "the function takes int, but Arguments is string", "encoding the arguments", "unknown descriptor @never",
+			"function is nil", "the function takes int, but Arguments is string", "encoding the arguments",
+			"unknown descriptor @never",
 			`job "b" is declared twice`,
 			`HandleJob "nil": worker "job.nil" is already registered by HandleJob "nil"`,
 		} { // all errors are returned together

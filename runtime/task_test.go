@@ -211,7 +211,7 @@ func TestInvalidSubmissionsAreRejected(t *testing.T) {
 			"one payload, not 2":        func() error { return errorOf(q.SubmitMany(t.Context(), []int{1, 2}, af.TaskID("x"))) },
 			"unknown failure policy":    func() error { return errorOf(q.Subtasks(t.Context(), "x", nil, af.OnFailure("?"))) },
 			"id of the source is empty": func() error { return errorOf(q.Subtasks(t.Context(), "", []int{1})) },
-			"TaskID and UniqueKey":      func() error { return errorOf(q.Subtasks(t.Context(), "x", []int{1}, af.UniqueKey("k"))) },
+			"TaskID and UniqueKey":      func() error { return errorOf(q.Subtasks(t.Context(), "x", nil, af.UniqueKey("k"))) },
 		} {
 			wantError(t, submit(), af.ErrInvalidArgument, af.OutcomeNotSent, text)
 		}
