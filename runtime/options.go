@@ -94,12 +94,13 @@ func MaxInFlight(calls, bytes int) AppOption {
 }
 
 // Lease sets the time without a heartbeat after which other processes declare this one dead and run its tasks. The
-// default is 10 s. [Open] refuses less than 3 s. If this process can't send a heartbeat for 0.8 leases, it cancels its
+// default is 10 s. [Open] rejects less than 3 s. If this process can't send a heartbeat for 0.8 leases, it cancels its
 // own tasks with [ErrLeaseLost].
 func Lease(d time.Duration) AppOption { return func(s *settings) { s.lease = d } }
 
-// MaxCrashes sets the number of crashes after which a task fails: of processes that died while the task was the only
-// suspected one among those they ran. It applies to workers without max_crashes. The default is 3, the range 1 to 1000.
+// MaxCrashes sets the number of crashes after which a task fails. If a process dies, a crash is counted for a task only
+// if it was the one suspected task among those that the process ran. It applies to workers without max_crashes. The
+// default is 3, the range 1 to 1000.
 func MaxCrashes(n int) AppOption {
 	return func(s *settings) { s.maxCrashes = min(max(n, 1), 1000) }
 }

@@ -11,8 +11,8 @@ import (
 
 // A TaskClient stores the tasks and jobs of queues. [App] implements it.
 type TaskClient interface {
-	// SubmitTasks stores tasks and returns their ids in order. With an error it returns the ids of the first tasks that
-	// are certainly stored.
+	// SubmitTasks stores tasks and returns their ids in order. With an error it returns the ids of the first tasks, as
+	// far as they are known to be stored.
 	SubmitTasks(ctx context.Context, s Submission) ([]string, error)
 	// GetTask returns the current state of a task, or [ErrNotFound].
 	GetTask(ctx context.Context, id string) (Task, error)

@@ -15,7 +15,7 @@ import (
 	"github.com/afgen/afgen/runtime/internal/tasks"
 )
 
-// Causes with which the context of a running task ends: see context.Cause.
+// The causes with which the context of a running task is cancelled: see context.Cause.
 var (
 	// ErrTaskStopped means that the task was stopped.
 	ErrTaskStopped = tasks.ErrStopped

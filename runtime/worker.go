@@ -30,7 +30,7 @@ import (
 //	Fence             int64                  // raised each time that a process claims it
 //	Source            string                 // id of the task that has it as a subtask; "" for other tasks
 //	Batch             string                 // the call to Subtasks that submitted it
-//	OnFailure         FailurePolicy          // what its failure does to its sibling subtasks
+//	OnFailure         FailurePolicy          // how its failure affects its sibling subtasks
 //	Spawned           bool                   // it has subtasks
 //	Subtasks          *backend.SubtaskCounts // Total, Succeeded, Failed, Stopped, Finished; nil until all ended
 //	DoneOf            string                 // id of the task for which it runs SubtasksDone; "" for other tasks
