@@ -61,7 +61,8 @@ func TestReceiverThatIgnoresShutdown(t *testing.T) {
 		if err := app.Shutdown(ctx); err == nil || !strings.Contains(err.Error(), "1 raw messages") {
 			t.Errorf("Shutdown: %v", err)
 		}
-		wantStuckIn(t, lines.record(t, "receiver ignores its context, message will be redelivered")["stack"])
+		r := lines.record(t, "receiver did not return after its context ended, message will be redelivered")
+		wantStuckIn(t, r["stack"])
 		close(release)
 		if err := <-ended; err != nil {
 			t.Error(err)

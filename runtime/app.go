@@ -359,7 +359,8 @@ func (a *App) drain(ctx context.Context, servings []backend.Serving) []error {
 			grace, cancel := grace.Outlast(ctx, grace.Abandon)
 			defer cancel()
 			if err := s.Drain(grace); err != nil {
-				a.log.Error("handlers ignore their contexts, abandoned", "error", err, "stacks", a.served[i].server.stuck())
+				a.log.Error("handlers did not return after their contexts ended, abandoned",
+					"error", err, "stacks", a.served[i].server.stuck())
 			}
 		})
 	}

@@ -287,7 +287,7 @@ func logHung(log *slog.Logger, cause error, p *pipe.Process, exit *child.ExitErr
 	if where == "" {
 		where = exit.Stderr
 	}
-	log.Error("handler ignored its context, child process killed", "cause", cause, "stack", where)
+	log.Error("handler did not return after its context ended, process killed", "cause", cause, "stack", where)
 }
 
 // drainsSoon reports whether the App is draining or begins to within a second. A SIGTERM that a supervisor sends to all

@@ -119,7 +119,7 @@ func TestHandlerThatIgnoresItsTimeoutIsKilled(t *testing.T) {
 	_, err := q.Wait(t.Context(), id)
 	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered,
 		"process killed: deadline_exceeded: attempt timed out")
-	r := lines.record(t, "handler ignored its context, child process killed")
+	r := lines.record(t, "handler did not return after its context ended, process killed")
 	stack, _ := r["stack"].(string)
 	header, frames, _ := strings.Cut(stack, "\n")
 	if r["task"] != id || !strings.HasSuffix(header, "[select (no cases)]:") ||

@@ -256,7 +256,7 @@ func (s *receivers) drain(ctx context.Context) error {
 	case <-left:
 	case <-grace.Done():
 		for _, r := range s.some(stack.Most) {
-			LoggerFrom(r.ctx).Error("receiver ignores its context, message will be redelivered",
+			LoggerFrom(r.ctx).Error("receiver did not return after its context ended, message will be redelivered",
 				"stack", strings.Join(r.stuck(), ""))
 		}
 	}

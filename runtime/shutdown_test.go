@@ -204,7 +204,7 @@ func TestShutdownAbandonsCalls(t *testing.T) {
 		if took := time.Since(begun); took != 2*time.Second {
 			t.Errorf("took %v", took)
 		}
-		stacks, _ := lines.record(t, "handlers ignore their contexts, abandoned")["stacks"].([]any)
+		stacks, _ := lines.record(t, "handlers did not return after their contexts ended, abandoned")["stacks"].([]any)
 		if len(stacks) != 1 {
 			t.Fatalf("logged stacks %q", stacks)
 		}

@@ -120,5 +120,5 @@ func (s *starting) end(ctx context.Context) error {
 		return nil
 	case <-longer.Done():
 	}
-	return Errorf(ErrDeadlineExceeded, "Start ignores its context, abandoned: %w", context.Cause(ctx))
+	return Errorf(ErrDeadlineExceeded, "Start did not return after its context ended, abandoned: %w", context.Cause(ctx))
 }

@@ -371,7 +371,8 @@ func TestGoroutinesThatIgnoreTheirContextsAreAbandoned(t *testing.T) {
 		check(t, "Start", p.Start(t.Context()))
 		must(p.Submit(t.Context(), 0))(t)
 		synctest.Wait()
-		if err := p.Close(); !errors.Is(err, backend.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "1 jobs ignore") {
+		err := p.Close()
+		if !errors.Is(err, backend.ErrDeadlineExceeded) || !strings.Contains(err.Error(), "1 jobs did not return") {
 			t.Errorf("Close: %v", err)
 		}
 		close(gate)

@@ -259,7 +259,7 @@ func (x *processes[A, R]) run(ctx context.Context, arg A) (value R, err error) {
 	case err == nil:
 		reusable = true
 	case ok && exit.Killed && ctx.Err() != nil:
-		err = backend.Errorf(backend.CodeOf(ctx.Err()), "the job ignored its context and its process was killed: %w",
+		err = backend.Errorf(backend.CodeOf(ctx.Err()), "job did not return after its context ended, process killed: %w",
 			context.Cause(ctx))
 	case ok:
 		err = backend.Errorf(exit.Code(), "%w", exit)

@@ -175,7 +175,7 @@ func TestCrashedChildProcessIsReplaced(t *testing.T) {
 
 // timed returns a pool with a timeout of a second whose child processes have started.
 func timed(t *testing.T, grace time.Duration) *executor.Pool[errand, trip] {
-	retryIf := func(err error) bool { return !strings.Contains(err.Error(), "was killed") }
+	retryIf := func(err error) bool { return !strings.Contains(err.Error(), "process killed") }
 	p := processes(t, executor.Workers(2), executor.Timeout(time.Second), executor.Grace(grace),
 		executor.Retries(50), executor.Delay(0), executor.RetryIf(retryIf))
 	run(t, p, errand{"meet", 2}, errand{"meet", 2})
@@ -191,7 +191,7 @@ func TestTimeoutReachesTheChild(t *testing.T) {
 func TestTimeoutKillsAHangingChildProcess(t *testing.T) {
 	r := run(t, timed(t, 50*time.Millisecond), errand{Do: "hang"})
 	if !errors.Is(r[0].Err, executor.ErrTimeout) || !errors.Is(r[0].Err, backend.ErrDeadlineExceeded) ||
-		!strings.Contains(r[0].Err.Error(), "was killed") {
+		!strings.Contains(r[0].Err.Error(), "process killed") {
 		t.Errorf("hang: %v", r[0].Err)
 	}
 }

@@ -95,12 +95,13 @@ func (p *Pool[A, R]) awaitRunning() error {
 	n := p.count[running]
 	for _, j := range p.jobs {
 		if j.state == running {
-			p.end(j, backend.Errorf(backend.ErrDeadlineExceeded, "the job ignored its context: %w", context.Cause(p.ctx)))
+			p.end(j, backend.Errorf(backend.ErrDeadlineExceeded, "job did not return after its context ended: %w",
+				context.Cause(p.ctx)))
 		}
 	}
 	p.wake()
 	if n == 0 { // the last one has ended meanwhile
 		return nil
 	}
-	return backend.Errorf(backend.ErrDeadlineExceeded, "%d jobs ignore their contexts, goroutines abandoned", n)
+	return backend.Errorf(backend.ErrDeadlineExceeded, "%d jobs did not return after their contexts ended, abandoned", n)
 }
