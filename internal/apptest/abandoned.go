@@ -10,7 +10,7 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// abandoned has a handler ignore the end of its context: another instance sees that it keeps a slot, until it returns.
+// abandoned has a handler ignore its cancelled context. Another instance sees its slot in use until it returns.
 func abandoned(w *world) {
 	testkit.Long(w, "waits until a handler that ignores its context is abandoned")
 	worker := jobWorker
@@ -27,7 +27,8 @@ func abandoned(w *world) {
 	seen := func(n int) bool {
 		h := app.Health()
 		workers := must(operator.Workers(w.Context(), af.WorkerQuery{Queue: worker.Name}))(w).Workers
-		return h.Abandoned == n && slices.Contains(h.Degraded, "slots-lost") == (n > 0) && len(workers) == 1 && workers[0].Abandoned == n
+		return h.Abandoned == n && slices.Contains(h.Degraded, "slots-lost") == (n > 0) && len(workers) == 1 &&
+			workers[0].Abandoned == n
 	}
 	w.within(patience, "it is counted", func() bool { return seen(1) })
 	close(release)

@@ -1,11 +1,10 @@
-// Package apptest holds the suites that Apps pass on every backend. [Run] covers limits and pauses, the lists of services,
-// instances, nodes and tasks, subtasks, and versions. [Jobs] covers the schedules of jobs. Both open several Apps on one
-// backend:
+// Package apptest has suites that test Apps on every backend. [Run] covers limits and pauses, the lists of services,
+// instances, nodes and tasks, subtasks, and versions. [Jobs] covers cron jobs. Both open several Apps on one backend:
 //
 //	apptest.Run(t, func(t *testing.T) af.Backend { return embedded.File(filepath.Join(t.TempDir(), "af.db")) })
 //
-// The others need real processes, which they start by a function of the caller: [Deploys], [Poison] and [KilledSchedulers].
-// [Soak] and [ManySubtasks] take long. Time is real, and deadlines are generous.
+// The others need real processes, which a function of the caller starts: [Deploys], [Poison] and [KilledSchedulers].
+// [Soak] and [ManySubtasks] take long. The tests use real time with generous deadlines.
 package apptest
 
 import (
@@ -16,23 +15,23 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// Run checks an App on the backends that open returns: each call returns a world of its own.
+// Run tests Apps on the backends that open returns. Each call of open returns an isolated backend.
 func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 	for _, b := range []struct {
 		name string
 		do   func(w *world)
 	}{
-		{"limits_hold_in_resize_storm", limitsInAStorm},    // they are applied within a second
+		{"limits_hold_in_resize_storm", limitsInAStorm},    // applied within a second
 		{"limits_survive_restarts", limitsSurvive},         // a limit of 0 claims nothing
-		{"limits_by_ip", limitsByIP},                       // limits are an ip's or for all, and no change is lost
-		{"limits_of_unknown_queue", limitsOfTheUnknown},    // they are refused, unless the queue is created
+		{"limits_by_ip", limitsByIP},                       // a limit is for one ip or for all, and no change is lost
+		{"limits_of_unknown_queue", limitsOfTheUnknown},    // refused, unless the queue is created
 		{"pause", pauses},                                  // a paused queue stops on all instances until it is resumed
-		{"services", services},                             // services are listed with methods and load, until their instance ends
-		{"dead_instance_disappears", deaths},               // it takes one lease
-		{"nodes", nodes},                                   // nodes describe their machine, once
-		{"tasks", tasks},                                   // tasks are listed by filter, order and page, and have a status
+		{"services", services},                             // listed with methods and load until their instance ends
+		{"dead_instance_disappears", deaths},               // within one lease
+		{"nodes", nodes},                                   // each machine is described once
+		{"tasks", tasks},                                   // listed by filter, order and page, with a status
 		{"retry", retries},                                 // only finished tasks can be retried
-		{"retried_once", retriedOnce},                      // a retry can be asked for again
+		{"retried_once", retriedOnce},                      // concurrent retries make one task
 		{"rolling_deploy", rollingDeploy},                  // versions run their own tasks
 		{"waits_for_version", waitsForVersion},             // a task waits until its version is present
 		{"calls_by_version", versionCalls},                 // a call goes to an instance of its version
@@ -40,7 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"no_worker", unserved},                            // a task waits for a worker, and runs once
 		{"subtasks_finish_once", families},                 // a finished set has its counts
 		{"failed_source_stops_waiting_subtasks", failures}, // it stops no others
-		{"stop_reaches_tree", stops},                       // no late success undoes it
+		{"stop_reaches_tree", stops},                       // a late success doesn't undo it
 		{"batch_survives_sweeps", batches},                 // sweeps run while it is inserted
 		{"bad_hints_and_odd_texts", oddities},              // they cost no task an attempt
 		{"abandoned_handlers", abandoned},                  // they are counted
@@ -52,7 +51,7 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 	}
 }
 
-// A world is one backend, and the Apps that a behaviour opens on it.
+// A world is one backend with the Apps that a test opens on it.
 type world struct {
 	*testing.T
 	backend af.Backend
@@ -60,7 +59,7 @@ type world struct {
 
 const patience = 30 * time.Second
 
-// open opens an App that registers something and is started. It is shut down at the end of the test.
+// open opens and starts an App with the registrations of register. It is shut down at the end of the test.
 func (w *world) open(register func(*af.App), opts ...af.AppOption) *af.App {
 	w.Helper()
 	return Start(w, w.backend, register, append([]af.AppOption{af.IP("192.0.2.1"), af.Version("v1")}, opts...)...)
@@ -83,7 +82,7 @@ func must[T any](v T, err error) func(*world) T {
 	}
 }
 
-// within waits until a condition holds, and returns how long that took.
+// within waits until holds returns true, and returns how long that took.
 func (w *world) within(d time.Duration, what string, holds func() bool) time.Duration {
 	w.Helper()
 	begun := time.Now()
@@ -103,7 +102,7 @@ type job struct {
 
 func (j *job) Run(ctx context.Context, n int) (int, error) { return j.run(ctx, n) }
 
-// fan has SubtasksDone, too.
+// fan is a job with SubtasksDone.
 type fan struct {
 	job
 	done func()

@@ -9,10 +9,10 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A hasty backend sweeps batches of subtasks away while they are inserted, and loses replies to that.
+// A hasty backend discards batches of subtasks while they are inserted, and loses the replies.
 type hasty struct {
 	af.Backend
-	sweeps *atomic.Int64 // left
+	sweeps *atomic.Int64 // sweeps left
 	store  *backend.Store
 }
 
@@ -52,9 +52,9 @@ func (s hastyStore) Spawn(ctx context.Context, sp backend.Spawn) error {
 	return err
 }
 
-// batches makes a batch that takes several inserts, while sweepers take it for abandoned and replies are lost.
+// batches spawns a batch that needs several inserts, while sweepers discard it as abandoned and replies are lost.
 func batches(w *world) {
-	n := testkit.Fewer(2500, 1200) // two inserts at least
+	n := testkit.Fewer(2500, 1200) // at least two inserts
 	for sweeps := range int64(4) {
 		var left atomic.Int64
 		left.Store(sweeps)

@@ -19,7 +19,7 @@ import (
 
 var deployWorker = af.Worker{Name: "deployed", Type: "Deployed", Max: 4}
 
-// A deployed worker takes longer than any drain, and doesn't look at what Draining says.
+// A deployed worker runs longer than any drain and ignores Draining.
 type deployed struct{ begun chan struct{} }
 
 func (d *deployed) Run(ctx context.Context, _ int) (int, error) {
@@ -32,8 +32,7 @@ func (d *deployed) Run(ctx context.Context, _ int) (int, error) {
 	}
 }
 
-// Deployed is main of the processes of [Deploys]: it runs the worker until it is told to end, and drains for as long as
-// AF_TEST_DRAIN says.
+// Deployed is main of the processes of [Deploys]. It runs the worker until a signal, and drains for AF_TEST_DRAIN.
 func Deployed(b af.Backend) int {
 	drain, err := time.ParseDuration(os.Getenv("AF_TEST_DRAIN"))
 	if err != nil {
@@ -52,12 +51,14 @@ func Deployed(b af.Backend) int {
 		<-d.begun
 		fmt.Println("begun")
 	}()
-	_ = app.Run(ctx) // it says what was cut short
+	_ = app.Run(ctx) // it returns the tasks that it released
 	return 0
 }
 
-// Deploys checks that four deploys in a row charge a long task nothing: neither where the drain ends before the grace period of
-// the supervisor, nor where that kills the process while it drains. start starts a process that calls [Deployed], with one more variable, and returns it with what checks the next line that it writes.
+// Deploys tests that four consecutive deploys charge a long task nothing: neither if the drain ends before the
+// supervisor's grace period, nor if the supervisor kills the process during the drain. start starts a process that
+// calls [Deployed], with one more environment variable, and returns it with a function that checks the next line of
+// its output.
 func Deploys(t *testing.T, b af.Backend, start func(t *testing.T, env string) (p *exec.Cmd, says func(want string))) {
 	w := &world{T: t, backend: b}
 	app := w.open(nil)
@@ -94,7 +95,7 @@ func Deploys(t *testing.T, b af.Backend, start func(t *testing.T, env string) (p
 					break
 				}
 				if time.Now().After(end) {
-					t.Fatalf("nobody has taken the task from the last process: %+v", task)
+					t.Fatalf("no process took over the task: %+v", task)
 				}
 			}
 			w.must(app.StopTask(t.Context(), id))
@@ -102,7 +103,7 @@ func Deploys(t *testing.T, b af.Backend, start func(t *testing.T, env string) (p
 	}
 }
 
-// drains waits until a process has said that it drains.
+// drains waits until a process announces that it drains.
 func (w *world) drains(app *af.App, pid int) {
 	w.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {

@@ -9,7 +9,7 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// counted is a worker with SubtasksDone, which says what it was told.
+// counted is a worker with SubtasksDone that records its counts.
 type counted struct {
 	job
 	told chan af.Subtasks
@@ -20,7 +20,7 @@ func (c *counted) SubtasksDone(_ context.Context, _ int, s af.Subtasks) error {
 	return nil
 }
 
-// ends waits until a task has ended, checks how, and returns it.
+// ends waits until a task has ended with status want, and returns it.
 func (w *world) ends(app *af.App, id string, want af.Status) af.Task {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.Context(), patience)
@@ -32,7 +32,7 @@ func (w *world) ends(app *af.App, id string, want af.Status) af.Task {
 	return t
 }
 
-// unserved stores and submits before anybody has ever worked on the queue.
+// unserved stores and submits tasks before any instance has had a worker of the queue.
 func unserved(w *world) {
 	client := w.open(nil, af.IP("192.0.2.2"))
 	q := af.NewQueue[int, int](client, jobWorker)
@@ -52,7 +52,7 @@ func unserved(w *world) {
 	}
 }
 
-// families gives a source subtasks before its end and after it, one of which fails and one of which has a subtask.
+// families gives a source subtasks before and after its end. One of them fails and one has a subtask.
 func families(w *world) {
 	told, goOn := make(chan af.Subtasks, 10), make(chan struct{})
 	app := w.open(func(app *af.App) {
@@ -91,7 +91,8 @@ func families(w *world) {
 	case <-time.After(patience):
 		w.Fatal("SubtasksDone does not run")
 	}
-	if t := must(q.Get(w.Context(), source))(w); t.Subtasks == nil || t.Subtasks.Total != 4 || t.Status != af.StatusSuccess {
+	if t := must(q.Get(w.Context(), source))(w); t.Subtasks == nil || t.Subtasks.Total != 4 ||
+		t.Status != af.StatusSuccess {
 		w.Errorf("the source: %+v", t)
 	}
 	if _, err := q.Subtasks(w.Context(), source, []int{4}); !errors.Is(err, af.ErrFailedPrecondition) {
@@ -102,7 +103,7 @@ func families(w *world) {
 	}
 }
 
-// failures and stops have a source that is running, a subtask that has succeeded meanwhile, and two that wait.
+// failures and stops have a running source, a subtask that has already succeeded, and two that wait.
 func failures(w *world) {
 	begun, goOn := make(chan struct{}), make(chan struct{})
 	app := w.open(works(func(_ context.Context, n int) (int, error) {
@@ -130,7 +131,7 @@ func stops(w *world) {
 			<-ctx.Done()
 			cause <- context.Cause(ctx)
 		}
-		return n, nil // as if nothing had happened
+		return n, nil // succeeds regardless
 	}))
 	client := w.open(nil, af.IP("192.0.2.2"))
 	source, ended, waiting := w.family(client, begun)
@@ -147,11 +148,11 @@ func stops(w *world) {
 		w.ends(worker, id, af.StatusStopped)
 	}
 	w.ends(client, ended, af.StatusSuccess)
-	w.must(client.StopTask(w.Context(), source)) // again: nothing changes
+	w.must(client.StopTask(w.Context(), source)) // again: changes nothing
 	w.ends(client, source, af.StatusStopped)
 }
 
-// family submits a source, and returns it once it runs, with its subtasks.
+// family submits a source, and returns it with its subtasks once it runs.
 func (w *world) family(app *af.App, begun <-chan struct{}) (source, ended string, waiting []string) {
 	w.Helper()
 	q := af.NewQueue[int, int](app, jobWorker)

@@ -17,30 +17,30 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Jobs checks what becomes of the due times of jobs on the backends that open returns. Jobs are due every second, by the
-// store's clock, which the behaviours put forward instead of waiting: so all of it takes seconds. The process that runs it
-// calls [JobChild] where it is a child process.
+// Jobs tests the due times of jobs on the backends that open returns. Jobs are due every second by the store's clock,
+// which the tests advance instead of waiting, so all tests take seconds. The process that runs it must call
+// [JobChild] if it is a child process.
 func Jobs(t *testing.T, open func(t *testing.T) af.Backend) {
 	var all sync.WaitGroup
 	for _, b := range []struct {
 		name string
 		do   func(w *jobs)
 	}{
-		{"missed_while_down", missedWithoutApp},           // the policy decides how due times are made up for
-		{"missed_seconds", missedSeconds},                 // the scheduler is stopped; each second becomes one task
-		{"overlap_policies", overlaps},                    // a due time while the last task runs is skipped, fired, or waits
-		{"manual_run", runsByHand},                        // it counts as an earlier task, and no policy delays it
-		{"retried_fire", retriedFire},                     // it counts as an earlier task
-		{"disabled", disabled},                            // a disabled job does not fire, across restarts, and nothing counts as missed
-		{"replaced", replaced},                            // a job is replaced if it differs, and its timetable if the schedule differs
+		{"missed_while_down", missedWithoutApp},           // the policy decides about missed due times
+		{"missed_seconds", missedSeconds},                 // the scheduler is stopped; each second makes one task
+		{"overlap_policies", overlaps},                    // while the last task runs, a due time is skipped, fired, or waits
+		{"manual_run", runsManually},                      // counts as an earlier task; no policy delays it
+		{"retried_fire", retriedFire},                     // counts as an earlier task
+		{"disabled", disabled},                            // a disabled job doesn't fire, across restarts, and nothing counts as missed
+		{"replaced", replaced},                            // a job is replaced if it differs, and its time table if the schedule differs
 		{"removed", removed},                              // a removed job loses its history, and can be added again
 		{"lists", listed},                                 // jobs and fires are listed by filter, order and page
 		{"scheduler_stops_and_starts", stoppedAndStarted}, // while the App runs
-		{"two_leaders", twoLeaders},                       // they make one task of a due time
+		{"two_leaders", twoLeaders},                       // they make one task per due time
 		{"functions", functions},                          // they have arguments of their own type
 		{"functions_in_child_process", childProcesses},
 	} {
-		all.Go(func() { // side by side whatever -parallel says, for they mostly wait
+		all.Go(func() { // parallel regardless of -parallel, because they mostly wait
 			t.Run(b.name, func(t *testing.T) {
 				w := &jobs{do: map[string]func(context.Context, errand) error{}}
 				w.world = &world{T: t, backend: clocked{open(t), w}}
@@ -51,18 +51,18 @@ func Jobs(t *testing.T, open func(t *testing.T) af.Backend) {
 	all.Wait()
 }
 
-// jobs is a world of jobs: its store's clock, and what has become of their tasks.
+// jobs is an isolated backend with its clock and the runs of its jobs' tasks.
 type jobs struct {
 	*world
 	ahead atomic.Int64 // of the store's clock, in nanoseconds
-	alone atomic.Bool  // no App knows of another
+	alone atomic.Bool  // no App sees another
 
 	mu   sync.Mutex
-	do   map[string]func(context.Context, errand) error // by the job
+	do   map[string]func(context.Context, errand) error // by job
 	runs []run
 }
 
-// An errand is what the jobs of these tests are for: a payload with some depth.
+// An errand is the payload of the tests' jobs, with nested fields.
 type errand struct {
 	For  string
 	N    int       `json:"n,omitempty"`
@@ -70,7 +70,7 @@ type errand struct {
 	At   time.Time
 }
 
-// A run is what a handler saw.
+// A run is a call of the handler.
 type run struct {
 	task, instance string
 	errand         errand
@@ -91,14 +91,14 @@ func (r *errander) Run(ctx context.Context, e errand) error {
 	return nil
 }
 
-// on has the tasks of a job do something.
+// on sets the handler of a job's tasks.
 func (w *jobs) on(job string, do func(context.Context, errand) error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.do[job] = do
 }
 
-// app opens an App that works.
+// app opens an App with the worker.
 func (w *jobs) app(opts ...af.AppOption) (*af.App, af.VoidQueue[errand]) {
 	w.Helper()
 	app := w.open(func(a *af.App) { af.RegisterVoidWorker(a, errandWorker, &errander{w}) }, opts...)
@@ -111,7 +111,7 @@ func (w *jobs) operator() *af.App {
 	return w.open(nil, af.IP("192.0.2.2"), af.NoScheduler())
 }
 
-// latch returns a channel and what closes it: at the latest the end of the test, before its Apps shut down.
+// latch returns a channel and a function that closes it. The end of the test closes it before its Apps shut down.
 func (w *jobs) latch() (end chan struct{}, release func()) {
 	end = make(chan struct{})
 	release = sync.OnceFunc(func() { close(end) })
@@ -119,7 +119,7 @@ func (w *jobs) latch() (end chan struct{}, release func()) {
 	return end, release
 }
 
-// schedule puts a job for errands of its name.
+// schedule puts a job whose errands have its name.
 func (w *jobs) schedule(q af.VoidQueue[errand], id, cron string, opts ...af.JobOption) {
 	w.Helper()
 	w.must(q.Schedule(w.Context(), id, cron, errand{For: id}, opts...))
@@ -130,7 +130,7 @@ func (w *jobs) job(app *af.App, id string) af.Job {
 	return must(app.Job(w.Context(), id))(w.world)
 }
 
-// sees waits until something that is read from the store holds.
+// sees waits until a condition read from the store holds.
 func (w *jobs) sees(what string, holds func() bool) {
 	w.Helper()
 	w.within(patience, what, func() bool {
@@ -150,8 +150,8 @@ func (w *jobs) fires(app *af.App, id string) []af.Fire {
 	return page.Fires
 }
 
-// tasks returns the tasks of a job: those of due times, in seconds since from, sorted; and those by hand.
-func (w *jobs) tasks(app *af.App, queue, job string, from time.Time) (due []int, byHand []string) {
+// tasks returns the tasks of a job: the sorted due times, in seconds since from, and the ids of manual runs.
+func (w *jobs) tasks(app *af.App, queue, job string, from time.Time) (due []int, manual []string) {
 	w.Helper()
 	for q := (af.TaskQuery{Queue: queue, Limit: 1000}); ; {
 		page := must(app.Tasks(w.Context(), q))(w.world)
@@ -161,22 +161,22 @@ func (w *jobs) tasks(app *af.App, queue, job string, from time.Time) (due []int,
 				continue
 			}
 			if t.Status == af.StatusStopped && t.Attempt == 0 {
-				continue // it keeps a fire from being submitted after its job was disabled
+				continue // prevents a fire from being submitted after its job was disabled
 			}
 			if at, err := strconv.ParseInt(of, 10, 64); err == nil {
 				due = append(due, int(at-from.Unix()))
 			} else {
-				byHand = append(byHand, t.ID)
+				manual = append(manual, t.ID)
 			}
 		}
 		if q.Cursor = page.Cursor; q.Cursor == "" {
 			slices.Sort(due)
-			return due, byHand
+			return due, manual
 		}
 	}
 }
 
-// ran returns the due times that a job's tasks were run for, in seconds since from, in the order in which they began.
+// ran returns the due times for which a job's tasks ran, in seconds since from, in order of their start.
 func (w *jobs) ran(job string, from time.Time) (due []int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -190,19 +190,19 @@ func (w *jobs) ran(job string, from time.Time) (due []int) {
 	return due
 }
 
-// awaitRuns waits until tasks of a job were run for n due times.
+// awaitRuns waits until tasks of a job have run for n due times.
 func (w *jobs) awaitRuns(job string, n int) {
 	w.Helper()
 	w.within(patience, fmt.Sprintf("%d runs of %q", n, job), func() bool { return len(w.ran(job, time.Time{})) >= n })
 }
 
-// pass waits until n more due times of a job have come to tasks, which shows that a scheduler had time for others.
+// pass waits for n more tasks of a job, so that schedulers have had time for other jobs.
 func (w *jobs) pass(job string, n int) {
 	w.Helper()
 	w.awaitRuns(job, len(w.ran(job, time.Time{}))+n)
 }
 
-// seconds is each second from one to another.
+// seconds returns each second in [from, to].
 func seconds(from, to int) (list []int) {
 	for s := from; s <= to; s++ {
 		list = append(list, s)
@@ -210,14 +210,15 @@ func seconds(from, to int) (list []int) {
 	return list
 }
 
-// wantTasks checks for which due times a job has tasks, in seconds since from, that each has been run once, and that the
-// history tells of them and of no other task.
+// wantTasks checks that a job has tasks for exactly the due times want, in seconds since from, that each has run
+// once, and that the history has these tasks only.
 func (w *jobs) wantTasks(app *af.App, job string, from time.Time, want []int) {
 	w.Helper()
 	if got, _ := w.tasks(app, errandWorker.Name, job, from); !slices.Equal(got, want) {
 		w.Errorf("%q has tasks for %v, want %v", job, got, want)
 	}
-	w.within(patience, fmt.Sprintf("%q has run for %d due times", job, len(want)), func() bool { return len(w.ran(job, from)) >= len(want) })
+	w.within(patience, fmt.Sprintf("%q has run for %d due times", job, len(want)),
+		func() bool { return len(w.ran(job, from)) >= len(want) })
 	if got := slices.Sorted(slices.Values(w.ran(job, from))); !slices.Equal(got, want) {
 		w.Errorf("%q has run for %v, want %v", job, got, want)
 	}
@@ -236,7 +237,7 @@ func (w *jobs) wantTasks(app *af.App, job string, from time.Time, want []int) {
 	}
 }
 
-// skipped counts the due times of a job that came to nothing for a reason.
+// skipped counts the due times of a job that were skipped for a reason.
 func (w *jobs) skipped(app *af.App, job, why string) (n int) {
 	w.Helper()
 	for _, f := range w.fires(app, job) {
@@ -247,7 +248,7 @@ func (w *jobs) skipped(app *af.App, job, why string) (n int) {
 	return n
 }
 
-// told counts the due times of which a job's history tells.
+// told counts the due times in a job's history.
 func (w *jobs) told(app *af.App, job string) (n int) {
 	w.Helper()
 	for _, f := range w.fires(app, job) {
@@ -258,18 +259,18 @@ func (w *jobs) told(app *af.App, job string) (n int) {
 	return n
 }
 
-// wantAllTold checks that the history of a job that is due every second, and was never disabled before, tells of each of
-// them, as a task or as skipped. There must be few enough for it to keep.
+// wantAllTold checks that the history of a job that is due every second, and was never disabled, contains each due
+// time as a task or as skipped. There must be few enough for the history.
 func (w *jobs) wantAllTold(app *af.App, j af.Job) {
 	w.Helper()
 	fires := w.fires(app, j.ID)
 	due := int(fires[len(fires)-1].Due.Unix() - j.Created.Unix())
-	if n := w.told(app, j.ID); n < due || n > due+1 { // one may just have come
+	if n := w.told(app, j.ID); n < due || n > due+1 { // one may have just been due
 		w.Errorf("the history of %q tells of %d due times of %d", j.ID, n, due)
 	}
 }
 
-// disable disables a job and returns it as it is then. What was begun before has ended.
+// disable disables a job and returns it. Fires that have begun have ended.
 func (w *jobs) disable(app *af.App, id string) af.Job {
 	w.Helper()
 	w.must(app.DisableJob(w.Context(), id))
@@ -281,7 +282,7 @@ func (w *jobs) disable(app *af.App, id string) af.Job {
 	return j
 }
 
-// awaitLast waits for the task of a job's last fire, which is on its way as soon as the job says so.
+// awaitLast waits for the task of a job's last fire, which may not be inserted yet.
 func (w *jobs) awaitLast(app *af.App, j af.Job) {
 	w.Helper()
 	if !j.Fired.IsZero() {
@@ -292,7 +293,7 @@ func (w *jobs) awaitLast(app *af.App, j af.Job) {
 	}
 }
 
-// clocked is a backend whose clock is ahead, or whose Apps don't know of each other's schedulers.
+// clocked is a backend whose clock is ahead, or whose Apps don't see each other's schedulers.
 type clocked struct {
 	af.Backend
 	w *jobs
@@ -323,7 +324,7 @@ type lonely struct {
 
 func (l lonely) Present(ctx context.Context, kind string) (map[string]json.RawMessage, error) {
 	if kind == "scheduler" && l.w.alone.Load() {
-		return nil, errors.New("nobody knows")
+		return nil, errors.New("members are hidden")
 	}
 	return l.Coordinator.Present(ctx, kind)
 }

@@ -11,7 +11,7 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// functions has a function as a job on two Apps: with arguments, with errors, and submitting tasks.
+// functions registers a function as a job on two Apps: with arguments, with errors, and submitting tasks.
 func functions(w *jobs) {
 	var mu sync.Mutex
 	got := map[string]errand{} // by task
@@ -83,7 +83,7 @@ const childQueue = "pids"
 
 var pidWorker = af.Worker{Name: childQueue, Type: "Pids", Max: 4, Backoff: 100 * time.Millisecond, Weight: 1}
 
-// handleInChild registers the job of childProcesses, in the parent and in the child.
+// handleInChild registers the job of childProcesses in the parent and in the child.
 func handleInChild(app *af.App) {
 	af.HandleJob(app, "in a child", "@every 1s", func(ctx context.Context, e errand) error {
 		_, err := af.NewQueue[[2]string, int](app, pidWorker).Submit(ctx, [2]string{strconv.Itoa(os.Getpid()), e.For})
@@ -91,8 +91,8 @@ func handleInChild(app *af.App) {
 	}, af.ChildProcess(), af.Arguments(errand{For: "a child"}))
 }
 
-// JobChild runs the task of [Jobs] that this process was started for, on a backend that it doesn't open; then the process
-// exits. It returns where it was started for something else.
+// JobChild runs the task of [Jobs] that this process was started for, on a backend that it doesn't open, and exits.
+// It returns if the process was started for something else.
 func JobChild(b af.Backend) error {
 	app, err := af.Open(context.Background(), b)
 	if err == nil {

@@ -8,21 +8,21 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// disabled has one job disabled and enabled while another goes on, by which it is known that time has passed.
+// disabled disables and enables a job while another job keeps firing, which shows that time passes.
 func disabled(w *jobs) {
 	app, q := w.app()
 	client := w.operator()
-	w.schedule(q, "goes on", "@every 1s")
+	w.schedule(q, "continuous", "@every 1s")
 	w.schedule(q, "j", "@every 1s", af.Missed(af.MissedAll))
 	w.schedule(q, "never", "@every 1s", af.Disabled())
 	w.awaitRuns("j", 1)
 	j := w.disable(client, "j")
 	last := int(j.Fired.Unix() - j.Created.Unix())
-	w.pass("goes on", 2)
+	w.pass("continuous", 2)
 	w.close(app)
 	app, q = w.app()
-	w.schedule(q, "j", "@every 1s", af.Missed(af.MissedAll)) // as a new version of the program would
-	w.pass("goes on", 2)
+	w.schedule(q, "j", "@every 1s", af.Missed(af.MissedAll)) // like a new version of the program
+	w.pass("continuous", 2)
 	w.wantTasks(app, "j", j.Created, seconds(1, last))
 	hand := must(client.RunJob(w.Context(), "j"))(w.world)
 	w.must(af.NewVoidQueue[errand](client, errandWorker).Wait(w.Context(), hand))
@@ -31,13 +31,14 @@ func disabled(w *jobs) {
 	w.must(client.EnableJob(w.Context(), "j"))
 	w.awaitRuns("j", last+2)
 	j = w.disable(client, "j")
-	due, byHand := w.tasks(client, errandWorker.Name, "j", j.Created)
+	due, manual := w.tasks(client, errandWorker.Name, "j", j.Created)
 	again := slices.IndexFunc(due, func(s int) bool { return s > last })
-	if again != last || due[again] < last+3 || !slices.Equal(due[again:], seconds(due[again], int(j.Fired.Unix()-j.Created.Unix()))) {
+	if again != last || due[again] < last+3 || !slices.Equal(due[again:],
+		seconds(due[again], int(j.Fired.Unix()-j.Created.Unix()))) {
 		w.Errorf("tasks for %v; it was disabled after %d", due, last)
 	}
-	if !slices.Equal(byHand, []string{hand}) {
-		w.Errorf("by hand %v, want %s", byHand, hand)
+	if !slices.Equal(manual, []string{hand}) {
+		w.Errorf("manual %v, want %s", manual, hand)
 	}
 	if n := w.skipped(client, "j", af.SkippedMissed); n != 0 {
 		w.Errorf("%d count as missed", n)
@@ -47,7 +48,7 @@ func disabled(w *jobs) {
 	}
 }
 
-// replaced puts a job again as it is, with another payload, and with another cron expression.
+// replaced puts a job again unchanged, with another payload, and with another cron expression.
 func replaced(w *jobs) {
 	app, q := w.app()
 	ctx := w.Context()
@@ -59,7 +60,8 @@ func replaced(w *jobs) {
 	old := errand{For: "j", N: 1, List: []float64{0.1, 1e300}, At: time.Date(2024, 2, 29, 23, 59, 59, 123456789, time.UTC)}
 	first := put("@every 1s", old)
 	w.awaitRuns("j", 1)
-	if same := put(" @every  1s ", old, af.Zone("UTC"), af.Overlap(af.OverlapAllow)); !same.Created.Equal(first.Created) || same.Fired.IsZero() {
+	if same := put(" @every  1s ", old, af.Zone("UTC"), af.Overlap(af.OverlapAllow)); !same.Created.Equal(first.Created) ||
+		same.Fired.IsZero() {
 		w.Errorf("the same again: %+v, want %+v", same, first)
 	}
 	other := old
@@ -73,10 +75,12 @@ func replaced(w *jobs) {
 		return slices.ContainsFunc(w.runs, func(r run) bool { return r.errand.N == 2 })
 	})
 	daily := put("30 4 * * *", other, af.Zone("Europe/Berlin"))
-	if daily.Created.Before(first.Created) || daily.Next.Sub(daily.Created) > 26*time.Hour || daily.Zone != "Europe/Berlin" {
+	if daily.Created.Before(first.Created) || daily.Next.Sub(daily.Created) > 26*time.Hour ||
+		daily.Zone != "Europe/Berlin" {
 		w.Errorf("with another time table: %+v", daily)
 	}
-	if berlin := daily.Next.In(must(time.LoadLocation("Europe/Berlin"))(w.world)); berlin.Hour() != 4 || berlin.Minute() != 30 {
+	if berlin := daily.Next.In(must(time.LoadLocation("Europe/Berlin"))(w.world)); berlin.Hour() != 4 ||
+		berlin.Minute() != 30 {
 		w.Errorf("due at %v", berlin)
 	}
 	w.awaitLast(app, daily)
@@ -84,9 +88,10 @@ func replaced(w *jobs) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	changed := false
-	for _, r := range w.runs { // those of the last second may overtake each other
+	for _, r := range w.runs { // runs of the last second may overtake each other
 		changed = changed || r.errand.N == 2
-		if e := r.errand; e.N == 1 && !slices.Equal(e.List, old.List) || e.N == 2 && e.List != nil || !e.At.Equal(old.At) || e.For != "j" {
+		if e := r.errand; e.N == 1 && !slices.Equal(e.List, old.List) || e.N == 2 && e.List != nil || !e.At.Equal(old.At) ||
+			e.For != "j" {
 			w.Errorf("a run with %+v", e)
 		}
 	}
@@ -95,34 +100,36 @@ func replaced(w *jobs) {
 	}
 }
 
-// removed has one job removed and put again while another goes on.
+// removed removes a job and puts it again while another job keeps firing.
 func removed(w *jobs) {
 	app, q := w.app()
 	client := w.operator()
 	ctx := w.Context()
-	w.schedule(q, "goes on", "@every 1s")
+	w.schedule(q, "continuous", "@every 1s")
 	w.schedule(q, "j", "@every 1s")
 	w.awaitRuns("j", 2)
 	first := w.job(client, "j")
 	w.must(client.RemoveJob(ctx, "j"))
 	w.must(client.RemoveJob(ctx, "j"))
 	due, _ := w.tasks(client, errandWorker.Name, "j", first.Created)
-	w.pass("goes on", 2)
-	if after, _ := w.tasks(client, errandWorker.Name, "j", first.Created); len(after) > len(due)+1 || len(due) < 2 { // one may have been on its way
+	w.pass("continuous", 2)
+	// one may have been in flight
+	if after, _ := w.tasks(client, errandWorker.Name, "j", first.Created); len(after) > len(due)+1 || len(due) < 2 {
 		w.Errorf("tasks for %v, and later for %v", due, after)
 	}
 	_, noJob := client.Job(ctx, "j")
 	_, noFires := client.Fires(ctx, af.FireQuery{Job: "j"})
 	_, noRun := client.RunJob(ctx, "j")
 	for what, err := range map[string]error{
-		"job": noJob, "fires": noFires, "run": noRun, "enable": client.EnableJob(ctx, "j"), "disable": client.DisableJob(ctx, "j"),
+		"job": noJob, "fires": noFires, "run": noRun, "enable": client.EnableJob(ctx, "j"), "disable": client.DisableJob(ctx,
+			"j"),
 	} {
 		if !errors.Is(err, af.ErrNotFound) {
 			w.Errorf("%s: %v", what, err)
 		}
 	}
 	for _, f := range must(client.Fires(ctx, af.FireQuery{Limit: 1000}))(w.world).Fires {
-		if f.Job != "goes on" {
+		if f.Job != "continuous" {
 			w.Errorf("the history still tells of %+v", f)
 		}
 	}
@@ -137,7 +144,7 @@ func removed(w *jobs) {
 	}
 }
 
-// listed asks for jobs and fires in each way, from an App that doesn't work on them.
+// listed lists jobs and fires in each order, from an App without a worker.
 func listed(w *jobs) {
 	_, q := w.app()
 	client := w.operator()
@@ -226,8 +233,9 @@ func listed(w *jobs) {
 	if len(seen) != all {
 		w.Errorf("%d fires on all pages, want %d", len(seen), all)
 	}
-	if page := must(client.Fires(ctx, af.FireQuery{Job: "idle"}))(w.world); page.Total != 1 || page.Fires[0].TaskID != hand || !page.Fires[0].Due.IsZero() {
-		w.Errorf("by hand: %+v", page)
+	if page := must(client.Fires(ctx, af.FireQuery{Job: "idle"}))(w.world); page.Total != 1 ||
+		page.Fires[0].TaskID != hand || !page.Fires[0].Due.IsZero() {
+		w.Errorf("manual: %+v", page)
 	}
 	second := wantAll[1].At
 	page := must(client.Fires(ctx, af.FireQuery{Job: "often/a", After: second, Before: second.Add(time.Second)}))(w.world)
@@ -262,10 +270,10 @@ func stoppedAndStarted(w *jobs) {
 	w.must(b.StartScheduler(ctx))
 	w.pass("j", 3)
 	j := w.disable(a, "j")
-	w.wantTasks(a, "j", j.Created, seconds(1, int(j.Fired.Unix()-j.Created.Unix()))) // what is late by seconds was not missed
+	w.wantTasks(a, "j", j.Created, seconds(1, int(j.Fired.Unix()-j.Created.Unix()))) // a delay of seconds is not missed
 }
 
-// twoLeaders has two Apps fire the same jobs at the same moments.
+// twoLeaders makes two Apps fire the same jobs at the same time.
 func twoLeaders(w *jobs) {
 	w.alone.Store(true)
 	a, q := w.app()

@@ -13,7 +13,7 @@ import (
 
 const hour = 3600
 
-// missedWithoutApp has jobs miss ten hours, and come back five minutes after the last of them.
+// missedWithoutApp makes jobs miss ten hours, and restarts five minutes after the last due time.
 func missedWithoutApp(w *jobs) {
 	first, q := w.app()
 	policies := map[string]struct {
@@ -21,10 +21,12 @@ func missedWithoutApp(w *jobs) {
 		fired   []int
 		skipped int
 	}{
-		"skip":   {[]af.JobOption{af.Missed(af.MissedSkip)}, nil, 10},
-		"once":   {nil, []int{10 * hour}, 9},
-		"all":    {[]af.JobOption{af.Missed(af.MissedAll)}, []int{hour, 2 * hour, 3 * hour, 4 * hour, 5 * hour, 6 * hour, 7 * hour, 8 * hour, 9 * hour, 10 * hour}, 0},
-		"window": {[]af.JobOption{af.MissedWindow(3*time.Hour + 30*time.Minute)}, []int{7 * hour, 8 * hour, 9 * hour, 10 * hour}, 6},
+		"skip": {[]af.JobOption{af.Missed(af.MissedSkip)}, nil, 10},
+		"once": {nil, []int{10 * hour}, 9},
+		"all": {[]af.JobOption{af.Missed(af.MissedAll)},
+			[]int{hour, 2 * hour, 3 * hour, 4 * hour, 5 * hour, 6 * hour, 7 * hour, 8 * hour, 9 * hour, 10 * hour}, 0},
+		"window": {[]af.JobOption{af.MissedWindow(3*time.Hour + 30*time.Minute)},
+			[]int{7 * hour, 8 * hour, 9 * hour, 10 * hour}, 6},
 	}
 	for id, p := range policies {
 		w.schedule(q, id, "@every 1h", p.opts...)
@@ -39,14 +41,15 @@ func missedWithoutApp(w *jobs) {
 		if n := w.skipped(second, id, af.SkippedMissed); n != p.skipped {
 			w.Errorf("%s: %d skipped, want %d", id, n, p.skipped)
 		}
-		if n := len(p.fired); n > 0 && j.Fired.Unix() != j.Created.Unix()+int64(p.fired[n-1]) || n == 0 && !j.Fired.IsZero() ||
+		if n := len(p.fired); n > 0 && j.Fired.Unix() != j.Created.Unix()+int64(p.fired[n-1]) || n == 0 &&
+			!j.Fired.IsZero() ||
 			j.Next.Unix() != j.Created.Unix()+11*hour {
 			w.Errorf("%s: %+v", id, j)
 		}
 	}
 }
 
-// missedSeconds has jobs miss a hundred seconds: what is 30 s late at most was not missed.
+// missedSeconds makes jobs miss a hundred seconds. A delay of up to 30 s is not missed.
 func missedSeconds(w *jobs) {
 	app, q := w.app()
 	w.schedule(q, "all", "* * * * * *", af.Missed(af.MissedAll))
@@ -66,14 +69,14 @@ func missedSeconds(w *jobs) {
 	all := w.disable(app, "all")
 	w.wantTasks(app, "all", all.Created, seconds(1, int(all.Fired.Unix()-all.Created.Unix())))
 	if n := w.skipped(app, "all", af.SkippedMissed); n != 0 {
-		w.Errorf("%d skipped though all are wanted", n)
+		w.Errorf("%d skipped, want 0", n)
 	}
 	w.wantAllTold(app, all)
 	once := w.disable(app, "once")
 	w.wantAllTold(app, once)
 	fired, _ := w.tasks(app, errandWorker.Name, "once", before)
 	last := int(once.Fired.Unix() - before.Unix())
-	late := slices.IndexFunc(fired, func(s int) bool { return s > 0 }) // the first that was not missed
+	late := slices.IndexFunc(fired, func(s int) bool { return s > 0 }) // the first on time
 	if late < 0 || fired[late] <= 60 || !slices.Equal(fired[late:], seconds(fired[late], last)) {
 		w.Errorf("after the break tasks for %v", fired)
 	} else if n := w.skipped(app, "once", af.SkippedMissed); n != fired[late]-1 {
@@ -81,7 +84,7 @@ func missedSeconds(w *jobs) {
 	}
 }
 
-// overlaps holds the tasks of jobs that are due every second.
+// overlaps blocks the tasks of jobs that are due every second.
 func overlaps(w *jobs) {
 	app, q := w.app()
 	hold := func(id string, policy af.OverlapPolicy) (began chan string, end chan struct{}, all func()) {
@@ -142,8 +145,11 @@ func overlaps(w *jobs) {
 		endOne <- struct{}{}
 		first = next(queue)
 	}
-	w.sees("the fourth fire, and no later one", func() bool { return w.job(app, "queue").Fired.Unix() == j.Created.Unix()+4 })
-	w.disable(app, "queue") // and those that wait are dropped
+	w.sees("the fourth fire, and no later one", func() bool {
+		return w.job(app,
+			"queue").Fired.Unix() == j.Created.Unix()+4
+	})
+	w.disable(app, "queue") // waiting ones are dropped
 	endQueue()
 	w.pass("allow", 3)
 	if due, _ := w.tasks(app, errandWorker.Name, "queue", j.Created); !slices.Equal(due, seconds(1, 4)) {
@@ -151,8 +157,8 @@ func overlaps(w *jobs) {
 	}
 }
 
-// runsByHand has the task of a run by hand stand in the way of due times.
-func runsByHand(w *jobs) {
+// runsManually makes the task of a manual run overlap with due times.
+func runsManually(w *jobs) {
 	app, q := w.app()
 	client := w.operator()
 	end, all := w.latch()
@@ -170,8 +176,9 @@ func runsByHand(w *jobs) {
 	w.within(patience, "both run", func() bool { return runs.Load() == 2 })
 	w.must(client.EnableJob(w.Context(), "j"))
 	w.sees("due times that are skipped", func() bool { return w.skipped(client, "j", af.SkippedOverlap) >= 2 })
-	if due, byHand := w.tasks(client, errandWorker.Name, "j", time.Time{}); len(due) != 0 || len(byHand) != 2 || hand[0] == hand[1] {
-		w.Errorf("tasks for %v, and by hand %v", due, byHand)
+	if due, manual := w.tasks(client, errandWorker.Name, "j", time.Time{}); len(due) != 0 || len(manual) != 2 ||
+		hand[0] == hand[1] {
+		w.Errorf("tasks for %v, and manual %v", due, manual)
 	}
 	all()
 	w.awaitRuns("j", 1)
@@ -182,11 +189,11 @@ func runsByHand(w *jobs) {
 		}
 	}
 	if !slices.Equal(noted, hand) {
-		w.Errorf("the history tells of %v by hand, want %v", noted, hand)
+		w.Errorf("the history has manual runs %v, want %v", noted, hand)
 	}
 }
 
-// retriedFire retries tasks of a job that have failed: the retry counts as they did.
+// retriedFire retries failed tasks of a job. A retry counts as an earlier task.
 func retriedFire(w *jobs) {
 	app, q := w.app()
 	client := w.operator()
@@ -210,7 +217,8 @@ func retriedFire(w *jobs) {
 	var failed []string
 	w.sees("two fires that failed", func() bool {
 		failed = nil
-		for _, t := range must(app.Tasks(w.Context(), af.TaskQuery{Queue: errandWorker.Name, Statuses: []af.Status{af.StatusFailed}}))(w.world).Tasks {
+		for _, t := range must(app.Tasks(w.Context(),
+			af.TaskQuery{Queue: errandWorker.Name, Statuses: []af.Status{af.StatusFailed}}))(w.world).Tasks {
 			failed = append(failed, t.ID)
 		}
 		return len(failed) >= 2
@@ -218,21 +226,23 @@ func retriedFire(w *jobs) {
 	w.disable(app, "j")
 	w.sees("no fire lives", func() bool {
 		page := must(app.Tasks(w.Context(), af.TaskQuery{
-			Queue: errandWorker.Name, Statuses: []af.Status{af.StatusWaiting, af.StatusPending, af.StatusRunning, af.StatusRetrying},
+			Queue: errandWorker.Name, Statuses: []af.Status{af.StatusWaiting, af.StatusPending, af.StatusRunning,
+				af.StatusRetrying},
 		}))(w.world)
 		return page.Total == 0 && len(must(app.Fires(w.Context(), af.FireQuery{Job: "j"}))(w.world).Fires) > 0
 	})
 	hold.Store(true)
 	retry := must(client.RetryTask(w.Context(), failed[0]))(w.world)
 	w.within(patience, "the retry runs", func() bool { return runs.Load() == 1 })
-	if t := must(q.Get(w.Context(), retry))(w.world); t.RetryOf != failed[0] || !slices.Equal(t.Allow, []string{"192.0.2.1"}) {
+	if t := must(q.Get(w.Context(), retry))(w.world); t.RetryOf != failed[0] ||
+		!slices.Equal(t.Allow, []string{"192.0.2.1"}) {
 		w.Errorf("the retry of a fire: %+v", t)
 	}
 	if again, err := client.RetryTask(w.Context(), failed[0]); again != retry || err != nil {
 		w.Errorf("retried again it is %s, %v; want %s", again, err, retry)
 	}
 	if _, err := client.RetryTask(w.Context(), failed[1]); !errors.Is(err, af.ErrFailedPrecondition) {
-		w.Errorf("a second retry beside it: %v", err)
+		w.Errorf("a concurrent second retry: %v", err)
 	}
 	w.must(client.EnableJob(w.Context(), "j"))
 	w.sees("due times that are skipped", func() bool { return w.skipped(client, "j", af.SkippedOverlap) >= 2 })
@@ -241,7 +251,10 @@ func retriedFire(w *jobs) {
 	}
 	w.must(client.DisableJob(w.Context(), "j"))
 	all()
-	w.within(patience, "the retry has ended", func() bool { return must(app.TaskStatus(w.Context(), retry))(w.world).Final() })
+	w.within(patience, "the retry has ended", func() bool {
+		return must(app.TaskStatus(w.Context(),
+			retry))(w.world).Final()
+	})
 	w.within(patience, "the other one is retried", func() bool {
 		_, err := client.RetryTask(w.Context(), failed[1])
 		return err == nil

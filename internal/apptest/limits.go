@@ -14,7 +14,7 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// worker returns what app knows of the one worker of the queue at an ip.
+// worker returns the queue's only worker at an ip, as listed by app.
 func (w *world) worker(app *af.App, ip string) af.WorkerInfo {
 	w.Helper()
 	page := must(app.Workers(w.Context(), af.WorkerQuery{Queue: "job", IP: ip}))(w)
@@ -24,7 +24,7 @@ func (w *world) worker(app *af.App, ip string) af.WorkerInfo {
 	return page.Workers[0]
 }
 
-// awaitApplied waits until a worker keeps to what is wanted of it.
+// awaitApplied waits until a worker has applied its limit.
 func (w *world) awaitApplied(app *af.App, ip string, n int) time.Duration {
 	w.Helper()
 	return w.within(patience, fmt.Sprintf("%d applied", n), func() bool {
@@ -33,8 +33,7 @@ func (w *world) awaitApplied(app *af.App, ip string, n int) time.Duration {
 	})
 }
 
-// limitsInAStorm counts inside the handlers: from the moment at which no more run than a new limit allows, never one more
-// begins.
+// limitsInAStorm counts running handlers: once no more run than a new limit allows, never does one more start.
 func limitsInAStorm(w *world) {
 	var running, most, begun atomic.Int64
 	worker := w.open(works(func(ctx context.Context, n int) (int, error) {
@@ -96,7 +95,7 @@ func limitsInAStorm(w *world) {
 		slices.Sort(reads)
 		p99, read := took[resizes*99/100-1], reads[resizes*99/100-1]
 		w.Logf("%d resizes are applied after p50 %v, p99 %v; a read takes p99 %v", resizes, took[resizes/2], p99, read)
-		if p99 <= max(time.Second, 10*read) { // on a machine where a read takes 100 ms there is no telling
+		if p99 <= max(time.Second, 10*read) { // on a machine where a read takes 100 ms this can't be measured
 			break
 		}
 		if round == rounds {
@@ -114,7 +113,7 @@ func limitsSurvive(w *world) {
 	var ran atomic.Int64
 	count := works(func(context.Context, int) (int, error) { ran.Add(1); return 0, nil })
 	client := w.open(nil, af.IP("192.0.2.2"))
-	w.must(client.UpdateMaxWorkers(w.Context(), "job", "192.0.2.1", 0, af.Create())) // nothing is there yet
+	w.must(client.UpdateMaxWorkers(w.Context(), "job", "192.0.2.1", 0, af.Create())) // there is nothing yet
 	q := af.NewQueue[int, int](client, jobWorker)
 	id := must(q.Submit(w.Context(), 1))(w)
 	for range 2 {
@@ -139,7 +138,7 @@ func limitsSurvive(w *world) {
 	must(q.Wait(ctx, id))(w)
 }
 
-// limitsOfTheUnknown: a queue or an ip that is unknown is refused, with those that are known, unless Create is given.
+// limitsOfTheUnknown: an unknown queue or ip is refused, with the known ones in the error, unless Create is given.
 func limitsOfTheUnknown(w *world) {
 	w.open(works(same), af.IP("192.0.2.1"))
 	client := w.open(nil, af.IP("192.0.2.3"))
@@ -234,14 +233,14 @@ func pauses(w *world) {
 	for _, ip := range []string{"192.0.2.1", "192.0.2.2"} {
 		w.awaitApplied(client, ip, 0)
 		if i := w.worker(client, ip); !i.Paused {
-			w.Errorf("not seen to be paused: %+v", i)
+			w.Errorf("not listed as paused: %+v", i)
 		}
 	}
 	if l := must(client.QueueLimits(w.Context(), "job"))(w); !l.Paused {
 		w.Errorf("limits %+v", l)
 	}
 	ids := must(q.SubmitMany(w.Context(), []int{1, 2, 3}))(w)
-	close(goOn) // what runs goes on
+	close(goOn) // running tasks finish
 	ctx, cancel := context.WithTimeout(w.Context(), patience)
 	defer cancel()
 	must(q.Wait(ctx, source))(w)
@@ -259,7 +258,7 @@ func pauses(w *world) {
 	}
 	w.within(patience, "SubtasksDone has run", func() bool { return fanned.Load() == 1 })
 	if took := time.Since(begun); took > 4*time.Second {
-		w.Errorf("it went on after %v", took)
+		w.Errorf("it resumed after %v", took)
 	}
 	w.awaitApplied(client, "192.0.2.1", 8)
 }

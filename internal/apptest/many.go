@@ -10,8 +10,8 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// ManySubtasks checks that a source with very many subtasks delays no other task: neither while these are made, nor when it
-// fails, is stopped, or succeeds and so lets them begin. It has n subtasks if it fails, else a fifth.
+// ManySubtasks tests that a source with very many subtasks delays no other task: neither while they are spawned, nor
+// when it fails, is stopped, or succeeds and opens their gate. It has n subtasks if it fails, otherwise a fifth.
 func ManySubtasks(t *testing.T, n int, open func(t *testing.T) af.Backend) {
 	t.Run("failed", func(t *testing.T) { (&world{T: t, backend: open(t)}).manySubtasks(n, af.StatusFailed) })
 	t.Run("stopped", func(t *testing.T) { (&world{T: t, backend: open(t)}).manySubtasks(n/5, af.StatusStopped) })
@@ -42,11 +42,12 @@ func (w *world) manySubtasks(n int, end af.Status) {
 			return 0, ctx.Err()
 		}})
 	})
-	q, leaves, other := af.NewQueue[int, int](app, jobWorker), af.NewQueue[int, int](app, leafWorker), af.NewQueue[int, int](app, otherWorker)
+	q, leaves, other := af.NewQueue[int, int](app, jobWorker), af.NewQueue[int, int](app, leafWorker), af.NewQueue[int,
+		int](app, otherWorker)
 	source := must(q.Submit(w.Context(), 0))(w)
 	<-begun
 
-	// run runs other tasks until f has returned and done is true, and returns how long each takes.
+	// run runs other tasks until f has returned and done returns true. It returns how long each takes.
 	run := func(f func() error, done func() bool) (took []time.Duration) {
 		ended := make(chan error, 1)
 		go func() { ended <- f() }()
@@ -74,10 +75,12 @@ func (w *world) manySubtasks(n int, end af.Status) {
 		begun := time.Now()
 		during := run(f, done)
 		usual, most := during[len(during)/2], during[len(during)-1]
-		w.Logf("%d subtasks are %s in %v; %d other tasks take %v, 99 %% of them at most %v, all %v; before %v, all at most %v", n, what,
-			time.Since(begun).Round(time.Millisecond), len(during), usual, during[len(during)*99/100], most, before[len(before)/2],
+		w.Logf("%d subtasks are %s in %v; %d other tasks take %v, 99 %% of them at most %v, all %v; before %v, all at most "+
+			"%v", n, what,
+			time.Since(begun).Round(time.Millisecond), len(during), usual, during[len(during)*99/100], most,
+			before[len(before)/2],
 			before[len(before)-1])
-		// On an idle machine it is 100 ms. The median, since a loaded one may stall once; a few have none.
+		// On an idle machine it is 100 ms. The median, since a loaded machine may stall once; few have none.
 		limit := 250*time.Millisecond + 4*before[len(before)/2]
 		if len(during) < 5 {
 			limit = 2 * time.Second

@@ -9,7 +9,7 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// Open opens an App that is shut down at the end of the test. It discards its log, unless opts set another logger.
+// Open opens an App that is shut down at the end of the test. It discards the log unless opts set a logger.
 func Open(t testing.TB, b af.Backend, opts ...af.AppOption) *af.App {
 	t.Helper()
 	app, err := af.Open(t.Context(), b, append([]af.AppOption{af.Logger(slog.New(slog.DiscardHandler))}, opts...)...)
@@ -20,7 +20,7 @@ func Open(t testing.TB, b af.Backend, opts ...af.AppOption) *af.App {
 	return app
 }
 
-// Start opens an App as Open does, registers with it what register does, which may be nil, and starts it.
+// Start opens an App like Open, calls register, which may be nil, and starts it.
 func Start(t testing.TB, b af.Backend, register func(*af.App), opts ...af.AppOption) *af.App {
 	t.Helper()
 	app := Open(t, b, opts...)

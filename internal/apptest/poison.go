@@ -16,12 +16,12 @@ import (
 
 var poisonWorker = af.Worker{Name: "poisoned", Type: "Poisoned", Max: 20}
 
-// A poisoned worker ends its process for negative tasks. Others take as many milliseconds.
+// A poisoned worker kills its process for negative payloads. Otherwise it runs for as many milliseconds.
 type poisoned struct{}
 
 func (*poisoned) Run(ctx context.Context, n int) (int, error) {
 	if n < 0 {
-		time.Sleep(time.Duration(-n) * time.Millisecond) // whatever its context says
+		time.Sleep(time.Duration(-n) * time.Millisecond) // ignores its context
 		os.Exit(3)
 	}
 	select {
@@ -45,8 +45,8 @@ func PoisonedMain(b af.Backend) int {
 	return 0
 }
 
-// Poison checks that a task that kills its process fails alone: by one death more than it may have crashes, and without a charge to
-// those that ran with it. command makes a process that calls [PoisonedMain].
+// Poison tests that a task that kills its process fails alone: after one crash more than it may have, and without
+// charging tasks that ran with it. command returns a command that calls [PoisonedMain].
 func Poison(t *testing.T, b af.Backend, command func() *exec.Cmd) {
 	w := &world{T: t, backend: b}
 	app := w.open(nil)
@@ -60,7 +60,7 @@ func Poison(t *testing.T, b af.Backend, command func() *exec.Cmd) {
 	defer cancel()
 	var deaths int
 	var supervisor sync.WaitGroup
-	supervisor.Go(func() { // one process at a time, started again whenever it has died
+	supervisor.Go(func() { // one process at a time, restarted after each crash
 		for ctx.Err() == nil {
 			p := command()
 			if err := p.Start(); err != nil {
@@ -68,7 +68,7 @@ func Poison(t *testing.T, b af.Backend, command func() *exec.Cmd) {
 				return
 			}
 			stop := context.AfterFunc(ctx, func() { _ = p.Process.Kill() })
-			_ = p.Wait() // killed by its task, or in the end
+			_ = p.Wait() // killed by its task or at the end
 			stop()
 			if ctx.Err() == nil {
 				deaths++
@@ -78,7 +78,7 @@ func Poison(t *testing.T, b af.Backend, command func() *exec.Cmd) {
 	_, perr := q.Wait(ctx, poison)
 	for _, id := range innocent {
 		if _, err := q.Wait(ctx, id); err != nil {
-			t.Errorf("a task beside it: %v", err)
+			t.Errorf("another task: %v", err)
 		}
 	}
 	cancel()
@@ -86,11 +86,12 @@ func Poison(t *testing.T, b af.Backend, command func() *exec.Cmd) {
 	task, err := app.GetTask(t.Context(), poison)
 	w.must(err)
 	if perr == nil || task.Status != backend.StatusFailed || task.Crashes != 3 || deaths != 4 {
-		t.Errorf("after %d deaths the task that causes them is %s with %d crashes: %v", deaths, task.Status, task.Crashes, perr)
+		t.Errorf("after %d deaths the task that causes them is %s with %d crashes: %v", deaths, task.Status, task.Crashes,
+			perr)
 	}
 	for _, id := range innocent {
 		if task, err := app.GetTask(t.Context(), id); err != nil || task.Crashes != 0 || task.Attempt != 1 {
-			t.Errorf("a task beside it has %d crashes and attempt %d: %v", task.Crashes, task.Attempt, err)
+			t.Errorf("another task has %d crashes and attempt %d: %v", task.Crashes, task.Attempt, err)
 		}
 	}
 }

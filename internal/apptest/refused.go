@@ -10,7 +10,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A tapped backend lets a test use its transport.
+// A tapped backend exposes its transport to a test.
 type tapped struct {
 	af.Backend
 	transport *backend.Transport
@@ -24,12 +24,13 @@ func (b tapped) Open(ctx context.Context, env backend.Env) (*backend.Ports, erro
 	return ports, err
 }
 
-// oddities publishes hints that no task can have, and runs tasks whose errors and lines aren't UTF-8, or are as long as they may
-// be.
+// oddities publishes hints that no task can have, and runs tasks whose errors and log lines aren't UTF-8 or have the
+// maximum length.
 func oddities(w *world) {
 	texts := []string{"a\xffb", "x" + strings.Repeat("€", 6000), strings.Repeat("\xff", 20_000), "a\x00b"}
 	var transport backend.Transport
-	app := (&world{T: w.T, backend: tapped{w.backend, &transport}}).open(works(func(ctx context.Context, n int) (int, error) {
+	app := (&world{T: w.T, backend: tapped{w.backend, &transport}}).open(works(func(ctx context.Context, n int) (int,
+		error) {
 		if n < 0 {
 			return 0, af.TaskFrom(ctx).Progress(ctx, strings.Repeat("x", 1<<20))
 		}
@@ -53,7 +54,8 @@ func oddities(w *world) {
 		t := w.ends(app, id, af.StatusFailed)
 		if t.Error == nil || !utf8.ValidString(t.Error.Message) || len(t.Error.Message) > 16<<10 {
 			w.Errorf("text %d: the task's error is %+v", n, t.Error)
-		} else if n%2 == 0 && (!strings.HasPrefix(t.Error.Message, "the handler panicked: ") || !strings.Contains(t.Error.Message, " (at refused.go:")) {
+		} else if n%2 == 0 && (!strings.HasPrefix(t.Error.Message, "the handler panicked: ") ||
+			!strings.Contains(t.Error.Message, " (at refused.go:")) {
 			w.Errorf("text %d: the panic is told as %.300q", n, t.Error.Message)
 		}
 		for _, line := range t.Log {

@@ -63,19 +63,22 @@ func services(w *world) {
 		return s.Load == af.ServiceLoad{InFlight: 1, Calls: 3, Errors: 1}
 	})
 	want := []af.MethodInfo{{Name: "Add", Signature: addMethod.Signature, Fingerprint: "f1"}}
-	if in := s.Instances[0]; s.Name != "adder" || len(s.Instances) != 1 || in.ID != first.Instance().ID || in.IP != "192.0.2.1" ||
+	if in := s.Instances[0]; s.Name != "adder" || len(s.Instances) != 1 || in.ID != first.Instance().ID ||
+		in.IP != "192.0.2.1" ||
 		in.Version != "v1" || in.Concurrency != 4 || in.Load != s.Load || in.Node == "" || in.Draining ||
 		!slices.Equal(s.Methods, want) || !slices.Equal(in.Methods, want) {
 		w.Errorf("%+v", s)
 	}
 	close(goOn)
 	w.must(<-answered)
-	if page := must(client.Services(w.Context(), af.ServiceQuery{Version: "v2"}))(w); page.Total != 0 || page.Services == nil {
+	if page := must(client.Services(w.Context(), af.ServiceQuery{Version: "v2"}))(w); page.Total != 0 ||
+		page.Services == nil {
 		w.Errorf("services of another version: %+v", page)
 	}
 	second := w.open(adds(func(a args) (sum, error) { return sum{}, nil }), af.IP("192.0.2.3"))
 	//lint:ignore SA1019 Skip must keep working
-	page := must(client.Instances(w.Context(), af.InstanceQuery{Service: "adder", Sort: af.InstancesByIP, Skip: 1, Limit: 1}))(w)
+	page := must(client.Instances(w.Context(), af.InstanceQuery{Service: "adder", Sort: af.InstancesByIP, Skip: 1,
+		Limit: 1}))(w)
 	if page.Total != 2 || len(page.Instances) != 1 || page.Instances[0].ID != second.Instance().ID {
 		w.Errorf("the second of the instances: %+v", page)
 	}
@@ -87,7 +90,8 @@ func services(w *world) {
 		w.Errorf("an odd order: %v", err)
 	}
 	w.close(first)
-	if page := must(client.Services(w.Context(), af.ServiceQuery{Name: "adder"}))(w); page.Total != 1 || len(page.Services[0].Instances) != 1 {
+	if page := must(client.Services(w.Context(), af.ServiceQuery{Name: "adder"}))(w); page.Total != 1 ||
+		len(page.Services[0].Instances) != 1 {
 		w.Errorf("after a shutdown: %+v", page)
 	}
 	w.close(second)
@@ -96,14 +100,16 @@ func services(w *world) {
 	}
 }
 
-// deaths has an instance that was announced, and then is heard of no more: as if its process had been killed.
+// deaths announces an instance that then falls silent, as if its process had been killed.
 func deaths(w *world) {
 	client := w.open(nil, af.Lease(3*time.Second))
-	ports, err := w.backend.Open(w.Context(), backend.Env{Instance: af.Instance{ID: "ghost", IP: "192.0.2.9"}, Logger: slog.New(slog.DiscardHandler)})
+	ports, err := w.backend.Open(w.Context(), backend.Env{Instance: af.Instance{ID: "ghost", IP: "192.0.2.9"},
+		Logger: slog.New(slog.DiscardHandler)})
 	w.must(err)
 	defer func() { w.must(ports.Close(context.Background())) }()
 	w.must(ports.Store.Beat(w.Context(), "ghost-1", 1))
-	w.must(ports.Coordinator.Announce(w.Context(), "instance", "ghost", json.RawMessage(`{"ip":"192.0.2.9","node":"n","host":"h"}`)))
+	w.must(ports.Coordinator.Announce(w.Context(), "instance", "ghost",
+		json.RawMessage(`{"ip":"192.0.2.9","node":"n","host":"h"}`)))
 	there := func() bool {
 		return must(client.Instances(w.Context(), af.InstanceQuery{ID: "ghost"}))(w).Total == 1
 	}
@@ -127,7 +133,8 @@ func nodes(w *world) {
 	ids := []string{first.Instance().ID, second.Instance().ID}
 	slices.Sort(ids)
 	if n.ID == "" || n.Host == "" || n.OS == "" || n.Platform == "" || n.Kernel == "" || n.Arch == "" || n.CPUs < 1 ||
-		n.MemoryUsed == 0 || n.DiskTotal == 0 || n.Time.IsZero() || !slices.Contains(n.IPs, "192.0.2.1") || !slices.Contains(n.IPs, "192.0.2.2") ||
+		n.MemoryUsed == 0 || n.DiskTotal == 0 || n.Time.IsZero() || !slices.Contains(n.IPs, "192.0.2.1") ||
+		!slices.Contains(n.IPs, "192.0.2.2") ||
 		!slices.Equal(n.Instances, ids) {
 		w.Errorf("%+v", n)
 	}
@@ -140,7 +147,8 @@ func nodes(w *world) {
 	if page := must(first.Nodes(w.Context(), af.NodeQuery{Host: "nosuch"}))(w); page.Total != 0 || page.Nodes == nil {
 		w.Errorf("%+v", page)
 	}
-	if page := must(first.Nodes(w.Context(), af.NodeQuery{IP: "192.0.2.2", OS: n.OS, Sort: af.NodesByLoad}))(w); page.Total != 1 {
+	if page := must(first.Nodes(w.Context(), af.NodeQuery{IP: "192.0.2.2", OS: n.OS,
+		Sort: af.NodesByLoad}))(w); page.Total != 1 {
 		w.Errorf("%+v", page)
 	}
 }

@@ -16,8 +16,8 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// Scheduler is main of a process that KilledSchedulers starts: an App with a job every second and the worker of its tasks,
-// until stdin ends. So it doesn't outlive the test.
+// Scheduler is main of a process that KilledSchedulers starts: an App with a job every second and the worker of its
+// tasks. It runs until stdin ends, so it doesn't outlive the test.
 func Scheduler(b af.Backend, stdin io.Reader) error {
 	app, err := ticking(context.Background(), b)
 	if err != nil {
@@ -27,9 +27,9 @@ func Scheduler(b af.Backend, stdin io.Reader) error {
 	return app.Shutdown(context.Background())
 }
 
-// KilledSchedulers has two processes with a job every second and missed=all killed and restarted at random for a while, at
-// times both at once. Of each second since the job was made there must be one task, which has run. start makes a process
-// that runs Scheduler on the same world as b.
+// KilledSchedulers kills and restarts two processes, with a job every second and missed=all, at random for a while,
+// sometimes both at once. Each second since the job's creation must have one task that has run. start starts a
+// process that runs Scheduler on the same backend as b.
 func KilledSchedulers(t *testing.T, b af.Backend, start func() *exec.Cmd, while time.Duration) {
 	end := time.Now().Add(while)
 	var wg sync.WaitGroup
@@ -80,7 +80,7 @@ func KilledSchedulers(t *testing.T, b af.Backend, start func() *exec.Cmd, while 
 	t.Errorf("of these seconds after the job's creation no task has run: %v", missing)
 }
 
-// live runs a process for a while, and then ends it: in order, or not.
+// live runs a process for a while, and then ends it: gracefully or not.
 func live(cmd *exec.Cmd, while time.Duration, inOrder bool) error {
 	in, err := cmd.StdinPipe()
 	if err == nil {
@@ -101,7 +101,7 @@ func live(cmd *exec.Cmd, while time.Duration, inOrder bool) error {
 	return err
 }
 
-// ticker is a worker whose tasks are of the seconds that their ids name.
+// ticker is a worker of tasks whose ids contain a second.
 type ticker struct{}
 
 func (ticker) Run(context.Context, int) error { return nil }
@@ -119,8 +119,8 @@ func ticking(ctx context.Context, b af.Backend) (*af.App, error) {
 	return app, app.Start(ctx)
 }
 
-// ranSeconds returns those whose task has run. Each is one document, so that none can have two; what must not be is a task of
-// no due time.
+// ranSeconds returns the seconds whose task has run. Each task is one document, so a second can't have two. It fails
+// if a task has no due time.
 func ranSeconds(t *testing.T, app *af.App, j af.Job) map[int64]bool {
 	t.Helper()
 	ran := map[int64]bool{}

@@ -12,8 +12,8 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// Soak keeps an App busy for a while: tasks are submitted to it from another App, a job fires each second, and finished
-// tasks are purged. Goroutines and memory must not grow after the first third, and each task that was accepted must run.
+// Soak keeps an App busy for a while: another App submits tasks to it, a job fires each second, and finished tasks
+// are purged. Goroutines and memory must not grow after the first third, and each accepted task must run.
 func Soak(t *testing.T, b af.Backend, while time.Duration) {
 	w := &world{T: t, backend: b}
 	var ran, submitted atomic.Int64
@@ -74,10 +74,10 @@ func Soak(t *testing.T, b af.Backend, while time.Duration) {
 	}
 }
 
-// A usage is what a process uses.
+// A usage is a process's resource usage.
 type usage struct {
 	goroutines int
-	heap       uint64 // bytes that are reachable
+	heap       uint64 // reachable bytes
 }
 
 func measure() usage {

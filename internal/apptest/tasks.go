@@ -35,7 +35,8 @@ func tasks(w *world) {
 	blocked := must(q.Submit(ctx, 0))(w)
 	<-started
 	var got []string
-	for query := (af.TaskQuery{Queue: "job", Statuses: []af.Status{af.StatusSuccess, af.StatusFailed}, Sort: af.TasksByOldest, Limit: 2}); ; {
+	for query := (af.TaskQuery{Queue: "job", Statuses: []af.Status{af.StatusSuccess, af.StatusFailed},
+		Sort: af.TasksByOldest, Limit: 2}); ; {
 		page := must(app.Tasks(ctx, query))(w)
 		if page.Total != len(ids) {
 			w.Errorf("total %d", page.Total)
@@ -75,7 +76,7 @@ func tasks(w *world) {
 func retries(w *world) {
 	var fail atomic.Bool
 	fail.Store(true)
-	const lives = 1 // the payload of a task that runs until release
+	const lives = 1 // payload of a task that runs until release
 	release := make(chan struct{})
 	app := w.open(func(app *af.App) {
 		af.RegisterWorker(app, jobWorker, &fan{job{func(ctx context.Context, n int) (int, error) {
@@ -131,7 +132,7 @@ func retries(w *world) {
 	close(release)
 	must(q.Wait(ctx, live))(w)
 
-	// SubtasksDone is retried as that, not as a run.
+	// SubtasksDone is retried as such, not as a run.
 	source := must(q.Submit(ctx, 4))(w)
 	must(q.Subtasks(ctx, source, nil))(w)
 	w.within(patience, "SubtasksDone has run", func() bool {

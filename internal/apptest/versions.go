@@ -12,7 +12,7 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// Two versions of a program whose payload types differ: the old one takes a number, the new one a text.
+// Two versions of a program with different payload types: a number in the old one, a text in the new one.
 var oldWorker, newWorker = func() (af.Worker, af.Worker) {
 	o, n := jobWorker, jobWorker
 	o.Payload, n.Payload = "0ld000000000", "new000000000"
@@ -33,11 +33,16 @@ func worksNew(run func(ctx context.Context, s string) (int, error)) func(*af.App
 	return func(app *af.App) { af.RegisterWorker(app, newWorker, &textJob{run}) }
 }
 
-// rollingDeploy replaces the instances of one version by those of another, one by one, and back, while both versions'
-// tasks are submitted.
+// rollingDeploy replaces the instances of one version by those of another, one by one, and back, while tasks of both
+// versions are submitted.
 func rollingDeploy(w *world) {
 	var runs atomic.Int64
-	one := worksOld(func(context.Context, int) (int, error) { runs.Add(1); time.Sleep(2 * time.Millisecond); return 0, nil })
+	one := worksOld(func(context.Context, int) (int, error) {
+		runs.Add(1)
+		time.Sleep(2 * time.Millisecond)
+		return 0,
+			nil
+	})
 	two := worksNew(func(context.Context, string) (int, error) {
 		runs.Add(1)
 		time.Sleep(2 * time.Millisecond)
@@ -65,7 +70,7 @@ func rollingDeploy(w *world) {
 	d := open(two, 1)
 	submit(50)
 
-	// Both versions are present and idle after a while: each task is where it belongs well below a second later.
+	// Both versions are present and idle: each task reaches its version well within a second.
 	for _, id := range ids {
 		must(oldQ.Wait(ctx, id))(w)
 	}
@@ -83,7 +88,7 @@ func rollingDeploy(w *world) {
 
 	submit(25)
 	w.close(b)
-	open(one, 2) // it is rolled back
+	open(one, 2) // rolled back
 	submit(25)
 	w.close(c)
 	w.close(d)
@@ -102,7 +107,8 @@ func rollingDeploy(w *world) {
 	}
 }
 
-// waitsForVersion has a task whose version isn't present: it is tried, waits uncharged, and runs as soon as that comes.
+// waitsForVersion has a task whose version isn't present. It is tried, waits uncharged, and runs once its version
+// appears.
 func waitsForVersion(w *world) {
 	text := func(context.Context, string) (int, error) { return 1, nil }
 	app := w.open(worksNew(text))
@@ -115,11 +121,12 @@ func waitsForVersion(w *world) {
 		return t.Fence >= 3 && t.Status != af.StatusRunning
 	})
 	t := must(oldQ.Get(ctx, id))(w)
-	if t.Status.Final() || t.Attempt != 0 || t.WrongVersionSince.IsZero() || t.Error == nil || t.Error.Code != af.ErrFailedPrecondition ||
+	if t.Status.Final() || t.Attempt != 0 || t.WrongVersionSince.IsZero() || t.Error == nil ||
+		t.Error.Code != af.ErrFailedPrecondition ||
 		!strings.Contains(t.Error.Message, oldWorker.Payload) || !strings.Contains(t.Error.Message, newWorker.Payload) {
 		w.Errorf("it waits as %+v, error %+v", t, t.Error)
 	}
-	must(newQ.Wait(ctx, must(newQ.Submit(ctx, "text"))(w)))(w) // it is in no one's way
+	must(newQ.Wait(ctx, must(newQ.Submit(ctx, "text"))(w)))(w) // it blocks no other task
 	w.open(worksOld(func(_ context.Context, n int) (int, error) { return n, nil }), af.IP("192.0.2.2"))
 	if n := must(oldQ.Wait(ctx, id))(w); n != 7 {
 		w.Errorf("its result is %d", n)
@@ -128,12 +135,12 @@ func waitsForVersion(w *world) {
 		w.Errorf("it has run as %+v", t)
 	}
 
-	// Of the same version, or of none, it fails at once.
+	// With the same fingerprint, or none, it fails at once.
 	for _, print := range []string{newWorker.Payload, ""} {
 		worker := oldWorker
 		worker.Payload = print
 		q := af.NewQueue[int, int](app, worker)
-		if print == "" { // only one version is there that can claim it and doesn't decode it
+		if print == "" { // only one version is present that can claim it and fails to decode it
 			w.must(app.UpdateMaxWorkers(ctx, "job", "192.0.2.2", 0))
 			w.awaitApplied(app, "192.0.2.2", 0)
 		}
@@ -143,7 +150,7 @@ func waitsForVersion(w *world) {
 	}
 }
 
-// retriedOnce retries a failed task from several Apps at once, and all that have failed, twice.
+// retriedOnce retries a failed task from several Apps at once, and all failed tasks twice.
 func retriedOnce(w *world) {
 	run := works(func(context.Context, int) (int, error) { return 0, af.Permanent(errors.New("no")) })
 	apps := []*af.App{w.open(run), w.open(run, af.IP("192.0.2.2"))}
@@ -200,10 +207,11 @@ type textArgs struct{ X, Y string }
 
 // newAdd is addMethod in a version that takes texts.
 var newAdd = af.Method[textArgs, sum]{
-	Service: "adder", Name: "Add", Signature: "(x string, y string) (sum int, err error)", Fingerprint: "f2", Timeout: patience,
+	Service: "adder", Name: "Add", Signature: "(x string, y string) (sum int, err error)", Fingerprint: "f2",
+	Timeout: patience,
 }
 
-// versionCalls has an instance of each version of a service: a call that the other version can't decode is tried at
+// versionCalls has an instance of each version of a service. A call that the other version can't decode is retried on
 // another instance, and fails as not sent if there is none.
 func versionCalls(w *world) {
 	var begun atomic.Int64
@@ -222,7 +230,7 @@ func versionCalls(w *world) {
 	if err != nil && (!strings.Contains(err.Error(), "f1") || !strings.Contains(err.Error(), "f2")) {
 		w.Errorf("the error doesn't name both versions: %v", err)
 	}
-	for _, print := range []string{"f1", ""} { // the same, or none that is known
+	for _, print := range []string{"f1", ""} { // the same version or an unknown one
 		same := newAdd
 		same.Fingerprint = print
 		_, err := same.Call(w.Context(), client, textArgs{"a", "b"})

@@ -13,14 +13,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Calls checks a carrier of calls.
+// Calls tests a carrier of calls.
 func Calls(t *testing.T, open Open, o Options) {
 	run(t, open, o, []behaviour{
 		{"carries_request_and_reply", callCarries},
 		{"error_is_an_answer", callAnswersError},
 		{"no_instance_is_unavailable", callNobody},    // the call fails at once
 		{"concurrency_limit", callConcurrency},        // calls beyond the limit wait
-		{"waiting_call_not_sent", callGivesUpWaiting}, // a caller that gives up waiting learns that its call was not sent
+		{"waiting_call_not_sent", callGivesUpWaiting}, // a caller that gives up learns that its call was not sent
 		{"cancelled_with_cause", callCanceled},        // the handler's context ends when the caller gives up
 		{"deadline_reaches_handler", callDeadline},
 		{"goexit_frees_slot", callGoexit}, // a handler may end its goroutine
@@ -43,7 +43,8 @@ func (w *world) serve(concurrency int, h backend.Handler) backend.Serving {
 }
 
 func (w *world) request() *backend.Request {
-	return &backend.Request{Service: "s", Method: "M", ID: w.next("call"), Timeout: 1000 * w.o.Tick, Body: json.RawMessage(`{}`)}
+	return &backend.Request{Service: "s", Method: "M", ID: w.next("call"), Timeout: 1000 * w.o.Tick,
+		Body: json.RawMessage(`{}`)}
 }
 
 func (w *world) call(ctx context.Context, req *backend.Request) (*backend.Reply, error) {
@@ -63,7 +64,7 @@ func answer(_ context.Context, req *backend.Request, reply func(*backend.Reply))
 	reply(&backend.Reply{Body: req.Body, Server: "me"})
 }
 
-// holding serves calls that wait to be released, and says when one has begun.
+// holding returns a Serving whose calls block until released, and a channel that receives when one begins.
 func (w *world) holding(concurrency int) (s backend.Serving, began chan string, release chan struct{}) {
 	began, release = make(chan string, 1000), make(chan struct{})
 	return w.serve(concurrency, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
@@ -95,7 +96,8 @@ func callCarries(w *world) {
 
 func callAnswersError(w *world) {
 	w.serve(1, func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
-		reply(&backend.Reply{Err: backend.NewError(backend.ErrNotFound, "no such thing", "detail").With(backend.OutcomeAnswered)})
+		reply(&backend.Reply{Err: backend.NewError(backend.ErrNotFound, "no such thing",
+			"detail").With(backend.OutcomeAnswered)})
 	})
 	reply, err := w.call(w.ctx(), w.request())
 	w.must(err)
@@ -115,7 +117,7 @@ func callNobody(w *world) {
 	_, err = w.call(w.ctx(), w.request())
 	w.must(err)
 	w.must(s.Drain(w.ctx()))
-	w.eventually("nobody again", func() bool {
+	w.eventually("no instance again", func() bool {
 		_, err := w.call(w.ctx(), w.request())
 		return errors.Is(err, backend.ErrNoInstance)
 	})
@@ -144,7 +146,7 @@ func callConcurrency(w *world) {
 	w.same("most at once", most.Load(), int32(slots))
 }
 
-// calling calls on a goroutine, and returns where the error comes.
+// calling starts a call on a goroutine and returns a channel for its error.
 func (w *world) calling() <-chan error {
 	done := make(chan error, 1)
 	go func() {
@@ -161,8 +163,9 @@ func callGivesUpWaiting(w *world) {
 	ctx, cancel := context.WithTimeout(w.ctx(), 3*w.o.Tick)
 	defer cancel()
 	_, err := w.call(ctx, w.request())
-	// A caller that can't know what became of its request in a queue says so.
-	if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrDeadlineExceeded || e.Outcome == backend.OutcomeAnswered {
+	// A caller that can't know whether its queued request was handled reports an unknown outcome.
+	if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrDeadlineExceeded ||
+		e.Outcome == backend.OutcomeAnswered {
 		w.Errorf("%v", err)
 	}
 	close(release)
@@ -246,8 +249,8 @@ func callShared(w *world) {
 	}
 }
 
-// callAround has an instance whose only slot is taken, and another that is free: of many calls at once, one may wait for the
-// first, having been sent there before anybody could know, and the others don't.
+// callAround has an instance whose only slot is taken, and a free one. Of many concurrent calls, one may wait for the
+// first instance, if sent before its load was known. The others must not.
 func callAround(w *world) {
 	const calls = 10
 	_, began, release := w.holding(1)
@@ -310,7 +313,7 @@ func callClose(w *world) {
 	if c := <-cause; !errors.Is(c, why) {
 		w.Errorf("cause %v", c)
 	}
-	<-ended // with an answer or an error: both are true
+	<-ended // with a reply or an error: both are correct
 	s.Close(why)
 }
 

@@ -1,13 +1,13 @@
-// Package conform holds the suites that every adapter of the ports in runtime/backend passes: [Store], [Docs],
-// [Transport], [Coordinator] and [Calls]. What they demand is what the ports' comments promise, and what the state table
-// allows and refuses; the table itself is read from backend.Transitions, not repeated.
+// Package conform has the suites that every adapter of the ports in runtime/backend must pass: [Store], [Docs],
+// [Transport], [Coordinator] and [Calls]. They test the contracts in the ports' comments and the state table; they
+// read the table from backend.Transitions.
 //
-// An adapter's test calls a suite with a function that opens it, each time on a world of its own, and with [Options]
-// that say where adapters may differ. [Differential] drives two stores with the same random operations and compares
-// what they say; [Model] is a store so simple that it is easily believed, to compare with.
+// An adapter's test calls a suite with a function that opens an isolated instance of the adapter, and with [Options]
+// for permitted differences. [Differential] applies the same random operations to two stores and compares the
+// results. [Model] is a store that is simple enough to compare with.
 //
-// Nothing here sleeps in the hope that something has happened: a test waits for what it wants to see, or lets the clock
-// go on to where it must be. With a virtual clock ([Options].Around is synctest.Test) waiting costs nothing.
+// No test sleeps and hopes: each waits for a condition, or advances the clock to an instant. With a virtual clock
+// ([Options].Around is synctest.Test) waiting costs nothing.
 package conform
 
 import (
@@ -24,25 +24,26 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Options say where adapters may differ. The zero value suits one that runs on the wall clock.
+// Options are an adapter's permitted differences. The zero value fits an adapter on the wall clock.
 type Options struct {
-	// Around runs the body of each test, such as synctest.Test does; nil calls it as it is.
+	// Around runs the body of each test, such as synctest.Test does; nil calls it directly.
 	Around func(t *testing.T, body func(t *testing.T))
-	// Virtual says that the clock stands still while somebody runs, and that waiting costs nothing: tests that need
+	// Virtual reports that the clock stops while a goroutine runs, and that waiting costs nothing. Tests that need
 	// minutes run only then.
 	Virtual bool
-	// Sleep lets the store's clock go on; nil is time.Sleep. A store whose clock is the test's is faster with one that only
-	// turns it on, and with a long Tick doesn't mind a slow machine.
+	// Sleep advances the store's clock; nil means time.Sleep. A store on the test's clock is faster with a Sleep that
+	// only advances it, and with a long Tick it tolerates a slow machine.
 	Sleep func(time.Duration)
-	// Now is the store's time, or close to it; nil is time.Now.
+	// Now returns about the store's time; nil means time.Now.
 	Now func() time.Time
-	// Tick is a time that the store can tell from none, and in which it does what a test asks; 0 is 20 ms.
+	// Tick is a duration that the store can distinguish from zero, and within which it does what a test requests; 0
+	// means 20 ms.
 	Tick time.Duration
-	// Overtake is by how many lighter or younger ready tasks one may be overtaken at a claim; 0 is the exact order.
+	// Overtake is how many lighter or younger ready tasks may be claimed before a task; 0 means the exact order.
 	Overtake int
-	// SlowSpawn says that committing backend.MaxBatches batches would take too long.
+	// SlowSpawn reports that committing backend.MaxBatches batches takes too long.
 	SlowSpawn bool
-	// Many is how many goroutines compete in a test of concurrency; 0 is 64.
+	// Many is the number of goroutines in tests of concurrency; 0 means 64.
 	Many int
 }
 
@@ -65,7 +66,7 @@ func (o Options) defaults() Options {
 	return o
 }
 
-// An Open opens an adapter on a world of its own and closes it when the test ends.
+// An Open opens an isolated adapter and closes it when the test ends.
 type Open = func(t *testing.T) *backend.Ports
 
 // A world is an open adapter within one test.
@@ -93,10 +94,10 @@ func run(t *testing.T, open Open, o Options, behaviours []behaviour) {
 
 func (w *world) ctx() context.Context { return w.Context() }
 
-// next returns a name that no other has.
+// next returns a unique name.
 func (w *world) next(prefix string) string { return fmt.Sprint(prefix, w.n.Add(1)) }
 
-// must ends the test with an error, if there is one.
+// must fails the test if err isn't nil.
 func (w *world) must(err error) {
 	w.Helper()
 	if err != nil {
@@ -104,7 +105,7 @@ func (w *world) must(err error) {
 	}
 }
 
-// wantCode checks an error: *backend.Error with this code.
+// wantCode checks that err is a *backend.Error with this code.
 func (w *world) wantCode(err error, code backend.Code) {
 	w.Helper()
 	if _, ok := errors.AsType[*backend.Error](err); !ok || !errors.Is(err, code) {
@@ -140,7 +141,7 @@ func (w *world) eventually(what string, cond func() bool) {
 	w.Fatalf("never came: %s", what)
 }
 
-// A task's making, for tests: the queue "q" and the next id unless with says otherwise.
+// task returns a new task in the queue "q" with the next id, unless with changes it.
 func (w *world) task(with ...func(*backend.NewTask)) backend.NewTask {
 	n := backend.NewTask{Task: backend.Task{
 		ID: w.next("t"), Queue: "q", Status: backend.StatusWaiting, Weight: 1, Payload: json.RawMessage(`{"n":1}`),
@@ -173,7 +174,7 @@ func onFailure(p backend.FailurePolicy) func(*backend.NewTask) {
 	return func(n *backend.NewTask) { n.Task.OnFailure = p }
 }
 
-// insert inserts tasks and returns what is stored.
+// insert inserts tasks and returns them as stored.
 func (w *world) insert(tasks ...backend.NewTask) []backend.Task {
 	w.Helper()
 	stored, err := w.Store.Insert(w.ctx(), tasks)
@@ -190,7 +191,7 @@ func (w *world) add(with ...func(*backend.NewTask)) string {
 	return w.insert(w.task(with...))[0].ID
 }
 
-// claim takes up to max tasks of a queue for an owner.
+// claim claims up to max tasks of a queue for an owner.
 func (w *world) claim(queue, owner string, max int) []backend.Task {
 	w.Helper()
 	tasks, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: queue, Owner: owner, Nonce: w.next("nonce"), Max: max})
@@ -198,7 +199,7 @@ func (w *world) claim(queue, owner string, max int) []backend.Task {
 	return tasks
 }
 
-// take claims just this task.
+// take claims exactly this task.
 func (w *world) take(id, owner string) backend.Task {
 	w.Helper()
 	tasks, _, err := w.Store.Claim(w.ctx(), backend.Claim{
@@ -219,7 +220,7 @@ func (w *world) get(id string) backend.Task {
 	return t
 }
 
-// settle ends the claim of a task and wants it applied, with subtasks or without.
+// settle ends a task's claim and checks that it is applied, with subtasks or without.
 func (w *world) settle(t backend.Task, to backend.Status) {
 	w.Helper()
 	s := backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: w.next("nonce"), To: to}
@@ -230,7 +231,7 @@ func (w *world) settle(t backend.Task, to backend.Status) {
 	}
 }
 
-// wantSettled settles and checks what came of it.
+// wantSettled settles and checks the outcome.
 func (w *world) wantSettled(s backend.Settle, want backend.Settled) {
 	w.Helper()
 	came, err := w.Store.Settle(w.ctx(), []backend.Settle{s})
@@ -246,7 +247,7 @@ func (w *world) done(id string, to backend.Status) {
 	w.settle(w.take(id, "owner"), to)
 }
 
-// wantStatus checks where tasks stand.
+// wantStatus checks the status of tasks.
 func (w *world) wantStatus(want backend.Status, ids ...string) {
 	w.Helper()
 	for _, id := range ids {
@@ -256,7 +257,7 @@ func (w *world) wantStatus(want backend.Status, ids ...string) {
 	}
 }
 
-// page lists all tasks of a query.
+// list lists all tasks of a query.
 func (w *world) list(q backend.TaskQuery) []backend.Task {
 	w.Helper()
 	var all []backend.Task

@@ -10,14 +10,14 @@ import (
 	"time"
 )
 
-// Coordinator checks a coordinator.
+// Coordinator tests a coordinator.
 func Coordinator(t *testing.T, open Open, o Options) {
 	run(t, open, o, []behaviour{
 		{"announced_is_present", announced},       // a member has the facts that it announced last
 		{"unannounced_disappears", announcedOnce}, // a member that is not announced again disappears
-		{"events_reach_subscribers", newsReach},   // every subscriber of a topic gets its events, in order
-		{"subscription_ends_with_context", newsEnd},
-		{"slow_subscriber_gets_gap", newsGap}, // a slow subscriber delays no others
+		{"events_reach_subscribers", eventsReach}, // every subscriber of a topic gets its events, in order
+		{"subscription_ends_with_context", eventsEnd},
+		{"slow_subscriber_gets_gap", eventGap}, // a slow subscriber delays no others
 	})
 }
 
@@ -58,25 +58,25 @@ func announcedOnce(w *world) {
 	}
 }
 
-// subscribe collects the news of a topic; a gap is "gap". It returns once news arrive.
-func (w *world) subscribe(ctx context.Context, topic string, fn func(news string)) (ended <-chan struct{}) {
+// subscribe calls fn for each event of a topic, and with "gap" for a gap. It returns once events arrive.
+func (w *world) subscribe(ctx context.Context, topic string, fn func(event string)) (ended <-chan struct{}) {
 	w.Helper()
 	over, first := make(chan struct{}), make(chan struct{})
 	var once sync.Once
 	go func() {
 		defer close(over)
-		_ = w.Coordinator.Subscribe(ctx, topic, func(news json.RawMessage) { // until ctx ends, which is its error
+		_ = w.Coordinator.Subscribe(ctx, topic, func(event json.RawMessage) { // returns ctx's error when ctx ends
 			once.Do(func() { close(first) })
-			if string(news) == `"probe"` {
+			if string(event) == `"probe"` {
 				return
 			}
-			if news == nil {
-				news = json.RawMessage("gap")
+			if event == nil {
+				event = json.RawMessage("gap")
 			}
-			fn(string(news))
+			fn(string(event))
 		})
 	}()
-	w.eventually("the first news", func() bool {
+	w.eventually("the first event", func() bool {
 		w.must(w.Coordinator.Publish(w.ctx(), topic, json.RawMessage(`"probe"`)))
 		select {
 		case <-first:
@@ -88,15 +88,15 @@ func (w *world) subscribe(ctx context.Context, topic string, fn func(news string
 	return over
 }
 
-func newsReach(w *world) {
+func eventsReach(w *world) {
 	var mu sync.Mutex
 	got := map[string][]string{}
 	collect := func(who string) func(string) {
-		return func(news string) {
+		return func(event string) {
 			mu.Lock()
 			defer mu.Unlock()
-			if news != "gap" {
-				got[who] = append(got[who], news)
+			if event != "gap" {
+				got[who] = append(got[who], event)
 			}
 		}
 	}
@@ -106,7 +106,7 @@ func newsReach(w *world) {
 	for i := range 5 {
 		w.must(w.Coordinator.Publish(w.ctx(), "t", json.RawMessage(fmt.Sprint(i))))
 	}
-	w.eventually("the news", func() bool {
+	w.eventually("the events", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(got["a"]) == 5 && len(got["b"]) == 5
@@ -117,14 +117,14 @@ func newsReach(w *world) {
 	w.same("received", got, map[string][]string{"a": want, "b": want})
 }
 
-func newsEnd(w *world) {
+func eventsEnd(w *world) {
 	ctx, cancel := context.WithCancel(w.ctx())
 	var mu sync.Mutex
 	n := 0
-	over := w.subscribe(ctx, "t", func(news string) {
+	over := w.subscribe(ctx, "t", func(event string) {
 		mu.Lock()
 		defer mu.Unlock()
-		if news != "gap" {
+		if event != "gap" {
 			n++
 		}
 	})
@@ -134,18 +134,18 @@ func newsEnd(w *world) {
 	w.o.Sleep(w.o.Tick)
 	mu.Lock()
 	defer mu.Unlock()
-	w.same("news after the end", n, 0)
+	w.same("events after the end", n, 0)
 }
 
-func newsGap(w *world) {
+func eventGap(w *world) {
 	release := make(chan struct{})
 	var mu sync.Mutex
 	var got []string
-	w.subscribe(w.ctx(), "t", func(news string) {
+	w.subscribe(w.ctx(), "t", func(event string) {
 		<-release
 		mu.Lock()
 		defer mu.Unlock()
-		got = append(got, news)
+		got = append(got, event)
 	})
 	const n = 5000
 	for i := range n {
@@ -153,7 +153,7 @@ func newsGap(w *world) {
 	}
 	close(release)
 	last := fmt.Sprint(n - 1)
-	w.eventually("the last news, or a gap", func() bool {
+	w.eventually("the last event, or a gap", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
 		return len(got) > 0 && (got[len(got)-1] == last || slices.Contains(got, "gap"))
@@ -161,6 +161,6 @@ func newsGap(w *world) {
 	mu.Lock()
 	defer mu.Unlock()
 	if len(got) < n && !slices.Contains(got, "gap") {
-		w.Errorf("%d of %d news, and no gap", len(got), n)
+		w.Errorf("%d of %d events, and no gap", len(got), n)
 	}
 }

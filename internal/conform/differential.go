@@ -17,9 +17,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Differential drives two stores with the same random operations, one after the other, and compares what they say after
-// each: results, and all tasks. With o.Virtual it compares times, too, and lets the clock go on; otherwise it keeps to
-// what doesn't depend on it.
+// Differential applies the same random operations to two stores in turn, and compares the results and all tasks after
+// each. With o.Virtual it also compares times and advances the clock. Otherwise it tests only what doesn't depend on
+// the clock.
 func Differential(t *testing.T, a, b Open, o Options) {
 	o = o.defaults()
 	o.Around(t, func(t *testing.T) {
@@ -37,10 +37,10 @@ func Differential(t *testing.T, a, b Open, o Options) {
 	})
 }
 
-// timeless hides a test's deadline, for which a bubble may not ask.
+// timeless hides a test's deadline, which a bubble must not read.
 type timeless struct{ testing.TB }
 
-// A machine runs operations on two stores.
+// A machine applies operations to two stores.
 type machine struct {
 	*rapid.T
 	o     Options
@@ -49,7 +49,7 @@ type machine struct {
 	nonce int
 }
 
-// An operation is one of the machine's, with numbers that mean what it likes.
+// An operation is one operation of the machine. Each kind interprets the numbers in its own way.
 type operation struct {
 	name       string
 	do         func(m *machine, op operation)
@@ -64,7 +64,7 @@ var operations = rapid.Custom(func(rt *rapid.T) operation {
 	return operation{kind.name, kind.do, n.Draw(rt, "a"), n.Draw(rt, "b"), n.Draw(rt, "c"), n.Draw(rt, "d")}
 })
 
-// kinds lists the operations, those to come often more than once.
+// kinds lists the operations; frequent ones occur several times.
 var kinds = func() []operation {
 	var all []operation
 	for _, k := range []struct {
@@ -98,7 +98,7 @@ var kinds = func() []operation {
 	return all
 }()
 
-// both does the same on both stores and compares what comes of it.
+// both does the same on both stores and compares the results.
 func (m *machine) both(f func(s backend.Store) any) {
 	m.Helper()
 	a, b := f(m.a), f(m.b)
@@ -118,10 +118,10 @@ func (m *machine) both(f func(s backend.Store) any) {
 	}
 }
 
-// outcome is what a method returned; of an error only its code counts.
+// outcome returns the results of a method. For an error only the code counts.
 func outcome(err error, values ...any) any { return append(values, string(backend.CodeOf(err))) }
 
-// coarse takes from tasks what stores may word as they like.
+// coarse removes from tasks what stores may word differently.
 func coarse(tasks []backend.Task) []backend.Task {
 	for i := range tasks {
 		if e := tasks[i].Error; e != nil {
@@ -131,7 +131,7 @@ func coarse(tasks []backend.Task) []backend.Task {
 	return tasks
 }
 
-// byID is coarse where the order doesn't matter.
+// byID is coarse for results in any order.
 func byID(tasks []backend.Task) []backend.Task {
 	slices.SortFunc(coarse(tasks), func(a, b backend.Task) int { return strings.Compare(a.ID, b.ID) })
 	return tasks
@@ -152,18 +152,18 @@ func (m *machine) all(s backend.Store) any {
 	}
 }
 
-// some picks a task that exists, mostly.
+// some picks a task that usually exists.
 func (m *machine) some(i int) backend.Task {
 	all := m.all(m.a).([]backend.Task)
 	if len(all) == 0 || i == 11 {
-		return backend.Task{ID: "nobody"}
+		return backend.Task{ID: "unknown"}
 	}
 	return all[i%len(all)]
 }
 
 func pick[T any](i int, from ...T) T { return from[i%len(from)] }
 
-// delay is none, or so long that nothing becomes due unless the clock is virtual.
+// delay returns zero, or a delay so long that nothing becomes due unless the clock is virtual.
 func (m *machine) delay(i int) time.Duration {
 	if m.o.Virtual {
 		return pick(i, 0, 0, 0, 0, time.Second, 7*time.Second, 20*time.Second, time.Hour)
@@ -173,8 +173,10 @@ func (m *machine) delay(i int) time.Duration {
 
 func doInsert(m *machine, op operation) {
 	n := backend.NewTask{Delay: m.delay(op.C), Task: backend.Task{
-		ID: fmt.Sprint("t", op.A%6), Queue: pick(op.B, "q", "q", "p"), Weight: op.B % 3, UniqueKey: pick(op.D, "", "", "k", "l"),
-		Fingerprint: pick(op.D+op.B, "", "", "f1", "f1", "f2"), Status: pick(op.C, backend.StatusWaiting, backend.StatusPending), Payload: json.RawMessage(`1`),
+		ID: fmt.Sprint("t", op.A%6), Queue: pick(op.B, "q", "q", "p"), Weight: op.B % 3, UniqueKey: pick(op.D, "", "", "k",
+			"l"),
+		Fingerprint: pick(op.D+op.B, "", "", "f1", "f1", "f2"), Status: pick(op.C, backend.StatusWaiting,
+			backend.StatusPending), Payload: json.RawMessage(`1`),
 	}}
 	if op.A%6 == 5 {
 		n.Task.Allow = []string{"10.0.0.0/8"}
@@ -188,7 +190,7 @@ func doInsert(m *machine, op operation) {
 	})
 }
 
-// source picks the source of a batch: of children, too.
+// source picks the source of a batch, including subtasks.
 func (op operation) source() string { return pick(op.A, "t0", "t1", "t2", "t0/a/0", "t0/done", "t5") }
 func (op operation) batch() string  { return pick(op.B, "a", "a", "b") }
 
@@ -211,12 +213,13 @@ func doInsertSubtasks(m *machine, op operation) {
 }
 
 func doSpawn(m *machine, op operation) {
-	sp := backend.Spawn{Source: op.source(), Batch: op.batch(), Now: op.D%2 == 0, Count: pick(op.C, 0, 1, 2, 3, 1+op.C%3, 1+op.C%3)}
+	sp := backend.Spawn{Source: op.source(), Batch: op.batch(), Now: op.D%2 == 0,
+		Count: pick(op.C, 0, 1, 2, 3, 1+op.C%3, 1+op.C%3)}
 	if op.D > 8 {
 		sp.Fence = 1
 	}
 	if strings.Contains(sp.Source, "/a/") {
-		// A subtask that is not committed can't run, and so has none.
+		// A subtask that is not committed can't run and so has no subtasks.
 		t, err := m.a.Get(context.Background(), sp.Source)
 		if err == nil && t.Fence == 0 {
 			return
@@ -261,10 +264,11 @@ func (m *machine) claim(c backend.Claim, exact bool) {
 	})
 }
 
-// skip picks the versions to which a claim leaves tasks: mostly none.
+// skip picks the versions whose tasks a claim skips: usually none.
 func (op operation) skip() []backend.Version {
 	return pick(op.B+op.C, nil, nil, nil, []backend.Version{{Fingerprint: "f1"}},
-		[]backend.Version{{Fingerprint: "f2", Networks: backend.AllowedBy("10.1.2.3")}, {Fingerprint: "f1", Networks: backend.AllowedBy("10.1.2.3")}})
+		[]backend.Version{{Fingerprint: "f2", Networks: backend.AllowedBy("10.1.2.3")},
+			{Fingerprint: "f1", Networks: backend.AllowedBy("10.1.2.3")}})
 }
 
 func doMarkRetried(m *machine, op operation) {
@@ -278,30 +282,36 @@ func doMarkRetried(m *machine, op operation) {
 func doClaim(m *machine, op operation) {
 	queue := pick(op.A, "q", "p")
 	m.claim(backend.Claim{
-		// A nonce is one claim's: another queue's has another.
-		Queue: queue, Owner: fmt.Sprint("o", op.B%5), Nonce: pick(op.C, "", "", "", "n"+queue), Max: pick(op.D, 1, 2, 3, 10, 0),
-		FanIn: op.A < 9, Networks: pick(op.B, nil, backend.AllowedBy("10.1.2.3")), Fingerprint: pick(op.D, "", "f1", "f2"), Skip: op.skip(),
+		// A nonce belongs to one queue's claims.
+		Queue: queue, Owner: fmt.Sprint("o", op.B%5), Nonce: pick(op.C, "", "", "", "n"+queue), Max: pick(op.D, 1, 2, 3, 10,
+			0),
+		FanIn: op.A < 9, Networks: pick(op.B, nil, backend.AllowedBy("10.1.2.3")), Fingerprint: pick(op.D, "", "f1",
+			"f2"), Skip: op.skip(),
 		Suspects: pick(op.C, 1, 0), MaxCrashes: op.A % 3,
 	}, op.C%4 != 3 && m.o.Overtake == 0)
 }
 
 func doClaimIDs(m *machine, op operation) {
 	a, b := m.some(op.A), m.some(op.B)
-	m.claim(backend.Claim{Queue: a.Queue, Owner: fmt.Sprint("o", op.C%5), Max: 1 + op.D%3, IDs: []string{a.ID, b.ID}, FanIn: true,
-		Skip: op.skip(), Suspects: pick(op.A, 1, 0), MaxCrashes: 2}, true)
+	m.claim(backend.Claim{Queue: a.Queue, Owner: fmt.Sprint("o", op.C%5), Max: 1 + op.D%3, IDs: []string{a.ID, b.ID},
+		FanIn: true,
+		Skip:  op.skip(), Suspects: pick(op.A, 1, 0), MaxCrashes: 2}, true)
 }
 
 func doSettle(m *machine, op operation) {
 	t := m.some(op.A)
 	if op.A < 10 {
-		running := slices.DeleteFunc(m.all(m.a).([]backend.Task), func(t backend.Task) bool { return t.Status != backend.StatusRunning })
+		running := slices.DeleteFunc(m.all(m.a).([]backend.Task),
+			func(t backend.Task) bool { return t.Status != backend.StatusRunning })
 		if len(running) > 0 {
 			t = running[op.A%len(running)]
 		}
 	}
 	e := backend.Settle{
-		ID: t.ID, Fence: t.Fence - int64(op.C/11), Nonce: pick(op.B, "n", "m"), Delay: m.delay(op.D), Result: json.RawMessage(`3`),
-		To: pick(op.B, backend.StatusSuccess, backend.StatusSuccess, backend.StatusFailed, backend.StatusStopped, backend.StatusRetrying, backend.StatusWaiting),
+		ID: t.ID, Fence: t.Fence - int64(op.C/11), Nonce: pick(op.B, "n",
+			"m"), Delay: m.delay(op.D), Result: json.RawMessage(`3`),
+		To: pick(op.B, backend.StatusSuccess, backend.StatusSuccess, backend.StatusFailed, backend.StatusStopped,
+			backend.StatusRetrying, backend.StatusWaiting),
 	}
 	if op.C < 9 {
 		e.Payload = pick(op.C, backend.PayloadUnknown, backend.PayloadWrongVersion, backend.PayloadDecoded)
@@ -340,7 +350,7 @@ func doExpire(m *machine, op operation) {
 		m.Fatal(err)
 	}
 	if owned, _ := m.a.Owned(context.Background(), name); len(owned) > 0 && !m.o.Virtual {
-		return // how long suspects wait depends on the clock
+		return // the delay of suspects depends on the clock
 	}
 	m.both(func(s backend.Store) any {
 		tasks, err := s.ExpireOwner(context.Background(), name, counts[name]+int64(op.B/10), 1+op.C%3)
@@ -394,7 +404,8 @@ func doPurge(m *machine, op operation) {
 		return
 	}
 	m.both(func(s backend.Store) any {
-		n, err := s.Purge(context.Background(), backend.Retention{Age: pick(op.A, time.Millisecond, 5*time.Second, 20*time.Second)}, 1000)
+		n, err := s.Purge(context.Background(), backend.Retention{Age: pick(op.A, time.Millisecond, 5*time.Second,
+			20*time.Second)}, 1000)
 		return outcome(err, n)
 	})
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Docs checks a keeper of documents.
+// Docs tests a store of documents.
 func Docs(t *testing.T, open Open, o Options) {
 	run(t, open, o, []behaviour{
 		{"write_raises_revision", docsPut},

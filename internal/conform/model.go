@@ -10,8 +10,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Model returns a store of a few tasks that looks at all of them whatever it does: slow, and simple enough to be
-// believed. It is not safe for concurrent use, and its List knows neither pages nor order.
+// Model returns a store for few tasks that scans all of them in every method: slow, but simple enough to trust. It is
+// not safe for concurrent use, and its List ignores pages and order.
 func Model() *backend.Ports {
 	return &backend.Ports{Name: "model", Store: &model{owners: map[string]*modelOwner{}, sets: map[string]*modelSet{}}}
 }
@@ -169,7 +169,8 @@ func (m *model) Claim(_ context.Context, c backend.Claim) ([]backend.Task, time.
 	next := m.nextDue(c.Queue)
 	if c.Fingerprint != "" && len(c.IDs) == 0 {
 		for _, t := range m.where(func(t *modelTask) bool {
-			return t.Queue == c.Queue && !t.WrongVersionSince.IsZero() && t.Fingerprint == c.Fingerprint && t.waits() && !t.closed && t.RunAt.After(time.Now())
+			return t.Queue == c.Queue && !t.WrongVersionSince.IsZero() && t.Fingerprint == c.Fingerprint && t.waits() &&
+				!t.closed && t.RunAt.After(time.Now())
 		}) {
 			t.RunAt = time.Now().UTC()
 		}
@@ -179,7 +180,8 @@ func (m *model) Claim(_ context.Context, c backend.Claim) ([]backend.Task, time.
 		return docs(held), next, nil
 	}
 	took := best(m.where(func(t *modelTask) bool {
-		return t.Queue == c.Queue && t.isReady() && !t.late() && t.Allowed(c.Networks) && !c.Skips(&t.Task) && (len(c.IDs) == 0 || slices.Contains(c.IDs, t.ID))
+		return t.Queue == c.Queue && t.isReady() && !t.late() && t.Allowed(c.Networks) && !c.Skips(&t.Task) &&
+			(len(c.IDs) == 0 || slices.Contains(c.IDs, t.ID))
 	}), len(m.tasks))
 	took = slices.DeleteFunc(took, func(t *modelTask) bool {
 		if t.Suspected() {
@@ -342,7 +344,7 @@ func (m *model) Stop(_ context.Context, s backend.Stop) ([]backend.Task, error) 
 	return heads(out), nil
 }
 
-// under says whether a task is another, or below it.
+// under reports whether t is the task id or one of its descendants.
 func (m *model) under(t *modelTask, id string) bool {
 	for t != nil && t.ID != id {
 		if t.Source == "" {

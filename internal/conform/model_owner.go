@@ -61,7 +61,7 @@ func (m *model) ExpireOwner(_ context.Context, owner string, count int64, maxCra
 	return heads(lost), nil
 }
 
-// lose returns what the loss of an owner does to each of its tasks.
+// lose returns a function that applies the loss of an owner to one of its tasks.
 func (m *model) lose(owner string, ran []*modelTask, heard time.Time) func(t *modelTask, most int) {
 	now := time.Now()
 	alive, dead := heard, now
@@ -94,7 +94,8 @@ func (m *model) lose(owner string, ran []*modelTask, heard time.Time) func(t *mo
 			return
 		}
 		charged := one && t == guilty[0]
-		t.Suspect = &backend.Suspect{Losses: s.Losses + 1, For: max(dead.Sub(t.Started), 200*time.Millisecond), Owner: owner, Charged: charged}
+		t.Suspect = &backend.Suspect{Losses: s.Losses + 1, For: max(dead.Sub(t.Started), 200*time.Millisecond), Owner: owner,
+			Charged: charged}
 		if charged {
 			t.Crashes++
 		}

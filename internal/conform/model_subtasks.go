@@ -109,7 +109,7 @@ func (m *model) Finish(_ context.Context, source string) (bool, string, error) {
 		set.finished = time.Now()
 		c := backend.SubtaskCounts{Finished: time.Now().UTC()}
 		for _, t := range m.committed(source) {
-			t.closed = false // nothing that lives is behind its gate
+			t.closed = false // no live task is behind its gate
 			c.Total++
 			switch t.Status {
 			case backend.StatusSuccess:
@@ -191,7 +191,7 @@ func (m *model) Unfinished(_ context.Context, age time.Duration, _ int) ([]backe
 	return out, nil
 }
 
-// unasked says whether a source has a live subtask that nobody has asked to stop.
+// unasked reports whether a source has a live subtask that was not asked to stop.
 func (m *model) unasked(source string) bool {
 	return slices.ContainsFunc(m.live(source), func(t *modelTask) bool { return !t.stopping })
 }
@@ -203,7 +203,7 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// Purge deletes all families that it may; how many is not limited.
+// Purge deletes all families that it may delete, without a maximum.
 func (m *model) Purge(_ context.Context, r backend.Retention, _ int) (int, error) {
 	type family struct {
 		root  *modelTask

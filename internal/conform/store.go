@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-// Store checks a store: the state table, each method's promise, and what many may do at once.
+// Store tests a store: the state table, each method's contract, and concurrency.
 func Store(t *testing.T, open Open, o Options) {
 	t.Run("transitions", func(t *testing.T) {
 		run(t, open, o, []behaviour{{"only_allowed_transitions", everyPair}})

@@ -9,7 +9,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// piece inserts the tasks from … to-1 of a batch.
+// piece inserts the tasks [from, to) of a batch.
 func (w *world) piece(source, batch string, from, to int) {
 	w.Helper()
 	var tasks []backend.NewTask
@@ -41,19 +41,19 @@ func batchWhole(w *world) {
 	w.must(w.commit(source, "b", 3))
 	w.must(w.commit(source, "b", 3))
 	w.wantSubtasks(source, 3)
-	// All was discarded, or nothing inserted.
+	// Everything was discarded, or nothing was inserted.
 	w.piece(source, "c", 0, 2)
 	w.must(w.Store.Discard(w.ctx(), source, "c"))
 	w.wantCode(w.commit(source, "c", 2), backend.ErrAborted)
 	w.wantCode(w.commit(source, "never", 1), backend.ErrAborted)
-	// A handler that died had inserted more, and one that runs again fewer.
+	// A handler that died had inserted more tasks; the next attempt inserts fewer.
 	w.piece(source, "d", 0, 4)
 	w.wantCode(w.commit(source, "d", 2), backend.ErrAborted)
 	w.must(w.Store.Discard(w.ctx(), source, "d"))
 	w.piece(source, "d", 0, 2)
 	w.must(w.commit(source, "d", 2))
-	w.must(w.commit(source, "d", 1)) // it is there
-	// One that is committed grows by all that is said, or not at all.
+	w.must(w.commit(source, "d", 1)) // already committed
+	// A committed batch grows by all of the new tasks or not at all.
 	w.piece(source, "d", 0, 5)
 	w.must(w.Store.Discard(w.ctx(), source, "d"))
 	w.wantCode(w.commit(source, "d", 5), backend.ErrAborted)
@@ -62,7 +62,7 @@ func batchWhole(w *world) {
 	w.piece(source, "d", 0, 5)
 	w.must(w.commit(source, "d", 5))
 	w.wantSubtasks(source, 8)
-	// What a program that says no number has committed in part is completed.
+	// A part committed by a program that sends no number is completed.
 	w.piece(source, "e", 1, 3)
 	w.must(w.commit(source, "e", 0))
 	w.wantCode(w.commit(source, "e", 3), backend.ErrAborted)
@@ -75,12 +75,12 @@ func batchWhole(w *world) {
 	}
 	w.wantFinish(source, true, "q")
 	w.same("total", w.get(source).Subtasks.Total, 11)
-	// A reply that was lost until now.
+	// A reply that arrives very late.
 	w.must(w.commit(source, "d", 5))
 }
 
-// batchAgainstDiscard: sweepers discard a batch while it is inserted in pieces and committed. A nil error means that it is
-// there as a whole.
+// batchAgainstDiscard: sweepers discard a batch while it is inserted in pieces and committed. A nil error means that
+// the whole batch is stored.
 func batchAgainstDiscard(w *world) {
 	const pieces, each = 3, 4
 	for round := range 20 {
@@ -104,7 +104,7 @@ func batchAgainstDiscard(w *world) {
 			if err = w.commit(source, "b", pieces*each); backend.CodeOf(err) != backend.ErrAborted {
 				break
 			}
-			if try == 2 { // or it might never be committed
+			if try == 2 { // otherwise it might never be committed
 				over.Store(true)
 			}
 		}
@@ -152,7 +152,7 @@ func batchFenced(w *world) {
 	w.must(spawn(source, "c", 0)) // from outside
 	w.settle(second, backend.StatusSuccess)
 	w.piece(source, "d", 0, 1)
-	w.must(spawn(source, "d", second.Fence)) // what its handler has begun
+	w.must(spawn(source, "d", second.Fence)) // begun by its handler
 	w.wantSubtasks(source, 4)
 	_, err := w.Store.Get(w.ctx(), backend.SubtaskID(source, "b", 0))
 	w.must(err)
@@ -164,7 +164,7 @@ func batchFenced(w *world) {
 
 func batchesBounded(w *world) {
 	if w.o.SlowSpawn {
-		return // the store has a test of its own, with a source that is made by other means
+		return // the store has its own test, with a source created by other means
 	}
 	testkit.Long(w.T, "commits ten thousand batches")
 	source := w.add()

@@ -71,7 +71,7 @@ func claimAllowed(w *world) {
 func claimAround(w *world) {
 	first, heavy := w.add(allow("10.1.2.3")), w.add(allow("10.1.2.3"), weight(5))
 	open, late := w.add(), w.add(allow("10.1.2.3"), weight(-1))
-	_, _, _, err := w.Store.Promote(w.ctx(), "q", 10) // hints change nothing about that
+	_, _, _, err := w.Store.Promote(w.ctx(), "q", 10) // hints don't change this
 	w.must(err)
 	w.same("at another address", w.claimAt("10.9.9.9", 9), []string{open})
 	w.same("at its address, the best", w.claimAt("10.1.2.3", 1), []string{heavy})
@@ -160,8 +160,8 @@ func claimRepeated(w *world) {
 	w.same("by another nonce", len(w.claim("q", "o", 3)), 2)
 }
 
-// claimOrder inserts tasks of few weights in random order, some of which come back from an attempt, and checks each one
-// claimed against all that were ready.
+// claimOrder inserts tasks of few weights in random order, some of which return from an attempt, and compares each
+// claimed task with all ready ones.
 func claimOrder(w *world) {
 	r := rand.New(rand.NewPCG(1, 2))
 	type ready struct {
@@ -177,7 +177,7 @@ func claimOrder(w *world) {
 			w.add(id(x.id), weight(x.weight))
 			line = append(line, x)
 		}
-		w.o.Sleep(time.Millisecond) // those of one instant may have any order among adapters that know no other age
+		w.o.Sleep(time.Millisecond) // adapters without another age may return tasks of one instant in any order
 		slices.SortStableFunc(line, func(a, b ready) int { return cmp.Or(b.weight-a.weight, a.age-b.age) })
 		var back []ready
 		claimed := w.claim("q", "o", 1+r.IntN(4))
@@ -187,7 +187,7 @@ func claimOrder(w *world) {
 				w.Fatalf("task %s was claimed, number %d of those ready", t.ID, i)
 			}
 			if r.IntN(3) == 0 {
-				back = append(back, line[i]) // and is as old as it was
+				back = append(back, line[i]) // keeps its age
 			}
 			line = slices.Delete(line, i, i+1)
 		}
@@ -206,7 +206,7 @@ func claimIDs(w *world) {
 	light, heavy, other := w.add(weight(1)), w.add(weight(2)), w.add(weight(3))
 	elsewhere := w.add(in("elsewhere"))
 	got, _, err := w.Store.Claim(w.ctx(), backend.Claim{
-		Queue: "q", Owner: "o", Nonce: "n", Max: 1, IDs: []string{light, light, "nobody", elsewhere, heavy, heavy},
+		Queue: "q", Owner: "o", Nonce: "n", Max: 1, IDs: []string{light, light, "unknown", elsewhere, heavy, heavy},
 	})
 	w.must(err)
 	w.same("the best one", ids(got), []string{heavy})
@@ -256,11 +256,12 @@ func claimInTime(w *world) {
 	w.must(err)
 	w.same("failed", ids(failed), []string{late})
 	t := w.get(late)
-	if t.Status != backend.StatusFailed || t.Error == nil || t.Error.Code != backend.ErrDeadlineExceeded || t.Ended.IsZero() {
+	if t.Status != backend.StatusFailed || t.Error == nil || t.Error.Code != backend.ErrDeadlineExceeded ||
+		t.Ended.IsZero() {
 		w.Errorf("a task past its deadline: %+v, error %+v", t, t.Error)
 	}
 	w.same("returned as it is", failed, []backend.Task{t.Head()})
-	// One that runs when its deadline passes may end.
+	// A running task may end after its deadline.
 	id := w.add(w.deadline(2 * w.o.Tick))
 	running := w.take(id, "o")
 	w.o.Sleep(3 * w.o.Tick)

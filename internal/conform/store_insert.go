@@ -17,7 +17,8 @@ var insertBehaviours = []behaviour{
 	{"same_id_at_once", insertAtOnce},          // many inserts make one task
 	{"invalid_first_status", func(w *world) { // it is refused
 		for _, with := range []func(*backend.NewTask){
-			id(""), in(""), status(""), status(backend.StatusRunning), status(backend.StatusRetrying), status(backend.StatusSuccess),
+			id(""), in(""), status(""), status(backend.StatusRunning), status(backend.StatusRetrying),
+			status(backend.StatusSuccess),
 			func(n *backend.NewTask) { n.Gated = true },
 			func(n *backend.NewTask) { n.Task.Source, n.Task.Batch = "source", "b" },
 		} {
@@ -29,7 +30,7 @@ var insertBehaviours = []behaviour{
 	}},
 	{"store_time", insertDated}, // tasks are dated by the time that the store returns
 	{"unknown_task", func(w *world) { // it is not found
-		_, err := w.Store.Get(w.ctx(), "nobody")
+		_, err := w.Store.Get(w.ctx(), "unknown")
 		w.wantCode(err, backend.ErrNotFound)
 	}},
 	{"ended_context", endedContext}, // it stops every method
@@ -50,8 +51,10 @@ func insertDated(w *world) {
 func insertKeeps(w *world) {
 	n := backend.NewTask{Task: backend.Task{
 		ID: "full", Queue: "q", Status: backend.StatusPending, Weight: -3, Payload: json.RawMessage(`{"a":[1,2]}`),
-		Fingerprint: "f", RetryOf: "other", UniqueKey: "k", Timeout: time.Second, Trace: "00-1-2-01", Allow: []string{"10.0.0.0/8", "::1"},
-		RunAt: time.Now().Add(time.Hour).Truncate(time.Millisecond).UTC(), Deadline: time.Now().Add(2 * time.Hour).Truncate(time.Millisecond).UTC(),
+		Fingerprint: "f", RetryOf: "other", UniqueKey: "k", Timeout: time.Second, Trace: "00-1-2-01",
+		Allow:    []string{"10.0.0.0/8", "::1"},
+		RunAt:    time.Now().Add(time.Hour).Truncate(time.Millisecond).UTC(),
+		Deadline: time.Now().Add(2 * time.Hour).Truncate(time.Millisecond).UTC(),
 	}}
 	stored := w.insert(n)[0]
 	if stored.Created.IsZero() {
@@ -81,7 +84,8 @@ func insertTwice(w *world) {
 	t := w.take("same", "owner")
 	w.must(w.Store.Progress(w.ctx(), "same", t.Fence, json.RawMessage(`1`)))
 	w.wantSettled(backend.Settle{
-		ID: "same", Fence: t.Fence, Nonce: "n", To: backend.StatusSuccess, Result: json.RawMessage(`2`), Log: []string{"line"},
+		ID: "same", Fence: t.Fence, Nonce: "n", To: backend.StatusSuccess, Result: json.RawMessage(`2`),
+		Log: []string{"line"},
 	}, backend.SettledApplied)
 	there = w.get("same")
 	w.same("its result", there.Result, json.RawMessage(`2`))
@@ -96,7 +100,8 @@ func insertUnique(w *world) {
 	}
 	t := w.take(holder, "owner")
 	w.same("running is live", w.add(unique("k")), holder)
-	w.wantSettled(backend.Settle{ID: holder, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying}, backend.SettledApplied)
+	w.wantSettled(backend.Settle{ID: holder, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying},
+		backend.SettledApplied)
 	w.same("retrying is live", w.add(unique("k")), holder)
 	w.done(holder, backend.StatusFailed)
 	second := w.add(unique("k"))
@@ -131,7 +136,7 @@ func insertAtOnce(w *world) {
 	}
 }
 
-// many calls f on many goroutines at once and returns what they return.
+// many calls f on many goroutines at once and returns the results.
 func many[T any](w *world, f func(i int) T) []T {
 	out := make([]T, w.o.Many)
 	start := make(chan struct{})

@@ -13,11 +13,12 @@ import (
 var listBehaviours = []behaviour{
 	{"pages", listPages},                        // pages contain every task once, in order, with the total
 	{"inserts_between_pages", listWhileGrowing}, // they disturb nothing
-	{"page_bytes", listBytes},                   // a page is limited by bytes, and has one task at least
+	{"page_bytes", listBytes},                   // a page is limited by bytes, and has at least one task
 	{"filters", listFilters},
 	{"invalid_page", func(w *world) { // it is refused
 		w.add()
-		for _, q := range []backend.TaskQuery{{Limit: -1}, {Limit: 1001}, {Bytes: -1}, {Bytes: backend.MaxPage + 1}, {Cursor: "odd"}, {Sort: "odd"}} {
+		for _, q := range []backend.TaskQuery{{Limit: -1}, {Limit: 1001}, {Bytes: -1}, {Bytes: backend.MaxPage + 1},
+			{Cursor: "odd"}, {Sort: "odd"}} {
 			_, err := w.Store.List(w.ctx(), q)
 			w.wantCode(err, backend.ErrInvalidArgument)
 		}

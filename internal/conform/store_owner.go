@@ -47,7 +47,7 @@ func beatSaves(w *world) {
 	t := w.take(w.add(), "o")
 	w.must(w.Store.Beat(w.ctx(), "o", 2))
 	w.same("expired", len(w.expire("o", 1, 3)), 0)
-	w.same("an unknown owner", len(w.expire("nobody", 0, 3)), 0)
+	w.same("an unknown owner", len(w.expire("unknown", 0, 3)), 0)
 	w.same("the task", w.get(t.ID), t)
 	w.must(w.Store.Beat(w.ctx(), "o", 3))
 	w.same("owners", w.owners(), map[string]int64{"o": 3})
@@ -61,7 +61,7 @@ func expiry(w *world) {
 	want := lost
 	after := w.get(lost.ID)
 	want.Status, want.Attempt = backend.StatusWaiting, 0
-	want.Suspect, want.RunAt = after.Suspect, after.RunAt // as the tests of suspects say
+	want.Suspect, want.RunAt = after.Suspect, after.RunAt // see the tests of suspects
 	w.same("returned", tasks, []backend.Task{want.Head()})
 	w.same("stored", w.get(lost.ID), want)
 	w.same("another's", w.get(kept.ID), kept)
@@ -71,7 +71,8 @@ func expiry(w *world) {
 	w.wantCode(w.Store.Beat(w.ctx(), "o", 6), backend.ErrAborted)
 	_, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: "q", Owner: "o", Nonce: w.next("n"), Max: 1})
 	w.wantCode(err, backend.ErrAborted)
-	w.wantSettled(backend.Settle{ID: lost.ID, Fence: lost.Fence, Nonce: "n", To: backend.StatusSuccess}, backend.SettledLost)
+	w.wantSettled(backend.Settle{ID: lost.ID, Fence: lost.Fence, Nonce: "n", To: backend.StatusSuccess},
+		backend.SettledLost)
 	w.wantCode(w.Store.Progress(w.ctx(), lost.ID, lost.Fence, []byte(`1`)), backend.ErrAborted)
 	w.same("after all that", w.get(lost.ID), want)
 	w.due(lost.ID)
@@ -134,7 +135,7 @@ func crashes(w *world) {
 }
 
 func drainCharges(w *world) {
-	w.must(w.Store.Drain(w.ctx(), "nobody"))
+	w.must(w.Store.Drain(w.ctx(), "unknown"))
 	w.must(w.Store.Beat(w.ctx(), "o", 1))
 	w.must(w.Store.Beat(w.ctx(), "other", 1))
 	lost, stopping, kept := w.take(w.add(), "o"), w.take(w.add(), "o"), w.take(w.add(), "other")
@@ -142,7 +143,7 @@ func drainCharges(w *world) {
 	w.must(err)
 	w.must(w.Store.Drain(w.ctx(), "o"))
 	w.must(w.Store.Drain(w.ctx(), "o"))
-	w.must(w.Store.Beat(w.ctx(), "o", 2)) // it goes on beating
+	w.must(w.Store.Beat(w.ctx(), "o", 2)) // it keeps beating
 	w.same("expired too early", len(w.expire("o", 1, 1)), 0)
 	w.same("ended", len(w.expire("o", 2, 1)), 2)
 	want := lost
@@ -182,7 +183,8 @@ func expireStopping(w *world) {
 	tasks := w.expire("o", 1, 1)
 	got := w.get(t.ID)
 	w.same("returned", tasks, []backend.Task{got.Head()})
-	if got.Status != backend.StatusStopped || got.Error == nil || got.Error.Code != backend.ErrAborted || got.Ended.IsZero() {
+	if got.Status != backend.StatusStopped || got.Error == nil || got.Error.Code != backend.ErrAborted ||
+		got.Ended.IsZero() {
 		w.Errorf("%+v, error %v", got, got.Error)
 	}
 }

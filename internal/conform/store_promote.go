@@ -44,10 +44,10 @@ func promotePicks(w *world) {
 	w.same("none asked for", len(w.promote("q", 0)), 0)
 	w.same("the best two", w.promote("q", 2), []string{b, c})
 	w.same("the rest", w.promote("q", 10), []string{a})
-	w.same("owed no more", len(w.promote("q", 10)), 0)
+	w.same("no longer pending", len(w.promote("q", 10)), 0)
 	w.wantStatus(backend.StatusPending, a, b, c)
-	w.same("a hint keeps nobody from claiming", len(w.claim("q", "o", 10)), 3)
-	w.same("a queue that nobody uses", len(w.promote("nowhere", 10)), 0)
+	w.same("a hint blocks no claim", len(w.claim("q", "o", 10)), 3)
+	w.same("an unused queue", len(w.promote("nowhere", 10)), 0)
 }
 
 func promoteNext(w *world) {
@@ -71,7 +71,7 @@ func promoteNext(w *world) {
 func promoteAgain(w *world) {
 	hints := 10
 	if !w.o.Virtual {
-		hints = 2 // more of them would take minutes
+		hints = 2 // more would take minutes
 	}
 	id := w.add()
 	var last time.Duration
@@ -82,7 +82,7 @@ func promoteAgain(w *world) {
 		waited := time.Duration(0)
 		for ; len(w.promote("q", 0)) == 0 && waited < last-time.Second; waited += time.Second {
 			if got := w.promote("q", 10); len(got) > 0 {
-				w.Fatalf("owed again %v after hint %d", waited, i)
+				w.Fatalf("pending again %v after hint %d", waited, i)
 			}
 			w.o.Sleep(time.Second)
 		}
@@ -103,12 +103,12 @@ func promoteEmptied(w *world) {
 		func(t backend.Task) { w.settle(t, backend.StatusWaiting) },
 		func(backend.Task) { w.expire("lost", 1, 100) },
 	} {
-		w.same("owed", w.promote("q", 10), []string{id})
-		w.same("not owed", len(w.promote("q", 10)), 0)
+		w.same("pending", w.promote("q", 10), []string{id})
+		w.same("not pending", len(w.promote("q", 10)), 0)
 		end(w.take(id, "lost"))
 	}
 	w.due(id)
-	w.same("owed", w.promote("q", 10), []string{id})
+	w.same("pending", w.promote("q", 10), []string{id})
 }
 
 func promoteAtOnce(w *world) {

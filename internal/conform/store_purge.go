@@ -22,7 +22,8 @@ var purgeBehaviours = []behaviour{
 	{"living_families_block_none", purgeBehindLiving},
 	{"against_spawn", purgeAgainstSpawn}, // a subtask gets subtasks while its family is deleted
 	{"done_retry_alone", func(w *world) { // a retry of SubtasksDone has no family
-		w.done(w.add(func(n *backend.NewTask) { n.Task.DoneOf, n.Task.RetryOf = "source", "source/done" }), backend.StatusSuccess)
+		w.done(w.add(func(n *backend.NewTask) { n.Task.DoneOf, n.Task.RetryOf = "source", "source/done" }),
+			backend.StatusSuccess)
 		w.o.Sleep(3 * w.o.Tick)
 		w.same("purged", w.purge(backend.Retention{Age: w.o.Tick}, 10), 1)
 	}},
@@ -69,12 +70,13 @@ func purgeAge(w *world) {
 	w.same("its id is free again", w.insert(w.task(id(old)))[0].Status, backend.StatusWaiting)
 }
 
-// purgeAgainstSpawn: a subtask that has succeeded without subtasks may get its first ones at any time. Whatever has been deleted
-// of its family by then, neither they nor what they are under goes while they live, and what Spawn has committed is there.
+// purgeAgainstSpawn: a subtask that has succeeded without subtasks may get its first ones at any time. Even if parts
+// of its family have been deleted, neither they nor their ancestors are deleted while they live, and committed ones
+// exist.
 func purgeAgainstSpawn(w *world) {
 	age := backend.Retention{Age: w.o.Tick}
 	for i := range 8 {
-		deleted, between := i%4, i/4 // of the family's five: before the insert, and between that and the commit
+		deleted, between := i%4, i/4 // of the family's five: before the insert, and between insert and commit
 		source := w.add()
 		kids := w.spawn(source, "b", true, 3)
 		for _, kid := range append(kids, source) {
@@ -123,21 +125,21 @@ func purgeAgainstSpawn(w *world) {
 	}
 }
 
-// purgeBehindLiving: more old families live than a call may delete, and what is behind them goes all the same, by age and by
-// number, also in another queue.
+// purgeBehindLiving: more old families are alive than a call may delete. Families behind them are deleted all the
+// same, by age and by number, and in other queues.
 func purgeBehindLiving(w *world) {
 	living := []string{}
 	for i := range 6 {
 		source := w.add()
 		kids := w.spawn(source, "b", true, 1)
 		w.done(source, backend.StatusSuccess)
-		if i%2 == 0 { // its SubtasksDone lives
+		if i%2 == 0 { // its SubtasksDone is alive
 			w.done(kids[0], backend.StatusSuccess)
 			w.wantFinish(source, true, "q")
 			living = append(living, source, kids[0], source+"/done")
 			continue
 		}
-		under := w.take(kids[0], "o") // a subtask of its subtask lives
+		under := w.take(kids[0], "o") // a subtask of its subtask is alive
 		grandkid := w.spawn(kids[0], "b", true, 1)[0]
 		w.settle(under, backend.StatusSuccess)
 		w.wantFinish(source, true, "q")
@@ -202,23 +204,23 @@ func purgeFamilies(w *world) {
 	kids := w.spawn(source, "b", true, 2)
 	w.done(kids[0], backend.StatusSuccess)
 	w.done(source, backend.StatusSuccess)
-	all(0) // a subtask lives
+	all(0) // a subtask is alive
 	under := w.take(kids[1], "o")
 	grandkid := w.spawn(kids[1], "b", true, 1)[0]
 	w.settle(under, backend.StatusSuccess)
-	all(0) // so does one of its own
+	all(0) // and one of its subtasks
 	w.done(grandkid, backend.StatusSuccess)
 	all(0) // the sets are not finished
 	w.wantFinish(source, true, "q")
 	w.wantFinish(kids[1], true, "sub")
-	all(0) // the tasks that run SubtasksDone live
+	all(0) // the tasks that run SubtasksDone are alive
 	w.done(source+"/done", backend.StatusSuccess)
 	w.done(kids[1]+"/done", backend.StatusFailed)
 	w.same("too young as a whole", w.purge(backend.Retention{Age: time.Hour}, 100), 0)
 	all(6)
 	w.same("left", w.left(), []string{})
 
-	// A family larger than a batch goes in the end, its source not before its subtasks.
+	// A family larger than a batch is deleted eventually, its source not before its subtasks.
 	source = w.add()
 	w.spawn(source, "b", true, 9)
 	w.stop(source, false)

@@ -9,11 +9,11 @@ import (
 
 var settleBehaviours = []behaviour{
 	{"writes", settleWrites},     // a settle sets the fields of its row in the state table
-	{"repeated", settleRepeated}, // a settle whose reply was lost is reported as applied, for ever
+	{"repeated", settleRepeated}, // a settle whose reply was lost is always reported as applied
 	{"stale_is_lost", settleStale},
 	{"one_of_many", settleAtOnce}, // of many settles of one claim, one is applied
 	{"stop_beats_success", settleStopping},
-	{"lost_claim", settleLostClaim}, // a claim whose reply was lost is released with what Owned returns
+	{"lost_claim", settleLostClaim}, // a claim whose reply was lost is released with the result of Owned
 	{"batch", settleBatch},          // the outcome of each settle is returned
 	{"invalid_status", func(w *world) { // it is refused
 		t := w.take(w.add(), "o")
@@ -25,7 +25,7 @@ var settleBehaviours = []behaviour{
 	}},
 	{"progress_needs_fence", progress},
 	{"success_clears_error", settleClearsError},
-	{"log", settleLog}, // a log replaces the stored one; no log leaves it
+	{"log", settleLog}, // a log replaces the stored one; without a log it stays
 }
 
 func settleWrites(w *world) {
@@ -63,12 +63,13 @@ func settleWrites(w *world) {
 	w.same("waiting", after, before)
 }
 
-// A task that has succeeded shows no error of an earlier attempt, wherever it is read. One that only waits again keeps it.
+// A successful task shows no error of an earlier attempt in any result. A task that waits again keeps it.
 func settleClearsError(w *world) {
 	failure := &backend.TaskError{Code: backend.ErrInternal, Message: "broken"}
 	id := w.add()
 	t := w.take(id, "o")
-	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying, Error: failure}, backend.SettledApplied)
+	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying, Error: failure},
+		backend.SettledApplied)
 	t = w.take(id, "o")
 	w.same("the error while it runs again", t.Error, failure)
 	w.wantSettled(backend.Settle{ID: id, Fence: t.Fence, Nonce: "n", To: backend.StatusWaiting}, backend.SettledApplied)
@@ -85,11 +86,14 @@ func settleClearsError(w *world) {
 func settleLog(w *world) {
 	t := w.take(w.add(), "o")
 	for i, log := range [][]string{nil, {"one", "two words"}, nil, {"three"}, nil} {
-		w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying, Log: log}, backend.SettledApplied)
-		w.same("the log", w.get(t.ID).Log, [][]string{nil, {"one", "two words"}, {"one", "two words"}, {"three"}, {"three"}}[i])
+		w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying, Log: log},
+			backend.SettledApplied)
+		w.same("the log", w.get(t.ID).Log, [][]string{nil, {"one", "two words"}, {"one", "two words"}, {"three"},
+			{"three"}}[i])
 		t = w.take(t.ID, "o")
 	}
-	w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusSuccess, Log: []string{"four"}}, backend.SettledApplied)
+	w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusSuccess, Log: []string{"four"}},
+		backend.SettledApplied)
 	w.same("the log", w.get(t.ID).Log, []string{"four"})
 }
 
@@ -113,7 +117,7 @@ func settleRepeated(w *world) {
 			w.same("claimed again", w.get(t.ID), again)
 		}
 	}
-	// A repeat is applied also after somebody else has moved the task without a claim.
+	// A repeat is applied even after the task was moved without a claim.
 	t := w.take(w.add(), "o")
 	s := backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying}
 	w.wantSettled(s, backend.SettledApplied)
@@ -130,11 +134,13 @@ func settleStale(w *world) {
 	second := w.take(id, "o")
 	w.wantSettled(backend.Settle{ID: id, Fence: first.Fence, Nonce: "n", To: backend.StatusSuccess}, backend.SettledLost)
 	w.same("an old fence", w.get(id), second)
-	w.wantSettled(backend.Settle{ID: id, Fence: second.Fence, Nonce: "mine", To: backend.StatusSuccess}, backend.SettledApplied)
+	w.wantSettled(backend.Settle{ID: id, Fence: second.Fence, Nonce: "mine", To: backend.StatusSuccess},
+		backend.SettledApplied)
 	done := w.get(id)
-	w.wantSettled(backend.Settle{ID: id, Fence: second.Fence, Nonce: "other", To: backend.StatusFailed}, backend.SettledLost)
+	w.wantSettled(backend.Settle{ID: id, Fence: second.Fence, Nonce: "other", To: backend.StatusFailed},
+		backend.SettledLost)
 	w.same("another nonce", w.get(id), done)
-	w.wantSettled(backend.Settle{ID: "nobody", Fence: 1, Nonce: "n", To: backend.StatusFailed}, backend.SettledLost)
+	w.wantSettled(backend.Settle{ID: "unknown", Fence: 1, Nonce: "n", To: backend.StatusFailed}, backend.SettledLost)
 }
 
 func settleAtOnce(w *world) {
@@ -167,10 +173,12 @@ func settleStopping(w *world) {
 	for _, to := range []backend.Status{
 		backend.StatusSuccess, backend.StatusFailed, backend.StatusRetrying, backend.StatusWaiting,
 	} {
-		w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: to, Result: json.RawMessage(`1`)}, backend.SettledStopping)
+		w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: to, Result: json.RawMessage(`1`)},
+			backend.SettledStopping)
 	}
 	w.same("the task", w.get(t.ID), t)
-	w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusStopped, Result: json.RawMessage(`1`)}, backend.SettledApplied)
+	w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusStopped,
+		Result: json.RawMessage(`1`)}, backend.SettledApplied)
 	want := t
 	want.Status, want.Ended = backend.StatusStopped, w.get(t.ID).Ended
 	want.Error = &backend.TaskError{Code: backend.ErrAborted, Message: "enough"}
@@ -179,11 +187,12 @@ func settleStopping(w *world) {
 
 func settleLostClaim(w *world) {
 	id := w.add()
-	w.claim("q", "o", 1) // and nobody reads the reply
+	w.claim("q", "o", 1) // the reply is lost
 	owned, err := w.Store.Owned(w.ctx(), "o")
 	w.must(err)
 	w.same("owned", owned, []backend.Owned{{ID: id, Queue: "q", Fence: 1}})
-	w.wantSettled(backend.Settle{ID: id, Fence: owned[0].Fence, Nonce: "made for the audit", To: backend.StatusWaiting}, backend.SettledApplied)
+	w.wantSettled(backend.Settle{ID: id, Fence: owned[0].Fence, Nonce: "made for the audit", To: backend.StatusWaiting},
+		backend.SettledApplied)
 	w.same("attempts", w.get(id).Attempt, 0)
 	w.take(id, "another")
 }
@@ -218,5 +227,5 @@ func progress(w *world) {
 	w.settle(t, backend.StatusRetrying)
 	w.wantCode(w.Store.Progress(w.ctx(), t.ID, t.Fence, json.RawMessage(`3`)), backend.ErrAborted)
 	w.same("what was said last", w.get(t.ID).Progress, want.Progress)
-	w.wantCode(w.Store.Progress(w.ctx(), "nobody", 1, json.RawMessage(`3`)), backend.ErrAborted)
+	w.wantCode(w.Store.Progress(w.ctx(), "unknown", 1, json.RawMessage(`3`)), backend.ErrAborted)
 }

@@ -11,13 +11,13 @@ var stopBehaviours = []behaviour{
 	{"waiting", stopWaiting}, // a waiting task is stopped at once, and keeps the reason
 	{"again", stopAgain},     // stopping twice, or an ended task, is harmless
 	{"unknown_task", func(w *world) { // it is not found
-		_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: "nobody"})
+		_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: "unknown"})
 		w.wantCode(err, backend.ErrNotFound)
 	}},
 	{"tree", stopTree},                  // a task and all of its descendants are stopped
 	{"below", stopBelow},                // only descendants are stopped
 	{"wide_set", stopWide},              // it is stopped as a whole
-	{"parts", stopInParts},              // stopped tasks are passed on in parts
+	{"parts", stopInParts},              // stopped tasks are passed on in batches
 	{"against_claim", stopAgainstClaim}, // one of the two wins
 }
 
@@ -71,8 +71,8 @@ func stopAgain(w *world) {
 	w.same("the first reason counts", w.get(running.ID).Error.Message, "enough")
 }
 
-// tree makes a source that has succeeded, one subtask that waits, one that runs, one that has ended, and one that has
-// ended with a subtask of its own that waits. It returns what is live under the source.
+// tree makes a source that has succeeded, with subtasks that wait, run, have ended, and have ended with a waiting
+// subtask. It returns the live tasks under the source.
 func (w *world) tree() (source string, waiting, running, under string) {
 	source = w.add()
 	run := w.take(source, "o")

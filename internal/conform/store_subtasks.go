@@ -17,14 +17,14 @@ var subtaskBehaviours = []behaviour{
 	{"repeated_batch", spawnRepeated},            // a batch that is committed or inserted again changes nothing
 	{"spawn_guard", spawnGuard},                  // a source takes subtasks until it fails or is stopped, or its set is finished
 	{"discard", discard},                         // uncommitted subtasks are discarded, and nothing else
-	{"finished_once", finishOnce},                // a set is finished once, when none of its subtasks lives
+	{"finished_once", finishOnce},                // a set is finished once, when none of its subtasks is alive
 	{"empty_batch", finishEmpty},                 // it is a set, too
-	{"done_only_on_success", finishWithout},      // SubtasksDone runs if the source succeeded and asked for it
+	{"done_only_on_success", finishWithout},      // SubtasksDone runs if the source succeeded and requested it
 	{"finished_once_by_many", finishAtOnce},      // subtasks are settled by many at once
 	{"spawn_against_finish", spawnAgainstFinish}, // a finished set has no live subtask
 	{"subtasks_of_subtasks", grandchildren},
 	{"batch_is_atomic", batchWhole},
-	{"batch_against_discard", batchAgainstDiscard}, // a batch that is discarded while it is inserted is whole or refused
+	{"batch_against_discard", batchAgainstDiscard}, // a batch discarded during its insert is whole or refused
 	{"batch_needs_fence", batchFenced},             // only the current attempt of a source adds subtasks
 	{"bounded_batches", batchesBounded},
 }
@@ -89,12 +89,12 @@ func gateOpens(w *world) {
 	w.open(source)
 	w.wantClaimed("sub", gated)
 	w.wantClaimed("other", b...)
-	// After that, Spawn opens.
+	// From then on, Spawn opens the gate.
 	w.wantClaimed("sub", w.spawn(source, "c", false, 2)...)
-	w.same("of an unknown source", len(w.open("nobody")), 0)
+	w.same("of an unknown source", len(w.open("unknown")), 0)
 }
 
-// settleFamily: who settles a task learns at once whether it has subtasks to see to.
+// settleFamily: Settle reports whether the task has subtasks.
 func settleFamily(w *world) {
 	end := func(id string, want backend.Settled) {
 		t := w.take(id, "o")
@@ -166,7 +166,7 @@ func spawnRepeated(w *world) {
 	}
 	w.wantFinish(source, true, "q")
 	w.same("total", w.get(source).Subtasks.Total, 3)
-	// A reply lost until now: it has been committed, whatever the source says.
+	// A reply that arrives very late: the batch is committed, whatever the source's status.
 	w.must(w.Store.Spawn(w.ctx(), backend.Spawn{Source: source, Batch: "b"}))
 	w.same("total", w.get(source).Subtasks.Total, 3)
 }
@@ -176,7 +176,7 @@ func spawnGuard(w *world) {
 		w.add(child(source, "last"))
 		return w.Store.Spawn(w.ctx(), backend.Spawn{Source: source, Batch: "last"})
 	}
-	w.wantCode(spawn("nobody"), backend.ErrNotFound)
+	w.wantCode(spawn("unknown"), backend.ErrNotFound)
 	w.must(spawn(w.add()))
 	delayed := w.add(delay(time.Hour))
 	w.must(spawn(delayed))
@@ -201,7 +201,7 @@ func spawnGuard(w *world) {
 	w.must(w.Store.Spawn(w.ctx(), backend.Spawn{Source: finished, Batch: "empty"}))
 	w.wantFinish(finished, true, "q")
 	w.wantCode(spawn(finished), backend.ErrFailedPrecondition)
-	for _, source := range []string{"nobody", failed, stopped, finished} {
+	for _, source := range []string{"unknown", failed, stopped, finished} {
 		w.must(w.Store.Discard(w.ctx(), source, "last"))
 		w.same("left under "+source, len(w.list(backend.TaskQuery{Source: source})), 0)
 	}
@@ -215,7 +215,7 @@ func discard(w *world) {
 	w.must(w.Store.Discard(w.ctx(), source, "b"))
 	w.must(w.Store.Discard(w.ctx(), source, "b"))
 	w.must(w.Store.Discard(w.ctx(), source, "nothing"))
-	w.must(w.Store.Discard(w.ctx(), "nobody", "b"))
+	w.must(w.Store.Discard(w.ctx(), "unknown", "b"))
 	_, err := w.Store.Get(w.ctx(), gated)
 	w.wantCode(err, backend.ErrNotFound)
 	w.wantStatus(backend.StatusWaiting, append(committed, other)...)
@@ -231,7 +231,7 @@ func finishOnce(w *world) {
 	source := w.task(weight(7))
 	source.Task.Fingerprint = "print"
 	name := w.insert(source)[0].ID
-	w.wantFinish("nobody", false, "")
+	w.wantFinish("unknown", false, "")
 	w.wantFinish(name, false, "") // it has no subtasks
 	run := w.take(name, "o")
 	kids := w.spawn(name, "b", true, 4)
@@ -331,7 +331,7 @@ func finishAtOnce(w *world) {
 			return f
 		})
 		if finishes.Load() == 0 {
-			w.Fatalf("round %d: nobody finished it", round)
+			w.Fatalf("round %d: not finished", round)
 		}
 		c := w.get(source).Subtasks
 		want := &backend.SubtaskCounts{

@@ -15,13 +15,13 @@ var suspectBehaviours = []behaviour{
 	{"cleared_by_running", suspectCleared}, // a suspect that ran for long enough is cleared
 	{"later_claim_shows_cleared", clearedByClaim},
 	{"silence_clears_none", notClearedBySilence}, // only time between heartbeats counts
-	{"cleared_too_often", clearedTooOften},       // a cleared task is suspected again in the end
+	{"cleared_too_often", clearedTooOften},       // a cleared task is suspected again eventually
 	{"stopping_is_charged", stoppingSuspect},     // of several suspects, the one that should stop
 	{"waits_grow", suspectsWait},
-	{"one_per_claim", claimSuspects},           // a claim takes one suspect at most
+	{"one_per_claim", claimSuspects},           // a claim takes at most one suspect
 	{"block_none", claimAroundSuspects},        // suspects do not delay other tasks
-	{"settle_clears_on_request", settleClears}, // it clears only if it is asked to
-	{"refund", refund},                         // an owner that proves alive gets its losses back
+	{"settle_clears_on_request", settleClears}, // it clears only on request
+	{"refund", refund},                         // an owner that proves alive is refunded its losses
 	{"refund_makes_claimable", refundWaiting},  // a task that waits as a suspect
 	{"refund_leaves_final", refundFinal},
 	{"refund_of_other_owner", refundOther}, // it changes nothing
@@ -33,13 +33,13 @@ func (w *world) lose(owner string) []backend.Task {
 	return w.expire(owner, w.owners()[owner], 3)
 }
 
-// beat lets an owner be heard of.
+// beat sends a heartbeat of an owner.
 func (w *world) beat(owner string) {
 	w.Helper()
 	w.must(w.Store.Beat(w.ctx(), owner, w.owners()[owner]+1))
 }
 
-// suspect brings a task to be suspected and due, in a queue where nothing else waits.
+// suspect makes a task suspected and due, in an otherwise empty queue.
 func (w *world) suspect(with ...func(*backend.NewTask)) string {
 	w.Helper()
 	id, owner := w.add(with...), w.next("lost")
@@ -50,7 +50,7 @@ func (w *world) suspect(with ...func(*backend.NewTask)) string {
 	return id
 }
 
-// due waits until a task is.
+// due waits until tasks are due.
 func (w *world) due(ids ...string) {
 	w.Helper()
 	for _, id := range ids {
@@ -60,7 +60,7 @@ func (w *world) due(ids ...string) {
 	}
 }
 
-// wantSuspect checks what is known of a task as a suspect; For, which depends on the clock, only for being there.
+// wantSuspect checks a task's state as a suspect. For depends on the clock, so only its presence is checked.
 func (w *world) wantSuspect(id string, crashes int, want *backend.Suspect) {
 	w.Helper()
 	t := w.get(id)
@@ -156,7 +156,7 @@ func clearedByClaim(w *world) {
 	w.beat("o")
 	w.take(a, "o")
 	w.o.Sleep(w.get(a).Suspect.Test() + w.o.Tick)
-	w.take(b, "o") // no beat, but who claims is alive
+	w.take(b, "o") // no heartbeat, but a claiming owner is alive
 	w.lose("o")
 	w.same("crashes", []int{w.get(a).Crashes, w.get(b).Crashes}, []int{0, 1})
 }
@@ -257,14 +257,16 @@ func claimAroundSuspects(w *world) {
 
 func settleClears(w *world) {
 	for _, clears := range []bool{false, true} {
-		for _, to := range []backend.Status{backend.StatusWaiting, backend.StatusRetrying, backend.StatusFailed, backend.StatusSuccess} {
+		for _, to := range []backend.Status{backend.StatusWaiting, backend.StatusRetrying, backend.StatusFailed,
+			backend.StatusSuccess} {
 			t := w.take(w.suspect(in(string(to))), "o")
 			w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: to, Clear: clears}, backend.SettledApplied)
 			if got := w.get(t.ID); got.Status != to || (got.Suspect == nil) != clears {
 				w.Errorf("%s, clear %v: it is %s, %+v", to, clears, got.Status, got.Suspect)
 			}
 			if clears && !to.Final() {
-				tasks, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: string(to), Owner: "o", Nonce: w.next("nonce"), Max: 1})
+				tasks, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: string(to), Owner: "o", Nonce: w.next("nonce"),
+					Max: 1})
 				w.must(err)
 				w.same("claimed like any", ids(tasks), []string{t.ID})
 			}
@@ -311,10 +313,10 @@ func refundFinal(w *world) {
 func refundOther(w *world) {
 	a := w.suspect()
 	before := w.get(a)
-	w.must(w.Store.Refund(w.ctx(), "nobody"))
+	w.must(w.Store.Refund(w.ctx(), "unknown"))
 	w.beat("o")
 	w.take(a, "o")
 	w.must(w.Store.Refund(w.ctx(), before.Suspect.Owner+"x"))
 	w.must(w.Store.Refund(w.ctx(), "o")) // it was not declared dead
-	w.same("its suspicion", w.get(a).Suspect, before.Suspect)
+	w.same("its suspect state", w.get(a).Suspect, before.Suspect)
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Times and durations that no store can keep as they are.
+// Times and durations that no store can keep exactly.
 
 var timeBehaviours = []behaviour{
 	{"far_run_at", farRunAt},      // a due time beyond all instants is the last or the first one
@@ -25,15 +25,17 @@ var (
 
 var (
 	pasts = []time.Time{
-		time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC), time.Date(1500, 1, 1, 0, 0, 0, 0, time.UTC), firstInstant.Add(-1), firstInstant,
+		time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC), time.Date(1500, 1, 1, 0, 0, 0, 0,
+			time.UTC), firstInstant.Add(-1), firstInstant,
 	}
 	futures = []time.Time{
-		lastInstant, lastInstant.Add(1), time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC),
+		lastInstant, lastInstant.Add(1), time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 0, 0, 0, 0,
+			time.UTC),
 	}
 	epoch = time.Unix(0, 0)
 )
 
-// wantLater checks that a claim takes nothing, and when it says that the next task is due.
+// wantLater checks that a claim takes nothing, and when it reports the next task to be due.
 func (w *world) wantLater(what string) {
 	w.Helper()
 	tasks, next, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: "q", Owner: "o", Nonce: w.next("nonce"), Max: 100})
@@ -89,7 +91,8 @@ func farSettle(w *world) {
 			if len(t) != 1 {
 				w.Fatalf("nothing to claim before a delay of %v", d)
 			}
-			w.wantSettled(backend.Settle{ID: t[0].ID, Fence: t[0].Fence, Nonce: w.next("n"), To: to, Delay: d}, backend.SettledApplied)
+			w.wantSettled(backend.Settle{ID: t[0].ID, Fence: t[0].Fence, Nonce: w.next("n"), To: to, Delay: d},
+				backend.SettledApplied)
 		}
 		w.wantLater(string(to))
 	}

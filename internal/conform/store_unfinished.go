@@ -14,11 +14,11 @@ var unfinishedBehaviours = []behaviour{
 		w.wantUnfinishedBatch(source, "b")
 		w.must(w.Store.Discard(w.ctx(), source, "b"))
 		w.wantUnfinished()
-		w.add(child("nobody", "b"))
-		w.wantUnfinishedBatch("nobody", "b")
+		w.add(child("unknown", "b"))
+		w.wantUnfinishedBatch("unknown", "b")
 	}},
 	{"batch_age", func(w *world) { // a batch is as old as its last insert
-		// Ages are measured with a tick that a slow machine doesn't take for an insert.
+		// The tick is long, so that a slow machine's delay doesn't look like an insert.
 		age := backend.BatchAges * w.o.Tick
 		source := w.add()
 		old, young := w.task(child(source, "b")), w.task(child(source, "b"))
@@ -71,7 +71,7 @@ var unfinishedBehaviours = []behaviour{
 		w.wantFinish(source, true, "")
 		w.wantUnfinished()
 	}},
-	{"stopping", func(w *world) { // what was asked to stop is no unfinished work; what was not, is
+	{"stopping", func(w *world) { // tasks that were asked to stop are not unfinished; others are
 		source := w.add()
 		kids := w.spawn(source, "b", true, 3)
 		first, second := w.take(kids[0], "o"), w.take(kids[1], "o")
@@ -86,7 +86,8 @@ var unfinishedBehaviours = []behaviour{
 		w.wantUnfinished(backend.Unfinished{What: backend.UnfinishedSet, Source: source})
 	}},
 	{"siblings_of_failed", func(w *world) { // they are found if the failure policy stops them
-		for _, policy := range []backend.FailurePolicy{"", backend.IgnoreFailures, backend.CollectFailures, backend.FailFast} {
+		for _, policy := range []backend.FailurePolicy{"", backend.IgnoreFailures, backend.CollectFailures,
+			backend.FailFast} {
 			source := w.add()
 			kids := w.spawn(source, "b", true, 2, onFailure(policy))
 			w.done(kids[0], backend.StatusFailed)
@@ -129,7 +130,7 @@ var unfinishedBehaviours = []behaviour{
 		}
 		w.wantUnfinishedIn()
 	}},
-	{"oldest_first", func(w *world) { // no more are returned than asked
+	{"oldest_first", func(w *world) { // no more are returned than requested
 		var sources []string
 		for range 4 {
 			source := w.add()
@@ -149,7 +150,7 @@ var unfinishedBehaviours = []behaviour{
 
 func unfinishedAge(w *world) time.Duration { return 3 * w.o.Tick }
 
-// wantUnfinishedIn checks in which queues something waits past its deadline.
+// wantUnfinishedIn checks which queues have a waiting task past its deadline.
 func (w *world) wantUnfinishedIn(want ...string) {
 	w.Helper()
 	w.o.Sleep(5 * w.o.Tick)
@@ -167,14 +168,15 @@ func (w *world) wantUnfinishedIn(want ...string) {
 	w.same("late", got, append([]string{}, want...))
 }
 
-// wantUnfinishedBatch checks that one batch is unfinished, and nothing else: not before it is BatchAges times as old as other things.
+// wantUnfinishedBatch checks that one batch is unfinished and nothing else, and not before it is BatchAges times as
+// old as other unfinished work.
 func (w *world) wantUnfinishedBatch(source, batch string) {
 	w.Helper()
 	w.o.Sleep(backend.BatchAges * w.o.Tick)
 	w.wantUnfinished(backend.Unfinished{What: backend.UnfinishedBatch, Source: source, Batch: batch})
 }
 
-// wantUnfinished checks what is unfinished: nothing before its age, then this.
+// wantUnfinished checks the unfinished work: nothing before its age, and then want.
 func (w *world) wantUnfinished(want ...backend.Unfinished) {
 	w.Helper()
 	young, err := w.Store.Unfinished(w.ctx(), time.Hour, 10)

@@ -23,7 +23,7 @@ func fingerprint(f string) func(*backend.NewTask) {
 	return func(n *backend.NewTask) { n.Task.Fingerprint = f }
 }
 
-// claimAs claims with a version's fingerprint, and leaves tasks to other versions.
+// claimAs claims with a version's fingerprint, and skips tasks of other versions.
 func (w *world) claimAs(own string, max int, ids []string, others ...backend.Version) []backend.Task {
 	w.Helper()
 	tasks, _, err := w.Store.Claim(w.ctx(), backend.Claim{
@@ -45,7 +45,7 @@ func versionSkip(w *world) {
 	w.wantStatus(backend.StatusWaiting, other)
 }
 
-// versionOrder claims one by one: each is the best of those that may be taken.
+// versionOrder claims one by one: each is the best of the permitted ones.
 func versionOrder(w *world) {
 	var want []string
 	for i := range 24 {
@@ -66,7 +66,8 @@ func versionOrder(w *world) {
 	w.same("the others", len(w.claimAs("", 99, nil)), 8)
 }
 
-// versionAllowed has tasks that may run only at some addresses: they are left to a version that is at one of them.
+// versionAllowed has tasks that may run only at some addresses. A claim skips them if a version at one of these is
+// present.
 func versionAllowed(w *world) {
 	here, there := w.add(fingerprint("one"), allow("10.0.0.1", "10.0.0.2")), w.add(fingerprint("one"), allow("10.0.0.0/8"))
 	claim := func(at ...string) []string {
@@ -90,7 +91,7 @@ func versionIDs(w *world) {
 	one, two := w.add(fingerprint("one")), w.add(fingerprint("two"))
 	v1 := backend.Version{Fingerprint: "one"}
 	w.same("by ids", ids(w.claimAs("", 9, []string{one, two}, v1)), []string{two})
-	w.same("by an id, and room for one", ids(w.claimAs("", 1, []string{one, two}, v1)), []string{})
+	w.same("by an id, one slot", ids(w.claimAs("", 1, []string{one, two}, v1)), []string{})
 	c := backend.Claim{Queue: "q", Owner: "o", Nonce: "n", Max: 9}
 	for range 2 { // a repeated claim returns what it took, whatever it would skip now
 		got, _, err := w.Store.Claim(w.ctx(), c)
@@ -106,7 +107,8 @@ func versionNoted(w *world) {
 	settle := func(to backend.Status, is backend.PayloadState) (before, after backend.Task) {
 		w.Helper()
 		before = w.take(id, "o")
-		w.wantSettled(backend.Settle{ID: id, Fence: before.Fence, Nonce: "n", To: to, Error: failure, Payload: is}, backend.SettledApplied)
+		w.wantSettled(backend.Settle{ID: id, Fence: before.Fence, Nonce: "n", To: to, Error: failure, Payload: is},
+			backend.SettledApplied)
 		return before, w.get(id)
 	}
 	before, after := settle(backend.StatusWaiting, backend.PayloadWrongVersion)
@@ -114,7 +116,8 @@ func versionNoted(w *world) {
 	if since.Before(before.Started) || since.After(before.Started.Add(time.Minute)) {
 		w.Errorf("wrong since %v, claimed at %v", since, before.Started)
 	}
-	before.Status, before.Attempt, before.Error, before.RunAt, before.WrongVersionSince = backend.StatusWaiting, 0, failure, after.RunAt, since
+	before.Status, before.Attempt, before.Error, before.RunAt, before.WrongVersionSince = backend.StatusWaiting, 0,
+		failure, after.RunAt, since
 	w.same("noted", after, before)
 
 	w.o.Sleep(w.o.Tick)
@@ -128,7 +131,8 @@ func versionNoted(w *world) {
 	}
 	settle(backend.StatusWaiting, backend.PayloadWrongVersion)
 	_, after = settle(backend.StatusFailed, backend.PayloadWrongVersion)
-	if after.Status != backend.StatusFailed || after.WrongVersionSince.IsZero() || after.Error == nil || *after.Error != *failure {
+	if after.Status != backend.StatusFailed || after.WrongVersionSince.IsZero() || after.Error == nil ||
+		*after.Error != *failure {
 		w.Errorf("given up: %+v", after)
 	}
 }
@@ -155,7 +159,7 @@ func versionFits(w *world) {
 	w.settle(t, backend.StatusSuccess)
 	w.wantStatus(backend.StatusWaiting, two, snoozed, later, elsewhere)
 
-	// One that was stopped, or has ended, stays what it is.
+	// A stopped or ended task keeps its status.
 	stopped := w.add(fingerprint("one"))
 	fail(stopped, backend.PayloadWrongVersion)
 	_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: stopped})
@@ -177,7 +181,8 @@ func versionDue(w *world) {
 	w.same("due", w.get(id).RunAt, due)
 }
 
-// versionLost claims what did not decode and was then lost with its owner, which delays it: as a suspect, and refunded.
+// versionLost claims a task that did not decode and is then lost with its owner, which delays it: as a suspect, and
+// refunded.
 func versionLost(w *world) {
 	wrong := func(owner string) string {
 		id := w.add(fingerprint("one"))
@@ -191,7 +196,8 @@ func versionLost(w *world) {
 		return id
 	}
 	suspect := wrong("first")
-	tasks, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: "q", Owner: "o", Nonce: "suspects", Max: 9, Fingerprint: "one", Suspects: 1})
+	tasks, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: "q", Owner: "o", Nonce: "suspects", Max: 9,
+		Fingerprint: "one", Suspects: 1})
 	w.must(err)
 	w.same("as a suspect", ids(tasks), []string{suspect})
 	refunded := wrong("second")
@@ -201,7 +207,7 @@ func versionLost(w *world) {
 
 func markRetried(w *world) {
 	id := w.add()
-	_, err := w.Store.MarkRetried(w.ctx(), "nobody", "", "x")
+	_, err := w.Store.MarkRetried(w.ctx(), "unknown", "", "x")
 	w.wantCode(err, backend.ErrNotFound)
 	_, err = w.Store.MarkRetried(w.ctx(), id, "", "x")
 	w.wantCode(err, backend.ErrFailedPrecondition)

@@ -10,7 +10,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A situation is a task brought to a status, and the guards that do not hold for it there.
+// A situation is a task in a status, and the guards that do not hold for it.
 type situation struct {
 	name    string
 	status  backend.Status
@@ -18,8 +18,8 @@ type situation struct {
 	bring   func(w *world, queue, owner string) string
 }
 
-// An attempt is one use of a method that might move a task, with the rows of the state table that it stands for, in
-// order of precedence, and the guards that its arguments don't meet.
+// An attempt is one call of a method that might move a task, with its rows of the state table in order of precedence,
+// and the guards that its arguments don't meet.
 type attempt struct {
 	name    string
 	steps   []step
@@ -32,8 +32,8 @@ type step struct {
 	to  backend.Status
 }
 
-// everyPair brings tasks into every situation, tries every method on them, and checks that exactly what the state table
-// says has come of it: the status that a row leads to where all its guards hold, and nothing at all otherwise.
+// everyPair brings tasks into every situation, tries every method on them, and checks the result against the state
+// table: the status of a row if all its guards hold, and otherwise no change.
 func everyPair(w *world) {
 	seen := map[[2]backend.Status]bool{}
 	for _, s := range situations(w) {
@@ -63,7 +63,8 @@ func everyPair(w *world) {
 	for _, from := range backend.Statuses() {
 		for _, to := range backend.Statuses() {
 			if from != to && seen[[2]backend.Status{from, to}] != backend.Allowed(from, to) {
-				w.Errorf("%s to %s: allowed is %v, and was seen %v", from, to, backend.Allowed(from, to), seen[[2]backend.Status{from, to}])
+				w.Errorf("%s to %s: allowed is %v, and was seen %v", from, to, backend.Allowed(from, to),
+					seen[[2]backend.Status{from, to}])
 			}
 		}
 	}
@@ -150,16 +151,18 @@ func situations(w *world) []situation {
 			return id
 		})},
 		{"running", running, fine, run(func(*world, backend.Task) {})},
-		{"running as a suspect", running, []backend.Guard{backend.PastDeadline, backend.Stopping}, func(w *world, q, o string) string {
-			id := w.suspect(in(q))
-			w.must(w.Store.Beat(w.ctx(), o, 1))
-			w.take(id, o)
-			return id
-		}},
-		{"running, to stop", running, []backend.Guard{backend.PastDeadline, backend.NotStopping, backend.Poison}, run(func(w *world, t backend.Task) {
-			_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: t.ID, Reason: "r"})
-			w.must(err)
-		})},
+		{"running as a suspect", running, []backend.Guard{backend.PastDeadline, backend.Stopping},
+			func(w *world, q, o string) string {
+				id := w.suspect(in(q))
+				w.must(w.Store.Beat(w.ctx(), o, 1))
+				w.take(id, o)
+				return id
+			}},
+		{"running, to stop", running, []backend.Guard{backend.PastDeadline, backend.NotStopping, backend.Poison},
+			run(func(w *world, t backend.Task) {
+				_, err := w.Store.Stop(w.ctx(), backend.Stop{ID: t.ID, Reason: "r"})
+				w.must(err)
+			})},
 		{"succeeded", backend.StatusSuccess, fine, end(backend.StatusSuccess)},
 		{"failed", backend.StatusFailed, fine, end(backend.StatusFailed)},
 		{"stopped", backend.StatusStopped, fine, run(func(w *world, t backend.Task) {
@@ -184,7 +187,8 @@ func attempts() []attempt {
 			w.must(err)
 		}},
 		{"claim by id from another queue", nil, nil, func(w *world, t backend.Task, _, o string) {
-			_, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: "other", Owner: o, Nonce: "other", Max: 10, IDs: []string{t.ID}})
+			_, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: "other", Owner: o, Nonce: "other", Max: 10,
+				IDs: []string{t.ID}})
 			w.must(err)
 		}},
 		{"expire", []step{{10, stopped}, {7, failed}, {7, waiting}}, []backend.Guard{backend.Poison}, expire(1, 100)},

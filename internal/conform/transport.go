@@ -12,7 +12,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Transport checks a transport: hints as it says of itself, with ids or without, and raw messages.
+// Transport tests a transport: hints, with or without ids as it declares, and raw messages.
 func Transport(t *testing.T, open Open, o Options) {
 	run(t, open, o, []behaviour{
 		{"up", func(w *world) {
@@ -21,24 +21,24 @@ func Transport(t *testing.T, open Open, o Options) {
 			}
 		}},
 		{"hint_wakes", hintWakes},
-		{"hint_before_listener", hintBefore},        // it is not lost
-		{"next_ends", nextEnds},                     // Next ends with its context, and with its listener
-		{"other_queue", hintElsewhere},              // a hint of another queue wakes no listener
-		{"ids_window", withIDs(hintWindow)},         // at most as many hints are unacknowledged
-		{"ids_no_window", withIDs(hintNoWindow)},    // hints are left to other listeners, and none is redelivered
-		{"ids_redelivered", withIDs(hintSuspicion)}, // an unacknowledged hint is passed on as redelivered
-		{"ids_shared", withIDs(hintsShared)},        // each hint goes to one listener
-		{"ids_depth", withIDs(hintDepth)},           // the depth is the number of waiting hints
-		{"raw_once", rawOnce},                       // a raw message is received once
-		{"raw_waits", rawWaits},                     // a raw message waits for its receiver
-		{"raw_again", rawAgain},                     // a raw message that fails is delivered again
-		{"raw_shared", rawShared},                   // receivers share the raw messages
+		{"hint_before_listener", hintBefore},          // it is not lost
+		{"next_ends", nextEnds},                       // Next ends with its context, and with its listener
+		{"other_queue", hintElsewhere},                // a hint of another queue wakes no listener
+		{"ids_window", withIDs(hintWindow)},           // unacknowledged hints are limited
+		{"ids_no_window", withIDs(hintNoWindow)},      // hints are left to other listeners, and none is redelivered
+		{"ids_redelivered", withIDs(hintRedelivered)}, // an unacknowledged hint is passed on as redelivered
+		{"ids_shared", withIDs(hintsShared)},          // each hint goes to one listener
+		{"ids_depth", withIDs(hintDepth)},             // the depth is the number of waiting hints
+		{"raw_once", rawOnce},                         // a raw message is received once
+		{"raw_waits", rawWaits},                       // a raw message waits for its receiver
+		{"raw_again", rawAgain},                       // a raw message that fails is delivered again
+		{"raw_shared", rawShared},                     // receivers share the raw messages
 	})
 }
 
 func withIDs(test func(*world)) func(*world) {
 	return func(w *world) {
-		if w.Transport.Ids() { // wake-ups promise nothing of this
+		if w.Transport.Ids() { // wake-ups don't promise this
 			test(w)
 		}
 	}
@@ -77,7 +77,7 @@ func (w *world) hints(l backend.Listener, n int) []backend.Hint {
 	return all
 }
 
-// quiet checks that no hint comes for a while.
+// quiet checks that no hint arrives for a while.
 func (w *world) quiet(l backend.Listener) {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx(), 5*w.o.Tick)
@@ -170,13 +170,13 @@ func hintNoWindow(w *world) {
 	other := w.listen("q", 2)
 	others := w.hints(other, 2)
 	w.must(paused.Resize(w.ctx(), 5))
-	w.quiet(paused) // neither what it has nor what the others have comes again
+	w.quiet(paused) // neither its own nor the others' hints are redelivered
 	w.same("all", names(slices.Concat(first, others)), []string{"a", "b", "c"})
 	w.hint("q", "d") // the other one is full
 	w.hints(paused, 1)
 }
 
-func hintSuspicion(w *world) {
+func hintRedelivered(w *world) {
 	l := w.listen("q", 10)
 	w.hint("q", "a", "b", "c")
 	for _, h := range w.hints(l, 3) {
@@ -189,7 +189,7 @@ func hintSuspicion(w *world) {
 	w.same("again", names(again), []string{"a", "c"})
 	for _, h := range again {
 		if !h.Redelivered {
-			w.Errorf("%s comes again without suspicion", h.ID)
+			w.Errorf("%s redelivered without being marked", h.ID)
 		}
 	}
 }
@@ -252,8 +252,8 @@ func hintDepth(w *world) {
 	depth(1)
 }
 
-// receive collects the raw messages of a queue until n have been handled well; fn may refuse one. Receive returns the end of
-// its context, here and below: what counts is what was received.
+// receive collects raw messages of a queue until n have been handled; fn may refuse one. Here and below, the error of
+// Receive at the end of its context is ignored.
 func (w *world) receive(queue string, n int, fn func(body string) error) []string {
 	w.Helper()
 	ctx, cancel := context.WithTimeout(w.ctx(), 500*w.o.Tick)
