@@ -10,12 +10,12 @@ import (
 	"github.com/afgen/afgen/internal/workload"
 )
 
-// A book is what the parent was told: which submits were acknowledged, which handlers ran.
+// A book has what the parent was told: the acknowledged submits and the handlers that ran.
 type book struct {
 	mu     sync.Mutex
 	acks   workload.Acks
-	asked  map[string]bool // to be stopped
-	runs   map[string]int  // handlers begun, by id#fence
+	asked  map[string]bool // asked to be stopped
+	runs   map[string]int  // started handlers by id#fence
 	order  []Run
 	told   map[string][][4]int // by the id of the done task
 	broken []string

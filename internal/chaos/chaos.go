@@ -1,27 +1,27 @@
 //go:build unix
 
-// Package chaos kills, stops and restarts processes, and what they share. From a log of what has really happened to their
-// tasks it checks that the promises were kept: invariants I1 to I5 and I7 to I9 of docs/tasks.md's states.
+// Package chaos kills, stops and restarts processes and what they share. From a log of what really happened to their
+// tasks it checks that the promises were kept: invariants I1 to I5 and I7 to I9 of docs/tasks.md.
 //
-//	func TestMain(m *testing.M) // runs chaos.Child where AF_TEST_CHILD is "chaos"
+//	func TestMain(m *testing.M) // runs chaos.Child if AF_TEST_CHILD is "chaos"
 //	func TestChaos(t *testing.T) {
-//		chaos.Main(t, "./runtime/backend/embedded", kinds, func(t *testing.T, folder string) chaos.World { … })
+//		chaos.Main(t, "./runtime/backend/embedded", kinds, func(t *testing.T, dir string) chaos.World { … })
 //	}
 //
 // # Parts
 //
-// A [Scenario] says which processes there are, what is submitted, and what happens when (scenario.go). A Fleet is these
-// processes: each is the test's own binary, run again as a [Child], which obeys commands and reports by lines (fleet.go,
-// child.go). A [World] is what they share: a file, or servers; it makes its own faults happen, and gives an account of
-// everything that was written, which it has from the store and never from the processes. The trial compares that account with
-// the state table (internal/fault), with what was acknowledged, with the handlers that began, and with what was done to whom
-// (trial.go).
+// A [Scenario] has the processes, the submits, and the events over time (scenario.go). A Fleet is these processes:
+// each is the test's own binary, run again as a [Child], which executes commands and reports in lines (fleet.go,
+// child.go). A [World] is what they share: a file or servers. It makes its own faults happen, and returns an audit of
+// everything that was written, from the store and never from the processes. The trial compares the audit with the
+// state table (internal/fault), with the acknowledgements, with the handlers that started, and with what was done to
+// the processes (trial.go).
 //
 // # Two ways to use it
 //
-// [Main] runs scenarios that seeds make: what happens at which moment is not seeded, so the log is what tells. [Begin] gives
-// a test a fleet of its own, for what must happen at a certain step: it is driven by the methods in drive.go and checked by
-// [Fleet.Check].
+// [Main] runs scenarios generated from seeds. Timing is not seeded, so only the log shows what happened. [Begin]
+// gives a test its own fleet, for faults at a certain step: the test drives it with the methods in drive.go and
+// checks it with [Fleet.Check].
 package chaos
 
 import (
@@ -43,7 +43,7 @@ import (
 )
 
 var (
-	chaosFor  = flag.Duration("chaos", 0, "go on with scenarios of chaos for so long")
+	chaosFor  = flag.Duration("chaos", 0, "run chaos scenarios for this long")
 	chaosSeed = flag.Uint64("chaos-seed", 0, "the first scenario of chaos; 0 is 1, or with -chaos one by chance")
 	chaosKeep = flag.Bool("chaos-keep", false, "keep the logs of scenarios of chaos in which nothing was broken")
 	chaosOnly = flag.String("chaos-kind", "", "scenarios of chaos of this kind only")
@@ -52,43 +52,43 @@ var (
 const (
 	shortStorm = 5 * time.Second
 	longStorm  = 12 * time.Second
-	settleMost = 3 * time.Minute  // after a storm; liveness, not speed
-	endMost    = 30 * time.Second // from SIGTERM to the end of all
+	settleMost = 3 * time.Minute  // after a storm; it tests liveness, not speed
+	endMost    = 30 * time.Second // from SIGTERM to the exit of all
 )
 
-// A World is what the processes of a fleet share. Its methods are called from several goroutines.
+// A World is what the processes of a fleet share. Its methods are safe for concurrent use.
 type World interface {
-	// Address is what each process is told to open its backend by.
+	// Address returns the address by which each process opens its backend.
 	Address() string
-	// Faults names what may happen to it, besides what happens to processes.
+	// Faults names the faults that Happen can cause. They are in addition to faults of processes.
 	Faults() []string
-	// Happen makes one of the Faults happen for a while, or until calm is closed, and returns when it is over.
+	// Happen causes one of the Faults for d, or until calm is closed, and returns when it is over.
 	Happen(what string, d time.Duration, calm <-chan struct{}) error
-	// Again is within how long what a killed process ran must run again where somebody could run it.
+	// Again returns within how long the tasks of a killed process must run again if another process is free to run them.
 	Again() time.Duration
-	// Left says how many tasks, sets of subtasks and batches have not come to their end.
+	// Left returns how many tasks, sets of subtasks and batches are unfinished.
 	Left(ctx context.Context) (int, error)
-	// Held names what is still held though everything has come to its end, while the processes go on (I9).
+	// Held names what is still held after everything has ended, while the processes run (I9).
 	Held(ctx context.Context) ([]string, error)
-	// Audit returns what has happened. All processes have ended.
+	// Audit returns what has happened. All processes have exited.
 	Audit(begun time.Time) (*Audit, error)
-	// Remains names what the processes have left and should not have (I9). All have ended.
+	// Remains names what the processes have left behind and should not have (I9). All have exited.
 	Remains() ([]string, error)
 }
 
-// An Audit is what the store says has happened.
+// An Audit is the store's record of what happened.
 type Audit struct {
 	Log    *fault.Log
 	Owners map[*fault.Entry]string // whose claim each entry ended
 	Stored map[string]backend.Task // at the end, as the store returns them
 }
 
-// Long says whether there is time for more than a short scenario.
+// Long reports whether there is time for more than a short scenario.
 func Long() bool { return *chaosFor > 0 }
 
-// Main runs scenarios: a short one of each of these kinds, or where there is time as many of all as there is time for. pkg is
-// what go test is to be told to repeat one.
-func Main(t *testing.T, pkg string, short []Kind, world func(t *testing.T, folder string) World) {
+// Main runs scenarios: a short one of each kind, or as many of all kinds as the flag's time allows. pkg is the
+// argument of go test that repeats one.
+func Main(t *testing.T, pkg string, short []Kind, world func(t *testing.T, dir string) World) {
 	kinds := []Kind{Everything, Kills, Rolling}
 	if !Long() {
 		kinds = slices.Clone(short[:testkit.Fewer(len(short), 1)])
@@ -97,16 +97,17 @@ func Main(t *testing.T, pkg string, short []Kind, world func(t *testing.T, folde
 	var all tally
 	defer func() { t.Log(all.String()) }()
 	run := func(t *testing.T, kind Kind, seed uint64, storm time.Duration) {
-		folder := tempFolder(t)
-		w := world(t, folder)
+		dir := tempDir(t)
+		w := world(t, dir)
 		f := Begin(t, NewScenario(kind, seed, storm, w.Faults()), w)
 		f.storm()
-		f.finish(folder, &all, fmt.Sprintf("go test %s -run Chaos -chaos-kind %v -chaos-seed %d (what happens at which moment is not seeded)",
+		f.finish(dir, &all, fmt.Sprintf("go test %s -run Chaos -chaos-kind %v -chaos-seed %d (what happens at which moment "+
+			"is not seeded)",
 			pkg, kind, seed))
 	}
 	if !Long() {
 		var done sync.WaitGroup
-		for _, kind := range kinds { // side by side, for they mostly wait
+		for _, kind := range kinds { // in parallel, because they mostly wait
 			done.Go(func() {
 				t.Run(kind.String(), func(t *testing.T) { run(t, kind, max(*chaosSeed, 1), shortStorm) })
 			})
@@ -123,16 +124,17 @@ func Main(t *testing.T, pkg string, short []Kind, world func(t *testing.T, folde
 	}
 }
 
-// tempFolder returns a folder that stays where the test fails. A socket's path has little room, so it is not t.TempDir.
-func tempFolder(t *testing.T) string {
-	folder, err := os.MkdirTemp("", "af-chaos")
+// tempDir returns a directory that is kept if the test fails. It isn't t.TempDir, because paths of sockets must be
+// short.
+func tempDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("", "af-chaos")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return folder
+	return dir
 }
 
-// A tally is what has happened in all scenarios: one in which nothing happens proves nothing.
+// A tally counts the events in all scenarios: one without events proves nothing.
 type tally struct {
 	mu        sync.Mutex
 	scenarios int
@@ -169,8 +171,10 @@ func (n *tally) count(tr *trial, settled time.Duration) {
 func (n *tally) String() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return fmt.Sprintf("%d scenarios, %d processes, %d acknowledged tasks; changes by row of the state table %v; settled after a storm %s; "+
-		"killed to running again %s, those included that nobody was free to run %s; claims of an owner not yet settled, at most %v",
+	return fmt.Sprintf("%d scenarios, %d processes, %d acknowledged tasks; changes by row of the state table %v; "+
+		"settled after a storm %s; "+
+		"killed to running again %s, including those without a free process %s; claims of an owner not yet settled, at "+
+		"most %v",
 		n.scenarios, n.processes, n.acks, n.rows, quantiles(n.settled), quantiles(n.again), quantiles(n.anyhow), n.most)
 }
 
@@ -183,7 +187,7 @@ func quantiles(all []time.Duration) string {
 	return fmt.Sprintf("(%d) p50 %v p90 %v max %v", len(all), at(50), at(90), at(100))
 }
 
-// finish ends a fleet whose storm is over and fails its test where a promise was broken; how says how it is repeated.
+// finish ends a fleet after its storm and fails the test for each broken promise. how is the command that repeats it.
 func (f *Fleet) finish(dir string, all *tally, how string) {
 	f.t.Helper()
 	settled := f.settle()
@@ -203,15 +207,15 @@ func (f *Fleet) finish(dir string, all *tally, how string) {
 	}
 	report := tr.report(dir)
 	if len(tr.broken) == 0 {
-		f.t.Logf("the log and what each process has logged stand in %s", dir)
+		f.t.Logf("see %s for the log and the output of each process", dir)
 		return
 	}
-	f.t.Errorf("%s\n%d broken promises; the whole log and what each process has logged stand in %s\n%s%ssettled after %v", how,
+	f.t.Errorf("%s\n%d broken promises; see %s for the log and the output of each process\n%s%ssettled after %v", how,
 		len(tr.broken), dir, report, f.Scenario.String(), settled)
 }
 
-// report writes down all there is, in a folder, and returns what concerns the broken promises.
-func (t *trial) report(folder string) string {
+// report writes all records to a directory, and returns what concerns the broken promises.
+func (t *trial) report(dir string) string {
 	var ids []string
 	var text strings.Builder
 	for _, v := range t.broken[:min(len(t.broken), 20)] {
@@ -226,19 +230,20 @@ func (t *trial) report(folder string) string {
 		text.WriteString(t.Log.String(ids...))
 	}
 	for _, p := range t.fleet.processes() {
-		fmt.Fprintf(&text, "place %d, %.6s: ready %s, left %s, killed %v, code %d, stopped", p.place, p.instance, t.fleet.since(p.since),
+		fmt.Fprintf(&text, "place %d, %.6s: ready %s, left %s, killed %v, code %d, stopped", p.place, p.instance,
+			t.fleet.since(p.since),
 			t.fleet.since(p.leaves), p.killed, p.code)
 		for _, s := range p.stops {
 			fmt.Fprintf(&text, " %s to %s", t.fleet.since(s.from), t.fleet.since(s.to))
 		}
 		text.WriteString("\n")
-		_ = os.WriteFile(filepath.Join(folder, "stderr-"+p.instance), p.stderr.Bytes(), 0o600)
+		_ = os.WriteFile(filepath.Join(dir, "stderr-"+p.instance), p.stderr.Bytes(), 0o600)
 	}
 	for _, s := range t.starved {
 		fmt.Fprintf(&text, "starved from %s to %s\n", t.fleet.since(s.from), t.fleet.since(s.to))
 	}
 	all := t.Log.String() + strings.Join(t.fleet.book.notes, "\n")
-	_ = os.WriteFile(filepath.Join(folder, "log"), []byte(all), 0o600)
+	_ = os.WriteFile(filepath.Join(dir, "log"), []byte(all), 0o600)
 	return text.String()
 }
 
@@ -249,7 +254,7 @@ func (f *Fleet) since(at time.Time) string {
 	return fmt.Sprintf("%.3fs", at.Sub(f.begun).Seconds())
 }
 
-// watchHunger notes when this process doesn't get to run; what it returns ends that.
+// watchHunger records when this process doesn't get to run. The returned function ends that.
 func watchHunger() func() []stretch {
 	const step, hungry = 20 * time.Millisecond, 500 * time.Millisecond
 	stop, done := make(chan struct{}), make(chan []stretch, 1)
@@ -275,7 +280,7 @@ func watchHunger() func() []stretch {
 	})
 }
 
-// storm lets the scenario happen and returns when it is over, and there is a process in every place.
+// storm runs the scenario. It returns when the scenario is over and every place has a process.
 func (f *Fleet) storm() {
 	begun := time.Now()
 	for n, u := range f.Submits {
@@ -294,7 +299,7 @@ func (f *Fleet) storm() {
 	f.becalm()
 }
 
-// settle waits until all that was submitted has ended, and nothing is held any more.
+// settle waits until all submitted tasks have ended and nothing is held.
 func (f *Fleet) settle() time.Duration {
 	begun := time.Now()
 	left := -1
@@ -319,7 +324,7 @@ func (f *Fleet) settle() time.Duration {
 	return time.Since(begun)
 }
 
-// end ends all processes at once; nothing is left of them (I9).
+// end ends all processes at once and checks that they leave nothing behind (I9).
 func (f *Fleet) end() {
 	var all sync.WaitGroup
 	for place := range f.slots {
@@ -331,7 +336,7 @@ func (f *Fleet) end() {
 		all.Go(func() {
 			code, ended := p.terminate(endMost)
 			if !ended {
-				p.signal(syscall.SIGQUIT) // it says what it is doing
+				p.signal(syscall.SIGQUIT) // it prints its stacks
 				<-p.exited
 			}
 			if code != 0 || !ended {

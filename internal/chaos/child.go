@@ -23,7 +23,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// An assignment is the first line that a child reads: who it is. After it come commands.
+// An assignment is the first line that a child reads: its identity. Commands follow.
 type assignment struct {
 	Address string
 	Works   []int
@@ -31,14 +31,14 @@ type assignment struct {
 	Lease   time.Duration
 }
 
-// A command is a submit that a child is to make, and answers by its number.
+// A command is a request to a child, which answers with its number.
 type command struct {
 	N      int
-	Target string // the source of subtasks, or what is to be stopped
+	Target string // source of subtasks, or the task to stop
 	Submit Submit
 }
 
-// A report is a line that a child writes. It counts though the child is killed right after.
+// A report is a line written by a child. It counts even if the child is killed right after.
 type report struct {
 	Kind   string   `json:"kind"` // instance, ready, answer, run, told, over, ended
 	ID     string   `json:"id,omitempty"`
@@ -50,26 +50,26 @@ type report struct {
 	Text   string   `json:"text,omitempty"`
 }
 
-// The exit codes of a child besides 0.
+// Exit codes of a child other than 0.
 const (
-	exitOrphan = 3 // the parent is gone
+	exitOrphan = 3 // the parent has exited
 	exitBroken = 4
-	exitCutOff = 5 // the drain cut handlers off, whose tasks were released
-	// exitUnwritten: the store was too slow for what came of some tasks.
+	exitCutOff = 5 // the drain cancelled handlers, whose tasks were released
+	// exitUnwritten: the store was too slow for some results.
 	exitUnwritten = 6
 
 	shortLease = 3 * time.Second
-	delays     = 100 * time.Millisecond // snoozes, and the timeout of what hangs
+	delays     = 100 * time.Millisecond // of snoozes, and the timeout of handlers that hang
 )
 
-// A child is one process of a scenario: an App, and what it reports.
+// A child is one process of a scenario: an App and its reports.
 type child struct {
 	assignment
 	app    *af.App
 	queues []af.Queue[Order, receipt]
 
 	mu     sync.Mutex
-	inside map[string]int // handlers, by queue
+	inside map[string]int // running handlers by queue
 }
 
 // An opener is the backend of a child.
@@ -87,7 +87,7 @@ func (b opener) Open(ctx context.Context, env backend.Env) (*backend.Ports, erro
 	return inner.Open(ctx, env)
 }
 
-// report writes a line at once.
+// report writes a line immediately.
 func (c *child) report(r report) {
 	line, err := json.Marshal(r)
 	if err != nil {
@@ -98,8 +98,8 @@ func (c *child) report(r report) {
 	_, _ = os.Stdout.Write(append(line, '\n'))
 }
 
-// Child is what a process that a fleet has started does until it is told to end: it runs an App over the backend that open
-// makes of what [World.Address] says and of the App's instance. It returns the exit code.
+// Child is main of a fleet's processes. It runs an App until it is told to end, on the backend that open returns for
+// [World.Address] and the App's instance. It returns the exit code.
 func Child(open func(address, instance string) (backend.Backend, error)) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -123,7 +123,7 @@ func Child(open func(address, instance string) (backend.Backend, error)) int {
 	drain, cancel := context.WithTimeout(context.Background(), c.Drain)
 	defer cancel()
 	if err = c.app.Shutdown(drain); err == nil {
-		// Commands that come too late are refused by themselves.
+		// Late commands are refused.
 		err = goleak.Find(before, goleak.IgnoreAnyFunction(obeys), goleak.IgnoreAnyFunction(obeys+".func1"))
 	}
 	if err == nil {
@@ -166,7 +166,7 @@ func (c *child) start(open func(address, instance string) (backend.Backend, erro
 	return app.Start(ctx)
 }
 
-// obey carries out commands, side by side, until the parent is gone.
+// obey executes commands in parallel until the parent exits.
 func (c *child) obey(in io.Reader) {
 	d := json.NewDecoder(in)
 	for {
@@ -195,7 +195,8 @@ func (c *child) carryOut(ctx context.Context, cmd command) ([]string, error) {
 	case "stop":
 		return nil, c.app.StopTask(ctx, cmd.Target)
 	case "subtasks":
-		return c.queues[u.Family.Queue].Subtasks(ctx, cmd.Target, u.Family.Orders, append(u.Family.options(), af.Batch(u.Family.Batch))...)
+		return c.queues[u.Family.Queue].Subtasks(ctx, cmd.Target, u.Family.Orders,
+			append(u.Family.options(), af.Batch(u.Family.Batch))...)
 	case "many":
 		return q.SubmitMany(ctx, u.Orders, u.options()...)
 	case "store":
@@ -221,7 +222,7 @@ func (f Family) options() []af.SubtaskOption {
 	return opts
 }
 
-// plain has the handlers of a worker; fan has SubtasksDone too.
+// plain has the handlers of a worker; fan also has SubtasksDone.
 type plain struct {
 	c *child
 	w af.Worker
@@ -229,7 +230,7 @@ type plain struct {
 
 type fan struct{ plain }
 
-// A receipt is a result: whose, and by which claim.
+// A receipt is a result: of which task, by which claim.
 type receipt struct {
 	Ticket int
 	Fence  int64
@@ -251,7 +252,7 @@ func (h *plain) Run(ctx context.Context, o Order) (receipt, error) {
 	h.c.report(report{Kind: "run", ID: r.ID, Fence: r.Fence})
 	for _, f := range o.Kids {
 		if _, err := h.c.queues[f.Queue].Subtasks(ctx, r.ID, f.Orders, f.options()...); err != nil {
-			return receipt{}, af.Snooze(delays) // once more, with the same batches
+			return receipt{}, af.Snooze(delays) // once more with the same batches
 		}
 	}
 	if o.Do == "hang" {
@@ -274,7 +275,7 @@ func (h *plain) Run(ctx context.Context, o Order) (receipt, error) {
 	return receipt{o.Ticket, r.Fence}, nil
 }
 
-// pause works for d, and says whether the work was not broken off.
+// pause works for d, and reports whether it wasn't cancelled.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()

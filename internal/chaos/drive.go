@@ -27,33 +27,34 @@ func Begin(t *testing.T, s Scenario, world World) *Fleet {
 	return f
 }
 
-// Check waits until every submitted task has ended, ends the processes, and fails the test if the log shows a broken promise.
+// Check waits until every submitted task has ended, ends the processes, and fails the test if the log shows a broken
+// promise.
 func (f *Fleet) Check() {
 	f.t.Helper()
 	var all tally
 	f.becalm()
-	f.finish(tempFolder(f.t), &all, f.t.Name())
+	f.finish(tempDir(f.t), &all, f.t.Name())
 	f.t.Log(all.String())
 }
 
-// becalm ends what goes on in the background, and waits for it.
+// becalm ends background events and waits for them.
 func (f *Fleet) becalm() {
 	close(f.calm)
 	f.busy.Wait()
 }
 
-// Happen makes an event happen, whenever it was planned, and returns when it is over.
+// Happen makes an event happen now and returns when it is over.
 func (f *Fleet) Happen(e Event) { f.happen(e) }
 
-// While makes one of the world's faults happen for d, or longer: do is called a quarter of d after it was told to begin, and
-// it lasts until do has returned. All is well again, as far as the world is concerned, when While returns.
+// While causes one of the world's faults for d, or longer: it calls do a quarter of d after the beginning, and the
+// fault lasts until do has returned. The fault is over when While returns.
 func (f *Fleet) While(what string, d time.Duration, do func()) {
 	begun, enough, over := time.Now(), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(over)
 		f.disturb(Event{What: what, For: settleMost}, enough)
 	}()
-	defer func() { // also where do fails the test
+	defer func() { // even if do fails the test
 		close(enough)
 		<-over
 	}()
@@ -62,11 +63,11 @@ func (f *Fleet) While(what string, d time.Duration, do func()) {
 	time.Sleep(time.Until(begun.Add(d)))
 }
 
-// Go does something in the background; Check waits for it.
+// Go runs do in the background; Check waits for it.
 func (f *Fleet) Go(do func()) { f.busy.Go(do) }
 
-// Submit makes the process in a place submit, and returns the ids; a code where it answers with an error, and
-// [af.ErrUnavailable] where it ends before it answers.
+// Submit submits in the process of a place and returns the ids, or the code of its error. It returns
+// [af.ErrUnavailable] if the process exits before it answers.
 func (f *Fleet) Submit(u Submit) ([]string, af.Code) {
 	p := f.at(u.Place)
 	if p == nil {
@@ -84,7 +85,7 @@ func (f *Fleet) Submit(u Submit) ([]string, af.Code) {
 	return r.IDs, ""
 }
 
-// number is one that no command has had.
+// number returns an unused command number.
 func (f *Fleet) number() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -92,7 +93,7 @@ func (f *Fleet) number() int {
 	return f.commands
 }
 
-// Stop asks for a task to be stopped, by the process in a place.
+// Stop requests a task's stop in the process of a place.
 func (f *Fleet) Stop(place int, id string) af.Code {
 	p := f.at(place)
 	if p == nil {
@@ -106,14 +107,14 @@ func (f *Fleet) Stop(place int, id string) af.Code {
 	return r.Code
 }
 
-// Kill kills the process in a place; what it was is gone when it returns. Boot fills the place again.
+// Kill kills the process of a place and waits for its exit. Boot fills the place again.
 func (f *Fleet) Kill(place int) {
 	if p := f.take(place); p != nil {
 		p.kill()
 	}
 }
 
-// KillInstance kills a process by its instance, wherever it is, and says in which place that was; -1 where there is none.
+// KillInstance kills the process of an instance and returns its place, or -1 if there is none.
 func (f *Fleet) KillInstance(instance string) int {
 	for place := range f.slots {
 		if p := f.at(place); p != nil && p.instance == instance {
@@ -124,10 +125,10 @@ func (f *Fleet) KillInstance(instance string) int {
 	return -1
 }
 
-// Boot fills a place that is empty.
+// Boot starts a process in an empty place.
 func (f *Fleet) Boot(place int) { f.boot(place) }
 
-// Instance is who is in a place.
+// Instance returns the instance in a place.
 func (f *Fleet) Instance(place int) string {
 	if p := f.at(place); p != nil {
 		return p.instance
@@ -135,7 +136,7 @@ func (f *Fleet) Instance(place int) string {
 	return ""
 }
 
-// A Run is a handler that has begun.
+// A Run is a handler that has started.
 type Run struct {
 	ID    string
 	Fence int64
@@ -143,7 +144,7 @@ type Run struct {
 	At    time.Time
 }
 
-// Runs returns the handlers that have begun for a task, in order.
+// Runs returns the handlers that have started for a task, in order.
 func (f *Fleet) Runs(id string) []Run {
 	f.book.mu.Lock()
 	defer f.book.mu.Unlock()
@@ -156,7 +157,7 @@ func (f *Fleet) Runs(id string) []Run {
 	return list
 }
 
-// AwaitRuns waits until n handlers have begun for a task and returns them; it fails the test after a while.
+// AwaitRuns waits until n handlers have started for a task and returns them. It fails the test after within.
 func (f *Fleet) AwaitRuns(t *testing.T, id string, n int, within time.Duration) []Run {
 	t.Helper()
 	for end := time.Now().Add(within); ; time.Sleep(2 * time.Millisecond) {

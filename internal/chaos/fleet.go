@@ -17,33 +17,33 @@ import (
 	"github.com/afgen/afgen/internal/workload"
 )
 
-// A process is a child as its parent sees it.
+// A process is a child as seen by its parent.
 type process struct {
 	place  int
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	stderr bytes.Buffer
-	ready  chan struct{} // closed when it can be used
-	exited chan struct{} // closed when all it wrote was read, and it has ended
+	ready  chan struct{} // closed when it is ready
+	exited chan struct{} // closed when it has exited and all its output was read
 
 	mu       sync.Mutex
 	instance string
-	since    time.Time // ready
-	leaves   time.Time // told to end, or killed
+	since    time.Time // when it became ready
+	leaves   time.Time // when it was told to end, or killed
 	ended    time.Time
 	killed   bool
 	stops    []stretch
 	answers  map[int]chan report
 	code     int
-	said     string // why it has not ended well
+	said     string // why it has failed
 }
 
-// A stretch is when a process was stopped, or when nothing ran at all.
+// A stretch is a period in which a process was stopped, or nothing ran.
 type stretch struct{ from, to time.Time }
 
 func (s stretch) overlaps(from, to time.Time) bool { return s.from.Before(to) && from.Before(s.to) }
 
-// A Fleet is all processes of a scenario, one at a time in each place.
+// A Fleet has all processes of a scenario, at most one in each place.
 type Fleet struct {
 	Scenario
 	t     *testing.T
@@ -56,8 +56,8 @@ type Fleet struct {
 	mu        sync.Mutex
 	slots     []*process
 	all       []*process
-	disturbed []stretch // when something happened to the world
-	commands  int       // so far, of Submit and Stop
+	disturbed []stretch // periods of faults of the world
+	commands  int       // number of Submits and Stops
 	starved   func() []stretch
 }
 
@@ -81,7 +81,7 @@ func (f *Fleet) processes() []*process {
 	return append([]*process(nil), f.all...)
 }
 
-// spawn starts a process in a place, and doesn't wait until it is ready.
+// spawn starts a process in a place without waiting until it is ready.
 func (f *Fleet) spawn(place int) *process {
 	p := &process{
 		place: place, cmd: exec.Command(os.Args[0]), ready: make(chan struct{}), exited: make(chan struct{}),
@@ -113,8 +113,8 @@ func (f *Fleet) spawn(place int) *process {
 	return p
 }
 
-// boot fills a place. A process may fail to start where others are stopped in the middle of something, and while what all share
-// is away; then it is started again, as a supervisor does.
+// boot fills a place. A process may fail to start while others are stopped in the middle of an operation, or while
+// the shared world is unavailable; then boot starts it again, as a supervisor does.
 func (f *Fleet) boot(place int) {
 	var why string
 	begun := time.Now()
@@ -137,13 +137,13 @@ func (f *Fleet) boot(place int) {
 	f.book.violated("start", "no process has started in place %d: %s", place, why)
 }
 
-// lastWords are the end of what a process that has ended has written of its errors.
+// lastWords returns the end of the error output of a process that has exited.
 func (p *process) lastWords() string {
 	all := p.stderr.String()
 	return all[max(0, len(all)-300):]
 }
 
-// listen takes what a process reports, until it has ended.
+// listen reads a process's reports until it exits.
 func (f *Fleet) listen(p *process, stdout io.Reader) {
 	d := json.NewDecoder(stdout)
 	for {
@@ -182,7 +182,7 @@ func (f *Fleet) heard(p *process, r report) {
 	}
 }
 
-// send writes a line to a process that may be gone.
+// send writes a line to a process, which may have exited.
 func (p *process) send(v any) {
 	line, err := json.Marshal(v)
 	if err != nil {
@@ -193,7 +193,7 @@ func (p *process) send(v any) {
 
 func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
 
-// kill ends a process at once.
+// kill kills a process.
 func (p *process) kill() {
 	p.mu.Lock()
 	p.killed, p.leaves = true, time.Now()
@@ -202,7 +202,7 @@ func (p *process) kill() {
 	<-p.exited
 }
 
-// terminate asks a process to end, and returns its exit code.
+// terminate terminates a process gracefully and returns its exit code.
 func (p *process) terminate(within time.Duration) (code int, ended bool) {
 	p.mu.Lock()
 	p.leaves = time.Now()
@@ -229,7 +229,7 @@ func (p *process) freeze(d time.Duration) {
 	p.stops = append(p.stops, stretch{begun, time.Now()})
 }
 
-// ask makes a process carry out a command; answered says whether it did before it ended.
+// ask sends a command to a process. answered reports whether it replied before it exited.
 func (p *process) ask(c command) (r report, answered bool) {
 	ch := make(chan report, 1)
 	p.mu.Lock()
@@ -241,7 +241,7 @@ func (p *process) ask(c command) (r report, answered bool) {
 		return r, true
 	case <-p.exited:
 	}
-	select { // it may have answered last of all
+	select { // the reply may have been its last output
 	case r = <-ch:
 		return r, true
 	default:
@@ -267,7 +267,7 @@ func (f *Fleet) take(place int) *process {
 // rest waits for d, or until the storm is over.
 func (f *Fleet) rest(d time.Duration) { workload.Rest(d, f.calm) }
 
-// happen makes one Event happen, and returns when it is over.
+// happen makes one Event happen and returns when it is over.
 func (f *Fleet) happen(e Event) {
 	switch e.What {
 	case "kill", "kill some", "kill all":
@@ -282,11 +282,11 @@ func (f *Fleet) happen(e Event) {
 			}
 		}
 		gone.Wait()
-	case "abort": // one more process, which may not get as far as being ready
+	case "abort": // one more process, which may not become ready
 		p := f.spawn(e.Places[0])
 		f.rest(e.For)
 		p.kill()
-	case "stop", "stop long": // to its end, whether the storm is over or not
+	case "stop", "stop long": // runs to its end, even after the storm
 		if p := f.at(e.Places[0]); p != nil {
 			p.freeze(e.For)
 		}
@@ -299,7 +299,7 @@ func (f *Fleet) happen(e Event) {
 	}
 }
 
-// disturb makes something happen to the world, until calm is closed at the latest.
+// disturb causes a fault of the world, until calm is closed at the latest.
 func (f *Fleet) disturb(e Event, calm <-chan struct{}) {
 	begun := time.Now()
 	if err := f.world.Happen(e.What, e.For, calm); err != nil {
@@ -316,7 +316,7 @@ func (f *Fleet) restart(place int) {
 	if p == nil {
 		return
 	}
-	within := f.Drain + 30*time.Second // it may wait for one that is stopped
+	within := f.Drain + 30*time.Second // it may wait for a stopped process
 	switch code, ended := p.terminate(within); {
 	case !ended:
 		f.book.violated("shutdown", "place %d has not ended %v after SIGTERM", place, within)
@@ -328,7 +328,7 @@ func (f *Fleet) restart(place int) {
 	f.boot(place)
 }
 
-// submit makes one call, and repeats it where the task's id makes that safe.
+// submit makes one call, and repeats it if the task's id makes that safe.
 func (f *Fleet) submit(n int, u Submit) {
 	c := command{N: n, Submit: u}
 	if u.How == "subtasks" || u.How == "stop" {

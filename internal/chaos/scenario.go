@@ -15,11 +15,11 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// An Order is a payload: what its handler is to do. How its task ends follows from it.
+// An Order is a payload: what its handler does. It determines how the task ends.
 type Order struct {
-	Ticket int           `json:"ticket"`       // the result shows it
+	Ticket int           `json:"ticket"`       // contained in the result
 	Do     string        `json:"do,omitempty"` // fail, panic, permanent, snooze, hang until its timeout
-	N      int           `json:"n,omitempty"`  // how often, where Do is to happen some times only
+	N      int           `json:"n,omitempty"`  // how often, if Do happens only some times
 	For    time.Duration `json:"for,omitempty"`
 	Kids   []Family      `json:"kids,omitempty"`
 }
@@ -33,8 +33,8 @@ type Family struct {
 	Batch  string           `json:"batch,omitempty"`
 }
 
-// workers are the queues. The first three are those that scenarios draw, the third of them has no SubtasksDone; the last is for
-// many tasks at once.
+// workers are the queues. Scenarios use the first three, of which the third has no SubtasksDone. The last is for many
+// concurrent tasks.
 var workers = []af.Worker{
 	{Name: "a", Type: "Alpha", Max: 6, Retries: 2, Backoff: 50 * time.Millisecond, Weight: 1, Payload: "order"},
 	{Name: "b", Type: "Beta", Max: 4, Retries: 1, Backoff: 100 * time.Millisecond, Weight: 2, Payload: "order"},
@@ -42,28 +42,28 @@ var workers = []af.Worker{
 	{Name: "d", Type: "Delta", Max: 64, Backoff: time.Second, Weight: 1, Payload: "order"},
 }
 
-const drawn = 3 // of the workers
+const drawn = 3 // of the workers used by scenarios
 
-// Bulk is the queue for many tasks at once.
+// Bulk is the queue for many concurrent tasks.
 const Bulk = 3
 
-// A Kind is what a Scenario is about.
+// A Kind is the kind of a Scenario.
 type Kind int
 
-// The kinds of scenarios.
+// Kinds of scenarios.
 const (
 	Everything Kind = iota
-	Kills           // processes are killed, and nothing else: what they ran must soon run again
+	Kills           // processes are killed, and nothing else: their tasks must soon run again
 	Rolling         // graceful restarts: no attempt and no crash may be charged
 )
 
 func (k Kind) String() string { return [...]string{"everything", "kills", "rolling"}[k] }
 
-// A Scenario is what happens in one test; a seed and a kind make it, or a test its own.
+// A Scenario is the plan of one test, generated from a seed and a kind, or written by a test.
 type Scenario struct {
 	Seed    uint64
 	Kind    Kind
-	Workers [][]int // the queues that each process works on: 0, 1, 2, and Bulk
+	Workers [][]int // the queues of each process: 0, 1, 2, and Bulk
 	Clients int     // processes without workers
 	Drain   time.Duration
 	Lease   time.Duration
@@ -72,7 +72,7 @@ type Scenario struct {
 	Events  []Event
 }
 
-// A Submit is one call of a process, and what that is told of it.
+// A Submit is one call of a process with its result.
 type Submit struct {
 	At     time.Duration `json:",omitzero"`
 	Place  int           `json:",omitzero"`
@@ -80,14 +80,14 @@ type Submit struct {
 	How    string        `json:",omitzero"` // submit, store, many, subtasks, stop
 	Orders []Order       `json:",omitzero"`
 	workload.Submission
-	Pick   int    `json:",omitzero"` // the source of subtasks, or what is to be stopped
+	Pick   int    `json:",omitzero"` // the source of subtasks, or the task to stop
 	Family Family `json:",omitzero"`
 }
 
-// An Event is something that happens to processes, or to what they share.
+// An Event happens to processes or to the world that they share.
 type Event struct {
 	At     time.Duration
-	What   string // kill, kill some, kill all, abort, stop, stop long, restart, roll; else one of World.Faults
+	What   string // kill, kill some, kill all, abort, stop, stop long, restart, roll; or one of World.Faults
 	Places []int
 	For    time.Duration
 }
@@ -99,7 +99,7 @@ type draw struct {
 	tickets int
 }
 
-// NewScenario draws a scenario, in which such faults of what the processes share happen, too.
+// NewScenario draws a scenario with the given faults of the world.
 func NewScenario(kind Kind, seed uint64, storm time.Duration, faults []string) Scenario {
 	d := &draw{Draw: workload.NewDraw(seed, uint64(kind)), kind: kind}
 	s := Scenario{
@@ -112,8 +112,8 @@ func NewScenario(kind Kind, seed uint64, storm time.Duration, faults []string) S
 	}
 	rate := 6 + d.IntN(10)
 	if kind == Kills {
-		rate = 3 + d.IntN(3)       // so that what ran finds a free slot
-		s.Lease = 10 * time.Second // so that nobody waits for its end
+		rate = 3 + d.IntN(3)       // so that interrupted tasks find a free slot
+		s.Lease = 10 * time.Second // so long that no process waits for its expiry
 	}
 	for range int(storm/time.Second) * rate {
 		s.Submits = append(s.Submits, d.submit(&s))
@@ -125,10 +125,10 @@ func NewScenario(kind Kind, seed uint64, storm time.Duration, faults []string) S
 	return s
 }
 
-// places is how many processes there are; those of workers come first.
+// places returns the number of processes; those with workers come first.
 func (s *Scenario) places() int { return len(s.Workers) + s.Clients }
 
-// order draws a task; deep says how many generations may follow.
+// order draws a task with at most deep generations of subtasks.
 func (d *draw) order(deep int) Order {
 	d.tickets++
 	o := Order{Ticket: d.tickets, For: d.Span(0, 300*time.Millisecond)}
@@ -147,7 +147,7 @@ func (d *draw) order(deep int) Order {
 	return o
 }
 
-// nowMark ends the key of a batch from outside that need not wait for its source.
+// nowMark ends the key of an external batch that need not wait for its source.
 const nowMark = "-now"
 
 func (d *draw) family(deep int) Family {
@@ -156,7 +156,7 @@ func (d *draw) family(deep int) Family {
 	for range d.IntN(4) {
 		f.Orders = append(f.Orders, d.order(deep))
 	}
-	// A key stands for one content: under the same key, more subtasks than before are a further commit.
+	// A key identifies one content: under the same key, more subtasks than before are a further commit.
 	f.Batch = fmt.Sprintf("b%d-%d", d.IntN(3), len(f.Orders))
 	if f.Now {
 		f.Batch += nowMark
@@ -166,8 +166,10 @@ func (d *draw) family(deep int) Family {
 
 func (d *draw) submit(s *Scenario) Submit {
 	u := Submit{
-		At: d.Span(0, s.Storm*9/10), Place: len(s.Workers) + d.IntN(s.Clients), Queue: d.IntN(drawn), Submission: workload.Submission{Weight: d.IntN(4)},
-		How: []string{"submit", "submit", "store", "many", "many", "subtasks", "stop"}[d.IntN(7)], Pick: d.IntN(1 << 20), Family: d.family(1),
+		At: d.Span(0, s.Storm*9/10), Place: len(s.Workers) +
+			d.IntN(s.Clients), Queue: d.IntN(drawn), Submission: workload.Submission{Weight: d.IntN(4)},
+		How: []string{"submit", "submit", "store", "many", "many", "subtasks",
+			"stop"}[d.IntN(7)], Pick: d.IntN(1 << 20), Family: d.family(1),
 	}
 	if d.Chance(0.1) {
 		u.Place = d.IntN(len(s.Workers))
@@ -215,13 +217,13 @@ func (d *draw) events(s *Scenario) {
 	for at := d.Span(300*time.Millisecond, time.Second); at < s.Storm; at += d.Span(300*time.Millisecond, 2*time.Second) {
 		s.Events = append(s.Events, d.event(s, at, whats[d.IntN(len(whats))]))
 	}
-	if s.Kind == Everything { // one at least, early enough to last beyond a lease
+	if s.Kind == Everything { // at least one, early enough to outlast a lease
 		s.Events = append(s.Events, d.event(s, d.Span(300*time.Millisecond, s.Storm/3), "stop long"))
 	}
 	slices.SortStableFunc(s.Events, func(a, b Event) int { return int(a.At - b.At) })
 }
 
-// faults draws what happens to what all share: one thing after the other, now and then two at once.
+// faults draws faults of the shared world: one after the other, sometimes two at once.
 func (d *draw) faults(s *Scenario, whats []string) {
 	if len(whats) == 0 {
 		return
@@ -245,7 +247,7 @@ func (d *draw) event(s *Scenario, at time.Duration, what string) Event {
 		e.Places = d.Perm(s.places())[:2]
 	case "kill all", "roll":
 		e.Places = d.Perm(s.places())
-	case "stop long": // beyond the lease
+	case "stop long": // longer than the lease
 		e.Places, e.For = []int{d.IntN(len(s.Workers))}, d.Span(5*time.Second, 7*time.Second)
 	case "stop":
 		e.For = d.Span(10*time.Millisecond, time.Second)
@@ -260,7 +262,8 @@ func (d *draw) event(s *Scenario, at time.Duration, what string) Event {
 	return e
 }
 
-// ballast are tasks that run in every process when something happens to it, and still when others have taken them over.
+// ballast are tasks that run in every process when an event happens to it, and until other processes have taken them
+// over.
 func (d *draw) ballast(s *Scenario, at time.Duration) {
 	u := Submit{At: at, Place: len(s.Workers), How: "many", Queue: d.IntN(2)}
 	for range 2 * len(s.Workers) {
@@ -272,7 +275,8 @@ func (d *draw) ballast(s *Scenario, at time.Duration) {
 
 func (s *Scenario) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "scenario %d: %v, workers %v, %d clients, drain %v, storm %v, %d submits\n", s.Seed, s.Kind, s.Workers, s.Clients,
+	fmt.Fprintf(&b, "scenario %d: %v, workers %v, %d clients, drain %v, storm %v, %d submits\n", s.Seed, s.Kind, s.Workers,
+		s.Clients,
 		s.Drain, s.Storm, len(s.Submits))
 	for _, e := range s.Events {
 		text, _ := json.Marshal(e)
@@ -281,14 +285,14 @@ func (s *Scenario) String() string {
 	return b.String()
 }
 
-// An ending is how a task ends by its order, where nobody stops it and no deadline passes.
+// An ending is how a task ends according to its order, if it is not stopped and no deadline passes.
 type ending struct {
 	status  af.Status
 	attempt int
 }
 
-// ends says how the task of an order ends in a queue, whatever happens to processes: crashes, snoozes and shutdowns are
-// not charged.
+// ends returns how the task of an order ends in a queue, whatever happens to processes: crashes, snoozes and
+// shutdowns are not charged.
 func (o Order) ends(w af.Worker) ending {
 	last := w.Retries + 1
 	switch {
@@ -302,8 +306,8 @@ func (o Order) ends(w af.Worker) ending {
 	return ending{af.StatusSuccess, 1}
 }
 
-// RunsNow says whether a batch was ordered to run before its source has succeeded: by its key where it came from outside, by
-// the source's order where it is the nth of a handler.
+// RunsNow reports whether a batch was ordered to run before its source has succeeded: by its key if it is external,
+// or by the source's order if it is the nth batch of a handler.
 func RunsNow(source backend.Task, batch string) bool {
 	n, err := strconv.Atoi(batch)
 	if err != nil {

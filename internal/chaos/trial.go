@@ -16,7 +16,7 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-const maxCrashes = 3 // of a task, after which it fails as poison
+const maxCrashes = 3 // of a task; after one more it fails as poison
 
 func limits(queue string) fault.Limits {
 	for _, w := range workers {
@@ -27,16 +27,16 @@ func limits(queue string) fault.Limits {
 	return fault.Limits{}
 }
 
-// A trial checks what has happened in a scenario.
+// A trial checks what happened in a scenario.
 type trial struct {
 	*Audit
 	fleet    *Fleet
 	starved  []stretch // when the parent itself didn't get to run
 	broken   []fault.Violation
 	byPrefix map[string]*process // by instance
-	again    []time.Duration     // from each kill to the next claim of what ran there, where somebody could claim it
-	anyhow   []time.Duration     // the same, where nobody could too
-	most     map[string]int      // tasks of a queue that one owner had at once, by the store's account
+	again    []time.Duration     // from each kill to the next claim of its tasks, if a process was free to claim them
+	anyhow   []time.Duration     // the same without a free process
+	most     map[string]int      // tasks of a queue that one owner had at once, according to the store
 }
 
 func newTrial(a *Audit, f *Fleet, starved []stretch) *trial {
@@ -70,13 +70,13 @@ func (t *trial) check() {
 	t.crashes()
 }
 
-// process returns the process that an owner was.
+// process returns the process of an owner.
 func (t *trial) process(owner string) *process {
 	instance, _, _ := strings.Cut(owner, "-")
 	return t.byPrefix[instance]
 }
 
-// ending checks that a task has ended as its order says.
+// ending checks that a task has ended according to its order.
 func (t *trial) ending(task backend.Task) {
 	o, id := orderOf(task), task.ID
 	want := ending{backend.StatusSuccess, 1}
@@ -89,12 +89,14 @@ func (t *trial) ending(task backend.Task) {
 	switch {
 	case task.Status == backend.StatusStopped:
 		if !t.mayStop(task) {
-			t.fail("stop", id, "%s was stopped, and nobody asked for it: %+v", id, task.Error)
+			t.fail("stop", id, "%s was stopped without a request: %+v", id, task.Error)
 		}
 	case task.Status == backend.StatusFailed && task.Crashes == maxCrashes:
-	case task.Status == backend.StatusFailed && !task.Deadline.IsZero() && task.Attempt < want.attempt && task.Error.Code == backend.ErrDeadlineExceeded:
+	case task.Status == backend.StatusFailed && !task.Deadline.IsZero() && task.Attempt < want.attempt &&
+		task.Error.Code == backend.ErrDeadlineExceeded:
 	case got != want:
-		t.fail("ending", id, "%s is %s after attempt %d, and its order %+v is %s after %d: %+v", id, got.status, got.attempt, o, want.status,
+		t.fail("ending", id, "%s is %s after attempt %d, and its order %+v is %s after %d: %+v", id, got.status, got.attempt,
+			o, want.status,
 			want.attempt, task.Error)
 	case got.status == backend.StatusSuccess && task.DoneOf == "":
 		var r receipt
@@ -105,7 +107,7 @@ func (t *trial) ending(task backend.Task) {
 	t.fanIn(task)
 }
 
-// mayStop says whether somebody has asked for a task's stop, by its own name or by that of what it is under.
+// mayStop reports whether the stop of a task, or of one of its ancestors, was requested.
 func (t *trial) mayStop(task backend.Task) bool {
 	if t.fleet.book.asked[task.ID] {
 		return true
@@ -125,7 +127,7 @@ func (t *trial) mayStop(task backend.Task) bool {
 	return false
 }
 
-// fanIn checks what SubtasksDone was told.
+// fanIn checks the counts that SubtasksDone was called with.
 func (t *trial) fanIn(task backend.Task) {
 	told := t.fleet.book.told[task.ID]
 	c := t.Stored[task.DoneOf].Subtasks
@@ -145,7 +147,8 @@ func (t *trial) fanIn(task backend.Task) {
 	}
 }
 
-// claims checks who begins and ends claims: an owner itself, or the process that frees the claims of an expired one.
+// claims checks who begins and ends claims: an owner itself, or the process that releases the claims of an expired
+// one.
 func (t *trial) claims() {
 	expired := map[string]bool{}
 	running := map[string]int{}
@@ -185,9 +188,9 @@ func (t *trial) claims() {
 	}
 }
 
-// void reports whether the claim in entry i was undone before anything came of it. A claim that was under way when its owner was
-// declared dead may land afterwards: then no handler begins, and the next thing that happens to the task is that the claim is
-// given back, uncharged, or ended as what should stop.
+// void reports whether the claim in entry i was undone before it had an effect. A claim that was in flight when its
+// owner was declared dead may land afterwards. Then no handler starts, and the next change of the task is that the
+// claim is released, uncharged, or ended because the task should stop.
 func (t *trial) void(i int) bool {
 	claim := t.Log.Entries[i].Changes[0].After
 	if t.fleet.book.runs[fmt.Sprintf("%s#%d", claim.ID, claim.Fence)] > 0 {
@@ -207,17 +210,17 @@ func (t *trial) void(i int) bool {
 	return false
 }
 
-// couldNot says whether an owner that shut down could not give back all it had, since servers were as slow as the machine: a
-// claim that arrives when its sender has long gone is nobody's to give back.
+// couldNot reports whether an owner that shut down could not release all its tasks because servers were as slow as
+// the machine. A claim that arrives after its sender has exited can't be released by it.
 func (t *trial) couldNot(owner string) bool {
 	p := t.process(owner)
 	return p != nil && len(t.fleet.world.Faults()) > 0 && p.ended.Sub(p.leaves) > t.fleet.Drain+shutdownMost
 }
 
-// shutdownMost is how long a shutdown takes beyond its drain, where servers are as fast as they are.
+// shutdownMost is how long a shutdown takes beyond its drain at the servers' normal speed.
 const shutdownMost = 3 * time.Second
 
-// handlers checks that each claim has one handler at the most, and each handler a claim.
+// handlers checks that each claim has at most one handler, and each handler a claim.
 func (t *trial) handlers() {
 	claims := map[string]bool{}
 	for _, e := range t.Log.Entries {
@@ -246,8 +249,9 @@ func (t *trial) expiries() {
 		switch {
 		case p == nil:
 			t.fail("expiry", "", "%s declared %s dead, which is unknown", e.Instance, e.Owner)
-		case !p.leaves.IsZero() && p.leaves.Before(at) && (p.killed || p.code == exitBroken || p.code == exitUnwritten || !lost[e.Owner]):
-		case slices.ContainsFunc(p.stops, func(s stretch) bool { // stopped beyond a lease, as seen from a beat on
+		case !p.leaves.IsZero() && p.leaves.Before(at) &&
+			(p.killed || p.code == exitBroken || p.code == exitUnwritten || !lost[e.Owner]):
+		case slices.ContainsFunc(p.stops, func(s stretch) bool { // stopped for longer than a lease, counted from a heartbeat
 			return s.to.Sub(s.from) > t.fleet.Lease-beatSlack && s.overlaps(at.Add(-2*t.fleet.Lease), at)
 		}):
 		case t.hungry(at.Add(-2*t.fleet.Lease), at):
@@ -258,13 +262,13 @@ func (t *trial) expiries() {
 	}
 }
 
-// reconnects is how long processes may take until all is as before, once nothing disturbs them any more.
+// reconnects is how long processes may take to recover after the last disturbance.
 const reconnects = 10 * time.Second
 
-// beatSlack is how long a beat may be under way when a process is stopped, and after.
+// beatSlack is how long a heartbeat may be in flight when a process is stopped, and afterwards.
 const beatSlack = 1500 * time.Millisecond
 
-// hungry says that the parent didn't get to run for a while: others may not have, either.
+// hungry reports whether the parent didn't get to run for a while; then others may not have, either.
 func (t *trial) hungry(from, to time.Time) bool {
 	return slices.ContainsFunc(t.starved, func(s stretch) bool { return s.overlaps(from, to) })
 }
@@ -274,12 +278,12 @@ type crash struct {
 	id, queue string
 	killed    time.Time
 	again     time.Time
-	claim     int           // its place in the log
+	claim     int           // its index in the log
 	wait      time.Duration // as a suspect
 	others    bool          // there were other suspects, of which a process runs one at a time
 }
 
-// crashes measures how soon what ran in a killed process runs again.
+// crashes measures how soon the tasks of a killed process run again.
 func (t *trial) crashes() {
 	open := map[string]crash{}
 	for i := range t.Log.Entries {
@@ -291,7 +295,8 @@ func (t *trial) crashes() {
 		switch p := t.process(t.Owners[e]); {
 		case e.Op == "ExpireOwner" && p != nil && p.killed && !c.Status.Final():
 			open[c.ID] = crash{
-				id: c.ID, queue: c.Queue, killed: p.leaves, wait: max(c.RunAt.Sub(t.fleet.begun.Add(e.At)), 0), others: len(open) > 0,
+				id: c.ID, queue: c.Queue, killed: p.leaves, wait: max(c.RunAt.Sub(t.fleet.begun.Add(e.At)),
+					0), others: len(open) > 0,
 			}
 			for id, other := range open {
 				other.others = other.others || id != c.ID
@@ -314,8 +319,9 @@ func (t *trial) crashes() {
 	}
 }
 
-// quietFor says whether all the time until a task ran again somebody could have run it: another process of its queue with
-// free slots, while nobody was stopped, who might have held the file's lock, and the machine did its work.
+// quietFor reports whether, until a task ran again, another process could have run it the whole time: one of its
+// queue with free slots, while no process that might have held the file's lock was stopped, and the machine did its
+// work.
 func (t *trial) quietFor(c crash) bool {
 	to := c.killed.Add(t.fleet.world.Again() + c.wait)
 	if c.again.Before(to) {
@@ -337,7 +343,7 @@ func (t *trial) quietFor(c crash) bool {
 	return able
 }
 
-// freeIn says whether a process had a free slot all the time until a task ran again.
+// freeIn reports whether a process had a free slot the whole time until a task ran again.
 func (t *trial) freeIn(p *process, c crash, to time.Time) bool {
 	most := 0
 	for i, w := range workers {

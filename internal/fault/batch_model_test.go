@@ -5,54 +5,59 @@ import (
 	"testing"
 )
 
-// The model of how a batch of subtasks is inserted in pieces and committed while sweepers discard it, over a store in which
+// This model inserts a batch of subtasks in pieces and commits it while sweepers discard it, on a store in which
 // every step is one write of one document, or of several that others see one after the other. Its processes:
 //
-//   - a spawner inserts the pieces one after the other, each by reading the source's generation and forgetting that the batch
-//     was discarded, then writing; then it commits, by reading the source, counting, and a conditional write on the source. If
-//     it is refused it begins again. Any reply may be lost: then it repeats the step;
-//   - two sweepers discard: look whether something is held, read the source, note that the batch is discarded and raise the
-//     source's generation by a conditional write, then delete each piece that isn't of a later generation.
+//   - a spawner inserts the pieces in order: for each it reads the source's generation, clears the record that the
+//     batch was
 //
-// What was promised: when the spawner is told that its batch is committed, every piece is there, and none goes again.
+// discarded, and writes. Then it commits: it reads the source, counts the pieces, and writes the source
+// conditionally. If the commit is refused it starts over. Any reply may be lost; then it repeats the step;
+//   - two sweepers discard: each checks for gated pieces, reads the source, records the discard and raises the
+//     source's
+//
+// generation with a conditional write, and then deletes each piece that isn't of a later generation.
+//
+// The promise: when the spawner learns that its batch is committed, every piece is stored and stays stored.
 type batchDesign int
 
 const (
-	counting  batchDesign = iota // commit only if all pieces of the present generation are there, and no discard was noted since
-	forgetful                    // commit unless the batch is known to be discarded, which an insert forgets
-	unguarded                    // count, but commit though a discard was noted after that
-	anyAge                       // count pieces that a discard may still be deleting
+	// commit only if all pieces of the current generation exist and no discard was recorded since
+	counting  batchDesign = iota
+	forgetful             // commit unless the batch is recorded as discarded, which an insert clears
+	unguarded             // count, but commit even if a discard was recorded afterwards
+	anyAge                // count pieces that a discard may still be deleting
 )
 
 const (
 	pieces   = 2
 	sweepers = 2
-	sweeps   = 3 // in all
+	sweeps   = 3 // in total
 	repeats  = 3 // of the spawner, from the beginning
 )
 
-// A piece is what is stored of one.
+// A piece is the stored state of one piece.
 type piece struct {
 	there, live bool
 	gen         int8
 }
 
-// A batchModel is one state. It is a value, so that it can be a key.
+// A batchModel is one state. It is a value, so it can be a map key.
 type batchModel struct {
 	piece     [pieces]piece
-	gen       int8 // of the source: how many discards were noted
+	gen       int8 // of the source: number of recorded discards
 	discarded bool
 	rev       int8
 	committed bool
 
 	at    int8 // the spawner's next step
-	read  int8 // the generation that it has read
-	whole bool // what it has counted
-	again int8 // how often it has begun again
+	read  int8 // the generation it has read
+	whole bool // the result of counting
+	again int8 // how often it has started over
 	told  bool // that the batch is committed
 
 	sweep  [sweepers]int8 // the next step of each
-	saw    [sweepers]int8 // the generation that it has read
+	saw    [sweepers]int8 // the generation it has read
 	sawRev [sweepers]int8
 	left   int8 // discards that may still begin
 	lost   int8 // replies that may still be lost
@@ -76,7 +81,7 @@ func (d batchDesign) steps(m batchModel) []batchModel {
 	return out
 }
 
-// spawn is the spawner's next step, with its reply received and lost.
+// spawn returns the states after the spawner's next step, with its reply received and lost.
 func (d batchDesign) spawn(m batchModel) []batchModel {
 	if m.at >= spawnerDone {
 		return nil
@@ -122,7 +127,7 @@ func (d batchDesign) spawn(m batchModel) []batchModel {
 	if m.lost == 0 {
 		return []batchModel{next}
 	}
-	repeated := next // the reply is lost: the same once more, from the step that begins it
+	repeated := next // the reply is lost: repeat from the step's beginning
 	repeated.lost--
 	repeated.told = false
 	switch {
@@ -134,7 +139,7 @@ func (d batchDesign) spawn(m batchModel) []batchModel {
 	return []batchModel{next, repeated}
 }
 
-// sweepStep is the next step of a sweeper.
+// sweepStep returns the state after a sweeper's next step.
 func (d batchDesign) sweepStep(m batchModel, i int) (batchModel, bool) {
 	next := m
 	held := slices.ContainsFunc(m.piece[:], func(x piece) bool { return x.there && !x.live })
@@ -148,7 +153,7 @@ func (d batchDesign) sweepStep(m batchModel, i int) (batchModel, bool) {
 	case at == 1:
 		next.sweep[i] = 2
 		if m.gen != m.saw[i] || m.rev != m.sawRev[i] {
-			next.sweep[i] = 0 // looks again
+			next.sweep[i] = 0 // starts over
 			next.left++
 			if !held || m.committed {
 				next.left--
@@ -169,7 +174,7 @@ func (d batchDesign) sweepStep(m batchModel, i int) (batchModel, bool) {
 	return next, true
 }
 
-// wrong says which promise a state breaks.
+// wrong returns the promise that a state breaks, or "".
 func (m batchModel) wrong() string {
 	if !m.told {
 		return ""
@@ -210,8 +215,9 @@ func (d batchDesign) explore() (broken string, trace []batchModel, states, told 
 	return "", nil, len(came), told
 }
 
-// The design that is shipped commits a batch whole or not at all, in any order of its steps, with sweepers at any of them.
-func TestCountingBeforeAGuardedCommitKeepsEveryBatchWhole(t *testing.T) {
+// The implemented design commits a batch as a whole or not at all, in any order of steps, with sweepers at any of
+// them.
+func TestCountedCommitKeepsBatchesWhole(t *testing.T) {
 	broken, trace, states, told := counting.explore()
 	if broken != "" {
 		t.Errorf("%s:\n%+v", broken, trace)
@@ -222,10 +228,11 @@ func TestCountingBeforeAGuardedCommitKeepsEveryBatchWhole(t *testing.T) {
 	t.Logf("%d states", states)
 }
 
-// The designs that were turned down lose a piece, so the check can see what it is there for.
-func TestWeakerWaysToCommitABatchAreFoundWanting(t *testing.T) {
+// The rejected designs lose a piece, which shows that the check works.
+func TestWeakerBatchDesignsFail(t *testing.T) {
 	for d, name := range map[batchDesign]string{
-		forgetful: "an insert that forgets a discard", unguarded: "a count that nothing guards", anyAge: "a count of what is being deleted",
+		forgetful: "an insert that forgets a discard", unguarded: "a count that nothing guards",
+		anyAge: "a count of what is being deleted",
 	} {
 		broken, trace, states, _ := d.explore()
 		if broken == "" {

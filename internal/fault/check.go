@@ -10,13 +10,13 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Limits are what a queue's worker promises.
+// Limits are the properties of a queue's worker.
 type Limits struct {
 	Retries    int // extra attempts
 	MaxCrashes int
 }
 
-// A Violation is a promise that was broken.
+// A Violation is a broken promise.
 type Violation struct {
 	Rule  string // I2 and so on, as in the design
 	Tasks []string
@@ -31,13 +31,13 @@ type checker struct {
 	tasks   map[string]backend.Task
 	sets    map[string]bool   // sources of committed batches
 	settled map[string]int    // accepted settles by id#fence
-	batches map[batchID]bool  // committed; true where they need not wait for their source
+	batches map[batchID]bool  // committed; true if they need not wait for their source
 	live    map[string]string // ids by queue and unique key
-	charged map[string]int    // attempts by id: claims less those that were released, snoozed or lost
+	charged map[string]int    // attempts by id: claims without released, snoozed and lost ones
 	found   []Violation
 }
 
-// Check returns the promises that the log shows to be broken while it was written: those about what must not happen.
+// Check returns the broken promises that the log shows, without those about unfinished work.
 func (l *Log) Check(limits func(queue string) Limits) []Violation {
 	c := &checker{
 		limits: limits, tasks: map[string]backend.Task{}, settled: map[string]int{}, batches: map[batchID]bool{},
@@ -97,15 +97,16 @@ func (c *checker) change(e Entry, ch Change) {
 	c.keys(e, b)
 }
 
-// rows are those that each operation may follow.
+// rows are the rows of the state table that each operation may follow.
 var rows = map[string][]int{
-	"Insert": {1}, "Finish": {1}, "Claim": {2}, "Settle": {3, 4, 5, 6, 10}, "ExpireOwner": {7, 10}, "Promote": {8, 11}, "Stop": {9},
+	"Insert": {1}, "Finish": {1}, "Claim": {2}, "Settle": {3, 4, 5, 6, 10}, "ExpireOwner": {7, 10}, "Promote": {8,
+		11}, "Stop": {9},
 }
 
-// table is the state table; Transitions copies it, which each change of a run is too often.
+// table is the state table. Transitions copies it, which is too slow for each change of a run.
 var table = backend.Transitions()
 
-// Row returns the row of the state table that a change of this entry follows; 0 where there is none.
+// Row returns the row of the state table for a change of this entry, or 0 if there is none.
 func (e Entry) Row(ch Change) int {
 	a, b := ch.Before, ch.After
 	if e.Op == "Finish" && a.Subtasks == nil && b.Subtasks != nil {
@@ -120,7 +121,7 @@ func (e Entry) Row(ch Change) int {
 	return 0
 }
 
-// move checks a transition against the state table and what its row writes.
+// move checks a transition, and the fields that it writes, against the state table.
 func (c *checker) move(e Entry, ch Change) {
 	a, b := ch.Before, ch.After
 	if e.Op == "Refund" {
@@ -140,7 +141,8 @@ func (c *checker) move(e Entry, ch Change) {
 	switch {
 	case e.Op == "Claim":
 		c.charged[b.ID]++
-	case a.Status == backend.StatusRunning && b.Status == backend.StatusWaiting, e.Op == "ExpireOwner" && b.Status == backend.StatusFailed:
+	case a.Status == backend.StatusRunning && b.Status == backend.StatusWaiting, e.Op == "ExpireOwner" &&
+		b.Status == backend.StatusFailed:
 		c.charged[b.ID]--
 	}
 	if b.Attempt != c.charged[b.ID] {
@@ -160,7 +162,7 @@ func (c *checker) move(e Entry, ch Change) {
 	}
 }
 
-// claimID names a claim of a task.
+// claimID identifies a claim of a task.
 func claimID(id string, fence int64) string { return id + "#" + strconv.FormatInt(fence, 10) }
 
 func (c *checker) claim(e Entry, a, b backend.Task) {
@@ -176,7 +178,7 @@ func (c *checker) claim(e Entry, a, b backend.Task) {
 			c.fail("gate", e, b.ID, "claimed while its source is %s; its batch is committed: %v", src.Status, committed)
 		}
 	}
-	if a.RunAt.After(e.Now) && a.WrongVersionSince.IsZero() { // else it may have waited for a worker of its version
+	if a.RunAt.After(e.Now) && a.WrongVersionSince.IsZero() { // otherwise it may have waited for a worker of its version
 
 		c.fail("run_at", e, b.ID, "claimed %v before it was due", a.RunAt.Sub(e.Now))
 	}
@@ -185,7 +187,7 @@ func (c *checker) claim(e Entry, a, b backend.Task) {
 	}
 }
 
-// finish checks a set at the moment when it is finished.
+// finish checks a set when it is finished.
 func (c *checker) finish(e Entry, source backend.Task) {
 	if !source.Status.Final() {
 		c.fail("I5", e, source.ID, "its set was finished while it was %s", source.Status)
@@ -209,7 +211,7 @@ func (c *checker) finish(e Entry, source backend.Task) {
 	}
 	s := *source.Subtasks
 	if s.Succeeded != got.Succeeded || s.Failed != got.Failed || s.Stopped != got.Stopped || s.Total != got.Total {
-		c.fail("I5", e, source.ID, "counted %+v where there are %+v", s, got)
+		c.fail("I5", e, source.ID, "counted %+v, want %+v", s, got)
 	}
 }
 
@@ -235,8 +237,8 @@ func (c *checker) unkey(t backend.Task) {
 	}
 }
 
-// CheckEnd returns what is still to be done where nothing should be: tasks that have not ended, sets not finished, and
-// tasks that are not in the store as the log has them, which an operation has changed behind its back.
+// CheckEnd returns unfinished work when none is expected: tasks that have not ended, unfinished sets, and tasks that
+// differ between the store and the log because an operation changed them unnoticed.
 func (l *Log) CheckEnd(stored []backend.Task) []Violation {
 	var found []Violation
 	fail := func(rule string, t backend.Task, format string, args ...any) {
@@ -261,7 +263,8 @@ func (l *Log) CheckEnd(stored []backend.Task) []Violation {
 	for _, t := range stored {
 		there[t.ID] = t
 		if !same(t, l.Tasks[t.ID]) {
-			fail("log", t, "is %s fence %d in the store and %s fence %d in the log", t.Status, t.Fence, l.Tasks[t.ID].Status, l.Tasks[t.ID].Fence)
+			fail("log", t, "is %s fence %d in the store and %s fence %d in the log", t.Status, t.Fence, l.Tasks[t.ID].Status,
+				l.Tasks[t.ID].Fence)
 		}
 		n := counts[t.Source]
 		n.Total++
@@ -289,7 +292,7 @@ func (l *Log) CheckEnd(stored []backend.Task) []Violation {
 		case s == nil:
 			fail("I5", t, "is %s and its set was never finished", t.Status)
 		case s.Total != n.Total || s.Succeeded != n.Succeeded || s.Failed != n.Failed || s.Stopped != n.Stopped:
-			fail("I5", t, "says %+v where there are %+v", *s, n)
+			fail("I5", t, "counted %+v, want %+v", *s, n)
 		case t.Status == backend.StatusSuccess && fan[id] && there[id+"/done"].ID == "":
 			fail("I5", t, "has no task for its SubtasksDone")
 		}
@@ -297,7 +300,7 @@ func (l *Log) CheckEnd(stored []backend.Task) []Violation {
 	return found
 }
 
-// Expiries returns the entries in which an owner was declared dead by another.
+// Expiries returns the entries in which another process declared an owner dead.
 func (l *Log) Expiries() []Entry {
 	var list []Entry
 	for _, e := range l.Entries {

@@ -1,14 +1,15 @@
-// Package fault breaks backends on purpose, so that tests can hold the runtime to its promises while everything under it
+// Package fault breaks backends on purpose, to test that the runtime keeps its promises while everything below it
 // fails.
 //
 // # Two layers
 //
-// A [World] goes around the backend that is under test and stands for the servers, which all processes share: its store
-// can be down for everybody, and its [Log] records every operation that changed a task, with the effect that it really
-// had. Nothing that the runtime says of itself goes into the log, so [Log.Check] goes by what has happened.
+// A [World] wraps the backend under test and represents the servers that all processes share. Its store can be down
+// for all processes, and its [Log] records every operation that changed a task, with its real effect. The log
+// contains no statement of the runtime, so [Log.Check] checks what really happened.
 //
-// A [Backend] goes around the World for one process, an App, and stands for that process and its network: requests are
-// refused, replies lost, both delayed and repeated as its [Plan] says; it can be crashed, frozen, thawed and cut off.
+// A [Backend] wraps the World for one process, an App, and represents that process and its network. It refuses
+// requests, loses replies, delays and repeats both as its [Plan] says. It can be crashed, frozen, thawed and
+// partitioned.
 //
 //	world := fault.Around(memory.New())
 //	b := fault.New(world, seed, fault.Plan{LoseReply: 0.05})
@@ -17,17 +18,17 @@
 //	…
 //	b.Crash()
 //
-// # What goes where
+// # Layout
 //
-// Every method of every port passes one interposer (pass.go): ports.go only names the methods, so that what a fault is
-// stands in one place for all. Hints have faults of their own (hints.go).
+// Every method of every port passes one interposer, which implements all faults (pass.go); ports.go only names the
+// methods. Hints have additional faults (hints.go).
 //
-// # What a seed fixes
+// # Seeds
 //
-// A Backend draws its faults from its seed, in the order of the calls. The runtime's own jitter and the scheduler are
-// not seeded, so a seed reproduces a scenario and not each of its steps: the log tells what happened.
+// A Backend draws its faults from its seed, in the order of the calls. The runtime's jitter and the scheduler are not
+// seeded, so a seed reproduces a scenario but not each of its steps. The log shows what happened.
 //
-// All waiting is package time's: everything here works inside testing/synctest.
+// All waiting uses package time, so everything works inside testing/synctest.
 package fault
 
 import (
@@ -41,42 +42,42 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A Plan says how often a process's calls fail, as probabilities from 0 to 1. The zero Plan breaks nothing.
+// A Plan has the probabilities, from 0 to 1, of failures of a process's calls. The zero Plan breaks nothing.
 type Plan struct {
 	Refuse    float64 // the request does not arrive: unavailable, not sent
-	LoseReply float64 // it has its effect, and the caller gets unavailable, outcome unknown
+	LoseReply float64 // it takes effect, and the caller gets unavailable, outcome unknown
 	Repeat    float64 // it is applied twice, sometimes much later
-	Delay     float64 // request or reply takes up to MostDelay, whatever the caller's context says
+	Delay     float64 // request or reply takes up to MostDelay, whatever the caller's context
 	MostDelay time.Duration
 
-	ClockRate float64 // of its monotonic clock, in what the runtime measures others' silence by; 0 is 1. Only Open reads it
+	ClockRate float64 // of the monotonic clock that measures other processes' silence; 0 means 1. Only Open reads it
 
 	LoseHint    float64
 	RepeatHint  float64
-	ShuffleHint float64 // hints sent together arrive in another order, or later than others
+	ShuffleHint float64 // hints sent together arrive reordered or later than others
 }
 
-// A Failure is what one call meets, where it is not left to chance.
+// A Failure is a given failure of one call.
 type Failure int
 
-// The failures that Fail knows.
+// Failures for Fail.
 const (
-	Refused   Failure = 1 + iota // as Plan.Refuse
-	ReplyLost                    // as Plan.LoseReply
-	Hung                         // the request does not arrive, and nobody says so: the caller waits as long as its context lets it
+	Refused   Failure = 1 + iota // like Plan.Refuse
+	ReplyLost                    // like Plan.LoseReply
+	Hung                         // the request is lost silently: the caller waits until its context ends
 )
 
-// A Direction is one way of a connection.
+// A Direction is a direction of a connection.
 type Direction int
 
-// The directions of a process's connection to everything else.
+// Directions of a process's connections to everything else.
 const (
 	Neither  Direction = 0
 	Requests Direction = 1 // no request arrives
-	Replies  Direction = 2 // requests have their effects, no reply arrives
+	Replies  Direction = 2 // requests take effect, no reply arrives
 )
 
-// A Backend is what one process sees of a backend. Its methods are safe for concurrent use.
+// A Backend is a backend as seen by one process. Its methods are safe for concurrent use.
 type Backend struct {
 	inner backend.Backend
 
@@ -93,7 +94,8 @@ type Backend struct {
 	kill sync.Once
 }
 
-// New returns a view of b for one process. Two with the same seed and plan that see the same calls break the same ones.
+// New returns a Backend on b for one process. Two Backends with the same seed and plan break the same calls of the
+// same sequence.
 func New(b backend.Backend, seed uint64, plan Plan) *Backend {
 	return &Backend{
 		inner: b, plan: plan, rand: rand.New(rand.NewPCG(seed, 0x9e3779b97f4a7c15)),
@@ -122,14 +124,15 @@ func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, er
 	return ports, nil
 }
 
-// SetPlan changes how often calls fail from now on.
+// SetPlan replaces the plan.
 func (b *Backend) SetPlan(p Plan) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.plan = p
 }
 
-// Fail lets the next n calls of one operation, a port's method, fail in this way, whatever the plan says. 0 ends that.
+// Fail makes the next n calls of an operation, a port's method, fail in this way, whatever the plan. n = 0 cancels
+// that.
 func (b *Backend) Fail(op string, n int, how Failure) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -139,8 +142,8 @@ func (b *Backend) Fail(op string, n int, how Failure) {
 	b.fails[op] = append(b.fails[op], slices.Repeat([]Failure{how}, n)...)
 }
 
-// Crash is SIGKILL: every call fails from now on, those that hang too, and none has an effect any more. What the process
-// listened to goes to others. There is no way back.
+// Crash is like SIGKILL: from now on every call fails, including pending ones, and none has an effect. Other
+// listeners get the process's hints. It is permanent.
 func (b *Backend) Crash() {
 	b.kill.Do(func() {
 		close(b.dead)
@@ -157,8 +160,8 @@ func (b *Backend) Crash() {
 // Dead is closed once the process has crashed.
 func (b *Backend) Dead() <-chan struct{} { return b.dead }
 
-// Freeze is SIGSTOP: calls hang until Thaw, whatever their contexts say; what is under way takes effect, and its reply
-// waits.
+// Freeze is like SIGSTOP: calls hang until Thaw, whatever their contexts. Calls in flight take effect, and their
+// replies wait.
 func (b *Backend) Freeze() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -167,7 +170,7 @@ func (b *Backend) Freeze() {
 	}
 }
 
-// Thaw is SIGCONT.
+// Thaw is like SIGCONT.
 func (b *Backend) Thaw() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -177,8 +180,8 @@ func (b *Backend) Thaw() {
 	}
 }
 
-// Pause returns once the process is not frozen, or dead: code that stands for the process's own calls it between its
-// steps, since there is no stopping a goroutine from outside.
+// Pause returns once the process is not frozen, or dead. Code that acts for the process calls it between its steps,
+// because a goroutine can't be stopped from outside.
 func (b *Backend) Pause() {
 	for {
 		b.mu.Lock()
@@ -195,7 +198,7 @@ func (b *Backend) Pause() {
 	}
 }
 
-// Cut cuts the process off, in one direction or (Requests|Replies) both; Neither mends it.
+// Cut partitions the process, in one direction or both (Requests|Replies). Neither repairs it.
 func (b *Backend) Cut(d Direction) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -203,8 +206,8 @@ func (b *Backend) Cut(d Direction) {
 	b.line.set(d == Neither, time.Now())
 }
 
-// Disconnect closes the connection with the transport, and nothing else, until Connect: what the process listened to goes to
-// others, who see that it is not connected, and it knows.
+// Disconnect closes only the connection with the transport, until Connect. Other listeners get the process's hints,
+// other processes see that it is disconnected, and it knows.
 func (b *Backend) Disconnect() {
 	b.mu.Lock()
 	b.line.closed = true
@@ -215,7 +218,7 @@ func (b *Backend) Disconnect() {
 	}
 }
 
-// listening returns the listeners that are open. b.mu is held.
+// listening returns the open listeners. The caller holds b.mu.
 func (b *Backend) listening() (open []backend.Listener) {
 	for l := range b.open {
 		open = append(open, l.in)
@@ -223,7 +226,7 @@ func (b *Backend) listening() (open []backend.Listener) {
 	return open
 }
 
-// Connect ends what Disconnect has begun, and opens the listeners again.
+// Connect undoes Disconnect and opens the listeners again.
 func (b *Backend) Connect() {
 	b.mu.Lock()
 	b.line.closed = false

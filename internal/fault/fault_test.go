@@ -16,13 +16,13 @@ import (
 	"github.com/afgen/afgen/internal/fault"
 )
 
-// A scenario leaves little behind and makes much garbage, so that it is collected less often.
+// A scenario keeps little memory and makes much garbage, so collect less often.
 func TestMain(m *testing.M) {
 	debug.SetGCPercent(800)
 	goleak.VerifyTestMain(m)
 }
 
-// pair opens a process that faults hit, and the world it lives in as others see it.
+// pair opens a process with faults and its world without them.
 func pair(t *testing.T, plan fault.Plan) (*fault.World, *fault.Backend, backend.Store, backend.Store) {
 	t.Helper()
 	w := fault.Around(memory.New())
@@ -50,7 +50,7 @@ func there(s backend.Store, id string) bool {
 	return err == nil
 }
 
-func TestRefusedRequestHasNoEffectAndLostReplyHasIt(t *testing.T) {
+func TestEffectsOfRefusedRequestAndLostReply(t *testing.T) {
 	for _, c := range []struct {
 		plan    fault.Plan
 		outcome backend.Outcome
@@ -65,7 +65,7 @@ func TestRefusedRequestHasNoEffectAndLostReplyHasIt(t *testing.T) {
 	}
 }
 
-func TestNextCallsOfOneOperationFailAsTold(t *testing.T) {
+func TestFailNextCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, b, mine, theirs := pair(t, fault.Plan{})
 		b.Fail("Insert", 1, fault.Hung)
@@ -74,13 +74,15 @@ func TestNextCallsOfOneOperationFailAsTold(t *testing.T) {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		begun := time.Now()
-		if err := insertBy(ctx, mine, "hung"); backend.CodeOf(err) != backend.ErrDeadlineExceeded || time.Since(begun) != time.Minute {
+		if err := insertBy(ctx, mine, "hung"); backend.CodeOf(err) != backend.ErrDeadlineExceeded ||
+			time.Since(begun) != time.Minute {
 			t.Errorf("%v after %v", err, time.Since(begun))
 		}
 		if err := insert(mine, "lost"); backend.CodeOf(err) != backend.ErrUnavailable || !there(theirs, "lost") {
 			t.Errorf("%v, effect %v", err, there(theirs, "lost"))
 		}
-		if err := insert(mine, "refused"); backend.CodeOf(err) != backend.ErrUnavailable || there(theirs, "refused") || there(theirs, "hung") {
+		if err := insert(mine, "refused"); backend.CodeOf(err) != backend.ErrUnavailable || there(theirs, "refused") ||
+			there(theirs, "hung") {
 			t.Errorf("%v, effect %v", err, there(theirs, "refused"))
 		}
 		if err := insert(mine, "fine"); err != nil || !there(mine, "fine") {
@@ -89,7 +91,7 @@ func TestNextCallsOfOneOperationFailAsTold(t *testing.T) {
 	})
 }
 
-func TestRequestUnderWayTakesEffectAfterItsCallerHasGone(t *testing.T) {
+func TestRequestInFlightTakesEffect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, _, mine, theirs := pair(t, fault.Plan{Delay: 1, MostDelay: time.Hour})
 		for id := range 20 {
@@ -109,7 +111,7 @@ func TestRequestUnderWayTakesEffectAfterItsCallerHasGone(t *testing.T) {
 	})
 }
 
-func TestFrozenProcessHangsBeyondItsContextsUntilThawed(t *testing.T) {
+func TestFrozenProcessHangsUntilThawed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, b, mine, theirs := pair(t, fault.Plan{})
 		b.Freeze()
@@ -124,7 +126,7 @@ func TestFrozenProcessHangsBeyondItsContextsUntilThawed(t *testing.T) {
 	})
 }
 
-func TestDeadProcessHasNoEffectAnyMoreAndItsCallsEnd(t *testing.T) {
+func TestCallsOfDeadProcessFail(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, b, mine, theirs := pair(t, fault.Plan{})
 		w.Down(true)
@@ -145,7 +147,7 @@ func TestDeadProcessHasNoEffectAnyMoreAndItsCallsEnd(t *testing.T) {
 	})
 }
 
-func TestOutageHitsEverybodyAndCutsOneProcess(t *testing.T) {
+func TestOutageAndCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, b, mine, theirs := pair(t, fault.Plan{})
 		w.Down(false)
@@ -162,12 +164,12 @@ func TestOutageHitsEverybodyAndCutsOneProcess(t *testing.T) {
 		}
 		b.Cut(fault.Neither)
 		if insert(mine, "z") != nil || insert(theirs, "y") != nil {
-			t.Error("the store is still away")
+			t.Error("the store is still unavailable")
 		}
 	})
 }
 
-func TestLogHasEffectsAndCheckSeesWhatMustNotHappen(t *testing.T) {
+func TestLogAndCheck(t *testing.T) {
 	w, _, mine, _ := pair(t, fault.Plan{Repeat: 1})
 	if err := insert(mine, "t"); err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ func (t transport) Ids() bool { return t.in.Ids() }
 
 func (t transport) State() (bool, <-chan struct{}) { return t.in.State() }
 
-// Hint loses, repeats and shuffles hints on top of what any call meets.
+// Hint also loses, repeats and reorders hints.
 func (t transport) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
 	return through(ctx, t.b, call{"Hint", ids, toOther}, func(ctx context.Context) ([]bool, error) {
 		now, later, lost := t.b.scatter(ids)
@@ -25,7 +25,7 @@ func (t transport) Hint(ctx context.Context, queue string, ids []string) ([]bool
 			ctx := context.WithoutCancel(ctx)
 			go func() {
 				t.b.stall(ctx, time.Second)
-				_, _ = t.in.Hint(ctx, queue, later) // or it is lost, as any may be
+				_, _ = t.in.Hint(ctx, queue, later) // it may be lost like any hint
 			}()
 		}
 		taken := make([]bool, len(ids))
@@ -40,7 +40,7 @@ func (t transport) Hint(ctx context.Context, queue string, ids []string) ([]bool
 	})
 }
 
-// scatter decides which hints arrive now, in which order, and which a second later. lost says that not even a hint
+// scatter decides which hints arrive now, in which order, and which a second later. lost reports that not even a hint
 // without an id arrives.
 func (b *Backend) scatter(ids []string) (now, later []string, lost bool) {
 	b.mu.Lock()
@@ -104,7 +104,7 @@ func (t transport) Receive(ctx context.Context, queue string, fn func(context.Co
 	})
 }
 
-// A listener is one that is opened again after its process was disconnected. b.mu guards in, window, closed and changed.
+// A listener is reopened after its process was disconnected. b.mu guards in, window, closed and changed.
 type listener struct {
 	b       *Backend
 	t       backend.Transport
@@ -168,7 +168,7 @@ func (l *listener) Resize(ctx context.Context, window int) error {
 		l.b.mu.Unlock()
 		err := in.Resize(ctx, window)
 		if err != nil && !l.b.connected() {
-			return nil // it is opened again with this window
+			return nil // it is reopened with this window
 		}
 		return err
 	})
@@ -196,9 +196,10 @@ func (c coordinator) Announce(ctx context.Context, kind, name string, facts json
 }
 
 func (c coordinator) Present(ctx context.Context, kind string) (map[string]json.RawMessage, error) {
-	return through(ctx, c.b, call{"Present", kind, toOther}, func(ctx context.Context) (map[string]json.RawMessage, error) {
-		return c.in.Present(ctx, kind)
-	})
+	return through(ctx, c.b, call{"Present", kind, toOther},
+		func(ctx context.Context) (map[string]json.RawMessage, error) {
+			return c.in.Present(ctx, kind)
+		})
 }
 
 func (c coordinator) Publish(ctx context.Context, topic string, news json.RawMessage) error {
@@ -207,7 +208,7 @@ func (c coordinator) Publish(ctx context.Context, topic string, news json.RawMes
 	})
 }
 
-// Subscribe loses news as hints are lost.
+// Subscribe loses events with the probability of hints.
 func (c coordinator) Subscribe(ctx context.Context, topic string, fn func(json.RawMessage)) error {
 	if c.b.crashed() {
 		return gone(call{op: "Subscribe"})

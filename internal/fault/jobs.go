@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// A firing is a due time in a job's document, with the reason why no task comes of it.
+// A firing is a due time in a job's document, with the reason if it makes no task.
 type firing struct {
 	Due  int64
 	Skip string
-	More int // due times before it that were skipped, too
+	More int // earlier due times that were skipped as well
 }
 
-// A jobState is what the document of a job says.
+// A jobState is the content of a job's document.
 type jobState struct {
 	Cron     string
 	Missed   string
@@ -27,27 +27,27 @@ type jobState struct {
 	Owed     []firing
 	Dropped  []firing
 
-	every int64 // seconds, of @every
+	every int64 // seconds of @every
 }
 
-// A jobChecker replays what a log says of jobs. It knows due times by their arithmetic, and nothing of how the runtime finds them.
+// A jobChecker replays the job entries of a log. It computes due times independently of the runtime.
 type jobChecker struct {
 	jobs     map[string]*jobState
-	noted    map[string]map[int64]bool  // the skipped due times in the history of each job
-	inserted map[string]int             // tasks of fires, ever
+	noted    map[string]map[int64]bool  // skipped due times in the history of each job
+	inserted map[string]int             // all inserted tasks of fires
 	live     map[string]map[string]bool // tasks of fires, by job
-	byHand   map[string]int             // tasks of RunJob that have not ended, by job
+	manual   map[string]int             // tasks of RunJob that have not ended, by job
 	ended    map[string]time.Time       // the last task of each job
 	found    []Violation
 }
 
-// CheckJobs returns what the log shows to be broken of the promises for jobs with @every: each due time is decided once; a task comes of
-// it, once, or a reason that allows for none is in the history; with overlap=skip and =queue no two tasks live at once; and nothing is
-// inserted that the job's document does not say.
+// CheckJobs returns the broken promises for jobs with @every: each due time is decided once; it makes one task, or
+// the history has a reason that permits none; with overlap=skip and =queue no two tasks are live at once; and no task
+// is inserted that isn't in the job's document.
 func (l *Log) CheckJobs() []Violation {
 	c := &jobChecker{
 		jobs: map[string]*jobState{}, noted: map[string]map[int64]bool{}, inserted: map[string]int{},
-		live: map[string]map[string]bool{}, byHand: map[string]int{}, ended: map[string]time.Time{},
+		live: map[string]map[string]bool{}, manual: map[string]int{}, ended: map[string]time.Time{},
 	}
 	for _, e := range l.Entries {
 		if id, ok := strings.CutPrefix(e.Doc, "jobs/"); ok {
@@ -84,7 +84,7 @@ func (c *jobChecker) note(e Entry, job string) {
 	seen := map[int64]bool{}
 	for _, f := range h.Fires {
 		if f.Task != "" {
-			continue // by hand
+			continue // a manual run
 		}
 		if seen[f.Due] {
 			c.fail(e, job, "due time %d is twice in its history", f.Due)
@@ -100,7 +100,7 @@ func (c *jobChecker) note(e Entry, job string) {
 	}
 }
 
-// write checks how a job's document has changed.
+// write checks a change of a job's document.
 func (c *jobChecker) write(e Entry, job string) {
 	was := c.jobs[job]
 	if e.Value == nil {
@@ -125,19 +125,19 @@ func (c *jobChecker) write(e Entry, job string) {
 	if was == nil {
 		return
 	}
-	c.owed(e, job, was, now)
+	c.pending(e, job, was, now)
 	if now.Done < was.Done {
 		c.fail(e, job, "decided up to %d, and then to %d only", was.Done, now.Done)
 	}
 	if was.Created != now.Created || was.Cron != now.Cron || was.Disabled && !now.Disabled {
-		return // due times before this are not decided any more
+		return // later due times before this are not decided
 	}
 	if now.Done > was.Done {
 		c.decided(e, job, was, now)
 	}
 }
 
-// decided checks what was decided of the due times that have passed.
+// decided checks the decisions about due times that have passed.
 func (c *jobChecker) decided(e Entry, job string, was, now *jobState) {
 	if len(now.Owed) < len(was.Owed) {
 		c.fail(e, job, "decided and carried out at once")
@@ -164,7 +164,7 @@ func (c *jobChecker) decided(e Entry, job string, was, now *jobState) {
 			}
 		case "overlap":
 			lately := e.Now.Sub(c.ended[job]) < time.Minute
-			if now.Overlap != "skip" || !waiting && len(c.live[job])+c.byHand[job] == 0 && !lately {
+			if now.Overlap != "skip" || !waiting && len(c.live[job])+c.manual[job] == 0 && !lately {
 				c.fail(e, job, "%d is skipped for overlap, with policy %s, and nothing lives", f.Due, now.Overlap)
 			}
 		default:
@@ -172,16 +172,16 @@ func (c *jobChecker) decided(e Entry, job string, was, now *jobState) {
 		}
 	}
 	if now.Done >= next || now.Done < next-now.every {
-		c.fail(e, job, "due times up to %d are decided, and what is owed ends before %d", now.Done, next)
+		c.fail(e, job, "due times up to %d are decided, and pending ones end before %d", now.Done, next)
 	}
 	if time.Unix(now.Done, 0).After(e.Now) {
 		c.fail(e, job, "%d is decided before it has come", now.Done)
 	}
 }
 
-// owed checks that what a document no longer lists was carried out: a task was inserted, or the reason why not is in the history. With
-// overlap=queue, due times that still wait when the job is disabled come to nothing.
-func (c *jobChecker) owed(e Entry, job string, was, now *jobState) {
+// pending checks that each fire removed from a document was carried out: a task was inserted, or the history has the
+// reason why not. With overlap=queue, due times that still wait when the job is disabled are dropped.
+func (c *jobChecker) pending(e Entry, job string, was, now *jobState) {
 	for _, f := range slices.Concat(was.Owed, was.Dropped) {
 		if slices.Contains(now.Owed, f) || slices.Contains(now.Dropped, f) {
 			continue
@@ -208,11 +208,11 @@ func fireOf(id string) (job string, due int64, ok bool) {
 	return job, due, ok && err == nil
 }
 
-// task follows the tasks of fires.
+// task tracks tasks of fires.
 func (c *jobChecker) task(e Entry, ch Change) {
 	job, due, ok := fireOf(ch.id())
 	if !ok {
-		c.runByHand(e, ch)
+		c.manualRun(e, ch)
 		return
 	}
 	id, t := ch.id(), ch.After
@@ -224,7 +224,7 @@ func (c *jobChecker) task(e Entry, ch Change) {
 		return
 	}
 	c.inserted[id]++
-	never := t.RunAt.Sub(e.Now) > 24*time.Hour // it takes the place of one that must not come any more
+	never := t.RunAt.Sub(e.Now) > 24*time.Hour // it prevents the insert of a fire's task
 	if c.inserted[id] > 1 && !never {
 		c.fail(e, job, "its task of %d was inserted twice", due)
 	}
@@ -232,7 +232,7 @@ func (c *jobChecker) task(e Entry, ch Change) {
 	owes := func(list []firing) bool { return slices.Contains(list, firing{Due: due}) }
 	switch {
 	case j == nil, !owes(j.Owed) && !owes(j.Dropped):
-		c.fail(e, job, "a task of %d is inserted, which is not owed", due)
+		c.fail(e, job, "a task of %d is inserted, which is not pending", due)
 		return
 	case never:
 		return
@@ -245,22 +245,22 @@ func (c *jobChecker) task(e Entry, ch Change) {
 	c.live[job][id] = true
 }
 
-// runByHand follows the tasks of RunJob, which later due times take into account.
-func (c *jobChecker) runByHand(e Entry, ch Change) {
+// manualRun tracks tasks of RunJob, which later due times take into account.
+func (c *jobChecker) manualRun(e Entry, ch Change) {
 	job, ok := strings.CutPrefix(ch.id(), "job/")
 	job, _, run := strings.Cut(job, "/run-")
 	switch {
 	case !ok || !run:
 	case ch.Before.ID == "":
-		c.byHand[job]++
+		c.manual[job]++
 	case ch.After.Status.Final() && !ch.Before.Status.Final():
-		c.byHand[job]--
+		c.manual[job]--
 		c.ended[job] = e.Now
 	}
 }
 
-// CheckQuiet returns the tasks of fires that were inserted in a time in which the job was disabled: after DisableJob had returned, and
-// before anything was asked for that may enable it.
+// CheckQuiet returns tasks of fires inserted while the job was disabled: after DisableJob had returned, and before
+// any request that may enable it.
 func (l *Log) CheckQuiet(job string, from, until time.Time) (found []Violation) {
 	for _, e := range l.Entries {
 		if !e.Now.After(from) || !e.Now.Before(until) {
@@ -268,7 +268,8 @@ func (l *Log) CheckQuiet(job string, from, until time.Time) (found []Violation) 
 		}
 		for _, ch := range e.Changes {
 			if of, due, ok := fireOf(ch.id()); ok && of == job && ch.Before.ID == "" {
-				text := fmt.Sprintf("job %s at %.3fs: a task of %d was inserted after DisableJob had returned", job, e.At.Seconds(), due)
+				text := fmt.Sprintf("job %s at %.3fs: a task of %d was inserted after DisableJob had returned", job, e.At.Seconds(),
+					due)
 				found = append(found, Violation{"jobs", []string{"jobs/" + job}, text})
 			}
 		}
@@ -276,7 +277,7 @@ func (l *Log) CheckQuiet(job string, from, until time.Time) (found []Violation) 
 	return found
 }
 
-// CheckPunctual returns the jobs that at this instant had due times undecided for longer than most.
+// CheckPunctual returns the jobs with due times that are undecided for longer than most at this instant.
 func (l *Log) CheckPunctual(at time.Time, most time.Duration) (found []Violation) {
 	c := &jobChecker{jobs: map[string]*jobState{}}
 	for _, e := range l.Entries {

@@ -9,12 +9,12 @@ import (
 
 // A line is the connection of a process with the transport.
 type line struct {
-	since  time.Time // it is there, in its own view; zero: since the process began
-	cut    time.Time // nothing goes through it any more; zero while it does
+	since  time.Time // when it was established, as the process sees it; zero: since the process began
+	cut    time.Time // when it was interrupted; zero while it works
 	closed bool
 }
 
-// dropAfter is how long after nothing goes through a line any more both ends give it up.
+// dropAfter is how long after an interruption both ends close the line.
 const dropAfter = time.Second
 
 func (l *line) set(whole bool, now time.Time) {
@@ -33,7 +33,7 @@ func (l *line) lost(now time.Time) bool {
 	return l.closed || !l.cut.IsZero() && now.Sub(l.cut) >= dropAfter
 }
 
-// seeingTransport is a transport that sees which processes of its World are connected to it.
+// seeingTransport is a transport that sees which processes of its World are connected.
 type seeingTransport struct {
 	backend.Transport
 	b *Backend

@@ -12,10 +12,10 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A Log is what has happened to tasks, in the order in which it happened.
+// A Log has the changes of tasks in the order in which they happened.
 type Log struct {
 	Entries []Entry
-	Tasks   map[string]backend.Task // as the last entries left them
+	Tasks   map[string]backend.Task // after the last entry
 
 	owners   map[string]*owner
 	children map[string][]string // ids by source
@@ -23,25 +23,25 @@ type Log struct {
 	births   map[string]int      // how often each id was inserted
 }
 
-// An Entry is one operation that changed something, or that a check wants to know of.
+// An Entry is one operation that changed something or that a check needs.
 type Entry struct {
-	At       time.Duration // since the world began
+	At       time.Duration // since the World was created
 	Now      time.Time
 	Instance string
 	Op       string
 	Owner    string        // of Claim and ExpireOwner
 	Expires  bool          // an ExpireOwner that ended its owner
 	Spawn    backend.Spawn // that was not refused
-	Commits  string        // its source, where it was the first to commit this batch
+	Commits  string        // its source, if it was the first to commit this batch
 	Changes  []Change
-	Left     []backend.Task // that Insert did not insert, for their keys' sake: there is none of that id
+	Left     []backend.Task // tasks that Insert did not insert because of their keys
 	FanIn    bool           // of Claim
 	Keep     backend.Retention
 	Doc      string          // the document that was written or, without a Value, deleted
 	Value    json.RawMessage // of Doc
 }
 
-// A Change is a task before and after. The one without an id is a task that did not exist yet, or is gone.
+// A Change is a task before and after. A task without an id does not exist.
 type Change struct{ Before, After backend.Task }
 
 type owner struct {
@@ -57,7 +57,7 @@ func newLog() *Log {
 	}
 }
 
-// NewLog returns the log of what was recorded by other means than a World, such as by the store itself.
+// NewLog returns a log with entries recorded by other means than a World, such as the store itself.
 func NewLog(entries []Entry) *Log {
 	l := newLog()
 	l.Entries = entries
@@ -86,8 +86,8 @@ func (l *Log) owner(name string) *owner {
 	return o
 }
 
-// note records a call that was made just now. It asks the store itself what became of each task that the call may have
-// changed. A call that failed had no effect here: what a process is told of it is another matter.
+// note records a call that has just been made. It asks the store for each task that the call may have changed. A call
+// that failed had no effect here; what the process is told may differ.
 func (l *Log) note(e *edge, c call, v any, err error) {
 	if err != nil {
 		return
@@ -108,8 +108,8 @@ func (l *Log) note(e *edge, c call, v any, err error) {
 	}
 }
 
-// touched returns the tasks that a call may have changed, by what it asked for and what it was answered, and notes what
-// concerns owners and batches.
+// touched returns the tasks that a call may have changed, according to its arguments and results, and records owners
+// and batches.
 func (l *Log) touched(n *Entry, c call, v any) []string {
 	var ids []string
 	switch arg := c.arg.(type) {
@@ -166,7 +166,7 @@ func (l *Log) touched(n *Entry, c call, v any) []string {
 	return ids
 }
 
-// count follows the owners' counters, by Beat and ExpireOwner.
+// count tracks owners' counters, by Beat and ExpireOwner.
 func (l *Log) count(n *Entry, op string, arg counter) []string {
 	if op == "Beat" {
 		o := l.owner(arg.owner)
@@ -182,7 +182,7 @@ func (l *Log) count(n *Entry, op string, arg counter) []string {
 	return slices.Sorted(maps.Keys(o.runs))
 }
 
-// below returns everything under a task.
+// below returns all descendants of a task.
 func (l *Log) below(id string, ids []string) []string {
 	for _, child := range l.children[id] {
 		ids = l.below(child, append(ids, child))
@@ -198,7 +198,7 @@ func taskIDs(tasks []backend.Task) []string {
 	return ids
 }
 
-// observe notes how a task has changed since it was seen last.
+// observe records how a task has changed since it was last seen.
 func (l *Log) observe(e *edge, n *Entry, id string) {
 	before, known := l.Tasks[id]
 	after, err := e.store.Get(context.Background(), id)
@@ -228,7 +228,7 @@ func (l *Log) observe(e *edge, n *Entry, id string) {
 	}
 }
 
-// forget removes a task that is gone: another one may get its id.
+// forget removes a deleted task: another one may get its id.
 func (l *Log) forget(t backend.Task) {
 	delete(l.Tasks, t.ID)
 	l.children[t.Source] = slices.DeleteFunc(l.children[t.Source], func(id string) bool { return id == t.ID })
@@ -239,21 +239,21 @@ func (l *Log) forget(t backend.Task) {
 	}
 }
 
-// onlyDue reports whether nothing has changed but when a task is due that waits for a worker of its version: a claim by such a worker has
-// asked for it, and claimed others.
+// onlyDue reports whether the only change is the due time of a task that waits for a worker of its version: a claim
+// by such a worker has requested it and claimed others.
 func onlyDue(a, b backend.Task) bool {
 	a.RunAt = b.RunAt
 	return !a.WrongVersionSince.IsZero() && same(a, b)
 }
 
-// same says whether nothing has changed that a transition changes.
+// same reports whether nothing has changed that a transition changes.
 func same(a, b backend.Task) bool {
 	return a.Status == b.Status && a.Fence == b.Fence && a.Attempt == b.Attempt && a.Crashes == b.Crashes &&
 		a.RunAt.Equal(b.RunAt) && a.Ended.Equal(b.Ended) && (a.Subtasks == nil) == (b.Subtasks == nil) &&
 		string(a.Result) == string(b.Result)
 }
 
-// String renders the entries that concern any of the tasks, all of them without any.
+// String formats the entries that concern any of the tasks, or all entries without ids.
 func (l *Log) String(ids ...string) string {
 	var b strings.Builder
 	for _, e := range l.Entries {
@@ -263,7 +263,8 @@ func (l *Log) String(ids ...string) string {
 				parts = append(parts, c.String())
 			}
 		}
-		if len(parts) > 0 || len(ids) == 0 || e.Expires || slices.Contains(ids, e.Commits) || e.Doc != "" && slices.Contains(ids, e.Doc) {
+		if len(parts) > 0 || len(ids) == 0 || e.Expires || slices.Contains(ids, e.Commits) || e.Doc != "" &&
+			slices.Contains(ids, e.Doc) {
 			if len(e.Changes) == 0 && !e.Expires && e.Commits == "" && e.Doc == "" {
 				continue // a batch committed again
 			}

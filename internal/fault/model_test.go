@@ -6,26 +6,30 @@ import (
 	"testing"
 )
 
-// The model of how a set of subtasks grows and is finished, small enough to try every order of its steps and a crash
-// between any two of them. Its processes:
+// This model shows how a set of subtasks grows and is finished. It is small enough to try every order of its steps
+// and a crash between any two. Its processes:
 //
-//   - a spawner inserts two children gated, raises the source's revision by a conditional write, and opens the gate;
-//   - the source's own run settles, then looks whether the set is finished;
-//   - every open child settles, then looks, too;
-//   - a sweeper ends what crashed processes have left: it discards gated children that are not committed, opens those
-//     that are, and looks. It goes by age and can't tell a crashed spawner from a slow one, so it may discard at any time.
+//   - a spawner inserts two gated children, raises the source's revision with a conditional write, and opens the
+//     gate;
+//   - the source's own run settles, and then looks whether the set is finished;
+//   - every open child settles, and then looks as well;
+//   - a sweeper completes the work of crashed processes: it discards gated children that are not committed, opens
+//     those that
 //
-// To look is two steps: read whether a live child exists, then write that the set is finished. What stands between the
-// two, and which children count as live, is what the three designs differ in.
+// are, and looks. It goes by age and can't distinguish a crashed spawner from a slow one, so it may discard at any
+// time.
+//
+// Looking is two steps: read whether a live child exists, then write that the set is finished. The three designs
+// differ in the condition of the write, and in which children count as live.
 type design int
 
 const (
-	revision design = iota // finish only if the revision is still as read before looking
-	bare                   // finish if no child is there that has not ended, gated or open
-	intent                 // the parent lists what is to be inserted: finish if the list has nothing that is live or to come
+	revision design = iota // finish only if the revision is unchanged since before looking
+	bare                   // finish if all children, gated or open, have ended
+	intent                 // the parent lists intended inserts: finish if no listed child is live or pending
 )
 
-// A child's state.
+// The state of a child.
 type childState byte
 
 const (
@@ -41,15 +45,15 @@ const (
 	kids     = spawners * each
 )
 
-// A world is one state of the model. It is a value, so that it can be a key.
+// A model is one state. It is a value, so it can be a map key.
 type model struct {
 	child    [kids]childState
 	rev      int8
-	counted  [spawners]bool // the batch is committed, under the design's notion of it
+	counted  [spawners]bool // the batch is committed, as the design defines it
 	source   bool           // its own run has ended
 	finished int8
 	late     bool                // a child was opened, or was live, when or after the set was finished
-	proc     [spawners + 2]int8  // program counters: spawners, the source, and the one who looks for all children
+	proc     [spawners + 2]int8  // program counters: spawners, the source, and the one that looks for all children
 	look     [spawners + 2]looks // what each has read
 	ends     [kids]int8          // 1: the child must still look
 	crashes  int8
@@ -65,13 +69,13 @@ const (
 	done    int8 = 99
 )
 
-// A step is one atomic thing that a process does.
+// A step is one atomic step of a process.
 type step struct {
 	who  string
 	next model
 }
 
-// steps returns everything that may happen next.
+// steps returns every possible next step.
 func (d design) steps(m model) []step {
 	var out []step
 	add := func(who string, next model, ok bool) {
@@ -117,7 +121,7 @@ func (d design) steps(m model) []step {
 	return out
 }
 
-// discard removes a batch that looks left behind: its gated children where it is not committed, and its entry in the list.
+// discard removes a batch that looks abandoned: its gated children if it is not committed, and its entry in the list.
 func (d design) discard(m model, i int) (model, bool) {
 	if d == revision && m.counted[i] || d != intent && m.child[i*each] != gated || d == intent && !m.counted[i] {
 		return m, false
@@ -138,7 +142,7 @@ func (d design) spawn(m model, i int) (model, bool) {
 	theirs := next.child[i*each : i*each+each]
 	switch m.proc[i] {
 	case 0:
-		if d == intent { // the list comes first, and is refused where the set is finished
+		if d == intent { // the list comes first, and is refused if the set is finished
 			if m.finished > 0 {
 				next.proc[i] = done
 				return next, true
@@ -156,12 +160,12 @@ func (d design) spawn(m model, i int) (model, bool) {
 		next.proc[i] = 2
 	case 2:
 		switch {
-		case d == intent: // taken off the list: the children are there
+		case d == intent: // removed from the list: the children exist
 			next.counted[i] = false
-		case mine[0] == absent: // discarded meanwhile: the caller begins again
+		case mine[0] == absent: // discarded meanwhile: the caller starts over
 			next.proc[i] = done
 			return next, true
-		case m.finished > 0: // refused, whatever the design: the source's document says so
+		case m.finished > 0: // refused in all designs by the source's document
 			for k := range mine {
 				theirs[k] = absent
 			}
@@ -197,7 +201,7 @@ func (d design) settle(m model) (model, bool) {
 	return d.lookBy(m, spawners, done)
 }
 
-// childLooks lets one child that has settled look.
+// childLooks makes one settled child look.
 func (d design) childLooks(m model) (model, bool) {
 	if m.proc[spawners+1] == 0 {
 		k := slices.Index(m.ends[:], 1)
@@ -212,7 +216,7 @@ func (d design) childLooks(m model) (model, bool) {
 	return d.lookBy(m, spawners+1, 0)
 }
 
-// lookBy is reading, at 1, and writing, at 2.
+// lookBy reads at step 1 and writes at step 2.
 func (d design) lookBy(m model, who int, then int8) (model, bool) {
 	next := m
 	switch m.proc[who] {
@@ -231,7 +235,7 @@ func (d design) lookBy(m model, who int, then int8) (model, bool) {
 	return next, true
 }
 
-// complete says whether nothing of the set is live or known to come.
+// complete reports whether no child of the set is live or known to follow.
 func (d design) complete(m model) bool {
 	some := m.rev > 0
 	for k, c := range m.child {
@@ -253,8 +257,8 @@ func (m *model) finish() {
 	}
 }
 
-// sweep does what the sweeper does once everybody else is at rest: each of its steps is conditional, so it may as well
-// be one.
+// sweep does the sweeper's work once all other processes have stopped. Each of its steps is conditional, so they may
+// be combined.
 func (d design) sweep(m model) model {
 	for i := range spawners {
 		for k := i * each; k < i*each+each; k++ {
@@ -281,7 +285,7 @@ func (d design) sweep(m model) model {
 	return m
 }
 
-// wrong says which promise a state breaks; atRest that nobody has a step left but the sweeper.
+// wrong returns the promise that a state breaks, or "". atRest means that only the sweeper has steps left.
 func (d design) wrong(m model, atRest bool) string {
 	switch {
 	case m.finished > 1:
@@ -302,7 +306,7 @@ func (d design) wrong(m model, atRest bool) string {
 	return ""
 }
 
-// explore walks all interleavings and returns the shortest way to a broken promise, if there is one.
+// explore walks all interleavings and returns the shortest path to a broken promise, if there is one.
 func (d design) explore(start model) (broken string, trace []string, states int) {
 	type from struct {
 		before model
@@ -331,8 +335,8 @@ func (d design) explore(start model) (broken string, trace []string, states int)
 	return "", nil, len(came)
 }
 
-// The design that is shipped has no violation in any order of its steps, with up to two crashes at any of them.
-func TestRaisingARevisionBeforeOpeningTheGateKeepsEverySetWhole(t *testing.T) {
+// The implemented design has no violation in any order of its steps, with up to two crashes at any of them.
+func TestRevisionBeforeGateKeepsSetsWhole(t *testing.T) {
 	broken, trace, states := revision.explore(model{crashes: 2})
 	if broken != "" {
 		t.Errorf("%s:\n%q", broken, trace)
@@ -343,8 +347,8 @@ func TestRaisingARevisionBeforeOpeningTheGateKeepsEverySetWhole(t *testing.T) {
 	t.Logf("%d states", states)
 }
 
-// The designs that were turned down are found to break the promise, so the check can see what it is there for.
-func TestWeakerWaysToFinishASetAreFoundWanting(t *testing.T) {
+// The rejected designs break the promise, which shows that the check works.
+func TestWeakerSetDesignsFail(t *testing.T) {
 	for d, name := range map[design]string{bare: "a bare existence check", intent: "an intent list on the parent"} {
 		broken, trace, states := d.explore(model{crashes: 2})
 		if broken == "" {

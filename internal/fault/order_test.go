@@ -11,13 +11,13 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// An act is one operation of one process on a store.
+// An act is one store operation of one process.
 type act struct {
 	who string
 	do  func(backend.Store) error
 }
 
-// orders calls fn with every merge of the lists: all orders in which processes may take turns.
+// orders calls fn with every interleaving of the lists.
 func orders(lists [][]act, fn func([]act)) {
 	total := 0
 	for _, l := range lists {
@@ -47,7 +47,7 @@ func orders(lists [][]act, fn func([]act)) {
 
 var ctx = context.Background()
 
-// spawnActs is what a spawner does, up to a crash after so many acts.
+// spawnActs returns a spawner's acts, up to a crash after so many acts.
 func spawnActs(batch string, acts int, refused map[string]bool) []act {
 	kid := func(i int) backend.NewTask {
 		return backend.NewTask{Gated: true, Task: backend.Task{
@@ -78,7 +78,7 @@ func spawnActs(batch string, acts int, refused map[string]bool) []act {
 	return list[:acts]
 }
 
-// sourceActs is how the source's own run ends.
+// sourceActs returns the acts that end the source's own run.
 func sourceActs(acts int) []act {
 	return []act{
 		{"source settles", func(s backend.Store) error {
@@ -90,14 +90,15 @@ func sourceActs(acts int) []act {
 	}[:acts]
 }
 
-// childActs runs one child, if one may run; the others follow when all else has happened.
+// childActs runs one child if one may run; the others follow at the end.
 func childActs() []act {
 	return []act{{"a child runs and looks", func(s backend.Store) error { return runChildren(s, 1) }}}
 }
 
 // runChildren claims up to n children, settles them, and looks.
 func runChildren(s backend.Store, n int) error {
-	tasks, _, err := s.Claim(ctx, backend.Claim{Queue: "child", Owner: "o", Nonce: fmt.Sprint("n", len(claims(s))), Max: n})
+	tasks, _, err := s.Claim(ctx, backend.Claim{Queue: "child", Owner: "o", Nonce: fmt.Sprint("n", len(claims(s))),
+		Max: n})
 	if err != nil {
 		return err
 	}
@@ -114,13 +115,13 @@ func runChildren(s backend.Store, n int) error {
 	return err
 }
 
-// claims returns the children that have run, for nonces that no other claim has.
+// claims returns the children that have run, for unique nonces.
 func claims(s backend.Store) []backend.Task {
 	page, _ := s.List(ctx, backend.TaskQuery{Queue: "child", Statuses: []backend.Status{backend.StatusSuccess}})
 	return page.Tasks
 }
 
-// sweepUp does what a sweeper does with whatever is unfinished, until nothing is and nothing can run.
+// sweepUp sweeps until nothing is unfinished and nothing can run.
 func sweepUp(s backend.Store) error {
 	for range 10 {
 		unfinished, err := s.Unfinished(ctx, 0, 100)
@@ -147,9 +148,9 @@ func sweepUp(s backend.Store) error {
 	return nil
 }
 
-// The memory store keeps a set of subtasks whole in every order in which two spawners, the source and its children may
-// take turns, wherever each of them crashes.
-func TestMemoryKeepsASetWholeInEveryOrder(t *testing.T) {
+// The memory store keeps a set of subtasks whole in every interleaving of two spawners, the source and its children,
+// wherever each of them crashes.
+func TestMemoryKeepsSetsWholeInEveryOrder(t *testing.T) {
 	tried := 0
 	most := testkit.Fewer(3, 2) // acts before a crash
 	for a := range most + 1 {
@@ -174,7 +175,7 @@ func TestMemoryKeepsASetWholeInEveryOrder(t *testing.T) {
 	t.Logf("%d orders", tried)
 }
 
-// inOrder makes acts happen on a new store and says which promise was broken.
+// inOrder performs acts on a new store and returns the broken promise, if any.
 func inOrder(acts []act, refused map[string]bool) error {
 	ports, err := memory.New().Open(ctx, backend.Env{})
 	if err != nil {
@@ -182,10 +183,12 @@ func inOrder(acts []act, refused map[string]bool) error {
 	}
 	defer ports.Close(ctx)
 	s := ports.Store
-	if _, err := s.Insert(ctx, []backend.NewTask{{Task: backend.Task{ID: "s", Queue: "source", Status: backend.StatusPending}}}); err != nil {
+	if _, err := s.Insert(ctx, []backend.NewTask{{Task: backend.Task{ID: "s", Queue: "source",
+		Status: backend.StatusPending}}}); err != nil {
 		return err
 	}
-	if _, _, err := s.Claim(ctx, backend.Claim{Queue: "source", Owner: "o", Nonce: "n-s", Max: 1, FanIn: true}); err != nil {
+	if _, _, err := s.Claim(ctx, backend.Claim{Queue: "source", Owner: "o", Nonce: "n-s", Max: 1,
+		FanIn: true}); err != nil {
 		return err
 	}
 	spawned := map[string]bool{}

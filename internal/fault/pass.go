@@ -7,7 +7,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A path is what a call goes through on its way to the port that has the effect.
+// A path carries a call to the port that executes it.
 type path interface {
 	pass(ctx context.Context, c call, run func(context.Context) (any, error)) (any, error)
 }
@@ -19,13 +19,13 @@ type call struct {
 	port port
 }
 
-// A port is the kind of port that a call is for.
+// A port is the kind of port of a call.
 type port int
 
 const (
 	toStore port = iota
 	toOther
-	toLast // makes something that lasts, such as a listener: it fails as a whole or not at all
+	toLast // creates something that lasts, such as a listener: it fails as a whole or not at all
 )
 
 // through makes a call over a path.
@@ -35,20 +35,20 @@ func through[R any](ctx context.Context, p path, c call, run func(context.Contex
 	return r, err
 }
 
-// only is through for a call that returns nothing but an error.
+// only is through for a call that returns only an error.
 func only(ctx context.Context, p path, c call, run func(context.Context) error) error {
 	_, err := through(ctx, p, c, func(ctx context.Context) (struct{}, error) { return struct{}{}, run(ctx) })
 	return err
 }
 
-// A fate is what one call meets.
+// A fate has the failures of one call.
 type fate struct {
 	refuse, loseReply bool
 	hang              bool
 	before, after     time.Duration
 	again             bool
 	later             time.Duration // between the first and the second time
-	stall             time.Duration // until a caller that is cut off learns that there is no answer
+	stall             time.Duration // until a partitioned caller learns that there is no reply
 }
 
 // draw decides a call's fate.
@@ -86,8 +86,8 @@ func (b *Backend) draw(c call) fate {
 	return f
 }
 
-// pass lets a call meet its fate. The process's state comes first: a dead one calls nobody, a frozen one neither sends
-// nor receives.
+// pass applies a call's fate. The process's state has precedence: a dead process calls nothing, and a frozen one
+// neither sends nor receives.
 func (b *Backend) pass(ctx context.Context, c call, run func(context.Context) (any, error)) (any, error) {
 	b.Pause()
 	if b.crashed() {
@@ -102,7 +102,8 @@ func (b *Backend) pass(ctx context.Context, c call, run func(context.Context) (a
 	}
 	if f.refuse {
 		b.stall(ctx, f.stall)
-		return nil, backend.Errorf(backend.ErrUnavailable, "%s: the request did not arrive", c.op).With(backend.OutcomeNotSent)
+		return nil, backend.Errorf(backend.ErrUnavailable, "%s: the request did not arrive",
+			c.op).With(backend.OutcomeNotSent)
 	}
 	var v any
 	var err error
@@ -124,8 +125,8 @@ func (b *Backend) pass(ctx context.Context, c call, run func(context.Context) (a
 	return v, err
 }
 
-// apply has the effect, twice where that is the call's fate: the second time right after, or long after the caller has
-// gone on.
+// apply executes the call, twice if that is its fate: the second time right after, or long after the caller has
+// returned.
 func (b *Backend) apply(ctx context.Context, f fate, run func(context.Context) (any, error)) (any, error) {
 	if b.crashed() {
 		return nil, context.Canceled
@@ -140,15 +141,15 @@ func (b *Backend) apply(ctx context.Context, f fate, run func(context.Context) (
 		go func() {
 			b.stall(ctx, f.later)
 			if !b.crashed() {
-				_, _ = run(ctx) // who called has the first one's result
+				_, _ = run(ctx) // the caller has the first one's result
 			}
 		}()
 	}
 	return v, err
 }
 
-// slowly delays the request or the reply. The caller goes at the end of its context; the request, which is under way,
-// takes effect all the same.
+// slowly delays the request or the reply. The caller returns when its context ends; the request in flight still takes
+// effect.
 func (b *Backend) slowly(ctx context.Context, c call, f fate, run func(context.Context) (any, error)) (any, error) {
 	type reply struct {
 		v   any
@@ -172,7 +173,7 @@ func (b *Backend) slowly(ctx context.Context, c call, f fate, run func(context.C
 	}
 }
 
-// hang waits for the end of ctx, or of the process.
+// hang waits for the end of ctx or of the process.
 func (b *Backend) hang(ctx context.Context, c call) error {
 	select {
 	case <-ctx.Done():
@@ -209,7 +210,7 @@ func gone(c call) error {
 	return backend.Errorf(backend.ErrUnavailable, "%s: this process is dead", c.op)
 }
 
-// living returns a context that ends with the process, too, for calls that wait.
+// living returns a context that also ends with the process, for calls that wait.
 func (b *Backend) living(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {

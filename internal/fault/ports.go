@@ -8,7 +8,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// wrap puts ports behind a path. b is nil where that is no process's: then hints, calls and news are left alone.
+// wrap puts ports behind a path. b is nil if the path isn't a process's; then hints, calls and events are left alone.
 func wrap(in *backend.Ports, p path, b *Backend) *backend.Ports {
 	out := *in
 	if in.Store != nil {
@@ -74,7 +74,7 @@ func (s store) Progress(ctx context.Context, id string, fence int64, progress js
 	})
 }
 
-// A counter is an owner with its counter, as Beat and ExpireOwner name them.
+// A counter is an owner with its counter, as in Beat and ExpireOwner.
 type counter struct {
 	owner string
 	count int64
@@ -95,13 +95,15 @@ func (s store) Owners(ctx context.Context) (map[string]int64, error) {
 }
 
 func (s store) ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
-	return through(ctx, s.p, call{"ExpireOwner", counter{owner, count}, toStore}, func(ctx context.Context) ([]backend.Task, error) {
-		return s.in.ExpireOwner(ctx, owner, count, maxCrashes)
-	})
+	return through(ctx, s.p, call{"ExpireOwner", counter{owner, count}, toStore},
+		func(ctx context.Context) ([]backend.Task, error) {
+			return s.in.ExpireOwner(ctx, owner, count, maxCrashes)
+		})
 }
 
 func (s store) Refund(ctx context.Context, owner string) error {
-	return only(ctx, s.p, call{"Refund", owner, toStore}, func(ctx context.Context) error { return s.in.Refund(ctx, owner) })
+	return only(ctx, s.p, call{"Refund", owner, toStore},
+		func(ctx context.Context) error { return s.in.Refund(ctx, owner) })
 }
 
 func (s store) Owned(ctx context.Context, owner string) ([]backend.Owned, error) {
@@ -128,7 +130,7 @@ func (s store) Spawn(ctx context.Context, sp backend.Spawn) error {
 	return only(ctx, s.p, call{"Spawn", sp, toStore}, func(ctx context.Context) error { return s.in.Spawn(ctx, sp) })
 }
 
-// A batchID names a batch of subtasks.
+// A batchID identifies a batch of subtasks.
 type batchID struct{ source, batch string }
 
 func (s store) Discard(ctx context.Context, source, batch string) error {
@@ -156,8 +158,8 @@ func (s store) Finish(ctx context.Context, source string) (bool, string, error) 
 	return r.all, r.queue, err
 }
 
-// Stop returns the tasks instead of passing them to st.Each: the log has to see them, and Each must not run inside of a call that
-// may be slow.
+// Stop returns the tasks instead of passing them to st.Each: the log must see them, and Each must not run inside a
+// call that may be slow.
 func (s store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, error) {
 	st.Each = nil
 	return through(ctx, s.p, call{"Stop", st, toStore}, func(ctx context.Context) ([]backend.Task, error) {
@@ -193,7 +195,7 @@ func (s store) Purge(ctx context.Context, r backend.Retention, max int) (int, er
 	})
 }
 
-// A docWrite is a write of a document, or its deletion.
+// A docWrite is a write or a deletion of a document.
 type docWrite struct {
 	name  string
 	value json.RawMessage // nil when it is deleted

@@ -7,9 +7,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// purge checks what retention removes: only families in which everything has ended, every set is finished, and nothing ended more
-// recently than the age that is kept. A family is a task that is nobody's subtask, its committed subtasks, those of these, and their
-// tasks for SubtasksDone.
+// purge checks that retention only removes families in which everything has ended, every set is finished, and nothing
+// ended more recently than the configured age. A family is a task that isn't a subtask, its committed subtasks, their
+// subtasks, and their tasks for SubtasksDone.
 func (c *checker) purge(e Entry) {
 	roots := map[string]string{}
 	for _, ch := range e.Changes {
@@ -37,7 +37,7 @@ func (c *checker) purge(e Entry) {
 	}
 }
 
-// root returns the root of a task's family, as far as it is there.
+// root returns the root of a task's family, as far as it exists.
 func (c *checker) root(t backend.Task) backend.Task {
 	for {
 		source := t.Source
@@ -52,13 +52,13 @@ func (c *checker) root(t backend.Task) backend.Task {
 	}
 }
 
-// counts reports whether a task belongs to the family of its source: a subtask does once its batch is committed.
+// counts reports whether a task belongs to its source's family: a subtask does once its batch is committed.
 func (c *checker) counts(t backend.Task) bool {
 	_, committed := c.batches[batchID{t.Source, t.Batch}]
 	return t.Source == "" || committed
 }
 
-// forget forgets a task that was removed. Another one may get its id.
+// forget removes a deleted task. Another one may get its id.
 func (c *checker) forget(t backend.Task) {
 	delete(c.tasks, t.ID)
 	delete(c.charged, t.ID)

@@ -27,9 +27,9 @@ var (
 
 const shards = 4
 
-// Invariants I1 to I5 and I7 to I9 hold whatever fails: fleets of processes are crashed, frozen, cut off, restarted and
-// made to lose messages, each seed in its own way, and afterwards the log of what has really happened is checked.
-func TestFleetKeepsItsPromisesInAStorm(t *testing.T) {
+// Invariants I1 to I5 and I7 to I9 hold whatever fails. Fleets of processes are crashed, frozen, partitioned,
+// restarted and made to lose messages, differently for each seed. Then the log of what really happened is checked.
+func TestFleetInStorm(t *testing.T) {
 	var seen tally
 	if *seed != 0 {
 		simulate(t, *seed, &seen)
@@ -38,7 +38,8 @@ func TestFleetKeepsItsPromisesInAStorm(t *testing.T) {
 	n := uint64(*seeds)
 	n = min(n, uint64(testkit.Fewer(math.MaxInt, 30)))
 	t.Cleanup(func() {
-		t.Logf("%d scenarios: changes by row of the state table %v, %d tasks lost with their processes", n, seen.rows, seen.lost)
+		t.Logf("%d scenarios: changes by row of the state table %v, %d tasks lost with their processes", n, seen.rows,
+			seen.lost)
 		for _, row := range backend.Transitions() {
 			if n >= 200 && seen.rows[row.Row] == 0 && !t.Failed() {
 				t.Errorf("no scenario has come to row %d of the state table", row.Row)
@@ -55,7 +56,7 @@ func TestFleetKeepsItsPromisesInAStorm(t *testing.T) {
 	}
 }
 
-// A tally is what has happened in all scenarios: a simulation in which nothing happens proves nothing.
+// A tally counts the events in all scenarios: a simulation without events proves nothing.
 type tally struct {
 	mu   sync.Mutex
 	rows [13]int
@@ -75,7 +76,7 @@ func (n *tally) count(log *fault.Log) {
 	}
 }
 
-// simulate runs one scenario in virtual time. That no goroutine is left is synctest's to see.
+// simulate runs one scenario in virtual time. synctest checks that no goroutine is left.
 func simulate(t *testing.T, seed uint64, seen *tally) {
 	t.Helper()
 	s := newScenario(seed)
@@ -99,12 +100,12 @@ func simulate(t *testing.T, seed uint64, seen *tally) {
 			ids = append(ids, v.Tasks...)
 			fmt.Fprintf(&text, "%v\n", v)
 		}
-		t.Errorf("go test ./internal/fault -run TestFleetKeepsItsPromisesInAStorm -seed %d (jitter and scheduling are not seeded)\n"+
+		t.Errorf("go test ./internal/fault -run TestFleetInStorm -seed %d (jitter and scheduling are not seeded)\n"+
 			"%s\n%ssettled after %v; the log:\n%s", seed, text.String(), s, took, m.world.Log().String(ids...))
 	})
 }
 
-// storm lets the scenario happen and returns when it is over: nothing fails from then on.
+// storm runs the scenario. It returns when the scenario is over; nothing fails from then on.
 func (m *sim) storm() {
 	begun := time.Now()
 	for place := range m.s.Workers + m.s.Clients {
@@ -143,7 +144,7 @@ func (m *sim) storm() {
 	}
 }
 
-// submit makes one call for a client, and repeats it where the task's id makes that safe.
+// submit makes one call for a client, and repeats it if the task's id makes that safe.
 func (m *sim) submit(u submit) {
 	for try := 0; ; try++ {
 		p := m.at(u.Place)
@@ -151,7 +152,7 @@ func (m *sim) submit(u submit) {
 			p = m.at((u.Place + 1) % len(m.slots))
 		}
 		if p == nil {
-			return // nobody to call
+			return // no process to call
 		}
 		p.pause()
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -196,7 +197,7 @@ func (m *sim) call(ctx context.Context, p *process, u submit) error {
 	return err
 }
 
-// happen makes one event happen, and ends it where it lasts.
+// happen makes one event happen, and ends it if it lasts.
 func (m *sim) happen(e event) {
 	if e.What == "outage" {
 		m.world.Down(e.Hang)
@@ -235,7 +236,7 @@ func (m *sim) happen(e event) {
 		p.fault.Cut(e.Dir)
 		m.rest(e.For)
 		p.fault.Cut(fault.Neither)
-	case "disconnect": // from the transport, and half of the time from the store, too
+	case "disconnect": // from the transport, and half of the time from the store as well
 		if e.Hang {
 			p.fault.Cut(fault.Requests)
 		}
@@ -252,7 +253,7 @@ func (m *sim) happen(e event) {
 	}
 }
 
-// limit pauses a queue for a while, or lets it run fewer tasks. That ends in the end, whatever fails meanwhile.
+// limit pauses a queue for a while, or limits it to fewer tasks. It always undoes that, whatever fails meanwhile.
 func (m *sim) limit(e event) {
 	w := workers[e.Pick%len(workers)]
 	m.try(e.Place, func(ctx context.Context, app *af.App) error {
@@ -262,7 +263,7 @@ func (m *sim) limit(e event) {
 		return app.UpdateMaxWorkers(ctx, w.Name, "", e.Pick%(w.Max+1), af.Create())
 	})
 	m.rest(e.For)
-	// Once more after the longest delay: the first call may have had no outcome yet, and be written after the second one.
+	// Again after the longest delay: the first call may be in flight and be written after the second one.
 	for _, late := range []time.Duration{0, m.s.Plan.MostDelay} {
 		time.Sleep(late)
 		for !m.try(e.Place, func(ctx context.Context, app *af.App) error {
@@ -276,7 +277,7 @@ func (m *sim) limit(e event) {
 	}
 }
 
-// try lets the process in a place, or the next one that there is, do something, and reports whether that succeeded.
+// try calls do in the process of a place, or of the next occupied one, and reports whether it succeeded.
 func (m *sim) try(place int, do func(ctx context.Context, app *af.App) error) bool {
 	return m.with(place, func(ctx context.Context, p *process) error { return do(ctx, p.app) })
 }
@@ -295,8 +296,8 @@ func (m *sim) with(place int, do func(ctx context.Context, p *process) error) bo
 // rest waits for d, or until the storm is over.
 func (m *sim) rest(d time.Duration) { workload.Rest(d, m.calm) }
 
-// settle waits until all is done, and returns what is still to be done after the longest time that it may take: a hint
-// that was lost several times is owed again after minutes.
+// settle waits until all is done, and returns the work left after the maximum time: a hint that was lost several
+// times is pending again after minutes.
 func (m *sim) settle() (time.Duration, []fault.Violation) {
 	begun := time.Now()
 	ports, _ := m.world.Open(context.Background(), backend.Env{})
@@ -320,7 +321,7 @@ func (m *sim) settle() (time.Duration, []fault.Violation) {
 	return time.Since(begun), left
 }
 
-// shutdown ends what is left of the fleet; nothing holds it up.
+// shutdown ends the rest of the fleet; nothing blocks it.
 func (m *sim) shutdown() []string {
 	m.reborn.Wait()
 	var odd []string

@@ -12,15 +12,15 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// A kind is what a scenario is about.
+// A kind is the kind of a scenario.
 type kind int
 
 const (
 	everything kind = iota // all faults at once
 	outages                // the store is unavailable at times; no owner may expire
 	rolling                // graceful restarts; no attempt may be charged
-	messages               // hints and news are lost, repeated, late
-	quiet                  // no faults at all
+	messages               // hints and events are lost, repeated, late
+	quiet                  // no faults
 	poisoned               // a task or two kill their processes; no other may fail for it
 )
 
@@ -28,14 +28,14 @@ func (k kind) String() string {
 	return [...]string{"everything", "outages", "rolling", "messages", "quiet", "poisoned"}[k]
 }
 
-// A scenario is what happens in one simulation; a seed makes it.
+// A scenario is the plan of one simulation, generated from a seed.
 type scenario struct {
 	Seed    uint64
 	Kind    kind
 	IDs     bool // hints carry ids
 	Mixed   bool // every other process has workers of another version
 	Workers int  // processes with workers
-	Clients int  // processes without
+	Clients int  // processes without workers
 	Plan    fault.Plan
 	Submits []submit
 	Events  []event
@@ -56,7 +56,7 @@ type submit struct {
 	Family family `json:",omitzero"`
 }
 
-// An event is something that happens to the fleet.
+// An event happens to the fleet.
 type event struct {
 	At    time.Duration   `json:",omitzero"`
 	What  string          `json:",omitzero"` // crash, freeze, restart, cut, disconnect, stop, pause, resize, outage
@@ -80,7 +80,8 @@ func (d draw) rate(most float64) float64 {
 func newScenario(seed uint64) scenario {
 	d := draw{workload.NewDraw(seed, 1)}
 	s := scenario{
-		Seed: seed, IDs: d.Chance(0.4), Workers: 2 + d.IntN(4), Clients: 1 + d.IntN(2), Storm: d.Span(20*time.Second, 45*time.Second),
+		Seed: seed, IDs: d.Chance(0.4), Workers: 2 + d.IntN(4), Clients: 1 +
+			d.IntN(2), Storm: d.Span(20*time.Second, 45*time.Second),
 	}
 	s.Mixed = d.Chance(0.3)
 	switch n := d.IntN(22); {
@@ -105,8 +106,8 @@ func newScenario(seed uint64) scenario {
 		s.Plan.Delay, s.Plan.MostDelay = d.rate(0.15), d.Span(10*time.Millisecond, 12*time.Second)
 	}
 	if s.Kind == rolling && d.Chance(0.5) {
-		// No repeats: a claim that arrives again after its process has given everything back is a crash, and no
-		// process can know of it.
+		// No repeats: a claim that arrives again after its process has released everything is a crash that no process can
+		// know of.
 		s.Plan = fault.Plan{LoseReply: 0.05, Delay: 0.3, MostDelay: time.Second}
 	}
 	for range 3 + d.IntN(14) {
@@ -120,7 +121,8 @@ func newScenario(seed uint64) scenario {
 	if s.Kind == poisoned {
 		for range 1 + d.IntN(2) {
 			at, work := d.Span(0, s.Storm/2), d.Span(0, 4*time.Second)
-			s.Submits = append(s.Submits, submit{At: at, Place: s.Workers, Queue: d.IntN(len(workers)), How: "submit", Orders: []order{{Do: "kill", For: work}}})
+			s.Submits = append(s.Submits, submit{At: at, Place: s.Workers, Queue: d.IntN(len(workers)), How: "submit",
+				Orders: []order{{Do: "kill", For: work}}})
 		}
 	}
 	d.events(&s)
@@ -128,7 +130,7 @@ func newScenario(seed uint64) scenario {
 	return s
 }
 
-// order draws a task; deep says how many generations may follow.
+// order draws a task with at most deep generations of subtasks.
 func (d draw) order(s *scenario, deep int) order {
 	o := order{For: d.Span(0, 3*time.Second)}
 	if d.Chance(0.3) {
@@ -160,7 +162,8 @@ func (d draw) family(s *scenario, deep int) family {
 
 func (d draw) submit(s *scenario) submit {
 	u := submit{
-		At: d.Span(0, s.Storm*8/10), Place: d.IntN(s.Workers + s.Clients), Queue: d.IntN(len(workers)), Submission: workload.Submission{Weight: d.IntN(5)},
+		At: d.Span(0, s.Storm*8/10), Place: d.IntN(s.Workers +
+			s.Clients), Queue: d.IntN(len(workers)), Submission: workload.Submission{Weight: d.IntN(5)},
 		How: []string{"submit", "store", "many", "subtasks"}[d.IntN(4)], Pick: d.IntN(1000), Family: d.family(s, 1),
 	}
 	n := 1
@@ -193,7 +196,8 @@ func (d draw) events(s *scenario) {
 	var whats []string
 	switch s.Kind {
 	case everything:
-		whats = []string{"crash", "crash", "freeze", "freeze", "restart", "restart", "cut", "cut", "disconnect", "stop", "stop", "pause", "resize", "outage"}
+		whats = []string{"crash", "crash", "freeze", "freeze", "restart", "restart", "cut", "cut", "disconnect", "stop",
+			"stop", "pause", "resize", "outage"}
 	case outages:
 		whats = []string{"outage"}
 	case rolling:
@@ -223,7 +227,7 @@ func (d draw) events(s *scenario) {
 	slices.SortStableFunc(s.Events, func(a, b event) int { return int(a.At - b.At) })
 }
 
-// calmEnough says that nothing happens which may make a task run again: results outlive an outage shorter than the lease.
+// calmEnough reports whether no event may make a task run again: results survive an outage shorter than the lease.
 func (s scenario) calmEnough() bool {
 	var from, until time.Duration // of outages without much of a pause between them
 	for _, e := range s.Events {
@@ -242,7 +246,8 @@ func (s scenario) calmEnough() bool {
 
 func (s scenario) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "scenario %d: %v, hints with ids %v, %d workers, %d clients, storm %v, keeps %v, plan %+v\n", s.Seed, s.Kind, s.IDs,
+	fmt.Fprintf(&b, "scenario %d: %v, hints with ids %v, %d workers, %d clients, storm %v, keeps %v, plan %+v\n", s.Seed,
+		s.Kind, s.IDs,
 		s.Workers, s.Clients, s.Storm, s.Keep, s.Plan)
 	for _, u := range s.Submits {
 		line(&b, u)

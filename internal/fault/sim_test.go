@@ -21,14 +21,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// An order is a payload: what its handler is to do.
+// An order is a payload: what its handler does.
 type order struct {
 	Do   string        `json:"do,omitempty"`
-	N    int           `json:"n,omitempty"`   // how often, where Do is to happen some times only
+	N    int           `json:"n,omitempty"`   // how often, if Do happens only some times
 	For  time.Duration `json:"for,omitempty"` // how long it works before
 	Kids []family      `json:"kids,omitempty"`
 
-	Strict bool            `json:"strict,omitempty"` // it decodes with workers of the submitter's version only, by
+	Strict bool            `json:"strict,omitempty"` // only workers of the submitter's version decode it
 	Ver    json.RawMessage `json:"ver,omitempty"`
 }
 
@@ -47,7 +47,7 @@ func (f family) options() []af.SubtaskOption {
 		opts = append(opts, af.RunNow())
 	}
 	if f.Batch != "" {
-		// A key stands for one content: under the same key, more subtasks than before are a further commit.
+		// A key identifies one content: under the same key, more subtasks than before are a further commit.
 		opts = append(opts, af.Batch(fmt.Sprintf("%s-%d", f.Batch, len(f.Orders))))
 	}
 	return opts
@@ -56,7 +56,8 @@ func (f family) options() []af.SubtaskOption {
 // workers are the queues of the simulation. The last one has no SubtasksDone.
 var workers = []af.Worker{
 	{Name: "a", Type: "Alpha", Max: 3, Retries: 2, Backoff: 200 * time.Millisecond, Weight: 1, Payload: "order"},
-	{Name: "b", Type: "Beta", Max: 1, Retries: 1, Backoff: time.Second, Weight: 1, Timeout: 8 * time.Second, Payload: "order"},
+	{Name: "b", Type: "Beta", Max: 1, Retries: 1, Backoff: time.Second, Weight: 1, Timeout: 8 * time.Second,
+		Payload: "order"},
 	{Name: "c", Type: "Gamma", Max: 2, Backoff: time.Second, Weight: 1, Payload: "order"},
 }
 
@@ -69,7 +70,7 @@ func limits(queue string) fault.Limits {
 	return fault.Limits{}
 }
 
-// A process is one App with what breaks it.
+// A process is one App with its faults.
 type process struct {
 	sim     *sim
 	place   int
@@ -80,11 +81,11 @@ type process struct {
 	queues  []af.Queue[order, int]
 
 	mu     sync.Mutex
-	inside map[string]int // handlers, by queue
+	inside map[string]int // running handlers by queue
 	gone   time.Time      // when it was shut down or crashed
 }
 
-// plain has the handlers of a worker, whatever its version.
+// plain has the handlers of a worker of any version.
 type plain struct {
 	p *process
 	w af.Worker
@@ -108,7 +109,7 @@ func (h *plain) run(ctx context.Context, o order) (_ int, err error) {
 		if _, err := h.p.subtasks(ctx, r.ID, f); err != nil && ctx.Err() != nil {
 			return 0, err
 		} else if err != nil && af.CodeOf(err) != af.ErrFailedPrecondition {
-			return 0, af.Snooze(time.Second) // the store is away: once more, with the same batches
+			return 0, af.Snooze(time.Second) // the store is unavailable: once more with the same batches
 		}
 	}
 	if o.Do == "ignore" {
@@ -159,10 +160,10 @@ func (p *process) leave(w af.Worker) {
 	p.inside[w.Name]--
 }
 
-// pause stands for the process's being stopped.
+// pause blocks while the process is frozen.
 func (p *process) pause() { p.fault.Pause() }
 
-// ended reports whether the process was being shut down by then.
+// ended reports whether the process was shutting down at that time.
 func (p *process) ended(at time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -178,7 +179,7 @@ func (p *process) dead() bool {
 	}
 }
 
-// sleep works for d, and says whether the work was not broken off.
+// sleep works for d, and reports whether it wasn't cancelled.
 func (p *process) sleep(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -191,7 +192,7 @@ func (p *process) sleep(ctx context.Context, d time.Duration) bool {
 	return ctx.Err() == nil
 }
 
-// A book is what the simulation itself has seen: which submits were acknowledged, which handlers ran.
+// A book has what the simulation itself has seen: acknowledged submits and handlers that ran.
 type book struct {
 	mu      sync.Mutex
 	acks    workload.Acks
@@ -222,11 +223,11 @@ type visit struct {
 	fence int64
 
 	err, cause error // of the handler, and of its context when it returned
-	dead       bool  // the process, by then
+	dead       bool  // whether the process was dead
 }
 
-// begin notes that a handler runs, until the function that it returns is called. No claim runs a handler twice, and at no instant are
-// there two contexts of one task that have not ended, in processes that are alive.
+// begin records that a handler runs, until the returned function is called. It checks that no claim runs a handler
+// twice, and that a task never has two live contexts at once in live processes.
 func (b *book) begin(ctx context.Context, p *process) (end func(*error)) {
 	r := af.TaskFrom(ctx)
 	v := &visit{p: p, ctx: ctx, fence: r.Fence}
@@ -240,8 +241,9 @@ func (b *book) begin(ctx context.Context, p *process) (end func(*error)) {
 	b.claims[claim] = v
 	for other := range b.inside[r.ID] {
 		if other.ctx.Err() == nil && ctx.Err() == nil && !other.p.dead() && !p.dead() {
-			b.broken = append(b.broken, fmt.Sprintf("task %s runs in %s with fence %d and in %s with fence %d, and neither context has ended",
-				r.ID, other.p.name, other.fence, p.name, v.fence))
+			b.broken = append(b.broken,
+				fmt.Sprintf("task %s runs in %s with fence %d and in %s with fence %d, and neither context has ended",
+					r.ID, other.p.name, other.fence, p.name, v.fence))
 		}
 	}
 	if b.inside[r.ID] == nil {
@@ -257,17 +259,17 @@ func (b *book) begin(ctx context.Context, p *process) (end func(*error)) {
 	}
 }
 
-// life names a task apart from others that have had its id.
+// life distinguishes a task from others that had its id.
 func (m *sim) life(id string) string { return lifeOf(id, m.world.Births(id)) }
 
 func lifeOf(id string, births int) string { return id + "~" + strconv.Itoa(births) }
 
 func claimOf(life string, fence int64) string { return life + "#" + strconv.FormatInt(fence, 10) }
 
-// released reports whether a claim may have been given back without charge: its handler never began, or snoozed, or its context had ended
-// since the process was shutting down or others might have declared it dead.
+// released reports whether a claim may have been released uncharged: its handler never began, or snoozed, or its
+// context had ended because the process was shutting down or others might have declared it dead.
 func (v *visit) released(at time.Time) bool {
-	if v == nil || v.dead || v.p.ended(at) { // one that was shut down while the store was down could not write its results
+	if v == nil || v.dead || v.p.ended(at) { // a process that shut down during an outage could not write its results
 		return true
 	}
 	snoozed := v.err != nil && strings.HasPrefix(v.err.Error(), "snoozed for ")
@@ -293,7 +295,7 @@ func (b *book) violated(format string, args ...any) {
 	b.broken = append(b.broken, fmt.Sprintf(format, args...))
 }
 
-// A sim is one scenario at work.
+// A sim is a running scenario.
 type sim struct {
 	s     scenario
 	world *fault.World
@@ -301,10 +303,10 @@ type sim struct {
 	calm  chan struct{} // closed when the storm ends
 	after sync.WaitGroup
 
-	reborn sync.WaitGroup // processes that are started in the place of those that died by themselves
+	reborn sync.WaitGroup // processes that replace those that died by themselves
 
 	mu    sync.Mutex
-	slots []*process // the process in each place of the fleet; nil while there is none. The last place is empty in the storm
+	slots []*process // the process in each place of the fleet, or nil. The last place is empty during the storm
 	all   []*process
 	debug io.Writer
 }
@@ -315,8 +317,10 @@ func newSim(s scenario) *sim {
 		opts = append(opts, memory.HintIDs(64))
 	}
 	m := &sim{
-		s: s, world: fault.Around(memory.New(opts...)), calm: make(chan struct{}), slots: make([]*process, s.Workers+s.Clients+1),
-		book: &book{runs: map[string]int{}, dones: map[string][][4]int{}, claims: map[string]*visit{}, inside: map[string]map[*visit]bool{}},
+		s: s, world: fault.Around(memory.New(opts...)), calm: make(chan struct{}), slots: make([]*process,
+			s.Workers+s.Clients+1),
+		book: &book{runs: map[string]int{}, dones: map[string][][4]int{}, claims: map[string]*visit{},
+			inside: map[string]map[*visit]bool{}},
 	}
 	if os.Getenv("FAULT_LOG") != "" {
 		m.debug = os.Stderr
@@ -324,7 +328,7 @@ func newSim(s scenario) *sim {
 	return m
 }
 
-// boot starts a process in a place of the fleet, and again until it has started.
+// boot starts a process in a place of the fleet, and retries until it has started.
 func (m *sim) boot(place int) {
 	for try := 0; ; try++ {
 		m.mu.Lock()
@@ -403,7 +407,7 @@ func (p *process) end(drain time.Duration) error {
 	return p.app.Shutdown(ctx)
 }
 
-// crash kills a process; what is left of its goroutines is led out.
+// crash kills a process and lets its remaining goroutines end.
 func (p *process) crash() {
 	p.fault.Crash()
 	p.sim.after.Go(func() { _ = p.end(0) })

@@ -14,25 +14,25 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A job is a schedule with what is done to it, in this order.
+// A job is a schedule with its events, in this order.
 type job struct {
 	ID       string           `json:",omitzero"`
 	Queue    int              `json:",omitzero"`
 	Every    int              `json:",omitzero"` // seconds
 	Missed   af.MissedPolicy  `json:",omitzero"`
 	Overlap  af.OverlapPolicy `json:",omitzero"`
-	Declared bool             `json:",omitzero"` // by all processes; else it is put by the first event
+	Declared bool             `json:",omitzero"` // by all processes; otherwise the first event puts it
 	Order    order            `json:",omitzero"`
 	Events   []event          `json:",omitzero"` // put, disable, enable, remove, run
 }
 
-// A silence is a time in which a job is disabled for certain.
+// A silence is a period in which a job is certainly disabled.
 type silence struct {
 	job         string
 	from, until time.Time
 }
 
-// more draws jobs, retention and payloads of one version only. Its choices do not change what else a seed stands for.
+// more draws jobs, retention and payloads of one version only. It doesn't change the other choices of a seed.
 func (s *scenario) more() {
 	d := draw{workload.NewDraw(s.Seed, 2)}
 	if d.Chance(0.4) {
@@ -41,13 +41,14 @@ func (s *scenario) more() {
 		}
 		if s.Kind == everything && d.Chance(0.15) { // long enough for due times to be missed
 			s.Storm = 45 * time.Second
-			e := event{At: d.Span(0, 3*time.Second), What: "outage", For: d.Span(32*time.Second, 40*time.Second), Hang: d.Chance(0.5)}
+			e := event{At: d.Span(0, 3*time.Second), What: "outage", For: d.Span(32*time.Second, 40*time.Second),
+				Hang: d.Chance(0.5)}
 			s.Events = append(s.Events, e)
 		}
 	}
 	if s.Kind != rolling && s.Kind != poisoned && d.Chance(0.25) {
-		// What is kept is kept for longer than any request is under way, and any outage: a fire that was carried out, and could not be
-		// taken from its job's document before its task was removed, comes again.
+		// Keep tasks for longer than any request is in flight, and longer than any outage. Otherwise a fire that was
+		// carried out, but not removed from its job's document before its task was deleted, would repeat.
 		s.Keep = d.Span(5*time.Second, 12*time.Second)
 		s.Plan.MostDelay = min(s.Plan.MostDelay, time.Second)
 		for i := range s.Events {
@@ -70,7 +71,7 @@ func (s *scenario) more() {
 	}
 }
 
-// strict has some tasks decode with workers of the submitter's version only.
+// strict makes some tasks decode only with workers of the submitter's version.
 func (d draw) strict(orders []order) {
 	for i := range orders {
 		orders[i].Strict = orders[i].Do != "kill" && d.Chance(0.4)
@@ -114,15 +115,16 @@ func (d draw) job(s *scenario, i int) job {
 func (s *scenario) declared(queue int) (list []af.DeclaredJob) {
 	for _, j := range s.Jobs {
 		if j.Declared && j.Queue == queue {
-			list = append(list, af.DeclaredJob{ID: j.ID, Cron: fmt.Sprintf("@every %ds", j.Every), Missed: j.Missed, Overlap: j.Overlap})
+			list = append(list, af.DeclaredJob{ID: j.ID, Cron: fmt.Sprintf("@every %ds", j.Every), Missed: j.Missed,
+				Overlap: j.Overlap})
 		}
 	}
 	return list
 }
 
-// operate lets a job's events happen, one after the other.
+// operate makes a job's events happen, one after the other.
 func (m *sim) operate(j job, begun time.Time) {
-	certain := true // nothing is under way that enables the job
+	certain := true // nothing in flight enables the job
 	for _, e := range j.Events {
 		m.rest(e.At - time.Since(begun))
 		if e.What == "disable" {
@@ -151,11 +153,11 @@ func (m *sim) operate(j job, begun time.Time) {
 			}
 			return nil
 		})
-		certain = certain && done && (e.What != "remove" || !j.Declared) // a process that starts declares it again
+		certain = certain && done && (e.What != "remove" || !j.Declared) // a starting process declares it again
 	}
 }
 
-// endJobs lets the jobs run in peace for a while, and disables them.
+// endJobs lets the jobs run undisturbed for a while, and disables them.
 func (m *sim) endJobs() (broken []fault.Violation) {
 	if len(m.s.Jobs) == 0 {
 		return nil
@@ -182,7 +184,7 @@ func (m *sim) endJobs() (broken []fault.Violation) {
 	return broken
 }
 
-// quiet notes that a job is disabled from now on, loud that it may be enabled.
+// quiet records that a job is disabled from now on, and loud that it may be enabled.
 func (b *book) quiet(job string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -220,12 +222,12 @@ func (m *sim) retain() {
 			keep.Max = 2
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		_, _ = ports.Store.Purge(ctx, keep, 1+n%7) // or the store is down
+		_, _ = ports.Store.Purge(ctx, keep, 1+n%7) // the store may be down
 		cancel()
 	}
 }
 
-// removed waits until retention has removed everything, and returns what it has not.
+// removed waits until retention has removed everything, and returns the rest.
 func (m *sim) removed(s backend.Store) (broken []fault.Violation) {
 	if m.s.Keep == 0 {
 		return nil
@@ -238,12 +240,13 @@ func (m *sim) removed(s backend.Store) (broken []fault.Violation) {
 		}
 	}
 	for _, t := range left {
-		broken = append(broken, fault.Violation{Rule: "retention", Tasks: []string{t.ID}, Text: t.ID + " is kept, " + string(t.Status)})
+		broken = append(broken, fault.Violation{Rule: "retention", Tasks: []string{t.ID},
+			Text: t.ID + " is kept, " + string(t.Status)})
 	}
 	return broken
 }
 
-// The versions of a payload: each decodes what is not strict, and of that what its own submitters make.
+// The versions of a payload. Each decodes payloads that aren't strict, and strict ones only of its own submitters.
 var versions = []struct{ fingerprint, ver string }{
 	{"order", `1`}, {"order of another version", `"1"`}, {"order of a version that is gone", `true`},
 }
@@ -272,7 +275,7 @@ type version interface {
 	get() order
 }
 
-// A worker has the handlers for a version; fan has SubtasksDone too.
+// A worker has the handlers for a version; fan also has SubtasksDone.
 type worker[P version] struct{ plain }
 
 func (h *worker[P]) Run(ctx context.Context, o P) (int, error) { return h.run(ctx, o.get()) }
@@ -302,7 +305,7 @@ func (p *process) workers() []af.Worker {
 	return list
 }
 
-// order returns an order as the process submits it.
+// order returns an order as submitted by the process.
 func (p *process) order(o order) order {
 	if o.Strict {
 		o.Ver = json.RawMessage(versions[p.version].ver)
@@ -318,7 +321,7 @@ func (p *process) ordered(list []order) []order {
 	return out
 }
 
-// submitGone submits a task that decodes nowhere, until a process of its version comes at the end of the storm.
+// submitGone submits a task that decodes nowhere until a process of its version starts at the end of the storm.
 func (p *process) submitGone(ctx context.Context, u submit) (string, error) {
 	w := workers[u.Queue]
 	w.Payload = versions[2].fingerprint
@@ -327,7 +330,7 @@ func (p *process) submitGone(ctx context.Context, u submit) (string, error) {
 	return af.NewQueue[order, int](p.app, w).Submit(ctx, o)
 }
 
-// undecoded checks that tasks that a process could not decode wait, uncharged.
+// undecoded checks that tasks that a process could not decode wait uncharged.
 func (m *sim) undecoded(log *fault.Log) (broken []fault.Violation) {
 	version := map[string]string{}
 	for _, p := range m.all {
@@ -338,7 +341,8 @@ func (m *sim) undecoded(log *fault.Log) (broken []fault.Violation) {
 	for _, e := range log.Entries {
 		for _, c := range e.Changes {
 			var o order
-			if e.Op != "Settle" || c.Before.Fingerprint == version[e.Instance] || json.Unmarshal(c.Before.Payload, &o) != nil || len(o.Ver) == 0 {
+			if e.Op != "Settle" || c.Before.Fingerprint == version[e.Instance] || json.Unmarshal(c.Before.Payload, &o) != nil ||
+				len(o.Ver) == 0 {
 				continue
 			}
 			waits := c.After.Status == backend.StatusWaiting && c.After.Attempt == c.Before.Attempt-1

@@ -13,7 +13,7 @@ import (
 	"github.com/afgen/afgen/internal/fault"
 )
 
-// violations returns what has happened that must not happen.
+// violations returns all broken promises.
 func (m *sim) violations() []fault.Violation {
 	log := m.world.Log()
 	broken := log.Check(limits)
@@ -37,7 +37,7 @@ func (m *sim) violations() []fault.Violation {
 	}
 	broken = append(broken, m.undecoded(log)...)
 	births := map[string]int{}
-	tasks := map[string]backend.Task{} // in the end, and those that were removed as they were
+	tasks := map[string]backend.Task{} // at the end, including removed ones in their last state
 	for _, e := range log.Entries {
 		for _, c := range e.Changes {
 			if c.Before.ID == "" {
@@ -53,7 +53,8 @@ func (m *sim) violations() []fault.Violation {
 			tasks[c.After.ID] = c.After
 			claim := claimOf(lifeOf(c.After.ID, births[c.After.ID]), c.After.Fence)
 			if v := m.book.claims[claim]; e.Op == "Settle" && c.After.Status == backend.StatusWaiting && !v.released(e.Now) {
-				fail("cause", c.After.ID, "claim %s was given back at %v without a cause: its handler returned %v, its context ended with %v",
+				fail("cause", c.After.ID,
+					"claim %s was given back at %v without a cause: its handler returned %v, its context ended with %v",
 					claim, e.At, v.err, v.cause)
 			}
 		}
@@ -105,7 +106,8 @@ func (m *sim) violations() []fault.Violation {
 				continue // its job was disabled before it was submitted
 			}
 			if task.Crashes > 0 || task.Attempt != 1 || task.Status != backend.StatusSuccess {
-				fail("rolling", id, "%s is %s after attempt %d and %d crashes: %+v", id, task.Status, task.Attempt, task.Crashes, task.Error)
+				fail("rolling", id, "%s is %s after attempt %d and %d crashes: %+v", id, task.Status, task.Attempt, task.Crashes,
+					task.Error)
 			}
 		}
 	}
@@ -115,14 +117,15 @@ func (m *sim) violations() []fault.Violation {
 // doneOf returns the id of the task whose SubtasksDone a task runs, or its own.
 func doneOf(id string) string { return strings.TrimSuffix(id, "/done") }
 
-// counted reports whether a change counts a crash against a task, or makes a suspect of it.
+// counted reports whether a change charges a task with a crash, or makes it a suspect.
 func counted(c fault.Change) bool {
 	return c.After.Crashes > c.Before.Crashes || c.After.Suspected() && !c.Before.Suspected()
 }
 
-// poisoned checks that tasks that kill their processes fail, and that no other task is charged for what a suspect did. One that is
-// not suspected may kill beside the only suspect, which is charged then. That happens at its first kill, and again once it is
-// cleared: it is, before it kills again, if another task killed its last process soon after it had started.
+// poisoned checks that tasks that kill their processes fail, and that no other task is charged for a suspect's crash.
+// A task that isn't suspected may kill next to the only suspect, which is then charged. That happens at its first
+// kill, and again once it is cleared: before it kills again, if another task killed its last process soon after it
+// had started.
 func (m *sim) poisoned(log *fault.Log, tasks map[string]backend.Task) (broken []fault.Violation) {
 	kills := func(t *backend.Task) (after time.Duration, ok bool) {
 		var o order
@@ -134,7 +137,8 @@ func (m *sim) poisoned(log *fault.Log, tasks map[string]backend.Task) (broken []
 		return ok && (!c.Before.Suspected() || after >= c.Before.Suspect.Test())
 	}
 	fail := func(id, format string, args ...any) {
-		broken = append(broken, fault.Violation{Rule: "poison", Tasks: []string{id}, Text: id + " " + fmt.Sprintf(format, args...)})
+		broken = append(broken, fault.Violation{Rule: "poison", Tasks: []string{id},
+			Text: id + " " + fmt.Sprintf(format, args...)})
 	}
 	for id, task := range tasks {
 		if _, ok := kills(&task); ok && (task.Status != backend.StatusFailed || task.Crashes != 3) {

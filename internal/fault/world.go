@@ -8,28 +8,28 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A World is the backend under test as all processes share it. It can be down for all of them, and it records what
-// happens to tasks. Its methods are safe for concurrent use.
+// A World is the backend under test as shared by all processes. It can be down for all of them, and it records
+// changes of tasks. Its methods are safe for concurrent use.
 type World struct {
 	inner backend.Backend
 	start time.Time
 
-	mu  sync.Mutex // held while an operation has its effect, so that the log is in the order of the effects
+	mu  sync.Mutex // held while an operation takes effect, so that the log has the order of the effects
 	log *Log
 
 	members sync.Map // the *Backend of each instance
 
 	out  sync.Mutex
 	up   chan struct{} // closed at the end of an outage; nil while there is none
-	hang bool          // calls wait for that end, rather than fail
+	hang bool          // calls wait for that end instead of failing
 }
 
-// Around returns a world around b, which nobody else may use.
+// Around returns a World around b, which must not be used otherwise.
 func Around(b backend.Backend) *World {
 	return &World{inner: b, start: time.Now(), log: newLog()}
 }
 
-// Open implements [backend.Backend]: for a process that nothing happens to.
+// Open implements [backend.Backend] for a process without faults.
 func (w *World) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
 	return New(w, 0, Plan{}).Open(ctx, env)
 }
@@ -42,8 +42,8 @@ func (w *World) join(ctx context.Context, env backend.Env, dead <-chan struct{})
 	return wrap(in, &edge{w, in.Store, env.Instance.ID, dead}, nil), nil
 }
 
-// Down begins an outage: the store answers nobody. With hang calls wait, and go through at its end unless their context
-// or their process ends before; else they fail at once, without effect.
+// Down begins an outage: the store answers no calls. With hang, calls wait and are executed when the outage ends,
+// unless their context or their process ends first. Otherwise they fail at once, without effect.
 func (w *World) Down(hang bool) {
 	w.out.Lock()
 	defer w.out.Unlock()
@@ -63,21 +63,22 @@ func (w *World) Up() {
 	}
 }
 
-// Log returns the record of all that has happened so far.
+// Log returns the record of everything until now.
 func (w *World) Log() *Log {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.log.clone()
 }
 
-// Left returns what is still to be done, as [Log.CheckEnd] does of the log as it is now.
+// Left returns the unfinished work, like [Log.CheckEnd] on the current log.
 func (w *World) Left(stored []backend.Task) []Violation {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.log.CheckEnd(stored)
 }
 
-// Births returns how often a task of this id was inserted: after retention has removed it an id may be used again.
+// Births returns how often a task with this id was inserted: an id may be reused after retention has removed the
+// task.
 func (w *World) Births(id string) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -107,7 +108,7 @@ func (e *edge) pass(ctx context.Context, c call, run func(context.Context) (any,
 	return v, err
 }
 
-// awaitUp holds a call back while the store is down.
+// awaitUp blocks a call while the store is down.
 func (e *edge) awaitUp(ctx context.Context, c call) error {
 	for {
 		e.w.out.Lock()
@@ -129,10 +130,11 @@ func (e *edge) awaitUp(ctx context.Context, c call) error {
 	}
 }
 
-// reads says that a call changes nothing that the log follows.
+// reads reports whether a call changes nothing that the log tracks.
 func (c call) reads() bool {
 	switch c.op {
-	case "Insert", "Claim", "Settle", "Beat", "ExpireOwner", "Refund", "Promote", "Spawn", "Discard", "Finish", "Stop", "Purge",
+	case "Insert", "Claim", "Settle", "Beat", "ExpireOwner", "Refund", "Promote", "Spawn", "Discard", "Finish", "Stop",
+		"Purge",
 		"Docs.PutIf", "Docs.Delete":
 		return false
 	}

@@ -15,7 +15,7 @@ import (
 type Command struct {
 	Name        string   // such as insert
 	Body        bson.Raw // without the document sequences of an OP_MSG
-	Application string   // that the client named when it connected; "" if it did not
+	Application string   // from the client's handshake; "" if it sent none
 
 	raw       []byte
 	sequences map[string][]bson.Raw
@@ -40,7 +40,7 @@ const (
 
 var errMalformed = errors.New("malformed MongoDB message")
 
-// readMessage reads one message, with its header.
+// readMessage reads one message including its header.
 func readMessage(r io.Reader) ([]byte, error) {
 	length := make([]byte, 4)
 	if _, err := io.ReadFull(r, length); err != nil {
@@ -63,7 +63,7 @@ func readCommand(r io.Reader) (*Command, error) {
 	return parse(message)
 }
 
-// parse parses a message, of which readMessage has checked the length.
+// parse parses a message whose length readMessage has checked.
 func parse(message []byte) (*Command, error) {
 	c := &Command{raw: message, sequences: map[string][]bson.Raw{}}
 	body := message[headerSize:]
@@ -137,7 +137,7 @@ func (c *Command) parseMsg(b []byte) error {
 	return nil
 }
 
-// cutDocument cuts off what begins with its own length.
+// cutDocument splits off a document, which begins with its length.
 func cutDocument(b []byte) (document bson.Raw, rest []byte, err error) {
 	if len(b) < 4 {
 		return nil, nil, errMalformed
@@ -149,13 +149,13 @@ func cutDocument(b []byte) (document bson.Raw, rest []byte, err error) {
 	return bson.Raw(b[:n]), b[n:], nil
 }
 
-// application returns the name that a client gives itself when it connects.
+// application returns the application name from the client's handshake.
 func (c *Command) application() string {
 	name, _ := c.Body.Lookup("client", "application", "name").StringValueOK()
 	return name
 }
 
-// Collection returns the collection that the command is about, or "" if there is none.
+// Collection returns the collection of the command, or "" if there is none.
 func (c *Command) Collection() string {
 	name, _ := c.Body.Lookup(c.Name).StringValueOK()
 	return name
@@ -174,7 +174,7 @@ func (c *Command) writes() bool {
 	return c.Name == "insert" || c.Name == "update" || c.Name == "delete"
 }
 
-// documents returns the documents of a field of a command of a name, and none of other commands.
+// documents returns the documents in a field of the command called name. For other commands it returns none.
 func (c *Command) documents(name, field string) []bson.Raw {
 	if c.Name != name {
 		return nil
@@ -197,7 +197,7 @@ func (c *Command) documents(name, field string) []bson.Raw {
 	return list
 }
 
-// filters returns the filters of what a command updates or deletes.
+// filters returns the filters of an update or delete.
 func (c *Command) filters() []bson.Raw {
 	var filters []bson.Raw
 	for _, d := range append(c.documents("update", "updates"), c.documents("delete", "deletes")...) {
@@ -206,7 +206,7 @@ func (c *Command) filters() []bson.Raw {
 	return filters
 }
 
-// idsIn returns the ids that a filter names, and false if it names none.
+// idsIn returns the ids in a filter. ok is false if it has none.
 func idsIn(filter bson.Raw) ([]string, bool) {
 	v, err := filter.LookupErr("_id")
 	if err != nil {
@@ -233,7 +233,7 @@ func idsIn(filter bson.Raw) ([]string, bool) {
 // A Matcher reports whether a command is the one that a test waits for.
 type Matcher func(*Command) bool
 
-// Named matches the commands of a name, such as find.
+// Named matches commands by name, such as find.
 func Named(name string) Matcher {
 	return func(c *Command) bool { return c.Name == name }
 }
@@ -262,7 +262,7 @@ func Sets(collection, field string, values ...string) Matcher {
 	}
 }
 
-// WithID matches what match does of commands that name the document of an id.
+// WithID matches commands that match and contain the id of a document.
 func WithID(id string, match Matcher) Matcher {
 	return func(c *Command) bool {
 		return match(c) && (slices.ContainsFunc(c.documents("insert", "documents"), func(d bson.Raw) bool {
@@ -274,7 +274,7 @@ func WithID(id string, match Matcher) Matcher {
 	}
 }
 
-// AfterFirst matches what match does, except for the first n commands. It counts, and is for one trap.
+// AfterFirst matches like match, except for the first n commands. It counts, so use it for one trap only.
 func AfterFirst(n int, match Matcher) Matcher {
 	return func(c *Command) bool {
 		if !match(c) {

@@ -12,34 +12,34 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// A Change is what one command has changed of one document.
+// A Change is the change of one document by one command.
 type Change struct {
 	At            time.Time
 	Application   string // of the client that sent the command
 	Collection    string
-	Before, After bson.Raw // nil if there is no document; Before is as the journal has last seen it
+	Before, After bson.Raw // nil if there is no document; Before is as the journal last saw it
 }
 
-// A journal records what commands change.
+// A journal records the changes of commands.
 //
-// It lets one of its commands run at a time; all others run at the same time. It knows which documents a command may change: the
-// filter names them, or matches them while nothing else can change. It has these documents as they were, and reads them
-// afterwards over a connection of its own. So what it records has happened in the store, command by command and in order,
-// whether or not a client ever got the reply.
+// It runs one of its commands at a time; other commands run concurrently. It determines which documents a command may
+// change: the filter names them, or matches them while nothing else can change. It knows these documents before the
+// command, and reads them afterwards over its own connection. So its records are changes in the store, command by
+// command and in order, whether or not the client got a reply.
 //
-// If the server ends while it runs a command, the command's outcome is unknown. Its documents are read again before the next
-// command runs, and what has changed is that command's.
+// If the server exits while it runs a command, the command's outcome is unknown. Its documents are read again before
+// the next command, and any changes are recorded for it.
 type journal struct {
 	db      *mongo.Database
 	matches map[string]Matcher
 
-	mu        sync.Mutex // held while a command has its effect
+	mu        sync.Mutex // held while a command takes effect
 	documents map[string]map[string]bson.Raw
 	changes   []Change
-	unknown   []effect // whose outcome is unknown
+	unknown   []effect // with unknown outcome
 }
 
-// An effect is what a command may have changed.
+// An effect has the documents that a command may have changed.
 type effect struct {
 	*Command
 	ids []string // of documents
@@ -53,7 +53,7 @@ func newJournal(db *mongo.Database, matches map[string]Matcher) *journal {
 	return j
 }
 
-// record sends a command, and notes what it changes.
+// record sends a command and records its changes.
 func (j *journal) record(c *Command, send func() ([]byte, error)) ([]byte, error) {
 	match := j.matches[c.Collection()]
 	if match == nil || !c.writes() || !match(c) {
@@ -80,7 +80,7 @@ func (j *journal) record(c *Command, send func() ([]byte, error)) ([]byte, error
 	return reply, nil
 }
 
-// all returns the changes so far.
+// all returns the changes until now.
 func (j *journal) all() ([]Change, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -90,7 +90,7 @@ func (j *journal) all() ([]Change, error) {
 	return slices.Clone(j.changes), nil
 }
 
-// resolve reads the documents of commands whose outcome is unknown.
+// resolve reads the documents of commands with an unknown outcome.
 func (j *journal) resolve() error {
 	for len(j.unknown) > 0 {
 		if err := j.compare(j.unknown[0]); err != nil {
@@ -124,7 +124,7 @@ func (j *journal) candidates(c *Command) ([]string, error) {
 	return slices.Compact(ids), nil
 }
 
-// compare notes what has changed of a command's documents.
+// compare records the changes of a command's documents.
 func (j *journal) compare(e effect) error {
 	if len(e.ids) == 0 {
 		return nil

@@ -14,7 +14,8 @@ import (
 	"github.com/afgen/afgen/internal/mongoproxy"
 )
 
-// The journal has what a command changed even if the client got no reply, and nothing of commands that it does not record.
+// The journal has a command's changes even if the client got no reply, and nothing of commands that it doesn't
+// record.
 func TestJournalRecordsWhatHappened(t *testing.T) {
 	p := mongoproxy.New(t, devstack.Mongo(t), mongoproxy.Config{Journal: map[string]mongoproxy.Matcher{
 		"tasks": mongoproxy.Writes("tasks"), "owners": mongoproxy.Sets("owners", "dead"),
@@ -33,8 +34,9 @@ func TestJournalRecordsWhatHappened(t *testing.T) {
 		}
 	}
 	set := func(field string, value any) bson.D { return d("$set", d(field, value)) }
-	must(tasks.InsertMany(ctx, []bson.D{{{Key: "_id", Value: "a"}, {Key: "n", Value: 1}}, {{Key: "_id", Value: "b"}, {Key: "n", Value: 1}}}))
-	must(tasks.UpdateMany(ctx, d("n", 1), set("n", 2)))    // by another field than the id
+	must(tasks.InsertMany(ctx, []bson.D{{{Key: "_id", Value: "a"}, {Key: "n", Value: 1}},
+		{{Key: "_id", Value: "b"}, {Key: "n", Value: 1}}}))
+	must(tasks.UpdateMany(ctx, d("n", 1), set("n", 2)))    // by a field other than the id
 	must(tasks.UpdateOne(ctx, d("_id", "a"), set("n", 2))) // changes nothing
 	lost := p.Trap(mongoproxy.After, mongoproxy.WithID("a", mongoproxy.Sets("tasks", "n")), nil)
 	if _, err := tasks.UpdateOne(ctx, d("_id", "a"), set("n", 3)); err == nil {
@@ -68,7 +70,8 @@ func TestJournalRecordsWhatHappened(t *testing.T) {
 	}
 	number := func(n int) string { return fmt.Sprintf(`{"$numberInt":"%d"}`, n) }
 	want := []string{
-		"tasks a -→" + number(1), "tasks b -→" + number(1), "tasks a " + number(1) + "→" + number(2), "tasks b " + number(1) + "→" + number(2),
+		"tasks a -→" + number(1), "tasks b -→" + number(1), "tasks a " + number(1) + "→" + number(2), "tasks b " + number(1) +
+			"→" + number(2),
 		"tasks a " + number(2) + "→" + number(3), "owners o -→", "tasks b " + number(2) + "→-",
 	}
 	if !slices.Equal(got, want) {

@@ -1,16 +1,20 @@
-// Package mongoproxy is a proxy between clients of MongoDB and one server, for tests. It reads the commands that clients
-// send, and
+// Package mongoproxy is a proxy between clients of MongoDB and one server, for tests. It parses the clients' commands
+// and
 //
-//   - sets traps ([Proxy.Trap]): a test acts when a certain command arrives, before or after it takes effect, and the client
-//     gets no reply
-//   - breaks the network ([testkit.Link]): requests or replies are delayed, or wait
-//   - counts commands, and the time that they take ([Proxy.Spent])
-//   - keeps a journal ([Proxy.Changes]): the documents that each command has changed, before and after. MongoDB has no
-//     triggers, and its oplog does not name the client
+//   - sets traps ([Proxy.Trap]): a test acts when a certain command arrives, before or after it takes effect, and the
+//     client
 //
-// It understands the messages that current drivers send: OP_MSG, and OP_QUERY with which a connection begins, as in
-// https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/. It expects one reply to each message, which is why
-// the URI that leads through it turns off streamed monitoring.
+// gets no reply
+//   - breaks the network ([testkit.Link]): requests or replies are delayed or held back
+//   - counts commands and their time ([Proxy.Spent])
+//   - keeps a journal ([Proxy.Changes]): the documents that each command changed, before and after. MongoDB has no
+//     triggers,
+//
+// and its oplog does not name the client
+//
+// It supports the messages of current drivers: OP_MSG, and the OP_QUERY that begins a connection, see
+// https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/. It expects one reply to each message, so its
+// URI turns off streamed monitoring.
 package mongoproxy
 
 import (
@@ -28,16 +32,16 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// A Config selects what a proxy does in addition to forwarding.
+// A Config configures a proxy.
 type Config struct {
-	// Purpose returns what a command is counted as. The default is [Command.Purpose].
+	// Purpose returns the name under which a command is counted. The default is [Command.Purpose].
 	Purpose func(*Command) string
-	// Journal selects, by collection, the commands whose changes are recorded. All others must leave the fields alone that
-	// the test looks at. Commands of one journal run one after the other.
+	// Journal selects, by collection, the commands whose changes are recorded. Other commands must not change fields
+	// that the test checks. Commands of one journal run one after the other.
 	Journal map[string]Matcher
 }
 
-// A Proxy is a proxy before one server. Its methods are safe for concurrent use.
+// A Proxy is a proxy in front of one server. Its methods are safe for concurrent use.
 type Proxy struct {
 	testkit.Link
 
@@ -52,14 +56,14 @@ type Proxy struct {
 	spent map[string]Spent
 }
 
-// Spent is how many commands of a purpose were sent, and how long the server and the journal took to run them.
+// Spent is how many commands of a purpose were sent, and how long the server and the journal took.
 type Spent struct {
 	Commands int
 	Took     time.Duration
 }
 
-// New starts a proxy before the server of a URI. It ends with the test. It skips the test unless the URI names one server,
-// without a password.
+// New starts a proxy in front of the server of a URI. It ends with the test. It skips the test unless the URI names
+// one server and has no password.
 func New(t testing.TB, uri string, config Config) *Proxy {
 	t.Helper()
 	base, query, _ := strings.Cut(uri, "?")
@@ -82,26 +86,27 @@ func New(t testing.TB, uri string, config Config) *Proxy {
 	}
 	proxy := testkit.NewProxy(t, host, testkit.ProxyConfig{Carry: p.carry})
 	t.Cleanup(p.Restore) // before the proxy waits for its connections
-	// The driver repeats writes to a replica set by itself: here the caller must see that a reply was lost.
-	query = strings.TrimPrefix(query+"&directConnection=true&serverMonitoringMode=poll&retryWrites=false&retryReads=false", "&")
+	// The driver retries writes to a replica set; here the caller must see a lost reply.
+	query = strings.TrimPrefix(query+"&directConnection=true&serverMonitoringMode=poll&retryWrites=false&retryReads=false",
+		"&")
 	p.uri = "mongodb://" + proxy.Addr + "/" + database + "?" + query
 	return p
 }
 
-// URI returns the URI that leads through the proxy, with the database and the options of the URI given to New.
+// URI returns the URI through the proxy, with the database and the options of the URI passed to New.
 func (p *Proxy) URI() string { return p.uri }
 
 // Server returns the server's host and port.
 func (p *Proxy) Server() string { return p.server }
 
-// Database returns the database of the URI given to New, not through the proxy.
+// Database returns the database of the URI passed to New, without the proxy.
 func (p *Proxy) Database() *mongo.Database {
 	_, rest, _ := strings.Cut(strings.TrimPrefix(p.uri, "mongodb://"), "/")
 	name, _, _ := strings.Cut(rest, "?")
 	return p.direct.Database(name)
 }
 
-// carry forwards one command and its reply at a time, which is how drivers speak.
+// carry forwards commands and replies one at a time, like drivers do.
 func (p *Proxy) carry(client, server net.Conn) {
 	application := ""
 	for {
@@ -133,7 +138,7 @@ func (p *Proxy) carry(client, server net.Conn) {
 	}
 }
 
-// run has the server run a command, and returns its reply.
+// run sends a command to the server and returns its reply.
 func (p *Proxy) run(c *Command, server net.Conn) ([]byte, error) {
 	send := func() ([]byte, error) {
 		if _, err := server.Write(c.raw); err != nil {
@@ -166,8 +171,8 @@ func (p *Proxy) Spent() map[string]Spent {
 	return spent
 }
 
-// Changes returns what the recorded commands have changed so far, in the order in which it happened. It includes commands
-// whose replies were lost, and those of processes that have ended since. The Config must have a Journal.
+// Changes returns the changes of the recorded commands until now, in order. It includes commands whose replies were
+// lost, and those of processes that have exited. The Config must have a Journal.
 func (p *Proxy) Changes() ([]Change, error) { return p.journal.all() }
 
 // A Moment is when a trap acts.
@@ -175,10 +180,10 @@ type Moment int
 
 const (
 	Before Moment = iota // the command has no effect
-	After                // the command has taken effect, which the client doesn't know
+	After                // the command has taken effect, but the client gets no reply
 )
 
-// A Trap acts on the first command that matches. Then the command's connection ends.
+// A Trap acts on the first matching command. Then the command's connection is closed.
 type Trap struct {
 	match  Matcher
 	when   Moment
@@ -186,7 +191,7 @@ type Trap struct {
 	sprung chan struct{}
 }
 
-// Trap sets a trap. do, which may be nil, is called before the connection ends.
+// Trap sets a trap. It calls do, if not nil, before the connection is closed.
 func (p *Proxy) Trap(when Moment, match Matcher, do func(*Command)) *Trap {
 	tr := &Trap{match, when, do, make(chan struct{})}
 	p.mu.Lock()
@@ -195,7 +200,7 @@ func (p *Proxy) Trap(when Moment, match Matcher, do func(*Command)) *Trap {
 	return tr
 }
 
-// spring springs the trap for a command. It reports whether there was one.
+// spring springs the trap for a command, and reports whether there was one.
 func (p *Proxy) spring(c *Command, when Moment) bool {
 	p.mu.Lock()
 	i := slices.IndexFunc(p.traps, func(tr *Trap) bool { return tr.when == when && tr.match(c) })
@@ -213,7 +218,7 @@ func (p *Proxy) spring(c *Command, when Moment) bool {
 	return true
 }
 
-// Sprung returns a channel that is closed once the trap has acted.
+// Sprung returns a channel that is closed when the trap has acted.
 func (tr *Trap) Sprung() <-chan struct{} { return tr.sprung }
 
 // Await waits until the trap has acted.

@@ -51,7 +51,8 @@ func sequence(t testing.TB, name string, documents ...bson.D) []byte {
 
 func d(key string, value any) bson.D { return bson.D{{Key: key, Value: value}} }
 
-// server starts a server that sends each message back, and returns a proxy before it and the names that the server gets.
+// server starts an echo server and returns a proxy in front of it, and a function for the names that the server
+// received.
 func server(t *testing.T) (*mongoproxy.Proxy, func() []string) {
 	t.Helper()
 	var mu sync.Mutex
@@ -111,7 +112,7 @@ func connect(t *testing.T, p *mongoproxy.Proxy) client {
 	return client{c, t}
 }
 
-// send returns what comes back.
+// send sends a message and returns the reply.
 func (c client) send(m []byte) ([]byte, error) {
 	if _, err := c.Write(m); err != nil {
 		return nil, err
@@ -131,11 +132,13 @@ func TestCommandsAndRepliesAreForwarded(t *testing.T) {
 			t.Errorf("%q, %v", reply, err)
 		}
 	}
-	if got := slices.DeleteFunc(names(), func(n string) bool { return n == "hello" }); !slices.Equal(got, []string{"find", "insert"}) {
+	if got := slices.DeleteFunc(names(), func(n string) bool { return n == "hello" }); !slices.Equal(got,
+		[]string{"find", "insert"}) {
 		t.Errorf("the server got %q", got)
 	}
 	spent := p.Spent()
-	if got := slices.Sorted(maps.Keys(spent)); !slices.Equal(got, []string{"connection", "find tasks", "insert tasks"}) || spent["find tasks"].Commands != 1 {
+	if got := slices.Sorted(maps.Keys(spent)); !slices.Equal(got, []string{"connection", "find tasks", "insert tasks"}) ||
+		spent["find tasks"].Commands != 1 {
 		t.Errorf("spent %v", spent)
 	}
 	if spent = p.Spent(); len(spent) > 0 {
@@ -146,12 +149,14 @@ func TestCommandsAndRepliesAreForwarded(t *testing.T) {
 func TestTrapsEndConnections(t *testing.T) {
 	p, names := server(t)
 	first := connect(t, p)
-	if _, err := first.send(message(t, bson.D{{Key: "hello", Value: 1}, {Key: "client", Value: d("application", d("name", "me"))}})); err != nil {
+	if _, err := first.send(message(t, bson.D{{Key: "hello", Value: 1},
+		{Key: "client", Value: d("application", d("name", "me"))}})); err != nil {
 		t.Fatal(err)
 	}
 	application := ""
 	insert := message(t, d("insert", "tasks"), sequence(t, "documents", d("_id", "a")))
-	before := p.Trap(mongoproxy.Before, mongoproxy.Inserts("tasks"), func(c *mongoproxy.Command) { application = c.Application })
+	before := p.Trap(mongoproxy.Before, mongoproxy.Inserts("tasks"),
+		func(c *mongoproxy.Command) { application = c.Application })
 	after := p.Trap(mongoproxy.After, mongoproxy.AfterFirst(1, mongoproxy.Named("find")), nil)
 	if _, err := first.send(insert); err == nil {
 		t.Error("a reply to a trapped insert")
@@ -170,7 +175,8 @@ func TestTrapsEndConnections(t *testing.T) {
 		t.Error("a reply to the second find")
 	}
 	after.Await(t, time.Minute)
-	if got := names(); !slices.Equal(slices.DeleteFunc(got, func(n string) bool { return n == "hello" }), []string{"insert", "find", "find"}) {
+	if got := names(); !slices.Equal(slices.DeleteFunc(got, func(n string) bool { return n == "hello" }),
+		[]string{"insert", "find", "find"}) {
 		t.Errorf("the server got %q", got)
 	}
 }
@@ -197,12 +203,14 @@ func TestMatchers(t *testing.T) {
 	update := func(q, u any) bson.D { return bson.D{{Key: "q", Value: q}, {Key: "u", Value: u}} }
 	claim := message(t, d("update", "tasks"), sequence(t, "updates",
 		update(d("_id", d("$in", bson.A{"a", "b"})), d("$set", d("status", "running")))))
-	inBody := message(t, bson.D{{Key: "update", Value: "tasks"}, {Key: "updates", Value: bson.A{update(d("_id", "c"), d("$set", d("hints", 1)))}}})
+	inBody := message(t, bson.D{{Key: "update", Value: "tasks"},
+		{Key: "updates", Value: bson.A{update(d("_id", "c"), d("$set", d("hints", 1)))}}})
 	insert := message(t, d("insert", "tasks"), sequence(t, "documents", d("_id", "a"), d("_id", "b")))
 	remove := message(t, d("delete", "owners"), sequence(t, "deletes", d("q", d("_id", "o"))))
 	m := map[string]mongoproxy.Matcher{
-		"inserts": mongoproxy.Inserts("tasks"), "writes": mongoproxy.Writes("tasks"), "writes_owners": mongoproxy.Writes("owners"),
-		"claims": mongoproxy.Sets("tasks", "status", "pending", "running"), "hints": mongoproxy.Sets("tasks", "hints"),
+		"inserts": mongoproxy.Inserts("tasks"), "writes": mongoproxy.Writes("tasks"),
+		"writes_owners": mongoproxy.Writes("owners"),
+		"claims":        mongoproxy.Sets("tasks", "status", "pending", "running"), "hints": mongoproxy.Sets("tasks", "hints"),
 		"hints_text": mongoproxy.Sets("tasks", "hints", "1"), "b": mongoproxy.WithID("b", mongoproxy.Writes("tasks")),
 		"c": mongoproxy.WithID("c", mongoproxy.Writes("tasks")),
 	}
@@ -235,7 +243,7 @@ func TestMatchers(t *testing.T) {
 	}
 }
 
-// A message that was cut off or damaged is an error.
+// Truncated or corrupted messages are errors.
 func TestMalformedMessagesAreErrors(t *testing.T) {
 	whole := message(t, d("insert", "tasks"), sequence(t, "documents", d("_id", "a"), d("_id", "b")))
 	accepted := 0
@@ -257,7 +265,8 @@ func TestMalformedMessagesAreErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c, err := mongoproxy.Parse(append(slices.Clip(query), hello...)); err != nil || c.Name != "isMaster" || c.Purpose() != "connection" {
+	if c, err := mongoproxy.Parse(append(slices.Clip(query), hello...)); err != nil || c.Name != "isMaster" ||
+		c.Purpose() != "connection" {
 		t.Errorf("%+v, %v", c, err)
 	}
 	for n := 16; n <= len(query); n++ {
