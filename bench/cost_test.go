@@ -8,34 +8,34 @@ import (
 	af "github.com/afgen/afgen/runtime"
 )
 
-// A cost is what one call or one task costs, callers and workers together.
+// A cost is the cost of one call or task, for callers and workers together.
 type cost struct {
 	allocs   float64 // allocations of the process
 	calls    float64 // on the Store port
 	commands float64 // of MongoDB
 }
 
-// within reports whether c is at most limit, in every respect.
+// within reports whether no value of c exceeds limit.
 func (c cost) within(limit cost) bool {
 	return c.allocs <= limit.allocs && c.calls <= limit.calls && c.commands <= limit.commands
 }
 
-// anyNumber is the limit of what isn't limited.
+// anyNumber is the limit of unlimited values.
 var anyNumber = math.Inf(1)
 
-// limits bound what a call, a task that is submitted alone, and a task of a batch of 250 cost, by kind of backend.
+// limits bound the cost of a call, a task submitted alone, and a task in a batch of 250, by kind of backend.
 //
-// Allocations have 15 % of head room over what was measured with Go 1.26: 41, 117 and 318 a call, and 70, 650 and 1306
-// a task, of which counting takes 3, and 30 over the servers. MongoDB was a replica set; a standalone one costs less.
-// Those of a task of a batch depend on how many tasks a claim and a settle take, so they are not limited.
+// Allocations have 15 % of headroom over measurements with Go 1.26: 41, 117 and 318 per call, and 70, 650 and 1306
+// per task, of which counting takes 3, and 30 on the servers. MongoDB was a replica set; a standalone server costs
+// less. Allocations per task of a batch depend on how many tasks a claim and a settle take, so they are not limited.
 //
-// A task alone takes three calls on the store, Insert, Claim and Settle, and over the servers six commands, since a
-// claim is an update and three finds. That was the result of most rounds; in the others a pool has looked for tasks
-// once more, as it does every few seconds.
+// A single task takes three calls on the store, Insert, Claim and Settle, and on the servers six commands, because a
+// claim is an update and three finds. Most rounds had this result; in the others a pool polled once more, as it does
+// every few seconds.
 //
-// In a batch, a Claim and a Settle take as many tasks as have come together meanwhile, which depends on the scheduler.
-// Per task, rounds took 0.26 to 0.71 calls in memory, 0.05 to 0.30 embedded, and 0.05 to 0.08 over the servers, with
-// 0.13 to 0.15 commands. Without batches it would be two calls or more.
+// In a batch, a Claim and a Settle take as many tasks as have accumulated, which depends on the scheduler. Per task,
+// rounds took 0.26 to 0.71 calls in memory, 0.05 to 0.30 embedded, and 0.05 to 0.08 on the servers, with 0.13 to 0.15
+// commands. Without batches it would be two calls or more.
 var limits = map[string]struct{ call, single, batch cost }{
 	"memory":   {cost{47, 0, 0}, cost{80, 3.1, 0}, cost{anyNumber, 1, 0}},
 	"embedded": {cost{135, 0, 0}, cost{748, 3.1, 0}, cost{anyNumber, 0.4, 0}},
@@ -46,7 +46,7 @@ var limits = map[string]struct{ call, single, batch cost }{
 const maxRounds = 20
 
 // lowest measures a cost until it is within limit, at most maxRounds times, and returns the lowest values. One good
-// round suffices, since a busy machine only adds to a cost: fewer tasks share the work that the clock causes, and
+// round suffices, because a busy machine only adds to a cost: fewer tasks share the work caused by the clock, and
 // batches are smaller.
 func lowest(limit cost, measure func() cost) cost {
 	least := measure()
@@ -57,8 +57,8 @@ func lowest(limit cost, measure func() cost) cost {
 	return least
 }
 
-// check fails the test if a cost exceeds its limit. It measures on two processors: with more of them batches would be
-// smaller.
+// check fails the test if a cost exceeds its limit. It measures on two processors, because batches are smaller with
+// more.
 func check(t *testing.T, what string, limit cost, measure func() cost) {
 	t.Helper()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
@@ -84,7 +84,7 @@ func TestCostOfCall(t *testing.T) {
 		t.Run(k.name, func(t *testing.T) {
 			d, limit := k.deploy(t), limits[k.name].call
 			call := callsOf(t, d)
-			callTimes(t, call, 100) // what is done once
+			callTimes(t, call, 100) // warms up
 			check(t, "a call", limit, func() cost {
 				const n = 500
 				allocs, calls := mallocs(), d.calls.counts()
@@ -95,7 +95,7 @@ func TestCostOfCall(t *testing.T) {
 	}
 }
 
-// callTimes makes n calls, one after the other.
+// callTimes makes n sequential calls.
 func callTimes(t *testing.T, call func() error, n int) {
 	t.Helper()
 	for range n {
@@ -115,22 +115,22 @@ func TestCostOfTask(t *testing.T) {
 	}
 }
 
-// A runner runs tasks on a deployment, from one App to another.
+// A runner runs tasks from one App to another.
 type runner struct {
 	d     *deployment
 	queue af.VoidQueue[payload]
-	total int64 // tasks so far
+	total int64 // tasks until now
 }
 
 func newRunner(t *testing.T, d *deployment) *runner {
 	t.Helper()
 	d.start(t, d.register(&noop{}))
 	r := &runner{d: d, queue: d.queue(d.start(t, nil))}
-	r.run(t, 50, 1) // what is done once
+	r.run(t, 50, 1) // warms up
 	return r
 }
 
-// run submits n tasks, batch at a time, each batch when the one before is settled, and returns what one has cost.
+// run submits n tasks, batch at a time, each batch after the previous one is settled. It returns the cost of one.
 func (r *runner) run(t *testing.T, n, batch int) cost {
 	t.Helper()
 	allocs, calls, commands := mallocs(), r.d.calls.counts(), r.d.commands.snapshot()

@@ -29,7 +29,7 @@ func (c counts) total() int64 {
 	return n
 }
 
-// since returns what was added after before was taken.
+// since returns the difference from an earlier snapshot.
 func (c counts) since(before counts) counts {
 	added := counts{}
 	for name, n := range c {
@@ -40,7 +40,7 @@ func (c counts) since(before counts) counts {
 	return added
 }
 
-// without returns the counts but those of names that begin with prefix.
+// without returns the counts except those whose names begin with prefix.
 func (c counts) without(prefix string) counts {
 	c = maps.Clone(c)
 	maps.DeleteFunc(c, func(name string, _ int64) bool { return strings.HasPrefix(name, prefix) })
@@ -56,7 +56,7 @@ func (c counts) per(n int) string {
 	return strings.TrimSpace(b.String())
 }
 
-// An op is a method of [backend.Store] that the progress of tasks causes.
+// An op is a method of [backend.Store] that a task's progress calls.
 type op int
 
 const (
@@ -79,17 +79,17 @@ var opNames = [ops]string{
 	"Insert", "Claim", "Settle", "Promote", "Finish", "Progress", "Spawn", "Discard", "Open", "Stop", "Get", "List",
 }
 
-// storeCalls counts the calls that the Apps of a deployment make on the Store port, and the tasks that they settle.
-// It is safe for concurrent use.
+// storeCalls counts the calls of a deployment's Apps on the Store port, and the tasks that they settle. It is safe
+// for concurrent use.
 type storeCalls struct {
 	ops     [ops]atomic.Int64
-	settled atomic.Int64  // tasks whose runs have ended, as the store has confirmed
-	changed chan struct{} // has an element after settled has changed
+	settled atomic.Int64  // tasks whose runs have ended, as confirmed by the store
+	changed chan struct{} // receives after settled has changed
 }
 
 func newStoreCalls() *storeCalls { return &storeCalls{changed: make(chan struct{}, 1)} }
 
-// counts returns the calls so far.
+// counts returns the current counts.
 func (s *storeCalls) counts() counts {
 	c := counts{}
 	for i := range s.ops {
@@ -98,10 +98,11 @@ func (s *storeCalls) counts() counts {
 	return c
 }
 
-// stuckAfter is how long awaitSettled waits without any progress.
+// stuckAfter is how long awaitSettled waits without progress.
 const stuckAfter = time.Minute
 
-// awaitSettled waits until n tasks have been settled since the deployment was made. One goroutine may wait at a time.
+// awaitSettled waits until n tasks have been settled since the deployment was created. One goroutine may wait at a
+// time.
 func (s *storeCalls) awaitSettled(tb testing.TB, n int64) {
 	tb.Helper()
 	stuck := time.NewTimer(stuckAfter)
@@ -116,7 +117,7 @@ func (s *storeCalls) awaitSettled(tb testing.TB, n int64) {
 	}
 }
 
-// counted is a backend whose Store is counted.
+// counted is a backend that counts the calls of its Store.
 type counted struct {
 	backend.Backend
 	calls *storeCalls
@@ -133,14 +134,14 @@ func (c counted) Open(ctx context.Context, env backend.Env) (*backend.Ports, err
 	return &out, nil
 }
 
-// A processWatcher is what a Store implements in addition if it learns from the operating system that a process has
-// ended. The runtime asks for it with a type assertion.
+// A processWatcher is an optional interface of a Store that learns from the operating system that a process has
+// exited. The runtime uses a type assertion.
 type processWatcher interface {
 	Dead(ctx context.Context, owners []string) ([]string, error)
 	Deaths() <-chan struct{}
 }
 
-// countStore returns s with its calls counted, and with the same optional methods.
+// countStore returns s with counted calls and the same optional methods.
 func countStore(s backend.Store, calls *storeCalls) backend.Store {
 	c := countedStore{s, calls}
 	if w, ok := s.(processWatcher); ok {
@@ -152,20 +153,20 @@ func countStore(s backend.Store, calls *storeCalls) backend.Store {
 	return c
 }
 
-// A countedStore counts the methods that it declares. The embedded Store has the others: the clock calls those, not
-// the progress of tasks.
+// A countedStore counts the methods that it declares. It embeds the Store for the others, which the clock calls and
+// not the progress of tasks.
 type countedStore struct {
 	backend.Store
 	calls *storeCalls
 }
 
-// count counts a call of o, and returns its context, which says what it is for.
+// count counts a call of o, and returns a context with its purpose.
 func (s countedStore) count(ctx context.Context, o op) context.Context {
 	s.calls.ops[o].Add(1)
 	return context.WithValue(ctx, purpose{}, o)
 }
 
-// purpose is the key of the op that a context is for.
+// purpose is the context key of the op.
 type purpose struct{}
 
 func (s countedStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
@@ -228,8 +229,8 @@ func (s countedStore) List(ctx context.Context, q backend.TaskQuery) (backend.Ta
 	return s.Store.List(s.count(ctx, opList), q)
 }
 
-// A counted Store has every method of the Store under it, also those of optional interfaces: the runtime would
-// otherwise take another way while it is measured.
+// A counted Store has every method of the Store that it wraps, including optional interfaces; otherwise the runtime
+// would behave differently while it is measured.
 func TestCountedStoreHasAllMethods(t *testing.T) {
 	client := reflect.TypeFor[*mongo.Client]() // MongoDB's Store embeds it
 	for _, k := range kinds {

@@ -33,9 +33,9 @@ func onEach(b *testing.B, run func(b *testing.B, k kind)) {
 	}
 }
 
-// A deployment is a backend with empty storage, on which Apps are opened, and the counters of what these do.
+// A deployment is a backend with empty storage, and the counters of the Apps that are opened on it.
 type deployment struct {
-	name     string // of its service and its queue: it is unique, since the broker may be shared
+	name     string // of its service and its queue; unique, because the broker may be shared
 	backend  backend.Backend
 	calls    *storeCalls
 	commands *mongoCommands // nil if nothing counts them
@@ -62,7 +62,7 @@ func deployEmbedded(tb testing.TB) *deployment {
 	return newDeployment(tb, embedded.File(filepath.Join(dir, "af.db")))
 }
 
-// deployServers returns the servers, with MongoDB's commands counted.
+// deployServers returns a deployment on the servers that counts MongoDB's commands.
 func deployServers(tb testing.TB) *deployment {
 	tb.Helper()
 	cfg := serversConfig(tb)
@@ -72,7 +72,7 @@ func deployServers(tb testing.TB) *deployment {
 	return d
 }
 
-// serversConfig returns the configuration of servers with a database that is new.
+// serversConfig returns a configuration of servers with a new database.
 func serversConfig(tb testing.TB) config.Config {
 	tb.Helper()
 	text := fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
@@ -95,7 +95,7 @@ func (d *deployment) open(tb testing.TB, register func(*af.App)) *af.App {
 	return app
 }
 
-// start is open for an App that is started, too.
+// start is like open and also starts the App.
 func (d *deployment) start(tb testing.TB, register func(*af.App)) *af.App {
 	tb.Helper()
 	app := d.open(tb, register)
@@ -105,10 +105,10 @@ func (d *deployment) start(tb testing.TB, register func(*af.App)) *af.App {
 	return app
 }
 
-// A payload is the arguments of a call, or of a task, and the reply.
+// A payload is the argument of a call or a task, and the reply.
 type payload struct {
 	Text string `json:"text"`
 }
 
-// payloadOf returns a payload of n bytes when encoded.
+// payloadOf returns a payload that encodes to n bytes.
 func payloadOf(n int) payload { return payload{strings.Repeat("x", n-len(`{"text":""}`))} }

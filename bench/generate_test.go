@@ -45,7 +45,7 @@ func BenchmarkGenerate(b *testing.B) {
 	})
 }
 
-// A module is the code that the generator reads, with a store of manifests.
+// A module is the generator's input, with a store of manifests.
 type module struct {
 	dir   string
 	store manifest.Store
@@ -66,7 +66,7 @@ func newModule(b *testing.B) *module {
 		b.Fatalf("%d files were generated, want one for each of %d packages at least", n, generatedPackages)
 	}
 	settle()
-	m.generate(b) // its manifest has what the first run has written
+	m.generate(b) // its manifest has the output of the first run
 	return m
 }
 
@@ -93,7 +93,7 @@ func (m *module) edit(b *testing.B, n int) {
 	settle()
 }
 
-// settle waits until the files are so old that the generator can tell by their times when they change again.
+// settle waits until the files are old enough that the generator can detect changes by their times.
 func settle() { <-time.After(25 * time.Millisecond) }
 
 func (m *module) write(b *testing.B, name, text string) {

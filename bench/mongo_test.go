@@ -13,17 +13,17 @@ import (
 	"github.com/afgen/afgen/runtime/config"
 )
 
-// mongoCommands counts the commands that Apps send to MongoDB for their tasks: those that a counted call on the Store
-// sends, and other writes, unless they are heartbeats or write small documents. It is safe for concurrent use.
+// mongoCommands counts the commands that Apps send to MongoDB for their tasks: those sent by a counted call on the
+// Store, and other writes except heartbeats and writes of small documents. It is safe for concurrent use.
 type mongoCommands struct {
 	mu     sync.Mutex
 	counts counts // by op of the Store, if known, command and collection
 }
 
-// since returns the commands that were sent after before was taken. A nil receiver has none.
+// since returns the commands sent after a snapshot. A nil receiver has none.
 func (c *mongoCommands) since(before counts) counts { return c.snapshot().since(before) }
 
-// snapshot returns the commands so far. A nil receiver has none.
+// snapshot returns the current counts. A nil receiver has none.
 func (c *mongoCommands) snapshot() counts {
 	if c == nil {
 		return nil
@@ -41,7 +41,7 @@ func (c *mongoCommands) started(ctx context.Context, e *event.CommandStartedEven
 	}
 	collection, ok := e.Command.Lookup(field).StringValueOK()
 	if !ok {
-		return // it serves the connection, as hello does
+		return // it serves the connection, such as hello
 	}
 	name := e.CommandName + " " + collection
 	if o, ok := ctx.Value(purpose{}).(op); ok {
@@ -59,8 +59,8 @@ var backgroundWrites = map[string]bool{
 	"insert": true, "update": true, "delete": true, "findAndModify": true, "bulkWrite": true,
 }
 
-// countedMongo is a backend over the servers with a client of MongoDB that reports its commands. Package servers has
-// no option for that: the client replaces the one that servers has opened, with the same configuration.
+// countedMongo is a backend on the servers whose MongoDB client reports its commands. Package servers has no option
+// for that, so the client replaces the one that servers has opened, with the same configuration.
 type countedMongo struct {
 	backend.Backend
 	config   *config.MongoDB

@@ -2,5 +2,5 @@
 
 package bench
 
-// raceEnabled reports whether the race detector is on, which allocates for itself.
+// raceEnabled reports whether the race detector is on, which allocates by itself.
 const raceEnabled = false

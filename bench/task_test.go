@@ -17,7 +17,7 @@ const (
 	payloadSize = 128 // bytes
 )
 
-// noop is a worker that does nothing. If started is set, it gets the time when each run begins.
+// noop is a worker that does nothing. If started is set, it receives the start time of each run.
 type noop struct{ started chan<- time.Time }
 
 // Run implements the worker.
@@ -28,7 +28,7 @@ func (w *noop) Run(context.Context, payload) error {
 	return nil
 }
 
-// worker returns what the generator would know of the worker of d's queue.
+// worker returns the description that the generator would emit for the worker of d's queue.
 func (d *deployment) worker() af.Worker {
 	return af.Worker{Name: d.name, Type: "Noop", Max: slots, Backoff: time.Second, Weight: 1}
 }
@@ -38,12 +38,12 @@ func (d *deployment) register(w *noop) func(*af.App) {
 	return func(app *af.App) { af.RegisterVoidWorker(app, d.worker(), w) }
 }
 
-// queue returns d's queue as app submits to it.
+// queue returns d's queue for submissions by app.
 func (d *deployment) queue(app *af.App) af.VoidQueue[payload] {
 	return af.NewVoidQueue[payload](app, d.worker())
 }
 
-// submit submits n tasks, batch of them at a time, by so many goroutines. It returns when all are stored.
+// submit submits n tasks in batches from several goroutines. It returns when all are stored.
 func submit(tb testing.TB, q af.VoidQueue[payload], n, batch, goroutines int) {
 	tb.Helper()
 	tasks := slices.Repeat([]payload{payloadOf(payloadSize)}, batch)
@@ -89,7 +89,7 @@ func (d *deployment) begin(b *testing.B) timing {
 	return t
 }
 
-// end stops measuring, and reports the rate and what each task has cost.
+// end stops measuring, and reports the rate and the cost per task.
 func (t timing) end(b *testing.B) {
 	b.StopTimer()
 	n := float64(b.N)
@@ -118,7 +118,7 @@ func benchmarkSubmit(b *testing.B, d *deployment) {
 func benchmarkEndToEnd(b *testing.B, d *deployment) {
 	d.start(b, d.register(&noop{}))
 	q := d.queue(d.start(b, nil))
-	submit(b, q, 1, 1, 1) // what is done once
+	submit(b, q, 1, 1, 1) // warms up
 	d.calls.awaitSettled(b, 1)
 	t := d.begin(b)
 	submit(b, q, b.N, 1, submitters)
@@ -137,7 +137,7 @@ func benchmarkDrain(b *testing.B, d *deployment) {
 	t.end(b)
 }
 
-// BenchmarkIdle submits one task at a time, when the one before is settled. Its latency is the time from Submit to
+// BenchmarkIdle submits one task at a time, after the previous one is settled. Its latency is the time from Submit to
 // the start of the run; ns/op is the time until it is settled.
 func BenchmarkIdle(b *testing.B) {
 	onEach(b, func(b *testing.B, k kind) {

@@ -14,28 +14,28 @@ import (
 	"github.com/afgen/afgen/internal/devstack"
 )
 
-// BenchmarkIdlePair: two processes of the example servers, each with two services and two workers, with nothing to do: how long
-// one takes to be ready, the memory that each has, how much of a core, and how many sockets it has open.
+// BenchmarkIdlePair measures two idle processes of the example servers, each with two services and two workers:
+// startup time, and the memory, CPU share and open sockets of each.
 func BenchmarkIdlePair(b *testing.B) {
 	bin := build(b)
 	b.Run("embedded", func(b *testing.B) { idlePair(b, bin, b.TempDir()) })
 	b.Run("servers", func(b *testing.B) {
-		folder := b.TempDir()
+		dir := b.TempDir()
 		config := fmt.Sprintf("mongodb: {uri: %q, db: afgen_idle}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
 			devstack.Mongo(b), devstack.Redis(b), devstack.AMQP(b))
-		if err := os.WriteFile(filepath.Join(folder, "config.yaml"), []byte(config), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(config), 0o600); err != nil {
 			b.Fatal(err)
 		}
-		idlePair(b, bin, folder)
+		idlePair(b, bin, dir)
 	})
 }
 
-func idlePair(b *testing.B, bin, folder string) {
+func idlePair(b *testing.B, bin, dir string) {
 	var ready time.Duration
 	var pids []int
 	for range 2 {
 		cmd := exec.Command(filepath.Join(bin, "servers"))
-		cmd.Dir = folder
+		cmd.Dir = dir
 		log, err := cmd.StderrPipe()
 		if err != nil {
 			b.Fatal(err)
@@ -53,7 +53,7 @@ func idlePair(b *testing.B, bin, folder string) {
 			b.Fatal(err)
 		}
 		go func() {
-			for lines.Scan() { // what it says must not block it
+			for lines.Scan() { // its output must not block it
 			}
 		}()
 		pids = append(pids, cmd.Process.Pid)
@@ -71,7 +71,7 @@ func idlePair(b *testing.B, bin, folder string) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// sockets counts what a process has open to others, listening included.
+// sockets counts the open sockets of a process, including listening ones.
 func sockets(b *testing.B, pid int) (n int) {
 	dir := fmt.Sprintf("/proc/%d/fd", pid)
 	fds, err := os.ReadDir(dir)
@@ -86,7 +86,7 @@ func sockets(b *testing.B, pid int) (n int) {
 	return n
 }
 
-// ticks sums what processes have used of processors, in hundredths of a second.
+// ticks sums the CPU time of processes, in hundredths of a second.
 func ticks(b *testing.B, pids []int) (sum int) {
 	for _, pid := range pids {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -105,7 +105,7 @@ func ticks(b *testing.B, pids []int) (sum int) {
 	return sum
 }
 
-// memory is what a process has in memory, in MB.
+// memory returns the resident memory of a process, in MB.
 func memory(b *testing.B, pid int) float64 {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -1,4 +1,4 @@
-// Package examples_test runs the examples as a user does: as processes that share nothing but a folder.
+// Package examples_test runs the examples as a user does: as processes that share only a directory.
 package examples_test
 
 import (
@@ -31,14 +31,15 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// build builds the example programs, once for all tests, and returns the directory they are in.
+// build builds the example programs once for all tests, and returns their directory.
 func build(t testing.TB) string {
 	t.Helper()
 	programs.once.Do(func() {
 		if programs.dir, programs.err = os.MkdirTemp("", "afgen-examples"); programs.err != nil {
 			return
 		}
-		cmd := exec.Command("go", "build", "-o", programs.dir+string(filepath.Separator), "./servers", "./client", "./scenario")
+		cmd := exec.Command("go", "build", "-o", programs.dir+string(filepath.Separator), "./servers", "./client",
+			"./scenario")
 		cmd.Env = append(os.Environ(), "GOFLAGS="+testkit.GoFlags())
 		if out, err := cmd.CombinedOutput(); err != nil {
 			programs.err = fmt.Errorf("%w\n%s", err, out)
@@ -50,16 +51,16 @@ func build(t testing.TB) string {
 	return programs.dir
 }
 
-// A process is a command that runs until its test ends.
+// A process is a command that is killed when its test ends.
 type process struct {
 	*exec.Cmd
 	err bytes.Buffer
 }
 
-func start(t *testing.T, folder, bin, name string, args ...string) *process {
+func start(t *testing.T, dir, bin, name string, args ...string) *process {
 	t.Helper()
 	p := &process{Cmd: exec.Command(filepath.Join(bin, name), args...)}
-	p.Dir, p.Stderr = folder, &p.err
+	p.Dir, p.Stderr = dir, &p.err
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -67,11 +68,11 @@ func start(t *testing.T, folder, bin, name string, args ...string) *process {
 	return p
 }
 
-// client runs the client to its end. heard gets its lines as they come.
-func client(t *testing.T, folder, bin string, heard func(line string), args ...string) (last string, err error) {
+// client runs the client until it exits. heard is called with each line.
+func client(t *testing.T, dir, bin string, heard func(line string), args ...string) (last string, err error) {
 	t.Helper()
 	cmd := exec.Command(filepath.Join(bin, "client"), args...)
-	cmd.Dir = folder
+	cmd.Dir = dir
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -86,12 +87,12 @@ func client(t *testing.T, folder, bin string, heard func(line string), args ...s
 	return last, cmd.Wait()
 }
 
-// The servers are killed while tasks run, and started again: every task ends well, and the client only waited.
-func TestKilledServersCostTimeAndNothingElse(t *testing.T) {
-	bin, folder := build(t), t.TempDir()
-	servers := start(t, folder, bin, "servers", "-work", "200ms")
+// The servers are killed while tasks run, and restarted. Every task succeeds, and the client only waits.
+func TestKilledServersOnlyDelay(t *testing.T) {
+	bin, dir := build(t), t.TempDir()
+	servers := start(t, dir, bin, "servers", "-work", "200ms")
 	submitted := 0
-	last, err := client(t, folder, bin, func(line string) {
+	last, err := client(t, dir, bin, func(line string) {
 		if !strings.HasPrefix(line, "task ") {
 			return
 		}
@@ -100,7 +101,7 @@ func TestKilledServersCostTimeAndNothingElse(t *testing.T) {
 				t.Error(err)
 			}
 			_ = servers.Wait()
-			servers = start(t, folder, bin, "servers", "-work", "200ms")
+			servers = start(t, dir, bin, "servers", "-work", "200ms")
 		}
 	}, "-n", "20")
 	if want := "OK calls=1 tasks=120 success=120 failed=0"; err != nil || last != want {
@@ -113,19 +114,19 @@ func TestKilledServersCostTimeAndNothingElse(t *testing.T) {
 		t.Errorf("%v\n%s", err, &servers.err)
 	}
 	for _, name := range []string{".af", ".af/af.db"} {
-		if info, err := os.Stat(filepath.Join(folder, name)); err != nil || info.Mode().Perm()&0o077 != 0 {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm()&0o077 != 0 {
 			t.Errorf("%s: %v, %v", name, info, err)
 		}
 	}
 }
 
-func TestClientWaitsForServersThatStartLater(t *testing.T) {
-	bin, folder := build(t), t.TempDir()
+func TestClientWaitsForServers(t *testing.T) {
+	bin, dir := build(t), t.TempDir()
 	fires := 0
-	last, err := client(t, folder, bin, func(line string) {
+	last, err := client(t, dir, bin, func(line string) {
 		switch {
 		case line == "calling test_server":
-			start(t, folder, bin, "servers")
+			start(t, dir, bin, "servers")
 		case strings.HasPrefix(line, "job tick, due at "):
 			fires++
 		}
@@ -138,31 +139,32 @@ func TestClientWaitsForServersThatStartLater(t *testing.T) {
 	}
 }
 
-func TestClientSaysWhatIsWrong(t *testing.T) {
-	bin, folder := build(t), t.TempDir()
-	last, err := client(t, folder, bin, func(string) {}, "-timeout", "2s")
-	if err == nil || !strings.HasPrefix(last, "FAILED call: ") || !strings.Contains(last, `no instance of service "test_server"`) {
+func TestClientReportsErrors(t *testing.T) {
+	bin, dir := build(t), t.TempDir()
+	last, err := client(t, dir, bin, func(string) {}, "-timeout", "2s")
+	if err == nil || !strings.HasPrefix(last, "FAILED call: ") ||
+		!strings.Contains(last, `no instance of service "test_server"`) {
 		t.Errorf("%q, %v", last, err)
 	}
-	config := filepath.Join(folder, "config.yaml")
+	config := filepath.Join(dir, "config.yaml")
 	if err := os.WriteFile(config, []byte("embedded:\n  pfad: x\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	last, err = client(t, folder, bin, func(string) {})
+	last, err = client(t, dir, bin, func(string) {})
 	if err == nil || !strings.HasPrefix(last, "FAILED config.yaml:2") {
 		t.Errorf("%q, %v", last, err)
 	}
-	out, err := exec.Command(filepath.Join(bin, "servers"), "-config", fmt.Sprint(folder, "/none.yaml")).CombinedOutput()
+	out, err := exec.Command(filepath.Join(bin, "servers"), "-config", fmt.Sprint(dir, "/none.yaml")).CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "none.yaml: no such file") {
 		t.Errorf("%s, %v", out, err)
 	}
 }
 
-// AstraFlux's own example: the call is answered, and every task and subtask runs.
+// AstraFlux's own example: the call returns, and every task and subtask runs.
 func TestScenario(t *testing.T) {
-	bin, folder := build(t), t.TempDir()
+	bin, dir := build(t), t.TempDir()
 	servers := exec.Command(filepath.Join(bin, "scenario"))
-	servers.Dir = folder
+	servers.Dir = dir
 	log, err := servers.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -172,9 +174,10 @@ func TestScenario(t *testing.T) {
 	}
 	defer time.AfterFunc(time.Minute, func() { _ = servers.Process.Kill() }).Stop()
 	client := exec.Command(filepath.Join(bin, "scenario"), "client")
-	client.Dir = folder
+	client.Dir = dir
 	out, err := client.Output()
-	if lines := strings.Split(string(out), "\n"); err != nil || lines[0] != "RPC call result: 1 2 <nil>" || len(lines) != 5 {
+	if lines := strings.Split(string(out), "\n"); err != nil || lines[0] != "RPC call result: 1 2 <nil>" ||
+		len(lines) != 5 {
 		t.Errorf("%s, %v", out, err)
 	}
 	received := 0

@@ -42,10 +42,10 @@ type side struct {
 
 func (c *comparison) sides() []*side { return []*side{c.before, c.after} }
 
-// cleanupTimeout bounds what is done after the context of the command has ended.
+// cleanupTimeout bounds the cleanup after the command's context has ended.
 const cleanupTimeout = 30 * time.Second
 
-// compare makes a comparison and writes the report. However it ends, it leaves no worktree and no process.
+// compare makes a comparison and writes the report. It always removes its worktrees and ends its processes.
 func compare(ctx context.Context, c *comparison) (err error) {
 	if c.temp, err = os.MkdirTemp("", "afgen-ab-"); err != nil {
 		return err
@@ -67,7 +67,7 @@ func compare(ctx context.Context, c *comparison) (err error) {
 	return nil
 }
 
-// steps are all steps of a comparison but the cleanup.
+// steps runs all steps of a comparison except the cleanup.
 func (c *comparison) steps(ctx context.Context) error {
 	results, err := filepath.Abs(cmp.Or(c.keep, c.temp))
 	if err == nil {

@@ -170,7 +170,7 @@ func TestCompareErrors(t *testing.T) {
 	}
 }
 
-// A canceller calls cancel when something is written that has text in it.
+// A canceller calls cancel when text is written.
 type canceller struct {
 	text   string
 	cancel context.CancelFunc
@@ -184,7 +184,7 @@ func (c canceller) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func TestInterruptedComparisonLeavesNothing(t *testing.T) {
+func TestInterruptedComparisonCleansUp(t *testing.T) {
 	r := newRepository(t)
 	for _, when := range []string{"building after", "round 1/"} {
 		ctx, cancel := context.WithCancel(t.Context())

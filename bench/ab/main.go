@@ -43,7 +43,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run is the command in the current directory. It returns the exit code.
+// run runs the command in the current directory and returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parseOptions(args, stderr)
 	switch {

@@ -74,8 +74,8 @@ func (o options) check() error {
 	return nil
 }
 
-// splitPattern splits the argument of -bench as package testing does: into alternatives, and these into one regular
-// expression for each level of sub-benchmarks.
+// splitPattern splits the argument of -bench like package testing does: into alternatives, each with one regular
+// expression per level of sub-benchmarks.
 func splitPattern(pattern string) (alternatives [][]string) {
 	var levels []string
 	brackets, parens, from := 0, 0, 0
@@ -102,11 +102,11 @@ func splitPattern(pattern string) (alternatives [][]string) {
 	return append(alternatives, append(levels, pattern[from:]))
 }
 
-// withoutServers are the benchmarks that have no sub-benchmark over the servers.
+// withoutServers are the benchmarks without a sub-benchmark on the servers.
 var withoutServers = map[string]bool{"BenchmarkGenerate": true}
 
-// needsServers reports whether a pattern may select a sub-benchmark over the servers, which is one that has servers
-// in the second level of its name. names are all benchmarks of the first level. The pattern must be valid.
+// needsServers reports whether a pattern may select a sub-benchmark on the servers, which has servers in the second
+// level of its name. names are all benchmarks of the first level. The pattern must be valid.
 func needsServers(pattern string, names []string) bool {
 	for _, levels := range splitPattern(pattern) {
 		if len(levels) > 1 && !regexp.MustCompile(levels[1]).MatchString("servers") {

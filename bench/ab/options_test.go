@@ -71,7 +71,7 @@ func TestSplitPattern(t *testing.T) {
 	}
 }
 
-func TestServersAreBroughtUpOnlyIfNeeded(t *testing.T) {
+func TestServersStartOnlyIfNeeded(t *testing.T) {
 	names := []string{"BenchmarkCall", "BenchmarkTask", "BenchmarkGenerate"}
 	for pattern, want := range map[string]bool{
 		".": true, "Call": true, "Call/servers": true, "Call/./callers=1": true, "Generate|Task/servers/drain": true,
@@ -96,7 +96,7 @@ func TestOrderAlternates(t *testing.T) {
 	}
 }
 
-func TestModFileHasTheDependenciesOfTheRevision(t *testing.T) {
+func TestModFileUsesDependenciesOfRevision(t *testing.T) {
 	bench := "module m/bench\n\ngo 1.26\n\nrequire (\n\tm v0.0.0\n\tx v1.2.0\n\ty v1.0.0\n\tz v1.0.0 // indirect\n)\n" +
 		"\nreplace m => ../\n"
 	root := "module m\n\ngo 1.26\n\nrequire (\n\tx v1.1.0\n\tz v1.3.0\n\tother v1.0.0\n)\n"

@@ -35,7 +35,7 @@ func (c *comparison) checkOut(ctx context.Context) error {
 	return nil
 }
 
-// sameFile reports whether two paths are of one file, which exists.
+// sameFile reports whether two paths refer to the same existing file.
 func sameFile(a, b string) bool {
 	aInfo, aErr := os.Stat(a)
 	bInfo, bErr := os.Stat(b)
@@ -82,7 +82,7 @@ func (c *comparison) describe(ctx context.Context, root, rev string) (string, er
 	return c.git(ctx, root, "show", "--no-patch", "--format=%h (%s)", rev)
 }
 
-// removeWorktree removes a worktree, whatever state an interrupted git has left it in.
+// removeWorktree removes a worktree, even if git was interrupted while it created it.
 func (c *comparison) removeWorktree(ctx context.Context, root, dir string) error {
 	if _, err := c.git(ctx, root, "worktree", "remove", "--force", dir); err == nil {
 		return nil
@@ -116,7 +116,7 @@ func (c *comparison) build(ctx context.Context, s *side) error {
 			return err
 		}
 		args = append(args, "-modfile="+file, "-mod=mod")
-		if err := os.MkdirAll(filepath.Join(s.root, "bench"), 0o755); err != nil { // they run there
+		if err := os.MkdirAll(filepath.Join(s.root, "bench"), 0o755); err != nil { // the benchmarks run there
 			return err
 		}
 	}

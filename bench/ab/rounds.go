@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// killAfter is how long a child process may take to end after it was interrupted.
+// killAfter is how long a child process may take to exit after an interrupt.
 const killAfter = 5 * time.Second
 
 // order returns the sides in the order in which a round runs them. Rounds count from 0.
@@ -69,8 +69,8 @@ func (c *comparison) runOnce(ctx context.Context, s *side) error {
 	return errors.Join(err, f.Close())
 }
 
-// output runs a command in a directory, with more environment variables, and returns what it has written to standard
-// output. When ctx ends the command is interrupted. The error has the end of what the command has written.
+// output runs a command in a directory, with additional environment variables, and returns its standard output. When
+// ctx ends it interrupts the command. The error contains the end of the command's standard error.
 func (c *comparison) output(
 	ctx context.Context, dir string, env []string, name string, args ...string,
 ) (string, error) {

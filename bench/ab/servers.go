@@ -8,8 +8,8 @@ import (
 	"github.com/afgen/afgen/internal/devstack"
 )
 
-// bringUpServers starts the servers that the environment doesn't name, and sets the variables that name them for both
-// sides. Each benchmark creates a database and a virtual host for itself and removes them.
+// bringUpServers starts servers unless the environment names them, and sets the environment variables for both sides.
+// Each benchmark creates a database and a virtual host for itself and removes them.
 func (c *comparison) bringUpServers(ctx context.Context) error {
 	for _, k := range devstack.Kinds() {
 		if os.Getenv(k.Variable()) != "" {

@@ -1,8 +1,8 @@
-// Command client calls a service, submits tasks with subtasks, waits for all of them, shows a job's latest fires and says how
-// it went: its last line is OK and the counts, or what is wrong; then it exits with 1.
+// Command client calls a service, submits tasks with subtasks, waits for all of them, and shows the latest fires of a
+// job. Its last line is OK with the counts, or FAILED with the error and exit code 1.
 //
-// The services are those of examples/servers, started in the same folder: before the client or after it. They may also be
-// killed and started again while it waits.
+// The services are those of examples/servers, started in the same directory, before or after the client. They may
+// also be killed and restarted while it waits.
 package main
 
 import (
@@ -22,10 +22,10 @@ import (
 )
 
 func main() {
-	config := flag.String("config", "", "configuration file (default config.yaml, where there is one)")
+	config := flag.String("config", "", "configuration file (default config.yaml, if it exists)")
 	n := flag.Int("n", 3, "source tasks")
-	subtasks := flag.Int("subtasks", 5, "subtasks of each")
-	timeout := flag.Duration("timeout", time.Minute, "for all of it")
+	subtasks := flag.Int("subtasks", 5, "number of subtasks of each task")
+	timeout := flag.Duration("timeout", time.Minute, "timeout for everything")
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), *timeout)
 	defer cancel()
@@ -78,8 +78,8 @@ func run(ctx context.Context, config string, n, subtasks int) (err error) {
 	return nil
 }
 
-// call calls the service. It waits for an instance that is ready, and for another where that one dies during the call: to
-// add twice is harmless.
+// call calls the service. It waits for a ready instance, and retries if the instance dies during the call; the
+// addition is idempotent.
 func call(ctx context.Context, app *af.App) error {
 	fmt.Println("calling test_server")
 	server := testserver.NewTestServerClient(app, af.WaitForReady())
@@ -93,7 +93,7 @@ func call(ctx context.Context, app *af.App) error {
 	return err
 }
 
-// submit submits n tasks with their subtasks, and returns the ids of all.
+// submit submits n tasks with their subtasks, and returns all ids.
 func submit(ctx context.Context, app *af.App, n, subtasks int) (all []string, err error) {
 	sources, subs := testserver.NewTestWorkerQueue(app), subtestserver.NewSubTestWorkerQueue(app)
 	for i := range n {
@@ -111,7 +111,7 @@ func submit(ctx context.Context, app *af.App, n, subtasks int) (all []string, er
 	return all, nil
 }
 
-// fires says when the servers' job was fired lately. It waits for the first fire: the job has one every two seconds.
+// fires prints the latest fires of the servers' job. It waits for the first one; the job fires every two seconds.
 func fires(ctx context.Context, app *af.App) error {
 	for {
 		page, err := app.Fires(ctx, af.FireQuery{Job: "tick", Limit: 3})

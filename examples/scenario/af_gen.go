@@ -25,11 +25,11 @@ var (
 // SubTestServerAPI has the methods of service scenario_sub_server.
 // Both *SubTestServer and *SubTestServerClient implement it.
 //
-// SubTestServer answers calls, too.
+// SubTestServer also answers calls.
 type SubTestServerAPI interface {
-	// GetServiceName says where it runs.
+	// GetServiceName returns the address of the instance.
 	GetServiceName(ctx context.Context) (ip string, err error)
-	// TestFunc returns what it gets.
+	// TestFunc returns its arguments.
 	TestFunc(ctx context.Context, x, y int) (int, int, error)
 }
 
@@ -47,13 +47,13 @@ func NewSubTestServerClient(c af.Caller, opts ...af.CallOption) *SubTestServerCl
 	return &SubTestServerClient{af.NewClient(c, opts...)}
 }
 
-// GetServiceName says where it runs.
+// GetServiceName returns the address of the instance.
 func (c *SubTestServerClient) GetServiceName(ctx context.Context) (ip string, err error) {
 	r, err := afSubTestServerGetServiceName.Call(ctx, c.client, struct{}{})
 	return r.Ip, err
 }
 
-// TestFunc returns what it gets.
+// TestFunc returns its arguments.
 func (c *SubTestServerClient) TestFunc(ctx context.Context, x, y int) (int, int, error) {
 	r, err := afSubTestServerTestFunc.Call(ctx, c.client, afSubTestServerTestFuncArgs{x, y})
 	return r.Result0, r.Result1, err
@@ -118,9 +118,9 @@ func afSubTestServerTestFuncHandler(
 //
 // TestServer answers calls.
 type TestServerAPI interface {
-	// GetServiceName says where it runs.
+	// GetServiceName returns the address of the instance.
 	GetServiceName(ctx context.Context) (ip string, err error)
-	// TestFunc returns what it gets.
+	// TestFunc returns its arguments.
 	TestFunc(ctx context.Context, x, y int) (int, int, error)
 }
 
@@ -138,13 +138,13 @@ func NewTestServerClient(c af.Caller, opts ...af.CallOption) *TestServerClient {
 	return &TestServerClient{af.NewClient(c, opts...)}
 }
 
-// GetServiceName says where it runs.
+// GetServiceName returns the address of the instance.
 func (c *TestServerClient) GetServiceName(ctx context.Context) (ip string, err error) {
 	r, err := afTestServerGetServiceName.Call(ctx, c.client, struct{}{})
 	return r.Ip, err
 }
 
-// TestFunc returns what it gets.
+// TestFunc returns its arguments.
 func (c *TestServerClient) TestFunc(ctx context.Context, x, y int) (int, int, error) {
 	r, err := afTestServerTestFunc.Call(ctx, c.client, afTestServerTestFuncArgs{x, y})
 	return r.Result0, r.Result1, err

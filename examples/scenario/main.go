@@ -1,6 +1,6 @@
-// Command scenario is AstraFlux's own example in one file: two services, each with a worker, and what calls them and submits
-// tasks with subtasks. Without arguments it serves, with one it is the client. examples/servers and examples/client are the
-// same with all that a program wants besides.
+// Command scenario is AstraFlux's example in one file: two services, each with a worker, and a client that calls them
+// and submits tasks with subtasks. Without arguments it serves; with one it is the client. examples/servers and
+// examples/client are more complete versions.
 package main
 
 import (
@@ -21,12 +21,12 @@ import (
 //af:rpc name=scenario_server
 type TestServer struct{}
 
-// GetServiceName says where it runs.
+// GetServiceName returns the address of the instance.
 func (s *TestServer) GetServiceName(ctx context.Context) (ip string, err error) {
 	return af.InstanceFrom(ctx).IP, nil
 }
 
-// TestFunc returns what it gets.
+// TestFunc returns its arguments.
 func (s *TestServer) TestFunc(ctx context.Context, x, y int) (int, int, error) { return x, y, nil }
 
 // TestWorker works for five seconds.
@@ -37,17 +37,17 @@ type TestWorker struct{}
 // Run runs a task.
 func (w *TestWorker) Run(ctx context.Context, job Job) error { return work(ctx, job, 5*time.Second) }
 
-// SubTestServer answers calls, too.
+// SubTestServer also answers calls.
 //
 //af:rpc name=scenario_sub_server
 type SubTestServer struct{}
 
-// GetServiceName says where it runs.
+// GetServiceName returns the address of the instance.
 func (s *SubTestServer) GetServiceName(ctx context.Context) (ip string, err error) {
 	return af.InstanceFrom(ctx).IP, nil
 }
 
-// TestFunc returns what it gets.
+// TestFunc returns its arguments.
 func (s *SubTestServer) TestFunc(ctx context.Context, x, y int) (int, int, error) { return x, y, nil }
 
 // SubTestWorker works for three seconds.
@@ -58,7 +58,7 @@ type SubTestWorker struct{}
 // Run runs a subtask.
 func (w *SubTestWorker) Run(ctx context.Context, job Job) error { return work(ctx, job, 3*time.Second) }
 
-// Job is what is to be done.
+// Job is the payload of a task.
 type Job struct{ Index int }
 
 func work(ctx context.Context, job Job, d time.Duration) error {

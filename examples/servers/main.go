@@ -1,6 +1,6 @@
-// Command servers offers the example services and workers until it is told to stop.
+// Command servers runs the example services and workers until it receives a signal.
 //
-// It runs on what config.yaml in the working directory says; without one, on the embedded backend in .af/.
+// It uses config.yaml in the working directory, or without one the embedded backend in .af/.
 package main
 
 import (
@@ -17,8 +17,8 @@ import (
 )
 
 func main() {
-	config := flag.String("config", "", "configuration file (default config.yaml, where there is one)")
-	work := flag.Duration("work", 100*time.Millisecond, "how long a task takes")
+	config := flag.String("config", "", "configuration file (default config.yaml, if it exists)")
+	work := flag.Duration("work", 100*time.Millisecond, "duration of a task")
 	flag.Parse()
 	if err := run(context.Background(), *config, *work); err != nil {
 		fmt.Fprintln(os.Stderr, "servers:", err)

@@ -10,10 +10,11 @@ import (
 	"testing"
 )
 
-// No example listens on all interfaces: examples are copied, and probes and dashboards must not be public.
+// Examples listen on the loopback interface only: they are copied, and probes and dashboards must not be public.
 func TestExamplesListenOnOneInterface(t *testing.T) {
 	all := regexp.MustCompile(`Listen\w*\(([^()]*, *)?"(0\.0\.0\.0|\[::\]|)?:\d*"`)
-	if !all.MatchString(`http.ListenAndServe(":8081", nil)`) || !all.MatchString(`net.Listen("tcp", "0.0.0.0:80")`) || all.MatchString(`Listen("127.0.0.1:1")`) {
+	if !all.MatchString(`http.ListenAndServe(":8081", nil)`) || !all.MatchString(`net.Listen("tcp", "0.0.0.0:80")`) ||
+		all.MatchString(`Listen("127.0.0.1:1")`) {
 		t.Fatal(all)
 	}
 	eachFile(t, []string{".go", ".md", ".tmpl", ".txt"}, func(path, text string) {
@@ -23,7 +24,7 @@ func TestExamplesListenOnOneInterface(t *testing.T) {
 	})
 }
 
-// Tests that take long are skipped by testkit.Long alone, so that each of them runs in make test-all.
+// Only testkit.Long skips slow tests, so that each of them runs in make test-all.
 func TestOnlyTestkitSkipsLongTests(t *testing.T) {
 	skip := regexp.MustCompile(`\.Skipf?\("long`)
 	if !skip.MatchString(`t.Skip("long: waits")`) {
@@ -36,7 +37,7 @@ func TestOnlyTestkitSkipsLongTests(t *testing.T) {
 	})
 }
 
-// A subtest's name has no spaces and no commas, so that -run selects it as it is written.
+// Names of subtests have no spaces and no commas, so that -run selects them as written.
 func TestSubtestsHaveNamesForRun(t *testing.T) {
 	name := regexp.MustCompile(`\bt\.Run\("[^"]*[ ,][^"]*"`)
 	if !name.MatchString(`t.Run("a stop wins", f)`) || name.MatchString(`t.Run("stop_wins", f)`) {
@@ -49,8 +50,8 @@ func TestSubtestsHaveNamesForRun(t *testing.T) {
 	})
 }
 
-// eachFile calls fn with the path below the root and the text of each file that has one of these extensions, except for this
-// one.
+// eachFile calls fn with the path, below the root, and the text of each file with one of these extensions, except for
+// this file.
 func eachFile(t *testing.T, extensions []string, fn func(path, text string)) {
 	t.Helper()
 	read := 0
@@ -58,7 +59,8 @@ func eachFile(t *testing.T, extensions []string, fn func(path, text string)) {
 		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != ".." {
 			return filepath.SkipDir
 		}
-		if err != nil || d.IsDir() || !slices.Contains(extensions, filepath.Ext(path)) || strings.HasSuffix(path, "archtest/files_test.go") {
+		if err != nil || d.IsDir() || !slices.Contains(extensions, filepath.Ext(path)) ||
+			strings.HasSuffix(path, "archtest/files_test.go") {
 			return err
 		}
 		text, err := os.ReadFile(path)

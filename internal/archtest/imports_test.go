@@ -1,6 +1,6 @@
-// Package archtest checks what no single package can: which package may import which (imports_test.go), that documents name
-// what exists (docs_test.go, parity_test.go), that all packages compile on other systems (systems_test.go), and rules that hold
-// in every file (files_test.go). It consists of tests.
+// Package archtest checks properties of the whole repository: which package may import which (imports_test.go), that
+// documents refer to existing names (docs_test.go, parity_test.go), that all packages compile on other systems
+// (systems_test.go), and rules for every file (files_test.go). It consists of tests.
 package archtest
 
 import (
@@ -17,8 +17,8 @@ import (
 const module = "github.com/afgen/afgen"
 
 // arrows lists, for each package, the packages of the project and the third-party packages that it may import. A name
-// that ends in /... matches the package and all packages below it; the first row that matches counts. A package without a
-// row fails the test: decide where it belongs in the layout first.
+// that ends in /... matches the package and all packages below it; the first matching row counts. A package without a
+// row fails the test: decide first where it belongs in the layout.
 var arrows = []row{
 	{"cmd/afgen", []string{"gen/...", "templates", "runtime/cron"},
 		[]string{"github.com/spf13/cobra", "github.com/rogpeppe/go-internal"}},
@@ -31,15 +31,19 @@ var arrows = []row{
 		[]string{"golang.org/x/mod", "golang.org/x/tools"}},
 	{"gen/scan/internal/buildtag", nil, nil},
 	{"gen/scan/internal/pattern", nil, []string{"golang.org/x/mod"}},
-	{"gen/scan/internal/load", []string{"gen/diag", "gen/scan/internal/pattern"}, []string{"golang.org/x/mod", "golang.org/x/tools"}},
+	{"gen/scan/internal/load", []string{"gen/diag", "gen/scan/internal/pattern"},
+		[]string{"golang.org/x/mod", "golang.org/x/tools"}},
 	{"gen/manifest", nil, []string{"golang.org/x/mod"}},
 	{"gen/contract", []string{"gen/ir"}, nil},
 	{"gen/emit", []string{"gen/ir", "gen/contract"}, []string{"github.com/dave/jennifer"}},
 
-	{"runtime", []string{"runtime/backend", "runtime/snowflake", "runtime/internal/machine", "runtime/internal/child", "runtime/internal/stack", "runtime/internal/exact",
-		"runtime/internal/retry", "runtime/internal/guard", "runtime/internal/pubsub", "runtime/internal/heartbeat", "runtime/internal/pipe",
+	{"runtime", []string{"runtime/backend", "runtime/snowflake", "runtime/internal/machine", "runtime/internal/child",
+		"runtime/internal/stack", "runtime/internal/exact",
+		"runtime/internal/retry", "runtime/internal/guard", "runtime/internal/pubsub", "runtime/internal/heartbeat",
+		"runtime/internal/pipe",
 		"runtime/internal/grace", "runtime/internal/tasks", "runtime/internal/jobs",
-		"runtime/internal/interrupt", "runtime/internal/tasklog", "runtime/internal/pages", "runtime/internal/presence", "runtime/internal/signal"},
+		"runtime/internal/interrupt", "runtime/internal/tasklog", "runtime/internal/pages", "runtime/internal/presence",
+		"runtime/internal/signal"},
 		[]string{"golang.org/x/sync"}},
 	{"runtime/internal/presence", []string{"runtime/backend", "runtime/internal/machine", "runtime/internal/retry"}, nil},
 	{"runtime/internal/signal", nil, nil},
@@ -50,11 +54,14 @@ var arrows = []row{
 	{"runtime/internal/interrupt", nil, nil},
 	{"runtime/internal/tasklog", []string{"runtime/backend"}, nil},
 	{"runtime/internal/grace", []string{"runtime/backend"}, nil},
-	{"runtime/internal/tasks", []string{"runtime/backend", "runtime/internal/grace", "runtime/internal/guard", "runtime/internal/heartbeat",
+	{"runtime/internal/tasks", []string{"runtime/backend", "runtime/internal/grace", "runtime/internal/guard",
+		"runtime/internal/heartbeat",
 		"runtime/internal/pubsub", "runtime/internal/retry", "runtime/internal/stack", "runtime/internal/signal"}, nil},
-	{"runtime/internal/jobs", []string{"runtime/backend", "runtime/cron", "runtime/internal/retry", "runtime/internal/pubsub", "runtime/internal/signal"}, nil},
+	{"runtime/internal/jobs", []string{"runtime/backend", "runtime/cron", "runtime/internal/retry",
+		"runtime/internal/pubsub", "runtime/internal/signal"}, nil},
 	{"runtime/internal/guard", []string{"runtime/backend", "runtime/internal/stack"}, nil},
-	{"runtime/internal/pipe", []string{"runtime/backend", "runtime/internal/child", "runtime/internal/guard", "runtime/internal/stack"}, nil},
+	{"runtime/internal/pipe", []string{"runtime/backend", "runtime/internal/child", "runtime/internal/guard",
+		"runtime/internal/stack"}, nil},
 	{"runtime/internal/oserror", []string{"runtime/backend"}, nil},
 	{"runtime/internal/safepath", nil, nil},
 	{"runtime/internal/machine", nil, nil},
@@ -62,7 +69,8 @@ var arrows = []row{
 	{"runtime/internal/exact", nil, nil},
 	{"runtime/internal/child", []string{"runtime/backend", "runtime/internal/exact"}, nil},
 	{"runtime/internal/stack", []string{"runtime/backend"}, nil},
-	{"runtime/executor", []string{"runtime/backend", "runtime/internal/child", "runtime/internal/exact", "runtime/internal/stack"}, nil},
+	{"runtime/executor", []string{"runtime/backend", "runtime/internal/child", "runtime/internal/exact",
+		"runtime/internal/stack"}, nil},
 	{"templates", nil, nil},
 
 	{"runtime/cron", nil, []string{"github.com/robfig/cron/v3"}},
@@ -73,23 +81,31 @@ var arrows = []row{
 	{"runtime/backend/internal/instant", nil, nil},
 	{"runtime/backend/internal/slots", nil, nil},
 	{"runtime/backend/internal/secret", nil, nil},
-	{"runtime/backend/memory", []string{"runtime/backend", "runtime/backend/internal/instant", "runtime/backend/internal/events", "runtime/backend/internal/slots"}, nil},
-	{"runtime/backend/embedded/internal/mesh", []string{"runtime/backend", "runtime/backend/internal/envelope", "runtime/backend/internal/slots", "runtime/internal/signal"}, nil},
-	{"runtime/backend/embedded", []string{"runtime/backend", "runtime/backend/internal/instant", "runtime/backend/internal/events", "runtime/backend/embedded/internal/mesh",
+	{"runtime/backend/memory", []string{"runtime/backend", "runtime/backend/internal/instant",
+		"runtime/backend/internal/events", "runtime/backend/internal/slots"}, nil},
+	{"runtime/backend/embedded/internal/mesh", []string{"runtime/backend", "runtime/backend/internal/envelope",
+		"runtime/backend/internal/slots", "runtime/internal/signal"}, nil},
+	{"runtime/backend/embedded", []string{"runtime/backend", "runtime/backend/internal/instant",
+		"runtime/backend/internal/events", "runtime/backend/embedded/internal/mesh",
 		"runtime/internal/oserror", "runtime/internal/safepath", "runtime/internal/signal"},
 		[]string{"modernc.org/sqlite", "github.com/gofrs/flock", "golang.org/x/sys"}},
-	{"runtime/backend/mongo", []string{"runtime/backend", "runtime/backend/internal/instant", "runtime/backend/internal/connstate",
+	{"runtime/backend/mongo", []string{"runtime/backend", "runtime/backend/internal/instant",
+		"runtime/backend/internal/connstate",
 		"runtime/backend/internal/secret"},
 		[]string{"go.mongodb.org/mongo-driver/v2"}},
-	{"runtime/backend/amqp", []string{"runtime/backend", "runtime/backend/internal/envelope", "runtime/backend/internal/connstate",
+	{"runtime/backend/amqp", []string{"runtime/backend", "runtime/backend/internal/envelope",
+		"runtime/backend/internal/connstate",
 		"runtime/backend/internal/secret", "runtime/internal/signal"},
 		[]string{"github.com/rabbitmq/amqp091-go"}},
-	{"runtime/backend/redis", []string{"runtime/backend", "runtime/backend/internal/events", "runtime/backend/internal/connstate",
+	{"runtime/backend/redis", []string{"runtime/backend", "runtime/backend/internal/events",
+		"runtime/backend/internal/connstate",
 		"runtime/backend/internal/secret", "runtime/internal/signal"},
 		[]string{"github.com/redis/go-redis/v9"}},
-	{"runtime/backend/servers", []string{"runtime/backend", "runtime/backend/amqp", "runtime/backend/mongo", "runtime/backend/redis", "runtime/config"},
-		[]string{"go.mongodb.org/mongo-driver/v2"}}, // it hands out the driver's database
-	{"runtime/backend/auto", []string{"runtime", "runtime/backend", "runtime/backend/embedded", "runtime/backend/servers", "runtime/config",
+	{"runtime/backend/servers", []string{"runtime/backend", "runtime/backend/amqp", "runtime/backend/mongo",
+		"runtime/backend/redis", "runtime/config"},
+		[]string{"go.mongodb.org/mongo-driver/v2"}}, // it returns the driver's database
+	{"runtime/backend/auto", []string{"runtime", "runtime/backend", "runtime/backend/embedded", "runtime/backend/servers",
+		"runtime/config",
 		"runtime/internal/machine/full", "runtime/logs"}, nil},
 	{"runtime/aftest", []string{"runtime", "runtime/backend/memory"}, nil},
 	{"runtime/health", []string{"runtime"}, nil},
@@ -99,9 +115,11 @@ var arrows = []row{
 	{"runtime/config", nil, []string{"gopkg.in/yaml.v3"}},
 
 	{"internal/apptest", []string{"runtime", "runtime/backend", "internal/testkit"}, nil},
-	{"internal/conform", []string{"runtime/backend", "internal/testkit"}, []string{"pgregory.net/rapid", "github.com/google/go-cmp"}},
+	{"internal/conform", []string{"runtime/backend", "internal/testkit"},
+		[]string{"pgregory.net/rapid", "github.com/google/go-cmp"}},
 	{"internal/fault", []string{"runtime/backend"}, nil},
-	{"internal/chaos", []string{"runtime", "runtime/backend", "internal/fault", "internal/testkit", "internal/workload"}, []string{"go.uber.org/goleak"}},
+	{"internal/chaos", []string{"runtime", "runtime/backend", "internal/fault", "internal/testkit", "internal/workload"},
+		[]string{"go.uber.org/goleak"}},
 	{"internal/latency", nil, nil},
 	{"internal/mongoproxy", []string{"internal/testkit"}, []string{"go.mongodb.org/mongo-driver/v2"}},
 	{"internal/snippets/...", []string{"runtime"}, nil},
@@ -149,9 +167,12 @@ func TestForbiddenImportsAreFound(t *testing.T) {
 		imports []string
 		want    string // part of the only problem; "" if there is none
 	}{
-		{"listed", "runtime", []string{"context", module + "/runtime/backend", module + "/runtime/internal/tasks", "golang.org/x/sync/errgroup"}, ""},
-		{"up", "runtime/internal/tasks", []string{module + "/runtime/backend", module + "/runtime"}, "runtime/internal/tasks must not import runtime"},
-		{"sideways", "runtime/internal/tasks", []string{module + "/runtime/internal/jobs"}, "must not import runtime/internal/jobs"},
+		{"listed", "runtime", []string{"context", module + "/runtime/backend", module + "/runtime/internal/tasks",
+			"golang.org/x/sync/errgroup"}, ""},
+		{"up", "runtime/internal/tasks", []string{module + "/runtime/backend", module + "/runtime"},
+			"runtime/internal/tasks must not import runtime"},
+		{"sideways", "runtime/internal/tasks", []string{module + "/runtime/internal/jobs"},
+			"must not import runtime/internal/jobs"},
 		{"driver", "runtime", []string{"modernc.org/sqlite"}, "must not import modernc.org/sqlite"},
 		{"similar_name", "runtime", []string{"golang.org/x/syncx", "net/http"}, "must not import golang.org/x/syncx"},
 		{"no_row", "gen", nil, "gen has no row"},
@@ -165,13 +186,14 @@ func TestForbiddenImportsAreFound(t *testing.T) {
 			}
 		})
 	}
-	if got := checkImports(rows, nil); len(got) != len(rows) || !strings.Contains(got[0], "no package matches the row of runtime") {
+	if got := checkImports(rows, nil); len(got) != len(rows) ||
+		!strings.Contains(got[0], "no package matches the row of runtime") {
 		t.Errorf("rows without packages: %q", got)
 	}
 }
 
-// checkImports returns what is wrong with the imports of packages: one line for each forbidden import, each package without
-// a row and each row without a package. Packages that consist of tests may import anything.
+// checkImports returns the violations: one line for each forbidden import, each package without a row and each row
+// without a package. Packages that consist of tests may import anything.
 func checkImports(rows []row, pkgs []pkg) (problems []string) {
 	used := make([]bool, len(rows))
 	for _, p := range pkgs {
@@ -209,19 +231,22 @@ func (r row) allows(imp string) bool {
 	return true // the standard library
 }
 
-// A program links only the backend that it uses: on memory no driver and no parser, on the embedded file no driver of a
-// server, on the servers no SQLite. Only package auto links gopsutil.
+// A program links only the backend that it uses: with memory no driver and no parser, with the embedded backend no
+// server's driver, with the servers no SQLite. Only package auto links gopsutil.
 func TestBackendLinksNoOtherBackendsDriver(t *testing.T) {
 	core := []string{"golang.org/x/sync", "github.com/robfig/cron/v3"}
 	for backend, allowed := range map[string][]string{
 		"memory": nil,
 		"embedded": {"modernc.org/...", "github.com/gofrs/flock", "golang.org/x/sys",
 			// of modernc.org's:
-			"github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/mattn/go-isatty", "github.com/ncruces/go-strftime",
+			"github.com/dustin/go-humanize", "github.com/google/uuid", "github.com/mattn/go-isatty",
+			"github.com/ncruces/go-strftime",
 			"github.com/remyoudompheng/bigfft"},
-		"servers": {"go.mongodb.org/mongo-driver/v2", "github.com/rabbitmq/amqp091-go", "github.com/redis/go-redis/v9", "gopkg.in/yaml.v3",
+		"servers": {"go.mongodb.org/mongo-driver/v2", "github.com/rabbitmq/amqp091-go", "github.com/redis/go-redis/v9",
+			"gopkg.in/yaml.v3",
 			// of the drivers':
-			"golang.org/x/crypto", "golang.org/x/text", "golang.org/x/sys", "github.com/youmark/pkcs8", "github.com/klauspost/compress",
+			"golang.org/x/crypto", "golang.org/x/text", "golang.org/x/sys", "github.com/youmark/pkcs8",
+			"github.com/klauspost/compress",
 			"github.com/xdg-go/...", "go.uber.org/atomic", "github.com/cespare/xxhash/v2"},
 	} {
 		for _, p := range list(t, "-deps", "./runtime", "./runtime/backend/"+backend) {
@@ -235,7 +260,7 @@ func TestBackendLinksNoOtherBackendsDriver(t *testing.T) {
 	}
 }
 
-// inside returns the path of one of the project's packages within it; other paths are returned unchanged.
+// inside returns the path of one of the project's packages within it, or any other path unchanged.
 func inside(importPath string) string {
 	return strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/")
 }

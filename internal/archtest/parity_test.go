@@ -22,7 +22,7 @@ var (
 	fence    = regexp.MustCompile("(?ms)^```.*?^```")
 )
 
-// Each test that docs/parity.md names exists, and each feature has a test on each backend.
+// All tests named in docs/parity.md exist, and each feature has a test on each backend.
 func TestParityNamesTestsThatExist(t *testing.T) {
 	text := read(t, "docs/parity.md")
 	known, suites := map[string]names{}, namesIn(t, "internal/conform", "internal/apptest")
@@ -94,7 +94,8 @@ func read(t *testing.T, path string) string {
 // names holds the functions that test files declare, and their string literals, which include the names of subtests.
 type names struct{ funcs, strings map[string]bool }
 
-// namesIn reads the test files of directories; of the suites, which tests of other packages run, it reads all files.
+// namesIn parses the test files of directories. In the suites, which tests of other packages run, it parses all
+// files.
 func namesIn(t *testing.T, dirs ...string) names {
 	t.Helper()
 	found := names{map[string]bool{}, map[string]bool{}}

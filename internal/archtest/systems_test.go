@@ -11,8 +11,8 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// All packages and their tests pass the type checker on the systems that CI has no machine for. Checking the types of all
-// dependencies takes a tenth of the time of compiling them.
+// All packages and their tests type-check on systems for which CI has no machine. Type-checking all dependencies
+// takes a tenth of the time of compiling them.
 func TestTypesOnOtherSystems(t *testing.T) {
 	testkit.Long(t, "checks the types of all dependencies")
 	for _, system := range []string{"darwin", "windows"} {

@@ -1,8 +1,9 @@
-// Command dependencies checks the dependencies of all modules of this repository: by the rule of rule.go with what the module
-// proxy knows, and with govulncheck for known vulnerabilities. make dependencies runs it; so does a workflow, once a week.
+// Command dependencies checks the dependencies of all modules of this repository: with the rule of rule.go against
+// the module proxy, and with govulncheck for known vulnerabilities. make dependencies runs it, and a workflow does
+// once a week.
 //
-// It prints a line for each finding. The exit code is 1 if there is one. What can't be checked, such as vulnerabilities
-// without access to the network, is printed, and is a finding with AF_TEST_REQUIRE=1.
+// It prints a line for each finding, and the exit code is 1 if there are any. It also prints what it couldn't check,
+// such as vulnerabilities without network access; with AF_TEST_REQUIRE=1 that is a finding.
 package main
 
 import (
@@ -21,7 +22,7 @@ import (
 	"golang.org/x/mod/modfile"
 )
 
-// vulnerabilities is the program that looks for known ones.
+// vulnerabilities is the program that finds known vulnerabilities.
 const vulnerabilities = "golang.org/x/vuln/cmd/govulncheck@latest"
 
 func main() {
@@ -100,13 +101,13 @@ func readModule(dir string) (*modfile.File, error) {
 	return modfile.Parse(name, text, nil)
 }
 
-// A lister asks go list in a directory.
+// A lister runs go list in a directory.
 type lister struct {
 	ctx context.Context
 	dir string
 }
 
-// module describes a module; query is as for go list -m.
+// module describes a module; query is an argument of go list -m.
 func (l lister) module(query string) (*module, error) {
 	out, err := run(l.ctx, l.dir, "go", "list", "-m", "-u", "-versions", "-retracted", "-json", query)
 	if err != nil {
@@ -115,16 +116,16 @@ func (l lister) module(query string) (*module, error) {
 	return decode(out)
 }
 
-// vulnerable returns the report on known vulnerabilities that the code of a module reaches: "" if there are none.
+// vulnerable returns a report on known vulnerabilities that a module's code reaches, or "".
 func vulnerable(ctx context.Context, dir string) (string, error) {
 	out, err := run(ctx, dir, "go", "run", vulnerabilities, "./...")
-	if err != nil && strings.HasSuffix(err.Error(), "exit status 3") { // as govulncheck has it
+	if err != nil && strings.HasSuffix(err.Error(), "exit status 3") { // govulncheck's exit code for findings
 		return string(out), nil
 	}
 	return "", err
 }
 
-// run runs a command. Its error ends with the last two lines that the command has written to stderr.
+// run runs a command. Its error ends with the last two lines of the command's stderr.
 func run(ctx context.Context, dir, name string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
@@ -132,7 +133,8 @@ func run(ctx context.Context, dir, name string, args ...string) ([]byte, error) 
 	cmd.Stdout, cmd.Stderr = &out, &problems
 	if err := cmd.Run(); err != nil {
 		lines := strings.Split(strings.TrimSpace(problems.String()), "\n")
-		return out.Bytes(), fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err, strings.Join(lines[max(0, len(lines)-2):], ": "))
+		return out.Bytes(), fmt.Errorf("%s: %w: %s", strings.Join(cmd.Args, " "), err,
+			strings.Join(lines[max(0, len(lines)-2):], ": "))
 	}
 	return out.Bytes(), nil
 }

@@ -11,20 +11,20 @@ import (
 	"golang.org/x/mod/semver"
 )
 
-// The rule: each module that a go.mod requires itself, and each of golang.org/x, is no more than grace behind: no release after
-// the required one is older than that. None is retracted or deprecated. Other indirect requirements follow those that require
-// them, and govulncheck tells if one of them is vulnerable.
+// The rule: each direct requirement of a go.mod, and each of golang.org/x, is at most grace behind: no release after
+// the required one is older than that. None is retracted or deprecated. Other indirect requirements follow their
+// dependents, and govulncheck reports vulnerable ones.
 const grace = 45 * 24 * time.Hour
 
-// always matches modules whose indirect requirements are covered, too: much of the cryptography and parsing of others is in them.
+// always matches modules whose indirect requirements are covered, too. They contain most cryptography and parsing.
 const always = "golang.org/x/"
 
-// A module is what go list knows of one.
+// A module is the output of go list for a module.
 type module struct {
 	Path       string
 	Version    string
 	Time       time.Time
-	Versions   []string // all releases that are not retracted
+	Versions   []string // all releases except retracted ones
 	Retracted  []string
 	Deprecated string
 }
@@ -37,7 +37,7 @@ func decode(list []byte) (*module, error) {
 	return &m, nil
 }
 
-// covered returns the modules of a go.mod that the rule is for.
+// covered returns the modules of a go.mod to which the rule applies.
 func covered(file *modfile.File) (paths []string) {
 	for _, r := range file.Require {
 		replaced := slices.ContainsFunc(file.Replace, func(p *modfile.Replace) bool { return p.Old.Path == r.Mod.Path })
@@ -48,7 +48,8 @@ func covered(file *modfile.File) (paths []string) {
 	return paths
 }
 
-// behind returns how modules break the rule. An error, for what could not be asked, doesn't keep it from asking for the rest.
+// behind returns violations of the rule. After an error, for a module that couldn't be queried, it continues with the
+// rest.
 func behind(list func(query string) (*module, error), paths []string, now time.Time) (findings []string, err error) {
 	for _, path := range paths {
 		m, failed := list(path)
@@ -57,7 +58,8 @@ func behind(list func(query string) (*module, error), paths []string, now time.T
 			continue
 		}
 		if len(m.Retracted) > 0 {
-			findings = append(findings, fmt.Sprintf("%s %s is retracted: %s", m.Path, m.Version, strings.Join(m.Retracted, "; ")))
+			findings = append(findings, fmt.Sprintf("%s %s is retracted: %s", m.Path, m.Version,
+				strings.Join(m.Retracted, "; ")))
 		}
 		if m.Deprecated != "" {
 			findings = append(findings, fmt.Sprintf("%s is deprecated: %s", m.Path, m.Deprecated))
@@ -72,14 +74,15 @@ func behind(list func(query string) (*module, error), paths []string, now time.T
 			continue
 		}
 		if age := now.Sub(n.Time); age > grace {
-			findings = append(findings, fmt.Sprintf("%s %s is behind: %s was released %d days ago; go get %[1]s@latest", m.Path, m.Version, next,
+			findings = append(findings, fmt.Sprintf("%s %s is behind: %s was released %d days ago; go get %[1]s@latest", m.Path,
+				m.Version, next,
 				int(age.Hours()/24)))
 		}
 	}
 	return findings, err
 }
 
-// following returns the first release after a module's version; "" if there is none.
+// following returns the first release after a module's version, or "".
 func following(m *module) string {
 	for _, v := range m.Versions {
 		if semver.Compare(v, m.Version) > 0 && semver.Prerelease(v) == "" {

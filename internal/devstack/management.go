@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// A management is the HTTP API of a RabbitMQ, which its management plugin serves.
+// A management is RabbitMQ's HTTP API, served by its management plugin.
 type management struct {
 	base string
 	user *url.Userinfo
@@ -23,7 +23,7 @@ type management struct {
 
 var managementClient = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 
-// do sends a request, such as DELETE connections/NAME, and returns the body of the answer.
+// do sends a request, such as DELETE connections/NAME, and returns the body of the response.
 func (m management) do(method, path string, body []byte) ([]byte, error) {
 	r, err := http.NewRequest(method, m.base+"/api/"+path, bytes.NewReader(body))
 	if err != nil {
@@ -43,7 +43,7 @@ func (m management) do(method, path string, body []byte) ([]byte, error) {
 	return text, err
 }
 
-// createVHost creates a virtual host that the user may do everything in.
+// createVHost creates a virtual host in which the user has all permissions.
 func (m management) createVHost(name string) error {
 	if _, err := m.do("PUT", "vhosts/"+url.PathEscape(name), nil); err != nil {
 		return err
@@ -53,16 +53,17 @@ func (m management) createVHost(name string) error {
 	return err
 }
 
-// A Grant is what a user of RabbitMQ may do in a virtual host: patterns, and for topic exchanges patterns of keys.
+// A Grant has a user's permissions in a virtual host: patterns of names, and for topic exchanges patterns of routing
+// keys.
 type Grant struct {
 	Configure, Write, Read string
 	Topics                 map[string]TopicGrant // by exchange
 }
 
-// A TopicGrant is by which keys a user may publish to a topic exchange and bind to it.
+// A TopicGrant has the routing keys with which a user may publish to a topic exchange and bind to it.
 type TopicGrant struct{ Write, Read string }
 
-// grant creates a user with a password, or changes what it may do.
+// grant creates a user with a password, or changes its permissions.
 func (m management) grant(vhost, user, password string, g Grant) error {
 	put := func(path string, body map[string]string) error {
 		text, err := json.Marshal(body)
@@ -77,7 +78,8 @@ func (m management) grant(vhost, user, password string, g Grant) error {
 		put("permissions/"+in, map[string]string{"configure": g.Configure, "write": g.Write, "read": g.Read}),
 	)
 	for exchange, t := range g.Topics {
-		err = errors.Join(err, put("topic-permissions/"+in, map[string]string{"exchange": exchange, "write": t.Write, "read": t.Read}))
+		err = errors.Join(err, put("topic-permissions/"+in,
+			map[string]string{"exchange": exchange, "write": t.Write, "read": t.Read}))
 	}
 	return err
 }
@@ -91,8 +93,9 @@ func (m management) deleteVHost(name string) {
 	_, _ = m.do("DELETE", "vhosts/"+url.PathEscape(name), nil)
 }
 
-// namedManagement is the HTTP API of the server that AF_TEST_AMQP names, at AF_TEST_AMQP_ADMIN or the usual port. It is nil if
-// that doesn't answer for this server: the management plugin isn't enabled, or the user is no administrator.
+// namedManagement is the HTTP API of the server named by AF_TEST_AMQP, at AF_TEST_AMQP_ADMIN or the usual port. It is
+// nil if the API doesn't respond for this server: the management plugin isn't enabled, or the user is no
+// administrator.
 var namedManagement = sync.OnceValue(func() *management {
 	u, err := url.Parse(os.Getenv(RabbitMQ.Variable()))
 	if err != nil || u.User == nil {
@@ -109,8 +112,8 @@ var namedManagement = sync.OnceValue(func() *management {
 	return m
 })
 
-// listensOn reports whether the API answers and is that of a server with this AMQP port: another server of the machine may
-// have the usual port of the API.
+// listensOn reports whether the API responds and belongs to a server with this AMQP port: another server of the
+// machine may use the API's usual port.
 func (m *management) listensOn(port string) bool {
 	text, err := m.do("GET", "overview", nil)
 	if err != nil {
@@ -140,7 +143,7 @@ func (m *management) listensOn(port string) bool {
 func withVHost(uri, name string) (string, error) {
 	u, err := url.Parse(uri)
 	if err != nil {
-		return "", errors.New("the URI of RabbitMQ is not valid") // without the password that is in it
+		return "", errors.New("the URI of RabbitMQ is not valid") // without the password in it
 	}
 	u.Path, u.RawPath = "/"+name, ""
 	return u.String(), nil

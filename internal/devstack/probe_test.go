@@ -20,7 +20,7 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// What a store of tasks relies on. A server that speaks MongoDB's protocol can be used if it passes:
+// The requirements of a task store. A server that speaks MongoDB's protocol is usable if it passes:
 //
 //	AF_TEST_MONGO=mongodb://… go test -v -run MongoIsFit ./internal/devstack
 func TestMongoIsFitForAStore(t *testing.T) {
@@ -105,8 +105,10 @@ func probeNonce(t *testing.T, c *mongo.Collection) {
 	many(8, func(i int) {
 		for n := 0; n < len(ids); n += 10 {
 			nonce := fmt.Sprint(i, "-", n)
-			_, err := c.UpdateMany(t.Context(), bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids[n : n+10]}}}, {Key: "status", Value: bson.D{{Key: "$in", Value: []int{0, 1}}}}},
-				bson.D{{Key: "$set", Value: bson.D{{Key: "status", Value: 2}, {Key: "nonce", Value: nonce}}}, {Key: "$inc", Value: bson.D{{Key: "fence", Value: int64(1)}}}})
+			_, err := c.UpdateMany(t.Context(), bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids[n : n+10]}}},
+				{Key: "status", Value: bson.D{{Key: "$in", Value: []int{0, 1}}}}},
+				bson.D{{Key: "$set", Value: bson.D{{Key: "status", Value: 2}, {Key: "nonce", Value: nonce}}},
+					{Key: "$inc", Value: bson.D{{Key: "fence", Value: int64(1)}}}})
 			if err != nil {
 				t.Error(err)
 				return
@@ -144,7 +146,8 @@ func probeCompareAndSet(t *testing.T, c *mongo.Collection) {
 	for rev := range int64(20) {
 		var winners atomic.Int32
 		many(16, func(int) {
-			r, err := c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: "n"}, {Key: "rev", Value: rev}}, bson.D{{Key: "$set", Value: bson.D{{Key: "rev", Value: rev + 1}}}})
+			r, err := c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: "n"}, {Key: "rev", Value: rev}},
+				bson.D{{Key: "$set", Value: bson.D{{Key: "rev", Value: rev + 1}}}})
 			if err != nil {
 				t.Error(err)
 				return
@@ -160,11 +163,13 @@ func probeCompareAndSet(t *testing.T, c *mongo.Collection) {
 func probeInc(t *testing.T, c *mongo.Collection) {
 	many(16, func(int) {
 		for range 20 {
-			_, err := c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: "n"}}, bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: int64(1)}}}}, options.UpdateOne().SetUpsert(true))
+			_, err := c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: "n"}},
+				bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: int64(1)}}}}, options.UpdateOne().SetUpsert(true))
 			if err != nil && !mongo.IsDuplicateKeyError(err) {
 				t.Error(err)
 			} else if err != nil {
-				_, err = c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: "n"}}, bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: int64(1)}}}})
+				_, err = c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: "n"}},
+					bson.D{{Key: "$inc", Value: bson.D{{Key: "n", Value: int64(1)}}}})
 				if err != nil {
 					t.Error(err)
 				}
@@ -181,7 +186,8 @@ func probeInc(t *testing.T, c *mongo.Collection) {
 func probeIndexes(t *testing.T, c *mongo.Collection) {
 	models := []mongo.IndexModel{
 		{Keys: bson.D{{Key: "key", Value: 1}}, Options: options.Index().SetUnique(true).SetSparse(true).SetName("key")},
-		{Keys: bson.D{{Key: "queue", Value: 1}, {Key: "weight", Value: -1}, {Key: "seq", Value: 1}}, Options: options.Index().SetName("line")},
+		{Keys: bson.D{{Key: "queue", Value: 1}, {Key: "weight", Value: -1}, {Key: "seq", Value: 1}},
+			Options: options.Index().SetName("line")},
 	}
 	for range 2 {
 		_, err := c.Indexes().CreateMany(t.Context(), models)
@@ -203,18 +209,22 @@ func probeIndexes(t *testing.T, c *mongo.Collection) {
 	if won.Load() != 1 {
 		t.Errorf("%d hold one key", won.Load())
 	}
-	_, err := c.UpdateOne(t.Context(), bson.D{{Key: "key", Value: "k"}}, bson.D{{Key: "$unset", Value: bson.D{{Key: "key", Value: ""}}}})
+	_, err := c.UpdateOne(t.Context(), bson.D{{Key: "key", Value: "k"}},
+		bson.D{{Key: "$unset", Value: bson.D{{Key: "key", Value: ""}}}})
 	must(t, err)
 	_, err = c.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "after"}, {Key: "key", Value: "k"}})
 	must(t, err)
-	// Unordered, those that can be are inserted, and each of the others is named.
-	_, err = c.InsertMany(t.Context(), []any{bson.D{{Key: "_id", Value: "x"}}, bson.D{{Key: "_id", Value: "x"}}, bson.D{{Key: "_id", Value: "y"}, {Key: "key", Value: "k"}}, bson.D{{Key: "_id", Value: "z"}}},
+	// An unordered insert inserts all valid documents and names each of the others.
+	_, err = c.InsertMany(t.Context(), []any{bson.D{{Key: "_id", Value: "x"}}, bson.D{{Key: "_id", Value: "x"}},
+		bson.D{{Key: "_id", Value: "y"}, {Key: "key", Value: "k"}}, bson.D{{Key: "_id", Value: "z"}}},
 		options.InsertMany().SetOrdered(false))
 	var bulk mongo.BulkWriteException
-	if !errors.As(err, &bulk) || len(bulk.WriteErrors) != 2 || bulk.WriteErrors[0].Index != 1 || bulk.WriteErrors[1].Index != 2 {
+	if !errors.As(err, &bulk) || len(bulk.WriteErrors) != 2 || bulk.WriteErrors[0].Index != 1 ||
+		bulk.WriteErrors[1].Index != 2 {
 		t.Errorf("inserting twice: %v", err)
 	}
-	if n, err := c.CountDocuments(t.Context(), bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: []string{"x", "y", "z"}}}}}); n != 2 || err != nil {
+	if n, err := c.CountDocuments(t.Context(), bson.D{{Key: "_id",
+		Value: bson.D{{Key: "$in", Value: []string{"x", "y", "z"}}}}}); n != 2 || err != nil {
 		t.Errorf("%d inserted, %v", n, err)
 	}
 }
@@ -228,8 +238,10 @@ func probeBulk(t *testing.T, c *mongo.Collection) {
 	must(t, err)
 	var models []mongo.WriteModel
 	for i := range 10 {
-		models = append(models, mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: i}, {Key: "fence", Value: int64(1)}, {Key: "stop", Value: bson.D{{Key: "$ne", Value: true}}}}).
-			SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "status", Value: "done"}}}, {Key: "$unset", Value: bson.D{{Key: "owner", Value: ""}}}}))
+		models = append(models, mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: i},
+			{Key: "fence", Value: int64(1)}, {Key: "stop", Value: bson.D{{Key: "$ne", Value: true}}}}).
+			SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "status", Value: "done"}}},
+				{Key: "$unset", Value: bson.D{{Key: "owner", Value: ""}}}}))
 	}
 	r, err := c.BulkWrite(t.Context(), models, options.BulkWrite().SetOrdered(false))
 	must(t, err)
@@ -239,10 +251,14 @@ func probeBulk(t *testing.T, c *mongo.Collection) {
 }
 
 func probeDotted(t *testing.T, c *mongo.Collection) {
-	_, err := c.InsertOne(t.Context(), bson.D{{Key: "_id", Value: 1}, {Key: "set", Value: bson.D{{Key: "rev", Value: int64(1)}}}})
+	_, err := c.InsertOne(t.Context(), bson.D{{Key: "_id", Value: 1},
+		{Key: "set", Value: bson.D{{Key: "rev", Value: int64(1)}}}})
 	must(t, err)
-	r, err := c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: 1}, {Key: "set.rev", Value: int64(1)}, {Key: "set.done", Value: bson.D{{Key: "$exists", Value: false}}}},
-		bson.D{{Key: "$inc", Value: bson.D{{Key: "set.rev", Value: int64(1)}}}, {Key: "$set", Value: bson.D{{Key: "set.done", Value: true}}}, {Key: "$addToSet", Value: bson.D{{Key: "set.batches", Value: "b"}}}})
+	r, err := c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: 1}, {Key: "set.rev", Value: int64(1)},
+		{Key: "set.done", Value: bson.D{{Key: "$exists", Value: false}}}},
+		bson.D{{Key: "$inc", Value: bson.D{{Key: "set.rev", Value: int64(1)}}},
+			{Key: "$set", Value: bson.D{{Key: "set.done", Value: true}}}, {Key: "$addToSet",
+				Value: bson.D{{Key: "set.batches", Value: "b"}}}})
 	must(t, err)
 	var doc struct {
 		Set struct {
@@ -255,10 +271,13 @@ func probeDotted(t *testing.T, c *mongo.Collection) {
 	if r.MatchedCount != 1 || doc.Set.Rev != 2 || !doc.Set.Done || !slices.Equal(doc.Set.Batches, []string{"b"}) {
 		t.Errorf("%+v %+v", r, doc)
 	}
-	_, err = c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: 1}, {Key: "set.batches", Value: bson.D{{Key: "$ne", Value: "c"}}}},
-		bson.D{{Key: "$push", Value: bson.D{{Key: "set.batches", Value: "c"}}}, {Key: "$max", Value: bson.D{{Key: "set.rev", Value: int64(9)}}}})
+	_, err = c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: 1},
+		{Key: "set.batches", Value: bson.D{{Key: "$ne", Value: "c"}}}},
+		bson.D{{Key: "$push", Value: bson.D{{Key: "set.batches", Value: "c"}}},
+			{Key: "$max", Value: bson.D{{Key: "set.rev", Value: int64(9)}}}})
 	must(t, err)
-	r, err = c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: 1}, {Key: "set.batches", Value: "c"}, {Key: "set.rev", Value: int64(9)}}, bson.D{{Key: "$pull", Value: bson.D{{Key: "set.batches", Value: "c"}}}})
+	r, err = c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: 1}, {Key: "set.batches", Value: "c"},
+		{Key: "set.rev", Value: int64(9)}}, bson.D{{Key: "$pull", Value: bson.D{{Key: "set.batches", Value: "c"}}}})
 	must(t, err)
 	if r.ModifiedCount != 1 {
 		t.Errorf("%+v", r)
@@ -269,24 +288,28 @@ func probeClock(t *testing.T, c *mongo.Collection) {
 	var hello struct{ LocalTime time.Time }
 	must(t, c.Database().RunCommand(t.Context(), bson.D{{Key: "hello", Value: 1}}).Decode(&hello))
 	if d := time.Since(hello.LocalTime).Abs(); d > time.Minute {
-		t.Errorf("the server's time is %v away", d)
+		t.Errorf("the server's time is off by %v", d)
 	}
-	_, err := c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: 1}}, bson.D{{Key: "$currentDate", Value: bson.D{{Key: "at", Value: true}}}}, options.UpdateOne().SetUpsert(true))
+	_, err := c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: 1}},
+		bson.D{{Key: "$currentDate", Value: bson.D{{Key: "at", Value: true}}}}, options.UpdateOne().SetUpsert(true))
 	must(t, err)
 	var doc struct{ At time.Time }
 	must(t, c.FindOne(t.Context(), bson.D{{Key: "_id", Value: 1}}).Decode(&doc))
 	if d := time.Since(doc.At).Abs(); d > time.Minute {
-		t.Errorf("the server wrote a time %v away", d)
+		t.Errorf("the server wrote a time that is off by %v", d)
 	}
 }
 
 func probeValues(t *testing.T, c *mongo.Collection) {
 	large := time.Now().UnixNano()
 	for i, id := range []string{"b", "a", "ü", "%", "_"} {
-		_, err := c.InsertOne(t.Context(), bson.D{{Key: "_id", Value: id}, {Key: "at", Value: large + int64(i%2)}, {Key: "body", Value: []byte(`{"a":1}`)}})
+		_, err := c.InsertOne(t.Context(), bson.D{{Key: "_id", Value: id}, {Key: "at", Value: large + int64(i%2)},
+			{Key: "body", Value: []byte(`{"a":1}`)}})
 		must(t, err)
 	}
-	cur, err := c.Find(t.Context(), bson.D{{Key: "at", Value: bson.D{{Key: "$gte", Value: large}}}}, options.Find().SetSort(bson.D{{Key: "at", Value: -1}, {Key: "_id", Value: 1}}).SetLimit(4).SetSkip(1).SetProjection(bson.D{{Key: "body", Value: 1}}))
+	cur, err := c.Find(t.Context(), bson.D{{Key: "at", Value: bson.D{{Key: "$gte", Value: large}}}},
+		options.Find().SetSort(bson.D{{Key: "at", Value: -1},
+			{Key: "_id", Value: 1}}).SetLimit(4).SetSkip(1).SetProjection(bson.D{{Key: "body", Value: 1}}))
 	must(t, err)
 	var got []struct {
 		ID   string `bson:"_id"`
@@ -316,7 +339,8 @@ func probeValues(t *testing.T, c *mongo.Collection) {
 	if len(groups) != 2 || groups[0].N+groups[1].N != 5 {
 		t.Errorf("groups %+v", groups)
 	}
-	r, err := c.DeleteMany(t.Context(), bson.D{{Key: "$or", Value: bson.A{bson.D{{Key: "_id", Value: "a"}}, bson.D{{Key: "_id", Value: bson.D{{Key: "$gte", Value: "b"}}}}}}})
+	r, err := c.DeleteMany(t.Context(), bson.D{{Key: "$or",
+		Value: bson.A{bson.D{{Key: "_id", Value: "a"}}, bson.D{{Key: "_id", Value: bson.D{{Key: "$gte", Value: "b"}}}}}}})
 	must(t, err)
 	if r.DeletedCount != 3 {
 		t.Errorf("%d deleted", r.DeletedCount)
@@ -324,13 +348,19 @@ func probeValues(t *testing.T, c *mongo.Collection) {
 }
 
 func probeExplain(t *testing.T, c *mongo.Collection) {
-	_, err := c.Indexes().CreateOne(t.Context(), mongo.IndexModel{Keys: bson.D{{Key: "queue", Value: 1}, {Key: "place", Value: 1}, {Key: "weight", Value: -1}}})
+	_, err := c.Indexes().CreateOne(t.Context(), mongo.IndexModel{Keys: bson.D{{Key: "queue", Value: 1},
+		{Key: "place", Value: 1}, {Key: "weight", Value: -1}}})
 	must(t, err)
 	for i := range 20 {
-		_, err = c.InsertOne(t.Context(), bson.D{{Key: "queue", Value: "q"}, {Key: "place", Value: 1}, {Key: "weight", Value: i}})
+		_, err = c.InsertOne(t.Context(), bson.D{{Key: "queue", Value: "q"}, {Key: "place", Value: 1},
+			{Key: "weight", Value: i}})
 		must(t, err)
 	}
-	raw, err := c.Database().RunCommand(t.Context(), bson.D{{Key: "explain", Value: bson.D{{Key: "find", Value: c.Name()}, {Key: "filter", Value: bson.D{{Key: "queue", Value: "q"}, {Key: "place", Value: 1}}}, {Key: "sort", Value: bson.D{{Key: "weight", Value: -1}}}, {Key: "limit", Value: 1}}}, {Key: "verbosity", Value: "queryPlanner"}}).Raw()
+	raw, err := c.Database().RunCommand(t.Context(),
+		bson.D{{Key: "explain", Value: bson.D{{Key: "find", Value: c.Name()},
+			{Key: "filter", Value: bson.D{{Key: "queue", Value: "q"}, {Key: "place", Value: 1}}}, {Key: "sort",
+				Value: bson.D{{Key: "weight",
+					Value: -1}}}, {Key: "limit", Value: 1}}}, {Key: "verbosity", Value: "queryPlanner"}}).Raw()
 	must(t, err)
 	if s := raw.String(); !strings.Contains(s, "IXSCAN") || strings.Contains(s, "COLLSCAN") {
 		t.Error(s)
@@ -341,14 +371,16 @@ func probeExplain(t *testing.T, c *mongo.Collection) {
 
 func probeSpeed(t *testing.T, c *mongo.Collection) {
 	_, err := c.Indexes().CreateMany(t.Context(), []mongo.IndexModel{
-		{Keys: bson.D{{Key: "queue", Value: 1}, {Key: "status", Value: 1}, {Key: "weight", Value: -1}, {Key: "seq", Value: 1}}},
+		{Keys: bson.D{{Key: "queue", Value: 1}, {Key: "status", Value: 1}, {Key: "weight", Value: -1},
+			{Key: "seq", Value: 1}}},
 		{Keys: bson.D{{Key: "owner", Value: 1}, {Key: "nonce", Value: 1}}, Options: options.Index().SetSparse(true)},
 	})
 	must(t, err)
 	const tasks = 2000
 	var docs []any
 	for i := range tasks {
-		docs = append(docs, bson.D{{Key: "_id", Value: fmt.Sprint(i)}, {Key: "queue", Value: "q"}, {Key: "status", Value: 0}, {Key: "weight", Value: i % 3}, {Key: "seq", Value: i}, {Key: "body", Value: make([]byte, 200)}})
+		docs = append(docs, bson.D{{Key: "_id", Value: fmt.Sprint(i)}, {Key: "queue", Value: "q"}, {Key: "status", Value: 0},
+			{Key: "weight", Value: i % 3}, {Key: "seq", Value: i}, {Key: "body", Value: make([]byte, 200)}})
 	}
 	begin := time.Now()
 	_, err = c.InsertMany(t.Context(), docs, options.InsertMany().SetOrdered(false))
@@ -358,14 +390,17 @@ func probeSpeed(t *testing.T, c *mongo.Collection) {
 	begin = time.Now()
 	const single = 200
 	for i := range single {
-		must(t, c.FindOneAndUpdate(t.Context(), bson.D{{Key: "_id", Value: fmt.Sprint(i)}, {Key: "status", Value: 0}}, bson.D{{Key: "$set", Value: bson.D{{Key: "status", Value: 2}}}}).Err())
+		must(t, c.FindOneAndUpdate(t.Context(), bson.D{{Key: "_id", Value: fmt.Sprint(i)}, {Key: "status", Value: 0}},
+			bson.D{{Key: "$set", Value: bson.D{{Key: "status", Value: 2}}}}).Err())
 	}
 	t.Logf("claiming one by one, by id: %.0f/s", single/time.Since(begin).Seconds())
 
 	begin = time.Now()
 	claimed := 0
 	for k := 0; claimed < tasks-single; k++ {
-		cur, err := c.Find(t.Context(), bson.D{{Key: "queue", Value: "q"}, {Key: "status", Value: 0}}, options.Find().SetSort(bson.D{{Key: "weight", Value: -1}, {Key: "seq", Value: 1}}).SetLimit(50).SetProjection(bson.D{{Key: "_id", Value: 1}}))
+		cur, err := c.Find(t.Context(), bson.D{{Key: "queue", Value: "q"}, {Key: "status", Value: 0}},
+			options.Find().SetSort(bson.D{{Key: "weight", Value: -1},
+				{Key: "seq", Value: 1}}).SetLimit(50).SetProjection(bson.D{{Key: "_id", Value: 1}}))
 		must(t, err)
 		var found []struct {
 			ID string `bson:"_id"`
@@ -376,7 +411,9 @@ func probeSpeed(t *testing.T, c *mongo.Collection) {
 			ids = append(ids, f.ID)
 		}
 		nonce := fmt.Sprint("n", k)
-		r, err := c.UpdateMany(t.Context(), bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "status", Value: 0}}, bson.D{{Key: "$set", Value: bson.D{{Key: "status", Value: 2}, {Key: "owner", Value: "o"}, {Key: "nonce", Value: nonce}}}})
+		r, err := c.UpdateMany(t.Context(), bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}},
+			{Key: "status", Value: 0}}, bson.D{{Key: "$set",
+			Value: bson.D{{Key: "status", Value: 2}, {Key: "owner", Value: "o"}, {Key: "nonce", Value: nonce}}}})
 		must(t, err)
 		cur, err = c.Find(t.Context(), bson.D{{Key: "owner", Value: "o"}, {Key: "nonce", Value: nonce}})
 		must(t, err)

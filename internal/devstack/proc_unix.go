@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// detach makes the command outlive this process, in a process group of its own.
+// detach makes the command outlive this process, in its own process group.
 func detach(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
 
 // signalGroup terminates all processes of a group, or kills them if hard. A group that has no process is no error.

@@ -9,8 +9,8 @@ import (
 	"strconv"
 )
 
-// Where Debian keeps the scripts themselves. Those in PATH change to the user rabbitmq, which may not read
-// our directories.
+// Debian's directory of the actual scripts. Those in PATH switch to the user rabbitmq, which can't read our
+// directories.
 const rabbitMQScripts = "/usr/lib/rabbitmq/bin"
 
 func (s *Server) prepareRabbitMQ() (err error) {
@@ -32,9 +32,9 @@ log.console.level = warning
 log.file = false
 disk_free_limit.absolute = 50MB
 `, s.Port, s.AdminPort),
-		// Virtual hosts are made over HTTP: each use of rabbitmqctl takes more than a second.
+		// Virtual hosts are created over HTTP: each call of rabbitmqctl takes more than a second.
 		"enabled_plugins": "[rabbitmq_management].\n",
-		"env.conf":        "", // and not the machine's
+		"env.conf":        "", // overrides the machine's
 	} {
 		if err := os.WriteFile(filepath.Join(s.Dir, name), []byte(text), 0o600); err != nil {
 			return err
@@ -56,8 +56,8 @@ func (s *Server) rabbitMQScript(name string, args ...string) (*exec.Cmd, error) 
 	return cmd, nil
 }
 
-// rabbitMQEnv keeps the node to its directory and to the loopback interface; HOME has the cookie by which rabbitmqctl is
-// authenticated. Idle schedulers don't spin: tests share few processors.
+// rabbitMQEnv confines the node to its directory and to the loopback interface. HOME has the cookie that
+// authenticates rabbitmqctl. Idle schedulers don't spin, because tests share few processors.
 func (s *Server) rabbitMQEnv(environ []string) []string {
 	in := func(name string) string { return filepath.Join(s.Dir, name) }
 	return append(environ,
@@ -71,7 +71,8 @@ func (s *Server) rabbitMQEnv(environ []string) []string {
 		"RABBITMQ_CONFIG_FILE="+in("rabbitmq.conf"),
 		"RABBITMQ_CONF_ENV_FILE="+in("env.conf"),
 		"RABBITMQ_ENABLED_PLUGINS_FILE="+in("enabled_plugins"),
-		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none +sbwtdio none",
+		"RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS=-kernel inet_dist_use_interface {127,0,0,1} +sbwt none +sbwtdcpu none "+
+			"+sbwtdio none",
 	)
 }
 
@@ -81,7 +82,8 @@ func (s *Server) Ctl(args ...string) error {
 	return err
 }
 
-// Ask is Ctl for commands that print an answer, such as "list_queues", "--quiet", "name", "messages". It returns the output.
+// Ask is like Ctl for commands that print a result, such as "list_queues", "--quiet", "name", "messages". It returns
+// the output.
 func (s *Server) Ask(args ...string) (string, error) {
 	cmd, err := s.rabbitMQScript("rabbitmqctl", append([]string{"--node", s.Node}, args...)...)
 	if err != nil {
@@ -94,7 +96,8 @@ func (s *Server) Ask(args ...string) (string, error) {
 	return string(out), nil
 }
 
-// Admin sends a request to the HTTP API of the server, such as DELETE connections/NAME, and returns the body of the answer.
+// Admin sends a request to the HTTP API of the server, such as DELETE connections/NAME, and returns the body of the
+// response.
 func (s *Server) Admin(method, path string, body []byte) ([]byte, error) {
 	return s.management().do(method, path, body)
 }
@@ -103,7 +106,7 @@ func (s *Server) management() *management {
 	return &management{fmt.Sprintf("http://127.0.0.1:%d", s.AdminPort), url.UserPassword("guest", "guest")}
 }
 
-// rabbitMQReady asks for what starts last: the HTTP API, like all plugins, is up before the AMQP listener.
+// rabbitMQReady checks the AMQP listener, which starts after all plugins, such as the HTTP API.
 func (s *Server) rabbitMQReady() error {
 	for _, path := range []string{"vhosts/%2F", "health/checks/protocol-listener/amqp"} {
 		if _, err := s.Admin("GET", path, nil); err != nil {

@@ -18,7 +18,8 @@ func (s *Server) redis() (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.exec(path, "--port", strconv.Itoa(s.Port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.Dir), nil
+	return s.exec(path, "--port", strconv.Itoa(s.Port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir",
+		s.Dir), nil
 }
 
 // redisReady sends a PING.
@@ -27,7 +28,7 @@ func (s *Server) redisReady() error {
 	if err != nil {
 		return err
 	}
-	defer c.Close() // nothing is left to be sent
+	defer c.Close() // all was sent
 	if err := c.SetDeadline(time.Now().Add(time.Second)); err != nil {
 		return err
 	}

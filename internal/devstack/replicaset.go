@@ -13,14 +13,14 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// Replicas are the members of a MongoDB replica set that one test uses alone. They are killed, stopped and restarted through
-// [Server]; a member keeps its address.
+// Replicas are the members of a MongoDB replica set that only one test uses. They are killed, stopped and restarted
+// through [Server]; a member keeps its address.
 type Replicas struct {
 	Members []*Server
 	URI     string // names all members; WithDatabase adds a database
 }
 
-// ReplicaSet brings up a replica set of n members, with MongoDB's own timeouts: an election takes about 11 s. It
+// ReplicaSet starts a replica set of n members with MongoDB's default timeouts: an election takes about 11 s. It
 // returns when there is a primary.
 func ReplicaSet(t testing.TB, n int) *Replicas {
 	t.Helper()
@@ -50,7 +50,7 @@ func ReplicaSet(t testing.TB, n int) *Replicas {
 	return rs
 }
 
-// Primary returns the member that accepts writes. During an election it waits for the outcome, for a minute at most.
+// Primary returns the member that accepts writes. During an election it waits for the result, for at most a minute.
 func (rs *Replicas) Primary() (*Server, error) {
 	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		for _, m := range rs.Members {
@@ -72,6 +72,7 @@ func (rs *Replicas) StepDown() (*Server, error) {
 		return nil, err
 	}
 	return old, old.admin(func(ctx context.Context, db *mongo.Database) error {
-		return db.RunCommand(ctx, bson.D{{Key: "replSetStepDown", Value: 30}, {Key: "secondaryCatchUpPeriodSecs", Value: 10}}).Err()
+		return db.RunCommand(ctx, bson.D{{Key: "replSetStepDown", Value: 30},
+			{Key: "secondaryCatchUpPeriodSecs", Value: 10}}).Err()
 	})
 }

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 )
 
-// root is the root directory of the Linux system whose RabbitMQ and Redis are used, or "" for this one.
+// root returns the root directory of the Linux system with RabbitMQ and Redis, or "" for this one.
 func root() string { return os.Getenv("AF_TEST_ROOT") }
 
 // lookPath returns the path of a program in the server's root: in the first of dirs that has it, or else in PATH.
@@ -29,9 +29,9 @@ func (s *Server) lookPath(name string, dirs ...string) (string, error) {
 	return "", fmt.Errorf("%s is not installed%s (Debian: apt-get install rabbitmq-server redis-server)", name, where)
 }
 
-// inRoot runs a program in another root, with mounts of its own: the kernel's file systems, and the parent of the server's
-// directory at the path that it has outside, where the other directories of the test are, such as that of its certificates. The
-// mounts end with the program. The process keeps its PID.
+// inRoot runs a program in another root with its own mounts: the kernel's file systems, and the parent of the
+// server's directory at its outside path, because other directories of the test are there, such as its certificates.
+// The mounts end with the program. The process keeps its PID.
 const inRoot = `
 root=$1 dir=$(dirname "$2")
 shift 2
@@ -41,13 +41,14 @@ mount --bind "$dir" "$root$dir"
 exec chroot "$root" "$@"
 `
 
-// exec returns the command that runs a program in the server's root. If that isn't this system's, it takes the rights of the
-// superuser.
+// exec returns the command that runs a program in the server's root. For a root other than this system's it gets
+// superuser rights.
 func (s *Server) exec(path string, args ...string) *exec.Cmd {
 	if s.Root == "" {
 		return exec.Command(path, args...)
 	}
-	cmd := exec.Command("unshare", append([]string{"--mount", "--propagation", "private", "sh", "-ec", inRoot, "sh", s.Root, s.Dir, path},
+	cmd := exec.Command("unshare", append([]string{"--mount", "--propagation", "private", "sh", "-ec", inRoot, "sh",
+		s.Root, s.Dir, path},
 		args...)...)
 	cmd.Env = append(os.Environ(), "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
 	return cmd

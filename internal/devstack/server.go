@@ -13,11 +13,11 @@ import (
 	"time"
 )
 
-// patience is how long a server may take to start, or to stop.
+// patience is how long a server may take to start or stop.
 const patience = 60 * time.Second
 
-// A Server is a process that this package has started. Its exported fields are kept in the state file, except those that
-// only a test's own server has.
+// A Server is a process started by this package. The state file contains its exported fields, except those that only
+// a test's own server has.
 type Server struct {
 	Kind Kind
 	Dir  string // all files of the server
@@ -25,16 +25,16 @@ type Server struct {
 	Port int
 	Pid  int // also its process group; 0 before the first start
 
-	// Root is the root directory of the Linux system that the program is installed in, or "" for this one.
+	// Root is the root directory of the Linux system in which the program is installed, or "" for this one.
 	Root string `json:",omitempty"`
 
-	// Args are added to the command. TLS is how devstack itself connects to a MongoDB that requires TLS.
+	// Args are added to the command. TLS is devstack's own configuration for a MongoDB that requires TLS.
 	Args []string    `json:"-"`
 	TLS  *tls.Config `json:"-"`
 
 	// MongoDB's.
 	Topology string  `json:",omitempty"`
-	CacheGB  float64 `json:",omitempty"` // of MongoDB; 0 is 0.25
+	CacheGB  float64 `json:",omitempty"` // of MongoDB; 0 means 0.25
 
 	// RabbitMQ's.
 	Node      string `json:",omitempty"`
@@ -42,14 +42,14 @@ type Server struct {
 	AdminPort int    `json:",omitempty"`
 }
 
-// The topologies of a MongoDB server.
+// Topologies of a MongoDB server.
 const (
 	topologySet        = "replicaset" // of one member
 	topologyStandalone = "standalone"
 	topologyMember     = "member" // of a replica set of several
 )
 
-// newServer returns a server whose files are in dir, with what the environment asks of servers of its kind.
+// newServer returns a server with its files in dir and the options of the environment.
 func newServer(k Kind, dir string) *Server {
 	if k == MongoDB {
 		return &Server{Kind: k, Dir: dir, Topology: topology()}
@@ -57,7 +57,7 @@ func newServer(k Kind, dir string) *Server {
 	return &Server{Kind: k, Dir: dir, Root: root()}
 }
 
-// prepare chooses ports and writes configuration files. It is called once a server.
+// prepare chooses ports and writes configuration files. It is called once per server.
 func (s *Server) prepare() (err error) {
 	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
 		return err
@@ -90,7 +90,7 @@ func (s *Server) command() (*exec.Cmd, error) {
 	return nil, fmt.Errorf("unknown kind of server %q", s.Kind)
 }
 
-// ready returns nil if the server serves requests, and else the reason why not.
+// ready returns nil if the server serves requests, or else the reason.
 func (s *Server) ready() error {
 	switch s.Kind {
 	case RabbitMQ:
@@ -101,7 +101,7 @@ func (s *Server) ready() error {
 	return s.mongoReady()
 }
 
-// Start starts the server, or restarts it with its files and on its port, and returns when it is ready.
+// Start starts the server, or restarts it with its files and port, and returns when it is ready.
 func (s *Server) Start() error {
 	cmd, err := s.command()
 	if err != nil {
@@ -111,7 +111,7 @@ func (s *Server) Start() error {
 	if err != nil {
 		return err
 	}
-	defer log.Close() // the process has its own
+	defer log.Close() // the process has its own descriptor
 	cmd.Args = append(cmd.Args, s.Args...)
 	cmd.Stdout, cmd.Stderr, cmd.Dir = log, log, s.Dir
 	detach(cmd)
@@ -139,7 +139,7 @@ func (s *Server) Start() error {
 	}
 }
 
-// Stop terminates the server and waits until it has exited. A server that doesn't exit in time is killed.
+// Stop terminates the server and waits for its exit. It kills a server that doesn't exit in time.
 func (s *Server) Stop() error {
 	if !s.running() {
 		return nil
@@ -155,7 +155,7 @@ func (s *Server) Stop() error {
 	return s.Kill()
 }
 
-// Kill ends all processes of the server at once, as a power failure would, except that the disk keeps what was written.
+// Kill kills all processes of the server, like a power failure, except that the disk keeps what was written.
 func (s *Server) Kill() error {
 	if !s.running() {
 		return nil
@@ -171,12 +171,12 @@ func (s *Server) Kill() error {
 	return nil
 }
 
-// running reports whether any process of the server is left.
+// running reports whether any process of the server is running.
 func (s *Server) running() bool { return s.Pid != 0 && groupAlive(s.Pid) }
 
 func (s *Server) log() string { return filepath.Join(s.Dir, "log") }
 
-// logTail is the end of the server's log, for an error.
+// logTail returns the end of the server's log, for an error.
 func (s *Server) logTail() string {
 	text, err := os.ReadFile(s.log())
 	if err != nil {
@@ -185,15 +185,15 @@ func (s *Server) logTail() string {
 	return string(text[max(0, len(text)-2000):])
 }
 
-// Ports are below those that systems give to outgoing connections (Linux begins at 32768, others at 49152): a server that is
-// down for a while, to be restarted on its port, must find it free.
+// Ports are below the ephemeral ports of outgoing connections (from 32768 on Linux, 49152 elsewhere): a server that
+// is down for a while and restarted must find its port free.
 const (
 	firstPort = 15000
 	lastPort  = 32000
 )
 
-// freePort returns a loopback port that no process listens on. Another process may take it before it is used: callers retry
-// with another one.
+// freePort returns a loopback port without a listener. Another process may take it before it is used, so callers
+// retry with another one.
 func freePort() (int, error) {
 	var failed error
 	for range 100 {

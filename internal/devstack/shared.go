@@ -31,10 +31,10 @@ const remembered = 2 * time.Minute
 
 var (
 	mu    sync.Mutex
-	known = map[string]*Server{} // those that this process has found, by variant
+	known = map[string]*Server{} // those found by this process, by variant
 )
 
-// variant tells apart the shared servers of a checkout.
+// variant distinguishes the shared servers of a checkout.
 func (s *Server) variant() string { return string(s.Kind) + s.Topology + s.Root }
 
 // Up returns the checkout's shared server of a kind. It starts the server if it isn't running.
@@ -82,7 +82,7 @@ func Up(k Kind) (*Server, error) {
 	return up, err
 }
 
-// startShared starts a server. It tries once more, since another process may have taken its port.
+// startShared starts a server. It retries once, because another process may have taken its port.
 func startShared(k Kind) (*Server, error) {
 	home, err := home()
 	if err != nil {
@@ -111,7 +111,7 @@ func (s *Server) discard() error {
 	return errors.Join(s.Kill(), os.RemoveAll(s.Dir))
 }
 
-// Keep brings up all servers and marks them as started manually: Down(true) leaves them running.
+// Keep starts all servers and marks them as started manually: Down(true) leaves them running.
 func Keep() ([]*Server, error) {
 	var all []*Server
 	var errs error
@@ -188,7 +188,7 @@ func checkout() (string, error) {
 	return filepath.EvalSymlinks(dir)
 }
 
-// locked reads the state file, calls f and writes back the state, while no other process does.
+// locked reads the state file, calls f and writes the state, all while holding the lock.
 func locked(f func(st *state) error) error {
 	dir, err := home()
 	if err != nil {
@@ -198,7 +198,7 @@ func locked(f func(st *state) error) error {
 	if err := lock.Lock(); err != nil {
 		return err
 	}
-	defer lock.Unlock() // the kernel releases it as well when the process ends
+	defer lock.Unlock() // the kernel also releases it when the process exits
 	path := filepath.Join(dir, "state.json")
 	var st state
 	text, err := os.ReadFile(path)

@@ -1,9 +1,9 @@
-// Package latency makes the calls of this project's benchmarks, and reports how long single calls take, in addition to what
-// package testing reports of all of them:
+// Package latency makes calls in benchmarks, and reports the latency of single calls in addition to the metrics of
+// package testing:
 //
 //	latency.Calls(b, 64, func() error { return client.Ping(ctx) })
 //
-// A benchmark with a loop of its own calls [Report] with what it has measured. [Parallel] makes calls without measuring them.
+// A benchmark with its own loop calls [Report] with its measurements. [Parallel] makes calls without measuring them.
 package latency
 
 import (
@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// Calls makes b.N calls from so many goroutines at once, after one that doesn't count since it may have to connect, and
-// reports their allocations, their rate and what each took. A goroutine whose call fails ends, and so does the benchmark.
+// Calls makes b.N calls from this many goroutines, after one unmeasured call that may have to connect, and reports
+// allocations, rate and latencies. A goroutine whose call fails ends, and the benchmark fails.
 func Calls(b *testing.B, callers int, call func() error) {
 	b.Helper()
 	if err := call(); err != nil {
@@ -35,8 +35,8 @@ func Calls(b *testing.B, callers int, call func() error) {
 	Report(b, took)
 }
 
-// Parallel calls do with each number below n, from so many goroutines at once, and returns when all calls have returned. A
-// goroutine whose call fails ends, and so does the test.
+// Parallel calls do with each number below n, from this many goroutines, and returns when all calls have returned. A
+// goroutine whose call fails ends, and the test fails.
 func Parallel(t testing.TB, callers, n int, do func(i int) error) {
 	t.Helper()
 	var next atomic.Int64
@@ -54,8 +54,7 @@ func Parallel(t testing.TB, callers, n int, do func(i int) error) {
 	wg.Wait()
 }
 
-// Report sorts what calls took, and reports in microseconds their median and what one in a hundred takes longer than. It
-// wants one at least.
+// Report sorts latencies and reports their median and 99th percentile in microseconds. It needs at least one.
 func Report(b *testing.B, took []time.Duration) {
 	b.Helper()
 	slices.Sort(took)

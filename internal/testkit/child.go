@@ -10,13 +10,13 @@ import (
 	"testing"
 )
 
-// kind is the environment variable that names the child that a process is.
+// kind is the environment variable with the name of a child process.
 const kind = "AF_TEST_CHILD"
 
-// Children are the programs, by name, that a test binary can be instead of running its tests. Each returns its exit code.
+// Children are programs by name that a test binary can run instead of its tests. Each returns its exit code.
 type Children map[string]func() int
 
-// Run runs the child that the environment names, and exits. It returns if the environment names none. TestMain calls it
+// Run runs the child named by the environment, and exits. It returns if the environment names none. TestMain calls it
 // first.
 func (c Children) Run() {
 	name := os.Getenv(kind)
@@ -34,13 +34,13 @@ func (c Children) Run() {
 // A Child is a process of this test binary. It shares the test's standard error.
 type Child struct {
 	*exec.Cmd
-	In  io.WriteCloser // its standard input
-	Out *bufio.Reader  // its standard output
+	In  io.WriteCloser // standard input
+	Out *bufio.Reader  // standard output
 }
 
-// Command returns a command that runs a child of this name, with variables added to those of this process. By default the race
-// detector delays the exit of a process by a second, which would count in tests that measure how long a process takes to end:
-// the child has no such delay.
+// Command returns a command that runs the child called name, with additional environment variables. By default the
+// race detector delays the exit of a process by a second, which would distort tests that measure how long a process
+// takes to exit; the child has no such delay.
 func Command(name string, env ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(append(os.Environ(), kind+"="+name, "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE")), env...)
@@ -48,8 +48,8 @@ func Command(name string, env ...string) *exec.Cmd {
 	return cmd
 }
 
-// Start starts the child of this name, with additional environment variables such as "NAME=value". At the end of the test
-// the child is killed, unless the test has waited for it.
+// Start starts the child called name, with additional environment variables such as "NAME=value". At the end of the
+// test it kills the child, unless the test has waited for it.
 func Start(t testing.TB, name string, env ...string) *Child {
 	t.Helper()
 	c := &Child{Cmd: Command(name, env...)}
@@ -64,14 +64,14 @@ func Start(t testing.TB, name string, env ...string) *Child {
 	}
 	t.Cleanup(func() {
 		if c.ProcessState == nil {
-			_ = c.Process.Kill() // it may have ended meanwhile
-			_ = c.Wait()         // that it was killed
+			_ = c.Process.Kill() // it may have exited
+			_ = c.Wait()         // reports that it was killed
 		}
 	})
 	return c
 }
 
-// Says reads the next line that the child writes, and ends the test unless it is the wanted one.
+// Says reads the next line of the child's output, and fails the test unless it is the wanted one.
 func (c *Child) Says(t testing.TB, want string) {
 	t.Helper()
 	if line, err := c.Out.ReadString('\n'); line != want+"\n" {
@@ -79,10 +79,10 @@ func (c *Child) Says(t testing.TB, want string) {
 	}
 }
 
-// End closes the child's input, by which it knows that it is to end, and waits until it has, well.
+// End closes the child's input, which tells it to exit, and waits until it has exited successfully.
 func (c *Child) End(t testing.TB) {
 	t.Helper()
-	_ = c.In.Close() // an error of a pipe whose reader is gone; Wait tells why
+	_ = c.In.Close() // fails if the reader has exited; Wait returns the reason
 	if err := c.Wait(); err != nil {
 		t.Errorf("the child: %v", err)
 	}

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Section checks the part of a document that is made by a test, from the line begin to the line end, or writes it where update
-// is set.
+// Section checks the part of a document from the line begin to the line end, which a test generates. With update it
+// writes the part.
 func Section(t *testing.T, file, begin, end, want string, update bool) {
 	t.Helper()
 	doc, err := os.ReadFile(file)

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// A Direction is one of the two directions of a [Link].
+// A Direction is a direction of a [Link].
 type Direction int
 
 const (
@@ -21,7 +21,7 @@ type Link struct {
 	delay   time.Duration    // in both directions
 }
 
-// Block stops all data in one direction. Blocked data is kept, and arrives after Restore.
+// Block stops all data in one direction. Blocked data is kept and arrives after Restore.
 func (l *Link) Block(d Direction) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -37,7 +37,7 @@ func (l *Link) Delay(d time.Duration) {
 	l.delay = d
 }
 
-// Restore ends what Block and Delay began.
+// Restore undoes Block and Delay.
 func (l *Link) Restore() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -50,7 +50,7 @@ func (l *Link) Restore() {
 	l.delay = 0
 }
 
-// Pass returns when data may pass. Whatever carries data over the link calls it first.
+// Pass blocks until data may pass. Code that carries data over the link calls it first.
 func (l *Link) Pass(d Direction) {
 	l.mu.Lock()
 	blocked, delay := l.blocked[d], l.delay

@@ -9,11 +9,11 @@ import (
 	"testing"
 )
 
-// A Proxy accepts TCP connections and forwards each to a server. A test breaks the network between its own clients and a
-// server that it shares with others: by the [Link], or by ending connections. The proxy ends with its test.
+// A Proxy accepts TCP connections and forwards each to a server. With it a test breaks the network between its own
+// clients and a shared server: with the [Link], or by closing connections. The proxy ends with its test.
 type Proxy struct {
 	Link
-	Addr string // host and port at which it listens
+	Addr string // host and port of its listener
 
 	server string
 	config ProxyConfig
@@ -26,18 +26,18 @@ type Proxy struct {
 	dropped  chan struct{}
 }
 
-// A ProxyConfig changes what a Proxy does.
+// A ProxyConfig configures a Proxy.
 type ProxyConfig struct {
 	// Listener accepts clients. The default is a free port of the loopback interface.
 	Listener net.Listener
 	// Carry forwards one connection until either side ends. The default copies bytes in both directions.
 	Carry func(client, server net.Conn)
-	// Sent gets a copy of the bytes that clients send, with the number of the connection, from 0. It is called by several
-	// goroutines, and not with a Carry.
+	// Sent receives a copy of the bytes sent by clients, with the number of the connection, from 0. Several goroutines
+	// call it. It can't be combined with Carry.
 	Sent func(conn int, data []byte)
 }
 
-// NewProxy starts a proxy before a server, which is a host and a port.
+// NewProxy starts a proxy in front of a server, given as host:port.
 func NewProxy(t testing.TB, server string, config ProxyConfig) *Proxy {
 	t.Helper()
 	l := config.Listener
@@ -56,8 +56,8 @@ func NewProxy(t testing.TB, server string, config ProxyConfig) *Proxy {
 	return p
 }
 
-// Serve starts a server on a free port of the loopback interface, and returns its host and port. handle is called for each
-// connection, which is closed when it returns. The server ends with the test, once all calls have returned.
+// Serve starts a server on a free loopback port and returns its host:port. It calls handle for each connection, and
+// closes the connection when handle returns. The server ends with the test, once all calls have returned.
 func Serve(t testing.TB, handle func(net.Conn)) (addr string) {
 	t.Helper()
 	l := listen(t)
@@ -65,7 +65,7 @@ func Serve(t testing.TB, handle func(net.Conn)) (addr string) {
 	return l.Addr().String()
 }
 
-// FreeAddr returns a host and port of the loopback interface at which nothing listens.
+// FreeAddr returns a loopback host:port without a listener.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
 	l := listen(t)
@@ -102,7 +102,7 @@ func serve(t testing.TB, l net.Listener, handle func(net.Conn)) {
 	})
 }
 
-// NewProxyURI starts a proxy before the server of a URI, and returns the URI that leads through it.
+// NewProxyURI starts a proxy in front of the server of a URI, and returns the URI through the proxy.
 func NewProxyURI(t testing.TB, uri string, config ProxyConfig) (p *Proxy, through string) {
 	t.Helper()
 	u, err := url.Parse(uri)
@@ -121,7 +121,7 @@ func (p *Proxy) Accepted() int {
 	return p.accepted
 }
 
-// Cut ends all connections. Clients can connect again.
+// Cut closes all connections. Clients can connect again.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -130,7 +130,7 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Refuse ends all connections, and from now on each new one at once.
+// Refuse closes all connections, and from now on each new one.
 func (p *Proxy) Refuse() {
 	p.mu.Lock()
 	p.refusing = true
@@ -138,15 +138,15 @@ func (p *Proxy) Refuse() {
 	p.Cut()
 }
 
-// Drop makes the network lose all data without ending connections, or ends that. A connection that has lost data, or that
-// was opened meanwhile, stays silent for ever.
+// Drop makes the network lose all data without closing connections, or ends that. A connection that has lost data, or
+// that was opened meanwhile, stays silent.
 func (p *Proxy) Drop(drop bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dropping = drop
 }
 
-// Dropped receives an element for each connection that is opened while data is dropped.
+// Dropped receives a value for each connection opened while data is dropped.
 func (p *Proxy) Dropped() <-chan struct{} { return p.dropped }
 
 func (p *Proxy) isDropping() bool {
@@ -171,7 +171,7 @@ func (p *Proxy) serve(client net.Conn) {
 	}
 	server, err := net.Dial("tcp", p.server)
 	if err != nil {
-		return // the client sees its connection end
+		return // the client sees its connection close
 	}
 	defer p.close(server)
 	if !p.open(server) {
@@ -194,7 +194,7 @@ func (p *Proxy) serve(client net.Conn) {
 	both.Wait()
 }
 
-// copy copies bytes until either side ends, and ends both.
+// copy copies bytes until either side closes, and closes both.
 func (p *Proxy) copy(d Direction, from, to net.Conn, lost *atomic.Bool, sent func([]byte)) {
 	defer from.Close()
 	defer to.Close()
@@ -218,7 +218,7 @@ func (p *Proxy) copy(d Direction, from, to net.Conn, lost *atomic.Bool, sent fun
 	}
 }
 
-// accept counts a client's connection. It returns the connection's number, and false if the proxy refuses connections.
+// accept counts a client's connection and returns its number. ok is false if the proxy refuses connections.
 func (p *Proxy) accept(client net.Conn) (number int, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

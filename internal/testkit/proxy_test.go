@@ -12,7 +12,7 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// echo starts a server that sends back what it gets, and returns a proxy before it.
+// echo starts an echo server, and returns a proxy in front of it.
 func echo(t *testing.T, config testkit.ProxyConfig) *testkit.Proxy {
 	t.Helper()
 	return testkit.NewProxy(t, testkit.Serve(t, func(c net.Conn) { _, _ = io.Copy(c, c) }), config)
@@ -31,7 +31,7 @@ func dial(t *testing.T, p *testkit.Proxy) net.Conn {
 	return c
 }
 
-// answers sends a text, and reports whether it came back before the connection ended.
+// answers sends a text, and reports whether it was echoed before the connection closed.
 func answers(t *testing.T, c net.Conn, text string) bool {
 	t.Helper()
 	if _, err := io.WriteString(c, text); err != nil {
@@ -85,7 +85,7 @@ func TestProxyCutsAndRefuses(t *testing.T) {
 	}
 }
 
-// What was sent while data is dropped never arrives, on no connection.
+// Data sent while data is dropped never arrives, on any connection.
 func TestProxyDrops(t *testing.T) {
 	p := echo(t, testkit.ProxyConfig{})
 	a := dial(t, p)

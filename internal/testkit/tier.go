@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// Long skips a test, in a run with -short, that takes too long for make test. why is what it does.
+// Long skips a test that takes too long for make test if -short is set. why describes the test.
 func Long(t testing.TB, why string) {
 	t.Helper()
 	if testing.Short() {
@@ -17,7 +17,7 @@ func Long(t testing.TB, why string) {
 	}
 }
 
-// Fewer returns how often a test repeats something: n, or few in a run with -short.
+// Fewer returns how often a test repeats something: n, or few with -short.
 func Fewer(n, few int) int {
 	if testing.Short() {
 		return few
@@ -25,8 +25,8 @@ func Fewer(n, few int) int {
 	return n
 }
 
-// GoFlags is the value of GOFLAGS for go commands that a test runs to build programs: they use what was compiled for the
-// test itself, with or without the race detector, and with the same compiler flags.
+// GoFlags returns the GOFLAGS for go commands that a test runs to build programs. They reuse packages compiled for
+// the test itself, with or without the race detector, and with the same compiler flags.
 func GoFlags() string {
 	if !Race {
 		return ""
@@ -42,7 +42,7 @@ func GoFlags() string {
 	return strings.Join(flags, " ")
 }
 
-// Checks sets how many random cases rapid.Check tries from now on, unless the command line does.
+// Checks sets how many random cases rapid.Check tries from now on, unless the command line sets it.
 func Checks(t testing.TB, n int) {
 	t.Helper()
 	if checksGiven() {
@@ -55,7 +55,7 @@ func Checks(t testing.TB, n int) {
 
 const checksFlag = "rapid.checks"
 
-// checksGiven reports whether the command line sets how many cases are tried. It is asked before Checks sets it.
+// checksGiven reports whether the command line sets the number of cases. It is evaluated before Checks sets it.
 var checksGiven = sync.OnceValue(func() bool {
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == checksFlag })

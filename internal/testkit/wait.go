@@ -1,6 +1,6 @@
-// Package testkit holds what the tests of several packages share: waiting for what gives no signal ([Eventually],
-// [Succeeds]), child processes that a test can kill ([Children], [Child]), networks that it can break ([Proxy], [Link]), files
-// ([Write]), and the parts of documents that tests generate ([Section]).
+// Package testkit has helpers for tests of several packages: waiting for conditions without a signal ([Eventually],
+// [Succeeds]), child processes that a test can kill ([Children], [Child]), networks that it can break ([Proxy],
+// [Link]), files ([Write]), and generated parts of documents ([Section]).
 package testkit
 
 import (
@@ -10,11 +10,12 @@ import (
 )
 
 const (
-	patience = time.Minute // only a fault uses it up
+	patience = time.Minute // long enough that only a failure exceeds it
 	pause    = 5 * time.Millisecond
 )
 
-// Eventually waits until cond holds, and fails the test after a minute. It is for conditions without a signal to wait for.
+// Eventually waits until cond returns true, and fails the test after a minute. Use it for conditions without a
+// signal.
 func Eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	never := errors.New("never came")
@@ -26,7 +27,7 @@ func Eventually(t testing.TB, what string, cond func() bool) {
 	})
 }
 
-// Succeeds calls try until it returns no error, and fails the test with its last error after a minute.
+// Succeeds calls try until it returns nil, and fails the test with its last error after a minute.
 func Succeeds(t testing.TB, what string, try func() error) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(pause) {
@@ -40,7 +41,7 @@ func Succeeds(t testing.TB, what string, try func() error) {
 	}
 }
 
-// Must ends the test with an error, if there is one.
+// Must fails the test if err isn't nil.
 func Must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Write writes a file, and creates its directories.
+// Write writes a file and creates its directories.
 func Write(t testing.TB, path, content string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -18,7 +18,7 @@ func Write(t testing.TB, path, content string) {
 	}
 }
 
-// Symlink creates a symbolic link. It skips the test on Windows, if the user has no right to create one.
+// Symlink creates a symbolic link. It skips the test on Windows if the user isn't allowed to create one.
 func Symlink(t testing.TB, target, link string) {
 	t.Helper()
 	if err := os.Symlink(target, link); err != nil {

@@ -1,13 +1,13 @@
-// Command tiers runs a tier of this repository's tests: what make test, make test-all and make test-long run, and what the
-// parts of each are, is in tiers.go. docs/testing.md describes the tiers.
+// Command tiers runs a tier of this repository's tests: those of make test, make test-all and make test-long.
+// tiers.go lists the parts of each; docs/testing.md describes the tiers.
 //
 //	go run ./internal/tiers [-record FILE] test|all|long|rabbitmq4 [flags of go test]
 //
-// It prints a line as each package ends, with its time, and the whole output of tests that fail. The last lines are how
-// many tests passed and what was not tested. The exit code is 1 if a test failed or, with AF_TEST_REQUIRE=1, if any test was
-// skipped, and 2 if the arguments are wrong.
+// It prints a line with the time as each package ends, and the whole output of failed tests. The last lines are how
+// many tests passed and what was not tested. The exit code is 1 if a test failed or, with AF_TEST_REQUIRE=1, if any
+// test was skipped, and 2 if the arguments are invalid.
 //
-// Servers that the tests have started are stopped at the end; those of make stack keep running.
+// Servers started by the tests are stopped at the end; those of make stack keep running.
 package main
 
 import (
@@ -37,7 +37,8 @@ func run(ctx context.Context, args []string) int {
 	}
 	t, ok := tiers()[flags.Arg(0)]
 	if !ok {
-		fmt.Fprintf(os.Stderr, "tiers: want one of %s, got %q\n", strings.Join(slices.Sorted(maps.Keys(tiers())), ", "), flags.Arg(0))
+		fmt.Fprintf(os.Stderr, "tiers: want one of %s, got %q\n", strings.Join(slices.Sorted(maps.Keys(tiers())), ", "),
+			flags.Arg(0))
 		return 2
 	}
 	r, err := newRunner(flags.Arg(0), flags.Args()[1:])

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The section of a document that is reserved for the result of a tier lies between these lines.
+// These lines enclose the section of a document for the result of a tier.
 const (
 	recordBegin = "<!-- the last run of make test-%s -->\n"
 	recordEnd   = "<!-- end -->\n"
@@ -33,10 +33,11 @@ func (r *runner) record(file string) error {
 	return os.WriteFile(file, []byte(before+begin+r.table(strings.TrimSpace(string(commit)))+recordEnd+after), 0o644)
 }
 
-// table is the result in Markdown.
+// table returns the result in Markdown.
 func (r *runner) table(commit string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s on %s, %v, load at the end %s: %d passed, %d failed.\n\n", commit, r.begun.UTC().Format(time.DateOnly),
+	fmt.Fprintf(&b, "%s on %s, %v, load at the end %s: %d passed, %d failed.\n\n", commit,
+		r.begun.UTC().Format(time.DateOnly),
 		time.Since(r.begun).Round(time.Second), load(), r.report.passed, r.report.failures)
 	b.WriteString("| step | time | result |\n| --- | --- | --- |\n")
 	for _, s := range r.results {

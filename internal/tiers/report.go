@@ -14,7 +14,7 @@ import (
 // longPrefix begins the reason of a test that is skipped because it belongs to a higher tier.
 const longPrefix = "long: "
 
-// An event is one that go test -json prints; see go doc test2json.
+// An event is an output line of go test -json; see go doc test2json.
 type event struct {
 	Action     string
 	Package    string
@@ -24,7 +24,7 @@ type event struct {
 	Output     string
 }
 
-// A report collects how tests end and prints it. Its methods are safe for concurrent use.
+// A report collects and prints test results. Its methods are safe for concurrent use.
 type report struct {
 	mu       sync.Mutex
 	out      io.Writer
@@ -32,20 +32,20 @@ type report struct {
 	failures int
 	untested []string // what can't be tested here, and why
 	higher   []string // tests of a higher tier
-	hasAll   bool     // this is that tier: each of them also runs at full length
+	hasAll   bool     // this is that tier: each of these also runs at full length
 }
 
 func newReport(out io.Writer) *report { return &report{out: out} }
 
-// read reads the events of one go test until they end. name is the step's.
+// read reads the events of one go test until it ends. name is the step's.
 func (r *report) read(events io.Reader, name string) error {
-	output := map[string][]string{} // of what has not ended, by package and test
+	output := map[string][]string{} // of unfinished tests, by package and test
 	lines := bufio.NewScanner(events)
 	lines.Buffer(nil, 16<<20)
 	for lines.Scan() {
 		var e event
 		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-			e = event{Action: "output", Output: lines.Text() + "\n"} // what go test prints before it tests
+			e = event{Action: "output", Output: lines.Text() + "\n"} // output of go test before the tests
 		}
 		key := e.Package + e.ImportPath + "\x00" + e.Test
 		switch e.Action {
@@ -62,7 +62,7 @@ func (r *report) read(events io.Reader, name string) error {
 	return lines.Err()
 }
 
-// ended notes how a test or a package ended.
+// ended records the result of a test or a package.
 func (r *report) ended(e event, output []string, step string) {
 	name := strings.TrimPrefix(e.Package, module)
 	switch {
@@ -73,7 +73,7 @@ func (r *report) ended(e event, output []string, step string) {
 	case e.Test == "" && e.Action == "fail":
 		r.fail("%s (%s) after %.1f s\n%s", name, step, e.Elapsed, strings.Join(output, ""))
 	case e.Test == "":
-		// a package without tests
+		// A package without tests.
 	case e.Action == "pass":
 		r.mu.Lock()
 		r.passed++
@@ -88,7 +88,7 @@ func (r *report) ended(e event, output []string, step string) {
 	}
 }
 
-// reason is what a test has said when it was skipped.
+// reason returns the reason of a skipped test.
 func reason(output []string) string {
 	for _, line := range slices.Backward(output) {
 		line = strings.TrimSpace(line)
@@ -130,7 +130,8 @@ func (r *report) fail(format string, args ...any) {
 	fmt.Fprintf(r.out, "FAIL "+strings.TrimRight(format, "\n")+"\n", args...)
 }
 
-// finish prints how many tests passed and, in the last line, what was not tested. It reports whether that is good enough.
+// finish prints how many tests passed and, in the last line, what was not tested. It reports whether the tier has
+// passed.
 func (r *report) finish(require bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

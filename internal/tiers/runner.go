@@ -13,14 +13,15 @@ import (
 	"time"
 )
 
-// interruptWait is how long a step may take to end after it was interrupted.
+// interruptWait is how long a step may take to end after an interrupt.
 const interruptWait = 20 * time.Second
 
 const module = "github.com/afgen/afgen/"
 
-// uninstrumented compiles SQLite, C code translated to Go, without the race detector, whose checks take most of the time of the
-// tests that use a file. The libraries around SQLite keep their checks: their locks order accesses of ours, and without them the
-// detector reports races that don't exist. testkit.GoFlags passes the flag on; build info holds only the last -gcflags.
+// uninstrumented compiles SQLite, which is C translated to Go, without the race detector. Its checks take most of the
+// time of tests that use a file. The libraries around SQLite keep their checks: their locks order our accesses, and
+// without them the detector reports false races. testkit.GoFlags passes the flag on; build info has only the last
+// -gcflags.
 const uninstrumented = "-gcflags=modernc.org/sqlite/lib=-race=false"
 
 // A runner runs the steps of a tier.
@@ -38,7 +39,7 @@ type runner struct {
 	failed  bool
 }
 
-// A result is how a step ended.
+// A result is the outcome of a step.
 type result struct {
 	name string
 	took time.Duration
@@ -94,14 +95,14 @@ func (r *runner) run(ctx context.Context, t tier) {
 	}
 }
 
-// stop reports whether no more steps are to begin.
+// stop reports whether no more steps must begin.
 func (r *runner) stop(t tier) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.failed && !t.keepGoing
 }
 
-// step runs a step and notes how it ended.
+// step runs a step and records its result.
 func (r *runner) step(ctx context.Context, s step) {
 	begun := time.Now()
 	var err error
@@ -116,7 +117,7 @@ func (r *runner) step(ctx context.Context, s step) {
 	r.failed = r.failed || err != nil
 }
 
-// runCommand runs a command. What it prints is shown if it fails.
+// runCommand runs a command. It prints the command's output only on failure.
 func (r *runner) runCommand(ctx context.Context, s step) error {
 	begun := time.Now()
 	cmd := r.command(ctx, s, s.command)
@@ -131,14 +132,14 @@ func (r *runner) runCommand(ctx context.Context, s step) error {
 	return nil
 }
 
-// testArgs returns the go test command of a step and what its environment has besides the runner's own.
+// testArgs returns the go test command of a step, and its environment in addition to the runner's.
 func (r *runner) testArgs(s step) (args, env []string) {
 	// Lint runs all of go vet.
 	args, env = []string{r.goCmd, "test", "-json", "-vet=off", "-timeout=60m"}, s.env
 	if s.race && r.race {
 		args, env = append(args, "-race", uninstrumented), append([]string{"CGO_ENABLED=1"}, env...)
 	}
-	// Packages come first: after a flag that only the tests know, go test takes the rest for arguments of these.
+	// Packages first: after a flag of the test binary, go test passes the remaining arguments to the tests.
 	if s.packages == nil {
 		args = append(args, "./...")
 	} else {
@@ -151,7 +152,7 @@ func (r *runner) testArgs(s step) (args, env []string) {
 	return append(append(args, s.flags...), r.flags...), env
 }
 
-// runTests runs go test and reads the events that it prints.
+// runTests runs go test and reads its events.
 func (r *runner) runTests(ctx context.Context, s step) error {
 	args, env := r.testArgs(s)
 	s.env = env
@@ -167,7 +168,7 @@ func (r *runner) runTests(ctx context.Context, s step) error {
 		return err
 	}
 	readErr := r.report.read(events, s.name)
-	_, _ = io.Copy(io.Discard, events) // what follows an event that can't be read
+	_, _ = io.Copy(io.Discard, events) // the rest after an unreadable event
 	err = errors.Join(readErr, cmd.Wait())
 	if err != nil {
 		r.report.fail("%s: go test: %v\n%s", s.name, err, problems.Bytes())
@@ -195,7 +196,7 @@ func (r *runner) sweep() {
 	}
 }
 
-// finish prints the summary and reports whether all is well.
+// finish prints the summary and reports whether the tier has passed.
 func (r *runner) finish(require bool) bool {
 	fmt.Printf("\n%s took %v:", r.tier, time.Since(r.begun).Round(time.Second))
 	for _, s := range r.results {
@@ -205,7 +206,7 @@ func (r *runner) finish(require bool) bool {
 	return r.report.finish(require) && !r.failed
 }
 
-// load returns the machine's load average, if the system tells it.
+// load returns the machine's load average, if available.
 func load() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {

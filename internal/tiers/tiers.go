@@ -6,14 +6,14 @@ import (
 	"slices"
 )
 
-// A tier is a set of tests that are run together: its phases one after the other.
+// A tier is a set of tests with phases that run one after the other.
 type tier struct {
 	phases    []phase
 	servers   bool // it starts RabbitMQ, MongoDB and Redis
 	keepGoing bool // after a failure
 }
 
-// A phase is a set of lanes that run side by side.
+// A phase is a set of lanes that run in parallel.
 type phase []lane
 
 // A lane is a list of steps, one after the other.
@@ -22,7 +22,7 @@ type lane []step
 // A step runs go test, or another command.
 type step struct {
 	name     string
-	packages func(path string) bool // those to test, of ./...
+	packages func(path string) bool // selects packages of ./...
 	flags    []string               // of go test
 	race     bool                   // with the race detector, if there is a C compiler
 	command  []string               // instead of go test
@@ -32,20 +32,22 @@ type step struct {
 }
 
 // serverPackages are the packages whose tests need servers.
-var serverPackages = regexp.MustCompile(`^(internal/(devstack(/.*)?|mongoproxy)|runtime/backend/(amqp|mongo|redis|servers))$`)
+var serverPackages = regexp.MustCompile(
+	`^(internal/(devstack(/.*)?|mongoproxy)|runtime/backend/(amqp|mongo|redis|servers))$`)
 
 // driverPackages are the packages whose tests need no server, and compile all the drivers.
 var driverPackages = regexp.MustCompile(`^(examples(/.*)?|runtime/backend/auto)$`)
 
-// light matches the packages whose tests need nothing but Go.
+// light matches packages whose tests need only Go.
 func light(path string) bool { return !serverPackages.MatchString(path) }
 
-// lightest matches those of them that compile no driver.
+// lightest matches light packages that compile no driver.
 func lightest(path string) bool { return light(path) && !driverPackages.MatchString(path) }
 
-// slowFirst orders packages so that the ones whose tests take longest begin first.
+// slowFirst sorts packages by the duration of their tests, longest first.
 func slowFirst(packages []string) []string {
-	slow := []string{"runtime/backend/embedded", "cmd/afgen", "runtime", "examples", "golden", "gen", "gen/emit", "internal/fault"}
+	slow := []string{"runtime/backend/embedded", "cmd/afgen", "runtime", "examples", "golden", "gen", "gen/emit",
+		"internal/fault"}
 	rank := func(path string) int {
 		if i := slices.Index(slow, path); i >= 0 {
 			return i
@@ -60,8 +62,10 @@ func slowFirst(packages []string) []string {
 var (
 	// Mostly they wait for go commands: make test-all runs them once, at full length with the race detector.
 	building = only("cmd/afgen", "gen/emit", "golden", "internal/release", "templates")
-	// The others do less with the race detector, too, or take too long with it: make test-all runs them again without.
-	shortened = only("gen", "gen/scan", "internal/fault", "internal/archtest", "runtime", "runtime/backend/embedded", "runtime/backend/memory")
+	// The others also do less with the race detector, or take too long with it: make test-all runs them again without
+	// it.
+	shortened = only("gen", "gen/scan", "internal/fault", "internal/archtest", "runtime", "runtime/backend/embedded",
+		"runtime/backend/memory")
 )
 
 // only matches packages by their paths.
@@ -69,40 +73,46 @@ func only(paths ...string) func(string) bool {
 	return func(path string) bool { return slices.Contains(paths, path) }
 }
 
-// raced are the light tests with the race detector, with which they take several times as long: what repeats itself does so
-// less often (-short). Three packages at a time, since the tests of some mostly wait for other processes.
+// raced runs the light tests with the race detector. It makes them several times slower, so repeated parts run less
+// often (-short). Three packages run at a time, because some tests mostly wait for other processes.
 func raced(packages func(string) bool) step {
 	return step{name: "race detector", packages: packages, race: true, flags: []string{"-short", "-p=3"}}
 }
 
-// adapters are the suites of each server, as lanes that fit side by side.
+// adapters are the suites of each server, in lanes that can run in parallel.
 func adapters(name string, env ...string) []lane {
 	return []lane{
 		{{name: name, packages: only("runtime/backend/amqp"), race: true, env: env}},
 		{
-			{name: name, packages: only("runtime/backend/mongo", "runtime/backend/redis", "internal/mongoproxy"), race: true, env: env, flags: []string{"-p=2"}},
-			{name: name, packages: only("internal/devstack", "internal/devstack/stack"), race: true, env: env, flags: []string{"-p=1"}},
+			{name: name, packages: only("runtime/backend/mongo", "runtime/backend/redis", "internal/mongoproxy"), race: true,
+				env: env, flags: []string{"-p=2"}},
+			{name: name, packages: only("internal/devstack", "internal/devstack/stack"), race: true, env: env,
+				flags: []string{"-p=1"}},
 		},
 	}
 }
 
-// together is the suite of the three servers together. It measures how soon tasks run again after a failure, so nothing else
+// together is the suite of all three servers. It measures how soon tasks run again after a failure, so nothing else
 // runs at the same time.
 func together(name string, env ...string) step {
 	return step{name: name, packages: only("runtime/backend/servers"), race: true, env: env}
 }
 
-// linksLittle are the packages whose tests compile fast with the instructions that fuzzing adds to all that they import.
-var linksLittle = regexp.MustCompile(`^(gen/(contract|diag|directive)|runtime/(cron|timefmt|backend/internal/envelope))$`)
+// linksLittle are packages whose tests compile fast with fuzzing instrumentation of all their imports.
+var linksLittle = regexp.MustCompile(
+	`^(gen/(contract|diag|directive)|runtime/(cron|timefmt|backend/internal/envelope))$`)
 
-// fuzz runs each fuzz target of some packages for a while.
+// fuzz runs each fuzz target of some packages for a duration.
 func fuzz(duration string, packages func(path string) bool) []step {
 	var steps []step
 	for _, f := range []struct{ pkg, name string }{
 		{"runtime/internal/jobs", "FuzzJobDoc"}, {"runtime", "FuzzLimitsDoc"}, {"runtime", "FuzzFireDoc"},
-		{"gen/directive", "FuzzScan"}, {"gen/contract", "FuzzParse"}, {"gen/diag", "FuzzRender"}, {"gen/scan", "FuzzSignature"},
-		{"runtime/backend/amqp", "FuzzSieve"}, {"runtime/backend/embedded", "FuzzCursor"}, {"runtime/backend/memory", "FuzzCursor"}, {"runtime/backend/mongo", "FuzzCursor"},
-		{"runtime/backend/embedded/internal/mesh", "FuzzFrame"}, {"runtime/config", "FuzzParse"}, {"runtime/cron", "FuzzParse"},
+		{"gen/directive", "FuzzScan"}, {"gen/contract", "FuzzParse"}, {"gen/diag", "FuzzRender"}, {"gen/scan",
+			"FuzzSignature"},
+		{"runtime/backend/amqp", "FuzzSieve"}, {"runtime/backend/embedded", "FuzzCursor"}, {"runtime/backend/memory",
+			"FuzzCursor"}, {"runtime/backend/mongo", "FuzzCursor"},
+		{"runtime/backend/embedded/internal/mesh", "FuzzFrame"}, {"runtime/config", "FuzzParse"}, {"runtime/cron",
+			"FuzzParse"},
 		{"runtime/internal/child", "FuzzFrames"}, {"runtime/timefmt", "FuzzParse"}, {"gen/manifest", "FuzzManifest"},
 		{"runtime/backend/internal/envelope", "FuzzEnvelope"}, {"runtime/backend/embedded/internal/mesh", "FuzzLink"},
 		{"runtime/backend/amqp", "FuzzRequest"}, {"runtime/backend/amqp", "FuzzFieldsURL"},
@@ -112,8 +122,9 @@ func fuzz(duration string, packages func(path string) bool) []step {
 			continue
 		}
 		steps = append(steps, step{
-			name: "fuzz " + f.pkg, packages: only(f.pkg), flags: []string{"-run=^$", "-fuzz=^" + f.name + "$", "-fuzztime=" + duration,
-				"-fuzzminimizetime=10x"}, // or most of the time goes into making inputs shorter
+			name: "fuzz " + f.pkg, packages: only(f.pkg), flags: []string{"-run=^$", "-fuzz=^" + f.name + "$",
+				"-fuzztime=" + duration,
+				"-fuzzminimizetime=10x"}, // otherwise most of the time goes into minimizing
 		})
 	}
 	return steps
@@ -141,10 +152,11 @@ func tiers() map[string]tier {
 	}
 }
 
-// rabbitmq4 is the suites over RabbitMQ 4 and Redis 8. AF_TEST_ROOT names where they are.
+// rabbitmq4 runs the suites on RabbitMQ 4 and Redis 8 below AF_TEST_ROOT.
 func rabbitmq4() phase {
 	return phase{{
-		{name: "RabbitMQ 4 and Redis 8", packages: only("runtime/backend/amqp", "runtime/backend/redis", "runtime/backend/servers"),
+		{name: "RabbitMQ 4 and Redis 8", packages: only("runtime/backend/amqp", "runtime/backend/redis",
+			"runtime/backend/servers"),
 			race: true, flags: []string{"-p=1"}},
 	}}
 }
@@ -153,10 +165,12 @@ func long() []phase {
 	repeated := raced(light)
 	repeated.name, repeated.flags = "three times in any order", append(repeated.flags, "-count=3", "-shuffle=on")
 	vet := func(os string) step {
-		return step{name: "vet " + os, command: []string{"go", "vet", "./runtime/...", "./examples/...", "./cmd/..."}, env: []string{"GOOS=" + os}}
+		return step{name: "vet " + os, command: []string{"go", "vet", "./runtime/...", "./examples/...", "./cmd/..."},
+			env: []string{"GOOS=" + os}}
 	}
 	const topology = "AF_TEST_TOPOLOGY=standalone"
-	standalone := append(slices.Concat(adapters("standalone MongoDB", topology)...), together("standalone MongoDB", topology))
+	standalone := append(slices.Concat(adapters("standalone MongoDB", topology)...),
+		together("standalone MongoDB", topology))
 	fuzzing := fuzz("60s", func(string) bool { return true })
 	for i := range fuzzing { // the other lanes mostly wait
 		fuzzing[i].nice = true
@@ -174,20 +188,23 @@ func long() []phase {
 		{name: "simulation", packages: only("internal/fault"), flags: []string{"-run=Storm", "-seeds=20000"}, nice: true},
 		{name: "generator", packages: only("gen"), nice: true,
 			flags: []string{"-run=ManifestNeverHidesChange|LargeModule", "-sound=2m", "-large"}},
-		{name: "differential", packages: only("runtime/backend/mongo"), flags: []string{"-run=DoesWhatMemoryDoes", "-rapid.checks=30"}, nice: true},
+		{name: "differential", packages: only("runtime/backend/mongo"),
+			flags: []string{"-run=DoesWhatMemoryDoes", "-rapid.checks=30"}, nice: true},
 	}
 	return []phase{
 		{{repeated}},
 		{
 			{chaos("runtime/backend/embedded"), jobs("runtime/backend/embedded"), long("soak", "runtime/backend/embedded")},
-			{chaos("runtime/backend/servers"), jobs("runtime/backend/servers"), long("soak, elections", "runtime/backend/servers")},
+			{chaos("runtime/backend/servers"), jobs("runtime/backend/servers"),
+				long("soak, elections", "runtime/backend/servers")},
 			fuzzing,
 		},
 		{standalone, generator},
 		{
 			{{name: "RabbitMQ 4 and Redis 8", command: []string{"make", "test-rabbitmq4"}}},
 			{{name: "dependencies", command: []string{"make", "dependencies"}}},
-			{long("two hosts", "internal/devstack/stack"), long("elections", "internal/devstack"), vet("darwin"), vet("windows")},
+			{long("two hosts", "internal/devstack/stack"), long("elections", "internal/devstack"), vet("darwin"),
+				vet("windows")},
 		},
 	}
 }

@@ -15,7 +15,8 @@ import (
 // packages returns the paths of the root module's packages that have tests.
 func packages(t *testing.T) []string {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}", "../../...").Output()
+	out, err := exec.Command("go", "list", "-f", "{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}",
+		"../../...").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,7 +37,7 @@ func steps(name string) []step {
 	return all
 }
 
-// No package is left out of make test-all, and what make test runs is part of it.
+// make test-all covers every package and includes all of make test.
 func TestAllCoversEachPackage(t *testing.T) {
 	for _, p := range packages(t) {
 		covers := func(name string) bool {
@@ -51,7 +52,7 @@ func TestAllCoversEachPackage(t *testing.T) {
 	}
 }
 
-// What a package leaves out with -short, or with the race detector, make test-all runs at full length.
+// make test-all runs at full length what packages omit with -short or with the race detector.
 func TestAllRunsWhatShortLeavesOut(t *testing.T) {
 	shortens := regexp.MustCompile(`testing\.Short\(\)|testkit\.(Long|Fewer)\(|(?m:^//go:build !race|^\[!?short\])`)
 	all, root := packages(t), filepath.FromSlash("../..")
@@ -80,7 +81,7 @@ func TestAllRunsWhatShortLeavesOut(t *testing.T) {
 	}
 }
 
-// Steps name packages that exist.
+// Steps name existing packages.
 func TestStepsMatchPackages(t *testing.T) {
 	all := packages(t)
 	for name := range tiers() {
@@ -146,7 +147,7 @@ func TestFuzzTargets(t *testing.T) {
 	}
 }
 
-// events is what go test -json prints of one test that ends in a way, in package p.
+// events returns the output of go test -json for one test of package p.
 func events(test, action, output string) string {
 	var b strings.Builder
 	for line := range strings.Lines(output) {
@@ -160,21 +161,25 @@ func TestReport(t *testing.T) {
 	pass := events("TestA", "pass", "=== RUN   TestA\n")
 	for _, c := range []struct {
 		name, events string
-		ok, require  bool // what finish returns, and is told
+		ok, require  bool // the result and argument of finish
 		wants, lacks []string
 	}{
-		{name: "pass", events: pass + events("", "pass", "ok\n"), ok: true, require: true, wants: []string{"ok      1.5 s  p", "\n1 passed, 0 failed\n"}},
+		{name: "pass", events: pass + events("", "pass", "ok\n"), ok: true, require: true,
+			wants: []string{"ok      1.5 s  p", "\n1 passed, 0 failed\n"}},
 		{name: "fail", events: pass + events("TestB", "fail", "=== RUN   TestB\n    b_test.go:1: wrong\n"),
 			wants: []string{"FAIL p: TestB", "wrong", "1 passed, 1 failed\n"}},
-		{name: "skip", events: events("TestC", "skip", "    c_test.go:1: NOT TESTED: no server\n--- SKIP: TestC (0.00s)\n"), ok: true,
+		{name: "skip", events: events("TestC", "skip", "    c_test.go:1: NOT TESTED: no server\n--- SKIP: TestC (0.00s)\n"),
+			ok:    true,
 			wants: []string{"OK, BUT NOT TESTED: p.TestC: NOT TESTED: no server\n"}},
 		{name: "skip_required", events: events("TestC", "skip", "    c_test.go:1: no server\n"), require: true,
 			wants: []string{"FAILED: NOT TESTED", "p.TestC: no server"}},
-		{name: "higher_tier", events: events("TestD", "skip", "    d_test.go:7: long: runs staticcheck\n--- SKIP: TestD (0.00s)\n"), ok: true,
+		{name: "higher_tier", events: events("TestD", "skip",
+			"    d_test.go:7: long: runs staticcheck\n--- SKIP: TestD (0.00s)\n"), ok: true,
 			require: true, wants: []string{"1 tests are left to make test-all\n"}, lacks: []string{"NOT TESTED"}},
 		{name: "build", events: `{"ImportPath":"p","Action":"build-output","Output":"p.go:1: syntax error\n"}` + "\n" +
 			`{"ImportPath":"p","Action":"build-fail"}` + "\n", ok: true, wants: []string{"FAIL p\np.go:1: syntax error\n"}},
-		{name: "no_event", events: "go: go.mod file not found\n", ok: true, wants: []string{"FAIL step: go: go.mod file not found\n"}},
+		{name: "no_event", events: "go: go.mod file not found\n", ok: true,
+			wants: []string{"FAIL step: go: go.mod file not found\n"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var out strings.Builder
@@ -202,7 +207,8 @@ func TestReport(t *testing.T) {
 func TestRecord(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "doc.md")
 	begin := fmt.Sprintf(recordBegin, "long")
-	r := &runner{tier: "long", report: newReport(nil), results: []result{{name: "chaos"}, {name: "soak", err: os.ErrDeadlineExceeded}}}
+	r := &runner{tier: "long", report: newReport(nil),
+		results: []result{{name: "chaos"}, {name: "soak", err: os.ErrDeadlineExceeded}}}
 	if err := os.WriteFile(file, []byte("a\n"+begin+"old\n"+recordEnd+"b\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +219,8 @@ func TestRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"a\n" + begin, "| chaos | 0s | passed |\n", "| soak | 0s | **failed** |\n", recordEnd + "b\n"} {
+	for _, want := range []string{"a\n" + begin, "| chaos | 0s | passed |\n", "| soak | 0s | **failed** |\n",
+		recordEnd + "b\n"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

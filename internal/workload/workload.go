@@ -1,5 +1,5 @@
-// Package workload holds what the simulation of package fault and the process tests of package chaos have in common: random
-// choices that a seed repeats, and how their clients submit tasks.
+// Package workload has what the simulation of package fault and the process tests of package chaos share: random
+// choices repeatable by a seed, and submissions of tasks.
 package workload
 
 import (
@@ -13,18 +13,18 @@ import (
 // A Draw makes random choices. It is not safe for concurrent use.
 type Draw struct{ *rand.Rand }
 
-// NewDraw returns a Draw that makes the same choices for the same two numbers.
+// NewDraw returns a Draw whose choices are determined by the two numbers.
 func NewDraw(seed, sequence uint64) Draw { return Draw{rand.New(rand.NewPCG(seed, sequence))} }
 
 // Chance returns true with probability p.
 func (d Draw) Chance(p float64) bool { return d.Float64() < p }
 
-// Span returns a duration between two others, which it may equal.
+// Span returns a duration in [from, to].
 func (d Draw) Span(from, to time.Duration) time.Duration {
 	return from + time.Duration(d.Int64N(int64(to-from)+1))
 }
 
-// A Submission is how a task is submitted. Durations count from the submission.
+// A Submission describes how a task is submitted. Durations count from the submission.
 type Submission struct {
 	ID       string        `json:",omitzero"` // submitted again until it is acknowledged
 	Key      string        `json:",omitzero"` // unique key
@@ -33,7 +33,7 @@ type Submission struct {
 	Deadline time.Duration `json:",omitzero"`
 }
 
-// SubmitOptions returns the options of a submission that is made now.
+// SubmitOptions returns the options of a submission made now.
 func (s Submission) SubmitOptions() []af.SubmitOption {
 	opts := []af.SubmitOption{af.Weight(s.Weight)}
 	if s.ID != "" {
@@ -51,7 +51,7 @@ func (s Submission) SubmitOptions() []af.SubmitOption {
 	return opts
 }
 
-// Acks are the ids of the tasks that were acknowledged. The zero Acks is empty. It is safe for concurrent use.
+// Acks are the ids of acknowledged tasks. The zero value is empty. It is safe for concurrent use.
 type Acks struct {
 	mu  sync.Mutex
 	ids []string
@@ -64,7 +64,7 @@ func (a *Acks) Add(ids ...string) {
 	a.ids = append(a.ids, ids...)
 }
 
-// Pick returns the id that a random number selects, or "" if there is none.
+// Pick returns the id selected by a random number, or "" if there is none.
 func (a *Acks) Pick(n int) string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -74,7 +74,7 @@ func (a *Acks) Pick(n int) string {
 	return a.ids[n%len(a.ids)]
 }
 
-// All returns the ids in the order in which they were added.
+// All returns the ids in the order of Add.
 func (a *Acks) All() []string {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -24,9 +24,9 @@ var (
 //
 // SubTestServer answers calls.
 type SubTestServerAPI interface {
-	// GetServiceName says which instance answers.
+	// GetServiceName returns the answering instance.
 	GetServiceName(ctx context.Context) (Info, error)
-	// TestFunc adds.
+	// TestFunc adds x and y.
 	TestFunc(ctx context.Context, x, y int) (sum int, err error)
 }
 
@@ -44,13 +44,13 @@ func NewSubTestServerClient(c af.Caller, opts ...af.CallOption) *SubTestServerCl
 	return &SubTestServerClient{af.NewClient(c, opts...)}
 }
 
-// GetServiceName says which instance answers.
+// GetServiceName returns the answering instance.
 func (c *SubTestServerClient) GetServiceName(ctx context.Context) (Info, error) {
 	r, err := afSubTestServerGetServiceName.Call(ctx, c.client, struct{}{})
 	return r.Result, err
 }
 
-// TestFunc adds.
+// TestFunc adds x and y.
 func (c *SubTestServerClient) TestFunc(ctx context.Context, x, y int) (sum int, err error) {
 	r, err := afSubTestServerTestFunc.Call(ctx, c.client, afSubTestServerTestFuncArgs{x, y})
 	return r.Sum, err

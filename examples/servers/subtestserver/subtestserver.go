@@ -1,4 +1,4 @@
-// Package subtestserver is a second service and worker, for the subtasks of testserver's tasks.
+// Package subtestserver has the second service, and the worker of testserver's subtasks.
 package subtestserver
 
 import (
@@ -15,7 +15,7 @@ import (
 //af:rpc name=sub_test_server timeout=5s
 type SubTestServer struct{}
 
-// GetServiceName says which instance answers.
+// GetServiceName returns the answering instance.
 //
 //af:method idempotent
 func (s *SubTestServer) GetServiceName(ctx context.Context) (Info, error) {
@@ -23,12 +23,12 @@ func (s *SubTestServer) GetServiceName(ctx context.Context) (Info, error) {
 	return Info{Name: "sub_test_server", IP: in.IP, Version: in.Version}, nil
 }
 
-// TestFunc adds.
+// TestFunc adds x and y.
 func (s *SubTestServer) TestFunc(ctx context.Context, x, y int) (sum int, err error) {
 	return x + y, nil
 }
 
-// Info is what an instance says of itself.
+// Info describes an instance.
 type Info struct {
 	Name    string `json:"name"`
 	IP      string `json:"ip"`
@@ -39,10 +39,10 @@ type Info struct {
 //
 //af:worker name=sub_test_server
 type SubTestWorker struct {
-	Work time.Duration // how long a task takes
+	Work time.Duration // duration of a task
 }
 
-// Run pretends to work.
+// Run simulates work.
 func (w *SubTestWorker) Run(ctx context.Context, job Job) (Receipt, error) {
 	select {
 	case <-time.After(w.Work):

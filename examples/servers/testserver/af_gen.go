@@ -24,9 +24,9 @@ var (
 //
 // TestServer answers calls.
 type TestServerAPI interface {
-	// GetServiceName says which instance answers.
+	// GetServiceName returns the answering instance.
 	GetServiceName(ctx context.Context) (Info, error)
-	// TestFunc adds.
+	// TestFunc adds x and y.
 	TestFunc(ctx context.Context, x, y int) (sum int, err error)
 }
 
@@ -44,13 +44,13 @@ func NewTestServerClient(c af.Caller, opts ...af.CallOption) *TestServerClient {
 	return &TestServerClient{af.NewClient(c, opts...)}
 }
 
-// GetServiceName says which instance answers.
+// GetServiceName returns the answering instance.
 func (c *TestServerClient) GetServiceName(ctx context.Context) (Info, error) {
 	r, err := afTestServerGetServiceName.Call(ctx, c.client, struct{}{})
 	return r.Result, err
 }
 
-// TestFunc adds.
+// TestFunc adds x and y.
 func (c *TestServerClient) TestFunc(ctx context.Context, x, y int) (sum int, err error) {
 	r, err := afTestServerTestFunc.Call(ctx, c.client, afTestServerTestFuncArgs{x, y})
 	return r.Sum, err
@@ -139,7 +139,7 @@ var afTestWorker = af.Worker{
 
 // TickWorkerQueue submits and tracks tasks of queue tick, which worker TickWorker runs.
 //
-// TickWorker runs the tasks of a job: every two seconds there is one, however many servers run.
+// TickWorker runs the tasks of a job with one task every two seconds, however many servers run.
 type TickWorkerQueue struct{ af.VoidQueue[Tick] }
 
 // NewTickWorkerQueue returns queue tick over t, usually an *af.App, without doing I/O.

@@ -1,4 +1,4 @@
-// Package testserver is one service and one worker, as small as they can be.
+// Package testserver has a minimal service and worker.
 package testserver
 
 import (
@@ -15,7 +15,7 @@ import (
 //af:rpc name=test_server timeout=5s
 type TestServer struct{}
 
-// GetServiceName says which instance answers.
+// GetServiceName returns the answering instance.
 //
 //af:method idempotent
 func (s *TestServer) GetServiceName(ctx context.Context) (Info, error) {
@@ -23,12 +23,12 @@ func (s *TestServer) GetServiceName(ctx context.Context) (Info, error) {
 	return Info{Name: "test_server", IP: in.IP, Version: in.Version}, nil
 }
 
-// TestFunc adds.
+// TestFunc adds x and y.
 func (s *TestServer) TestFunc(ctx context.Context, x, y int) (sum int, err error) {
 	return x + y, nil
 }
 
-// Info is what an instance says of itself.
+// Info describes an instance.
 type Info struct {
 	Name    string `json:"name"`
 	IP      string `json:"ip"`
@@ -39,10 +39,10 @@ type Info struct {
 //
 //af:worker name=test_server
 type TestWorker struct {
-	Work time.Duration // how long a task takes
+	Work time.Duration // duration of a task
 }
 
-// Run pretends to work.
+// Run simulates work.
 func (w *TestWorker) Run(ctx context.Context, job Job) (Receipt, error) {
 	select {
 	case <-time.After(w.Work):
@@ -63,13 +63,13 @@ type Receipt struct {
 	IP    string `json:"ip"` // of the instance that ran it
 }
 
-// TickWorker runs the tasks of a job: every two seconds there is one, however many servers run.
+// TickWorker runs the tasks of a job with one task every two seconds, however many servers run.
 //
 //af:worker name=tick
 //af:schedule id=tick cron="*/2 * * * * *"
 type TickWorker struct{}
 
-// Run says which due time it is about.
+// Run logs a tick.
 func (w *TickWorker) Run(ctx context.Context, _ Tick) error {
 	af.LoggerFrom(ctx).Debug("tick")
 	return nil

@@ -11,7 +11,7 @@ import (
 	"github.com/afgen/afgen/internal/devstack"
 )
 
-// The examples run over the real servers, as two processes.
+// The examples run on the real servers as two processes.
 func TestDemoOverServers(t *testing.T) { demo(t, 1) }
 
 func demo(t *testing.T, hosts int) {

@@ -14,9 +14,9 @@ import (
 	"github.com/afgen/afgen/internal/devstack"
 )
 
-// forward makes this checkout's servers, which listen on the loopback interface, known at another address of the machine, on
-// the same ports, until it is told to end: hosts of another network namespace have no other way. It prints a line once it
-// listens.
+// forward forwards this checkout's servers, which listen on the loopback interface, from another address of the
+// machine, on the same ports, until it is terminated. Hosts in other network namespaces can't reach them otherwise.
+// It prints a line once it listens.
 func forward(address string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -29,7 +29,7 @@ func forward(address string) error {
 	var listeners []net.Listener
 	defer func() {
 		for _, l := range listeners {
-			_ = l.Close() // it ends its Accept
+			_ = l.Close() // it ends Accept
 		}
 	}()
 	for _, s := range servers {
@@ -57,7 +57,7 @@ func forward(address string) error {
 	return nil
 }
 
-// pipe carries bytes both ways until either side ends, or ctx does.
+// pipe copies bytes in both directions until either side closes or ctx ends.
 func pipe(ctx context.Context, from net.Conn, host string) {
 	defer from.Close()
 	to, err := net.Dial("tcp", host)
@@ -65,11 +65,11 @@ func pipe(ctx context.Context, from net.Conn, host string) {
 		return // the caller sees its connection end
 	}
 	defer to.Close()
-	defer context.AfterFunc(ctx, func() { _, _ = from.Close(), to.Close() })() // which ends both copies
+	defer context.AfterFunc(ctx, func() { _, _ = from.Close(), to.Close() })() // ends both copies
 	ended := make(chan struct{}, 2)
 	for _, way := range [][2]net.Conn{{from, to}, {to, from}} {
 		go func() {
-			_, _ = io.Copy(way[0], way[1]) // whatever ends it ends the connection
+			_, _ = io.Copy(way[0], way[1]) // any error ends the connection
 			_, _ = from.Close(), to.Close()
 			ended <- struct{}{}
 		}()

@@ -1,9 +1,9 @@
-// Command stack brings up, for one checkout, the servers that tests use, and stops them.
+// Command stack starts and stops, for one checkout, the servers that tests use.
 //
 //	go run ./internal/devstack/stack up      starts them, until down; prints their URIs as shell variables
 //	go run ./internal/devstack/stack down    stops them and removes their files
-//	go run ./internal/devstack/stack sweep   the same, unless they were started by up
-//	go run ./internal/devstack/stack forward ADDRESS   forwards their ports from another address of this machine, until terminated
+//	go run ./internal/devstack/stack sweep   like down, unless they were started by up
+//	go run ./internal/devstack/stack forward ADDRESS   forwards their ports from another local address
 package main
 
 import (
