@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// Allowance returns an address, or a network such as 10.1.0.0/16, in the one spelling by which [Task].Allow and
-// [Networks] name it; false where text is neither.
+// Allowance returns the canonical form of an address, or of a network such as 10.1.0.0/16, as used in [Task].Allow and
+// returned by [AllowedBy]. It returns false if text is neither.
 func Allowance(text string) (string, bool) {
 	if strings.Contains(text, "/") {
 		p, err := netip.ParsePrefix(text)
@@ -17,8 +17,8 @@ func Allowance(text string) (string, bool) {
 	return a.Unmap().WithZone("").String(), err == nil
 }
 
-// AllowedBy returns the allowances that permit an address: the address and all networks that contain it. It returns nil if
-// ip is not an address.
+// AllowedBy returns all allowances that include the address ip: the address itself and every network that contains it.
+// It returns nil if ip is not an address.
 func AllowedBy(ip string) []string {
 	a, err := netip.ParseAddr(ip)
 	if err != nil {
@@ -33,7 +33,7 @@ func AllowedBy(ip string) []string {
 	return all
 }
 
-// Allowed says whether a claimer of these networks may run the task.
+// Allowed reports whether a claimer may run the task, given the result of [AllowedBy] for its address.
 func (t *Task) Allowed(networks []string) bool {
 	return len(t.Allow) == 0 || slices.ContainsFunc(t.Allow, func(a string) bool { return slices.Contains(networks, a) })
 }

@@ -1,29 +1,31 @@
-// Package backend holds what stands between the runtime and the world: the ports, and the plain data that passes
-// through them. The runtime uses nothing else of a backend, an adapter implements nothing else, and neither imports the
-// other.
+// Package backend defines the ports between the runtime and its backends, and the data types that pass through them. A
+// backend implements the ports; the runtime uses nothing else of it.
 //
 // # Ports
 //
-//   - [Calls] carries a call to one instance of a service and its reply back.
-//   - [Store] keeps tasks: the only truth about them.
-//   - [Docs] keeps small documents with a revision: jobs, limits, node numbers, node facts.
-//   - [Transport] carries hints that a task may be ready, and raw messages.
-//   - [Coordinator] says who is there and spreads news. Everything it knows may be forgotten at any time.
+// A [Backend] opens some or all of the five ports:
 //
-// A [Backend] opens some or all of them as [Ports]. Adapters only store and carry: retries, subtasks, weights, limits and
-// cron live in the runtime, once.
+//   - [Calls] sends a call to one instance of a service and returns the reply.
+//   - [Store] stores tasks. It is the only source of truth about them.
+//   - [Docs] stores small documents with a revision: jobs, limits, node numbers, node facts.
+//   - [Transport] delivers hints that a task may be ready, and raw messages.
+//   - [Coordinator] knows which instances are running and delivers events. All of its state may be lost at any time.
+//
+// Adapters only store and deliver. Retries, subtasks, weights, limits and cron are implemented once, in the runtime.
 //
 // # Data
 //
-// [Error] with its [Code] and [Outcome] is the one error that crosses a port or the wire. [Request] and [Reply] are the
-// envelope of a call. [Task] is the document of a task, and [Transitions] the table of what may happen to it: guards,
-// the conformance tests and the documentation's diagram are made from that table.
+// [Error], with its [Code] and [Outcome], is the only error type that crosses a port or the wire. [Request] and [Reply]
+// are the envelope of a call. [Task] is the document of a task, and [Transitions] the table of its state machine, from
+// which guards, conformance tests and the diagram in the documentation are derived.
 //
-// # Contract of every port
+// # Requirements for all ports
 //
-// Methods are safe for concurrent use and return as soon as their context ends, with an error that says what is known
-// about the outcome. Errors are *Error. What a nil error means, and what it doesn't, stands at each method. Bytes passed
-// in or handed out (bodies, payloads) are not modified afterwards by either side.
+// Methods must be safe for concurrent use. They must return when their context ends, with an error that states what is
+// known about the outcome. All errors are of type [*Error], or wrap one. Each method documents what a nil error
+// guarantees. After a call, neither side modifies bytes that were passed or returned (bodies, payloads).
+//
+// The conformance tests in internal/conform check an implementation of each port. Package memory is the reference.
 package backend
 
 import (
@@ -31,20 +33,21 @@ import (
 	"log/slog"
 )
 
-// A Backend is what sits under the runtime: memory, embedded, or the three servers. Making one does nothing; Open does.
+// A Backend is something that the runtime can run on, such as an SQLite file or a set of servers. Creating one has no
+// effect until Open is called.
 type Backend interface {
-	// Open connects. ctx bounds the opening only. Configuration errors and servers that can't be reached surface here.
-	// The caller closes the Ports.
+	// Open connects and returns the open ports, which the caller must close. ctx bounds only Open itself. Configuration
+	// errors and unreachable servers are reported here.
 	Open(ctx context.Context, env Env) (*Ports, error)
 }
 
-// Env is what a backend learns of the App that opens it.
+// Env describes the App that opens a backend.
 type Env struct {
 	Instance Instance
 	Logger   *slog.Logger // never nil
 }
 
-// Ports is an open backend. A nil port is one that this backend doesn't have.
+// Ports is an open backend. Ports that the backend doesn't support are nil.
 type Ports struct {
 	Name        string // for logs and errors, such as "memory"
 	Calls       Calls
@@ -52,24 +55,24 @@ type Ports struct {
 	Docs        Docs
 	Transport   Transport
 	Coordinator Coordinator
-	// Health returns how what the backend rests on stands, as last seen; it waits for nobody, and may be called after
-	// Close. Nil: there is nothing that could be away.
+	// Health reports the last known state of the backend's dependencies. It never blocks and may be called after Close. It is
+	// nil if the backend has no dependencies that could be unavailable.
 	Health func() []Condition
-	// ClockRate is how fast the monotonic clock of this process runs, compared with true time; 0 is 1. Simulations set it.
+	// ClockRate is the rate of this process's monotonic clock relative to true time; 0 means 1. Only simulations set it.
 	ClockRate float64
-	// AllowUnavailable is set if the backend was opened although a server can't be reached, and that an App shall start all the
-	// same.
+	// AllowUnavailable reports that the backend was opened although a server is unavailable, and that the App should start
+	// anyway.
 	AllowUnavailable bool
-	// Native is the backend's own handle, beyond its ports. Only the backend's package knows its type.
+	// Native is the backend's own handle, for use by its package only.
 	Native any
-	// Close releases everything. Calls in flight fail as unavailable, outcome unknown. It is called once, after all
-	// Servings are drained or closed; ctx bounds it.
+	// Close releases all resources. Calls in flight fail with ErrUnavailable and OutcomeUnknown. The runtime calls Close once,
+	// after all Servings are drained or closed. ctx bounds it.
 	Close func(ctx context.Context) error
 }
 
-// An Instance is one running App: one copy of the services and workers registered with it.
+// An Instance is one running App, with the services and workers registered with it.
 type Instance struct {
-	ID      string `json:"id"` // unique for every opening, also of the same program on the same machine
+	ID      string `json:"id"` // unique per Open, even for the same program on the same machine
 	IP      string `json:"ip"`
 	Version string `json:"version,omitempty"` // of the program
 }

@@ -5,22 +5,22 @@ import (
 	"slices"
 )
 
-// What every Store refuses by itself, whatever it holds, is checked here. All errors are invalid_argument, and not sent.
+// Validation that is common to all stores. All errors have code ErrInvalidArgument and OutcomeNotSent.
 
-// The page sizes of Store.List.
+// Page sizes of Store.List.
 const (
 	pageSize    = 100
 	maxPageSize = 1000
 )
 
-// MaxPage is the largest page of Store.List, in bytes, unless one task alone is larger.
+// MaxPage is the limit of a page of Store.List, in bytes. A single task may exceed it.
 const MaxPage = 16 << 20
 
-// maxInsert is how many tasks an Insert of [SplitInsert] has at most.
+// maxInsert is the maximum number of tasks in one part of SplitInsert.
 const maxInsert = 1000
 
-// SplitInsert splits tasks into parts for one Store.Insert each. A part has at most 1000 tasks and maxBytes bytes, unless one
-// task alone is larger.
+// SplitInsert splits tasks into parts to insert one after the other. A part has at most 1000 tasks and maxBytes bytes;
+// a single task may exceed maxBytes.
 func SplitInsert(tasks []NewTask, maxBytes int) iter.Seq[[]NewTask] {
 	return func(yield func([]NewTask) bool) {
 		for len(tasks) > 0 {
@@ -43,13 +43,13 @@ func ValidateInsert(tasks []NewTask) error {
 		t := &tasks[i].Task
 		switch {
 		case t.ID == "" || t.Queue == "":
-			return refusal("a task needs an id and a queue: %q, %q", t.ID, t.Queue)
+			return refusal("task without id or queue: id %q, queue %q", t.ID, t.Queue)
 		case !ValidID(t.ID):
-			return refusal("the id %+.80q of %d bytes: an id is UTF-8 without NUL bytes, of at most %d", t.ID, len(t.ID), MaxID)
+			return refusal("invalid task id %+.80q of %d bytes: must be UTF-8 without NUL bytes, at most %d bytes", t.ID, len(t.ID), MaxID)
 		case t.Status != StatusWaiting && t.Status != StatusPending:
-			return refusal("task %q can't begin as %q", t.ID, t.Status)
+			return refusal("task %q: invalid initial status %q", t.ID, t.Status)
 		case tasks[i].Gated != (t.Source != ""):
-			return refusal("task %q: subtasks are gated, and nothing else is", t.ID)
+			return refusal("task %q: only subtasks must be gated", t.ID)
 		}
 	}
 	return nil
@@ -59,13 +59,14 @@ func ValidateInsert(tasks []NewTask) error {
 func ValidateSettle(settles []Settle) error {
 	for i := range settles {
 		if !Allowed(StatusRunning, settles[i].To) {
-			return refusal("task %q can't be settled as %q", settles[i].ID, settles[i].To)
+			return refusal("task %q: cannot settle as %q", settles[i].ID, settles[i].To)
 		}
 	}
 	return nil
 }
 
-// Check says what is wrong with a query, its cursor aside, and sets the Limit and Bytes of one that has none.
+// Check returns an error if a query is invalid, except for its cursor. It sets Limit and Bytes to their defaults if
+// they are 0.
 func (q *TaskQuery) Check() error {
 	if q.Limit == 0 {
 		q.Limit = pageSize
@@ -89,13 +90,13 @@ func (q *TaskQuery) Check() error {
 	return nil
 }
 
-// Takes reports whether a page of a checked query that has so many tasks and bytes takes a task of size bytes more. The first
-// task it always takes.
+// Takes reports whether a page that has a number of tasks and bytes can take another task of size bytes. It always
+// takes the first task. The query must have passed Check.
 func (q *TaskQuery) Takes(tasks, bytes, size int) bool {
 	return tasks == 0 || tasks < q.Limit && bytes+size <= q.Bytes
 }
 
-// BadCursor returns the error of a query with a cursor that is malformed or belongs to another order.
+// BadCursor returns the error of a query whose cursor is invalid, or belongs to another order.
 func BadCursor(cursor string) *Error { return refusal("invalid cursor %q", cursor) }
 
 func refusal(format string, args ...any) *Error {

@@ -9,28 +9,28 @@ import (
 	"slices"
 )
 
-// A Code says what kind of failure an [Error] is. The sixteen codes, their names and meanings are those of gRPC. A Code
-// is an error itself, so a handler may return one as it is, and errors.Is(err, code) holds for every Error of that code.
+// A Code is the kind of an [Error]. The sixteen codes have the names and meanings of gRPC's. A Code is itself an error:
+// a handler may return one, and errors.Is(err, code) reports whether err has that code.
 type Code string
 
 // The canonical codes.
 const (
-	ErrCanceled           Code = "canceled"            // the caller gave up
+	ErrCanceled           Code = "canceled"            // the caller canceled
 	ErrUnknown            Code = "unknown"             // an error without a code
-	ErrInvalidArgument    Code = "invalid_argument"    // wrong whatever the state of the system
-	ErrDeadlineExceeded   Code = "deadline_exceeded"   // the time was up
-	ErrNotFound           Code = "not_found"           // no such thing
-	ErrAlreadyExists      Code = "already_exists"      // there is such a thing
-	ErrPermissionDenied   Code = "permission_denied"   // known, but not allowed
+	ErrInvalidArgument    Code = "invalid_argument"    // invalid whatever the state of the system
+	ErrDeadlineExceeded   Code = "deadline_exceeded"   // timed out
+	ErrNotFound           Code = "not_found"           // does not exist
+	ErrAlreadyExists      Code = "already_exists"      // exists already
+	ErrPermissionDenied   Code = "permission_denied"   // the caller is known, but not allowed
 	ErrResourceExhausted  Code = "resource_exhausted"  // a quota, a size limit, space
-	ErrFailedPrecondition Code = "failed_precondition" // the state of the system forbids it; don't retry before it changes
-	ErrAborted            Code = "aborted"             // a conflict, such as a compare-and-set; retry the whole
+	ErrFailedPrecondition Code = "failed_precondition" // not in this state of the system; retry only after it changes
+	ErrAborted            Code = "aborted"             // a conflict, such as a failed compare-and-set; retry the whole operation
 	ErrOutOfRange         Code = "out_of_range"        // past the end
-	ErrUnimplemented      Code = "unimplemented"       // not here, not in this version
-	ErrInternal           Code = "internal"            // a bug, a panic
-	ErrUnavailable        Code = "unavailable"         // not now; a retry may help
+	ErrUnimplemented      Code = "unimplemented"       // not supported, or not in this version
+	ErrInternal           Code = "internal"            // a bug or a panic
+	ErrUnavailable        Code = "unavailable"         // temporarily; a retry may succeed
 	ErrDataLoss           Code = "data_loss"           // broken beyond repair
-	ErrUnauthenticated    Code = "unauthenticated"     // unknown who is asking
+	ErrUnauthenticated    Code = "unauthenticated"     // the caller is unknown
 )
 
 var codes = [...]Code{
@@ -39,10 +39,10 @@ var codes = [...]Code{
 	ErrDataLoss, ErrUnauthenticated,
 }
 
-// Codes returns the sixteen codes.
+// Codes returns all codes.
 func Codes() []Code { return slices.Clone(codes[:]) }
 
-// ParseCode returns the code that a peer named, or ErrUnknown where it is none of the sixteen.
+// ParseCode returns the code named s, or ErrUnknown if there is none.
 func ParseCode(s string) Code {
 	for _, c := range codes {
 		if string(c) == s {
@@ -52,10 +52,10 @@ func ParseCode(s string) Code {
 	return ErrUnknown
 }
 
-// Error returns the code's name.
+// Error returns the name of the code.
 func (c Code) Error() string { return string(c) }
 
-// Is makes ErrCanceled and ErrDeadlineExceeded match the errors of package context.
+// Is makes ErrCanceled match context.Canceled, and ErrDeadlineExceeded match context.DeadlineExceeded.
 func (c Code) Is(target error) bool {
 	switch target {
 	case context.Canceled:
@@ -66,15 +66,15 @@ func (c Code) Is(target error) bool {
 	return false
 }
 
-// An Outcome says what is known about a request that failed.
+// An Outcome is what is known about the effect of a failed request.
 type Outcome int
 
 const (
-	// OutcomeUnknown: it may or may not have had its effect. Repeat it only if it is idempotent.
+	// OutcomeUnknown means that the request may have been handled. Retry only idempotent requests.
 	OutcomeUnknown Outcome = iota
-	// OutcomeNotSent: nobody began to handle it. Repeating is always safe.
+	// OutcomeNotSent means that the request was not handled. Retrying is always safe.
 	OutcomeNotSent
-	// OutcomeAnswered: it was handled, and this error is the answer.
+	// OutcomeAnswered means that the request was handled and the error is its answer.
 	OutcomeAnswered
 )
 
@@ -89,8 +89,8 @@ func (o Outcome) String() string {
 	return "unknown"
 }
 
-// An Error is a failure with a code, as it crosses ports and the wire. Code, Message and Details travel; the cause and
-// the Outcome don't: each receiver sets the Outcome by what it knows.
+// An Error is an error with a code, as it crosses ports and the wire. Code, Message and Details are transmitted. The
+// cause and the Outcome are not: each receiver sets the Outcome according to what it knows.
 type Error struct {
 	Code    Code
 	Message string
@@ -100,14 +100,14 @@ type Error struct {
 	cause error
 }
 
-// An ErrorDetail is one typed value attached to an Error.
+// An ErrorDetail is a typed value attached to an Error.
 type ErrorDetail struct {
 	Type  string          `json:"type"` // import path and name of the Go type
 	Value json.RawMessage `json:"value"`
 }
 
-// NewError returns an Error with details, each of which must encode to JSON; one that doesn't is named in the message
-// instead.
+// NewError returns an Error with details. Each detail is encoded as JSON; one that can't be encoded is mentioned in the
+// message.
 func NewError(code Code, message string, details ...any) *Error {
 	e := &Error{Code: code, Message: message}
 	for _, d := range details {
@@ -121,7 +121,7 @@ func NewError(code Code, message string, details ...any) *Error {
 	return e
 }
 
-// Errorf returns an Error whose message is formatted as by fmt.Errorf; what %w wraps becomes its cause.
+// Errorf returns an Error with a message formatted as by fmt.Errorf. Errors formatted with %w become its cause.
 func Errorf(code Code, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
 	e := &Error{Code: code, Message: err.Error()}
@@ -132,7 +132,7 @@ func Errorf(code Code, format string, args ...any) *Error {
 	return e
 }
 
-// With returns e with another Outcome. It is meant for chaining and changes e itself.
+// With sets the Outcome of e and returns e.
 func (e *Error) With(o Outcome) *Error {
 	e.Outcome = o
 	return e
@@ -146,7 +146,7 @@ func (e *Error) Error() string {
 	return string(e.Code) + ": " + e.Message
 }
 
-// Unwrap returns the cause, which never crosses the wire.
+// Unwrap returns the cause, which is never transmitted.
 func (e *Error) Unwrap() error { return e.cause }
 
 // Is reports whether target is e's Code, or the context error that corresponds to it.
@@ -157,8 +157,8 @@ func (e *Error) Is(target error) bool {
 	return e.Code.Is(target)
 }
 
-// CodeOf returns the code of err: "" for nil, the code of the first Error or Code in its tree, those that correspond to
-// the two errors of package context, and ErrUnknown for every other error.
+// CodeOf returns the code of err: the code of the first Error or Code in its tree, or the code that corresponds to an
+// error of package context. It returns "" if err is nil, and ErrUnknown for other errors.
 func CodeOf(err error) Code {
 	if err == nil {
 		return ""
@@ -178,7 +178,7 @@ func CodeOf(err error) Code {
 	return ErrUnknown
 }
 
-// AsError returns err itself if it has an [*Error] in its tree, else an Error with its code that wraps it.
+// AsError returns err if there is an [*Error] in its tree, and otherwise an Error with the code of err that wraps it.
 func AsError(err error) error {
 	if _, ok := errors.AsType[*Error](err); ok {
 		return err
@@ -186,13 +186,13 @@ func AsError(err error) error {
 	return Errorf(CodeOf(err), "%w", err)
 }
 
-// Coded returns the [*Error] in err, or one with its code that wraps it.
+// Coded returns the [*Error] in err, or a new one with the code of err that wraps it.
 func Coded(err error) *Error {
 	e, _ := errors.AsType[*Error](AsError(err))
 	return e
 }
 
-// Detail returns the first detail of type T in err.
+// Detail returns the first detail of type T in err. It returns false if there is none.
 func Detail[T any](err error) (T, bool) {
 	var zero T
 	e, ok := errors.AsType[*Error](err)
@@ -209,7 +209,7 @@ func Detail[T any](err error) (T, bool) {
 	return zero, false
 }
 
-// detailType names a type so that both sides of a wire agree; a pointer travels as what it points to.
+// detailType returns the name of a type, the same on both sides of a wire. A pointer has the name of its element.
 func detailType(t reflect.Type) string {
 	if t == nil {
 		return "nil"

@@ -5,32 +5,32 @@ import (
 	"time"
 )
 
-// A Condition is how something that a backend rests on stands, such as a server, as last seen: asking waits for nobody.
+// A Condition is the last known state of a dependency of a backend, such as a server.
 type Condition struct {
 	Name  string    `json:"name"` // such as "rabbitmq"
 	Up    bool      `json:"up"`
 	Since time.Time `json:"since"`           // by this machine's clock
-	Cause string    `json:"cause,omitempty"` // why it is down; addresses, and never a secret
+	Cause string    `json:"cause,omitempty"` // why it is down; may contain addresses, never secrets
 
-	// Mode names what the App is in while this is down, Works and Lost say what that means, and Stops what
-	// doesn't work at all. They are the same whether it is down or not.
+	// Mode names the App's mode of operation while the dependency is down. Works and Lost describe that mode, and Stops lists
+	// what doesn't work at all. These fields don't depend on Up.
 	Mode  string    `json:"mode"`
 	Works string    `json:"works"`
 	Lost  string    `json:"lost"`
 	Stops []Stopped `json:"stops,omitempty"`
 }
 
-// Stopped is a purpose of Apps that a Condition may put an end to.
+// Stopped is a capability of Apps that is unavailable while a Condition is down.
 type Stopped string
 
-// The two.
 const (
-	StopsCalls Stopped = "calls" // calls are neither made nor answered
-	StopsTasks Stopped = "tasks" // tasks are neither submitted nor run
+	StopsCalls Stopped = "calls" // no calls are sent or served
+	StopsTasks Stopped = "tasks" // no tasks are submitted or run
 )
 
-// ErrStoreFull is wrapped by the errors of a store that has no room for anything: no item is to blame.
+// ErrStoreFull is wrapped by errors that a Store returns because it is out of space, whatever the item is.
 var ErrStoreFull = errors.New("the store is full")
 
-// ErrServerDown is wrapped by the errors of operations on a server that is known to be unavailable: retrying at once is pointless.
-var ErrServerDown = errors.New("the server is away")
+// ErrServerDown is wrapped by errors of operations that were not attempted because a server is known to be unavailable.
+// An immediate retry fails, too.
+var ErrServerDown = errors.New("the server is unavailable")

@@ -2,20 +2,20 @@ package backend
 
 import "slices"
 
-// An Actor is who makes a transition.
+// An Actor is the process that makes a transition.
 type Actor string
 
 const (
-	Submitter       Actor = "submitter"        // whoever inserts
-	Worker          Actor = "worker"           // a process that claims
+	Submitter       Actor = "submitter"        // inserts tasks
+	Worker          Actor = "worker"           // claims tasks
 	Owner           Actor = "owner"            // the process whose claim it is
 	FailureDetector Actor = "failure detector" // any process that has seen the owner's counter unchanged for a lease
-	Dispatcher      Actor = "dispatcher"       // who sends hints
-	Anyone          Actor = "anyone"           // who stops a task
-	Sweeper         Actor = "sweeper"          // who looks for what is overdue
+	Dispatcher      Actor = "dispatcher"       // sends hints
+	Anyone          Actor = "anyone"           // stops a task
+	Sweeper         Actor = "sweeper"          // looks for overdue work
 )
 
-// A Guard is a condition that a transition's one conditional write checks, besides the task's id and its status.
+// A Guard is a condition that the conditional write of a transition checks in addition to the task's id and status.
 type Guard string
 
 // The guards, each in the words of the state table in docs/tasks.md.
@@ -23,10 +23,10 @@ const (
 	IDFree        Guard = "id free"
 	KeyFree       Guard = "unique key free"
 	Due           Guard = "due"       // RunAt is not after the store's now
-	GateOpen      Guard = "gate open" // the source of a subtask lets it run
+	GateOpen      Guard = "gate open" // a subtask's source lets it run
 	NotStopping   Guard = "no stop requested"
 	Stopping      Guard = "stop requested"
-	SameFence     Guard = "fence"         // of the claim that writes
+	SameFence     Guard = "fence"         // of the claim that is settled
 	OwnerExpired  Guard = "owner expired" // its counter has not changed since it was read
 	Poison        Guard = "the only suspect there, and crashes+1 ≥ max_crashes"
 	HintOwed      Guard = "no hint, or one older than 5 s × 2ⁿ"
@@ -37,8 +37,8 @@ const (
 	NoLiveSubtask Guard = "no live subtask"
 )
 
-// A Transition is one row of the state table. From is empty where the task doesn't exist yet. The row of a set of
-// subtasks (12) changes no status: From and To are both empty.
+// A Transition is one row of the state table. From is empty if the task doesn't exist yet. Row 12 finishes a set of
+// subtasks and changes no status: From and To are empty.
 type Transition struct {
 	Row    int
 	From   []Status
@@ -107,10 +107,11 @@ var transitions = [...]Transition{
 	},
 }
 
-// Transitions returns the state table: all that may happen to a task. What it doesn't list must be refused.
+// Transitions returns the state table. Stores must refuse all transitions that it doesn't list.
 func Transitions() []Transition { return slices.Clone(transitions[:]) }
 
-// Allowed says whether any row leads from one status to the other. from is "" for a task that doesn't exist yet.
+// Allowed reports whether the state table has a transition from one status to another. from is "" if the task doesn't
+// exist yet.
 func Allowed(from, to Status) bool {
 	return slices.ContainsFunc(transitions[:], func(t Transition) bool {
 		if !slices.Contains(t.To, to) {

@@ -5,16 +5,17 @@ import (
 	"unicode/utf8"
 )
 
-// MaxID is how many bytes the id of a task may have. Those of subtasks are longer than their source's.
+// MaxID is the maximum length of a task id, in bytes. Ids of subtasks are longer than their source's.
 const MaxID = 16 << 10
 
-// ValidID reports whether every store and transport keeps an id as it is: it is not empty, not too long, UTF-8, and without
-// NUL bytes. What comes from a wire is checked with it before a store is asked.
+// ValidID reports whether all stores and transports accept an id: it is valid UTF-8 of 1 to MaxID bytes, without NUL
+// bytes. Ids received from a wire are checked with it first.
 func ValidID(id string) bool {
 	return id != "" && len(id) <= MaxID && utf8.ValidString(id) && strings.IndexByte(id, 0) < 0
 }
 
-// Text returns s as any store takes it: valid UTF-8, and at most max bytes long, cut between two runes with "…" at its end.
+// Text makes s acceptable to all stores: it replaces invalid UTF-8, and truncates s to max bytes, between two runes,
+// with a final "…". max must be at least 3.
 func Text(s string, max int) string {
 	if len(s) > max {
 		const more = "…"
@@ -24,7 +25,7 @@ func Text(s string, max int) string {
 		}
 		s = s[:end] + more
 	}
-	if s = strings.ToValidUTF8(s, string(utf8.RuneError)); len(s) > max { // what was replaced is longer
+	if s = strings.ToValidUTF8(s, string(utf8.RuneError)); len(s) > max { // the replacement is longer
 		return Text(s, max)
 	}
 	return s

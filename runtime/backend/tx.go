@@ -5,10 +5,10 @@ import (
 	"sync"
 )
 
-// A Tx is a transaction of the caller's own, of a store that has them, in which an Insert takes part: the tasks are there if
-// and only if it commits. The context that the store hands to the caller carries it.
+// A Tx is a database transaction of the user in which Insert takes part: the tasks exist if and only if it commits. The
+// store passes it to the user in a context.
 type Tx struct {
-	// Of is the store whose transaction it is.
+	// Of is the store that the transaction belongs to.
 	Of any
 
 	mu    sync.Mutex
@@ -17,23 +17,23 @@ type Tx struct {
 
 type txKey struct{}
 
-// WithTx returns a context in which Insert takes part in a transaction.
+// WithTx returns a context with a transaction.
 func WithTx(ctx context.Context, tx *Tx) context.Context { return context.WithValue(ctx, txKey{}, tx) }
 
-// TxFrom returns the transaction that ctx carries, nil if there is none.
+// TxFrom returns the transaction in ctx, or nil.
 func TxFrom(ctx context.Context) *Tx {
 	tx, _ := ctx.Value(txKey{}).(*Tx)
 	return tx
 }
 
-// AfterCommit has f called once the transaction has committed, or may have. It must return at once.
+// AfterCommit registers f to be called after the transaction has committed, or may have. f must not block.
 func (t *Tx) AfterCommit(f func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.after = append(t.after, f)
 }
 
-// Committed calls what was given to AfterCommit. The store calls it.
+// Committed calls the registered functions. Only the store calls it.
 func (t *Tx) Committed() {
 	t.mu.Lock()
 	after := t.after

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// UnfinishedSince is unfinished work with the instant since when it is unfinished, in nanoseconds on the store's clock.
+// UnfinishedSince is unfinished work and the instant since when it is unfinished, in nanoseconds of the store's clock.
 type UnfinishedSince struct {
 	Unfinished
 	Since int64
 }
 
-// OldestUnfinished returns what [Store.Unfinished] does of all that is unfinished at the instant now: up to max pieces of work
-// that are at least age old, batches BatchAges times age, oldest first. Work of the same age is in the order of its fields:
-// Source, What, Batch, Queue, Owner. It reorders work.
+// OldestUnfinished selects the result of [Store.Unfinished] from all unfinished work at instant now: up to max pieces
+// that are at least age old (BatchAges times age for batches), oldest first. Work of the same age is ordered by Source,
+// What, Batch, Queue and Owner. It modifies the slice work.
 func OldestUnfinished(work []UnfinishedSince, now int64, age time.Duration, max int) []Unfinished {
 	work = slices.DeleteFunc(work, func(u UnfinishedSince) bool {
 		least := age
