@@ -248,7 +248,7 @@ func TestPoisonTaskFailsAfterMaxCrashes(t *testing.T) {
 			time.Sleep(15 * time.Second)
 		}
 		_, err := q.Wait(t.Context(), id)
-		wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "processes were lost while they ran it")
+		wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "processes died while running the task")
 		if task := must(q.Get(t.Context(), id))(t); task.Status != backend.StatusFailed || task.Crashes != 3 ||
 			task.Attempt != 0 {
 			t.Errorf("%+v", task)

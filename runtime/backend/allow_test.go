@@ -17,8 +17,9 @@ func TestAllowance(t *testing.T) {
 		if ok != (want != "") || ok && got != want {
 			t.Errorf("%q: %q, %v; want %q", text, got, ok, want)
 		}
-		if ok && !slices.Contains(backend.AllowedBy("10.1.2.3"), got) && !slices.Contains(backend.AllowedBy("fd00::1"), got) && got != "fe80::1" {
-			t.Errorf("%q is no network of either address", got)
+		if ok && !slices.Contains(backend.AllowedBy("10.1.2.3"), got) && !slices.Contains(backend.AllowedBy("fd00::1"),
+			got) && got != "fe80::1" {
+			t.Errorf("%q is not in AllowedBy of either address", got)
 		}
 	}
 	if n := backend.AllowedBy("nowhere"); n != nil {

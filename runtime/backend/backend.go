@@ -25,7 +25,7 @@
 // known about the outcome. All errors are of type [*Error], or wrap one. Each method documents what a nil error
 // guarantees. After a call, neither side modifies bytes that were passed or returned (bodies, payloads).
 //
-// The conformance tests in internal/conform check an implementation of each port. Package memory is the reference.
+// Package memory is the reference implementation. The tests in internal/conform check all implementations.
 package backend
 
 import (
@@ -55,8 +55,8 @@ type Ports struct {
 	Docs        Docs
 	Transport   Transport
 	Coordinator Coordinator
-	// Health reports the last known state of the backend's dependencies. It never blocks and may be called after Close. It is
-	// nil if the backend has no dependencies that could be unavailable.
+	// Health reports the last known state of the backend's dependencies. It never blocks and may be called after Close. It
+	// is nil if the backend has no dependencies that could be unavailable.
 	Health func() []Condition
 	// ClockRate is the rate of this process's monotonic clock relative to true time; 0 means 1. Only simulations set it.
 	ClockRate float64
@@ -65,8 +65,8 @@ type Ports struct {
 	AllowUnavailable bool
 	// Native is the backend's own handle, for use by its package only.
 	Native any
-	// Close releases all resources. Calls in flight fail with ErrUnavailable and OutcomeUnknown. The runtime calls Close once,
-	// after all Servings are drained or closed. ctx bounds it.
+	// Close releases all resources. Calls in flight fail with ErrUnavailable and OutcomeUnknown. The runtime calls Close
+	// once, after all Servings are drained or closed. ctx bounds it.
 	Close func(ctx context.Context) error
 }
 

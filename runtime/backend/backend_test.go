@@ -10,7 +10,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-func TestEveryCodeIsAnErrorThatItsErrorsAre(t *testing.T) {
+func TestErrorsMatchTheirCode(t *testing.T) {
 	codes := backend.Codes()
 	if len(codes) != 16 {
 		t.Errorf("%d codes", len(codes))
@@ -23,22 +23,23 @@ func TestEveryCodeIsAnErrorThatItsErrorsAre(t *testing.T) {
 			}
 		}
 		if backend.CodeOf(err) != c || backend.CodeOf(c) != c || backend.ParseCode(c.Error()) != c {
-			t.Errorf("%v: CodeOf says %v", err, backend.CodeOf(err))
+			t.Errorf("%v: CodeOf returns %v", err, backend.CodeOf(err))
 		}
 	}
 }
 
-func TestContextErrorsAndCodesAreAlike(t *testing.T) {
+func TestContextErrorsMatchCodes(t *testing.T) {
 	for code, target := range map[backend.Code]error{
 		backend.ErrCanceled:         context.Canceled,
 		backend.ErrDeadlineExceeded: context.DeadlineExceeded,
 	} {
-		if !errors.Is(code, target) || !errors.Is(backend.NewError(code, ""), target) || backend.CodeOf(fmt.Errorf("x: %w", target)) != code {
+		if !errors.Is(code, target) || !errors.Is(backend.NewError(code, ""), target) ||
+			backend.CodeOf(fmt.Errorf("x: %w", target)) != code {
 			t.Errorf("%v and %v don't match", code, target)
 		}
 	}
 	if errors.Is(backend.ErrInternal, context.Canceled) {
-		t.Error("internal is canceled")
+		t.Error("internal matches context.Canceled")
 	}
 }
 
@@ -58,14 +59,15 @@ func TestCodeOf(t *testing.T) {
 	}
 }
 
-func TestErrorfKeepsItsCauseForThisProcessOnly(t *testing.T) {
+func TestErrorfCauseIsNotEncoded(t *testing.T) {
 	cause := errors.New("disk full")
 	err := backend.Errorf(backend.ErrInternal, "saving %d: %w", 7, cause)
 	if err.Error() != "internal: saving 7: disk full" || !errors.Is(err, cause) {
 		t.Errorf("%v", err)
 	}
-	if b, _ := json.Marshal(err); string(b) != `{"Code":"internal","Message":"saving 7: disk full","Outcome":0,"Details":null}` {
-		t.Errorf("what could travel: %s", b)
+	const want = `{"Code":"internal","Message":"saving 7: disk full","Outcome":0,"Details":null}`
+	if b, _ := json.Marshal(err); string(b) != want {
+		t.Errorf("encoded: %s", b)
 	}
 	if err := backend.Errorf(backend.ErrInternal, "no cause"); errors.Unwrap(err) != nil {
 		t.Errorf("%v has a cause", err)
@@ -74,8 +76,9 @@ func TestErrorfKeepsItsCauseForThisProcessOnly(t *testing.T) {
 
 type detail struct{ N int }
 
-func TestDetailsAreFoundByTypeAndOneThatDoesNotEncodeIsNamed(t *testing.T) {
-	err := fmt.Errorf("wrapped: %w", backend.NewError(backend.ErrAborted, "m", detail{1}, "text", nil, &detail{2}, func() {}))
+func TestDetails(t *testing.T) {
+	err := fmt.Errorf("wrapped: %w", backend.NewError(backend.ErrAborted, "m", detail{1}, "text", nil, &detail{2},
+		func() {}))
 	if d, ok := backend.Detail[detail](err); !ok || d.N != 1 {
 		t.Errorf("%v %v", d, ok)
 	}
@@ -83,17 +86,18 @@ func TestDetailsAreFoundByTypeAndOneThatDoesNotEncodeIsNamed(t *testing.T) {
 		t.Errorf("%q %v", s, ok)
 	}
 	if _, ok := backend.Detail[int](err); ok {
-		t.Error("an int was found")
+		t.Error("found a detail of type int")
 	}
 	if _, ok := backend.Detail[detail](errors.New("plain")); ok {
-		t.Error("a detail in a plain error")
+		t.Error("found a detail in a plain error")
 	}
-	if want := "wrapped: aborted: m (a detail of type func() does not encode: json: unsupported type: func())"; err.Error() != want {
+	const want = "wrapped: aborted: m (a detail of type func() does not encode: json: unsupported type: func())"
+	if err.Error() != want {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestOutcomeStartsUnknown(t *testing.T) {
+func TestOutcome(t *testing.T) {
 	if o := backend.NewError(backend.ErrInternal, "").Outcome; o != backend.OutcomeUnknown {
 		t.Errorf("%v", o)
 	}
@@ -104,8 +108,8 @@ func TestOutcomeStartsUnknown(t *testing.T) {
 	}
 }
 
-// The moves that may happen, written out once more by hand: a slip in the table shows here.
-func TestStateTableAllowsThisAndNothingElse(t *testing.T) {
+// The allowed transitions, written out again to detect mistakes in the table.
+func TestAllowedTransitions(t *testing.T) {
 	allowed := map[[2]backend.Status]bool{
 		{"", "waiting"}: true, {"", "pending"}: true,
 		{"waiting", "running"}: true, {"pending", "running"}: true, {"retrying", "running"}: true,

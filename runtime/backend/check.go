@@ -45,7 +45,8 @@ func ValidateInsert(tasks []NewTask) error {
 		case t.ID == "" || t.Queue == "":
 			return refusal("task without id or queue: id %q, queue %q", t.ID, t.Queue)
 		case !ValidID(t.ID):
-			return refusal("invalid task id %+.80q of %d bytes: must be UTF-8 without NUL bytes, at most %d bytes", t.ID, len(t.ID), MaxID)
+			return refusal("invalid task id %+.80q of %d bytes: must be UTF-8 without NUL bytes, at most %d bytes", t.ID,
+				len(t.ID), MaxID)
 		case t.Status != StatusWaiting && t.Status != StatusPending:
 			return refusal("task %q: invalid initial status %q", t.ID, t.Status)
 		case tasks[i].Gated != (t.Source != ""):

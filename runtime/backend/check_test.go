@@ -8,17 +8,22 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-func TestWhatNoStoreTakesIsRefused(t *testing.T) {
+func TestValidation(t *testing.T) {
 	fine := backend.Task{ID: "a", Queue: "q", Status: backend.StatusWaiting}
 	subtask := fine
 	subtask.Source = "s"
 	query := func(q backend.TaskQuery) error { return q.Check() }
 	for what, err := range map[string]error{
-		"no id":           backend.ValidateInsert([]backend.NewTask{{Task: fine}, {Task: backend.Task{Queue: "q", Status: backend.StatusWaiting}}}),
-		"no queue":        backend.ValidateInsert([]backend.NewTask{{Task: backend.Task{ID: "a", Status: backend.StatusWaiting}}}),
-		"id not UTF-8":    backend.ValidateInsert([]backend.NewTask{{Task: backend.Task{ID: "a\xff", Queue: "q", Status: backend.StatusWaiting}}}),
-		"id with a NUL":   backend.ValidateInsert([]backend.NewTask{{Task: backend.Task{ID: "a\x00", Queue: "q", Status: backend.StatusWaiting}}}),
-		"runs at once":    backend.ValidateInsert([]backend.NewTask{{Task: backend.Task{ID: "a", Queue: "q", Status: backend.StatusRunning}}}),
+		"no id": backend.ValidateInsert([]backend.NewTask{{Task: fine},
+			{Task: backend.Task{Queue: "q", Status: backend.StatusWaiting}}}),
+		"no queue": backend.ValidateInsert([]backend.NewTask{{Task: backend.Task{ID: "a",
+			Status: backend.StatusWaiting}}}),
+		"id not UTF-8": backend.ValidateInsert([]backend.NewTask{{Task: backend.Task{ID: "a\xff", Queue: "q",
+			Status: backend.StatusWaiting}}}),
+		"id with a NUL": backend.ValidateInsert([]backend.NewTask{{Task: backend.Task{ID: "a\x00", Queue: "q",
+			Status: backend.StatusWaiting}}}),
+		"runs at once": backend.ValidateInsert([]backend.NewTask{{Task: backend.Task{ID: "a", Queue: "q",
+			Status: backend.StatusRunning}}}),
 		"ungated subtask": backend.ValidateInsert([]backend.NewTask{{Task: subtask}}),
 		"gated, alone":    backend.ValidateInsert([]backend.NewTask{{Task: fine, Gated: true}}),
 		"settled pending": backend.ValidateSettle([]backend.Settle{{To: backend.StatusSuccess}, {To: backend.StatusPending}}),
@@ -27,7 +32,8 @@ func TestWhatNoStoreTakesIsRefused(t *testing.T) {
 		"status done":     query(backend.TaskQuery{Statuses: []backend.Status{backend.StatusFailed, "done"}}),
 		"sort by luck":    query(backend.TaskQuery{Sort: "luck"}),
 	} {
-		if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrInvalidArgument || e.Outcome != backend.OutcomeNotSent {
+		if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrInvalidArgument ||
+			e.Outcome != backend.OutcomeNotSent {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

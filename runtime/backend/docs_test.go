@@ -13,13 +13,14 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the states in docs/tasks.md")
 
-// The diagram and the table in docs/tasks.md are made from the state table.
-func TestDocumentedStatesAreThoseOfTheTable(t *testing.T) {
-	testkit.Section(t, "../../docs/tasks.md", "<!-- states: made by go test ./runtime/backend -update -->", "<!-- /states -->",
+// The diagram and the table in docs/tasks.md are generated from the state table.
+func TestDocumentedStates(t *testing.T) {
+	testkit.Section(t, "../../docs/tasks.md", "<!-- states: made by go test ./runtime/backend -update -->",
+		"<!-- /states -->",
 		diagram()+"\n"+rows(), *update)
 }
 
-// diagram is the table as a Mermaid diagram: an arrow for each pair of states, with the rows that allow it.
+// diagram returns the table as a Mermaid diagram. An arrow is labelled with the rows that allow it.
 func diagram() string {
 	by := map[[2]string][]string{}
 	for _, row := range backend.Transitions() {
@@ -49,7 +50,7 @@ func diagram() string {
 	return "```mermaid\nstateDiagram-v2\n" + strings.Join(lines, "") + "```\n"
 }
 
-// rows is the table as it is.
+// rows returns the table as Markdown.
 func rows() string {
 	var b strings.Builder
 	b.WriteString("| # | from | to | who | guards | also written |\n|---|---|---|---|---|---|\n")

@@ -22,14 +22,14 @@ const (
 	ErrNotFound           Code = "not_found"           // does not exist
 	ErrAlreadyExists      Code = "already_exists"      // exists already
 	ErrPermissionDenied   Code = "permission_denied"   // the caller is known, but not allowed
-	ErrResourceExhausted  Code = "resource_exhausted"  // a quota, a size limit, space
+	ErrResourceExhausted  Code = "resource_exhausted"  // a quota, a size limit, no space
 	ErrFailedPrecondition Code = "failed_precondition" // not in this state of the system; retry only after it changes
-	ErrAborted            Code = "aborted"             // a conflict, such as a failed compare-and-set; retry the whole operation
+	ErrAborted            Code = "aborted"             // a conflict, such as a failed compare-and-set; retry the whole
 	ErrOutOfRange         Code = "out_of_range"        // past the end
 	ErrUnimplemented      Code = "unimplemented"       // not supported, or not in this version
 	ErrInternal           Code = "internal"            // a bug or a panic
 	ErrUnavailable        Code = "unavailable"         // temporarily; a retry may succeed
-	ErrDataLoss           Code = "data_loss"           // broken beyond repair
+	ErrDataLoss           Code = "data_loss"           // unrecoverable
 	ErrUnauthenticated    Code = "unauthenticated"     // the caller is unknown
 )
 

@@ -12,8 +12,8 @@ type Condition struct {
 	Since time.Time `json:"since"`           // by this machine's clock
 	Cause string    `json:"cause,omitempty"` // why it is down; may contain addresses, never secrets
 
-	// Mode names the App's mode of operation while the dependency is down. Works and Lost describe that mode, and Stops lists
-	// what doesn't work at all. These fields don't depend on Up.
+	// Mode names the App's mode of operation while the dependency is down. Works and Lost describe that mode, and Stops
+	// lists what doesn't work at all. These fields don't depend on Up.
 	Mode  string    `json:"mode"`
 	Works string    `json:"works"`
 	Lost  string    `json:"lost"`

@@ -8,7 +8,7 @@ type Actor string
 const (
 	Submitter       Actor = "submitter"        // inserts tasks
 	Worker          Actor = "worker"           // claims tasks
-	Owner           Actor = "owner"            // the process whose claim it is
+	Owner           Actor = "owner"            // holds the claim
 	FailureDetector Actor = "failure detector" // any process that has seen the owner's counter unchanged for a lease
 	Dispatcher      Actor = "dispatcher"       // sends hints
 	Anyone          Actor = "anyone"           // stops a task
@@ -18,7 +18,7 @@ const (
 // A Guard is a condition that the conditional write of a transition checks in addition to the task's id and status.
 type Guard string
 
-// The guards, each in the words of the state table in docs/tasks.md.
+// The values are the text of the state table in docs/tasks.md.
 const (
 	IDFree        Guard = "id free"
 	KeyFree       Guard = "unique key free"
@@ -75,7 +75,8 @@ var transitions = [...]Transition{
 	},
 	{
 		7, []Status{StatusRunning}, []Status{StatusWaiting}, []Actor{FailureDetector}, []Guard{OwnerExpired},
-		"attempt−1; unless the owner was draining, a suspect, due in 1 s × 2ⁿ, and crashes+1 if it was the only suspect there",
+		"attempt−1; unless the owner was draining, a suspect, due in 1 s × 2ⁿ, and crashes+1 if it was the only " +
+			"suspect there",
 	},
 	{
 		7, []Status{StatusRunning}, []Status{StatusFailed}, []Actor{FailureDetector}, []Guard{OwnerExpired, Poison},

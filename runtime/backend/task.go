@@ -9,7 +9,7 @@ import (
 // A Status is the state of a task.
 type Status string
 
-// The seven statuses. The last three are final: a task that has one never changes again.
+// The last three statuses are final: the status of a task that has one never changes again.
 const (
 	StatusWaiting  Status = "waiting"  // stored
 	StatusPending  Status = "pending"  // a hint was sent or is about to be

@@ -14,7 +14,7 @@ func ValidID(id string) bool {
 	return id != "" && len(id) <= MaxID && utf8.ValidString(id) && strings.IndexByte(id, 0) < 0
 }
 
-// Text makes s acceptable to all stores: it replaces invalid UTF-8, and truncates s to max bytes, between two runes,
+// Text makes s acceptable to all stores: it replaces invalid UTF-8 and truncates s to max bytes, at a rune boundary and
 // with a final "…". max must be at least 3.
 func Text(s string, max int) string {
 	if len(s) > max {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestOldestUnfinishedComesFirst(t *testing.T) {
+func TestOldestUnfinished(t *testing.T) {
 	const now = int64(time.Hour)
 	since := func(age time.Duration, u Unfinished) UnfinishedSince {
 		return UnfinishedSince{Unfinished: u, Since: now - int64(age)}
