@@ -108,11 +108,11 @@ func eachCall(b *testing.B, call func(i int) (int, error)) {
 	var took []time.Duration
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		begun := time.Now()
+		start := time.Now()
 		if sum, err := call(i); err != nil || sum != i+1 {
 			b.Fatalf("%d, %v", sum, err)
 		}
-		took = append(took, time.Since(begun))
+		took = append(took, time.Since(start))
 	}
 	latency.Report(b, took)
 }

@@ -64,11 +64,11 @@ func BenchmarkIdleLatency(b *testing.B) {
 			q := af.NewQueue[int, int](app, noopWorker)
 			var took []time.Duration
 			for b.Loop() {
-				begun := time.Now()
+				start := time.Now()
 				if _, err := q.Submit(b.Context(), 1); err != nil {
 					b.Fatal(err)
 				}
-				took = append(took, (<-started).Sub(begun))
+				took = append(took, (<-started).Sub(start))
 			}
 			latency.Report(b, took)
 		})

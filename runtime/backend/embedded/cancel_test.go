@@ -12,7 +12,7 @@ import (
 // cancelled calls do until its context has ended in the middle of a write, while another process holds the write lock.
 func cancelled(t *testing.T, path string, do func(ctx context.Context) error) {
 	t.Helper()
-	locker := openedAt(t, path)
+	locker := openTestAt(t, path)
 	for range 100 {
 		release := hold(t, locker)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Millisecond)
@@ -38,7 +38,7 @@ func cancelled(t *testing.T, path string, do func(ctx context.Context) error) {
 // A receiver that is cancelled while taking a message doesn't keep it.
 func TestCancelledReceiverKeepsNoMessage(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	s := openedAt(t, path)
+	s := openTestAt(t, path)
 	tr := s.transport
 	if err := tr.Send(t.Context(), "q", json.RawMessage(`1`)); err != nil {
 		t.Fatal(err)
@@ -66,7 +66,7 @@ func TestCancelledReceiverKeepsNoMessage(t *testing.T) {
 // An offer that is cancelled while it is written is deleted.
 func TestCancelledOfferIsDeleted(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	s := openedAt(t, path)
+	s := openTestAt(t, path)
 	o := offer{toReceive, "q"}
 	cancelled(t, path, func(ctx context.Context) error {
 		_, err := s.transport.listen(ctx, o)

@@ -185,7 +185,7 @@ func readStored(path string) (map[string]backend.Task, error) {
 }
 
 // Audit implements chaos.World.
-func (w fileWorld) Audit(begun time.Time) (*chaos.Audit, error) {
+func (w fileWorld) Audit(start time.Time) (*chaos.Audit, error) {
 	rows, err := readRows(w.path)
 	if err != nil {
 		return nil, err
@@ -200,7 +200,7 @@ func (w fileWorld) Audit(begun time.Time) (*chaos.Audit, error) {
 		if r.what == "task" && r.same() {
 			continue
 		}
-		e := fault.Entry{At: r.at.Sub(begun), Now: r.at, Instance: r.who}
+		e := fault.Entry{At: r.at.Sub(start), Now: r.at, Instance: r.who}
 		owner := ""
 		switch r.what {
 		case "task":

@@ -51,10 +51,10 @@ func TestStaleFilesAreRemoved(t *testing.T) {
 	wantRemoved("after the last Close")
 }
 
-func init() { children["leaver"] = leaver }
+func init() { children["leaver"] = openAndClose }
 
-// leaver opens a file, and closes it when its input ends.
-func leaver() int {
+// openAndClose opens a file, and closes it when its input ends.
+func openAndClose() int {
 	ports, err := openFile(context.Background(), os.Getenv("AF_TEST_PATH"))
 	if err == nil {
 		fmt.Println("open")

@@ -17,7 +17,7 @@ func TestCreatedFollowsClockBack(t *testing.T) {
 	var now atomic.Int64
 	begin := time.Now()
 	now.Store(begin.UnixNano())
-	ports := alone(t, embedded.Clock(func() time.Time { return time.Unix(0, now.Load()) }))
+	ports := openNew(t, embedded.Clock(func() time.Time { return time.Unix(0, now.Load()) }))
 	made := func() time.Time {
 		t.Helper()
 		stored, err := ports.Store.Insert(context.Background(), []backend.NewTask{aTask(), aTask(), aTask()})

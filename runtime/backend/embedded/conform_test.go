@@ -13,8 +13,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// join opens a file and closes it when the test ends.
-func join(t testing.TB, path string, opts ...embedded.Option) *backend.Ports {
+// openUntilEnd opens a file and closes it when the test ends.
+func openUntilEnd(t testing.TB, path string, opts ...embedded.Option) *backend.Ports {
 	t.Helper()
 	ports, err := embedded.File(path, opts...).Open(t.Context(), backend.Env{
 		Instance: backend.Instance{ID: "test"}, Logger: slog.New(slog.DiscardHandler),
@@ -33,19 +33,19 @@ func join(t testing.TB, path string, opts ...embedded.Option) *backend.Ports {
 // options gives tests more time with -race.
 var options = conform.Options{Tick: tick}
 
-func alone(t *testing.T, opts ...embedded.Option) *backend.Ports {
-	return join(t, filepath.Join(t.TempDir(), "af.db"), append(opts, embedded.Checked())...)
+func openNew(t *testing.T, opts ...embedded.Option) *backend.Ports {
+	return openUntilEnd(t, filepath.Join(t.TempDir(), "af.db"), append(opts, embedded.Checked())...)
 }
 
-func byItself(t *testing.T) *backend.Ports { return alone(t) }
+func openChecked(t *testing.T) *backend.Ports { return openNew(t) }
 
-func TestDocsConform(t *testing.T) { conform.Docs(t, byItself, options) }
+func TestDocsConform(t *testing.T) { conform.Docs(t, openChecked, options) }
 
-func TestTransportConforms(t *testing.T) { conform.Transport(t, byItself, options) }
+func TestTransportConforms(t *testing.T) { conform.Transport(t, openChecked, options) }
 
 func TestCoordinatorConforms(t *testing.T) {
 	t.Parallel() // mostly sleeps
-	conform.Coordinator(t, byItself, options)
+	conform.Coordinator(t, openChecked, options)
 }
 
 // Random operations have the same results as on the memory backend. With -race, SQLite (which is Go code) is slow.
@@ -61,7 +61,7 @@ func TestStoreMatchesMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 		return ports
-	}, byItself, options)
+	}, openChecked, options)
 }
 
-func TestCallsConform(t *testing.T) { conform.Calls(t, byItself, options) }
+func TestCallsConform(t *testing.T) { conform.Calls(t, openChecked, options) }

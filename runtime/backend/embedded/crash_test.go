@@ -73,17 +73,17 @@ func TestKilledWriterLosesNoAcknowledgedTask(t *testing.T) {
 			t.Error("the writer was not killed")
 		}
 	}
-	ports := join(t, path)
+	ports := openUntilEnd(t, path)
 	for _, id := range acked[:len(acked)-1] { // the last line may be cut
 		if _, err := ports.Store.Get(t.Context(), id); err != nil {
 			t.Fatalf("acknowledged %q: %v", id, err)
 		}
 	}
-	wantWhole(t, path)
+	wantIntact(t, path)
 }
 
-// wantWhole runs SQLite's integrity check.
-func wantWhole(t *testing.T, path string) {
+// wantIntact runs SQLite's integrity check.
+func wantIntact(t *testing.T, path string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
@@ -128,7 +128,7 @@ func TestFullDiskLosesNoTask(t *testing.T) {
 	if err := full.Shutdown(t.Context()); err != nil {
 		t.Errorf("shutting down on a full disk: %v", err)
 	}
-	wantWhole(t, path)
+	wantIntact(t, path)
 
 	app := apptest.Start(t, embedded.File(path), func(app *af.App) { af.RegisterWorker(app, worker, &length{}) })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -146,7 +146,7 @@ func (*length) Run(_ context.Context, s string) (int, error) { return len(s), ni
 
 // A job that can't be written doesn't fail the others in its transaction.
 func TestTooLargeTaskFailsAlone(t *testing.T) {
-	ports := join(t, filepath.Join(t.TempDir(), "af.db"), embedded.MostPages(300))
+	ports := openUntilEnd(t, filepath.Join(t.TempDir(), "af.db"), embedded.MostPages(300))
 	many := make(chan error)
 	for i := range 20 {
 		go func() {

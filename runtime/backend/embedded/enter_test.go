@@ -26,7 +26,7 @@ type cutOff struct {
 
 func cutOffWhileEntering(t *testing.T) *cutOff {
 	c := &cutOff{T: t}
-	c.ports = alone(t, embedded.Clock(c.clock.Now))
+	c.ports = openNew(t, embedded.Clock(c.clock.Now))
 	c.Store = c.ports.Store
 	c.insert(backend.NewTask{Task: backend.Task{ID: "s", Queue: "q", Status: backend.StatusPending}})
 	c.spawn = backend.Spawn{Source: "s", Batch: "b", Count: manySubtasks}

@@ -51,8 +51,8 @@ func TestSymlinkIsResolved(t *testing.T) {
 	path, link := filepath.Join(dir, "af.db"), filepath.Join(dir, "link.db")
 	testkit.Symlink(t, "af.db", link)
 	refused(t, link, backend.ErrUnavailable, "follow the link") // dangling
-	join(t, path)
-	join(t, link)
+	openUntilEnd(t, path)
+	openUntilEnd(t, link)
 	if runs, err := filepath.Glob(filepath.Join(dir, "*-run")); err != nil || len(runs) != 1 {
 		t.Errorf("directories of locks: %v, %v", runs, err)
 	}
@@ -60,7 +60,7 @@ func TestSymlinkIsResolved(t *testing.T) {
 
 func TestFileModes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a", "b", "af.db")
-	insert(t, join(t, path), "t")
+	insert(t, openUntilEnd(t, path), "t")
 	for name, want := range map[string]os.FileMode{
 		"": 0o700, "/af.db": 0o600, "/af.db-wal": 0o600, "/af.db-shm": 0o600, "/af.db-run": 0o700,
 	} {
@@ -88,9 +88,9 @@ func TestUnusualPaths(t *testing.T) {
 	for _, path := range []string{"plain.db", "a b/c?d#e%20f&g=h.db", "ü/ß.db", strings.Repeat("long/", 40) + "af.db",
 		"file:x.db", ":memory:"} {
 		t.Run(path, func(t *testing.T) {
-			first := join(t, path)
+			first := openUntilEnd(t, path)
 			insert(t, first, "t")
-			if _, err := join(t, path).Store.Get(t.Context(), "t"); err != nil {
+			if _, err := openUntilEnd(t, path).Store.Get(t.Context(), "t"); err != nil {
 				t.Error(err)
 			}
 			if _, err := os.Stat(path); err != nil {
@@ -101,8 +101,8 @@ func TestUnusualPaths(t *testing.T) {
 	refused(t, "", backend.ErrInvalidArgument, "empty path")
 }
 
-// written creates a file that contains the task "t".
-func written(t *testing.T, path string) {
+// createFile creates a file that contains the task "t".
+func createFile(t *testing.T, path string) {
 	t.Helper()
 	ports, err := openFile(t.Context(), path)
 	if err != nil {
@@ -116,14 +116,14 @@ func written(t *testing.T, path string) {
 
 func TestReopen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	written(t, path)
+	createFile(t, path)
 	if files, err := os.ReadDir(path + "-run"); err != nil || len(files) != 2 { // open.lock and turn.lock
 		t.Errorf("left behind: %v, %v", files, err)
 	}
 	if _, err := os.Stat(path + "-wal"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the write-ahead log still exists: %v", err)
 	}
-	if _, err := join(t, path).Store.Get(t.Context(), "t"); err != nil {
+	if _, err := openUntilEnd(t, path).Store.Get(t.Context(), "t"); err != nil {
 		t.Error(err)
 	}
 }
@@ -154,7 +154,7 @@ func TestNetworkFileSystem(t *testing.T) {
 
 func TestFileOfAnotherUser(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	join(t, path)
+	openUntilEnd(t, path)
 	refused(t, path, backend.ErrPermissionDenied, "run as that user", embedded.AsUser(os.Geteuid()+1))
 }
 
@@ -196,7 +196,7 @@ func sqlite(t *testing.T, path string, statements ...string) {
 
 func TestNewerSchema(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	written(t, path)
+	createFile(t, path)
 	newer := embedded.Steps(func(steps []string) []string { return append(steps, "CREATE TABLE more (x)") })
 	ports, err := openFile(t.Context(), path, newer)
 	if err != nil {
@@ -209,16 +209,16 @@ func TestNewerSchema(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused(t, path, backend.ErrFailedPrecondition, "upgrade this program")
-	join(t, path, newer)
+	openUntilEnd(t, path, newer)
 }
 
 func TestFailedMigrationChangesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	written(t, path)
+	createFile(t, path)
 	refused(t, path, backend.ErrInternal, "migrating the schema to version", embedded.Steps(func(steps []string) []string {
 		return append(steps, "DELETE FROM task; CREATE TABLE task (again)")
 	}))
-	if _, err := join(t, path).Store.Get(t.Context(), "t"); err != nil {
+	if _, err := openUntilEnd(t, path).Store.Get(t.Context(), "t"); err != nil {
 		t.Error(err)
 	}
 }

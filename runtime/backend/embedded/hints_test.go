@@ -68,9 +68,9 @@ func TestEndOfSubmitterWakesListeners(t *testing.T) {
 		t.Helper()
 		within, cancel := context.WithTimeout(ctx, 30*time.Second)
 		defer cancel()
-		begun := time.Now()
+		start := time.Now()
 		if _, err := l.Next(within, 64); err != nil {
-			t.Errorf("the listener was not woken: %v after %v", err, time.Since(begun))
+			t.Errorf("the listener was not woken: %v after %v", err, time.Since(start))
 		}
 	}
 	t.Run("closed", func(t *testing.T) {

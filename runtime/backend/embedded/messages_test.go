@@ -150,7 +150,7 @@ func TestTaskLogIsStored(t *testing.T) {
 	if err := app.Shutdown(t.Context()); err != nil {
 		t.Error(err)
 	}
-	task, err := join(t, path).Store.Get(t.Context(), id)
+	task, err := openUntilEnd(t, path).Store.Get(t.Context(), id)
 	if err != nil || task.Trace != trace || len(task.Log) != 2 || !strings.Contains(task.Log[0], app.Instance().ID) ||
 		!strings.HasSuffix(task.Log[1], "level=INFO msg=working n=7") {
 		t.Errorf("%q, trace %q, %v", task.Log, task.Trace, err)

@@ -22,7 +22,7 @@ func TestStoreConformsAndUsesIndexes(t *testing.T) {
 	seen := plans{}
 	var s conform.Skip
 	conform.Store(t, func(t *testing.T) *backend.Ports {
-		ports := alone(t, embedded.Clock(s.Now))
+		ports := openNew(t, embedded.Clock(s.Now))
 		t.Cleanup(func() { seen.check(t, ports) })
 		return ports
 	}, s.Options(options))

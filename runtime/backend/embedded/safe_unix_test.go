@@ -55,8 +55,8 @@ func symlink(t *testing.T, target, link string) string {
 	return link
 }
 
-// opened opens and closes a file and returns what was logged.
-func opened(t *testing.T, path string, opts ...embedded.Option) string {
+// openLogged opens and closes a file and returns what was logged.
+func openLogged(t *testing.T, path string, opts ...embedded.Option) string {
 	t.Helper()
 	var log bytes.Buffer
 	ports, err := embedded.File(path, opts...).Open(t.Context(), backend.Env{Logger: slog.New(slog.NewTextHandler(&log,
@@ -82,19 +82,19 @@ func TestUnsafePaths(t *testing.T) {
 		text string
 	}{
 		{"directory_777", false, func(t *testing.T, dir string) string { return mkdir(t, 0o777, dir, "open") + "/af.db" },
-			denied, "every user may write to it"},
+			denied, "it is writable by all users"},
 		{"directory_of_the_link", false, func(t *testing.T, dir string) string {
-			written(t, dir+"/af.db")
+			createFile(t, dir+"/af.db")
 			return symlink(t, dir+"/af.db", mkdir(t, 0o777, dir, "open")+"/link.db")
-		}, denied, "every user may write to it"},
+		}, denied, "it is writable by all users"},
 		{"directory_of_the_target", false, func(t *testing.T, dir string) string {
 			open := mkdir(t, 0o700, dir, "open")
-			written(t, open+"/af.db")
+			createFile(t, open+"/af.db")
 			chmod(t, open, 0o777)
 			return symlink(t, open+"/af.db", dir+"/link.db")
-		}, denied, "every user may write to it"},
+		}, denied, "it is writable by all users"},
 		{"file_666", false, func(t *testing.T, dir string) string {
-			written(t, dir+"/af.db")
+			createFile(t, dir+"/af.db")
 			chmod(t, dir+"/af.db", 0o666)
 			return dir + "/af.db"
 		}, denied, "chmod go="},
@@ -107,7 +107,7 @@ func TestUnsafePaths(t *testing.T) {
 			return dir + "/af.db"
 		}, invalid, "not a directory"},
 		{"wal_is_a_link", false, func(t *testing.T, dir string) string {
-			written(t, dir+"/af.db")
+			createFile(t, dir+"/af.db")
 			symlink(t, dir+"/other", dir+"/af.db-wal")
 			return dir + "/af.db"
 		}, invalid, "not a regular file"},
@@ -120,17 +120,17 @@ func TestUnsafePaths(t *testing.T) {
 			return shared + "/af.db"
 		}, denied, "af.db-journal belongs to user 54321"},
 		{"planted_link", true, func(t *testing.T, dir string) string {
-			written(t, dir+"/mine.db")
+			createFile(t, dir+"/mine.db")
 			shared := mkdir(t, 0o777|os.ModeSticky, dir, "tmp")
 			chown(t, symlink(t, dir+"/mine.db", shared+"/af.db"))
 			return shared + "/af.db"
-		}, denied, "it is a link that user 54321 has made"},
+		}, denied, "it is a link created by user 54321"},
 		{"planted_directory", true, func(t *testing.T, dir string) string {
 			mkdir(t, 0o700, dir, "mine")
 			shared := mkdir(t, 0o777|os.ModeSticky, dir, "tmp")
 			chown(t, symlink(t, dir+"/mine", shared+"/app"))
 			return shared + "/app/af.db"
-		}, denied, "it is a link that user 54321 has made"},
+		}, denied, "it is a link created by user 54321"},
 		{"run_of_other_user", true, func(t *testing.T, dir string) string {
 			chown(t, mkdir(t, 0o755, dir, "af.db-run"))
 			return dir + "/af.db"
@@ -154,7 +154,7 @@ func TestDirectoryOfAnotherUser(t *testing.T) {
 	path := mkdir(t, 0o755, dir, "theirs") + "/af.db"
 	chown(t, filepath.Dir(path))
 	refused(t, path, backend.ErrPermissionDenied, "it belongs to user 54321: choose a path", embedded.AsUser(stranger+1))
-	if log := opened(t, path); strings.Count(log, "level=WARN") != 1 || !strings.Contains(log, "user 54321") {
+	if log := openLogged(t, path); strings.Count(log, "level=WARN") != 1 || !strings.Contains(log, "user 54321") {
 		t.Errorf("root's log: %q", log)
 	}
 }
@@ -170,26 +170,26 @@ func TestSafePaths(t *testing.T) {
 		{"new", func(t *testing.T, dir string) string { return dir + "/a/b/af.db" }, ""},
 		{"group", func(t *testing.T, dir string) string { return mkdir(t, 0o2775, dir, "team") + "/af.db" }, ""},
 		{"group_file", func(t *testing.T, dir string) string { // copied by cp
-			written(t, dir+"/af.db")
+			createFile(t, dir+"/af.db")
 			chmod(t, dir+"/af.db", 0o664)
 			return dir + "/af.db"
 		}, "chmod go="},
 		{"own_link", func(t *testing.T, dir string) string {
-			written(t, dir+"/af.db")
+			createFile(t, dir+"/af.db")
 			return symlink(t, "af.db", dir+"/link.db")
 		}, ""},
 		{"linked_directory", func(t *testing.T, dir string) string {
 			return symlink(t, "../"+filepath.Base(dir)+"/real", mkdir(t, 0o700, dir, "real")+"/../link") + "/af.db"
 		}, ""},
 		{"below_777", func(t *testing.T, dir string) string { return mkdir(t, 0o777, dir, "volume") + "/data/af.db" },
-			"every user may write to it"},
+			"it is writable by all users"},
 		{"tmp", func(t *testing.T, dir string) string { return mkdir(t, 0o777|os.ModeSticky, dir, "tmp") + "/af.db" },
-			"every user may create files"},
+			"all users can create files"},
 		{"below_tmp", func(t *testing.T, dir string) string {
 			return mkdir(t, 0o777|os.ModeSticky, dir, "tmp") + "/data/af.db"
 		}, ""},
 		{"two_names", func(t *testing.T, dir string) string {
-			written(t, dir+"/af.db")
+			createFile(t, dir+"/af.db")
 			if err := os.Link(dir+"/af.db", dir+"/other.db"); err != nil {
 				t.Fatal(err)
 			}
@@ -199,7 +199,7 @@ func TestSafePaths(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path := c.path(t, t.TempDir())
 			for range 2 { // first a new file, then an existing one
-				log := opened(t, path)
+				log := openLogged(t, path)
 				if strings.Contains(log, "level=WARN") != (c.warn != "") || !strings.Contains(log, c.warn) {
 					t.Errorf("logged %q, want %q", log, c.warn)
 				}

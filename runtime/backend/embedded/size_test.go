@@ -118,7 +118,7 @@ func TestOlderFileIsConverted(t *testing.T) {
 func TestLogStaysShortWithOverlappingReads(t *testing.T) {
 	const most = 256 << 10
 	path := filepath.Join(t.TempDir(), "af.db")
-	ports := join(t, path, embedded.MaxLog(most))
+	ports := openUntilEnd(t, path, embedded.MaxLog(most))
 	db, err := sql.Open("sqlite", path)
 	if err != nil {
 		t.Fatal(err)

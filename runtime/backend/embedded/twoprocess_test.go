@@ -153,7 +153,7 @@ func two(t *testing.T) (conform.Open, conform.Options) {
 	}
 	return func(t *testing.T) *backend.Ports {
 		path := filepath.Join(t.TempDir(), "af.db")
-		ports := join(t, path, embedded.Checked(), embedded.Clock(skip.Now))
+		ports := openUntilEnd(t, path, embedded.Checked(), embedded.Clock(skip.Now))
 		say(t, path, "ready")
 		t.Cleanup(func() { say(t, "", "closed") })
 		r = remote{ports.Calls, new(atomic.Int64)}

@@ -19,7 +19,7 @@ import (
 func pair(opts ...embedded.Option) conform.Open {
 	return func(t *testing.T) *backend.Ports {
 		path := filepath.Join(t.TempDir(), "af.db")
-		here, there := join(t, path, opts...), join(t, path, opts...)
+		here, there := openUntilEnd(t, path, opts...), openUntilEnd(t, path, opts...)
 		waitConnected(t, here, there)
 		mixed := *here
 		mixed.Transport = split{there.Transport, here.Transport}

@@ -17,11 +17,11 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-func init() { children["beater"] = beat }
+func init() { children["beater"] = beatForever }
 
-// beat writes as fast as it can, from the first line of its standard input until its end, and prints the number of
+// beatForever writes as fast as it can, from the first line of its standard input until its end, and prints the number of
 // writes.
-func beat() int {
+func beatForever() int {
 	ctx := context.Background()
 	ports, err := openFile(ctx, os.Getenv("AF_TEST_FILE"))
 	if err != nil {
@@ -65,7 +65,7 @@ func beat() int {
 // may get a third of the writes of another, and with SQLite's busy timeout it may get none.
 func TestWritersTakeTurns(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	join(t, path)
+	openUntilEnd(t, path)
 	const processes = 4
 	var children []*testkit.Child
 	for range processes {
@@ -79,7 +79,7 @@ func TestWritersTakeTurns(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ports := join(t, path)
+	ports := openUntilEnd(t, path)
 	for total := int64(0); total < 20_000; { // enough to compare
 		counts, err := ports.Store.Owners(t.Context())
 		if err != nil {

@@ -227,7 +227,7 @@ func (w *writer) transact(first *job, more func() *job) (jobs []*job, err error)
 			w.tx.rollback()
 		}
 	}()
-	begun := time.Now()
+	start := time.Now()
 	for j := first; j != nil; {
 		jobs = append(jobs, j)
 		j.err = j.run(w.tx.setNow(w.now()))
@@ -235,7 +235,7 @@ func (w *writer) transact(first *job, more func() *job) (jobs []*job, err error)
 			return jobs, j.err
 		}
 		j = nil
-		if len(jobs) < maxJobs && time.Since(begun) < maxGroupTime {
+		if len(jobs) < maxJobs && time.Since(start) < maxGroupTime {
 			j = more()
 		}
 	}

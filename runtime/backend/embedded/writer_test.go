@@ -15,13 +15,13 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// opened opens a file and closes it when the test ends.
-func opened(t *testing.T, opts ...Option) *session {
+// openTest opens a file and closes it when the test ends.
+func openTest(t *testing.T, opts ...Option) *session {
 	t.Helper()
-	return openedAt(t, filepath.Join(t.TempDir(), "af.db"), opts...)
+	return openTestAt(t, filepath.Join(t.TempDir(), "af.db"), opts...)
 }
 
-func openedAt(t *testing.T, path string, opts ...Option) *session {
+func openTestAt(t *testing.T, path string, opts ...Option) *session {
 	t.Helper()
 	b := File(path, opts...)
 	p, err := preparePaths(b.path, b.options)
@@ -54,16 +54,16 @@ func put(name string) func(*tx) error {
 // hold blocks the writer in a job until released. It returns once the job runs.
 func hold(t *testing.T, s *session) (release func()) {
 	t.Helper()
-	begun, free, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	running, free, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	var once sync.Once // the job may run again, after others in its transaction failed
 	go func() {
 		ended <- change(context.Background(), s.db.writer, func(*tx) error {
-			once.Do(func() { close(begun) })
+			once.Do(func() { close(running) })
 			<-free
 			return nil
 		})
 	}()
-	<-begun
+	<-running
 	return func() {
 		close(free)
 		if err := <-ended; err != nil {
@@ -78,7 +78,7 @@ func outcomeOf(err error) backend.Outcome {
 }
 
 func TestCancelledJobIsNotStarted(t *testing.T) {
-	s := opened(t)
+	s := openTest(t)
 	release := hold(t, s)
 	ctx, cancel := context.WithCancel(t.Context())
 	gone := make(chan error, 1)
@@ -104,18 +104,18 @@ func TestCancelledJobIsNotStarted(t *testing.T) {
 }
 
 func TestCancelDuringJobMakesOutcomeUnknown(t *testing.T) {
-	s := opened(t)
+	s := openTest(t)
 	ctx, cancel := context.WithCancel(t.Context())
-	begun, free := make(chan struct{}), make(chan struct{})
+	running, free := make(chan struct{}), make(chan struct{})
 	gone := make(chan error, 1)
 	go func() {
 		gone <- change(ctx, s.db.writer, func(tx *tx) error {
-			close(begun)
+			close(running)
 			<-free
 			return put("late")(tx)
 		})
 	}()
-	<-begun
+	<-running
 	cancel()
 	if err := <-gone; !errors.Is(err, context.Canceled) || outcomeOf(err) != backend.OutcomeUnknown {
 		t.Errorf("got %v, %v", err, outcomeOf(err))
@@ -131,7 +131,7 @@ func TestCancelDuringJobMakesOutcomeUnknown(t *testing.T) {
 
 // Queued jobs share a transaction. One that SQLite rejects fails alone.
 func TestFailingJobFailsAlone(t *testing.T) {
-	s := opened(t)
+	s := openTest(t)
 	release := hold(t, s)
 	errs := map[string]chan error{}
 	for _, name := range []string{"a", "b", "bad", "c"} {
@@ -162,7 +162,7 @@ func TestFailingJobFailsAlone(t *testing.T) {
 // A process is stopped in the middle of a transaction: writes fail after a while, reads succeed, and writes succeed
 // again once it continues.
 func TestHeldWriteLockMakesWritesUnavailable(t *testing.T) {
-	s := opened(t, func(o *options) { o.lockTimeout = 50 * time.Millisecond })
+	s := openTest(t, func(o *options) { o.lockTimeout = 50 * time.Millisecond })
 	var path string
 	if _, err := s.db.readRow(t.Context(), "SELECT file FROM pragma_database_list WHERE name = 'main'", nil,
 		&path); err != nil {
@@ -197,7 +197,7 @@ func TestHeldWriteLockMakesWritesUnavailable(t *testing.T) {
 // A peer could not remove itself, because the disk was full or the write lock held.
 func TestPeerThatFailedToCloseIsRemoved(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "af.db")
-	stays, leaves := openedAt(t, path), openedAt(t, path, func(o *options) { o.lockTimeout = 50 * time.Millisecond })
+	stays, leaves := openTestAt(t, path), openTestAt(t, path, func(o *options) { o.lockTimeout = 50 * time.Millisecond })
 	release := hold(t, stays) // the write lock
 	if err := leaves.close(t.Context()); !errors.Is(err, backend.ErrUnavailable) {
 		t.Errorf("closing while the write lock is held: %v", err)

@@ -25,7 +25,7 @@ const (
 	Shared
 	// Ancestor: a directory further up lets another user replace the directories below it.
 	Ancestor
-	// Planted: the path contains a link of another user, in a directory in which every user may create one.
+	// Planted: the path contains a link of another user, in a directory that is writable by all users.
 	Planted
 )
 
@@ -33,7 +33,7 @@ const (
 type Finding struct {
 	Kind Kind
 	Path string
-	Why  string // a clause: "every user may write to it"
+	Why  string // a clause: "it is writable by all users"
 	Root bool   // only the owner can exploit it, and the process runs as root
 }
 

@@ -102,11 +102,11 @@ func (w *walker) dir(path string, info fs.FileInfo, last bool) {
 	shared := info.Mode()&othersWrite != 0
 	switch sticky := info.Mode()&fs.ModeSticky != 0; {
 	case shared && !sticky:
-		f.Why = "every user may write to it"
+		f.Why = "it is writable by all users"
 	case !mine && owner != "":
 		f.Why, f.Root = "it belongs to "+owner, w.euid == 0
 	case shared && last:
-		f.Kind, f.Why = Shared, "every user may create files in it"
+		f.Kind, f.Why = Shared, "all users can create files in it"
 	default:
 		return
 	}

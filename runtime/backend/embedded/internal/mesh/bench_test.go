@@ -30,7 +30,7 @@ func BenchmarkCall(b *testing.B) {
 	for _, callers := range []int{1, 64} {
 		name := map[int]string{1: "callers=1", 64: "callers=64"}[callers]
 		b.Run("mesh/"+name, func(b *testing.B) {
-			p := across(b, false)
+			p := twoMeshes(b, false)
 			if _, err := p.Calls.Serve(b.Context(), backend.Endpoint{Service: "s", Concurrency: 256}, echo); err != nil {
 				b.Fatal(err)
 			}

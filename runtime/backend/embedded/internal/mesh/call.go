@@ -206,7 +206,7 @@ func (c *call) connect(t *try) {
 	}
 	t.dialed = true
 	t.setState(connecting)
-	begun := c.mesh.start(func() {
+	started := c.mesh.start(func() {
 		ctx, cancel := context.WithCancel(c.ctx)
 		defer cancel()
 		defer context.AfterFunc(c.mesh.ctx, cancel)()
@@ -216,7 +216,7 @@ func (c *call) connect(t *try) {
 		t.setState(untried)
 		c.wake.Set()
 	})
-	if !begun {
+	if !started {
 		t.setState(refused)
 	}
 }

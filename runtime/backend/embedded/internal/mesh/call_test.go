@@ -18,29 +18,29 @@ import (
 
 // pair returns an instance and a connected caller, in a bubble.
 func pair(t *testing.T) (server, client *Mesh) {
-	server, client = bare(t, Options{ID: "a"}), bare(t, Options{ID: "b", Resolve: always("a")})
-	join(t, client, server)
+	server, client = unstarted(t, Options{ID: "a"}), unstarted(t, Options{ID: "b", Resolve: always("a")})
+	connectPair(t, client, server)
 	return server, client
 }
 
 func TestCancelReachesHandlerWithCause(t *testing.T) {
 	for name, where := range map[string]func(t *testing.T) (server, client *Mesh){
 		"far":  pair,
-		"near": func(t *testing.T) (server, client *Mesh) { m := bare(t, Options{ID: "a"}); return m, m },
+		"near": func(t *testing.T) (server, client *Mesh) { m := unstarted(t, Options{ID: "a"}); return m, m },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a, b := where(t)
-				began, cause := make(chan struct{}), make(chan error, 1)
+				started, cause := make(chan struct{}), make(chan error, 1)
 				serve(a, 1, func(ctx context.Context, _ *backend.Request, reply func(*backend.Reply)) {
-					close(began)
+					close(started)
 					<-ctx.Done()
 					cause <- context.Cause(ctx)
 					reply(&backend.Reply{})
 				})
 				ctx, cancel := context.WithCancelCause(t.Context())
-				done := calling(ctx, b, "1")
-				<-began
+				done := startCall(ctx, b, "1")
+				<-started
 				cancel(errors.New("test"))
 				wantError(t, (<-done).err, backend.ErrCanceled, backend.OutcomeUnknown)
 				if got := (<-cause).Error(); got != "canceled: the caller stopped waiting: test" {
@@ -73,10 +73,10 @@ func TestRequestTimeoutIsHandlerDeadline(t *testing.T) {
 
 func TestDrainWaitsForRepliesToBeWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := bare(t, Options{ID: "m"})
+		m := unstarted(t, Options{ID: "m"})
 		in := serve(m, 1, echo)
-		s := meet(t, m, "s")
-		s.ask("1")
+		s := connectFake(t, m, "s")
+		s.sendRequest("1")
 		synctest.Wait() // the handler has returned; the peer reads nothing yet
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -91,7 +91,7 @@ func TestDrainWaitsForRepliesToBeWritten(t *testing.T) {
 		if err := <-drained; err != nil {
 			t.Error(err)
 		}
-		s.ask("2")
+		s.sendRequest("2")
 		if h := s.want(kindRefuse, "2"); h.error().Code != backend.ErrUnavailable {
 			t.Errorf("%v", h.error())
 		}
@@ -128,7 +128,7 @@ func TestInvalidRequestFailsAtOnce(t *testing.T) {
 }
 
 func TestLargestBody(t *testing.T) {
-	p := across(t, false)
+	p := twoMeshes(t, false)
 	if _, err := p.Calls.Serve(t.Context(), backend.Endpoint{Service: "s", Concurrency: 4}, echo); err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestLargestBody(t *testing.T) {
 }
 
 func TestTooLargeReplyIsError(t *testing.T) {
-	for name, p := range map[string]*backend.Ports{"far": across(t, false), "near": near(t)} {
+	for name, p := range map[string]*backend.Ports{"far": twoMeshes(t, false), "near": oneMesh(t)} {
 		t.Run(name, func(t *testing.T) {
 			_, err := p.Calls.Serve(t.Context(), backend.Endpoint{Service: "s", Concurrency: 1},
 				func(_ context.Context, _ *backend.Request, reply func(*backend.Reply)) {
@@ -160,7 +160,7 @@ func TestTooLargeReplyIsError(t *testing.T) {
 }
 
 func TestMissingReplyIsError(t *testing.T) {
-	p := across(t, false)
+	p := twoMeshes(t, false)
 	if _, err := p.Calls.Serve(t.Context(), backend.Endpoint{Service: "s", Concurrency: 1},
 		func(context.Context, *backend.Request, func(*backend.Reply)) {}); err != nil {
 		t.Fatal(err)
@@ -174,7 +174,7 @@ func TestMissingReplyIsError(t *testing.T) {
 
 // Caller and handler share no maps, and the cause of an error is not passed on, even in one process.
 func TestLocalCallsShareNothing(t *testing.T) {
-	p := near(t)
+	p := oneMesh(t)
 	_, err := p.Calls.Serve(t.Context(), backend.Endpoint{Service: "s", Concurrency: 1},
 		func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
 			req.Metadata["a"], req.Headers["b"] = "changed", "changed"
@@ -201,22 +201,22 @@ func TestLocalCallsShareNothing(t *testing.T) {
 
 func TestCallsGoToLeastLoadedInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
-		c := bare(t, Options{ID: "c", Resolve: always("a", "b", "c")})
-		join(t, c, a)
-		join(t, c, b)
+		a, b := unstarted(t, Options{ID: "a"}), unstarted(t, Options{ID: "b"})
+		c := unstarted(t, Options{ID: "c", Resolve: always("a", "b", "c")})
+		connectPair(t, c, a)
+		connectPair(t, c, b)
 		release := make(chan struct{})
-		var began [3]chan string
+		var started [3]chan string
 		for i, m := range []*Mesh{a, b, c} {
-			_, began[i], release = holdUntil(m, 100, release)
+			_, started[i], release = holdUntil(m, 100, release)
 		}
 		var done []chan result
 		for range 30 {
-			done = append(done, calling(t.Context(), c, "x"))
+			done = append(done, startCall(t.Context(), c, "x"))
 			synctest.Wait()
 		}
-		for i := range began {
-			if n := len(began[i]); n != 10 {
+		for i := range started {
+			if n := len(started[i]); n != 10 {
 				t.Errorf("instance %d has %d of 30 calls", i, n)
 			}
 		}
@@ -249,17 +249,17 @@ func TestUnreachableInstanceIsDialedOnce(t *testing.T) {
 // While dialing one instance hangs, another one that becomes free takes the call.
 func TestHangingDialBlocksNoCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := bare(t, Options{ID: "a"})
-		m := bare(t, Options{ID: "m", Resolve: always("a", "x"), Dial: func(ctx context.Context, _ string) error {
+		a := unstarted(t, Options{ID: "a"})
+		m := unstarted(t, Options{ID: "m", Resolve: always("a", "x"), Dial: func(ctx context.Context, _ string) error {
 			<-ctx.Done()
 			return ctx.Err()
 		}})
-		join(t, m, a)
-		_, began, release := hold(a, 1)
-		first := calling(t.Context(), m, "first")
-		<-began
+		connectPair(t, m, a)
+		_, started, release := hold(a, 1)
+		first := startCall(t.Context(), m, "first")
+		<-started
 		ctx, cancel := context.WithCancel(t.Context())
-		second := calling(ctx, m, "second")
+		second := startCall(ctx, m, "second")
 		synctest.Wait()
 		close(release)
 		<-first
@@ -285,11 +285,11 @@ func TestResolveErrorIsReturned(t *testing.T) {
 func TestCloseFailsCallsInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, b := pair(t)
-		_, began, release := hold(a, 1)
-		runs := calling(t.Context(), b, "runs")
-		<-began
-		waits := calling(t.Context(), b, "waits")
-		near := calling(t.Context(), a, "near")
+		_, started, release := hold(a, 1)
+		runs := startCall(t.Context(), b, "runs")
+		<-started
+		waits := startCall(t.Context(), b, "waits")
+		near := startCall(t.Context(), a, "near")
 		synctest.Wait()
 		if err := b.Close(t.Context()); err != nil {
 			t.Error(err)

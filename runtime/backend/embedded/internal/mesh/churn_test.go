@@ -23,17 +23,18 @@ func TestSlotsSurviveChurn(t *testing.T) {
 			var dialing sync.Mutex
 			ids := []string{"a", "b", "c"}
 			for _, id := range ids {
-				meshes[id] = bare(t, Options{ID: id, Resolve: always("a", "b"), Dial: func(_ context.Context, to string) error {
+				meshes[id] = unstarted(t, Options{ID: id, Resolve: always("a", "b"), Dial: func(_ context.Context,
+					to string) error {
 					dialing.Lock()
 					defer dialing.Unlock()
 					if !slices.Contains(meshes[id].Connected(), to) {
-						join(t, meshes[id], meshes[to])
+						connectPair(t, meshes[id], meshes[to])
 					}
 					return nil
 				}})
 			}
-			join(t, meshes["c"], meshes["a"])
-			breaks := join(t, meshes["b"], meshes["a"])
+			connectPair(t, meshes["c"], meshes["a"])
+			breaks := connectPair(t, meshes["b"], meshes["a"])
 			var mu sync.Mutex
 			ran := map[string]int{}
 			h := func(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {

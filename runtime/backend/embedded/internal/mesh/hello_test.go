@@ -84,12 +84,12 @@ func TestWrongHelloGetsNoAnswer(t *testing.T) {
 
 func TestSilentClientTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := bare(t, Options{ID: "m"})
+		m := unstarted(t, Options{ID: "m"})
 		here, there := net.Pipe()
 		defer func() { _ = here.Close() }()
-		begun := time.Now()
-		if _, err := m.serverHello(m.ctx, there); err == nil || time.Since(begun) != helloTimeout {
-			t.Errorf("after %v: %v", time.Since(begun), err)
+		startTime := time.Now()
+		if _, err := m.serverHello(m.ctx, there); err == nil || time.Since(startTime) != helloTimeout {
+			t.Errorf("after %v: %v", time.Since(startTime), err)
 		}
 	})
 }
@@ -113,14 +113,14 @@ func TestSilentConnectionsBlockNoPeer(t *testing.T) {
 
 func TestSilentServerTimesOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := bare(t, Options{ID: "m"})
+		m := unstarted(t, Options{ID: "m"})
 		here, there := net.Pipe()
 		go func() { _, _ = io.Copy(io.Discard, there) }()
 		defer func() { _ = there.Close() }()
-		begun := time.Now()
+		startTime := time.Now()
 		if _, err := m.clientHello(m.ctx, here, Address{ID: "x", Token: newToken()}); err == nil ||
-			time.Since(begun) != helloTimeout {
-			t.Errorf("after %v: %v", time.Since(begun), err)
+			time.Since(startTime) != helloTimeout {
+			t.Errorf("after %v: %v", time.Since(startTime), err)
 		}
 	})
 }
@@ -173,7 +173,7 @@ func TestServerMustKnowToken(t *testing.T) {
 }
 
 func TestUnsupportedPeerIsRefused(t *testing.T) {
-	m := bare(t, Options{ID: "m"})
+	m := unstarted(t, Options{ID: "m"})
 	token, _ := splitToken(m.address.Token)
 	for name, first := range map[string]*header{
 		"version":  {Kind: kindHello, AppID: "x", Headers: map[string]string{envelope.Version: "2", hToken: token}},

@@ -27,8 +27,8 @@ func always(ids ...string) func(context.Context, string, bool) ([]string, error)
 	return func(context.Context, string, bool) ([]string, error) { return ids, nil }
 }
 
-// ends closes m when the test ends.
-func ends(t testing.TB, m *Mesh) *Mesh {
+// closeAtEnd closes m when the test ends.
+func closeAtEnd(t testing.TB, m *Mesh) *Mesh {
 	t.Cleanup(func() {
 		if err := m.Close(context.Background()); err != nil {
 			t.Error(err)
@@ -64,33 +64,33 @@ func start(t testing.TB, o Options) *Mesh {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ends(t, m)
+	return closeAtEnd(t, m)
 }
 
-// bare returns a Mesh that doesn't listen, for tests in a synctest bubble.
-func bare(t testing.TB, o Options) *Mesh {
+// unstarted returns a Mesh that doesn't listen, for tests in a synctest bubble.
+func unstarted(t testing.TB, o Options) *Mesh {
 	if o.Resolve == nil {
 		o.Resolve = always(o.ID)
 	}
-	return ends(t, newMesh(o))
+	return closeAtEnd(t, newMesh(o))
 }
 
-// join connects two Meshes in a bubble: a dials b. It returns b's end of the connection.
-func join(t testing.TB, a, b *Mesh) net.Conn {
+// connectPair connects two Meshes in a bubble: a dials b. It returns b's end of the connection.
+func connectPair(t testing.TB, a, b *Mesh) net.Conn {
 	t.Helper()
 	here, there := net.Pipe()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {
 		l, err := b.serverHello(b.ctx, there)
-		begin(t, b, l, err)
+		addLink(t, b, l, err)
 	})
 	l, err := a.clientHello(a.ctx, here, b.address)
-	begin(t, a, l, err)
+	addLink(t, a, l, err)
 	return there
 }
 
-func begin(t testing.TB, m *Mesh, l *link, err error) {
+func addLink(t testing.TB, m *Mesh, l *link, err error) {
 	if err != nil {
 		t.Error(err)
 	} else if !m.add(l) || !m.start(l.run) {
@@ -105,8 +105,8 @@ type fakePeer struct {
 	in   *frameReader
 }
 
-// meet connects a fakePeer with m, in a bubble.
-func meet(t testing.TB, m *Mesh, id string) *fakePeer {
+// connectFake connects a fakePeer with m, in a bubble.
+func connectFake(t testing.TB, m *Mesh, id string) *fakePeer {
 	t.Helper()
 	here, there := net.Pipe()
 	s := &fakePeer{t, here, newFrameReader(here)}
@@ -115,17 +115,17 @@ func meet(t testing.TB, m *Mesh, id string) *fakePeer {
 	defer wg.Wait()
 	wg.Go(func() {
 		l, err := m.serverHello(m.ctx, there)
-		begin(t, m, l, err)
+		addLink(t, m, l, err)
 	})
 	ours, theirs := splitToken(m.address.Token)
-	s.say(hello(id, ours), nil)
-	if h := s.hear(); h.Kind != kindHello || h.Headers[hToken] != theirs {
+	s.send(hello(id, ours), nil)
+	if h := s.receive(); h.Kind != kindHello || h.Headers[hToken] != theirs {
 		t.Fatalf("answer to hello: %+v", h)
 	}
 	return s
 }
 
-func (s *fakePeer) say(h *header, body []byte) {
+func (s *fakePeer) send(h *header, body []byte) {
 	s.Helper()
 	head, err := encode(h, body)
 	if err != nil {
@@ -136,7 +136,7 @@ func (s *fakePeer) say(h *header, body []byte) {
 	}
 }
 
-func (s *fakePeer) hear() *header {
+func (s *fakePeer) receive() *header {
 	s.Helper()
 	h, _, err := s.in.next(maxFrame)
 	if err != nil {
@@ -148,17 +148,17 @@ func (s *fakePeer) hear() *header {
 // want reads a frame and checks its kind and call id.
 func (s *fakePeer) want(kind, id string) *header {
 	s.Helper()
-	h := s.hear()
+	h := s.receive()
 	if h.Kind != kind || h.CorrelationID != id {
 		s.Fatalf("%+v, want %s of %s", h, kind, id)
 	}
 	return h
 }
 
-// ask sends a request.
-func (s *fakePeer) ask(id string) {
+// sendRequest sends a request.
+func (s *fakePeer) sendRequest(id string) {
 	s.Helper()
-	s.say(requestHeader(request(), id, time.Minute), []byte(`{}`))
+	s.send(requestHeader(request(), id, time.Minute), []byte(`{}`))
 }
 
 func request() *backend.Request {
@@ -174,18 +174,18 @@ func echo(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
 	reply(&backend.Reply{Body: req.Body, Server: "a"})
 }
 
-// hold serves calls that block until released. began receives their ids as they start.
-func hold(m *Mesh, concurrency int) (s *Serving, began chan string, release chan struct{}) {
+// hold serves calls that block until released. started receives their ids as they start.
+func hold(m *Mesh, concurrency int) (s *Serving, started chan string, release chan struct{}) {
 	return holdUntil(m, concurrency, make(chan struct{}))
 }
 
 func holdUntil(m *Mesh, concurrency int, release chan struct{}) (*Serving, chan string, chan struct{}) {
-	began := make(chan string, 1000)
+	started := make(chan string, 1000)
 	return serve(m, concurrency, func(_ context.Context, req *backend.Request, reply func(*backend.Reply)) {
-		began <- req.ID
+		started <- req.ID
 		<-release
 		reply(&backend.Reply{Body: req.Body})
-	}), began, release
+	}), started, release
 }
 
 // A result is the result of a call.
@@ -194,8 +194,8 @@ type result struct {
 	err   error
 }
 
-// calling makes a call on a new goroutine.
-func calling(ctx context.Context, m *Mesh, id string) chan result {
+// startCall makes a call on a new goroutine.
+func startCall(ctx context.Context, m *Mesh, id string) chan result {
 	done := make(chan result, 1)
 	go func() {
 		req := request()

@@ -60,7 +60,7 @@ func FuzzLink(f *testing.F) {
 }
 
 func overLink(t *testing.T, sent []byte) {
-	m := bare(t, Options{ID: "m", Resolve: always("s")})
+	m := unstarted(t, Options{ID: "m", Resolve: always("s")})
 	serve(m, 2, func(ctx context.Context, req *backend.Request, reply func(*backend.Reply)) {
 		if string(req.Body) == "hold" {
 			<-ctx.Done()
@@ -68,8 +68,8 @@ func overLink(t *testing.T, sent []byte) {
 		reply(&backend.Reply{Body: req.Body})
 		reply(&backend.Reply{Err: backend.NewError(backend.ErrInternal, "a second reply")})
 	})
-	s := meet(t, m, "s")
-	call := calling(t.Context(), m, "out")
+	s := connectFake(t, m, "s")
+	call := startCall(t.Context(), m, "out")
 	requests := map[string]int{}
 	for r := newFrameReader(bytes.NewReader(sent)); ; {
 		h, _, err := r.next(maxFrame)

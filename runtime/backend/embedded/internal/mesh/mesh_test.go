@@ -31,16 +31,16 @@ func TestCallsConform(t *testing.T) {
 		open    conform.Open
 		options conform.Options
 	}{
-		{"one_mesh", func(t *testing.T) *backend.Ports { return near(t) }, conform.Options{}},
-		{"unix_socket", func(t *testing.T) *backend.Ports { return across(t, false) }, conform.Options{}},
-		{"loopback", func(t *testing.T) *backend.Ports { return across(t, true) }, conform.Options{}},
+		{"one_mesh", func(t *testing.T) *backend.Ports { return oneMesh(t) }, conform.Options{}},
+		{"unix_socket", func(t *testing.T) *backend.Ports { return twoMeshes(t, false) }, conform.Options{}},
+		{"loopback", func(t *testing.T) *backend.Ports { return twoMeshes(t, true) }, conform.Options{}},
 		{"one_mesh_virtual_time", func(t *testing.T) *backend.Ports {
-			m := bare(t, Options{ID: "a"})
+			m := unstarted(t, Options{ID: "a"})
 			return &backend.Ports{Calls: calls{m, m}}
 		}, conform.Options{Around: synctest.Test, Virtual: true}},
 		{"pipe_virtual_time", func(t *testing.T) *backend.Ports {
-			a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b", Resolve: always("a")})
-			join(t, b, a)
+			a, b := unstarted(t, Options{ID: "a"}), unstarted(t, Options{ID: "b", Resolve: always("a")})
+			connectPair(t, b, a)
 			return &backend.Ports{Calls: calls{a, b}}
 		}, conform.Options{Around: synctest.Test, Virtual: true}},
 	} {
@@ -48,14 +48,14 @@ func TestCallsConform(t *testing.T) {
 	}
 }
 
-// near opens one Mesh that calls itself.
-func near(t testing.TB) *backend.Ports {
+// oneMesh opens one Mesh that calls itself.
+func oneMesh(t testing.TB) *backend.Ports {
 	m := start(t, Options{ID: "a"})
 	return &backend.Ports{Calls: calls{m, m}}
 }
 
-// across opens two Meshes. The second one connects to the first when it calls.
-func across(t testing.TB, loopback bool) *backend.Ports {
+// twoMeshes opens two Meshes. The second one connects to the first when it calls.
+func twoMeshes(t testing.TB, loopback bool) *backend.Ports {
 	a := start(t, Options{ID: "a", Loopback: loopback})
 	var b *Mesh
 	b = start(t, Options{ID: "b", Loopback: loopback, Resolve: always("a"), Dial: func(ctx context.Context,

@@ -37,8 +37,8 @@ func (r *record) add(line string) {
 	}
 }
 
-// wait returns the lines once there are at least n.
-func (r *record) wait(n int) []string {
+// waitFor returns the lines once there are at least n.
+func (r *record) waitFor(n int) []string {
 	for {
 		r.mu.Lock()
 		lines := slices.Clone(r.lines)
@@ -50,7 +50,7 @@ func (r *record) wait(n int) []string {
 	}
 }
 
-func same(t *testing.T, got []string, want ...string) {
+func wantEvents(t *testing.T, got []string, want ...string) {
 	t.Helper()
 	if !slices.Equal(got, want) {
 		t.Errorf("events %q, want %q", got, want)
@@ -64,30 +64,30 @@ func TestNoticesArriveInOrderAfterAGap(t *testing.T) {
 	if err := b.Connect(t.Context(), a.Address()); err != nil {
 		t.Fatal(err)
 	}
-	same(t, ra.wait(1), "b gap")
-	same(t, rb.wait(1), "a gap")
+	wantEvents(t, ra.waitFor(1), "b gap")
+	wantEvents(t, rb.waitFor(1), "a gap")
 	want := []string{"b gap"}
 	for i := range 100 {
 		body := fmt.Sprint(i)
 		b.Notify([]string{"unknown", "a", "b"}, Notice{Kind: "hint", Name: "resize/small", Body: json.RawMessage(body)})
 		want = append(want, "b hint/resize/small "+body)
 	}
-	same(t, ra.wait(101), want...)
+	wantEvents(t, ra.waitFor(101), want...)
 	a.Notify([]string{"b"}, Notice{Kind: "look"})
-	same(t, rb.wait(2), "a gap", "a look/ ")
+	wantEvents(t, rb.waitFor(2), "a gap", "a look/ ")
 	if err := b.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	same(t, ra.wait(102)[101:], "b lost")
-	same(t, rb.wait(3)[2:], "a lost")
+	wantEvents(t, ra.waitFor(102)[101:], "b lost")
+	wantEvents(t, rb.waitFor(3)[2:], "a lost")
 }
 
 // A peer that doesn't read blocks nothing. When it reads again, it receives the queued notices, one gap, and later
 // notices.
 func TestExcessNoticesBecomeOneGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := bare(t, Options{ID: "m"})
-		s := meet(t, m, "s")
+		m := unstarted(t, Options{ID: "m"})
+		s := connectFake(t, m, "s")
 		notify := func(i int) { m.Notify([]string{"s"}, Notice{Kind: "n", Name: fmt.Sprint(i)}) }
 		notify(0)
 		synctest.Wait() // the writer is blocked writing it
@@ -95,14 +95,14 @@ func TestExcessNoticesBecomeOneGap(t *testing.T) {
 			notify(i + 1)
 		}
 		for i := range maxNotices + 1 {
-			if h := s.hear(); h.Kind != kindNotice || h.Type != fmt.Sprint("n/", i) {
+			if h := s.receive(); h.Kind != kindNotice || h.Type != fmt.Sprint("n/", i) {
 				t.Fatalf("%+v, want notice %d", h, i)
 			}
 		}
 		s.want(kindGap, "")
 		synctest.Wait()
 		notify(-1)
-		if h := s.hear(); h.Type != "n/-1" {
+		if h := s.receive(); h.Type != "n/-1" {
 			t.Errorf("after the gap: %+v", h)
 		}
 	})
@@ -115,17 +115,17 @@ func TestTooLargeNoticeIsGap(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Notify([]string{"a"}, Notice{Kind: "n", Body: make([]byte, maxNotice+1)})
-	same(t, r.wait(2), "b gap", "b gap")
+	wantEvents(t, r.waitFor(2), "b gap", "b gap")
 	b.Notify([]string{"a"}, Notice{Kind: "n", Name: strings.Repeat("x", envelope.MaxShort)})
-	same(t, r.wait(3)[2:], "b gap")
+	wantEvents(t, r.waitFor(3)[2:], "b gap")
 }
 
 // With two connections, the end of the first is a gap, and only the end of the second loses the peer.
 func TestPeerIsLostWithItsLastConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, o := newRecord(Options{ID: "a"})
-		a, b := bare(t, o), bare(t, Options{ID: "b"})
-		one, two := join(t, a, b), join(t, b, a)
+		a, b := unstarted(t, o), unstarted(t, Options{ID: "b"})
+		one, two := connectPair(t, a, b), connectPair(t, b, a)
 		synctest.Wait()
 		_ = one.Close()
 		synctest.Wait()
@@ -133,6 +133,6 @@ func TestPeerIsLostWithItsLastConnection(t *testing.T) {
 		synctest.Wait()
 		_ = two.Close()
 		synctest.Wait()
-		same(t, r.wait(5), "b gap", "b gap", "b gap", "b n/ ", "b lost")
+		wantEvents(t, r.waitFor(5), "b gap", "b gap", "b gap", "b n/ ", "b lost")
 	})
 }

@@ -14,9 +14,9 @@ import (
 
 func TestLostConnectionMakesOutcomeUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := bare(t, Options{ID: "m", Resolve: always("s")})
-		s := meet(t, m, "s")
-		done := calling(t.Context(), m, "1")
+		m := unstarted(t, Options{ID: "m", Resolve: always("s")})
+		s := connectFake(t, m, "s")
+		done := startCall(t.Context(), m, "1")
 		s.want(kindRequest, "1")
 		_ = s.conn.Close()
 		wantError(t, (<-done).err, backend.ErrUnavailable, backend.OutcomeUnknown)
@@ -30,16 +30,16 @@ func TestLostConnectionMakesOutcomeUnknown(t *testing.T) {
 
 func TestLostCallerCancelsHandlers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := bare(t, Options{ID: "m"})
+		m := unstarted(t, Options{ID: "m"})
 		causes := make(chan error, 1)
 		serve(m, 1, func(ctx context.Context, _ *backend.Request, reply func(*backend.Reply)) {
 			defer reply(&backend.Reply{})
 			<-ctx.Done()
 			causes <- context.Cause(ctx)
 		})
-		s := meet(t, m, "s")
-		s.ask("1")
-		s.ask("2")
+		s := connectFake(t, m, "s")
+		s.sendRequest("1")
+		s.sendRequest("2")
 		s.want(kindBusy, "2")
 		_ = s.conn.Close()
 		if c := <-causes; !errors.Is(c, backend.ErrCanceled) {
@@ -52,22 +52,22 @@ func TestLostCallerCancelsHandlers(t *testing.T) {
 // If a connection ends before a request is written, the call sends it to another instance.
 func TestUnwrittenRequestIsSentElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := bare(t, Options{ID: "b"})
+		b := unstarted(t, Options{ID: "b"})
 		serve(b, 1, echo)
-		m := bare(t, Options{ID: "m", Resolve: func(_ context.Context, _ string, fresh bool) ([]string, error) {
+		m := unstarted(t, Options{ID: "m", Resolve: func(_ context.Context, _ string, fresh bool) ([]string, error) {
 			if fresh {
 				return []string{"s", "b"}, nil
 			}
 			return []string{"s"}, nil
 		}})
-		join(t, m, b)
-		s := meet(t, m, "s") // reads nothing
-		written := calling(t.Context(), m, "1")
+		connectPair(t, m, b)
+		s := connectFake(t, m, "s") // reads nothing
+		written := startCall(t.Context(), m, "1")
 		synctest.Wait()
-		queued := calling(t.Context(), m, "2")
+		queued := startCall(t.Context(), m, "2")
 		synctest.Wait()
 		ctx, cancel := context.WithCancel(t.Context())
-		given := calling(ctx, m, "3")
+		given := startCall(ctx, m, "3")
 		synctest.Wait()
 		cancel()
 		wantError(t, (<-given).err, backend.ErrCanceled, backend.OutcomeNotSent)
@@ -83,12 +83,12 @@ func TestUnwrittenRequestIsSentElsewhere(t *testing.T) {
 func TestStoppedPeerIsDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, o := newRecord(Options{ID: "m", Resolve: always("s")})
-		m := bare(t, o)
-		meet(t, m, "s")
+		m := unstarted(t, o)
+		connectFake(t, m, "s")
 		big := request()
 		big.Body = make(json.RawMessage, maxQueued)
 		first := make(chan error, 1)
-		begun := time.Now()
+		startTime := time.Now()
 		go func() {
 			_, err := m.Call(t.Context(), big)
 			first <- err
@@ -98,24 +98,24 @@ func TestStoppedPeerIsDisconnected(t *testing.T) {
 		defer cancel()
 		_, err := m.Call(ctx, request()) // the outbox is full
 		wantError(t, err, backend.ErrDeadlineExceeded, backend.OutcomeNotSent)
-		if d := time.Since(begun); d != time.Second {
+		if d := time.Since(startTime); d != time.Second {
 			t.Errorf("the call was blocked for %v", d)
 		}
-		time.Sleep(time.Until(begun.Add(writeTimeout + readGrace/2)))
+		time.Sleep(time.Until(startTime.Add(writeTimeout + readGrace/2)))
 		_, err = m.Call(t.Context(), request())
 		wantError(t, err, backend.ErrUnavailable, backend.OutcomeNotSent)
-		if d := time.Since(begun); d != writeTimeout+readGrace/2 {
+		if d := time.Since(startTime); d != writeTimeout+readGrace/2 {
 			t.Errorf("the call to a disconnected peer ended after %v", d)
 		}
 		wantError(t, <-first, backend.ErrUnavailable, backend.OutcomeUnknown)
-		if d := time.Since(begun); d != writeTimeout+readGrace {
+		if d := time.Since(startTime); d != writeTimeout+readGrace {
 			t.Errorf("the peer was disconnected after %v", d)
 		}
-		same(t, r.wait(2), "s gap", "s lost")
-		s := meet(t, m, "s")
-		again := calling(t.Context(), m, "again")
+		wantEvents(t, r.waitFor(2), "s gap", "s lost")
+		s := connectFake(t, m, "s")
+		again := startCall(t.Context(), m, "again")
 		s.want(kindRequest, "1")
-		s.say(&header{Kind: kindReply, CorrelationID: "1"}, nil)
+		s.send(&header{Kind: kindReply, CorrelationID: "1"}, nil)
 		if got := <-again; got.err != nil {
 			t.Error(got.err)
 		}
@@ -125,23 +125,23 @@ func TestStoppedPeerIsDisconnected(t *testing.T) {
 // Input from the wire is never trusted.
 func TestUnexpectedFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := bare(t, Options{ID: "m", Resolve: always("m", "s")})
-		_, began, release := hold(m, 1)
-		s := meet(t, m, "s")
+		m := unstarted(t, Options{ID: "m", Resolve: always("m", "s")})
+		_, started, release := hold(m, 1)
+		s := connectFake(t, m, "s")
 		for _, kind := range []string{kindReply, kindRefuse, kindBusy, kindFree, kindPass, kindCancel, kindHello, "unknown"} {
-			s.say(&header{Kind: kind, CorrelationID: "unknown"}, nil)
+			s.send(&header{Kind: kind, CorrelationID: "unknown"}, nil)
 		}
-		s.ask("1")
-		<-began
-		s.ask("1")
+		s.sendRequest("1")
+		<-started
+		s.sendRequest("1")
 		if h := s.want(kindRefuse, "1"); h.error().Code != backend.ErrInvalidArgument {
 			t.Errorf("an id in use: %v", h.error())
 		}
-		s.ask("2")
+		s.sendRequest("2")
 		s.want(kindBusy, "2")
-		s.ask("2")
+		s.sendRequest("2")
 		s.want(kindRefuse, "2")
-		s.say(&header{Kind: kindPass, CorrelationID: "2"}, nil)
+		s.send(&header{Kind: kindPass, CorrelationID: "2"}, nil)
 		release <- struct{}{}
 		s.want(kindReply, "1")
 
@@ -151,7 +151,7 @@ func TestUnexpectedFrames(t *testing.T) {
 		} {
 			h := requestHeader(request(), "3", time.Second)
 			spoil(h)
-			s.say(h, nil)
+			s.send(h, nil)
 			if r := s.want(kindReply, "3").reply(nil); r.Err == nil || r.Err.Code != want ||
 				r.Err.Outcome != backend.OutcomeAnswered {
 				t.Errorf("%v, want %s", r.Err, want)
@@ -160,18 +160,18 @@ func TestUnexpectedFrames(t *testing.T) {
 		close(release)
 
 		// As an instance, the peer sends unexpected answers.
-		done := calling(t.Context(), m, "x")
+		done := startCall(t.Context(), m, "x")
 		for range 2 {
-			if len(began) > 0 { // it ran here
-				<-began
+			if len(started) > 0 { // it ran here
+				<-started
 				<-done
-				done = calling(t.Context(), m, "x")
+				done = startCall(t.Context(), m, "x")
 			}
 			synctest.Wait()
 		}
 		s.want(kindRequest, "1")
 		for _, kind := range []string{kindFree, kindReply, kindBusy, kindFree, kindRefuse, kindReply} {
-			s.say(&header{Kind: kind, CorrelationID: "1"}, []byte(`1`))
+			s.send(&header{Kind: kind, CorrelationID: "1"}, []byte(`1`))
 		}
 		if r := <-done; r.err != nil || string(r.reply.Body) != "1" {
 			t.Errorf("%v", r)
@@ -182,12 +182,12 @@ func TestUnexpectedFrames(t *testing.T) {
 func TestMalformedFrameEndsTheConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, o := newRecord(Options{ID: "m"})
-		m := bare(t, o)
-		s := meet(t, m, "s")
+		m := unstarted(t, o)
+		s := connectFake(t, m, "s")
 		if _, err := s.conn.Write([]byte("\xff\xff\xff\xff\xff\xff\xff\xff")); err != nil {
 			t.Fatal(err)
 		}
-		same(t, r.wait(2), "s gap", "s lost")
+		wantEvents(t, r.waitFor(2), "s gap", "s lost")
 	})
 }
 
@@ -195,8 +195,8 @@ func TestMalformedFrameEndsTheConnection(t *testing.T) {
 func TestPeerThatReadsNoAnswersIsDisconnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, o := newRecord(Options{ID: "m"})
-		m := bare(t, o)
-		s := meet(t, m, "s")
+		m := unstarted(t, o)
+		s := connectFake(t, m, "s")
 		ask := bytesOf(t, requestHeader(request(), "1", time.Minute), nil) // for an unknown service
 		asked := 0
 		for ; asked < 2*maxShorts; asked++ {
@@ -207,6 +207,6 @@ func TestPeerThatReadsNoAnswersIsDisconnected(t *testing.T) {
 		if asked < maxShorts || asked == 2*maxShorts {
 			t.Errorf("it could send %d requests", asked)
 		}
-		same(t, r.wait(2), "s gap", "s lost")
+		wantEvents(t, r.waitFor(2), "s gap", "s lost")
 	})
 }

@@ -33,8 +33,8 @@ func child(dir string) int {
 	return 0
 }
 
-// spawn starts a child process and connects m with it. began reads the id of a call.
-func spawn(t *testing.T, m *Mesh) (p *os.Process, began func() string) {
+// spawn starts a child process and connects m with it. started reads the id of a call.
+func spawn(t *testing.T, m *Mesh) (p *os.Process, started func() string) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childEnv+"="+tempDir(t))
@@ -73,14 +73,14 @@ func spawn(t *testing.T, m *Mesh) (p *os.Process, began func() string) {
 func TestKilledProcessFailsItsCallsAtOnce(t *testing.T) {
 	r, o := newRecord(Options{ID: "m", Resolve: always("child")})
 	m := start(t, o)
-	p, began := spawn(t, m)
-	sent := calling(t.Context(), m, "1")
-	if id := began(); id != "1" {
+	p, started := spawn(t, m)
+	sent := startCall(t.Context(), m, "1")
+	if id := started(); id != "1" {
 		t.Errorf("started %q", id)
 	}
 	if err := p.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	wantError(t, (<-sent).err, backend.ErrUnavailable, backend.OutcomeUnknown)
-	same(t, r.wait(2), "child gap", "child lost")
+	wantEvents(t, r.waitFor(2), "child gap", "child lost")
 }

@@ -30,7 +30,7 @@ func TestStoppedProcessBlocksNoCaller(t *testing.T) {
 		}
 		m.Notify([]string{"child"}, Notice{Kind: "n"})
 	}
-	same(t, r.wait(2), "child gap", "child lost") // after some seconds
+	wantEvents(t, r.waitFor(2), "child gap", "child lost") // after some seconds
 	if err := p.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}

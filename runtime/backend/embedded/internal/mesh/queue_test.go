@@ -17,53 +17,53 @@ import (
 // One of two instances is stuck. Whatever the balance prefers, the other one runs all calls and none waits.
 func TestStuckInstanceHoldsNoCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
-		c := bare(t, Options{ID: "c", Resolve: always("a", "b")})
-		join(t, c, a)
-		join(t, c, b)
-		_, began, release := hold(a, 1)
-		stuck := calling(t.Context(), a, "stuck")
-		<-began
+		a, b := unstarted(t, Options{ID: "a"}), unstarted(t, Options{ID: "b"})
+		c := unstarted(t, Options{ID: "c", Resolve: always("a", "b")})
+		connectPair(t, c, a)
+		connectPair(t, c, b)
+		_, started, release := hold(a, 1)
+		stuck := startCall(t.Context(), a, "stuck")
+		<-started
 		serve(b, 4, echo)
-		begun := time.Now()
+		startTime := time.Now()
 		var wg sync.WaitGroup
 		for i := range 200 {
 			wg.Go(func() {
-				if r := <-calling(t.Context(), c, strconv.Itoa(i)); r.err != nil {
+				if r := <-startCall(t.Context(), c, strconv.Itoa(i)); r.err != nil {
 					t.Error(r.err)
 				}
 			})
 		}
 		wg.Wait()
-		if d := time.Since(begun); d != 0 {
+		if d := time.Since(startTime); d != 0 {
 			t.Errorf("the calls took %v", d)
 		}
 		close(release)
 		<-stuck
-		if len(began) > 0 {
-			t.Errorf("the stuck instance started %s, which had run elsewhere", <-began)
+		if len(started) > 0 {
+			t.Errorf("the stuck instance started %s, which had run elsewhere", <-started)
 		}
 	})
 }
 
 func TestQueueIsFIFOForLocalAndRemoteCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := bare(t, Options{ID: "a"})
-		b, c := bare(t, Options{ID: "b", Resolve: always("a")}), bare(t, Options{ID: "c", Resolve: always("a")})
-		join(t, b, a)
-		join(t, c, a)
-		_, began, release := hold(a, 1)
+		a := unstarted(t, Options{ID: "a"})
+		b, c := unstarted(t, Options{ID: "b", Resolve: always("a")}), unstarted(t, Options{ID: "c", Resolve: always("a")})
+		connectPair(t, b, a)
+		connectPair(t, c, a)
+		_, started, release := hold(a, 1)
 		from := []*Mesh{a, b, c, c, a, b, a, c}
 		var want []string
 		var done []chan result
 		for i, m := range from {
 			want = append(want, strconv.Itoa(i))
-			done = append(done, calling(t.Context(), m, want[i]))
+			done = append(done, startCall(t.Context(), m, want[i]))
 			synctest.Wait()
 		}
 		var got []string
 		for range from {
-			got = append(got, <-began)
+			got = append(got, <-started)
 			release <- struct{}{}
 		}
 		for _, d := range done {
@@ -77,55 +77,55 @@ func TestQueueIsFIFOForLocalAndRemoteCalls(t *testing.T) {
 	})
 }
 
-// reserved returns a fakePeer for whose call 1 the only slot is reserved. Another call is queued behind it.
-func reserved(t *testing.T) (s *fakePeer, began chan string, release chan struct{}, last chan result) {
+// reservedCall returns a fakePeer for whose call 1 the only slot is reserved. Another call is queued behind it.
+func reservedCall(t *testing.T) (s *fakePeer, started chan string, release chan struct{}, last chan result) {
 	t.Helper()
-	m := bare(t, Options{ID: "m"})
-	_, began, release = hold(m, 1)
-	first := calling(t.Context(), m, "first")
-	<-began
-	s = meet(t, m, "s")
-	s.ask("1")
+	m := unstarted(t, Options{ID: "m"})
+	_, started, release = hold(m, 1)
+	first := startCall(t.Context(), m, "first")
+	<-started
+	s = connectFake(t, m, "s")
+	s.sendRequest("1")
 	s.want(kindBusy, "1")
-	last = calling(t.Context(), m, "last")
+	last = startCall(t.Context(), m, "last")
 	synctest.Wait()
 	release <- struct{}{}
 	<-first
 	s.want(kindFree, "1")
-	return s, began, release, last
+	return s, started, release, last
 }
 
 // A slot that is reserved for a call is given to the next one if the caller doesn't answer.
 func TestReservationExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s, began, release, last := reserved(t)
-		begun := time.Now()
-		if id := <-began; id != "last" || time.Since(begun) != reservation {
-			t.Errorf("%s started after %v", id, time.Since(begun))
+		s, started, release, last := reservedCall(t)
+		startTime := time.Now()
+		if id := <-started; id != "last" || time.Since(startTime) != reservation {
+			t.Errorf("%s started after %v", id, time.Since(startTime))
 		}
-		s.ask("1") // too late: this is a new call, and is queued
+		s.sendRequest("1") // too late: this is a new call, and is queued
 		s.want(kindBusy, "1")
 		close(release)
 		<-last
 		s.want(kindFree, "1")
-		s.ask("1")
+		s.sendRequest("1")
 		s.want(kindReply, "1")
 	})
 }
 
 func TestReleasedReservationGoesToNextCall(t *testing.T) {
 	for how, giveBack := range map[string]func(s *fakePeer){
-		"pass":   func(s *fakePeer) { s.say(&header{Kind: kindPass, CorrelationID: "1"}, nil) },
-		"cancel": func(s *fakePeer) { s.say(&header{Kind: kindCancel, CorrelationID: "1"}, nil) },
+		"pass":   func(s *fakePeer) { s.send(&header{Kind: kindPass, CorrelationID: "1"}, nil) },
+		"cancel": func(s *fakePeer) { s.send(&header{Kind: kindCancel, CorrelationID: "1"}, nil) },
 		"death":  func(s *fakePeer) { _ = s.conn.Close() },
 	} {
 		t.Run(how, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s, began, release, last := reserved(t)
-				begun := time.Now()
+				s, started, release, last := reservedCall(t)
+				startTime := time.Now()
 				giveBack(s)
-				if id := <-began; id != "last" || time.Since(begun) != 0 {
-					t.Errorf("%s began after %v", id, time.Since(begun))
+				if id := <-started; id != "last" || time.Since(startTime) != 0 {
+					t.Errorf("%s started after %v", id, time.Since(startTime))
 				}
 				close(release)
 				<-last
@@ -134,27 +134,27 @@ func TestReleasedReservationGoesToNextCall(t *testing.T) {
 	}
 }
 
-// A rendezvous is two instances with one slot each, used by calls one and two, and a call three from elsewhere that is
+// A queuedTwice is two instances with one slot each, used by calls one and two, and a call three from elsewhere that is
 // queued at both.
-type rendezvous struct {
+type queuedTwice struct {
 	a, b               *Mesh
-	beganA, beganB     chan string
+	startedA, startedB chan string
 	releaseA, releaseB chan struct{}
 	one, two, three    chan result
 }
 
-func inTwoQueues(t *testing.T) (r rendezvous) {
+func inTwoQueues(t *testing.T) (r queuedTwice) {
 	t.Helper()
-	r.a, r.b = bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
-	c := bare(t, Options{ID: "c", Resolve: always("a", "b")})
-	join(t, c, r.a)
-	join(t, c, r.b)
-	_, r.beganA, r.releaseA = hold(r.a, 1)
-	_, r.beganB, r.releaseB = hold(r.b, 1)
-	r.one, r.two = calling(t.Context(), r.a, "one"), calling(t.Context(), r.b, "two")
-	<-r.beganA
-	<-r.beganB
-	r.three = calling(t.Context(), c, "three")
+	r.a, r.b = unstarted(t, Options{ID: "a"}), unstarted(t, Options{ID: "b"})
+	c := unstarted(t, Options{ID: "c", Resolve: always("a", "b")})
+	connectPair(t, c, r.a)
+	connectPair(t, c, r.b)
+	_, r.startedA, r.releaseA = hold(r.a, 1)
+	_, r.startedB, r.releaseB = hold(r.b, 1)
+	r.one, r.two = startCall(t.Context(), r.a, "one"), startCall(t.Context(), r.b, "two")
+	<-r.startedA
+	<-r.startedB
+	r.three = startCall(t.Context(), c, "three")
 	synctest.Wait()
 	return r
 }
@@ -171,7 +171,7 @@ func TestCallerUsesOneOfTwoOffers(t *testing.T) {
 			}
 		}
 		synctest.Wait()
-		if n := len(r.beganA) + len(r.beganB); n != 1 {
+		if n := len(r.startedA) + len(r.startedB); n != 1 {
 			t.Errorf("it ran %d times", n)
 		}
 		wantIdle(t, r.a)
@@ -182,26 +182,26 @@ func TestCallerUsesOneOfTwoOffers(t *testing.T) {
 // A slot offered to a call that already runs on another instance goes to the next queued call at once.
 func TestLateOfferIsReleasedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
-		c := bare(t, Options{ID: "c", Resolve: always("b", "a")}) // a is tried first
-		join(t, c, a)
-		join(t, c, b)
-		_, beganA, releaseA := hold(a, 1)
-		_, beganB, releaseB := hold(b, 1)
-		first := calling(t.Context(), a, "first")
-		<-beganA
-		there := calling(t.Context(), c, "there")
-		<-beganB
+		a, b := unstarted(t, Options{ID: "a"}), unstarted(t, Options{ID: "b"})
+		c := unstarted(t, Options{ID: "c", Resolve: always("b", "a")}) // a is tried first
+		connectPair(t, c, a)
+		connectPair(t, c, b)
+		_, startedA, releaseA := hold(a, 1)
+		_, startedB, releaseB := hold(b, 1)
+		first := startCall(t.Context(), a, "first")
+		<-startedA
+		there := startCall(t.Context(), c, "there")
+		<-startedB
 		if n := queuedAt(a); n != 1 {
 			t.Fatalf("%d queued", n)
 		}
-		next := calling(t.Context(), a, "next")
+		next := startCall(t.Context(), a, "next")
 		synctest.Wait()
-		begun := time.Now()
+		startTime := time.Now()
 		close(releaseA)
 		<-first
 		<-next
-		if d := time.Since(begun); d != 0 {
+		if d := time.Since(startTime); d != 0 {
 			t.Errorf("the next call waited for %v", d)
 		}
 		close(releaseB)
@@ -221,7 +221,7 @@ func TestStartedCallLeavesOtherQueues(t *testing.T) {
 		r := inTwoQueues(t)
 		r.releaseA <- struct{}{}
 		<-r.one
-		<-r.beganA
+		<-r.startedA
 		synctest.Wait()
 		if n := queuedAt(r.b); n > 0 {
 			t.Errorf("%d in the other queue", n)
@@ -251,16 +251,16 @@ func wantIdle(t *testing.T, m *Mesh) {
 
 func TestQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := bare(t, Options{ID: "m"})
-		_, began, release := hold(m, 1)
-		first := calling(t.Context(), m, "first")
-		<-began
-		s := meet(t, m, "s")
+		m := unstarted(t, Options{ID: "m"})
+		_, started, release := hold(m, 1)
+		first := startCall(t.Context(), m, "first")
+		<-started
+		s := connectFake(t, m, "s")
 		for i := range maxWaiting {
-			s.ask(strconv.Itoa(i))
+			s.sendRequest(strconv.Itoa(i))
 			s.want(kindBusy, strconv.Itoa(i))
 		}
-		s.ask("too many")
+		s.sendRequest("too many")
 		h := s.want(kindRefuse, "too many")
 		if h.error().Code != backend.ErrResourceExhausted {
 			t.Errorf("refused: %v", h.error())
@@ -277,20 +277,20 @@ func TestQueueIsBounded(t *testing.T) {
 
 func TestNewInstanceTakesQueuedCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b"})
+		a, b := unstarted(t, Options{ID: "a"}), unstarted(t, Options{ID: "b"})
 		var both atomic.Bool
-		c := bare(t, Options{ID: "c", Resolve: func(context.Context, string, bool) ([]string, error) {
+		c := unstarted(t, Options{ID: "c", Resolve: func(context.Context, string, bool) ([]string, error) {
 			if both.Load() {
 				return []string{"a", "b"}, nil
 			}
 			return []string{"a"}, nil
 		}})
-		join(t, c, a)
-		join(t, c, b)
-		_, began, release := hold(a, 1)
-		first := calling(t.Context(), c, "first")
-		<-began
-		second := calling(t.Context(), c, "second")
+		connectPair(t, c, a)
+		connectPair(t, c, b)
+		_, started, release := hold(a, 1)
+		first := startCall(t.Context(), c, "first")
+		<-started
+		second := startCall(t.Context(), c, "second")
 		synctest.Wait()
 		serve(b, 1, echo)
 		both.Store(true)
@@ -305,12 +305,12 @@ func TestNewInstanceTakesQueuedCalls(t *testing.T) {
 
 func TestLastInstanceToDrainFailsQueuedCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, b := bare(t, Options{ID: "a"}), bare(t, Options{ID: "b", Resolve: always("a")})
-		join(t, b, a)
-		s, began, release := hold(a, 1)
-		runs := calling(t.Context(), b, "runs")
-		<-began
-		waits := []chan result{calling(t.Context(), b, "far"), calling(t.Context(), a, "near")}
+		a, b := unstarted(t, Options{ID: "a"}), unstarted(t, Options{ID: "b", Resolve: always("a")})
+		connectPair(t, b, a)
+		s, started, release := hold(a, 1)
+		runs := startCall(t.Context(), b, "runs")
+		<-started
+		waits := []chan result{startCall(t.Context(), b, "far"), startCall(t.Context(), a, "near")}
 		synctest.Wait()
 		drained := make(chan error, 1)
 		go func() { drained <- s.Drain(t.Context()) }()
@@ -333,16 +333,16 @@ func TestLastInstanceToDrainFailsQueuedCalls(t *testing.T) {
 
 func TestTimeoutInQueueIsNotSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := bare(t, Options{ID: "a"})
-		_, began, release := hold(a, 1)
-		first := calling(t.Context(), a, "first")
-		<-began
+		a := unstarted(t, Options{ID: "a"})
+		_, started, release := hold(a, 1)
+		first := startCall(t.Context(), a, "first")
+		<-started
 		req := request()
 		req.Timeout = 3 * time.Second // shorter than the context's
-		begun := time.Now()
+		startTime := time.Now()
 		_, err := a.Call(t.Context(), req)
 		wantError(t, err, backend.ErrDeadlineExceeded, backend.OutcomeNotSent)
-		if d := time.Since(begun); d != req.Timeout {
+		if d := time.Since(startTime); d != req.Timeout {
 			t.Errorf("after %v", d)
 		}
 		close(release)
