@@ -11,8 +11,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/embedded"
 )
 
-// Tasks created while the machine's clock was ahead don't delay the time of later ones, and tasks don't collide when
-// the clock is set to a time at which others were created.
+// Tasks created while the machine's clock was ahead don't affect the creation time of later ones. Tasks don't collide
+// when the clock is set to a time at which others were created.
 func TestCreatedFollowsClockBack(t *testing.T) {
 	var now atomic.Int64
 	begin := time.Now()

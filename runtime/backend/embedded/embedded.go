@@ -115,8 +115,9 @@ func (o options) prepare(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
-// Open implements backend.Backend. It refuses a file of a newer schema or of another program, a file that belongs to
-// another user or that another user can replace, and a path on a network file system. Its errors contain advice.
+// Open implements backend.Backend. It refuses a file of a newer schema or of another program, and a path on a network
+// file system. It also refuses a file that belongs to another user, or that another user can replace. Its errors
+// contain advice.
 func (b *Backend) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
 	if err := checkContext(ctx); err != nil {
 		return nil, err

@@ -87,8 +87,8 @@ func (t *tx) failOverdue(queue string) ([]backend.Task, error) {
 	return t.currentHeads(overdue)
 }
 
-// markHinted marks up to max tasks that need a hint as hinted, best first (row 8). A task needs one if none was sent
-// since it began to wait, or if the last of n hints is older than 5 s × 2ⁿ, at most 5 minutes.
+// markHinted marks up to max tasks that need a hint as hinted, best first (row 8). A task needs a hint if it has had
+// none since it began to wait. The n-th hint is repeated after 5 s × 2ⁿ, at most 5 minutes.
 func (t *tx) markHinted(queue string, max int) ([]string, error) {
 	ready, err := t.rows(`queue = ? AND place = 1 AND (hints = 0 OR
 			hinted + min(5000000000 << min(hints, 6), 300000000000) <= ?)

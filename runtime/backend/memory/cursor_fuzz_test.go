@@ -7,8 +7,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// FuzzCursor checks that parsing any text returns either an invalid argument error or a cursor that is written back
-// unchanged, and that the cursor of any task is parsed as it was written.
+// FuzzCursor checks that any text is either rejected as an invalid argument or parsed into a cursor that is written
+// back unchanged. The cursor of any task is parsed as it was written.
 func FuzzCursor(f *testing.F) {
 	for _, seed := range []string{"", " ", "0 x", "-zz 1y2p0ij32e8e7", "1y2p0ij32e8e8 x", "1y2p0ij32e8e7 a b",
 		"0 \x00\xff"} {

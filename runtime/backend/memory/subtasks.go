@@ -22,7 +22,7 @@ type set struct {
 	closedBatches int // committed batches whose gate is closed
 	counts        backend.SubtaskCounts
 	lastEnded     int64 // when the last subtask ended, or an empty batch was committed
-	failedFast    int64 // when a subtask failed whose policy is FailFast; never if none has
+	failedFast    int64 // when a subtask with policy FailFast failed, or never
 	finished      bool
 	done          bool // the task that runs SubtasksDone was inserted
 }

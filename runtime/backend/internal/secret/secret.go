@@ -1,7 +1,7 @@
-// Package secret hides secrets in what is printed, logged or marshalled.
+// Package secret hides secrets in printed, logged and marshalled values.
 package secret
 
-// Hide returns the text to show in place of a secret: "" if there is none.
+// Hide returns the text to show instead of a secret: "" if s is empty.
 func Hide(s string) string {
 	if s == "" {
 		return ""

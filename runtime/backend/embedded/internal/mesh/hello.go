@@ -16,8 +16,8 @@ import (
 // helloTimeout bounds dialing, and the exchange of hellos on either side.
 const helloTimeout = 5 * time.Second
 
-// A token is two secrets. The dialing side sends the first one, the listening side answers with the second: an address
-// may outlive its process, and another process may listen on its port by then.
+// A token is two secrets. The dialing side sends the first one, and the listening side answers with the second: an
+// address may outlive its process, and then another process may listen on its port.
 func newToken() string { return rand.Text() + rand.Text() }
 
 func splitToken(token string) (first, second string) {

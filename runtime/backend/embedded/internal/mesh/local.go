@@ -8,8 +8,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// local is the route to the Mesh's own endpoints, and the caller of the calls on it: it does without a socket what a
-// link and its peer do over one. The two sides share only data that neither modifies.
+// local is the route to the Mesh's own endpoints, and the caller of the calls on it. It replaces a link and its peer,
+// without a socket. The two sides share only data that neither modifies.
 type local struct {
 	mesh  *Mesh
 	tries pending
