@@ -18,17 +18,15 @@ import (
 // SQLite restarts the log only while no reader uses it. If reads always overlap, it never does. So once the log is
 // long, the writer pauses until all current reads have ended, and truncates it.
 const (
-	autoVacuum = "PRAGMA auto_vacuum(INCREMENTAL)"
-	// bytes; SQLite itself restarts the log at 16 MB if it can, and keeps up to 64 MB
-	defaultMaxLog = 128 << 20
+	autoVacuum    = "PRAGMA auto_vacuum(INCREMENTAL)"
+	defaultMaxLog = 128 << 20              // bytes; SQLite restarts the log at 16 MB if it can
 	checkpointIn  = 500 * time.Millisecond // how long the writer waits for readers
 	checkEvery    = 20 * time.Millisecond  // minimal interval between checks of the log's size
 	checkAgain    = time.Second            // after an attempt that failed
-	// size up to which a file is converted though other processes may have it open: about a second's work
-	vacuumNow   = 64 << 20
-	vacuumPages = 256              // freed by one transaction
-	vacuumMost  = 64 * vacuumPages // freed by one purge: 64 MB
-	spareShare  = 8                // one page in so many may stay free
+	vacuumNow     = 64 << 20               // size up to which a file is converted while other processes may have it open: about 1 s
+	vacuumPages   = 256                    // freed by one transaction
+	vacuumMost    = 64 * vacuumPages       // freed by one purge: 64 MB
+	spareShare    = 8                      // one page in so many may stay free
 )
 
 // A logLimit bounds the size of the write-ahead log.
@@ -48,7 +46,7 @@ func (w *writer) truncateLog() {
 	w.limit.next = time.Now().Add(checkEvery)
 	info, err := os.Stat(w.limit.file)
 	if err != nil || info.Size() <= w.limit.max {
-		return // no log
+		return // an error means that there is no log
 	}
 	done, err := w.tx.checkpoint()
 	if err == nil && done {

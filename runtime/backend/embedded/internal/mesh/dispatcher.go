@@ -53,13 +53,13 @@ type incomingCall struct {
 }
 
 // handleRequest starts a call, queues it, or refuses it.
-func (d *dispatcher) handleRequest(b *callerCalls, id string, req *backend.Request) {
+func (d *dispatcher) handleRequest(from *callerCalls, id string, req *backend.Request) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if b.closed {
+	if from.closed {
 		return
 	}
-	c := b.calls[id]
+	c := from.calls[id]
 	if c != nil && c.slot != nil && c.cancel == nil && c.service == req.Service { // a slot is reserved for it
 		c.expiry.Stop()
 		c.start(req)
@@ -68,41 +68,40 @@ func (d *dispatcher) handleRequest(b *callerCalls, id string, req *backend.Reque
 	svc := d.services[req.Service]
 	switch {
 	case c != nil:
-		b.caller.sendRefuse(id, backend.Errorf(backend.ErrInvalidArgument, "correlation id %q is in use", id))
+		from.caller.sendRefuse(id, backend.Errorf(backend.ErrInvalidArgument, "correlation id %q is in use", id))
 	case svc == nil:
-		b.caller.sendRefuse(id, backend.Errorf(backend.ErrUnavailable, "this instance does not serve service %q",
+		from.caller.sendRefuse(id, backend.Errorf(backend.ErrUnavailable, "this instance does not serve service %q",
 			req.Service))
 	default:
-		c = &incomingCall{dispatcher: d, from: b, id: id, service: req.Service}
+		c = &incomingCall{dispatcher: d, from: from, id: id, service: req.Service}
 		if c.slot = svc.Acquire(); c.slot != nil {
 			c.register()
 			c.start(req)
 		} else if svc.Waiting() < maxWaiting {
 			c.register()
 			c.element = svc.Enqueue(c)
-			b.caller.sendBusy(id)
+			from.caller.sendBusy(id)
 		} else {
-			b.caller.sendRefuse(id, backend.Errorf(backend.ErrResourceExhausted,
-				"too many calls wait for service %q, the limit is %d",
-				req.Service, maxWaiting))
+			from.caller.sendRefuse(id, backend.Errorf(backend.ErrResourceExhausted,
+				"too many calls wait for service %q, the limit is %d", req.Service, maxWaiting))
 		}
 	}
 }
 
 // handlePass removes a queued call or releases its reserved slot. It doesn't affect a running call.
-func (d *dispatcher) handlePass(b *callerCalls, id string) {
+func (d *dispatcher) handlePass(from *callerCalls, id string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if c := b.calls[id]; c != nil && c.cancel == nil {
+	if c := from.calls[id]; c != nil && c.cancel == nil {
 		c.drop()
 	}
 }
 
 // handleCancel cancels a call because its caller has stopped waiting.
-func (d *dispatcher) handleCancel(b *callerCalls, id string, why *backend.Error) {
+func (d *dispatcher) handleCancel(from *callerCalls, id string, why *backend.Error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	switch c := b.calls[id]; {
+	switch c := from.calls[id]; {
 	case c == nil:
 	case c.cancel == nil:
 		c.drop()
@@ -112,11 +111,11 @@ func (d *dispatcher) handleCancel(b *callerCalls, id string, why *backend.Error)
 }
 
 // closeCaller cancels all calls of a caller that has disconnected.
-func (d *dispatcher) closeCaller(b *callerCalls, why *backend.Error) {
+func (d *dispatcher) closeCaller(from *callerCalls, why *backend.Error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	b.closed = true
-	for _, c := range b.calls {
+	from.closed = true
+	for _, c := range from.calls {
 		if c.cancel == nil {
 			c.drop()
 		} else {
