@@ -30,7 +30,8 @@ func TestReadme(t *testing.T) {
 
 	shown := block(t, readme, "In `shop/shop.go`:\n\n```go\n")
 	contains(t, document(t, dir+"/shop/shop.go"), shown)
-	contains(t, document(t, dir+"/main.go"), "shop.RegisterShop(app, &shop.Shop{})\nshop.RegisterReceipt(app, &shop.Receipt{})\n")
+	registers := "shop.RegisterShop(app, &shop.Shop{})\nshop.RegisterReceipt(app, &shop.Receipt{})\n"
+	contains(t, document(t, dir+"/main.go"), registers)
 
 	commands := block(t, readme, "compiles SQLite and the drivers.\n\n```sh\n")
 	if got := runProject(t, dir, commands); got != block(t, readme, "The client prints:\n\n```\n") {
@@ -172,4 +173,49 @@ func inDir(t *testing.T, dir, name string, args ...string) string {
 		t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, out, stderr.String())
 	}
 	return string(out)
+}
+
+// Commands in documents, such as `afgen check ./...`, exist and have the flags that they are given.
+func TestDocumentedCommandsExist(t *testing.T) {
+	pages, err := filepath.Glob(filepath.Join(root(t), "docs", "*.md"))
+	if err != nil || len(pages) < 10 {
+		t.Fatal(pages, err)
+	}
+	quoted := regexp.MustCompile("(?m)(?:`|^|^\\$ )(?:go tool )?afgen ([a-z]+[^`\n]*)")
+	fence := regexp.MustCompile("(?ms)^```.*?^```|`[^`\n]+`")
+	commands := (&command{}).root()
+	commands.InitDefaultCompletionCmd("completion")
+	commands.InitDefaultHelpCmd()
+	found := 0
+	for _, page := range append(pages, "README.md", "CONTRIBUTING.md") {
+		for _, code := range fence.FindAllString(document(t, page), -1) {
+			for _, m := range quoted.FindAllStringSubmatch(code, -1) {
+				found++
+				args := strings.Fields(m[1])
+				cmd, _, err := commands.Find(args[:1])
+				if args[0] == "work" { // a pattern of packages
+					continue
+				}
+				if err != nil || cmd == commands {
+					t.Errorf("%s: no command %q", filepath.Base(page), m[0])
+					continue
+				}
+				for _, arg := range args[1:] {
+					name, _, _ := strings.Cut(strings.Trim(arg, "[]"), "=")
+					if !strings.HasPrefix(name, "-") {
+						continue
+					}
+					name = strings.TrimLeft(name, "-")
+					flags := cmd.InheritedFlags()
+					flags.AddFlagSet(cmd.Flags())
+					if flags.Lookup(name) == nil && (len(name) != 1 || flags.ShorthandLookup(name) == nil) && name != "h" {
+						t.Errorf("%s: %q has no flag %q", filepath.Base(page), cmd.Name(), arg)
+					}
+				}
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("found only %d commands", found)
+	}
 }
