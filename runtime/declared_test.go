@@ -233,7 +233,7 @@ func TestDeclaredJobsArePutOnceDocsAreAvailable(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var down atomic.Bool
 		down.Store(true)
-		app := deployJobs(t, shut(memory.New(), &down), af.DeclaredJob{ID: "a", Cron: "@every 10s"})
+		app := deployJobs(t, unreadable(memory.New(), &down), af.DeclaredJob{ID: "a", Cron: "@every 10s"})
 		time.Sleep(time.Minute)
 		down.Store(false)
 		time.Sleep(time.Minute)

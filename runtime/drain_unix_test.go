@@ -201,15 +201,15 @@ func TestRunSurvivesClosedStderr(t *testing.T) {
 	stuck := time.AfterFunc(time.Minute, func() { _ = child.Process.Kill() })
 	defer stuck.Stop()
 	_ = stderr.Close()
-	var said []string
+	var output []string
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
-		if said = append(said, lines.Text()); len(said) == 1 { // the App is running
+		if output = append(output, lines.Text()); len(output) == 1 { // the App is running
 			_ = log.Close()
 			_ = in.Close()
 		}
 	}
-	if err := child.Wait(); err != nil || strings.Join(said, ", ") != "running, alive, ended <nil>" {
-		t.Errorf("%v; output %q", err, said)
+	if err := child.Wait(); err != nil || strings.Join(output, ", ") != "running, alive, ended <nil>" {
+		t.Errorf("%v; output %q", err, output)
 	}
 }

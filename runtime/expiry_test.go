@@ -108,13 +108,13 @@ func TestExpiredOwnerStopsItsRunsAtItsNextHeartbeat(t *testing.T) {
 	})
 }
 
-// lateBeats is a store that receives heartbeats at once and answers late, until it rejects them.
-type lateBeats struct {
+// lateHeartbeats is a store that receives heartbeats at once and answers late, until it rejects them.
+type lateHeartbeats struct {
 	backend.Store
 	late, gone *atomic.Bool
 }
 
-func (l lateBeats) Beat(ctx context.Context, owner string, count int64) error {
+func (l lateHeartbeats) Beat(ctx context.Context, owner string, count int64) error {
 	if l.gone.Load() {
 		return errDown
 	}
@@ -130,7 +130,7 @@ func (l lateBeats) Beat(ctx context.Context, owner string, count int64) error {
 func TestRunsEndWithinALeaseOfTheLastHeartbeat(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var late, gone atomic.Bool
-		b := altered{memory.New(), func(p *backend.Ports) { p.Store = lateBeats{p.Store, &late, &gone} }}
+		b := altered{memory.New(), func(p *backend.Ports) { p.Store = lateHeartbeats{p.Store, &late, &gone} }}
 		begun := time.Now()
 		ended := make(chan time.Duration, 1)
 		_, q := work(t, b, jobWorker, func(ctx context.Context, _ int) (int, error) {
@@ -253,27 +253,27 @@ func TestProcessResumedFirstExpiresNoOwner(t *testing.T) {
 	})
 }
 
-// alarmed is a backend whose listeners receive only the ids that the test sends to alarms.
-func alarmed(b af.Backend, alarms chan string) af.Backend {
-	return altered{b, func(p *backend.Ports) { p.Transport = alarmedTransport{p.Transport, alarms} }}
+// scripted is a backend whose listeners receive only the ids that the test sends to alarms.
+func scripted(b af.Backend, alarms chan string) af.Backend {
+	return altered{b, func(p *backend.Ports) { p.Transport = scriptedTransport{p.Transport, alarms} }}
 }
 
-type alarmedTransport struct {
+type scriptedTransport struct {
 	backend.Transport
 	alarms chan string
 }
 
-type alarmedListener struct {
+type scriptedListener struct {
 	backend.Listener
 	alarms chan string
 }
 
-func (a alarmedTransport) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
+func (a scriptedTransport) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
 	l, err := a.Transport.Listen(ctx, queue, window)
-	return alarmedListener{l, a.alarms}, err
+	return scriptedListener{l, a.alarms}, err
 }
 
-func (a alarmedListener) Next(ctx context.Context, _ int) ([]backend.Hint, error) {
+func (a scriptedListener) Next(ctx context.Context, _ int) ([]backend.Hint, error) {
 	select {
 	case id := <-a.alarms:
 		return []backend.Hint{{ID: id, Redelivered: true, Done: func() {}}}, nil
@@ -293,7 +293,7 @@ func TestSuspectedOwnerMayMissAHeartbeat(t *testing.T) {
 		id := must(q.Submit(t.Context(), 1))(t)
 		time.Sleep(2500 * time.Millisecond)
 		alarms := make(chan string)
-		_, other := work(t, alarmed(world, alarms), jobWorker, same)
+		_, other := work(t, scripted(world, alarms), jobWorker, same)
 		time.Sleep(2 * time.Second)
 		alarms <- id
 		suspect.Fail("Beat", 1, fault.Refused)

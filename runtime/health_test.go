@@ -17,19 +17,19 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// leaning is a memory backend whose health depends on servers that can be made unavailable. Only the health changes:
+// dependent is a memory backend whose health depends on servers that can be made unavailable. Only the health changes:
 // calls and tasks still work, unless storeDown is set.
-type leaning struct {
+type dependent struct {
 	*memory.Backend
 	broker, store, storeDown *atomic.Bool
 	mayBeDown, quiet         bool
 }
 
-func lean() leaning {
-	return leaning{Backend: memory.New(), broker: new(atomic.Bool), store: new(atomic.Bool), storeDown: new(atomic.Bool)}
+func newDependent() dependent {
+	return dependent{Backend: memory.New(), broker: new(atomic.Bool), store: new(atomic.Bool), storeDown: new(atomic.Bool)}
 }
 
-func (l leaning) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+func (l dependent) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
 	ports, err := l.Backend.Open(ctx, env)
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func TestAppIsReadyWhileOneOfItsPurposesWorks(t *testing.T) {
 		"only_asks": {func(*af.App) {}, "", "", "without-broker: broker is gone; without-store: store is gone"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			l := lean()
+			l := newDependent()
 			app := must(af.Open(t.Context(), l))(t)
 			test.register(app)
 			check := func(want string) {
@@ -117,7 +117,7 @@ func serveCalc(app *af.App) {
 func runJobs(app *af.App) { af.RegisterWorker(app, jobWorker, &job{}) }
 
 func TestHealthAsJSON(t *testing.T) {
-	l := lean()
+	l := newDependent()
 	app := openStarted(t, l)
 	l.store.Store(true)
 	var h struct {
@@ -147,7 +147,7 @@ func TestHealthAsJSON(t *testing.T) {
 func TestAppStartsWithoutItsStoreIfAllowed(t *testing.T) {
 	for _, quiet := range []bool{true, false} {
 		bubble(t, func(t *testing.T) {
-			l := lean()
+			l := newDependent()
 			l.quiet = quiet
 			l.storeDown.Store(true)
 			if app := must(af.Open(t.Context(), l))(t); true {

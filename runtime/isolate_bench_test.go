@@ -19,9 +19,9 @@ func BenchmarkIsolatedTask(b *testing.B) {
 	if err := app.Start(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	q := af.NewQueue[deed, said](app, isoWorker)
+	q := af.NewQueue[action, report](app, isoWorker)
 	for b.Loop() {
-		id, err := q.Submit(b.Context(), deed{Do: "say"})
+		id, err := q.Submit(b.Context(), action{Do: "say"})
 		if err != nil {
 			b.Fatal(err)
 		}

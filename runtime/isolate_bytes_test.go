@@ -55,7 +55,7 @@ func limitFrames() {
 }
 
 // runBulk implements the actions of the tests in this file, in a child process.
-func (w *isolated) runBulk(ctx context.Context, d deed) (me said, err error) {
+func (w *isolated) runBulk(ctx context.Context, d action) (me report, err error) {
 	r, q := af.TaskFrom(ctx), af.NewQueue[string, string](w.app, bulkWorker)
 	switch d.Do {
 	case "bulk submit":
@@ -96,13 +96,13 @@ func TestMessagesLargerThanAFrameAreSplit(t *testing.T) {
 		registerIsolated(app, nil)
 		af.RegisterWorker(app, bulkWorker, &bulk{})
 		start(t, app)
-		q, iso := af.NewQueue[string, string](app, bulkWorker), af.NewQueue[deed, said](app, isoWorker)
+		q, iso := af.NewQueue[string, string](app, bulkWorker), af.NewQueue[action, report](app, isoWorker)
 		for i, text := range bulks() {
 			if err := q.Schedule(t.Context(), fmt.Sprint("job", i), "@yearly", text); err != nil {
 				t.Fatal(err)
 			}
 		}
-		got, err := do(t, iso, deed{Do: "bulk submit"})
+		got, err := do(t, iso, action{Do: "bulk submit"})
 		if err != nil || got.More != bulkCount {
 			t.Fatalf("%d tasks submitted, %v", got.More, err)
 		}
@@ -112,7 +112,7 @@ func TestMessagesLargerThanAFrameAreSplit(t *testing.T) {
 			}
 		}
 		for _, what := range []string{"bulk list", "bulk jobs"} {
-			if got, err := do(t, iso, deed{Do: what}); err != nil || got.More != bulkCount {
+			if got, err := do(t, iso, action{Do: what}); err != nil || got.More != bulkCount {
 				t.Errorf("%s: %d of %d, %v", what, got.More, bulkCount, err)
 			}
 		}
@@ -126,8 +126,8 @@ func TestSubtasksDoneInChildReadsMoreThanAFrame(t *testing.T) {
 		registerIsolated(app, nil)
 		af.RegisterWorker(app, bulkWorker, &bulk{})
 		start(t, app)
-		q := af.NewQueue[deed, said](app, isoFan)
-		id := must(q.Submit(t.Context(), deed{Do: "bulk fan"}))(t)
+		q := af.NewQueue[action, report](app, isoFan)
+		id := must(q.Submit(t.Context(), action{Do: "bulk fan"}))(t)
 		if _, err := q.Wait(t.Context(), id); err != nil {
 			t.Fatal(err)
 		}

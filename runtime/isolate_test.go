@@ -40,7 +40,7 @@ func TestTasksSubmittedByAChildAreHinted(t *testing.T) {
 	app := open(t, b)
 	registerIsolated(app, nil)
 	start(t, app)
-	if _, err := do(t, af.NewQueue[deed, said](app, isoWorker), deed{Do: "store"}); err != nil {
+	if _, err := do(t, af.NewQueue[action, report](app, isoWorker), action{Do: "store"}); err != nil {
 		t.Fatal(err)
 	}
 	for queue := range queues {
@@ -54,7 +54,7 @@ func TestEachTaskRunsInItsOwnProcess(t *testing.T) {
 	_, q := isolate(t, nil)
 	seen := map[int]bool{os.Getpid(): true}
 	for range 3 {
-		got, err := do(t, q, deed{Do: "say"})
+		got, err := do(t, q, action{Do: "say"})
 		if err != nil || got.PPID != os.Getpid() || seen[got.PID] {
 			t.Errorf("got %+v, %v; this is %d, seen %v", got, err, os.Getpid(), seen)
 		}
@@ -65,7 +65,7 @@ func TestEachTaskRunsInItsOwnProcess(t *testing.T) {
 // An App in a child process runs no tasks, but supports all methods. None panics.
 func TestAllMethodsOfAppInChild(t *testing.T) {
 	_, q := isolate(t, nil)
-	got, err := do(t, q, deed{Do: "all methods"})
+	got, err := do(t, q, action{Do: "all methods"})
 	if err != nil || !strings.Contains(got.Text, "Call ") || !strings.Contains(got.Text, "Workers") {
 		t.Errorf("called %s, %v", got.Text, err)
 	}
@@ -76,7 +76,7 @@ func TestInProcessStartsNoChild(t *testing.T) {
 		app := open(t, memory.New(), af.InProcess())
 		registerIsolated(app, nil)
 		start(t, app)
-		got, err := do(t, af.NewQueue[deed, said](app, isoWorker), deed{Do: "say"})
+		got, err := do(t, af.NewQueue[action, report](app, isoWorker), action{Do: "say"})
 		if err != nil || got.PID != os.Getpid() {
 			t.Errorf("got %+v, %v; this is %d", got, err, os.Getpid())
 		}
@@ -85,7 +85,7 @@ func TestInProcessStartsNoChild(t *testing.T) {
 
 func TestTaskFromInChild(t *testing.T) {
 	app, q := isolate(t, nil)
-	got, err := do(t, q, deed{Do: "know"}, af.Timeout(time.Minute))
+	got, err := do(t, q, action{Do: "know"}, af.Timeout(time.Minute))
 	if want := "iso 1 1 " + app.Instance().ID + " true true"; err != nil || got.Text != want {
 		t.Errorf("got %q, %v; want %q", got.Text, err, want)
 	}
@@ -94,11 +94,11 @@ func TestTaskFromInChild(t *testing.T) {
 func TestParentLogsRecordsOfChild(t *testing.T) {
 	var lines log
 	app, q := isolate(t, nil, lines.option())
-	id := must(q.Submit(af.WithTrace(t.Context(), trace), deed{Do: "log"}))(t)
+	id := must(q.Submit(af.WithTrace(t.Context(), trace), action{Do: "log"}))(t)
 	if _, err := q.Wait(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
-	_, text, _ := strings.Cut(lines.String(), `"msg":"said in a child",`)
+	_, text, _ := strings.Cut(lines.String(), `"msg":"report in a child",`)
 	text, _, _ = strings.Cut(text, "\n")
 	for _, want := range []string{`"queue":"iso"`, `"task":"` + id + `"`, `"attempt":1`,
 		`"instance":"` + app.Instance().ID + `"`,
@@ -113,7 +113,7 @@ func TestParentLogsRecordsOfChild(t *testing.T) {
 	if strings.Contains(lines.String(), "not asked for") {
 		t.Error("records below the level are logged")
 	}
-	if kept := must(q.Get(t.Context(), id))(t).Log; !strings.Contains(strings.Join(kept, "\n"), "said in a child") {
+	if kept := must(q.Get(t.Context(), id))(t).Log; !strings.Contains(strings.Join(kept, "\n"), "report in a child") {
 		t.Errorf("stored with the task: %q", kept)
 	}
 }
@@ -124,7 +124,7 @@ func TestChildCallsThroughItsParent(t *testing.T) {
 	_, q := isolate(t, func(a *af.App) {
 		registerCalc(a, &calc{func(ctx context.Context, x int) (int, error) {
 			if from = af.MetadataFrom(ctx)["from"]; x == 13 {
-				return 0, af.NewError(af.ErrOutOfRange, "unlucky", deed{Do: "detail"})
+				return 0, af.NewError(af.ErrOutOfRange, "unlucky", action{Do: "detail"})
 			}
 			return 2 * x, nil
 		}})
@@ -137,17 +137,17 @@ func TestChildCallsThroughItsParent(t *testing.T) {
 		}
 	}))
 	for range 2 { // both processes number their calls from 1
-		if _, err := do(t, q, deed{Do: "call", N: 1}); err != nil {
+		if _, err := do(t, q, action{Do: "call", N: 1}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	got, err := do(t, q, deed{Do: "call", N: 21})
+	got, err := do(t, q, action{Do: "call", N: 21})
 	if err != nil || got.More != 42 || from != strconv.Itoa(got.PID) {
 		t.Errorf("got %+v, %v, from %s", got, err, from)
 	}
-	_, err = do(t, q, deed{Do: "call", N: 13})
+	_, err = do(t, q, action{Do: "call", N: 13})
 	wantError(t, err, af.ErrOutOfRange, af.OutcomeAnswered, "unlucky")
-	_, err = do(t, q, deed{Do: "call other"})
+	_, err = do(t, q, action{Do: "call other"})
 	wantError(t, err, af.ErrFailedPrecondition, af.OutcomeAnswered, "app is not connected")
 }
 
@@ -160,7 +160,7 @@ func TestCallWithoutInstanceFailsAtOnceInChild(t *testing.T) {
 	}))
 	registerIsolated(app, nil)
 	start(t, app)
-	_, err := do(t, af.NewQueue[deed, said](app, isoWorker), deed{Do: "call", N: 1})
+	_, err := do(t, af.NewQueue[action, report](app, isoWorker), action{Do: "call", N: 1})
 	wantError(t, err, af.ErrUnavailable, af.OutcomeAnswered, `no instance of service "calc"`)
 	if n := calls.Load(); n != 1 {
 		t.Errorf("%d attempts at a call that can't succeed", n)
@@ -171,22 +171,22 @@ func TestChildSubmitsAndWaitsThroughItsParent(t *testing.T) {
 	_, q := isolate(t, func(app *af.App) {
 		af.RegisterWorker(app, jobWorker, &job{func(_ context.Context, n int) (int, error) { return n + os.Getpid(), nil }})
 	})
-	got, err := do(t, q, deed{Do: "submit", N: 1000})
+	got, err := do(t, q, action{Do: "submit", N: 1000})
 	if err != nil || got.More != os.Getpid()+1000 || got.Text == "" {
 		t.Errorf("got %+v, %v", got, err)
 	}
 	// more than the requests in flight that are allowed
-	if got, err = do(t, q, deed{Do: "ids", N: 2000}); err != nil || got.More != 2000 {
+	if got, err = do(t, q, action{Do: "ids", N: 2000}); err != nil || got.More != 2000 {
 		t.Errorf("%d ids of 2,000, %v", got.More, err)
 	}
-	_, err = do(t, q, deed{Do: "get", Text: "nobody"})
+	_, err = do(t, q, action{Do: "get", Text: "nobody"})
 	wantError(t, err, af.ErrNotFound, af.OutcomeAnswered, "nobody")
 }
 
 func TestSubtasksInChild(t *testing.T) {
 	app, _ := isolate(t, nil)
-	q := af.NewQueue[deed, said](app, isoFan)
-	id := must(q.Submit(t.Context(), deed{Do: "fan"}))(t)
+	q := af.NewQueue[action, report](app, isoFan)
+	id := must(q.Submit(t.Context(), action{Do: "fan"}))(t)
 	if _, err := q.Wait(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
@@ -201,7 +201,7 @@ func TestSubtasksInChild(t *testing.T) {
 func TestLargePayloadsAndResultsInChild(t *testing.T) {
 	_, q := isolate(t, nil)
 	text := strings.Repeat("<long>", 100_000)
-	got, err := do(t, q, deed{Do: "echo", Text: text})
+	got, err := do(t, q, action{Do: "echo", Text: text})
 	if err != nil || got.Text != text {
 		t.Errorf("got %d bytes, %v", len(got.Text), err)
 	}
@@ -220,7 +220,7 @@ func TestErrorsOfHandlersInChild(t *testing.T) {
 		{"panic", "the handler panicked: secret (at isolate_worker_test.go:", af.ErrInternal},
 		{"goexit", "ended its goroutine", af.ErrInternal},
 	} {
-		_, err := do(t, q, deed{Do: c.do})
+		_, err := do(t, q, action{Do: c.do})
 		wantError(t, err, c.code, af.OutcomeAnswered, c.text)
 	}
 	for _, want := range []string{`"msg":"panic in a worker"`, `"panic":"secret"`, "isolate_worker_test.go"} {
@@ -228,15 +228,15 @@ func TestErrorsOfHandlersInChild(t *testing.T) {
 			t.Errorf("missing %s in the log:\n%s", want, lines.String())
 		}
 	}
-	again := af.NewQueue[deed, said](app, isoFan) // with retries
+	again := af.NewQueue[action, report](app, isoFan) // with retries
 	for what, want := range map[string]int{"permanent": 1, "plain": 3} {
-		id := must(again.Submit(t.Context(), deed{Do: what}))(t)
+		id := must(again.Submit(t.Context(), action{Do: what}))(t)
 		_, _ = again.Wait(t.Context(), id)
 		if task := must(app.GetTask(t.Context(), id))(t); task.Attempt != want || task.Status != backend.StatusFailed {
 			t.Errorf("%s: %d attempts, %s", what, task.Attempt, task.Status)
 		}
 	}
-	id := must(q.Submit(t.Context(), deed{Do: "snooze"}))(t)
+	id := must(q.Submit(t.Context(), action{Do: "snooze"}))(t)
 	task := await(t, app, id, "it snoozes", func(task af.Task) bool { return task.Status == backend.StatusWaiting })
 	if until := time.Until(task.RunAt); until < 50*time.Minute || task.Attempt != 0 {
 		t.Errorf("snoozed for %v at attempt %d", until, task.Attempt)
@@ -246,7 +246,7 @@ func TestErrorsOfHandlersInChild(t *testing.T) {
 func TestMainWithoutStartFailsTheAttempt(t *testing.T) {
 	_, q := isolate(t, nil)
 	t.Setenv("AF_TEST_LOST", "1")
-	_, err := do(t, q, deed{Do: "say"})
+	_, err := do(t, q, action{Do: "say"})
 	wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "main must call Start")
 	if !strings.Contains(err.Error(), "exit status 7; its stderr ends:\nmain went another way") {
 		t.Error(err)
@@ -278,11 +278,11 @@ func TestUndecodablePayloadInChild(t *testing.T) {
 func TestWaitForOwnSubtaskFailsInChild(t *testing.T) {
 	_, q := isolate(t, nil)
 	for _, what := range []string{"wait gated", "wait itself"} {
-		if _, err := do(t, q, deed{Do: what}); !errors.Is(err, af.ErrFailedPrecondition) {
+		if _, err := do(t, q, action{Do: what}); !errors.Is(err, af.ErrFailedPrecondition) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, err := do(t, q, deed{Do: "wait now"}); err != nil {
+	if _, err := do(t, q, action{Do: "wait now"}); err != nil {
 		t.Errorf("wait now: %v", err)
 	}
 }

@@ -50,32 +50,32 @@ func wantGone(t *testing.T, pids ...int) {
 func TestCrashOfChildFailsTheAttempt(t *testing.T) {
 	_, q := isolate(t, nil)
 	for _, c := range []struct {
-		deed deed
-		want []string
+		action action
+		want   []string
 	}{
-		{deed{Do: "exit", N: 3}, []string{"exit status 3", "chatter last words"}},
-		{deed{Do: "crash elsewhere"}, []string{"exit status 2", "panic: boom in another goroutine", "goroutine"}},
-		{deed{Do: "segfault"}, []string{"SIGSEGV"}},
+		{action{Do: "exit", N: 3}, []string{"exit status 3", "chatter last words"}},
+		{action{Do: "crash elsewhere"}, []string{"exit status 2", "panic: boom in another goroutine", "goroutine"}},
+		{action{Do: "segfault"}, []string{"SIGSEGV"}},
 	} {
-		_, err := do(t, q, c.deed)
+		_, err := do(t, q, c.action)
 		wantError(t, err, af.ErrInternal, af.OutcomeAnswered, "child process ended: ")
 		for _, want := range c.want {
 			if !strings.Contains(err.Error(), want) {
-				t.Errorf("%s: missing %q in %v", c.deed.Do, want, err)
+				t.Errorf("%s: missing %q in %v", c.action.Do, want, err)
 			}
 		}
 		if len(err.Error()) > 5000 {
-			t.Errorf("%s: an error of %d bytes", c.deed.Do, len(err.Error()))
+			t.Errorf("%s: an error of %d bytes", c.action.Do, len(err.Error()))
 		}
 	}
-	if _, err := do(t, q, deed{Do: "say"}); err != nil {
+	if _, err := do(t, q, action{Do: "say"}); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 }
 
 func TestErrorOfKilledChildHasTheSignal(t *testing.T) {
 	app, q := isolate(t, nil)
-	id := must(q.Submit(t.Context(), deed{Do: "hang"}))(t)
+	id := must(q.Submit(t.Context(), action{Do: "hang"}))(t)
 	pids := progress[[]int](t, app, id)
 	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestErrorOfKilledChildHasTheSignal(t *testing.T) {
 
 // timed runs a task with a timeout long enough for its child process to begin. It returns the id and the processes that
 // the task has reported.
-func timed(t *testing.T, app *af.App, q af.Queue[deed, said], d deed) (id string, pids []int) {
+func timed(t *testing.T, app *af.App, q af.Queue[action, report], d action) (id string, pids []int) {
 	t.Helper()
 	for timeout := time.Second; ; timeout *= 4 {
 		id := must(q.Submit(t.Context(), d, af.Timeout(timeout)))(t)
@@ -105,7 +105,7 @@ func timed(t *testing.T, app *af.App, q af.Queue[deed, said], d deed) (id string
 
 func TestTimeoutEndsContextInChild(t *testing.T) {
 	app, q := isolate(t, nil, af.ChildGrace(time.Minute))
-	id, pids := timed(t, app, q, deed{Do: "wait"})
+	id, pids := timed(t, app, q, action{Do: "wait"})
 	_, err := q.Wait(t.Context(), id)
 	// the text is from the handler
 	wantError(t, err, af.ErrDataLoss, af.OutcomeAnswered, "timed out; stopped: false")
@@ -115,7 +115,7 @@ func TestTimeoutEndsContextInChild(t *testing.T) {
 func TestHandlerThatIgnoresItsTimeoutIsKilled(t *testing.T) {
 	var lines log
 	app, q := isolate(t, nil, af.ChildGrace(50*time.Millisecond), lines.option())
-	id, pids := timed(t, app, q, deed{Do: "hang"})
+	id, pids := timed(t, app, q, action{Do: "hang"})
 	_, err := q.Wait(t.Context(), id)
 	wantError(t, err, af.ErrDeadlineExceeded, af.OutcomeAnswered,
 		"process killed: deadline_exceeded: attempt timed out")
@@ -136,7 +136,7 @@ func TestHandlerThatIgnoresItsTimeoutIsKilled(t *testing.T) {
 // A child process that is stopped by SIGSTOP neither reads nor writes. It delays no others.
 func TestStoppedChildIsKilledAfterItsTimeout(t *testing.T) {
 	app, q := isolate(t, nil, af.ChildGrace(50*time.Millisecond))
-	id, pids := timed(t, app, q, deed{Do: "wait"})
+	id, pids := timed(t, app, q, action{Do: "wait"})
 	if err := syscall.Kill(pids[0], syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestStopTaskCancelsHandlerInChild(t *testing.T) {
 	var ids []string
 	var pids []int
 	for _, what := range []string{"wait", "wait"} {
-		id := must(q.Submit(t.Context(), deed{Do: what}))(t)
+		id := must(q.Submit(t.Context(), action{Do: what}))(t)
 		ids, pids = append(ids, id), append(pids, progress[[]int](t, app, id)...)
 	}
 	for _, id := range ids {
@@ -172,7 +172,7 @@ func TestStopTaskCancelsHandlerInChild(t *testing.T) {
 
 func TestProcessesStartedByAHandlerAreKilled(t *testing.T) {
 	app, q := isolate(t, nil)
-	id := must(q.Submit(t.Context(), deed{Do: "leave"}))(t)
+	id := must(q.Submit(t.Context(), action{Do: "leave"}))(t)
 	if _, err := q.Wait(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
@@ -185,11 +185,11 @@ func TestShutdownKillsChildrenWithoutCharge(t *testing.T) {
 	registerIsolated(app, nil)
 	start(t, app)
 	start(t, other)
-	q := af.NewQueue[deed, said](app, isoWorker)
+	q := af.NewQueue[action, report](app, isoWorker)
 	var pids []int
 	var ids []string
 	for _, what := range []string{"wait", "hang", "hang"} {
-		id := must(q.Submit(t.Context(), deed{Do: what}))(t)
+		id := must(q.Submit(t.Context(), action{Do: what}))(t)
 		ids, pids = append(ids, id), append(pids, progress[[]int](t, app, id)...)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -214,12 +214,12 @@ func TestShutdownKillsChildrenWithoutCharge(t *testing.T) {
 // A handler in a child process is notified of the drain and has the drain timeout to finish.
 func TestDrainingInChild(t *testing.T) {
 	app, q := isolate(t, nil)
-	id := must(q.Submit(t.Context(), deed{Do: "drain"}))(t)
+	id := must(q.Submit(t.Context(), action{Do: "drain"}))(t)
 	pids := progress[[]int](t, app, id)
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	result := make(chan said, 1)
+	result := make(chan report, 1)
 	go func() {
 		got, _ := q.Wait(context.WithoutCancel(ctx), id)
 		result <- got
@@ -241,7 +241,7 @@ func TestSignalToAllProcessesIsNotCharged(t *testing.T) {
 	registerIsolated(app, nil)
 	start(t, app)
 	start(t, other)
-	id := must(af.NewQueue[deed, said](app, isoWorker).Submit(t.Context(), deed{Do: "hang"}))(t)
+	id := must(af.NewQueue[action, report](app, isoWorker).Submit(t.Context(), action{Do: "hang"}))(t)
 	pids := progress[[]int](t, app, id)
 	if err := syscall.Kill(pids[0], syscall.SIGTERM); err != nil {
 		t.Fatal(err)

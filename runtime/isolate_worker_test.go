@@ -22,15 +22,15 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// A deed is the payload of the tests' isolated workers. Do selects the action.
-type deed struct {
+// An action is the payload of the tests' isolated workers. Do selects the action.
+type action struct {
 	Do   string `json:"do"`
 	N    int    `json:"n,omitempty"`
 	Text string `json:"text,omitempty"`
 }
 
-// said is the result: the process, and what it has observed.
-type said struct {
+// report is the result: the process, and what it has observed.
+type report struct {
 	PID  int    `json:"pid"`
 	PPID int    `json:"ppid"`
 	Text string `json:"text,omitempty"`
@@ -78,7 +78,7 @@ func childMain() int {
 }
 
 // isolate starts an App with the isolated workers and what with registers.
-func isolate(t *testing.T, with func(app *af.App), opts ...af.AppOption) (*af.App, af.Queue[deed, said]) {
+func isolate(t *testing.T, with func(app *af.App), opts ...af.AppOption) (*af.App, af.Queue[action, report]) {
 	t.Helper()
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
 	app := open(t, memory.New(), opts...)
@@ -87,7 +87,7 @@ func isolate(t *testing.T, with func(app *af.App), opts ...af.AppOption) (*af.Ap
 		with(app)
 	}
 	start(t, app)
-	return app, af.NewQueue[deed, said](app, isoWorker)
+	return app, af.NewQueue[action, report](app, isoWorker)
 }
 
 // callAllMethods calls the methods of an App with zero arguments, except for those that start and end it, and returns
@@ -122,15 +122,15 @@ func callAllMethods(ctx context.Context, app *af.App) string {
 	return strings.Join(called, " ")
 }
 
-func do(t *testing.T, q af.Queue[deed, said], d deed, opts ...af.SubmitOption) (said, error) {
+func do(t *testing.T, q af.Queue[action, report], d action, opts ...af.SubmitOption) (report, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	return q.Wait(ctx, must(q.Submit(ctx, d, opts...))(t))
 }
 
-func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
-	me := said{PID: os.Getpid(), PPID: os.Getppid()}
+func (w *isolated) Run(ctx context.Context, d action) (report, error) {
+	me := report{PID: os.Getpid(), PPID: os.Getppid()}
 	r := af.TaskFrom(ctx)
 	switch d.Do {
 	case "say":
@@ -145,7 +145,7 @@ func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
 		return me, nil
 	case "log":
 		log := af.LoggerFrom(ctx).With("a", 1).WithGroup("g").With("took", time.Second)
-		log.Info("said in a child", "err", errors.New("no"), "n", 2.5, "list", []int{1, 2})
+		log.Info("report in a child", "err", errors.New("no"), "n", 2.5, "list", []int{1, 2})
 		log.Debug("not asked for")
 		return me, nil
 	case "call":
@@ -165,12 +165,12 @@ func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
 		}
 		return me, err
 	case "wait gated", "wait now", "wait itself":
-		q := af.NewQueue[deed, said](w.app, isoWorker)
+		q := af.NewQueue[action, report](w.app, isoWorker)
 		var opts []af.SubtaskOption
 		if d.Do == "wait now" {
 			opts = append(opts, af.RunNow())
 		}
-		ids, err := q.Subtasks(ctx, r.ID, []deed{{Do: "say"}}, opts...)
+		ids, err := q.Subtasks(ctx, r.ID, []action{{Do: "say"}}, opts...)
 		if d.Do == "wait itself" {
 			ids = []string{r.ID}
 		}
@@ -207,11 +207,11 @@ func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
 		}
 		return me, nil
 	case "fan":
-		q := af.NewQueue[deed, said](w.app, isoWorker)
-		_, err := q.Subtasks(ctx, r.ID, []deed{{Do: "say"}, {Do: "permanent"}, {Do: "say"}})
+		q := af.NewQueue[action, report](w.app, isoWorker)
+		_, err := q.Subtasks(ctx, r.ID, []action{{Do: "say"}, {Do: "permanent"}, {Do: "say"}})
 		return me, err
 	case "coded":
-		return me, fmt.Errorf("around: %w", af.NewError(af.ErrOutOfRange, "too far", deed{Do: "detail"}))
+		return me, fmt.Errorf("around: %w", af.NewError(af.ErrOutOfRange, "too far", action{Do: "detail"}))
 	case "plain":
 		return me, errors.New("plain")
 	case "leak":
@@ -268,7 +268,7 @@ func (w *isolated) Run(ctx context.Context, d deed) (said, error) {
 	if strings.HasPrefix(d.Do, "bulk ") {
 		return w.runBulk(ctx, d)
 	}
-	return me, fmt.Errorf("no deed %q", d.Do)
+	return me, fmt.Errorf("no action %q", d.Do)
 }
 
 // begetAndTell starts a process and stores both pids as progress.
@@ -283,7 +283,7 @@ func begetAndTell(ctx context.Context, r *af.Running) error {
 // isolatedFan also has SubtasksDone, which stores what it has observed as progress.
 type isolatedFan struct{ isolated }
 
-func (w *isolatedFan) SubtasksDone(ctx context.Context, _ deed, s af.Subtasks) error {
+func (w *isolatedFan) SubtasksDone(ctx context.Context, _ action, s af.Subtasks) error {
 	seen := map[string]int{"pid": os.Getpid(), "total": s.Total, "of them failed": s.Failed}
 	for task, err := range s.All(ctx) {
 		if err != nil {

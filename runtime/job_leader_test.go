@@ -42,7 +42,7 @@ func TestLeaderDiesBetweenSteps(t *testing.T) {
 			t.Run(fmt.Sprint(op, skip), func(t *testing.T) {
 				bubble(t, func(t *testing.T) {
 					world := fault.Around(memory.New())
-					leader := &stumbling{Backend: fault.New(world, 1, fault.Plan{}), op: op}
+					leader := &crashing{Backend: fault.New(world, 1, fault.Plan{}), op: op}
 					app := open(t, leader, af.Lease(3*time.Second))
 					q := af.NewQueue[int, int](app, jobWorker)
 					start(t, app)
@@ -85,64 +85,64 @@ func followLeader(t *testing.T, leader *af.App, b af.Backend, opts ...af.AppOpti
 	}
 }
 
-// A stumbling is a backend that dies at the first, second or later call of one operation after after was set.
-type stumbling struct {
+// crashing is a backend that dies at the first, second or later call of one operation after after was set.
+type crashing struct {
 	*fault.Backend
 	op    string
 	after atomic.Int32
 }
 
-func (s *stumbling) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+func (s *crashing) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
 	ports, err := s.Backend.Open(ctx, env)
 	if err == nil {
-		ports.Store = stumblingStore{ports.Store, s}
-		ports.Docs = stumblingDocs{ports.Docs, s}
+		ports.Store = crashingStore{ports.Store, s}
+		ports.Docs = crashingDocs{ports.Docs, s}
 	}
 	return ports, err
 }
 
-func (s *stumbling) step(op string) {
+func (s *crashing) step(op string) {
 	if op == s.op && s.after.Load() > 0 && s.after.Add(-1) == 0 {
 		s.Crash()
 	}
 }
 
-type stumblingStore struct {
+type crashingStore struct {
 	backend.Store
-	s *stumbling
+	s *crashing
 }
 
-func (x stumblingStore) Now(ctx context.Context) (time.Time, error) {
+func (x crashingStore) Now(ctx context.Context) (time.Time, error) {
 	x.s.step("Now")
 	return x.Store.Now(ctx)
 }
 
-func (x stumblingStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
+func (x crashingStore) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
 	x.s.step("Insert")
 	return x.Store.Insert(ctx, tasks)
 }
 
-func (x stumblingStore) Get(ctx context.Context, id string) (backend.Task, error) {
+func (x crashingStore) Get(ctx context.Context, id string) (backend.Task, error) {
 	x.s.step("Get")
 	return x.Store.Get(ctx, id)
 }
 
-type stumblingDocs struct {
+type crashingDocs struct {
 	backend.Docs
-	s *stumbling
+	s *crashing
 }
 
-func (x stumblingDocs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
+func (x crashingDocs) PutIf(ctx context.Context, name string, rev int64, value json.RawMessage) (int64, error) {
 	x.s.step("Docs.PutIf")
 	return x.Docs.PutIf(ctx, name, rev, value)
 }
 
-func (x stumblingDocs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
+func (x crashingDocs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
 	x.s.step("Docs.List")
 	return x.Docs.List(ctx, prefix)
 }
 
-func (x stumblingDocs) Get(ctx context.Context, name string) (backend.Doc, error) {
+func (x crashingDocs) Get(ctx context.Context, name string) (backend.Doc, error) {
 	x.s.step("Docs.Get")
 	return x.Docs.Get(ctx, name)
 }

@@ -92,17 +92,17 @@ func TestWithoutCoordinatorLimitsArePolled(t *testing.T) {
 	})
 }
 
-// shut is a backend whose documents can't be read while down is set.
-func shut(b af.Backend, down *atomic.Bool) af.Backend {
-	return altered{b, func(p *backend.Ports) { p.Docs = shutDocs{p.Docs, down} }}
+// unreadable is a backend whose documents can't be read while down is set.
+func unreadable(b af.Backend, down *atomic.Bool) af.Backend {
+	return altered{b, func(p *backend.Ports) { p.Docs = unreadableDocs{p.Docs, down} }}
 }
 
-type shutDocs struct {
+type unreadableDocs struct {
 	backend.Docs
 	down *atomic.Bool
 }
 
-func (d shutDocs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
+func (d unreadableDocs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
 	if d.down.Load() {
 		return nil, errDown
 	}
@@ -120,7 +120,7 @@ func TestNoClaimBeforeLimitsAreKnown(t *testing.T) {
 		var down atomic.Bool
 		down.Store(true)
 		var ran atomic.Int32
-		app, _ := work(t, shut(world, &down), jobWorker,
+		app, _ := work(t, unreadable(world, &down), jobWorker,
 			func(context.Context, int) (int, error) { ran.Add(1); return 0, nil })
 		time.Sleep(time.Minute)
 		down.Store(false)

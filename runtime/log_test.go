@@ -285,7 +285,7 @@ func TestAppOpensAndClosesItsLog(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	closed := false
-	_, err = af.Open(t.Context(), nowhere{}, af.LogTo(func() (slog.Handler, func() error, error) {
+	_, err = af.Open(t.Context(), unopenable{}, af.LogTo(func() (slog.Handler, func() error, error) {
 		return slog.NewTextHandler(io.Discard, nil), func() error { closed = true; return nil }, nil
 	}))
 	if err == nil || !closed {
@@ -303,15 +303,15 @@ func TestLoggerOfAnAppAsDefault(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		said := make(chan struct{})
+		logged := make(chan struct{})
 		go func() {
 			slog.SetDefault(app.Logger())
 			slog.Debug("nothing")
 			_ = slog.Default().Handler().Handle(t.Context(), slog.NewRecord(time.Now(), slog.LevelInfo, "by the default", 0))
-			close(said)
+			close(logged)
 		}()
 		select {
-		case <-said:
+		case <-logged:
 		case <-time.After(10 * time.Second):
 			t.Fatal("deadlock")
 		}
@@ -349,10 +349,10 @@ func TestRecordsOfDefaultLoggerHaveInstanceOnce(t *testing.T) {
 	t.Errorf("no record has the task:\n%s", lines.String())
 }
 
-// nowhere is a backend that can't be opened.
-type nowhere struct{ af.Backend }
+// unopenable is a backend that can't be opened.
+type unopenable struct{ af.Backend }
 
-func (nowhere) Open(context.Context, backend.Env) (*backend.Ports, error) {
+func (unopenable) Open(context.Context, backend.Env) (*backend.Ports, error) {
 	return nil, af.ErrUnavailable
 }
 

@@ -97,7 +97,7 @@ func TestRedactedErrorsOfProcesses(t *testing.T) {
 		"exit":   "internal: child process ended: exit status 3",
 		"silent": "internal: child process ended: exit status 3",
 	} {
-		id := must(q.Submit(t.Context(), deed{Do: do, N: 3}))(t)
+		id := must(q.Submit(t.Context(), action{Do: do, N: 3}))(t)
 		_, err := q.Wait(t.Context(), id)
 		task := must(app.GetTask(t.Context(), id))(t)
 		if task.Error == nil || string(task.Error.Code)+": "+task.Error.Message != want || len(task.Log) > 0 {

@@ -19,19 +19,19 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// fussy is a memory backend whose store rejects some settlements and claims permanently. Like a store with one item
+// rejecting is a memory backend whose store rejects some settlements and claims permanently. Like a store with one item
 // that is too large, it rejects the whole call.
-func fussy(b af.Backend, settle func(backend.Settle) error, claim func(backend.Claim) error) af.Backend {
-	return altered{b, func(p *backend.Ports) { p.Store = fussyStore{p.Store, settle, claim} }}
+func rejecting(b af.Backend, settle func(backend.Settle) error, claim func(backend.Claim) error) af.Backend {
+	return altered{b, func(p *backend.Ports) { p.Store = rejectingStore{p.Store, settle, claim} }}
 }
 
-type fussyStore struct {
+type rejectingStore struct {
 	backend.Store
 	settle func(backend.Settle) error
 	claim  func(backend.Claim) error
 }
 
-func (s fussyStore) Settle(ctx context.Context, settles []backend.Settle) ([]backend.Settled, error) {
+func (s rejectingStore) Settle(ctx context.Context, settles []backend.Settle) ([]backend.Settled, error) {
 	for _, e := range settles {
 		if s.settle == nil {
 			break
@@ -43,7 +43,7 @@ func (s fussyStore) Settle(ctx context.Context, settles []backend.Settle) ([]bac
 	return s.Store.Settle(ctx, settles)
 }
 
-func (s fussyStore) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
+func (s rejectingStore) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
 	if s.claim != nil {
 		if err := s.claim(c); err != nil {
 			return nil, 0, err
@@ -62,7 +62,7 @@ func TestRejectedResultFailsAlone(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				w := jobWorker
 				w.Max = 300
-				b := fussy(memory.New(), func(e backend.Settle) error {
+				b := rejecting(memory.New(), func(e backend.Settle) error {
 					if bytes.Equal(e.Result, []byte("7")) {
 						return backend.NewError(code, "not that one")
 					}
@@ -103,7 +103,7 @@ func TestRejectedErrorIsShortened(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		w := jobWorker
 		w.Retries = 1
-		b := fussy(memory.New(), func(e backend.Settle) error {
+		b := rejecting(memory.New(), func(e backend.Settle) error {
 			if e.Log != nil || e.Error != nil && len(e.Error.Message) > 2000 {
 				return errTooLarge
 			}
@@ -127,7 +127,7 @@ func TestUnwritableResultIsInHealth(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var poison atomic.Value
 		poison.Store("")
-		b := fussy(memory.New(), func(e backend.Settle) error {
+		b := rejecting(memory.New(), func(e backend.Settle) error {
 			if e.ID == poison.Load() {
 				return errTooLarge
 			}
@@ -160,7 +160,7 @@ func TestUnwritableResultIsInHealth(t *testing.T) {
 func TestResultsSurviveRejectingStore(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var ill atomic.Bool
-		b := fussy(memory.New(), func(backend.Settle) error {
+		b := rejecting(memory.New(), func(backend.Settle) error {
 			if ill.Load() {
 				return backend.NewError(backend.ErrInternal, "unexpected")
 			}
@@ -220,7 +220,7 @@ func TestTextsOfATaskAreValid(t *testing.T) {
 					}
 					return nil
 				}
-				b := fussy(memory.New(), func(e backend.Settle) error {
+				b := rejecting(memory.New(), func(e backend.Settle) error {
 					for _, line := range e.Log {
 						_ = check("line", line)
 					}
@@ -245,7 +245,7 @@ func TestBadHintsAreDropped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
 				world := memory.New(memory.HintIDs(4096))
-				b := fussy(world, nil, func(c backend.Claim) error {
+				b := rejecting(world, nil, func(c backend.Claim) error {
 					for _, id := range c.IDs {
 						if !backend.ValidID(id) {
 							return backend.NewError(backend.ErrInvalidArgument, "no such id")
@@ -279,7 +279,7 @@ func TestRejectedHintIsDropped(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		world := memory.New(memory.HintIDs(4096))
 		var refusals atomic.Int64
-		b := fussy(world, nil, func(c backend.Claim) error {
+		b := rejecting(world, nil, func(c backend.Claim) error {
 			if slices.Contains(c.IDs, "poison") {
 				refusals.Add(1)
 				return errTooLarge
@@ -314,7 +314,7 @@ func TestRejectedClaimIsInHealth(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		var ill atomic.Bool
 		ill.Store(true)
-		b := fussy(memory.New(), nil, func(backend.Claim) error {
+		b := rejecting(memory.New(), nil, func(backend.Claim) error {
 			if ill.Load() {
 				return errTooLarge
 			}

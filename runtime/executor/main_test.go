@@ -15,7 +15,7 @@ func TestMain(m *testing.M) {
 	if lost := os.Getenv("AF_TEST_LOST"); lost != "" && child.Self() != nil {
 		// Behave like a main that does not call executor.Main. If it starts a pool, Start does not return.
 		if lost == "starts" {
-			_ = executor.Processes(errands).Start(context.Background())
+			_ = executor.Processes(actions).Start(context.Background())
 		}
 		os.Exit(0)
 	}

@@ -16,23 +16,23 @@ import (
 	"github.com/afgen/afgen/runtime/executor"
 )
 
-// An errand is the argument of a job in a child process, and a trip its result.
-type errand struct {
+// An action is the argument of a job in a child process, and a report its result.
+type action struct {
 	Do string
 	N  int
 }
 
-type trip struct {
+type report struct {
 	PID, PPID, N int
 	Text         string
 }
 
 type detail struct{ Why string }
 
-var errands = executor.Register("errands", errandsHere)
+var actions = executor.Register("actions", runAction)
 
-func errandsHere(ctx context.Context, e errand) (trip, error) {
-	me := trip{PID: os.Getpid(), PPID: os.Getppid(), N: e.N}
+func runAction(ctx context.Context, e action) (report, error) {
+	me := report{PID: os.Getpid(), PPID: os.Getppid(), N: e.N}
 	switch e.Do {
 	case "":
 		return me, nil
@@ -76,7 +76,7 @@ func errandsHere(ctx context.Context, e errand) (trip, error) {
 		}
 		select {}
 	}
-	return me, fmt.Errorf("no errand %q", e.Do)
+	return me, fmt.Errorf("no action %q", e.Do)
 }
 
 var odd = executor.Register("odd", func(context.Context, int) (func(), error) { return func() {}, nil })
@@ -99,18 +99,18 @@ func TestIntegersInAnyAreExact(t *testing.T) {
 	}
 }
 
-func processes(t *testing.T, opts ...executor.Option) *executor.Pool[errand, trip] {
+func processes(t *testing.T, opts ...executor.Option) *executor.Pool[action, report] {
 	t.Helper()
 	t.Setenv("GORACE", "atexit_sleep_ms=0")
 	t.Setenv("AF_TEST_DIR", t.TempDir())
-	p := executor.Processes(errands, opts...)
+	p := executor.Processes(actions, opts...)
 	check(t, "Start", p.Start(context.Background()))
 	t.Cleanup(func() { _ = p.Close() })
 	return p
 }
 
-// run submits errands, waits for all and returns their results.
-func run(t *testing.T, p *executor.Pool[errand, trip], es ...errand) []executor.Result[errand, trip] {
+// run submits actions, waits for all and returns their results.
+func run(t *testing.T, p *executor.Pool[action, report], es ...action) []executor.Result[action, report] {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -122,7 +122,7 @@ func run(t *testing.T, p *executor.Pool[errand, trip], es ...errand) []executor.
 func TestChildProcessesAreReused(t *testing.T) {
 	p := processes(t, executor.Workers(2))
 	pids := map[int]bool{}
-	for _, r := range append(run(t, p, errand{"meet", 2}, errand{"meet", 2}), run(t, p, make([]errand, 10)...)...) {
+	for _, r := range append(run(t, p, action{"meet", 2}, action{"meet", 2}), run(t, p, make([]action, 10)...)...) {
 		if r.Err != nil || r.Value.PPID != os.Getpid() {
 			t.Errorf("%+v", r)
 		}
@@ -137,7 +137,7 @@ func TestChildProcessesAreReused(t *testing.T) {
 func TestRecycleReplacesChildProcesses(t *testing.T) {
 	p := processes(t, executor.Workers(1), executor.Recycle(2))
 	var pids []int
-	for _, r := range run(t, p, make([]errand, 4)...) {
+	for _, r := range run(t, p, make([]action, 4)...) {
 		pids = append(pids, r.Value.PID)
 	}
 	if pids[0] != pids[1] || pids[1] == pids[2] || pids[2] != pids[3] {
@@ -147,7 +147,7 @@ func TestRecycleReplacesChildProcesses(t *testing.T) {
 
 func TestErrorsKeepCodeAndDetails(t *testing.T) {
 	p := processes(t, executor.Workers(1))
-	r := run(t, p, errand{Do: "coded"}, errand{Do: "panic", N: 4}, errand{Do: "goexit"}, errand{Do: ""})
+	r := run(t, p, action{Do: "coded"}, action{Do: "panic", N: 4}, action{Do: "goexit"}, action{Do: ""})
 	if d, ok := backend.Detail[detail](r[0].Err); !errors.Is(r[0].Err, backend.ErrNotFound) || !ok || d.Why != "moved" {
 		t.Errorf("coded: %v", r[0].Err)
 	}
@@ -163,7 +163,7 @@ func TestErrorsKeepCodeAndDetails(t *testing.T) {
 
 func TestCrashedChildProcessIsReplaced(t *testing.T) {
 	p := processes(t, executor.Workers(1), executor.Retries(1), executor.Delay(0))
-	r := run(t, p, errand{Do: ""}, errand{Do: "exit", N: 5}, errand{Do: "once"}, errand{Do: ""})
+	r := run(t, p, action{Do: ""}, action{Do: "exit", N: 5}, action{Do: "once"}, action{Do: ""})
 	exit, ok := errors.AsType[*executor.ExitError](r[1].Err)
 	if !ok || exit.State != "exit status 5" || exit.Stderr != "last words" || exit.Killed || r[1].Attempts != 2 {
 		t.Errorf("%+v", r[1])
@@ -174,22 +174,22 @@ func TestCrashedChildProcessIsReplaced(t *testing.T) {
 }
 
 // timed returns a pool with a timeout of a second whose child processes have started.
-func timed(t *testing.T, grace time.Duration) *executor.Pool[errand, trip] {
+func timed(t *testing.T, grace time.Duration) *executor.Pool[action, report] {
 	retryIf := func(err error) bool { return !strings.Contains(err.Error(), "process killed") }
 	p := processes(t, executor.Workers(2), executor.Timeout(time.Second), executor.Grace(grace),
 		executor.Retries(50), executor.Delay(0), executor.RetryIf(retryIf))
-	run(t, p, errand{"meet", 2}, errand{"meet", 2})
+	run(t, p, action{"meet", 2}, action{"meet", 2})
 	return p
 }
 
 func TestTimeoutReachesTheChild(t *testing.T) {
-	if r := run(t, timed(t, time.Minute), errand{Do: "wait"}); r[0].Err != nil || r[0].Value.Text != "true false true" {
+	if r := run(t, timed(t, time.Minute), action{Do: "wait"}); r[0].Err != nil || r[0].Value.Text != "true false true" {
 		t.Errorf("wait: %+v", r[0])
 	}
 }
 
 func TestTimeoutKillsAHangingChildProcess(t *testing.T) {
-	r := run(t, timed(t, 50*time.Millisecond), errand{Do: "hang"})
+	r := run(t, timed(t, 50*time.Millisecond), action{Do: "hang"})
 	if !errors.Is(r[0].Err, executor.ErrTimeout) || !errors.Is(r[0].Err, backend.ErrDeadlineExceeded) ||
 		!strings.Contains(r[0].Err.Error(), "process killed") {
 		t.Errorf("hang: %v", r[0].Err)
@@ -198,7 +198,7 @@ func TestTimeoutKillsAHangingChildProcess(t *testing.T) {
 
 func TestCloseKillsAHangingChildProcess(t *testing.T) {
 	p := processes(t, executor.Workers(1), executor.Grace(0))
-	must(p.SubmitBatch(t.Context(), []errand{{Do: "hang"}, {Do: ""}}))(t)
+	must(p.SubmitBatch(t.Context(), []action{{Do: "hang"}, {Do: ""}}))(t)
 	testkit.Succeeds(t, "the job hangs", func() error {
 		_, err := os.Stat(os.Getenv("AF_TEST_DIR") + "/hang")
 		return err
@@ -224,7 +224,7 @@ func TestEncodingErrorFailsTheJob(t *testing.T) {
 
 func TestMissingCallOfMainIsAnError(t *testing.T) {
 	t.Setenv("AF_TEST_LOST", "1") // TestMain doesn't call executor.Main
-	r := run(t, processes(t), errand{})
+	r := run(t, processes(t), action{})
 	if !errors.Is(r[0].Err, backend.ErrInternal) || !strings.Contains(r[0].Err.Error(), "main must call executor.Main") {
 		t.Errorf("%v", r[0].Err)
 	}
@@ -232,16 +232,16 @@ func TestMissingCallOfMainIsAnError(t *testing.T) {
 
 func TestStartRunsJobsIfMainWasNotCalled(t *testing.T) {
 	t.Setenv("AF_TEST_LOST", "starts")
-	if r := run(t, processes(t), errand{}); r[0].Err != nil {
+	if r := run(t, processes(t), action{}); r[0].Err != nil {
 		t.Error(r[0].Err)
 	}
 }
 
 func TestInvalidRegistrations(t *testing.T) {
-	for what, f := range map[string]*executor.Function[errand, trip]{
-		"twice":      executor.Register("errands", func(context.Context, errand) (trip, error) { return trip{}, nil }),
-		"no name":    executor.Register("", func(context.Context, errand) (trip, error) { return trip{}, nil }),
-		"no func":    executor.Register[errand, trip]("none", nil),
+	for what, f := range map[string]*executor.Function[action, report]{
+		"twice":      executor.Register("actions", func(context.Context, action) (report, error) { return report{}, nil }),
+		"no name":    executor.Register("", func(context.Context, action) (report, error) { return report{}, nil }),
+		"no func":    executor.Register[action, report]("none", nil),
 		"no nothing": nil,
 	} {
 		err := executor.Processes(f).Start(t.Context())

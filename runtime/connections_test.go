@@ -13,15 +13,15 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// A seeing is a backend whose transport is a ConnectionChecker. Its hints have no ids, so only the checker reveals dead
-// owners.
-type seeing struct {
+// checkedBackend is a backend whose transport is a ConnectionChecker. Its hints have no ids, so only the checker
+// reveals dead owners.
+type checkedBackend struct {
 	backend.Backend
-	sight *sight
+	connections *connections
 }
 
-// A sight is what the ConnectionChecker reports.
-type sight struct {
+// connections is what the ConnectionChecker reports.
+type connections struct {
 	mu    sync.Mutex
 	there map[string]bool
 	since map[string]time.Time
@@ -29,13 +29,13 @@ type sight struct {
 	asked atomic.Int32
 }
 
-type seeingTransport struct {
+type checkedTransport struct {
 	backend.Transport
-	*sight
+	*connections
 	instance string
 }
 
-func (s seeingTransport) Visible() (time.Time, <-chan struct{}) {
+func (s checkedTransport) Visible() (time.Time, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.there[s.instance] {
@@ -44,16 +44,16 @@ func (s seeingTransport) Visible() (time.Time, <-chan struct{}) {
 	return s.since[s.instance], nil
 }
 
-func (s seeing) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
+func (s checkedBackend) Open(ctx context.Context, env backend.Env) (*backend.Ports, error) {
 	ports, err := s.Backend.Open(ctx, env)
 	if err == nil {
-		ports.Transport = seeingTransport{ports.Transport, s.sight, env.Instance.ID}
-		s.sight.set(env.Instance.ID, true)
+		ports.Transport = checkedTransport{ports.Transport, s.connections, env.Instance.ID}
+		s.connections.set(env.Instance.ID, true)
 	}
 	return ports, err
 }
 
-func (s *sight) set(instance string, there bool) {
+func (s *connections) set(instance string, there bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if there && !s.there[instance] {
@@ -62,7 +62,7 @@ func (s *sight) set(instance string, there bool) {
 	s.there[instance] = there
 }
 
-func (s *sight) Absent(_ context.Context, instances []string) ([]string, error) {
+func (s *connections) Absent(_ context.Context, instances []string) ([]string, error) {
 	s.asked.Add(1)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -87,11 +87,11 @@ func TestAbsentOwnerWithoutHeartbeatIsDead(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(t *testing.T) {
-				see := &sight{there: map[string]bool{}, since: map[string]time.Time{}}
+				see := &connections{there: map[string]bool{}, since: map[string]time.Time{}}
 				world := fault.Around(memory.New())
 				begun := make(chan struct{}, 1)
 				victim := fault.New(world, 1, fault.Plan{})
-				_, q := work(t, seeing{victim, see}, jobWorker, func(ctx context.Context, n int) (int, error) {
+				_, q := work(t, checkedBackend{victim, see}, jobWorker, func(ctx context.Context, n int) (int, error) {
 					begun <- struct{}{}
 					select {
 					case <-time.After(time.Minute):
@@ -102,7 +102,7 @@ func TestAbsentOwnerWithoutHeartbeatIsDead(t *testing.T) {
 				})
 				id := must(q.Submit(t.Context(), 1))(t)
 				<-begun
-				_, other := work(t, seeing{fault.New(world, 2, fault.Plan{}), see}, jobWorker,
+				_, other := work(t, checkedBackend{fault.New(world, 2, fault.Plan{}), see}, jobWorker,
 					func(_ context.Context, n int) (int, error) { return n, nil })
 				time.Sleep(5 * time.Second)
 				died := time.Now()
