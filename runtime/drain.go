@@ -57,9 +57,11 @@ func (a *App) reportDrain(ctx context.Context, done <-chan struct{}) {
 	}
 }
 
-// unfinished describes what a drain waits for, as attributes of a log line: "tasks" is the number of running tasks of
-// each queue with the ids of some, "calls" and "messages" the number of running handlers of each service and raw queue,
-// "results" the number of results that are not written.
+// unfinished describes what a drain waits for, as attributes of a log line:
+//
+//   - tasks: the running tasks of each queue, with the ids of some
+//   - calls, messages: the number of running handlers of each service and raw queue
+//   - results: the number of results that are not written
 func (a *App) unfinished() []any {
 	var tasks, calls, messages, out []any
 	if a.core != nil {

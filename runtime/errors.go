@@ -101,7 +101,7 @@ func Detail[T any](err error) (T, bool) { return backend.Detail[T](err) }
 // redactedMessage replaces the texts that RedactErrors hides.
 const redactedMessage = "the handler failed"
 
-// redacted converts an error for the wire, as RedactErrors does: it keeps only the text of an [Error] with a code,
+// redacted converts an error for the wire, as RedactErrors does. It keeps only the text of an [Error] with a code,
 // which a handler returned on purpose. hidden reports whether it removed any other text.
 func redacted(err error) (a *Error, hidden bool) {
 	a = guard.ToWireError(err)

@@ -51,10 +51,10 @@ func (a *App) openLog() error {
 // own default logger, contexts add no attributes, and only LoggerFrom does.
 func (a *App) Logger() *slog.Logger { return a.log }
 
-// LoggerFrom returns a logger that adds attributes of the handler that owns ctx to each record: the instance; the
-// service, method and call, or the queue, task and attempt; and the trace id, if any. The last 20 lines that the
-// handler of a task logs with it, or with ctx and the App's logger, are also stored with the task. Outside a handler it
-// returns slog.Default.
+// LoggerFrom returns a logger that adds attributes of the handler that owns ctx to each record. These are the instance,
+// the trace id, if any, and either the service, method and call or the queue, task and attempt. The last 20 lines that
+// the handler of a task logs with it, or with ctx and the App's logger, are also stored with the task. Outside a
+// handler it returns slog.Default.
 func LoggerFrom(ctx context.Context) *slog.Logger {
 	h := handlingFrom(ctx)
 	if h == nil {

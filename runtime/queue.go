@@ -226,9 +226,9 @@ func (q VoidQueue[P]) wait(ctx context.Context, id string) (Task, error) {
 }
 
 // Schedule adds or replaces the job id, which submits a task with payload p at each due time of cron. cron has five
-// fields, or six with seconds first, or is @every and a duration, or a descriptor such as @hourly: see package cron.
-// All instances together submit one task for each due time. Its id is job/<id>/<unix time>. Scheduling the same job
-// again changes nothing.
+// fields, or six with seconds first. It may also be @every and a duration, or a descriptor such as @hourly. See package
+// cron. All instances together submit one task for each due time. Its id is job/<id>/<unix time>. Scheduling the same
+// job again changes nothing.
 //
 // With [Arguments] or [ChildProcess], which are options of [HandleJob], Schedule returns [ErrInvalidArgument].
 func (q VoidQueue[P]) Schedule(ctx context.Context, id, cron string, p P, opts ...JobOption) error {

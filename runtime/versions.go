@@ -19,8 +19,8 @@ import (
 //
 // While an instance with another version of a worker is running and may claim, this App leaves that version's tasks to
 // it: claims skip them (backend.Claim.Skip). Otherwise tasks are claimed in order. If the payload of a claimed task
-// then can't be decoded, the task waits for a worker of its version, with a growing delay and without being charged an
-// attempt, until [WrongVersionAfter] has passed.
+// then can't be decoded, the task waits for a worker of its version. It is retried with a growing delay, without being
+// charged an attempt, until [WrongVersionAfter] has passed.
 //
 // The running versions are known from the registry's announcements. They may be stale. A claim that takes a task of
 // another version for that reason only costs a delay.

@@ -14,7 +14,7 @@
 //		})
 //	}
 //
-// It uses [testing/synctest], whose rules apply: goroutines that the test starts must end with it, and time does not
+// It uses [testing/synctest], whose rules apply. Goroutines that the test starts must end with it. Time does not
 // advance while one of them is blocked on something outside of the test, such as a socket, a file or a process.
 package aftest
 
