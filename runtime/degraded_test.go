@@ -324,7 +324,7 @@ func (w watcher) Dead(_ context.Context, owners []string) ([]string, error) {
 
 func TestProcessWatcherExpiresDeadOwnersAtOnce(t *testing.T) {
 	t.Run("told", func(t *testing.T) { deadProcess(t, true) })
-	t.Run("at_next_look", func(t *testing.T) { deadProcess(t, false) })
+	t.Run("at_next_check", func(t *testing.T) { deadProcess(t, false) })
 }
 
 func deadProcess(t *testing.T, told bool) {

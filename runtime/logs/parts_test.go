@@ -28,7 +28,7 @@ func size(t *testing.T, dir string) (sum int64) {
 }
 
 // The files do not exceed their total size, and have the newest lines in order.
-func TestSizeOfLogsIsBounded(t *testing.T) {
+func TestLogSizeIsLimited(t *testing.T) {
 	b := newBench(t)
 	b.most = 80_000
 	other := filepath.Join(b.dir, "other-2026-11-24.log")

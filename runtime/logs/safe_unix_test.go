@@ -32,7 +32,7 @@ func dir(t *testing.T, mode os.FileMode) string {
 func today(dir string) string { return filepath.Join(dir, "x-"+time.Now().Format(day)+suffix) }
 
 // Another user can't redirect the log to a file of the program's user, or to one that the other user can read.
-func TestPlantedFilesAreRefused(t *testing.T) {
+func TestPlantedFilesAreRejected(t *testing.T) {
 	if os.Geteuid() != 0 {
 		return // chown needs root; CI runs as root
 	}
