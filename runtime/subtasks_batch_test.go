@@ -232,7 +232,7 @@ func TestNumberOfBatchesIsLimited(t *testing.T) {
 			must(q.Subtasks(t.Context(), source, nil, af.Batch(fmt.Sprint(i))))(t)
 		}
 		_, err := q.Subtasks(t.Context(), source, []int{1}, af.Batch("more"))
-		wantError(t, err, af.ErrResourceExhausted, af.OutcomeAnswered, "fewer and larger")
+		wantError(t, err, af.ErrResourceExhausted, af.OutcomeAnswered, "use larger batches")
 		must(q.Subtasks(t.Context(), source, nil, af.Batch("7")))(t)
 	})
 }
