@@ -131,8 +131,8 @@ type Store interface {
 	List(ctx context.Context, q TaskQuery) (TaskPage, error)
 
 	// Purge deletes up to max ended tasks, oldest first: those that ended longer than r.Age ago, and those beyond the
-	// newest r.Max of their queue. It returns the number of deleted tasks. Subtasks are deleted together with their source
-	// and never before it is due.
+	// newest r.Max of their queue. Subtasks are deleted together with their source, not before. It returns the number of
+	// deleted tasks.
 	Purge(ctx context.Context, r Retention, max int) (int, error)
 }
 

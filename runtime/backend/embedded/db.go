@@ -216,7 +216,7 @@ func (f dbFile) wrapError(err error) error {
 		return backend.Errorf(backend.ErrUnavailable, "another process holds the write lock of the file: %w", err).
 			With(backend.OutcomeNotSent)
 	case sqlite3.SQLITE_FULL:
-		return backend.Errorf(backend.ErrResourceExhausted, "disk or quota is full, free some space: %w",
+		return backend.Errorf(backend.ErrResourceExhausted, "the disk or its quota is full: free some space: %w",
 			errors.Join(backend.ErrStoreFull, err)).With(backend.OutcomeNotSent)
 	case sqlite3.SQLITE_TOOBIG:
 		return backend.Errorf(backend.ErrResourceExhausted, "too large to store: %w", err).With(backend.OutcomeNotSent)

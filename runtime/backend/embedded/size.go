@@ -23,7 +23,7 @@ const (
 	checkpointIn  = 500 * time.Millisecond // how long the writer waits for readers
 	checkEvery    = 20 * time.Millisecond  // minimal interval between checks of the log's size
 	checkAgain    = time.Second            // after an attempt that failed
-	vacuumNow     = 64 << 20               // size up to which a file is converted while other processes may have it open: about 1 s
+	vacuumNow     = 64 << 20               // a larger file is not converted while other processes may have it open
 	vacuumPages   = 256                    // freed by one transaction
 	vacuumMost    = 64 * vacuumPages       // freed by one purge: 64 MB
 	spareShare    = 8                      // one page in so many may stay free

@@ -19,8 +19,8 @@ import (
 
 func init() { children["beater"] = beatForever }
 
-// beatForever writes as fast as it can, from the first line of its standard input until its end, and prints the number of
-// writes.
+// beatForever writes as fast as it can, from the first line of its standard input until its end, and prints the number
+// of writes.
 func beatForever() int {
 	ctx := context.Background()
 	ports, err := openFile(ctx, os.Getenv("AF_TEST_FILE"))
