@@ -63,8 +63,8 @@ func Files(o Options) ([]File, error) {
 	return files, err
 }
 
-// Write writes a project to dir, which need not exist, and returns the names of its files. If some of the files exist, it
-// writes nothing and returns an error that lists them. After other errors it removes the files that it has written.
+// Write writes a project to dir, which need not exist, and returns the names of its files. If some of the files exist,
+// it writes nothing and returns an error that lists them. After other errors it removes the files that it has written.
 func Write(dir string, o Options) (names []string, err error) {
 	files, err := Files(o)
 	if err != nil {
@@ -80,7 +80,8 @@ func Write(dir string, o Options) (names []string, err error) {
 		}
 	}
 	if existing != nil {
-		return nil, errors.Join(append(existing, errors.New("nothing was written: choose another directory, or move these files"))...)
+		existing = append(existing, errors.New("nothing was written: choose another directory, or move these files"))
+		return nil, errors.Join(existing...)
 	}
 	var written []string
 	defer func() {

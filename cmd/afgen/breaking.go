@@ -13,11 +13,12 @@ import (
 	"github.com/afgen/afgen/gen/diag"
 )
 
-const longBreaking = `Breaking compares the code with older contracts. It reports changes that break running processes of older
-code, queued tasks, or Go code that is rebuilt.
+const longBreaking = `Breaking compares the code with older contracts. It reports changes that break running
+processes of older code, queued tasks, or Go code that is rebuilt.
 
-The flag -against names the older af.contract.json: a file with one or more contracts, a directory, or git:REF for
-the files in the repository at a commit, branch or tag. Only contracts of the named packages are compared.
+The flag -against names the older af.contract.json: a file with one or more contracts, a directory, or
+git:REF for the files in the repository at a commit, branch or tag. Only contracts of the named packages
+are compared.
 
 To allow an intended change, add a comment to its type or method:
 

@@ -40,11 +40,12 @@ type command struct {
 	now            func() time.Time
 }
 
-const long = `Afgen generates code for Go structs annotated with //af:rpc and //af:worker. In the directory of each annotated
-package it writes af_gen.go (typed clients, dispatch tables, registration) and af.contract.json.
+const long = `Afgen generates code for Go structs annotated with //af:rpc and //af:worker. In the directory of
+each annotated package it writes af_gen.go (typed clients, dispatch tables, registration) and
+af.contract.json.
 
-Packages are named as for the go command; the default is the package in the current directory. Add this line to one of
-your files and run go generate:
+Packages are named as for the go command; the default is the package in the current directory. Add this
+line to one of your files and run go generate:
 
 	//go:generate go tool afgen ./...
 
@@ -88,7 +89,9 @@ func (c *command) root() *cobra.Command {
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(*cobra.Command, []string) { fmt.Fprintln(c.stdout, versionLine()) },
 	}
-	directives := &cobra.Command{Use: "directives", Short: "List the //af: directives and their keys", Long: directive.Help()}
+	directives := &cobra.Command{
+		Use: "directives", Short: "List the //af: directives and their keys", Long: directive.Help(),
+	}
 	root.SetHelpCommand(&cobra.Command{
 		Use: "help [command]", Short: "Print help for a command or the directives",
 		RunE: func(help *cobra.Command, args []string) error {
@@ -251,7 +254,8 @@ func (c *command) check(cmd *cobra.Command, patterns []string) error {
 		fmt.Fprintf(c.stdout, "%s: %s\n%s", relativePath(ch.Path), ch.Kind, difference(ch))
 	}
 	if n := len(plan.Changes); n > 0 {
-		fmt.Fprintf(c.stderr, "afgen: %s out of date; run go generate, or afgen %s\n", count(n, "file"), patternsText(patterns))
+		fmt.Fprintf(c.stderr, "afgen: %s out of date; run go generate, or afgen %s\n",
+			count(n, "file"), patternsText(patterns))
 	}
 	return nil
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/afgen/afgen/templates"
 )
 
-const longInit = `Init creates a small project that runs: a service, a worker, a server, a client, a test, a Makefile, and
-configuration for an embedded database or for RabbitMQ, MongoDB and Redis. It doesn't overwrite files.
+const longInit = `Init creates a small project that runs: a service, a worker, a server, a client, a test, a Makefile,
+and configuration for an embedded database or for RabbitMQ, MongoDB and Redis. It doesn't overwrite files.
 
 Without installing afgen:
 
@@ -78,7 +78,8 @@ Next:
 See config.yaml to run it over RabbitMQ, MongoDB and Redis, and compose.yaml to start them.
 `, shellWord(dir))
 	if o.Checkout != "" {
-		fmt.Fprintf(c.stdout, "go.mod uses the source of afgen in %s; remove its replace line to use a release.\n", o.Checkout)
+		fmt.Fprintf(c.stdout, "go.mod uses the source of afgen in %s; remove its replace line to use a release.\n",
+			o.Checkout)
 	}
 	return nil
 }

@@ -18,7 +18,7 @@
 //	                                (omitempty, omitzero), quotes enclose the type of one with the string option
 //	{...T,"a":T}                    an embedded struct whose members are promoted, before the others, in source order
 //	json(time.Time)  text(a/b.ID)   a type with MarshalJSON or MarshalText: its full name, see [ir.Type.ID]
-//	std(net/mail.Address)           a non-generic struct of the standard library, whose fields depend on the version of Go
+//	std(net/mail.Address)           a non-generic struct of the standard library, whose fields may change
 //	{"x":int}->{"result":int}       a method: the members of its request and of its reply, sorted by name
 //	^2                              a reference to a type
 //
@@ -27,9 +27,9 @@
 // reply. A struct that has begun before is written as ^N, where N is its number. The same holds for other types inside
 // themselves. Types with the same JSON at all depths are equal, regardless of their names. Examples:
 //
-//	func (*Calc) Add(ctx context.Context, x int, more ...int) (sum int, err error)     {"more":[]int,"x":int}->{"sum":int}
-//	type Node struct { Next *Node `json:"next,omitempty"`; Tags []string }             {"Tags":[]string,"next"?:*^0}
-//	type Tree map[string]Tree                                                          map[string]^0
+//	func (*Calc) Add(ctx context.Context, x int, more ...int) (sum int, err error)    {"more":[]int,"x":int}->{"sum":int}
+//	type Node struct { Next *Node `json:"next,omitempty"`; Tags []string }            {"Tags":[]string,"next"?:*^0}
+//	type Tree map[string]Tree                                                         map[string]^0
 //
 // Renaming a Go type, reordering parameters or fields, and replacing a variadic parameter by a slice don't change a
 // fingerprint. Renaming, adding or removing a member, changing its type (even int to int64), renaming a type with its
@@ -61,8 +61,8 @@ type Contract struct {
 // A Service describes a service.
 type Service struct {
 	Type        string            `json:"type"`
-	Client      string            `json:"client,omitempty"`     // import path of its client half; "" for the type's package
-	Constraint  string            `json:"constraint,omitempty"` // the build constraint of its source, as in a //go:build line
+	Client      string            `json:"client,omitempty"`     // import path of its client half; "" for its own package
+	Constraint  string            `json:"constraint,omitempty"` // build constraint of its source as in a //go:build line
 	Timeout     Duration          `json:"timeout,omitempty"`
 	Concurrency int               `json:"concurrency,omitempty"`
 	Methods     map[string]Method `json:"methods,omitempty"` // by name on the wire

@@ -20,7 +20,8 @@ func (p methodPair) deleted() []string {
 	case gone:
 		return message("method %s of service %s was removed", p.name, p.service)
 	case maybe:
-		return message("method %s of service %s was removed; if it was renamed to %s, //af:method name=%s keeps the wire name",
+		return message("method %s of service %s was removed; "+
+			"if it was renamed to %s, //af:method name=%s keeps the wire name",
 			p.name, p.service, p.now.GoName, p.name)
 	}
 	return nil

@@ -46,8 +46,8 @@ func Markdown() string {
 		"AF05": "Files and packages", "AF09": "afgen itself",
 	}
 	var b strings.Builder
-	b.WriteString("# Diagnostics\n\nThis page lists the problems that afgen reports, by code. `afgen explain CODE` prints the same text. " +
-		"The page is generated from gen/diag.\n")
+	b.WriteString("# Diagnostics\n\nThis page lists the problems that afgen reports, by code. " +
+		"`afgen explain CODE` prints the same text. The page is generated from gen/diag.\n")
 	family := ""
 	for _, e := range catalogue {
 		if f := string(e.Code[:4]); f != family {
@@ -136,11 +136,17 @@ one for February 30, is also rejected.`,
 	{"AF0117", "unknown time zone",
 		`A time zone is an IANA name, such as UTC, Europe/Berlin or America/New_York. Local is not allowed,
 because it differs between machines.`,
-		fix("//af:schedule id=report cron=\"0 6 * * *\" tz=Berlin", "//af:schedule id=report cron=\"0 6 * * *\" tz=Europe/Berlin")},
+		fix(
+			"//af:schedule id=report cron=\"0 6 * * *\" tz=Berlin",
+			"//af:schedule id=report cron=\"0 6 * * *\" tz=Europe/Berlin",
+		)},
 	{"AF0118", "invalid address or network",
 		`allow lists the instances that may run the job's tasks, as IP addresses (10.0.0.7, fd00::7) and
 networks (10.1.0.0/16) separated by commas. Host names are not resolved.`,
-		fix("//af:schedule id=report cron=@daily allow=reports.example.com", "//af:schedule id=report cron=@daily allow=10.0.0.7")},
+		fix(
+			"//af:schedule id=report cron=@daily allow=reports.example.com",
+			"//af:schedule id=report cron=@daily allow=10.0.0.7",
+		)},
 
 	{"AF0201", "annotated type is not exported",
 		`Other packages use the client, and generated functions mention the type. Its name must begin with an
@@ -164,7 +170,10 @@ name.`,
 		`af_gen.go would declare a name that the package already declares. For a service X the generated
 names are XAPI, XClient, NewXClient and RegisterX; for a worker X they are XQueue, NewXQueue and
 RegisterX. Rename your declaration or the annotated type.`,
-		fix("//af:rpc\ntype Calc struct{}\n\ntype CalcClient struct{}", "//af:rpc\ntype Calc struct{}\n\ntype CalcProxy struct{}")},
+		fix(
+			"//af:rpc\ntype Calc struct{}\n\ntype CalcClient struct{}",
+			"//af:rpc\ntype Calc struct{}\n\ntype CalcProxy struct{}",
+		)},
 	{"AF0206", "service without methods",
 		`The methods of a service are the exported methods declared on the type itself, except those marked
 //af:skip. Methods of embedded fields don't count. This service has no methods, so nothing can be
@@ -192,14 +201,21 @@ the service's package are rejected, because they would make every client link th
 that the client package can't refer to are rejected as well: those of internal packages that it may
 not import, and anonymous structs with unexported fields. Move the type to a package that both sides
 import, such as the client package.`,
-		fix("package shop\n\n//af:rpc client=example.com/shop/client\ntype Shop struct{}\n\ntype Item struct{ ID string }\n\nfunc (s *Shop) Find(ctx context.Context, id string) (Item, error)",
-			"package shop\n\n//af:rpc client=example.com/shop/client\ntype Shop struct{}\n\nfunc (s *Shop) Find(ctx context.Context, id string) (client.Item, error)")},
+		fix(
+			"package shop\n\n//af:rpc client=example.com/shop/client\ntype Shop struct{}\n\n"+
+				"type Item struct{ ID string }\n\nfunc (s *Shop) Find(ctx context.Context, id string) (Item, error)",
+			"package shop\n\n//af:rpc client=example.com/shop/client\ntype Shop struct{}\n\n"+
+				"func (s *Shop) Find(ctx context.Context, id string) (client.Item, error)",
+		)},
 	{"AF0213", "client package would import itself",
 		`The client half imports the packages of its parameters, results and payloads. One of them imports
 the client package, directly or indirectly, and Go doesn't allow import cycles. Move the type to a
 package that doesn't import the client package, or choose another client package.`,
-		fix("package shop\n\n//af:rpc client=example.com/shop/client\ntype Shop struct{} // Find returns an item.Item, and package item imports client",
-			"package shop\n\n//af:rpc client=example.com/shop/shopclient\ntype Shop struct{}")},
+		fix(
+			"package shop\n\n//af:rpc client=example.com/shop/client\n"+
+				"type Shop struct{} // Find returns an item.Item, and package item imports client",
+			"package shop\n\n//af:rpc client=example.com/shop/shopclient\ntype Shop struct{}",
+		)},
 
 	{"AF0301", "missing context",
 		`The first parameter of a remote method is a context.Context. It carries the deadline, cancellation
@@ -208,7 +224,10 @@ and metadata of the call. Add it, or mark the method //af:skip if it must not be
 	{"AF0302", "missing error",
 		`The last result of a remote method is an error, because any call can fail in transit. Add it, or
 mark the method //af:skip if it must not be called remotely.`,
-		fix("func (c *Calc) Add(ctx context.Context, x, y int) int", "func (c *Calc) Add(ctx context.Context, x, y int) (int, error)")},
+		fix(
+			"func (c *Calc) Add(ctx context.Context, x, y int) int",
+			"func (c *Calc) Add(ctx context.Context, x, y int) (int, error)",
+		)},
 	{"AF0303", "type that can't be sent",
 		`Parameters, results and payloads are sent as JSON and must arrive unchanged. The rules of
 encoding/json apply to each value where it occurs: in a field, an element or a map key. Channels,
@@ -219,22 +238,35 @@ value receiver. A struct that embeds such a type inherits its methods, so its ot
 sent. A map key must be a string, an integer or a type with MarshalText and UnmarshalText.
 docs/generator.md lists all cases. Use another type, tag the field json:"-", declare the methods, or
 mark the method //af:skip.`,
-		fix("type Job struct {\n\tName string\n\tDone chan bool\n}", "type Job struct {\n\tName string\n\tDone chan bool `json:\"-\"`\n}")},
+		fix(
+			"type Job struct {\n\tName string\n\tDone chan bool\n}",
+			"type Job struct {\n\tName string\n\tDone chan bool `json:\"-\"`\n}",
+		)},
 	{"AF0304", "method name used twice",
 		`Two methods of a service have the same name on the wire, so a call would be ambiguous. Change or
 remove one of the names. By default a method is called as in Go.`,
-		fix("//af:method name=Get\nfunc (s *Shop) Find(ctx context.Context, id string) (Item, error)\n\nfunc (s *Shop) Get(ctx context.Context) (Shop, error)",
-			"func (s *Shop) Find(ctx context.Context, id string) (Item, error)\n\nfunc (s *Shop) Get(ctx context.Context) (Shop, error)")},
+		fix(
+			"//af:method name=Get\nfunc (s *Shop) Find(ctx context.Context, id string) (Item, error)\n\n"+
+				"func (s *Shop) Get(ctx context.Context) (Shop, error)",
+			"func (s *Shop) Find(ctx context.Context, id string) (Item, error)\n\n"+
+				"func (s *Shop) Get(ctx context.Context) (Shop, error)",
+		)},
 	{"AF0305", "member name used twice",
 		`The parameters of a method are the members of one JSON object, and so are its results. They are
 named as in Go. Unnamed ones are called arg0, arg1 … and result, or result0, result1 …. Two of them
 have the same name. Rename one.`,
-		fix("func (c *Calc) Add(ctx context.Context, _ int, arg0 int) error", "func (c *Calc) Add(ctx context.Context, _ int, x int) error")},
+		fix(
+			"func (c *Calc) Add(ctx context.Context, _ int, arg0 int) error",
+			"func (c *Calc) Add(ctx context.Context, _ int, x int) error",
+		)},
 	{"AF0306", "type error",
 		`Go's type checker rejects a type in an annotated signature, or in a type that is sent: a name is
 undefined, or an import is missing. afgen can't generate code until this is fixed. Errors elsewhere,
 such as in function bodies, don't matter.`,
-		fix("func (s *Shop) Find(ctx context.Context, id string) (Itm, error)", "func (s *Shop) Find(ctx context.Context, id string) (Item, error)")},
+		fix(
+			"func (s *Shop) Find(ctx context.Context, id string) (Itm, error)",
+			"func (s *Shop) Find(ctx context.Context, id string) (Item, error)",
+		)},
 	{"AF0307", "field that would be lost",
 		`A field of a type that is sent is not encoded, or has another name in JSON than its tag suggests. It
 is not exported, another field with the same JSON name hides it, two fields with one name cancel
@@ -248,12 +280,18 @@ int as a float64. Integers beyond 2^53 keep their digits and arrive as int64, ui
 Other numbers have the precision of a float64. A big.Float is decoded with a precision of 64 bits.
 Code is generated anyway. Use a concrete type if you can, or json.RawMessage for values that are
 only passed on.`,
-		fix("func (s *Shop) Put(ctx context.Context, item map[string]any) error", "func (s *Shop) Put(ctx context.Context, item Item) error")},
+		fix(
+			"func (s *Shop) Put(ctx context.Context, item map[string]any) error",
+			"func (s *Shop) Put(ctx context.Context, item Item) error",
+		)},
 	{"AF0309", "unnamed parameter (a warning)",
 		`Parameters are members of a JSON object and are named as in Go. An unnamed one is called by its
 position: arg0, arg1 and so on. Naming or moving it later changes the wire format and breaks older
 callers. Code is generated anyway. Name the parameter.`,
-		fix("func (c *Calc) Add(context.Context, int, int) (int, error)", "func (c *Calc) Add(ctx context.Context, x, y int) (int, error)")},
+		fix(
+			"func (c *Calc) Add(context.Context, int, int) (int, error)",
+			"func (c *Calc) Add(ctx context.Context, x, y int) (int, error)",
+		)},
 
 	{"AF0401", "worker without Run",
 		`A worker's Run method handles one task of its queue. Declare it on the type itself; methods of
@@ -263,8 +301,11 @@ embedded types don't count.`,
 	{"AF0402", "wrong signature of Run",
 		`Run takes a context.Context and one payload, and returns an error, or a result and an error. Submit
 stores the payload, and Wait returns the result. Use a struct to pass several values.`,
-		fix("func (r *Resize) Run(ctx context.Context, p Picture, width int) error",
-			"type Order struct {\n\tPicture Picture\n\tWidth   int\n}\n\nfunc (r *Resize) Run(ctx context.Context, o Order) error")},
+		fix(
+			"func (r *Resize) Run(ctx context.Context, p Picture, width int) error",
+			"type Order struct {\n\tPicture Picture\n\tWidth   int\n}\n\n"+
+				"func (r *Resize) Run(ctx context.Context, o Order) error",
+		)},
 	{"AF0403", "wrong signature of SubtasksDone",
 		`A worker's SubtasksDone method runs after the last subtask of a task has ended. It takes a
 context.Context, the payload type of Run and af.Subtasks, and returns an error. With another
@@ -298,8 +339,11 @@ calc_linux.go, import "C"), and its type is also compiled without that file. Eve
 service has all of its methods, so the contract can't depend on the system of afgen or of an
 instance. Declare the method for the other systems, put the type behind the same constraint, or mark
 the method //af:skip.`,
-		fix("calc.go: type Calc struct{}\ncalc_linux.go: func (c *Calc) Load(…) error",
-			"calc.go: type Calc struct{}\ncalc_linux.go: func (c *Calc) Load(…) error\ncalc_other.go: //go:build !linux\n              func (c *Calc) Load(…) error")},
+		fix(
+			"calc.go: type Calc struct{}\ncalc_linux.go: func (c *Calc) Load(…) error",
+			"calc.go: type Calc struct{}\ncalc_linux.go: func (c *Calc) Load(…) error\ncalc_other.go: //go:build !linux\n"+
+				"              func (c *Calc) Load(…) error",
+		)},
 
 	{"AF0506", "directory outside the module",
 		`The directory of the package is, or is below, a symbolic link that leads out of the module. afgen
@@ -313,8 +357,12 @@ systems by their build constraints, and the declarations differ. Callers and ins
 systems would have different contracts, and afgen check would report different files on each. Give
 all declarations the same options, methods, parameters, results and members, or give them different
 names.`,
-		fix("calc_linux.go: func (c *Calc) Load(ctx context.Context, path string) error\ncalc_other.go: func (c *Calc) Load(ctx context.Context, file string) error",
-			"calc_linux.go: func (c *Calc) Load(ctx context.Context, path string) error\ncalc_other.go: func (c *Calc) Load(ctx context.Context, path string) error")},
+		fix(
+			"calc_linux.go: func (c *Calc) Load(ctx context.Context, path string) error\n"+
+				"calc_other.go: func (c *Calc) Load(ctx context.Context, file string) error",
+			"calc_linux.go: func (c *Calc) Load(ctx context.Context, path string) error\n"+
+				"calc_other.go: func (c *Calc) Load(ctx context.Context, path string) error",
+		)},
 
 	{"AF0508", "output depends on a file that can't be analyzed",
 		`The package has an annotated file with a build constraint that this go command can't satisfy on any

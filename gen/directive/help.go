@@ -10,9 +10,9 @@ import (
 // Help returns a plain text that documents all directives with their keys, defaults and limits.
 func Help() string {
 	var b strings.Builder
-	b.WriteString(`A directive is a comment directly above its declaration, without a space after //. Its arguments are separated
-by spaces. Each is key=value or a flag. A value that contains spaces is a quoted Go string. A space and // begin
-a comment.
+	b.WriteString(`A directive is a comment directly above its declaration, without a space after //. Its arguments are
+separated by spaces. Each is key=value or a flag. A value that contains spaces is a quoted Go string. A space
+and // begin a comment.
 ` + strings.ToUpper(NameRule[:1]) + NameRule[1:] + ".\n")
 	for _, s := range table {
 		fmt.Fprintf(&b, "\n//af:%s  on %s%s\n  %s\n", s.usage(), s.On, s.remarks(), s.Doc)

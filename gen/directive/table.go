@@ -115,8 +115,14 @@ var table = []Spec{
 		Doc: "Makes the type a service: its exported methods can be called from other processes.",
 		Keys: []Key{
 			{Name: "name", Kind: Name, Absent: "the type's name in snake case", Doc: "the service's name on the wire"},
-			{Name: "timeout", Kind: Duration, Default: "30s", Min: 1, Max: int64(day), Doc: "the timeout of a call whose context has no deadline"},
-			{Name: "concurrency", Kind: Int, Default: "256", Min: 1, Max: 65536, Doc: "maximum number of concurrent calls per instance"},
+			{
+				Name: "timeout", Kind: Duration, Default: "30s", Min: 1, Max: int64(day),
+				Doc: "the timeout of a call whose context has no deadline",
+			},
+			{
+				Name: "concurrency", Kind: Int, Default: "256", Min: 1, Max: 65536,
+				Doc: "maximum number of concurrent calls per instance",
+			},
 			client,
 		},
 	},
@@ -125,7 +131,10 @@ var table = []Spec{
 		Doc: "Sets options of a remote method. Methods without it are remote as well.",
 		Keys: []Key{
 			{Name: "name", Kind: Name, Absent: "the name in Go", Doc: "the method's name on the wire"},
-			{Name: "timeout", Kind: Duration, Absent: "the service's", Min: 1, Max: int64(day), Doc: "the timeout of a call whose context has no deadline"},
+			{
+				Name: "timeout", Kind: Duration, Absent: "the service's", Min: 1, Max: int64(day),
+				Doc: "the timeout of a call whose context has no deadline",
+			},
 			{Name: "idempotent", Kind: Flag, Default: "false", Doc: "whether a call may be repeated if its outcome is unknown"},
 		},
 	},
@@ -141,10 +150,22 @@ var table = []Spec{
 			{Name: "max", Kind: Int, Default: "10", Min: 1, Max: 10000, Doc: "maximum number of concurrent tasks per instance"},
 			{Name: "timeout", Kind: Duration, Absent: "none", Min: 1, Max: int64(30 * day), Doc: "the timeout of each attempt"},
 			{Name: "retries", Kind: Int, Default: "0", Min: 0, Max: 1000, Doc: "number of attempts after the first one fails"},
-			{Name: "backoff", Kind: Duration, Default: "1s", Min: 1, Max: int64(day), Doc: "delay before the first retry; doubles with each retry, up to 5m"},
-			{Name: "weight", Kind: Int, Default: "1", Min: -1000, Max: 1000, Doc: "default weight of tasks; those with a higher weight run first"},
-			{Name: "max_crashes", Kind: Int, Absent: "the App's, 3", Min: 1, Max: 1000, Doc: "crashes with the task as the only suspect until it fails"},
-			{Name: "isolation", Kind: Choice, Default: "goroutine", Choices: []string{"goroutine", "process"}, Doc: "whether tasks run in a goroutine or in a child process"},
+			{
+				Name: "backoff", Kind: Duration, Default: "1s", Min: 1, Max: int64(day),
+				Doc: "delay before the first retry; doubles with each retry, up to 5m",
+			},
+			{
+				Name: "weight", Kind: Int, Default: "1", Min: -1000, Max: 1000,
+				Doc: "default weight of tasks; those with a higher weight run first",
+			},
+			{
+				Name: "max_crashes", Kind: Int, Absent: "the App's, 3", Min: 1, Max: 1000,
+				Doc: "crashes with the task as the only suspect until it fails",
+			},
+			{
+				Name: "isolation", Kind: Choice, Default: "goroutine", Choices: []string{"goroutine", "process"},
+				Doc: "whether tasks run in a goroutine or in a child process",
+			},
 			client,
 		},
 	},
@@ -154,11 +175,20 @@ var table = []Spec{
 		Repeatable: true,
 		Keys: []Key{
 			{Name: "id", Kind: Name, Absent: required, Doc: "the job's unique id"},
-			{Name: "cron", Kind: Cron, Absent: required, Doc: "five fields, six with seconds first, @every 90s, or a name such as @hourly"},
+			{
+				Name: "cron", Kind: Cron, Absent: required,
+				Doc: "five fields, six with seconds first, @every 90s, or a name such as @hourly",
+			},
 			{Name: "tz", Kind: Zone, Default: "UTC", Doc: "the time zone of cron"},
 			{Name: "allow", Kind: Addresses, Absent: "any ip", Doc: "addresses and networks of the instances that may run it"},
-			{Name: "missed", Kind: Choice, Default: "once", Choices: []string{"skip", "once", "all"}, Doc: "tasks for due times without a running scheduler: none, one, or one each"},
-			{Name: "overlap", Kind: Choice, Default: "allow", Choices: []string{"skip", "allow", "queue"}, Doc: "what happens at a due time if an earlier task has not ended"},
+			{
+				Name: "missed", Kind: Choice, Default: "once", Choices: []string{"skip", "once", "all"},
+				Doc: "tasks for due times without a running scheduler: none, one, or one each",
+			},
+			{
+				Name: "overlap", Kind: Choice, Default: "allow", Choices: []string{"skip", "allow", "queue"},
+				Doc: "what happens at a due time if an earlier task has not ended",
+			},
 		},
 	},
 	allow,

@@ -71,7 +71,8 @@ func (w *writer) clientMethod(s service, m method) declaration {
 	results = append(results, w.identifier(l.err).code)
 	return append(doc(m.Doc), jen.Func().Params(receiver.code).Id(m.GoName).Add(head).Block(
 		jen.List(w.identifier(reply).code, w.identifier(l.err).code).Op(assign).Id(m.helper).Dot("Call").
-			Call(w.identifier(l.ctx).code, w.selector(l.receiver, "client").code, jen.Add(args.code, list("{", fields, "}", others))),
+			Call(w.identifier(l.ctx).code, w.selector(l.receiver, "client").code,
+				jen.Add(args.code, list("{", fields, "}", others))),
 		jen.Return(results...),
 	))
 }
@@ -148,7 +149,10 @@ func (w *writer) handler(s service, m method) declaration {
 	call := w.selector("s", m.GoName)
 	if m.reply == "" {
 		others := len("    return struct{}{}, s.") + len(m.GoName) // bytes, not columns: generated files keep their lines
-		return declaration{head.Block(jen.Return(jen.Add(w.typeElement(reply.typ).code).Values(), jen.Add(call.code, list("(", values, ")", others))))}
+		return declaration{head.Block(jen.Return(
+			jen.Add(w.typeElement(reply.typ).code).Values(),
+			jen.Add(call.code, list("(", values, ")", others)),
+		))}
 	}
 	var results []jen.Code
 	others := columns("    err = s.", m.GoName)

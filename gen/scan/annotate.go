@@ -363,7 +363,8 @@ func (sc *scanner) annotateMethod(u *unit, n note) {
 			"only a service has remote methods: remove it")
 		return
 	case !id.IsExported():
-		report(diag.Misplaced, fmt.Sprintf("//af:%s is on %s, which is not exported and therefore not remote", d.Name, id.Name),
+		report(diag.Misplaced,
+			fmt.Sprintf("//af:%s is on %s, which is not exported and therefore not remote", d.Name, id.Name),
 			"remove it, or rename the method to "+exported(id.Name))
 		return
 	}

@@ -171,7 +171,8 @@ func (sc *scanner) clientName(to, dir string) (name, why string) {
 	base = strings.TrimPrefix(strings.TrimSuffix(base, "-go"), "go-")
 	base = strings.NewReplacer("-", "", ".", "", "~", "", "+", "").Replace(base)
 	if !token.IsIdentifier(base) || base == "main" || base == "_" {
-		return "", fmt.Sprintf("doesn't end in a valid package name, and %s has no Go file with a package clause", path.Base(to))
+		return "", fmt.Sprintf("doesn't end in a valid package name, and %s has no Go file with a package clause",
+			path.Base(to))
 	}
 	return base, ""
 }

@@ -31,13 +31,15 @@ var rules = []rule{
 	// Accepted with a warning.
 	{
 		code: diag.LosesTypes, about: "`any`", message: "%s is of type any, so its values lose their Go types",
-		why:   "structs arrive as `map[string]any`, numbers as `float64`, integers beyond ±2^53 as `int64`, `uint64` or `json.Number`",
+		why: "structs arrive as `map[string]any`, numbers as `float64`, " +
+			"integers beyond ±2^53 as `int64`, `uint64` or `json.Number`",
 		hint:  "use a concrete type, or json.RawMessage for values that are only passed on",
 		check: when(func(t sentType) bool { return isAny(t.typ) }),
 	},
 	{
-		code: diag.LosesTypes, about: "`big.Float`", message: "%s is a big.Float, which is decoded with a precision of 64 bits",
-		why: "it is decoded with a precision of 64 bits", hint: "send a big.Rat or its text",
+		code: diag.LosesTypes, about: "`big.Float`",
+		message: "%s is a big.Float, which is decoded with a precision of 64 bits",
+		why:     "it is decoded with a precision of 64 bits", hint: "send a big.Rat or its text",
 		check: when(func(e ownEncoding) bool { return e.name == "big.Float" }),
 	},
 	{
@@ -122,7 +124,8 @@ var rules = []rule{
 	{
 		code: diag.CannotTravel, about: "map key whose `MarshalText` has a pointer receiver",
 		message: "%s is a map with keys of type %s, whose MarshalText has a pointer receiver",
-		why:     "the address of a key can't be taken, so the method is not called", hint: "declare MarshalText with a value receiver",
+		why:     "the address of a key can't be taken, so the method is not called",
+		hint:    "declare MarshalText with a value receiver",
 		check: with(func(k mapKey) bool { return k.byPointer() && (k.unmarshalText != nil || !k.isInteger) },
 			func(k mapKey) []any { return []any{k.name} }),
 	},
@@ -137,7 +140,8 @@ var rules = []rule{
 				func(k mapKey) []any { return []any{k.name, "MarshalText", "UnmarshalText"} })),
 	},
 	{
-		code: diag.CannotTravel, about: "map key with `UnmarshalText` and `UnmarshalJSON`, except those of the standard library",
+		code:    diag.CannotTravel,
+		about:   "map key with `UnmarshalText` and `UnmarshalJSON`, except those of the standard library",
 		message: "%s is a map with keys of type %s, which are encoded by MarshalText but decoded by UnmarshalJSON",
 		why:     "keys are encoded by `MarshalText`, but decoded by `UnmarshalJSON` if the type has it",
 		hint:    "use string as the key, or a type without UnmarshalJSON",
@@ -149,14 +153,16 @@ var rules = []rule{
 
 	// Types with their own encoding.
 	{
-		code: diag.CannotTravel, about: "type with `MarshalJSON` but not `UnmarshalJSON`, or `MarshalText` but not `UnmarshalText`",
+		code:    diag.CannotTravel,
+		about:   "type with `MarshalJSON` but not `UnmarshalJSON`, or `MarshalText` but not `UnmarshalText`",
 		message: "%s: %s has %s but not %s, so it can't be decoded", why: "it can't be decoded",
 		hint: "declare %[4]s on %[2]s", fix: "declare both methods",
 		check: with(func(e ownEncoding) bool { return e.dec == "" || e.enc == ir.EncodingJSON && e.dec == ir.EncodingText },
 			func(e ownEncoding) []any { return []any{e.name, e.marshal.name, counterpart(e.enc, "Unmarshal")} }),
 	},
 	{
-		code: diag.CannotTravel, about: "type with `UnmarshalJSON` but not `MarshalJSON`, or `UnmarshalText` but not `MarshalText`",
+		code:    diag.CannotTravel,
+		about:   "type with `UnmarshalJSON` but not `MarshalJSON`, or `UnmarshalText` but not `MarshalText`",
 		message: "%s: %s has %s but not %s, so its own encoding is only used to decode",
 		why:     "its own encoding is only used to decode",
 		hint:    "declare %[4]s on %[2]s", fix: "declare both methods",
@@ -176,13 +182,15 @@ var rules = []rule{
 	{
 		code: diag.CannotTravel, about: "value in a map whose `MarshalJSON` or `MarshalText` has a pointer receiver",
 		message: "%s: %[3]s of %[2]s has a pointer receiver, so it isn't called for map values",
-		why:     "the address of a map value can't be taken, so the method is not called; this includes fields of structs in maps",
-		hint:    "use a map of pointers, or declare the method with a value receiver",
+		why: "the address of a map value can't be taken, so the method is not called; " +
+			"this includes fields of structs in maps",
+		hint: "use a map of pointers, or declare the method with a value receiver",
 		check: with(func(e ownEncoding) bool { return e.from == inMap && e.encodingInMap() != e.enc },
 			func(e ownEncoding) []any { return []any{e.name, e.marshal.name} }),
 	},
 	{
-		code: diag.CannotTravel, about: "struct with other fields that inherits `MarshalJSON`, `MarshalText` or the reverse from an embedded field",
+		code:    diag.CannotTravel,
+		about:   "struct with other fields that inherits `MarshalJSON`, `MarshalText` or the reverse from an embedded field",
 		message: "%s: %s inherits %s from its embedded %s, so its field %s isn't sent",
 		why:     "only the embedded field is sent",
 		hint:    "name the embedded field %[4]s, or declare the methods on %[2]s",
@@ -253,7 +261,8 @@ var rules = []rule{
 	{
 		code: diag.FieldLost, about: "tag with a name that encoding/json ignores",
 		message: "%s: encoding/json ignores the name %q and sends %s",
-		why:     "the JSON member has the name of the field", hint: "use letters, digits and plain punctuation, without quotes",
+		why:     "the JSON member has the name of the field",
+		hint:    "use letters, digits and plain punctuation, without quotes",
 		check: with(func(f structField) bool { return !f.skip && f.tag.Given != f.tag.Name },
 			func(f structField) []any { return []any{f.tag.Given, f.Name()} }),
 	},
@@ -294,11 +303,14 @@ type row struct{ about, result, why, fix string }
 var sentAsIs = []row{
 	{"`bool`, integers, floats, `string`", "sent", "NaN and infinities fail when sent; invalid UTF-8 becomes U+FFFD", ""},
 	{"`[]byte`, slices of a type of kind `uint8` without methods", "sent", "as base64", ""},
-	{"slice, array, pointer, map", "sent", "as its elements; a nil pointer, slice or map is `null`; a pointer to a nil one arrives as nil", ""},
-	{"struct", "sent", "its exported fields and those of embedded structs; with `omitempty` an empty slice or map arrives as nil, as does " +
+	{"slice, array, pointer, map", "sent",
+		"as its elements; a nil pointer, slice or map is `null`; a pointer to a nil one arrives as nil", ""},
+	{"struct", "sent", "its exported fields and those of embedded structs; " +
+		"with `omitempty` an empty slice or map arrives as nil, as does " +
 		"an embedded pointer to a struct without sent fields; `omitzero` uses the `IsZero` of the field's type", ""},
 	{"field tagged `json:\"-\"`", "not sent", "", ""},
-	{"type with both methods of a pair, `MarshalJSON` and `UnmarshalJSON` or `MarshalText` and `UnmarshalText`", "sent", "as the methods encode it", ""},
+	{"type with both methods of a pair, `MarshalJSON` and `UnmarshalJSON` or `MarshalText` and `UnmarshalText`",
+		"sent", "as the methods encode it", ""},
 	{"struct with only an embedded field of such a type", "sent", "as the embedded type", ""},
 }
 

@@ -6,8 +6,8 @@
 // [Scan] runs these phases. Each is in the file with its name, or in the package given:
 //
 //   - find: expand patterns to directories, and select those with annotations by searching their files for af:.
-//   - load (package load): list these packages and their imports with one call of packages.Load, without type information.
-//     Survey the other files of their directories for names that are in use and for errors.
+//   - load (package load): list these packages and their imports with one call of packages.Load, without types. Survey
+//     the other files of their directories for names that are in use and for errors.
 //   - annotate: match each directive with its declaration.
 //   - need and check (package load): follow the names in annotated signatures to their declarations. Type-check each
 //     package, reduced to the declarations that are needed. Packages that no signature mentions are not parsed.

@@ -30,11 +30,12 @@ func (s System) String() string {
 
 // platforms are the platforms that go tool dist list prints, common ones first.
 var platforms = strings.Fields(`
-linux/amd64 darwin/arm64 windows/amd64 linux/arm64 darwin/amd64 linux/386 linux/arm freebsd/amd64 openbsd/amd64 netbsd/amd64
-dragonfly/amd64 solaris/amd64 illumos/amd64 aix/ppc64 plan9/amd64 android/arm64 ios/arm64 js/wasm wasip1/wasm windows/arm64
-windows/386 linux/riscv64 linux/loong64 linux/ppc64 linux/ppc64le linux/s390x linux/mips linux/mipsle linux/mips64
-linux/mips64le android/386 android/amd64 android/arm freebsd/386 freebsd/arm freebsd/arm64 freebsd/riscv64 ios/amd64 netbsd/386
-netbsd/arm netbsd/arm64 openbsd/386 openbsd/arm openbsd/arm64 openbsd/ppc64 openbsd/riscv64 plan9/386 plan9/arm`)
+linux/amd64 darwin/arm64 windows/amd64 linux/arm64 darwin/amd64 linux/386 linux/arm freebsd/amd64 openbsd/amd64
+netbsd/amd64 dragonfly/amd64 solaris/amd64 illumos/amd64 aix/ppc64 plan9/amd64 android/arm64 ios/arm64 js/wasm
+wasip1/wasm windows/arm64 windows/386 linux/riscv64 linux/loong64 linux/ppc64 linux/ppc64le linux/s390x linux/mips
+linux/mipsle linux/mips64 linux/mips64le android/386 android/amd64 android/arm freebsd/386 freebsd/arm freebsd/arm64
+freebsd/riscv64 ios/amd64 netbsd/386 netbsd/arm netbsd/arm64 openbsd/386 openbsd/arm openbsd/arm64 openbsd/ppc64
+openbsd/riscv64 plan9/386 plan9/arm`)
 
 // on returns the system with another platform.
 func (s System) on(platform string) System {
@@ -45,7 +46,9 @@ func (s System) on(platform string) System {
 var (
 	// Operating systems that satisfy the tag of another.
 	also   = map[string]string{"android": "linux", "illumos": "solaris", "ios": "darwin"}
-	unixes = []string{"aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "linux", "netbsd", "openbsd", "solaris"}
+	unixes = []string{
+		"aix", "android", "darwin", "dragonfly", "freebsd", "hurd", "illumos", "ios", "linux", "netbsd", "openbsd", "solaris",
+	}
 )
 
 // has reports whether a tag is satisfied according to package go/build.
