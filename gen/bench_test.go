@@ -20,8 +20,10 @@ func BenchmarkTable(b *testing.B) {
 		bin := b.TempDir()
 		run(b, ".", nil, "go", "build", "-o", bin, "github.com/afgen/afgen/cmd/afgen")
 		t := &table{b: b, afgen: filepath.Join(bin, "afgen"), other: controllerGen(bin)}
-		fmt.Printf("\n%s, %d cores, %s; load before: %s\n\n", runtime.Version(), runtime.NumCPU(), runtime.GOOS+"/"+runtime.GOARCH, load())
-		fmt.Println("| types | no change | the same by `go tool` | `go list ./...` | body edit | signature edit | all new | controller-gen | cold cache | controller-gen, cold |")
+		fmt.Printf("\n%s, %d cores, %s; load before: %s\n\n", runtime.Version(), runtime.NumCPU(),
+			runtime.GOOS+"/"+runtime.GOARCH, load())
+		fmt.Println("| types | no change | the same by `go tool` | `go list ./...` | body edit | signature edit | all new " +
+			"| controller-gen | cold cache | controller-gen, cold |")
 		fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
 		for _, n := range []int{1, 10, 100, 1000} {
 			t.row(fmt.Sprint(n), annotatedTypes(b, n, false), false)
@@ -116,8 +118,8 @@ func (t *table) row(name, dir string, coldOther bool) {
 	fmt.Println("| " + strings.Join(cells, " | ") + " |")
 }
 
-// A cost is the wall time of a command and the processor time of it and its child processes. On a busy machine, only the
-// latter is comparable.
+// A cost is the wall time of a command and the processor time of it and its child processes. On a busy machine, only
+// the latter is comparable.
 type cost struct{ wall, cpu time.Duration }
 
 func ms(c cost) string { return fmt.Sprintf("%s (%s)", milliseconds(c.wall), milliseconds(c.cpu)) }
@@ -160,23 +162,27 @@ func run(b *testing.B, dir string, env []string, name string, args ...string) ti
 	return cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 }
 
-// annotatedTypes creates a module that uses this one, with n services of five methods each. Each file has a service, and
-// a payload for which controller-gen generates a deep copy. Each package has ten files.
+// annotatedTypes creates a module that uses this one, with n services of five methods each. Each file has a service,
+// and a payload for which controller-gen generates a deep copy. Each package has ten files.
 func annotatedTypes(b *testing.B, n int, mongo bool) string {
 	dir := b.TempDir()
 	for i := range n {
 		var s strings.Builder
-		fmt.Fprintf(&s, "package p%d\n\nimport \"context\"\n\n// Item%d is one of many.\n//\n// +kubebuilder:object:generate=true\n"+
+		fmt.Fprintf(&s, "package p%d\n\nimport \"context\"\n\n// Item%d is one of many.\n//\n"+
+			"// +kubebuilder:object:generate=true\n"+
 			"type Item%d struct {\n\tID   string\n\tTags map[string][]string\n}\n\n"+
 			"// Service%d is one of many.\n//\n//af:rpc timeout=5s\ntype Service%d struct{}\n", i/10, i, i, i, i)
 		for m := range 5 {
-			fmt.Fprintf(&s, "\n// Method%d does it.\nfunc (s *Service%d) Method%d(ctx context.Context, id string, n int, items ...Item%d) (Item%d, error) {\n"+
+			fmt.Fprintf(&s, "\n// Method%d does it.\n"+
+				"func (s *Service%d) Method%d(ctx context.Context, id string, n int, items ...Item%d) (Item%d, error) {\n"+
 				"\treturn Item%d{ID: id}, nil\n}\n", m, i, m, i, i, i)
 		}
 		put(b, dir, fmt.Sprintf("p%d/s%d.go", i/10, i), s.String())
 	}
 	if mongo {
-		put(b, dir, "p0/mongo.go", "package p0\n\nimport \"go.mongodb.org/mongo-driver/v2/mongo\"\n\nfunc connect() (*mongo.Client, error) { return mongo.Connect() }\n")
+		put(b, dir, "p0/mongo.go",
+			"package p0\n\nimport \"go.mongodb.org/mongo-driver/v2/mongo\"\n\n"+
+				"func connect() (*mongo.Client, error) { return mongo.Connect() }\n")
 	}
 	root, err := filepath.Abs("..")
 	if err != nil {

@@ -17,7 +17,8 @@ func TestUnreadableDirectories(t *testing.T) {
 		return gen.Generate(context.Background(), dir, []string{pattern}, gen.Options{})
 	}
 	made := func(t *testing.T) string {
-		dir := tree(t, map[string]string{"calc/calc.go": strings.Replace(calc, "//af:rpc", "//af:rpc client=example.com/m/clients", 1)})
+		dir := tree(t, map[string]string{"calc/calc.go": strings.Replace(calc, "//af:rpc",
+			"//af:rpc client=example.com/m/clients", 1)})
 		p, err := generate(dir, "./...")
 		if err != nil || p.Apply() != nil || len(p.Changes) != 3 {
 			t.Fatal(err, p)
@@ -37,7 +38,8 @@ func TestUnreadableDirectories(t *testing.T) {
 		dir := made(t)
 		put(t, dir, "calc/calc.go", calc)
 		unreadable(t, filepath.Join(dir, "clients"))
-		if p, err := generate(dir, "./calc"); err == nil || !strings.Contains(err.Error(), "client halves of example.com/m/calc") {
+		if p, err := generate(dir, "./calc"); err == nil ||
+			!strings.Contains(err.Error(), "client halves of example.com/m/calc") {
 			t.Errorf("%v, %+v", err, p)
 		}
 	})

@@ -91,7 +91,8 @@ func TestGenerateThenApply(t *testing.T) {
 
 func TestDiagnosticsPreventChanges(t *testing.T) {
 	dir := tree(t, map[string]string{"calc/calc.go": calc, "gone/gone.go": strings.ReplaceAll(calc, "calc", "gone")})
-	put(t, dir, "gone/gone.go", strings.Replace(strings.Replace(calc, "package calc", "package gone", 1), "//af:rpc", "//af:rpc name=gone", 1))
+	put(t, dir, "gone/gone.go",
+		strings.Replace(strings.Replace(calc, "package calc", "package gone", 1), "//af:rpc", "//af:rpc name=gone", 1))
 	apply(t, plan(t, dir))
 	put(t, dir, "gone/gone.go", "package gone\n")              // its output becomes an orphan
 	put(t, dir, "calc/calc.go", calc+"func (Calc) Bad() {}\n") // has a problem
@@ -129,7 +130,8 @@ func TestHandwrittenFilesAreKept(t *testing.T) {
 }
 
 func TestApplyErrorLeavesOldFiles(t *testing.T) {
-	dir := tree(t, map[string]string{"a/a.go": strings.Replace(calc, "package calc", "package a", 1), "b/b.go": strings.Replace(strings.Replace(calc, "package calc", "package b", 1), "//af:rpc", "//af:rpc name=b", 1)})
+	dir := tree(t, map[string]string{"a/a.go": strings.Replace(calc, "package calc", "package a", 1),
+		"b/b.go": strings.Replace(strings.Replace(calc, "package calc", "package b", 1), "//af:rpc", "//af:rpc name=b", 1)})
 	p := plan(t, dir)
 	// The directory of the second package is removed after Generate.
 	if err := os.RemoveAll(filepath.Join(dir, "b")); err != nil {
@@ -178,7 +180,8 @@ func TestLoadErrors(t *testing.T) {
 }
 
 func TestEmitErrorIsReportedAsBug(t *testing.T) {
-	other := strings.Replace(strings.Replace(calc, "package calc", "package other", 1), "//af:rpc", "//af:rpc name=other", 1)
+	other := strings.Replace(strings.Replace(calc, "package calc", "package other", 1), "//af:rpc", "//af:rpc name=other",
+		1)
 	dir := tree(t, map[string]string{"calc/calc.go": calc, "other/other.go": other})
 	gen.FailToEmit(t, "example.com/m/other", errors.New("one thing is another"))
 	p := plan(t, dir)

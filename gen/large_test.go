@@ -24,7 +24,8 @@ import (
 )
 
 // small matches packages that build quickly.
-var small = regexp.MustCompile(`^golang\.org/x/tools/(benchmark|blog|container|cover|go/(ast|cfg|packages|vcs|types)|internal/(event|diff|jsonrpc2|stdlib|memoize|proxydir)|present|playground|txtar)`)
+var small = regexp.MustCompile(`^golang\.org/x/tools/(benchmark|blog|container|cover|go/(ast|cfg|packages|vcs|types)|` +
+	`internal/(event|diff|jsonrpc2|stdlib|memoize|proxydir)|present|playground|txtar)`)
 
 var buildAll = flag.Bool("large", false, "build all code generated for a large module, not only a part")
 
@@ -72,7 +73,8 @@ func TestLargeModule(t *testing.T) {
 			build = append(build, pkg.IR.Path)
 		}
 	}
-	t.Logf("with a method that fits: %d services in %d packages, after %v; building %d packages", services, len(p.Packages), codes, len(build))
+	t.Logf("with a method that fits: %d services in %d packages, after %v; building %d packages", services,
+		len(p.Packages), codes, len(build))
 	if services < 50 || len(build) < 5 {
 		t.Error("that is little")
 	}
@@ -123,7 +125,8 @@ func largeModule(t *testing.T) *large {
 		}
 		content, err := os.ReadFile(path)
 		if err == nil && rel == "go.mod" {
-			content = append(content, "\nrequire github.com/afgen/afgen v0.0.0\n\nreplace github.com/afgen/afgen => ./_afgen\n"...)
+			content = append(content,
+				"\nrequire github.com/afgen/afgen v0.0.0\n\nreplace github.com/afgen/afgen => ./_afgen\n"...)
 		}
 		m.sources[filepath.Join(m.dir, rel)] = content
 		return err
@@ -205,7 +208,8 @@ func (m *large) findIn(fset *token.FileSet, dir string, files []*ast.File) {
 					at = gen.Pos()
 				}
 				place := fset.Position(at)
-				byName[spec.Name.Name] = &target{dir: dir, pkg: f.Name.Name, name: spec.Name.Name, file: place.Filename, at: place.Offset}
+				byName[spec.Name.Name] = &target{dir: dir, pkg: f.Name.Name, name: spec.Name.Name, file: place.Filename,
+					at: place.Offset}
 			}
 		}
 	}
@@ -270,7 +274,8 @@ func (m *large) inject(t *testing.T, fits func(*target) bool) {
 			probes[probe] = "package " + target.pkg + "\n\nimport \"context\"\n\n"
 		}
 		pick := target.pick
-		probes[probe] += fmt.Sprintf("func (*%s) AfProbe%d(ctx context.Context, a %s, b *%s, c ...%s) (d map[string]%s, err error) { return }\n",
+		probes[probe] += fmt.Sprintf("func (*%s) AfProbe%d(ctx context.Context, a %s, b *%s, c ...%s) "+
+			"(d map[string]%s, err error) { return }\n",
 			target.name, i, pick(0), pick(1), pick(2), pick(3))
 	}
 	for path, insertions := range into {
@@ -302,7 +307,8 @@ func (m *large) drop(t *testing.T, d diag.Diagnostic) {
 	if err != nil || d.Pos.Line == 0 || d.Code == diag.Internal {
 		t.Fatalf("%v, %v", d, err)
 	}
-	if about := regexp.MustCompile(`^AfProbe(\d+): (?:parameter|result) ([a-d])`).FindStringSubmatch(d.Message); about != nil {
+	probe := regexp.MustCompile(`^AfProbe(\d+): (?:parameter|result) ([a-d])`)
+	if about := probe.FindStringSubmatch(d.Message); about != nil {
 		i, _ := strconv.Atoi(about[1])
 		typ := m.targets[i].pick(int(about[2][0] - 'a'))
 		for _, other := range m.targets { // a field is reported once per run
@@ -316,7 +322,8 @@ func (m *large) drop(t *testing.T, d diag.Diagnostic) {
 		text = lines[d.Pos.Line]
 	}
 	for _, target := range m.targets {
-		if target.dir == filepath.Dir(d.Pos.File) && (strings.Contains(text, "(*"+target.name+") ") || strings.Contains(text, target.name+" struct")) {
+		if target.dir == filepath.Dir(d.Pos.File) &&
+			(strings.Contains(text, "(*"+target.name+") ") || strings.Contains(text, target.name+" struct")) {
 			target.dropped = true
 			return
 		}

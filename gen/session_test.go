@@ -26,7 +26,8 @@ func module(t testing.TB, files map[string]string) string {
 	dir := tree(t, files)
 	put(t, dir, "rt/go.mod", "module github.com/afgen/afgen\n\ngo 1.26\n")
 	put(t, dir, "rt/runtime/runtime.go", "package runtime\n")
-	put(t, dir, "go.mod", "module example.com/m\n\ngo 1.26\n\nrequire github.com/afgen/afgen v0.0.0\n\nreplace github.com/afgen/afgen => ./rt\n")
+	put(t, dir, "go.mod", "module example.com/m\n\ngo 1.26\n\nrequire github.com/afgen/afgen v0.0.0\n\n"+
+		"replace github.com/afgen/afgen => ./rt\n")
 	return dir
 }
 
@@ -76,7 +77,8 @@ func TestUnchangedRunStartsNoProcess(t *testing.T) {
 
 // Output is not generated again if neither its input nor the file has changed.
 func TestChangeOfOnePackageReusesOtherOutputs(t *testing.T) {
-	other := strings.Replace(strings.Replace(calc, "package calc", "package other", 1), "//af:rpc", "//af:rpc name=other", 1)
+	other := strings.Replace(strings.Replace(calc, "package calc", "package other", 1), "//af:rpc", "//af:rpc name=other",
+		1)
 	dir, store := module(t, map[string]string{"calc/calc.go": calc, "other/other.go": other}), manifest.Store(t.TempDir())
 	settle()
 	apply(t, planWith(t, dir, store))
@@ -138,7 +140,8 @@ func TestConcurrentRuns(t *testing.T) {
 }
 
 func TestNoManifestForUnknownInputs(t *testing.T) {
-	for name, patterns := range map[string][]string{"import_path_pattern": {"example.com/m/..."}, "missing_package": {"./..."}} {
+	for name, patterns := range map[string][]string{"import_path_pattern": {"example.com/m/..."},
+		"missing_package": {"./..."}} {
 		files := map[string]string{"calc/calc.go": calc}
 		if name == "missing_package" {
 			files["calc/more.go"] = "package calc\n\nimport _ \"example.com/missing\"\n"

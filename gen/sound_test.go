@@ -76,50 +76,65 @@ type slot struct {
 const anItem = "package item\n\ntype Item struct{ N int8 }\n"
 
 func newSandbox(t *testing.T, random *rand.Rand) *sandbox {
-	const a = "package a\n\nimport (\n\t\"context\"\n\n\t\"dep.test/dep\"\n\t\"x.test/item\"\n)\n\n//af:rpc\ntype A struct{}\n\n" +
+	const a = "package a\n\nimport (\n\t\"context\"\n\n\t\"dep.test/dep\"\n\t\"x.test/item\"\n)\n\n//af:rpc\n" +
+		"type A struct{}\n\n" +
 		"func (A) Add(ctx context.Context, i item.Item, d dep.Dep) (int, error) { return 1, nil }\n"
 	more := func(pkg, constraint, method string) string {
-		return constraint + "package " + pkg + "\n\nimport \"context\"\n\nfunc (A) " + method + "(context.Context) error { return nil }\n"
+		return constraint + "package " + pkg + "\n\nimport \"context\"\n\nfunc (A) " + method +
+			"(context.Context) error { return nil }\n"
 	}
 	service := func(pkg, name string) string {
-		return "package " + pkg + "\n\nimport \"context\"\n\n//af:rpc\ntype " + name + " struct{}\n\nfunc (" + name + ") Do(context.Context) error { return nil }\n"
+		return "package " + pkg + "\n\nimport \"context\"\n\n//af:rpc\ntype " + name + " struct{}\n\nfunc (" + name +
+			") Do(context.Context) error { return nil }\n"
 	}
 	mod := func(dep, rest string) string {
-		return "module x.test\n\ngo 1.26\n\nrequire (\n\tdep.test v0.0.0\n\tgithub.com/afgen/afgen v0.0.0\n)\n\nreplace (\n\tdep.test => ../" + dep +
+		return "module x.test\n\ngo 1.26\n\nrequire (\n\tdep.test v0.0.0\n\tgithub.com/afgen/afgen v0.0.0\n)\n\nreplace (\n" +
+			"\tdep.test => ../" + dep +
 			"\n\tgithub.com/afgen/afgen => ../rt\n)\n" + rest
 	}
 	const depMod, work = "module dep.test\n\ngo 1.26\n", "go 1.26\n\nuse ./m\n"
 	s := &sandbox{t: t, random: random, top: t.TempDir(), store: manifest.Store(t.TempDir()),
 		files: []slot{
-			{name: "m/go.mod", variants: []string{mod("dep", ""), mod("dep2", ""), mod("dep", "// more\n"), mod("dep", "\nignore ./b\n")}},
-			{name: "m/a/a.go", variants: []string{a, strings.Replace(a, "return 1", "return 2", 1), strings.Replace(a, "Add", "Sum", 1),
+			{name: "m/go.mod", variants: []string{mod("dep", ""), mod("dep2", ""), mod("dep", "// more\n"),
+				mod("dep", "\nignore ./b\n")}},
+			{name: "m/a/a.go", variants: []string{a, strings.Replace(a, "return 1", "return 2", 1),
+				strings.Replace(a, "Add", "Sum", 1),
 				strings.Replace(a, "(int, error)", "(any, error)", 1), strings.Replace(a, "item.Item", "item.More", 1),
-				strings.Replace(a, "//af:rpc", "//af:rcp", 1), strings.Replace(a, "//af:rpc", "// af rp", 1), strings.Replace(a, ", error", "", 1)}},
+				strings.Replace(a, "//af:rpc", "//af:rcp", 1), strings.Replace(a, "//af:rpc", "// af rp", 1),
+				strings.Replace(a, ", error", "", 1)}},
 			{name: "m/a/more.go", variants: []string{"", more("a", "", "More"), more("a", "", "Mere"), "package a\n\nfunc {"}},
 			// Services with build constraints. Their output is the same on all systems, and is kept if a file can't be
 			// analyzed.
-			{name: "m/a/more_windows.go", variants: []string{"", service("a", "Windows"), more("a", "", "Windows"), service("a", "Special")}},
-			{name: "m/a/tagged.go", variants: []string{"//go:build special\n\n" + service("a", "Special"), "", "//go:build bespoke\n\n" + service("a", "Special"),
-				"//go:build go1.999\n\n" + service("a", "Special"), "//go:build ignore\n\n" + service("a", "Special"), service("a", "Special")}},
-			{name: "m/a/cgo.go", variants: []string{"", "//go:build cgo\n\n" + service("a", "WithC"), "//go:build linux\n\n" + service("a", "WithC"),
+			{name: "m/a/more_windows.go",
+				variants: []string{"", service("a", "Windows"), more("a", "", "Windows"), service("a", "Special")}},
+			{name: "m/a/tagged.go", variants: []string{"//go:build special\n\n" + service("a", "Special"), "",
+				"//go:build bespoke\n\n" + service("a", "Special"),
+				"//go:build go1.999\n\n" + service("a", "Special"), "//go:build ignore\n\n" + service("a", "Special"),
+				service("a", "Special")}},
+			{name: "m/a/cgo.go", variants: []string{"", "//go:build cgo\n\n" + service("a", "WithC"),
+				"//go:build linux\n\n" + service("a", "WithC"),
 				"//go:build !cgo\n\n" + more("a", "", "Pure"), "//go:build cgo\n\n" + more("a", "", "WithC")}},
 			{name: "m/a/sort_linux.go", variants: []string{"", "package a\n\ntype Sort int\n", "package a\n\ntype Sort bool\n"}},
 			{name: "m/a/a_test.go", variants: []string{"", "package a\n\nfunc afAAdd() {}\n", "package a\n"}},
 			{name: "m/a/.hidden.go", variants: []string{"", "package a\n"}},
-			{name: "m/item/item.go", variants: []string{anItem, strings.Replace(anItem, "int8", "bool", 1), strings.Replace(anItem, "N int8", "M int8", 1),
+			{name: "m/item/item.go", variants: []string{anItem, strings.Replace(anItem, "int8", "bool", 1),
+				strings.Replace(anItem, "N int8", "M int8", 1),
 				strings.Replace(anItem, "int8", "chan int8", 1), ""}},
-			{name: "m/item/more.go", variants: []string{"", "package item\n\ntype More int\n", "package item\n\ntype More bool\n"}},
+			{name: "m/item/more.go", variants: []string{"", "package item\n\ntype More int\n",
+				"package item\n\ntype More bool\n"}},
 			{name: "m/b/b.go", variants: []string{"", service("b", "B"), service("bb", "B")}},
 			{name: "m/b/go.mod", variants: []string{"", "module b.test\n\ngo 1.26\n"}},
 			{name: "m/b/c/c.go", variants: []string{"", service("c", "B")}},
 			{name: "m/testdata/t.go", variants: []string{"", service("t", "B")}},
 			{name: "m/vendor/modules.txt", variants: []string{"", "", "# none\n"}},
-			{name: "m/go.work", variants: []string{"", strings.Replace(work, "./m", ".", 1), strings.Replace(work, "./m", "(\n\t.\n\t../w\n)", 1)}},
+			{name: "m/go.work", variants: []string{"", strings.Replace(work, "./m", ".", 1),
+				strings.Replace(work, "./m", "(\n\t.\n\t../w\n)", 1)}},
 			{name: "go.work", variants: []string{"", work, work + "\nreplace dep.test => ./dep2\n"}},
 			{name: "w/go.mod", variants: []string{"module x.test/item\n\ngo 1.26\n", "module w.test\n\ngo 1.26\n"}},
 			{name: "w/w.go", variants: []string{anItem, "package w\n"}},
 			{name: "dep/go.mod", variants: []string{depMod, depMod + "// more\n"}},
-			{name: "dep/dep/dep.go", variants: []string{"package dep\n\ntype Dep int\n", "package dep\n\ntype Dep any\n", "package dep\n\ntype Dep int // of depth\n"}},
+			{name: "dep/dep/dep.go", variants: []string{"package dep\n\ntype Dep int\n", "package dep\n\ntype Dep any\n",
+				"package dep\n\ntype Dep int // of depth\n"}},
 			{name: "dep2/go.mod", variants: []string{depMod}},
 			{name: "dep2/dep/dep.go", variants: []string{"package dep\n\ntype Dep map[string]int\n"}},
 			{name: "rt/go.mod", variants: []string{"module github.com/afgen/afgen\n\ngo 1.26\n"}},
@@ -162,7 +177,8 @@ func (s *sandbox) compare(when string, apply bool) bool {
 	if err != nil {
 		return false
 	}
-	same := cmp.Equal(whole.Changes, plan.Changes, cmpopts.EquateEmpty()) && cmp.Equal(whole.Diagnostics, plan.Diagnostics, cmpopts.EquateEmpty()) &&
+	same := cmp.Equal(whole.Changes, plan.Changes, cmpopts.EquateEmpty()) &&
+		cmp.Equal(whole.Diagnostics, plan.Diagnostics, cmpopts.EquateEmpty()) &&
 		whole.Annotated == plan.Annotated
 	if !same {
 		s.t.Fatalf("%s: with a manifest (unchanged: %v): %q, %v\nwithout: %q, %v\n%s", when, plan.Unchanged,

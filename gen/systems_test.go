@@ -19,7 +19,8 @@ func aService(constraint, pkg, name, doc string) string {
 	if constraint != "" {
 		constraint = "//go:build " + constraint + "\n\n"
 	}
-	return constraint + "package " + pkg + "\n\nimport \"context\"\n\n// " + doc + "\n//\n//af:rpc\ntype " + name + " struct{}\n\n// Do is " + doc + "\nfunc (" +
+	return constraint + "package " + pkg + "\n\nimport \"context\"\n\n// " + doc + "\n//\n//af:rpc\ntype " + name +
+		" struct{}\n\n// Do is " + doc + "\nfunc (" +
 		name + ") Do(ctx context.Context, x int) error { return nil }\n"
 }
 
@@ -28,18 +29,21 @@ func constrained(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	for name, content := range map[string]string{
-		"go.mod":             "module x.test\n\ngo 1.26\n",
-		"lin/only_linux.go":  aService("", "lin", "Linux", "Text."),
-		"win/w_windows.go":   aService("", "win", "Windows", "Text.") + "\ntype K int\n\nfunc (Windows) Key(ctx context.Context, k K) error { return nil }\n",
-		"win/doc.go":         "package win\n",
-		"cgo/c.go":           "package c\n\nimport \"C\"\n" + aService("", "c", "WithC", "Text.")[len("package c\n"):],
-		"tag/tag.go":         aService("special && !linux", "tag", "Tagged", "Text."),
-		"tag/old_arm.go":     aService("go1.18", "tag", "Old", "Text."),
-		"alike/a_linux.go":   aService("", "alike", "Alike", "of linux."),
-		"alike/a_other.go":   aService("!linux", "alike", "Alike", "of others."),
-		"alike/b.go":         aService("", "alike", "Both", "of all."),
-		"alike/b_windows.go": "package alike\n\nimport \"context\"\n\n// More of windows.\nfunc (Both) More(c context.Context) error { return nil }\n",
-		"alike/b_unix.go":    "//go:build !windows\n\npackage alike\n\nimport \"context\"\n\n// More of others.\nfunc (Both) More(ctx context.Context) (err error) { return nil }\n",
+		"go.mod":            "module x.test\n\ngo 1.26\n",
+		"lin/only_linux.go": aService("", "lin", "Linux", "Text."),
+		"win/w_windows.go": aService("", "win", "Windows", "Text.") +
+			"\ntype K int\n\nfunc (Windows) Key(ctx context.Context, k K) error { return nil }\n",
+		"win/doc.go":       "package win\n",
+		"cgo/c.go":         "package c\n\nimport \"C\"\n" + aService("", "c", "WithC", "Text.")[len("package c\n"):],
+		"tag/tag.go":       aService("special && !linux", "tag", "Tagged", "Text."),
+		"tag/old_arm.go":   aService("go1.18", "tag", "Old", "Text."),
+		"alike/a_linux.go": aService("", "alike", "Alike", "of linux."),
+		"alike/a_other.go": aService("!linux", "alike", "Alike", "of others."),
+		"alike/b.go":       aService("", "alike", "Both", "of all."),
+		"alike/b_windows.go": "package alike\n\nimport \"context\"\n\n// More of windows.\n" +
+			"func (Both) More(c context.Context) error { return nil }\n",
+		"alike/b_unix.go": "//go:build !windows\n\npackage alike\n\nimport \"context\"\n\n// More of others.\n" +
+			"func (Both) More(ctx context.Context) (err error) { return nil }\n",
 	} {
 		put(t, dir, name, content)
 	}
@@ -74,7 +78,8 @@ func TestSameResultOnAllSystems(t *testing.T) {
 	environments := environments[:testkit.Fewer(len(environments), 2)]
 	dir := constrained(t)
 	first := planOn(t, dir, environments[0])
-	if n := len(first.Changes); n != 3+2+3+4+2 { // win has no client without a constraint, tag has two constraints, alike none
+	// win has no client without a constraint, tag has two constraints, alike none
+	if n := len(first.Changes); n != 3+2+3+4+2 {
 		t.Errorf("%d files", n)
 	}
 	for _, name := range environments[1:] {

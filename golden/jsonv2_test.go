@@ -46,7 +46,9 @@ type Document struct {
 
 type Wrapped struct{ json.RawMessage }
 
-func (s *S) Document(ctx context.Context, d Document, p Page[json.RawMessage], q Page[Raw], w Wrapped, raw ...json.RawMessage) (json.RawMessage, error) {
+func (s *S) Document(
+	ctx context.Context, d Document, p Page[json.RawMessage], q Page[Raw], w Wrapped, raw ...json.RawMessage,
+) (json.RawMessage, error) {
 	return nil, nil
 }
 `
@@ -77,7 +79,8 @@ func TestSameContractWithJSONv2(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("package main\n\n" + wireImports + "\n//af:rpc\ntype S struct{}\n" + standardTypes)
 	for _, typ := range accepted {
-		fmt.Fprintf(&b, "%sfunc (s *S) E%d(ctx context.Context, p %s) error { return nil }\n\n", typ.decls, typ.index, typ.expr)
+		fmt.Fprintf(&b, "%sfunc (s *S) E%d(ctx context.Context, p %s) error { return nil }\n\n", typ.decls, typ.index,
+			typ.expr)
 	}
 	dir := module(t)
 	testkit.Write(t, filepath.Join(dir, "types.go"), b.String())

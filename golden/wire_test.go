@@ -121,7 +121,8 @@ func acceptedTypes(t *testing.T, dir string, all []drawn, env []string, codes ma
 	var b strings.Builder
 	b.WriteString("package main\n\n" + wireImports + "\n//af:rpc\ntype S struct{}\n\n")
 	for _, typ := range all {
-		fmt.Fprintf(&b, "%sfunc (s *S) E%d(ctx context.Context, p %s) error { return nil }\n\n", typ.decls, typ.index, typ.expr)
+		fmt.Fprintf(&b, "%sfunc (s *S) E%d(ctx context.Context, p %s) error { return nil }\n\n", typ.decls, typ.index,
+			typ.expr)
 	}
 	testkit.Write(t, filepath.Join(dir, "types.go"), b.String())
 	plan, err := gen.Generate(t.Context(), dir, []string{"."}, gen.Options{Env: env})
@@ -131,7 +132,8 @@ func acceptedTypes(t *testing.T, dir string, all []drawn, env []string, codes ma
 	refused := map[int]bool{}
 	for _, d := range plan.Diagnostics {
 		var index int
-		if n, _ := fmt.Sscanf(d.Message, "E%d: ", &index); n != 1 || d.Code != diag.CannotTravel && d.Code != diag.FieldLost || d.Hint == "" {
+		if n, _ := fmt.Sscanf(d.Message, "E%d: ", &index); n != 1 || d.Code != diag.CannotTravel &&
+			d.Code != diag.FieldLost || d.Hint == "" {
 			t.Fatalf("%d: %s: %s", d.Pos.Line, d.Code, d.Message)
 		}
 		refused[index] = true
@@ -165,10 +167,13 @@ func writeWireProgram(t *testing.T, dir string, all []drawn) {
 	for i, typ := range all {
 		types.WriteString(typ.decls)
 		if i%worker == 0 {
-			fmt.Fprintf(&types, "//af:worker\ntype W%d struct{}\n\nfunc (w *W%[1]d) Run(ctx context.Context, p %s) (%[2]s, error) { return p, nil }\n", typ.index, typ.expr)
+			fmt.Fprintf(&types, "//af:worker\ntype W%d struct{}\n\n"+
+				"func (w *W%[1]d) Run(ctx context.Context, p %s) (%[2]s, error) { return p, nil }\n", typ.index, typ.expr)
 			fmt.Fprintf(&registers, "\tRegisterW%d(app, &W%[1]d{})\n", typ.index)
-			fmt.Fprintf(&submits, "\t{\n\t\tvar want, got %s\n\t\tdraw(f, 0, &want)\n\t\tid, err := NewW%dQueue(app).Submit(ctx, want)\n"+
-				"\t\tif err == nil {\n\t\t\tgot, err = NewW%[2]dQueue(app).Wait(ctx, id)\n\t\t}\n\t\tcompare(%[2]d, err, &want, &got)\n\t}\n", typ.expr, typ.index)
+			fmt.Fprintf(&submits, "\t{\n\t\tvar want, got %s\n\t\tdraw(f, 0, &want)\n"+
+				"\t\tid, err := NewW%dQueue(app).Submit(ctx, want)\n"+
+				"\t\tif err == nil {\n\t\t\tgot, err = NewW%[2]dQueue(app).Wait(ctx, id)\n\t\t}\n"+
+				"\t\tcompare(%[2]d, err, &want, &got)\n\t}\n", typ.expr, typ.index)
 		}
 	}
 	for group := range slices.Chunk(all, together) {
@@ -184,18 +189,22 @@ func writeWireProgram(t *testing.T, dir string, all []drawn) {
 		}
 		fmt.Fprintf(&types, "func (s *S) %s(ctx context.Context, %s) (%s, err error) { return %s, nil }\n\n",
 			name, strings.Join(params, ", "), strings.Join(results, ", "), strings.Join(values, ", "))
-		fmt.Fprintf(&calls, "func call%s(ctx context.Context, c *SClient, f filler, round int) {\n%s\t%s, err := c.%[1]s(ctx, %[4]s)\n%[5]s}\n\n",
-			name, strings.Join(declared, ""), strings.Join(returned, ", "), strings.Join(values, ", "), strings.Join(compared, ""))
+		fmt.Fprintf(&calls, "func call%s(ctx context.Context, c *SClient, f filler, round int) {\n"+
+			"%s\t%s, err := c.%[1]s(ctx, %[4]s)\n%[5]s}\n\n",
+			name, strings.Join(declared, ""), strings.Join(returned, ", "), strings.Join(values, ", "), strings.Join(compared,
+				""))
 	}
 	calls.WriteString("func callAll(ctx context.Context, c *SClient, f filler, round int) {\n")
 	for group := range slices.Chunk(all, together) {
 		fmt.Fprintf(&calls, "\tcallG%d(ctx, c, f, round)\n", group[0].index)
 	}
-	fmt.Fprintf(&calls, "}\n\nfunc register(app *af.App) {\n\tRegisterS(app, &S{})\n%s}\n\nfunc submitAll(ctx context.Context, app *af.App, f filler) {\n%s}\n",
+	fmt.Fprintf(&calls, "}\n\nfunc register(app *af.App) {\n\tRegisterS(app, &S{})\n%s}\n\n"+
+		"func submitAll(ctx context.Context, app *af.App, f filler) {\n%s}\n",
 		registers.String(), submits.String())
 	testkit.Write(t, filepath.Join(dir, "types.go"), types.String())
 	testkit.Write(t, filepath.Join(dir, "calls.go"), "package main\n\n"+
-		strings.Replace(wireImports, "\t\"time\"\n", "\t\"time\"\n\n\taf \"github.com/afgen/afgen/runtime\"\n", 1)+"\n"+calls.String())
+		strings.Replace(wireImports, "\t\"time\"\n", "\t\"time\"\n\n\taf \"github.com/afgen/afgen/runtime\"\n",
+			1)+"\n"+calls.String())
 }
 
 // checkMembers compares the members on the wire with the contract.
@@ -210,7 +219,8 @@ func checkMembers(t *testing.T, plan *gen.Plan, file string, wire []byte) {
 		t.Fatal(err)
 	}
 	p := plan.Packages[0].IR
-	m := &members{t: t, pkg: p, contract: promised, sent: map[string]map[string]bool{}, shallow: map[string]bool{}, named: map[string]ir.Type{}}
+	m := &members{t: t, pkg: p, contract: promised, sent: map[string]map[string]bool{}, shallow: map[string]bool{},
+		named: map[string]ir.Type{}}
 	methods := map[string]ir.Method{}
 	for _, method := range p.Services[0].Methods {
 		methods[method.Name] = method
@@ -260,7 +270,8 @@ func holdsNothing(p *ir.Package, t ir.Type) bool {
 	case t.Kind == ir.Named && def.Underlying != nil:
 		return holdsNothing(p, *def.Underlying)
 	case t.Kind == ir.Named:
-		return def.Encoding == "" && !slices.ContainsFunc(def.Members, func(m ir.Member) bool { return !holdsNothing(p, m.Type) })
+		return def.Encoding == "" &&
+			!slices.ContainsFunc(def.Members, func(m ir.Member) bool { return !holdsNothing(p, m.Type) })
 	case t.Kind == ir.Struct:
 		return !slices.ContainsFunc(t.Fields, func(f ir.Field) bool { return !holdsNothing(p, f.Type) })
 	}

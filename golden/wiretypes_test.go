@@ -109,7 +109,8 @@ func (d *drawer) leaf() string {
 	case len(d.named) > 0 && d.often(25):
 		return d.oneOf(d.named...)
 	case d.often(12):
-		return d.oneOf("time.Time", "time.Duration", "netip.Addr", "json.RawMessage", "json.Number", "big.Int", "*big.Int", "*big.Rat",
+		return d.oneOf("time.Time", "time.Duration", "netip.Addr", "json.RawMessage", "json.Number", "big.Int", "*big.Int",
+			"*big.Rat",
 			"sql.NullString", "sql.Null[int]", "time.Month", "*time.Time", "any", "any")
 	case d.often(2):
 		return d.oneOf("chan int", "func()", "complex64", "error", "url.URL", "json.Marshaler", "big.Float")
@@ -118,7 +119,8 @@ func (d *drawer) leaf() string {
 }
 
 func (d *drawer) basic() string {
-	return d.oneOf("bool", "int", "int8", "int64", "uint", "uint8", "uint64", "float32", "float64", "string", "string", "rune", "uintptr", "[]byte")
+	return d.oneOf("bool", "int", "int8", "int64", "uint", "uint8", "uint64", "float32", "float64", "string", "string",
+		"rune", "uintptr", "[]byte")
 }
 
 // key returns the key type of a map.
@@ -144,10 +146,12 @@ func (d *drawer) declare(depth int) string {
 	case 2:
 		return d.add(d.name(true), " []"+d.expr(depth))
 	case 3, 4:
-		return d.encoding(d.oneOf("int", "string", "struct{ X int; y string }", "map[string]int", "[]int", "struct{ X int; y string }"))
+		return d.encoding(d.oneOf("int", "string", "struct{ X int; y string }", "map[string]int", "[]int",
+			"struct{ X int; y string }"))
 	case 5:
 		name, arg := d.name(true), d.expr(depth)
-		d.add(name+"[P any]", " "+d.oneOf("struct { V P; L []P; S string }", "[]P", "map[string]P", "struct { V *P `json:\"v,omitempty\"` }"))
+		d.add(name+"[P any]", " "+d.oneOf("struct { V P; L []P; S string }", "[]P", "map[string]P",
+			"struct { V *P `json:\"v,omitempty\"` }"))
 		d.named = d.named[:len(d.named)-1]
 		return name + "[" + arg + "]"
 	}
@@ -171,7 +175,8 @@ func (d *drawer) structure(depth int, named bool) string {
 	used := map[string]bool{}
 	if named && d.often(50) {
 		for range 1 + d.IntN(2) {
-			if f, name := d.embedded(depth); f != "" && !used[name] && (len(d.open) == 0 || name != d.open[len(d.open)-1] || strings.HasPrefix(f, "*")) {
+			if f, name := d.embedded(depth); f != "" && !used[name] &&
+				(len(d.open) == 0 || name != d.open[len(d.open)-1] || strings.HasPrefix(f, "*")) {
 				used[name] = true
 				fields = append(fields, f)
 			}

@@ -170,7 +170,8 @@ func TestProjectFiles(t *testing.T) {
 	if !strings.Contains(content["Makefile"], `test -n "$(BASE)"`) {
 		t.Error("make check doesn't require BASE")
 	}
-	mod := "module example.com/x\n\ngo 1.26.1\n\nrequire github.com/afgen/afgen v1.2.3\n\ntool github.com/afgen/afgen/cmd/afgen\n"
+	mod := "module example.com/x\n\ngo 1.26.1\n\nrequire github.com/afgen/afgen v1.2.3\n\n" +
+		"tool github.com/afgen/afgen/cmd/afgen\n"
 	if content["go.mod"] != mod {
 		t.Errorf("go.mod:\n%s", content["go.mod"])
 	}
@@ -211,16 +212,19 @@ func TestConfigMatchesCompose(t *testing.T) {
 	}
 	for name, image := range map[string]string{"rabbitmq": "rabbitmq:4", "mongodb": "mongo:8", "redis": "redis:7"} {
 		s := compose.Services[name]
-		if s.Image != image || len(s.Healthcheck.Test) == 0 || len(s.Ports) != 1 || !strings.HasPrefix(s.Ports[0], "127.0.0.1:") {
+		if s.Image != image || len(s.Healthcheck.Test) == 0 || len(s.Ports) != 1 ||
+			!strings.HasPrefix(s.Ports[0], "127.0.0.1:") {
 			t.Errorf("%s: %+v", name, s)
 		}
 	}
 	rabbit, mongo := compose.Services["rabbitmq"].Environment, compose.Services["mongodb"].Environment
-	if cfg.RabbitMQ.Username != rabbit["RABBITMQ_DEFAULT_USER"] || cfg.MongoDB.Username != mongo["MONGO_INITDB_ROOT_USERNAME"] {
+	if cfg.RabbitMQ.Username != rabbit["RABBITMQ_DEFAULT_USER"] ||
+		cfg.MongoDB.Username != mongo["MONGO_INITDB_ROOT_USERNAME"] {
 		t.Errorf("users: %q and %q, in compose.yaml %v and %v", cfg.RabbitMQ.Username, cfg.MongoDB.Username, rabbit, mongo)
 	}
 	for _, name := range []string{"RABBITMQ_PASSWORD", "MONGODB_PASSWORD", "REDIS_PASSWORD"} {
-		if v := "${" + name + ":-local}"; !bytes.Contains(content["config.yaml"], []byte(v)) || !bytes.Contains(content["compose.yaml"], []byte(v)) {
+		if v := "${" + name + ":-local}"; !bytes.Contains(content["config.yaml"], []byte(v)) ||
+			!bytes.Contains(content["compose.yaml"], []byte(v)) {
 			t.Errorf("%s is not in both files", v)
 		}
 	}

@@ -85,7 +85,8 @@ func TestTypeText(t *testing.T) {
 			named("T"), `{"at":json(time.Time),"id":text(shop.ID)}`,
 		},
 		{"named_basic", map[string]ir.Def{"Level": alias(integer)}, named("Level"), `int`},
-		{"alias_of_a_struct", map[string]ir.Def{"A": alias(named("Item")), "Item": item}, named("A"), `{"count":int,"name":string}`},
+		{"alias_of_a_struct", map[string]ir.Def{"A": alias(named("Item")), "Item": item}, named("A"),
+			`{"count":int,"name":string}`},
 		{"struct_that_was_written_before", map[string]ir.Def{
 			"T":    structOf(member("a", named("Item")), member("b", slice(named("Item")))),
 			"Item": item,
@@ -125,7 +126,8 @@ func TestTypeText(t *testing.T) {
 				{Name: "Level", Embedded: true, Type: named("Level")},
 				{Name: "Kept", Embedded: true, Tag: `json:"kept"`, Type: named("Base")},
 			},
-		}, `{...{"b":string},"-":int,"BadName":string,"Level":int,"NotQuoted":[]string,"Plain":int,"Zero"?:"*int","kept":^1,"tagged"?:string}`},
+		}, `{...{"b":string},"-":int,"BadName":string,"Level":int,"NotQuoted":[]string,"Plain":int,"Zero"?:"*int",` +
+			`"kept":^1,"tagged"?:string}`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -194,7 +196,8 @@ func TestSameFingerprint(t *testing.T) {
 		{"alias", "Alias", func(defs map[string]ir.Def, _ *ir.Method) { defs["Alias"] = alias(named("Order")) }},
 		{"type_split_in_two", "Order", func(defs map[string]ir.Def, _ *ir.Method) {
 			defs["Article"] = defs["Item"]
-			defs["Order"] = structOf(member("id", text), member("items", slice(named("Item"))), member("first", named("Article")))
+			defs["Order"] = structOf(member("id", text), member("items", slice(named("Item"))),
+				member("first", named("Article")))
 		}},
 		{"recursion_in_two_rounds", "Order", func(defs map[string]ir.Def, _ *ir.Method) {
 			defs["Parent"] = defs["Order"]
@@ -314,7 +317,8 @@ func TestTextIsShort(t *testing.T) {
 func TestStandardStructs(t *testing.T) {
 	address := ir.Type{Kind: ir.Named, Path: "net/mail", Name: "Address"}
 	older := shop(map[string]ir.Def{"net/mail.Address": {Standard: true, Members: []ir.Member{member("Name", text)}}})
-	newer := shop(map[string]ir.Def{"net/mail.Address": {Standard: true, Members: []ir.Member{member("Name", text), member("New", text)}}})
+	newer := shop(map[string]ir.Def{"net/mail.Address": {Standard: true,
+		Members: []ir.Member{member("Name", text), member("New", text)}}})
 	if got := typeText(older, pointer(address)); got != "*std(net/mail.Address)" {
 		t.Errorf("got %s", got)
 	}
@@ -331,11 +335,13 @@ func TestStandardStructs(t *testing.T) {
 // Contracts of older versions describe json.Number as a string. Those written with GOEXPERIMENT=jsonv2 describe
 // json.RawMessage by the type that it is an alias of. Neither is a change.
 func TestOlderContractsOfJSONTypes(t *testing.T) {
-	number, raw := ir.Type{Kind: ir.Named, Path: "encoding/json", Name: "Number"}, ir.Type{Kind: ir.Named, Path: "encoding/json", Name: "RawMessage"}
+	number, raw := ir.Type{Kind: ir.Named, Path: "encoding/json", Name: "Number"}, ir.Type{Kind: ir.Named,
+		Path: "encoding/json", Name: "RawMessage"}
 	now := shop(map[string]ir.Def{number.ID(): {Encoding: ir.EncodingJSON}, raw.ID(): {Encoding: ir.EncodingJSON}})
-	now.Services = []ir.Service{{Type: "Shop", Name: "shop", Methods: []ir.Method{{GoName: "Put", Name: "Put", Params: []ir.Param{
-		param("n", number), param("r", raw),
-	}}}}}
+	now.Services = []ir.Service{{Type: "Shop", Name: "shop",
+		Methods: []ir.Method{{GoName: "Put", Name: "Put", Params: []ir.Param{
+			param("n", number), param("r", raw),
+		}}}}}
 	old := Of(now)
 	old.Types = map[string]Type{
 		"encoding/json.Number":         {Underlying: "string"},

@@ -58,7 +58,8 @@ func TestParse(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"", "[", "[]", "map[", "map[int", "struct{", "struct{A", `struct{A int "`, "A[", "A[int", "A[int,", "A[int]]",
+	for _, seed := range []string{"", "[", "[]", "map[", "map[int", "struct{", "struct{A", `struct{A int "`, "A[", "A[int",
+		"A[int,", "A[int]]",
 		"*", "a.", ".", "[9999999999999999999]int", strings.Repeat("*", 1000) + "int", "struct{A int; B}"} {
 		f.Add(seed)
 	}
@@ -79,12 +80,14 @@ func TestInvalidContracts(t *testing.T) {
 	method := func(typ string) map[string]Service {
 		return map[string]Service{"s": {Type: "S", Methods: map[string]Method{"M": {Params: map[string]string{"x": typ}}}}}
 	}
-	now := []*ir.Package{{Path: "p", Services: []ir.Service{{Type: "S", Name: "s", Methods: []ir.Method{{GoName: "M", Name: "M"}}}},
-		Workers: []ir.Worker{{Type: "W", Name: "w", Payload: ir.Type{Kind: ir.Basic, Name: "int"}}}}}
+	now := []*ir.Package{{Path: "p",
+		Services: []ir.Service{{Type: "S", Name: "s", Methods: []ir.Method{{GoName: "M", Name: "M"}}}},
+		Workers:  []ir.Worker{{Type: "W", Name: "w", Payload: ir.Type{Kind: ir.Basic, Name: "int"}}}}}
 	for name, old := range map[string]Contract{
-		"parameter":  {Package: "p", Services: method("[")},
-		"payload":    {Package: "p", Workers: map[string]Worker{"w": {Type: "W", Payload: Value{Type: "map[int"}}}},
-		"result":     {Package: "p", Workers: map[string]Worker{"w": {Type: "W", Payload: Value{Type: "int"}, Result: &Value{Type: ""}}}},
+		"parameter": {Package: "p", Services: method("[")},
+		"payload":   {Package: "p", Workers: map[string]Worker{"w": {Type: "W", Payload: Value{Type: "map[int"}}}},
+		"result": {Package: "p",
+			Workers: map[string]Worker{"w": {Type: "W", Payload: Value{Type: "int"}, Result: &Value{Type: ""}}}},
 		"name":       {Package: "p", Types: map[string]Type{"A[": {}}},
 		"underlying": {Package: "p", Types: map[string]Type{"A": {Underlying: "{"}}},
 		"embedded":   {Package: "p", Types: map[string]Type{"A": {Embeds: []string{"*"}}}},

@@ -73,7 +73,8 @@ func TestEntriesAreComplete(t *testing.T) {
 					t.Errorf("%d columns: %s", n, line)
 				}
 			}
-			if e.Code != diag.Internal && !(strings.HasPrefix(e.Example, "before:\n") && strings.Contains(e.Example, "\nafter:\n")) {
+			if e.Code != diag.Internal &&
+				!(strings.HasPrefix(e.Example, "before:\n") && strings.Contains(e.Example, "\nafter:\n")) {
 				t.Errorf("example %q lacks a before or an after", e.Example)
 			}
 		})

@@ -31,9 +31,11 @@ func TestRender(t *testing.T) {
 	file := filepath.Join(root, "shop", "calc.go")
 	text := strings.Repeat("\n", 11) + "//af:rpc name=calc timout=5s\ntype Calc struct{}\n"
 	list := diag.List{
-		{Code: diag.UnknownKey, Pos: diag.Pos{File: file, Line: 12, Column: 20}, Width: 6, Message: `//af:rpc has no key "timout"`,
-			Hint: `did you mean "timeout"? It takes name, timeout, concurrency and client.`},
-		{Code: diag.NoMethods, Pos: diag.Pos{File: file, Line: 13, Column: 6}, Width: 4, Message: "service Calc has no methods"},
+		{Code: diag.UnknownKey, Pos: diag.Pos{File: file, Line: 12, Column: 20}, Width: 6,
+			Message: `//af:rpc has no key "timout"`,
+			Hint:    `did you mean "timeout"? It takes name, timeout, concurrency and client.`},
+		{Code: diag.NoMethods, Pos: diag.Pos{File: file, Line: 13, Column: 6}, Width: 4,
+			Message: "service Calc has no methods"},
 	}
 	reads := 0
 	src := func(name string) ([]byte, error) {
@@ -94,7 +96,8 @@ func TestRenderUnderlines(t *testing.T) {
 		{"private_use", "\U0010fffdb", 5, 1, "  1 | \\U0010fffdb\n    |           ^\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := diag.Diagnostic{Code: "AF0101", Pos: diag.Pos{File: "a.go", Line: 1, Column: c.column}, Width: c.width, Message: "m"}
+			d := diag.Diagnostic{Code: "AF0101", Pos: diag.Pos{File: "a.go", Line: 1, Column: c.column}, Width: c.width,
+				Message: "m"}
 			_, got, _ := strings.Cut(render(t, d, c.line+"\nnext\n"), "\n")
 			if d := cmp.Diff(c.want, got); d != "" {
 				t.Error(d)
@@ -119,7 +122,8 @@ func TestRenderCutsLongLines(t *testing.T) {
 		{"after_tabs", strings.Repeat("\t", 40) + "PLACE", 41, 5, "PLACE"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			d := diag.Diagnostic{Code: "AF0101", Pos: diag.Pos{File: "a.go", Line: 7, Column: c.column}, Width: c.width, Message: "m"}
+			d := diag.Diagnostic{Code: "AF0101", Pos: diag.Pos{File: "a.go", Line: 7, Column: c.column}, Width: c.width,
+				Message: "m"}
 			lines := strings.Split(render(t, d, strings.Repeat("\n", 6)+c.line), "\n")
 			shown, carets := lines[1], lines[2]
 			if n := len(shown); n > len("  7 | ")+120 {
@@ -183,7 +187,8 @@ func TestFilesAreRelativeToDirectory(t *testing.T) {
 		{"inside", filepath.Join(root, "a", "b.go"), root, "a/b.go"},
 		{"directly_inside", filepath.Join(root, "b.go"), root, "b.go"},
 		{"outside", filepath.Join(root, "b.go"), filepath.Join(root, "a"), filepath.ToSlash(filepath.Join(root, "b.go"))},
-		{"sibling_with_same_prefix", filepath.Join(root, "ab", "c.go"), filepath.Join(root, "a"), filepath.ToSlash(filepath.Join(root, "ab", "c.go"))},
+		{"sibling_with_same_prefix", filepath.Join(root, "ab", "c.go"), filepath.Join(root, "a"),
+			filepath.ToSlash(filepath.Join(root, "ab", "c.go"))},
 		{"no_directory", filepath.Join(root, "b.go"), "", filepath.ToSlash(filepath.Join(root, "b.go"))},
 		{"relative", filepath.Join("a", "b.go"), root, "a/b.go"},
 		{"no_file", "", root, ""},
@@ -210,7 +215,8 @@ func TestRenderIndentsLongMessages(t *testing.T) {
 
 func TestRenderEscapesUnprintable(t *testing.T) {
 	evil := "\x1b]0;owned\a\x00\x7f\u009b31m\u202e\u2066\u200b\ufeff\xc3(\r"
-	d := diag.Diagnostic{Code: "AF0101", Pos: diag.Pos{File: "a" + evil + ".go", Line: 1, Column: 2}, Message: evil, Hint: evil}
+	d := diag.Diagnostic{Code: "AF0101", Pos: diag.Pos{File: "a" + evil + ".go", Line: 1, Column: 2}, Message: evil,
+		Hint: evil}
 	got := render(t, d, evil+"\n")
 	if !utf8.ValidString(got) {
 		t.Errorf("not UTF-8: %q", got)
@@ -245,7 +251,8 @@ func TestJSON(t *testing.T) {
 		want string
 	}{
 		{"empty", nil, "[]\n"},
-		{"all_fields", diag.List{{Code: "AF0302", Pos: diag.Pos{File: "a.go", Line: 3, Column: 7}, Width: 4, Message: "a <b> \x1b", Hint: "h"}},
+		{"all_fields", diag.List{{Code: "AF0302", Pos: diag.Pos{File: "a.go", Line: 3, Column: 7}, Width: 4,
+			Message: "a <b> \x1b", Hint: "h"}},
 			`[
   {
     "code": "AF0302",

@@ -20,7 +20,8 @@ func TestSynonymsOfKeys(t *testing.T) {
 		}
 	}
 	worker, _ := Lookup("worker")
-	for word, want := range map[string]string{"retry": "retries", "Retry": "retries", "retires": "retries", "priority": "weight", "colour": ""} {
+	for word, want := range map[string]string{"retry": "retries", "Retry": "retries", "retires": "retries",
+		"priority": "weight", "colour": ""} {
 		if near, _ := worker.near(word); near != want {
 			t.Errorf("//af:worker %s= suggests %q, want %q", word, near, want)
 		}

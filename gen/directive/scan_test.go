@@ -118,7 +118,8 @@ func TestScanPlainComments(t *testing.T) {
 		{"//   af:rpc", "//af:rpc", []string{"AF0102 1 //   af:rpc"}},
 		{"// af:rpc name=x", "//af:rpc name=x", []string{"AF0102 1 // af:rpc"}},
 		{"// af:rpc name=x // remark", "//af:rpc name=x", []string{"AF0102 1 // af:rpc"}},
-		{"// af:rpc name=\"x y\" timout=5s", "//af:rpc name=\"x y\"", []string{"AF0102 1 // af:rpc", "AF0106 16 \"x y\"", "AF0105 22 timout"}},
+		{"// af:rpc name=\"x y\" timout=5s", "//af:rpc name=\"x y\"",
+			[]string{"AF0102 1 // af:rpc", "AF0106 16 \"x y\"", "AF0105 22 timout"}},
 		{"// af:method idempotent", "//af:method idempotent", []string{"AF0102 1 // af:method"}},
 		{"// af:rcp name=x", "//af:rpc name=x", []string{"AF0102 1 // af:rcp"}},
 		{"// AF:rpc", "//af:rpc", []string{"AF0102 1 // AF:rpc"}},
@@ -208,7 +209,8 @@ func TestScanPositions(t *testing.T) {
 
 func TestMayContain(t *testing.T) {
 	for _, src := range []string{
-		"", ":", "f:", "af", "package a\n\nvar x = map[string]int{\"a\": 1}\n\n//go:build linux\n\nfunc f() { s := t[1:2]; leaf: for {} }\n",
+		"", ":", "f:", "af", "package a\n\nvar x = map[string]int{\"a\": 1}\n\n//go:build linux\n\n" +
+			"func f() { s := t[1:2]; leaf: for {} }\n",
 	} {
 		want := strings.Contains(src, "leaf:") // a false positive
 		if got := directive.MayContain([]byte(src)); got != want {
@@ -221,7 +223,8 @@ func FuzzScan(f *testing.F) {
 	for _, line := range []string{
 		"//af:rpc name=test_server timeout=5s", "//af:method idempotent timeout=250ms // remark", "//af:skip",
 		`//af:worker name="resize" max=10 backoff=5 s isolation=process`, "//af:schedule cron=`0 6 * * *`",
-		"//af:allow METHOD_DELETED unused // any more", "//af:allow RULE", "//af:allow", "// af:allow A_B c", "//af:worker client=a.b/c",
+		"//af:allow METHOD_DELETED unused // any more", "//af:allow RULE", "//af:allow", "// af:allow A_B c",
+		"//af:worker client=a.b/c",
 		"//af:rcp", "//AF:rpc", "//af: rpc", "//af :rpc", "// af:rpc name = x", "/*\naf:rpc*/", "/*/",
 		`//af:rpc name="\`, "//af:rpc name=x name= =\"\"y 'z' \xff\x00\u00a0", "//af:skip=\r\t",
 	} {

@@ -37,12 +37,14 @@ func TestValuesAndDefaults(t *testing.T) {
 			directive.RPC{Name: "test.server-2", Timeout: 24 * time.Hour, Concurrency: 65536}},
 		{"//af:rpc timeout=1ns concurrency=1", directive.RPC{Timeout: 1, Concurrency: 1}},
 		{"//af:method", directive.Method{}},
-		{"//af:method name=Get timeout=1m30s idempotent", directive.Method{Name: "Get", Timeout: 90 * time.Second, Idempotent: true}},
+		{"//af:method name=Get timeout=1m30s idempotent",
+			directive.Method{Name: "Get", Timeout: 90 * time.Second, Idempotent: true}},
 		{"//af:method idempotent=false", directive.Method{}},
 		{"//af:worker", directive.Worker{Max: 10, Backoff: time.Second, Weight: 1, Isolation: "goroutine"}},
 		{"//af:worker name=q max=10000 timeout=720h retries=1000 backoff=24h weight=-1000 isolation=process",
 			directive.Worker{"q", 10000, 720 * time.Hour, 1000, 24 * time.Hour, -1000, 0, "process", ""}},
-		{"//af:worker max_crashes=1000", directive.Worker{Max: 10, Backoff: time.Second, Weight: 1, MaxCrashes: 1000, Isolation: "goroutine"}},
+		{"//af:worker max_crashes=1000",
+			directive.Worker{Max: 10, Backoff: time.Second, Weight: 1, MaxCrashes: 1000, Isolation: "goroutine"}},
 		{"//af:worker weight=0 retries=0", directive.Worker{Max: 10, Backoff: time.Second, Isolation: "goroutine"}},
 	} {
 		got, codes := typed(t, c.line)
@@ -61,10 +63,13 @@ func TestInvalidValuesCountAsMissing(t *testing.T) {
 		arg  string
 		code diag.Code
 	}{
-		{"timeout=5", diag.BadValue}, {"timeout=soon", diag.BadValue}, {"timeout=0", diag.BadValue}, {"timeout=-1s", diag.BadValue},
-		{"timeout=721h", diag.BadValue}, {`timeout=""`, diag.BadValue}, {"timeout=5 s", diag.BadValue}, {"timeout=99999999999h", diag.BadValue},
+		{"timeout=5", diag.BadValue}, {"timeout=soon", diag.BadValue}, {"timeout=0", diag.BadValue},
+		{"timeout=-1s", diag.BadValue},
+		{"timeout=721h", diag.BadValue}, {`timeout=""`, diag.BadValue}, {"timeout=5 s", diag.BadValue},
+		{"timeout=99999999999h", diag.BadValue},
 		{"backoff=0s", diag.BadValue}, {"backoff=24h1ns", diag.BadValue},
-		{"max=0", diag.BadValue}, {"max=10001", diag.BadValue}, {"max=1.5", diag.BadValue}, {"max=0x10", diag.BadValue}, {"max=9223372036854775808", diag.BadValue},
+		{"max=0", diag.BadValue}, {"max=10001", diag.BadValue}, {"max=1.5", diag.BadValue}, {"max=0x10", diag.BadValue},
+		{"max=9223372036854775808", diag.BadValue},
 		{"retries=-1", diag.BadValue}, {"retries=1001", diag.BadValue},
 		{"weight=-1001", diag.BadValue}, {"weight=1001", diag.BadValue},
 		{"max_crashes=0", diag.BadValue}, {"max_crashes=1001", diag.BadValue},
@@ -85,7 +90,8 @@ func TestInvalidValuesCountAsMissing(t *testing.T) {
 func TestHintsForDurations(t *testing.T) {
 	for _, c := range []struct{ value, want string }{
 		{"5", "5s"}, {"0.5", "0.5s"}, {"5 s", "5s"}, {"5S", "5s"}, {"5sec", "5s"}, {"5 seconds", "5s"}, {"5min", "5m"},
-		{"2 hours", "2h"}, {"1 day", "24h"}, {"1.5d", "36h"}, {"2weeks", "336h"}, {"300millis", "300ms"}, {"1h 30m", "1h30m"}, {"1_000", "1000s"},
+		{"2 hours", "2h"}, {"1 day", "24h"}, {"1.5d", "36h"}, {"2weeks", "336h"}, {"300millis", "300ms"}, {"1h 30m", "1h30m"},
+		{"1_000", "1000s"},
 		{"9weeks", ""}, {"-5", ""}, {"soon", ""}, {"5 parsecs", ""}, {"", ""}, {".", ""}, {"5:30", ""},
 	} {
 		d := &directive.Directive{Name: "worker", Args: []directive.Arg{{Key: "timeout", Value: c.value}}}
@@ -106,7 +112,8 @@ func TestHintsForDurations(t *testing.T) {
 
 // Each key has a field with its name, and each field a key.
 func TestEveryKeyHasAField(t *testing.T) {
-	for name, v := range map[string]any{"rpc": directive.RPC{}, "method": directive.Method{}, "worker": directive.Worker{}} {
+	for name, v := range map[string]any{"rpc": directive.RPC{}, "method": directive.Method{},
+		"worker": directive.Worker{}} {
 		spec, ok := directive.Lookup(name)
 		if !ok {
 			t.Fatal(name)

@@ -40,7 +40,8 @@ func TestOutputPassesLinters(t *testing.T) {
 		cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod", "GOPROXY=off")
 		output, err := cmd.CombinedOutput()
 		// Ignore findings in the user's code.
-		if findings := about(emit.GoFile, string(output)); findings != "" || err != nil && !strings.Contains(string(output), "user.go:") {
+		if findings := about(emit.GoFile, string(output)); findings != "" ||
+			err != nil && !strings.Contains(string(output), "user.go:") {
 			t.Errorf("%s: %v\n%s", command, err, output)
 		}
 	}

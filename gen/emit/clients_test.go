@@ -19,7 +19,8 @@ import (
 // split splits p into a client package with its types and another package with its services and workers.
 func split(p *ir.Package) (ir.Client, *ir.Package) {
 	c := ir.Client{Path: p.Path, Name: p.Name, Taken: p.Taken, ImportNames: p.ImportNames}
-	origin := &ir.Package{Path: "example.com/origin", Name: "origin", Defs: p.Defs, Imports: map[string]string{p.Path: p.Name}}
+	origin := &ir.Package{Path: "example.com/origin", Name: "origin", Defs: p.Defs,
+		Imports: map[string]string{p.Path: p.Name}}
 	maps.Copy(origin.Imports, p.Imports)
 	for _, s := range p.Services {
 		s.Client = c.Path
@@ -101,7 +102,8 @@ func TestHalvesAvoidNamesOfOwnOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	own := mustEmit(t, mine)
-	if !strings.Contains(own, "var afUserGroupList = ") || !strings.Contains(string(files[0].Content), "var afUserGroupList2 = ") {
+	if !strings.Contains(own, "var afUserGroupList = ") ||
+		!strings.Contains(string(files[0].Content), "var afUserGroupList2 = ") {
 		t.Errorf("%s\n%s", own, files[0].Content)
 	}
 	names := func(files []emit.File) (all []string) {
@@ -132,7 +134,8 @@ func TestClientsWithOneImport(t *testing.T) {
 func TestInvalidClients(t *testing.T) {
 	c, origin := split(shop())
 	c.Taken = []string{"CalcClient"}
-	if files, err := emit.Clients(c, []*ir.Package{origin}); err == nil || !strings.Contains(err.Error(), "the name CalcClient is taken") {
+	if files, err := emit.Clients(c, []*ir.Package{origin}); err == nil ||
+		!strings.Contains(err.Error(), "the name CalcClient is taken") {
 		t.Errorf("%v, %v", files, err)
 	}
 	origin.Workers[0].Payload = ir.Type{Kind: ir.Pointer}

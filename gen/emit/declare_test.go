@@ -49,7 +49,8 @@ func declareOwn(p *ir.Package) string {
 		}
 		fmt.Fprintf(&b, "func (*%s) Run(uÿcontext.Context, %s) %s { for {} }\n", w.Type, spell(w.Payload), result)
 		if w.SubtasksDone {
-			fmt.Fprintf(&b, "func (*%s) SubtasksDone(uÿcontext.Context, %s, uÿruntime.Subtasks) error { for {} }\n", w.Type, spell(w.Payload))
+			fmt.Fprintf(&b, "func (*%s) SubtasksDone(uÿcontext.Context, %s, uÿruntime.Subtasks) error { for {} }\n", w.Type,
+				spell(w.Payload))
 		}
 	}
 	for _, name := range p.Taken {
@@ -94,7 +95,8 @@ func declareMethod(typ string, m ir.Method, spell func(ir.Type) string) string {
 			results = append(results, spell(r.Type))
 		}
 	}
-	return fmt.Sprintf("func (*%s) %s(%s) (%s) { for {} }\n", typ, m.GoName, strings.Join(params, ", "), strings.Join(results, ", "))
+	return fmt.Sprintf("func (*%s) %s(%s) (%s) { for {} }\n", typ, m.GoName, strings.Join(params, ", "),
+		strings.Join(results, ", "))
 }
 
 // declareOthers returns the packages that p mentions.

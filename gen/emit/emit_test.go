@@ -111,10 +111,12 @@ func TestDocComments(t *testing.T) {
 // wide returns a package with declarations that don't fit on a line.
 func wide() *ir.Package {
 	m := ir.Method{GoName: "ReserveForCustomer", Ctx: "ctx", Variadic: true, Named: true, Err: "err"}
-	for _, name := range []string{"customer", "warehouse", "reservation", "confirmation", "quantity", "priority", "reason", "approvedBy"} {
+	for _, name := range []string{"customer", "warehouse", "reservation", "confirmation", "quantity", "priority", "reason",
+		"approvedBy"} {
 		m.Params = append(m.Params, param(name, own("ID")))
 	}
-	m.Params = append(m.Params, param("dimensions", mapOf(basic("string"), own("Item"))), param("items", slice(own("Item"))))
+	m.Params = append(m.Params, param("dimensions", mapOf(basic("string"), own("Item"))),
+		param("items", slice(own("Item"))))
 	m.Results = []ir.Param{param("reserved", slice(own("Item"))), param("missing", slice(own("Item")))}
 	p := service(m, ir.Method{GoName: "Sum", Params: []ir.Param{unnamed("arg0", own("ID")), unnamed("arg1", own("ID"))}})
 	p.Services[0].Type, p.Services[0].Name, p.Taken = "InventoryService", "inventory_service", []string{"InventoryService"}
@@ -167,7 +169,8 @@ func TestInvalidPackages(t *testing.T) {
 			p.Services = append(p.Services, news)
 			return p
 		}(), "the name NewSClient is taken"},
-		{"import_without_name", service(ir.Method{GoName: "M", Params: []ir.Param{param("x", other("a.b/x", "T"))}}), `no package name for import path "a.b/x"`},
+		{"import_without_name", service(ir.Method{GoName: "M", Params: []ir.Param{param("x", other("a.b/x", "T"))}}),
+			`no package name for import path "a.b/x"`},
 		{"pointer_without_element", service(bad), "emit example.com/shop: "},
 		{"not_Go", service(notGo), "emit example.com/shop: "},
 	}

@@ -29,9 +29,10 @@ func service(methods ...ir.Method) *ir.Package {
 // worker returns a package with worker W.
 func worker(payload ir.Type, result *ir.Type) *ir.Package {
 	return &ir.Package{
-		Path:    shopPath,
-		Name:    "shop",
-		Workers: []ir.Worker{{Type: "W", Name: "w", Max: 10, Weight: 1, Isolation: "goroutine", Payload: payload, Result: result}},
+		Path: shopPath,
+		Name: "shop",
+		Workers: []ir.Worker{{Type: "W", Name: "w", Max: 10, Weight: 1, Isolation: "goroutine", Payload: payload,
+			Result: result}},
 		Imports: map[string]string{},
 		Taken:   []string{"W"},
 	}
@@ -66,14 +67,16 @@ func TestUserNamesTakePrecedence(t *testing.T) {
 		method ir.Method
 		want   []string
 	}{
-		{"unnamed", ir.Method{Params: []ir.Param{unnamed("arg0", integer), unnamed("arg1", text)}, Results: []ir.Param{unnamed("result", integer)}}, []string{
+		{"unnamed", ir.Method{Params: []ir.Param{unnamed("arg0", integer), unnamed("arg1", text)},
+			Results: []ir.Param{unnamed("result", integer)}}, []string{
 			"M(context.Context, int, string) (int, error)",
 			"func (c *SClient) M(ctx context.Context, arg0 int, arg1 string) (int, error) {",
 			"r, err := afSM.Call(ctx, c.client, afSMArgs{arg0, arg1})",
 			"return r.Result, err",
 			`Signature:   "(int, string) (int)",`,
 		}},
-		{"partly_blank", ir.Method{Ctx: "ctx", Params: []ir.Param{param("x", integer), unnamed("arg1", integer), param("y", integer)}}, []string{
+		{"partly_blank", ir.Method{Ctx: "ctx",
+			Params: []ir.Param{param("x", integer), unnamed("arg1", integer), param("y", integer)}}, []string{
 			"M(ctx context.Context, x, _, y int) error",
 			"func (c *SClient) M(ctx context.Context, x, arg1, y int) error {",
 			"_, err := afSM.Call(ctx, c.client, afSMArgs{x, arg1, y})",
@@ -84,12 +87,14 @@ func TestUserNamesTakePrecedence(t *testing.T) {
 			"func (c *SClient) M(callCtx2 context.Context, ctx string, callCtx int) error {",
 		}},
 		{"grouped_parameters", ir.Method{Ctx: "ctx", Variadic: true, Params: []ir.Param{
-			param("x", integer), param("y", integer), param("s", text), param("z", integer), param("zs", slice(integer)), param("more", slice(integer)),
+			param("x", integer), param("y", integer), param("s", text), param("z", integer), param("zs", slice(integer)),
+			param("more", slice(integer)),
 		}}, []string{
 			"M(ctx context.Context, x, y int, s string, z int, zs []int, more ...int) error",
 			"return struct{}{}, s.M(ctx, a.X, a.Y, a.S, a.Z, a.Zs, a.More...)",
 		}},
-		{"names_of_locals", ir.Method{Ctx: "err", Params: []ir.Param{param("c", text), param("r", text)}, Results: []ir.Param{unnamed("result", text)}}, []string{
+		{"names_of_locals", ir.Method{Ctx: "err", Params: []ir.Param{param("c", text), param("r", text)},
+			Results: []ir.Param{unnamed("result", text)}}, []string{
 			"func (client *SClient) M(err context.Context, c, r string) (string, error) {",
 			"reply, callErr := afSM.Call(err, client.client, afSMArgs{c, r})",
 			"return reply.Result, callErr",
@@ -122,18 +127,21 @@ func TestUserNamesTakePrecedence(t *testing.T) {
 		}},
 		{"named_like_imports_and_types", ir.Method{
 			Ctx: "context", Named: true, Err: "error",
-			Params:  []ir.Param{param("af", text), param("time", text), param("string", text), param("nil", text), param("true", integer), param("SClient", integer)},
+			Params: []ir.Param{param("af", text), param("time", text), param("string", text), param("nil", text),
+				param("true", integer), param("SClient", integer)},
 			Results: []ir.Param{param("int", integer), param("struct_", integer), param("any", integer)},
 		}, []string{
 			"M(context context.Context, af, time, string, nil string, true, SClient int) (int, struct_, any int, error error)",
 			"r, error := afSM.Call(context, c.client, afSMArgs{af, time, string, nil, true, SClient})",
 			"return r.Int, r.Struct_, r.Any, error",
 		}},
-		{"named_like_helpers", ir.Method{Ctx: "afSM", Params: []ir.Param{param("afSM2Args", text), param("afSMHandler", text)}}, []string{
+		{"named_like_helpers", ir.Method{Ctx: "afSM",
+			Params: []ir.Param{param("afSM2Args", text), param("afSMHandler", text)}}, []string{
 			"_, err := afSM2.Call(afSM, c.client, afSM2Args2{afSM2Args, afSMHandler})",
 		}},
 		{"members_without_field_names", ir.Method{Ctx: "ctx", Params: []ir.Param{
-			param("_x", integer), param("日", integer), param("x", integer), param("X", integer), param("x2", integer), param("ǆ", integer), param("ß", integer),
+			param("_x", integer), param("日", integer), param("x", integer), param("X", integer), param("x2", integer),
+			param("ǆ", integer), param("ß", integer),
 		}}, []string{
 			"X_x int `json:\"_x\"`",
 			"X日  int `json:\"日\"`",
@@ -153,9 +161,11 @@ func TestUserNamesTakePrecedence(t *testing.T) {
 }
 
 func TestHelperNames(t *testing.T) {
-	two := service(ir.Method{GoName: "GroupList"}, ir.Method{GoName: "GroupListArgs", Params: []ir.Param{param("x", basic("int"))}})
+	two := service(ir.Method{GoName: "GroupList"},
+		ir.Method{GoName: "GroupListArgs", Params: []ir.Param{param("x", basic("int"))}})
 	two.Services[0].Type, two.Services[0].Name = "User", "user"
-	groups := service(ir.Method{GoName: "List", Params: []ir.Param{param("x", basic("int"))}}, ir.Method{GoName: "ListHandler"}).Services[0]
+	groups := service(ir.Method{GoName: "List", Params: []ir.Param{param("x", basic("int"))}},
+		ir.Method{GoName: "ListHandler"}).Services[0]
 	groups.Type, groups.Name = "UserGroup", "user_group"
 	two.Services = append(two.Services, groups)
 	two.Taken = []string{"User", "UserGroup"}
@@ -192,7 +202,8 @@ func TestImportNames(t *testing.T) {
 		pkg  *ir.Package
 		want []string
 	}{
-		{"name_differs_from_path", importing(use(other("example.com/go-user/v2", "T")), map[string]string{"example.com/go-user/v2": "user"}),
+		{"name_differs_from_path",
+			importing(use(other("example.com/go-user/v2", "T")), map[string]string{"example.com/go-user/v2": "user"}),
 			[]string{`"example.com/go-user/v2"`, "M(context.Context, user.T) error"}},
 		{"same_name_with_different_parents", importing(
 			use(other("example.com/admin/user/v2", "T"), other("example.com/shop/user", "T"), other("example.com/user", "T")),
@@ -203,7 +214,8 @@ func TestImportNames(t *testing.T) {
 				`Signature:   "(example.com/admin/user/v2.T, example.com/shop/user.T, example.com/user.T)",`,
 			}},
 		{"import_names_declared", importing(use(), nil, "af", "context", "time", "time2"),
-			[]string{`context2 "context"`, `time3 "time"`, `af2 "github.com/afgen/afgen/runtime"`, "const _ = af2.Generated1", "Timeout:     30 * time3.Second,"}},
+			[]string{`context2 "context"`, `time3 "time"`, `af2 "github.com/afgen/afgen/runtime"`, "const _ = af2.Generated1",
+				"Timeout:     30 * time3.Second,"}},
 		{"import_names_in_other_files", func() *ir.Package {
 			p := use()
 			p.ImportNames = []string{"af", "context", "time"}
@@ -214,14 +226,16 @@ func TestImportNames(t *testing.T) {
 			map[string]string{"a.b/af": "af", "a.b/x/context": "context", "a.b/x/time": "time"}),
 			[]string{`af2 "a.b/af"`, `xcontext "a.b/x/context"`, `xtime "a.b/x/time"`}},
 		{"packages_named_like_predeclared", importing(
-			use(other("a.b/string", "T"), other("a.b/err", "T"), other("a.b/init", "T"), other("a.b/c", "T"), other("a.b/r", "T"), basic("string")),
+			use(other("a.b/string", "T"), other("a.b/err", "T"), other("a.b/init", "T"), other("a.b/c", "T"),
+				other("a.b/r", "T"), basic("string")),
 			map[string]string{"a.b/string": "string", "a.b/err": "err", "a.b/init": "init", "a.b/c": "c", "a.b/r": "r"}),
 			[]string{`string2 "a.b/string"`, `err2 "a.b/err"`, `init2 "a.b/init"`, `"a.b/c"`, `"a.b/r"`}},
 		{"packages_named_like_declarations", importing(use(other("a.b/x", "T"), other("a.b/y", "T")),
 			map[string]string{"a.b/x": "afS", "a.b/y": "SClient"}),
 			[]string{`afS2 "a.b/x"`, `SClient2 "a.b/y"`}},
 		{"default_imports", use(other("time", "Duration"), other("context", "Context"), other(runtimePath, "Task")),
-			[]string{`"time"`, `"context"`, "M(context.Context, time.Duration, context.Context, af.Task) error", `Signature:   "(time.Duration, context.Context, af.Task)",`}},
+			[]string{`"time"`, `"context"`, "M(context.Context, time.Duration, context.Context, af.Task) error",
+				`Signature:   "(time.Duration, context.Context, af.Task)",`}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { wants(t, test.pkg, test.want...) })

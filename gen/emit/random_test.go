@@ -17,9 +17,12 @@ import (
 // nasty returns names that are difficult for a generator.
 func nasty() []string {
 	return []string{
-		"c", "r", "s", "a", "w", "t", "ctx", "err", "client", "reply", "callCtx", "callErr", "impl", "opts", "tasks", "client2",
-		"af", "af2", "context", "time", "user", "string", "int", "error", "nil", "true", "any", "len", "struct_", "arg7", "param0",
-		"arg0x", "x", "X", "x2", "_x", "日", "ß", "afS", "afSB", "afSBArgs", "afSBReply", "afSBHandler", "afSB2", "SClient", "Item",
+		"c", "r", "s", "a", "w", "t", "ctx", "err", "client", "reply", "callCtx", "callErr", "impl", "opts", "tasks",
+		"client2",
+		"af", "af2", "context", "time", "user", "string", "int", "error", "nil", "true", "any", "len", "struct_", "arg7",
+		"param0",
+		"arg0x", "x", "X", "x2", "_x", "日", "ß", "afS", "afSB", "afSBArgs", "afSBReply", "afSBHandler", "afSB2", "SClient",
+		"Item",
 	}
 }
 
@@ -128,7 +131,8 @@ func drawMethod(t *rapid.T, name string) ir.Method {
 
 func drawDoc(t *rapid.T) string {
 	lines := []string{
-		"", "", "M does, at some length.", "\tcode", "  - one", "1. two", "# Heading", "go:generate x", "Deprecated: x.", "[X]: http://x",
+		"", "", "M does, at some length.", "\tcode", "  - one", "1. two", "# Heading", "go:generate x", "Deprecated: x.",
+		"[X]: http://x",
 		" odd", "*/", "//", "+build x", "nolint",
 	}
 	return strings.Join(rapid.SliceOfN(rapid.SampledFrom(lines), 0, 6).Draw(t, "doc"), "\n")
@@ -166,7 +170,8 @@ func drawPackage(t *rapid.T) *ir.Package {
 		p.Workers = append(p.Workers, w)
 	}
 	p.Taken = drawTaken(t, p)
-	free := slices.DeleteFunc(nasty(), func(name string) bool { return slices.Contains(p.Taken, name) || name == "SClient" })
+	free := slices.DeleteFunc(nasty(),
+		func(name string) bool { return slices.Contains(p.Taken, name) || name == "SClient" })
 	p.ImportNames = rapid.SliceOfDistinct(rapid.SampledFrom(free), rapid.ID).Draw(t, "import names")
 	return p
 }
@@ -174,7 +179,8 @@ func drawPackage(t *rapid.T) *ir.Package {
 // drawTaken returns the names that the package declares, and others.
 func drawTaken(t *rapid.T, p *ir.Package) []string {
 	more := []string{
-		"af", "af2", "context", "time", "time2", "user", "adminuser", "afS", "afSB", "afSB2", "afSBArgs", "afSCHandler", "afUserList",
+		"af", "af2", "context", "time", "time2", "user", "adminuser", "afS", "afSB", "afSB2", "afSBArgs", "afSCHandler",
+		"afUserList",
 		"c", "r", "opts", "impl", "err", "ctx", "len", "append", "日",
 	}
 	taken := rapid.SliceOfDistinct(rapid.SampledFrom(more), rapid.ID).Draw(t, "taken")

@@ -17,7 +17,8 @@ func TestIsOutput(t *testing.T) {
 	// Any truncated file is recognized.
 	for n := range 200 {
 		for _, end := range []string{"", "\n", strings.Repeat("\x00", 100)} {
-			for name, content := range map[string]string{"af_gen.go": goFile, "a/af_gen_0123abcd.go": goFile, "af_x_gen.go": goFile, "af.contract.json": contractFile} {
+			for name, content := range map[string]string{"af_gen.go": goFile, "a/af_gen_0123abcd.go": goFile,
+				"af_x_gen.go": goFile, "af.contract.json": contractFile} {
 				if !emit.IsOutput(name, []byte(content[:n]+end)) {
 					t.Fatalf("%s truncated after %d bytes, plus %q, is not recognized", name, n, end)
 				}

@@ -103,7 +103,8 @@ func TestVersionChangesWithOutput(t *testing.T) {
 	}
 }
 
-// If the runtime has an older or newer version of generated code, all files fail to compile at a line with instructions.
+// If the runtime has an older or newer version of generated code, all files fail to compile at a line with
+// instructions.
 func TestOtherRuntimeVersionsDontCompile(t *testing.T) {
 	stub, err := os.ReadFile("testdata/runtime/runtime.go")
 	if err != nil {

@@ -30,7 +30,8 @@ func tree(t testing.TB) Inputs {
 	put(t, filepath.Join(dir, "y", "go.mod"), "module y.test\n")
 	put(t, filepath.Join(dir, "goroot", "VERSION"), "go1.26\n")
 	return Inputs{
-		Dir: dir, Dirs: []string{dir, filepath.Join(dir, "a")}, Modules: []string{dir}, Paths: []string{filepath.Join(dir, "b")},
+		Dir: dir, Dirs: []string{dir, filepath.Join(dir, "a")}, Modules: []string{dir},
+		Paths:  []string{filepath.Join(dir, "b")},
 		GOROOT: filepath.Join(dir, "goroot"), Outputs: []string{"af.contract.json"},
 	}
 }
@@ -56,10 +57,15 @@ func TestUnchanged(t *testing.T) {
 		edit    func(dir string) error
 	}{
 		{"nothing", false, func(string) error { return nil }},
-		{"touched", false, func(dir string) error { return os.Chtimes(filepath.Join(dir, "a", "a.go"), time.Now(), time.Now()) }},
+		{"touched", false, func(dir string) error {
+			return os.Chtimes(filepath.Join(dir, "a", "a.go"), time.Now(),
+				time.Now())
+		}},
 		// Irrelevant files.
-		{"file_without_rule", false, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "notes.md"), nil, 0o644) }},
-		{"edit_without_rule", false, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "notes.txt"), nil, 0o644) }},
+		{"file_without_rule", false,
+			func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "notes.md"), nil, 0o644) }},
+		{"edit_without_rule", false,
+			func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "notes.txt"), nil, 0o644) }},
 		// Lock files of editors.
 		{"editor_lock", false, func(dir string) error { return os.Symlink("x@y.1", filepath.Join(dir, "a", ".#a.go")) }},
 		{"hidden_directory", false, func(dir string) error { return os.Mkdir(filepath.Join(dir, ".git"), 0o755) }},
@@ -119,14 +125,17 @@ func TestUnchanged(t *testing.T) {
 		}},
 		{"new_go_sum", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "go.sum"), nil, 0o644) }},
 		{"new_go_work", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "go.work"), nil, 0o644) }},
-		{"new_go_work_above", true, func(dir string) error { return os.WriteFile(filepath.Join(filepath.Dir(dir), "go.work"), nil, 0o644) }},
-		{"directory_becomes_module", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "go.mod"), nil, 0o644) }},
+		{"new_go_work_above", true,
+			func(dir string) error { return os.WriteFile(filepath.Join(filepath.Dir(dir), "go.work"), nil, 0o644) }},
+		{"directory_becomes_module", true,
+			func(dir string) error { return os.WriteFile(filepath.Join(dir, "a", "go.mod"), nil, 0o644) }},
 		{"vendoring", true, func(dir string) error { return os.Mkdir(filepath.Join(dir, "vendor"), 0o755) }},
 		{"go_mod_of_replacement", true, func(dir string) error {
 			return os.WriteFile(filepath.Join(dir, "y", "go.mod"), []byte("module y.test\n\ngo 1.26\n"), 0o644)
 		}},
 		{"path_that_was_missing", true, func(dir string) error { return os.Mkdir(filepath.Join(dir, "b"), 0o755) }},
-		{"other_go_version", true, func(dir string) error { return os.WriteFile(filepath.Join(dir, "goroot", "VERSION"), nil, 0o644) }},
+		{"other_go_version", true,
+			func(dir string) error { return os.WriteFile(filepath.Join(dir, "goroot", "VERSION"), nil, 0o644) }},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			in := tree(t)
@@ -142,14 +151,16 @@ func TestUnchanged(t *testing.T) {
 }
 
 func TestTakeAfterRecentChange(t *testing.T) {
-	for name, start := range map[string]time.Time{"since the run began": time.Now().Add(-time.Minute), "just before": time.Now()} {
+	for name, start := range map[string]time.Time{"since the run began": time.Now().Add(-time.Minute),
+		"just before": time.Now()} {
 		in := tree(t)
 		if _, err := Take(start, in, nil); err == nil || !strings.Contains(err.Error(), "just been changed") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	in := tree(t)
-	for time.Since(mtime(t, filepath.Join(in.Dir, "goroot", "VERSION"))) < 25*time.Millisecond { // the last file of the tree
+	for time.Since(mtime(t, filepath.Join(in.Dir, "goroot",
+		"VERSION"))) < 25*time.Millisecond { // the last file of the tree
 	}
 	start := time.Now()
 	if err := os.Remove(filepath.Join(in.Dir, "a", "a.go")); err != nil {
@@ -179,7 +190,8 @@ func TestWrote(t *testing.T) {
 	if err := os.Remove(a); err != nil {
 		t.Fatal(err)
 	}
-	if !m.Wrote(out, []byte("package a // generated\n")) || !m.Wrote(a, nil) || m.Wrote(filepath.Join(in.Dir, "b", "b.go"), nil) {
+	if !m.Wrote(out, []byte("package a // generated\n")) || !m.Wrote(a, nil) ||
+		m.Wrote(filepath.Join(in.Dir, "b", "b.go"), nil) {
 		t.Error("Wrote says the opposite of what it should")
 	}
 	for i, want := range []bool{true, false} {
@@ -273,7 +285,8 @@ func TestStoreLimits(t *testing.T) {
 
 	put(t, filepath.Join(string(s), "mine.txt"), "")
 	old := time.Now().Add(-2 * maxAge)
-	for path, at := range map[string]time.Time{s.path("old"): old, filepath.Join(string(s), "1.tmp"): time.Now().Add(-2 * time.Hour), filepath.Join(string(s), "mine.txt"): old} {
+	for path, at := range map[string]time.Time{s.path("old"): old,
+		filepath.Join(string(s), "1.tmp"): time.Now().Add(-2 * time.Hour), filepath.Join(string(s), "mine.txt"): old} {
 		put(t, path, "")
 		if err := os.Chtimes(path, at, at); err != nil {
 			t.Fatal(err)
@@ -295,7 +308,8 @@ func TestStoreLimits(t *testing.T) {
 	for _, e := range entries {
 		names = append(names, e.Name())
 	}
-	if n := len(names); n > maxCount+2 || !slices.Contains(names, "mine.txt") || slices.Contains(names, "1.tmp") || slices.Contains(names, "old"+suffix) {
+	if n := len(names); n > maxCount+2 || !slices.Contains(names, "mine.txt") || slices.Contains(names, "1.tmp") ||
+		slices.Contains(names, "old"+suffix) {
 		t.Errorf("%d left: %q", n, names)
 	}
 	if s.Load("key") == nil {
@@ -349,7 +363,8 @@ func TestKeyDependsOnEnvironment(t *testing.T) {
 	look("a pattern", key("/d", "", "a"))
 	look("patterns", key("/d", "", "a", "b"))
 	look("patterns otherwise", key("/d", "", "a b"))
-	for _, name := range []string{"GOOS", "GOARCH", "CGO_ENABLED", "GOEXPERIMENT", "GOWORK", "GOTOOLCHAIN", "GOPATH", "GOMODCACHE", "GOROOT", "CC", "HOME", "GOAMD64"} {
+	for _, name := range []string{"GOOS", "GOARCH", "CGO_ENABLED", "GOEXPERIMENT", "GOWORK", "GOTOOLCHAIN", "GOPATH",
+		"GOMODCACHE", "GOROOT", "CC", "HOME", "GOAMD64"} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, "other")
 			look(name, key("/d", ""))
@@ -385,7 +400,8 @@ func TestKeyDependsOnEnvironment(t *testing.T) {
 func TestKeyErrors(t *testing.T) {
 	env := filepath.Join(t.TempDir(), "env")
 	for _, kv := range []string{
-		"GOFLAGS=-overlay=x.json", "GOFLAGS=-mod=mod -modfile=x.mod", "GOFLAGS=--toolexec=x", "GO111MODULE=off", "GOPACKAGESDRIVER=/x",
+		"GOFLAGS=-overlay=x.json", "GOFLAGS=-mod=mod -modfile=x.mod", "GOFLAGS=--toolexec=x", "GO111MODULE=off",
+		"GOPACKAGESDRIVER=/x",
 	} {
 		name, value, _ := strings.Cut(kv, "=")
 		t.Setenv("GOENV", "off")

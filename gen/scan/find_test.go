@@ -159,8 +159,10 @@ package calc
 
 func TestFindsOutputsWithoutAnnotations(t *testing.T) {
 	t.Parallel()
-	dir := module(t, "-- old/old.go --\npackage old\n-- old/af_gen.go --\n"+header+"\npackage old\n-- old/af.contract.json --\n"+header+
-		"-- old/data.json --\n"+header+"-- mine/af_gen.go --\npackage mine\n-- old/old_test.go --\npackage old\n\n//af:rpc\ntype T struct{}\n")
+	dir := module(t, "-- old/old.go --\npackage old\n-- old/af_gen.go --\n"+header+"\npackage old\n"+
+		"-- old/af.contract.json --\n"+header+
+		"-- old/data.json --\n"+header+"-- mine/af_gen.go --\npackage mine\n-- old/old_test.go --\npackage old\n\n"+
+		"//af:rpc\ntype T struct{}\n")
 	for _, patterns := range [][]string{{"./..."}, {"x.test/..."}, {"./old", "x.test/old", "./..."}} {
 		var got []string
 		res := run(t, config(dir, patterns...))
@@ -206,7 +208,8 @@ func TestIgnoreDirectivesOfGoMod(t *testing.T) {
 	write(t, dir, "b/in/a/a.go", service("bina"))
 	write(t, dir, "within/within.go", service("within"))
 	for _, tc := range []struct{ ignore, from string }{
-		{"ignore ./a", "."}, {"ignore a", "."}, {"ignore in", "."}, {"ignore ./in", "."}, {"ignore b/in", "."}, {"ignore (\n./b/in/a\nin/a\n)", "."},
+		{"ignore ./a", "."}, {"ignore a", "."}, {"ignore in", "."}, {"ignore ./in", "."}, {"ignore b/in", "."},
+		{"ignore (\n./b/in/a\nin/a\n)", "."},
 		{"ignore ./b/in", "b"}, {"ignore in", "a"}, {"ignore wit", "."},
 	} {
 		write(t, dir, "go.mod", "module x.test\n\ngo 1.26\n\n"+tc.ignore+"\n")

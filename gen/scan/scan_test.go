@@ -66,7 +66,8 @@ func textsOf(dir string, list diag.List) []string {
 	var out []string
 	for _, d := range list {
 		file, _ := filepath.Rel(dir, d.Pos.File)
-		out = append(out, fmt.Sprintf("%s:%d:%d: %s: %s", filepath.ToSlash(file), d.Pos.Line, d.Pos.Column, d.Code, d.Message))
+		out = append(out, fmt.Sprintf("%s:%d:%d: %s: %s", filepath.ToSlash(file), d.Pos.Line, d.Pos.Column, d.Code,
+			d.Message))
 	}
 	return out
 }
@@ -213,7 +214,8 @@ func TestIgnoresErrorsOutsideSignatures(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("package calc\n\nimport _ \"x.test/missing\"\n\n")
 	for i := range 3000 {
-		fmt.Fprintf(&b, "type T%d struct{ X Missing%d }\n\nfunc F%d(x Gone) { undefined.Call(%d, T%d) }\n\nfunc (s *Service) f%d(Lost)\n\n", i, i, i, i, i, i)
+		fmt.Fprintf(&b, "type T%d struct{ X Missing%d }\n\nfunc F%d(x Gone) { undefined.Call(%d, T%d) }\n\n"+
+			"func (s *Service) f%d(Lost)\n\n", i, i, i, i, i, i)
 	}
 	write(t, dir, "broken.go", b.String())
 	res := run(t, config(dir, "."))
@@ -394,8 +396,10 @@ func (w *Wrong) Do(ctx context.Context, m Missing) error { return nil }
 // A panic is reported at the declaration, and other packages are still checked.
 func TestPanicIsReportedAsBug(t *testing.T) {
 	t.Parallel()
-	dir := module(t, "-- a/a.go --\n"+strings.Replace(service("a"), "ctx context.Context", "ctx context.Context, i item.Item", 1)+
-		"-- item/item.go --\npackage item\n\ntype Item struct{}\n-- b/b.go --\n"+strings.Replace(service("b"), " error {", " {", 1))
+	dir := module(t, "-- a/a.go --\n"+strings.Replace(service("a"), "ctx context.Context",
+		"ctx context.Context, i item.Item", 1)+
+		"-- item/item.go --\npackage item\n\ntype Item struct{}\n-- b/b.go --\n"+strings.Replace(service("b"), " error {",
+		" {", 1))
 	src, err := os.ReadFile(filepath.Join(dir, "a", "a.go"))
 	if err != nil {
 		t.Fatal(err)
@@ -409,8 +413,10 @@ func TestPanicIsReportedAsBug(t *testing.T) {
 		return false
 	}
 	got := run(t, cfg).Diagnostics
-	if len(got) != 2 || got[0].Code != diag.Internal || got[0].Pos.File != filepath.Join(dir, "a", "a.go") || got[0].Pos.Line != 10 ||
-		!strings.HasPrefix(got[0].Message, "bug in afgen: package x.test/a: of the test (gen/scan/") || got[1].Code != diag.NoError {
+	if len(got) != 2 || got[0].Code != diag.Internal || got[0].Pos.File != filepath.Join(dir, "a", "a.go") ||
+		got[0].Pos.Line != 10 ||
+		!strings.HasPrefix(got[0].Message, "bug in afgen: package x.test/a: of the test (gen/scan/") ||
+		got[1].Code != diag.NoError {
 		t.Errorf("%+v", got)
 	}
 }

@@ -71,18 +71,23 @@ type expression struct {
 
 func drawType(t *rapid.T, depth int) expression {
 	leaves := []expression{
-		{"bool", accepted}, {"int", accepted}, {"string", accepted}, {"byte", accepted}, {"float64", accepted}, {"any", accepted},
-		{"interface{}", accepted}, {"Color", accepted}, {"Item", accepted}, {"Tree", accepted}, {"Quiet", accepted}, {"Name", accepted},
+		{"bool", accepted}, {"int", accepted}, {"string", accepted}, {"byte", accepted}, {"float64", accepted},
+		{"any", accepted},
+		{"interface{}", accepted}, {"Color", accepted}, {"Item", accepted}, {"Tree", accepted}, {"Quiet", accepted},
+		{"Name", accepted},
 		{"Coded", accepted}, {"time.Time", accepted}, {"netip.Addr", accepted}, {"struct{}", accepted},
-		{"Loud", refused}, {"error", refused}, {"io.Reader", refused}, {"complex64", refused}, {"unsafe.Pointer", refused}, {"func()", refused},
-		{"context.Context", refused}, {"interface{ M() }", refused}, {"Endless[int]", refused}, {"Missing", undefined}, {"time.Missing", undefined},
+		{"Loud", refused}, {"error", refused}, {"io.Reader", refused}, {"complex64", refused}, {"unsafe.Pointer", refused},
+		{"func()", refused},
+		{"context.Context", refused}, {"interface{ M() }", refused}, {"Endless[int]", refused}, {"Missing", undefined},
+		{"time.Missing", undefined},
 	}
 	if depth == 0 || rapid.IntRange(0, 3).Draw(t, "leaf") == 0 {
 		return rapid.SampledFrom(leaves).Draw(t, "type")
 	}
 	elem := drawType(t, depth-1)
 	hidden := elem
-	hidden.verdict = map[verdict]verdict{accepted: accepted, either: either, refused: either, undefined: undefined}[elem.verdict]
+	hidden.verdict = map[verdict]verdict{accepted: accepted, either: either, refused: either,
+		undefined: undefined}[elem.verdict]
 	in := func(format string) expression { return expression{fmt.Sprintf(format, elem.source), elem.verdict} }
 	switch rapid.IntRange(0, 10).Draw(t, "kind") {
 	case 0:
@@ -98,8 +103,10 @@ func drawType(t *rapid.T, depth int) expression {
 	case 5:
 		return expression{"ID[" + hidden.source + "]", hidden.verdict}
 	case 6:
-		keys := []expression{{"string", accepted}, {"int8", accepted}, {"Color", accepted}, {"netip.Addr", accepted}, {"Name", accepted}, {"ID[int]", accepted},
-			{"bool", refused}, {"float64", refused}, {"[2]int", refused}, {"Item", refused}, {"*int", refused}, {"any", refused}, {"[]int", refused}}
+		keys := []expression{{"string", accepted}, {"int8", accepted}, {"Color", accepted}, {"netip.Addr", accepted},
+			{"Name", accepted}, {"ID[int]", accepted},
+			{"bool", refused}, {"float64", refused}, {"[2]int", refused}, {"Item", refused}, {"*int", refused}, {"any", refused},
+			{"[]int", refused}}
 		key := rapid.SampledFrom(keys).Draw(t, "key")
 		return expression{"map[" + key.source + "]" + elem.source, max(key.verdict, elem.verdict)}
 	case 7:
@@ -107,7 +114,8 @@ func drawType(t *rapid.T, depth int) expression {
 	case 8:
 		return expression{"struct{X int; y " + hidden.source + ` "json:\"-\""}`, hidden.verdict}
 	case 9:
-		return expression{"struct{X int; y " + hidden.source + "}", max(either, hidden.verdict)} // refused unless all its values are equal
+		return expression{"struct{X int; y " + hidden.source + "}",
+			max(either, hidden.verdict)} // refused unless all its values are equal
 	default:
 		return expression{"chan " + elem.source, max(refused, elem.verdict)}
 	}
@@ -191,18 +199,24 @@ func stable(t interface{ Errorf(string, ...any) }, p *ir.Package) {
 // For any text as a type, the scan accepts it or reports a problem, and doesn't panic.
 func FuzzSignature(f *testing.F) {
 	for _, seed := range []string{
-		"int", "[]map[string]*Tree", "...Item", "Page[Page[ID[func()]]]", "[len(\"x\")]int", "[1 << 40]int", "[-1]int", "[x]int", "[...]int",
-		"struct{ Item; *Tree }", "struct{ Page[int] }", "interface{ ~int }", "chan<- func(<-chan int)", "Page", "Page[]", "Page[int, int]",
-		"int) error { return nil }\n\nfunc (s *Service) Do2(context.Context", "int, q", "p.q.r", "unsafe.Pointer", "map[[]int]int",
-		"Endless[Endless[int]]", "struct{ S }", "*S", "SAPI", "NewSClient", "func(", "\"", "`", "/*", "//", "\x00", "\xff", "int `json:\"x\"`",
-		"int /*\naf:rpc */", "int,\n//af:skip\nq int", "[unsafe.Sizeof(0)]int", "[Do]int", "S.T", "context.Missing", "af.Task", "(((int)))",
+		"int", "[]map[string]*Tree", "...Item", "Page[Page[ID[func()]]]", "[len(\"x\")]int", "[1 << 40]int", "[-1]int",
+		"[x]int", "[...]int",
+		"struct{ Item; *Tree }", "struct{ Page[int] }", "interface{ ~int }", "chan<- func(<-chan int)", "Page", "Page[]",
+		"Page[int, int]",
+		"int) error { return nil }\n\nfunc (s *Service) Do2(context.Context", "int, q", "p.q.r", "unsafe.Pointer",
+		"map[[]int]int",
+		"Endless[Endless[int]]", "struct{ S }", "*S", "SAPI", "NewSClient", "func(", "\"", "`", "/*", "//", "\x00", "\xff",
+		"int `json:\"x\"`",
+		"int /*\naf:rpc */", "int,\n//af:skip\nq int", "[unsafe.Sizeof(0)]int", "[Do]int", "S.T", "context.Missing",
+		"af.Task", "(((int)))",
 		"struct{ X int; X int }", "struct{ _ int; _ chan int }", "struct{ Int int `json:\"a,string,omitempty\"` }",
 	} {
 		f.Add(seed)
 	}
 	dir := module(f, "")
 	f.Fuzz(func(t *testing.T, source string) {
-		write(t, dir, "types.go", prelude+"//af:rpc\ntype S struct{}\n\nfunc (*S) Do(ctx context.Context, p "+source+") error { return nil }\n")
+		write(t, dir, "types.go",
+			prelude+"//af:rpc\ntype S struct{}\n\nfunc (*S) Do(ctx context.Context, p "+source+") error { return nil }\n")
 		res := run(t, config(dir, "."))
 		if len(res.Diagnostics) > 0 {
 			return

@@ -17,7 +17,8 @@ func TestConstraintsMatchGoBuild(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	one := func(of ...string) string { return of[random.IntN(len(of))] }
 	word := func() string {
-		return one("linux", "windows", "darwin", "ios", "android", "solaris", "illumos", "amd64", "arm", "arm64", "wasm", "unix", "cgo", "gc", "gccgo",
+		return one("linux", "windows", "darwin", "ios", "android", "solaris", "illumos", "amd64", "arm", "arm64", "wasm",
+			"unix", "cgo", "gc", "gccgo",
 			"go1.18", "go1.99", "special", "other", "ignore", "zos", "test", "x")
 	}
 	var expr func(depth int) string
@@ -31,18 +32,21 @@ func TestConstraintsMatchGoBuild(t *testing.T) {
 		return "(" + expr(depth+1) + ")" + one("&&", "||") + expr(depth+1)
 	}
 	for range 3000 {
-		name := one("x", "x_"+word(), word(), "x_"+word()+"_"+word(), word()+"_"+word(), "_"+word()) + one("", "_test", ".y") + ".go"
+		name := one("x", "x_"+word(), word(), "x_"+word()+"_"+word(), word()+"_"+word(), "_"+word()) +
+			one("", "_test", ".y") + ".go"
 		src := one("", "", "//go:build "+expr(0)+"\n\n", "//go:build "+expr(0)+"\n", "// Text.\n\n//go:build "+expr(0)+"\n\n",
 			"// +build "+word()+" "+word()+"\n\n", "// +build "+word()+"\n// +build "+word()+"\n\n", "// +build "+word()+"\n",
 			"/* Text. */\n\n//go:build "+expr(0)+"\n\n") + "package p\n" + one("", "\n//go:build "+word()+"\n")
 		x := Of("/dir/"+name, []byte(src), false)
 		for range 10 {
-			s := System{minor: len(build.Default.ReleaseTags), cgo: random.IntN(2) == 0}.on(platforms[random.IntN(len(platforms))])
+			s := System{minor: len(build.Default.ReleaseTags),
+				cgo: random.IntN(2) == 0}.on(platforms[random.IntN(len(platforms))])
 			if random.IntN(2) == 0 {
 				s.tags = []string{"special"}
 			}
-			ctx := build.Context{GOOS: s.goos, GOARCH: s.goarch, CgoEnabled: s.cgo, Compiler: "gc", BuildTags: s.tags, ReleaseTags: build.Default.ReleaseTags,
-				OpenFile: func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(src)), nil }}
+			ctx := build.Context{GOOS: s.goos, GOARCH: s.goarch, CgoEnabled: s.cgo, Compiler: "gc", BuildTags: s.tags,
+				ReleaseTags: build.Default.ReleaseTags,
+				OpenFile:    func(string) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(src)), nil }}
 			want, err := ctx.MatchFile("/dir", name)
 			if err != nil || strings.HasPrefix(name, "_") {
 				continue
