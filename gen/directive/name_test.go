@@ -12,8 +12,9 @@ func TestSnakeCase(t *testing.T) {
 		"": "", "A": "a", "AB": "ab", "Ab": "ab", "TestServer": "test_server", "HTTPServer": "http_server",
 		"ServerHTTP": "server_http", "UserV2": "user_v2", "V2": "v2", "ID3Tag": "id3_tag",
 		"HTTP2Server": "http2_server", "ABTest": "ab_test", "S3": "s3",
-		"already_snake": "already_snake", "Already_Snake": "already_snake", "HTTP_Server": "http_server", "lowerFirst": "lower_first",
-		"Größe": "größe", "ÄrgerÜber": "ärger_über", "Привет": "привет", "日本Server": "日本_server", "Server日本": "server日本",
+		"already_snake": "already_snake", "Already_Snake": "already_snake", "HTTP_Server": "http_server",
+		"lowerFirst": "lower_first",
+		"Größe":      "größe", "ÄrgerÜber": "ärger_über", "Привет": "привет", "日本Server": "日本_server", "Server日本": "server日本",
 	} {
 		if got := directive.SnakeCase(goName); got != want {
 			t.Errorf("SnakeCase(%q) = %q, want %q", goName, got, want)
