@@ -101,7 +101,7 @@ func TestDiagnosticsPreventChanges(t *testing.T) {
 		t.Fatalf("diagnostics %v, changes %v", p.Diagnostics, p.Changes)
 	}
 	if err := p.Apply(); err == nil {
-		t.Error("Apply works in spite of diagnostics")
+		t.Error("Apply succeeds despite diagnostics")
 	}
 	if _, err := os.Stat(filepath.Join(dir, "gone", "af_gen.go")); err != nil {
 		t.Errorf("the orphan was removed: %v", err)

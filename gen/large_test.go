@@ -76,7 +76,7 @@ func TestLargeModule(t *testing.T) {
 	t.Logf("with a method that fits: %d services in %d packages, after %v; building %d packages", services,
 		len(p.Packages), codes, len(build))
 	if services < 50 || len(build) < 5 {
-		t.Error("that is little")
+		t.Error("too few cases")
 	}
 	out, err := m.command("go", append([]string{"build"}, build...)...).CombinedOutput()
 	if err != nil {

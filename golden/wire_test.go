@@ -46,9 +46,9 @@ func TestRandomTypes(t *testing.T) {
 			t.Logf("types %d to %d: all as they should be", first, first+count-1)
 		}
 	}
-	t.Logf("%d types, %d accepted, refused by code: %v", n, accepted, codes)
+	t.Logf("%d types, %d accepted, rejected by code: %v", n, accepted, codes)
 	if accepted*3 < n || accepted*10 > n*9 {
-		t.Error("types that are nearly all refused, or nearly all accepted, show little")
+		t.Error("almost all types are rejected, or almost all are accepted")
 	}
 }
 
@@ -58,7 +58,7 @@ func sendBatch(t *testing.T, first, count int, codes map[diag.Code]int) (accepte
 	return send(t, acceptedTypes(t, module(t), drawWireTypes(first, count), nil, codes))
 }
 
-// send sends values of types, and returns of how many. It leaves out those on which the Go compiler itself fails, such
+// send sends values of types and returns their number. It omits types on which the Go compiler itself fails, such
 // as (in Go 1.26) a struct with a field of a generic type that is instantiated with an alias for a map of that struct.
 func send(t *testing.T, sendable []drawn) int {
 	t.Helper()

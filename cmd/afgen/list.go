@@ -186,7 +186,7 @@ func clientOption(client string) string {
 	return " client=" + client
 }
 
-// constraintOption is the build constraint of what isn't compiled everywhere.
+// constraintOption returns the build constraint as an option, or "".
 func constraintOption(constraint string) string {
 	if constraint == "" {
 		return ""

@@ -13,7 +13,8 @@ import (
 	"github.com/afgen/afgen/internal/testkit"
 )
 
-// The commands of README.md, against this clone, and what the client prints. The code that it shows is the project's.
+// TestReadme runs the commands of README.md with this clone, compares the output of the client, and checks that the
+// code in it is that of the project.
 func TestReadme(t *testing.T) {
 	readme := document(t, "README.md")
 	if words := len(strings.Fields(readme)); words > 900 {
@@ -39,10 +40,10 @@ func TestReadme(t *testing.T) {
 	}
 }
 
-// docs/getting-started.md, word by word: its files, its commands against this clone, what they print and generate, and
-// how a mistake is reported.
+// TestGettingStarted writes the files of docs/getting-started.md, runs its commands with this clone, and compares the
+// output, the generated code and a diagnostic with the page.
 func TestGettingStarted(t *testing.T) {
-	testkit.Long(t, "does what docs/getting-started.md says in a new module")
+	testkit.Long(t, "runs the commands of docs/getting-started.md in a new module")
 	page := document(t, "docs/getting-started.md")
 	dir := t.TempDir()
 	files := map[string]string{}
@@ -70,12 +71,12 @@ func TestGettingStarted(t *testing.T) {
 	cmd.Env = environment()
 	out, err := cmd.CombinedOutput()
 	if err == nil || !strings.HasPrefix(string(out), block(t, page, "writes nothing:\n\n```\n")) {
-		t.Errorf("the mistake prints\n%s", out)
+		t.Errorf("the invalid directive prints\n%s", out)
 	}
 }
 
-// runProject runs the commands of a document, one a line, and returns what the client prints. "go run ." is the server,
-// which runs until the last command has ended.
+// runProject runs the commands of a document, one per line, and returns the output of the client. "go run ." is the
+// server, which runs until the last command has ended.
 func runProject(t *testing.T, dir, commands string) (printed string) {
 	t.Helper()
 	for line := range strings.Lines(commands) {
@@ -109,7 +110,7 @@ func runProject(t *testing.T, dir, commands string) (printed string) {
 	return ""
 }
 
-// contains checks that the lines of part are in text, in this order. " … }" at the end of a line stands for any code.
+// contains checks that the lines of part are in text, in this order. " … }" at the end of a line matches any code.
 func contains(t *testing.T, text, part string) {
 	t.Helper()
 	for line := range strings.Lines(part) {

@@ -66,7 +66,7 @@ func TestEntriesAreComplete(t *testing.T) {
 				t.Errorf("title %q is not a phrase", e.Title)
 			}
 			if !strings.HasSuffix(e.Explanation, ".") {
-				t.Errorf("explanation %q is not made of sentences", e.Explanation)
+				t.Errorf("explanation %q doesn't end in a period", e.Explanation)
 			}
 			for line := range strings.Lines(e.Explanation) {
 				if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 105 {
@@ -75,7 +75,7 @@ func TestEntriesAreComplete(t *testing.T) {
 			}
 			if e.Code != diag.Internal &&
 				!(strings.HasPrefix(e.Example, "before:\n") && strings.Contains(e.Example, "\nafter:\n")) {
-				t.Errorf("example %q lacks a before or an after", e.Example)
+				t.Errorf("example %q has no before or after", e.Example)
 			}
 		})
 	}
@@ -98,7 +98,7 @@ func TestLookup(t *testing.T) {
 func TestEntriesReturnsACopy(t *testing.T) {
 	diag.Entries()[0].Title = "changed"
 	if e := diag.Entries()[0]; e.Title == "changed" {
-		t.Error("the catalogue itself was changed")
+		t.Error("the catalogue was modified")
 	}
 }
 

@@ -112,7 +112,7 @@ func TestRenderCutsLongLines(t *testing.T) {
 		name          string
 		line          string
 		column, width int
-		under         string // what the carets are under
+		under         string // the underlined text
 	}{
 		{"at_the_start", "PLACE" + long(30), 1, 5, "PLACE"},
 		{"in_the_middle", long(30) + "PLACE" + long(30), 301, 5, "PLACE"},

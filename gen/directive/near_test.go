@@ -9,7 +9,7 @@ func TestSynonymsOfKeys(t *testing.T) {
 			known[k.Name] = true
 			for _, word := range alsoCalled[k.Name] {
 				if near, ok := s.near(word); !ok || near == "" {
-					t.Errorf("//af:%s %s= suggests nothing", s.Name, word)
+					t.Errorf("//af:%s %s=: no suggestion", s.Name, word)
 				}
 			}
 		}

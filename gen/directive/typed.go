@@ -88,7 +88,7 @@ func (d *Directive) Worker() (Worker, diag.List) {
 	}, problems
 }
 
-// values returns the value of each key that was given or has a default, as Key.parse does, and what is wrong with them.
+// values returns the values of all keys that are given or have a default, and the problems of values.
 func (d *Directive) values() (map[string]any, diag.List) {
 	var problems diag.List
 	of := map[string]any{}

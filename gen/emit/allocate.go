@@ -99,7 +99,7 @@ func (w worker) names() []string {
 	return names
 }
 
-// A scope is a set of identifiers that are taken. It hands out each identifier once.
+// A scope is a set of taken identifiers.
 type scope map[string]bool
 
 func (s scope) take(names ...string) {

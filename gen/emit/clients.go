@@ -15,11 +15,10 @@ import (
 // ClientFile returns the name of the file for the client half of a service or worker in another package.
 func ClientFile(name string) string { return "af_" + name + "_gen.go" }
 
-// Clients returns the files for the client package c, sorted by file name. Each holds the client halves of the services
-// and workers of one name in from that belong to c; if only some of those are behind a build constraint, they get a
-// file of their own. If c is an annotated package itself, it must be among from, so that no name is declared twice.
-// Package scan guarantees that no two packages use the same file name. An error means that from is not the output of
-// package scan, or that this package has a bug.
+// Clients returns the files for the client package c, sorted by file name. Each contains the client halves in c of the
+// services and workers with one name and one build constraint. If c is annotated itself, it must be in from, so that no
+// name is declared twice. Package scan guarantees that no two packages use the same file name. An error means that from
+// is not the output of package scan, or that this package has a bug.
 func Clients(c ir.Client, from []*ir.Package) (files []File, err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -110,7 +109,7 @@ func constraintOf(p *ir.Package) string {
 	return p.Workers[0].ClientConstraint
 }
 
-// generatedFrom names the package of the other half.
+// generatedFrom returns a comment with the package of the server half. [Origin] parses it.
 func (w *writer) generatedFrom() declaration {
 	return declaration{comment("Generated from %s, where the server's half is.", w.origin.Path)}
 }

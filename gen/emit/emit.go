@@ -1,17 +1,16 @@
 // Package emit generates the files of an annotated package: af_gen.go, af.contract.json, and an af_gen_<8 hex>.go for
 // each build constraint of its services and workers.
 //
-// The API is [Package], and [Clients] for client halves in other packages. Both turn plain data into file contents, and
-// the same data into the same bytes on every machine. They work in two phases. The first chooses every identifier that
-// a file declares or imports by (allocate.go). The second builds the code with one small function per declaration, in
-// the order of the output (header.go, service.go, method.go, worker.go). These use the code of types (types.go),
-// signatures (signature.go) and literals (literal.go). Package jennifer renders the code; this package only breaks long
-// lists (list.go) and names and groups the imports (imports.go).
+// [Package] returns the files of a package, and [Clients] those of client halves in other packages. The contents depend
+// only on the arguments. Both work in two phases. The first chooses the identifiers of all declarations and imports
+// (allocate.go). The second builds the code with one function per declaration, in the order of the output (header.go,
+// service.go, method.go, worker.go), from types (types.go), signatures (signature.go) and literals (literal.go).
+// Package jennifer renders the code. This package breaks long lists (list.go) and groups the imports (imports.go).
 //
-// Identifiers are where generators go wrong, so these rules hold:
-//   - The names that users call (CalcAPI, CalcClient, NewCalcClient, RegisterCalc, ResizeQueue, NewResizeQueue) are
-//     those that the documentation promises, or Package fails.
-//   - All other names at package level are af<Type>…, with a number appended if that is taken.
+// The rules for identifiers are:
+//   - The exported names (CalcAPI, CalcClient, NewCalcClient, RegisterCalc, ResizeQueue, NewResizeQueue) are documented.
+//     Package fails if one is taken.
+//   - Other package-level names are af<Type>…, with a number appended if that is taken.
 //   - An import has the name in the package's clause if that is free.
 //   - In a client method, names that the user chose take precedence over generated ones. The method mentions nothing at
 //     package level that such a name could shadow: no imports, no predeclared identifiers, and no helper with the name
@@ -154,7 +153,7 @@ func comments(source []byte) [][]byte {
 	return lines
 }
 
-// hasHeader reports whether Header is a line of its own before the package clause.
+// hasHeader reports whether Header is a line before the package clause.
 func hasHeader(content []byte) bool {
 	fset := token.NewFileSet()
 	file := fset.AddFile("", fset.Base(), len(content))

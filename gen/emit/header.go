@@ -17,7 +17,7 @@ type writer struct {
 	known map[spelling]element // see element
 }
 
-// A declaration is the code of one declaration at package level, including its comment. Each item has lines of its own.
+// A declaration is the code of one declaration at package level, including its comment. Each item begins a new line.
 type declaration []jen.Code
 
 // declarations returns everything in the file after the imports.

@@ -8,9 +8,8 @@ import (
 	"github.com/dave/jennifer/jen"
 )
 
-// nameImports tells file the import names that allocate has chosen. (Jennifer would choose by what the file itself
-// holds, and knows none of the names that the package's other files declare.) The file imports the packages that its
-// code mentions.
+// nameImports sets the import names that allocate has chosen. (Jennifer doesn't know the names that other files of the
+// package declare.) The file imports the packages that its code mentions.
 func (a *plan) nameImports(file *jen.File) {
 	for path, name := range a.imports {
 		if path == runtimePath || name != a.clauses[path] {

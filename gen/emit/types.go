@@ -86,8 +86,8 @@ func (w *writer) typeElement(t *ir.Type) element {
 	return w.element(spelling{typ: w.spell(t)}, func() jen.Code { return typeCode(t) })
 }
 
-// describe returns t as people know it, with packages by the names in their clauses, whatever they are imported by. If
-// two types in the package's signatures would read alike, both appear with their import paths.
+// describe returns t for descriptions, with the names in package clauses. If the names of two types would be equal,
+// both have their import paths.
 func (w *writer) describe(t *ir.Type) string {
 	return t.Spell(func(path, name string) string {
 		switch {

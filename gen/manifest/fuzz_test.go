@@ -18,7 +18,7 @@ func FuzzManifest(f *testing.F) {
 	f.Add(append(bytes.Clone(empty[:len(format)+5]), 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x3f))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		if _, err := decode(key, content); err == nil && len(content) < len(Sum{}) {
-			t.Error("what has no sum was read")
+			t.Error("decoded a file without a hash")
 		}
 		sum := SumOf(content)
 		m, err := decode(key, append(bytes.Clone(content), sum[:]...))

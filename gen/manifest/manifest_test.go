@@ -167,7 +167,7 @@ func TestTakeAfterRecentChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := Take(start, in, nil); err == nil {
-		t.Error("a file has gone meanwhile: no error")
+		t.Error("missing file: no error")
 	}
 }
 
@@ -185,14 +185,14 @@ func TestWrote(t *testing.T) {
 	out, a := filepath.Join(in.Dir, "a", "af_gen.go"), filepath.Join(in.Dir, "a", "a.go")
 	put(t, out, "package a // generated\n")
 	if unchanged(m) {
-		t.Error("a file that the manifest doesn't know")
+		t.Error("a new file is not detected")
 	}
 	if err := os.Remove(a); err != nil {
 		t.Fatal(err)
 	}
 	if !m.Wrote(out, []byte("package a // generated\n")) || !m.Wrote(a, nil) ||
 		m.Wrote(filepath.Join(in.Dir, "b", "b.go"), nil) {
-		t.Error("Wrote says the opposite of what it should")
+		t.Error("Wrote returned wrong values")
 	}
 	for i, want := range []bool{true, false} {
 		same, learned := m.Unchanged(later())
@@ -202,7 +202,7 @@ func TestWrote(t *testing.T) {
 	}
 	put(t, out, "package a // edited\n")
 	if unchanged(m) {
-		t.Error("an edit of what was written isn't seen")
+		t.Error("a change of a written file is not detected")
 	}
 	// A stamp must be older than the call.
 	put(t, out, "package a // generated\n")
@@ -220,10 +220,10 @@ func TestTakeWithOldManifest(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !unchanged(m) {
-		t.Error("the new manifest has something of the old")
+		t.Error("the new manifest has an old hash")
 	}
 	if !bytes.Equal(m.encode("k"), take(t, in).encode("k")) {
-		t.Error("the old manifest makes a difference")
+		t.Error("the result depends on the old manifest")
 	}
 }
 
@@ -237,10 +237,10 @@ func TestEncodeAndDecode(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(back.encode("key"), data) || !unchanged(back) || !back.Annotated {
-		t.Error("what is read back is another")
+		t.Error("the decoded manifest differs")
 	}
 	if _, err := decode("yek", data); err == nil {
-		t.Error("a manifest of another key is read")
+		t.Error("decoded with another key: no error")
 	}
 	for i := range data {
 		if _, err := decode("key", data[:i]); err == nil {
@@ -262,18 +262,18 @@ func TestStoreLimits(t *testing.T) {
 	dir := t.TempDir()
 	s := Store(filepath.Join(dir, "store"))
 	if s.Load("none") != nil || Store("").Load("none") != nil || Store("").Save("none", m) != nil {
-		t.Error("something out of nothing")
+		t.Error("a missing manifest or the empty store")
 	}
 	if err := s.Save("key", m); err != nil {
 		t.Fatal(err)
 	}
 	if s.Load("key") == nil || s.Load("yek") != nil {
-		t.Error("what was saved isn't found, or something else is")
+		t.Error("Load returned the wrong manifest")
 	}
 	put(t, s.path("key"), "damaged")
 	put(t, s.path("directory")+"/file", "")
 	if s.Load("key") != nil || s.Load("directory") != nil {
-		t.Error("something is made of what is no manifest")
+		t.Error("loaded an invalid manifest")
 	}
 	if err := s.Save("directory", m); err == nil {
 		t.Error("a directory was replaced")
@@ -329,7 +329,7 @@ func TestConcurrentStore(t *testing.T) {
 					return
 				}
 				if s.Load("key") == nil {
-					t.Error("half a manifest was found")
+					t.Error("loaded an incomplete manifest")
 					return
 				}
 			}
@@ -350,33 +350,33 @@ func TestKeyDependsOnEnvironment(t *testing.T) {
 		return k
 	}
 	seen := map[Key]string{}
-	look := func(what string, k Key) {
+	unique := func(what string, k Key) {
 		t.Helper()
 		if other, ok := seen[k]; ok {
 			t.Errorf("%s has the same key as %s", what, other)
 		}
 		seen[k] = what
 	}
-	look("nothing", key("/d", ""))
-	look("a directory", key("/e", ""))
-	look("tags", key("/d", "a"))
-	look("a pattern", key("/d", "", "a"))
-	look("patterns", key("/d", "", "a", "b"))
-	look("patterns otherwise", key("/d", "", "a b"))
+	unique("default", key("/d", ""))
+	unique("a directory", key("/e", ""))
+	unique("tags", key("/d", "a"))
+	unique("a pattern", key("/d", "", "a"))
+	unique("patterns", key("/d", "", "a", "b"))
+	unique("pattern with space", key("/d", "", "a b"))
 	for _, name := range []string{"GOOS", "GOARCH", "CGO_ENABLED", "GOEXPERIMENT", "GOWORK", "GOTOOLCHAIN", "GOPATH",
 		"GOMODCACHE", "GOROOT", "CC", "HOME", "GOAMD64"} {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(name, "other")
-			look(name, key("/d", ""))
+			unique(name, key("/d", ""))
 		})
 	}
 	for _, flags := range []string{"-mod=mod", "-tags=a"} {
 		t.Setenv("GOFLAGS", flags)
-		look(flags, key("/d", ""))
+		unique(flags, key("/d", ""))
 	}
 	t.Setenv("GOFLAGS", "")
 	put(t, os.Getenv("GOENV"), "GOFLAGS=-tags=a\n")
-	look("go env -w", key("/d", ""))
+	unique("go env -w", key("/d", ""))
 	if err := os.Remove(os.Getenv("GOENV")); err != nil {
 		t.Fatal(err)
 	}
@@ -388,12 +388,12 @@ func TestKeyDependsOnEnvironment(t *testing.T) {
 	t.Run("PATH", func(t *testing.T) {
 		t.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
 		if filepath.Separator == '/' {
-			look("another go", key("/d", ""))
+			unique("another go", key("/d", ""))
 		}
 	})
 	t.Setenv("GOFILE", "a.go")
 	if _, ok := seen[key("/d", "")]; !ok {
-		t.Error("which file a go:generate line is in makes a difference")
+		t.Error("the key depends on GOFILE")
 	}
 }
 
@@ -413,7 +413,7 @@ func TestKeyErrors(t *testing.T) {
 		t.Setenv("GOENV", env)
 		put(t, env, kv+"\n")
 		if _, err := KeyOf(Question{Dir: "/d"}); err == nil {
-			t.Errorf("%s by go env -w: no error", kv)
+			t.Errorf("%s in the file of go env -w: no error", kv)
 		}
 	}
 }

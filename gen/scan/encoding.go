@@ -91,7 +91,7 @@ func (m methods) unmarshal() (string, *marshaler) {
 	return "", nil
 }
 
-// encoding returns the own encoding of a defined type at a position, or "". It refuses a type whose methods don't form
+// encoding returns the encoding that a defined type implements at a position, or "". It refuses a type whose methods don't form
 // a pair.
 func (r *reader) encoding(t types.Type, path string, from position) (string, *refusal) {
 	m := methodsOf(t)
