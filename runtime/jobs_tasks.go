@@ -42,7 +42,7 @@ func (t jobsTasks) Insert(ctx context.Context, all []backend.NewTask) ([]Task, e
 
 func (t jobsTasks) Wake(queue string, ids []string) { t.c.client.Wake(queue, ids) }
 
-func (t jobsTasks) LookAgain(queue string) { t.c.pollEverywhere(queue) }
+func (t jobsTasks) PollAgain(queue string) { t.c.pollEverywhere(queue) }
 
 func (t jobsTasks) Stop(ctx context.Context, id, reason string) error {
 	return t.c.stopTask(ctx, backend.Stop{ID: id, Reason: reason})

@@ -78,7 +78,7 @@ func (a *App) WaitTask(ctx context.Context, id string) (Task, error) {
 }
 
 // pollEverywhere makes the workers of a queue poll the store, on all instances.
-func (c *core) pollEverywhere(queue string) { c.bus.Publish(tasks.TopicLook, []string{queue}) }
+func (c *core) pollEverywhere(queue string) { c.bus.Publish(tasks.TopicPoll, []string{queue}) }
 
 func (p ownProcess) WaitTask(ctx context.Context, id, by string) (Task, error) {
 	return p.app.core.tasks.Wait(ctx, id, by)

@@ -139,7 +139,7 @@ func (v *versions) refresh(ctx context.Context) {
 			skip = append(skip, backend.Version{Fingerprint: fingerprint, Networks: slices.Compact(networks)})
 		}
 		slices.SortFunc(skip, func(a, b backend.Version) int { return strings.Compare(a.Fingerprint, b.Fingerprint) })
-		v.core.tasks.LeaveTo(queue, skip)
+		v.core.tasks.SkipVersions(queue, skip)
 	}
 }
 

@@ -21,28 +21,28 @@ func Run(t *testing.T, open func(t *testing.T) af.Backend) {
 		name string
 		do   func(w *world)
 	}{
-		{"limits_hold_in_resize_storm", limitsInAStorm},    // applied within a second
-		{"limits_survive_restarts", limitsSurvive},         // a limit of 0 claims nothing
-		{"limits_by_ip", limitsByIP},                       // a limit is for one ip or for all, and no change is lost
-		{"limits_of_unknown_queue", limitsOfTheUnknown},    // refused, unless the queue is created
-		{"pause", pauses},                                  // a paused queue stops on all instances until it is resumed
-		{"services", services},                             // listed with methods and load until their instance ends
-		{"dead_instance_disappears", deaths},               // within one lease
-		{"nodes", nodes},                                   // each machine is described once
-		{"tasks", tasks},                                   // listed by filter, order and page, with a status
-		{"retry", retries},                                 // only finished tasks can be retried
-		{"retried_once", retriedOnce},                      // concurrent retries make one task
-		{"rolling_deploy", rollingDeploy},                  // versions run their own tasks
-		{"waits_for_version", waitsForVersion},             // a task waits until its version is present
-		{"calls_by_version", versionCalls},                 // a call goes to an instance of its version
-		{"require_worker", requireWorker},                  // RequireWorker fails unless a worker is present
-		{"no_worker", unserved},                            // a task waits for a worker, and runs once
-		{"subtasks_finish_once", families},                 // a finished set has its counts
-		{"failed_source_stops_waiting_subtasks", failures}, // it stops no others
-		{"stop_reaches_tree", stops},                       // a late success doesn't undo it
-		{"batch_survives_sweeps", batches},                 // sweeps run while it is inserted
-		{"bad_hints_and_odd_texts", oddities},              // they cost no task an attempt
-		{"abandoned_handlers", abandoned},                  // they are counted
+		{"limits_hold_in_resize_storm", resizeStorm},           // applied within a second
+		{"limits_survive_restarts", limitsSurvive},             // a limit of 0 claims nothing
+		{"limits_by_ip", limitsByIP},                           // a limit is for one ip or for all, and no change is lost
+		{"limits_of_unknown_queue", limitsOfUnknownQueue},      // refused, unless the queue is created
+		{"pause", pauses},                                      // a paused queue stops on all instances until it is resumed
+		{"services", services},                                 // listed with methods and load until their instance ends
+		{"dead_instance_disappears", deadInstance},             // within one lease
+		{"nodes", nodes},                                       // each machine is described once
+		{"tasks", tasks},                                       // listed by filter, order and page, with a status
+		{"retry", retries},                                     // only finished tasks can be retried
+		{"retried_once", retriedOnce},                          // concurrent retries make one task
+		{"rolling_deploy", rollingDeploy},                      // versions run their own tasks
+		{"waits_for_version", waitsForVersion},                 // a task waits until its version is present
+		{"calls_by_version", versionCalls},                     // a call goes to an instance of its version
+		{"require_worker", requireWorker},                      // RequireWorker fails unless a worker is present
+		{"no_worker", noWorker},                                // a task waits for a worker, and runs once
+		{"subtasks_finish_once", subtasksFinish},               // a finished set has its counts
+		{"failed_source_stops_waiting_subtasks", failedSource}, // it stops no others
+		{"stop_reaches_tree", stopTree},                        // a late success doesn't undo it
+		{"batch_survives_sweeps", sweptBatch},                  // sweeps run while it is inserted
+		{"bad_hints_and_odd_texts", badHints},                  // they cost no task an attempt
+		{"abandoned_handlers", abandoned},                      // they are counted
 	} {
 		t.Run(b.name, func(t *testing.T) {
 			t.Parallel()

@@ -52,8 +52,8 @@ func (s hastyStore) Spawn(ctx context.Context, sp backend.Spawn) error {
 	return err
 }
 
-// batches spawns a batch that needs several inserts, while sweepers discard it as abandoned and replies are lost.
-func batches(w *world) {
+// sweptBatch spawns a batch that needs several inserts, while sweepers discard it as abandoned and replies are lost.
+func sweptBatch(w *world) {
 	n := testkit.Fewer(2500, 1200) // at least two inserts
 	for sweeps := range int64(4) {
 		var left atomic.Int64

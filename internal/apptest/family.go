@@ -32,8 +32,8 @@ func (w *world) ends(app *af.App, id string, want af.Status) af.Task {
 	return t
 }
 
-// unserved stores and submits tasks before any instance has had a worker of the queue.
-func unserved(w *world) {
+// noWorker stores and submits tasks before any instance has had a worker of the queue.
+func noWorker(w *world) {
 	client := w.open(nil, af.IP("192.0.2.2"))
 	q := af.NewQueue[int, int](client, jobWorker)
 	stored := must(q.Store(w.Context(), 1, af.Weight(3)))(w)
@@ -52,8 +52,8 @@ func unserved(w *world) {
 	}
 }
 
-// families gives a source subtasks before and after its end. One of them fails and one has a subtask.
-func families(w *world) {
+// subtasksFinish gives a source subtasks before and after its end. One of them fails and one has a subtask.
+func subtasksFinish(w *world) {
 	told, goOn := make(chan af.Subtasks, 10), make(chan struct{})
 	app := w.open(func(app *af.App) {
 		af.RegisterWorker(app, jobWorker, &counted{job{func(_ context.Context, n int) (int, error) {
@@ -103,8 +103,8 @@ func families(w *world) {
 	}
 }
 
-// failures and stops have a running source, a subtask that has already succeeded, and two that wait.
-func failures(w *world) {
+// failedSource and stopTree have a running source, a subtask that has already succeeded, and two that wait.
+func failedSource(w *world) {
 	begun, goOn := make(chan struct{}), make(chan struct{})
 	app := w.open(works(func(_ context.Context, n int) (int, error) {
 		if n == 0 {
@@ -123,7 +123,7 @@ func failures(w *world) {
 	w.ends(app, ended, af.StatusSuccess)
 }
 
-func stops(w *world) {
+func stopTree(w *world) {
 	begun, cause := make(chan struct{}), make(chan error, 1)
 	worker := w.open(works(func(ctx context.Context, n int) (int, error) {
 		if n == 0 {

@@ -33,8 +33,8 @@ func (w *world) awaitApplied(app *af.App, ip string, n int) time.Duration {
 	})
 }
 
-// limitsInAStorm counts running handlers: once no more run than a new limit allows, never does one more start.
-func limitsInAStorm(w *world) {
+// resizeStorm counts running handlers: once no more run than a new limit allows, never does one more start.
+func resizeStorm(w *world) {
 	var running, most, begun atomic.Int64
 	worker := w.open(works(func(ctx context.Context, n int) (int, error) {
 		now := running.Add(1)
@@ -138,8 +138,8 @@ func limitsSurvive(w *world) {
 	must(q.Wait(ctx, id))(w)
 }
 
-// limitsOfTheUnknown: an unknown queue or ip is refused, with the known ones in the error, unless Create is given.
-func limitsOfTheUnknown(w *world) {
+// limitsOfUnknownQueue: an unknown queue or ip is refused, with the known ones in the error, unless Create is given.
+func limitsOfUnknownQueue(w *world) {
 	w.open(works(same), af.IP("192.0.2.1"))
 	client := w.open(nil, af.IP("192.0.2.3"))
 	unknown := func(err error, texts ...string) {

@@ -24,9 +24,9 @@ func (b tapped) Open(ctx context.Context, env backend.Env) (*backend.Ports, erro
 	return ports, err
 }
 
-// oddities publishes hints that no task can have, and runs tasks whose errors and log lines aren't UTF-8 or have the
+// badHints publishes hints that no task can have, and runs tasks whose errors and log lines aren't UTF-8 or have the
 // maximum length.
-func oddities(w *world) {
+func badHints(w *world) {
 	texts := []string{"a\xffb", "x" + strings.Repeat("€", 6000), strings.Repeat("\xff", 20_000), "a\x00b"}
 	var transport backend.Transport
 	app := (&world{T: w.T, backend: tapped{w.backend, &transport}}).open(works(func(ctx context.Context, n int) (int,

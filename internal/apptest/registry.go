@@ -100,8 +100,8 @@ func services(w *world) {
 	}
 }
 
-// deaths announces an instance that then falls silent, as if its process had been killed.
-func deaths(w *world) {
+// deadInstance announces an instance that then falls silent, as if its process had been killed.
+func deadInstance(w *world) {
 	client := w.open(nil, af.Lease(3*time.Second))
 	ports, err := w.backend.Open(w.Context(), backend.Env{Instance: af.Instance{ID: "ghost", IP: "192.0.2.9"},
 		Logger: slog.New(slog.DiscardHandler)})

@@ -18,10 +18,10 @@ func Calls(t *testing.T, open Open, o Options) {
 	run(t, open, o, []behaviour{
 		{"carries_request_and_reply", callCarries},
 		{"error_is_an_answer", callAnswersError},
-		{"no_instance_is_unavailable", callNobody},    // the call fails at once
-		{"concurrency_limit", callConcurrency},        // calls beyond the limit wait
-		{"waiting_call_not_sent", callGivesUpWaiting}, // a caller that gives up learns that its call was not sent
-		{"cancelled_with_cause", callCanceled},        // the handler's context ends when the caller gives up
+		{"no_instance_is_unavailable", callNoInstance}, // the call fails at once
+		{"concurrency_limit", callConcurrency},         // calls beyond the limit wait
+		{"waiting_call_not_sent", callWaitCancelled},   // a caller that gives up learns that its call was not sent
+		{"cancelled_with_cause", callCanceled},         // the handler's context ends when the caller gives up
 		{"deadline_reaches_handler", callDeadline},
 		{"goexit_frees_slot", callGoexit}, // a handler may end its goroutine
 		{"instances_share_calls", callShared},
@@ -107,7 +107,7 @@ func callAnswersError(w *world) {
 	}
 }
 
-func callNobody(w *world) {
+func callNoInstance(w *world) {
 	_, err := w.call(w.ctx(), w.request())
 	w.wantOutcome(err, backend.ErrUnavailable, backend.OutcomeNotSent)
 	if !errors.Is(err, backend.ErrNoInstance) {
@@ -156,7 +156,7 @@ func (w *world) calling() <-chan error {
 	return done
 }
 
-func callGivesUpWaiting(w *world) {
+func callWaitCancelled(w *world) {
 	_, began, release := w.holding(1)
 	first := w.calling()
 	<-began

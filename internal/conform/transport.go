@@ -23,7 +23,7 @@ func Transport(t *testing.T, open Open, o Options) {
 		{"hint_wakes", hintWakes},
 		{"hint_before_listener", hintBefore},          // it is not lost
 		{"next_ends", nextEnds},                       // Next ends with its context, and with its listener
-		{"other_queue", hintElsewhere},                // a hint of another queue wakes no listener
+		{"other_queue", hintOtherQueue},               // a hint of another queue wakes no listener
 		{"ids_window", withIDs(hintWindow)},           // unacknowledged hints are limited
 		{"ids_no_window", withIDs(hintNoWindow)},      // hints are left to other listeners, and none is redelivered
 		{"ids_redelivered", withIDs(hintRedelivered)}, // an unacknowledged hint is passed on as redelivered
@@ -132,7 +132,7 @@ func nextEnds(w *world) {
 	}
 }
 
-func hintElsewhere(w *world) {
+func hintOtherQueue(w *world) {
 	l := w.listen("q", 10)
 	w.hint("other", "a")
 	w.quiet(l)

@@ -98,7 +98,7 @@ func (c *Conn) read() {
 	c.gone = true
 	for id, p := range c.asked {
 		p.err = err
-		c.settle(id)
+		c.endRequest(id)
 	}
 	c.mu.Unlock()
 	close(c.done)
@@ -133,15 +133,15 @@ func (c *Conn) take(f frame) error {
 		if p.body = f.Body; f.Fault != nil {
 			p.err = f.Fault
 		}
-		c.settle(f.ID)
+		c.endRequest(f.ID)
 	default:
 		return c.serve(f)
 	}
 	return nil
 }
 
-// settle ends an own request that has not ended, and frees its slot. The caller holds c.mu.
-func (c *Conn) settle(id uint64) {
+// endRequest ends an own request that has not ended, and frees its slot. The caller holds c.mu.
+func (c *Conn) endRequest(id uint64) {
 	if p := c.asked[id]; p != nil {
 		delete(c.asked, id)
 		close(p.done)
@@ -242,7 +242,7 @@ func (c *Conn) Begin(ctx context.Context, op string, v any) (*Pending, error) {
 	c.mu.Unlock()
 	if err := c.write(frame{ID: p.id, Op: op, Body: b}); err != nil {
 		c.mu.Lock()
-		c.settle(p.id)
+		c.endRequest(p.id)
 		c.mu.Unlock()
 		return nil, err
 	}

@@ -144,7 +144,7 @@ func (h *Heartbeat) StoreLost() bool {
 func (h *Heartbeat) Start(ctx context.Context) error {
 	err := h.Request(ctx, h.beat)
 	if err != nil && h.AllowUnavailable && ctx.Err() == nil && retry.Unavailable(err) {
-		h.note(err)
+		h.recordOutcome(err)
 		return nil
 	}
 	h.since = time.Now()
@@ -163,7 +163,7 @@ func (h *Heartbeat) Renew(ctx context.Context) {
 	opCtx, cancel := context.WithTimeout(ctx, h.Lease/4)
 	defer cancel()
 	if err := h.beat(opCtx); err != nil && ctx.Err() == nil {
-		h.note(err)
+		h.recordOutcome(err)
 	}
 }
 
@@ -215,7 +215,7 @@ func (h *Heartbeat) Run(ctx context.Context) {
 		err := h.beat(opCtx)
 		cancel()
 		if ctx.Err() == nil {
-			h.note(err)
+			h.recordOutcome(err)
 		}
 		h.Beaten()
 	}
@@ -282,8 +282,8 @@ func (h *Heartbeat) refundTasks(ctx context.Context) {
 	}
 }
 
-// note records the outcome of a heartbeat. It logs the first of several failures and the first success after them.
-func (h *Heartbeat) note(err error) {
+// recordOutcome records the outcome of a heartbeat. It logs the first of several failures and the first success after them.
+func (h *Heartbeat) recordOutcome(err error) {
 	h.mu.Lock()
 	before := h.refusal
 	if h.refusal = err; err == nil && before != nil {

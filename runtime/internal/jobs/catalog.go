@@ -200,6 +200,6 @@ func (c *Catalog) logUnnoted(task string, err error) {
 func (c *Catalog) wake(j *Document, ids []string) {
 	c.tasks.Wake(j.Queue, ids)
 	if len(j.Allow) > 0 {
-		c.tasks.LookAgain(j.Queue)
+		c.tasks.PollAgain(j.Queue)
 	}
 }

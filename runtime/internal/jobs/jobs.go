@@ -60,8 +60,8 @@ type Tasks interface {
 	Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error)
 	// Wake publishes hints that tasks of a queue may be ready. It never blocks.
 	Wake(queue string, ids []string)
-	// LookAgain makes all processes poll a queue, because not every process may claim a hinted task.
-	LookAgain(queue string)
+	// PollAgain makes all processes poll a queue, because not every process may claim a hinted task.
+	PollAgain(queue string)
 	// Stop stops a task with a reason, and notifies its waiters and subtasks.
 	Stop(ctx context.Context, id, reason string) error
 }

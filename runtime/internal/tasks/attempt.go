@@ -122,23 +122,23 @@ func (a *attempt) run() {
 		return err
 	}, func(err error) {
 		a.handler.Report(a.ctx, err)
-		a.settle(result, err)
+		a.settleOnce(result, err)
 		a.stop()
 		a.cancel(nil)
 		a.leaveSlot()
 	})
 }
 
-// settle passes the result of the attempt to the settler, once.
-func (a *attempt) settle(result json.RawMessage, err error) {
+// settleOnce passes the result of the attempt to the settler, once.
+func (a *attempt) settleOnce(result json.RawMessage, err error) {
 	a.once.Do(func() {
 		a.over.Store(true)
 		a.p.e.settler.add(settlement{Settle: a.verdict(result, err, context.Cause(a.ctx)), task: a.task, claim: a})
 	})
 }
 
-// abandon settles attempts whose handlers don't return after their contexts ended, and logs their stacks.
-func (e *Engine) abandon(attempts []*attempt) {
+// abandonAttempts settles attempts whose handlers don't return after their contexts ended, and logs their stacks.
+func (e *Engine) abandonAttempts(attempts []*attempt) {
 	attempts = slices.DeleteFunc(attempts, func(a *attempt) bool { return a.over.Load() })
 	var ids []int64
 	for _, a := range attempts[:min(len(attempts), stack.Most)] {

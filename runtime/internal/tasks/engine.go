@@ -89,7 +89,7 @@ type Engine struct {
 	claims     claimsInFlight
 	suspects   suspectSlot
 	limits     *limiter
-	looks      looks
+	polls      polls
 	hints      hints
 	badHints   atomic.Int64 // number dropped
 
@@ -106,7 +106,7 @@ const (
 	hintBacklog = 4096            // unpublished hints of a queue
 	hintBatch   = 256             // hints of a queue published before those of other queues
 	fitEvery    = 3 * time.Second // minimum interval of claims for tasks that wait for this version
-	looksEvery  = 50 * time.Millisecond
+	pollsEvery  = 50 * time.Millisecond
 
 	// DoneSuffix ends the id of the task that handles the end of its source's subtasks.
 	DoneSuffix = "/done"
@@ -116,9 +116,9 @@ const (
 const (
 	topicEnded = "af.ended"
 	topicStop  = "af.stop"
-	// TopicLook carries names of queues whose pools must poll, because some of their tasks can't be claimed by all
+	// TopicPoll carries names of queues whose pools must poll, because some of their tasks can't be claimed by all
 	// instances.
-	TopicLook = "af.look"
+	TopicPoll = "af.look"
 	// TopicLimits carries names of queues whose limits have changed.
 	TopicLimits = "af.limits"
 )
@@ -128,7 +128,7 @@ func New(cfg Config) *Engine {
 	e := &Engine{
 		Config: cfg, pools: map[string]*pool{},
 		hints: hints{queues: map[string][]string{}, some: signal.New()},
-		looks: looks{queues: map[string]bool{}, some: signal.New()},
+		polls: polls{queues: map[string]bool{}, some: signal.New()},
 		waits: waits{ids: map[string][]signal.Signal{}, also: cfg.Ended},
 	}
 	e.ctx, e.end = context.WithCancel(context.Background())
@@ -162,7 +162,7 @@ func (e *Engine) newHeartbeat() *heartbeat.Heartbeat {
 		},
 		Refunded: func() {
 			for _, p := range e.pools { // former suspects may run concurrently again
-				p.lookSoon()
+				p.pollSoon()
 			}
 		},
 	})
@@ -217,9 +217,9 @@ func (e *Engine) settleParts() []func(context.Context) {
 
 func (e *Engine) claimParts() []func(context.Context) {
 	parts := []func(context.Context){
-		e.limits.run, e.spreadLooks,
+		e.limits.run, e.publishPolls,
 		e.bus.Subscribe(TopicLimits, func(json.RawMessage) { e.limits.now() }),
-		e.bus.Subscribe(TopicLook, e.heardLook),
+		e.bus.Subscribe(TopicPoll, e.handlePollEvent),
 	}
 	for _, p := range e.pools {
 		parts = append(parts, p.run, p.listen, p.dispatch)

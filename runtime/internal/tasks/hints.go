@@ -132,7 +132,7 @@ func (p *pool) listen(ctx context.Context) {
 		p.mu.Lock()
 		for _, h := range hints {
 			if !p.byID {
-				p.look = true
+				p.poll = true
 				h.Done()
 				continue
 			}

@@ -34,16 +34,16 @@ func (l Limit) Slots() int {
 
 // A limiter reads the limits of this App's queues, on events and every limitsEvery, and passes them to the pools.
 type limiter struct {
-	e     *Engine
-	first LimitOf // as read at the start; nil if that failed
-	look  signal.Signal
+	e      *Engine
+	first  LimitOf // as read at the start; nil if that failed
+	reload signal.Signal
 }
 
-func newLimiter(e *Engine) *limiter { return &limiter{e: e, look: signal.New()} }
+func newLimiter(e *Engine) *limiter { return &limiter{e: e, reload: signal.New()} }
 
 // now requests a read. It never blocks.
 func (l *limiter) now() {
-	l.look.Set()
+	l.reload.Set()
 }
 
 // begin reads the initial limits. If that fails, pools claim nothing until a read succeeds.
@@ -77,7 +77,7 @@ func (l *limiter) run(ctx context.Context) {
 		}
 		timer := time.NewTimer(retry.Jitter(wait))
 		select {
-		case <-l.look.C():
+		case <-l.reload.C():
 		case <-timer.C:
 		case <-ctx.Done():
 		}
@@ -123,7 +123,7 @@ func (p *pool) applyLimit(ctx context.Context) {
 	more := p.wanted.Slots() > p.applied.Slots()
 	p.applied = p.wanted
 	if more {
-		p.look, p.fitted = true, time.Time{}
+		p.poll, p.fitted = true, time.Time{}
 	}
 	window := windowOf(p.applied.Slots())
 	var excess []backend.Hint

@@ -27,9 +27,9 @@ type pool struct {
 	running map[claimed]*attempt
 	slots   int // in use; an abandoned handler keeps its slot until it returns
 	hinted  []backend.Hint
-	look    bool // poll: there was a hint without an id, or another reason
+	poll    bool // poll: there was a hint without an id, or another reason
 	urgent  bool // poll before following hints
-	looked  time.Time
+	polled  time.Time
 	idle    chan struct{}
 	closing bool
 	busy    bool // a claim is in flight
@@ -66,7 +66,7 @@ func newPool(ctx context.Context, e *Engine, w Worker) (*pool, error) {
 	p := &pool{
 		e: e, worker: w, byID: e.Ports.Transport.Ids(), networks: backend.AllowedBy(e.Instance.IP),
 		running: map[claimed]*attempt{}, wake: signal.New(), spent: signal.New(), work: make(chan *attempt),
-		idle: make(chan struct{}), look: true, looked: time.Now(),
+		idle: make(chan struct{}), poll: true, polled: time.Now(),
 	}
 	p.worker.Max = max(w.Max, 1)
 	if w.MaxCrashes <= 0 {
@@ -110,10 +110,10 @@ func (p *pool) run(ctx context.Context) {
 			select {
 			case <-p.wake.C():
 			case <-changed: // without hints, poll sooner
-				p.lookAgain()
+				p.pollAgain()
 				timer.Reset(p.pollInterval(0))
 			case <-timer.C:
-				p.lookAgain()
+				p.pollAgain()
 				timer.Reset(p.pollInterval(0))
 			case <-ctx.Done():
 				return
@@ -129,14 +129,14 @@ func (p *pool) run(ctx context.Context) {
 			if refused(err) && p.refusal.Swap(&err) == nil {
 				p.e.Log.Error("store refused to claim tasks", "queue", p.worker.Queue, "error", err)
 			}
-			p.lookAgain()
+			p.pollAgain()
 			if !retry.Sleep(ctx, retry.Jitter(poll)) {
 				return
 			}
 			poll = min(2*poll, retry.MaxPoll)
 			continue
 		case full && (!p.byID || !up || p.mixed()): // there may be more, without hints
-			p.lookAgain()
+			p.pollAgain()
 		}
 		p.refusal.Store(nil)
 		poll = retry.MinPoll
@@ -161,16 +161,16 @@ func (p *pool) pollInterval(next time.Duration) time.Duration {
 	return d
 }
 
-func (p *pool) lookAgain() {
+func (p *pool) pollAgain() {
 	p.mu.Lock()
-	p.look = true
+	p.poll = true
 	p.mu.Unlock()
 }
 
-// lookSoon makes the pool poll before it follows hints.
-func (p *pool) lookSoon() {
+// pollSoon makes the pool poll before it follows hints.
+func (p *pool) pollSoon() {
 	p.mu.Lock()
-	p.look, p.urgent = true, true
+	p.poll, p.urgent = true, true
 	p.mu.Unlock()
 	p.wake.Set()
 }
@@ -180,13 +180,13 @@ func (p *pool) nextWork() (free int, hints []backend.Hint, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	free = min(p.applied.Slots()-p.slots, maxClaim)
-	if p.closing || free <= 0 || !p.look && len(p.hinted) == 0 || !p.e.heartbeat.CanClaim() ||
+	if p.closing || free <= 0 || !p.poll && len(p.hinted) == 0 || !p.e.heartbeat.CanClaim() ||
 		p.e.settler.backlog() > settleBacklog {
 		return 0, nil, false
 	}
 	p.busy = true
 	// Even if hints never end, tasks with lost hints must be found.
-	overdue := p.urgent || time.Since(p.looked) >= netEvery
+	overdue := p.urgent || time.Since(p.polled) >= netEvery
 	if n := min(free, len(p.hinted)); n > 0 && !overdue {
 		hints = append(hints, p.hinted[:n]...)
 		if p.hinted = p.hinted[n:]; len(p.hinted) == 0 && p.hintsPending {
@@ -194,7 +194,7 @@ func (p *pool) nextWork() (free int, hints []backend.Hint, ok bool) {
 		}
 		return free, hints, true
 	}
-	p.look, p.urgent, p.looked = false, false, time.Now()
+	p.poll, p.urgent, p.polled = false, false, time.Now()
 	return free, nil, true
 }
 
@@ -270,7 +270,7 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 		p.hintNotClaimed(h)
 	}
 	if len(byID) > 0 && len(c.Skip) > 0 {
-		p.e.lookEverywhere(p.worker.Queue)
+		p.e.pollEverywhere(p.worker.Queue)
 	}
 	return next, len(tasks) == free, err
 }
@@ -354,7 +354,7 @@ func (p *pool) drain(ctx context.Context) int {
 			left = append(left, a)
 		}
 		p.mu.Unlock()
-		p.e.abandon(left)
+		p.e.abandonAttempts(left)
 	}
 	return n
 }

@@ -151,7 +151,7 @@ func (e *Engine) abandonStuck() {
 			stuck = append(stuck, a)
 		}
 	})
-	e.abandon(stuck)
+	e.abandonAttempts(stuck)
 	for _, a := range long {
 		a.acknowledge()
 	}

@@ -106,7 +106,7 @@ func (s *settler) run(ctx context.Context) {
 			}
 			continue
 		}
-		left, err := s.settle(ctx, batch)
+		left, err := s.settleBatch(ctx, batch)
 		s.e.signalPools() // they may have waited for a smaller backlog
 		if err != nil {
 			s.putBack(left)
@@ -124,9 +124,9 @@ func (s *settler) run(ctx context.Context) {
 	}
 }
 
-// settle writes a batch, in parts if the store refuses it. After a transient error it returns what is not written.
+// settleBatch writes a batch, in parts if the store refuses it. After a transient error it returns what is not written.
 // Refused settlements are reduced or set aside.
-func (s *settler) settle(ctx context.Context, batch []settlement) (left []settlement, err error) {
+func (s *settler) settleBatch(ctx context.Context, batch []settlement) (left []settlement, err error) {
 	settled, err := s.write(ctx, batch)
 	switch {
 	case err == nil:
@@ -136,11 +136,11 @@ func (s *settler) settle(ctx context.Context, batch []settlement) (left []settle
 		return batch, err
 	case len(batch) > 1:
 		half := len(batch) / 2
-		left, err = s.settle(ctx, batch[:half])
+		left, err = s.settleBatch(ctx, batch[:half])
 		if err != nil {
 			return append(left, batch[half:]...), err
 		}
-		return s.settle(ctx, batch[half:])
+		return s.settleBatch(ctx, batch[half:])
 	}
 	return s.settleRefused(ctx, batch[0], err)
 }

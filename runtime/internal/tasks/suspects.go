@@ -25,7 +25,7 @@ func (e *Engine) holdSuspect(test time.Duration) func() {
 	end := sync.OnceFunc(func() {
 		e.suspects.taken.Store(false)
 		for _, p := range e.pools {
-			p.lookSoon()
+			p.pollSoon()
 		}
 	})
 	// The store measures the same time with its own clock, which may be a little slower.

@@ -14,12 +14,12 @@ import (
 	"github.com/afgen/afgen/runtime/internal/signal"
 )
 
-// leaveTo sets the versions whose tasks this pool doesn't claim.
-func (p *pool) leaveTo(skip []backend.Version) {
+// skipVersions sets the versions whose tasks this pool doesn't claim.
+func (p *pool) skipVersions(skip []backend.Version) {
 	p.mu.Lock()
 	changed := !reflect.DeepEqual(p.skip, skip)
 	if changed {
-		p.skip, p.look = skip, true
+		p.skip, p.poll = skip, true
 	}
 	p.mu.Unlock()
 	if changed {
@@ -45,38 +45,38 @@ func (p *pool) forVersion(c *backend.Claim) {
 	}
 }
 
-// looks are queues that all pools must poll, because their hints led to no claim.
-type looks struct {
+// polls are queues that all pools must poll, because their hints led to no claim.
+type polls struct {
 	mu     sync.Mutex
 	queues map[string]bool
 	some   signal.Signal
 }
 
-// lookEverywhere makes the queue's pools of all instances poll. It never blocks.
-func (e *Engine) lookEverywhere(queue string) {
-	e.looks.mu.Lock()
-	e.looks.queues[queue] = true
-	e.looks.mu.Unlock()
-	e.looks.some.Set()
+// pollEverywhere makes the queue's pools of all instances poll. It never blocks.
+func (e *Engine) pollEverywhere(queue string) {
+	e.polls.mu.Lock()
+	e.polls.queues[queue] = true
+	e.polls.mu.Unlock()
+	e.polls.some.Set()
 }
 
-// spreadLooks publishes the queues to poll, at most every looksEvery.
-func (e *Engine) spreadLooks(ctx context.Context) {
+// publishPolls publishes the queues to poll, at most every pollsEvery.
+func (e *Engine) publishPolls(ctx context.Context) {
 	for {
 		select {
-		case <-e.looks.some.C():
+		case <-e.polls.some.C():
 		case <-ctx.Done():
 			return
 		}
-		e.looks.mu.Lock()
+		e.polls.mu.Lock()
 		var queues []string
-		for q := range e.looks.queues {
+		for q := range e.polls.queues {
 			queues = append(queues, q)
 		}
-		clear(e.looks.queues)
-		e.looks.mu.Unlock()
-		e.bus.Publish(TopicLook, queues)
-		if !retry.Sleep(ctx, looksEvery) {
+		clear(e.polls.queues)
+		e.polls.mu.Unlock()
+		e.bus.Publish(TopicPoll, queues)
+		if !retry.Sleep(ctx, pollsEvery) {
 			return
 		}
 	}
@@ -121,22 +121,22 @@ func (a *attempt) wrongVersion(s *backend.Settle, err error) {
 	}
 }
 
-// heardLook makes the pools of the queues in event poll. A nil event means that events were missed; then all pools
+// handlePollEvent makes the pools of the queues in event poll. A nil event means that events were missed; then all pools
 // poll.
-func (e *Engine) heardLook(event json.RawMessage) {
+func (e *Engine) handlePollEvent(event json.RawMessage) {
 	var queues []string
 	all := event == nil || json.Unmarshal(event, &queues) != nil
 	for name, p := range e.pools {
 		if all || slices.Contains(queues, name) {
-			p.lookAgain()
+			p.pollAgain()
 			p.wake.Set()
 		}
 	}
 }
 
-// LeaveTo sets the versions of a queue's workers, other than this process's, whose tasks are left to them.
-func (e *Engine) LeaveTo(queue string, skip []backend.Version) {
+// SkipVersions sets the versions of a queue's workers, other than this process's, whose tasks are left to them.
+func (e *Engine) SkipVersions(queue string, skip []backend.Version) {
 	if p := e.pools[queue]; p != nil {
-		p.leaveTo(skip)
+		p.skipVersions(skip)
 	}
 }
