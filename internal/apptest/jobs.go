@@ -31,8 +31,8 @@ func Jobs(t *testing.T, open func(t *testing.T) af.Backend) {
 		{"overlap_policies", overlaps},                    // while the last task runs, a due time is skipped, fired, or waits
 		{"manual_run", runsManually},                      // counts as an earlier task; no policy delays it
 		{"retried_fire", retriedFire},                     // counts as an earlier task
-		{"disabled", disabled},                            // a disabled job doesn't fire, across restarts, and nothing counts as missed
-		{"replaced", replaced},                            // a job is replaced if it differs, and its time table if the schedule differs
+		{"disabled", disabled},                            // a disabled job doesn't fire, and nothing counts as missed
+		{"replaced", replaced},                            // a job is replaced if it differs, and its time table too
 		{"removed", removed},                              // a removed job loses its history, and can be added again
 		{"lists", listed},                                 // jobs and fires are listed by filter, order and page
 		{"scheduler_stops_and_starts", stoppedAndStarted}, // while the App runs

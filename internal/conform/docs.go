@@ -17,7 +17,7 @@ func Docs(t *testing.T, open Open, o Options) {
 		{"one_of_many_writers", docsAtOnce},                // of many writers of one revision, one succeeds
 		{"counter_loses_nothing", docsCounter},             // many raise it at once
 		{"list_by_prefix", docsList},                       // documents are sorted by name
-		{"delete", docsDelete},                             // only the given revision is deleted; a missing document is no error
+		{"delete", docsDelete},                             // only the given revision; a missing document is no error
 	})
 }
 

@@ -17,7 +17,7 @@ var ownerBehaviours = []behaviour{
 	{"crash_not_charged", crashes},             // the attempt that ends in a crash does not count
 	{"drain_not_charged", drainCharges},        // tasks of a draining owner are not charged
 	{"poison_fails", poison},                   // a task that kills its owners fails in the end
-	{"expiry_stops", expireStopping},           // tasks that were asked to stop are stopped when their owner is declared dead
+	{"expiry_stops", expireStopping},           // tasks asked to stop are stopped when their owner is declared dead
 	{"owned", ownedLists},                      // a list has the tasks of an owner, and those that should stop
 }
 

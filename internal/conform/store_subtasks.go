@@ -15,7 +15,7 @@ var subtaskBehaviours = []behaviour{
 	{"gated_is_shown", gateShown},
 	{"settle_reports_subtasks", settleFamily},
 	{"repeated_batch", spawnRepeated},            // a batch that is committed or inserted again changes nothing
-	{"spawn_guard", spawnGuard},                  // a source takes subtasks until it fails or is stopped, or its set is finished
+	{"spawn_guard", spawnGuard},                  // a source takes subtasks until it fails, is stopped or its set is finished
 	{"discard", discard},                         // uncommitted subtasks are discarded, and nothing else
 	{"finished_once", finishOnce},                // a set is finished once, when none of its subtasks is alive
 	{"empty_batch", finishEmpty},                 // it is a set, too

@@ -70,8 +70,8 @@ func TestJournalRecordsWhatHappened(t *testing.T) {
 	}
 	number := func(n int) string { return fmt.Sprintf(`{"$numberInt":"%d"}`, n) }
 	want := []string{
-		"tasks a -→" + number(1), "tasks b -→" + number(1), "tasks a " + number(1) + "→" + number(2), "tasks b " + number(1) +
-			"→" + number(2),
+		"tasks a -→" + number(1), "tasks b -→" + number(1),
+		"tasks a " + number(1) + "→" + number(2), "tasks b " + number(1) + "→" + number(2),
 		"tasks a " + number(2) + "→" + number(3), "owners o -→", "tasks b " + number(2) + "→-",
 	}
 	if !slices.Equal(got, want) {

@@ -26,8 +26,10 @@ type hidden struct{ Inside any }
 func TestUnmarshalKeepsIntegersInAny(t *testing.T) {
 	const text = `9007199254740993`
 	big := json.Number("123456789012345678901234567890")
-	in := `{"Any":` + text + `,"List":[1,1.5,-9007199254740993,18446744073709551615,` + string(big) + `,[` + text + `],null,"x",true,1e400],
-		"Map":{"a":{"b":` + text + `}},"Deep":{"d":{"Any":` + text + `}},"Values":{"v":{"X":` + text + `}},"Array":[` + text + `,2],
+	in := `{"Any":` + text + `,"List":[1,1.5,-9007199254740993,18446744073709551615,` + string(big) + `,[` + text +
+		`],null,"x",true,1e400],
+		"Map":{"a":{"b":` + text + `}},"Deep":{"d":{"Any":` + text + `}},"Values":{"v":{"X":` + text +
+		`}},"Array":[` + text + `,2],
 		"Inside":` + text + `,"Number":` + text + `,"Int":` + text + `,"Time":"2026-01-02T03:04:05Z"}`
 	const n = int64(9007199254740993)
 	want := holder{

@@ -282,7 +282,8 @@ func (h *Heartbeat) refundTasks(ctx context.Context) {
 	}
 }
 
-// recordOutcome records the outcome of a heartbeat. It logs the first of several failures and the first success after them.
+// recordOutcome records the outcome of a heartbeat. It logs the first of several failures and the first success after
+// them.
 func (h *Heartbeat) recordOutcome(err error) {
 	h.mu.Lock()
 	before := h.refusal

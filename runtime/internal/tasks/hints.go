@@ -36,8 +36,9 @@ func (h *hints) add(queue string, ids []string, byID bool) {
 	h.queues[queue] = waiting
 }
 
-// take returns the next hints to publish and frees the published ones it returned before. It returns at most hintBatch hints
-// of each queue, so that a queue with many hints does not delay others. If there are none, a flush has ended.
+// take returns the next hints to publish and frees the published ones it returned before. It returns at most
+// hintBatch hints of each queue, so that a queue with many hints does not delay others. If there are none, a flush
+// has ended.
 func (h *hints) take(published map[string][]string) map[string][]string {
 	clear(published)
 	h.mu.Lock()

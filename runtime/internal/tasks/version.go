@@ -121,8 +121,8 @@ func (a *attempt) wrongVersion(s *backend.Settle, err error) {
 	}
 }
 
-// handlePollEvent makes the pools of the queues in event poll. A nil event means that events were missed; then all pools
-// poll.
+// handlePollEvent makes the pools of the queues in event poll. A nil event means that events were missed; then all
+// pools poll.
 func (e *Engine) handlePollEvent(event json.RawMessage) {
 	var queues []string
 	all := event == nil || json.Unmarshal(event, &queues) != nil
