@@ -13,11 +13,11 @@ import (
 // alive, so for each kind of evidence against an owner, the owner cancels its tasks before another process's failure
 // detector may act:
 //
-//	evidence       declared dead after                            the owner has cancelled, since
-//	lease          the counter unchanged for the owner's lease    it cancels cancelAfter(lease) after its last heartbeat
-//	absence        the counter unchanged for absentAfter and      others may not see it (ConnectionChecker); it
-//	               disconnected for absentFor, both at once       cancels unseenAfter after its last heartbeat
-//	process lock   its process has ended                          its contexts ended with it
+//	evidence      declared dead after                          before that, the owner has cancelled:
+//	lease         the counter unchanged for the owner's lease  cancelAfter(lease) after its last accepted heartbeat
+//	absence       the counter unchanged for absentAfter and    unseenAfter after its last accepted heartbeat, because
+//	              disconnected for absentFor, both at once     others may not see it (backend.ConnectionChecker)
+//	process lock  its process has ended                        its contexts ended with it
 //
 // A redelivered hint is no evidence: it only makes the failure detector look sooner. The owner counts from sending
 // the heartbeat, and the detector from seeing its effect, each on its own monotonic clock. inTime is the inequality
