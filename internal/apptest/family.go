@@ -86,7 +86,7 @@ func subtasksFinish(w *world) {
 	select {
 	case s := <-told:
 		if s.Total != 4 || s.Succeeded != 3 || s.Failed != 1 || s.Stopped != 0 {
-			w.Errorf("SubtasksDone is told %+v", s)
+			w.Errorf("SubtasksDone got %+v", s)
 		}
 	case <-time.After(patience):
 		w.Fatal("SubtasksDone does not run")
@@ -139,7 +139,7 @@ func stopTree(w *world) {
 	select {
 	case err := <-cause:
 		if !errors.Is(err, af.ErrTaskStopped) {
-			w.Errorf("the handler's context ends because of %v", err)
+			w.Errorf("the handler's context ended with %v", err)
 		}
 	case <-time.After(patience):
 		w.Fatal("the handler's context does not end")

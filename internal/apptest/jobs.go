@@ -266,7 +266,7 @@ func (w *jobs) wantAllTold(app *af.App, j af.Job) {
 	fires := w.fires(app, j.ID)
 	due := int(fires[len(fires)-1].Due.Unix() - j.Created.Unix())
 	if n := w.told(app, j.ID); n < due || n > due+1 { // one may have just been due
-		w.Errorf("the history of %q tells of %d due times of %d", j.ID, n, due)
+		w.Errorf("the history of %q has %d of %d due times", j.ID, n, due)
 	}
 }
 

@@ -44,7 +44,7 @@ func disabled(w *jobs) {
 		w.Errorf("%d count as missed", n)
 	}
 	if due, _ := w.tasks(client, errandWorker.Name, "never", time.Time{}); len(due) > 0 {
-		w.Errorf("one that is made disabled has tasks for %v", due)
+		w.Errorf("a job created disabled has tasks for %v", due)
 	}
 }
 
@@ -130,7 +130,7 @@ func removed(w *jobs) {
 	}
 	for _, f := range must(client.Fires(ctx, af.FireQuery{Limit: 1000}))(w.world).Fires {
 		if f.Job != "continuous" {
-			w.Errorf("the history still tells of %+v", f)
+			w.Errorf("the history still has %+v", f)
 		}
 	}
 	before := len(w.ran("j", time.Time{}))

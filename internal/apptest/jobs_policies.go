@@ -224,7 +224,7 @@ func retriedFire(w *jobs) {
 		return len(failed) >= 2
 	})
 	w.disable(app, "j")
-	w.sees("no fire lives", func() bool {
+	w.sees("no fire is live", func() bool {
 		page := must(app.Tasks(w.Context(), af.TaskQuery{
 			Queue: errandWorker.Name, Statuses: []af.Status{af.StatusWaiting, af.StatusPending, af.StatusRunning,
 				af.StatusRetrying},

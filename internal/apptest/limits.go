@@ -80,7 +80,7 @@ func resizeStorm(w *world) {
 			begin = time.Now()
 			must(other.QueueLimits(w.Context(), "job"))(w)
 			reads = append(reads, time.Since(begin))
-			w.within(patience, "what ran before has ended", func() bool { return w.worker(worker, "").Running <= n })
+			w.within(patience, "earlier tasks have ended", func() bool { return w.worker(worker, "").Running <= n })
 			most.Store(0)
 			before := begun.Load()
 			time.Sleep(5 * time.Millisecond)
@@ -244,7 +244,7 @@ func pauses(w *world) {
 	ctx, cancel := context.WithTimeout(w.Context(), patience)
 	defer cancel()
 	must(q.Wait(ctx, source))(w)
-	w.within(patience, "what waits is counted, with the task of SubtasksDone", func() bool {
+	w.within(patience, "waiting tasks are counted, with the task of SubtasksDone", func() bool {
 		return w.worker(client, "192.0.2.1").Waiting == len(ids)+1
 	})
 	time.Sleep(200 * time.Millisecond)

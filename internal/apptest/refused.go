@@ -56,7 +56,7 @@ func badHints(w *world) {
 			w.Errorf("text %d: the task's error is %+v", n, t.Error)
 		} else if n%2 == 0 && (!strings.HasPrefix(t.Error.Message, "the handler panicked: ") ||
 			!strings.Contains(t.Error.Message, " (at refused.go:")) {
-			w.Errorf("text %d: the panic is told as %.300q", n, t.Error.Message)
+			w.Errorf("text %d: the panic is recorded as %.300q", n, t.Error.Message)
 		}
 		for _, line := range t.Log {
 			if !utf8.ValidString(line) {

@@ -116,7 +116,7 @@ func deadInstance(w *world) {
 	if !there() {
 		w.Fatal("it isn't listed")
 	}
-	w.within(12*time.Second, "it is gone, sooner than what it announced", func() bool { return !there() })
+	w.within(12*time.Second, "it disappears before its announcements", func() bool { return !there() })
 }
 
 func nodes(w *world) {
@@ -142,7 +142,7 @@ func nodes(w *world) {
 		return len(must(second.NodeHistory(w.Context(), n.ID))(w)) > 0
 	})
 	if _, err := first.NodeHistory(w.Context(), "nosuch"); !errors.Is(err, af.ErrNotFound) {
-		w.Errorf("history of a node that isn't: %v", err)
+		w.Errorf("history of a missing node: %v", err)
 	}
 	if page := must(first.Nodes(w.Context(), af.NodeQuery{Host: "nosuch"}))(w); page.Total != 0 || page.Nodes == nil {
 		w.Errorf("%+v", page)

@@ -69,7 +69,7 @@ func tasks(w *world) {
 	must(q.Wait(ctx, blocked))(w)
 	status(blocked, af.StatusSuccess)
 	if _, err := app.TaskStatus(ctx, "nosuch"); !errors.Is(err, af.ErrNotFound) {
-		w.Errorf("status of a task that isn't: %v", err)
+		w.Errorf("status of a missing task: %v", err)
 	}
 }
 
@@ -117,7 +117,7 @@ func retries(w *world) {
 		w.Errorf("as a task that is another: %v", err)
 	}
 	if _, err := app.RetryTask(ctx, "nosuch"); !errors.Is(err, af.ErrNotFound) {
-		w.Errorf("a task that isn't: %v", err)
+		w.Errorf("a missing task: %v", err)
 	}
 	live := must(q.Submit(ctx, lives, af.UniqueKey("k")))(w)
 	if _, err := app.RetryTask(ctx, live); !errors.Is(err, af.ErrFailedPrecondition) {

@@ -58,7 +58,7 @@ func (t *trial) check() {
 	}
 	for _, id := range t.fleet.book.acks.All() {
 		if _, ok := t.Stored[id]; !ok {
-			t.fail("I1", id, "task %s was acknowledged and is not there", id)
+			t.fail("I1", id, "task %s was acknowledged but is missing", id)
 		}
 	}
 	for _, task := range t.Stored {
@@ -142,7 +142,7 @@ func (t *trial) fanIn(task backend.Task) {
 	}
 	for _, got := range told {
 		if got != [4]int{c.Total, c.Succeeded, c.Failed, c.Stopped} {
-			t.fail("I5", task.ID, "SubtasksDone %s was told %v, and the counts are %+v", task.ID, got, *c)
+			t.fail("I5", task.ID, "SubtasksDone %s got %v, want the counts %+v", task.ID, got, *c)
 		}
 	}
 }

@@ -47,7 +47,7 @@ func announcedOnce(w *world) {
 		got, err := w.Coordinator.Present(w.ctx(), "node")
 		w.must(err)
 		if _, there := got["b"]; !there {
-			w.Fatalf("gone after %v, though it was announced just now", waited)
+			w.Fatalf("disappeared %v after its announcement", waited)
 		}
 		if _, there := got["a"]; !there && waited >= 5*time.Second {
 			return

@@ -47,7 +47,7 @@ func (w *world) claimAt(ip string, max int, only ...string) []string {
 	})
 	w.must(err)
 	if next != 0 {
-		w.Errorf("the next task is said to be due in %v", next)
+		w.Errorf("the next task is reported due in %v", next)
 	}
 	return ids(tasks)
 }
@@ -228,7 +228,7 @@ func claimDue(w *world) {
 	}
 	w.same("nothing known", next(), time.Duration(0))
 	now := w.add()
-	w.same("what is due doesn't count", next(), time.Duration(0))
+	w.same("due tasks don't count", next(), time.Duration(0))
 	later := w.add(delay(100 * tick))
 	soon := w.add(delay(5 * tick))
 	if n := next(); n <= 0 || n > 5*tick {
@@ -260,7 +260,7 @@ func claimInTime(w *world) {
 		t.Ended.IsZero() {
 		w.Errorf("a task past its deadline: %+v, error %+v", t, t.Error)
 	}
-	w.same("returned as it is", failed, []backend.Task{t.Head()})
+	w.same("returned unchanged", failed, []backend.Task{t.Head()})
 	// A running task may end after its deadline.
 	id := w.add(w.deadline(2 * w.o.Tick))
 	running := w.take(id, "o")

@@ -77,7 +77,7 @@ func insertKeeps(w *world) {
 func insertTwice(w *world) {
 	first := w.insert(w.task(id("same")))[0]
 	stored := w.insert(w.task(id("same"), weight(7), in("elsewhere")), w.task(id("new")), w.task(id("new"), weight(7)))
-	w.same("the one that was there", stored[0], first)
+	w.same("the existing one", stored[0], first)
 	w.same("twice in one call", stored[2], stored[1])
 	there := w.get("same")
 	w.same("read again", there.Head(), first)

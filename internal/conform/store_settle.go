@@ -226,6 +226,6 @@ func progress(w *world) {
 	w.wantCode(w.Store.Progress(w.ctx(), t.ID, t.Fence-1, json.RawMessage(`2`)), backend.ErrAborted)
 	w.settle(t, backend.StatusRetrying)
 	w.wantCode(w.Store.Progress(w.ctx(), t.ID, t.Fence, json.RawMessage(`3`)), backend.ErrAborted)
-	w.same("what was said last", w.get(t.ID).Progress, want.Progress)
+	w.same("the latest progress", w.get(t.ID).Progress, want.Progress)
 	w.wantCode(w.Store.Progress(w.ctx(), "unknown", 1, json.RawMessage(`3`)), backend.ErrAborted)
 }

@@ -27,7 +27,7 @@ func (w *world) stop(id string, below bool) []string {
 	w.must(err)
 	for _, t := range tasks {
 		stored := w.get(t.ID)
-		w.same("returned as it is", t, stored.Head())
+		w.same("returned unchanged", t, stored.Head())
 	}
 	got := ids(tasks)
 	slices.Sort(got)

@@ -14,8 +14,9 @@ var subtaskBehaviours = []behaviour{
 	{"run_now", gateNow},      // RunNow opens the gate at once
 	{"gated_is_shown", gateShown},
 	{"settle_reports_subtasks", settleFamily},
-	{"repeated_batch", spawnRepeated},            // a batch that is committed or inserted again changes nothing
-	{"spawn_guard", spawnGuard},                  // a source takes subtasks until it fails, is stopped or its set is finished
+	{"repeated_batch", spawnRepeated}, // a batch that is committed or inserted again changes nothing
+	// a source takes subtasks until it fails, is stopped or its set is finished
+	{"spawn_guard", spawnGuard},
 	{"discard", discard},                         // uncommitted subtasks are discarded, and nothing else
 	{"finished_once", finishOnce},                // a set is finished once, when none of its subtasks is alive
 	{"empty_batch", finishEmpty},                 // it is a set, too
@@ -354,7 +355,7 @@ func spawnAgainstFinish(w *world) {
 		w.must(err)
 		err = <-refused
 		if finished == (err == nil) {
-			w.Errorf("finished is %v, and spawning said %v", finished, err)
+			w.Errorf("finished %v, but spawn returned %v", finished, err)
 		}
 		if err != nil {
 			w.wantCode(err, backend.ErrFailedPrecondition)

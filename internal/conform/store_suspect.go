@@ -220,8 +220,8 @@ func claimSuspects(w *world) {
 	w.same("none of the named", w.claimSuspects(9, 0, a, b), []string{})
 	w.same("one of the named", w.claimSuspects(9, 1, a, b), []string{a})
 	w.same("none of all", w.claimSuspects(1, 0), []string{c})
-	w.same("none of what is left", w.claimSuspects(1, 0), []string{})
-	w.same("one of what is left", w.claimSuspects(9, 1), []string{b})
+	w.same("none of the rest", w.claimSuspects(1, 0), []string{})
+	w.same("one of the rest", w.claimSuspects(9, 1), []string{b})
 	d, e := w.suspect(weight(5)), w.suspect(weight(9))
 	f := w.add(weight(7))
 	claim := backend.Claim{Queue: "q", Owner: "o", Nonce: "again", Max: 9, IDs: []string{d, e, f}, Suspects: 1}

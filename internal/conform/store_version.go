@@ -84,7 +84,7 @@ func versionAllowed(w *world) {
 	}
 	w.same("the version is at both", claim("192.0.2.1", "10.0.0.2"), []string{})
 	w.same("it is at one network", claim("10.9.9.9"), []string{here})
-	w.same("it is elsewhere", claim("192.0.2.1"), []string{there})
+	w.same("it runs on another instance", claim("192.0.2.1"), []string{there})
 }
 
 func versionIDs(w *world) {
@@ -133,7 +133,7 @@ func versionNoted(w *world) {
 	_, after = settle(backend.StatusFailed, backend.PayloadWrongVersion)
 	if after.Status != backend.StatusFailed || after.WrongVersionSince.IsZero() || after.Error == nil ||
 		*after.Error != *failure {
-		w.Errorf("given up: %+v", after)
+		w.Errorf("failed: %+v", after)
 	}
 }
 

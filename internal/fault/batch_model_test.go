@@ -181,7 +181,7 @@ func (m batchModel) wrong() string {
 	}
 	for _, x := range m.piece {
 		if !x.there || !x.live {
-			return "the spawner was told that its batch is committed, and a piece is missing"
+			return "the spawner learned that its batch is committed, but a piece is missing"
 		}
 	}
 	return ""
@@ -232,7 +232,7 @@ func TestCountedCommitKeepsBatchesWhole(t *testing.T) {
 func TestWeakerBatchDesignsFail(t *testing.T) {
 	for d, name := range map[batchDesign]string{
 		forgetful: "an insert that forgets a discard", unguarded: "a count that nothing guards",
-		anyAge: "a count of what is being deleted",
+		anyAge: "a count of pieces being deleted",
 	} {
 		broken, trace, states, _ := d.explore()
 		if broken == "" {

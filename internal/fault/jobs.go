@@ -160,12 +160,12 @@ func (c *jobChecker) decided(e Entry, job string, was, now *jobState) {
 			waiting = true
 		case "missed":
 			if late < 30*time.Second || now.Missed == "all" {
-				c.fail(e, job, "%d is said to be missed after %v, with policy %s", f.Due, late, now.Missed)
+				c.fail(e, job, "%d is marked missed after %v, with policy %s", f.Due, late, now.Missed)
 			}
 		case "overlap":
 			lately := e.Now.Sub(c.ended[job]) < time.Minute
 			if now.Overlap != "skip" || !waiting && len(c.live[job])+c.manual[job] == 0 && !lately {
-				c.fail(e, job, "%d is skipped for overlap, with policy %s, and nothing lives", f.Due, now.Overlap)
+				c.fail(e, job, "%d is skipped for overlap, with policy %s, but no task is live", f.Due, now.Overlap)
 			}
 		default:
 			c.fail(e, job, "%d is skipped for %q", f.Due, f.Skip)
@@ -175,7 +175,7 @@ func (c *jobChecker) decided(e Entry, job string, was, now *jobState) {
 		c.fail(e, job, "due times up to %d are decided, and pending ones end before %d", now.Done, next)
 	}
 	if time.Unix(now.Done, 0).After(e.Now) {
-		c.fail(e, job, "%d is decided before it has come", now.Done)
+		c.fail(e, job, "%d is decided before it is due", now.Done)
 	}
 }
 
@@ -190,7 +190,7 @@ func (c *jobChecker) pending(e Entry, job string, was, now *jobState) {
 		case f.Skip != "" && !c.noted[job][f.Due]:
 			c.fail(e, job, "%d was skipped for %s, which is not in its history", f.Due, f.Skip)
 		case f.Skip == "" && c.inserted[fireID(job, f.Due)] == 0 && (!now.Disabled || now.Overlap != "queue"):
-			c.fail(e, job, "no task has come of %d", f.Due)
+			c.fail(e, job, "no task of %d", f.Due)
 		}
 	}
 }

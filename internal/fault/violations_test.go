@@ -25,7 +25,7 @@ func (m *sim) violations() []fault.Violation {
 	}
 	for _, id := range m.book.acks.All() {
 		if m.world.Births(id) == 0 {
-			fail("I1", id, "task %s was acknowledged and is not there", id)
+			fail("I1", id, "task %s was acknowledged but is missing", id)
 		}
 	}
 	broken = append(broken, log.CheckJobs()...)
@@ -71,7 +71,7 @@ func (m *sim) violations() []fault.Violation {
 		}
 		for _, got := range m.book.dones[lifeOf(id, 1)] {
 			if got != [4]int{c.Total, c.Succeeded, c.Failed, c.Stopped} {
-				fail("I5", id, "SubtasksDone %s was told %v, and the counts are %+v", id, got, *c)
+				fail("I5", id, "SubtasksDone %s got %v, want the counts %+v", id, got, *c)
 			}
 		}
 		if n := len(m.book.dones[lifeOf(id, 1)]); n == 0 && task.Status != backend.StatusStopped && task.Crashes < 3 {

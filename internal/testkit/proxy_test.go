@@ -106,7 +106,7 @@ func TestProxyDrops(t *testing.T) {
 		t.Fatal(err)
 	}
 	if answers(t, b, "b") {
-		t.Error("what was opened while data was dropped is answered")
+		t.Error("a connection opened while data was dropped is answered")
 	}
 }
 

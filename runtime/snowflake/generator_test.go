@@ -148,7 +148,7 @@ func TestNumbersOfDeadProcessesAreRecovered(t *testing.T) {
 			t.Errorf("still %q's", h.Owner)
 		}
 		if h := p.holding(t, g.node); h.Owner == "" {
-			t.Error("the living lost its number")
+			t.Error("the live process lost its number")
 		}
 	})
 }

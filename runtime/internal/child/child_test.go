@@ -104,7 +104,7 @@ func TestExitReportsCause(t *testing.T) {
 	p.Kill()
 	p.Close()
 	if p.Exit().Killed {
-		t.Error("who has gone can't be killed")
+		t.Error("killing an exited process failed")
 	}
 	p = start(t, "chatter", func(*Request) {})
 	if exit := p.Exit(); exit.State != "exit status 1" || len(exit.Stderr) > maxExcerpt+8 ||

@@ -21,7 +21,7 @@ func beInit() int {
 		return 2
 	}
 	if !tellsOrphans() {
-		fmt.Fprintln(os.Stderr, "orphans can't be told from children")
+		fmt.Fprintln(os.Stderr, "can't distinguish orphans from children")
 		return 2
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -92,7 +92,7 @@ func (c *Catalog) All(ctx context.Context, prefix string) ([]*Document, error) {
 func (c *Catalog) write(ctx context.Context, j *Document) error {
 	value, err := json.Marshal(j)
 	if err != nil {
-		return backend.Errorf(backend.ErrInternal, "job %q does not encode: %w", j.id, err)
+		return backend.Errorf(backend.ErrInternal, "encoding job %q: %w", j.id, err)
 	}
 	rev, err := c.cfg.Docs.PutIf(ctx, docPrefix+j.id, j.revision, value)
 	if err == nil {

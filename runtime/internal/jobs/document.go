@@ -85,7 +85,7 @@ func decodeDocument(d backend.Doc) (*Document, error) {
 		err = j.prepare()
 	}
 	if err != nil {
-		return nil, backend.Errorf(backend.ErrDataLoss, "the document of job %q: %w", j.id, err)
+		return nil, backend.Errorf(backend.ErrDataLoss, "decoding job %q: %w", j.id, err)
 	}
 	return j, nil
 }

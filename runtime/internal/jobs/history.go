@@ -58,7 +58,7 @@ func (c *Catalog) addHistory(ctx context.Context, id string, entries ...HistoryE
 		h.Fires = h.Fires[max(0, len(h.Fires)-maxFires):]
 		value, merr := json.Marshal(h)
 		if merr != nil {
-			return backend.Errorf(backend.ErrInternal, "the history of job %q does not encode: %w", id, merr)
+			return backend.Errorf(backend.ErrInternal, "encoding history of job %q: %w", id, merr)
 		}
 		_, err = c.cfg.Docs.PutIf(ctx, historyPrefix+id, rev, value)
 		return err
@@ -82,7 +82,7 @@ func (c *Catalog) history(ctx context.Context, id string) (h History, rev int64,
 // numbers of the entries don't increase, it renumbers them, because cursors of pages contain them.
 func DecodeHistory(job string, value []byte) (h History, err error) {
 	if err := json.Unmarshal(value, &h); err != nil {
-		return h, backend.Errorf(backend.ErrDataLoss, "the history of job %q: %w", job, err)
+		return h, backend.Errorf(backend.ErrDataLoss, "decoding history of job %q: %w", job, err)
 	}
 	rises := true
 	for i := range h.Fires {

@@ -104,7 +104,7 @@ func TestDoTimesOutEachTry(t *testing.T) {
 		}
 		op, tried := tries(refused)
 		if err := retry.Do(t.Context(), time.Second, op); *tried != 1 || err != error(refused) {
-			t.Errorf("%d tries of what is refused, %v", *tried, err)
+			t.Errorf("%d tries of a refused request, %v", *tried, err)
 		}
 	})
 }
