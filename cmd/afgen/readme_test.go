@@ -182,13 +182,13 @@ func TestDocumentedCommandsExist(t *testing.T) {
 	if err != nil || len(pages) < 10 {
 		t.Fatal(pages, err)
 	}
-	quoted := regexp.MustCompile("(?m)(?:`|^|^\\$ )(?:go tool )?afgen ([a-z]+[^`\n]*)")
+	quoted := regexp.MustCompile("(?m)(?:`|^|^\\$ )(?:go tool |go run \\S*cmd/)?afgen(?:@latest)? ([a-z]+[^`\n]*)")
 	fence := regexp.MustCompile("(?ms)^```.*?^```|`[^`\n]+`")
 	commands := (&command{}).root()
 	commands.InitDefaultCompletionCmd("completion")
 	commands.InitDefaultHelpCmd()
 	found := 0
-	for _, page := range append(pages, "README.md", "CONTRIBUTING.md") {
+	for _, page := range append(pages, "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md") {
 		for _, code := range fence.FindAllString(document(t, page), -1) {
 			for _, m := range quoted.FindAllStringSubmatch(code, -1) {
 				found++

@@ -32,29 +32,3 @@ func TestNamedTargetsOfMakeExist(t *testing.T) {
 		t.Errorf("found only %d targets", found)
 	}
 }
-
-// The commands of afgen that documents name exist.
-func TestNamedCommandsOfAfgenExist(t *testing.T) {
-	known := map[string]bool{
-		"completion": true, // cobra adds it
-		"work":       true, // a pattern of packages
-	}
-	use := regexp.MustCompile(`Use:\s+"(\w+)`)
-	for _, file := range []string{"command.go", "breaking.go", "init.go"} {
-		for _, m := range use.FindAllStringSubmatch(read(t, "cmd/afgen/"+file), -1) {
-			known[m[1]] = true
-		}
-	}
-	named := regexp.MustCompile("(?:`|go tool |cmd/)afgen(?:@latest)? ([a-z]+)")
-	found := 0
-	for _, page := range documents(t) {
-		for _, m := range named.FindAllStringSubmatch(read(t, page), -1) {
-			if found++; !known[m[1]] {
-				t.Errorf("%s: afgen has no command %s", page, m[1])
-			}
-		}
-	}
-	if found < 20 {
-		t.Errorf("found only %d commands", found)
-	}
-}
