@@ -30,10 +30,10 @@ type Comparison struct {
 // Place returns the position of a symbol in the current code, or the zero Pos if it is gone.
 func (c *Comparison) Place(pkg, symbol string) diag.Pos { return c.places[pkg+" "+symbol] }
 
-// Breaking compares the packages of a plan with older contracts. against is a file with one or more contracts, a
-// directory with contract files, or git:REF for the contract files in the repository at a commit, branch or tag; paths
-// are relative to dir. Breaking compares only contracts of packages that the plan's patterns name. The plan must have
-// no diagnostics.
+// Breaking compares the packages of a plan with older contracts. against is a file with one or more contracts or a
+// directory with contract files. git:REF means the contract files in the repository at a commit, branch or tag. Paths are
+// relative to dir. Breaking compares only contracts of packages that the plan's patterns name. The plan must have no
+// diagnostics.
 func (p *Plan) Breaking(ctx context.Context, dir, against string) (*Comparison, error) {
 	var old []contract.Contract
 	var err error

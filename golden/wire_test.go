@@ -58,8 +58,8 @@ func sendBatch(t *testing.T, first, count int, codes map[diag.Code]int) (accepte
 	return send(t, acceptedTypes(t, module(t), drawWireTypes(first, count), nil, codes))
 }
 
-// send sends values of types and returns their number. It omits types on which the Go compiler itself fails, such
-// as (in Go 1.26) a struct with a field of a generic type that is instantiated with an alias for a map of that struct.
+// send sends values of types and returns their number. It omits types on which the Go compiler fails. An example in Go
+// 1.26 is a struct with a field of a generic type that is instantiated with an alias for a map of that struct.
 func send(t *testing.T, sendable []drawn) int {
 	t.Helper()
 	dir := module(t)

@@ -8,7 +8,7 @@
 // Package jennifer renders the code. This package breaks long lists (list.go) and groups the imports (imports.go).
 //
 // The rules for identifiers are:
-//   - The exported names (CalcAPI, CalcClient, NewCalcClient, RegisterCalc, ResizeQueue, NewResizeQueue) are documented.
+//   - Exported names (CalcAPI, CalcClient, NewCalcClient, RegisterCalc, ResizeQueue, NewResizeQueue) are documented.
 //     Package fails if one is taken.
 //   - Other package-level names are af<Type>…, with a number appended if that is taken.
 //   - An import has the name in the package's clause if that is free.

@@ -20,9 +20,9 @@ func IsGenerated(name string, content []byte) bool {
 
 var contractStart = regexp.MustCompile(`^\s*\{\s*"afgen"\s*:`)
 
-// IsOutput reports whether afgen may replace or remove a file: one that [IsGenerated] recognizes, or one that has the
-// name of an output and is empty, is truncated within its first line (after a crash or on a full disk), or begins with
-// a merge conflict marker.
+// IsOutput reports whether afgen may replace or remove a file. It may if [IsGenerated] recognizes the file. It also may if
+// the file has the name of an output and is empty, ends within its first line (after a crash or on a full disk), or
+// begins with a merge conflict marker.
 func IsOutput(name string, content []byte) bool {
 	if IsGenerated(name, content) {
 		return true

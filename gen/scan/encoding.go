@@ -91,8 +91,8 @@ func (m methods) unmarshal() (string, *marshaler) {
 	return "", nil
 }
 
-// encoding returns the encoding that a defined type implements at a position, or "". It refuses a type whose methods don't form
-// a pair.
+// encoding returns the encoding that a defined type implements at a position, or "". It refuses a type whose methods
+// don't form a pair.
 func (r *reader) encoding(t types.Type, path string, from position) (string, *refusal) {
 	m := methodsOf(t)
 	if m.none() || types.IsInterface(t) {
