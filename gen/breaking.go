@@ -31,9 +31,9 @@ type Comparison struct {
 func (c *Comparison) Place(pkg, symbol string) diag.Pos { return c.places[pkg+" "+symbol] }
 
 // Breaking compares the packages of a plan with older contracts. against is a file with one or more contracts or a
-// directory with contract files. git:REF means the contract files in the repository at a commit, branch or tag. Paths are
-// relative to dir. Breaking compares only contracts of packages that the plan's patterns name. The plan must have no
-// diagnostics.
+// directory with contract files. git:REF means the contract files in the repository at a commit, branch or tag. Paths
+// are relative to dir. Breaking compares only contracts of packages that the plan's patterns name. The plan must have
+// no diagnostics.
 func (p *Plan) Breaking(ctx context.Context, dir, against string) (*Comparison, error) {
 	var old []contract.Contract
 	var err error

@@ -20,8 +20,8 @@ func IsGenerated(name string, content []byte) bool {
 
 var contractStart = regexp.MustCompile(`^\s*\{\s*"afgen"\s*:`)
 
-// IsOutput reports whether afgen may replace or remove a file. It may if [IsGenerated] recognizes the file. It also may if
-// the file has the name of an output and is empty, ends within its first line (after a crash or on a full disk), or
+// IsOutput reports whether afgen may replace or remove a file. It may if [IsGenerated] recognizes the file. It also may
+// if the file has the name of an output and is empty, ends within its first line (after a crash or on a full disk), or
 // begins with a merge conflict marker.
 func IsOutput(name string, content []byte) bool {
 	if IsGenerated(name, content) {

@@ -17,9 +17,9 @@
 // stamp is older than the run, so any later change gives the file another stamp: on Unix, the system sets ctime, which
 // programs can't set. Without ctime, and for files without a known stamp, Unchanged reads and hashes the content.
 //
-// Two cases are not detected. The first is a change that keeps the size and restores the mtime, on a file system without
-// its own ctime (FAT, some network file systems). The second is a change on a file server whose clock lags by more than
-// the time between the change and the run.
+// Two cases are not detected. The first is a change that keeps the size and restores the mtime, on a file system
+// without its own ctime (FAT, some network file systems). The second is a change on a file server whose clock lags by
+// more than the time between the change and the run.
 //
 // Manifests are only a cache in a directory of the user. Their number, size and age are limited, and they are replaced
 // atomically. If one is missing, damaged, has another version or can't be accessed, the generator does a full run.
