@@ -1,4 +1,4 @@
-// Package runtime has what generated code uses of the real one, and does nothing.
+// Package runtime is a stub of the declarations that generated code uses.
 package runtime
 
 import (
