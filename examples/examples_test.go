@@ -38,8 +38,8 @@ func build(t testing.TB) string {
 		if programs.dir, programs.err = os.MkdirTemp("", "afgen-examples"); programs.err != nil {
 			return
 		}
-		cmd := exec.Command("go", "build", "-o", programs.dir+string(filepath.Separator), "./servers", "./client",
-			"./scenario")
+		cmd := exec.Command("go", "build", "-o", programs.dir+string(filepath.Separator), "./servers",
+			"./client", "./scenario")
 		cmd.Env = append(os.Environ(), "GOFLAGS="+testkit.GoFlags())
 		if out, err := cmd.CombinedOutput(); err != nil {
 			programs.err = fmt.Errorf("%w\n%s", err, out)
@@ -176,8 +176,8 @@ func TestScenario(t *testing.T) {
 	client := exec.Command(filepath.Join(bin, "scenario"), "client")
 	client.Dir = dir
 	out, err := client.Output()
-	if lines := strings.Split(string(out), "\n"); err != nil || lines[0] != "RPC call result: 1 2 <nil>" ||
-		len(lines) != 5 {
+	if lines := strings.Split(string(out), "\n"); err != nil ||
+		lines[0] != "RPC call result: 1 2 <nil>" || len(lines) != 5 {
 		t.Errorf("%s, %v", out, err)
 	}
 	received := 0

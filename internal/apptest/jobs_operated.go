@@ -90,8 +90,8 @@ func replaced(w *jobs) {
 	changed := false
 	for _, r := range w.runs { // runs of the last second may overtake each other
 		changed = changed || r.errand.N == 2
-		if e := r.errand; e.N == 1 && !slices.Equal(e.List, old.List) || e.N == 2 && e.List != nil || !e.At.Equal(old.At) ||
-			e.For != "j" {
+		if e := r.errand; e.N == 1 && !slices.Equal(e.List, old.List) || e.N == 2 && e.List != nil ||
+			!e.At.Equal(old.At) || e.For != "j" {
 			w.Errorf("a run with %+v", e)
 		}
 	}
@@ -121,8 +121,8 @@ func removed(w *jobs) {
 	_, noFires := client.Fires(ctx, af.FireQuery{Job: "j"})
 	_, noRun := client.RunJob(ctx, "j")
 	for what, err := range map[string]error{
-		"job": noJob, "fires": noFires, "run": noRun, "enable": client.EnableJob(ctx, "j"), "disable": client.DisableJob(ctx,
-			"j"),
+		"job": noJob, "fires": noFires, "run": noRun, "enable": client.EnableJob(ctx, "j"),
+		"disable": client.DisableJob(ctx, "j"),
 	} {
 		if !errors.Is(err, af.ErrNotFound) {
 			w.Errorf("%s: %v", what, err)

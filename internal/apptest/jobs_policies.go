@@ -41,8 +41,8 @@ func missedWithoutApp(w *jobs) {
 		if n := w.skipped(second, id, af.SkippedMissed); n != p.skipped {
 			w.Errorf("%s: %d skipped, want %d", id, n, p.skipped)
 		}
-		if n := len(p.fired); n > 0 && j.Fired.Unix() != j.Created.Unix()+int64(p.fired[n-1]) || n == 0 &&
-			!j.Fired.IsZero() ||
+		if n := len(p.fired); n > 0 && j.Fired.Unix() != j.Created.Unix()+int64(p.fired[n-1]) ||
+			n == 0 && !j.Fired.IsZero() ||
 			j.Next.Unix() != j.Created.Unix()+11*hour {
 			w.Errorf("%s: %+v", id, j)
 		}
@@ -176,8 +176,8 @@ func runsManually(w *jobs) {
 	w.within(patience, "both run", func() bool { return runs.Load() == 2 })
 	w.must(client.EnableJob(w.Context(), "j"))
 	w.sees("due times that are skipped", func() bool { return w.skipped(client, "j", af.SkippedOverlap) >= 2 })
-	if due, manual := w.tasks(client, errandWorker.Name, "j", time.Time{}); len(due) != 0 || len(manual) != 2 ||
-		hand[0] == hand[1] {
+	if due, manual := w.tasks(client, errandWorker.Name, "j", time.Time{}); len(due) != 0 ||
+		len(manual) != 2 || hand[0] == hand[1] {
 		w.Errorf("tasks for %v, and manual %v", due, manual)
 	}
 	all()
@@ -226,8 +226,8 @@ func retriedFire(w *jobs) {
 	w.disable(app, "j")
 	w.sees("no fire is live", func() bool {
 		page := must(app.Tasks(w.Context(), af.TaskQuery{
-			Queue: errandWorker.Name, Statuses: []af.Status{af.StatusWaiting, af.StatusPending, af.StatusRunning,
-				af.StatusRetrying},
+			Queue:    errandWorker.Name,
+			Statuses: []af.Status{af.StatusWaiting, af.StatusPending, af.StatusRunning, af.StatusRetrying},
 		}))(w.world)
 		return page.Total == 0 && len(must(app.Fires(w.Context(), af.FireQuery{Job: "j"}))(w.world).Fires) > 0
 	})

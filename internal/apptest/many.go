@@ -42,8 +42,8 @@ func (w *world) manySubtasks(n int, end af.Status) {
 			return 0, ctx.Err()
 		}})
 	})
-	q, leaves, other := af.NewQueue[int, int](app, jobWorker), af.NewQueue[int, int](app, leafWorker), af.NewQueue[int,
-		int](app, otherWorker)
+	q := af.NewQueue[int, int](app, jobWorker)
+	leaves, other := af.NewQueue[int, int](app, leafWorker), af.NewQueue[int, int](app, otherWorker)
 	source := must(q.Submit(w.Context(), 0))(w)
 	<-begun
 

@@ -86,8 +86,8 @@ func Poison(t *testing.T, b af.Backend, command func() *exec.Cmd) {
 	task, err := app.GetTask(t.Context(), poison)
 	w.must(err)
 	if perr == nil || task.Status != backend.StatusFailed || task.Crashes != 3 || deaths != 4 {
-		t.Errorf("after %d deaths the task that causes them is %s with %d crashes: %v", deaths, task.Status, task.Crashes,
-			perr)
+		t.Errorf("after %d deaths the task that causes them is %s with %d crashes: %v", deaths, task.Status,
+			task.Crashes, perr)
 	}
 	for _, id := range innocent {
 		if task, err := app.GetTask(t.Context(), id); err != nil || task.Crashes != 0 || task.Attempt != 1 {

@@ -29,8 +29,8 @@ func (b tapped) Open(ctx context.Context, env backend.Env) (*backend.Ports, erro
 func badHints(w *world) {
 	texts := []string{"a\xffb", "x" + strings.Repeat("€", 6000), strings.Repeat("\xff", 20_000), "a\x00b"}
 	var transport backend.Transport
-	app := (&world{T: w.T, backend: tapped{w.backend, &transport}}).open(works(func(ctx context.Context, n int) (int,
-		error) {
+	tappedWorld := &world{T: w.T, backend: tapped{w.backend, &transport}}
+	app := tappedWorld.open(works(func(ctx context.Context, n int) (int, error) {
 		if n < 0 {
 			return 0, af.TaskFrom(ctx).Progress(ctx, strings.Repeat("x", 1<<20))
 		}

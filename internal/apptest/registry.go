@@ -63,8 +63,8 @@ func services(w *world) {
 		return s.Load == af.ServiceLoad{InFlight: 1, Calls: 3, Errors: 1}
 	})
 	want := []af.MethodInfo{{Name: "Add", Signature: addMethod.Signature, Fingerprint: "f1"}}
-	if in := s.Instances[0]; s.Name != "adder" || len(s.Instances) != 1 || in.ID != first.Instance().ID ||
-		in.IP != "192.0.2.1" ||
+	if in := s.Instances[0]; s.Name != "adder" || len(s.Instances) != 1 ||
+		in.ID != first.Instance().ID || in.IP != "192.0.2.1" ||
 		in.Version != "v1" || in.Concurrency != 4 || in.Load != s.Load || in.Node == "" || in.Draining ||
 		!slices.Equal(s.Methods, want) || !slices.Equal(in.Methods, want) {
 		w.Errorf("%+v", s)
@@ -77,8 +77,8 @@ func services(w *world) {
 	}
 	second := w.open(adds(func(a args) (sum, error) { return sum{}, nil }), af.IP("192.0.2.3"))
 	//lint:ignore SA1019 Skip must keep working
-	page := must(client.Instances(w.Context(), af.InstanceQuery{Service: "adder", Sort: af.InstancesByIP, Skip: 1,
-		Limit: 1}))(w)
+	page := must(client.Instances(w.Context(),
+		af.InstanceQuery{Service: "adder", Sort: af.InstancesByIP, Skip: 1, Limit: 1}))(w)
 	if page.Total != 2 || len(page.Instances) != 1 || page.Instances[0].ID != second.Instance().ID {
 		w.Errorf("the second of the instances: %+v", page)
 	}
@@ -103,8 +103,8 @@ func services(w *world) {
 // deadInstance announces an instance that then falls silent, as if its process had been killed.
 func deadInstance(w *world) {
 	client := w.open(nil, af.Lease(3*time.Second))
-	ports, err := w.backend.Open(w.Context(), backend.Env{Instance: af.Instance{ID: "ghost", IP: "192.0.2.9"},
-		Logger: slog.New(slog.DiscardHandler)})
+	ports, err := w.backend.Open(w.Context(),
+		backend.Env{Instance: af.Instance{ID: "ghost", IP: "192.0.2.9"}, Logger: slog.New(slog.DiscardHandler)})
 	w.must(err)
 	defer func() { w.must(ports.Close(context.Background())) }()
 	w.must(ports.Store.Beat(w.Context(), "ghost-1", 1))
@@ -147,8 +147,8 @@ func nodes(w *world) {
 	if page := must(first.Nodes(w.Context(), af.NodeQuery{Host: "nosuch"}))(w); page.Total != 0 || page.Nodes == nil {
 		w.Errorf("%+v", page)
 	}
-	if page := must(first.Nodes(w.Context(), af.NodeQuery{IP: "192.0.2.2", OS: n.OS,
-		Sort: af.NodesByLoad}))(w); page.Total != 1 {
+	if page := must(first.Nodes(w.Context(),
+		af.NodeQuery{IP: "192.0.2.2", OS: n.OS, Sort: af.NodesByLoad}))(w); page.Total != 1 {
 		w.Errorf("%+v", page)
 	}
 }

@@ -230,8 +230,8 @@ func (t *trial) report(dir string) string {
 		text.WriteString(t.Log.String(ids...))
 	}
 	for _, p := range t.fleet.processes() {
-		fmt.Fprintf(&text, "place %d, %.6s: ready %s, left %s, killed %v, code %d, stopped", p.place, p.instance,
-			t.fleet.since(p.since),
+		fmt.Fprintf(&text, "place %d, %.6s: ready %s, left %s, killed %v, code %d, stopped", p.place,
+			p.instance, t.fleet.since(p.since),
 			t.fleet.since(p.leaves), p.killed, p.code)
 		for _, s := range p.stops {
 			fmt.Fprintf(&text, " %s to %s", t.fleet.since(s.from), t.fleet.since(s.to))

@@ -168,8 +168,8 @@ func (d *draw) submit(s *Scenario) Submit {
 	u := Submit{
 		At: d.Span(0, s.Storm*9/10), Place: len(s.Workers) +
 			d.IntN(s.Clients), Queue: d.IntN(drawn), Submission: workload.Submission{Weight: d.IntN(4)},
-		How: []string{"submit", "submit", "store", "many", "many", "subtasks",
-			"stop"}[d.IntN(7)], Pick: d.IntN(1 << 20), Family: d.family(1),
+		How:  []string{"submit", "submit", "store", "many", "many", "subtasks", "stop"}[d.IntN(7)],
+		Pick: d.IntN(1 << 20), Family: d.family(1),
 	}
 	if d.Chance(0.1) {
 		u.Place = d.IntN(len(s.Workers))
@@ -275,8 +275,8 @@ func (d *draw) ballast(s *Scenario, at time.Duration) {
 
 func (s *Scenario) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "scenario %d: %v, workers %v, %d clients, drain %v, storm %v, %d submits\n", s.Seed, s.Kind, s.Workers,
-		s.Clients,
+	fmt.Fprintf(&b, "scenario %d: %v, workers %v, %d clients, drain %v, storm %v, %d submits\n", s.Seed, s.Kind,
+		s.Workers, s.Clients,
 		s.Drain, s.Storm, len(s.Submits))
 	for _, e := range s.Events {
 		text, _ := json.Marshal(e)

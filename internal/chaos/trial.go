@@ -95,8 +95,8 @@ func (t *trial) ending(task backend.Task) {
 	case task.Status == backend.StatusFailed && !task.Deadline.IsZero() && task.Attempt < want.attempt &&
 		task.Error.Code == backend.ErrDeadlineExceeded:
 	case got != want:
-		t.fail("ending", id, "%s is %s after attempt %d, and its order %+v is %s after %d: %+v", id, got.status, got.attempt,
-			o, want.status,
+		t.fail("ending", id, "%s is %s after attempt %d, and its order %+v is %s after %d: %+v", id, got.status,
+			got.attempt, o, want.status,
 			want.attempt, task.Error)
 	case got.status == backend.StatusSuccess && task.DoneOf == "":
 		var r receipt
@@ -295,8 +295,8 @@ func (t *trial) crashes() {
 		switch p := t.process(t.Owners[e]); {
 		case e.Op == "ExpireOwner" && p != nil && p.killed && !c.Status.Final():
 			open[c.ID] = crash{
-				id: c.ID, queue: c.Queue, killed: p.leaves, wait: max(c.RunAt.Sub(t.fleet.begun.Add(e.At)),
-					0), others: len(open) > 0,
+				id: c.ID, queue: c.Queue, killed: p.leaves, wait: max(c.RunAt.Sub(t.fleet.begun.Add(e.At)), 0),
+				others: len(open) > 0,
 			}
 			for id, other := range open {
 				other.others = other.others || id != c.ID

@@ -173,10 +173,10 @@ func (m *machine) delay(i int) time.Duration {
 
 func doInsert(m *machine, op operation) {
 	n := backend.NewTask{Delay: m.delay(op.C), Task: backend.Task{
-		ID: fmt.Sprint("t", op.A%6), Queue: pick(op.B, "q", "q", "p"), Weight: op.B % 3, UniqueKey: pick(op.D, "", "", "k",
-			"l"),
-		Fingerprint: pick(op.D+op.B, "", "", "f1", "f1", "f2"), Status: pick(op.C, backend.StatusWaiting,
-			backend.StatusPending), Payload: json.RawMessage(`1`),
+		ID: fmt.Sprint("t", op.A%6), Queue: pick(op.B, "q", "q", "p"), Weight: op.B % 3,
+		UniqueKey:   pick(op.D, "", "", "k", "l"),
+		Fingerprint: pick(op.D+op.B, "", "", "f1", "f1", "f2"),
+		Status:      pick(op.C, backend.StatusWaiting, backend.StatusPending), Payload: json.RawMessage(`1`),
 	}}
 	if op.A%6 == 5 {
 		n.Task.Allow = []string{"10.0.0.0/8"}
@@ -283,10 +283,10 @@ func doClaim(m *machine, op operation) {
 	queue := pick(op.A, "q", "p")
 	m.claim(backend.Claim{
 		// A nonce belongs to one queue's claims.
-		Queue: queue, Owner: fmt.Sprint("o", op.B%5), Nonce: pick(op.C, "", "", "", "n"+queue), Max: pick(op.D, 1, 2, 3, 10,
-			0),
-		FanIn: op.A < 9, Networks: pick(op.B, nil, backend.AllowedBy("10.1.2.3")), Fingerprint: pick(op.D, "", "f1",
-			"f2"), Skip: op.skip(),
+		Queue: queue, Owner: fmt.Sprint("o", op.B%5), Nonce: pick(op.C, "", "", "", "n"+queue),
+		Max:   pick(op.D, 1, 2, 3, 10, 0),
+		FanIn: op.A < 9, Networks: pick(op.B, nil, backend.AllowedBy("10.1.2.3")),
+		Fingerprint: pick(op.D, "", "f1", "f2"), Skip: op.skip(),
 		Suspects: pick(op.C, 1, 0), MaxCrashes: op.A % 3,
 	}, op.C%4 != 3 && m.o.Overtake == 0)
 }
@@ -294,8 +294,7 @@ func doClaim(m *machine, op operation) {
 func doClaimIDs(m *machine, op operation) {
 	a, b := m.some(op.A), m.some(op.B)
 	m.claim(backend.Claim{Queue: a.Queue, Owner: fmt.Sprint("o", op.C%5), Max: 1 + op.D%3, IDs: []string{a.ID, b.ID},
-		FanIn: true,
-		Skip:  op.skip(), Suspects: pick(op.A, 1, 0), MaxCrashes: 2}, true)
+		FanIn: true, Skip: op.skip(), Suspects: pick(op.A, 1, 0), MaxCrashes: 2}, true)
 }
 
 func doSettle(m *machine, op operation) {
@@ -404,8 +403,8 @@ func doPurge(m *machine, op operation) {
 		return
 	}
 	m.both(func(s backend.Store) any {
-		n, err := s.Purge(context.Background(), backend.Retention{Age: pick(op.A, time.Millisecond, 5*time.Second,
-			20*time.Second)}, 1000)
+		n, err := s.Purge(context.Background(),
+			backend.Retention{Age: pick(op.A, time.Millisecond, 5*time.Second, 20*time.Second)}, 1000)
 		return outcome(err, n)
 	})
 }

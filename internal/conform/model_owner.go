@@ -94,8 +94,8 @@ func (m *model) lose(owner string, ran []*modelTask, heard time.Time) func(t *mo
 			return
 		}
 		charged := one && t == guilty[0]
-		t.Suspect = &backend.Suspect{Losses: s.Losses + 1, For: max(dead.Sub(t.Started), 200*time.Millisecond), Owner: owner,
-			Charged: charged}
+		t.Suspect = &backend.Suspect{Losses: s.Losses + 1, For: max(dead.Sub(t.Started), 200*time.Millisecond),
+			Owner: owner, Charged: charged}
 		if charged {
 			t.Crashes++
 		}

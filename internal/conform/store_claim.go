@@ -256,8 +256,8 @@ func claimInTime(w *world) {
 	w.must(err)
 	w.same("failed", ids(failed), []string{late})
 	t := w.get(late)
-	if t.Status != backend.StatusFailed || t.Error == nil || t.Error.Code != backend.ErrDeadlineExceeded ||
-		t.Ended.IsZero() {
+	if t.Status != backend.StatusFailed || t.Error == nil ||
+		t.Error.Code != backend.ErrDeadlineExceeded || t.Ended.IsZero() {
 		w.Errorf("a task past its deadline: %+v, error %+v", t, t.Error)
 	}
 	w.same("returned unchanged", failed, []backend.Task{t.Head()})

@@ -183,8 +183,8 @@ func expireStopping(w *world) {
 	tasks := w.expire("o", 1, 1)
 	got := w.get(t.ID)
 	w.same("returned", tasks, []backend.Task{got.Head()})
-	if got.Status != backend.StatusStopped || got.Error == nil || got.Error.Code != backend.ErrAborted ||
-		got.Ended.IsZero() {
+	if got.Status != backend.StatusStopped || got.Error == nil ||
+		got.Error.Code != backend.ErrAborted || got.Ended.IsZero() {
 		w.Errorf("%+v, error %v", got, got.Error)
 	}
 }

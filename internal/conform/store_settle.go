@@ -88,8 +88,8 @@ func settleLog(w *world) {
 	for i, log := range [][]string{nil, {"one", "two words"}, nil, {"three"}, nil} {
 		w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusRetrying, Log: log},
 			backend.SettledApplied)
-		w.same("the log", w.get(t.ID).Log, [][]string{nil, {"one", "two words"}, {"one", "two words"}, {"three"},
-			{"three"}}[i])
+		w.same("the log", w.get(t.ID).Log,
+			[][]string{nil, {"one", "two words"}, {"one", "two words"}, {"three"}, {"three"}}[i])
 		t = w.take(t.ID, "o")
 	}
 	w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: backend.StatusSuccess, Log: []string{"four"}},

@@ -257,16 +257,16 @@ func claimAroundSuspects(w *world) {
 
 func settleClears(w *world) {
 	for _, clears := range []bool{false, true} {
-		for _, to := range []backend.Status{backend.StatusWaiting, backend.StatusRetrying, backend.StatusFailed,
-			backend.StatusSuccess} {
+		for _, to := range []backend.Status{backend.StatusWaiting, backend.StatusRetrying,
+			backend.StatusFailed, backend.StatusSuccess} {
 			t := w.take(w.suspect(in(string(to))), "o")
 			w.wantSettled(backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: "n", To: to, Clear: clears}, backend.SettledApplied)
 			if got := w.get(t.ID); got.Status != to || (got.Suspect == nil) != clears {
 				w.Errorf("%s, clear %v: it is %s, %+v", to, clears, got.Status, got.Suspect)
 			}
 			if clears && !to.Final() {
-				tasks, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: string(to), Owner: "o", Nonce: w.next("nonce"),
-					Max: 1})
+				tasks, _, err := w.Store.Claim(w.ctx(),
+					backend.Claim{Queue: string(to), Owner: "o", Nonce: w.next("nonce"), Max: 1})
 				w.must(err)
 				w.same("claimed like any", ids(tasks), []string{t.ID})
 			}

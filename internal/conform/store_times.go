@@ -25,12 +25,12 @@ var (
 
 var (
 	pasts = []time.Time{
-		time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC), time.Date(1500, 1, 1, 0, 0, 0, 0,
-			time.UTC), firstInstant.Add(-1), firstInstant,
+		time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC), time.Date(1500, 1, 1, 0, 0, 0, 0, time.UTC),
+		firstInstant.Add(-1), firstInstant,
 	}
 	futures = []time.Time{
-		lastInstant, lastInstant.Add(1), time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 0, 0, 0, 0,
-			time.UTC),
+		lastInstant, lastInstant.Add(1), time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC),
+		time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC),
 	}
 	epoch = time.Unix(0, 0)
 )

@@ -86,8 +86,8 @@ var unfinishedBehaviours = []behaviour{
 		w.wantUnfinished(backend.Unfinished{What: backend.UnfinishedSet, Source: source})
 	}},
 	{"siblings_of_failed", func(w *world) { // they are found if the failure policy stops them
-		for _, policy := range []backend.FailurePolicy{"", backend.IgnoreFailures, backend.CollectFailures,
-			backend.FailFast} {
+		for _, policy := range []backend.FailurePolicy{"", backend.IgnoreFailures,
+			backend.CollectFailures, backend.FailFast} {
 			source := w.add()
 			kids := w.spawn(source, "b", true, 2, onFailure(policy))
 			w.done(kids[0], backend.StatusFailed)

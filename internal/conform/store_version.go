@@ -196,8 +196,8 @@ func versionLost(w *world) {
 		return id
 	}
 	suspect := wrong("first")
-	tasks, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: "q", Owner: "o", Nonce: "suspects", Max: 9,
-		Fingerprint: "one", Suspects: 1})
+	tasks, _, err := w.Store.Claim(w.ctx(),
+		backend.Claim{Queue: "q", Owner: "o", Nonce: "suspects", Max: 9, Fingerprint: "one", Suspects: 1})
 	w.must(err)
 	w.same("as a suspect", ids(tasks), []string{suspect})
 	refunded := wrong("second")

@@ -187,8 +187,8 @@ func attempts() []attempt {
 			w.must(err)
 		}},
 		{"claim by id from another queue", nil, nil, func(w *world, t backend.Task, _, o string) {
-			_, _, err := w.Store.Claim(w.ctx(), backend.Claim{Queue: "other", Owner: o, Nonce: "other", Max: 10,
-				IDs: []string{t.ID}})
+			_, _, err := w.Store.Claim(w.ctx(),
+				backend.Claim{Queue: "other", Owner: o, Nonce: "other", Max: 10, IDs: []string{t.ID}})
 			w.must(err)
 		}},
 		{"expire", []step{{10, stopped}, {7, failed}, {7, waiting}}, []backend.Guard{backend.Poison}, expire(1, 100)},

@@ -58,8 +58,8 @@ func behind(list func(query string) (*module, error), paths []string, now time.T
 			continue
 		}
 		if len(m.Retracted) > 0 {
-			findings = append(findings, fmt.Sprintf("%s %s is retracted: %s", m.Path, m.Version,
-				strings.Join(m.Retracted, "; ")))
+			findings = append(findings,
+				fmt.Sprintf("%s %s is retracted: %s", m.Path, m.Version, strings.Join(m.Retracted, "; ")))
 		}
 		if m.Deprecated != "" {
 			findings = append(findings, fmt.Sprintf("%s is deprecated: %s", m.Path, m.Deprecated))
@@ -74,9 +74,9 @@ func behind(list func(query string) (*module, error), paths []string, now time.T
 			continue
 		}
 		if age := now.Sub(n.Time); age > grace {
-			findings = append(findings, fmt.Sprintf("%s %s is behind: %s was released %d days ago; go get %[1]s@latest", m.Path,
-				m.Version, next,
-				int(age.Hours()/24)))
+			findings = append(findings,
+				fmt.Sprintf("%s %s is behind: %s was released %d days ago; go get %[1]s@latest", m.Path, m.Version, next,
+					int(age.Hours()/24)))
 		}
 	}
 	return findings, err

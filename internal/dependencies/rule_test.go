@@ -23,8 +23,8 @@ func TestRule(t *testing.T) {
 		"deprecated": {Version: "v1.3.0",
 			Deprecated: "use another"}, "pseudo": {Version: "v0.0.0-20260908200009-22c9c6c9d4da"},
 	}
-	released := map[string]time.Time{"v1.1.0": now.Add(-90 * 24 * time.Hour), "v1.2.0": now.Add(-grace + time.Hour),
-		"v1.3.0": now}
+	released := map[string]time.Time{"v1.1.0": now.Add(-90 * 24 * time.Hour),
+		"v1.2.0": now.Add(-grace + time.Hour), "v1.3.0": now}
 	down := errors.New("the proxy is down")
 	list := func(query string) (*module, error) {
 		path, version, asked := strings.Cut(query, "@")
@@ -92,8 +92,8 @@ func TestModulesUseTheSameVersions(t *testing.T) {
 // The check runs on a schedule.
 func TestWorkflowChecksOnASchedule(t *testing.T) {
 	for name, wants := range map[string][]string{
-		".github/workflows/dependencies.yml": {"schedule:", "cron:", "run: make dependencies", "AF_TEST_REQUIRE: 1",
-			"contents: read"},
+		".github/workflows/dependencies.yml": {"schedule:", "cron:", "run: make dependencies",
+			"AF_TEST_REQUIRE: 1", "contents: read"},
 		"Makefile": {"\ndependencies:\n\t@$(GO) run ./internal/dependencies\n"},
 	} {
 		text, err := os.ReadFile(filepath.Join(root, name))

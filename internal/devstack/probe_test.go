@@ -105,8 +105,9 @@ func probeNonce(t *testing.T, c *mongo.Collection) {
 	many(8, func(i int) {
 		for n := 0; n < len(ids); n += 10 {
 			nonce := fmt.Sprint(i, "-", n)
-			_, err := c.UpdateMany(t.Context(), bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids[n : n+10]}}},
-				{Key: "status", Value: bson.D{{Key: "$in", Value: []int{0, 1}}}}},
+			_, err := c.UpdateMany(t.Context(),
+				bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids[n : n+10]}}},
+					{Key: "status", Value: bson.D{{Key: "$in", Value: []int{0, 1}}}}},
 				bson.D{{Key: "$set", Value: bson.D{{Key: "status", Value: 2}, {Key: "nonce", Value: nonce}}},
 					{Key: "$inc", Value: bson.D{{Key: "fence", Value: int64(1)}}}})
 			if err != nil {
@@ -215,8 +216,9 @@ func probeIndexes(t *testing.T, c *mongo.Collection) {
 	_, err = c.InsertOne(t.Context(), bson.D{{Key: "_id", Value: "after"}, {Key: "key", Value: "k"}})
 	must(t, err)
 	// An unordered insert inserts all valid documents and names each of the others.
-	_, err = c.InsertMany(t.Context(), []any{bson.D{{Key: "_id", Value: "x"}}, bson.D{{Key: "_id", Value: "x"}},
-		bson.D{{Key: "_id", Value: "y"}, {Key: "key", Value: "k"}}, bson.D{{Key: "_id", Value: "z"}}},
+	_, err = c.InsertMany(t.Context(),
+		[]any{bson.D{{Key: "_id", Value: "x"}}, bson.D{{Key: "_id", Value: "x"}},
+			bson.D{{Key: "_id", Value: "y"}, {Key: "key", Value: "k"}}, bson.D{{Key: "_id", Value: "z"}}},
 		options.InsertMany().SetOrdered(false))
 	var bulk mongo.BulkWriteException
 	if !errors.As(err, &bulk) || len(bulk.WriteErrors) != 2 || bulk.WriteErrors[0].Index != 1 ||
@@ -238,10 +240,11 @@ func probeBulk(t *testing.T, c *mongo.Collection) {
 	must(t, err)
 	var models []mongo.WriteModel
 	for i := range 10 {
-		models = append(models, mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: i},
-			{Key: "fence", Value: int64(1)}, {Key: "stop", Value: bson.D{{Key: "$ne", Value: true}}}}).
-			SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "status", Value: "done"}}},
-				{Key: "$unset", Value: bson.D{{Key: "owner", Value: ""}}}}))
+		models = append(models,
+			mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: i}, {Key: "fence", Value: int64(1)},
+				{Key: "stop", Value: bson.D{{Key: "$ne", Value: true}}}}).
+				SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "status", Value: "done"}}},
+					{Key: "$unset", Value: bson.D{{Key: "owner", Value: ""}}}}))
 	}
 	r, err := c.BulkWrite(t.Context(), models, options.BulkWrite().SetOrdered(false))
 	must(t, err)
@@ -254,8 +257,9 @@ func probeDotted(t *testing.T, c *mongo.Collection) {
 	_, err := c.InsertOne(t.Context(), bson.D{{Key: "_id", Value: 1},
 		{Key: "set", Value: bson.D{{Key: "rev", Value: int64(1)}}}})
 	must(t, err)
-	r, err := c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: 1}, {Key: "set.rev", Value: int64(1)},
-		{Key: "set.done", Value: bson.D{{Key: "$exists", Value: false}}}},
+	r, err := c.UpdateOne(t.Context(),
+		bson.D{{Key: "_id", Value: 1}, {Key: "set.rev", Value: int64(1)},
+			{Key: "set.done", Value: bson.D{{Key: "$exists", Value: false}}}},
 		bson.D{{Key: "$inc", Value: bson.D{{Key: "set.rev", Value: int64(1)}}},
 			{Key: "$set", Value: bson.D{{Key: "set.done", Value: true}}}, {Key: "$addToSet",
 				Value: bson.D{{Key: "set.batches", Value: "b"}}}})
@@ -276,8 +280,9 @@ func probeDotted(t *testing.T, c *mongo.Collection) {
 		bson.D{{Key: "$push", Value: bson.D{{Key: "set.batches", Value: "c"}}},
 			{Key: "$max", Value: bson.D{{Key: "set.rev", Value: int64(9)}}}})
 	must(t, err)
-	r, err = c.UpdateOne(t.Context(), bson.D{{Key: "_id", Value: 1}, {Key: "set.batches", Value: "c"},
-		{Key: "set.rev", Value: int64(9)}}, bson.D{{Key: "$pull", Value: bson.D{{Key: "set.batches", Value: "c"}}}})
+	r, err = c.UpdateOne(t.Context(),
+		bson.D{{Key: "_id", Value: 1}, {Key: "set.batches", Value: "c"},
+			{Key: "set.rev", Value: int64(9)}}, bson.D{{Key: "$pull", Value: bson.D{{Key: "set.batches", Value: "c"}}}})
 	must(t, err)
 	if r.ModifiedCount != 1 {
 		t.Errorf("%+v", r)
@@ -303,8 +308,8 @@ func probeClock(t *testing.T, c *mongo.Collection) {
 func probeValues(t *testing.T, c *mongo.Collection) {
 	large := time.Now().UnixNano()
 	for i, id := range []string{"b", "a", "ü", "%", "_"} {
-		_, err := c.InsertOne(t.Context(), bson.D{{Key: "_id", Value: id}, {Key: "at", Value: large + int64(i%2)},
-			{Key: "body", Value: []byte(`{"a":1}`)}})
+		_, err := c.InsertOne(t.Context(),
+			bson.D{{Key: "_id", Value: id}, {Key: "at", Value: large + int64(i%2)}, {Key: "body", Value: []byte(`{"a":1}`)}})
 		must(t, err)
 	}
 	cur, err := c.Find(t.Context(), bson.D{{Key: "at", Value: bson.D{{Key: "$gte", Value: large}}}},
@@ -348,19 +353,20 @@ func probeValues(t *testing.T, c *mongo.Collection) {
 }
 
 func probeExplain(t *testing.T, c *mongo.Collection) {
-	_, err := c.Indexes().CreateOne(t.Context(), mongo.IndexModel{Keys: bson.D{{Key: "queue", Value: 1},
-		{Key: "place", Value: 1}, {Key: "weight", Value: -1}}})
+	_, err := c.Indexes().CreateOne(t.Context(),
+		mongo.IndexModel{Keys: bson.D{{Key: "queue", Value: 1}, {Key: "place", Value: 1}, {Key: "weight", Value: -1}}})
 	must(t, err)
 	for i := range 20 {
-		_, err = c.InsertOne(t.Context(), bson.D{{Key: "queue", Value: "q"}, {Key: "place", Value: 1},
-			{Key: "weight", Value: i}})
+		_, err = c.InsertOne(t.Context(),
+			bson.D{{Key: "queue", Value: "q"}, {Key: "place", Value: 1}, {Key: "weight", Value: i}})
 		must(t, err)
 	}
 	raw, err := c.Database().RunCommand(t.Context(),
-		bson.D{{Key: "explain", Value: bson.D{{Key: "find", Value: c.Name()},
-			{Key: "filter", Value: bson.D{{Key: "queue", Value: "q"}, {Key: "place", Value: 1}}}, {Key: "sort",
-				Value: bson.D{{Key: "weight",
-					Value: -1}}}, {Key: "limit", Value: 1}}}, {Key: "verbosity", Value: "queryPlanner"}}).Raw()
+		bson.D{{Key: "explain",
+			Value: bson.D{{Key: "find", Value: c.Name()},
+				{Key: "filter", Value: bson.D{{Key: "queue", Value: "q"}, {Key: "place", Value: 1}}},
+				{Key: "sort", Value: bson.D{{Key: "weight", Value: -1}}},
+				{Key: "limit", Value: 1}}}, {Key: "verbosity", Value: "queryPlanner"}}).Raw()
 	must(t, err)
 	if s := raw.String(); !strings.Contains(s, "IXSCAN") || strings.Contains(s, "COLLSCAN") {
 		t.Error(s)
@@ -379,8 +385,9 @@ func probeSpeed(t *testing.T, c *mongo.Collection) {
 	const tasks = 2000
 	var docs []any
 	for i := range tasks {
-		docs = append(docs, bson.D{{Key: "_id", Value: fmt.Sprint(i)}, {Key: "queue", Value: "q"}, {Key: "status", Value: 0},
-			{Key: "weight", Value: i % 3}, {Key: "seq", Value: i}, {Key: "body", Value: make([]byte, 200)}})
+		docs = append(docs,
+			bson.D{{Key: "_id", Value: fmt.Sprint(i)}, {Key: "queue", Value: "q"}, {Key: "status", Value: 0},
+				{Key: "weight", Value: i % 3}, {Key: "seq", Value: i}, {Key: "body", Value: make([]byte, 200)}})
 	}
 	begin := time.Now()
 	_, err = c.InsertMany(t.Context(), docs, options.InsertMany().SetOrdered(false))
@@ -411,9 +418,10 @@ func probeSpeed(t *testing.T, c *mongo.Collection) {
 			ids = append(ids, f.ID)
 		}
 		nonce := fmt.Sprint("n", k)
-		r, err := c.UpdateMany(t.Context(), bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}},
-			{Key: "status", Value: 0}}, bson.D{{Key: "$set",
-			Value: bson.D{{Key: "status", Value: 2}, {Key: "owner", Value: "o"}, {Key: "nonce", Value: nonce}}}})
+		r, err := c.UpdateMany(t.Context(),
+			bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}, {Key: "status", Value: 0}},
+			bson.D{{Key: "$set",
+				Value: bson.D{{Key: "status", Value: 2}, {Key: "owner", Value: "o"}, {Key: "nonce", Value: nonce}}}})
 		must(t, err)
 		cur, err = c.Find(t.Context(), bson.D{{Key: "owner", Value: "o"}, {Key: "nonce", Value: nonce}})
 		must(t, err)

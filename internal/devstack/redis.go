@@ -18,8 +18,8 @@ func (s *Server) redis() (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.exec(path, "--port", strconv.Itoa(s.Port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir",
-		s.Dir), nil
+	return s.exec(path, "--port", strconv.Itoa(s.Port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
+		"--dir", s.Dir), nil
 }
 
 // redisReady sends a PING.

@@ -72,7 +72,7 @@ func (rs *Replicas) StepDown() (*Server, error) {
 		return nil, err
 	}
 	return old, old.admin(func(ctx context.Context, db *mongo.Database) error {
-		return db.RunCommand(ctx, bson.D{{Key: "replSetStepDown", Value: 30},
-			{Key: "secondaryCatchUpPeriodSecs", Value: 10}}).Err()
+		return db.RunCommand(ctx,
+			bson.D{{Key: "replSetStepDown", Value: 30}, {Key: "secondaryCatchUpPeriodSecs", Value: 10}}).Err()
 	})
 }

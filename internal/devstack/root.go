@@ -47,9 +47,9 @@ func (s *Server) exec(path string, args ...string) *exec.Cmd {
 	if s.Root == "" {
 		return exec.Command(path, args...)
 	}
-	cmd := exec.Command("unshare", append([]string{"--mount", "--propagation", "private", "sh", "-ec", inRoot, "sh",
-		s.Root, s.Dir, path},
-		args...)...)
+	cmd := exec.Command("unshare",
+		append([]string{"--mount", "--propagation", "private", "sh", "-ec", inRoot, "sh", s.Root, s.Dir, path},
+			args...)...)
 	cmd.Env = append(os.Environ(), "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
 	return cmd
 }

@@ -99,8 +99,8 @@ func (c *checker) change(e Entry, ch Change) {
 
 // rows are the rows of the state table that each operation may follow.
 var rows = map[string][]int{
-	"Insert": {1}, "Finish": {1}, "Claim": {2}, "Settle": {3, 4, 5, 6, 10}, "ExpireOwner": {7, 10}, "Promote": {8,
-		11}, "Stop": {9},
+	"Insert": {1}, "Finish": {1}, "Claim": {2}, "Settle": {3, 4, 5, 6, 10}, "ExpireOwner": {7, 10},
+	"Promote": {8, 11}, "Stop": {9},
 }
 
 // table is the state table. Transitions copies it, which is too slow for each change of a run.
@@ -263,8 +263,8 @@ func (l *Log) CheckEnd(stored []backend.Task) []Violation {
 	for _, t := range stored {
 		there[t.ID] = t
 		if !same(t, l.Tasks[t.ID]) {
-			fail("log", t, "is %s fence %d in the store and %s fence %d in the log", t.Status, t.Fence, l.Tasks[t.ID].Status,
-				l.Tasks[t.ID].Fence)
+			fail("log", t, "is %s fence %d in the store and %s fence %d in the log", t.Status, t.Fence,
+				l.Tasks[t.ID].Status, l.Tasks[t.ID].Fence)
 		}
 		n := counts[t.Source]
 		n.Total++

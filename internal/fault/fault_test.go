@@ -81,8 +81,8 @@ func TestFailNextCalls(t *testing.T) {
 		if err := insert(mine, "lost"); backend.CodeOf(err) != backend.ErrUnavailable || !there(theirs, "lost") {
 			t.Errorf("%v, effect %v", err, there(theirs, "lost"))
 		}
-		if err := insert(mine, "refused"); backend.CodeOf(err) != backend.ErrUnavailable || there(theirs, "refused") ||
-			there(theirs, "hung") {
+		if err := insert(mine, "refused"); backend.CodeOf(err) != backend.ErrUnavailable ||
+			there(theirs, "refused") || there(theirs, "hung") {
 			t.Errorf("%v, effect %v", err, there(theirs, "refused"))
 		}
 		if err := insert(mine, "fine"); err != nil || !there(mine, "fine") {

@@ -268,8 +268,8 @@ func (l *Log) CheckQuiet(job string, from, until time.Time) (found []Violation) 
 		}
 		for _, ch := range e.Changes {
 			if of, due, ok := fireOf(ch.id()); ok && of == job && ch.Before.ID == "" {
-				text := fmt.Sprintf("job %s at %.3fs: a task of %d was inserted after DisableJob had returned", job, e.At.Seconds(),
-					due)
+				text := fmt.Sprintf("job %s at %.3fs: a task of %d was inserted after DisableJob had returned", job,
+					e.At.Seconds(), due)
 				found = append(found, Violation{"jobs", []string{"jobs/" + job}, text})
 			}
 		}

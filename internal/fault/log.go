@@ -263,8 +263,8 @@ func (l *Log) String(ids ...string) string {
 				parts = append(parts, c.String())
 			}
 		}
-		if len(parts) > 0 || len(ids) == 0 || e.Expires || slices.Contains(ids, e.Commits) || e.Doc != "" &&
-			slices.Contains(ids, e.Doc) {
+		if len(parts) > 0 || len(ids) == 0 || e.Expires || slices.Contains(ids, e.Commits) ||
+			e.Doc != "" && slices.Contains(ids, e.Doc) {
 			if len(e.Changes) == 0 && !e.Expires && e.Commits == "" && e.Doc == "" {
 				continue // a batch committed again
 			}

@@ -97,8 +97,8 @@ func childActs() []act {
 
 // runChildren claims up to n children, settles them, and looks.
 func runChildren(s backend.Store, n int) error {
-	tasks, _, err := s.Claim(ctx, backend.Claim{Queue: "child", Owner: "o", Nonce: fmt.Sprint("n", len(claims(s))),
-		Max: n})
+	tasks, _, err := s.Claim(ctx,
+		backend.Claim{Queue: "child", Owner: "o", Nonce: fmt.Sprint("n", len(claims(s))), Max: n})
 	if err != nil {
 		return err
 	}
@@ -183,12 +183,12 @@ func inOrder(acts []act, refused map[string]bool) error {
 	}
 	defer ports.Close(ctx)
 	s := ports.Store
-	if _, err := s.Insert(ctx, []backend.NewTask{{Task: backend.Task{ID: "s", Queue: "source",
-		Status: backend.StatusPending}}}); err != nil {
+	if _, err := s.Insert(ctx,
+		[]backend.NewTask{{Task: backend.Task{ID: "s", Queue: "source", Status: backend.StatusPending}}}); err != nil {
 		return err
 	}
-	if _, _, err := s.Claim(ctx, backend.Claim{Queue: "source", Owner: "o", Nonce: "n-s", Max: 1,
-		FanIn: true}); err != nil {
+	if _, _, err := s.Claim(ctx,
+		backend.Claim{Queue: "source", Owner: "o", Nonce: "n-s", Max: 1, FanIn: true}); err != nil {
 		return err
 	}
 	spawned := map[string]bool{}

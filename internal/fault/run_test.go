@@ -38,8 +38,8 @@ func TestFleetInStorm(t *testing.T) {
 	n := uint64(*seeds)
 	n = min(n, uint64(testkit.Fewer(math.MaxInt, 30)))
 	t.Cleanup(func() {
-		t.Logf("%d scenarios: changes by row of the state table %v, %d tasks lost with their processes", n, seen.rows,
-			seen.lost)
+		t.Logf("%d scenarios: changes by row of the state table %v, %d tasks lost with their processes", n,
+			seen.rows, seen.lost)
 		for _, row := range backend.Transitions() {
 			if n >= 200 && seen.rows[row.Row] == 0 && !t.Failed() {
 				t.Errorf("no scenario has come to row %d of the state table", row.Row)

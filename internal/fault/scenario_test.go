@@ -121,8 +121,9 @@ func newScenario(seed uint64) scenario {
 	if s.Kind == poisoned {
 		for range 1 + d.IntN(2) {
 			at, work := d.Span(0, s.Storm/2), d.Span(0, 4*time.Second)
-			s.Submits = append(s.Submits, submit{At: at, Place: s.Workers, Queue: d.IntN(len(workers)), How: "submit",
-				Orders: []order{{Do: "kill", For: work}}})
+			s.Submits = append(s.Submits,
+				submit{At: at, Place: s.Workers, Queue: d.IntN(len(workers)), How: "submit",
+					Orders: []order{{Do: "kill", For: work}}})
 		}
 	}
 	d.events(&s)
@@ -246,8 +247,8 @@ func (s scenario) calmEnough() bool {
 
 func (s scenario) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "scenario %d: %v, hints with ids %v, %d workers, %d clients, storm %v, keeps %v, plan %+v\n", s.Seed,
-		s.Kind, s.IDs,
+	fmt.Fprintf(&b, "scenario %d: %v, hints with ids %v, %d workers, %d clients, storm %v, keeps %v, plan %+v\n",
+		s.Seed, s.Kind, s.IDs,
 		s.Workers, s.Clients, s.Storm, s.Keep, s.Plan)
 	for _, u := range s.Submits {
 		line(&b, u)

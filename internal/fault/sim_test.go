@@ -56,8 +56,8 @@ func (f family) options() []af.SubtaskOption {
 // workers are the queues of the simulation. The last one has no SubtasksDone.
 var workers = []af.Worker{
 	{Name: "a", Type: "Alpha", Max: 3, Retries: 2, Backoff: 200 * time.Millisecond, Weight: 1, Payload: "order"},
-	{Name: "b", Type: "Beta", Max: 1, Retries: 1, Backoff: time.Second, Weight: 1, Timeout: 8 * time.Second,
-		Payload: "order"},
+	{Name: "b", Type: "Beta", Max: 1, Retries: 1, Backoff: time.Second, Weight: 1,
+		Timeout: 8 * time.Second, Payload: "order"},
 	{Name: "c", Type: "Gamma", Max: 2, Backoff: time.Second, Weight: 1, Payload: "order"},
 }
 
@@ -317,8 +317,8 @@ func newSim(s scenario) *sim {
 		opts = append(opts, memory.HintIDs(64))
 	}
 	m := &sim{
-		s: s, world: fault.Around(memory.New(opts...)), calm: make(chan struct{}), slots: make([]*process,
-			s.Workers+s.Clients+1),
+		s: s, world: fault.Around(memory.New(opts...)), calm: make(chan struct{}),
+		slots: make([]*process, s.Workers+s.Clients+1),
 		book: &book{runs: map[string]int{}, dones: map[string][][4]int{}, claims: map[string]*visit{},
 			inside: map[string]map[*visit]bool{}},
 	}

@@ -41,8 +41,8 @@ func (s *scenario) more() {
 		}
 		if s.Kind == everything && d.Chance(0.15) { // long enough for due times to be missed
 			s.Storm = 45 * time.Second
-			e := event{At: d.Span(0, 3*time.Second), What: "outage", For: d.Span(32*time.Second, 40*time.Second),
-				Hang: d.Chance(0.5)}
+			e := event{At: d.Span(0, 3*time.Second), What: "outage",
+				For: d.Span(32*time.Second, 40*time.Second), Hang: d.Chance(0.5)}
 			s.Events = append(s.Events, e)
 		}
 	}
@@ -115,8 +115,8 @@ func (d draw) job(s *scenario, i int) job {
 func (s *scenario) declared(queue int) (list []af.DeclaredJob) {
 	for _, j := range s.Jobs {
 		if j.Declared && j.Queue == queue {
-			list = append(list, af.DeclaredJob{ID: j.ID, Cron: fmt.Sprintf("@every %ds", j.Every), Missed: j.Missed,
-				Overlap: j.Overlap})
+			list = append(list,
+				af.DeclaredJob{ID: j.ID, Cron: fmt.Sprintf("@every %ds", j.Every), Missed: j.Missed, Overlap: j.Overlap})
 		}
 	}
 	return list
@@ -240,8 +240,8 @@ func (m *sim) removed(s backend.Store) (broken []fault.Violation) {
 		}
 	}
 	for _, t := range left {
-		broken = append(broken, fault.Violation{Rule: "retention", Tasks: []string{t.ID},
-			Text: t.ID + " is kept, " + string(t.Status)})
+		broken = append(broken,
+			fault.Violation{Rule: "retention", Tasks: []string{t.ID}, Text: t.ID + " is kept, " + string(t.Status)})
 	}
 	return broken
 }
@@ -341,8 +341,8 @@ func (m *sim) undecoded(log *fault.Log) (broken []fault.Violation) {
 	for _, e := range log.Entries {
 		for _, c := range e.Changes {
 			var o order
-			if e.Op != "Settle" || c.Before.Fingerprint == version[e.Instance] || json.Unmarshal(c.Before.Payload, &o) != nil ||
-				len(o.Ver) == 0 {
+			if e.Op != "Settle" || c.Before.Fingerprint == version[e.Instance] ||
+				json.Unmarshal(c.Before.Payload, &o) != nil || len(o.Ver) == 0 {
 				continue
 			}
 			waits := c.After.Status == backend.StatusWaiting && c.After.Attempt == c.Before.Attempt-1

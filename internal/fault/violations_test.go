@@ -106,8 +106,8 @@ func (m *sim) violations() []fault.Violation {
 				continue // its job was disabled before it was submitted
 			}
 			if task.Crashes > 0 || task.Attempt != 1 || task.Status != backend.StatusSuccess {
-				fail("rolling", id, "%s is %s after attempt %d and %d crashes: %+v", id, task.Status, task.Attempt, task.Crashes,
-					task.Error)
+				fail("rolling", id, "%s is %s after attempt %d and %d crashes: %+v", id, task.Status, task.Attempt,
+					task.Crashes, task.Error)
 			}
 		}
 	}
@@ -137,8 +137,8 @@ func (m *sim) poisoned(log *fault.Log, tasks map[string]backend.Task) (broken []
 		return ok && (!c.Before.Suspected() || after >= c.Before.Suspect.Test())
 	}
 	fail := func(id, format string, args ...any) {
-		broken = append(broken, fault.Violation{Rule: "poison", Tasks: []string{id},
-			Text: id + " " + fmt.Sprintf(format, args...)})
+		broken = append(broken,
+			fault.Violation{Rule: "poison", Tasks: []string{id}, Text: id + " " + fmt.Sprintf(format, args...)})
 	}
 	for id, task := range tasks {
 		if _, ok := kills(&task); ok && (task.Status != backend.StatusFailed || task.Crashes != 3) {

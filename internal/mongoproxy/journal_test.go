@@ -34,8 +34,8 @@ func TestJournalRecordsWhatHappened(t *testing.T) {
 		}
 	}
 	set := func(field string, value any) bson.D { return d("$set", d(field, value)) }
-	must(tasks.InsertMany(ctx, []bson.D{{{Key: "_id", Value: "a"}, {Key: "n", Value: 1}},
-		{{Key: "_id", Value: "b"}, {Key: "n", Value: 1}}}))
+	must(tasks.InsertMany(ctx,
+		[]bson.D{{{Key: "_id", Value: "a"}, {Key: "n", Value: 1}}, {{Key: "_id", Value: "b"}, {Key: "n", Value: 1}}}))
 	must(tasks.UpdateMany(ctx, d("n", 1), set("n", 2)))    // by a field other than the id
 	must(tasks.UpdateOne(ctx, d("_id", "a"), set("n", 2))) // changes nothing
 	lost := p.Trap(mongoproxy.After, mongoproxy.WithID("a", mongoproxy.Sets("tasks", "n")), nil)

@@ -37,8 +37,8 @@ func run(ctx context.Context, args []string) int {
 	}
 	t, ok := tiers()[flags.Arg(0)]
 	if !ok {
-		fmt.Fprintf(os.Stderr, "tiers: want one of %s, got %q\n", strings.Join(slices.Sorted(maps.Keys(tiers())), ", "),
-			flags.Arg(0))
+		fmt.Fprintf(os.Stderr, "tiers: want one of %s, got %q\n",
+			strings.Join(slices.Sorted(maps.Keys(tiers())), ", "), flags.Arg(0))
 		return 2
 	}
 	r, err := newRunner(flags.Arg(0), flags.Args()[1:])

@@ -46,8 +46,8 @@ func lightest(path string) bool { return light(path) && !driverPackages.MatchStr
 
 // slowFirst sorts packages by the duration of their tests, longest first.
 func slowFirst(packages []string) []string {
-	slow := []string{"runtime/backend/embedded", "cmd/afgen", "runtime", "examples", "golden", "gen", "gen/emit",
-		"internal/fault"}
+	slow := []string{"runtime/backend/embedded", "cmd/afgen", "runtime", "examples", "golden", "gen",
+		"gen/emit", "internal/fault"}
 	rank := func(path string) int {
 		if i := slices.Index(slow, path); i >= 0 {
 			return i
@@ -107,12 +107,12 @@ func fuzz(duration string, packages func(path string) bool) []step {
 	var steps []step
 	for _, f := range []struct{ pkg, name string }{
 		{"runtime/internal/jobs", "FuzzJobDoc"}, {"runtime", "FuzzLimitsDoc"}, {"runtime", "FuzzFireDoc"},
-		{"gen/directive", "FuzzScan"}, {"gen/contract", "FuzzParse"}, {"gen/diag", "FuzzRender"}, {"gen/scan",
-			"FuzzSignature"},
-		{"runtime/backend/amqp", "FuzzSieve"}, {"runtime/backend/embedded", "FuzzCursor"}, {"runtime/backend/memory",
-			"FuzzCursor"}, {"runtime/backend/mongo", "FuzzCursor"},
-		{"runtime/backend/embedded/internal/mesh", "FuzzFrame"}, {"runtime/config", "FuzzParse"}, {"runtime/cron",
-			"FuzzParse"},
+		{"gen/directive", "FuzzScan"}, {"gen/contract", "FuzzParse"}, {"gen/diag", "FuzzRender"},
+		{"gen/scan", "FuzzSignature"},
+		{"runtime/backend/amqp", "FuzzSieve"}, {"runtime/backend/embedded", "FuzzCursor"},
+		{"runtime/backend/memory", "FuzzCursor"}, {"runtime/backend/mongo", "FuzzCursor"},
+		{"runtime/backend/embedded/internal/mesh", "FuzzFrame"}, {"runtime/config", "FuzzParse"},
+		{"runtime/cron", "FuzzParse"},
 		{"runtime/internal/child", "FuzzFrames"}, {"runtime/timefmt", "FuzzParse"}, {"gen/manifest", "FuzzManifest"},
 		{"runtime/backend/internal/envelope", "FuzzEnvelope"}, {"runtime/backend/embedded/internal/mesh", "FuzzLink"},
 		{"runtime/backend/amqp", "FuzzRequest"}, {"runtime/backend/amqp", "FuzzFieldsURL"},
@@ -122,8 +122,8 @@ func fuzz(duration string, packages func(path string) bool) []step {
 			continue
 		}
 		steps = append(steps, step{
-			name: "fuzz " + f.pkg, packages: only(f.pkg), flags: []string{"-run=^$", "-fuzz=^" + f.name + "$",
-				"-fuzztime=" + duration,
+			name: "fuzz " + f.pkg, packages: only(f.pkg),
+			flags: []string{"-run=^$", "-fuzz=^" + f.name + "$", "-fuzztime=" + duration,
 				"-fuzzminimizetime=10x"}, // otherwise most of the time goes into minimizing
 		})
 	}
@@ -155,9 +155,9 @@ func tiers() map[string]tier {
 // rabbitmq4 runs the suites on RabbitMQ 4 and Redis 8 below AF_TEST_ROOT.
 func rabbitmq4() phase {
 	return phase{{
-		{name: "RabbitMQ 4 and Redis 8", packages: only("runtime/backend/amqp", "runtime/backend/redis",
-			"runtime/backend/servers"),
-			race: true, flags: []string{"-p=1"}},
+		{name: "RabbitMQ 4 and Redis 8",
+			packages: only("runtime/backend/amqp", "runtime/backend/redis", "runtime/backend/servers"),
+			race:     true, flags: []string{"-p=1"}},
 	}}
 }
 
@@ -203,8 +203,8 @@ func long() []phase {
 		{
 			{{name: "RabbitMQ 4 and Redis 8", command: []string{"make", "test-rabbitmq4"}}},
 			{{name: "dependencies", command: []string{"make", "dependencies"}}},
-			{long("two hosts", "internal/devstack/stack"), long("elections", "internal/devstack"), vet("darwin"),
-				vet("windows")},
+			{long("two hosts", "internal/devstack/stack"), long("elections", "internal/devstack"),
+				vet("darwin"), vet("windows")},
 		},
 	}
 }

@@ -219,8 +219,8 @@ func TestRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"a\n" + begin, "| chaos | 0s | passed |\n", "| soak | 0s | **failed** |\n",
-		recordEnd + "b\n"} {
+	for _, want := range []string{"a\n" + begin, "| chaos | 0s | passed |\n",
+		"| soak | 0s | **failed** |\n", recordEnd + "b\n"} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}

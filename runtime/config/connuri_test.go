@@ -27,9 +27,9 @@ rabbitmq: {host: mq.example, port: 3, vhost: "/a b", username: u, password: "`+o
 		t.Errorf("they print as %s", s)
 	}
 	// These URIs parse and round-trip.
-	again := parse(t, fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n",
-		c.MongoDB.ConnURI().Reveal(),
-		c.Redis.ConnURI().Reveal(), c.RabbitMQ.ConnURI().Reveal()), nil)
+	again := parse(t,
+		fmt.Sprintf("mongodb: {uri: %q}\nredis: {uri: %q}\nrabbitmq: {uri: %q}\n", c.MongoDB.ConnURI().Reveal(),
+			c.Redis.ConnURI().Reveal(), c.RabbitMQ.ConnURI().Reveal()), nil)
 	equal(t, again.MongoDB.ConnURI(), c.MongoDB.ConnURI())
 	equal(t, again.RabbitMQ.ConnURI(), c.RabbitMQ.ConnURI())
 	equal(t, again.Redis.TLS.Enabled, true)

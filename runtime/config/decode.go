@@ -38,7 +38,7 @@ func (d *decoder) top(n *yaml.Node) {
 	default:
 		d.report(positionOf(n), "",
 			"the file must be a mapping with the sections mongodb, redis, rabbitmq, servers, logger, embedded and tasks, not "+
-				""+kindOf(n))
+				kindOf(n))
 	}
 }
 
@@ -96,8 +96,8 @@ func (d *decoder) lookup(k *yaml.Node, parent string, known []row) (r row, ok bo
 		dot, in = parent+".", " in "+parent
 	}
 	if k.Kind == yaml.ScalarNode && k.Tag == "!!merge" {
-		d.report(at, parent, "merge keys (<<)"+in+" are not supported: write the keys out, or use an alias for a whole "+
-			"mapping")
+		d.report(at, parent, "merge keys (<<)"+in+" are not supported: write the keys out, "+
+			"or use an alias for a whole mapping")
 		return row{}, false
 	}
 	// Don't print anything but a plain name: a misplaced value may be a secret.

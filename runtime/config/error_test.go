@@ -82,9 +82,9 @@ logger:
 	for _, e := range got {
 		keys = append(keys, e.Key)
 	}
-	equal(t, keys, []string{"tasks.lease", "tasks.retention.max", "tasks.retention.age", "tasks.ip", "rediss", "",
-		"redis.prot",
-		"redis.port", "redis.port", "redis.host", "redis.password", "logger.level"})
+	equal(t, keys,
+		[]string{"tasks.lease", "tasks.retention.max", "tasks.retention.age", "tasks.ip", "rediss", "", "redis.prot",
+			"redis.port", "redis.port", "redis.host", "redis.password", "logger.level"})
 }
 
 func TestErrorsUnwrap(t *testing.T) {

@@ -34,8 +34,8 @@ func expand(text string, env func(string) (string, bool)) (out string, expanded 
 		case hasFallback && value == "": // as in a shell, empty is like unset
 			value = fallback
 		case !set && !hasFallback:
-			problems = append(problems, fmt.Sprintf("environment variable %s is not set; use ${%s:-…} for a default", name,
-				name))
+			problems = append(problems,
+				fmt.Sprintf("environment variable %s is not set; use ${%s:-…} for a default", name, name))
 		}
 		b.WriteString(value)
 		text, expanded = rest, true

@@ -58,8 +58,8 @@ rabbitmq: {uri: "amqp://u:hunter2-%C2%A7@h"}
 func leaks(out string) bool {
 	out = strings.ToLower(out)
 	for _, form := range []string{
-		hidden, "hunter2", strings.Trim(fmt.Sprintf("%q", hidden), `"`), fmt.Sprintf("%x", hidden), fmt.Sprintf("% x",
-			hidden),
+		hidden, "hunter2", strings.Trim(fmt.Sprintf("%q", hidden), `"`), fmt.Sprintf("%x", hidden),
+		fmt.Sprintf("% x", hidden),
 		strings.Trim(fmt.Sprint([]byte(hidden)), "[]"),
 	} {
 		if strings.Contains(out, strings.ToLower(form)) {

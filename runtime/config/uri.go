@@ -68,8 +68,8 @@ func (d dialect) parse(raw string) (t target, problem string) {
 		return target{}, "must begin with " + d.schemes[0].name + ":// or " + d.schemes[1].name + "://"
 	}
 	if !escaped(rest) {
-		return target{}, "has a blank, a control character or a % that is not followed by two hexadecimal digits; write a " +
-			"% as %25"
+		return target{}, "has a blank, a control character or a % that is not followed by two hexadecimal digits; " +
+			"write a % as %25"
 	}
 	authority, tail := rest, ""
 	if end := strings.IndexAny(rest, "/?#"); end >= 0 {

@@ -97,10 +97,10 @@ var earlyLines = []string{
 // hints are fixes for the most frequent parser errors.
 var hints = map[string]string{
 	"did not find expected key": ": check the indentation of this line and those below it",
-	"found character that cannot start any token": ": quote a value that begins with a special character, and indent " +
-		"with spaces",
-	"did not find expected ',' or '}'": ": close the brace, and quote a value with braces in it, such as " +
-		"\"${NAME}\"",
+	"found character that cannot start any token": ": quote a value that begins with a special character, " +
+		"and indent with spaces",
+	"did not find expected ',' or '}'": ": close the brace, and quote a value with braces in it, " +
+		"such as \"${NAME}\"",
 	"mapping values are not allowed in this context": ": check the indentation, and quote a value with a colon in it",
 }
 

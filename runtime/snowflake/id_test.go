@@ -44,8 +44,8 @@ func TestIDStringsSortAsNumbers(t *testing.T) {
 }
 
 func TestParseRejectsInvalidIDs(t *testing.T) {
-	for _, s := range []string{"", "-1", "+1", "1_000", "0x10", "9223372036854775808", "00000000000000000001", "1 ",
-		"nil"} {
+	for _, s := range []string{"", "-1", "+1", "1_000", "0x10", "9223372036854775808", "00000000000000000001",
+		"1 ", "nil"} {
 		if id, err := snowflake.Parse(s); !errors.Is(err, backend.ErrInvalidArgument) {
 			t.Errorf("%q: %v, %v", s, id, err)
 		}

@@ -80,8 +80,8 @@ func (l *Layout) Parse(value string) (time.Time, error) {
 		return time.Time{}, backend.Errorf(backend.ErrInvalidArgument, "time format %.80q: %w", l.format, l.unreadable)
 	}
 	refuse := func(why string) (time.Time, error) {
-		return time.Time{}, backend.Errorf(backend.ErrInvalidArgument, "time %.80q doesn't match format %.80q: %s", value,
-			l.format, why)
+		return time.Time{}, backend.Errorf(backend.ErrInvalidArgument, "time %.80q doesn't match format %.80q: %s",
+			value, l.format, why)
 	}
 	f := fields{year: 1970, month: 1, day: 1, pm: -1}
 	rest := value
@@ -289,8 +289,8 @@ func (f *fields) time(zone *time.Location) (t, written time.Time, why string) {
 // it returns the instant by the offset before the gap.
 func instants(wall time.Time, zone *time.Location) (all []time.Time, skipped bool) {
 	by := func(offset int) time.Time { return wall.Add(-time.Duration(offset) * time.Second).In(zone) }
-	near := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(), wall.Nanosecond(),
-		zone)
+	near := time.Date(wall.Year(), wall.Month(), wall.Day(), wall.Hour(), wall.Minute(), wall.Second(),
+		wall.Nanosecond(), zone)
 	_, offset := near.Zone()
 	offsets := []int{offset}
 	// near is the only instant, or next to a gap, or one of two. The others lie beyond an adjacent change.

@@ -77,8 +77,8 @@ func (f *Fault) Error() string { return f.Err().Error() }
 
 // Err returns the Error in f.
 func (f *Fault) Err() *backend.Error {
-	return &backend.Error{Code: backend.ParseCode(string(f.Code)), Message: f.Message, Outcome: f.Outcome,
-		Details: f.Details}
+	return &backend.Error{Code: backend.ParseCode(string(f.Code)), Message: f.Message,
+		Outcome: f.Outcome, Details: f.Details}
 }
 
 // tooLarge returns the error for a frame that is too large to send.

@@ -33,8 +33,8 @@ func (t *tail) Write(p []byte) (int, error) {
 }
 
 // crash matches the first line that a crashing Go program prints. It has the reason; the stacks after it may be long.
-var crash = regexp.MustCompile(`(?m)^(panic: |fatal error: |runtime: out of memory|SIG[A-Z]+: |unexpected fault ` +
-	`address |WARNING: DATA RACE)`)
+var crash = regexp.MustCompile(`(?m)^(panic: |fatal error: |runtime: out of memory|SIG[A-Z]+: |` +
+	`unexpected fault address |WARNING: DATA RACE)`)
 
 // end returns the kept output.
 func (t *tail) end() []byte {

@@ -108,8 +108,8 @@ func (h *Heartbeat) detect(ctx context.Context) (doubt bool) {
 	for name, count := range counts {
 		still := now.Sub(h.detector.watched[name].since)
 		switch {
-		case slices.Contains(dead, name), still >= h.span(leaseOf(name, h.Lease)), still >= h.span(absentAfter) &&
-			slices.Contains(absent, name):
+		case slices.Contains(dead, name), still >= h.span(leaseOf(name, h.Lease)),
+			still >= h.span(absentAfter) && slices.Contains(absent, name):
 			h.expire(opCtx, name, count)
 		}
 	}

@@ -309,8 +309,8 @@ func (h *Heartbeat) Condition() backend.Condition {
 	c := backend.Condition{
 		Name: "beats", Mode: "not-claiming", Stops: []backend.Stopped{backend.StopsTasks},
 		Works: "calls; submitting, if the store answers",
-		Lost: "no task starts until the store accepts a heartbeat of this process; before the lease expires, running " +
-			"tasks are cancelled",
+		Lost: "no task starts until the store accepts a heartbeat of this process; " +
+			"before the lease expires, running tasks are cancelled",
 		Up: true, Since: h.since,
 	}
 	if time.Since(h.accepted) >= h.Lease/2 {

@@ -11,8 +11,8 @@ import (
 
 func TestMachineIsDescribedAndMeasured(t *testing.T) {
 	f := Local.Describe(t.Context())
-	if f.Host == "" || !strings.HasPrefix(f.ID, f.Host+"-") || f.OS != runtime.GOOS || f.Arch != runtime.GOARCH ||
-		f.CPUs < 1 {
+	if f.Host == "" || !strings.HasPrefix(f.ID, f.Host+"-") || f.OS != runtime.GOOS ||
+		f.Arch != runtime.GOARCH || f.CPUs < 1 {
 		t.Errorf("described as %+v", f)
 	}
 	if f != Local.Describe(t.Context()) {
@@ -52,8 +52,8 @@ func TestCPUSinceLastMeasurement(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var r Reading
 		m := New(describe, func(context.Context) Reading { return r })
-		for _, step := range []struct{ busy, total, want float64 }{{10, 100, 0.1}, {60, 200, 0.5}, {60, 200, 0.5},
-			{60, 300, 0}} {
+		for _, step := range []struct{ busy, total, want float64 }{{10, 100, 0.1}, {60, 200, 0.5},
+			{60, 200, 0.5}, {60, 300, 0}} {
 			r.Busy, r.Total = step.busy, step.total
 			if u := m.Measure(t.Context()); u.CPU != step.want {
 				t.Errorf("%v of CPU after %v of %v, want %v", u.CPU, step.busy, step.total, step.want)

@@ -66,8 +66,8 @@ func TestInvalidQueriesAreRefused(t *testing.T) {
 	}
 	for name, q := range map[string]pages.Query{
 		"limit": {Sort: "s", Limit: 1001}, "negative": {Sort: "s", Limit: -1}, "skip": {Sort: "s", Skip: -1},
-		"cursor": {Sort: "s", Cursor: "odd"}, "other_order": {Sort: "other", Cursor: cursor}, "truncated": {Sort: "s",
-			Cursor: cursor[:1]},
+		"cursor": {Sort: "s", Cursor: "odd"}, "other_order": {Sort: "other", Cursor: cursor},
+		"truncated": {Sort: "s", Cursor: cursor[:1]},
 	} {
 		if _, _, err := pages.Of(list, q, text); backend.CodeOf(err) != backend.ErrInvalidArgument {
 			t.Errorf("%s: %v", name, err)
@@ -85,8 +85,8 @@ func TestSkipCountsFromCursor(t *testing.T) {
 	if err != nil || !slices.Equal(got, []int{4}) || next == "" {
 		t.Errorf("%v, %q, %v", got, next, err)
 	}
-	if got, next, err := pages.Of(list, pages.Query{Skip: 9}, text); err != nil || got == nil || len(got) != 0 ||
-		next != "" {
+	if got, next, err := pages.Of(list, pages.Query{Skip: 9}, text); err != nil || got == nil ||
+		len(got) != 0 || next != "" {
 		t.Errorf("%v, %q, %v", got, next, err)
 	}
 }

@@ -56,8 +56,8 @@ func Describe(ctx context.Context, m *machine.Machine) Node {
 	return Node{
 		ID: f.ID, Host: f.Host, OS: f.OS, Platform: f.Platform, PlatformVersion: f.Version, Kernel: f.Kernel, Arch: f.Arch,
 		CPUs: f.CPUs, CPUModel: f.CPUModel, MemoryTotal: u.MemoryTotal, DiskTotal: u.DiskTotal,
-		Sample: Sample{CPU: u.CPU, Load1: u.Load1, Load5: u.Load5, Load15: u.Load15, MemoryUsed: u.MemoryUsed,
-			DiskUsed: u.DiskUsed},
+		Sample: Sample{CPU: u.CPU, Load1: u.Load1, Load5: u.Load5, Load15: u.Load15,
+			MemoryUsed: u.MemoryUsed, DiskUsed: u.DiskUsed},
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 
 func docsOf(t *testing.T) backend.Docs {
 	t.Helper()
-	ports, err := memory.New().Open(t.Context(), backend.Env{Instance: backend.Instance{ID: "i"},
-		Logger: slog.New(slog.DiscardHandler)})
+	ports, err := memory.New().Open(t.Context(),
+		backend.Env{Instance: backend.Instance{ID: "i"}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -59,8 +59,8 @@ func (r *Requester) Do(ctx context.Context, op func(context.Context) error) erro
 		}
 		coded := backend.Coded(err)
 		unknown = unknown || coded.Outcome == backend.OutcomeUnknown
-		again := coded.Code == backend.ErrUnavailable && try < Tries && !errors.Is(err, backend.ErrServerDown) &&
-			!r.storeLost()
+		again := coded.Code == backend.ErrUnavailable && try < Tries &&
+			!errors.Is(err, backend.ErrServerDown) && !r.storeLost()
 		if unknown && Unavailable(err) {
 			again = bounded || time.Since(begun) < unbounded
 		}

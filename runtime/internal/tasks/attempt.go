@@ -68,8 +68,10 @@ func (p *pool) start(t *backend.Task, c backend.Claim, hints ...backend.Hint) {
 		if a.clear != nil {
 			a.clear()
 		}
-		p.e.settler.add(settlement{Settle: backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: c.Nonce,
-			To: backend.StatusWaiting}, task: t, claim: a})
+		p.e.settler.add(settlement{
+			Settle: backend.Settle{ID: t.ID, Fence: t.Fence, Nonce: c.Nonce, To: backend.StatusWaiting},
+			task:   t, claim: a,
+		})
 		return
 	}
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())
@@ -162,8 +164,8 @@ func (a *attempt) abandon(where string) {
 		a.abandoned = time.Now()
 		a.p.mu.Unlock()
 		cause := context.Cause(a.ctx)
-		a.handler.Logger(a.ctx).Error("handler did not return after its context ended, settling its attempt", "cause", cause,
-			"stack", where)
+		a.handler.Logger(a.ctx).Error("handler did not return after its context ended, settling its attempt",
+			"cause", cause, "stack", where)
 		err := backend.Errorf(backend.ErrDeadlineExceeded, "handler did not return after its context ended: %w", cause)
 		a.p.e.settler.add(settlement{Settle: a.verdict(nil, err, cause), task: a.task, claim: a})
 	})
@@ -223,8 +225,8 @@ func (a *attempt) verdict(result json.RawMessage, err, cause error) backend.Sett
 	case guard.IsPermanent(err), a.task.Attempt > a.p.worker.Retries:
 		s.To, s.Error = backend.StatusFailed, a.handler.Failure(a.ctx, err)
 	default:
-		s.To, s.Error, s.Delay = backend.StatusRetrying, a.handler.Failure(a.ctx, err), backoff(a.p.worker.Backoff,
-			a.task.Attempt)
+		s.To, s.Error = backend.StatusRetrying, a.handler.Failure(a.ctx, err)
+		s.Delay = backoff(a.p.worker.Backoff, a.task.Attempt)
 	}
 	if suspect := a.task.Suspect; suspect != nil { // it returned, so it killed no process
 		s.Clear = s.To != backend.StatusWaiting || time.Since(a.begun) >= suspect.Test()

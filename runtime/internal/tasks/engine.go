@@ -134,8 +134,8 @@ func New(cfg Config) *Engine {
 	e.ctx, e.end = context.WithCancel(context.Background())
 	e.bus = pubsub.New(e.ctx, cfg.Ports.Coordinator, cfg.Log, retry.Timeout)
 	e.heartbeat = e.newHeartbeat()
-	e.Client = &Client{cfg.Ports, cfg.Ports.Store, cfg.Log, retry.NewRequester(e.ctx, e.heartbeat.StoreLost), e.queueHint,
-		e.notifyStopped}
+	e.Client = &Client{cfg.Ports, cfg.Ports.Store, cfg.Log, retry.NewRequester(e.ctx, e.heartbeat.StoreLost),
+		e.queueHint, e.notifyStopped}
 	e.reconciler = newReconciler(e)
 	e.settler = newSettler(e)
 	e.finisher = newFinisher(e)
@@ -320,8 +320,9 @@ func (e *Engine) drainPools(b budget) error {
 			if n := p.drain(b.ctx); n > 0 {
 				mu.Lock()
 				defer mu.Unlock()
-				cut = append(cut, backend.Errorf(backend.ErrDeadlineExceeded, "queue %q: released %d tasks that were still running",
-					p.worker.Queue, n))
+				cut = append(cut,
+					backend.Errorf(backend.ErrDeadlineExceeded, "queue %q: released %d tasks that were still running",
+						p.worker.Queue, n))
 			}
 		})
 	}

@@ -158,7 +158,7 @@ func (e *Engine) dropHint(queue string, h backend.Hint, err error) {
 	if n != 1 {
 		return
 	}
-	e.Log.Warn("dropped a hint with an invalid id or one that the store refused", "queue", queue, "id",
-		fmt.Sprintf("%+.80q", h.ID),
+	e.Log.Warn("dropped a hint with an invalid id or one that the store refused",
+		"queue", queue, "id", fmt.Sprintf("%+.80q", h.ID),
 		"error", err, "dropped", e.badHints.Load())
 }

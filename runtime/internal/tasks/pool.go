@@ -215,9 +215,10 @@ func (p *pool) closeIfIdle() {
 
 // claim claims tasks and starts them.
 func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next time.Duration, full bool, err error) {
-	c := backend.Claim{Queue: p.worker.Queue, Owner: p.e.heartbeat.Owner(), Nonce: rand.Text(), Max: free,
-		FanIn:    p.worker.FanIn,
-		Networks: p.networks, MaxCrashes: p.worker.MaxCrashes}
+	c := backend.Claim{
+		Queue: p.worker.Queue, Owner: p.e.heartbeat.Owner(), Nonce: rand.Text(), Max: free,
+		FanIn: p.worker.FanIn, Networks: p.networks, MaxCrashes: p.worker.MaxCrashes,
+	}
 	if p.e.suspects.isFree() {
 		c.Suspects = 1
 	}

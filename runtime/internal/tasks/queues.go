@@ -35,8 +35,8 @@ func (e *Engine) State(withIDs bool) []QueueState {
 	for _, queue := range e.Queues() {
 		p := e.pools[queue]
 		p.mu.Lock()
-		s := QueueState{Queue: queue, Fingerprint: p.worker.Fingerprint, Own: p.worker.Max, Applied: p.applied,
-			Slots: p.slots}
+		s := QueueState{Queue: queue, Fingerprint: p.worker.Fingerprint, Own: p.worker.Max,
+			Applied: p.applied, Slots: p.slots}
 		s.Abandoned, _ = p.abandoned()
 		if withIDs {
 			for key := range p.running {

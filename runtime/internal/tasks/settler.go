@@ -182,9 +182,9 @@ func (b *settlement) reduced(why error) []settlement {
 	less.Result, less.Log = nil, nil
 	failure := less
 	failure.To, failure.Delay = backend.StatusFailed, 0
-	failure.Error = guard.TaskError(backend.Errorf(backend.CodeOf(why), "store refused the result of attempt %d: %s",
-		b.task.Attempt,
-		backend.Text(backend.Coded(why).Message, maxRefusal)))
+	failure.Error = guard.TaskError(backend.Errorf(backend.CodeOf(why),
+		"store refused the result of attempt %d: %s",
+		b.task.Attempt, backend.Text(backend.Coded(why).Message, maxRefusal)))
 	if b.To == backend.StatusSuccess {
 		return []settlement{failure}
 	}
@@ -260,8 +260,9 @@ func (s *settler) applied(ctx context.Context, batch []settlement, settled []bac
 			s.e.Log.Warn("lease lost, discarding the attempt's result", "task", b.ID, "fence", b.Fence)
 		default:
 			if b.To.Final() {
-				ended = append(ended, completion{id: b.ID, to: b.To, source: b.task.Source, policy: b.task.OnFailure,
-					subtasks: settled[i] == backend.SettledWithSubtasks})
+				ended = append(ended,
+					completion{id: b.ID, to: b.To, source: b.task.Source, policy: b.task.OnFailure,
+						subtasks: settled[i] == backend.SettledWithSubtasks})
 			} else {
 				queues[b.task.Queue] = true
 			}

@@ -32,13 +32,13 @@ func (c *Client) Insert(ctx context.Context, tasks []backend.NewTask) ([]string,
 		for i, t := range stored {
 			want := &part[i].Task
 			if t.ID == want.ID && t.Queue != want.Queue {
-				return ids, backend.Errorf(backend.ErrAlreadyExists, "task %s already exists in queue %q, not %q", t.ID, t.Queue,
-					want.Queue).With(backend.OutcomeNotSent)
+				return ids, backend.Errorf(backend.ErrAlreadyExists, "task %s already exists in queue %q, not %q",
+					t.ID, t.Queue, want.Queue).With(backend.OutcomeNotSent)
 			}
 			if want.Source != "" && (t.Source != want.Source || t.Batch != want.Batch) {
 				return ids, backend.Errorf(backend.ErrAlreadyExists,
-					"task %s already exists and is not a subtask of %s in batch %q", t.ID,
-					want.Source, want.Batch).With(backend.OutcomeNotSent)
+					"task %s already exists and is not a subtask of %s in batch %q",
+					t.ID, want.Source, want.Batch).With(backend.OutcomeNotSent)
 			}
 			ids = append(ids, t.ID)
 		}
@@ -53,8 +53,8 @@ const maxRespawns = 5
 // Subtasks stores a batch of subtasks of one queue. It inserts them gated, commits the batch to the source as a
 // whole, and then opens the gate. An interruption in between is either repaired by repeating the call, or the tasks
 // never run. After an error nothing of the batch is committed, unless its outcome is unknown.
-func (c *Client) Subtasks(ctx context.Context, s backend.Spawn, queue string, tasks []backend.NewTask) ([]string,
-	error) {
+func (c *Client) Subtasks(ctx context.Context, s backend.Spawn, queue string,
+	tasks []backend.NewTask) ([]string, error) {
 	var ids []string
 	var err error
 	for try := 0; ; try++ {
@@ -74,8 +74,8 @@ func (c *Client) Subtasks(ctx context.Context, s backend.Spawn, queue string, ta
 	switch backend.CodeOf(err) {
 	case backend.ErrFailedPrecondition, backend.ErrNotFound, backend.ErrResourceExhausted:
 		if derr := c.store.Discard(ctx, s.Source, s.Batch); derr != nil {
-			c.log.Warn("discarding refused subtasks failed, deferred to the sweeper", "source", s.Source, "batch", s.Batch,
-				"error", derr)
+			c.log.Warn("discarding refused subtasks failed, deferred to the sweeper",
+				"source", s.Source, "batch", s.Batch, "error", derr)
 		}
 	}
 	if err != nil {

@@ -41,8 +41,7 @@ func (e *Engine) repair(ctx context.Context) {
 		switch l.What {
 		case backend.UnfinishedBatch:
 			err := retry.Do(ctx, retry.Timeout, func(ctx context.Context) error {
-				return e.Ports.Store.Discard(ctx, l.Source,
-					l.Batch)
+				return e.Ports.Store.Discard(ctx, l.Source, l.Batch)
 			})
 			e.DeferToSweeper("discard a batch", l.Source, err)
 		case backend.UnfinishedGate:

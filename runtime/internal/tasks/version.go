@@ -106,8 +106,8 @@ func (a *attempt) wrongVersion(s *backend.Settle, err error) {
 	s.Payload, s.To = backend.PayloadWrongVersion, backend.StatusWaiting
 	s.Delay = retry.Jitter(min(time.Second+waited, maxBackoff))
 	const text = "task of another version: payload has fingerprint %s, worker has %s: %s; "
-	why := backend.Errorf(backend.ErrFailedPrecondition, text+"waiting for a worker of that version", t.Fingerprint, ours,
-		err)
+	why := backend.Errorf(backend.ErrFailedPrecondition, text+"waiting for a worker of that version", t.Fingerprint,
+		ours, err)
 	if waited >= longest {
 		s.To, s.Delay = backend.StatusFailed, 0
 		why = backend.Errorf(backend.ErrFailedPrecondition, text+"no worker of that version for %v", t.Fingerprint, ours, err,
@@ -115,9 +115,8 @@ func (a *attempt) wrongVersion(s *backend.Settle, err error) {
 	}
 	s.Error = guard.TaskError(why)
 	if a.p.e.WarnOnce("undecoded " + a.p.worker.Queue + " " + t.Fingerprint) {
-		a.p.e.Log.Warn("payload of another version does not decode, task waits for a worker of that version", "queue",
-			t.Queue, "task", t.ID,
-			"theirs", t.Fingerprint, "ours", ours)
+		a.p.e.Log.Warn("payload of another version does not decode, task waits for a worker of that version",
+			"queue", t.Queue, "task", t.ID, "theirs", t.Fingerprint, "ours", ours)
 	}
 }
 

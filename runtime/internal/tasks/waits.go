@@ -30,8 +30,8 @@ func (e *Engine) Wait(ctx context.Context, id, by string) (backend.Task, error) 
 		case err == nil && by != "" && t.Gated && e.needs(ctx, t, by):
 			return backend.Task{}, backend.Errorf(backend.ErrFailedPrecondition,
 				"handler of task %[2]s waits for its subtask %[1]s, which "+
-					"can't start before the handler returns: use SubtasksDone, or submit with RunNow", id,
-				by).With(backend.OutcomeNotSent)
+					"can't start before the handler returns: use SubtasksDone, or submit with RunNow",
+				id, by).With(backend.OutcomeNotSent)
 		case ctx.Err() != nil:
 			return backend.Task{}, waited(ctx, id)
 		case err != nil && code != backend.ErrUnavailable && code != backend.ErrDeadlineExceeded:
