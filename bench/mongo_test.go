@@ -14,7 +14,7 @@ import (
 )
 
 // mongoCommands counts the commands that Apps send to MongoDB for their tasks: those sent by a counted call on the
-// Store, and other writes except heartbeats and writes of small documents. It is safe for concurrent use.
+// Store, and other writes. It omits heartbeats and writes of small documents. It is safe for concurrent use.
 type mongoCommands struct {
 	mu     sync.Mutex
 	counts counts // by op of the Store, if known, command and collection

@@ -55,10 +55,10 @@ func Deployed(b af.Backend) int {
 	return 0
 }
 
-// Deploys tests that four consecutive deploys charge a long task nothing: neither if the drain ends before the
-// supervisor's grace period, nor if the supervisor kills the process during the drain. start starts a process that
-// calls [Deployed], with one more environment variable, and returns it with a function that checks the next line of
-// its output.
+// Deploys tests that four consecutive deploys charge a long task nothing. In some the drain ends before the
+// supervisor's grace period, and in others the supervisor kills the process during the drain. start starts a process
+// that calls [Deployed], with one more environment variable, and returns it with a function that checks the next line
+// of its output.
 func Deploys(t *testing.T, b af.Backend, start func(t *testing.T, env string) (p *exec.Cmd, says func(want string))) {
 	w := &world{T: t, backend: b}
 	app := w.open(nil)

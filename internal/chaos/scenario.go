@@ -306,8 +306,8 @@ func (o Order) ends(w af.Worker) ending {
 	return ending{af.StatusSuccess, 1}
 }
 
-// RunsNow reports whether a batch was ordered to run before its source has succeeded: by its key if it is external,
-// or by the source's order if it is the nth batch of a handler.
+// RunsNow reports whether a batch was ordered to run before its source has succeeded. The key tells for an external
+// batch, and the source's order for the nth batch of a handler.
 func RunsNow(source backend.Task, batch string) bool {
 	n, err := strconv.Atoi(batch)
 	if err != nil {

@@ -319,8 +319,8 @@ func (t *trial) crashes() {
 	}
 }
 
-// quietFor reports whether, until a task ran again, another process could have run it the whole time: one of its
-// queue with free slots, while no process that might have held the file's lock was stopped, and the machine did its
+// quietFor reports whether another process could have run a task the whole time until it ran again: one of its queue
+// with free slots. In that time no process that might have held the file's lock was stopped, and the machine did its
 // work.
 func (t *trial) quietFor(c crash) bool {
 	to := c.killed.Add(t.fleet.world.Again() + c.wait)

@@ -18,8 +18,8 @@ type situation struct {
 	bring   func(w *world, queue, owner string) string
 }
 
-// An attempt is one call of a method that might move a task, with its rows of the state table in order of precedence,
-// and the guards that its arguments don't meet.
+// An attempt is one call of a method that might move a task. It has its rows of the state table in order of
+// precedence, and the guards that its arguments don't meet.
 type attempt struct {
 	name    string
 	steps   []step
@@ -32,8 +32,8 @@ type step struct {
 	to  backend.Status
 }
 
-// everyPair brings tasks into every situation, tries every method on them, and checks the result against the state
-// table: the status of a row if all its guards hold, and otherwise no change.
+// everyPair brings tasks into every situation, tries every method on them, and compares the result with the state
+// table. The result is the status of a row if all its guards hold, and otherwise no change.
 func everyPair(w *world) {
 	seen := map[[2]backend.Status]bool{}
 	for _, s := range situations(w) {

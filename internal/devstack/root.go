@@ -29,9 +29,9 @@ func (s *Server) lookPath(name string, dirs ...string) (string, error) {
 	return "", fmt.Errorf("%s is not installed%s (Debian: apt-get install rabbitmq-server redis-server)", name, where)
 }
 
-// inRoot runs a program in another root with its own mounts: the kernel's file systems, and the parent of the
-// server's directory at its outside path, because other directories of the test are there, such as its certificates.
-// The mounts end with the program. The process keeps its PID.
+// inRoot runs a program in another root with its own mounts. They are the kernel's file systems, and the parent of
+// the server's directory at its outside path, which has other directories of the test, such as its certificates. The
+// mounts end with the program. The process keeps its PID.
 const inRoot = `
 root=$1 dir=$(dirname "$2")
 shift 2

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// This model inserts a batch of subtasks in pieces and commits it while sweepers discard it, on a store in which
-// every step is one write of one document, or of several that others see one after the other. Its processes:
+// This model inserts a batch of subtasks in pieces and commits it while sweepers discard it. Every step of the store
+// is one write of one document, or of several that others see one after the other. The processes:
 //
 //   - a spawner inserts the pieces in order: for each it reads the source's generation, clears the record that the
 //     batch was

@@ -237,8 +237,8 @@ func (c *checker) unkey(t backend.Task) {
 	}
 }
 
-// CheckEnd returns unfinished work when none is expected: tasks that have not ended, unfinished sets, and tasks that
-// differ between the store and the log because an operation changed them unnoticed.
+// CheckEnd returns unfinished work when none is expected: tasks that have not ended, and unfinished sets. It also
+// returns tasks that differ between the store and the log, because an operation changed them unnoticed.
 func (l *Log) CheckEnd(stored []backend.Task) []Violation {
 	var found []Violation
 	fail := func(rule string, t backend.Task, format string, args ...any) {

@@ -239,8 +239,8 @@ func (l *Log) forget(t backend.Task) {
 	}
 }
 
-// onlyDue reports whether the only change is the due time of a task that waits for a worker of its version: a claim
-// by such a worker has requested it and claimed others.
+// onlyDue reports whether the only change is the due time of a task that waits for a worker of its version. Then a
+// claim by such a worker has requested it and claimed others.
 func onlyDue(a, b backend.Task) bool {
 	a.RunAt = b.RunAt
 	return !a.WrongVersionSince.IsZero() && same(a, b)

@@ -266,8 +266,8 @@ func lifeOf(id string, births int) string { return id + "~" + strconv.Itoa(birth
 
 func claimOf(life string, fence int64) string { return life + "#" + strconv.FormatInt(fence, 10) }
 
-// released reports whether a claim may have been released uncharged: its handler never began, or snoozed, or its
-// context had ended because the process was shutting down or others might have declared it dead.
+// released reports whether a claim may have been released uncharged. Its handler never began, or snoozed, or its
+// context had ended because the process was shutting down or might have been declared dead.
 func (v *visit) released(at time.Time) bool {
 	if v == nil || v.dead || v.p.ended(at) { // a process that shut down during an outage could not write its results
 		return true

@@ -8,7 +8,7 @@ import (
 	"github.com/afgen/afgen/runtime/config"
 )
 
-// FuzzParse checks Parse on any input: no panic, and either a usable Config or problems that are sorted, have
+// FuzzParse checks that Parse never panics and returns either a usable Config or problems. Problems are sorted, have
 // positions within the file, take one line each, and contain nothing of the environment.
 func FuzzParse(f *testing.F) {
 	for _, seed := range []string{

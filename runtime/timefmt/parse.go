@@ -251,8 +251,8 @@ func oneOf(s string, names []string, n int) (i int, rest string, ok bool) {
 	return 0, s, false
 }
 
-// time returns the instant of the fields in a zone, and the time to format for comparison with the input: in the
-// parsed offset if there is one, and unchanged if the zone's clocks skip it.
+// time returns the instant of the fields in a zone, and the time to format for comparison with the input. That is in
+// the parsed offset if there is one, and unchanged if the zone's clocks skip it.
 func (f *fields) time(zone *time.Location) (t, written time.Time, why string) {
 	if f.hasUnix {
 		t = time.Unix(f.unix, int64(f.nano)).In(zone)

@@ -162,8 +162,8 @@ type End struct {
 const QuitMost = time.Second
 
 // Do sends a request to the child and waits for the reply. When ctx ends, the request ends as returned by end for the
-// cause. The error is a *[Fault] if the child replied with one, an *[ExitError] if the child exited, or another error
-// if the request couldn't be sent or the reply not be decoded.
+// cause. The error is a *[Fault] if the child replied with one, and an *[ExitError] if the child exited. It is
+// another error if the request couldn't be sent or the reply not be decoded.
 func (p *Process) Do(ctx context.Context, op string, in, out any, end func(cause error) End) error {
 	unsent := context.AfterFunc(ctx, p.Kill) // a child that doesn't read would block the write
 	pending, err := p.Begin(ctx, op, in)

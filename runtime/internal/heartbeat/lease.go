@@ -29,7 +29,7 @@ const (
 	MinLease     = 3 * time.Second
 
 	// absentAfter is how long the counter of a disconnected owner must be unchanged, and absentFor how long the owner
-	// must be disconnected: the notice of a closed connection takes a moment to arrive.
+	// must be disconnected. The notice of a closed connection takes a moment to arrive.
 	absentAfter = 2*Every + Every/4
 	absentFor   = Every / 2
 	// unseenAfter is how long a process that may be invisible to others continues without a successful heartbeat.

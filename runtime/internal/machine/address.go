@@ -2,8 +2,9 @@ package machine
 
 import "net"
 
-// LocalIP returns the address at which other machines most likely reach this one: the source address of the default
-// route, or else the address of the first interface that is up, or else the loopback address. It sends nothing.
+// LocalIP returns the address at which other machines most likely reach this one. It is the source address of the
+// default route, or else the address of the first interface that is up, or else the loopback address. LocalIP sends
+// nothing.
 func LocalIP() string { return chooseIP(routedIP, interfaceIPs) }
 
 // chooseIP is LocalIP with injected sources.

@@ -1,6 +1,6 @@
 // Package machine describes the machine that the process runs on and measures its load with the standard library
-// alone: on Linux from /proc, elsewhere only what package runtime of Go reports. Unknown facts are zero. Package full
-// does the same with gopsutil for all systems; only programs that import it link gopsutil.
+// alone. On Linux it reads /proc, and elsewhere it knows only what package runtime of Go reports. Unknown facts are
+// zero. Package full does the same with gopsutil for all systems; only programs that import it link gopsutil.
 //
 //	facts := machine.Local.Describe(ctx) // read once per process
 //	usage := machine.Local.Measure(ctx)  // read every few seconds at most, for all Apps

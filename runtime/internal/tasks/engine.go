@@ -24,8 +24,8 @@
 //
 // dispatches pending ones (dispatch.go).
 //
-// They stop in reverse order: claiming stops, running tasks finish or are cancelled, results are written, and the
-// owner is removed so that other processes don't wait for its lease to expire.
+// They stop in reverse order: claiming stops, running tasks finish or are cancelled, and results are written. Then the
+// owner is removed, so that other processes don't wait for its lease to expire.
 package tasks
 
 import (
