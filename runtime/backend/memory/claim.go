@@ -27,7 +27,7 @@ func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, tim
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	o := s.owner(c.Owner)
-	if o.expired {
+	if o.expired && !c.OwnerChecked {
 		return nil, 0, ownerExpired(c.Owner)
 	}
 	q := s.queues[c.Queue]

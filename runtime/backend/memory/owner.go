@@ -110,6 +110,7 @@ func (s *store) ExpireOwner(ctx context.Context, name string, count int64, maxCr
 	if o == nil || o.count != count {
 		return nil, nil
 	}
+	again := o.expired // what runs was claimed after the owner expired, and no handler has started
 	o.expired = true
 	now := s.now()
 	lost := slices.Clone(o.running)
@@ -118,8 +119,11 @@ func (s *store) ExpireOwner(ctx context.Context, name string, count int64, maxCr
 	for i, r := range lost {
 		tasks[i] = r.Task
 	}
-	loss := backend.NewLoss(name, tasks, o.lastBeat, now.wall, maxCrashes)
-	loss.Void = o.draining
+	loss := backend.Loss{Owner: name, Void: true}
+	if !again {
+		loss = backend.NewLoss(name, tasks, o.lastBeat, now.wall, maxCrashes)
+		loss.Void = o.draining
+	}
 	for i, r := range lost {
 		s.expireClaim(r, &loss, now)
 		tasks[i] = r.Head()

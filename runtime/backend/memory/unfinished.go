@@ -103,5 +103,17 @@ func (s *store) Unfinished(ctx context.Context, age time.Duration, max int) ([]b
 			})
 		}
 	}
+	for name, o := range s.owners {
+		if !o.expired || len(o.running) == 0 {
+			continue
+		}
+		since := int64(never)
+		for _, r := range o.running {
+			since = min(since, now.at-int64(now.wall.Sub(r.Started)))
+		}
+		work = append(work, backend.UnfinishedSince{
+			Unfinished: backend.Unfinished{What: backend.UnfinishedClaims, Owner: name, Count: o.count}, Since: since,
+		})
+	}
 	return backend.OldestUnfinished(work, now.at, age, max), nil
 }

@@ -3,10 +3,12 @@ package mongo
 import (
 	"cmp"
 	"context"
+	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
 
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -27,12 +29,14 @@ func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, tim
 	if err != nil {
 		return nil, 0, err
 	}
-	known, err := s.isOwner(ctx, c.Owner)
-	if err == nil && !known {
-		err = s.beat(ctx, c.Owner, 0)
-	}
-	if err != nil {
-		return nil, 0, err
+	if !c.OwnerChecked {
+		known, err := s.isOwner(ctx, c.Owner)
+		if err == nil && !known {
+			err = s.beat(ctx, c.Owner, 0)
+		}
+		if err != nil {
+			return nil, 0, err
+		}
 	}
 	var next time.Duration
 	var found []*document
@@ -53,7 +57,7 @@ func (s *store) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, tim
 		}
 		found, err = s.takeBest(ctx, c, ids)
 	}
-	if err == nil && len(found) > 0 {
+	if err == nil && len(found) > 0 && !c.OwnerChecked {
 		err = s.stillOwner(ctx, c)
 	}
 	if err != nil {
@@ -127,6 +131,21 @@ func (c *Client) take(ctx context.Context, claim backend.Claim, ids, suspects []
 		filter[isSuspected] = nil
 	} else {
 		filter["$or"] = []m{{isSuspected: nil}, {"_id": m{"$in": suspects}}}
+	}
+	if len(ids) == 1 {
+		x := new(document)
+		err := c.withRoom(ctx, func() []string { return ids }, func() error {
+			filter["_id"] = ids[0]
+			return c.tasks.FindOneAndUpdate(ctx, filter, u.update(), options.FindOneAndUpdate().SetReturnDocument(options.After)).Decode(x)
+		})
+		if err == nil {
+			return 1, []*document{x}, nil
+		}
+		if !errors.Is(err, driver.ErrNoDocuments) {
+			return 0, nil, c.failed(ctx, err, backend.OutcomeUnknown)
+		}
+		found, err := c.taken(ctx, claim) // by an earlier try whose reply was lost
+		return int64(len(found)), found, err
 	}
 	var matched int64
 	err := c.withRoom(ctx, func() []string { return ids }, func() error {

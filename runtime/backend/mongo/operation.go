@@ -78,6 +78,14 @@ func (c collection) UpdateMany(
 	return r, err
 }
 
+func (c collection) FindOneAndUpdate(
+	ctx context.Context, filter, update any, opts ...options.Lister[options.FindOneAndUpdateOptions],
+) *driver.SingleResult {
+	r := c.Collection.FindOneAndUpdate(ctx, filter, update, opts...)
+	wrote(ctx, r.Err() == nil)
+	return r
+}
+
 func (c collection) DeleteOne(
 	ctx context.Context, filter any, opts ...options.Lister[options.DeleteOneOptions],
 ) (*driver.DeleteResult, error) {

@@ -104,6 +104,7 @@ func New(cfg Config) *Heartbeat {
 func (h *Heartbeat) nextOwner() {
 	h.owners++
 	h.count = 0
+	h.accepted = time.Time{} // nothing is claimed before the store knows the new owner
 	h.name = ownerName(h.Instance, h.owners, h.Lease)
 }
 
@@ -254,11 +255,12 @@ func (h *Heartbeat) Lost(name string) {
 		return
 	}
 	h.nextOwner()
+	h.missed = time.Now()
 	h.refunds = append(h.refunds, name)
 	h.mu.Unlock()
 	h.Log.Error("lease lost, cancelling running tasks", "owner", name)
 	h.Cancel()
-	h.beatSoon() // nothing is claimed before the store knows the new owner
+	h.beatSoon()
 	h.refund.Set()
 	h.Reconcile()
 }

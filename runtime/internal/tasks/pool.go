@@ -218,6 +218,7 @@ func (p *pool) claim(ctx context.Context, free int, hints []backend.Hint) (next 
 	c := backend.Claim{
 		Queue: p.worker.Queue, Owner: p.e.heartbeat.Owner(), Nonce: rand.Text(), Max: free,
 		FanIn: p.worker.FanIn, Networks: p.networks, MaxCrashes: p.worker.MaxCrashes,
+		OwnerChecked: true, // by start
 	}
 	if p.e.suspects.isFree() {
 		c.Suspects = 1
