@@ -164,9 +164,9 @@ type Claim struct {
 	// place.
 	Suspects   int
 	MaxCrashes int // limit for the claimed tasks; 0 leaves it to ExpireOwner
-	// OwnerChecked is set by callers that check the owner themselves: when they receive the reply, they run the tasks only if
-	// no other process can have expired the owner by then. A store may then grant tasks to an expired owner. They are
-	// [UnfinishedClaims], unless the caller settles them.
+	// OwnerChecked is set by callers that check the owner themselves: when they receive the reply, they run the tasks
+	// only if no other process can have expired the owner by then. A store may then grant tasks to an expired owner.
+	// They are [UnfinishedClaims], unless the caller settles them.
 	OwnerChecked bool
 }
 

@@ -8,41 +8,79 @@ import (
 	"github.com/afgen/afgen/runtime/internal/retry"
 )
 
-// dispatch publishes pending hints and fails tasks that have missed their deadline. It runs every second, and also
-// when all hints are consumed while more are pending, so that a backlog larger than the transport holds drains at the
-// worker's pace.
+const (
+	refillFirst = 10 * time.Millisecond // before the transport's depth is read again; doubles
+	refillMost  = time.Second
+)
+
+// dispatch publishes pending hints and fails tasks that have missed their deadline. It runs every second. While more
+// hints are pending it also runs when this process has consumed most of those it has, so that a backlog larger than
+// the transport holds drains at the workers' pace.
 func (p *pool) dispatch(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	refill := time.NewTimer(0)
+	defer refill.Stop()
+	pause := refillFirst
 	for {
 		select {
 		case <-timer.C:
-		case <-p.spent.C():
-			if most := p.mayHint(ctx); most > 0 {
-				p.promote(ctx, most)
+			wait := retry.Jitter(time.Second)
+			if next := p.promote(ctx, p.mayHint(ctx)); next > 0 {
+				wait = min(wait, next)
 			}
-			continue // the timer keeps running: deadlines are checked each second
+			timer.Reset(wait)
+		case <-p.low.C():
+			pause = refillFirst
+		case <-refill.C:
 		case <-ctx.Done():
 			return
 		}
-		wait := retry.Jitter(time.Second)
-		if next := p.promote(ctx, p.mayHint(ctx)); next > 0 {
-			wait = min(wait, next)
+		if !p.refill(ctx) { // other processes may consume hints unnoticed
+			refill.Reset(retry.Jitter(pause))
+			pause = min(2*pause, refillMost)
 		}
-		timer.Reset(wait)
 	}
 }
 
-// mayHint returns how many more hints the transport should hold.
+// refill publishes hints until none is pending. It returns false if the transport holds enough before.
+func (p *pool) refill(ctx context.Context) bool {
+	for p.hasPendingHints() && ctx.Err() == nil {
+		most := p.mayHint(ctx)
+		if most == 0 {
+			return false
+		}
+		p.promote(ctx, most)
+		p.e.hints.flush(ctx) // so that the depth includes them
+	}
+	return true
+}
+
+func (p *pool) hasPendingHints() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hintsPending
+}
+
+// lowHints is the number of hints below which a pool asks for more.
+func lowHints(window int) int { return window / 4 }
+
+// mayHint returns how many more hints to publish: enough for this process's window, or 0 if there are enough for now.
 func (p *pool) mayHint(ctx context.Context) int {
 	if !p.byID {
 		return 0
 	}
 	depth, err := p.e.Ports.Transport.Depth(ctx, p.worker.Queue)
-	if err != nil || depth >= p.window()/2 {
+	if err != nil {
 		return 0
 	}
-	return p.window() - depth
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	window := windowOf(p.applied.Slots())
+	if depth += len(p.hinted); depth > window/2 {
+		return 0
+	}
+	return window - depth
 }
 
 // promote publishes up to most hints, and returns the time until the next one is due.

@@ -44,7 +44,7 @@ type pool struct {
 	fitted  time.Time             // the last claim with a Fingerprint
 
 	hintsPending bool          // the last promotion may have left ready tasks without a hint
-	spent        signal.Signal // all hints are consumed while hintsPending is set
+	low          signal.Signal // few hints are left while hintsPending is set
 
 	wake signal.Signal // one of the fields above has changed
 	work chan *attempt // to idle goroutines
@@ -65,7 +65,7 @@ const (
 func newPool(ctx context.Context, e *Engine, w Worker) (*pool, error) {
 	p := &pool{
 		e: e, worker: w, byID: e.Ports.Transport.Ids(), networks: backend.AllowedBy(e.Instance.IP),
-		running: map[claimed]*attempt{}, wake: signal.New(), spent: signal.New(), work: make(chan *attempt),
+		running: map[claimed]*attempt{}, wake: signal.New(), low: signal.New(), work: make(chan *attempt),
 		idle: make(chan struct{}), poll: true, polled: time.Now(),
 	}
 	p.worker.Max = max(w.Max, 1)
@@ -189,8 +189,9 @@ func (p *pool) nextWork() (free int, hints []backend.Hint, ok bool) {
 	overdue := p.urgent || time.Since(p.polled) >= netEvery
 	if n := min(free, len(p.hinted)); n > 0 && !overdue {
 		hints = append(hints, p.hinted[:n]...)
-		if p.hinted = p.hinted[n:]; len(p.hinted) == 0 && p.hintsPending {
-			p.spent.Set()
+		p.hinted = p.hinted[n:]
+		if p.hintsPending && len(p.hinted) <= lowHints(windowOf(p.applied.Slots())) {
+			p.low.Set()
 		}
 		return free, hints, true
 	}
