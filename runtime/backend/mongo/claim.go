@@ -132,7 +132,7 @@ func (c *Client) take(ctx context.Context, claim backend.Claim, ids, suspects []
 	} else {
 		filter["$or"] = []m{{isSuspected: nil}, {"_id": m{"$in": suspects}}}
 	}
-	if len(ids) == 1 {
+	if len(ids) == 1 && len(suspects) == 0 { // the claim has nothing else yet
 		x := new(document)
 		err := c.withRoom(ctx, func() []string { return ids }, func() error {
 			filter["_id"] = ids[0]

@@ -84,6 +84,15 @@ func TestErrorAfterAChangeIsNotReportedAsNotSent(t *testing.T) {
 			func(ctx context.Context, s backend.Store, id string) error {
 				_, _, err := s.Claim(ctx, backend.Claim{Queue: "q", Owner: "o", Nonce: id, Max: 1, IDs: []string{id}})
 				return err
+			}, 1,
+		},
+		"claim_two": {
+			func(ctx context.Context, s backend.Store, id string) error {
+				return insert(ctx, s, newTask(id+"a"), newTask(id+"b"))
+			},
+			func(ctx context.Context, s backend.Store, id string) error {
+				_, _, err := s.Claim(ctx, backend.Claim{Queue: "q", Owner: "o", Nonce: id, Max: 2, IDs: []string{id + "a", id + "b"}})
+				return err
 			}, 2,
 		},
 		"mark_retried": {
