@@ -77,8 +77,8 @@ func services(w *world) {
 	}
 	second := w.open(adds(func(a args) (sum, error) { return sum{}, nil }), af.IP("192.0.2.3"))
 	//lint:ignore SA1019 Skip must keep working
-	page := must(client.Instances(w.Context(),
-		af.InstanceQuery{Service: "adder", Sort: af.InstancesByIP, Skip: 1, Limit: 1}))(w)
+	byIP := af.InstanceQuery{Service: "adder", Sort: af.InstancesByIP, Skip: 1, Limit: 1}
+	page := must(client.Instances(w.Context(), byIP))(w)
 	if page.Total != 2 || len(page.Instances) != 1 || page.Instances[0].ID != second.Instance().ID {
 		w.Errorf("the second of the instances: %+v", page)
 	}
