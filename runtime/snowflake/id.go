@@ -23,12 +23,12 @@ const (
 // padding, and isn't after the clock of a testing/synctest bubble.
 var Epoch = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// An ID is an id. It is never negative; zero is not an id.
+// An ID is a snowflake id. It is never negative; zero is not an id.
 type ID int64
 
 func pack(ms, node, seq int64) ID { return ID(ms<<(nodeBits+seqBits) | node<<seqBits | seq) }
 
-// Parse parses the result of [ID.String], with or without leading zeros.
+// Parse parses the result of [ID.String], with or without leading zeros. Other text is ErrInvalidArgument.
 func Parse(s string) (ID, error) {
 	n, err := strconv.ParseUint(s, 10, 63)
 	if err != nil || len(s) > digits || s[0] == '+' {
@@ -61,7 +61,7 @@ func (id ID) Sequence() int { return int(id & maxSeq) }
 // MarshalText implements encoding.TextMarshaler. In JSON an id is a string.
 func (id ID) MarshalText() ([]byte, error) { return []byte(id.String()), nil }
 
-// UnmarshalText implements encoding.TextUnmarshaler.
+// UnmarshalText implements encoding.TextUnmarshaler. It accepts what [Parse] does.
 func (id *ID) UnmarshalText(text []byte) (err error) {
 	*id, err = Parse(string(text))
 	return err

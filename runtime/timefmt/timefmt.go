@@ -37,7 +37,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// DefaultFormat is the format used if none is given.
+// DefaultFormat replaces an empty format.
 const DefaultFormat = "%Y-%m-%d %H:%M:%S"
 
 // A Layout is a format and a zone. It is safe for concurrent use.
@@ -107,7 +107,8 @@ func (l *Layout) ToUnix(value string) (int64, error) {
 	return t.Unix(), err
 }
 
-// Parse parses a time in a zone.
+// Parse parses a time in a zone. A value that doesn't match the format, or an unknown directive or zone, is
+// ErrInvalidArgument.
 func Parse(value, format, zone string) (time.Time, error) {
 	l, err := New(format, zone)
 	if err != nil {
@@ -116,7 +117,7 @@ func Parse(value, format, zone string) (time.Time, error) {
 	return l.Parse(value)
 }
 
-// Format formats t in a zone.
+// Format formats t in a zone. An unknown directive or zone is ErrInvalidArgument.
 func Format(t time.Time, format, zone string) (string, error) {
 	l, err := New(format, zone)
 	if err != nil {
@@ -128,7 +129,7 @@ func Format(t time.Time, format, zone string) (string, error) {
 // Now formats the current time in a zone.
 func Now(format, zone string) (string, error) { return Format(time.Now(), format, zone) }
 
-// Convert parses a time in one zone and formats it in another.
+// Convert parses a time in one zone and formats it in another. Errors are those of [Parse] and [Format].
 func Convert(value, format, zone, toFormat, toZone string) (string, error) {
 	t, err := Parse(value, format, zone)
 	if err != nil {
