@@ -283,12 +283,9 @@ func (c *Conn) Call(ctx context.Context, op string, in, out any) error {
 	return context.Cause(ctx)
 }
 
-// Gone reports whether the other side has exited.
+// Gone reports whether the other side has exited. It is true once a request has failed for that reason.
 func (c *Conn) Gone() bool {
-	select {
-	case <-c.done:
-		return true
-	default:
-		return false
-	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.gone
 }
