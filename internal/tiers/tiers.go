@@ -36,7 +36,7 @@ var serverPackages = regexp.MustCompile(
 	`^(internal/(devstack(/.*)?|mongoproxy)|runtime/backend/(amqp|mongo|redis|servers))$`)
 
 // driverPackages are the packages whose tests need no server, and compile all the drivers.
-var driverPackages = regexp.MustCompile(`^(examples(/.*)?|runtime/backend/auto)$`)
+var driverPackages = regexp.MustCompile(`^(examples(/.*)?|internal/snippets|runtime/backend/auto)$`)
 
 // light matches packages whose tests need only Go.
 func light(path string) bool { return !serverPackages.MatchString(path) }
@@ -61,7 +61,7 @@ func slowFirst(packages []string) []string {
 // The light packages whose tests do less with -short.
 var (
 	// Mostly they wait for go commands: make test-all runs them once, at full length with the race detector.
-	building = only("cmd/afgen", "gen/emit", "golden", "internal/release", "templates")
+	building = only("cmd/afgen", "gen/emit", "golden", "templates")
 	// The others also do less with the race detector, or take too long with it: make test-all runs them again without
 	// it.
 	shortened = only("gen", "gen/scan", "internal/fault", "internal/archtest", "runtime", "runtime/backend/embedded",
@@ -98,12 +98,8 @@ func together(name string, env ...string) step {
 	return step{name: name, packages: only("runtime/backend/servers"), race: true, env: env}
 }
 
-// linksLittle are packages whose tests compile fast with fuzzing instrumentation of all their imports.
-var linksLittle = regexp.MustCompile(
-	`^(gen/(contract|diag|directive)|runtime/(cron|timefmt|backend/internal/envelope))$`)
-
 // fuzz runs each fuzz target of some packages for a duration.
-func fuzz(duration string, packages func(path string) bool) []step {
+func fuzz(duration string) []step {
 	var steps []step
 	for _, f := range []struct{ pkg, name string }{
 		{"runtime/internal/jobs", "FuzzJobDoc"}, {"runtime", "FuzzLimitsDoc"}, {"runtime", "FuzzFireDoc"},
@@ -118,9 +114,6 @@ func fuzz(duration string, packages func(path string) bool) []step {
 		{"runtime/backend/amqp", "FuzzRequest"}, {"runtime/backend/amqp", "FuzzFieldsURL"},
 		{"runtime/backend/servers", "FuzzURI"}, {"runtime/backend/servers", "FuzzConnURI"},
 	} {
-		if !packages(f.pkg) {
-			continue
-		}
 		steps = append(steps, step{
 			name: "fuzz " + f.pkg, packages: only(f.pkg),
 			flags: []string{"-run=^$", "-fuzz=^" + f.name + "$", "-fuzztime=" + duration,
@@ -137,12 +130,8 @@ func tiers() map[string]tier {
 	costs := step{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, nice: true}
 	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
 	suites := adapters("servers")
-	background := append(lane{lint}, fuzz("3s", func(path string) bool { return linksLittle.MatchString(path) })...)
-	for i := range background {
-		background[i].nice = true
-	}
 	suites[0] = append(suites[0], costs)
-	suites = append(suites, background, lane{full})
+	suites = append(suites, lane{lint}, lane{full})
 
 	return map[string]tier{
 		"test":      {phases: []phase{{{raced(lightest)}}}},
@@ -171,7 +160,7 @@ func long() []phase {
 	const topology = "AF_TEST_TOPOLOGY=standalone"
 	standalone := append(slices.Concat(adapters("standalone MongoDB", topology)...),
 		together("standalone MongoDB", topology))
-	fuzzing := fuzz("60s", func(string) bool { return true })
+	fuzzing := fuzz("60s")
 	for i := range fuzzing { // the other lanes mostly wait
 		fuzzing[i].nice = true
 	}
@@ -185,6 +174,7 @@ func long() []phase {
 		return step{name: name, packages: only(pkg), flags: []string{"-tags=long", "-run=Long"}}
 	}
 	generator := []step{
+		long("release", "internal/release"),
 		{name: "simulation", packages: only("internal/fault"), flags: []string{"-run=Storm", "-seeds=20000"}, nice: true},
 		{name: "generator", packages: only("gen"), nice: true,
 			flags: []string{"-run=ManifestNeverHidesChange|LargeModule", "-sound=2m", "-large"}},
