@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	af "github.com/afgen/afgen/runtime"
 	"github.com/afgen/afgen/runtime/backend/memory"
@@ -65,6 +66,7 @@ func TestCursorsOfChangingLists(t *testing.T) {
 			for range 5 {
 				stay, leave = append(stay, join().Instance().ID), append(leave, join())
 			}
+			synctest.Wait() // the nodes have reported
 			var seen []string
 			for cursor := ""; ; {
 				ids, next, err := list(cursor)
