@@ -28,13 +28,13 @@ func open(t *testing.T, c mongo.Config) *mongo.Client {
 	return client
 }
 
-func TestWrongConfigIsRefusedAndNoSecretTold(t *testing.T) {
+func TestInvalidConfigFailsWithoutSecrets(t *testing.T) {
 	for name, c := range map[string]mongo.Config{
-		"no database": {URI: "mongodb://u:geheim@127.0.0.1:1/"},
-		"a scheme":    {URI: "http://u:geheim@127.0.0.1:1/", Database: "d"},
-		"an escape":   {URI: "mongodb://u:geheim%zz@127.0.0.1:1/", Database: "d"},
-		"a slash":     {URI: "mongodb://u:geheim/x@127.0.0.1:1/", Database: "d"},
-		"an option":   {URI: "mongodb://u:geheim@127.0.0.1:1/?maxPoolSize=geheim", Database: "d"},
+		"no_database": {URI: "mongodb://u:geheim@127.0.0.1:1/"},
+		"scheme":      {URI: "http://u:geheim@127.0.0.1:1/", Database: "d"},
+		"escape":      {URI: "mongodb://u:geheim%zz@127.0.0.1:1/", Database: "d"},
+		"slash":       {URI: "mongodb://u:geheim/x@127.0.0.1:1/", Database: "d"},
+		"option":      {URI: "mongodb://u:geheim@127.0.0.1:1/?maxPoolSize=geheim", Database: "d"},
 	} {
 		c.Address = "127.0.0.1:1"
 		client, err := mongo.New(c)
@@ -49,14 +49,15 @@ func TestWrongConfigIsRefusedAndNoSecretTold(t *testing.T) {
 	}
 }
 
-func TestServerThatIsAwayIsUnavailableAndNothingWasSent(t *testing.T) {
+func TestUnreachableServerFailsNotSent(t *testing.T) {
 	address := testkit.FreeAddr(t)
-	c := open(t, mongo.Config{URI: "mongodb://u:geheim@" + address + "/", Address: address, Database: "d", Patience: 200 * time.Millisecond})
+	c := open(t, mongo.Config{URI: "mongodb://u:geheim@" + address + "/", Address: address, Database: "d",
+		Patience: 200 * time.Millisecond})
 	for name, do := range map[string]func() error{
 		"prepare": func() error { return c.Prepare(t.Context()) },
 		"ping":    func() error { return c.Ping(t.Context()) },
-		"a write": func() error { _, err := c.Store().Insert(t.Context(), []backend.NewTask{newTask("a")}); return err },
-		"a read":  func() error { _, err := c.Docs().Get(t.Context(), "a"); return err },
+		"write":   func() error { _, err := c.Store().Insert(t.Context(), []backend.NewTask{newTask("a")}); return err },
+		"read":    func() error { _, err := c.Docs().Get(t.Context(), "a"); return err },
 	} {
 		begun := time.Now()
 		err := do()
@@ -66,7 +67,7 @@ func TestServerThatIsAwayIsUnavailableAndNothingWasSent(t *testing.T) {
 			continue
 		}
 		if !strings.Contains(err.Error(), address) || strings.Contains(err.Error(), "geheim") {
-			t.Errorf("%s: the message names no address, or a secret: %v", name, err)
+			t.Errorf("%s: the message lacks the address or contains a secret: %v", name, err)
 		}
 		if d := time.Since(begun); d > 5*time.Second {
 			t.Errorf("%s: after %v", name, d)
@@ -74,12 +75,13 @@ func TestServerThatIsAwayIsUnavailableAndNothingWasSent(t *testing.T) {
 	}
 }
 
-// A server that accepts connections and says nothing holds nobody up beyond his context.
-func TestContextEndsAnOperationThatHangs(t *testing.T) {
+// A server that accepts connections but never answers doesn't delay callers beyond their contexts.
+func TestContextEndsHangingOperation(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	t.Cleanup(func() { _ = l.Close() })
-	c := open(t, mongo.Config{URI: "mongodb://" + l.Addr().String() + "/", Address: "a", Database: "d", Patience: time.Minute})
+	c := open(t, mongo.Config{URI: "mongodb://" + l.Addr().String() + "/", Address: "a", Database: "d",
+		Patience: time.Minute})
 	results := make(chan error)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
@@ -93,13 +95,13 @@ func TestContextEndsAnOperationThatHangs(t *testing.T) {
 				t.Error(err)
 			}
 		case <-time.After(10 * time.Second):
-			t.Fatal("it hangs")
+			t.Fatal("hangs")
 		}
 	}
 }
 
-// No client has to be made again when its server comes, goes and comes back.
-func TestServerThatComesBackIsUsedAgain(t *testing.T) {
+// A client recovers without being recreated when its server starts, stops and starts again.
+func TestRecoveryAfterOutage(t *testing.T) {
 	server := devstack.Start(t, devstack.MongoDB)
 	must(t, server.Kill())
 	c := open(t, mongo.Config{URI: server.URI + "d", Address: "a", Database: "d", Patience: time.Second})
@@ -123,15 +125,15 @@ func TestServerThatComesBackIsUsedAgain(t *testing.T) {
 	}
 }
 
-// Making indexes may take longer than a ping may: the server is not considered unavailable meanwhile.
-func TestServerIsAvailableWhileItIsPrepared(t *testing.T) {
+// Creating indexes may take longer than pingTimeout. The server is not considered down meanwhile.
+func TestServerIsUpWhilePreparing(t *testing.T) {
 	c := join(t, devstack.Mongo(t))
-	if err := c.LookWhilePreparing(); err != nil {
+	if err := c.ProbeWhilePreparing(); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestClosedClientSaysSo(t *testing.T) {
+func TestClosedClientIsUnavailable(t *testing.T) {
 	c := join(t, devstack.Mongo(t))
 	must(t, c.Close(t.Context()))
 	must(t, c.Close(t.Context()))
@@ -139,13 +141,14 @@ func TestClosedClientSaysSo(t *testing.T) {
 		c.Prepare(t.Context()),
 		func() error { _, err := c.Store().Get(t.Context(), "a"); return err }(),
 	} {
-		if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrUnavailable || e.Outcome != backend.OutcomeNotSent {
+		if e, ok := errors.AsType[*backend.Error](err); !ok || e.Code != backend.ErrUnavailable ||
+			e.Outcome != backend.OutcomeNotSent {
 			t.Error(err)
 		}
 	}
 }
 
-func TestTaskThatIsTooLargeSaysSo(t *testing.T) {
+func TestOversizedTaskFails(t *testing.T) {
 	s := join(t, devstack.Mongo(t)).Store()
 	n := newTask("large")
 	n.Task.Payload = make([]byte, 17<<20)

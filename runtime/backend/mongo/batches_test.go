@@ -11,9 +11,9 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A source that has as many batches as it may have, which would take long to make one by one, takes no more; it takes again
-// those that it has.
-func TestSourceTakesABoundedNumberOfBatches(t *testing.T) {
+// A source with the maximum number of batches accepts no other batch, but repeated ones. The batches are written
+// directly, since making them would take long.
+func TestMaxBatchesOfSource(t *testing.T) {
 	uri := devstack.Mongo(t)
 	c := join(t, uri)
 	s, ctx := c.Store(), t.Context()
@@ -32,8 +32,8 @@ func TestSourceTakesABoundedNumberOfBatches(t *testing.T) {
 	must(t, s.Spawn(ctx, backend.Spawn{Source: "a", Batch: "17"}))
 }
 
-// What a source remembers of batches that were discarded is bounded, too.
-func TestDiscardedBatchesAreForgottenInTime(t *testing.T) {
+// The number of discarded batches that a source remembers is bounded.
+func TestDiscardedBatchesAreBounded(t *testing.T) {
 	c := join(t, devstack.Mongo(t))
 	s, ctx := c.Store(), t.Context()
 	_, err := s.Insert(ctx, []backend.NewTask{newTask("a")})
@@ -42,7 +42,8 @@ func TestDiscardedBatchesAreForgottenInTime(t *testing.T) {
 	for i := range backend.MaxBatches / 10 {
 		names = append(names, fmt.Sprint(i))
 	}
-	_, err = c.Mongo().Collection("tasks").UpdateOne(ctx, bson.M{"_id": "a"}, bson.M{"$set": bson.M{"discarded": names, "discards": len(names)}})
+	_, err = c.Mongo().Collection("tasks").
+		UpdateOne(ctx, bson.M{"_id": "a"}, bson.M{"$set": bson.M{"discarded": names, "discards": len(names)}})
 	must(t, err)
 	_, err = s.Insert(ctx, []backend.NewTask{newChild("a/b/0", "a")})
 	must(t, err)
@@ -52,9 +53,9 @@ func TestDiscardedBatchesAreForgottenInTime(t *testing.T) {
 	}
 	must(t, c.Mongo().Collection("tasks").FindOne(context.Background(), bson.M{"_id": "a"}).Decode(&x))
 	if n := len(x.Discarded); n != len(names) || x.Discarded[n-1] != "b" {
-		t.Errorf("it remembers %d", n)
+		t.Errorf("remembers %d batches", n)
 	}
 	if err := s.Spawn(ctx, backend.Spawn{Source: "a", Batch: "b"}); backend.CodeOf(err) != backend.ErrAborted {
-		t.Errorf("the one that was discarded: %v", err)
+		t.Errorf("spawning the discarded batch: %v", err)
 	}
 }

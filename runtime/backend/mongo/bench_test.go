@@ -16,7 +16,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/mongo"
 )
 
-// counter counts commands by name.
+// A counter counts commands by name.
 type counter struct {
 	mu sync.Mutex
 	n  map[string]int
@@ -31,7 +31,7 @@ func (k *counter) watch(c *mongo.Config) {
 	}}
 }
 
-// take returns what was counted since it was called last.
+// take returns the counts since the last call.
 func (k *counter) take() string {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -45,8 +45,8 @@ func (k *counter) take() string {
 	return strings.Join(parts, ", ")
 }
 
-// What a batch of tasks costs, however many they are.
-func TestCommandsOfABatch(t *testing.T) {
+// The number of commands doesn't depend on the number of tasks in a batch.
+func TestCommandsPerBatch(t *testing.T) {
 	var k counter
 	s := join(t, devstack.Mongo(t), k.watch).Store()
 	must(t, s.Beat(t.Context(), "o", 1))
@@ -69,7 +69,7 @@ func TestCommandsOfABatch(t *testing.T) {
 	want("inserting", "1 insert")
 	claimed, _, err := s.Claim(t.Context(), backend.Claim{Queue: "q", Owner: "o", Nonce: "n", Max: batch, IDs: ids})
 	must(t, err)
-	want("claiming what was hinted", "1 update, 3 find")
+	want("claiming hinted tasks", "1 update, 3 find")
 	var settles []backend.Settle
 	for _, task := range claimed {
 		settles = append(settles, backend.Settle{ID: task.ID, Fence: task.Fence, Nonce: "n", To: backend.StatusSuccess})
@@ -78,13 +78,13 @@ func TestCommandsOfABatch(t *testing.T) {
 	must(t, err)
 	want("settling", "1 update")
 	must(t, s.Beat(t.Context(), "o", 2))
-	want("a beat", "1 update")
+	want("heartbeat", "1 update")
 	_, _, _, err = s.Promote(t.Context(), "q", batch)
 	must(t, err)
 	want("promoting nothing", "4 find")
 }
 
-// BenchmarkTask is one task's way through the store: inserted, claimed by its id and settled, in batches of 64.
+// BenchmarkTask measures inserting, claiming by ID and settling tasks in batches of 64.
 func BenchmarkTask(b *testing.B) {
 	for _, waiting := range []int{0, 2000} {
 		b.Run(fmt.Sprintf("waiting=%d", waiting), func(b *testing.B) { benchTask(b, waiting) })

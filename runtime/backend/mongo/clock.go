@@ -9,17 +9,17 @@ import (
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// A clock is the server's, as far as it is known here: what it said last, and what this process's monotonic clock has
-// counted since. No step of this machine's wall clock moves it, and one of the server's does within measureEvery.
+// A clock estimates the server's time: the last time it reported, advanced by this process's monotonic clock. Steps of
+// the local wall clock don't affect it; a step of the server's clock is adopted within measureEvery.
 //
 // The server could compare times itself ($$NOW), but only in expressions, which use no index.
 type clock struct {
-	mu   sync.Mutex
-	base int64     // nanoseconds since 1970 by the server
-	at   time.Time // when that was; only its monotonic reading counts
-	last int64     // the last moment given out
+	mu            sync.Mutex
+	base          int64     // the server's time at baseAt, in nanoseconds since 1970
+	baseAt        time.Time // only its monotonic reading is used
+	lastTimestamp int64     // last value returned by timestamps
 
-	since func(time.Time) time.Duration // time.Since
+	since func(time.Time) time.Duration // time.Since; replaced by tests
 }
 
 const (
@@ -27,27 +27,27 @@ const (
 	samples      = 3
 )
 
-// now is the server's time.
-func (k *clock) now() int64 {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.base + int64(k.since(k.at))
+// now returns the server's time.
+func (c *clock) now() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.base + int64(c.since(c.baseAt))
 }
 
-// moments returns the first of n moments, one nanosecond apart, that this process has not been given before: ages of
-// tasks.
-func (k *clock) moments(n int) int64 {
-	now := k.now()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	first := max(now, k.last+1)
-	k.last = first + int64(n) - 1
+// timestamps returns the first of n consecutive timestamps, one nanosecond apart, that this process has not used
+// before. They order tasks by age.
+func (c *clock) timestamps(n int) int64 {
+	now := c.now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first := max(now, c.lastTimestamp+1)
+	c.lastTimestamp = first + int64(n) - 1
 	return first
 }
 
-// measure asks the server for its time, and takes it over unless what is known agrees with it as well as such a
-// measurement can tell: so the clock doesn't jitter.
-func (k *clock) measure(ctx context.Context, db *driver.Database) error {
+// measure reads the server's time. It keeps the current estimate if that agrees within the error of the measurement, so
+// that the clock doesn't jitter.
+func (c *clock) measure(ctx context.Context, db *driver.Database) error {
 	var base int64
 	var at time.Time
 	fastest := time.Duration(1<<63 - 1)
@@ -59,35 +59,35 @@ func (k *clock) measure(ctx context.Context, db *driver.Database) error {
 		}
 		if trip := time.Since(before); trip < fastest {
 			fastest = trip
-			// The server's answer is cut to milliseconds, and was given half way.
+			// The server truncates to milliseconds; it replied half a round trip ago.
 			base, at = hello.LocalTime.UnixNano()+int64(time.Millisecond/2), before.Add(trip/2)
 		}
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	unsure := fastest/2 + time.Millisecond
-	if off := time.Duration(k.base + int64(at.Sub(k.at)) - base); k.at.IsZero() || off.Abs() > unsure {
-		k.base, k.at = base, at
+	if off := time.Duration(c.base + int64(at.Sub(c.baseAt)) - base); c.baseAt.IsZero() || off.Abs() > unsure {
+		c.base, c.baseAt = base, at
 	}
-	if ahead := k.last - base; ahead > int64(time.Second) {
-		k.last = base // the server's clock was set back: ages follow it
+	if ahead := c.lastTimestamp - base; ahead > int64(time.Second) {
+		c.lastTimestamp = base // the server's clock was set back, and ages follow it
 	}
 	return nil
 }
 
-// keepTime measures until the client is closed. Where the server does not answer the clock goes on as it was.
-func (c *Client) keepTime() {
+// measureLoop measures until the client is closed. While the server is down, the clock keeps running.
+func (c *Client) measureLoop() {
 	tick := time.NewTicker(measureEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-		case <-c.alive.Done():
+		case <-c.ctx.Done():
 			return
 		}
-		ctx, cancel := context.WithTimeout(c.alive, c.config.Patience)
-		if err := c.clock.measure(ctx, c.db); err != nil && c.alive.Err() == nil {
-			c.config.Logger.Debug("the server's clock was not read", "error", err)
+		ctx, cancel := context.WithTimeout(c.ctx, c.config.Patience)
+		if err := c.clock.measure(ctx, c.db); err != nil && c.ctx.Err() == nil {
+			c.config.Logger.Debug("reading the server's clock failed", "error", err)
 		}
 		cancel()
 	}

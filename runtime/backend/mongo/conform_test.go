@@ -18,7 +18,8 @@ import (
 func join(t testing.TB, uri string, change ...func(*mongo.Config)) *mongo.Client {
 	t.Helper()
 	base, _, _ := strings.Cut(uri, "?")
-	config := mongo.Config{URI: uri, Address: "the server", Database: base[strings.LastIndex(base, "/")+1:], AppName: "afgen tests"}
+	config := mongo.Config{URI: uri, Address: "the server", Database: base[strings.LastIndex(base, "/")+1:],
+		AppName: "afgen tests"}
 	patient(&config)
 	for _, f := range change {
 		f(&config)
@@ -42,14 +43,14 @@ func portsOf(c *mongo.Client) *backend.Ports {
 	return &backend.Ports{Name: "mongo", Store: c.Store(), Docs: c.Docs()}
 }
 
-// options have as many competitors as one machine has time for. The order by weight and age is exact as long as no other
-// process claims.
+// options limit the number of competitors to what one machine can run. The order by weight and age is exact as long as
+// no other process claims.
 var options = conform.Options{Many: 16, SlowSpawn: true}
 
-// patient is for tests that aren't about servers that can't be reached: a busy machine may take long to answer.
+// patient sets a long timeout, for tests with reachable servers: a busy machine may answer slowly.
 func patient(c *mongo.Config) { c.Patience = time.Minute }
 
-// wipe empties a database when the test ends. A suite uses one database, since each new one has all indexes to be created.
+// wipe empties a database when the test ends. A suite shares one database, since creating indexes takes time.
 func wipe(t *testing.T, uri string) {
 	t.Cleanup(func() {
 		if err := devstack.Empty(uri); err != nil {
@@ -58,7 +59,7 @@ func wipe(t *testing.T, uri string) {
 	})
 }
 
-// skipping makes a client go by a clock that tests put forward.
+// skipping makes a client use a clock that tests can advance.
 func skipping(c *mongo.Client, s *conform.Skip) *mongo.Client {
 	c.SetClock(s.Since)
 	return c
@@ -83,8 +84,8 @@ func TestDocsConform(t *testing.T) {
 	}, options)
 }
 
-// Random operations, beside the reference.
-func TestStoreDoesWhatMemoryDoes(t *testing.T) {
+// Random operations give the same results as on package memory.
+func TestStoreMatchesMemory(t *testing.T) {
 	uri := devstack.Mongo(t)
 	testkit.Checks(t, 10)
 	conform.Differential(t, func(t *testing.T) *backend.Ports {
@@ -93,7 +94,7 @@ func TestStoreDoesWhatMemoryDoes(t *testing.T) {
 			t.Fatal(err)
 		}
 		return ports
-	}, func(t *testing.T) *backend.Ports { // for each case
+	}, func(t *testing.T) *backend.Ports { // called for each case
 		must(t, devstack.Empty(uri))
 		return portsOf(join(t, uri))
 	}, options)

@@ -8,10 +8,11 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// FuzzCursor: whatever is given as a cursor is refused as an invalid argument, or makes a filter that can be sent; and the
-// cursor of any task makes one.
+// Any text used as a cursor is either rejected as an invalid argument, or gives a filter that can be encoded. The
+// cursor of any task gives a filter.
 func FuzzCursor(f *testing.F) {
-	for _, seed := range []string{"", " ", "0 0 ", "-zz 1y2p0ij32e8e7 id", "1y2p0ij32e8e8 1 x", "a b", "0 0 a b c", "0 0 \x00\xff"} {
+	for _, seed := range []string{"", " ", "0 0 ", "-zz 1y2p0ij32e8e7 id", "1y2p0ij32e8e8 1 x", "a b", "0 0 a b c",
+		"0 0 \x00\xff"} {
 		f.Add(seed, int64(1), int64(0))
 	}
 	f.Fuzz(func(t *testing.T, text string, created, ended int64) {

@@ -11,16 +11,16 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A paper is a document of Docs as it is stored. The first revision of a name is a moment of the server's clock: those of
-// a document that is deleted and made anew don't come again.
-type paper struct {
+// A storedDoc is a document of Docs as stored. The first revision of a document is a timestamp of the server's clock,
+// so that revisions of a deleted document aren't reused.
+type storedDoc struct {
 	Name     string `bson:"_id"`
 	Revision int64  `bson:"revision"`
 	Value    []byte `bson:"value"`
 }
 
-func (p *paper) doc() backend.Doc {
-	return backend.Doc{Name: p.Name, Revision: p.Revision, Value: p.Value}
+func (d *storedDoc) doc() backend.Doc {
+	return backend.Doc{Name: d.Name, Revision: d.Revision, Value: d.Value}
 }
 
 // Get implements backend.Docs.
@@ -30,12 +30,12 @@ func (s *docs) Get(ctx context.Context, name string) (backend.Doc, error) {
 	if err != nil {
 		return backend.Doc{}, err
 	}
-	var p paper
-	err = s.papers.FindOne(ctx, m{"_id": name}).Decode(&p)
+	var p storedDoc
+	err = s.docs.FindOne(ctx, m{"_id": name}).Decode(&p)
 	if errors.Is(err, driver.ErrNoDocuments) {
 		return backend.Doc{}, backend.Errorf(backend.ErrNotFound, "no document %q", name).With(backend.OutcomeAnswered)
 	}
-	return p.doc(), s.failed(ctx, err, backend.OutcomeNotSent)
+	return p.doc(), s.wrapError(ctx, err, backend.OutcomeNotSent)
 }
 
 // PutIf implements backend.Docs.
@@ -46,16 +46,17 @@ func (s *docs) PutIf(ctx context.Context, name string, rev int64, value json.Raw
 		return 0, err
 	}
 	if rev == 0 {
-		first := s.clock.moments(1)
-		_, err := s.papers.InsertOne(ctx, paper{name, first, value})
+		first := s.clock.timestamps(1)
+		_, err := s.docs.InsertOne(ctx, storedDoc{name, first, value})
 		if driver.IsDuplicateKeyError(err) {
 			return 0, conflict(name, rev)
 		}
-		return first, s.failed(ctx, err, backend.OutcomeUnknown)
+		return first, s.wrapError(ctx, err, backend.OutcomeUnknown)
 	}
-	r, err := s.papers.UpdateOne(ctx, m{"_id": name, "revision": rev}, m{"$set": m{"value": []byte(value), "revision": rev + 1}})
+	r, err := s.docs.UpdateOne(ctx, m{"_id": name, "revision": rev},
+		m{"$set": m{"value": []byte(value), "revision": rev + 1}})
 	if err != nil {
-		return 0, s.failed(ctx, err, backend.OutcomeUnknown)
+		return 0, s.wrapError(ctx, err, backend.OutcomeUnknown)
 	}
 	if r.MatchedCount == 0 {
 		return 0, conflict(name, rev)
@@ -64,7 +65,8 @@ func (s *docs) PutIf(ctx context.Context, name string, rev int64, value json.Raw
 }
 
 func conflict(name string, rev int64) error {
-	return backend.Errorf(backend.ErrAborted, "document %q does not have revision %d", name, rev).With(backend.OutcomeAnswered)
+	return backend.Errorf(backend.ErrAborted, "document %q does not have revision %d", name, rev).
+		With(backend.OutcomeAnswered)
 }
 
 // List implements backend.Docs.
@@ -76,9 +78,9 @@ func (s *docs) List(ctx context.Context, prefix string) ([]backend.Doc, error) {
 	}
 	filter := m{}
 	if prefix != "" {
-		filter["_id"] = m{"$gte": prefix, "$lt": prefix + "\U0010FFFF"} // the last of all characters
+		filter["_id"] = m{"$gte": prefix, "$lt": prefix + "\U0010FFFF"} // the last code point
 	}
-	found, err := findIn[paper](ctx, s.Client, s.papers, filter, options.Find().SetSort(d{asc("_id")}))
+	found, err := findIn[storedDoc](ctx, s.Client, s.docs, filter, options.Find().SetSort(d{asc("_id")}))
 	list := make([]backend.Doc, len(found))
 	for i, p := range found {
 		list[i] = p.doc()
@@ -93,14 +95,14 @@ func (s *docs) Delete(ctx context.Context, name string, rev int64) error {
 	if err != nil {
 		return err
 	}
-	r, err := s.papers.DeleteOne(ctx, m{"_id": name, "revision": rev})
+	r, err := s.docs.DeleteOne(ctx, m{"_id": name, "revision": rev})
 	if err != nil {
-		return s.failed(ctx, err, backend.OutcomeUnknown)
+		return s.wrapError(ctx, err, backend.OutcomeUnknown)
 	}
 	if r.DeletedCount == 0 {
-		n, err := s.papers.CountDocuments(ctx, m{"_id": name})
+		n, err := s.docs.CountDocuments(ctx, m{"_id": name})
 		if err != nil {
-			return s.failed(ctx, err, backend.OutcomeNotSent)
+			return s.wrapError(ctx, err, backend.OutcomeNotSent)
 		}
 		if n > 0 {
 			return conflict(name, rev)

@@ -16,74 +16,74 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// A document is a task as it is stored. Instants are nanoseconds since 1970 by the server's clock; 0 or nothing is none.
-// What stands under "while" is there only then, and removed by whoever ends it.
+// A document is a task as stored. Times are nanoseconds since 1970 by the server's clock; 0 or absent means none.
+// Fields marked with "while" exist only in that state; the write that ends the state removes them.
 type document struct {
-	ID          string   `bson:"_id"`
-	Queue       string   `bson:"queue"`
-	Status      string   `bson:"status"`
-	Weight      int      `bson:"weight"`
-	Payload     []byte   `bson:"payload,omitempty"`
-	Fingerprint string   `bson:"fingerprint,omitempty"`
-	Result      []byte   `bson:"result,omitempty"`
-	Error       *failure `bson:"error,omitempty"`
-	Progress    []byte   `bson:"progress,omitempty"`
-	Log         []string `bson:"log,omitempty"`
-	Attempt     int      `bson:"attempt"`
-	Crashes     int      `bson:"crashes"`
-	Fence       int64    `bson:"fence"`
-	MaxCrashes  int      `bson:"max_crashes,omitempty"`
-	Suspect     *suspect `bson:"suspect,omitempty"`
-	Batch       string   `bson:"batch,omitempty"`
-	OnFailure   string   `bson:"on_failure,omitempty"`
-	DoneOf      string   `bson:"done_of,omitempty"`
-	RetryOf     string   `bson:"retry_of,omitempty"`
-	RetriedBy   string   `bson:"retried_by,omitempty"`
-	WrongSince  int64    `bson:"wrong_since,omitempty"` // of its WrongVersionSince
-	UniqueKey   string   `bson:"unique_key,omitempty"`
-	Timeout     int64    `bson:"timeout,omitempty"`
-	Trace       string   `bson:"trace,omitempty"`
-	Allow       []string `bson:"allow,omitempty"`
-	Created     int64    `bson:"created"` // its age, too
-	Due         int64    `bson:"due"`
-	Deadline    int64    `bson:"deadline,omitempty"`
-	Started     int64    `bson:"started,omitempty"`
-	Ended       int64    `bson:"ended,omitempty"`
-	Subtasks    *counts  `bson:"subtasks,omitempty"` // of a set that is finished
-	Top         bool     `bson:"top,omitempty"`      // nobody's subtask, and no <source>/done
-	Kin         *kin     `bson:"kin,omitempty"`      // of a subtask
-	Fast        string   `bson:"fast,omitempty"`     // the source of a subtask whose failure stops its siblings
-	Mark        string   `bson:"mark,omitempty"`     // of the last write that several documents shared
-	Settled     string   `bson:"settled,omitempty"`  // nonce of the settle by which the last claim ended
-	Reason      string   `bson:"reason,omitempty"`   // why it was to stop
-	FanIn       bool     `bson:"fan_in,omitempty"`   // said by the last claim
-	Generation  int64    `bson:"generation,omitempty"`
-	Renewed     int64    `bson:"renewed,omitempty"`   // when its batch was inserted again, of one task of that
-	Committed   int64    `bson:"committed,omitempty"` // when it became part of its source's set
-	Expires     *expiry  `bson:"expires,omitempty"`   // while it lives: its deadline
-	Key         string   `bson:"key,omitempty"`       // while it lives: queue and unique key
-	Place       int      `bson:"place,omitempty"`     // while it waits and its gate is open
-	Unfit       string   `bson:"unfit,omitempty"`     // while it lives and has a wrong_since: queue and fingerprint
-	Wake        int64    `bson:"wake,omitempty"`      // while it is not due: when it will be
-	Hints       int      `bson:"hints,omitempty"`     // while it waits: those sent
-	HintDue     int64    `bson:"hint_due,omitempty"`  // while it waits: when the next one is owed
-	Owner       string   `bson:"owner,omitempty"`     // while it runs
-	Nonce       string   `bson:"nonce,omitempty"`     // while it runs: of the claim
-	Stopping    bool     `bson:"stopping,omitempty"`  // while it runs
-	Held        string   `bson:"held,omitempty"`      // while it is not committed: its batch
-	Shut        string   `bson:"shut,omitempty"`      // while it is committed and its gate shut: its source
-	Live        string   `bson:"live,omitempty"`      // while it is committed and lives: its source
+	ID                string   `bson:"_id"`
+	Queue             string   `bson:"queue"`
+	Status            string   `bson:"status"`
+	Weight            int      `bson:"weight"`
+	Payload           []byte   `bson:"payload,omitempty"`
+	Fingerprint       string   `bson:"fingerprint,omitempty"`
+	Result            []byte   `bson:"result,omitempty"`
+	Error             *failure `bson:"error,omitempty"`
+	Progress          []byte   `bson:"progress,omitempty"`
+	Log               []string `bson:"log,omitempty"`
+	Attempt           int      `bson:"attempt"`
+	Crashes           int      `bson:"crashes"`
+	Fence             int64    `bson:"fence"`
+	MaxCrashes        int      `bson:"max_crashes,omitempty"`
+	Suspect           *suspect `bson:"suspect,omitempty"`
+	Batch             string   `bson:"batch,omitempty"`
+	OnFailure         string   `bson:"on_failure,omitempty"`
+	DoneOf            string   `bson:"done_of,omitempty"`
+	RetryOf           string   `bson:"retry_of,omitempty"`
+	RetriedBy         string   `bson:"retried_by,omitempty"`
+	WrongVersionSince int64    `bson:"wrong_since,omitempty"`
+	UniqueKey         string   `bson:"unique_key,omitempty"`
+	Timeout           int64    `bson:"timeout,omitempty"`
+	Trace             string   `bson:"trace,omitempty"`
+	Allow             []string `bson:"allow,omitempty"`
+	Created           int64    `bson:"created"` // also its age
+	Due               int64    `bson:"due"`
+	Deadline          int64    `bson:"deadline,omitempty"`
+	Started           int64    `bson:"started,omitempty"`
+	Ended             int64    `bson:"ended,omitempty"`
+	Subtasks          *counts  `bson:"subtasks,omitempty"` // of a finished set
+	TopLevel          bool     `bson:"top,omitempty"`      // neither a subtask nor <source>/done
+	Kin               *kin     `bson:"kin,omitempty"`      // of a subtask
+	FailFast          string   `bson:"fast,omitempty"`     // the source of a fail-fast subtask
+	Mark              string   `bson:"mark,omitempty"`     // of the last write to several documents
+	Settled           string   `bson:"settled,omitempty"`  // nonce of the settle that ended the last claim
+	Reason            string   `bson:"reason,omitempty"`   // of a stop request
+	FanIn             bool     `bson:"fan_in,omitempty"`   // set by the last claim
+	Generation        int64    `bson:"generation,omitempty"`
+	Renewed           int64    `bson:"renewed,omitempty"`   // when its batch was inserted again; in one task of the batch
+	Committed         int64    `bson:"committed,omitempty"` // when it was added to its source's set
+	Expiry            *expiry  `bson:"expires,omitempty"`   // while not final: its deadline
+	Key               string   `bson:"key,omitempty"`       // while not final: queue and unique key
+	LineState         int      `bson:"place,omitempty"`     // while it waits and its gate is open: ready or delayed
+	Mismatch          string   `bson:"unfit,omitempty"`     // while not final and wrong_since is set: queue, fingerprint
+	WakeAt            int64    `bson:"wake,omitempty"`      // while delayed: its due time
+	Hints             int      `bson:"hints,omitempty"`     // while it waits: hints sent
+	HintDue           int64    `bson:"hint_due,omitempty"`  // while it waits: when the next hint is due
+	Owner             string   `bson:"owner,omitempty"`     // while it runs
+	Nonce             string   `bson:"nonce,omitempty"`     // while it runs: of the claim
+	Stopping          bool     `bson:"stopping,omitempty"`  // while it runs
+	Held              string   `bson:"held,omitempty"`      // while not committed: its batch
+	Gated             string   `bson:"shut,omitempty"`      // while committed and gated: its source
+	Live              string   `bson:"live,omitempty"`      // while committed and not final: its source
 
-	// What a source knows of its subtasks.
-	SpawnRev  int64    `bson:"spawn_rev,omitempty"` // raised by each commit
-	Batches   []string `bson:"batches,omitempty"`   // committed
-	Opening   []string `bson:"opening,omitempty"`   // committed, and perhaps still held
-	Discarded []string `bson:"discarded,omitempty"` // and nothing inserted since
-	Discards  int64    `bson:"discards,omitempty"`  // how often a batch was
-	Quiet     int64    `bson:"quiet,omitempty"`     // the first commit
-	OpenSet   bool     `bson:"open_set,omitempty"`  // while there is something to finish
-	DoneMade  bool     `bson:"done_made,omitempty"` // <source>/done was inserted
-	Purging   bool     `bson:"purging,omitempty"`
+	// Fields of sources.
+	SpawnRev    int64    `bson:"spawn_rev,omitempty"` // incremented by each commit
+	Batches     []string `bson:"batches,omitempty"`   // committed
+	Opening     []string `bson:"opening,omitempty"`   // committed, and possibly still held
+	Discarded   []string `bson:"discarded,omitempty"` // without inserts since
+	Discards    int64    `bson:"discards,omitempty"`  // number of discards
+	FirstCommit int64    `bson:"quiet,omitempty"`     // time of the first commit
+	OpenSet     bool     `bson:"open_set,omitempty"`  // while Finish has work to do
+	DoneMade    bool     `bson:"done_made,omitempty"` // <source>/done was inserted
+	Purging     bool     `bson:"purging,omitempty"`
 }
 
 type failure struct {
@@ -91,9 +91,9 @@ type failure struct {
 	Message string `bson:"message"`
 }
 
-// A suspect is a [backend.Suspect] as it is stored.
+// A suspect is a [backend.Suspect] as stored.
 type suspect struct {
-	Suspected bool   `bson:"suspected,omitempty"` // it is one now
+	Suspected bool   `bson:"suspected,omitempty"`
 	Losses    int    `bson:"losses"`
 	For       int64  `bson:"for"`
 	Cleared   int    `bson:"cleared,omitempty"`
@@ -117,7 +117,7 @@ type counts struct {
 	Finished  int64 `bson:"finished"`
 }
 
-// A kin says whose subtask a task is, with its age, so that they are listed by an index that has no other tasks.
+// A kin is the source and age of a subtask, by which subtasks are listed with an index that contains no other tasks.
 type kin struct {
 	Source  string `bson:"source"`
 	Created int64  `bson:"created"`
@@ -128,21 +128,21 @@ type expiry struct {
 	At    int64  `bson:"at"`
 }
 
-// The places of a task that waits.
+// Line states of a waiting task.
 const (
-	inLine  = 1
+	ready   = 1
 	delayed = 2
 )
 
-// The statuses by which a task waits, lives, has ended.
+// Statuses in which a task waits, is not final, and is final.
 var (
-	waits = names(func(s backend.Status) bool { return !s.Final() && s != backend.StatusRunning })
-	lives = names(func(s backend.Status) bool { return !s.Final() })
-	ended = names(backend.Status.Final)
-	every = names(func(backend.Status) bool { return true })
+	waitingStatuses = statusNames(func(s backend.Status) bool { return !s.Final() && s != backend.StatusRunning })
+	liveStatuses    = statusNames(func(s backend.Status) bool { return !s.Final() })
+	finalStatuses   = statusNames(backend.Status.Final)
+	allStatuses     = statusNames(func(backend.Status) bool { return true })
 )
 
-func names(which func(backend.Status) bool) []string {
+func statusNames(which func(backend.Status) bool) []string {
 	var list []string
 	for _, s := range backend.Statuses() {
 		if which(s) {
@@ -154,18 +154,23 @@ func names(which func(backend.Status) bool) []string {
 
 func isFinal(status string) bool { return backend.Status(status).Final() }
 
-// task returns what others see of a document.
+// task returns the task of a document.
 func (x *document) task() backend.Task {
 	t := backend.Task{
 		ID: x.ID, Queue: x.Queue, Status: backend.Status(x.Status), Weight: x.Weight, Payload: x.Payload,
-		Fingerprint: x.Fingerprint, Result: x.Result, Progress: x.Progress, Attempt: x.Attempt, Crashes: x.Crashes, Fence: x.Fence,
-		Batch: x.Batch, OnFailure: backend.FailurePolicy(x.OnFailure), DoneOf: x.DoneOf, RetryOf: x.RetryOf, UniqueKey: x.UniqueKey,
-		Log: x.Log, Trace: x.Trace, Timeout: time.Duration(x.Timeout), Created: instant.Time(x.Created), RunAt: instant.Time(x.Due), Deadline: instant.Time(x.Deadline),
-		Started: instant.Time(x.Started), Ended: instant.Time(x.Ended), Allow: x.Allow, RetriedBy: x.RetriedBy, WrongVersionSince: instant.Time(x.WrongSince), MaxCrashes: x.MaxCrashes,
-		Spawned: x.SpawnRev > 0, Gated: x.Shut != "" && !isFinal(x.Status),
+		Fingerprint: x.Fingerprint, Result: x.Result, Progress: x.Progress, Attempt: x.Attempt, Crashes: x.Crashes,
+		Fence: x.Fence,
+		Batch: x.Batch, OnFailure: backend.FailurePolicy(x.OnFailure), DoneOf: x.DoneOf, RetryOf: x.RetryOf,
+		UniqueKey: x.UniqueKey,
+		Log:       x.Log, Trace: x.Trace, Timeout: time.Duration(x.Timeout), Created: instant.Time(x.Created),
+		RunAt: instant.Time(x.Due), Deadline: instant.Time(x.Deadline), Started: instant.Time(x.Started),
+		Ended: instant.Time(x.Ended), Allow: x.Allow, RetriedBy: x.RetriedBy,
+		WrongVersionSince: instant.Time(x.WrongVersionSince), MaxCrashes: x.MaxCrashes,
+		Spawned: x.SpawnRev > 0, Gated: x.Gated != "" && !isFinal(x.Status),
 	}
 	if s := x.Suspect; s != nil {
-		t.Suspect = &backend.Suspect{Losses: s.Losses, For: time.Duration(s.For), Cleared: s.Cleared, Owner: s.Owner, Charged: s.Charged}
+		t.Suspect = &backend.Suspect{Losses: s.Losses, For: time.Duration(s.For), Cleared: s.Cleared, Owner: s.Owner,
+			Charged: s.Charged}
 	}
 	if x.Kin != nil {
 		t.Source = x.Kin.Source
@@ -174,7 +179,7 @@ func (x *document) task() backend.Task {
 	case x.Error != nil:
 		t.Error = &backend.TaskError{Code: backend.Code(x.Error.Code), Message: x.Error.Message}
 	case t.Status == backend.StatusStopped:
-		// Who stops what runs doesn't know why: the request said so.
+		// The owner that stops a running task doesn't know the reason; the stop request stored it.
 		t.Error = &backend.TaskError{Code: backend.ErrAborted, Message: x.Reason}
 	}
 	if n := x.Subtasks; n != nil {
@@ -193,7 +198,7 @@ func tasksOf(found []*document) []backend.Task {
 	return tasks
 }
 
-// headsOf is tasksOf for their heads.
+// headsOf returns the heads of the tasks.
 func headsOf(found []*document) []backend.Task {
 	tasks := make([]backend.Task, len(found))
 	for i, x := range found {
@@ -203,19 +208,19 @@ func headsOf(found []*document) []backend.Task {
 	return tasks
 }
 
-// keyOf is a unique key with its queue. No two pairs have the same.
-func keyOf(queue, key string) string { return fmt.Sprintf("%d:%s%s", len(queue), queue, key) }
+// uniqueKeyOf returns a key that identifies a queue and a unique key.
+func uniqueKeyOf(queue, key string) string { return fmt.Sprintf("%d:%s%s", len(queue), queue, key) }
 
-// heldBy names a batch of a source. No two pairs have the same.
-func heldBy(source, batch string) string { return keyOf(source, batch) }
+// heldKey returns a key that identifies a batch of a source.
+func heldKey(source, batch string) string { return uniqueKeyOf(source, batch) }
 
-// find returns all documents that match.
+// find returns all matching documents.
 func (c *Client) find(ctx context.Context, filter m, opts ...options.Lister[options.FindOptions]) ([]*document, error) {
 	return findIn[document](ctx, c, c.tasks, filter, opts...)
 }
 
-// heads is find for documents without what may be large.
-func (c *Client) heads(ctx context.Context, filter m) ([]*document, error) {
+// findHeads is find without potentially large fields.
+func (c *Client) findHeads(ctx context.Context, filter m) ([]*document, error) {
 	return c.find(ctx, filter, options.Find().SetProjection(m{"payload": 0, "result": 0, "progress": 0, "log": 0}))
 }
 
@@ -224,28 +229,28 @@ func findIn[T any](
 ) ([]*T, error) {
 	cursor, err := in.Find(ctx, filter, opts...)
 	if err != nil {
-		return nil, c.failed(ctx, err, backend.OutcomeNotSent)
+		return nil, c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
 	var found []*T
 	if err := cursor.All(ctx, &found); err != nil {
-		return nil, c.failed(ctx, err, backend.OutcomeNotSent)
+		return nil, c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
 	return found, nil
 }
 
-// inParts calls f with the documents that match, a chunk at a time, so that other operations run in between. The documents
-// have their ids and queues only. f may change them, and others that match.
-func (c *Client) inParts(ctx context.Context, filter m, f func(part []*document) error) (err error) {
+// eachChunk calls f with the matching documents in chunks, so that other operations run in between. The documents only
+// have their IDs and queues. f may change these and other matching documents.
+func (c *Client) eachChunk(ctx context.Context, filter m, f func(part []*document) error) (err error) {
 	cursor, err := c.tasks.Find(ctx, filter, options.Find().SetBatchSize(chunk).SetProjection(m{"queue": 1}))
 	if err != nil {
-		return c.failed(ctx, err, backend.OutcomeNotSent)
+		return c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
-	defer func() { err = cmp.Or(err, c.failed(ctx, cursor.Close(ctx), backend.OutcomeNotSent)) }()
+	defer func() { err = cmp.Or(err, c.wrapError(ctx, cursor.Close(ctx), backend.OutcomeNotSent)) }()
 	var part []*document
 	for cursor.Next(ctx) {
 		x := new(document)
 		if err := cursor.Decode(x); err != nil {
-			return c.failed(ctx, err, backend.OutcomeNotSent)
+			return c.wrapError(ctx, err, backend.OutcomeNotSent)
 		}
 		if part = append(part, x); cursor.RemainingBatchLength() == 0 {
 			if err := f(part); err != nil {
@@ -254,39 +259,40 @@ func (c *Client) inParts(ctx context.Context, filter m, f func(part []*document)
 			part = part[:0]
 		}
 	}
-	return c.failed(ctx, cursor.Err(), backend.OutcomeNotSent)
+	return c.wrapError(ctx, cursor.Err(), backend.OutcomeNotSent)
 }
 
-// one returns the document of an id; nil where there is none.
-func (c *Client) one(ctx context.Context, id string) (*document, error) {
+// findOne returns the document with an ID, or nil.
+func (c *Client) findOne(ctx context.Context, id string) (*document, error) {
 	x := new(document)
 	err := c.tasks.FindOne(ctx, m{"_id": id}).Decode(x)
 	if errors.Is(err, driver.ErrNoDocuments) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, c.failed(ctx, err, backend.OutcomeNotSent)
+		return nil, c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
 	return x, nil
 }
 
-// some says whether any document matches.
-func (c *Client) some(ctx context.Context, filter m) (bool, error) {
+// exists reports whether any document matches.
+func (c *Client) exists(ctx context.Context, filter m) (bool, error) {
 	found, err := c.find(ctx, filter, options.Find().SetLimit(1).SetProjection(m{"_id": 1}))
 	return len(found) > 0, err
 }
 
-// group counts the documents that match by a field, which they have.
-func group[T any](ctx context.Context, c *Client, filter m, by any, with m) ([]T, error) {
+// groupBy groups the matching documents by a field, which must exist.
+func groupBy[T any](ctx context.Context, c *Client, filter m, by any, with m) ([]T, error) {
 	stage := m{"_id": by}
 	maps.Copy(stage, with)
-	cursor, err := c.tasks.Aggregate(ctx, driver.Pipeline{{{Key: "$match", Value: filter}}, {{Key: "$group", Value: stage}}})
+	cursor, err := c.tasks.Aggregate(ctx, driver.Pipeline{{{Key: "$match", Value: filter}},
+		{{Key: "$group", Value: stage}}})
 	if err != nil {
-		return nil, c.failed(ctx, err, backend.OutcomeNotSent)
+		return nil, c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
 	var groups []T
 	if err := cursor.All(ctx, &groups); err != nil {
-		return nil, c.failed(ctx, err, backend.OutcomeNotSent)
+		return nil, c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
 	return groups, nil
 }
@@ -308,7 +314,7 @@ func (s *store) Get(ctx context.Context, id string) (backend.Task, error) {
 	if err != nil {
 		return backend.Task{}, err
 	}
-	x, err := s.one(ctx, id)
+	x, err := s.findOne(ctx, id)
 	if x == nil {
 		if err == nil {
 			err = noTask(id)
@@ -330,7 +336,7 @@ func idsOf(found []*document) []string {
 	return ids
 }
 
-// chunk is how many documents one command names or changes, so that others come in between.
+// chunk is how many documents one command names or changes, so that other commands run in between.
 const chunk = 500
 
 // chunks calls f with parts of a list.

@@ -14,7 +14,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
-// A half is a backend that keeps its tasks in MongoDB and has all the rest in memory, with hints that carry ids.
+// A half is a backend with tasks in MongoDB and everything else in memory, with hints that carry IDs.
 type half struct {
 	ports *backend.Ports
 	rest  *memory.Backend
@@ -35,13 +35,14 @@ func (w *doubling) Run(_ context.Context, n int) (int, error) {
 	return 2 * n, nil
 }
 
-// The engine's own way through the store, with subtasks: what is submitted is run once and waited for.
-func TestEngineRunsOnIt(t *testing.T) {
+// The engine runs submitted tasks and subtasks once.
+func TestEngine(t *testing.T) {
 	var k counter
 	client := join(t, devstack.Mongo(t), k.watch)
 	worker := af.Worker{Name: "doubling", Type: "Doubling", Max: 16, Backoff: time.Second, Weight: 1}
 	w := &doubling{}
-	app := apptest.Start(t, half{portsOf(client), memory.New(memory.HintIDs(4096))}, func(app *af.App) { af.RegisterWorker(app, worker, w) })
+	app := apptest.Start(t, half{portsOf(client), memory.New(memory.HintIDs(4096))},
+		func(app *af.App) { af.RegisterWorker(app, worker, w) })
 	q := af.NewQueue[int, int](app, worker)
 	const tasks = 100
 	var numbers []int
@@ -69,7 +70,7 @@ func TestEngineRunsOnIt(t *testing.T) {
 		_, err := q.Wait(t.Context(), kid)
 		must(t, err)
 	}
-	testkit.Succeeds(t, "the end of the set", func() error {
+	testkit.Succeeds(t, "the set is finished", func() error {
 		source, err := q.Get(t.Context(), ids[0])
 		if err == nil && source.Subtasks == nil {
 			err = backend.NewError(backend.ErrUnavailable, "the set is not finished")

@@ -15,7 +15,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/connstate"
 )
 
-// The server's codes that say what is to be done.
+// Error codes of the server that have their own handling.
 const (
 	unauthorized         = 13
 	authenticationFailed = 18
@@ -24,35 +24,36 @@ const (
 	objectTooLargeToo    = 17419
 )
 
-// passing has the codes of errors that pass by themselves: of a server that starts or ends, of a replica set that has no primary
-// now or another than it had, and of one whose members or routers can't reach each other.
-var passing = []int{
+// transientCodes are codes of errors that pass: a server is starting or shutting down, a replica set has no primary or
+// a new one, or its members or routers can't reach each other.
+var transientCodes = []int{
 	exceededTimeLimit, 262, // ExceededTimeLimit
 	91, 11600, // ShutdownInProgress, InterruptedAtShutdown
-	94, 189, 10058, 10107, 11602, 13435, 13436, // NotYetInitialized, PrimarySteppedDown, NotPrimary…, InterruptedDueToReplStateChange
+	// NotYetInitialized, PrimarySteppedDown, NotPrimary…, InterruptedDueToReplStateChange
+	94, 189, 10058, 10107, 11602, 13435, 13436,
 	6, 7, 89, 133, 134, 202, 317, 9001, // HostUnreachable, HostNotFound, …
 }
 
-// What a server says of itself that takes no writes.
+// Reasons why a server accepts no writes.
 var (
-	errNotPrimary = errors.New("it is not the primary of its replica set, which may have none now; " +
-		"if it has, name all members in the URI, and no directConnection")
-	errUninitiated = errors.New("its replica set is not initiated; that takes rs.initiate() once")
+	errNotPrimary = errors.New("the server is not the primary of its replica set, which may have none at the moment; " +
+		"otherwise list all members in the URI, without directConnection")
+	errUninitiated = errors.New("the replica set is not initiated; run rs.initiate() once")
 )
 
-// failed turns an error of the driver into one with a code, and what to do about it. outcome is what is known of an
-// operation of which nothing else is: unknown for a write, not sent for a read, which may be repeated. The driver's own
-// messages name addresses and no secrets.
-func (c *Client) failed(ctx context.Context, err error, outcome backend.Outcome) error {
+// wrapError gives an error of the driver a code and a message that tells what to do. outcome is the default outcome:
+// unknown for writes, not sent for reads, which can be repeated. The driver's own messages contain addresses and no
+// secrets.
+func (c *Client) wrapError(ctx context.Context, err error, outcome backend.Outcome) error {
 	if err == nil {
 		return nil
 	}
 	if _, ok := errors.AsType[*backend.Error](err); ok {
 		return err
 	}
-	wrap := func(code backend.Code, what string, outcome backend.Outcome) error {
+	wrap := func(code backend.Code, text string, outcome backend.Outcome) error {
 		outcome = outcomeIn(ctx, outcome)
-		return backend.Errorf(code, "MongoDB at %s: %s: %w", c.config.Address, what, err).With(outcome)
+		return backend.Errorf(code, "MongoDB at %s: %s: %w", c.config.Address, text, err).With(outcome)
 	}
 	selection, unreachable := errors.AsType[topology.ServerSelectionError](err)
 	if unreachable {
@@ -60,61 +61,64 @@ func (c *Client) failed(ctx context.Context, err error, outcome backend.Outcome)
 	}
 	switch {
 	case hasCode(err, authenticationFailed):
-		return wrap(backend.ErrUnauthenticated, "user or password is wrong", backend.OutcomeNotSent)
+		return wrap(backend.ErrUnauthenticated, "wrong user or password", backend.OutcomeNotSent)
 	case connstate.CertificateError(err):
-		return wrap(backend.ErrUnauthenticated, "certificates", backend.OutcomeNotSent)
+		return wrap(backend.ErrUnauthenticated, "certificate rejected", backend.OutcomeNotSent)
 	case connstate.DownCause(ctx) != nil:
-		return wrap(backend.ErrUnavailable, "it went away", outcome)
+		return wrap(backend.ErrUnavailable, "the server became unreachable", outcome)
 	case ctx.Err() != nil:
-		return wrap(backend.CodeOf(ctx.Err()), "cut short: "+context.Cause(ctx).Error(), outcome)
+		return wrap(backend.CodeOf(ctx.Err()), "interrupted: "+context.Cause(ctx).Error(), outcome)
 	case errors.Is(err, driver.ErrClientDisconnected):
 		if outcomeIn(ctx, backend.OutcomeNotSent) != backend.OutcomeNotSent {
 			return wrap(backend.ErrUnavailable, errClosed.Message, outcome)
 		}
 		return errClosed
 	case unreachable:
-		return wrap(backend.ErrUnavailable, unwritable(selection.Desc), outcome)
+		return wrap(backend.ErrUnavailable, selectionReason(selection.Desc), outcome)
 	case errors.Is(err, errNotPrimary), errors.Is(err, errUninitiated):
-		return wrap(backend.ErrUnavailable, "it takes no writes", backend.OutcomeNotSent)
+		return wrap(backend.ErrUnavailable, "the server accepts no writes", backend.OutcomeNotSent)
 	case hasCode(err, unauthorized):
-		return wrap(backend.ErrPermissionDenied, "the user needs the role readWrite on the database, or the one in docs/servers.md", backend.OutcomeNotSent)
+		return wrap(backend.ErrPermissionDenied,
+			"the user needs the role readWrite on the database, or the one in docs/servers.md",
+			backend.OutcomeNotSent)
 	case hasCode(err, objectTooLarge, objectTooLargeToo):
-		return wrap(backend.ErrResourceExhausted, "a task must fit in 16 MB with its payload and result", backend.OutcomeNotSent)
-	case driver.IsNetworkError(err), driver.IsTimeout(err), hasCode(err, passing...):
-		return wrap(backend.ErrUnavailable, "not now", outcome)
+		return wrap(backend.ErrResourceExhausted, "a task with its payload and result must fit into 16 MB",
+			backend.OutcomeNotSent)
+	case driver.IsNetworkError(err), driver.IsTimeout(err), hasCode(err, transientCodes...):
+		return wrap(backend.ErrUnavailable, "temporarily unavailable", outcome)
 	}
 	if e, ok := errors.AsType[topology.ConnectionError](err); ok {
-		return wrap(backend.ErrUnavailable, "the connection failed", outcomeOf(e, outcome))
+		return wrap(backend.ErrUnavailable, "the connection failed", connectionOutcome(e, outcome))
 	}
-	return wrap(backend.ErrInternal, "unexpected", outcome)
+	return wrap(backend.ErrInternal, "unexpected error", outcome)
 }
 
-// unwritable returns why no server was found that can be written to.
-func unwritable(d description.Topology) string {
+// selectionReason returns why the driver found no writable server.
+func selectionReason(d description.Topology) string {
 	for _, s := range d.Servers {
 		switch s.Kind {
 		case description.ServerKindRSGhost:
-			return "it takes no writes: " + errUninitiated.Error()
+			return "the server accepts no writes: " + errUninitiated.Error()
 		case description.ServerKindRSSecondary, description.ServerKindRSArbiter, description.ServerKindRSMember:
-			return "it takes no writes: its replica set has no primary now"
+			return "the server accepts no writes: its replica set has no primary"
 		}
 	}
-	return "no server was found that can be written to"
+	return "no writable server found"
 }
 
-// outcomeOf is what a failed connection says: nothing was sent where it was never made.
-func outcomeOf(e topology.ConnectionError, outcome backend.Outcome) backend.Outcome {
+// connectionOutcome returns the outcome of a failed connection: not sent if it was never established.
+func connectionOutcome(e topology.ConnectionError, outcome backend.Outcome) backend.Outcome {
 	if strings.Contains(e.Error(), "during connection handshake") {
 		return backend.OutcomeNotSent
 	}
 	return outcome
 }
 
-// hasCode says whether the server answered with one of the codes.
+// hasCode reports whether the server returned one of the codes.
 func hasCode(err error, codes ...int) bool {
 	if e, ok := errors.AsType[driver.ServerError](err); ok && slices.ContainsFunc(codes, e.HasErrorCode) {
 		return true
 	}
-	e, ok := errors.AsType[low.Error](err) // while a connection is made
+	e, ok := errors.AsType[low.Error](err) // during a connection handshake
 	return ok && slices.Contains(codes, int(e.Code))
 }

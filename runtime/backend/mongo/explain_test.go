@@ -14,7 +14,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend/mongo"
 )
 
-// plans holds each way in which tasks are looked for to its indexes.
+// plans checks that each query shape on tasks uses an index.
 type plans struct {
 	mu   sync.Mutex
 	todo map[string]bson.D // by shape
@@ -23,7 +23,7 @@ type plans struct {
 
 func newPlans() *plans { return &plans{todo: map[string]bson.D{}, seen: map[string]bool{}} }
 
-// watch notes what a client looks for.
+// watch records the queries of a client.
 func (p *plans) watch(c *mongo.Config) {
 	c.Monitor = &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
 		for _, q := range queries(e.Command) {
@@ -37,7 +37,7 @@ func (p *plans) watch(c *mongo.Config) {
 	}}
 }
 
-// queries returns the finds that stand for a command on tasks.
+// queries returns find commands equivalent to the queries of a command on tasks.
 func queries(command bson.Raw) []bson.D {
 	find := func(in bson.Raw, filter string) bson.D {
 		q := bson.D{{Key: "find", Value: "tasks"}, {Key: "filter", Value: in.Lookup(filter).Document()}}
@@ -79,7 +79,7 @@ func queries(command bson.Raw) []bson.D {
 	return nil
 }
 
-// shape is a query without its values.
+// shape returns a query without its values.
 func shape(q bson.D) string {
 	raw, err := bson.Marshal(q)
 	if err != nil {
@@ -106,13 +106,13 @@ func shapeOf(raw bson.Raw) string {
 		parts = append(parts, part)
 	}
 	if !slices.Contains(parts, "sort") {
-		slices.Sort(parts) // a filter's order means nothing
+		slices.Sort(parts) // the order of a filter doesn't matter
 	}
 	return strings.Join(parts, " ")
 }
 
-// check fails if a query would scan all tasks: because it names no field that an index begins with, or because the server
-// plans it so.
+// check fails the test if a query would scan all tasks: it names no field that an index begins with, or the server
+// plans a collection scan.
 func (p *plans) check(t *testing.T, c *mongo.Client) {
 	p.mu.Lock()
 	todo := p.todo
@@ -123,17 +123,20 @@ func (p *plans) check(t *testing.T, c *mongo.Client) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.ContainsFunc(elements, func(e bson.RawElement) bool { return slices.Contains(mongo.FirstFields(), e.Key()) }) {
-			t.Errorf("no index begins with any of its fields: %s", s)
+		if !slices.ContainsFunc(elements, func(e bson.RawElement) bool {
+			return slices.Contains(mongo.FirstFields(), e.Key())
+		}) {
+			t.Errorf("no index begins with a field of query %s", s)
 		}
 		var plan bson.Raw
-		err = c.Mongo().RunCommand(context.Background(), bson.D{{Key: "explain", Value: q}, {Key: "verbosity", Value: "queryPlanner"}}).Decode(&plan)
+		err = c.Mongo().RunCommand(context.Background(),
+			bson.D{{Key: "explain", Value: q}, {Key: "verbosity", Value: "queryPlanner"}}).Decode(&plan)
 		if err != nil {
 			t.Errorf("%s: %v", s, err)
 			continue
 		}
 		if winner := fmt.Sprint(plan.Lookup("queryPlanner", "winningPlan")); strings.Contains(winner, "COLLSCAN") {
-			t.Errorf("it looks at all tasks: %s\n%s", s, winner)
+			t.Errorf("query %s scans all tasks:\n%s", s, winner)
 		}
 	}
 }

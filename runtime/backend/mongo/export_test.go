@@ -2,10 +2,10 @@ package mongo
 
 import "time"
 
-// SetClock replaces what counts the time since the server was asked for its own.
+// SetClock replaces the function that measures the time since the server's time was read.
 func (c *Client) SetClock(since func(time.Time) time.Duration) { c.clock.since = since }
 
-// FirstFields returns the fields that the indexes of tasks begin with.
+// FirstFields returns the first fields of the indexes on tasks.
 func FirstFields() []string {
 	fields := []string{"_id"}
 	for _, x := range indexes {
@@ -14,11 +14,11 @@ func FirstFields() []string {
 	return fields
 }
 
-// LookWhilePreparing asks the server once while another caller prepares the client, and returns the state after that.
-func (c *Client) LookWhilePreparing() error {
-	c.preparing <- struct{}{}
-	defer func() { <-c.preparing }()
-	c.look()
+// ProbeWhilePreparing probes the server while another caller prepares the client, and returns the resulting state.
+func (c *Client) ProbeWhilePreparing() error {
+	c.prepareSem <- struct{}{}
+	defer func() { <-c.prepareSem }()
+	c.probe()
 	_, err := c.conn.Get()
 	return err
 }

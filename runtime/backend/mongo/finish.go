@@ -9,8 +9,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Finish implements backend.Store (row 12). The set stays open_set until all of it is done, so that an interrupted Finish
-// is found by Unfinished.
+// Finish implements backend.Store (row 12). The set keeps open_set until everything is done, so that Unfinished finds
+// an interrupted Finish.
 func (s *store) Finish(ctx context.Context, source string) (bool, string, error) {
 	ctx, done, err := s.begin(ctx)
 	defer done()
@@ -18,14 +18,14 @@ func (s *store) Finish(ctx context.Context, source string) (bool, string, error)
 		return false, "", err
 	}
 	for {
-		x, err := s.one(ctx, source)
+		x, err := s.findOne(ctx, source)
 		switch {
 		case err != nil:
 			return false, "", err
 		case x == nil || x.SpawnRev == 0 || !isFinal(x.Status):
 			return false, "", nil
 		case x.Subtasks != nil:
-			queue, err := s.afterSet(ctx, x)
+			queue, err := s.completeSet(ctx, x)
 			return err == nil, queue, err
 		}
 		done, err := s.finishSet(ctx, x)
@@ -33,22 +33,22 @@ func (s *store) Finish(ctx context.Context, source string) (bool, string, error)
 			return false, "", err
 		}
 		if !done {
-			// Something lives, or was committed meanwhile: then it lives.
-			if live, err := s.some(ctx, m{"live": source}); err != nil || live {
+			// A subtask is live, or was committed meanwhile and is live.
+			if live, err := s.exists(ctx, m{"live": source}); err != nil || live {
 				return false, "", err
 			}
 		}
 	}
 }
 
-// finishSet finishes the set of a source, unless something of it lives or was committed since the source was read.
+// finishSet finishes the set of a source unless a subtask is live or a batch was committed since the source was read.
 func (c *Client) finishSet(ctx context.Context, source *document) (bool, error) {
 	for _, batch := range source.Opening {
 		if err := c.makeLive(ctx, source.ID, batch); err != nil {
 			return false, err
 		}
 	}
-	live, err := c.some(ctx, m{"live": source.ID})
+	live, err := c.exists(ctx, m{"live": source.ID})
 	if err != nil || live {
 		return false, err
 	}
@@ -57,24 +57,25 @@ func (c *Client) finishSet(ctx context.Context, source *document) (bool, error) 
 		return false, err
 	}
 	var r *driver.UpdateResult
-	err = c.withRoom(ctx, func() []string { return []string{source.ID} }, func() (err error) {
+	err = c.withinSizeLimit(ctx, func() []string { return []string{source.ID} }, func() (err error) {
 		r, err = c.tasks.UpdateOne(ctx, m{"_id": source.ID, "spawn_rev": source.SpawnRev, "subtasks": m{"$exists": false}},
 			m{"$set": m{"subtasks": sum}})
 		return err
 	})
 	if err != nil {
-		return false, c.failed(ctx, err, backend.OutcomeUnknown)
+		return false, c.wrapError(ctx, err, backend.OutcomeUnknown)
 	}
 	return r.MatchedCount > 0, nil
 }
 
-// countSubtasks sums up a set of which nothing lives.
+// countSubtasks counts the subtasks of a set without live ones.
 func (c *Client) countSubtasks(ctx context.Context, source string) (*counts, error) {
 	type number struct {
 		Status string `bson:"_id"`
 		N      int    `bson:"n"`
 	}
-	numbers, err := group[number](ctx, c, m{"kin.source": source, "held": m{"$exists": false}}, "$status", m{"n": m{"$sum": 1}})
+	numbers, err := groupBy[number](ctx, c, m{"kin.source": source, "held": m{"$exists": false}}, "$status",
+		m{"n": m{"$sum": 1}})
 	sum := &counts{Finished: c.clock.now()}
 	for _, n := range numbers {
 		sum.Total += n.N
@@ -90,16 +91,16 @@ func (c *Client) countSubtasks(ctx context.Context, source string) (*counts, err
 	return sum, err
 }
 
-// afterSet does what follows from a finished set, and returns the queue in which SubtasksDone is to run.
-func (c *Client) afterSet(ctx context.Context, source *document) (queue string, err error) {
-	// Nothing that lives is behind its gates, which are left as they are: there may be very many.
+// completeSet completes a finished set, and returns the queue of a waiting SubtasksDone task.
+func (c *Client) completeSet(ctx context.Context, source *document) (queue string, err error) {
+	// No live subtask is gated, and gates of final ones are left: there may be very many.
 	wanted := source.Status == string(backend.StatusSuccess) && source.FanIn
 	if wanted {
-		done, err := c.doneTask(ctx, source)
+		done, err := c.ensureDoneTask(ctx, source)
 		if err != nil {
 			return "", err
 		}
-		if done != nil && slices.Contains(waits, done.Status) {
+		if done != nil && slices.Contains(waitingStatuses, done.Status) {
 			queue = source.Queue
 		}
 	}
@@ -111,21 +112,22 @@ func (c *Client) afterSet(ctx context.Context, source *document) (queue string, 
 		u["$set"] = m{"done_made": true}
 	}
 	_, err = c.tasks.UpdateOne(ctx, m{"_id": source.ID}, u)
-	return queue, c.failed(ctx, err, backend.OutcomeUnknown)
+	return queue, c.wrapError(ctx, err, backend.OutcomeUnknown)
 }
 
 func doneID(source string) string { return source + "/done" }
 
-// doneTask makes the task that runs SubtasksDone, unless it was made before; nil where it was, and has gone since.
-func (c *Client) doneTask(ctx context.Context, source *document) (*document, error) {
+// ensureDoneTask creates the task that runs SubtasksDone unless it was created before. It returns nil if the task was
+// created and purged.
+func (c *Client) ensureDoneTask(ctx context.Context, source *document) (*document, error) {
 	if source.DoneMade {
-		return c.one(ctx, doneID(source.ID))
+		return c.findOne(ctx, doneID(source.ID))
 	}
 	now := c.clock.now()
 	stored, err := c.insert(ctx, []*document{newDocument(&backend.NewTask{Task: backend.Task{
 		ID: doneID(source.ID), Queue: source.Queue, Status: backend.StatusWaiting, Weight: source.Weight,
 		Payload: source.Payload, Fingerprint: source.Fingerprint, DoneOf: source.ID,
-	}}, c.clock.moments(1), now)})
+	}}, c.clock.timestamps(1), now)})
 	if err != nil {
 		return nil, err
 	}

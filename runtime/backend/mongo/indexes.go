@@ -10,10 +10,10 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
-// Filters and updates are made of these. An m is encoded with sorted keys, so that the same query always has the same bytes.
+// Filters and updates are built from these. An m is encoded with sorted keys, so that equal queries have equal bytes.
 type (
 	m map[string]any
-	d = bson.D // where the order means something
+	d = bson.D // if the order matters
 )
 
 // MarshalBSON implements bson.Marshaler.
@@ -28,21 +28,21 @@ func (x m) MarshalBSON() ([]byte, error) {
 func asc(field string) bson.E  { return bson.E{Key: field, Value: 1} }
 func desc(field string) bson.E { return bson.E{Key: field, Value: -1} }
 
-// indexes are those of the tasks. A name says what an index is for, and so is never used again for another one: a program
-// of another version, running beside this one, may make its own.
+// indexes are the indexes on tasks. A name states the purpose and is never reused for another index, since programs of
+// other versions may run concurrently and create their own.
 var indexes = []struct {
 	name   string
 	keys   d
 	sparse bool
 	unique bool
 }{
-	// What waits in a queue, the best first, and what is not due yet.
+	// Waiting tasks of a queue: ready ones, best first, and delayed ones.
 	{"line", d{asc("queue"), asc("place"), desc("weight"), asc("created"), asc("_id")}, false, false},
 	{"due", d{asc("queue"), asc("place"), asc("due")}, false, false},
-	// Lists, by creation: of a queue, and of all. Whoever doesn't ask for statuses asks for all seven.
+	// Lists by creation, of one queue or all. A query without statuses uses all seven.
 	{"list", d{asc("queue"), asc("status"), asc("created"), asc("_id")}, false, false},
 	{"list_all", d{asc("status"), asc("created"), asc("_id")}, false, false},
-	// What may be purged.
+	// Candidates for purging.
 	{"ended", d{asc("top"), asc("queue"), asc("ended")}, false, false},
 
 	{"key", d{asc("key")}, true, true},
@@ -59,8 +59,8 @@ var indexes = []struct {
 	{"lost", d{asc("suspect.owner")}, true, false},
 }
 
-// makeIndexes makes those that are missing. Several programs may do so at once.
-func (c *Client) makeIndexes(ctx context.Context) error {
+// createIndexes creates missing indexes. Several programs may do so concurrently.
+func (c *Client) createIndexes(ctx context.Context) error {
 	models := make([]driver.IndexModel, len(indexes))
 	for i, x := range indexes {
 		o := options.Index().SetName(x.name)

@@ -12,12 +12,12 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// Insert implements backend.Store. One insert of all; where some are there already, one or two reads more.
+// Insert implements backend.Store. It is one insert, and one or two more reads if some tasks exist.
 func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
 	if err := backend.ValidateInsert(tasks); err != nil {
 		return nil, err
 	}
-	session, err := s.inTx(ctx, tasks)
+	session, err := s.txSession(ctx, tasks)
 	if err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 		return nil, err
 	}
 	fresh := make([]*document, len(tasks))
-	created := s.clock.moments(len(tasks))
+	created := s.clock.timestamps(len(tasks))
 	now := s.clock.now()
 	for i := range tasks {
 		fresh[i] = newDocument(&tasks[i], created+int64(i), now)
@@ -48,14 +48,14 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 	return headsOf(stored), err
 }
 
-// newDocument is the document of a new task (row 1).
+// newDocument returns the document of a new task (row 1).
 func newDocument(n *backend.NewTask, created, now int64) *document {
 	t := &n.Task
 	x := &document{
 		ID: t.ID, Queue: t.Queue, Status: string(t.Status), Weight: t.Weight, Payload: t.Payload, Fingerprint: t.Fingerprint,
 		Batch: t.Batch, OnFailure: string(t.OnFailure), DoneOf: t.DoneOf, RetryOf: t.RetryOf, UniqueKey: t.UniqueKey,
 		Timeout: int64(t.Timeout), Trace: t.Trace, Allow: t.Allow, Created: created, Deadline: instant.Of(t.Deadline),
-		Top: t.Source == "" && (t.DoneOf == "" || t.RetryOf != ""), // a retry of SubtasksDone is of no family
+		TopLevel: t.Source == "" && (t.DoneOf == "" || t.RetryOf != ""), // a retry of SubtasksDone belongs to no source
 	}
 	switch {
 	case n.Delay != 0:
@@ -66,33 +66,33 @@ func newDocument(n *backend.NewTask, created, now int64) *document {
 		x.Due = instant.Of(t.RunAt)
 	}
 	if x.Due > now {
-		x.Wake = x.Due
+		x.WakeAt = x.Due
 	}
 	if x.Deadline != 0 {
-		x.Expires = &expiry{x.Queue, x.Deadline}
+		x.Expiry = &expiry{x.Queue, x.Deadline}
 	}
 	if x.UniqueKey != "" {
-		x.Key = keyOf(x.Queue, x.UniqueKey)
+		x.Key = uniqueKeyOf(x.Queue, x.UniqueKey)
 	}
 	if !n.Gated {
-		x.Place = placeOf(x.Due, now)
+		x.LineState = lineStateOf(x.Due, now)
 		return x
 	}
-	x.Kin, x.Held = &kin{t.Source, created}, heldBy(t.Source, t.Batch)
+	x.Kin, x.Held = &kin{t.Source, created}, heldKey(t.Source, t.Batch)
 	if t.OnFailure == backend.FailFast {
-		x.Fast = t.Source
+		x.FailFast = t.Source
 	}
 	return x
 }
 
-func placeOf(due, now int64) int {
+func lineStateOf(due, now int64) int {
 	if due > now {
 		return delayed
 	}
-	return inLine
+	return ready
 }
 
-// insert inserts documents and returns, for each, what is stored under its id or its unique key.
+// insert inserts documents. For each, it returns the document stored under its ID or unique key.
 func (c *Client) insert(ctx context.Context, fresh []*document) ([]*document, error) {
 	stored := slices.Clone(fresh)
 	remaining := make([]int, len(fresh))
@@ -104,24 +104,24 @@ func (c *Client) insert(ctx context.Context, fresh []*document) ([]*document, er
 		if err != nil || len(refused) == 0 {
 			return stored, err
 		}
-		standing, err := c.standing(ctx, fresh, refused)
+		existing, err := c.findExisting(ctx, fresh, refused)
 		if err != nil {
 			return nil, err
 		}
-		// What stood in the way may be gone by now: a key that was given back, a batch that was discarded.
+		// The conflicting document may be gone by now: a key was released, or a batch discarded.
 		remaining = remaining[:0]
 		for _, i := range refused {
-			if standing[i] == nil {
+			if existing[i] == nil {
 				remaining = append(remaining, i)
 			} else {
-				stored[i] = standing[i]
+				stored[i] = existing[i]
 			}
 		}
 	}
 	return stored, nil
 }
 
-// tryInsert inserts some of the documents and returns those that others stand in the way of.
+// tryInsert inserts some of the documents, and returns those that conflict with existing ones.
 func (c *Client) tryInsert(ctx context.Context, fresh []*document, which []int) (refused []int, err error) {
 	list := make([]any, len(which))
 	for k, i := range which {
@@ -133,20 +133,20 @@ func (c *Client) tryInsert(ctx context.Context, fresh []*document, which []int) 
 	}
 	bulk, ok := errors.AsType[driver.BulkWriteException](err)
 	if !ok || bulk.WriteConcernError != nil {
-		return nil, c.failed(ctx, err, backend.OutcomeUnknown)
+		return nil, c.wrapError(ctx, err, backend.OutcomeUnknown)
 	}
 	for _, e := range bulk.WriteErrors {
 		if e.Code != duplicateKey {
-			return nil, c.failed(ctx, err, backend.OutcomeUnknown)
+			return nil, c.wrapError(ctx, err, backend.OutcomeUnknown)
 		}
 		refused = append(refused, which[e.Index])
 	}
 	return refused, nil
 }
 
-// standing finds what keeps documents from being inserted: by id, else by unique key. A subtask that was inserted before
-// and not committed is taken into the present generation, so that no discarding under way takes it.
-func (c *Client) standing(ctx context.Context, fresh []*document, refused []int) (map[int]*document, error) {
+// findExisting returns the documents that conflict with refused ones, by ID or by unique key. An uncommitted subtask
+// that was inserted before moves to the current generation, so that no concurrent Discard deletes it.
+func (c *Client) findExisting(ctx context.Context, fresh []*document, refused []int) (map[int]*document, error) {
 	var ids, keys []string
 	generations := map[int64][]string{}
 	batches := map[string]bool{}
@@ -165,19 +165,19 @@ func (c *Client) standing(ctx context.Context, fresh []*document, refused []int)
 	for g, held := range generations {
 		_, err := c.tasks.UpdateMany(ctx, m{"_id": m{"$in": held}, "held": m{"$exists": true}}, m{"$max": m{"generation": g}})
 		if err != nil {
-			return nil, c.failed(ctx, err, backend.OutcomeUnknown)
+			return nil, c.wrapError(ctx, err, backend.OutcomeUnknown)
 		}
 	}
-	for held := range batches { // a batch is as old as its last insert
+	for held := range batches { // the age of a batch is that of its last insert
 		_, err := c.tasks.UpdateOne(ctx, m{"held": held}, m{"$max": m{"renewed": c.clock.now()}})
 		if err != nil {
-			return nil, c.failed(ctx, err, backend.OutcomeUnknown)
+			return nil, c.wrapError(ctx, err, backend.OutcomeUnknown)
 		}
 	}
 	byID, byKey := map[string]*document{}, map[string]*document{}
 	for field, values := range map[string][]string{"_id": ids, "key": keys} {
 		err := chunks(values, func(part []string) error {
-			found, err := c.heads(ctx, m{field: m{"$in": part}})
+			found, err := c.findHeads(ctx, m{field: m{"$in": part}})
 			for _, x := range found {
 				if field == "_id" {
 					byID[x.ID] = x
@@ -191,21 +191,21 @@ func (c *Client) standing(ctx context.Context, fresh []*document, refused []int)
 			return nil, err
 		}
 	}
-	standing := map[int]*document{}
+	existing := map[int]*document{}
 	for _, i := range refused {
 		if x := byID[fresh[i].ID]; x != nil {
-			standing[i] = x
+			existing[i] = x
 		} else if x := byKey[fresh[i].Key]; x != nil && fresh[i].Key != "" {
-			standing[i] = x
+			existing[i] = x
 		}
 	}
-	return standing, nil
+	return existing, nil
 }
 
 const duplicateKey = 11000
 
-// generations returns, for the sources of new subtasks, how often one of their batches was discarded so far, and forgets
-// that those batches were to which something is added now.
+// generations returns, for the sources of new subtasks, the number of discards so far. It clears the discarded mark of
+// the batches being inserted.
 func (c *Client) generations(ctx context.Context, tasks []backend.NewTask) (map[string]int64, error) {
 	batches := map[string][]string{}
 	for i := range tasks {
@@ -215,7 +215,7 @@ func (c *Client) generations(ctx context.Context, tasks []backend.NewTask) (map[
 	}
 	known := make(map[string]int64, len(batches))
 	for source, names := range batches {
-		x, err := c.one(ctx, source)
+		x, err := c.findOne(ctx, source)
 		if err != nil {
 			return nil, err
 		}
@@ -224,10 +224,10 @@ func (c *Client) generations(ctx context.Context, tasks []backend.NewTask) (map[
 		}
 		if slices.ContainsFunc(x.Discarded, func(b string) bool { return slices.Contains(names, b) }) {
 			if _, err := c.tasks.UpdateOne(ctx, m{"_id": source}, m{"$pull": m{"discarded": m{"$in": names}}}); err != nil {
-				return nil, c.failed(ctx, err, backend.OutcomeUnknown)
+				return nil, c.wrapError(ctx, err, backend.OutcomeUnknown)
 			}
-			// Read again: what is discarded from now on leaves what is inserted now.
-			if x, err = c.one(ctx, source); err != nil {
+			// Read again: later discards don't affect these inserts.
+			if x, err = c.findOne(ctx, source); err != nil {
 				return nil, err
 			}
 		}

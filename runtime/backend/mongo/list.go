@@ -11,8 +11,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// List implements backend.Store. The orders by creation follow an index, that by end sorts what matches; the total is
-// counted in an index, where no bounds of time are given.
+// List implements backend.Store. Orders by creation use an index; the order by end sorts the matches. The total is
+// counted in an index unless the query has time bounds.
 func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage, error) {
 	var page backend.TaskPage
 	ctx, done, err := s.begin(ctx)
@@ -26,7 +26,7 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	filter := matching(q)
 	total, err := s.tasks.CountDocuments(ctx, filter)
 	if err != nil {
-		return page, s.failed(ctx, err, backend.OutcomeNotSent)
+		return page, s.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
 	created := "created"
 	if q.Source != "" {
@@ -58,18 +58,20 @@ func (s *store) List(ctx context.Context, q backend.TaskQuery) (backend.TaskPage
 	return page, nil
 }
 
-// page reads the documents of one page, and reports whether more match. The server sends them in parts of at most 16 MiB; parts
-// beyond the page are not asked for.
-func (s *store) page(ctx context.Context, q backend.TaskQuery, filter m, order d) (found []*document, more bool, err error) {
+// page reads the documents of one page and reports whether more match. The server sends them in batches of at most 16
+// MiB; batches beyond the page are not requested.
+func (s *store) page(
+	ctx context.Context, q backend.TaskQuery, filter m, order d,
+) (found []*document, more bool, err error) {
 	cursor, err := s.tasks.Find(ctx, filter, options.Find().SetSort(order).SetLimit(int64(q.Limit+1)))
 	if err != nil {
-		return nil, false, s.failed(ctx, err, backend.OutcomeNotSent)
+		return nil, false, s.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
-	defer cursor.Close(ctx) // what is left the server forgets by itself, too
+	defer cursor.Close(ctx) // best effort; the server times cursors out
 	for bytes := 0; !more && cursor.Next(ctx); {
 		x := new(document)
 		if err := cursor.Decode(x); err != nil {
-			return nil, false, s.failed(ctx, err, backend.OutcomeNotSent)
+			return nil, false, s.wrapError(ctx, err, backend.OutcomeNotSent)
 		}
 		t := x.task()
 		size := t.Size()
@@ -78,13 +80,13 @@ func (s *store) page(ctx context.Context, q backend.TaskQuery, filter m, order d
 		}
 	}
 	if err := cursor.Err(); err != nil {
-		return nil, false, s.failed(ctx, err, backend.OutcomeNotSent)
+		return nil, false, s.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
 	return found, more, nil
 }
 
-// matching is what a query selects by. One that doesn't restrict the status names all, which lets the indexes that begin
-// with it serve every list.
+// matching returns the filter of a query. Without a status restriction it lists all statuses, so that indexes that
+// begin with the status serve every list.
 func matching(q backend.TaskQuery) m {
 	filter := m{}
 	created := m{}
@@ -107,7 +109,7 @@ func matching(q backend.TaskQuery) m {
 	if q.Queue != "" {
 		filter["queue"] = q.Queue
 	}
-	statuses := every
+	statuses := allStatuses
 	if len(q.Statuses) > 0 {
 		statuses = nil
 		for _, s := range q.Statuses {
@@ -120,24 +122,24 @@ func matching(q backend.TaskQuery) m {
 	return filter
 }
 
-// A cursor is the last task of a page: when it ended, if it did, when it was created, and its id.
+// cursorOf returns a cursor: the end, creation time and ID of the last task of a page.
 func cursorOf(x *document) string {
 	return strconv.FormatInt(x.Ended, 36) + " " + strconv.FormatInt(x.Created, 36) + " " + x.ID
 }
 
-// narrow bounds a field of a filter, by which an index begins where the page does.
+// narrow adds a bound to a field of a filter, so that the index scan starts at the page.
 func narrow(filter m, field, bound string, at int64) {
 	bounds, _ := filter[field].(m)
 	if bounds == nil {
 		bounds = m{}
 	}
-	if old, ok := bounds[bound].(int64); !ok || old < at { // only a query's After may be there
+	if old, ok := bounds[bound].(int64); !ok || old < at { // a query's After may exist
 		bounds[bound] = at
 	}
 	filter[field] = bounds
 }
 
-// after selects what comes after a query's cursor.
+// after returns the condition for tasks after a query's cursor.
 func after(filter m, q backend.TaskQuery, created string) ([]m, error) {
 	parts := strings.SplitN(q.Cursor, " ", 3)
 	if len(parts) != 3 {
@@ -159,7 +161,7 @@ func after(filter m, q backend.TaskQuery, created string) ([]m, error) {
 	}
 	is := any(ended)
 	if ended == 0 {
-		is = m{"$exists": false} // these come last
+		is = m{"$exists": false} // these sort last
 	}
 	for _, r := range rest {
 		r["ended"] = is

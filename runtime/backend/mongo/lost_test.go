@@ -18,7 +18,8 @@ import (
 )
 
 func newTask(id string) backend.NewTask {
-	return backend.NewTask{Task: backend.Task{ID: id, Queue: "q", Status: backend.StatusWaiting, Payload: json.RawMessage(`1`)}}
+	return backend.NewTask{Task: backend.Task{ID: id, Queue: "q", Status: backend.StatusWaiting,
+		Payload: json.RawMessage(`1`)}}
 }
 
 func newChild(id, source string) backend.NewTask {
@@ -29,12 +30,12 @@ func newChild(id, source string) backend.NewTask {
 
 var must = testkit.Must
 
-// loseReply loses the reply to the next command of a name.
+// loseReply drops the reply to the next command with a name.
 func loseReply(p *mongoproxy.Proxy, command string) *mongoproxy.Trap {
 	return p.Trap(mongoproxy.After, mongoproxy.Named(command), nil)
 }
 
-// twice calls do, of which the first reply is lost, and calls it again: the result must be that of one call.
+// twice calls do and drops its first reply, then calls it again. The result must be that of one call.
 func twice(t *testing.T, p *mongoproxy.Proxy, command string, do func() error) {
 	t.Helper()
 	lost := loseReply(p, command)
@@ -53,8 +54,8 @@ func twice(t *testing.T, p *mongoproxy.Proxy, command string, do func() error) {
 	must(t, do())
 }
 
-// A write whose reply is lost may be repeated, whichever it is.
-func TestRepeatedAfterALostReplyNothingHappensTwice(t *testing.T) {
+// Every write can be repeated after its reply was lost.
+func TestRetryAfterLostReplyIsIdempotent(t *testing.T) {
 	proxy := mongoproxy.New(t, devstack.Mongo(t), mongoproxy.Config{})
 	s := join(t, proxy.URI()).Store()
 	ctx := t.Context()
@@ -95,9 +96,11 @@ func TestRepeatedAfterALostReplyNothingHappensTwice(t *testing.T) {
 	twice(t, proxy, "update", func() error { return s.Spawn(ctx, backend.Spawn{Source: "a", Batch: "b", Now: true}) })
 	twice(t, proxy, "update", func() error {
 		came, err := s.Settle(ctx, []backend.Settle{
-			{ID: "a", Fence: 1, Nonce: "x", To: backend.StatusSuccess}, {ID: "b", Fence: 1, Nonce: "x", To: backend.StatusRetrying},
+			{ID: "a", Fence: 1, Nonce: "x", To: backend.StatusSuccess},
+			{ID: "b", Fence: 1, Nonce: "x", To: backend.StatusRetrying},
 		})
-		if want := []backend.Settled{backend.SettledWithSubtasks, backend.SettledApplied}; err == nil && !slices.Equal(came, want) {
+		if want := []backend.Settled{backend.SettledWithSubtasks, backend.SettledApplied}; err == nil &&
+			!slices.Equal(came, want) {
 			t.Errorf("settled %v, want %v", came, want)
 		}
 		return err
@@ -113,7 +116,8 @@ func TestRepeatedAfterALostReplyNothingHappensTwice(t *testing.T) {
 		_, err := s.ExpireOwner(ctx, "o", 1, 3)
 		return err
 	})
-	if kid := get("a/0"); kid.Status != backend.StatusWaiting || kid.Suspect == nil || kid.Suspect.Losses != 1 || kid.Attempt != 0 {
+	if kid := get("a/0"); kid.Status != backend.StatusWaiting || kid.Suspect == nil || kid.Suspect.Losses != 1 ||
+		kid.Attempt != 0 {
 		t.Errorf("%+v", kid)
 	}
 	twice(t, proxy, "update", func() error {
@@ -135,8 +139,8 @@ func TestRepeatedAfterALostReplyNothingHappensTwice(t *testing.T) {
 	}
 }
 
-// A process that ends between two writes leaves a state that others complete.
-func TestWhatAnInterruptedCommitHasLeftIsCompleted(t *testing.T) {
+// If a process dies between the writes of a commit, others complete it.
+func TestInterruptedCommitIsCompleted(t *testing.T) {
 	for name, complete := range map[string]func(ctx context.Context, s backend.Store) error{
 		"spawning_again": func(ctx context.Context, s backend.Store) error {
 			return s.Spawn(ctx, backend.Spawn{Source: "a", Batch: "b"})
@@ -144,7 +148,7 @@ func TestWhatAnInterruptedCommitHasLeftIsCompleted(t *testing.T) {
 		"finishing": func(ctx context.Context, s backend.Store) error {
 			finished, _, err := s.Finish(ctx, "a")
 			if finished {
-				return backend.NewError(backend.ErrInternal, "it was finished over a subtask that lives")
+				return backend.NewError(backend.ErrInternal, "finished despite a live subtask")
 			}
 			return err
 		},
@@ -184,8 +188,8 @@ func TestWhatAnInterruptedCommitHasLeftIsCompleted(t *testing.T) {
 	}
 }
 
-// A process that ends before it has freed all tasks of an expired owner leaves the owner to the next one.
-func TestInterruptedExpiryIsFinishedByTheNext(t *testing.T) {
+// If a process dies before it has freed all tasks of an expired owner, the next process completes the expiry.
+func TestInterruptedExpiryIsCompleted(t *testing.T) {
 	proxy := mongoproxy.New(t, devstack.Mongo(t), mongoproxy.Config{})
 	s := join(t, proxy.URI()).Store()
 	ctx := t.Context()
@@ -199,7 +203,7 @@ func TestInterruptedExpiryIsFinishedByTheNext(t *testing.T) {
 		t.Fatal("nothing was lost")
 	}
 	if err := s.Beat(ctx, "o", 5); backend.CodeOf(err) != backend.ErrAborted {
-		t.Errorf("a beat of an expired owner: %v", err)
+		t.Errorf("heartbeat of an expired owner: %v", err)
 	}
 	owners, err := s.Owners(ctx)
 	must(t, err)
@@ -208,7 +212,8 @@ func TestInterruptedExpiryIsFinishedByTheNext(t *testing.T) {
 	}
 	freed, err := s.ExpireOwner(ctx, "o", 4, 3)
 	must(t, err)
-	if len(freed) != 1 || freed[0].Status != backend.StatusWaiting || freed[0].Suspect == nil || freed[0].Suspect.Losses != 1 {
+	if len(freed) != 1 || freed[0].Status != backend.StatusWaiting || freed[0].Suspect == nil ||
+		freed[0].Suspect.Losses != 1 {
 		t.Errorf("freed %+v", freed)
 	}
 	if owners, err := s.Owners(ctx); err != nil || len(owners) != 0 {
@@ -216,7 +221,8 @@ func TestInterruptedExpiryIsFinishedByTheNext(t *testing.T) {
 	}
 }
 
-// The next process charges the same task, wherever the first was interrupted: that is decided before any task is freed.
+// Wherever an expiry was interrupted, the next process charges the same task, since that is decided before any task is
+// freed.
 func TestInterruptedExpiryChargesTheSameTask(t *testing.T) {
 	proxy := mongoproxy.New(t, devstack.Mongo(t), mongoproxy.Config{})
 	c := join(t, proxy.URI())
@@ -228,7 +234,8 @@ func TestInterruptedExpiryChargesTheSameTask(t *testing.T) {
 		t.Helper()
 		must(t, s.Beat(ctx, owner, 1))
 		for _, id := range ids {
-			taken, _, err := s.Claim(ctx, backend.Claim{Queue: "q", Owner: owner, Nonce: owner + id, Max: 1, IDs: []string{id}, Suspects: 1})
+			taken, _, err := s.Claim(ctx, backend.Claim{Queue: "q", Owner: owner, Nonce: owner + id, Max: 1, IDs: []string{id},
+				Suspects: 1})
 			must(t, err)
 			if len(taken) != 1 {
 				t.Fatalf("%s got %d tasks for %s", owner, len(taken), id)
@@ -236,7 +243,8 @@ func TestInterruptedExpiryChargesTheSameTask(t *testing.T) {
 		}
 	}
 	for n := range 4 { // the owner expires, the charge is decided, its tasks are freed, the owner is marked as freed
-		suspect, other, first, second := fmt.Sprint("s", n), fmt.Sprint("o", n), fmt.Sprint("first", n), fmt.Sprint("second", n)
+		suspect, other, first, second := fmt.Sprint("s", n), fmt.Sprint("o", n), fmt.Sprint("first", n), fmt.Sprint("second",
+			n)
 		_, err := s.Insert(ctx, []backend.NewTask{newTask(suspect), newTask(other)})
 		must(t, err)
 		claim(first, suspect)
@@ -255,7 +263,8 @@ func TestInterruptedExpiryChargesTheSameTask(t *testing.T) {
 		} {
 			task, err := s.Get(ctx, id)
 			must(t, err)
-			if task.Suspect == nil || task.Suspect.Losses != want.Losses || task.Suspect.Charged != want.Charged || task.Suspect.Owner != want.Owner ||
+			if task.Suspect == nil || task.Suspect.Losses != want.Losses || task.Suspect.Charged != want.Charged ||
+				task.Suspect.Owner != want.Owner ||
 				(task.Crashes == 1) != want.Charged || task.Attempt != 0 {
 				t.Errorf("interrupted after %d updates: task %s has %d crashes and %+v", n+1, id, task.Crashes, task.Suspect)
 			}
@@ -263,8 +272,8 @@ func TestInterruptedExpiryChargesTheSameTask(t *testing.T) {
 	}
 }
 
-// A claim that came after its owner expired, of a process that has ended since, is found in the end.
-func TestClaimForNobodyIsFreedByPurge(t *testing.T) {
+// Purge frees a claim that was made after its owner expired, by a process that has ended.
+func TestPurgeFreesLateClaims(t *testing.T) {
 	c := join(t, devstack.Mongo(t))
 	s := c.Store()
 	ctx := t.Context()
@@ -289,9 +298,9 @@ func TestClaimForNobodyIsFreedByPurge(t *testing.T) {
 	}
 }
 
-// A claim that lands after its owner was declared dead, and that can't be given back, is found by the next sweep. No handler has
-// begun, and nothing is charged.
-func TestLateClaimsOfADeadOwnerAreFreed(t *testing.T) {
+// Tasks claimed after their owner expired, and not released, are found by the next sweep. No handler has started, so
+// nothing is charged.
+func TestLateClaimsOfExpiredOwnerAreFreed(t *testing.T) {
 	c := join(t, devstack.Mongo(t))
 	s := c.Store()
 	ctx := t.Context()
@@ -301,19 +310,22 @@ func TestLateClaimsOfADeadOwnerAreFreed(t *testing.T) {
 	_, err = s.ExpireOwner(ctx, "o", 4, 3)
 	must(t, err)
 	_, err = c.Mongo().Collection("tasks").UpdateOne(ctx, bson.D{{Key: "_id", Value: "a"}}, bson.D{
-		{Key: "$set", Value: bson.D{{Key: "status", Value: "running"}, {Key: "owner", Value: "o"}, {Key: "nonce", Value: "n"}, {Key: "started", Value: int64(1)}}},
+		{Key: "$set", Value: bson.D{{Key: "status", Value: "running"}, {Key: "owner", Value: "o"}, {Key: "nonce", Value: "n"},
+			{Key: "started", Value: int64(1)}}},
 		{Key: "$inc", Value: bson.D{{Key: "fence", Value: int64(1)}, {Key: "attempt", Value: 1}}},
 		{Key: "$unset", Value: bson.D{{Key: "place", Value: ""}}},
 	})
 	must(t, err)
 	unfinished, err := s.Unfinished(ctx, 0, 10)
 	must(t, err)
-	if want := (backend.Unfinished{What: backend.UnfinishedClaims, Owner: "o", Count: 4}); len(unfinished) != 1 || unfinished[0] != want {
+	if want := (backend.Unfinished{What: backend.UnfinishedClaims, Owner: "o", Count: 4}); len(unfinished) != 1 ||
+		unfinished[0] != want {
 		t.Fatalf("unfinished: %+v", unfinished)
 	}
 	freed, err := s.ExpireOwner(ctx, unfinished[0].Owner, unfinished[0].Count, 3)
 	must(t, err)
-	if len(freed) != 1 || freed[0].ID != "a" || freed[0].Status != backend.StatusWaiting || freed[0].Crashes != 0 || freed[0].Attempt != 0 {
+	if len(freed) != 1 || freed[0].ID != "a" || freed[0].Status != backend.StatusWaiting || freed[0].Crashes != 0 ||
+		freed[0].Attempt != 0 {
 		t.Errorf("freed %+v", freed)
 	}
 	if unfinished, err := s.Unfinished(ctx, 0, 10); err != nil || len(unfinished) != 0 {

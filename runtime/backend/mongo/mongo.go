@@ -1,41 +1,42 @@
-// Package mongo keeps tasks and documents in MongoDB: the Store and the Docs of a program that runs over the three servers.
+// Package mongo implements the ports [backend.Store] and [backend.Docs] on MongoDB.
 //
 //	c, err := mongo.New(mongo.Config{URI: uri, Database: "afgen"})
-//	err = c.Prepare(ctx) // connects, makes the indexes; every operation does it, too, where it has not been done
+//	err = c.Prepare(ctx) // connects and creates indexes; optional, since the first operation does it too
 //	store, docs := c.Store(), c.Docs()
 //
-// It needs MongoDB 5 or later, alone or as a replica set, and uses only what that has in common with the servers that stand
-// in for it: find, insert, update with operators, delete, bulk writes, $match with $group, and unique, compound and
-// sparse indexes. No transactions but those of the caller (tx.go), no change streams, no pipelines in updates, no partial or TTL indexes.
+// It needs MongoDB 5 or later, standalone or as a replica set. It uses only commands that compatible servers share:
+// find, insert, update with operators, delete, bulk writes, $match with $group, and unique, compound and sparse
+// indexes. It uses no transactions except those of the caller (tx.go), no change streams, no update pipelines, and no
+// partial or TTL indexes.
 //
-// # One document is one task
+// # One document per task
 //
-// Everything about a task stands in its document (document.go), and every transition is one write that is conditional on
-// what the state table demands. A write that many documents share, such as a claim, carries a mark of its own, by which
-// what it changed is found afterwards (transit.go): that is exact also where the reply was lost, or others did the same at
-// once. What follows from a transition is a write to another document and may be interrupted; it is repeated by whoever
-// finds it undone (Unfinished, ExpireOwner, Finish), and each step is harmless when repeated.
+// All state of a task is in its document (document.go), and each transition is one conditional write that checks the
+// state table's precondition. A write to many documents, such as a claim, carries a unique mark with which its
+// documents are read back (transition.go). That is exact even if the reply was lost or other processes do the same
+// concurrently. A transition may require a second write to another document, and the process may die in between.
+// Unfinished, ExpireOwner and Finish repeat such writes, which are idempotent.
 //
-// Fields that a query looks for are there only while they matter: key while the task lives, owner while it runs, live
-// while it is a subtask that has not ended. So unique and sparse indexes stay small (indexes.go), and a transition that
-// knows nothing of a task but its id can still take it out of them.
+// Fields that queries use exist only while they matter: key while the task is not final, owner while it runs, live
+// while a subtask is not final. So unique and sparse indexes stay small (indexes.go), and a transition that knows only
+// a task's ID can still remove it from them.
 //
-// All writes wait for the journals of a majority. For a claim that is no luxury: one that a failover undid would leave its
-// fence to the next claimer, and two owners would settle under one number.
+// All writes wait for the journals of a majority. Claims need that: if a failover undid a claim, the next one would get
+// the same fence, and two owners could settle with it.
 //
 // # Subtasks
 //
-// A source counts the batches it has committed (spawn_rev). Subtasks are inserted held, which makes them invisible; then
-// one conditional write on the source raises spawn_rev and notes the batch as opening; then they are made live, and the
-// note is removed. Who finishes a set reads spawn_rev, completes what is opening, looks for a live subtask, and writes on
-// the condition that spawn_rev is what it was. So a set that is finished has no live subtask, whoever was interrupted
-// where (subtasks.go, finish.go).
+// A source counts its committed batches in spawn_rev. Subtasks are inserted as held, which makes them invisible. Then
+// one conditional write on the source increments spawn_rev and adds the batch to opening. Then the subtasks become
+// live, and the batch is removed from opening. To finish a set, a process reads spawn_rev, completes the batches in
+// opening, checks that no subtask is live, and writes on condition that spawn_rev is unchanged. So a finished set never
+// has a live subtask, wherever a process was interrupted (subtasks.go, finish.go).
 //
 // # Time
 //
-// What is due is decided by the server's clock. A client asks for it every ten seconds and lets its own monotonic clock
-// run between (clock.go); no wall clock but the server's is compared with anything. Two clients agree within the time of a
-// round trip and a millisecond, which is how inexact the order by age may be.
+// Due times are compared with the server's clock. A client reads it every ten seconds and advances it with its own
+// monotonic clock (clock.go). No other wall clock is used. Two clients agree to within a round trip and a millisecond,
+// so the order of tasks by age is only that exact.
 package mongo
 
 import (
@@ -58,21 +59,21 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/connstate"
 )
 
-// A Config says which server, and how to reach it.
+// A Config configures the connection to a server.
 type Config struct {
-	URI      string // mongodb:// or mongodb+srv://, with user and password where the server wants them
-	Address  string // of the server, for messages; without secrets
+	URI      string // mongodb:// or mongodb+srv://, with credentials if the server requires them
+	Address  string // of the server, for messages; contains no secrets
 	Database string
-	AppName  string // by which the server's log knows this program
+	AppName  string // identifies this program in the server's log
 
-	TLS            *tls.Config   // nil leaves it to the URI
-	MaxPool        int           // connections at once; 0 leaves it to the URI
-	ConnectTimeout time.Duration // 0 leaves it to the URI, and is 5 s where that has none
-	// Patience is how long an operation waits for a server that is not there; 0 is 3 s.
+	TLS            *tls.Config   // nil: from the URI
+	MaxPool        int           // maximum number of connections; 0: from the URI
+	ConnectTimeout time.Duration // 0: from the URI, or 5 s
+	// Patience is how long an operation waits for an unreachable server; 0 means 3 s.
 	Patience time.Duration
 
-	Logger  *slog.Logger          // nil is none
-	Monitor *event.CommandMonitor // sees each command, for tests
+	Logger  *slog.Logger          // nil discards messages
+	Monitor *event.CommandMonitor // receives all commands, for tests
 }
 
 // A Client is a connection to one database. It is safe for concurrent use.
@@ -82,36 +83,36 @@ type Client struct {
 	db     *driver.Database
 	tasks  collection
 	owners collection
-	papers collection // the documents of Docs
+	docs   collection // the documents of Docs
 
-	clock clock
-	conn  *connstate.State
-	looks looks // the driver's, at its servers
+	clock      clock
+	conn       *connstate.State
+	driverView driverView // what the driver knows about its servers
 
-	purged atomic.Pointer[purgePlace] // where the last purge was cut short
+	purgePos atomic.Pointer[purgePosition] // where the last purge stopped
 
-	transacts atomic.Bool // the server is known to have transactions
+	hasTransactions atomic.Bool // the server supports transactions
 
-	preparing chan struct{} // has an element while somebody does
-	alive     context.Context
-	end       context.CancelFunc // of alive
-	done      sync.WaitGroup
+	prepareSem chan struct{} // held while preparing
+	ctx        context.Context
+	cancel     context.CancelFunc
+	wg         sync.WaitGroup
 
-	mu       sync.Mutex
-	watched  bool
-	prepared bool
-	closed   bool
-	refused  time.Time // when preparing failed last, and how
-	refusal  error
+	mu            sync.Mutex
+	probing       bool
+	prepared      bool
+	closed        bool
+	prepareFailed time.Time // when preparing last failed
+	prepareErr    error
 }
 
 const defaultPatience = 3 * time.Second
 
-// defaultConnectTimeout is how long a connection may take to be made. The driver's own 30 s are too long: it makes two at a time,
-// so that after a network cut everything waits for those that were begun while it lasted.
+// defaultConnectTimeout bounds the opening of one connection. The driver's default of 30 s is too long: it opens two at
+// a time, so after a network cut all operations would wait for connections that were started during the cut.
 const defaultConnectTimeout = 5 * time.Second
 
-// New checks a Config. It doesn't connect: Prepare does, or the first operation.
+// New returns a Client for a valid Config. It doesn't connect: Prepare or the first operation does.
 func New(c Config) (*Client, error) {
 	if c.Patience == 0 {
 		c.Patience = defaultPatience
@@ -120,13 +121,13 @@ func New(c Config) (*Client, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Database == "" {
-		return nil, refusal("mongodb: no name of a database")
+		return nil, invalidConfig("mongodb: the database name is empty")
 	}
 	o := options.Client().ApplyURI(c.URI)
 	if err := o.Validate(); err != nil {
-		// Not wrapped: it may quote the URI, and so a password.
-		return nil, refusal("mongodb: the URI for %s is not valid: it must be mongodb://user:password@host:port/?options, what is special "+
-			"in user and password written as %%XX", c.Address)
+		// Not wrapped, since it may quote the URI, which may contain a password.
+		return nil, invalidConfig("mongodb: invalid URI for %s: it must be mongodb://user:password@host:port/?options, "+
+			"with special characters in user and password percent-encoded", c.Address)
 	}
 	journal := true
 	o.SetServerSelectionTimeout(c.Patience).SetReadConcern(readconcern.Local()).SetReadPreference(readpref.Primary()).
@@ -143,30 +144,31 @@ func New(c Config) (*Client, error) {
 	} else if o.ConnectTimeout == nil {
 		o.SetConnectTimeout(defaultConnectTimeout)
 	}
-	client := &Client{config: c, clock: clock{since: time.Since}, conn: connstate.New(), preparing: make(chan struct{}, 1)}
-	o.SetServerMonitor(client.looksMonitor())
+	client := &Client{config: c, clock: clock{since: time.Since}, conn: connstate.New(),
+		prepareSem: make(chan struct{}, 1)}
+	o.SetServerMonitor(client.serverMonitor())
 	var err error
 	if client.client, err = driver.Connect(o); err != nil {
-		return nil, refusal("mongodb: %s can't be used with these options", c.Address)
+		return nil, invalidConfig("mongodb: invalid options for %s", c.Address)
 	}
 	client.db = client.client.Database(c.Database)
 	client.tasks, client.owners = collection{client.db.Collection("tasks")}, collection{client.db.Collection("owners")}
-	client.papers = collection{client.db.Collection("docs")}
-	client.alive, client.end = context.WithCancel(context.Background())
+	client.docs = collection{client.db.Collection("docs")}
+	client.ctx, client.cancel = context.WithCancel(context.Background())
 	return client, nil
 }
 
-// Store returns the tasks.
+// Store returns the port for tasks.
 func (c *Client) Store() backend.Store { return &store{c} }
 
-// Docs returns the documents.
+// Docs returns the port for documents.
 func (c *Client) Docs() backend.Docs { return &docs{c} }
 
-// Mongo returns the database, for what a program keeps there besides.
+// Mongo returns the driver's database, for a program's own collections.
 func (c *Client) Mongo() *driver.Database { return c.db }
 
-// Ping returns nil if the server can be reached, lets us in, and takes writes. A connection to a single member of a replica set
-// is answered by any, also by one that is not the primary.
+// Ping returns nil if the server is reachable, accepts the credentials, and accepts writes. A direct connection to one
+// member of a replica set also reaches members that aren't the primary.
 func (c *Client) Ping(ctx context.Context) error {
 	var hello struct {
 		Writable    *bool `bson:"isWritablePrimary"`
@@ -179,31 +181,32 @@ func (c *Client) Ping(ctx context.Context) error {
 			err = errUninitiated
 		}
 	}
-	return c.failed(ctx, err, backend.OutcomeNotSent)
+	return c.wrapError(ctx, err, backend.OutcomeNotSent)
 }
 
-// Prepare connects, reads the server's clock, checks what the user may do (permission.go) and makes what indexes are
-// missing. Once it has returned nil it does nothing.
+// Prepare connects, reads the server's clock, checks permissions (permission.go) and creates missing indexes. After it
+// has succeeded once, it does nothing.
 func (c *Client) Prepare(ctx context.Context) error {
-	ctx = outside(ctx)
+	ctx = withoutSession(ctx)
 	select {
-	case c.preparing <- struct{}{}:
-		defer func() { <-c.preparing }()
+	case c.prepareSem <- struct{}{}:
+		defer func() { <-c.prepareSem }()
 	case <-ctx.Done():
-		return notBegun(ctx)
+		return notStarted(ctx)
 	}
 	c.mu.Lock()
-	prepared, closed, refused, lately := c.prepared, c.closed, c.refusal, time.Since(c.refused) < refusedFor
+	prepared, closed, prepareErr := c.prepared, c.closed, c.prepareErr
+	failedRecently := time.Since(c.prepareFailed) < prepareRetryDelay
 	c.mu.Unlock()
 	switch {
 	case closed:
 		return errClosed
 	case prepared:
 		return nil
-	case lately:
-		return refused // all who have waited for the same attempt fail with it
+	case failedRecently:
+		return prepareErr // callers that waited for the same attempt fail with it
 	}
-	c.beginWatch()
+	c.startProbing()
 	err := c.Ping(ctx)
 	if err == nil {
 		err = c.clock.measure(ctx, c.db)
@@ -212,15 +215,15 @@ func (c *Client) Prepare(ctx context.Context) error {
 		err = c.checkPermissions(ctx)
 	}
 	if err == nil {
-		err = c.makeIndexes(ctx)
+		err = c.createIndexes(ctx)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case err != nil:
-		err = c.failed(ctx, err, backend.OutcomeNotSent)
+		err = c.wrapError(ctx, err, backend.OutcomeNotSent)
 		if ctx.Err() == nil {
-			c.refused, c.refusal = time.Now(), err
+			c.prepareFailed, c.prepareErr = time.Now(), err
 			c.conn.SetDown(err)
 		}
 		return err
@@ -228,30 +231,31 @@ func (c *Client) Prepare(ctx context.Context) error {
 		return errClosed
 	}
 	c.prepared = true
-	c.done.Go(c.keepTime)
+	c.wg.Go(c.measureLoop)
 	return nil
 }
 
-// refusedFor is how long a server that could not be reached isn't asked again.
-const refusedFor = 250 * time.Millisecond
+// prepareRetryDelay is how long calls fail with the previous error after preparing has failed.
+const prepareRetryDelay = 250 * time.Millisecond
 
-var errClosed = backend.NewError(backend.ErrUnavailable, "the connection to MongoDB was closed").With(backend.OutcomeNotSent)
+var errClosed = backend.NewError(backend.ErrUnavailable, "the connection to MongoDB was closed").
+	With(backend.OutcomeNotSent)
 
-// begin is how every operation begins: its context ends when the server goes and has no session, and done, which is never
-// nil, ends it.
+// begin starts an operation. It removes a session from ctx, and returns a context that also ends when the server goes
+// down. The caller calls done, which is never nil, when the operation ends.
 func (c *Client) begin(ctx context.Context) (_ context.Context, done context.CancelFunc, err error) {
-	ctx = outside(ctx)
+	ctx = withoutSession(ctx)
 	if ctx.Err() != nil {
-		return ctx, func() {}, notBegun(ctx)
+		return ctx, func() {}, notStarted(ctx)
 	}
 	c.mu.Lock()
 	prepared, closed := c.prepared, c.closed
 	c.mu.Unlock()
-	switch _, away := c.conn.Get(); {
+	switch _, down := c.conn.Get(); {
 	case closed:
 		return ctx, func() {}, errClosed
-	case away != nil:
-		return ctx, func() {}, away
+	case down != nil:
+		return ctx, func() {}, down
 	case !prepared:
 		if err := c.Prepare(ctx); err != nil {
 			return ctx, func() {}, err
@@ -261,11 +265,11 @@ func (c *Client) begin(ctx context.Context) (_ context.Context, done context.Can
 	return &operation{Context: ctx}, done, err
 }
 
-func notBegun(ctx context.Context) error {
+func notStarted(ctx context.Context) error {
 	return backend.Errorf(backend.CodeOf(ctx.Err()), "not begun: %w", context.Cause(ctx)).With(backend.OutcomeNotSent)
 }
 
-// Close closes all connections. Operations in flight fail.
+// Close closes all connections. Operations in flight fail. It may be called more than once.
 func (c *Client) Close(ctx context.Context) error {
 	c.mu.Lock()
 	if c.closed {
@@ -273,19 +277,19 @@ func (c *Client) Close(ctx context.Context) error {
 		return nil
 	}
 	c.closed = true
-	c.end()
+	c.cancel()
 	c.mu.Unlock()
-	c.done.Wait()
+	c.wg.Wait()
 	c.conn.SetDown(errClosed)
-	return c.failed(ctx, c.client.Disconnect(ctx), backend.OutcomeNotSent)
+	return c.wrapError(ctx, c.client.Disconnect(ctx), backend.OutcomeNotSent)
 }
 
-// A store is backend.Store.
+// A store implements backend.Store.
 type store struct{ *Client }
 
-// A docs is backend.Docs.
+// A docs implements backend.Docs.
 type docs struct{ *Client }
 
-func refusal(format string, args ...any) error {
+func invalidConfig(format string, args ...any) error {
 	return backend.Errorf(backend.ErrInvalidArgument, format, args...).With(backend.OutcomeNotSent)
 }

@@ -15,14 +15,14 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// An error with OutcomeNotSent promises that nothing has changed. Here the server becomes unreachable before each command of
-// each method in turn.
-func TestErrorAfterAChangeIsNotReportedAsNotSent(t *testing.T) {
+// An error with OutcomeNotSent promises that nothing has changed. The test makes the server unreachable before each
+// command of each method in turn.
+func TestErrorAfterChangeIsNotNotSent(t *testing.T) {
 	insert := func(ctx context.Context, s backend.Store, tasks ...backend.NewTask) error {
 		_, err := s.Insert(ctx, tasks)
 		return err
 	}
-	begin := func(ctx context.Context, s backend.Store, id string) error { // a task that runs
+	begin := func(ctx context.Context, s backend.Store, id string) error { // a running task
 		if err := insert(ctx, s, newTask(id)); err != nil {
 			return err
 		}
@@ -91,7 +91,8 @@ func TestErrorAfterAChangeIsNotReportedAsNotSent(t *testing.T) {
 				return insert(ctx, s, newTask(id+"a"), newTask(id+"b"))
 			},
 			func(ctx context.Context, s backend.Store, id string) error {
-				_, _, err := s.Claim(ctx, backend.Claim{Queue: "q", Owner: "o", Nonce: id, Max: 2, IDs: []string{id + "a", id + "b"}})
+				_, _, err := s.Claim(ctx, backend.Claim{Queue: "q", Owner: "o", Nonce: id, Max: 2,
+					IDs: []string{id + "a", id + "b"}})
 				return err
 			}, 2,
 		},
@@ -120,7 +121,7 @@ func TestErrorAfterAChangeIsNotReportedAsNotSent(t *testing.T) {
 				before := stored(t, proxy, id)
 				var armed atomic.Bool
 				armed.Store(true)
-				for range 4 { // commands, some of which the driver sends again
+				for range 4 { // commands, some of which the driver retries
 					lose := mongoproxy.AfterFirst(n, func(c *mongoproxy.Command) bool { return c.Collection() == "tasks" })
 					proxy.Trap(mongoproxy.Before, func(c *mongoproxy.Command) bool { return armed.Load() && lose(c) }, nil)
 				}
@@ -128,13 +129,13 @@ func TestErrorAfterAChangeIsNotReportedAsNotSent(t *testing.T) {
 				armed.Store(false)
 				if err == nil {
 					if n < test.atLeast {
-						t.Errorf("it needed only %d commands, want %d", n, test.atLeast)
+						t.Errorf("succeeded after %d commands, want at least %d", n, test.atLeast)
 					}
 					break
 				}
 				changed := !slices.Equal(before, stored(t, proxy, id))
 				if o := backend.Coded(err).Outcome; changed && o == backend.OutcomeNotSent {
-					t.Errorf("without the server after %d commands, what was changed is reported as not sent: %v", n, err)
+					t.Errorf("unreachable after %d commands: a change is reported as not sent: %v", n, err)
 				}
 				must(t, test.do(ctx, s, id))
 			}
@@ -142,7 +143,7 @@ func TestErrorAfterAChangeIsNotReportedAsNotSent(t *testing.T) {
 	}
 }
 
-// stored returns the documents of tasks whose ids begin with a prefix.
+// stored returns the documents of tasks whose IDs begin with a prefix.
 func stored(t *testing.T, proxy *mongoproxy.Proxy, prefix string) []string {
 	t.Helper()
 	cursor, err := proxy.Database().Collection("tasks").Find(t.Context(), bson.D{})

@@ -13,59 +13,60 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// A holder is an owner as it is stored. Convicted ones stay for a day (purge.go).
-type holder struct {
-	Name      string `bson:"_id"`
-	Count     int64  `bson:"count"`
-	Convicted bool   `bson:"convicted,omitempty"`
-	At        int64  `bson:"at,omitempty"` // of the conviction
-	Most      int    `bson:"most,omitempty"`
-	Freed     bool   `bson:"freed,omitempty"` // none of its claims is left
-	Draining  bool   `bson:"draining,omitempty"`
-	Heard     int64  `bson:"heard,omitempty"` // when its count last rose
-	Loss      *loss  `bson:"loss,omitempty"`  // what was decided about its tasks
-	Refunded  bool   `bson:"refunded,omitempty"`
+// An ownerDoc is an owner as stored. Expired ones are kept for a day (purge.go).
+type ownerDoc struct {
+	Name       string `bson:"_id"`
+	Count      int64  `bson:"count"`
+	Expired    bool   `bson:"convicted,omitempty"`
+	ExpiredAt  int64  `bson:"at,omitempty"` // while expired
+	MaxCrashes int    `bson:"most,omitempty"`
+	Freed      bool   `bson:"freed,omitempty"` // all its claims were released
+	Draining   bool   `bson:"draining,omitempty"`
+	LastBeat   int64  `bson:"heard,omitempty"` // when count last rose
+	Loss       *loss  `bson:"loss,omitempty"`  // decision about its tasks
+	Refunded   bool   `bson:"refunded,omitempty"`
 }
 
-// A loss is the part of a [backend.Loss] that must not be decided twice.
+// A loss is the part of a [backend.Loss] that must be decided only once.
 type loss struct {
 	Alive   int64  `bson:"alive"`
 	Dead    int64  `bson:"dead"`
 	Charged string `bson:"charged,omitempty"`
 }
 
-func (o *holder) loss(maxCrashes int) *backend.Loss {
+func (o *ownerDoc) loss(maxCrashes int) *backend.Loss {
 	return &backend.Loss{
 		Owner: o.Name, Alive: instant.Time(o.Loss.Alive), Dead: instant.Time(o.Loss.Dead), Charged: o.Loss.Charged,
 		MaxCrashes: maxCrashes, Void: o.Refunded || o.Draining,
 	}
 }
 
-func convicted(name string) error {
-	return backend.Errorf(backend.ErrAborted, "owner %q was declared dead and lost its tasks", name).With(backend.OutcomeAnswered)
+func ownerExpired(name string) error {
+	return backend.Errorf(backend.ErrAborted, "owner %q was declared dead and lost its tasks", name).
+		With(backend.OutcomeAnswered)
 }
 
-// holder returns an owner; nil if it is not known.
-func (c *Client) holder(ctx context.Context, name string) (*holder, error) {
-	o := new(holder)
+// findOwner returns an owner, or nil if it doesn't exist.
+func (c *Client) findOwner(ctx context.Context, name string) (*ownerDoc, error) {
+	o := new(ownerDoc)
 	err := c.owners.FindOne(ctx, m{"_id": name}).Decode(o)
 	switch {
 	case errors.Is(err, driver.ErrNoDocuments):
 		return nil, nil
 	case err != nil:
-		return nil, c.failed(ctx, err, backend.OutcomeNotSent)
+		return nil, c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
 	return o, nil
 }
 
-// isOwner reports whether an owner is known; one that was declared dead is an error.
-func (c *Client) isOwner(ctx context.Context, name string) (known bool, err error) {
-	o, err := c.holder(ctx, name)
+// checkOwner reports whether an owner exists. It returns an error if the owner has expired.
+func (c *Client) checkOwner(ctx context.Context, name string) (known bool, err error) {
+	o, err := c.findOwner(ctx, name)
 	switch {
 	case err != nil || o == nil:
 		return false, err
-	case o.Convicted:
-		return true, convicted(name)
+	case o.Expired:
+		return true, ownerExpired(name)
 	}
 	return true, nil
 }
@@ -80,25 +81,27 @@ func (s *store) Beat(ctx context.Context, owner string, count int64) error {
 	return s.beat(ctx, owner, count)
 }
 
-// beat raises a counter. An owner that is not there is new, unless it has come meanwhile: then the next try finds it.
+// beat raises a heartbeat counter. A missing owner is inserted; if another process inserts it concurrently, the next
+// try finds it.
 func (c *Client) beat(ctx context.Context, owner string, count int64) error {
 	for range 3 {
-		r, err := c.owners.UpdateOne(ctx, m{"_id": owner, "convicted": m{"$ne": true}}, m{"$max": m{"count": count, "heard": c.clock.now()}})
+		r, err := c.owners.UpdateOne(ctx, m{"_id": owner, "convicted": m{"$ne": true}},
+			m{"$max": m{"count": count, "heard": c.clock.now()}})
 		if err != nil {
-			return c.failed(ctx, err, backend.OutcomeUnknown)
+			return c.wrapError(ctx, err, backend.OutcomeUnknown)
 		}
 		if r.MatchedCount > 0 {
 			return nil
 		}
-		_, err = c.owners.InsertOne(ctx, holder{Name: owner, Count: count, Heard: c.clock.now()})
+		_, err = c.owners.InsertOne(ctx, ownerDoc{Name: owner, Count: count, LastBeat: c.clock.now()})
 		if err == nil {
 			return nil
 		}
 		if !driver.IsDuplicateKeyError(err) {
-			return c.failed(ctx, err, backend.OutcomeUnknown)
+			return c.wrapError(ctx, err, backend.OutcomeUnknown)
 		}
 	}
-	return convicted(owner)
+	return ownerExpired(owner)
 }
 
 // Drain implements backend.Store.
@@ -110,23 +113,23 @@ func (s *store) Drain(ctx context.Context, owner string) error {
 	}
 	r, err := s.owners.UpdateOne(ctx, m{"_id": owner, "convicted": m{"$ne": true}}, m{"$set": m{"draining": true}})
 	if err != nil {
-		return s.failed(ctx, err, backend.OutcomeUnknown)
+		return s.wrapError(ctx, err, backend.OutcomeUnknown)
 	}
 	if r.MatchedCount == 0 {
-		_, err = s.isOwner(ctx, owner)
+		_, err = s.checkOwner(ctx, owner)
 	}
 	return err
 }
 
-// Owners implements backend.Store. One whose conviction was interrupted is still among them, as all that its judges would
-// see of it is a counter that stands still: so another judges it again.
+// Owners implements backend.Store. It includes owners whose expiry was interrupted. Observers see a counter that
+// doesn't change, so another process expires them again.
 func (s *store) Owners(ctx context.Context) (map[string]int64, error) {
 	ctx, done, err := s.begin(ctx)
 	defer done()
 	if err != nil {
 		return nil, err
 	}
-	found, err := findIn[holder](ctx, s.Client, s.owners, m{"freed": m{"$ne": true}})
+	found, err := findIn[ownerDoc](ctx, s.Client, s.owners, m{"freed": m{"$ne": true}})
 	counts := make(map[string]int64, len(found))
 	for _, o := range found {
 		counts[o.Name] = o.Count
@@ -134,8 +137,9 @@ func (s *store) Owners(ctx context.Context) (map[string]int64, error) {
 	return counts, err
 }
 
-// ExpireOwner implements backend.Store: one conditional write on the owner, one of what that means for its tasks, then one on each of
-// them. So an interrupted one is finished as it was begun, whatever the tasks are by then.
+// ExpireOwner implements backend.Store. It is one conditional write on the owner, one that records the decision about
+// its tasks, and one on each of them. So an interrupted expiry is completed with the same decision, whatever has
+// happened to the tasks.
 func (s *store) ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
 	ctx, done, err := s.begin(ctx)
 	defer done()
@@ -148,45 +152,45 @@ func (s *store) ExpireOwner(ctx context.Context, owner string, count int64, maxC
 		return nil, err
 	}
 	if !matched {
-		// What runs for an owner of which all was freed before was granted after that: its claim finds that the owner is dead, so no
-		// handler has begun.
-		o, err := s.holder(ctx, owner)
+		// Running tasks of a fully freed owner were claimed after that. Such a claim finds that its owner has expired, so no
+		// handler has started.
+		o, err := s.findOwner(ctx, owner)
 		if err != nil || o == nil || !o.Freed || o.Count != count {
 			return nil, err
 		}
-		lost, err := s.free(ctx, m{"owner": owner}, &backend.Loss{Owner: owner, Void: true})
+		lost, err := s.freeClaims(ctx, m{"owner": owner}, &backend.Loss{Owner: owner, Void: true})
 		return headsOf(lost), err
 	}
 	o, err := s.decidedLoss(ctx, owner)
 	if err != nil || o == nil {
 		return nil, err
 	}
-	lost, err := s.free(ctx, m{"owner": owner}, o.loss(maxCrashes))
+	lost, err := s.freeClaims(ctx, m{"owner": owner}, o.loss(maxCrashes))
 	if err != nil {
 		return nil, err
 	}
 	if _, err := s.changeOwner(ctx, m{"_id": owner}, m{"freed": true}); err != nil {
 		return nil, err
 	}
-	if o, err = s.holder(ctx, owner); err == nil && o != nil && o.Refunded {
-		err = s.refund(ctx, owner) // perhaps while its tasks were being freed
+	if o, err = s.findOwner(ctx, owner); err == nil && o != nil && o.Refunded {
+		err = s.refund(ctx, owner) // it may have been refunded meanwhile
 	}
 	return headsOf(lost), err
 }
 
-// changeOwner sets fields of an owner that matches, and reports whether there is one.
+// changeOwner sets fields of a matching owner, and reports whether there was one.
 func (c *Client) changeOwner(ctx context.Context, filter, set m) (bool, error) {
 	r, err := c.owners.UpdateOne(ctx, filter, m{"$set": set})
 	if err != nil {
-		return false, c.failed(ctx, err, backend.OutcomeUnknown)
+		return false, c.wrapError(ctx, err, backend.OutcomeUnknown)
 	}
 	return r.MatchedCount > 0, nil
 }
 
-// decidedLoss returns an owner that was declared dead with what its loss means, which it decides unless that has been done; nil if the
-// owner is gone.
-func (c *Client) decidedLoss(ctx context.Context, name string) (*holder, error) {
-	o, err := c.holder(ctx, name)
+// decidedLoss returns an expired owner with the decision about its loss, which it makes unless it exists. It returns
+// nil if the owner is gone.
+func (c *Client) decidedLoss(ctx context.Context, name string) (*ownerDoc, error) {
+	o, err := c.findOwner(ctx, name)
 	if err != nil || o == nil || o.Loss != nil {
 		return o, err
 	}
@@ -195,17 +199,17 @@ func (c *Client) decidedLoss(ctx context.Context, name string) (*holder, error) 
 	if err != nil {
 		return nil, err
 	}
-	l := backend.NewLoss(name, tasksOf(ran), instant.Time(o.Heard), instant.Time(o.At), o.Most)
+	l := backend.NewLoss(name, tasksOf(ran), instant.Time(o.LastBeat), instant.Time(o.ExpiredAt), o.MaxCrashes)
 	_, err = c.changeOwner(ctx, m{"_id": name, "loss": m{"$exists": false}},
 		m{"loss": loss{instant.Of(l.Alive), instant.Of(l.Dead), l.Charged}})
 	if err != nil {
 		return nil, err
 	}
-	return c.holder(ctx, name) // another may have decided it at the same time
+	return c.findOwner(ctx, name) // another process may have decided concurrently
 }
 
-// free ends the claims on tasks that match (rows 7 and 10), until none is left, and returns those it has ended.
-func (c *Client) free(ctx context.Context, filter m, l *backend.Loss) ([]*document, error) {
+// freeClaims ends the claims on matching tasks (rows 7 and 10) until none is left, and returns the tasks it has freed.
+func (c *Client) freeClaims(ctx context.Context, filter m, l *backend.Loss) ([]*document, error) {
 	filter["status"] = string(backend.StatusRunning)
 	mark := newMark()
 	var ids []string
@@ -221,9 +225,10 @@ func (c *Client) free(ctx context.Context, filter m, l *backend.Loss) ([]*docume
 		}
 		models := make([]driver.WriteModel, len(found))
 		for i, x := range found {
-			// A refund may take back the suspicion of a task that runs.
+			// A refund may clear the suspect state of a running task.
 			guard := m{
-				"_id": x.ID, "fence": x.Fence, "status": string(backend.StatusRunning), "crashes": x.Crashes, "stopping": m{"$ne": true},
+				"_id": x.ID, "fence": x.Fence, "status": string(backend.StatusRunning), "crashes": x.Crashes,
+				"stopping":       m{"$ne": true},
 				"suspect.losses": nil,
 			}
 			if x.Suspect != nil {
@@ -232,39 +237,39 @@ func (c *Client) free(ctx context.Context, filter m, l *backend.Loss) ([]*docume
 			if x.Stopping {
 				guard["stopping"] = true
 			}
-			u := orphaned(x, l, c.clock.now())
+			u := lossChange(x, l, c.clock.now())
 			u.set["mark"] = mark
 			models[i] = driver.NewUpdateOneModel().SetFilter(guard).SetUpdate(u.update())
 		}
-		err = c.withRoom(ctx, func() []string { return idsOf(found) }, func() error {
+		err = c.withinSizeLimit(ctx, func() []string { return idsOf(found) }, func() error {
 			_, err := c.tasks.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
 			return err
 		})
 		if err != nil {
-			return nil, c.failed(ctx, err, backend.OutcomeUnknown)
+			return nil, c.wrapError(ctx, err, backend.OutcomeUnknown)
 		}
 		ids = append(ids, idsOf(found)...)
 	}
 	var freed []*document
 	slices.Sort(ids)
 	return freed, chunks(slices.Compact(ids), func(part []string) error {
-		found, err := c.heads(ctx, m{"_id": m{"$in": part}, "mark": mark})
+		found, err := c.findHeads(ctx, m{"_id": m{"$in": part}, "mark": mark})
 		freed = append(freed, found...)
 		return err
 	})
 }
 
-// orphaned is what becomes of a task whose owner was lost.
-func orphaned(x *document, l *backend.Loss, now int64) change {
+// lossChange returns the change of a task whose owner was lost.
+func lossChange(x *document, l *backend.Loss, now int64) change {
 	if x.Stopping {
-		return stops(now)
+		return stopChange(now)
 	}
 	t := x.task()
 	wait := l.Free(&t)
-	u := waitsAgain(t.Status)
+	u := requeueChange(t.Status)
 	switch {
 	case t.Status == backend.StatusFailed:
-		u = fails(t.Status, now, failureOf(t.Error))
+		u = failChange(t.Status, now, failureOf(t.Error))
 		u.inc = m{}
 	case wait > 0:
 		u = u.waitUntil(now+int64(wait), now)
@@ -277,7 +282,7 @@ func orphaned(x *document, l *backend.Loss, now int64) change {
 	return u
 }
 
-// Refund implements backend.Store. The owner is marked first, so that a judge who has not finished charges nothing more.
+// Refund implements backend.Store. It marks the owner first, so that a concurrent ExpireOwner charges nothing more.
 func (s *store) Refund(ctx context.Context, owner string) error {
 	ctx, done, err := s.begin(ctx)
 	defer done()
@@ -291,9 +296,9 @@ func (s *store) Refund(ctx context.Context, owner string) error {
 	return s.refund(ctx, owner)
 }
 
-// refund takes back what the loss of an owner has counted against tasks.
+// refund reverts what the loss of an owner has charged to tasks.
 func (c *Client) refund(ctx context.Context, owner string) error {
-	counted := m{"suspect.owner": owner, "status": m{"$in": lives}}
+	counted := m{"suspect.owner": owner, "status": m{"$in": liveStatuses}}
 	lost, err := c.find(ctx, counted, options.Find().SetProjection(m{"status": 1, "crashes": 1, "suspect": 1}))
 	if err != nil || len(lost) == 0 {
 		return err
@@ -313,7 +318,7 @@ func (c *Client) refund(ctx context.Context, owner string) error {
 		models[i] = driver.NewUpdateOneModel().SetFilter(guard).SetUpdate(u.update())
 	}
 	_, err = c.tasks.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
-	return c.failed(ctx, err, backend.OutcomeUnknown)
+	return c.wrapError(ctx, err, backend.OutcomeUnknown)
 }
 
 // Owned implements backend.Store.

@@ -10,7 +10,7 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// needed are the actions that we need on each collection; docs/servers.md has them as a role.
+// needed are the actions required on each collection. docs/servers.md has them as a role.
 var needed = []struct {
 	collection string
 	actions    []string
@@ -20,7 +20,7 @@ var needed = []struct {
 	{"docs", []string{"find", "insert", "update", "remove"}},
 }
 
-// A privilege is what a user may do where, as connectionStatus says it. An empty name means all.
+// A privilege is one privilege of a user, as connectionStatus reports it. An empty name means all.
 type privilege struct {
 	Resource struct {
 		DB          *string `bson:"db"`
@@ -30,8 +30,8 @@ type privilege struct {
 	Actions []string `bson:"actions"`
 }
 
-// checkPermissions returns an error that names the needed actions the user lacks. Without authentication the server reports
-// no privileges; then it returns nil, and the first operation that the server refuses fails.
+// checkPermissions returns an error that names the required actions that the user lacks. Without authentication the
+// server reports no privileges. Then it returns nil, and the first forbidden operation fails.
 func (c *Client) checkPermissions(ctx context.Context) error {
 	var status struct {
 		AuthInfo struct {
@@ -53,7 +53,7 @@ func (c *Client) checkPermissions(ctx context.Context) error {
 	return nil
 }
 
-// missing lists what is needed and not among the privileges.
+// missing returns the required actions that the privileges don't grant.
 func missing(privileges []privilege, database string) (all []string) {
 	covers := func(p privilege, collection string) bool {
 		is := func(name *string, want string) bool { return name != nil && (*name == "" || *name == want) }

@@ -14,18 +14,18 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Promote implements backend.Store. next takes the next deadline into account, too.
+// Promote implements backend.Store. next also covers the next deadline.
 func (s *store) Promote(ctx context.Context, queue string, max int) ([]string, []backend.Task, time.Duration, error) {
 	ctx, done, err := s.begin(ctx)
 	defer done()
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	failed, untilDeadline, err := s.expire(ctx, queue)
+	failed, untilDeadline, err := s.failExpired(ctx, queue)
 	if err != nil {
 		return nil, nil, 0, err
 	}
-	next, err := s.ripen(ctx, queue)
+	next, err := s.promoteDue(ctx, queue)
 	if err != nil {
 		return nil, nil, 0, err
 	}
@@ -34,16 +34,16 @@ func (s *store) Promote(ctx context.Context, queue string, max int) ([]string, [
 	}
 	var ids []string
 	if max > 0 {
-		if ids, err = s.hint(ctx, queue, max); err != nil {
+		if ids, err = s.pickHints(ctx, queue, max); err != nil {
 			return nil, nil, 0, err
 		}
 	}
 	return ids, headsOf(failed), next, nil
 }
 
-// expire fails what waits past its deadline (row 11), and returns how long it is until the next deadline. What runs may
-// end; it comes back here if it doesn't.
-func (c *Client) expire(ctx context.Context, queue string) (failed []*document, next time.Duration, err error) {
+// failExpired fails waiting tasks past their deadline (row 11), and returns the time until the next deadline. Running
+// tasks may finish; otherwise they get here later.
+func (c *Client) failExpired(ctx context.Context, queue string) (failed []*document, next time.Duration, err error) {
 	now := c.clock.now()
 	late, err := c.find(ctx, m{"expires.queue": queue, "expires.at": m{"$lte": now}},
 		options.Find().SetSort(d{asc("expires.at")}).SetProjection(m{"status": 1}))
@@ -52,24 +52,27 @@ func (c *Client) expire(ctx context.Context, queue string) (failed []*document, 
 	}
 	late = slices.DeleteFunc(late, func(x *document) bool { return x.Status == string(backend.StatusRunning) })
 	if len(late) > 0 {
-		u := fails(backend.StatusFailed, now, &failure{string(backend.ErrDeadlineExceeded), "its deadline passed before it could run"})
-		if failed, err = c.transit(ctx, idsOf(late), m{"status": m{"$in": waits}, "expires.at": m{"$lte": now}}, u); err != nil {
+		u := failChange(backend.StatusFailed, now,
+			&failure{string(backend.ErrDeadlineExceeded), "its deadline passed before it could run"})
+		if failed, err = c.transition(ctx, idsOf(late), m{"status": m{"$in": waitingStatuses}, "expires.at": m{"$lte": now}},
+			u); err != nil {
 			return nil, 0, err
 		}
 	}
 	soon, err := c.find(ctx, m{"expires.queue": queue, "expires.at": m{"$gt": now}},
 		options.Find().SetSort(d{asc("expires.at")}).SetLimit(1).SetProjection(m{"expires": 1}))
 	if err == nil && len(soon) > 0 {
-		next = time.Duration(soon[0].Expires.At - now)
+		next = time.Duration(soon[0].Expiry.At - now)
 	}
 	return failed, next, err
 }
 
-// hint marks the best tasks that are owed a hint (row 8): none was sent since they wait, or the last one is too old.
-// Others may be doing the same: at the first try it takes the best, later it draws from ever more than it wants.
-func (c *Client) hint(ctx context.Context, queue string, max int) ([]string, error) {
-	for n := 1; ; n = wider(n) {
-		owed := m{"queue": queue, "place": inLine, "hint_due": m{"$not": m{"$gt": c.clock.now()}}}
+// pickHints marks the best tasks for which a hint is due (row 8): none was sent since they became ready, or the last
+// one is too old. Others may do the same. The first try takes the best ones; later tries choose randomly among more and
+// more candidates.
+func (c *Client) pickHints(ctx context.Context, queue string, max int) ([]string, error) {
+	for n := 1; ; n = widen(n) {
+		owed := m{"queue": queue, "place": ready, "hint_due": m{"$not": m{"$gt": c.clock.now()}}}
 		found, err := c.find(ctx, owed, options.Find().SetSort(d{desc("weight"), asc("created"), asc("_id")}).
 			SetLimit(int64(max*n)).SetProjection(m{"status": 1, "hints": 1, "weight": 1, "created": 1}))
 		if err != nil || len(found) == 0 {
@@ -86,8 +89,8 @@ func (c *Client) hint(ctx context.Context, queue string, max int) ([]string, err
 	}
 }
 
-// markHinted marks tasks as hinted, and returns those that nobody else has marked meanwhile. Those that have had as many
-// hints, and have the same status, are marked in one update: the first ones of a queue mostly are all of them.
+// markHinted marks tasks as hinted and returns those that no other process has marked meanwhile. Tasks with the same
+// number of hints and the same status are marked by one update; usually that is all of them.
 func (c *Client) markHinted(ctx context.Context, found []*document) ([]*document, error) {
 	type like struct {
 		hints    int
@@ -112,27 +115,29 @@ func (c *Client) markHinted(ctx context.Context, found []*document) ([]*document
 			hints = m{"$exists": false}
 		}
 		models = append(models, driver.NewUpdateManyModel().
-			SetFilter(m{"_id": m{"$in": idsOf(alike[k])}, "place": inLine, "status": status, "hints": hints}).
-			SetUpdate(m{"$set": m{"status": string(to), "hints": k.hints + 1, "hint_due": now + int64(hintAge(k.hints+1)), "mark": mark}}))
+			SetFilter(m{"_id": m{"$in": idsOf(alike[k])}, "place": ready, "status": status, "hints": hints}).
+			SetUpdate(m{"$set": m{"status": string(to), "hints": k.hints + 1, "hint_due": now + int64(hintInterval(k.hints+1)),
+				"mark": mark}}))
 	}
 	var r *driver.BulkWriteResult
-	err := c.withRoom(ctx, func() []string { return idsOf(found) }, func() (err error) {
+	err := c.withinSizeLimit(ctx, func() []string { return idsOf(found) }, func() (err error) {
 		r, err = c.tasks.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
 		return err
 	})
 	switch {
 	case err != nil:
-		return nil, c.failed(ctx, err, backend.OutcomeUnknown)
+		return nil, c.wrapError(ctx, err, backend.OutcomeUnknown)
 	case r.MatchedCount == int64(len(found)):
 		return found, nil
 	case r.MatchedCount == 0:
 		return nil, nil
 	}
-	return c.find(ctx, m{"_id": m{"$in": idsOf(found)}, "mark": mark}, options.Find().SetProjection(m{"weight": 1, "created": 1}))
+	return c.find(ctx, m{"_id": m{"$in": idsOf(found)}, "mark": mark}, options.Find().
+		SetProjection(m{"weight": 1, "created": 1}))
 }
 
-// hintAge is how old the n-th hint of a task gets before another is owed: 5 s × 2ⁿ, up to a bound.
-func hintAge(n int) time.Duration {
+// hintInterval returns the time from the n-th hint of a task to the next one: 5 s × 2ⁿ, up to a limit.
+func hintInterval(n int) time.Duration {
 	const first, most = 5 * time.Second, 5 * time.Minute
 	if n >= 6 {
 		return most

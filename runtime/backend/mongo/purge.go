@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	rememberOwners = 24 * time.Hour // convicted ones
-	lateClaim      = time.Minute    // longer than a claim takes
+	ownerTTL  = 24 * time.Hour // how long expired owners are kept
+	lateClaim = time.Minute    // longer than a claim takes
 )
 
-// Purge implements backend.Store. A family is as old as what ended last in it, and counts once, in the queue of its
-// source. One larger than max goes in several calls, its source last. Besides, Purge frees what convicted owners were
-// given by claims that came too late, and forgets owners that were convicted long ago.
+// Purge implements backend.Store. A source and its subtasks form a tree. A tree's age is that of its last end; it
+// counts as one task, in the queue of its source. A tree larger than max is deleted by several calls, its source last.
+// Purge also frees tasks that were claimed for expired owners after their expiry, and deletes old expired owners.
 //
-// Families that still live are passed over, however many there are. A call that is cut short, by max or by its context,
-// is continued where it was by the next one.
+// Trees with live tasks are skipped, however many there are. A call that stops because of max or its context is
+// continued by the next call.
 func (s *store) Purge(ctx context.Context, keep backend.Retention, max int) (int, error) {
 	ctx, done, err := s.begin(ctx)
 	defer done()
@@ -32,47 +32,47 @@ func (s *store) Purge(ctx context.Context, keep backend.Retention, max int) (int
 	if err := s.purgeOwners(ctx); err != nil {
 		return 0, err
 	}
-	from := s.purged.Swap(nil)
+	from := s.purgePos.Swap(nil)
 	n := 0
 	if from != nil {
 		if n, err = s.purgeFrom(ctx, *from, keep, max); err != nil || n >= max {
 			return n, err
 		}
 	}
-	deleted, err := s.purgeFrom(ctx, purgePlace{}, keep, max-n)
+	deleted, err := s.purgeFrom(ctx, purgePosition{}, keep, max-n)
 	return n + deleted, err
 }
 
-// A purgePlace is how far a purge has come: to the sources of a queue that ended at an instant.
-type purgePlace struct {
+// A purgePosition is the progress of a purge: a queue, and the end of the sources reached.
+type purgePosition struct {
 	queue string
 	ended int64
 }
 
-// purgeFrom deletes up to max tasks, beginning at a place. If it doesn't come to the end it notes where it was.
-func (c *Client) purgeFrom(ctx context.Context, place purgePlace, keep backend.Retention, max int) (n int, err error) {
+// purgeFrom deletes up to max tasks, starting at a position. It records where it stops before the end.
+func (c *Client) purgeFrom(ctx context.Context, pos purgePosition, keep backend.Retention, max int) (n int, err error) {
 	for n < max {
-		queue, more, err := c.nextQueue(ctx, place.queue)
+		queue, more, err := c.nextQueue(ctx, pos.queue)
 		if err != nil {
-			c.purged.Store(&place)
+			c.purgePos.Store(&pos)
 		}
 		if err != nil || !more {
 			return n, err
 		}
-		if queue != place.queue {
-			place = purgePlace{queue: queue}
+		if queue != pos.queue {
+			pos = purgePosition{queue: queue}
 		}
-		deleted, err := c.purgeQueue(ctx, &place, keep, max-n)
+		deleted, err := c.purgeQueue(ctx, &pos, keep, max-n)
 		if n += deleted; err != nil || n >= max {
-			c.purged.Store(&place)
+			c.purgePos.Store(&pos)
 			return n, err
 		}
-		place = purgePlace{queue: queue + "\x00"} // no name lies between
+		pos = purgePosition{queue: queue + "\x00"} // the smallest greater name
 	}
 	return n, nil
 }
 
-// nextQueue returns the first queue whose name is not less than from.
+// nextQueue returns the first queue whose name is at least from.
 func (c *Client) nextQueue(ctx context.Context, from string) (string, bool, error) {
 	found, err := c.find(ctx, m{"top": true, "queue": m{"$gte": from}},
 		options.Find().SetSort(d{asc("queue")}).SetLimit(1).SetProjection(m{"queue": 1}))
@@ -82,15 +82,17 @@ func (c *Client) nextQueue(ctx context.Context, from string) (string, bool, erro
 	return found[0].Queue, true, nil
 }
 
-// purgeQueue deletes up to max tasks of families whose sources are of one queue, from a place on, and moves that along.
-func (c *Client) purgeQueue(ctx context.Context, place *purgePlace, keep backend.Retention, max int) (n int, err error) {
-	from := place.ended
+// purgeQueue deletes up to max tasks of trees whose sources are in one queue, from a position on, which it advances.
+func (c *Client) purgeQueue(
+	ctx context.Context, pos *purgePosition, keep backend.Retention, max int,
+) (n int, err error) {
+	from := pos.ended
 	over := func(ended m) m {
-		return m{"top": true, "queue": place.queue, "ended": ended, "open_set": m{"$ne": true}}
+		return m{"top": true, "queue": pos.queue, "ended": ended, "open_set": m{"$ne": true}}
 	}
 	if keep.Age > 0 {
 		before := c.clock.now() - int64(keep.Age)
-		n, err = c.purgeOldest(ctx, place, over(m{"$gt": int64(0), "$gte": from, "$lt": before}), before, 0, max)
+		n, err = c.purgeOldest(ctx, pos, over(m{"$gt": int64(0), "$gte": from, "$lt": before}), before, 0, max)
 		if err != nil || n >= max {
 			return n, err
 		}
@@ -101,7 +103,7 @@ func (c *Client) purgeQueue(ctx context.Context, place *purgePlace, keep backend
 			return n, err
 		}
 		surplus := total - int64(keep.Max)
-		if surplus > 0 && from > 0 { // of which some come before the place
+		if surplus > 0 && from > 0 { // some of which are before the position
 			before, err := c.countOf(ctx, over(m{"$gt": int64(0), "$lt": from}))
 			if err != nil {
 				return n, err
@@ -109,8 +111,8 @@ func (c *Client) purgeQueue(ctx context.Context, place *purgePlace, keep backend
 			surplus -= before
 		}
 		if surplus > 0 {
-			place.ended = from
-			deleted, err := c.purgeOldest(ctx, place, over(m{"$gt": int64(0), "$gte": from}), c.clock.now(), surplus, max-n)
+			pos.ended = from
+			deleted, err := c.purgeOldest(ctx, pos, over(m{"$gt": int64(0), "$gte": from}), c.clock.now(), surplus, max-n)
 			return n + deleted, err
 		}
 	}
@@ -119,18 +121,20 @@ func (c *Client) purgeQueue(ctx context.Context, place *purgePlace, keep backend
 
 func (c *Client) countOf(ctx context.Context, filter m) (int64, error) {
 	n, err := c.tasks.CountDocuments(ctx, filter)
-	return n, c.failed(ctx, err, backend.OutcomeNotSent)
+	return n, c.wrapError(ctx, err, backend.OutcomeNotSent)
 }
 
-// purgeOldest deletes up to max tasks of the families of the sources that match, the oldest first; of so many of them, if
-// limit isn't 0. It looks at them a chunk at a time, until enough is deleted.
-func (c *Client) purgeOldest(ctx context.Context, place *purgePlace, over m, before, limit int64, max int) (n int, err error) {
+// purgeOldest deletes up to max tasks of the trees of matching sources, oldest first, and of at most limit sources
+// unless limit is 0. It reads sources in chunks until enough is deleted.
+func (c *Client) purgeOldest(
+	ctx context.Context, pos *purgePosition, over m, before, limit int64, max int,
+) (n int, err error) {
 	cursor, err := c.tasks.Find(ctx, over, options.Find().SetSort(d{asc("ended")}).SetLimit(limit).
 		SetBatchSize(int32(min(max, chunk))).SetProjection(m{"ended": 1, "spawn_rev": 1, "done_made": 1, "purging": 1}))
 	if err != nil {
-		return 0, c.failed(ctx, err, backend.OutcomeNotSent)
+		return 0, c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
-	defer func() { err = cmp.Or(err, c.failed(ctx, cursor.Close(ctx), backend.OutcomeUnknown)) }()
+	defer func() { err = cmp.Or(err, c.wrapError(ctx, cursor.Close(ctx), backend.OutcomeUnknown)) }()
 	for n < max {
 		var sources []*document
 		for len(sources) == 0 || cursor.RemainingBatchLength() > 0 {
@@ -139,19 +143,19 @@ func (c *Client) purgeOldest(ctx context.Context, place *purgePlace, over m, bef
 			}
 			x := new(document)
 			if err := cursor.Decode(x); err != nil {
-				return n, c.failed(ctx, err, backend.OutcomeNotSent)
+				return n, c.wrapError(ctx, err, backend.OutcomeNotSent)
 			}
 			sources = append(sources, x)
 		}
 		if len(sources) == 0 {
-			return n, c.failed(ctx, cursor.Err(), backend.OutcomeNotSent)
+			return n, c.wrapError(ctx, cursor.Err(), backend.OutcomeNotSent)
 		}
-		place.ended = sources[0].Ended
-		sources, err := c.withoutLiving(ctx, sources)
+		pos.ended = sources[0].Ended
+		sources, err := c.skipLive(ctx, sources)
 		if err != nil {
 			return n, err
 		}
-		deleted, err := c.purgeFamilies(ctx, sources, place, before, max-n)
+		deleted, err := c.purgeTrees(ctx, sources, pos, before, max-n)
 		if n += deleted; err != nil {
 			return n, err
 		}
@@ -159,9 +163,9 @@ func (c *Client) purgeOldest(ctx context.Context, place *purgePlace, over m, bef
 	return n, nil
 }
 
-// withoutLiving leaves out sources of which a subtask lives or has an unfinished set, or whose SubtasksDone has not ended: most
-// of the families that live, by few commands for many of them.
-func (c *Client) withoutLiving(ctx context.Context, sources []*document) ([]*document, error) {
+// skipLive removes sources with a live subtask, an unfinished set below them, or a SubtasksDone task that isn't final.
+// These are most of the live trees, found with few commands.
+func (c *Client) skipLive(ctx context.Context, sources []*document) ([]*document, error) {
 	byDone, ids := map[string]string{}, []string{}
 	for _, x := range sources {
 		if x.SpawnRev > 0 && !x.Purging {
@@ -175,33 +179,36 @@ func (c *Client) withoutLiving(ctx context.Context, sources []*document) ([]*doc
 	type source struct {
 		ID string `bson:"_id"`
 	}
-	living := map[string]bool{}
-	done, err := c.find(ctx, m{"_id": m{"$in": slices.Collect(maps.Keys(byDone))}, "done_of": m{"$exists": true}, "status": m{"$in": lives}},
+	live := map[string]bool{}
+	done, err := c.find(ctx, m{"_id": m{"$in": slices.Collect(maps.Keys(byDone))}, "done_of": m{"$exists": true},
+		"status": m{"$in": liveStatuses}},
 		options.Find().SetProjection(m{"_id": 1}))
 	if err != nil {
 		return nil, err
 	}
 	for _, x := range done {
-		living[byDone[x.ID]] = true
+		live[byDone[x.ID]] = true
 	}
 	for _, q := range []struct {
 		field string
 		match m
 	}{{"live", m{"live": m{"$in": ids}}}, {"kin.source", m{"open_set": true, "kin.source": m{"$in": ids}}}} {
-		found, err := group[source](ctx, c, q.match, "$"+q.field, nil)
+		found, err := groupBy[source](ctx, c, q.match, "$"+q.field, nil)
 		if err != nil {
 			return nil, err
 		}
 		for _, g := range found {
-			living[g.ID] = true
+			live[g.ID] = true
 		}
 	}
-	return slices.DeleteFunc(sources, func(x *document) bool { return living[x.ID] }), nil
+	return slices.DeleteFunc(sources, func(x *document) bool { return live[x.ID] }), nil
 }
 
-// purgeFamilies deletes up to max tasks of the families of sources, where nothing in them lives or has ended after an
-// instant. It moves the place along.
-func (c *Client) purgeFamilies(ctx context.Context, sources []*document, place *purgePlace, before int64, max int) (n int, err error) {
+// purgeTrees deletes up to max tasks of the trees of sources that have no live tasks and ended before an instant. It
+// advances the position.
+func (c *Client) purgeTrees(
+	ctx context.Context, sources []*document, pos *purgePosition, before int64, max int,
+) (n int, err error) {
 	var alone []string
 	for _, x := range sources {
 		if x.SpawnRev == 0 {
@@ -209,8 +216,9 @@ func (c *Client) purgeFamilies(ctx context.Context, sources []*document, place *
 		}
 	}
 	err = chunks(alone[:min(len(alone), max)], func(part []string) error {
-		// One that has got subtasks meanwhile stays.
-		deleted, err := c.remove(ctx, m{"_id": m{"$in": part}, "status": m{"$in": ended}, "spawn_rev": m{"$exists": false}})
+		// A source that got subtasks meanwhile is kept.
+		deleted, err := c.remove(ctx, m{"_id": m{"$in": part}, "status": m{"$in": finalStatuses},
+			"spawn_rev": m{"$exists": false}})
 		n += deleted
 		return err
 	})
@@ -221,7 +229,7 @@ func (c *Client) purgeFamilies(ctx context.Context, sources []*document, place *
 		if x.SpawnRev == 0 {
 			continue
 		}
-		place.ended = x.Ended
+		pos.ended = x.Ended
 		var deleted int
 		deleted, err = c.purgeSource(ctx, x, before, max-n)
 		n += deleted
@@ -229,24 +237,24 @@ func (c *Client) purgeFamilies(ctx context.Context, sources []*document, place *
 	return n, err
 }
 
-// purgeSource deletes up to max tasks of a source and what is under it, if that is over.
+// purgeSource deletes up to max tasks of a tree if all of it has ended.
 func (c *Client) purgeSource(ctx context.Context, source *document, before int64, max int) (int, error) {
 	if !source.Purging {
-		over, err := c.isOver(ctx, source, before)
+		over, err := c.treeEnded(ctx, source, before)
 		if err != nil || !over {
 			return 0, err
 		}
-		// Whether it is over need not be asked again, however many calls it takes to delete it: its set is finished, and
-		// takes no more.
+		// The check is not needed again, however many calls the deletion takes: the set is finished and accepts no more
+		// subtasks.
 		if _, err := c.tasks.UpdateOne(ctx, m{"_id": source.ID}, m{"$set": m{"purging": true}}); err != nil {
-			return 0, c.failed(ctx, err, backend.OutcomeUnknown)
+			return 0, c.wrapError(ctx, err, backend.OutcomeUnknown)
 		}
 	}
-	return c.purgeFamily(ctx, source, before, max)
+	return c.purgeTree(ctx, source, before, max)
 }
 
-// isOver says whether nothing of a family lives, no set in it is unfinished, and all of it ended before an instant.
-func (c *Client) isOver(ctx context.Context, source *document, before int64) (bool, error) {
+// treeEnded reports whether a tree has no live tasks and no unfinished sets, and all of it ended before an instant.
+func (c *Client) treeEnded(ctx context.Context, source *document, before int64) (bool, error) {
 	level := []string{source.ID}
 	done := []string{doneID(source.ID)}
 	for len(level) > 0 {
@@ -256,7 +264,7 @@ func (c *Client) isOver(ctx context.Context, source *document, before int64) (bo
 				m{"status": 1, "ended": 1, "open_set": 1, "spawn_rev": 1}))
 			for _, x := range kin {
 				if !isFinal(x.Status) || x.OpenSet || x.Ended >= before {
-					return errNotOver
+					return errTreeLive
 				}
 				if x.SpawnRev > 0 {
 					next = append(next, x.ID)
@@ -265,7 +273,7 @@ func (c *Client) isOver(ctx context.Context, source *document, before int64) (bo
 			}
 			return err
 		})
-		if err == errNotOver {
+		if err == errTreeLive {
 			return false, nil
 		}
 		if err != nil {
@@ -274,27 +282,28 @@ func (c *Client) isOver(ctx context.Context, source *document, before int64) (bo
 		level = next
 	}
 	err := chunks(done, func(part []string) error {
-		late, err := c.some(ctx, m{"_id": m{"$in": part}, "done_of": m{"$exists": true}, "ended": m{"$not": m{"$lt": before}}})
+		late, err := c.exists(ctx, m{"_id": m{"$in": part}, "done_of": m{"$exists": true},
+			"ended": m{"$not": m{"$lt": before}}})
 		if err == nil && late {
-			return errNotOver
+			return errTreeLive
 		}
 		return err
 	})
-	if err == errNotOver {
+	if err == errTreeLive {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-var errNotOver = backend.NewError(backend.ErrFailedPrecondition, "something of the family lives")
+var errTreeLive = backend.NewError(backend.ErrFailedPrecondition, "the tree has live tasks")
 
-// purgeFamily deletes up to max tasks of a family that is over, from the leaves up, its source last. A subtask that had none of
-// its own may have got its first ones since that was found out: it is not deleted, nor is what it is under, before they are
-// over, too.
-func (c *Client) purgeFamily(ctx context.Context, source *document, before int64, max int) (n int, err error) {
+// purgeTree deletes up to max tasks of a tree that has ended, leaves first, the source last. A subtask may have got its
+// first subtasks since the check. It and its sources are kept until these have ended too.
+func (c *Client) purgeTree(ctx context.Context, source *document, before int64, max int) (n int, err error) {
 	for n < max {
 		kin, err := c.find(ctx, m{"kin.source": source.ID},
-			options.Find().SetLimit(int64(min(max-n, chunk))).SetProjection(m{"status": 1, "ended": 1, "open_set": 1, "spawn_rev": 1, "purging": 1}))
+			options.Find().SetLimit(int64(min(max-n, chunk))).
+				SetProjection(m{"status": 1, "ended": 1, "open_set": 1, "spawn_rev": 1, "purging": 1}))
 		if err != nil {
 			return n, err
 		}
@@ -322,7 +331,7 @@ func (c *Client) purgeFamily(ctx context.Context, source *document, before int64
 				return n, err
 			}
 		}
-		if n == progress { // what is left of it lives
+		if n == progress { // the rest has live tasks
 			return n, nil
 		}
 	}
@@ -341,25 +350,25 @@ func (c *Client) purgeFamily(ctx context.Context, source *document, before int64
 func (c *Client) remove(ctx context.Context, filter m) (int, error) {
 	r, err := c.tasks.DeleteMany(ctx, filter)
 	if err != nil {
-		return 0, c.failed(ctx, err, backend.OutcomeUnknown)
+		return 0, c.wrapError(ctx, err, backend.OutcomeUnknown)
 	}
 	return int(r.DeletedCount), nil
 }
 
-// purgeOwners frees tasks that run for nobody, and forgets owners.
+// purgeOwners frees tasks that were claimed for expired or deleted owners, and deletes old expired owners.
 func (c *Client) purgeOwners(ctx context.Context) error {
-	owners, err := findIn[holder](ctx, c, c.owners, m{})
+	owners, err := findIn[ownerDoc](ctx, c, c.owners, m{})
 	if err != nil {
 		return err
 	}
 	type running struct {
 		Owner string `bson:"_id"`
 	}
-	busy, err := group[running](ctx, c, m{"owner": m{"$gt": ""}}, "$owner", nil)
+	busy, err := groupBy[running](ctx, c, m{"owner": m{"$gt": ""}}, "$owner", nil)
 	if err != nil {
 		return err
 	}
-	known := make(map[string]*holder, len(owners))
+	known := make(map[string]*ownerDoc, len(owners))
 	for _, o := range owners {
 		known[o.Name] = o
 	}
@@ -367,13 +376,13 @@ func (c *Client) purgeOwners(ctx context.Context) error {
 		if o := known[b.Owner]; o != nil && !o.Freed {
 			continue
 		}
-		// A claim makes its owner known after it took something, and gives that back itself if it can. So what it has left here
-		// was never begun: nothing is charged.
+		// A claim checks its owner after claiming, and releases the tasks if it can. So a handler of a task found here was
+		// never started, and nothing is charged.
 		late := m{"owner": b.Owner, "started": m{"$lt": c.clock.now() - int64(lateClaim)}}
-		if _, err := c.free(ctx, late, &backend.Loss{Owner: b.Owner, Void: true}); err != nil {
+		if _, err := c.freeClaims(ctx, late, &backend.Loss{Owner: b.Owner, Void: true}); err != nil {
 			return err
 		}
 	}
-	_, err = c.owners.DeleteMany(ctx, m{"freed": true, "at": m{"$lt": c.clock.now() - int64(rememberOwners)}})
-	return c.failed(ctx, err, backend.OutcomeUnknown)
+	_, err = c.owners.DeleteMany(ctx, m{"freed": true, "at": m{"$lt": c.clock.now() - int64(ownerTTL)}})
+	return c.wrapError(ctx, err, backend.OutcomeUnknown)
 }

@@ -13,12 +13,12 @@ import (
 
 // Settle implements backend.Store.
 //
-// It is one unordered bulk of guarded updates, which at first demand that the task has no subtasks: where all of them
-// match, nothing is left to be said. The others are read back: a task whose settle was applied before bears its nonce, one
-// that has subtasks is settled in a second round.
+// It is one unordered bulk of guarded updates, which first require that the tasks have no subtasks. If all match, no
+// read is needed. Otherwise the others are read back: a task that was settled before has the settle's nonce, and one
+// with subtasks is settled in a second round.
 func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend.Settled, error) {
 	if ctx.Err() != nil {
-		return nil, notBegun(ctx)
+		return nil, notStarted(ctx)
 	}
 	if err := backend.ValidateSettle(settles); err != nil {
 		return nil, err
@@ -28,40 +28,42 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 	if err != nil {
 		return nil, err
 	}
-	unfit, err := s.unfitKeys(ctx, settles)
+	mismatches, err := s.mismatchKeys(ctx, settles)
 	if err != nil {
 		return nil, err
 	}
-	came := make([]backend.Settled, len(settles))
+	results := make([]backend.Settled, len(settles))
 	remaining := make([]int, len(settles))
 	for i := range remaining {
 		remaining[i] = i
 	}
-	// Three rounds are all there can be, since a set of subtasks never goes again, and a request to stop neither while a
-	// task runs; the bound is for what else may come.
+	// Three rounds suffice, since a set of subtasks is never removed, nor is the stop request of a running task. The limit
+	// is a safety net.
 	for round := 0; len(remaining) > 0 && round < 10; round++ {
-		all, err := s.settleAll(ctx, settles, remaining, unfit, round > 0)
+		all, err := s.writeSettles(ctx, settles, remaining, mismatches, round > 0)
 		if err != nil {
 			return nil, err
 		}
 		if all && round == 0 {
 			for _, i := range remaining {
-				came[i] = backend.SettledApplied
+				results[i] = backend.SettledApplied
 			}
-			return came, nil
+			return results, nil
 		}
-		if remaining, err = s.readBack(ctx, settles, remaining, came); err != nil {
+		if remaining, err = s.readBack(ctx, settles, remaining, results); err != nil {
 			return nil, err
 		}
 	}
 	if len(remaining) > 0 {
-		return nil, backend.Errorf(backend.ErrInternal, "task %q is neither settled nor refused", settles[remaining[0]].ID)
+		return nil, backend.Errorf(backend.ErrInternal, "settling task %q made no progress", settles[remaining[0]].ID)
 	}
-	return came, nil
+	return results, nil
 }
 
-// settleAll writes what has come of claims, and says whether each of them was still its owner's.
-func (c *Client) settleAll(ctx context.Context, settles []backend.Settle, which []int, unfit map[string]string, family bool) (all bool, err error) {
+// writeSettles writes settles, and reports whether all claims were still held.
+func (c *Client) writeSettles(
+	ctx context.Context, settles []backend.Settle, which []int, mismatches map[string]string, withSubtasks bool,
+) (all bool, err error) {
 	now := c.clock.now()
 	models := make([]driver.WriteModel, len(which))
 	for k, i := range which {
@@ -70,14 +72,14 @@ func (c *Client) settleAll(ctx context.Context, settles []backend.Settle, which 
 		if e.To == backend.StatusStopped {
 			guard["stopping"] = true
 		}
-		if !family {
+		if !withSubtasks {
 			guard["spawn_rev"] = m{"$exists": false}
 		}
-		models[k] = driver.NewUpdateOneModel().SetFilter(guard).SetUpdate(settled(e, unfit[e.ID], now).update())
+		models[k] = driver.NewUpdateOneModel().SetFilter(guard).SetUpdate(settleChange(e, mismatches[e.ID], now).update())
 	}
 	var r *driver.BulkWriteResult
 	again := false
-	err = c.withRoom(ctx, func() []string {
+	err = c.withinSizeLimit(ctx, func() []string {
 		again = true
 		ids := make([]string, len(which))
 		for k, i := range which {
@@ -89,13 +91,13 @@ func (c *Client) settleAll(ctx context.Context, settles []backend.Settle, which 
 		return err
 	})
 	if err != nil {
-		return false, c.failed(ctx, err, backend.OutcomeUnknown)
+		return false, c.wrapError(ctx, err, backend.OutcomeUnknown)
 	}
 	return !again && r.MatchedCount == int64(len(which)), nil
 }
 
-// unfitKeys returns the unfit field, by id, of the tasks whose payloads did not decode: rarely any.
-func (c *Client) unfitKeys(ctx context.Context, settles []backend.Settle) (map[string]string, error) {
+// mismatchKeys returns the unfit field, by ID, of tasks whose payloads could not be decoded. Usually there are none.
+func (c *Client) mismatchKeys(ctx context.Context, settles []backend.Settle) (map[string]string, error) {
 	var ids []string
 	for i := range settles {
 		if settles[i].Payload == backend.PayloadWrongVersion {
@@ -108,30 +110,31 @@ func (c *Client) unfitKeys(ctx context.Context, settles []backend.Settle) (map[s
 	found, err := c.find(ctx, m{"_id": m{"$in": ids}}, options.Find().SetProjection(m{"queue": 1, "fingerprint": 1}))
 	keys := make(map[string]string, len(found))
 	for _, x := range found {
-		keys[x.ID] = keyOf(x.Queue, x.Fingerprint)
+		keys[x.ID] = uniqueKeyOf(x.Queue, x.Fingerprint)
 	}
 	return keys, err
 }
 
-// settled is what a settle writes (rows 3 to 6 and 10). unfit is that field of a task whose payload did not decode.
-func settled(e *backend.Settle, unfit string, now int64) change {
+// settleChange returns the change of a settle (rows 3 to 6 and 10). mismatch is the unfit field of a task whose payload
+// could not be decoded.
+func settleChange(e *backend.Settle, mismatch string, now int64) change {
 	var u change
 	switch e.To {
 	case backend.StatusSuccess:
-		u = ends(e.To, now)
+		u = endChange(e.To, now)
 		u.unset = append(u.unset, "error")
 		if e.Result != nil {
 			u.set["result"] = []byte(e.Result)
 		}
 	case backend.StatusFailed:
-		u = fails(e.To, now, failureOf(e.Error))
+		u = failChange(e.To, now, failureOf(e.Error))
 	case backend.StatusStopped:
-		u = stops(now)
+		u = stopChange(now)
 		if e.Error != nil {
-			u = fails(e.To, now, failureOf(e.Error))
+			u = failChange(e.To, now, failureOf(e.Error))
 		}
 	default:
-		u = waitsAgain(e.To).waitUntil(instant.Add(now, e.Delay), now)
+		u = requeueChange(e.To).waitUntil(instant.Add(now, e.Delay), now)
 		if e.To == backend.StatusRetrying {
 			u.set["error"] = failureOf(e.Error)
 		} else {
@@ -148,7 +151,7 @@ func settled(e *backend.Settle, unfit string, now int64) change {
 	case e.Payload == backend.PayloadWrongVersion:
 		u.min = m{"wrong_since": now}
 		if live {
-			u.set["unfit"] = unfit
+			u.set["unfit"] = mismatch
 		}
 		if e.To == backend.StatusWaiting {
 			u.set["error"] = failureOf(e.Error)
@@ -163,8 +166,10 @@ func settled(e *backend.Settle, unfit string, now int64) change {
 	return u
 }
 
-// readBack says of settles what came of them, and returns those that are still to be written.
-func (c *Client) readBack(ctx context.Context, settles []backend.Settle, which []int, came []backend.Settled) (remaining []int, err error) {
+// readBack sets the results of settles, and returns those that are still to be written.
+func (c *Client) readBack(
+	ctx context.Context, settles []backend.Settle, which []int, results []backend.Settled,
+) (remaining []int, err error) {
 	ids := make([]string, len(which))
 	for k, i := range which {
 		ids[k] = settles[i].ID
@@ -183,17 +188,17 @@ func (c *Client) readBack(ctx context.Context, settles []backend.Settle, which [
 		stop := e.To == backend.StatusStopped
 		switch {
 		case x == nil || x.Fence != e.Fence:
-			came[i] = backend.SettledLost
+			results[i] = backend.SettledLost
 		case x.Status != string(backend.StatusRunning) && x.Settled != e.Nonce:
-			came[i] = backend.SettledLost
+			results[i] = backend.SettledLost
 		case x.Status != string(backend.StatusRunning) && x.SpawnRev > 0:
-			came[i] = backend.SettledWithSubtasks
+			results[i] = backend.SettledWithSubtasks
 		case x.Status != string(backend.StatusRunning):
-			came[i] = backend.SettledApplied
+			results[i] = backend.SettledApplied
 		case x.Stopping && !stop:
-			came[i] = backend.SettledStopping
+			results[i] = backend.SettledStopping
 		case !x.Stopping && stop:
-			came[i] = backend.SettledLost // it may not stop
+			results[i] = backend.SettledLost // no stop was requested
 		default:
 			remaining = append(remaining, i) // it has subtasks
 		}
@@ -208,7 +213,7 @@ func (s *store) MarkRetried(ctx context.Context, id, from, to string) (string, e
 	if err != nil {
 		return "", err
 	}
-	guard := m{"_id": id, "status": m{"$in": ended}, "retried_by": from}
+	guard := m{"_id": id, "status": m{"$in": finalStatuses}, "retried_by": from}
 	if from == "" {
 		guard["retried_by"] = m{"$exists": false}
 	}
@@ -217,9 +222,9 @@ func (s *store) MarkRetried(ctx context.Context, id, from, to string) (string, e
 		u = change{unset: []string{"retried_by"}}
 	}
 	if _, err := s.tasks.UpdateOne(ctx, guard, u.update()); err != nil {
-		return "", s.failed(ctx, err, backend.OutcomeUnknown)
+		return "", s.wrapError(ctx, err, backend.OutcomeUnknown)
 	}
-	x, err := s.one(ctx, id)
+	x, err := s.findOne(ctx, id)
 	switch {
 	case err != nil:
 		return "", err
@@ -241,10 +246,11 @@ func (s *store) Progress(ctx context.Context, id string, fence int64, progress j
 	r, err := s.tasks.UpdateOne(ctx, m{"_id": id, "fence": fence, "status": string(backend.StatusRunning)},
 		m{"$set": m{"progress": []byte(progress)}})
 	if err != nil {
-		return s.failed(ctx, err, backend.OutcomeUnknown)
+		return s.wrapError(ctx, err, backend.OutcomeUnknown)
 	}
 	if r.MatchedCount == 0 {
-		return backend.Errorf(backend.ErrAborted, "task %q no longer runs with fence %d", id, fence).With(backend.OutcomeAnswered)
+		return backend.Errorf(backend.ErrAborted, "task %q no longer runs with fence %d", id, fence).
+			With(backend.OutcomeAnswered)
 	}
 	return nil
 }

@@ -9,13 +9,12 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// stopChunk is how many tasks one round stops. Other operations slow down with its size; the whole takes as long with
-// chunk.
+// stopChunk is how many tasks one round stops. Larger rounds delay other operations and don't shorten the whole.
 const stopChunk = 100
 
-// Stop implements backend.Store (row 9, and the request for row 10). The task itself is stopped first, with which its
-// source takes no more subtasks, then what is under it, a level at a time; what a subtask spawns meanwhile the sweeper
-// finds. A task that was asked before is returned again.
+// Stop implements backend.Store (row 9, and the request for row 10). It stops the task first, after which its source
+// accepts no more subtasks, then its subtasks level by level. Subtasks that are spawned meanwhile are found by the
+// sweeper. Tasks with an earlier stop request are returned again.
 func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, error) {
 	ctx, done, err := s.begin(ctx)
 	defer done()
@@ -25,7 +24,7 @@ func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, erro
 	if st.Reason == "" {
 		st.Reason = "stopped"
 	}
-	top, err := s.one(ctx, st.ID)
+	top, err := s.findOne(ctx, st.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -38,22 +37,22 @@ func (s *store) Stop(ctx context.Context, st backend.Stop) ([]backend.Task, erro
 	for first := true; len(level) > 0; first = false {
 		if !first || !st.Below {
 			for ids := range slices.Chunk(level, stopChunk) {
-				some, err := s.stop(ctx, ids, st.Reason, mark)
+				some, err := s.stopTasks(ctx, ids, st.Reason, mark)
 				if err != nil {
 					return nil, err
 				}
 				stopped = st.Report(append(stopped, headsOf(some)...))
 			}
 		}
-		if level, err = s.under(ctx, level); err != nil {
+		if level, err = s.subtasksOf(ctx, level); err != nil {
 			return nil, err
 		}
 	}
 	return stopped, nil
 }
 
-// under returns the subtasks of tasks.
-func (c *Client) under(ctx context.Context, sources []string) ([]string, error) {
+// subtasksOf returns the IDs of the subtasks of tasks.
+func (c *Client) subtasksOf(ctx context.Context, sources []string) ([]string, error) {
 	var ids []string
 	err := chunks(sources, func(part []string) error {
 		found, err := c.find(ctx, m{"kin.source": m{"$in": part}}, options.Find().SetProjection(m{"_id": 1}))
@@ -63,24 +62,25 @@ func (c *Client) under(ctx context.Context, sources []string) ([]string, error) 
 	return ids, err
 }
 
-// stop stops those of the tasks that wait, asks those that run, and returns both. It looks again until none waits: one
-// that was claimed between the two updates may have been let go after the second.
-func (c *Client) stop(ctx context.Context, ids []string, reason, mark string) ([]*document, error) {
+// stopTasks stops waiting tasks, requests running ones to stop, and returns both. It repeats until none is waiting: a
+// task that was claimed between the two updates may have been released after the second.
+func (c *Client) stopTasks(ctx context.Context, ids []string, reason, mark string) ([]*document, error) {
 	for {
-		waiting := stops(c.clock.now())
+		waiting := stopChange(c.clock.now())
 		waiting.set["reason"], waiting.set["mark"] = reason, mark
-		err := c.withRoom(ctx, func() []string { return ids }, func() error {
-			_, err := c.tasks.UpdateMany(ctx, m{"_id": m{"$in": ids}, "status": m{"$in": waits}}, waiting.update())
+		err := c.withinSizeLimit(ctx, func() []string { return ids }, func() error {
+			_, err := c.tasks.UpdateMany(ctx, m{"_id": m{"$in": ids}, "status": m{"$in": waitingStatuses}}, waiting.update())
 			if err == nil {
-				_, err = c.tasks.UpdateMany(ctx, m{"_id": m{"$in": ids}, "status": string(backend.StatusRunning), "stopping": m{"$ne": true}},
+				_, err = c.tasks.UpdateMany(ctx, m{"_id": m{"$in": ids}, "status": string(backend.StatusRunning),
+					"stopping": m{"$ne": true}},
 					m{"$set": m{"stopping": true, "reason": reason}})
 			}
 			return err
 		})
 		if err != nil {
-			return nil, c.failed(ctx, err, backend.OutcomeUnknown)
+			return nil, c.wrapError(ctx, err, backend.OutcomeUnknown)
 		}
-		left, err := c.some(ctx, m{"_id": m{"$in": ids}, "status": m{"$in": waits}})
+		left, err := c.exists(ctx, m{"_id": m{"$in": ids}, "status": m{"$in": waitingStatuses}})
 		if err != nil {
 			return nil, err
 		}
@@ -88,10 +88,10 @@ func (c *Client) stop(ctx context.Context, ids []string, reason, mark string) ([
 			break
 		}
 	}
-	stopped, err := c.heads(ctx, m{"_id": m{"$in": ids}, "mark": mark})
+	stopped, err := c.findHeads(ctx, m{"_id": m{"$in": ids}, "mark": mark})
 	if err != nil {
 		return nil, err
 	}
-	asked, err := c.heads(ctx, m{"_id": m{"$in": ids}, "status": string(backend.StatusRunning), "stopping": true})
+	asked, err := c.findHeads(ctx, m{"_id": m{"$in": ids}, "status": string(backend.StatusRunning), "stopping": true})
 	return append(stopped, asked...), err
 }

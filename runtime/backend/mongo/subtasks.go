@@ -11,8 +11,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Spawn implements backend.Store. The write on the source decides; all that follows is completed by whoever comes next:
-// this call repeated, Finish, Open or Discard.
+// Spawn implements backend.Store. The write on the source commits the batch. If the process dies after it, a repeated
+// Spawn, Finish, Open or Discard completes the rest.
 func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 	ctx, done, err := s.begin(ctx)
 	defer done()
@@ -35,15 +35,15 @@ func (s *store) Spawn(ctx context.Context, sp backend.Spawn) error {
 	return nil
 }
 
-// commit raises a source's spawn_rev for a batch, unless that is part of its set already and nothing was added since. It
-// returns the source as it is afterwards: with a status that it had when the batch was part of the set, or later.
+// commit increments a source's spawn_rev for a batch, unless the batch is committed and nothing was added since. It
+// returns the source as read afterwards, with a status from when the batch was part of the set, or later.
 //
-// A batch whose size is said is counted between reading the source and writing it, and the write demands that no Discard was
-// noted in between. One noted later finds the batch committed. One noted earlier may still be deleting, but only what bears an
-// earlier generation than the source had when it was read: such tasks don't count.
+// A batch with a given size is counted between reading and writing the source, and the write requires that no Discard
+// was recorded in between. A later Discard finds the batch committed. An earlier one may still be deleting, but only
+// tasks of generations before the source's when it was read; these don't count.
 func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error) {
 	for {
-		source, err := c.parent(ctx, sp.Source)
+		source, err := c.readSource(ctx, sp.Source)
 		switch {
 		case err != nil:
 			return nil, err
@@ -52,7 +52,7 @@ func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error
 		case sp.Stale(backend.Status(source.Status), source.Fence):
 			return nil, sp.ErrorStale()
 		}
-		if slices.Contains(source.Opening, sp.Batch) { // committed, and perhaps interrupted then
+		if slices.Contains(source.Opening, sp.Batch) { // committed, and possibly interrupted
 			if err := c.makeLive(ctx, sp.Source, sp.Batch); err != nil {
 				return nil, err
 			}
@@ -60,15 +60,15 @@ func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error
 		}
 		committed := slices.Contains(source.Batches, sp.Batch)
 		if committed {
-			added, err := c.some(ctx, m{"held": heldBy(sp.Source, sp.Batch)})
+			added, err := c.exists(ctx, m{"held": heldKey(sp.Source, sp.Batch)})
 			if err != nil {
 				return nil, err
 			}
 			if !added {
-				return source, c.isWhole(ctx, sp)
+				return source, c.checkComplete(ctx, sp)
 			}
 		}
-		if err := takesMore(source, sp, committed); err != nil {
+		if err := checkAccepts(source, sp, committed); err != nil {
 			return nil, err
 		}
 		if err := c.countBatch(ctx, source, sp, committed); err != nil {
@@ -76,7 +76,8 @@ func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error
 		}
 		guard := m{
 			"_id": sp.Source, "status": m{"$nin": []string{string(backend.StatusFailed), string(backend.StatusStopped)}},
-			"subtasks": m{"$exists": false}, "purging": m{"$ne": true}, "discarded": m{"$ne": sp.Batch}, "batches": m{"$ne": sp.Batch},
+			"subtasks": m{"$exists": false}, "purging": m{"$ne": true}, "discarded": m{"$ne": sp.Batch},
+			"batches":  m{"$ne": sp.Batch},
 			"discards": orMissing(source.Discards),
 		}
 		if committed {
@@ -87,7 +88,7 @@ func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error
 			guard["status"] = m{"$in": []string{string(backend.StatusRunning), string(backend.StatusSuccess)}}
 		}
 		var r *driver.UpdateResult
-		err = c.withRoom(ctx, func() []string { return []string{sp.Source} }, func() (err error) {
+		err = c.withinSizeLimit(ctx, func() []string { return []string{sp.Source} }, func() (err error) {
 			r, err = c.tasks.UpdateOne(ctx, guard, m{
 				"$inc": m{"spawn_rev": int64(1)}, "$addToSet": m{"batches": sp.Batch, "opening": sp.Batch},
 				"$set": m{"open_set": true}, "$min": m{"quiet": c.clock.now()},
@@ -95,22 +96,23 @@ func (c *Client) commit(ctx context.Context, sp backend.Spawn) (*document, error
 			return err
 		})
 		if err != nil {
-			return nil, c.failed(ctx, err, backend.OutcomeUnknown)
+			return nil, c.wrapError(ctx, err, backend.OutcomeUnknown)
 		}
 		if r.MatchedCount == 0 {
-			continue // something of the source has changed: what, reading it again says
+			continue // the source has changed; read it again
 		}
-		if source, err = c.parent(ctx, sp.Source); source == nil && err == nil {
+		if source, err = c.readSource(ctx, sp.Source); source == nil && err == nil {
 			err = noTask(sp.Source)
 		}
 		return source, err
 	}
 }
 
-// parent returns what decides about a source's subtasks; nil if there is no such task.
-func (c *Client) parent(ctx context.Context, id string) (*document, error) {
+// readSource returns the fields of a source that decide about its subtasks, or nil if there is no such task.
+func (c *Client) readSource(ctx context.Context, id string) (*document, error) {
 	found, err := c.find(ctx, m{"_id": id}, options.Find().SetProjection(m{
-		"status": 1, "fence": 1, "subtasks": 1, "purging": 1, "spawn_rev": 1, "batches": 1, "opening": 1, "discarded": 1, "discards": 1,
+		"status": 1, "fence": 1, "subtasks": 1, "purging": 1, "spawn_rev": 1, "batches": 1, "opening": 1, "discarded": 1,
+		"discards": 1,
 	}))
 	if err != nil || len(found) == 0 {
 		return nil, err
@@ -118,8 +120,8 @@ func (c *Client) parent(ctx context.Context, id string) (*document, error) {
 	return found[0], nil
 }
 
-// takesMore says why a source takes no more subtasks, or not these.
-func takesMore(source *document, sp backend.Spawn, committed bool) error {
+// checkAccepts returns an error if a source accepts no more subtasks, or not these.
+func checkAccepts(source *document, sp backend.Spawn, committed bool) error {
 	switch s := backend.Status(source.Status); {
 	case source.Subtasks != nil || source.Purging || s == backend.StatusFailed || s == backend.StatusStopped:
 		return sp.ErrorRefused()
@@ -131,12 +133,13 @@ func takesMore(source *document, sp backend.Spawn, committed bool) error {
 	return nil
 }
 
-// countBatch returns an error unless exactly the tasks of a batch are stored, none of which a Discard may still delete.
+// countBatch returns an error unless exactly the tasks of a batch are stored, not counting those that a Discard may
+// still delete.
 func (c *Client) countBatch(ctx context.Context, source *document, sp backend.Spawn, committed bool) error {
 	if sp.Count == 0 {
 		return nil
 	}
-	held := m{"held": heldBy(sp.Source, sp.Batch)}
+	held := m{"held": heldKey(sp.Source, sp.Batch)}
 	stored, err := c.count(ctx, held)
 	if err != nil {
 		return err
@@ -162,8 +165,8 @@ func (c *Client) countBatch(ctx context.Context, source *document, sp backend.Sp
 	return nil
 }
 
-// isWhole returns an error unless all tasks of a committed batch are there.
-func (c *Client) isWhole(ctx context.Context, sp backend.Spawn) error {
+// checkComplete returns an error unless all tasks of a committed batch exist.
+func (c *Client) checkComplete(ctx context.Context, sp backend.Spawn) error {
 	if sp.Count == 0 {
 		return nil
 	}
@@ -174,7 +177,7 @@ func (c *Client) isWhole(ctx context.Context, sp backend.Spawn) error {
 	return err
 }
 
-// countCommitted counts the tasks of a batch that are committed, up to the number that sp says.
+// countCommitted counts the committed tasks of a batch, up to sp.Count.
 func (c *Client) countCommitted(ctx context.Context, sp backend.Spawn) (n int, err error) {
 	ids := make([]string, 0, min(sp.Count, chunk))
 	for i := range sp.Count {
@@ -182,7 +185,8 @@ func (c *Client) countCommitted(ctx context.Context, sp backend.Spawn) (n int, e
 		if len(ids) < chunk && i < sp.Count-1 {
 			continue
 		}
-		some, err := c.count(ctx, m{"_id": m{"$in": ids}, "kin.source": sp.Source, "batch": sp.Batch, "held": m{"$exists": false}})
+		some, err := c.count(ctx, m{"_id": m{"$in": ids}, "kin.source": sp.Source, "batch": sp.Batch,
+			"held": m{"$exists": false}})
 		if err != nil {
 			return 0, err
 		}
@@ -193,53 +197,54 @@ func (c *Client) countCommitted(ctx context.Context, sp backend.Spawn) (n int, e
 
 func (c *Client) count(ctx context.Context, filter m) (int, error) {
 	n, err := c.tasks.CountDocuments(ctx, filter)
-	return int(n), c.failed(ctx, err, backend.OutcomeNotSent)
+	return int(n), c.wrapError(ctx, err, backend.OutcomeNotSent)
 }
 
-// makeLive makes the tasks of a committed batch part of the set, behind a gate that is shut.
+// makeLive adds the tasks of a committed batch to the set, gated.
 func (c *Client) makeLive(ctx context.Context, source, batch string) error {
 	now := c.clock.now()
-	held := heldBy(source, batch)
-	err := c.inParts(ctx, m{"held": held}, func(part []*document) error {
+	held := heldKey(source, batch)
+	err := c.eachChunk(ctx, m{"held": held}, func(part []*document) error {
 		var models []driver.WriteModel
-		// Those that live first. Those that end meanwhile are found by the second update.
+		// Live tasks first. Those that end meanwhile are found by the second update.
 		for _, u := range []struct {
 			status []string
 			set    m
 		}{
-			{lives, m{"live": source, "shut": source, "committed": now}},
-			{ended, m{"shut": source, "committed": now}},
+			{liveStatuses, m{"live": source, "shut": source, "committed": now}},
+			{finalStatuses, m{"shut": source, "committed": now}},
 		} {
 			models = append(models, driver.NewUpdateManyModel().SetHint("_id_").
 				SetFilter(m{"_id": m{"$in": idsOf(part)}, "held": held, "status": m{"$in": u.status}}).
 				SetUpdate(m{"$set": u.set, "$unset": m{"held": ""}}))
 		}
 		_, err := c.tasks.BulkWrite(ctx, models)
-		return c.failed(ctx, err, backend.OutcomeUnknown)
+		return c.wrapError(ctx, err, backend.OutcomeUnknown)
 	})
 	if err != nil {
 		return err
 	}
 	_, err = c.tasks.UpdateOne(ctx, m{"_id": source}, m{"$pull": m{"opening": batch}})
-	return c.failed(ctx, err, backend.OutcomeUnknown)
+	return c.wrapError(ctx, err, backend.OutcomeUnknown)
 }
 
-// openGates opens the gates of those of the committed subtasks that match, so that they wait in their queues if they live. It
-// returns the queues.
+// openGates opens the gates of matching committed subtasks, so that live ones wait in their queues. It returns the
+// queues.
 func (c *Client) openGates(ctx context.Context, filter m) ([]string, error) {
 	now := c.clock.now()
 	queues := map[string]bool{}
-	err := c.inParts(ctx, filter, func(part []*document) error {
+	err := c.eachChunk(ctx, filter, func(part []*document) error {
 		var models []driver.WriteModel
 		for _, u := range []struct {
 			guard m
 			change
 		}{
 			{
-				m{"status": m{"$in": waits}, "due": m{"$lte": now}},
-				change{set: m{"place": inLine}, unset: []string{"shut", "wake"}},
+				m{"status": m{"$in": waitingStatuses}, "due": m{"$lte": now}},
+				change{set: m{"place": ready}, unset: []string{"shut", "wake"}},
 			},
-			{m{"status": m{"$in": waits}, "due": m{"$gt": now}}, change{set: m{"place": delayed}, unset: []string{"shut"}}},
+			{m{"status": m{"$in": waitingStatuses}, "due": m{"$gt": now}},
+				change{set: m{"place": delayed}, unset: []string{"shut"}}},
 			{m{}, change{unset: []string{"shut"}}},
 		} {
 			maps.Copy(u.guard, filter)
@@ -250,42 +255,42 @@ func (c *Client) openGates(ctx context.Context, filter m) ([]string, error) {
 			queues[x.Queue] = true
 		}
 		_, err := c.tasks.BulkWrite(ctx, models)
-		return c.failed(ctx, err, backend.OutcomeUnknown)
+		return c.wrapError(ctx, err, backend.OutcomeUnknown)
 	})
 	return slices.Sorted(maps.Keys(queues)), err
 }
 
-// Discard implements backend.Store. That a batch was discarded is noted on its source before anything is deleted, by a
-// write that no commit can have come before; and what is inserted into it after the note bears a later generation, and
-// stays.
+// Discard implements backend.Store. It first records on the source that the batch was discarded, by a write that fails
+// if any commit came before. Tasks inserted into the batch after that record have a later generation and are kept.
 func (s *store) Discard(ctx context.Context, source, batch string) error {
 	ctx, done, err := s.begin(ctx)
 	defer done()
 	if err != nil {
 		return err
 	}
-	held := heldBy(source, batch)
+	held := heldKey(source, batch)
 	for {
-		there, err := s.some(ctx, m{"held": held})
+		there, err := s.exists(ctx, m{"held": held})
 		if err != nil || !there {
 			return err
 		}
-		x, err := s.one(ctx, source)
+		x, err := s.findOne(ctx, source)
 		if err != nil {
 			return err
 		}
 		generation := int64(0)
 		if x != nil {
 			if slices.Contains(x.Opening, batch) {
-				return s.makeLive(ctx, source, batch) // it was committed
+				return s.makeLive(ctx, source, batch) // committed
 			}
 			note := m{"$set": m{"discards": x.Discards + 1}, "$addToSet": m{"discarded": batch}}
-			if len(x.Discarded) >= backend.MaxBatches/10 { // the oldest are forgotten
+			if len(x.Discarded) >= backend.MaxBatches/10 { // drop the oldest
 				note = m{"$set": m{"discards": x.Discards + 1, "discarded": append(x.Discarded[1:], batch)}}
 			}
-			r, err := s.tasks.UpdateOne(ctx, m{"_id": source, "spawn_rev": orMissing(x.SpawnRev), "discards": orMissing(x.Discards)}, note)
+			r, err := s.tasks.UpdateOne(ctx, m{"_id": source, "spawn_rev": orMissing(x.SpawnRev),
+				"discards": orMissing(x.Discards)}, note)
 			if err != nil {
-				return s.failed(ctx, err, backend.OutcomeUnknown)
+				return s.wrapError(ctx, err, backend.OutcomeUnknown)
 			}
 			if r.MatchedCount == 0 {
 				continue
@@ -293,14 +298,14 @@ func (s *store) Discard(ctx context.Context, source, batch string) error {
 			generation = x.Discards
 		}
 		doomed := m{"held": held, "generation": m{"$not": m{"$gt": generation}}}
-		return s.inParts(ctx, doomed, func(part []*document) error {
+		return s.eachChunk(ctx, doomed, func(part []*document) error {
 			_, err := s.tasks.DeleteMany(ctx, m{"_id": m{"$in": idsOf(part)}, "held": held, "generation": doomed["generation"]})
-			return s.failed(ctx, err, backend.OutcomeUnknown)
+			return s.wrapError(ctx, err, backend.OutcomeUnknown)
 		})
 	}
 }
 
-// orMissing matches a number that is not stored while it is 0.
+// orMissing matches a number that is stored only if it isn't 0.
 func orMissing(n int64) any {
 	if n == 0 {
 		return m{"$exists": false}
@@ -315,7 +320,7 @@ func (s *store) Open(ctx context.Context, source string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	x, err := s.one(ctx, source)
+	x, err := s.findOne(ctx, source)
 	if err != nil || x == nil || x.SpawnRev == 0 || x.Status != string(backend.StatusSuccess) {
 		return nil, err
 	}

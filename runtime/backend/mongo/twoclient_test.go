@@ -13,10 +13,11 @@ import (
 	"github.com/afgen/afgen/runtime/backend/mongo"
 )
 
-// pairOf opens a database by two clients that go by a clock. It returns ports of which each call goes by the other client than
-// the call before, so that nothing may rely on what a client remembers, and one of the clients. The database is empty again when
-// the test ends.
-func pairOf(t *testing.T, uri string, skip *conform.Skip, change ...func(*mongo.Config)) (*backend.Ports, *mongo.Client) {
+// pairOf opens a database with two clients that use a shared clock. It returns one of them, and ports that alternate
+// between the two, so that no call can rely on the memory of a client. The database is emptied when the test ends.
+func pairOf(
+	t *testing.T, uri string, skip *conform.Skip, change ...func(*mongo.Config),
+) (*backend.Ports, *mongo.Client) {
 	a, b := skipping(join(t, uri, change...), skip), skipping(join(t, uri, change...), skip)
 	ports := portsOf(a)
 	ports.Store = &inTurnStore{stores: [2]backend.Store{a.Store(), b.Store()}}
@@ -25,11 +26,11 @@ func pairOf(t *testing.T, uri string, skip *conform.Skip, change ...func(*mongo.
 	return ports, a
 }
 
-// Whatever a store does, it finds its tasks by an index.
-func TestStoreConformsByTwoClientsAndLooksAtNoMoreThanItMust(t *testing.T) {
+// The store conforms with two clients, and every query uses an index.
+func TestStoreConformsWithTwoClients(t *testing.T) {
 	var s conform.Skip
 	o := s.Options(options)
-	o.Overtake = 3 // of those inserted at the same moment by two
+	o.Overtake = 3 // two clients may insert at the same moment
 	seen := newPlans()
 	uri := devstack.Mongo(t)
 	conform.Store(t, func(t *testing.T) *backend.Ports {
@@ -38,11 +39,11 @@ func TestStoreConformsByTwoClientsAndLooksAtNoMoreThanItMust(t *testing.T) {
 		return ports
 	}, o)
 	if len(seen.seen) < 40 {
-		t.Errorf("only %d ways to look for tasks were seen", len(seen.seen))
+		t.Errorf("saw only %d query shapes", len(seen.seen))
 	}
 }
 
-func TestDocsConformByTwoClients(t *testing.T) {
+func TestDocsConformWithTwoClients(t *testing.T) {
 	uri := devstack.Mongo(t)
 	conform.Docs(t, func(t *testing.T) *backend.Ports {
 		ports, _ := pairOf(t, uri, new(conform.Skip))
@@ -85,7 +86,9 @@ func (s *inTurnStore) Owners(ctx context.Context) (map[string]int64, error) {
 	return s.next().Owners(ctx)
 }
 
-func (s *inTurnStore) ExpireOwner(ctx context.Context, owner string, count int64, maxCrashes int) ([]backend.Task, error) {
+func (s *inTurnStore) ExpireOwner(
+	ctx context.Context, owner string, count int64, maxCrashes int,
+) ([]backend.Task, error) {
 	return s.next().ExpireOwner(ctx, owner, count, maxCrashes)
 }
 
@@ -97,7 +100,9 @@ func (s *inTurnStore) Owned(ctx context.Context, owner string) ([]backend.Owned,
 	return s.next().Owned(ctx, owner)
 }
 
-func (s *inTurnStore) Promote(ctx context.Context, queue string, max int) ([]string, []backend.Task, time.Duration, error) {
+func (s *inTurnStore) Promote(
+	ctx context.Context, queue string, max int,
+) ([]string, []backend.Task, time.Duration, error) {
 	return s.next().Promote(ctx, queue, max)
 }
 

@@ -13,24 +13,24 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Sessions of the driver travel in contexts, and whatever is done with such a context is done in their transactions. What this
-// package does must not be, where it happens to be called with one: a claim, a stop or a document would be undone by an abort,
-// invisible to others until the commit, and its errors would abort what is the caller's. So every operation takes the session
-// out of its context (begin). Only Insert takes part in a transaction, in that of InTx, which hints after the commit.
+// The driver passes sessions in contexts, and every operation with such a context is part of the session's transaction.
+// Most operations of this package must not be: an abort would undo a claim, a stop or a document, others would not see
+// it before the commit, and its errors would abort the caller's transaction. So every operation removes the session
+// from its context (begin). Only Insert takes part in a transaction, that of InTx, which sends hints after the commit.
 
-// outside returns ctx without a session.
-func outside(ctx context.Context) context.Context {
+// withoutSession returns ctx without a session.
+func withoutSession(ctx context.Context) context.Context {
 	if driver.SessionFromContext(ctx) == nil {
 		return ctx
 	}
 	return driver.NewSessionContext(ctx, nil)
 }
 
-// InTx calls fn in a transaction, again while the driver's WithTransaction says so. What Insert is called with the context
-// that fn gets becomes part of it.
+// InTx calls fn in a transaction, and again as long as the driver's WithTransaction requires. Inserts with fn's context
+// are part of the transaction.
 func (c *Client) InTx(ctx context.Context, fn func(ctx context.Context) error) error {
 	if backend.TxFrom(ctx) != nil || driver.SessionFromContext(ctx) != nil {
-		return backend.NewError(backend.ErrFailedPrecondition, "InTx: the context is that of a transaction, or of a session, already").
+		return backend.NewError(backend.ErrFailedPrecondition, "InTx: the context already has a session or transaction").
 			With(backend.OutcomeNotSent)
 	}
 	_, done, err := c.begin(ctx)
@@ -43,7 +43,7 @@ func (c *Client) InTx(ctx context.Context, fn func(ctx context.Context) error) e
 	}
 	session, err := c.client.StartSession()
 	if err != nil {
-		return c.failed(ctx, err, backend.OutcomeNotSent)
+		return c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
 	defer session.EndSession(context.WithoutCancel(ctx))
 	var last *backend.Tx
@@ -58,12 +58,12 @@ func (c *Client) InTx(ctx context.Context, fn func(ctx context.Context) error) e
 		last.Committed()
 		return nil
 	case failed != nil && errors.Is(err, failed):
-		return err // as it is: it is the caller's
+		return err // the caller's own error
 	case hasLabel(err, low.UnknownTransactionCommitResult):
-		last.Committed() // a hint of what isn't there is harmless
-		return c.failed(ctx, err, backend.OutcomeUnknown)
+		last.Committed() // hints for missing tasks are harmless
+		return c.wrapError(ctx, err, backend.OutcomeUnknown)
 	}
-	return c.failed(ctx, err, backend.OutcomeNotSent)
+	return c.wrapError(ctx, err, backend.OutcomeNotSent)
 }
 
 func hasLabel(err error, label string) bool {
@@ -71,9 +71,10 @@ func hasLabel(err error, label string) bool {
 	return ok && e.HasErrorLabel(label)
 }
 
-// checkTransactions refuses a server that has no transactions. What it is doesn't change while it runs.
+// checkTransactions returns an error if the server has no transactions. The answer can't change while the server runs,
+// so success is cached.
 func (c *Client) checkTransactions(ctx context.Context) error {
-	if c.transacts.Load() {
+	if c.hasTransactions.Load() {
 		return nil
 	}
 	var hello struct {
@@ -81,19 +82,20 @@ func (c *Client) checkTransactions(ctx context.Context) error {
 		Msg     string `bson:"msg"`
 	}
 	if err := c.client.Database("admin").RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&hello); err != nil {
-		return c.failed(ctx, err, backend.OutcomeNotSent)
+		return c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
 	if hello.SetName == "" && hello.Msg != "isdbgrid" {
-		return backend.Errorf(backend.ErrFailedPrecondition, "InTx: MongoDB at %s is a standalone server, and has no transactions: make it a "+
-			"replica set, one member is enough", c.config.Address).With(backend.OutcomeNotSent)
+		return backend.Errorf(backend.ErrFailedPrecondition,
+			"InTx: MongoDB at %s is a standalone server, which has no transactions: "+
+				"make it a replica set (one member is enough)", c.config.Address).With(backend.OutcomeNotSent)
 	}
-	c.transacts.Store(true)
+	c.hasTransactions.Store(true)
 	return nil
 }
 
-// inTx returns the session of the transaction that an Insert takes part in, nil if there is none. A transaction that isn't
-// InTx's is refused: there is no telling when it has committed.
-func (c *Client) inTx(ctx context.Context, tasks []backend.NewTask) (*driver.Session, error) {
+// txSession returns the session of the transaction that an Insert takes part in, or nil. It rejects transactions that
+// InTx didn't start, since their commit can't be observed.
+func (c *Client) txSession(ctx context.Context, tasks []backend.NewTask) (*driver.Session, error) {
 	refuse := func(format string, args ...any) (*driver.Session, error) {
 		return nil, backend.Errorf(backend.ErrFailedPrecondition, format, args...).With(backend.OutcomeNotSent)
 	}
@@ -102,8 +104,8 @@ func (c *Client) inTx(ctx context.Context, tasks []backend.NewTask) (*driver.Ses
 	case tx == nil && (session == nil || !session.TransactionRunning()):
 		return nil, nil
 	case tx == nil:
-		return refuse("submitting with the context of a MongoDB transaction: use servers.InTx, by which the task is there if and only if " +
-			"the transaction commits, or a context without the session")
+		return refuse("submitting with the context of a MongoDB transaction: " +
+			"use servers.InTx, or a context without the session")
 	case tx.Of != c:
 		return refuse("submitting in the transaction of another App")
 	case session == nil || !session.TransactionRunning():
@@ -114,8 +116,8 @@ func (c *Client) inTx(ctx context.Context, tasks []backend.NewTask) (*driver.Ses
 	return session, nil
 }
 
-// insertInTx inserts documents in a transaction. Any error of the server aborts that, so conflicts are looked for
-// before. What came between is seen by a new try of the whole transaction, which the error asks for.
+// insertInTx inserts documents in a transaction. Any error of the server aborts the transaction, so it looks for
+// conflicts first. Conflicts that arise in between make the driver retry the whole transaction.
 func (c *Client) insertInTx(ctx context.Context, fresh []*document) ([]*document, error) {
 	var ids, keys []string
 	for _, x := range fresh {
@@ -127,7 +129,7 @@ func (c *Client) insertInTx(ctx context.Context, fresh []*document) ([]*document
 	byID, byKey := map[string]*document{}, map[string]*document{}
 	for field, values := range map[string][]string{"_id": ids, "key": keys} {
 		err := chunks(values, func(part []string) error {
-			found, err := c.heads(ctx, m{field: m{"$in": part}})
+			found, err := c.findHeads(ctx, m{field: m{"$in": part}})
 			for _, x := range found {
 				byID[x.ID] = x
 				if x.Key != "" {
@@ -161,12 +163,14 @@ func (c *Client) insertInTx(ctx context.Context, fresh []*document) ([]*document
 	}
 	_, err := c.tasks.InsertMany(ctx, list)
 	if driver.IsDuplicateKeyError(err) {
-		again := driver.CommandError{Code: duplicateKey, Name: "DuplicateKey", Message: "another task with this id or unique key has come meanwhile",
-			Labels: []string{low.TransientTransactionError}}
-		return nil, backend.Errorf(backend.ErrAborted, "MongoDB at %s: %w", c.config.Address, again).With(backend.OutcomeNotSent)
+		again := driver.CommandError{Code: duplicateKey, Name: "DuplicateKey",
+			Message: "a task with this id or unique key was inserted concurrently",
+			Labels:  []string{low.TransientTransactionError}}
+		return nil, backend.Errorf(backend.ErrAborted, "MongoDB at %s: %w", c.config.Address, again).
+			With(backend.OutcomeNotSent)
 	}
 	if err != nil {
-		return nil, c.failed(ctx, err, backend.OutcomeNotSent)
+		return nil, c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
 	return stored, nil
 }

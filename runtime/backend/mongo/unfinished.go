@@ -9,8 +9,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// Unfinished implements backend.Store. It looks at the sources whose sets are not finished, and at what is not committed:
-// indexes have just these.
+// Unfinished implements backend.Store. It reads sources with unfinished sets and uncommitted batches, for which there
+// are sparse indexes.
 func (s *store) Unfinished(ctx context.Context, age time.Duration, max int) ([]backend.Unfinished, error) {
 	ctx, done, err := s.begin(ctx)
 	defer done()
@@ -47,44 +47,46 @@ func (s *store) Unfinished(ctx context.Context, age time.Duration, max int) ([]b
 	return backend.OldestUnfinished(ends, s.clock.now(), age, max), nil
 }
 
-// unfinishedBatches finds batches that were not committed, as old as their last insert.
+// unfinishedBatches returns uncommitted batches, as old as their last insert.
 func (c *Client) unfinishedBatches(ctx context.Context) ([]backend.UnfinishedSince, error) {
 	type batch struct {
 		ID             struct{ Source, Batch string } `bson:"_id"`
 		Since, Renewed int64
 	}
-	batches, err := group[batch](ctx, c, m{"held": m{"$gt": ""}}, m{"source": "$kin.source", "batch": "$batch"},
+	batches, err := groupBy[batch](ctx, c, m{"held": m{"$gt": ""}}, m{"source": "$kin.source", "batch": "$batch"},
 		m{"since": m{"$max": "$created"}, "renewed": m{"$max": "$renewed"}})
 	ends := make([]backend.UnfinishedSince, len(batches))
 	for i, b := range batches {
-		ends[i] = backend.UnfinishedSince{Unfinished: backend.Unfinished{What: backend.UnfinishedBatch, Source: b.ID.Source, Batch: b.ID.Batch}, Since: max(b.Since, b.Renewed)}
+		ends[i] = backend.UnfinishedSince{Unfinished: backend.Unfinished{What: backend.UnfinishedBatch, Source: b.ID.Source,
+			Batch: b.ID.Batch}, Since: max(b.Since, b.Renewed)}
 	}
 	return ends, err
 }
 
-// unfinishedDeadlines finds queues with what waits past its deadline, as old as the first one that has passed. Where very many
-// have, some queues may be left for the next time.
+// unfinishedDeadlines returns queues with waiting tasks past their deadline, as old as the first one. If there are very
+// many such tasks, some queues may be left to the next call.
 func (c *Client) unfinishedDeadlines(ctx context.Context, max int) ([]backend.UnfinishedSince, error) {
-	late, err := c.find(ctx, m{"expires.at": m{"$lte": c.clock.now()}, "status": m{"$in": waits}},
+	late, err := c.find(ctx, m{"expires.at": m{"$lte": c.clock.now()}, "status": m{"$in": waitingStatuses}},
 		options.Find().SetSort(d{asc("expires.at")}).SetLimit(int64(10*max)).SetProjection(m{"expires": 1}))
 	var ends []backend.UnfinishedSince
 	seen := map[string]bool{}
 	for _, x := range late {
-		if q := x.Expires.Queue; !seen[q] {
+		if q := x.Expiry.Queue; !seen[q] {
 			seen[q] = true
-			ends = append(ends, backend.UnfinishedSince{Unfinished: backend.Unfinished{What: backend.UnfinishedOverdue, Queue: q}, Since: x.Expires.At})
+			ends = append(ends, backend.UnfinishedSince{Unfinished: backend.Unfinished{What: backend.UnfinishedOverdue,
+				Queue: q}, Since: x.Expiry.At})
 		}
 	}
 	return ends, err
 }
 
-// lateFor is for how long after an owner was declared dead its late claims are looked for here. Purge finds what comes later.
+// lateFor is how long after an owner expired unfinishedClaims looks for its late claims. Purge finds later ones.
 const lateFor = 2 * lateClaim
 
-// unfinishedClaims finds owners that were declared dead lately, all of whose claims were freed, and for whom something runs all the
-// same: a claim was under way, and what it took could not be given back.
+// unfinishedClaims returns owners that expired recently, were freed, and have running tasks again: a claim was in
+// flight and could not be released.
 func (c *Client) unfinishedClaims(ctx context.Context) ([]backend.UnfinishedSince, error) {
-	dead, err := findIn[holder](ctx, c, c.owners, m{"freed": true, "at": m{"$gt": c.clock.now() - int64(lateFor)}})
+	dead, err := findIn[ownerDoc](ctx, c, c.owners, m{"freed": true, "at": m{"$gt": c.clock.now() - int64(lateFor)}})
 	if err != nil || len(dead) == 0 {
 		return nil, err
 	}
@@ -98,7 +100,8 @@ func (c *Client) unfinishedClaims(ctx context.Context) ([]backend.UnfinishedSinc
 		late, err := c.find(ctx, m{"owner": m{"$in": part}}, options.Find().SetProjection(m{"owner": 1, "started": 1}))
 		for _, x := range late {
 			if _, ok := counts[x.Owner]; ok {
-				ends = append(ends, backend.UnfinishedSince{Unfinished: backend.Unfinished{What: backend.UnfinishedClaims, Owner: x.Owner, Count: counts[x.Owner]}, Since: x.Started})
+				ends = append(ends, backend.UnfinishedSince{Unfinished: backend.Unfinished{What: backend.UnfinishedClaims,
+					Owner: x.Owner, Count: counts[x.Owner]}, Since: x.Started})
 				delete(counts, x.Owner)
 			}
 		}
@@ -107,24 +110,24 @@ func (c *Client) unfinishedClaims(ctx context.Context) ([]backend.UnfinishedSinc
 	return ends, err
 }
 
-// unfinishedSets finds what is unfinished of the sets of sources, which are not finished.
+// unfinishedSets returns the unfinished work of sources with open sets.
 func (c *Client) unfinishedSets(ctx context.Context, sources []*document) ([]backend.UnfinishedSince, error) {
 	ids := idsOf(sources)
-	live, unasked, err := c.living(ctx, ids)
+	live, unasked, err := c.countLive(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
-	shut, err := c.shutSets(ctx, ids)
+	shut, err := c.gatedSources(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
-	culprits, err := c.culprits(ctx, ids)
+	culprits, err := c.failedFast(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
 	var ends []backend.UnfinishedSince
 	for _, x := range sources {
-		since := max(x.Ended, x.Quiet)
+		since := max(x.Ended, x.FirstCommit)
 		add := func(what backend.UnfinishedKind, since int64) {
 			ends = append(ends, backend.UnfinishedSince{Unfinished: backend.Unfinished{What: what, Source: x.ID}, Since: since})
 		}
@@ -152,8 +155,8 @@ func (c *Client) unfinishedSets(ctx context.Context, sources []*document) ([]bac
 	return ends, nil
 }
 
-// living returns how many subtasks of each source live, and how many of them were not asked to stop.
-func (c *Client) living(ctx context.Context, sources []string) (live, unasked map[string]int, err error) {
+// countLive returns the number of live subtasks of each source, and of those without a stop request.
+func (c *Client) countLive(ctx context.Context, sources []string) (live, unasked map[string]int, err error) {
 	type number struct {
 		ID struct {
 			Source   string
@@ -161,7 +164,8 @@ func (c *Client) living(ctx context.Context, sources []string) (live, unasked ma
 		} `bson:"_id"`
 		N int
 	}
-	numbers, err := group[number](ctx, c, m{"live": m{"$in": sources}}, m{"source": "$live", "stopping": "$stopping"}, m{"n": m{"$sum": 1}})
+	numbers, err := groupBy[number](ctx, c, m{"live": m{"$in": sources}}, m{"source": "$live", "stopping": "$stopping"},
+		m{"n": m{"$sum": 1}})
 	live, unasked = map[string]int{}, map[string]int{}
 	for _, n := range numbers {
 		live[n.ID.Source] += n.N
@@ -172,12 +176,12 @@ func (c *Client) living(ctx context.Context, sources []string) (live, unasked ma
 	return live, unasked, err
 }
 
-// shutSets says of which sources there are subtasks behind a gate.
-func (c *Client) shutSets(ctx context.Context, sources []string) (map[string]bool, error) {
+// gatedSources returns the sources that have gated subtasks.
+func (c *Client) gatedSources(ctx context.Context, sources []string) (map[string]bool, error) {
 	type source struct {
 		ID string `bson:"_id"`
 	}
-	found, err := group[source](ctx, c, m{"shut": m{"$in": sources}}, "$shut", nil)
+	found, err := groupBy[source](ctx, c, m{"shut": m{"$in": sources}}, "$shut", nil)
 	shut := map[string]bool{}
 	for _, x := range found {
 		shut[x.ID] = true
@@ -185,24 +189,25 @@ func (c *Client) shutSets(ctx context.Context, sources []string) (map[string]boo
 	return shut, err
 }
 
-// culprits returns since when a subtask of each source has failed whose failure stops its siblings.
-func (c *Client) culprits(ctx context.Context, sources []string) (map[string]int64, error) {
-	failed, err := c.find(ctx, m{"fast": m{"$in": sources}, "status": string(backend.StatusFailed), "held": m{"$exists": false}},
+// failedFast returns, for each source, since when a fail-fast subtask has failed.
+func (c *Client) failedFast(ctx context.Context, sources []string) (map[string]int64, error) {
+	failed, err := c.find(ctx, m{"fast": m{"$in": sources}, "status": string(backend.StatusFailed),
+		"held": m{"$exists": false}},
 		options.Find().SetProjection(m{"fast": 1, "ended": 1, "committed": 1}))
 	since := map[string]int64{}
 	for _, x := range failed {
 		at := max(x.Ended, x.Committed)
-		if first, found := since[x.Fast]; !found || at < first {
-			since[x.Fast] = at
+		if first, found := since[x.FailFast]; !found || at < first {
+			since[x.FailFast] = at
 		}
 	}
 	return since, err
 }
 
-// lastEnd is when the last subtask of a source ended, or became part of its set after that.
+// lastEnd returns when the last subtask of a source ended, or was added to the source's set after its end.
 func (c *Client) lastEnd(ctx context.Context, source string) (int64, error) {
 	type last struct{ Ended, Committed int64 }
-	groups, err := group[last](ctx, c, m{"kin.source": source, "held": m{"$exists": false}}, "$kin.source",
+	groups, err := groupBy[last](ctx, c, m{"kin.source": source, "held": m{"$exists": false}}, "$kin.source",
 		m{"ended": m{"$max": "$ended"}, "committed": m{"$max": "$committed"}})
 	if err != nil || len(groups) == 0 {
 		return 0, err

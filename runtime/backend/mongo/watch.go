@@ -14,48 +14,48 @@ import (
 
 const (
 	pingEvery = time.Second
-	// pingPatience is after how long without an answer a server counts as away that nothing else is known of: one that is
-	// merely slow is none, and half a lease is left.
-	pingPatience = 5 * time.Second
+	// pingTimeout is after how long without an answer the server counts as down. It is long enough for a slow server, and
+	// leaves half a lease.
+	pingTimeout = 5 * time.Second
 )
 
-// State says why operations fail at once, nil: they don't, and returns a channel that is closed when that may have changed.
-// A server that is away is looked for in the background.
+// State returns the error with which operations fail now, or nil, and a channel that is closed when that may have
+// changed. The server is probed in the background.
 func (c *Client) State() (changed <-chan struct{}, err error) { return c.conn.Get() }
 
-// beginWatch begins to watch the server, once.
-func (c *Client) beginWatch() {
+// startProbing starts probeLoop once.
+func (c *Client) startProbing() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.watched && !c.closed {
-		c.watched = true
-		c.done.Go(c.watch)
+	if !c.probing && !c.closed {
+		c.probing = true
+		c.wg.Go(c.probeLoop)
 	}
 }
 
-// watch pings the server every second until the client is closed, and prepares one that was unavailable. The
-// driver looks, too, but only every ten seconds, unless a caller waits for a server. While the server is unavailable, a question that
-// hangs doesn't keep the next one waiting: it may be on a connection that the network has forgotten, and the server be back.
-func (c *Client) watch() {
+// probeLoop probes the server every second until the client is closed, and prepares it when it is back. The driver
+// probes too, but only every ten seconds unless a caller waits for a server. While the server is down, a probe that
+// hangs doesn't delay the next one: it may hang on a dead connection while the server is back.
+func (c *Client) probeLoop() {
 	tick := time.NewTicker(pingEvery)
 	defer tick.Stop()
-	var asking sync.WaitGroup
-	defer asking.Wait()
-	slots := make(chan struct{}, pingPatience/pingEvery)
+	var probes sync.WaitGroup
+	defer probes.Wait()
+	slots := make(chan struct{}, pingTimeout/pingEvery)
 	for {
 		select {
 		case <-tick.C:
-		case <-c.alive.Done():
+		case <-c.ctx.Done():
 			return
 		}
-		if _, away := c.conn.Get(); away == nil {
-			c.look()
+		if _, down := c.conn.Get(); down == nil {
+			c.probe()
 			continue
 		}
 		select {
 		case slots <- struct{}{}:
-			asking.Go(func() {
-				c.look()
+			probes.Go(func() {
+				c.probe()
 				<-slots
 			})
 		default:
@@ -63,48 +63,48 @@ func (c *Client) watch() {
 	}
 }
 
-// look asks the server once.
-func (c *Client) look() {
-	_, away := c.conn.Get()
-	losses := c.conn.Epoch()
-	ctx, cancel := context.WithTimeout(c.alive, pingPatience)
+// probe probes the server once.
+func (c *Client) probe() {
+	_, down := c.conn.Get()
+	epoch := c.conn.Epoch()
+	ctx, cancel := context.WithTimeout(c.ctx, pingTimeout)
 	defer cancel()
 	err := c.Ping(ctx)
-	if err == nil && away != nil { // otherwise the caller that needs it prepares it, which may take longer than a ping may
+	if err == nil && down != nil { // while up, operations prepare it, which may take longer than pingTimeout
 		err = c.Prepare(ctx)
 	}
 	switch {
-	case c.alive.Err() != nil:
+	case c.ctx.Err() != nil:
 	case err == nil:
-		c.conn.SetUp(losses)
-	case away == nil && c.conn.Epoch() == losses:
+		c.conn.SetUp(epoch)
+	case down == nil && c.conn.Epoch() == epoch:
 		c.conn.SetDown(err)
 	}
 }
 
-// looks is what the driver has found out about the servers lately. That it knows none may mean no more than that one
-// connection broke; where it then can't connect to any, they are away.
-type looks struct {
+// A driverView is the driver's latest knowledge of its servers. If it knows none, perhaps only one connection broke. If
+// then no server accepts a connection, they are down.
+type driverView struct {
 	mu      sync.Mutex
 	servers int
-	known   bool            // it knows a server
-	refused map[string]bool // addresses that took no connection since it knew one
+	known   bool            // the driver knows a server
+	refused map[string]bool // addresses that refused a connection since then
 }
 
-// looksMonitor lets operations fail as soon as the driver knows that no server can be reached, rather than after they have
-// waited for one. Its functions are called under locks of the driver's and ask it nothing.
-func (c *Client) looksMonitor() *event.ServerMonitor {
-	c.looks.refused = map[string]bool{}
+// serverMonitor makes operations fail as soon as the driver knows that no server is reachable, instead of after the
+// server selection timeout. The driver calls its functions while holding locks, so they don't call the driver.
+func (c *Client) serverMonitor() *event.ServerMonitor {
+	c.driverView.refused = map[string]bool{}
 	return &event.ServerMonitor{
 		TopologyDescriptionChanged: func(e *event.TopologyDescriptionChangedEvent) {
-			c.looks.mu.Lock()
-			defer c.looks.mu.Unlock()
-			c.looks.servers, c.looks.known = len(e.NewDescription.Servers), false
+			c.driverView.mu.Lock()
+			defer c.driverView.mu.Unlock()
+			c.driverView.servers, c.driverView.known = len(e.NewDescription.Servers), false
 			for _, s := range e.NewDescription.Servers {
-				c.looks.known = c.looks.known || s.Kind != "Unknown"
+				c.driverView.known = c.driverView.known || s.Kind != "Unknown"
 			}
-			if c.looks.known {
-				clear(c.looks.refused)
+			if c.driverView.known {
+				clear(c.driverView.refused)
 			}
 		},
 		ServerHeartbeatFailed: func(e *event.ServerHeartbeatFailedEvent) {
@@ -112,18 +112,18 @@ func (c *Client) looksMonitor() *event.ServerMonitor {
 			if !ok || dial.Op != "dial" || dial.Addr == nil {
 				return
 			}
-			c.looks.mu.Lock()
-			c.looks.refused[dial.Addr.String()] = true
-			away := !c.looks.known && len(c.looks.refused) >= c.looks.servers
-			c.looks.mu.Unlock()
-			if _, before := c.conn.Get(); away && before == nil && c.wasPrepared() {
+			c.driverView.mu.Lock()
+			c.driverView.refused[dial.Addr.String()] = true
+			down := !c.driverView.known && len(c.driverView.refused) >= c.driverView.servers
+			c.driverView.mu.Unlock()
+			if _, before := c.conn.Get(); down && before == nil && c.wasPrepared() {
 				c.conn.SetDown(backend.Errorf(backend.ErrUnavailable, "MongoDB at %s: %w", c.config.Address, e.Failure))
 			}
 		},
 	}
 }
 
-// wasPrepared says whether the server has ever been there: before that, whoever waits for it does so for a while.
+// wasPrepared reports whether the server was available before. Until then, operations wait for it for a while.
 func (c *Client) wasPrepared() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -13,12 +13,13 @@ import (
 	"github.com/afgen/afgen/runtime/backend/mongo"
 )
 
-// fill lets a program of before, which didn't bound progress, fill the document of a task up to the last byte.
+// fill fills the document of a task up to the last byte with progress, as older programs could.
 func fill(t *testing.T, c *mongo.Client, id string) {
 	t.Helper()
 	tasks := c.Mongo().Collection("tasks")
 	set := func(n int) {
-		_, err := tasks.UpdateOne(t.Context(), bson.M{"_id": id}, bson.M{"$set": bson.M{"progress": bytes.Repeat([]byte("1"), n)}})
+		_, err := tasks.UpdateOne(t.Context(), bson.M{"_id": id},
+			bson.M{"$set": bson.M{"progress": bytes.Repeat([]byte("1"), n)}})
 		must(t, err)
 	}
 	set(1)
@@ -27,9 +28,9 @@ func fill(t *testing.T, c *mongo.Client, id string) {
 	set(16<<20 - len(raw) + 1)
 }
 
-// A task whose document is full holds up none of those that are written with it, and ends as they do.
-func TestFullDocumentHoldsUpNoOther(t *testing.T) {
-	// Documents of this size don't fit into the cache of the server that tests share, and would hold up the others.
+// A task whose document is full doesn't block the tasks that are written with it, and ends normally.
+func TestFullDocumentBlocksNoOther(t *testing.T) {
+	// Documents of this size don't fit into the cache of the shared server, and would slow down other tests.
 	server := devstack.Prepare(t, devstack.MongoDB)
 	server.CacheGB = 1
 	must(t, server.Start())
@@ -50,7 +51,8 @@ func TestFullDocumentHoldsUpNoOther(t *testing.T) {
 			var settles []backend.Settle
 			for _, id := range both {
 				settles = append(settles, backend.Settle{
-					ID: id, Fence: 1, Nonce: "n", To: backend.StatusSuccess, Result: bytes.Repeat([]byte("1"), 4<<20), Log: []string{"line"},
+					ID: id, Fence: 1, Nonce: "n", To: backend.StatusSuccess, Result: bytes.Repeat([]byte("1"), 4<<20),
+					Log: []string{"line"},
 				})
 			}
 			came, err := s.Settle(t.Context(), settles)
@@ -59,11 +61,12 @@ func TestFullDocumentHoldsUpNoOther(t *testing.T) {
 				t.Errorf("settled %v", came)
 			}
 		},
-		"judge": func(t *testing.T, c *mongo.Client, s backend.Store) {
+		"expire_owner": func(t *testing.T, c *mongo.Client, s backend.Store) {
 			claim(t, s, "q", both)
 			fill(t, c, "a")
-			for _, id := range both { // which makes the documents of failed tasks larger
-				_, err := c.Mongo().Collection("tasks").UpdateOne(t.Context(), bson.M{"_id": id}, bson.M{"$set": bson.M{"owner": "o", "nonce": ""}})
+			for _, id := range both { // makes the documents of failed tasks larger
+				_, err := c.Mongo().Collection("tasks").UpdateOne(t.Context(), bson.M{"_id": id},
+					bson.M{"$set": bson.M{"owner": "o", "nonce": ""}})
 				must(t, err)
 			}
 			fill(t, c, "a")

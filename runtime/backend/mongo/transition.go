@@ -10,18 +10,17 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// lookByID makes the server look for named tasks by their ids, whatever else the filter says: the queue that it names, too, may
-// be long.
-var lookByID = options.UpdateMany().SetHint("_id_")
+// hintByID makes the server find named tasks by ID, whatever else the filter contains: the queue in it may be long.
+var hintByID = options.UpdateMany().SetHint("_id_")
 
-// newMark returns a mark that no other write has.
+// newMark returns a unique mark.
 func newMark() string { return rand.Text() }
 
-// change sets, raises and removes fields.
+// A change is an update of a document.
 type change struct {
 	set   m
 	inc   m
-	min   m // lowers, or sets what is not there
+	min   m // lowers, or sets if absent
 	unset []string
 }
 
@@ -46,18 +45,18 @@ func (u change) update() m {
 	return update
 }
 
-// waitUntil notes when a task that waits is due.
+// waitUntil sets when a waiting task is due.
 func (u change) waitUntil(due, now int64) change {
-	u.set["due"], u.set["place"] = due, placeOf(due, now)
+	u.set["due"], u.set["place"] = due, lineStateOf(due, now)
 	if due > now {
 		u.set["wake"] = due
 	}
 	return u
 }
 
-// ends is what every end of a task's own run writes: the fields that are there only while it lives are removed, except
-// that a shut gate is left to whoever opens it.
-func ends(to backend.Status, now int64) change {
+// endChange returns the change that every end of a task makes. It removes the fields that exist only while a task is
+// not final, except a gate, which the process that opens it removes.
+func endChange(to backend.Status, now int64) change {
 	return change{
 		set: m{"status": string(to), "ended": now},
 		unset: []string{
@@ -66,32 +65,33 @@ func ends(to backend.Status, now int64) change {
 	}
 }
 
-// fails is ends with an error.
-func fails(to backend.Status, now int64, why *failure) change {
-	u := ends(to, now)
+// failChange is endChange with an error.
+func failChange(to backend.Status, now int64, why *failure) change {
+	u := endChange(to, now)
 	u.set["error"] = why
 	return u
 }
 
-// stops is how a task ends that was to stop: why stands in its reason, which a task that waits gets by the same write.
-func stops(now int64) change {
-	u := ends(backend.StatusStopped, now)
+// stopChange is the end of a task that was requested to stop. Its reason was stored by the request, or for a waiting
+// task by the same write.
+func stopChange(now int64) change {
+	u := endChange(backend.StatusStopped, now)
 	u.unset = append(u.unset, "error")
 	return u
 }
 
-// waitsAgain is what lets a task that ran wait.
-func waitsAgain(to backend.Status) change {
+// requeueChange makes a running task wait.
+func requeueChange(to backend.Status) change {
 	return change{
-		set:   m{"status": string(to), "place": inLine},
+		set:   m{"status": string(to), "place": ready},
 		inc:   m{},
 		unset: []string{"hints", "hint_due", "owner", "nonce", "stopping"},
 	}
 }
 
-// transit changes those of the tasks that meet a guard, and returns them as they are then. It is exact where others do the
-// same: what this call has changed bears its mark.
-func (c *Client) transit(ctx context.Context, ids []string, guard m, u change) ([]*document, error) {
+// transition changes those of the tasks that match guard, and returns them as changed. It is exact under concurrency,
+// since the tasks it changed carry its mark.
+func (c *Client) transition(ctx context.Context, ids []string, guard m, u change) ([]*document, error) {
 	mark := newMark()
 	u.set["mark"] = mark
 	var all []*document
@@ -99,7 +99,7 @@ func (c *Client) transit(ctx context.Context, ids []string, guard m, u change) (
 		filter := m{"_id": m{"$in": part}}
 		maps.Copy(filter, guard)
 		matched, again := int64(0), false
-		err := c.withRoom(ctx, func() []string { again = true; return part }, func() error {
+		err := c.withinSizeLimit(ctx, func() []string { again = true; return part }, func() error {
 			r, err := c.tasks.UpdateMany(ctx, filter, u.update())
 			if err == nil {
 				matched = r.MatchedCount
@@ -107,19 +107,19 @@ func (c *Client) transit(ctx context.Context, ids []string, guard m, u change) (
 			return err
 		})
 		if err != nil {
-			return c.failed(ctx, err, backend.OutcomeUnknown)
+			return c.wrapError(ctx, err, backend.OutcomeUnknown)
 		}
 		if matched == 0 && !again {
 			return nil
 		}
-		found, err := c.heads(ctx, m{"_id": m{"$in": part}, "mark": mark})
+		found, err := c.findHeads(ctx, m{"_id": m{"$in": part}, "mark": mark})
 		all = append(all, found...)
 		return err
 	})
 	return all, err
 }
 
-// failureOf is how an error is stored; nil has a failure of its own.
+// failureOf returns an error as stored; nil becomes a default error.
 func failureOf(given *backend.TaskError) *failure {
 	if given != nil {
 		return &failure{string(given.Code), given.Message}
