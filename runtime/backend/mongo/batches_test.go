@@ -11,8 +11,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend"
 )
 
-// A source with the maximum number of batches accepts no other batch, but repeated ones. The batches are written
-// directly, since making them would take long.
+// A source with the maximum number of batches accepts repeated batches, and no others. The batches are written
+// directly, since creating them would take long.
 func TestMaxBatchesOfSource(t *testing.T) {
 	uri := devstack.Mongo(t)
 	c := join(t, uri)

@@ -376,7 +376,7 @@ func (c *Client) purgeOwners(ctx context.Context) error {
 		if o := known[b.Owner]; o != nil && !o.Freed {
 			continue
 		}
-		// A claim checks its owner after claiming, and releases the tasks if it can. So a handler of a task found here was
+		// A claim checks its owner after claiming, and releases the tasks if it can. So the handlers of tasks found here were
 		// never started, and nothing is charged.
 		late := m{"owner": b.Owner, "started": m{"$lt": c.clock.now() - int64(lateClaim)}}
 		if _, err := c.freeClaims(ctx, late, &backend.Loss{Owner: b.Owner, Void: true}); err != nil {
