@@ -25,7 +25,7 @@ help:
 	@echo 'make test-rabbitmq4  the suites over RabbitMQ 4 and Redis 8, in a Debian 13 that it installs (root only)'
 	@echo 'make chaos           kill, stop and restart processes that share a file, for CHAOS=3m, and verify their tasks'
 	@echo 'make chaos-servers   the same over RabbitMQ, MongoDB and Redis; these are stopped, killed and partitioned too'
-	@echo 'make lint            gofmt, go vet, staticcheck, afgen check'
+	@echo 'make lint            gofmt, go vet, staticcheck, afgen check, and the list of words to avoid'
 	@echo 'make bench           benchmarks of the runtime'
 	@echo 'make bench-ab        benchmarks of BEFORE=HEAD and AFTER (the working tree), run alternately; BENCH is a regexp'
 	@echo 'make bench-gen       the table of docs/generator.md: compares with controller-gen, which it installs'
@@ -65,6 +65,7 @@ lint:
 	@$(GO) vet ./...
 	@$(GO) tool staticcheck ./...
 	@$(GO) tool afgen check ./...
+	@$(GO) run ./internal/wordlist
 	@$(GO) vet -tags long ./internal/devstack/... ./runtime/backend/...
 	@cd bench && $(GO) vet ./... && $(GO) tool -modfile=../go.mod staticcheck ./... && $(GO) mod tidy -diff
 
