@@ -15,9 +15,9 @@ const (
 )
 
 // watchPending finds calls that will never be answered. When the last instance of a service dies, its queue is deleted
-// with its requests, silently. So while a call is pending, its queue is inspected. (If a new instance recreates the
-// queue before that, its renewal event tells; see renewal.go.) Requests that expire in their queue are dropped silently
-// too, which matters to callers whose context has no deadline.
+// with its requests, silently. So while a call is pending, its queue is inspected. If a new instance recreates the
+// queue before that, its renewal event reports it (renewal.go). Requests that expire in their queue are dropped
+// silently too, which matters to callers whose context has no deadline.
 func (c *calls) watchPending() {
 	tick := time.NewTicker(checkAfter / 2)
 	defer tick.Stop()
