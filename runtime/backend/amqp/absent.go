@@ -63,10 +63,10 @@ func (t *transport) Visible() (since time.Time, changed <-chan struct{}) {
 //
 // RabbitMQ drops a connection no sooner than two heartbeats after the last byte it received (rabbit_heartbeat.erl). The
 // client sends one every half heartbeat, or after a heartbeat less a second if it has just sent something else
-// (Connection.heartbeater of amqp091-go). So the connection outlives the client's last contact by one heartbeat and a
-// second, or by one and a half heartbeats if that is less. RabbitMQ itself sends a byte every heartbeat. The result is
-// little more than that, and less for long heartbeats, so that it is shorter than the broker's time even with clocks
-// that differ by 2 %.
+// (Connection.heartbeater of amqp091-go). So the broker drops the connection no sooner than one heartbeat and a second
+// after the client was cut off, or one and a half heartbeats if that is less. RabbitMQ itself sends a byte every
+// heartbeat. The result is little more than that, and less for long heartbeats, so that it is shorter than the broker's
+// time even with clocks that differ by 2 %.
 func silence(heartbeat time.Duration) time.Duration {
 	return heartbeat*95/100 + 700*time.Millisecond
 }

@@ -65,7 +65,7 @@ func (c *calls) Call(ctx context.Context, req *backend.Request) (*backend.Reply,
 	p.request.msg = encodeRequest(req, id, req.Timeout)
 	if n := size(p.request.msg.Headers); n > g.maxHeaders {
 		return nil, backend.Errorf(backend.ErrInvalidArgument,
-			"calling %s: headers and metadata of %d bytes; at most %d are allowed", name(req), n, g.maxHeaders).
+			"calling %s: the headers and metadata are %d bytes; at most %d are allowed", name(req), n, g.maxHeaders).
 			With(backend.OutcomeNotSent)
 	}
 	if err := g.watchRenewals(ctx, req.Service); err != nil {

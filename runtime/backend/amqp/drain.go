@@ -27,8 +27,8 @@ func (s *serving) Drain(ctx context.Context) error {
 		s.mu.Lock()
 		n := s.running
 		s.mu.Unlock()
-		return backend.Errorf(backend.ErrDeadlineExceeded, "draining service %q: %d calls still running: %w",
-			s.endpoint.Service, n, context.Cause(ctx))
+		return backend.Errorf(backend.ErrDeadlineExceeded, "%d calls of service %q still run: %w", n,
+			s.endpoint.Service, context.Cause(ctx))
 	}
 }
 

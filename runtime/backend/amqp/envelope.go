@@ -78,7 +78,7 @@ func encodeReply(id string, r *backend.Reply, maxSize int) amqp091.Publishing {
 func decodeReply(d *amqp091.Delivery) *backend.Reply {
 	r := envelope.ParseReply(texts(d.Headers), d.Body)
 	if v, length := parsePlaceholder(d.Body); v != accepted && r.Err == nil {
-		r.Body, r.Err = nil, backend.Errorf(backend.ErrResourceExhausted, "a reply of %d bytes; at most %d are allowed",
+		r.Body, r.Err = nil, backend.Errorf(backend.ErrResourceExhausted, "the reply is %d bytes; at most %d are allowed",
 			length, backend.MaxMessage).With(backend.OutcomeAnswered)
 	}
 	return r

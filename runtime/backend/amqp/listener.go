@@ -353,5 +353,6 @@ func (l *listener) Close() error {
 }
 
 func (l *listener) closedError() *backend.Error {
-	return backend.Errorf(backend.ErrUnavailable, "listener of queue %q is closed", l.queue).With(backend.OutcomeNotSent)
+	return backend.Errorf(backend.ErrUnavailable, "the listener of queue %q is closed", l.queue).
+		With(backend.OutcomeNotSent)
 }

@@ -58,7 +58,7 @@ func (r *request) start() {
 // finish frees the slot when the handler's goroutine ends, even by a panic or runtime.Goexit.
 func (r *request) finish() {
 	r.answer(&backend.Reply{ // ignored if the handler has replied
-		Err: backend.NewError(backend.ErrInternal, "the handler returned without a reply").With(backend.OutcomeAnswered),
+		Err: backend.NewError(backend.ErrInternal, "the handler sent no reply").With(backend.OutcomeAnswered),
 	})
 	r.freeBody()
 	s := r.sub.serving

@@ -206,7 +206,7 @@ func tlsOf(uri amqp091.URI) (*tls.Config, error) {
 type socket struct {
 	net.Conn
 	opened time.Time
-	read   atomic.Int64 // nanoseconds after begun
+	read   atomic.Int64 // nanoseconds since opened
 }
 
 func newSocket(c net.Conn) *socket { return &socket{Conn: c, opened: time.Now()} }

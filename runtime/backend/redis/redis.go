@@ -6,8 +6,8 @@
 //
 // # Presence
 //
-// Each kind of instance has a hash with its facts and a sorted set with their expiry times, by the server's clock. Lua
-// scripts keep the two consistent. Both keys expire with their last member, so a program that has ended leaves nothing
+// For each kind, a hash holds facts by name, and a sorted set holds expiry times by the server's clock. Lua scripts keep
+// the two consistent. Both keys expire with their last member, so a program that has ended leaves nothing
 // behind.
 //
 // # Events

@@ -49,8 +49,9 @@ func Check(req *backend.Request) *backend.Error {
 		return backend.Errorf(backend.ErrResourceExhausted, "the arguments of %s.%s are %d bytes; at most %d are allowed",
 			req.Service, req.Method, len(req.Body), backend.MaxMessage)
 	case req.Service == "" || strings.Contains(req.Service, "/") || req.Method == "":
-		return backend.Errorf(backend.ErrInvalidArgument, "invalid call: service %q and method %q must not be empty, "+
-			"and the service must not contain a slash", req.Service, req.Method)
+		return backend.Errorf(backend.ErrInvalidArgument,
+			"a call needs a service, without a slash in its name, and a method, "+
+				"not %q and %q", req.Service, req.Method)
 	case len(req.Service)+1+len(req.Method) > MaxShort || len(req.ID) > MaxShort || len(req.Caller) > MaxShort:
 		return backend.Errorf(backend.ErrInvalidArgument,
 			"calling %.80s.%.80s: both names together, the ID and the caller may have "+
@@ -153,7 +154,7 @@ func Reply(r *backend.Reply, fits func(map[string]string) bool) (map[string]stri
 }
 
 func tooLarge(body json.RawMessage) *backend.Error {
-	return backend.Errorf(backend.ErrResourceExhausted, "a reply of %d bytes; at most %d are allowed", len(body),
+	return backend.Errorf(backend.ErrResourceExhausted, "the reply is %d bytes; at most %d are allowed", len(body),
 		backend.MaxMessage).
 		With(backend.OutcomeAnswered)
 }
