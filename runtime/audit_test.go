@@ -13,12 +13,18 @@ import (
 
 // slow is a backend that delays claims of one queue by a second or, without a queue, audits.
 func slow(b af.Backend, queue string) af.Backend {
-	return altered{b, func(p *backend.Ports) { p.Store = slowStore{p.Store, queue} }}
+	return altered{b, func(p *backend.Ports) { p.Store = slowStore{p.Store, queue, false} }}
+}
+
+// slowChecking is slow with a store that refuses claims of expired owners.
+func slowChecking(b af.Backend, queue string) af.Backend {
+	return altered{b, func(p *backend.Ports) { p.Store = slowStore{p.Store, queue, true} }}
 }
 
 type slowStore struct {
 	backend.Store
-	queue string
+	queue  string
+	checks bool
 }
 
 func (s slowStore) Owned(ctx context.Context, owner string) ([]backend.Owned, error) {
@@ -30,6 +36,9 @@ func (s slowStore) Owned(ctx context.Context, owner string) ([]backend.Owned, er
 }
 
 func (s slowStore) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
+	if s.checks {
+		c.OwnerChecked = false
+	}
 	tasks, next, err := s.Store.Claim(ctx, c)
 	if c.Queue == s.queue {
 		time.Sleep(time.Second)

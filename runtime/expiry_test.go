@@ -160,7 +160,7 @@ func TestLateExpiryOfAnEarlierOwnerStopsNothing(t *testing.T) {
 		world := fault.Around(memory.New())
 		late := jobWorker
 		late.Name, late.Type = "late", "Late"
-		app := open(t, slow(world, late.Name))
+		app := open(t, slowChecking(world, late.Name))
 		var fences []int64
 		for _, w := range []af.Worker{jobWorker, late} {
 			af.RegisterWorker(app, w, &job{func(ctx context.Context, n int) (int, error) {
