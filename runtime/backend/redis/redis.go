@@ -6,9 +6,8 @@
 //
 // # Presence
 //
-// For each kind, a hash holds facts by name, and a sorted set holds expiry times by the server's clock. Lua scripts keep
-// the two consistent. Both keys expire with their last member, so a program that has ended leaves nothing
-// behind.
+// For each kind, a hash holds facts by name, and a sorted set holds expiry times by the server's clock. Lua scripts
+// keep the two consistent. Both keys expire with their last member, so a program that has ended leaves nothing behind.
 //
 // # Events
 //
