@@ -103,13 +103,8 @@ func (c *Client) wakeMatching(ctx context.Context, claim backend.Claim) error {
 		return nil
 	}
 	now := c.clock.now()
-	_, err := c.tasks.UpdateMany(ctx, m{"unfit": uniqueKeyOf(claim.Queue, claim.Fingerprint), "place": delayed,
-		"due": m{"$gt": now}},
-		m{"$set": m{"place": ready, "due": now}, "$unset": m{"wake": ""}})
-	if err != nil {
-		return c.wrapError(ctx, err, backend.OutcomeUnknown)
-	}
-	return nil
+	matching := m{"unfit": uniqueKeyOf(claim.Queue, claim.Fingerprint), "place": delayed, "due": m{"$gt": now}}
+	return c.updateChunks(ctx, matching, m{"$set": m{"place": ready, "due": now}, "$unset": m{"wake": ""}})
 }
 
 // isSuspected is a field that only suspected tasks have.
@@ -288,10 +283,9 @@ func (c *Client) promoteDue(ctx context.Context, queue string) (time.Duration, e
 		case first[0].Due > now:
 			return time.Duration(first[0].Due - now), nil
 		}
-		_, err = c.tasks.UpdateMany(ctx, m{"queue": queue, "place": delayed, "due": m{"$lte": now}},
-			m{"$set": m{"place": ready}, "$unset": m{"wake": ""}})
-		if err != nil {
-			return 0, c.wrapError(ctx, err, backend.OutcomeUnknown)
+		due := m{"queue": queue, "place": delayed, "due": m{"$lte": now}}
+		if err := c.updateChunks(ctx, due, m{"$set": m{"place": ready}, "$unset": m{"wake": ""}}); err != nil {
+			return 0, err
 		}
 	}
 }

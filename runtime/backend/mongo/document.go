@@ -262,6 +262,16 @@ func (c *Client) eachChunk(ctx context.Context, filter m, f func(part []*documen
 	return c.wrapError(ctx, cursor.Err(), backend.OutcomeNotSent)
 }
 
+// updateChunks updates the matching documents in chunks.
+func (c *Client) updateChunks(ctx context.Context, filter, update m) error {
+	return c.eachChunk(ctx, filter, func(part []*document) error {
+		guard := maps.Clone(filter)
+		guard["_id"] = m{"$in": idsOf(part)}
+		_, err := c.tasks.UpdateMany(ctx, guard, update, hintByID)
+		return c.wrapError(ctx, err, backend.OutcomeUnknown)
+	})
+}
+
 // findOne returns the document with an ID, or nil.
 func (c *Client) findOne(ctx context.Context, id string) (*document, error) {
 	x := new(document)
