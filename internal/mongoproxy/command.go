@@ -169,9 +169,11 @@ func (c *Command) Purpose() string {
 	return c.Name + " " + c.Collection()
 }
 
+const findAndModify = "findAndModify"
+
 // writes reports whether the command may change documents.
 func (c *Command) writes() bool {
-	return c.Name == "insert" || c.Name == "update" || c.Name == "delete"
+	return c.Name == "insert" || c.Name == "update" || c.Name == "delete" || c.Name == findAndModify
 }
 
 // documents returns the documents in a field of the command called name. For other commands it returns none.
@@ -197,9 +199,12 @@ func (c *Command) documents(name, field string) []bson.Raw {
 	return list
 }
 
-// filters returns the filters of an update or delete.
+// filters returns the filters of an update, delete or findAndModify.
 func (c *Command) filters() []bson.Raw {
 	var filters []bson.Raw
+	if query, ok := c.Body.Lookup("query").DocumentOK(); ok && c.Name == findAndModify {
+		filters = append(filters, query)
+	}
 	for _, d := range append(c.documents("update", "updates"), c.documents("delete", "deletes")...) {
 		filters = append(filters, d.Lookup("q").Document())
 	}
@@ -250,15 +255,20 @@ func Writes(collection string) Matcher {
 
 // Sets matches updates in a collection that $set a field: to anything, or to one of these values.
 func Sets(collection, field string, values ...string) Matcher {
+	sets := func(d bson.Raw, update string) bool {
+		v, err := d.LookupErr(update, "$set", field)
+		if err != nil || len(values) == 0 {
+			return err == nil
+		}
+		text, ok := v.StringValueOK()
+		return ok && slices.Contains(values, text)
+	}
 	return func(c *Command) bool {
-		return c.Collection() == collection && slices.ContainsFunc(c.documents("update", "updates"), func(d bson.Raw) bool {
-			v, err := d.LookupErr("u", "$set", field)
-			if err != nil || len(values) == 0 {
-				return err == nil
-			}
-			text, ok := v.StringValueOK()
-			return ok && slices.Contains(values, text)
-		})
+		if c.Collection() != collection {
+			return false
+		}
+		return c.Name == findAndModify && sets(c.Body, "update") ||
+			slices.ContainsFunc(c.documents("update", "updates"), func(d bson.Raw) bool { return sets(d, "u") })
 	}
 }
 

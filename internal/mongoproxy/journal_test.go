@@ -43,6 +43,11 @@ func TestJournalRecordsWhatHappened(t *testing.T) {
 		t.Error("a reply to a trapped update")
 	}
 	<-lost.Sprung()
+	modified := p.Trap(mongoproxy.After, mongoproxy.WithID("a", mongoproxy.Sets("tasks", "n")), nil)
+	if err := tasks.FindOneAndUpdate(ctx, d("_id", "a"), set("n", 4)).Err(); err == nil {
+		t.Error("a reply to a trapped findAndModify")
+	}
+	<-modified.Sprung()
 	must(owners.InsertOne(ctx, bson.D{{Key: "_id", Value: "o"}, {Key: "beats", Value: 1}}))
 	must(owners.UpdateOne(ctx, d("_id", "o"), set("dead", true)))
 	must(tasks.DeleteOne(ctx, d("_id", "b")))
@@ -72,7 +77,8 @@ func TestJournalRecordsWhatHappened(t *testing.T) {
 	want := []string{
 		"tasks a -→" + number(1), "tasks b -→" + number(1),
 		"tasks a " + number(1) + "→" + number(2), "tasks b " + number(1) + "→" + number(2),
-		"tasks a " + number(2) + "→" + number(3), "owners o -→", "tasks b " + number(2) + "→-",
+		"tasks a " + number(2) + "→" + number(3), "tasks a " + number(3) + "→" + number(4), "owners o -→",
+		"tasks b " + number(2) + "→-",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("changes %q,\nwant    %q", got, want)
