@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -52,14 +53,30 @@ func (r *report) read(events io.Reader, name string) error {
 		case "output", "build-output":
 			output[key] = append(output[key], e.Output)
 		case "pass", "fail", "skip", "build-fail":
-			r.ended(e, output[key], name)
+			text := output[key]
 			delete(output, key)
+			if e.Test == "" && e.Action == "fail" {
+				text = append(unfinished(output, e.Package), text...)
+			}
+			r.ended(e, text, name)
 		}
 	}
 	if rest := output["\x00"]; len(rest) > 0 {
 		r.fail("%s: %s", name, strings.Join(rest, ""))
 	}
 	return lines.Err()
+}
+
+// unfinished removes and returns the output of the tests of a package that have no result: its process has ended, or
+// other output hides the result.
+func unfinished(output map[string][]string, pkg string) (text []string) {
+	for _, key := range slices.Sorted(maps.Keys(output)) {
+		if strings.HasPrefix(key, pkg+"\x00") {
+			text = append(text, output[key]...)
+			delete(output, key)
+		}
+	}
+	return text
 }
 
 // ended records the result of a test or a package.

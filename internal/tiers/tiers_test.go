@@ -178,6 +178,8 @@ func TestReport(t *testing.T) {
 			require: true, wants: []string{"1 tests are left to make test-all\n"}, lacks: []string{"NOT TESTED"}},
 		{name: "build", events: `{"ImportPath":"p","Action":"build-output","Output":"p.go:1: syntax error\n"}` + "\n" +
 			`{"ImportPath":"p","Action":"build-fail"}` + "\n", ok: true, wants: []string{"FAIL p\np.go:1: syntax error\n"}},
+		{name: "no_result", events: `{"Package":"` + module + `p","Test":"TestE","Action":"output","Output":"lost\n"}` + "\n" +
+			pass + events("", "fail", "FAIL\n"), wants: []string{"FAIL p (step) after 1.5 s\nlost\nFAIL\n"}, ok: true},
 		{name: "no_event", events: "go: go.mod file not found\n", ok: true,
 			wants: []string{"FAIL step: go: go.mod file not found\n"}},
 	} {
