@@ -2,6 +2,7 @@ package runtime_test
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -10,6 +11,7 @@ import (
 	"github.com/afgen/afgen/internal/fault"
 	"github.com/afgen/afgen/internal/testkit"
 	af "github.com/afgen/afgen/runtime"
+	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/memory"
 )
 
@@ -81,4 +83,52 @@ func TestMoreRedeliveredHintsThanAQueueHolds(t *testing.T) {
 			t.Errorf("%d tasks of %d have run %v after the death of their process", n, tasks, time.Since(died))
 		}
 	})
+}
+
+// A backlog drains at the speed of its worker although the transport reports its depth late.
+func TestBacklogDrainsDespiteLateDepth(t *testing.T) {
+	const tasks = 2000
+	bubble(t, func(t *testing.T) {
+		b := altered{memory.New(memory.HintIDs(64)), func(p *backend.Ports) {
+			p.Transport = &lateDepth{Transport: p.Transport}
+		}}
+		done := make(chan bool, tasks)
+		_, q := work(t, b, jobWorker, func(context.Context, int) (int, error) {
+			time.Sleep(time.Millisecond)
+			done <- true
+			return 0, nil
+		})
+		for range tasks {
+			must(q.Store(t.Context(), 1))(t)
+		}
+		begun := time.Now()
+		for range tasks {
+			<-done
+		}
+		if took := time.Since(begun); took > 4*time.Second { // four at a time take at least 0.5 s
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// lateDepth is a transport whose depth is as old as possible.
+type lateDepth struct {
+	backend.Transport
+
+	mu    sync.Mutex
+	depth int
+	read  time.Time
+}
+
+func (l *lateDepth) Depth(ctx context.Context, queue string) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.read) < backend.MaxDepthAge {
+		return l.depth, nil
+	}
+	depth, err := l.Transport.Depth(ctx, queue)
+	if err == nil {
+		l.depth, l.read = depth, time.Now()
+	}
+	return depth, err
 }

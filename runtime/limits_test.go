@@ -151,7 +151,8 @@ func TestInstanceWithoutSlotsReturnsHints(t *testing.T) {
 			ids = append(ids, must(q.Store(t.Context(), 1))(t))
 		}
 		time.Sleep(2 * time.Second) // the dispatcher has sent a hint for each, and sends them again after 5 s
-		work(t, world, w, func(context.Context, int) (int, error) { return 0, nil }, af.IP("192.0.2.2"))
+		follows := altered{world, func(p *backend.Ports) { p.Store = withoutPolls{p.Store} }}
+		work(t, follows, w, func(context.Context, int) (int, error) { return 0, nil }, af.IP("192.0.2.2"))
 		left := func() (n int) {
 			synctest.Wait()
 			for _, id := range ids {
@@ -177,6 +178,16 @@ func TestInstanceWithoutSlotsReturnsHints(t *testing.T) {
 			t.Errorf("%d tasks are left in the end", n)
 		}
 	})
+}
+
+// withoutPolls is a store in which only hinted tasks are claimed.
+type withoutPolls struct{ backend.Store }
+
+func (s withoutPolls) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
+	if len(c.IDs) == 0 {
+		return nil, 0, nil
+	}
+	return s.Store.Claim(ctx, c)
 }
 
 func TestInvalidLimitsAreRejected(t *testing.T) {

@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// MaxDepthAge is the maximum age of the result of [Transport.Depth].
+const MaxDepthAge = 5 * time.Millisecond
+
 // Transport delivers hints and raw messages.
 //
 // A hint is a wake-up message that names a task which may be ready. Lost, duplicated or reordered hints cost latency,
@@ -20,7 +23,7 @@ type Transport interface {
 	// Listen starts receiving the hints of a queue, with at most window unacknowledged ones. With window 0 it receives
 	// none until Resize is called.
 	Listen(ctx context.Context, queue string, window int) (Listener, error)
-	// Depth returns the last known number of waiting hints of a queue.
+	// Depth returns the number of waiting hints of a queue, at most [MaxDepthAge] ago.
 	Depth(ctx context.Context, queue string) (int, error)
 	// Send publishes a raw message. A nil error means that it is stored durably until a receiver handles it.
 	Send(ctx context.Context, queue string, body json.RawMessage) error

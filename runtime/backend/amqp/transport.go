@@ -13,10 +13,9 @@ import (
 )
 
 const (
-	maxHints       = 4096                 // per queue; constant, since a queue's arguments can't change
-	depthFresh     = 5 * time.Millisecond // how long a depth is cached
-	maxDepths      = 1024                 // cached depths
-	hintDeliveries = 1000                 // of one hint before a quorum queue drops it; the dispatcher then sends another
+	maxHints       = 4096 // per queue; constant, since a queue's arguments can't change
+	maxDepths      = 1024 // cached depths
+	hintDeliveries = 1000 // of one hint before a quorum queue drops it; the dispatcher then sends another
 	// rawDeliveries is effectively unlimited, since a failed message is redelivered until it succeeds. "Unlimited" itself
 	// is expressed differently on 3.10 and 4.
 	rawDeliveries = 1 << 30
@@ -141,7 +140,7 @@ func (t *transport) Depth(ctx context.Context, queue string) (int, error) {
 	t.mu.Lock()
 	d, known := t.depths[queue]
 	t.mu.Unlock()
-	if known && time.Since(d.at) < depthFresh {
+	if known && time.Since(d.at) < backend.MaxDepthAge {
 		return d.n, nil
 	}
 	q, _, err := g.declarer.inspectQueue(ctx, t.hintPrefix()+queue) // a missing queue has depth 0

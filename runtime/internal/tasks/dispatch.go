@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	refillFirst = 10 * time.Millisecond // before the transport's depth is read again; doubles
+	refillFirst = 2 * backend.MaxDepthAge // before the transport's depth is read again; doubles
 	refillMost  = time.Second
 )
 
@@ -45,13 +45,16 @@ func (p *pool) dispatch(ctx context.Context) {
 
 // refill publishes hints until none is pending. It returns false if the transport holds enough before.
 func (p *pool) refill(ctx context.Context) bool {
-	for p.hasPendingHints() && ctx.Err() == nil {
+	for p.hasPendingHints() {
+		p.e.hints.flush(ctx)
+		if !retry.Sleep(ctx, refillFirst) { // so that the depth includes what was published
+			return true
+		}
 		most := p.mayHint(ctx)
 		if most == 0 {
 			return false
 		}
 		p.promote(ctx, most)
-		p.e.hints.flush(ctx) // so that the depth includes them
 	}
 	return true
 }

@@ -135,7 +135,7 @@ func (p *pool) run(ctx context.Context) {
 			}
 			poll = min(2*poll, retry.MaxPoll)
 			continue
-		case full && (!p.byID || !up || p.mixed()): // there may be more, without hints
+		case full && (len(hints) == 0 || !p.byID || !up || p.mixed()): // there may be more, without hints
 			p.pollAgain()
 		}
 		p.refusal.Store(nil)
