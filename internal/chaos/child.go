@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -131,10 +130,10 @@ func Child(open func(address, instance string) (backend.Backend, error)) int {
 	}
 	c.report(report{Kind: "ended", Text: err.Error()})
 	switch {
-	case strings.HasSuffix(err.Error(), "they were released"):
-		return exitCutOff
-	case strings.HasSuffix(err.Error(), "they will run again"):
+	case errors.Is(err, af.ErrUnavailable):
 		return exitUnwritten
+	case errors.Is(err, af.ErrDeadlineExceeded):
+		return exitCutOff
 	}
 	return exitBroken
 }
