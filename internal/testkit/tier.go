@@ -25,10 +25,11 @@ func Fewer(n, few int) int {
 	return n
 }
 
-// GoFlags returns the GOFLAGS for go commands that a test runs to build programs. They reuse packages compiled for
-// the test itself, with or without the race detector, and with the same compiler flags.
+// GoFlags returns the GOFLAGS for go commands that a test runs to build programs. With -short they reuse packages that
+// were compiled for the test itself, with or without the race detector. At full length all tests build without it, since
+// such programs are smaller and most packages are compiled without it as well.
 func GoFlags() string {
-	if !Race {
+	if !Race || !testing.Short() {
 		return ""
 	}
 	flags := []string{"-race"}
