@@ -58,15 +58,10 @@ func slowFirst(packages []string) []string {
 	return packages
 }
 
-// The light packages whose tests do less with -short.
-var (
-	// Mostly they wait for go commands: make test-all runs them once, at full length with the race detector.
-	building = only("cmd/afgen", "gen/emit", "golden", "templates")
-	// The others also do less with the race detector, or take too long with it: make test-all runs them again without
-	// it.
-	shortened = only("gen", "gen/scan", "internal/fault", "internal/archtest", "runtime", "runtime/backend/embedded",
-		"runtime/backend/memory")
-)
+// shortened are the light packages whose tests do less with -short, or that omit what takes too long with the race
+// detector. make test-all runs them again without it.
+var shortened = only("cmd/afgen", "gen", "gen/emit", "gen/scan", "golden", "internal/archtest", "internal/fault",
+	"runtime", "runtime/backend/embedded", "runtime/backend/memory", "templates")
 
 // only matches packages by their paths.
 func only(paths ...string) func(string) bool {
@@ -125,8 +120,6 @@ func fuzz(duration string) []step {
 
 func tiers() map[string]tier {
 	full := step{name: "full length", packages: shortened, flags: []string{"-p=2"}, nice: true}
-	builds := step{name: "race detector, full length", packages: building, race: true, flags: []string{"-p=2"}}
-	rest := raced(func(path string) bool { return light(path) && !building(path) })
 	costs := step{name: "costs and bench", dir: "bench", flags: []string{"-p=1"}, nice: true}
 	lint := step{name: "lint", command: []string{"make", "lint"}, nice: true}
 	suites := adapters("servers")
@@ -135,7 +128,7 @@ func tiers() map[string]tier {
 
 	return map[string]tier{
 		"test":      {phases: []phase{{{raced(lightest)}}}},
-		"all":       {phases: []phase{{{rest}, {builds}}, suites, {{together("servers")}}}, servers: true},
+		"all":       {phases: []phase{{{raced(light)}}, suites, {{together("servers")}}}, servers: true},
 		"rabbitmq4": {phases: []phase{rabbitmq4()}, servers: true},
 		"long":      {phases: long(), servers: true, keepGoing: true},
 	}
