@@ -9,6 +9,7 @@ import (
 )
 
 var ownerBehaviours = []behaviour{
+	{"late_claim_of_unchecked_owner", lateClaim},
 	{"counters_only_rise", counters},
 	{"beat_saves_owner", beatSaves},
 	{"expiry_ends_claims", expiry},             // a dead owner is remembered
@@ -33,6 +34,42 @@ func (w *world) owners() map[string]int64 {
 	counts, err := w.Store.Owners(w.ctx())
 	w.must(err)
 	return counts
+}
+
+// lateClaim claims for an owner that was declared dead, and that checks itself whether it was. The store refuses, or its
+// next sweep finds the claims, releases them and charges nothing.
+func lateClaim(w *world) {
+	w.must(w.Store.Beat(w.ctx(), "late", 4))
+	w.expire("late", 4, 3)
+	for _, count := range []int{1, 2} { // stores may claim one task in another way than several
+		var named []string
+		for range count {
+			named = append(named, w.add())
+		}
+		claimed, _, err := w.Store.Claim(w.ctx(), backend.Claim{
+			Queue: "q", Owner: "late", Nonce: w.next("nonce"), Max: count, IDs: named, OwnerChecked: true,
+		})
+		if err != nil {
+			w.wantCode(err, backend.ErrAborted)
+		} else if len(claimed) != count {
+			w.Errorf("claimed %v, want %v", ids(claimed), named)
+		}
+		unfinished, err := w.Store.Unfinished(w.ctx(), 0, 10)
+		w.must(err)
+		want := []backend.Unfinished{{What: backend.UnfinishedClaims, Owner: "late", Count: 4}}
+		if len(claimed) == 0 {
+			want = nil
+		}
+		if !slices.Equal(unfinished, want) {
+			w.Errorf("unfinished %+v, want %+v", unfinished, want)
+		}
+		w.expire("late", 4, 3)
+		for _, id := range named {
+			if t := w.get(id); t.Status.Final() || t.Status == backend.StatusRunning || t.Crashes != 0 || t.Attempt != 0 {
+				w.Errorf("after the sweep: %+v", t)
+			}
+		}
+	}
 }
 
 func counters(w *world) {

@@ -27,7 +27,7 @@ type Store interface {
 	// Claim claims up to c.Max due tasks of a queue for an owner (row 2): highest weight first, then oldest; if c.IDs is
 	// set, only these. next is the time until another task of the queue becomes due, or 0 if unknown; tasks that are due
 	// but were not claimed don't count. A retry with the same nonce returns the tasks that were claimed with it and still
-	// run. The error is ErrAborted if the owner was declared dead.
+	// run. The error is ErrAborted if the owner was declared dead, which a store need not check with c.OwnerChecked.
 	Claim(ctx context.Context, c Claim) (tasks []Task, next time.Duration, err error)
 
 	// Settle ends claims (rows 3 to 6 and 10) and returns the result of each, in order. A retry with the same fence and
