@@ -3,6 +3,7 @@ package runtime_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -138,46 +139,98 @@ func TestNoClaimBeforeLimitsAreKnown(t *testing.T) {
 	})
 }
 
-// Hints for tasks that an instance may no longer run go to other instances at once.
+// Hints for tasks that an instance may no longer run go to other instances at once, also those that are on their way
+// to it while its window changes.
 func TestInstanceWithoutSlotsReturnsHints(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		world := memory.New(memory.HintIDs(4096))
-		w := jobWorker
-		w.Max = 1
-		goOn := make(chan struct{})
-		first, q := work(t, world, w, func(context.Context, int) (int, error) { <-goOn; return 0, nil })
-		var ids []string
-		for range 60 {
-			ids = append(ids, must(q.Store(t.Context(), 1))(t))
+	for _, slow := range []bool{false, true} {
+		for _, waits := range []bool{false, true} {
+			t.Run(fmt.Sprintf("slow listener %t, other instance waits %t", slow, waits), func(t *testing.T) {
+				bubble(t, func(t *testing.T) { instanceWithoutSlotsReturnsHints(t, slow, waits) })
+			})
 		}
-		time.Sleep(2 * time.Second) // the dispatcher has sent a hint for each, and sends them again after 5 s
+	}
+}
+
+func instanceWithoutSlotsReturnsHints(t *testing.T, slow, waits bool) {
+	world := memory.New(memory.HintIDs(4096))
+	w := jobWorker
+	w.Max = 1
+	goOn := make(chan struct{})
+	var b af.Backend = world
+	if slow {
+		b = altered{world, func(p *backend.Ports) { p.Transport = slowListeners{p.Transport} }}
+	}
+	first, q := work(t, b, w, func(context.Context, int) (int, error) { <-goOn; return 0, nil })
+	synctest.Wait() // else the dispatcher's first run sends hints for some of the tasks, and later runs for no more
+	var ids []string
+	for range 60 {
+		ids = append(ids, must(q.Store(t.Context(), 1))(t))
+	}
+	time.Sleep(2 * time.Second) // the dispatcher has sent a hint for each, and sends them again after 5 s
+	start := func() {
 		follows := altered{world, func(p *backend.Ports) { p.Store = withoutPolls{p.Store} }}
 		work(t, follows, w, func(context.Context, int) (int, error) { return 0, nil }, af.IP("192.0.2.2"))
-		left := func() (n int) {
-			synctest.Wait()
-			for _, id := range ids {
-				if s := must(first.TaskStatus(t.Context(), id))(t); !s.Final() {
-					n++
-				}
+	}
+	left := func() (n int) {
+		synctest.Wait()
+		for _, id := range ids {
+			if s := must(first.TaskStatus(t.Context(), id))(t); !s.Final() {
+				n++
 			}
-			return n
 		}
-		if n := left(); n < 50 {
-			t.Errorf("only %d tasks are left: no hints were held", n)
-		}
-		begun := time.Now()
-		if err := first.UpdateMaxWorkers(t.Context(), "job", "192.0.2.1", 0); err != nil {
-			t.Fatal(err)
-		}
-		if n := left(); n != 1 || time.Since(begun) != 0 {
-			t.Errorf("%d tasks are left after %v", n, time.Since(begun))
-		}
-		close(goOn)
-		time.Sleep(time.Second)
-		if n := left(); n != 0 {
-			t.Errorf("%d tasks are left in the end", n)
-		}
-	})
+		return n
+	}
+	if waits {
+		start()
+	}
+	if n := left(); n != 60 {
+		t.Errorf("%d tasks are left: some hints were not held", n)
+	}
+	if slow {
+		ids = append(ids, must(q.Submit(t.Context(), 1))(t))
+		synctest.Wait() // its hint is on its way
+	}
+	if err := first.UpdateMaxWorkers(t.Context(), "job", "192.0.2.1", 0); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Wait()
+	if slow {
+		time.Sleep(4 * slowness)
+	}
+	if !waits {
+		start()
+	}
+	if n := left(); n != 1 {
+		t.Errorf("%d tasks are left, want the one that runs", n)
+	}
+	close(goOn)
+	synctest.Wait()
+	if n := left(); n != 0 {
+		t.Errorf("%d tasks are left in the end", n)
+	}
+}
+
+// slowListeners is a transport with listeners that need slowness to deliver hints and to change their window.
+type slowListeners struct{ backend.Transport }
+
+const slowness = 10 * time.Millisecond
+
+func (s slowListeners) Listen(ctx context.Context, queue string, window int) (backend.Listener, error) {
+	l, err := s.Transport.Listen(ctx, queue, window)
+	return slowListener{l}, err
+}
+
+type slowListener struct{ backend.Listener }
+
+func (l slowListener) Next(ctx context.Context, max int) ([]backend.Hint, error) {
+	hints, err := l.Listener.Next(ctx, max)
+	time.Sleep(slowness)
+	return hints, err
+}
+
+func (l slowListener) Resize(ctx context.Context, window int) error {
+	time.Sleep(slowness / 2)
+	return l.Listener.Resize(ctx, window)
 }
 
 // withoutPolls is a store in which only hinted tasks are claimed.

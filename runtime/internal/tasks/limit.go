@@ -114,26 +114,33 @@ func (p *pool) limitTo(l Limit) {
 // applyLimit applies the wanted limit to the slots and the listener's window. Excess hints go to other instances.
 // Only the claim loop calls it, between claims.
 func (p *pool) applyLimit(ctx context.Context) {
-	defer p.resize(ctx)
 	p.mu.Lock()
-	if p.wanted == p.applied {
-		p.mu.Unlock()
-		return
-	}
+	changed := p.wanted != p.applied
 	more := p.wanted.Slots() > p.applied.Slots()
 	p.applied = p.wanted
 	if more {
 		p.poll, p.fitted = true, time.Time{}
 	}
-	window := windowOf(p.applied.Slots())
-	var excess []backend.Hint
-	if len(p.hinted) > window {
-		excess = p.hinted[window:]
-		p.hinted = p.hinted[:window:window]
-	}
 	p.mu.Unlock()
-	p.e.LimitApplied()
-	p.passOn(ctx, excess)
+	if changed {
+		p.e.LimitApplied()
+	}
+	p.resize(ctx)
+	p.passOn(ctx, p.excessHints())
+}
+
+// excessHints takes the hints beyond the window. There are none before the listener has the window too, because it
+// would deliver them again. Those that were on their way meanwhile can arrive at any time.
+func (p *pool) excessHints() []backend.Hint {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	window := windowOf(p.applied.Slots())
+	if p.listening != window || len(p.hinted) <= window {
+		return nil
+	}
+	excess := p.hinted[window:]
+	p.hinted = p.hinted[:window:window]
+	return excess
 }
 
 // resize sets the listener's window, and retries on failure: with too small a window it gets too few hints or none.
