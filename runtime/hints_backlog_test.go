@@ -132,3 +132,51 @@ func (l *lateDepth) Depth(ctx context.Context, queue string) (int, error) {
 	}
 	return depth, err
 }
+
+// Polls that claim many tasks at once make hints needless: each would cost an update of its task and a message.
+func TestBacklogIsPolledInsteadOfHinted(t *testing.T) {
+	const tasks = 5000
+	bubble(t, func(t *testing.T) {
+		counted := new(countedHints)
+		b := altered{memory.New(memory.HintIDs(4096)), func(p *backend.Ports) {
+			counted.Transport = p.Transport
+			p.Transport, p.Store = counted, slowClaims{p.Store}
+		}}
+		w, begun := jobWorker, time.Now()
+		w.Max = 100
+		done := make(chan bool, tasks)
+		_, q := work(t, b, w, func(context.Context, int) (int, error) {
+			time.Sleep(20*time.Millisecond - time.Since(begun)%(20*time.Millisecond)) // many end at once
+			done <- true
+			return 0, nil
+		})
+		for range tasks {
+			must(q.Store(t.Context(), 1))(t)
+		}
+		for range tasks {
+			<-done
+		}
+		if n := counted.ids.Load(); n > tasks/5 {
+			t.Errorf("%d hints for %d tasks", n, tasks)
+		}
+	})
+}
+
+// slowClaims is a store that needs as long for a claim as a server, so that meanwhile more slots become free.
+type slowClaims struct{ backend.Store }
+
+func (s slowClaims) Claim(ctx context.Context, c backend.Claim) ([]backend.Task, time.Duration, error) {
+	time.Sleep(time.Millisecond)
+	return s.Store.Claim(ctx, c)
+}
+
+// countedHints is a transport that counts the hints it publishes.
+type countedHints struct {
+	backend.Transport
+	ids atomic.Int64
+}
+
+func (c *countedHints) Hint(ctx context.Context, queue string, ids []string) ([]bool, error) {
+	c.ids.Add(int64(len(ids)))
+	return c.Transport.Hint(ctx, queue, ids)
+}

@@ -15,7 +15,7 @@ const (
 
 // dispatch publishes pending hints and fails tasks that have missed their deadline. It runs every second. While more
 // hints are pending it also runs when this process has consumed most of those it has, so that a backlog larger than
-// the transport holds drains at the workers' pace.
+// the transport holds drains at the workers' pace. Polls that claim many tasks at once do that without hints.
 func (p *pool) dispatch(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -43,9 +43,9 @@ func (p *pool) dispatch(ctx context.Context) {
 	}
 }
 
-// refill publishes hints until none is pending. It returns false if the transport holds enough before.
+// refill publishes hints until none is needed. It returns false if the transport holds enough before.
 func (p *pool) refill(ctx context.Context) bool {
-	for p.hasPendingHints() {
+	for p.needsHints() {
 		p.e.hints.flush(ctx)
 		if !retry.Sleep(ctx, refillFirst) { // so that the depth includes what was published
 			return true
@@ -59,10 +59,11 @@ func (p *pool) refill(ctx context.Context) bool {
 	return true
 }
 
-func (p *pool) hasPendingHints() bool {
+// needsHints reports whether ready tasks may have no hint, and polls don't find them as fast.
+func (p *pool) needsHints() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.hintsPending
+	return p.hintsPending && p.perPoll < bulkClaim
 }
 
 // lowHints is the number of hints below which a pool asks for more.
@@ -101,6 +102,7 @@ func (p *pool) promote(ctx context.Context, most int) time.Duration {
 	p.e.ended(failed)
 	p.mu.Lock()
 	p.hintsPending = p.byID && len(ids) == most
+	p.tryPoll = p.hintsPending && p.perPoll < bulkClaim
 	p.mu.Unlock()
 	if len(ids) > 0 {
 		p.e.Wake(p.worker.Queue, ids)

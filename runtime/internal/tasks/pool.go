@@ -44,7 +44,9 @@ type pool struct {
 	fitted  time.Time             // the last claim with a Fingerprint
 
 	hintsPending bool          // the last promotion may have left ready tasks without a hint
-	low          signal.Signal // few hints are left while hintsPending is set
+	tryPoll      bool          // poll once many slots are free, although there are hints; set with hintsPending
+	perPoll      int           // tasks that polls claim while they find enough, a moving average; see bulkClaim
+	low          signal.Signal // while hintsPending is set: few hints are left, or perPoll has fallen
 
 	wake signal.Signal // one of the fields above has changed
 	work chan *attempt // to idle goroutines
@@ -58,6 +60,7 @@ type claimed struct {
 
 const (
 	maxClaim  = 64              // tasks per claim
+	bulkClaim = 16              // tasks of a poll from which on it costs less per task than hints
 	maxWindow = 4096            // unacknowledged hints
 	netEvery  = 5 * time.Second // minimum polling interval, in case hints and timers fail
 )
@@ -122,6 +125,9 @@ func (p *pool) run(ctx context.Context) {
 		}
 		next, full, err := p.claim(ctx, free, hints)
 		p.claimEnded()
+		if len(hints) == 0 {
+			p.polledFor(free, full && err == nil)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -175,6 +181,20 @@ func (p *pool) pollSoon() {
 	p.wake.Set()
 }
 
+// polledFor records how many tasks a poll has claimed. While polls claim many, this process publishes almost no hints for
+// a backlog: a hint costs an update of its task and a message.
+func (p *pool) polledFor(tasks int, full bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	before := p.perPoll
+	if p.perPoll = (p.perPoll + tasks) / 2; !full {
+		p.perPoll = 0
+	}
+	if before >= bulkClaim && p.perPoll < bulkClaim && p.hintsPending {
+		p.low.Set()
+	}
+}
+
 // nextWork reports whether a slot is free and there may be something to claim. It takes the hints to claim by.
 func (p *pool) nextWork() (free int, hints []backend.Hint, ok bool) {
 	p.mu.Lock()
@@ -186,7 +206,7 @@ func (p *pool) nextWork() (free int, hints []backend.Hint, ok bool) {
 	}
 	p.busy = true
 	// Even if hints never end, tasks with lost hints must be found.
-	overdue := p.urgent || time.Since(p.polled) >= netEvery
+	overdue := p.urgent || time.Since(p.polled) >= netEvery || p.tryPoll && free >= bulkClaim
 	if n := min(free, len(p.hinted)); n > 0 && !overdue {
 		hints = append(hints, p.hinted[:n]...)
 		p.hinted = p.hinted[n:]
@@ -195,7 +215,7 @@ func (p *pool) nextWork() (free int, hints []backend.Hint, ok bool) {
 		}
 		return free, hints, true
 	}
-	p.poll, p.urgent, p.polled = false, false, time.Now()
+	p.poll, p.urgent, p.tryPoll, p.polled = false, false, false, time.Now()
 	return free, nil, true
 }
 
