@@ -91,6 +91,32 @@ func BenchmarkTask(b *testing.B) {
 	}
 }
 
+// BenchmarkClaimHinted measures claims of one hinted task each.
+func BenchmarkClaimHinted(b *testing.B) {
+	s := join(b, devstack.Mongo(b)).Store()
+	const batch = 500
+	for i := range b.N {
+		if i%batch == 0 {
+			b.StopTimer()
+			var tasks []backend.NewTask
+			for k := range batch {
+				tasks = append(tasks, newTask(fmt.Sprint("t", i+k)))
+			}
+			if _, err := s.Insert(b.Context(), tasks); err != nil {
+				b.Fatal(err)
+			}
+			b.StartTimer()
+		}
+		id := fmt.Sprint("t", i)
+		claimed, _, err := s.Claim(b.Context(), backend.Claim{
+			Queue: "q", Owner: "o", Nonce: id, Max: 1, IDs: []string{id}, OwnerChecked: true,
+		})
+		if err != nil || len(claimed) != 1 {
+			b.Fatalf("%d claimed, %v", len(claimed), err)
+		}
+	}
+}
+
 func benchTask(b *testing.B, waiting int) {
 	s := join(b, devstack.Mongo(b)).Store()
 	const batch = 64

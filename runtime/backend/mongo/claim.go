@@ -3,12 +3,10 @@ package mongo
 import (
 	"cmp"
 	"context"
-	"errors"
 	"math/rand/v2"
 	"slices"
 	"time"
 
-	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -132,17 +130,17 @@ func (c *Client) claimTasks(
 		filter["$or"] = []m{{isSuspected: nil}, {"_id": m{"$in": suspects}}}
 	}
 	if len(ids) == 1 && len(suspects) == 0 { // the claim has no other tasks yet
-		x := new(document)
-		err := c.withinSizeLimit(ctx, func() []string { return ids }, func() error {
-			filter["_id"] = ids[0]
-			return c.tasks.FindOneAndUpdate(ctx, filter, u.update(), options.FindOneAndUpdate().
-				SetReturnDocument(options.After)).Decode(x)
+		filter["_id"] = ids[0]
+		x, took := new(document), false
+		err := c.withinSizeLimit(ctx, func() []string { return ids }, func() (err error) {
+			took, err = c.tasks.findAndUpdate(ctx, filter, u.update(), x)
+			return err
 		})
-		if err == nil {
-			return 1, []*document{x}, nil
-		}
-		if !errors.Is(err, driver.ErrNoDocuments) {
+		if err != nil {
 			return 0, nil, c.wrapError(ctx, err, backend.OutcomeUnknown)
+		}
+		if took {
+			return 1, []*document{x}, nil
 		}
 		found, err := c.claimedTasks(ctx, claim) // in case the reply to an earlier try was lost
 		return int64(len(found)), found, err
@@ -272,7 +270,7 @@ func (c *Client) releaseIfExpired(ctx context.Context, claim backend.Claim) erro
 // promoteDue makes due tasks of a queue ready. It returns the time until the next one is due, or 0 if unknown.
 func (c *Client) promoteDue(ctx context.Context, queue string) (time.Duration, error) {
 	for {
-		first, err := c.find(ctx, m{"queue": queue, "place": delayed},
+		first, err := c.find(ctx, m{"queue": queue, "place": delayed, "wake": m{"$gt": 0}},
 			options.Find().SetSort(d{asc("due")}).SetLimit(1).SetProjection(m{"due": 1}))
 		now := c.clock.now()
 		switch {
@@ -283,7 +281,7 @@ func (c *Client) promoteDue(ctx context.Context, queue string) (time.Duration, e
 		case first[0].Due > now:
 			return time.Duration(first[0].Due - now), nil
 		}
-		due := m{"queue": queue, "place": delayed, "due": m{"$lte": now}}
+		due := m{"queue": queue, "place": delayed, "wake": m{"$gt": 0}, "due": m{"$lte": now}}
 		if err := c.updateChunks(ctx, due, m{"$set": m{"place": ready}, "$unset": m{"wake": ""}}); err != nil {
 			return 0, err
 		}

@@ -106,6 +106,14 @@ type Client struct {
 	prepareErr    error
 }
 
+// All writes are acknowledged by the journals of a majority.
+var (
+	yes     = true
+	durable = &writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: &yes}
+	// durableOption is durable as an option of a command.
+	durableOption = d{{Key: "w", Value: writeconcern.WCMajority}, {Key: "j", Value: yes}}
+)
+
 const defaultPatience = 3 * time.Second
 
 // defaultConnectTimeout bounds the opening of one connection. The driver's default of 30 s is too long: it opens two at
@@ -129,9 +137,8 @@ func New(c Config) (*Client, error) {
 		return nil, invalidConfig("mongodb: invalid URI for %s: it must be mongodb://user:password@host:port/?options, "+
 			"with special characters in user and password percent-encoded", c.Address)
 	}
-	journal := true
 	o.SetServerSelectionTimeout(c.Patience).SetReadConcern(readconcern.Local()).SetReadPreference(readpref.Primary()).
-		SetWriteConcern(&writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: &journal}).
+		SetWriteConcern(durable).
 		SetAppName(c.AppName).SetMonitor(c.Monitor)
 	if c.TLS != nil {
 		o.SetTLSConfig(c.TLS)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
@@ -78,12 +79,22 @@ func (c collection) UpdateMany(
 	return r, err
 }
 
-func (c collection) FindOneAndUpdate(
-	ctx context.Context, filter, update any, opts ...options.Lister[options.FindOneAndUpdateOptions],
-) *driver.SingleResult {
-	r := c.Collection.FindOneAndUpdate(ctx, filter, update, opts...)
-	noteWrite(ctx, r.Err() == nil)
-	return r
+// findAndUpdate updates one matching document and decodes the result into to. It reports whether there is one. It must
+// be repeatable: unlike the driver's FindOneAndUpdate it is not a retryable write, for which the server would also
+// store an image of the document and a record of the session.
+func (c collection) findAndUpdate(ctx context.Context, filter, update m, to any) (found bool, err error) {
+	var reply struct {
+		Value bson.RawValue `bson:"value"`
+	}
+	err = c.Database().RunCommand(ctx, d{
+		{Key: "findAndModify", Value: c.Name()}, {Key: "query", Value: filter}, {Key: "update", Value: update},
+		{Key: "new", Value: true}, {Key: "writeConcern", Value: durableOption},
+	}).Decode(&reply)
+	if err != nil || reply.Value.Type != bson.TypeEmbeddedDocument {
+		return false, err
+	}
+	noteWrite(ctx, true)
+	return true, reply.Value.Unmarshal(to)
 }
 
 func (c collection) DeleteOne(
