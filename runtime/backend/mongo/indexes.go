@@ -28,6 +28,9 @@ func (x m) MarshalBSON() ([]byte, error) {
 func asc(field string) bson.E  { return bson.E{Key: field, Value: 1} }
 func desc(field string) bson.E { return bson.E{Key: field, Value: -1} }
 
+// above returns the filter for documents with a greater value of a field.
+func above(field string, value any) m { return m{field: m{"$gt": value}} }
+
 // indexes are the indexes on tasks. A name states the purpose and is never reused for another index, since programs of
 // other versions may run concurrently and create their own.
 var indexes = []struct {
@@ -35,28 +38,30 @@ var indexes = []struct {
 	keys   d
 	sparse bool
 	unique bool
+	only   m // if not nil, only these documents are in the index, and only queries that imply it use it
 }{
 	// Waiting tasks of a queue: ready ones, best first, and delayed ones.
-	{"line", d{asc("queue"), asc("place"), desc("weight"), asc("created"), asc("_id")}, false, false},
-	{"due", d{asc("queue"), asc("place"), asc("due")}, false, false},
+	{"waiting", d{asc("queue"), asc("place"), desc("weight"), asc("created"), asc("_id")}, false, false,
+		above("place", 0)},
+	{"delayed", d{asc("queue"), asc("place"), asc("due")}, false, false, above("wake", 0)},
 	// Lists by creation, of one queue or all. A query without statuses uses all seven.
-	{"list", d{asc("queue"), asc("status"), asc("created"), asc("_id")}, false, false},
-	{"list_all", d{asc("status"), asc("created"), asc("_id")}, false, false},
+	{"list", d{asc("queue"), asc("status"), asc("created"), asc("_id")}, false, false, nil},
+	{"list_all", d{asc("status"), asc("created"), asc("_id")}, false, false, nil},
 	// Candidates for purging.
-	{"ended", d{asc("top"), asc("queue"), asc("ended")}, false, false},
+	{"ended", d{asc("top"), asc("queue"), asc("ended")}, false, false, nil},
 
-	{"key", d{asc("key")}, true, true},
-	{"owner", d{asc("owner"), asc("nonce")}, true, false},
-	{"deadline", d{asc("expires.queue"), asc("expires.at")}, true, false},
-	{"late", d{asc("expires.at")}, true, false},
-	{"kin", d{asc("kin.source"), asc("kin.created"), asc("_id")}, false, false},
-	{"live", d{asc("live")}, true, false},
-	{"held", d{asc("held")}, true, false},
-	{"shut", d{asc("shut")}, true, false},
-	{"fast", d{asc("fast")}, true, false},
-	{"unfit", d{asc("unfit")}, true, false},
-	{"open_set", d{asc("open_set")}, true, false},
-	{"lost", d{asc("suspect.owner")}, true, false},
+	{"key", d{asc("key")}, true, true, nil},
+	{"owner", d{asc("owner"), asc("nonce")}, true, false, nil},
+	{"deadline", d{asc("expires.queue"), asc("expires.at")}, true, false, nil},
+	{"late", d{asc("expires.at")}, true, false, nil},
+	{"subtasks", d{asc("kin.source"), asc("kin.created"), asc("_id")}, false, false, above("kin.source", "")},
+	{"live", d{asc("live")}, true, false, nil},
+	{"held", d{asc("held")}, true, false, nil},
+	{"shut", d{asc("shut")}, true, false, nil},
+	{"fast", d{asc("fast")}, true, false, nil},
+	{"unfit", d{asc("unfit")}, true, false, nil},
+	{"open_set", d{asc("open_set")}, true, false, nil},
+	{"lost", d{asc("suspect.owner")}, true, false, nil},
 }
 
 // createIndexes creates missing indexes. Several programs may do so concurrently.
@@ -69,6 +74,9 @@ func (c *Client) createIndexes(ctx context.Context) error {
 		}
 		if x.unique {
 			o.SetUnique(true)
+		}
+		if x.only != nil {
+			o.SetPartialFilterExpression(x.only)
 		}
 		models[i] = driver.IndexModel{Keys: x.keys, Options: o}
 	}

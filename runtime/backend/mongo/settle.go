@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
@@ -60,22 +61,42 @@ func (s *store) Settle(ctx context.Context, settles []backend.Settle) ([]backend
 	return results, nil
 }
 
-// writeSettles writes settles, and reports whether all claims were still held.
+// writeSettles writes settles, and reports whether all claims were still held. Equal changes are one update, and those
+// of one claim often are equal. No update is one that the driver may repeat: the server would record each of them in
+// the session, and the settle's nonce tells what an earlier try has done.
 func (c *Client) writeSettles(
 	ctx context.Context, settles []backend.Settle, which []int, mismatches map[string]string, withSubtasks bool,
 ) (all bool, err error) {
 	now := c.clock.now()
-	models := make([]driver.WriteModel, len(which))
-	for k, i := range which {
+	type group struct {
+		fence    int64
+		stopping bool
+		update   string // as BSON
+	}
+	var groups []group // in order
+	members := map[group][]string{}
+	for _, i := range which {
 		e := &settles[i]
-		guard := m{"_id": e.ID, "fence": e.Fence, "status": string(backend.StatusRunning), "stopping": m{"$ne": true}}
-		if e.To == backend.StatusStopped {
-			guard["stopping"] = true
+		update, err := bson.Marshal(settleChange(e, mismatches[e.ID], now).update())
+		if err != nil {
+			return false, backend.Errorf(backend.ErrInternal, "encoding the settle of task %q: %w", e.ID, err)
+		}
+		g := group{e.Fence, e.To == backend.StatusStopped, string(update)}
+		if members[g] == nil {
+			groups = append(groups, g)
+		}
+		members[g] = append(members[g], e.ID)
+	}
+	models := make([]driver.WriteModel, len(groups))
+	for k, g := range groups {
+		guard := m{"_id": m{"$in": members[g]}, "fence": g.fence, "status": string(backend.StatusRunning)}
+		if guard["stopping"] = any(true); !g.stopping {
+			guard["stopping"] = m{"$ne": true}
 		}
 		if !withSubtasks {
 			guard["spawn_rev"] = m{"$exists": false}
 		}
-		models[k] = driver.NewUpdateOneModel().SetFilter(guard).SetUpdate(settleChange(e, mismatches[e.ID], now).update())
+		models[k] = driver.NewUpdateManyModel().SetFilter(guard).SetUpdate(bson.Raw(g.update)).SetHint("_id_")
 	}
 	var r *driver.BulkWriteResult
 	again := false
