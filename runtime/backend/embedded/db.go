@@ -36,12 +36,31 @@ type generation struct {
 	mu    sync.Mutex
 	value int64
 	at    time.Time
+
+	alone   bool // at the generation aloneAt, this process was the only peer
+	aloneAt int64
 }
 
 func (g *generation) saw(value int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.value, g.at = max(g.value, value), time.Now()
+}
+
+// sawPeers records whether this process was the only peer at a generation.
+func (g *generation) sawPeers(value int64, alone bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if value >= g.aloneAt {
+		g.alone, g.aloneAt = alone, value
+	}
+}
+
+// isAlone reports whether this process was the only peer as of its last transaction.
+func (g *generation) isAlone() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.alone && g.aloneAt == g.value
 }
 
 // generationWithin returns the registry's generation, reading it again if it was last read longer than age ago.

@@ -222,6 +222,8 @@ func (r *registry) current(ctx context.Context, age time.Duration) (*view, error
 	if err != nil {
 		return nil, err
 	}
+	_, joined := v.peers[r.self]
+	r.db.generation.sawPeers(v.generation, joined && len(v.peers) == 1)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.last == nil || r.last.generation <= v.generation {

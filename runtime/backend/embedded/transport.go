@@ -18,7 +18,12 @@ type transport struct {
 
 	mu        sync.Mutex
 	listeners map[offer]map[*listener]struct{}
+
+	missed   map[string]bool // queues with a recorded missed hint, at most maxMissed
+	missedAt int64           // the generation of the registry at which they had one
 }
+
+const maxMissed = 1000
 
 // cleanupTimeout bounds writes that no caller waits for. A row that could not be removed is removed with its peer.
 const cleanupTimeout = 10 * time.Second
@@ -68,8 +73,16 @@ func (t *transport) wake(ctx context.Context, o offer) error {
 		if t.wakeLocal(o) || len(others) > 0 || o.kind != toListen {
 			return nil
 		}
-		if recorded, err := t.recordMissedHint(ctx, o); recorded || err != nil {
+		if t.hasMissedHint(o.name, v.generation) {
+			return nil
+		}
+		recorded, err := t.recordMissedHint(ctx, o)
+		if err != nil {
 			return err
+		}
+		if recorded {
+			t.noteMissedHint(o.name, v.generation)
+			return nil
 		}
 	}
 	return nil
@@ -82,6 +95,24 @@ func (t *transport) recordMissedHint(ctx context.Context, o offer) (recorded boo
 		return known, err
 	}
 	return write(ctx, t.db.writer, func(tx *tx) (bool, error) { return tx.recordMissedHint(o) })
+}
+
+// hasMissedHint reports whether a missed hint of the queue is known to be recorded at a generation of the registry. A
+// listener deletes the record in the transaction that begins the next generation.
+func (t *transport) hasMissedHint(queue string, generation int64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.missedAt == generation && t.missed[queue]
+}
+
+// noteMissedHint notes that a missed hint of the queue is recorded.
+func (t *transport) noteMissedHint(queue string, generation int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.missed == nil || t.missedAt != generation || len(t.missed) >= maxMissed {
+		t.missed = map[string]bool{}
+	}
+	t.missed[queue], t.missedAt = true, generation
 }
 
 // wakeLocal wakes the listeners of this process and reports whether there are any.

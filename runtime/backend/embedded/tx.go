@@ -18,7 +18,7 @@ type tx struct {
 	stmts map[string]*sql.Stmt
 
 	now   int64            // the time of the current job
-	last  int64            // seq of the newest task; 0 if not known yet
+	last  int64            // seq of the newest task
 	taken bool             // tasks with a later seq exist: they were created while the clock was ahead
 	tally map[tallyKey]int // changes of the table tally
 }
@@ -33,14 +33,17 @@ type tallyKey struct {
 var unbounded = context.Background()
 
 func (t *tx) begin() error {
-	t.last, t.taken, t.tally = 0, false, map[tallyKey]int{}
+	t.taken, t.tally = false, map[tallyKey]int{}
 	if err := t.exec("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
-	if err := t.readGeneration(); err != nil {
+	var generation int64
+	if _, err := t.row("SELECT registry, (SELECT ifnull(max(seq), 0) FROM task) FROM counter", nil, &generation,
+		&t.last); err != nil {
 		t.rollback()
 		return err
 	}
+	t.db.generation.saw(generation)
 	return nil
 }
 
@@ -96,11 +99,6 @@ const clockSlack = int64(time.Second)
 // nextSeq returns the seq of a new task: the current time, and after all other tasks, except those that were created
 // while the clock was ahead.
 func (t *tx) nextSeq() (int64, error) {
-	if t.last == 0 {
-		if _, err := t.row("SELECT ifnull(max(seq), 0) FROM task", nil, &t.last); err != nil {
-			return 0, err
-		}
-	}
 	if t.last > t.now+clockSlack {
 		t.taken = true
 		if _, err := t.row("SELECT ifnull(max(seq), 0) FROM task WHERE seq <= ?", []any{t.now + clockSlack},

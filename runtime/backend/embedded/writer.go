@@ -242,10 +242,13 @@ func (w *writer) transact(first *job, more func() *job) (jobs []*job, err error)
 	return jobs, w.tx.commit()
 }
 
-// begin starts a transaction, waiting for the write lock.
+// begin starts a transaction, waiting for the write lock. A process that was alone needs no turn: another one that has
+// joined since waits for SQLite's lock once.
 func (w *writer) begin() error {
-	w.lock.acquire()
-	defer w.lock.release()
+	if !w.tx.db.generation.isAlone() {
+		w.lock.acquire()
+		defer w.lock.release()
+	}
 	for deadline := time.Now().Add(w.lockTimeout); ; time.Sleep(lockRetryPause) {
 		err := w.tx.begin()
 		if err == nil || !isBusy(err) || time.Now().After(deadline) {
