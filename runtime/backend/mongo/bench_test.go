@@ -1,17 +1,21 @@
 package mongo_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/event"
 
 	"github.com/afgen/afgen/internal/devstack"
+	"github.com/afgen/afgen/internal/latency"
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/mongo"
 )
@@ -29,6 +33,13 @@ func (k *counter) watch(c *mongo.Config) {
 		defer k.mu.Unlock()
 		k.n[e.CommandName]++
 	}}
+}
+
+// total returns how many commands of a name were sent since the last call of take.
+func (k *counter) total(name string) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.n[name]
 }
 
 // take returns the counts since the last call.
@@ -82,6 +93,43 @@ func TestCommandsPerBatch(t *testing.T) {
 	_, _, _, err = s.Promote(t.Context(), "q", batch)
 	must(t, err)
 	want("promoting nothing", "4 find")
+}
+
+// BenchmarkInsert compares concurrent inserts of one task with the driver's InsertOne of the same document.
+func BenchmarkInsert(b *testing.B) {
+	var k counter
+	c := join(b, devstack.Mongo(b), k.watch)
+	var n atomic.Int64
+	next := func() []backend.NewTask {
+		task := newTask(fmt.Sprint("t", n.Add(1)))
+		task.Task.Payload = bytes.Repeat([]byte("1"), 128)
+		return []backend.NewTask{task}
+	}
+	stored, err := c.Store().Insert(b.Context(), next())
+	must(b, err)
+	var document bson.M
+	tasks := c.Mongo().Collection("tasks")
+	must(b, tasks.FindOne(b.Context(), bson.M{"_id": stored[0].ID}).Decode(&document))
+	for _, submitters := range []int{1, 8, 64} {
+		for name, insert := range map[string]func() error{
+			"store": func() error {
+				_, err := c.Store().Insert(b.Context(), next())
+				return err
+			},
+			"bare": func() error {
+				x := maps.Clone(document)
+				x["_id"] = fmt.Sprint("t", n.Add(1))
+				_, err := tasks.InsertOne(b.Context(), x)
+				return err
+			},
+		} {
+			b.Run(fmt.Sprintf("submitters=%d/%s", submitters, name), func(b *testing.B) {
+				k.take()
+				latency.Calls(b, submitters, insert)
+				b.ReportMetric(float64(k.total("insert"))/float64(b.N), "commands/op")
+			})
+		}
+	}
 }
 
 // BenchmarkTask measures inserting, claiming by ID and settling tasks in batches of 64.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/connstate"
+	"github.com/afgen/afgen/runtime/backend/internal/groupcommit"
 )
 
 // Error codes of the server that have their own handling.
@@ -68,7 +69,7 @@ func (c *Client) wrapError(ctx context.Context, err error, outcome backend.Outco
 		return wrap(backend.ErrUnavailable, "the server became unreachable", outcome)
 	case ctx.Err() != nil:
 		return wrap(backend.CodeOf(ctx.Err()), "interrupted: "+context.Cause(ctx).Error(), outcome)
-	case errors.Is(err, driver.ErrClientDisconnected):
+	case errors.Is(err, driver.ErrClientDisconnected), errors.Is(err, groupcommit.ErrClosed):
 		if outcomeIn(ctx, backend.OutcomeNotSent) != backend.OutcomeNotSent {
 			return wrap(backend.ErrUnavailable, errClosed.Message, outcome)
 		}

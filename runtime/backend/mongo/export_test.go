@@ -22,3 +22,9 @@ func (c *Client) ProbeWhilePreparing() error {
 	_, err := c.conn.Get()
 	return err
 }
+
+// GroupsInFlight is how many shared commands may be under way.
+const GroupsInFlight = groupsInFlight
+
+// QueuedInserts returns the number of inserts that wait for a shared command.
+func (c *Client) QueuedInserts() int { return c.inserts.Queued() }

@@ -12,7 +12,8 @@ import (
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
-// Insert implements backend.Store. It is one insert, and one or two more reads if some tasks exist.
+// Insert implements backend.Store. It is one insert, which concurrent calls share (group.go), and one or two more reads
+// if some tasks exist.
 func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.Task, error) {
 	if err := backend.ValidateInsert(tasks); err != nil {
 		return nil, err
@@ -44,7 +45,11 @@ func (s *store) Insert(ctx context.Context, tasks []backend.NewTask) ([]backend.
 		stored, err := s.insertInTx(whole, fresh)
 		return headsOf(stored), err
 	}
-	stored, err := s.insert(ctx, fresh)
+	write := insertFunc(s.insertMany)
+	if shareable(whole, tasks) {
+		write = s.insertInGroup
+	}
+	stored, err := s.insert(ctx, fresh, write)
 	return headsOf(stored), err
 }
 
@@ -92,17 +97,28 @@ func lineStateOf(due, now int64) int {
 	return ready
 }
 
-// insert inserts documents. For each, it returns the document stored under its ID or unique key.
-func (c *Client) insert(ctx context.Context, fresh []*document) ([]*document, error) {
+// An insertFunc inserts documents, and returns the indexes of those that conflict with existing ones. After an error
+// any subset may be stored.
+type insertFunc func(ctx context.Context, list []*document) (refused []int, err error)
+
+// insert inserts documents with write. For each, it returns the document stored under its ID or unique key.
+func (c *Client) insert(ctx context.Context, fresh []*document, write insertFunc) ([]*document, error) {
 	stored := slices.Clone(fresh)
 	remaining := make([]int, len(fresh))
 	for i := range remaining {
 		remaining[i] = i
 	}
 	for len(remaining) > 0 {
-		refused, err := c.tryInsert(ctx, fresh, remaining)
+		list := make([]*document, len(remaining))
+		for k, i := range remaining {
+			list[k] = fresh[i]
+		}
+		refused, err := write(ctx, list)
 		if err != nil || len(refused) == 0 {
 			return stored, err
+		}
+		for k := range refused {
+			refused[k] = remaining[refused[k]]
 		}
 		existing, err := c.findExisting(ctx, fresh, refused)
 		if err != nil {
@@ -121,12 +137,8 @@ func (c *Client) insert(ctx context.Context, fresh []*document) ([]*document, er
 	return stored, nil
 }
 
-// tryInsert inserts some of the documents, and returns those that conflict with existing ones.
-func (c *Client) tryInsert(ctx context.Context, fresh []*document, which []int) (refused []int, err error) {
-	list := make([]any, len(which))
-	for k, i := range which {
-		list[k] = fresh[i]
-	}
+// insertMany inserts documents with a command of its own. It is an insertFunc.
+func (c *Client) insertMany(ctx context.Context, list []*document) (refused []int, err error) {
 	_, err = c.tasks.InsertMany(ctx, list, options.InsertMany().SetOrdered(false))
 	if err == nil {
 		return nil, nil
@@ -139,7 +151,7 @@ func (c *Client) tryInsert(ctx context.Context, fresh []*document, which []int) 
 		if e.Code != duplicateKey {
 			return nil, c.wrapError(ctx, err, backend.OutcomeUnknown)
 		}
-		refused = append(refused, which[e.Index])
+		refused = append(refused, e.Index)
 	}
 	return refused, nil
 }

@@ -57,6 +57,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/connstate"
+	"github.com/afgen/afgen/runtime/backend/internal/groupcommit"
 )
 
 // A Config configures the connection to a server.
@@ -78,12 +79,13 @@ type Config struct {
 
 // A Client is a connection to one database. It is safe for concurrent use.
 type Client struct {
-	config Config
-	client *driver.Client
-	db     *driver.Database
-	tasks  collection
-	owners collection
-	docs   collection // the documents of Docs
+	config  Config
+	client  *driver.Client
+	db      *driver.Database
+	tasks   collection
+	owners  collection
+	docs    collection // the documents of Docs
+	inserts *groupcommit.Group[insertion, inserted]
 
 	clock      clock
 	conn       *connstate.State
@@ -161,6 +163,7 @@ func New(c Config) (*Client, error) {
 	client.db = client.client.Database(c.Database)
 	client.tasks, client.owners = collection{client.db.Collection("tasks")}, collection{client.db.Collection("owners")}
 	client.docs = collection{client.db.Collection("docs")}
+	client.inserts = newInsertGroup(client)
 	client.ctx, client.cancel = context.WithCancel(context.Background())
 	return client, nil
 }
@@ -288,6 +291,7 @@ func (c *Client) Close(ctx context.Context) error {
 	c.mu.Unlock()
 	c.wg.Wait()
 	c.conn.SetDown(errClosed)
+	c.inserts.Close()
 	return c.wrapError(ctx, c.client.Disconnect(ctx), backend.OutcomeNotSent)
 }
 

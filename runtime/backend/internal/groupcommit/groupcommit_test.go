@@ -357,8 +357,8 @@ func TestCloseAnswersAll(t *testing.T) {
 	})
 }
 
-// Callers that submit again as soon as they are answered share the next batch, too. Without the yield, the first of them
-// would be sent alone and the others wait for it.
+// Callers that submit again as soon as they are answered share the next batch, too. Without the yield, the first of
+// them would be sent alone and the others wait for it.
 func TestCallersInLoopStayTogether(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // otherwise the schedule depends on the machine
 	bubble(t, 1, func(t *testing.T, s *server) {
