@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
 	driver "go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
@@ -15,9 +14,8 @@ import (
 )
 
 // Concurrent small inserts share a command, since most of the cost of an insert is that of its command and of the
-// journal's commit. Each has its own result: documents are inserted unordered, and what follows a conflict is the
-// caller's own business. Large inserts and those of many tasks have a command of their own: they would delay the others
-// and gain little.
+// journal's commit. Each call has its own result: documents are inserted unordered, and a call resolves conflicts by
+// itself. Large inserts and those of many tasks have a command of their own: they would delay others and gain little.
 
 const (
 	// groupsInFlight is how many of these commands may be under way. With one, a caller would wait for half a command on
@@ -38,28 +36,34 @@ const (
 	slowGroup = time.Second
 )
 
-// An insertion is encoded documents that one Insert inserts.
-type insertion []bson.Raw
-
-// An inserted is the result of an insertion.
+// An inserted is the result of one call's documents.
 type inserted struct {
 	refused []int // indexes of documents that conflict with existing ones
 	some    bool  // a document was inserted
 	err     error
 }
 
-func newInsertGroup(c *Client) *groupcommit.Group[insertion, inserted] {
-	return groupcommit.New(groupcommit.Config[insertion, inserted]{
-		Commit: c.insertGroup, Size: insertion.size,
+// An insertGroup has calls of Insert with their documents.
+type insertGroup = groupcommit.Group[[]*document, inserted]
+
+func newInsertGroup(c *Client) *insertGroup {
+	return groupcommit.New(groupcommit.Config[[]*document, inserted]{
+		Commit: c.commitInserts, Size: insertSize,
 		Max:      groupcommit.Size{Count: maxGroupDocuments, Bytes: maxGroupBytes},
 		InFlight: groupsInFlight, Timeout: c.config.Patience + groupTimeout, Slow: slowGroup,
 	})
 }
 
-func (in insertion) size() groupcommit.Size {
-	size := groupcommit.Size{Count: len(in)}
-	for _, x := range in {
-		size.Bytes += len(x)
+// insertSize returns the size of new documents, and for the bytes an upper bound.
+func insertSize(list []*document) groupcommit.Size {
+	const rest = 1 << 10 // names of fields, and fields of a fixed size
+	size := groupcommit.Size{Count: len(list), Bytes: rest * len(list)}
+	for _, x := range list {
+		size.Bytes += len(x.ID) + 3*len(x.Queue) + len(x.Payload) + len(x.Fingerprint) + len(x.Batch) + len(x.DoneOf) +
+			len(x.RetryOf) + len(x.UniqueKey) + len(x.Key) + len(x.Trace)
+		for _, network := range x.Allow {
+			size.Bytes += len(network) + 16
+		}
 	}
 	return size
 }
@@ -71,19 +75,13 @@ func shareable(ctx context.Context, tasks []backend.NewTask) bool {
 		!slices.ContainsFunc(tasks, func(t backend.NewTask) bool { return t.Gated })
 }
 
-// insertInGroup inserts documents with a command that concurrent calls share. It is an insertFunc. When ctx ends, it
-// returns at once, and the command continues.
+// insertInGroup inserts documents with a command that concurrent calls share. It is an insertFunc. If ctx ends while
+// that command is under way, it returns at once, and the command continues.
 func (c *Client) insertInGroup(ctx context.Context, list []*document) (refused []int, err error) {
-	in := make(insertion, len(list)) // encoded now, since the command may outlive the call
-	for i, x := range list {
-		if in[i], err = bson.Marshal(x); err != nil {
-			return nil, c.wrapError(ctx, err, backend.OutcomeNotSent)
-		}
-	}
-	if in.size().Bytes > maxSharedBytes {
+	if insertSize(list).Bytes > maxSharedBytes {
 		return c.insertMany(ctx, list)
 	}
-	result, err := c.inserts.Do(ctx, in)
+	result, err := c.inserts.Do(ctx, list)
 	switch {
 	case errors.Is(err, groupcommit.ErrSent):
 		return nil, c.wrapError(ctx, err, backend.OutcomeUnknown)
@@ -91,60 +89,64 @@ func (c *Client) insertInGroup(ctx context.Context, list []*document) (refused [
 		return nil, c.wrapError(ctx, err, backend.OutcomeNotSent)
 	}
 	noteWrite(ctx, result.some)
-	if e := result.err; e != nil {
-		shared := *backend.Coded(e) // with other callers
-		return nil, shared.With(outcomeIn(ctx, shared.Outcome))
+	if result.err != nil {
+		e := *backend.Coded(result.err) // shared with other callers
+		return nil, e.With(outcomeIn(ctx, e.Outcome))
 	}
 	return result.refused, nil
 }
 
-// insertGroup inserts the documents of several calls with one command.
-func (c *Client) insertGroup(ctx context.Context, group []insertion) []inserted {
-	results := make([]inserted, len(group))
-	var list []bson.Raw
-	var from []int // the first document of each call
-	for _, in := range group {
-		from = append(from, len(list))
-		list = append(list, in...)
+// commitInserts inserts the documents of one or several calls with one command. If ctx is that of a call, it has an
+// operation and is guarded.
+func (c *Client) commitInserts(ctx context.Context, calls [][]*document) []inserted {
+	results := make([]inserted, len(calls))
+	list := calls[0]
+	if len(calls) > 1 {
+		list = slices.Concat(calls...)
 	}
-	ctx, done, err := c.conn.Guard(ctx)
-	defer done()
+	var err error
+	if ctx.Value(operationKey{}) == nil {
+		var done context.CancelFunc
+		ctx, done, err = c.conn.Guard(ctx)
+		defer done()
+	}
 	if err == nil {
 		_, err = c.tasks.InsertMany(ctx, list, options.InsertMany().SetOrdered(false))
 	}
 	bulk, ok := errors.AsType[driver.BulkWriteException](err)
 	if err != nil && (!ok || bulk.WriteConcernError != nil) {
-		err = c.wrapGroupError(ctx, err)
+		err = c.wrapInsertError(ctx, err)
 		for k := range results {
 			results[k].err = err
 		}
 		return results
 	}
-	failed := make([]int, len(group)) // documents of each call that were not inserted
+	failed := make([]int, len(calls)) // documents of each call that were not inserted
 	for _, e := range bulk.WriteErrors {
-		k, found := slices.BinarySearch(from, e.Index)
-		if !found {
-			k--
+		k, i := 0, e.Index
+		for ; i >= len(calls[k]); k++ {
+			i -= len(calls[k])
 		}
 		failed[k]++
 		if e.Code == duplicateKey {
-			results[k].refused = append(results[k].refused, e.Index-from[k])
+			results[k].refused = append(results[k].refused, i)
 		} else {
 			refusal := driver.WriteException{WriteErrors: driver.WriteErrors{e.WriteError}}
 			results[k].err = c.wrapError(context.Background(), refusal, backend.OutcomeUnknown)
 		}
 	}
-	for k, in := range group {
-		results[k].some = failed[k] < len(in)
+	for k, list := range calls {
+		results[k].some = failed[k] < len(list)
 	}
 	return results
 }
 
-// wrapGroupError is wrapError for a whole command. That its context has ended only means that the server didn't reply:
-// the context is no caller's.
-func (c *Client) wrapGroupError(ctx context.Context, err error) error {
+// wrapInsertError is wrapError for a command of the group. That a context without an operation has ended only means
+// that the server didn't reply: it is no caller's.
+func (c *Client) wrapInsertError(ctx context.Context, err error) error {
 	e := backend.Coded(c.wrapError(ctx, err, backend.OutcomeUnknown))
-	if e.Code == backend.ErrDeadlineExceeded || e.Code == backend.ErrCanceled {
+	ended := e.Code == backend.ErrDeadlineExceeded || e.Code == backend.ErrCanceled
+	if ended && ctx.Value(operationKey{}) == nil {
 		return backend.Errorf(backend.ErrUnavailable, "%s", e.Message).With(e.Outcome)
 	}
 	return e

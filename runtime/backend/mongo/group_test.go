@@ -24,12 +24,12 @@ import (
 type gate struct {
 	held chan struct{} // receives when an insert arrives
 
-	mu     sync.Mutex
-	opened chan struct{}
-	sizes  []int
+	mu    sync.Mutex
+	pass  chan struct{} // closed to let those through that have arrived
+	sizes []int
 }
 
-func newGate() *gate { return &gate{held: make(chan struct{}, 1000), opened: make(chan struct{})} }
+func newGate() *gate { return &gate{held: make(chan struct{}, 1000), pass: make(chan struct{})} }
 
 func (g *gate) watch(c *mongo.Config) {
 	c.Monitor = &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
@@ -39,18 +39,27 @@ func (g *gate) watch(c *mongo.Config) {
 		documents, _ := e.Command.Lookup("documents").Array().Values()
 		g.mu.Lock()
 		g.sizes = append(g.sizes, len(documents))
-		opened := g.opened
+		pass := g.pass
 		g.mu.Unlock()
 		g.held <- struct{}{}
-		<-opened
+		<-pass
 	}}
 }
 
-// open lets all inserts pass.
+// next lets the inserts pass that are held, and waits until the next one is held.
+func (g *gate) next() {
+	g.mu.Lock()
+	close(g.pass)
+	g.pass = make(chan struct{})
+	g.mu.Unlock()
+	<-g.held
+}
+
+// open lets all inserts pass from now on.
 func (g *gate) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	close(g.opened)
+	close(g.pass)
 }
 
 // seen returns the numbers of documents of the inserts until now.
@@ -203,20 +212,25 @@ func TestCancelledInsertLeavesOthers(t *testing.T) {
 }
 
 func TestCancelDuringInsertMakesOutcomeUnknown(t *testing.T) {
-	g := newGate()
-	c := join(t, devstack.Mongo(t), g.watch)
+	c, g, occupied := grouping(t, devstack.Mongo(t))
 	ctx, cancel := context.WithCancel(t.Context())
-	await := insertAll(ctx, c.Store(), single("a")...)
-	<-g.held
+	leaving := insertAll(ctx, c.Store(), single("a")...)
+	staying := insertAll(t.Context(), c.Store(), single("b")...)
+	awaitQueued(t, c, 2)
+	g.next()
 	cancel()
-	if e := backend.Coded(await()[0].err); e.Code != backend.ErrCanceled || e.Outcome != backend.OutcomeUnknown {
+	if e := backend.Coded(leaving()[0].err); e.Code != backend.ErrCanceled || e.Outcome != backend.OutcomeUnknown {
 		t.Errorf("%v, %v", e, e.Outcome)
 	}
 	g.open()
-	testkit.Eventually(t, "the task is stored", func() bool {
-		_, err := c.Store().Get(t.Context(), "a")
-		return err == nil
-	})
+	for _, a := range slices.Concat(occupied(), staying()) {
+		must(t, a.err)
+	}
+	for _, id := range []string{"a", "b"} {
+		if _, err := c.Store().Get(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // A context with a session has a command of its own, even if others wait for one.
@@ -274,23 +288,30 @@ func TestBrokenConnectionMakesGroupUnknown(t *testing.T) {
 }
 
 // Inserts that wait for a command when the client closes are not sent. None hangs.
-func TestCloseAnswersQueuedInserts(t *testing.T) {
+func TestCloseAnswersGroupedInserts(t *testing.T) {
 	c, g, occupied := grouping(t, devstack.Mongo(t))
-	await := insertAll(context.Background(), c.Store(), single("a", "b")...)
+	sent := insertAll(context.Background(), c.Store(), single("a", "b")...)
+	awaitQueued(t, c, 2)
+	g.next()
+	occupied()
+	other := insertAll(context.Background(), c.Store(), single("c")...) // occupies the other slot
+	<-g.held
+	queued := insertAll(context.Background(), c.Store(), single("d", "e")...)
 	awaitQueued(t, c, 2)
 	closed := make(chan error, 1)
 	go func() { closed <- c.Close(context.Background()) }()
-	for _, a := range await() {
-		if e := backend.Coded(a.err); e.Code != backend.ErrUnavailable || e.Outcome != backend.OutcomeNotSent {
-			t.Errorf("queued: %v, %v", a.err, e.Outcome)
+	check := func(what string, answers []answer, outcome backend.Outcome) {
+		t.Helper()
+		for _, a := range answers {
+			if e := backend.Coded(a.err); a.err == nil || e.Code != backend.ErrUnavailable || e.Outcome != outcome {
+				t.Errorf("%s: %v, %v", what, a.err, e)
+			}
 		}
 	}
-	for _, a := range occupied() {
-		if e := backend.Coded(a.err); e.Code != backend.ErrUnavailable || e.Outcome != backend.OutcomeUnknown {
-			t.Errorf("sent: %v, %v", a.err, e.Outcome)
-		}
-	}
+	check("queued", queued(), backend.OutcomeNotSent)
+	check("sent", sent(), backend.OutcomeUnknown)
 	g.open()
+	check("sent alone", other(), backend.OutcomeUnknown)
 	must(t, <-closed)
 }
 

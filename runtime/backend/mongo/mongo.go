@@ -57,7 +57,6 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/connstate"
-	"github.com/afgen/afgen/runtime/backend/internal/groupcommit"
 )
 
 // A Config configures the connection to a server.
@@ -85,7 +84,7 @@ type Client struct {
 	tasks   collection
 	owners  collection
 	docs    collection // the documents of Docs
-	inserts *groupcommit.Group[insertion, inserted]
+	inserts *insertGroup
 
 	clock      clock
 	conn       *connstate.State

@@ -4,16 +4,17 @@
 //	err, waitErr := g.Do(ctx, doc)
 //	g.Close()
 //
-// # When a batch is sent
+// # When an item is sent
 //
-// An item is sent at once unless InFlight batches are under way. Then it is queued, and the next batch consists of all
-// items that were queued meanwhile, within the limits. So a lone caller never waits for others, and batches grow with
-// the load. There is no timer that collects items.
+// Unless InFlight batches are under way, a caller sends its item at once, by itself: it pays nothing for the group.
+// Otherwise its item is queued, and the next batch consists of all items that were queued meanwhile, within the limits.
+// So no caller waits for a batch to fill up, and batches grow with the load.
 //
 // # What a caller sees
 //
 // Each item has its own result. A caller whose context ends stops waiting. Its item is withdrawn if it is still queued.
-// Otherwise its batch continues, since other callers wait for it too: Commit's context belongs to the batch.
+// Otherwise its batch continues, since other callers wait for it too: the context of a batch is no caller's. Only a
+// caller that sends its item by itself does so with its own context.
 //
 // The queue needs no bound of its own, because each of its items has a caller that waits for it.
 //
@@ -34,10 +35,9 @@ import (
 var (
 	// ErrNotSent means that the caller's context ended before the item was sent. It never will be.
 	ErrNotSent = errors.New("not sent")
-	// ErrSent means that the caller's context ended while the item was being sent. Its result is unknown.
-	ErrSent = errors.New("sent without a reply yet")
-	// ErrClosed means that the group was closed before the item was sent. It is also the cause of the contexts of batches
-	// that were under way.
+	// ErrSent means that the caller's context ended while the item's batch was under way. Its result is unknown.
+	ErrSent = errors.New("no reply yet")
+	// ErrClosed means that the group was closed before the item was sent.
 	ErrClosed = errors.New("closed")
 )
 
@@ -54,7 +54,8 @@ func (s Size) within(limit Size) bool { return s.Count <= limit.Count && s.Bytes
 // A Config configures a Group. All fields are required.
 type Config[T, R any] struct {
 	// Commit sends a batch, oldest items first, and returns the result of each, in order. It is called concurrently, and
-	// must return soon after ctx ends. ctx is derived from no caller's context.
+	// must return soon after ctx ends. For a caller that sends its item by itself, ctx is the caller's. All other contexts
+	// have no values, and end after Timeout or when the group is closed.
 	Commit func(ctx context.Context, batch []T) []R
 	// Size returns the size of an item.
 	Size func(T) Size
@@ -65,7 +66,8 @@ type Config[T, R any] struct {
 	// Timeout is how long a batch may take.
 	Timeout time.Duration
 	// Slow is after how long a batch no longer counts for InFlight, so that a connection that hangs delays only the items
-	// sent over it. At most InFlight × (1 + Timeout/Slow) batches are under way.
+	// sent over it. At most InFlight × (1 + Timeout/Slow) batches are under way, without items whose callers have sent
+	// them by themselves.
 	Slow time.Duration
 }
 
@@ -109,9 +111,12 @@ func (g *Group[T, R]) Do(ctx context.Context, item T) (R, error) {
 	if ctx.Err() != nil {
 		return none, ErrNotSent
 	}
-	w := &waiter[T, R]{item: item, size: g.config.Size(item), replies: make(chan reply[R], 1)}
-	if !g.enqueue(w) {
-		return none, ErrClosed
+	w, err := g.enter(item)
+	if err != nil {
+		return none, err
+	}
+	if w == nil {
+		return g.sendAlone(ctx, item), nil
 	}
 	select {
 	case r := <-w.replies:
@@ -148,24 +153,30 @@ func (g *Group[T, R]) Close() {
 	g.wg.Wait()
 }
 
-// enqueue queues an item, and starts a goroutine to send it if InFlight allows. It reports whether the group is open.
-func (g *Group[T, R]) enqueue(w *waiter[T, R]) bool {
+// enter queues an item, and returns it. If InFlight allows another batch, it returns nil instead, and the caller sends
+// the item by itself.
+func (g *Group[T, R]) enter(item T) (*waiter[T, R], error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
-		return false
+		return nil, ErrClosed
 	}
+	if g.counts < g.config.InFlight {
+		g.counts++
+		return nil, nil
+	}
+	w := &waiter[T, R]{item: item, size: g.config.Size(item), replies: make(chan reply[R], 1)}
 	w.queued = g.queue.PushBack(w)
-	g.start()
-	return true
+	return w, nil
 }
 
-// start starts a goroutine that sends batches if there are queued items and InFlight allows. The caller holds g.mu.
-func (g *Group[T, R]) start() {
-	if g.queue.Len() > 0 && g.counts < g.config.InFlight {
-		g.counts++
-		g.wg.Go(g.run)
+// leave ends a batch: if items are queued, the next one begins in its place. The caller holds g.mu.
+func (g *Group[T, R]) leave() {
+	if g.queue.Len() == 0 {
+		g.counts--
+		return
 	}
+	g.wg.Go(g.run)
 }
 
 // withdraw removes an item from the queue, and reports whether it was still there.
@@ -228,16 +239,31 @@ func (g *Group[T, R]) send(batch []*waiter[T, R]) bool {
 	}
 	ctx, cancel := context.WithTimeoutCause(g.ctx, g.config.Timeout, errTimeout)
 	defer cancel()
-	slow := time.AfterFunc(g.config.Slow, func() {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		g.counts--
-		g.start()
-	})
-	results := g.config.Commit(ctx, items)
-	counted := slow.Stop()
+	results, counted := g.commit(ctx, items)
 	for i, w := range batch {
 		w.replies <- reply[R]{result: results[i]}
 	}
 	return counted
+}
+
+// sendAlone sends the caller's own item.
+func (g *Group[T, R]) sendAlone(ctx context.Context, item T) R {
+	results, counted := g.commit(ctx, []T{item})
+	if counted {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.leave()
+	}
+	return results[0]
+}
+
+// commit calls Commit. It reports whether the batch still counted for InFlight at its end.
+func (g *Group[T, R]) commit(ctx context.Context, items []T) (results []R, counted bool) {
+	slow := time.AfterFunc(g.config.Slow, func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.leave()
+	})
+	results = g.config.Commit(ctx, items)
+	return results, slow.Stop()
 }

@@ -167,20 +167,29 @@ func TestItemsThatMeetShareBatch(t *testing.T) {
 	})
 }
 
-// A lone caller never waits for others or for time.
+// A lone caller waits neither for others nor for time, and sends its item with its own context.
 func TestLoneItemIsSentAtOnce(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, s *server) {
+		calls := s.do("a")
+		s.wantSent(t, "[[a]]")
+		calls[0].cancel()
+		calls[0].want(t, nil) // with the result that Commit makes of its ended context
 		close(s.reply)
-		begun := time.Now()
+		ctx, begun := context.WithValue(t.Context(), callerKey{}, "b"), time.Now()
+		s.checkWith(func(ctx context.Context) {
+			if v := ctx.Value(callerKey{}); v != "b" {
+				t.Errorf("the context has the value %v, want the caller's", v)
+			}
+		})
 		for range 3 {
-			if r, err := s.Do(t.Context(), "a"); r != "A" || err != nil {
+			if r, err := s.Do(ctx, "b"); r != "B" || err != nil {
 				t.Errorf("%q, %v", r, err)
 			}
 		}
 		if took := time.Since(begun); took != 0 {
 			t.Errorf("took %v", took)
 		}
-		s.wantSent(t, "[[a] [a] [a]]")
+		s.wantSent(t, "[[b] [b] [b]]")
 	})
 }
 
@@ -272,6 +281,7 @@ func TestWithdrawnItemsAreNotSent(t *testing.T) {
 // The context of a batch has no caller's values and deadline. It ends by its own time-out.
 func TestBatchHasOwnContext(t *testing.T) {
 	bubble(t, 1, func(t *testing.T, s *server) {
+		calls := s.do("first", "a", "b")
 		s.checkWith(func(ctx context.Context) {
 			if v := ctx.Value(callerKey{}); v != nil {
 				t.Errorf("the batch has the value %v of a caller", v)
@@ -280,11 +290,14 @@ func TestBatchHasOwnContext(t *testing.T) {
 				t.Errorf("the batch ends after %v", time.Until(d))
 			}
 		})
-		calls := s.do("a")
+		s.answer()
+		calls[0].want(t, nil)
 		time.Sleep(timeout - time.Nanosecond)
-		calls[0].wantWaiting(t)
+		calls[1].wantWaiting(t)
 		time.Sleep(time.Nanosecond)
-		calls[0].want(t, nil) // with the result that Commit makes of the time-out
+		for _, c := range calls[1:] {
+			c.want(t, nil) // with the result that Commit makes of the time-out
+		}
 		if len(s.causes) != 1 || errors.Is(s.causes[0], groupcommit.ErrClosed) {
 			t.Errorf("ended by %v", s.causes)
 		}
@@ -317,6 +330,9 @@ func TestSlowBatchDoesNotDelayOthers(t *testing.T) {
 		s.checkWith(func(ctx context.Context) {
 			mu.Lock()
 			defer mu.Unlock()
+			if _, isBatch := ctx.Deadline(); !isBatch {
+				return // a caller's own
+			}
 			running++
 			most = max(most, running)
 			context.AfterFunc(ctx, func() {
@@ -340,20 +356,46 @@ func TestSlowBatchDoesNotDelayOthers(t *testing.T) {
 }
 
 func TestCloseAnswersAll(t *testing.T) {
-	bubble(t, 1, func(t *testing.T, s *server) {
-		calls := s.do("a", "b", "c")
+	bubble(t, 2, func(t *testing.T, s *server) {
+		calls := s.do("a", "b", "c", "d")
+		s.answer()
+		calls = append(calls, s.do("e", "f")...)
+		s.wantSent(t, "[[a] [b] [c d]]")
 		s.Close()
-		calls[0].want(t, nil) // with the result that Commit makes of its ended context
-		calls[1].want(t, groupcommit.ErrClosed)
-		calls[2].want(t, groupcommit.ErrClosed)
+		calls[1].wantWaiting(t) // its own context lives
+		for _, c := range calls[2:4] {
+			c.want(t, nil) // with the result that Commit makes of its ended context
+		}
+		for _, c := range calls[4:] {
+			c.want(t, groupcommit.ErrClosed)
+		}
 		if len(s.causes) != 1 || !errors.Is(s.causes[0], groupcommit.ErrClosed) {
 			t.Errorf("the batch ended by %v", s.causes)
 		}
-		if _, err := s.Do(t.Context(), "d"); !errors.Is(err, groupcommit.ErrClosed) {
+		if _, err := s.Do(t.Context(), "g"); !errors.Is(err, groupcommit.ErrClosed) {
 			t.Errorf("after Close: %v", err)
 		}
-		s.wantSent(t, "[[a]]")
+		s.answer()
+		calls[1].want(t, nil)
+		s.wantSent(t, "[]")
 		s.Close()
+	})
+}
+
+// A Commit that panics in its caller's goroutine, which may recover, blocks the group only for a moment.
+func TestPanicInLoneCommit(t *testing.T) {
+	bubble(t, 1, func(t *testing.T, s *server) {
+		s.checkWith(func(context.Context) { panic("broken") })
+		func() {
+			defer func() { _ = recover() }()
+			_, _ = s.Do(t.Context(), "a")
+		}()
+		s.checkWith(nil)
+		calls := s.do("b")
+		calls[0].wantWaiting(t)
+		close(s.reply)
+		time.Sleep(slow)
+		calls[0].want(t, nil)
 	})
 }
 
