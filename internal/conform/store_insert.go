@@ -10,11 +10,13 @@ import (
 )
 
 var insertBehaviours = []behaviour{
-	{"keeps_document", insertKeeps},            // a task is stored as it was given
-	{"existing_id", insertTwice},               // an insert returns the stored task and overwrites nothing
-	{"unique_key", insertUnique},               // a queue has one live task of a key; the key is free when the task ends
-	{"unique_key_at_once", insertUniqueAtOnce}, // many inserts make one task
-	{"same_id_at_once", insertAtOnce},          // many inserts make one task
+	{"keeps_document", insertKeeps},             // a task is stored as it was given
+	{"existing_id", insertTwice},                // an insert returns the stored task and overwrites nothing
+	{"unique_key", insertUnique},                // a queue has one live task of a key; the key is free when the task ends
+	{"unique_key_at_once", insertUniqueAtOnce},  // many inserts make one task
+	{"same_id_at_once", insertAtOnce},           // many inserts make one task, and all return it
+	{"refused_among_others", insertRefused},     // an invalid task fails alone, whatever others insert at once
+	{"cancelled_among_others", insertCancelled}, // a caller that leaves ends only its own insert
 	{"invalid_first_status", func(w *world) { // it is refused
 		for _, with := range []func(*backend.NewTask){
 			id(""), in(""), status(""), status(backend.StatusRunning), status(backend.StatusRetrying),
@@ -128,11 +130,85 @@ func insertUniqueAtOnce(w *world) {
 }
 
 func insertAtOnce(w *world) {
-	name := w.next("task")
-	many(w, func(i int) string { return w.add(id(name), weight(i)) })
-	tasks := w.list(backend.TaskQuery{Queue: "q"})
-	if len(tasks) != 1 {
-		w.Errorf("%d tasks", len(tasks))
+	for range 3 {
+		name := w.next("task")
+		stored := many(w, func(i int) backend.Task {
+			// Next to its own task, which no other inserts.
+			got, err := w.Store.Insert(w.ctx(), []backend.NewTask{w.task(), w.task(id(name), weight(i))})
+			if err != nil {
+				w.Error(err)
+				return backend.Task{}
+			}
+			return got[1]
+		})
+		one := w.get(name)
+		for _, t := range stored {
+			w.same("the stored task", t, one.Head())
+		}
+	}
+	if n := len(w.list(backend.TaskQuery{Queue: "q"})); n != 3+3*w.o.Many {
+		w.Errorf("%d tasks", n)
+	}
+}
+
+func insertRefused(w *world) {
+	type result struct {
+		id  string
+		err error
+	}
+	isInvalid := func(i int) bool { return i%4 == 1 }
+	results := many(w, func(i int) result {
+		n := w.task()
+		if isInvalid(i) {
+			n.Task.Status = backend.StatusRunning
+		}
+		_, err := w.Store.Insert(w.ctx(), []backend.NewTask{n})
+		return result{n.Task.ID, err}
+	})
+	for i, r := range results {
+		if isInvalid(i) {
+			WantError(w.T, r.err, backend.ErrInvalidArgument, backend.OutcomeNotSent)
+			_, err := w.Store.Get(w.ctx(), r.id)
+			w.wantCode(err, backend.ErrNotFound)
+			continue
+		}
+		w.must(r.err)
+		w.get(r.id)
+	}
+}
+
+func insertCancelled(w *world) {
+	type result struct {
+		id  string
+		err error
+	}
+	leaves := func(i int) bool { return i%2 == 1 }
+	for range 5 {
+		results := many(w, func(i int) result {
+			n := w.task()
+			ctx, cancel := context.WithCancel(w.ctx())
+			defer cancel()
+			if leaves(i) {
+				go cancel()
+			}
+			_, err := w.Store.Insert(ctx, []backend.NewTask{n})
+			return result{n.Task.ID, err}
+		})
+		for i, r := range results {
+			switch {
+			case !leaves(i):
+				w.must(r.err)
+			case r.err != nil:
+				w.wantCode(r.err, backend.ErrCanceled)
+			}
+			_, err := w.Store.Get(w.ctx(), r.id)
+			switch exists := err == nil; {
+			case r.err == nil && !exists:
+				w.Errorf("task %s was inserted: %v", r.id, err)
+			case r.err != nil && exists && backend.Coded(r.err).Outcome == backend.OutcomeNotSent:
+				w.Errorf("task %s exists: %v", r.id, r.err)
+			}
+		}
 	}
 }
 
