@@ -141,12 +141,11 @@ func (c *Client) commitInserts(ctx context.Context, calls [][]*document) []inser
 	return results
 }
 
-// wrapInsertError is wrapError for a command of the group. That a context without an operation has ended only means
-// that the server didn't reply: it is no caller's.
+// wrapInsertError is wrapError for a command of the group. If the command took too long, that isn't the deadline of any
+// caller: the server is unavailable.
 func (c *Client) wrapInsertError(ctx context.Context, err error) error {
 	e := backend.Coded(c.wrapError(ctx, err, backend.OutcomeUnknown))
-	ended := e.Code == backend.ErrDeadlineExceeded || e.Code == backend.ErrCanceled
-	if ended && ctx.Value(operationKey{}) == nil {
+	if ended := e.Code == backend.ErrDeadlineExceeded || e.Code == backend.ErrCanceled; ended && groupcommit.Ended(ctx) {
 		return backend.Errorf(backend.ErrUnavailable, "%s", e.Message).With(e.Outcome)
 	}
 	return e

@@ -44,6 +44,13 @@ var (
 // errTimeout is the cause of the context of a batch that took too long.
 var errTimeout = errors.New("no reply in time")
 
+// Ended reports whether ctx, or a context that it is derived from, was that of a batch which took too long or whose
+// group was closed. Commit can tell the end of a caller's context from that.
+func Ended(ctx context.Context) bool {
+	cause := context.Cause(ctx)
+	return errors.Is(cause, errTimeout) || errors.Is(cause, ErrClosed)
+}
+
 // A Size is the size of an item or a batch. Each field has its own limit.
 type Size struct{ Count, Bytes int }
 
