@@ -85,7 +85,7 @@ var arrows = []row{
 	{"runtime/backend/internal/secret", nil, nil},
 	{"runtime/backend/memory",
 		[]string{"runtime/backend", "runtime/backend/internal/instant", "runtime/backend/internal/events",
-			"runtime/backend/internal/slots"}, nil},
+			"runtime/backend/internal/slots", "runtime/backend/internal/groupcommit"}, nil},
 	{"runtime/backend/embedded/internal/mesh",
 		[]string{"runtime/backend", "runtime/backend/internal/envelope", "runtime/backend/internal/slots",
 			"runtime/internal/signal"}, nil},

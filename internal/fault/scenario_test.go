@@ -33,6 +33,7 @@ type scenario struct {
 	Seed    uint64
 	Kind    kind
 	IDs     bool // hints carry ids
+	Grouped bool // concurrent inserts of a process share a request
 	Mixed   bool // every other process has workers of another version
 	Workers int  // processes with workers
 	Clients int  // processes without workers
@@ -84,6 +85,7 @@ func newScenario(seed uint64) scenario {
 			d.IntN(2), Storm: d.Span(20*time.Second, 45*time.Second),
 	}
 	s.Mixed = d.Chance(0.3)
+	s.Grouped = seed%2 == 0
 	switch n := d.IntN(22); {
 	case n >= 20:
 		s.Kind = poisoned
@@ -247,8 +249,8 @@ func (s scenario) calmEnough() bool {
 
 func (s scenario) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "scenario %d: %v, hints with ids %v, %d workers, %d clients, storm %v, keeps %v, plan %+v\n",
-		s.Seed, s.Kind, s.IDs,
+	fmt.Fprintf(&b, "scenario %d: %v, hints with ids %v, grouped inserts %v, %d workers, %d clients, storm %v, keeps %v, "+
+		"plan %+v\n", s.Seed, s.Kind, s.IDs, s.Grouped,
 		s.Workers, s.Clients, s.Storm, s.Keep, s.Plan)
 	for _, u := range s.Submits {
 		line(&b, u)

@@ -373,7 +373,11 @@ func (p *process) start(works bool) bool {
 	if keep := p.sim.s.Keep; keep > 0 {
 		opts = append(opts, af.Retention(keep, 0))
 	}
-	app, err := af.Open(ctx, p.fault, opts...)
+	var b backend.Backend = p.fault
+	if p.sim.s.Grouped {
+		b = memory.Grouped(b)
+	}
+	app, err := af.Open(ctx, b, opts...)
 	if err != nil {
 		return false
 	}

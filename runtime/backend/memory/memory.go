@@ -22,7 +22,7 @@
 // # Hints
 //
 // By default hints are plain wake-ups, since all Apps share one store. With [HintIDs] they carry task ids through a
-// bounded queue, as a broker would, for simulations.
+// bounded queue, as a broker would, for simulations. [Grouped] adds another property of servers.
 package memory
 
 import (
