@@ -18,15 +18,16 @@ import (
 // itself. Large inserts and those of many tasks have a command of their own: they would delay others and gain little.
 
 const (
-	// groupsInFlight is how many of these commands may be under way. With one, a caller would wait for half a command on
-	// average even if there were only two callers. With more, groups are smaller and the server commits more often.
+	// groupsInFlight is how many of these commands may be under way. With one, even the second of two callers would wait
+	// for half a command on average. With more, groups are smaller: with one, two and four, 64 callers in a loop take 0.03,
+	// 0.05 and 0.08 commands per insert, and 8 callers 0.16, 0.28 and 0.52.
 	groupsInFlight = 2
 
+	// Bounds of one command.
 	maxGroupDocuments = 1000
 	maxGroupBytes     = 8 << 20
 
-	// Larger inserts have a command of their own.
-	maxSharedTasks = 100
+	// maxSharedBytes is the size beyond which an insert has a command of its own.
 	maxSharedBytes = 64 << 10
 
 	// groupTimeout is how long a command may take once a server was selected. It only matters if a connection hangs while
@@ -68,10 +69,10 @@ func insertSize(list []*document) groupcommit.Size {
 	return size
 }
 
-// shareable reports whether tasks may be inserted together with those of other callers. A context with a session is
-// that of a transaction. Subtasks are inserted in several steps.
+// shareable reports whether tasks may be inserted together with those of other callers. A context with a session may be
+// that of a transaction, and subtasks are inserted in several steps.
 func shareable(ctx context.Context, tasks []backend.NewTask) bool {
-	return driver.SessionFromContext(ctx) == nil && len(tasks) <= maxSharedTasks &&
+	return driver.SessionFromContext(ctx) == nil &&
 		!slices.ContainsFunc(tasks, func(t backend.NewTask) bool { return t.Gated })
 }
 

@@ -24,6 +24,12 @@
 // All writes wait for the journals of a majority. Claims need that: if a failover undid a claim, the next one would get
 // the same fence, and two owners could settle with it.
 //
+// # Concurrent inserts
+//
+// Small inserts that meet in a process share a command (group.go). A call that finds a free slot sends its own tasks at
+// once, with its own context. Calls that arrive while both slots are taken form the next command, which has a context of
+// its own. Each call resolves conflicts with existing tasks by itself.
+//
 // # Subtasks
 //
 // A source counts its committed batches in spawn_rev. Subtasks are inserted as held, which makes them invisible. Then
