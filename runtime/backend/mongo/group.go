@@ -51,7 +51,7 @@ func newInsertGroup(c *Client) *insertGroup {
 	return groupcommit.New(groupcommit.Config[[]*document, inserted]{
 		Commit: c.commitInserts, Size: insertSize,
 		Max:      groupcommit.Size{Count: maxGroupDocuments, Bytes: maxGroupBytes},
-		InFlight: groupsInFlight, Timeout: c.config.Patience + groupTimeout, Slow: slowGroup,
+		InFlight: groupsInFlight, Timeout: c.config.Patience + groupTimeout, Slow: c.config.slowGroup,
 	})
 }
 

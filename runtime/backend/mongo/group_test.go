@@ -24,9 +24,10 @@ import (
 type gate struct {
 	held chan struct{} // receives when an insert arrives
 
-	mu    sync.Mutex
-	pass  chan struct{} // closed to let those through that have arrived
-	sizes []int
+	mu     sync.Mutex
+	pass   chan struct{} // closed to let those through that have arrived
+	isOpen bool
+	sizes  []int
 }
 
 func newGate() *gate { return &gate{held: make(chan struct{}, 1000), pass: make(chan struct{})} }
@@ -59,7 +60,10 @@ func (g *gate) next() {
 func (g *gate) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	close(g.pass)
+	if !g.isOpen {
+		close(g.pass)
+	}
+	g.isOpen = true
 }
 
 // seen returns the numbers of documents of the inserts until now.
@@ -99,7 +103,8 @@ func single(ids ...string) (calls [][]backend.NewTask) {
 func grouping(t *testing.T, uri string) (*mongo.Client, *gate, func() []answer) {
 	t.Helper()
 	g := newGate()
-	c := join(t, uri, g.watch)
+	c := join(t, uri, g.watch, mongo.NeverSlow)
+	t.Cleanup(g.open)
 	occupied := insertAll(t.Context(), c.Store(), single("occupies-0", "occupies-1")...)
 	for range mongo.GroupsInFlight {
 		<-g.held
@@ -319,7 +324,9 @@ func TestCloseAnswersGroupedInserts(t *testing.T) {
 func TestKilledServerAnswersGroup(t *testing.T) {
 	server := devstack.Start(t, devstack.MongoDB)
 	g := newGate()
-	c := join(t, devstack.WithDatabase(server.URI, "d"), g.watch, func(c *mongo.Config) { c.Patience = time.Second })
+	c := join(t, devstack.WithDatabase(server.URI, "d"), g.watch, mongo.NeverSlow,
+		func(c *mongo.Config) { c.Patience = time.Second })
+	t.Cleanup(g.open)
 	ids := []string{"0", "1", "2", "3", "4", "5"}
 	await := insertAll(t.Context(), c.Store(), single(ids...)...)
 	for range mongo.GroupsInFlight {
@@ -347,5 +354,20 @@ func TestKilledServerAnswersGroup(t *testing.T) {
 			}
 			return err
 		})
+	}
+}
+
+// A command that hangs on its connection delays other inserts only for a moment.
+func TestHangingInsertDelaysNoOther(t *testing.T) {
+	g := newGate()
+	c := join(t, devstack.Mongo(t), g.watch)
+	t.Cleanup(g.open)
+	await := insertAll(t.Context(), c.Store(), single("a", "b", "c", "d", "e")...)
+	for range mongo.GroupsInFlight + 1 { // the last one after slowGroup
+		<-g.held
+	}
+	g.open()
+	for _, a := range await() {
+		must(t, a.err)
 	}
 }

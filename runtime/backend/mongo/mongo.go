@@ -80,6 +80,8 @@ type Config struct {
 
 	Logger  *slog.Logger          // nil discards messages
 	Monitor *event.CommandMonitor // receives all commands, for tests
+
+	slowGroup time.Duration // 0 means slowGroup; set by tests
 }
 
 // A Client is a connection to one database. It is safe for concurrent use.
@@ -131,6 +133,9 @@ const defaultConnectTimeout = 5 * time.Second
 func New(c Config) (*Client, error) {
 	if c.Patience == 0 {
 		c.Patience = defaultPatience
+	}
+	if c.slowGroup == 0 {
+		c.slowGroup = slowGroup
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
