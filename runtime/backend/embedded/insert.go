@@ -5,12 +5,14 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/instant"
+	"github.com/afgen/afgen/runtime/backend/internal/surplus"
 )
 
 // A store implements backend.Store.
 type store struct {
 	db    *database
 	peers *registry
+	ended surplus.Counts // of trees, for Purge
 }
 
 // Insert implements backend.Store.

@@ -2,8 +2,10 @@ package embedded
 
 import (
 	"context"
+	"math"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // purgeChunk is how many tasks one transaction deletes, so that other changes are written in between.
@@ -13,25 +15,82 @@ const purgeChunk = 100
 // of its root's queue. A tree larger than max is deleted by several calls, its root last. If many pages become free,
 // the file shrinks.
 func (s *store) Purge(ctx context.Context, keep backend.Retention, max int) (int, error) {
+	limits, err := s.purgeLimits(ctx, keep)
+	if err != nil {
+		return 0, err
+	}
 	n := 0
-	for n < max {
-		chunk := min(max-n, purgeChunk)
-		deleted, err := write(ctx, s.db.writer, func(tx *tx) (int, error) { return tx.purgeSome(keep, chunk) })
-		if n += deleted; err != nil {
-			return n, err
-		}
-		if deleted < chunk {
-			break
+	for _, l := range limits {
+		for n < max {
+			chunk := min(max-n, purgeChunk)
+			deleted, err := write(ctx, s.db.writer, func(tx *tx) (int, error) { return tx.purgeSome(l, chunk) })
+			if n += deleted; err != nil {
+				return n, err
+			}
+			if deleted < chunk {
+				break
+			}
 		}
 	}
 	return n, s.shrink(ctx)
 }
 
-// purgeSome deletes up to max tasks.
-func (t *tx) purgeSome(keep backend.Retention, max int) (n int, err error) {
+// A purgeLimit is the last tree of a queue to delete. Trees are ordered by their end, then by the seq of their root.
+type purgeLimit struct {
+	queue       string
+	closed, seq int64
+}
+
+// purgeLimits returns the queues with trees to delete. Trees that end later only make a limit too low.
+func (s *store) purgeLimits(ctx context.Context, keep backend.Retention) (limits []purgeLimit, err error) {
+	queues, err := readAll(ctx, s.db, scanOne[string], "SELECT DISTINCT queue FROM tally")
+	if err != nil {
+		return nil, err
+	}
+	now := instant.Of(s.db.now())
+	for _, q := range queues {
+		l := purgeLimit{queue: q}
+		found := false
+		if keep.Max > 0 {
+			// The newest Max are skipped. This reads the index only, but so many entries.
+			exceeds, err := s.ended.Exceeds(q, now, keep.Max, func(after, notAfter int64, limit int) (n int, err error) {
+				_, err = s.db.readRow(ctx, `SELECT count(*) FROM (SELECT 1 FROM task WHERE queue = ? AND closed > ?
+					AND closed <= ? AND closed IS NOT NULL LIMIT ?)`, []any{q, after, notAfter, limit}, &n)
+				return n, err
+			})
+			if err == nil && exceeds {
+				found, err = s.db.readRow(ctx, `SELECT closed, seq FROM task WHERE queue = ? AND closed IS NOT NULL
+					ORDER BY closed DESC, seq DESC LIMIT 1 OFFSET ?`, []any{q, keep.Max}, &l.closed, &l.seq)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		if old := now - int64(keep.Age) - 1; keep.Age > 0 && (!found || l.closed <= old) {
+			l.closed, l.seq, found = old, math.MaxInt64, true
+		}
+		if !found {
+			continue
+		}
+		var oldest int64
+		if found, err = s.db.readRow(ctx, `SELECT closed FROM task WHERE queue = ? AND closed IS NOT NULL
+			ORDER BY closed, seq LIMIT 1`, []any{q}, &oldest); err != nil {
+			return nil, err
+		}
+		if found && oldest <= l.closed {
+			limits = append(limits, l)
+		}
+	}
+	return limits, nil
+}
+
+// purgeSome deletes up to max tasks of trees up to a limit, oldest first.
+func (t *tx) purgeSome(l purgeLimit, max int) (n int, err error) {
 	for n < max {
-		root, err := t.oldestTree(keep)
-		if err != nil || root == "" {
+		var root string
+		found, err := t.row(`SELECT id FROM task WHERE queue = ? AND (closed, seq) <= (?, ?) AND closed IS NOT NULL
+			ORDER BY closed, seq LIMIT 1`, []any{l.queue, l.closed, l.seq}, &root)
+		if err != nil || !found {
 			return n, err
 		}
 		deleted, err := t.purgeTree(root, max-n)
@@ -40,30 +99,6 @@ func (t *tx) purgeSome(keep backend.Retention, max int) (n int, err error) {
 		}
 	}
 	return n, nil
-}
-
-// oldestTree returns the root of a tree to delete, or "" if there is none.
-func (t *tx) oldestTree(keep backend.Retention) (root string, err error) {
-	queues, err := queryAll(t, scanOne[string], "SELECT DISTINCT queue FROM tally")
-	if err != nil {
-		return "", err
-	}
-	for _, q := range queues {
-		found := false
-		if keep.Age > 0 {
-			found, err = t.row(`SELECT id FROM task WHERE queue = ? AND closed < ? AND closed IS NOT NULL
-				ORDER BY closed, seq LIMIT 1`, []any{q, t.now - int64(keep.Age)}, &root)
-		}
-		if keep.Max > 0 && !found && err == nil {
-			// Skip the newest Max.
-			found, err = t.row(`SELECT id FROM task WHERE queue = ? AND closed IS NOT NULL
-				ORDER BY closed DESC, seq DESC LIMIT 1 OFFSET ?`, []any{q, keep.Max}, &root)
-		}
-		if err != nil || found {
-			return root, err
-		}
-	}
-	return "", nil
 }
 
 // purgeTree deletes up to max tasks of a tree: uncommitted ones first, then the newest, since a subtask is newer than

@@ -106,7 +106,7 @@ func (s *session) ports() *backend.Ports {
 	return &backend.Ports{
 		Name:        "embedded",
 		Calls:       &calls{s},
-		Store:       &store{s.db, s.peers},
+		Store:       &store{db: s.db, peers: s.peers},
 		Docs:        &docs{s.db},
 		Transport:   s.transport,
 		Coordinator: s.coordinator,

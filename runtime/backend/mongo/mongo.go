@@ -63,6 +63,7 @@ import (
 
 	"github.com/afgen/afgen/runtime/backend"
 	"github.com/afgen/afgen/runtime/backend/internal/connstate"
+	"github.com/afgen/afgen/runtime/backend/internal/surplus"
 )
 
 // A Config configures the connection to a server.
@@ -99,6 +100,7 @@ type Client struct {
 	driverView driverView // what the driver knows about its servers
 
 	purgePos atomic.Pointer[purgePosition] // where the last purge stopped
+	ended    surplus.Counts                // of sources, for Purge
 
 	hasTransactions atomic.Bool // the server supports transactions
 

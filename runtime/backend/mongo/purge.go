@@ -87,40 +87,82 @@ func (c *Client) purgeQueue(
 	ctx context.Context, pos *purgePosition, keep backend.Retention, max int,
 ) (n int, err error) {
 	from := pos.ended
-	over := func(ended m) m {
-		return m{"top": true, "queue": pos.queue, "ended": ended, "open_set": m{"$ne": true}}
-	}
 	if keep.Age > 0 {
 		before := c.clock.now() - int64(keep.Age)
-		n, err = c.purgeOldest(ctx, pos, over(m{"$gt": int64(0), "$gte": from, "$lt": before}), before, 0, max)
+		ended := m{"$gt": int64(0), "$gte": from, "$lt": before}
+		n, err = c.purgeOldest(ctx, pos, overIn(pos.queue, ended), before, 0, max)
 		if err != nil || n >= max {
 			return n, err
 		}
 	}
 	if keep.Max > 0 {
-		total, err := c.countOf(ctx, over(m{"$gt": int64(0)}))
-		if err != nil {
+		last, tied, err := c.findSurplus(ctx, pos.queue, keep.Max)
+		if err != nil || last == 0 {
 			return n, err
 		}
-		surplus := total - int64(keep.Max)
-		if surplus > 0 && from > 0 { // some of which are before the position
-			before, err := c.countOf(ctx, over(m{"$gt": int64(0), "$lt": from}))
-			if err != nil {
-				return n, err
-			}
-			surplus -= before
+		pos.ended = from
+		ended := m{"$gt": int64(0), "$gte": from, "$lte": last}
+		deleted, err := c.purgeOldest(ctx, pos, overIn(pos.queue, ended), c.clock.now(), 0, max-n)
+		if n += deleted; err != nil || n >= max || tied == 0 {
+			return n, err
 		}
-		if surplus > 0 {
-			pos.ended = from
-			deleted, err := c.purgeOldest(ctx, pos, over(m{"$gt": int64(0), "$gte": from}), c.clock.now(), surplus, max-n)
-			return n + deleted, err
-		}
+		deleted, err = c.purgeOldest(ctx, pos, overIn(pos.queue, last+1), c.clock.now(), tied, max-n)
+		return n + deleted, err
 	}
 	return n, nil
 }
 
-func (c *Client) countOf(ctx context.Context, filter m) (int64, error) {
-	n, err := c.tasks.CountDocuments(ctx, filter)
+// endedIn returns the filter for sources of a queue by their end.
+func endedIn(queue string, ended any) m { return m{"top": true, "queue": queue, "ended": ended} }
+
+// overIn returns the filter for those of them that have no unfinished set.
+func overIn(queue string, ended any) m {
+	filter := endedIn(queue, ended)
+	filter["open_set"] = m{"$ne": true}
+	return filter
+}
+
+// findSurplus returns the last end of the sources of a queue that are beyond the newest max, or 0 if there are none. If
+// several sources ended one nanosecond after it, tied of these are beyond, too. It reads the index only, and of an
+// unchanged queue without a surplus next to nothing.
+func (c *Client) findSurplus(ctx context.Context, queue string, max int) (last, tied int64, err error) {
+	exceeds, err := c.ended.Exceeds(queue, c.clock.now(), max, func(after, notAfter int64, limit int) (int, error) {
+		n, err := c.countOf(ctx, endedIn(queue, m{"$gt": after, "$lte": notAfter}), int64(limit))
+		return int(n), err
+	})
+	if err != nil || !exceeds {
+		return 0, 0, err
+	}
+	// Sources with an unfinished set don't count. They are few, so they are counted by themselves.
+	for open := int64(0); ; {
+		found, err := c.find(ctx, endedIn(queue, m{"$gt": int64(0)}), options.Find().SetSort(d{desc("ended")}).
+			SetSkip(int64(max)-1+open).SetLimit(2).SetProjection(m{"_id": 0, "ended": 1}))
+		if err != nil || len(found) < 2 {
+			return 0, 0, err
+		}
+		kept, surplus := found[0].Ended, found[1].Ended
+		more, err := c.countOf(ctx, m{"open_set": true, "top": true, "queue": queue, "ended": m{"$gte": kept}}, 0)
+		switch {
+		case err != nil:
+			return 0, 0, err
+		case more > open:
+			open = more
+		case surplus < kept:
+			return surplus, 0, nil
+		default:
+			newest, err := c.countOf(ctx, overIn(queue, m{"$gte": kept}), 0)
+			return kept - 1, newest - int64(max), err
+		}
+	}
+}
+
+// countOf counts up to limit matching tasks, or all of them if limit is 0.
+func (c *Client) countOf(ctx context.Context, filter m, limit int64) (int64, error) {
+	o := options.Count()
+	if limit > 0 {
+		o.SetLimit(limit)
+	}
+	n, err := c.tasks.CountDocuments(ctx, filter, o)
 	return n, c.wrapError(ctx, err, backend.OutcomeNotSent)
 }
 

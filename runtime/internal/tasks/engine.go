@@ -16,10 +16,8 @@
 //     compares the
 //
 // store's view of the tasks running here with the actual ones (reconcile.go);
-//   - settle: the settler, the finisher, the publishers of hints and events, and the sweeper, which finishes the work
-//     of
-//
-// interrupted processes (sweeper.go);
+//   - settle: the settler, the finisher, the publishers of hints and events, the sweeper, which finishes the work of
+//     interrupted processes (sweeper.go), and the purger, which deletes expired tasks (purger.go);
 //   - claim: the limiter reads how many tasks the pools may run (limit.go); each pool claims, listens for hints, and
 //
 // dispatches pending ones (dispatch.go).
@@ -210,7 +208,7 @@ func (e *Engine) heartbeatParts() []func(context.Context) {
 
 func (e *Engine) settleParts() []func(context.Context) {
 	return append(slices.Repeat([]func(context.Context){e.finisher.run}, finishers),
-		e.settler.run, e.endEvents.run, e.publishHints, e.sweep,
+		e.settler.run, e.endEvents.run, e.publishHints, e.sweep, e.purgeLoop,
 		e.bus.Subscribe(topicEnded, e.waits.heard),
 		e.bus.Subscribe(topicStop, func(json.RawMessage) { e.reconciler.now() }))
 }

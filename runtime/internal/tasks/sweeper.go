@@ -12,20 +12,13 @@ const (
 	sweepEvery    = 5 * time.Second
 	unfinishedAge = 5 * time.Second // younger work may belong to a live process
 	unfinishedMax = 100
-	purgeEvery    = time.Minute
-	purgeMax      = 500
 )
 
-// sweep finishes the work of interrupted processes and deletes expired tasks. Several sweepers may run at once,
-// because every step is conditional.
+// sweep finishes the work of interrupted processes. Several sweepers may run at once, because every step is
+// conditional.
 func (e *Engine) sweep(ctx context.Context) {
-	purged := time.Now()
 	for retry.Sleep(ctx, retry.Jitter(sweepEvery)) {
 		e.repair(ctx)
-		if time.Since(purged) >= purgeEvery {
-			purged = time.Now()
-			e.purge(ctx)
-		}
 	}
 }
 
@@ -78,20 +71,4 @@ func (e *Engine) expire(ctx context.Context, queue string) {
 	})
 	e.DeferToSweeper("expire tasks of queue", queue, err)
 	e.ended(failed)
-}
-
-// purge deletes finished tasks in small batches.
-func (e *Engine) purge(ctx context.Context) {
-	r := e.Retention
-	for ctx.Err() == nil {
-		opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
-		n, err := e.Ports.Store.Purge(opCtx, r, purgeMax)
-		cancel()
-		if err != nil {
-			e.DeferToSweeper("purge", "", err)
-		}
-		if err != nil || n < purgeMax {
-			return
-		}
-	}
 }
