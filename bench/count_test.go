@@ -197,6 +197,10 @@ func (s countedStore) Promote(
 	return s.Store.Promote(s.count(ctx, opPromote), queue, max)
 }
 
+func (s countedStore) Promotable(ctx context.Context, queues []string, within time.Duration) ([]string, error) {
+	return s.Store.Promotable(s.count(ctx, opPromote), queues, within)
+}
+
 func (s countedStore) Finish(ctx context.Context, source string) (bool, string, error) {
 	return s.Store.Finish(s.count(ctx, opFinish), source)
 }

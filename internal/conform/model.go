@@ -324,6 +324,12 @@ func (m *model) Promote(_ context.Context, queue string, max int) ([]string, []b
 	return ids, heads(failed), m.nextDue(queue), nil
 }
 
+func (m *model) Promotable(_ context.Context, queues []string, within time.Duration) ([]string, error) {
+	return slices.DeleteFunc(slices.Clone(queues), func(q string) bool {
+		return len(m.where(func(t *modelTask) bool { return t.Queue == q && t.waits() })) == 0
+	}), nil
+}
+
 func (m *model) Stop(_ context.Context, s backend.Stop) ([]backend.Task, error) {
 	top := m.find(s.ID)
 	if top == nil {

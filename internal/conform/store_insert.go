@@ -243,6 +243,7 @@ func endedContext(w *world) {
 		"ExpireOwner": func() error { _, err := s.ExpireOwner(ctx, "o", 1, 1); return err },
 		"Owned":       func() error { _, err := s.Owned(ctx, "o"); return err },
 		"Promote":     func() error { _, _, _, err := s.Promote(ctx, "q", 1); return err },
+		"Promotable":  func() error { _, err := s.Promotable(ctx, []string{"q"}, 0); return err },
 		"Spawn":       func() error { return s.Spawn(ctx, backend.Spawn{Source: "x"}) },
 		"Discard":     func() error { return s.Discard(ctx, "x", "b") },
 		"Open":        func() error { _, err := s.Open(ctx, "x"); return err },

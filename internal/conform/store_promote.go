@@ -13,6 +13,7 @@ var promoteBehaviours = []behaviour{
 	{"lost_hint_again", promoteAgain},         // a lost hint is sent again, later each time
 	{"claim_end_clears_hint", promoteEmptied}, // a claim that ends, settled or lost, clears the hint
 	{"promote_at_once", promoteAtOnce},        // each task goes to one of many
+	{"promotable", promotable},                // queues with something to promote are found
 	{"deadline_fails", func(w *world) { // a task past its deadline fails and frees its unique key
 		late := w.add(w.deadline(2*w.o.Tick), unique("k"))
 		gated := w.add(w.deadline(2*w.o.Tick), child(w.add(in("sources")), "b"))
@@ -135,4 +136,47 @@ func promoteAtOnce(w *world) {
 		}
 	}
 	w.same("promoted", len(seen), tasks)
+}
+
+func promotable(w *world) {
+	queues := []string{"ready", "delayed", "deadline", "gated", "other", "nowhere"}
+	found := func(within time.Duration) []string {
+		w.Helper()
+		got, err := w.Store.Promotable(w.ctx(), queues, within)
+		w.must(err)
+		slices.Sort(got)
+		return got
+	}
+	none := func(within time.Duration, about string) {
+		w.Helper()
+		if got := found(within); len(got) > 0 {
+			w.Errorf("%s: found %v", about, got)
+		}
+	}
+	none(time.Hour, "an empty store")
+	w.done(w.add(in("other")), backend.StatusSuccess)
+	w.take(w.add(in("other")), "o")
+	w.add(in("elsewhere"))
+	none(time.Hour, "nothing waits")
+	w.add(in("delayed"), delay(10*w.o.Tick))
+	w.add(in("deadline"), delay(time.Hour), w.deadline(10*w.o.Tick))
+	w.add(in("gated"), w.deadline(10*w.o.Tick), child(w.add(in("sources")), "b"))
+	none(w.o.Tick, "too early")
+	w.same("soon", found(20*w.o.Tick), []string{"deadline", "delayed", "gated"})
+	w.add(in("ready"))
+	w.same("ready", found(w.o.Tick), []string{"ready"})
+	w.o.Sleep(11 * w.o.Tick)
+	w.same("all", found(0), []string{"deadline", "delayed", "gated", "ready"})
+	for range 200 {
+		w.add(in("other"))
+	}
+	got := found(0)
+	for _, q := range []string{"deadline", "delayed", "gated", "ready", "other"} {
+		if !slices.Contains(got, q) {
+			w.Errorf("queue %s is not found next to many ready tasks: %v", q, got)
+		}
+	}
+	got, err := w.Store.Promotable(w.ctx(), []string{}, time.Hour)
+	w.must(err)
+	w.same("no queues", len(got), 0)
 }

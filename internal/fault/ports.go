@@ -126,6 +126,12 @@ func (s store) Promote(ctx context.Context, queue string, max int) ([]string, []
 	return r.ids, r.failed, r.next, err
 }
 
+func (s store) Promotable(ctx context.Context, queues []string, within time.Duration) ([]string, error) {
+	return through(ctx, s.p, call{"Promotable", queues, toStore}, func(ctx context.Context) ([]string, error) {
+		return s.in.Promotable(ctx, queues, within)
+	})
+}
+
 func (s store) Spawn(ctx context.Context, sp backend.Spawn) error {
 	return only(ctx, s.p, call{"Spawn", sp, toStore}, func(ctx context.Context) error { return s.in.Spawn(ctx, sp) })
 }

@@ -121,6 +121,13 @@ func (p *Proxy) Accepted() int {
 	return p.accepted
 }
 
+// Connections returns how many connections to the server are open.
+func (p *Proxy) Connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns) / 2
+}
+
 // Cut closes all connections. Clients can connect again.
 func (p *Proxy) Cut() {
 	p.mu.Lock()

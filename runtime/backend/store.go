@@ -76,6 +76,11 @@ type Store interface {
 	// next is as for Claim.
 	Promote(ctx context.Context, queue string, max int) (ids []string, failed []Task, next time.Duration, err error)
 
+	// Promotable returns those of the queues for which Promote has something to do, or will have within a duration: a task
+	// that needs a hint, becomes due, or misses its deadline. It may return more of them. It changes nothing. With it, a
+	// process watches many queues in which nothing happens by one request.
+	Promotable(ctx context.Context, queues []string, within time.Duration) ([]string, error)
+
 	// Spawn commits a batch of subtasks that was inserted gated. It increments the source's spawn_rev and opens the
 	// batch's gate. If s.Now is false and the source has not succeeded yet, the gate is left to Open. The error is
 	//

@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"time"
 
 	"github.com/afgen/afgen/runtime/backend"
@@ -37,6 +38,19 @@ func (s *store) Promote(ctx context.Context, queue string, max int) ([]string, [
 	}
 	p, err := write(ctx, s.db.writer, func(tx *tx) (promoteResult, error) { return tx.promote(queue, max) })
 	return p.ids, p.failed, p.next, err
+}
+
+// Promotable implements backend.Store.
+func (s *store) Promotable(ctx context.Context, queues []string, within time.Duration) ([]string, error) {
+	names, err := json.Marshal(queues)
+	if err != nil {
+		return nil, backend.Errorf(backend.ErrInvalidArgument, "queues: %w", err)
+	}
+	return readAll(ctx, s.db, scanOne[string], `SELECT q.value FROM json_each(?1) AS q WHERE
+		EXISTS (SELECT 1 FROM task WHERE queue = q.value AND place = 1) OR
+		EXISTS (SELECT 1 FROM task WHERE queue = q.value AND place = 2 AND due <= ?2) OR
+		EXISTS (SELECT 1 FROM task WHERE queue = q.value AND deadline <= ?2 AND deadline IS NOT NULL AND status < 4
+			AND status <> 2)`, string(names), instant.Add(instant.Of(s.db.now()), within))
 }
 
 // sooner returns the time until the earlier of two instants, or 0 if both are NULL.

@@ -269,6 +269,14 @@ func (m mixedStore) Promote(ctx context.Context, queue string, max int) (ids []s
 	return ids, failed, next, err
 }
 
+func (m mixedStore) Promotable(ctx context.Context, queues []string, within time.Duration) (found []string, err error) {
+	if !m.r.other() {
+		return m.here.Promotable(ctx, queues, within)
+	}
+	err = m.r.call(ctx, "store", "Promotable", []any{queues, within}, &found)
+	return found, err
+}
+
 func (m mixedStore) Spawn(ctx context.Context, s backend.Spawn) (err error) {
 	if !m.r.other() {
 		return m.here.Spawn(ctx, s)

@@ -32,6 +32,42 @@ func (s *store) Promote(ctx context.Context, queue string, max int) ([]string, [
 	return ids, failed, next, nil
 }
 
+// Promotable implements backend.Store.
+func (s *store) Promotable(ctx context.Context, queues []string, within time.Duration) ([]string, error) {
+	if err := checkContext(ctx); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.now().at
+	var found []string
+	for _, name := range queues {
+		if q := s.queues[name]; q != nil && q.promotable(now, now+int64(within)) {
+			found = append(found, name)
+		}
+	}
+	return found, nil
+}
+
+// promotable reports whether a task needs a hint now, or becomes due or misses its deadline until an instant.
+func (q *queue) promotable(now, until int64) bool {
+	if r, at := q.delayed.first(); r != nil && at <= until {
+		return true
+	}
+	if r, at := q.expiry.first(); r != nil && at <= until {
+		return true
+	}
+	if q.needHint == nil { // no hints are used, or not yet
+		ready := q.ready.n > q.ready.stale
+		for _, l := range q.restricted {
+			ready = ready || l.n > l.stale
+		}
+		return ready
+	}
+	r, at := q.hinted.first()
+	return q.needHint.best() != nil || r != nil && at <= now
+}
+
 // failOverdue fails waiting tasks whose deadline has passed (row 11). Running tasks are skipped: addWaiting checks
 // their deadline again.
 func (s *store) failOverdue(q *queue, now timestamp) []backend.Task {

@@ -131,6 +131,9 @@ const defaultPatience = 3 * time.Second
 // a time, so after a network cut all operations would wait for connections that were started during the cut.
 const defaultConnectTimeout = 5 * time.Second
 
+// defaultConnIdleTime is after how long an unused connection is closed. The driver keeps all that a burst needed.
+const defaultConnIdleTime = time.Minute
+
 // New returns a Client for a valid Config. It doesn't connect: Prepare or the first operation does.
 func New(c Config) (*Client, error) {
 	if c.Patience == 0 {
@@ -164,6 +167,9 @@ func New(c Config) (*Client, error) {
 		o.SetConnectTimeout(c.ConnectTimeout)
 	} else if o.ConnectTimeout == nil {
 		o.SetConnectTimeout(defaultConnectTimeout)
+	}
+	if o.MaxConnIdleTime == nil {
+		o.SetMaxConnIdleTime(defaultConnIdleTime)
 	}
 	client := &Client{config: c, clock: clock{since: time.Since}, conn: connstate.New(),
 		prepareSem: make(chan struct{}, 1)}

@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/afgen/afgen/runtime/backend"
+	"github.com/afgen/afgen/runtime/backend/internal/instant"
 )
 
 // Promote implements backend.Store. next also covers the next deadline.
@@ -39,6 +40,34 @@ func (s *store) Promote(ctx context.Context, queue string, max int) ([]string, [
 		}
 	}
 	return ids, headsOf(failed), next, nil
+}
+
+// promotableMost is how many tasks Promotable reads. With more, it returns all queues.
+const promotableMost = 100
+
+// Promotable implements backend.Store.
+func (s *store) Promotable(ctx context.Context, queues []string, within time.Duration) ([]string, error) {
+	ctx, done, err := s.begin(ctx)
+	defer done()
+	if err != nil {
+		return nil, err
+	}
+	now := s.clock.now()
+	until, in := instant.Add(now, within), m{"$in": queues}
+	found, err := s.find(ctx, m{"$or": []m{
+		{"queue": in, "place": ready, "hint_due": m{"$not": m{"$gt": now}}},
+		{"queue": in, "place": delayed, "due": m{"$lte": until}},
+		{"expires.queue": in, "expires.at": m{"$lte": until}, "status": m{"$in": waitingStatuses}},
+	}}, options.Find().SetLimit(promotableMost).SetProjection(m{"queue": 1}))
+	if err != nil || len(found) == promotableMost {
+		return queues, err
+	}
+	names := make([]string, len(found))
+	for i, x := range found {
+		names[i] = x.Queue
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 // failExpired fails waiting tasks past their deadline (row 11), and returns the time until the next deadline. Running

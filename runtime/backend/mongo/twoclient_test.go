@@ -106,6 +106,10 @@ func (s *inTurnStore) Promote(
 	return s.next().Promote(ctx, queue, max)
 }
 
+func (s *inTurnStore) Promotable(ctx context.Context, queues []string, within time.Duration) ([]string, error) {
+	return s.next().Promotable(ctx, queues, within)
+}
+
 func (s *inTurnStore) Now(ctx context.Context) (time.Time, error) { return s.next().Now(ctx) }
 
 func (s *inTurnStore) Spawn(ctx context.Context, sp backend.Spawn) error {

@@ -120,6 +120,10 @@ func (p store) Promote(context.Context, string, int) ([]string, []backend.Task, 
 	return nil, nil, 0, refused("Promote")
 }
 
+func (p store) Promotable(context.Context, []string, time.Duration) ([]string, error) {
+	return nil, refused("Promotable")
+}
+
 func (p store) MarkRetried(ctx context.Context, id, from, to string) (string, error) {
 	return opRetried.call(ctx, p.c, argsRetried{id, from, to})
 }

@@ -9,27 +9,40 @@ import (
 )
 
 const (
+	dispatchEvery = time.Second
+	watchAhead    = 3 * dispatchEvery / 2 // longer than until the next look
+
 	refillFirst = 2 * backend.MaxDepthAge // before the transport's depth is read again; doubles
 	refillMost  = time.Second
 )
 
-// dispatch publishes pending hints and fails tasks that have missed their deadline. It runs every second. While more
-// hints are pending it also runs when this process has consumed most of those it has, so that a backlog larger than
-// the transport holds drains at the workers' pace. Polls that claim many tasks at once do that without hints.
+// dispatch publishes pending hints and fails tasks that have missed their deadline. It runs every second, or if the
+// queue is quiet, when the next task is due or watchQueues has found something. While more hints are pending it also
+// runs when this process has consumed most of those it has, so that a backlog larger than the transport holds drains
+// at the workers' pace. Polls that claim many tasks at once do that without hints.
 func (p *pool) dispatch(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	refill := time.NewTimer(0)
 	defer refill.Stop()
 	pause := refillFirst
+	tick := func() {
+		wait := retry.Jitter(dispatchEvery)
+		next := p.promote(ctx, p.mayHint(ctx))
+		if p.quiet.Load() {
+			wait = retry.Longest
+		}
+		if next > 0 {
+			wait = min(wait, next)
+		}
+		timer.Reset(wait)
+	}
 	for {
 		select {
 		case <-timer.C:
-			wait := retry.Jitter(time.Second)
-			if next := p.promote(ctx, p.mayHint(ctx)); next > 0 {
-				wait = min(wait, next)
-			}
-			timer.Reset(wait)
+			tick()
+		case <-p.promotable.C():
+			tick()
 		case <-p.low.C():
 			pause = refillFirst
 		case <-refill.C:
@@ -39,6 +52,33 @@ func (p *pool) dispatch(ctx context.Context) {
 		if !p.refill(ctx) { // other processes may consume hints unnoticed
 			refill.Reset(retry.Jitter(pause))
 			pause = min(2*pause, refillMost)
+		}
+	}
+}
+
+// watchQueues makes quiet pools dispatch when their queues have something to promote. One request every second serves
+// all of them.
+func (e *Engine) watchQueues(ctx context.Context) {
+	for retry.Sleep(ctx, retry.Jitter(dispatchEvery)) {
+		var queues []string
+		for name, p := range e.pools {
+			if p.quiet.Load() {
+				queues = append(queues, name)
+			}
+		}
+		if len(queues) == 0 {
+			continue
+		}
+		opCtx, cancel := context.WithTimeout(ctx, retry.Timeout)
+		found, err := e.Ports.Store.Promotable(opCtx, queues, watchAhead)
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			e.Log.Debug("quiet queues not watched", "error", err)
+		}
+		for _, name := range found {
+			if p := e.pools[name]; p != nil {
+				p.promotable.Set()
+			}
 		}
 	}
 }
@@ -100,10 +140,12 @@ func (p *pool) promote(ctx context.Context, most int) time.Duration {
 		p.e.Log.Debug("nothing dispatched", "queue", p.worker.Queue, "error", err)
 	}
 	p.e.ended(failed)
+	pending := p.byID && len(ids) == most
 	p.mu.Lock()
-	p.hintsPending = p.byID && len(ids) == most
-	p.tryPoll = p.hintsPending && p.perPoll < bulkClaim
+	p.hintsPending = pending
+	p.tryPoll = pending && most > 0 && p.perPoll < bulkClaim
 	p.mu.Unlock()
+	p.quiet.Store(err == nil && len(ids) == 0 && !pending)
 	if len(ids) > 0 {
 		p.e.Wake(p.worker.Queue, ids)
 	}

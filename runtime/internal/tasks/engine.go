@@ -19,8 +19,7 @@
 //   - settle: the settler, the finisher, the publishers of hints and events, the sweeper, which finishes the work of
 //     interrupted processes (sweeper.go), and the purger, which deletes expired tasks (purger.go);
 //   - claim: the limiter reads how many tasks the pools may run (limit.go); each pool claims, listens for hints, and
-//
-// dispatches pending ones (dispatch.go).
+//     dispatches pending ones, and one goroutine watches the queues of those that are quiet (dispatch.go).
 //
 // They stop in reverse order: claiming stops, running tasks finish or are cancelled, and results are written. Then the
 // owner is removed, so that other processes don't wait for its lease to expire.
@@ -215,7 +214,7 @@ func (e *Engine) settleParts() []func(context.Context) {
 
 func (e *Engine) claimParts() []func(context.Context) {
 	parts := []func(context.Context){
-		e.limits.run, e.publishPolls,
+		e.limits.run, e.publishPolls, e.watchQueues,
 		e.bus.Subscribe(TopicLimits, func(json.RawMessage) { e.limits.now() }),
 		e.bus.Subscribe(TopicPoll, e.handlePollEvent),
 	}

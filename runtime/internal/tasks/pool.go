@@ -47,6 +47,8 @@ type pool struct {
 	tryPoll      bool          // poll once many slots are free, although there are hints; set with hintsPending
 	perPoll      int           // tasks that polls claim while they find enough, a moving average; see bulkClaim
 	low          signal.Signal // while hintsPending is set: few hints are left, or perPoll has fallen
+	quiet        atomic.Bool   // the last promotion found nothing to do
+	promotable   signal.Signal // there is something to promote
 
 	wake signal.Signal // one of the fields above has changed
 	work chan *attempt // to idle goroutines
@@ -68,7 +70,8 @@ const (
 func newPool(ctx context.Context, e *Engine, w Worker) (*pool, error) {
 	p := &pool{
 		e: e, worker: w, byID: e.Ports.Transport.Ids(), networks: backend.AllowedBy(e.Instance.IP),
-		running: map[claimed]*attempt{}, wake: signal.New(), low: signal.New(), work: make(chan *attempt),
+		running: map[claimed]*attempt{}, wake: signal.New(), low: signal.New(),
+		promotable: signal.New(), work: make(chan *attempt),
 		idle: make(chan struct{}), poll: true, polled: time.Now(),
 	}
 	p.worker.Max = max(w.Max, 1)
